@@ -1,1 +1,12 @@
+//! ketch: a daemonless, rootless container engine in one static binary.
+//!
+//! The modules below are rows of a house (ARCHITECTURE.md): each uses only rows beneath its own.
 
+use std::process::ExitCode;
+
+mod base;
+
+/// Runs the program: a command of the user, or one of ketch's own stages.
+pub fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

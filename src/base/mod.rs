@@ -1,0 +1,7 @@
+//! Row 1: types and pure functions, without any input or output.
+
+pub(crate) mod bytes;
+pub(crate) mod digest;
+pub(crate) mod id;
+pub(crate) mod idmap;
+pub(crate) mod spec;

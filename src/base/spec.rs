@@ -1,0 +1,402 @@
+//! The complete description of one container, and the record of what became of it.
+//!
+//! ```text
+//! ContainerRequest ──(engine::resolve)──▶ ContainerSpec ──(runtime::plan)──▶ Vec<Step>
+//!                                          spec.json, written once
+//! ```
+//!
+//! A [`ContainerSpec`] holds decisions, not wishes: no field means "default", so reading one needs
+//! no configuration file. Only what the root file system of the image decides is left open (the
+//! user by name, the search of the command in PATH, HOME); init settles those inside.
+//! A [`Record`] is what happened; only the container's monitor writes it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::base::bytes::Bytes;
+use crate::base::digest::Digest;
+use crate::base::id::ContainerId;
+use crate::base::idmap::IdMap;
+
+/// The version of `spec.json` and `record.json` that this program writes.
+pub(crate) const SPEC_VERSION: u32 = 1;
+
+/// Everything about a container that is decided before it first starts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ContainerSpec {
+    /// [`SPEC_VERSION`] of the writer.
+    pub(crate) version: u32,
+    /// The container's identity. Its name is not here: names can change (`store::names`).
+    pub(crate) id: ContainerId,
+    /// When it was created.
+    pub(crate) created: Timestamp,
+    /// The image it was made from; `None` with `--rootfs`.
+    pub(crate) image: Option<ImageOrigin>,
+    /// Where its root file system comes from.
+    pub(crate) root: Root,
+    /// Mount the root file system read-only.
+    pub(crate) read_only: bool,
+    /// The first process.
+    pub(crate) process: Process,
+    /// The mapping of IDs.
+    pub(crate) userns: UserNamespace,
+    /// The other namespaces.
+    pub(crate) namespaces: Namespaces,
+    /// The network.
+    pub(crate) network: Network,
+    /// `uname -n` inside; empty only when the UTS namespace is not private.
+    pub(crate) hostname: String,
+    /// NIS domain name, or empty.
+    pub(crate) domainname: String,
+    /// Mounts over the root file system, parents before children; not the standard ones
+    /// (/proc, /dev, /sys …), which `runtime::plan` adds.
+    pub(crate) mounts: Vec<Mount>,
+    /// Device nodes beyond the standard ones.
+    pub(crate) devices: Vec<Device>,
+    /// What confines the processes.
+    pub(crate) security: Security,
+    /// Kernel parameters of the container's own namespaces.
+    pub(crate) sysctls: BTreeMap<String, String>,
+    /// Size of /dev/shm in bytes.
+    pub(crate) shm_size_bytes: u64,
+    /// The log.
+    pub(crate) log: Log,
+    /// How it is asked to end.
+    pub(crate) stop: Stop,
+    /// What happens when it has ended.
+    pub(crate) restart: RestartPolicy,
+    /// Remove it when it has ended.
+    pub(crate) auto_remove: bool,
+    /// Run ketch's small init as process 1.
+    pub(crate) init: bool,
+    /// Labels of the image and the command line, merged.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Annotations (`--annotation`).
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// Ports the image or `--expose` declares, like `80/tcp`.
+    pub(crate) exposed_ports: Vec<String>,
+    /// Write the process ID of process 1 here at each start.
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Where `--cidfile` put the ID; removed with the container.
+    pub(crate) cid_file: Option<PathBuf>,
+    /// The command line that created it, for `inspect`.
+    pub(crate) create_command: Vec<Bytes>,
+    /// What only `inspect` shows again: options as they were typed.
+    pub(crate) as_typed: AsTyped,
+}
+
+/// The image a container was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ImageOrigin {
+    /// Digest of the image's configuration: the image ID.
+    pub(crate) id: Digest,
+    /// Digest of the manifest.
+    pub(crate) manifest: Digest,
+    /// The name it was found by, normalised (`docker.io/library/nginx:latest`), or the ID.
+    pub(crate) name: String,
+}
+
+/// Where a root file system comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Root {
+    /// Lower directories of the store, by chain ID, the lowest first; the upper is the container's.
+    Layers(Vec<Digest>),
+    /// A directory of the user (`--rootfs PATH`), used as it is.
+    Directory(PathBuf),
+    /// A directory of the user below an upper directory of the container (`--rootfs PATH:O`).
+    DirectoryOverlay(PathBuf),
+}
+
+/// The first process of a container, or one that `exec` adds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Process {
+    /// Entrypoint and command, joined. Never empty.
+    pub(crate) args: Vec<Bytes>,
+    /// `KEY=value`, complete but for HOME, which init adds from the image's passwd.
+    pub(crate) env: Vec<Bytes>,
+    /// Absolute working directory inside.
+    pub(crate) cwd: Bytes,
+    /// Make `cwd` if it is missing (an image's WORKDIR), rather than fail.
+    pub(crate) create_cwd: bool,
+    /// `user[:group]`, names or numbers, looked up inside; empty means 0:0.
+    pub(crate) user: String,
+    /// Further groups, names or numbers (`--group-add`).
+    pub(crate) groups: Vec<String>,
+    /// Keep the caller's supplementary groups (`--group-add keep-groups`).
+    pub(crate) keep_groups: bool,
+    /// Give it a terminal.
+    pub(crate) terminal: bool,
+    /// Keep standard input open while no client is attached.
+    pub(crate) open_stdin: bool,
+    /// Close standard input when the first attached client leaves.
+    pub(crate) stdin_once: bool,
+    /// Resource limits (`--ulimit`), beside those inherited.
+    pub(crate) rlimits: Vec<Rlimit>,
+    /// File mode creation mask.
+    pub(crate) umask: u32,
+    /// `/proc/self/oom_score_adj`, if it is to be changed.
+    pub(crate) oom_score_adj: Option<i32>,
+}
+
+/// One resource limit; `u64::MAX` is unlimited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rlimit {
+    /// Lower-case name without the prefix: `nofile`, `core` …
+    pub(crate) name: String,
+    /// Soft limit.
+    pub(crate) soft: u64,
+    /// Hard limit.
+    pub(crate) hard: u64,
+}
+
+/// How the IDs inside relate to those of U, the user's one user namespace
+/// (0 = the user, 1… = the subordinate range).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum UserNamespace {
+    /// A child of U with the same IDs.
+    Default,
+    /// U itself (`--userns=host`).
+    Host,
+    /// The caller keeps their own numbers inside (`--userns=keep-id[:uid=,gid=]`).
+    KeepId { uid: u32, gid: u32 },
+    /// The caller's own IDs are not mapped at all (`--userns=nomap`).
+    NoMap,
+    /// These maps, from IDs inside to IDs of U.
+    Maps { uids: IdMap, gids: IdMap },
+}
+
+/// Where a namespace comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Namespace {
+    /// A new one.
+    Private,
+    /// The host's.
+    Host,
+    /// That of another container.
+    Container(ContainerId),
+    /// The one a file names (`ns:/proc/…`).
+    Path(PathBuf),
+}
+
+/// All namespaces but user, mount and network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Namespaces {
+    pub(crate) pid: Namespace,
+    pub(crate) ipc: Namespace,
+    pub(crate) uts: Namespace,
+    pub(crate) cgroup: Namespace,
+}
+
+/// The network of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Network {
+    pub(crate) mode: NetworkMode,
+    /// Extra lines of /etc/hosts: address and names (`--add-host`).
+    pub(crate) add_hosts: Vec<(String, String)>,
+    /// Name servers for /etc/resolv.conf instead of the host's (`--dns`).
+    pub(crate) dns: Vec<String>,
+    /// Search domains (`--dns-search`).
+    pub(crate) dns_search: Vec<String>,
+    /// Resolver options (`--dns-option`).
+    pub(crate) dns_options: Vec<String>,
+    /// Leave the image's /etc/hosts as it is (`--no-hosts`).
+    pub(crate) no_hosts: bool,
+}
+
+/// Where packets go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NetworkMode {
+    /// A namespace with nothing but loopback.
+    None,
+    /// The host's network.
+    Host,
+    /// Another container's network.
+    Container(ContainerId),
+    /// The network namespace a file names.
+    Path(PathBuf),
+}
+
+/// One mount over the root file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mount {
+    /// Absolute path inside, cleaned of `.` and `..`.
+    pub(crate) target: Bytes,
+    pub(crate) kind: MountKind,
+    pub(crate) read_only: bool,
+    /// Mount flags set beyond the defaults (`noexec`, `nosuid`, `nodev` …) as mount(8) spells them.
+    pub(crate) options: Vec<String>,
+    /// `private` (the default), `rprivate`, `slave`, `rslave`, `shared`, `rshared`, `unbindable` ….
+    pub(crate) propagation: Option<String>,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MountKind {
+    /// A host file or directory.
+    Bind {
+        source: PathBuf,
+        /// With everything mounted below it.
+        recursive: bool,
+        /// Change the owner of the source to the container's user (`:U`).
+        chown: bool,
+    },
+    /// A named or anonymous volume of the store, below it a subpath.
+    Volume {
+        name: String,
+        /// Made for this container alone; removed with `rm -v` and by `--rm`.
+        anonymous: bool,
+        /// Fill it from the image when it is empty (not `:nocopy`).
+        copy_up: bool,
+        subpath: Option<Bytes>,
+        chown: bool,
+    },
+    /// A new tmpfs.
+    Tmpfs {
+        /// `size=`, `mode=`, `uid=` …, as tmpfs(5) spells them.
+        data: Vec<String>,
+        /// Start with what the image has at the target.
+        copy_up: bool,
+    },
+    /// A new devpts instance.
+    Devpts,
+    /// A new POSIX message queue file system.
+    Mqueue,
+    /// Another image, read-only, by the chain IDs of its layers, the lowest first.
+    Image { layers: Vec<Digest> },
+}
+
+/// A device node of the host, seen inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Device {
+    pub(crate) source: PathBuf,
+    pub(crate) target: Bytes,
+    /// Subset of `rwm`.
+    pub(crate) access: String,
+}
+
+/// What confines the processes of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Security {
+    /// Capabilities as a bit set: bounding set of all processes, and permitted and effective set of root.
+    pub(crate) capabilities: u64,
+    /// Capabilities in the ambient set of a process that is not root (explicit `--cap-add` with `--user`).
+    pub(crate) ambient: u64,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) seccomp: Seccomp,
+    /// Paths hidden from the container.
+    pub(crate) masked_paths: Vec<Bytes>,
+    /// Paths it may not write to.
+    pub(crate) read_only_paths: Vec<Bytes>,
+    /// `--privileged`: every device of the host, /sys writable.
+    pub(crate) privileged: bool,
+    /// `--security-opt` as typed, for `inspect`.
+    pub(crate) options: Vec<String>,
+}
+
+/// Which system calls a container may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Seccomp {
+    /// ketch's own table.
+    Default,
+    /// No filter.
+    Unconfined,
+    /// A profile in Docker's JSON format, as text.
+    Profile(String),
+}
+
+/// Where output goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Log {
+    /// `k8s-file`, `json-file`, `journald`, `passthrough`, `none`.
+    pub(crate) driver: String,
+    /// The file, if not the container's own `log`.
+    pub(crate) path: Option<PathBuf>,
+    /// Rotate at this many bytes; 0 means never.
+    pub(crate) max_size_bytes: u64,
+    /// Keep this many files, the current one included.
+    pub(crate) max_files: u32,
+    /// Further `--log-opt` pairs.
+    pub(crate) options: BTreeMap<String, String>,
+}
+
+/// How a container is asked to end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stop {
+    /// Signal number.
+    pub(crate) signal: i32,
+    /// Seconds before SIGKILL; `u32::MAX` waits for ever.
+    pub(crate) timeout_s: u32,
+}
+
+/// What the monitor does when the container has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RestartPolicy {
+    No,
+    Always,
+    UnlessStopped,
+    /// At most `max` times in a row; 0 means without limit.
+    OnFailure {
+        max: u32,
+    },
+}
+
+/// Options as they were typed, which only `inspect` needs again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AsTyped {
+    /// `--entrypoint`, or the image's.
+    pub(crate) entrypoint: Vec<Bytes>,
+    /// The command after the image, or the image's.
+    pub(crate) command: Vec<Bytes>,
+    /// `-v` values, normalised `source:target:options`.
+    pub(crate) binds: Vec<String>,
+    pub(crate) cap_add: Vec<String>,
+    pub(crate) cap_drop: Vec<String>,
+    pub(crate) userns: String,
+    pub(crate) network: String,
+    pub(crate) pid: String,
+    pub(crate) ipc: String,
+    pub(crate) uts: String,
+    pub(crate) cgroupns: String,
+}
+
+/// One life of a container, from start to end. Written by its monitor alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) version: u32,
+    /// Process 1, in the host's numbers.
+    pub(crate) pid: i32,
+    /// Field 22 of `/proc/PID/stat`, which with `boot_id` tells a reused pid apart.
+    pub(crate) pid_start_ticks: u64,
+    /// The monitor.
+    pub(crate) monitor_pid: i32,
+    /// `/proc/sys/kernel/random/boot_id` of the boot it ran in.
+    pub(crate) boot_id: String,
+    pub(crate) started: Timestamp,
+    /// How it ended; `None` while it runs, and for ever if the machine died with it.
+    pub(crate) ended: Option<Ended>,
+    /// How many times the restart policy started it again.
+    pub(crate) restarts: u32,
+}
+
+/// The end of one life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    pub(crate) at: Timestamp,
+    /// Exit status, or 128 + the signal's number.
+    pub(crate) exit_code: i32,
+    pub(crate) oom_killed: bool,
+    /// Why it could not start, if it could not.
+    pub(crate) error: String,
+    /// The user asked for it (`stop`, `kill`), so `unless-stopped` does not start it again.
+    pub(crate) stopped_by_user: bool,
+}
