@@ -4,4 +4,6 @@ pub(crate) mod bytes;
 pub(crate) mod digest;
 pub(crate) mod id;
 pub(crate) mod idmap;
+pub(crate) mod image_ref;
+pub(crate) mod platform;
 pub(crate) mod spec;
