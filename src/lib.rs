@@ -5,6 +5,9 @@
 use std::process::ExitCode;
 
 mod base;
+mod stage;
+#[allow(unsafe_code)]
+mod sys;
 
 /// Runs the program: a command of the user, or one of ketch's own stages.
 pub fn main() -> ExitCode {

@@ -1,0 +1,82 @@
+//! Processes that live in the user namespace U and whose namespace others may join.
+//!
+//! Joining costs microseconds where creating costs two setuid programs (2.7 ms). Each monitor
+//! leaves a symbolic link `holders/<pid>` → `<start ticks> <fingerprint of the maps>`; a link whose
+//! process is gone, or whose number belongs to another process now, is ignored and removed.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+/// Announces the calling process, which is in U, as a holder.
+pub(crate) fn announce(root: &Path, pid: i32, fingerprint: &str) -> io::Result<()> {
+    let dir = root.join("holders");
+    let ticks = start_ticks(pid)?;
+    let link = dir.join(pid.to_string());
+    let target = format!("{ticks} {fingerprint}");
+    match std::os::unix::fs::symlink(&target, &link) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(&dir)?;
+            std::os::unix::fs::symlink(&target, &link)
+        }
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+            // Left by an earlier process of the same number.
+            std::fs::remove_file(&link)?;
+            std::os::unix::fs::symlink(&target, &link)
+        }
+        other => other,
+    }
+}
+
+/// Takes the announcement back. It is no error if there is none.
+pub(crate) fn withdraw(root: &Path, pid: i32) {
+    std::fs::remove_file(root.join("holders").join(pid.to_string())).ok();
+}
+
+/// The user namespace of a live holder with these maps.
+pub(crate) fn find(root: &Path, fingerprint: &str) -> Option<OwnedFd> {
+    std::fs::read_dir(root.join("holders")).ok()?.flatten().find_map(|entry| {
+        let pid = std::str::from_utf8(entry.file_name().as_bytes()).ok()?.parse().ok()?;
+        let target = std::fs::read_link(entry.path()).ok()?;
+        let joined = join(pid, target.as_os_str(), fingerprint);
+        if matches!(joined, Err(Stale)) {
+            std::fs::remove_file(entry.path()).ok();
+        }
+        joined.ok().flatten()
+    })
+}
+
+/// The process that left a link is gone.
+struct Stale;
+
+fn join(pid: i32, target: &OsStr, fingerprint: &str) -> Result<Option<OwnedFd>, Stale> {
+    let text = std::str::from_utf8(target.as_bytes()).map_err(|_| Stale)?;
+    let (ticks, maps) = text.split_once(' ').ok_or(Stale)?;
+    let ticks: u64 = ticks.parse().map_err(|_| Stale)?;
+    if maps != fingerprint {
+        return Ok(None);
+    }
+    let namespace = format!("/proc/{pid}/ns/user");
+    let namespace = rustix::fs::open(namespace, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    // Compared after opening: the number cannot have changed hands in between and back.
+    match start_ticks(pid) {
+        Ok(now) if now == ticks => Ok(namespace.ok()),
+        _ => Err(Stale),
+    }
+}
+
+/// Field 22 of `/proc/PID/stat`: when the process started, in clock ticks since boot.
+fn start_ticks(pid: i32) -> io::Result<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat"))?;
+    // The second field, the program's name, may itself hold spaces and parentheses.
+    let after_name = stat.iter().rposition(|&b| b == b')').unwrap_or(0);
+    std::str::from_utf8(&stat[after_name..])
+        .ok()
+        .and_then(|fields| fields.split(' ').nth(20))
+        .and_then(|field| field.parse().ok())
+        .ok_or_else(|| io::Error::other("/proc/PID/stat has no start time"))
+}

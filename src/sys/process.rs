@@ -1,0 +1,124 @@
+//! What a process is and holds: descriptors, program, identity.
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+/// Marks every descriptor from `first` on close-on-exec.
+///
+/// # Source
+///
+/// close_range(2), `CLOSE_RANGE_CLOEXEC`, Linux 5.11.
+pub(crate) fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+    // SAFETY: three numbers; descriptors are only marked, none is closed now.
+    let ret = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    Errno::result(ret).map(drop)
+}
+
+/// Makes `number` refer to what `fd` refers to, without close-on-exec.
+///
+/// The caller knows that `number` is not owned by any value of this process.
+pub(crate) fn place_at(fd: BorrowedFd<'_>, number: RawFd) -> Result<(), Errno> {
+    if fd.as_raw_fd() == number {
+        // SAFETY: changes a flag of an open descriptor.
+        let ret = unsafe { libc::fcntl(number, libc::F_SETFD, 0) };
+        return Errno::result(ret).map(drop);
+    }
+    // SAFETY: dup2 takes two numbers. Nothing in this process owns `number`, so no owner is
+    // surprised by its new meaning.
+    let ret = unsafe { libc::dup2(fd.as_raw_fd(), number) };
+    Errno::result(ret).map(drop)
+}
+
+/// Takes ownership of an inherited descriptor.
+///
+/// Only for the descriptors that a stage is started with; call it once for each.
+pub(crate) fn inherited(number: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: asks for a flag only.
+    let ret = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    Errno::result(ret)?;
+    // SAFETY: the descriptor is open, as the call above shows, and was put there by our parent for
+    // this stage alone, so nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Ends the process at once, without running destructors or exit handlers: for children that share
+/// the parent's buffers.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: ends the process; nothing of it is used afterwards.
+    unsafe { libc::_exit(code) }
+}
+
+/// Replaces this process by the program at `path`.
+///
+/// Returns only if that fails.
+pub(crate) fn execve(path: &CStr, args: &[&CStr], env: &[&CStr]) -> Errno {
+    match nix::unistd::execve(path, args, env) {
+        Err(errno) => errno,
+        Ok(never) => match never {},
+    }
+}
+
+/// Replaces this process by the program that `program` refers to (`execveat` with an empty path).
+///
+/// Returns only if that fails.
+pub(crate) fn execve_fd(program: BorrowedFd<'_>, args: &[&CStr], env: &[&CStr]) -> Errno {
+    let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
+    match nix::unistd::execveat(program, c"", args, env, flags) {
+        Err(errno) => errno,
+        Ok(never) => match never {},
+    }
+}
+
+/// Sets all three user IDs, for this thread only (`setresuid(2)` past libc's all-threads emulation:
+/// stages have one thread).
+pub(crate) fn set_uid(uid: u32) -> Result<(), Errno> {
+    // SAFETY: three numbers.
+    let ret = unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) };
+    Errno::result(ret).map(drop)
+}
+
+/// Sets all three group IDs, for this thread only.
+pub(crate) fn set_gid(gid: u32) -> Result<(), Errno> {
+    // SAFETY: three numbers.
+    let ret = unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) };
+    Errno::result(ret).map(drop)
+}
+
+/// Sets the supplementary groups, for this thread only.
+///
+/// # Errors
+///
+/// EPERM where the user namespace forbids it (`setgroups` deny, single-ID mode).
+pub(crate) fn set_groups(groups: &[u32]) -> Result<(), Errno> {
+    // SAFETY: the pointer and the length describe `groups`, which lives until the call returns.
+    let ret = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
+    Errno::result(ret).map(drop)
+}
+
+/// Joins a new session keyring, so that the caller's keys are not seen (SEC-38).
+///
+/// # Errors
+///
+/// ENOSYS or EPERM where keyrings are off; the caller goes on.
+pub(crate) fn new_session_keyring() -> Result<(), Errno> {
+    let anonymous = std::ptr::null::<libc::c_char>();
+    // SAFETY: KEYCTL_JOIN_SESSION_KEYRING takes a name or NULL for an anonymous keyring.
+    let ret = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, anonymous) };
+    Errno::result(ret).map(drop)
+}
+
+/// Sets one resource limit by its `RLIMIT_*` number; `u64::MAX` is unlimited.
+pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: `limit` lives until the call returns, which only reads it.
+    let ret = unsafe { libc::setrlimit(resource, &raw const limit) };
+    Errno::result(ret).map(drop)
+}
+
+/// Gives unused heap pages back to the kernel: what a monitor does once before it waits for months.
+pub(crate) fn trim_heap() {
+    // SAFETY: takes a number and touches only free memory of the allocator.
+    unsafe { libc::malloc_trim(0) };
+}
