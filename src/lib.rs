@@ -5,11 +5,13 @@
 use std::process::ExitCode;
 
 mod base;
+mod cli;
+mod engine;
 mod stage;
 #[allow(unsafe_code)]
 mod sys;
 
 /// Runs the program: a command of the user, or one of ketch's own stages.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    cli::main()
 }

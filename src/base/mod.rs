@@ -2,6 +2,7 @@
 
 pub(crate) mod bytes;
 pub(crate) mod digest;
+pub(crate) mod escape;
 pub(crate) mod id;
 pub(crate) mod idmap;
 pub(crate) mod image_ref;

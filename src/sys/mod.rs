@@ -3,3 +3,4 @@
 pub(crate) mod clone;
 pub(crate) mod mount;
 pub(crate) mod process;
+pub(crate) mod sigpipe;

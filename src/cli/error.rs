@@ -1,0 +1,73 @@
+//! The one place where a failure is printed and an exit code is chosen.
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::base::escape::Escaped;
+use crate::cli::globals::{Globals, LogLevel};
+use crate::cli::usage::UsageError;
+use crate::engine::{self, Kind};
+
+/// The exit code for "ketch itself failed", as opposed to the container's command.
+pub(crate) const FAILED: u8 = 125;
+
+/// A failure that its command has told the user about already.
+#[derive(Debug, thiserror::Error)]
+#[error("already reported")]
+pub(crate) struct AlreadyReported {
+    /// The exit code.
+    pub(crate) code: u8,
+}
+
+/// Tells the user about a failure; returns the exit code for it.
+pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
+    if let Some(reported) = err.downcast_ref::<AlreadyReported>() {
+        return reported.code;
+    }
+    if lost_reader(err) {
+        // 128 + SIGPIPE: what the shell would have shown.
+        return 141;
+    }
+    let mut text = format!("Error: {}\n", shown(&format!("{err:#}")));
+    if globals.log_level >= LogLevel::Debug {
+        for cause in err.chain() {
+            text.push_str(&format!("debug: {}\n", shown(&cause.to_string())));
+        }
+    }
+    if let Some(hint) = err.chain().find_map(|e| e.downcast_ref::<engine::Error>()?.hint.as_deref()) {
+        text.push_str(&format!("hint: {}\n", shown(hint)));
+    }
+    if let Some(usage) = err.downcast_ref::<UsageError>() {
+        usage.advice().iter().for_each(|line| text.push_str(&format!("{line}\n")));
+    }
+    // With standard error closed there is nobody left to tell.
+    io::stderr().write_all(text.as_bytes()).ok();
+    exit_code(err)
+}
+
+/// Maps a failure to Docker's exit codes: 125 ketch failed, 126 and 127 the command could not run.
+pub(crate) fn exit_code(err: &anyhow::Error) -> u8 {
+    match err.downcast_ref::<engine::Error>().map(|e| e.kind) {
+        Some(Kind::NotExecutable) => 126,
+        Some(Kind::CommandNotFound) => 127,
+        _ => FAILED,
+    }
+}
+
+/// The exit code of `rm`, `rmi` and their like: 1 for what is not there, 2 for what is in use.
+pub(crate) fn removal_exit_code(err: &engine::Error) -> u8 {
+    match err.kind {
+        Kind::NotFound => 1,
+        Kind::Conflict => 2,
+        _ => FAILED,
+    }
+}
+
+/// A text for standard error: escaped if that is a terminal.
+pub(crate) fn shown(text: &str) -> String {
+    if io::stderr().is_terminal() { Escaped(text).to_string() } else { text.to_owned() }
+}
+
+/// True if standard output was closed by its reader. (Only printing yields a bare `io::Error`.)
+fn lost_reader(err: &anyhow::Error) -> bool {
+    err.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,164 @@
+//! Flags that stand before the verb and hold for all of them.
+//!
+//! They are read by hand, because clap is only told about one verb at a time. They may also follow
+//! the verb; [`add_to`] makes clap take them there.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgMatches, Command};
+
+use crate::cli::usage::UsageError;
+use crate::engine::config::Config;
+
+/// How much is reported beside results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LogLevel {
+    /// Errors only.
+    Error,
+    /// Warnings too.
+    #[default]
+    Warn,
+    /// And what may interest.
+    Info,
+    /// And every cause of an error on a line of its own.
+    Debug,
+}
+
+impl LogLevel {
+    /// Reads podman's names of levels.
+    fn parse(text: &OsStr) -> Result<Self, UsageError> {
+        match text.to_str() {
+            Some("trace" | "debug") => Ok(Self::Debug),
+            Some("info") => Ok(Self::Info),
+            Some("warn" | "warning") => Ok(Self::Warn),
+            Some("error" | "fatal" | "panic") => Ok(Self::Error),
+            _ => Err(UsageError::new(format!(
+                "log level {text:?} is not supported, choose from: trace, debug, info, warn, warning, error, fatal, panic"
+            ))),
+        }
+    }
+}
+
+/// The global flags.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Globals {
+    /// What the engine is opened with.
+    pub(crate) config: Config,
+    /// `--log-level`.
+    pub(crate) log_level: LogLevel,
+}
+
+/// What comes after the global flags.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum First<'a> {
+    /// `--version`.
+    Version,
+    /// `--help`.
+    Help,
+    /// The verb and all that follows; may be empty.
+    Words(&'a [OsString]),
+}
+
+impl Globals {
+    /// Reads the flags at the start of `args` (without the program's name).
+    pub(crate) fn read<'a>(&mut self, args: &'a [OsString]) -> Result<First<'a>, UsageError> {
+        let mut rest = args;
+        while let Some((word, after)) = rest.split_first() {
+            rest = after;
+            let (flag, value) = split(word);
+            let mut value = || match (value, rest.split_first()) {
+                (Some(value), _) => Ok(value.to_owned()),
+                (None, Some((value, after))) => {
+                    rest = after;
+                    Ok(value.clone())
+                }
+                (None, None) => {
+                    Err(UsageError::new(format!("flag needs an argument: {}", word.display())).see(""))
+                }
+            };
+            match flag {
+                b"--root" => self.config.root = Some(PathBuf::from(value()?)),
+                b"--log-level" => self.log_level = LogLevel::parse(&value()?)?,
+                b"--version" | b"-v" => return Ok(First::Version),
+                b"--help" | b"-h" => return Ok(First::Help),
+                [b'-', _, ..] => {
+                    return Err(UsageError::new(format!(
+                        "unknown flag: {}",
+                        OsStr::from_bytes(flag).display()
+                    ))
+                    .see(""));
+                }
+                _ => return Ok(First::Words(&args[args.len() - rest.len() - 1..])),
+            }
+        }
+        Ok(First::Words(&[]))
+    }
+
+    /// Takes over the global flags that followed the verb.
+    pub(crate) fn merge(&mut self, matches: &mut ArgMatches) -> Result<(), UsageError> {
+        if let Some(root) = matches.remove_one::<OsString>("global-root") {
+            self.config.root = Some(root.into());
+        }
+        if let Some(level) = matches.remove_one::<OsString>("global-log-level") {
+            self.log_level = LogLevel::parse(&level)?;
+        }
+        Ok(())
+    }
+}
+
+/// `--flag=value` → `--flag`, `value`.
+fn split(word: &OsStr) -> (&[u8], Option<&OsStr>) {
+    let bytes = word.as_bytes();
+    match bytes.iter().position(|byte| *byte == b'=') {
+        Some(at) if bytes.starts_with(b"--") => (&bytes[..at], Some(OsStr::from_bytes(&bytes[at + 1..]))),
+        _ => (bytes, None),
+    }
+}
+
+/// Makes clap take the global flags after the verb too. Hidden there; `ketch --help` lists them.
+pub(crate) fn add_to(command: Command) -> Command {
+    command.args(definitions().map(|arg| {
+        let id = format!("global-{}", arg.get_id());
+        arg.id(id).hide(true)
+    }))
+}
+
+/// The flags for help and the manual.
+pub(crate) fn definitions() -> [Arg; 2] {
+    let flag = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help).value_parser(clap::value_parser!(OsString))
+    };
+    [
+        flag("root", "DIR", "Keep all state below this directory instead of ~/.local/share/ketch"),
+        flag("log-level", "LEVEL", "Report this much: error, warn, info or debug"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn global_flags_end_at_the_verb() {
+        for (line, root, level, rest) in [
+            ("ps --root x", None, LogLevel::Warn, "ps --root x"),
+            ("--root /x ps -a", Some("/x"), LogLevel::Warn, "ps -a"),
+            ("--root=/x --log-level=debug ps", Some("/x"), LogLevel::Debug, "ps"),
+        ] {
+            let (mut globals, args, rest) = (Globals::default(), words(line), words(rest));
+            assert_eq!(globals.read(&args).unwrap(), First::Words(&rest), "{line}");
+            assert_eq!((globals.config.root, globals.log_level), (root.map(PathBuf::from), level), "{line}");
+        }
+        assert_eq!(Globals::default().read(&words("-v ")).unwrap(), First::Version);
+        assert_eq!(Globals::default().read(&words("--root / --help ps")).unwrap(), First::Help);
+        for bad in ["--bogus ps", "--root", "--log-level=loud ps", "-x"] {
+            assert!(Globals::default().read(&words(bad)).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Row 7: the command line. One file per verb: clap struct → engine call → printing.
+//!
+//! ```text
+//! argv ──▶ --stage NAME ──────────────────────────▶ stages   (ketch called by itself)
+//!      └─▶ globals ─▶ verbs::find ─▶ clap for that one verb ─▶ Verb::run(session, args)
+//!                          └─ help, unknown words: the whole tree (help.rs)
+//! ```
+//!
+//! clap builds a verb's definition in tens of microseconds and the whole tree in milliseconds, so the
+//! tree is only built for help, completion and the manual.
+
+mod completion;
+mod error;
+mod globals;
+mod help;
+mod session;
+mod stages;
+mod usage;
+mod verbs;
+mod version;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::cli::globals::{First, Globals};
+use crate::cli::session::{Exit, Session};
+use crate::cli::usage::UsageError;
+use crate::cli::verbs::{Found, Verb};
+
+/// What the program is called in its messages, whatever file it was started from.
+pub(crate) const NAME: &str = "ketch";
+
+/// Runs the program: one of its stages, or a command of the user.
+pub(crate) fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if args.get(1).is_some_and(|first| first == "--stage") {
+        return stages::run(&args[2..]);
+    }
+    // Should it ever fail, a lost reader is reported instead of being taken quietly.
+    crate::sys::sigpipe::default_sigpipe().ok();
+    if let Some(done) = help::complete(&args) {
+        return done;
+    }
+    let mut globals = Globals::default();
+    let result = dispatch(args.get(1..).unwrap_or_default(), &mut globals);
+    ExitCode::from(result.map_or_else(|err| error::report(&err, &globals), |exit| exit.0))
+}
+
+/// Finds out what is asked for, and does it.
+fn dispatch(args: &[OsString], globals: &mut Globals) -> anyhow::Result<Exit> {
+    match globals.read(args)? {
+        First::Version => version::print_flag(globals),
+        First::Help => help::print(globals, &[]),
+        First::Words(words) => match verbs::find(words) {
+            Found::Verb { verb, called, rest } => run_verb(verb, &called, rest, globals),
+            Found::Help(path) => help::print(globals, &path),
+            Found::Missing(group) => help::missing_command(globals, &group),
+            Found::Unknown { group, word } => Err(help::unknown_command(&group, &word).into()),
+        },
+    }
+}
+
+/// Parses the arguments of one verb with a command that knows nothing else, and runs it.
+fn run_verb(verb: &Verb, called: &str, rest: &[OsString], globals: &mut Globals) -> anyhow::Result<Exit> {
+    let command = verb.command(called);
+    let mut matches = match command.try_get_matches_from(rest) {
+        Ok(matches) => matches,
+        Err(err) if err.kind() == clap::error::ErrorKind::DisplayHelp => {
+            return help::print_text(globals, &err.render().to_string());
+        }
+        Err(err) => return Err(UsageError::from_clap(&err, called).into()),
+    };
+    globals.merge(&mut matches)?;
+    let mut session = Session::new(globals);
+    let result = (verb.run)(&mut session, &mut matches).map_err(|err| match err.downcast::<clap::Error>() {
+        Ok(err) => UsageError::from_clap(&err, called).into(),
+        Err(err) => err,
+    });
+    // What was written before a failure is shown before the message about it.
+    let flushed = session.finish();
+    result.and_then(|exit| flushed.map(|()| exit))
+}

@@ -1,0 +1,143 @@
+//! What a verb works with: the engine, the output, and the rule for several targets.
+
+use std::cell::OnceCell;
+use std::fmt::Display;
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use anyhow::Context as _;
+
+use crate::cli::error::{AlreadyReported, FAILED, removal_exit_code, report, shown};
+use crate::cli::globals::{Globals, LogLevel};
+use crate::engine::{self, Engine};
+
+/// The exit code of a verb that did its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exit(pub(crate) u8);
+
+impl Exit {
+    /// All went well.
+    pub(crate) const OK: Self = Self(0);
+}
+
+impl From<()> for Exit {
+    fn from((): ()) -> Self {
+        Self::OK
+    }
+}
+
+/// One command of the user, while it is carried out.
+pub(crate) struct Session<'a> {
+    /// The global flags.
+    pub(crate) globals: &'a Globals,
+    /// Standard output, buffered; `finish` flushes it.
+    pub(crate) out: BufWriter<Box<dyn Write + 'a>>,
+    /// Standard output is a terminal: text from elsewhere is escaped.
+    pub(crate) out_is_tty: bool,
+    engine: OnceCell<Engine>,
+}
+
+impl std::fmt::Debug for Session<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("globals", &self.globals).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Session<'a> {
+    /// A session that prints to standard output.
+    pub(crate) fn new(globals: &'a Globals) -> Self {
+        let stdout = io::stdout();
+        let out_is_tty = stdout.is_terminal();
+        Self {
+            globals,
+            out: BufWriter::with_capacity(32 << 10, Box::new(stdout.lock())),
+            out_is_tty,
+            engine: OnceCell::new(),
+        }
+    }
+
+    /// The engine; its store is opened by the first call.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be opened.
+    pub(crate) fn engine(&self) -> engine::Result<&Engine> {
+        if let Some(engine) = self.engine.get() {
+            return Ok(engine);
+        }
+        let engine = Engine::open(&self.globals.config)?;
+        Ok(self.engine.get_or_init(|| engine))
+    }
+
+    /// Tells the user something that is no failure, if they want to know.
+    pub(crate) fn warn(&self, message: impl Display) {
+        if self.globals.log_level >= LogLevel::Warn {
+            eprintln!("Warning: {}", shown(&message.to_string()));
+        }
+    }
+
+    /// Reports a failure that does not end the command.
+    pub(crate) fn report(&mut self, err: engine::Error) {
+        // Keeps what was printed before the message before it; an error shows up in `finish`.
+        self.out.flush().ok();
+        report(&err.into(), self.globals);
+    }
+
+    /// Does `action` to each target and prints those that went well, in order.
+    ///
+    /// Docker's rule for commands with several targets: one failure does not spare the others, each
+    /// failure is reported at once, and the command as a whole then fails, with 125.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyReported`] if any target failed; if the store or standard output cannot be used.
+    pub(crate) fn for_each<T: Display>(
+        &mut self,
+        targets: &[T],
+        action: impl FnMut(&Engine, &T) -> engine::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.each(targets, action, |_| FAILED)
+    }
+
+    /// Like [`for_each`](Self::for_each), with the exit codes of removal: 1 for a missing target,
+    /// 2 for one in use; the highest wins.
+    pub(crate) fn for_each_removal<T: Display>(
+        &mut self,
+        targets: &[T],
+        action: impl FnMut(&Engine, &T) -> engine::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.each(targets, action, removal_exit_code)
+    }
+
+    fn each<T: Display>(
+        &mut self,
+        targets: &[T],
+        mut action: impl FnMut(&Engine, &T) -> engine::Result<()>,
+        code_of: impl Fn(&engine::Error) -> u8,
+    ) -> anyhow::Result<()> {
+        let mut code = 0;
+        for target in targets {
+            match action(self.engine()?, target) {
+                Ok(()) => writeln!(self.out, "{target}")?,
+                Err(err) => {
+                    code = code.max(code_of(&err));
+                    self.report(err);
+                }
+            }
+        }
+        if code == 0 { Ok(()) } else { Err(AlreadyReported { code }.into()) }
+    }
+
+    /// Writes out what is still buffered.
+    ///
+    /// # Errors
+    ///
+    /// If standard output does not take it (a full disk behind `>`).
+    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
+        match self.out.flush() {
+            Err(err) if err.kind() != io::ErrorKind::BrokenPipe => {
+                Err(err).context("write to standard output")
+            }
+            other => Ok(other?),
+        }
+    }
+}

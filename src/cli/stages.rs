@@ -1,0 +1,27 @@
+//! ketch called by itself: `ketch --stage NAME …`, never typed by a user.
+//!
+//! SIGPIPE is still ignored here, as Rust starts a process; a stage that executes a foreign program
+//! sets it back.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::cli::NAME;
+
+/// One stage: gets the arguments after its name, returns the exit code of the process.
+type Stage = fn(&[OsString]) -> ExitCode;
+
+/// Every stage there is.
+const STAGES: &[(&str, Stage)] = &[];
+
+/// Runs the stage that `args` name.
+pub(crate) fn run(args: &[OsString]) -> ExitCode {
+    let known = args.first().and_then(|name| STAGES.iter().find(|(known, _)| name == known));
+    match known {
+        Some((_, stage)) => stage(&args[1..]),
+        None => {
+            eprintln!("Error: {NAME} --stage is for {NAME} itself");
+            ExitCode::from(125)
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The table of all verbs, and finding one in it.
+
+use std::ffi::OsString;
+
+use clap::{ArgMatches, Command};
+
+use crate::cli::globals;
+use crate::cli::session::{Exit, Session};
+use crate::cli::{NAME, completion, version};
+
+/// One verb: how it is called, what it takes, what it does.
+#[derive(Debug)]
+pub(crate) struct Verb {
+    /// One word (`ps`) or two (`container ls`).
+    pub(crate) path: &'static str,
+    /// Other names for the last word.
+    pub(crate) aliases: &'static [&'static str],
+    /// Adds the arguments and the help to a command.
+    pub(crate) build: fn(Command) -> Command,
+    /// Does it.
+    pub(crate) run: fn(&mut Session<'_>, &mut ArgMatches) -> anyhow::Result<Exit>,
+}
+
+/// A row of the table: path, other names for its last word, argument struct, function.
+///
+/// The function takes `(&mut Session<'_>, Args)` and returns `anyhow::Result` of `()` or [`Exit`].
+/// The struct's doc comment becomes the help of the verb.
+macro_rules! verb {
+    ($path:literal $(| $alias:literal)*, $args:ty, $run:expr) => {
+        Verb {
+            path: $path,
+            aliases: &[$($alias),*],
+            build: <$args as clap::Args>::augment_args,
+            run: |session, matches| {
+                let args = <$args as clap::FromArgMatches>::from_arg_matches_mut(matches)?;
+                let run: fn(&mut Session<'_>, $args) -> _ = $run;
+                run(session, args).map(Exit::from)
+            },
+        }
+    };
+}
+
+/// Every verb there is, in the order in which help lists them.
+#[rustfmt::skip]
+pub(crate) const VERBS: &[Verb] = &[
+    verb!("completion", completion::CompletionArgs, completion::run),
+    verb!("version", version::VersionArgs, version::run),
+];
+
+/// First words of two-word verbs, and what help says about them.
+pub(crate) const GROUPS: &[(&str, &str)] = &[
+    ("container", "Manage containers"),
+    ("image", "Manage images"),
+    ("system", "Manage ketch itself"),
+    ("volume", "Manage volumes"),
+];
+
+/// Verbs that work and that help does not list.
+const HIDDEN: &[&str] = &["completion"];
+
+impl Verb {
+    /// The last word of the path.
+    pub(crate) fn name(&self) -> &'static str {
+        self.path.rsplit(' ').next().unwrap_or(self.path)
+    }
+
+    /// The first of two words, or nothing.
+    pub(crate) fn group(&self) -> &'static str {
+        self.path.split_once(' ').map_or("", |(group, _)| group)
+    }
+
+    /// True if `word` names this verb within its group.
+    fn is_called(&self, word: &str) -> bool {
+        self.name() == word || self.aliases.contains(&word)
+    }
+
+    /// The definition for help and the manual.
+    pub(crate) fn definition(&self) -> Command {
+        (self.build)(Command::new(self.name()))
+            .aliases(self.aliases)
+            .hide(HIDDEN.contains(&self.path))
+            .disable_version_flag(true)
+            .args_override_self(true)
+    }
+
+    /// The parser for the arguments after the verb, which was called by the words `called`.
+    pub(crate) fn command(&self, called: &str) -> Command {
+        let bin_name = format!("{NAME} {called}");
+        globals::add_to(self.definition()).bin_name(bin_name).no_binary_name(true)
+    }
+}
+
+/// What the words after the global flags ask for.
+#[derive(Debug)]
+pub(crate) enum Found<'a> {
+    /// A verb, the words it was called by, and its arguments.
+    Verb { verb: &'static Verb, called: String, rest: &'a [OsString] },
+    /// The help page of a command, given by its words.
+    Help(Vec<String>),
+    /// Nothing, or a group without a verb (empty: not even a group).
+    Missing(String),
+    /// A word that names nothing (in this group; empty: at the top).
+    Unknown { group: String, word: String },
+}
+
+/// Finds the verb that `words` begin with.
+pub(crate) fn find(words: &[OsString]) -> Found<'_> {
+    let text = |at: usize| words.get(at).map(|word| word.to_string_lossy().into_owned());
+    let Some(first) = text(0) else { return Found::Missing(String::new()) };
+    if first == "help" {
+        return Found::Help(words[1..].iter().map(|word| word.to_string_lossy().into_owned()).collect());
+    }
+    if let Some(verb) = lookup("", &first) {
+        return Found::Verb { verb, called: first, rest: &words[1..] };
+    }
+    if !is_group(&first) {
+        return Found::Unknown { group: String::new(), word: first };
+    }
+    match text(1) {
+        None => Found::Missing(first),
+        Some(second) if matches!(second.as_str(), "--help" | "-h" | "help") => Found::Help(vec![first]),
+        Some(second) => match lookup(&first, &second) {
+            Some(verb) => Found::Verb { verb, called: format!("{first} {second}"), rest: &words[2..] },
+            None => Found::Unknown { group: first, word: second },
+        },
+    }
+}
+
+/// The verb called `word` in `group`.
+pub(crate) fn lookup(group: &str, word: &str) -> Option<&'static Verb> {
+    VERBS.iter().find(|verb| verb.group() == group && verb.is_called(word))
+}
+
+/// True if `word` is the first of some two-word verb.
+pub(crate) fn is_group(word: &str) -> bool {
+    VERBS.iter().any(|verb| !verb.group().is_empty() && verb.group() == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_given_twice_and_every_group_is_described() {
+        let mut seen = std::collections::BTreeSet::new();
+        for verb in VERBS {
+            for name in std::iter::once(&verb.name()).chain(verb.aliases) {
+                assert!(seen.insert((verb.group(), *name)), "{} is there twice", verb.path);
+            }
+            assert!(
+                verb.group().is_empty() || GROUPS.iter().any(|(group, _)| *group == verb.group()),
+                "{}",
+                verb.path
+            );
+        }
+    }
+
+    #[test]
+    fn definitions_are_sound() {
+        // clap checks a definition (clashing flags and the like) when it is built in a debug build.
+        for verb in VERBS {
+            verb.command(verb.path).debug_assert();
+        }
+    }
+}

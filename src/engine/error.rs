@@ -1,0 +1,95 @@
+//! The one error type that leaves the engine.
+//!
+//! Lower rows have enums of their own, where code branches on them. Here they become a [`Kind`],
+//! which decides the exit code (cli) or the HTTP status (api), a sentence, and what to type next.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// What the engine's functions return.
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong, in the few ways callers tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The named container, image or volume is not there.
+    NotFound,
+    /// It is there, but its state or another object forbids this (name in use, image in use).
+    Conflict,
+    /// The request makes no sense.
+    Invalid,
+    /// The container's command exists and cannot be executed (exit code 126).
+    NotExecutable,
+    /// The container's command does not exist (exit code 127).
+    CommandNotFound,
+    /// A registry wants credentials, or others.
+    Unauthorized,
+    /// This kernel or this version of ketch cannot do it.
+    Unsupported,
+    /// A system call, a file or the network.
+    System,
+}
+
+/// A failed use case: one sentence, its cause, and what to do about it.
+#[derive(Debug)]
+pub(crate) struct Error {
+    /// What callers branch on.
+    pub(crate) kind: Kind,
+    /// Verb and object, lower case, no full stop.
+    pub(crate) message: String,
+    /// Why.
+    pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// What the user can type or change next.
+    pub(crate) hint: Option<Cow<'static, str>>,
+}
+
+impl Error {
+    /// An error without cause and hint.
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None, hint: None }
+    }
+
+    /// The error for a missing object.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Kind::NotFound, message)
+    }
+
+    /// The error for a request that cannot be meant.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Kind::Invalid, message)
+    }
+
+    /// The error for something of the system that failed while `message` was tried.
+    pub(crate) fn system(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::new(Kind::System, message).because(source)
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub(crate) fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Adds what to type or change next.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
