@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+mod attach;
 mod base;
 mod cli;
 mod engine;

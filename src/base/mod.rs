@@ -7,4 +7,5 @@ pub(crate) mod id;
 pub(crate) mod idmap;
 pub(crate) mod image_ref;
 pub(crate) mod platform;
+pub(crate) mod signal;
 pub(crate) mod spec;

@@ -1,6 +1,11 @@
 //! Row 2: system calls. The only place for unsafe code: each block proves one call.
 
 pub(crate) mod clone;
+pub(crate) mod memory;
 pub(crate) mod mount;
+pub(crate) mod pidfd;
 pub(crate) mod process;
+pub(crate) mod signal;
 pub(crate) mod sigpipe;
+pub(crate) mod socket;
+pub(crate) mod tty;

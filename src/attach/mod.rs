@@ -1,0 +1,9 @@
+//! Watching a container: the protocol between its monitor and any number of clients.
+//!
+//! ```text
+//! process 1 ══pipes or pty══ monitor ──log
+//!                               ├─ inherited socket pair ── the command that started it
+//!                               └─ attach.sock ──────────── attach, wait, stop, kill …
+//! ```
+
+pub(crate) mod packet;
