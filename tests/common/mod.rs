@@ -1,6 +1,88 @@
-//! What the integration tests share.
+//! What the integration tests share: a world of their own for each, real images, a real registry.
+//!
+//! ```text
+//! $KETCH_TEST_DIR/          of one run of tests/setup, owned by the user that runs the tests
+//!   cache/bb-store/         a store that holds the image `bb`, pulled once; sandboxes start as copies of it
+//!   <pid>-<n>/              one Sandbox: home/ run/ store/ and what its test writes; gone when it is dropped
+//!   registry-<pid>/         storage and logs of a test binary's registry
+//! ```
 //!
 //! Each test binary compiles this module anew and uses a part of it, hence the allowance below.
 #![allow(dead_code)]
 
+pub(crate) mod bb;
+pub(crate) mod image;
+pub(crate) mod process;
+pub(crate) mod registry;
+mod sandbox;
 pub(crate) mod source;
+
+#[allow(unused_imports)]
+pub(crate) use process::{Invocation, Output, Running};
+#[allow(unused_imports)]
+pub(crate) use sandbox::Sandbox;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test calls it hung. The machine may be busy with other things.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The binary under test; `tests/setup` runs a copy that the test user owns.
+pub(crate) fn ketch_binary() -> PathBuf {
+    std::env::var_os("KETCH_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ketch")), PathBuf::from)
+}
+
+/// The directory of this run of the tests. Without tests/setup it is one of this process, removed when the process has ended.
+pub(crate) fn test_dir() -> &'static Path {
+    static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
+        if let Some(dir) = std::env::var_os("KETCH_TEST_DIR") {
+            return PathBuf::from(dir);
+        }
+        let dir = std::env::temp_dir().join(format!("ketch-test-{}", std::process::id()));
+        std::fs::create_dir(&dir).expect("make the directory of the tests");
+        process::when_this_process_ends(
+            "rm -rf \"$1\" 2>/dev/null || unshare --user --map-root-user --map-auto rm -rf \"$1\"",
+            &dir,
+        );
+        dir
+    });
+    &DIR
+}
+
+/// Whether the program `name` is there. If not: a failure with KETCH_TEST_STRICT=1, else a loud line, and the test is to return.
+pub(crate) fn have(name: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .iter()
+        .flat_map(std::env::split_paths)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|dir| dir.join(name).exists());
+    found || skip(&format!("needs {name}"))
+}
+
+/// Says aloud that the current test cannot run here and gives `false`; fails it instead with KETCH_TEST_STRICT=1.
+pub(crate) fn skip(why: &str) -> bool {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    assert!(std::env::var_os("KETCH_TEST_STRICT").is_none_or(|strict| strict != "1"), "{test}: {why}");
+    // Not eprintln!, which the test harness swallows for a test that passes.
+    writeln!(std::io::stderr(), "SKIPPED: {test}: {why}").expect("write to standard error");
+    false
+}
+
+/// Calls `look` until it gives something, at most until [`DEADLINE`].
+///
+/// # Panics
+///
+/// With what `look` answered last when the time is over.
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        match look() {
+            Ok(found) => return found,
+            Err(last) => assert!(Instant::now() < end, "waited {DEADLINE:?} for {what}; last: {last}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
