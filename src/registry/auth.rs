@@ -1,0 +1,350 @@
+//! Stored credentials: `auth.json` and its relatives, and the helper programs they name.
+//!
+//! ```text
+//! for reg/ns/repo, in each file:   credHelpers[reg]          docker-credential-X get
+//!                                  auths[reg/ns/repo]        most specific first
+//!                                  auths[reg/ns], auths[reg]
+//!                                  credsStore                docker-credential-X get
+//! ```
+//!
+//! Only reading is here; `login` writes (issue C).
+//!
+//! # Source
+//!
+//! containers-auth.json(5); docker-credential-helpers' protocol: the server on standard input, JSON
+//! on standard output.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use crate::base::image_ref::{DOCKER_HUB, ImageRef};
+use crate::registry::error::{Error, Result, from_outside};
+
+/// The key of Docker Hub in Docker's own files.
+const HUB_LEGACY_KEY: &str = "https://index.docker.io/v1/";
+
+/// What proves who is asking. Its `Debug` shows no secret.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Credential {
+    /// Name and password.
+    Password { user: String, password: String },
+    /// A token that the token server gives access tokens for (OAuth2's refresh token).
+    IdentityToken(String),
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Password { user, .. } => write!(f, "Password({user:?}, …)"),
+            Self::IdentityToken(_) => f.write_str("IdentityToken(…)"),
+        }
+    }
+}
+
+impl Credential {
+    /// Reads `user[:password]`, as `--creds` takes it; without a password it is empty.
+    pub(crate) fn from_option(text: &str) -> Self {
+        let (user, password) = text.split_once(':').unwrap_or((text, ""));
+        Self::Password { user: user.to_owned(), password: password.to_owned() }
+    }
+}
+
+/// Where credentials may be stored.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stores {
+    /// Files to look into, in order.
+    files: Vec<PathBuf>,
+    /// The only file was named by the user, so it has to exist.
+    named: bool,
+}
+
+impl Stores {
+    /// Just this file: `--authfile` or REGISTRY_AUTH_FILE.
+    pub(crate) fn only(file: PathBuf) -> Self {
+        Self { files: vec![file], named: true }
+    }
+
+    /// The usual places. `docker_config` is DOCKER_CONFIG, a directory.
+    pub(crate) fn usual(
+        runtime_dir: Option<&Path>,
+        config_home: Option<&Path>,
+        home: Option<&Path>,
+        docker_config: Option<&Path>,
+    ) -> Self {
+        let docker = docker_config.map(Path::to_owned).or_else(|| home.map(|dir| dir.join(".docker")));
+        let files = [
+            runtime_dir.map(|dir| dir.join("containers/auth.json")),
+            config_home.map(|dir| dir.join("containers/auth.json")),
+            docker.map(|dir| dir.join("config.json")),
+            home.map(|dir| dir.join(".dockercfg")),
+        ];
+        Self { files: files.into_iter().flatten().collect(), named: false }
+    }
+
+    /// The credential for an image, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for a file that cannot be read or understood, [`Error::Helper`] for a helper
+    /// that fails in another way than not knowing the server.
+    pub(crate) fn find(&self, image: &ImageRef) -> Result<Option<Credential>> {
+        for path in &self.files {
+            let text = match std::fs::read_to_string(path) {
+                Ok(text) => text,
+                Err(err) if err.kind() == std::io::ErrorKind::NotFound && !self.named => continue,
+                // Docker's directory may belong to somebody else (sudo): that is no reason to stop.
+                Err(err) if err.kind() == std::io::ErrorKind::PermissionDenied && !self.named => continue,
+                Err(err) => return Err(Error::Config { path: path.clone(), reason: err.to_string() }),
+            };
+            let file = AuthFile::parse(path, &text)?;
+            if let Some(found) = file.find(path, image)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct AuthFile {
+    #[serde(default)]
+    auths: BTreeMap<String, Entry>,
+    #[serde(default, rename = "credHelpers")]
+    cred_helpers: BTreeMap<String, String>,
+    #[serde(default, rename = "credsStore")]
+    creds_store: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Entry {
+    auth: Option<String>,
+    identitytoken: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Entry(…)")
+    }
+}
+
+impl AuthFile {
+    fn parse(path: &Path, text: &str) -> Result<Self> {
+        let bad = |err: serde_json::Error| Error::Config { path: path.to_owned(), reason: err.to_string() };
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        if path.file_name().is_some_and(|name| name == ".dockercfg") {
+            // The oldest format is the table itself.
+            return Ok(Self { auths: serde_json::from_str(text).map_err(bad)?, ..Self::default() });
+        }
+        serde_json::from_str(text).map_err(bad)
+    }
+
+    fn find(&self, path: &Path, image: &ImageRef) -> Result<Option<Credential>> {
+        let registry = image.registry();
+        if let Some(helper) = self.cred_helpers.get(registry) {
+            return helper_get(helper, server_name(registry));
+        }
+        for key in keys(image) {
+            let entry = self
+                .auths
+                .get(&key)
+                .or_else(|| self.auths.iter().find_map(|(k, e)| (bare(k) == key).then_some(e)));
+            if let Some(found) = entry.map(|entry| entry.credential(path, &key)).transpose()?.flatten() {
+                return Ok(Some(found));
+            }
+        }
+        match &self.creds_store {
+            Some(helper) if !helper.is_empty() => helper_get(helper, server_name(registry)),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Entry {
+    /// What the entry holds; `None` for the empty ones that a credential store leaves behind.
+    fn credential(&self, path: &Path, key: &str) -> Result<Option<Credential>> {
+        let full = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        if let Some(token) = full(&self.identitytoken) {
+            return Ok(Some(Credential::IdentityToken(token)));
+        }
+        if let Some(encoded) = full(&self.auth) {
+            let bad = || Error::Config {
+                path: path.to_owned(),
+                reason: format!("auth of {key:?} is not the base64 of user:password"),
+            };
+            let decoded = STANDARD.decode(encoded.trim()).map_err(|_| bad())?;
+            let decoded = String::from_utf8(decoded).map_err(|_| bad())?;
+            let (user, password) = decoded.split_once(':').ok_or_else(bad)?;
+            // Docker pads with NUL bytes.
+            let password = password.trim_end_matches('\0').to_owned();
+            return Ok(Some(Credential::Password { user: user.to_owned(), password }));
+        }
+        Ok(full(&self.username)
+            .map(|user| Credential::Password { user, password: self.password.clone().unwrap_or_default() }))
+    }
+}
+
+/// The keys an image may be stored under, the most specific first.
+fn keys(image: &ImageRef) -> Vec<String> {
+    let mut keys = Vec::new();
+    let mut key = image.name();
+    loop {
+        keys.push(key.clone());
+        match key.rfind('/') {
+            Some(slash) => key.truncate(slash),
+            None => break,
+        }
+    }
+    if image.registry() == DOCKER_HUB {
+        keys.push("index.docker.io".to_owned());
+    }
+    keys
+}
+
+/// A key of Docker's files without scheme and API version: `https://r.io/v1/` is `r.io`.
+fn bare(key: &str) -> &str {
+    let Some(rest) = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")) else {
+        return key.trim_end_matches('/');
+    };
+    let rest = rest.trim_end_matches('/');
+    rest.strip_suffix("/v1").or_else(|| rest.strip_suffix("/v2")).unwrap_or(rest)
+}
+
+/// What a helper calls a registry.
+fn server_name(registry: &str) -> &str {
+    if registry == DOCKER_HUB { HUB_LEGACY_KEY } else { registry }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HelperAnswer {
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    secret: String,
+}
+
+/// Asks `docker-credential-NAME` for the credential of a server.
+fn helper_get(name: &str, server: &str) -> Result<Option<Credential>> {
+    let fault = |reason: String| Error::Helper { name: from_outside(name), reason };
+    if name.is_empty() || name.contains('/') {
+        return Err(fault("not the name of a program".into()));
+    }
+    let program = format!("docker-credential-{name}");
+    let mut child = Command::new(&program)
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|err| fault(format!("start it: {err}")))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A helper that does not read its input has its reasons; its answer counts.
+        stdin.write_all(server.as_bytes()).ok();
+    }
+    let output = child.wait_with_output().map_err(|err| fault(format!("wait for it: {err}")))?;
+    let said =
+        String::from_utf8_lossy(if output.stdout.is_empty() { &output.stderr } else { &output.stdout });
+    if !output.status.success() {
+        if said.contains("credentials not found") {
+            return Ok(None);
+        }
+        return Err(fault(format!("{}: {}", output.status, from_outside(said.trim()))));
+    }
+    let answer: HelperAnswer =
+        serde_json::from_slice(&output.stdout).map_err(|err| fault(format!("its answer: {err}")))?;
+    Ok(match answer.username.as_str() {
+        "" if answer.secret.is_empty() => None,
+        "<token>" => Some(Credential::IdentityToken(answer.secret)),
+        _ => Some(Credential::Password { user: answer.username, password: answer.secret }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(json: &str, image: &str) -> Option<String> {
+        let path = Path::new("auth.json");
+        let file = AuthFile::parse(path, json).unwrap();
+        file.find(path, &image.parse().unwrap()).unwrap().map(|found| match found {
+            Credential::Password { user, password } => format!("{user}/{password}"),
+            Credential::IdentityToken(token) => format!("token {token}"),
+        })
+    }
+
+    #[test]
+    fn the_most_specific_key_wins() {
+        // "dTpw" is u:p, "dTI6cDI=" u2:p2, "dTM6cDM=" u3:p3.
+        let json = r#"{"auths":{
+            "r.io":{"auth":"dTpw"}, "r.io/ns":{"auth":"dTI6cDI="}, "r.io/ns/repo":{"auth":"dTM6cDM="},
+            "https://legacy.io/v1/":{"auth":"dTpw"}, "https://index.docker.io/v1/":{"auth":"dTI6cDI="},
+            "tok.io":{"auth":"dTpw","identitytoken":"T"}, "empty.io":{}, "plain.io":{"username":"a","password":"b"},
+            "port.io:5000":{"auth":"dTpw"}}}"#;
+        for (image, want) in [
+            ("r.io/x", Some("u/p")),
+            ("r.io/ns/other", Some("u2/p2")),
+            ("r.io/ns/repo", Some("u3/p3")),
+            ("r.io/nsx/repo", Some("u/p")),
+            ("legacy.io/x", Some("u/p")),
+            ("nginx", Some("u2/p2")),
+            ("tok.io/x", Some("token T")),
+            ("empty.io/x", None),
+            ("plain.io/x", Some("a/b")),
+            ("port.io:5000/x", Some("u/p")),
+            ("port.io/x", None),
+            ("other.io/x", None),
+        ] {
+            assert_eq!(find(json, image).as_deref(), want, "{image}");
+        }
+    }
+
+    #[test]
+    fn damaged_files_are_named() {
+        let path = Path::new("auth.json");
+        assert!(matches!(AuthFile::parse(path, "{"), Err(Error::Config { .. })));
+        let file = AuthFile::parse(path, r#"{"auths":{"r.io":{"auth":"%%%"}}}"#).unwrap();
+        assert!(matches!(file.find(path, &"r.io/x".parse().unwrap()), Err(Error::Config { .. })));
+        assert!(find("", "r.io/x").is_none());
+        let old = AuthFile::parse(Path::new(".dockercfg"), r#"{"r.io":{"auth":"dTpw"}}"#).unwrap();
+        assert!(old.find(path, &"r.io/x".parse().unwrap()).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_named_file_must_exist() {
+        let image: ImageRef = "r.io/x".parse().unwrap();
+        let missing = PathBuf::from("/nonexistent/auth.json");
+        assert!(Stores::only(missing).find(&image).is_err());
+        let usual = Stores::usual(None, Some(Path::new("/nonexistent")), None, None);
+        assert_eq!(usual.find(&image).unwrap(), None);
+    }
+
+    #[test]
+    fn helpers_are_programs_by_name_only() {
+        let err = find_err(r#"{"credHelpers":{"r.io":"../evil"}}"#);
+        assert!(matches!(err, Error::Helper { .. }));
+        let err = find_err(r#"{"credsStore":"no-such-helper-here"}"#);
+        assert!(matches!(err, Error::Helper { .. }));
+    }
+
+    fn find_err(json: &str) -> Error {
+        let path = Path::new("auth.json");
+        AuthFile::parse(path, json).unwrap().find(path, &"r.io/x".parse().unwrap()).unwrap_err()
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let shown = format!("{:?}", Credential::from_option("me:secret"));
+        assert!(shown.contains("me") && !shown.contains("secret"));
+    }
+}

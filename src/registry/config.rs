@@ -1,0 +1,476 @@
+//! `registries.conf`: which registry a short name means, and which server a registry name leads to.
+//!
+//! ```text
+//! app:1 ──aliases──▶ ┐                    docker.io/library/app:1
+//!       ──unqualified-search-registries──▶┘        │ [[registry]] prefix → location, insecure, blocked
+//!                                                  ▼
+//!                            [mirror₁, mirror₂, …, the registry itself]  = Endpoint list, tried in order
+//! ```
+//!
+//! # Source
+//!
+//! containers-registries.conf(5), version 2 of the format; containers-registries.conf.d(5).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
+use crate::registry::error::{Error, Result};
+
+/// What all configuration files together say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Registries {
+    /// Where short names are looked for, in this order.
+    search: Vec<String>,
+    /// Short name → full name without tag.
+    aliases: BTreeMap<String, String>,
+    rules: Vec<Rule>,
+    /// `short-name-mode` is neither `permissive` nor `disabled`: a choice between several is an error.
+    enforcing: bool,
+    /// The main file, for messages.
+    file: PathBuf,
+}
+
+/// One `[[registry]]` table.
+#[derive(Clone, Debug)]
+struct Rule {
+    prefix: String,
+    location: String,
+    insecure: bool,
+    blocked: bool,
+    mirror_by_digest_only: bool,
+    mirrors: Vec<Mirror>,
+    file: PathBuf,
+}
+
+/// A server to ask for an image, and the name the image has there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    /// The image as that server knows it.
+    pub(crate) image: ImageRef,
+    /// Plain http and unknown certificates are fine.
+    pub(crate) insecure: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct File {
+    unqualified_search_registries: Option<Vec<String>>,
+    short_name_mode: Option<String>,
+    #[serde(default)]
+    registry: Vec<RegistryTable>,
+    #[serde(default)]
+    aliases: BTreeMap<String, String>,
+    /// Only version 1 of the format has this.
+    registries: Option<toml::Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct RegistryTable {
+    prefix: Option<String>,
+    location: Option<String>,
+    #[serde(default)]
+    insecure: bool,
+    #[serde(default)]
+    blocked: bool,
+    #[serde(default)]
+    mirror_by_digest_only: bool,
+    #[serde(default)]
+    mirror: Vec<Mirror>,
+}
+
+/// One `[[registry.mirror]]` table.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Mirror {
+    location: String,
+    #[serde(default)]
+    insecure: bool,
+    /// `all`, `digest-only`, `tag-only`.
+    pull_from_mirror: Option<String>,
+}
+
+/// Where the configuration may be, in the words of [`Registries::load`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Paths {
+    /// Main files; the first that exists is read.
+    pub(crate) main: Vec<PathBuf>,
+    /// Directories of `*.conf` files, the weakest first.
+    pub(crate) drop_ins: Vec<PathBuf>,
+    /// A file of remembered aliases, stronger than all.
+    pub(crate) alias_cache: Option<PathBuf>,
+}
+
+impl Paths {
+    /// The usual places, from the environment variables that move them.
+    pub(crate) fn usual(
+        override_file: Option<PathBuf>,
+        config_home: Option<&Path>,
+        cache_home: Option<&Path>,
+    ) -> Self {
+        let alias_cache = cache_home.map(|dir| dir.join("containers/short-name-aliases.conf"));
+        if let Some(file) = override_file {
+            return Self { main: vec![file], drop_ins: Vec::new(), alias_cache };
+        }
+        let user = config_home.map(|dir| dir.join("containers/registries.conf"));
+        let system = PathBuf::from("/etc/containers/registries.conf");
+        let user_dir = config_home.map(|dir| dir.join("containers/registries.conf.d"));
+        let system_dir = PathBuf::from("/etc/containers/registries.conf.d");
+        Self {
+            main: user.into_iter().chain([system]).collect(),
+            drop_ins: [system_dir].into_iter().chain(user_dir).collect(),
+            alias_cache,
+        }
+    }
+}
+
+impl Registries {
+    /// Reads the configuration.
+    ///
+    /// Where no file exists at all, short names mean Docker Hub, as Docker's users expect.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for a file that exists and cannot be read or understood.
+    pub(crate) fn load(paths: &Paths) -> Result<Self> {
+        let mut all = Self { enforcing: true, ..Self::default() };
+        let mut read_any = false;
+        for path in &paths.main {
+            if let Some(text) = read(path)? {
+                all.file.clone_from(path);
+                all.merge(path, &text)?;
+                read_any = true;
+                break;
+            }
+        }
+        for path in paths.drop_ins.iter().flat_map(|dir| conf_files(dir)) {
+            if let Some(text) = read(&path)? {
+                all.merge(&path, &text)?;
+                read_any = true;
+            }
+        }
+        if let Some((path, text)) =
+            paths.alias_cache.as_deref().and_then(|path| Some((path, read(path).ok()??)))
+        {
+            all.merge(path, &text)?;
+        }
+        if !read_any {
+            all.search = vec![DOCKER_HUB.to_owned()];
+        }
+        if all.file.as_os_str().is_empty() {
+            all.file = paths.main.last().cloned().unwrap_or_default();
+        }
+        Ok(all)
+    }
+
+    /// Adds what one file says; a later file wins.
+    fn merge(&mut self, path: &Path, text: &str) -> Result<()> {
+        let bad = |reason: String| Error::Config { path: path.to_owned(), reason };
+        let file: File = toml::from_str(text).map_err(|err| bad(err.to_string().trim_end().to_owned()))?;
+        if file.registries.is_some() {
+            return Err(bad(
+                "version 1 of the format; write version 2 (containers-registries.conf(5))".into()
+            ));
+        }
+        if let Some(search) = file.unqualified_search_registries {
+            self.search = search;
+        }
+        match file.short_name_mode.as_deref() {
+            None | Some("") => {}
+            Some("enforcing") => self.enforcing = true,
+            Some("permissive" | "disabled") => self.enforcing = false,
+            Some(other) => return Err(bad(format!("short-name-mode {other:?} is not known"))),
+        }
+        for table in file.registry {
+            let rule = Rule::new(table, path).map_err(bad)?;
+            self.rules.retain(|old| old.prefix != rule.prefix);
+            self.rules.push(rule);
+        }
+        self.aliases.extend(file.aliases);
+        Ok(())
+    }
+
+    /// The full names that a typed name may mean, to be tried in this order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShortName`] if it leads nowhere, [`Error::Ambiguous`] if it leads to several
+    /// registries and the configuration does not say that guessing is fine.
+    pub(crate) fn resolve(&self, name: &ImageName) -> Result<Vec<ImageRef>> {
+        if !name.is_short() {
+            return Ok(vec![name.on(DOCKER_HUB).with_default_tag()]);
+        }
+        if let Some(full) = self.alias(name)? {
+            return Ok(vec![full]);
+        }
+        let candidates: Vec<ImageRef> =
+            self.search.iter().map(|registry| name.on(registry).with_default_tag()).collect();
+        match candidates.len() {
+            0 => Err(Error::ShortName { name: name.to_string(), file: self.file.clone() }),
+            1 => Ok(candidates),
+            _ if self.enforcing => Err(Error::Ambiguous {
+                name: name.to_string(),
+                candidates: candidates.iter().map(ToString::to_string).collect(),
+            }),
+            _ => Ok(candidates),
+        }
+    }
+
+    /// The name an alias stands for, with the tag and digest that were typed.
+    fn alias(&self, name: &ImageName) -> Result<Option<ImageRef>> {
+        let Some(target) = self.aliases.get(name.repository()).filter(|target| !target.is_empty()) else {
+            return Ok(None);
+        };
+        let bad = |reason: String| Error::Config {
+            path: self.file.clone(),
+            reason: format!("alias {:?}: {reason}", name.repository()),
+        };
+        let mut text = target.clone();
+        if let Some(tag) = name.tag() {
+            text = format!("{text}:{tag}");
+        }
+        if let Some(digest) = name.digest() {
+            text = format!("{text}@{digest}");
+        }
+        let full: ImageName = text.parse().map_err(|err| bad(format!("{err}")))?;
+        if full.is_short() {
+            return Err(bad(format!("{target:?} names no registry")));
+        }
+        Ok(Some(full.on(DOCKER_HUB).with_default_tag()))
+    }
+
+    /// The servers to ask for `image`, in order: mirrors, then the registry itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Blocked`] if the configuration forbids it; [`Error::Config`] if a rule makes a name
+    /// that is none.
+    pub(crate) fn endpoints(&self, image: &ImageRef) -> Result<Vec<Endpoint>> {
+        let name = image.name();
+        let Some(rule) = self.rule(&name) else {
+            return Ok(vec![Endpoint { image: image.clone(), insecure: false }]);
+        };
+        if rule.blocked {
+            return Err(Error::Blocked { prefix: rule.prefix.clone(), file: rule.file.clone() });
+        }
+        let mirrors = rule.mirrors.iter().filter(|mirror| rule.uses(mirror, image));
+        let own = (rule.location.as_str(), rule.insecure);
+        mirrors
+            .map(|mirror| (mirror.location.as_str(), mirror.insecure))
+            .chain([own])
+            .map(|(location, insecure)| {
+                Ok(Endpoint { image: rule.rewrite(image, &name, location)?, insecure })
+            })
+            .collect()
+    }
+
+    /// The rule with the longest prefix that fits.
+    fn rule(&self, name: &str) -> Option<&Rule> {
+        self.rules
+            .iter()
+            .filter(|rule| matched(&rule.prefix, name).is_some())
+            .max_by_key(|rule| rule.prefix.len())
+    }
+}
+
+impl Rule {
+    fn new(table: RegistryTable, file: &Path) -> std::result::Result<Self, String> {
+        let clean = |text: String| text.trim_end_matches('/').to_owned();
+        let location = table.location.map(clean).unwrap_or_default();
+        let prefix = table.prefix.map(clean).filter(|prefix| !prefix.is_empty());
+        let prefix = prefix.unwrap_or_else(|| location.clone());
+        if prefix.is_empty() {
+            return Err("a [[registry]] table needs a prefix or a location".into());
+        }
+        let wildcard = prefix.starts_with("*.");
+        if [&location, &prefix].iter().any(|text| text.contains("://")) {
+            return Err(format!("registry {prefix:?} must not have a scheme"));
+        }
+        let location = if location.is_empty() && !wildcard { prefix.clone() } else { location };
+        Ok(Self {
+            prefix,
+            location,
+            insecure: table.insecure,
+            blocked: table.blocked,
+            mirror_by_digest_only: table.mirror_by_digest_only,
+            mirrors: table.mirror,
+            file: file.to_owned(),
+        })
+    }
+
+    /// True if `mirror` may serve this kind of name.
+    fn uses(&self, mirror: &Mirror, image: &ImageRef) -> bool {
+        let by_digest = image.digest().is_some();
+        match mirror.pull_from_mirror.as_deref() {
+            Some("digest-only") => by_digest,
+            Some("tag-only") => !by_digest,
+            _ => by_digest || !self.mirror_by_digest_only,
+        }
+    }
+
+    /// Puts `location` in the place of the prefix.
+    fn rewrite(&self, image: &ImageRef, name: &str, location: &str) -> Result<ImageRef> {
+        let rest = matched(&self.prefix, name).unwrap_or_default();
+        // A wildcard without location changes nothing.
+        let renamed = if location.is_empty() { name.to_owned() } else { format!("{location}{rest}") };
+        let mut text = renamed;
+        if let Some(tag) = image.tag() {
+            text = format!("{text}:{tag}");
+        }
+        if let Some(digest) = image.digest() {
+            text = format!("{text}@{digest}");
+        }
+        text.parse::<ImageName>()
+            .map_err(|err| err.to_string())
+            .and_then(
+                |name| {
+                    if name.is_short() { Err(format!("{location:?} is no registry")) } else { Ok(name) }
+                },
+            )
+            .map(|name| name.on(DOCKER_HUB))
+            .map_err(|reason| Error::Config { path: self.file.clone(), reason })
+    }
+}
+
+/// If `prefix` covers `name` (`host/path`), the part of `name` after it.
+fn matched<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
+    if let Some(domain) = prefix.strip_prefix('*') {
+        // `*.example.com` stands for hosts, so the rest is the path.
+        let host_end = name.find('/').unwrap_or(name.len());
+        let (host, rest) = name.split_at(host_end);
+        return (host.len() > domain.len() && host.ends_with(domain)).then_some(rest);
+    }
+    name.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The text of a file; `None` if there is no such file.
+fn read(path: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(Error::Config { path: path.to_owned(), reason: err.to_string() }),
+    }
+}
+
+/// The `*.conf` files of a directory by name; none if it cannot be listed.
+fn conf_files(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|e| e == "conf")).collect();
+    files.sort();
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_text(text: &str) -> Registries {
+        let mut all = Registries { enforcing: true, ..Registries::default() };
+        all.merge(Path::new("t.conf"), text).unwrap();
+        all
+    }
+
+    fn resolved(all: &Registries, name: &str) -> String {
+        match all.resolve(&name.parse().unwrap()) {
+            Ok(list) => list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            Err(err) => format!("{err:?}").split([' ', '{']).next().unwrap_or_default().to_owned(),
+        }
+    }
+
+    #[test]
+    fn short_names() {
+        let none = from_text("");
+        let one = from_text(
+            "unqualified-search-registries = ['docker.io']\n[aliases]\n'deb'='quay.io/x/debian'\n'off'=''",
+        );
+        let two = from_text("unqualified-search-registries = ['a.io', 'b.io']");
+        let lax = from_text("unqualified-search-registries = ['a.io', 'b.io']\nshort-name-mode='permissive'");
+        for (all, name, want) in [
+            (&none, "app", "ShortName"),
+            (&none, "docker.io/app", "docker.io/library/app:latest"),
+            (&one, "app", "docker.io/library/app:latest"),
+            (&one, "a/app:2", "docker.io/a/app:2"),
+            (&one, "deb", "quay.io/x/debian:latest"),
+            (&one, "deb:12", "quay.io/x/debian:12"),
+            (&one, "off", "docker.io/library/off:latest"),
+            (&two, "app", "Ambiguous"),
+            (&lax, "app", "a.io/app:latest b.io/app:latest"),
+        ] {
+            assert_eq!(resolved(all, name), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_file_means_docker_hub() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("registries.conf");
+        let paths = Paths { main: vec![file.clone()], ..Paths::default() };
+        assert_eq!(resolved(&Registries::load(&paths).unwrap(), "app"), "docker.io/library/app:latest");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(resolved(&Registries::load(&paths).unwrap(), "app"), "ShortName");
+        let drop_ins = dir.path().join("d");
+        std::fs::create_dir(&drop_ins).unwrap();
+        std::fs::write(drop_ins.join("1.conf"), "unqualified-search-registries=['x.io']").unwrap();
+        std::fs::write(drop_ins.join("2.conf"), "unqualified-search-registries=['y.io']").unwrap();
+        std::fs::write(drop_ins.join("3.txt"), "broken").unwrap();
+        let paths = Paths { drop_ins: vec![drop_ins], ..paths };
+        assert_eq!(resolved(&Registries::load(&paths).unwrap(), "app"), "y.io/app:latest");
+        std::fs::write(&file, "a = [").unwrap();
+        assert!(matches!(Registries::load(&paths), Err(Error::Config { path, .. }) if path == file));
+    }
+
+    #[test]
+    fn rules_rewrite_and_order() {
+        let all = from_text(
+            r#"
+            [[registry]]
+            prefix = "docker.io"
+            location = "docker.io"
+            [[registry.mirror]]
+            location = "mirror.local:5000"
+            insecure = true
+            [[registry.mirror]]
+            location = "pinned.io/hub"
+            pull-from-mirror = "digest-only"
+            [[registry]]
+            prefix = "docker.io/library"
+            location = "internal.io/base"
+            [[registry]]
+            location = "bad.io"
+            blocked = true
+            [[registry]]
+            prefix = "*.corp.io"
+            insecure = true
+            [[registry]]
+            location = "lab:5000"
+            insecure = true
+            "#,
+        );
+        let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let digest = format!("docker.io/a/b@sha256:{hex}");
+        let pinned = format!("mirror.local:5000/a/b@sha256:{hex}! pinned.io/hub/a/b@sha256:{hex} {digest}");
+        for (image, want) in [
+            ("docker.io/a/b:1", "mirror.local:5000/a/b:1! docker.io/a/b:1"),
+            (digest.as_str(), pinned.as_str()),
+            ("docker.io/library/x:1", "internal.io/base/x:1"),
+            ("docker.io/libraryx/x:1", "mirror.local:5000/libraryx/x:1! docker.io/libraryx/x:1"),
+            ("r.corp.io/x:1", "r.corp.io/x:1!"),
+            ("corp.io/x:1", "corp.io/x:1"),
+            ("lab:5000/x:1", "lab:5000/x:1!"),
+            ("other.io/x:1", "other.io/x:1"),
+        ] {
+            let list = all.endpoints(&image.parse().unwrap()).unwrap();
+            let shown: Vec<String> = list
+                .iter()
+                .map(|endpoint| format!("{}{}", endpoint.image, if endpoint.insecure { "!" } else { "" }))
+                .collect();
+            assert_eq!(shown.join(" "), want, "{image}");
+        }
+        let blocked = all.endpoints(&"bad.io/x".parse().unwrap());
+        assert!(matches!(blocked, Err(Error::Blocked { prefix, .. }) if prefix == "bad.io"));
+    }
+}

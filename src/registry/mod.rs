@@ -1,0 +1,16 @@
+//! Row 3: registries over HTTP: from the name of an image to verified bytes.
+//!
+//! ```text
+//! ImageName ─config─▶ ImageRef ─config─▶ [Endpoint] ─client─▶ manifest bytes (≤ 4 MiB, digest known)
+//!                                                  └───blob──▶ Sink (length and digest checked)
+//! ```
+//!
+//! The rest of ketch is synchronous; [`client::Client`] carries a current-thread runtime inside and
+//! answers when it is done.
+
+pub(crate) mod auth;
+mod challenge;
+pub(crate) mod config;
+pub(crate) mod error;
+pub(crate) mod retry;
+mod tls;
