@@ -8,4 +8,6 @@ pub(crate) mod idmap;
 pub(crate) mod image_ref;
 pub(crate) mod platform;
 pub(crate) mod signal;
+pub(crate) mod size;
 pub(crate) mod spec;
+pub(crate) mod time;

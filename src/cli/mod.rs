@@ -9,6 +9,9 @@
 //! clap builds a verb's definition in tens of microseconds and the whole tree in milliseconds, so the
 //! tree is only built for help, completion and the manual.
 
+// This row is where ketch speaks.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 mod completion;
 mod error;
 mod globals;
@@ -36,8 +39,9 @@ pub(crate) fn main() -> ExitCode {
     if args.get(1).is_some_and(|first| first == "--stage") {
         return stages::run(&args[2..]);
     }
-    // Should it ever fail, a lost reader is reported instead of being taken quietly.
-    crate::sys::sigpipe::default_sigpipe().ok();
+    // A lost reader (`ketch ps | head -1`) ends this process without a word, as it ends others.
+    // Should this fail, `error::report` sees the lost reader.
+    crate::sys::signal::set_default(libc::SIGPIPE).ok();
     if let Some(done) = help::complete(&args) {
         return done;
     }

@@ -6,6 +6,5 @@ pub(crate) mod mount;
 pub(crate) mod pidfd;
 pub(crate) mod process;
 pub(crate) mod signal;
-pub(crate) mod sigpipe;
 pub(crate) mod socket;
 pub(crate) mod tty;

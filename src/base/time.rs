@@ -1,0 +1,253 @@
+//! Points in time and durations as Go programs write them, and as people read them.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+/// Why a text is not a time or a duration.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum TimeError {
+    /// Not in any of the forms that are read.
+    #[error(
+        "invalid time {0:?}: expected a date like 2026-01-02T15:04:05Z, Unix seconds or a duration like 10m"
+    )]
+    Time(String),
+    /// Not a duration.
+    #[error("invalid duration {0:?}: expected numbers with units, like 1h30m")]
+    Duration(String),
+}
+
+/// Go's zero time, year 1, which stands for "never" in Docker's JSON.
+pub(crate) fn go_zero() -> Timestamp {
+    Timestamp::from_second(-62_135_596_800).unwrap_or(Timestamp::MIN)
+}
+
+/// A time as Go's `time.Time` prints itself: `2026-11-21 05:42:00.832540052 +0000 UTC`.
+pub(crate) fn go_string(time: Timestamp, zone: &TimeZone) -> String {
+    let zoned = time.to_zoned(zone.clone());
+    zoned.strftime("%Y-%m-%d %H:%M:%S%.f %z %Z").to_string()
+}
+
+/// A duration in the words of `docker ps`: `Less than a second`, `5 minutes`, `About an hour`.
+pub(crate) fn human(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().max(0);
+    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
+    match () {
+        () if seconds < 1 => "Less than a second".to_owned(),
+        () if seconds == 1 => "1 second".to_owned(),
+        () if seconds < 60 => format!("{seconds} seconds"),
+        () if minutes == 1 => "About a minute".to_owned(),
+        () if minutes < 60 => format!("{minutes} minutes"),
+        () if hours == 1 => "About an hour".to_owned(),
+        () if hours < 48 => format!("{hours} hours"),
+        () if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
+        () if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
+        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        () => format!("{} years", hours / 24 / 365),
+    }
+}
+
+/// How long ago `time` was: `5 minutes ago`.
+pub(crate) fn human_ago(time: Timestamp, now: Timestamp) -> String {
+    format!("{} ago", human(now.duration_since(time)))
+}
+
+/// Reads what `--since` and `--until` take: a date with or without time and zone, Unix seconds with
+/// or without a fraction, or a duration before `now`.
+pub(crate) fn parse_when(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, TimeError> {
+    let bad = || TimeError::Time(text.to_owned());
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    // Without a zone: the local one. jiff takes `2026-01-02`, `…T15:04`, `…T15:04:05.678`.
+    if text.contains('-')
+        && let Ok(civil) = text.parse::<DateTime>()
+    {
+        return civil.to_zoned(zone.clone()).map(|zoned| zoned.timestamp()).map_err(|_| bad());
+    }
+    if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') && !text.is_empty() {
+        return parse_unix(text).ok_or_else(bad);
+    }
+    let before = parse_duration(text).map_err(|_| bad())?;
+    now.checked_sub(before).map_err(|_| bad())
+}
+
+/// `1795239720.25` → the time.
+fn parse_unix(text: &str) -> Option<Timestamp> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = &format!("{:0<9}", fraction.get(..fraction.len().min(9))?);
+    Timestamp::new(seconds.parse().ok()?, digits.parse().ok()?).ok()
+}
+
+/// Units of Go's durations in nanoseconds; longer names before their own beginnings.
+const UNITS: [(&str, i128); 8] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("μs", 1_000),
+    ("ms", 1_000_000),
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+];
+
+/// Reads a Go duration: `10m`, `1h30m`, `1.5s`, `-2h`, `0`.
+pub(crate) fn parse_duration(text: &str) -> Result<SignedDuration, TimeError> {
+    let bad = || TimeError::Duration(text.to_owned());
+    let (negative, mut rest) = match text.as_bytes().first() {
+        Some(b'-') => (true, &text[1..]),
+        Some(b'+') => (false, &text[1..]),
+        _ => (false, text),
+    };
+    if rest == "0" {
+        return Ok(SignedDuration::ZERO);
+    }
+    if rest.is_empty() {
+        return Err(bad());
+    }
+    let mut total: i128 = 0;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let (number, after) = rest.split_at(end);
+        let (name, unit) = UNITS.iter().find(|(name, _)| after.starts_with(name)).ok_or_else(bad)?;
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if (whole.is_empty() && fraction.is_empty()) || number.len() > 30 {
+            return Err(bad());
+        }
+        let digits =
+            |text: &str| if text.is_empty() { Ok(0) } else { text.parse::<i128>().map_err(|_| bad()) };
+        let fraction = &fraction[..fraction.len().min(15)];
+        let scale = 10_i128.pow(u32::try_from(fraction.len()).map_err(|_| bad())?);
+        let part = digits(whole)?.checked_mul(*unit).ok_or_else(bad)? + digits(fraction)? * unit / scale;
+        total = total.checked_add(part).ok_or_else(bad)?;
+        rest = &after[name.len()..];
+    }
+    let total = i64::try_from(if negative { -total } else { total }).map_err(|_| bad())?;
+    Ok(SignedDuration::from_nanos(total))
+}
+
+/// A duration as Go prints it: `1h30m0s`, `1.5s`, `100ms`, `0s`.
+pub(crate) fn go_duration(duration: SignedDuration) -> String {
+    let nanos = duration.as_nanos().unsigned_abs();
+    let sign = if duration.is_negative() { "-" } else { "" };
+    let decimal = |unit: u128| {
+        let (whole, rest, width) = (nanos / unit, nanos % unit, unit.ilog10() as usize);
+        let text = format!("{whole}.{rest:0width$}");
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    let body = match nanos {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{nanos}ns"),
+        1_000..1_000_000 => format!("{}µs", decimal(1_000)),
+        1_000_000..1_000_000_000 => format!("{}ms", decimal(1_000_000)),
+        _ => {
+            let (minutes, below) = (nanos / 60_000_000_000, nanos % 60_000_000_000);
+            let seconds = go_seconds(below);
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => seconds,
+                (0, minutes) => format!("{minutes}m{seconds}"),
+                (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
+            }
+        }
+    };
+    format!("{sign}{body}")
+}
+
+/// Less than a minute, in seconds: `1.5s`.
+fn go_seconds(nanos: u128) -> String {
+    let text = format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
+    format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_in_words() {
+        for (seconds, want) in [
+            (-5, "Less than a second"),
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (60, "About a minute"),
+            (119, "About a minute"),
+            (120, "2 minutes"),
+            (3599, "59 minutes"),
+            (3600, "About an hour"),
+            (5399, "About an hour"),
+            (5400, "2 hours"),
+            (47 * 3600, "47 hours"),
+            (48 * 3600, "2 days"),
+            (13 * 86400, "13 days"),
+            (14 * 86400, "2 weeks"),
+            (60 * 86400, "2 months"),
+            (729 * 86400, "24 months"),
+            (730 * 86400, "2 years"),
+        ] {
+            assert_eq!(human(SignedDuration::from_secs(seconds)), want, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn go_durations_both_ways() {
+        for (text, canonical) in [
+            ("0", "0s"),
+            ("10m", "10m0s"),
+            ("1h30m", "1h30m0s"),
+            ("90m", "1h30m0s"),
+            ("1.5s", "1.5s"),
+            ("1500ms", "1.5s"),
+            ("100ms", "100ms"),
+            ("1.5µs", "1.5µs"),
+            ("3ns", "3ns"),
+            ("-2h", "-2h0m0s"),
+            ("+1s", "1s"),
+            (".5h", "30m0s"),
+            ("24h", "24h0m0s"),
+            ("1h0.001s", "1h0m0.001s"),
+        ] {
+            assert_eq!(parse_duration(text).map(go_duration).as_deref(), Ok(canonical), "{text}");
+        }
+        for bad in
+            ["", "1", "h", "1x", "1h-2m", ".s", "1..2s", "-", "99999999999999999999999999h", "9999999999h"]
+        {
+            assert_eq!(parse_duration(bad), Err(TimeError::Duration(bad.into())), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_in_every_form() {
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        for (text, want) in [
+            ("2026-11-20T10:00:00Z", "2026-11-20T10:00:00Z"),
+            ("2026-11-20T10:00:00.25+02:00", "2026-11-20T08:00:00.25Z"),
+            ("2026-11-20T10:00:00", "2026-11-20T10:00:00Z"),
+            ("2026-11-20", "2026-11-20T00:00:00Z"),
+            ("1795239720", "2026-11-21T05:42:00Z"),
+            ("1795239720.5", "2026-11-21T05:42:00.5Z"),
+            ("10m", "2026-11-21T11:50:00Z"),
+            ("1h30m", "2026-11-21T10:30:00Z"),
+            ("-1h", "2026-11-21T13:00:00Z"),
+        ] {
+            let got = parse_when(text, now, &TimeZone::UTC).map(|time| time.to_string());
+            assert_eq!(got.as_deref(), Ok(want), "{text}");
+        }
+        for bad in ["", "yesterday", "2026-13-01", "1.2.3", "99999999999999999999"] {
+            assert!(parse_when(bad, now, &TimeZone::UTC).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn prints_like_go() {
+        for (time, want) in [
+            ("2026-11-21T05:42:00.832540052Z", "2026-11-21 05:42:00.832540052 +0000 UTC"),
+            ("2026-11-21T05:42:00.5Z", "2026-11-21 05:42:00.5 +0000 UTC"),
+            ("2026-11-21T05:42:00Z", "2026-11-21 05:42:00 +0000 UTC"),
+        ] {
+            assert_eq!(go_string(time.parse().unwrap(), &TimeZone::UTC), want);
+        }
+        assert_eq!(go_string(go_zero(), &TimeZone::UTC), "0001-01-01 00:00:00 +0000 UTC");
+        assert_eq!(go_zero().to_string(), "0001-01-01T00:00:00Z");
+    }
+}
