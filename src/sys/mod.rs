@@ -1,10 +1,16 @@
 //! Row 2: system calls. The only place for unsafe code: each block proves one call.
 
 pub(crate) mod clone;
+pub(crate) mod datagram;
+pub(crate) mod inet;
 pub(crate) mod memory;
 pub(crate) mod mount;
+pub(crate) mod netlink;
+pub(crate) mod netns;
+pub(crate) mod packet;
 pub(crate) mod pidfd;
 pub(crate) mod process;
+pub(crate) mod seqpacket;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod tty;
