@@ -8,6 +8,7 @@ mod attach;
 mod base;
 mod cli;
 mod engine;
+mod logs;
 mod net;
 mod registry;
 mod stage;

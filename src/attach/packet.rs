@@ -10,6 +10,7 @@
 //! Packets with data are made in place: data is read into a buffer behind its first byte, so that no
 //! byte of output is copied within a process.
 
+use crate::base::stream::Stream;
 use crate::sys::tty::WindowSize;
 
 /// Most bytes of data in one packet. With the kind they fill 64 KiB.
@@ -28,20 +29,11 @@ const STDERR: u8 = 17;
 const EXIT: u8 = 18;
 const SIGNALLED: u8 = 19;
 
-/// One of a container's two output streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stream {
-    Stdout,
-    Stderr,
-}
-
-impl Stream {
-    /// The first byte of a packet that carries this stream.
-    pub(crate) fn kind(self) -> u8 {
-        match self {
-            Self::Stdout => STDOUT,
-            Self::Stderr => STDERR,
-        }
+/// The first byte of a packet that carries output.
+pub(crate) fn output_kind(stream: Stream) -> u8 {
+    match stream {
+        Stream::Stdout => STDOUT,
+        Stream::Stderr => STDERR,
     }
 }
 
@@ -229,7 +221,7 @@ mod tests {
             assert_eq!(FromMonitor::decode(packet.as_bytes()), Ok(want));
         }
         for stream in [Stream::Stdout, Stream::Stderr] {
-            let packet = [stream.kind(), b'x'];
+            let packet = [output_kind(stream), b'x'];
             assert_eq!(FromMonitor::decode(&packet), Ok(FromMonitor::Output(stream, b"x")));
         }
     }

@@ -10,4 +10,5 @@ pub(crate) mod platform;
 pub(crate) mod signal;
 pub(crate) mod size;
 pub(crate) mod spec;
+pub(crate) mod stream;
 pub(crate) mod time;

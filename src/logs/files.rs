@@ -1,0 +1,121 @@
+//! The files of one log: names, rotation, identity.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+/// More rotated files than this are not looked for.
+const MAX_FILES: u32 = 1000;
+
+/// Where one log lives: a directory and the name of the newest file in it.
+#[derive(Debug)]
+pub(crate) struct LogFiles {
+    dir: OwnedFd,
+    name: OsString,
+}
+
+impl LogFiles {
+    /// The log `name` in `dir`.
+    pub(crate) fn new(dir: OwnedFd, name: &OsStr) -> Self {
+        Self { dir, name: name.to_owned() }
+    }
+
+    /// The directory.
+    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// The name of the file that was rotated `age` times.
+    fn name_of(&self, age: u32) -> OsString {
+        let mut name = self.name.clone();
+        if age > 0 {
+            name.push(format!(".{age}"));
+        }
+        name
+    }
+
+    /// Opens a file for reading; `None` if there is none.
+    pub(crate) fn open(&self, age: u32) -> io::Result<Option<File>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        match rustix::fs::openat(&self.dir, self.name_of(age), flags, Mode::empty()) {
+            Ok(file) => Ok(Some(File::from(file))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Opens the newest file for appending, made if it is missing (mode 0600).
+    pub(crate) fn append(&self) -> io::Result<File> {
+        let flags = OFlags::RDWR
+            | OFlags::APPEND
+            | OFlags::CREATE
+            | OFlags::CLOEXEC
+            | OFlags::NOFOLLOW
+            | OFlags::NONBLOCK;
+        Ok(File::from(rustix::fs::openat(&self.dir, &self.name, flags, Mode::RUSR | Mode::WUSR)?))
+    }
+
+    /// Moves each file one step on, drops what exceeds `keep` files, and opens a new newest one.
+    /// Readers that hold a file open keep reading it.
+    pub(crate) fn rotate(&self, keep: u32) -> io::Result<File> {
+        let keep = keep.clamp(1, MAX_FILES);
+        for age in (0..keep - 1).rev() {
+            match rustix::fs::renameat(&self.dir, self.name_of(age), &self.dir, self.name_of(age + 1)) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        if keep == 1 {
+            rustix::fs::unlinkat(&self.dir, &self.name, rustix::fs::AtFlags::empty())?;
+        }
+        self.append()
+    }
+
+    /// All files that there are, the oldest first, each once, whatever rotates meanwhile.
+    pub(crate) fn open_all(&self) -> io::Result<Vec<File>> {
+        let mut files: Vec<(Identity, File)> = Vec::new();
+        // From the newest: what is renamed meanwhile is met a second time, not missed.
+        for age in 0..MAX_FILES {
+            let Some(file) = self.open(age)? else { break };
+            let identity = Identity::of(&file)?;
+            if files.iter().all(|(known, _)| *known != identity) {
+                files.push((identity, file));
+            }
+        }
+        Ok(files.into_iter().rev().map(|(_, file)| file).collect())
+    }
+
+    /// The file that continues `current`: the same one if it is still the newest (`None`), or else the
+    /// one that took its place; if that cannot be told any more, the oldest there is.
+    pub(crate) fn successor(&self, current: Option<Identity>) -> io::Result<Option<File>> {
+        let mut younger = None;
+        for age in 0..MAX_FILES {
+            let Some(file) = self.open(age)? else { break };
+            if Some(Identity::of(&file)?) == current {
+                break;
+            }
+            younger = Some(file);
+        }
+        Ok(younger)
+    }
+}
+
+/// What tells one file from another while both exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// The identity of an open file.
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = file.metadata()?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
