@@ -9,8 +9,13 @@
 //! answers when it is done.
 
 pub(crate) mod auth;
+pub(crate) mod blob;
 mod challenge;
+pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod error;
+mod resolver;
 pub(crate) mod retry;
 mod tls;
+mod token;
+mod transport;
