@@ -12,6 +12,7 @@ mod logs;
 mod net;
 mod registry;
 mod stage;
+mod store;
 #[allow(unsafe_code)]
 mod sys;
 

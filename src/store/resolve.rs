@@ -1,0 +1,181 @@
+//! From what a user typed to one local image.
+//!
+//! In this order, and the first that fits wins:
+//!
+//! 1. the exact full name (`docker.io/library/app:latest` if that was typed);
+//! 2. for a short name: `localhost/app`, `docker.io/library/app` ([`ImageName::local_candidates`]);
+//! 3. for a short name: any repository that ends in it, if that is one image;
+//! 4. the beginning of one image ID, `sha256:` before it or not;
+//! 5. `name@digest`: a manifest or a repository digest of that name.
+
+use crate::base::digest::Digest;
+use crate::base::image_ref::{ImageName, ImageRef};
+use crate::store::Store;
+use crate::store::error::{Result, StoreError};
+use crate::store::images::ImageRecord;
+
+/// A local image and what it was found by.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Resolved {
+    pub(crate) image: ImageRecord,
+    /// The full name, if it was found by one.
+    pub(crate) name: Option<ImageRef>,
+    /// The manifest that the name stands for, or the image's first.
+    pub(crate) manifest: Option<Digest>,
+}
+
+impl Store {
+    /// Finds the local image that `typed` means.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`]; [`StoreError::Ambiguous`] for the beginning of several IDs or the end
+    /// of several repositories; [`StoreError::Damaged`] if what it means cannot be read.
+    pub(crate) fn resolve_image(&self, typed: &str) -> Result<Resolved> {
+        let missing = || StoreError::NotFound { what: "image", name: typed.to_owned() };
+        let by_name = match typed.parse::<ImageName>() {
+            Ok(name) => self.image_by_name(typed, &name)?,
+            Err(_) => None,
+        };
+        match by_name {
+            Some(found) => Ok(found),
+            None => self.image_by_id(typed)?.ok_or_else(missing),
+        }
+    }
+
+    fn image_by_name(&self, typed: &str, name: &ImageName) -> Result<Option<Resolved>> {
+        for full in name.local_candidates() {
+            let found = match full.digest() {
+                Some(digest) => self.image_by_repo_digest(&full, digest)?,
+                None => self.image_of_ref(&full)?,
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        if !name.is_short() || name.digest().is_some() {
+            return Ok(None);
+        }
+        let mut tails: Vec<_> =
+            self.refs().list()?.items.into_iter().filter(|known| name.is_tail_of(&known.name)).collect();
+        if tails.windows(2).any(|pair| pair[0].image != pair[1].image) {
+            let candidates = tails.iter().map(|known| known.name.to_string()).collect();
+            return Err(StoreError::Ambiguous { what: "images", name: typed.to_owned(), candidates });
+        }
+        match tails.pop() {
+            Some(known) => self.image_of_ref(&known.name),
+            None => Ok(None),
+        }
+    }
+
+    fn image_of_ref(&self, full: &ImageRef) -> Result<Option<Resolved>> {
+        let known = match self.refs().get(full) {
+            Ok(known) => known,
+            Err(err) if err.is_not_found() => return Ok(None),
+            Err(err) => return Err(err),
+        };
+        let image = match self.images().get(&known.image) {
+            Ok(image) => image,
+            // A name without its image is as good as no name: pulling makes it right.
+            Err(err) if err.is_not_found() => return Ok(None),
+            Err(err) => return Err(err),
+        };
+        let manifest = known.manifest.or_else(|| image.manifest().map(|m| m.digest));
+        Ok(Some(Resolved { image, name: Some(full.clone()), manifest }))
+    }
+
+    /// `name@digest`; a tag beside the digest is not looked at, as in Docker.
+    fn image_by_repo_digest(&self, full: &ImageRef, digest: &Digest) -> Result<Option<Resolved>> {
+        let wanted = full.with_digest(*digest);
+        for image in self.images().list()?.items {
+            if image.repo_digests.contains(&wanted) {
+                let is_manifest = image.manifests.iter().any(|m| m.digest == *digest);
+                let by_index = image.manifests.iter().find(|m| m.index == Some(*digest)).map(|m| m.digest);
+                let manifest = if is_manifest { Some(*digest) } else { by_index };
+                let manifest = manifest.or_else(|| image.manifest().map(|m| m.digest));
+                return Ok(Some(Resolved { image, name: Some(wanted), manifest }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn image_by_id(&self, typed: &str) -> Result<Option<Resolved>> {
+        let hex = typed.strip_prefix("sha256:").unwrap_or(typed);
+        if hex.is_empty() || hex.len() > 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Ok(None);
+        }
+        let matching: Vec<String> =
+            self.images().ids()?.into_iter().filter(|id| id.starts_with(hex)).collect();
+        match &matching[..] {
+            [] => Ok(None),
+            [one] => {
+                let Ok(id) = Digest::from_hex(one) else { return Ok(None) };
+                let image = self.images().get(&id)?;
+                let manifest = image.manifest().map(|m| m.digest);
+                Ok(Some(Resolved { image, name: None, manifest }))
+            }
+            _ => Err(StoreError::Ambiguous { what: "images", name: typed.to_owned(), candidates: matching }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::images::tests::image;
+
+    fn store(names: &[(&str, &str)]) -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let lock = store.lock(&mut |_, _| {}).unwrap();
+        for (name, seed) in names {
+            let full: ImageRef = name.parse().unwrap();
+            let mut record = image(seed);
+            record.repo_digests.push(full.with_digest(record.manifests[0].digest));
+            store.images().register(record, &lock).unwrap();
+            store.refs().set(&full, &image(seed).id, None, &lock).unwrap();
+        }
+        (dir, store)
+    }
+
+    #[test]
+    fn finds_in_the_documented_order() {
+        let (_guard, store) = store(&[
+            ("docker.io/library/app:latest", "hub"),
+            ("localhost/app:latest", "local"),
+            ("docker.io/library/only:1", "only"),
+            ("quay.io/team/tail:latest", "tail"),
+            ("quay.io/a/two:latest", "a"),
+            ("quay.io/b/two:latest", "b"),
+            ("localhost:5000/x/y:v1", "port"),
+        ]);
+        let digest = image("tail").manifests[0].digest;
+        let id = image("port").id.hex();
+        for (typed, seed) in [
+            ("app", Some("local")),
+            ("docker.io/app", Some("hub")),
+            ("docker.io/library/app:latest", Some("hub")),
+            ("only:1", Some("only")),
+            ("only", None),
+            ("tail", Some("tail")),
+            ("team/tail:latest", Some("tail")),
+            ("ail", None),
+            ("localhost:5000/x/y:v1", Some("port")),
+            (&id, Some("port")),
+            (&id[..12], Some("port")),
+            (&format!("sha256:{id}"), Some("port")),
+            (&format!("quay.io/team/tail@{digest}"), Some("tail")),
+            (&format!("quay.io/team/other@{digest}"), None),
+            ("sha256:../../x", None),
+            ("", None),
+            ("UPPER", None),
+        ] {
+            match (store.resolve_image(typed), seed) {
+                (Ok(found), Some(seed)) => assert_eq!(found.image.id, image(seed).id, "{typed}"),
+                (Err(err), None) => assert!(err.is_not_found(), "{typed}: {err}"),
+                (found, seed) => panic!("{typed}: {found:?}, not {seed:?}"),
+            }
+        }
+        assert!(matches!(store.resolve_image("two"), Err(StoreError::Ambiguous { .. })));
+    }
+}
