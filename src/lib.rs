@@ -11,6 +11,7 @@ mod engine;
 mod logs;
 mod net;
 mod registry;
+mod runtime;
 mod stage;
 mod store;
 #[allow(unsafe_code)]

@@ -1,12 +1,14 @@
 //! Row 1: types and pure functions, without any input or output.
 
 pub(crate) mod bytes;
+pub(crate) mod caps;
 pub(crate) mod digest;
 pub(crate) mod escape;
 pub(crate) mod id;
 pub(crate) mod idmap;
 pub(crate) mod image_ref;
 pub(crate) mod platform;
+pub(crate) mod rlimit;
 pub(crate) mod signal;
 pub(crate) mod size;
 pub(crate) mod spec;

@@ -11,6 +11,7 @@ pub(crate) mod netns;
 pub(crate) mod packet;
 pub(crate) mod pidfd;
 pub(crate) mod process;
+pub(crate) mod seccomp;
 pub(crate) mod seqpacket;
 pub(crate) mod signal;
 pub(crate) mod socket;

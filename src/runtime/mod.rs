@@ -1,0 +1,3 @@
+//! Row 4: from a container's specification to a running process.
+
+pub(crate) mod seccomp;
