@@ -7,3 +7,4 @@
 //! ```
 
 pub(crate) mod packet;
+pub(crate) mod server;

@@ -115,6 +115,16 @@ pub(crate) fn set_send_buffer(socket: BorrowedFd<'_>, bytes: usize) -> io::Resul
     Ok(rustix::net::sockopt::set_socket_send_buffer_size(socket, bytes)?)
 }
 
+/// Ends the peer's sending for good: from now on it is answered EPIPE. What it sent before can still be
+/// received.
+///
+/// # Errors
+///
+/// ENOTCONN.
+pub(crate) fn refuse_input(socket: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::net::shutdown(socket, rustix::net::Shutdown::Read)?)
+}
+
 /// Makes later reads and writes on `fd` answer "would block" instead of waiting, or undoes that.
 ///
 /// This is a property of the open file description: never set it on one that another process shares.

@@ -1,0 +1,379 @@
+//! The monitor's side: any number of clients, none of whom can lose output or stop the others for good.
+//!
+//! ```text
+//!                       ┌─ took the packet
+//! one packet ── offer ──┼─ took the packet
+//!                       └─ owes: its socket is full. No new output is read until it has taken
+//!                          the packet: back-pressure reaches the container through its pipe.
+//! ```
+//!
+//! When the container has ended there is nobody to hold back: what a slow client has not taken is
+//! copied to its backlog, and the rest of the work goes on.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::attach::packet::{self, FromClient, Hello, Small};
+use crate::base::stream::Stream;
+use crate::sys::poll::{Interest, PollSet, Ready};
+use crate::sys::socket;
+use crate::sys::tty::WindowSize;
+
+/// Most clients at one time; more wait in the socket's queue.
+const MAX_CLIENTS: usize = 512;
+/// Room asked for in each client's socket.
+const SEND_BUFFER: usize = 1 << 20;
+
+/// What a client wants of the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request<'a> {
+    Stdin(&'a [u8]),
+    StdinEof,
+    Resize(WindowSize),
+    Signal(i32),
+}
+
+/// The clients of one container and the socket where more may come.
+#[derive(Debug)]
+pub(crate) struct Server {
+    listener: Option<OwnedFd>,
+    /// The only user who may connect, as this process sees IDs.
+    uid: u32,
+    clients: Vec<Client>,
+    /// Where `register` put the first of its descriptors.
+    base: usize,
+    /// No descriptor could be had for a waiting client; ask again after the next pause.
+    exhausted: bool,
+}
+
+#[derive(Debug)]
+struct Client {
+    socket: OwnedFd,
+    hello: Option<Hello>,
+    /// It started the container, which waits until it has said what it wants.
+    first: bool,
+    /// The packet that is being offered has not fitted yet.
+    owes: bool,
+    /// Packets to send before anything else.
+    backlog: VecDeque<Box<[u8]>>,
+    /// It gets its backlog and no more.
+    leaving: bool,
+    gone: bool,
+}
+
+impl Client {
+    fn new(socket: OwnedFd, first: bool) -> Self {
+        // Less room only means more waiting.
+        socket::set_send_buffer(socket.as_fd(), SEND_BUFFER).ok();
+        Self {
+            socket,
+            hello: None,
+            first,
+            owes: false,
+            backlog: VecDeque::new(),
+            leaving: false,
+            gone: false,
+        }
+    }
+
+    /// Tries to send; true if the packet is dealt with, be it because the client is gone.
+    fn try_send(&mut self, packet: &[u8]) -> bool {
+        match socket::send(self.socket.as_fd(), packet) {
+            Ok(_) => true,
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => false,
+            Err(_) => {
+                self.gone = true;
+                true
+            }
+        }
+    }
+
+    /// Sends a packet after what waits already.
+    fn send_or_keep(&mut self, packet: &[u8]) {
+        if self.owes || !self.backlog.is_empty() || !self.try_send(packet) {
+            self.backlog.push_back(packet.into());
+        }
+    }
+
+    fn send_backlog(&mut self) {
+        while let Some(packet) = self.backlog.pop_front() {
+            if !self.try_send(&packet) {
+                self.backlog.push_front(packet);
+                return;
+            }
+        }
+    }
+
+    fn interest(&self, input_wanted: bool) -> Interest {
+        let sends_input = self.hello.is_some_and(|hello| hello.stdin);
+        Interest {
+            read: !self.leaving && (input_wanted || !sends_input),
+            write: self.owes || !self.backlog.is_empty(),
+        }
+    }
+}
+
+impl Server {
+    /// A server for those who connect to `listener`, and for `first`, the command that started the
+    /// container.
+    ///
+    /// # Errors
+    ///
+    /// If `first` is no socket.
+    pub(crate) fn new(listener: Option<OwnedFd>, first: Option<OwnedFd>) -> io::Result<Self> {
+        let mut clients = Vec::new();
+        if let Some(first) = first {
+            socket::set_nonblocking(first.as_fd(), true)?;
+            clients.push(Client::new(first, true));
+        }
+        let uid = rustix::process::geteuid().as_raw();
+        Ok(Self { listener, uid, clients, base: 0, exhausted: false })
+    }
+
+    /// True until the one who started the container has said what they want, or is gone. Output is not
+    /// to be read before: they are to see it from the first byte.
+    pub(crate) fn awaits_hello(&self) -> bool {
+        self.clients.first().is_some_and(|client| client.first && client.hello.is_none())
+    }
+
+    /// Adds all descriptors to `set`. Clients that send input are not listened to while
+    /// `input_wanted` is false.
+    pub(crate) fn register(&mut self, set: &mut PollSet, input_wanted: bool) {
+        let open = self.clients.len() < MAX_CLIENTS && !self.exhausted;
+        self.base = set.add(self.listener.as_ref().filter(|_| open).map(AsFd::as_fd), Interest::READ);
+        for client in &self.clients {
+            set.add(Some(client.socket.as_fd()), client.interest(input_wanted));
+        }
+    }
+
+    /// How many clients `register` added.
+    pub(crate) fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// What happened to client `index` in the last wait.
+    pub(crate) fn ready(&self, set: &PollSet, index: usize) -> Ready {
+        set.ready(self.base + 1 + index)
+    }
+
+    /// Lets new clients in, if the last wait found some. To be called after all clients were looked
+    /// at: it changes their number.
+    pub(crate) fn accept(&mut self, set: &PollSet) {
+        if !set.ready(self.base).read {
+            return;
+        }
+        while let Some(listener) = self.listener.as_ref().filter(|_| self.clients.len() < MAX_CLIENTS) {
+            match socket::accept(listener.as_fd()) {
+                Ok(Some(socket)) => self.admit(socket),
+                Ok(None) => return,
+                Err(_) => {
+                    self.exhausted = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes a client in, if it is of the same user. (The mode and the directory of the socket say so
+    /// already; this says it again.)
+    fn admit(&mut self, socket: OwnedFd) {
+        if socket::peer(socket.as_fd()).is_ok_and(|peer| peer.uid == self.uid) {
+            self.clients.push(Client::new(socket, false));
+        }
+    }
+
+    /// A pause is over: resources may have come back. True if that was awaited.
+    pub(crate) fn retry_accept(&mut self) -> bool {
+        std::mem::take(&mut self.exhausted)
+    }
+
+    /// True if a pause is needed before clients can be let in.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.exhausted
+    }
+
+    /// Receives one packet of client `index` into `buffer`.
+    pub(crate) fn receive<'b>(&mut self, index: usize, buffer: &'b mut [u8]) -> Option<Request<'b>> {
+        let client = &mut self.clients[index];
+        let length = match socket::receive(client.socket.as_fd(), buffer) {
+            Ok(length) if length > 0 => length,
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => return None,
+            Ok(_) | Err(_) => {
+                client.gone = true;
+                return None;
+            }
+        };
+        match (FromClient::decode(&buffer[..length]), client.hello) {
+            (Ok(FromClient::Hello(hello)), None) => {
+                client.hello = Some(hello);
+                None
+            }
+            (Ok(FromClient::Stdin(data)), Some(_)) => Some(Request::Stdin(data)),
+            (Ok(FromClient::StdinEof), Some(_)) => Some(Request::StdinEof),
+            (Ok(FromClient::Resize(size)), Some(_)) => Some(Request::Resize(size)),
+            (Ok(FromClient::Signal(number)), Some(_)) => Some(Request::Signal(number)),
+            // Not the protocol.
+            _ => {
+                client.gone = true;
+                None
+            }
+        }
+    }
+
+    /// Sends a packet to one client.
+    pub(crate) fn answer(&mut self, index: usize, packet: Small) {
+        self.clients[index].send_or_keep(packet.as_bytes());
+    }
+
+    /// Offers a packet of output to everyone who wants it; true if all have taken it.
+    pub(crate) fn offer(&mut self, stream: Stream, packet: &[u8]) -> bool {
+        let mut all = true;
+        for client in &mut self.clients {
+            let wanted =
+                !client.gone && !client.leaving && client.hello.is_some_and(|hello| hello.wants(stream));
+            if wanted {
+                client.owes = !client.backlog.is_empty() || !client.try_send(packet);
+                all &= !client.owes;
+            }
+        }
+        all
+    }
+
+    /// Serves the clients that the last wait found writable; true if all have taken the packet that
+    /// was last offered.
+    pub(crate) fn offer_again(&mut self, packet: &[u8]) -> bool {
+        let mut all = true;
+        for client in self.clients.iter_mut().filter(|client| !client.gone) {
+            client.send_backlog();
+            if client.owes && client.backlog.is_empty() {
+                client.owes = !client.try_send(packet);
+            }
+            all &= !client.owes;
+        }
+        all
+    }
+
+    /// Copies the packet that was last offered for those who have not taken it.
+    pub(crate) fn set_aside(&mut self, packet: &[u8]) {
+        for client in &mut self.clients {
+            if std::mem::take(&mut client.owes) {
+                client.backlog.push_back(packet.into());
+            }
+        }
+    }
+
+    /// Forgets the clients that are gone, and those that have got all they were to get.
+    pub(crate) fn sweep(&mut self) {
+        self.clients.retain(|client| !client.gone && !(client.leaving && client.backlog.is_empty()));
+    }
+
+    /// Tells every client that the container has ended with `code`. Their connections end when they
+    /// have taken what waits for them.
+    pub(crate) fn announce(&mut self, code: i32) {
+        for client in self.clients.iter_mut().filter(|client| !client.leaving) {
+            // Closing a socket with input in it would make the kernel throw away what the client has
+            // not read yet, so its input is ended and emptied first.
+            if socket::refuse_input(client.socket.as_fd()).is_ok() {
+                empty(client.socket.as_fd());
+            }
+            client.leaving = true;
+            client.send_or_keep(packet::exit(code).as_bytes());
+        }
+        self.sweep();
+    }
+
+    /// Serves those who have not taken all that waits for them, until they have or are gone.
+    ///
+    /// # Errors
+    ///
+    /// None in practice.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        self.listener = None;
+        let mut set = PollSet::default();
+        self.sweep();
+        while !self.clients.is_empty() {
+            set.clear();
+            self.register(&mut set, false);
+            set.wait(None)?;
+            self.offer_again(&[]);
+            self.sweep();
+        }
+        Ok(())
+    }
+}
+
+/// Throws away what was received.
+fn empty(socket: BorrowedFd<'_>) {
+    let mut byte = [0];
+    // The rest of a packet that does not fit the buffer is dropped by the kernel.
+    while socket::receive(socket, &mut byte).is_ok_and(|length| length > 0) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attach::packet::{FromMonitor, output_kind};
+    use crate::sys::socket::{Kind, pair};
+
+    fn connected(hello: Hello) -> (Server, OwnedFd) {
+        let (ours, theirs) = pair(Kind::Packet).unwrap();
+        let mut server = Server::new(None, Some(ours)).unwrap();
+        assert!(server.awaits_hello());
+        socket::send(theirs.as_fd(), packet::hello(hello).as_bytes()).unwrap();
+        assert_eq!(server.receive(0, &mut [0; 64]), None);
+        assert!(!server.awaits_hello());
+        (server, theirs)
+    }
+
+    #[test]
+    fn a_slow_client_loses_nothing_and_hears_the_end() {
+        let (mut server, theirs) = connected(Hello { stdout: true, stderr: false, stdin: true });
+        let stream = Stream::Stdout;
+        let packet_of = |n: u32| {
+            let mut packet = vec![output_kind(stream); 50_001];
+            packet[1..5].copy_from_slice(&n.to_le_bytes());
+            packet
+        };
+        let mut sent = 0;
+        while server.offer(stream, &packet_of(sent)) {
+            sent += 1;
+        }
+        assert!(sent > 0, "some fit the socket");
+        assert!(!server.offer_again(&packet_of(sent)));
+        assert!(server.offer(Stream::Stderr, &[output_kind(Stream::Stderr), 1]), "not asked for");
+        server.set_aside(&packet_of(sent));
+        socket::send(theirs.as_fd(), &[packet::STDIN, 1, 2, 3]).unwrap();
+        server.announce(7);
+        let refused = socket::send(theirs.as_fd(), &[packet::STDIN, 1]).unwrap_err();
+        let reader = std::thread::spawn(move || {
+            let (mut buffer, mut next) = (vec![0; packet::MAX_PACKET], 0_u32);
+            loop {
+                let length = socket::receive(theirs.as_fd(), &mut buffer).unwrap();
+                match FromMonitor::decode(&buffer[..length]).unwrap() {
+                    FromMonitor::Output(Stream::Stdout, data) => {
+                        assert_eq!((data[..4].to_vec(), data.len()), (next.to_le_bytes().to_vec(), 50_000));
+                        next += 1;
+                    }
+                    FromMonitor::Exit(code) => return (next, code),
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        server.finish().unwrap();
+
+        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(reader.join().unwrap(), (sent + 1, 7));
+    }
+
+    #[test]
+    fn one_who_breaks_the_protocol_is_dropped() {
+        let (mut server, theirs) = connected(Hello::default());
+        socket::send(theirs.as_fd(), packet::signal(15).as_bytes()).unwrap();
+        assert_eq!(server.receive(0, &mut [0; 64]), Some(Request::Signal(15)));
+        socket::send(theirs.as_fd(), packet::hello(Hello::default()).as_bytes()).unwrap();
+        assert_eq!(server.receive(0, &mut [0; 64]), None, "a second hello");
+        server.sweep();
+        assert_eq!(server.len(), 0);
+    }
+}

@@ -1,0 +1,3 @@
+//! The process that watches one container.
+
+pub(crate) mod serve;

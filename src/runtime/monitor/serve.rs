@@ -1,0 +1,425 @@
+//! The loop of a monitor: one life of a container, from its first byte of output to its exit status.
+//!
+//! ```text
+//!  process 1                         monitor (one thread, one poll)
+//!  stdout, stderr or pty ──read──▶ log, then every client      stop reading while a client owes
+//!  stdin ◀──write── input of clients                            stop listening while it is full
+//!  pidfd ──▶ the end: what is left in the pipes is taken, not waited for; then process 1 is reaped
+//! ```
+//!
+//! The buffers are given back when nothing has happened for a while, so that an idle monitor is as
+//! small as it can be; pipes grow only under load, because the kernel counts their size against the
+//! user.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustix::io::Errno;
+
+use crate::attach::packet::{self, MAX_PACKET, output_kind};
+use crate::attach::server::{Request, Server};
+use crate::base::stream::Stream;
+use crate::logs::writer::Writer;
+use crate::sys::memory::Scratch;
+use crate::sys::pidfd::{self, ExitStatus};
+use crate::sys::poll::{Interest, PollSet};
+use crate::sys::signal::{SignalFd, SignalSet};
+use crate::sys::{process, socket, tty};
+
+/// With nothing to do for this long, memory is given back.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Size of a pipe that is read more slowly than it is written.
+const LARGE_PIPE: usize = 1 << 20;
+/// Size of any other pipe: what the kernel gives.
+const USUAL_PIPE: usize = 64 << 10;
+/// At the end, no more than this is taken from each stream: a process that outlives process 1 (with
+/// the host's pid namespace) may go on writing for ever.
+const MAX_LEFTOVER: usize = 4 << 20;
+
+/// Where a container's output comes from.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// The reading ends of two pipes.
+    Pipes { stdout: OwnedFd, stderr: OwnedFd },
+    /// The master of its terminal.
+    Terminal(OwnedFd),
+}
+
+/// One life of a container, and what its monitor holds of it.
+#[derive(Debug)]
+pub(crate) struct Life {
+    /// Process 1, a child of this process.
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) output: Output,
+    /// The writing end of its standard input, if it has one; not with a terminal.
+    pub(crate) stdin: Option<OwnedFd>,
+    /// With a terminal: clients may type.
+    pub(crate) interactive: bool,
+    /// Close standard input when a client's is at its end.
+    pub(crate) stdin_once: bool,
+    /// What process 1 is sent when the monitor is asked to end.
+    pub(crate) stop_signal: i32,
+}
+
+/// How a life ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) status: ExitStatus,
+    pub(crate) at: Timestamp,
+}
+
+/// Blocks the signals that a monitor reads instead of dying of them. Process 1 must be given a clean
+/// mask again (`signal::reset_all`).
+///
+/// # Errors
+///
+/// EMFILE.
+pub(crate) fn signals() -> io::Result<SignalFd> {
+    SignalFd::new(&SignalSet::of(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT]))
+}
+
+/// Serves a container until process 1 has ended, and reaps it. All output that was written before is
+/// then in the log and with the clients, or in their backlogs; they are still to be told
+/// ([`Server::announce`]).
+///
+/// # Errors
+///
+/// Only what leaves no way to go on: no memory, a descriptor that is none. A log that cannot be
+/// written is no reason; [`Writer::lost_bytes`] tells.
+pub(crate) fn serve(
+    life: Life,
+    server: &mut Server,
+    log: Option<&mut Writer>,
+    signals: &SignalFd,
+) -> io::Result<Outcome> {
+    let mut serving = Serving::new(life, server, log, signals)?;
+    while !serving.turn()? {}
+    serving.drain()?;
+    let status = pidfd::wait(serving.pidfd.as_fd())?;
+    Ok(Outcome { status, at: Timestamp::now() })
+}
+
+/// One output stream.
+struct Source {
+    fd: OwnedFd,
+    stream: Stream,
+    is_pipe: bool,
+    grown: bool,
+    is_open: bool,
+    /// A terminal that nobody has open at the moment; somebody may again.
+    hung: bool,
+}
+
+/// Standard input, and what has not fitted it yet.
+struct Input {
+    fd: Option<OwnedFd>,
+    is_pipe: bool,
+    once: bool,
+    backlog: Vec<u8>,
+    /// The end comes after the backlog.
+    ending: bool,
+}
+
+struct Serving<'a> {
+    pidfd: OwnedFd,
+    sources: Vec<Source>,
+    input: Input,
+    stop_signal: i32,
+    server: &'a mut Server,
+    log: Option<&'a mut Writer>,
+    signals: &'a SignalFd,
+    set: PollSet,
+    /// A packet of output; the first byte says of which stream.
+    output_buffer: Scratch,
+    /// The length of the packet that some clients still owe to take.
+    offered: Option<usize>,
+    client_buffer: Scratch,
+    /// Something has happened since the last pause.
+    active: bool,
+}
+
+impl<'a> Serving<'a> {
+    fn new(
+        life: Life,
+        server: &'a mut Server,
+        log: Option<&'a mut Writer>,
+        signals: &'a SignalFd,
+    ) -> io::Result<Self> {
+        let Life { pidfd, output, stdin, interactive, stdin_once, stop_signal } = life;
+        let source = |fd: OwnedFd, stream, is_pipe| {
+            socket::set_nonblocking(fd.as_fd(), true)?;
+            Ok::<_, io::Error>(Source { fd, stream, is_pipe, grown: false, is_open: true, hung: false })
+        };
+        let (sources, stdin, is_pipe) = match output {
+            Output::Pipes { stdout, stderr } => (
+                vec![source(stdout, Stream::Stdout, true)?, source(stderr, Stream::Stderr, true)?],
+                stdin,
+                true,
+            ),
+            Output::Terminal(master) => {
+                let stdin = if interactive { Some(master.try_clone()?) } else { None };
+                (vec![source(master, Stream::Stdout, false)?], stdin, false)
+            }
+        };
+        if let Some(stdin) = &stdin {
+            socket::set_nonblocking(stdin.as_fd(), true)?;
+        }
+        Ok(Self {
+            pidfd,
+            sources,
+            input: Input { fd: stdin, is_pipe, once: stdin_once, backlog: Vec::new(), ending: false },
+            stop_signal,
+            server,
+            log,
+            signals,
+            set: PollSet::default(),
+            output_buffer: Scratch::new(MAX_PACKET)?,
+            offered: None,
+            client_buffer: Scratch::new(MAX_PACKET)?,
+            active: true,
+        })
+    }
+
+    /// Waits once and deals with what has happened. True when process 1 has ended.
+    fn turn(&mut self) -> io::Result<bool> {
+        let (ended, signalled, first_source, input) = self.register();
+        if !self.set.wait(self.timeout())? {
+            self.pause();
+            return Ok(false);
+        }
+        if self.set.ready(signalled).read {
+            self.obey()?;
+        }
+        for index in 0..self.server.len() {
+            let ready = self.server.ready(&self.set, index);
+            if ready.read || ready.hung_up {
+                self.hear(index);
+            }
+        }
+        if let Some(length) = self.offered {
+            if self.server.offer_again(&self.output_buffer[..length]) {
+                self.offered = None;
+            }
+        } else {
+            self.server.offer_again(&[]);
+        }
+        for index in 0..self.sources.len() {
+            if self.offered.is_none() && self.set.ready(first_source + index).read {
+                self.pump(index)?;
+            }
+        }
+        self.sources.retain(|source| source.is_open);
+        if self.set.ready(input).write {
+            self.input.write_backlog();
+        }
+        self.server.accept(&self.set);
+        self.server.sweep();
+        Ok(self.set.ready(ended).read)
+    }
+
+    /// Says what is awaited; answers the places of pidfd, signals, first source and standard input.
+    fn register(&mut self) -> (usize, usize, usize, usize) {
+        let set = &mut self.set;
+        set.clear();
+        let ended = set.add(Some(self.pidfd.as_fd()), Interest::READ);
+        let signalled = set.add(Some(self.signals.as_fd()), Interest::READ);
+        let input = set.add(
+            self.input.fd.as_ref().filter(|_| !self.input.backlog.is_empty()).map(AsFd::as_fd),
+            Interest::WRITE,
+        );
+        let first_source = input + 1;
+        let reading = self.offered.is_none() && !self.server.awaits_hello();
+        for source in &self.sources {
+            set.add(Some(source.fd.as_fd()).filter(|_| reading && !source.hung), Interest::READ);
+        }
+        self.server.register(set, self.input.backlog.is_empty());
+        (ended, signalled, first_source, input)
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let hung = self.sources.iter().any(|source| source.hung);
+        (self.active || hung || self.server.is_exhausted()).then_some(PAUSE)
+    }
+
+    /// Nothing has happened for a while.
+    fn pause(&mut self) {
+        self.server.retry_accept();
+        self.sources.iter_mut().for_each(|source| source.hung = false);
+        if !std::mem::take(&mut self.active) {
+            return;
+        }
+        if self.offered.is_none() {
+            self.output_buffer.release();
+        }
+        self.client_buffer.release();
+        if let Some(log) = &mut self.log {
+            log.release();
+        }
+        self.sources.iter_mut().for_each(Source::shrink);
+        if self.input.backlog.is_empty() {
+            self.input.backlog = Vec::new();
+        }
+        process::trim_heap();
+    }
+
+    /// The monitor itself was sent a signal: its container is to end.
+    fn obey(&mut self) -> io::Result<()> {
+        while let Some(signal) = self.signals.read()? {
+            if signal != libc::SIGHUP {
+                // Refused only if process 1 has just ended, which is what was wanted.
+                pidfd::send_signal(self.pidfd.as_fd(), self.stop_signal).ok();
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one packet of a client.
+    fn hear(&mut self, index: usize) {
+        self.active = true;
+        match self.server.receive(index, &mut self.client_buffer) {
+            None => {}
+            Some(Request::Stdin(data)) => self.input.write(data),
+            Some(Request::StdinEof) => self.input.end(),
+            Some(Request::Resize(size)) => {
+                if let Some(terminal) = self.sources.iter().find(|source| !source.is_pipe) {
+                    // A terminal that is gone has no size.
+                    tty::set_window_size(terminal.fd.as_fd(), size).ok();
+                }
+            }
+            Some(Request::Signal(number)) => {
+                let sent = pidfd::send_signal(self.pidfd.as_fd(), number);
+                let errno = sent.err().map_or(0, |err| err.raw_os_error().unwrap_or(libc::EIO));
+                self.server.answer(index, packet::signalled(errno));
+            }
+        }
+    }
+
+    /// Takes one chunk of output to the log and the clients. Answers its length, if there was one.
+    fn pump(&mut self, index: usize) -> io::Result<Option<usize>> {
+        let source = &mut self.sources[index];
+        let Some(length) = source.read(&mut self.output_buffer[1..])? else { return Ok(None) };
+        self.active = true;
+        self.output_buffer[0] = output_kind(source.stream);
+        if let Some(log) = &mut self.log {
+            // A full disk must not stop the container; the writer counts what is missing.
+            log.write(source.stream, &self.output_buffer[1..=length], Timestamp::now()).ok();
+        }
+        let packet = &self.output_buffer[..=length];
+        if !self.server.offer(source.stream, packet) {
+            self.offered = Some(packet.len());
+        }
+        Ok(Some(length))
+    }
+
+    /// Takes what process 1 has left behind.
+    fn drain(&mut self) -> io::Result<()> {
+        if let Some(length) = self.offered.take() {
+            self.server.set_aside(&self.output_buffer[..length]);
+        }
+        for index in 0..self.sources.len() {
+            let mut taken = 0;
+            while taken < MAX_LEFTOVER {
+                let Some(length) = self.pump(index)? else { break };
+                // Tiny chunks count for more: their number is bounded as well.
+                taken += length.max(1024);
+                if let Some(length) = self.offered.take() {
+                    self.server.set_aside(&self.output_buffer[..length]);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Source {
+    /// Reads a chunk; `None` if there is nothing at the moment or any more.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match rustix::io::retry_on_intr(|| rustix::io::read(&self.fd, &mut *buffer)) {
+            Ok(0) => {
+                self.is_open = false;
+                Ok(None)
+            }
+            Ok(length) => {
+                if length == buffer.len() {
+                    self.grow();
+                }
+                Ok(Some(length))
+            }
+            Err(Errno::AGAIN) => Ok(None),
+            Err(Errno::IO) if !self.is_pipe => {
+                self.hung = true;
+                Ok(None)
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Lets a pipe hold more, when its writer is faster than this loop.
+    fn grow(&mut self) {
+        if self.is_pipe && !self.grown {
+            self.grown = true;
+            // Refused when the user's pipes are many; then it stays as it is.
+            rustix::pipe::fcntl_setpipe_size(&self.fd, LARGE_PIPE).ok();
+        }
+    }
+
+    fn shrink(&mut self) {
+        if std::mem::take(&mut self.grown) {
+            rustix::pipe::fcntl_setpipe_size(&self.fd, USUAL_PIPE).ok();
+        }
+    }
+}
+
+impl Input {
+    /// Writes what a client sent; what does not fit is kept.
+    fn write(&mut self, data: &[u8]) {
+        let written = if self.backlog.is_empty() { self.write_some(data) } else { 0 };
+        if self.fd.is_some() {
+            self.backlog.extend_from_slice(&data[written..]);
+        }
+    }
+
+    fn write_backlog(&mut self) {
+        let backlog = std::mem::take(&mut self.backlog);
+        let written = self.write_some(&backlog);
+        self.backlog = backlog;
+        self.backlog.drain(..written);
+        if self.fd.is_none() {
+            self.backlog.clear();
+        }
+        if self.ending && self.backlog.is_empty() {
+            self.fd = None;
+        }
+    }
+
+    /// Writes as much as fits. A reader that is gone closes the input for good.
+    fn write_some(&mut self, data: &[u8]) -> usize {
+        let Some(fd) = &self.fd else { return 0 };
+        match rustix::io::retry_on_intr(|| rustix::io::write(fd, data)) {
+            Ok(written) => written,
+            Err(Errno::AGAIN) => 0,
+            Err(_) if self.is_pipe => {
+                self.fd = None;
+                0
+            }
+            // A terminal that nobody has open drops what is typed.
+            Err(_) => data.len(),
+        }
+    }
+
+    /// A client's input is at its end. A terminal has no end; one types it.
+    fn end(&mut self) {
+        if self.once && self.is_pipe {
+            self.ending = true;
+            if self.backlog.is_empty() {
+                self.fd = None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "serve_tests.rs"]
+mod tests;
