@@ -14,6 +14,7 @@
 
 mod completion;
 mod error;
+mod format;
 mod globals;
 mod help;
 mod session;

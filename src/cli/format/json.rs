@@ -1,0 +1,129 @@
+//! Prints documents as JSON.
+
+use std::io::Write;
+
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde_json::Value;
+use serde_json::ser::{Formatter, PrettyFormatter};
+
+use crate::base::escape::acts_on_terminal;
+use crate::cli::session::Session;
+
+/// A document without the fields that are left out when they are empty.
+struct Pruned<'a>(&'a Value, &'a [&'static str]);
+
+impl Serialize for Pruned<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Array(items) => {
+                let mut list = serializer.serialize_seq(Some(items.len()))?;
+                items.iter().try_for_each(|item| list.serialize_element(&Pruned(item, self.1)))?;
+                list.end()
+            }
+            Value::Object(object) => {
+                let mut map = serializer.serialize_map(None)?;
+                let kept =
+                    object.iter().filter(|(key, value)| !(is_empty(value) && self.1.contains(&key.as_str())));
+                for (key, value) in kept {
+                    map.serialize_entry(key, &Pruned(value, self.1))?;
+                }
+                map.end()
+            }
+            value => value.serialize(serializer),
+        }
+    }
+}
+
+/// Go's `omitempty`.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(object) => object.is_empty(),
+    }
+}
+
+/// A document on one line.
+pub(crate) fn compact(document: &Value, omit: &[&'static str]) -> String {
+    write(document, omit, serde_json::ser::CompactFormatter)
+}
+
+/// A document over several lines, each level `indent` deeper.
+pub(crate) fn pretty(document: &Value, omit: &[&'static str], indent: &str) -> String {
+    write(document, omit, PrettyFormatter::with_indent(indent.as_bytes()))
+}
+
+fn write(document: &Value, omit: &[&'static str], formatter: impl Formatter) -> String {
+    let mut out = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
+    Pruned(document, omit)
+        .serialize(&mut serializer)
+        .expect("a Value has text keys, and memory takes any text");
+    String::from_utf8(out).expect("JSON is UTF-8")
+}
+
+/// Prints an array of documents, indented.
+///
+/// # Errors
+///
+/// If standard output does not take it.
+pub(crate) fn print_list(
+    session: &mut Session<'_>,
+    documents: &[Value],
+    omit: &[&'static str],
+    indent: &str,
+) -> anyhow::Result<()> {
+    let text = pretty(&Value::Array(documents.to_vec()), omit, indent);
+    print(session, &text)
+}
+
+/// Prints JSON text and ends the line.
+///
+/// # Errors
+///
+/// If standard output does not take it.
+pub(crate) fn print(session: &mut Session<'_>, json: &str) -> anyhow::Result<()> {
+    let escaped = session.out_is_tty.then(|| escape(json));
+    session.out.write_all(escaped.as_deref().unwrap_or(json).as_bytes())?;
+    session.out.write_all(b"\n")?;
+    Ok(())
+}
+
+/// Writes what a terminal would act on as `\u….`: the same JSON, and harmless. (Control characters
+/// below U+0020 JSON escapes by itself; those outside of texts are line ends and blanks.)
+fn escape(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match acts_on_terminal(c) && c != '\n' {
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn leaves_out_what_is_empty_and_named() {
+        let document = json!({"A": "", "B": "", "C": {"A": null, "D": []}, "E": [{"A": 0}, {"A": 1}]});
+        assert_eq!(compact(&document, &["A"]), r#"{"B":"","C":{"D":[]},"E":[{},{"A":1}]}"#);
+        assert_eq!(pretty(&json!([{"a": {}}]), &[], "     "), "[\n     {\n          \"a\": {}\n     }\n]");
+    }
+
+    #[test]
+    fn escaping_does_not_change_the_document() {
+        let document = json!({"a": "\u{1b}[1m \u{9b}x \u{202e} \u{7f} ä"});
+        let text = pretty(&document, &[], "  ");
+        let escaped = escape(&text);
+        assert!(!escaped.chars().any(|c| acts_on_terminal(c) && c != '\n'), "{escaped}");
+        assert_eq!(serde_json::from_str::<Value>(&escaped).unwrap(), document);
+    }
+}

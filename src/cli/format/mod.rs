@@ -1,0 +1,176 @@
+//! How results are shown: tables, JSON, and Go templates over JSON documents.
+//!
+//! ```text
+//! --format TEXT ─▶ Format ─▶ json            json.rs
+//!                        └─▶ Template        lex ▶ parse ▶ ast ▶ eval (funcs, print, gotime)
+//!                                └─ table …  header row, then table.rs aligns the columns
+//! ```
+//!
+//! Scripts depend on the templates of podman and docker, which are Go's text/template over Go
+//! structs. Here the data is `serde_json::Value`, and a [`Shape`] says what the JSON does not:
+//! what the type is called in errors and what its columns are called in headers.
+
+mod ast;
+mod eval;
+mod funcs;
+mod gotime;
+pub(crate) mod json;
+mod lex;
+mod parse;
+mod print;
+pub(crate) mod table;
+mod value;
+
+use std::io::Write;
+
+use serde_json::Value;
+
+use crate::cli::session::Session;
+
+/// What templates need to know of a command's documents beyond their JSON.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// The template's name in errors (`ps`).
+    pub(crate) command: &'static str,
+    /// podman's name of the Go type, for errors about unknown fields.
+    pub(crate) type_name: &'static str,
+    /// Headings that differ from the field's name split into words.
+    pub(crate) headers: &'static [(&'static str, &'static str)],
+    /// Fields that JSON leaves out when they are empty, and templates still know.
+    pub(crate) omit: &'static [&'static str],
+    /// Show a heading over `table …`.
+    pub(crate) heading: bool,
+}
+
+/// A template that cannot be read or does not fit the data, in Go's words.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0}")]
+pub(crate) struct FormatError(pub(crate) String);
+
+/// What `--format` asks for.
+#[derive(Debug)]
+pub(crate) enum Format {
+    /// `json`.
+    Json,
+    /// A template; in columns if it began with `table`.
+    Template { template: parse::Template, table: bool },
+}
+
+impl Format {
+    /// Reads the value of `--format`.
+    ///
+    /// # Errors
+    ///
+    /// If it is a template with a mistake.
+    pub(crate) fn parse(text: &str, shape: &Shape) -> Result<Self, FormatError> {
+        let trimmed = text.trim();
+        if trimmed == "json" || trimmed.replace(' ', "") == "{{json.}}" && !shape.heading {
+            return Ok(Self::Json);
+        }
+        let (text, table) = match text.strip_prefix("table ") {
+            Some(columns) => (separate_by_tabs(&unescape(columns.trim())), true),
+            None => (unescape(text), false),
+        };
+        let text = if text.ends_with('\n') { text } else { text + "\n" };
+        Ok(Self::Template { template: parse::Template::parse(&text, shape.command)?, table })
+    }
+
+    /// True if a template mentions the field `name`, so that it is worth computing.
+    pub(crate) fn mentions(&self, name: &str) -> bool {
+        match self {
+            Self::Json => false,
+            Self::Template { template, .. } => template.source.contains(&format!(".{name}")),
+        }
+    }
+}
+
+/// Prints each row by a template (not for [`Format::Json`], whose layout differs per command).
+///
+/// # Errors
+///
+/// If the template does not fit the data. The rows before are printed.
+pub(crate) fn print_rows(
+    session: &mut Session<'_>,
+    shape: &Shape,
+    format: &Format,
+    rows: &[Value],
+) -> anyhow::Result<()> {
+    let Format::Template { template, table } = format else {
+        json::print_list(session, rows, shape.omit, "    ")?;
+        return Ok(());
+    };
+    let mut text = String::new();
+    if *table && shape.heading {
+        template.render_header(shape.headers, &mut text);
+    }
+    let result =
+        rows.iter().try_for_each(|row| eval::render(template, row, shape, session.out_is_tty, &mut text));
+    if *table {
+        text = table::align(&text);
+    }
+    session.out.write_all(text.as_bytes())?;
+    Ok(result?)
+}
+
+/// Turns the two-character sequences `\n` and `\t`, as they arrive from a shell's single quotes, into
+/// what they stand for.
+fn unescape(text: &str) -> String {
+    text.replace("\\n", "\n").replace("\\t", "\t")
+}
+
+/// Makes the blanks between actions column separators: `{{.ID}} {{.Names}}` has two columns.
+fn separate_by_tabs(text: &str) -> String {
+    let mut separated = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("{{") {
+        let end = rest[start..].find("}}").map_or(rest.len(), |end| start + end + 2);
+        push_separated(&mut separated, &rest[..start]);
+        separated.push_str(&rest[start..end]);
+        rest = &rest[end..];
+    }
+    push_separated(&mut separated, rest);
+    separated
+}
+
+fn push_separated(target: &mut String, text: &str) {
+    let mut blanks = text.split(' ').filter(|word| !word.is_empty());
+    let starts_blank = text.starts_with(' ');
+    if !text.contains(' ') {
+        target.push_str(text);
+    } else if let Some(first) = blanks.next() {
+        if starts_blank && !first.starts_with('\t') {
+            target.push('\t');
+        }
+        target.push_str(first);
+        blanks.for_each(|word| {
+            if !target.ends_with('\t') && !word.starts_with('\t') {
+                target.push('\t');
+            }
+            target.push_str(word);
+        });
+        if text.ends_with(' ') && !target.ends_with('\t') {
+            target.push('\t');
+        }
+    } else {
+        target.push('\t');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_between_actions_separate_columns() {
+        for (text, want) in [
+            ("{{.A}} {{.B}}", "{{.A}}\t{{.B}}"),
+            ("{{.A}}  {{.B}}", "{{.A}}\t{{.B}}"),
+            ("{{.A}}\t{{.B}}", "{{.A}}\t{{.B}}"),
+            ("{{.A}} \t {{.B}}", "{{.A}}\t{{.B}}"),
+            ("{{join .A \" \"}} x {{.B}}", "{{join .A \" \"}}\tx\t{{.B}}"),
+            ("{{.A}}:{{.B}}", "{{.A}}:{{.B}}"),
+        ] {
+            assert_eq!(separate_by_tabs(text), want, "{text}");
+        }
+    }
+}
