@@ -19,3 +19,10 @@ pub(crate) mod retry;
 mod tls;
 mod token;
 mod transport;
+
+#[cfg(test)]
+#[path = "../../tests/common/faults.rs"]
+#[allow(clippy::unwrap_used, dead_code)]
+mod faults;
+#[cfg(test)]
+mod tests;
