@@ -1,5 +1,6 @@
 //! Row 2: system calls. The only place for unsafe code: each block proves one call.
 
+pub(crate) mod caps;
 pub(crate) mod clone;
 pub(crate) mod datagram;
 pub(crate) mod fs;
@@ -12,6 +13,7 @@ pub(crate) mod packet;
 pub(crate) mod pidfd;
 pub(crate) mod poll;
 pub(crate) mod process;
+pub(crate) mod rlimit;
 pub(crate) mod seccomp;
 pub(crate) mod seqpacket;
 pub(crate) mod signal;
