@@ -38,7 +38,7 @@ fn modules_used(source: &Source) -> Vec<(usize, String)> {
         used.extend(names.into_iter().map(|name| (line, name)));
     }
     // Below `mod tests` a chain starts one module deeper; tests are held to the `crate::` rule only.
-    let production = code.split("#[cfg(test)]").next().unwrap_or_default();
+    let production = source.production();
     let chain = "super::".repeat(source.depth);
     for (at, _) in production.match_indices(&chain) {
         let line = production[..at].matches('\n').count() + 1;

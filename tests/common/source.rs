@@ -16,6 +16,8 @@ pub(crate) struct Source {
     pub(crate) text: String,
     /// The same lines without their comments.
     pub(crate) code: String,
+    /// Whether it is compiled for unit tests only, by its name.
+    pub(crate) for_tests: bool,
 }
 
 impl Source {
@@ -29,7 +31,20 @@ impl Source {
         }
         let code: String = text.lines().map(|line| format!("{}\n", without_comment(line))).collect();
         let module = modules.first().cloned().unwrap_or_default();
-        Source { path, module, depth: modules.len(), text: text.to_owned(), code }
+        let for_tests = path.file_stem().is_some_and(|stem| {
+            let stem = stem.to_string_lossy();
+            stem == "tests" || stem == "testing" || stem.ends_with("_tests")
+        });
+        Source { path, module, depth: modules.len(), text: text.to_owned(), code, for_tests }
+    }
+
+    /// The code before the unit tests at the file's end.
+    pub(crate) fn production(&self) -> &str {
+        if self.for_tests {
+            ""
+        } else {
+            self.code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
+        }
     }
 }
 
