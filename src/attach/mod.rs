@@ -6,5 +6,7 @@
 //!                               └─ attach.sock ──────────── attach, wait, stop, kill …
 //! ```
 
+pub(crate) mod client;
+pub(crate) mod detach;
 pub(crate) mod packet;
 pub(crate) mod server;

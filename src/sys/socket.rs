@@ -249,7 +249,7 @@ mod tests {
 
         let missing = connect_at(dir.as_fd(), name, Kind::Packet).unwrap_err();
         let listener = listen_at(dir.as_fd(), name, Kind::Packet).unwrap();
-        let client = connect_at(dir.as_fd(), name, Kind::Packet).unwrap();
+        let _client = connect_at(dir.as_fd(), name, Kind::Packet).unwrap();
         let server = accept(listener.as_fd()).unwrap().expect("a client waits");
 
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);

@@ -78,6 +78,7 @@ pub(crate) fn take_as_controlling(terminal: BorrowedFd<'_>) -> io::Result<()> {
 pub(crate) struct RawMode<'fd> {
     terminal: BorrowedFd<'fd>,
     before: Termios,
+    raw: Termios,
 }
 
 impl<'fd> RawMode<'fd> {
@@ -91,7 +92,16 @@ impl<'fd> RawMode<'fd> {
         let mut raw = before.clone();
         raw.make_raw();
         rustix::termios::tcsetattr(terminal, OptionalActions::Drain, &raw)?;
-        Ok(Self { terminal, before })
+        Ok(Self { terminal, before, raw })
+    }
+
+    /// Switches to raw mode again, after somebody else has changed the mode.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::enter`].
+    pub(crate) fn renew(&self) -> io::Result<()> {
+        Ok(rustix::termios::tcsetattr(self.terminal, OptionalActions::Drain, &self.raw)?)
     }
 }
 
