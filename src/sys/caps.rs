@@ -61,7 +61,8 @@ fn call(action: &'static str) -> impl Fn(Errno) -> CapError {
     move |source| CapError::Call { action, source }
 }
 
-/// Makes the calling thread what `plan` says; execve must come next, and nothing else.
+/// Makes the calling thread what `plan` says. execve comes next: only it takes the capability to load a
+/// filter away. A process that stays calls [`settle`] instead.
 ///
 /// Acts on one thread only, so the process must have just one. Capabilities that the running kernel does
 /// not know are passed over.
@@ -86,6 +87,18 @@ pub(crate) fn apply(plan: &CapPlan) -> Result<(), CapError> {
         prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map_err(call("set no_new_privs"))?;
     }
     seccomp::load(&plan.filter).map_err(call("load the seccomp filter"))
+}
+
+/// Gives up what [`apply`] has left for loading the filter, in a process that will not execute anything.
+///
+/// # Errors
+///
+/// Also if the filter forbids `capset`; then the process must end.
+pub(crate) fn settle(plan: &CapPlan) -> Result<(), CapError> {
+    let now = get().map_err(call("read capabilities"))?;
+    let kept = if plan.uid == 0 { plan.bounding } else { plan.ambient };
+    let sets = Sets { effective: now.effective & kept, permitted: now.permitted & kept, ..now };
+    set(&sets).map_err(call("set capabilities"))
 }
 
 /// Groups, group and user, in the only order that works.
@@ -255,6 +268,7 @@ impl From<CapError> for io::Error {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Write as _;
 
     use nix::sched::{CloneFlags, unshare};
     use nix::sys::wait::{WaitStatus, waitpid};
@@ -296,7 +310,7 @@ mod tests {
             ForkResult::Child => {
                 let code = match become_and_run(&map, plan, &script) {
                     Err(err) => {
-                        eprintln!("{err}");
+                        writeln!(io::stderr(), "{err}").ok();
                         99
                     }
                     Ok(never) => match never {},
@@ -307,6 +321,7 @@ mod tests {
         }
     }
 
+    /// Executes the script; without lines to look for, settles and succeeds if nothing is kept beyond the plan.
     fn become_and_run(
         map: &str,
         plan: &CapPlan,
@@ -317,6 +332,13 @@ mod tests {
         fs::write("/proc/self/uid_map", map)?;
         fs::write("/proc/self/gid_map", map)?;
         apply(plan)?;
+        if script.is_empty() {
+            settle(plan)?;
+            let kept = if plan.uid == 0 { plan.bounding } else { plan.ambient };
+            let settled = get()? == Sets { effective: kept, permitted: kept, inheritable: plan.ambient };
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(if settled { 0 } else { 1 }) }
+        }
         Ok(nix::unistd::execv(c"/bin/sh", &[c"sh", c"-c", script])?)
     }
 
@@ -346,6 +368,13 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_stays_keeps_no_more_than_one_that_executes() {
+        assert_eq!(status_after(0, &plan(0), &[]), 0);
+        let user = CapPlan { ambient: 1 << 10, ..plan(1000) };
+        assert_eq!(status_after(1000, &user, &[]), 0);
+    }
+
+    #[test]
     fn unknown_capabilities_are_passed_over() {
         let all = CapPlan { bounding: u64::MAX, ..plan(0) };
         assert_eq!(status_after(0, &all, &["CapInh: 0000000000000000", "CapAmb: 0000000000000000"]), 0);
@@ -353,6 +382,6 @@ mod tests {
 
     #[test]
     fn a_user_that_is_not_mapped_is_an_error() {
-        assert_eq!(status_after(0, &plan(5), &[]), 99);
+        assert_eq!(status_after(0, &plan(5), &["Seccomp: 2"]), 99);
     }
 }
