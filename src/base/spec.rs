@@ -25,7 +25,7 @@ use crate::base::idmap::IdMap;
 pub(crate) const SPEC_VERSION: u32 = 1;
 
 /// Everything about a container that is decided before it first starts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ContainerSpec {
     /// [`SPEC_VERSION`] of the writer.
     pub(crate) version: u32,
@@ -88,6 +88,16 @@ pub(crate) struct ContainerSpec {
     pub(crate) as_typed: AsTyped,
 }
 
+impl ContainerSpec {
+    /// The volumes that were made for this container alone.
+    pub(crate) fn anonymous_volumes(&self) -> impl Iterator<Item = &str> {
+        self.mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Volume { name, anonymous: true, .. } => Some(name.as_str()),
+            _ => None,
+        })
+    }
+}
+
 /// The image a container was made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ImageOrigin {
@@ -112,7 +122,7 @@ pub(crate) enum Root {
 }
 
 /// The first process of a container, or one that `exec` adds.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
     /// Entrypoint and command, joined. Never empty.
     pub(crate) args: Vec<Bytes>,

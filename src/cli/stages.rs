@@ -12,7 +12,7 @@ use crate::cli::NAME;
 type Stage = fn(&[OsString]) -> ExitCode;
 
 /// Every stage there is.
-const STAGES: &[(&str, Stage)] = &[];
+const STAGES: &[(&str, Stage)] = &[("monitor", |_| crate::runtime::monitor::main())];
 
 /// Runs the stage that `args` name.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {

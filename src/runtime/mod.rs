@@ -1,5 +1,13 @@
-//! Row 4: from a container's specification to a running process.
+//! Row 4: from a [`ContainerSpec`](crate::base::spec::ContainerSpec) to a running process.
 
 pub(crate) mod defaults;
+pub(crate) mod failure;
+pub(crate) mod identity;
+pub(crate) mod idmaps;
+pub(crate) mod init;
+pub(crate) mod launch;
 pub(crate) mod monitor;
+pub(crate) mod plan;
+pub(crate) mod rootfs;
 pub(crate) mod seccomp;
+pub(crate) mod step;

@@ -7,6 +7,7 @@ pub(crate) mod fs;
 pub(crate) mod inet;
 pub(crate) mod memory;
 pub(crate) mod mount;
+pub(crate) mod netdev;
 pub(crate) mod netlink;
 pub(crate) mod netns;
 pub(crate) mod packet;

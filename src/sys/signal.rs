@@ -115,6 +115,25 @@ pub(crate) fn raise(signal: i32) {
     unsafe { libc::raise(signal) };
 }
 
+/// Waits for one of the blocked signals of `set` and returns its number.
+///
+/// # Errors
+///
+/// None in practice: interruptions are waited through.
+pub(crate) fn wait_for(set: &SignalSet) -> io::Result<i32> {
+    loop {
+        // SAFETY: the set is initialised and outlives the call; no information is asked for.
+        let signal = unsafe { libc::sigwaitinfo(&raw const set.0, std::ptr::null_mut()) };
+        if signal > 0 {
+            return Ok(signal);
+        }
+        let err = io::Error::last_os_error();
+        if err.kind() != io::ErrorKind::Interrupted {
+            return Err(err);
+        }
+    }
+}
+
 /// Blocked signals, readable from a descriptor (signalfd(2)), non-blocking and close-on-exec.
 #[derive(Debug)]
 pub(crate) struct SignalFd(OwnedFd);

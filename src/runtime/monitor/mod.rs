@@ -1,3 +1,231 @@
-//! The process that watches one container.
+//! The monitor: one small process per container, from its start to its exit record.
+//!
+//! ```text
+//! order ─▶ lock · spec.json · announce ─▶ clone3 ─▶ ID maps ─▶ "go" ─▶ init's steps ─▶ execve
+//!                                          │                              │ end of file
+//!                                          └──── failure ◀────────────────┤
+//!          record.json ◀── Started{pid} ──────────────────────────────────┘
+//!          serve: log, clients, reaping ─▶ record.json ─▶ Exit to clients ─▶ (restart | remove | end)
+//! ```
+//!
+//! It lives in U and in a mount namespace of its own; the container's own namespaces are children.
 
+mod birth;
+mod etcfiles;
+pub(crate) mod record;
+mod restart;
 pub(crate) mod serve;
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use crate::attach::server::Server;
+use crate::base::spec::ContainerSpec;
+use crate::logs::writer::{Limits, Writer};
+use crate::logs::{Format, LogFiles};
+use crate::runtime::failure::{Failure, FailureKind};
+use crate::runtime::launch::{LaunchOrder, LaunchReport};
+use crate::runtime::monitor::birth::Living;
+use crate::runtime::monitor::serve::{Life, Outcome, Output};
+use crate::stage::{holders, spawn, wire};
+use crate::store::Store;
+use crate::store::staging::Staged;
+use crate::sys::signal::SignalFd;
+use crate::sys::{process, socket};
+
+/// The monitor's own state, for one container.
+struct Monitor {
+    order: LaunchOrder,
+    /// `containers/<id>`.
+    directory: PathBuf,
+    spec: ContainerSpec,
+    /// Held for the monitor's whole life: this is what "running" means.
+    _lock: OwnedFd,
+}
+
+/// The stage `monitor`.
+pub(crate) fn main() -> ! {
+    let Ok(command) = spawn::begin() else { process::exit_now(125) };
+    let Ok((order, descriptors)) = wire::receive::<LaunchOrder>(command.as_fd()) else {
+        process::exit_now(125)
+    };
+    let own_pid = std::process::id().cast_signed();
+    let root = order.root.clone();
+    let client = descriptors.into_iter().next();
+    let outcome = Monitor::new(order).and_then(|monitor| monitor.run(&command, client, own_pid));
+    if let Err(failure) = outcome {
+        // Once the start was reported nobody reads this any more; the record has it.
+        wire::send(command.as_fd(), &LaunchReport::Failed(failure), &[]).ok();
+    }
+    holders::withdraw(&root, own_pid);
+    process::exit_now(0)
+}
+
+impl Monitor {
+    fn new(order: LaunchOrder) -> Result<Self, Failure> {
+        let directory = order.root.join("containers").join(order.id.as_str());
+        let what = || format!("read the spec of container {}", order.id);
+        let text = std::fs::read(directory.join("spec.json")).map_err(|err| Failure::errno(what(), err))?;
+        let lock = lock(&directory)?;
+        let spec = serde_json::from_slice(&text).map_err(|err| Failure::system(what(), &err))?;
+        Ok(Self { order, directory, spec, _lock: lock })
+    }
+
+    /// Starts the container and watches it to its end, again and again if its restart policy says so.
+    fn run(mut self, command: &OwnedFd, client: Option<OwnedFd>, own_pid: i32) -> Result<(), Failure> {
+        std::fs::remove_file(self.directory.join(record::STOP_REQUESTED)).ok();
+        let signals = serve::signals().map_err(|err| Failure::errno("read signals", err))?;
+        // Failing to announce only costs others time.
+        holders::announce(&self.order.root, own_pid, &self.order.fingerprint).ok();
+        let mut first = Some((command, client));
+        let mut pauses = restart::Pauses::new(&self.spec);
+        loop {
+            let (report, client) = first.take().map_or((None, None), |(c, client)| (Some(c), client));
+            let born = listen(&self.directory).and_then(|listener| {
+                let server = Server::new(Some(listener), client)
+                    .map_err(|err| Failure::errno("serve clients", err))?;
+                Ok((birth::start(&self, own_pid)?, server))
+            });
+            let (living, server) = match born {
+                Ok(born) => born,
+                Err(failure) => {
+                    self.could_not_start(&failure);
+                    return Err(failure);
+                }
+            };
+            if let Some(command) = report {
+                let report = LaunchReport::Started { pid: living.record.pid };
+                wire::send(command.as_fd(), &report, &[]).ok();
+                // The command must see the end of the stream although this process lives on.
+                rustix::net::shutdown(command, rustix::net::Shutdown::Both).ok();
+            }
+            let started = std::time::Instant::now();
+            let exit_code = self.live(living, server, &signals)?;
+            if !pauses.wait_for_restart(&self.directory, exit_code, started.elapsed()) {
+                return Ok(());
+            }
+            self.order.restarts += 1;
+        }
+    }
+
+    /// One life: from the running command to its record, and to the clients who wait for its end.
+    fn live(&self, living: Living, mut server: Server, signals: &SignalFd) -> Result<i32, Failure> {
+        let Living { pidfd, streams, record } = living;
+        let (output, stdin) = match streams {
+            birth::Streams::Terminal(master) => (Output::Terminal(master), None),
+            birth::Streams::Pipes { stdin, stdout, stderr } => (Output::Pipes { stdout, stderr }, stdin),
+        };
+        let life = Life {
+            pidfd,
+            output,
+            stdin,
+            interactive: self.spec.process.open_stdin,
+            stdin_once: self.spec.process.stdin_once,
+            stop_signal: self.spec.stop.signal,
+        };
+        let mut log = open_log(&self.directory, &self.spec)?;
+        process::trim_heap();
+        let Outcome { status, at } = serve::serve(life, &mut server, log.as_mut(), signals)
+            .map_err(|err| Failure::errno("watch the container", err))?;
+        let exit_code = status.shell_code();
+        let ended = record::end(&self.directory, &record, at, exit_code);
+        let leftover = if self.spec.auto_remove && self.is_last_life(exit_code) {
+            take_away(&self.order.root, &self.spec)
+        } else {
+            None
+        };
+        // Whoever waits sees the container in its final state, and does not wait for the cleaning up.
+        server.announce(exit_code);
+        server.finish().ok();
+        if let Some(leftover) = leftover {
+            leftover.remove().ok();
+        }
+        ended.map_err(|err| Failure::errno("write the container's record", err))?;
+        Ok(exit_code)
+    }
+
+    /// `--rm` and a restart policy exclude each other but for `on-failure`.
+    fn is_last_life(&self, exit_code: i32) -> bool {
+        !restart::is_due(&self.spec.restart, exit_code, self.order.restarts, false)
+    }
+
+    /// A container that never ran: the failure goes into the record, too, unless nothing is to stay.
+    fn could_not_start(&self, failure: &Failure) {
+        let exit_code = match failure.kind {
+            FailureKind::CommandNotFound => 127,
+            FailureKind::NotExecutable => 126,
+            _ => 125,
+        };
+        if self.spec.auto_remove {
+            if let Some(taken) = take_away(&self.order.root, &self.spec) {
+                taken.remove().ok();
+            }
+        } else {
+            record::never_ran(&self.directory, failure, exit_code, self.order.restarts);
+        }
+    }
+}
+
+/// Takes the container's lock.
+fn lock(directory: &Path) -> Result<OwnedFd, Failure> {
+    let path = directory.join("lock");
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600))
+        .map_err(|errno| Failure::errno(format!("open {}", path.display()), errno))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Failure::new(FailureKind::Conflict, "the container is already running"))
+        }
+        Err(errno) => Err(Failure::errno("lock the container", errno)),
+    }
+}
+
+/// Opens `attach.sock`, in place of one that an earlier life left behind.
+fn listen(directory: &Path) -> Result<OwnedFd, Failure> {
+    let failed = |err: std::io::Error| Failure::errno("open the container's attach socket", err);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory =
+        rustix::fs::open(directory, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+    rustix::fs::unlinkat(&directory, "attach.sock", rustix::fs::AtFlags::empty()).ok();
+    socket::listen_at(directory.as_fd(), OsStr::new("attach.sock"), socket::Kind::Packet).map_err(failed)
+}
+
+/// The container's log, if its driver keeps one.
+fn open_log(directory: &Path, spec: &ContainerSpec) -> Result<Option<Writer>, Failure> {
+    let format = match spec.log.driver.as_str() {
+        "k8s-file" => Format::K8s,
+        "json-file" => Format::Json,
+        _ => return Ok(None),
+    };
+    let default = directory.join("log");
+    let path = spec.log.path.as_deref().unwrap_or(&default);
+    let failed = |err| Failure::errno(format!("open the log {}", path.display()), err);
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Failure::new(FailureKind::Invalid, format!("{} is no place for a log", path.display())));
+    };
+    let parent = rustix::fs::open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| failed(std::io::Error::from(errno)))?;
+    let limits = Limits { max_size_bytes: spec.log.max_size_bytes, max_files: spec.log.max_files };
+    Writer::open(LogFiles::new(parent, name), format, limits).map(Some).map_err(failed)
+}
+
+/// Takes a container that is to be removed out of the store, with what belongs to it alone. From here
+/// on it does not exist; what is returned still has to be deleted.
+fn take_away(root: &Path, spec: &ContainerSpec) -> Option<Staged> {
+    let store = Store::open(root).ok()?;
+    let lock = store.lock(&mut |_, _| {}).ok()?;
+    let taken = store.containers().take(&spec.id, &lock).ok()?;
+    for volume in spec.anonymous_volumes() {
+        if let Ok(Some(volume)) = store.volumes().take(volume) {
+            volume.remove().ok();
+        }
+    }
+    for file in spec.cid_file.iter().chain(&spec.pid_file) {
+        std::fs::remove_file(file).ok();
+    }
+    taken
+}

@@ -1,0 +1,134 @@
+//! The ID maps of a container: from its IDs to those of U.
+//!
+//! A container's user namespace is a child of U, and the kernel wants each extent of its map to
+//! lie within one extent of U's. So every map is made in two moves: what the container wants
+//! (`wanted`), then cut where U's extents end (`cut`).
+
+use crate::base::idmap::{IdExtent, IdMap};
+use crate::base::spec::UserNamespace;
+
+/// The maps of a container's user namespace, or `None` for none of its own.
+///
+/// `uids` and `gids` are U's own maps as the kernel tells them (`/proc/self/uid_map` of a process
+/// in U). In single-ID mode (`uids` maps one ID) the only ID is `user`, the one the container's
+/// process runs as, so that images with `USER app` work.
+pub(crate) fn of_container(
+    wish: &UserNamespace,
+    uids: &IdMap,
+    gids: &IdMap,
+    user: (u32, u32),
+) -> Option<(IdMap, IdMap)> {
+    if uids.size() == 1 {
+        return match wish {
+            UserNamespace::Host => None,
+            UserNamespace::KeepId { uid, gid } => Some((one(*uid), one(*gid))),
+            _ => Some((one(user.0), one(user.1))),
+        };
+    }
+    let (wanted_uids, wanted_gids) = match wish {
+        UserNamespace::Host => return None,
+        UserNamespace::Default => (identity(uids), identity(gids)),
+        UserNamespace::KeepId { uid, gid } => (keep(*uid, uids), keep(*gid, gids)),
+        UserNamespace::NoMap => (without_first(uids), without_first(gids)),
+        UserNamespace::Maps { uids, gids } => (uids.clone(), gids.clone()),
+    };
+    Some((cut(&wanted_uids, uids), cut(&wanted_gids, gids)))
+}
+
+/// The one ID of U is `id` inside.
+fn one(id: u32) -> IdMap {
+    IdMap(vec![IdExtent { inside: id, outside: 0, len: 1 }])
+}
+
+/// How many IDs U has from 0 on; its extents follow each other without gaps.
+fn size(u: &IdMap) -> u32 {
+    u32::try_from(u.size()).unwrap_or(u32::MAX)
+}
+
+/// Every ID of U under its own number.
+fn identity(u: &IdMap) -> IdMap {
+    IdMap(vec![IdExtent { inside: 0, outside: 0, len: size(u) }])
+}
+
+/// The user of U (0) is `own` inside; the subordinate IDs take the other numbers in order.
+fn keep(own: u32, u: &IdMap) -> IdMap {
+    let subordinate = size(u) - 1;
+    let below = own.min(subordinate);
+    let mut extents = Vec::with_capacity(3);
+    if below > 0 {
+        extents.push(IdExtent { inside: 0, outside: 1, len: below });
+    }
+    extents.push(IdExtent { inside: own, outside: 0, len: 1 });
+    if subordinate > below {
+        extents.push(IdExtent { inside: own + 1, outside: below + 1, len: subordinate - below });
+    }
+    IdMap(extents)
+}
+
+/// Only the subordinate IDs, from 0 on.
+fn without_first(u: &IdMap) -> IdMap {
+    IdMap(vec![IdExtent { inside: 0, outside: 1, len: size(u) - 1 }])
+}
+
+/// Cuts the extents of `map` so that each lies within one extent of `u`.
+fn cut(map: &IdMap, u: &IdMap) -> IdMap {
+    let mut extents = Vec::new();
+    for extent in &map.0 {
+        let mut rest = *extent;
+        while rest.len > 0 {
+            let room = u.0.iter().find_map(|e| {
+                let offset = rest.outside.checked_sub(e.inside)?;
+                (offset < e.len).then(|| e.len - offset)
+            });
+            // Beyond U's range: kept as it is, the kernel's refusal names it.
+            let len = room.unwrap_or(rest.len).min(rest.len);
+            extents.push(IdExtent { len, ..rest });
+            rest = IdExtent { inside: rest.inside + len, outside: rest.outside + len, len: rest.len - len };
+        }
+    }
+    IdMap(extents)
+}
+
+/// Reads the text of `/proc/PID/uid_map`.
+pub(crate) fn parse_kernel(text: &str) -> IdMap {
+    IdMap(
+        text.lines()
+            .filter_map(|line| {
+                let mut numbers = line.split_ascii_whitespace().map(str::parse);
+                let mut next = || numbers.next()?.ok();
+                Some(IdExtent { inside: next()?, outside: next()?, len: next()? })
+            })
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn u() -> IdMap {
+        parse_kernel("         0       1000          1\n         1     100000      65536\n")
+    }
+
+    fn text(wish: &UserNamespace) -> String {
+        of_container(wish, &u(), &u(), (0, 0)).map(|maps| maps.0.to_kernel()).unwrap_or_default()
+    }
+
+    #[test]
+    fn each_wish_has_its_map() {
+        assert_eq!(text(&UserNamespace::Default), "0 0 1\n1 1 65536\n");
+        assert_eq!(text(&UserNamespace::Host), "");
+        assert_eq!(text(&UserNamespace::NoMap), "0 1 65536\n");
+        let keep = |uid| UserNamespace::KeepId { uid, gid: uid };
+        assert_eq!(text(&keep(1000)), "0 1 1000\n1000 0 1\n1001 1001 64536\n");
+        assert_eq!(text(&keep(0)), "0 0 1\n1 1 65536\n");
+        assert_eq!(text(&keep(70_000)), "0 1 65536\n70000 0 1\n");
+    }
+
+    #[test]
+    fn one_id_is_the_user_of_the_process() {
+        let single = parse_kernel("0 1000 1");
+        let maps = of_container(&UserNamespace::Default, &single, &single, (33, 34)).unwrap();
+        assert_eq!((maps.0.to_kernel(), maps.1.to_kernel()), ("33 0 1\n".into(), "34 0 1\n".into()));
+    }
+}

@@ -1,0 +1,207 @@
+//! Init: carries out the steps inside the new namespaces, then becomes the container's process.
+//!
+//! Init is a clone of the monitor, without an exec in between, so the steps are simply in its
+//! memory. It waits for one byte ("your ID maps are written, go"), sends at most one terminal and
+//! at most one failure, and its socket closes by itself when `execve` succeeds.
+
+mod copyup;
+mod mounts;
+mod network;
+mod reaper;
+mod run;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::runtime::failure::{Failure, FailureKind};
+use crate::runtime::identity::Identity;
+use crate::runtime::rootfs::{RootDir, Shape};
+use crate::runtime::step::Step;
+use crate::stage::wire;
+use crate::sys::mount::{self, MountError};
+use crate::sys::{process, tty};
+
+/// What init tells the monitor. The end of the stream means that the command runs.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum InitReport {
+    /// One descriptor comes along: the master of the container's terminal.
+    Terminal,
+    /// Init ends now.
+    Failed(Failure),
+}
+
+/// The standard streams of a container without a terminal, in order.
+pub(crate) type Streams = [OwnedFd; 3];
+
+/// Init's own state while it works through its steps.
+struct Init {
+    report: OwnedFd,
+    /// The container's root, once it is mounted.
+    root: Option<RootDir>,
+    /// The container's /dev, a tmpfs that only ketch has written to so far.
+    dev: Option<OwnedFd>,
+    /// The mount of the container's own /proc, writable.
+    proc: Option<OwnedFd>,
+    /// The container's user, as `user[:group]`.
+    owner: String,
+}
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// The life of init, from the clone on. Never returns: the process becomes the command, or ends.
+///
+/// `streams` is `None` if the steps open a terminal.
+pub(crate) fn main(steps: Vec<Step>, report: OwnedFd, streams: Option<Streams>) -> ! {
+    let mut go = [0];
+    match rustix::io::read(&report, &mut go) {
+        Ok(1) => {}
+        // The monitor is gone, or has given up and knows why.
+        _ => process::exit_now(125),
+    }
+    let mut init = Init { report, root: None, dev: None, proc: None, owner: owner_of(&steps) };
+    let outcome = rustix::process::setsid()
+        .map_err(|errno| Failure::errno("start a session", errno))
+        .and_then(|_| streams.map_or(Ok(()), |streams| take_streams(&streams)))
+        .and_then(|()| steps.into_iter().try_for_each(|step| init.carry_out(step)));
+    if let Err(failure) = outcome {
+        wire::send(init.report.as_fd(), &InitReport::Failed(failure), &[]).ok();
+    }
+    process::exit_now(125)
+}
+
+/// The user that the last step runs as.
+fn owner_of(steps: &[Step]) -> String {
+    match steps.last() {
+        Some(Step::Run(plan)) => plan.process.user.clone(),
+        _ => String::new(),
+    }
+}
+
+/// Makes `streams` the standard streams.
+fn take_streams(streams: &Streams) -> Result<()> {
+    for (stream, number) in streams.iter().zip(0..) {
+        process::place_at(stream.as_fd(), number)
+            .map_err(|errno| Failure::errno("redirect standard streams", errno))?;
+    }
+    Ok(())
+}
+
+impl Init {
+    fn carry_out(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::SessionKeyring => {
+                // Where keyrings are off there is nothing to hide.
+                process::new_session_keyring().ok();
+                Ok(())
+            }
+            Step::Loopback => network::bring_up_loopback(),
+            Step::Hostname(name) => {
+                nix::unistd::sethostname(name).map_err(|errno| Failure::errno("set the host name", errno))
+            }
+            Step::Domainname(name) => rustix::system::setdomainname(name.as_bytes())
+                .map_err(|errno| Failure::errno("set the domain name", errno)),
+            Step::Root(plan) => self.mount_root(&plan),
+            Step::Mount(plan) => self.mount(&plan),
+            Step::Device { source, target } => self.device(&source, &target),
+            Step::HostDevices => self.host_devices(),
+            Step::DevLink { name, target } => self.dev_link(name, target),
+            Step::Terminal => self.open_terminal(),
+            Step::Mask(paths) => self.mask(&paths),
+            Step::ReadOnly(paths) => self.make_read_only(&paths),
+            Step::Sysctls(parameters) => self.sysctls(&parameters),
+            Step::RootReadOnly => {
+                mount::set_attributes(self.root().as_fd(), false, mount::attr::RDONLY, 0, 0)
+                    .map_err(Failure::from)
+            }
+            Step::Pivot => self.pivot(),
+            Step::Run(plan) => Err(self.run(&plan)),
+        }
+    }
+
+    /// The container's root.
+    fn root(&self) -> &RootDir {
+        self.root.as_ref().expect("the plan mounts the root before anything that needs it")
+    }
+
+    /// The container's /dev.
+    fn dev(&self) -> &OwnedFd {
+        self.dev.as_ref().expect("the plan mounts /dev before anything that needs it")
+    }
+
+    /// A symbolic link in the tmpfs that is /dev.
+    fn dev_link(&self, name: &str, target: &str) -> Result<()> {
+        rustix::fs::symlinkat(target, self.dev(), name)
+            .map_err(|errno| Failure::errno(format!("make /dev/{name}"), errno))
+    }
+
+    /// Opens a pair from the container's devpts.
+    fn open_terminal(&mut self) -> Result<()> {
+        let failed = |what: &'static str| move |err: io::Error| Failure::errno(what, err);
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let master = rustix::fs::openat(self.dev(), "pts/ptmx", flags, Mode::empty())
+            .map_err(|errno| Failure::errno("open a terminal", errno))?;
+        let slave = tty::open_peer(master.as_fd()).map_err(failed("open a terminal"))?;
+        let shown = mount::clone_tree(slave.as_fd(), "".as_ref(), false)?;
+        let console = self.target_in_dev("console", Shape::File)?;
+        mount::attach(shown.as_fd(), console.as_fd(), "/dev/console")?;
+        tty::take_as_controlling(slave.as_fd()).map_err(failed("take the terminal"))?;
+        for number in 0..=2 {
+            process::place_at(slave.as_fd(), number)
+                .map_err(|errno| Failure::errno("redirect standard streams", errno))?;
+        }
+        wire::send(self.report.as_fd(), &InitReport::Terminal, &[master.as_fd()])
+            .map_err(|err| Failure::system("hand over the terminal", &err))?;
+        Ok(())
+    }
+
+    /// Writes kernel parameters through a /proc that nobody could prepare.
+    fn sysctls(&self, parameters: &std::collections::BTreeMap<String, String>) -> Result<()> {
+        let proc = self.proc.as_ref().ok_or_else(|| {
+            Failure::new(FailureKind::Invalid, "sysctls need a PID namespace of the container's own")
+        })?;
+        for (name, value) in parameters {
+            let path = format!("sys/{}", name.replace('.', "/"));
+            let what = || format!("set sysctl {name} to {value:?}");
+            let resolve = rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS;
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            let file = rustix::fs::openat2(proc, &path, flags, Mode::empty(), resolve)
+                .map_err(|errno| Failure::errno(what(), errno))?;
+            rustix::io::write(&file, value.as_bytes()).map_err(|errno| Failure::errno(what(), errno))?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of the host's file systems.
+    fn pivot(&mut self) -> Result<()> {
+        rustix::process::fchdir(self.root().as_fd())
+            .map_err(|errno| Failure::errno("enter the root", errno))?;
+        mount::pivot_to_working_directory()?;
+        (self.dev, self.proc) = (None, None);
+        Ok(())
+    }
+}
+
+/// A mount that may be missing: `Ok(None)` where the kernel does not have or allow it.
+fn optional<T>(result: std::result::Result<T, MountError>, is_optional: bool) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(_) if is_optional => Ok(None),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// A failure of the user's request rather than the machine.
+fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::Invalid, message)
+}
+
+/// Who the process is, or a failure that names the user.
+fn identity_of(root: &RootDir, user: &str, groups: &[String]) -> Result<Identity> {
+    let passwd = root.read_small(b"etc/passwd").unwrap_or_default();
+    let group = root.read_small(b"etc/group").unwrap_or_default();
+    crate::runtime::identity::resolve(user, groups, &passwd, &group).map_err(|err| invalid(err.to_string()))
+}

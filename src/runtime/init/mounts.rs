@@ -1,0 +1,350 @@
+//! The mounting steps. Every source is opened, checked and only then attached to a descriptor of
+//! its target.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+
+use crate::base::bytes::Bytes;
+use crate::runtime::failure::Failure;
+use crate::runtime::rootfs::{self, RootDir, Shape};
+use crate::runtime::step::{MountPlan, MountSource, OverlayPlan, RootPlan};
+use crate::sys::mount::{self, FileSystem, MountError, attr};
+
+use super::{Init, Result, copyup, identity_of, invalid, optional};
+
+const O_DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+impl Init {
+    /// Mounts the root and enters it.
+    pub(super) fn mount_root(&mut self, plan: &RootPlan) -> Result<()> {
+        let root = match plan {
+            RootPlan::Overlay(overlay) => {
+                let mounted = mount_overlay(overlay)?;
+                let over = open_directory(&overlay.over)?;
+                mount::attach(mounted.as_fd(), over.as_fd(), "the container's directory")?;
+                mounted
+            }
+            RootPlan::Directory(path) => {
+                let directory = open_directory(path)?;
+                let tree = mount::clone_tree(directory.as_fd(), Path::new(""), true)?;
+                mount::attach(tree.as_fd(), directory.as_fd(), "the root directory")?;
+                tree
+            }
+        };
+        rustix::process::fchdir(&root).map_err(|errno| Failure::errno("enter the root", errno))?;
+        // A mount that fsmount made must be opened again to be walked from.
+        let root = rustix::fs::open(".", O_DIR, Mode::empty())
+            .map_err(|errno| Failure::errno("open the root", errno))?;
+        self.root = Some(RootDir::new(root));
+        Ok(())
+    }
+
+    /// Makes one mount below the root.
+    pub(super) fn mount(&mut self, plan: &MountPlan) -> Result<()> {
+        let what = rootfs::shown(plan.target.as_bytes());
+        let Some(source) = optional(open_source(&plan.source, plan.attributes, &what)?, plan.optional)?
+        else {
+            return Ok(());
+        };
+        if !matches!(plan.source, MountSource::FileSystem { .. }) {
+            let set = mount::set_attributes(
+                source.as_fd(),
+                plan.recursive,
+                plan.attributes,
+                plan.clear,
+                plan.propagation,
+            );
+            if optional(set, plan.optional)?.is_none() {
+                return Ok(());
+            }
+        }
+        let shape = rootfs::shape_of(source.as_fd()).map_err(|err| Failure::errno(&what, err))?;
+        let target = self.target(&plan.target, shape, plan.no_symlinks)?;
+        if plan.copy_up {
+            self.copy_up(target.as_fd(), source.as_fd(), &what)?;
+        }
+        if plan.chown {
+            let identity = identity_of(self.root(), &self.owner, &[])?;
+            copyup::give_to(source.as_fd(), identity.uid, identity.gid)
+                .map_err(|err| Failure::errno(format!("change the owner of {what}"), err))?;
+        }
+        if optional(mount::attach(source.as_fd(), target.as_fd(), &what), plan.optional)?.is_none() {
+            return Ok(());
+        }
+        match plan.target.as_bytes() {
+            b"/dev" => self.dev = Some(reopen(&source)?),
+            b"/proc" if matches!(plan.source, MountSource::FileSystem { .. }) => {
+                self.proc = Some(reopen(&source)?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Fills an empty new mount with what the image has there.
+    fn copy_up(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, what: &str) -> Result<()> {
+        copyup::fill(from, to)
+            .map_err(|err| Failure::errno(format!("copy the image's {what} into the volume"), err))
+    }
+
+    /// A descriptor of a mount target; /dev is not walked again once it is known to be ketch's own.
+    fn target(&self, path: &Bytes, shape: Shape, no_symlinks: bool) -> Result<OwnedFd> {
+        if let (Some(_), Some(name)) = (&self.dev, path.as_bytes().strip_prefix(b"/dev/"))
+            && let Ok(name) = std::str::from_utf8(name)
+            && !name.contains('/')
+            && !name.is_empty()
+        {
+            return self.target_in_dev(name, shape);
+        }
+        self.root().target(path.as_bytes(), shape, no_symlinks).map_err(|err| {
+            let what = rootfs::shown(path.as_bytes());
+            if err.raw_os_error() == Some(libc::ELOOP) {
+                return invalid(format!("mount on {what}: the image has a symbolic link there"));
+            }
+            Failure::errno(format!("make the mount point {what}"), err)
+        })
+    }
+
+    /// Makes a mount point in the tmpfs that is /dev.
+    pub(super) fn target_in_dev(&self, name: &str, shape: Shape) -> Result<OwnedFd> {
+        let failed = |errno| Failure::errno(format!("make /dev/{name}"), std::io::Error::from(errno));
+        let made = match shape {
+            Shape::Directory => rustix::fs::mkdirat(self.dev(), name, Mode::from_raw_mode(0o755)),
+            Shape::File => {
+                let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                rustix::fs::openat(self.dev(), name, flags, Mode::from_raw_mode(0o644)).map(drop)
+            }
+        };
+        match made {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(self.dev(), name, flags, Mode::empty()).map_err(failed)
+    }
+
+    /// Binds a device of the host.
+    pub(super) fn device(&self, source: &Path, target: &Bytes) -> Result<()> {
+        let shown = source.display().to_string();
+        let device = mount::clone_tree(rustix::fs::CWD, source, false)?;
+        let stat = rustix::fs::fstat(&device).map_err(|errno| Failure::errno(&shown, errno))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if !matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
+            return Err(invalid(format!("{shown} is not a device")));
+        }
+        mount::set_attributes(device.as_fd(), false, attr::NOSUID | attr::NOEXEC, 0, 0).ok();
+        let target_fd = self.target(target, Shape::File, false)?;
+        mount::attach(device.as_fd(), target_fd.as_fd(), &rootfs::shown(target.as_bytes()))?;
+        Ok(())
+    }
+
+    /// Binds what the host has in /dev, as far as it may.
+    pub(super) fn host_devices(&self) -> Result<()> {
+        let entries = std::fs::read_dir("/dev").map_err(|err| Failure::errno("read /dev", err))?;
+        for entry in entries.flatten() {
+            use std::os::unix::fs::FileTypeExt;
+            let is_device =
+                entry.file_type().is_ok_and(|kind| kind.is_char_device() || kind.is_block_device());
+            let name = entry.file_name();
+            let known = rustix::fs::statat(self.dev(), &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok();
+            if is_device && !known && name != "console" {
+                let target = Path::new("/dev").join(&name);
+                // A device the user may not even name is not theirs to pass on.
+                self.device(&target, &target.as_path().into()).ok();
+            }
+        }
+        Ok(())
+    }
+
+    /// Hides paths. What does not exist needs no hiding.
+    pub(super) fn mask(&self, paths: &[Bytes]) -> Result<()> {
+        let null = mount::clone_tree(rustix::fs::CWD, Path::new("/dev/null"), false)?;
+        let stat = rustix::fs::fstat(&null).map_err(|errno| Failure::errno("stat /dev/null", errno))?;
+        let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && stat.st_rdev == rustix::fs::makedev(1, 3);
+        if !is_null {
+            return Err(invalid("the host's /dev/null is not the null device"));
+        }
+        let mut empty = None;
+        for path in paths {
+            let Some(target) = self.existing(path)? else { continue };
+            let shape = rootfs::shape_of(target.as_fd()).map_err(|err| Failure::errno("mask", err))?;
+            let cover = match shape {
+                Shape::File => mount::clone_tree(null.as_fd(), Path::new(""), false)?,
+                Shape::Directory => {
+                    let empty = match &empty {
+                        Some(empty) => empty,
+                        None => empty.insert(empty_directory()?),
+                    };
+                    mount::clone_tree(empty.as_fd(), Path::new(""), false)?
+                }
+            };
+            mount::attach(cover.as_fd(), target.as_fd(), &rootfs::shown(path.as_bytes()))?;
+        }
+        Ok(())
+    }
+
+    /// Makes paths read-only by covering each with a read-only clone of itself.
+    pub(super) fn make_read_only(&self, paths: &[Bytes]) -> Result<()> {
+        for path in paths {
+            let Some(target) = self.existing(path)? else { continue };
+            let clone = mount::clone_tree(target.as_fd(), Path::new(""), true)?;
+            let attributes = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
+            mount::set_attributes(clone.as_fd(), true, attributes, 0, 0)?;
+            mount::attach(clone.as_fd(), target.as_fd(), &rootfs::shown(path.as_bytes()))?;
+        }
+        Ok(())
+    }
+
+    /// A descriptor of `path` if it exists.
+    fn existing(&self, path: &Bytes) -> Result<Option<OwnedFd>> {
+        match self.root().open(path.as_bytes(), OFlags::PATH | OFlags::NOFOLLOW) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            // The parent may not be searched, even by container root: then neither can it be read.
+            Err(err) if err.raw_os_error() == Some(libc::EACCES) => Ok(None),
+            Err(err) => Err(Failure::errno(format!("open {}", rootfs::shown(path.as_bytes())), err)),
+        }
+    }
+}
+
+/// A read-only tmpfs with nothing in it.
+fn empty_directory() -> Result<OwnedFd> {
+    let tmpfs = FileSystem::open("tmpfs")?;
+    tmpfs.set("size", "0")?;
+    tmpfs.set("mode", "755")?;
+    Ok(tmpfs.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)?)
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd> {
+    rustix::fs::open(path, O_DIR, Mode::empty())
+        .map_err(|errno| Failure::errno(format!("open {}", path.display()), errno))
+}
+
+/// The root directory of a mount that is attached now, as an ordinary descriptor.
+fn reopen(mount: &OwnedFd) -> Result<OwnedFd> {
+    rustix::fs::openat(mount, ".", O_DIR, Mode::empty())
+        .map_err(|errno| Failure::errno("open a mount", errno))
+}
+
+/// Makes the detached mount that a plan asks for. The outer result is the request's fault, the inner
+/// the kernel's.
+fn open_source(
+    source: &MountSource,
+    attributes: u64,
+    what: &str,
+) -> Result<std::result::Result<OwnedFd, MountError>> {
+    match source {
+        MountSource::FileSystem { kind, options } => Ok(new_file_system(kind, options, attributes)),
+        MountSource::Host { path, recursive } => {
+            let tree = mount::clone_tree(rustix::fs::CWD, path, *recursive);
+            match tree {
+                Err(err) if err.source == Errno::ENOENT => {
+                    Err(invalid(format!("mount on {what}: {} does not exist", path.display())))
+                }
+                other => Ok(other),
+            }
+        }
+        MountSource::Below { base, path } => {
+            let base = open_directory(base)?;
+            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let below = rustix::fs::openat2(&base, path.as_path(), flags, Mode::empty(), resolve).map_err(
+                |errno| Failure::errno(format!("open the subpath {:?} of the volume", path), errno),
+            )?;
+            Ok(mount::clone_tree(below.as_fd(), Path::new(""), false))
+        }
+        MountSource::Image { lowers } => {
+            let plan = OverlayPlan { over: "/".into(), lowers: lowers.clone(), upper: None, volatile: false };
+            mount_overlay(&plan).map(Ok)
+        }
+    }
+}
+
+fn new_file_system(
+    kind: &'static str,
+    options: &[(String, String)],
+    attributes: u64,
+) -> std::result::Result<OwnedFd, MountError> {
+    let fs = FileSystem::open(kind)?;
+    for (key, value) in options {
+        if value.is_empty() {
+            fs.flag(key)?;
+        } else {
+            fs.set(key, value)?;
+        }
+    }
+    fs.mount(attributes)
+}
+
+/// Mounts an overlay, detached, from descriptors of its directories (Linux 6.13), so that neither
+/// their number nor the length of their paths is limited and no path of the host shows inside.
+fn mount_overlay(plan: &OverlayPlan) -> Result<OwnedFd> {
+    let upper = match &plan.upper {
+        Some((upper, work)) => Some((open_directory(upper)?, open_directory(work)?)),
+        None => None,
+    };
+    let lowers = plan.lowers.iter().map(|path| open_directory(path)).collect::<Result<Vec<_>>>()?;
+    if let (None, [only]) = (&upper, &lowers[..]) {
+        // An overlay without an upper directory wants two layers; one needs no overlay.
+        return Ok(mount::clone_tree(only.as_fd(), Path::new(""), false)?);
+    }
+    let by_descriptor = || -> std::result::Result<OwnedFd, MountError> {
+        let fs = FileSystem::open("overlay")?;
+        fs.set("source", "overlay")?;
+        fs.flag("userxattr")?;
+        for lower in &lowers {
+            fs.set_fd("lowerdir+", lower.as_fd())?;
+        }
+        if let Some((upper, work)) = &upper {
+            fs.set_fd("upperdir", upper.as_fd())?;
+            fs.set_fd("workdir", work.as_fd())?;
+        }
+        if plan.volatile {
+            fs.flag("volatile")?;
+        }
+        fs.mount(attr::NODEV)
+    };
+    match by_descriptor() {
+        Err(err) if err.call == "fsconfig" && err.source == Errno::EINVAL => {
+            by_name(&lowers, upper.as_ref(), plan)
+        }
+        other => other.map_err(|err| overlay_failure(&err, plan)),
+    }
+}
+
+/// The same on older kernels, which want names: those of our own descriptors.
+fn by_name(lowers: &[OwnedFd], upper: Option<&(OwnedFd, OwnedFd)>, plan: &OverlayPlan) -> Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    let name = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let fs = FileSystem::open("overlay")?;
+    fs.set("source", "overlay")?;
+    fs.flag("userxattr")?;
+    let names: Vec<String> = lowers.iter().map(name).collect();
+    let each = names.iter().try_for_each(|lower| fs.set("lowerdir+", lower));
+    if each.is_err() {
+        fs.set("lowerdir", &names.join(":"))?;
+    }
+    if let Some((upper, work)) = upper {
+        fs.set("upperdir", &name(upper))?;
+        fs.set("workdir", &name(work))?;
+    }
+    if plan.volatile {
+        fs.flag("volatile")?;
+    }
+    fs.mount(attr::NODEV).map_err(|err| overlay_failure(&err, plan))
+}
+
+fn overlay_failure(err: &MountError, plan: &OverlayPlan) -> Failure {
+    let mut failure =
+        Failure::errno(format!("mount the root file system of {} layers", plan.lowers.len()), err.source);
+    if err.source == Errno::EINVAL && plan.lowers.len() > 500 {
+        failure.hint = Some("Linux takes at most 500 layers".into());
+    } else if err.source == Errno::EPERM {
+        failure.hint = Some("overlayfs in a user namespace needs Linux 5.13".into());
+    }
+    failure
+}

@@ -1,0 +1,77 @@
+//! ketch as process 1 (`--init`): forwards signals to the command and reaps what it leaves behind.
+//!
+//! No further program is needed: init simply stays, as the read-only, undumpable clone of ketch that
+//! it is, with the rights of the container's user, and the command becomes process 2.
+
+use std::os::fd::AsFd;
+
+use rustix::process::{Pid, WaitOptions};
+
+use crate::runtime::failure::Failure;
+use crate::sys::clone::{self, Cloned};
+use crate::sys::signal::{self, SignalSet};
+use crate::sys::{pidfd, process};
+
+use super::Result;
+
+/// Signals that say something about the receiver itself and are not passed on.
+const OWN: [i32; 8] = [
+    libc::SIGCHLD,
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGTRAP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+];
+
+/// Where the command's pidfd is kept; everything above is closed.
+const KEPT: i32 = 3;
+
+/// Forks. The child returns, to become the command; the parent never does.
+pub(super) fn stay(terminal: bool) -> Result<()> {
+    let all: Vec<i32> =
+        (1..=libc::SIGRTMAX()).filter(|&s| s != libc::SIGKILL && s != libc::SIGSTOP).collect();
+    let before = signal::block(&SignalSet::of(&all)).map_err(|err| Failure::errno("block signals", err))?;
+    match clone::clone3(0).map_err(|errno| Failure::errno("start the command", errno))? {
+        Cloned::Child => {
+            if terminal {
+                // A group of its own in the foreground, so that ctrl-C reaches it once and not twice.
+                rustix::process::setpgid(None, None).ok();
+                rustix::termios::tcsetpgrp(std::io::stdin(), rustix::process::getpid()).ok();
+            }
+            signal::set_mask(&before).map(drop).map_err(|err| Failure::errno("unblock signals", err))
+        }
+        Cloned::Parent { pid, pidfd } => {
+            // The report socket must close here as well, or the monitor would wait for ever. This
+            // process never returns to the owners of the other descriptors.
+            process::place_at(pidfd.as_fd(), KEPT).map_err(|errno| Failure::errno("keep a pidfd", errno))?;
+            process::close_from(KEPT.cast_unsigned() + 1);
+            let kept = process::inherited(KEPT).map_err(|errno| Failure::errno("keep a pidfd", errno))?;
+            std::mem::forget(pidfd);
+            serve(pid, kept.as_fd(), &SignalSet::of(&all))
+        }
+    }
+}
+
+fn serve(child: i32, pidfd: std::os::fd::BorrowedFd<'_>, watched: &SignalSet) -> ! {
+    loop {
+        let Ok(number) = signal::wait_for(watched) else { process::exit_now(125) };
+        if number == libc::SIGCHLD {
+            reap(child);
+        } else if !OWN.contains(&number) {
+            pidfd::send_signal(pidfd, number).ok();
+        }
+    }
+}
+
+/// Reaps every dead child; ends with the command's status once that is among them.
+fn reap(child: i32) {
+    while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+        if Some(pid) == Pid::from_raw(child) {
+            let signal = status.terminating_signal().map(|signal| 128 + signal);
+            process::exit_now(status.exit_status().or(signal).unwrap_or(125));
+        }
+    }
+}

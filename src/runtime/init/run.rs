@@ -1,0 +1,254 @@
+//! The last step: take on the identity of the container's user and become the command.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
+
+use crate::base::bytes::Bytes;
+use crate::base::rlimit;
+use crate::base::spec::Process;
+use crate::runtime::failure::{Failure, FailureKind};
+use crate::runtime::identity::Identity;
+use crate::runtime::rootfs::{RootDir, Shape};
+use crate::runtime::step::RunPlan;
+use crate::sys::{caps, process, signal};
+
+use super::{Init, Result, identity_of, invalid, reaper};
+
+/// Where commands are looked for if the environment has no PATH.
+const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl Init {
+    /// Runs the command. Returns only what went wrong.
+    pub(super) fn run(&mut self, plan: &RunPlan) -> Failure {
+        become_command(plan, 3).unwrap_or_else(|failure| failure)
+    }
+}
+
+/// Takes on the identity that `plan` describes, in the root that is `/` now, and becomes its command.
+///
+/// Descriptors from `first_closed` on do not reach the command. Returns only what went wrong.
+pub(crate) fn become_command(plan: &RunPlan, first_closed: u32) -> Result<Failure> {
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Failure::errno("open the root", errno))?;
+    let root = RootDir::new(root);
+    let identity = identity_of(&root, &plan.process.user, &plan.process.groups)?;
+    let command = Command::of(&plan.process, &identity)?;
+    set_limits(&plan.process)?;
+    hand_over_streams(&identity);
+    rustix::process::umask(Mode::from_raw_mode(plan.process.umask));
+    let entered = enter_directory(&root, &plan.process)?;
+    signal::reset_all().map_err(|err| Failure::errno("reset signals", err))?;
+    confine(plan, &identity)?;
+    if !entered {
+        // Container root may not search it, but its user may.
+        rustix::process::chdir(plan.process.cwd.as_os_str())
+            .map_err(|errno| cwd_failure(&plan.process, std::io::Error::from(errno)))?;
+    }
+    assert_inside(&plan.process)?;
+    process::close_on_exec_from(first_closed).map_err(|errno| Failure::errno("mark descriptors", errno))?;
+    if plan.stay_as_init {
+        reaper::stay(plan.process.terminal)?;
+    }
+    Ok(command.execute())
+}
+
+/// Resource limits and the place in the OOM killer's list.
+fn set_limits(process: &Process) -> Result<()> {
+    for limit in &process.rlimits {
+        let what = || format!("set limit {} to {}:{}", limit.name, limit.soft, limit.hard);
+        let resource =
+            rlimit::resource(&limit.name).ok_or_else(|| invalid(format!("{}: unknown limit", limit.name)))?;
+        process::set_rlimit(resource, limit.soft, limit.hard)
+            .map_err(|errno| Failure::errno(what(), errno))?;
+    }
+    if let Some(score) = process.oom_score_adj {
+        std::fs::write("/proc/self/oom_score_adj", score.to_string())
+            .map_err(|err| Failure::errno(format!("set oom_score_adj to {score}"), err))?;
+    }
+    Ok(())
+}
+
+/// Lets the user open /dev/stdout and friends: pipes and terminals belong to their maker otherwise.
+fn hand_over_streams(identity: &Identity) {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    for stream in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
+        let ours = rustix::fs::fstat(stream).is_ok_and(|stat| {
+            matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::CharacterDevice)
+                && stat.st_uid != identity.uid
+                && stat.st_rdev != rustix::fs::makedev(1, 3)
+        });
+        if ours {
+            // A stream that is not ours to give stays as it is: it can still be read and written.
+            rustix::fs::fchown(stream, Some(Uid::from_raw(identity.uid)), None::<Gid>).ok();
+        }
+    }
+}
+
+/// Goes to the working directory; false if only the user may enter it.
+fn enter_directory(root: &RootDir, process: &Process) -> Result<bool> {
+    let path = process.cwd.as_bytes();
+    let open = || root.open(path, OFlags::PATH | OFlags::DIRECTORY);
+    let directory = match open() {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound && process.create_cwd => {
+            root.target(path, Shape::Directory, false).and_then(|_| open())
+        }
+        other => other,
+    };
+    match directory {
+        Ok(directory) => {
+            rustix::process::fchdir(&directory).map_err(|errno| cwd_failure(process, errno.into()))?;
+            Ok(true)
+        }
+        Err(err) if err.kind() == std::io::ErrorKind::PermissionDenied => Ok(false),
+        Err(err) => Err(cwd_failure(process, err)),
+    }
+}
+
+fn cwd_failure(process: &Process, err: std::io::Error) -> Failure {
+    let mut failure = Failure::errno(format!("change to the working directory {:?}", process.cwd), err);
+    failure.kind = FailureKind::NotExecutable;
+    failure
+}
+
+/// A working directory outside of the root would be a way out of the container (security.md C2).
+fn assert_inside(process: &Process) -> Result<()> {
+    match rustix::process::getcwd(Vec::new()) {
+        Ok(path) if path.as_bytes().first() == Some(&b'/') => Ok(()),
+        _ => Err(invalid(format!("the working directory {:?} is not inside the container", process.cwd))),
+    }
+}
+
+/// Gives up rights: user, groups, capabilities, and last the system call filter.
+fn confine(plan: &RunPlan, identity: &Identity) -> Result<()> {
+    let keep_groups = plan.process.keep_groups || setgroups_denied();
+    let wanted = caps::CapPlan {
+        uid: identity.uid,
+        gid: identity.gid,
+        groups: (!keep_groups).then(|| identity.groups.clone()),
+        bounding: plan.security.capabilities,
+        ambient: plan.security.ambient & plan.security.capabilities,
+        no_new_privileges: plan.security.no_new_privileges,
+        filter: plan.seccomp.clone().unwrap_or_default(),
+    };
+    caps::apply(&wanted).map_err(|err| {
+        let mut failure = Failure::system(format!("become user {}:{}", identity.uid, identity.gid), &err);
+        if matches!(&err, caps::CapError::Call { source: Errno::EINVAL, .. }) {
+            failure.kind = FailureKind::Invalid;
+            failure.hint =
+                Some("this ID is not mapped into the container: see /etc/subuid and /etc/subgid".into());
+        }
+        failure
+    })
+}
+
+/// In single-ID mode the kernel forbids setgroups, and the groups are not mapped anyway.
+fn setgroups_denied() -> bool {
+    std::fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
+}
+
+/// A command that is ready to execute.
+struct Command {
+    args: Vec<CString>,
+    env: Vec<CString>,
+    /// Files to try, in order.
+    candidates: Vec<CString>,
+    /// The command was a bare name, looked for in PATH.
+    searched: bool,
+}
+
+impl Command {
+    fn of(process: &Process, identity: &Identity) -> Result<Self> {
+        let strings = |list: &[Bytes]| -> Result<Vec<CString>> {
+            list.iter()
+                .map(|s| s.to_c_string().map_err(|_| invalid(format!("a NUL byte in {s:?}"))))
+                .collect()
+        };
+        let args = strings(&process.args)?;
+        let mut env = strings(&process.env)?;
+        if variable(&process.env, b"HOME=").is_none() {
+            let home = [b"HOME=", identity.home.as_slice()].concat();
+            env.push(CString::new(home).map_err(|_| invalid("a NUL byte in the home directory"))?);
+        }
+        let name =
+            process.args.first().filter(|name| !name.is_empty()).ok_or_else(|| {
+                invalid("no command: the image has none, so give one after the image's name")
+            })?;
+        let searched = !name.as_bytes().contains(&b'/');
+        let candidates = if searched {
+            let path = variable(&process.env, b"PATH=").unwrap_or(DEFAULT_PATH);
+            path.split(|&b| b == b':')
+                .map(|dir| if dir.is_empty() { &b"."[..] } else { dir })
+                .filter_map(|dir| CString::new([dir, b"/", name.as_bytes()].concat()).ok())
+                .collect()
+        } else {
+            vec![args[0].clone()]
+        };
+        Ok(Self { args, env, candidates, searched })
+    }
+
+    /// Executes the first candidate that works; says what went wrong if none does.
+    fn execute(&self) -> Failure {
+        let args: Vec<&CStr> = self.args.iter().map(CString::as_c_str).collect();
+        let env: Vec<&CStr> = self.env.iter().map(CString::as_c_str).collect();
+        let mut denied = None;
+        for candidate in &self.candidates {
+            match process::execve(candidate, &args, &env) {
+                Errno::ENOENT | Errno::ENOTDIR if self.searched => {}
+                Errno::EACCES | Errno::EISDIR if self.searched => denied = Some(Errno::EACCES),
+                errno => return self.failure(candidate, errno),
+            }
+        }
+        let name = self.args[0].to_string_lossy();
+        match denied {
+            Some(errno) => self.failure(&self.args[0], errno),
+            None => Failure::new(
+                FailureKind::CommandNotFound,
+                format!("executable file `{name}` not found in $PATH: No such file or directory"),
+            ),
+        }
+    }
+
+    fn failure(&self, file: &CStr, errno: Errno) -> Failure {
+        let name = file.to_string_lossy();
+        let exists = rustix::fs::stat(file).ok();
+        let is_file =
+            exists.is_none_or(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+        let (kind, message) = match errno {
+            Errno::ENOENT | Errno::ENOTDIR if exists.is_none() => (
+                FailureKind::CommandNotFound,
+                format!("executable file `{name}` not found: No such file or directory"),
+            ),
+            Errno::ENOENT => (
+                FailureKind::CommandNotFound,
+                format!("execute `{name}`: its interpreter does not exist: No such file or directory"),
+            ),
+            Errno::E2BIG => (
+                FailureKind::NotExecutable,
+                format!(
+                    "execute `{name}`: Argument list too long: {} of arguments and environment",
+                    self.weight()
+                ),
+            ),
+            _ if !is_file => (
+                FailureKind::NotExecutable,
+                format!("the path `{name}` is not a regular file: Permission denied"),
+            ),
+            errno => (FailureKind::NotExecutable, format!("execute `{name}`: {}", errno.desc())),
+        };
+        Failure::new(kind, message)
+    }
+
+    /// What the kernel weighs against its limit, as a text.
+    fn weight(&self) -> String {
+        let bytes: usize = self.args.iter().chain(&self.env).map(|s| s.as_bytes_with_nul().len() + 8).sum();
+        format!("{} KiB", bytes >> 10)
+    }
+}
+
+/// The value of the last variable with this `KEY=` prefix.
+fn variable<'a>(env: &'a [Bytes], prefix: &[u8]) -> Option<&'a [u8]> {
+    env.iter().rev().find_map(|entry| entry.as_bytes().strip_prefix(prefix))
+}

@@ -1,0 +1,172 @@
+//! Starting a container: from a command to a monitor, and one report back.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::id::ContainerId;
+use crate::runtime::failure::{Failure, FailureKind};
+use crate::stage::idranges::Mapping;
+use crate::stage::spawn::{self, Stage, StageError, UserNamespace};
+use crate::stage::{holders, idranges};
+
+/// What a command tells the monitor that it starts. One descriptor may come along: the socket of the
+/// first client.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LaunchOrder {
+    /// The store.
+    pub(crate) root: PathBuf,
+    pub(crate) id: ContainerId,
+    /// Fingerprint of U's maps, for those who want to join.
+    pub(crate) fingerprint: String,
+    /// Rows and columns of the first client's terminal.
+    pub(crate) window: Option<(u16, u16)>,
+    /// How often the restart policy has started it already.
+    pub(crate) restarts: u32,
+}
+
+/// The monitor's one report.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LaunchReport {
+    /// The command runs as process `pid` of the host.
+    Started {
+        pid: i32,
+    },
+    Failed(Failure),
+}
+
+/// The user's side of user namespaces: who they are and what they may map.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// What U maps; `None` for root, who needs no U.
+    pub(crate) mapping: Option<Mapping>,
+}
+
+impl Caller {
+    /// Looks at the calling process. `path` is its PATH.
+    pub(crate) fn current(path: Option<&std::ffi::OsStr>) -> Self {
+        let uid = rustix::process::geteuid().as_raw();
+        let gid = rustix::process::getegid().as_raw();
+        let mapping = (!may_administer()).then(|| idranges::of_user(uid, gid, path));
+        Self { uid, gid, mapping }
+    }
+
+    /// True if containers have one ID only.
+    pub(crate) fn has_single_id(&self) -> bool {
+        self.mapping.as_ref().is_some_and(|mapping| mapping.single.is_some())
+    }
+
+    /// How a stage comes into U: joins it where a process holds it, else creates it.
+    pub(crate) fn namespace(&self, root: &Path) -> UserNamespace {
+        match &self.mapping {
+            None => UserNamespace::None,
+            Some(mapping) => match holders::find(root, &mapping.fingerprint()) {
+                Some(held) => UserNamespace::Join(held),
+                None => UserNamespace::Create(mapping.clone()),
+            },
+        }
+    }
+
+    /// The fingerprint of U's maps.
+    pub(crate) fn fingerprint(&self) -> String {
+        self.mapping.as_ref().map(Mapping::fingerprint).unwrap_or_default()
+    }
+}
+
+/// Root with CAP_SYS_ADMIN, which can do without a user namespace.
+fn may_administer() -> bool {
+    const CAP_SYS_ADMIN: u64 = 1 << 21;
+    rustix::process::geteuid().is_root()
+        && std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix("CapEff:"))
+                .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+                .is_some_and(|caps| caps & CAP_SYS_ADMIN != 0)
+        })
+}
+
+/// Starts the monitor of container `id`, which starts the container, and waits for its report.
+///
+/// `client` is the socket of the first client, whose other end the caller keeps. Returns process 1 in
+/// the host's numbers.
+///
+/// # Errors
+///
+/// A [`Failure`] that says what to tell the user; nothing is left running then.
+pub(crate) fn launch(caller: &Caller, order: &LaunchOrder, client: Option<OwnedFd>) -> Result<i32, Failure> {
+    let name = CString::new(order.id.as_str()).unwrap_or_default();
+    let stage = Stage { name: c"monitor", args: &[name], detached: true };
+    let namespace = caller.namespace(&order.root);
+    let child = match spawn::spawn(&stage, &namespace) {
+        // The holder ended between finding and joining it: make U anew, once.
+        Err(_) if matches!(namespace, UserNamespace::Join(_)) => {
+            let mapping = caller.mapping.clone().expect("only a caller with a mapping joins");
+            spawn::spawn(&stage, &UserNamespace::Create(mapping)).map_err(|err| stage_failure(&err))?
+        }
+        other => other.map_err(|err| stage_failure(&err))?,
+    };
+    let descriptors: Vec<_> = client.iter().map(AsFd::as_fd).collect();
+    let report = child
+        .send(order, &descriptors)
+        .map_err(StageError::from)
+        .and_then(|()| child.receive::<LaunchReport>())
+        .map_err(|err| stage_failure(&err))?;
+    match report.0 {
+        LaunchReport::Started { pid } => Ok(pid),
+        LaunchReport::Failed(failure) => {
+            // Its last acts, like removing a container that was to be removed, happen before we return.
+            child.wait().ok();
+            Err(failure)
+        }
+    }
+}
+
+/// Says why a stage could not be started, and what can be done about it.
+pub(crate) fn stage_failure(err: &StageError) -> Failure {
+    let mut failure = Failure::system("start the container's monitor", err);
+    let errno = match err {
+        StageError::Namespace { source } | StageError::Setup { source, .. } => *source,
+        _ => return failure,
+    };
+    failure.kind = FailureKind::System;
+    failure.hint = namespace_hint(errno);
+    failure
+}
+
+/// What stands in the way of user namespaces on this machine.
+fn namespace_hint(errno: nix::errno::Errno) -> Option<String> {
+    use nix::errno::Errno;
+    let is = |file: &str, value: &str| std::fs::read_to_string(file).is_ok_and(|text| text.trim() == value);
+    if is("/proc/sys/user/max_user_namespaces", "0") {
+        return Some(
+            "user namespaces are switched off; as root: sysctl user.max_user_namespaces=65536".into(),
+        );
+    }
+    if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
+        return Some("as root: sysctl kernel.unprivileged_userns_clone=1".into());
+    }
+    if matches!(errno, Errno::EPERM | Errno::EACCES)
+        && is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1")
+    {
+        let path = spawn::own_path();
+        return Some(format!(
+            "AppArmor keeps programs without a profile from user namespaces; as root put\n\
+             \n  abi <abi/4.0>,\n  include <tunables/global>\n  profile ketch {} flags=(unconfined) {{\n    userns,\n  }}\n\n\
+             into /etc/apparmor.d/ketch and run: apparmor_parser -r /etc/apparmor.d/ketch",
+            path.display()
+        ));
+    }
+    match errno {
+        Errno::ENOSPC | Errno::EUSERS => {
+            Some("too many namespaces; as root raise the sysctl user.max_user_namespaces".into())
+        }
+        Errno::EAGAIN => Some("too many processes: see `ulimit -u`".into()),
+        _ => None,
+    }
+}

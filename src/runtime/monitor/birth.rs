@@ -1,0 +1,309 @@
+//! From the spec to a running process 1.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use jiff::Timestamp;
+use nix::sched::CloneFlags;
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::PipeFlags;
+
+use crate::base::id::ContainerId;
+use crate::base::idmap::IdMap;
+use crate::base::spec::{ContainerSpec, Namespace, NetworkMode, Record, SPEC_VERSION, UserNamespace};
+use crate::runtime::failure::{Failure, FailureKind};
+use crate::runtime::init::{self, InitReport};
+use crate::runtime::plan::{self, Places, Situation};
+use crate::runtime::rootfs::RootDir;
+use crate::runtime::{identity, idmaps, seccomp};
+use crate::stage::wire::{self, WireError};
+use crate::sys::clone::{self, Cloned, flags};
+use crate::sys::pidfd;
+
+use super::{Monitor, etcfiles, record};
+
+/// A container that has just started, and everything its monitor holds of it.
+#[derive(Debug)]
+pub(super) struct Living {
+    pub(super) pidfd: OwnedFd,
+    pub(super) streams: Streams,
+    /// What `record.json` says now.
+    pub(super) record: Record,
+}
+
+/// The monitor's ends of the container's standard streams.
+#[derive(Debug)]
+pub(super) enum Streams {
+    Terminal(OwnedFd),
+    Pipes {
+        /// `None` if the container reads from /dev/null.
+        stdin: Option<OwnedFd>,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
+}
+
+/// Starts process 1 and waits until the command runs.
+pub(super) fn start(monitor: &Monitor, own_pid: i32) -> Result<Living, Failure> {
+    let spec = &monitor.spec;
+    let places = places(monitor);
+    join_shared_namespaces(monitor)?;
+    let maps = maps(spec, &places)?;
+    etcfiles::write(spec, &monitor.directory)
+        .map_err(|err| Failure::errno("write the files of the container's /etc", err))?;
+    let situation = Situation {
+        group_tty_mapped: maps.as_ref().is_none_or(|(_, gids)| gids.to_outside(5).is_some())
+            && own_map("gid_map").to_outside(5).is_some(),
+        seccomp: seccomp::compile(&spec.security.seccomp, spec.security.capabilities)
+            .map(|filter| (!filter.is_empty()).then_some(filter))
+            .map_err(|err| Failure::new(FailureKind::Invalid, err.to_string()))?,
+        layer_suffix: String::new(),
+    };
+    let steps = plan::plan(spec, &places, situation);
+    let (report, theirs) = wire::pair().map_err(|err| Failure::errno("make a socket", err))?;
+    let streams = if spec.process.terminal { None } else { Some(StreamPairs::new(spec)?) };
+
+    match clone::clone3(clone_flags(spec, maps.is_some())).map_err(clone_failure)? {
+        Cloned::Child => {
+            drop(report);
+            init::main(steps, theirs, streams.map(|pairs| pairs.theirs))
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop((theirs, steps));
+            let ours = streams.map(|pairs| pairs.ours);
+            let streams = raise(pid, maps.as_ref(), &report, ours).inspect_err(|_| {
+                pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL).ok();
+                pidfd::wait(pidfd.as_fd()).ok();
+            })?;
+            let record = new_record(pid, own_pid, monitor.order.restarts);
+            record::write(&monitor.directory, &record)
+                .map_err(|err| Failure::errno("write the container's record", err))?;
+            write_pid_file(spec, pid)?;
+            if let (Streams::Terminal(master), Some((rows, cols))) = (&streams, monitor.order.window) {
+                let size = crate::sys::tty::WindowSize { rows, cols };
+                crate::sys::tty::set_window_size(master.as_fd(), size).ok();
+            }
+            Ok(Living { pidfd, streams, record })
+        }
+    }
+}
+
+fn places(monitor: &Monitor) -> Places {
+    let root = &monitor.order.root;
+    Places {
+        container: monitor.directory.clone(),
+        layers: root.join("layers"),
+        volumes: root.join("volumes"),
+    }
+}
+
+/// The map of this process, which is in U.
+fn own_map(name: &str) -> IdMap {
+    idmaps::parse_kernel(&std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default())
+}
+
+/// The container's own maps, or `None` if it gets no user namespace.
+fn maps(spec: &ContainerSpec, places: &Places) -> Result<Option<(IdMap, IdMap)>, Failure> {
+    if plan::shares_user_namespace_of(spec).is_some() {
+        return Ok(None);
+    }
+    let (uids, gids) = (own_map("uid_map"), own_map("gid_map"));
+    let initial = uids.size() == u64::from(u32::MAX);
+    if initial && matches!(spec.userns, UserNamespace::Default) {
+        // Root without a user namespace: containers have none either, as with podman and Docker.
+        return Ok(None);
+    }
+    let user = if uids.size() == 1 { single_user(spec, places)? } else { (0, 0) };
+    Ok(idmaps::of_container(&spec.userns, &uids, &gids, user))
+}
+
+/// In single-ID mode the one ID is that of the process, which may be named in the image only.
+fn single_user(spec: &ContainerSpec, places: &Places) -> Result<(u32, u32), Failure> {
+    let tops = match &spec.root {
+        crate::base::spec::Root::Layers(layers) => {
+            layers.iter().rev().map(|chain| places.layers.join(chain.hex()).join("fs")).collect()
+        }
+        crate::base::spec::Root::Directory(path) | crate::base::spec::Root::DirectoryOverlay(path) => {
+            vec![path.clone()]
+        }
+    };
+    let read = |file: &[u8]| {
+        std::iter::once(places.container.join("upper")).chain(tops.iter().cloned()).find_map(|top| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let top = rustix::fs::open(top, flags, Mode::empty()).ok()?;
+            RootDir::new(top).read_small(file)
+        })
+    };
+    let (passwd, group) = (read(b"etc/passwd").unwrap_or_default(), read(b"etc/group").unwrap_or_default());
+    let found = identity::resolve(&spec.process.user, &[], &passwd, &group)
+        .map_err(|err| Failure::new(FailureKind::Invalid, err.to_string()))?;
+    Ok((found.uid, found.gid))
+}
+
+/// The namespaces that process 1 is born in.
+fn clone_flags(spec: &ContainerSpec, own_user: bool) -> u64 {
+    let private = |namespace: &Namespace, flag| if *namespace == Namespace::Private { flag } else { 0 };
+    let namespaces = &spec.namespaces;
+    flags::MOUNT
+        | if own_user { flags::USER } else { 0 }
+        | if plan::has_own_network(spec) { flags::NET } else { 0 }
+        | private(&namespaces.pid, flags::PID)
+        | private(&namespaces.ipc, flags::IPC)
+        | private(&namespaces.uts, flags::UTS)
+        | private(&namespaces.cgroup, flags::CGROUP)
+}
+
+fn clone_failure(errno: nix::errno::Errno) -> Failure {
+    let mut failure = Failure::errno("create the container's namespaces", errno);
+    failure.hint = match errno {
+        nix::errno::Errno::ENOSPC | nix::errno::Errno::EUSERS => {
+            Some("too many namespaces; as root raise the sysctls user.max_*_namespaces".into())
+        }
+        nix::errno::Errno::EAGAIN => Some("too many processes: see `ulimit -u`".into()),
+        _ => None,
+    };
+    failure
+}
+
+/// Joins what other containers, or files, share with this one. Process 1 inherits it.
+fn join_shared_namespaces(monitor: &Monitor) -> Result<(), Failure> {
+    let spec = &monitor.spec;
+    if let Some(id) = plan::shares_user_namespace_of(spec) {
+        join(&format!("/proc/{}/ns/user", pid_of(monitor, id)?), CloneFlags::CLONE_NEWUSER)?;
+    }
+    match &spec.network.mode {
+        NetworkMode::Container(id) => {
+            join(&format!("/proc/{}/ns/net", pid_of(monitor, id)?), CloneFlags::CLONE_NEWNET)?;
+        }
+        NetworkMode::Path(path) => join(path, CloneFlags::CLONE_NEWNET)?,
+        NetworkMode::None | NetworkMode::Host => {}
+    }
+    let namespaces = &spec.namespaces;
+    for (namespace, name, flag) in [
+        (&namespaces.ipc, "ipc", CloneFlags::CLONE_NEWIPC),
+        (&namespaces.uts, "uts", CloneFlags::CLONE_NEWUTS),
+        (&namespaces.pid, "pid", CloneFlags::CLONE_NEWPID),
+        (&namespaces.cgroup, "cgroup", CloneFlags::CLONE_NEWCGROUP),
+    ] {
+        match namespace {
+            Namespace::Container(id) => join(&format!("/proc/{}/ns/{name}", pid_of(monitor, id)?), flag)?,
+            Namespace::Path(path) => join(path, flag)?,
+            Namespace::Private | Namespace::Host => {}
+        }
+    }
+    Ok(())
+}
+
+fn join(path: impl AsRef<Path>, flag: CloneFlags) -> Result<(), Failure> {
+    let path = path.as_ref();
+    let what = || format!("join the namespace {}", path.display());
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Failure::errno(what(), errno))?;
+    match nix::sched::setns(file, flag) {
+        // A user namespace cannot be joined twice: we are in it since the last start.
+        Err(nix::errno::Errno::EINVAL) if flag == CloneFlags::CLONE_NEWUSER => Ok(()),
+        other => other.map_err(|errno| Failure::errno(what(), errno)),
+    }
+}
+
+/// Process 1 of another container, which must be running.
+fn pid_of(monitor: &Monitor, id: &ContainerId) -> Result<i32, Failure> {
+    let directory = monitor.order.root.join("containers").join(id.as_str());
+    record::read(&directory)
+        .filter(|record| record.ended.is_none())
+        .map(|record| record.pid)
+        .filter(|pid| pidfd::start_ticks(*pid).is_ok_and(|ticks| ticks.is_some()))
+        .ok_or_else(|| {
+            let message =
+                format!("container {} is not running, so its namespaces cannot be joined", id.short());
+            Failure::new(FailureKind::Conflict, message)
+        })
+}
+
+/// Both ends of the standard streams of a container without a terminal.
+struct StreamPairs {
+    ours: Streams,
+    theirs: init::Streams,
+}
+
+impl StreamPairs {
+    fn new(spec: &ContainerSpec) -> Result<Self, Failure> {
+        let failed = |errno| Failure::errno("make a pipe", std::io::Error::from(errno));
+        let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed);
+        let (our_stdin, their_stdin) = if spec.process.open_stdin {
+            let (read, write) = pipe()?;
+            (Some(write), read)
+        } else {
+            let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+            (None, null.map_err(failed)?)
+        };
+        let ((our_stdout, their_stdout), (our_stderr, their_stderr)) = (pipe()?, pipe()?);
+        // Fewer and larger reads: the default of 64 KiB halves the throughput.
+        rustix::pipe::fcntl_setpipe_size(&our_stdout, 1 << 20).ok();
+        Ok(Self {
+            ours: Streams::Pipes { stdin: our_stdin, stdout: our_stdout, stderr: our_stderr },
+            theirs: [their_stdin, their_stdout, their_stderr],
+        })
+    }
+}
+
+/// Maps the IDs of a newborn init, lets it go and waits until it is the command.
+fn raise(
+    pid: i32,
+    maps: Option<&(IdMap, IdMap)>,
+    report: &OwnedFd,
+    mut streams: Option<Streams>,
+) -> Result<Streams, Failure> {
+    if let Some((uids, gids)) = maps {
+        write_maps(pid, uids, gids).map_err(|err| {
+            let mut failure = Failure::errno("map the container's IDs", err);
+            failure.hint = Some("the map must lie within the ranges of /etc/subuid and /etc/subgid".into());
+            failure
+        })?;
+    }
+    rustix::io::write(report, b"g").map_err(|errno| Failure::errno("start init", errno))?;
+    loop {
+        match wire::receive::<InitReport>(report.as_fd()) {
+            Ok((InitReport::Terminal, descriptors)) => {
+                let [master] =
+                    wire::take(descriptors).map_err(|err| Failure::system("take the terminal", &err))?;
+                streams = Some(Streams::Terminal(master));
+            }
+            Ok((InitReport::Failed(failure), _)) => return Err(failure),
+            Err(WireError::Closed) => {
+                return streams.ok_or_else(|| {
+                    Failure::new(FailureKind::System, "init ended before it had opened the terminal")
+                });
+            }
+            Err(err) => return Err(Failure::system("hear from init", &err)),
+        }
+    }
+}
+
+/// Writes the maps of a child's user namespace, which the monitor may do as root of U.
+fn write_maps(pid: i32, uids: &IdMap, gids: &IdMap) -> std::io::Result<()> {
+    if own_map("uid_map").size() == 1 {
+        std::fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
+    }
+    std::fs::write(format!("/proc/{pid}/uid_map"), uids.to_kernel())?;
+    std::fs::write(format!("/proc/{pid}/gid_map"), gids.to_kernel())
+}
+
+fn new_record(pid: i32, monitor_pid: i32, restarts: u32) -> Record {
+    Record {
+        version: SPEC_VERSION,
+        pid,
+        pid_start_ticks: pidfd::start_ticks(pid).ok().flatten().unwrap_or_default(),
+        monitor_pid,
+        boot_id: pidfd::boot_id().unwrap_or_default(),
+        started: Timestamp::now(),
+        ended: None,
+        restarts,
+    }
+}
+
+fn write_pid_file(spec: &ContainerSpec, pid: i32) -> Result<(), Failure> {
+    let Some(path) = &spec.pid_file else { return Ok(()) };
+    std::fs::write(path, pid.to_string())
+        .map_err(|err| Failure::errno(format!("write the pid file {}", path.display()), err))
+}

@@ -1,0 +1,52 @@
+//! `record.json`: what became of a container. Only its monitor writes it.
+
+use std::io;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::base::spec::{Ended, Record, SPEC_VERSION};
+use crate::runtime::failure::Failure;
+use crate::sys::pidfd;
+
+/// The file that `stop` and `kill` leave behind to say that the end is wanted.
+pub(crate) const STOP_REQUESTED: &str = "stop-requested";
+
+/// Replaces the record in one step.
+pub(super) fn write(directory: &Path, record: &Record) -> io::Result<()> {
+    let text = serde_json::to_vec(record)?;
+    let new = directory.join("record.json.new");
+    std::fs::write(&new, text)?;
+    std::fs::rename(&new, directory.join("record.json"))
+}
+
+/// The record of a container, if it ever ran and the record is whole.
+pub(super) fn read(directory: &Path) -> Option<Record> {
+    serde_json::from_slice(&std::fs::read(directory.join("record.json")).ok()?).ok()
+}
+
+/// Notes how a life ended.
+pub(super) fn end(directory: &Path, record: &Record, at: Timestamp, exit_code: i32) -> io::Result<Record> {
+    let stopped_by_user = directory.join(STOP_REQUESTED).exists();
+    let ended = Ended { at, exit_code, oom_killed: false, error: String::new(), stopped_by_user };
+    let record = Record { ended: Some(ended), ..record.clone() };
+    write(directory, &record).map(|()| record)
+}
+
+/// Notes that a start failed, so that `ps` and `inspect` can say why.
+pub(super) fn never_ran(directory: &Path, failure: &Failure, exit_code: i32, restarts: u32) {
+    let now = Timestamp::now();
+    let error = failure.to_string();
+    let record = Record {
+        version: SPEC_VERSION,
+        pid: 0,
+        pid_start_ticks: 0,
+        monitor_pid: std::process::id().cast_signed(),
+        boot_id: pidfd::boot_id().unwrap_or_default(),
+        started: now,
+        ended: Some(Ended { at: now, exit_code, oom_killed: false, error, stopped_by_user: false }),
+        restarts,
+    };
+    // The failure itself is on its way to the user; a record that cannot be written adds nothing.
+    write(directory, &record).ok();
+}

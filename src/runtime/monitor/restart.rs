@@ -1,0 +1,90 @@
+//! Restart policies: whether a container that has ended starts again, and after which pause.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::base::spec::{ContainerSpec, RestartPolicy};
+use crate::runtime::monitor::record::STOP_REQUESTED;
+
+/// The first pause; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A life this long was a success: pauses begin anew.
+const LONG_LIFE: Duration = Duration::from_secs(10);
+/// How often a pause looks whether the user has asked for the end.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Does `policy` start a container again that ended with `exit_code` after `restarts` restarts?
+pub(super) fn is_due(policy: &RestartPolicy, exit_code: i32, restarts: u32, stop_requested: bool) -> bool {
+    match policy {
+        _ if stop_requested => false,
+        RestartPolicy::No => false,
+        RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+        RestartPolicy::OnFailure { max } => exit_code != 0 && (*max == 0 || restarts < *max),
+    }
+}
+
+/// The pauses of one container.
+#[derive(Debug)]
+pub(super) struct Pauses {
+    policy: RestartPolicy,
+    pause: Duration,
+    /// Restarts in a row.
+    restarts: u32,
+}
+
+impl Pauses {
+    pub(super) fn new(spec: &ContainerSpec) -> Self {
+        Self { policy: spec.restart, pause: FIRST_PAUSE, restarts: 0 }
+    }
+
+    /// Waits until the container is to start again; false if it is not.
+    pub(super) fn wait_for_restart(&mut self, directory: &Path, exit_code: i32, life: Duration) -> bool {
+        let stop_requested = || directory.join(STOP_REQUESTED).exists();
+        if life >= LONG_LIFE {
+            (self.pause, self.restarts) = (FIRST_PAUSE, 0);
+        }
+        if !is_due(&self.policy, exit_code, self.restarts, stop_requested()) {
+            return false;
+        }
+        let deadline = Instant::now() + self.pause;
+        while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+            std::thread::sleep(left.min(LOOK));
+            // A container that was removed meanwhile has no directory any more.
+            if stop_requested() || !directory.exists() {
+                return false;
+            }
+        }
+        self.restarts += 1;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies() {
+        use RestartPolicy::{Always, No, OnFailure, UnlessStopped};
+        for (policy, code, restarts, stopped, want) in [
+            (No, 1, 0, false, false),
+            (Always, 0, 9, false, true),
+            (Always, 0, 9, true, false),
+            (UnlessStopped, 1, 0, false, true),
+            (UnlessStopped, 1, 0, true, false),
+            (OnFailure { max: 0 }, 0, 0, false, false),
+            (OnFailure { max: 0 }, 1, 99, false, true),
+            (OnFailure { max: 2 }, 1, 1, false, true),
+            (OnFailure { max: 2 }, 1, 2, false, false),
+        ] {
+            assert_eq!(
+                is_due(&policy, code, restarts, stopped),
+                want,
+                "{policy:?} {code} {restarts} {stopped}"
+            );
+        }
+    }
+}

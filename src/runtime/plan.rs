@@ -1,0 +1,314 @@
+//! From a container's spec to the list of init's steps: pure, and therefore tested as a table.
+//!
+//! The order is the order of dependencies: the root before what is mounted below it, the mount
+//! points before the root becomes read-only, /proc before what is written through it, everything
+//! before the pivot that lets go of the host.
+
+use std::path::{Path, PathBuf};
+
+use crate::base::bytes::Bytes;
+use crate::base::digest::Digest;
+use crate::base::spec::{ContainerSpec, Mount, MountKind, Namespace, NetworkMode, Root, UserNamespace};
+use crate::runtime::step::{MountPlan, MountSource, OverlayPlan, RootPlan, RunPlan, Step};
+use crate::sys::mount::attr;
+use crate::sys::seccomp::BpfInsn;
+
+/// The host's side of a container.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    /// `containers/<id>`: has `upper`, `work` and the generated files.
+    pub(crate) container: PathBuf,
+    /// `layers`.
+    pub(crate) layers: PathBuf,
+    /// `volumes`.
+    pub(crate) volumes: PathBuf,
+}
+
+/// What only the running monitor knows.
+#[derive(Clone, Debug)]
+pub(crate) struct Situation {
+    /// The container's root user may do in its own namespaces what root may: it has a user
+    /// namespace, or ketch is root.
+    pub(crate) group_tty_mapped: bool,
+    /// The compiled system call filter.
+    pub(crate) seccomp: Option<Vec<BpfInsn>>,
+    /// Directory suffix of layers that belong to this container's ID map (empty for U's own).
+    pub(crate) layer_suffix: String,
+}
+
+/// Files that the monitor generates in the container's directory, and where they appear inside.
+pub(crate) const GENERATED_FILES: [(&str, &str); 4] = [
+    ("resolv.conf", "/etc/resolv.conf"),
+    ("hosts", "/etc/hosts"),
+    ("hostname", "/etc/hostname"),
+    ("containerenv", "/run/.containerenv"),
+];
+
+/// The device nodes every container has.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// The symbolic links in every /dev.
+const DEVICE_LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// The steps that start the container `spec` describes.
+pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) -> Vec<Step> {
+    let mut steps = vec![Step::SessionKeyring];
+    if has_own_network(spec) {
+        steps.push(Step::Loopback);
+    }
+    if spec.namespaces.uts == Namespace::Private {
+        steps.push(Step::Hostname(spec.hostname.clone()));
+        if !spec.domainname.is_empty() {
+            steps.push(Step::Domainname(spec.domainname.clone()));
+        }
+    }
+    steps.push(Step::Root(root(spec, places, &situation)));
+    steps.extend(kernel_file_systems(spec));
+    steps.extend(devices(spec, &situation));
+    steps.extend(generated_files(spec, places).map(Step::Mount));
+    let user_mounts = spec.mounts.iter().map(|mount| user_mount(mount, places, &situation));
+    steps.extend(user_mounts.map(Step::Mount));
+    steps.extend(
+        spec.devices
+            .iter()
+            .map(|device| Step::Device { source: device.source.clone(), target: device.target.clone() }),
+    );
+    if spec.process.terminal {
+        steps.push(Step::Terminal);
+    }
+    if !spec.sysctls.is_empty() {
+        steps.push(Step::Sysctls(spec.sysctls.clone()));
+    }
+    steps.push(Step::ReadOnly(spec.security.read_only_paths.clone()));
+    steps.push(Step::Mask(spec.security.masked_paths.clone()));
+    if spec.read_only {
+        steps.push(Step::RootReadOnly);
+    }
+    steps.push(Step::Pivot);
+    steps.push(Step::Run(Box::new(RunPlan {
+        process: spec.process.clone(),
+        security: spec.security.clone(),
+        seccomp: situation.seccomp,
+        stay_as_init: spec.init,
+    })));
+    steps
+}
+
+/// Does the container have a network namespace made for it?
+pub(crate) fn has_own_network(spec: &ContainerSpec) -> bool {
+    matches!(spec.network.mode, NetworkMode::None)
+}
+
+/// A container that shares a namespace of another shares its user namespace too: only there does
+/// its root have any power over what it shares.
+pub(crate) fn shares_user_namespace_of(spec: &ContainerSpec) -> Option<&crate::base::id::ContainerId> {
+    if spec.userns != UserNamespace::Default {
+        return None;
+    }
+    if let NetworkMode::Container(id) = &spec.network.mode {
+        return Some(id);
+    }
+    let namespaces = &spec.namespaces;
+    [&namespaces.pid, &namespaces.ipc, &namespaces.uts].into_iter().find_map(|ns| match ns {
+        Namespace::Container(id) => Some(id),
+        _ => None,
+    })
+}
+
+fn layer_paths(layers: &[Digest], places: &Places, suffix: &str) -> Vec<PathBuf> {
+    let path = |chain: &Digest| places.layers.join(format!("{}{suffix}", chain.hex())).join("fs");
+    layers.iter().rev().map(path).collect()
+}
+
+fn root(spec: &ContainerSpec, places: &Places, situation: &Situation) -> RootPlan {
+    let lowers = match &spec.root {
+        Root::Directory(path) => return RootPlan::Directory(path.clone()),
+        Root::DirectoryOverlay(path) => vec![path.clone()],
+        Root::Layers(layers) => layer_paths(layers, places, &situation.layer_suffix),
+    };
+    RootPlan::Overlay(OverlayPlan {
+        over: places.container.join("work"),
+        lowers,
+        upper: Some((places.container.join("upper"), places.container.join("work"))),
+        volatile: spec.auto_remove,
+    })
+}
+
+/// A mount that ketch itself decides on.
+fn standard(target: &str, source: MountSource, attributes: u64) -> MountPlan {
+    MountPlan {
+        target: target.into(),
+        source,
+        attributes,
+        clear: 0,
+        propagation: 0,
+        recursive: false,
+        no_symlinks: true,
+        optional: false,
+        copy_up: false,
+        chown: false,
+    }
+}
+
+fn file_system(kind: &'static str, options: &[(&str, &str)]) -> MountSource {
+    let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    MountSource::FileSystem { kind, options: options.iter().map(own).collect() }
+}
+
+fn host(path: &str) -> MountSource {
+    MountSource::Host { path: path.into(), recursive: true }
+}
+
+const SAFE: u64 = attr::NOSUID | attr::NODEV | attr::NOEXEC;
+
+/// /proc, /sys and the cgroup file system. Where a namespace is the host's, so is the file system
+/// that shows it: the kernel does not let us mount one for namespaces that are not ours.
+fn kernel_file_systems(spec: &ContainerSpec) -> Vec<Step> {
+    let read_only = if spec.security.privileged { 0 } else { attr::RDONLY };
+    let proc = match spec.namespaces.pid {
+        Namespace::Host => MountPlan { recursive: true, ..standard("/proc", host("/proc"), SAFE) },
+        _ => standard("/proc", file_system("proc", &[]), SAFE),
+    };
+    let own_network = has_own_network(spec) || shares_user_namespace_of(spec).is_some();
+    let sys = if own_network {
+        standard("/sys", file_system("sysfs", &[]), SAFE | read_only)
+    } else {
+        MountPlan { recursive: true, ..standard("/sys", host("/sys"), SAFE | read_only) }
+    };
+    let mut mounts = vec![proc, sys];
+    if own_network && spec.namespaces.cgroup == Namespace::Private {
+        let cgroup = standard("/sys/fs/cgroup", file_system("cgroup2", &[]), SAFE | read_only);
+        mounts.push(MountPlan { optional: true, ..cgroup });
+    }
+    mounts.into_iter().map(Step::Mount).collect()
+}
+
+fn devices(spec: &ContainerSpec, situation: &Situation) -> Vec<Step> {
+    let tmpfs = file_system("tmpfs", &[("mode", "755"), ("size", "65536k")]);
+    let mut pts = vec![("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
+    if situation.group_tty_mapped {
+        pts.push(("gid", "5"));
+    }
+    let mut steps = vec![
+        Step::Mount(standard("/dev", tmpfs, attr::NOSUID | attr::NOEXEC)),
+        Step::Mount(standard("/dev/pts", file_system("devpts", &pts), attr::NOSUID | attr::NOEXEC)),
+    ];
+    let private_ipc = spec.namespaces.ipc != Namespace::Host;
+    let size = spec.shm_size_bytes.to_string();
+    let (shm, mqueue) = if private_ipc {
+        let options = [("mode", "1777"), ("size", size.as_str())];
+        (file_system("tmpfs", &options), file_system("mqueue", &[]))
+    } else {
+        (host("/dev/shm"), host("/dev/mqueue"))
+    };
+    steps.push(Step::Mount(standard("/dev/shm", shm, SAFE)));
+    steps.push(Step::Mount(MountPlan { optional: !private_ipc, ..standard("/dev/mqueue", mqueue, SAFE) }));
+    steps.extend(DEVICES.iter().map(|name| Step::Device {
+        source: Path::new("/dev").join(name),
+        target: format!("/dev/{name}").into(),
+    }));
+    steps.extend(DEVICE_LINKS.iter().map(|&(name, target)| Step::DevLink { name, target }));
+    if spec.security.privileged {
+        steps.push(Step::HostDevices);
+    }
+    steps
+}
+
+/// Generated files, unless the user mounts something of their own there.
+fn generated_files<'a>(spec: &'a ContainerSpec, places: &'a Places) -> impl Iterator<Item = MountPlan> + 'a {
+    GENERATED_FILES
+        .iter()
+        .filter(|(file, _)| *file != "hosts" || !spec.network.no_hosts)
+        .filter(|(_, target)| !spec.mounts.iter().any(|m| m.target.as_bytes() == target.as_bytes()))
+        .map(|(file, target)| {
+            let source = MountSource::Host { path: places.container.join(file), recursive: false };
+            let attributes = attr::NOSUID | attr::NODEV | attr::NOEXEC;
+            MountPlan { no_symlinks: false, ..standard(target, source, attributes) }
+        })
+}
+
+/// A mount that the user or the image asks for.
+fn user_mount(mount: &Mount, places: &Places, situation: &Situation) -> MountPlan {
+    let (source, defaults, chown, copy_up) = match &mount.kind {
+        MountKind::Bind { source, recursive, chown } => {
+            let source = MountSource::Host { path: source.clone(), recursive: *recursive };
+            (source, attr::NOSUID | attr::NODEV, *chown, false)
+        }
+        MountKind::Volume { name, copy_up, subpath, chown, .. } => {
+            let base = places.volumes.join(name).join("data");
+            let source = match subpath {
+                Some(path) => MountSource::Below { base, path: path.clone() },
+                None => MountSource::Host { path: base, recursive: false },
+            };
+            (source, attr::NOSUID | attr::NODEV, *chown, *copy_up)
+        }
+        MountKind::Tmpfs { data, copy_up } => {
+            let options = data.iter().map(|option| {
+                let (key, value) = option.split_once('=').unwrap_or((option, ""));
+                (key.to_owned(), value.to_owned())
+            });
+            let source = MountSource::FileSystem { kind: "tmpfs", options: options.collect() };
+            (source, attr::NOSUID | attr::NODEV, false, *copy_up)
+        }
+        MountKind::Devpts => {
+            let options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
+            (file_system("devpts", &options), attr::NOSUID | attr::NOEXEC, false, false)
+        }
+        MountKind::Mqueue => (file_system("mqueue", &[]), SAFE, false, false),
+        MountKind::Image { layers } => {
+            let lowers = layer_paths(layers, places, &situation.layer_suffix);
+            (MountSource::Image { lowers }, attr::NOSUID | attr::NODEV | attr::RDONLY, false, false)
+        }
+    };
+    let (set, clear) = flags(&mount.options);
+    let read_only = if mount.read_only { attr::RDONLY } else { 0 };
+    MountPlan {
+        target: mount.target.clone(),
+        recursive: matches!(mount.kind, MountKind::Bind { recursive: true, .. }),
+        source,
+        attributes: (defaults & !clear) | set | read_only,
+        clear: clear & attr::ATIME_MASK,
+        propagation: mount.propagation.as_deref().map_or(0, propagation),
+        no_symlinks: false,
+        optional: false,
+        copy_up,
+        chown,
+    }
+}
+
+/// The attributes that mount options set, and those that they clear.
+fn flags(options: &[String]) -> (u64, u64) {
+    options.iter().fold((0, 0), |(set, clear), option| match option.as_str() {
+        "nosuid" => (set | attr::NOSUID, clear),
+        "suid" => (set, clear | attr::NOSUID),
+        "nodev" => (set | attr::NODEV, clear),
+        "dev" => (set, clear | attr::NODEV),
+        "noexec" => (set | attr::NOEXEC, clear),
+        "exec" => (set, clear | attr::NOEXEC),
+        "noatime" => (set | attr::NOATIME, clear | attr::ATIME_MASK),
+        "strictatime" => (set | attr::STRICTATIME, clear | attr::ATIME_MASK),
+        "nodiratime" => (set | attr::NODIRATIME, clear),
+        _ => (set, clear),
+    })
+}
+
+/// The `MS_*` flag of a propagation by name; the `r` of a recursive one is in the mount's `recursive`.
+fn propagation(name: &str) -> u64 {
+    match name.trim_start_matches('r') {
+        "slave" => libc::MS_SLAVE,
+        "shared" => libc::MS_SHARED,
+        "unbindable" => libc::MS_UNBINDABLE,
+        _ => libc::MS_PRIVATE,
+    }
+}
+
+/// The paths inside that a container with these mounts writes to outside its upper directory.
+pub(crate) fn targets(spec: &ContainerSpec) -> impl Iterator<Item = &Bytes> {
+    spec.mounts.iter().map(|mount| &mount.target)
+}

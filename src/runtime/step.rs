@@ -1,0 +1,122 @@
+//! What init does between its birth and `execve`, as plain data.
+//!
+//! [`plan`](crate::runtime::plan) decides, [`init`](crate::runtime::init) carries out. A step says
+//! *what*; how it is done safely (descriptors, openat2) is the business of init.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::base::bytes::Bytes;
+use crate::base::spec::{Process, Security};
+use crate::sys::seccomp::BpfInsn;
+
+/// One operation of init. Steps are carried out in order; the first failure ends init.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// Leave the caller's session keyring.
+    SessionKeyring,
+    /// Bring up `lo`.
+    Loopback,
+    Hostname(String),
+    Domainname(String),
+    /// Mount the root file system and make it the working directory.
+    Root(RootPlan),
+    /// Mount something below the root.
+    Mount(MountPlan),
+    /// Bind a device of the host to a path below the root.
+    Device {
+        source: PathBuf,
+        target: Bytes,
+    },
+    /// Bind every device node of the host's /dev that is not there yet (`--privileged`).
+    HostDevices,
+    /// Make a symbolic link in /dev.
+    DevLink {
+        name: &'static str,
+        target: &'static str,
+    },
+    /// Open a terminal from the container's devpts, give its master to the monitor, show its slave
+    /// as /dev/console and make it the standard streams.
+    Terminal,
+    /// Hide files behind the null device and directories behind an empty tmpfs.
+    Mask(Vec<Bytes>),
+    /// Make paths read-only.
+    ReadOnly(Vec<Bytes>),
+    /// Kernel parameters, written through the container's own /proc.
+    Sysctls(BTreeMap<String, String>),
+    /// Make the root file system read-only, now that every mount point exists.
+    RootReadOnly,
+    /// Make the working directory `/`.
+    Pivot,
+    /// Take on the identity of the container's user and run the command. Always last.
+    Run(Box<RunPlan>),
+}
+
+/// Where the root comes from, in paths of the host.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum RootPlan {
+    Overlay(OverlayPlan),
+    /// A directory as it is.
+    Directory(PathBuf),
+}
+
+/// An overlay mount.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct OverlayPlan {
+    /// The directory that the mount covers while it is being built; never seen inside.
+    pub(crate) over: PathBuf,
+    /// Lower directories, the topmost first.
+    pub(crate) lowers: Vec<PathBuf>,
+    /// Upper and work directory; `None` makes a read-only overlay.
+    pub(crate) upper: Option<(PathBuf, PathBuf)>,
+    /// Skip syncing: the upper directory does not outlive the container.
+    pub(crate) volatile: bool,
+}
+
+/// A mount below the root.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct MountPlan {
+    /// Absolute path inside.
+    pub(crate) target: Bytes,
+    pub(crate) source: MountSource,
+    /// `attr::*` to set.
+    pub(crate) attributes: u64,
+    /// `attr::*` to clear.
+    pub(crate) clear: u64,
+    /// `MS_*` propagation, or 0.
+    pub(crate) propagation: u64,
+    /// Attributes apply to everything below, too.
+    pub(crate) recursive: bool,
+    /// The target must not be reached through symbolic links (/proc, /sys, /dev).
+    pub(crate) no_symlinks: bool,
+    /// If the kernel refuses, go on without it.
+    pub(crate) optional: bool,
+    /// Fill an empty new mount with what the image has at the target.
+    pub(crate) copy_up: bool,
+    /// Give the mounted tree to the container's user (`:U`).
+    pub(crate) chown: bool,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum MountSource {
+    /// A new file system with these options (an empty value is a flag).
+    FileSystem { kind: &'static str, options: Vec<(String, String)> },
+    /// A file or directory of the host.
+    Host { path: PathBuf, recursive: bool },
+    /// A directory below `base`, resolved so that it cannot leave it (a volume's subpath).
+    Below { base: PathBuf, path: Bytes },
+    /// Lower directories, the topmost first, read-only.
+    Image { lowers: Vec<PathBuf> },
+}
+
+/// The last step.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RunPlan {
+    pub(crate) process: Process,
+    pub(crate) security: Security,
+    /// The compiled filter, if there is one.
+    pub(crate) seccomp: Option<Vec<BpfInsn>>,
+    /// Stay as process 1, forward signals and reap; the command is process 2.
+    pub(crate) stay_as_init: bool,
+}
