@@ -4,16 +4,16 @@
 
 pub(crate) mod config;
 pub(crate) mod error;
-
-use std::path::{Path, PathBuf};
+pub(crate) mod state;
 
 use crate::engine::config::Config;
 pub(crate) use crate::engine::error::{Error, Kind, Result};
+use crate::store::Store;
 
 /// One user's store and all that can be done with it.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    root: PathBuf,
+    store: Store,
 }
 
 impl Engine {
@@ -21,13 +21,16 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If no home directory is known, so that there is no place for a store.
+    /// If no home directory is known, so that there is no place for a store, or if the store cannot be
+    /// opened.
     pub(crate) fn open(config: &Config) -> Result<Self> {
-        Ok(Self { root: config.data_root()? })
+        let root = config.data_root()?;
+        let store = Store::open(&root).map_err(|err| Error::system("open the store", err))?;
+        Ok(Self { store })
     }
 
     /// The directory that holds all state.
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 }

@@ -1,0 +1,257 @@
+//! What a container is doing, derived from its lock and its record: it is not stored as a word.
+//!
+//! ```text
+//! lock   record.json                 phase
+//! held   none                        Starting
+//! held   no end                      Up
+//! held   an end, by this monitor     Ending: its monitor will go away or start it again
+//! held   an end, by another one      Starting once more
+//! free   none                        Created
+//! free   no end, process 1 alive     Unmonitored
+//! free   no end, process 1 gone      Exited (-1): lost with the machine or the monitor
+//! free   an end                      Exited (code)
+//! ```
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use crate::base::id::ContainerId;
+use crate::base::spec::{ContainerSpec, Record};
+use crate::engine::error::{Error, Kind, Result};
+use crate::store::{Store, StoreError};
+use crate::sys::fs::{self, OFlags, Share};
+use crate::sys::pidfd;
+
+/// The longest record or spec that is read, in bytes.
+const MAX_JSON: usize = 16 << 20;
+
+/// What a container is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It has never run.
+    Created,
+    /// Its monitor is there, its process 1 not yet.
+    Starting,
+    Up,
+    /// It runs, and its monitor is gone: nobody records its output and its end.
+    Unmonitored,
+    /// It has ended with this code; its monitor is still at work, or will start it again.
+    Ending(i32),
+    /// It has ended with this code; -1 if nobody saw it end.
+    Exited(i32),
+}
+
+impl Phase {
+    /// True if process 1 is there, or about to be.
+    pub(crate) fn is_running(self) -> bool {
+        matches!(self, Self::Starting | Self::Up | Self::Unmonitored)
+    }
+
+    /// The word of `ps` and `inspect`.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Starting => "initialized",
+            Self::Up | Self::Unmonitored => "running",
+            Self::Ending(_) => "stopping",
+            Self::Exited(_) => "exited",
+        }
+    }
+}
+
+/// A container's phase, and the record that it was derived from.
+#[derive(Clone, Debug)]
+pub(crate) struct Status {
+    pub(crate) phase: Phase,
+    /// What happened in its present or last life; of an earlier one while it is starting.
+    pub(crate) record: Option<Record>,
+}
+
+impl Status {
+    /// Process 1, if it runs: a descriptor that cannot come to mean another process.
+    ///
+    /// # Errors
+    ///
+    /// Reading `/proc`.
+    pub(crate) fn process(&self) -> io::Result<Option<OwnedFd>> {
+        match &self.record {
+            Some(record) if self.phase.is_running() => process_of(record),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Derives the status of the container whose directory is `dir`.
+///
+/// # Errors
+///
+/// If its record cannot be read or understood: other containers are not affected.
+pub(crate) fn examine(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Status> {
+    loop {
+        let held = is_locked(dir).map_err(|err| system("look at the lock", id, err))?;
+        let record = read_record(dir, id)?;
+        let phase = match (held, &record) {
+            (true, None) => Phase::Starting,
+            (true, Some(record)) => match &record.ended {
+                None => Phase::Up,
+                Some(ended) if is_alive(record.monitor_pid) => Phase::Ending(ended.exit_code),
+                Some(_) => Phase::Starting,
+            },
+            (false, None) => Phase::Created,
+            (false, Some(record)) => match &record.ended {
+                Some(ended) => Phase::Exited(ended.exit_code),
+                // Rare, so worth a second look: it may have been started after the first one.
+                None if is_locked(dir).map_err(|err| system("look at the lock", id, err))? => continue,
+                None => {
+                    let process = process_of(record).map_err(|err| system("find process 1", id, err))?;
+                    if process.is_some() { Phase::Unmonitored } else { Phase::Exited(-1) }
+                }
+            },
+        };
+        return Ok(Status { phase, record });
+    }
+}
+
+/// Reads a container's specification.
+///
+/// # Errors
+///
+/// If it is missing or damaged.
+pub(crate) fn read_spec(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<ContainerSpec> {
+    let text = fs::read_at(dir, "spec.json", MAX_JSON).map_err(|err| system("read the spec", id, err))?;
+    serde_json::from_slice(&text).map_err(|err| system("understand the spec", id, err))
+}
+
+fn read_record(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Option<Record>> {
+    match fs::read_at(dir, "record.json", MAX_JSON) {
+        Ok(text) => {
+            serde_json::from_slice(&text).map(Some).map_err(|err| system("understand the record", id, err))
+        }
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(system("read the record", id, err)),
+    }
+}
+
+/// True if a monitor holds the container's lock. Asking takes the lock beside others who ask, for an
+/// instant; a monitor that starts in that instant tries again.
+fn is_locked(dir: BorrowedFd<'_>) -> io::Result<bool> {
+    match fs::open_at(dir, "lock", OFlags::RDONLY, 0) {
+        Ok(file) => Ok(!fs::try_lock(&file, Share::Shared)?),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(err) => Err(err),
+    }
+}
+
+fn process_of(record: &Record) -> io::Result<Option<OwnedFd>> {
+    pidfd::open_verified(record.pid, record.pid_start_ticks, &record.boot_id)
+}
+
+fn is_alive(pid: i32) -> bool {
+    pidfd::open(pid).and_then(|process| pidfd::has_ended(&process)).is_ok_and(|ended| !ended)
+}
+
+fn system(
+    action: &str,
+    id: &ContainerId,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::system(format!("{action} of container {}", id.short()), source)
+}
+
+/// Finds the container that `typed` means: its name, its ID, or the beginning of its ID.
+///
+/// # Errors
+///
+/// [`Kind::NotFound`], in podman's words; [`Kind::Conflict`] if several IDs begin so.
+pub(crate) fn find(store: &Store, typed: &str) -> Result<ContainerId> {
+    store.containers().find(typed).map_err(|err| match err {
+        StoreError::NotFound { .. } => {
+            Error::not_found(format!("no container with name or ID {typed:?} found: no such container"))
+        }
+        StoreError::Ambiguous { candidates, .. } => Error::new(
+            Kind::Conflict,
+            format!("more than one result to container name or ID {typed:?}: {}", candidates.join(", ")),
+        ),
+        other => Error::system(format!("look for container {typed}"), other),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use std::os::fd::AsFd as _;
+
+    /// A container's directory with what the table of the module's text distinguishes.
+    struct World {
+        dir: tempfile::TempDir,
+        lock: OwnedFd,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let lock = fs::open_at(
+                std::fs::File::open(dir.path()).unwrap().as_fd(),
+                "lock",
+                OFlags::RDWR | OFlags::CREATE,
+                0o600,
+            )
+            .unwrap();
+            Self { dir, lock }
+        }
+
+        fn hold(&self) {
+            assert!(fs::try_lock(&self.lock, Share::Exclusive).unwrap());
+        }
+
+        fn record(&self, pid: i32, monitor_pid: i32, exit_code: Option<i32>) {
+            let ended = exit_code.map(|exit_code| {
+                serde_json::json!({"at": Timestamp::now(), "exit_code": exit_code, "oom_killed": false,
+                    "error": "", "stopped_by_user": false})
+            });
+            let record = serde_json::json!({"version": 1, "pid": pid,
+                "pid_start_ticks": pidfd::start_ticks(pid).unwrap().unwrap_or(1), "monitor_pid": monitor_pid,
+                "boot_id": pidfd::boot_id().unwrap(), "started": Timestamp::now(), "ended": ended, "restarts": 0});
+            std::fs::write(self.dir.path().join("record.json"), record.to_string()).unwrap();
+        }
+
+        fn phase(&self) -> Result<Phase> {
+            let dir = std::fs::File::open(self.dir.path()).unwrap();
+            examine(dir.as_fd(), &ContainerId::from_random([7; 32])).map(|status| status.phase)
+        }
+    }
+
+    #[test]
+    fn phases() {
+        let own = std::process::id().cast_signed();
+        let gone = i32::MAX;
+        for (held, record, want) in [
+            (true, None, Phase::Starting),
+            (true, Some((own, own, None)), Phase::Up),
+            (true, Some((gone, own, Some(3))), Phase::Ending(3)),
+            (true, Some((gone, gone, Some(3))), Phase::Starting),
+            (false, None, Phase::Created),
+            (false, Some((own, gone, None)), Phase::Unmonitored),
+            (false, Some((gone, gone, None)), Phase::Exited(-1)),
+            (false, Some((gone, gone, Some(137))), Phase::Exited(137)),
+        ] {
+            let world = World::new();
+            if held {
+                world.hold();
+            }
+            if let Some((pid, monitor_pid, code)) = record {
+                world.record(pid, monitor_pid, code);
+            }
+            assert_eq!(world.phase().unwrap(), want, "{held} {record:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_is_an_error_and_not_a_state() {
+        let world = World::new();
+        std::fs::write(world.dir.path().join("record.json"), "").unwrap();
+        let err = world.phase().unwrap_err();
+        assert!(err.message.starts_with("understand the record of container 0707"), "{err}");
+    }
+}
