@@ -15,7 +15,12 @@
 // Nothing above uses the network yet: issue D's core lands before the runtime does.
 #![cfg_attr(not(test), allow(dead_code, unused_imports))]
 
+pub(crate) mod capture;
+pub(crate) mod control;
 pub(crate) mod firewall;
+pub(crate) mod ipam;
 pub(crate) mod netlink;
+pub(crate) mod network;
+pub(crate) mod packet;
 #[cfg(test)]
 mod testing;

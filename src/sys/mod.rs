@@ -16,7 +16,6 @@ pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod rlimit;
 pub(crate) mod seccomp;
-pub(crate) mod seqpacket;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod tty;

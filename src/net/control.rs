@@ -1,0 +1,214 @@
+//! The protocol between a monitor (or a command) and netd: SEQPACKET, one JSON value per packet.
+//!
+//! ```text
+//! monitor ──Attach + the container's netns──────────▶ netd
+//!         ◀─Attached{addresses} + G's netns (to pin) ─
+//!         ──Publish{ports} + listening sockets ─────▶   0…n times
+//!         ◀─Published
+//!         ──Connect / Disconnect ───────────────────▶   while the container runs
+//!         ◀─Connected / Disconnected
+//!         ── end of file ───────────────────────────▶   the container is gone
+//!
+//! command ──Query / Connect / Disconnect{container}─▶ netd ──Changed{endpoints}──▶ its monitor
+//! ```
+//!
+//! Listening sockets are made by the monitor and only lent to netd: they, and with them the
+//! connections that wait in them, outlive it. After netd's death each monitor attaches again, to
+//! the same G, asking for the addresses it has.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use serde::{Deserialize, Serialize};
+
+use super::network::Network;
+use crate::sys::socket;
+
+/// Largest packet. The kernel's limit for one is about 200 KiB by default.
+pub(crate) const MAX_PACKET_BYTES: usize = 128 * 1024;
+/// Listening sockets per `Publish`.
+pub(crate) const MAX_PORTS: usize = socket::MAX_FDS;
+
+/// What is asked of netd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// A container starts; descriptor 0 is its network namespace. This connection is its life.
+    Attach(Attach),
+    /// More published ports of this connection's container; one descriptor per port.
+    Publish { ports: Vec<PublishedPort> },
+    /// Joins a running container to one more network. Without `container`: this connection's.
+    Connect { container: Option<String>, endpoint: EndpointRequest },
+    /// Takes a running container off a network.
+    Disconnect { container: Option<String>, network: String },
+    /// Takes up what changed in a network's record.
+    Update { network: Network },
+    /// Who is where?
+    Query,
+}
+
+/// A container and the networks it wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Attach {
+    /// 64 hex digits.
+    pub(crate) container: String,
+    pub(crate) name: String,
+    pub(crate) hostname: String,
+    /// In the order of their interfaces; the first one that is not internal is the way out.
+    pub(crate) endpoints: Vec<EndpointRequest>,
+    /// Name servers for this container instead of the host's (`--dns`).
+    pub(crate) dns: Vec<IpAddr>,
+    /// Ports are reached, and the host is, whatever the addresses (`--link`: alias → container ID).
+    pub(crate) links: Vec<(String, String)>,
+}
+
+/// One network that a container wants to join, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EndpointRequest {
+    pub(crate) network: Network,
+    /// Name of the interface inside; `eth0`, `eth1` … if not given.
+    pub(crate) interface: Option<String>,
+    /// Wanted addresses, at most one per family.
+    pub(crate) ips: Vec<IpAddr>,
+    pub(crate) mac: Option<[u8; 6]>,
+    /// Further names on this network.
+    pub(crate) aliases: Vec<String>,
+}
+
+/// One published port, for which a listening (TCP) or bound (UDP) socket comes along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PublishedPort {
+    pub(crate) protocol: Protocol,
+    /// The port inside.
+    pub(crate) container_port: u16,
+}
+
+/// Transport protocol of a published port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// What netd answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// Descriptor 0 is G's network namespace, to be kept for a restart of netd.
+    Attached {
+        endpoints: Vec<Endpoint>,
+    },
+    Published,
+    Connected {
+        endpoint: Endpoint,
+    },
+    Disconnected,
+    Updated,
+    /// Unasked, to a monitor: what its container has from now on, as it would ask for it again.
+    Changed {
+        wanted: Vec<EndpointRequest>,
+        endpoints: Vec<Endpoint>,
+    },
+    State {
+        containers: Vec<ContainerState>,
+    },
+    /// Not done, for this reason.
+    Refused(Refusal),
+    /// Another netd serves this user already; ask that one.
+    Elsewhere,
+}
+
+/// Why netd did not do as asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Refusal {
+    pub(crate) kind: RefusalKind,
+    /// Lower case, verb and object first.
+    pub(crate) message: String,
+}
+
+/// Kinds of refusals that callers tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum RefusalKind {
+    /// The request makes no sense, or asks for what cannot be.
+    Invalid,
+    /// An address is taken, the container is connected already.
+    Conflict,
+    /// No such container or network.
+    NotFound,
+    /// The kernel refused; the message says what, and which module that needs.
+    System,
+}
+
+/// What a container got on one network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Endpoint {
+    pub(crate) network: String,
+    pub(crate) interface: String,
+    pub(crate) ips: Vec<AssignedIp>,
+    pub(crate) mac: [u8; 6],
+}
+
+/// An address with its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AssignedIp {
+    pub(crate) ip: IpAddr,
+    pub(crate) prefix: u8,
+    pub(crate) gateway: IpAddr,
+}
+
+/// A container as netd sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ContainerState {
+    pub(crate) container: String,
+    pub(crate) name: String,
+    pub(crate) endpoints: Vec<Endpoint>,
+}
+
+/// Sends one value with descriptors. A peer that does not read makes a blocking socket wait.
+pub(crate) fn send(to: impl AsFd, value: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let packet = serde_json::to_vec(value)?;
+    if packet.len() > MAX_PACKET_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "message to netd is too long"));
+    }
+    socket::send_with_fds(to.as_fd(), &packet, descriptors).map(|_all| ())
+}
+
+/// Receives one value and what came with it; `None` at end of file.
+pub(crate) fn receive<T: for<'de> Deserialize<'de>>(
+    from: impl AsFd,
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut buffer = vec![0; MAX_PACKET_BYTES];
+    let mut descriptors = Vec::new();
+    let got = socket::receive_with_fds(from.as_fd(), &mut buffer, &mut descriptors)?;
+    if got == 0 {
+        return Ok(None);
+    }
+    Ok(Some((serde_json::from_slice(&buffer[..got])?, descriptors)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_and_descriptors_arrive_together() {
+        let (monitor, netd) = socket::pair(socket::Kind::Packet).unwrap();
+        let ports = vec![PublishedPort { protocol: Protocol::Udp, container_port: 53 }; 200];
+        let request = Request::Publish { ports };
+        send(&monitor, &request, &[monitor.as_fd(), monitor.as_fd()]).unwrap();
+        let (got, descriptors) = receive::<Request>(&netd).unwrap().unwrap();
+        assert_eq!((got, descriptors.len()), (request, 2));
+        drop((monitor, descriptors));
+        assert!(receive::<Request>(&netd).unwrap().is_none());
+    }
+
+    #[test]
+    fn rubbish_is_an_error_not_a_panic() {
+        let (monitor, netd) = socket::pair(socket::Kind::Packet).unwrap();
+        for packet in [&b"{"[..], b"null", b"{\"Attach\":{}}", &[0xff; 100]] {
+            socket::send(monitor.as_fd(), packet).unwrap();
+            assert!(receive::<Request>(&netd).is_err(), "{packet:?}");
+        }
+    }
+}

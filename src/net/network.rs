@@ -1,0 +1,201 @@
+//! The record of a network, `networks/<name>.json`, in the shape of podman's `network inspect`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ipam::{LeaseRange, Pool, Subnet};
+
+/// Name of the network that containers join unless told otherwise.
+pub(crate) const DEFAULT_NETWORK: &str = "ketch";
+/// MTU of links in G: the largest that still leaves room in a 64 KiB packet. The far ends of all
+/// connections are the kernel's own, so no smaller link behind G is ever met.
+pub(crate) const MTU: u32 = 65_520;
+
+/// A network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Network {
+    pub(crate) name: String,
+    /// 64 hex digits.
+    pub(crate) id: String,
+    /// `bridge`, the only driver there is without root.
+    pub(crate) driver: String,
+    /// Name of the bridge in G.
+    pub(crate) network_interface: String,
+    pub(crate) created: Timestamp,
+    #[serde(default)]
+    pub(crate) subnets: Vec<NetworkSubnet>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) routes: Vec<Route>,
+    pub(crate) ipv6_enabled: bool,
+    /// No way out.
+    pub(crate) internal: bool,
+    pub(crate) dns_enabled: bool,
+    /// Where names unknown to ketch are asked for, instead of the host's servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) network_dns_servers: Vec<IpAddr>,
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    /// `mtu`, `isolate` …
+    #[serde(default)]
+    pub(crate) options: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) ipam_options: BTreeMap<String, String>,
+}
+
+/// A subnet of a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NetworkSubnet {
+    pub(crate) subnet: Subnet,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gateway: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lease_range: Option<LeaseRange>,
+}
+
+/// A route that every container of the network gets (`--route`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Route {
+    pub(crate) destination: Subnet,
+    pub(crate) gateway: IpAddr,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) metric: Option<u32>,
+}
+
+/// Why a network cannot be as its record says.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum NetworkError {
+    #[error("network option mtu={0}: expected a number from 68 to {MTU}")]
+    Mtu(String),
+    #[error("gateway {0} is not in subnet {1}")]
+    Gateway(IpAddr, Subnet),
+}
+
+impl Network {
+    /// A bridge network with these subnets and no options.
+    pub(crate) fn bridge(
+        name: &str,
+        id: String,
+        network_interface: String,
+        created: Timestamp,
+        subnets: &[Subnet],
+    ) -> Self {
+        let with_gateway = |subnet: &Subnet| NetworkSubnet {
+            subnet: *subnet,
+            gateway: Some(subnet.gateway()),
+            lease_range: None,
+        };
+        Self {
+            name: name.into(),
+            id,
+            driver: "bridge".into(),
+            network_interface,
+            created,
+            subnets: subnets.iter().map(with_gateway).collect(),
+            routes: Vec::new(),
+            ipv6_enabled: subnets.iter().any(|subnet| subnet.is_ipv6()),
+            internal: false,
+            dns_enabled: true,
+            network_dns_servers: Vec::new(),
+            labels: BTreeMap::new(),
+            options: BTreeMap::new(),
+            ipam_options: BTreeMap::from([("driver".into(), "host-local".into())]),
+        }
+    }
+
+    /// Checks what the types cannot: gateways lie in their subnets, options are readable.
+    pub(crate) fn check(&self) -> Result<(), NetworkError> {
+        self.mtu()?;
+        for subnet in &self.subnets {
+            if let Some(gateway) = subnet.gateway.filter(|gateway| !subnet.subnet.contains(*gateway)) {
+                return Err(NetworkError::Gateway(gateway, subnet.subnet));
+            }
+        }
+        Ok(())
+    }
+
+    /// The MTU of the network's links.
+    pub(crate) fn mtu(&self) -> Result<u32, NetworkError> {
+        let Some(text) = self.options.get("mtu") else { return Ok(MTU) };
+        let mtu = text.parse().ok().filter(|mtu| *mtu == 0 || (68..=MTU).contains(mtu));
+        let mtu = mtu.ok_or_else(|| NetworkError::Mtu(text.clone()))?;
+        Ok(if mtu == 0 { MTU } else { mtu })
+    }
+
+    /// Where addresses of one family come from, if the network has that family.
+    pub(crate) fn pool(&self, v6: bool) -> Option<Pool> {
+        let subnet = self.subnets.iter().find(|subnet| subnet.subnet.is_ipv6() == v6)?;
+        Some(Pool {
+            subnet: subnet.subnet,
+            gateway: Some(subnet.gateway.unwrap_or_else(|| subnet.subnet.gateway())),
+            range: subnet.lease_range,
+        })
+    }
+
+    /// The address of G on this network.
+    pub(crate) fn gateway(&self, v6: bool) -> Option<IpAddr> {
+        self.pool(v6).and_then(|pool| pool.gateway)
+    }
+
+    /// The name of a bridge for the `n`-th network.
+    pub(crate) fn interface_name(n: usize) -> String {
+        format!("ketch{n}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Network {
+        let subnets = ["10.89.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()];
+        Network::bridge("n", "ab".repeat(32), "ketch1".into(), Timestamp::UNIX_EPOCH, &subnets)
+    }
+
+    #[test]
+    fn the_record_is_podmans() {
+        let text = serde_json::to_string_pretty(&example()).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(
+            keys,
+            [
+                "name",
+                "id",
+                "driver",
+                "network_interface",
+                "created",
+                "subnets",
+                "ipv6_enabled",
+                "internal",
+                "dns_enabled",
+                "labels",
+                "options",
+                "ipam_options"
+            ]
+        );
+        assert_eq!(value["subnets"][0]["gateway"], "10.89.0.1");
+        assert_eq!(value["ipv6_enabled"], true);
+        assert_eq!(serde_json::from_str::<Network>(&text).unwrap(), example());
+    }
+
+    #[test]
+    fn options_are_checked() {
+        for (mtu, want) in
+            [("1500", Ok(1500)), ("0", Ok(MTU)), ("67", Err(())), ("x", Err(())), ("65521", Err(()))]
+        {
+            let mut network = example();
+            network.options.insert("mtu".into(), mtu.into());
+            assert_eq!(network.mtu().map_err(|_| ()), want, "{mtu}");
+            assert_eq!(network.check().is_ok(), want.is_ok());
+        }
+        let mut network = example();
+        network.subnets[0].gateway = Some("10.90.0.1".parse().unwrap());
+        assert_eq!(
+            network.check().unwrap_err().to_string(),
+            "gateway 10.90.0.1 is not in subnet 10.89.0.0/24"
+        );
+    }
+}
