@@ -8,6 +8,7 @@ pub(crate) mod id;
 pub(crate) mod idmap;
 pub(crate) mod image_ref;
 pub(crate) mod manifest;
+pub(crate) mod pattern;
 pub(crate) mod platform;
 pub(crate) mod rlimit;
 pub(crate) mod signal;

@@ -64,7 +64,7 @@ impl<'a> Session<'a> {
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
         }
-        let engine = Engine::open(&self.globals.config)?;
+        let engine = Engine::open(&self.globals.config, tell)?;
         Ok(self.engine.get_or_init(|| engine))
     }
 
@@ -140,4 +140,9 @@ impl<'a> Session<'a> {
             other => Ok(other?),
         }
     }
+}
+
+/// How the engine speaks while it works.
+fn tell(text: &str) {
+    eprintln!("{}", shown(text));
 }

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::store::StoreError;
+
 /// What the engine's functions return.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
@@ -79,6 +81,33 @@ impl Error {
     pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(err: StoreError) -> Self {
+        let (kind, hint) = match &err {
+            StoreError::NotFound { .. } => (Kind::NotFound, None),
+            StoreError::NameInUse { name, .. } => {
+                (Kind::Conflict, Some(format!("remove that container (rm {name}), or use --replace")))
+            }
+            StoreError::Exists { .. } => (Kind::Conflict, None),
+            StoreError::Ambiguous { .. } => (Kind::Invalid, Some("type more of it".to_owned())),
+            StoreError::InvalidName { .. } => (Kind::Invalid, None),
+            StoreError::Format { .. } | StoreError::Foreign { .. } => (Kind::Unsupported, None),
+            StoreError::Damaged { what: "image", .. } => (Kind::System, Some("pull it again".to_owned())),
+            StoreError::Io { .. } if err.is_disk_full() => {
+                (Kind::System, Some("free some space: system prune, or rm and rmi".to_owned()))
+            }
+            _ => (Kind::System, None),
+        };
+        let message = err.to_string();
+        // The sentence is the message now; what lies below it stays the cause.
+        let source = match err {
+            StoreError::Io { source, .. } => Some(Box::new(source) as _),
+            _ => None,
+        };
+        Self { kind, message, source, hint: hint.map(Cow::Owned) }
     }
 }
 

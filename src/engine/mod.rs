@@ -4,33 +4,80 @@
 
 pub(crate) mod config;
 pub(crate) mod error;
+pub(crate) mod filter;
+pub(crate) mod image;
+pub(crate) mod list;
 pub(crate) mod state;
 
+use crate::base::id::ContainerId;
 use crate::engine::config::Config;
 pub(crate) use crate::engine::error::{Error, Kind, Result};
-use crate::store::Store;
+use crate::store::lock::Exclusive;
+use crate::store::resolve::Resolved;
+use crate::store::{Store, StoreError};
+
+/// Tells the user something while a use case goes on: that it waits for another command, say.
+pub(crate) type Tell = fn(&str);
 
 /// One user's store and all that can be done with it.
 #[derive(Debug)]
 pub(crate) struct Engine {
     store: Store,
+    tell: Tell,
 }
 
 impl Engine {
-    /// Opens the store that `config` names.
+    /// Opens the store that `config` names, and makes it if it is not there.
     ///
     /// # Errors
     ///
-    /// If no home directory is known, so that there is no place for a store, or if the store cannot be
-    /// opened.
-    pub(crate) fn open(config: &Config) -> Result<Self> {
-        let root = config.data_root()?;
-        let store = Store::open(&root).map_err(|err| Error::system("open the store", err))?;
-        Ok(Self { store })
+    /// If there is no place for a store, or what is there is none that this ketch can read.
+    pub(crate) fn open(config: &Config, tell: Tell) -> Result<Self> {
+        Ok(Self { store: Store::open(&config.data_root()?)?, tell })
     }
 
-    /// The directory that holds all state.
+    /// The store.
     pub(crate) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Tells the user something that cannot wait for the end.
+    pub(crate) fn tell(&self, text: &str) {
+        (self.tell)(text);
+    }
+
+    /// Takes the store's lock alone; says so if that takes long.
+    ///
+    /// # Errors
+    ///
+    /// If the lock file cannot be made.
+    pub(crate) fn lock(&self) -> Result<Exclusive> {
+        let lock = self.store.lock(&mut |path, holders| {
+            let by: Vec<_> = holders.iter().map(|h| format!("{} ({})", h.pid, h.command)).collect();
+            let by = if by.is_empty() { "another process".to_owned() } else { by.join(", ") };
+            (self.tell)(&format!("waiting for the lock {}, held by {by}", path.display()));
+        });
+        Ok(lock?)
+    }
+
+    /// Finds a container by name, ID or the beginning of its ID.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`]; [`Kind::Conflict`] if several IDs begin so.
+    pub(crate) fn container(&self, typed: &str) -> Result<ContainerId> {
+        state::find(&self.store, typed)
+    }
+
+    /// Finds a local image by name, ID or the beginning of its ID.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`]; [`Kind::Invalid`] if it could be several.
+    pub(crate) fn image(&self, typed: &str) -> Result<Resolved> {
+        self.store.resolve_image(typed).map_err(|err| match err {
+            StoreError::NotFound { .. } => Error::not_found(format!("{typed}: image not known")),
+            other => other.into(),
+        })
     }
 }

@@ -47,14 +47,22 @@ impl Phase {
         matches!(self, Self::Starting | Self::Up | Self::Unmonitored)
     }
 
-    /// The word of `ps` and `inspect`.
+    /// The exit code, once it has ended; else 0, as podman shows it.
+    pub(crate) fn exit_code(self) -> i32 {
+        match self {
+            Self::Ending(code) | Self::Exited(code) => code,
+            _ => 0,
+        }
+    }
+
+    /// The word of `ps` and `inspect`. Whoever has seen a container end sees it exited, whatever its
+    /// monitor still does.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Created => "created",
             Self::Starting => "initialized",
             Self::Up | Self::Unmonitored => "running",
-            Self::Ending(_) => "stopping",
-            Self::Exited(_) => "exited",
+            Self::Ending(_) | Self::Exited(_) => "exited",
         }
     }
 }
@@ -68,6 +76,14 @@ pub(crate) struct Status {
 }
 
 impl Status {
+    /// Process 1 in the host's numbers, while it runs; else 0.
+    pub(crate) fn pid(&self) -> i32 {
+        match (&self.record, self.phase) {
+            (Some(record), Phase::Up | Phase::Unmonitored) => record.pid,
+            _ => 0,
+        }
+    }
+
     /// Process 1, if it runs: a descriptor that cannot come to mean another process.
     ///
     /// # Errors

@@ -175,14 +175,19 @@ fn lock(directory: &Path) -> Result<OwnedFd, Failure> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
     let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600))
         .map_err(|errno| Failure::errno(format!("open {}", path.display()), errno))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(Failure::new(FailureKind::Conflict, "the container is already running"))
+    // A command that looks at the state holds a shared lock for a moment (engine::state).
+    for _ in 0..LOCK_TRIES {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(std::time::Duration::from_millis(1)),
+            Err(errno) => return Err(Failure::errno("lock the container", errno)),
         }
-        Err(errno) => Err(Failure::errno("lock the container", errno)),
     }
+    Err(Failure::new(FailureKind::Conflict, "the container is already running"))
 }
+
+/// How often the lock is tried, a millisecond apart.
+const LOCK_TRIES: u32 = 50;
 
 /// Opens `attach.sock`, in place of one that an earlier life left behind.
 fn listen(directory: &Path) -> Result<OwnedFd, Failure> {

@@ -1,0 +1,321 @@
+//! Local images: listing, naming, removing.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::base::digest::Digest;
+use crate::base::image_ref::{ImageName, ImageRef};
+use crate::base::pattern;
+use crate::base::time;
+use crate::engine::filter::{Filters, boolean, has_label};
+use crate::engine::{Engine, Error, Kind, Result};
+use crate::store::StoreError;
+use crate::store::images::ImageRecord;
+
+/// One image and its names.
+#[derive(Clone, Debug)]
+pub(crate) struct Image {
+    pub(crate) record: ImageRecord,
+    /// Its full names, sorted.
+    pub(crate) names: Vec<ImageRef>,
+    /// How many containers use it; `None` if nobody asked.
+    pub(crate) containers: Option<usize>,
+}
+
+/// A listing, and what could not be read.
+#[derive(Debug, Default)]
+pub(crate) struct Images {
+    pub(crate) items: Vec<Image>,
+    /// Damage, one per image.
+    pub(crate) damaged: Vec<Error>,
+}
+
+/// What a removal did to one image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Removed {
+    /// Names that are gone.
+    pub(crate) untagged: Vec<ImageRef>,
+    /// The image, if it is gone too.
+    pub(crate) deleted: Option<Digest>,
+}
+
+impl Image {
+    /// When it was built, or came here if nobody knows.
+    pub(crate) fn created(&self) -> Timestamp {
+        self.record.created.unwrap_or(self.record.stored)
+    }
+
+    /// `repository@digest` for each repository it has a name in, and those it was pulled by.
+    pub(crate) fn repo_digests(&self) -> Vec<ImageRef> {
+        let mut all = self.record.repo_digests.clone();
+        if let Some(manifest) = self.record.manifest() {
+            all.extend(self.names.iter().map(|name| name.without_reference().with_digest(manifest.digest)));
+        }
+        all.sort();
+        all.dedup();
+        all
+    }
+}
+
+impl Engine {
+    /// The images that pass `filters`, the newest first. `count` asks for [`Image::containers`].
+    ///
+    /// # Errors
+    ///
+    /// For a filter that means nothing.
+    pub(crate) fn images(&self, filters: &Filters, count: bool) -> Result<Images> {
+        let tests = filters.tests(|key, value| self.image_test(key, value))?;
+        let count = count || filters.values("containers").next().is_some();
+        let mut found = self.all_images(count)?;
+        let mut items = Vec::with_capacity(found.items.len());
+        for image in found.items {
+            if tests.pass(|test| Ok(passes(&image, test)))? {
+                items.push(image);
+            }
+        }
+        items.sort_by(|a, b| (b.created(), a.record.id).cmp(&(a.created(), b.record.id)));
+        found.items = items;
+        Ok(found)
+    }
+
+    fn all_images(&self, count: bool) -> Result<Images> {
+        let mut names: HashMap<Digest, Vec<ImageRef>> = HashMap::new();
+        let refs = self.store().refs().list()?;
+        for known in refs.items {
+            names.entry(known.image).or_default().push(known.name);
+        }
+        let users = if count { Some(self.image_users()?) } else { None };
+        let listing = self.store().images().list()?;
+        let damaged = listing.damaged.into_iter().chain(refs.damaged).map(Error::from).collect();
+        let items = listing.items.into_iter().map(|record| {
+            let names = names.remove(&record.id).unwrap_or_default();
+            let containers = users.as_ref().map(|users| users.get(&record.id).copied().unwrap_or(0));
+            Image { record, names, containers }
+        });
+        Ok(Images { items: items.collect(), damaged })
+    }
+
+    /// How many containers use each image.
+    fn image_users(&self) -> Result<HashMap<Digest, usize>> {
+        let mut users = HashMap::new();
+        for container in self.store().containers().uses()?.items {
+            *users.entry(container.image).or_default() += 1;
+        }
+        Ok(users.into_iter().filter_map(|(image, count)| Some((image?, count))).collect())
+    }
+
+    /// One image with its names.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`].
+    pub(crate) fn image_details(&self, typed: &str) -> Result<Image> {
+        let record = self.image(typed)?.image;
+        let names = self.names_of_image(&record.id)?;
+        Ok(Image { record, names, containers: None })
+    }
+
+    /// The names of an image, sorted.
+    pub(crate) fn names_of_image(&self, id: &Digest) -> Result<Vec<ImageRef>> {
+        let all = self.store().refs().list()?.items.into_iter();
+        Ok(all.filter(|known| known.image == *id).map(|known| known.name).collect())
+    }
+
+    /// Gives an image a further name; one without a registry is put on `localhost`.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`] without the image, [`Kind::Invalid`] for what is no name.
+    pub(crate) fn tag_image(&self, typed: &str, target: &str) -> Result<ImageRef> {
+        let name = new_name(target)?;
+        let lock = self.lock()?;
+        let found = self.image(typed)?;
+        self.store().refs().set(&name, &found.image.id, found.manifest, &lock)?;
+        Ok(name)
+    }
+
+    /// Takes names off an image; all of them if `names` is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`] without the image, or if it has not such a name.
+    pub(crate) fn untag_image(&self, typed: &str, names: &[String]) -> Result<()> {
+        let lock = self.lock()?;
+        let image = self.image(typed)?.image;
+        let mut going = self.names_of_image(&image.id)?;
+        if !names.is_empty() {
+            going = names.iter().map(|name| find_name(&going, name)).collect::<Result<_>>()?;
+        }
+        for name in going {
+            self.store().refs().remove(&name, &lock)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a name, and with its last name the image; what only it used is freed by a following
+    /// garbage collection.
+    ///
+    /// With `force`, an image with several names goes when its ID was given.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`]; [`Kind::Conflict`] if a container uses it, or if it has several names and
+    /// was given by ID.
+    pub(crate) fn remove_image(&self, typed: &str, force: bool) -> Result<Removed> {
+        let lock = self.lock()?;
+        let found = self.image(typed)?;
+        let names = self.names_of_image(&found.image.id)?;
+        let by_name = found.name.as_ref().filter(|name| name.digest().is_none());
+        if let (Some(name), [_, _, ..]) = (by_name, &names[..]) {
+            self.store().refs().remove(name, &lock)?;
+            return Ok(Removed { untagged: vec![name.clone()], deleted: None });
+        }
+        let id = found.image.id;
+        if by_name.is_none() && names.len() > 1 && !force {
+            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            return Err(Error::new(
+                Kind::Conflict,
+                format!(
+                    "unable to delete image {:?} by ID with more than one tag ([{}])",
+                    id.hex(),
+                    names.join(" ")
+                ),
+            )
+            .hint("remove its names one by one, or use --force"));
+        }
+        if let Some(user) = self.users_of_image(&id)?.first() {
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("image used by {user}: image is in use by a container"),
+            )
+            .hint("remove that container first, or use --force to remove it too"));
+        }
+        for name in &names {
+            self.store().refs().remove(name, &lock)?;
+        }
+        self.store().images().remove(&id, &lock)?;
+        Ok(Removed { untagged: names, deleted: Some(id) })
+    }
+
+    /// The containers that use an image.
+    pub(crate) fn users_of_image(&self, id: &Digest) -> Result<Vec<crate::base::id::ContainerId>> {
+        let uses = self.store().containers().uses()?.items.into_iter();
+        Ok(uses.filter(|uses| uses.image == Some(*id)).map(|uses| uses.container).collect())
+    }
+
+    fn image_test(&self, key: &str, value: &str) -> Result<ImageTest> {
+        let text = || value.to_owned();
+        Ok(match key {
+            "before" => ImageTest::Before(self.image_created(key, value)?),
+            "since" | "after" => ImageTest::Since(self.image_created(key, value)?),
+            "until" => {
+                let when = time::parse_when(value, Timestamp::now(), &TimeZone::system());
+                ImageTest::Before(when.map_err(|err| Error::invalid(err.to_string()))?)
+            }
+            "containers" if value == "external" => ImageTest::Never,
+            "containers" => ImageTest::Used(boolean(key, value)?),
+            "dangling" => ImageTest::Dangling(boolean(key, value)?),
+            // There are neither read-only stores nor images that only others are made of.
+            "readonly" | "intermediate" | "manifest" => match boolean(key, value)? {
+                true => ImageTest::Never,
+                false => ImageTest::Always,
+            },
+            "digest" => ImageTest::Digest(text()),
+            "id" => ImageTest::Id(value.trim_start_matches("sha256:").to_owned()),
+            "label" => ImageTest::Label(text()),
+            "label!" => ImageTest::NoLabel(text()),
+            "reference!" => ImageTest::NoReference(text()),
+            _ => ImageTest::Reference(text()),
+        })
+    }
+
+    fn image_created(&self, key: &str, typed: &str) -> Result<Timestamp> {
+        let found = self.store().resolve_image(typed).map_err(|err| match err {
+            StoreError::NotFound { .. } => Error::not_found(format!(
+                "could not find local image for filter {key:?}={typed:?}: {typed}: image not known"
+            )),
+            other => other.into(),
+        })?;
+        Ok(found.image.created.unwrap_or(found.image.stored))
+    }
+}
+
+/// A filter made ready.
+#[derive(Debug)]
+enum ImageTest {
+    Always,
+    Never,
+    Before(Timestamp),
+    Since(Timestamp),
+    Used(bool),
+    Dangling(bool),
+    Digest(String),
+    Id(String),
+    Label(String),
+    NoLabel(String),
+    Reference(String),
+    NoReference(String),
+}
+
+fn passes(image: &Image, test: &ImageTest) -> bool {
+    match test {
+        ImageTest::Always => true,
+        ImageTest::Never => false,
+        ImageTest::Before(time) => image.created() < *time,
+        ImageTest::Since(time) => image.created() > *time,
+        ImageTest::Used(wanted) => (image.containers.unwrap_or(0) > 0) == *wanted,
+        ImageTest::Dangling(wanted) => image.names.is_empty() == *wanted,
+        ImageTest::Digest(start) => {
+            image.record.manifests.iter().any(|manifest| manifest.digest.to_string().starts_with(start))
+        }
+        ImageTest::Id(start) => image.record.id.hex().starts_with(start.as_str()),
+        ImageTest::Label(filter) => has_label(&image.record.labels, filter),
+        ImageTest::NoLabel(filter) => !has_label(&image.record.labels, filter),
+        ImageTest::Reference(reference) => matches_reference(image, reference),
+        ImageTest::NoReference(reference) => !matches_reference(image, reference),
+    }
+}
+
+/// True if `reference`, which may be a glob, means one of the image's names: as a whole, without its
+/// tag, or by the end of its repository.
+fn matches_reference(image: &Image, reference: &str) -> bool {
+    image.names.iter().chain(&image.record.repo_digests).any(|name| {
+        let full = name.to_string();
+        let repository = name.name();
+        let ends = |text: &str| {
+            let mut rest = Some(text);
+            while let Some(part) = rest {
+                if pattern::glob(reference, part, true) {
+                    return true;
+                }
+                rest = part.split_once('/').map(|(_, rest)| rest);
+            }
+            false
+        };
+        ends(&full) || ends(&repository)
+    })
+}
+
+/// A name that is about to be given: `app` becomes `localhost/app:latest`.
+fn new_name(typed: &str) -> Result<ImageRef> {
+    let name: ImageName = typed.parse().map_err(|err| Error::invalid(format!("{err}")))?;
+    if name.digest().is_some() {
+        return Err(Error::invalid(format!("{typed}: a tag cannot hold a digest")));
+    }
+    let full = match name.is_short() {
+        true => name.on(crate::base::image_ref::LOCALHOST),
+        false => typed.parse().map_err(|err| Error::invalid(format!("{err}")))?,
+    };
+    Ok(full.with_default_tag())
+}
+
+/// The one of `names` that `typed` means.
+fn find_name(names: &[ImageRef], typed: &str) -> Result<ImageRef> {
+    let unknown = || Error::not_found(format!("{typed}: tag not known"));
+    let name: ImageName = typed.parse().map_err(|err| Error::invalid(format!("{err}")))?;
+    let candidates = name.local_candidates();
+    let exact = names.iter().find(|known| candidates.contains(known));
+    exact.or_else(|| names.iter().find(|known| name.is_tail_of(known))).cloned().ok_or_else(unknown)
+}

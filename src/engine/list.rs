@@ -1,0 +1,367 @@
+//! Containers as listings need them: a part of each spec, its state, its name.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+
+use crate::base::bytes::Bytes;
+use crate::base::digest::Digest;
+use crate::base::id::ContainerId;
+use crate::base::pattern::Regex;
+use crate::base::spec::{ImageOrigin, MountKind, NetworkMode, RestartPolicy};
+use crate::base::time;
+use crate::engine::filter::{Filters, Tests, boolean, has_label};
+use crate::engine::state::{self, Phase, Status};
+use crate::engine::{Engine, Error, Result};
+use crate::store::StoreError;
+use crate::store::record;
+use crate::sys::fs;
+
+/// The longest spec that is read, in bytes.
+const MAX_SPEC_BYTES: usize = 16 << 20;
+
+/// One container, as far as listings show it.
+#[derive(Clone, Debug)]
+pub(crate) struct Container {
+    pub(crate) id: ContainerId,
+    pub(crate) name: String,
+    pub(crate) summary: Summary,
+    pub(crate) status: Status,
+}
+
+/// The part of a [`ContainerSpec`](crate::base::spec::ContainerSpec) that listings show. Reading only
+/// this is what makes `ps` of hundreds of containers fast.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Summary {
+    pub(crate) created: Timestamp,
+    pub(crate) image: Option<ImageOrigin>,
+    pub(crate) network: NetworkSummary,
+    pub(crate) mounts: Vec<MountSummary>,
+    pub(crate) restart: RestartPolicy,
+    pub(crate) auto_remove: bool,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) exposed_ports: Vec<String>,
+    pub(crate) cid_file: Option<PathBuf>,
+    pub(crate) as_typed: TypedSummary,
+}
+
+/// The part of the network that listings show.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct NetworkSummary {
+    pub(crate) mode: NetworkMode,
+}
+
+/// The part of a mount that listings show.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct MountSummary {
+    pub(crate) target: Bytes,
+    pub(crate) kind: MountKind,
+}
+
+/// The part of the options as typed that listings show.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct TypedSummary {
+    pub(crate) command: Vec<Bytes>,
+}
+
+/// What a listing is about.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query {
+    /// Those that do not run too.
+    pub(crate) all: bool,
+    /// Only the last so many that were created, whatever their state.
+    pub(crate) last: Option<usize>,
+    pub(crate) filters: Filters,
+}
+
+/// A listing, and what could not be read.
+#[derive(Debug, Default)]
+pub(crate) struct Containers {
+    pub(crate) items: Vec<Container>,
+    /// Damage, one per container.
+    pub(crate) damaged: Vec<Error>,
+}
+
+impl Engine {
+    /// The containers that `query` asks for, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// For a filter that means nothing. What cannot be read is in [`Containers::damaged`].
+    pub(crate) fn containers(&self, query: &Query) -> Result<Containers> {
+        let tests = query.filters.tests(|key, value| self.container_test(key, value))?;
+        let any_state = query.all || query.last.is_some() || query.filters.values("status").next().is_some();
+        let mut found = self.all_containers()?;
+        let mut items = Vec::with_capacity(found.items.len());
+        for container in found.items {
+            if (any_state || container.is_up()) && container.passes(&tests)? {
+                items.push(container);
+            }
+        }
+        items.sort_by(|a, b| (a.summary.created, &a.id).cmp(&(b.summary.created, &b.id)));
+        if let Some(last) = query.last {
+            items.drain(..items.len().saturating_sub(last));
+        }
+        found.items = items;
+        Ok(found)
+    }
+
+    /// Every container, in no order.
+    fn all_containers(&self) -> Result<Containers> {
+        let store = self.store();
+        let mut names: HashMap<ContainerId, String> =
+            store.names().list()?.into_iter().rev().map(|(name, id)| (id, name)).collect();
+        let mut found = Containers::default();
+        for id in store.containers().list()? {
+            let name = names.remove(&id).unwrap_or_default();
+            match self.read_container(&id, name) {
+                Ok(container) => found.items.push(container),
+                // Removed since its name was listed.
+                Err(_) if !store.containers().exists(&id) => {}
+                Err(err) => found.damaged.push(err),
+            }
+        }
+        Ok(found)
+    }
+
+    fn read_container(&self, id: &ContainerId, name: String) -> Result<Container> {
+        let dir = self.store().containers().open(id)?;
+        let path = self.store().containers().path(id).join("spec.json");
+        let text = fs::read_at(&dir, "spec.json", MAX_SPEC_BYTES)
+            .map_err(|err| Error::system(format!("read {}", path.display()), err))?;
+        let summary = record::parse(&text, "container", id.short(), &path)?;
+        Ok(Container { id: id.clone(), name, summary, status: state::examine(dir.as_fd(), id)? })
+    }
+
+    /// One container, as listings show it.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or it cannot be read.
+    pub(crate) fn container_summary(&self, id: &ContainerId) -> Result<Container> {
+        self.read_container(id, self.container_name(id)?)
+    }
+
+    /// The name of a container; empty if it has none.
+    ///
+    /// # Errors
+    ///
+    /// If names cannot be read.
+    pub(crate) fn container_name(&self, id: &ContainerId) -> Result<String> {
+        Ok(self.store().names().of(id)?.into_iter().next().unwrap_or_default())
+    }
+
+    /// The ID of the container that was created last.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`](crate::engine::Kind::NotFound) if there is none.
+    pub(crate) fn latest_container(&self) -> Result<ContainerId> {
+        let query = Query { last: Some(1), ..Query::default() };
+        let latest = self.containers(&query)?.items.pop();
+        latest
+            .map(|container| container.id)
+            .ok_or_else(|| Error::not_found("no containers: no such container"))
+    }
+
+    /// Bytes of the files a container has changed or made.
+    ///
+    /// Files in directories that belong to other IDs and are closed to the user are not counted.
+    pub(crate) fn container_size(&self, id: &ContainerId) -> Result<u64> {
+        let dir = self.store().containers().open(id)?;
+        match fs::tree::usage(&dir, "upper".as_ref()) {
+            Ok(usage) => Ok(usage.bytes),
+            // A container with a root file system of the user's own has none.
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Err(err) => Err(Error::system(format!("measure the files of container {}", id.short()), err)),
+        }
+    }
+
+    /// Makes ready what is the same for all containers.
+    fn container_test(&self, key: &str, value: &str) -> Result<ContainerTest> {
+        let text = || value.to_owned();
+        Ok(match key {
+            "ancestor" => self.ancestor_test(value)?,
+            "before" => ContainerTest::Before(self.created_of(value)?),
+            "since" => ContainerTest::Since(self.created_of(value)?),
+            "until" => {
+                let when = time::parse_when(value, Timestamp::now(), &TimeZone::system());
+                ContainerTest::Before(when.map_err(|err| Error::invalid(err.to_string()))?)
+            }
+            "exited" => match value.parse() {
+                Ok(code) => ContainerTest::Exited(code),
+                Err(_) => {
+                    return Err(Error::invalid(format!(
+                        "exited code out of range {value:?}: invalid syntax"
+                    )));
+                }
+            },
+            "status" => ContainerTest::Word(status_word(value)?),
+            "id" => ContainerTest::Id(value.to_ascii_lowercase()),
+            "name" => {
+                let pattern = Regex::new(value.strip_prefix('/').unwrap_or(value));
+                ContainerTest::Name(pattern.map_err(|err| Error::invalid(err.to_string()))?)
+            }
+            "label" => ContainerTest::Label(text()),
+            "label!" => ContainerTest::NoLabel(text()),
+            "volume" => ContainerTest::Volume(text()),
+            "network" => ContainerTest::Network(text()),
+            "restart-policy" => ContainerTest::Restart(restart(value)?),
+            "command" => ContainerTest::Command(text()),
+            "should-start-on-boot" => ContainerTest::StartsOnBoot(boolean(key, value)?),
+            "health" => match value {
+                "starting" | "healthy" | "unhealthy" => ContainerTest::Never,
+                "none" => ContainerTest::Always,
+                _ => return Err(Error::invalid(format!("unknown health status: {value}: invalid argument"))),
+            },
+            // There are no pods.
+            _ => ContainerTest::Never,
+        })
+    }
+
+    fn created_of(&self, typed: &str) -> Result<Timestamp> {
+        let id = self.container(typed)?;
+        Ok(self.container_summary(&id)?.summary.created)
+    }
+
+    /// Containers of an image, or of one that is made from it.
+    fn ancestor_test(&self, value: &str) -> Result<ContainerTest> {
+        let image = match self.store().resolve_image(value) {
+            Ok(found) => found.image,
+            Err(StoreError::NotFound { .. }) => return Ok(ContainerTest::ImageName(value.to_owned())),
+            Err(err) => return Err(err.into()),
+        };
+        let chain = image.chain_ids();
+        let top = chain.last();
+        let others = self.store().images().list()?.items.into_iter();
+        let below: Vec<Digest> = others
+            .filter(|other| top.is_some_and(|top| other.chain_ids().contains(top)))
+            .map(|o| o.id)
+            .collect();
+        Ok(ContainerTest::Image(below.into_iter().chain([image.id]).collect()))
+    }
+}
+
+/// A filter made ready.
+#[derive(Debug)]
+enum ContainerTest {
+    Always,
+    Never,
+    Image(Vec<Digest>),
+    ImageName(String),
+    Before(Timestamp),
+    Since(Timestamp),
+    Exited(i32),
+    Word(&'static str),
+    Id(String),
+    Name(Regex),
+    Label(String),
+    NoLabel(String),
+    Volume(String),
+    Network(String),
+    Restart(RestartPolicy),
+    Command(String),
+    StartsOnBoot(bool),
+}
+
+/// The word that [`Phase::word`] has for a state's name.
+fn status_word(name: &str) -> Result<&'static str> {
+    match name {
+        "created" | "configured" => Ok("created"),
+        "initialized" => Ok("initialized"),
+        "running" => Ok("running"),
+        "exited" | "stopped" => Ok("exited"),
+        // ketch's containers are never in these.
+        "paused" => Ok("paused"),
+        "stopping" | "removing" | "unknown" | "restarting" | "dead" => Ok("unknown"),
+        _ => Err(Error::invalid(format!("unknown container state: {name}: invalid argument"))),
+    }
+}
+
+fn restart(name: &str) -> Result<RestartPolicy> {
+    match name {
+        "no" | "none" | "" => Ok(RestartPolicy::No),
+        "always" => Ok(RestartPolicy::Always),
+        "unless-stopped" => Ok(RestartPolicy::UnlessStopped),
+        "on-failure" => Ok(RestartPolicy::OnFailure { max: 0 }),
+        _ => Err(Error::invalid(format!("unknown restart policy {name:?}"))),
+    }
+}
+
+impl Container {
+    /// True if its process 1 runs.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.status.phase, Phase::Up | Phase::Unmonitored)
+    }
+
+    fn passes(&self, tests: &Tests<ContainerTest>) -> Result<bool> {
+        tests.pass(|test| Ok(self.passes_one(test)))
+    }
+
+    fn passes_one(&self, test: &ContainerTest) -> bool {
+        let Summary { created, labels, image, .. } = &self.summary;
+        match test {
+            ContainerTest::Always => true,
+            ContainerTest::Never => false,
+            ContainerTest::Image(ids) => image.as_ref().is_some_and(|image| ids.contains(&image.id)),
+            ContainerTest::ImageName(name) => image.as_ref().is_some_and(|image| image.name == *name),
+            ContainerTest::Before(time) => created < time,
+            ContainerTest::Since(time) => created > time,
+            ContainerTest::Exited(code) => match self.status.phase {
+                Phase::Ending(found) | Phase::Exited(found) => found == *code,
+                _ => false,
+            },
+            ContainerTest::Word(word) => self.status.phase.word() == *word,
+            ContainerTest::Id(start) => self.id.as_str().starts_with(start.as_str()),
+            ContainerTest::Name(pattern) => pattern.is_match(&self.name),
+            ContainerTest::Label(filter) => has_label(labels, filter),
+            ContainerTest::NoLabel(filter) => !has_label(labels, filter),
+            ContainerTest::Volume(volume) => self.uses_volume(volume),
+            ContainerTest::Network(name) => self.network_names().contains(name),
+            ContainerTest::Restart(RestartPolicy::OnFailure { .. }) => {
+                matches!(self.summary.restart, RestartPolicy::OnFailure { .. })
+            }
+            ContainerTest::Restart(policy) => self.summary.restart == *policy,
+            ContainerTest::Command(word) => {
+                self.summary.as_typed.command.first().is_some_and(|first| first.as_bytes() == word.as_bytes())
+            }
+            ContainerTest::StartsOnBoot(wanted) => self.starts_on_boot() == *wanted,
+        }
+    }
+
+    /// True if a mount has this source, target or volume name.
+    fn uses_volume(&self, text: &str) -> bool {
+        let bytes = text.as_bytes();
+        self.summary.mounts.iter().any(|mount| {
+            mount.target.as_bytes() == bytes
+                || match &mount.kind {
+                    MountKind::Bind { source, .. } => source.as_os_str().as_encoded_bytes() == bytes,
+                    MountKind::Volume { name, .. } => name == text,
+                    _ => false,
+                }
+        })
+    }
+
+    /// The networks that the container is in, by name.
+    pub(crate) fn network_names(&self) -> Vec<String> {
+        match &self.summary.network.mode {
+            NetworkMode::Host => vec!["host".to_owned()],
+            NetworkMode::None => vec!["none".to_owned()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// True if it is to run again after the machine was started.
+    fn starts_on_boot(&self) -> bool {
+        let ended = self.status.record.as_ref().and_then(|record| record.ended.as_ref());
+        match self.summary.restart {
+            RestartPolicy::Always => true,
+            RestartPolicy::UnlessStopped => !ended.is_some_and(|end| end.stopped_by_user),
+            _ => false,
+        }
+    }
+}
