@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use rustix::process::{Pid, WaitOptions};
 
 use crate::runtime::failure::Failure;
+use crate::sys::caps::{self, CapPlan};
 use crate::sys::clone::{self, Cloned};
 use crate::sys::signal::{self, SignalSet};
 use crate::sys::{pidfd, process};
@@ -30,7 +31,7 @@ const OWN: [i32; 8] = [
 const KEPT: i32 = 3;
 
 /// Forks. The child returns, to become the command; the parent never does.
-pub(super) fn stay(terminal: bool) -> Result<()> {
+pub(super) fn stay(terminal: bool, rights: &CapPlan) -> Result<()> {
     let all: Vec<i32> =
         (1..=libc::SIGRTMAX()).filter(|&s| s != libc::SIGKILL && s != libc::SIGSTOP).collect();
     let before = signal::block(&SignalSet::of(&all)).map_err(|err| Failure::errno("block signals", err))?;
@@ -44,6 +45,7 @@ pub(super) fn stay(terminal: bool) -> Result<()> {
             signal::set_mask(&before).map(drop).map_err(|err| Failure::errno("unblock signals", err))
         }
         Cloned::Parent { pid, pidfd } => {
+            caps::settle(rights).map_err(|err| Failure::system("give up capabilities", &err))?;
             // The report socket must close here as well, or the monitor would wait for ever. This
             // process never returns to the owners of the other descriptors.
             process::place_at(pidfd.as_fd(), KEPT).map_err(|errno| Failure::errno("keep a pidfd", errno))?;

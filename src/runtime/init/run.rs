@@ -41,7 +41,7 @@ pub(crate) fn become_command(plan: &RunPlan, first_closed: u32) -> Result<Failur
     rustix::process::umask(Mode::from_raw_mode(plan.process.umask));
     let entered = enter_directory(&root, &plan.process)?;
     signal::reset_all().map_err(|err| Failure::errno("reset signals", err))?;
-    confine(plan, &identity)?;
+    let rights = confine(plan, &identity)?;
     if !entered {
         // Container root may not search it, but its user may.
         rustix::process::chdir(plan.process.cwd.as_os_str())
@@ -50,7 +50,7 @@ pub(crate) fn become_command(plan: &RunPlan, first_closed: u32) -> Result<Failur
     assert_inside(&plan.process)?;
     process::close_on_exec_from(first_closed).map_err(|errno| Failure::errno("mark descriptors", errno))?;
     if plan.stay_as_init {
-        reaper::stay(plan.process.terminal)?;
+        reaper::stay(plan.process.terminal, &rights)?;
     }
     Ok(command.execute())
 }
@@ -122,7 +122,7 @@ fn assert_inside(process: &Process) -> Result<()> {
 }
 
 /// Gives up rights: user, groups, capabilities, and last the system call filter.
-fn confine(plan: &RunPlan, identity: &Identity) -> Result<()> {
+fn confine(plan: &RunPlan, identity: &Identity) -> Result<caps::CapPlan> {
     let keep_groups = plan.process.keep_groups || setgroups_denied();
     let wanted = caps::CapPlan {
         uid: identity.uid,
@@ -133,7 +133,8 @@ fn confine(plan: &RunPlan, identity: &Identity) -> Result<()> {
         no_new_privileges: plan.security.no_new_privileges,
         filter: plan.seccomp.clone().unwrap_or_default(),
     };
-    caps::apply(&wanted).map_err(|err| {
+    let applied = caps::apply(&wanted);
+    applied.map(|()| wanted).map_err(|err| {
         let mut failure = Failure::system(format!("become user {}:{}", identity.uid, identity.gid), &err);
         if matches!(&err, caps::CapError::Call { source: Errno::EINVAL, .. }) {
             failure.kind = FailureKind::Invalid;

@@ -1,0 +1,370 @@
+//! What users write for mounts: `-v SOURCE:TARGET:OPTIONS`, `--mount key=value,…`, `--tmpfs TARGET:OPTIONS`.
+//! Pure: nothing is looked up.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use crate::base::bytes::Bytes;
+
+/// A mount as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MountRequest {
+    pub(crate) kind: MountKindRequest,
+    /// Path inside, as typed.
+    pub(crate) target: Bytes,
+    pub(crate) read_only: bool,
+    /// Mount flags like `noexec`, in the order given.
+    pub(crate) options: Vec<String>,
+    pub(crate) propagation: Option<String>,
+}
+
+/// What is to be mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MountKindRequest {
+    Bind { source: PathBuf, recursive: bool, chown: bool },
+    Volume { name: Option<String>, copy_up: bool, chown: bool, subpath: Option<Bytes>, driver_options: Vec<String> },
+    Tmpfs { data: Vec<String>, copy_up: bool },
+    Devpts,
+    Mqueue,
+    Image { reference: String },
+}
+
+/// Why a text asks for no mount.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MountSyntaxError {
+    #[error("{0:?}: incorrect volume format, should be [host-dir:]ctr-dir[:option]")]
+    Volume(String),
+    #[error("{0:?}: unknown mount option {1:?}")]
+    Option(String, String),
+    #[error("{0:?}: {1}")]
+    Mount(String, &'static str),
+    #[error("invalid container path {0:?}, must be an absolute path")]
+    Relative(String),
+    #[error("invalid filesystem type {0:?}: known are bind, volume, tmpfs, devpts, mqueue, image")]
+    Kind(String),
+}
+
+type Result<T> = std::result::Result<T, MountSyntaxError>;
+
+/// Flags that go to the mount as they are.
+const FLAGS: [&str; 10] = [
+    "suid", "nosuid", "dev", "nodev", "exec", "noexec", "noatime", "strictatime", "nodiratime", "relatime",
+];
+const PROPAGATIONS: [&str; 8] =
+    ["private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable"];
+
+/// Options of a mount, gathered from either syntax.
+#[derive(Default)]
+struct Options {
+    read_only: bool,
+    flags: Vec<String>,
+    propagation: Option<String>,
+    chown: bool,
+    no_copy: bool,
+    not_recursive: bool,
+    data: Vec<String>,
+}
+
+impl Options {
+    /// Takes one option; false if it is not known.
+    fn take(&mut self, option: &str) -> bool {
+        match option {
+            "ro" | "readonly" => self.read_only = true,
+            "rw" => self.read_only = false,
+            "U" => self.chown = true,
+            "nocopy" => self.no_copy = true,
+            "copy" => self.no_copy = false,
+            "bind" => self.not_recursive = true,
+            "rbind" => self.not_recursive = false,
+            // Labels for SELinux; without SELinux there is nothing to label.
+            "z" | "Z" => {}
+            // Consistency of Docker Desktop's file sharing; Linux is always consistent.
+            "cached" | "delegated" | "consistent" => {}
+            flag if FLAGS.contains(&flag) => self.flags.push(flag.to_owned()),
+            propagation if PROPAGATIONS.contains(&propagation) => {
+                self.propagation = Some(propagation.to_owned());
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
+fn shown(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).into_owned()
+}
+
+/// Reads the value of `-v`: `[SOURCE:]TARGET[:OPTIONS]`.
+///
+/// A source with a slash, or `.`, `..` or `~` in front, is a path of the host, anything else the name of
+/// a volume; without a source an anonymous volume is meant.
+///
+/// # Errors
+///
+/// [`MountSyntaxError`] with the text in it.
+pub(crate) fn parse_volume(text: &OsStr) -> Result<MountRequest> {
+    let bytes = text.as_bytes();
+    let bad = || MountSyntaxError::Volume(shown(bytes));
+    let parts: Vec<&[u8]> = bytes.split(|&b| b == b':').collect();
+    let (source, target, options) = match parts[..] {
+        [target] => (None, target, &b""[..]),
+        [source, target] => (Some(source), target, &b""[..]),
+        [source, target, options] => (Some(source), target, options),
+        _ => return Err(bad()),
+    };
+    if target.is_empty() || source.is_some_and(<[u8]>::is_empty) {
+        return Err(bad());
+    }
+    require_absolute(target)?;
+    let mut taken = Options::default();
+    for option in options.split(|&b| b == b',').filter(|option| !option.is_empty()) {
+        let option = shown(option);
+        if !taken.take(&option) {
+            return Err(MountSyntaxError::Option(shown(bytes), option));
+        }
+    }
+    let kind = match source {
+        Some(source) if is_path(source) => MountKindRequest::Bind {
+            source: PathBuf::from(OsStr::from_bytes(source)),
+            recursive: !taken.not_recursive,
+            chown: taken.chown,
+        },
+        source => MountKindRequest::Volume {
+            name: source.map(|name| String::from_utf8(name.to_vec()).map_err(|_| bad())).transpose()?,
+            copy_up: !taken.no_copy,
+            chown: taken.chown,
+            subpath: None,
+            driver_options: Vec::new(),
+        },
+    };
+    Ok(MountRequest {
+        kind,
+        target: target.into(),
+        read_only: taken.read_only,
+        options: taken.flags,
+        propagation: taken.propagation,
+    })
+}
+
+fn is_path(source: &[u8]) -> bool {
+    source.contains(&b'/') || source == b"." || source == b".." || source.starts_with(b"~")
+}
+
+fn require_absolute(target: &[u8]) -> Result<()> {
+    if target.first() == Some(&b'/') { Ok(()) } else { Err(MountSyntaxError::Relative(shown(target))) }
+}
+
+/// Reads the value of `--tmpfs`: `TARGET[:OPTIONS]`.
+///
+/// # Errors
+///
+/// [`MountSyntaxError`].
+pub(crate) fn parse_tmpfs(text: &str) -> Result<MountRequest> {
+    let (target, options) = text.split_once(':').unwrap_or((text, ""));
+    require_absolute(target.as_bytes())?;
+    let mut taken = Options::default();
+    let mut copy_up = true;
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "tmpcopyup" => copy_up = true,
+            "notmpcopyup" => copy_up = false,
+            option if is_tmpfs_data(option) => taken.data.push(option.to_owned()),
+            option if taken.take(option) => {}
+            option => return Err(MountSyntaxError::Option(text.to_owned(), option.to_owned())),
+        }
+    }
+    Ok(tmpfs(target.as_bytes().into(), taken, copy_up))
+}
+
+/// Options of tmpfs(5) itself.
+fn is_tmpfs_data(option: &str) -> bool {
+    let key = option.split_once('=').map_or("", |(key, _)| key);
+    matches!(key, "size" | "mode" | "uid" | "gid" | "nr_inodes" | "nr_blocks" | "huge" | "mpol")
+}
+
+fn tmpfs(target: Bytes, taken: Options, copy_up: bool) -> MountRequest {
+    let mut data = taken.data;
+    if !data.iter().any(|option| option.starts_with("mode=")) {
+        data.push("mode=1777".to_owned());
+    }
+    MountRequest {
+        kind: MountKindRequest::Tmpfs { data, copy_up },
+        target,
+        read_only: taken.read_only,
+        options: taken.flags,
+        propagation: taken.propagation,
+    }
+}
+
+/// What `--mount` collects before its type is known.
+#[derive(Default)]
+struct Fields {
+    kind: Option<String>,
+    source: Option<String>,
+    target: Option<String>,
+    options: Options,
+    subpath: Option<String>,
+    copy_up: bool,
+    driver_options: Vec<String>,
+}
+
+/// Reads the value of `--mount`: `type=bind,source=…,target=…,readonly` and so on. The type is `volume`
+/// if none is given.
+///
+/// # Errors
+///
+/// [`MountSyntaxError`].
+pub(crate) fn parse_mount(text: &str) -> Result<MountRequest> {
+    let bad = |why| MountSyntaxError::Mount(text.to_owned(), why);
+    let mut fields = Fields::default();
+    for field in split_csv(text) {
+        let (key, value) = match field.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (field.as_str(), None),
+        };
+        if !take_field(&mut fields, key, value) {
+            return Err(MountSyntaxError::Option(text.to_owned(), field.clone()));
+        }
+    }
+    let target = fields.target.ok_or_else(|| bad("must set volume destination"))?;
+    require_absolute(target.as_bytes())?;
+    let options = fields.options;
+    let kind = match fields.kind.as_deref().unwrap_or("volume") {
+        "bind" | "glob" => MountKindRequest::Bind {
+            source: PathBuf::from(fields.source.ok_or_else(|| bad("a bind mount needs a source"))?),
+            recursive: !options.not_recursive,
+            chown: options.chown,
+        },
+        "volume" => MountKindRequest::Volume {
+            name: fields.source.filter(|name| !name.is_empty()),
+            copy_up: !options.no_copy,
+            chown: options.chown,
+            subpath: fields.subpath.map(Bytes::from),
+            driver_options: fields.driver_options,
+        },
+        "tmpfs" | "ramfs" => return Ok(tmpfs(target.into(), options, fields.copy_up)),
+        "devpts" => MountKindRequest::Devpts,
+        "mqueue" => MountKindRequest::Mqueue,
+        "image" => MountKindRequest::Image {
+            reference: fields.source.ok_or_else(|| bad("an image mount needs a source"))?,
+        },
+        other => return Err(MountSyntaxError::Kind(other.to_owned())),
+    };
+    Ok(MountRequest {
+        kind,
+        target: target.into(),
+        read_only: options.read_only,
+        options: options.flags,
+        propagation: options.propagation,
+    })
+}
+
+/// Takes one `key[=value]` of `--mount`; false if it is not known.
+fn take_field(fields: &mut Fields, key: &str, value: Option<&str>) -> bool {
+    let truth = !matches!(value, Some("false" | "0" | "f"));
+    let text = || value.map(str::to_owned);
+    match (key, value) {
+        ("type", Some(_)) => fields.kind = text(),
+        ("source" | "src", Some(_)) => fields.source = text(),
+        ("target" | "destination" | "dst", Some(_)) => fields.target = text(),
+        ("readonly" | "ro", _) => fields.options.read_only = truth,
+        ("rw", _) => fields.options.read_only = !truth,
+        ("readwrite", Some(_)) => fields.options.read_only = !truth,
+        ("bind-propagation", Some(value)) => return fields.options.take(value),
+        ("bind-nonrecursive", _) => fields.options.not_recursive = truth,
+        ("bind-recursive", Some(value)) => fields.options.not_recursive = value == "disabled",
+        ("volume-nocopy", _) => fields.options.no_copy = truth,
+        ("volume-subpath" | "subpath", Some(_)) => fields.subpath = text(),
+        ("volume-opt", Some(value)) => fields.driver_options.push(value.to_owned()),
+        ("volume-driver" | "volume-label", Some(_)) => {}
+        ("tmpfs-size", Some(value)) => fields.options.data.push(format!("size={value}")),
+        ("tmpfs-mode", Some(value)) => fields.options.data.push(format!("mode={value}")),
+        ("tmpcopyup", _) => fields.copy_up = truth,
+        ("notmpcopyup", _) => fields.copy_up = !truth,
+        ("chown" | "U", _) => fields.options.chown = truth,
+        ("relabel", Some("shared" | "private")) => {}
+        ("consistency", Some(_)) => {}
+        (key, Some(value)) if is_tmpfs_data(&format!("{key}={value}")) => {
+            fields.options.data.push(format!("{key}={value}"));
+        }
+        (option, None) => return fields.options.take(option),
+        _ => return false,
+    }
+    true
+}
+
+/// Splits at commas, but for those within double quotes, as the CSV reader of the peers does.
+fn split_csv(text: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    for c in text.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            c => fields.last_mut().expect("there is always a field").push(c),
+        }
+    }
+    fields.retain(|field| !field.is_empty());
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes() {
+        let kind = |text: &str| parse_volume(OsStr::new(text)).map(|request| request.kind);
+        let bind = |source: &str, recursive| {
+            Ok(MountKindRequest::Bind { source: source.into(), recursive, chown: false })
+        };
+        let volume = |name: Option<&str>, copy_up| {
+            Ok(MountKindRequest::Volume {
+                name: name.map(str::to_owned),
+                copy_up,
+                chown: false,
+                subpath: None,
+                driver_options: vec![],
+            })
+        };
+        assert_eq!(kind("/a:/b"), bind("/a", true));
+        assert_eq!(kind("./a:/b:ro,z,bind"), bind("./a", false));
+        assert_eq!(kind(".:/b"), bind(".", true));
+        assert_eq!(kind("data:/b:nocopy"), volume(Some("data"), false));
+        assert_eq!(kind("/b"), volume(None, true));
+        let request = parse_volume(OsStr::new("/a:/b:ro,noexec,rslave")).unwrap();
+        assert!(request.read_only);
+        assert_eq!((request.options, request.propagation), (vec!["noexec".into()], Some("rslave".into())));
+        for bad in ["", ":", "/a:", ":/b", "/a:/b:ro:x", "/a:/b:huh", "/a:b", "a:b"] {
+            assert!(parse_volume(OsStr::new(bad)).is_err(), "{bad}");
+        }
+        let bytes = OsStr::from_bytes(b"/nu\xff:/x");
+        let MountKindRequest::Bind { source, .. } = parse_volume(bytes).unwrap().kind else { panic!() };
+        assert_eq!(source.as_os_str().as_bytes(), b"/nu\xff");
+    }
+
+    #[test]
+    fn mounts() {
+        let request = parse_mount("type=bind,src=/a,dst=/b,ro=true,bind-propagation=rshared").unwrap();
+        assert!(request.read_only && request.propagation.as_deref() == Some("rshared"));
+        assert!(matches!(request.kind, MountKindRequest::Bind { .. }));
+        let request = parse_mount("type=tmpfs,target=/t,tmpfs-size=64m,tmpfs-mode=0700").unwrap();
+        let data = vec!["size=64m".to_owned(), "mode=0700".to_owned()];
+        assert_eq!(request.kind, MountKindRequest::Tmpfs { data, copy_up: false });
+        let request = parse_mount("type=bind,\"src=/a,b\",target=/b").unwrap();
+        assert!(matches!(request.kind, MountKindRequest::Bind { source, .. } if source == PathBuf::from("/a,b")));
+        for bad in ["type=bind,src=/a", "type=bind,target=/b", "type=x,target=/b", "type=bind,huh,target=/b", "target=b"] {
+            assert!(parse_mount(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tmpfs_options() {
+        let request = parse_tmpfs("/t:rw,size=64k,noexec").unwrap();
+        let data = vec!["size=64k".to_owned(), "mode=1777".to_owned()];
+        assert_eq!(request.kind, MountKindRequest::Tmpfs { data, copy_up: true });
+        assert_eq!(request.options, ["noexec"]);
+        assert!(parse_tmpfs("t").is_err() && parse_tmpfs("/t:what").is_err());
+    }
+}

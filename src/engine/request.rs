@@ -1,0 +1,100 @@
+//! What somebody wants of a new container: the defaults are still open.
+//!
+//! CLI, and later the API, compose and kube, all make one of these; [`resolve`](crate::engine::resolve)
+//! turns it into the [`ContainerSpec`](crate::base::spec::ContainerSpec).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::base::bytes::Bytes;
+use crate::base::mount_syntax::MountRequest;
+use crate::base::spec::{Device, RestartPolicy, Rlimit};
+
+/// A container that somebody wants. `None` and empty mean: as the image, the configuration or ketch
+/// decides.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ContainerRequest {
+    /// Image name or ID; or the directory, with `rootfs`.
+    pub(crate) image: String,
+    /// `--rootfs`: `image` is unused, this directory is the root; the flag is `:O`.
+    pub(crate) rootfs: Option<(PathBuf, bool)>,
+    /// The command and its arguments.
+    pub(crate) command: Vec<Bytes>,
+    /// Replaces the image's entrypoint; `Some` of nothing removes it.
+    pub(crate) entrypoint: Option<Vec<Bytes>>,
+    pub(crate) name: Option<String>,
+    /// `KEY=value`, in order: later ones win.
+    pub(crate) env: Vec<Bytes>,
+    /// Names that the container shall not have from the image.
+    pub(crate) unset_env: Vec<String>,
+    pub(crate) unset_all_env: bool,
+    pub(crate) user: Option<String>,
+    pub(crate) groups: Vec<String>,
+    pub(crate) workdir: Option<Bytes>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) domainname: Option<String>,
+    pub(crate) terminal: bool,
+    pub(crate) interactive: bool,
+    /// A client will be attached from the start.
+    pub(crate) attached: bool,
+    pub(crate) auto_remove: bool,
+    pub(crate) init: bool,
+    pub(crate) read_only: bool,
+    /// With `read_only`: writable tmpfs on /run, /tmp and /var/tmp.
+    pub(crate) read_only_tmpfs: bool,
+    pub(crate) privileged: bool,
+    pub(crate) cap_add: Vec<String>,
+    pub(crate) cap_drop: Vec<String>,
+    /// `--security-opt` values; a seccomp profile's file is in `seccomp_profile` already.
+    pub(crate) security_options: Vec<String>,
+    /// The text of the profile that `--security-opt seccomp=FILE` names.
+    pub(crate) seccomp_profile: Option<String>,
+    pub(crate) mounts: Vec<MountRequest>,
+    /// `-v` values as typed, for `inspect`.
+    pub(crate) binds: Vec<String>,
+    /// Containers whose volumes are mounted here as well, with `ro`, `rw`, `z` options.
+    pub(crate) volumes_from: Vec<String>,
+    pub(crate) image_volumes: ImageVolumes,
+    pub(crate) devices: Vec<Device>,
+    pub(crate) ulimits: Vec<Rlimit>,
+    pub(crate) sysctls: BTreeMap<String, String>,
+    pub(crate) shm_size_bytes: Option<u64>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// `--network`, `--userns` … as typed; empty is the default.
+    pub(crate) network: String,
+    pub(crate) userns: String,
+    pub(crate) pid: String,
+    pub(crate) ipc: String,
+    pub(crate) uts: String,
+    pub(crate) cgroupns: String,
+    pub(crate) add_hosts: Vec<String>,
+    pub(crate) dns: Vec<String>,
+    pub(crate) dns_search: Vec<String>,
+    pub(crate) dns_options: Vec<String>,
+    pub(crate) no_hosts: bool,
+    pub(crate) expose: Vec<String>,
+    pub(crate) stop_signal: Option<i32>,
+    pub(crate) stop_timeout_s: Option<u32>,
+    pub(crate) restart: Option<RestartPolicy>,
+    pub(crate) log_driver: Option<String>,
+    pub(crate) log_options: Vec<String>,
+    pub(crate) oom_score_adj: Option<i32>,
+    pub(crate) umask: Option<u32>,
+    pub(crate) pid_file: Option<PathBuf>,
+    pub(crate) cid_file: Option<PathBuf>,
+    /// The caller's proxies, without credentials (`--http-proxy`).
+    pub(crate) proxies: Vec<Bytes>,
+    /// The command line that asked.
+    pub(crate) create_command: Vec<Bytes>,
+}
+
+/// What becomes of the volumes that an image declares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ImageVolumes {
+    /// Anonymous volumes.
+    #[default]
+    Anonymous,
+    Tmpfs,
+    Ignore,
+}

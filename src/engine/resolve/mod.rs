@@ -1,0 +1,213 @@
+//! From a request to a complete spec: pure, one function per group of flags.
+//!
+//! ```text
+//! ContainerRequest ┐
+//! image's defaults ├─▶ resolve ─▶ ContainerSpec
+//! Facts            ┘   process · security · mounts · namespaces
+//! ```
+
+mod mounts;
+mod namespaces;
+mod process;
+mod security;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::base::id::ContainerId;
+use crate::base::manifest::ContainerDefaults;
+use crate::base::digest::Digest;
+use crate::base::spec::{
+    AsTyped, ContainerSpec, ImageOrigin, Log, Mount, RestartPolicy, Root, SPEC_VERSION, Stop,
+};
+use crate::base::{signal::Signal, size};
+use crate::engine::error::{Error, Result};
+use crate::engine::request::ContainerRequest;
+
+/// What decides beside the request, looked up beforehand.
+pub(crate) struct Facts<'a> {
+    pub(crate) id: ContainerId,
+    pub(crate) now: Timestamp,
+    /// The image, unless the request names a directory.
+    pub(crate) image: Option<ImageFacts>,
+    /// The caller's IDs on the host.
+    pub(crate) caller: (u32, u32),
+    /// The caller's working directory: relative sources start here.
+    pub(crate) directory: PathBuf,
+    /// The caller's home: `~` in sources.
+    pub(crate) home: Option<PathBuf>,
+    /// The caller's hard limit of open files.
+    pub(crate) nofile_hard: u64,
+    /// The host's name.
+    pub(crate) host_name: String,
+    /// Finds a container by what a user typed.
+    pub(crate) find_container: &'a dyn Fn(&str) -> Result<ContainerId>,
+    /// Mounts of the containers of `--volumes-from`, in order.
+    pub(crate) volumes_from: Vec<Mount>,
+    /// The layers of an image that is to be mounted.
+    pub(crate) find_image_layers: &'a dyn Fn(&str) -> Result<Vec<Digest>>,
+    /// Makes the name of an anonymous volume.
+    pub(crate) new_volume_name: &'a dyn Fn() -> String,
+}
+
+/// What the image says.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageFacts {
+    pub(crate) origin: ImageOrigin,
+    pub(crate) layers: Vec<Digest>,
+    pub(crate) defaults: ContainerDefaults,
+}
+
+/// Decides everything about a new container.
+///
+/// # Errors
+///
+/// Invalid requests: flags that contradict each other or the image, values that mean nothing.
+pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<ContainerSpec> {
+    let none = ContainerDefaults::default();
+    let defaults = facts.image.as_ref().map_or(&none, |image| &image.defaults);
+    let namespaces = namespaces::namespaces(request, facts)?;
+    let network = namespaces::network(request, facts)?;
+    let hostname = namespaces::hostname(request, facts, &namespaces, &network);
+    let userns = namespaces::userns(&request.userns, facts.caller)?;
+    let process = process::process(request, defaults, facts, &userns, &hostname)?;
+    let (entrypoint, command) = process::words(request, defaults);
+    let root = match (&request.rootfs, &facts.image) {
+        (Some((path, false)), _) => Root::Directory(facts.directory.join(path)),
+        (Some((path, true)), _) => Root::DirectoryOverlay(facts.directory.join(path)),
+        (None, Some(image)) => Root::Layers(image.layers.clone()),
+        (None, None) => return Err(Error::invalid("neither an image nor a root directory is given")),
+    };
+    Ok(ContainerSpec {
+        version: SPEC_VERSION,
+        id: facts.id.clone(),
+        created: facts.now,
+        image: facts.image.as_ref().map(|image| image.origin.clone()),
+        root,
+        read_only: request.read_only,
+        security: security::security(request)?,
+        sysctls: security::sysctls(request, &namespaces, &network)?,
+        mounts: mounts::mounts(request, defaults, facts)?,
+        devices: request.devices.clone(),
+        process,
+        userns,
+        namespaces,
+        network,
+        hostname,
+        domainname: request.domainname.clone().unwrap_or_default(),
+        shm_size_bytes: request.shm_size_bytes.unwrap_or(SHM_SIZE),
+        log: log(request)?,
+        stop: stop(request, defaults)?,
+        restart: request.restart.unwrap_or(RestartPolicy::No),
+        auto_remove: request.auto_remove,
+        init: request.init,
+        labels: labels(request, defaults),
+        annotations: request.annotations.clone(),
+        exposed_ports: exposed_ports(request, defaults)?,
+        pid_file: request.pid_file.as_ref().map(|path| facts.directory.join(path)),
+        cid_file: request.cid_file.as_ref().map(|path| facts.directory.join(path)),
+        create_command: request.create_command.clone(),
+        as_typed: AsTyped {
+            entrypoint,
+            command,
+            binds: request.binds.clone(),
+            cap_add: request.cap_add.clone(),
+            cap_drop: request.cap_drop.clone(),
+            userns: request.userns.clone(),
+            network: request.network.clone(),
+            pid: request.pid.clone(),
+            ipc: request.ipc.clone(),
+            uts: request.uts.clone(),
+            cgroupns: request.cgroupns.clone(),
+        },
+    })
+}
+
+/// podman's and Docker's default: 65,536,000 bytes, `64000k` in the mount table.
+const SHM_SIZE: u64 = 64_000 << 10;
+
+/// The image's labels and the request's, which win.
+fn labels(request: &ContainerRequest, defaults: &ContainerDefaults) -> BTreeMap<String, String> {
+    let mut labels = defaults.labels.clone();
+    labels.extend(request.labels.clone());
+    labels
+}
+
+/// `port[/protocol]` and ranges of it, each port by itself.
+fn exposed_ports(request: &ContainerRequest, defaults: &ContainerDefaults) -> Result<Vec<String>> {
+    let mut ports = std::collections::BTreeSet::new();
+    for text in defaults.exposed_ports.iter().chain(&request.expose) {
+        let bad = || Error::invalid(format!("invalid port to expose: {text:?}"));
+        let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        if !["tcp", "udp", "sctp"].contains(&protocol) {
+            return Err(bad());
+        }
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u16, u16) =
+            (first.parse().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
+        if first == 0 || last < first {
+            return Err(bad());
+        }
+        ports.extend((first..=last).map(|port| format!("{port}/{protocol}")));
+    }
+    Ok(ports.into_iter().collect())
+}
+
+fn stop(request: &ContainerRequest, defaults: &ContainerDefaults) -> Result<Stop> {
+    let signal = match request.stop_signal {
+        Some(signal) => signal,
+        None if defaults.stop_signal.is_empty() => Signal::TERM.number(),
+        None => defaults
+            .stop_signal
+            .parse::<Signal>()
+            .map_err(|err| Error::invalid(format!("the image's stop signal: {err}")))?
+            .number(),
+    };
+    Ok(Stop { signal, timeout_s: request.stop_timeout_s.unwrap_or(10) })
+}
+
+/// 10 MiB three times: enough to find out what happened, and no full disk.
+const LOG_SIZE: u64 = 10 << 20;
+const LOG_FILES: u32 = 3;
+
+fn log(request: &ContainerRequest) -> Result<Log> {
+    let driver = request.log_driver.as_deref().unwrap_or("k8s-file");
+    let mut log = Log {
+        driver: driver.to_owned(),
+        path: None,
+        max_size_bytes: LOG_SIZE,
+        max_files: LOG_FILES,
+        options: BTreeMap::new(),
+    };
+    match driver {
+        "k8s-file" | "json-file" | "none" => {}
+        other => {
+            return Err(Error::invalid(format!("log driver {other:?} is not known"))
+                .hint("known are k8s-file, json-file and none"));
+        }
+    }
+    for option in &request.log_options {
+        let (key, value) = option
+            .split_once('=')
+            .ok_or_else(|| Error::invalid(format!("log option {option:?}: write KEY=VALUE")))?;
+        match key {
+            "path" => log.path = Some(PathBuf::from(value)),
+            "max-size" if value == "-1" => log.max_size_bytes = 0,
+            "max-size" => {
+                log.max_size_bytes = size::parse(value).map_err(|err| Error::invalid(err.to_string()))?;
+            }
+            "max-file" => {
+                log.max_files = value
+                    .parse()
+                    .map_err(|_| Error::invalid(format!("log option max-file: {value:?} is no number")))?;
+            }
+            "tag" | "label" | "labels" | "env" => {
+                log.options.insert(key.to_owned(), value.to_owned());
+            }
+            other => return Err(Error::invalid(format!("log option {other:?} is not known"))),
+        }
+    }
+    Ok(log)
+}

@@ -1,0 +1,172 @@
+//! Mounts: of the command line, of other containers, of the image; each target once.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use crate::base::bytes::Bytes;
+use crate::base::manifest::ContainerDefaults;
+use crate::base::mount_syntax::{MountKindRequest, MountRequest};
+use crate::base::spec::{Mount, MountKind};
+use crate::engine::error::{Error, Result};
+use crate::engine::request::{ContainerRequest, ImageVolumes};
+use crate::engine::resolve::Facts;
+
+/// All mounts, parents before children. What is asked for wins over what the image declares.
+pub(super) fn mounts(
+    request: &ContainerRequest,
+    defaults: &ContainerDefaults,
+    facts: &Facts<'_>,
+) -> Result<Vec<Mount>> {
+    let mut mounts: Vec<Mount> = Vec::new();
+    for wish in &request.mounts {
+        let mount = mount(wish, facts)?;
+        if mounts.iter().any(|other| other.target == mount.target) {
+            return Err(Error::invalid(format!("{}: duplicate mount destination", mount.target.to_string_lossy())));
+        }
+        mounts.push(mount);
+    }
+    let mut add_if_free = |mount: Mount| {
+        if !mounts.iter().any(|other| other.target == mount.target) {
+            mounts.push(mount);
+        }
+    };
+    facts.volumes_from.iter().cloned().for_each(&mut add_if_free);
+    for target in &defaults.volumes {
+        if let Some(mount) = image_volume(target, request.image_volumes, facts)? {
+            add_if_free(mount);
+        }
+    }
+    if request.read_only && request.read_only_tmpfs {
+        for target in ["/run", "/tmp", "/var/tmp"] {
+            add_if_free(tmpfs(target.into()));
+        }
+    }
+    mounts.sort_by(|a, b| depth(&a.target).cmp(&depth(&b.target)));
+    Ok(mounts)
+}
+
+fn depth(target: &Bytes) -> usize {
+    target.as_bytes().iter().filter(|&&b| b == b'/').count()
+}
+
+fn tmpfs(target: Bytes) -> Mount {
+    let kind = MountKind::Tmpfs { data: vec!["mode=1777".into()], copy_up: true };
+    Mount { target, kind, read_only: false, options: Vec::new(), propagation: None }
+}
+
+fn mount(wish: &MountRequest, facts: &Facts<'_>) -> Result<Mount> {
+    let target = target(wish.target.as_bytes(), "mount")?;
+    let kind = match &wish.kind {
+        MountKindRequest::Bind { source, recursive, chown } => {
+            MountKind::Bind { source: host_path(source, facts)?, recursive: *recursive, chown: *chown }
+        }
+        MountKindRequest::Volume { name, copy_up, chown, subpath, .. } => MountKind::Volume {
+            anonymous: name.is_none(),
+            name: name.clone().unwrap_or_else(facts.new_volume_name),
+            copy_up: *copy_up,
+            subpath: subpath.clone(),
+            chown: *chown,
+        },
+        MountKindRequest::Tmpfs { data, copy_up } => {
+            MountKind::Tmpfs { data: data.clone(), copy_up: *copy_up }
+        }
+        MountKindRequest::Devpts => MountKind::Devpts,
+        MountKindRequest::Mqueue => MountKind::Mqueue,
+        MountKindRequest::Image { reference } => {
+            MountKind::Image { layers: (facts.find_image_layers)(reference)? }
+        }
+    };
+    Ok(Mount {
+        target,
+        kind,
+        read_only: wish.read_only,
+        options: wish.options.clone(),
+        propagation: wish.propagation.clone(),
+    })
+}
+
+/// A source as an absolute path of the host; `~` is the caller's home.
+fn host_path(source: &Path, facts: &Facts<'_>) -> Result<PathBuf> {
+    let bytes = source.as_os_str().as_bytes();
+    match (bytes.strip_prefix(b"~"), &facts.home) {
+        (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with(b"/") => {
+            let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+            Ok(home.join(OsStr::from_bytes(rest)))
+        }
+        _ => Ok(facts.directory.join(source)),
+    }
+}
+
+/// The target of a mount: absolute, without `.` and `..`, and not one of the trees that ketch makes.
+fn target(path: &[u8], what: &str) -> Result<Bytes> {
+    let shown = String::from_utf8_lossy(path).into_owned();
+    let path = Path::new(OsStr::from_bytes(path));
+    if !path.is_absolute() {
+        return Err(Error::invalid(format!("{what} on {shown:?}: the path must be absolute")));
+    }
+    let mut clean = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            _ => {}
+        }
+    }
+    let refused = clean == Path::new("/")
+        || clean == Path::new("/proc")
+        || clean == Path::new("/sys")
+        || clean == Path::new("/dev")
+        || clean.starts_with("/proc/");
+    if refused {
+        return Err(Error::invalid(format!("{what} on {shown:?} is not allowed: it would hide what confines the container")));
+    }
+    Ok(clean.into())
+}
+
+/// A volume that the image declares.
+fn image_volume(declared: &str, how: ImageVolumes, facts: &Facts<'_>) -> Result<Option<Mount>> {
+    let target = || {
+        let has_control = declared.chars().any(char::is_control);
+        let has_parent = Path::new(declared).components().any(|c| c == Component::ParentDir);
+        if has_control || has_parent {
+            return Err(Error::invalid(format!("image declares volume {declared:?}, which is no clean path")));
+        }
+        target(declared.as_bytes(), "image declares volume, mount")
+            .map_err(|err| Error::invalid(format!("image declares volume {declared:?}: {}", err.message)))
+    };
+    let mount = |target, kind| Mount { target, kind, read_only: false, options: Vec::new(), propagation: None };
+    Ok(match how {
+        ImageVolumes::Ignore => None,
+        ImageVolumes::Tmpfs => Some(tmpfs(target()?)),
+        ImageVolumes::Anonymous => {
+            let kind = MountKind::Volume {
+                name: (facts.new_volume_name)(),
+                anonymous: true,
+                copy_up: true,
+                subpath: None,
+                chown: false,
+            };
+            Some(mount(target()?, kind))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        for (path, want) in
+            [("/a", Some("/a")), ("/a/./b/../c/", Some("/a/c")), ("/dev/shm", Some("/dev/shm")), ("/sys/fs/x", Some("/sys/fs/x"))]
+        {
+            assert_eq!(target(path.as_bytes(), "mount").ok().as_ref().and_then(Bytes::as_str), want, "{path}");
+        }
+        for bad in ["/", "/..", "/proc", "/proc/self/attr", "/a/../proc/sys", "/sys", "/dev", "a", ""] {
+            assert!(target(bad.as_bytes(), "mount").is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Namespaces and the network.
+
+use std::path::PathBuf;
+
+use crate::base::spec::{Namespace, Namespaces, Network, NetworkMode, UserNamespace};
+use crate::engine::error::{Error, Kind, Result};
+use crate::engine::request::ContainerRequest;
+use crate::engine::resolve::Facts;
+
+/// PID, IPC, UTS and cgroup namespace.
+pub(super) fn namespaces(request: &ContainerRequest, facts: &Facts<'_>) -> Result<Namespaces> {
+    let namespaces = Namespaces {
+        pid: namespace("pid", &request.pid, facts)?,
+        ipc: namespace("ipc", &request.ipc, facts)?,
+        uts: namespace("uts", &request.uts, facts)?,
+        cgroup: namespace("cgroupns", &request.cgroupns, facts)?,
+    };
+    if request.hostname.is_some() && namespaces.uts != Namespace::Private {
+        return Err(Error::invalid("a host name needs a UTS namespace of the container's own: leave out --uts"));
+    }
+    Ok(namespaces)
+}
+
+fn namespace(flag: &str, text: &str, facts: &Facts<'_>) -> Result<Namespace> {
+    match text.split_once(':') {
+        None if matches!(text, "" | "private") => Ok(Namespace::Private),
+        None if text == "host" => Ok(Namespace::Host),
+        // Docker's other words for IPC: every private one of ketch can be joined.
+        None if flag == "ipc" && matches!(text, "shareable" | "none") => Ok(Namespace::Private),
+        Some(("container", name)) => Ok(Namespace::Container((facts.find_container)(name)?)),
+        Some(("ns", path)) if path.starts_with('/') => Ok(Namespace::Path(PathBuf::from(path))),
+        _ => Err(Error::invalid(format!("invalid --{flag} value {text:?}"))
+            .hint("known are private, host, container:NAME and ns:PATH")),
+    }
+}
+
+/// The network.
+pub(super) fn network(request: &ContainerRequest, facts: &Facts<'_>) -> Result<Network> {
+    let mode = match request.network.split_once(':') {
+        None if matches!(request.network.as_str(), "" | "none" | "private" | "default") => NetworkMode::None,
+        None if request.network == "host" => NetworkMode::Host,
+        Some(("container", name)) => NetworkMode::Container((facts.find_container)(name)?),
+        Some(("ns", path)) if path.starts_with('/') => NetworkMode::Path(PathBuf::from(path)),
+        _ => {
+            return Err(Error::new(
+                Kind::Unsupported,
+                format!("network {:?}: networks by name are not built yet", request.network),
+            )
+            .hint("known are none, host, container:NAME and ns:PATH"));
+        }
+    };
+    let add_hosts = request.add_hosts.iter().map(|text| add_host(text)).collect::<Result<Vec<_>>>()?;
+    Ok(Network {
+        mode,
+        add_hosts: add_hosts.into_iter().flatten().collect(),
+        dns: request.dns.clone(),
+        dns_search: request.dns_search.clone(),
+        dns_options: request.dns_options.clone(),
+        no_hosts: request.no_hosts,
+    })
+}
+
+/// `name[;name…]:address`, as lines of /etc/hosts.
+fn add_host(text: &str) -> Result<Vec<(String, String)>> {
+    let bad = || Error::invalid(format!("invalid --add-host value {text:?}: write NAME:IP"));
+    let (names, address) = text.split_once([':', '=']).ok_or_else(bad)?;
+    let address = address.trim_matches(['[', ']']);
+    if names.is_empty() || address.parse::<std::net::IpAddr>().is_err() {
+        return Err(bad());
+    }
+    Ok(names.split(';').map(|name| (address.to_owned(), name.to_owned())).collect())
+}
+
+/// The name of the container's host: its short ID, unless the network or the request has another.
+pub(super) fn hostname(
+    request: &ContainerRequest,
+    facts: &Facts<'_>,
+    namespaces: &Namespaces,
+    network: &Network,
+) -> String {
+    match (&request.hostname, &namespaces.uts, &network.mode) {
+        (Some(name), ..) => name.clone(),
+        (None, Namespace::Private, NetworkMode::Host) => facts.host_name.clone(),
+        (None, Namespace::Private, _) => facts.id.short().to_owned(),
+        (None, Namespace::Host, _) => facts.host_name.clone(),
+        (None, ..) => String::new(),
+    }
+}
+
+/// `--userns`.
+pub(super) fn userns(text: &str, caller: (u32, u32)) -> Result<UserNamespace> {
+    let bad = || {
+        Error::invalid(format!("invalid --userns value {text:?}"))
+            .hint("known are host, keep-id[:uid=N,gid=N] and nomap")
+    };
+    let (word, options) = text.split_once(':').unwrap_or((text, ""));
+    match word {
+        "" | "private" if options.is_empty() => Ok(UserNamespace::Default),
+        "host" if options.is_empty() => Ok(UserNamespace::Host),
+        "nomap" if options.is_empty() => Ok(UserNamespace::NoMap),
+        "keep-id" => {
+            let (mut uid, mut gid) = caller;
+            for option in options.split(',').filter(|option| !option.is_empty()) {
+                let (key, value) = option.split_once('=').ok_or_else(bad)?;
+                let value: u32 = value.parse().ok().filter(|id| *id < u32::MAX).ok_or_else(bad)?;
+                match key {
+                    "uid" => uid = value,
+                    "gid" => gid = value,
+                    _ => return Err(bad()),
+                }
+            }
+            Ok(UserNamespace::KeepId { uid, gid })
+        }
+        _ => Err(bad()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_namespaces() {
+        let of = |text| userns(text, (1000, 100)).ok();
+        assert_eq!(of(""), Some(UserNamespace::Default));
+        assert_eq!(of("keep-id"), Some(UserNamespace::KeepId { uid: 1000, gid: 100 }));
+        assert_eq!(of("keep-id:uid=5,gid=6"), Some(UserNamespace::KeepId { uid: 5, gid: 6 }));
+        assert_eq!(of("keep-id:gid=6"), Some(UserNamespace::KeepId { uid: 1000, gid: 6 }));
+        for bad in ["keep-id:uid", "keep-id:uid=x", "keep-id:uid=4294967295", "what", "host:x"] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn extra_hosts() {
+        assert_eq!(add_host("db:10.0.0.1").unwrap(), [("10.0.0.1".to_owned(), "db".to_owned())]);
+        assert_eq!(add_host("a;b:::1").unwrap().len(), 2);
+        for bad in ["db", "db:x", ":10.0.0.1"] {
+            assert!(add_host(bad).is_err(), "{bad}");
+        }
+    }
+}

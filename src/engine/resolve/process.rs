@@ -1,0 +1,137 @@
+//! The first process: words, environment, user, directory, limits.
+
+use crate::base::bytes::Bytes;
+use crate::base::manifest::ContainerDefaults;
+use crate::base::spec::{Process, Rlimit, UserNamespace};
+use crate::engine::error::{Error, Result};
+use crate::engine::request::ContainerRequest;
+use crate::engine::resolve::Facts;
+use crate::runtime::defaults::NOFILE_SOFT_MAX;
+
+/// Where programs are looked for if nobody says.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Decides the process.
+pub(super) fn process(
+    request: &ContainerRequest,
+    defaults: &ContainerDefaults,
+    facts: &Facts<'_>,
+    userns: &UserNamespace,
+    hostname: &str,
+) -> Result<Process> {
+    let (mut args, command) = words(request, defaults);
+    args.extend(command);
+    if args.is_empty() {
+        return Err(Error::invalid("no command or entrypoint provided, and no CMD or ENTRYPOINT from image")
+            .hint("put a command after the image's name"));
+    }
+    let (cwd, create_cwd) = directory(request, defaults)?;
+    let keep_groups = request.groups.iter().any(|group| group == "keep-groups");
+    if keep_groups && request.groups.len() > 1 {
+        return Err(Error::invalid("the '--group-add keep-groups' option is not allowed with any other --group-add options"));
+    }
+    Ok(Process {
+        args,
+        env: environment(request, defaults, hostname),
+        cwd,
+        create_cwd,
+        user: user(request, defaults, userns),
+        groups: if keep_groups { Vec::new() } else { request.groups.clone() },
+        keep_groups,
+        terminal: request.terminal,
+        open_stdin: request.interactive,
+        stdin_once: request.interactive && request.attached,
+        rlimits: rlimits(request, facts),
+        umask: request.umask.unwrap_or(0o022),
+        oom_score_adj: request.oom_score_adj,
+    })
+}
+
+/// Entrypoint and command: an entrypoint on the command line makes the image's command void, a command
+/// replaces it.
+pub(super) fn words(request: &ContainerRequest, defaults: &ContainerDefaults) -> (Vec<Bytes>, Vec<Bytes>) {
+    let bytes = |words: &[String]| words.iter().map(|word| Bytes::from(word.as_str())).collect::<Vec<_>>();
+    let entrypoint = request.entrypoint.clone().unwrap_or_else(|| bytes(&defaults.entrypoint));
+    let command = if !request.command.is_empty() {
+        request.command.clone()
+    } else if request.entrypoint.is_some() {
+        Vec::new()
+    } else {
+        bytes(&defaults.cmd)
+    };
+    (entrypoint, command)
+}
+
+fn directory(request: &ContainerRequest, defaults: &ContainerDefaults) -> Result<(Bytes, bool)> {
+    match &request.workdir {
+        Some(path) if path.as_bytes().first() != Some(&b'/') => {
+            Err(Error::invalid(format!("the working directory {path:?} is invalid, it needs to be an absolute path")))
+        }
+        Some(path) => Ok((path.clone(), false)),
+        None if defaults.working_dir.is_empty() => Ok(("/".into(), true)),
+        None if defaults.working_dir.starts_with('/') => Ok((defaults.working_dir.as_str().into(), true)),
+        None => Ok((format!("/{}", defaults.working_dir).into(), true)),
+    }
+}
+
+/// With keep-id the caller is who they are outside, whatever the image says.
+fn user(request: &ContainerRequest, defaults: &ContainerDefaults, userns: &UserNamespace) -> String {
+    match (&request.user, userns) {
+        (Some(user), _) => user.clone(),
+        (None, UserNamespace::KeepId { uid, gid }) => format!("{uid}:{gid}"),
+        (None, _) => defaults.user.clone(),
+    }
+}
+
+/// Lowest first: ketch's own, the image's, the caller's proxies, the request's; each name once.
+fn environment(request: &ContainerRequest, defaults: &ContainerDefaults, hostname: &str) -> Vec<Bytes> {
+    let mut env: Vec<Bytes> = Vec::new();
+    let mut set = |entry: Bytes| {
+        let key = key(&entry).to_vec();
+        match env.iter_mut().find(|known| self::key(known) == key) {
+            Some(known) => *known = entry,
+            None => env.push(entry),
+        }
+    };
+    set(PATH.into());
+    set("container=podman".into());
+    if request.terminal {
+        set("TERM=xterm".into());
+    }
+    for proxy in &request.proxies {
+        set(proxy.clone());
+    }
+    if !request.unset_all_env {
+        for entry in &defaults.env {
+            // An image may hold nonsense like "=x"; Docker starts it all the same.
+            let name = entry.split('=').next().unwrap_or_default();
+            if !name.is_empty() && entry.contains('=') && !request.unset_env.iter().any(|unset| unset == name) {
+                set(entry.as_str().into());
+            }
+        }
+    }
+    if !hostname.is_empty() {
+        set(format!("HOSTNAME={hostname}").into());
+    }
+    for entry in &request.env {
+        set(entry.clone());
+    }
+    env
+}
+
+fn key(entry: &Bytes) -> &[u8] {
+    entry.as_bytes().split(|&b| b == b'=').next().unwrap_or_default()
+}
+
+/// The request's limits; open files as many as the caller may have, within reason.
+fn rlimits(request: &ContainerRequest, facts: &Facts<'_>) -> Vec<Rlimit> {
+    let mut limits = request.ulimits.clone();
+    if !limits.iter().any(|limit| limit.name == "nofile") {
+        let hard = facts.nofile_hard;
+        limits.push(Rlimit { name: "nofile".into(), soft: hard.min(NOFILE_SOFT_MAX), hard });
+    }
+    if !limits.iter().any(|limit| limit.name == "core") {
+        limits.push(Rlimit { name: "core".into(), soft: 0, hard: u64::MAX });
+    }
+    limits
+}
