@@ -8,6 +8,8 @@ pub(crate) mod id;
 pub(crate) mod idmap;
 pub(crate) mod image_ref;
 pub(crate) mod manifest;
+pub(crate) mod mount_syntax;
+pub(crate) mod names;
 pub(crate) mod pattern;
 pub(crate) mod platform;
 pub(crate) mod rlimit;

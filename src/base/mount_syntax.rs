@@ -22,12 +22,27 @@ pub(crate) struct MountRequest {
 /// What is to be mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum MountKindRequest {
-    Bind { source: PathBuf, recursive: bool, chown: bool },
-    Volume { name: Option<String>, copy_up: bool, chown: bool, subpath: Option<Bytes>, driver_options: Vec<String> },
-    Tmpfs { data: Vec<String>, copy_up: bool },
+    Bind {
+        source: PathBuf,
+        recursive: bool,
+        chown: bool,
+    },
+    Volume {
+        name: Option<String>,
+        copy_up: bool,
+        chown: bool,
+        subpath: Option<Bytes>,
+        driver_options: Vec<String>,
+    },
+    Tmpfs {
+        data: Vec<String>,
+        copy_up: bool,
+    },
     Devpts,
     Mqueue,
-    Image { reference: String },
+    Image {
+        reference: String,
+    },
 }
 
 /// Why a text asks for no mount.
@@ -48,9 +63,8 @@ pub(crate) enum MountSyntaxError {
 type Result<T> = std::result::Result<T, MountSyntaxError>;
 
 /// Flags that go to the mount as they are.
-const FLAGS: [&str; 10] = [
-    "suid", "nosuid", "dev", "nodev", "exec", "noexec", "noatime", "strictatime", "nodiratime", "relatime",
-];
+const FLAGS: [&str; 10] =
+    ["suid", "nosuid", "dev", "nodev", "exec", "noexec", "noatime", "strictatime", "nodiratime", "relatime"];
 const PROPAGATIONS: [&str; 8] =
     ["private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable"];
 
@@ -353,8 +367,16 @@ mod tests {
         let data = vec!["size=64m".to_owned(), "mode=0700".to_owned()];
         assert_eq!(request.kind, MountKindRequest::Tmpfs { data, copy_up: false });
         let request = parse_mount("type=bind,\"src=/a,b\",target=/b").unwrap();
-        assert!(matches!(request.kind, MountKindRequest::Bind { source, .. } if source == PathBuf::from("/a,b")));
-        for bad in ["type=bind,src=/a", "type=bind,target=/b", "type=x,target=/b", "type=bind,huh,target=/b", "target=b"] {
+        assert!(
+            matches!(request.kind, MountKindRequest::Bind { source, .. } if source == PathBuf::from("/a,b"))
+        );
+        for bad in [
+            "type=bind,src=/a",
+            "type=bind,target=/b",
+            "type=x,target=/b",
+            "type=bind,huh,target=/b",
+            "target=b",
+        ] {
             assert!(parse_mount(bad).is_err(), "{bad}");
         }
     }

@@ -33,7 +33,7 @@ impl Config {
 }
 
 /// The home directory.
-fn home() -> Result<PathBuf> {
+pub(crate) fn home() -> Result<PathBuf> {
     variable("HOME").ok_or_else(|| {
         Error::new(Kind::Invalid, "no home directory: HOME is not set")
             .hint("set HOME, or name a directory for the store with --root or KETCH_ROOT")
@@ -43,4 +43,55 @@ fn home() -> Result<PathBuf> {
 /// An environment variable that is set to something.
 fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The PATH in which helper programs (newuidmap) are looked for.
+pub(crate) fn path() -> Option<std::ffi::OsString> {
+    std::env::var_os("PATH")
+}
+
+/// The working directory, from which relative paths start.
+///
+/// # Errors
+///
+/// If it was removed.
+pub(crate) fn directory() -> Result<PathBuf> {
+    std::env::current_dir().map_err(|err| Error::system("find the working directory", err))
+}
+
+/// The caller's proxies, as `KEY=value`, in both spellings. A proxy with a password in it stays outside
+/// (SEC-33).
+pub(crate) fn proxies() -> Vec<crate::base::bytes::Bytes> {
+    const NAMES: [&str; 8] = [
+        "http_proxy",
+        "https_proxy",
+        "ftp_proxy",
+        "no_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "FTP_PROXY",
+        "NO_PROXY",
+    ];
+    NAMES
+        .iter()
+        .filter_map(|name| Some((name, std::env::var(name).ok()?)))
+        .filter(|(_, value)| !value.contains('@'))
+        .map(|(name, value)| format!("{name}={value}").into())
+        .collect()
+}
+
+/// The value of one variable of the caller (`--env NAME`).
+pub(crate) fn variable_of_caller(name: &std::ffi::OsStr) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
+}
+
+/// The whole environment of the caller (`--env-host`), as `KEY=value`.
+pub(crate) fn environment_of_caller() -> Vec<crate::base::bytes::Bytes> {
+    std::env::vars_os()
+        .map(|(mut entry, value)| {
+            entry.push("=");
+            entry.push(value);
+            entry.into()
+        })
+        .collect()
 }

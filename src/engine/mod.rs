@@ -3,10 +3,14 @@
 //! No function here prints, reads the command line or knows a Docker JSON type.
 
 pub(crate) mod config;
+pub(crate) mod create;
 pub(crate) mod error;
 pub(crate) mod filter;
 pub(crate) mod image;
 pub(crate) mod list;
+pub(crate) mod request;
+pub(crate) mod resolve;
+pub(crate) mod start;
 pub(crate) mod state;
 
 use crate::base::id::ContainerId;

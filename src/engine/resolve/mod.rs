@@ -16,9 +16,9 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::base::manifest::ContainerDefaults;
-use crate::base::digest::Digest;
 use crate::base::spec::{
     AsTyped, ContainerSpec, ImageOrigin, Log, Mount, RestartPolicy, Root, SPEC_VERSION, Stop,
 };
@@ -145,8 +145,7 @@ fn exposed_ports(request: &ContainerRequest, defaults: &ContainerDefaults) -> Re
             return Err(bad());
         }
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (u16, u16) =
-            (first.parse().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
+        let (first, last): (u16, u16) = (first.parse().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
         if first == 0 || last < first {
             return Err(bad());
         }

@@ -22,7 +22,10 @@ pub(super) fn mounts(
     for wish in &request.mounts {
         let mount = mount(wish, facts)?;
         if mounts.iter().any(|other| other.target == mount.target) {
-            return Err(Error::invalid(format!("{}: duplicate mount destination", mount.target.to_string_lossy())));
+            return Err(Error::invalid(format!(
+                "{}: duplicate mount destination",
+                mount.target.to_string_lossy()
+            )));
         }
         mounts.push(mount);
     }
@@ -121,7 +124,9 @@ fn target(path: &[u8], what: &str) -> Result<Bytes> {
         || clean == Path::new("/dev")
         || clean.starts_with("/proc/");
     if refused {
-        return Err(Error::invalid(format!("{what} on {shown:?} is not allowed: it would hide what confines the container")));
+        return Err(Error::invalid(format!(
+            "{what} on {shown:?} is not allowed: it would hide what confines the container"
+        )));
     }
     Ok(clean.into())
 }
@@ -132,12 +137,15 @@ fn image_volume(declared: &str, how: ImageVolumes, facts: &Facts<'_>) -> Result<
         let has_control = declared.chars().any(char::is_control);
         let has_parent = Path::new(declared).components().any(|c| c == Component::ParentDir);
         if has_control || has_parent {
-            return Err(Error::invalid(format!("image declares volume {declared:?}, which is no clean path")));
+            return Err(Error::invalid(format!(
+                "image declares volume {declared:?}, which is no clean path"
+            )));
         }
         target(declared.as_bytes(), "image declares volume, mount")
             .map_err(|err| Error::invalid(format!("image declares volume {declared:?}: {}", err.message)))
     };
-    let mount = |target, kind| Mount { target, kind, read_only: false, options: Vec::new(), propagation: None };
+    let mount =
+        |target, kind| Mount { target, kind, read_only: false, options: Vec::new(), propagation: None };
     Ok(match how {
         ImageVolumes::Ignore => None,
         ImageVolumes::Tmpfs => Some(tmpfs(target()?)),
@@ -160,10 +168,17 @@ mod tests {
 
     #[test]
     fn targets() {
-        for (path, want) in
-            [("/a", Some("/a")), ("/a/./b/../c/", Some("/a/c")), ("/dev/shm", Some("/dev/shm")), ("/sys/fs/x", Some("/sys/fs/x"))]
-        {
-            assert_eq!(target(path.as_bytes(), "mount").ok().as_ref().and_then(Bytes::as_str), want, "{path}");
+        for (path, want) in [
+            ("/a", Some("/a")),
+            ("/a/./b/../c/", Some("/a/c")),
+            ("/dev/shm", Some("/dev/shm")),
+            ("/sys/fs/x", Some("/sys/fs/x")),
+        ] {
+            assert_eq!(
+                target(path.as_bytes(), "mount").ok().as_ref().and_then(Bytes::as_str),
+                want,
+                "{path}"
+            );
         }
         for bad in ["/", "/..", "/proc", "/proc/self/attr", "/a/../proc/sys", "/sys", "/dev", "a", ""] {
             assert!(target(bad.as_bytes(), "mount").is_err(), "{bad}");

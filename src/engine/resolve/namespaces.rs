@@ -16,7 +16,9 @@ pub(super) fn namespaces(request: &ContainerRequest, facts: &Facts<'_>) -> Resul
         cgroup: namespace("cgroupns", &request.cgroupns, facts)?,
     };
     if request.hostname.is_some() && namespaces.uts != Namespace::Private {
-        return Err(Error::invalid("a host name needs a UTS namespace of the container's own: leave out --uts"));
+        return Err(Error::invalid(
+            "a host name needs a UTS namespace of the container's own: leave out --uts",
+        ));
     }
     Ok(namespaces)
 }

@@ -28,7 +28,9 @@ pub(super) fn process(
     let (cwd, create_cwd) = directory(request, defaults)?;
     let keep_groups = request.groups.iter().any(|group| group == "keep-groups");
     if keep_groups && request.groups.len() > 1 {
-        return Err(Error::invalid("the '--group-add keep-groups' option is not allowed with any other --group-add options"));
+        return Err(Error::invalid(
+            "the '--group-add keep-groups' option is not allowed with any other --group-add options",
+        ));
     }
     Ok(Process {
         args,
@@ -64,9 +66,9 @@ pub(super) fn words(request: &ContainerRequest, defaults: &ContainerDefaults) ->
 
 fn directory(request: &ContainerRequest, defaults: &ContainerDefaults) -> Result<(Bytes, bool)> {
     match &request.workdir {
-        Some(path) if path.as_bytes().first() != Some(&b'/') => {
-            Err(Error::invalid(format!("the working directory {path:?} is invalid, it needs to be an absolute path")))
-        }
+        Some(path) if path.as_bytes().first() != Some(&b'/') => Err(Error::invalid(format!(
+            "the working directory {path:?} is invalid, it needs to be an absolute path"
+        ))),
         Some(path) => Ok((path.clone(), false)),
         None if defaults.working_dir.is_empty() => Ok(("/".into(), true)),
         None if defaults.working_dir.starts_with('/') => Ok((defaults.working_dir.as_str().into(), true)),
@@ -105,7 +107,8 @@ fn environment(request: &ContainerRequest, defaults: &ContainerDefaults, hostnam
         for entry in &defaults.env {
             // An image may hold nonsense like "=x"; Docker starts it all the same.
             let name = entry.split('=').next().unwrap_or_default();
-            if !name.is_empty() && entry.contains('=') && !request.unset_env.iter().any(|unset| unset == name) {
+            if !name.is_empty() && entry.contains('=') && !request.unset_env.iter().any(|unset| unset == name)
+            {
                 set(entry.as_str().into());
             }
         }

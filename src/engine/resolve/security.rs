@@ -41,7 +41,8 @@ fn take_option(security: &mut Security, option: &str, profile: Option<&str>) -> 
         ("seccomp", "unconfined") => security.seccomp = Seccomp::Unconfined,
         ("seccomp", "builtin" | "default") => security.seccomp = Seccomp::Default,
         ("seccomp", _) => {
-            let text = profile.ok_or_else(|| Error::invalid(format!("seccomp profile {value:?} was not read")))?;
+            let text =
+                profile.ok_or_else(|| Error::invalid(format!("seccomp profile {value:?} was not read")))?;
             security.seccomp = Seccomp::Profile(text.to_owned());
         }
         ("mask", paths) => security.masked_paths.extend(split_paths(paths)),
@@ -118,7 +119,9 @@ pub(super) fn sysctls(
         } else if matches!(name.as_str(), "kernel.hostname" | "kernel.domainname") {
             ("UTS", namespaces.uts == Namespace::Private)
         } else {
-            return Err(Error::invalid(format!("sysctl {name:?} is not of a namespace: it would change the host")));
+            return Err(Error::invalid(format!(
+                "sysctl {name:?} is not of a namespace: it would change the host"
+            )));
         };
         if !is_own {
             return Err(Error::invalid(format!(

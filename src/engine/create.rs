@@ -1,0 +1,212 @@
+//! Creating a container: everything is decided and written down; nothing runs yet.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::base::digest::Digest;
+use crate::base::id::ContainerId;
+use crate::base::manifest::ImageConfig;
+use crate::base::names;
+use crate::base::spec::{ContainerSpec, ImageOrigin, Mount, MountKind};
+use crate::engine::request::ContainerRequest;
+use crate::engine::resolve::{self, Facts, ImageFacts};
+use crate::engine::{Engine, Error, Result, config, state};
+use crate::store::StoreError;
+use crate::store::resolve::Resolved;
+use crate::store::volumes::VolumeRecord;
+
+/// Largest image configuration that is read.
+const MAX_CONFIG: usize = 4 << 20;
+
+/// How often a random name is tried.
+const NAME_ATTEMPTS: u32 = 8;
+
+impl Engine {
+    /// Creates a container from a local image or a directory.
+    ///
+    /// Once this returns, the container survives a power cut, unless it is to be removed after its
+    /// first run.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::engine::Kind::NotFound) without the image, Conflict for a name in use, Invalid
+    /// for a request that cannot be met. Nothing is left behind then.
+    pub(crate) fn create_container(&self, request: &ContainerRequest) -> Result<ContainerId> {
+        let id = ContainerId::from_random(random()?);
+        let spec = self.resolve_request(request, &id)?;
+        check_sources(&spec)?;
+        for mount in &spec.mounts {
+            if let MountKind::Volume { name, anonymous, .. } = &mount.kind {
+                self.store().volumes().get_or_create(&VolumeRecord::new(name, *anonymous))?;
+            }
+        }
+        let created = self.write_container(&spec, request.name.as_deref());
+        if created.is_err() {
+            for volume in spec.anonymous_volumes() {
+                if let Ok(Some(volume)) = self.store().volumes().take(volume) {
+                    volume.remove().ok();
+                }
+            }
+        }
+        created.map(|()| id)
+    }
+
+    /// Looks up what the request leaves to the image and the machine, and decides.
+    fn resolve_request(&self, request: &ContainerRequest, id: &ContainerId) -> Result<ContainerSpec> {
+        let image = match request.rootfs {
+            Some(_) => None,
+            None => Some(self.image_facts(&request.image)?),
+        };
+        let (_, nofile_hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
+            .map_err(|errno| Error::system("read the limit of open files", errno))?;
+        let facts = Facts {
+            id: id.clone(),
+            now: Timestamp::now(),
+            image,
+            caller: (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()),
+            directory: config::directory()?,
+            home: config::home().ok(),
+            nofile_hard,
+            host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            find_container: &|typed| self.container(typed),
+            volumes_from: self.volumes_from(&request.volumes_from)?,
+            find_image_layers: &|typed| Ok(self.image_facts(typed)?.layers),
+            new_volume_name: &|| {
+                random().map(|bytes| ContainerId::from_random(bytes).to_string()).unwrap_or_default()
+            },
+        };
+        resolve::resolve(request, &facts)
+    }
+
+    /// What an image says about its containers.
+    pub(crate) fn image_facts(&self, typed: &str) -> Result<ImageFacts> {
+        let Resolved { image, name, manifest } = self.image(typed)?;
+        let text = self.store().blobs().read_small(&image.id, MAX_CONFIG)?;
+        let config = ImageConfig::parse(&text)
+            .map_err(|err| Error::system(format!("understand the configuration of image {typed}"), err))?;
+        let manifest = manifest.or_else(|| image.manifest().map(|manifest| manifest.digest));
+        Ok(ImageFacts {
+            layers: image.chain_ids(),
+            origin: ImageOrigin {
+                id: image.id,
+                manifest: manifest.unwrap_or(image.id),
+                name: name.map_or_else(|| image.id.hex(), |name| name.to_string()),
+            },
+            defaults: config.config,
+        })
+    }
+
+    /// The volumes and binds of other containers (`--volumes-from NAME[:OPTIONS]`).
+    fn volumes_from(&self, sources: &[String]) -> Result<Vec<Mount>> {
+        let mut mounts = Vec::new();
+        for source in sources {
+            let (name, options) = source.split_once(':').unwrap_or((source, ""));
+            let id = self.container(name)?;
+            let dir = self.store().containers().open(&id)?;
+            let spec = state::read_spec(dir.as_fd(), &id)?;
+            let read_only = options.split(',').any(|option| option == "ro");
+            mounts.extend(spec.mounts.into_iter().filter_map(|mut mount| {
+                match &mut mount.kind {
+                    MountKind::Bind { .. } => {}
+                    MountKind::Volume { anonymous, .. } => *anonymous = false,
+                    _ => return None,
+                }
+                mount.read_only |= read_only;
+                Some(mount)
+            }));
+        }
+        Ok(mounts)
+    }
+
+    /// Puts the container's directory together, and gives it its name and place.
+    fn write_container(&self, spec: &ContainerSpec, name: Option<&str>) -> Result<()> {
+        let durable = !spec.auto_remove;
+        let system = |what: &'static str| move |err| Error::system(what, err);
+        let containers = self.store().containers();
+        let number = u64::from_le_bytes(random::<8>()?);
+        let mut attempt = 0;
+        loop {
+            let staged = containers.stage()?;
+            let text = serde_json::to_vec(spec).map_err(|err| Error::system("write down the spec", err))?;
+            staged.write("spec.json", &text, durable)?;
+            staged.write("lock", b"", false)?;
+            let upper = staged.subdir("upper")?;
+            self.copy_root_mode(spec, upper.as_fd()).map_err(system("prepare the upper directory"))?;
+            staged.subdir("work")?;
+            let wanted = name.map_or_else(|| names::from_random(number, attempt), str::to_owned);
+            let lock = self.lock()?;
+            self.assert_layers(spec)?;
+            match containers.create(staged, &spec.id, &wanted, durable, &lock) {
+                Err(StoreError::NameInUse { .. }) if name.is_none() && attempt < NAME_ATTEMPTS => {
+                    attempt += 1
+                }
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// `/` of the container has the mode of `/` of its topmost layer.
+    fn copy_root_mode(
+        &self,
+        spec: &ContainerSpec,
+        upper: std::os::fd::BorrowedFd<'_>,
+    ) -> std::io::Result<()> {
+        let top = match &spec.root {
+            crate::base::spec::Root::Layers(layers) => {
+                layers.last().map(|top| self.store().layers().fs_path(top))
+            }
+            crate::base::spec::Root::DirectoryOverlay(path) => Some(path.clone()),
+            crate::base::spec::Root::Directory(_) => None,
+        };
+        let mode = top.and_then(|top| rustix::fs::stat(top).ok()).map_or(0o755, |stat| stat.st_mode & 0o7777);
+        Ok(rustix::fs::fchmod(upper, rustix::fs::Mode::from_raw_mode(mode))?)
+    }
+
+    /// The image may have been removed since it was looked up; under the lock it stays.
+    fn assert_layers(&self, spec: &ContainerSpec) -> Result<()> {
+        let crate::base::spec::Root::Layers(layers) = &spec.root else { return Ok(()) };
+        let missing: Vec<&Digest> = layers.iter().filter(|layer| !self.store().layers().has(layer)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let name = spec.image.as_ref().map_or("", |image| image.name.as_str());
+        Err(Error::not_found(format!("image {name}: {} of its layers are missing", missing.len()))
+            .hint(format!("pull it again: ketch pull {name}")))
+    }
+}
+
+/// What is bound must exist: podman's rule, and the better one, since a mistyped path is found at once.
+fn check_sources(spec: &ContainerSpec) -> Result<()> {
+    let binds = spec.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Bind { source, .. } => Some(source.as_path()),
+        _ => None,
+    });
+    let root = match &spec.root {
+        crate::base::spec::Root::Directory(path) | crate::base::spec::Root::DirectoryOverlay(path) => {
+            Some(path.as_path())
+        }
+        crate::base::spec::Root::Layers(_) => None,
+    };
+    let devices = spec.devices.iter().map(|device| device.source.as_path());
+    for path in binds.chain(root).chain(devices) {
+        check_exists(path)?;
+    }
+    Ok(())
+}
+
+fn check_exists(path: &Path) -> Result<()> {
+    rustix::fs::stat(path).map(drop).map_err(|errno| {
+        let mut err = Error::system(format!("statfs {}", path.display()), std::io::Error::from(errno));
+        err.kind = crate::engine::Kind::Invalid;
+        err
+    })
+}
+
+/// Random bytes of the kernel.
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|err| Error::system("read random numbers", err))?;
+    Ok(bytes)
+}
