@@ -1,0 +1,432 @@
+//! Ending containers and waiting for their end: stop, kill, wait.
+//!
+//! ```text
+//! stop   mark "stop requested" ─▶ stop signal ─▶ …grace… ─▶ SIGKILL ─▶ the monitor says Exit
+//! ```
+//!
+//! Signals go through the monitor's socket, and its last packet is the end: no looking again and again.
+//! A container whose monitor is gone is signalled and awaited by a pidfd.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use crate::attach::client;
+use crate::attach::packet::Hello;
+use crate::base::id::ContainerId;
+use crate::base::signal::Signal;
+use crate::engine::state::{self, Phase, Status};
+use crate::engine::{Engine, Error, Kind, Result};
+use crate::logs::watch::Watch;
+use crate::runtime::monitor::record::STOP_REQUESTED;
+use crate::runtime::send_signal;
+use crate::sys::fs::{self, OFlags};
+use crate::sys::poll::{Interest, PollSet};
+
+/// How long a container may take to die of SIGKILL, and a monitor to start or to go away.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pause between two looks at what nothing reports.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// How a stop went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// It did not run.
+    AlreadyStopped,
+    /// The stop signal was enough.
+    Gently,
+    /// It took SIGKILL, after this grace.
+    Killed(Duration),
+}
+
+/// What to stop, and for how long to be gentle.
+#[derive(Clone, Debug)]
+pub(crate) struct StopOrder {
+    pub(crate) id: ContainerId,
+    /// Before SIGKILL; `None` for the container's own setting.
+    pub(crate) grace: Option<Grace>,
+    /// Instead of the container's own stop signal.
+    pub(crate) signal: Option<Signal>,
+}
+
+/// How long to wait before SIGKILL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grace {
+    For(Duration),
+    Endless,
+}
+
+impl Grace {
+    /// From `--time`: negative numbers wait for ever.
+    pub(crate) fn from_seconds(seconds: i64) -> Self {
+        u64::try_from(seconds).map_or(Self::Endless, |seconds| Self::For(Duration::from_secs(seconds)))
+    }
+
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::For(time) => Instant::now().checked_add(time),
+            Self::Endless => None,
+        }
+    }
+}
+
+/// A container that runs, as those hold it who want its end.
+enum Held {
+    /// Connected to its monitor, which was greeted.
+    Monitor(OwnedFd),
+    /// Its process 1, which has no monitor.
+    Process(OwnedFd),
+}
+
+impl Held {
+    /// Becomes readable at the end.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Monitor(fd) | Self::Process(fd) => fd.as_fd(),
+        }
+    }
+}
+
+/// A stop under way.
+struct Stopping {
+    held: Held,
+    status: Status,
+    grace: Grace,
+    deadline: Option<Instant>,
+    killed: bool,
+}
+
+impl Engine {
+    /// Stops containers, all at once: each gets its stop signal now, and its own grace. The answers are
+    /// in the order of the orders.
+    pub(crate) fn stop(&self, orders: &[StopOrder]) -> Vec<Result<Stopped>> {
+        let mut answers: Vec<Option<Result<Stopped>>> = Vec::new();
+        let mut under_way = Vec::new();
+        for (index, order) in orders.iter().enumerate() {
+            match self.begin_stop(order) {
+                Ok(Some(stopping)) => {
+                    under_way.push((index, stopping));
+                    answers.push(None);
+                }
+                Ok(None) => answers.push(Some(Ok(Stopped::AlreadyStopped))),
+                Err(err) => answers.push(Some(Err(err))),
+            }
+        }
+        let mut set = PollSet::default();
+        while !under_way.is_empty() {
+            set.clear();
+            for (_, stopping) in &under_way {
+                set.add(Some(stopping.held.as_fd()), Interest::READ);
+            }
+            let next = under_way.iter().filter_map(|(_, stopping)| stopping.deadline).min();
+            let pause = next.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let waited = set.wait(pause);
+            let mut place = 0;
+            under_way.retain_mut(|(index, stopping)| {
+                let ready = set.ready(place).read;
+                place += 1;
+                let answer = match &waited {
+                    Err(err) => Some(Err(Error::system("wait for containers", err.to_string()))),
+                    Ok(_) => self.advance_stop(&orders[*index].id, stopping, ready).transpose(),
+                };
+                let goes_on = answer.is_none();
+                if answer.is_some() {
+                    answers[*index] = answer;
+                }
+                goes_on
+            });
+        }
+        answers.into_iter().flatten().collect()
+    }
+
+    /// Sends the stop signal; `None` if there is nothing to stop.
+    fn begin_stop(&self, order: &StopOrder) -> Result<Option<Stopping>> {
+        let dir = self.store().containers().open(&order.id)?;
+        let status = state::examine(dir.as_fd(), &order.id)?;
+        if matches!(status.phase, Phase::Created | Phase::Exited(_)) {
+            return Ok(None);
+        }
+        mark_stop_requested(dir.as_fd(), &order.id)?;
+        let Some((held, status)) = self.hold(dir.as_fd(), &order.id)? else { return Ok(None) };
+        let spec = state::read_spec(dir.as_fd(), &order.id)?;
+        let grace = order.grace.unwrap_or(match spec.stop.timeout_s {
+            u32::MAX => Grace::Endless,
+            seconds => Grace::For(Duration::from_secs(seconds.into())),
+        });
+        let signal = order.signal.map_or(spec.stop.signal, Signal::number);
+        let mut stopping = Stopping { held, status, grace, deadline: grace.deadline(), killed: false };
+        self.deliver(&order.id, &stopping.held, &stopping.status, signal)?;
+        if grace == Grace::For(Duration::ZERO) {
+            stopping.kill(self, &order.id)?;
+        }
+        Ok(Some(stopping))
+    }
+
+    /// Looks at one stop: `ready` says that its end is there to be read.
+    fn advance_stop(
+        &self,
+        id: &ContainerId,
+        stopping: &mut Stopping,
+        ready: bool,
+    ) -> Result<Option<Stopped>> {
+        if ready {
+            stopping.read_end(id)?;
+            self.await_release(id)?;
+            return Ok(Some(match (stopping.killed, stopping.grace) {
+                (true, Grace::For(grace)) if !grace.is_zero() => Stopped::Killed(grace),
+                _ => Stopped::Gently,
+            }));
+        }
+        if stopping.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if stopping.killed {
+                let why = "its processes do not die of SIGKILL: the kernel is waiting for a device or a file system";
+                return Err(Error::new(Kind::System, format!("stop container {}: {why}", id.short())));
+            }
+            stopping.kill(self, id)?;
+        }
+        Ok(None)
+    }
+
+    /// Sends `signal` to process 1 of a running container.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Conflict`] if it does not run.
+    pub(crate) fn kill(&self, id: &ContainerId, signal: Signal) -> Result<()> {
+        let dir = self.store().containers().open(id)?;
+        let status = state::examine(dir.as_fd(), id)?;
+        let not_running = |phase: Phase| {
+            let state = phase.word();
+            let message = format!(
+                "can only kill running containers. {id} is in state {state}: container state improper"
+            );
+            Error::new(Kind::Conflict, message)
+        };
+        if !status.phase.is_running() {
+            return Err(not_running(status.phase));
+        }
+        let spec = state::read_spec(dir.as_fd(), id)?;
+        // A signal that ends it by the user's wish is a stop; any other is the container's own affair.
+        let ends = signal == Signal::KILL || signal.number() == spec.stop.signal;
+        if ends {
+            mark_stop_requested(dir.as_fd(), id)?;
+        }
+        let Some((held, status)) = self.hold(dir.as_fd(), id)? else {
+            return Err(not_running(state::examine(dir.as_fd(), id)?.phase));
+        };
+        self.deliver(id, &held, &status, signal.number())?;
+        if signal == Signal::KILL {
+            let mut stopping =
+                Stopping { held, status, grace: Grace::Endless, deadline: None, killed: true };
+            stopping.await_end(id)?;
+            self.await_release(id)?;
+        }
+        Ok(())
+    }
+
+    /// Gets hold of a running container; `None` if it has ended meanwhile.
+    fn hold(&self, dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Option<(Held, Status)>> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = state::examine(dir, id)?;
+            match status.phase {
+                Phase::Created | Phase::Exited(_) => return Ok(None),
+                Phase::Unmonitored => {
+                    let process = status.process().map_err(|err| failed("find process 1", id, err))?;
+                    return Ok(process.map(|process| (Held::Process(process), status)));
+                }
+                Phase::Starting | Phase::Up | Phase::Ending(_) => match connect(dir) {
+                    Ok(socket) => return Ok(Some((Held::Monitor(socket), status))),
+                    // Not there yet, or not any more: look again.
+                    Err(err) if is_absent(&err) && Instant::now() < deadline => std::thread::sleep(LOOK),
+                    Err(err) => return Err(failed("connect to the monitor", id, err)),
+                },
+            }
+        }
+    }
+
+    /// Sends a signal to what is held. That it has just ended is no failure.
+    fn deliver(&self, id: &ContainerId, held: &Held, status: &Status, signal: i32) -> Result<()> {
+        let sent = match (held, &status.record) {
+            (Held::Monitor(socket), _) => client::send_signal(socket.as_fd(), signal),
+            (Held::Process(_), Some(record)) => {
+                send_signal::send(self.caller(), self.store().root(), record, signal)
+            }
+            (Held::Process(_), None) => Ok(()),
+        };
+        match sent {
+            Err(err) if err.raw_os_error() != Some(libc::ESRCH) => {
+                Err(failed("send a signal to process 1", id, err))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until the monitor of a container that has ended lets go of it, so that it can be started
+    /// or removed at once.
+    fn await_release(&self, id: &ContainerId) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let Ok(dir) = self.store().containers().open(id) else { return Ok(()) };
+        while matches!(state::examine(dir.as_fd(), id)?.phase, Phase::Ending(_)) && Instant::now() < deadline {
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Waits until a container is in one of the states `conditions`. Answers its exit code if it has
+    /// ended, else -1. `interval` is how often to look where nothing reports changes.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`] if it was removed before it came so far.
+    pub(crate) fn wait(&self, id: &ContainerId, conditions: &[Condition], interval: Duration) -> Result<i32> {
+        let containers = self.store().containers();
+        let dir = containers.open(id)?;
+        let for_end = conditions.contains(&Condition::Stopped);
+        let watch = Watch::new().and_then(|watch| watch.add(dir.as_fd()).map(|()| watch)).ok();
+        loop {
+            if !containers.exists(id) {
+                return if conditions.contains(&Condition::Removing) {
+                    Ok(-1)
+                } else {
+                    Err(Error::not_found(format!("no container with name or ID {id:?} found: no such container")))
+                };
+            }
+            let status = state::examine(dir.as_fd(), id)?;
+            if let Some(code) = conditions.iter().find_map(|condition| condition.met_by(status.phase)) {
+                return Ok(code);
+            }
+            match status.phase {
+                Phase::Up | Phase::Starting if for_end && conditions.len() == 1 => {
+                    if let Some(code) = wait_for_exit(dir.as_fd(), id)? {
+                        return Ok(code);
+                    }
+                    std::thread::sleep(LOOK);
+                }
+                _ => pause(watch.as_ref(), &status, interval).map_err(|err| failed("wait for", id, err))?,
+            }
+        }
+    }
+}
+
+impl Stopping {
+    fn kill(&mut self, engine: &Engine, id: &ContainerId) -> Result<()> {
+        self.killed = true;
+        self.deadline = Some(Instant::now() + PATIENCE);
+        engine.deliver(id, &self.held, &self.status, Signal::KILL.number())
+    }
+
+    /// Reads the end that is there to be read.
+    fn read_end(&mut self, id: &ContainerId) -> Result<()> {
+        if let Held::Monitor(socket) = &self.held {
+            client::wait_for_exit(socket.as_fd()).map_err(|err| failed("wait for", id, err))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the end.
+    fn await_end(&mut self, id: &ContainerId) -> Result<()> {
+        let mut set = PollSet::default();
+        set.add(Some(self.held.as_fd()), Interest::READ);
+        if !set.wait(Some(PATIENCE)).map_err(|err| failed("wait for", id, err))? {
+            return Err(Error::new(Kind::System, format!("container {} does not die of SIGKILL", id.short())));
+        }
+        self.read_end(id)
+    }
+}
+
+/// What `wait` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Created,
+    Initialized,
+    Running,
+    Stopping,
+    /// It has ended.
+    Stopped,
+    Removing,
+}
+
+impl std::str::FromStr for Condition {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "configured" | "created" => Ok(Self::Created),
+            "initialized" => Ok(Self::Initialized),
+            "running" => Ok(Self::Running),
+            "stopping" => Ok(Self::Stopping),
+            "stopped" | "exited" => Ok(Self::Stopped),
+            "removing" => Ok(Self::Removing),
+            "healthy" | "unhealthy" | "paused" => {
+                Err(Error::new(Kind::Unsupported, format!("wait for a container to be {text}: not supported yet")))
+            }
+            _ => Err(Error::invalid(format!("invalid condition {text:?}"))),
+        }
+    }
+}
+
+impl Condition {
+    /// The answer of `wait` if a container in `phase` meets this.
+    fn met_by(self, phase: Phase) -> Option<i32> {
+        match (self, phase) {
+            (Self::Stopped, Phase::Exited(code) | Phase::Ending(code)) => Some(code),
+            (Self::Created, Phase::Created)
+            | (Self::Initialized, Phase::Starting)
+            | (Self::Running, Phase::Up | Phase::Unmonitored)
+            | (Self::Stopping, Phase::Ending(_)) => Some(-1),
+            _ => None,
+        }
+    }
+}
+
+/// Waits for the end of a container that has a monitor; `None` if the monitor has gone without telling.
+fn wait_for_exit(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Option<i32>> {
+    match connect(dir) {
+        Ok(socket) => client::wait_for_exit(socket.as_fd()).map_err(|err| failed("wait for", id, err)),
+        Err(err) if is_absent(&err) => Ok(None),
+        Err(err) => Err(failed("connect to the monitor", id, err)),
+    }
+}
+
+/// Waits for a change in the container's directory, for the end of a process without a monitor, or
+/// for `interval`.
+fn pause(watch: Option<&Watch>, status: &Status, interval: Duration) -> io::Result<()> {
+    let process = match status.phase {
+        Phase::Unmonitored => status.process()?,
+        _ => None,
+    };
+    let mut set = PollSet::default();
+    set.add(watch.map(AsFd::as_fd), Interest::READ);
+    set.add(process.as_ref().map(AsFd::as_fd), Interest::READ);
+    set.wait(Some(interval))?;
+    watch.map_or(Ok(()), Watch::clear)
+}
+
+/// Connects to a monitor and asks for no streams.
+pub(crate) fn connect(dir: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let socket = client::connect(dir)?;
+    client::greet(socket.as_fd(), Hello::default())?;
+    Ok(socket)
+}
+
+/// True if nobody listens, or not any more.
+pub(crate) fn is_absent(err: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
+    matches!(err.kind(), NotFound | ConnectionRefused | ConnectionReset | BrokenPipe)
+}
+
+/// Tells the restart policy that the end is the user's wish.
+fn mark_stop_requested(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<()> {
+    fs::open_at(dir, STOP_REQUESTED, OFlags::WRONLY | OFlags::CREATE, 0o600)
+        .map(drop)
+        .map_err(|err| failed("mark as stopped by the user", id, err))
+}
+
+fn failed(
+    action: &str,
+    id: &ContainerId,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::system(format!("{action}: container {}", id.short()), source)
+}
