@@ -12,7 +12,8 @@ use crate::cli::NAME;
 type Stage = fn(&[OsString]) -> ExitCode;
 
 /// Every stage there is.
-const STAGES: &[(&str, Stage)] = &[("monitor", |_| crate::runtime::monitor::main())];
+const STAGES: &[(&str, Stage)] =
+    &[("monitor", |_| crate::runtime::monitor::main()), ("signal", |_| crate::runtime::send_signal::main())];
 
 /// Runs the stage that `args` name.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {

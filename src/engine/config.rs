@@ -32,6 +32,11 @@ impl Config {
     }
 }
 
+/// Where programs are looked for.
+pub(crate) fn search_path() -> Option<std::ffi::OsString> {
+    std::env::var_os("PATH")
+}
+
 /// The home directory.
 pub(crate) fn home() -> Result<PathBuf> {
     variable("HOME").ok_or_else(|| {

@@ -216,8 +216,7 @@ impl Engine {
         };
         self.deliver(id, &held, &status, signal.number())?;
         if signal == Signal::KILL {
-            let mut stopping =
-                Stopping { held, status, grace: Grace::Endless, deadline: None, killed: true };
+            let mut stopping = Stopping { held, status, grace: Grace::Endless, deadline: None, killed: true };
             stopping.await_end(id)?;
             self.await_release(id)?;
         }
@@ -250,7 +249,7 @@ impl Engine {
         let sent = match (held, &status.record) {
             (Held::Monitor(socket), _) => client::send_signal(socket.as_fd(), signal),
             (Held::Process(_), Some(record)) => {
-                send_signal::send(self.caller(), self.store().root(), record, signal)
+                send_signal::send(&self.caller(), self.store().root(), record, signal)
             }
             (Held::Process(_), None) => Ok(()),
         };
@@ -267,7 +266,8 @@ impl Engine {
     fn await_release(&self, id: &ContainerId) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let Ok(dir) = self.store().containers().open(id) else { return Ok(()) };
-        while matches!(state::examine(dir.as_fd(), id)?.phase, Phase::Ending(_)) && Instant::now() < deadline {
+        while matches!(state::examine(dir.as_fd(), id)?.phase, Phase::Ending(_)) && Instant::now() < deadline
+        {
             std::thread::sleep(LOOK);
         }
         Ok(())
@@ -289,7 +289,9 @@ impl Engine {
                 return if conditions.contains(&Condition::Removing) {
                     Ok(-1)
                 } else {
-                    Err(Error::not_found(format!("no container with name or ID {id:?} found: no such container")))
+                    Err(Error::not_found(format!(
+                        "no container with name or ID {id:?} found: no such container"
+                    )))
                 };
             }
             let status = state::examine(dir.as_fd(), id)?;
@@ -329,7 +331,10 @@ impl Stopping {
         let mut set = PollSet::default();
         set.add(Some(self.held.as_fd()), Interest::READ);
         if !set.wait(Some(PATIENCE)).map_err(|err| failed("wait for", id, err))? {
-            return Err(Error::new(Kind::System, format!("container {} does not die of SIGKILL", id.short())));
+            return Err(Error::new(
+                Kind::System,
+                format!("container {} does not die of SIGKILL", id.short()),
+            ));
         }
         self.read_end(id)
     }
@@ -358,9 +363,10 @@ impl std::str::FromStr for Condition {
             "stopping" => Ok(Self::Stopping),
             "stopped" | "exited" => Ok(Self::Stopped),
             "removing" => Ok(Self::Removing),
-            "healthy" | "unhealthy" | "paused" => {
-                Err(Error::new(Kind::Unsupported, format!("wait for a container to be {text}: not supported yet")))
-            }
+            "healthy" | "unhealthy" | "paused" => Err(Error::new(
+                Kind::Unsupported,
+                format!("wait for a container to be {text}: not supported yet"),
+            )),
             _ => Err(Error::invalid(format!("invalid condition {text:?}"))),
         }
     }

@@ -2,12 +2,15 @@
 //!
 //! No function here prints, reads the command line or knows a Docker JSON type.
 
+pub(crate) mod attach;
 pub(crate) mod config;
 pub(crate) mod create;
 pub(crate) mod error;
 pub(crate) mod filter;
 pub(crate) mod image;
+pub(crate) mod lifecycle;
 pub(crate) mod list;
+pub(crate) mod logs;
 pub(crate) mod request;
 pub(crate) mod resolve;
 pub(crate) mod start;
@@ -16,6 +19,7 @@ pub(crate) mod state;
 use crate::base::id::ContainerId;
 use crate::engine::config::Config;
 pub(crate) use crate::engine::error::{Error, Kind, Result};
+use crate::runtime::launch::Caller;
 use crate::store::lock::Exclusive;
 use crate::store::resolve::Resolved;
 use crate::store::{Store, StoreError};
@@ -43,6 +47,11 @@ impl Engine {
     /// The store.
     pub(crate) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Who calls, and which IDs they may map.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller::current(config::search_path().as_deref())
     }
 
     /// Tells the user something that cannot wait for the end.

@@ -10,4 +10,5 @@ pub(crate) mod monitor;
 pub(crate) mod plan;
 pub(crate) mod rootfs;
 pub(crate) mod seccomp;
+pub(crate) mod send_signal;
 pub(crate) mod step;

@@ -43,7 +43,7 @@ struct Monitor {
     directory: PathBuf,
     spec: ContainerSpec,
     /// Held for the monitor's whole life: this is what "running" means.
-    _lock: OwnedFd,
+    lock: OwnedFd,
 }
 
 /// The stage `monitor`.
@@ -71,7 +71,7 @@ impl Monitor {
         let text = std::fs::read(directory.join("spec.json")).map_err(|err| Failure::errno(what(), err))?;
         let lock = lock(&directory)?;
         let spec = serde_json::from_slice(&text).map_err(|err| Failure::system(what(), &err))?;
-        Ok(Self { order, directory, spec, _lock: lock })
+        Ok(Self { order, directory, spec, lock })
     }
 
     /// Starts the container and watches it to its end, again and again if its restart policy says so.
@@ -80,39 +80,50 @@ impl Monitor {
         let signals = serve::signals().map_err(|err| Failure::errno("read signals", err))?;
         // Failing to announce only costs others time.
         holders::announce(&self.order.root, own_pid, &self.order.fingerprint).ok();
-        let mut first = Some((command, client));
+        let mut command = Some(command);
         let mut pauses = restart::Pauses::new(&self.spec);
+        let mut server = match self.open_server(client) {
+            Ok(server) => server,
+            Err(failure) => {
+                self.could_not_start(&failure);
+                return Err(failure);
+            }
+        };
         loop {
-            let (report, client) = first.take().map_or((None, None), |(c, client)| (Some(c), client));
-            let born = listen(&self.directory).and_then(|listener| {
-                let server = Server::new(Some(listener), client)
-                    .map_err(|err| Failure::errno("serve clients", err))?;
-                Ok((birth::start(&self, own_pid)?, server))
-            });
-            let (living, server) = match born {
-                Ok(born) => born,
+            let living = match birth::start(&self, own_pid) {
+                Ok(living) => living,
                 Err(failure) => {
                     self.could_not_start(&failure);
                     return Err(failure);
                 }
             };
-            if let Some(command) = report {
+            if let Some(command) = command.take() {
                 let report = LaunchReport::Started { pid: living.record.pid };
                 wire::send(command.as_fd(), &report, &[]).ok();
                 // The command must see the end of the stream although this process lives on.
                 rustix::net::shutdown(command, rustix::net::Shutdown::Both).ok();
             }
             let started = std::time::Instant::now();
-            let exit_code = self.live(living, server, &signals)?;
-            if !pauses.wait_for_restart(&self.directory, exit_code, started.elapsed()) {
-                return Ok(());
+            let exit_code = self.live(living, &mut server, &signals)?;
+            if !pauses.is_due(&self.directory, exit_code, started.elapsed()) {
+                return self.end(server, exit_code);
+            }
+            server.announce(exit_code);
+            if !pauses.pause(&self.directory) {
+                return self.end(server, exit_code);
             }
             self.order.restarts += 1;
         }
     }
 
-    /// One life: from the running command to its record, and to the clients who wait for its end.
-    fn live(&self, living: Living, mut server: Server, signals: &SignalFd) -> Result<i32, Failure> {
+    /// Opens the socket for clients; the first one is connected already.
+    fn open_server(&self, client: Option<OwnedFd>) -> Result<Server, Failure> {
+        let listener = listen(&self.directory)?;
+        Server::new(Some(listener), client).map_err(|err| Failure::errno("serve clients", err))
+    }
+
+    /// One life: from the running command to its record.
+    fn live(&self, living: Living, server: &mut Server, signals: &SignalFd) -> Result<i32, Failure> {
         let Living { pidfd, streams, record } = living;
         let (output, stdin) = match streams {
             birth::Streams::Terminal(master) => (Output::Terminal(master), None),
@@ -128,28 +139,28 @@ impl Monitor {
         };
         let mut log = open_log(&self.directory, &self.spec)?;
         process::trim_heap();
-        let Outcome { status, at } = serve::serve(life, &mut server, log.as_mut(), signals)
+        let Outcome { status, at } = serve::serve(life, server, log.as_mut(), signals)
             .map_err(|err| Failure::errno("watch the container", err))?;
         let exit_code = status.shell_code();
-        let ended = record::end(&self.directory, &record, at, exit_code);
-        let leftover = if self.spec.auto_remove && self.is_last_life(exit_code) {
-            take_away(&self.order.root, &self.spec)
-        } else {
-            None
-        };
-        // Whoever waits sees the container in its final state, and does not wait for the cleaning up.
+        let write_end = || record::end(&self.directory, &record, at, exit_code);
+        if write_end().is_err() && Store::open(&self.order.root).is_ok_and(|store| store.release_reserve()) {
+            // The disk was full. If it still is, clients hear the code and later ones read "unknown".
+            write_end().ok();
+        }
+        Ok(exit_code)
+    }
+
+    /// The last life is over. Whoever waits sees the container in its final state, free to be started
+    /// or removed, and does not wait for the cleaning up or for a slower client.
+    fn end(self, mut server: Server, exit_code: i32) -> Result<(), Failure> {
+        let leftover = if self.spec.auto_remove { take_away(&self.order.root, &self.spec) } else { None };
+        drop(self.lock);
         server.announce(exit_code);
         server.finish().ok();
         if let Some(leftover) = leftover {
             leftover.remove().ok();
         }
-        ended.map_err(|err| Failure::errno("write the container's record", err))?;
-        Ok(exit_code)
-    }
-
-    /// `--rm` and a restart policy exclude each other but for `on-failure`.
-    fn is_last_life(&self, exit_code: i32) -> bool {
-        !restart::is_due(&self.spec.restart, exit_code, self.order.restarts, false)
+        Ok(())
     }
 
     /// A container that never ran: the failure goes into the record, too, unless nothing is to stay.
@@ -168,6 +179,9 @@ impl Monitor {
         }
     }
 }
+
+/// How long the lock is tried for: whoever looks at a container's state holds it for an instant.
+const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Takes the container's lock.
 fn lock(directory: &Path) -> Result<OwnedFd, Failure> {

@@ -39,20 +39,21 @@ impl Pauses {
         Self { policy: spec.restart, pause: FIRST_PAUSE, restarts: 0 }
     }
 
-    /// Waits until the container is to start again; false if it is not.
-    pub(super) fn wait_for_restart(&mut self, directory: &Path, exit_code: i32, life: Duration) -> bool {
-        let stop_requested = || directory.join(STOP_REQUESTED).exists();
+    /// True if the container is to start again, after a life that lasted `life`.
+    pub(super) fn is_due(&mut self, directory: &Path, exit_code: i32, life: Duration) -> bool {
         if life >= LONG_LIFE {
             (self.pause, self.restarts) = (FIRST_PAUSE, 0);
         }
-        if !is_due(&self.policy, exit_code, self.restarts, stop_requested()) {
-            return false;
-        }
+        is_due(&self.policy, exit_code, self.restarts, directory.join(STOP_REQUESTED).exists())
+    }
+
+    /// Waits before the next life; false if the user wants none any more.
+    pub(super) fn pause(&mut self, directory: &Path) -> bool {
         let deadline = Instant::now() + self.pause;
         while let Some(left) = deadline.checked_duration_since(Instant::now()) {
             std::thread::sleep(left.min(LOOK));
             // A container that was removed meanwhile has no directory any more.
-            if stop_requested() || !directory.exists() {
+            if directory.join(STOP_REQUESTED).exists() || !directory.exists() {
                 return false;
             }
         }

@@ -1,0 +1,87 @@
+//! Attaching to a running container.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::attach::client;
+use crate::attach::packet::Hello;
+use crate::base::id::ContainerId;
+use crate::engine::lifecycle::{connect, is_absent};
+use crate::engine::state::{self, Phase};
+use crate::engine::{Engine, Error, Kind, Result};
+
+/// A connection to a container's monitor, greeted.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    /// The socket: for [`client::pump`].
+    pub(crate) socket: OwnedFd,
+    /// The container has a terminal.
+    pub(crate) terminal: bool,
+    /// The container takes input, and this client sends it.
+    pub(crate) stdin: bool,
+    /// For signals.
+    pub(crate) signals: SignalPath,
+}
+
+/// A way to signal the process 1 of one container while its output is being shown, without waiting
+/// behind its input.
+#[derive(Debug)]
+pub(crate) struct SignalPath(OwnedFd);
+
+impl SignalPath {
+    /// For the container whose directory is `dir`.
+    pub(crate) fn new(dir: OwnedFd) -> Self {
+        Self(dir)
+    }
+
+    /// Sends signal `number` to process 1. That nobody is there any more is no failure.
+    ///
+    /// # Errors
+    ///
+    /// What the monitor was answered: EINVAL, EPERM.
+    pub(crate) fn send(&self, number: i32) -> io::Result<()> {
+        let sent = connect(self.0.as_fd()).and_then(|socket| client::send_signal(socket.as_fd(), number));
+        match sent {
+            Err(err) if is_absent(&err) || err.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl Engine {
+    /// Attaches to the standard streams of a running container; to its input if it has one and `stdin`
+    /// is true.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Conflict`] if it does not run.
+    pub(crate) fn attach(&self, id: &ContainerId, stdin: bool) -> Result<Attachment> {
+        let dir = self.store().containers().open(id)?;
+        let spec = state::read_spec(dir.as_fd(), id)?;
+        let stdin = stdin && spec.process.open_stdin;
+        let socket = attach_to(dir.as_fd(), id, Hello { stdout: true, stderr: true, stdin })?;
+        Ok(Attachment { socket, terminal: spec.process.terminal, stdin, signals: SignalPath::new(dir) })
+    }
+}
+
+fn attach_to(dir: BorrowedFd<'_>, id: &ContainerId, hello: Hello) -> Result<OwnedFd> {
+    let phase = state::examine(dir, id)?.phase;
+    if phase == Phase::Unmonitored {
+        let message = format!("container {} has lost its monitor, and its output with it", id.short());
+        return Err(
+            Error::new(Kind::Conflict, message).hint(format!("stop and start it: `restart {}`", id.short()))
+        );
+    }
+    let not_running = || Error::new(Kind::Conflict, "you can only attach to running containers");
+    if phase != Phase::Up {
+        return Err(not_running());
+    }
+    let connected = client::connect(dir).and_then(|socket| {
+        client::greet(socket.as_fd(), hello)?;
+        Ok(socket)
+    });
+    connected.map_err(|err| match is_absent(&err) {
+        true => not_running(),
+        false => Error::system(format!("connect to the monitor of container {}", id.short()), err),
+    })
+}

@@ -1,0 +1,204 @@
+//! The logs of containers: what was recorded, and what is being recorded.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::attach::client;
+use crate::base::id::ContainerId;
+use crate::base::spec::Log;
+use crate::engine::lifecycle::{connect, is_absent};
+use crate::engine::state::{self, Phase};
+use crate::engine::{Engine, Error, Kind, Result};
+use crate::logs::entry::Entry;
+use crate::logs::reader::{Query, Reader};
+use crate::logs::watch::Watch;
+use crate::logs::{Format, LogFiles};
+use crate::sys::fs::{self, OFlags};
+use crate::sys::poll::{Interest, PollSet};
+
+/// How often to look where the kernel cannot report changes.
+const LOOK: Duration = Duration::from_millis(50);
+/// The longest spec that is read, in bytes.
+const MAX_SPEC: usize = 16 << 20;
+
+/// The part of a spec that says where the log is. Reading only this is several times as fast.
+#[derive(Deserialize)]
+struct LogPart {
+    log: Log,
+}
+
+/// The log of one container.
+#[derive(Debug)]
+pub(crate) struct ContainerLog {
+    pub(crate) id: ContainerId,
+    reader: Reader,
+    /// The container's directory.
+    dir: OwnedFd,
+    /// Becomes readable when the container ends; `None` if it does not run.
+    end: Option<OwnedFd>,
+    finished: bool,
+}
+
+impl Engine {
+    /// Opens the log of a container.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unsupported`] if its driver keeps no log that could be read.
+    pub(crate) fn log(&self, id: &ContainerId, query: Query) -> Result<ContainerLog> {
+        let dir = self.store().containers().open(id)?;
+        let failed = |action: &str, err: io::Error| {
+            Error::system(format!("{action} of container {}", id.short()), err)
+        };
+        let text = fs::read_at(&dir, "spec.json", MAX_SPEC).map_err(|err| failed("read the spec", err))?;
+        let LogPart { log } =
+            serde_json::from_slice(&text).map_err(|err| failed("understand the spec", err.into()))?;
+        let format = match log.driver.as_str() {
+            "k8s-file" => Format::K8s,
+            "json-file" => Format::Json,
+            other => return Err(unreadable(other)),
+        };
+        let files = match &log.path {
+            None => dir.try_clone().map(|dir| readable(&dir, OsStr::new("."), OsStr::new("log"))),
+            Some(path) => Ok(readable(
+                fs::here(),
+                path.parent().unwrap_or(path).as_os_str(),
+                path.file_name().unwrap_or_default(),
+            )),
+        };
+        let reader = files.and_then(|files| Reader::open(files?, format, query));
+        let reader = reader.map_err(|err| failed("open the log", err))?;
+        Ok(ContainerLog { id: id.clone(), reader, dir, end: None, finished: false })
+    }
+}
+
+/// The log `name` in the directory `path`, which can be watched.
+fn readable(dir: impl AsFd, path: &OsStr, name: &OsStr) -> io::Result<LogFiles> {
+    let directory = fs::open_at(dir, path, OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
+    Ok(LogFiles::new(directory, name))
+}
+
+/// The error for a driver without a log of ours, in podman's words.
+fn unreadable(driver: &str) -> Error {
+    let why = match driver {
+        "none" => "this container is not logging output",
+        "passthrough" | "passthrough-tty" => "its output went to whoever started it",
+        _ => "read it where that driver writes",
+    };
+    let message = format!("this container is using the '{driver}' log driver, cannot read logs: {why}");
+    Error::new(Kind::Unsupported, message)
+}
+
+impl ContainerLog {
+    /// Gives each entry recorded so far to `sink`.
+    ///
+    /// # Errors
+    ///
+    /// Reading, and what `sink` answers.
+    pub(crate) fn read(&mut self, sink: impl FnMut(&Entry<'_>) -> io::Result<()>) -> io::Result<()> {
+        self.reader.read_present(sink)
+    }
+
+    /// Connects to the monitor, so that the end is heard of. False if the container does not run.
+    fn listen_for_end(&mut self) -> Result<bool> {
+        loop {
+            let phase = state::examine(self.dir.as_fd(), &self.id)?.phase;
+            // A monitor that is between two lives will start the container again, or go away.
+            if matches!(phase, Phase::Created | Phase::Exited(_) | Phase::Unmonitored) {
+                return Ok(false);
+            }
+            match connect(self.dir.as_fd()) {
+                Ok(socket) => {
+                    self.end = Some(socket);
+                    return Ok(true);
+                }
+                Err(err) if is_absent(&err) => std::thread::sleep(Duration::from_millis(2)),
+                Err(err) => {
+                    let what = format!("connect to the monitor of container {}", self.id.short());
+                    return Err(Error::system(what, err));
+                }
+            }
+        }
+    }
+}
+
+/// Gives the entries of several logs to `sink` as they are recorded, each with the place of its log in
+/// `logs`, until all containers have ended. `flush` is called before each pause. Nothing recorded
+/// after `until` is waited for.
+///
+/// # Errors
+///
+/// Reading, and what `sink` and `flush` answer, as [`io::Error`] in the source.
+pub(crate) fn follow(
+    logs: &mut [ContainerLog],
+    until: Option<Timestamp>,
+    mut sink: impl FnMut(usize, &Entry<'_>) -> io::Result<()>,
+    mut flush: impl FnMut() -> io::Result<()>,
+) -> std::result::Result<(), FollowError> {
+    // Without a watch (the user has too many) looking again and again does it.
+    let watch = Watch::new().ok().filter(|watch| logs.iter().all(|log| watch.add(log.reader.dir()).is_ok()));
+    for log in logs.iter_mut() {
+        log.finished = !log.listen_for_end()?;
+    }
+    let mut set = PollSet::default();
+    loop {
+        if let Some(watch) = &watch {
+            watch.clear()?;
+        }
+        let now = Timestamp::now();
+        let over = until.is_some_and(|until| now > until);
+        for (index, log) in logs.iter_mut().enumerate() {
+            log.reader.read_new(|entry| sink(index, entry))?;
+        }
+        flush()?;
+        let done = |log: &ContainerLog| log.finished || log.reader.is_finished();
+        if over || logs.iter().all(done) {
+            return Ok(());
+        }
+        set.clear();
+        set.add(watch.as_ref().map(AsFd::as_fd), Interest::READ);
+        for log in logs.iter() {
+            set.add(log.end.as_ref().map(AsFd::as_fd), Interest::READ);
+        }
+        set.wait(pause_of(watch.is_some(), until, now))?;
+        for (index, log) in logs.iter_mut().enumerate() {
+            if set.ready(index + 1).read {
+                log.take_end()?;
+            }
+        }
+    }
+}
+
+/// How long to wait at most.
+fn pause_of(watched: bool, until: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
+    let rest = until.map(|until| Duration::try_from(until.duration_since(now)).unwrap_or_default());
+    // One millisecond more, so that `until` itself is over then.
+    let rest = rest.map(|rest| rest + Duration::from_millis(1));
+    if watched { rest } else { Some(rest.map_or(LOOK, |rest| rest.min(LOOK))) }
+}
+
+impl ContainerLog {
+    /// The monitor has said something: the end of a life. All of its output is in the log now.
+    fn take_end(&mut self) -> std::result::Result<(), FollowError> {
+        if let Some(socket) = self.end.take() {
+            client::wait_for_exit(socket.as_fd())?;
+        }
+        self.finished = !self.listen_for_end()?;
+        Ok(())
+    }
+}
+
+/// Why following ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FollowError {
+    /// Reading, or printing: a closed standard output is among these.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Engine(#[from] Error),
+}
