@@ -262,7 +262,7 @@ impl Running {
     /// Sends a signal to this process alone.
     pub(crate) fn signal(&self, signal: Signal) {
         // It is a child not yet waited for, so the number is still its own.
-        let _ = rustix::process::kill_process(Pid::from_child(&self.child), signal);
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("signal a child");
     }
 
     /// Waits for its end, and for the end of its streams: a program whose descendant keeps them open has not ended.
@@ -299,8 +299,8 @@ impl Drop for Running {
     fn drop(&mut self) {
         if self.ended.is_none() {
             // Gone already or killed now; either way it is reaped.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+            self.child.kill().ok();
+            self.child.wait().ok();
         }
     }
 }
@@ -376,6 +376,7 @@ impl Collected {
 }
 
 /// Has a shell run `script` with `argument` as `$1` once this process has ended, however it ends.
+#[allow(clippy::zombie_processes, reason = "it outlives this process, by design")]
 pub(crate) fn when_this_process_ends(script: &str, argument: &Path) {
     let mut janitor = Command::new("sh")
         .args(["-c", &format!("cat > /dev/null\n{script}"), "sh"])

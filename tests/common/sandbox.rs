@@ -80,6 +80,25 @@ impl Sandbox {
         self.ketch(args).ok().to_owned()
     }
 
+    /// Runs the shell script `script` in a container of `bb` with no network and the further `options` of `run`.
+    #[track_caller]
+    pub(crate) fn sh(&self, options: &[&str], script: &str) -> Output {
+        let mut args = vec!["run", "--rm", "--net=none"];
+        args.extend(options);
+        args.extend(["bb", "sh", "-c", script]);
+        self.ketch(args)
+    }
+
+    /// Starts a container named `name` that runs `script` in the background, and gives its ID.
+    #[track_caller]
+    pub(crate) fn start(&self, name: &str, options: &[&str], script: &str) -> String {
+        let name = format!("--name={name}");
+        let mut args = vec!["run", "-d", "--net=none", &name];
+        args.extend(options);
+        args.extend(["bb", "sh", "-c", script]);
+        self.ok(args)
+    }
+
     /// ketch with `args` in this world, to be given more before it runs.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {
         self.program(ketch_binary(), args)
