@@ -17,6 +17,8 @@ mod error;
 mod format;
 mod globals;
 mod help;
+mod images;
+mod ps;
 mod session;
 mod stages;
 mod usage;

@@ -6,7 +6,7 @@ use clap::{ArgMatches, Command};
 
 use crate::cli::globals;
 use crate::cli::session::{Exit, Session};
-use crate::cli::{NAME, completion, version};
+use crate::cli::{NAME, completion, images, ps, version};
 
 /// One verb: how it is called, what it takes, what it does.
 #[derive(Debug)]
@@ -44,6 +44,10 @@ macro_rules! verb {
 #[rustfmt::skip]
 pub(crate) const VERBS: &[Verb] = &[
     verb!("completion", completion::CompletionArgs, completion::run),
+    verb!("container ls" | "list" | "ps", ps::PsArgs, ps::run),
+    verb!("image ls" | "list", images::ImagesArgs, images::run),
+    verb!("images", images::ImagesArgs, images::run),
+    verb!("ps", ps::PsArgs, ps::run),
     verb!("version", version::VersionArgs, version::run),
 ];
 

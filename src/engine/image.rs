@@ -28,8 +28,8 @@ pub(crate) struct Image {
 #[derive(Debug, Default)]
 pub(crate) struct Images {
     pub(crate) items: Vec<Image>,
-    /// Damage, one per image.
-    pub(crate) damaged: Vec<Error>,
+    /// What cannot be read: the image's ID (or another object's name), and why.
+    pub(crate) damaged: Vec<(String, Error)>,
 }
 
 /// What a removal did to one image.
@@ -88,7 +88,12 @@ impl Engine {
         }
         let users = if count { Some(self.image_users()?) } else { None };
         let listing = self.store().images().list()?;
-        let damaged = listing.damaged.into_iter().chain(refs.damaged).map(Error::from).collect();
+        let name_of = |err: &StoreError| match err {
+            StoreError::Damaged { name, .. } => name.clone(),
+            _ => String::new(),
+        };
+        let damaged = listing.damaged.into_iter().chain(refs.damaged);
+        let damaged = damaged.map(|err| (name_of(&err), Error::from(err))).collect();
         let items = listing.items.into_iter().map(|record| {
             let names = names.remove(&record.id).unwrap_or_default();
             let containers = users.as_ref().map(|users| users.get(&record.id).copied().unwrap_or(0));

@@ -82,8 +82,8 @@ pub(crate) struct Query {
 #[derive(Debug, Default)]
 pub(crate) struct Containers {
     pub(crate) items: Vec<Container>,
-    /// Damage, one per container.
-    pub(crate) damaged: Vec<Error>,
+    /// Those that cannot be read: ID, name, and why.
+    pub(crate) damaged: Vec<(ContainerId, String, Error)>,
 }
 
 impl Engine {
@@ -118,11 +118,11 @@ impl Engine {
         let mut found = Containers::default();
         for id in store.containers().list()? {
             let name = names.remove(&id).unwrap_or_default();
-            match self.read_container(&id, name) {
+            match self.read_container(&id, name.clone()) {
                 Ok(container) => found.items.push(container),
                 // Removed since its name was listed.
                 Err(_) if !store.containers().exists(&id) => {}
-                Err(err) => found.damaged.push(err),
+                Err(err) => found.damaged.push((id, name, err)),
             }
         }
         Ok(found)

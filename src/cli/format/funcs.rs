@@ -26,7 +26,14 @@ pub(crate) fn is_known(name: &str) -> bool {
 pub(crate) fn call<'v>(name: &str, args: &[Val<'v>], context: &Context<'_>) -> Result<Val<'v>, String> {
     let escape = context.escape;
     match (name, args) {
-        ("json", [value]) => Ok(Val::Text(super::json::compact(&value.to_json(), context.shape.omit))),
+        ("json", [value]) => {
+            // The JSON of a row is that of the struct it is made around.
+            let value = match value {
+                Val::Struct(row, "") if let Some(inner) = row.get("ListContainer") => inner.clone(),
+                other => other.to_json(),
+            };
+            Ok(Val::Text(super::json::compact(&value, context.shape.omit)))
+        }
         ("print", _) => Ok(Val::Text(print::sprint(args, false, escape))),
         ("println", _) => Ok(Val::Text(print::sprint(args, true, escape))),
         ("printf", [format, rest @ ..]) => {

@@ -77,9 +77,14 @@ impl Format {
 
     /// True if a template mentions the field `name`, so that it is worth computing.
     pub(crate) fn mentions(&self, name: &str) -> bool {
+        self.source().contains(&format!(".{name}"))
+    }
+
+    /// The text of a template.
+    pub(crate) fn source(&self) -> &str {
         match self {
-            Self::Json => false,
-            Self::Template { template, .. } => template.source.contains(&format!(".{name}")),
+            Self::Json => "",
+            Self::Template { template, .. } => &template.source,
         }
     }
 }

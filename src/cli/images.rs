@@ -1,0 +1,269 @@
+//! `ketch images`: lists local images.
+
+use std::cmp::Reverse;
+use std::io::Write;
+
+use clap::Args;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use crate::base::image_ref::ImageRef;
+use crate::base::size;
+use crate::base::time;
+use crate::cli::format::{self, Format, Shape, json, table::Table};
+use crate::cli::session::Session;
+use crate::cli::usage::UsageError;
+use crate::engine::filter::{self, Filters};
+use crate::engine::image::{Image, Images};
+
+/// List images in the local store
+#[derive(Args, Debug)]
+pub(crate) struct ImagesArgs {
+    /// Show only images of this name
+    #[arg(value_name = "IMAGE", conflicts_with = "filter")]
+    image: Option<String>,
+
+    /// Show intermediate images too; there are never any
+    #[arg(short, long)]
+    all: bool,
+
+    /// Show the digests of manifests
+    #[arg(long)]
+    digests: bool,
+
+    /// Show only images for which this holds, like dangling=true (can be repeated)
+    ///
+    /// Keys: after, before, containers, dangling, digest, id, intermediate, label, label!, manifest,
+    /// readonly, reference (a pattern with * and ?), reference!, since, until.
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+
+    /// Print in this form: json, or a Go template, after the word "table" with headings
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+
+    /// Show all names of each image
+    #[arg(long)]
+    history: bool,
+
+    /// Do not shorten IDs
+    #[arg(long)]
+    no_trunc: bool,
+
+    /// Print no headings
+    #[arg(short, long)]
+    noheading: bool,
+
+    /// Print only IDs
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Sort by created, id, repository, size or tag
+    #[arg(long, default_value = "created", value_name = "FIELD")]
+    sort: String,
+}
+
+const SHAPE: Shape = Shape {
+    command: "images",
+    type_name: "images.imageReporter",
+    headers: &[
+        ("ID", "IMAGE ID"),
+        ("CreatedSince", "CREATED"),
+        ("CreatedAt", "CREATED AT"),
+        ("RepoTags", "REPO TAGS"),
+        ("ReadOnly", "R/O"),
+    ],
+    omit: &["Dangling", "Arch", "Os", "IsManifestList", "ReadOnly"],
+    heading: true,
+};
+
+const NONE: &str = "<none>";
+
+/// An image under one of its names.
+struct Row<'a> {
+    image: &'a Image,
+    name: Option<&'a ImageRef>,
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Result<()> {
+    if !["created", "id", "repository", "size", "tag"].contains(&args.sort.as_str()) {
+        let message = format!(
+            "{:?} is not a valid field for sorting. Choose from: id, repository, size, tag, created",
+            args.sort
+        );
+        return Err(UsageError::new(message).into());
+    }
+    let mut shape = SHAPE;
+    shape.heading = !args.noheading;
+    let format = args.format.as_deref().map(|text| Format::parse(text, &shape)).transpose()?;
+    let mut filters = args.filter.clone();
+    filters.extend(args.image.as_ref().map(|image| format!("reference={image}")));
+    let filters = Filters::parse(&filters, filter::IMAGE)?;
+    let found = session.engine()?.images(&filters, format.is_some())?;
+    for (_, err) in &found.damaged {
+        session.warn(err);
+    }
+    let rows = rows(&found, &args.sort);
+    if args.quiet && format.is_none() {
+        return print_ids(session, &args, &found);
+    }
+    let now = Timestamp::now();
+    match format {
+        None => print_table(session, &args, &rows, &found, now),
+        Some(Format::Json) => {
+            let documents = rows.iter().map(|row| document(row.image)).collect();
+            json::print(session, &json::pretty(&Value::Array(documents), SHAPE.omit, "    "))
+        }
+        Some(template) => {
+            let rows: Vec<Value> = rows.iter().map(|row| template_row(row, &args, now)).collect();
+            format::print_rows(session, &shape, &template, &rows)
+        }
+    }
+}
+
+/// One row for each name, or one for an image without.
+fn rows<'a>(found: &'a Images, sort: &str) -> Vec<Row<'a>> {
+    let mut rows: Vec<Row<'a>> = Vec::new();
+    for image in &found.items {
+        match image.names.as_slice() {
+            [] => rows.push(Row { image, name: None }),
+            names => rows.extend(names.iter().map(|name| Row { image, name: Some(name) })),
+        }
+    }
+    match sort {
+        "id" => rows.sort_by_key(|row| row.image.record.id),
+        "repository" => rows.sort_by_key(|row| (row.repository(), row.tag())),
+        "tag" => rows.sort_by_key(Row::tag),
+        "size" => rows.sort_by_key(|row| row.image.record.size_bytes),
+        _ => rows.sort_by_key(|row| Reverse(row.image.created())),
+    }
+    rows
+}
+
+impl Row<'_> {
+    fn repository(&self) -> String {
+        let by_digest = || self.image.record.repo_digests.first().map(ImageRef::name);
+        self.name.map(ImageRef::name).or_else(by_digest).unwrap_or_else(|| NONE.to_owned())
+    }
+
+    fn tag(&self) -> String {
+        self.name.and_then(ImageRef::tag).unwrap_or(NONE).to_owned()
+    }
+
+    fn digest(&self) -> String {
+        self.image.record.manifest().map_or(NONE.to_owned(), |manifest| manifest.digest.to_string())
+    }
+
+    fn id(&self, no_trunc: bool) -> String {
+        let id = &self.image.record.id;
+        if no_trunc { id.to_string() } else { id.hex()[..12].to_owned() }
+    }
+
+    fn names(&self) -> String {
+        self.image.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn print_ids(session: &mut Session<'_>, args: &ImagesArgs, found: &Images) -> anyhow::Result<()> {
+    for image in &found.items {
+        writeln!(session.out, "{}", Row { image, name: None }.id(args.no_trunc))?;
+    }
+    Ok(())
+}
+
+fn print_table(
+    session: &mut Session<'_>,
+    args: &ImagesArgs,
+    rows: &[Row<'_>],
+    found: &Images,
+    now: Timestamp,
+) -> anyhow::Result<()> {
+    let mut heading = vec!["REPOSITORY", "TAG"];
+    if args.digests {
+        heading.push("DIGEST");
+    }
+    heading.extend(["IMAGE ID", "CREATED", "SIZE"]);
+    if args.history {
+        heading.push("HISTORY");
+    }
+    let mut table = Table::new(session, if args.noheading { &[] } else { &heading });
+    for row in rows {
+        let mut cells = vec![row.repository(), row.tag()];
+        if args.digests {
+            cells.push(row.digest());
+        }
+        cells.extend([
+            row.id(args.no_trunc),
+            time::human_ago(row.image.created(), now),
+            size::human_spaced(row.image.record.size_bytes),
+        ]);
+        if args.history {
+            cells.push(row.names());
+        }
+        table.push(cells);
+    }
+    for (name, _) in &found.damaged {
+        let mut cells = vec!["<damaged>".to_owned(), NONE.to_owned()];
+        if args.digests {
+            cells.push(NONE.to_owned());
+        }
+        let end = if args.no_trunc { name.len() } else { name.len().min(12) };
+        cells.extend([name[..end].to_owned(), String::new(), String::new()]);
+        table.push(cells);
+    }
+    table.print(session)
+}
+
+/// What `--format json` prints.
+fn document(image: &Image) -> Value {
+    let record = &image.record;
+    let names: Vec<_> = image.names.iter().map(ToString::to_string).collect();
+    json!({
+        "Id": record.id.hex(),
+        "ParentId": "",
+        "RepoTags": names,
+        "RepoDigests": image.repo_digests().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "Size": record.size_bytes,
+        "SharedSize": 0,
+        "VirtualSize": record.size_bytes,
+        "Labels": record.labels,
+        "Containers": image.containers.unwrap_or(0),
+        "ReadOnly": false,
+        "Dangling": image.names.is_empty(),
+        "Arch": record.platform.arch,
+        "Digest": record.manifest().map_or(String::new(), |manifest| manifest.digest.to_string()),
+        "History": names,
+        "IsManifestList": false,
+        "Names": names,
+        "Os": record.platform.os,
+        "Created": image.created().as_second(),
+        "CreatedAt": whole_seconds(image.created()).to_string(),
+    })
+}
+
+/// What a template sees.
+fn template_row(row: &Row<'_>, args: &ImagesArgs, now: Timestamp) -> Value {
+    let image = row.image;
+    let ago = time::human_ago(image.created(), now);
+    let at = time::go_string(whole_seconds(image.created()), &TimeZone::system());
+    let mut document = document(image);
+    document["ID"] = row.id(args.no_trunc).into();
+    document["Repository"] = row.repository().into();
+    document["Tag"] = row.tag().into();
+    document["Size"] = size::human_spaced(image.record.size_bytes).into();
+    document["Created"] = ago.clone().into();
+    document["CreatedSince"] = ago.into();
+    document["CreatedAt"] = at.clone().into();
+    document["CreatedTime"] = at.into();
+    document["History"] = row.names().into();
+    document["IsDangling"] = image.names.is_empty().into();
+    document["IsReadOnly"] = false.into();
+    document
+}
+
+/// podman keeps the times of images in seconds.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
