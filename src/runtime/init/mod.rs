@@ -13,7 +13,7 @@ mod run;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::runtime::failure::{Failure, FailureKind};
@@ -44,6 +44,8 @@ struct Init {
     root: Option<RootDir>,
     /// The container's /dev, a tmpfs that only ketch has written to so far.
     dev: Option<OwnedFd>,
+    /// The user has mounted something over it.
+    dev_covered: bool,
     /// The mount of the container's own /proc, writable.
     proc: Option<OwnedFd>,
     /// The container's user, as `user[:group]`.
@@ -62,7 +64,8 @@ pub(crate) fn main(steps: Vec<Step>, report: OwnedFd, streams: Option<Streams>) 
         // The monitor is gone, or has given up and knows why.
         _ => process::exit_now(125),
     }
-    let mut init = Init { report, root: None, dev: None, proc: None, owner: owner_of(&steps) };
+    let mut init =
+        Init { report, root: None, dev: None, dev_covered: false, proc: None, owner: owner_of(&steps) };
     let outcome = rustix::process::setsid()
         .map_err(|errno| Failure::errno("start a session", errno))
         .and_then(|_| streams.map_or(Ok(()), |streams| take_streams(&streams)))
@@ -166,7 +169,8 @@ impl Init {
         for (name, value) in parameters {
             let path = format!("sys/{}", name.replace('.', "/"));
             let what = || format!("set sysctl {name} to {value:?}");
-            let resolve = rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS;
+            // Nor by a mount: a volume may lie on a part of it.
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
             let flags = OFlags::WRONLY | OFlags::CLOEXEC;
             let file = rustix::fs::openat2(proc, &path, flags, Mode::empty(), resolve)
                 .map_err(|errno| Failure::errno(what(), errno))?;

@@ -75,7 +75,8 @@ impl Init {
             return Ok(());
         }
         match plan.target.as_bytes() {
-            b"/dev" => self.dev = Some(reopen(&source)?),
+            b"/dev" if self.dev.is_none() => self.dev = Some(reopen(&source)?),
+            b"/dev" => self.dev_covered = true,
             b"/proc" if matches!(plan.source, MountSource::FileSystem { .. }) => {
                 self.proc = Some(reopen(&source)?);
             }
@@ -92,20 +93,25 @@ impl Init {
 
     /// A descriptor of a mount target; /dev is not walked again once it is known to be ketch's own.
     fn target(&self, path: &Bytes, shape: Shape, no_symlinks: bool) -> Result<OwnedFd> {
-        if let (Some(_), Some(name)) = (&self.dev, path.as_bytes().strip_prefix(b"/dev/"))
+        if let (Some(_), false, Some(name)) =
+            (&self.dev, self.dev_covered, path.as_bytes().strip_prefix(b"/dev/"))
             && let Ok(name) = std::str::from_utf8(name)
             && !name.contains('/')
             && !name.is_empty()
         {
             return self.target_in_dev(name, shape);
         }
-        self.root().target(path.as_bytes(), shape, no_symlinks).map_err(|err| {
+        let target = self.root().target(path.as_bytes(), shape, no_symlinks).map_err(|err| {
             let what = rootfs::shown(path.as_bytes());
             if err.raw_os_error() == Some(libc::ELOOP) {
                 return invalid(format!("mount on {what}: the image has a symbolic link there"));
             }
             Failure::errno(format!("make the mount point {what}"), err)
-        })
+        })?;
+        if !no_symlinks && !MOUNTABLE_IN_PROC.contains(&path.as_bytes()) {
+            refuse_proc(&target, path)?;
+        }
+        Ok(target)
     }
 
     /// Makes a mount point in the tmpfs that is /dev.
@@ -209,6 +215,29 @@ impl Init {
             Err(err) => Err(Failure::errno(format!("open {}", rootfs::shown(path.as_bytes())), err)),
         }
     }
+}
+
+/// Files that tell of the machine, which lxcfs and its like replace.
+const MOUNTABLE_IN_PROC: [&[u8]; 8] = [
+    b"/proc/cpuinfo",
+    b"/proc/diskstats",
+    b"/proc/loadavg",
+    b"/proc/meminfo",
+    b"/proc/slabinfo",
+    b"/proc/stat",
+    b"/proc/swaps",
+    b"/proc/uptime",
+];
+
+/// Nothing else is mounted over /proc, also not by way of a link in the image: what is written and
+/// asked there on the way to the command would go to the one who made the mount (security.md C4).
+fn refuse_proc(target: &OwnedFd, path: &Bytes) -> Result<()> {
+    let what = rootfs::shown(path.as_bytes());
+    let stat = rustix::fs::fstatfs(target).map_err(|errno| Failure::errno(&what, errno))?;
+    if stat.f_type == rustix::fs::PROC_SUPER_MAGIC {
+        return Err(invalid(format!("mount on {what}: mounts over /proc are not allowed")));
+    }
+    Ok(())
 }
 
 /// A read-only tmpfs with nothing in it.
