@@ -28,6 +28,7 @@ pub(crate) mod record;
 pub(crate) mod refs;
 pub(crate) mod resolve;
 pub(crate) mod staging;
+pub(crate) mod unpack;
 pub(crate) mod volumes;
 
 use std::io;

@@ -1,0 +1,114 @@
+//! Which owners a layer's files can have.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::idmap::IdMap;
+
+/// Whose IDs are those of a layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ids {
+    /// There is one ID: every file belongs to the user, whatever the layer says.
+    Single,
+    /// The layer's IDs are those of the user namespace that the worker is in, with these maps.
+    Mapped { uids: IdMap, gids: IdMap },
+}
+
+/// A user or a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum IdKind {
+    User,
+    Group,
+}
+
+impl IdKind {
+    /// The file that gives users their ranges.
+    pub(crate) fn file(self) -> &'static str {
+        match self {
+            Self::User => "/etc/subuid",
+            Self::Group => "/etc/subgid",
+        }
+    }
+
+    /// `user` or `group`.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Group => "group",
+        }
+    }
+}
+
+impl Ids {
+    /// The owner to give to a file; `None` to leave it to the user.
+    ///
+    /// # Errors
+    ///
+    /// The ID that has no place in the map.
+    pub(super) fn owner(&self, uid: u64, gid: u64) -> Result<Option<(u32, u32)>, (IdKind, u64)> {
+        let Self::Mapped { uids, gids } = self else { return Ok(None) };
+        let find = |map: &IdMap, kind, id: u64| {
+            u32::try_from(id).ok().filter(|&id| map.to_outside(id).is_some()).ok_or((kind, id))
+        };
+        Ok(Some((find(uids, IdKind::User, uid)?, find(gids, IdKind::Group, gid)?)))
+    }
+}
+
+/// The line to add to `/etc/subuid` (or subgid), whose `text` is given, so that ID `id` of a container
+/// is mapped for `user`; `None` if no line can do that.
+///
+/// The new range begins where no other one of the file is, and ends with `id`: IDs are mapped in the
+/// order of the file, behind the user's own.
+pub(crate) fn line_to_add(text: &str, user: &str, uid: u32, id: u64) -> Option<String> {
+    let own_number = uid.to_string();
+    let (mut mapped, mut end) = (0_u64, 100_000_u64);
+    for line in text.lines() {
+        let mut fields = line.split(':');
+        let owner = fields.next().unwrap_or_default();
+        let mut number = || fields.next()?.trim().parse::<u64>().ok();
+        let (Some(start), Some(length)) = (number(), number()) else { continue };
+        end = end.max(start.checked_add(length)?);
+        if owner == user || owner == own_number {
+            mapped += length;
+        }
+    }
+    let missing = id.checked_sub(mapped).filter(|missing| *missing > 0)?;
+    let last = end.checked_add(missing)?;
+    (last < u64::from(u32::MAX)).then(|| format!("{user}:{end}:{missing}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::idmap::IdExtent;
+
+    #[test]
+    fn ids_outside_the_map_are_named() {
+        let map = IdMap(vec![
+            IdExtent { inside: 0, outside: 1000, len: 1 },
+            IdExtent { inside: 1, outside: 100_000, len: 65_536 },
+        ]);
+        let ids = Ids::Mapped { uids: map.clone(), gids: map };
+        assert_eq!(ids.owner(0, 65_536), Ok(Some((0, 65_536))));
+        assert_eq!(ids.owner(100_000, 0), Err((IdKind::User, 100_000)));
+        assert_eq!(ids.owner(0, 65_537), Err((IdKind::Group, 65_537)));
+        assert_eq!(ids.owner(1 << 32, 0), Err((IdKind::User, 1 << 32)), "never wraps to root");
+        assert_eq!(Ids::Single.owner(1 << 40, 7), Ok(None));
+    }
+
+    #[test]
+    fn the_line_reaches_the_id() {
+        for (text, id, want) in [
+            ("ana:100000:65536\n", 100_000, Some("ana:165536:34464")),
+            ("ana:100000:65536\nbob:165536:65536\n", 65_537, Some("ana:231072:1")),
+            ("1000:100000:10\nana:300000:10\n", 30, Some("ana:300010:10")),
+            ("", 5, Some("ana:100000:5")),
+            ("ana:100000:65536\n", 65_536, None),
+            ("ana:100000:65536\n", 4_294_967_000, None),
+            ("broken\nana:x:1\n", 5, Some("ana:100000:5")),
+        ] {
+            assert_eq!(line_to_add(text, "ana", 1000, id).as_deref(), want, "{text:?} {id}");
+        }
+    }
+}
