@@ -153,7 +153,7 @@ fn what_outlives_process_1_does_not_hold_the_monitor() {
 fn a_client_may_ask_for_signals() {
     let (first, reader) =
         client(vec![hello(), packet::signal(libc::SIGUSR1).as_bytes().to_vec()], Duration::ZERO);
-    let outcome = run(life("sleep 30", false), Some(first), None);
+    let outcome = run(life("exec sleep 30", false), Some(first), None);
     assert_eq!(outcome.status, ExitStatus::Signal(libc::SIGUSR1));
     let seen = reader.join().unwrap();
     assert_eq!((seen.signalled, seen.code), (Some(0), Some(128 + libc::SIGUSR1)));
