@@ -57,7 +57,8 @@ pub(crate) fn resolve(
     let (uid, entry) = match by_name {
         Some(entry) => (entry.uid, Some(entry)),
         None => {
-            let uid = number(user)?.ok_or_else(|| IdentityError::UnknownUser(user.to_owned()))?;
+            let uid =
+                number(user)?.ok_or_else(|| IdentityError::UnknownUser(user.chars().take(200).collect()))?;
             (uid, users(passwd).find(|entry| entry.uid == uid))
         }
     };

@@ -31,13 +31,48 @@ pub(crate) fn find(name: &str) -> Option<&'static Call> {
     CALLS.get(index)
 }
 
+/// The system calls called `names`, looked up while this program is compiled: an unknown name does not compile.
+pub(crate) const fn known<const N: usize>(names: [&str; N]) -> [&'static Call; N] {
+    let mut calls = [&CALLS[0]; N];
+    let mut i = 0;
+    while i < N {
+        calls[i] = known_one(names[i].as_bytes());
+        i += 1;
+    }
+    calls
+}
+
+/// [`find`] for constants, in which neither closures nor comparisons of texts are to be had yet.
+const fn known_one(name: &[u8]) -> &'static Call {
+    let (mut low, mut high) = (0, CALLS.len());
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        let other = CALLS[middle].name.as_bytes();
+        let mut same = 0;
+        while same < name.len() && same < other.len() && name[same] == other[same] {
+            same += 1;
+        }
+        if same == name.len() && same == other.len() {
+            return &CALLS[middle];
+        }
+        if same == other.len() || (same < name.len() && name[same] > other[same]) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    panic!("no ABI has a system call of this name")
+}
+
 const fn c(name: &'static str, x86_64: i32, i386: i32, x32: i32, aarch64: i32, arm: i32) -> Call {
     Call { name, numbers: [x86_64, i386, x32, aarch64, arm] }
 }
 
+const COUNT: usize = 480;
+
 /// Sorted by name, so that [`find`] can search by halves.
 #[rustfmt::skip]
-static CALLS: &[Call] = &[
+static CALLS: [Call; COUNT] = [
     //                                  x86_64  i386   x32 aarch64   arm
     c("_llseek",                        NONE,   140,  NONE,  NONE,   140),
     c("_newselect",                     NONE,   142,  NONE,  NONE,   142),
@@ -524,6 +559,14 @@ static CALLS: &[Call] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn constants_find_what_the_search_finds() {
+        for call in &CALLS {
+            assert_eq!(known_one(call.name.as_bytes()), call);
+            assert_eq!(find(call.name), Some(call));
+        }
+    }
 
     #[test]
     fn is_sorted() {

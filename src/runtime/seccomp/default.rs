@@ -14,18 +14,18 @@
 //! What it cannot see: a 32-bit program that makes its sockets through `socketcall`, whose arguments are in memory.
 
 use crate::base::caps;
-use crate::runtime::seccomp::calls::find;
+use crate::runtime::seccomp::calls::{Call, known};
 use crate::runtime::seccomp::rules::{Abi, Abis, Action, Condition, Rule, Rules};
 
 /// The rules for a container that has the capabilities `caps`, on a machine with these ABIs.
 pub(crate) fn rules(abis: Abis, caps: u64) -> Rules {
     let mut rules = Vec::with_capacity(500);
     rules.extend(exceptions(caps));
-    rules.extend(ALLOWED.iter().copied().flatten().map(|name| always(name, Action::Allow)));
-    rules.extend(REFUSED.iter().map(|name| always(name, EPERM)));
-    for (needed, names) in GUARDED {
+    rules.extend(ALLOWED.into_iter().flatten().map(|call| always(call, Action::Allow)));
+    rules.extend(REFUSED.iter().map(|call| always(call, EPERM)));
+    for (needed, calls) in GUARDED {
         let action = if caps & needed == 0 { EPERM } else { Action::Allow };
-        rules.extend(names.iter().map(|name| always(name, action)));
+        rules.extend(calls.iter().map(|call| always(call, action)));
     }
     let without_x32 = Abis::of(&[Abi::X86_64, Abi::I386, Abi::Aarch64, Abi::Arm]);
     Rules { default: ENOSYS, abis: abis.and(without_x32), foreign: ENOSYS, rules }
@@ -39,39 +39,41 @@ const fn errno(number: i32) -> Action {
     Action::Errno(number as u16)
 }
 
-fn always(name: &str, action: Action) -> Rule {
-    when(name, action, Vec::new())
+fn always(call: &'static Call, action: Action) -> Rule {
+    when(call, action, Vec::new())
 }
 
-fn when(name: &str, action: Action, conditions: Vec<Condition>) -> Rule {
-    let call = find(name).expect("a test looks up every name of this file");
+fn when(call: &'static Call, action: Action, conditions: Vec<Condition>) -> Rule {
     Rule { call, abis: Abis::ALL, action, conditions }
 }
 
 /// The calls that are judged by their arguments.
+static BY_ARGUMENT: [&Call; 4] = known(["ioctl", "modify_ldt", "personality", "socket"]);
+
 fn exceptions(caps: u64) -> Vec<Rule> {
-    let mut rules = vec![Rule { abis: Abis::of(&[Abi::I386]), ..always("modify_ldt", EPERM) }];
+    let [ioctl, modify_ldt, personality, socket] = BY_ARGUMENT;
+    let mut rules = vec![Rule { abis: Abis::of(&[Abi::I386]), ..always(modify_ldt, EPERM) }];
     for request in [TIOCSTI, TIOCLINUX] {
-        rules.push(when("ioctl", EPERM, vec![Condition::int(1, request)]));
+        rules.push(when(ioctl, EPERM, vec![Condition::int(1, request)]));
     }
     for persona in PERSONALITIES {
-        rules.push(when("personality", Action::Allow, vec![Condition::int(0, persona)]));
+        rules.push(when(personality, Action::Allow, vec![Condition::int(0, persona)]));
     }
-    rules.extend(socket(caps));
+    rules.extend(sockets(socket, caps));
     rules
 }
 
 /// `socket(2)`: all but two families, and the audit protocol only for who may write audit records.
-fn socket(caps: u64) -> Vec<Rule> {
+fn sockets(socket: &'static Call, caps: u64) -> Vec<Rule> {
     let no_family = errno(libc::EAFNOSUPPORT);
     let mut rules: Vec<Rule> =
-        [AF_ALG, AF_VSOCK].map(|family| when("socket", no_family, vec![Condition::int(0, family)])).into();
+        [AF_ALG, AF_VSOCK].map(|family| when(socket, no_family, vec![Condition::int(0, family)])).into();
     if caps & caps::AUDIT_WRITE == 0 {
         // EINVAL is what programs expect of a kernel without auditing; EPERM makes sudo and sshd give up.
         let audit = vec![Condition::int(0, AF_NETLINK), Condition::int(2, NETLINK_AUDIT)];
-        rules.push(when("socket", errno(libc::EINVAL), audit));
+        rules.push(when(socket, errno(libc::EINVAL), audit));
     }
-    rules.push(always("socket", Action::Allow));
+    rules.push(always(socket, Action::Allow));
     rules
 }
 
@@ -88,12 +90,12 @@ const AF_VSOCK: u32 = 40;
 const PERSONALITIES: [u32; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// What every container may call, by subject.
-const ALLOWED: &[&[&str]] =
-    &[FILES, PROCESSES, IDENTITY, MEMORY, SIGNALS, SOCKETS, POLLING, TIME, SCHEDULING, IPC, MOUNTS, SYSTEM];
+static ALLOWED: [&[&Call]; 12] =
+    [FILES, PROCESSES, IDENTITY, MEMORY, SIGNALS, SOCKETS, POLLING, TIME, SCHEDULING, IPC, MOUNTS, SYSTEM];
 
 /// Files, directories, attributes, pipes.
 #[rustfmt::skip]
-const FILES: &[&str] = &[
+static FILES: &[&Call] = &known([
     "_llseek", "access", "arm_fadvise64_64", "arm_sync_file_range", "chdir", "chmod", "chown", "chown32",
     "close", "close_range", "copy_file_range", "creat", "dup", "dup2", "dup3", "faccessat", "faccessat2",
     "fadvise64", "fadvise64_64", "fallocate", "fchdir", "fchmod", "fchmodat", "fchmodat2", "fchown",
@@ -108,131 +110,138 @@ const FILES: &[&str] = &[
     "statfs", "statfs64", "statx", "symlink", "symlinkat", "sync_file_range", "sync_file_range2", "syncfs",
     "tee", "truncate", "truncate64", "umask", "unlink", "unlinkat", "utime", "utimensat",
     "utimensat_time64", "utimes", "write", "writev",
-];
+]);
 
 /// Processes and what they may know of each other.
 #[rustfmt::skip]
-const PROCESSES: &[&str] = &[
+static PROCESSES: &[&Call] = &known([
     "arch_prctl", "breakpoint", "cacheflush", "clone", "clone3", "execve", "execveat", "exit", "exit_group",
     "fork", "get_thread_area", "getpgid", "getpgrp", "getpid", "getppid", "getrlimit", "getrusage",
     "getsid", "gettid", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self",
     "modify_ldt", "pidfd_getfd", "pidfd_open", "prctl", "prlimit64", "process_vm_readv",
     "process_vm_writev", "ptrace", "restart_syscall", "seccomp", "set_thread_area", "set_tid_address",
     "set_tls", "setpgid", "setrlimit", "setsid", "ugetrlimit", "vfork", "wait4", "waitid", "waitpid",
-];
+]);
 
 /// Users, groups, capabilities.
 #[rustfmt::skip]
-const IDENTITY: &[&str] = &[
+static IDENTITY: &[&Call] = &known([
     "capget", "capset", "getegid", "getegid32", "geteuid", "geteuid32", "getgid", "getgid32", "getgroups",
     "getgroups32", "getresgid", "getresgid32", "getresuid", "getresuid32", "getuid", "getuid32", "setfsgid",
     "setfsgid32", "setfsuid", "setfsuid32", "setgid", "setgid32", "setgroups", "setgroups32", "setregid",
     "setregid32", "setresgid", "setresgid32", "setresuid", "setresuid32", "setreuid", "setreuid32",
     "setuid", "setuid32",
-];
+]);
 
 /// Memory.
 #[rustfmt::skip]
-const MEMORY: &[&str] = &[
+static MEMORY: &[&Call] = &known([
     "brk", "madvise", "memfd_create", "memfd_secret", "mincore", "mlock", "mlock2", "mlockall", "mmap",
     "mmap2", "mprotect", "mremap", "msync", "munlock", "munlockall", "munmap", "pkey_alloc", "pkey_free",
     "pkey_mprotect", "process_mrelease", "remap_file_pages",
-];
+]);
 
 /// Signals.
 #[rustfmt::skip]
-const SIGNALS: &[&str] = &[
+static SIGNALS: &[&Call] = &known([
     "kill", "pause", "pidfd_send_signal", "rt_sigaction", "rt_sigpending", "rt_sigprocmask",
     "rt_sigqueueinfo", "rt_sigreturn", "rt_sigsuspend", "rt_sigtimedwait", "rt_sigtimedwait_time64",
     "rt_tgsigqueueinfo", "sigaltstack", "signal", "signalfd", "signalfd4", "sigprocmask", "sigreturn",
     "tgkill", "tkill",
-];
+]);
 
-/// Sockets but for making one, which [`socket`] rules.
+/// Sockets but for making one, which [`sockets`] rules.
 #[rustfmt::skip]
-const SOCKETS: &[&str] = &[
+static SOCKETS: &[&Call] = &known([
     "accept", "accept4", "bind", "connect", "getpeername", "getsockname", "getsockopt", "listen", "recv",
     "recvfrom", "recvmmsg", "recvmmsg_time64", "recvmsg", "send", "sendmmsg", "sendmsg", "sendto",
     "setsockopt", "shutdown", "socketcall", "socketpair",
-];
+]);
 
 /// Waiting for several things; asynchronous I/O but not io_uring.
 #[rustfmt::skip]
-const POLLING: &[&str] = &[
+static POLLING: &[&Call] = &known([
     "_newselect", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_ctl_old", "epoll_pwait",
     "epoll_pwait2", "epoll_wait", "epoll_wait_old", "eventfd", "eventfd2", "fanotify_mark",
     "inotify_add_watch", "inotify_init", "inotify_init1", "inotify_rm_watch", "io_cancel", "io_destroy",
     "io_getevents", "io_setup", "io_submit", "poll", "ppoll", "ppoll_time64", "pselect6", "pselect6_time64",
     "select",
-];
+]);
 
 /// Clocks and timers; setting a clock needs a capability anyway.
 #[rustfmt::skip]
-const TIME: &[&str] = &[
+static TIME: &[&Call] = &known([
     "adjtimex", "alarm", "clock_adjtime", "clock_adjtime64", "clock_getres", "clock_getres_time64",
     "clock_gettime", "clock_gettime64", "clock_nanosleep", "clock_nanosleep_time64", "getitimer",
     "gettimeofday", "nanosleep", "setitimer", "time", "timer_create", "timer_delete", "timer_getoverrun",
     "timer_gettime", "timer_gettime64", "timer_settime", "timer_settime64", "timerfd_create",
     "timerfd_gettime", "timerfd_gettime64", "timerfd_settime", "timerfd_settime64", "times",
-];
+]);
 
 /// Scheduling, priorities, NUMA.
 #[rustfmt::skip]
-const SCHEDULING: &[&str] = &[
+static SCHEDULING: &[&Call] = &known([
     "get_mempolicy", "getcpu", "getpriority", "ioprio_get", "ioprio_set", "mbind", "membarrier", "rseq",
     "sched_get_priority_max", "sched_get_priority_min", "sched_getaffinity", "sched_getattr",
     "sched_getparam", "sched_getscheduler", "sched_rr_get_interval", "sched_rr_get_interval_time64",
     "sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler", "sched_yield",
     "set_mempolicy", "setpriority",
-];
+]);
 
 /// Futexes, message queues, semaphores, shared memory.
 #[rustfmt::skip]
-const IPC: &[&str] = &[
+static IPC: &[&Call] = &known([
     "futex", "futex_time64", "get_robust_list", "ipc", "mq_getsetattr", "mq_notify", "mq_open",
     "mq_timedreceive", "mq_timedreceive_time64", "mq_timedsend", "mq_timedsend_time64", "mq_unlink",
     "msgctl", "msgget", "msgrcv", "msgsnd", "semctl", "semget", "semop", "semtimedop", "semtimedop_time64",
     "set_robust_list", "shmat", "shmctl", "shmdt", "shmget",
-];
+]);
 
 /// Mounts and namespaces: nested containers, bubblewrap and browsers need them, and they work only where the
 /// caller is root of a user namespace.
 #[rustfmt::skip]
-const MOUNTS: &[&str] = &[
+static MOUNTS: &[&Call] = &known([
     "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount", "open_tree",
     "pivot_root", "setns", "umount", "umount2", "unshare",
-];
+]);
 
 /// The rest.
 #[rustfmt::skip]
-const SYSTEM: &[&str] = &[
+static SYSTEM: &[&Call] = &known([
     "getrandom", "keyctl", "reboot", "sync", "sysinfo", "syslog", "uname",
-];
+]);
 
 /// What no container may call, whatever its capabilities: programs that try get EPERM and know why.
 #[rustfmt::skip]
-const REFUSED: &[&str] = &[
+static REFUSED: &[&Call] = &known([
     "bdflush", "cachestat", "futex_requeue", "futex_wait", "futex_waitv", "futex_wake", "io_pgetevents",
     "io_pgetevents_time64", "kexec_file_load", "kexec_load", "map_shadow_stack", "migrate_pages",
     "move_pages", "nfsservctl", "nice", "oldfstat", "oldlstat", "oldolduname", "oldstat", "olduname",
     "pciconfig_iobase", "pciconfig_read", "pciconfig_write", "sgetmask", "ssetmask", "swapoff", "swapon",
     "sysfs", "uselib", "userfaultfd", "ustat", "vm86", "vm86old", "vmsplice",
-];
+]);
 
 /// What a container may call if it has one of these capabilities; EPERM otherwise.
-const GUARDED: &[(u64, &[&str])] = &[
-    (caps::DAC_READ_SEARCH, &["open_by_handle_at"]),
+static GUARDED: &[(u64, &[&Call])] = &[
+    (caps::DAC_READ_SEARCH, &known(["open_by_handle_at"])),
     (
         caps::SYS_ADMIN,
-        &["fanotify_init", "lookup_dcookie", "quotactl", "quotactl_fd", "setdomainname", "sethostname"],
+        &known([
+            "fanotify_init",
+            "lookup_dcookie",
+            "quotactl",
+            "quotactl_fd",
+            "setdomainname",
+            "sethostname",
+        ]),
     ),
-    (caps::SYS_ADMIN | caps::BPF, &["bpf"]),
-    (caps::PERFMON, &["perf_event_open"]),
-    (caps::SYS_CHROOT, &["chroot"]),
-    (caps::SYS_MODULE, &["delete_module", "finit_module", "init_module", "query_module"]),
-    (caps::SYS_PACCT, &["acct"]),
-    (caps::SYS_PTRACE, &["kcmp", "process_madvise"]),
-    (caps::SYS_RAWIO, &["ioperm", "iopl"]),
-    (caps::SYS_TIME, &["clock_settime", "clock_settime64", "settimeofday", "stime"]),
-    (caps::SYS_TTY_CONFIG, &["vhangup"]),
+    (caps::SYS_ADMIN | caps::BPF, &known(["bpf"])),
+    (caps::PERFMON, &known(["perf_event_open"])),
+    (caps::SYS_CHROOT, &known(["chroot"])),
+    (caps::SYS_MODULE, &known(["delete_module", "finit_module", "init_module", "query_module"])),
+    (caps::SYS_PACCT, &known(["acct"])),
+    (caps::SYS_PTRACE, &known(["kcmp", "process_madvise"])),
+    (caps::SYS_RAWIO, &known(["ioperm", "iopl"])),
+    (caps::SYS_TIME, &known(["clock_settime", "clock_settime64", "settimeofday", "stime"])),
+    (caps::SYS_TTY_CONFIG, &known(["vhangup"])),
 ];

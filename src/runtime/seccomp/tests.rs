@@ -334,6 +334,6 @@ proptest! {
 
     #[test]
     fn no_profile_panics(text in "\\PC*") {
-        let _ = profile::parse(&text, &Target { abis: X86, caps: 0, kernel: (6, 1) });
+        profile::parse(&text, &Target { abis: X86, caps: 0, kernel: (6, 1) }).ok();
     }
 }
