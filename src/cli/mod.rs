@@ -12,18 +12,24 @@
 // This row is where ketch speaks.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod attach;
 mod completion;
 mod error;
 mod format;
 mod globals;
 mod help;
 mod images;
+mod kill;
+mod logs;
 mod ps;
 mod session;
 mod stages;
+mod stop;
+mod targets;
 mod usage;
 mod verbs;
 mod version;
+mod wait;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

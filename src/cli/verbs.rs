@@ -6,7 +6,7 @@ use clap::{ArgMatches, Command};
 
 use crate::cli::globals;
 use crate::cli::session::{Exit, Session};
-use crate::cli::{NAME, completion, images, ps, version};
+use crate::cli::{NAME, attach, completion, images, kill, logs, ps, stop, version, wait};
 
 /// One verb: how it is called, what it takes, what it does.
 #[derive(Debug)]
@@ -48,6 +48,16 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("image ls" | "list", images::ImagesArgs, images::run),
     verb!("images", images::ImagesArgs, images::run),
     verb!("ps", ps::PsArgs, ps::run),
+    verb!("attach", attach::AttachArgs, attach::run),
+    verb!("container attach", attach::AttachArgs, attach::run),
+    verb!("kill", kill::KillArgs, kill::run),
+    verb!("container kill", kill::KillArgs, kill::run),
+    verb!("logs", logs::LogsArgs, logs::run),
+    verb!("container logs", logs::LogsArgs, logs::run),
+    verb!("stop", stop::StopArgs, stop::run),
+    verb!("container stop", stop::StopArgs, stop::run),
+    verb!("wait", wait::WaitArgs, wait::run),
+    verb!("container wait", wait::WaitArgs, wait::run),
     verb!("version", version::VersionArgs, version::run),
 ];
 

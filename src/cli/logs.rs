@@ -1,0 +1,271 @@
+//! `ketch logs`: shows what containers have written.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+
+use clap::Args;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::base::stream::Stream;
+use crate::base::time::parse_when;
+use crate::cli::session::Session;
+use crate::cli::targets::{Latest, Selection};
+use crate::cli::usage::UsageError;
+use crate::engine::logs::follow;
+use crate::logs::entry::Entry;
+use crate::logs::reader::Query;
+
+/// Fetch the logs of one or more containers
+///
+/// Standard output and standard error of a container go to those of this command, byte for byte. With
+/// several containers each line begins with the container's ID or name.
+#[derive(Args, Debug)]
+pub(crate) struct LogsArgs {
+    /// Containers to show, by name or ID (can be repeated)
+    #[arg(value_name = "CONTAINER")]
+    containers: Vec<String>,
+
+    /// Show each of several containers in a colour of its own
+    #[arg(long)]
+    color: bool,
+
+    /// Go on showing what is written, until the containers have ended
+    #[arg(short, long)]
+    follow: bool,
+
+    #[command(flatten)]
+    latest: Latest,
+
+    /// Begin lines of several containers with their names instead of their IDs
+    #[arg(short, long)]
+    names: bool,
+
+    /// Show what was written since a time or a duration ago (2026-01-02T15:04:05Z, 1795239720, 10m)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+
+    /// Show this many lines from the end; all, or a negative number, shows everything
+    #[arg(long, value_name = "LINES", default_value = "-1", allow_hyphen_values = true)]
+    tail: String,
+
+    /// Begin each line with the time it was written
+    #[arg(short, long)]
+    timestamps: bool,
+
+    /// Show what was written until a time or a duration ago
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<()> {
+    let query = query(&args)?;
+    let mut logs = Vec::new();
+    let mut labels = Vec::new();
+    for target in Selection::of_names(&args.containers, &args.latest).targets(session)? {
+        let id = target.id?;
+        let engine = session.engine()?;
+        labels.push(if args.names { engine.container_name(&id)? } else { id.short().to_owned() });
+        logs.push(engine.log(&id, query)?);
+    }
+    session.out.flush()?;
+    let decoration = Decoration {
+        labels: if logs.len() > 1 { labels } else { vec![String::new()] },
+        color: args.color && logs.len() > 1,
+        timestamps: args.timestamps,
+    };
+    let mut printer = Printer::new(decoration)?;
+    if args.follow {
+        let printer = std::cell::RefCell::new(printer);
+        follow(
+            &mut logs,
+            query.until,
+            |index, entry| printer.borrow_mut().print(index, entry),
+            || printer.borrow_mut().flush(),
+        )
+        .map_err(|err| match err {
+            crate::engine::logs::FollowError::Io(err) => anyhow::Error::from(err),
+            crate::engine::logs::FollowError::Engine(err) => err.into(),
+        })?;
+        return Ok(printer.into_inner().finish()?);
+    }
+    for (index, log) in logs.iter_mut().enumerate() {
+        log.read(|entry| printer.print(index, entry))?;
+    }
+    Ok(printer.finish()?)
+}
+
+fn query(args: &LogsArgs) -> anyhow::Result<Query> {
+    let (now, zone) = (Timestamp::now(), TimeZone::system());
+    let when = |text: &Option<String>| text.as_ref().map(|text| parse_when(text, now, &zone)).transpose();
+    Ok(Query { tail: tail(&args.tail)?, since: when(&args.since)?, until: when(&args.until)? })
+}
+
+/// Reads `--tail`; `None` means everything.
+fn tail(text: &str) -> Result<Option<u64>, UsageError> {
+    if text == "all" {
+        return Ok(None);
+    }
+    match text.parse::<i64>() {
+        Ok(count) => Ok(u64::try_from(count).ok()),
+        Err(_) => Err(UsageError::new(format!("invalid number of lines {text:?}: give a number or all"))),
+    }
+}
+
+/// What lines begin with.
+#[derive(Debug)]
+struct Decoration {
+    /// One for each log; empty for none.
+    labels: Vec<String>,
+    color: bool,
+    timestamps: bool,
+}
+
+/// Colours of labels, one after the other.
+const COLORS: [&str; 7] =
+    ["\x1b[37m", "\x1b[31m", "\x1b[33m", "\x1b[34m", "\x1b[35m", "\x1b[36m", "\x1b[32m"];
+/// Output is written when this much has gathered.
+const BUFFER: usize = 256 * 1024;
+/// A line that is longer than this is not kept together with others' lines any more.
+const MAX_LINE: usize = 1 << 20;
+
+/// Writes entries to standard output and standard error, in order and in large pieces.
+struct Printer {
+    decoration: Decoration,
+    /// True if lines are printed as they are.
+    plain: bool,
+    files: [File; 2],
+    /// What waits to be written, all for the stream `current`.
+    buffer: Vec<u8>,
+    current: Stream,
+    /// Lines of which the end has not come, for each log and stream; unused if lines are plain.
+    partial: Vec<[Vec<u8>; 2]>,
+}
+
+impl Printer {
+    fn new(decoration: Decoration) -> io::Result<Self> {
+        let plain = !decoration.timestamps && decoration.labels.iter().all(String::is_empty);
+        let files = [
+            File::from(io::stdout().as_fd().try_clone_to_owned()?),
+            File::from(io::stderr().as_fd().try_clone_to_owned()?),
+        ];
+        let partial = decoration.labels.iter().map(|_| Default::default()).collect();
+        Ok(Self {
+            decoration,
+            plain,
+            files,
+            buffer: Vec::with_capacity(BUFFER + (64 << 10)),
+            current: Stream::Stdout,
+            partial,
+        })
+    }
+
+    fn print(&mut self, log: usize, entry: &Entry<'_>) -> io::Result<()> {
+        if entry.stream != self.current {
+            self.flush()?;
+            self.current = entry.stream;
+        }
+        if self.plain {
+            self.buffer.extend_from_slice(&entry.text);
+            if entry.full {
+                self.buffer.push(b'\n');
+            }
+        } else {
+            self.print_decorated(log, entry);
+        }
+        if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
+    }
+
+    fn print_decorated(&mut self, log: usize, entry: &Entry<'_>) {
+        let line = &mut self.partial[log][entry.stream as usize];
+        if line.is_empty() {
+            self.decoration.begin(log, &entry.time, line);
+        }
+        line.extend_from_slice(&entry.text);
+        if entry.full || line.len() > MAX_LINE {
+            self.decoration.end(line);
+            self.buffer.append(line);
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.files[self.current as usize].write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Writes everything, lines without an end as well.
+    fn finish(mut self) -> io::Result<()> {
+        self.flush()?;
+        for mut lines in std::mem::take(&mut self.partial) {
+            for (stream, line) in [Stream::Stdout, Stream::Stderr].into_iter().zip(&mut lines) {
+                if !line.is_empty() {
+                    self.decoration.end(line);
+                    self.files[stream as usize].write_all(line)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Decoration {
+    fn begin(&self, log: usize, time: &[u8], line: &mut Vec<u8>) {
+        if self.color {
+            line.extend_from_slice(COLORS[log % COLORS.len()].as_bytes());
+        }
+        if !self.labels[log].is_empty() {
+            line.extend_from_slice(self.labels[log].as_bytes());
+            line.push(b' ');
+        }
+        if self.timestamps {
+            // As Go prints it: UTC is Z.
+            match time.strip_suffix(b"+00:00") {
+                Some(utc) => line.extend_from_slice(&[utc, b"Z"].concat()),
+                None => line.extend_from_slice(time),
+            }
+            line.push(b' ');
+        }
+    }
+
+    fn end(&self, line: &mut Vec<u8>) {
+        line.extend_from_slice(if self.color { b"\x1b[0m\n" } else { b"\n" });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tails() {
+        for (text, want) in [
+            ("-1", Some(None)),
+            ("all", Some(None)),
+            ("0", Some(Some(0))),
+            ("12", Some(Some(12))),
+            ("x", None),
+        ] {
+            assert_eq!(tail(text).ok(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn decorations() {
+        for (label, color, timestamps, want) in [
+            ("web", false, false, "web text\n"),
+            ("web", false, true, "web 2026-01-01T00:00:00.000000000Z text\n"),
+            ("", false, true, "2026-01-01T00:00:00.000000000Z text\n"),
+            ("web", true, false, "\x1b[37mweb text\x1b[0m\n"),
+        ] {
+            let decoration = Decoration { labels: vec![label.to_owned()], color, timestamps };
+            let mut line = Vec::new();
+            decoration.begin(0, b"2026-01-01T00:00:00.000000000+00:00", &mut line);
+            line.extend_from_slice(b"text");
+            decoration.end(&mut line);
+            assert_eq!(String::from_utf8(line).unwrap(), want);
+        }
+    }
+}
