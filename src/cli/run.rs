@@ -1,0 +1,256 @@
+//! `ketch run`, `ketch create` and `ketch start`.
+
+use std::io::Write as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use clap::Args;
+
+use crate::attach::client::{self, End, Local};
+use crate::attach::keys::DetachKeys;
+use crate::attach::packet::Hello;
+use crate::base::id::ContainerId;
+use crate::cli::container_flags::ContainerFlags;
+use crate::cli::session::{Exit, Session};
+use crate::engine::request::ContainerRequest;
+use crate::engine::start::Start;
+use crate::engine::{Engine, Error, Kind};
+use crate::sys::socket::{self, Kind as SocketKind};
+use crate::sys::{pidfd, signal, tty};
+
+/// Run a command in a new container
+///
+/// Creates a container from an image, which is pulled if it is not here yet, and starts it. Attached (without
+/// `--detach`), the exit code is that of the command; 125 means that ketch failed, 126 that the command
+/// could not be executed, 127 that it was not found.
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// Attach to stdin, stdout or stderr only (can be repeated)
+    #[arg(short, long, value_name = "STREAM")]
+    attach: Vec<String>,
+
+    /// Leave it running in the background and print its ID
+    #[arg(short, long)]
+    detach: bool,
+
+    /// Keys that detach; empty for none
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
+
+    /// Pass signals on to the command
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    sig_proxy: bool,
+
+    #[command(flatten)]
+    container: ContainerFlags,
+}
+
+/// Create a container without starting it
+///
+/// Prints the container's ID. Takes the flags of `run`.
+#[derive(Args, Debug)]
+pub(crate) struct CreateArgs {
+    #[command(flatten)]
+    container: ContainerFlags,
+}
+
+/// Start one or more containers
+///
+/// Starting a container that runs is a success. With `--attach` the exit code is the container's.
+#[derive(Args, Debug)]
+pub(crate) struct StartArgs {
+    /// Attach to its output, and pass signals on
+    #[arg(short, long)]
+    attach: bool,
+
+    /// Keys that detach; empty for none
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
+
+    /// Attach its input, too
+    #[arg(short, long)]
+    interactive: bool,
+
+    /// Pass signals on to the command
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    sig_proxy: bool,
+
+    /// Containers to start, by name or ID (can be repeated)
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// Which streams a client is attached to.
+#[derive(Clone, Copy, Debug)]
+struct Attachment {
+    hello: Hello,
+    terminal: bool,
+    sig_proxy: bool,
+}
+
+pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Result<()> {
+    let request = args.container.request(false)?;
+    let engine = session.engine()?;
+    let id = create_container(engine, &request)?;
+    writeln!(session.out, "{id}")?;
+    Ok(())
+}
+
+pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Exit> {
+    let flags = &args.container;
+    let keys = detach_keys(args.detach_keys.as_deref())?;
+    let hello = streams(&args.attach, flags.interactive)?;
+    let request = flags.request(!args.detach)?;
+    if flags.tty && flags.interactive && !args.detach && !tty::is_terminal(std::io::stdin()) {
+        session.warn("The input device is not a TTY. The --tty and --interactive flags might not work properly");
+    }
+    let engine = session.engine()?;
+    let id = create_container(engine, &request)?;
+    if args.detach {
+        start_or_discard(engine, &id, flags.rm, Start::default())?;
+        writeln!(session.out, "{id}")?;
+        return Ok(Exit::OK);
+    }
+    let attachment = Attachment { hello, terminal: flags.tty, sig_proxy: args.sig_proxy };
+    attached(engine, &id, flags.rm, attachment, keys)
+}
+
+pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Result<Exit> {
+    if !args.attach && !args.interactive {
+        session.for_each(&args.containers, |engine, typed| {
+            let id = engine.container(typed)?;
+            match engine.start_container(&id, Start::default()) {
+                Err(err) if err.kind == Kind::Conflict => Ok(()),
+                other => other.map(drop),
+            }
+        })?;
+        return Ok(Exit::OK);
+    }
+    let [typed] = &args.containers[..] else {
+        return Err(Error::invalid("you cannot start and attach multiple containers at once").into());
+    };
+    let keys = detach_keys(args.detach_keys.as_deref())?;
+    let engine = session.engine()?;
+    let id = engine.container(typed)?;
+    let spec = engine.container_spec(&id)?;
+    let hello = Hello { stdout: true, stderr: true, stdin: args.interactive && spec.process.open_stdin };
+    let attachment = Attachment { hello, terminal: spec.process.terminal, sig_proxy: args.sig_proxy };
+    attached(engine, &id, false, attachment, keys)
+}
+
+/// Creates the container, and writes its ID to the file that was asked for.
+fn create_container(engine: &Engine, request: &ContainerRequest) -> anyhow::Result<ContainerId> {
+    let file = match &request.cid_file {
+        Some(path) => Some(new_cid_file(path)?),
+        None => None,
+    };
+    let created = engine.create_container(request);
+    match (created, file) {
+        (Ok(id), Some(mut file)) => {
+            file.write_all(id.as_str().as_bytes())?;
+            Ok(id)
+        }
+        (Err(err), Some(_)) => {
+            request.cid_file.iter().for_each(|path| drop(std::fs::remove_file(path)));
+            Err(err.into())
+        }
+        (created, None) => Ok(created?),
+    }
+}
+
+fn new_cid_file(path: &Path) -> Result<std::fs::File, Error> {
+    std::fs::File::create_new(path).map_err(|err| {
+        if err.kind() == std::io::ErrorKind::AlreadyExists {
+            return Error::new(Kind::Conflict, format!("container id file {} exists", path.display()))
+                .hint("remove it if no container uses it");
+        }
+        Error::system(format!("create {}", path.display()), err)
+    })
+}
+
+/// Starts; a container that was to be removed anyway is not left behind if it does not start.
+fn start_or_discard(engine: &Engine, id: &ContainerId, discard: bool, start: Start) -> Result<i32, Error> {
+    engine.start_container(id, start).inspect_err(|_| {
+        if discard {
+            // The monitor does it where there is one; where none came up it is ours to do.
+            engine.discard_container(id);
+        }
+    })
+}
+
+/// Starts with a client attached from the first byte on, and stays with it.
+fn attached(
+    engine: &Engine,
+    id: &ContainerId,
+    discard: bool,
+    attachment: Attachment,
+    detach_keys: DetachKeys,
+) -> anyhow::Result<Exit> {
+    let (ours, theirs) = socket::pair(SocketKind::Packet)?;
+    socket::set_send_buffer(theirs.as_fd(), SEND_BUFFER)?;
+    client::greet(ours.as_fd(), attachment.hello)?;
+    let window = if attachment.terminal { tty::window_size(std::io::stdin().as_fd()).ok() } else { None };
+    let pid = start_or_discard(engine, id, discard, Start { client: Some(theirs), window })?;
+    stay(ours, pid, attachment, detach_keys)
+}
+
+/// What fits into the socket before the monitor has to wait: some packets.
+const SEND_BUFFER: usize = 1 << 20;
+
+/// Carries bytes until the container ends or the user leaves.
+fn stay(socket: OwnedFd, pid: i32, attachment: Attachment, detach_keys: DetachKeys) -> anyhow::Result<Exit> {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let process = pidfd::open(pid).ok();
+    let mut forward = |number: i32| {
+        if let Some(process) = &process {
+            pidfd::send_signal(process.as_fd(), number).ok();
+        }
+    };
+    let local = Local {
+        stdin: attachment.hello.stdin.then(|| stdin.as_fd()),
+        stdout: stdout.as_fd(),
+        stderr: stderr.as_fd(),
+        terminal: attachment.terminal,
+        detach_keys,
+        on_signal: if attachment.sig_proxy { Some(&mut forward) } else { None },
+    };
+    match client::pump(socket, local)? {
+        End::Exited(code) => Ok(Exit(u8::try_from(code).unwrap_or(u8::MAX))),
+        End::Detached => Ok(Exit::OK),
+        End::Signal(number) => {
+            signal::set_default(number)?;
+            signal::raise(number);
+            Ok(Exit(u8::try_from(128 + number).unwrap_or(u8::MAX)))
+        }
+        End::Lost => Err(Error::new(Kind::System, "the container's monitor has died; the container may be running")
+            .hint("see ketch ps")
+            .into()),
+    }
+}
+
+fn detach_keys(text: Option<&str>) -> Result<DetachKeys, Error> {
+    match text {
+        None => Ok(DetachKeys::default()),
+        Some(text) => text.parse().map_err(|err| Error::invalid(format!("{err}"))),
+    }
+}
+
+/// `--attach` values; without any, output and, if it is interactive, input.
+fn streams(names: &[String], interactive: bool) -> Result<Hello, Error> {
+    if names.is_empty() {
+        return Ok(Hello { stdout: true, stderr: true, stdin: interactive });
+    }
+    let mut hello = Hello::default();
+    for name in names {
+        match name.to_ascii_lowercase().as_str() {
+            "stdin" => hello.stdin = true,
+            "stdout" => hello.stdout = true,
+            "stderr" => hello.stderr = true,
+            _ => {
+                return Err(Error::invalid(format!("invalid stream {name:?} for --attach"))
+                    .hint("known are stdin, stdout and stderr"));
+            }
+        }
+    }
+    Ok(hello)
+}
