@@ -531,7 +531,9 @@ fn restart(text: &str, auto_remove: bool) -> Result<RestartPolicy> {
         Some(_) => return Err(bad()),
     };
     if auto_remove && matches!(policy, RestartPolicy::Always | RestartPolicy::UnlessStopped) {
-        return Err(Error::invalid("the --rm option conflicts with --restart, when the restartPolicy is not \"\" and \"no\""));
+        return Err(Error::invalid(
+            "the --rm option conflicts with --restart, when the restartPolicy is not \"\" and \"no\"",
+        ));
     }
     Ok(policy)
 }

@@ -14,6 +14,7 @@
 
 mod attach;
 mod completion;
+mod container_flags;
 mod error;
 mod format;
 mod globals;
@@ -22,6 +23,7 @@ mod images;
 mod kill;
 mod logs;
 mod ps;
+mod run;
 mod session;
 mod stages;
 mod stop;

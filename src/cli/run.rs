@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::Args;
 
 use crate::attach::client::{self, End, Local};
-use crate::attach::keys::DetachKeys;
+use crate::attach::detach::{self, DetachKeys};
 use crate::attach::packet::Hello;
 use crate::base::id::ContainerId;
 use crate::cli::container_flags::ContainerFlags;
@@ -102,7 +102,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     let hello = streams(&args.attach, flags.interactive)?;
     let request = flags.request(!args.detach)?;
     if flags.tty && flags.interactive && !args.detach && !tty::is_terminal(std::io::stdin()) {
-        session.warn("The input device is not a TTY. The --tty and --interactive flags might not work properly");
+        session
+            .warn("The input device is not a TTY. The --tty and --interactive flags might not work properly");
     }
     let engine = session.engine()?;
     let id = create_container(engine, &request)?;
@@ -222,17 +223,18 @@ fn stay(socket: OwnedFd, pid: i32, attachment: Attachment, detach_keys: DetachKe
             signal::raise(number);
             Ok(Exit(u8::try_from(128 + number).unwrap_or(u8::MAX)))
         }
-        End::Lost => Err(Error::new(Kind::System, "the container's monitor has died; the container may be running")
-            .hint("see ketch ps")
-            .into()),
+        End::Lost => {
+            Err(Error::new(Kind::System, "the container's monitor has died; the container may be running")
+                .hint("see ketch ps")
+                .into())
+        }
     }
 }
 
 fn detach_keys(text: Option<&str>) -> Result<DetachKeys, Error> {
-    match text {
-        None => Ok(DetachKeys::default()),
-        Some(text) => text.parse().map_err(|err| Error::invalid(format!("{err}"))),
-    }
+    text.unwrap_or(detach::DEFAULT)
+        .parse()
+        .map_err(|err: detach::DetachKeysError| Error::invalid(err.to_string()))
 }
 
 /// `--attach` values; without any, output and, if it is interactive, input.

@@ -4,9 +4,19 @@ use std::ffi::OsString;
 
 use clap::{ArgMatches, Command};
 
+use crate::cli::NAME;
+use crate::cli::attach;
+use crate::cli::completion;
 use crate::cli::globals;
+use crate::cli::images;
+use crate::cli::kill;
+use crate::cli::logs;
+use crate::cli::ps;
+use crate::cli::run;
 use crate::cli::session::{Exit, Session};
-use crate::cli::{NAME, attach, completion, images, kill, logs, ps, stop, version, wait};
+use crate::cli::stop;
+use crate::cli::version;
+use crate::cli::wait;
 
 /// One verb: how it is called, what it takes, what it does.
 #[derive(Debug)]
@@ -43,22 +53,28 @@ macro_rules! verb {
 /// Every verb there is, in the order in which help lists them.
 #[rustfmt::skip]
 pub(crate) const VERBS: &[Verb] = &[
+    verb!("attach", attach::AttachArgs, attach::run),
     verb!("completion", completion::CompletionArgs, completion::run),
+    verb!("container attach", attach::AttachArgs, attach::run),
+    verb!("container create", run::CreateArgs, run::create),
+    verb!("container kill", kill::KillArgs, kill::run),
+    verb!("container logs", logs::LogsArgs, logs::run),
     verb!("container ls" | "list" | "ps", ps::PsArgs, ps::run),
+    verb!("container run", run::RunArgs, run::run),
+    verb!("container start", run::StartArgs, run::start),
+    verb!("container stop", stop::StopArgs, stop::run),
+    verb!("container wait", wait::WaitArgs, wait::run),
+    verb!("create", run::CreateArgs, run::create),
     verb!("image ls" | "list", images::ImagesArgs, images::run),
     verb!("images", images::ImagesArgs, images::run),
-    verb!("ps", ps::PsArgs, ps::run),
-    verb!("attach", attach::AttachArgs, attach::run),
-    verb!("container attach", attach::AttachArgs, attach::run),
     verb!("kill", kill::KillArgs, kill::run),
-    verb!("container kill", kill::KillArgs, kill::run),
     verb!("logs", logs::LogsArgs, logs::run),
-    verb!("container logs", logs::LogsArgs, logs::run),
+    verb!("ps", ps::PsArgs, ps::run),
+    verb!("run", run::RunArgs, run::run),
+    verb!("start", run::StartArgs, run::start),
     verb!("stop", stop::StopArgs, stop::run),
-    verb!("container stop", stop::StopArgs, stop::run),
-    verb!("wait", wait::WaitArgs, wait::run),
-    verb!("container wait", wait::WaitArgs, wait::run),
     verb!("version", version::VersionArgs, version::run),
+    verb!("wait", wait::WaitArgs, wait::run),
 ];
 
 /// First words of two-word verbs, and what help says about them.

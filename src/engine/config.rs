@@ -50,11 +50,6 @@ fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// The PATH in which helper programs (newuidmap) are looked for.
-pub(crate) fn path() -> Option<std::ffi::OsString> {
-    std::env::var_os("PATH")
-}
-
 /// The working directory, from which relative paths start.
 ///
 /// # Errors
@@ -99,4 +94,10 @@ pub(crate) fn environment_of_caller() -> Vec<crate::base::bytes::Bytes> {
             entry.into()
         })
         .collect()
+}
+
+/// Soft and hard limit of the caller, by the limit's lower-case name.
+pub(crate) fn limit_of_caller(name: &str) -> Option<(u64, u64)> {
+    let resource = crate::base::rlimit::resource(name)?;
+    crate::sys::process::rlimit(resource).ok()
 }

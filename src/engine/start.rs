@@ -1,11 +1,12 @@
 //! Starting a container that was created.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::base::id::ContainerId;
-use crate::engine::{Engine, Error, Kind, Result, config};
+use crate::base::spec::ContainerSpec;
+use crate::engine::{Engine, Error, Kind, Result, state};
 use crate::runtime::failure::{Failure, FailureKind};
-use crate::runtime::launch::{self, Caller, LaunchOrder};
+use crate::runtime::launch::{self, LaunchOrder};
 use crate::sys::tty::WindowSize;
 
 /// How a start is accompanied.
@@ -25,7 +26,7 @@ impl Engine {
     /// Conflict if it runs; CommandNotFound and NotExecutable for the command; Invalid and System with
     /// what init or the monitor could not do.
     pub(crate) fn start_container(&self, id: &ContainerId, start: Start) -> Result<i32> {
-        let caller = Caller::current(config::path().as_deref());
+        let caller = self.caller();
         if let Some(why) = caller.mapping.as_ref().and_then(|mapping| mapping.single.as_deref()) {
             self.tell(why);
         }
@@ -37,6 +38,32 @@ impl Engine {
             restarts: 0,
         };
         launch::launch(&caller, &order, start.client).map_err(|failure| failed(failure, id))
+    }
+}
+
+impl Engine {
+    /// What was decided about a container.
+    ///
+    /// # Errors
+    ///
+    /// If it is gone or its spec is damaged.
+    pub(crate) fn container_spec(&self, id: &ContainerId) -> Result<ContainerSpec> {
+        let dir = self.store().containers().open(id)?;
+        state::read_spec(dir.as_fd(), id)
+    }
+
+    /// Removes a container that never ran, if it is still there. What cannot be removed now is swept later.
+    pub(crate) fn discard_container(&self, id: &ContainerId) {
+        let spec = self.container_spec(id);
+        let taken = self.lock().and_then(|lock| Ok(self.store().containers().take(id, &lock)?));
+        if let Ok(Some(taken)) = taken {
+            taken.remove().ok();
+        }
+        for volume in spec.iter().flat_map(ContainerSpec::anonymous_volumes) {
+            if let Ok(Some(volume)) = self.store().volumes().take(volume) {
+                volume.remove().ok();
+            }
+        }
     }
 }
 

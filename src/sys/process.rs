@@ -117,6 +117,14 @@ pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errn
     Errno::result(ret).map(drop)
 }
 
+/// Soft and hard resource limit of this process, by `RLIMIT_*` number; `u64::MAX` is unlimited.
+pub(crate) fn rlimit(resource: u32) -> Result<(u64, u64), Errno> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` lives until the call returns, which only writes it.
+    let ret = unsafe { libc::getrlimit(resource, &raw mut limit) };
+    Errno::result(ret).map(|_| (limit.rlim_cur, limit.rlim_max))
+}
+
 /// Gives unused heap pages back to the kernel: what a monitor does once before it waits for months.
 pub(crate) fn trim_heap() {
     // SAFETY: takes a number and touches only free memory of the allocator.

@@ -309,9 +309,11 @@ fn new_file_system(
     fs.mount(attributes)
 }
 
-/// Mounts an overlay, detached, from descriptors of its directories (Linux 6.13), so that neither
-/// their number nor the length of their paths is limited and no path of the host shows inside.
+/// Mounts an overlay, detached, by the names of our own descriptors (`/proc/self/fd/N`): short whatever
+/// the store's path is, and all that the container's mount table then shows. Descriptors given as such
+/// (Linux 6.13) would be shown as paths of the host.
 fn mount_overlay(plan: &OverlayPlan) -> Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
     let upper = match &plan.upper {
         Some((upper, work)) => Some((open_directory(upper)?, open_directory(work)?)),
         None => None,
@@ -321,43 +323,16 @@ fn mount_overlay(plan: &OverlayPlan) -> Result<OwnedFd> {
         // An overlay without an upper directory wants two layers; one needs no overlay.
         return Ok(mount::clone_tree(only.as_fd(), Path::new(""), false)?);
     }
-    let by_descriptor = || -> std::result::Result<OwnedFd, MountError> {
-        let fs = FileSystem::open("overlay")?;
-        fs.set("source", "overlay")?;
-        fs.flag("userxattr")?;
-        for lower in &lowers {
-            fs.set_fd("lowerdir+", lower.as_fd())?;
-        }
-        if let Some((upper, work)) = &upper {
-            fs.set_fd("upperdir", upper.as_fd())?;
-            fs.set_fd("workdir", work.as_fd())?;
-        }
-        if plan.volatile {
-            fs.flag("volatile")?;
-        }
-        fs.mount(attr::NODEV)
-    };
-    match by_descriptor() {
-        Err(err) if err.call == "fsconfig" && err.source == Errno::EINVAL => {
-            by_name(&lowers, upper.as_ref(), plan)
-        }
-        other => other.map_err(|err| overlay_failure(&err, plan)),
-    }
-}
-
-/// The same on older kernels, which want names: those of our own descriptors.
-fn by_name(lowers: &[OwnedFd], upper: Option<&(OwnedFd, OwnedFd)>, plan: &OverlayPlan) -> Result<OwnedFd> {
-    use std::os::fd::AsRawFd;
     let name = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
     let fs = FileSystem::open("overlay")?;
     fs.set("source", "overlay")?;
     fs.flag("userxattr")?;
     let names: Vec<String> = lowers.iter().map(name).collect();
-    let each = names.iter().try_for_each(|lower| fs.set("lowerdir+", lower));
-    if each.is_err() {
+    // One by one from Linux 6.5 on; before, a list of at most 4095 bytes.
+    if names.iter().try_for_each(|lower| fs.set("lowerdir+", lower)).is_err() {
         fs.set("lowerdir", &names.join(":"))?;
     }
-    if let Some((upper, work)) = upper {
+    if let Some((upper, work)) = &upper {
         fs.set("upperdir", &name(upper))?;
         fs.set("workdir", &name(work))?;
     }
