@@ -93,17 +93,21 @@ impl<'a> Session<'a> {
     pub(crate) fn for_each<T: Display>(
         &mut self,
         targets: &[T],
-        action: impl FnMut(&Engine, &T) -> engine::Result<()>,
+        mut action: impl FnMut(&Engine, &T) -> engine::Result<()>,
     ) -> anyhow::Result<()> {
-        self.each(targets, action, |_| FAILED)
+        self.each(targets, |engine, target| action(engine, target).map(|()| true), |_| FAILED)
     }
 
     /// Like [`for_each`](Self::for_each), with the exit codes of removal: 1 for a missing target,
-    /// 2 for one in use; the highest wins.
+    /// 2 for one in use; the highest wins. `action` tells whether there was anything to remove.
+    ///
+    /// # Errors
+    ///
+    /// As [`for_each`](Self::for_each).
     pub(crate) fn for_each_removal<T: Display>(
         &mut self,
         targets: &[T],
-        action: impl FnMut(&Engine, &T) -> engine::Result<()>,
+        action: impl FnMut(&Engine, &T) -> engine::Result<bool>,
     ) -> anyhow::Result<()> {
         self.each(targets, action, removal_exit_code)
     }
@@ -111,20 +115,43 @@ impl<'a> Session<'a> {
     fn each<T: Display>(
         &mut self,
         targets: &[T],
-        mut action: impl FnMut(&Engine, &T) -> engine::Result<()>,
+        mut action: impl FnMut(&Engine, &T) -> engine::Result<bool>,
         code_of: impl Fn(&engine::Error) -> u8,
     ) -> anyhow::Result<()> {
         let mut code = 0;
         for target in targets {
             match action(self.engine()?, target) {
-                Ok(()) => writeln!(self.out, "{target}")?,
+                Ok(true) => writeln!(self.out, "{target}")?,
+                Ok(false) => {}
                 Err(err) => {
                     code = code.max(code_of(&err));
                     self.report(err);
                 }
             }
         }
+        self.outcome(code)
+    }
+
+    /// The result of a command that has reported its failures: none if `code` is 0.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyReported`] with that code.
+    pub(crate) fn outcome(&self, code: u8) -> anyhow::Result<()> {
         if code == 0 { Ok(()) } else { Err(AlreadyReported { code }.into()) }
+    }
+
+    /// Asks a question that is answered by `y`; anything else means no.
+    ///
+    /// # Errors
+    ///
+    /// If standard output or input cannot be used.
+    pub(crate) fn confirm(&mut self, question: &str) -> anyhow::Result<bool> {
+        write!(self.out, "{question}\nAre you sure you want to continue? [y/N] ")?;
+        self.out.flush()?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).context("read the answer")?;
+        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
     /// Writes out what is still buffered.

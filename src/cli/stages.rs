@@ -12,8 +12,11 @@ use crate::cli::NAME;
 type Stage = fn(&[OsString]) -> ExitCode;
 
 /// Every stage there is.
-const STAGES: &[(&str, Stage)] =
-    &[("monitor", |_| crate::runtime::monitor::main()), ("signal", |_| crate::runtime::send_signal::main())];
+const STAGES: &[(&str, Stage)] = &[
+    ("monitor", |_| crate::runtime::monitor::main()),
+    ("clean", |_| crate::runtime::clean::main()),
+    ("signal", |_| crate::runtime::send_signal::main()),
+];
 
 /// Runs the stage that `args` name.
 pub(crate) fn run(args: &[OsString]) -> ExitCode {

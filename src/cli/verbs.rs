@@ -17,6 +17,7 @@ use crate::cli::session::{Exit, Session};
 use crate::cli::stop;
 use crate::cli::version;
 use crate::cli::wait;
+use crate::cli::{NAME, completion, container, image, images, ps, rm, version};
 
 /// One verb: how it is called, what it takes, what it does.
 #[derive(Debug)]
@@ -65,7 +66,19 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("container stop", stop::StopArgs, stop::run),
     verb!("container wait", wait::WaitArgs, wait::run),
     verb!("create", run::CreateArgs, run::create),
+    verb!("container exists", container::ExistsArgs, container::exists),
+    verb!("container ls" | "list" | "ps", ps::PsArgs, ps::run),
+    verb!("container port", container::PortArgs, container::port),
+    verb!("container prune", container::PruneArgs, container::prune),
+    verb!("container rename", container::RenameArgs, container::rename),
+    verb!("container rm" | "remove", rm::RmArgs, rm::run),
+    verb!("image exists", image::ExistsArgs, image::exists),
     verb!("image ls" | "list", images::ImagesArgs, images::run),
+    verb!("image prune", image::PruneArgs, image::prune),
+    verb!("image rm" | "remove", image::RmiArgs, image::rm),
+    verb!("image tag", image::TagArgs, image::tag),
+    verb!("image tree", image::TreeArgs, image::tree),
+    verb!("image untag", image::UntagArgs, image::untag),
     verb!("images", images::ImagesArgs, images::run),
     verb!("kill", kill::KillArgs, kill::run),
     verb!("logs", logs::LogsArgs, logs::run),
@@ -73,6 +86,13 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("run", run::RunArgs, run::run),
     verb!("start", run::StartArgs, run::start),
     verb!("stop", stop::StopArgs, stop::run),
+    verb!("port", container::PortArgs, container::port),
+    verb!("ps", ps::PsArgs, ps::run),
+    verb!("rename", container::RenameArgs, container::rename),
+    verb!("rm", rm::RmArgs, rm::run),
+    verb!("rmi", image::RmiArgs, image::rm),
+    verb!("tag", image::TagArgs, image::tag),
+    verb!("untag", image::UntagArgs, image::untag),
     verb!("version", version::VersionArgs, version::run),
     verb!("wait", wait::WaitArgs, wait::run),
 ];

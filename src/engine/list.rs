@@ -16,7 +16,7 @@ use crate::base::spec::{ImageOrigin, MountKind, NetworkMode, RestartPolicy};
 use crate::base::time;
 use crate::engine::filter::{Filters, Tests, boolean, has_label};
 use crate::engine::state::{self, Phase, Status};
-use crate::engine::{Engine, Error, Result};
+use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::StoreError;
 use crate::store::record;
 use crate::sys::fs;
@@ -153,6 +153,25 @@ impl Engine {
     /// If names cannot be read.
     pub(crate) fn container_name(&self, id: &ContainerId) -> Result<String> {
         Ok(self.store().names().of(id)?.into_iter().next().unwrap_or_default())
+    }
+
+    /// Gives a container another name.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`](crate::engine::Kind::NotFound); Conflict if the name is taken, Invalid if it is none.
+    pub(crate) fn rename_container(&self, typed: &str, new: &str) -> Result<()> {
+        let lock = self.lock()?;
+        let id = self.container(typed)?;
+        let old = self.container_name(&id)?;
+        if new == old {
+            return Err(Error::new(Kind::Conflict, format!("the container is named {new:?} already")));
+        }
+        match old.as_str() {
+            "" => self.store().names().reserve(new, &id, &lock)?,
+            old => self.store().names().rename(old, new, &id, &lock)?,
+        }
+        Ok(())
     }
 
     /// The ID of the container that was created last.

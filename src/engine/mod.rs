@@ -5,12 +5,15 @@
 pub(crate) mod attach;
 pub(crate) mod config;
 pub(crate) mod create;
+pub(crate) mod df;
 pub(crate) mod error;
 pub(crate) mod filter;
 pub(crate) mod image;
 pub(crate) mod lifecycle;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod prune;
+pub(crate) mod remove;
 pub(crate) mod request;
 pub(crate) mod resolve;
 pub(crate) mod start;

@@ -1,5 +1,6 @@
 //! Row 4: from a [`ContainerSpec`](crate::base::spec::ContainerSpec) to a running process.
 
+pub(crate) mod clean;
 pub(crate) mod defaults;
 pub(crate) mod failure;
 pub(crate) mod identity;

@@ -180,9 +180,6 @@ impl Monitor {
     }
 }
 
-/// How long the lock is tried for: whoever looks at a container's state holds it for an instant.
-const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_millis(50);
-
 /// Takes the container's lock.
 fn lock(directory: &Path) -> Result<OwnedFd, Failure> {
     let path = directory.join("lock");

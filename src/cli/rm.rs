@@ -1,0 +1,118 @@
+//! `ketch rm`: removes containers.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::cli::session::Session;
+use crate::cli::usage::UsageError;
+use crate::engine::filter::{self, Filters};
+use crate::engine::lifecycle::Grace;
+use crate::engine::list::Query;
+use crate::engine::remove::Removing;
+use crate::engine::{Engine, Kind};
+
+/// Remove one or more containers
+///
+/// Removes containers that do not run, with all that they have changed; with --force, running ones
+/// too. Images and named volumes stay. Exit code 1 means that a container is not there, 2 that one runs.
+#[derive(Args, Debug)]
+pub(crate) struct RmArgs {
+    /// Containers to remove, by name or ID (can be repeated)
+    #[arg(value_name = "CONTAINER")]
+    containers: Vec<String>,
+
+    /// Remove all containers
+    #[arg(short, long)]
+    all: bool,
+
+    /// Read the ID of a container to remove from this file (can be repeated)
+    #[arg(long, value_name = "FILE")]
+    cidfile: Vec<PathBuf>,
+
+    /// Remove the containers that use the namespaces of these too
+    #[arg(long)]
+    depend: bool,
+
+    /// Remove containers for which this holds, as for ps (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+
+    /// Stop running containers first; a missing container is no failure
+    #[arg(short, long)]
+    force: bool,
+
+    /// A missing container is no failure
+    #[arg(short, long)]
+    ignore: bool,
+
+    /// Remove the container that was created last
+    #[arg(short, long)]
+    latest: bool,
+
+    /// Seconds to wait before SIGKILL; -1 waits for ever [default: the container's own]
+    #[arg(short, long, allow_negative_numbers = true, value_name = "SECONDS")]
+    time: Option<i64>,
+
+    /// Remove anonymous volumes of the containers too
+    #[arg(short, long)]
+    volumes: bool,
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> {
+    if args.time.is_some() && !args.force {
+        return Err(UsageError::new("--force option must be specified to use the --time option").into());
+    }
+    let targets = targets(session.engine()?, &args)?;
+    let how = Removing {
+        force: args.force,
+        grace: args.time.map(Grace::from_seconds),
+        volumes: args.volumes,
+        depend: args.depend,
+    };
+    let missing_is_fine = args.force || args.ignore || args.all;
+    session.for_each_removal(&targets, |engine, target| {
+        let removed = engine.container(target).and_then(|id| engine.remove_container(&id, &how));
+        match removed {
+            Ok(()) => Ok(true),
+            Err(err) if err.kind == Kind::NotFound && missing_is_fine => Ok(false),
+            Err(mut err) if err.kind == Kind::NotFound => {
+                err.message = format!("no container with ID or name {target:?} found: no such container");
+                Err(err)
+            }
+            Err(err) => Err(err),
+        }
+    })
+}
+
+/// The containers that are meant, as the user named them.
+fn targets(engine: &Engine, args: &RmArgs) -> anyhow::Result<Vec<String>> {
+    let mut targets = args.containers.clone();
+    for file in &args.cidfile {
+        match std::fs::read_to_string(file) {
+            Ok(id) => targets.push(id.lines().next().unwrap_or_default().trim().to_owned()),
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound && (args.ignore || args.force) => {}
+            Err(err) => return Err(err).with_context(|| format!("reading CIDFile {}", file.display())),
+        }
+    }
+    if args.latest {
+        targets.push(engine.latest_container()?.to_string());
+    }
+    if args.all || !args.filter.is_empty() {
+        if !targets.is_empty() {
+            return Err(UsageError::new("--all and --filter cannot be used with names of containers").into());
+        }
+        let filters = Filters::parse(&args.filter, filter::CONTAINER)?;
+        let found = engine.containers(&Query { all: true, last: None, filters })?;
+        let damaged = found.damaged.into_iter().filter(|_| args.all && args.filter.is_empty());
+        targets.extend(found.items.into_iter().map(|container| container.id.to_string()));
+        targets.extend(damaged.map(|(id, ..)| id.to_string()));
+        return Ok(targets);
+    }
+    if targets.is_empty() && args.cidfile.is_empty() {
+        return Err(UsageError::new("you must provide at least one name or id").into());
+    }
+    Ok(targets)
+}

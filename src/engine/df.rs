@@ -1,0 +1,89 @@
+//! What takes how much space.
+
+use std::collections::HashMap;
+
+use crate::base::digest::Digest;
+use crate::engine::filter::Filters;
+use crate::engine::image::Image;
+use crate::engine::list::{Container, Query};
+use crate::engine::{Engine, Result};
+use crate::store::volumes::VolumeRecord;
+
+/// The space that everything takes, object by object.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    pub(crate) images: Vec<ImageUsage>,
+    /// Bytes of all layers, each counted once.
+    pub(crate) layers_bytes: u64,
+    pub(crate) containers: Vec<ContainerUsage>,
+    pub(crate) volumes: Vec<VolumeUsage>,
+}
+
+/// One image.
+#[derive(Debug)]
+pub(crate) struct ImageUsage {
+    pub(crate) image: Image,
+    /// Bytes of layers that other images have too.
+    pub(crate) shared_bytes: u64,
+    /// Bytes of layers that only this image has.
+    pub(crate) unique_bytes: u64,
+}
+
+/// One container.
+#[derive(Debug)]
+pub(crate) struct ContainerUsage {
+    pub(crate) container: Container,
+    /// Bytes it has changed or made.
+    pub(crate) bytes: u64,
+    /// How many volumes it uses.
+    pub(crate) volumes: usize,
+}
+
+/// One volume.
+#[derive(Debug)]
+pub(crate) struct VolumeUsage {
+    pub(crate) volume: VolumeRecord,
+    pub(crate) bytes: u64,
+    /// How many containers use it.
+    pub(crate) links: usize,
+}
+
+impl Engine {
+    /// Measures everything in the store.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub(crate) fn disk_usage(&self) -> Result<Usage> {
+        let mut usage = Usage::default();
+        let sizes: HashMap<Digest, u64> =
+            self.store().layers().list()?.items.into_iter().map(|l| (l.chain_id, l.size_bytes)).collect();
+        let images = self.images(&Filters::default(), true)?.items;
+        let mut owners: HashMap<Digest, usize> = HashMap::new();
+        for layer in images.iter().flat_map(|image| image.record.chain_ids()) {
+            *owners.entry(layer).or_default() += 1;
+        }
+        usage.layers_bytes = owners.keys().filter_map(|layer| sizes.get(layer)).sum();
+        for image in images {
+            let bytes_where = |shared: bool| -> u64 {
+                let layers = image.record.chain_ids().into_iter();
+                let wanted = layers.filter(|layer| (owners.get(layer).is_some_and(|n| *n > 1)) == shared);
+                wanted.filter_map(|layer| sizes.get(&layer)).sum()
+            };
+            let (shared_bytes, unique_bytes) = (bytes_where(true), bytes_where(false));
+            usage.images.push(ImageUsage { image, shared_bytes, unique_bytes });
+        }
+        let uses = self.store().containers().uses()?.items;
+        for container in self.containers(&Query { all: true, ..Query::default() })?.items {
+            let bytes = self.container_size(&container.id).unwrap_or(0);
+            let volumes =
+                uses.iter().find(|uses| uses.container == container.id).map_or(0, |u| u.volumes.len());
+            usage.containers.push(ContainerUsage { container, bytes, volumes });
+        }
+        for volume in self.store().volumes().list()?.items {
+            let links = uses.iter().filter(|uses| uses.volumes.contains(&volume.name)).count();
+            usage.volumes.push(VolumeUsage { bytes: self.volume_size(&volume.name), links, volume });
+        }
+        Ok(usage)
+    }
+}

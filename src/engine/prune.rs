@@ -1,0 +1,125 @@
+//! Removing what is not used.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::base::digest::Digest;
+use crate::base::id::ContainerId;
+use crate::base::time;
+use crate::engine::filter::{Filters, has_label};
+use crate::engine::list::Query;
+use crate::engine::remove::Removing;
+use crate::engine::{Engine, Error, Result};
+use crate::sys::fs;
+
+/// What a prune removed.
+#[derive(Debug)]
+pub(crate) struct Pruned<T> {
+    pub(crate) removed: Vec<T>,
+    /// Bytes of what was removed, as far as they are known.
+    pub(crate) bytes: u64,
+    /// What could not be removed, and why.
+    pub(crate) failed: Vec<Error>,
+}
+
+impl<T> Default for Pruned<T> {
+    fn default() -> Self {
+        Self { removed: Vec::new(), bytes: 0, failed: Vec::new() }
+    }
+}
+
+impl Engine {
+    /// Removes every container that does not run and passes `filters` (label, label!, until).
+    ///
+    /// # Errors
+    ///
+    /// For a filter that means nothing; if the store cannot be read.
+    pub(crate) fn prune_containers(&self, filters: &Filters) -> Result<Pruned<ContainerId>> {
+        let query = Query { all: true, last: None, filters: filters.clone() };
+        let mut pruned = Pruned::default();
+        for container in self.containers(&query)?.items {
+            if container.status.phase.is_running() {
+                continue;
+            }
+            let size = self.container_size(&container.id).unwrap_or(0);
+            match self.remove_container(&container.id, &Removing::default()) {
+                Ok(()) => {
+                    pruned.bytes += size;
+                    pruned.removed.push(container.id);
+                }
+                Err(err) => pruned.failed.push(err),
+            }
+        }
+        Ok(pruned)
+    }
+
+    /// Removes images that no container uses: those without a name or, with `all`, all of them.
+    ///
+    /// # Errors
+    ///
+    /// For a filter that means nothing; if the store cannot be read or changed.
+    pub(crate) fn prune_images(&self, all: bool, filters: &Filters) -> Result<Pruned<Digest>> {
+        let mut pruned = Pruned::default();
+        for image in self.images(filters, true)?.items {
+            if image.containers != Some(0) || !(all || image.names.is_empty()) {
+                continue;
+            }
+            match self.remove_image(&image.record.id.to_string(), true) {
+                Ok(_) => pruned.removed.push(image.record.id),
+                Err(err) => pruned.failed.push(err),
+            }
+        }
+        let freed = self.collect_garbage()?;
+        pruned.bytes = freed.bytes;
+        pruned.failed.extend(freed.damaged);
+        Ok(pruned)
+    }
+
+    /// Removes volumes that no container uses: anonymous ones or, with `all`, named ones too.
+    ///
+    /// # Errors
+    ///
+    /// For a filter that means nothing; if the store cannot be read or changed.
+    pub(crate) fn prune_volumes(&self, all: bool, filters: &Filters) -> Result<Pruned<String>> {
+        let mut pruned = Pruned::default();
+        let uses = self.store().containers().uses()?;
+        if !uses.damaged.is_empty() {
+            // A container that cannot be read may use any of them.
+            pruned.failed.extend(uses.damaged.into_iter().map(Error::from));
+            return Ok(pruned);
+        }
+        let until = until(filters)?;
+        for volume in self.store().volumes().list()?.items {
+            let is_used = uses.items.iter().any(|user| user.volumes.contains(&volume.name));
+            let passes = filters.values("label").all(|filter| has_label(&volume.labels, filter))
+                && !filters.values("label!").any(|filter| has_label(&volume.labels, filter))
+                && until.is_none_or(|until| volume.created < until);
+            if is_used || !passes || !(all || volume.anonymous) {
+                continue;
+            }
+            let bytes = self.volume_size(&volume.name);
+            if let Some(taken) = self.store().volumes().take(&volume.name)? {
+                self.discard(vec![taken])?;
+                pruned.bytes += bytes;
+                pruned.removed.push(volume.name);
+            }
+        }
+        Ok(pruned)
+    }
+
+    /// Bytes of a volume's files, as far as they can be seen.
+    pub(crate) fn volume_size(&self, name: &str) -> u64 {
+        let path = self.store().volumes().data_path(name);
+        fs::tree::usage(fs::here(), path.as_os_str()).map_or(0, |usage| usage.bytes)
+    }
+}
+
+/// The earliest `until` of the filters.
+fn until(filters: &Filters) -> Result<Option<Timestamp>> {
+    let parse = |text| {
+        let when = time::parse_when(text, Timestamp::now(), &TimeZone::system());
+        when.map_err(|err| Error::invalid(err.to_string()))
+    };
+    let times: Vec<_> = filters.values("until").map(parse).collect::<Result<_>>()?;
+    Ok(times.into_iter().min())
+}

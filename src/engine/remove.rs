@@ -1,0 +1,224 @@
+//! Removing containers, and giving back what nothing uses any more.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::base::id::ContainerId;
+use crate::base::spec::{Namespace, NetworkMode};
+use crate::engine::lifecycle::{Grace, StopOrder};
+use crate::engine::state::{self, Phase};
+use crate::engine::{Engine, Error, Kind, Result};
+use crate::runtime::clean;
+use crate::store::record;
+use crate::store::staging::{Removal, Staged};
+use crate::sys::fs::{self, OFlags, Share};
+
+/// How containers are removed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Removing {
+    /// Stop those that run.
+    pub(crate) force: bool,
+    /// How long a stop may take; `None` for the container's own setting.
+    pub(crate) grace: Option<Grace>,
+    /// Remove their anonymous volumes too.
+    pub(crate) volumes: bool,
+    /// Remove the containers that use their namespaces first.
+    pub(crate) depend: bool,
+}
+
+/// What was given back.
+#[derive(Debug, Default)]
+pub(crate) struct Freed {
+    /// Bytes of removed layers and blobs.
+    pub(crate) bytes: u64,
+    /// Why less than everything was removed.
+    pub(crate) damaged: Vec<Error>,
+}
+
+/// The namespaces of other containers that a container uses: a part of its spec.
+#[derive(Deserialize)]
+struct SpecDependencies {
+    network: NetworkDependency,
+    namespaces: Namespaces,
+}
+
+#[derive(Deserialize)]
+struct NetworkDependency {
+    mode: NetworkMode,
+}
+
+#[derive(Deserialize)]
+struct Namespaces {
+    pid: Namespace,
+    ipc: Namespace,
+    uts: Namespace,
+    cgroup: Namespace,
+}
+
+impl Engine {
+    /// Removes a container. One that is gone already is a success.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Conflict`] if it runs (and `force` is not given), or if another container uses its
+    /// namespaces.
+    pub(crate) fn remove_container(&self, id: &ContainerId, how: &Removing) -> Result<()> {
+        let dependents = self.dependents(id)?;
+        if !dependents.is_empty() {
+            if !how.depend && !how.force {
+                let ids: Vec<_> = dependents.iter().map(ContainerId::as_str).collect();
+                return Err(Error::new(
+                    Kind::Conflict,
+                    format!(
+                        "container {id} has dependent containers which must be removed before it: {}: container already exists",
+                        ids.join(", ")
+                    ),
+                )
+                .hint("use --depend to remove them too"));
+            }
+            let how = Removing { force: true, ..*how };
+            dependents.iter().try_for_each(|dependent| self.remove_container(dependent, &how))?;
+        }
+        let Ok(dir) = self.store().containers().open(id) else { return Ok(()) };
+        self.bring_to_rest(&dir, id, how)?;
+        let leftover = self.take_container(&dir, id, how)?;
+        self.discard(leftover)
+    }
+
+    /// Makes sure that nothing of a container runs.
+    fn bring_to_rest(&self, dir: &OwnedFd, id: &ContainerId, how: &Removing) -> Result<()> {
+        // One that cannot be read runs if it is locked; then its lock is what stops the removal below.
+        let Ok(status) = state::examine(dir.as_fd(), id) else { return Ok(()) };
+        if status.phase.is_running() && !how.force {
+            return Err(Error::new(
+                Kind::Conflict,
+                format!(
+                    "cannot remove container {id} as it is {} - running or paused containers cannot be removed \
+                     without force: container state improper",
+                    status.phase.word()
+                ),
+            )
+            .hint("stop it first, or use --force"));
+        }
+        if matches!(status.phase, Phase::Created | Phase::Exited(_)) {
+            return Ok(());
+        }
+        let order = StopOrder { id: id.clone(), grace: how.grace, signal: None };
+        match self.stop(&[order]).pop() {
+            Some(Err(err)) if err.kind != Kind::NotFound && self.store().containers().exists(id) => Err(err),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a container out of the store, with its name and its anonymous volumes.
+    fn take_container(&self, dir: &OwnedFd, id: &ContainerId, how: &Removing) -> Result<Vec<Staged>> {
+        // Held until it is taken away: nobody can start it meanwhile.
+        let _still = match fs::open_at(dir, "lock", OFlags::RDWR | OFlags::CREATE, 0o600) {
+            Ok(file) => Some(self.hold_still(file, id)?),
+            // A full disk or a read-only file system: the lock was never made, so nothing runs.
+            Err(_) => None,
+        };
+        // A damaged spec names no volumes and no files.
+        let spec = state::read_spec(dir.as_fd(), id).ok();
+        let lock = self.lock()?;
+        let taken = self.store().with_reserve(|| self.store().containers().take(id, &lock))?;
+        let mut leftovers: Vec<Staged> = taken.into_iter().collect();
+        let Some(spec) = spec else { return Ok(leftovers) };
+        if how.volumes || spec.auto_remove {
+            let uses = self.store().containers().uses()?;
+            for volume in spec.anonymous_volumes() {
+                let is_used = uses.items.iter().any(|user| user.volumes.iter().any(|used| used == volume));
+                if !is_used {
+                    leftovers.extend(self.store().volumes().take(volume)?);
+                }
+            }
+        }
+        for file in spec.cid_file.iter().chain(&spec.pid_file) {
+            // The user may have removed it already.
+            std::fs::remove_file(file).ok();
+        }
+        Ok(leftovers)
+    }
+
+    /// Takes a container's own lock, which its monitor may hold for a moment yet.
+    fn hold_still(&self, file: OwnedFd, id: &ContainerId) -> Result<OwnedFd> {
+        for _ in 0..500 {
+            match fs::try_lock(&file, Share::Exclusive) {
+                Ok(true) => return Ok(file),
+                Ok(false) => std::thread::sleep(std::time::Duration::from_millis(10)),
+                Err(err) => return Err(Error::system(format!("lock container {}", id.short()), err)),
+            }
+        }
+        let message = format!("cannot remove container {id} as it is running: container state improper");
+        Err(Error::new(Kind::Conflict, message))
+    }
+
+    /// Removes what was taken out of the store, in U where it belongs to other IDs.
+    pub(crate) fn discard(&self, leftovers: Vec<Staged>) -> Result<()> {
+        let mut foreign = Vec::new();
+        for leftover in leftovers {
+            if let Removal::Foreign(left) = leftover.remove()? {
+                foreign.push(left.leave());
+            }
+        }
+        self.clean(&foreign)
+    }
+
+    /// Removes trees of the subordinate IDs.
+    fn clean(&self, paths: &[PathBuf]) -> Result<()> {
+        clean::clean(&self.caller(), self.store().root(), paths)
+            .map_err(|err| Error::system("remove files of other users", err))
+    }
+
+    /// Removes layers and blobs that nothing refers to, and what killed commands left.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read or changed.
+    pub(crate) fn collect_garbage(&self) -> Result<Freed> {
+        let freed = {
+            let lock = self.lock()?;
+            self.store().with_reserve(|| self.store().collect_garbage(&lock))?
+        };
+        self.clean(&freed.foreign)?;
+        Ok(Freed { bytes: freed.bytes, damaged: freed.damaged.into_iter().map(Error::from).collect() })
+    }
+
+    /// The containers that use a namespace of container `id`.
+    fn dependents(&self, id: &ContainerId) -> Result<Vec<ContainerId>> {
+        let mut all = self.dependencies()?;
+        Ok(all.remove(id).unwrap_or_default())
+    }
+
+    /// For each container whose namespaces others use: those others.
+    fn dependencies(&self) -> Result<HashMap<ContainerId, Vec<ContainerId>>> {
+        let mut dependents: HashMap<ContainerId, Vec<ContainerId>> = HashMap::new();
+        for user in self.store().containers().list()? {
+            let path = PathBuf::from("containers").join(user.as_str()).join("spec.json");
+            // One that cannot be read depends on nobody whom it could keep alive.
+            let Ok(spec) = record::read::<SpecDependencies>(self.store(), &path, "container", user.as_str())
+            else {
+                continue;
+            };
+            let network = match &spec.network.mode {
+                NetworkMode::Container(used) => Some(used),
+                _ => None,
+            };
+            let Namespaces { pid, ipc, uts, cgroup } = &spec.namespaces;
+            let others = [pid, ipc, uts, cgroup].into_iter().filter_map(|namespace| match namespace {
+                Namespace::Container(used) => Some(used),
+                _ => None,
+            });
+            for used in network.into_iter().chain(others) {
+                let users = dependents.entry(used.clone()).or_default();
+                if *used != user && !users.contains(&user) {
+                    users.push(user.clone());
+                }
+            }
+        }
+        Ok(dependents)
+    }
+}
