@@ -14,8 +14,8 @@
 
 mod attach;
 mod completion;
-mod container_flags;
 mod container;
+mod container_flags;
 mod error;
 mod format;
 mod globals;
@@ -25,8 +25,8 @@ mod images;
 mod kill;
 mod logs;
 mod ps;
-mod run;
 mod rm;
+mod run;
 mod session;
 mod stages;
 mod stop;
