@@ -16,6 +16,8 @@ const STAGES: &[(&str, Stage)] = &[
     ("monitor", |_| crate::runtime::monitor::main()),
     ("clean", |_| crate::runtime::clean::main()),
     ("signal", |_| crate::runtime::send_signal::main()),
+    ("signal", |_| crate::runtime::send_signal::main()),
+    ("worker", |_| crate::runtime::worker::main()),
 ];
 
 /// Runs the stage that `args` name.

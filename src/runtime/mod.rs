@@ -13,3 +13,4 @@ pub(crate) mod rootfs;
 pub(crate) mod seccomp;
 pub(crate) mod send_signal;
 pub(crate) mod step;
+pub(crate) mod worker;

@@ -246,6 +246,11 @@ impl Partial {
         &self.digest
     }
 
+    /// The digest of what is there so far.
+    pub(crate) fn digest_so_far(&self) -> Digest {
+        Digest::from_hash(self.hash.clone())
+    }
+
     /// Adds bytes at the end.
     ///
     /// # Errors

@@ -37,7 +37,6 @@ use std::path::{Path, PathBuf};
 
 use crate::store::error::io_error;
 pub(crate) use crate::store::error::{Result, StoreError};
-pub(crate) use crate::store::record::Listing;
 use crate::sys::fs;
 
 /// The format that this program writes and reads.

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use crate::store::error::{Result, io_error};
+use crate::sys::pidfd;
 
 /// A process, identified across the reuse of its number and across reboots.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +21,8 @@ impl Owner {
     /// This process.
     pub(crate) fn current() -> Result<Self> {
         let pid = std::process::id();
-        let start_ticks = start_ticks(pid).ok_or(std::io::ErrorKind::NotFound.into());
-        let start_ticks = start_ticks.map_err(io_error("read", "/proc/self/stat"))?;
+        let start_ticks = start_ticks(pid)?
+            .ok_or_else(|| io_error("find this process in", "/proc")(std::io::ErrorKind::NotFound.into()))?;
         Ok(Self { boot_id: boot_id()?.to_owned(), pid, start_ticks })
     }
 
@@ -41,7 +42,7 @@ impl Owner {
 
     /// True if the process still runs.
     pub(crate) fn is_alive(&self) -> Result<bool> {
-        Ok(self.boot_id == boot_id()? && start_ticks(self.pid) == Some(self.start_ticks))
+        Ok(self.boot_id == boot_id()? && start_ticks(self.pid)? == Some(self.start_ticks))
     }
 }
 
@@ -49,16 +50,14 @@ fn boot_id() -> Result<&'static str> {
     if let Some(known) = BOOT_ID.get() {
         return Ok(known);
     }
-    let path = "/proc/sys/kernel/random/boot_id";
-    let text = std::fs::read_to_string(path).map_err(io_error("read", path))?;
-    Ok(BOOT_ID.get_or_init(|| text.trim_end().to_owned()))
+    let read = pidfd::boot_id().map_err(io_error("read", "/proc/sys/kernel/random/boot_id"))?;
+    Ok(BOOT_ID.get_or_init(|| read))
 }
 
-fn start_ticks(pid: u32) -> Option<u64> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The second field, the program's name, may itself hold spaces and parentheses.
-    let after_name = stat.iter().rposition(|&byte| byte == b')')?;
-    std::str::from_utf8(&stat[after_name..]).ok()?.split(' ').nth(20)?.parse().ok()
+fn start_ticks(pid: u32) -> Result<Option<u64>> {
+    // A number that does not fit is no process.
+    let Ok(number) = i32::try_from(pid) else { return Ok(None) };
+    pidfd::start_ticks(number).map_err(io_error("read the start time of process", pid.to_string()))
 }
 
 #[cfg(test)]

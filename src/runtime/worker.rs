@@ -1,0 +1,414 @@
+//! Work on files of foreign IDs: a process in the user namespace U, for one job.
+//!
+//! ```text
+//! command ──Job, descriptors──▶ worker            Remove{paths}: rm -rf of what was moved to staging/
+//!         ──Below / Unpack───▶   one thread       Unpack{layers}: confine, then layer after layer
+//!         ◀──────Done─────────   per layer
+//! ```
+//!
+//! Unpacking reads what strangers wrote. So before the first byte of it the worker gives up what it
+//! does not need: it changes its root to `staging/`, Landlock leaves it `staging/` to write and
+//! `layers/` to read, all capabilities go but those to make files of any owner, and it never had an
+//! environment, credentials or the network configuration. It ends when its parent does, or when the
+//! parent's end of the socket closes.
+//!
+//! For the puller: [`Unpacker::start`] before any thread; then for each layer of the image, in any
+//! order, [`Unpacker::below`] if it is there or [`Unpacker::unpack`] as soon as its download begins;
+//! [`Feed::grown`] after each append and drop the [`Feed`] at the end; [`Unpacker::report`] when
+//! [`Unpacker::socket`] is readable. A layer is good when its report is and its blob was verified.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::bytes::Bytes;
+use crate::base::digest::Digest;
+use crate::runtime::failure::{Failure, FailureKind};
+use crate::runtime::launch::{Caller, stage_failure};
+use crate::stage::spawn::{self, Child, Stage, UserNamespace};
+use crate::stage::wire::{self, WireError};
+use crate::store::unpack::{self, Ids, Limits, Order, Report};
+use crate::store::{Store, staging};
+use crate::sys::{fs, landlock, pidfd, process};
+
+/// What a worker is started for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Job {
+    /// Remove these trees, which lie in `staging/`.
+    Remove { paths: Vec<Bytes> },
+    /// Unpack layers of an image that has this many. Descriptors: `staging/`, `layers/`.
+    Unpack { layers: usize, make_devices: bool },
+}
+
+/// One layer of the image, 0 being the lowest.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Message {
+    /// It is unpacked already. Descriptor: its directory.
+    Below { index: usize },
+    /// Unpack it. Descriptors: an empty directory, the blob, and the pipe that wakes if it still grows.
+    Unpack { index: usize, order: Order },
+}
+
+/// What became of one layer.
+#[derive(Debug, Serialize, Deserialize)]
+struct Done {
+    index: usize,
+    result: Result<Report, unpack::Failure>,
+}
+
+/// What became of [`Job::Remove`].
+#[derive(Debug, Serialize, Deserialize)]
+struct RemoveReport {
+    failure: Option<String>,
+}
+
+/// A worker that unpacks layers. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Unpacker {
+    child: Option<Child>,
+}
+
+/// The writing end of what tells a worker that a blob has grown. Dropping it says that it is complete.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    pipe: OwnedFd,
+}
+
+/// Makes a [`Feed`] and the other end, for [`Unpacker::unpack`].
+pub(crate) fn feed() -> io::Result<(Feed, OwnedFd)> {
+    let (reader, pipe) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&pipe, true)?;
+    Ok((Feed { pipe }, reader))
+}
+
+impl Feed {
+    /// Tells that bytes were appended. Never waits.
+    pub(crate) fn grown(&self) {
+        // A full pipe wakes the worker anyhow; a worker that is gone is noticed by its report.
+        rustix::io::write(&self.pipe, b"+").ok();
+    }
+}
+
+impl Unpacker {
+    /// Starts a worker for an image of so many layers. The caller has one thread.
+    pub(crate) fn start(caller: &Caller, store: &Store, layers: usize) -> Result<Self, Failure> {
+        let open = |name: &str| {
+            fs::open_dir(store.dir(), name).map_err(|err| Failure::errno(format!("open {name}"), err))
+        };
+        let (staging, finished) = (open("staging")?, open("layers")?);
+        let child = start(caller, store.root(), c"unpack")?;
+        let job = Job::Unpack { layers, make_devices: makes_devices(caller) };
+        child.send(&job, &[staging.as_fd(), finished.as_fd()]).map_err(|err| talk(&err))?;
+        Ok(Self { child: Some(child) })
+    }
+
+    /// The order for a layer, as the caller's rights and the free space allow.
+    pub(crate) fn order(caller: &Caller, store: &Store, diff_id: Digest) -> Result<Order, Failure> {
+        let space = store.space().map_err(|err| Failure::system("unpack a layer", &err))?;
+        let ids = match &caller.mapping {
+            None => Ids::everyone(),
+            Some(mapping) if mapping.single.is_some() => Ids::Single,
+            Some(mapping) => Ids::Mapped { uids: mapping.uids.clone(), gids: mapping.gids.clone() },
+        };
+        let make_devices = makes_devices(caller);
+        Ok(Order { diff_id, ids, limits: Limits::within(&space), make_devices, no_umask: true })
+    }
+
+    /// Tells of a layer that is unpacked already, by its directory.
+    pub(crate) fn below(&self, index: usize, dir: impl AsFd) -> Result<(), Failure> {
+        self.send(&Message::Below { index }, &[dir.as_fd()])
+    }
+
+    /// Has layer `index` unpacked from `blob` into the empty directory `root`.
+    ///
+    /// `wake` is the other end of the [`Feed`] of a blob that still grows.
+    pub(crate) fn unpack(
+        &self,
+        index: usize,
+        order: Order,
+        root: impl AsFd,
+        blob: &File,
+        wake: Option<OwnedFd>,
+    ) -> Result<(), Failure> {
+        let mut descriptors = vec![root.as_fd(), blob.as_fd()];
+        descriptors.extend(wake.as_ref().map(AsFd::as_fd));
+        self.send(&Message::Unpack { index, order }, &descriptors)
+    }
+
+    fn send(&self, message: &Message, descriptors: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+        match &self.child {
+            Some(child) => child.send(message, descriptors).map_err(|err| talk(&err)),
+            None => Err(talk(&WireError::Closed)),
+        }
+    }
+
+    /// The socket on which reports come: readable when [`Unpacker::report`] will not wait.
+    pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.child.as_ref().map(|child| child.socket.as_fd())
+    }
+
+    /// The next layer that is done, well or not. Waits for it.
+    ///
+    /// # Errors
+    ///
+    /// The outer failure: the worker itself is gone.
+    pub(crate) fn report(&self) -> Result<(usize, Result<Report, unpack::Failure>), Failure> {
+        let Some(child) = &self.child else { return Err(talk(&WireError::Closed)) };
+        let (done, _) = child.receive::<Done>().map_err(|err| stage_failure(&err))?;
+        Ok((done.index, done.result))
+    }
+}
+
+impl Drop for Unpacker {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take() {
+            // It has nothing to save; and nothing may write to staging any more when this returns.
+            pidfd::send_signal(child.pidfd.as_fd(), libc::SIGKILL).ok();
+            child.wait().ok();
+        }
+    }
+}
+
+/// Removes trees under `staging/`: first as the user; what is left, by a worker in U.
+///
+/// # Errors
+///
+/// If something is left even then.
+pub(crate) fn remove(caller: &Caller, store: &Store, mut paths: Vec<PathBuf>) -> Result<(), Failure> {
+    paths.retain(|path| staging::remove_foreign(path).is_err());
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let child = start(caller, store.root(), c"remove")?;
+    let paths = paths.iter().map(|path| Bytes::from(path.as_path())).collect();
+    child.send(&Job::Remove { paths }, &[]).map_err(|err| talk(&err))?;
+    let (report, _) = child.receive::<RemoveReport>().map_err(|err| stage_failure(&err))?;
+    child.wait().ok();
+    report.failure.map_or(Ok(()), |message| Err(Failure::new(FailureKind::System, message)))
+}
+
+/// Removes what dead processes left under `staging/`, of whatever owner.
+pub(crate) fn sweep(caller: &Caller, store: &Store) -> Result<(), Failure> {
+    let foreign = staging::sweep(store).map_err(|err| Failure::system("clean up", &err))?;
+    remove(caller, store, foreign)
+}
+
+/// What the user can do about a layer that could not be unpacked.
+pub(crate) fn hint(failure: &unpack::Failure, caller: &Caller) -> Option<String> {
+    match failure {
+        unpack::Failure::Owner { kind, id, .. } => {
+            let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+            let user = user_name(&passwd, caller.uid).unwrap_or_else(|| caller.uid.to_string());
+            let text = std::fs::read_to_string(kind.file()).unwrap_or_default();
+            let line = unpack::line_to_add(&text, &user, caller.uid, *id)?;
+            Some(format!("add the line {line} to {} and stop all containers", kind.file()))
+        }
+        unpack::Failure::Space { .. } => Some("free some space: system prune, or rm and rmi".to_owned()),
+        _ => None,
+    }
+}
+
+fn user_name(passwd: &str, uid: u32) -> Option<String> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
+/// Only the machine's root may make device nodes.
+fn makes_devices(caller: &Caller) -> bool {
+    caller.mapping.is_none()
+}
+
+fn start(caller: &Caller, root: &Path, job: &std::ffi::CStr) -> Result<Child, Failure> {
+    let stage = Stage { name: c"worker", args: &[job.to_owned()], detached: false };
+    let namespace = caller.namespace(root);
+    let started = match (spawn::spawn(&stage, &namespace), &caller.mapping) {
+        // The holder ended between finding and joining it: make U anew, once.
+        (Err(_), Some(mapping)) if matches!(namespace, UserNamespace::Join(_)) => {
+            spawn::spawn(&stage, &UserNamespace::Create(mapping.clone()))
+        }
+        (started, _) => started,
+    };
+    started.map_err(|err| stage_failure(&err))
+}
+
+fn talk(err: &WireError) -> Failure {
+    Failure::system("talk to the worker", err)
+}
+
+/// The stage `worker`.
+pub(crate) fn main() -> ! {
+    let served = spawn::begin().is_ok_and(|command| {
+        // It must not outlive its parent, whose staging directories others take for garbage then.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).ok();
+        match wire::receive::<Job>(command.as_fd()) {
+            Ok((Job::Remove { paths }, _)) => remove_all(&command, &paths),
+            Ok((Job::Unpack { layers, make_devices }, descriptors)) => {
+                unpack_all(command, layers, make_devices, descriptors)
+            }
+            Err(_) => false,
+        }
+    });
+    process::exit_now(if served { 0 } else { 125 })
+}
+
+fn remove_all(command: &OwnedFd, paths: &[Bytes]) -> bool {
+    let mut failure = None;
+    for path in paths {
+        if let Err(err) = staging::remove_foreign(path.as_path()) {
+            failure = Some(Failure::system("clean up", &err).message);
+        }
+    }
+    wire::send(command.as_fd(), &RemoveReport { failure }, &[]).is_ok()
+}
+
+/// What the threads of an unpacking worker share.
+struct Shared {
+    /// The directories of the layers that are unpacked.
+    layers: Mutex<HashMap<usize, OwnedFd>>,
+    changed: Condvar,
+    reports: Mutex<OwnedFd>,
+}
+
+fn unpack_all(command: OwnedFd, layers: usize, make_devices: bool, descriptors: Vec<OwnedFd>) -> bool {
+    let prepared = wire::take::<2>(descriptors).map_err(io::Error::other).and_then(|[staging, finished]| {
+        confine(&staging, &finished, make_devices)?;
+        command.try_clone()
+    });
+    let reports = match prepared {
+        Ok(reports) => reports,
+        Err(err) => {
+            let errno = err.raw_os_error().unwrap_or(libc::EIO);
+            let failure = unpack::Failure::System { what: "confine the worker".to_owned(), errno };
+            return wire::send(command.as_fd(), &Done { index: 0, result: Err(failure) }, &[]).is_ok();
+        }
+    };
+    let shared =
+        Arc::new(Shared { layers: Mutex::default(), changed: Condvar::new(), reports: Mutex::new(reports) });
+    loop {
+        // A closed socket: the parent has what it wants, or is gone. Threads end with the process.
+        let Ok((message, mut descriptors)) = wire::receive::<Message>(command.as_fd()) else { return true };
+        match message {
+            Message::Below { index } if descriptors.len() == 1 && index < layers => {
+                shared.finished(index, descriptors.remove(0));
+            }
+            Message::Unpack { index, order } if descriptors.len() >= 2 && index < layers => {
+                let thread = std::thread::Builder::new().name(format!("layer {index}")).stack_size(1 << 20);
+                let shared = shared.clone();
+                let running = thread.spawn(move || shared.unpack(index, &order, descriptors));
+                if running.is_err() {
+                    return false;
+                }
+            }
+            _ => return false,
+        }
+    }
+}
+
+impl Shared {
+    fn finished(&self, index: usize, dir: OwnedFd) {
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).insert(index, dir);
+        self.changed.notify_all();
+    }
+
+    /// The work of one thread.
+    fn unpack(&self, index: usize, order: &Order, descriptors: Vec<OwnedFd>) {
+        let result = self.extract(index, order, descriptors);
+        let done = Done { index, result };
+        let socket = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        // A parent that is gone wants no report, and ends this process through the other end.
+        wire::send(socket.as_fd(), &done, &[]).ok();
+    }
+
+    fn extract(
+        &self,
+        index: usize,
+        order: &Order,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Report, unpack::Failure> {
+        let mut descriptors = descriptors.into_iter();
+        let (Some(root), Some(blob)) = (descriptors.next(), descriptors.next()) else {
+            return Err(unpack::Failure::System { what: "take an order".to_owned(), errno: libc::EPROTO });
+        };
+        let system = |what: &'static str| {
+            move |err: io::Error| unpack::Failure::System {
+                what: what.to_owned(),
+                errno: err.raw_os_error().unwrap_or(libc::EIO),
+            }
+        };
+        let dir = root.try_clone().map_err(system("copy a descriptor"))?;
+        let unpacked = unpack::extract(order, root, File::from(blob), descriptors.next())?;
+        // Those below have settled too when they count as unpacked.
+        let lowers = if unpacked.needs_lowers() { self.below(index) } else { Ok(vec![]) };
+        let lowers = lowers.map_err(system("copy a descriptor"))?;
+        let report = unpacked.settle(&lowers)?;
+        self.finished(index, dir);
+        Ok(report)
+    }
+
+    /// The directories of all layers below `index`, the topmost first, once they are all unpacked.
+    fn below(&self, index: usize) -> io::Result<Vec<OwnedFd>> {
+        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        while !(0..index).all(|below| layers.contains_key(&below)) {
+            layers = self.changed.wait(layers).unwrap_or_else(PoisonError::into_inner);
+        }
+        (0..index).rev().filter_map(|below| layers.get(&below)).map(OwnedFd::try_clone).collect()
+    }
+}
+
+/// Gives up everything that unpacking does not need.
+fn confine(staging: &OwnedFd, finished: &OwnedFd, make_devices: bool) -> io::Result<()> {
+    use rustix::thread::{CapabilitySet, CapabilitySets};
+    rustix::process::umask(rustix::fs::Mode::empty());
+    // Against what a decompressor could be tricked into asking for.
+    process::set_rlimit(libc::RLIMIT_DATA, 1 << 30, 1 << 30)?;
+    process::set_rlimit(libc::RLIMIT_CORE, 0, 0)?;
+    rustix::process::fchdir(staging)?;
+    rustix::process::chroot(".")?;
+    rustix::thread::set_no_new_privs(true)?;
+    landlock::restrict(&[staging.as_fd()], &[finished.as_fd()])?;
+    let mut needed = CapabilitySet::CHOWN
+        | CapabilitySet::DAC_OVERRIDE
+        | CapabilitySet::FOWNER
+        | CapabilitySet::FSETID
+        | CapabilitySet::SETFCAP;
+    if make_devices {
+        needed |= CapabilitySet::MKNOD;
+    }
+    let needed = needed & rustix::thread::capabilities(None)?.permitted;
+    let sets = CapabilitySets { effective: needed, permitted: needed, inheritable: CapabilitySet::empty() };
+    Ok(rustix::thread::set_capabilities(None, sets)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feed_never_waits() {
+        let (feed, wake) = feed().unwrap();
+        for _ in 0..100_000 {
+            feed.grown();
+        }
+        let mut bytes = [0; 4096];
+        assert_eq!(rustix::io::read(&wake, &mut bytes).unwrap(), 4096);
+        drop(feed);
+        while rustix::io::read(&wake, &mut bytes).unwrap() > 0 {}
+    }
+
+    #[test]
+    fn names_users() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nana:x:1000:1000::/home/ana:/bin/sh\nbroken\n";
+        assert_eq!(user_name(passwd, 1000).as_deref(), Some("ana"));
+        assert_eq!(user_name(passwd, 7), None);
+    }
+}
