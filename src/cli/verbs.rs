@@ -7,17 +7,19 @@ use clap::{ArgMatches, Command};
 use crate::cli::NAME;
 use crate::cli::attach;
 use crate::cli::completion;
+use crate::cli::container;
 use crate::cli::globals;
+use crate::cli::image;
 use crate::cli::images;
 use crate::cli::kill;
 use crate::cli::logs;
 use crate::cli::ps;
+use crate::cli::rm;
 use crate::cli::run;
 use crate::cli::session::{Exit, Session};
 use crate::cli::stop;
 use crate::cli::version;
 use crate::cli::wait;
-use crate::cli::{NAME, completion, container, image, images, ps, rm, version};
 
 /// One verb: how it is called, what it takes, what it does.
 #[derive(Debug)]
@@ -58,20 +60,19 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("completion", completion::CompletionArgs, completion::run),
     verb!("container attach", attach::AttachArgs, attach::run),
     verb!("container create", run::CreateArgs, run::create),
+    verb!("container exists", container::ExistsArgs, container::exists),
     verb!("container kill", kill::KillArgs, kill::run),
     verb!("container logs", logs::LogsArgs, logs::run),
-    verb!("container ls" | "list" | "ps", ps::PsArgs, ps::run),
-    verb!("container run", run::RunArgs, run::run),
-    verb!("container start", run::StartArgs, run::start),
-    verb!("container stop", stop::StopArgs, stop::run),
-    verb!("container wait", wait::WaitArgs, wait::run),
-    verb!("create", run::CreateArgs, run::create),
-    verb!("container exists", container::ExistsArgs, container::exists),
     verb!("container ls" | "list" | "ps", ps::PsArgs, ps::run),
     verb!("container port", container::PortArgs, container::port),
     verb!("container prune", container::PruneArgs, container::prune),
     verb!("container rename", container::RenameArgs, container::rename),
     verb!("container rm" | "remove", rm::RmArgs, rm::run),
+    verb!("container run", run::RunArgs, run::run),
+    verb!("container start", run::StartArgs, run::start),
+    verb!("container stop", stop::StopArgs, stop::run),
+    verb!("container wait", wait::WaitArgs, wait::run),
+    verb!("create", run::CreateArgs, run::create),
     verb!("image exists", image::ExistsArgs, image::exists),
     verb!("image ls" | "list", images::ImagesArgs, images::run),
     verb!("image prune", image::PruneArgs, image::prune),
@@ -82,15 +83,14 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("images", images::ImagesArgs, images::run),
     verb!("kill", kill::KillArgs, kill::run),
     verb!("logs", logs::LogsArgs, logs::run),
-    verb!("ps", ps::PsArgs, ps::run),
-    verb!("run", run::RunArgs, run::run),
-    verb!("start", run::StartArgs, run::start),
-    verb!("stop", stop::StopArgs, stop::run),
     verb!("port", container::PortArgs, container::port),
     verb!("ps", ps::PsArgs, ps::run),
     verb!("rename", container::RenameArgs, container::rename),
     verb!("rm", rm::RmArgs, rm::run),
     verb!("rmi", image::RmiArgs, image::rm),
+    verb!("run", run::RunArgs, run::run),
+    verb!("start", run::StartArgs, run::start),
+    verb!("stop", stop::StopArgs, stop::run),
     verb!("tag", image::TagArgs, image::tag),
     verb!("untag", image::UntagArgs, image::untag),
     verb!("version", version::VersionArgs, version::run),
