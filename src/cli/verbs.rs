@@ -20,6 +20,7 @@ use crate::cli::session::{Exit, Session};
 use crate::cli::stop;
 use crate::cli::version;
 use crate::cli::wait;
+use crate::cli::{container, image, rm};
 
 /// One verb: how it is called, what it takes, what it does.
 #[derive(Debug)]
