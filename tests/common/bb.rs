@@ -65,12 +65,7 @@ pub(crate) fn image() -> Image {
 pub(crate) fn extract_to(to: &Path) {
     fs::create_dir_all(to).expect("make the root file system");
     root_layer().unpack_plainly(to);
-    fs::write(
-        to.join("etc/passwd"),
-        "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:app:/home/app:/bin/sh\n",
-    )
-    .expect("write passwd");
-    fs::write(to.join("etc/group"), "root:x:0:\napp:x:1000:\n").expect("write group");
+    users_layer().unpack_plainly(to);
 }
 
 /// Makes `store` a copy of the store that holds `bb`.

@@ -207,5 +207,7 @@ fn invalid(message: impl Into<String>) -> Failure {
 fn identity_of(root: &RootDir, user: &str, groups: &[String]) -> Result<Identity> {
     let passwd = root.read_small(b"etc/passwd").unwrap_or_default();
     let group = root.read_small(b"etc/group").unwrap_or_default();
-    crate::runtime::identity::resolve(user, groups, &passwd, &group).map_err(|err| invalid(err.to_string()))
+    // 126 is what podman ends with here, as for a command that the user may not execute.
+    crate::runtime::identity::resolve(user, groups, &passwd, &group)
+        .map_err(|err| Failure::new(FailureKind::NotExecutable, err.to_string()))
 }

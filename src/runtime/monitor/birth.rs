@@ -136,7 +136,7 @@ fn single_user(spec: &ContainerSpec, places: &Places) -> Result<(u32, u32), Fail
     };
     let (passwd, group) = (read(b"etc/passwd").unwrap_or_default(), read(b"etc/group").unwrap_or_default());
     let found = identity::resolve(&spec.process.user, &[], &passwd, &group)
-        .map_err(|err| Failure::new(FailureKind::Invalid, err.to_string()))?;
+        .map_err(|err| Failure::new(FailureKind::NotExecutable, err.to_string()))?;
     Ok((found.uid, found.gid))
 }
 
