@@ -277,7 +277,7 @@ impl ContainerFlags {
             command: self.command.iter().map(|word| word.as_os_str().into()).collect(),
             entrypoint: self.entrypoint.as_deref().map(entrypoint),
             name: self.name.clone(),
-            env: self.environment()?,
+            env: environment(self.env_host, &self.env_file, &self.env)?,
             unset_env: self.unsetenv.clone(),
             unset_all_env: self.unsetenv_all,
             user: self.user.clone(),
@@ -351,26 +351,6 @@ impl ContainerFlags {
         }
     }
 
-    /// The caller's environment, then files, then single variables: later ones win.
-    fn environment(&self) -> Result<Vec<Bytes>> {
-        let mut env = if self.env_host { config::environment_of_caller() } else { Vec::new() };
-        for file in &self.env_file {
-            let text = read(file)?;
-            for line in text.split(|&b| b == b'\n') {
-                let line = line.strip_suffix(b"\r").unwrap_or(line);
-                let start = line.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(line.len());
-                let line = &line[start..];
-                if !line.is_empty() && line[0] != b'#' {
-                    variable(OsStr::from_bytes(line), &mut env)?;
-                }
-            }
-        }
-        for text in &self.env {
-            variable(text, &mut env)?;
-        }
-        Ok(env)
-    }
-
     fn labels(&self) -> Result<BTreeMap<String, String>> {
         let mut labels = BTreeMap::new();
         for file in &self.label_file {
@@ -381,6 +361,27 @@ impl ContainerFlags {
         labels.extend(self.label.iter().map(|text| label(text)));
         Ok(labels)
     }
+}
+
+/// The variables that flags ask for: the caller's environment, then files, then single variables; later
+/// ones win.
+pub(crate) fn environment(env_host: bool, files: &[PathBuf], single: &[OsString]) -> Result<Vec<Bytes>> {
+    let mut env = if env_host { config::environment_of_caller() } else { Vec::new() };
+    for file in files {
+        let text = read(file)?;
+        for line in text.split(|&b| b == b'\n') {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let start = line.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(line.len());
+            let line = &line[start..];
+            if !line.is_empty() && line[0] != b'#' {
+                variable(OsStr::from_bytes(line), &mut env)?;
+            }
+        }
+    }
+    for text in single {
+        variable(text, &mut env)?;
+    }
+    Ok(env)
 }
 
 /// `NAME=VALUE` as it is; `NAME` and `NAME*` from the caller's environment, if they are there.

@@ -17,6 +17,7 @@ mod completion;
 mod container;
 mod container_flags;
 mod error;
+mod exec;
 mod format;
 mod globals;
 mod help;

@@ -82,10 +82,12 @@ pub(crate) struct StartArgs {
 
 /// Which streams a client is attached to.
 #[derive(Clone, Copy, Debug)]
-struct Attachment {
-    hello: Hello,
-    terminal: bool,
-    sig_proxy: bool,
+pub(crate) struct Attachment {
+    pub(crate) hello: Hello,
+    /// The container has a terminal.
+    pub(crate) terminal: bool,
+    /// Pass signals on rather than die of them.
+    pub(crate) sig_proxy: bool,
 }
 
 pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Result<()> {
@@ -179,7 +181,7 @@ fn start_or_discard(engine: &Engine, id: &ContainerId, discard: bool, start: Sta
     })
 }
 
-/// Starts with a client attached from the first byte on, and stays with it.
+/// Starts a container with a client attached from the first byte on, and stays with it.
 fn attached(
     engine: &Engine,
     id: &ContainerId,
@@ -187,11 +189,22 @@ fn attached(
     attachment: Attachment,
     detach_keys: DetachKeys,
 ) -> anyhow::Result<Exit> {
+    let exit = attached_to(attachment, detach_keys, |start| start_or_discard(engine, id, discard, start))?;
+    Ok(exit.unwrap_or(Exit::OK))
+}
+
+/// Attaches to what `start` starts, from the first byte on, and stays until it ends; `None` if the user
+/// has detached.
+pub(crate) fn attached_to(
+    attachment: Attachment,
+    detach_keys: DetachKeys,
+    start: impl FnOnce(Start) -> Result<i32, Error>,
+) -> anyhow::Result<Option<Exit>> {
     let (ours, theirs) = socket::pair(SocketKind::Packet)?;
     socket::set_send_buffer(theirs.as_fd(), SEND_BUFFER)?;
     client::greet(ours.as_fd(), attachment.hello)?;
     let window = if attachment.terminal { tty::window_size(std::io::stdin().as_fd()).ok() } else { None };
-    let pid = start_or_discard(engine, id, discard, Start { client: Some(theirs), window })?;
+    let pid = start(Start { client: Some(theirs), window })?;
     stay(ours, pid, attachment, detach_keys)
 }
 
@@ -199,7 +212,12 @@ fn attached(
 const SEND_BUFFER: usize = 1 << 20;
 
 /// Carries bytes until the container ends or the user leaves.
-fn stay(socket: OwnedFd, pid: i32, attachment: Attachment, detach_keys: DetachKeys) -> anyhow::Result<Exit> {
+fn stay(
+    socket: OwnedFd,
+    pid: i32,
+    attachment: Attachment,
+    detach_keys: DetachKeys,
+) -> anyhow::Result<Option<Exit>> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let process = pidfd::open(pid).ok();
     let mut forward = |number: i32| {
@@ -216,12 +234,12 @@ fn stay(socket: OwnedFd, pid: i32, attachment: Attachment, detach_keys: DetachKe
         on_signal: if attachment.sig_proxy { Some(&mut forward) } else { None },
     };
     match client::pump(socket, local)? {
-        End::Exited(code) => Ok(Exit(u8::try_from(code).unwrap_or(u8::MAX))),
-        End::Detached => Ok(Exit::OK),
+        End::Exited(code) => Ok(Some(Exit(u8::try_from(code).unwrap_or(u8::MAX)))),
+        End::Detached => Ok(None),
         End::Signal(number) => {
             signal::set_default(number)?;
             signal::raise(number);
-            Ok(Exit(u8::try_from(128 + number).unwrap_or(u8::MAX)))
+            Ok(Some(Exit(u8::try_from(128 + number).unwrap_or(u8::MAX))))
         }
         End::Lost => {
             Err(Error::new(Kind::System, "the container's monitor has died; the container may be running")
@@ -231,7 +249,8 @@ fn stay(socket: OwnedFd, pid: i32, attachment: Attachment, detach_keys: DetachKe
     }
 }
 
-fn detach_keys(text: Option<&str>) -> Result<DetachKeys, Error> {
+/// `--detach-keys`.
+pub(crate) fn detach_keys(text: Option<&str>) -> Result<DetachKeys, Error> {
     text.unwrap_or(detach::DEFAULT)
         .parse()
         .map_err(|err: detach::DetachKeysError| Error::invalid(err.to_string()))

@@ -18,6 +18,9 @@ const STAGES: &[(&str, Stage)] = &[
     ("signal", |_| crate::runtime::send_signal::main()),
     ("signal", |_| crate::runtime::send_signal::main()),
     ("worker", |_| crate::runtime::worker::main()),
+    ("enter", |_| crate::runtime::enter::main()),
+    ("monitor", |_| crate::runtime::monitor::main()),
+    ("signal", |_| crate::runtime::send_signal::main()),
 ];
 
 /// Runs the stage that `args` name.

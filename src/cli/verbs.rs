@@ -8,6 +8,7 @@ use crate::cli::NAME;
 use crate::cli::attach;
 use crate::cli::completion;
 use crate::cli::container;
+use crate::cli::exec;
 use crate::cli::globals;
 use crate::cli::image;
 use crate::cli::images;
@@ -62,6 +63,8 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("container attach", attach::AttachArgs, attach::run),
     verb!("container create", run::CreateArgs, run::create),
     verb!("container exists", container::ExistsArgs, container::exists),
+    verb!("container exec", exec::ExecArgs, exec::run),
+    verb!("exec", exec::ExecArgs, exec::run),
     verb!("container kill", kill::KillArgs, kill::run),
     verb!("container logs", logs::LogsArgs, logs::run),
     verb!("container ls" | "list" | "ps", ps::PsArgs, ps::run),

@@ -7,6 +7,7 @@ pub(crate) mod config;
 pub(crate) mod create;
 pub(crate) mod df;
 pub(crate) mod error;
+pub(crate) mod exec;
 pub(crate) mod filter;
 pub(crate) mod image;
 pub(crate) mod lifecycle;

@@ -2,6 +2,7 @@
 
 pub(crate) mod clean;
 pub(crate) mod defaults;
+pub(crate) mod enter;
 pub(crate) mod failure;
 pub(crate) mod identity;
 pub(crate) mod idmaps;

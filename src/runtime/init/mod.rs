@@ -8,7 +8,7 @@ mod copyup;
 mod mounts;
 mod network;
 mod reaper;
-mod run;
+pub(crate) mod run;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

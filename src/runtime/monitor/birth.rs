@@ -33,7 +33,7 @@ pub(super) struct Living {
 
 /// The monitor's ends of the container's standard streams.
 #[derive(Debug)]
-pub(super) enum Streams {
+pub(crate) enum Streams {
     Terminal(OwnedFd),
     Pipes {
         /// `None` if the container reads from /dev/null.
@@ -61,7 +61,7 @@ pub(super) fn start(monitor: &Monitor, own_pid: i32) -> Result<Living, Failure> 
     };
     let steps = plan::plan(spec, &places, situation);
     let (report, theirs) = wire::pair().map_err(|err| Failure::errno("make a socket", err))?;
-    let streams = if spec.process.terminal { None } else { Some(StreamPairs::new(spec)?) };
+    let streams = if spec.process.terminal { None } else { Some(StreamPairs::new(spec.process.open_stdin)?) };
 
     match clone::clone3(clone_flags(spec, maps.is_some())).map_err(clone_failure)? {
         Cloned::Child => {
@@ -221,16 +221,17 @@ fn pid_of(monitor: &Monitor, id: &ContainerId) -> Result<i32, Failure> {
 }
 
 /// Both ends of the standard streams of a container without a terminal.
-struct StreamPairs {
-    ours: Streams,
-    theirs: init::Streams,
+pub(crate) struct StreamPairs {
+    pub(crate) ours: Streams,
+    pub(crate) theirs: init::Streams,
 }
 
 impl StreamPairs {
-    fn new(spec: &ContainerSpec) -> Result<Self, Failure> {
+    /// Pipes; standard input is /dev/null if it is not `open_stdin`.
+    pub(crate) fn new(open_stdin: bool) -> Result<Self, Failure> {
         let failed = |errno| Failure::errno("make a pipe", std::io::Error::from(errno));
         let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed);
-        let (our_stdin, their_stdin) = if spec.process.open_stdin {
+        let (our_stdin, their_stdin) = if open_stdin {
             let (read, write) = pipe()?;
             (Some(write), read)
         } else {

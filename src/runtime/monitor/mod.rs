@@ -10,7 +10,7 @@
 //!
 //! It lives in U and in a mount namespace of its own; the container's own namespaces are children.
 
-mod birth;
+pub(crate) mod birth;
 mod etcfiles;
 pub(crate) mod record;
 mod restart;
@@ -136,6 +136,7 @@ impl Monitor {
             interactive: self.spec.process.open_stdin,
             stdin_once: self.spec.process.stdin_once,
             stop_signal: self.spec.stop.signal,
+            release: None,
         };
         let mut log = open_log(&self.directory, &self.spec)?;
         process::trim_heap();

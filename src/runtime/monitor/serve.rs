@@ -61,6 +61,8 @@ pub(crate) struct Life {
     pub(crate) stdin_once: bool,
     /// What process 1 is sent when the monitor is asked to end.
     pub(crate) stop_signal: i32,
+    /// A byte that waits on this socket says that process 1 is to live on even so.
+    pub(crate) release: Option<OwnedFd>,
 }
 
 /// How a life ended.
@@ -101,6 +103,12 @@ pub(crate) fn serve(
     Ok(Outcome { status, at: Timestamp::now() })
 }
 
+/// True if a byte waits on the socket.
+fn is_released(socket: &OwnedFd) -> bool {
+    let flags = rustix::net::RecvFlags::DONTWAIT | rustix::net::RecvFlags::PEEK;
+    rustix::net::recv(socket, &mut [0_u8], flags).is_ok_and(|(_, length)| length > 0)
+}
+
 /// One output stream.
 struct Source {
     fd: OwnedFd,
@@ -127,6 +135,7 @@ struct Serving<'a> {
     sources: Vec<Source>,
     input: Input,
     stop_signal: i32,
+    release: Option<OwnedFd>,
     server: &'a mut Server,
     log: Option<&'a mut Writer>,
     signals: &'a SignalFd,
@@ -147,7 +156,7 @@ impl<'a> Serving<'a> {
         log: Option<&'a mut Writer>,
         signals: &'a SignalFd,
     ) -> io::Result<Self> {
-        let Life { pidfd, output, stdin, interactive, stdin_once, stop_signal } = life;
+        let Life { pidfd, output, stdin, interactive, stdin_once, stop_signal, release } = life;
         let source = |fd: OwnedFd, stream, is_pipe| {
             socket::set_nonblocking(fd.as_fd(), true)?;
             Ok::<_, io::Error>(Source { fd, stream, is_pipe, grown: false, is_open: true, hung: false })
@@ -171,6 +180,7 @@ impl<'a> Serving<'a> {
             sources,
             input: Input { fd: stdin, is_pipe, once: stdin_once, backlog: Vec::new(), ending: false },
             stop_signal,
+            release,
             server,
             log,
             signals,
@@ -267,7 +277,8 @@ impl<'a> Serving<'a> {
     /// The monitor itself was sent a signal: its container is to end.
     fn obey(&mut self) -> io::Result<()> {
         while let Some(signal) = self.signals.read()? {
-            if signal != libc::SIGHUP {
+            let released = self.release.as_ref().is_some_and(is_released);
+            if signal != libc::SIGHUP && !released {
                 // Refused only if process 1 has just ended, which is what was wanted.
                 pidfd::send_signal(self.pidfd.as_fd(), self.stop_signal).ok();
             }

@@ -37,6 +37,7 @@ fn life(script: &str, stdin_once: bool) -> Life {
         interactive: true,
         stdin_once,
         stop_signal: libc::SIGTERM,
+        release: None,
     }
 }
 
@@ -181,6 +182,7 @@ fn a_terminal_is_typed_at_and_resized() {
         interactive: true,
         stdin_once: true,
         stop_signal: libc::SIGTERM,
+        release: None,
     };
     run(life, Some(first), None);
     let seen = String::from_utf8(reader.join().unwrap().stdout).unwrap();

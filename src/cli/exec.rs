@@ -1,0 +1,120 @@
+//! `ketch exec`: runs a command in a running container.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::attach::packet::Hello;
+use crate::base::bytes::Bytes;
+use crate::cli::container_flags::environment;
+use crate::cli::run::{Attachment, attached_to, detach_keys};
+use crate::cli::session::{Exit, Session};
+use crate::engine::exec::ExecRequest;
+use crate::engine::start::Start;
+use crate::sys::tty;
+
+/// Run a command in a running container
+///
+/// The exit code is the command's; 125 means that ketch failed, 126 that the command could not be
+/// executed, 127 that it was not found. If this process dies the command is killed, unless it was
+/// detached from.
+#[derive(Args, Debug)]
+pub(crate) struct ExecArgs {
+    /// Leave it running in the background
+    #[arg(short, long)]
+    detach: bool,
+
+    /// Keys that detach; empty for none
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
+
+    /// Set a variable: NAME=VALUE, NAME to take it from here (can be repeated)
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    env: Vec<OsString>,
+
+    /// Read variables from a file of NAME=VALUE lines (can be repeated)
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+
+    /// Pass standard input on
+    #[arg(short, long)]
+    interactive: bool,
+
+    /// Use the container that was created last
+    #[arg(short, long)]
+    latest: bool,
+
+    /// Give the command every capability, and no system call filter
+    #[arg(long)]
+    privileged: bool,
+
+    /// Give it a terminal
+    #[arg(short, long)]
+    tty: bool,
+
+    /// User and group of the process, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+
+    /// Working directory
+    #[arg(short, long, value_name = "DIRECTORY")]
+    workdir: Option<OsString>,
+
+    /// Container, command and arguments; without the container with --latest
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CONTAINER COMMAND"
+    )]
+    words: Vec<OsString>,
+}
+
+pub(crate) fn run(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
+    let keys = detach_keys(args.detach_keys.as_deref())?;
+    let engine = session.engine()?;
+    let (id, command) = if args.latest {
+        (engine.latest_container()?, &args.words[..])
+    } else {
+        let typed = args.words[0].to_string_lossy();
+        (engine.container(&typed)?, &args.words[1..])
+    };
+    if command.is_empty() {
+        return Err(crate::engine::Error::invalid(
+            "must provide a non-empty command to start an exec session",
+        )
+        .into());
+    }
+    let request = ExecRequest {
+        command: command.iter().map(|word| Bytes::from(word.as_os_str())).collect(),
+        env: environment(false, &args.env_file, &args.env)?,
+        user: args.user,
+        workdir: args.workdir.map(Bytes::from),
+        terminal: args.tty,
+        interactive: args.interactive,
+        privileged: args.privileged,
+        detached: args.detach,
+    };
+    if args.detach {
+        engine.exec(&id, &request, Start::default())?;
+        return Ok(Exit::OK);
+    }
+    if args.tty && args.interactive && !tty::is_terminal(std::io::stdin()) {
+        session
+            .warn("The input device is not a TTY. The --tty and --interactive flags might not work properly");
+    }
+    let hello = Hello { stdout: true, stderr: true, stdin: args.interactive };
+    let attachment = Attachment { hello, terminal: args.tty, sig_proxy: true };
+    let mut entered = None;
+    let exit = attached_to(attachment, keys, |start| {
+        let command = engine.exec(&id, &request, start)?;
+        let pid = command.pid;
+        entered = Some(command);
+        Ok(pid)
+    })?;
+    if let (None, Some(command)) = (exit, &entered) {
+        command.release()?;
+    }
+    Ok(exit.unwrap_or(Exit::OK))
+}

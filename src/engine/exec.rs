@@ -1,0 +1,100 @@
+//! Running a further command in a running container.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::base::bytes::Bytes;
+use crate::base::caps;
+use crate::base::id::ContainerId;
+use crate::base::spec::{ContainerSpec, Process, Seccomp, Security};
+use crate::engine::start::{Start, failed};
+use crate::engine::{Engine, Error, Kind, Result, state};
+use crate::runtime::enter::{self, EnterOrder, Entered};
+
+/// What somebody wants to run. Empty and `None` mean: as process 1 has it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ExecRequest {
+    pub(crate) command: Vec<Bytes>,
+    /// `KEY=value`, in order: later ones win.
+    pub(crate) env: Vec<Bytes>,
+    pub(crate) user: Option<String>,
+    pub(crate) workdir: Option<Bytes>,
+    pub(crate) terminal: bool,
+    pub(crate) interactive: bool,
+    pub(crate) privileged: bool,
+    pub(crate) detached: bool,
+}
+
+impl Engine {
+    /// Runs a command in a running container; returns once it runs.
+    ///
+    /// # Errors
+    ///
+    /// Conflict if the container does not run; CommandNotFound and NotExecutable for the command.
+    pub(crate) fn exec(&self, id: &ContainerId, request: &ExecRequest, start: Start) -> Result<Entered> {
+        let dir = self.store().containers().open(id)?;
+        let status = state::examine(dir.as_fd(), id)?;
+        let not_running = || {
+            Error::new(
+                Kind::Conflict,
+                "can only create exec sessions on running containers: container state improper",
+            )
+            .hint(format!("start it: ketch start {}", id.short()))
+        };
+        let record = status.record.filter(|_| status.phase.is_running()).ok_or_else(not_running)?;
+        let spec = state::read_spec(dir.as_fd(), id)?;
+        let order = order(&spec, request, record.pid, &start)?;
+        let client: Option<OwnedFd> = start.client;
+        enter::enter(&self.caller(), &record, &order, client).map_err(|failure| failed(failure, id))
+    }
+}
+
+/// Decides how the command runs.
+fn order(spec: &ContainerSpec, request: &ExecRequest, pid: i32, start: &Start) -> Result<EnterOrder> {
+    if let Some(path) = request.workdir.as_ref().filter(|path| path.as_bytes().first() != Some(&b'/')) {
+        return Err(Error::invalid(format!(
+            "the working directory {path:?} is invalid, it needs to be an absolute path"
+        )));
+    }
+    let first = &spec.process;
+    let process = Process {
+        args: request.command.clone(),
+        env: environment(first, request),
+        cwd: request.workdir.clone().unwrap_or_else(|| first.cwd.clone()),
+        create_cwd: false,
+        user: request.user.clone().unwrap_or_else(|| first.user.clone()),
+        terminal: request.terminal,
+        open_stdin: request.interactive,
+        stdin_once: true,
+        ..first.clone()
+    };
+    let security = if request.privileged {
+        Security {
+            capabilities: caps::ALL,
+            no_new_privileges: false,
+            seccomp: Seccomp::Unconfined,
+            ..spec.security.clone()
+        }
+    } else {
+        spec.security.clone()
+    };
+    Ok(EnterOrder {
+        pid,
+        process,
+        security,
+        window: start.window.map(|size| (size.rows, size.cols)),
+        detached: request.detached,
+    })
+}
+
+/// Process 1's variables and the request's.
+fn environment(first: &Process, request: &ExecRequest) -> Vec<Bytes> {
+    let key = |entry: &Bytes| entry.as_bytes().split(|&b| b == b'=').next().unwrap_or_default().to_vec();
+    let mut env = first.env.clone();
+    let term = request.terminal.then(|| Bytes::from("TERM=xterm"));
+    let has_term = env.iter().any(|entry| key(entry) == b"TERM");
+    for entry in term.into_iter().filter(|_| !has_term).chain(request.env.iter().cloned()) {
+        env.retain(|known| key(known) != key(&entry));
+        env.push(entry);
+    }
+    env
+}

@@ -1,0 +1,287 @@
+//! Joining a running container: `exec`.
+//!
+//! ```text
+//! command ──stage──▶ enter (in U, read-only clone of ketch)
+//!                      └─ setns(pidfd of process 1) ─ clone3 ─▶ child in the container ─ execve
+//!                         serves the streams as a monitor does, without a log
+//! ```
+//!
+//! The stage's parent half lives in the container's namespaces but its PID namespace, is not dumpable,
+//! and its memory belongs to U, so nothing in the container can look into it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sched::CloneFlags;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::attach::server::Server;
+use crate::base::spec::{Process, Record, Security};
+use crate::runtime::failure::{Failure, FailureKind};
+use crate::runtime::init::run::become_command;
+use crate::runtime::launch::{self, Caller};
+use crate::runtime::monitor::birth::{StreamPairs, Streams};
+use crate::runtime::monitor::serve::{self, Life, Output};
+use crate::runtime::seccomp;
+use crate::runtime::step::RunPlan;
+use crate::stage::spawn::{self, Stage, StageError, UserNamespace};
+use crate::stage::wire::{self, WireError};
+use crate::sys::clone::{self, Cloned};
+use crate::sys::{pidfd, process, tty};
+
+/// What to run, and where. Descriptors: the pidfd of process 1, then the socket of the client unless
+/// detached.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EnterOrder {
+    /// Process 1 of the container, in the host's numbers.
+    pub(crate) pid: i32,
+    pub(crate) process: Process,
+    pub(crate) security: Security,
+    /// Rows and columns of the client's terminal.
+    pub(crate) window: Option<(u16, u16)>,
+    pub(crate) detached: bool,
+}
+
+/// The stage's one report; the exit code goes to the client.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum EnterReport {
+    /// The command runs as this process of the host.
+    Started {
+        pid: i32,
+    },
+    Failed(Failure),
+}
+
+/// A command that runs in a container beside process 1.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    /// In the host's numbers.
+    pub(crate) pid: i32,
+    /// The stage ends the command when this process dies, unless it is told not to.
+    leash: OwnedFd,
+}
+
+impl Entered {
+    /// Lets the command live on after this process.
+    pub(crate) fn release(&self) -> io::Result<()> {
+        rustix::io::write(&self.leash, b"r")?;
+        Ok(())
+    }
+}
+
+/// Runs a command in the container whose present life is `record`.
+///
+/// `client` is the stage's end of a greeted socket.
+///
+/// # Errors
+///
+/// CommandNotFound, NotExecutable, Invalid; Conflict if process 1 has ended.
+pub(crate) fn enter(
+    caller: &Caller,
+    record: &Record,
+    order: &EnterOrder,
+    client: Option<OwnedFd>,
+) -> Result<Entered, Failure> {
+    let gone = || Failure::new(FailureKind::Conflict, "the container is not running");
+    let first = pidfd::open_verified(record.pid, record.pid_start_ticks, &record.boot_id)
+        .map_err(|err| Failure::errno("find process 1", err))?
+        .ok_or_else(gone)?;
+    let namespace = namespace(caller, record)?;
+    let stage = Stage { name: c"enter", args: &[], detached: order.detached };
+    let child = spawn::spawn(&stage, &namespace).map_err(|err| launch::stage_failure(&err))?;
+    let mut descriptors = vec![first.as_fd()];
+    descriptors.extend(client.iter().map(AsFd::as_fd));
+    let report = child
+        .send(order, &descriptors)
+        .map_err(StageError::from)
+        .and_then(|()| child.receive::<EnterReport>())
+        .map_err(|err| launch::stage_failure(&err))?;
+    match report.0 {
+        EnterReport::Started { pid } => Ok(Entered { pid, leash: child.socket }),
+        EnterReport::Failed(failure) => Err(failure),
+    }
+}
+
+/// The user namespace that the stage starts in: that of the container's monitor.
+fn namespace(caller: &Caller, record: &Record) -> Result<UserNamespace, Failure> {
+    if caller.mapping.is_none() {
+        return Ok(UserNamespace::None);
+    }
+    let open = |pid: i32| {
+        let path = format!("/proc/{pid}/ns/user");
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    };
+    // A dead monitor's U is gone from view; the container's own namespace will do, whose owner we are.
+    open(record.monitor_pid)
+        .or_else(|_| open(record.pid))
+        .map(UserNamespace::Join)
+        .map_err(|errno| Failure::errno("open the container's user namespace", errno))
+}
+
+/// The stage `enter`.
+pub(crate) fn main() -> ! {
+    let Ok(command) = spawn::begin() else { process::exit_now(125) };
+    let Ok((order, descriptors)) = wire::receive::<EnterOrder>(command.as_fd()) else {
+        process::exit_now(125)
+    };
+    if let Err(failure) = carry_out(order, descriptors, &command) {
+        wire::send(command.as_fd(), &EnterReport::Failed(failure), &[]).ok();
+    }
+    process::exit_now(0)
+}
+
+fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) -> Result<(), Failure> {
+    let mut descriptors = descriptors.into_iter();
+    let first = descriptors.next().ok_or_else(|| Failure::new(FailureKind::System, "no process 1 given"))?;
+    let signals = serve::signals().map_err(|err| Failure::errno("read signals", err))?;
+    if !order.detached {
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)
+            .map_err(|errno| Failure::errno("watch the command", errno))?;
+    }
+    join(order.pid, &first)?;
+    let filter = seccomp::compile(&order.security.seccomp, order.security.capabilities)
+        .map_err(|err| Failure::new(FailureKind::Invalid, err.to_string()))?;
+    let plan = RunPlan {
+        seccomp: (!filter.is_empty()).then_some(filter),
+        process: order.process,
+        security: order.security,
+        stay_as_init: false,
+    };
+    let terminal = plan.process.terminal.then(open_terminal).transpose()?;
+    let pairs = match &terminal {
+        Some(_) => None,
+        None => Some(StreamPairs::new(plan.process.open_stdin && !order.detached)?),
+    };
+    let (report, theirs) = wire::pair().map_err(|err| Failure::errno("make a socket", err))?;
+    let (pid, pidfd) = match clone::clone3(0).map_err(|errno| Failure::errno("start a process", errno))? {
+        Cloned::Child => {
+            drop(report);
+            let failed = child(&plan, terminal, pairs, order.detached);
+            wire::send(theirs.as_fd(), &failed, &[]).ok();
+            process::exit_now(125)
+        }
+        Cloned::Parent { pid, pidfd } => (pid, pidfd),
+    };
+    drop(theirs);
+    match wire::receive::<Failure>(report.as_fd()) {
+        Err(WireError::Closed) => {}
+        Ok((failure, _)) => {
+            // Left alone it would be a zombie of the container's process 1.
+            pidfd::wait(pidfd.as_fd()).ok();
+            return Err(failure);
+        }
+        Err(err) => return Err(Failure::system("hear from the new process", &err)),
+    }
+    wire::send(command.as_fd(), &EnterReport::Started { pid }, &[])
+        .map_err(|err| Failure::system("report the start", &err))?;
+    if order.detached {
+        // The command becomes a child of the container's process 1.
+        return Ok(());
+    }
+    let client = descriptors.next();
+    let (output, stdin) = match (terminal, pairs) {
+        (Some(terminal), _) => (Output::Terminal(terminal.master), None),
+        (None, Some(StreamPairs { ours: Streams::Pipes { stdin, stdout, stderr }, .. })) => {
+            (Output::Pipes { stdout, stderr }, stdin)
+        }
+        (None, _) => return Err(Failure::new(FailureKind::System, "the command has no streams")),
+    };
+    if let (Output::Terminal(master), Some((rows, cols))) = (&output, order.window) {
+        tty::set_window_size(master.as_fd(), tty::WindowSize { rows, cols }).ok();
+    }
+    let failed = |err| Failure::errno("serve the command", err);
+    let mut server = Server::new(None, client).map_err(failed)?;
+    let life = Life {
+        pidfd,
+        output,
+        stdin,
+        interactive: plan.process.open_stdin,
+        stdin_once: true,
+        stop_signal: libc::SIGKILL,
+        release: Some(command.try_clone().map_err(failed)?),
+    };
+    let outcome = serve::serve(life, &mut server, None, &signals).map_err(failed)?;
+    server.announce(outcome.status.shell_code());
+    server.finish().map_err(failed)
+}
+
+/// Joins every namespace of process 1 that is not ours already.
+fn join(pid: i32, first: &OwnedFd) -> Result<(), Failure> {
+    let same_user = identity(&format!("/proc/{pid}/ns/user")) == identity("/proc/self/ns/user");
+    let mut flags = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWCGROUP;
+    if !same_user {
+        flags |= CloneFlags::CLONE_NEWUSER;
+    }
+    nix::sched::setns(first, flags).map_err(|errno| Failure::errno("join the container", errno))?;
+    // IDs stay the same numbers; which they are is set by the command's own identity later on.
+    Ok(())
+}
+
+/// Device and inode of a namespace file.
+fn identity(path: &str) -> Option<(u64, u64)> {
+    let stat = rustix::fs::stat(path).ok()?;
+    Some((stat.st_dev, stat.st_ino))
+}
+
+/// A terminal pair of the container's devpts.
+struct Terminal {
+    master: OwnedFd,
+    slave: OwnedFd,
+}
+
+/// Opens a terminal from what is /dev/pts in the container, which may have been tampered with: it must
+/// be a devpts and its ptmx the real device.
+fn open_terminal() -> Result<Terminal, Failure> {
+    const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
+    let failed = |errno| Failure::errno("open a terminal in the container", std::io::Error::from(errno));
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let pts =
+        rustix::fs::openat2(rustix::fs::CWD, "/dev/pts", flags, Mode::empty(), resolve).map_err(failed)?;
+    let kind = rustix::fs::fstatfs(&pts).map_err(failed)?.f_type;
+    if kind != DEVPTS_SUPER_MAGIC {
+        return Err(Failure::new(FailureKind::Invalid, "/dev/pts of the container is no devpts"));
+    }
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let master = rustix::fs::openat(&pts, "ptmx", flags, Mode::empty()).map_err(failed)?;
+    let slave = tty::open_peer(master.as_fd())
+        .map_err(|err| Failure::errno("open a terminal in the container", err))?;
+    Ok(Terminal { master, slave })
+}
+
+/// The new process, on its way to the command. Returns only what went wrong.
+fn child(plan: &RunPlan, terminal: Option<Terminal>, pairs: Option<StreamPairs>, detached: bool) -> Failure {
+    let prepared =
+        rustix::process::setsid().map_err(|errno| Failure::errno("start a session", errno)).and_then(|_| {
+            // The caller's keys are not the container's.
+            process::new_session_keyring().ok();
+            match (&terminal, &pairs) {
+                (Some(terminal), _) => {
+                    tty::take_as_controlling(terminal.slave.as_fd())
+                        .map_err(|err| Failure::errno("take the terminal", err))?;
+                    place([&terminal.slave, &terminal.slave, &terminal.slave])
+                }
+                (None, Some(_)) if detached => Ok(()),
+                (None, Some(pairs)) => place(pairs.theirs.each_ref()),
+                (None, None) => Ok(()),
+            }
+        });
+    match prepared.and_then(|()| become_command(plan, 3)) {
+        Ok(failure) | Err(failure) => failure,
+    }
+}
+
+fn place(streams: [&OwnedFd; 3]) -> Result<(), Failure> {
+    for (stream, number) in streams.into_iter().zip(0..) {
+        process::place_at(stream.as_fd(), number)
+            .map_err(|errno| Failure::errno("redirect standard streams", errno))?;
+    }
+    Ok(())
+}
