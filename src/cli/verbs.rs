@@ -21,7 +21,6 @@ use crate::cli::session::{Exit, Session};
 use crate::cli::stop;
 use crate::cli::version;
 use crate::cli::wait;
-use crate::cli::{container, image, rm};
 
 /// One verb: how it is called, what it takes, what it does.
 #[derive(Debug)]
