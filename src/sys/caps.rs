@@ -23,6 +23,7 @@ use nix::errno::Errno;
 
 use crate::sys::seccomp::{self, BpfInsn};
 
+const CAP_SETGID: u64 = 1 << 6;
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 
 /// What a process shall be when it executes the container's command.
@@ -32,8 +33,8 @@ pub(crate) struct CapPlan {
     pub(crate) uid: u32,
     /// Group, in the container's numbers.
     pub(crate) gid: u32,
-    /// All supplementary groups; `None` leaves them as they are, for `keep-groups` and for a user
-    /// namespace in which the kernel forbids to set them.
+    /// All supplementary groups; `None` leaves them as they are, for `keep-groups`. In a user namespace
+    /// that forbids to set them they stay as well.
     pub(crate) groups: Option<Vec<u32>>,
     /// Capabilities that this process and its descendants can ever have; root gets them all.
     pub(crate) bounding: u64,
@@ -104,13 +105,24 @@ pub(crate) fn settle(plan: &CapPlan) -> Result<(), CapError> {
 /// Groups, group and user, in the only order that works.
 fn change_user(plan: &CapPlan) -> Result<(), CapError> {
     if let Some(groups) = &plan.groups {
-        set_groups(groups).map_err(call("set supplementary groups"))?;
+        match set_groups(groups) {
+            Err(Errno::EPERM) if may_set_groups()? => {}
+            other => other.map_err(call("set supplementary groups"))?,
+        }
     }
     let gid = libc::c_ulong::from(plan.gid);
     let uid = libc::c_ulong::from(plan.uid);
     set_ids(libc::SYS_setresgid, gid).map_err(call("set group"))?;
     prctl(libc::PR_SET_KEEPCAPS, 1, 0).map_err(call("keep capabilities"))?;
     set_ids(libc::SYS_setresuid, uid).map_err(call("set user"))
+}
+
+/// Has the capability for it: then only the user namespace itself can forbid to set groups, as it does
+/// in single-ID mode, where the groups are not mapped either.
+///
+/// Not read from `/proc/self/setgroups`: in a container, what is mounted there may be anything.
+fn may_set_groups() -> Result<bool, CapError> {
+    Ok(get().map_err(call("read capabilities"))?.effective & CAP_SETGID != 0)
 }
 
 /// Takes everything but `keep` out of the bounding set. Returns the capabilities that the kernel knows.
@@ -378,6 +390,13 @@ mod tests {
     fn unknown_capabilities_are_passed_over() {
         let all = CapPlan { bounding: u64::MAX, ..plan(0) };
         assert_eq!(status_after(0, &all, &["CapInh: 0000000000000000", "CapAmb: 0000000000000000"]), 0);
+    }
+
+    /// The namespaces of these tests forbid it, as they must where one ID is mapped by its owner.
+    #[test]
+    fn groups_stay_where_the_namespace_forbids_to_set_them() {
+        let with_groups = CapPlan { groups: Some(vec![0]), ..plan(0) };
+        assert_eq!(status_after(0, &with_groups, &["Seccomp: 2"]), 0);
     }
 
     #[test]

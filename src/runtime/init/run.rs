@@ -123,13 +123,13 @@ fn assert_inside(process: &Process) -> Result<()> {
 
 /// Gives up rights: user, groups, capabilities, and last the system call filter.
 fn confine(plan: &RunPlan, identity: &Identity) -> Result<caps::CapPlan> {
-    let keep_groups = plan.process.keep_groups || setgroups_denied();
     let wanted = caps::CapPlan {
         uid: identity.uid,
         gid: identity.gid,
-        groups: (!keep_groups).then(|| identity.groups.clone()),
+        groups: (!plan.process.keep_groups).then(|| identity.groups.clone()),
         bounding: plan.security.capabilities,
-        ambient: plan.security.ambient & plan.security.capabilities,
+        // Root has them without, and what it runs as another user is not to inherit them.
+        ambient: if identity.uid == 0 { 0 } else { plan.security.ambient & plan.security.capabilities },
         no_new_privileges: plan.security.no_new_privileges,
         filter: plan.seccomp.clone().unwrap_or_default(),
     };
@@ -143,11 +143,6 @@ fn confine(plan: &RunPlan, identity: &Identity) -> Result<caps::CapPlan> {
         }
         failure
     })
-}
-
-/// In single-ID mode the kernel forbids setgroups, and the groups are not mapped anyway.
-fn setgroups_denied() -> bool {
-    std::fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
 }
 
 /// A command that is ready to execute.
