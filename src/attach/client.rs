@@ -70,8 +70,9 @@ pub(crate) struct Local<'a> {
     pub(crate) terminal: bool,
     /// What detaches, when typed at a local terminal.
     pub(crate) detach_keys: DetachKeys,
-    /// Passes a signal on to the container; `None` to be ended by it.
-    pub(crate) on_signal: Option<&'a mut dyn FnMut(i32)>,
+    /// Passes a signal on to the container, or answers false: then the monitor is asked to, by a packet
+    /// behind those of the input. `None` to be ended by signals.
+    pub(crate) on_signal: Option<&'a mut dyn FnMut(i32) -> bool>,
 }
 
 impl std::fmt::Debug for Local<'_> {
@@ -357,11 +358,22 @@ impl<'a> Pump<'a> {
                     }
                     self.send_size()?;
                 }
-                (number, Some(pass_on)) => pass_on(number),
+                (number, Some(pass_on)) => {
+                    if !pass_on(number) {
+                        self.ask_for_signal(number)?;
+                    }
+                }
                 (number, None) => return Ok(Some(End::Signal(number))),
             }
         }
         Ok(None)
+    }
+
+    fn ask_for_signal(&mut self, number: i32) -> io::Result<()> {
+        match socket::send(self.socket.as_fd(), packet::signal(number).as_bytes()) {
+            Err(err) if !is_harmless(&err) => Err(err),
+            _ => Ok(()),
+        }
     }
 
     /// Tells the monitor the size of the local terminal.

@@ -1,7 +1,7 @@
 //! `ketch attach`, and the terminal's side of every attached command.
 
-use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use clap::{ArgAction, Args};
 
@@ -9,9 +9,9 @@ use crate::attach::client::{self, End, Local};
 use crate::attach::detach::{self, DetachKeys};
 use crate::cli::session::{Exit, Session};
 use crate::cli::targets::{self, Latest};
-use crate::engine::attach::Attachment;
+use crate::engine::attach::{Attachment, SignalPath};
 use crate::engine::{Error, Kind};
-use crate::sys::signal;
+use crate::sys::{pidfd, signal};
 
 /// Attach to a running container
 ///
@@ -51,48 +51,71 @@ pub(crate) struct DetachArg {
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: AttachArgs) -> anyhow::Result<Exit> {
     let id = targets::one(session, args.container.as_ref(), &args.latest)?;
-    let attachment = session.engine()?.attach(&id, !args.no_stdin)?;
-    pump(session, attachment, args.keys.detach_keys, args.sig_proxy)
+    let Attachment { socket, terminal, stdin, signals } = session.engine()?.attach(&id, !args.no_stdin)?;
+    let route = args.sig_proxy.then_some(Route::Monitor(signals));
+    Ok(pump(socket, terminal, stdin, args.keys.detach_keys, route)?.unwrap_or(Exit::OK))
 }
 
-/// Joins the terminal, or the pipes, of this command with a container until it ends or the user leaves.
-/// The exit code is the container's, or 0 when the user has left.
+/// How signals reach a process that a command is attached to.
+#[derive(Debug)]
+pub(crate) enum Route {
+    /// Through the monitor of its container, by a connection of their own.
+    Monitor(SignalPath),
+    /// To the process itself; where that is not allowed, as [`Route::Socket`].
+    Process(OwnedFd),
+    /// Behind its input.
+    Socket,
+}
+
+impl Route {
+    /// Sends a signal; false if it is to go behind the input. That a signal cannot be delivered has
+    /// nobody to be told: the terminal is the container's.
+    fn send(&self, number: i32) -> bool {
+        match self {
+            Self::Monitor(path) => path.send(number).is_ok(),
+            Self::Process(process) => pidfd::send_signal(process.as_fd(), number).is_ok(),
+            Self::Socket => false,
+        }
+    }
+}
+
+/// Joins the terminal, or the pipes, of this command with a process until it ends or the user leaves.
+/// The exit code is that of the process; `None` when the user has left. `terminal` and `stdin` say
+/// whether the process has a terminal, and whether it takes input. Without `route`, signals end this
+/// command.
 ///
 /// # Errors
 ///
 /// If the monitor goes away without a word, or standard output cannot be written.
 pub(crate) fn pump(
-    session: &mut Session<'_>,
-    attachment: Attachment,
+    socket: OwnedFd,
+    terminal: bool,
+    stdin: bool,
     detach_keys: DetachKeys,
-    sig_proxy: bool,
-) -> anyhow::Result<Exit> {
-    session.out.flush()?;
-    let Attachment { socket, terminal, stdin, signals } = attachment;
+    route: Option<Route>,
+) -> anyhow::Result<Option<Exit>> {
     let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
-    // A signal that cannot be delivered has nobody to be told: the terminal is the container's.
-    let mut pass_on = |number| signals.send(number).unwrap_or_default();
+    let mut pass_on = route.map(|route| move |number| route.send(number));
     let local = Local {
         stdin: stdin.then(|| input.as_fd()),
         stdout: output.as_fd(),
         stderr: errors.as_fd(),
         terminal,
         detach_keys,
-        on_signal: if sig_proxy { Some(&mut pass_on) } else { None },
+        on_signal: pass_on.as_mut().map(|pass_on| pass_on as &mut dyn FnMut(i32) -> bool),
     };
     match client::pump(socket, local)? {
         // Codes are 0 to 255 but for the -1 of an end that nobody saw.
-        End::Exited(code) => Ok(Exit(u8::try_from(code).unwrap_or(u8::MAX))),
-        End::Detached => Ok(Exit::OK),
+        End::Exited(code) => Ok(Some(Exit(u8::try_from(code).unwrap_or(u8::MAX)))),
+        End::Detached => Ok(None),
         End::Signal(number) => {
             signal::set_default(number)?;
             signal::raise(number);
-            Ok(Exit(u8::try_from(128 + number).unwrap_or(u8::MAX)))
+            Ok(Some(Exit(u8::try_from(128 + number).unwrap_or(u8::MAX))))
         }
         End::Lost => {
-            Err(Error::new(Kind::System, "the container's monitor is gone: its output is lost from here on")
-                .hint("see `ps` for whether the container still runs")
-                .into())
+            let message = "the container's monitor is gone: its output is lost from here on";
+            Err(Error::new(Kind::System, message).hint("see `ketch ps` for whether the container still runs").into())
         }
     }
 }

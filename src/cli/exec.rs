@@ -8,11 +8,12 @@ use clap::Args;
 use crate::attach::packet::Hello;
 use crate::base::bytes::Bytes;
 use crate::cli::container_flags::environment;
+use crate::cli::attach::Route;
 use crate::cli::run::{Attachment, attached_to, detach_keys};
 use crate::cli::session::{Exit, Session};
 use crate::engine::exec::ExecRequest;
 use crate::engine::start::Start;
-use crate::sys::tty;
+use crate::sys::{pidfd, tty};
 
 /// Run a command in a running container
 ///
@@ -109,9 +110,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<E
     let mut entered = None;
     let exit = attached_to(attachment, keys, |start| {
         let command = engine.exec(&id, &request, start)?;
-        let pid = command.pid;
+        let process = pidfd::open(command.pid);
         entered = Some(command);
-        Ok(pid)
+        Ok(process.map_or(Route::Socket, Route::Process))
     })?;
     if let (None, Some(command)) = (exit, &entered) {
         command.release()?;

@@ -26,6 +26,7 @@ mod images;
 mod kill;
 mod logs;
 mod ps;
+mod restart;
 mod rm;
 mod run;
 mod session;

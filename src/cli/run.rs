@@ -1,22 +1,24 @@
 //! `ketch run`, `ketch create` and `ketch start`.
 
 use std::io::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use clap::Args;
 
-use crate::attach::client::{self, End, Local};
+use crate::attach::client;
 use crate::attach::detach::{self, DetachKeys};
 use crate::attach::packet::Hello;
 use crate::base::id::ContainerId;
+use crate::cli::attach::{self, Route};
 use crate::cli::container_flags::ContainerFlags;
 use crate::cli::session::{Exit, Session};
 use crate::engine::request::ContainerRequest;
+use crate::engine::attach::SignalPath;
 use crate::engine::start::Start;
 use crate::engine::{Engine, Error, Kind};
 use crate::sys::socket::{self, Kind as SocketKind};
-use crate::sys::{pidfd, signal, tty};
+use crate::sys::tty;
 
 /// Run a command in a new container
 ///
@@ -189,64 +191,28 @@ fn attached(
     attachment: Attachment,
     detach_keys: DetachKeys,
 ) -> anyhow::Result<Exit> {
-    let exit = attached_to(attachment, detach_keys, |start| start_or_discard(engine, id, discard, start))?;
+    // Opened now: a container that is removed at its end can be signalled until then.
+    let signals = SignalPath::new(engine.store().containers().open(id)?);
+    let exit = attached_to(attachment, detach_keys, |start| {
+        start_or_discard(engine, id, discard, start)?;
+        Ok(Route::Monitor(signals))
+    })?;
     Ok(exit.unwrap_or(Exit::OK))
 }
 
 /// Attaches to what `start` starts, from the first byte on, and stays until it ends; `None` if the user
-/// has detached.
+/// has detached. `start` answers how signals reach what it has started.
 pub(crate) fn attached_to(
     attachment: Attachment,
     detach_keys: DetachKeys,
-    start: impl FnOnce(Start) -> Result<i32, Error>,
+    start: impl FnOnce(Start) -> Result<Route, Error>,
 ) -> anyhow::Result<Option<Exit>> {
-    let (ours, theirs) = socket::pair(SocketKind::Packet)?;
-    socket::set_send_buffer(theirs.as_fd(), SEND_BUFFER)?;
-    client::greet(ours.as_fd(), attachment.hello)?;
-    let window = if attachment.terminal { tty::window_size(std::io::stdin().as_fd()).ok() } else { None };
-    let pid = start(Start { client: Some(theirs), window })?;
-    stay(ours, pid, attachment, detach_keys)
-}
-
-/// What fits into the socket before the monitor has to wait: some packets.
-const SEND_BUFFER: usize = 1 << 20;
-
-/// Carries bytes until the container ends or the user leaves.
-fn stay(
-    socket: OwnedFd,
-    pid: i32,
-    attachment: Attachment,
-    detach_keys: DetachKeys,
-) -> anyhow::Result<Option<Exit>> {
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    let process = pidfd::open(pid).ok();
-    let mut forward = |number: i32| {
-        if let Some(process) = &process {
-            pidfd::send_signal(process.as_fd(), number).ok();
-        }
-    };
-    let local = Local {
-        stdin: attachment.hello.stdin.then(|| stdin.as_fd()),
-        stdout: stdout.as_fd(),
-        stderr: stderr.as_fd(),
-        terminal: attachment.terminal,
-        detach_keys,
-        on_signal: if attachment.sig_proxy { Some(&mut forward) } else { None },
-    };
-    match client::pump(socket, local)? {
-        End::Exited(code) => Ok(Some(Exit(u8::try_from(code).unwrap_or(u8::MAX)))),
-        End::Detached => Ok(None),
-        End::Signal(number) => {
-            signal::set_default(number)?;
-            signal::raise(number);
-            Ok(Some(Exit(u8::try_from(128 + number).unwrap_or(u8::MAX))))
-        }
-        End::Lost => {
-            Err(Error::new(Kind::System, "the container's monitor has died; the container may be running")
-                .hint("see ketch ps")
-                .into())
-        }
-    }
+    let Attachment { hello, terminal, sig_proxy } = attachment;
+    let (socket, theirs) = socket::pair(SocketKind::Packet)?;
+    client::greet(socket.as_fd(), hello)?;
+    let window = if terminal { tty::window_size(std::io::stdin().as_fd()).ok() } else { None };
+    let route = start(Start { client: Some(theirs), window })?;
+    attach::pump(socket, terminal, hello.stdin, detach_keys, sig_proxy.then_some(route))
 }
 
 /// `--detach-keys`.

@@ -15,6 +15,7 @@ use crate::cli::images;
 use crate::cli::kill;
 use crate::cli::logs;
 use crate::cli::ps;
+use crate::cli::restart;
 use crate::cli::rm;
 use crate::cli::run;
 use crate::cli::session::{Exit, Session};
@@ -93,6 +94,8 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("rmi", image::RmiArgs, image::rm),
     verb!("run", run::RunArgs, run::run),
     verb!("start", run::StartArgs, run::start),
+    verb!("restart", restart::RestartArgs, restart::run),
+    verb!("container restart", restart::RestartArgs, restart::run),
     verb!("stop", stop::StopArgs, stop::run),
     verb!("tag", image::TagArgs, image::tag),
     verb!("untag", image::UntagArgs, image::untag),

@@ -15,10 +15,11 @@ use crate::attach::client;
 use crate::attach::packet::Hello;
 use crate::base::id::ContainerId;
 use crate::base::signal::Signal;
+use crate::engine::start::Start;
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::logs::watch::Watch;
-use crate::runtime::monitor::record::STOP_REQUESTED;
+use crate::runtime::monitor::record::{RESTART_REQUESTED, STOP_REQUESTED};
 use crate::runtime::send_signal;
 use crate::sys::fs::{self, OFlags};
 use crate::sys::poll::{Interest, PollSet};
@@ -94,6 +95,8 @@ struct Stopping {
     grace: Grace,
     deadline: Option<Instant>,
     killed: bool,
+    /// Nobody else will: it is to be removed at its end, and it has lost its monitor.
+    remove: bool,
 }
 
 impl Engine {
@@ -139,6 +142,27 @@ impl Engine {
         answers.into_iter().flatten().collect()
     }
 
+    /// Stops containers, all at once, and starts them again, one after the other. One that does not run is
+    /// just started.
+    pub(crate) fn restart(&self, orders: &[StopOrder]) -> Vec<Result<()>> {
+        let marked = orders.iter().map(|order| {
+            let dir = self.store().containers().open(&order.id)?;
+            mark(dir.as_fd(), RESTART_REQUESTED, &order.id)
+        });
+        let marked: Vec<Result<()>> = marked.collect();
+        let stopped = self.stop(orders);
+        marked
+            .into_iter()
+            .zip(stopped)
+            .zip(orders)
+            .map(|((marked, stopped), order)| {
+                marked?;
+                stopped?;
+                self.start_container(&order.id, Start::default()).map(drop)
+            })
+            .collect()
+    }
+
     /// Sends the stop signal; `None` if there is nothing to stop.
     fn begin_stop(&self, order: &StopOrder) -> Result<Option<Stopping>> {
         let dir = self.store().containers().open(&order.id)?;
@@ -146,7 +170,7 @@ impl Engine {
         if matches!(status.phase, Phase::Created | Phase::Exited(_)) {
             return Ok(None);
         }
-        mark_stop_requested(dir.as_fd(), &order.id)?;
+        mark(dir.as_fd(), STOP_REQUESTED, &order.id)?;
         let Some((held, status)) = self.hold(dir.as_fd(), &order.id)? else { return Ok(None) };
         let spec = state::read_spec(dir.as_fd(), &order.id)?;
         let grace = order.grace.unwrap_or(match spec.stop.timeout_s {
@@ -154,7 +178,11 @@ impl Engine {
             seconds => Grace::For(Duration::from_secs(seconds.into())),
         });
         let signal = order.signal.map_or(spec.stop.signal, Signal::number);
-        let mut stopping = Stopping { held, status, grace, deadline: grace.deadline(), killed: false };
+        let remove = spec.auto_remove
+            && matches!(held, Held::Process(_))
+            && fs::stat_at(&dir, RESTART_REQUESTED).is_err();
+        let mut stopping =
+            Stopping { held, status, grace, deadline: grace.deadline(), killed: false, remove };
         self.deliver(&order.id, &stopping.held, &stopping.status, signal)?;
         if grace == Grace::For(Duration::ZERO) {
             stopping.kill(self, &order.id)?;
@@ -172,6 +200,9 @@ impl Engine {
         if ready {
             stopping.read_end(id)?;
             self.await_release(id)?;
+            if stopping.remove {
+                self.discard_container(id);
+            }
             return Ok(Some(match (stopping.killed, stopping.grace) {
                 (true, Grace::For(grace)) if !grace.is_zero() => Stopped::Killed(grace),
                 _ => Stopped::Gently,
@@ -209,14 +240,15 @@ impl Engine {
         // A signal that ends it by the user's wish is a stop; any other is the container's own affair.
         let ends = signal == Signal::KILL || signal.number() == spec.stop.signal;
         if ends {
-            mark_stop_requested(dir.as_fd(), id)?;
+            mark(dir.as_fd(), STOP_REQUESTED, id)?;
         }
         let Some((held, status)) = self.hold(dir.as_fd(), id)? else {
             return Err(not_running(state::examine(dir.as_fd(), id)?.phase));
         };
         self.deliver(id, &held, &status, signal.number())?;
         if signal == Signal::KILL {
-            let mut stopping = Stopping { held, status, grace: Grace::Endless, deadline: None, killed: true };
+            let mut stopping =
+                Stopping { held, status, grace: Grace::Endless, deadline: None, killed: true, remove: false };
             stopping.await_end(id)?;
             self.await_release(id)?;
         }
@@ -422,11 +454,11 @@ pub(crate) fn is_absent(err: &io::Error) -> bool {
     matches!(err.kind(), NotFound | ConnectionRefused | ConnectionReset | BrokenPipe)
 }
 
-/// Tells the restart policy that the end is the user's wish.
-fn mark_stop_requested(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<()> {
-    fs::open_at(dir, STOP_REQUESTED, OFlags::WRONLY | OFlags::CREATE, 0o600)
+/// Tells a monitor what the user wishes, by a file that it looks for when the container ends.
+fn mark(dir: BorrowedFd<'_>, wish: &str, id: &ContainerId) -> Result<()> {
+    fs::open_at(dir, wish, OFlags::WRONLY | OFlags::CREATE, 0o600)
         .map(drop)
-        .map_err(|err| failed("mark as stopped by the user", id, err))
+        .map_err(|err| failed("leave a mark for the monitor", id, err))
 }
 
 fn failed(

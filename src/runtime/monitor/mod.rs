@@ -76,7 +76,9 @@ impl Monitor {
 
     /// Starts the container and watches it to its end, again and again if its restart policy says so.
     fn run(mut self, command: &OwnedFd, client: Option<OwnedFd>, own_pid: i32) -> Result<(), Failure> {
-        std::fs::remove_file(self.directory.join(record::STOP_REQUESTED)).ok();
+        for mark in [record::STOP_REQUESTED, record::RESTART_REQUESTED] {
+            std::fs::remove_file(self.directory.join(mark)).ok();
+        }
         let signals = serve::signals().map_err(|err| Failure::errno("read signals", err))?;
         // Failing to announce only costs others time.
         holders::announce(&self.order.root, own_pid, &self.order.fingerprint).ok();
@@ -154,7 +156,8 @@ impl Monitor {
     /// The last life is over. Whoever waits sees the container in its final state, free to be started
     /// or removed, and does not wait for the cleaning up or for a slower client.
     fn end(self, mut server: Server, exit_code: i32) -> Result<(), Failure> {
-        let leftover = if self.spec.auto_remove { take_away(&self.order.root, &self.spec) } else { None };
+        let stays = !self.spec.auto_remove || self.directory.join(record::RESTART_REQUESTED).exists();
+        let leftover = if stays { None } else { take_away(&self.order.root, &self.spec) };
         drop(self.lock);
         server.announce(exit_code);
         server.finish().ok();

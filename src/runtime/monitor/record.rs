@@ -12,6 +12,9 @@ use crate::sys::pidfd;
 /// The file that `stop` and `kill` leave behind to say that the end is wanted.
 pub(crate) const STOP_REQUESTED: &str = "stop-requested";
 
+/// The file that `restart` leaves behind: the container is to stay even if it is removed at its end.
+pub(crate) const RESTART_REQUESTED: &str = "restart-requested";
+
 /// Replaces the record in one step.
 pub(super) fn write(directory: &Path, record: &Record) -> io::Result<()> {
     let text = serde_json::to_vec(record)?;
