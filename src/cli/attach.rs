@@ -115,7 +115,9 @@ pub(crate) fn pump(
         }
         End::Lost => {
             let message = "the container's monitor is gone: its output is lost from here on";
-            Err(Error::new(Kind::System, message).hint("see `ketch ps` for whether the container still runs").into())
+            Err(Error::new(Kind::System, message)
+                .hint("see `ketch ps` for whether the container still runs")
+                .into())
         }
     }
 }

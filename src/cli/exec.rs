@@ -7,8 +7,8 @@ use clap::Args;
 
 use crate::attach::packet::Hello;
 use crate::base::bytes::Bytes;
-use crate::cli::container_flags::environment;
 use crate::cli::attach::Route;
+use crate::cli::container_flags::environment;
 use crate::cli::run::{Attachment, attached_to, detach_keys};
 use crate::cli::session::{Exit, Session};
 use crate::engine::exec::ExecRequest;
