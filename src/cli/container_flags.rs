@@ -329,6 +329,7 @@ impl ContainerFlags {
             pid_file: self.pidfile.clone(),
             cid_file: self.cidfile.clone(),
             proxies: if self.http_proxy { config::proxies() } else { Vec::new() },
+            hello: None,
             create_command: std::env::args_os().map(Bytes::from).collect(),
         })
     }

@@ -44,6 +44,8 @@ impl LogLevel {
 /// The global flags.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Globals {
+    /// CLOCK_MONOTONIC when this command began, in nanoseconds.
+    pub(crate) started_ns: u64,
     /// What the engine is opened with.
     pub(crate) config: Config,
     /// `--log-level`.

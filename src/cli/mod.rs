@@ -20,6 +20,7 @@ mod error;
 mod exec;
 mod format;
 mod globals;
+mod hello;
 mod help;
 mod image;
 mod images;
@@ -51,6 +52,7 @@ pub(crate) const NAME: &str = "ketch";
 
 /// Runs the program: one of its stages, or a command of the user.
 pub(crate) fn main() -> ExitCode {
+    let started_ns = hello::monotonic_ns();
     let args: Vec<OsString> = std::env::args_os().collect();
     if args.get(1).is_some_and(|first| first == "--stage") {
         return stages::run(&args[2..]);
@@ -61,7 +63,7 @@ pub(crate) fn main() -> ExitCode {
     if let Some(done) = help::complete(&args) {
         return done;
     }
-    let mut globals = Globals::default();
+    let mut globals = Globals { started_ns, ..Globals::default() };
     let result = dispatch(args.get(1..).unwrap_or_default(), &mut globals);
     ExitCode::from(result.map_or_else(|err| error::report(&err, &globals), |exit| exit.0))
 }

@@ -12,6 +12,7 @@ use crate::attach::packet::Hello;
 use crate::base::id::ContainerId;
 use crate::cli::attach::{self, Route};
 use crate::cli::container_flags::ContainerFlags;
+use crate::cli::hello;
 use crate::cli::session::{Exit, Session};
 use crate::engine::attach::SignalPath;
 use crate::engine::request::ContainerRequest;
@@ -104,7 +105,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     let flags = &args.container;
     let keys = detach_keys(args.detach_keys.as_deref())?;
     let hello = streams(&args.attach, flags.interactive)?;
-    let request = flags.request(!args.detach)?;
+    let mut request = flags.request(!args.detach)?;
+    request.hello = Some(hello::variable(session.globals.started_ns));
     if flags.tty && flags.interactive && !args.detach && !tty::is_terminal(std::io::stdin()) {
         session
             .warn("The input device is not a TTY. The --tty and --interactive flags might not work properly");

@@ -13,6 +13,7 @@ type Stage = fn(&[OsString]) -> ExitCode;
 
 /// Every stage there is.
 const STAGES: &[(&str, Stage)] = &[
+    ("hello", |_| crate::cli::hello::main()),
     ("monitor", |_| crate::runtime::monitor::main()),
     ("clean", |_| crate::runtime::clean::main()),
     ("signal", |_| crate::runtime::send_signal::main()),

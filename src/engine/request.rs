@@ -85,6 +85,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) cid_file: Option<PathBuf>,
     /// The caller's proxies, without credentials (`--http-proxy`).
     pub(crate) proxies: Vec<Bytes>,
+    /// A variable for the built-in image `hello`, and for no other.
+    pub(crate) hello: Option<Bytes>,
     /// The command line that asked.
     pub(crate) create_command: Vec<Bytes>,
 }

@@ -8,6 +8,9 @@ use crate::engine::request::ContainerRequest;
 use crate::engine::resolve::Facts;
 use crate::runtime::defaults::NOFILE_SOFT_MAX;
 
+/// Names an image that ketch itself made.
+pub(crate) const BUILTIN_LABEL: &str = "io.ketch.builtin";
+
 /// Where programs are looked for if nobody says.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -115,6 +118,9 @@ fn environment(request: &ContainerRequest, defaults: &ContainerDefaults, hostnam
     }
     if !hostname.is_empty() {
         set(format!("HOSTNAME={hostname}").into());
+    }
+    if defaults.labels.get(BUILTIN_LABEL).is_some_and(|name| name == "hello") {
+        request.hello.iter().cloned().for_each(&mut set);
     }
     for entry in &request.env {
         set(entry.clone());
