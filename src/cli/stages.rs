@@ -16,12 +16,10 @@ const STAGES: &[(&str, Stage)] = &[
     ("hello", |_| crate::cli::hello::main()),
     ("monitor", |_| crate::runtime::monitor::main()),
     ("clean", |_| crate::runtime::clean::main()),
-    ("signal", |_| crate::runtime::send_signal::main()),
-    ("signal", |_| crate::runtime::send_signal::main()),
-    ("worker", |_| crate::runtime::worker::main()),
     ("enter", |_| crate::runtime::enter::main()),
     ("monitor", |_| crate::runtime::monitor::main()),
     ("signal", |_| crate::runtime::send_signal::main()),
+    ("unpack", |_| crate::runtime::worker::main()),
 ];
 
 /// Runs the stage that `args` name.

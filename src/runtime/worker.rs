@@ -1,9 +1,10 @@
-//! Work on files of foreign IDs: a process in the user namespace U, for one job.
+//! Unpacking layers: a process in the user namespace U that is trusted with nothing else.
 //!
 //! ```text
-//! command ──Job, descriptors──▶ worker            Remove{paths}: rm -rf of what was moved to staging/
-//!         ──Below / Unpack───▶   one thread       Unpack{layers}: confine, then layer after layer
-//!         ◀──────Done─────────   per layer
+//! puller ──Job{layers}──────────▶ worker          confines itself
+//!        ──Below{index}─────────▶                 layer 0, 1 …: there already
+//!        ──Unpack{index, order}─▶  thread         layer 2 …: extract, wait for those below, settle
+//!        ◀──Done{index, report}──
 //! ```
 //!
 //! Unpacking reads what strangers wrote. So before the first byte of it the worker gives up what it
@@ -21,14 +22,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
-use crate::runtime::failure::{Failure, FailureKind};
+use crate::runtime::clean;
+use crate::runtime::failure::Failure;
 use crate::runtime::launch::{Caller, stage_failure};
 use crate::stage::spawn::{self, Child, Stage, UserNamespace};
 use crate::stage::wire::{self, WireError};
@@ -36,14 +37,12 @@ use crate::store::unpack::{self, Ids, Limits, Order, Report};
 use crate::store::{Store, staging};
 use crate::sys::{fs, landlock, pidfd, process};
 
-/// What a worker is started for.
+/// What a worker is started for. Descriptors: `staging/`, `layers/`.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Job {
-    /// Remove these trees, which lie in `staging/`.
-    Remove { paths: Vec<Bytes> },
-    /// Unpack layers of an image that has this many. Descriptors: `staging/`, `layers/`.
-    Unpack { layers: usize, make_devices: bool },
+struct Job {
+    /// How many layers the image has.
+    layers: usize,
+    make_devices: bool,
 }
 
 /// One layer of the image, 0 being the lowest.
@@ -61,12 +60,6 @@ enum Message {
 struct Done {
     index: usize,
     result: Result<Report, unpack::Failure>,
-}
-
-/// What became of [`Job::Remove`].
-#[derive(Debug, Serialize, Deserialize)]
-struct RemoveReport {
-    failure: Option<String>,
 }
 
 /// A worker that unpacks layers. Dropping it kills it.
@@ -103,8 +96,8 @@ impl Unpacker {
             fs::open_dir(store.dir(), name).map_err(|err| Failure::errno(format!("open {name}"), err))
         };
         let (staging, finished) = (open("staging")?, open("layers")?);
-        let child = start(caller, store.root(), c"unpack")?;
-        let job = Job::Unpack { layers, make_devices: makes_devices(caller) };
+        let child = start(caller, store.root())?;
+        let job = Job { layers, make_devices: makes_devices(caller) };
         child.send(&job, &[staging.as_fd(), finished.as_fd()]).map_err(|err| talk(&err))?;
         Ok(Self { child: Some(child) })
     }
@@ -176,28 +169,10 @@ impl Drop for Unpacker {
     }
 }
 
-/// Removes trees under `staging/`: first as the user; what is left, by a worker in U.
-///
-/// # Errors
-///
-/// If something is left even then.
-pub(crate) fn remove(caller: &Caller, store: &Store, mut paths: Vec<PathBuf>) -> Result<(), Failure> {
-    paths.retain(|path| staging::remove_foreign(path).is_err());
-    if paths.is_empty() {
-        return Ok(());
-    }
-    let child = start(caller, store.root(), c"remove")?;
-    let paths = paths.iter().map(|path| Bytes::from(path.as_path())).collect();
-    child.send(&Job::Remove { paths }, &[]).map_err(|err| talk(&err))?;
-    let (report, _) = child.receive::<RemoveReport>().map_err(|err| stage_failure(&err))?;
-    child.wait().ok();
-    report.failure.map_or(Ok(()), |message| Err(Failure::new(FailureKind::System, message)))
-}
-
-/// Removes what dead processes left under `staging/`, of whatever owner.
+/// Removes what dead processes left under `staging/`, of whatever owner. Every pull begins so.
 pub(crate) fn sweep(caller: &Caller, store: &Store) -> Result<(), Failure> {
     let foreign = staging::sweep(store).map_err(|err| Failure::system("clean up", &err))?;
-    remove(caller, store, foreign)
+    clean::clean(caller, store.root(), &foreign).map_err(|err| Failure::errno("clean up", err))
 }
 
 /// What the user can do about a layer that could not be unpacked.
@@ -228,8 +203,8 @@ fn makes_devices(caller: &Caller) -> bool {
     caller.mapping.is_none()
 }
 
-fn start(caller: &Caller, root: &Path, job: &std::ffi::CStr) -> Result<Child, Failure> {
-    let stage = Stage { name: c"worker", args: &[job.to_owned()], detached: false };
+fn start(caller: &Caller, root: &Path) -> Result<Child, Failure> {
+    let stage = Stage { name: c"unpack", args: &[], detached: false };
     let namespace = caller.namespace(root);
     let started = match (spawn::spawn(&stage, &namespace), &caller.mapping) {
         // The holder ended between finding and joining it: make U anew, once.
@@ -245,30 +220,15 @@ fn talk(err: &WireError) -> Failure {
     Failure::system("talk to the worker", err)
 }
 
-/// The stage `worker`.
+/// The stage `unpack`.
 pub(crate) fn main() -> ! {
     let served = spawn::begin().is_ok_and(|command| {
         // It must not outlive its parent, whose staging directories others take for garbage then.
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).ok();
-        match wire::receive::<Job>(command.as_fd()) {
-            Ok((Job::Remove { paths }, _)) => remove_all(&command, &paths),
-            Ok((Job::Unpack { layers, make_devices }, descriptors)) => {
-                unpack_all(command, layers, make_devices, descriptors)
-            }
-            Err(_) => false,
-        }
+        let job = wire::receive::<Job>(command.as_fd());
+        job.is_ok_and(|(job, descriptors)| unpack_all(command, &job, descriptors))
     });
     process::exit_now(if served { 0 } else { 125 })
-}
-
-fn remove_all(command: &OwnedFd, paths: &[Bytes]) -> bool {
-    let mut failure = None;
-    for path in paths {
-        if let Err(err) = staging::remove_foreign(path.as_path()) {
-            failure = Some(Failure::system("clean up", &err).message);
-        }
-    }
-    wire::send(command.as_fd(), &RemoveReport { failure }, &[]).is_ok()
 }
 
 /// What the threads of an unpacking worker share.
@@ -279,9 +239,9 @@ struct Shared {
     reports: Mutex<OwnedFd>,
 }
 
-fn unpack_all(command: OwnedFd, layers: usize, make_devices: bool, descriptors: Vec<OwnedFd>) -> bool {
+fn unpack_all(command: OwnedFd, job: &Job, descriptors: Vec<OwnedFd>) -> bool {
     let prepared = wire::take::<2>(descriptors).map_err(io::Error::other).and_then(|[staging, finished]| {
-        confine(&staging, &finished, make_devices)?;
+        confine(&staging, &finished, job.make_devices)?;
         command.try_clone()
     });
     let reports = match prepared {
@@ -298,10 +258,10 @@ fn unpack_all(command: OwnedFd, layers: usize, make_devices: bool, descriptors: 
         // A closed socket: the parent has what it wants, or is gone. Threads end with the process.
         let Ok((message, mut descriptors)) = wire::receive::<Message>(command.as_fd()) else { return true };
         match message {
-            Message::Below { index } if descriptors.len() == 1 && index < layers => {
+            Message::Below { index } if descriptors.len() == 1 && index < job.layers => {
                 shared.finished(index, descriptors.remove(0));
             }
-            Message::Unpack { index, order } if descriptors.len() >= 2 && index < layers => {
+            Message::Unpack { index, order } if descriptors.len() >= 2 && index < job.layers => {
                 let thread = std::thread::Builder::new().name(format!("layer {index}")).stack_size(1 << 20);
                 let shared = shared.clone();
                 let running = thread.spawn(move || shared.unpack(index, &order, descriptors));

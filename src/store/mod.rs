@@ -16,6 +16,7 @@
 //! - What a dead process left is under `staging/` and is swept by the next writer.
 
 pub(crate) mod blobs;
+pub(crate) mod builtin;
 pub(crate) mod containers;
 pub(crate) mod error;
 pub(crate) mod gc;
