@@ -24,6 +24,7 @@ mod hello;
 mod help;
 mod image;
 mod images;
+mod inspect;
 mod kill;
 mod logs;
 mod ps;

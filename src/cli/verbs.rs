@@ -12,6 +12,7 @@ use crate::cli::exec;
 use crate::cli::globals;
 use crate::cli::image;
 use crate::cli::images;
+use crate::cli::inspect;
 use crate::cli::kill;
 use crate::cli::logs;
 use crate::cli::ps;
@@ -62,9 +63,9 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("completion", completion::CompletionArgs, completion::run),
     verb!("container attach", attach::AttachArgs, attach::run),
     verb!("container create", run::CreateArgs, run::create),
-    verb!("container exists", container::ExistsArgs, container::exists),
     verb!("container exec", exec::ExecArgs, exec::run),
-    verb!("exec", exec::ExecArgs, exec::run),
+    verb!("container exists", container::ExistsArgs, container::exists),
+    verb!("container inspect", inspect::ContainerArgs, inspect::run_container),
     verb!("container kill", kill::KillArgs, kill::run),
     verb!("container logs", logs::LogsArgs, logs::run),
     verb!("container ls" | "list" | "ps", ps::PsArgs, ps::run),
@@ -77,7 +78,9 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("container stop", stop::StopArgs, stop::run),
     verb!("container wait", wait::WaitArgs, wait::run),
     verb!("create", run::CreateArgs, run::create),
+    verb!("exec", exec::ExecArgs, exec::run),
     verb!("image exists", image::ExistsArgs, image::exists),
+    verb!("image inspect", inspect::ImageArgs, inspect::run_image),
     verb!("image ls" | "list", images::ImagesArgs, images::run),
     verb!("image prune", image::PruneArgs, image::prune),
     verb!("image rm" | "remove", image::RmiArgs, image::rm),
@@ -85,6 +88,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("image tree", image::TreeArgs, image::tree),
     verb!("image untag", image::UntagArgs, image::untag),
     verb!("images", images::ImagesArgs, images::run),
+    verb!("inspect", inspect::InspectArgs, inspect::run),
     verb!("kill", kill::KillArgs, kill::run),
     verb!("logs", logs::LogsArgs, logs::run),
     verb!("port", container::PortArgs, container::port),

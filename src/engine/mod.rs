@@ -10,6 +10,7 @@ pub(crate) mod error;
 pub(crate) mod exec;
 pub(crate) mod filter;
 pub(crate) mod image;
+pub(crate) mod inspect;
 pub(crate) mod lifecycle;
 pub(crate) mod list;
 pub(crate) mod logs;

@@ -9,23 +9,41 @@ use serde_json::ser::{Formatter, PrettyFormatter};
 use crate::base::escape::acts_on_terminal;
 use crate::cli::session::Session;
 
-/// A document without the fields that are left out when they are empty.
-struct Pruned<'a>(&'a Value, &'a [&'static str]);
+/// A document without the fields that are left out when they are empty: `Key` wherever it stands, or
+/// `Parent.Key`.
+struct Pruned<'a> {
+    value: &'a Value,
+    /// The key it stands under.
+    key: &'a str,
+    omit: &'a [&'static str],
+}
+
+impl<'a> Pruned<'a> {
+    fn new(value: &'a Value, omit: &'a [&'static str]) -> Self {
+        Self { value, key: "", omit }
+    }
+
+    fn leaves_out(&self, key: &str, value: &Value) -> bool {
+        is_empty(value)
+            && self.omit.iter().any(|omitted| match omitted.split_once('.') {
+                Some((parent, child)) => parent == self.key && child == key,
+                None => *omitted == key,
+            })
+    }
+}
 
 impl Serialize for Pruned<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
+        match self.value {
             Value::Array(items) => {
                 let mut list = serializer.serialize_seq(Some(items.len()))?;
-                items.iter().try_for_each(|item| list.serialize_element(&Pruned(item, self.1)))?;
+                items.iter().try_for_each(|value| list.serialize_element(&Pruned { value, ..*self }))?;
                 list.end()
             }
             Value::Object(object) => {
                 let mut map = serializer.serialize_map(None)?;
-                let kept =
-                    object.iter().filter(|(key, value)| !(is_empty(value) && self.1.contains(&key.as_str())));
-                for (key, value) in kept {
-                    map.serialize_entry(key, &Pruned(value, self.1))?;
+                for (key, value) in object.iter().filter(|(key, value)| !self.leaves_out(key, value)) {
+                    map.serialize_entry(key, &Pruned { value, key, omit: self.omit })?;
                 }
                 map.end()
             }
@@ -44,6 +62,11 @@ fn is_empty(value: &Value) -> bool {
         Value::Array(items) => items.is_empty(),
         Value::Object(object) => object.is_empty(),
     }
+}
+
+/// A copy of a document without the fields that are left out when they are empty.
+pub(crate) fn prune(document: &Value, omit: &[&'static str]) -> Value {
+    serde_json::to_value(Pruned::new(document, omit)).expect("a Value has text keys")
 }
 
 /// A document on one line.
@@ -115,6 +138,7 @@ mod tests {
     fn leaves_out_what_is_empty_and_named() {
         let document = json!({"A": "", "B": "", "C": {"A": null, "D": []}, "E": [{"A": 0}, {"A": 1}]});
         assert_eq!(compact(&document, &["A"]), r#"{"B":"","C":{"D":[]},"E":[{},{"A":1}]}"#);
+        assert_eq!(compact(&document, &["C.A", "E.A"]), r#"{"A":"","B":"","C":{"D":[]},"E":[{},{"A":1}]}"#);
         assert_eq!(pretty(&json!([{"a": {}}]), &[], "     "), "[\n     {\n          \"a\": {}\n     }\n]");
     }
 

@@ -70,6 +70,13 @@ const TIMES: &[&str] =
 const EMBEDDED: &[&str] =
     &["ListContainer", "ImageSummary", "ImageHistoryLayer", "InspectBasicNetworkConfig"];
 
+/// Fields whose name in podman's structs is another one than in its JSON.
+const RENAMED: &[(&str, &str)] = &[
+    ("HealthMaxLogCount", "HealthcheckMaxLogCount"),
+    ("HealthMaxLogSize", "HealthcheckMaxLogSize"),
+    ("CgroupsVersion", "cgroupVersion"),
+];
+
 /// podman's names of nested types, for errors.
 const TYPES: &[(&str, &str)] = &[
     ("State", "*define.InspectContainerState"),
@@ -132,7 +139,9 @@ impl<'v> Val<'v> {
                 _ => Self::Foreign(text),
             },
             Value::Array(items) => Self::List(items),
-            Value::Object(object) if MAPS.contains(&key) => Self::Map(object),
+            Value::Object(object) if MAPS.iter().any(|map| map.eq_ignore_ascii_case(key)) => {
+                Self::Map(object)
+            }
             Value::Object(object) => Self::Struct(object, key),
         }
     }
@@ -249,6 +258,7 @@ pub(crate) fn sorted<'v>(map: &'v Map<String, Value>) -> Vec<(&'v str, Val<'v>)>
 
 /// A field by its name; `.Id` finds `ID` and the other way round, as docker's and podman's spelling differ.
 fn find<'v>(object: &'v Map<String, Value>, name: &str) -> Option<(&'v str, &'v Value)> {
+    let name = RENAMED.iter().find(|(known, _)| *known == name).map_or(name, |(_, in_json)| in_json);
     let exact = object.get_key_value(name);
     let found = exact.or_else(|| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)));
     found.map(|(key, value)| (key.as_str(), value))

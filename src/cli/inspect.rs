@@ -1,0 +1,238 @@
+//! `ketch inspect`: prints everything about containers, images and volumes.
+
+mod container;
+mod image;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::error::FAILED;
+use crate::cli::format::{self, Format, Shape, json};
+use crate::cli::session::Session;
+use crate::cli::usage::UsageError;
+use crate::engine::{Engine, Error, Kind, Result};
+
+/// Print everything about containers, images or volumes
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// Containers, images or volumes, by name or ID (can be repeated)
+    #[arg(value_name = "OBJECT")]
+    objects: Vec<String>,
+
+    /// Print in this form: json, or a Go template
+    #[arg(short, long, default_value = "json", value_name = "FORMAT")]
+    format: String,
+
+    /// Inspect the container that was created last
+    #[arg(short, long, conflicts_with = "objects")]
+    latest: bool,
+
+    /// Measure the files of containers too
+    #[arg(short, long)]
+    size: bool,
+
+    /// What the names mean: all, container, image, network, pod or volume
+    #[arg(short = 't', long = "type", default_value = "all", value_name = "TYPE")]
+    kind: String,
+}
+
+/// Print everything about containers
+#[derive(Args, Debug)]
+pub(crate) struct ContainerArgs {
+    /// Containers, by name or ID (can be repeated)
+    #[arg(value_name = "CONTAINER")]
+    containers: Vec<String>,
+
+    /// Print in this form: json, or a Go template
+    #[arg(short, long, default_value = "json", value_name = "FORMAT")]
+    format: String,
+
+    /// Inspect the container that was created last
+    #[arg(short, long, conflicts_with = "containers")]
+    latest: bool,
+
+    /// Measure the files of the containers too
+    #[arg(short, long)]
+    size: bool,
+}
+
+/// Print everything about images
+#[derive(Args, Debug)]
+pub(crate) struct ImageArgs {
+    /// Images, by name or ID (can be repeated)
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+
+    /// Print in this form: json, or a Go template
+    #[arg(short, long, default_value = "json", value_name = "FORMAT")]
+    format: String,
+}
+
+/// What a name can mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ObjectKind {
+    All,
+    Container,
+    Image,
+    Volume,
+    /// Pods and networks, of which there are none.
+    None,
+}
+
+const SHAPE: Shape = Shape {
+    command: "inspect",
+    type_name: "*define.InspectContainerData",
+    headers: &[],
+    omit: &[],
+    heading: false,
+};
+
+/// `inspect`.
+pub(crate) fn run(session: &mut Session<'_>, args: InspectArgs) -> anyhow::Result<()> {
+    let kind = match args.kind.as_str() {
+        "all" => ObjectKind::All,
+        "container" => ObjectKind::Container,
+        "image" => ObjectKind::Image,
+        "volume" => ObjectKind::Volume,
+        "pod" | "network" => ObjectKind::None,
+        other => {
+            return Err(UsageError::new(format!(
+                "invalid type {other:?}: must be \"image\", \"container\", \"pod\", \"network\", \"volume\", or \"all\""
+            ))
+            .into());
+        }
+    };
+    let kind = if args.latest { ObjectKind::Container } else { kind };
+    inspect(session, kind, args.objects, args.latest, &args.format, args.size)
+}
+
+/// `container inspect`.
+pub(crate) fn run_container(session: &mut Session<'_>, args: ContainerArgs) -> anyhow::Result<()> {
+    inspect(session, ObjectKind::Container, args.containers, args.latest, &args.format, args.size)
+}
+
+/// `image inspect`.
+pub(crate) fn run_image(session: &mut Session<'_>, args: ImageArgs) -> anyhow::Result<()> {
+    inspect(session, ObjectKind::Image, args.images, false, &args.format, false)
+}
+
+fn inspect(
+    session: &mut Session<'_>,
+    kind: ObjectKind,
+    mut names: Vec<String>,
+    latest: bool,
+    format: &str,
+    size: bool,
+) -> anyhow::Result<()> {
+    if latest {
+        names.push(session.engine()?.latest_container()?.to_string());
+    }
+    if names.is_empty() {
+        return Err(UsageError::new("no names or ids specified").into());
+    }
+    // `{{.Src}}` and the like are podman's older names of fields.
+    let format = format.replace("{{.Src}}", "{{.Source}}").replace("{{.Dst}}", "{{.Destination}}");
+    let format = Format::parse(&format, &SHAPE)?;
+    let mut found = Vec::new();
+    let mut missing = Vec::new();
+    for name in &names {
+        match document(session.engine()?, kind, name, size) {
+            Ok(object) => found.push(object),
+            Err(err) => missing.push(err),
+        }
+    }
+    print(session, &format, found)?;
+    let code = if missing.is_empty() { 0 } else { FAILED };
+    missing.into_iter().for_each(|err| session.report(err));
+    session.outcome(code)
+}
+
+/// An object and the fields that its JSON leaves out when they are empty.
+struct Object {
+    document: Value,
+    type_name: &'static str,
+    omit: &'static [&'static str],
+}
+
+fn print(session: &mut Session<'_>, format: &Format, found: Vec<Object>) -> anyhow::Result<()> {
+    if let Format::Json = format {
+        let pruned = found.iter().map(|object| json::prune(&object.document, object.omit)).collect();
+        return json::print(session, &json::pretty(&Value::Array(pruned), &[], "     "));
+    }
+    // Columns of `table` are aligned over all objects of a kind.
+    let mut rest = found.as_slice();
+    while let Some(first) = rest.first() {
+        let same = rest.iter().take_while(|object| object.type_name == first.type_name).count();
+        let shape = Shape { type_name: first.type_name, omit: first.omit, ..SHAPE };
+        let rows: Vec<Value> = rest[..same].iter().map(|object| object.document.clone()).collect();
+        format::print_rows(session, &shape, format, &rows)?;
+        rest = &rest[same..];
+    }
+    Ok(())
+}
+
+/// The document about the object of that name. Containers come before images, images before volumes.
+fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result<Object> {
+    let is_missing = |err: &Error| err.kind == Kind::NotFound;
+    let wants = |wanted| kind == ObjectKind::All || kind == wanted;
+    if wants(ObjectKind::Container) {
+        match engine.container(name) {
+            Ok(id) => {
+                let details = engine.inspect_container(&id)?;
+                let sizes = if size { Some(container::sizes(engine, &details)?) } else { None };
+                return Ok(Object {
+                    document: container::document(engine, &details, sizes),
+                    type_name: "*define.InspectContainerData",
+                    omit: container::OMIT,
+                });
+            }
+            Err(err) if !is_missing(&err) => return Err(err),
+            Err(_) if kind == ObjectKind::Container => {
+                return Err(Error::not_found(format!("no such container {name}")));
+            }
+            Err(_) => {}
+        }
+    }
+    if wants(ObjectKind::Image) {
+        match engine.inspect_image(name) {
+            Ok(details) => {
+                return Ok(Object {
+                    document: image::document(engine, &details),
+                    type_name: "*inspect.ImageData",
+                    omit: image::OMIT,
+                });
+            }
+            Err(err) if !is_missing(&err) || kind == ObjectKind::Image => return Err(err),
+            Err(_) => {}
+        }
+    }
+    if wants(ObjectKind::Volume) {
+        match volume(engine, name) {
+            Err(err) if is_missing(&err) && kind == ObjectKind::All => {}
+            other => return other,
+        }
+    }
+    Err(Error::not_found(format!("no such object: {name:?}")))
+}
+
+fn volume(engine: &Engine, name: &str) -> Result<Object> {
+    let (volume, path) = engine.inspect_volume(name)?;
+    let document = json!({
+        "Name": volume.name,
+        "Driver": volume.driver,
+        "Mountpoint": path.display().to_string(),
+        "CreatedAt": volume.created.to_string(),
+        "Labels": volume.labels,
+        "Scope": "local",
+        "Options": volume.options,
+        "Anonymous": volume.anonymous,
+        "MountCount": 0,
+        "NeedsCopyUp": volume.needs_copy_up,
+        "LockNumber": 0,
+    });
+    Ok(Object {
+        document,
+        type_name: "*define.InspectVolumeData",
+        omit: &["Anonymous", "NeedsCopyUp", "LockNumber"],
+    })
+}

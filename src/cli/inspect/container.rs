@@ -1,0 +1,521 @@
+//! The document about a container, in podman's field names: what scripts and editors read.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::base::bytes::Bytes;
+use crate::base::caps;
+use crate::base::idmap::IdMap;
+use crate::base::rlimit::UNLIMITED;
+use crate::base::signal::Signal;
+use crate::base::size;
+use crate::base::spec::{
+    ContainerSpec, Mount, MountKind, Namespace, NetworkMode, RestartPolicy, Rlimit, Root, UserNamespace,
+};
+use crate::base::time::go_zero;
+use crate::engine::inspect::ContainerDetails;
+use crate::engine::{Engine, Result};
+
+/// Fields that JSON leaves out when they are empty.
+pub(super) const OMIT: &[&str] = &[
+    "ConmonPid",
+    "Health",
+    "Healthcheck",
+    "CgroupPath",
+    "Checkpointed",
+    "CheckpointLog",
+    "CheckpointPath",
+    "RestoreLog",
+    "Restored",
+    "StoppedByUser",
+    "OCIConfigPath",
+    "SizeRw",
+    "SizeRootFs",
+    "StartupHealthCheck",
+    "Timezone",
+    "SystemdMode",
+    "Secrets",
+    "ChrootDirs",
+    "sdNotifySocket",
+    "IDMappings",
+    "Init",
+    "IntelRdtClosID",
+    "SecondaryIPAddresses",
+    "SecondaryIPv6Addresses",
+    "AdditionalMacAddresses",
+    "LowerDir",
+    "UpperDir",
+    "WorkDir",
+    "Name",
+    "SubPath",
+];
+
+/// An object with these fields, in this order. (`json!` recurses per token, too deep for these.)
+macro_rules! object {
+    ($($key:literal: $value:expr),* $(,)?) => {{
+        let mut fields = Map::new();
+        $(fields.insert($key.to_owned(), json!($value));)*
+        Value::Object(fields)
+    }};
+}
+
+/// Bytes that a container has changed, and of all its files.
+pub(super) fn sizes(engine: &Engine, details: &ContainerDetails) -> Result<(u64, u64)> {
+    let changed = engine.container_size(&details.id)?;
+    let image = details.spec.image.as_ref().and_then(|image| engine.store().images().get(&image.id).ok());
+    Ok((changed, changed + image.map_or(0, |image| image.size_bytes)))
+}
+
+/// Makes the document.
+pub(super) fn document(engine: &Engine, details: &ContainerDetails, sizes: Option<(u64, u64)>) -> Value {
+    let ContainerDetails { id, name, spec, status, dir, .. } = details;
+    let record = status.record.as_ref();
+    let (path, args) = match spec.process.args.split_first() {
+        Some((path, args)) => (path.to_string_lossy().into_owned(), texts(args)),
+        None => (String::new(), json!([])),
+    };
+    // Written at each start, so absent before the first.
+    let file = |name: &str| {
+        let path = dir.join(name);
+        if path.exists() { path.display().to_string() } else { String::new() }
+    };
+    let is_root = matches!(spec.process.user.split(':').next(), Some("" | "0" | "root"));
+    let effective = if is_root { spec.security.capabilities } else { spec.security.ambient };
+    object! {
+        "Id": id.as_str(),
+        "Created": spec.created.to_string(),
+        "Path": path,
+        "Args": args,
+        "State": state(details),
+        "Image": spec.image.as_ref().map_or(String::new(), |image| image.id.hex()),
+        "ImageDigest": spec.image.as_ref().map_or(String::new(), |image| image.manifest.to_string()),
+        "ImageName": spec.image.as_ref().map_or("", |image| image.name.as_str()),
+        "Rootfs": match &spec.root {
+            Root::Layers(_) => String::new(),
+            Root::Directory(path) | Root::DirectoryOverlay(path) => path.display().to_string(),
+        },
+        "Pod": "",
+        "ResolvConfPath": file("resolv.conf"),
+        "HostnamePath": file("hostname"),
+        "HostsPath": file("hosts"),
+        "StaticDir": dir.display().to_string(),
+        "OCIConfigPath": dir.join("spec.json").display().to_string(),
+        "OCIRuntime": "ketch",
+        "ConmonPidFile": "",
+        "PidFile": path_text(spec.pid_file.as_deref()),
+        "Name": name,
+        "RestartCount": record.map_or(0, |record| record.restarts),
+        "Driver": "overlay",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "EffectiveCaps": capabilities(effective),
+        "BoundingCaps": capabilities(spec.security.capabilities),
+        "ExecIDs": Value::Array(Vec::new()),
+        "GraphDriver": graph_driver(engine, details),
+        "SizeRw": sizes.map(|(changed, _)| changed),
+        "SizeRootFs": sizes.map(|(_, all)| all),
+        "Mounts": spec.mounts.iter().filter_map(|mount| shown_mount(engine, mount)).collect::<Vec<_>>(),
+        "Dependencies": dependencies(spec),
+        "NetworkSettings": network_settings(spec),
+        "Namespace": "",
+        "IsInfra": false,
+        "IsService": false,
+        "KubeExitCodePropagation": "invalid",
+        "lockNumber": 0,
+        "Config": config(spec),
+        "HostConfig": host_config(details),
+        "UseImageHosts": spec.network.no_hosts,
+        "UseImageHostname": false,
+    }
+}
+
+fn texts(words: &[Bytes]) -> Value {
+    words.iter().map(|word| Value::from(word.to_string_lossy())).collect()
+}
+
+/// A list, or null where Go has a nil slice.
+fn texts_or_null(words: &[Bytes]) -> Value {
+    if words.is_empty() { Value::Null } else { texts(words) }
+}
+
+fn path_text(path: Option<&Path>) -> String {
+    path.map_or(String::new(), |path| path.display().to_string())
+}
+
+fn capabilities(set: u64) -> Vec<String> {
+    let prefixed = |name: String| if name.starts_with("CAP_") { name } else { format!("CAP_{name}") };
+    let mut names: Vec<_> = caps::names(set).into_iter().map(prefixed).collect();
+    names.sort_unstable();
+    names
+}
+
+fn state(details: &ContainerDetails) -> Value {
+    let ContainerDetails { status, .. } = details;
+    let record = status.record.as_ref();
+    let ended = record.and_then(|record| record.ended.as_ref());
+    let is_up = status.pid() != 0;
+    let never = go_zero().to_string();
+    json!({
+        "OciVersion": "1.2.0",
+        "Status": status.phase.word(),
+        "Running": is_up,
+        "Paused": false,
+        "Restarting": false,
+        "OOMKilled": ended.is_some_and(|end| end.oom_killed),
+        "Dead": false,
+        "Pid": status.pid(),
+        "ConmonPid": if is_up { record.map_or(0, |record| record.monitor_pid) } else { 0 },
+        "ExitCode": status.phase.exit_code(),
+        "Error": ended.map_or("", |end| end.error.as_str()),
+        "StartedAt": record.map_or_else(|| never.clone(), |record| record.started.to_string()),
+        "FinishedAt": ended.map_or_else(|| never.clone(), |end| end.at.to_string()),
+        "Health": Value::Null,
+        "Healthcheck": Value::Null,
+        "Checkpointed": false,
+        "CgroupPath": "",
+        "CheckpointedAt": never,
+        "RestoredAt": never,
+        "CheckpointLog": "",
+        "CheckpointPath": "",
+        "RestoreLog": "",
+        "Restored": false,
+        "StoppedByUser": ended.is_some_and(|end| end.stopped_by_user),
+    })
+}
+
+fn graph_driver(engine: &Engine, details: &ContainerDetails) -> Value {
+    let own = |name: &str| details.dir.join(name).display().to_string();
+    let lower = match &details.spec.root {
+        Root::Directory(_) => return json!({"Name": "", "Data": {}}),
+        Root::DirectoryOverlay(path) => path.display().to_string(),
+        Root::Layers(chain) => {
+            let path = |layer| engine.store().layers().fs_path(layer).display().to_string();
+            chain.iter().rev().map(path).collect::<Vec<_>>().join(":")
+        }
+    };
+    json!({"Name": "overlay", "Data": {"LowerDir": lower, "UpperDir": own("upper"), "WorkDir": own("work")}})
+}
+
+/// The containers whose namespaces this one uses.
+fn dependencies(spec: &ContainerSpec) -> Vec<String> {
+    let network = match &spec.network.mode {
+        NetworkMode::Container(id) => Some(id),
+        _ => None,
+    };
+    let namespaces =
+        [&spec.namespaces.pid, &spec.namespaces.ipc, &spec.namespaces.uts, &spec.namespaces.cgroup];
+    let others = namespaces.into_iter().filter_map(|namespace| match namespace {
+        Namespace::Container(id) => Some(id),
+        _ => None,
+    });
+    let mut ids: Vec<_> = network.into_iter().chain(others).map(ToString::to_string).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// A volume or bind mount as it is listed; others are not.
+fn shown_mount(engine: &Engine, mount: &Mount) -> Option<Value> {
+    let (kind, name, source, driver, mut options, sub_path) = match &mount.kind {
+        MountKind::Bind { source, recursive, .. } => {
+            let bind = if *recursive { "rbind" } else { "bind" };
+            ("bind", "", source.display().to_string(), "", vec![bind.to_owned()], String::new())
+        }
+        MountKind::Volume { name, subpath, .. } => {
+            let path = engine.store().volumes().data_path(name).display().to_string();
+            let sub = subpath.as_ref().map_or(String::new(), |path| path.to_string_lossy().into_owned());
+            ("volume", name.as_str(), path, "local", vec!["rbind".to_owned()], sub)
+        }
+        MountKind::Image { .. } => ("image", "", String::new(), "", Vec::new(), String::new()),
+        _ => return None,
+    };
+    options.splice(0..0, mount.options.iter().cloned());
+    Some(json!({
+        "Type": kind,
+        "Name": name,
+        "Source": source,
+        "Destination": mount.target.to_string_lossy(),
+        "Driver": driver,
+        "Mode": "",
+        "Options": options,
+        "RW": !mount.read_only,
+        "Propagation": mount.propagation.as_deref().unwrap_or("rprivate"),
+        "SubPath": sub_path,
+    }))
+}
+
+/// `source:target:options` of a volume or bind mount.
+fn bind(mount: &Mount) -> Option<String> {
+    let source = match &mount.kind {
+        MountKind::Bind { source, .. } => source.display().to_string(),
+        MountKind::Volume { name, .. } => name.clone(),
+        _ => return None,
+    };
+    let access = if mount.read_only { "ro" } else { "rw" };
+    let propagation = mount.propagation.as_deref().unwrap_or("rprivate");
+    let mut options = vec![access, propagation];
+    options.extend(mount.options.iter().map(String::as_str));
+    options.push("rbind");
+    Some(format!("{source}:{}:{}", mount.target.to_string_lossy(), options.join(",")))
+}
+
+/// `--network` in one word.
+fn network_mode(spec: &ContainerSpec) -> String {
+    match &spec.network.mode {
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Host => "host".to_owned(),
+        NetworkMode::Container(id) => format!("container:{id}"),
+        NetworkMode::Path(path) => format!("ns:{}", path.display()),
+    }
+}
+
+fn network_settings(spec: &ContainerSpec) -> Value {
+    let mut settings = addresses();
+    let ports: Map<String, Value> =
+        spec.exposed_ports.iter().map(|port| (port.clone(), Value::Null)).collect();
+    let mut networks = Map::new();
+    if matches!(spec.network.mode, NetworkMode::None | NetworkMode::Host) {
+        let name = network_mode(spec);
+        let mut network = addresses();
+        network.insert("NetworkID".to_owned(), name.as_str().into());
+        for key in ["DriverOpts", "IPAMConfig", "Links"] {
+            network.insert(key.to_owned(), Value::Null);
+        }
+        networks.insert(name, Value::Object(network));
+    }
+    let rest = json!({
+        "Bridge": "",
+        "SandboxID": "",
+        "HairpinMode": false,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "Ports": ports,
+        "SandboxKey": "",
+        "Networks": networks,
+    });
+    settings.extend(rest.as_object().cloned().unwrap_or_default());
+    Value::Object(settings)
+}
+
+/// What every network has and the default one repeats at the top.
+fn addresses() -> Map<String, Value> {
+    let fields = json!({
+        "EndpointID": "",
+        "Gateway": "",
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "SecondaryIPAddresses": Value::Null,
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "SecondaryIPv6Addresses": Value::Null,
+        "MacAddress": "",
+        "AdditionalMacAddresses": Value::Null,
+    });
+    fields.as_object().cloned().unwrap_or_default()
+}
+
+fn hostname(spec: &ContainerSpec) -> String {
+    match spec.hostname.as_str() {
+        "" => std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn config(spec: &ContainerSpec) -> Value {
+    let stop_signal = Signal::from_number(spec.stop.signal)
+        .map_or_else(|| spec.stop.signal.to_string(), |signal| signal.to_string());
+    let exposed: Map<String, Value> =
+        spec.exposed_ports.iter().map(|port| (port.clone(), json!({}))).collect();
+    object! {
+        "Hostname": hostname(spec),
+        "Domainname": spec.domainname,
+        "User": spec.process.user,
+        "AttachStdin": false,
+        "AttachStdout": false,
+        "AttachStderr": false,
+        "Tty": spec.process.terminal,
+        "OpenStdin": spec.process.open_stdin,
+        "StdinOnce": spec.process.stdin_once,
+        "Env": texts(&spec.process.env),
+        "Cmd": texts_or_null(&spec.as_typed.command),
+        "Image": spec.image.as_ref().map_or("", |image| image.name.as_str()),
+        "Volumes": Value::Null,
+        "WorkingDir": spec.process.cwd.to_string_lossy(),
+        "Entrypoint": texts_or_null(&spec.as_typed.entrypoint),
+        "OnBuild": Value::Null,
+        "Labels": spec.labels,
+        "Annotations": annotations(spec),
+        "StopSignal": stop_signal,
+        "StartupHealthCheck": Value::Null,
+        "Healthcheck": Value::Null,
+        "HealthcheckOnFailureAction": "none",
+        "HealthLogDestination": "local",
+        "HealthcheckMaxLogCount": 5,
+        "HealthcheckMaxLogSize": 500,
+        "CreateCommand": texts_or_null(&spec.create_command),
+        "Timezone": "",
+        "SystemdMode": false,
+        "Umask": format!("{:04o}", spec.process.umask),
+        "Secrets": Value::Null,
+        "Timeout": 0,
+        "StopTimeout": spec.stop.timeout_s,
+        "Passwd": true,
+        "ChrootDirs": Value::Null,
+        "sdNotifyMode": "container",
+        "sdNotifySocket": "",
+        "ExposedPorts": if exposed.is_empty() { Value::Null } else { Value::Object(exposed) },
+    }
+}
+
+fn annotations(spec: &ContainerSpec) -> Value {
+    if spec.annotations.is_empty() { Value::Null } else { json!(spec.annotations) }
+}
+
+/// A namespace as `--pid` and its like name it.
+fn namespace_mode(namespace: &Namespace, private: &str) -> String {
+    match namespace {
+        Namespace::Private => private.to_owned(),
+        Namespace::Host => "host".to_owned(),
+        Namespace::Container(id) => format!("container:{id}"),
+        Namespace::Path(path) => format!("ns:{}", path.display()),
+    }
+}
+
+#[allow(clippy::too_many_lines)] // a table of podman's fields
+fn host_config(details: &ContainerDetails) -> Value {
+    let spec = &details.spec;
+    let (restart, retries) = match spec.restart {
+        RestartPolicy::No => ("no", 0),
+        RestartPolicy::Always => ("always", 0),
+        RestartPolicy::UnlessStopped => ("unless-stopped", 0),
+        RestartPolicy::OnFailure { max } => ("on-failure", max),
+    };
+    let tmpfs: Map<String, Value> = spec.mounts.iter().filter_map(tmpfs).collect();
+    let hosts: Vec<_> =
+        spec.network.add_hosts.iter().map(|(address, name)| format!("{name}:{address}")).collect();
+    let log_path = spec.log.path.clone().unwrap_or_else(|| details.dir.join("log"));
+    let added: Vec<_> = spec.as_typed.cap_add.iter().map(|name| capability(name)).collect();
+    let dropped: Vec<_> = spec.as_typed.cap_drop.iter().map(|name| capability(name)).collect();
+    object! {
+        "Binds": spec.mounts.iter().filter_map(bind).collect::<Vec<_>>(),
+        "CgroupManager": "cgroupfs",
+        "CgroupMode": namespace_mode(&spec.namespaces.cgroup, "private"),
+        "ContainerIDFile": path_text(spec.cid_file.as_deref()),
+        "LogConfig": json!({
+            "Type": spec.log.driver,
+            "Config": Value::Null,
+            "Path": log_path.display().to_string(),
+            "Tag": spec.log.options.get("tag").map_or("", String::as_str),
+            "Size": size::human(spec.log.max_size_bytes, 4),
+        }),
+        "NetworkMode": network_mode(spec),
+        "PortBindings": Map::new(),
+        "RestartPolicy": json!({"Name": restart, "MaximumRetryCount": retries}),
+        "AutoRemove": spec.auto_remove,
+        "AutoRemoveImage": false,
+        "Annotations": annotations(spec),
+        "VolumeDriver": "",
+        "VolumesFrom": Value::Null,
+        "CapAdd": added,
+        "CapDrop": dropped,
+        "Dns": spec.network.dns,
+        "DnsOptions": spec.network.dns_options,
+        "DnsSearch": spec.network.dns_search,
+        "ExtraHosts": hosts,
+        "HostsFile": "",
+        "GroupAdd": spec.process.groups,
+        "IpcMode": namespace_mode(&spec.namespaces.ipc, "shareable"),
+        "Cgroup": "",
+        "Cgroups": "default",
+        "Links": Value::Null,
+        "OomScoreAdj": spec.process.oom_score_adj.unwrap_or(0),
+        "PidMode": namespace_mode(&spec.namespaces.pid, "private"),
+        "Privileged": spec.security.privileged,
+        "PublishAllPorts": false,
+        "ReadonlyRootfs": spec.read_only,
+        "SecurityOpt": spec.security.options,
+        "Tmpfs": tmpfs,
+        "UTSMode": namespace_mode(&spec.namespaces.uts, "private"),
+        "UsernsMode": match spec.userns {
+            UserNamespace::Default => "",
+            UserNamespace::Host => "host",
+            _ => "private",
+        },
+        "IDMappings": details.id_maps.as_ref().map(|(uids, gids)| {
+            json!({"UidMap": extents(uids), "GidMap": extents(gids)})
+        }),
+        "ShmSize": spec.shm_size_bytes,
+        "Runtime": "oci",
+        "ConsoleSize": [0, 0],
+        "Isolation": "",
+        "CpuShares": 0,
+        "Memory": 0,
+        "NanoCpus": 0,
+        "CgroupParent": "",
+        "BlkioWeight": 0,
+        "BlkioWeightDevice": Value::Null,
+        "BlkioDeviceReadBps": Value::Null,
+        "BlkioDeviceWriteBps": Value::Null,
+        "BlkioDeviceReadIOps": Value::Null,
+        "BlkioDeviceWriteIOps": Value::Null,
+        "CpuPeriod": 0,
+        "CpuQuota": 0,
+        "CpuRealtimePeriod": 0,
+        "CpuRealtimeRuntime": 0,
+        "CpusetCpus": "",
+        "CpusetMems": "",
+        "Devices": spec.devices.iter().map(|device| json!({
+            "PathOnHost": device.source.display().to_string(),
+            "PathInContainer": device.target.to_string_lossy(),
+            "CgroupPermissions": device.access,
+        })).collect::<Vec<_>>(),
+        "DiskQuota": 0,
+        "KernelMemory": 0,
+        "MemoryReservation": 0,
+        "MemorySwap": 0,
+        "MemorySwappiness": 0,
+        "OomKillDisable": false,
+        "Init": spec.init,
+        "PidsLimit": 0,
+        "Ulimits": spec.process.rlimits.iter().map(ulimit).collect::<Vec<_>>(),
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
+        "CgroupConf": Value::Null,
+        "IntelRdtClosID": "",
+    }
+}
+
+/// `net_admin` → `CAP_NET_ADMIN`.
+fn capability(name: &str) -> String {
+    let name = name.to_ascii_uppercase();
+    if name == "ALL" || name.starts_with("CAP_") { name } else { format!("CAP_{name}") }
+}
+
+fn tmpfs(mount: &Mount) -> Option<(String, Value)> {
+    let MountKind::Tmpfs { data, copy_up } = &mount.kind else { return None };
+    let mut options = vec![if mount.read_only { "ro" } else { "rw" }, "rprivate"];
+    options.extend(mount.options.iter().map(String::as_str));
+    options.extend(data.iter().map(String::as_str));
+    if *copy_up {
+        options.push("tmpcopyup");
+    }
+    Some((mount.target.to_string_lossy().into_owned(), options.join(",").into()))
+}
+
+fn extents(map: &IdMap) -> Vec<String> {
+    map.0.iter().map(|extent| format!("{}:{}:{}", extent.inside, extent.outside, extent.len)).collect()
+}
+
+fn ulimit(limit: &Rlimit) -> Value {
+    let number = |value: u64| if value == UNLIMITED { json!(-1) } else { json!(value) };
+    json!({
+        "Name": format!("RLIMIT_{}", limit.name.to_ascii_uppercase()),
+        "Soft": number(limit.soft),
+        "Hard": number(limit.hard),
+    })
+}

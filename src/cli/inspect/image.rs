@@ -1,0 +1,106 @@
+//! The document about an image, in podman's field names.
+
+use serde_json::{Map, Value, json};
+
+use crate::base::image_ref::ImageRef;
+use crate::engine::Engine;
+use crate::engine::inspect::ImageDetails;
+
+/// Fields that JSON leaves out when they are empty.
+pub(super) const OMIT: &[&str] = &[
+    "Config.User",
+    "Config.Labels",
+    "ExposedPorts",
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "Volumes",
+    "WorkingDir",
+    "StopSignal",
+    "ArgsEscaped",
+    "OnBuild",
+    "Shell",
+    "HealthCheck",
+    "LowerDir",
+    "author",
+    "comment",
+    "empty_layer",
+    "created_by",
+];
+
+/// Makes the document.
+pub(super) fn document(engine: &Engine, details: &ImageDetails) -> Value {
+    let ImageDetails { image, config, config_json, manifest_json } = details;
+    let record = &image.record;
+    let names: Vec<_> = image.names.iter().map(ToString::to_string).collect();
+    let labels = match record.labels.is_empty() {
+        true => Value::Null,
+        false => json!(record.labels),
+    };
+    let last = config.history.last();
+    let mut document = json!({
+        "Id": record.id.hex(),
+        "Digest": record.manifest().map_or(String::new(), |manifest| manifest.digest.to_string()),
+        "RepoTags": names,
+        "RepoDigests": image.repo_digests().iter().map(ImageRef::to_string).collect::<Vec<_>>(),
+        "Parent": "",
+        "Comment": last.map_or("", |step| step.comment.as_str()),
+        "Created": image.created().to_string(),
+        "Config": config_of(config_json),
+        "Version": config_json.get("docker_version").cloned().unwrap_or_else(|| "".into()),
+        "Author": config.author,
+        "Architecture": config.architecture,
+        "Os": config.os,
+        "Size": record.size_bytes,
+        "VirtualSize": record.size_bytes,
+        "GraphDriver": graph_driver(engine, details),
+        "RootFS": {
+            "Type": "layers",
+            "Layers": record.layers.iter().map(|layer| layer.diff_id.to_string()).collect::<Vec<_>>(),
+        },
+        "Labels": labels,
+        "Annotations": manifest_json.get("annotations").cloned().unwrap_or_else(|| json!({})),
+        "ManifestType": record.manifest().map_or("", |manifest| manifest.media_type.as_str()),
+        "User": config.config.user,
+        "History": config_json.get("history").cloned().unwrap_or_default(),
+        "NamesHistory": names,
+    });
+    document["HealthCheck"] = config_json.pointer("/config/Healthcheck").cloned().unwrap_or_default();
+    document
+}
+
+/// The `config` of an image's configuration, with every field that templates know.
+fn config_of(config_json: &Value) -> Value {
+    let empty = Map::new();
+    let config = config_json.get("config").and_then(Value::as_object).unwrap_or(&empty);
+    let mut shown = Map::new();
+    let defaults = [
+        ("User", "".into()),
+        ("ExposedPorts", Value::Null),
+        ("Env", Value::Null),
+        ("Entrypoint", Value::Null),
+        ("Cmd", Value::Null),
+        ("Volumes", Value::Null),
+        ("WorkingDir", "".into()),
+        ("Labels", Value::Null),
+        ("StopSignal", "".into()),
+        ("ArgsEscaped", false.into()),
+        ("OnBuild", Value::Null),
+        ("Shell", Value::Null),
+    ];
+    for (key, default) in defaults {
+        shown.insert(key.to_owned(), config.get(key).cloned().unwrap_or(default));
+    }
+    Value::Object(shown)
+}
+
+/// Where the layers are.
+fn graph_driver(engine: &Engine, details: &ImageDetails) -> Value {
+    let path = |layer: &_| engine.store().layers().fs_path(layer).display().to_string();
+    let chain = details.image.record.chain_ids();
+    let (top, lower) = match chain.split_last() {
+        Some((top, lower)) => (path(top), lower.iter().rev().map(path).collect::<Vec<_>>().join(":")),
+        None => (String::new(), String::new()),
+    };
+    json!({"Name": "overlay", "Data": {"LowerDir": lower, "UpperDir": top}})
+}

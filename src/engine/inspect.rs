@@ -1,0 +1,102 @@
+//! Everything that is known of one object.
+
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+
+use crate::base::id::ContainerId;
+use crate::base::idmap::IdMap;
+use crate::base::manifest::ImageConfig;
+use crate::base::spec::{ContainerSpec, UserNamespace};
+use crate::engine::image::Image;
+use crate::engine::state::{self, Status};
+use crate::engine::{Engine, Error, Result};
+use crate::runtime::idmaps;
+use crate::store::volumes::VolumeRecord;
+
+/// The longest configuration and manifest that are read, in bytes.
+const MAX_DOCUMENT: usize = 8 << 20;
+
+/// One container.
+#[derive(Debug)]
+pub(crate) struct ContainerDetails {
+    pub(crate) id: ContainerId,
+    pub(crate) name: String,
+    pub(crate) spec: ContainerSpec,
+    pub(crate) status: Status,
+    /// Its directory.
+    pub(crate) dir: PathBuf,
+    /// Its maps of user and group IDs to those of U, if they are not the same.
+    pub(crate) id_maps: Option<(IdMap, IdMap)>,
+}
+
+/// One image.
+#[derive(Debug)]
+pub(crate) struct ImageDetails {
+    pub(crate) image: Image,
+    /// Its configuration as far as ketch uses it.
+    pub(crate) config: ImageConfig,
+    /// Its configuration as its author wrote it.
+    pub(crate) config_json: serde_json::Value,
+    /// Its manifest as its author wrote it; null if there is none.
+    pub(crate) manifest_json: serde_json::Value,
+}
+
+impl Engine {
+    /// Reads everything about a container.
+    ///
+    /// # Errors
+    ///
+    /// If it is gone or damaged.
+    pub(crate) fn inspect_container(&self, id: &ContainerId) -> Result<ContainerDetails> {
+        let dir = self.store().containers().open(id)?;
+        let spec = state::read_spec(dir.as_fd(), id)?;
+        let status = state::examine(dir.as_fd(), id)?;
+        let id_maps = match &spec.userns {
+            UserNamespace::Default | UserNamespace::Host => None,
+            wish => self.caller().mapping.and_then(|u| idmaps::of_container(wish, &u.uids, &u.gids, (0, 0))),
+        };
+        let path = self.store().containers().path(id);
+        Ok(ContainerDetails {
+            id: id.clone(),
+            name: self.container_name(id)?,
+            spec,
+            status,
+            dir: path,
+            id_maps,
+        })
+    }
+
+    /// Reads everything about a local image.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`](crate::engine::Kind::NotFound); if its configuration is missing or damaged.
+    pub(crate) fn inspect_image(&self, typed: &str) -> Result<ImageDetails> {
+        let image = self.image_details(typed)?;
+        let text = self.store().blobs().read_small(&image.record.id, MAX_DOCUMENT)?;
+        let damaged = |err: &dyn std::fmt::Display| {
+            Error::system(format!("understand the configuration of image {typed}"), err.to_string())
+        };
+        let config = ImageConfig::parse(&text).map_err(|err| damaged(&err))?;
+        let config_json = serde_json::from_slice(&text).map_err(|err| damaged(&err))?;
+        // An image shows without its manifest, which only its annotations are in.
+        let manifest_json = image
+            .record
+            .manifest()
+            .and_then(|manifest| self.store().blobs().read_small(&manifest.digest, MAX_DOCUMENT).ok())
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default();
+        Ok(ImageDetails { image, config, config_json, manifest_json })
+    }
+
+    /// The record of a volume, and where its files are.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`](crate::engine::Kind::NotFound).
+    pub(crate) fn inspect_volume(&self, typed: &str) -> Result<(VolumeRecord, PathBuf)> {
+        let volumes = self.store().volumes();
+        let name = volumes.find(typed)?;
+        Ok((volumes.get(&name)?, volumes.data_path(&name)))
+    }
+}
