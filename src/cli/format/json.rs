@@ -82,7 +82,7 @@ pub(crate) fn pretty(document: &Value, omit: &[&'static str], indent: &str) -> S
 fn write(document: &Value, omit: &[&'static str], formatter: impl Formatter) -> String {
     let mut out = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
-    Pruned(document, omit)
+    Pruned::new(document, omit)
         .serialize(&mut serializer)
         .expect("a Value has text keys, and memory takes any text");
     String::from_utf8(out).expect("JSON is UTF-8")
