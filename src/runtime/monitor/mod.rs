@@ -92,6 +92,7 @@ impl Monitor {
             }
         };
         loop {
+            self.forget_volatile_mount();
             let living = match birth::start(&self, own_pid) {
                 Ok(living) => living,
                 Err(failure) => {
@@ -115,6 +116,16 @@ impl Monitor {
                 return self.end(server, exit_code);
             }
             self.order.restarts += 1;
+        }
+    }
+
+    /// A container that is removed at its end has an overlay that never syncs ("volatile"), and the
+    /// kernel mounts such a one only once: a machine may have crashed in between. It has not while
+    /// this container was restarted; and what a crash leaves is not worth more than a new start.
+    fn forget_volatile_mount(&self) {
+        if self.spec.auto_remove {
+            // Not there before the first life.
+            std::fs::remove_dir_all(self.directory.join("work/work/incompat")).ok();
         }
     }
 
