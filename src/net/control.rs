@@ -58,8 +58,18 @@ pub(crate) struct Attach {
     pub(crate) endpoints: Vec<EndpointRequest>,
     /// Name servers for this container instead of the host's (`--dns`).
     pub(crate) dns: Vec<IpAddr>,
-    /// Ports are reached, and the host is, whatever the addresses (`--link`: alias → container ID).
+    /// Names that only this container knows others by (`--link`): alias, and container ID.
     pub(crate) links: Vec<(String, String)>,
+}
+
+impl Attach {
+    /// Whether a name (in any case) is the container's: its name, its host name, or the first
+    /// 12 or more digits of its ID.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        let is_id = name.len() >= 12
+            && self.container.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+        is_id || self.name.eq_ignore_ascii_case(name) || self.hostname.eq_ignore_ascii_case(name)
+    }
 }
 
 /// One network that a container wants to join, and how.

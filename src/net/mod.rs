@@ -17,8 +17,10 @@
 
 pub(crate) mod capture;
 pub(crate) mod control;
+pub(crate) mod dns;
 pub(crate) mod firewall;
 pub(crate) mod ipam;
+pub(crate) mod netd;
 pub(crate) mod netlink;
 pub(crate) mod network;
 pub(crate) mod packet;

@@ -33,6 +33,7 @@ struct Slot {
     length: usize,
     source: Option<SocketAddr>,
     destination: Option<SocketAddr>,
+    interface: u32,
     /// Length of each joined datagram; 0 if there is just one.
     segment: u16,
 }
@@ -44,6 +45,8 @@ pub(crate) struct Datagram<'a> {
     pub(crate) source: Option<SocketAddr>,
     /// The address it was sent to, if the socket asks for that; port 0 where only the IP is known.
     pub(crate) destination: Option<SocketAddr>,
+    /// Index of the link it came in by, if the socket asks for that; else 0.
+    pub(crate) interface: u32,
 }
 
 /// Up to [`SLOTS`] received datagrams. One MiB, of which only the used pages are ever touched.
@@ -109,6 +112,7 @@ impl Batch {
             bytes: &self.bytes[start..start + slot.length],
             source: slot.source,
             destination: slot.destination,
+            interface: slot.interface,
         }
     }
 
@@ -233,13 +237,16 @@ fn read_controls(mut bytes: &[u8], slot: &mut Slot) {
             // struct in_pktinfo: interface, chosen local address, address in the header.
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                 let octets = data.get(8..12).and_then(|d| <[u8; 4]>::try_from(d).ok());
-                slot.destination = octets.map(|octets| SocketAddr::new(IpAddr::from(octets), 0));
+                let local = octets.map(|octets| SocketAddr::new(IpAddr::from(octets), 0));
+                slot.destination = slot.destination.or(local);
+                slot.interface = number(data, 0).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
             }
             // struct in6_pktinfo: address, interface.
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 let octets = data.get(..16).and_then(|d| <[u8; 16]>::try_from(d).ok());
-                slot.destination =
-                    octets.map(|octets| SocketAddr::new(IpAddr::from(octets).to_canonical(), 0));
+                let local = octets.map(|octets| SocketAddr::new(IpAddr::from(octets).to_canonical(), 0));
+                slot.destination = slot.destination.or(local);
+                slot.interface = number(data, 16).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
             }
             (libc::SOL_UDP, libc::UDP_GRO) => {
                 let size = number(data, 0).and_then(|size| u16::try_from(size).ok()).unwrap_or(0);

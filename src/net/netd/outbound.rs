@@ -1,0 +1,239 @@
+//! Connections that containers open: the SYN is held until the far side has answered.
+//!
+//! ```text
+//! container ──SYN──▶ packet socket ─▶ hold it, connect() from the host
+//!                                       ├─ refused      ─▶ RST
+//!                                       ├─ unreachable  ─▶ ICMP
+//!                                       ├─ no answer    ─▶ nothing
+//!                                       └─ connected    ─▶ re-inject the SYN; G's listener accepts
+//!                                                          it under the far side's address: relay
+//! ```
+//!
+//! So a container learns of its connection what it would learn without a proxy, when it would.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SocketFlags, SocketType, sockopt};
+
+use super::core::{Core, host_address};
+use super::echo::Echoes;
+use super::pool::prepare_stream;
+use super::reactor::{Interest, Source, Token};
+use super::relay::Relays;
+use super::slab::{Key, Slab};
+use super::world::{HOST_ALIAS, Verdict};
+use crate::net::packet::{self, Captured, Flow, Unreachable};
+use crate::sys::inet;
+
+/// Packets taken from a packet socket per event.
+const PACKETS_PER_TURN: usize = 64;
+const ACCEPTS_PER_TURN: usize = 64;
+/// Connections one container may be dialling at a time; further SYNs wait for their repetition.
+const MAX_DIALS: u32 = 1024;
+/// A connection that was dialled but that the container no longer wants is closed after this.
+const UNCLAIMED: Duration = Duration::from_secs(20);
+
+#[derive(Debug)]
+struct Held {
+    flow: Flow,
+    sequence: u32,
+    syn: Vec<u8>,
+    dialled: OwnedFd,
+    /// When the SYN was re-injected, if it was.
+    injected: Option<Instant>,
+    owner: Key,
+}
+
+/// Connections on their way out.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    held: Slab<Held>,
+    by_flow: HashMap<Flow, Key>,
+    buffer: Vec<u8>,
+}
+
+impl Outbound {
+    pub(super) fn new() -> Self {
+        Self { held: Slab::new(), by_flow: HashMap::new(), buffer: vec![0; 65_536] }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Packets wait at a packet socket of a bridge.
+    pub(super) fn on_capture(&mut self, core: &mut Core, echoes: &mut Echoes, bridge: Key) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let sockets = core.world.bridges.get(bridge).map_or(0, |bridge| bridge.captures.len());
+        for socket in 0..sockets {
+            for _ in 0..PACKETS_PER_TURN {
+                let Some(of) = core.world.bridges.get(bridge) else { break };
+                let Ok((got, _)) =
+                    rustix::net::recv(&of.captures[socket], &mut buffer[..], RecvFlags::empty())
+                else {
+                    break;
+                };
+                match packet::parse(&buffer[..got]) {
+                    Some(Captured::Syn { flow, sequence }) => {
+                        self.on_syn(core, bridge, flow, sequence, &buffer[..got]);
+                    }
+                    Some(Captured::Echo { source, destination, identifier, message }) => {
+                        echoes.on_request(core, bridge, (source, destination), identifier, message);
+                    }
+                    None => {}
+                }
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    fn on_syn(&mut self, core: &mut Core, bridge: Key, flow: Flow, sequence: u32, packet: &[u8]) {
+        if let Some(key) = self.by_flow.get(&flow).copied() {
+            match self.held.get(key) {
+                // Dialling still; or the re-injected SYN was lost on the way.
+                Some(held) if held.sequence == sequence => {
+                    if held.injected.is_some() {
+                        core.inject(&held.syn, flow.outside.ip());
+                    }
+                    return;
+                }
+                // The container gave up and begins anew from the same port.
+                _ => self.forget(core, key),
+            }
+        }
+        let host = (flow.outside.ip() == HOST_ALIAS).then(|| host_address(false)).flatten();
+        match core.world.verdict(Some(bridge), flow.inside.ip(), flow.outside, host) {
+            Verdict::Ignore => {}
+            Verdict::Refuse(why) => core.refuse(flow, why, packet),
+            Verdict::Dial(target) => {
+                if let Err(error) = self.dial(core, flow, sequence, packet, target) {
+                    give_up(core, flow, sequence, packet, error);
+                }
+            }
+        }
+    }
+
+    fn dial(
+        &mut self,
+        core: &mut Core,
+        flow: Flow,
+        sequence: u32,
+        packet: &[u8],
+        target: SocketAddr,
+    ) -> Result<(), Errno> {
+        let Some(owner) = core.member_of(flow.inside.ip()) else { return Ok(()) };
+        let Some(member) = core.world.members.get_mut(owner) else { return Ok(()) };
+        if member.dials >= MAX_DIALS {
+            return Ok(());
+        }
+        let socket = inet::socket(target.is_ipv6(), SocketType::STREAM)?;
+        prepare_stream(&socket)?;
+        match rustix::net::connect(&socket, &target) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        member.dials += 1;
+        let mut syn = packet.to_vec();
+        packet::complete_checksum(&mut syn);
+        let held = Held { flow, sequence, syn, dialled: socket, injected: None, owner };
+        let key = self.held.insert(held);
+        self.by_flow.insert(flow, key);
+        let socket = &self.held.get(key).expect("just inserted").dialled;
+        core.reactor.add(socket, Interest::Edges, Token::new(Source::Dial, key))
+    }
+
+    /// A dialled connection was made, or not.
+    pub(super) fn on_dial(&mut self, core: &mut Core, key: Key) {
+        let now = core.now;
+        let Some(held) = self.held.get_mut(key) else { return };
+        if held.injected.is_some() {
+            // Data, or the end, has come before the container's side was accepted: it will keep.
+            return;
+        }
+        match sockopt::socket_error(&held.dialled) {
+            Ok(Ok(())) => {
+                held.injected = Some(now);
+                core.inject(&held.syn, held.flow.outside.ip());
+            }
+            Ok(Err(error)) | Err(error) => {
+                let Some(held) = self.take(core, key) else { return };
+                give_up(core, held.flow, held.sequence, &held.syn, error);
+            }
+        }
+    }
+
+    /// Re-injected SYNs have become connections.
+    pub(super) fn on_accept(&mut self, core: &mut Core, relays: &mut Relays, listener: usize) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(socket) = core.sockets.tcp.get(listener) else { return };
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            let accepted = match rustix::net::acceptfrom_with(socket, flags) {
+                Ok((accepted, Some(peer))) => Some(accepted).zip(SocketAddr::try_from(peer).ok()),
+                Ok(_) => None,
+                Err(_) => return,
+            };
+            let Some((inside, peer)) = accepted else { continue };
+            let local = rustix::net::getsockname(&inside).ok().and_then(|name| name.try_into().ok());
+            let Some(flow) = local.map(|local| Flow { inside: plain(peer), outside: plain(local) }) else {
+                continue;
+            };
+            let Some(key) = self.by_flow.get(&flow).copied() else { continue };
+            if let Some(held) = self.take(core, key) {
+                relays.open(&core.reactor, inside, held.dialled, held.owner);
+            }
+        }
+    }
+
+    /// Closes connections that nobody took.
+    pub(super) fn expire(&mut self, core: &mut Core) {
+        let old = |held: &Held| held.injected.is_some_and(|at| core.now.duration_since(at) > UNCLAIMED);
+        for key in self.held.keys_where(old) {
+            self.forget(core, key);
+        }
+    }
+
+    /// Closes what a container that is gone was dialling.
+    pub(super) fn drop_owner(&mut self, core: &mut Core, owner: Key) {
+        for key in self.held.keys_where(|held| held.owner == owner) {
+            self.forget(core, key);
+        }
+    }
+
+    fn take(&mut self, core: &mut Core, key: Key) -> Option<Held> {
+        let held = self.held.remove(key)?;
+        self.by_flow.remove(&held.flow);
+        if let Some(member) = core.world.members.get_mut(held.owner) {
+            member.dials -= 1;
+        }
+        Some(held)
+    }
+
+    fn forget(&mut self, core: &mut Core, key: Key) {
+        drop(self.take(core, key));
+    }
+}
+
+/// Without flow label and scope, which the captured packet did not bring.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), address.port())
+}
+
+/// Tells the container why there is no connection, as the network would have.
+fn give_up(core: &Core, flow: Flow, sequence: u32, original: &[u8], error: Errno) {
+    match error {
+        Errno::CONNREFUSED | Errno::CONNRESET => {
+            core.send_raw(&packet::reset(flow, sequence), flow.inside.ip());
+        }
+        Errno::NETUNREACH | Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL => {
+            core.refuse(flow, Unreachable::Network, original);
+        }
+        Errno::ACCESS | Errno::PERM => core.refuse(flow, Unreachable::Prohibited, original),
+        Errno::HOSTUNREACH | Errno::HOSTDOWN => core.refuse(flow, Unreachable::Host, original),
+        // Nobody answered (ETIMEDOUT), or netd is out of descriptors: the container tries again.
+        _ => {}
+    }
+}

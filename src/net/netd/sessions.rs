@@ -1,0 +1,149 @@
+//! Connections to netd: monitors, whose connection is their container's life, and commands.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+
+use super::Netd;
+use super::core::Core;
+use super::reactor::{Interest, Source, Token};
+use super::slab::{Key, Slab};
+use crate::net::control::{self, ContainerState, Refusal, RefusalKind, Reply, Request};
+use crate::sys::socket;
+
+#[derive(Debug)]
+struct Session {
+    socket: OwnedFd,
+    member: Option<Key>,
+}
+
+/// All connections.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    slab: Slab<Session>,
+    listener: OwnedFd,
+}
+
+impl Sessions {
+    pub(super) fn new(core: &Core, listener: OwnedFd) -> Result<Self, Errno> {
+        core.reactor.add(&listener, Interest::Read, Token::fixed(Source::SessionListener, 0))?;
+        Ok(Self { slab: Slab::new(), listener })
+    }
+
+    /// Takes new connections of the same user.
+    pub(super) fn on_listener(&mut self, core: &Core) {
+        while let Ok(Some(connection)) = socket::accept(self.listener.as_fd()) {
+            let own = rustix::process::geteuid().as_raw();
+            if socket::peer(connection.as_fd()).is_ok_and(|peer| peer.uid == own) {
+                // Not watched, not served: the peer sees the end and tries again.
+                self.add(core, connection).ok();
+            }
+        }
+    }
+
+    /// Serves a connection.
+    pub(super) fn add(&mut self, core: &Core, connection: OwnedFd) -> std::io::Result<()> {
+        socket::set_nonblocking(connection.as_fd(), true)?;
+        // A large request comes in one packet.
+        socket::set_send_buffer(connection.as_fd(), control::MAX_PACKET_BYTES * 2).ok();
+        let key = self.slab.insert(Session { socket: connection, member: None });
+        let socket = &self.slab.get(key).expect("just inserted").socket;
+        core.reactor.add(socket, Interest::Read, Token::new(Source::Session, key))?;
+        Ok(())
+    }
+
+    /// Makes the connection the life of a container.
+    pub(super) fn bind(&mut self, key: Key, member: Key) {
+        if let Some(session) = self.slab.get_mut(key) {
+            session.member = Some(member);
+        }
+    }
+
+    pub(super) fn member(&self, key: Key) -> Option<Key> {
+        self.slab.get(key)?.member
+    }
+
+    /// Sends an answer. A peer that reads nothing is not waited for.
+    pub(super) fn reply(&self, key: Key, reply: &Reply, descriptors: &[BorrowedFd<'_>]) {
+        if let Some(session) = self.slab.get(key) {
+            control::send(&session.socket, reply, descriptors).ok();
+        }
+    }
+
+    fn receive(&mut self, key: Key) -> Option<std::io::Result<Option<(Request, Vec<OwnedFd>)>>> {
+        let session = self.slab.get(key)?;
+        Some(control::receive(&session.socket))
+    }
+
+    /// Ends a connection; returns the container whose life it was.
+    fn close(&mut self, core: &Core, key: Key) -> Option<Key> {
+        let session = self.slab.remove(key)?;
+        core.reactor.remove(&session.socket);
+        session.member
+    }
+}
+
+/// A refusal to send.
+pub(super) fn refusal(kind: RefusalKind, message: impl Into<String>) -> Refusal {
+    Refusal { kind, message: message.into() }
+}
+
+impl Netd {
+    /// A monitor or a command has sent something, or is gone.
+    pub(super) fn on_session(&mut self, key: Key) {
+        loop {
+            match self.sessions.receive(key) {
+                None => return,
+                Some(Ok(Some((request, descriptors)))) => self.on_request(key, request, descriptors),
+                Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Some(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData || is_json(&error) => {
+                    let refusal = refusal(RefusalKind::Invalid, format!("read request: {error}"));
+                    self.sessions.reply(key, &Reply::Refused(refusal), &[]);
+                }
+                // The end, or as good as that.
+                Some(Ok(None) | Err(_)) => {
+                    if let Some(member) = self.sessions.close(&self.core, key) {
+                        self.detach(member);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_request(&mut self, key: Key, request: Request, descriptors: Vec<OwnedFd>) {
+        let outcome = match request {
+            Request::Attach(attach) => match descriptors.into_iter().next() {
+                Some(namespace) => self.attach(key, attach, namespace),
+                None => Err(refusal(RefusalKind::Invalid, "attach: no network namespace came along")),
+            },
+            Request::Publish { ports } => self.publish(key, &ports, descriptors),
+            Request::Connect { container, endpoint } => self.connect(key, container.as_deref(), endpoint),
+            Request::Disconnect { container, network } => {
+                self.disconnect(key, container.as_deref(), &network)
+            }
+            Request::Update { network } => self.update(key, network),
+            Request::Query => {
+                self.sessions.reply(key, &Reply::State { containers: self.state() }, &[]);
+                Ok(())
+            }
+        };
+        if let Err(refusal) = outcome {
+            self.sessions.reply(key, &Reply::Refused(refusal), &[]);
+        }
+    }
+
+    fn state(&self) -> Vec<ContainerState> {
+        let of = |member: &super::world::Member| ContainerState {
+            container: member.attach.container.clone(),
+            name: member.attach.name.clone(),
+            endpoints: member.joined.iter().map(|joined| joined.endpoint.clone()).collect(),
+        };
+        self.core.world.members.iter().map(|(_, member)| of(member)).collect()
+    }
+}
+
+/// serde_json's errors become io errors of various kinds.
+fn is_json(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<serde_json::Error>)
+}

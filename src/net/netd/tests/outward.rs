@@ -1,0 +1,248 @@
+//! What a container sees of the outside: the table of semantics, both families.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt;
+
+use crate::net::testing::{
+    Container, HOST, Internet, NOBODY, OUTSIDE, OUTSIDE6, both_families, endpoint, in_namespaces, network,
+};
+
+const SHORT: Duration = Duration::from_millis(1500);
+
+fn address(ip: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(ip.parse().unwrap(), port)
+}
+
+fn world(test: impl FnOnce(&Internet, &Container)) {
+    let internet = Internet::new();
+    let container = Container::new(&internet, "one", vec![endpoint(&both_families())]);
+    test(&internet, &container);
+}
+
+fn connect(container: &Container, to: SocketAddr) -> std::io::Result<TcpStream> {
+    container.run(|| TcpStream::connect_timeout(&to, Duration::from_secs(8)))
+}
+
+#[test]
+fn tcp_reaches_the_outside() {
+    in_namespaces("net::netd::tests::outward::tcp_reaches_the_outside", || {
+        world(|internet, container| {
+            for ip in [OUTSIDE, OUTSIDE6] {
+                let listener = internet.outside(|| TcpListener::bind(address(ip, 80)).unwrap());
+                let mut client = connect(container, address(ip, 80)).unwrap();
+                let (mut server, peer) = listener.accept().unwrap();
+                assert_ne!(peer.ip(), container.ip(0, peer.is_ipv6()), "dialled by the host");
+                // 3 MB, then the end of one way, then an answer on the other.
+                let sender = std::thread::spawn(move || {
+                    client.write_all(&vec![7; 3_000_000]).unwrap();
+                    client.shutdown(Shutdown::Write).unwrap();
+                    let mut answer = Vec::new();
+                    client.read_to_end(&mut answer).unwrap();
+                    answer
+                });
+                let mut got = Vec::new();
+                server.read_to_end(&mut got).unwrap();
+                assert_eq!(got.len(), 3_000_000);
+                server.write_all(b"thanks").unwrap();
+                drop(server);
+                assert_eq!(sender.join().unwrap(), b"thanks", "{ip}");
+            }
+        });
+    });
+}
+
+#[test]
+fn failures_are_those_of_the_network() {
+    in_namespaces("net::netd::tests::outward::failures_are_those_of_the_network", || {
+        world(|_internet, container| {
+            for (to, want, at_least, at_most) in [
+                (address(OUTSIDE, 81), libc::ECONNREFUSED, 0, 500),
+                (address(OUTSIDE6, 81), libc::ECONNREFUSED, 0, 500),
+                (address("203.0.113.1", 80), libc::ENETUNREACH, 0, 500),
+                (address("2001:db8:99::1", 80), libc::ENETUNREACH, 0, 500),
+                // As long as the host's own neighbour discovery takes.
+                (address(NOBODY, 80), libc::EHOSTUNREACH, 500, 5000),
+            ] {
+                let start = Instant::now();
+                let error = connect(container, to).unwrap_err();
+                let took = start.elapsed().as_millis();
+                assert_eq!(error.raw_os_error(), Some(want), "{to}: {error}");
+                assert!((at_least..at_most).contains(&took), "{to} after {took} ms");
+            }
+        });
+    });
+}
+
+#[test]
+fn the_hosts_loopback_is_out_of_reach() {
+    in_namespaces("net::netd::tests::outward::the_hosts_loopback_is_out_of_reach", || {
+        world(|internet, container| {
+            let _listener = TcpListener::bind("127.0.0.1:82").unwrap();
+            let _everywhere = TcpListener::bind("0.0.0.0:83").unwrap();
+            // Through the default route, as a hostile container with its own idea of loopback would.
+            assert!(connect(container, address("127.0.0.1", 82)).is_err());
+            assert!(connect(container, address("10.88.0.1", 83)).is_err(), "the gateway is G, not the host");
+            assert!(connect(container, address(HOST, 83)).is_ok(), "the host by its address");
+            assert!(connect(container, address("169.254.1.2", 83)).is_ok(), "the host by its alias");
+            drop(internet);
+        });
+    });
+}
+
+#[test]
+fn a_reset_is_seen_as_a_reset() {
+    in_namespaces("net::netd::tests::outward::a_reset_is_seen_as_a_reset", || {
+        world(|internet, container| {
+            let listener = internet.outside(|| TcpListener::bind(address(OUTSIDE, 80)).unwrap());
+            let mut client = connect(container, address(OUTSIDE, 80)).unwrap();
+            let (server, _) = listener.accept().unwrap();
+            sockopt::set_socket_linger(server.as_fd(), Some(Duration::ZERO)).unwrap();
+            drop(server);
+            assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+            let client = connect(container, address(OUTSIDE, 80)).unwrap();
+            let (mut server, _) = listener.accept().unwrap();
+            sockopt::set_socket_linger(client.as_fd(), Some(Duration::ZERO)).unwrap();
+            drop(client);
+            assert_eq!(server.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        });
+    });
+}
+
+#[test]
+fn a_server_that_speaks_first_and_ends_first() {
+    in_namespaces("net::netd::tests::outward::a_server_that_speaks_first_and_ends_first", || {
+        world(|internet, container| {
+            let listener = internet.outside(|| TcpListener::bind(address(OUTSIDE, 80)).unwrap());
+            let server = std::thread::spawn(move || {
+                for _ in 0..50 {
+                    let (mut server, _) = listener.accept().unwrap();
+                    server.write_all(b"220 hello\r\n").unwrap();
+                }
+            });
+            // The data and the end are there before the container's side is accepted.
+            for _ in 0..50 {
+                let mut client = connect(container, address(OUTSIDE, 80)).unwrap();
+                let mut greeting = String::new();
+                client.read_to_string(&mut greeting).unwrap();
+                assert_eq!(greeting, "220 hello\r\n");
+            }
+            server.join().unwrap();
+        });
+    });
+}
+
+#[test]
+fn udp_reaches_the_outside() {
+    in_namespaces("net::netd::tests::outward::udp_reaches_the_outside", || {
+        world(|internet, container| {
+            for (ip, any, large) in [(OUTSIDE, "0.0.0.0:0", 60_000), (OUTSIDE6, "[::]:0", 60_000)] {
+                let server = internet.outside(|| UdpSocket::bind(address(ip, 9)).unwrap());
+                std::thread::spawn(move || {
+                    let mut buffer = vec![0; 65_536];
+                    while let Ok((got, from)) = server.recv_from(&mut buffer) {
+                        server.send_to(&buffer[..got], from).unwrap();
+                    }
+                });
+                let client = container.run(|| UdpSocket::bind(any).unwrap());
+                client.set_read_timeout(Some(SHORT)).unwrap();
+                client.connect(address(ip, 9)).unwrap();
+                let mut buffer = vec![0; 65_536];
+                for size in [1, 1400, large, 0, 3000] {
+                    client.send(&vec![5; size]).unwrap();
+                    assert_eq!(client.recv(&mut buffer).unwrap(), size, "{ip} {size} bytes");
+                }
+                // A closed port is reported, as it is without a proxy.
+                client.connect(address(ip, 10)).unwrap();
+                client.send(b"x").unwrap();
+                let error = client.recv(&mut buffer).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{ip}");
+            }
+        });
+    });
+}
+
+#[test]
+fn many_datagrams_at_once_keep_their_bounds() {
+    in_namespaces("net::netd::tests::outward::many_datagrams_at_once_keep_their_bounds", || {
+        world(|internet, container| {
+            let server = internet.outside(|| UdpSocket::bind(address(OUTSIDE, 9)).unwrap());
+            server.set_read_timeout(Some(SHORT)).unwrap();
+            sockopt::set_socket_recv_buffer_size(server.as_fd(), 4 << 20).ok();
+            let client = container.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+            client.connect(address(OUTSIDE, 9)).unwrap();
+            let mut buffer = [0; 2000];
+            client.send(b"first").unwrap();
+            assert_eq!(server.recv(&mut buffer).unwrap(), 5);
+            // Joined by the sender (GSO), parted by the time they arrive.
+            crate::sys::inet::set_option(&client, libc::SOL_UDP, libc::UDP_SEGMENT, 1000).unwrap();
+            client.send(&vec![1; 30_500]).unwrap();
+            let lengths: Vec<usize> = (0..31).map(|_| server.recv(&mut buffer).unwrap()).collect();
+            assert_eq!(lengths[..30], [1000; 30]);
+            assert_eq!(lengths[30], 500);
+        });
+    });
+}
+
+#[test]
+fn ping_reaches_the_outside() {
+    in_namespaces("net::netd::tests::outward::ping_reaches_the_outside", || {
+        world(|_internet, container| {
+            for (ip, kind) in [(OUTSIDE, 8_u8), (OUTSIDE6, 128)] {
+                let target = address(ip, 0);
+                let socket = container.run(|| crate::sys::inet::ping_socket(target.is_ipv6()).unwrap());
+                rustix::io::ioctl_fionbio(&socket, false).unwrap();
+                let timeout = sockopt::Timeout::Recv;
+                sockopt::set_socket_timeout(&socket, timeout, Some(SHORT)).unwrap();
+                rustix::net::connect(&socket, &target).unwrap();
+                for sequence in 1..4 {
+                    let request = [kind, 0, 0, 0, 0, 0, 0, sequence, b'h', b'i'];
+                    rustix::net::send(&socket, &request, rustix::net::SendFlags::empty()).unwrap();
+                    let mut reply = [0; 64];
+                    let (got, _) =
+                        rustix::net::recv(&socket, &mut reply[..], rustix::net::RecvFlags::empty()).unwrap();
+                    assert_eq!(&reply[6..got], [0, sequence, b'h', b'i'], "{ip}");
+                    assert_ne!(reply[0], kind, "a reply, not the request");
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn networks_are_isolated_from_each_other() {
+    in_namespaces("net::netd::tests::outward::networks_are_isolated_from_each_other", || {
+        let internet = Internet::new();
+        let (a, b) = (network("a", &["10.91.0.0/24"]), network("b", &["10.92.0.0/24"]));
+        let mut shut = network("shut", &["10.93.0.0/24"]);
+        shut.internal = true;
+        let one = Container::new(&internet, "one", vec![endpoint(&a)]);
+        let two = Container::new(&internet, "two", vec![endpoint(&b)]);
+        let three = Container::new(&internet, "three", vec![endpoint(&a), endpoint(&shut)]);
+        let four = Container::new(&internet, "four", vec![endpoint(&shut)]);
+        let listen = |container: &Container| container.run(|| TcpListener::bind("0.0.0.0:80").unwrap());
+        let _listeners = [listen(&one), listen(&two), listen(&three), listen(&four)];
+        let _far = internet.outside(|| TcpListener::bind(address(OUTSIDE, 80)).unwrap());
+        let reach = |from: &Container, ip: IpAddr| {
+            let to = SocketAddr::new(ip, 80);
+            from.run(|| TcpStream::connect_timeout(&to, SHORT)).map_err(|e| e.raw_os_error().unwrap_or(0))
+        };
+        let outside: IpAddr = OUTSIDE.parse().unwrap();
+        assert!(reach(&one, three.ip(0, false)).is_ok(), "the same network");
+        assert!(reach(&three, four.ip(0, false)).is_ok(), "a shared internal network");
+        assert_eq!(reach(&one, two.ip(0, false)).unwrap_err(), libc::EHOSTUNREACH, "another network");
+        assert!(reach(&one, four.ip(0, false)).is_err(), "an internal network from elsewhere");
+        assert_eq!(reach(&four, outside).unwrap_err(), libc::ENETUNREACH, "out of an internal network");
+        assert!(reach(&three, outside).is_ok(), "the other network is the way out");
+        let udp = two.run(|| UdpSocket::bind("0.0.0.0:9").unwrap());
+        udp.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        one.run(|| {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.send_to(b"x", SocketAddr::new(two.ip(0, false), 9)).unwrap();
+        });
+        assert!(udp.recv(&mut [0]).is_err(), "UDP does not cross either");
+    });
+}
