@@ -16,6 +16,7 @@ use crate::cli::inspect;
 use crate::cli::kill;
 use crate::cli::logs;
 use crate::cli::ps;
+use crate::cli::pull;
 use crate::cli::restart;
 use crate::cli::rm;
 use crate::cli::run;
@@ -83,6 +84,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("image inspect", inspect::ImageArgs, inspect::run_image),
     verb!("image ls" | "list", images::ImagesArgs, images::run),
     verb!("image prune", image::PruneArgs, image::prune),
+    verb!("image pull", pull::PullArgs, pull::run),
     verb!("image rm" | "remove", image::RmiArgs, image::rm),
     verb!("image tag", image::TagArgs, image::tag),
     verb!("image tree", image::TreeArgs, image::tree),
@@ -93,6 +95,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("logs", logs::LogsArgs, logs::run),
     verb!("port", container::PortArgs, container::port),
     verb!("ps", ps::PsArgs, ps::run),
+    verb!("pull", pull::PullArgs, pull::run),
     verb!("rename", container::RenameArgs, container::rename),
     verb!("rm", rm::RmArgs, rm::run),
     verb!("rmi", image::RmiArgs, image::rm),

@@ -1,5 +1,7 @@
 //! What the environment and configuration files decide. The only reader of `std::env` below `cli`.
 
+pub(crate) mod registries;
+
 use std::path::PathBuf;
 
 use crate::engine::error::{Error, Kind, Result};

@@ -15,6 +15,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod prune;
+pub(crate) mod pull;
 pub(crate) mod remove;
 pub(crate) mod request;
 pub(crate) mod resolve;

@@ -18,7 +18,7 @@ mod resolver;
 pub(crate) mod retry;
 mod tls;
 mod token;
-mod transport;
+pub(crate) mod transport;
 
 #[cfg(test)]
 #[path = "../../tests/common/faults.rs"]

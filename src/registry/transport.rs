@@ -8,7 +8,6 @@
 //! ```
 
 use std::cell::{Cell, OnceCell};
-use std::error::Error as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -71,11 +70,6 @@ impl Transport {
         let host = host_of(authority).to_owned();
         let clients = [const { OnceCell::new() }; 6];
         Self { host, authority: authority.to_owned(), tls, stall, clients, reached: Cell::new(false) }
-    }
-
-    /// The longest silence that is borne.
-    pub(crate) fn stall(&self) -> Duration {
-        self.stall
     }
 
     /// Sends a request and follows redirects. An answer of any status is a success.

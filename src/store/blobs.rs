@@ -241,6 +241,11 @@ impl Partial {
         self.length
     }
 
+    /// The digest of the bytes that are there.
+    pub(crate) fn content_digest(&self) -> Digest {
+        Digest::from_hash(self.hash.clone())
+    }
+
     /// What the blob will be called.
     pub(crate) fn digest(&self) -> &Digest {
         &self.digest

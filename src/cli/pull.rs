@@ -1,0 +1,201 @@
+//! `ketch pull`: gets images from registries.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::base::platform::Platform;
+use crate::base::time::parse_duration;
+use crate::cli::error::AlreadyReported;
+use crate::cli::progress::Progress;
+use crate::cli::session::Session;
+use crate::engine::pull::{self, PullPolicy, PullRequest};
+use crate::registry::auth::Credential;
+
+/// Pull images from registries
+///
+/// The image's ID is printed on standard output when it is here, verified and unpacked; what happens
+/// on the way goes to standard error. A download that breaks off continues where it was, also in a
+/// later command.
+#[derive(Args, Debug)]
+pub(crate) struct PullArgs {
+    /// Images, like `debian:12` or `quay.io/team/app@sha256:…` (can be repeated)
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+
+    /// Pull every tag of the repository
+    #[arg(short, long)]
+    all_tags: bool,
+
+    #[command(flatten)]
+    platform: PlatformArgs,
+
+    /// When to ask the registry: always, missing, never, newer
+    #[arg(long, default_value = "always", value_name = "POLICY", value_parser = parse_policy)]
+    policy: PullPolicy,
+
+    /// Print the image's ID and nothing else
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+/// Which of an index's images is wanted.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct PlatformArgs {
+    /// Operating system and processor: OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM", conflicts_with_all = ["os", "arch", "variant"])]
+    platform: Option<Platform>,
+
+    /// Processor to choose images for, like `arm64`, instead of this machine's
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<String>,
+
+    /// Operating system to choose images for, instead of linux
+    #[arg(long, value_name = "OS")]
+    os: Option<String>,
+
+    /// Variant of the processor, like `v7`
+    #[arg(long, value_name = "VARIANT")]
+    variant: Option<String>,
+}
+
+impl PlatformArgs {
+    /// The platform that was asked for, if any was.
+    pub(crate) fn wanted(&self) -> Option<Platform> {
+        let part = |part: &Option<String>| part.clone().unwrap_or_default();
+        let any = self.os.is_some() || self.arch.is_some() || self.variant.is_some();
+        let of_parts = any.then(|| Platform::new(&part(&self.os), &part(&self.arch), &part(&self.variant)));
+        self.platform.clone().or(of_parts)
+    }
+}
+
+/// How registries are talked to.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct RegistryArgs {
+    /// File with stored credentials, instead of the usual ones
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
+
+    /// Directory with `*.crt`, `*.cert` and `*.key` for the registry, instead of certs.d
+    #[arg(long, value_name = "DIRECTORY")]
+    cert_dir: Option<PathBuf>,
+
+    /// Name and password for the registry
+    #[arg(long, value_name = "NAME:PASSWORD", value_parser = parse_credential)]
+    creds: Option<Credential>,
+
+    /// Insist on TLS with a valid certificate; `=false` takes any certificate, and plain http too
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    tls_verify: Option<bool>,
+
+    /// How often a failed transfer is tried again, as long as it gets no further
+    #[arg(long, value_name = "NUMBER")]
+    retry: Option<u32>,
+
+    /// Wait before the first repetition, doubled for each further one, like `2s`
+    #[arg(long, value_name = "DURATION", value_parser = parse_delay)]
+    retry_delay: Option<Duration>,
+
+    /// Accepted for Docker's sake: ketch has no content trust to disable
+    #[arg(long = "disable-content-trust", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    _content_trust: Option<bool>,
+}
+
+impl RegistryArgs {
+    /// A request to pull as these options say.
+    pub(crate) fn request(&self, policy: PullPolicy, platform: Option<Platform>) -> PullRequest {
+        PullRequest {
+            policy,
+            platform,
+            tls_verify: self.tls_verify,
+            cert_dir: self.cert_dir.clone(),
+            credential: self.creds.clone(),
+            auth_file: self.authfile.clone(),
+            retries: self.retry,
+            retry_delay: self.retry_delay,
+        }
+    }
+}
+
+/// Reads a pull policy by podman's and Docker's names.
+pub(crate) fn parse_policy(text: &str) -> Result<PullPolicy, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "always" | "true" | "1" => Ok(PullPolicy::Always),
+        "missing" | "ifnotpresent" | "" => Ok(PullPolicy::Missing),
+        "never" | "false" | "0" => Ok(PullPolicy::Never),
+        "newer" | "ifnewer" => Ok(PullPolicy::Newer),
+        _ => Err("choose from: always, missing, never, newer".to_owned()),
+    }
+}
+
+fn parse_credential(text: &str) -> Result<Credential, String> {
+    match text.split_once(':') {
+        Some((name, _)) if !name.is_empty() => Ok(Credential::from_option(text)),
+        _ => Err("not of the form NAME:PASSWORD".to_owned()),
+    }
+}
+
+fn parse_delay(text: &str) -> Result<Duration, String> {
+    let duration = parse_duration(text).map_err(|err| err.to_string())?;
+    Duration::try_from(duration).map_err(|_| "must not be negative".to_owned())
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<()> {
+    let request = args.registry.request(args.policy, args.platform.wanted());
+    let mut failed = false;
+    for image in &args.images {
+        let progress = Progress::new(args.quiet);
+        let mut ids = Vec::new();
+        let engine = session.engine()?;
+        let events = |event: &pull::PullEvent<'_>| progress.show(event);
+        let result = if args.all_tags {
+            pull::pull_all_tags(engine, image, &request, &events, &mut |id| ids.push(id))
+        } else {
+            pull::pull(engine, image, &request, &events).map(|id| ids.push(id))
+        };
+        drop(progress);
+        for id in ids {
+            writeln!(session.out, "{}", id.hex())?;
+        }
+        if let Err(err) = result {
+            session.report(err);
+            failed = true;
+        }
+    }
+    if failed { Err(AlreadyReported { code: crate::cli::error::FAILED }.into()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn option_values() {
+        for (text, want) in [
+            ("always", Ok(PullPolicy::Always)),
+            ("IfNotPresent", Ok(PullPolicy::Missing)),
+            ("newer", Ok(PullPolicy::Newer)),
+            ("never", Ok(PullPolicy::Never)),
+        ] {
+            assert_eq!(parse_policy(text), want);
+        }
+        assert!(parse_policy("sometimes").is_err());
+        assert!(parse_credential("me").is_err() && parse_credential(":pw").is_err());
+        assert_eq!(parse_delay("250ms"), Ok(Duration::from_millis(250)));
+        assert!(parse_delay("-1s").is_err() && parse_delay("soon").is_err());
+    }
+
+    #[test]
+    fn platforms_from_their_parts() {
+        let parts =
+            PlatformArgs { arch: Some("arm".into()), variant: Some("v6".into()), ..Default::default() };
+        assert_eq!(parts.wanted().unwrap().to_string(), "linux/arm/v6");
+        assert_eq!(PlatformArgs::default().wanted(), None);
+    }
+}

@@ -1,0 +1,47 @@
+//! Where the configuration of registries, credentials and certificates lies, by the environment.
+//!
+//! # Source
+//!
+//! containers-registries.conf(5), containers-auth.json(5), containers-certs.d(5); Docker's
+//! DOCKER_CONFIG; OpenSSL's SSL_CERT_FILE.
+
+use std::path::PathBuf;
+
+use crate::engine::config::variable;
+use crate::registry::auth::Stores;
+use crate::registry::config::Paths;
+
+/// `registries.conf` and what belongs to it.
+pub(crate) fn registries() -> Paths {
+    let (config, cache) = (xdg("XDG_CONFIG_HOME", ".config"), xdg("XDG_CACHE_HOME", ".cache"));
+    Paths::usual(variable("CONTAINERS_REGISTRIES_CONF"), config.as_deref(), cache.as_deref())
+}
+
+/// Where credentials are: in `named` (`--authfile`), or where the environment says, or in the usual
+/// places.
+pub(crate) fn credentials(named: Option<PathBuf>) -> Stores {
+    if let Some(file) = named.or_else(|| variable("REGISTRY_AUTH_FILE")) {
+        return Stores::only(file);
+    }
+    let (runtime, docker) = (variable("XDG_RUNTIME_DIR"), variable("DOCKER_CONFIG"));
+    let (config, home) = (xdg("XDG_CONFIG_HOME", ".config"), variable("HOME"));
+    Stores::usual(runtime.as_deref(), config.as_deref(), home.as_deref(), docker.as_deref())
+}
+
+/// The `certs.d` directories, the strongest first.
+pub(crate) fn certificates() -> Vec<PathBuf> {
+    let user = xdg("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("containers/certs.d"));
+    let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+    user.into_iter().chain(system).collect()
+}
+
+/// The bundle of trusted roots that the user names instead of the system's.
+pub(crate) fn ca_bundle() -> Option<PathBuf> {
+    variable("SSL_CERT_FILE")
+}
+
+/// A directory of the XDG specification: absolute, or below HOME.
+fn xdg(name: &str, below_home: &str) -> Option<PathBuf> {
+    let set = variable(name).filter(|path| path.is_absolute());
+    set.or_else(|| variable("HOME").map(|home| home.join(below_home)))
+}

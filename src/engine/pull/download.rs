@@ -1,0 +1,229 @@
+//! The layers of an image: downloaded several at once, and unpacked while they come.
+//!
+//! ```text
+//! claim ─▶ Present ─────────────────────▶ order(blob)
+//!   │  ╰─▶ Partial ─▶ order(reader, feed) ─ append ─ grown ─ append ─ … ─ commit, end of the feed
+//!   ╰────▶ Busy: ask again                      ╰─ damaged part: withdraw … commit, order(blob)
+//! ```
+
+use std::io;
+
+use crate::base::digest::Digest;
+use crate::base::image_ref::ImageRef;
+use crate::engine::pull::error::from_store;
+use crate::engine::pull::fetch::{Found, Trouble};
+use crate::engine::pull::unpacking::{Missing, Unpacking};
+use crate::engine::pull::{PullEvent, Puller};
+use crate::engine::{Error, Result};
+use crate::registry::blob::{Blob, Opened, Sink};
+use crate::registry::client::Client;
+use crate::runtime::worker::Feed;
+use crate::store::blobs::{Claim, Partial};
+use crate::store::images::chain_ids;
+use crate::store::{Store, StoreError};
+
+/// How many layers are downloaded at once.
+const LANES: usize = 6;
+
+/// The worker is told of growth, and asked how it goes, when so many bytes have come.
+const WAKE_BYTES: usize = 256 << 10;
+
+/// Sees to it that all layers of an image are in the store.
+pub(super) fn layers(
+    puller: &Puller<'_>,
+    client: &Client<'_>,
+    image: &ImageRef,
+    found: &Found,
+) -> std::result::Result<(), Trouble> {
+    let store = puller.engine.store();
+    let all = layers_of(found);
+    let (present, missing): (Vec<Missing>, Vec<Missing>) =
+        all.into_iter().partition(|layer| store.layers().has(&layer.chain_id));
+    report(puller, found, &missing);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let unpacking = Unpacking::start(puller, image, found.manifest.layers.len())?;
+    for layer in present {
+        unpacking.below(layer.index, &layer.chain_id)?;
+    }
+    let mut jobs: Vec<(Blob, BlobSink<'_>)> = Vec::new();
+    for layer in missing {
+        match jobs.iter_mut().find(|(blob, _)| blob.digest == layer.blob.digest) {
+            Some((_, sink)) => sink.layers.push(layer),
+            None => {
+                let sink = BlobSink {
+                    store,
+                    image,
+                    events: puller.events,
+                    unpacking: &unpacking,
+                    blob: layer.blob,
+                    layers: vec![layer],
+                    open: None,
+                };
+                jobs.push((layer.blob, sink));
+            }
+        }
+    }
+    client.blobs(jobs, LANES)?;
+    Ok(unpacking.finish()?)
+}
+
+/// All layers, the lowest first.
+fn layers_of(found: &Found) -> Vec<Missing> {
+    let diff_ids = &found.config.rootfs.diff_ids;
+    let chain = chain_ids(diff_ids);
+    let mut parent = None;
+    let mut layers = Vec::with_capacity(chain.len());
+    for (index, (layer, &chain_id)) in found.manifest.layers.iter().zip(&chain).enumerate() {
+        let blob = Blob { digest: layer.digest, size: layer.size };
+        layers.push(Missing { index, chain_id, diff_id: diff_ids[index], parent, blob });
+        parent = Some(chain_id);
+    }
+    layers
+}
+
+/// Tells what is there and what is to come.
+fn report(puller: &Puller<'_>, found: &Found, missing: &[Missing]) {
+    (puller.events)(&PullEvent::Layers { count: found.manifest.layers.len() });
+    for layer in &found.manifest.layers {
+        let present = !missing.iter().any(|missing| missing.blob.digest == layer.digest);
+        (puller.events)(&PullEvent::Layer { digest: &layer.digest, size: layer.size, present });
+    }
+}
+
+/// Takes the bytes of one blob to the store and tells the worker.
+struct BlobSink<'a> {
+    store: &'a Store,
+    image: &'a ImageRef,
+    events: &'a dyn Fn(&PullEvent<'_>),
+    unpacking: &'a Unpacking<'a>,
+    blob: Blob,
+    /// Usually one; an image may have the same layer twice.
+    layers: Vec<Missing>,
+    /// What is being written.
+    open: Option<Open>,
+}
+
+/// A blob that grows.
+struct Open {
+    partial: Partial,
+    /// One per layer; none after a restart.
+    feeds: Vec<Feed>,
+    /// Bytes since the worker was last told.
+    untold: usize,
+}
+
+impl BlobSink<'_> {
+    fn progress(&self, bytes: u64) {
+        (self.events)(&PullEvent::Progress { digest: &self.blob.digest, bytes });
+    }
+
+    fn store_error(&self) -> impl Fn(StoreError) -> Error + use<> {
+        let image = self.image.clone();
+        move |err| from_store(&image, err)
+    }
+
+    fn opened(&self) -> io::Result<&Open> {
+        self.open.as_ref().ok_or_else(|| io::Error::other("the blob is not open"))
+    }
+
+    fn try_open(&mut self) -> Result<Opened> {
+        let failed = self.store_error();
+        let partial = match self.store.blobs().claim(&self.blob.digest).map_err(&failed)? {
+            Claim::Busy => return Ok(Opened::Busy),
+            Claim::Present(file, length) if length == self.blob.size => {
+                for layer in &self.layers {
+                    // Another process may have unpacked it while we waited for its download.
+                    if self.store.layers().has(&layer.chain_id) {
+                        self.unpacking.below(layer.index, &layer.chain_id)?;
+                        (self.events)(&PullEvent::Unpacked { digest: &self.blob.digest });
+                    } else {
+                        self.unpacking.order(layer, &file)?;
+                    }
+                }
+                self.progress(length);
+                return Ok(Opened::Complete);
+            }
+            Claim::Present(_, length) => {
+                let message = format!(
+                    "pull {}: blob {} is {length} bytes long, its descriptor says {}: size mismatch",
+                    self.image, self.blob.digest, self.blob.size
+                );
+                return Err(Error::new(crate::engine::Kind::System, message));
+            }
+            Claim::Partial(partial) => partial,
+        };
+        let mut feeds = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            let reader = partial.reader().map_err(&failed)?;
+            feeds.push(self.unpacking.order_growing(layer, &reader)?);
+        }
+        let at = partial.length();
+        self.progress(at);
+        self.open = Some(Open { partial, feeds, untold: 0 });
+        Ok(Opened::At(at))
+    }
+
+    fn try_write(&mut self, bytes: &[u8]) -> Result<()> {
+        let failed = self.store_error();
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.partial.append(bytes).map_err(failed)?;
+        open.untold += bytes.len();
+        if open.untold >= WAKE_BYTES {
+            open.untold = 0;
+            open.feeds.iter().for_each(Feed::grown);
+            self.unpacking.poll()?;
+        }
+        let at = self.open.as_ref().map_or(0, |open| open.partial.length());
+        self.progress(at);
+        Ok(())
+    }
+
+    fn try_restart(&mut self) -> Result<()> {
+        let failed = self.store_error();
+        let Some(open) = &mut self.open else { return Ok(()) };
+        if !std::mem::take(&mut open.feeds).is_empty() {
+            // The worker has read bytes that do not count.
+            self.layers.iter().for_each(|layer| self.unpacking.withdraw(layer));
+        }
+        open.partial.restart().map_err(failed)?;
+        self.progress(0);
+        Ok(())
+    }
+
+    fn try_finish(&mut self) -> Result<()> {
+        let failed = self.store_error();
+        let Some(Open { partial, feeds, .. }) = self.open.take() else { return Ok(()) };
+        self.store.blobs().commit(partial, self.blob.size).map_err(&failed)?;
+        if feeds.is_empty() {
+            let file = self.store.blobs().open(&self.blob.digest).map_err(&failed)?;
+            for layer in &self.layers {
+                self.unpacking.order(layer, &file)?;
+            }
+        }
+        self.unpacking.poll()
+    }
+}
+
+impl Sink for BlobSink<'_> {
+    fn open(&mut self) -> io::Result<Opened> {
+        self.try_open().map_err(io::Error::other)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.try_write(bytes).map_err(io::Error::other)
+    }
+
+    fn digest(&self) -> Digest {
+        self.opened().map_or_else(|_| Digest::of(b""), |open| open.partial.content_digest())
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.try_restart().map_err(io::Error::other)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.try_finish().map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,105 @@
+//! Failures of registry and store, in the words of the use case, with what to type next.
+
+use crate::base::image_ref::ImageRef;
+use crate::base::manifest::ManifestError;
+use crate::engine::error::{Error, Kind};
+use crate::registry::error::Error as RegistryError;
+use crate::registry::transport::{host_of, is_loopback};
+use crate::runtime::failure::Failure;
+use crate::store::StoreError;
+
+/// A name that led to no registry.
+pub(super) fn unresolved(err: RegistryError) -> Error {
+    let hint = match &err {
+        RegistryError::ShortName { name, .. } => {
+            Some(format!("type the full name, like docker.io/library/{name}"))
+        }
+        RegistryError::Ambiguous { candidates, .. } => {
+            candidates.first().map(|first| format!("type the full name, like {first}"))
+        }
+        _ => None,
+    };
+    let error = Error::invalid(err.to_string());
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// A failure of pulling `image` from a registry.
+pub(super) fn from_registry(image: &ImageRef, err: RegistryError) -> Error {
+    // What the engine itself could not do with a blob has gone through the registry's hands.
+    let err = match err {
+        RegistryError::Sink { digest, source } => match source.downcast::<Error>() {
+            Ok(error) => return error,
+            Err(source) => RegistryError::Sink { digest, source },
+        },
+        err => err,
+    };
+    let kind = match &err {
+        RegistryError::NotFound { .. } => Kind::NotFound,
+        RegistryError::Unauthorized { .. } | RegistryError::HostileRealm { .. } => Kind::Unauthorized,
+        RegistryError::Blocked { .. } => Kind::Invalid,
+        _ => Kind::System,
+    };
+    let hint = hint(image, &err);
+    let error = Error::new(kind, format!("pull {image}")).because(err);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+fn hint(image: &ImageRef, err: &RegistryError) -> Option<String> {
+    let registry = image.registry();
+    match err {
+        RegistryError::Unauthorized { .. } => Some(format!(
+            "check the name; if the image is not public, pass --creds NAME:PASSWORD or store them for {registry} in auth.json"
+        )),
+        RegistryError::NotFound { .. } => Some("check the name and the tag".to_owned()),
+        RegistryError::Transport { reason, .. } if reason.contains("certificate") => Some(format!(
+            "put the CA's certificate into ~/.config/containers/certs.d/{registry}/ca.crt, or use --tls-verify=false"
+        )),
+        // What a server that knows no TLS sends looks like a damaged record.
+        RegistryError::Transport { reason, .. }
+            if reason.contains("corrupt message") && !is_loopback(host_of(registry)) =>
+        {
+            Some("--tls-verify=false allows plain http".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn disk_full_hint() -> Option<String> {
+    Some("the disk is full: `ketch system prune` frees what no container uses".to_owned())
+}
+
+/// A failure of keeping what was pulled.
+pub(super) fn from_store(image: &ImageRef, err: StoreError) -> Error {
+    let full = err.is_disk_full();
+    let error = Error::system(format!("pull {image}"), err);
+    match full.then(disk_full_hint).flatten() {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// A failure of the worker or of starting it.
+pub(super) fn from_failure(image: &ImageRef, failure: Failure) -> Error {
+    let error = Error::new(Kind::System, format!("pull {image}: {}", failure.message));
+    match failure.hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// A document of the registry that makes no image.
+pub(super) fn from_manifest(image: &ImageRef, err: ManifestError) -> Error {
+    let kind = match err {
+        ManifestError::Schema1 | ManifestError::Artifact(_) | ManifestError::TooManyLayers(_) => {
+            Kind::Unsupported
+        }
+        _ => Kind::System,
+    };
+    Error::new(kind, format!("pull {image}")).because(err)
+}

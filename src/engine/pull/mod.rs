@@ -1,0 +1,287 @@
+//! Use case: get an image from a registry into the store.
+//!
+//! ```text
+//! name ─registries.conf─▶ full names ─▶ endpoints ─fetch─▶ manifest, configuration
+//!                                                              │ layers that are not unpacked yet
+//!                      ┌───────────────────────────────────────┘
+//!                      ▼
+//!   this process: download ──▶ blobs/partial ◀── reads as it grows ── worker in U: inflate, verify, unpack
+//!                      │ length and digest                                  │ diff ID
+//!                      ▼                                                    ▼
+//!                  blobs/sha256                                          layers/
+//!                      └──────────────── both: images/, refs/ ──────────────┘
+//! ```
+
+mod download;
+mod error;
+mod fetch;
+mod register;
+mod unpacking;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::base::digest::Digest;
+use crate::base::image_ref::{ImageName, ImageRef};
+use crate::base::platform::Platform;
+use crate::engine::Engine;
+use crate::engine::config::registries;
+use crate::engine::error::{Error, Kind};
+use crate::engine::pull::error::{from_registry, from_store, unresolved};
+use crate::engine::pull::fetch::{Found, Trouble};
+use crate::registry::auth::Credential;
+use crate::registry::client::{Client, Notice, Options};
+use crate::registry::config::{Endpoint, Registries};
+use crate::registry::retry::Policy as Patience;
+use crate::store::Store;
+
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// When to ask the registry at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PullPolicy {
+    /// Always.
+    #[default]
+    Always,
+    /// If there is no such image here.
+    Missing,
+    /// Not at all.
+    Never,
+    /// Always, but what is here is good enough if the registry cannot be reached.
+    Newer,
+}
+
+/// What to pull, and how to talk to registries on the way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PullRequest {
+    pub(crate) policy: PullPolicy,
+    /// A platform that was asked for; `None` is this machine's, without insisting on it.
+    pub(crate) platform: Option<Platform>,
+    pub(crate) tls_verify: Option<bool>,
+    pub(crate) cert_dir: Option<PathBuf>,
+    pub(crate) credential: Option<Credential>,
+    pub(crate) auth_file: Option<PathBuf>,
+    /// Attempts after the first.
+    pub(crate) retries: Option<u32>,
+    /// Wait before the second attempt.
+    pub(crate) retry_delay: Option<Duration>,
+}
+
+/// What happens while an image is pulled.
+#[derive(Debug)]
+pub(crate) enum PullEvent<'a> {
+    /// A registry is asked for this image.
+    Trying(&'a ImageRef),
+    /// Manifest and configuration are known; the layers come.
+    Layers { count: usize },
+    /// A layer of this many bytes is needed.
+    Layer { digest: &'a Digest, size: u64, present: bool },
+    /// So much of a blob is there.
+    Progress { digest: &'a Digest, bytes: u64 },
+    /// A layer is complete: downloaded, verified and unpacked.
+    Unpacked { digest: &'a Digest },
+    /// All is there; the image gets its name.
+    Registering { config: &'a Digest },
+    /// An attempt failed and another follows after `left`. Comes each second; `first` marks a new wait.
+    Waiting { what: &'a str, reason: &'a str, left: Duration, first: bool },
+    /// Another process downloads this blob; it is waited for.
+    Busy { digest: &'a Digest },
+    /// Something that is no failure.
+    Warning(&'a str),
+}
+
+/// One command's worth of pulling.
+struct Puller<'a> {
+    engine: &'a Engine,
+    options: Options,
+    registries: Registries,
+    request: &'a PullRequest,
+    events: &'a dyn Fn(&PullEvent<'_>),
+}
+
+/// Gets the image that `typed` names, if [`PullPolicy`] wants it from a registry. Returns its ID.
+///
+/// # Errors
+///
+/// [`Kind::Invalid`] for a name that is none or leads nowhere, [`Kind::NotFound`],
+/// [`Kind::Unauthorized`], [`Kind::System`] for network and disk.
+pub(crate) fn pull(
+    engine: &Engine,
+    typed: &str,
+    request: &PullRequest,
+    events: &dyn Fn(&PullEvent<'_>),
+) -> Result<Digest> {
+    let name = parse_name(typed)?;
+    let local = match request.policy {
+        PullPolicy::Always => None,
+        _ => find_local(engine.store(), &name, request.platform.as_ref())?,
+    };
+    match (request.policy, local) {
+        (PullPolicy::Missing | PullPolicy::Never, Some(local)) => Ok(local),
+        (PullPolicy::Never, None) => Err(Error::not_found(format!("no image named {name} is here"))
+            .hint("it may be pulled with --pull=missing")),
+        (PullPolicy::Newer, Some(local)) => match Puller::new(engine, request, events)?.pull(&name) {
+            Err(err) => {
+                events(&PullEvent::Warning(&format!("{err}; the image that is here is used")));
+                Ok(local)
+            }
+            pulled => pulled,
+        },
+        _ => Puller::new(engine, request, events)?.pull(&name),
+    }
+}
+
+/// Gets every tag of the repository that `typed` names; `done` hears of each.
+///
+/// # Errors
+///
+/// As [`pull`]; [`Kind::Invalid`] for a name with a tag or a digest.
+pub(crate) fn pull_all_tags(
+    engine: &Engine,
+    typed: &str,
+    request: &PullRequest,
+    events: &dyn Fn(&PullEvent<'_>),
+    done: &mut dyn FnMut(Digest),
+) -> Result<()> {
+    let name = parse_name(typed)?;
+    if name.tag().is_some() || name.digest().is_some() {
+        return Err(Error::invalid(format!("{name}: a tag cannot be used with --all-tags")));
+    }
+    let puller = Puller::new(engine, request, events)?;
+    for candidate in puller.registries.resolve(&name).map_err(unresolved)? {
+        let tags = puller.first_endpoint(&candidate, |client| Ok(client.tags()?))?;
+        for tag in tags {
+            let tagged = candidate.with_tag(&tag).map_err(|err| Error::invalid(err.to_string()))?;
+            done(puller.pull_image(&tagged)?);
+        }
+    }
+    Ok(())
+}
+
+/// Reads a name as podman takes it: `docker://` may stand before it.
+fn parse_name(typed: &str) -> Result<ImageName> {
+    const OTHERS: [&str; 6] =
+        ["oci:", "oci-archive:", "docker-archive:", "dir:", "docker-daemon:", "containers-storage:"];
+    let text = typed.strip_prefix("docker://").unwrap_or(typed);
+    match text.parse() {
+        Ok(name) => Ok(name),
+        Err(err) => match OTHERS.iter().find(|other| text.starts_with(*other)) {
+            Some(other) => {
+                Err(Error::new(Kind::Unsupported, format!("images cannot be pulled from {other} yet")))
+            }
+            None => {
+                let source = std::error::Error::source(&err).map(ToString::to_string);
+                let message = source.map_or_else(|| err.to_string(), |source| format!("{err}: {source}"));
+                Err(Error::invalid(message))
+            }
+        },
+    }
+}
+
+/// The local image, if it is for the platform that was asked for.
+fn find_local(store: &Store, name: &ImageName, wanted: Option<&Platform>) -> Result<Option<Digest>> {
+    // A damaged or ambiguous one is not found either: pulling makes it right.
+    let Ok(found) = store.resolve_image(&name.to_string()) else {
+        return Ok(None);
+    };
+    let fits = wanted.is_none_or(|wanted| wanted.runs(&found.image.platform));
+    let whole = found.image.layers.iter().all(|layer| store.layers().has(&layer.chain_id));
+    Ok((fits && whole).then_some(found.image.id))
+}
+
+impl<'a> Puller<'a> {
+    fn new(engine: &'a Engine, request: &'a PullRequest, events: &'a dyn Fn(&PullEvent<'_>)) -> Result<Self> {
+        let mut policy = Patience::default();
+        policy.retries = request.retries.unwrap_or(policy.retries);
+        policy.delay = request.retry_delay.unwrap_or(policy.delay);
+        let options = Options {
+            tls_verify: request.tls_verify,
+            cert_dir: request.cert_dir.clone(),
+            cert_bases: registries::certificates(),
+            ca_bundle: registries::ca_bundle(),
+            credential: request.credential.clone(),
+            stores: registries::credentials(request.auth_file.clone()),
+            policy,
+        };
+        let registries = Registries::load(&registries::registries())
+            .map_err(|err| Error::new(Kind::Invalid, "read the configuration of registries").because(err))?;
+        Ok(Self { engine, options, registries, request, events })
+    }
+
+    /// Pulls the first of the images that a name may mean.
+    fn pull(&self, name: &ImageName) -> Result<Digest> {
+        let candidates = self.registries.resolve(name).map_err(unresolved)?;
+        let mut failure = None;
+        for candidate in &candidates {
+            match self.pull_image(candidate) {
+                Ok(pulled) => return Ok(pulled),
+                Err(err) => failure = Some(err),
+            }
+        }
+        Err(failure.unwrap_or_else(|| Error::invalid(format!("{name} leads to no registry"))))
+    }
+
+    /// Pulls one image by its full name.
+    fn pull_image(&self, image: &ImageRef) -> Result<Digest> {
+        let (store, wanted) = (self.engine.store(), self.request.platform.as_ref());
+        self.first_endpoint(image, |client| {
+            let found = fetch::fetch(store, client, image, wanted, self.events)?;
+            if let Some(pulled) = register::already_here(store, image, &found) {
+                self.report_present(&found);
+                return Ok(pulled);
+            }
+            let _pins = register::pin(store, &found).map_err(|err| from_store(image, err))?;
+            download::layers(self, client, image, &found)?;
+            (self.events)(&PullEvent::Registering { config: &found.id() });
+            Ok(register::register(self.engine, image, &found)?)
+        })
+    }
+
+    /// Does `work` with the first server that can: mirrors, then the registry itself. The failure that
+    /// is reported is the last, the registry's own.
+    fn first_endpoint<T>(
+        &self,
+        image: &ImageRef,
+        work: impl Fn(&Client<'_>) -> Result<T, Trouble>,
+    ) -> Result<T> {
+        let mut failure = None;
+        for endpoint in self.registries.endpoints(image).map_err(|err| from_registry(image, err))? {
+            (self.events)(&PullEvent::Trying(&endpoint.image));
+            match self.with_client(&endpoint, &work) {
+                Ok(done) => return Ok(done),
+                Err(Trouble::Image(err)) => return Err(err),
+                Err(Trouble::Server(err)) => failure = Some(err),
+            }
+        }
+        Err(failure.map_or_else(
+            || Error::invalid(format!("no server is configured for {image}")),
+            |err| from_registry(image, err),
+        ))
+    }
+
+    /// Does `work` with a client whose notices become events.
+    fn with_client<T>(
+        &self,
+        endpoint: &Endpoint,
+        work: impl FnOnce(&Client<'_>) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let notices = |notice: &Notice<'_>| {
+            (self.events)(&match *notice {
+                Notice::Waiting { what, reason, left, first } => {
+                    PullEvent::Waiting { what, reason, left, first }
+                }
+                Notice::Busy { digest } => PullEvent::Busy { digest },
+            });
+        };
+        work(&Client::new(endpoint, &self.options, &notices)?)
+    }
+
+    /// Tells of an image of which nothing was missing.
+    fn report_present(&self, found: &Found) {
+        (self.events)(&PullEvent::Layers { count: found.manifest.layers.len() });
+        for layer in &found.manifest.layers {
+            (self.events)(&PullEvent::Layer { digest: &layer.digest, size: layer.size, present: true });
+        }
+        (self.events)(&PullEvent::Registering { config: &found.id() });
+    }
+}

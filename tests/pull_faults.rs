@@ -1,0 +1,489 @@
+//! `ketch pull` from a registry that misbehaves: one clear line, the right exit code, and nothing left behind.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::faults::{Answer, Content, Faults, How, Request, digest};
+use common::image::{Built, Compression, Image, Layer};
+use common::process::Output;
+use common::{Sandbox, wait_for};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// Bytes that no compressor makes smaller.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    (0..length)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .collect()
+}
+
+/// An image of two layers, the first of 3 MB.
+fn image() -> Built {
+    Image::new()
+        .layer(Layer::new().dir("big", 0o755).file("big/noise", 0o644, noise(3_000_000)), Compression::Gzip)
+        .layer(Layer::new().file("small", 0o644, "hello"), Compression::Zstd)
+        .build()
+}
+
+/// All of an image under `a/b:1`.
+fn content(image: &Built) -> Content {
+    let mut content = Content::default();
+    for blob in image.layers.iter().chain([&image.config]) {
+        content.blob("a/b", &blob.bytes);
+    }
+    content.manifest("a/b", "1", &image.manifest.media_type, &image.manifest.bytes);
+    content
+}
+
+fn serve(image: &Built, rule: impl Fn(&Request, Answer) -> Answer + Send + Sync + 'static) -> Faults {
+    Faults::start(content(image), rule)
+}
+
+/// Serves another manifest for the same blobs.
+fn serve_manifest(image: &Built, manifest: impl Into<Vec<u8>>) -> Faults {
+    let mut all = content(image);
+    all.manifest("a/b", "1", &image.manifest.media_type, &manifest.into());
+    Faults::start(all, |_, answer| answer)
+}
+
+/// The path of a layer of an image.
+fn layer(image: &Built, number: usize) -> String {
+    format!("/v2/a/b/blobs/{}", image.layers[number].digest())
+}
+
+fn pull(sandbox: &Sandbox, server: &Faults, flags: &[&str]) -> Output {
+    let name = format!("{}/a/b:1", server.address());
+    sandbox.ketch(["pull", "--retry-delay=10ms"].iter().chain(flags).copied().chain([name.as_str()]))
+}
+
+/// What a failed pull left that anybody could see or that takes room, partial downloads aside.
+fn leftovers(sandbox: &Sandbox) -> Vec<String> {
+    ["images", "refs", "layers", "staging"]
+        .iter()
+        .flat_map(|dir| {
+            let entries = sandbox.store().join(dir).read_dir().into_iter().flatten().flatten();
+            entries.map(move |entry| format!("{dir}/{}", entry.file_name().display()))
+        })
+        .collect()
+}
+
+fn partials(sandbox: &Sandbox) -> Vec<u64> {
+    let dir = sandbox.store().join("blobs/partial").read_dir();
+    dir.into_iter().flatten().flatten().map(|entry| entry.metadata().expect("a file").len()).collect()
+}
+
+#[track_caller]
+fn refused(server: &Faults, flags: &[&str], word: &str) {
+    let sandbox = Sandbox::empty();
+    let output = pull(&sandbox, server, flags);
+    assert_eq!((output.code, output.stdout.as_str()), (125, ""), "{}", output.stderr);
+    assert!(output.stderr.contains("Error: ") && output.stderr.contains(word), "{word}: {}", output.stderr);
+    assert_eq!(leftovers(&sandbox), Vec::<String>::new());
+}
+
+/// Pulls, which has to work, and looks at what was pulled.
+#[track_caller]
+fn pulled(sandbox: &Sandbox, server: &Faults, image: &Built, flags: &[&str]) -> Output {
+    let output = pull(sandbox, server, flags);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert_eq!(format!("sha256:{}", output.stdout.trim_end()), image.id());
+    assert_eq!(partials(sandbox), Vec::<u64>::new());
+    output
+}
+
+/// REL-49, SEC-22, SEC-23.
+#[test]
+fn blobs_of_a_wrong_length_or_digest_are_refused() {
+    let image = image();
+    let path = layer(&image, 0);
+    let flip = |mut body: Vec<u8>| {
+        let middle = body.len() / 2;
+        body[middle] ^= 1;
+        body
+    };
+    type Change = fn(Answer) -> Answer;
+    let cases: [(&str, Change); 4] = [
+        ("size mismatch", |answer| answer.map(|body| [body, vec![0; 100]].concat())),
+        ("size mismatch", |answer| answer.map(|body| body[100..].to_vec())),
+        ("size mismatch", |answer| answer.how(How::Endless)),
+        ("has digest", |answer| answer),
+    ];
+    for (word, change) in cases {
+        let path = path.clone();
+        let server = serve(&image, move |request, answer| match request.path == path {
+            true if word == "has digest" => change(answer).map(flip),
+            true => change(answer),
+            false => answer,
+        });
+        refused(&server, &[], word);
+    }
+    let config = format!("/v2/a/b/blobs/{}", image.config.digest());
+    let server =
+        serve(&image, move |request, answer| if request.path == config { answer.map(flip) } else { answer });
+    refused(&server, &[], "has digest");
+}
+
+/// SEC-23, SEC-25, SEC-26, SEC-27.
+#[test]
+fn hostile_manifests_are_refused() {
+    let image = image();
+    let original: Value = serde_json::from_slice(&image.manifest.bytes).expect("JSON");
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut changed = original.clone();
+        change(&mut changed);
+        changed.to_string()
+    };
+    let upper = image.layers[0].digest().to_uppercase().replace("SHA256", "sha256");
+    let size = original["layers"][0]["size"].as_u64().expect("a number");
+    let many: Vec<Value> = (0..5000).map(|_| original["layers"][0].clone()).collect();
+    for (manifest, word) in [
+        (with(&|m| m["layers"][0]["size"] = json!(-1)), "malformed"),
+        (with(&|m| m["layers"][0]["size"] = json!(size + 100)), "size mismatch"),
+        (with(&|m| m["layers"][0]["size"] = json!(size - 100)), "size mismatch"),
+        (with(&|m| m["layers"][0]["digest"] = json!("sha256:../../x")), "digest"),
+        (with(&|m| m["layers"][0]["digest"] = json!(upper)), "digest"),
+        (with(&|m| m["layers"][0]["digest"] = json!("sha256:abc")), "digest"),
+        (with(&|m| m["layers"][0]["digest"] = json!("sha512:abc")), "digest"),
+        (with(&|m| m["layers"][0]["digest"] = json!("")), "digest"),
+        (with(&|m| m["config"]["digest"] = json!(digest(b"other"))), "not found"),
+        (with(&|m| m["layers"] = json!([])), "the configuration names 2 layers, the manifest 0"),
+        (with(&|m| m["layers"] = json!(many)), "layers"),
+        (with(&|m| m["manifests"] = json!([])), "index and manifest at once"),
+        (with(&|m| m["layers"][0]["mediaType"] = json!("application/wasm")), "artifact"),
+        ("[".repeat(100_000), "malformed"),
+        (" ".repeat(5 << 20), "larger than 4194304 bytes"),
+        ("{\"config\":{\"digest\":\"\\ud800\"}}".into(), "malformed"),
+        ("{\"schemaVersion\":1,\"fsLayers\":[]}".into(), "schema 1"),
+        (String::new(), "malformed"),
+    ] {
+        refused(&serve_manifest(&image, manifest), &[], word);
+    }
+}
+
+/// SEC-26.
+#[test]
+fn a_manifest_asked_for_by_digest_must_have_it() {
+    let image = image();
+    let server = serve(&image, |request, answer| match request.path.contains("/manifests/") {
+        true => answer.map(|body| [body, b" ".to_vec()].concat()),
+        false => answer,
+    });
+    let sandbox = Sandbox::empty();
+    let name = format!("{}/a/b@{}", server.address(), image.manifest.digest());
+    let output = sandbox.ketch(["pull", &name]);
+    assert_eq!(output.code, 125, "{}", output.stderr);
+    assert!(output.stderr.contains("has digest"), "{}", output.stderr);
+    assert_eq!(leftovers(&sandbox), Vec::<String>::new());
+}
+
+/// SEC-26, SEC-24: what the archive is decides.
+#[test]
+fn corrupt_layers_are_refused() {
+    let good = image();
+    let other = Layer::new().file("other", 0o644, "x").finish();
+    for (bytes, word) in
+        [(other, "diff ID"), (noise(10_000), "corrupt"), (good.layers[1].bytes[..40].to_vec(), "")]
+    {
+        let mut bad = good.clone();
+        bad.layers[1].bytes = bytes;
+        bad.manifest = common::image::manifest(&bad.manifest.media_type, &bad.config, &bad.layers);
+        refused(&serve(&bad, |_, answer| answer), &[], word);
+    }
+}
+
+/// REL-50.
+#[test]
+fn a_cut_download_goes_on_in_the_same_command() {
+    let image = image();
+    let path = layer(&image, 0);
+    for how in [How::ResetAt(1_200_000), How::Whole] {
+        let wanted = path.clone();
+        let server = serve(&image, move |request, answer| {
+            if request.path == wanted && request.before < 2 { answer.how(how) } else { answer }
+        });
+        pulled(&Sandbox::empty(), &server, &image, &[]);
+        let asked = server.asked(&path);
+        match how {
+            How::Whole => assert_eq!(asked.len(), 1),
+            _ => assert_eq!(asked[1].header("range"), Some("bytes=1200000-")),
+        }
+    }
+}
+
+/// REL-50: the next command needs only what is missing.
+#[test]
+fn a_cut_download_goes_on_in_the_next_command() {
+    let image = image();
+    let path = layer(&image, 0);
+    let wanted = path.clone();
+    let server = serve(&image, move |request, answer| {
+        if request.path == wanted && request.before == 0 {
+            answer.how(How::ResetAt(2_000_000))
+        } else {
+            answer
+        }
+    });
+    let sandbox = Sandbox::empty();
+    let first = pull(&sandbox, &server, &["--retry=0"]);
+    assert_eq!(first.code, 125, "{}", first.stderr);
+    assert_eq!(leftovers(&sandbox), Vec::<String>::new());
+    assert!(partials(&sandbox).contains(&2_000_000));
+    pulled(&sandbox, &server, &image, &[]);
+    assert_eq!(server.asked(&path)[1].header("range"), Some("bytes=2000000-"));
+    // The finished one was not fetched again.
+    assert_eq!(server.asked(&layer(&image, 1)).len(), 1);
+}
+
+/// A partial download that the disk has damaged is thrown away and made anew.
+#[test]
+fn a_damaged_part_is_fetched_again() {
+    let image = image();
+    let path = layer(&image, 0);
+    let wanted = path.clone();
+    let server = serve(&image, move |request, answer| {
+        if request.path == wanted && request.before == 0 {
+            answer.how(How::ResetAt(2_000_000))
+        } else {
+            answer
+        }
+    });
+    let sandbox = Sandbox::empty();
+    assert_eq!(pull(&sandbox, &server, &["--retry=0"]).code, 125);
+    let partial = sandbox.store().join("blobs/partial").join(&image.layers[0].digest()["sha256:".len()..]);
+    let mut bytes = std::fs::read(&partial).expect("the part");
+    bytes[1_000_000] ^= 1;
+    std::fs::write(&partial, bytes).expect("damage it");
+    pulled(&sandbox, &server, &image, &[]);
+    let ranges: Vec<_> = server.asked(&path).iter().map(|r| r.header("range").map(str::to_owned)).collect();
+    assert_eq!(ranges, [None, Some("bytes=2000000-".into()), None]);
+}
+
+/// REL-51.
+#[test]
+fn without_ranges_the_blob_is_fetched_again() {
+    let image = image();
+    let path = layer(&image, 0);
+    let (wanted, bytes) = (path.clone(), image.layers[0].bytes.clone());
+    let server = serve(&image, move |request, answer| {
+        let whole = Answer::ok(bytes.clone());
+        match request.path == wanted {
+            true if request.before < 5 => whole.how(How::ResetAt(400_000)),
+            true => whole,
+            false => answer,
+        }
+    });
+    pulled(&Sandbox::empty(), &server, &image, &[]);
+    assert_eq!((server.asked(&path).len(), server.asked(&layer(&image, 1)).len()), (6, 1));
+}
+
+/// REL-52, REL-53.
+#[test]
+fn busy_registries_are_waited_for() {
+    let image = image();
+    for (status, part) in [(429, "/manifests/"), (429, "/blobs/"), (503, "/manifests/"), (503, "/blobs/")] {
+        let server = serve(&image, move |request, answer| match request.path.contains(part) {
+            true if request.before == 0 => Answer::status(status).header("Retry-After", "1"),
+            _ => answer,
+        });
+        let began = Instant::now();
+        let output = pulled(&Sandbox::empty(), &server, &image, &[]);
+        assert!(began.elapsed() >= Duration::from_secs(1), "{status} {part}: came back too soon");
+        let line = output.stderr.lines().find(|line| line.starts_with("Retrying ")).unwrap_or_default();
+        assert!(line.contains("in 1 s: ") && line.contains(&status.to_string()), "{}", output.stderr);
+    }
+    let down =
+        serve(&image, |request, answer| if request.path == "/v2/" { answer } else { Answer::status(503) });
+    refused(&down, &["--retry=2"], "answered 503");
+    assert_eq!(down.asked("/manifests/").len(), 3);
+}
+
+/// REL-54: takes its 30 s.
+#[test]
+fn a_silent_server_is_left_after_30_seconds() {
+    let image = image();
+    let path = layer(&image, 0);
+    let wanted = path.clone();
+    let server = serve(&image, move |request, answer| {
+        if request.path == wanted && request.before == 0 {
+            answer.how(How::SilentAt(1_000_000))
+        } else {
+            answer
+        }
+    });
+    let began = Instant::now();
+    let output = pulled(&Sandbox::empty(), &server, &image, &[]);
+    assert!(output.stderr.contains("sent nothing for 30 s"), "{}", output.stderr);
+    assert!((30..45).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert_eq!(server.asked(&path)[1].header("range"), Some("bytes=1000000-"));
+}
+
+/// REL-55.
+#[test]
+fn a_token_that_runs_out_is_renewed_once() {
+    let image = image();
+    let second = layer(&image, 0);
+    let server = serve(&image, move |request, answer| {
+        let host = request.header("host").unwrap_or_default();
+        let challenge =
+            Answer::challenge(format!(r#"Bearer realm="http://{host}/token",service="x",scope="y""#));
+        let shown = request.header("authorization").unwrap_or_default();
+        match request.path.as_str() {
+            "/v2/" => answer,
+            path if path.starts_with("/token") => Answer::ok(format!(r#"{{"token":"t{}"}}"#, request.before)),
+            path if path == second && shown == "Bearer t0" => challenge,
+            _ if shown.starts_with("Bearer t") => answer,
+            _ => challenge,
+        }
+    });
+    pulled(&Sandbox::empty(), &server, &image, &[]);
+    assert_eq!(server.asked("/token").len(), 2);
+}
+
+/// SEC-28.
+#[test]
+fn redirects_do_not_carry_secrets_and_do_not_lead_astray() {
+    let image = image();
+    let secret = "Basic YWxpY2U6c2VjcmV0";
+    let guarded = move |request: &Request, answer: Answer| match request.header("authorization") {
+        Some(shown) if shown == secret => answer,
+        _ => Answer::challenge("Basic realm=x"),
+    };
+    for status in [302, 307, 308] {
+        let cdn = serve(&image, |_, answer| answer);
+        let to = cdn.address();
+        let server = serve(&image, move |request, answer| {
+            let answer = guarded(request, answer);
+            let moved = Answer::status(status).header("Location", format!("http://{to}{}", request.path));
+            let authorized = request.header("authorization").is_some();
+            if request.path.contains("/blobs/") && authorized { moved } else { answer }
+        });
+        pulled(&Sandbox::empty(), &server, &image, &["--creds=alice:secret"]);
+        let seen = cdn.requests();
+        assert!(!seen.is_empty() && seen.iter().all(|request| request.header("authorization").is_none()));
+    }
+    for (to, word) in [
+        ("file:///etc/passwd", "neither http nor https"),
+        ("http://169.254.169.254/latest", "link-local"),
+        ("", "more than 10 redirects"),
+    ] {
+        let server = serve(&image, move |request, answer| match request.path.contains("/blobs/") {
+            true => Answer::status(302).header("Location", to),
+            false => answer,
+        });
+        refused(&server, &[], word);
+        assert!(server.requests().len() < 30);
+    }
+}
+
+/// SEC-29.
+#[test]
+fn passwords_stay_away_from_foreign_realms() {
+    let thief = Faults::start(Content::default(), |_, _| Answer::ok(r#"{"token":"x"}"#));
+    let realm = thief.address();
+    let server = serve(&image(), move |_, _| Answer::challenge(format!("Bearer realm=\"http://{realm}/t\"")));
+    for flag in ["--creds=alice:secret", "--tls-verify=false"] {
+        refused(&server, &["--creds=alice:secret", flag], "refused");
+        assert!(thief.requests().is_empty());
+    }
+}
+
+/// Two processes at once: both succeed, and each blob comes once.
+#[test]
+fn two_pulls_of_one_image_share_the_work() {
+    let image = image();
+    let server = serve(&image, |_, answer| answer.how(How::Chunked(100_000)));
+    let sandbox = Sandbox::empty();
+    let name = format!("{}/a/b:1", server.address());
+    let running: Vec<_> = (0..3).map(|_| sandbox.command(["pull", "-q", &name]).spawn()).collect();
+    for process in running {
+        let output = process.wait();
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        assert_eq!(format!("sha256:{}", output.stdout.trim_end()), image.id());
+    }
+    for number in 0..2 {
+        assert_eq!(server.asked(&layer(&image, number)).len(), 1);
+    }
+}
+
+/// REL-02: killed in the middle, the next command works and resumes.
+#[test]
+fn a_killed_pull_leaves_nothing_but_what_helps() {
+    let image = image();
+    let path = layer(&image, 0);
+    let wanted = path.clone();
+    let server = serve(&image, move |request, answer| {
+        if request.path == wanted && request.before == 0 {
+            answer.how(How::SilentAt(1_000_000))
+        } else {
+            answer
+        }
+    });
+    let sandbox = Sandbox::empty();
+    let name = format!("{}/a/b:1", server.address());
+    let running = sandbox.command(["pull", &name]).spawn();
+    wait_for("half of the download", || {
+        if partials(&sandbox).contains(&1_000_000) { Ok(()) } else { Err("not yet".into()) }
+    });
+    running.signal(Signal::KILL);
+    running.wait();
+    pulled(&sandbox, &server, &image, &[]);
+    assert_eq!(server.asked(&path)[1].header("range"), Some("bytes=1000000-"));
+    let left: Vec<_> = leftovers(&sandbox).into_iter().filter(|left| left.starts_with("staging")).collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+/// Nobody answers, or the wrong one does.
+#[test]
+fn unreachable_and_unknown() {
+    let sandbox = Sandbox::empty();
+    let port =
+        std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).expect("a port").port();
+    for (name, words) in [
+        (format!("127.0.0.1:{port}/a/b:1"), vec!["pull 127.0.0.1:", "refused"]),
+        (format!("localhost:{port}/a/b:1"), vec!["refused"]),
+        ("UPPER".into(), vec!["lower case"]),
+        ("a:b:c".into(), vec!["invalid tag"]),
+        ("oci:/tmp/x".into(), vec!["oci:"]),
+    ] {
+        let output = sandbox.ketch(["pull", &name]);
+        assert_eq!(output.code, 125, "{}", output.stderr);
+        assert!(words.iter().all(|word| output.stderr.contains(word)), "{words:?}: {}", output.stderr);
+    }
+    let server = serve(&image(), |_, answer| answer);
+    let output = sandbox.ketch(["pull", &format!("{}/a/b:nope", server.address())]);
+    assert_eq!(output.code, 125);
+    assert!(output.stderr.contains("not found") && output.stderr.contains("hint: "), "{}", output.stderr);
+}
+
+/// A mirror that has nothing, or lies, or is down is passed over.
+#[test]
+fn mirrors_come_first_and_may_fail() {
+    let image = image();
+    let empty = Faults::start(Content::default(), |_, answer| answer);
+    let good = serve(&image, |_, answer| answer);
+    let sandbox = Sandbox::empty();
+    let conf = format!(
+        "[[registry]]\nlocation='example.invalid/a'\n[[registry.mirror]]\nlocation='{}/a'\n\
+         [[registry.mirror]]\nlocation='{}/a'\n[aliases]\nshort='example.invalid/a/b'\n",
+        empty.address(),
+        good.address()
+    );
+    let conf = sandbox.write("registries.conf", conf);
+    for name in ["example.invalid/a/b:1", "short:1"] {
+        let output = sandbox.command(["pull", name]).env("CONTAINERS_REGISTRIES_CONF", &conf).run();
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        assert_eq!(format!("sha256:{}", output.stdout.trim_end()), image.id());
+    }
+    assert_eq!(empty.asked("/manifests/").len(), 2);
+    assert!(
+        sandbox.store().join("refs/example.invalid%2Fa%2Fb:1").exists(),
+        "it has the name that was asked for"
+    );
+}
