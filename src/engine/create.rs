@@ -9,7 +9,7 @@ use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::base::manifest::ImageConfig;
 use crate::base::names;
-use crate::base::spec::{ContainerSpec, ImageOrigin, Mount, MountKind};
+use crate::base::spec::{ContainerSpec, ImageOrigin, Mount, MountKind, UserNamespace};
 use crate::engine::request::ContainerRequest;
 use crate::engine::resolve::{self, Facts, ImageFacts};
 use crate::engine::{Engine, Error, Result, config, state};
@@ -55,9 +55,11 @@ impl Engine {
 
     /// Looks up what the request leaves to the image and the machine, and decides.
     fn resolve_request(&self, request: &ContainerRequest, id: &ContainerId) -> Result<ContainerSpec> {
+        let caller = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let userns = resolve::userns(&request.userns, caller)?;
         let image = match request.rootfs {
             Some(_) => None,
-            None => Some(self.image_facts(&request.image)?),
+            None => Some(self.image_facts(&request.image, &userns)?),
         };
         let (_, nofile_hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
             .map_err(|errno| Error::system("read the limit of open files", errno))?;
@@ -65,14 +67,15 @@ impl Engine {
             id: id.clone(),
             now: Timestamp::now(),
             image,
-            caller: (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()),
+            caller,
+            userns: userns.clone(),
             directory: config::directory()?,
             home: config::home().ok(),
             nofile_hard,
             host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             find_container: &|typed| self.container(typed),
             volumes_from: self.volumes_from(&request.volumes_from)?,
-            find_image_layers: &|typed| Ok(self.image_facts(typed)?.layers),
+            find_image_layers: &|typed| Ok(self.image_facts(typed, &userns)?.layers),
             new_volume_name: &|| {
                 random().map(|bytes| ContainerId::from_random(bytes).to_string()).unwrap_or_default()
             },
@@ -81,14 +84,16 @@ impl Engine {
     }
 
     /// What an image says about its containers.
-    pub(crate) fn image_facts(&self, typed: &str) -> Result<ImageFacts> {
+    ///
+    /// Its layers are those for a container with the user namespace `userns`.
+    pub(crate) fn image_facts(&self, typed: &str, userns: &UserNamespace) -> Result<ImageFacts> {
         let Resolved { image, name, manifest } = self.image(typed)?;
         let text = self.store().blobs().read_small(&image.id, MAX_CONFIG)?;
         let config = ImageConfig::parse(&text)
             .map_err(|err| Error::system(format!("understand the configuration of image {typed}"), err))?;
         let manifest = manifest.or_else(|| image.manifest().map(|manifest| manifest.digest));
         Ok(ImageFacts {
-            layers: image.chain_ids(),
+            layers: self.layers_for(&image, userns)?,
             origin: ImageOrigin {
                 id: image.id,
                 manifest: manifest.unwrap_or(image.id),

@@ -14,6 +14,7 @@ pub(crate) mod inspect;
 pub(crate) mod lifecycle;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod mapped;
 pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod remove;

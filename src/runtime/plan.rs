@@ -27,13 +27,10 @@ pub(crate) struct Places {
 /// What only the running monitor knows.
 #[derive(Clone, Debug)]
 pub(crate) struct Situation {
-    /// The container's root user may do in its own namespaces what root may: it has a user
-    /// namespace, or ketch is root.
+    /// Group 5, to which terminals belong by custom, exists inside.
     pub(crate) group_tty_mapped: bool,
     /// The compiled system call filter.
     pub(crate) seccomp: Option<Vec<BpfInsn>>,
-    /// Directory suffix of layers that belong to this container's ID map (empty for U's own).
-    pub(crate) layer_suffix: String,
 }
 
 /// Files that the monitor generates in the container's directory, and where they appear inside.
@@ -68,11 +65,11 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
             steps.push(Step::Domainname(spec.domainname.clone()));
         }
     }
-    steps.push(Step::Root(root(spec, places, &situation)));
+    steps.push(Step::Root(root(spec, places)));
     steps.extend(kernel_file_systems(spec));
     steps.extend(devices(spec, &situation));
     steps.extend(generated_files(spec, places).map(Step::Mount));
-    let user_mounts = spec.mounts.iter().map(|mount| user_mount(mount, places, &situation));
+    let user_mounts = spec.mounts.iter().map(|mount| user_mount(mount, places));
     steps.extend(user_mounts.map(Step::Mount));
     steps.extend(
         spec.devices
@@ -121,16 +118,16 @@ pub(crate) fn shares_user_namespace_of(spec: &ContainerSpec) -> Option<&crate::b
     })
 }
 
-fn layer_paths(layers: &[Digest], places: &Places, suffix: &str) -> Vec<PathBuf> {
-    let path = |chain: &Digest| places.layers.join(format!("{}{suffix}", chain.hex())).join("fs");
+fn layer_paths(layers: &[Digest], places: &Places) -> Vec<PathBuf> {
+    let path = |chain: &Digest| places.layers.join(chain.hex()).join("fs");
     layers.iter().rev().map(path).collect()
 }
 
-fn root(spec: &ContainerSpec, places: &Places, situation: &Situation) -> RootPlan {
+fn root(spec: &ContainerSpec, places: &Places) -> RootPlan {
     let lowers = match &spec.root {
         Root::Directory(path) => return RootPlan::Directory(path.clone()),
         Root::DirectoryOverlay(path) => vec![path.clone()],
-        Root::Layers(layers) => layer_paths(layers, places, &situation.layer_suffix),
+        Root::Layers(layers) => layer_paths(layers, places),
     };
     RootPlan::Overlay(OverlayPlan {
         over: places.container.join("work"),
@@ -234,7 +231,7 @@ fn generated_files<'a>(spec: &'a ContainerSpec, places: &'a Places) -> impl Iter
 }
 
 /// A mount that the user or the image asks for.
-fn user_mount(mount: &Mount, places: &Places, situation: &Situation) -> MountPlan {
+fn user_mount(mount: &Mount, places: &Places) -> MountPlan {
     let (source, defaults, chown, copy_up) = match &mount.kind {
         MountKind::Bind { source, recursive, chown } => {
             let source = MountSource::Host { path: source.clone(), recursive: *recursive };
@@ -262,7 +259,7 @@ fn user_mount(mount: &Mount, places: &Places, situation: &Situation) -> MountPla
         }
         MountKind::Mqueue => (file_system("mqueue", &[]), SAFE, false, false),
         MountKind::Image { layers } => {
-            let lowers = layer_paths(layers, places, &situation.layer_suffix);
+            let lowers = layer_paths(layers, places);
             (MountSource::Image { lowers }, attr::NOSUID | attr::NODEV | attr::RDONLY, false, false)
         }
     };

@@ -11,6 +11,8 @@ mod namespaces;
 mod process;
 mod security;
 
+pub(crate) use crate::engine::resolve::namespaces::userns;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -20,7 +22,7 @@ use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::base::manifest::ContainerDefaults;
 use crate::base::spec::{
-    AsTyped, ContainerSpec, ImageOrigin, Log, Mount, RestartPolicy, Root, SPEC_VERSION, Stop,
+    AsTyped, ContainerSpec, ImageOrigin, Log, Mount, RestartPolicy, Root, SPEC_VERSION, Stop, UserNamespace,
 };
 use crate::base::{signal::Signal, size};
 use crate::engine::error::{Error, Result};
@@ -34,6 +36,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) image: Option<ImageFacts>,
     /// The caller's IDs on the host.
     pub(crate) caller: (u32, u32),
+    /// What `--userns` means; decided first, because the image's layers depend on it.
+    pub(crate) userns: UserNamespace,
     /// The caller's working directory: relative sources start here.
     pub(crate) directory: PathBuf,
     /// The caller's home: `~` in sources.
@@ -71,7 +75,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
     let namespaces = namespaces::namespaces(request, facts)?;
     let network = namespaces::network(request, facts)?;
     let hostname = namespaces::hostname(request, facts, &namespaces, &network);
-    let userns = namespaces::userns(&request.userns, facts.caller)?;
+    let userns = facts.userns.clone();
     let process = process::process(request, defaults, facts, &userns, &hostname)?;
     let (entrypoint, command) = process::words(request, defaults);
     let root = match (&request.rootfs, &facts.image) {

@@ -90,7 +90,7 @@ pub(super) fn hostname(
 }
 
 /// `--userns`.
-pub(super) fn userns(text: &str, caller: (u32, u32)) -> Result<UserNamespace> {
+pub(crate) fn userns(text: &str, caller: (u32, u32)) -> Result<UserNamespace> {
     let bad = || {
         Error::invalid(format!("invalid --userns value {text:?}"))
             .hint("known are host, keep-id[:uid=N,gid=N] and nomap")

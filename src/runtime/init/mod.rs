@@ -66,14 +66,34 @@ pub(crate) fn main(steps: Vec<Step>, report: OwnedFd, streams: Option<Streams>) 
     }
     let mut init =
         Init { report, root: None, dev: None, dev_covered: false, proc: None, owner: owner_of(&steps) };
-    let outcome = rustix::process::setsid()
-        .map_err(|errno| Failure::errno("start a session", errno))
+    let outcome = become_root()
+        .and_then(|()| rustix::process::setsid().map_err(|errno| Failure::errno("start a session", errno)))
         .and_then(|_| streams.map_or(Ok(()), |streams| take_streams(&streams)))
         .and_then(|()| steps.into_iter().try_for_each(|step| init.carry_out(step)));
     if let Err(failure) = outcome {
         wire::send(init.report.as_fd(), &InitReport::Failed(failure), &[]).ok();
     }
     process::exit_now(125)
+}
+
+/// Becomes root of the container, where there is one: what init creates belongs to root, and not to
+/// whoever the user is inside.
+fn become_root() -> Result<()> {
+    if rustix::process::getuid().is_root() && rustix::process::getgid().is_root() {
+        return Ok(());
+    }
+    let failed = |errno| Failure::errno("become root of the container", std::io::Error::from(errno));
+    let has_root = |file| {
+        let map = std::fs::read_to_string(file).unwrap_or_default();
+        crate::runtime::idmaps::parse_kernel(&map).to_outside(0).is_some()
+    };
+    if has_root("/proc/self/gid_map") {
+        process::set_gid(0).map_err(failed)?;
+    }
+    if has_root("/proc/self/uid_map") {
+        process::set_uid(0).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// The user that the last step runs as.

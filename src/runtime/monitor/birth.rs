@@ -49,6 +49,7 @@ pub(super) fn start(monitor: &Monitor, own_pid: i32) -> Result<Living, Failure> 
     let places = places(monitor);
     join_shared_namespaces(monitor)?;
     let maps = maps(spec, &places)?;
+    give_root_its_upper(&places, maps.as_ref())?;
     etcfiles::write(spec, &monitor.directory)
         .map_err(|err| Failure::errno("write the files of the container's /etc", err))?;
     let situation = Situation {
@@ -57,7 +58,6 @@ pub(super) fn start(monitor: &Monitor, own_pid: i32) -> Result<Living, Failure> 
         seccomp: seccomp::compile(&spec.security.seccomp, spec.security.capabilities)
             .map(|filter| (!filter.is_empty()).then_some(filter))
             .map_err(|err| Failure::new(FailureKind::Invalid, err.to_string()))?,
-        layer_suffix: String::new(),
     };
     let steps = plan::plan(spec, &places, situation);
     let (report, theirs) = wire::pair().map_err(|err| Failure::errno("make a socket", err))?;
@@ -115,6 +115,17 @@ fn maps(spec: &ContainerSpec, places: &Places) -> Result<Option<(IdMap, IdMap)>,
     }
     let user = if uids.size() == 1 { single_user(spec, places)? } else { (0, 0) };
     Ok(idmaps::of_container(&spec.userns, &uids, &gids, user))
+}
+
+/// `/` belongs to the container's root, who is not the user with every map.
+fn give_root_its_upper(places: &Places, maps: Option<&(IdMap, IdMap)>) -> Result<(), Failure> {
+    let Some((uids, gids)) = maps else { return Ok(()) };
+    let (Some(uid), Some(gid)) = (uids.to_outside(0), gids.to_outside(0)) else { return Ok(()) };
+    if (uid, gid) == (0, 0) {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(places.container.join("upper"), Some(uid), Some(gid))
+        .map_err(|err| Failure::errno("give the upper directory to the container's root", err))
 }
 
 /// In single-ID mode the one ID is that of the process, which may be named in the image only.

@@ -12,6 +12,9 @@ pub(crate) enum Ids {
     Single,
     /// The layer's IDs are those of the user namespace that the worker is in, with these maps.
     Mapped { uids: IdMap, gids: IdMap },
+    /// The layer's IDs are those of a container with these maps, from its IDs to those of the user
+    /// namespace that the worker is in.
+    Translated { uids: IdMap, gids: IdMap },
 }
 
 /// A user or a group.
@@ -53,9 +56,15 @@ impl Ids {
     ///
     /// The ID that has no place in the map.
     pub(super) fn owner(&self, uid: u64, gid: u64) -> Result<Option<(u32, u32)>, (IdKind, u64)> {
-        let Self::Mapped { uids, gids } = self else { return Ok(None) };
+        let (uids, gids, translate) = match self {
+            Self::Single => return Ok(None),
+            Self::Mapped { uids, gids } => (uids, gids, false),
+            Self::Translated { uids, gids } => (uids, gids, true),
+        };
         let find = |map: &IdMap, kind, id: u64| {
-            u32::try_from(id).ok().filter(|&id| map.to_outside(id).is_some()).ok_or((kind, id))
+            let inside = u32::try_from(id).map_err(|_| (kind, id))?;
+            let outside = map.to_outside(inside).ok_or((kind, id))?;
+            Ok(if translate { outside } else { inside })
         };
         Ok(Some((find(uids, IdKind::User, uid)?, find(gids, IdKind::Group, gid)?)))
     }
