@@ -12,8 +12,11 @@ use crate::base::rlimit::{self, Ulimit};
 use crate::base::signal::Signal;
 use crate::base::spec::{Device, RestartPolicy, Rlimit};
 use crate::base::{mount_syntax, size};
+use crate::cli::progress::Progress;
+use crate::cli::pull::{PlatformArgs, RegistryArgs, parse_policy};
+use crate::engine::pull::{self, PullPolicy};
 use crate::engine::request::{ContainerRequest, ImageVolumes};
-use crate::engine::{Error, Result, config};
+use crate::engine::{Engine, Error, Result, config};
 
 /// Flags that describe a container.
 #[derive(Args, Debug)]
@@ -219,6 +222,20 @@ pub(crate) struct ContainerFlags {
     #[arg(long, value_name = "MASK")]
     umask: Option<String>,
 
+    /// When to pull the image: always, missing, never, newer
+    #[arg(long, default_value = "missing", value_name = "POLICY", value_parser = parse_policy)]
+    pull: PullPolicy,
+
+    /// Do not show how the image is pulled
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    platform: PlatformArgs,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
+
     /// Leave out a variable of the image (can be repeated)
     #[arg(long, value_name = "NAME")]
     unsetenv: Vec<String>,
@@ -261,6 +278,26 @@ pub(crate) struct ContainerFlags {
 }
 
 impl ContainerFlags {
+    /// Gets the image, as `--pull` says; the built-in one is made.
+    ///
+    /// # Errors
+    ///
+    /// Those of pulling.
+    pub(crate) fn obtain_image(&self, engine: &Engine) -> Result<()> {
+        let Some(image) = self.image.to_str().filter(|_| !self.rootfs) else { return Ok(()) };
+        if engine.obtain_builtin(image)? {
+            return Ok(());
+        }
+        // The usual case costs nothing more than the look-up.
+        if self.pull == PullPolicy::Missing && self.platform.wanted().is_none() && engine.image(image).is_ok()
+        {
+            return Ok(());
+        }
+        let request = self.registry.request(self.pull, self.platform.wanted());
+        let progress = Progress::new(self.quiet);
+        pull::pull(engine, image, &request, &|event: &pull::PullEvent<'_>| progress.show(event)).map(drop)
+    }
+
     /// The request that the flags make. `attached`: a client is there from the start.
     ///
     /// # Errors

@@ -96,6 +96,7 @@ pub(crate) struct Attachment {
 pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Result<()> {
     let request = args.container.request(false)?;
     let engine = session.engine()?;
+    args.container.obtain_image(engine)?;
     let id = create_container(engine, &request)?;
     writeln!(session.out, "{id}")?;
     Ok(())
@@ -112,6 +113,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
             .warn("The input device is not a TTY. The --tty and --interactive flags might not work properly");
     }
     let engine = session.engine()?;
+    flags.obtain_image(engine)?;
     let id = create_container(engine, &request)?;
     if args.detach {
         start_or_discard(engine, &id, flags.rm, Start::default())?;

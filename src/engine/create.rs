@@ -7,15 +7,16 @@ use jiff::Timestamp;
 
 use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
+use crate::base::image_ref::ImageName;
 use crate::base::manifest::ImageConfig;
 use crate::base::names;
 use crate::base::spec::{ContainerSpec, ImageOrigin, Mount, MountKind, UserNamespace};
 use crate::engine::request::ContainerRequest;
 use crate::engine::resolve::{self, Facts, ImageFacts};
 use crate::engine::{Engine, Error, Result, config, state};
-use crate::store::StoreError;
 use crate::store::resolve::Resolved;
 use crate::store::volumes::VolumeRecord;
+use crate::store::{StoreError, builtin};
 
 /// Largest image configuration that is read.
 const MAX_CONFIG: usize = 4 << 20;
@@ -81,6 +82,22 @@ impl Engine {
             },
         };
         resolve::resolve(request, &facts)
+    }
+
+    /// Makes the built-in image, if `typed` means it and no other image has that name; false if it does
+    /// not.
+    pub(crate) fn obtain_builtin(&self, typed: &str) -> Result<bool> {
+        let Ok(name) = typed.parse::<ImageName>() else { return Ok(false) };
+        if !builtin::is_hello(&name) {
+            return Ok(false);
+        }
+        if let Ok(found) = self.image(typed)
+            && !found.image.labels.contains_key(resolve::BUILTIN_LABEL)
+        {
+            return Ok(false);
+        }
+        builtin::ensure_hello(self.store(), &mut |_, _| self.tell("waiting for another command"))?;
+        Ok(true)
     }
 
     /// What an image says about its containers.

@@ -12,6 +12,7 @@ mod process;
 mod security;
 
 pub(crate) use crate::engine::resolve::namespaces::userns;
+pub(crate) use crate::engine::resolve::process::BUILTIN_LABEL;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
