@@ -10,8 +10,10 @@ use crate::cli::completion;
 use crate::cli::container;
 use crate::cli::exec;
 use crate::cli::globals;
+use crate::cli::history;
 use crate::cli::image;
 use crate::cli::images;
+use crate::cli::info;
 use crate::cli::inspect;
 use crate::cli::kill;
 use crate::cli::logs;
@@ -22,6 +24,8 @@ use crate::cli::rm;
 use crate::cli::run;
 use crate::cli::session::{Exit, Session};
 use crate::cli::stop;
+use crate::cli::system;
+use crate::cli::unshare;
 use crate::cli::version;
 use crate::cli::wait;
 
@@ -73,6 +77,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("container port", container::PortArgs, container::port),
     verb!("container prune", container::PruneArgs, container::prune),
     verb!("container rename", container::RenameArgs, container::rename),
+    verb!("container restart", restart::RestartArgs, restart::run),
     verb!("container rm" | "remove", rm::RmArgs, rm::run),
     verb!("container run", run::RunArgs, run::run),
     verb!("container start", run::StartArgs, run::start),
@@ -80,7 +85,9 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("container wait", wait::WaitArgs, wait::run),
     verb!("create", run::CreateArgs, run::create),
     verb!("exec", exec::ExecArgs, exec::run),
+    verb!("history", history::HistoryArgs, history::run),
     verb!("image exists", image::ExistsArgs, image::exists),
+    verb!("image history", history::HistoryArgs, history::run),
     verb!("image inspect", inspect::ImageArgs, inspect::run_image),
     verb!("image ls" | "list", images::ImagesArgs, images::run),
     verb!("image prune", image::PruneArgs, image::prune),
@@ -90,6 +97,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("image tree", image::TreeArgs, image::tree),
     verb!("image untag", image::UntagArgs, image::untag),
     verb!("images", images::ImagesArgs, images::run),
+    verb!("info", info::InfoArgs, info::run),
     verb!("inspect", inspect::InspectArgs, inspect::run),
     verb!("kill", kill::KillArgs, kill::run),
     verb!("logs", logs::LogsArgs, logs::run),
@@ -97,14 +105,19 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("ps", ps::PsArgs, ps::run),
     verb!("pull", pull::PullArgs, pull::run),
     verb!("rename", container::RenameArgs, container::rename),
+    verb!("restart", restart::RestartArgs, restart::run),
     verb!("rm", rm::RmArgs, rm::run),
     verb!("rmi", image::RmiArgs, image::rm),
     verb!("run", run::RunArgs, run::run),
     verb!("start", run::StartArgs, run::start),
-    verb!("restart", restart::RestartArgs, restart::run),
-    verb!("container restart", restart::RestartArgs, restart::run),
     verb!("stop", stop::StopArgs, stop::run),
+    verb!("system check", system::CheckArgs, system::check),
+    verb!("system df", system::DfArgs, system::df),
+    verb!("system info", info::InfoArgs, info::run),
+    verb!("system prune", system::PruneArgs, system::prune),
+    verb!("system reset", system::ResetArgs, system::reset),
     verb!("tag", image::TagArgs, image::tag),
+    verb!("unshare", unshare::UnshareArgs, unshare::run),
     verb!("untag", image::UntagArgs, image::untag),
     verb!("version", version::VersionArgs, version::run),
     verb!("wait", wait::WaitArgs, wait::run),

@@ -3,13 +3,16 @@
 //! No function here prints, reads the command line or knows a Docker JSON type.
 
 pub(crate) mod attach;
+pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod create;
 pub(crate) mod df;
 pub(crate) mod error;
 pub(crate) mod exec;
 pub(crate) mod filter;
+pub(crate) mod history;
 pub(crate) mod image;
+pub(crate) mod info;
 pub(crate) mod inspect;
 pub(crate) mod lifecycle;
 pub(crate) mod list;
@@ -19,9 +22,11 @@ pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod remove;
 pub(crate) mod request;
+pub(crate) mod reset;
 pub(crate) mod resolve;
 pub(crate) mod start;
 pub(crate) mod state;
+pub(crate) mod unshare;
 
 use crate::base::id::ContainerId;
 use crate::engine::config::Config;

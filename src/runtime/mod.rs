@@ -14,4 +14,5 @@ pub(crate) mod rootfs;
 pub(crate) mod seccomp;
 pub(crate) mod send_signal;
 pub(crate) mod step;
+pub(crate) mod unshare;
 pub(crate) mod worker;

@@ -20,6 +20,7 @@ mod parse;
 mod print;
 pub(crate) mod table;
 mod value;
+pub(crate) mod yaml;
 
 use std::io::Write;
 

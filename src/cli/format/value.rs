@@ -265,5 +265,5 @@ fn find<'v>(object: &'v Map<String, Value>, name: &str) -> Option<(&'v str, &'v 
 }
 
 fn type_of(key: &str) -> Option<&'static str> {
-    TYPES.iter().find(|(known, _)| *known == key).map(|(_, name)| *name)
+    TYPES.iter().find(|(known, _)| known.eq_ignore_ascii_case(key)).map(|(_, name)| *name)
 }

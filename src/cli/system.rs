@@ -1,0 +1,165 @@
+//! Verbs about the whole store: df, prune, check, reset.
+
+use std::io::Write;
+
+use clap::Args;
+use jiff::SignedDuration;
+
+use crate::base::size;
+use crate::base::time;
+use crate::cli::error::FAILED;
+use crate::cli::session::Session;
+use crate::engine::filter::{self, Filters};
+
+mod df;
+
+pub(crate) use df::{DfArgs, df};
+
+/// Remove everything that is not used
+///
+/// Removes containers that do not run, and images without a name; with --all, every image that no
+/// container uses; with --volumes, volumes that no container uses.
+#[derive(Args, Debug)]
+pub(crate) struct PruneArgs {
+    /// Remove all images that no container uses, not only those without a name
+    #[arg(short, long)]
+    all: bool,
+
+    /// Remove build containers too; there are none yet
+    #[arg(long)]
+    build: bool,
+
+    /// Remove what a killed command left in the store, which every prune does
+    #[arg(long)]
+    external: bool,
+
+    /// Remove only what this holds for (can be repeated)
+    ///
+    /// Keys: label, label!, until.
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+
+    /// Remove volumes that no container uses
+    #[arg(long)]
+    volumes: bool,
+}
+
+/// `system prune`.
+pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Result<()> {
+    let filters = Filters::parse(&args.filter, filter::PRUNE)?;
+    let images = if args.all { "all images without at least one container" } else { "all dangling images" };
+    let volumes = if args.volumes { "\n\t- all volumes not used by at least one container" } else { "" };
+    let question =
+        format!("WARNING! This command removes:\n\t- all stopped containers{volumes}\n\t- {images}\n");
+    if !args.force && !session.confirm(&question)? {
+        return Ok(());
+    }
+    let engine = session.engine()?;
+    let containers = engine.prune_containers(&filters)?;
+    let volumes = if args.volumes { Some(engine.prune_volumes(true, &filters)?) } else { None };
+    let images = engine.prune_images(args.all, &filters)?;
+    let volumes = volumes.unwrap_or_default();
+    let bytes = containers.bytes + images.bytes + volumes.bytes;
+    section(session, "Deleted Containers", containers.removed.iter().map(ToString::to_string))?;
+    section(session, "Deleted Volumes", volumes.removed.into_iter())?;
+    section(session, "Deleted Images", images.removed.iter().map(|id| id.hex()))?;
+    writeln!(session.out, "Total reclaimed space: {}", size::human(bytes, 4))?;
+    let failed: Vec<_> = containers.failed.into_iter().chain(volumes.failed).chain(images.failed).collect();
+    let code = if failed.is_empty() { 0 } else { FAILED };
+    failed.into_iter().for_each(|err| session.report(err));
+    session.outcome(code)
+}
+
+fn section(
+    session: &mut Session<'_>,
+    title: &str,
+    items: impl ExactSizeIterator<Item = String>,
+) -> anyhow::Result<()> {
+    if items.len() > 0 {
+        writeln!(session.out, "{title}")?;
+    }
+    for item in items {
+        writeln!(session.out, "{item}")?;
+    }
+    Ok(())
+}
+
+/// Look for damage in the store
+///
+/// Prints what is damaged; exit code 125 if anything still is.
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// Remove damaged containers too, with all that they have changed
+    #[arg(short, long)]
+    force: bool,
+
+    /// With --repair or --force, remove layers that nothing uses and that are older than this
+    #[arg(short, long, default_value = "24h0m0s", value_name = "DURATION", value_parser = duration)]
+    max: SignedDuration,
+
+    /// Do not read the contents of all blobs
+    #[arg(short, long)]
+    quick: bool,
+
+    /// Remove damaged images, layers and blobs: pulling brings them back
+    #[arg(short, long)]
+    repair: bool,
+}
+
+fn duration(text: &str) -> Result<SignedDuration, time::TimeError> {
+    time::parse_duration(text)
+}
+
+/// `system check`.
+pub(crate) fn check(session: &mut Session<'_>, args: CheckArgs) -> anyhow::Result<()> {
+    let found = session.engine()?.check(!args.quick)?;
+    let mut left = 0;
+    for damage in &found {
+        let repaired = (args.repair || args.force) && session.engine()?.repair(damage, args.force)?;
+        let done = if repaired { "removed: " } else { "" };
+        writeln!(session.out, "{}", crate::cli::error::shown(&format!("{done}{}", damage.text)))?;
+        left += usize::from(!repaired);
+    }
+    if args.repair || args.force {
+        session.engine()?.remove_unused_layers(args.max)?;
+    }
+    match left {
+        0 => Ok(()),
+        _ => {
+            let message = "damage detected in local storage";
+            let hint = match (args.repair, args.force) {
+                (_, true) => "what is left can only be repaired by hand",
+                (true, false) => "use --force to remove damaged containers too",
+                (false, false) => "use --repair to remove damaged images",
+            };
+            Err(crate::engine::Error::new(crate::engine::Kind::System, message).hint(hint).into())
+        }
+    }
+}
+
+/// Remove everything: containers, images and volumes
+#[derive(Args, Debug)]
+pub(crate) struct ResetArgs {
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// `system reset`.
+pub(crate) fn reset(session: &mut Session<'_>, args: ResetArgs) -> anyhow::Result<()> {
+    let root = session.engine()?.store().root().display().to_string();
+    let question = format!(
+        "WARNING! This will remove:\n\t- all containers\n\t- all images\n\t- all volumes\nof the store {root}"
+    );
+    if !args.force && !session.confirm(&question)? {
+        return Ok(());
+    }
+    let failed = session.engine()?.reset()?;
+    let code = if failed.is_empty() { 0 } else { FAILED };
+    failed.into_iter().for_each(|err| session.report(err));
+    session.outcome(code)
+}

@@ -1,0 +1,192 @@
+//! `ketch system df`: prints what takes how much space.
+
+use std::io::Write;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::base::bytes::Bytes;
+use crate::base::size;
+use crate::base::time;
+use crate::cli::format::{self, Format, Shape, json, table::Table};
+use crate::cli::session::Session;
+use crate::cli::usage::UsageError;
+use crate::engine::df::Usage;
+
+/// Print what takes how much space
+#[derive(Args, Debug)]
+pub(crate) struct DfArgs {
+    /// Print in this form: json, or a Go template, after the word "table" with headings
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+
+    /// Print every object
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+const SHAPE: Shape = Shape {
+    command: "df",
+    type_name: "*system.dfSummary",
+    headers: &[("RawSize", "RAW SIZE"), ("RawReclaimable", "RAW RECLAIMABLE")],
+    omit: &[],
+    heading: true,
+};
+
+/// One line of the summary.
+struct Line {
+    kind: &'static str,
+    total: usize,
+    active: usize,
+    bytes: u64,
+    reclaimable: u64,
+}
+
+/// Runs the verb.
+pub(crate) fn df(session: &mut Session<'_>, args: DfArgs) -> anyhow::Result<()> {
+    if args.verbose && args.format.is_some() {
+        return Err(UsageError::new("cannot combine --format and --verbose flags").into());
+    }
+    let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
+    let usage = session.engine()?.disk_usage()?;
+    if args.verbose {
+        return print_objects(session, &usage);
+    }
+    let lines = lines(&usage);
+    match format {
+        None => {
+            let mut table = Table::new(session, &["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]);
+            for line in &lines {
+                table.push([
+                    line.kind.to_owned(),
+                    line.total.to_string(),
+                    line.active.to_string(),
+                    size::human(line.bytes, 4),
+                    reclaimable(line),
+                ]);
+            }
+            table.print(session)
+        }
+        Some(Format::Json) => {
+            let documents = lines.iter().map(document).collect();
+            json::print(session, &json::pretty(&Value::Array(documents), &[], "    "))
+        }
+        Some(template) => {
+            let rows: Vec<Value> = lines.iter().map(document).collect();
+            format::print_rows(session, &SHAPE, &template, &rows)
+        }
+    }
+}
+
+fn lines(usage: &Usage) -> [Line; 3] {
+    let used = usage.images.iter().filter(|image| image.image.containers != Some(0));
+    let unused = usage.images.iter().filter(|image| image.image.containers == Some(0));
+    let running = usage.containers.iter().filter(|user| user.container.is_up());
+    let stopped = usage.containers.iter().filter(|user| !user.container.is_up());
+    let linked = usage.volumes.iter().filter(|volume| volume.links > 0);
+    let free = usage.volumes.iter().filter(|volume| volume.links == 0);
+    [
+        Line {
+            kind: "Images",
+            total: usage.images.len(),
+            active: used.count(),
+            bytes: usage.layers_bytes,
+            reclaimable: unused.map(|image| image.unique_bytes).sum(),
+        },
+        Line {
+            kind: "Containers",
+            total: usage.containers.len(),
+            active: running.count(),
+            bytes: usage.containers.iter().map(|user| user.bytes).sum(),
+            reclaimable: stopped.map(|user| user.bytes).sum(),
+        },
+        Line {
+            kind: "Local Volumes",
+            total: usage.volumes.len(),
+            active: linked.count(),
+            bytes: usage.volumes.iter().map(|volume| volume.bytes).sum(),
+            reclaimable: free.map(|volume| volume.bytes).sum(),
+        },
+    ]
+}
+
+/// `10.7kB (50%)`.
+fn reclaimable(line: &Line) -> String {
+    let percent = match line.bytes {
+        0 => 0,
+        // Rounded to the next whole percent.
+        bytes => (u128::from(line.reclaimable) * 100 + u128::from(bytes) / 2) / u128::from(bytes),
+    };
+    format!("{} ({percent}%)", size::human(line.reclaimable, 4))
+}
+
+fn document(line: &Line) -> Value {
+    json!({
+        "Type": line.kind,
+        "Total": line.total,
+        "Active": line.active,
+        "RawSize": line.bytes,
+        "RawReclaimable": line.reclaimable,
+        "TotalCount": line.total,
+        "Size": size::human(line.bytes, 4),
+        "Reclaimable": reclaimable(line),
+    })
+}
+
+fn print_objects(session: &mut Session<'_>, usage: &Usage) -> anyhow::Result<()> {
+    let now = Timestamp::now();
+    let ago = |created| time::human(now.duration_since(created));
+    writeln!(session.out, "Images space usage:\n")?;
+    let heading =
+        ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"];
+    let mut table = Table::new(session, &heading);
+    for used in &usage.images {
+        let image = &used.image;
+        let none = || ("<none>".to_owned(), "<none>".to_owned());
+        let name = |name: &crate::base::image_ref::ImageRef| {
+            (name.name(), name.tag().unwrap_or("<none>").to_owned())
+        };
+        let names: Vec<_> = match image.names.is_empty() {
+            true => vec![none()],
+            false => image.names.iter().map(name).collect(),
+        };
+        for (repository, tag) in names {
+            table.push([
+                repository,
+                tag,
+                image.record.id.hex()[..12].to_owned(),
+                ago(image.created()),
+                size::human(used.shared_bytes + used.unique_bytes, 4),
+                size::human(used.shared_bytes, 4),
+                size::human(used.unique_bytes, 4),
+                image.containers.unwrap_or(0).to_string(),
+            ]);
+        }
+    }
+    table.print(session)?;
+    writeln!(session.out, "\nContainers space usage:\n")?;
+    let heading = ["CONTAINER ID", "IMAGE", "COMMAND", "LOCAL VOLUMES", "SIZE", "CREATED", "STATUS", "NAMES"];
+    let mut table = Table::new(session, &heading);
+    for user in &usage.containers {
+        let summary = &user.container.summary;
+        let command: Vec<_> = summary.as_typed.command.iter().map(Bytes::to_string_lossy).collect();
+        table.push([
+            user.container.id.short().to_owned(),
+            summary.image.as_ref().map_or(String::new(), |image| image.id.hex()[..12].to_owned()),
+            command.join(" "),
+            user.volumes.to_string(),
+            size::human(user.bytes, 4),
+            ago(summary.created),
+            user.container.status.phase.word().to_owned(),
+            user.container.name.clone(),
+        ]);
+    }
+    table.print(session)?;
+    writeln!(session.out, "\nLocal Volumes space usage:\n")?;
+    let mut table = Table::new(session, &["VOLUME NAME", "LINKS", "SIZE"]);
+    for volume in &usage.volumes {
+        table.push([volume.volume.name.clone(), volume.links.to_string(), size::human(volume.bytes, 4)]);
+    }
+    table.print(session)
+}

@@ -1,0 +1,227 @@
+//! Looks for damage in the store, and takes damaged objects away so that they can be made again.
+
+use std::collections::HashSet;
+use std::io::Read as _;
+
+use jiff::SignedDuration;
+use sha2::{Digest as _, Sha256};
+
+use crate::base::digest::Digest;
+use crate::base::id::ContainerId;
+use crate::engine::remove::Removing;
+use crate::engine::{Engine, Error, Result};
+use crate::store::images::ImageRecord;
+
+/// What is wrong with one object.
+#[derive(Debug)]
+pub(crate) struct Damage {
+    /// A sentence for a person.
+    pub(crate) text: String,
+    /// What makes it right.
+    pub(crate) remedy: Remedy,
+}
+
+/// How damage is taken away. Images and layers come back by pulling; a container does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// Remove the image's record, by the hex of its ID.
+    Image(String),
+    /// Remove the layer.
+    Layer(Digest),
+    /// Remove the blob.
+    Blob(Digest),
+    /// Remove the container, with all that it has changed.
+    Container(ContainerId),
+    /// Only a person can decide.
+    Nothing,
+}
+
+impl Engine {
+    /// Looks at every object; with `thorough`, reads every blob again.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read at all.
+    pub(crate) fn check(&self, thorough: bool) -> Result<Vec<Damage>> {
+        let mut found = Vec::new();
+        let bad_layers = self.check_layers(&mut found)?;
+        let bad_blobs = if thorough { self.check_blobs(&mut found)? } else { HashSet::new() };
+        self.check_images(&mut found, &bad_layers, &bad_blobs)?;
+        self.check_containers(&mut found, &bad_layers)?;
+        for err in self.store().volumes().list()?.damaged {
+            found.push(Damage { text: err.to_string(), remedy: Remedy::Nothing });
+        }
+        Ok(found)
+    }
+
+    /// Layers without record or files.
+    fn check_layers(&self, found: &mut Vec<Damage>) -> Result<HashSet<Digest>> {
+        let mut bad = HashSet::new();
+        for layer in self.store().layers().ids()? {
+            if !self.store().layers().has(&layer) {
+                let text = format!("layer {layer} is incomplete");
+                found.push(Damage { text, remedy: Remedy::Layer(layer) });
+                bad.insert(layer);
+            }
+        }
+        Ok(bad)
+    }
+
+    /// Blobs whose content is not what their name says.
+    fn check_blobs(&self, found: &mut Vec<Damage>) -> Result<HashSet<Digest>> {
+        let mut bad = HashSet::new();
+        for (blob, _) in self.store().blobs().list()? {
+            let digest = self.digest_of_blob(&blob)?;
+            if digest != blob {
+                let text = format!("blob {blob} has digest {digest}");
+                found.push(Damage { text, remedy: Remedy::Blob(blob) });
+                bad.insert(blob);
+            }
+        }
+        Ok(bad)
+    }
+
+    fn digest_of_blob(&self, blob: &Digest) -> Result<Digest> {
+        let failed = |err| Error::system(format!("read blob {blob}"), err);
+        let mut file = self.store().blobs().open(blob)?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match file.read(&mut buffer).map_err(failed)? {
+                0 => return Ok(Digest::from_hash(hash)),
+                got => hash.update(&buffer[..got]),
+            }
+        }
+    }
+
+    fn check_images(
+        &self,
+        found: &mut Vec<Damage>,
+        bad_layers: &HashSet<Digest>,
+        bad_blobs: &HashSet<Digest>,
+    ) -> Result<()> {
+        for hex in self.store().images().ids()? {
+            let Ok(id) = Digest::from_hex(&hex) else { continue };
+            let what_is_wrong = match self.store().images().get(&id) {
+                Err(err) if err.is_not_found() => continue,
+                Err(err) => Some(err.to_string()),
+                Ok(image) => self.missing_part(&image, bad_layers, bad_blobs)?,
+            };
+            if let Some(text) = what_is_wrong {
+                found.push(Damage { text, remedy: Remedy::Image(hex) });
+            }
+        }
+        for err in self.store().refs().list()?.damaged {
+            found.push(Damage { text: err.to_string(), remedy: Remedy::Nothing });
+        }
+        Ok(())
+    }
+
+    /// What an image lacks, as a sentence.
+    fn missing_part(
+        &self,
+        image: &ImageRecord,
+        bad_layers: &HashSet<Digest>,
+        bad_blobs: &HashSet<Digest>,
+    ) -> Result<Option<String>> {
+        let id = image.id.hex();
+        for layer in image.chain_ids() {
+            if bad_layers.contains(&layer) || !self.store().layers().has(&layer) {
+                return Ok(Some(format!("image {id}: layer {layer} is missing or incomplete")));
+            }
+        }
+        // Compressed layers may have been given back; configuration and manifests may not.
+        let documents = image.manifests.iter().map(|manifest| manifest.digest).chain([image.id]);
+        for blob in documents {
+            if bad_blobs.contains(&blob) || self.store().blobs().length(&blob)?.is_none() {
+                return Ok(Some(format!("image {id}: blob {blob} is missing or damaged")));
+            }
+        }
+        Ok(None)
+    }
+
+    fn check_containers(&self, found: &mut Vec<Damage>, bad_layers: &HashSet<Digest>) -> Result<()> {
+        for id in self.store().containers().list()? {
+            let text = match self.inspect_container(&id) {
+                Err(_) if !self.store().containers().exists(&id) => continue,
+                Err(err) => match &err.source {
+                    Some(source) => format!("container {id}: {err}: {source}"),
+                    None => format!("container {id}: {err}"),
+                },
+                Ok(_) => continue,
+            };
+            found.push(Damage { text, remedy: Remedy::Container(id) });
+        }
+        for uses in self.store().containers().uses()?.items {
+            let lacks = |layer: &&Digest| bad_layers.contains(layer) || !self.store().layers().has(layer);
+            if let Some(layer) = uses.layers.iter().find(lacks) {
+                let text = format!("container {}: layer {layer} is missing or incomplete", uses.container);
+                found.push(Damage { text, remedy: Remedy::Container(uses.container) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes damage away; false if it is not of a kind that this may do.
+    ///
+    /// Containers only go with `containers`: what they have changed goes with them.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be changed.
+    pub(crate) fn repair(&self, damage: &Damage, containers: bool) -> Result<bool> {
+        match &damage.remedy {
+            Remedy::Nothing => return Ok(false),
+            Remedy::Container(_) if !containers => return Ok(false),
+            Remedy::Container(id) => {
+                self.remove_container(id, &Removing { force: true, ..Removing::default() })?;
+            }
+            Remedy::Image(hex) => {
+                let lock = self.lock()?;
+                let Ok(id) = Digest::from_hex(hex) else { return Ok(false) };
+                for name in self.names_of_image(&id)? {
+                    self.store().refs().remove(&name, &lock)?;
+                }
+                self.store().images().remove(&id, &lock)?;
+            }
+            Remedy::Layer(layer) => {
+                let taken = {
+                    let _lock = self.lock()?;
+                    self.store().layers().take(layer)?
+                };
+                self.discard(taken.into_iter().collect())?;
+            }
+            Remedy::Blob(blob) => {
+                let _lock = self.lock()?;
+                self.store().blobs().remove(blob)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Removes layers that nothing refers to and that were made longer ago than `age`.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read or changed.
+    pub(crate) fn remove_unused_layers(&self, age: SignedDuration) -> Result<()> {
+        let mut leftovers = Vec::new();
+        {
+            let _lock = self.lock()?;
+            let reachable = self.store().reachable()?;
+            if !reachable.damaged.is_empty() {
+                // What cannot be read may refer to any of them.
+                return Ok(());
+            }
+            for layer in self.store().layers().ids()? {
+                let made = std::fs::metadata(self.store().layers().fs_path(&layer).join("../layer.json"));
+                let made = made.and_then(|file| file.modified()).ok().and_then(|time| time.elapsed().ok());
+                let is_old = made.is_none_or(|made| made.as_secs_f64() >= age.as_secs_f64());
+                if is_old && !reachable.layers.contains(&layer) {
+                    leftovers.extend(self.store().layers().take(&layer)?);
+                }
+            }
+        }
+        self.discard(leftovers)
+    }
+}

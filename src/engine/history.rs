@@ -1,0 +1,67 @@
+//! How an image was made, step by step.
+
+use jiff::Timestamp;
+
+use crate::base::digest::Digest;
+use crate::engine::{Engine, Result};
+
+/// One step, the last one first.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// The image, for its last step; nobody knows the IDs of the others.
+    pub(crate) id: Option<Digest>,
+    pub(crate) created: Option<Timestamp>,
+    pub(crate) created_by: String,
+    /// Bytes of the layer that it made; 0 if it made none.
+    pub(crate) bytes: u64,
+    pub(crate) comment: String,
+    /// The image's names, for its last step.
+    pub(crate) tags: Vec<String>,
+}
+
+impl Engine {
+    /// The history of an image, the last step first.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`](crate::engine::Kind::NotFound); if its configuration cannot be read.
+    pub(crate) fn image_history(&self, typed: &str) -> Result<Vec<Step>> {
+        let details = self.inspect_image(typed)?;
+        let record = &details.image.record;
+        let mut layers = record.chain_ids().into_iter();
+        let mut steps = Vec::new();
+        for made in &details.config.history {
+            let layer = if made.empty_layer { None } else { layers.next() };
+            let bytes =
+                layer.and_then(|layer| self.store().layers().get(&layer).ok()).map_or(0, |l| l.size_bytes);
+            steps.push(Step {
+                id: None,
+                created: made.created,
+                created_by: made.created_by.clone(),
+                bytes,
+                comment: made.comment.clone(),
+                tags: Vec::new(),
+            });
+        }
+        // An image without a history has its layers all the same.
+        for layer in layers {
+            let bytes = self.store().layers().get(&layer).map_or(0, |l| l.size_bytes);
+            let created_by = String::new();
+            let comment = String::new();
+            steps.push(Step {
+                id: None,
+                created: record.created,
+                created_by,
+                bytes,
+                comment,
+                tags: Vec::new(),
+            });
+        }
+        if let Some(last) = steps.last_mut() {
+            last.id = Some(record.id);
+            last.tags = details.image.names.iter().map(ToString::to_string).collect();
+        }
+        steps.reverse();
+        Ok(steps)
+    }
+}

@@ -1,0 +1,66 @@
+//! Running a command of the user in the user namespace of the containers.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::engine::{Engine, Error, Kind, Result, config};
+use crate::runtime::launch;
+use crate::runtime::unshare::{self, Command};
+
+impl Engine {
+    /// Runs `args` in U, and returns its exit code.
+    ///
+    /// # Errors
+    ///
+    /// CommandNotFound and NotExecutable for the command; System if there can be no user namespace.
+    pub(crate) fn unshare(&self, args: &[OsString]) -> Result<i32> {
+        let Some(name) = args.first() else { return Err(Error::invalid("no command to run")) };
+        let program = find(name)?;
+        let text = |text: OsString| {
+            CString::new(text.into_vec()).map_err(|_| Error::invalid("an argument holds a NUL byte"))
+        };
+        let env = config::environment_of_caller().into_iter().map(|entry| text(entry.into()));
+        let command = Command {
+            program: text(program.into_os_string())?,
+            args: args.iter().cloned().map(text).collect::<Result<_>>()?,
+            env: env.collect::<Result<_>>()?,
+        };
+        unshare::run(&self.caller(), self.store().root(), &command).map_err(|err| {
+            let failure = launch::stage_failure(&err);
+            let error = Error::new(Kind::System, failure.message);
+            match failure.hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
+        })
+    }
+}
+
+/// The program that `name` means, by PATH if there is no `/` in it.
+fn find(name: &OsStr) -> Result<PathBuf> {
+    let shown = name.display();
+    let missing = || {
+        Error::new(Kind::CommandNotFound, format!("exec: \"{shown}\": executable file not found in $PATH"))
+    };
+    if name.as_bytes().contains(&b'/') {
+        return match Path::new(name).metadata() {
+            Ok(found) if is_program(&found) => Ok(PathBuf::from(name)),
+            Ok(_) => Err(Error::new(Kind::NotExecutable, format!("exec: \"{shown}\": permission denied"))),
+            Err(_) => Err(Error::new(
+                Kind::CommandNotFound,
+                format!("exec: \"{shown}\": no such file or directory"),
+            )),
+        };
+    }
+    let path = config::search_path().unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|program| program.metadata().is_ok_and(|found| is_program(&found)));
+    found.ok_or_else(missing)
+}
+
+fn is_program(found: &std::fs::Metadata) -> bool {
+    found.is_file() && found.permissions().mode() & 0o111 != 0
+}
