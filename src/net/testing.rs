@@ -88,6 +88,13 @@ fn configure_link(name: &str, ips: &[(&str, u8)]) {
     netlink::commit(&mut socket, batch).unwrap();
 }
 
+fn await_up(name: &str) {
+    let mut socket = Netlink::open(NetlinkProtocol::Route).unwrap();
+    while !netlink::link_named(&mut socket, name).unwrap().unwrap().operational {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// The host and the outside, and a running netd.
 pub(crate) struct Internet {
     pub(crate) outside: OwnedFd,
@@ -107,6 +114,14 @@ impl Internet {
         });
         configure_link("out0", &[(HOST, 24), (HOST6, 64)]);
         netns::within(&outside, || configure_link("in0", &[(OUTSIDE, 24), (OUTSIDE6, 64)])).unwrap();
+        await_up("out0");
+        netns::within(&outside, || await_up("in0")).unwrap();
+        // The two know each other before anything is timed.
+        for ip in [OUTSIDE, OUTSIDE6] {
+            let nobody_listens = SocketAddr::new(ip.parse().unwrap(), 1);
+            let answer = std::net::TcpStream::connect_timeout(&nobody_listens, Duration::from_secs(5));
+            assert_eq!(answer.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+        }
         let directory = tempfile::tempdir().unwrap();
         Self { outside, directory, linger: Duration::from_millis(300) }
     }

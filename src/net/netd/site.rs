@@ -27,6 +27,8 @@ use crate::sys::{inet, netns, packet};
 const LOOPBACK: u32 = 1;
 /// The metric podman gives default routes.
 const METRIC: u32 = 100;
+/// The kernel looks at changed links once a second at the latest.
+const UP_WITHIN: std::time::Duration = std::time::Duration::from_millis(1100);
 const ALIAS_PREFIX: &str = "ketch ";
 
 /// Why a network could not be built.
@@ -152,9 +154,8 @@ impl Site {
 
     fn make_bridge(&mut self, network: &Network, mtu: u32) -> Result<u32, SiteError> {
         let name = &network.network_interface;
-        let mac = network.gateway(false).or_else(|| network.gateway(true)).map(crate::net::ipam::mac_of);
         let mut batch = Batch::new();
-        netlink::bridge(&mut batch, name, mtu, mac);
+        netlink::bridge(&mut batch, name, mtu, bridge_mac(network));
         netlink::commit(&mut self.route, batch)?;
         let index = self.index_of(name)?;
         let mut batch = Batch::new();
@@ -169,8 +170,7 @@ impl Site {
     }
 
     fn index_of(&mut self, name: &str) -> Result<u32, SiteError> {
-        let links = netlink::links(&mut self.route)?;
-        let found = links.iter().find(|link| link.name == name);
+        let found = netlink::link_named(&mut self.route, name)?;
         found.map(|link| link.index).ok_or_else(|| SiteError::Missing(name.into()))
     }
 
@@ -185,9 +185,7 @@ impl Site {
     /// Links a container to a bridge: interface, addresses, routes. Called in G, visits the
     /// container's `namespace`. The same link left by an earlier netd is kept as it is.
     pub(super) fn join(&mut self, join: &Join<'_>) -> Result<(), SiteError> {
-        let links = netlink::links(&mut self.route)?;
-        let old = links.iter().find(|link| link.name == join.link);
-        if let Some(old) = old {
+        if let Some(old) = netlink::link_named(&mut self.route, join.link)? {
             if old.alias == join.alias() && old.master == self.bridges.get(join.bridge).copied() {
                 return Ok(());
             }
@@ -196,7 +194,11 @@ impl Site {
             netlink::commit(&mut self.route, batch)?;
         }
         self.make_link(join)?;
-        let outcome = self.visit(join);
+        let outcome = self.visit(join).and_then(|()| {
+            await_up(&mut self.route, join.link, std::iter::empty())?;
+            await_up(&mut self.route, join.bridge, join.endpoint.ips.iter().map(|ip| ip.gateway))?;
+            self.introduce(join)
+        });
         if outcome.is_err() {
             self.leave(join.link).ok();
         }
@@ -212,6 +214,16 @@ impl Site {
         let mut batch = Batch::new();
         let namespace = join.namespace.as_fd();
         netlink::veth(&mut batch, &here, (&there, namespace), join.mtu, Some(master), &join.alias());
+        Ok(netlink::commit(&mut self.route, batch)?)
+    }
+
+    /// Tells G where the container's addresses are, so that the first packet need not ask.
+    fn introduce(&mut self, join: &Join<'_>) -> Result<(), SiteError> {
+        let Some(index) = self.bridges.get(join.bridge).copied() else { return Ok(()) };
+        let mut batch = Batch::new();
+        for ip in &join.endpoint.ips {
+            netlink::neighbour(&mut batch, ip.ip, join.endpoint.mac, index);
+        }
         Ok(netlink::commit(&mut self.route, batch)?)
     }
 
@@ -240,9 +252,8 @@ impl Site {
 
     /// Removes a host-side link, and with it the container's end.
     pub(super) fn leave(&mut self, link: &str) -> Result<(), SiteError> {
-        let links = netlink::links(&mut self.route)?;
         // It goes by itself with the container's namespace.
-        let Some(found) = links.iter().find(|found| found.name == link) else { return Ok(()) };
+        let Some(found) = netlink::link_named(&mut self.route, link)? else { return Ok(()) };
         let mut batch = Batch::new();
         netlink::delete_link(&mut batch, found.index);
         match netlink::commit(&mut self.route, batch) {
@@ -301,11 +312,15 @@ pub(super) fn link_name(container: &str, n: usize) -> String {
     format!("v{}.{n}", container.get(..10).unwrap_or(container))
 }
 
+/// The hardware address of a network's bridge.
+fn bridge_mac(network: &Network) -> Option<[u8; 6]> {
+    network.gateway(false).or_else(|| network.gateway(true)).map(crate::net::ipam::mac_of)
+}
+
 fn configure_inside(join: &Join<'_>) -> Result<(), SiteError> {
     let mut socket = open_netlink(Protocol::Route)?;
     let name = &join.endpoint.interface;
-    let links = netlink::links(&mut socket)?;
-    let found = links.iter().find(|link| link.name == *name);
+    let found = netlink::link_named(&mut socket, name)?;
     let index = found.ok_or_else(|| SiteError::Missing(name.clone()))?.index;
     let mut batch = Batch::new();
     netlink::set_link(&mut batch, LOOPBACK, &[Change::Up]);
@@ -316,12 +331,36 @@ fn configure_inside(join: &Join<'_>) -> Result<(), SiteError> {
     for ip in join.endpoint.ips.iter().filter(|ip| join.default_route[usize::from(ip.ip.is_ipv6())]) {
         netlink::default_route(&mut batch, ip.gateway, index, METRIC);
     }
+    for ip in &join.endpoint.ips {
+        if let Some(mac) = bridge_mac(join.network) {
+            netlink::neighbour(&mut batch, ip.gateway, mac, index);
+        }
+    }
     for route in &join.network.routes {
         let destination = Address { ip: route.destination.first(), prefix: route.destination.prefix() };
         let metric = route.metric.unwrap_or(METRIC);
         netlink::route(&mut batch, destination, route.gateway, index, metric);
     }
-    Ok(netlink::commit(&mut socket, batch)?)
+    netlink::commit(&mut socket, batch)?;
+    await_up(&mut socket, name, join.endpoint.ips.iter().map(|ip| ip.ip))
+}
+
+/// Waits until a link passes packets and its addresses are taken for the namespace's own. The
+/// kernel gets to that a moment after both ends are up; a packet lost until then would come again
+/// only after a second.
+fn await_up(socket: &mut Netlink, link: &str, ips: impl Iterator<Item = IpAddr>) -> Result<(), SiteError> {
+    let start = std::time::Instant::now();
+    // Slow is not lost: packets will pass once the kernel gets to it.
+    let wait = || {
+        std::thread::sleep(std::time::Duration::from_micros(200));
+        start.elapsed() < UP_WITHIN
+    };
+    let missing = || SiteError::Missing(link.into());
+    while !netlink::link_named(socket, link)?.ok_or_else(missing)?.operational && wait() {}
+    for ip in ips {
+        while !netlink::is_delivered(socket, ip)? && wait() {}
+    }
+    Ok(())
 }
 
 fn reroute_inside(rest: &[(Endpoint, bool)]) -> Result<(), SiteError> {

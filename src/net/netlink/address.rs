@@ -1,4 +1,4 @@
-//! Addresses of links.
+//! Addresses of links, and the hardware addresses behind those of neighbours.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -48,4 +48,22 @@ impl Address {
             }
         }
     }
+}
+
+/// Tells link `index` that `ip` is at `mac`, as if it had just asked. The knowledge ages as usual.
+pub(crate) fn neighbour(batch: &mut Batch, ip: IpAddr, mac: [u8; 6], index: u32) {
+    const RTM_NEWNEIGH: u16 = 28;
+    const NDA_DST: u16 = 1;
+    const NDA_LLADDR: u16 = 2;
+    const NUD_REACHABLE: u16 = 0x02;
+    let mut info = [0; 12];
+    info[0] = super::route::family(ip);
+    info[4..8].copy_from_slice(&index.to_ne_bytes());
+    info[8..10].copy_from_slice(&NUD_REACHABLE.to_ne_bytes());
+    batch.begin(RTM_NEWNEIGH, REPLACE, format!("add neighbour {ip}")).raw(&info);
+    match ip {
+        IpAddr::V4(ip) => batch.attribute(NDA_DST, &ip.octets()),
+        IpAddr::V6(ip) => batch.attribute(NDA_DST, &ip.octets()),
+    };
+    batch.attribute(NDA_LLADDR, &mac);
 }

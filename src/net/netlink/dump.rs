@@ -21,6 +21,8 @@ pub(crate) struct LinkEntry {
     pub(crate) master: Option<u32>,
     /// What whoever made it wrote on it.
     pub(crate) alias: String,
+    /// It passes packets (`IF_OPER_UP`).
+    pub(crate) operational: bool,
 }
 
 /// An address of a link.
@@ -40,23 +42,40 @@ pub(crate) struct RouteEntry {
 
 /// Lists the links.
 pub(crate) fn links(socket: &mut Netlink) -> Result<Vec<LinkEntry>, ConfigError> {
-    list(socket, RTM_GETLINK, &[0; 16], "list links", |payload| {
-        let mut link = LinkEntry {
-            index: u32::from_ne_bytes(payload.get(4..8)?.try_into().ok()?),
-            ..LinkEntry::default()
-        };
-        for (kind, value) in attributes(payload.get(16..)?) {
-            match kind {
-                1 => link.mac = value.try_into().ok(),
-                3 => link.name = text(value),
-                4 => link.mtu = number(value)?,
-                10 => link.master = number(value),
-                20 => link.alias = text(value),
-                _ => {}
-            }
+    list(socket, RTM_GETLINK, &[0; 16], "list links", read_link)
+}
+
+/// The link with this name, if there is one.
+///
+/// Since Linux 6.8 asking for a single link brings its state up to date first.
+pub(crate) fn link_named(socket: &mut Netlink, name: &str) -> Result<Option<LinkEntry>, ConfigError> {
+    const IFLA_IFNAME: u16 = 3;
+    let mut batch = Batch::new();
+    batch.begin(RTM_GETLINK, 0, "find link").raw(&[0; 16]).text(IFLA_IFNAME, name);
+    let (mut request, _labels) = batch.finish();
+    let mut found = None;
+    match socket.dump(&mut request, |_kind, payload| found = read_link(payload)) {
+        Ok(()) | Err(NetlinkError::Refused { source: rustix::io::Errno::NODEV, .. }) => Ok(found),
+        Err(source) => Err(ConfigError { what: format!("find link {name}"), source }),
+    }
+}
+
+fn read_link(payload: &[u8]) -> Option<LinkEntry> {
+    const OPERATIONAL: u8 = 6;
+    let index = u32::from_ne_bytes(payload.get(4..8)?.try_into().ok()?);
+    let mut link = LinkEntry { index, ..LinkEntry::default() };
+    for (kind, value) in attributes(payload.get(16..)?) {
+        match kind {
+            1 => link.mac = value.try_into().ok(),
+            3 => link.name = text(value),
+            4 => link.mtu = number(value)?,
+            10 => link.master = number(value),
+            16 => link.operational = value.first() == Some(&OPERATIONAL),
+            20 => link.alias = text(value),
+            _ => {}
         }
-        Some(link)
-    })
+    }
+    Some(link)
 }
 
 /// Lists the addresses of all links, both families.
@@ -100,6 +119,25 @@ pub(crate) fn routes(socket: &mut Netlink) -> Result<Vec<RouteEntry>, ConfigErro
         })?);
     }
     Ok(found)
+}
+
+/// Whether packets to `ip` are delivered here. An IPv6 address is so only a moment after it was added.
+pub(crate) fn is_delivered(socket: &mut Netlink, ip: IpAddr) -> Result<bool, ConfigError> {
+    const RTN_LOCAL: u8 = 2;
+    const RTA_DST: u16 = 1;
+    let mut message = [0; 12];
+    message[0] = super::route::family(ip);
+    message[1] = if ip.is_ipv6() { 128 } else { 32 };
+    let mut batch = Batch::new();
+    batch.begin(RTM_GETROUTE, 0, "find route").raw(&message);
+    super::route::ip_attribute(&mut batch, RTA_DST, ip);
+    let (mut request, _labels) = batch.finish();
+    let mut local = false;
+    match socket.dump(&mut request, |_kind, payload| local = payload.get(7) == Some(&RTN_LOCAL)) {
+        // "No route" and "unreachable" are answers too.
+        Ok(()) | Err(NetlinkError::Refused { .. }) => Ok(local),
+        Err(source) => Err(ConfigError { what: format!("find route to {ip}"), source }),
+    }
 }
 
 fn list<T>(

@@ -79,7 +79,7 @@ pub(crate) fn mark_rule(batch: &mut Batch, v6: bool, mark: u32, table: u8) {
         .number(FRA_FWMARK, mark);
 }
 
-fn ip_attribute(batch: &mut Batch, kind: u16, ip: IpAddr) {
+pub(super) fn ip_attribute(batch: &mut Batch, kind: u16, ip: IpAddr) {
     match ip {
         IpAddr::V4(ip) => batch.attribute(kind, &ip.octets()),
         IpAddr::V6(ip) => batch.attribute(kind, &ip.octets()),
