@@ -281,7 +281,7 @@ fn send(stream: &mut TcpStream, answer: &Answer) -> io::Result<bool> {
         How::SilentAt(at) => {
             stream.write_all(&body[..at.min(body.len())])?;
             // Until the client has had enough and closes.
-            stream.read(&mut [0; 1]).ok();
+            std::io::copy(stream, &mut std::io::sink()).ok();
             return Ok(false);
         }
         How::Endless => {
