@@ -94,7 +94,8 @@ pub(crate) struct Attachment {
 }
 
 pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Result<()> {
-    let request = args.container.request(false)?;
+    // As Docker has it: whoever starts it will be attached, unless it is `run -d`.
+    let request = args.container.request(true)?;
     let engine = session.engine()?;
     args.container.obtain_image(engine)?;
     let id = create_container(engine, &request)?;

@@ -12,6 +12,7 @@ use crate::base::spec::{ContainerSpec, Mount, MountKind, Namespace, NetworkMode,
 use crate::runtime::step::{MountPlan, MountSource, OverlayPlan, RootPlan, RunPlan, Step};
 use crate::sys::mount::attr;
 use crate::sys::seccomp::BpfInsn;
+use crate::sys::tty::WindowSize;
 
 /// The host's side of a container.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub(crate) struct Situation {
     pub(crate) group_tty_mapped: bool,
     /// The compiled system call filter.
     pub(crate) seccomp: Option<Vec<BpfInsn>>,
+    /// The size of the terminal of the one who starts it.
+    pub(crate) window: Option<WindowSize>,
 }
 
 /// Files that the monitor generates in the container's directory, and where they appear inside.
@@ -77,7 +80,7 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
             .map(|device| Step::Device { source: device.source.clone(), target: device.target.clone() }),
     );
     if spec.process.terminal {
-        steps.push(Step::Terminal);
+        steps.push(Step::Terminal(situation.window));
     }
     if !spec.sysctls.is_empty() {
         steps.push(Step::Sysctls(spec.sysctls.clone()));

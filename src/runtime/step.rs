@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use crate::base::bytes::Bytes;
 use crate::base::spec::{Process, Security};
 use crate::sys::seccomp::BpfInsn;
+use crate::sys::tty::WindowSize;
 
 /// One operation of init. Steps are carried out in order; the first failure ends init.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +38,7 @@ pub(crate) enum Step {
     },
     /// Open a terminal from the container's devpts, give its master to the monitor, show its slave
     /// as /dev/console and make it the standard streams.
-    Terminal,
+    Terminal(Option<WindowSize>),
     /// Hide files behind the null device and directories behind an empty tmpfs.
     Mask(Vec<Bytes>),
     /// Make paths read-only.

@@ -247,6 +247,11 @@ impl Running {
         }
     }
 
+    /// What standard output (or the terminal) has shown by now.
+    pub(crate) fn stdout_so_far(&self) -> String {
+        self.stdout.as_ref().map_or_else(String::new, Collected::text)
+    }
+
     /// What standard error holds by now.
     pub(crate) fn stderr_so_far(&self) -> String {
         self.stderr.as_ref().map_or_else(String::new, Collected::text)

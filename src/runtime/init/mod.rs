@@ -132,7 +132,7 @@ impl Init {
             Step::Device { source, target } => self.device(&source, &target),
             Step::HostDevices => self.host_devices(),
             Step::DevLink { name, target } => self.dev_link(name, target),
-            Step::Terminal => self.open_terminal(),
+            Step::Terminal(window) => self.open_terminal(window),
             Step::Mask(paths) => self.mask(&paths),
             Step::ReadOnly(paths) => self.make_read_only(&paths),
             Step::Sysctls(parameters) => self.sysctls(&parameters),
@@ -162,12 +162,16 @@ impl Init {
     }
 
     /// Opens a pair from the container's devpts.
-    fn open_terminal(&mut self) -> Result<()> {
+    fn open_terminal(&mut self, window: Option<tty::WindowSize>) -> Result<()> {
         let failed = |what: &'static str| move |err: io::Error| Failure::errno(what, err);
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let master = rustix::fs::openat(self.dev(), "pts/ptmx", flags, Mode::empty())
             .map_err(|errno| Failure::errno("open a terminal", errno))?;
         let slave = tty::open_peer(master.as_fd()).map_err(failed("open a terminal"))?;
+        if let Some(size) = window {
+            // Before anyone can ask for it.
+            tty::set_window_size(slave.as_fd(), size).map_err(failed("set the size of the terminal"))?;
+        }
         let shown = mount::clone_tree(slave.as_fd(), "".as_ref(), false)?;
         let console = self.target_in_dev("console", Shape::File)?;
         mount::attach(shown.as_fd(), console.as_fd(), "/dev/console")?;

@@ -58,6 +58,7 @@ pub(super) fn start(monitor: &Monitor, own_pid: i32) -> Result<Living, Failure> 
         seccomp: seccomp::compile(&spec.security.seccomp, spec.security.capabilities)
             .map(|filter| (!filter.is_empty()).then_some(filter))
             .map_err(|err| Failure::new(FailureKind::Invalid, err.to_string()))?,
+        window: monitor.order.window.map(|(rows, cols)| crate::sys::tty::WindowSize { rows, cols }),
     };
     let steps = plan::plan(spec, &places, situation);
     let (report, theirs) = wire::pair().map_err(|err| Failure::errno("make a socket", err))?;
@@ -79,10 +80,6 @@ pub(super) fn start(monitor: &Monitor, own_pid: i32) -> Result<Living, Failure> 
             record::write(&monitor.directory, &record)
                 .map_err(|err| Failure::errno("write the container's record", err))?;
             write_pid_file(spec, pid)?;
-            if let (Streams::Terminal(master), Some((rows, cols))) = (&streams, monitor.order.window) {
-                let size = crate::sys::tty::WindowSize { rows, cols };
-                crate::sys::tty::set_window_size(master.as_fd(), size).ok();
-            }
             Ok(Living { pidfd, streams, record })
         }
     }
