@@ -439,6 +439,69 @@ fn a_killed_pull_leaves_nothing_but_what_helps() {
     assert_eq!(left, Vec::<String>::new());
 }
 
+/// The worker is the machine's to kill too.
+#[test]
+fn a_worker_that_is_killed_ends_the_pull_with_a_word() {
+    let image = image();
+    let path = layer(&image, 0);
+    let server = serve(
+        &image,
+        move |request, answer| {
+            if request.path == path { answer.how(How::Trickle(20_000)) } else { answer }
+        },
+    );
+    let sandbox = Sandbox::empty();
+    let name = format!("{}/a/b:1", server.address());
+    let running = sandbox.command(["pull", &name]).spawn();
+    let worker = wait_for("the worker", || {
+        let stats = std::fs::read_dir("/proc").expect("list /proc").flatten();
+        let child = stats.filter_map(|entry| {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let parent = stat.rsplit(')').next()?.split(' ').nth(2)?.parse::<u32>().ok()?;
+            let pid = entry.file_name().to_str()?.parse::<i32>().ok()?;
+            (parent == running.pid()).then_some(pid)
+        });
+        let ready = partials(&sandbox).iter().any(|length| *length > 200_000);
+        child.last().filter(|_| ready).ok_or_else(|| "not yet".into())
+    });
+    let worker = rustix::process::Pid::from_raw(worker).expect("a process");
+    rustix::process::kill_process(worker, Signal::KILL).expect("kill the worker");
+    let output = running.wait();
+    assert_eq!(output.code, 125, "{}", output.stderr);
+    assert!(output.stderr.contains("Error: pull ") && output.stderr.contains("worker"), "{}", output.stderr);
+    pulled(&sandbox, &server, &image, &[]);
+}
+
+/// A disk that is too small, as a file system of its own in a namespace of the test user.
+#[test]
+fn a_full_disk_is_said_and_cleaned_up() {
+    let image = image();
+    let server = serve(&image, |_, answer| answer);
+    let name = format!("{}/a/b:1", server.address());
+    // What is left of 30 MB is too little for the blobs, or for what is in them.
+    for used in [28, 25] {
+        let sandbox = Sandbox::empty();
+        std::fs::create_dir(sandbox.store()).expect("a directory to mount on");
+        let script = format!(
+            "mount -t tmpfs -o size=30m,mode=700 none \"$KETCH_ROOT\" && cd \"$KETCH_ROOT\" || exit 99
+             dd if=/dev/zero of=filler bs=1M count={used} 2> /dev/null
+             ketch pull -q {name}; echo code $?
+             echo left $(ls images refs layers staging | grep -v :)
+             rm filler; ketch pull -q {name}"
+        );
+        let wrapped = ["--user", "--map-root-user", "--mount", "sh", "-c", &script];
+        let output = sandbox.program("unshare", wrapped).run();
+        if output.code == 99 {
+            common::skip("no file system of its own in a user namespace");
+            return;
+        }
+        assert_eq!(output.code, 0, "{}{}", output.stdout, output.stderr);
+        assert!(output.stdout.starts_with("code 125\nleft\n"), "{}{}", output.stdout, output.stderr);
+        assert!(output.stderr.contains("hint: ") && output.stderr.contains("free"), "{}", output.stderr);
+        assert!(output.stdout.contains(&image.id()["sha256:".len()..]), "{}", output.stdout);
+    }
+}
+
 /// Nobody answers, or the wrong one does.
 #[test]
 fn unreachable_and_unknown() {

@@ -42,7 +42,13 @@ impl Resolver {
             }
         };
         let trusted = name.eq_ignore_ascii_case(&self.trusted);
-        let found = resolver.lookup_ip(name).await?;
+        let found = resolver.lookup_ip(name).await.map_err(|err| {
+            if err.is_no_records_found() {
+                format!("there is no host named {name}")
+            } else {
+                format!("find {name}: the name servers of /etc/resolv.conf do not answer ({err})")
+            }
+        })?;
         let addresses: Vec<SocketAddr> = found
             .iter()
             .filter(|address| trusted || !is_link_local(*address))

@@ -11,6 +11,7 @@ use std::cell::{Cell, OnceCell};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RANGE, RETRY_AFTER};
 use reqwest::{Client, Method, Response, Url};
 
@@ -181,9 +182,12 @@ impl Transport {
             cause = source;
         }
         let is_tls = cause.is::<rustls::Error>();
+        let errno = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        let reason =
+            errno.map_or_else(|| cause.to_string(), |errno| Errno::from_raw(errno).desc().to_owned());
         // No connection at the first attempt is a wrong name or a server that is not there.
         let transient = !is_tls && !err.is_builder() && (!err.is_connect() || self.reached.get());
-        Error::Transport { url: shown(url), reason: from_outside(&cause.to_string()), transient }
+        Error::Transport { url: shown(url), reason: from_outside(&reason), transient }
     }
 
     /// The client for a URL.

@@ -129,7 +129,7 @@ pub(crate) fn launch(caller: &Caller, order: &LaunchOrder, client: Option<OwnedF
 
 /// Says why a stage could not be started, and what can be done about it.
 pub(crate) fn stage_failure(err: &StageError) -> Failure {
-    let mut failure = Failure::system("start the container's monitor", err);
+    let mut failure = Failure::system("start a process in the user namespace", err);
     let errno = match err {
         StageError::Namespace { source } | StageError::Setup { source, .. } => *source,
         _ => return failure,

@@ -29,9 +29,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Digest;
 use crate::runtime::clean;
-use crate::runtime::failure::Failure;
+use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::launch::{Caller, stage_failure};
-use crate::stage::spawn::{self, Child, Stage, UserNamespace};
+use crate::stage::spawn::{self, Child, Stage, StageError, UserNamespace};
 use crate::stage::wire::{self, WireError};
 use crate::store::unpack::{self, Ids, Limits, Order, Report};
 use crate::store::{Store, staging};
@@ -51,7 +51,7 @@ struct Job {
 enum Message {
     /// It is unpacked already. Descriptor: its directory.
     Below { index: usize },
-    /// Unpack it. Descriptors: an empty directory, the blob, and the pipe that wakes if it still grows.
+    /// Unpack it. Descriptors: an empty directory, the blob, and the socket that wakes if it still grows.
     Unpack { index: usize, order: Order },
 }
 
@@ -71,21 +71,22 @@ pub(crate) struct Unpacker {
 /// The writing end of what tells a worker that a blob has grown. Dropping it says that it is complete.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    pipe: OwnedFd,
+    socket: OwnedFd,
 }
 
 /// Makes a [`Feed`] and the other end, for [`Unpacker::unpack`].
 pub(crate) fn feed() -> io::Result<(Feed, OwnedFd)> {
-    let (reader, pipe) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    rustix::io::ioctl_fionbio(&pipe, true)?;
-    Ok((Feed { pipe }, reader))
+    let (socket, reader) = wire::pair()?;
+    Ok((Feed { socket }, reader))
 }
 
 impl Feed {
     /// Tells that bytes were appended. Never waits.
     pub(crate) fn grown(&self) {
-        // A full pipe wakes the worker anyhow; a worker that is gone is noticed by its report.
-        rustix::io::write(&self.pipe, b"+").ok();
+        use rustix::net::SendFlags;
+        // A full socket wakes the worker anyhow; a worker that is gone is noticed by its report. Not a
+        // pipe, whose writer would be killed by SIGPIPE then.
+        rustix::net::send(&self.socket, b"+", SendFlags::DONTWAIT | SendFlags::NOSIGNAL).ok();
     }
 }
 
@@ -154,7 +155,12 @@ impl Unpacker {
     /// The outer failure: the worker itself is gone.
     pub(crate) fn report(&self) -> Result<(usize, Result<Report, unpack::Failure>), Failure> {
         let Some(child) = &self.child else { return Err(talk(&WireError::Closed)) };
-        let (done, _) = child.receive::<Done>().map_err(|err| stage_failure(&err))?;
+        let (done, _) = child.receive::<Done>().map_err(|err| match err {
+            StageError::Wire(WireError::Closed) => {
+                Failure::new(FailureKind::System, "the worker that unpacks layers was killed")
+            }
+            err => stage_failure(&err),
+        })?;
         Ok((done.index, done.result))
     }
 }
@@ -360,7 +366,7 @@ mod tests {
             feed.grown();
         }
         let mut bytes = [0; 4096];
-        assert_eq!(rustix::io::read(&wake, &mut bytes).unwrap(), 4096);
+        assert!(rustix::io::read(&wake, &mut bytes).unwrap() > 0);
         drop(feed);
         while rustix::io::read(&wake, &mut bytes).unwrap() > 0 {}
     }

@@ -79,6 +79,8 @@ pub(crate) enum How {
     ResetAt(usize),
     /// Its length is announced, but after so many bytes nothing comes any more.
     SilentAt(usize),
+    /// In chunks of this many bytes, one each 20 ms.
+    Trickle(usize),
     /// In chunks, and after the body zeros without end.
     Endless,
     /// Its length is announced as this.
@@ -254,16 +256,19 @@ fn send(stream: &mut TcpStream, answer: &Answer) -> io::Result<bool> {
             head.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
         How::Length(length) => head.push_str(&format!("Content-Length: {length}\r\n")),
-        How::Chunked(_) | How::Endless => head.push_str("Transfer-Encoding: chunked\r\n"),
+        How::Chunked(_) | How::Trickle(_) | How::Endless => head.push_str("Transfer-Encoding: chunked\r\n"),
         How::UntilClose => head.push_str("Connection: close\r\n"),
     }
     head.push_str("\r\n");
     stream.write_all(head.as_bytes())?;
     match answer.how {
         How::Whole => stream.write_all(body)?,
-        How::Chunked(size) => {
+        How::Chunked(size) | How::Trickle(size) => {
             for chunk in body.chunks(size) {
                 write_chunk(stream, chunk)?;
+                if matches!(answer.how, How::Trickle(_)) {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
             }
             stream.write_all(b"0\r\n\r\n")?;
         }
