@@ -37,14 +37,6 @@ impl IdMap {
         })
     }
 
-    /// What an ID of the parent namespace is called inside, if it is mapped.
-    pub(crate) fn to_inside(&self, outside: u32) -> Option<u32> {
-        self.0.iter().find_map(|e| {
-            let offset = outside.checked_sub(e.outside)?;
-            (offset < e.len).then(|| e.inside + offset)
-        })
-    }
-
     /// How many IDs are mapped in all.
     pub(crate) fn size(&self) -> u64 {
         self.0.iter().map(|e| u64::from(e.len)).sum()
@@ -65,11 +57,7 @@ mod tests {
             [(0, Some(1000)), (1, Some(100_000)), (65_536, Some(165_535)), (65_537, None)]
         {
             assert_eq!(map.to_outside(inside), outside);
-            if let Some(outside) = outside {
-                assert_eq!(map.to_inside(outside), Some(inside));
-            }
         }
-        assert_eq!(map.to_inside(0), None);
         assert_eq!(map.to_kernel(), "0 1000 1\n1 100000 65536\n");
         assert_eq!(map.size(), 65_537);
     }

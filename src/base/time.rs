@@ -126,39 +126,6 @@ pub(crate) fn parse_duration(text: &str) -> Result<SignedDuration, TimeError> {
     Ok(SignedDuration::from_nanos(total))
 }
 
-/// A duration as Go prints it: `1h30m0s`, `1.5s`, `100ms`, `0s`.
-pub(crate) fn go_duration(duration: SignedDuration) -> String {
-    let nanos = duration.as_nanos().unsigned_abs();
-    let sign = if duration.is_negative() { "-" } else { "" };
-    let decimal = |unit: u128| {
-        let (whole, rest, width) = (nanos / unit, nanos % unit, unit.ilog10() as usize);
-        let text = format!("{whole}.{rest:0width$}");
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    };
-    let body = match nanos {
-        0 => "0s".to_owned(),
-        1..1_000 => format!("{nanos}ns"),
-        1_000..1_000_000 => format!("{}µs", decimal(1_000)),
-        1_000_000..1_000_000_000 => format!("{}ms", decimal(1_000_000)),
-        _ => {
-            let (minutes, below) = (nanos / 60_000_000_000, nanos % 60_000_000_000);
-            let seconds = go_seconds(below);
-            match (minutes / 60, minutes % 60) {
-                (0, 0) => seconds,
-                (0, minutes) => format!("{minutes}m{seconds}"),
-                (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
-            }
-        }
-    };
-    format!("{sign}{body}")
-}
-
-/// Less than a minute, in seconds: `1.5s`.
-fn go_seconds(nanos: u128) -> String {
-    let text = format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
-    format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,7 +174,10 @@ mod tests {
             ("24h", "24h0m0s"),
             ("1h0.001s", "1h0m0.001s"),
         ] {
-            assert_eq!(parse_duration(text).map(go_duration).as_deref(), Ok(canonical), "{text}");
+            assert!(
+                parse_duration(text).is_ok() && parse_duration(text) == parse_duration(canonical),
+                "{text}"
+            );
         }
         for bad in
             ["", "1", "h", "1x", "1h-2m", ".s", "1..2s", "-", "99999999999999999999999999h", "9999999999h"]

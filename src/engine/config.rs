@@ -101,5 +101,5 @@ pub(crate) fn environment_of_caller() -> Vec<crate::base::bytes::Bytes> {
 /// Soft and hard limit of the caller, by the limit's lower-case name.
 pub(crate) fn limit_of_caller(name: &str) -> Option<(u64, u64)> {
     let resource = crate::base::rlimit::resource(name)?;
-    crate::sys::process::rlimit(resource).ok()
+    crate::sys::rlimit::get(resource).ok()
 }

@@ -68,7 +68,6 @@ impl Engine {
             id: id.clone(),
             now: Timestamp::now(),
             image,
-            caller,
             userns: userns.clone(),
             directory: config::directory()?,
             home: config::home().ok(),

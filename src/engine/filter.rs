@@ -84,11 +84,6 @@ impl Filters {
         texts.iter().map(parse).collect::<Result<_>>().map(Self)
     }
 
-    /// True if there is none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The values of a key.
     pub(crate) fn values<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |filter| filter.key == key).map(|filter| filter.value.as_str())

@@ -37,10 +37,6 @@ pub(crate) const NETWORK_SYSCTLS: [(&str, &str); 1] = [("net.ipv4.ip_unprivilege
 /// through all possible descriptors take seconds with a million.
 pub(crate) const NOFILE_SOFT_MAX: u64 = 524_288;
 
-/// The environment below the image's and the user's.
-pub(crate) const ENVIRONMENT: [(&str, &str); 2] =
-    [("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"), ("container", "oci")];
-
 /// All paths to hide on this machine; those that do not exist need no hiding.
 pub(crate) fn masked_paths() -> Vec<Bytes> {
     let mut paths: Vec<Bytes> = MASKED.into_iter().map(Bytes::from).collect();

@@ -42,7 +42,6 @@ pub(crate) enum LaunchReport {
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) uid: u32,
-    pub(crate) gid: u32,
     /// What U maps; `None` for root, who needs no U.
     pub(crate) mapping: Option<Mapping>,
 }
@@ -53,12 +52,7 @@ impl Caller {
         let uid = rustix::process::geteuid().as_raw();
         let gid = rustix::process::getegid().as_raw();
         let mapping = (!may_administer()).then(|| idranges::of_user(uid, gid, path));
-        Self { uid, gid, mapping }
-    }
-
-    /// True if containers have one ID only.
-    pub(crate) fn has_single_id(&self) -> bool {
-        self.mapping.as_ref().is_some_and(|mapping| mapping.single.is_some())
+        Self { uid, mapping }
     }
 
     /// How a stage comes into U: joins it where a process holds it, else creates it.

@@ -6,7 +6,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 use crate::base::spec::{ContainerSpec, Mount, MountKind, Namespace, NetworkMode, Root, UserNamespace};
 use crate::runtime::step::{MountPlan, MountSource, OverlayPlan, RootPlan, RunPlan, Step};
@@ -306,9 +305,4 @@ fn propagation(name: &str) -> u64 {
         "unbindable" => libc::MS_UNBINDABLE,
         _ => libc::MS_PRIVATE,
     }
-}
-
-/// The paths inside that a container with these mounts writes to outside its upper directory.
-pub(crate) fn targets(spec: &ContainerSpec) -> impl Iterator<Item = &Bytes> {
-    spec.mounts.iter().map(|mount| &mount.target)
 }

@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 /// How many symbolic links one path may go through, as in path_resolution(7).
@@ -156,8 +156,9 @@ pub(crate) fn shape_of(source: BorrowedFd<'_>) -> io::Result<Shape> {
 }
 
 /// Device and inode: tells whether two descriptors mean one file.
-pub(crate) fn identity(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
-    let stat = rustix::fs::statat(fd, c"", AtFlags::EMPTY_PATH)?;
+#[cfg(test)]
+fn identity(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    let stat = rustix::fs::statat(fd, c"", rustix::fs::AtFlags::EMPTY_PATH)?;
     Ok((stat.st_dev, stat.st_ino))
 }
 

@@ -336,8 +336,8 @@ fn confine(staging: &OwnedFd, finished: &OwnedFd, make_devices: bool) -> io::Res
     use rustix::thread::{CapabilitySet, CapabilitySets};
     rustix::process::umask(rustix::fs::Mode::empty());
     // Against what a decompressor could be tricked into asking for.
-    process::set_rlimit(libc::RLIMIT_DATA, 1 << 30, 1 << 30)?;
-    process::set_rlimit(libc::RLIMIT_CORE, 0, 0)?;
+    crate::sys::rlimit::set(libc::RLIMIT_DATA, 1 << 30, 1 << 30)?;
+    crate::sys::rlimit::set(libc::RLIMIT_CORE, 0, 0)?;
     rustix::process::fchdir(staging)?;
     rustix::process::chroot(".")?;
     rustix::thread::set_no_new_privs(true)?;

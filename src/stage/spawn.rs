@@ -12,8 +12,7 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
@@ -55,7 +54,6 @@ pub(crate) struct Stage<'a> {
 /// A running stage.
 #[derive(Debug)]
 pub(crate) struct Child {
-    pub(crate) pid: i32,
     pub(crate) pidfd: OwnedFd,
     /// The parent's end of the socket.
     pub(crate) socket: OwnedFd,
@@ -148,7 +146,7 @@ pub(crate) fn spawn(stage: &Stage<'_>, namespace: &UserNamespace) -> Result<Chil
         }
         Cloned::Parent { pid, pidfd } => {
             drop(theirs);
-            let child = Child { pid, pidfd, socket: ours };
+            let child = Child { pidfd, socket: ours };
             if let UserNamespace::Create(mapping) = namespace {
                 // On failure the socket closes and the child, which waits for this byte, ends.
                 write_maps(pid, mapping)?;
@@ -326,9 +324,4 @@ pub(crate) fn begin() -> io::Result<OwnedFd> {
 /// The path of this program, for messages that must name it.
 pub(crate) fn own_path() -> PathBuf {
     std::fs::read_link("/proc/self/exe").unwrap_or_else(|_| PathBuf::from("ketch"))
-}
-
-/// A path as a C string; a NUL cannot be in a path that the kernel gave.
-pub(crate) fn c_path(path: &Path) -> CString {
-    CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
 }

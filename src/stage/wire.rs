@@ -6,7 +6,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -132,14 +132,10 @@ pub(crate) fn take<const N: usize>(descriptors: Vec<OwnedFd>) -> Result<[OwnedFd
         .map_err(|_| WireError::Broken(format!("{got} descriptors came where {N} were due")))
 }
 
-/// Borrows every descriptor of a slice, for [`send`].
-pub(crate) fn borrow(descriptors: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
-    descriptors.iter().map(AsFd::as_fd).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
 
     #[test]
     fn a_large_message_and_its_descriptors_arrive() {

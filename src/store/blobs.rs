@@ -246,16 +246,6 @@ impl Partial {
         Digest::from_hash(self.hash.clone())
     }
 
-    /// What the blob will be called.
-    pub(crate) fn digest(&self) -> &Digest {
-        &self.digest
-    }
-
-    /// The digest of what is there so far.
-    pub(crate) fn digest_so_far(&self) -> Digest {
-        Digest::from_hash(self.hash.clone())
-    }
-
     /// Adds bytes at the end.
     ///
     /// # Errors

@@ -79,11 +79,6 @@ impl StagedLayer {
     pub(crate) fn staged(&self) -> &Staged {
         &self.staged
     }
-
-    /// Gives it up.
-    pub(crate) fn discard(self) -> Result<staging::Removal> {
-        self.staged.remove()
-    }
 }
 
 impl Layers<'_> {

@@ -81,11 +81,6 @@ impl Staged {
         &self.path
     }
 
-    /// Opens it for reading.
-    pub(crate) fn open(&self) -> Result<OwnedFd> {
-        fs::open_dir(fs::here(), &self.path).map_err(io_error("open", &self.path))
-    }
-
     /// Makes the directory `name` in it and opens that.
     pub(crate) fn subdir(&self, name: &str) -> Result<OwnedFd> {
         let path = self.path.join(name);

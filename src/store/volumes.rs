@@ -137,11 +137,6 @@ impl Volumes<'_> {
         }
     }
 
-    /// Replaces the record of a volume.
-    pub(crate) fn update(&self, volume: &VolumeRecord) -> Result<()> {
-        record::write(self.store, &Self::relative(&volume.name).join("volume.json"), volume)
-    }
-
     /// All volumes, by name.
     pub(crate) fn list(&self) -> Result<Listing<VolumeRecord>> {
         let mut listing = Listing::default();

@@ -181,11 +181,6 @@ pub(crate) fn rename_new(
     Ok(rfs::renameat_with(from_dir, from, to_dir, to, RenameFlags::NOREPLACE)?)
 }
 
-/// Exchanges two names atomically.
-pub(crate) fn exchange(a_dir: impl AsFd, a: impl Arg, b_dir: impl AsFd, b: impl Arg) -> io::Result<()> {
-    Ok(rfs::renameat_with(a_dir, a, b_dir, b, RenameFlags::EXCHANGE)?)
-}
-
 /// Makes a directory; its mode is `mode` less the umask.
 pub(crate) fn mkdir(dir: impl AsFd, name: impl Arg, mode: u32) -> io::Result<()> {
     Ok(rfs::mkdirat(dir, name, Mode::from_raw_mode(mode))?)

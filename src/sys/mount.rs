@@ -3,9 +3,7 @@
 //! A mount is made or copied detached, gets its attributes there, and is then attached to a
 //! *descriptor* of its target, so no path is looked up twice and none can be swapped meanwhile.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -20,7 +18,6 @@ pub(crate) mod attr {
     pub(crate) const NOATIME: u64 = libc::MOUNT_ATTR_NOATIME;
     pub(crate) const STRICTATIME: u64 = libc::MOUNT_ATTR_STRICTATIME;
     pub(crate) const NODIRATIME: u64 = libc::MOUNT_ATTR_NODIRATIME;
-    pub(crate) const NOSYMFOLLOW: u64 = libc::MOUNT_ATTR_NOSYMFOLLOW;
     /// The field that the three access time attributes share.
     pub(crate) const ATIME_MASK: u64 = libc::MOUNT_ATTR__ATIME;
 }
@@ -72,12 +69,6 @@ impl FileSystem {
             .map_err(MountError::of("fsconfig", format!("{} {key}={value}", self.kind)))
     }
 
-    /// Sets an option to an open directory (overlay: Linux 6.13).
-    pub(crate) fn set_fd(&self, key: &str, value: BorrowedFd<'_>) -> Result<()> {
-        rustix::mount::fsconfig_set_fd(self.context.as_fd(), key, value)
-            .map_err(MountError::of("fsconfig", format!("{} {key}", self.kind)))
-    }
-
     /// Makes the file system and mounts it, attached nowhere.
     pub(crate) fn mount(self, attributes: u64) -> Result<OwnedFd> {
         rustix::mount::fsconfig_create(self.context.as_fd()).map_err(MountError::of("mount", self.kind))?;
@@ -126,13 +117,6 @@ pub(crate) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>, what: &str) 
     .map_err(MountError::of("mount on", what))
 }
 
-/// Attaches the detached mount `mount` at `name`, a single component below `dir`, which must be a
-/// directory that only ketch writes to.
-pub(crate) fn attach_at(mount: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str) -> Result<()> {
-    rustix::mount::move_mount(mount, "", dir, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .map_err(MountError::of("mount on", name))
-}
-
 /// Sets and clears attributes of the mount whose root `mount` is, and of all below it if
 /// `recursive`. `propagation` is an `MS_*` propagation flag or 0.
 ///
@@ -176,15 +160,6 @@ pub(crate) fn set_propagation_of_all(flag: libc::c_ulong) -> Result<()> {
         what: "/".into(),
         source,
     })
-}
-
-/// Mounts by the classic call, for kernels whose overlay takes no descriptors. All paths are
-/// relative to the working directory or absolute on the host.
-pub(crate) fn mount_classic(kind: &str, target: &Path, flags: libc::c_ulong, data: &Path) -> Result<()> {
-    let error = |source| MountError { call: "mount", what: kind.into(), source };
-    let data = CString::new(data.as_os_str().as_bytes()).map_err(|_| error(Errno::EINVAL))?;
-    let flags = nix::mount::MsFlags::from_bits_retain(flags);
-    nix::mount::mount(Some(kind), target, Some(kind), flags, Some(data.as_c_str())).map_err(error)
 }
 
 /// Makes the working directory, which must be the root of a mount, the root of the caller's mount

@@ -86,17 +86,6 @@ pub(crate) fn set_gid(gid: u32) -> Result<(), Errno> {
     Errno::result(ret).map(drop)
 }
 
-/// Sets the supplementary groups, for this thread only.
-///
-/// # Errors
-///
-/// EPERM where the user namespace forbids it (`setgroups` deny, single-ID mode).
-pub(crate) fn set_groups(groups: &[u32]) -> Result<(), Errno> {
-    // SAFETY: the pointer and the length describe `groups`, which lives until the call returns.
-    let ret = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
-    Errno::result(ret).map(drop)
-}
-
 /// Joins a new session keyring, so that the caller's keys are not seen (SEC-38).
 ///
 /// # Errors
@@ -107,22 +96,6 @@ pub(crate) fn new_session_keyring() -> Result<(), Errno> {
     // SAFETY: KEYCTL_JOIN_SESSION_KEYRING takes a name or NULL for an anonymous keyring.
     let ret = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, anonymous) };
     Errno::result(ret).map(drop)
-}
-
-/// Sets one resource limit by its `RLIMIT_*` number; `u64::MAX` is unlimited.
-pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
-    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
-    // SAFETY: `limit` lives until the call returns, which only reads it.
-    let ret = unsafe { libc::setrlimit(resource, &raw const limit) };
-    Errno::result(ret).map(drop)
-}
-
-/// Soft and hard resource limit of this process, by `RLIMIT_*` number; `u64::MAX` is unlimited.
-pub(crate) fn rlimit(resource: u32) -> Result<(u64, u64), Errno> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` lives until the call returns, which only writes it.
-    let ret = unsafe { libc::getrlimit(resource, &raw mut limit) };
-    Errno::result(ret).map(|_| (limit.rlim_cur, limit.rlim_max))
 }
 
 /// Gives unused heap pages back to the kernel: what a monitor does once before it waits for months.

@@ -35,8 +35,6 @@ pub(crate) struct Facts<'a> {
     pub(crate) now: Timestamp,
     /// The image, unless the request names a directory.
     pub(crate) image: Option<ImageFacts>,
-    /// The caller's IDs on the host.
-    pub(crate) caller: (u32, u32),
     /// What `--userns` means; decided first, because the image's layers depend on it.
     pub(crate) userns: UserNamespace,
     /// The caller's working directory: relative sources start here.

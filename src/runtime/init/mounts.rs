@@ -281,9 +281,8 @@ fn open_source(
             let base = open_directory(base)?;
             let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
             let flags = OFlags::PATH | OFlags::CLOEXEC;
-            let below = rustix::fs::openat2(&base, path.as_path(), flags, Mode::empty(), resolve).map_err(
-                |errno| Failure::errno(format!("open the subpath {:?} of the volume", path), errno),
-            )?;
+            let below = rustix::fs::openat2(&base, path.as_path(), flags, Mode::empty(), resolve)
+                .map_err(|errno| Failure::errno(format!("open the subpath {path:?} of the volume"), errno))?;
             Ok(mount::clone_tree(below.as_fd(), Path::new(""), false))
         }
         MountSource::Image { lowers } => {

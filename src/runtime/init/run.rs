@@ -61,7 +61,7 @@ fn set_limits(process: &Process) -> Result<()> {
         let what = || format!("set limit {} to {}:{}", limit.name, limit.soft, limit.hard);
         let resource =
             rlimit::resource(&limit.name).ok_or_else(|| invalid(format!("{}: unknown limit", limit.name)))?;
-        process::set_rlimit(resource, limit.soft, limit.hard)
+        crate::sys::rlimit::set(resource, limit.soft, limit.hard)
             .map_err(|errno| Failure::errno(what(), errno))?;
     }
     if let Some(score) = process.oom_score_adj {
