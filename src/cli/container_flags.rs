@@ -324,6 +324,7 @@ impl ContainerFlags {
             domainname: self.domainname.clone(),
             terminal: self.tty,
             interactive: self.interactive,
+            to_be_started: false,
             attached,
             auto_remove: self.rm,
             init: self.init,

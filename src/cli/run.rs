@@ -108,6 +108,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     let keys = detach_keys(args.detach_keys.as_deref())?;
     let hello = streams(&args.attach, flags.interactive)?;
     let mut request = flags.request(!args.detach)?;
+    request.to_be_started = true;
     request.hello = Some(hello::variable(session.globals.started_ns));
     if flags.tty && flags.interactive && !args.detach && !tty::is_terminal(std::io::stdin()) {
         session

@@ -13,7 +13,8 @@ use crate::base::names;
 use crate::base::spec::{ContainerSpec, ImageOrigin, Mount, MountKind, UserNamespace};
 use crate::engine::request::ContainerRequest;
 use crate::engine::resolve::{self, Facts, ImageFacts};
-use crate::engine::{Engine, Error, Result, config, state};
+use crate::engine::{Engine, Error, Result, config, half_made, state};
+use crate::store::owner::Owner;
 use crate::store::resolve::Resolved;
 use crate::store::volumes::VolumeRecord;
 use crate::store::{StoreError, builtin};
@@ -43,7 +44,7 @@ impl Engine {
                 self.store().volumes().get_or_create(&VolumeRecord::new(name, *anonymous))?;
             }
         }
-        let created = self.write_container(&spec, request.name.as_deref());
+        let created = self.write_container(&spec, request.name.as_deref(), request.to_be_started);
         if created.is_err() {
             for volume in spec.anonymous_volumes() {
                 if let Ok(Some(volume)) = self.store().volumes().take(volume) {
@@ -142,7 +143,7 @@ impl Engine {
     }
 
     /// Puts the container's directory together, and gives it its name and place.
-    fn write_container(&self, spec: &ContainerSpec, name: Option<&str>) -> Result<()> {
+    fn write_container(&self, spec: &ContainerSpec, name: Option<&str>, to_be_started: bool) -> Result<()> {
         let durable = !spec.auto_remove;
         let system = |what: &'static str| move |err| Error::system(what, err);
         let containers = self.store().containers();
@@ -153,6 +154,9 @@ impl Engine {
             let text = serde_json::to_vec(spec).map_err(|err| Error::system("write down the spec", err))?;
             staged.write("spec.json", &text, durable)?;
             staged.write("lock", b"", false)?;
+            if to_be_started {
+                staged.write(half_made::STARTER, Owner::current()?.entry(0).as_bytes(), false)?;
+            }
             let upper = staged.subdir("upper")?;
             self.copy_root_mode(spec, upper.as_fd()).map_err(system("prepare the upper directory"))?;
             staged.subdir("work")?;
@@ -160,6 +164,7 @@ impl Engine {
             let lock = self.lock()?;
             self.assert_layers(spec)?;
             match containers.create(staged, &spec.id, &wanted, durable, &lock) {
+                Err(StoreError::NameInUse { .. }) if self.discard_half_made(&wanted, lock)? => {}
                 Err(StoreError::NameInUse { .. }) if name.is_none() && attempt < NAME_ATTEMPTS => {
                     attempt += 1
                 }

@@ -119,6 +119,11 @@ impl Engine {
         for id in store.containers().list()? {
             let name = names.remove(&id).unwrap_or_default();
             match self.read_container(&id, name.clone()) {
+                Ok(container)
+                    if container.status.phase == state::Phase::Created && self.is_half_made(&id) =>
+                {
+                    self.discard_container(&id);
+                }
                 Ok(container) => found.items.push(container),
                 // Removed since its name was listed.
                 Err(_) if !store.containers().exists(&id) => {}

@@ -10,6 +10,7 @@ pub(crate) mod df;
 pub(crate) mod error;
 pub(crate) mod exec;
 pub(crate) mod filter;
+pub(crate) mod half_made;
 pub(crate) mod history;
 pub(crate) mod image;
 pub(crate) mod info;

@@ -35,6 +35,9 @@ pub(crate) struct ContainerRequest {
     pub(crate) domainname: Option<String>,
     pub(crate) terminal: bool,
     pub(crate) interactive: bool,
+    /// The command that creates it starts it, too (`run`): if that is killed in between, the container is
+    /// nobody's.
+    pub(crate) to_be_started: bool,
     /// A client will be attached from the start.
     pub(crate) attached: bool,
     pub(crate) auto_remove: bool,

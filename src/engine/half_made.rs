@@ -1,0 +1,47 @@
+//! Containers that `run` has created and never started, because it was killed in between.
+//!
+//! Nobody asked for such a container: its name is free again and the next command removes it. `run`
+//! leaves a file that names its own process; `create` does not.
+
+use std::os::fd::AsFd;
+
+use crate::base::id::ContainerId;
+use crate::engine::state::{self, Phase};
+use crate::engine::{Engine, Result};
+use crate::store::lock::Exclusive;
+use crate::store::owner::Owner;
+use crate::sys::fs;
+
+/// The file in a container's directory that names who is about to start it.
+pub(crate) const STARTER: &str = "starter";
+
+/// Longest content of that file.
+const MAX_STARTER: usize = 256;
+
+impl Engine {
+    /// True for a container that is waiting for a process that is dead.
+    pub(crate) fn is_half_made(&self, id: &ContainerId) -> bool {
+        let Ok(dir) = self.store().containers().open(id) else { return false };
+        let Ok(text) = fs::read_at(dir.as_fd(), STARTER, MAX_STARTER) else { return false };
+        let starter = std::str::from_utf8(&text).ok().and_then(Owner::parse);
+        starter.is_some_and(|starter| matches!(starter.is_alive(), Ok(false)))
+    }
+
+    /// Frees `name` if it belongs to a half-made container; false if it does not. The lock is given back
+    /// first: discarding takes it anew.
+    ///
+    /// # Errors
+    ///
+    /// If names cannot be read.
+    pub(crate) fn discard_half_made(&self, name: &str, lock: Exclusive) -> Result<bool> {
+        drop(lock);
+        let Some(id) = self.store().names().get(name)? else { return Ok(false) };
+        let Ok(dir) = self.store().containers().open(&id) else { return Ok(false) };
+        let created = state::examine(dir.as_fd(), &id).is_ok_and(|status| status.phase == Phase::Created);
+        if !created || !self.is_half_made(&id) {
+            return Ok(false);
+        }
+        self.discard_container(&id);
+        Ok(true)
+    }
+}
