@@ -19,6 +19,8 @@ mod container_flags;
 mod error;
 mod exec;
 mod format;
+#[cfg(test)]
+mod generated;
 mod globals;
 mod hello;
 mod help;

@@ -1,0 +1,134 @@
+//! The command line itself: help, version, mistakes, exit codes, where output goes.
+
+mod common;
+
+use std::fs::File;
+use std::process::{Command, Stdio};
+
+use common::{Sandbox, ketch_binary};
+
+#[test]
+fn version_is_the_third_word() {
+    let sandbox = Sandbox::empty();
+    for args in [vec!["--version"], vec!["-v"], vec!["--version", ""]] {
+        let output = sandbox.ok(&args);
+        let words: Vec<&str> = output.split(' ').collect();
+        assert_eq!(words[..2], ["ketch", "version"], "{args:?}");
+        assert!(words[2].split('.').all(|part| part.parse::<u32>().is_ok()), "{output}");
+        assert_eq!(words[3], "(podman-compatible)");
+    }
+    let version = sandbox.ok(["version", "--format={{.Client.Version}}"]);
+    assert!(sandbox.ok(["--version"]).contains(&version));
+    assert!(sandbox.ok(["version"]).contains(&version));
+    let json: serde_json::Value =
+        serde_json::from_str(&sandbox.ok(["version", "-f", "json"])).expect("it is JSON");
+    assert_eq!(json["Client"]["Version"], version.as_str());
+    assert!(!sandbox.store().exists(), "the version needs no store");
+}
+
+#[test]
+fn mistakes_are_told_in_one_line_and_end_with_125() {
+    let sandbox = Sandbox::empty();
+    for (args, message) in [
+        (vec!["run", "--badflag"], "Error: unknown flag: --badflag\nSee 'ketch run --help'\n"),
+        (vec!["--badflag", "ps"], "Error: unknown flag: --badflag\nSee 'ketch --help'\n"),
+        (vec!["ps", "-Z"], "Error: unknown shorthand flag: 'Z' in -Z\nSee 'ketch ps --help'\n"),
+        (vec!["rename", "a"], "Error: missing argument: NAME\nSee 'ketch rename --help'\n"),
+        (
+            vec!["container", "foo"],
+            "Error: unrecognized command `ketch container foo`\nTry 'ketch container --help' for more information\n",
+        ),
+        (
+            vec!["ps", "--last", "abc"],
+            "Error: invalid argument \"abc\" for \"--last\" flag: invalid digit found in string\nSee 'ketch ps --help'\n",
+        ),
+        (vec!["rm"], "Error: you must provide at least one name or id\n"),
+        (vec!["inspect"], "Error: no names or ids specified\n"),
+        (
+            vec!["--log-level=loud", "ps"],
+            "Error: log level \"loud\" is not supported, choose from: trace, debug, info, warn, warning, error, fatal, panic\n",
+        ),
+        (vec!["--stage", "nothing"], "Error: ketch --stage is for ketch itself\n"),
+    ] {
+        let output = sandbox.ketch(&args);
+        assert_eq!((output.code, output.stderr.as_str()), (125, message), "{args:?}");
+        assert_eq!(output.stdout, "", "{args:?}");
+    }
+    let typo = sandbox.ketch(["imagse"]);
+    assert_eq!(typo.code, 125);
+    assert!(typo.stderr.contains("Did you mean this?\n\timages\n"), "{}", typo.stderr);
+}
+
+#[test]
+fn help_is_there_for_everything() {
+    let sandbox = Sandbox::empty();
+    let all = sandbox.ok(["--help"]);
+    for verb in ["run", "ps", "images", "container", "system"] {
+        assert!(all.lines().any(|line| line.trim_start().starts_with(&format!("{verb} "))), "{verb}:\n{all}");
+    }
+    let page = sandbox.ok(["ps", "--help"]);
+    assert!(page.starts_with("List containers\n"), "{page}");
+    assert_eq!(page.lines().next(), sandbox.ok(["help", "container", "ls"]).lines().next());
+    assert!(sandbox.ok(["container", "--help"]).contains("rename"));
+    // Without a verb the page is shown, and the command has failed.
+    let bare = sandbox.ketch(["container"]);
+    assert_eq!(bare.code, 125);
+    assert!(bare.stdout.contains("rename"), "{}", bare.stdout);
+    assert_eq!(bare.stderr, "Error: missing command 'ketch container COMMAND'\n");
+}
+
+#[test]
+fn the_store_is_where_it_is_said_to_be() {
+    let sandbox = Sandbox::empty();
+    let elsewhere = sandbox.path("elsewhere");
+    let elsewhere = elsewhere.to_str().expect("UTF-8");
+    for args in [vec!["--root", elsewhere, "ps"], vec!["ps", "--root", elsewhere]] {
+        sandbox.ok(&args);
+        assert!(sandbox.path("elsewhere/format").exists(), "{args:?}");
+        std::fs::remove_dir_all(elsewhere).expect("remove the store");
+    }
+    assert!(!sandbox.store().exists());
+    let home = sandbox.command(["ps"]).env_remove("KETCH_ROOT").run();
+    assert_eq!(home.code, 0, "{}", home.stderr);
+    assert!(sandbox.path("home/.local/share/ketch/format").exists());
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let output = Command::new(ketch_binary())
+        .args(["--version"])
+        .stdout(File::options().write(true).open("/dev/full").expect("open /dev/full"))
+        .stderr(Stdio::piped())
+        .output()
+        .expect("start ketch");
+    assert_eq!(output.status.code(), Some(125));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(stderr, "Error: write to standard output: No space left on device (os error 28)\n");
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    let sandbox = Sandbox::empty();
+    let script = "ketch --help | true; echo ${PIPESTATUS[0]}";
+    let output = sandbox.program("bash", ["-c", script]).run();
+    assert!(["141\n", "0\n"].contains(&output.stdout.as_str()), "{}", output.stdout);
+    assert_eq!(output.stderr, "");
+}
+
+#[test]
+fn shells_get_completions() {
+    let sandbox = Sandbox::empty();
+    for (shell, text) in [("bash", "complete "), ("zsh", "compdef"), ("fish", "complete ")] {
+        assert!(sandbox.ok(["completion", shell]).contains(text), "{shell}");
+    }
+    let asked = sandbox
+        .command(["--", "ketch", "imag"])
+        .env("_KETCH_COMPLETE", "bash")
+        .env("_CLAP_COMPLETE_INDEX", "1")
+        .env("_CLAP_COMPLETE_COMP_TYPE", "9")
+        .env("_CLAP_IFS", "\n")
+        .run();
+    assert_eq!(asked.code, 0, "{}", asked.stderr);
+    let words: Vec<&str> = asked.stdout.lines().map(str::trim).collect();
+    assert_eq!(words, ["image", "images"], "{}", asked.stdout);
+}

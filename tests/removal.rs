@@ -1,0 +1,174 @@
+//! rm, rmi, prune, rename, tag and exists: what goes, what stays, and the exit codes.
+
+mod common;
+
+use std::fs;
+
+use common::Sandbox;
+
+fn entries(sandbox: &Sandbox, below: &str) -> usize {
+    fs::read_dir(sandbox.store().join(below)).map_or(0, Iterator::count)
+}
+
+#[test]
+fn rm_removes_what_does_not_run() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--name=one", "bb"]);
+    sandbox.start("two", &[], "sleep 1000");
+
+    let output = sandbox.ketch(["rm", "nosuch", "one", "two"]);
+
+    assert_eq!((output.code, output.stdout.as_str()), (2, "one\n"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("Error: no container with ID or name \"nosuch\" found: no such container\n")
+    );
+    assert!(
+        output
+            .stderr
+            .contains("as it is running - running or paused containers cannot be removed without force")
+    );
+    assert_eq!(sandbox.ketch(["rm", "nosuch"]).code, 1);
+    for args in [vec!["rm", "-f", "nosuch"], vec!["rm", "--ignore", "nosuch"]] {
+        let output = sandbox.ketch(&args);
+        assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (0, "", ""), "{args:?}");
+    }
+    assert_eq!(sandbox.ok(["rm", "--force", "--time=0", "two"]), "two");
+    assert_eq!(sandbox.names(), Vec::<String>::new());
+    assert_eq!(
+        (entries(&sandbox, "containers"), entries(&sandbox, "names"), entries(&sandbox, "staging")),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn rm_takes_files_of_other_users_and_anonymous_volumes_along() {
+    let sandbox = Sandbox::new();
+    let cidfile = sandbox.path("cid");
+    let cidfile_option = format!("--cidfile={}", cidfile.display());
+    let options = ["--name=box", "-v", "/data", "-v", "kept:/kept", &cidfile_option];
+    let script = "mkdir -m 700 /d /data/d && echo x > /d/f && chown -R app /d /data/d";
+    let run = sandbox.sh(&options, script);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(entries(&sandbox, "volumes"), 2);
+
+    sandbox.ok(["rm", "--volumes", "box"]);
+
+    assert_eq!((entries(&sandbox, "containers"), entries(&sandbox, "staging")), (0, 0));
+    assert_eq!(entries(&sandbox, "volumes"), 1, "the named volume stays");
+    assert!(!cidfile.exists());
+}
+
+#[test]
+fn rm_all_and_prune() {
+    let sandbox = Sandbox::new();
+    for name in ["a", "b", "c"] {
+        sandbox.ok(["create", "--name", name, "--label", &format!("name={name}"), "bb"]);
+    }
+    sandbox.start("up", &[], "sleep 1000");
+
+    assert_eq!(sandbox.ok(["container", "prune", "--force", "--filter=label=name=a"]).len(), 64);
+    let asked = sandbox.command(["container", "prune"]).stdin("n\n").run();
+    assert!(asked.stdout.ends_with("[y/N] "), "{}", asked.stdout);
+    assert_eq!(sandbox.names(), ["b", "c", "up"]);
+    assert_eq!(sandbox.ok(["container", "prune", "-f"]).lines().count(), 2);
+    assert_eq!(sandbox.names(), ["up"]);
+    assert!(
+        sandbox
+            .ketch(["container", "prune", "-f", "--filter=x=1"])
+            .fails(125)
+            .contains("x is an invalid filter")
+    );
+    sandbox.ok(["rm", "-fat0"]);
+    assert_eq!(sandbox.names(), Vec::<String>::new());
+}
+
+/// REL-15: everyone who removes the same container succeeds.
+#[test]
+fn many_remove_one() {
+    let sandbox = Sandbox::new();
+    sandbox.start("box", &[], "sleep 1000");
+    let removers: Vec<_> = (0..20).map(|_| sandbox.command(["rm", "-f", "-t", "0", "box"]).spawn()).collect();
+    for remover in removers {
+        let output = remover.wait();
+        assert_eq!(output.code, 0, "{}", output.stderr);
+    }
+    assert_eq!(entries(&sandbox, "containers") + entries(&sandbox, "names"), 0);
+}
+
+#[test]
+fn names_move_and_are_taken_once() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--name=one", "bb"]);
+    sandbox.ok(["create", "--name=two", "bb"]);
+
+    sandbox.ok(["rename", "one", "uno"]);
+
+    assert_eq!(sandbox.names(), ["uno", "two"]);
+    for (args, message) in [
+        (["rename", "uno", "two"], "the container name \"two\" is already in use"),
+        (["rename", "nosuch", "x"], "no container with name or ID \"nosuch\" found: no such container"),
+        (["rename", "uno", "bad name!"], "names match [a-zA-Z0-9][a-zA-Z0-9_.-]*"),
+    ] {
+        let output = sandbox.ketch(args);
+        assert!(output.fails(125).contains(message), "{}", output.stderr);
+    }
+    for (args, code) in [
+        (["container", "exists", "uno"], 0),
+        (["container", "exists", "one"], 1),
+        (["image", "exists", "bb"], 0),
+        (["image", "exists", "nosuch"], 1),
+    ] {
+        let output = sandbox.ketch(args);
+        assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (code, "", ""), "{args:?}");
+    }
+    assert_eq!(sandbox.ok(["port", "uno"]), "");
+    assert_eq!(sandbox.ketch(["port", "nosuch"]).code, 125);
+}
+
+#[test]
+fn rmi_takes_names_first_and_the_image_last() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["tag", "bb", "quay.io/a/b:1"]);
+    let id = sandbox.ok(["image", "inspect", "-f", "{{.Id}}", "bb"]);
+
+    assert_eq!(sandbox.ok(["rmi", "quay.io/a/b:1"]), "Untagged: quay.io/a/b:1");
+    sandbox.ok(["tag", "bb", "again"]);
+    let by_id = sandbox.ketch(["rmi", &id]);
+    assert_eq!(by_id.code, 2);
+    assert!(
+        by_id.stderr.contains("with more than one tag ([localhost/again:latest localhost/bb:latest])"),
+        "{}",
+        by_id.stderr
+    );
+    sandbox.ok(["untag", "again"]);
+    assert_eq!(sandbox.ok(["images", "--format={{.Repository}}:{{.Tag}}"]), "<none>:<none>");
+    sandbox.ok(["tag", &id, "bb"]);
+    sandbox.ok(["create", "--name=user", "bb"]);
+    let used = sandbox.ketch(["rmi", "bb"]);
+    assert_eq!(used.code, 2);
+    assert!(used.stderr.contains("image is in use by a container"), "{}", used.stderr);
+
+    let gone = sandbox.ok(["rmi", "--force", "bb"]);
+
+    assert_eq!(gone, format!("Untagged: localhost/bb:latest\nDeleted: {id}"));
+    assert_eq!(sandbox.names(), Vec::<String>::new());
+    for below in ["images", "refs", "layers", "blobs/sha256", "staging"] {
+        assert_eq!(entries(&sandbox, below), 0, "{below}");
+    }
+    assert_eq!(sandbox.ketch(["rmi", "bb"]).code, 1);
+    assert_eq!(sandbox.ketch(["rmi", "--force", "bb"]).code, 0);
+    assert_eq!(sandbox.ketch(["tag", "nosuch", "x"]).fails(125), "Error: nosuch: image not known\n");
+}
+
+#[test]
+fn image_prune_keeps_what_is_used() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["image", "prune", "--force"]);
+    assert_eq!(sandbox.ketch(["image", "exists", "bb"]).code, 0, "it has a name");
+    sandbox.ok(["create", "--name=user", "bb"]);
+    sandbox.ok(["image", "prune", "--all", "--force"]);
+    assert_eq!(sandbox.ketch(["image", "exists", "bb"]).code, 0, "it is used");
+    sandbox.ok(["rm", "user"]);
+    assert_eq!(sandbox.ok(["image", "prune", "--all", "--force"]).len(), 64);
+    assert_eq!(entries(&sandbox, "layers"), 0);
+}

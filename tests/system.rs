@@ -1,0 +1,135 @@
+//! info, system df, prune, check and reset, history, unshare.
+
+mod common;
+
+use std::fs;
+
+use common::Sandbox;
+use serde_json::Value;
+
+#[test]
+fn info_tells_of_the_machine_and_the_store() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--name=box", "bb"]);
+    let root = sandbox.store();
+
+    let yaml = sandbox.ok(["info"]);
+    let json: Value = serde_json::from_str(&sandbox.ok(["info", "-f", "json"])).expect("it is JSON");
+
+    assert!(yaml.starts_with("host:\n  arch: amd64\n"), "{yaml}");
+    assert!(yaml.contains(&format!("\n  graphRoot: {}\n", root.display())), "{yaml}");
+    assert_eq!(json["store"]["containerStore"]["number"], 1);
+    assert_eq!(json["store"]["imageStore"]["number"], 1);
+    let fields = "{{.Store.GraphRoot}} {{.Host.OCIRuntime.Name}} {{.Store.GraphDriverName}} {{.Host.Security.Rootless}}";
+    let rootless = !rustix::process::getuid().is_root();
+    assert_eq!(sandbox.ok(["info", "-f", fields]), format!("{} ketch overlay {rootless}", root.display()));
+    assert_eq!(json["host"]["idMappings"]["uidmap"].is_null(), !rootless);
+}
+
+#[test]
+fn df_counts_and_measures() {
+    let sandbox = Sandbox::new();
+    let run = sandbox
+        .sh(&["--name=box", "-v", "vol:/v"], "head -c 5000 /dev/zero > /file; head -c 70 /dev/zero > /v/f");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+
+    let table = sandbox.ok(["system", "df"]);
+    let lines = sandbox.ok(["system", "df", "--format={{.Type}}:{{.Total}}:{{.Active}}:{{.RawSize}}"]);
+
+    assert!(
+        table.starts_with("TYPE           TOTAL       ACTIVE      SIZE        RECLAIMABLE\nImages "),
+        "{table}"
+    );
+    let lines: Vec<&str> = lines.lines().collect();
+    assert!(lines[0].starts_with("Images:1:1:"), "{lines:?}");
+    let container: u64 =
+        lines[1].strip_prefix("Containers:1:0:").and_then(|n| n.parse().ok()).expect("a number");
+    assert!((5000..50_000).contains(&container), "{lines:?}");
+    assert_eq!(lines[2], "Local Volumes:1:1:70");
+    let verbose = sandbox.ok(["system", "df", "-v"]);
+    assert!(
+        verbose.contains("Containers space usage:") && verbose.contains("vol          1           70B"),
+        "{verbose}"
+    );
+}
+
+#[test]
+fn prune_and_reset_leave_what_they_should() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--name=old", "-v", "vol:/v", "bb"]);
+    sandbox.start("up", &[], "sleep 1000");
+
+    let pruned = sandbox.ok(["system", "prune", "--force"]);
+
+    assert!(
+        pruned.starts_with("Deleted Containers\n") && pruned.contains("\nTotal reclaimed space: "),
+        "{pruned}"
+    );
+    assert_eq!(sandbox.names(), ["up"]);
+    assert_eq!(sandbox.ketch(["image", "exists", "bb"]).code, 0);
+    assert!(sandbox.store().join("volumes/vol").exists(), "volumes go with --volumes only");
+    let pruned = sandbox.ok(["system", "prune", "--force", "--volumes"]);
+    assert!(pruned.contains("Deleted Volumes\nvol\n"), "{pruned}");
+
+    sandbox.ok(["system", "reset", "--force"]);
+
+    for below in ["containers", "names", "images", "refs", "layers", "blobs/sha256", "volumes", "staging"] {
+        let left = fs::read_dir(sandbox.store().join(below)).expect("list").count();
+        assert_eq!(left, 0, "{below}");
+    }
+    assert_eq!(sandbox.names(), Vec::<String>::new());
+}
+
+#[test]
+fn check_finds_damage_and_repairs_it() {
+    let sandbox = Sandbox::new();
+    assert_eq!(sandbox.ok(["system", "check"]), "");
+    let id = sandbox.ok(["image", "inspect", "-f", "{{.Id}}", "bb"]);
+    let config = sandbox.store().join("blobs/sha256").join(&id);
+    let mut text = fs::read(&config).expect("read the configuration");
+    *text.last_mut().expect("not empty") ^= 1;
+    fs::remove_file(&config).expect("replace it");
+    fs::write(&config, text).expect("replace it");
+
+    assert_eq!(sandbox.ok(["system", "check", "--quick"]), "", "a quick check reads no contents");
+    let found = sandbox.ketch(["system", "check"]);
+    assert!(found.fails(125).contains("damage detected in local storage"));
+    assert!(found.stdout.contains(&format!("blob sha256:{id} has digest ")), "{}", found.stdout);
+
+    sandbox.ok(["system", "check", "--repair"]);
+
+    assert_eq!(sandbox.ketch(["image", "exists", "bb"]).code, 1, "it is to be pulled again");
+    assert_eq!(sandbox.ok(["system", "check"]), "");
+}
+
+#[test]
+fn history_goes_from_the_last_step_to_the_first() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(["image", "inspect", "-f", "{{.Id}}", "bb"]);
+
+    let table = sandbox.ok(["history", "bb"]);
+
+    let mut lines = table.lines();
+    assert!(lines.next().is_some_and(|line| line.starts_with("ID            CREATED")), "{table}");
+    assert!(lines.next().is_some_and(|line| line.starts_with(&id[..12])), "{table}");
+    assert!(lines.all(|line| line.starts_with("<missing>")), "{table}");
+    let json: Value =
+        serde_json::from_str(&sandbox.ok(["history", "--format=json", "bb"])).expect("it is JSON");
+    assert_eq!(json[0]["id"], id.as_str());
+    assert_eq!(json[0]["tags"], serde_json::json!(["localhost/bb:latest"]));
+    assert_eq!(json.as_array().map(Vec::len), Some(2));
+    let tree = sandbox.ok(["image", "tree", "bb"]);
+    assert!(tree.contains("Top Layer of: [localhost/bb:latest]"), "{tree}");
+}
+
+#[test]
+fn unshare_runs_a_command_as_root_of_the_user_namespace() {
+    let sandbox = Sandbox::empty();
+    assert_eq!(sandbox.ok(["unshare", "id", "-u"]), "0");
+    assert_eq!(sandbox.ketch(["unshare", "sh", "-c", "exit 7"]).code, 7);
+    let missing = sandbox.ketch(["unshare", "nosuch"]);
+    assert_eq!(missing.fails(127), "Error: exec: \"nosuch\": executable file not found in $PATH\n");
+    assert_eq!(sandbox.ketch(["unshare", "/etc"]).code, 126);
+    let kept = sandbox.command(["unshare", "sh", "-c", "echo $MARK; pwd"]).env("MARK", "here").run();
+    assert_eq!(kept.stdout, format!("here\n{}\n", sandbox.path("").display()).replace("/\n", "\n"));
+}
