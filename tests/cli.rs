@@ -56,7 +56,11 @@ fn mistakes_are_told_in_one_line_and_end_with_125() {
     }
     let typo = sandbox.ketch(["imagse"]);
     assert_eq!(typo.code, 125);
-    assert!(typo.stderr.contains("Did you mean this?\n\timages\n"), "{}", typo.stderr);
+    assert!(
+        typo.stderr.contains("\n\nDid you mean this?\n") && typo.stderr.contains("\timages\n"),
+        "{}",
+        typo.stderr
+    );
 }
 
 #[test]

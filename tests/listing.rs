@@ -12,7 +12,7 @@ fn three() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.ok(["create", "--name", "made", "--label", "tier=web", "bb", "sleep", "1000"]);
     sandbox.start("up", &["--network=host"], "sleep 1000");
-    let ended = sandbox.sh(&["--name=ended", "--network=none"], "exit 3");
+    let ended = sandbox.ketch(["run", "--name=ended", "--network=none", "bb", "sh", "-c", "exit 3"]);
     assert_eq!(ended.code, 3, "{}", ended.stderr);
     sandbox
 }

@@ -27,14 +27,12 @@ const MAPS: &[&str] = &[
     "Registries",
     "Sysctls",
     "CgroupConf",
-    "OnBuild",
 ];
 
 /// Keys under which `null` is an empty list and not a pointer.
 const LISTS: &[&str] = &[
     "Cmd",
     "Entrypoint",
-    "OnBuild",
     "Env",
     "Binds",
     "Links",
