@@ -48,7 +48,7 @@ fn a_container_tells_what_was_asked_for() {
         ("/HostConfig/ReadonlyRootfs", json!(true)),
         ("/HostConfig/CapAdd", json!(["CAP_NET_ADMIN"])),
         ("/HostConfig/CapDrop", json!(["CAP_CHOWN"])),
-        ("/HostConfig/Ulimits", json!([{"Name": "RLIMIT_NOFILE", "Soft": 10, "Hard": 20}])),
+        ("/HostConfig/Ulimits/0", json!({"Name": "RLIMIT_NOFILE", "Soft": 10, "Hard": 20})),
         ("/HostConfig/ShmSize", json!(1 << 20)),
         ("/HostConfig/RestartPolicy", json!({"Name": "on-failure", "MaximumRetryCount": 2})),
         ("/HostConfig/LogConfig/Type", json!("k8s-file")),

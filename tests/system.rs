@@ -29,8 +29,8 @@ fn info_tells_of_the_machine_and_the_store() {
 #[test]
 fn df_counts_and_measures() {
     let sandbox = Sandbox::new();
-    let run = sandbox
-        .sh(&["--name=box", "-v", "vol:/v"], "head -c 5000 /dev/zero > /file; head -c 70 /dev/zero > /v/f");
+    let script = "head -c 5000 /dev/zero > /file; head -c 70 /dev/zero > /v/f";
+    let run = sandbox.ketch(["run", "--name=box", "-v", "vol:/v", "bb", "sh", "-c", script]);
     assert_eq!(run.code, 0, "{}", run.stderr);
 
     let table = sandbox.ok(["system", "df"]);

@@ -117,7 +117,7 @@ pub(crate) fn print(session: &mut Session<'_>, json: &str) -> anyhow::Result<()>
 
 /// Writes what a terminal would act on as `\u….`: the same JSON, and harmless. (Control characters
 /// below U+0020 JSON escapes by itself; those outside of texts are line ends and blanks.)
-fn escape(json: &str) -> String {
+pub(crate) fn escape(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         match acts_on_terminal(c) && c != '\n' {

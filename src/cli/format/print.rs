@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::value::{Val, is_list, sorted};
+use super::value::{Val, is_list, is_map, sorted};
 use crate::base::escape::Escaped;
 use crate::base::time::go_string;
 
@@ -11,6 +11,7 @@ pub(crate) fn value(out: &mut String, value: &Val<'_>, escape: bool) {
     match value {
         Val::Missing => out.push_str("<no value>"),
         Val::Null(key) if is_list(key) => out.push_str("[]"),
+        Val::Null(key) if is_map(key) => out.push_str("map[]"),
         Val::Null(_) => out.push_str("<nil>"),
         Val::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
         Val::Int(value) => out.push_str(&value.to_string()),

@@ -137,8 +137,7 @@ impl<'v> Val<'v> {
                 _ => Self::Foreign(text),
             },
             Value::Array(items) => Self::List(items),
-            Value::Object(object) if MAPS.iter().any(|map| map.eq_ignore_ascii_case(key)) => {
-                Self::Map(object)
+            Value::Object(object) if is_map(key) => Self::Map(object)
             }
             Value::Object(object) => Self::Struct(object, key),
         }
@@ -240,6 +239,11 @@ impl<'v> Val<'v> {
             Self::Map(map) | Self::Struct(map, _) => Value::Object((*map).clone()),
         }
     }
+}
+
+/// True if an object under `key` is a map.
+pub(crate) fn is_map(key: &str) -> bool {
+    MAPS.iter().any(|map| map.eq_ignore_ascii_case(key))
 }
 
 /// True if `null` under `key` is an empty list.
