@@ -137,8 +137,7 @@ impl<'v> Val<'v> {
                 _ => Self::Foreign(text),
             },
             Value::Array(items) => Self::List(items),
-            Value::Object(object) if is_map(key) => Self::Map(object)
-            }
+            Value::Object(object) if is_map(key) => Self::Map(object),
             Value::Object(object) => Self::Struct(object, key),
         }
     }
