@@ -1,6 +1,7 @@
 //! Removing containers, and giving back what nothing uses any more.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use crate::engine::lifecycle::{Grace, StopOrder};
 use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::clean;
+use crate::store::StoreError;
 use crate::store::record;
 use crate::store::staging::{Removal, Staged};
 use crate::sys::fs::{self, OFlags, Share};
@@ -160,8 +162,13 @@ impl Engine {
     pub(crate) fn discard(&self, leftovers: Vec<Staged>) -> Result<()> {
         let mut foreign = Vec::new();
         for leftover in leftovers {
-            if let Removal::Foreign(left) = leftover.remove()? {
-                foreign.push(left.leave());
+            match leftover.remove() {
+                Ok(Removal::All) => {}
+                Ok(Removal::Foreign(left)) => foreign.push(left.leave()),
+                // Another command had it open and wrote into it meanwhile. What is left is garbage,
+                // which the next writer sweeps.
+                Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                Err(err) => return Err(err.into()),
             }
         }
         self.clean(&foreign)
