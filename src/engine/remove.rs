@@ -163,7 +163,7 @@ impl Engine {
         let mut foreign = Vec::new();
         for leftover in leftovers {
             match leftover.remove() {
-                Ok(Removal::All) => {}
+                Ok(Removal::Done) => {}
                 Ok(Removal::Foreign(left)) => foreign.push(left.leave()),
                 // Another command had it open and wrote into it meanwhile. What is left is garbage,
                 // which the next writer sweeps.
