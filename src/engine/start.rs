@@ -7,6 +7,7 @@ use crate::base::spec::ContainerSpec;
 use crate::engine::{Engine, Error, Kind, Result, state};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::launch::{self, LaunchOrder};
+use crate::runtime::plan;
 use crate::sys::tty::WindowSize;
 
 /// How a start is accompanied.
@@ -34,6 +35,7 @@ impl Engine {
             root: self.store().root().to_owned(),
             id: id.clone(),
             fingerprint: caller.fingerprint(),
+            near: self.shared_monitor(id)?,
             window: start.window.map(|size| (size.rows, size.cols)),
             restarts: 0,
         };
@@ -42,6 +44,14 @@ impl Engine {
 }
 
 impl Engine {
+    /// The monitor of the container whose namespaces this one shares, if it shares any and that one runs.
+    fn shared_monitor(&self, id: &ContainerId) -> Result<Option<i32>> {
+        let spec = self.container_spec(id)?;
+        let Some(other) = plan::shares_user_namespace_of(&spec) else { return Ok(None) };
+        let dir = self.store().containers().open(other)?;
+        Ok(state::examine(dir.as_fd(), other)?.record.map(|record| record.monitor_pid))
+    }
+
     /// What was decided about a container.
     ///
     /// # Errors

@@ -21,6 +21,8 @@ pub(crate) struct LaunchOrder {
     pub(crate) id: ContainerId,
     /// Fingerprint of U's maps, for those who want to join.
     pub(crate) fingerprint: String,
+    /// The monitor of a container whose namespaces this one shares.
+    pub(crate) near: Option<i32>,
     /// Rows and columns of the first client's terminal.
     pub(crate) window: Option<(u16, u16)>,
     /// How often the restart policy has started it already.
@@ -66,6 +68,15 @@ impl Caller {
         }
     }
 
+    /// The U that process `pid` lives in: a container that shares namespaces of another must be born in
+    /// the same U, and there may be several with the same maps.
+    fn namespace_of(&self, pid: i32) -> Option<UserNamespace> {
+        self.mapping.as_ref()?;
+        let path = format!("/proc/{pid}/ns/user");
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, rustix::fs::Mode::empty()).ok().map(UserNamespace::Join)
+    }
+
     /// The fingerprint of U's maps.
     pub(crate) fn fingerprint(&self) -> String {
         self.mapping.as_ref().map(Mapping::fingerprint).unwrap_or_default()
@@ -96,10 +107,12 @@ fn may_administer() -> bool {
 pub(crate) fn launch(caller: &Caller, order: &LaunchOrder, client: Option<OwnedFd>) -> Result<i32, Failure> {
     let name = CString::new(order.id.as_str()).unwrap_or_default();
     let stage = Stage { name: c"monitor", args: &[name], detached: true };
-    let namespace = caller.namespace(&order.root);
+    let near = order.near.and_then(|pid| caller.namespace_of(pid));
+    let shared = near.is_some();
+    let namespace = near.unwrap_or_else(|| caller.namespace(&order.root));
     let child = match spawn::spawn(&stage, &namespace) {
         // The holder ended between finding and joining it: make U anew, once.
-        Err(_) if matches!(namespace, UserNamespace::Join(_)) => {
+        Err(_) if matches!(namespace, UserNamespace::Join(_)) && !shared => {
             let mapping = caller.mapping.clone().expect("only a caller with a mapping joins");
             spawn::spawn(&stage, &UserNamespace::Create(mapping)).map_err(|err| stage_failure(&err))?
         }

@@ -45,10 +45,11 @@ impl Init {
     /// Makes one mount below the root.
     pub(super) fn mount(&mut self, plan: &MountPlan) -> Result<()> {
         let what = rootfs::shown(plan.target.as_bytes());
-        let Some(source) = optional(open_source(&plan.source, plan.attributes, &what)?, plan.optional)?
-        else {
-            return Ok(());
+        let opened = match open_source(&plan.source, plan.attributes, &what) {
+            Err(_) if plan.optional => return Ok(()),
+            opened => opened?,
         };
+        let Some(source) = optional(opened, plan.optional)? else { return Ok(()) };
         if !matches!(plan.source, MountSource::FileSystem { .. }) {
             let set = mount::set_attributes(
                 source.as_fd(),

@@ -47,6 +47,7 @@ pub(crate) enum Streams {
 pub(super) fn start(monitor: &Monitor, own_pid: i32) -> Result<Living, Failure> {
     let spec = &monitor.spec;
     let places = places(monitor);
+    let (places, _opened) = within_reach(spec, places)?;
     join_shared_namespaces(monitor)?;
     let maps = maps(spec, &places)?;
     give_root_its_upper(&places, maps.as_ref())?;
@@ -114,6 +115,39 @@ fn maps(spec: &ContainerSpec, places: &Places) -> Result<Option<(IdMap, IdMap)>,
     Ok(idmaps::of_container(&spec.userns, &uids, &gids, user))
 }
 
+/// With `--userns=nomap` the container's root is nobody to the user's directories. It gets descriptors of
+/// those it needs, and may pass through what lies directly in them; the store as a whole stays closed.
+fn within_reach(spec: &ContainerSpec, places: Places) -> Result<(Places, Vec<OwnedFd>), Failure> {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::PermissionsExt;
+    if spec.userns != UserNamespace::NoMap {
+        return Ok((places, Vec::new()));
+    }
+    let mut opened = Vec::new();
+    let mut open = |path: &Path| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|errno| Failure::errno(format!("open {}", path.display()), errno))?;
+        let name = format!("/proc/self/fd/{}", directory.as_raw_fd());
+        opened.push(directory);
+        Ok::<_, Failure>(name.into())
+    };
+    let pass = |path: &Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o711))
+            .map_err(|err| Failure::errno(format!("open {} to the container's root", path.display()), err))
+    };
+    [&places.container, &places.layers, &places.volumes].into_iter().try_for_each(|path| pass(path))?;
+    if let crate::base::spec::Root::Layers(layers) = &spec.root {
+        layers.iter().try_for_each(|chain| pass(&places.layers.join(chain.hex())))?;
+    }
+    let reachable = Places {
+        container: open(&places.container)?,
+        layers: open(&places.layers)?,
+        volumes: open(&places.volumes)?,
+    };
+    Ok((reachable, opened))
+}
+
 /// `/` belongs to the container's root, who is not the user with every map.
 fn give_root_its_upper(places: &Places, maps: Option<&(IdMap, IdMap)>) -> Result<(), Failure> {
     let Some((uids, gids)) = maps else { return Ok(()) };
@@ -121,8 +155,10 @@ fn give_root_its_upper(places: &Places, maps: Option<&(IdMap, IdMap)>) -> Result
     if (uid, gid) == (0, 0) {
         return Ok(());
     }
-    std::os::unix::fs::chown(places.container.join("upper"), Some(uid), Some(gid))
-        .map_err(|err| Failure::errno("give the upper directory to the container's root", err))
+    ["upper", "work"].iter().try_for_each(|name| {
+        std::os::unix::fs::chown(places.container.join(name), Some(uid), Some(gid))
+            .map_err(|err| Failure::errno(format!("give {name} to the container's root"), err))
+    })
 }
 
 /// In single-ID mode the one ID is that of the process, which may be named in the image only.
