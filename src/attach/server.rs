@@ -265,7 +265,8 @@ impl Server {
 
     /// Forgets the clients that are gone, and those that have got all they were to get.
     pub(crate) fn sweep(&mut self) {
-        self.clients.retain(|client| !client.gone && !(client.leaving && client.backlog.is_empty()));
+        let done = |client: &Client| client.gone || (client.leaving && client.backlog.is_empty());
+        self.clients.retain(|client| !done(client));
     }
 
     /// Tells every client that the container has ended with `code`. Their connections end when they

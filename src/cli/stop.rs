@@ -66,7 +66,7 @@ fn stop(
     let mut answers = session.engine()?.stop(&orders).into_iter();
     let mut all_well = true;
     for Target { shown, id } in targets {
-        match id.and_then(|_| answers.next().unwrap_or(Ok(Stopped::AlreadyStopped))) {
+        match id.and_then(|_| answers.next().unwrap_or(Ok(Stopped::Idle))) {
             Ok(stopped) => {
                 if let Stopped::Killed(grace) = stopped {
                     session.warn(format!("{shown} did not stop within {} s and was killed", grace.as_secs()));

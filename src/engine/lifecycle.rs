@@ -32,8 +32,8 @@ const LOOK: Duration = Duration::from_millis(2);
 /// How a stop went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stopped {
-    /// It did not run.
-    AlreadyStopped,
+    /// There was nothing to stop.
+    Idle,
     /// The stop signal was enough.
     Gently,
     /// It took SIGKILL, after this grace.
@@ -111,7 +111,7 @@ impl Engine {
                     under_way.push((index, stopping));
                     answers.push(None);
                 }
-                Ok(None) => answers.push(Some(Ok(Stopped::AlreadyStopped))),
+                Ok(None) => answers.push(Some(Ok(Stopped::Idle))),
                 Err(err) => answers.push(Some(Err(err))),
             }
         }

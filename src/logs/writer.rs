@@ -100,6 +100,11 @@ impl Writer {
         self.flush()
     }
 
+    /// How much formatted output could not be recorded, in bytes.
+    pub(crate) fn lost_bytes(&self) -> u64 {
+        self.lost_bytes
+    }
+
     /// Gives memory back that only writing needs.
     pub(crate) fn release(&mut self) {
         self.buffer.release();

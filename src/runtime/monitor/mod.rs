@@ -156,7 +156,11 @@ impl Monitor {
         let Outcome { status, at } = serve::serve(life, server, log.as_mut(), signals)
             .map_err(|err| Failure::errno("watch the container", err))?;
         let exit_code = status.shell_code();
-        let write_end = || record::end(&self.directory, &record, at, exit_code);
+        let error = match log.map_or(0, |log| log.lost_bytes()) {
+            0 => String::new(),
+            lost => format!("{lost} bytes of the log could not be written"),
+        };
+        let write_end = || record::end(&self.directory, &record, at, exit_code, &error);
         if write_end().is_err() && Store::open(&self.order.root).is_ok_and(|store| store.release_reserve()) {
             // The disk was full. If it still is, clients hear the code and later ones read "unknown".
             write_end().ok();

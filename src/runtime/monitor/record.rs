@@ -28,10 +28,16 @@ pub(super) fn read(directory: &Path) -> Option<Record> {
     serde_json::from_slice(&std::fs::read(directory.join("record.json")).ok()?).ok()
 }
 
-/// Notes how a life ended.
-pub(super) fn end(directory: &Path, record: &Record, at: Timestamp, exit_code: i32) -> io::Result<Record> {
+/// Notes how a life ended, and what went wrong with recording it.
+pub(super) fn end(
+    directory: &Path,
+    record: &Record,
+    at: Timestamp,
+    exit_code: i32,
+    error: &str,
+) -> io::Result<Record> {
     let stopped_by_user = directory.join(STOP_REQUESTED).exists();
-    let ended = Ended { at, exit_code, oom_killed: false, error: String::new(), stopped_by_user };
+    let ended = Ended { at, exit_code, oom_killed: false, error: error.to_owned(), stopped_by_user };
     let record = Record { ended: Some(ended), ..record.clone() };
     write(directory, &record).map(|()| record)
 }

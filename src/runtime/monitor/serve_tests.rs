@@ -18,7 +18,8 @@ struct Seen {
     signalled: Option<i32>,
 }
 
-/// Runs a shell as if it were process 1, with `client` at the other end of the first socket.
+/// Runs a shell as if it were process 1; `serve` reaps it.
+#[allow(clippy::zombie_processes)]
 fn life(script: &str, stdin_once: bool) -> Life {
     let mut child = Command::new("sh")
         .args(["-c", script])
@@ -161,6 +162,7 @@ fn a_client_may_ask_for_signals() {
 }
 
 #[test]
+#[allow(clippy::zombie_processes)]
 fn a_terminal_is_typed_at_and_resized() {
     let master: OwnedFd = std::fs::File::options().read(true).write(true).open("/dev/ptmx").unwrap().into();
     let peer = tty::open_peer(master.as_fd()).unwrap();
