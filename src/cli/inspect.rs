@@ -178,7 +178,7 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
     if wants(ObjectKind::Container) {
         match engine.container(name) {
             Ok(id) => {
-                let details = engine.inspect_container(&id)?;
+                let details = engine.inspect_container(&id, name)?;
                 let sizes = if size { Some(container::sizes(engine, &details)?) } else { None };
                 return Ok(Object {
                     document: container::document(engine, &details, sizes),

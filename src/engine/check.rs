@@ -142,7 +142,7 @@ impl Engine {
 
     fn check_containers(&self, found: &mut Vec<Damage>, bad_layers: &HashSet<Digest>) -> Result<()> {
         for id in self.store().containers().list()? {
-            let text = match self.inspect_container(&id) {
+            let text = match self.inspect_container(&id, "") {
                 Err(_) if !self.store().containers().exists(&id) => continue,
                 Err(err) => match &err.source {
                     Some(source) => format!("container {id}: {err}: {source}"),

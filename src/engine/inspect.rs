@@ -42,12 +42,12 @@ pub(crate) struct ImageDetails {
 }
 
 impl Engine {
-    /// Reads everything about a container.
+    /// Reads everything about a container, which was found by the text `typed`.
     ///
     /// # Errors
     ///
     /// If it is gone or damaged.
-    pub(crate) fn inspect_container(&self, id: &ContainerId) -> Result<ContainerDetails> {
+    pub(crate) fn inspect_container(&self, id: &ContainerId, typed: &str) -> Result<ContainerDetails> {
         let dir = self.store().containers().open(id)?;
         let spec = state::read_spec(dir.as_fd(), id)?;
         let status = state::examine(dir.as_fd(), id)?;
@@ -56,14 +56,12 @@ impl Engine {
             wish => self.caller().mapping.and_then(|u| idmaps::of_container(wish, &u.uids, &u.gids, (0, 0))),
         };
         let path = self.store().containers().path(id);
-        Ok(ContainerDetails {
-            id: id.clone(),
-            name: self.container_name(id)?,
-            spec,
-            status,
-            dir: path,
-            id_maps,
-        })
+        // A name that means this container is its name: no need to look through all of them.
+        let name = match self.store().names().get(typed)? {
+            Some(named) if named == *id => typed.to_owned(),
+            _ => self.container_name(id)?,
+        };
+        Ok(ContainerDetails { id: id.clone(), name: name, spec, status, dir: path, id_maps })
     }
 
     /// Reads everything about a local image.

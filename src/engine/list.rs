@@ -95,10 +95,10 @@ impl Engine {
     pub(crate) fn containers(&self, query: &Query) -> Result<Containers> {
         let tests = query.filters.tests(|key, value| self.container_test(key, value))?;
         let any_state = query.all || query.last.is_some() || query.filters.values("status").next().is_some();
-        let mut found = self.all_containers()?;
+        let mut found = self.all_containers(any_state)?;
         let mut items = Vec::with_capacity(found.items.len());
         for container in found.items {
-            if (any_state || container.is_up()) && container.passes(&tests)? {
+            if container.passes(&tests)? {
                 items.push(container);
             }
         }
@@ -110,21 +110,22 @@ impl Engine {
         Ok(found)
     }
 
-    /// Every container, in no order.
-    fn all_containers(&self) -> Result<Containers> {
+    /// Every container, or every one that runs, in no order.
+    fn all_containers(&self, any_state: bool) -> Result<Containers> {
         let store = self.store();
         let mut names: HashMap<ContainerId, String> =
             store.names().list()?.into_iter().rev().map(|(name, id)| (id, name)).collect();
         let mut found = Containers::default();
         for id in store.containers().list()? {
             let name = names.remove(&id).unwrap_or_default();
-            match self.read_container(&id, name.clone()) {
-                Ok(container)
+            match self.read_container(&id, &name, any_state) {
+                Ok(None) => {}
+                Ok(Some(container))
                     if container.status.phase == state::Phase::Created && self.is_half_made(&id) =>
                 {
                     self.discard_container(&id);
                 }
-                Ok(container) => found.items.push(container),
+                Ok(Some(container)) => found.items.push(container),
                 // Removed since its name was listed.
                 Err(_) if !store.containers().exists(&id) => {}
                 Err(err) => found.damaged.push((id, name, err)),
@@ -133,13 +134,19 @@ impl Engine {
         Ok(found)
     }
 
-    fn read_container(&self, id: &ContainerId, name: String) -> Result<Container> {
+    /// Reads a container; `None` for one that does not run, unless `any_state`. (Then its spec is not
+    /// even opened.)
+    fn read_container(&self, id: &ContainerId, name: &str, any_state: bool) -> Result<Option<Container>> {
         let dir = self.store().containers().open(id)?;
+        let status = state::examine(dir.as_fd(), id)?;
+        if !any_state && !matches!(status.phase, Phase::Up | Phase::Unmonitored) {
+            return Ok(None);
+        }
         let path = self.store().containers().path(id).join("spec.json");
         let text = fs::read_at(&dir, "spec.json", MAX_SPEC_BYTES)
             .map_err(|err| Error::system(format!("read {}", path.display()), err))?;
         let summary = record::parse(&text, "container", id.short(), &path)?;
-        Ok(Container { id: id.clone(), name, summary, status: state::examine(dir.as_fd(), id)? })
+        Ok(Some(Container { id: id.clone(), name: name.to_owned(), summary, status }))
     }
 
     /// One container, as listings show it.
@@ -148,7 +155,8 @@ impl Engine {
     ///
     /// If there is none, or it cannot be read.
     pub(crate) fn container_summary(&self, id: &ContainerId) -> Result<Container> {
-        self.read_container(id, self.container_name(id)?)
+        let container = self.read_container(id, &self.container_name(id)?, true)?;
+        Ok(container.expect("any state was asked for"))
     }
 
     /// The name of a container; empty if it has none.

@@ -85,12 +85,25 @@ pub(crate) fn open_at(dir: impl AsFd, name: impl Arg, flags: OFlags, mode: u32) 
 ///
 /// `FileTooLarge` beyond `max_bytes`; the kernel's otherwise.
 pub(crate) fn read_at(dir: impl AsFd, name: impl Arg, max_bytes: usize) -> io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let file = std::fs::File::from(open_at(dir, name, OFlags::RDONLY, 0)?);
+    let file = open_at(dir, name, OFlags::RDONLY, 0)?;
     let hint = usize::try_from(rfs::fstat(&file)?.st_size).unwrap_or(0).min(max_bytes);
-    let mut content = Vec::with_capacity(hint + 1);
-    file.take(max_bytes as u64 + 1).read_to_end(&mut content)?;
-    if content.len() > max_bytes { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(content) }
+    let mut content = vec![0; hint + 1];
+    let mut length = 0;
+    loop {
+        let free = &mut content[length..];
+        let wanted = free.len();
+        let got = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *free))?;
+        length += got;
+        // Less than asked for is the end of a regular file: listings spare a call per object so.
+        if got < wanted {
+            content.truncate(length);
+            return Ok(content);
+        }
+        if length > max_bytes {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        content.resize((2 * length).min(max_bytes) + 1, 0);
+    }
 }
 
 /// Writes a new file `name` in `dir` with `content`, and makes it durable if `durable`.

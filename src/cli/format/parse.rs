@@ -25,7 +25,7 @@ impl Template {
         let (body, end) = parser.body()?;
         match end {
             End::Eof => Ok(Self { name, source: source.to_owned(), body }),
-            End::End(at) => Err(lex::error(name, source, at, "unexpected {{end}}")),
+            End::Closed(at) => Err(lex::error(name, source, at, "unexpected {{end}}")),
             End::Else(tokens, at) => {
                 drop(tokens);
                 Err(lex::error(name, source, at, "unexpected {{else}}"))
@@ -79,7 +79,7 @@ fn heading(field: &str, headers: &[(&str, &str)]) -> String {
 /// What ended a body.
 enum End {
     Eof,
-    End(usize),
+    Closed(usize),
     /// `{{else}}` with the tokens after the word.
     Else(Vec<Token>, usize),
 }
@@ -115,7 +115,7 @@ impl Parser<'_> {
                 _ => "",
             };
             let node = match keyword {
-                "end" => return Ok((nodes, End::End(at))),
+                "end" => return Ok((nodes, End::Closed(at))),
                 "else" => return Ok((nodes, End::Else(tokens[1..].to_vec(), at))),
                 "if" => Node::If(self.branch("if", &tokens[1..], at)?),
                 "with" => Node::With(self.branch("with", &tokens[1..], at)?),
@@ -148,7 +148,7 @@ impl Parser<'_> {
         }
         let otherwise = match end {
             End::Eof => return self.fail(self.source.len(), "unexpected EOF"),
-            End::End(_) => Vec::new(),
+            End::Closed(_) => Vec::new(),
             End::Else(tokens, at) => self.otherwise(word, &tokens, at)?,
         };
         self.vars.truncate(scope);
@@ -161,7 +161,7 @@ impl Parser<'_> {
             None => {
                 let (nodes, end) = self.body()?;
                 return match end {
-                    End::End(_) => Ok(nodes),
+                    End::Closed(_) => Ok(nodes),
                     End::Eof => self.fail(self.source.len(), "unexpected EOF"),
                     End::Else(_, at) => self.fail(at, "expected end; found {{else}}"),
                 };
