@@ -27,6 +27,8 @@ pub(crate) struct Places {
 /// What only the running monitor knows.
 #[derive(Clone, Debug)]
 pub(crate) struct Situation {
+    /// Directories that init opens, under these numbers, before it becomes root.
+    pub(crate) reach: Vec<(PathBuf, i32)>,
     /// Group 5, to which terminals belong by custom, exists inside.
     pub(crate) group_tty_mapped: bool,
     /// The compiled system call filter.
@@ -57,7 +59,7 @@ const DEVICE_LINKS: [(&str, &str); 5] = [
 
 /// The steps that start the container `spec` describes.
 pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) -> Vec<Step> {
-    let mut steps = vec![Step::SessionKeyring];
+    let mut steps = vec![Step::BecomeRoot { reach: situation.reach.clone() }, Step::SessionKeyring];
     if has_own_network(spec) {
         steps.push(Step::Loopback);
     }

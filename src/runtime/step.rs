@@ -14,6 +14,10 @@ use crate::sys::tty::WindowSize;
 /// One operation of init. Steps are carried out in order; the first failure ends init.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
+    /// Become root of the container, where there is one; open what root could not reach before.
+    BecomeRoot {
+        reach: Vec<(PathBuf, i32)>,
+    },
     /// Leave the caller's session keyring.
     SessionKeyring,
     /// Bring up `lo`.

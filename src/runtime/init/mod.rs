@@ -66,14 +66,26 @@ pub(crate) fn main(steps: Vec<Step>, report: OwnedFd, streams: Option<Streams>) 
     }
     let mut init =
         Init { report, root: None, dev: None, dev_covered: false, proc: None, owner: owner_of(&steps) };
-    let outcome = become_root()
-        .and_then(|()| rustix::process::setsid().map_err(|errno| Failure::errno("start a session", errno)))
+    let outcome = rustix::process::setsid()
+        .map_err(|errno| Failure::errno("start a session", errno))
         .and_then(|_| streams.map_or(Ok(()), |streams| take_streams(&streams)))
         .and_then(|()| steps.into_iter().try_for_each(|step| init.carry_out(step)));
     if let Err(failure) = outcome {
         wire::send(init.report.as_fd(), &InitReport::Failed(failure), &[]).ok();
     }
     process::exit_now(125)
+}
+
+/// Opens directories under fixed numbers, in this mount namespace and with the user's rights.
+fn open_within_reach(reach: &[(std::path::PathBuf, i32)]) -> Result<()> {
+    for (path, number) in reach {
+        let failed = |errno: rustix::io::Errno| Failure::errno(format!("open {}", path.display()), errno);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
+        process::place_at(directory.as_fd(), *number)
+            .map_err(|errno| Failure::errno(format!("open {}", path.display()), errno))?;
+    }
+    Ok(())
 }
 
 /// Becomes root of the container, where there is one: what init creates belongs to root, and not to
@@ -116,6 +128,7 @@ fn take_streams(streams: &Streams) -> Result<()> {
 impl Init {
     fn carry_out(&mut self, step: Step) -> Result<()> {
         match step {
+            Step::BecomeRoot { reach } => open_within_reach(&reach).and_then(|()| become_root()),
             Step::SessionKeyring => {
                 // Where keyrings are off there is nothing to hide.
                 process::new_session_keyring().ok();

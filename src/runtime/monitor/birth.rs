@@ -1,7 +1,7 @@
 //! From the spec to a running process 1.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use nix::sched::CloneFlags;
@@ -47,13 +47,14 @@ pub(crate) enum Streams {
 pub(super) fn start(monitor: &Monitor, own_pid: i32) -> Result<Living, Failure> {
     let spec = &monitor.spec;
     let places = places(monitor);
-    let (places, _opened) = within_reach(spec, places)?;
     join_shared_namespaces(monitor)?;
     let maps = maps(spec, &places)?;
     give_root_its_upper(&places, maps.as_ref())?;
+    let (places, reach) = within_reach(spec, places)?;
     etcfiles::write(spec, &monitor.directory)
         .map_err(|err| Failure::errno("write the files of the container's /etc", err))?;
     let situation = Situation {
+        reach,
         group_tty_mapped: maps.as_ref().is_none_or(|(_, gids)| gids.to_outside(5).is_some())
             && own_map("gid_map").to_outside(5).is_some(),
         seccomp: seccomp::compile(&spec.security.seccomp, spec.security.capabilities)
@@ -115,23 +116,13 @@ fn maps(spec: &ContainerSpec, places: &Places) -> Result<Option<(IdMap, IdMap)>,
     Ok(idmaps::of_container(&spec.userns, &uids, &gids, user))
 }
 
-/// With `--userns=nomap` the container's root is nobody to the user's directories. It gets descriptors of
-/// those it needs, and may pass through what lies directly in them; the store as a whole stays closed.
-fn within_reach(spec: &ContainerSpec, places: Places) -> Result<(Places, Vec<OwnedFd>), Failure> {
-    use std::os::fd::AsRawFd;
+/// With `--userns=nomap` the container's root is nobody to the user's directories. Init opens those it
+/// needs before it becomes root, under fixed numbers, and root may pass through what lies directly in them; the store as a whole stays closed.
+fn within_reach(spec: &ContainerSpec, places: Places) -> Result<(Places, Vec<(PathBuf, i32)>), Failure> {
     use std::os::unix::fs::PermissionsExt;
     if spec.userns != UserNamespace::NoMap {
         return Ok((places, Vec::new()));
     }
-    let mut opened = Vec::new();
-    let mut open = |path: &Path| {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|errno| Failure::errno(format!("open {}", path.display()), errno))?;
-        let name = format!("/proc/self/fd/{}", directory.as_raw_fd());
-        opened.push(directory);
-        Ok::<_, Failure>(name.into())
-    };
     let pass = |path: &Path| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o711))
             .map_err(|err| Failure::errno(format!("open {} to the container's root", path.display()), err))
@@ -140,13 +131,18 @@ fn within_reach(spec: &ContainerSpec, places: Places) -> Result<(Places, Vec<Own
     if let crate::base::spec::Root::Layers(layers) = &spec.root {
         layers.iter().try_for_each(|chain| pass(&places.layers.join(chain.hex())))?;
     }
-    let reachable = Places {
-        container: open(&places.container)?,
-        layers: open(&places.layers)?,
-        volumes: open(&places.volumes)?,
-    };
-    Ok((reachable, opened))
+    let by_number = |number: i32| PathBuf::from(format!("/proc/self/fd/{number}"));
+    let reach = vec![
+        (places.container.clone(), REACH),
+        (places.layers.clone(), REACH + 1),
+        (places.volumes.clone(), REACH + 2),
+    ];
+    let [container, layers, volumes] = [0, 1, 2].map(|n| by_number(REACH + n));
+    Ok((Places { container, layers, volumes }, reach))
 }
+
+/// The first number of the descriptors that init opens for [`within_reach`].
+const REACH: i32 = 100;
 
 /// `/` belongs to the container's root, who is not the user with every map.
 fn give_root_its_upper(places: &Places, maps: Option<&(IdMap, IdMap)>) -> Result<(), Failure> {
