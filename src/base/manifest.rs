@@ -473,6 +473,58 @@ mod tests {
         assert_eq!(platforms, [Some("linux/arm64/v8".to_owned()), Some("/".to_owned()), None]);
     }
 
+    /// What an independent implementation of the specification writes is read as it was meant.
+    #[test]
+    fn agrees_with_oci_spec() {
+        use oci_spec::image as oci;
+        let digest: oci::Digest = HEX.parse().unwrap();
+        let layer = |media_type, size| oci::Descriptor::new(media_type, size, digest.clone());
+        let layers = vec![layer(oci::MediaType::ImageLayerGzip, 3), layer(oci::MediaType::ImageLayerZstd, 4)];
+        let manifest = oci::ImageManifestBuilder::default()
+            .schema_version(oci::SCHEMA_VERSION)
+            .media_type(oci::MediaType::ImageManifest)
+            .config(layer(oci::MediaType::ImageConfig, 7))
+            .layers(layers)
+            .build()
+            .unwrap();
+        let text = manifest.to_string().unwrap();
+        let content_type = oci::MediaType::ImageManifest.to_string();
+        let Document::Manifest(read) = Document::parse(text.as_bytes(), &content_type).unwrap() else {
+            panic!("{text}")
+        };
+        assert_eq!(read.config.size, 7);
+        assert_eq!(read.layers.iter().map(|layer| layer.size).collect::<Vec<_>>(), [3, 4]);
+        assert!(read.layers.iter().all(|layer| layer.digest.to_string() == HEX));
+
+        let process = oci::ConfigBuilder::default()
+            .user("app".to_owned())
+            .env(vec!["A=b".to_owned()])
+            .entrypoint(vec!["/run".to_owned()])
+            .working_dir("/srv".to_owned())
+            .build()
+            .unwrap();
+        let rootfs = oci::RootFsBuilder::default()
+            .typ("layers".to_owned())
+            .diff_ids(vec![HEX.to_owned()])
+            .build()
+            .unwrap();
+        let config = oci::ImageConfigurationBuilder::default()
+            .architecture(oci::Arch::ARM64)
+            .os(oci::Os::Linux)
+            .config(process)
+            .rootfs(rootfs)
+            .build()
+            .unwrap();
+        let read = ImageConfig::parse(config.to_string().unwrap().as_bytes()).unwrap();
+        assert_eq!(read.platform().to_string(), "linux/arm64");
+        assert_eq!((read.config.user.as_str(), read.config.working_dir.as_str()), ("app", "/srv"));
+        assert_eq!(
+            (&read.config.env[..], &read.config.entrypoint[..]),
+            (&["A=b".to_owned()][..], &["/run".to_owned()][..])
+        );
+        assert_eq!(read.rootfs.diff_ids.iter().map(ToString::to_string).collect::<Vec<_>>(), [HEX]);
+    }
+
     #[test]
     fn refuses_documents_that_are_none() {
         use ManifestError as E;
