@@ -10,6 +10,7 @@ pub(crate) mod image_ref;
 pub(crate) mod manifest;
 pub(crate) mod mount_syntax;
 pub(crate) mod names;
+pub(crate) mod network;
 pub(crate) mod pattern;
 pub(crate) mod platform;
 pub(crate) mod rlimit;

@@ -20,6 +20,7 @@ use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::base::idmap::IdMap;
+use crate::base::network::{NetworkAttachment, PortMapping};
 
 /// The version of `spec.json` and `record.json` that this program writes.
 pub(crate) const SPEC_VERSION: u32 = 1;
@@ -217,6 +218,12 @@ pub(crate) struct Network {
     pub(crate) dns_options: Vec<String>,
     /// Leave the image's /etc/hosts as it is (`--no-hosts`).
     pub(crate) no_hosts: bool,
+    /// Ports of the host that lead here.
+    #[serde(default)]
+    pub(crate) ports: Vec<PortMapping>,
+    /// Names that only this container knows others by (`--link`): alias, and the other's ID.
+    #[serde(default)]
+    pub(crate) links: Vec<(String, ContainerId)>,
 }
 
 /// Where packets go.
@@ -231,6 +238,8 @@ pub(crate) enum NetworkMode {
     Container(ContainerId),
     /// The network namespace a file names.
     Path(PathBuf),
+    /// One of its own, linked to these networks in this order.
+    Bridge(Vec<NetworkAttachment>),
 }
 
 /// One mount over the root file system.

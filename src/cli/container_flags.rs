@@ -142,9 +142,31 @@ pub(crate) struct ContainerFlags {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// Network: none, host, container:NAME or ns:PATH
-    #[arg(long, visible_alias = "net", value_name = "MODE")]
-    network: Option<String>,
+    /// IPv4 address on the network
+    #[arg(long, value_name = "IP")]
+    ip: Option<String>,
+
+    /// IPv6 address on the network
+    #[arg(long, value_name = "IP")]
+    ip6: Option<String>,
+
+    /// Know another container by a name of its own (NAME[:ALIAS]; can be repeated)
+    #[arg(long, value_name = "CONTAINER")]
+    link: Vec<String>,
+
+    /// Hardware address on the network
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<String>,
+
+    /// Network: a name, none, host, container:NAME or ns:PATH (names can be repeated)
+    ///
+    /// A name may bring options: NAME:ip=IP,ip6=IP,mac=MAC,alias=NAME,interface_name=NAME.
+    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
+    network: Vec<String>,
+
+    /// A further name on the container's networks (can be repeated)
+    #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
+    network_alias: Vec<String>,
 
     /// Leave /etc/hosts to the image
     #[arg(long)]
@@ -165,6 +187,14 @@ pub(crate) struct ContainerFlags {
     /// Confine the container as little as possible
     #[arg(long)]
     privileged: bool,
+
+    /// Publish a port: [[IP:]HOST-PORT:]CONTAINER-PORT[/tcp|udp], ports may be ranges (can be repeated)
+    #[arg(short, long, value_name = "PORT")]
+    publish: Vec<String>,
+
+    /// Publish every exposed port on some port of the host
+    #[arg(short = 'P', long)]
+    publish_all: bool,
 
     /// Mount the root file system read-only
     #[arg(long)]
@@ -345,7 +375,14 @@ impl ContainerFlags {
             shm_size_bytes: self.shm_size.as_deref().map(bytes).transpose()?,
             labels: self.labels()?,
             annotations: pairs(&self.annotation, "annotation")?,
-            network: self.network.clone().unwrap_or_default(),
+            networks: self.network.clone(),
+            ip: self.ip.clone(),
+            ip6: self.ip6.clone(),
+            mac: self.mac_address.clone(),
+            network_aliases: self.network_alias.clone(),
+            links: self.link.clone(),
+            publish: self.publish.clone(),
+            publish_all: self.publish_all,
             userns: self.userns.clone().unwrap_or_default(),
             pid: self.pid.clone().unwrap_or_default(),
             ipc: self.ipc.clone().unwrap_or_default(),

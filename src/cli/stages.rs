@@ -17,7 +17,7 @@ const STAGES: &[(&str, Stage)] = &[
     ("monitor", |_| crate::runtime::monitor::main()),
     ("clean", |_| crate::runtime::clean::main()),
     ("enter", |_| crate::runtime::enter::main()),
-    ("monitor", |_| crate::runtime::monitor::main()),
+    ("netd", |_| crate::runtime::netd::main()),
     ("signal", |_| crate::runtime::send_signal::main()),
     ("unpack", |_| crate::runtime::worker::main()),
 ];

@@ -47,6 +47,15 @@ pub(crate) fn home() -> Result<PathBuf> {
     })
 }
 
+/// How long the network helper stays when no container needs it any more: `KETCH_NETWORK_LINGER`, in
+/// seconds, or 15. 0 ends it with the last container.
+pub(crate) fn network_linger_ms() -> u64 {
+    let wanted = variable("KETCH_NETWORK_LINGER");
+    let seconds =
+        wanted.and_then(|text| text.to_str()?.parse::<f64>().ok()).filter(|s| (0.0..1e6).contains(s));
+    std::time::Duration::from_secs_f64(seconds.unwrap_or(15.0)).as_millis().try_into().unwrap_or(15_000)
+}
+
 /// An environment variable that is set to something.
 fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)

@@ -77,6 +77,11 @@ impl Engine {
             find_container: &|typed| self.container(typed),
             volumes_from: self.volumes_from(&request.volumes_from)?,
             find_image_layers: &|typed| Ok(self.image_facts(typed, &userns)?.layers),
+            find_network: &|typed| Ok(self.network(typed)?.name),
+            free_port: &|port| {
+                crate::net::client::free_port(port.host_ip, port.protocol)
+                    .map_err(|err| Error::system("choose a port of the host", err))
+            },
             new_volume_name: &|| {
                 random().map(|bytes| ContainerId::from_random(bytes).to_string()).unwrap_or_default()
             },

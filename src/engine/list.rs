@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
+use crate::base::network::PortMapping;
 use crate::base::pattern::Regex;
 use crate::base::spec::{ImageOrigin, MountKind, NetworkMode, RestartPolicy};
 use crate::base::time;
@@ -53,6 +54,8 @@ pub(crate) struct Summary {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct NetworkSummary {
     pub(crate) mode: NetworkMode,
+    #[serde(default)]
+    pub(crate) ports: Vec<PortMapping>,
 }
 
 /// The part of a mount that listings show.
@@ -383,6 +386,7 @@ impl Container {
         match &self.summary.network.mode {
             NetworkMode::Host => vec!["host".to_owned()],
             NetworkMode::None => vec!["none".to_owned()],
+            NetworkMode::Bridge(networks) => networks.iter().map(|on| on.name.clone()).collect(),
             _ => Vec::new(),
         }
     }

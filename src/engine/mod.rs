@@ -19,6 +19,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod mapped;
+pub(crate) mod network;
 pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod remove;

@@ -64,8 +64,21 @@ pub(crate) struct ContainerRequest {
     pub(crate) shm_size_bytes: Option<u64>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
-    /// `--network`, `--userns` … as typed; empty is the default.
-    pub(crate) network: String,
+    /// `--network`, each as typed; none is the default network.
+    pub(crate) networks: Vec<String>,
+    /// `--ip`, `--ip6`, `--mac-address`: for a single network.
+    pub(crate) ip: Option<String>,
+    pub(crate) ip6: Option<String>,
+    pub(crate) mac: Option<String>,
+    /// Names on all its networks.
+    pub(crate) network_aliases: Vec<String>,
+    /// `--link NAME[:ALIAS]`.
+    pub(crate) links: Vec<String>,
+    /// `--publish`, each as typed.
+    pub(crate) publish: Vec<String>,
+    /// Publish what is exposed, on any ports.
+    pub(crate) publish_all: bool,
+    /// `--userns` … as typed; empty is the default.
     pub(crate) userns: String,
     pub(crate) pid: String,
     pub(crate) ipc: String,

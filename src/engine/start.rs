@@ -38,6 +38,7 @@ impl Engine {
             near: self.shared_monitor(id)?,
             window: start.window.map(|size| (size.rows, size.cols)),
             restarts: 0,
+            network_linger_ms: crate::engine::config::network_linger_ms(),
         };
         launch::launch(&caller, &order, start.client).map_err(|failure| failed(failure, id))
     }

@@ -23,6 +23,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use serde::{Deserialize, Serialize};
 
 use super::network::Network;
+pub(crate) use crate::base::network::Protocol;
 use crate::sys::socket;
 
 /// Largest packet. The kernel's limit for one is about 200 KiB by default.
@@ -60,6 +61,9 @@ pub(crate) struct Attach {
     pub(crate) dns: Vec<IpAddr>,
     /// Names that only this container knows others by (`--link`): alias, and container ID.
     pub(crate) links: Vec<(String, String)>,
+    /// It was attached before: an interface that it still has may be one of ours and go.
+    #[serde(default)]
+    pub(crate) again: bool,
 }
 
 impl Attach {
@@ -91,14 +95,6 @@ pub(crate) struct PublishedPort {
     pub(crate) protocol: Protocol,
     /// The port inside.
     pub(crate) container_port: u16,
-}
-
-/// Transport protocol of a published port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Protocol {
-    Tcp,
-    Udp,
 }
 
 /// What netd answers.

@@ -16,6 +16,7 @@
 #![cfg_attr(not(test), allow(dead_code, unused_imports))]
 
 pub(crate) mod capture;
+pub(crate) mod client;
 pub(crate) mod control;
 pub(crate) mod dns;
 pub(crate) mod firewall;

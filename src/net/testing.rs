@@ -241,5 +241,5 @@ impl Container {
 pub(crate) fn attach(name: &str, endpoints: Vec<EndpointRequest>) -> Attach {
     let container: String = name.bytes().cycle().take(32).map(|byte| format!("{byte:02x}")).collect();
     let hostname = format!("{name}-host");
-    Attach { container, name: name.into(), hostname, endpoints, dns: vec![], links: vec![] }
+    Attach { container, name: name.into(), hostname, endpoints, dns: vec![], links: vec![], again: false }
 }

@@ -27,6 +27,8 @@ pub(crate) struct LaunchOrder {
     pub(crate) window: Option<(u16, u16)>,
     /// How often the restart policy has started it already.
     pub(crate) restarts: u32,
+    /// How long netd, if this container is the one to start it, stays without containers.
+    pub(crate) network_linger_ms: u64,
 }
 
 /// The monitor's one report.

@@ -9,6 +9,8 @@ pub(crate) mod idmaps;
 pub(crate) mod init;
 pub(crate) mod launch;
 pub(crate) mod monitor;
+pub(crate) mod netd;
+pub(crate) mod networks;
 pub(crate) mod plan;
 pub(crate) mod rootfs;
 pub(crate) mod seccomp;

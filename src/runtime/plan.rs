@@ -103,7 +103,7 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
 
 /// Does the container have a network namespace made for it?
 pub(crate) fn has_own_network(spec: &ContainerSpec) -> bool {
-    matches!(spec.network.mode, NetworkMode::None)
+    matches!(spec.network.mode, NetworkMode::None | NetworkMode::Bridge(_))
 }
 
 /// A container that shares a namespace of another shares its user namespace too: only there does

@@ -54,7 +54,7 @@ pub(crate) enum NetlinkError {
     #[error("{action} netlink socket")]
     Socket { action: &'static str, source: Errno },
     /// The kernel refused a message.
-    #[error("{source}{}{text}", if text.is_empty() { "" } else { ": " })]
+    #[error("{}", if text.is_empty() { "the kernel refuses" } else { text })]
     Refused {
         /// Position of the message in its batch, counted from 0.
         index: usize,
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn refusals_carry_the_kernels_words() {
         let error = acknowledgement(&refusal(-17, "File taken"), 3).unwrap_err();
-        assert_eq!(error.to_string(), "File exists (os error 17): File taken");
+        assert_eq!(error.to_string(), "File taken");
         assert!(matches!(error, NetlinkError::Refused { index: 3, .. }));
         assert!(acknowledgement(&refusal(0, ""), 0).is_ok());
     }

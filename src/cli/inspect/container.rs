@@ -268,6 +268,8 @@ fn network_mode(spec: &ContainerSpec) -> String {
         NetworkMode::Host => "host".to_owned(),
         NetworkMode::Container(id) => format!("container:{id}"),
         NetworkMode::Path(path) => format!("ns:{}", path.display()),
+        // As podman has it, whatever the networks are called.
+        NetworkMode::Bridge(_) => "bridge".to_owned(),
     }
 }
 

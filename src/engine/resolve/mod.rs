@@ -8,6 +8,7 @@
 
 mod mounts;
 mod namespaces;
+mod network;
 mod process;
 mod security;
 
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::base::manifest::ContainerDefaults;
+use crate::base::network::PortMapping;
 use crate::base::spec::{
     AsTyped, ContainerSpec, ImageOrigin, Log, Mount, RestartPolicy, Root, SPEC_VERSION, Stop, UserNamespace,
 };
@@ -51,6 +53,10 @@ pub(crate) struct Facts<'a> {
     pub(crate) volumes_from: Vec<Mount>,
     /// The layers of an image that is to be mounted.
     pub(crate) find_image_layers: &'a dyn Fn(&str) -> Result<Vec<Digest>>,
+    /// The name of the network that a user typed.
+    pub(crate) find_network: &'a dyn Fn(&str) -> Result<String>,
+    /// A free port of the host for a mapping that takes any.
+    pub(crate) free_port: &'a dyn Fn(PortMapping) -> Result<u16>,
     /// Makes the name of an anonymous volume.
     pub(crate) new_volume_name: &'a dyn Fn() -> String,
 }
@@ -72,7 +78,8 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
     let none = ContainerDefaults::default();
     let defaults = facts.image.as_ref().map_or(&none, |image| &image.defaults);
     let namespaces = namespaces::namespaces(request, facts)?;
-    let network = namespaces::network(request, facts)?;
+    let exposed_ports = exposed_ports(request, defaults)?;
+    let network = network::network(request, &exposed_ports, facts)?;
     let hostname = namespaces::hostname(request, facts, &namespaces, &network);
     let userns = facts.userns.clone();
     let process = process::process(request, defaults, facts, &userns, &hostname)?;
@@ -108,7 +115,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         init: request.init,
         labels: labels(request, defaults),
         annotations: request.annotations.clone(),
-        exposed_ports: exposed_ports(request, defaults)?,
+        exposed_ports,
         pid_file: request.pid_file.as_ref().map(|path| facts.directory.join(path)),
         cid_file: request.cid_file.as_ref().map(|path| facts.directory.join(path)),
         create_command: request.create_command.clone(),
@@ -119,7 +126,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
             cap_add: request.cap_add.clone(),
             cap_drop: request.cap_drop.clone(),
             userns: request.userns.clone(),
-            network: request.network.clone(),
+            network: request.networks.join(","),
             pid: request.pid.clone(),
             ipc: request.ipc.clone(),
             uts: request.uts.clone(),

@@ -1,9 +1,9 @@
-//! Namespaces and the network.
+//! Namespaces.
 
 use std::path::PathBuf;
 
 use crate::base::spec::{Namespace, Namespaces, Network, NetworkMode, UserNamespace};
-use crate::engine::error::{Error, Kind, Result};
+use crate::engine::error::{Error, Result};
 use crate::engine::request::ContainerRequest;
 use crate::engine::resolve::Facts;
 
@@ -34,43 +34,6 @@ fn namespace(flag: &str, text: &str, facts: &Facts<'_>) -> Result<Namespace> {
         _ => Err(Error::invalid(format!("invalid --{flag} value {text:?}"))
             .hint("known are private, host, container:NAME and ns:PATH")),
     }
-}
-
-/// The network.
-pub(super) fn network(request: &ContainerRequest, facts: &Facts<'_>) -> Result<Network> {
-    let mode = match request.network.split_once(':') {
-        None if matches!(request.network.as_str(), "" | "none" | "private" | "default") => NetworkMode::None,
-        None if request.network == "host" => NetworkMode::Host,
-        Some(("container", name)) => NetworkMode::Container((facts.find_container)(name)?),
-        Some(("ns", path)) if path.starts_with('/') => NetworkMode::Path(PathBuf::from(path)),
-        _ => {
-            return Err(Error::new(
-                Kind::Unsupported,
-                format!("network {:?}: networks by name are not built yet", request.network),
-            )
-            .hint("known are none, host, container:NAME and ns:PATH"));
-        }
-    };
-    let add_hosts = request.add_hosts.iter().map(|text| add_host(text)).collect::<Result<Vec<_>>>()?;
-    Ok(Network {
-        mode,
-        add_hosts: add_hosts.into_iter().flatten().collect(),
-        dns: request.dns.clone(),
-        dns_search: request.dns_search.clone(),
-        dns_options: request.dns_options.clone(),
-        no_hosts: request.no_hosts,
-    })
-}
-
-/// `name[;name…]:address`, as lines of /etc/hosts.
-fn add_host(text: &str) -> Result<Vec<(String, String)>> {
-    let bad = || Error::invalid(format!("invalid --add-host value {text:?}: write NAME:IP"));
-    let (names, address) = text.split_once([':', '=']).ok_or_else(bad)?;
-    let address = address.trim_matches(['[', ']']);
-    if names.is_empty() || address.parse::<std::net::IpAddr>().is_err() {
-        return Err(bad());
-    }
-    Ok(names.split(';').map(|name| (address.to_owned(), name.to_owned())).collect())
 }
 
 /// The name of the container's host: its short ID, unless the network or the request has another.
@@ -130,15 +93,6 @@ mod tests {
         assert_eq!(of("keep-id:gid=6"), Some(UserNamespace::KeepId { uid: 1000, gid: 6 }));
         for bad in ["keep-id:uid", "keep-id:uid=x", "keep-id:uid=4294967295", "what", "host:x"] {
             assert_eq!(of(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn extra_hosts() {
-        assert_eq!(add_host("db:10.0.0.1").unwrap(), [("10.0.0.1".to_owned(), "db".to_owned())]);
-        assert_eq!(add_host("a;b:::1").unwrap().len(), 2);
-        for bad in ["db", "db:x", ":10.0.0.1"] {
-            assert!(add_host(bad).is_err(), "{bad}");
         }
     }
 }

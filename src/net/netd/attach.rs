@@ -32,6 +32,8 @@ struct Plan {
     link: String,
     /// Whether the default route of IPv4 and IPv6 leads here.
     default_route: [bool; 2],
+    /// The container was attached before.
+    again: bool,
 }
 
 impl Netd {
@@ -115,7 +117,7 @@ impl Netd {
             })
         };
         let default_route = [false, true].map(|v6| !network.internal && !has_route(v6));
-        let container = of.attach.container.clone();
+        let (container, again) = (of.attach.container.clone(), of.attach.again);
         let (bridge, open) = self.plan_bridge(&network)?;
         let ips = match self.plan_addresses(bridge, &container, &network, &request) {
             Ok(ips) => ips,
@@ -138,7 +140,7 @@ impl Netd {
             let joined = Joined { bridge, endpoint: endpoint.clone(), request, link: link.clone() };
             of.joined.push(joined);
         }
-        Ok(Plan { bridge, open, network, mtu, endpoint, link, default_route })
+        Ok(Plan { bridge, open, network, mtu, endpoint, link, default_route, again })
     }
 
     /// The bridge of a network, counted as used once more, and whether it is new.
@@ -422,6 +424,7 @@ fn carry_out(
             network: &plan.network,
             mtu: plan.mtu,
             default_route: plan.default_route,
+            again: plan.again,
         })?;
     }
     Ok(())

@@ -193,7 +193,14 @@ impl Site {
             netlink::delete_link(&mut batch, old.index);
             netlink::commit(&mut self.route, batch)?;
         }
-        self.make_link(join)?;
+        match self.make_link(join) {
+            // The other end is in a G that is no more ours.
+            Err(SiteError::Config(error)) if join.again && error.errno() == Some(Errno::EXIST) => {
+                self.remove_inside(join)?;
+                self.make_link(join)?;
+            }
+            made => made?,
+        }
         let outcome = self.visit(join).and_then(|()| {
             await_up(&mut self.route, join.link, std::iter::empty())?;
             await_up(&mut self.route, join.bridge, join.endpoint.ips.iter().map(|ip| ip.gateway))?;
@@ -215,6 +222,23 @@ impl Site {
         let namespace = join.namespace.as_fd();
         netlink::veth(&mut batch, &here, (&there, namespace), join.mtu, Some(master), &join.alias());
         Ok(netlink::commit(&mut self.route, batch)?)
+    }
+
+    /// Removes the interface that a container has from an earlier G.
+    fn remove_inside(&mut self, join: &Join<'_>) -> Result<(), SiteError> {
+        let failed = |action| move |source: Errno| SiteError::Namespace { action, source: source.into() };
+        netns::enter(join.namespace.as_fd()).map_err(failed("enter container's"))?;
+        let outcome = (|| {
+            let mut socket = open_netlink(Protocol::Route)?;
+            let Some(link) = netlink::link_named(&mut socket, &join.endpoint.interface)? else {
+                return Ok(());
+            };
+            let mut batch = Batch::new();
+            netlink::delete_link(&mut batch, link.index);
+            Ok(netlink::commit(&mut socket, batch)?)
+        })();
+        self.enter().map_err(failed("return to gateway's"))?;
+        outcome
     }
 
     /// Tells G where the container's addresses are, so that the first packet need not ask.
@@ -290,6 +314,8 @@ pub(super) struct Join<'a> {
     pub(super) mtu: u32,
     /// Whether the container's default route of IPv4 and IPv6 leads here.
     pub(super) default_route: [bool; 2],
+    /// The container was attached before.
+    pub(super) again: bool,
 }
 
 impl Join<'_> {

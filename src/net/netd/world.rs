@@ -238,6 +238,7 @@ pub(super) mod tests {
                     endpoints: vec![request.clone()],
                     dns: vec![],
                     links: vec![],
+                    again: false,
                 },
                 namespace: std::fs::File::open("/dev/null").unwrap().into(),
                 session: Key { index: 0, generation: 0 },

@@ -20,6 +20,7 @@ use crate::stage::wire::{self, WireError};
 use crate::sys::clone::{self, Cloned, flags};
 use crate::sys::pidfd;
 
+use super::wiring::Wiring;
 use super::{Monitor, etcfiles, record};
 
 /// A container that has just started, and everything its monitor holds of it.
@@ -44,15 +45,17 @@ pub(crate) enum Streams {
 }
 
 /// Starts process 1 and waits until the command runs.
-pub(super) fn start(monitor: &Monitor, own_pid: i32) -> Result<Living, Failure> {
+pub(super) fn start(
+    monitor: &Monitor,
+    own_pid: i32,
+    mut wiring: Option<&mut Wiring>,
+) -> Result<Living, Failure> {
     let spec = &monitor.spec;
     let places = places(monitor);
     join_shared_namespaces(monitor)?;
     let maps = maps(spec, &places)?;
     give_root_its_upper(&places, maps.as_ref())?;
     let (places, reach) = within_reach(spec, places)?;
-    etcfiles::write(spec, &monitor.directory)
-        .map_err(|err| Failure::errno("write the files of the container's /etc", err))?;
     let situation = Situation {
         reach,
         group_tty_mapped: maps.as_ref().is_none_or(|(_, gids)| gids.to_outside(5).is_some())
@@ -74,7 +77,13 @@ pub(super) fn start(monitor: &Monitor, own_pid: i32) -> Result<Living, Failure> 
         Cloned::Parent { pid, pidfd } => {
             drop((theirs, steps));
             let ours = streams.map(|pairs| pairs.ours);
-            let streams = raise(pid, maps.as_ref(), &report, ours).inspect_err(|_| {
+            let wired = write_maps_of(pid, maps.as_ref())
+                .and_then(|()| wiring.as_mut().map_or(Ok(()), |wiring| wiring.attach(pid)))
+                .and_then(|()| {
+                    etcfiles::write(spec, &monitor.directory, wiring.as_deref())
+                        .map_err(|err| Failure::errno("write the files of the container's /etc", err))
+                });
+            let streams = wired.and_then(|()| raise(&report, ours)).inspect_err(|_| {
                 pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL).ok();
                 pidfd::wait(pidfd.as_fd()).ok();
             })?;
@@ -216,7 +225,7 @@ fn join_shared_namespaces(monitor: &Monitor) -> Result<(), Failure> {
             join(&format!("/proc/{}/ns/net", pid_of(monitor, id)?), CloneFlags::CLONE_NEWNET)?;
         }
         NetworkMode::Path(path) => join(path, CloneFlags::CLONE_NEWNET)?,
-        NetworkMode::None | NetworkMode::Host => {}
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Bridge(_) => {}
     }
     let namespaces = &spec.namespaces;
     for (namespace, name, flag) in [
@@ -288,20 +297,18 @@ impl StreamPairs {
     }
 }
 
-/// Maps the IDs of a newborn init, lets it go and waits until it is the command.
-fn raise(
-    pid: i32,
-    maps: Option<&(IdMap, IdMap)>,
-    report: &OwnedFd,
-    mut streams: Option<Streams>,
-) -> Result<Streams, Failure> {
-    if let Some((uids, gids)) = maps {
-        write_maps(pid, uids, gids).map_err(|err| {
-            let mut failure = Failure::errno("map the container's IDs", err);
-            failure.hint = Some("the map must lie within the ranges of /etc/subuid and /etc/subgid".into());
-            failure
-        })?;
-    }
+/// Maps the IDs of a newborn init.
+fn write_maps_of(pid: i32, maps: Option<&(IdMap, IdMap)>) -> Result<(), Failure> {
+    let Some((uids, gids)) = maps else { return Ok(()) };
+    write_maps(pid, uids, gids).map_err(|err| {
+        let mut failure = Failure::errno("map the container's IDs", err);
+        failure.hint = Some("the map must lie within the ranges of /etc/subuid and /etc/subgid".into());
+        failure
+    })
+}
+
+/// Lets a newborn init go and waits until it is the command.
+fn raise(report: &OwnedFd, mut streams: Option<Streams>) -> Result<Streams, Failure> {
     rustix::io::write(report, b"g").map_err(|errno| Failure::errno("start init", errno))?;
     loop {
         match wire::receive::<InitReport>(report.as_fd()) {

@@ -1,12 +1,21 @@
 //! /etc/hosts, /etc/resolv.conf and /etc/hostname of a container, written anew at each start.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 
 use crate::base::spec::{ContainerSpec, Network, NetworkMode};
+use crate::runtime::monitor::wiring::Wiring;
 
-/// Writes the generated files into the container's directory.
-pub(super) fn write(spec: &ContainerSpec, directory: &Path) -> io::Result<()> {
+/// The address by which netd knows the host.
+const HOST_ALIAS: &str = "169.254.1.2";
+/// What containers call the host.
+const HOST_NAMES: &str = "host.containers.internal host.docker.internal";
+
+/// Writes the generated files into the container's directory, each in place: a running container has
+/// them mounted.
+pub(super) fn write(spec: &ContainerSpec, directory: &Path, wiring: Option<&Wiring>) -> io::Result<()> {
+    let wired = wiring.map(Wired::of);
     let hosts_base = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
     let resolv_base = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let hostname = if spec.hostname.is_empty() {
@@ -15,8 +24,8 @@ pub(super) fn write(spec: &ContainerSpec, directory: &Path) -> io::Result<()> {
         spec.hostname.clone()
     };
     for (name, content) in [
-        ("hosts", hosts(&spec.network, &hostname, &hosts_base)),
-        ("resolv.conf", resolv_conf(&spec.network, &resolv_base)),
+        ("hosts", hosts(&spec.network, &hostname, &hosts_base, wired.as_ref())),
+        ("resolv.conf", resolv_conf(&spec.network, &resolv_base, wired.as_ref())),
         ("hostname", format!("{hostname}\n")),
         ("containerenv", String::new()),
     ] {
@@ -25,10 +34,26 @@ pub(super) fn write(spec: &ContainerSpec, directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// What a container's networks put into its files.
+struct Wired {
+    name: String,
+    ips: Vec<IpAddr>,
+    name_servers: Vec<IpAddr>,
+}
+
+impl Wired {
+    fn of(wiring: &Wiring) -> Self {
+        let ips = wiring.endpoints().iter().flat_map(|endpoint| endpoint.ips.iter().map(|ip| ip.ip));
+        Self { name: wiring.name().to_owned(), ips: ips.collect(), name_servers: wiring.name_servers() }
+    }
+}
+
 /// The text of /etc/hosts: extra hosts first, as podman has them, then the loopback names.
-fn hosts(network: &Network, hostname: &str, host_file: &str) -> String {
+fn hosts(network: &Network, hostname: &str, host_file: &str, wired: Option<&Wired>) -> String {
     let mut text = String::new();
+    let host = if network.mode == NetworkMode::Host { "127.0.0.1" } else { HOST_ALIAS };
     for (address, name) in &network.add_hosts {
+        let address = if address == "host-gateway" { host } else { address };
         text.push_str(&format!("{address}\t{name}\n"));
     }
     match network.mode {
@@ -45,8 +70,22 @@ fn hosts(network: &Network, hostname: &str, host_file: &str) -> String {
             text.push_str(
                 "127.0.0.1\tlocalhost localhost.localdomain\n::1\tlocalhost localhost.localdomain\n",
             );
-            text.push_str(&format!("127.0.1.1\t{hostname}\n"));
+            match wired {
+                Some(wired) => text.push_str(&own_lines(hostname, wired)),
+                None => text.push_str(&format!("127.0.1.1\t{hostname}\n")),
+            }
         }
+    }
+    text
+}
+
+/// The host, and the container under each of its addresses.
+fn own_lines(hostname: &str, wired: &Wired) -> String {
+    let mut text = format!("{HOST_ALIAS}\t{HOST_NAMES}\n");
+    let names =
+        if hostname == wired.name { hostname.to_owned() } else { format!("{hostname} {}", wired.name) };
+    for ip in &wired.ips {
+        text.push_str(&format!("{ip}\t{names}\n"));
     }
     text
 }
@@ -60,7 +99,8 @@ fn names_host(hosts: &str, name: &str) -> bool {
 
 /// The text of /etc/resolv.conf: the host's, but for what the command line replaces. A name server
 /// on the host's loopback is of use only to a container in the host's network.
-fn resolv_conf(network: &Network, host_file: &str) -> String {
+fn resolv_conf(network: &Network, host_file: &str, wired: Option<&Wired>) -> String {
+    let own = wired.map_or(&[][..], |wired| &wired.name_servers);
     let of_host = |keyword: &'static str| {
         host_file.lines().filter_map(move |line| {
             let mut words = line.split_ascii_whitespace();
@@ -69,7 +109,8 @@ fn resolv_conf(network: &Network, host_file: &str) -> String {
     };
     let mut text = String::new();
     let search: Vec<String> = if network.dns_search.is_empty() {
-        of_host("search").next_back().unwrap_or_default()
+        let own_domain = own.first().map(|_| "dns.podman".to_owned());
+        own_domain.into_iter().chain(of_host("search").next_back().unwrap_or_default()).collect()
     } else {
         network.dns_search.iter().filter(|domain| *domain != ".").cloned().collect()
     };
@@ -77,7 +118,10 @@ fn resolv_conf(network: &Network, host_file: &str) -> String {
         text.push_str(&format!("search {}\n", search.join(" ")));
     }
     let in_host_network = network.mode == NetworkMode::Host;
-    let servers: Vec<String> = if network.dns.is_empty() {
+    // netd asks the servers of the command line, or the host's, for names that it does not know.
+    let servers: Vec<String> = if !own.is_empty() {
+        own.iter().map(ToString::to_string).collect()
+    } else if network.dns.is_empty() {
         of_host("nameserver").flatten().filter(|server| in_host_network || !is_loopback(server)).collect()
     } else {
         network.dns.clone()
@@ -112,26 +156,53 @@ mod tests {
             dns_search: Vec::new(),
             dns_options: Vec::new(),
             no_hosts: false,
+            ports: Vec::new(),
+            links: Vec::new(),
         }
     }
 
     #[test]
     fn hosts_name_the_container() {
-        let text = hosts(&network(NetworkMode::None), "box", "1.2.3.4 host\n");
+        let text = hosts(&network(NetworkMode::None), "box", "1.2.3.4 host\n", None);
         assert!(text.starts_with("10.1.2.3\tdb\n127.0.0.1\tlocalhost"), "{text}");
         assert!(text.ends_with("127.0.1.1\tbox\n") && !text.contains("1.2.3.4"), "{text}");
-        let text = hosts(&network(NetworkMode::Host), "host", "1.2.3.4 host # me\n");
+        let text = hosts(&network(NetworkMode::Host), "host", "1.2.3.4 host # me\n", None);
         assert_eq!(text, "10.1.2.3\tdb\n1.2.3.4 host # me\n");
+    }
+
+    #[test]
+    fn a_container_on_networks_knows_itself_the_host_and_netd() {
+        let wired = Wired {
+            name: "web".into(),
+            ips: vec!["10.88.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
+            name_servers: vec!["10.88.0.1".parse().unwrap()],
+        };
+        let mut wanted = network(NetworkMode::Bridge(Vec::new()));
+        wanted.add_hosts = vec![("host-gateway".into(), "me".into())];
+        let text = hosts(&wanted, "box", "", Some(&wired));
+        assert!(text.starts_with("169.254.1.2\tme\n"), "{text}");
+        let end = "169.254.1.2\thost.containers.internal host.docker.internal\n10.88.0.2\tbox web\nfd00::2\tbox web\n";
+        assert!(text.ends_with(end), "{text}");
+        let host = "nameserver 127.0.0.53\nsearch a.b\n";
+        assert_eq!(resolv_conf(&wanted, host, Some(&wired)), "search dns.podman a.b\nnameserver 10.88.0.1\n");
+        wanted.dns = vec!["1.1.1.1".into()];
+        assert!(
+            resolv_conf(&wanted, host, Some(&wired)).contains("nameserver 10.88.0.1\n"),
+            "netd asks 1.1.1.1"
+        );
     }
 
     #[test]
     fn loopback_servers_stay_on_the_host() {
         let host = "# x\nnameserver 127.0.0.53\nnameserver 9.9.9.9\nsearch a.b c\noptions edns0 trust-ad\n";
         let mut wanted = network(NetworkMode::None);
-        assert_eq!(resolv_conf(&wanted, host), "search a.b c\nnameserver 9.9.9.9\noptions edns0 trust-ad\n");
-        assert!(resolv_conf(&network(NetworkMode::Host), host).contains("127.0.0.53"));
+        assert_eq!(
+            resolv_conf(&wanted, host, None),
+            "search a.b c\nnameserver 9.9.9.9\noptions edns0 trust-ad\n"
+        );
+        assert!(resolv_conf(&network(NetworkMode::Host), host, None).contains("127.0.0.53"));
         wanted.dns = vec!["1.1.1.1".into()];
         wanted.dns_search = vec![".".into()];
-        assert_eq!(resolv_conf(&wanted, host), "nameserver 1.1.1.1\noptions edns0 trust-ad\n");
+        assert_eq!(resolv_conf(&wanted, host, None), "nameserver 1.1.1.1\noptions edns0 trust-ad\n");
     }
 }

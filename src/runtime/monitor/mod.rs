@@ -15,6 +15,7 @@ mod etcfiles;
 pub(crate) mod record;
 mod restart;
 pub(crate) mod serve;
+pub(crate) mod wiring;
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,6 +31,7 @@ use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::launch::{LaunchOrder, LaunchReport};
 use crate::runtime::monitor::birth::Living;
 use crate::runtime::monitor::serve::{Life, Outcome, Output};
+use crate::runtime::monitor::wiring::Wiring;
 use crate::stage::{holders, spawn, wire};
 use crate::store::Store;
 use crate::store::staging::Staged;
@@ -91,9 +93,16 @@ impl Monitor {
                 return Err(failure);
             }
         };
+        let mut wiring = match Wiring::prepare(&self) {
+            Ok(wiring) => wiring,
+            Err(failure) => {
+                self.could_not_start(&failure);
+                return Err(failure);
+            }
+        };
         loop {
             self.forget_volatile_mount();
-            let living = match birth::start(&self, own_pid) {
+            let living = match birth::start(&self, own_pid, wiring.as_mut()) {
                 Ok(living) => living,
                 Err(failure) => {
                     self.could_not_start(&failure);
@@ -107,7 +116,7 @@ impl Monitor {
                 rustix::net::shutdown(command, rustix::net::Shutdown::Both).ok();
             }
             let started = std::time::Instant::now();
-            let exit_code = self.live(living, &mut server, &signals)?;
+            let exit_code = self.live(living, &mut server, &signals, wiring.as_mut())?;
             if !pauses.is_due(&self.directory, exit_code, started.elapsed()) {
                 return self.end(server, exit_code);
             }
@@ -136,7 +145,13 @@ impl Monitor {
     }
 
     /// One life: from the running command to its record.
-    fn live(&self, living: Living, server: &mut Server, signals: &SignalFd) -> Result<i32, Failure> {
+    fn live(
+        &self,
+        living: Living,
+        server: &mut Server,
+        signals: &SignalFd,
+        wiring: Option<&mut Wiring>,
+    ) -> Result<i32, Failure> {
         let Living { pidfd, streams, record } = living;
         let (output, stdin) = match streams {
             birth::Streams::Terminal(master) => (Output::Terminal(master), None),
@@ -153,7 +168,7 @@ impl Monitor {
         };
         let mut log = open_log(&self.directory, &self.spec)?;
         process::trim_heap();
-        let Outcome { status, at } = serve::serve(life, server, log.as_mut(), signals)
+        let Outcome { status, at } = serve::serve_wired(life, server, log.as_mut(), signals, wiring)
             .map_err(|err| Failure::errno("watch the container", err))?;
         let exit_code = status.shell_code();
         let error = match log.map_or(0, |log| log.lost_bytes()) {

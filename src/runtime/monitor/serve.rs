@@ -22,6 +22,7 @@ use crate::attach::packet::{self, MAX_PACKET, output_kind};
 use crate::attach::server::{Request, Server};
 use crate::base::stream::Stream;
 use crate::logs::writer::Writer;
+use crate::runtime::monitor::wiring::Wiring;
 use crate::sys::memory::Scratch;
 use crate::sys::pidfd::{self, ExitStatus};
 use crate::sys::poll::{Interest, PollSet};
@@ -96,7 +97,23 @@ pub(crate) fn serve(
     log: Option<&mut Writer>,
     signals: &SignalFd,
 ) -> io::Result<Outcome> {
+    serve_wired(life, server, log, signals, None)
+}
+
+/// Like [`serve`], for a container that is on networks of ketch.
+///
+/// # Errors
+///
+/// As [`serve`].
+pub(crate) fn serve_wired(
+    life: Life,
+    server: &mut Server,
+    log: Option<&mut Writer>,
+    signals: &SignalFd,
+    wiring: Option<&mut Wiring>,
+) -> io::Result<Outcome> {
     let mut serving = Serving::new(life, server, log, signals)?;
+    serving.wiring = wiring;
     while !serving.turn()? {}
     serving.drain()?;
     let status = pidfd::wait(serving.pidfd.as_fd())?;
@@ -130,6 +147,15 @@ struct Input {
     ending: bool,
 }
 
+/// Where in the poll set things are.
+struct Places {
+    ended: usize,
+    signalled: usize,
+    input: usize,
+    netd: usize,
+    first_source: usize,
+}
+
 struct Serving<'a> {
     pidfd: OwnedFd,
     sources: Vec<Source>,
@@ -147,6 +173,8 @@ struct Serving<'a> {
     client_buffer: Scratch,
     /// Something has happened since the last pause.
     active: bool,
+    /// Its networks, if they are ketch's.
+    wiring: Option<&'a mut Wiring>,
 }
 
 impl<'a> Serving<'a> {
@@ -189,18 +217,24 @@ impl<'a> Serving<'a> {
             offered: None,
             client_buffer: Scratch::new(MAX_PACKET)?,
             active: true,
+            wiring: None,
         })
     }
 
     /// Waits once and deals with what has happened. True when process 1 has ended.
     fn turn(&mut self) -> io::Result<bool> {
-        let (ended, signalled, first_source, input) = self.register();
+        let Places { ended, signalled, input, netd, first_source } = self.register();
         if !self.set.wait(self.timeout())? {
             self.pause();
             return Ok(false);
         }
         if self.set.ready(signalled).read {
             self.obey()?;
+        }
+        if self.set.ready(netd).read
+            && let Some(wiring) = &mut self.wiring
+        {
+            wiring.on_ready();
         }
         for index in 0..self.server.len() {
             let ready = self.server.ready(&self.set, index);
@@ -229,8 +263,8 @@ impl<'a> Serving<'a> {
         Ok(self.set.ready(ended).read)
     }
 
-    /// Says what is awaited; answers the places of pidfd, signals, first source and standard input.
-    fn register(&mut self) -> (usize, usize, usize, usize) {
+    /// Says what is awaited.
+    fn register(&mut self) -> Places {
         let set = &mut self.set;
         set.clear();
         let ended = set.add(Some(self.pidfd.as_fd()), Interest::READ);
@@ -239,24 +273,29 @@ impl<'a> Serving<'a> {
             self.input.fd.as_ref().filter(|_| !self.input.backlog.is_empty()).map(AsFd::as_fd),
             Interest::WRITE,
         );
-        let first_source = input + 1;
+        let netd = set.add(self.wiring.as_ref().and_then(|wiring| wiring.session()), Interest::READ);
+        let first_source = netd + 1;
         let reading = self.offered.is_none() && !self.server.awaits_hello();
         for source in &self.sources {
             set.add(Some(source.fd.as_fd()).filter(|_| reading && !source.hung), Interest::READ);
         }
         self.server.register(set, self.input.backlog.is_empty());
-        (ended, signalled, first_source, input)
+        Places { ended, signalled, input, netd, first_source }
     }
 
     fn timeout(&self) -> Option<Duration> {
         let hung = self.sources.iter().any(|source| source.hung);
-        (self.active || hung || self.server.is_exhausted()).then_some(PAUSE)
+        let lost = self.wiring.as_ref().is_some_and(|wiring| wiring.is_lost());
+        (self.active || hung || lost || self.server.is_exhausted()).then_some(PAUSE)
     }
 
     /// Nothing has happened for a while.
     fn pause(&mut self) {
         self.server.retry_accept();
         self.sources.iter_mut().for_each(|source| source.hung = false);
+        if let Some(wiring) = self.wiring.as_mut().filter(|wiring| wiring.is_lost()) {
+            wiring.bring_back();
+        }
         if !std::mem::take(&mut self.active) {
             return;
         }

@@ -1,0 +1,253 @@
+//! What a container asks of networks: which ones it joins, which ports it publishes.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// One network that a container joins, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NetworkAttachment {
+    /// Name of the network.
+    pub(crate) name: String,
+    /// Name of the interface inside; `eth0`, `eth1` … if not given.
+    #[serde(default)]
+    pub(crate) interface: Option<String>,
+    /// Wanted addresses, at most one per family.
+    #[serde(default)]
+    pub(crate) ips: Vec<IpAddr>,
+    #[serde(default)]
+    pub(crate) mac: Option<[u8; 6]>,
+    /// Further names of the container on this network.
+    #[serde(default)]
+    pub(crate) aliases: Vec<String>,
+}
+
+/// Transport protocol of a published port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// Ports of the host that lead to ports of the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PortMapping {
+    /// The host's address; every one if not given.
+    pub(crate) host_ip: Option<IpAddr>,
+    /// First port of the host; 0 if any free one will do.
+    pub(crate) host_port: u16,
+    /// First port of the container.
+    pub(crate) container_port: u16,
+    /// How many ports in a row.
+    pub(crate) range: u16,
+    pub(crate) protocol: Protocol,
+}
+
+/// A text that asks for no network, or no port.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum NetworkSyntaxError {
+    #[error("invalid port {0:?}: write [[IP:]HOST-PORT:]CONTAINER-PORT[/tcp|udp], ports may be ranges")]
+    Port(String),
+    #[error("ports {0:?}: the ranges of host and container differ in length")]
+    Range(String),
+    #[error("network option {0:?}: known are ip=, ip6=, mac=, alias= and interface_name=")]
+    Option(String),
+    #[error("invalid hardware address {0:?}: write six pairs of hex digits, like 02:00:00:00:00:01")]
+    Mac(String),
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "tcp" => Ok(Self::Tcp),
+            "udp" => Ok(Self::Udp),
+            _ => Err(()),
+        }
+    }
+}
+
+impl PortMapping {
+    /// Each port by itself.
+    pub(crate) fn each(self) -> impl Iterator<Item = Self> {
+        (0..self.range.max(1)).map(move |n| Self {
+            host_port: if self.host_port == 0 { 0 } else { self.host_port + n },
+            container_port: self.container_port + n,
+            range: 1,
+            ..self
+        })
+    }
+
+    /// The host's side as listings show it.
+    pub(crate) fn host_ip_text(&self) -> String {
+        self.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string())
+    }
+}
+
+impl FromStr for PortMapping {
+    type Err = NetworkSyntaxError;
+
+    /// Reads what `--publish` takes: `80`, `8080:80`, `127.0.0.1::80`, `[::1]:53:53/udp`, `8000-8010:80-90`.
+    fn from_str(text: &str) -> Result<Self, NetworkSyntaxError> {
+        let bad = || NetworkSyntaxError::Port(text.chars().take(100).collect());
+        let (rest, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
+        let protocol = protocol.to_ascii_lowercase().parse().map_err(|()| bad())?;
+        let (rest, container) = rest.rsplit_once(':').unwrap_or(("", rest));
+        let (ip, host) = match rest.rsplit_once(':') {
+            Some((ip, host)) => (ip, host),
+            None => ("", rest),
+        };
+        let host_ip = match (ip.strip_prefix('['), ip) {
+            (_, "") => None,
+            (Some(v6), _) => {
+                let v6: Ipv6Addr = v6.strip_suffix(']').and_then(|v6| v6.parse().ok()).ok_or_else(bad)?;
+                Some(IpAddr::V6(v6))
+            }
+            (None, v4) => Some(IpAddr::V4(v4.parse().map_err(|_| bad())?)),
+        };
+        let (container_port, range) = port_range(container).ok_or_else(bad)?;
+        let (host_port, host_range) = match host {
+            "" | "0" => (0, range),
+            _ => port_range(host).ok_or_else(bad)?,
+        };
+        if host_range != range {
+            return Err(NetworkSyntaxError::Range(text.into()));
+        }
+        Ok(Self { host_ip, host_port, container_port, range, protocol })
+    }
+}
+
+/// First port and number of ports of `80` or `80-90`.
+fn port_range(text: &str) -> Option<(u16, u16)> {
+    let number = |text: &str| -> Option<u16> {
+        // `parse` would take a sign.
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|port| digits && *port > 0)
+    };
+    match text.split_once('-') {
+        None => Some((number(text)?, 1)),
+        Some((first, last)) => {
+            let (first, last) = (number(first)?, number(last)?);
+            Some((first, last.checked_sub(first)?.checked_add(1)?))
+        }
+    }
+}
+
+impl FromStr for NetworkAttachment {
+    type Err = NetworkSyntaxError;
+
+    /// Reads `NAME[:ip=…,ip6=…,mac=…,alias=…,interface_name=…]`.
+    fn from_str(text: &str) -> Result<Self, NetworkSyntaxError> {
+        let (name, options) = text.split_once(':').unwrap_or((text, ""));
+        let mut attachment = Self { name: name.into(), ..Self::default() };
+        for option in options.split(',').filter(|option| !option.is_empty()) {
+            let bad = || NetworkSyntaxError::Option(option.into());
+            let (key, value) = option.split_once('=').ok_or_else(bad)?;
+            match key {
+                "ip" | "ip6" => attachment.ips.push(value.parse().map_err(|_| bad())?),
+                "mac" => attachment.mac = Some(parse_mac(value)?),
+                "alias" => attachment.aliases.push(value.into()),
+                "interface_name" => attachment.interface = Some(value.into()),
+                _ => return Err(bad()),
+            }
+        }
+        Ok(attachment)
+    }
+}
+
+/// Reads `02:00:5e:10:00:01`, with colons or dashes. A group address is none.
+pub(crate) fn parse_mac(text: &str) -> Result<[u8; 6], NetworkSyntaxError> {
+    let bad = || NetworkSyntaxError::Mac(text.chars().take(40).collect());
+    let mut mac = [0; 6];
+    let mut pairs = text.split([':', '-']);
+    for byte in &mut mac {
+        let pair = pairs.next().filter(|pair| pair.len() == 2).ok_or_else(bad)?;
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| bad())?;
+    }
+    if pairs.next().is_some() || mac[0] & 1 != 0 || mac == [0; 6] { Err(bad()) } else { Ok(mac) }
+}
+
+/// Writes a hardware address as everybody does.
+pub(crate) fn mac_text(mac: &[u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports() {
+        let shown = |text: &str| {
+            text.parse::<PortMapping>()
+                .map(|p| {
+                    format!(
+                        "{} {} {} {} {}",
+                        p.host_ip_text(),
+                        p.host_port,
+                        p.container_port,
+                        p.range,
+                        p.protocol
+                    )
+                })
+                .map_err(|err| matches!(err, NetworkSyntaxError::Range(_)))
+        };
+        for (text, want) in [
+            ("80", Ok("0.0.0.0 0 80 1 tcp")),
+            ("8080:80", Ok("0.0.0.0 8080 80 1 tcp")),
+            ("8080:80/udp", Ok("0.0.0.0 8080 80 1 udp")),
+            ("53:53/UDP", Ok("0.0.0.0 53 53 1 udp")),
+            ("127.0.0.1:8080:80", Ok("127.0.0.1 8080 80 1 tcp")),
+            ("127.0.0.1::80", Ok("127.0.0.1 0 80 1 tcp")),
+            ("[::1]:8080:80", Ok("::1 8080 80 1 tcp")),
+            ("8000-8010:80-90", Ok("0.0.0.0 8000 80 11 tcp")),
+            ("80-90", Ok("0.0.0.0 0 80 11 tcp")),
+            ("1-65535:1-65535", Ok("0.0.0.0 1 1 65535 tcp")),
+            ("8000-8010:80", Err(true)),
+            ("0", Err(false)),
+            ("65536", Err(false)),
+            ("80:", Err(false)),
+            ("+80", Err(false)),
+            ("90-80", Err(false)),
+            ("80/sctp", Err(false)),
+            ("::1:80:80", Err(false)),
+            ("", Err(false)),
+        ] {
+            assert_eq!(shown(text).as_deref(), want.as_deref(), "{text}");
+        }
+        let each: Vec<_> = "8000-8002:80-82"
+            .parse::<PortMapping>()
+            .unwrap()
+            .each()
+            .map(|p| (p.host_port, p.container_port))
+            .collect();
+        assert_eq!(each, [(8000, 80), (8001, 81), (8002, 82)]);
+    }
+
+    #[test]
+    fn attachments() {
+        let all: NetworkAttachment =
+            "net:ip=10.89.0.5,ip6=fd00::5,mac=02:00:00:00:00:0a,alias=db,alias=sql,interface_name=lan"
+                .parse()
+                .unwrap();
+        assert_eq!((all.name.as_str(), all.ips.len(), all.aliases.len()), ("net", 2, 2));
+        assert_eq!(mac_text(&all.mac.unwrap()), "02:00:00:00:00:0a");
+        assert_eq!("plain".parse::<NetworkAttachment>().unwrap().name, "plain");
+        for bad in ["n:ip", "n:ip=x", "n:mac=01:00:00:00:00:00", "n:mac=2:0:0:0:0:1", "n:what=1"] {
+            assert!(bad.parse::<NetworkAttachment>().is_err(), "{bad}");
+        }
+    }
+}

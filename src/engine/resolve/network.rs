@@ -1,0 +1,212 @@
+//! The container's networks and published ports.
+
+use std::path::PathBuf;
+
+use crate::base::network::{NetworkAttachment, PortMapping, Protocol, parse_mac};
+use crate::base::spec::{Network, NetworkMode};
+use crate::engine::error::{Error, Result};
+use crate::engine::request::ContainerRequest;
+use crate::engine::resolve::Facts;
+use crate::net::network::DEFAULT_NETWORK;
+
+/// Which networks, and what the container knows of others.
+pub(super) fn network(request: &ContainerRequest, exposed: &[String], facts: &Facts<'_>) -> Result<Network> {
+    let mode = mode(request, facts)?;
+    let add_hosts = request.add_hosts.iter().map(|text| add_host(text)).collect::<Result<Vec<_>>>()?;
+    let on_networks = matches!(mode, NetworkMode::Bridge(_));
+    if let NetworkMode::Container(_) = mode
+        && !(request.publish.is_empty() && !request.publish_all)
+    {
+        return Err(Error::invalid("ports cannot be published for another container's network")
+            .hint("publish them when you create that container"));
+    }
+    let links = request.links.iter().map(|text| link(text, facts)).collect::<Result<Vec<_>>>()?;
+    Ok(Network {
+        mode,
+        add_hosts: add_hosts.into_iter().flatten().collect(),
+        dns: request.dns.clone(),
+        dns_search: request.dns_search.clone(),
+        dns_options: request.dns_options.clone(),
+        no_hosts: request.no_hosts,
+        // Elsewhere the container's ports are the host's, or nobody's.
+        ports: if on_networks { ports(request, exposed, facts)? } else { Vec::new() },
+        links,
+    })
+}
+
+fn mode(request: &ContainerRequest, facts: &Facts<'_>) -> Result<NetworkMode> {
+    let single = |text: &String| -> Result<Option<NetworkMode>> {
+        Ok(match text.split_once(':') {
+            None if text == "none" => Some(NetworkMode::None),
+            None if text == "host" => Some(NetworkMode::Host),
+            Some(("container", name)) => Some(NetworkMode::Container((facts.find_container)(name)?)),
+            Some(("ns", path)) if path.starts_with('/') => Some(NetworkMode::Path(PathBuf::from(path))),
+            _ => None,
+        })
+    };
+    for text in &request.networks {
+        if let Some(mode) = single(text)? {
+            let own = [request.ip.is_some(), request.ip6.is_some(), request.mac.is_some()];
+            if request.networks.len() > 1 {
+                return Err(Error::invalid(format!("network {text} cannot be combined with others")));
+            }
+            if own.contains(&true) || !request.network_aliases.is_empty() {
+                return Err(Error::invalid(format!(
+                    "addresses and aliases need a network of ketch, not --network {text}"
+                )));
+            }
+            return Ok(mode);
+        }
+    }
+    Ok(NetworkMode::Bridge(attachments(request, facts)?))
+}
+
+fn attachments(request: &ContainerRequest, facts: &Facts<'_>) -> Result<Vec<NetworkAttachment>> {
+    let invalid = |err: crate::base::network::NetworkSyntaxError| Error::invalid(err.to_string());
+    let mut attachments = Vec::new();
+    for text in &request.networks {
+        let mut attachment: NetworkAttachment = text.parse().map_err(invalid)?;
+        // The words of other engines for the usual network.
+        if matches!(attachment.name.as_str(), "" | "default" | "bridge" | "private" | "pasta" | "slirp4netns")
+        {
+            attachment.name = DEFAULT_NETWORK.into();
+        }
+        attachment.name = (facts.find_network)(&attachment.name)?;
+        attachments.push(attachment);
+    }
+    if attachments.is_empty() {
+        let name = (facts.find_network)(DEFAULT_NETWORK)?;
+        attachments.push(NetworkAttachment { name, ..NetworkAttachment::default() });
+    }
+    let fixed = [&request.ip, &request.ip6, &request.mac].into_iter().any(Option::is_some);
+    if attachments.len() > 1 && fixed {
+        return Err(Error::invalid("--ip, --ip6 and --mac-address need a single network")
+            .hint("write --network NAME:ip=…,mac=… instead"));
+    }
+    for (i, attachment) in attachments.iter().enumerate() {
+        if attachments[..i].iter().any(|other| other.name == attachment.name) {
+            return Err(Error::invalid(format!("network {} is given twice", attachment.name)));
+        }
+    }
+    for attachment in &mut attachments {
+        for ip in request.ip.iter().chain(&request.ip6) {
+            let ip = ip.parse().map_err(|_| Error::invalid(format!("invalid IP address {ip:?}")))?;
+            attachment.ips.push(ip);
+        }
+        if let Some(mac) = &request.mac {
+            attachment.mac = Some(parse_mac(mac).map_err(invalid)?);
+        }
+        attachment.aliases.extend(request.network_aliases.iter().cloned());
+    }
+    Ok(attachments)
+}
+
+/// `--publish`, and with `--publish-all` what is exposed beyond that.
+fn ports(request: &ContainerRequest, exposed: &[String], facts: &Facts<'_>) -> Result<Vec<PortMapping>> {
+    let mut ports: Vec<PortMapping> = Vec::new();
+    for text in &request.publish {
+        let port: PortMapping = text
+            .parse()
+            .map_err(|err: crate::base::network::NetworkSyntaxError| Error::invalid(err.to_string()))?;
+        ports.push(port);
+    }
+    if request.publish_all {
+        for text in exposed {
+            let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+            let (Ok(container_port), Ok(protocol)) = (number.parse::<u16>(), protocol.parse::<Protocol>())
+            else {
+                continue;
+            };
+            let is_this = |port: &PortMapping| {
+                port.protocol == protocol && port.each().any(|one| one.container_port == container_port)
+            };
+            if !ports.iter().any(is_this) {
+                ports.push(PortMapping { host_ip: None, host_port: 0, container_port, range: 1, protocol });
+            }
+        }
+    }
+    let chosen = ports.into_iter().flat_map(|port| {
+        // Ports of any number need not be in a row.
+        if port.host_port == 0 { port.each().collect() } else { vec![port] }
+    });
+    let chosen: Vec<PortMapping> = chosen
+        .map(|port| match port.host_port {
+            0 => (facts.free_port)(port).map(|host_port| PortMapping { host_port, ..port }),
+            _ => Ok(port),
+        })
+        .collect::<Result<_>>()?;
+    reject_twice(&chosen)?;
+    Ok(chosen)
+}
+
+/// The same port of the same address cannot lead to two places.
+fn reject_twice(ports: &[PortMapping]) -> Result<()> {
+    let end = |port: &PortMapping| u32::from(port.host_port) + u32::from(port.range);
+    for (i, port) in ports.iter().enumerate() {
+        let clash = ports[..i].iter().any(|other| {
+            other.protocol == port.protocol
+                && (other.host_ip == port.host_ip || other.host_ip.is_none() || port.host_ip.is_none())
+                && u32::from(other.host_port) < end(port)
+                && u32::from(port.host_port) < end(other)
+        });
+        if clash {
+            return Err(Error::invalid(format!(
+                "port {}/{} is published twice",
+                port.host_port, port.protocol
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// `--link NAME[:ALIAS]`.
+fn link(text: &str, facts: &Facts<'_>) -> Result<(String, crate::base::id::ContainerId)> {
+    let (name, alias) = text.split_once(':').unwrap_or((text, text));
+    if name.is_empty() || alias.is_empty() {
+        return Err(Error::invalid(format!("invalid --link value {text:?}: write NAME[:ALIAS]")));
+    }
+    Ok((alias.to_owned(), (facts.find_container)(name)?))
+}
+
+/// `name[;name…]:address`, as lines of /etc/hosts.
+fn add_host(text: &str) -> Result<Vec<(String, String)>> {
+    let bad = || Error::invalid(format!("invalid --add-host value {text:?}: write NAME:IP"));
+    let (names, address) = text.split_once([':', '=']).ok_or_else(bad)?;
+    let address = address.trim_matches(['[', ']']);
+    let known = address == "host-gateway" || address.parse::<std::net::IpAddr>().is_ok();
+    if names.is_empty() || !known {
+        return Err(bad());
+    }
+    Ok(names.split(';').map(|name| (address.to_owned(), name.to_owned())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extra_hosts() {
+        assert_eq!(add_host("db:10.0.0.1").unwrap(), [("10.0.0.1".to_owned(), "db".to_owned())]);
+        assert_eq!(add_host("a;b:::1").unwrap().len(), 2);
+        assert_eq!(add_host("h:host-gateway").unwrap()[0].0, "host-gateway");
+        for bad in ["db", "db:x", ":10.0.0.1"] {
+            assert!(add_host(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_published_once() {
+        let ports =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<PortMapping>>();
+        for (texts, good) in [
+            (&["80:80", "81:80"][..], true),
+            (&["80:80", "80:80/udp"], true),
+            (&["127.0.0.1:80:80", "127.0.0.2:80:80"], true),
+            (&["80:80", "80:81"], false),
+            (&["80-90:80-90", "85:1"], false),
+            (&["127.0.0.1:80:80", "80:80"], false),
+        ] {
+            assert_eq!(reject_twice(&ports(texts)).is_ok(), good, "{texts:?}");
+        }
+    }
+}
