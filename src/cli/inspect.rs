@@ -10,7 +10,9 @@ use crate::cli::error::FAILED;
 use crate::cli::format::{self, Format, Shape, json};
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
+use crate::engine::filter::Filters;
 use crate::engine::{Engine, Error, Kind, Result};
+use crate::store::volumes::VolumeRecord;
 
 /// Print everything about containers, images or volumes
 #[derive(Args, Debug)]
@@ -68,6 +70,22 @@ pub(crate) struct ImageArgs {
     format: String,
 }
 
+/// Print everything about volumes
+#[derive(Args, Debug)]
+pub(crate) struct VolumeArgs {
+    /// Volumes, by name (can be repeated)
+    #[arg(value_name = "VOLUME")]
+    volumes: Vec<String>,
+
+    /// Inspect all volumes
+    #[arg(short, long)]
+    all: bool,
+
+    /// Print in this form: json, or a Go template
+    #[arg(short, long, default_value = "json", value_name = "FORMAT")]
+    format: String,
+}
+
 /// What a name can mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ObjectKind {
@@ -114,6 +132,22 @@ pub(crate) fn run_container(session: &mut Session<'_>, args: ContainerArgs) -> a
 /// `image inspect`.
 pub(crate) fn run_image(session: &mut Session<'_>, args: ImageArgs) -> anyhow::Result<()> {
     inspect(session, ObjectKind::Image, args.images, false, &args.format, false)
+}
+
+/// `volume inspect`.
+pub(crate) fn run_volume(session: &mut Session<'_>, args: VolumeArgs) -> anyhow::Result<()> {
+    let VolumeArgs { mut volumes, all, format } = args;
+    if all == !volumes.is_empty() {
+        return Err(UsageError::new("choose either one or more volumes or all").into());
+    }
+    if all {
+        let found = session.engine()?.volumes(&Filters::default())?;
+        volumes.extend(found.items.into_iter().map(|volume| volume.name));
+        if volumes.is_empty() {
+            return print(session, &Format::parse(&format, &SHAPE)?, Vec::new());
+        }
+    }
+    inspect(session, ObjectKind::Volume, volumes, false, &format, false)
 }
 
 fn inspect(
@@ -215,12 +249,24 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
     Err(Error::not_found(format!("no such object: {name:?}")))
 }
 
+/// Fields of a volume that its JSON leaves out when they are empty.
+pub(crate) const VOLUME_OMIT: &[&str] = &["Anonymous"];
+
 fn volume(engine: &Engine, name: &str) -> Result<Object> {
-    let (volume, path) = engine.inspect_volume(name)?;
-    let document = json!({
+    let (volume, _) = engine.inspect_volume(name).map_err(|err| match err.kind {
+        Kind::NotFound => Error::not_found(format!("no such volume {name}")),
+        _ => err,
+    })?;
+    let document = volume_document(engine, &volume);
+    Ok(Object { document, type_name: "*define.InspectVolumeData", omit: VOLUME_OMIT })
+}
+
+/// What is shown of a volume.
+pub(crate) fn volume_document(engine: &Engine, volume: &VolumeRecord) -> Value {
+    json!({
         "Name": volume.name,
         "Driver": volume.driver,
-        "Mountpoint": path.display().to_string(),
+        "Mountpoint": engine.store().volumes().data_path(&volume.name).display().to_string(),
         "CreatedAt": volume.created.to_string(),
         "Labels": volume.labels,
         "Scope": "local",
@@ -229,10 +275,5 @@ fn volume(engine: &Engine, name: &str) -> Result<Object> {
         "MountCount": 0,
         "NeedsCopyUp": volume.needs_copy_up,
         "LockNumber": 0,
-    });
-    Ok(Object {
-        document,
-        type_name: "*define.InspectVolumeData",
-        omit: &["Anonymous", "NeedsCopyUp", "LockNumber"],
     })
 }

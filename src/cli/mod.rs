@@ -46,6 +46,7 @@ mod unshare;
 mod usage;
 mod verbs;
 mod version;
+mod volume;
 mod wait;
 
 use std::ffi::OsString;

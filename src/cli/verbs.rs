@@ -27,6 +27,7 @@ use crate::cli::stop;
 use crate::cli::system;
 use crate::cli::unshare;
 use crate::cli::version;
+use crate::cli::volume;
 use crate::cli::wait;
 
 /// One verb: how it is called, what it takes, what it does.
@@ -120,6 +121,12 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("unshare", unshare::UnshareArgs, unshare::run),
     verb!("untag", image::UntagArgs, image::untag),
     verb!("version", version::VersionArgs, version::run),
+    verb!("volume create", volume::CreateArgs, volume::create),
+    verb!("volume exists", volume::ExistsArgs, volume::exists),
+    verb!("volume inspect", inspect::VolumeArgs, inspect::run_volume),
+    verb!("volume ls" | "list", volume::LsArgs, volume::ls),
+    verb!("volume prune", volume::PruneArgs, volume::prune),
+    verb!("volume rm" | "remove", volume::RmArgs, volume::rm),
     verb!("wait", wait::WaitArgs, wait::run),
 ];
 

@@ -29,6 +29,7 @@ pub(crate) mod resolve;
 pub(crate) mod start;
 pub(crate) mod state;
 pub(crate) mod unshare;
+pub(crate) mod volume;
 
 use crate::base::id::ContainerId;
 use crate::engine::config::Config;

@@ -1,0 +1,209 @@
+//! `ketch volume`: makes, lists and removes volumes.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::cli::format::{self, Format, Shape};
+use crate::cli::inspect;
+use crate::cli::session::{Exit, Session};
+use crate::cli::usage::UsageError;
+use crate::engine::filter::{self, Filters};
+use crate::engine::lifecycle::Grace;
+use crate::engine::remove::Removing;
+use crate::engine::volume::{self, VolumeRequest};
+use crate::engine::{Error, Kind};
+
+/// Make a volume
+///
+/// Prints its name. Without NAME one is made up; such a volume is anonymous, and prune removes it.
+#[derive(Args, Debug)]
+pub(crate) struct CreateArgs {
+    /// The name
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+
+    /// What holds the data: local is the only driver
+    #[arg(short, long, default_value = "local", value_name = "DRIVER")]
+    driver: String,
+
+    /// One that is there already will do
+    #[arg(long)]
+    ignore: bool,
+
+    /// Describe the volume, for filters (can be repeated)
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+}
+
+/// `volume create`.
+pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Result<()> {
+    if args.driver != "local" {
+        let message =
+            format!("no volume plugin with name {} available: required plugin missing", args.driver);
+        return Err(Error::invalid(message).hint("ketch knows the driver local").into());
+    }
+    let pair = |text: &String| {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    let labels: BTreeMap<_, _> = args.label.iter().map(pair).collect();
+    let request = VolumeRequest { name: args.name, labels, ignore: args.ignore };
+    let name = session.engine()?.create_volume(request)?;
+    writeln!(session.out, "{name}")?;
+    Ok(())
+}
+
+/// List volumes
+#[derive(Args, Debug)]
+pub(crate) struct LsArgs {
+    /// Show only volumes for which this holds (can be repeated)
+    ///
+    /// Keys: after, anonymous, dangling, driver, label, label!, name (a regular expression), opt, scope,
+    /// since, until.
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+
+    /// Print in this form: json, or a Go template, after the word "table" with headings
+    #[arg(long, value_name = "FORMAT", conflicts_with = "quiet")]
+    format: Option<String>,
+
+    /// Print no headings
+    #[arg(short, long)]
+    noheading: bool,
+
+    /// Print only names
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+const SHAPE: Shape = Shape {
+    command: "volume ls",
+    type_name: "volumes.VolumeListReport",
+    headers: &[("Name", "VOLUME NAME")],
+    omit: inspect::VOLUME_OMIT,
+    heading: true,
+};
+
+/// `volume ls`.
+pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> {
+    let shape = Shape { heading: !args.noheading, ..SHAPE };
+    let format = args.format.as_deref().unwrap_or("table {{.Driver}}\t{{.Name}}");
+    let format = Format::parse(format, &shape)?;
+    let filters = Filters::parse(&args.filter, volume::FILTERS)?;
+    let engine = session.engine()?;
+    let found = engine.volumes(&filters)?;
+    let rows: Vec<Value> =
+        found.items.iter().map(|volume| inspect::volume_document(engine, volume)).collect();
+    for err in &found.damaged {
+        session.warn(err);
+    }
+    if args.quiet {
+        for volume in &found.items {
+            writeln!(session.out, "{}", volume.name)?;
+        }
+        return Ok(());
+    }
+    // As podman: nothing at all, not even headings, where there is nothing to show.
+    if rows.is_empty() && !matches!(format, Format::Json) {
+        return Ok(());
+    }
+    format::print_rows(session, &shape, &format, &rows)
+}
+
+/// Check whether a volume exists
+///
+/// Prints nothing; exit code 0 means yes, 1 no, 125 that it cannot be told.
+#[derive(Args, Debug)]
+pub(crate) struct ExistsArgs {
+    /// The volume's name
+    #[arg(value_name = "VOLUME")]
+    volume: String,
+}
+
+/// `volume exists`.
+pub(crate) fn exists(session: &mut Session<'_>, args: ExistsArgs) -> anyhow::Result<Exit> {
+    match session.engine()?.inspect_volume(&args.volume) {
+        Ok(_) => Ok(Exit::OK),
+        Err(err) if err.kind == Kind::NotFound => Ok(Exit(1)),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// Remove volumes
+///
+/// Exit code 1 means that a volume is not there, 2 that a container uses it.
+#[derive(Args, Debug)]
+pub(crate) struct RmArgs {
+    /// Volumes to remove, by name (can be repeated)
+    #[arg(value_name = "VOLUME")]
+    volumes: Vec<String>,
+
+    /// Remove all volumes
+    #[arg(short, long)]
+    all: bool,
+
+    /// Remove the containers that use them first; a missing volume is no failure
+    #[arg(short, long)]
+    force: bool,
+
+    /// Seconds to wait before SIGKILL; -1 waits for ever [default: the container's own]
+    #[arg(short, long, allow_negative_numbers = true, value_name = "SECONDS")]
+    time: Option<i64>,
+}
+
+/// `volume rm`.
+pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> {
+    if args.time.is_some() && !args.force {
+        return Err(UsageError::new("--force option must be specified to use the --time option").into());
+    }
+    if args.all == !args.volumes.is_empty() {
+        return Err(UsageError::new("choose either one or more volumes or all").into());
+    }
+    let mut targets = args.volumes;
+    if args.all {
+        let found = session.engine()?.volumes(&Filters::default())?;
+        targets.extend(found.items.into_iter().map(|volume| volume.name));
+    }
+    let how =
+        Removing { force: true, grace: args.time.map(Grace::from_seconds), volumes: false, depend: true };
+    let how = args.force.then_some(how);
+    let missing_is_fine = args.force || args.all;
+    session.for_each_removal(&targets, |engine, target| match engine.remove_volume(target, how.as_ref()) {
+        Ok(()) => Ok(true),
+        Err(err) if err.kind == Kind::NotFound && missing_is_fine => Ok(false),
+        Err(err) => Err(err),
+    })
+}
+
+/// Remove all volumes that no container uses
+#[derive(Args, Debug)]
+pub(crate) struct PruneArgs {
+    /// Remove only volumes for which this holds (can be repeated)
+    ///
+    /// Keys: label, label!, until.
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// `volume prune`.
+pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Result<()> {
+    let filters = Filters::parse(&args.filter, filter::PRUNE)?;
+    let question = "WARNING! This will remove all volumes not used by at least one container.";
+    if !args.force && !session.confirm(question)? {
+        return Ok(());
+    }
+    let pruned = session.engine()?.prune_volumes(true, &filters)?;
+    for name in &pruned.removed {
+        writeln!(session.out, "{name}")?;
+    }
+    let code = if pruned.failed.is_empty() { 0 } else { crate::cli::error::FAILED };
+    pruned.failed.into_iter().for_each(|err| session.report(err));
+    session.outcome(code)
+}

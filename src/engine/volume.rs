@@ -1,0 +1,201 @@
+//! Volumes as the user handles them: made, listed and removed.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::base::id::ContainerId;
+use crate::base::pattern::Regex;
+use crate::base::time;
+use crate::engine::filter::{self, Filters, has_label};
+use crate::engine::remove::Removing;
+use crate::engine::{Engine, Error, Kind, Result};
+use crate::store::StoreError;
+use crate::store::volumes::VolumeRecord;
+
+/// Keys of `volume ls --filter`.
+pub(crate) const FILTERS: &[&str] = &[
+    "after",
+    "anonymous",
+    "dangling",
+    "driver",
+    "label",
+    "label!",
+    "name",
+    "opt",
+    "scope",
+    "since",
+    "until",
+];
+
+/// What somebody wants of a new volume.
+#[derive(Debug, Default)]
+pub(crate) struct VolumeRequest {
+    /// `None` makes up a name, and an anonymous volume.
+    pub(crate) name: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// One that is there already will do.
+    pub(crate) ignore: bool,
+}
+
+/// Volumes, and what cannot be told of others.
+#[derive(Debug, Default)]
+pub(crate) struct VolumeList {
+    pub(crate) items: Vec<VolumeRecord>,
+    pub(crate) damaged: Vec<Error>,
+}
+
+/// One filter of a listing, made ready.
+enum Test {
+    Created { after: bool, than: Timestamp },
+    Anonymous(bool),
+    Dangling(bool),
+    Driver(String),
+    Label(String),
+    NotLabel(String),
+    Name(Regex),
+    Option(String),
+    Scope(String),
+}
+
+impl Engine {
+    /// Makes a volume and returns its name.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Conflict`] if there is one of that name; [`Kind::Invalid`] for what is no name.
+    pub(crate) fn create_volume(&self, request: VolumeRequest) -> Result<String> {
+        let anonymous = request.name.is_none();
+        let name = match request.name {
+            Some(name) => name,
+            None => {
+                let mut bytes = [0; 32];
+                getrandom::fill(&mut bytes)
+                    .map_err(|err| Error::system("make up a name", err.to_string()))?;
+                ContainerId::from_random(bytes).to_string()
+            }
+        };
+        let mut record = VolumeRecord::new(&name, anonymous);
+        record.labels = request.labels;
+        match self.store().volumes().create(&record) {
+            Err(StoreError::Exists { .. }) if request.ignore => Ok(name),
+            Err(StoreError::Exists { .. }) => {
+                let message = format!("volume with name {name} already exists: volume already exists");
+                Err(Error::new(Kind::Conflict, message))
+            }
+            other => other.map(|()| name).map_err(Error::from),
+        }
+    }
+
+    /// The volumes that pass `filters`, by name.
+    ///
+    /// # Errors
+    ///
+    /// For a filter that means nothing; if the store cannot be read.
+    pub(crate) fn volumes(&self, filters: &Filters) -> Result<VolumeList> {
+        let tests = filters.tests(|key, value| self.volume_test(key, value))?;
+        let used = if filters.values("dangling").next().is_some() {
+            self.store().containers().uses()?.items.into_iter().flat_map(|user| user.volumes).collect()
+        } else {
+            Vec::new()
+        };
+        let listing = self.store().volumes().list()?;
+        let mut list = VolumeList {
+            damaged: listing.damaged.into_iter().map(Error::from).collect(),
+            ..VolumeList::default()
+        };
+        for volume in listing.items {
+            if tests.pass(|test| Ok(test.passes(&volume, &used)))? {
+                list.items.push(volume);
+            }
+        }
+        Ok(list)
+    }
+
+    fn volume_test(&self, key: &str, value: &str) -> Result<Test> {
+        let owned = || value.to_owned();
+        Ok(match key {
+            "after" | "since" => {
+                Test::Created { after: true, than: self.store().volumes().get(value)?.created }
+            }
+            "anonymous" => Test::Anonymous(filter::boolean(key, value)?),
+            "dangling" => Test::Dangling(filter::boolean(key, value)?),
+            "driver" => Test::Driver(owned()),
+            "label" => Test::Label(owned()),
+            "label!" => Test::NotLabel(owned()),
+            "name" => Test::Name(Regex::new(value).map_err(|err| Error::invalid(err.to_string()))?),
+            "opt" => Test::Option(owned()),
+            "scope" => Test::Scope(owned()),
+            "until" => {
+                let when = time::parse_when(value, Timestamp::now(), &TimeZone::system());
+                let than = when.map_err(|err| Error::invalid(err.to_string()))?;
+                Test::Created { after: false, than }
+            }
+            _ => return Err(Error::invalid(format!("{key:?} is an invalid volume filter"))),
+        })
+    }
+
+    /// Removes a volume; with `how`, first the containers that use it.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`]; [`Kind::Conflict`] if a container uses it and `how` is `None`.
+    pub(crate) fn remove_volume(&self, typed: &str, how: Option<&Removing>) -> Result<()> {
+        let volumes = self.store().volumes();
+        let name = volumes.find(typed).map_err(|err| match err {
+            StoreError::NotFound { .. } => {
+                Error::not_found(format!("no volume with name {typed:?} found: no such volume"))
+            }
+            other => other.into(),
+        })?;
+        if let Some(how) = how {
+            for user in self.users_of_volume(&name)? {
+                self.remove_container(&user, how)?;
+            }
+        }
+        let taken = {
+            // No container can come to use it between the look and the removal.
+            let _lock = self.lock()?;
+            let users = self.users_of_volume(&name)?;
+            if !users.is_empty() {
+                let ids: Vec<_> = users.iter().map(ContainerId::as_str).collect();
+                let message = format!(
+                    "volume {name} is being used by the following container(s): {}: volume is being used",
+                    ids.join(", ")
+                );
+                return Err(Error::new(Kind::Conflict, message)
+                    .hint("remove these containers, or use --force to remove them too"));
+            }
+            self.store().with_reserve(|| volumes.take(&name))?
+        };
+        self.discard(taken.into_iter().collect())
+    }
+
+    /// The containers that mount a volume. One that cannot be read may be one of them.
+    fn users_of_volume(&self, name: &str) -> Result<Vec<ContainerId>> {
+        let uses = self.store().containers().uses()?;
+        if let Some(damage) = uses.damaged.into_iter().next() {
+            return Err(Error::from(damage));
+        }
+        let is_user = |volumes: &[String]| volumes.iter().any(|used| used == name);
+        Ok(uses.items.into_iter().filter(|user| is_user(&user.volumes)).map(|user| user.container).collect())
+    }
+}
+
+impl Test {
+    fn passes(&self, volume: &VolumeRecord, used: &[String]) -> bool {
+        match self {
+            Self::Created { after: true, than } => volume.created > *than,
+            Self::Created { after: false, than } => volume.created < *than,
+            Self::Anonymous(wanted) => volume.anonymous == *wanted,
+            Self::Dangling(wanted) => used.contains(&volume.name) != *wanted,
+            Self::Driver(driver) => volume.driver == *driver,
+            Self::Label(label) => has_label(&volume.labels, label),
+            Self::NotLabel(label) => !has_label(&volume.labels, label),
+            Self::Name(name) => name.is_match(&volume.name),
+            Self::Option(option) => has_label(&volume.options, option),
+            Self::Scope(scope) => scope == "local",
+        }
+    }
+}
