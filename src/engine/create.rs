@@ -171,7 +171,7 @@ impl Engine {
             match containers.create(staged, &spec.id, &wanted, durable, &lock) {
                 Err(StoreError::NameInUse { .. }) if self.discard_half_made(&wanted, lock)? => {}
                 Err(StoreError::NameInUse { .. }) if name.is_none() && attempt < NAME_ATTEMPTS => {
-                    attempt += 1
+                    attempt += 1;
                 }
                 other => return Ok(other?),
             }

@@ -61,7 +61,7 @@ impl Engine {
             Some(named) if named == *id => typed.to_owned(),
             _ => self.container_name(id)?,
         };
-        Ok(ContainerDetails { id: id.clone(), name: name, spec, status, dir: path, id_maps })
+        Ok(ContainerDetails { id: id.clone(), name, spec, status, dir: path, id_maps })
     }
 
     /// Reads everything about a local image.

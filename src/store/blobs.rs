@@ -76,7 +76,7 @@ impl Blobs<'_> {
 
     /// The length of a blob in bytes, if it is there.
     pub(crate) fn length(&self, digest: &Digest) -> Result<Option<u64>> {
-        match fs::stat_at(self.store.dir(), &Self::relative(digest)) {
+        match fs::stat_at(self.store.dir(), Self::relative(digest)) {
             Ok(stat) => Ok(Some(u64::try_from(stat.st_size).unwrap_or(0))),
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(err) => Err(io_error("inspect", self.path(digest))(err)),
@@ -89,7 +89,7 @@ impl Blobs<'_> {
     ///
     /// [`StoreError::NotFound`].
     pub(crate) fn open(&self, digest: &Digest) -> Result<File> {
-        match fs::open_at(self.store.dir(), &Self::relative(digest), OFlags::RDONLY, 0) {
+        match fs::open_at(self.store.dir(), Self::relative(digest), OFlags::RDONLY, 0) {
             Ok(file) => Ok(File::from(file)),
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
                 Err(StoreError::NotFound { what: "blob", name: digest.to_string() })
@@ -164,7 +164,7 @@ impl Blobs<'_> {
             Err(StoreError::BlobSize { digest: digest.to_string(), want: want_bytes, got: length })
         };
         if let Err(err) = right {
-            fs::unlink(self.store.dir(), &Self::partial_path(&digest)).map_err(io_error("remove", &path))?;
+            fs::unlink(self.store.dir(), Self::partial_path(&digest)).map_err(io_error("remove", &path))?;
             return Err(err);
         }
         file.sync_data().map_err(io_error("sync", &path))?;
@@ -173,7 +173,7 @@ impl Blobs<'_> {
 
     fn publish(&self, staged: &std::path::Path, digest: &Digest) -> Result<()> {
         let dir = self.store.dir();
-        fs::rename(dir, staged, dir, &Self::relative(digest))
+        fs::rename(dir, staged, dir, Self::relative(digest))
             .map_err(io_error("rename to", self.path(digest)))?;
         record::sync_dir(self.store, "blobs/sha256".as_ref())
     }
@@ -191,7 +191,7 @@ impl Blobs<'_> {
     /// Removes a blob and returns how many bytes that frees; 0 if it is not there.
     pub(crate) fn remove(&self, digest: &Digest) -> Result<u64> {
         let length = self.length(digest)?.unwrap_or(0);
-        match fs::unlink(self.store.dir(), &Self::relative(digest)) {
+        match fs::unlink(self.store.dir(), Self::relative(digest)) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => {
                 Err(io_error("remove", self.path(digest))(err))
             }

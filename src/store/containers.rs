@@ -58,7 +58,7 @@ impl Containers<'_> {
 
     /// True if there is such a container.
     pub(crate) fn exists(&self, id: &ContainerId) -> bool {
-        fs::stat_at(self.store.dir(), &Self::relative(id)).is_ok()
+        fs::stat_at(self.store.dir(), Self::relative(id)).is_ok()
     }
 
     /// Opens the directory of a container.
@@ -67,7 +67,7 @@ impl Containers<'_> {
     ///
     /// [`StoreError::NotFound`].
     pub(crate) fn open(&self, id: &ContainerId) -> Result<OwnedFd> {
-        match fs::open_dir(self.store.dir(), &Self::relative(id)) {
+        match fs::open_dir(self.store.dir(), Self::relative(id)) {
             Ok(dir) => Ok(dir),
             Err(err) if err.kind() == io::ErrorKind::NotFound => Err(not_found(id.as_str())),
             Err(err) => Err(io_error("open", self.path(id))(err)),

@@ -109,8 +109,7 @@ impl Layers<'_> {
 
     /// True if the layer is there: its directory and a readable record.
     pub(crate) fn has(&self, chain_id: &Digest) -> bool {
-        self.get(chain_id).is_ok()
-            && fs::stat_at(self.store.dir(), &Self::relative(chain_id).join(FS)).is_ok()
+        self.get(chain_id).is_ok() && fs::stat_at(self.store.dir(), Self::relative(chain_id).join(FS)).is_ok()
     }
 
     /// The record of a layer.

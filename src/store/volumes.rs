@@ -156,7 +156,7 @@ impl Volumes<'_> {
         if !is_name(typed) {
             return Err(missing());
         }
-        if fs::stat_at(self.store.dir(), &Self::relative(typed)).is_ok() {
+        if fs::stat_at(self.store.dir(), Self::relative(typed)).is_ok() {
             return Ok(typed.to_owned());
         }
         let mut matching = record::names(self.store, "volumes")?;

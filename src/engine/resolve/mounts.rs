@@ -45,7 +45,7 @@ pub(super) fn mounts(
             add_if_free(tmpfs(target.into()));
         }
     }
-    mounts.sort_by(|a, b| depth(&a.target).cmp(&depth(&b.target)));
+    mounts.sort_by_key(|a| depth(&a.target));
     Ok(mounts)
 }
 

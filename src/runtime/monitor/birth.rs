@@ -218,11 +218,11 @@ fn clone_failure(errno: nix::errno::Errno) -> Failure {
 fn join_shared_namespaces(monitor: &Monitor) -> Result<(), Failure> {
     let spec = &monitor.spec;
     if let Some(id) = plan::shares_user_namespace_of(spec) {
-        join(&format!("/proc/{}/ns/user", pid_of(monitor, id)?), CloneFlags::CLONE_NEWUSER)?;
+        join(format!("/proc/{}/ns/user", pid_of(monitor, id)?), CloneFlags::CLONE_NEWUSER)?;
     }
     match &spec.network.mode {
         NetworkMode::Container(id) => {
-            join(&format!("/proc/{}/ns/net", pid_of(monitor, id)?), CloneFlags::CLONE_NEWNET)?;
+            join(format!("/proc/{}/ns/net", pid_of(monitor, id)?), CloneFlags::CLONE_NEWNET)?;
         }
         NetworkMode::Path(path) => join(path, CloneFlags::CLONE_NEWNET)?,
         NetworkMode::None | NetworkMode::Host | NetworkMode::Bridge(_) => {}
@@ -235,7 +235,7 @@ fn join_shared_namespaces(monitor: &Monitor) -> Result<(), Failure> {
         (&namespaces.cgroup, "cgroup", CloneFlags::CLONE_NEWCGROUP),
     ] {
         match namespace {
-            Namespace::Container(id) => join(&format!("/proc/{}/ns/{name}", pid_of(monitor, id)?), flag)?,
+            Namespace::Container(id) => join(format!("/proc/{}/ns/{name}", pid_of(monitor, id)?), flag)?,
             Namespace::Path(path) => join(path, flag)?,
             Namespace::Private | Namespace::Host => {}
         }

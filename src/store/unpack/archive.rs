@@ -20,6 +20,8 @@ use crate::sys::fs::Timespec;
 
 /// The unit of the format.
 const BLOCK: u64 = 512;
+/// The same as the length of an array.
+const BLOCK_LENGTH: usize = 512;
 
 /// Longest long name or extended header, in bytes.
 const EXTENSION_MAX: u64 = 1 << 20;
@@ -140,7 +142,7 @@ impl<R: BufRead> Archive<R> {
             return Ok(None);
         }
         if header.as_bytes().iter().all(|&b| b == 0) {
-            let mut second = [0; BLOCK as usize];
+            let mut second = [0; BLOCK_LENGTH];
             return if self.block(&mut second)? && second.iter().any(|&b| b != 0) {
                 Err(corrupt("a header is missing"))
             } else {
@@ -155,7 +157,7 @@ impl<R: BufRead> Archive<R> {
     }
 
     /// Fills one block; false if the stream ends before it.
-    fn block(&mut self, block: &mut [u8; BLOCK as usize]) -> Result<bool, Failure> {
+    fn block(&mut self, block: &mut [u8; BLOCK_LENGTH]) -> Result<bool, Failure> {
         let mut filled = 0;
         while filled < block.len() {
             let piece = self.input.fill_buf().map_err(Failure::stream)?;
@@ -330,7 +332,7 @@ impl<R: BufRead> Archive<R> {
 /// `stored` bytes in all.
 fn pieces(numbers: &[u64], real_size: u64, stored: u64) -> Result<Vec<(u64, u64)>, Failure> {
     let bad = || corrupt("a sparse file whose map and data do not fit");
-    if numbers.len() % 2 != 0 || i64::try_from(real_size).is_err() {
+    if !numbers.len().is_multiple_of(2) || i64::try_from(real_size).is_err() {
         return Err(bad());
     }
     let (mut end, mut total) = (0, 0_u64);
@@ -374,7 +376,7 @@ fn device(header: &Header) -> (u32, u32) {
 }
 
 /// The sum of a header's bytes with its checksum field as blanks, of unsigned and of signed bytes.
-fn checksums(header: &[u8; BLOCK as usize]) -> [i64; 2] {
+fn checksums(header: &[u8; BLOCK_LENGTH]) -> [i64; 2] {
     header.iter().enumerate().fold([0, 0], |[unsigned, signed], (at, &byte)| {
         let byte = if (148..156).contains(&at) { b' ' } else { byte };
         [unsigned + i64::from(byte), signed + i64::from(byte.cast_signed())]
