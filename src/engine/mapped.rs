@@ -11,7 +11,7 @@ use crate::base::idmap::IdMap;
 use crate::base::spec::UserNamespace;
 use crate::engine::{Engine, Error, Result};
 use crate::runtime::idmaps;
-use crate::runtime::worker::Unpacker;
+use crate::runtime::worker::{self, Unpacker};
 use crate::store::images::ImageRecord;
 use crate::store::layers::{LayerRecord, StagedLayer};
 use crate::store::unpack::{Ids, Report};
@@ -88,14 +88,24 @@ impl Engine {
             unpacker.unpack(index, order, staged.open_fs()?, &blob, None).map_err(failed)?;
             missing.push(Missing { index, name: *name, diff_id, blob: blobs[index], staged });
         }
-        let mut records = Vec::new();
-        for _ in 0..missing.len() {
+        let reports = (0..missing.len()).map(|_| {
             let (index, result) = unpacker.report().map_err(failed)?;
-            let report =
-                result.map_err(|err| Error::system(format!("unpack layer {}", blobs[index]), err))?;
-            records.push((index, report));
-        }
+            let unpacked = result.map_err(|err| {
+                let hint = worker::hint(&err, &caller);
+                let error = Error::system(format!("unpack layer {}", blobs[index]), err);
+                hint.into_iter().fold(error, Error::hint)
+            });
+            Ok((index, unpacked?))
+        });
+        let reports = reports.collect::<Result<Vec<_>>>();
         drop(unpacker);
+        let mut records = match reports {
+            Ok(records) => records,
+            Err(err) => {
+                worker::discard(&caller, store, missing.into_iter().map(|layer| layer.staged));
+                return Err(err);
+            }
+        };
         records.sort_by_key(|(index, _)| *index);
         let layers = missing.into_iter().zip(records).map(|(layer, (_, report))| {
             let record = self.record(&layer, names, &report);

@@ -22,20 +22,26 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Digest;
+use crate::base::idmap::{IdExtent, IdMap};
 use crate::runtime::clean;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::launch::{Caller, stage_failure};
 use crate::stage::spawn::{self, Child, Stage, StageError, UserNamespace};
 use crate::stage::wire::{self, WireError};
+use crate::store::layers::StagedLayer;
+use crate::store::staging::Removal;
 use crate::store::unpack::{self, Ids, Limits, Order, Report};
 use crate::store::{Store, staging};
 use crate::sys::{fs, landlock, pidfd, process};
+
+/// Most memory that a worker can have, in bytes: many times what it needs.
+const DATA_MAX: u64 = 1 << 30;
 
 /// What a worker is started for. Descriptors: `staging/`, `layers/`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -107,7 +113,7 @@ impl Unpacker {
     pub(crate) fn order(caller: &Caller, store: &Store, diff_id: Digest) -> Result<Order, Failure> {
         let space = store.space().map_err(|err| Failure::system("unpack a layer", &err))?;
         let ids = match &caller.mapping {
-            None => Ids::everyone(),
+            None => own_ids().map_err(|err| Failure::errno("read the ID map", err))?,
             Some(mapping) if mapping.single.is_some() => Ids::Single,
             Some(mapping) => Ids::Mapped { uids: mapping.uids.clone(), gids: mapping.gids.clone() },
         };
@@ -165,8 +171,9 @@ impl Unpacker {
     }
 }
 
-impl Drop for Unpacker {
-    fn drop(&mut self) {
+impl Unpacker {
+    /// Ends the worker, if it still runs.
+    pub(crate) fn stop(&mut self) {
         if let Some(child) = self.child.take() {
             // It has nothing to save; and nothing may write to staging any more when this returns.
             pidfd::send_signal(child.pidfd.as_fd(), libc::SIGKILL).ok();
@@ -175,10 +182,28 @@ impl Drop for Unpacker {
     }
 }
 
+impl Drop for Unpacker {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 /// Removes what dead processes left under `staging/`, of whatever owner. Every pull begins so.
 pub(crate) fn sweep(caller: &Caller, store: &Store) -> Result<(), Failure> {
     let foreign = staging::sweep(store).map_err(|err| Failure::system("clean up", &err))?;
     clean::clean(caller, store.root(), &foreign).map_err(|err| Failure::errno("clean up", err))
+}
+
+/// Removes what was unpacked in vain, files of other IDs too. What cannot be removed is swept later.
+///
+/// The worker that wrote there has ended.
+pub(crate) fn discard(caller: &Caller, store: &Store, layers: impl IntoIterator<Item = StagedLayer>) {
+    let foreign = layers.into_iter().filter_map(|layer| match layer.discard() {
+        Ok(Removal::Foreign(left)) => Some(left.leave()),
+        Ok(Removal::Done) | Err(_) => None,
+    });
+    let foreign: Vec<PathBuf> = foreign.collect();
+    clean::clean(caller, store.root(), &foreign).ok();
 }
 
 /// What the user can do about a layer that could not be unpacked.
@@ -202,6 +227,23 @@ fn user_name(passwd: &str, uid: u32) -> Option<String> {
         let name = fields.next()?;
         (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
     })
+}
+
+/// The IDs of the namespace that this process is in: all of them, unless the machine is itself a
+/// container.
+fn own_ids() -> io::Result<Ids> {
+    let read = |file: &str| Ok::<_, io::Error>(kernel_map(&std::fs::read_to_string(file)?));
+    Ok(Ids::Mapped { uids: read("/proc/self/uid_map")?, gids: read("/proc/self/gid_map")? })
+}
+
+/// The text of a `uid_map`.
+fn kernel_map(text: &str) -> IdMap {
+    let extents = text.lines().filter_map(|line| {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse);
+        let mut next = || numbers.next()?.ok();
+        Some(IdExtent { inside: next()?, outside: next()?, len: next()? })
+    });
+    IdMap(extents.collect())
 }
 
 /// Only the machine's root may make device nodes.
@@ -336,7 +378,9 @@ fn confine(staging: &OwnedFd, finished: &OwnedFd, make_devices: bool) -> io::Res
     use rustix::thread::{CapabilitySet, CapabilitySets};
     rustix::process::umask(rustix::fs::Mode::empty());
     // Against what a decompressor could be tricked into asking for.
-    crate::sys::rlimit::set(libc::RLIMIT_DATA, 1 << 30, 1 << 30)?;
+    let most = rustix::process::getrlimit(rustix::process::Resource::Data).maximum;
+    let most = most.map_or(DATA_MAX, |most| most.min(DATA_MAX));
+    crate::sys::rlimit::set(libc::RLIMIT_DATA, most, most)?;
     crate::sys::rlimit::set(libc::RLIMIT_CORE, 0, 0)?;
     rustix::process::fchdir(staging)?;
     rustix::process::chroot(".")?;
@@ -369,6 +413,13 @@ mod tests {
         assert!(rustix::io::read(&wake, &mut bytes).unwrap() > 0);
         drop(feed);
         while rustix::io::read(&wake, &mut bytes).unwrap() > 0 {}
+    }
+
+    #[test]
+    fn reads_id_maps() {
+        let map = kernel_map("         0       1000          1\n         1     100000      65536\n");
+        assert_eq!(map.to_kernel(), "0 1000 1\n1 100000 65536\n");
+        assert_eq!(map.to_outside(65_536), Some(165_535));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::runtime::launch::Caller;
 use crate::runtime::worker::{self, Feed, Unpacker};
 use crate::store::Store;
 use crate::store::layers::{LayerRecord, StagedLayer};
-use crate::store::unpack::Report;
+use crate::store::unpack::{self, Report};
 use crate::sys::poll::{Interest, PollSet};
 
 /// A layer that is not unpacked yet.
@@ -136,20 +136,30 @@ impl<'a> Unpacking<'a> {
             return Ok(());
         }
         let running = self.running.borrow_mut().remove(&index);
-        let report = result.map_err(|err| {
-            let which =
-                running.as_ref().map_or_else(String::new, |(layer, _)| format!(" {}", layer.blob.digest));
-            let error = Error::system(format!("pull {}: layer{which}", self.image), err.clone());
-            match worker::hint(&err, &self.caller) {
-                Some(hint) => error.hint(hint),
-                None => error,
+        let report = match result {
+            Ok(report) => report,
+            Err(err) => {
+                let error = self.layer_error(running.as_ref().map(|(layer, _)| layer), err);
+                // What it wrote is removed with the rest, when the worker has ended.
+                self.running.borrow_mut().extend(running.map(|running| (index, running)));
+                return Err(error);
             }
-        })?;
+        };
         if let Some((layer, staged)) = running {
             (self.events)(&PullEvent::Unpacked { digest: &layer.blob.digest });
             self.done.borrow_mut().push((index, staged, record(&layer, &report)));
         }
         Ok(())
+    }
+
+    fn layer_error(&self, layer: Option<&Missing>, err: unpack::Failure) -> Error {
+        let which = layer.map_or_else(String::new, |layer| format!(" {}", layer.blob.digest));
+        let hint = worker::hint(&err, &self.caller);
+        let error = Error::system(format!("pull {}: layer{which}", self.image), err);
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
     }
 
     /// Tells once what could not be unpacked as it is.
@@ -164,6 +174,16 @@ impl<'a> Unpacking<'a> {
             );
             (self.events)(&PullEvent::Warning(&text));
         }
+    }
+}
+
+impl Drop for Unpacking<'_> {
+    /// After a failure: ends the worker and removes what it wrote.
+    fn drop(&mut self) {
+        self.worker.stop();
+        let running = self.running.take().into_values().map(|(_, staged)| staged);
+        let done = self.done.take().into_iter().map(|(_, staged, _)| staged);
+        worker::discard(&self.caller, self.store, running.chain(done));
     }
 }
 

@@ -60,6 +60,8 @@ pub(super) struct Extractor<'a> {
     me: (u32, u32),
     spent: u64,
     opaque_root: bool,
+    /// Whether device nodes can be made, once that was tried.
+    devices_work: Option<bool>,
     report: Report,
 }
 
@@ -84,6 +86,7 @@ impl<'a> Extractor<'a> {
             me: (stat.st_uid, rustix::process::getegid().as_raw()),
             spent: 0,
             opaque_root: false,
+            devices_work: None,
             report: Report::default(),
         };
         extractor.dirs.note_implicit(b"", 1).map_err(|trouble| extractor.failure(b"", trouble))?;
@@ -306,7 +309,7 @@ impl<'a> Extractor<'a> {
         let (major, minor) = entry.device;
         let kind = if entry.kind == Kind::Block { FileType::BlockDevice } else { FileType::CharacterDevice };
         // 0:0 is overlay's whiteout, which only a whiteout entry makes.
-        if self.order.make_devices && (major, minor) != (0, 0) {
+        if self.order.make_devices && (major, minor) != (0, 0) && self.may_make_devices(&place, kind) {
             return self.node(entry, place, kind, fs::device(major, minor));
         }
         self.report.skipped_devices += 1;
@@ -314,6 +317,16 @@ impl<'a> Extractor<'a> {
             self.report.device_names.push(Bytes::from(&entry.path[..entry.path.len().min(1024)]));
         }
         Ok(())
+    }
+
+    /// Tries it under a name that no entry can have: root of a container has the capability, not the right.
+    fn may_make_devices(&mut self, place: &Place<'_>, kind: FileType) -> bool {
+        let parent = &*place.parent;
+        *self.devices_work.get_or_insert_with(|| {
+            const PROBE: &str = ".wh..wh..probe";
+            let made = fs::mknod(parent, PROBE, kind, 0o600, fs::device(1, 3));
+            made.is_ok() && fs::unlink(parent, PROBE).is_ok()
+        })
     }
 
     fn whiteout(&mut self, entry: &Entry, dir: &[u8], name: &[u8]) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::idmap::{IdExtent, IdMap};
+use crate::base::idmap::IdMap;
 
 /// Whose IDs are those of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,12 +44,6 @@ impl IdKind {
 }
 
 impl Ids {
-    /// Every ID is itself: the machine's root, who is in no user namespace.
-    pub(crate) fn everyone() -> Self {
-        let all = IdMap(vec![IdExtent { inside: 0, outside: 0, len: u32::MAX }]);
-        Self::Mapped { uids: all.clone(), gids: all }
-    }
-
     /// The owner to give to a file; `None` to leave it to the user.
     ///
     /// # Errors
@@ -96,6 +90,7 @@ pub(crate) fn line_to_add(text: &str, user: &str, uid: u32, id: u64) -> Option<S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::idmap::IdExtent;
 
     #[test]
     fn ids_outside_the_map_are_named() {
