@@ -80,7 +80,7 @@ pub(crate) struct Feed {
     socket: OwnedFd,
 }
 
-/// Makes a [`Feed`] and the other end, for [`Unpacker::unpack`].
+/// Makes a [`Feed`] and its other end, for [`Unpacker::unpack`].
 pub(crate) fn feed() -> io::Result<(Feed, OwnedFd)> {
     let (socket, reader) = wire::pair()?;
     Ok((Feed { socket }, reader))
@@ -413,6 +413,10 @@ mod tests {
         assert!(rustix::io::read(&wake, &mut bytes).unwrap() > 0);
         drop(feed);
         while rustix::io::read(&wake, &mut bytes).unwrap() > 0 {}
+        // Nor does it mind that nobody listens.
+        let (feed, wake) = super::feed().unwrap();
+        drop(wake);
+        feed.grown();
     }
 
     #[test]

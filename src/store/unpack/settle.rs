@@ -34,48 +34,72 @@ const PATH_MAX: usize = 4000;
 /// Gives implicit directories what they have in the layers below, the topmost of `lowers` first.
 pub(super) fn implicit(root: &OwnedFd, all: &[Implicit], lowers: &[OwnedFd]) -> Result<(), Failure> {
     for one in all {
-        let mut path = &one.path[..];
-        for _ in 0..one.levels {
-            adopt(root, path, lowers).map_err(Failure::system(&format!("adopt {:?}", shown(path))))?;
-            path = &path[..path.iter().rposition(|&b| b == b'/').unwrap_or(0)];
-        }
+        let adopted = adopt_all(root, one, lowers);
+        adopted.map_err(Failure::system(&format!("adopt {:?}", shown(&one.path))))?;
     }
     Ok(())
 }
 
-fn adopt(root: &OwnedFd, path: &[u8], lowers: &[OwnedFd]) -> io::Result<()> {
-    let dir = match open_beneath(root, path) {
+/// Goes down through the directories of one record, each opened once however deep they are.
+fn adopt_all(root: &OwnedFd, one: &Implicit, lowers: &[OwnedFd]) -> io::Result<()> {
+    // Where the names end that lead to the directories, the first one last.
+    let slashes = one.path.iter().enumerate().rev().filter(|&(_, &b)| b == b'/').map(|(at, _)| at);
+    let mut ends: Vec<usize> = [one.path.len()].into_iter().chain(slashes).take(one.levels).collect();
+    let Some(first) = ends.pop() else { return Ok(()) };
+    let mut dir = match open_beneath(root, &one.path[..first]) {
         Ok(dir) => dir,
-        // A later entry replaced it, or the way to it leads through a link.
-        Err(err) if matches!(err.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {
-            return Ok(());
-        }
+        Err(err) if is_elsewhere(&err) => return Ok(()),
         Err(err) => return Err(err),
     };
-    let stat = fs::stat(&dir)?;
+    let (mut path, mut is_below) = (&one.path[..first], true);
+    loop {
+        // Before this one's mode may forbid it.
+        let next = ends.pop().map(|end| (end, fs::open_dir(&dir, &one.path[path.len() + 1..end])));
+        is_below = adopt(&dir, path, if is_below { lowers } else { &[] })?;
+        match next {
+            None => return Ok(()),
+            Some((end, Ok(deeper))) => (dir, path) = (deeper, &one.path[..end]),
+            Some((_, Err(err))) if is_elsewhere(&err) => return Ok(()),
+            Some((_, Err(err))) => return Err(err),
+        }
+    }
+}
+
+/// A later entry replaced it, or the way to it leads through a link.
+fn is_elsewhere(err: &io::Error) -> bool {
+    matches!(err.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
+}
+
+/// Settles one directory, unless an entry has described it; false if the layers below have no such one.
+fn adopt(dir: &OwnedFd, path: &[u8], lowers: &[OwnedFd]) -> io::Result<bool> {
+    let found = lookup(path, lowers)?;
+    let is_below = found.is_some();
+    let stat = fs::stat(dir)?;
     let is_marked = stat.st_mtime == IMPLICIT_TIME.tv_sec
         && i64::try_from(stat.st_mtime_nsec).is_ok_and(|nsec| nsec == IMPLICIT_TIME.tv_nsec);
     if !is_marked {
-        return Ok(());
+        return Ok(is_below);
     }
-    let Some((below, of)) = lookup(path, lowers)? else {
-        return fs::set_mtime(&dir, Timespec { tv_sec: 0, tv_nsec: 0 });
+    let Some((below, of)) = found else {
+        fs::set_mtime(dir, Timespec { tv_sec: 0, tv_nsec: 0 })?;
+        return Ok(false);
     };
     if (of.st_uid, of.st_gid) != (stat.st_uid, stat.st_gid) {
-        fs::chown(&dir, of.st_uid, of.st_gid)?;
+        fs::chown(dir, of.st_uid, of.st_gid)?;
     }
-    fs::chmod(&dir, of.st_mode)?;
+    fs::chmod(dir, of.st_mode)?;
     for name in fs::xattr_names(&below)? {
         // Whether a directory below hides what is below it says nothing about this one.
         if !name.starts_with(b"user.overlay.")
             && !name.starts_with(b"trusted.")
             && let Some(value) = fs::xattr(&below, &name[..])?
         {
-            fs::set_xattr(&dir, &name[..], &value)?;
+            fs::set_xattr(dir, &name[..], &value)?;
         }
     }
     let nsec = i64::try_from(of.st_mtime_nsec).unwrap_or(0);
-    fs::set_mtime(&dir, Timespec { tv_sec: of.st_mtime, tv_nsec: nsec })
+    fs::set_mtime(dir, Timespec { tv_sec: of.st_mtime, tv_nsec: nsec })?;
+    Ok(true)
 }
 
 /// The directory that the layers below show at `path`.
