@@ -203,15 +203,10 @@ fn rel_45_what_a_layer_says_is_what_a_container_sees() {
             "/private 41e8",
             "/private/deep 41c9",
             "/here/setuid 89ed",
-        ]
-        .iter()
-        .filter(|line| output.stdout.contains(**line))
-        .copied()
-        .collect::<Vec<_>>(),
+        ],
         "{}",
         output.stdout
     );
-    assert!(output.stdout.contains("No such file"), "{}", output.stdout);
 }
 
 #[test]
@@ -243,10 +238,7 @@ fn rel_45_attributes_of_files_are_kept_and_those_of_overlay_escaped() {
 fn rel_46_an_owner_without_a_place_is_named_with_the_line_to_add() {
     let sandbox = Sandbox::empty();
     let output = pull(&sandbox, &one_layer(Layer::new().owner(100_000, 0).file("far", 0o644, "")));
-    let stderr = output.fails(125).to_owned();
-    if stderr.is_empty() || std::fs::read_to_string("/etc/subuid").is_err() {
-        panic!("{stderr}");
-    }
+    let stderr = output.fails(125);
     assert!(
         stderr.contains("layer entry \"far\" belongs to user ID 100000, which is not mapped"),
         "{stderr}"
