@@ -75,6 +75,11 @@ impl StagedLayer {
         fs::open_dir(fs::here(), &path).map_err(io_error("open", path))
     }
 
+    /// Gives it up.
+    pub(crate) fn discard(self) -> Result<staging::Removal> {
+        self.staged.remove()
+    }
+
     /// The staging directory, which also takes pins.
     pub(crate) fn staged(&self) -> &Staged {
         &self.staged
