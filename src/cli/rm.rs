@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::filter::{self, Filters};
-use crate::engine::lifecycle::Grace;
+use crate::engine::lifecycle::{Grace, StopOrder};
 use crate::engine::list::Query;
 use crate::engine::remove::Removing;
 use crate::engine::{Engine, Kind};
@@ -72,6 +72,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()>
         volumes: args.volumes,
         depend: args.depend,
     };
+    if args.force && targets.len() > 1 {
+        stop_together(session.engine()?, &targets, how.grace);
+    }
     let missing_is_fine = args.force || args.ignore || args.all;
     session.for_each_removal(&targets, |engine, target| {
         let removed = engine.container(target).and_then(|id| engine.remove_container(&id, &how));
@@ -85,6 +88,13 @@ pub(crate) fn run(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()>
             Err(err) => Err(err),
         }
     })
+}
+
+/// Stops all targets at once, so that their graces run side by side. Failures show up in the removal.
+fn stop_together(engine: &Engine, targets: &[String], grace: Option<Grace>) {
+    let ids = targets.iter().filter_map(|target| engine.container(target).ok());
+    let orders: Vec<_> = ids.map(|id| StopOrder { id, grace, signal: None }).collect();
+    drop(engine.stop(&orders));
 }
 
 /// The containers that are meant, as the user named them.

@@ -31,9 +31,12 @@ pub(crate) mod state;
 pub(crate) mod unshare;
 pub(crate) mod volume;
 
+use std::cell::OnceCell;
+
 use crate::base::id::ContainerId;
 use crate::engine::config::Config;
 pub(crate) use crate::engine::error::{Error, Kind, Result};
+use crate::engine::remove::Dependents;
 use crate::runtime::launch::Caller;
 use crate::store::lock::Exclusive;
 use crate::store::resolve::Resolved;
@@ -47,6 +50,7 @@ pub(crate) type Tell = fn(&str);
 pub(crate) struct Engine {
     store: Store,
     tell: Tell,
+    dependents: OnceCell<Dependents>,
 }
 
 impl Engine {
@@ -56,7 +60,7 @@ impl Engine {
     ///
     /// If there is no place for a store, or what is there is none that this ketch can read.
     pub(crate) fn open(config: &Config, tell: Tell) -> Result<Self> {
-        Ok(Self { store: Store::open(&config.data_root()?)?, tell })
+        Ok(Self { store: Store::open(&config.data_root()?)?, tell, dependents: OnceCell::new() })
     }
 
     /// The store.

@@ -14,7 +14,6 @@ use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::clean;
 use crate::store::StoreError;
-use crate::store::record;
 use crate::store::staging::{Removal, Staged};
 use crate::sys::fs::{self, OFlags, Share};
 
@@ -30,6 +29,12 @@ pub(crate) struct Removing {
     /// Remove the containers that use their namespaces first.
     pub(crate) depend: bool,
 }
+
+/// For each container whose namespaces others use: those others.
+pub(crate) type Dependents = HashMap<ContainerId, Vec<ContainerId>>;
+
+/// The longest spec that is read, in bytes.
+const MAX_SPEC_BYTES: usize = 16 << 20;
 
 /// What was given back.
 #[derive(Debug, Default)]
@@ -129,7 +134,7 @@ impl Engine {
         let taken = self.store().with_reserve(|| self.store().containers().take(id, &lock))?;
         let mut leftovers: Vec<Staged> = taken.into_iter().collect();
         let Some(spec) = spec else { return Ok(leftovers) };
-        if how.volumes || spec.auto_remove {
+        if (how.volumes || spec.auto_remove) && spec.anonymous_volumes().next().is_some() {
             let uses = self.store().containers().uses()?;
             for volume in spec.anonymous_volumes() {
                 let is_used = uses.items.iter().any(|user| user.volumes.iter().any(|used| used == volume));
@@ -196,30 +201,31 @@ impl Engine {
 
     /// The containers that use a namespace of container `id`.
     fn dependents(&self, id: &ContainerId) -> Result<Vec<ContainerId>> {
-        let mut all = self.dependencies()?;
-        Ok(all.remove(id).unwrap_or_default())
+        // Read once for a command that removes hundreds.
+        let all = match self.dependents.get() {
+            Some(all) => all,
+            None => {
+                let all = self.dependencies()?;
+                self.dependents.get_or_init(|| all)
+            }
+        };
+        let users = all.get(id).into_iter().flatten();
+        Ok(users.filter(|user| self.store().containers().exists(user)).cloned().collect())
     }
 
-    /// For each container whose namespaces others use: those others.
-    fn dependencies(&self) -> Result<HashMap<ContainerId, Vec<ContainerId>>> {
-        let mut dependents: HashMap<ContainerId, Vec<ContainerId>> = HashMap::new();
+    /// Reads who uses whose namespaces.
+    fn dependencies(&self) -> Result<Dependents> {
+        let mut dependents = Dependents::new();
         for user in self.store().containers().list()? {
             let path = PathBuf::from("containers").join(user.as_str()).join("spec.json");
             // One that cannot be read depends on nobody whom it could keep alive.
-            let Ok(spec) = record::read::<SpecDependencies>(self.store(), &path, "container", user.as_str())
-            else {
+            let Ok(text) = fs::read_at(self.store().dir(), &path, MAX_SPEC_BYTES) else { continue };
+            // Few do: most specs need no parsing.
+            if memchr::memmem::find(&text, b"{\"container\":").is_none() {
                 continue;
-            };
-            let network = match &spec.network.mode {
-                NetworkMode::Container(used) => Some(used),
-                _ => None,
-            };
-            let Namespaces { pid, ipc, uts, cgroup } = &spec.namespaces;
-            let others = [pid, ipc, uts, cgroup].into_iter().filter_map(|namespace| match namespace {
-                Namespace::Container(used) => Some(used),
-                _ => None,
-            });
-            for used in network.into_iter().chain(others) {
+            }
+            let Ok(spec) = serde_json::from_slice::<SpecDependencies>(&text) else { continue };
+            for used in spec.used() {
                 let users = dependents.entry(used.clone()).or_default();
                 if *used != user && !users.contains(&user) {
                     users.push(user.clone());
@@ -227,5 +233,41 @@ impl Engine {
             }
         }
         Ok(dependents)
+    }
+}
+
+impl SpecDependencies {
+    /// The containers whose namespaces it uses.
+    fn used(&self) -> impl Iterator<Item = &ContainerId> {
+        let network = match &self.network.mode {
+            NetworkMode::Container(used) => Some(used),
+            _ => None,
+        };
+        let Namespaces { pid, ipc, uts, cgroup } = &self.namespaces;
+        let others = [pid, ipc, uts, cgroup].into_iter().filter_map(|namespace| match namespace {
+            Namespace::Container(used) => Some(used),
+            _ => None,
+        });
+        network.into_iter().chain(others)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dependencies_are_read_from_the_text_of_a_spec() {
+        let id = ContainerId::from_random([7; 32]);
+        let private = serde_json::to_value(Namespace::Private).unwrap();
+        let other = serde_json::to_value(Namespace::Container(id.clone())).unwrap();
+        let spec = serde_json::json!({
+            "network": {"mode": NetworkMode::Container(id.clone())},
+            "namespaces": {"pid": other, "ipc": private, "uts": private, "cgroup": private},
+        });
+        let text = spec.to_string();
+        assert!(memchr::memmem::find(text.as_bytes(), b"{\"container\":").is_some(), "{text}");
+        let spec: SpecDependencies = serde_json::from_str(&text).unwrap();
+        assert_eq!(spec.used().collect::<Vec<_>>(), [&id, &id]);
     }
 }
