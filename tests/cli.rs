@@ -64,6 +64,27 @@ fn mistakes_are_told_in_one_line_and_end_with_125() {
 }
 
 #[test]
+fn flags_take_truth_values() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--name=box", "--tty=false", "-i=true", "bb"]);
+    for (args, want) in [
+        (vec!["ps", "-aq=false", "--noheading=true", "--format={{.Names}}"], "box"),
+        (vec!["ps", "--all=true", "--format={{.Names}}"], "box"),
+        (vec!["ps", "--all=false", "--format={{.Names}}"], ""),
+        (vec!["ps", "--all=true", "--all=0", "--format={{.Names}}"], ""),
+        (vec!["inspect", "-f={{.Config.Tty}} {{.Config.OpenStdin}}", "box"], "false true"),
+    ] {
+        assert_eq!(sandbox.ok(&args), want, "{args:?}");
+    }
+    let wrong = sandbox.ketch(["ps", "--all=perhaps"]);
+    assert!(
+        wrong.fails(125).starts_with("Error: invalid argument \"perhaps\" for \"--all\" flag: "),
+        "{}",
+        wrong.stderr
+    );
+}
+
+#[test]
 fn help_is_there_for_everything() {
     let sandbox = Sandbox::empty();
     let all = sandbox.ok(["--help"]);
@@ -125,14 +146,23 @@ fn shells_get_completions() {
     for (shell, text) in [("bash", "complete "), ("zsh", "compdef"), ("fish", "complete ")] {
         assert!(sandbox.ok(["completion", shell]).contains(text), "{shell}");
     }
-    let asked = sandbox
-        .command(["--", "ketch", "imag"])
-        .env("_KETCH_COMPLETE", "bash")
-        .env("_CLAP_COMPLETE_INDEX", "1")
-        .env("_CLAP_COMPLETE_COMP_TYPE", "9")
-        .env("_CLAP_IFS", "\n")
-        .run();
-    assert_eq!(asked.code, 0, "{}", asked.stderr);
-    let words: Vec<&str> = asked.stdout.lines().map(str::trim).collect();
-    assert_eq!(words, ["image", "images"], "{}", asked.stdout);
+    let ask = |sandbox: &Sandbox, words: &[&str]| {
+        let args = std::iter::once("--").chain(words.iter().copied());
+        let asked = sandbox
+            .command(args)
+            .env("_KETCH_COMPLETE", "bash")
+            .env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string())
+            .env("_CLAP_COMPLETE_COMP_TYPE", "9")
+            .env("_CLAP_IFS", "\n")
+            .run();
+        assert_eq!(asked.code, 0, "{}", asked.stderr);
+        asked.stdout.lines().map(|word| word.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(&sandbox, &["ketch", "imag"]), ["image", "images"]);
+    assert_eq!(ask(&sandbox, &["ketch", "rm", "b"]), Vec::<String>::new());
+    assert!(!sandbox.store().exists(), "a press of a key makes no store");
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--name=box", "bb"]);
+    assert_eq!(ask(&sandbox, &["ketch", "rm", "b"]), ["box"]);
+    assert_eq!(ask(&sandbox, &["ketch", "rmi", "local"]), ["localhost/bb:latest"]);
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, Command};
+use clap_complete::{ArgValueCandidates, CompletionCandidate};
 
 use crate::cli::error::FAILED;
 use crate::cli::globals::{self, Globals};
@@ -12,6 +13,8 @@ use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
 use crate::cli::verbs::{self, GROUPS, VERBS};
 use crate::cli::{NAME, version};
+use crate::engine::Engine;
+use crate::engine::config::Config;
 
 /// The environment variable by which a shell asks for completions.
 const COMPLETE: &str = "_KETCH_COMPLETE";
@@ -120,7 +123,7 @@ fn edits(a: &str, b: &str) -> usize {
 /// Answers a shell that asks for completions; `None` if none does.
 pub(crate) fn complete(args: &[OsString]) -> Option<ExitCode> {
     std::env::var_os(COMPLETE)?;
-    let engine = clap_complete::CompleteEnv::with_factory(tree).var(COMPLETE).bin(NAME);
+    let engine = clap_complete::CompleteEnv::with_factory(completing_tree).var(COMPLETE).bin(NAME);
     match engine.try_complete(args, None) {
         Ok(true) => Some(ExitCode::SUCCESS),
         Ok(false) => None,
@@ -129,6 +132,43 @@ pub(crate) fn complete(args: &[OsString]) -> Option<ExitCode> {
             Some(ExitCode::from(FAILED))
         }
     }
+}
+
+/// The tree with what knows the names in the store.
+fn completing_tree() -> Command {
+    fn with_names(command: Command) -> Command {
+        command.mut_args(knows_names).mut_subcommands(with_names)
+    }
+    with_names(tree())
+}
+
+/// Makes an argument that names a container or an image complete to those that there are.
+fn knows_names(arg: Arg) -> Arg {
+    let is = |word: &str| arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == word));
+    if is("CONTAINER") {
+        arg.add(ArgValueCandidates::new(container_names))
+    } else if is("IMAGE") {
+        arg.add(ArgValueCandidates::new(image_names))
+    } else {
+        arg
+    }
+}
+
+/// The store, unless there is none: a press of a key must not make one.
+fn present_store() -> Option<Engine> {
+    let config = Config::default();
+    config.data_root().ok().filter(|root| root.join("format").exists())?;
+    Engine::open(&config, |_| {}).ok()
+}
+
+fn container_names() -> Vec<CompletionCandidate> {
+    let names = present_store().and_then(|engine| engine.store().names().list().ok()).unwrap_or_default();
+    names.into_iter().map(|(name, _)| CompletionCandidate::new(name)).collect()
+}
+
+fn image_names() -> Vec<CompletionCandidate> {
+    let refs = present_store().and_then(|engine| engine.store().refs().list().ok()).unwrap_or_default();
+    refs.items.into_iter().map(|known| CompletionCandidate::new(known.name.to_string())).collect()
 }
 
 /// The script that makes `shell` ask [`complete`].

@@ -98,7 +98,7 @@ fn run_verb(verb: &Verb, called: &str, rest: &[OsString], globals: &mut Globals)
     let mut matches = match command.try_get_matches_from(rest) {
         Ok(matches) => matches,
         Err(err) if err.kind() == clap::error::ErrorKind::DisplayHelp => {
-            return help::print_text(globals, &err.render().to_string());
+            return help::print_text(globals, &verb.help(called));
         }
         Err(err) => return Err(UsageError::from_clap(&err, called).into()),
     };

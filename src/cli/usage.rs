@@ -47,8 +47,9 @@ impl UsageError {
             _ => "",
         };
         let argument = text(ContextKind::InvalidArg);
-        // `--name <NAME>` → `--name`
+        // `--name <NAME>` → `--name`, `--all[=<ALL>]` → `--all`
         let flag = argument.split(" <").next().unwrap_or(argument);
+        let flag = flag.split("[=").next().unwrap_or(flag);
         let message = match err.kind() {
             ErrorKind::UnknownArgument if argument.starts_with("--") => format!("unknown flag: {flag}"),
             ErrorKind::UnknownArgument if argument.starts_with('-') => {

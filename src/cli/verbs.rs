@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::cli::NAME;
 use crate::cli::attach;
@@ -168,8 +168,35 @@ impl Verb {
 
     /// The parser for the arguments after the verb, which was called by the words `called`.
     pub(crate) fn command(&self, called: &str) -> Command {
-        let bin_name = format!("{NAME} {called}");
-        globals::add_to(self.definition()).bin_name(bin_name).no_binary_name(true)
+        let definition = self.definition().mut_args(takes_truth_value);
+        globals::add_to(definition).bin_name(format!("{NAME} {called}")).no_binary_name(true)
+    }
+
+    /// The help page, for a verb that was called by the words `called`.
+    pub(crate) fn help(&self, called: &str) -> String {
+        self.definition().bin_name(format!("{NAME} {called}")).render_long_help().to_string()
+    }
+}
+
+/// Lets a flag without a value take one all the same, as podman's do: `--all=false`, `--rm=true`.
+fn takes_truth_value(arg: Arg) -> Arg {
+    if !matches!(arg.get_action(), ArgAction::SetTrue) {
+        return arg;
+    }
+    arg.action(ArgAction::Set)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_value("false")
+        .default_missing_value("true")
+        .value_parser(truth_value)
+}
+
+/// Reads a truth value as Go does.
+fn truth_value(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("strconv.ParseBool: parsing {text:?}: invalid syntax")),
     }
 }
 
