@@ -191,6 +191,10 @@ impl Store {
                 _ => {}
             }
         }
+        // Layers are made in staging/, several at once. All in one block group they would queue for its
+        // inodes, and pass over those that a removal has just freed, which ext4 does not use again for
+        // minutes: half of a pull's CPU time right after rmi (measured). It helps or it does not.
+        fs::open_dir(&self.dir, "staging").and_then(fs::spread_directories).ok();
         self.renew_reserve();
         fs::replace(&self.dir, "format", format!("{FORMAT}\n").as_bytes(), 0o600, true)
             .map_err(io_error("write", self.root.join("format")))

@@ -73,6 +73,17 @@ pub(crate) fn open_dir(dir: impl AsFd, name: impl Arg) -> io::Result<OwnedFd> {
     Ok(rfs::openat(dir, name, flags, Mode::empty())?)
 }
 
+/// Has ext4 spread the directories that are made in `dir` over the disk, as it does with home
+/// directories (`FS_TOPDIR_FL`, `chattr +T`). Other file systems have no such thing.
+///
+/// # Errors
+///
+/// ENOTTY, EOPNOTSUPP.
+pub(crate) fn spread_directories(dir: impl AsFd) -> io::Result<()> {
+    let flags = rfs::ioctl_getflags(&dir)?;
+    Ok(rfs::ioctl_setflags(&dir, flags | rfs::IFlags::TOPDIR)?)
+}
+
 /// Opens `name` in `dir`; the last component may not be a symbolic link.
 pub(crate) fn open_at(dir: impl AsFd, name: impl Arg, flags: OFlags, mode: u32) -> io::Result<OwnedFd> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
