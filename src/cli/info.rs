@@ -54,6 +54,10 @@ fn document(host: &Host, store: &StoreInfo) -> Value {
     let absent = json!({"executable": "", "package": "", "version": ""});
     let mut runtime = part.clone();
     runtime["name"] = "ketch".into();
+    let registries = match host.search_registries.as_slice() {
+        [] => json!({}),
+        search => json!({"search": search}),
+    };
     json!({
         "host": {
             "arch": Platform::host().arch,
@@ -92,7 +96,7 @@ fn document(host: &Host, store: &StoreInfo) -> Value {
             "linkmode": "static",
         },
         "store": store_document(store),
-        "registries": {},
+        "registries": registries,
         "plugins": {
             "volume": ["local"],
             "network": [],

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use crate::base::idmap::IdMap;
 use crate::engine::filter::Filters;
 use crate::engine::list::Query;
-use crate::engine::{Engine, Result};
+use crate::engine::{Engine, Result, config};
+use crate::registry::config::Registries;
 
 /// The machine.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +38,8 @@ pub(crate) struct Host {
     pub(crate) maps: Option<(IdMap, IdMap)>,
     /// This program.
     pub(crate) program: PathBuf,
+    /// Registries in which short names of images are looked for.
+    pub(crate) search_registries: Vec<String>,
 }
 
 /// The store.
@@ -81,6 +84,7 @@ impl Engine {
             rootless: caller.mapping.is_some(),
             maps: caller.mapping.map(|mapping| (mapping.uids, mapping.gids)),
             program: crate::stage::spawn::own_path(),
+            search_registries: search_registries(),
         }
     }
 
@@ -102,6 +106,11 @@ impl Engine {
             file_system: file_system(space.magic),
         })
     }
+}
+
+/// Configuration that cannot be read is the business of the command that needs it.
+fn search_registries() -> Vec<String> {
+    Registries::load(&config::registries::registries()).map_or(Vec::new(), |found| found.search().to_vec())
 }
 
 fn read(path: &str) -> String {

@@ -128,6 +128,11 @@ impl Paths {
 }
 
 impl Registries {
+    /// Where short names are looked for, in this order.
+    pub(crate) fn search(&self) -> &[String] {
+        &self.search
+    }
+
     /// Reads the configuration.
     ///
     /// Where no file exists at all, short names mean Docker Hub, as Docker's users expect.
