@@ -198,12 +198,8 @@ fn is_tmpfs_data(option: &str) -> bool {
 }
 
 fn tmpfs(target: Bytes, taken: Options, copy_up: bool) -> MountRequest {
-    let mut data = taken.data;
-    if !data.iter().any(|option| option.starts_with("mode=")) {
-        data.push("mode=1777".to_owned());
-    }
     MountRequest {
-        kind: MountKindRequest::Tmpfs { data, copy_up },
+        kind: MountKindRequest::Tmpfs { data: taken.data, copy_up },
         target,
         read_only: taken.read_only,
         options: taken.flags,
@@ -384,7 +380,7 @@ mod tests {
     #[test]
     fn tmpfs_options() {
         let request = parse_tmpfs("/t:rw,size=64k,noexec").unwrap();
-        let data = vec!["size=64k".to_owned(), "mode=1777".to_owned()];
+        let data = vec!["size=64k".to_owned()];
         assert_eq!(request.kind, MountKindRequest::Tmpfs { data, copy_up: true });
         assert_eq!(request.options, ["noexec"]);
         assert!(parse_tmpfs("t").is_err() && parse_tmpfs("/t:what").is_err());

@@ -9,10 +9,12 @@ use crate::attach::packet::Hello;
 use crate::base::bytes::Bytes;
 use crate::cli::attach::Route;
 use crate::cli::container_flags::environment;
+use crate::cli::error::AlreadyReported;
 use crate::cli::run::{Attachment, attached_to, detach_keys};
 use crate::cli::session::{Exit, Session};
 use crate::engine::exec::ExecRequest;
 use crate::engine::start::Start;
+use crate::engine::{self, Kind};
 use crate::sys::{pidfd, tty};
 
 /// Run a command in a running container
@@ -72,7 +74,22 @@ pub(crate) struct ExecArgs {
     words: Vec<OsString>,
 }
 
+/// What podman ends with if the container does not run; 125 is for all else that goes wrong before the command.
+const NOT_RUNNING: u8 = 255;
+
 pub(crate) fn run(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
+    match exec(session, args).map_err(anyhow::Error::downcast) {
+        Err(Ok(err)) if matches!(err, engine::Error { kind: Kind::Conflict, .. }) => {
+            session.report(err);
+            Err(AlreadyReported { code: NOT_RUNNING }.into())
+        }
+        Err(Ok(err)) => Err(err.into()),
+        Err(Err(err)) => Err(err),
+        Ok(exit) => Ok(exit),
+    }
+}
+
+fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
     let keys = detach_keys(args.detach_keys.as_deref())?;
     let engine = session.engine()?;
     let (id, command) = if args.latest {
@@ -82,10 +99,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<E
         (engine.container(&typed)?, &args.words[1..])
     };
     if command.is_empty() {
-        return Err(crate::engine::Error::invalid(
-            "must provide a non-empty command to start an exec session",
-        )
-        .into());
+        return Err(
+            engine::Error::invalid("must provide a non-empty command to start an exec session").into()
+        );
     }
     let request = ExecRequest {
         command: command.iter().map(|word| Bytes::from(word.as_os_str())).collect(),

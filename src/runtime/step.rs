@@ -115,6 +115,13 @@ pub(crate) enum MountSource {
     Image { lowers: Vec<PathBuf> },
 }
 
+impl MountSource {
+    /// Was the mode of its root chosen by an option?
+    pub(crate) fn mode_is_given(&self) -> bool {
+        matches!(self, MountSource::FileSystem { options, .. } if options.iter().any(|(key, _)| key == "mode"))
+    }
+}
+
 /// The last step.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RunPlan {

@@ -54,7 +54,7 @@ fn depth(target: &Bytes) -> usize {
 }
 
 fn tmpfs(target: Bytes) -> Mount {
-    let kind = MountKind::Tmpfs { data: vec!["mode=1777".into()], copy_up: true };
+    let kind = MountKind::Tmpfs { data: Vec::new(), copy_up: true };
     Mount { target, kind, read_only: false, options: Vec::new(), propagation: None }
 }
 

@@ -14,8 +14,8 @@ const O_DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFO
 
 /// Copies the content of directory `from` to directory `to` if `to` is empty.
 ///
-/// If `from` is no directory there is nothing to copy.
-pub(super) fn fill(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+/// If `from` is no directory there is nothing to copy. With `keep_mode`, `to` has a mode that someone chose.
+pub(super) fn fill(from: BorrowedFd<'_>, to: BorrowedFd<'_>, keep_mode: bool) -> io::Result<()> {
     let stat = rustix::fs::fstat(from)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return Ok(());
@@ -29,7 +29,12 @@ pub(super) fn fill(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
         return Ok(());
     }
     copy_children(&from, &to)?;
-    take_attributes(from.as_fd(), to.as_fd(), &stat)
+    let own = rustix::fs::fstat(&to)?;
+    take_attributes(from.as_fd(), to.as_fd(), &stat)?;
+    if keep_mode {
+        rustix::fs::fchmod(&to, Mode::from_raw_mode(own.st_mode))?;
+    }
+    Ok(())
 }
 
 /// Gives everything in the tree at `top` to `uid`:`gid`.

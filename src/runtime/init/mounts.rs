@@ -63,9 +63,11 @@ impl Init {
             }
         }
         let shape = rootfs::shape_of(source.as_fd()).map_err(|err| Failure::errno(&what, err))?;
+        // A mount point that is made here has nothing to give, its mode included.
+        let copy_up = plan.copy_up && self.root().open(plan.target.as_bytes(), OFlags::PATH).is_ok();
         let target = self.target(&plan.target, shape, plan.no_symlinks)?;
-        if plan.copy_up {
-            self.copy_up(target.as_fd(), source.as_fd(), &what)?;
+        if copy_up {
+            self.copy_up(target.as_fd(), source.as_fd(), plan.source.mode_is_given(), &what)?;
         }
         if plan.chown {
             let identity = identity_of(self.root(), &self.owner, &[])?;
@@ -86,9 +88,9 @@ impl Init {
         Ok(())
     }
 
-    /// Fills an empty new mount with what the image has there.
-    fn copy_up(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, what: &str) -> Result<()> {
-        copyup::fill(from, to)
+    /// Fills an empty new mount with what the image has there; `keep_mode` leaves it its own mode.
+    fn copy_up(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, keep_mode: bool, what: &str) -> Result<()> {
+        copyup::fill(from, to, keep_mode)
             .map_err(|err| Failure::errno(format!("copy the image's {what} into the volume"), err))
     }
 
