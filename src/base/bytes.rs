@@ -143,9 +143,46 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
+/// Paths in JSON, by the same rule: `#[serde(with = "path")]`.
+pub(crate) mod path {
+    use super::{Bytes, Deserialize, Deserializer, OsString, PathBuf, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(path: &PathBuf, serializer: S) -> Result<S::Ok, S::Error> {
+        Bytes::from(path.as_path()).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        Bytes::deserialize(deserializer).map(|bytes| PathBuf::from(OsString::from(bytes)))
+    }
+}
+
+/// The same where there may be no path: `#[serde(with = "optional_path")]`.
+pub(crate) mod optional_path {
+    use super::{Bytes, Deserialize, Deserializer, OsString, PathBuf, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+        path.as_deref().map(Bytes::from).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<PathBuf>, D::Error> {
+        let bytes = Option::<Bytes>::deserialize(deserializer)?;
+        Ok(bytes.map(|bytes| PathBuf::from(OsString::from(bytes))))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Place {
+        #[serde(with = "path")]
+        at: PathBuf,
+        #[serde(with = "optional_path")]
+        or: Option<PathBuf>,
+    }
 
     #[test]
     fn json_keeps_every_byte() {
@@ -155,6 +192,11 @@ mod tests {
             let value = Bytes::from(bytes);
             assert_eq!(serde_json::to_string(&value).unwrap(), json);
             assert_eq!(serde_json::from_str::<Bytes>(json).unwrap(), value);
+            let place =
+                Place { at: OsString::from(value.clone()).into(), or: Some(OsString::from(value).into()) };
+            let json = format!(r#"{{"at":{json},"or":{json}}}"#);
+            assert_eq!(serde_json::to_string(&place).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Place>(&json).unwrap(), place);
         }
     }
 }

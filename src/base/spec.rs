@@ -80,8 +80,10 @@ pub(crate) struct ContainerSpec {
     /// Ports the image or `--expose` declares, like `80/tcp`.
     pub(crate) exposed_ports: Vec<String>,
     /// Write the process ID of process 1 here at each start.
+    #[serde(default, with = "crate::base::bytes::optional_path")]
     pub(crate) pid_file: Option<PathBuf>,
     /// Where `--cidfile` put the ID; removed with the container.
+    #[serde(default, with = "crate::base::bytes::optional_path")]
     pub(crate) cid_file: Option<PathBuf>,
     /// The command line that created it, for `inspect`.
     pub(crate) create_command: Vec<Bytes>,
@@ -117,9 +119,9 @@ pub(crate) enum Root {
     /// Lower directories of the store, by chain ID, the lowest first; the upper is the container's.
     Layers(Vec<Digest>),
     /// A directory of the user (`--rootfs PATH`), used as it is.
-    Directory(PathBuf),
+    Directory(#[serde(with = "crate::base::bytes::path")] PathBuf),
     /// A directory of the user below an upper directory of the container (`--rootfs PATH:O`).
-    DirectoryOverlay(PathBuf),
+    DirectoryOverlay(#[serde(with = "crate::base::bytes::path")] PathBuf),
 }
 
 /// The first process of a container, or one that `exec` adds.
@@ -192,7 +194,7 @@ pub(crate) enum Namespace {
     /// That of another container.
     Container(ContainerId),
     /// The one a file names (`ns:/proc/…`).
-    Path(PathBuf),
+    Path(#[serde(with = "crate::base::bytes::path")] PathBuf),
 }
 
 /// All namespaces but user, mount and network.
@@ -237,7 +239,7 @@ pub(crate) enum NetworkMode {
     /// Another container's network.
     Container(ContainerId),
     /// The network namespace a file names.
-    Path(PathBuf),
+    Path(#[serde(with = "crate::base::bytes::path")] PathBuf),
     /// One of its own, linked to these networks in this order.
     Bridge(Vec<NetworkAttachment>),
 }
@@ -261,6 +263,7 @@ pub(crate) struct Mount {
 pub(crate) enum MountKind {
     /// A host file or directory.
     Bind {
+        #[serde(with = "crate::base::bytes::path")]
         source: PathBuf,
         /// With everything mounted below it.
         recursive: bool,
@@ -295,6 +298,7 @@ pub(crate) enum MountKind {
 /// A device node of the host, seen inside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Device {
+    #[serde(with = "crate::base::bytes::path")]
     pub(crate) source: PathBuf,
     pub(crate) target: Bytes,
     /// Subset of `rwm`.
@@ -338,6 +342,7 @@ pub(crate) struct Log {
     /// `k8s-file`, `json-file`, `journald`, `passthrough`, `none`.
     pub(crate) driver: String,
     /// The file, if not the container's own `log`.
+    #[serde(default, with = "crate::base::bytes::optional_path")]
     pub(crate) path: Option<PathBuf>,
     /// Rotate at this many bytes; 0 means never.
     pub(crate) max_size_bytes: u64,

@@ -254,9 +254,10 @@ fn status(container: &Container, now: Timestamp) -> String {
     match container.status.phase {
         Phase::Created => "Created".to_owned(),
         Phase::Starting => "Initialized".to_owned(),
-        Phase::Up | Phase::Unmonitored => {
+        phase @ (Phase::Up | Phase::Unmonitored) => {
             let since = record.map_or(now, |record| record.started);
-            format!("Up {}", time::human(now.duration_since(since)))
+            let lost = if phase == Phase::Unmonitored { " (unmonitored)" } else { "" };
+            format!("Up {}{lost}", time::human(now.duration_since(since)))
         }
         Phase::Ending(code) | Phase::Exited(code) => match record.and_then(|record| record.ended.as_ref()) {
             Some(end) => format!("Exited ({code}) {}", time::human_ago(end.at, now)),

@@ -31,8 +31,7 @@ const READ_ONLY: [&str; 6] =
 
 /// Kernel parameters of a network namespace that ketch makes for a container: a user other than root may
 /// serve port 80, as Docker has it.
-pub(crate) const NETWORK_SYSCTLS: [(&str, &str); 2] =
-    [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 0")];
+pub(crate) const NETWORK_SYSCTLS: [(&str, &str); 1] = [("net.ipv4.ip_unprivileged_port_start", "0")];
 
 /// The soft limit of open files is at most this, however high the host's hard limit: programs that walk
 /// through all possible descriptors take seconds with a million.

@@ -150,7 +150,14 @@ impl Staged {
         if !self.here {
             return Ok(tree::Removed::All);
         }
-        let removed = tree::remove(fs::here(), self.path.as_os_str())?;
+        let mut tries = 0;
+        let removed = loop {
+            match tree::remove(fs::here(), self.path.as_os_str()) {
+                // Another process that had opened the object before it was taken away may still make its lock in it.
+                Err(err) if err.kind() == io::ErrorKind::DirectoryNotEmpty && tries < 100 => tries += 1,
+                other => break other?,
+            }
+        };
         self.here = removed == tree::Removed::Partly;
         Ok(removed)
     }

@@ -92,6 +92,22 @@ fn set_action(signal: i32, action: libc::sighandler_t) -> io::Result<()> {
     if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Signals that the C library keeps for its threads and refuses to touch. Its posix_spawn leaves the first ignored
+/// in what it starts, so a caller may hand that on to ketch.
+const KEPT_BY_LIBC_FIRST: i32 = 32;
+const KEPT_BY_LIBC_LAST: i32 = 33;
+
+/// Gives a signal its default action without asking the C library.
+fn set_default_unknown_to_libc(signal: i32) -> io::Result<()> {
+    // The kernel's `struct sigaction`: handler (0 is SIG_DFL), flags, restorer, mask.
+    let action = [0u64; 4];
+    let nothing = std::ptr::null_mut::<u64>();
+    // SAFETY: the kernel reads the 32 bytes of `action`, which outlive the call, and writes nothing.
+    let done =
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), nothing, size_of::<u64>()) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Gives every signal its default action and unblocks all: the state a new program expects.
 ///
 /// # Errors
@@ -99,9 +115,10 @@ fn set_action(signal: i32, action: libc::sighandler_t) -> io::Result<()> {
 /// None in practice; the two signals that cannot be changed are left out.
 pub(crate) fn reset_all() -> io::Result<()> {
     for signal in 1..=libc::SIGRTMAX() {
-        // The C library keeps 32 and 33 for itself and refuses them.
-        if ![libc::SIGKILL, libc::SIGSTOP, 32, 33].contains(&signal) {
-            set_default(signal)?;
+        match signal {
+            libc::SIGKILL | libc::SIGSTOP => {}
+            KEPT_BY_LIBC_FIRST | KEPT_BY_LIBC_LAST => set_default_unknown_to_libc(signal)?,
+            _ => set_default(signal)?,
         }
     }
     set_mask(&SignalSet::empty())?;

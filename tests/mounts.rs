@@ -1,0 +1,258 @@
+//! `ketch run`: what is mounted where, and how.
+
+mod common;
+
+use std::os::unix::fs::MetadataExt;
+
+use common::Sandbox;
+use common::image::{Compression, Layer};
+use common::registry::Registry;
+
+#[test]
+fn a_directory_of_the_host_is_seen_inside_and_written_through() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/in", "from outside\n");
+    let volume = format!("{}:/data", sandbox.path("data").display());
+
+    let output =
+        sandbox.sh(&["-v", &volume], "cat /data/in; echo from inside > /data/out; stat -c %u /data/in");
+
+    assert_eq!(output.ok(), "from outside\n0");
+    assert_eq!(sandbox.read("data/out"), "from inside\n");
+    let meta = std::fs::metadata(sandbox.path("data/out")).expect("made");
+    assert_eq!(meta.uid(), rustix::process::getuid().as_raw(), "root inside is the caller outside");
+}
+
+#[test]
+fn a_read_only_mount_refuses_writing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/in", "x\n");
+    let data = sandbox.path("data");
+    for options in [
+        vec![format!("--volume={}:/data:ro", data.display())],
+        vec![format!("--volume={}:/data:ro,z", data.display())],
+        vec![format!("--mount=type=bind,src={},dst=/data,ro", data.display())],
+        vec![format!("--mount=type=bind,source={},target=/data,readonly=true", data.display())],
+    ] {
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let output = sandbox.sh(
+            &options,
+            "cat /data/in; touch /data/new 2>&1; mount -o remount,rw /data 2>&1 | head -n 1; touch /data/new",
+        );
+        assert_eq!(output.code, 1, "{options:?}");
+        assert!(
+            output.stdout.starts_with("x\n") && output.stdout.contains("Read-only"),
+            "{options:?}: {}",
+            output.stdout
+        );
+    }
+    assert!(!sandbox.path("data/new").exists());
+}
+
+/// SELinux labels: accepted everywhere, effective where SELinux is.
+#[test]
+fn the_options_of_a_volume_are_taken() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/in", "x\n");
+    for options in ["z", "Z", "rw", "rprivate,z", "rshared", "nosuid,nodev", "exec", "U"] {
+        let volume = format!("{}:/data:{options}", sandbox.path("data").display());
+        assert_eq!(sandbox.sh(&["-v", &volume], "cat /data/in").ok(), "x", ":{options}");
+    }
+    let bad = format!("{}:/data:bogus", sandbox.path("data").display());
+    let output = sandbox.sh(&["-v", &bad], "true");
+    assert!(output.fails(125).contains("bogus"), "{}", output.stderr);
+}
+
+#[test]
+fn noexec_and_a_file_as_a_mount() {
+    let sandbox = Sandbox::new();
+    sandbox.write_program("data/prog", "#!/bin/sh\necho ran\n");
+    let data = sandbox.path("data");
+    assert_eq!(sandbox.sh(&["-v", &format!("{}:/d", data.display())], "/d/prog").ok(), "ran");
+    assert_eq!(sandbox.sh(&["-v", &format!("{}:/d:noexec", data.display())], "/d/prog").code, 126);
+    let file = format!("{}:/etc/new/prog", data.join("prog").display());
+    assert_eq!(sandbox.sh(&["-v", &file], "/etc/new/prog").ok(), "ran", "the mount point is made");
+}
+
+#[test]
+fn a_bad_mount_is_named_and_nothing_is_left() {
+    let sandbox = Sandbox::new();
+    for (options, said) in [
+        (vec!["-v", "/nosuch/x:/y"], "/nosuch/x"),
+        (vec!["-v", "/tmp:relative"], "relative"),
+        (vec!["--mount=type=bind,src=/nosuch,dst=/x"], "/nosuch"),
+        (vec!["--mount=type=bogus,dst=/x"], "bogus"),
+        (vec!["--mount=type=tmpfs"], "destination"),
+        (vec!["--tmpfs", "relative"], "relative"),
+        (vec!["--tmpfs=/x:bogus"], "bogus"),
+        (vec!["-v", "a:b:c:d"], "a:b:c:d"),
+    ] {
+        let output = sandbox.sh(&options, "true");
+        assert!(output.fails(125).contains(said), "{options:?}: {}", output.stderr);
+    }
+    assert!(sandbox.names().is_empty());
+}
+
+#[test]
+fn two_containers_see_one_directory() {
+    let sandbox = Sandbox::new();
+    sandbox.write("www/index.html", "one\n");
+    let volume = format!("{}:/www", sandbox.path("www").display());
+    for name in ["a", "b"] {
+        sandbox.start(name, &["-v", &volume], "exec sleep 100");
+    }
+    sandbox.write("www/index.html", "two\n");
+    for name in ["a", "b"] {
+        assert_eq!(sandbox.ok(["exec", name, "cat", "/www/index.html"]), "two");
+    }
+}
+
+#[test]
+fn a_named_volume_outlives_its_containers() {
+    let sandbox = Sandbox::new();
+    sandbox.sh(&["-v", "data:/var/lib/data"], "echo kept > /var/lib/data/file").ok();
+    assert_eq!(sandbox.sh(&["-v", "data:/elsewhere:ro"], "cat /elsewhere/file").ok(), "kept");
+    assert_eq!(sandbox.sh(&["--mount=type=volume,src=data,dst=/m"], "cat /m/file").ok(), "kept");
+}
+
+#[test]
+fn a_new_volume_starts_with_what_the_image_has_there() {
+    let sandbox = Sandbox::new();
+    assert_eq!(
+        sandbox.sh(&["-v", "homes:/home"], "cat /home/app/mine; stat -c %u:%a /home/app/mine").ok(),
+        "of app\n1000:600"
+    );
+    sandbox.sh(&["-v", "homes:/home"], "rm /home/app/mine").ok();
+    assert_eq!(sandbox.sh(&["-v", "homes:/home"], "ls /home/app").ok(), "", "only a new volume is filled");
+}
+
+#[test]
+fn tmpfs_has_the_size_and_mode_asked_for() {
+    let sandbox = Sandbox::new();
+    for (option, size, mode) in [
+        ("--tmpfs=/x", None, "1777"),
+        ("--tmpfs=/x:size=1m,mode=711", Some("size=1024k"), "711"),
+        ("--mount=type=tmpfs,dst=/x,tmpfs-size=1m,tmpfs-mode=700", Some("size=1024k"), "700"),
+    ] {
+        let output = sandbox.sh(&[option], "grep ' /x tmpfs ' /proc/mounts; stat -c %a /x; touch /x/y");
+        let (mount, rest) = output.ok().split_once('\n').expect("two lines");
+        assert_eq!(rest, mode, "{option}");
+        assert!(mount.contains("nosuid") && mount.contains("nodev"), "{mount}");
+        assert!(size.is_none_or(|size| mount.contains(size)), "{option}: {mount}");
+    }
+}
+
+#[test]
+fn read_only_leaves_the_places_for_temporary_files() {
+    let sandbox = Sandbox::new();
+    let script =
+        "for f in /x /etc/x /tmp/x /run/x /var/tmp/x /dev/shm/x; do touch $f 2> /dev/null && echo $f; done";
+    assert_eq!(sandbox.sh(&["--read-only"], script).stdout, "/tmp/x\n/run/x\n/var/tmp/x\n/dev/shm/x\n");
+    let without = sandbox.sh(&["--read-only", "--read-only-tmpfs=false"], script).stdout;
+    assert!(!without.contains("/tmp/x") && !without.contains("/run/x"), "{without}");
+}
+
+#[test]
+fn shared_memory_has_the_size_asked_for() {
+    let sandbox = Sandbox::new();
+    let size = "df -k /dev/shm | awk 'NR == 2 {print $2}'";
+    assert_eq!(sandbox.sh(&[], size).ok(), "64000");
+    assert_eq!(sandbox.sh(&["--shm-size=1m"], size).ok(), "1024");
+    let bad = sandbox.sh(&["--shm-size=1q"], "true");
+    assert!(bad.fails(125).contains("1q"), "{}", bad.stderr);
+}
+
+#[test]
+fn the_usual_devices_and_those_asked_for_are_there() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.sh(&[], "for d in null zero full random urandom tty; do [ -c /dev/$d ] && echo $d; done; ls -l /dev/ptmx /dev/fd /dev/core | sed 's/.*-> //'; echo x > /dev/null && head -c 2 /dev/zero | wc -c");
+    assert!(output.ok().starts_with("null\nzero\nfull\nrandom\nurandom\ntty\n"), "{}", output.stdout);
+    assert!(output.ok().ends_with("\n2"), "{}", output.stdout);
+    assert_eq!(
+        sandbox
+            .sh(&["--device=/dev/zero:/dev/other"], "[ -c /dev/other ] && head -c 3 /dev/other | wc -c")
+            .ok(),
+        "3"
+    );
+    for (device, said) in [("/dev/nosuch", "/dev/nosuch"), ("/tmp", "/tmp"), ("/dev/null:/dev/x:q", "q")] {
+        let output = sandbox.sh(&["--device", device], "true");
+        assert!(output.fails(125).contains(said), "{device}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn what_is_written_in_one_container_is_seen_in_no_other() {
+    let sandbox = Sandbox::new();
+    sandbox.sh(&[], "echo changed > /etc/passwd; rm /bin/ls; mkdir /new").ok();
+    assert_eq!(
+        sandbox.sh(&[], "head -n 1 /etc/passwd; ls -d /bin/ls; ls -d /new 2> /dev/null || true").ok(),
+        "root:x:0:0:root:/root:/bin/sh\n/bin/ls"
+    );
+}
+
+/// Whiteouts, opaque directories and hard links of upper layers.
+#[test]
+fn layers_cover_one_another_as_the_image_says() {
+    let sandbox = Sandbox::new();
+    let image = common::bb::image()
+        .layer(
+            Layer::new()
+                .dir("d", 0o755)
+                .file("d/a", 0o644, "a\n")
+                .file("d/b", 0o644, "b\n")
+                .dir("e", 0o750)
+                .file("e/x", 0o600, "x\n"),
+            Compression::Zstd,
+        )
+        .layer(
+            Layer::new().whiteout("d/a").file("d/c", 0o640, "c\n").hardlink("d/c2", "d/c"),
+            Compression::None,
+        )
+        .layer(
+            Layer::new().dir("e", 0o700).opaque("e").file("e/y", 0o644, "y\n").symlink("link", "e/y"),
+            Compression::Gzip,
+        )
+        .build();
+    let name = Registry::shared().push("mounts/layers", "v1", &image);
+    sandbox.ok(["pull", "-q", &name]);
+
+    let script = "ls d e; cat link; stat -c '%a %h' d/c; stat -c %a e; echo more >> d/b; cat d/b";
+    let output = sandbox.ketch(["run", "--rm", "--net=none", &name, "sh", "-c", script]);
+
+    assert_eq!(output.ok(), "d:\nb\nc\nc2\n\ne:\ny\ny\n640 2\n700\nb\nmore");
+}
+
+/// What an image declares as a volume is one of its own for each container.
+#[test]
+fn declared_volumes_are_made_and_go_with_the_container() {
+    let sandbox = Sandbox::new();
+    let image = common::bb::image().set("Volumes", serde_json::json!({"/home/app": {}})).build();
+    let name = Registry::shared().push("mounts/volume", "v1", &image);
+    sandbox.ok(["pull", "-q", &name]);
+
+    let output = sandbox.ketch([
+        "run",
+        "--rm",
+        "--net=none",
+        &name,
+        "sh",
+        "-c",
+        "cat /home/app/mine; grep -c ' /home/app ' /proc/mounts",
+    ]);
+
+    assert_eq!(output.ok(), "of app\n1");
+    let volumes = std::fs::read_dir(sandbox.store().join("volumes")).map_or(0, Iterator::count);
+    assert_eq!(volumes, 0, "--rm removes anonymous volumes");
+}
+
+#[test]
+fn hostile_declared_volumes_are_refused() {
+    let sandbox = Sandbox::new();
+    for path in ["/", "/proc", "/sys", "/dev", "/proc/../proc/sys"] {
+        let image = common::bb::image().set("Volumes", serde_json::json!({path: {}})).build();
+        let name = Registry::shared().push("mounts/hostile", &format!("v{}", path.len()), &image);
+        sandbox.ok(["pull", "-q", &name]);
+        let output = sandbox.ketch(["run", "--rm", "--net=none", &name, "true"]);
+        assert_eq!(output.code, 125, "{path}: {} {}", output.stdout, output.stderr);
+    }
+}

@@ -1,0 +1,94 @@
+//! `ketch run --network`: none, host, another container's, a namespace by its path.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use common::Sandbox;
+
+/// Names of all interfaces, one a line.
+const INTERFACES: &str = "ls /sys/class/net";
+
+#[test]
+fn none_has_loopback_and_nothing_else() {
+    let sandbox = Sandbox::new();
+    for option in ["--network=none", "--net=none"] {
+        let output = sandbox.ketch(["run", "--rm", option, "bb", "sh", "-c", &format!("{INTERFACES}; ip -o -4 addr show lo | grep -c 127.0.0.1; ip link show lo | grep -o LOOPBACK,UP")]);
+        assert_eq!(output.ok(), "lo\n1\nLOOPBACK,UP");
+    }
+}
+
+#[test]
+fn host_is_the_network_of_the_caller() {
+    let sandbox = Sandbox::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let port = listener.local_addr().expect("an address").port();
+    let server = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().expect("accept");
+        client.write_all(b"from the host\n").expect("answer");
+    });
+    let output = sandbox.ketch(["run", "--rm", "--network=host", "bb", "nc", "127.0.0.1", &port.to_string()]);
+    assert_eq!(output.ok(), "from the host");
+    server.join().expect("the server");
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("the host's name");
+    assert_eq!(
+        sandbox
+            .ok(["run", "--rm", "--network=host", "bb", "sh", "-c", "cat /etc/resolv.conf | wc -l; hostname"])
+            .lines()
+            .last(),
+        Some(hostname.trim())
+    );
+}
+
+#[test]
+fn containers_can_share_one_network() {
+    let sandbox = Sandbox::new();
+    sandbox.start("server", &[], "echo hello | nc -l -p 8080; exec sleep 100");
+    let output = sandbox.ketch([
+        "run",
+        "--rm",
+        "--network=container:server",
+        "bb",
+        "sh",
+        "-c",
+        "until nc 127.0.0.1 8080; do sleep 0.05; done",
+    ]);
+    assert_eq!(output.ok(), "hello");
+
+    let process = sandbox.inspect("server", ".State.Pid");
+    let path = format!("--network=ns:/proc/{process}/ns/net");
+    let own = std::fs::read_link(format!("/proc/{process}/ns/net")).expect("its namespace");
+    let joined = sandbox.ok(["run", "--rm", &path, "bb", "readlink", "/proc/self/ns/net"]);
+    assert_eq!(joined, own.to_string_lossy());
+}
+
+#[test]
+fn a_network_that_is_not_there_is_named() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--name=stopped", "--net=none", "bb", "true"]);
+    for (mode, said) in [
+        ("container:nosuch", "nosuch"),
+        ("container:stopped", "not running"),
+        ("ns:/nosuch", "/nosuch"),
+        ("ns:/etc/passwd", "/etc/passwd"),
+        ("bogus", "bogus"),
+    ] {
+        let output = sandbox.ketch(["run", "--rm", "--network", mode, "bb", "true"]);
+        assert!(output.fails(125).contains(said), "{mode}: {}", output.stderr);
+    }
+    assert_eq!(sandbox.names(), ["stopped"]);
+}
+
+/// The server in a container is not reachable from outside it, and the caller's servers not from inside.
+#[test]
+fn the_networks_of_two_containers_are_apart() {
+    let sandbox = Sandbox::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let port = listener.local_addr().expect("an address").port();
+    let output = sandbox.sh(&[], &format!("nc -w 2 127.0.0.1 {port} < /dev/null"));
+    assert_eq!(output.code, 1, "{output:?}");
+    listener.set_nonblocking(true).expect("non-blocking");
+    let nobody = listener.accept().map(|(mut client, _)| client.read(&mut [0]).is_ok());
+    assert!(nobody.is_err(), "nothing has reached the host");
+}
