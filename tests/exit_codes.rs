@@ -45,6 +45,7 @@ fn the_engines_own_failures_are_125() {
     for args in [
         vec!["run", "--rm", "--net=none", "--nosuchflag", "bb", "true"],
         vec!["run", "--rm", "--net=none", "Not A Reference", "true"],
+        vec!["run", "--rm", "--net=none", "--pull=never", "nosuch.example/image", "true"],
         vec!["run"],
         vec!["nosuchcommand"],
         vec!["container", "nosuchcommand"],

@@ -313,6 +313,38 @@ fn the_stop_signal_and_time_are_kept() {
 }
 
 #[test]
+fn pulling_follows_the_policy() {
+    let sandbox = Sandbox::new();
+    let registry = common::registry::Registry::shared();
+    let image = common::bb::image().label("for", "pull policy").build();
+    let name = registry.push("run/policy", "v1", &image);
+
+    let never = sandbox.ketch(["run", "--rm", "--net=none", "--pull=never", &name, "true"]);
+    assert!(never.fails(125).contains(&name), "{}", never.stderr);
+    sandbox.ok(["run", "--rm", "--net=none", &name, "true"]);
+    assert_eq!(
+        sandbox.ok(["image", "inspect", "--format={{.Id}}", &name]),
+        image.id().trim_start_matches("sha256:")
+    );
+
+    let newer = common::bb::image().label("for", "a newer one").build();
+    registry.push("run/policy", "v1", &newer);
+    sandbox.ok(["run", "--rm", "--net=none", "--pull=missing", &name, "true"]);
+    assert_eq!(
+        sandbox.ok(["image", "inspect", "--format={{.Id}}", &name]),
+        image.id().trim_start_matches("sha256:")
+    );
+    sandbox.ok(["run", "--rm", "--net=none", "--pull=always", &name, "true"]);
+    assert_eq!(
+        sandbox.ok(["image", "inspect", "--format={{.Id}}", &name]),
+        newer.id().trim_start_matches("sha256:")
+    );
+
+    let bad = sandbox.sh(&["--pull=bogus"], "true");
+    assert!(bad.fails(125).contains("bogus"), "{}", bad.stderr);
+}
+
+#[test]
 fn a_directory_can_be_the_root_file_system() {
     let sandbox = Sandbox::empty();
     let root = sandbox.path("root");
