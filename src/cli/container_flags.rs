@@ -204,6 +204,10 @@ pub(crate) struct ContainerFlags {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     read_only_tmpfs: bool,
 
+    /// Remove the container that has this name already
+    #[arg(long)]
+    pub(crate) replace: bool,
+
     /// When to start it again: no, always, unless-stopped, on-failure[:TIMES]
     #[arg(long, value_name = "POLICY")]
     restart: Option<String>,
@@ -344,6 +348,7 @@ impl ContainerFlags {
             command: self.command.iter().map(|word| word.as_os_str().into()).collect(),
             entrypoint: self.entrypoint.as_deref().map(entrypoint),
             name: self.name.clone(),
+            replace: self.replace,
             env: environment(self.env_host, &self.env_file, &self.env)?,
             unset_env: self.unsetenv.clone(),
             unset_all_env: self.unsetenv_all,

@@ -181,11 +181,15 @@ fn new_cid_file(path: &Path) -> Result<std::fs::File, Error> {
 
 /// Starts; a container that was to be removed anyway is not left behind if it does not start.
 fn start_or_discard(engine: &Engine, id: &ContainerId, discard: bool, start: Start) -> Result<i32, Error> {
-    engine.start_container(id, start).inspect_err(|_| {
+    engine.start_container(id, start).map_err(|err| {
         if discard {
             // The monitor does it where there is one; where none came up it is ours to do.
             engine.discard_container(id);
+        } else if !engine.store().containers().exists(id) {
+            let message = format!("container {} was removed or replaced before it ran", id.short());
+            return Error::new(Kind::NotFound, message);
         }
+        err
     })
 }
 

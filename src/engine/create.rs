@@ -11,9 +11,10 @@ use crate::base::image_ref::ImageName;
 use crate::base::manifest::ImageConfig;
 use crate::base::names;
 use crate::base::spec::{ContainerSpec, ImageOrigin, Mount, MountKind, UserNamespace};
+use crate::engine::remove::Removing;
 use crate::engine::request::ContainerRequest;
 use crate::engine::resolve::{self, Facts, ImageFacts};
-use crate::engine::{Engine, Error, Result, config, half_made, state};
+use crate::engine::{Engine, Error, Kind, Result, config, half_made, state};
 use crate::store::owner::Owner;
 use crate::store::resolve::Resolved;
 use crate::store::volumes::VolumeRecord;
@@ -21,6 +22,9 @@ use crate::store::{StoreError, builtin};
 
 /// Largest image configuration that is read.
 const MAX_CONFIG: usize = 4 << 20;
+
+/// How often a container that others replace at the same time is written again.
+const REPLACE_TRIES: u32 = 100;
 
 /// How often a random name is tried.
 const NAME_ATTEMPTS: u32 = 8;
@@ -44,7 +48,11 @@ impl Engine {
                 self.store().volumes().get_or_create(&VolumeRecord::new(name, *anonymous))?;
             }
         }
-        let created = self.write_container(&spec, request.name.as_deref(), request.to_be_started);
+        let started = request.to_be_started;
+        let created = match request.name.as_deref().filter(|_| request.replace) {
+            Some(name) => self.write_in_place_of(&spec, name, started),
+            None => self.write_container(&spec, request.name.as_deref(), started),
+        };
         if created.is_err() {
             for volume in spec.anonymous_volumes() {
                 if let Ok(Some(volume)) = self.store().volumes().take(volume) {
@@ -53,6 +61,24 @@ impl Engine {
             }
         }
         created.map(|()| id)
+    }
+
+    /// Writes a container down under a name that another may have; that one is removed.
+    ///
+    /// Of several that replace one another at once the last one to come stays.
+    fn write_in_place_of(&self, spec: &ContainerSpec, name: &str, to_be_started: bool) -> Result<()> {
+        let how = Removing { force: true, volumes: true, ..Removing::default() };
+        for _ in 0..REPLACE_TRIES {
+            match self.write_container(spec, Some(name), to_be_started) {
+                Err(err) if err.kind == Kind::Conflict => {}
+                other => return other,
+            }
+            // The name may be free again by now.
+            if let Some(holder) = self.store().names().get(name)? {
+                self.remove_container(&holder, &how)?;
+            }
+        }
+        self.write_container(spec, Some(name), to_be_started)
     }
 
     /// Looks up what the request leaves to the image and the machine, and decides.

@@ -23,6 +23,8 @@ pub(crate) struct ContainerRequest {
     /// Replaces the image's entrypoint; `Some` of nothing removes it.
     pub(crate) entrypoint: Option<Vec<Bytes>>,
     pub(crate) name: Option<String>,
+    /// Remove the container that has this name.
+    pub(crate) replace: bool,
     /// `KEY=value`, in order: later ones win.
     pub(crate) env: Vec<Bytes>,
     /// Names that the container shall not have from the image.
