@@ -40,6 +40,7 @@ impl Engine {
     /// [`NotFound`](crate::engine::Kind::NotFound) without the image, Conflict for a name in use, Invalid
     /// for a request that cannot be met. Nothing is left behind then.
     pub(crate) fn create_container(&self, request: &ContainerRequest) -> Result<ContainerId> {
+        self.sweep();
         let id = ContainerId::from_random(random()?);
         let spec = self.resolve_request(request, &id)?;
         check_sources(&spec)?;

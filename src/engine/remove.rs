@@ -14,7 +14,7 @@ use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::clean;
 use crate::store::StoreError;
-use crate::store::staging::{Removal, Staged};
+use crate::store::staging::{self, Removal, Staged};
 use crate::sys::fs::{self, OFlags, Share};
 
 /// How containers are removed.
@@ -177,6 +177,13 @@ impl Engine {
             }
         }
         self.clean(&foreign)
+    }
+
+    /// Removes what killed processes left under `staging/`. What cannot be removed now waits for the next time.
+    pub(crate) fn sweep(&self) {
+        if let Ok(foreign) = staging::sweep(self.store()) {
+            self.clean(&foreign).ok();
+        }
     }
 
     /// Removes trees of the subordinate IDs.

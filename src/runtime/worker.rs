@@ -188,12 +188,6 @@ impl Drop for Unpacker {
     }
 }
 
-/// Removes what dead processes left under `staging/`, of whatever owner. Every pull begins so.
-pub(crate) fn sweep(caller: &Caller, store: &Store) -> Result<(), Failure> {
-    let foreign = staging::sweep(store).map_err(|err| Failure::system("clean up", &err))?;
-    clean::clean(caller, store.root(), &foreign).map_err(|err| Failure::errno("clean up", err))
-}
-
 /// Removes what was unpacked in vain, files of other IDs too. What cannot be removed is swept later.
 ///
 /// The worker that wrote there has ended.

@@ -21,7 +21,7 @@ impl Owner {
     /// This process.
     pub(crate) fn current() -> Result<Self> {
         let pid = std::process::id();
-        let start_ticks = start_ticks(pid)?
+        let start_ticks = start_ticks_if_alive(pid)?
             .ok_or_else(|| io_error("find this process in", "/proc")(std::io::ErrorKind::NotFound.into()))?;
         Ok(Self { boot_id: boot_id()?.to_owned(), pid, start_ticks })
     }
@@ -40,9 +40,9 @@ impl Owner {
         format!("{}-{}-{}-{serial}", self.boot_id, self.pid, self.start_ticks)
     }
 
-    /// True if the process still runs.
+    /// True if the process still runs. One that was killed and that nobody has waited for does not.
     pub(crate) fn is_alive(&self) -> Result<bool> {
-        Ok(self.boot_id == boot_id()? && start_ticks(self.pid)? == Some(self.start_ticks))
+        Ok(self.boot_id == boot_id()? && start_ticks_if_alive(self.pid)? == Some(self.start_ticks))
     }
 }
 
@@ -54,10 +54,10 @@ fn boot_id() -> Result<&'static str> {
     Ok(BOOT_ID.get_or_init(|| read))
 }
 
-fn start_ticks(pid: u32) -> Result<Option<u64>> {
+fn start_ticks_if_alive(pid: u32) -> Result<Option<u64>> {
     // A number that does not fit is no process.
     let Ok(number) = i32::try_from(pid) else { return Ok(None) };
-    pidfd::start_ticks(number).map_err(io_error("read the start time of process", pid.to_string()))
+    pidfd::start_ticks_if_alive(number).map_err(io_error("read the start time of process", pid.to_string()))
 }
 
 #[cfg(test)]

@@ -117,16 +117,39 @@ pub(crate) fn wait(pidfd: BorrowedFd<'_>) -> io::Result<ExitStatus> {
 ///
 /// Reading `/proc`.
 pub(crate) fn start_ticks(pid: i32) -> io::Result<Option<u64>> {
+    read_stat(pid, |stat| {
+        parse_start_ticks(stat)
+            .map(Some)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat")))
+    })
+}
+
+/// [`start_ticks`] of a process that still does something: `None` for one that has ended and only waits to be reaped.
+///
+/// # Errors
+///
+/// As [`start_ticks`].
+pub(crate) fn start_ticks_if_alive(pid: i32) -> io::Result<Option<u64>> {
+    let has_ended = read_stat(pid, |stat| Ok(Some(is_zombie(stat))))?;
+    if has_ended == Some(false) { start_ticks(pid) } else { Ok(None) }
+}
+
+/// Gives the line `/proc/PID/stat` to `parse`; `None` if there is no such process.
+fn read_stat<T>(pid: i32, parse: impl FnOnce(&[u8]) -> io::Result<Option<T>>) -> io::Result<Option<T>> {
     use std::io::Read as _;
     let mut stat = [0; STAT_MAX_BYTES];
     let read = std::fs::File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut stat));
     match read {
-        Ok(length) => parse_start_ticks(&stat[..length])
-            .map(Some)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat"))),
+        Ok(length) => parse(&stat[..length]),
         Err(err) if matches!(err.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
         Err(err) => Err(err),
     }
+}
+
+/// True for the states Z and X in field 3.
+fn is_zombie(stat: &[u8]) -> bool {
+    let state = stat.iter().rposition(|&byte| byte == b')').and_then(|at| stat.get(at + 2));
+    matches!(state, Some(b'Z' | b'X'))
 }
 
 /// Field 22 of a line of `/proc/PID/stat`. Field 2, the name, may hold spaces and parentheses, so
@@ -158,6 +181,7 @@ mod tests {
         let stat = b"7 (a) b ) (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 889120 9 9";
         assert_eq!(parse_start_ticks(stat), Some(889_120));
         assert_eq!(parse_start_ticks(b"7 (x) S 1"), None);
+        assert!(is_zombie(b"7 (a) S) Z 1") && !is_zombie(b"7 (Z) Z) S 1"));
     }
 
     #[test]

@@ -31,9 +31,9 @@ impl Source {
         }
         let code: String = text.lines().map(|line| format!("{}\n", without_comment(line))).collect();
         let module = modules.first().cloned().unwrap_or_default();
-        let for_tests = path.file_stem().is_some_and(|stem| {
-            let stem = stem.to_string_lossy();
-            stem == "tests" || stem == "testing" || stem.ends_with("_tests")
+        let for_tests = path.with_extension("").iter().any(|part| {
+            let part = part.to_string_lossy();
+            part == "tests" || part == "testing" || part.ends_with("_tests")
         });
         Source { path, module, depth: modules.len(), text: text.to_owned(), code, for_tests }
     }

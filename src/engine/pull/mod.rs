@@ -205,6 +205,7 @@ impl<'a> Puller<'a> {
         };
         let registries = Registries::load(&registries::registries())
             .map_err(|err| Error::new(Kind::Invalid, "read the configuration of registries").because(err))?;
+        engine.sweep();
         Ok(Self { engine, options, registries, request, events })
     }
 

@@ -53,7 +53,6 @@ impl<'a> Unpacking<'a> {
     /// Starts the worker, for an image of so many layers.
     pub(super) fn start(puller: &Puller<'a>, image: &'a ImageRef, layers: usize) -> Result<Self> {
         let (store, caller) = (puller.engine.store(), puller.engine.caller());
-        worker::sweep(&caller, store).map_err(|err| from_failure(image, err))?;
         let worker = Unpacker::start(&caller, store, layers).map_err(|err| from_failure(image, err))?;
         Ok(Self {
             store,

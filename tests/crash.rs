@@ -1,0 +1,297 @@
+//! kill -9 at any moment, and many at once: the next command works, nothing is lost and nothing is left (reliability.md, REL-nn).
+
+mod common;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::image::{Compression, Layer};
+use common::registry::Registry;
+use common::{Running, Sandbox, wait_for};
+use rustix::process::{Pid, Signal};
+
+const FOR_EVER: &str = "exec sleep 1000";
+
+fn kill(pid: &str) {
+    let pid = pid.parse().ok().and_then(Pid::from_raw).unwrap_or_else(|| panic!("a process ID: {pid:?}"));
+    rustix::process::kill_process(pid, Signal::KILL).expect("kill a process of this test");
+}
+
+/// Kills the program `n` sevenths of a millisecond-scale delay after its start; a spread of moments, the same in each run.
+fn kill_after(running: Running, n: u32, step: Duration) -> i32 {
+    std::thread::sleep(step * n);
+    running.signal(Signal::KILL);
+    running.wait().code
+}
+
+fn entries(path: PathBuf) -> Vec<String> {
+    std::fs::read_dir(path).map_or_else(
+        |_| Vec::new(),
+        |entries| entries.filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned())).collect(),
+    )
+}
+
+#[test]
+fn rel_01_a_killed_client_leaves_the_container_its_code_and_its_log() {
+    let sandbox = Sandbox::new();
+    let script = "i=0; while [ $i -lt 20 ]; do echo line $i; i=$((i+1)); sleep 0.03; done; exit 7";
+    let client = sandbox.command(["run", "--net=none", "--name=c", "bb", "sh", "-c", script]).spawn();
+    client.expect("line 3");
+    client.signal(Signal::KILL);
+    assert_eq!(client.wait().code, -9);
+
+    assert_eq!(sandbox.ok(["wait", "c"]), "7");
+    let log = sandbox.ok(["logs", "c"]);
+    assert_eq!(log.lines().count(), 20, "{log}");
+
+    let client = sandbox
+        .command(["run", "--rm", "--net=none", "--name=r", "bb", "sh", "-c", "echo up; sleep 0.3"])
+        .spawn();
+    client.expect("up");
+    client.signal(Signal::KILL);
+    client.wait();
+    wait_for("--rm to be done by the monitor", || {
+        let names = sandbox.names();
+        if names == ["c"] { Ok(()) } else { Err(format!("{names:?}")) }
+    });
+}
+
+#[test]
+fn rel_02_a_killed_detached_start_leaves_nothing_half_made() {
+    let sandbox = Sandbox::new();
+    for n in 0..20 {
+        let run = sandbox.command(["run", "-d", "--net=none", "--name=c", "bb", "sleep", "1000"]).spawn();
+        kill_after(run, n, Duration::from_millis(3));
+        let seen = sandbox.ok(["ps", "-a", "--format={{.Names}} {{.Status}}"]);
+        assert!(seen.is_empty() || seen.starts_with("c "), "turn {n}: {seen}");
+        let again =
+            sandbox.ketch(["run", "-d", "--replace", "--net=none", "--name=c", "bb", "sleep", "1000"]);
+        assert_eq!(again.code, 0, "turn {n}: {}", again.stderr);
+        sandbox.ok(["rm", "-f", "-t0", "c"]);
+        assert!(sandbox.names().is_empty());
+    }
+    // What the killed ones left in staging is nobody's any more; a command that writes has taken it away.
+    sandbox.sh(&[], "true").ok();
+    wait_for("the garbage to be gone", || {
+        let left = [
+            entries(sandbox.store().join("staging")),
+            entries(sandbox.store().join("containers")),
+            entries(sandbox.store().join("names")),
+        ]
+        .concat();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+}
+
+#[test]
+fn rel_03_a_killed_rm_can_be_repeated() {
+    let sandbox = Sandbox::new();
+    for n in 0..12 {
+        sandbox.start("c", &[], FOR_EVER);
+        let rm = sandbox.command(["rm", "-f", "-t0", "c"]).spawn();
+        kill_after(rm, n, Duration::from_millis(2));
+        sandbox.ok(["rm", "-f", "-t0", "c"]);
+        assert!(sandbox.names().is_empty(), "turn {n}");
+    }
+    sandbox.sh(&[], "true").ok();
+    assert_eq!(entries(sandbox.store().join("containers")), Vec::<String>::new());
+}
+
+#[test]
+fn rel_04_a_killed_pull_harms_nothing_and_leaves_no_garbage() {
+    let sandbox = Sandbox::new();
+    let noise: Vec<u8> =
+        (0u32..3_000_000).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let mut image = common::bb::image();
+    for n in 0..4 {
+        image = image.layer(Layer::new().file(format!("noise-{n}"), 0o644, &noise[n..]), Compression::Gzip);
+    }
+    let name = Registry::shared().push("crash/pull", "v1", &image.build());
+    for n in 0..20 {
+        let pull = sandbox.command(["pull", "-q", &name]).spawn();
+        let code = kill_after(pull, n, Duration::from_millis(40));
+        assert_eq!(sandbox.ok(["run", "--rm", "--net=none", "bb", "echo", "fine"]), "fine", "turn {n}");
+        assert!(sandbox.ok(["images", "--format={{.Repository}}"]).contains("localhost/bb"), "turn {n}");
+        if code == 0 {
+            sandbox.ok(["rmi", &name]);
+        }
+    }
+    sandbox.ok(["pull", "-q", &name]);
+    assert_eq!(
+        sandbox.ok(["run", "--rm", "--net=none", &name, "sh", "-c", "cat /noise-3 | wc -c"]),
+        (noise.len() - 3).to_string()
+    );
+    wait_for("the garbage to be gone", || {
+        let left = [entries(sandbox.store().join("staging")), entries(sandbox.store().join("blobs/partial"))]
+            .concat();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+    sandbox.ok(["system", "check"]);
+}
+
+#[test]
+fn rel_06_a_container_without_its_monitor_can_still_be_stopped() {
+    let sandbox = Sandbox::new();
+    sandbox.start("c", &[], "trap 'exit 0' TERM; while :; do echo tick; sleep 0.1; done");
+    sandbox.wait_until(&["logs", "c"], "tick");
+    kill(&sandbox.inspect("c", ".State.ConmonPid"));
+
+    wait_for("its state to be seen", || {
+        let status = sandbox.ok(["ps", "--format={{.Status}}"]);
+        if status.contains("unmonitored") { Ok(()) } else { Err(status) }
+    });
+    let stop = sandbox.ketch(["stop", "-t", "5", "c"]);
+    assert_eq!(stop.ok(), "c");
+    assert!(stop.took < Duration::from_secs(5), "{:?}", stop.took);
+    assert!(sandbox.ok(["ps", "-a", "--format={{.Status}}"]).starts_with("Exited"));
+    sandbox.ok(["start", "c"]);
+    assert_eq!(sandbox.inspect("c", ".State.Running"), "true");
+}
+
+#[test]
+fn rel_07_monitor_and_process_1_killed_together() {
+    let sandbox = Sandbox::new();
+    for name in ["started", "removed"] {
+        sandbox.start(name, &[], FOR_EVER);
+        let (monitor, process) =
+            (sandbox.inspect(name, ".State.ConmonPid"), sandbox.inspect(name, ".State.Pid"));
+        kill(&monitor);
+        kill(&process);
+    }
+    wait_for("both to be seen as gone", || {
+        let status = sandbox.ok(["ps", "-a", "--format={{.Status}}"]);
+        if status.lines().all(|line| line.starts_with("Exited")) { Ok(()) } else { Err(status) }
+    });
+    assert_eq!(sandbox.ok(["ps", "-q"]), "");
+    sandbox.ok(["start", "started"]);
+    assert_eq!(sandbox.ok(["exec", "started", "echo", "really"]), "really");
+    assert_eq!(sandbox.ok(["rm", "-f", "removed"]), "removed", "at the first try");
+}
+
+#[test]
+fn rel_13_of_many_with_one_name_one_wins() {
+    let sandbox = Sandbox::new();
+    let all: Vec<Running> = (0..30)
+        .map(|_| sandbox.command(["run", "-d", "--net=none", "--name=same", "bb", "sleep", "1000"]).spawn())
+        .collect();
+    let outputs: Vec<_> = all.into_iter().map(Running::wait).collect();
+    let winners = outputs.iter().filter(|output| output.code == 0).count();
+    let refused =
+        outputs.iter().filter(|output| output.code == 125 && output.stderr.contains("same")).count();
+    assert_eq!(
+        (winners, refused),
+        (1, 29),
+        "{:?}",
+        outputs.iter().map(|o| (o.code, &o.stderr)).collect::<Vec<_>>()
+    );
+    assert_eq!(sandbox.names(), ["same"]);
+    assert_eq!(entries(sandbox.store().join("containers")).len(), 1);
+}
+
+#[test]
+fn rel_14_of_many_replacing_the_last_one_stays() {
+    let sandbox = Sandbox::new();
+    let all: Vec<Running> = (0..10)
+        .map(|_| {
+            sandbox
+                .command(["run", "-d", "--replace", "--net=none", "--name=rp", "bb", "sleep", "1000"])
+                .spawn()
+        })
+        .collect();
+    for output in all.into_iter().map(Running::wait) {
+        assert!(output.code == 0 || output.stderr.contains("replaced"), "{}: {}", output.code, output.stderr);
+    }
+    assert_eq!(sandbox.ok(["ps", "--format={{.Names}}"]), "rp", "one runs");
+    assert_eq!(sandbox.names(), ["rp"], "and nothing else is left");
+}
+
+#[test]
+fn rel_15_many_may_remove_one() {
+    let sandbox = Sandbox::new();
+    sandbox.start("c", &[], FOR_EVER);
+    let all: Vec<Running> = (0..20).map(|_| sandbox.command(["rm", "-f", "-t0", "c"]).spawn()).collect();
+    for output in all.into_iter().map(Running::wait) {
+        assert_eq!(output.code, 0, "{}", output.stderr);
+    }
+    assert!(sandbox.names().is_empty());
+}
+
+#[test]
+fn rel_16_many_may_run_at_once() {
+    let sandbox = Sandbox::new();
+    for _ in 0..3 {
+        let all: Vec<Running> = (0..20)
+            .map(|n| sandbox.command(["run", "--rm", "--net=none", "bb", "echo", &n.to_string()]).spawn())
+            .collect();
+        for (n, output) in all.into_iter().map(Running::wait).enumerate() {
+            assert_eq!(output.ok(), n.to_string());
+        }
+    }
+    assert!(sandbox.names().is_empty());
+}
+
+#[test]
+fn two_pulls_of_one_image_are_both_right() {
+    let sandbox = Sandbox::new();
+    let image = common::bb::image()
+        .layer(Layer::new().file("big", 0o644, vec![7; 3_000_000]), Compression::Zstd)
+        .build();
+    let name = Registry::shared().push("crash/twice", "v1", &image);
+    let all: Vec<Running> = (0..4).map(|_| sandbox.command(["pull", "-q", &name]).spawn()).collect();
+    for output in all.into_iter().map(Running::wait) {
+        assert_eq!(output.ok(), image.id().trim_start_matches("sha256:"));
+    }
+    assert_eq!(sandbox.ok(["run", "--rm", "--net=none", &name, "stat", "-c", "%s", "/big"]), "3000000");
+}
+
+/// A store on a file system of its own size, made in namespaces that an ordinary user may make.
+fn on_a_small_disk(sandbox: &Sandbox, size: &str, script: &str) -> common::Output {
+    let prepare = format!(
+        "mkdir -p \"$KETCH_ROOT\" && mount -t tmpfs -o size={size} small \"$KETCH_ROOT\" && {script}"
+    );
+    sandbox
+        .program("unshare", ["--user", "--map-root-user", "--map-auto", "--mount", "sh", "-c", &prepare])
+        .run()
+}
+
+#[test]
+fn rel_17_a_full_disk_during_a_pull_is_rolled_back_and_named() {
+    let sandbox = Sandbox::empty();
+    let noise: Vec<u8> =
+        (0u32..3_000_000).flat_map(|n| n.wrapping_mul(2_246_822_519).to_le_bytes()).collect();
+    let big = common::bb::image().layer(Layer::new().file("noise", 0o644, &noise), Compression::Gzip).build();
+    let registry = Registry::shared();
+    let big = registry.push("crash/big", "v1", &big);
+    let small = registry.push("crash/small", "v1", &common::bb::image().build());
+
+    let script = format!(
+        "used() {{ df -k \"$KETCH_ROOT\" | awk 'NR == 2 {{print $3}}'; }}; ketch pull -q {small} > /dev/null; before=$(used)
+         ketch pull -q {big}; echo code $?; echo more $(($(used) - before)); ketch run --rm --net=none {small} echo fine"
+    );
+    let output = on_a_small_disk(&sandbox, "20m", &script);
+
+    assert!(output.stdout.contains("code 125\n") && output.stdout.ends_with("fine\n"), "{output:?}");
+    assert_eq!(
+        output.stderr.lines().filter(|line| line.starts_with("Error: ")).count(),
+        1,
+        "{}",
+        output.stderr
+    );
+    assert!(output.stderr.contains("free"), "{}", output.stderr);
+    let more: i64 =
+        output.stdout.lines().find_map(|line| line.strip_prefix("more ")?.parse().ok()).expect("a number");
+    assert!(more < 14_000, "{more} KiB more than before: at most what a later pull resumes from");
+}
+
+#[test]
+fn rel_18_a_full_store_can_be_cleaned() {
+    let sandbox = Sandbox::empty();
+    let image = Registry::shared().push("crash/small", "v2", &common::bb::image().build());
+    let script = format!(
+        "ketch pull -q {image} > /dev/null; ketch run --name fill --net=none {image} sh -c 'cat /dev/zero > /full'; echo run $?
+         ketch ps -a --format '{{{{.Names}}}} {{{{.Status}}}}'; ketch rm -f fill; echo rm $?; ketch run --rm --net=none {image} echo fine"
+    );
+    let output = on_a_small_disk(&sandbox, "16m", &script);
+    assert!(output.stdout.contains("fill Exited (1)"), "{output:?}");
+    assert!(output.stdout.contains("rm 0\n") && output.stdout.ends_with("fine\n"), "{output:?}");
+}
