@@ -11,6 +11,8 @@
 
 // This row is where ketch speaks.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
+// Doc comments of arguments are help texts, in which brackets mean options and not links.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
 mod attach;
 mod completion;

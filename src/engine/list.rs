@@ -175,7 +175,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Kind::NotFound`](crate::engine::Kind::NotFound); Conflict if the name is taken, Invalid if it is none.
+    /// [`Kind::NotFound`]; Conflict if the name is taken, Invalid if it is none.
     pub(crate) fn rename_container(&self, typed: &str, new: &str) -> Result<()> {
         let lock = self.lock()?;
         let id = self.container(typed)?;
@@ -194,7 +194,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Kind::NotFound`](crate::engine::Kind::NotFound) if there is none.
+    /// [`Kind::NotFound`] if there is none.
     pub(crate) fn latest_container(&self) -> Result<ContainerId> {
         let query = Query { last: Some(1), ..Query::default() };
         let latest = self.containers(&query)?.items.pop();

@@ -11,7 +11,7 @@
 //!
 //! - Reading needs no lock and no write access. Writing to shared objects happens under
 //!   [`Store::lock`]; one container's files are guarded by its own lock (`containers/<id>/lock`).
-//! - A damaged file affects its own object: lists come as [`Listing`], with the damage beside the
+//! - A damaged file affects its own object: lists come as [`record::Listing`], with the damage beside the
 //!   items. Unreadable is never empty.
 //! - What a dead process left is under `staging/` and is swept by the next writer.
 
