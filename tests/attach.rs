@@ -184,6 +184,18 @@ fn signals_are_passed_on_unless_told_otherwise() {
     assert!([11, -15].contains(&attach.wait().code), "it may not have attached yet");
 }
 
+/// Where Docker refuses and podman waits for ever.
+#[test]
+fn input_from_a_pipe_ends_at_a_terminal_too() {
+    let sandbox = Sandbox::new();
+    for input in ["typed\n", "typed"] {
+        let run = sandbox.command(["run", "--rm", "-it", "--net=none", "bb", "cat"]).stdin(input).run();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert!(run.stdout.matches("typed").count() == 2, "echo and cat: {:?}", run.stdout);
+        assert!(run.stderr.contains("The input device is not a TTY"), "{}", run.stderr);
+    }
+}
+
 #[test]
 fn start_attaches_too() {
     let sandbox = Sandbox::new();

@@ -309,8 +309,11 @@ impl<'a> Pump<'a> {
         let length = match rustix::io::retry_on_intr(|| rustix::io::read(stdin, &mut typed.buffer[1..])) {
             Ok(length) => length,
             Err(Errno::AGAIN) => return Ok(false),
-            // The terminal is gone.
-            Err(Errno::IO) => 0,
+            // The terminal is gone, which is not the end of what somebody wanted to type.
+            Err(Errno::IO) => {
+                typed.open = false;
+                return Ok(false);
+            }
             Err(errno) => return Err(errno.into()),
         };
         if length == 0 {

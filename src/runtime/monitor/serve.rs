@@ -145,6 +145,8 @@ struct Input {
     backlog: Vec<u8>,
     /// The end comes after the backlog.
     ending: bool,
+    /// The last byte that came was a newline: a terminal has no unfinished line.
+    at_line_start: bool,
 }
 
 /// Where in the poll set things are.
@@ -155,6 +157,9 @@ struct Places {
     netd: usize,
     first_source: usize,
 }
+
+/// What one types for the end of input (VEOF of a new terminal).
+const CTRL_D: u8 = 4;
 
 struct Serving<'a> {
     pidfd: OwnedFd,
@@ -206,7 +211,14 @@ impl<'a> Serving<'a> {
         Ok(Self {
             pidfd,
             sources,
-            input: Input { fd: stdin, is_pipe, once: stdin_once, backlog: Vec::new(), ending: false },
+            input: Input {
+                fd: stdin,
+                is_pipe,
+                once: stdin_once,
+                backlog: Vec::new(),
+                ending: false,
+                at_line_start: true,
+            },
             stop_signal,
             release,
             server,
@@ -425,6 +437,7 @@ impl Source {
 impl Input {
     /// Writes what a client sent; what does not fit is kept.
     fn write(&mut self, data: &[u8]) {
+        self.at_line_start = data.last().map_or(self.at_line_start, |&byte| byte == b'\n');
         let written = if self.backlog.is_empty() { self.write_some(data) } else { 0 };
         if self.fd.is_some() {
             self.backlog.extend_from_slice(&data[written..]);
@@ -459,9 +472,13 @@ impl Input {
         }
     }
 
-    /// A client's input is at its end. A terminal has no end; one types it.
+    /// A client's input is at its end. A terminal has no end, so the end is typed: once to hand over an
+    /// unfinished line, and once for the end.
     fn end(&mut self) {
-        if self.once && self.is_pipe {
+        if !self.is_pipe {
+            let typed = [CTRL_D; 2];
+            self.write(if self.at_line_start { &typed[..1] } else { &typed });
+        } else if self.once {
             self.ending = true;
             if self.backlog.is_empty() {
                 self.fd = None;
