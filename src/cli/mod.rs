@@ -18,6 +18,7 @@ mod attach;
 mod completion;
 mod container;
 mod container_flags;
+mod cp;
 mod error;
 mod exec;
 mod format;

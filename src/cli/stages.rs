@@ -16,6 +16,7 @@ const STAGES: &[(&str, Stage)] = &[
     ("hello", |_| crate::cli::hello::main()),
     ("monitor", |_| crate::runtime::monitor::main()),
     ("clean", |_| crate::runtime::clean::main()),
+    ("copy", |_| crate::runtime::copy::main()),
     ("enter", |_| crate::runtime::enter::main()),
     ("netd", |_| crate::runtime::netd::main()),
     ("signal", |_| crate::runtime::send_signal::main()),

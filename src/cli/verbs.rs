@@ -8,6 +8,7 @@ use crate::cli::NAME;
 use crate::cli::attach;
 use crate::cli::completion;
 use crate::cli::container;
+use crate::cli::cp;
 use crate::cli::exec;
 use crate::cli::globals;
 use crate::cli::history;
@@ -68,8 +69,10 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("attach", attach::AttachArgs, attach::run),
     verb!("completion", completion::CompletionArgs, completion::run),
     verb!("container attach", attach::AttachArgs, attach::run),
+    verb!("container cp", cp::CpArgs, cp::cp),
     verb!("container create", run::CreateArgs, run::create),
     verb!("container exec", exec::ExecArgs, exec::run),
+    verb!("container export", cp::ExportArgs, cp::export),
     verb!("container exists", container::ExistsArgs, container::exists),
     verb!("container inspect", inspect::ContainerArgs, inspect::run_container),
     verb!("container kill", kill::KillArgs, kill::run),
@@ -84,8 +87,10 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("container start", run::StartArgs, run::start),
     verb!("container stop", stop::StopArgs, stop::run),
     verb!("container wait", wait::WaitArgs, wait::run),
+    verb!("cp", cp::CpArgs, cp::cp),
     verb!("create", run::CreateArgs, run::create),
     verb!("exec", exec::ExecArgs, exec::run),
+    verb!("export", cp::ExportArgs, cp::export),
     verb!("history", history::HistoryArgs, history::run),
     verb!("image exists", image::ExistsArgs, image::exists),
     verb!("image history", history::HistoryArgs, history::run),
@@ -123,6 +128,8 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("version", version::VersionArgs, version::run),
     verb!("volume create", volume::CreateArgs, volume::create),
     verb!("volume exists", volume::ExistsArgs, volume::exists),
+    verb!("volume export", cp::VolumeExportArgs, cp::export_volume),
+    verb!("volume import", cp::VolumeImportArgs, cp::import_volume),
     verb!("volume inspect", inspect::VolumeArgs, inspect::run_volume),
     verb!("volume ls" | "list", volume::LsArgs, volume::ls),
     verb!("volume prune", volume::PruneArgs, volume::prune),

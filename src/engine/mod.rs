@@ -5,6 +5,7 @@
 pub(crate) mod attach;
 pub(crate) mod check;
 pub(crate) mod config;
+pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod df;
 pub(crate) mod error;

@@ -105,7 +105,7 @@ pub(crate) fn enter(
 }
 
 /// The user namespace that the stage starts in: that of the container's monitor.
-fn namespace(caller: &Caller, record: &Record) -> Result<UserNamespace, Failure> {
+pub(super) fn namespace(caller: &Caller, record: &Record) -> Result<UserNamespace, Failure> {
     if caller.mapping.is_none() {
         return Ok(UserNamespace::None);
     }

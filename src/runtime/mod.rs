@@ -1,6 +1,7 @@
 //! Row 4: from a [`ContainerSpec`](crate::base::spec::ContainerSpec) to a running process.
 
 pub(crate) mod clean;
+pub(crate) mod copy;
 pub(crate) mod defaults;
 pub(crate) mod enter;
 pub(crate) mod failure;

@@ -127,7 +127,8 @@ fn layer_paths(layers: &[Digest], places: &Places) -> Vec<PathBuf> {
     layers.iter().rev().map(path).collect()
 }
 
-fn root(spec: &ContainerSpec, places: &Places) -> RootPlan {
+/// The root file system.
+pub(super) fn root(spec: &ContainerSpec, places: &Places) -> RootPlan {
     let lowers = match &spec.root {
         Root::Directory(path) => return RootPlan::Directory(path.clone()),
         Root::DirectoryOverlay(path) => vec![path.clone()],

@@ -5,7 +5,7 @@
 //! at most one failure, and its socket closes by itself when `execve` succeeds.
 
 mod copyup;
-mod mounts;
+pub(crate) mod mounts;
 mod network;
 mod reaper;
 pub(crate) mod run;
@@ -90,7 +90,7 @@ fn open_within_reach(reach: &[(std::path::PathBuf, i32)]) -> Result<()> {
 
 /// Becomes root of the container, where there is one: what init creates belongs to root, and not to
 /// whoever the user is inside.
-fn become_root() -> Result<()> {
+pub(super) fn become_root() -> Result<()> {
     if rustix::process::getuid().is_root() && rustix::process::getgid().is_root() {
         return Ok(());
     }
@@ -241,7 +241,7 @@ fn invalid(message: impl Into<String>) -> Failure {
 }
 
 /// Who the process is, or a failure that names the user.
-fn identity_of(root: &RootDir, user: &str, groups: &[String]) -> Result<Identity> {
+pub(super) fn identity_of(root: &RootDir, user: &str, groups: &[String]) -> Result<Identity> {
     let passwd = root.read_small(b"etc/passwd").unwrap_or_default();
     let group = root.read_small(b"etc/group").unwrap_or_default();
     // 126 is what podman ends with here, as for a command that the user may not execute.

@@ -314,7 +314,7 @@ fn new_file_system(
 /// Mounts an overlay, detached, by the names of our own descriptors (`/proc/self/fd/N`): short whatever
 /// the store's path is, and all that the container's mount table then shows. Descriptors given as such
 /// (Linux 6.13) would be shown as paths of the host.
-fn mount_overlay(plan: &OverlayPlan) -> Result<OwnedFd> {
+pub(crate) fn mount_overlay(plan: &OverlayPlan) -> Result<OwnedFd> {
     use std::os::fd::AsRawFd;
     let upper = match &plan.upper {
         Some((upper, work)) => Some((open_directory(upper)?, open_directory(work)?)),

@@ -31,7 +31,7 @@ const EXTENSIONS_MAX: usize = 16;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Regular,
     Directory,
     Symlink,
@@ -43,29 +43,29 @@ pub(super) enum Kind {
 
 /// One entry without its data.
 #[derive(Debug, PartialEq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// As it is in the archive.
-    pub(super) path: Vec<u8>,
+    pub(crate) path: Vec<u8>,
     /// Target of a link.
-    pub(super) link: Vec<u8>,
-    pub(super) kind: Kind,
+    pub(crate) link: Vec<u8>,
+    pub(crate) kind: Kind,
     /// Permission bits, set-user-ID and sticky included.
-    pub(super) mode: u32,
-    pub(super) uid: u64,
-    pub(super) gid: u64,
-    pub(super) mtime: Timespec,
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) mode: u32,
+    pub(crate) uid: u64,
+    pub(crate) gid: u64,
+    pub(crate) mtime: Timespec,
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Major and minor number of a device.
-    pub(super) device: (u32, u32),
+    pub(crate) device: (u32, u32),
     /// Length of the file.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     /// Where its data belong, if it has holes: offsets and lengths, ascending.
-    pub(super) pieces: Option<Vec<(u64, u64)>>,
+    pub(crate) pieces: Option<Vec<(u64, u64)>>,
 }
 
 /// Reads entries one after the other.
 #[derive(Debug)]
-pub(super) struct Archive<R> {
+pub(crate) struct Archive<R> {
     input: R,
     /// Data bytes of the current entry that were not read yet.
     data_left: u64,
@@ -74,18 +74,18 @@ pub(super) struct Archive<R> {
 }
 
 impl<R: BufRead> Archive<R> {
-    pub(super) fn new(input: R) -> Self {
+    pub(crate) fn new(input: R) -> Self {
         Self { input, data_left: 0, padding: 0 }
     }
 
     /// The stream behind the last entry.
-    pub(super) fn into_inner(self) -> R {
+    pub(crate) fn into_inner(self) -> R {
         self.input
     }
 
     /// The next entry; `None` at the end of the archive. Data of the one before that were not read are
     /// passed over.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>, Failure> {
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, Failure> {
         let mut extended = Extended::default();
         let (mut long_name, mut long_link) = (None, None);
         for _ in 0..EXTENSIONS_MAX {
@@ -117,7 +117,7 @@ impl<R: BufRead> Archive<R> {
     /// The next piece of the current entry's data; empty at its end.
     ///
     /// [`Archive::consume`] tells how much of it was used.
-    pub(super) fn data(&mut self) -> Result<&[u8], Failure> {
+    pub(crate) fn data(&mut self) -> Result<&[u8], Failure> {
         if self.data_left == 0 {
             return Ok(&[]);
         }
@@ -130,7 +130,7 @@ impl<R: BufRead> Archive<R> {
     }
 
     /// Marks the first `amount` bytes of the last [`Archive::data`] as used.
-    pub(super) fn consume(&mut self, amount: usize) {
+    pub(crate) fn consume(&mut self, amount: usize) {
         self.input.consume(amount);
         self.data_left -= amount as u64;
     }

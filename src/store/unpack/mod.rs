@@ -27,7 +27,7 @@
 //! OCI image-spec, layer.md; Linux `Documentation/filesystems/overlayfs.rst` ("whiteouts and opaque
 //! directories", "user.overlay").
 
-mod archive;
+pub(crate) mod archive;
 mod dirs;
 mod extract;
 mod ids;
@@ -47,6 +47,7 @@ use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 pub(crate) use crate::store::unpack::ids::{IdKind, Ids, line_to_add};
 use crate::store::unpack::settle::Implicit;
+pub(crate) use crate::store::unpack::source::decoder;
 use crate::sys::fs::Space;
 
 /// Bytes that an archive may have behind its end. GNU tar pads to 10 KiB.

@@ -165,7 +165,7 @@ impl<R: Read> Read for Gzip<R> {
 }
 
 /// A decompressing reader for whatever `input` holds.
-fn decoder(input: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+pub(crate) fn decoder<'a>(input: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
     let mut input = Lookahead::new(input);
     match Compression::of(input.peek(6)?) {
         Compression::Gzip => Ok(Box::new(Gzip { member: Some(flate2::bufread::GzDecoder::new(input)) })),

@@ -1,0 +1,317 @@
+//! Files into and out of containers and volumes: `cp`, `export`, `volume export` and `volume import`.
+//!
+//! ```text
+//! command ──CopyOrder, pipe──▶ copy (in U, read-only clone of ketch)
+//!                                └─ opens the root: joins a running container's namespaces,
+//!                                   mounts a stopped one's, or takes a volume's directory
+//!                                   └─ pack: tree ──tar──▶ pipe     unpack: pipe ──tar──▶ tree
+//! ```
+//!
+//! What the user names is resolved once, by openat2 with the container's root as `/`; from there on
+//! everything happens on descriptors and no link is followed. So a container that swaps its
+//! directories for links meanwhile can spoil its own copy and nothing else (SEC-13). The stage executes
+//! nothing, and is not dumpable.
+
+mod land;
+mod pack;
+mod root;
+mod unpack;
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::base::bytes::Bytes;
+use crate::base::idmap::IdMap;
+use crate::base::spec::{ContainerSpec, Record};
+use crate::runtime::enter;
+use crate::runtime::failure::{Failure, FailureKind};
+use crate::runtime::launch::{self, Caller};
+use crate::runtime::rootfs::RootDir;
+use crate::stage::spawn::{self, Child, Stage};
+use crate::stage::wire;
+use crate::store::unpack::decoder;
+use crate::sys::{pidfd, process};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// Whose files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Place {
+    /// A directory of the host: the data of a volume.
+    Directory(PathBuf),
+    /// A running container, by process 1. Its pidfd is the second descriptor.
+    Running { pid: i32 },
+    /// A container that does not run and that nobody can start meanwhile.
+    Stopped {
+        spec: Box<ContainerSpec>,
+        /// `containers/<id>`.
+        container: PathBuf,
+        /// The store.
+        store: PathBuf,
+        /// Its maps of users and groups from IDs inside to those of U, if they are not the same.
+        id_maps: Option<(IdMap, IdMap)>,
+    },
+}
+
+/// What to pack.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Pack {
+    /// Absolute path in the container, or relative to the volume.
+    pub(crate) path: Bytes,
+    /// Name of the topmost entry in the archive; `.` or empty packs what is in a directory.
+    pub(crate) name: Bytes,
+    /// Leave out what is mounted below: only mount points come along, empty.
+    pub(crate) one_file_system: bool,
+}
+
+/// What is in an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Content {
+    /// Anything, to be unpacked into a directory that exists.
+    Stream,
+    /// One tree whose topmost entry is a directory called `.`.
+    Directory {
+        /// Its content only, not the directory itself, was meant (`dir/.`).
+        content_only: bool,
+    },
+    /// One entry called `.`.
+    File,
+}
+
+/// Whom unpacked files belong to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Owner {
+    /// The one the archive names.
+    Archive,
+    /// The one who unpacks.
+    Caller,
+    /// The container's user, as `user[:group]`.
+    User(String),
+}
+
+/// Where to unpack, and how.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Unpack {
+    pub(crate) path: Bytes,
+    /// Name of the source, for a target that is a directory.
+    pub(crate) name: Bytes,
+    pub(crate) content: Content,
+    pub(crate) owner: Owner,
+    /// A directory may take the place of something else, and the other way round.
+    pub(crate) overwrite: bool,
+}
+
+/// What the stage does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Job {
+    Pack(Pack),
+    Unpack(Unpack),
+}
+
+/// One order. Descriptors: the file or pipe with the archive, then a pidfd for [`Place::Running`].
+#[derive(Debug, Serialize, Deserialize)]
+struct CopyOrder {
+    place: Place,
+    job: Job,
+}
+
+/// What the stage tells: for a pack `Packing` when it begins, for both jobs the outcome.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum CopyReport {
+    Packing { is_directory: bool },
+    Done,
+    Failed(Failure),
+}
+
+/// A copy under way.
+#[derive(Debug)]
+pub(crate) struct Copying(Child);
+
+impl Copying {
+    /// For a pack: waits until it begins; tells whether the source is a directory.
+    ///
+    /// # Errors
+    ///
+    /// If the source is not there or may not be read.
+    pub(crate) fn begun(&self) -> Result<bool> {
+        match self.0.receive::<CopyReport>().map_err(|err| launch::stage_failure(&err))?.0 {
+            CopyReport::Packing { is_directory } => Ok(is_directory),
+            CopyReport::Failed(failure) => Err(failure),
+            CopyReport::Done => Err(Failure::new(FailureKind::System, "a copy ended before it began")),
+        }
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong.
+    pub(crate) fn finish(self) -> Result<()> {
+        match self.0.receive::<CopyReport>().map_err(|err| launch::stage_failure(&err))?.0 {
+            CopyReport::Failed(failure) => Err(failure),
+            CopyReport::Packing { .. } | CopyReport::Done => {
+                self.0.wait().map_err(|err| Failure::errno("wait for a copy", err))
+            }
+        }
+    }
+}
+
+/// Starts a copy. `archive` is what it writes to or reads from; `record` is that of a running container.
+///
+/// # Errors
+///
+/// If the stage cannot be started, or the container has ended.
+pub(crate) fn start(
+    caller: &Caller,
+    store: &std::path::Path,
+    place: Place,
+    record: Option<&Record>,
+    job: Job,
+    archive: BorrowedFd<'_>,
+) -> Result<Copying> {
+    let (namespace, first) = match record {
+        None => (caller.namespace(store), None),
+        Some(record) => {
+            let first = pidfd::open_verified(record.pid, record.pid_start_ticks, &record.boot_id)
+                .map_err(|err| Failure::errno("find process 1", err))?
+                .ok_or_else(|| Failure::new(FailureKind::Conflict, "the container is not running"))?;
+            (enter::namespace(caller, record)?, Some(first))
+        }
+    };
+    let stage = Stage { name: c"copy", args: &[], detached: false };
+    let child = spawn::spawn(&stage, &namespace).map_err(|err| launch::stage_failure(&err))?;
+    let mut descriptors = vec![archive];
+    descriptors.extend(first.iter().map(AsFd::as_fd));
+    child
+        .send(&CopyOrder { place, job }, &descriptors)
+        .map_err(|err| Failure::system("order a copy", &err))?;
+    Ok(Copying(child))
+}
+
+/// Packs a tree of the host, with this process's rights.
+///
+/// # Errors
+///
+/// If something cannot be read, or the archive not be written.
+pub(crate) fn pack_here(path: &Bytes, archive: File, ids: pack::Ids) -> Result<()> {
+    let root = root::host()?;
+    let source = open_source(&root, path)?;
+    pack::pack(source, path.as_bytes(), b".", false, ids, BufWriter::with_capacity(64 << 10, archive))
+}
+
+/// Unpacks to a place of the host, with this process's rights.
+///
+/// # Errors
+///
+/// If the target cannot be meant or written.
+pub(crate) fn unpack_here(archive: impl Read + Send, job: &Unpack) -> Result<()> {
+    let root = root::host()?;
+    let owner = match job.owner {
+        Owner::Archive => unpack::Owning::Archive(None),
+        Owner::Caller | Owner::User(_) => unpack::Owning::Caller,
+    };
+    unpack(&root, job, owner, archive)
+}
+
+pub(crate) use pack::Ids;
+
+/// The stage `copy`.
+pub(crate) fn main() -> ! {
+    let Ok(command) = spawn::begin() else { process::exit_now(125) };
+    let Ok((order, descriptors)) = wire::receive::<CopyOrder>(command.as_fd()) else {
+        process::exit_now(125)
+    };
+    let report = match carry_out(order, descriptors, &command) {
+        Ok(()) => CopyReport::Done,
+        Err(failure) => CopyReport::Failed(failure),
+    };
+    wire::send(command.as_fd(), &report, &[]).ok();
+    process::exit_now(0)
+}
+
+fn carry_out(order: CopyOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) -> Result<()> {
+    // Nothing goes on when nobody is left to hear of it.
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+        .map_err(|errno| Failure::errno("watch the command", errno))?;
+    // Modes are those of the archive.
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let mut descriptors = descriptors.into_iter();
+    let archive = descriptors.next().ok_or_else(|| Failure::new(FailureKind::System, "no archive given"))?;
+    let id_maps = match &order.place {
+        Place::Stopped { id_maps, .. } => id_maps.clone(),
+        _ => None,
+    };
+    let root = root::open(order.place, descriptors.next())?;
+    match order.job {
+        Job::Pack(job) => {
+            let source = open_source(&root, &job.path)?;
+            let report = CopyReport::Packing { is_directory: source.is_directory };
+            wire::send(command.as_fd(), &report, &[]).map_err(|err| Failure::system("report", &err))?;
+            let ids = id_maps.map_or(Ids::Same, |(uids, gids)| Ids::Inside { uids, gids });
+            let archive = BufWriter::with_capacity(64 << 10, File::from(archive));
+            pack::pack(source, job.path.as_bytes(), job.name.as_bytes(), job.one_file_system, ids, archive)
+        }
+        Job::Unpack(job) => {
+            let owner = match &job.owner {
+                Owner::Archive => unpack::Owning::Archive(id_maps),
+                Owner::Caller => unpack::Owning::Caller,
+                Owner::User(user) => root::identity(&root, user, id_maps.as_ref())?,
+            };
+            unpack(&root, &job, owner, File::from(archive))
+        }
+    }
+}
+
+fn unpack(root: &RootDir, job: &Unpack, owner: unpack::Owning, archive: impl Read + Send) -> Result<()> {
+    let landing = land::land(root, job)?;
+    match job.content {
+        Content::Stream => {
+            let archive = decoder(archive).map_err(|err| Failure::errno("read the archive", err))?;
+            unpack::unpack(archive, landing, owner, job.overwrite)
+        }
+        _ => unpack::unpack(archive, landing, owner, job.overwrite),
+    }
+}
+
+/// What is to be packed.
+struct Source {
+    /// A descriptor that can be read: a directory or a regular file; else O_PATH.
+    fd: OwnedFd,
+    is_directory: bool,
+}
+
+/// Opens a source: links are followed, within the root.
+fn open_source(root: &RootDir, path: &Bytes) -> Result<Source> {
+    let failed = |err: io::Error| {
+        let kind =
+            if err.kind() == io::ErrorKind::NotFound { FailureKind::Invalid } else { FailureKind::System };
+        let shown = crate::runtime::rootfs::shown(path.as_bytes());
+        Failure { kind, ..Failure::errno(format!("{shown:?} could not be found"), err) }
+    };
+    let found = root.open(path.as_bytes(), OFlags::PATH).map_err(failed)?;
+    let stat = rustix::fs::fstat(&found).map_err(|errno| failed(errno.into()))?;
+    let is_directory = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
+        rustix::fs::FileType::Directory => root.open(path.as_bytes(), flags | OFlags::DIRECTORY),
+        // Opened again, it may be something else by now; packing looks at what it has.
+        rustix::fs::FileType::RegularFile => root.open(path.as_bytes(), flags),
+        _ => Ok(found),
+    };
+    Ok(Source { fd: fd.map_err(failed)?, is_directory })
+}
+
+/// Flushes what was packed.
+fn finish(mut archive: BufWriter<File>) -> Result<()> {
+    archive.write_all(&[0; 1024]).and_then(|()| archive.flush()).map_err(pack::written)
+}

@@ -1,0 +1,204 @@
+//! `cp` and `export`: what lands where, whose it is, and that nothing gets out of the container's root.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+use common::Sandbox;
+
+/// A file and a directory with something in it, on the host.
+fn host_files(sandbox: &Sandbox) {
+    sandbox.write("f", "file");
+    sandbox.write("d/in", "inner");
+    sandbox.write_program("d/sub/prog", "#!/bin/sh");
+    symlink("in", sandbox.path("d/link")).expect("make a link");
+}
+
+/// What find(1) shows below `dir` of the container.
+fn tree(sandbox: &Sandbox, name: &str, dir: &str) -> String {
+    let listed = sandbox.ok(["exec", name, "find", dir]);
+    let mut lines: Vec<_> = listed.lines().collect();
+    lines.sort_unstable();
+    lines.join(" ")
+}
+
+#[test]
+fn what_lands_where_in_a_container() {
+    let sandbox = Sandbox::new();
+    host_files(&sandbox);
+    sandbox.start("c", &[], "mkdir /t /e; ln -s /t /to-t; exec sleep 1000");
+    sandbox.wait_until(&["exec", "c", "ls", "-d", "/to-t"], "/to-t");
+    for (source, target, lands) in [
+        ("f", "c:/t/new", "/t /t/new"),
+        ("f", "c:/t", "/t /t/f"),
+        ("f", "c:/t/", "/t /t/f"),
+        ("f", "c:to-t", "/t /t/f"),
+        ("d", "c:/t", "/t /t/d /t/d/in /t/d/link /t/d/sub /t/d/sub/prog"),
+        ("d/", "c:/t", "/t /t/d /t/d/in /t/d/link /t/d/sub /t/d/sub/prog"),
+        ("d/.", "c:/t", "/t /t/in /t/link /t/sub /t/sub/prog"),
+        ("d", "c:/t/new", "/t /t/new /t/new/in /t/new/link /t/new/sub /t/new/sub/prog"),
+        ("d/.", "c:/t/new", "/t /t/new /t/new/in /t/new/link /t/new/sub /t/new/sub/prog"),
+        ("d/link", "c:/t", "/t /t/link"),
+    ] {
+        assert_eq!(sandbox.ketch(["cp", source, target]).ok(), "", "{source} {target}");
+        assert_eq!(tree(&sandbox, "c", "/t"), lands, "{source} {target}");
+        sandbox.ok(["exec", "c", "sh", "-c", "rm -rf /t/*"]);
+    }
+    sandbox.ok(["cp", "d/.", "c:/t"]);
+    let shown =
+        sandbox.ok(["exec", "c", "sh", "-c", "cat /t/in; readlink /t/link; stat -c %a:%u /t/sub/prog"]);
+    assert_eq!(shown, "innerin\n755:0");
+    sandbox.ok(["cp", "f", "c:/t/in"]);
+    assert_eq!(sandbox.ok(["exec", "c", "cat", "/t/in"]), "file", "an existing file is replaced");
+    for (source, target, why) in [
+        ("f", "c:/nosuch/x", "no such file"),
+        ("f", "c:/nosuch/", "must exist"),
+        ("d", "c:/t/in", "cannot copy a directory to a file"),
+        ("nosuch", "c:/t", "could not be found"),
+        ("c:/nosuch", "x", "could not be found"),
+        ("f", "nosuch:/t", "nosuch"),
+        ("f", "x", "CONTAINER:PATH"),
+    ] {
+        let refused = sandbox.ketch(["cp", source, target]);
+        assert!(
+            refused.fails(125).to_lowercase().contains(&why.to_lowercase()),
+            "{source}: {}",
+            refused.stderr
+        );
+    }
+}
+
+#[test]
+fn files_come_back_out_of_running_and_stopped_containers() {
+    let sandbox = Sandbox::new();
+    let script = "mkdir -p /w/d; echo inner > /w/d/in; chmod 640 /w/d/in; echo v > /vol/v; ln -s /w/d/in /w/abs; exec sleep 1000";
+    sandbox.start("c", &["-v", "data:/vol"], script);
+    sandbox.wait_until(&["exec", "c", "ls", "/w"], "abs");
+    for state in ["running", "stopped"] {
+        let out = |name: &str| format!("{state}-{name}");
+        sandbox.ok(["cp", "c:/w/d", &out("dir")]);
+        assert_eq!(sandbox.read(out("dir/in")), "inner\n");
+        let meta = fs::metadata(sandbox.path(out("dir/in"))).expect("it is there");
+        assert_eq!(meta.permissions().mode() & 0o7777, 0o640);
+        sandbox.ok(["cp", "c:/w/abs", &out("followed")]);
+        assert_eq!(sandbox.read(out("followed")), "inner\n", "a link is followed inside the root");
+        sandbox.ok(["cp", "c:/vol/v", &out("volume")]);
+        assert_eq!(sandbox.read(out("volume")), "v\n");
+        sandbox.write("into", state);
+        sandbox.ok(["cp", "into", "c:/w/into"]);
+        sandbox.ok(["cp", "c:/w/into", &out("back")]);
+        assert_eq!(sandbox.read(out("back")), state);
+        if state == "running" {
+            sandbox.ok(["stop", "--time=0", "c"]);
+        }
+    }
+    sandbox.ok(["start", "c"]);
+    sandbox.wait_until(&["exec", "c", "cat", "/w/into"], "stopped");
+    let created = sandbox.ok(["create", "--net=none", "bb", "cat", "/etc/greeting"]);
+    sandbox.ok(["cp", "into", &format!("{created}:/etc/greeting")]);
+    assert_eq!(sandbox.ok(["start", "-a", &created]), "stopped", "a container that never ran");
+    sandbox.ok(["cp", "c:/w/d/in", &format!("{created}:/from-c")]);
+    sandbox.ok(["cp", &format!("{created}:/from-c"), "between"]);
+    assert_eq!(sandbox.read("between"), "inner\n");
+}
+
+#[test]
+fn archives_go_both_ways_and_files_belong_to_the_containers_user() {
+    let sandbox = Sandbox::new();
+    host_files(&sandbox);
+    sandbox.start("c", &["--user=app"], "exec sleep 1000");
+    let tar = sandbox.program("tar", ["-c", "-f", "d.tar", "d"]).run();
+    tar.ok();
+    let archive = fs::read(sandbox.path("d.tar")).expect("read the archive");
+    sandbox.command(["cp", "-", "c:/home/app"]).stdin(archive.clone()).run().ok();
+    sandbox.ok(["cp", "f", "c:/tmp/mine"]);
+    sandbox.ok(["cp", "--archive=false", "f", "c:/tmp/roots"]);
+    let owners = "stat -c %u:%g /home/app/d/in /tmp/mine /tmp/roots; stat -c %a /tmp";
+    assert_eq!(sandbox.ok(["exec", "c", "sh", "-c", owners]), "1000:1000\n1000:1000\n0:0\n1777");
+    let refused = sandbox.command(["cp", "-", "c:/home/app/d/in"]).stdin(archive).run();
+    assert!(refused.fails(125).contains("must be a directory"), "{}", refused.stderr);
+
+    let script = "\"$0\" cp c:/home/app/d - | tar -t -f - | sort";
+    let listed = sandbox.program("sh", ["-c", script, &common::ketch_binary().display().to_string()]).run();
+    assert_eq!(listed.ok(), "d/\nd/in\nd/link\nd/sub/\nd/sub/prog");
+}
+
+#[test]
+fn export_writes_the_root_file_system_without_mounts() {
+    let sandbox = Sandbox::new();
+    let script = "echo new > /made; rm /etc/group; ln /made /twice; echo v > /vol/v; exec sleep 1000";
+    sandbox.start("c", &["-v", "data:/vol"], script);
+    sandbox.wait_until(&["exec", "c", "ls", "/vol"], "v");
+    for output in ["running.tar", "stopped.tar"] {
+        sandbox.ok(["export", "-o", output, "c"]);
+        sandbox.ok(["stop", "--time=0", "c"]);
+        let listed = sandbox.program("tar", ["-t", "-v", "--numeric-owner", "-f", output]).run();
+        let listed = listed.ok();
+        for there in [" made", " twice link to made", " bin/busybox", " home/app/mine", " proc/"] {
+            assert!(listed.contains(there), "{output}: {there}: {listed}");
+        }
+        for gone in ["etc/group", "vol/v", "proc/1", "dev/null"] {
+            assert!(!listed.contains(gone), "{output}: {gone}");
+        }
+        assert!(listed.lines().any(|line| line.contains("1000/1000") && line.ends_with("home/app/mine")));
+    }
+}
+
+/// SEC-13: a container that swaps a directory for a link to `/` gets and gives nothing of the host.
+#[test]
+fn swapped_links_do_not_escape() {
+    let sandbox = Sandbox::new();
+    let secret = sandbox.write("host/secret", "of the host");
+    let dir = sandbox.path("host");
+    let script = format!(
+        "mkdir -p /a{0} /good; echo inside > /good/secret; \
+         while :; do rm -rf /x; ln -s {0} /x; ln -sfn ../../../../../../../../../..{0} /y; rm /x; cp -r /good /x; done",
+        dir.display()
+    );
+    sandbox.start("c", &[], &script);
+    sandbox.wait_until(&["exec", "c", "ls", "/good"], "secret");
+    sandbox.write("payload/planted", "planted");
+    for round in 0..25 {
+        sandbox.ketch(["cp", "c:/x/secret", "got"]);
+        sandbox.ketch(["cp", "c:/y/secret", "got-y"]);
+        sandbox.ketch(["cp", "c:/x", &format!("tree-{round}")]);
+        sandbox.ketch(["cp", "payload/.", "c:/x"]);
+        sandbox.ketch(["cp", "payload/.", "c:/y"]);
+        for got in ["got", "got-y", &format!("tree-{round}/secret")] {
+            let text = fs::read_to_string(sandbox.path(got)).unwrap_or_default();
+            assert!(!text.contains("of the host"), "{got} in round {round}");
+        }
+        let entries = fs::read_dir(&dir).expect("read the directory").count();
+        assert_eq!(entries, 1, "round {round}");
+    }
+    assert_eq!(fs::metadata(&secret).expect("it is there").size(), 11);
+}
+
+#[test]
+fn volumes_are_exported_and_imported() {
+    let sandbox = Sandbox::new();
+    let fill = "echo text > /data/f; mkdir -m 700 /data/d; echo deep > /data/d/g; chown -R 1000:1000 /data/d; \
+                chown 1000:50 /data; ln -s f /data/l";
+    sandbox.sh(&["-v", "one:/data"], fill).ok();
+    sandbox.ok(["volume", "export", "-o", "one.tar", "one"]);
+    sandbox.ok(["volume", "create", "two"]);
+    sandbox.ok(["volume", "import", "two", "one.tar"]);
+    let show = "cat /data/l /data/d/g; stat -c %u:%g:%a /data /data/d /data/d/g";
+    let want = "text\ndeep\n1000:50:755\n1000:1000:700\n1000:1000:644";
+    assert_eq!(sandbox.sh(&["-v", "two:/data:nocopy"], show).ok(), want);
+
+    let script = "\"$0\" volume export one | gzip | \"$0\" volume import three -";
+    sandbox.ok(["volume", "create", "three"]);
+    let ketch = common::ketch_binary().display().to_string();
+    sandbox.program("sh", ["-c", script, &ketch]).run().ok();
+    assert_eq!(sandbox.sh(&["-v", "three:/data:nocopy"], show).ok(), want);
+    for args in [["volume", "export", "nope"], ["volume", "import", "nope"]] {
+        assert!(sandbox.ketch(args).fails(125).contains("nope"));
+    }
+    let hostile =
+        sandbox.program("sh", ["-c", "echo x > h; tar -c -P -f h.tar --transform=s,h,../../h, h"]).run();
+    hostile.ok();
+    let refused = sandbox.ketch(["volume", "import", "two", "h.tar"]);
+    assert!(refused.fails(125).contains("leads out of it"), "{}", refused.stderr);
+}
