@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use crate::store::unpack::extract::{Trouble, doing};
 use crate::store::unpack::settle::{IMPLICIT_TIME, Implicit};
+use crate::store::unpack::xattrs::set_xattr;
 use crate::sys::fs::{self, FileType, OFlags, Timespec, Within};
 
 /// Directories kept open.
@@ -275,7 +276,7 @@ impl Dirs {
                 }
                 fs::chmod(fd, meta.mode).map_err(doing("set the mode"))?;
                 for (name, value) in &meta.xattrs {
-                    self.skipped_xattrs += u64::from(!super::extract::set_xattr(fd, name, value)?);
+                    self.skipped_xattrs += u64::from(!set_xattr(fd, name, value)?);
                 }
                 fs::set_mtime(fd, meta.mtime).map_err(doing("set the time"))
             }

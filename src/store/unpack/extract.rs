@@ -10,6 +10,7 @@ use std::rc::Rc;
 use crate::base::bytes::Bytes;
 use crate::store::unpack::archive::{Archive, Entry, Kind};
 use crate::store::unpack::dirs::{DirMeta, Dirs, is_whiteout, set_opaque, shown};
+use crate::store::unpack::xattrs::{set_xattr, xattr_name};
 use crate::store::unpack::{Failure, IdKind, Order, Report, Unpacked};
 use crate::sys::fs::{self, FileType, OFlags, tree};
 
@@ -470,39 +471,6 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The name under which an attribute of a layer is set; `None` if it cannot be carried over.
-///
-/// Attributes by which overlay itself works are escaped, as the kernel shows them again inside a mount
-/// (Linux 6.7, "Nesting overlayfs mounts"); taken literally they would let a layer hide or redirect
-/// files of others.
-fn xattr_name(name: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if let Some(rest) = name.strip_prefix(b"user.overlay.") {
-        return Some(Cow::Owned([b"user.overlay.overlay.", rest].concat()));
-    }
-    let kept = name.starts_with(b"user.")
-        || matches!(name, b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default");
-    kept.then_some(Cow::Borrowed(name))
-}
-
-/// Sets an attribute; false if the file system or the user cannot have it.
-pub(super) fn set_xattr(file: impl std::os::fd::AsFd, name: &[u8], value: &[u8]) -> Result<bool> {
-    match fs::set_xattr(file, name, value) {
-        Ok(()) => Ok(true),
-        // EINVAL: an access control list with an ID that is not mapped.
-        Err(err)
-            if matches!(err.raw_os_error(), Some(libc::ENOTSUP))
-                || !name.starts_with(b"user.")
-                    && matches!(err.raw_os_error(), Some(libc::EPERM | libc::EINVAL)) =>
-        {
-            Ok(false)
-        }
-        Err(err) => {
-            let name = String::from_utf8_lossy(name);
-            Err(Trouble::Problem(format!("set the attribute {name:?} of {} bytes: {err}", value.len())))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -532,23 +500,6 @@ mod tests {
         ] {
             let cleaned = clean(path).ok();
             assert_eq!(cleaned.as_deref(), want, "{}", String::from_utf8_lossy(path));
-        }
-    }
-
-    #[test]
-    fn attributes_of_overlay_are_escaped_and_foreign_ones_dropped() {
-        for (name, want) in [
-            ("user.a", Some("user.a")),
-            ("user.overlay.opaque", Some("user.overlay.overlay.opaque")),
-            ("user.overlay.overlay.x", Some("user.overlay.overlay.overlay.x")),
-            ("security.capability", Some("security.capability")),
-            ("system.posix_acl_default", Some("system.posix_acl_default")),
-            ("security.selinux", None),
-            ("trusted.overlay.opaque", None),
-            ("system.nfs4_acl", None),
-            ("nonsense", None),
-        ] {
-            assert_eq!(xattr_name(name.as_bytes()).as_deref(), want.map(str::as_bytes), "{name}");
         }
     }
 }

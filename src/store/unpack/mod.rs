@@ -36,6 +36,7 @@ mod settle;
 mod source;
 #[cfg(test)]
 mod tests;
+mod xattrs;
 
 use std::fs::File;
 use std::io;

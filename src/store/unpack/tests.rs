@@ -111,7 +111,7 @@ impl Ground {
     }
 
     fn root(&self) -> OwnedFd {
-        fs::open_dir(fs::here(), &self.layer()).unwrap()
+        fs::open_dir(fs::here(), self.layer()).unwrap()
     }
 
     fn outside(&self) -> BTreeMap<String, String> {
