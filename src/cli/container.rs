@@ -4,6 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 
+use crate::base::id::ContainerId;
 use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
 use crate::engine::filter::{self, Filters};
@@ -99,16 +100,38 @@ pub(crate) struct PortArgs {
     latest: bool,
 }
 
-/// `port`. No container can publish a port yet, so that every list is empty.
+/// `port`.
 pub(crate) fn port(session: &mut Session<'_>, args: PortArgs) -> anyhow::Result<()> {
     if let Some(port) = &args.port {
         check_port(port)?;
     }
     let engine = session.engine()?;
-    match (&args.container, args.latest) {
-        (Some(typed), _) => drop(engine.container(typed)?),
-        (None, true) => drop(engine.latest_container()?),
-        (None, false) => drop(engine.containers(&Query::default())?),
+    let all = (args.container.is_none() && !args.latest)
+        .then(|| engine.containers(&Query::default()))
+        .transpose()?;
+    let ids: Vec<ContainerId> = match (&args.container, all) {
+        (Some(typed), _) => vec![engine.container(typed)?],
+        (None, Some(running)) => running.items.into_iter().map(|container| container.id).collect(),
+        (None, None) => vec![engine.latest_container()?],
+    };
+    let mut lines = Vec::new();
+    for id in &ids {
+        let prefix = if args.all { format!("{}\t", id.short()) } else { String::new() };
+        for port in engine.container_spec(id)?.network.ports.iter().flat_map(|port| port.each()) {
+            let inside = format!("{}/{}", port.container_port, port.protocol);
+            let host = format!("{}:{}", port.host_ip_text(), port.host_port);
+            match &args.port {
+                Some(wanted) if *wanted == inside || format!("{wanted}/tcp") == inside => lines.push(host),
+                Some(_) => {}
+                None => lines.push(format!("{prefix}{inside} -> {host}")),
+            }
+        }
+    }
+    if let (Some(wanted), true) = (&args.port, lines.is_empty()) {
+        return Err(Error::invalid(format!("failed to find published port {wanted:?}")).into());
+    }
+    for line in lines {
+        writeln!(session.out, "{line}")?;
     }
     Ok(())
 }

@@ -93,7 +93,8 @@ enum ObjectKind {
     Container,
     Image,
     Volume,
-    /// Pods and networks, of which there are none.
+    Network,
+    /// Pods, of which there are none.
     None,
 }
 
@@ -112,7 +113,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: InspectArgs) -> anyhow::Resul
         "container" => ObjectKind::Container,
         "image" => ObjectKind::Image,
         "volume" => ObjectKind::Volume,
-        "pod" | "network" => ObjectKind::None,
+        "network" => ObjectKind::Network,
+        "pod" => ObjectKind::None,
         other => {
             return Err(UsageError::new(format!(
                 "invalid type {other:?}: must be \"image\", \"container\", \"pod\", \"network\", \"volume\", or \"all\""
@@ -244,6 +246,12 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
         match volume(engine, name) {
             Err(err) if is_missing(&err) && kind == ObjectKind::All => {}
             other => return other,
+        }
+    }
+    if wants(ObjectKind::Network) {
+        match crate::cli::network::document(engine, name) {
+            Err(err) if is_missing(&err) && kind == ObjectKind::All => {}
+            other => return other.map(|document| Object { document, type_name: "types.Network", omit: &[] }),
         }
     }
     Err(Error::not_found(format!("no such object: {name:?}")))

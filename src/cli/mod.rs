@@ -34,6 +34,8 @@ mod info;
 mod inspect;
 mod kill;
 mod logs;
+mod network;
+mod ports;
 mod progress;
 mod ps;
 mod pull;

@@ -16,6 +16,7 @@ use crate::base::digest::Digest;
 use crate::base::size;
 use crate::base::time;
 use crate::cli::format::{self, Format, Shape, json, table::Table};
+use crate::cli::ports;
 use crate::cli::session::Session;
 use crate::engine::Engine;
 use crate::engine::filter::{self, Filters};
@@ -324,7 +325,7 @@ impl View<'_> {
             "CreatedHuman": ago,
             "RunningFor": ago,
             "Status": status(container, self.now),
-            "Ports": "",
+            "Ports": ports::text(container),
             "Networks": container.network_names().join(","),
             "Size": self.size(container),
             "Pod": "",
@@ -391,7 +392,7 @@ impl View<'_> {
             "Pid": container.status.pid(),
             "Pod": "",
             "PodName": "",
-            "Ports": Value::Null,
+            "Ports": ports::document(container),
             "Restarts": record.map_or(0, |record| record.restarts),
             "Size": size,
             "StartedAt": record.map_or(never, |record| record.started.as_second()),
@@ -433,7 +434,7 @@ fn print_table(session: &mut Session<'_>, view: &View<'_>, found: &Containers) -
             view.short_command(container),
             time::human_ago(container.summary.created, view.now),
             status(container, view.now),
-            String::new(),
+            ports::text(container),
             container.name.clone(),
         ];
         if args.pod {

@@ -18,6 +18,7 @@ use crate::cli::info;
 use crate::cli::inspect;
 use crate::cli::kill;
 use crate::cli::logs;
+use crate::cli::network;
 use crate::cli::ps;
 use crate::cli::pull;
 use crate::cli::restart;
@@ -107,6 +108,15 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("inspect", inspect::InspectArgs, inspect::run),
     verb!("kill", kill::KillArgs, kill::run),
     verb!("logs", logs::LogsArgs, logs::run),
+    verb!("network connect", network::ConnectArgs, network::connect),
+    verb!("network create", network::CreateArgs, network::create),
+    verb!("network disconnect", network::DisconnectArgs, network::disconnect),
+    verb!("network exists", network::ExistsArgs, network::exists),
+    verb!("network inspect", network::InspectArgs, network::inspect),
+    verb!("network ls" | "list", network::LsArgs, network::ls),
+    verb!("network prune", network::PruneArgs, network::prune),
+    verb!("network rm" | "remove", network::RmArgs, network::rm),
+    verb!("network update", network::UpdateArgs, network::update),
     verb!("port", container::PortArgs, container::port),
     verb!("ps", ps::PsArgs, ps::run),
     verb!("pull", pull::PullArgs, pull::run),
@@ -141,6 +151,7 @@ pub(crate) const VERBS: &[Verb] = &[
 pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("container", "Manage containers"),
     ("image", "Manage images"),
+    ("network", "Manage networks"),
     ("system", "Manage ketch itself"),
     ("volume", "Manage volumes"),
 ];

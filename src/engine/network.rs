@@ -10,6 +10,7 @@ use crate::base::id::ContainerId;
 use crate::base::network::NetworkAttachment;
 use crate::base::spec::NetworkMode;
 use crate::engine::filter::{self, Filters};
+use crate::engine::lifecycle::Grace;
 use crate::engine::remove::Removing;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::net::client;
@@ -157,7 +158,7 @@ impl Engine {
     /// # Errors
     ///
     /// NotFound; Conflict for the default one and for one in use.
-    pub(crate) fn remove_network(&self, typed: &str, force: bool) -> Result<String> {
+    pub(crate) fn remove_network(&self, typed: &str, force: bool, grace: Option<Grace>) -> Result<String> {
         let network = self.network(typed)?;
         if network.name == DEFAULT_NETWORK {
             return Err(Error::new(
@@ -179,7 +180,7 @@ impl Engine {
             .hint("remove them first, or use -f to do so"));
         }
         for id in users {
-            let how = Removing { force: true, grace: None, volumes: true, depend: false };
+            let how = Removing { force: true, grace, volumes: true, depend: false };
             self.remove_container(&id, &how)?;
         }
         let path = networks::path(self.store().root(), &network.name);
@@ -217,7 +218,7 @@ impl Engine {
         let mut removed = Vec::new();
         for network in self.network_records()?.0 {
             if !used.contains(&network.name) && passes(&network, filters, &used)? {
-                removed.push(self.remove_network(&network.name, false)?);
+                removed.push(self.remove_network(&network.name, false, None)?);
             }
         }
         Ok(removed)
