@@ -19,7 +19,7 @@ fn noise(length: usize) -> Vec<u8> {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            state as u8
+            u8::try_from(state & 0xff).expect("masked")
         })
         .collect()
 }

@@ -145,10 +145,10 @@ impl<'de> Deserialize<'de> for Bytes {
 
 /// Paths in JSON, by the same rule: `#[serde(with = "path")]`.
 pub(crate) mod path {
-    use super::{Bytes, Deserialize, Deserializer, OsString, PathBuf, Serialize, Serializer};
+    use super::{Bytes, Deserialize, Deserializer, OsString, Path, PathBuf, Serialize, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(path: &PathBuf, serializer: S) -> Result<S::Ok, S::Error> {
-        Bytes::from(path.as_path()).serialize(serializer)
+    pub(crate) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        Bytes::from(path).serialize(serializer)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {

@@ -139,7 +139,7 @@ pub(crate) fn run_image(session: &mut Session<'_>, args: ImageArgs) -> anyhow::R
 /// `volume inspect`.
 pub(crate) fn run_volume(session: &mut Session<'_>, args: VolumeArgs) -> anyhow::Result<()> {
     let VolumeArgs { mut volumes, all, format } = args;
-    if all == !volumes.is_empty() {
+    if all != volumes.is_empty() {
         return Err(UsageError::new("choose either one or more volumes or all").into());
     }
     if all {

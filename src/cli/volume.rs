@@ -159,7 +159,7 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> 
     if args.time.is_some() && !args.force {
         return Err(UsageError::new("--force option must be specified to use the --time option").into());
     }
-    if args.all == !args.volumes.is_empty() {
+    if args.all != args.volumes.is_empty() {
         return Err(UsageError::new("choose either one or more volumes or all").into());
     }
     let mut targets = args.volumes;

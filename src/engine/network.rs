@@ -431,7 +431,9 @@ fn describe(request: &NetworkRequest, name: String, id: String, others: &[Networ
         .collect::<Result<_>>()?;
     ipam::check_free(&wanted, &taken).map_err(|err| invalid(&err))?;
     let mut subnets = wanted;
-    if !subnets.iter().any(|subnet| !subnet.is_ipv6()) && !(request.ipv6 && !subnets.is_empty()) {
+    let has_v4 = subnets.iter().any(|subnet| !subnet.is_ipv6());
+    let wants_only_v6 = request.ipv6 && !subnets.is_empty();
+    if !has_v4 && !wants_only_v6 {
         subnets.insert(0, ipam::free_subnet(&taken).map_err(|err| invalid(&err))?);
     }
     if request.ipv6 && !subnets.iter().any(|subnet| subnet.is_ipv6()) {
@@ -451,7 +453,7 @@ fn describe(request: &NetworkRequest, name: String, id: String, others: &[Networ
     }
     let mut network = Network::bridge(&name, id, interface, Timestamp::now(), &subnets);
     place(&mut network.subnets, &request.gateways, "gateway", |subnet, gateway| {
-        subnet.gateway = Some(gateway)
+        subnet.gateway = Some(gateway);
     })?;
     for text in &request.ranges {
         let range = lease_range(text)?;

@@ -52,8 +52,6 @@ pub(crate) fn in_namespaces(name: &str, test: impl FnOnce()) {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} inside:\n{text}\n{errors}");
     assert!(text.contains("1 passed"), "{name} is not the test's name:\n{text}");
-    // What a test measured is worth seeing.
-    eprint!("{errors}");
 }
 
 /// A new network namespace with loopback up.
@@ -138,9 +136,7 @@ impl Internet {
             .name("netd".into())
             .spawn(move || {
                 let start = Start { directory, first: Some(first), gateway, linger, resolv_conf };
-                if let Err(error) = netd::netd_main(start) {
-                    eprintln!("netd: {error:?}");
-                }
+                netd::netd_main(start).expect("netd ends well");
             })
             .unwrap();
     }

@@ -37,7 +37,7 @@ fn with_client<T>(server: &Faults, options: &Options, work: impl FnOnce(&Client<
 
 /// Bytes that differ everywhere, so that a hole or a doubled piece shows.
 fn bytes(length: usize) -> Vec<u8> {
-    (0..length).map(|n| (n ^ (n >> 8) ^ (n >> 16)) as u8).collect()
+    (0..length).map(|n| u8::try_from((n ^ (n >> 8) ^ (n >> 16)) & 0xff).expect("masked")).collect()
 }
 
 fn pull_blob(server: &Faults, options: &Options, content: &[u8]) -> Result<Vec<u8>> {
@@ -104,7 +104,8 @@ fn without_ranges_the_whole_blob_is_asked_for_again() {
 fn wrong_lengths_and_digests_are_refused_at_once() {
     let content = bytes(100_000);
     type Is = fn(&Error) -> bool;
-    let cases: [(&str, fn(Answer) -> Answer, Is); 6] = [
+    type Change = fn(Answer) -> Answer;
+    let cases: [(&str, Change, Is); 6] = [
         ("longer", |a| a.map(|b| [b, vec![0]].concat()), |e| matches!(e, Error::Size { got: 100_001, .. })),
         ("shorter", |a| a.map(|b| b[1..].to_vec()), |e| matches!(e, Error::Size { got: 99_999, .. })),
         (

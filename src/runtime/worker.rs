@@ -34,10 +34,10 @@ use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::launch::{Caller, stage_failure};
 use crate::stage::spawn::{self, Child, Stage, StageError, UserNamespace};
 use crate::stage::wire::{self, WireError};
+use crate::store::Store;
 use crate::store::layers::StagedLayer;
 use crate::store::staging::Removal;
 use crate::store::unpack::{self, Ids, Limits, Order, Report};
-use crate::store::{Store, staging};
 use crate::sys::{fs, landlock, pidfd, process};
 
 /// Most memory that a worker can have, in bytes: many times what it needs.

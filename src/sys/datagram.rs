@@ -8,6 +8,9 @@
 //! A slot holds one datagram, or a run of equally long ones that the kernel joined (GRO); such a
 //! run goes out again as one (GSO) where the way out allows it.
 
+// Lengths and constants of the kernel's structures, which are far smaller than their fields.
+#![allow(clippy::cast_possible_truncation)]
+
 use std::mem::{MaybeUninit, zeroed};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};

@@ -1,5 +1,8 @@
 //! Options of Internet sockets that neither rustix nor std offers, each with a name of its own.
 
+// Lengths and constants of the kernel's structures, which are far smaller than their fields.
+#![allow(clippy::cast_possible_truncation)]
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 

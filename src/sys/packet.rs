@@ -1,5 +1,8 @@
 //! Packet sockets: a copy of what arrives at one interface, chosen by a filter in the kernel.
 
+// Lengths and constants of the kernel's structures, which are far smaller than their fields.
+#![allow(clippy::cast_possible_truncation)]
+
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use libc::{c_void, socklen_t};

@@ -15,7 +15,7 @@ pub(super) fn network(request: &ContainerRequest, exposed: &[String], facts: &Fa
     let add_hosts = request.add_hosts.iter().map(|text| add_host(text)).collect::<Result<Vec<_>>>()?;
     let on_networks = matches!(mode, NetworkMode::Bridge(_));
     if let NetworkMode::Container(_) = mode
-        && !(request.publish.is_empty() && !request.publish_all)
+        && (request.publish_all || !request.publish.is_empty())
     {
         return Err(Error::invalid("ports cannot be published for another container's network")
             .hint("publish them when you create that container"));

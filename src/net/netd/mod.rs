@@ -61,8 +61,6 @@ use crate::sys::socket;
 pub(crate) const SOCKET_NAME: &str = "netd.sock";
 /// Name of the file a live netd holds locked.
 pub(crate) const LOCK_NAME: &str = "netd.lock";
-/// How long netd stays without containers unless told otherwise.
-pub(crate) const LINGER: Duration = Duration::from_secs(15);
 /// How long the links of a crashed netd's containers wait for their monitors.
 const RETURN: Duration = Duration::from_secs(20);
 /// How often idle things are looked for while there are any.

@@ -95,8 +95,6 @@ impl Token {
 pub(super) enum Interest {
     /// Something to read, for as long as there is.
     Read,
-    /// Something to write to, for as long as there is.
-    Write,
     /// Each change of state, once: streams.
     Edges,
 }
@@ -105,7 +103,6 @@ impl Interest {
     fn flags(self) -> EventFlags {
         match self {
             Self::Read => EventFlags::IN,
-            Self::Write => EventFlags::OUT,
             Self::Edges => EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET,
         }
     }

@@ -128,6 +128,7 @@ impl Relays {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.slab.len()
     }

@@ -70,6 +70,7 @@ impl Sessions {
         }
     }
 
+    #[allow(clippy::type_complexity)]
     fn receive(&mut self, key: Key) -> Option<std::io::Result<Option<(Request, Vec<OwnedFd>)>>> {
         let session = self.slab.get(key)?;
         Some(control::receive(&session.socket))

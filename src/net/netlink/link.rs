@@ -97,19 +97,14 @@ pub(crate) fn veth(
 
 /// What to change of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change<'a> {
+pub(crate) enum Change {
     Up,
-    Mtu(u32),
-    Mac([u8; 6]),
-    Name(&'a str),
-    /// Enslave it to the bridge with this index.
-    Master(u32),
     /// As a bridge port: no traffic to other isolated ports of the bridge.
     Isolated,
 }
 
 /// Changes link `index`.
-pub(crate) fn set_link(batch: &mut Batch, index: u32, changes: &[Change<'_>]) {
+pub(crate) fn set_link(batch: &mut Batch, index: u32, changes: &[Change]) {
     const AF_BRIDGE: u8 = 7;
     let up = if changes.contains(&Change::Up) { IFF_UP } else { 0 };
     let label = format!("set link {index}: {changes:?}");
@@ -118,18 +113,6 @@ pub(crate) fn set_link(batch: &mut Batch, index: u32, changes: &[Change<'_>]) {
     for change in changes {
         match *change {
             Change::Up => {}
-            Change::Mtu(mtu) => {
-                batch.number(IFLA_MTU, mtu);
-            }
-            Change::Mac(mac) => {
-                batch.attribute(IFLA_ADDRESS, &mac);
-            }
-            Change::Name(name) => {
-                batch.text(IFLA_IFNAME, name);
-            }
-            Change::Master(master) => {
-                batch.number(IFLA_MASTER, master);
-            }
             Change::Isolated => {
                 batch.nested(IFLA_PROTINFO, |b| {
                     b.attribute(IFLA_BRPORT_ISOLATED, &[1]);

@@ -6,7 +6,6 @@ use super::Address;
 use super::message::{Batch, CREATE, REPLACE};
 
 const RTM_NEWROUTE: u16 = 24;
-const RTM_DELROUTE: u16 = 25;
 const RTM_NEWRULE: u16 = 32;
 
 const RTA_DST: u16 = 1;
@@ -46,14 +45,6 @@ pub(crate) fn route(batch: &mut Batch, destination: Address, gateway: IpAddr, in
     if destination.prefix > 0 {
         ip_attribute(batch, RTA_DST, destination.ip);
     }
-    ip_attribute(batch, RTA_GATEWAY, gateway);
-    batch.number(RTA_OIF, index).number(RTA_PRIORITY, metric);
-}
-
-/// Removes a default route through link `index`.
-pub(crate) fn remove_default_route(batch: &mut Batch, gateway: IpAddr, index: u32, metric: u32) {
-    let message = rtmsg(family(gateway), 0, RT_TABLE_MAIN, 0, 255, 0);
-    batch.begin(RTM_DELROUTE, 0, format!("delete default route via {gateway}")).raw(&message);
     ip_attribute(batch, RTA_GATEWAY, gateway);
     batch.number(RTA_OIF, index).number(RTA_PRIORITY, metric);
 }

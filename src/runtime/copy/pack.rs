@@ -205,7 +205,7 @@ impl Packer {
 
     fn pad(&mut self, size: u64) -> Result<()> {
         let rest = (BLOCK - size % BLOCK) % BLOCK;
-        let zeros = [0; BLOCK as usize];
+        let zeros = [0; 512];
         self.out.write_all(&zeros[..usize::try_from(rest).unwrap_or(0)]).map_err(written)
     }
 

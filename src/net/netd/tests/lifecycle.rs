@@ -145,10 +145,8 @@ fn fifty_containers_on_one_network() {
     in_namespaces("net::netd::tests::lifecycle::fifty_containers_on_one_network", || {
         let internet = Internet::new();
         let net = both_families();
-        let start = Instant::now();
         let containers: Vec<Container> =
             (0..50).map(|n| Container::new(&internet, &format!("c{n}"), vec![endpoint(&net)])).collect();
-        eprintln!("50 containers attached in {:?}", start.elapsed());
         let listeners: Vec<TcpListener> =
             containers.iter().map(|c| c.run(|| TcpListener::bind("0.0.0.0:80").unwrap())).collect();
         let ips: Vec<IpAddr> = containers.iter().map(|c| c.ip(0, false)).collect();
@@ -262,7 +260,6 @@ fn a_killed_netd_comes_back() {
             let namespace = container.namespace.try_clone().unwrap();
             Container::attach(session, namespace, attach(name, vec![request])).unwrap()
         };
-        let start = Instant::now();
         let (_second, session) = Process::start(&internet, Some(&one.gateway));
         // A new container comes before the old ones are back: their addresses are not given away.
         let three =
@@ -270,7 +267,6 @@ fn a_killed_netd_comes_back() {
         assert_eq!(three.ip(0, false).to_string(), "10.88.0.4");
         let one = again("one", &one, internet.session());
         let two = again("two", &two, internet.session());
-        eprintln!("netd and two containers back after {:?}", start.elapsed());
         let server_inside = one.run(|| TcpListener::bind("0.0.0.0:80").unwrap());
         publish(&one);
         let (mut stream, _) = server_inside.accept().unwrap();
