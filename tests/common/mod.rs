@@ -3,8 +3,8 @@
 //! ```text
 //! $KETCH_TEST_DIR/          of one run of tests/setup, owned by the user that runs the tests
 //!   cache/bb-store/         a store that holds the image `bb`, pulled once; sandboxes start as copies of it
-//!   <pid>-<n>/              one Sandbox: home/ run/ store/ and what its test writes; gone when it is dropped
-//!   registry-<pid>/         storage and logs of a test binary's registry
+//!   box-<n>/                one Sandbox: home/ run/ store/ and what its test writes; gone when it is dropped
+//!   registry-<n>/           storage and logs of a test binary's registry
 //! ```
 //!
 //! Each test binary compiles this module anew and uses a part of it, hence the allowance below.
@@ -24,8 +24,10 @@ pub(crate) use process::{Invocation, Output, Running};
 pub(crate) use sandbox::Sandbox;
 
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test calls it hung. The machine may be busy with other things.
@@ -51,6 +53,20 @@ pub(crate) fn test_dir() -> &'static Path {
         dir
     });
     &DIR
+}
+
+/// A new directory (0700) of this run, `<what>-<n>`.
+///
+/// Process IDs would not tell the test binaries apart: each runs in a process namespace of its own.
+pub(crate) fn new_directory(what: &str) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let dir = test_dir().join(format!("{what}-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+            Err(err) if err.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => return made.map(|()| dir).expect("make a directory of the tests"),
+        }
+    }
 }
 
 /// Whether the program `name` is there. If not: a failure with KETCH_TEST_STRICT=1, else a loud line, and the test is to return.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::image::{Blob, Built, index};
 use super::process::when_this_process_ends;
-use super::{test_dir, wait_for};
+use super::wait_for;
 
 /// The user that [`Access::Password`] lets in.
 pub(crate) const USER: &str = "alice";
@@ -81,7 +81,8 @@ impl Registry {
             Command::new("sh").args(["-c", &script]).status().expect("start sh").success(),
             "start docker-registry"
         );
-        when_this_process_ends("kill $(cat \"$1\")", &dir.join(format!("{name}.pid")));
+        let end = "kill $(cat \"$1\"); sleep 0.1; rm -rf \"${1%/*}\"";
+        when_this_process_ends(end, &dir.join(format!("{name}.pid")));
         let port = wait_for("the registry's port", || {
             let text = fs::read_to_string(&log).unwrap_or_default();
             let at = text.find("listening on ").ok_or_else(|| text.clone())?;
@@ -206,11 +207,7 @@ impl Response {
 }
 
 fn new_directory() -> PathBuf {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let dir =
-        test_dir().join(format!("registry-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
-    fs::create_dir(&dir).expect("make the registry's directory");
-    dir
+    super::new_directory("registry")
 }
 
 /// The server's configuration. Port 0: the kernel chooses, the log tells.

@@ -5,10 +5,9 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::process::{Invocation, Output};
-use super::{bb, ketch_binary, test_dir, wait_for};
+use super::{bb, ketch_binary, new_directory, wait_for};
 
 /// A hermetic place to run ketch in. Dropping it removes its containers and everything below it.
 #[derive(Debug)]
@@ -27,10 +26,8 @@ impl Sandbox {
 
     /// A sandbox whose store does not exist yet.
     pub(crate) fn empty() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let dir = test_dir().join(name);
-        for below in ["", "home", "run", "tmp"] {
+        let dir = new_directory("box");
+        for below in ["home", "run", "tmp"] {
             fs::DirBuilder::new().mode(0o700).create(dir.join(below)).expect("make the sandbox");
         }
         Sandbox { dir }
@@ -80,10 +77,12 @@ impl Sandbox {
         self.ketch(args).ok().to_owned()
     }
 
-    /// Runs the shell script `script` in a container of `bb` with no network and the further `options` of `run`.
+    /// Runs the shell script `script` in a container of `bb` with the further `options` of `run`, without a network
+    /// unless they name one.
     #[track_caller]
     pub(crate) fn sh(&self, options: &[&str], script: &str) -> Output {
-        let mut args = vec!["run", "--rm", "--net=none"];
+        let mut args = vec!["run", "--rm"];
+        args.extend(without_network(options));
         args.extend(options);
         args.extend(["bb", "sh", "-c", script]);
         self.ketch(args)
@@ -93,7 +92,8 @@ impl Sandbox {
     #[track_caller]
     pub(crate) fn start(&self, name: &str, options: &[&str], script: &str) -> String {
         let name = format!("--name={name}");
-        let mut args = vec!["run", "-d", "--net=none", &name];
+        let mut args = vec!["run", "-d", &name];
+        args.extend(without_network(options));
         args.extend(options);
         args.extend(["bb", "sh", "-c", script]);
         self.ok(args)
@@ -174,6 +174,11 @@ impl Drop for Sandbox {
             cleaned.expect("clean up after the test");
         }
     }
+}
+
+/// The option that spares a test the making of a network, unless `options` are about one.
+fn without_network(options: &[&str]) -> Option<&'static str> {
+    options.iter().all(|option| !option.starts_with("--net")).then_some("--net=none")
 }
 
 /// Removes a tree that may hold files of a container's users, whatever their modes.
