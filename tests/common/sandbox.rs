@@ -121,6 +121,8 @@ impl Sandbox {
             .env("TMPDIR", self.path("tmp"))
             .env("XDG_RUNTIME_DIR", self.path("run"))
             .env("KETCH_ROOT", self.store())
+            // The network helper of a sandbox ends with it.
+            .env("KETCH_NETWORK_LINGER", "1")
     }
 
     /// Calls ketch until it succeeds and its output holds `text`; gives that output.

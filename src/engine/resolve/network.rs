@@ -44,27 +44,37 @@ fn mode(request: &ContainerRequest, facts: &Facts<'_>) -> Result<NetworkMode> {
             _ => None,
         })
     };
+    // The last word counts: a mode takes the place of what came before it, a name that of a mode.
+    let mut names = Vec::new();
+    let mut mode = None;
     for text in &request.networks {
-        if let Some(mode) = single(text)? {
-            let own = [request.ip.is_some(), request.ip6.is_some(), request.mac.is_some()];
-            if request.networks.len() > 1 {
-                return Err(Error::invalid(format!("network {text} cannot be combined with others")));
+        match single(text)? {
+            Some(found) => (names, mode) = (Vec::new(), Some((found, text))),
+            None => {
+                names.push(text.as_str());
+                mode = None;
             }
-            if own.contains(&true) || !request.network_aliases.is_empty() {
-                return Err(Error::invalid(format!(
-                    "addresses and aliases need a network of ketch, not --network {text}"
-                )));
-            }
-            return Ok(mode);
         }
     }
-    Ok(NetworkMode::Bridge(attachments(request, facts)?))
+    let Some((mode, text)) = mode else {
+        return Ok(NetworkMode::Bridge(attachments(request, &names, facts)?));
+    };
+    let fixed = [&request.ip, &request.ip6, &request.mac].into_iter().any(Option::is_some);
+    if fixed || !request.network_aliases.is_empty() {
+        let message = format!("addresses and aliases need a network of ketch, not --network {text}");
+        return Err(Error::invalid(message));
+    }
+    Ok(mode)
 }
 
-fn attachments(request: &ContainerRequest, facts: &Facts<'_>) -> Result<Vec<NetworkAttachment>> {
+fn attachments(
+    request: &ContainerRequest,
+    names: &[&str],
+    facts: &Facts<'_>,
+) -> Result<Vec<NetworkAttachment>> {
     let invalid = |err: crate::base::network::NetworkSyntaxError| Error::invalid(err.to_string());
     let mut attachments = Vec::new();
-    for text in &request.networks {
+    for text in names {
         let mut attachment: NetworkAttachment = text.parse().map_err(invalid)?;
         // The words of other engines for the usual network.
         if matches!(attachment.name.as_str(), "" | "default" | "bridge" | "private" | "pasta" | "slirp4netns")
