@@ -304,6 +304,27 @@ fn short_names_and_digests() {
     assert!(output.stderr.contains("is blocked in"), "{}", output.stderr);
 }
 
+/// What an alias leads to is run under its own name, and pulled once.
+#[test]
+fn run_pulls_what_an_alias_means() {
+    if !have("docker-registry") {
+        return;
+    }
+    let name = Registry::shared().push("team/busybox", "1", &common::bb::image().build());
+    let repository = name.trim_end_matches(":1");
+    let sandbox = Sandbox::empty();
+    let conf = sandbox.write("r.conf", format!("[aliases]\n'short'='{repository}'"));
+    for pulls in [true, false] {
+        let args = ["run", "--rm", "--network=none", "short:1", "echo", "it runs"];
+        let output = sandbox.command(args).env("CONTAINERS_REGISTRIES_CONF", &conf).run();
+        assert_eq!((output.code, output.stdout.as_str()), (0, "it runs\n"), "{}", output.stderr);
+        assert_eq!(output.stderr.contains("Trying to pull"), pulls, "{}", output.stderr);
+    }
+    let create = ["create", "--name=made", &format!("docker://{name}"), "true"];
+    assert_eq!(sandbox.ketch(create).code, 0);
+    assert_eq!(sandbox.inspect("made", ".ImageName"), name);
+}
+
 #[test]
 fn bars_on_a_terminal() {
     if !have("docker-registry") {

@@ -312,24 +312,27 @@ pub(crate) struct ContainerFlags {
 }
 
 impl ContainerFlags {
-    /// Gets the image, as `--pull` says; the built-in one is made.
+    /// Gets the image, as `--pull` says; the built-in one is made. Returns the name it has here if that
+    /// is not what was typed: an alias of registries.conf, say.
     ///
     /// # Errors
     ///
     /// Those of pulling.
-    pub(crate) fn obtain_image(&self, engine: &Engine) -> Result<()> {
-        let Some(image) = self.image.to_str().filter(|_| !self.rootfs) else { return Ok(()) };
+    pub(crate) fn obtain_image(&self, engine: &Engine) -> Result<Option<String>> {
+        let Some(image) = self.image.to_str().filter(|_| !self.rootfs) else { return Ok(None) };
         if engine.obtain_builtin(image)? {
-            return Ok(());
+            return Ok(None);
         }
         // The usual case costs nothing more than the look-up.
         if self.pull == PullPolicy::Missing && self.platform.wanted().is_none() && engine.image(image).is_ok()
         {
-            return Ok(());
+            return Ok(None);
         }
         let request = self.registry.request(self.pull, self.platform.wanted());
         let progress = Progress::new(self.quiet);
-        pull::pull(engine, image, &request, &|event: &pull::PullEvent<'_>| progress.show(event)).map(drop)
+        let events = |event: &pull::PullEvent<'_>| progress.show(event);
+        let pulled = pull::pull(engine, image, &request, &events)?;
+        Ok(Some(pulled.name.map_or_else(|| pulled.id.hex(), |name| name.to_string())))
     }
 
     /// The request that the flags make. `attached`: a client is there from the start.

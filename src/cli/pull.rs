@@ -155,9 +155,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<(
         let engine = session.engine()?;
         let events = |event: &pull::PullEvent<'_>| progress.show(event);
         let result = if args.all_tags {
-            pull::pull_all_tags(engine, image, &request, &events, &mut |id| ids.push(id))
+            pull::pull_all_tags(engine, image, &request, &events, &mut |pulled| ids.push(pulled.id))
         } else {
-            pull::pull(engine, image, &request, &events).map(|id| ids.push(id))
+            pull::pull(engine, image, &request, &events).map(|pulled| ids.push(pulled.id))
         };
         drop(progress);
         for id in ids {

@@ -95,9 +95,11 @@ pub(crate) struct Attachment {
 
 pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Result<()> {
     // As Docker has it: whoever starts it will be attached, unless it is `run -d`.
-    let request = args.container.request(true)?;
+    let mut request = args.container.request(true)?;
     let engine = session.engine()?;
-    args.container.obtain_image(engine)?;
+    if let Some(name) = args.container.obtain_image(engine)? {
+        request.image = name;
+    }
     let id = create_container(engine, &request)?;
     writeln!(session.out, "{id}")?;
     Ok(())
@@ -115,7 +117,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
             .warn("The input device is not a TTY. The --tty and --interactive flags might not work properly");
     }
     let engine = session.engine()?;
-    flags.obtain_image(engine)?;
+    if let Some(name) = flags.obtain_image(engine)? {
+        request.image = name;
+    }
     let id = create_container(engine, &request)?;
     if args.detach {
         start_or_discard(engine, &id, flags.rm, Start::default())?;

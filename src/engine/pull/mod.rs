@@ -99,7 +99,17 @@ struct Puller<'a> {
     events: &'a dyn Fn(&PullEvent<'_>),
 }
 
-/// Gets the image that `typed` names, if [`PullPolicy`] wants it from a registry. Returns its ID.
+/// An image that is here now.
+#[derive(Clone, Debug)]
+pub(crate) struct Pulled {
+    /// The image ID.
+    pub(crate) id: Digest,
+    /// The full name it has here, if it was found or pulled by a name. An alias of registries.conf
+    /// leads to one that has nothing in common with what was typed.
+    pub(crate) name: Option<ImageRef>,
+}
+
+/// Gets the image that `typed` names, if [`PullPolicy`] wants it from a registry.
 ///
 /// # Errors
 ///
@@ -110,24 +120,23 @@ pub(crate) fn pull(
     typed: &str,
     request: &PullRequest,
     events: &dyn Fn(&PullEvent<'_>),
-) -> Result<Digest> {
+) -> Result<Pulled> {
+    let local_will_do = matches!(request.policy, PullPolicy::Missing | PullPolicy::Never);
+    if local_will_do && let Some(local) = find_local(engine.store(), typed, request.platform.as_ref()) {
+        return Ok(local);
+    }
     let name = parse_name(typed)?;
-    let local = match request.policy {
-        PullPolicy::Always => None,
-        _ => find_local(engine.store(), &name, request.platform.as_ref())?,
-    };
+    let puller = Puller::new(engine, request, events)?;
+    let local = if request.policy == PullPolicy::Always { None } else { puller.find_local(&name) };
     match (request.policy, local) {
         (PullPolicy::Missing | PullPolicy::Never, Some(local)) => Ok(local),
         (PullPolicy::Never, None) => Err(Error::not_found(format!("no image named {name} is here"))
             .hint("it may be pulled with --pull=missing")),
-        (PullPolicy::Newer, Some(local)) => match Puller::new(engine, request, events)?.pull(&name) {
-            Err(err) => {
-                events(&PullEvent::Warning(&format!("{err}; the image that is here is used")));
-                Ok(local)
-            }
-            pulled => pulled,
-        },
-        _ => Puller::new(engine, request, events)?.pull(&name),
+        (PullPolicy::Newer, Some(local)) => puller.pull(&name).or_else(|err| {
+            events(&PullEvent::Warning(&format!("{err}; the image that is here is used")));
+            Ok(local)
+        }),
+        _ => puller.pull(&name),
     }
 }
 
@@ -141,7 +150,7 @@ pub(crate) fn pull_all_tags(
     typed: &str,
     request: &PullRequest,
     events: &dyn Fn(&PullEvent<'_>),
-    done: &mut dyn FnMut(Digest),
+    done: &mut dyn FnMut(Pulled),
 ) -> Result<()> {
     let name = parse_name(typed)?;
     if name.tag().is_some() || name.digest().is_some() {
@@ -178,15 +187,13 @@ fn parse_name(typed: &str) -> Result<ImageName> {
     }
 }
 
-/// The local image, if it is for the platform that was asked for.
-fn find_local(store: &Store, name: &ImageName, wanted: Option<&Platform>) -> Result<Option<Digest>> {
+/// The local image, if it is whole and for the platform that was asked for.
+fn find_local(store: &Store, name: &str, wanted: Option<&Platform>) -> Option<Pulled> {
     // A damaged or ambiguous one is not found either: pulling makes it right.
-    let Ok(found) = store.resolve_image(&name.to_string()) else {
-        return Ok(None);
-    };
+    let found = store.resolve_image(name).ok()?;
     let fits = wanted.is_none_or(|wanted| wanted.runs(&found.image.platform));
     let whole = found.image.layers.iter().all(|layer| store.layers().has(&layer.chain_id));
-    Ok((fits && whole).then_some(found.image.id))
+    (fits && whole).then_some(Pulled { id: found.image.id, name: found.name })
 }
 
 impl<'a> Puller<'a> {
@@ -209,8 +216,16 @@ impl<'a> Puller<'a> {
         Ok(Self { engine, options, registries, request, events })
     }
 
+    /// The local image by its name, or by one that the configuration makes of it.
+    fn find_local(&self, name: &ImageName) -> Option<Pulled> {
+        let candidates = self.registries.resolve(name).unwrap_or_default();
+        let names = std::iter::once(name.to_string()).chain(candidates.iter().map(ToString::to_string));
+        let (store, wanted) = (self.engine.store(), self.request.platform.as_ref());
+        names.into_iter().find_map(|name| find_local(store, &name, wanted))
+    }
+
     /// Pulls the first of the images that a name may mean.
-    fn pull(&self, name: &ImageName) -> Result<Digest> {
+    fn pull(&self, name: &ImageName) -> Result<Pulled> {
         let candidates = self.registries.resolve(name).map_err(unresolved)?;
         let mut failure = None;
         for candidate in &candidates {
@@ -223,18 +238,20 @@ impl<'a> Puller<'a> {
     }
 
     /// Pulls one image by its full name.
-    fn pull_image(&self, image: &ImageRef) -> Result<Digest> {
+    fn pull_image(&self, image: &ImageRef) -> Result<Pulled> {
         let (store, wanted) = (self.engine.store(), self.request.platform.as_ref());
         self.first_endpoint(image, |client| {
             let found = fetch::fetch(store, client, image, wanted, self.events)?;
-            if let Some(pulled) = register::already_here(store, image, &found) {
+            let pulled = Pulled { id: found.id(), name: Some(image.clone()) };
+            if register::already_here(store, image, &found) {
                 self.report_present(&found);
                 return Ok(pulled);
             }
             let _pins = register::pin(store, &found).map_err(|err| from_store(image, err))?;
             download::layers(self, client, image, &found)?;
             (self.events)(&PullEvent::Registering { config: &found.id() });
-            Ok(register::register(self.engine, image, &found)?)
+            register::register(self.engine, image, &found)?;
+            Ok(pulled)
         })
     }
 

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 
-use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
 use crate::engine::Engine;
 use crate::engine::pull::error::from_store;
@@ -25,17 +24,20 @@ pub(super) fn pin(store: &Store, found: &Found) -> Result<Staged> {
     Ok(pins)
 }
 
-/// The image, if name, record and all layers are here already.
-pub(super) fn already_here(store: &Store, image: &ImageRef, found: &Found) -> Option<Digest> {
-    let record = store.images().get(&found.id()).ok()?;
+/// True if name, record and all layers are here already.
+pub(super) fn already_here(store: &Store, image: &ImageRef, found: &Found) -> bool {
+    let Ok(record) = store.images().get(&found.id()) else {
+        return false;
+    };
     let known = record.manifests.iter().any(|manifest| manifest.digest == found.manifest_digest);
     let whole = record.layers.iter().all(|layer| store.layers().has(&layer.chain_id));
     let named = match image.tag() {
-        Some(_) if image.digest().is_none() => store.refs().get(image).ok()?.image == record.id,
+        Some(_) if image.digest().is_none() => {
+            store.refs().get(image).is_ok_and(|named| named.image == record.id)
+        }
         _ => true,
     };
-    let by_digest = record.repo_digests.contains(&image.with_digest(found.top));
-    (known && whole && named && by_digest).then_some(record.id)
+    known && whole && named && record.repo_digests.contains(&image.with_digest(found.top))
 }
 
 /// Makes the image exist and gives it its name. Its blobs and layers are here.
@@ -43,7 +45,7 @@ pub(super) fn already_here(store: &Store, image: &ImageRef, found: &Found) -> Op
 /// # Errors
 ///
 /// If the store cannot be written.
-pub(super) fn register(engine: &Engine, image: &ImageRef, found: &Found) -> crate::engine::Result<Digest> {
+pub(super) fn register(engine: &Engine, image: &ImageRef, found: &Found) -> crate::engine::Result<()> {
     let store = engine.store();
     let failed = |err| from_store(image, err);
     for document in &found.documents {
@@ -65,7 +67,7 @@ pub(super) fn register(engine: &Engine, image: &ImageRef, found: &Found) -> crat
         store.refs().set(image, &found.id(), Some(found.manifest_digest), &lock).map_err(failed)?;
     }
     store.renew_reserve();
-    Ok(found.id())
+    Ok(())
 }
 
 /// What is known of the image.
