@@ -15,6 +15,8 @@ use rustix::net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::sys::socket;
+
 /// Most descriptors that one message carries.
 pub(crate) const MAX_DESCRIPTORS: usize = 200;
 
@@ -116,12 +118,7 @@ fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> Result<T, WireEr
 
 /// A connected pair of sockets for [`send`] and [`receive`].
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::net::socketpair(
-        rustix::net::AddressFamily::UNIX,
-        rustix::net::SocketType::STREAM,
-        rustix::net::SocketFlags::CLOEXEC,
-        None,
-    )?)
+    socket::pair(socket::Kind::Stream)
 }
 
 /// The first descriptors of a message, in the order they were sent.
