@@ -1,5 +1,7 @@
 //! Networks from the command line, as an ordinary user: names, ports, several networks, coming and going.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::io::{Read, Write};

@@ -21,7 +21,6 @@ pub(crate) const MAX_FDS: usize = 253;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// `SOCK_STREAM`: bytes.
-    #[cfg(test)]
     Stream,
     /// `SOCK_SEQPACKET`: whole packets, in order, with an end of file.
     Packet,
@@ -30,7 +29,6 @@ pub(crate) enum Kind {
 impl Kind {
     fn socket_type(self) -> SocketType {
         match self {
-            #[cfg(test)]
             Self::Stream => SocketType::STREAM,
             Self::Packet => SocketType::SEQPACKET,
         }
