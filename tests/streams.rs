@@ -93,7 +93,8 @@ fn a_terminal_session_works_as_typed() {
     shell.resize(44, 111);
     shell.send("sleep 0.1; stty size\n");
     shell.expect("44 111");
-    shell.send("echo started; sleep 100\n");
+    // The child itself tells: it has the terminal then, and ctrl-C is for it.
+    shell.send("sh -c 'echo started; exec sleep 100'\n");
     shell.expect("started\r\n");
     shell.send("\x03");
     shell.send("echo code $?\n");
