@@ -12,10 +12,12 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
+use crate::sys::pidfd;
+
 /// Announces the calling process, which is in U, as a holder.
 pub(crate) fn announce(root: &Path, pid: i32, fingerprint: &str) -> io::Result<()> {
     let dir = root.join("holders");
-    let ticks = start_ticks(pid)?;
+    let ticks = pidfd::start_ticks(pid)?.ok_or(io::ErrorKind::NotFound)?;
     let link = dir.join(pid.to_string());
     let target = format!("{ticks} {fingerprint}");
     match std::os::unix::fs::symlink(&target, &link) {
@@ -63,20 +65,8 @@ fn join(pid: i32, target: &OsStr, fingerprint: &str) -> Result<Option<OwnedFd>, 
     let namespace = format!("/proc/{pid}/ns/user");
     let namespace = rustix::fs::open(namespace, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     // Compared after opening: the number cannot have changed hands in between and back.
-    match start_ticks(pid) {
-        Ok(now) if now == ticks => Ok(namespace.ok()),
+    match pidfd::start_ticks(pid) {
+        Ok(Some(now)) if now == ticks => Ok(namespace.ok()),
         _ => Err(Stale),
     }
-}
-
-/// Field 22 of `/proc/PID/stat`: when the process started, in clock ticks since boot.
-fn start_ticks(pid: i32) -> io::Result<u64> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat"))?;
-    // The second field, the program's name, may itself hold spaces and parentheses.
-    let after_name = stat.iter().rposition(|&b| b == b')').unwrap_or(0);
-    std::str::from_utf8(&stat[after_name..])
-        .ok()
-        .and_then(|fields| fields.split(' ').nth(20))
-        .and_then(|field| field.parse().ok())
-        .ok_or_else(|| io::Error::other("/proc/PID/stat has no start time"))
 }
