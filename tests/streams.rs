@@ -91,8 +91,9 @@ fn a_terminal_session_works_as_typed() {
     shell.expect("33 101");
     shell.expect("/dev/pts/0");
     shell.resize(44, 111);
-    shell.send("sleep 0.1; stty size\n");
-    shell.expect("44 111");
+    // The signal goes through two processes on its way.
+    shell.send("until stty size | grep '44 111'; do sleep 0.05; done\n");
+    shell.expect("\r\n44 111");
     // The child itself tells: it has the terminal then, and ctrl-C is for it.
     shell.send("sh -c 'echo started; exec sleep 100'\n");
     shell.expect("started\r\n");
@@ -199,9 +200,12 @@ fn exec_has_streams_and_a_terminal_of_its_own() {
     shell.expect("# ");
     shell.send("stty size\n");
     shell.expect("31 90");
-    shell.send("echo started; sleep 100\n");
+    // The child itself tells: it has the terminal then, and ctrl-C is for it.
+    shell.send("sh -c 'echo started; exec sleep 100'\n");
     shell.expect("started\r\n");
     shell.send("\x03");
+    shell.send("echo code $?\n");
+    shell.expect("code 130");
     shell.send("exit 8\n");
     assert_eq!(shell.wait().code, 8);
 }
