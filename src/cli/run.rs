@@ -108,11 +108,11 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
 pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Exit> {
     let flags = &args.container;
     let keys = detach_keys(args.detach_keys.as_deref())?;
-    let hello = streams(&args.attach, flags.interactive)?;
+    let hello = streams(&args.attach, flags.process.interactive)?;
     let mut request = flags.request(!args.detach)?;
     request.to_be_started = true;
     request.hello = Some(hello::variable(session.globals.started_ns));
-    if flags.tty && flags.interactive && !args.detach && !tty::is_terminal(std::io::stdin()) {
+    if flags.process.tty && flags.process.interactive && !args.detach && !tty::is_terminal(std::io::stdin()) {
         session
             .warn("The input device is not a TTY. The --tty and --interactive flags might not work properly");
     }
@@ -122,12 +122,12 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     }
     let id = create_container(engine, &request)?;
     if args.detach {
-        start_or_discard(engine, &id, flags.rm, Start::default())?;
+        start_or_discard(engine, &id, flags.lifecycle.rm, Start::default())?;
         writeln!(session.out, "{id}")?;
         return Ok(Exit::OK);
     }
-    let attachment = Attachment { hello, terminal: flags.tty, sig_proxy: args.sig_proxy };
-    attached(engine, &id, flags.rm, attachment, keys)
+    let attachment = Attachment { hello, terminal: flags.process.tty, sig_proxy: args.sig_proxy };
+    attached(engine, &id, flags.lifecycle.rm, attachment, keys)
 }
 
 pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Result<Exit> {

@@ -1,0 +1,55 @@
+//! Flags of `run` and `create`: where the image comes from.
+
+use clap::Args;
+
+use crate::cli::progress::Progress;
+use crate::cli::pull::{PlatformArgs, RegistryArgs, parse_policy};
+use crate::engine::pull::{self, PullPolicy};
+use crate::engine::{Engine, Result};
+
+/// Where the image comes from.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Image")]
+pub(crate) struct ImageFlags {
+    /// When to pull the image: always, missing, never, newer
+    #[arg(long, default_value = "missing", value_name = "POLICY", value_parser = parse_policy)]
+    pull: PullPolicy,
+
+    /// Do not show how the image is pulled
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Use a directory as the root file system instead of an image; PATH:O keeps it unchanged
+    #[arg(long)]
+    pub(super) rootfs: bool,
+
+    #[command(flatten)]
+    platform: PlatformArgs,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+impl ImageFlags {
+    /// Gets `image`, as `--pull` says; the built-in one is made. Returns the name it has here if that
+    /// is not what was typed.
+    ///
+    /// # Errors
+    ///
+    /// Those of pulling.
+    pub(super) fn obtain(&self, engine: &Engine, image: &str) -> Result<Option<String>> {
+        if engine.obtain_builtin(image)? {
+            return Ok(None);
+        }
+        // The usual case costs nothing more than the look-up.
+        if self.pull == PullPolicy::Missing && self.platform.wanted().is_none() && engine.image(image).is_ok()
+        {
+            return Ok(None);
+        }
+        let request = self.registry.request(self.pull, self.platform.wanted());
+        let progress = Progress::new(self.quiet);
+        let events = |event: &pull::PullEvent<'_>| progress.show(event);
+        let pulled = pull::pull(engine, image, &request, &events)?;
+        Ok(Some(pulled.name.map_or_else(|| pulled.id.hex(), |name| name.to_string())))
+    }
+}

@@ -1,0 +1,122 @@
+//! Flags of `run` and `create`: how it is named, stopped, started again and removed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::base::signal::Signal;
+use crate::base::spec::RestartPolicy;
+use crate::cli::container_flags::{pairs, read};
+use crate::engine::request::ContainerRequest;
+use crate::engine::{Error, Result};
+
+/// How it is named, stopped, started again and removed.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Life")]
+pub(crate) struct LifecycleFlags {
+    /// Add an annotation (KEY=VALUE; can be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    annotation: Vec<String>,
+
+    /// Write the container's ID to this file, which must not exist
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cidfile: Option<PathBuf>,
+
+    /// Set a label (KEY=VALUE; can be repeated)
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+
+    /// Read labels from a file of KEY=VALUE lines (can be repeated)
+    #[arg(long, value_name = "FILE")]
+    label_file: Vec<PathBuf>,
+
+    /// Name of the container
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Write the number of process 1 to this file at each start
+    #[arg(long, value_name = "FILE")]
+    pidfile: Option<PathBuf>,
+
+    /// Remove the container that has this name already
+    #[arg(long)]
+    pub(crate) replace: bool,
+
+    /// When to start it again: no, always, unless-stopped, on-failure[:TIMES]
+    #[arg(long, value_name = "POLICY")]
+    restart: Option<String>,
+
+    /// Remove it, with its anonymous volumes, when it has ended
+    #[arg(long)]
+    pub(crate) rm: bool,
+
+    /// Signal that asks it to end
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<Signal>,
+
+    /// Seconds between that signal and SIGKILL
+    #[arg(long, value_name = "SECONDS")]
+    stop_timeout: Option<u32>,
+}
+
+impl LifecycleFlags {
+    /// Puts these flags' part into a request.
+    ///
+    /// # Errors
+    ///
+    /// Values that mean nothing; files that cannot be read.
+    pub(super) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
+        request.name.clone_from(&self.name);
+        request.replace = self.replace;
+        request.auto_remove = self.rm;
+        request.labels = self.labels()?;
+        request.annotations = pairs(&self.annotation, "annotation")?;
+        request.stop_signal = self.stop_signal.map(Signal::number);
+        request.stop_timeout_s = self.stop_timeout;
+        request.restart = self.restart.as_deref().map(|text| restart(text, self.rm)).transpose()?;
+        request.pid_file.clone_from(&self.pidfile);
+        request.cid_file.clone_from(&self.cidfile);
+        Ok(())
+    }
+
+    fn labels(&self) -> Result<BTreeMap<String, String>> {
+        let mut labels = BTreeMap::new();
+        for file in &self.label_file {
+            let text = String::from_utf8_lossy(&read(file)?).into_owned();
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+            labels.extend(lines.map(label));
+        }
+        labels.extend(self.label.iter().map(|text| label(text)));
+        Ok(labels)
+    }
+}
+
+fn label(text: &str) -> (String, String) {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    (key.to_owned(), value.to_owned())
+}
+
+fn restart(text: &str, auto_remove: bool) -> Result<RestartPolicy> {
+    let bad = || {
+        Error::invalid(format!("{text:?} is not a valid restart policy"))
+            .hint("known are no, always, unless-stopped and on-failure[:TIMES]")
+    };
+    let policy = match text.split_once(':') {
+        None => match text {
+            "no" | "never" | "" => RestartPolicy::No,
+            "always" => RestartPolicy::Always,
+            "unless-stopped" => RestartPolicy::UnlessStopped,
+            "on-failure" => RestartPolicy::OnFailure { max: 0 },
+            _ => return Err(bad()),
+        },
+        Some(("on-failure", max)) => RestartPolicy::OnFailure { max: max.parse().map_err(|_| bad())? },
+        Some(_) => return Err(bad()),
+    };
+    if auto_remove && matches!(policy, RestartPolicy::Always | RestartPolicy::UnlessStopped) {
+        return Err(Error::invalid(
+            "the --rm option conflicts with --restart, when the restartPolicy is not \"\" and \"no\"",
+        ));
+    }
+    Ok(policy)
+}

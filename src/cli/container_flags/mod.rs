@@ -1,0 +1,148 @@
+//! The flags of `run` and `create`, and the request they make.
+//!
+//! One file per group of flags: a clap struct, flattened into [`ContainerFlags`], and a method that fills
+//! its part of the [`ContainerRequest`]. Help shows the groups in the order of the fields below.
+
+mod identity;
+mod image;
+mod lifecycle;
+mod limits;
+mod logging;
+mod mounts;
+mod namespaces;
+mod network;
+mod process;
+mod security;
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::base::bytes::Bytes;
+pub(crate) use crate::cli::container_flags::process::environment;
+use crate::engine::request::ContainerRequest;
+use crate::engine::{Engine, Error, Result};
+
+/// Flags that describe a container.
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true)]
+pub(crate) struct ContainerFlags {
+    /// Print help
+    #[arg(long, action = clap::ArgAction::HelpLong)]
+    help: Option<bool>,
+
+    #[command(flatten)]
+    pub(crate) lifecycle: lifecycle::LifecycleFlags,
+
+    #[command(flatten)]
+    pub(crate) process: process::ProcessFlags,
+
+    #[command(flatten)]
+    mounts: mounts::MountFlags,
+
+    #[command(flatten)]
+    network: network::NetworkFlags,
+
+    #[command(flatten)]
+    limits: limits::LimitFlags,
+
+    #[command(flatten)]
+    logging: logging::LoggingFlags,
+
+    #[command(flatten)]
+    identity: identity::IdentityFlags,
+
+    #[command(flatten)]
+    namespaces: namespaces::NamespaceFlags,
+
+    #[command(flatten)]
+    security: security::SecurityFlags,
+
+    #[command(flatten)]
+    source: image::ImageFlags,
+
+    /// Image, or directory with --rootfs
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) image: OsString,
+
+    /// Command and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl ContainerFlags {
+    /// Gets the image, as `--pull` says; the built-in one is made. Returns the name it has here if that
+    /// is not what was typed: an alias of registries.conf, say.
+    ///
+    /// # Errors
+    ///
+    /// Those of pulling.
+    pub(crate) fn obtain_image(&self, engine: &Engine) -> Result<Option<String>> {
+        match self.image.to_str() {
+            Some(image) if !self.source.rootfs => self.source.obtain(engine, image),
+            _ => Ok(None),
+        }
+    }
+
+    /// The request that the flags make. `attached`: a client is there from the start.
+    ///
+    /// # Errors
+    ///
+    /// Values that mean nothing; files that cannot be read.
+    pub(crate) fn request(&self, attached: bool) -> Result<ContainerRequest> {
+        let image = self.image.to_str().filter(|_| !self.source.rootfs).unwrap_or_default().to_owned();
+        if image.is_empty() && !self.source.rootfs {
+            return Err(Error::invalid(format!("{:?} is no name of an image", self.image)));
+        }
+        let mut request = ContainerRequest {
+            image,
+            rootfs: self.source.rootfs.then(|| rootfs(&self.image)),
+            command: self.command.iter().map(|word| word.as_os_str().into()).collect(),
+            attached,
+            create_command: std::env::args_os().map(Bytes::from).collect(),
+            ..ContainerRequest::default()
+        };
+        self.lifecycle.fill(&mut request)?;
+        self.process.fill(&mut request)?;
+        self.mounts.fill(&mut request)?;
+        self.network.fill(&mut request)?;
+        self.limits.fill(&mut request)?;
+        self.logging.fill(&mut request)?;
+        self.identity.fill(&mut request)?;
+        self.namespaces.fill(&mut request)?;
+        self.security.fill(&mut request)?;
+        Ok(request)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|err| {
+        let mut error = Error::system(format!("open {}", path.display()), err);
+        error.kind = crate::engine::Kind::Invalid;
+        error
+    })
+}
+
+/// `PATH` or `PATH:O`.
+fn rootfs(text: &OsStr) -> (PathBuf, bool) {
+    match text.as_bytes().strip_suffix(b":O") {
+        Some(path) => (PathBuf::from(OsString::from_vec(path.to_vec())), true),
+        None => (PathBuf::from(text), false),
+    }
+}
+
+fn pairs(texts: &[String], what: &str) -> Result<BTreeMap<String, String>> {
+    texts
+        .iter()
+        .map(|text| {
+            let (key, value) = text
+                .split_once('=')
+                .filter(|(key, _)| !key.is_empty())
+                .ok_or_else(|| Error::invalid(format!("invalid {what} {text:?}: write KEY=VALUE")))?;
+            Ok((key.to_owned(), value.to_owned()))
+        })
+        .collect()
+}

@@ -1,0 +1,110 @@
+//! Flags of `run` and `create`: the root file system, mounts and devices.
+
+use std::ffi::OsString;
+
+use clap::Args;
+
+use crate::base::spec::Device;
+use crate::base::{mount_syntax, size};
+use crate::engine::request::{ContainerRequest, ImageVolumes};
+use crate::engine::{Error, Result};
+
+/// The root file system, mounts and devices.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Files")]
+pub(crate) struct MountFlags {
+    /// Give the container a device of the host (HOST[:CONTAINER][:rwm]; can be repeated)
+    #[arg(long, value_name = "DEVICE")]
+    device: Vec<String>,
+
+    /// Volumes that the image declares: anonymous (also called bind), tmpfs or ignore
+    #[arg(long, value_name = "MODE", default_value = "anonymous")]
+    image_volume: String,
+
+    /// Mount something: type=bind|volume|tmpfs|image|devpts|mqueue,source=…,target=…,… (can be repeated)
+    #[arg(long, value_name = "MOUNT")]
+    mount: Vec<String>,
+
+    /// Mount the root file system read-only
+    #[arg(long)]
+    read_only: bool,
+
+    /// With --read-only: mount writable tmpfs on /run, /tmp and /var/tmp
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    read_only_tmpfs: bool,
+
+    /// Size of /dev/shm, like 64m
+    #[arg(long, value_name = "SIZE")]
+    shm_size: Option<String>,
+
+    /// Mount a tmpfs (PATH[:OPTIONS]; can be repeated)
+    #[arg(long, value_name = "PATH")]
+    tmpfs: Vec<String>,
+
+    /// Mount a directory, file or volume: [SOURCE:]TARGET[:OPTIONS] (can be repeated)
+    #[arg(short, long, value_name = "VOLUME")]
+    volume: Vec<OsString>,
+
+    /// Mount the volumes of another container (NAME[:ro]; can be repeated)
+    #[arg(long, value_name = "CONTAINER", value_delimiter = ',')]
+    volumes_from: Vec<String>,
+}
+
+impl MountFlags {
+    /// Puts these flags' part into a request.
+    ///
+    /// # Errors
+    ///
+    /// Values that mean nothing; files that cannot be read.
+    pub(super) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
+        request.read_only = self.read_only;
+        request.read_only_tmpfs = self.read_only_tmpfs;
+        request.mounts = self.mounts()?;
+        request.binds = self.volume.iter().map(|text| text.to_string_lossy().into_owned()).collect();
+        request.volumes_from.clone_from(&self.volumes_from);
+        request.image_volumes = self.image_volumes()?;
+        request.devices = self.device.iter().map(|text| device(text)).collect::<Result<_>>()?;
+        request.shm_size_bytes = self.shm_size.as_deref().map(bytes).transpose()?;
+        Ok(())
+    }
+
+    fn mounts(&self) -> Result<Vec<mount_syntax::MountRequest>> {
+        let invalid = |err: mount_syntax::MountSyntaxError| Error::invalid(err.to_string());
+        let volumes = self.volume.iter().map(|text| mount_syntax::parse_volume(text));
+        let mounts = self.mount.iter().map(|text| mount_syntax::parse_mount(text));
+        let tmpfs = self.tmpfs.iter().map(|text| mount_syntax::parse_tmpfs(text));
+        volumes.chain(mounts).chain(tmpfs).map(|mount| mount.map_err(invalid)).collect()
+    }
+
+    fn image_volumes(&self) -> Result<ImageVolumes> {
+        match self.image_volume.as_str() {
+            "anonymous" | "bind" => Ok(ImageVolumes::Anonymous),
+            "tmpfs" => Ok(ImageVolumes::Tmpfs),
+            "ignore" => Ok(ImageVolumes::Ignore),
+            other => Err(Error::invalid(format!("invalid --image-volume {other:?}"))
+                .hint("known are anonymous, bind, tmpfs and ignore")),
+        }
+    }
+}
+
+/// `HOST[:CONTAINER][:rwm]`.
+fn device(text: &str) -> Result<Device> {
+    let bad = || Error::invalid(format!("invalid device {text:?}: write HOST[:CONTAINER][:rwm]"));
+    let is_access = |part: &str| !part.is_empty() && part.bytes().all(|b| b"rwm".contains(&b));
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, access) = match parts[..] {
+        [source] => (source, source, "rwm"),
+        [source, access] if is_access(access) => (source, source, access),
+        [source, target] => (source, target, "rwm"),
+        [source, target, access] if is_access(access) => (source, target, access),
+        _ => return Err(bad()),
+    };
+    if !source.starts_with('/') || !target.starts_with('/') {
+        return Err(bad());
+    }
+    Ok(Device { source: source.into(), target: target.into(), access: access.to_owned() })
+}
+
+fn bytes(text: &str) -> Result<u64> {
+    size::parse(text).map_err(|err| Error::invalid(err.to_string()))
+}

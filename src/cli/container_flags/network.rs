@@ -1,0 +1,94 @@
+//! Flags of `run` and `create`: networks, ports and names.
+
+use clap::Args;
+
+use crate::engine::Result;
+use crate::engine::request::ContainerRequest;
+
+/// Networks, ports and names.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Network")]
+pub(crate) struct NetworkFlags {
+    /// Add a custom host-to-IP mapping (NAME:IP; can be repeated)
+    #[arg(long, value_name = "NAME:IP")]
+    add_host: Vec<String>,
+
+    /// Use this name server instead of the host's (can be repeated)
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    dns: Vec<String>,
+
+    /// Set a resolver option (can be repeated)
+    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
+    dns_option: Vec<String>,
+
+    /// Set a search domain; `.` for none (can be repeated)
+    #[arg(long, value_name = "DOMAIN", value_delimiter = ',')]
+    dns_search: Vec<String>,
+
+    /// Declare a port, or a range of them (can be repeated)
+    #[arg(long, value_name = "PORT[/PROTOCOL]")]
+    expose: Vec<String>,
+
+    /// IPv4 address on the network
+    #[arg(long, value_name = "IP")]
+    ip: Option<String>,
+
+    /// IPv6 address on the network
+    #[arg(long, value_name = "IP")]
+    ip6: Option<String>,
+
+    /// Know another container by a name of its own (NAME[:ALIAS]; can be repeated)
+    #[arg(long, value_name = "CONTAINER")]
+    link: Vec<String>,
+
+    /// Hardware address on the network
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<String>,
+
+    /// Network: a name, none, host, container:NAME or ns:PATH (names can be repeated)
+    ///
+    /// A name may bring options: NAME:ip=IP,ip6=IP,mac=MAC,alias=NAME,interface_name=NAME.
+    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
+    network: Vec<String>,
+
+    /// A further name on the container's networks (can be repeated)
+    #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
+    network_alias: Vec<String>,
+
+    /// Leave /etc/hosts to the image
+    #[arg(long)]
+    no_hosts: bool,
+
+    /// Publish a port: [[IP:]HOST-PORT:]CONTAINER-PORT[/tcp|udp], ports may be ranges (can be repeated)
+    #[arg(short, long, value_name = "PORT")]
+    publish: Vec<String>,
+
+    /// Publish every exposed port on some port of the host
+    #[arg(short = 'P', long)]
+    publish_all: bool,
+}
+
+impl NetworkFlags {
+    /// Puts these flags' part into a request.
+    ///
+    /// # Errors
+    ///
+    /// Values that mean nothing; files that cannot be read.
+    pub(super) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
+        request.networks.clone_from(&self.network);
+        request.ip.clone_from(&self.ip);
+        request.ip6.clone_from(&self.ip6);
+        request.mac.clone_from(&self.mac_address);
+        request.network_aliases.clone_from(&self.network_alias);
+        request.links.clone_from(&self.link);
+        request.publish.clone_from(&self.publish);
+        request.publish_all = self.publish_all;
+        request.add_hosts.clone_from(&self.add_host);
+        request.dns.clone_from(&self.dns);
+        request.dns_search.clone_from(&self.dns_search);
+        request.dns_options.clone_from(&self.dns_option);
+        request.no_hosts = self.no_hosts;
+        request.expose.clone_from(&self.expose);
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! Flags of `run` and `create`: the first process: words, environment, terminal.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::base::bytes::Bytes;
+use crate::cli::container_flags::read;
+use crate::engine::request::ContainerRequest;
+use crate::engine::{Error, Result, config};
+
+/// The first process: words, environment, terminal.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Process")]
+pub(crate) struct ProcessFlags {
+    /// Replace the image's entrypoint: a program, or a JSON list
+    #[arg(long, value_name = "COMMAND", allow_hyphen_values = true)]
+    entrypoint: Option<OsString>,
+
+    /// Set a variable: NAME=VALUE, NAME to take it from here, NAME* for all that begin so (can be repeated)
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    env: Vec<OsString>,
+
+    /// Read variables from a file of NAME=VALUE lines (can be repeated)
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+
+    /// Pass the whole environment of the caller
+    #[arg(long)]
+    env_host: bool,
+
+    /// Do not pass the caller's proxy variables (which happens only for proxies without a password)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    http_proxy: bool,
+
+    /// Run a small init as process 1 that forwards signals and reaps
+    #[arg(long)]
+    init: bool,
+
+    /// Keep standard input open, and pass it on if attached
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+
+    /// Give it a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+
+    /// File mode creation mask, in octal
+    #[arg(long, value_name = "MASK")]
+    umask: Option<String>,
+
+    /// Leave out a variable of the image (can be repeated)
+    #[arg(long, value_name = "NAME")]
+    unsetenv: Vec<String>,
+
+    /// Leave out all variables of the image
+    #[arg(long)]
+    unsetenv_all: bool,
+
+    /// Working directory
+    #[arg(short, long, value_name = "DIRECTORY")]
+    workdir: Option<OsString>,
+}
+
+impl ProcessFlags {
+    /// Puts these flags' part into a request.
+    ///
+    /// # Errors
+    ///
+    /// Values that mean nothing; files that cannot be read.
+    pub(super) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
+        request.entrypoint = self.entrypoint.as_deref().map(entrypoint);
+        request.env = environment(self.env_host, &self.env_file, &self.env)?;
+        request.unset_env.clone_from(&self.unsetenv);
+        request.unset_all_env = self.unsetenv_all;
+        request.workdir = self.workdir.as_deref().map(Bytes::from);
+        request.terminal = self.tty;
+        request.interactive = self.interactive;
+        request.init = self.init;
+        request.umask = self.umask.as_deref().map(umask).transpose()?;
+        request.proxies = if self.http_proxy { config::proxies() } else { Vec::new() };
+        Ok(())
+    }
+}
+
+/// The variables that flags ask for: the caller's environment, then files, then single variables; later
+/// ones win.
+pub(crate) fn environment(env_host: bool, files: &[PathBuf], single: &[OsString]) -> Result<Vec<Bytes>> {
+    let mut env = if env_host { config::environment_of_caller() } else { Vec::new() };
+    for file in files {
+        let text = read(file)?;
+        for line in text.split(|&b| b == b'\n') {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let start = line.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(line.len());
+            let line = &line[start..];
+            if !line.is_empty() && line[0] != b'#' {
+                variable(OsStr::from_bytes(line), &mut env)?;
+            }
+        }
+    }
+    for text in single {
+        variable(text, &mut env)?;
+    }
+    Ok(env)
+}
+
+/// `NAME=VALUE` as it is; `NAME` and `NAME*` from the caller's environment, if they are there.
+fn variable(text: &OsStr, env: &mut Vec<Bytes>) -> Result<()> {
+    let bytes = text.as_bytes();
+    if bytes.is_empty() || bytes[0] == b'=' {
+        return Err(Error::invalid(format!("invalid variable {text:?}: it has no name")));
+    }
+    if bytes.contains(&b'=') {
+        env.push(text.into());
+    } else if let Some(prefix) = bytes.strip_suffix(b"*") {
+        env.extend(config::environment_of_caller().into_iter().filter(|e| e.as_bytes().starts_with(prefix)));
+    } else if let Some(value) = config::variable_of_caller(text) {
+        env.push([bytes, b"=", value.as_bytes()].concat().into());
+    }
+    Ok(())
+}
+
+/// A JSON list of words, or one word; an empty text is no entrypoint.
+fn entrypoint(text: &OsStr) -> Vec<Bytes> {
+    let list = text.to_str().and_then(|text| serde_json::from_str::<Vec<String>>(text).ok());
+    match list {
+        Some(words) => words.into_iter().map(Bytes::from).collect(),
+        None if text.is_empty() => Vec::new(),
+        None => vec![text.into()],
+    }
+}
+
+fn umask(text: &str) -> Result<u32> {
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mask| *mask <= 0o777)
+        .ok_or_else(|| Error::invalid(format!("invalid umask {text:?}: write an octal number up to 0777")))
+}

@@ -1,0 +1,65 @@
+//! Flags of `run` and `create`: what confines the container.
+
+use std::path::Path;
+
+use clap::Args;
+
+use crate::cli::container_flags::{pairs, read};
+use crate::engine::request::ContainerRequest;
+use crate::engine::{Error, Result};
+
+/// What confines the container.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Security")]
+pub(crate) struct SecurityFlags {
+    /// Add a capability (can be repeated)
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
+    cap_add: Vec<String>,
+
+    /// Drop a capability (can be repeated)
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
+    cap_drop: Vec<String>,
+
+    /// Confine the container as little as possible
+    #[arg(long)]
+    privileged: bool,
+
+    /// Set a security option: no-new-privileges, seccomp=FILE|unconfined, mask=PATH, unmask=PATH|ALL (can be repeated)
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<String>,
+
+    /// Set a kernel parameter of the container's namespaces (NAME=VALUE; can be repeated)
+    #[arg(long, value_name = "NAME=VALUE")]
+    sysctl: Vec<String>,
+}
+
+impl SecurityFlags {
+    /// Puts these flags' part into a request.
+    ///
+    /// # Errors
+    ///
+    /// Values that mean nothing; files that cannot be read.
+    pub(super) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
+        request.privileged = self.privileged;
+        request.cap_add.clone_from(&self.cap_add);
+        request.cap_drop.clone_from(&self.cap_drop);
+        request.seccomp_profile = seccomp_profile(&self.security_opt)?;
+        request.security_options.clone_from(&self.security_opt);
+        request.sysctls = pairs(&self.sysctl, "sysctl")?;
+        Ok(())
+    }
+}
+
+/// The text of the file that the last `seccomp=FILE` names.
+fn seccomp_profile(options: &[String]) -> Result<Option<String>> {
+    let file = options.iter().rev().find_map(|option| {
+        option
+            .strip_prefix("seccomp=")
+            .or_else(|| option.strip_prefix("seccomp:"))
+            .filter(|value| !matches!(*value, "unconfined" | "builtin" | "default"))
+    });
+    let Some(file) = file else { return Ok(None) };
+    String::from_utf8(read(Path::new(file))?)
+        .map(Some)
+        .map_err(|_| Error::invalid(format!("the seccomp profile {file} is not UTF-8")))
+}
