@@ -227,3 +227,18 @@ fn a_container_cannot_type_into_the_callers_terminal() {
         assert!(own && shown.code == 0, "{options:?}: {}", shown.stdout);
     }
 }
+
+#[test]
+fn a_detached_exec_is_a_session_as_long_as_it_runs() {
+    let sandbox = Sandbox::new();
+    sandbox.start("c", &[], "exec sleep 1000");
+    let session = sandbox.ok(["exec", "-d", "c", "sh", "-c", "echo $$ > /pid; exec sleep 1000"]);
+    assert_eq!(session.len(), 64, "{session}");
+    assert_eq!(sandbox.inspect("c", ".ExecIDs"), format!("[{session}]"));
+    sandbox.wait_until(&["exec", "c", "cat", "/pid"], "\n");
+    sandbox.ok(["exec", "c", "sh", "-c", "kill -9 $(cat /pid)"]);
+    common::wait_for("the end of the session", || {
+        let ids = sandbox.inspect("c", ".ExecIDs");
+        if ids == "[]" { Ok(()) } else { Err(ids) }
+    });
+}

@@ -253,3 +253,52 @@ fn hostile_declared_volumes_are_refused() {
         assert_eq!(output.code, 125, "{path}: {} {}", output.stdout, output.stderr);
     }
 }
+
+#[test]
+fn a_read_only_container_keeps_its_tmpfs_unless_told_otherwise() {
+    let sandbox = Sandbox::new();
+    let script = "for d in / /dev /dev/shm /run /tmp /var/tmp; do touch $d/x 2> /dev/null && echo $d; done; tty > /dev/null; echo > /dev/null";
+    assert_eq!(sandbox.sh(&["--read-only"], script).ok(), "/dev\n/dev/shm\n/run\n/tmp\n/var/tmp");
+    for terminal in
+        [&["--read-only", "--read-only-tmpfs=false"][..], &["--read-only", "--read-only-tmpfs=false", "-t"]]
+    {
+        assert_eq!(sandbox.sh(terminal, script).ok().trim(), "", "{terminal:?}");
+    }
+    assert_eq!(sandbox.sh(&["--read-only-tmpfs=false"], "touch /dev/shm/x /x && echo fine").ok(), "fine");
+}
+
+#[test]
+fn who_shares_ipc_shares_the_shared_memory() {
+    let sandbox = Sandbox::new();
+    sandbox.start(
+        "first",
+        &["--shm-size=1m", "--cap-add=sys_admin"],
+        "echo mine > /dev/shm/file; exec sleep 100",
+    );
+    sandbox.wait_until(&["exec", "first", "cat", "/dev/shm/file"], "mine");
+    let script = "cat /dev/shm/file; echo theirs > /dev/shm/other; grep ' /dev/shm ' /proc/mounts | grep -o size=1024k; grep -c noexec /proc/mounts > /dev/null";
+    assert_eq!(sandbox.sh(&["--ipc=container:first"], script).ok(), "mine\nsize=1024k");
+    assert_eq!(sandbox.ok(["exec", "first", "cat", "/dev/shm/other"]), "theirs");
+    // Also in a later life of the sharing container, whose monitor is in the other's user namespace by then.
+    sandbox.ok([
+        "run",
+        "-d",
+        "--name=second",
+        "--net=none",
+        "--ipc=container:first",
+        "--restart=on-failure:1",
+        "bb",
+        "sh",
+        "-c",
+        "echo life >> /dev/shm/lives; exit 1",
+    ]);
+    sandbox.ok(["wait", "second"]);
+    common::wait_for("the second life", || {
+        let lives = sandbox.ok(["exec", "first", "cat", "/dev/shm/lives"]);
+        if lives == "life\nlife" { Ok(()) } else { Err(lives) }
+    });
+
+    sandbox.ok(["exec", "first", "mount", "--bind", "/tmp", "/dev/shm"]);
+    let nothing = sandbox.sh(&["--ipc=container:first"], "true");
+    assert!(nothing.fails(125).contains("/dev/shm"), "{}", nothing.stderr);
+}

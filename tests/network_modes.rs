@@ -92,3 +92,36 @@ fn the_networks_of_two_containers_are_apart() {
     let nobody = listener.accept().map(|(mut client, _)| client.read(&mut [0]).is_ok());
     assert!(nobody.is_err(), "nothing has reached the host");
 }
+
+#[test]
+fn a_container_finds_itself_in_its_hosts_file() {
+    let sandbox = Sandbox::new();
+    sandbox.start("other", &["--hostname=theirs", "--add-host=known:10.1.1.1"], "exec sleep 100");
+    let namespace = format!("--network=ns:/proc/{}/ns/net", sandbox.inspect("other", ".State.Pid"));
+    let script = "for n in box web; do grep -qw $n /etc/hosts && echo $n; done; grep -w -o -e theirs -e known /etc/hosts; hostname";
+    for (mode, more) in [
+        ("--network=none", ""),
+        ("--network=private", ""),
+        ("--network=container:other", "known\ntheirs\n"),
+        (namespace.as_str(), ""),
+    ] {
+        let output = sandbox.sh(&["--name=web", "--hostname=box", mode], script);
+        assert_eq!(output.stdout, format!("box\nweb\n{more}box\n"), "{mode}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn every_group_of_a_container_may_ping_in_its_own_network() {
+    let sandbox = Sandbox::new();
+    let gid = rustix::process::getgid().as_raw();
+    for (options, want) in [
+        (&[][..], "0\t65536".to_owned()),
+        (&["--userns=nomap"], "0\t65535".to_owned()),
+        (&["--userns=keep-id"], format!("{gid}\t65536")),
+        (&["--sysctl=net.ipv4.ping_group_range=1 5"], "1\t5".to_owned()),
+    ] {
+        // The kernel takes only groups that are mapped, and shows what it took.
+        let output = sandbox.sh(options, "cat /proc/sys/net/ipv4/ping_group_range");
+        assert_eq!(output.ok(), want, "{options:?}");
+    }
+}

@@ -41,3 +41,32 @@ fn keep_id_sees_the_images_files_with_their_owners() {
     let output = sandbox.sh(&["--userns=keep-id:uid=1000,gid=1000"], "id -un; stat -c %u:%g /home/app/mine /bin/busybox; cat /home/app/mine; echo x > /home/app/new; stat -c %u /home/app/new");
     assert_eq!(output.ok(), "app\n1000:1000\n0:0\nof app\n1000");
 }
+
+/// As podman has it: what the image has at the target decides, else the user that the container runs as;
+/// and only once, when the volume is new.
+#[test]
+fn a_new_volume_belongs_to_the_containers_user() {
+    let sandbox = Sandbox::new();
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let own = format!("{uid}:{gid}");
+    for (n, (options, top)) in [
+        (&[][..], "0:0"),
+        (&["--user=33"], "33:0"),
+        (&["--userns=keep-id"], own.as_str()),
+        (&["--userns=keep-id:uid=5,gid=6"], "5:6"),
+        (&["--userns=keep-id", "--user=33"], "33:0"),
+        (&["--userns=nomap"], "0:0"),
+        (&["--userns=nomap", "--user=33"], "33:0"),
+        (&["--userns=host", "--user=33"], "33:0"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (new, filled) = (format!("-v=new{n}:/new"), format!("-v=filled{n}:/home/app"));
+        let options: Vec<&str> = options.iter().copied().chain([new.as_str(), filled.as_str()]).collect();
+        let seen = sandbox.sh(&options, "touch /new/x; stat -c %u:%g /new /home/app; ls /new /home/app");
+        assert_eq!(seen.ok(), format!("{top}\n1000:1000\n/home/app:\nmine\n\n/new:\nx"), "{options:?}");
+        let again = sandbox.sh(&[&new, "--user=44"], "stat -c %u /new; rm /new/x 2>&1 || true");
+        assert!(!again.ok().starts_with("44"), "{options:?}: it is not new any more: {}", again.stdout);
+    }
+}

@@ -40,6 +40,9 @@ pub(crate) struct ContainerSpec {
     pub(crate) root: Root,
     /// Mount the root file system read-only.
     pub(crate) read_only: bool,
+    /// With `read_only`: leave /dev and /dev/shm writable (`--read-only-tmpfs`, the default).
+    #[serde(default = "yes")]
+    pub(crate) read_only_tmpfs: bool,
     /// The first process.
     pub(crate) process: Process,
     /// The mapping of IDs.
@@ -89,6 +92,11 @@ pub(crate) struct ContainerSpec {
     pub(crate) create_command: Vec<Bytes>,
     /// What only `inspect` shows again: options as they were typed.
     pub(crate) as_typed: AsTyped,
+}
+
+/// What older specs mean by not saying it.
+fn yes() -> bool {
+    true
 }
 
 impl ContainerSpec {

@@ -20,7 +20,7 @@ pub(crate) struct ExistsArgs {
     #[arg(value_name = "CONTAINER")]
     container: String,
 
-    /// Look for containers of other programs in the store too; there are never any
+    /// Accepted for podman's sake: nobody but ketch puts containers into the store
     #[arg(long)]
     external: bool,
 }

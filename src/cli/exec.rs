@@ -1,6 +1,7 @@
 //! `ketch exec`: runs a command in a running container.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -13,7 +14,6 @@ use crate::cli::error::AlreadyReported;
 use crate::cli::run::{Attachment, attached_to, detach_keys};
 use crate::cli::session::{Exit, Session};
 use crate::engine::exec::ExecRequest;
-use crate::engine::start::Start;
 use crate::engine::{self, Kind};
 use crate::sys::{pidfd, tty};
 
@@ -24,7 +24,7 @@ use crate::sys::{pidfd, tty};
 /// detached from.
 #[derive(Args, Debug)]
 pub(crate) struct ExecArgs {
-    /// Leave it running in the background
+    /// Leave it running in the background, and print the ID of the session
     #[arg(short, long)]
     detach: bool,
 
@@ -114,7 +114,8 @@ fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
         detached: args.detach,
     };
     if args.detach {
-        engine.exec(&id, &request, Start::default())?;
+        let exec_id = engine.exec_detached(&id, &request)?;
+        writeln!(session.out, "{exec_id}")?;
         return Ok(Exit::OK);
     }
     if args.tty && args.interactive && !tty::is_terminal(std::io::stdin()) {

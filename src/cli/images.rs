@@ -24,7 +24,7 @@ pub(crate) struct ImagesArgs {
     #[arg(value_name = "IMAGE", conflicts_with = "filter")]
     image: Option<String>,
 
-    /// Show intermediate images too; there are never any
+    /// Show intermediate images too: those without a name that others are made of
     #[arg(short, long)]
     all: bool,
 
@@ -100,6 +100,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Result
     let format = args.format.as_deref().map(|text| Format::parse(text, &shape)).transpose()?;
     let mut filters = args.filter.clone();
     filters.extend(args.image.as_ref().map(|image| format!("reference={image}")));
+    if !args.all {
+        filters.push("intermediate=false".to_owned());
+    }
     let filters = Filters::parse(&filters, filter::IMAGE)?;
     let found = session.engine()?.images(&filters, format.is_some())?;
     for (_, err) in &found.damaged {

@@ -32,7 +32,8 @@ pub(crate) struct PsArgs {
     #[arg(short, long)]
     all: bool,
 
-    /// Show containers of other programs in the store too; there are never any
+    /// Accepted for podman's sake: nobody but ketch puts containers into the store, and --all shows those
+    /// that are damaged, too
     #[arg(long)]
     external: bool,
 
@@ -83,7 +84,7 @@ pub(crate) struct PsArgs {
     #[arg(long, value_name = "FIELD", value_parser = sort_field)]
     sort: Option<String>,
 
-    /// Look at the containers themselves, which ps always does
+    /// Accepted for podman's sake: states are not stored, ps always looks at the processes themselves
     #[arg(long)]
     sync: bool,
 

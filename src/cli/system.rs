@@ -29,8 +29,8 @@ pub(crate) struct PruneArgs {
     #[arg(long)]
     build: bool,
 
-    /// Remove what a killed command left in the store, which every prune does
-    #[arg(long)]
+    /// Remove only what killed commands left in the store; every other prune does that too
+    #[arg(long, conflicts_with_all = ["all", "volumes", "filter"])]
     external: bool,
 
     /// Remove only what this holds for (can be repeated)
@@ -51,6 +51,9 @@ pub(crate) struct PruneArgs {
 /// `system prune`.
 pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Result<()> {
     let filters = Filters::parse(&args.filter, filter::PRUNE)?;
+    if args.external {
+        return prune_leftovers(session);
+    }
     let images = if args.all { "all images without at least one container" } else { "all dangling images" };
     let volumes = if args.volumes { "\n\t- all volumes not used by at least one container" } else { "" };
     let question =
@@ -63,7 +66,8 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     let volumes = if args.volumes { Some(engine.prune_volumes(true, &filters)?) } else { None };
     let images = engine.prune_images(args.all, &filters)?;
     let volumes = volumes.unwrap_or_default();
-    let bytes = containers.bytes + images.bytes + volumes.bytes;
+    let leftovers = session.engine()?.prune_leftovers()?;
+    let bytes = containers.bytes + images.bytes + volumes.bytes + leftovers;
     section(session, "Deleted Containers", containers.removed.iter().map(ToString::to_string))?;
     section(session, "Deleted Volumes", volumes.removed.into_iter())?;
     section(session, "Deleted Images", images.removed.iter().map(|id| id.hex()))?;
@@ -72,6 +76,13 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     let code = if failed.is_empty() { 0 } else { FAILED };
     failed.into_iter().for_each(|err| session.report(err));
     session.outcome(code)
+}
+
+/// `system prune --external`.
+fn prune_leftovers(session: &mut Session<'_>) -> anyhow::Result<()> {
+    let bytes = session.engine()?.prune_leftovers()?;
+    writeln!(session.out, "Total reclaimed space: {}", size::human(bytes, 4))?;
+    Ok(())
 }
 
 fn section(

@@ -7,7 +7,7 @@ use crate::base::caps;
 use crate::base::id::ContainerId;
 use crate::base::spec::{ContainerSpec, Process, Seccomp, Security};
 use crate::engine::start::{Start, failed};
-use crate::engine::{Engine, Error, Kind, Result, state};
+use crate::engine::{Engine, Error, Kind, Result, exec_sessions, state};
 use crate::runtime::enter::{self, EnterOrder, Entered};
 
 /// What somebody wants to run. Empty and `None` mean: as process 1 has it.
@@ -45,6 +45,19 @@ impl Engine {
         let order = order(&spec, request, record.pid, &start)?;
         let client: Option<OwnedFd> = start.client;
         enter::enter(&self.caller(), &record, &order, client).map_err(|failure| failed(failure, id))
+    }
+}
+
+impl Engine {
+    /// Runs a command in the background of a running container; returns its session's ID.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::exec`].
+    pub(crate) fn exec_detached(&self, id: &ContainerId, request: &ExecRequest) -> Result<String> {
+        let entered = self.exec(id, request, Start::default())?;
+        let dir = self.store().containers().open(id)?;
+        exec_sessions::note(dir.as_fd(), entered.pid)
     }
 }
 

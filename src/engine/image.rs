@@ -1,6 +1,6 @@
 //! Local images: listing, naming, removing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -69,9 +69,13 @@ impl Engine {
         let tests = filters.tests(|key, value| self.image_test(key, value))?;
         let count = count || filters.values("containers").next().is_some();
         let mut found = self.all_images(count)?;
+        let intermediate = match filters.values("intermediate").next() {
+            Some(_) => intermediate(&found.items),
+            None => HashSet::new(),
+        };
         let mut items = Vec::with_capacity(found.items.len());
         for image in found.items {
-            if tests.pass(|test| Ok(passes(&image, test)))? {
+            if tests.pass(|test| Ok(passes(&image, test, &intermediate)))? {
                 items.push(image);
             }
         }
@@ -222,8 +226,9 @@ impl Engine {
             "containers" if value == "external" => ImageTest::Never,
             "containers" => ImageTest::Used(boolean(key, value)?),
             "dangling" => ImageTest::Dangling(boolean(key, value)?),
-            // There are neither read-only stores nor images that only others are made of.
-            "readonly" | "intermediate" | "manifest" => match boolean(key, value)? {
+            "intermediate" => ImageTest::Intermediate(boolean(key, value)?),
+            // There are no read-only stores.
+            "readonly" | "manifest" => match boolean(key, value)? {
                 true => ImageTest::Never,
                 false => ImageTest::Always,
             },
@@ -256,6 +261,7 @@ enum ImageTest {
     Since(Timestamp),
     Used(bool),
     Dangling(bool),
+    Intermediate(bool),
     Digest(String),
     Id(String),
     Label(String),
@@ -264,7 +270,23 @@ enum ImageTest {
     NoReference(String),
 }
 
-fn passes(image: &Image, test: &ImageTest) -> bool {
+/// The images without a name that others are made of.
+fn intermediate(images: &[Image]) -> HashSet<Digest> {
+    let is_below = |image: &Image| {
+        let chain = image.record.chain_ids();
+        chain.last().is_some_and(|top| {
+            let mut others = images.iter().filter(|other| other.record.id != image.record.id);
+            others.any(|other| {
+                let above = other.record.chain_ids();
+                above.len() > chain.len() && above.contains(top)
+            })
+        })
+    };
+    let nameless = images.iter().filter(|image| image.names.is_empty());
+    nameless.filter(|image| is_below(image)).map(|image| image.record.id).collect()
+}
+
+fn passes(image: &Image, test: &ImageTest, intermediates: &HashSet<Digest>) -> bool {
     match test {
         ImageTest::Always => true,
         ImageTest::Never => false,
@@ -272,6 +294,7 @@ fn passes(image: &Image, test: &ImageTest) -> bool {
         ImageTest::Since(time) => image.created() > *time,
         ImageTest::Used(wanted) => (image.containers.unwrap_or(0) > 0) == *wanted,
         ImageTest::Dangling(wanted) => image.names.is_empty() == *wanted,
+        ImageTest::Intermediate(wanted) => intermediates.contains(&image.record.id) == *wanted,
         ImageTest::Digest(start) => {
             image.record.manifests.iter().any(|manifest| manifest.digest.to_string().starts_with(start))
         }

@@ -9,7 +9,7 @@ use crate::base::manifest::ImageConfig;
 use crate::base::spec::{ContainerSpec, UserNamespace};
 use crate::engine::image::Image;
 use crate::engine::state::{self, Status};
-use crate::engine::{Engine, Error, Result};
+use crate::engine::{Engine, Error, Result, exec_sessions};
 use crate::runtime::idmaps;
 use crate::store::volumes::VolumeRecord;
 
@@ -27,6 +27,8 @@ pub(crate) struct ContainerDetails {
     pub(crate) dir: PathBuf,
     /// Its maps of user and group IDs to those of U, if they are not the same.
     pub(crate) id_maps: Option<(IdMap, IdMap)>,
+    /// Commands that run in its background, by session ID.
+    pub(crate) exec_ids: Vec<String>,
 }
 
 /// One image.
@@ -61,7 +63,8 @@ impl Engine {
             Some(named) if named == *id => typed.to_owned(),
             _ => self.container_name(id)?,
         };
-        Ok(ContainerDetails { id: id.clone(), name, spec, status, dir: path, id_maps })
+        let exec_ids = exec_sessions::running(dir.as_fd());
+        Ok(ContainerDetails { id: id.clone(), name, spec, status, dir: path, id_maps, exec_ids })
     }
 
     /// Reads everything about a local image.

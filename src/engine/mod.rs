@@ -10,6 +10,7 @@ pub(crate) mod create;
 pub(crate) mod df;
 pub(crate) mod error;
 pub(crate) mod exec;
+mod exec_sessions;
 pub(crate) mod filter;
 pub(crate) mod half_made;
 pub(crate) mod history;

@@ -107,6 +107,21 @@ impl Engine {
         Ok(pruned)
     }
 
+    /// Removes what killed commands left in the store: unfinished writes and downloads that nobody goes on
+    /// with. Returns their bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read or changed.
+    pub(crate) fn prune_leftovers(&self) -> Result<u64> {
+        let staging =
+            || fs::tree::usage(self.store().dir(), "staging".as_ref()).map_or(0, |usage| usage.bytes);
+        let before = staging();
+        self.sweep();
+        let partial = self.store().blobs().remove_abandoned()?;
+        Ok(before.saturating_sub(staging()) + partial)
+    }
+
     /// Bytes of a volume's files, as far as they can be seen.
     pub(crate) fn volume_size(&self, name: &str) -> u64 {
         let path = self.store().volumes().data_path(name);

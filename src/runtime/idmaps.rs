@@ -89,6 +89,35 @@ fn cut(map: &IdMap, u: &IdMap) -> IdMap {
     IdMap(extents)
 }
 
+/// The first and the last group of a container as the kernel orders groups: by their numbers outside.
+///
+/// `ping_group_range` takes two groups that are mapped inside, the first not above the last, and allows
+/// what lies between them outside. `gids` leads to U, `u` from there to the outside. Where the extents lie
+/// crosswise it is the longest one alone.
+pub(crate) fn group_range(gids: &IdMap, u: &IdMap) -> Option<(u32, u32)> {
+    let ends = gids.0.iter().filter(|extent| extent.len > 0).filter_map(|extent| {
+        let last = extent.len - 1;
+        let outside = |id: u32| u.to_outside(gids.to_outside(id)?);
+        let (first, last) = (extent.inside, (extent.inside + last).min(GROUP_MAX));
+        Some(((outside(first)?, first), (outside(last)?, last)))
+    });
+    let ends: Vec<_> = ends.collect();
+    let (first, last) = (ends.iter().map(|end| end.0).min()?, ends.iter().map(|end| end.1).max()?);
+    if first.1 <= last.1 {
+        return Some((first.1, last.1));
+    }
+    let longest = ends.iter().max_by_key(|(first, last)| last.1 - first.1)?;
+    Some((longest.0.1, longest.1.1))
+}
+
+/// The largest group that `ping_group_range` takes (Linux `net/ipv4/sysctl_net_ipv4.c`).
+const GROUP_MAX: u32 = i32::MAX.cast_unsigned();
+
+/// Every ID of a map under its own number: what a process in the namespace itself sees.
+pub(crate) fn identity_of(map: &IdMap) -> IdMap {
+    IdMap(map.0.iter().map(|extent| IdExtent { outside: extent.inside, ..*extent }).collect())
+}
+
 /// Reads the text of `/proc/PID/uid_map`.
 pub(crate) fn parse_kernel(text: &str) -> IdMap {
     IdMap(
@@ -123,6 +152,29 @@ mod tests {
         assert_eq!(text(&keep(1000)), "0 1 1000\n1000 0 1\n1001 1001 64536\n");
         assert_eq!(text(&keep(0)), "0 0 1\n1 1 65536\n");
         assert_eq!(text(&keep(70_000)), "0 1 65536\n70000 0 1\n");
+    }
+
+    #[test]
+    fn the_range_of_groups_holds_every_one_of_them() {
+        for (wish, want) in [
+            (UserNamespace::Default, (0, 65_536)),
+            (UserNamespace::NoMap, (0, 65_535)),
+            // Outside 1000 is the lowest, and it is the user, whose number inside is 1000, too.
+            (UserNamespace::KeepId { uid: 1000, gid: 1000 }, (1000, 65_536)),
+            // The user has the highest number inside and the lowest outside.
+            (UserNamespace::KeepId { uid: 70_000, gid: 70_000 }, (0, 65_535)),
+        ] {
+            let (_, gids) = of_container(&wish, &u(), &u(), (0, 0)).unwrap();
+            assert_eq!(group_range(&gids, &u()), Some(want), "{wish:?}");
+        }
+        let all = parse_kernel("0 0 4294967295");
+        assert_eq!(
+            group_range(&identity_of(&all), &all),
+            Some((0, 2_147_483_647)),
+            "without a user namespace"
+        );
+        let single = parse_kernel("33 0 1");
+        assert_eq!(group_range(&single, &parse_kernel("0 1000 1")), Some((33, 33)));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! points before the root becomes read-only, /proc before what is written through it, everything
 //! before the pivot that lets go of the host.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::base::digest::Digest;
@@ -33,6 +34,12 @@ pub(crate) struct Situation {
     pub(crate) group_tty_mapped: bool,
     /// The compiled system call filter.
     pub(crate) seccomp: Option<Vec<BpfInsn>>,
+    /// The /dev/shm of the container whose IPC namespace this one shares: the number of a descriptor.
+    pub(crate) shared_shm: Option<i32>,
+    /// The groups of the container, from the first to the last, as `ping_group_range` wants them.
+    pub(crate) groups: Option<(u32, u32)>,
+    /// Volumes that no container has used yet.
+    pub(crate) new_volumes: Vec<String>,
     /// The size of the terminal of the one who starts it.
     pub(crate) window: Option<WindowSize>,
 }
@@ -73,7 +80,7 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
     steps.extend(kernel_file_systems(spec));
     steps.extend(devices(spec, &situation));
     steps.extend(generated_files(spec, places).map(Step::Mount));
-    let user_mounts = spec.mounts.iter().map(|mount| user_mount(mount, places));
+    let user_mounts = spec.mounts.iter().map(|mount| user_mount(mount, places, &situation.new_volumes));
     steps.extend(user_mounts.map(Step::Mount));
     steps.extend(
         spec.devices
@@ -83,13 +90,17 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
     if spec.process.terminal {
         steps.push(Step::Terminal(situation.window));
     }
-    if !spec.sysctls.is_empty() {
-        steps.push(Step::Sysctls(spec.sysctls.clone()));
+    let sysctls = sysctls(spec, &situation);
+    if !sysctls.is_empty() {
+        steps.push(Step::Sysctls(sysctls));
     }
     steps.push(Step::ReadOnly(spec.security.read_only_paths.clone()));
     steps.push(Step::Mask(spec.security.masked_paths.clone()));
     if spec.read_only {
         steps.push(Step::RootReadOnly);
+    }
+    if has_read_only_dev(spec) {
+        steps.push(Step::DevReadOnly);
     }
     steps.push(Step::Pivot);
     steps.push(Step::Run(Box::new(RunPlan {
@@ -99,6 +110,24 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
         stay_as_init: spec.init,
     })));
     steps
+}
+
+/// `--read-only --read-only-tmpfs=false`: nothing at all can be written to, as with podman.
+fn has_read_only_dev(spec: &ContainerSpec) -> bool {
+    spec.read_only && !spec.read_only_tmpfs
+}
+
+/// The kernel parameters of the spec; and every group may ping, where the network is the container's own.
+fn sysctls(spec: &ContainerSpec, situation: &Situation) -> BTreeMap<String, String> {
+    const PING: &str = "net.ipv4.ping_group_range";
+    let mut sysctls = spec.sysctls.clone();
+    if let Some((first, last)) = situation.groups
+        && has_own_network(spec)
+        && spec.namespaces.pid == Namespace::Private
+    {
+        sysctls.entry(PING.to_owned()).or_insert_with(|| format!("{first} {last}"));
+    }
+    sysctls
 }
 
 /// Does the container have a network namespace made for it?
@@ -155,6 +184,7 @@ fn standard(target: &str, source: MountSource, attributes: u64) -> MountPlan {
         optional: false,
         copy_up: false,
         chown: false,
+        adopt: false,
     }
 }
 
@@ -209,7 +239,9 @@ fn devices(spec: &ContainerSpec, situation: &Situation) -> Vec<Step> {
     } else {
         (host("/dev/shm"), host("/dev/mqueue"))
     };
-    steps.push(Step::Mount(standard("/dev/shm", shm, SAFE)));
+    let shm = situation.shared_shm.map_or(shm, MountSource::Detached);
+    let shm_attributes = SAFE | if has_read_only_dev(spec) { attr::RDONLY } else { 0 };
+    steps.push(Step::Mount(standard("/dev/shm", shm, shm_attributes)));
     steps.push(Step::Mount(MountPlan { optional: !private_ipc, ..standard("/dev/mqueue", mqueue, SAFE) }));
     steps.extend(DEVICES.iter().map(|name| Step::Device {
         source: Path::new("/dev").join(name),
@@ -236,7 +268,7 @@ fn generated_files<'a>(spec: &'a ContainerSpec, places: &'a Places) -> impl Iter
 }
 
 /// A mount that the user or the image asks for.
-fn user_mount(mount: &Mount, places: &Places) -> MountPlan {
+fn user_mount(mount: &Mount, places: &Places, new_volumes: &[String]) -> MountPlan {
     let (source, defaults, chown, copy_up) = match &mount.kind {
         MountKind::Bind { source, recursive, chown } => {
             let source = MountSource::Host { path: source.clone(), recursive: *recursive };
@@ -281,6 +313,7 @@ fn user_mount(mount: &Mount, places: &Places) -> MountPlan {
         optional: false,
         copy_up,
         chown,
+        adopt: matches!(&mount.kind, MountKind::Volume { name, subpath: None, .. } if new_volumes.contains(name)),
     }
 }
 

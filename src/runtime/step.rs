@@ -51,6 +51,8 @@ pub(crate) enum Step {
     Sysctls(BTreeMap<String, String>),
     /// Make the root file system read-only, now that every mount point exists.
     RootReadOnly,
+    /// Make /dev read-only, now that it is complete.
+    DevReadOnly,
     /// Make the working directory `/`.
     Pivot,
     /// Take on the identity of the container's user and run the command. Always last.
@@ -100,6 +102,8 @@ pub(crate) struct MountPlan {
     pub(crate) copy_up: bool,
     /// Give the mounted tree to the container's user (`:U`).
     pub(crate) chown: bool,
+    /// A new volume: its top belongs to the container's user, if the image has nothing at the target.
+    pub(crate) adopt: bool,
 }
 
 /// What is mounted.
@@ -107,6 +111,8 @@ pub(crate) struct MountPlan {
 pub(crate) enum MountSource {
     /// A new file system with these options (an empty value is a flag).
     FileSystem { kind: &'static str, options: Vec<(String, String)> },
+    /// A detached mount that this process holds as the descriptor of this number.
+    Detached(i32),
     /// A file or directory of the host.
     Host { path: PathBuf, recursive: bool },
     /// A directory below `base`, resolved so that it cannot leave it (a volume's subpath).

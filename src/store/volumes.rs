@@ -123,6 +123,17 @@ impl Volumes<'_> {
         }
     }
 
+    /// Notes that a container uses the volume, so that it is no longer new.
+    pub(crate) fn note_first_use(&self, name: &str) -> Result<()> {
+        let mut volume = self.get(name)?;
+        volume.needs_copy_up = false;
+        // Not durably: after a power cut an unused volume is as good as one used once.
+        let staged = staging::file(self.store, &record::to_text(&volume), false)?;
+        let path = Self::relative(name).join("volume.json");
+        fs::rename(self.store.dir(), &staged, self.store.dir(), &path)
+            .map_err(io_error("rename to", self.store.root().join(path)))
+    }
+
     /// The record of a volume, which is made from `new` if there is none of that name.
     pub(crate) fn get_or_create(&self, new: &VolumeRecord) -> Result<VolumeRecord> {
         match self.get(&new.name) {

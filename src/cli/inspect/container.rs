@@ -114,7 +114,7 @@ pub(super) fn document(engine: &Engine, details: &ContainerDetails, sizes: Optio
         "AppArmorProfile": "",
         "EffectiveCaps": capabilities(effective),
         "BoundingCaps": capabilities(spec.security.capabilities),
-        "ExecIDs": Value::Array(Vec::new()),
+        "ExecIDs": details.exec_ids,
         "GraphDriver": graph_driver(engine, details),
         "SizeRw": sizes.map(|(changed, _)| changed),
         "SizeRootFs": sizes.map(|(_, all)| all),

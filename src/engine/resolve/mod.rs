@@ -97,6 +97,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         image: facts.image.as_ref().map(|image| image.origin.clone()),
         root,
         read_only: request.read_only,
+        read_only_tmpfs: request.read_only_tmpfs,
         security: security::security(request)?,
         sysctls: security::sysctls(request, &namespaces, &network)?,
         mounts: mounts::mounts(request, defaults, facts)?,

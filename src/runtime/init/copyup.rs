@@ -37,10 +37,16 @@ pub(super) fn fill(from: BorrowedFd<'_>, to: BorrowedFd<'_>, keep_mode: bool) ->
     Ok(())
 }
 
+/// Gives one file or directory to `uid`:`gid`.
+pub(super) fn give(file: BorrowedFd<'_>, uid: u32, gid: u32) -> io::Result<()> {
+    let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    Ok(rustix::fs::chownat(file, c"", owner, group, AtFlags::EMPTY_PATH)?)
+}
+
 /// Gives everything in the tree at `top` to `uid`:`gid`.
 pub(super) fn give_to(top: BorrowedFd<'_>, uid: u32, gid: u32) -> io::Result<()> {
     let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-    rustix::fs::chownat(top, c"", owner, group, AtFlags::EMPTY_PATH)?;
+    give(top, uid, gid)?;
     let dir = match rustix::fs::openat(top, ".", O_DIR, Mode::empty()) {
         Err(Errno::NOTDIR) => return Ok(()),
         other => other?,

@@ -153,6 +153,8 @@ impl Init {
                 mount::set_attributes(self.root().as_fd(), false, mount::attr::RDONLY, 0, 0)
                     .map_err(Failure::from)
             }
+            Step::DevReadOnly => mount::set_attributes(self.dev().as_fd(), false, mount::attr::RDONLY, 0, 0)
+                .map_err(Failure::from),
             Step::Pivot => self.pivot(),
             Step::Run(plan) => Err(self.run(&plan)),
         }

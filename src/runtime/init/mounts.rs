@@ -69,6 +69,11 @@ impl Init {
         if copy_up {
             self.copy_up(target.as_fd(), source.as_fd(), plan.source.mode_is_given(), &what)?;
         }
+        if plan.adopt && !copy_up {
+            let identity = identity_of(self.root(), &self.owner, &[])?;
+            copyup::give(source.as_fd(), identity.uid, identity.gid)
+                .map_err(|err| Failure::errno(format!("give {what} its owner"), err))?;
+        }
         if plan.chown {
             let identity = identity_of(self.root(), &self.owner, &[])?;
             copyup::give_to(source.as_fd(), identity.uid, identity.gid)
@@ -279,6 +284,12 @@ fn open_source(
                 }
                 other => Ok(other),
             }
+        }
+        MountSource::Detached(number) => {
+            let name = format!("/proc/self/fd/{number}");
+            let mount = rustix::fs::open(name, O_DIR, Mode::empty())
+                .map_err(|errno| Failure::errno(format!("open the shared {what}"), errno))?;
+            Ok(Ok(mount))
         }
         MountSource::Below { base, path } => {
             let base = open_directory(base)?;

@@ -1,6 +1,6 @@
 //! From the spec to a running process 1.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -10,18 +10,21 @@ use rustix::pipe::PipeFlags;
 
 use crate::base::id::ContainerId;
 use crate::base::idmap::IdMap;
-use crate::base::spec::{ContainerSpec, Namespace, NetworkMode, Record, SPEC_VERSION, UserNamespace};
+use crate::base::spec::{
+    ContainerSpec, MountKind, Namespace, NetworkMode, Record, SPEC_VERSION, UserNamespace,
+};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::init::{self, InitReport};
 use crate::runtime::plan::{self, Places, Situation};
 use crate::runtime::rootfs::RootDir;
 use crate::runtime::{identity, idmaps, seccomp};
 use crate::stage::wire::{self, WireError};
+use crate::store::Store;
 use crate::sys::clone::{self, Cloned, flags};
 use crate::sys::pidfd;
 
 use super::wiring::Wiring;
-use super::{Monitor, etcfiles, record};
+use super::{Monitor, etcfiles, record, shared_shm};
 
 /// A container that has just started, and everything its monitor holds of it.
 #[derive(Debug)]
@@ -52,17 +55,30 @@ pub(super) fn start(
 ) -> Result<Living, Failure> {
     let spec = &monitor.spec;
     let places = places(monitor);
+    // Before the monitor is in the other container's user namespace, where it is not what it is here.
+    let shared_shm = match &spec.namespaces.ipc {
+        Namespace::Container(id) => Some(shared_shm::of_container(pid_of(monitor, id)?)?),
+        _ => None,
+    };
     join_shared_namespaces(monitor)?;
     let maps = maps(spec, &places)?;
-    give_root_its_upper(&places, maps.as_ref())?;
+    let new_volumes = new_volumes(monitor);
+    give_root_what_is_its_own(&places, maps.as_ref(), &new_volumes)?;
     let (places, reach) = within_reach(spec, places)?;
+    let own_gids = own_map("gid_map");
     let situation = Situation {
         reach,
         group_tty_mapped: maps.as_ref().is_none_or(|(_, gids)| gids.to_outside(5).is_some())
-            && own_map("gid_map").to_outside(5).is_some(),
+            && own_gids.to_outside(5).is_some(),
         seccomp: seccomp::compile(&spec.security.seccomp, spec.security.capabilities)
             .map(|filter| (!filter.is_empty()).then_some(filter))
             .map_err(|err| Failure::new(FailureKind::Invalid, err.to_string()))?,
+        shared_shm: shared_shm.as_ref().map(AsRawFd::as_raw_fd),
+        groups: match &maps {
+            Some((_, gids)) => idmaps::group_range(gids, &own_gids),
+            None => idmaps::group_range(&idmaps::identity_of(&own_gids), &own_gids),
+        },
+        new_volumes: new_volumes.clone(),
         window: monitor.order.window.map(|(rows, cols)| crate::sys::tty::WindowSize { rows, cols }),
     };
     let steps = plan::plan(spec, &places, situation);
@@ -75,12 +91,12 @@ pub(super) fn start(
             init::main(steps, theirs, streams.map(|pairs| pairs.theirs))
         }
         Cloned::Parent { pid, pidfd } => {
-            drop((theirs, steps));
+            drop((theirs, steps, shared_shm));
             let ours = streams.map(|pairs| pairs.ours);
             let wired = write_maps_of(pid, maps.as_ref())
                 .and_then(|()| wiring.as_mut().map_or(Ok(()), |wiring| wiring.attach(pid)))
                 .and_then(|()| {
-                    etcfiles::write(spec, &monitor.directory, wiring.as_deref())
+                    etcfiles::write(spec, &monitor.order.root, &monitor.directory, wiring.as_deref())
                         .map_err(|err| Failure::errno("write the files of the container's /etc", err))
                 });
             let streams = wired.and_then(|()| raise(&report, ours)).inspect_err(|_| {
@@ -91,6 +107,7 @@ pub(super) fn start(
             record::write(&monitor.directory, &record)
                 .map_err(|err| Failure::errno("write the container's record", err))?;
             write_pid_file(spec, pid)?;
+            forget_new_volumes(monitor, &new_volumes);
             Ok(Living { pidfd, streams, record })
         }
     }
@@ -137,6 +154,11 @@ fn within_reach(spec: &ContainerSpec, places: Places) -> Result<(Places, Vec<(Pa
             .map_err(|err| Failure::errno(format!("open {} to the container's root", path.display()), err))
     };
     [&places.container, &places.layers, &places.volumes].into_iter().try_for_each(|path| pass(path))?;
+    for mount in &spec.mounts {
+        if let MountKind::Volume { name, .. } = &mount.kind {
+            pass(&places.volumes.join(name))?;
+        }
+    }
     if let crate::base::spec::Root::Layers(layers) = &spec.root {
         layers.iter().try_for_each(|chain| pass(&places.layers.join(chain.hex())))?;
     }
@@ -153,17 +175,52 @@ fn within_reach(spec: &ContainerSpec, places: Places) -> Result<(Places, Vec<(Pa
 /// The first number of the descriptors that init opens for [`within_reach`].
 const REACH: i32 = 100;
 
-/// `/` belongs to the container's root, who is not the user with every map.
-fn give_root_its_upper(places: &Places, maps: Option<&(IdMap, IdMap)>) -> Result<(), Failure> {
+/// `/` and new volumes belong to the container's root, who is not the user with every map. Init, which is
+/// root of the container, then gives a volume to whom it is for.
+fn give_root_what_is_its_own(
+    places: &Places,
+    maps: Option<&(IdMap, IdMap)>,
+    new_volumes: &[String],
+) -> Result<(), Failure> {
     let Some((uids, gids)) = maps else { return Ok(()) };
     let (Some(uid), Some(gid)) = (uids.to_outside(0), gids.to_outside(0)) else { return Ok(()) };
     if (uid, gid) == (0, 0) {
         return Ok(());
     }
-    ["upper", "work"].iter().try_for_each(|name| {
-        std::os::unix::fs::chown(places.container.join(name), Some(uid), Some(gid))
-            .map_err(|err| Failure::errno(format!("give {name} to the container's root"), err))
+    let own = ["upper", "work"].iter().map(|name| places.container.join(name));
+    let volumes = new_volumes.iter().map(|name| places.volumes.join(name).join("data"));
+    own.chain(volumes).try_for_each(|path| {
+        std::os::unix::fs::chown(&path, Some(uid), Some(gid))
+            .map_err(|err| Failure::errno(format!("give {} to the container's root", path.display()), err))
     })
+}
+
+/// The volumes of a container that none has used yet.
+fn new_volumes(monitor: &Monitor) -> Vec<String> {
+    let names = monitor.spec.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Volume { name, .. } => Some(name),
+        _ => None,
+    });
+    let names: Vec<_> = names.collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    // What cannot be read is not known to be new.
+    let Ok(store) = Store::open(&monitor.order.root) else { return Vec::new() };
+    let is_new = |name: &&&String| store.volumes().get(name).is_ok_and(|volume| volume.needs_copy_up);
+    names.iter().filter(is_new).map(|name| (*name).clone()).collect()
+}
+
+/// From now on they have been used. If that cannot be noted, the next container finds them new once more,
+/// and filled.
+fn forget_new_volumes(monitor: &Monitor, names: &[String]) {
+    if names.is_empty() {
+        return;
+    }
+    let Ok(store) = Store::open(&monitor.order.root) else { return };
+    for name in names {
+        store.volumes().note_first_use(name).ok();
+    }
 }
 
 /// In single-ID mode the one ID is that of the process, which may be named in the image only.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::base::spec::{ContainerSpec, Network, NetworkMode};
 use crate::runtime::monitor::wiring::Wiring;
+use crate::store::Store;
 
 /// The address by which netd knows the host.
 const HOST_ALIAS: &str = "169.254.1.2";
@@ -14,17 +15,37 @@ const HOST_NAMES: &str = "host.containers.internal host.docker.internal";
 
 /// Writes the generated files into the container's directory, each in place: a running container has
 /// them mounted.
-pub(super) fn write(spec: &ContainerSpec, directory: &Path, wiring: Option<&Wiring>) -> io::Result<()> {
+pub(super) fn write(
+    spec: &ContainerSpec,
+    root: &Path,
+    directory: &Path,
+    wiring: Option<&Wiring>,
+) -> io::Result<()> {
     let wired = wiring.map(Wired::of);
-    let hosts_base = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-    let resolv_base = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    // Who shares another container's network knows the hosts that it knows.
+    let (shared, base) = match &spec.network.mode {
+        NetworkMode::Container(id) => (true, root.join("containers").join(id.as_str())),
+        _ => (false, "/etc".into()),
+    };
+    let base_text = |name: &str| std::fs::read_to_string(base.join(name)).unwrap_or_default();
+    let (hosts_base, resolv_base) = (base_text("hosts"), base_text("resolv.conf"));
     let hostname = if spec.hostname.is_empty() {
         rustix::system::uname().nodename().to_string_lossy().into_owned()
     } else {
         spec.hostname.clone()
     };
+    let name = match &wired {
+        Some(wired) => wired.name.clone(),
+        None if spec.network.mode == NetworkMode::Host => hostname.clone(),
+        None => own_name(root, spec).unwrap_or_else(|| hostname.clone()),
+    };
+    let resolv_base = match (shared, resolv_base) {
+        (true, text) if spec.network.dns.is_empty() => text,
+        (true, _) => std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        (false, text) => text,
+    };
     for (name, content) in [
-        ("hosts", hosts(&spec.network, &hostname, &hosts_base, wired.as_ref())),
+        ("hosts", hosts(&spec.network, (&hostname, &name), &hosts_base, wired.as_ref())),
         ("resolv.conf", resolv_conf(&spec.network, &resolv_base, wired.as_ref())),
         ("hostname", format!("{hostname}\n")),
         ("containerenv", String::new()),
@@ -32,6 +53,11 @@ pub(super) fn write(spec: &ContainerSpec, directory: &Path, wiring: Option<&Wiri
         std::fs::write(directory.join(name), content)?;
     }
     Ok(())
+}
+
+/// The name of a container, which is not in its spec because it can change.
+fn own_name(root: &Path, spec: &ContainerSpec) -> Option<String> {
+    Store::open(root).ok()?.names().of(&spec.id).ok()?.into_iter().next()
 }
 
 /// What a container's networks put into its files.
@@ -49,7 +75,12 @@ impl Wired {
 }
 
 /// The text of /etc/hosts: extra hosts first, as podman has them, then the loopback names.
-fn hosts(network: &Network, hostname: &str, host_file: &str, wired: Option<&Wired>) -> String {
+///
+/// `own` are its host name and its name; `base` is the host's file, or that of the container whose network
+/// it shares.
+fn hosts(network: &Network, own: (&str, &str), base: &str, wired: Option<&Wired>) -> String {
+    let (hostname, name) = own;
+    let names = if hostname == name { hostname.to_owned() } else { format!("{hostname} {name}") };
     let mut text = String::new();
     let host = if network.mode == NetworkMode::Host { "127.0.0.1" } else { HOST_ALIAS };
     for (address, name) in &network.add_hosts {
@@ -57,13 +88,13 @@ fn hosts(network: &Network, hostname: &str, host_file: &str, wired: Option<&Wire
         text.push_str(&format!("{address}\t{name}\n"));
     }
     match network.mode {
-        NetworkMode::Host => {
-            text.push_str(host_file);
-            if !text.ends_with('\n') && !text.is_empty() {
+        NetworkMode::Host | NetworkMode::Container(_) if !base.is_empty() => {
+            text.push_str(base);
+            if !text.ends_with('\n') {
                 text.push('\n');
             }
-            if !names_host(&text, hostname) {
-                text.push_str(&format!("127.0.1.1\t{hostname}\n"));
+            if !names_host(&text, hostname) || !names_host(&text, name) {
+                text.push_str(&format!("127.0.1.1\t{names}\n"));
             }
         }
         _ => {
@@ -71,8 +102,8 @@ fn hosts(network: &Network, hostname: &str, host_file: &str, wired: Option<&Wire
                 "127.0.0.1\tlocalhost localhost.localdomain\n::1\tlocalhost localhost.localdomain\n",
             );
             match wired {
-                Some(wired) => text.push_str(&own_lines(hostname, wired)),
-                None => text.push_str(&format!("127.0.1.1\t{hostname}\n")),
+                Some(wired) => text.push_str(&own_lines(&names, wired)),
+                None => text.push_str(&format!("127.0.1.1\t{names}\n")),
             }
         }
     }
@@ -80,10 +111,8 @@ fn hosts(network: &Network, hostname: &str, host_file: &str, wired: Option<&Wire
 }
 
 /// The host, and the container under each of its addresses.
-fn own_lines(hostname: &str, wired: &Wired) -> String {
+fn own_lines(names: &str, wired: &Wired) -> String {
     let mut text = format!("{HOST_ALIAS}\t{HOST_NAMES}\n");
-    let names =
-        if hostname == wired.name { hostname.to_owned() } else { format!("{hostname} {}", wired.name) };
     for ip in &wired.ips {
         text.push_str(&format!("{ip}\t{names}\n"));
     }
@@ -117,7 +146,8 @@ fn resolv_conf(network: &Network, host_file: &str, wired: Option<&Wired>) -> Str
     if !search.is_empty() {
         text.push_str(&format!("search {}\n", search.join(" ")));
     }
-    let in_host_network = network.mode == NetworkMode::Host;
+    // What another container has was chosen for its network.
+    let in_host_network = matches!(network.mode, NetworkMode::Host | NetworkMode::Container(_));
     // netd asks the servers of the command line, or the host's, for names that it does not know.
     let servers: Vec<String> = if !own.is_empty() {
         own.iter().map(ToString::to_string).collect()
@@ -163,11 +193,14 @@ mod tests {
 
     #[test]
     fn hosts_name_the_container() {
-        let text = hosts(&network(NetworkMode::None), "box", "1.2.3.4 host\n", None);
+        let text = hosts(&network(NetworkMode::None), ("box", "web"), "1.2.3.4 host\n", None);
         assert!(text.starts_with("10.1.2.3\tdb\n127.0.0.1\tlocalhost"), "{text}");
-        assert!(text.ends_with("127.0.1.1\tbox\n") && !text.contains("1.2.3.4"), "{text}");
-        let text = hosts(&network(NetworkMode::Host), "host", "1.2.3.4 host # me\n", None);
+        assert!(text.ends_with("127.0.1.1\tbox web\n") && !text.contains("1.2.3.4"), "{text}");
+        let text = hosts(&network(NetworkMode::Host), ("host", "host"), "1.2.3.4 host # me\n", None);
         assert_eq!(text, "10.1.2.3\tdb\n1.2.3.4 host # me\n");
+        let shared = NetworkMode::Container(crate::base::id::ContainerId::from_random([1; 32]));
+        let text = hosts(&network(shared), ("box", "web"), "10.88.0.2 other\n", None);
+        assert_eq!(text, "10.1.2.3\tdb\n10.88.0.2 other\n127.0.1.1\tbox web\n");
     }
 
     #[test]
@@ -179,7 +212,7 @@ mod tests {
         };
         let mut wanted = network(NetworkMode::Bridge(Vec::new()));
         wanted.add_hosts = vec![("host-gateway".into(), "me".into())];
-        let text = hosts(&wanted, "box", "", Some(&wired));
+        let text = hosts(&wanted, ("box", "web"), "", Some(&wired));
         assert!(text.starts_with("169.254.1.2\tme\n"), "{text}");
         let end = "169.254.1.2\thost.containers.internal host.docker.internal\n10.88.0.2\tbox web\nfd00::2\tbox web\n";
         assert!(text.ends_with(end), "{text}");

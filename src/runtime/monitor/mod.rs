@@ -15,6 +15,7 @@ mod etcfiles;
 pub(crate) mod record;
 mod restart;
 pub(crate) mod serve;
+mod shared_shm;
 pub(crate) mod wiring;
 
 use std::ffi::OsStr;

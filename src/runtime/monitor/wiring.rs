@@ -198,7 +198,7 @@ impl Wiring {
     /// The files show what has changed. One that cannot be written keeps what it said.
     fn refresh_files(&self) {
         self.write_state().ok();
-        super::etcfiles::write(&self.spec, &self.directory, Some(self)).ok();
+        super::etcfiles::write(&self.spec, &self.root, &self.directory, Some(self)).ok();
     }
 
     fn write_state(&self) -> io::Result<()> {

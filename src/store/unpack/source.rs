@@ -28,9 +28,10 @@ const PIECES: usize = 6;
 /// Bytes that are read from the blob at once.
 const READ_BYTES: usize = 128 << 10;
 
-/// Largest window of a zstd stream, as a power of two: 32 MiB, four times what every decoder must take
-/// (RFC 8878) and enough for level 20. A stream that wants 2 GiB is refused, not given them.
-const ZSTD_WINDOW_LOG_MAX: u32 = 25;
+/// Largest window of a zstd stream, as a power of two: 128 MiB, which is what the highest level (22) and
+/// `zstd --long` make, and the most that the reference decoder takes unasked. A stream that wants 2 GiB is
+/// refused, not given them.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// A file that another process is still appending to.
 #[derive(Debug)]
@@ -360,6 +361,17 @@ mod tests {
             ("bzip2", b"BZh91AY"),
         ] {
             assert!(read(blob).is_err(), "{what}");
+        }
+    }
+
+    #[test]
+    fn the_windows_of_the_highest_levels_are_taken() {
+        let text: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+        for log in [25, 26, 27] {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(log).unwrap();
+            encoder.write_all(&text).unwrap();
+            assert!(read(&encoder.finish().unwrap()).unwrap().0 == text, "{log}");
         }
     }
 
