@@ -136,13 +136,37 @@ pub(crate) fn send_signal(socket: BorrowedFd<'_>, number: i32) -> io::Result<()>
             None | Some(FromMonitor::Exit(_)) => return Err(gone()),
             Some(FromMonitor::Signalled(0)) => return Ok(()),
             Some(FromMonitor::Signalled(errno)) => return Err(io::Error::from_raw_os_error(errno)),
-            Some(FromMonitor::Output(..)) => {}
+            Some(FromMonitor::Output(..) | FromMonitor::Checked(_)) => {}
+        }
+    }
+}
+
+/// Asks the monitor to check the container's health, and waits for the exit code of the check; `None` if
+/// the container has ended meanwhile. For a connection that asked for no streams.
+///
+/// # Errors
+///
+/// A packet that breaks the protocol.
+pub(crate) fn check_health(socket: BorrowedFd<'_>) -> io::Result<Option<i32>> {
+    match socket::send(socket, packet::check().as_bytes()) {
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => return Ok(None),
+        other => other?,
+    };
+    let mut buffer = [0; 64];
+    loop {
+        match receive(socket, &mut buffer)? {
+            None | Some(FromMonitor::Exit(_)) => return Ok(None),
+            Some(FromMonitor::Checked(code)) => return Ok(Some(code)),
+            Some(_) => {}
         }
     }
 }
 
 /// The next packet; `None` at the end of the connection.
-fn receive<'b>(socket: BorrowedFd<'_>, buffer: &'b mut [u8]) -> io::Result<Option<FromMonitor<'b>>> {
+pub(crate) fn receive<'b>(
+    socket: BorrowedFd<'_>,
+    buffer: &'b mut [u8],
+) -> io::Result<Option<FromMonitor<'b>>> {
     let length = match socket::receive(socket, buffer) {
         // The other end was closed with input of ours unread. What it sent before can still be received.
         Err(err) if err.kind() == io::ErrorKind::ConnectionReset => socket::receive(socket, buffer)?,
@@ -268,7 +292,7 @@ impl<'a> Pump<'a> {
             let (stream, length) = match receive(self.socket.as_fd(), &mut self.received) {
                 Ok(None) => return Ok(Some(End::Lost)),
                 Ok(Some(FromMonitor::Exit(code))) => return Ok(Some(End::Exited(code))),
-                Ok(Some(FromMonitor::Signalled(_))) => continue,
+                Ok(Some(FromMonitor::Signalled(_) | FromMonitor::Checked(_))) => continue,
                 Ok(Some(FromMonitor::Output(stream, data))) => (stream, data.len()),
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(err) => return Err(err),

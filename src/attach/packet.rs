@@ -24,10 +24,12 @@ pub(crate) const STDIN: u8 = 2;
 const STDIN_EOF: u8 = 3;
 const RESIZE: u8 = 4;
 const SIGNAL: u8 = 5;
+const CHECK: u8 = 6;
 const STDOUT: u8 = 16;
 const STDERR: u8 = 17;
 const EXIT: u8 = 18;
 const SIGNALLED: u8 = 19;
+const CHECKED: u8 = 20;
 
 /// The first byte of a packet that carries output.
 pub(crate) fn output_kind(stream: Stream) -> u8 {
@@ -69,6 +71,8 @@ pub(crate) enum FromClient<'a> {
     /// Send this signal to process 1; answered by `Signalled`. The monitor does it because a container
     /// with a user of its own belongs to an ID that the client may not signal.
     Signal(i32),
+    /// Check the container's health now; answered by `Checked`.
+    Check,
 }
 
 /// What a monitor sends.
@@ -77,6 +81,8 @@ pub(crate) enum FromMonitor<'a> {
     Output(Stream, &'a [u8]),
     /// What became of a `Signal`: 0, or an errno.
     Signalled(i32),
+    /// How a check of the container's health went: its exit code, 0 for healthy.
+    Checked(i32),
     /// Process 1 has ended with this code (128 + n for a signal); nothing follows.
     Exit(i32),
 }
@@ -137,6 +143,16 @@ pub(crate) fn signal(number: i32) -> Small {
     Small::word(SIGNAL, number.to_le_bytes())
 }
 
+/// The packet that asks for a check of the container's health.
+pub(crate) fn check() -> Small {
+    Small::empty(CHECK)
+}
+
+/// The answer to [`check`].
+pub(crate) fn checked(code: i32) -> Small {
+    Small::word(CHECKED, code.to_le_bytes())
+}
+
 /// The packet that ends a connection.
 pub(crate) fn exit(code: i32) -> Small {
     Small::word(EXIT, code.to_le_bytes())
@@ -166,6 +182,7 @@ impl<'a> FromClient<'a> {
                 cols: u16::from_le_bytes([c0, c1]),
             })),
             (SIGNAL, &[a, b, c, d]) => Ok(Self::Signal(i32::from_le_bytes([a, b, c, d]))),
+            (CHECK, []) => Ok(Self::Check),
             _ => Err(PacketError { kind, length: packet.len() }),
         }
     }
@@ -183,6 +200,7 @@ impl<'a> FromMonitor<'a> {
             (STDOUT, data) => Ok(Self::Output(Stream::Stdout, data)),
             (STDERR, data) => Ok(Self::Output(Stream::Stderr, data)),
             (SIGNALLED, &[a, b, c, d]) => Ok(Self::Signalled(i32::from_le_bytes([a, b, c, d]))),
+            (CHECKED, &[a, b, c, d]) => Ok(Self::Checked(i32::from_le_bytes([a, b, c, d]))),
             (EXIT, &[a, b, c, d]) => Ok(Self::Exit(i32::from_le_bytes([a, b, c, d]))),
             _ => Err(PacketError { kind, length: packet.len() }),
         }
@@ -205,6 +223,7 @@ mod tests {
             (resize(size), FromClient::Resize(size)),
             (signal(15), FromClient::Signal(15)),
             (signal(-1), FromClient::Signal(-1)),
+            (check(), FromClient::Check),
         ] {
             assert_eq!(FromClient::decode(packet.as_bytes()), Ok(want));
         }

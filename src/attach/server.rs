@@ -32,6 +32,8 @@ pub(crate) enum Request<'a> {
     StdinEof,
     Resize(WindowSize),
     Signal(i32),
+    /// Check the container's health, and tell everyone who asks: [`Server::tell_checked`].
+    Check,
 }
 
 /// The clients of one container and the socket where more may come.
@@ -60,6 +62,8 @@ struct Client {
     /// It gets its backlog and no more.
     leaving: bool,
     gone: bool,
+    /// It waits for the next check of the container's health.
+    asks_health: bool,
 }
 
 impl Client {
@@ -74,6 +78,7 @@ impl Client {
             backlog: VecDeque::new(),
             leaving: false,
             gone: false,
+            asks_health: false,
         }
     }
 
@@ -213,6 +218,10 @@ impl Server {
             (Ok(FromClient::StdinEof), Some(_)) => Some(Request::StdinEof),
             (Ok(FromClient::Resize(size)), Some(_)) => Some(Request::Resize(size)),
             (Ok(FromClient::Signal(number)), Some(_)) => Some(Request::Signal(number)),
+            (Ok(FromClient::Check), Some(_)) => {
+                client.asks_health = true;
+                Some(Request::Check)
+            }
             // Not the protocol.
             _ => {
                 client.gone = true;
@@ -224,6 +233,15 @@ impl Server {
     /// Sends a packet to one client.
     pub(crate) fn answer(&mut self, index: usize, packet: Small) {
         self.clients[index].send_or_keep(packet.as_bytes());
+    }
+
+    /// Tells how a check of the container's health went to all who have asked.
+    pub(crate) fn tell_checked(&mut self, code: i32) {
+        for client in self.clients.iter_mut().filter(|client| !client.leaving) {
+            if std::mem::take(&mut client.asks_health) {
+                client.send_or_keep(packet::checked(code).as_bytes());
+            }
+        }
     }
 
     /// Offers a packet of output to everyone who wants it; true if all have taken it.

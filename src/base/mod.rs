@@ -4,6 +4,7 @@ pub(crate) mod bytes;
 pub(crate) mod caps;
 pub(crate) mod digest;
 pub(crate) mod escape;
+pub(crate) mod health;
 pub(crate) mod id;
 pub(crate) mod idmap;
 pub(crate) mod image_ref;

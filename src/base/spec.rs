@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
+use crate::base::health::HealthPlan;
 use crate::base::id::ContainerId;
 use crate::base::idmap::IdMap;
 use crate::base::network::{NetworkAttachment, PortMapping};
@@ -72,6 +73,12 @@ pub(crate) struct ContainerSpec {
     pub(crate) stop: Stop,
     /// What happens when it has ended.
     pub(crate) restart: RestartPolicy,
+    /// How its health is checked, if it is.
+    #[serde(default)]
+    pub(crate) health: Option<HealthPlan>,
+    /// Who tells the service manager that it is ready.
+    #[serde(default)]
+    pub(crate) sdnotify: SdNotify,
     /// Remove it when it has ended.
     pub(crate) auto_remove: bool,
     /// Run ketch's small init as process 1.
@@ -367,6 +374,33 @@ pub(crate) struct Stop {
     pub(crate) signal: i32,
     /// Seconds before SIGKILL; `u32::MAX` waits for ever.
     pub(crate) timeout_s: u32,
+}
+
+/// Who tells the service manager that started a container (NOTIFY_SOCKET) that it is ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SdNotify {
+    /// The container: it gets a socket of its own.
+    #[default]
+    Container,
+    /// The monitor, when process 1 runs.
+    Conmon,
+    /// The monitor, when the container is healthy.
+    Healthy,
+    /// Nobody.
+    Ignore,
+}
+
+impl SdNotify {
+    /// The word of `--sdnotify`.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Conmon => "conmon",
+            Self::Healthy => "healthy",
+            Self::Ignore => "ignore",
+        }
+    }
 }
 
 /// What the monitor does when the container has ended.

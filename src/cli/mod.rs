@@ -25,6 +25,7 @@ mod format;
 #[cfg(test)]
 mod generated;
 mod globals;
+mod healthcheck;
 mod hello;
 mod help;
 mod history;

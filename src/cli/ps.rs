@@ -259,7 +259,8 @@ fn status(container: &Container, now: Timestamp) -> String {
         phase @ (Phase::Up | Phase::Unmonitored) => {
             let since = record.map_or(now, |record| record.started);
             let lost = if phase == Phase::Unmonitored { " (unmonitored)" } else { "" };
-            format!("Up {}{lost}", time::human(now.duration_since(since)))
+            let health = container.health.map_or(String::new(), |health| format!(" ({})", health.word()));
+            format!("Up {}{health}{lost}", time::human(now.duration_since(since)))
         }
         Phase::Ending(code) | Phase::Exited(code) => match record.and_then(|record| record.ended.as_ref()) {
             Some(end) => format!("Exited ({code}) {}", time::human_ago(end.at, now)),

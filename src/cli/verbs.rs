@@ -11,6 +11,7 @@ use crate::cli::container;
 use crate::cli::cp;
 use crate::cli::exec;
 use crate::cli::globals;
+use crate::cli::healthcheck;
 use crate::cli::history;
 use crate::cli::image;
 use crate::cli::images;
@@ -92,6 +93,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("create", run::CreateArgs, run::create),
     verb!("exec", exec::ExecArgs, exec::run),
     verb!("export", cp::ExportArgs, cp::export),
+    verb!("healthcheck run", healthcheck::RunArgs, healthcheck::run),
     verb!("history", history::HistoryArgs, history::run),
     verb!("image exists", image::ExistsArgs, image::exists),
     verb!("image history", history::HistoryArgs, history::run),
@@ -150,6 +152,7 @@ pub(crate) const VERBS: &[Verb] = &[
 /// First words of two-word verbs, and what help says about them.
 pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("container", "Manage containers"),
+    ("healthcheck", "Check the health of containers"),
     ("image", "Manage images"),
     ("network", "Manage networks"),
     ("system", "Manage ketch itself"),

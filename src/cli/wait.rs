@@ -22,7 +22,7 @@ pub(crate) struct WaitArgs {
     #[arg(value_name = "CONTAINER")]
     containers: Vec<String>,
 
-    /// State to wait for: created, initialized, running, stopping, stopped, exited, removing (can be repeated)
+    /// State to wait for: created, initialized, running, healthy, unhealthy, stopping, stopped, exited, removing (can be repeated)
     #[arg(long, value_name = "STATE", value_delimiter = ',')]
     condition: Vec<String>,
 

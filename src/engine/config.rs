@@ -56,6 +56,11 @@ pub(crate) fn network_linger_ms() -> u64 {
     std::time::Duration::from_secs_f64(seconds.unwrap_or(15.0)).as_millis().try_into().unwrap_or(15_000)
 }
 
+/// Where a service manager wants to be notified: NOTIFY_SOCKET.
+pub(crate) fn notify_socket() -> Option<crate::base::bytes::Bytes> {
+    variable("NOTIFY_SOCKET").map(Into::into)
+}
+
 /// An environment variable that is set to something.
 fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)

@@ -3,10 +3,12 @@
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
+use crate::base::health::HealthState;
 use crate::base::id::ContainerId;
 use crate::base::idmap::IdMap;
 use crate::base::manifest::ImageConfig;
 use crate::base::spec::{ContainerSpec, UserNamespace};
+use crate::engine::health;
 use crate::engine::image::Image;
 use crate::engine::state::{self, Status};
 use crate::engine::{Engine, Error, Result, exec_sessions};
@@ -23,6 +25,8 @@ pub(crate) struct ContainerDetails {
     pub(crate) name: String,
     pub(crate) spec: ContainerSpec,
     pub(crate) status: Status,
+    /// What its monitor has found, if its health is checked and it has run.
+    pub(crate) health: Option<HealthState>,
     /// Its directory.
     pub(crate) dir: PathBuf,
     /// Its maps of user and group IDs to those of U, if they are not the same.
@@ -64,7 +68,8 @@ impl Engine {
             _ => self.container_name(id)?,
         };
         let exec_ids = exec_sessions::running(dir.as_fd());
-        Ok(ContainerDetails { id: id.clone(), name, spec, status, dir: path, id_maps, exec_ids })
+        let health = if spec.health.is_some() { health::read(dir.as_fd(), id)? } else { None };
+        Ok(ContainerDetails { id: id.clone(), name, spec, status, health, dir: path, id_maps, exec_ids })
     }
 
     /// Reads everything about a local image.

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use crate::attach::client;
 use crate::attach::packet::Hello;
+use crate::base::health::Health;
 use crate::base::id::ContainerId;
 use crate::base::signal::Signal;
+use crate::engine::health;
 use crate::engine::start::Start;
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
@@ -330,6 +332,9 @@ impl Engine {
             if let Some(code) = conditions.iter().find_map(|condition| condition.met_by(status.phase)) {
                 return Ok(code);
             }
+            if self.has_health(dir.as_fd(), id, &status, conditions)? {
+                return Ok(-1);
+            }
             match status.phase {
                 Phase::Up | Phase::Starting if for_end && conditions.len() == 1 => {
                     if let Some(code) = wait_for_exit(dir.as_fd(), id)? {
@@ -340,6 +345,37 @@ impl Engine {
                 _ => pause(watch.as_ref(), &status, interval).map_err(|err| failed("wait for", id, err))?,
             }
         }
+    }
+}
+
+impl Engine {
+    /// True if a container's health is one of `conditions`.
+    ///
+    /// # Errors
+    ///
+    /// If it never will be, and nothing else is waited for: it has no check, or has ended.
+    fn has_health(
+        &self,
+        dir: BorrowedFd<'_>,
+        id: &ContainerId,
+        status: &Status,
+        conditions: &[Condition],
+    ) -> Result<bool> {
+        let is_health = |condition: &Condition| matches!(condition, Condition::Health(_));
+        if !conditions.iter().any(is_health) {
+            return Ok(false);
+        }
+        if conditions.iter().all(is_health) {
+            if let Phase::Exited(_) = status.phase {
+                return Err(Error::new(Kind::Conflict, format!("container {id} is not running")));
+            }
+            if state::read_spec(dir, id)?.health.is_none() {
+                return Err(Error::invalid(format!("container {id} has no defined healthcheck")));
+            }
+        }
+        // Of an earlier life, as long as this one has not begun.
+        let health = if status.phase == Phase::Up { health::read(dir, id)? } else { None };
+        Ok(health.is_some_and(|state| conditions.contains(&Condition::Health(state.status))))
     }
 }
 
@@ -382,6 +418,8 @@ pub(crate) enum Condition {
     /// It has ended.
     Stopped,
     Removing,
+    /// Its health check has found this.
+    Health(Health),
 }
 
 impl std::str::FromStr for Condition {
@@ -395,7 +433,9 @@ impl std::str::FromStr for Condition {
             "stopping" => Ok(Self::Stopping),
             "stopped" | "exited" => Ok(Self::Stopped),
             "removing" => Ok(Self::Removing),
-            "healthy" | "unhealthy" | "paused" => Err(Error::new(
+            "healthy" => Ok(Self::Health(Health::Healthy)),
+            "unhealthy" => Ok(Self::Health(Health::Unhealthy)),
+            "paused" => Err(Error::new(
                 Kind::Unsupported,
                 format!("wait for a container to be {text}: not supported yet"),
             )),

@@ -10,12 +10,14 @@ use serde::Deserialize;
 
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
+use crate::base::health::Health;
 use crate::base::id::ContainerId;
 use crate::base::network::PortMapping;
 use crate::base::pattern::Regex;
 use crate::base::spec::{ImageOrigin, MountKind, NetworkMode, RestartPolicy};
 use crate::base::time;
 use crate::engine::filter::{Filters, Tests, boolean, has_label};
+use crate::engine::health;
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::StoreError;
@@ -32,6 +34,8 @@ pub(crate) struct Container {
     pub(crate) name: String,
     pub(crate) summary: Summary,
     pub(crate) status: Status,
+    /// What its monitor has found, if its health is checked.
+    pub(crate) health: Option<Health>,
 }
 
 /// The part of a [`ContainerSpec`](crate::base::spec::ContainerSpec) that listings show. Reading only
@@ -48,6 +52,9 @@ pub(crate) struct Summary {
     pub(crate) exposed_ports: Vec<String>,
     pub(crate) cid_file: Option<PathBuf>,
     pub(crate) as_typed: TypedSummary,
+    /// There if its health is checked.
+    #[serde(default)]
+    health: Option<serde::de::IgnoredAny>,
 }
 
 /// The part of the network that listings show.
@@ -148,8 +155,12 @@ impl Engine {
         let path = self.store().containers().path(id).join("spec.json");
         let text = fs::read_at(&dir, "spec.json", MAX_SPEC_BYTES)
             .map_err(|err| Error::system(format!("read {}", path.display()), err))?;
-        let summary = record::parse(&text, "container", id.short(), &path)?;
-        Ok(Some(Container { id: id.clone(), name: name.to_owned(), summary, status }))
+        let summary: Summary = record::parse(&text, "container", id.short(), &path)?;
+        let health = match summary.health {
+            Some(_) => health::read(dir.as_fd(), id)?.map(|state| state.status).or(Some(Health::Starting)),
+            None => None,
+        };
+        Ok(Some(Container { id: id.clone(), name: name.to_owned(), summary, status, health }))
     }
 
     /// One container, as listings show it.
@@ -249,8 +260,10 @@ impl Engine {
             "command" => ContainerTest::Command(text()),
             "should-start-on-boot" => ContainerTest::StartsOnBoot(boolean(key, value)?),
             "health" => match value {
-                "starting" | "healthy" | "unhealthy" => ContainerTest::Never,
-                "none" => ContainerTest::Always,
+                "starting" => ContainerTest::Health(Some(Health::Starting)),
+                "healthy" => ContainerTest::Health(Some(Health::Healthy)),
+                "unhealthy" => ContainerTest::Health(Some(Health::Unhealthy)),
+                "none" => ContainerTest::Health(None),
                 _ => return Err(Error::invalid(format!("unknown health status: {value}: invalid argument"))),
             },
             // There are no pods.
@@ -284,8 +297,8 @@ impl Engine {
 /// A filter made ready.
 #[derive(Debug)]
 enum ContainerTest {
-    Always,
     Never,
+    Health(Option<Health>),
     Image(Vec<Digest>),
     ImageName(String),
     Before(Timestamp),
@@ -340,7 +353,7 @@ impl Container {
     fn passes_one(&self, test: &ContainerTest) -> bool {
         let Summary { created, labels, image, .. } = &self.summary;
         match test {
-            ContainerTest::Always => true,
+            ContainerTest::Health(health) => self.health == *health,
             ContainerTest::Never => false,
             ContainerTest::Image(ids) => image.as_ref().is_some_and(|image| ids.contains(&image.id)),
             ContainerTest::ImageName(name) => image.as_ref().is_some_and(|image| image.name == *name),

@@ -13,6 +13,7 @@ pub(crate) mod exec;
 mod exec_sessions;
 pub(crate) mod filter;
 pub(crate) mod half_made;
+pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod image;
 pub(crate) mod info;

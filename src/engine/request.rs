@@ -92,6 +92,9 @@ pub(crate) struct ContainerRequest {
     pub(crate) dns_options: Vec<String>,
     pub(crate) no_hosts: bool,
     pub(crate) expose: Vec<String>,
+    pub(crate) health: HealthRequest,
+    /// `--sdnotify`, as typed.
+    pub(crate) sdnotify: Option<String>,
     pub(crate) stop_signal: Option<i32>,
     pub(crate) stop_timeout_s: Option<u32>,
     pub(crate) restart: Option<RestartPolicy>,
@@ -117,4 +120,25 @@ pub(crate) enum ImageVolumes {
     Anonymous,
     Tmpfs,
     Ignore,
+}
+
+/// `--health-*`, as typed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HealthRequest {
+    pub(crate) cmd: Option<String>,
+    pub(crate) interval: Option<String>,
+    pub(crate) log_destination: Option<String>,
+    pub(crate) max_log_count: Option<u32>,
+    pub(crate) max_log_size: Option<u32>,
+    pub(crate) on_failure: Option<String>,
+    pub(crate) retries: Option<i64>,
+    pub(crate) start_period: Option<String>,
+    pub(crate) startup_cmd: Option<String>,
+    pub(crate) startup_interval: Option<String>,
+    pub(crate) startup_retries: Option<i64>,
+    pub(crate) startup_success: Option<i64>,
+    pub(crate) startup_timeout: Option<String>,
+    pub(crate) timeout: Option<String>,
+    /// No check, whatever the image says.
+    pub(crate) disabled: bool,
 }

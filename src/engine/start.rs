@@ -39,6 +39,7 @@ impl Engine {
             window: start.window.map(|size| (size.rows, size.cols)),
             restarts: 0,
             network_linger_ms: crate::engine::config::network_linger_ms(),
+            notify_socket: crate::engine::config::notify_socket(),
         };
         launch::launch(&caller, &order, start.client).map_err(|failure| failed(failure, id))
     }

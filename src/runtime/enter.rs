@@ -10,12 +10,14 @@
 //! and its memory belongs to U, so nothing in the container can look into it.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sched::CloneFlags;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::attach::client;
+use crate::attach::packet::Hello;
 use crate::attach::server::Server;
 use crate::base::spec::{Process, Record, Security};
 use crate::runtime::failure::{Failure, FailureKind};
@@ -28,6 +30,7 @@ use crate::runtime::step::RunPlan;
 use crate::stage::spawn::{self, Stage, StageError, UserNamespace};
 use crate::stage::wire::{self, WireError};
 use crate::sys::clone::{self, Cloned};
+use crate::sys::socket::{self, Kind};
 use crate::sys::{pidfd, process, tty};
 
 /// What to run, and where. Descriptors: the pidfd of process 1, then the socket of the client unless
@@ -132,6 +135,55 @@ pub(crate) fn main() -> ! {
     process::exit_now(0)
 }
 
+/// A command that a monitor runs in its own container, to look how it is.
+#[derive(Debug)]
+pub(super) struct Probe {
+    /// The process beside the container: SIGTERM kills the command.
+    pub(super) pidfd: OwnedFd,
+    /// A client's connection to it: output, then the end.
+    pub(super) socket: OwnedFd,
+    report: OwnedFd,
+}
+
+impl Probe {
+    /// Starts a command as `order` says, beside process 1. Never waits for it: a container may be too busy to
+    /// start a command for long.
+    ///
+    /// The caller has one thread, and is where the stage `enter` would be.
+    pub(super) fn start(first: BorrowedFd<'_>, order: EnterOrder) -> io::Result<Self> {
+        let (socket, theirs) = socket::pair(Kind::Packet)?;
+        client::greet(socket.as_fd(), Hello { stdout: true, stderr: true, stdin: false })?;
+        socket::set_nonblocking(socket.as_fd(), true)?;
+        socket::set_nonblocking(theirs.as_fd(), true)?;
+        let (report, command) = wire::pair().map_err(io::Error::other)?;
+        let first = first.try_clone_to_owned()?;
+        match clone::clone3(0).map_err(io::Error::from)? {
+            Cloned::Child => {
+                // Its parent's sockets, lock and files are not its business.
+                process::close_all_but(&[first.as_fd(), theirs.as_fd(), command.as_fd()]);
+                if let Err(failure) = carry_out(order, vec![first, theirs], &command) {
+                    wire::send(command.as_fd(), &EnterReport::Failed(failure), &[]).ok();
+                }
+                process::exit_now(0)
+            }
+            Cloned::Parent { pidfd, .. } => Ok(Self { pidfd, socket, report }),
+        }
+    }
+
+    /// Why there was no end of a command: to be asked when the connection has ended without one.
+    pub(super) fn failure(&self) -> Failure {
+        loop {
+            match wire::receive::<EnterReport>(self.report.as_fd()) {
+                Ok((EnterReport::Failed(failure), _)) => return failure,
+                Ok((EnterReport::Started { .. }, _)) => {}
+                Err(_) => return Failure::new(FailureKind::System, "the check was killed"),
+            }
+        }
+    }
+}
+
+/// Carries an order out; returns when the command has ended and its client knows, or, if it is detached,
+/// when it runs.
 fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) -> Result<(), Failure> {
     let mut descriptors = descriptors.into_iter();
     let first = descriptors.next().ok_or_else(|| Failure::new(FailureKind::System, "no process 1 given"))?;

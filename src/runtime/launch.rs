@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::bytes::Bytes;
 use crate::base::id::ContainerId;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::stage::idranges::Mapping;
@@ -29,6 +30,8 @@ pub(crate) struct LaunchOrder {
     pub(crate) restarts: u32,
     /// How long netd, if this container is the one to start it, stays without containers.
     pub(crate) network_linger_ms: u64,
+    /// NOTIFY_SOCKET of the command: a service manager that wants to know when the container is ready.
+    pub(crate) notify_socket: Option<Bytes>,
 }
 
 /// The monitor's one report.

@@ -112,3 +112,21 @@ pub(crate) fn close_from(first: u32) {
     // caller's promise.
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
 }
+
+/// Closes every descriptor but `kept`, and but 0, 1 and 2.
+///
+/// For a process that forgets every value that owns one of the others, as a fresh copy of its parent does.
+pub(crate) fn close_all_but(kept: &[BorrowedFd<'_>]) {
+    let mut numbers: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
+    numbers.sort_unstable();
+    let mut first = 3;
+    for number in numbers {
+        if number > first {
+            // SAFETY: closing numbers is always defined; that their owners are never used again is the
+            // caller's promise.
+            unsafe { libc::syscall(libc::SYS_close_range, first, number - 1, 0) };
+        }
+        first = first.max(number + 1);
+    }
+    close_from(first);
+}

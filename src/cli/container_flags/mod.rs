@@ -3,6 +3,7 @@
 //! One file per group of flags: a clap struct, flattened into [`ContainerFlags`], and a method that fills
 //! its part of the [`ContainerRequest`]. Help shows the groups in the order of the fields below.
 
+mod health;
 mod identity;
 mod image;
 mod lifecycle;
@@ -51,6 +52,9 @@ pub(crate) struct ContainerFlags {
 
     #[command(flatten)]
     logging: logging::LoggingFlags,
+
+    #[command(flatten)]
+    health: health::HealthFlags,
 
     #[command(flatten)]
     identity: identity::IdentityFlags,
@@ -111,6 +115,7 @@ impl ContainerFlags {
         self.network.fill(&mut request)?;
         self.limits.fill(&mut request)?;
         self.logging.fill(&mut request)?;
+        self.health.fill(&mut request);
         self.identity.fill(&mut request)?;
         self.namespaces.fill(&mut request)?;
         self.security.fill(&mut request)?;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::base::bytes::Bytes;
 use crate::base::caps;
+use crate::base::health::{Check, Destination};
 use crate::base::idmap::IdMap;
 use crate::base::network::mac_text;
 use crate::base::rlimit::UNLIMITED;
@@ -173,7 +174,7 @@ fn state(details: &ContainerDetails) -> Value {
         "Error": ended.map_or("", |end| end.error.as_str()),
         "StartedAt": record.map_or_else(|| never.clone(), |record| record.started.to_string()),
         "FinishedAt": ended.map_or_else(|| never.clone(), |end| end.at.to_string()),
-        "Health": Value::Null,
+        "Health": health(details),
         "Healthcheck": Value::Null,
         "Checkpointed": false,
         "CgroupPath": "",
@@ -385,7 +386,32 @@ fn hostname(spec: &ContainerSpec) -> String {
     }
 }
 
+/// What the monitor has found, with podman's and Docker's names.
+fn health(details: &ContainerDetails) -> Value {
+    match (&details.spec.health, &details.health) {
+        (None, _) => Value::Null,
+        (Some(_), None) => json!({"Status": "starting", "FailingStreak": 0, "Log": null}),
+        (Some(_), Some(state)) => json!({
+            "Status": state.status.word(),
+            "FailingStreak": state.failing_streak,
+            "Log": if state.log.is_empty() { Value::Null } else { json!(state.log) },
+        }),
+    }
+}
+
+/// A health check as images write it.
+fn check(check: &Check) -> Value {
+    json!({
+        "Test": texts(&check.test),
+        "StartPeriod": check.start_period_ns,
+        "Interval": check.interval_ns,
+        "Timeout": check.timeout_ns,
+        "Retries": check.retries,
+    })
+}
+
 fn config(spec: &ContainerSpec) -> Value {
+    let plan = spec.health.as_ref();
     let stop_signal = Signal::from_number(spec.stop.signal)
         .map_or_else(|| spec.stop.signal.to_string(), |signal| signal.to_string());
     let exposed: Map<String, Value> =
@@ -410,12 +436,20 @@ fn config(spec: &ContainerSpec) -> Value {
         "Labels": spec.labels,
         "Annotations": annotations(spec),
         "StopSignal": stop_signal,
-        "StartupHealthCheck": Value::Null,
-        "Healthcheck": Value::Null,
-        "HealthcheckOnFailureAction": "none",
-        "HealthLogDestination": "local",
-        "HealthcheckMaxLogCount": 5,
-        "HealthcheckMaxLogSize": 500,
+        "StartupHealthCheck": plan.and_then(|plan| plan.startup.as_ref()).map(|startup| {
+            let mut document = check(&startup.check);
+            document["Successes"] = json!(startup.successes);
+            document
+        }),
+        "Healthcheck": plan.map(|plan| check(&plan.check)),
+        "HealthcheckOnFailureAction": plan.map_or("none", |plan| plan.on_failure.word()),
+        "HealthLogDestination": plan.map_or("local".to_owned(), |plan| match &plan.log.destination {
+            Destination::Local => "local".to_owned(),
+            Destination::Events => "events_logger".to_owned(),
+            Destination::Directory(path) => path.display().to_string(),
+        }),
+        "HealthcheckMaxLogCount": plan.map_or(5, |plan| plan.log.max_count),
+        "HealthcheckMaxLogSize": plan.map_or(500, |plan| plan.log.max_size),
         "CreateCommand": texts_or_null(&spec.create_command),
         "Timezone": "",
         "SystemdMode": false,
@@ -425,7 +459,7 @@ fn config(spec: &ContainerSpec) -> Value {
         "StopTimeout": spec.stop.timeout_s,
         "Passwd": true,
         "ChrootDirs": Value::Null,
-        "sdNotifyMode": "container",
+        "sdNotifyMode": spec.sdnotify.word(),
         "sdNotifySocket": "",
         "ExposedPorts": if exposed.is_empty() { Value::Null } else { Value::Object(exposed) },
     }

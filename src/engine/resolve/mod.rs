@@ -6,6 +6,7 @@
 //! Facts            ┘   process · security · mounts · namespaces
 //! ```
 
+mod health;
 mod mounts;
 mod namespaces;
 mod network;
@@ -83,6 +84,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
     let hostname = namespaces::hostname(request, facts, &namespaces, &network);
     let userns = facts.userns.clone();
     let process = process::process(request, defaults, facts, &userns, &hostname)?;
+    let health = health::health(request, defaults, facts)?;
     let (entrypoint, command) = process::words(request, defaults);
     let root = match (&request.rootfs, &facts.image) {
         (Some((path, false)), _) => Root::Directory(facts.directory.join(path)),
@@ -111,6 +113,8 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         shm_size_bytes: request.shm_size_bytes.unwrap_or(SHM_SIZE),
         log: log(request)?,
         stop: stop(request, defaults)?,
+        sdnotify: health::sdnotify(request, &health)?,
+        health,
         restart: request.restart.unwrap_or(RestartPolicy::No),
         auto_remove: request.auto_remove,
         init: request.init,

@@ -12,6 +12,8 @@
 
 pub(crate) mod birth;
 mod etcfiles;
+pub(crate) mod health;
+mod notify;
 pub(crate) mod record;
 mod restart;
 pub(crate) mod serve;
@@ -21,6 +23,7 @@ pub(crate) mod wiring;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
@@ -31,7 +34,9 @@ use crate::logs::{Format, LogFiles};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::launch::{LaunchOrder, LaunchReport};
 use crate::runtime::monitor::birth::Living;
-use crate::runtime::monitor::serve::{Life, Outcome, Output};
+use crate::runtime::monitor::health::Checker;
+use crate::runtime::monitor::notify::Notifier;
+use crate::runtime::monitor::serve::{Company, Life, Outcome, Output};
 use crate::runtime::monitor::wiring::Wiring;
 use crate::stage::{holders, spawn, wire};
 use crate::store::Store;
@@ -94,13 +99,15 @@ impl Monitor {
                 return Err(failure);
             }
         };
-        let mut wiring = match Wiring::prepare(&self) {
-            Ok(wiring) => wiring,
+        let prepared = Wiring::prepare(&self).and_then(|wiring| Ok((wiring, self.notifier()?)));
+        let (mut wiring, mut notifier) = match prepared {
+            Ok(prepared) => prepared,
             Err(failure) => {
                 self.could_not_start(&failure);
                 return Err(failure);
             }
         };
+        let mut health = Checker::new(&self.spec, &self.directory);
         loop {
             self.forget_volatile_mount();
             let living = match birth::start(&self, own_pid, wiring.as_mut()) {
@@ -116,13 +123,24 @@ impl Monitor {
                 // The command must see the end of the stream although this process lives on.
                 rustix::net::shutdown(command, rustix::net::Shutdown::Both).ok();
             }
+            if let Some(notifier) = &mut notifier {
+                notifier.started();
+            }
             let started = std::time::Instant::now();
-            let exit_code = self.live(living, &mut server, &signals, wiring.as_mut())?;
-            if !pauses.is_due(&self.directory, exit_code, started.elapsed()) {
+            let company = Company {
+                wiring: wiring.as_mut(),
+                health: health.as_mut(),
+                notifier: notifier.as_mut(),
+                grace: self.grace(),
+            };
+            let exit_code = self.live(living, &mut server, &signals, company)?;
+            let unhealthy = health.as_mut().is_some_and(Checker::take_restart)
+                && !self.directory.join(record::STOP_REQUESTED).exists();
+            if !unhealthy && !pauses.is_due(&self.directory, exit_code, started.elapsed()) {
                 return self.end(server, exit_code);
             }
             server.announce(exit_code);
-            if !pauses.pause(&self.directory) {
+            if !unhealthy && !pauses.pause(&self.directory) {
                 return self.end(server, exit_code);
             }
             self.order.restarts += 1;
@@ -139,6 +157,18 @@ impl Monitor {
         }
     }
 
+    /// Between the stop signal and SIGKILL; `None` for ever.
+    fn grace(&self) -> Option<Duration> {
+        let seconds = self.spec.stop.timeout_s;
+        (seconds != u32::MAX).then(|| Duration::from_secs(seconds.into()))
+    }
+
+    /// The way to the service manager that has started the command.
+    fn notifier(&mut self) -> Result<Option<Notifier>, Failure> {
+        Notifier::prepare(self.order.notify_socket.as_ref(), &mut self.spec, &self.directory)
+            .map_err(|err| Failure::errno("prepare to notify the service manager", err))
+    }
+
     /// Opens the socket for clients; the first one is connected already.
     fn open_server(&self, client: Option<OwnedFd>) -> Result<Server, Failure> {
         let listener = listen(&self.directory)?;
@@ -151,9 +181,14 @@ impl Monitor {
         living: Living,
         server: &mut Server,
         signals: &SignalFd,
-        wiring: Option<&mut Wiring>,
+        mut company: Company<'_>,
     ) -> Result<i32, Failure> {
         let Living { pidfd, streams, record } = living;
+        if let Some(health) = &mut company.health {
+            health
+                .begin(record.pid, pidfd.as_fd())
+                .map_err(|err| Failure::errno("watch the container", err))?;
+        }
         let (output, stdin) = match streams {
             birth::Streams::Terminal(master) => (Output::Terminal(master), None),
             birth::Streams::Pipes { stdin, stdout, stderr } => (Output::Pipes { stdout, stderr }, stdin),
@@ -169,8 +204,12 @@ impl Monitor {
         };
         let mut log = open_log(&self.directory, &self.spec)?;
         process::trim_heap();
-        let Outcome { status, at } = serve::serve_wired(life, server, log.as_mut(), signals, wiring)
-            .map_err(|err| Failure::errno("watch the container", err))?;
+        let Outcome { status, at } =
+            serve::serve_in_company(life, server, log.as_mut(), signals, &mut company)
+                .map_err(|err| Failure::errno("watch the container", err))?;
+        if let Some(health) = &mut company.health {
+            health.end();
+        }
         let exit_code = status.shell_code();
         let error = match log.map_or(0, |log| log.lost_bytes()) {
             0 => String::new(),

@@ -13,15 +13,18 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::io::Errno;
 
 use crate::attach::packet::{self, MAX_PACKET, output_kind};
 use crate::attach::server::{Request, Server};
+use crate::base::health::Health;
 use crate::base::stream::Stream;
 use crate::logs::writer::Writer;
+use crate::runtime::monitor::health::{Action, Checker};
+use crate::runtime::monitor::notify::Notifier;
 use crate::runtime::monitor::wiring::Wiring;
 use crate::sys::memory::Scratch;
 use crate::sys::pidfd::{self, ExitStatus};
@@ -97,23 +100,34 @@ pub(crate) fn serve(
     log: Option<&mut Writer>,
     signals: &SignalFd,
 ) -> io::Result<Outcome> {
-    serve_wired(life, server, log, signals, None)
+    serve_in_company(life, server, log, signals, &mut Company::default())
 }
 
-/// Like [`serve`], for a container that is on networks of ketch.
+/// What a container has beside its streams.
+#[derive(Debug, Default)]
+pub(super) struct Company<'a> {
+    /// Its networks, if they are ketch's.
+    pub(super) wiring: Option<&'a mut Wiring>,
+    pub(super) health: Option<&'a mut Checker>,
+    /// A service manager that wants to know.
+    pub(super) notifier: Option<&'a mut Notifier>,
+    /// Between the stop signal and SIGKILL, when its health is the reason.
+    pub(super) grace: Option<Duration>,
+}
+
+/// Like [`serve`], for a container that has more than its streams.
 ///
 /// # Errors
 ///
 /// As [`serve`].
-pub(crate) fn serve_wired(
+pub(super) fn serve_in_company(
     life: Life,
     server: &mut Server,
     log: Option<&mut Writer>,
     signals: &SignalFd,
-    wiring: Option<&mut Wiring>,
+    company: &mut Company<'_>,
 ) -> io::Result<Outcome> {
-    let mut serving = Serving::new(life, server, log, signals)?;
-    serving.wiring = wiring;
+    let mut serving = Serving::new(life, server, log, signals, company)?;
     while !serving.turn()? {}
     serving.drain()?;
     let status = pidfd::wait(serving.pidfd.as_fd())?;
@@ -155,13 +169,17 @@ struct Places {
     signalled: usize,
     input: usize,
     netd: usize,
+    health: usize,
+    notify: usize,
     first_source: usize,
 }
 
+/// Answers a client who asks for a check of a container that has none.
+const NO_CHECK: i32 = 125;
 /// What one types for the end of input (VEOF of a new terminal).
 const CTRL_D: u8 = 4;
 
-struct Serving<'a> {
+struct Serving<'a, 'b> {
     pidfd: OwnedFd,
     sources: Vec<Source>,
     input: Input,
@@ -178,16 +196,18 @@ struct Serving<'a> {
     client_buffer: Scratch,
     /// Something has happened since the last pause.
     active: bool,
-    /// Its networks, if they are ketch's.
-    wiring: Option<&'a mut Wiring>,
+    company: &'a mut Company<'b>,
+    /// When a container that was asked to end is made to.
+    kill_at: Option<Instant>,
 }
 
-impl<'a> Serving<'a> {
+impl<'a, 'b> Serving<'a, 'b> {
     fn new(
         life: Life,
         server: &'a mut Server,
         log: Option<&'a mut Writer>,
         signals: &'a SignalFd,
+        company: &'a mut Company<'b>,
     ) -> io::Result<Self> {
         let Life { pidfd, output, stdin, interactive, stdin_once, stop_signal, release } = life;
         let source = |fd: OwnedFd, stream, is_pipe| {
@@ -229,25 +249,33 @@ impl<'a> Serving<'a> {
             offered: None,
             client_buffer: Scratch::new(MAX_PACKET)?,
             active: true,
-            wiring: None,
+            company,
+            kill_at: None,
         })
     }
 
     /// Waits once and deals with what has happened. True when process 1 has ended.
     fn turn(&mut self) -> io::Result<bool> {
-        let Places { ended, signalled, input, netd, first_source } = self.register();
+        let Places { ended, signalled, input, netd, health, notify, first_source } = self.register();
         if !self.set.wait(self.timeout())? {
             self.pause();
+            self.tend(false);
             return Ok(false);
         }
         if self.set.ready(signalled).read {
             self.obey()?;
         }
         if self.set.ready(netd).read
-            && let Some(wiring) = &mut self.wiring
+            && let Some(wiring) = &mut self.company.wiring
         {
             wiring.on_ready();
         }
+        if self.set.ready(notify).read
+            && let Some(notifier) = &mut self.company.notifier
+        {
+            notifier.on_ready();
+        }
+        self.tend(self.set.ready(health).read);
         for index in 0..self.server.len() {
             let ready = self.server.ready(&self.set, index);
             if ready.read || ready.hung_up {
@@ -285,27 +313,77 @@ impl<'a> Serving<'a> {
             self.input.fd.as_ref().filter(|_| !self.input.backlog.is_empty()).map(AsFd::as_fd),
             Interest::WRITE,
         );
-        let netd = set.add(self.wiring.as_ref().and_then(|wiring| wiring.session()), Interest::READ);
-        let first_source = netd + 1;
+        let company = &self.company;
+        let netd = set.add(company.wiring.as_ref().and_then(|wiring| wiring.session()), Interest::READ);
+        let health = set.add(company.health.as_ref().and_then(|health| health.descriptor()), Interest::READ);
+        let notify =
+            set.add(company.notifier.as_ref().and_then(|notifier| notifier.descriptor()), Interest::READ);
+        let first_source = notify + 1;
         let reading = self.offered.is_none() && !self.server.awaits_hello();
         for source in &self.sources {
             set.add(Some(source.fd.as_fd()).filter(|_| reading && !source.hung), Interest::READ);
         }
         self.server.register(set, self.input.backlog.is_empty());
-        Places { ended, signalled, input, netd, first_source }
+        Places { ended, signalled, input, netd, health, notify, first_source }
     }
 
     fn timeout(&self) -> Option<Duration> {
         let hung = self.sources.iter().any(|source| source.hung);
-        let lost = self.wiring.as_ref().is_some_and(|wiring| wiring.is_lost());
-        (self.active || hung || lost || self.server.is_exhausted()).then_some(PAUSE)
+        let lost = self.company.wiring.as_ref().is_some_and(|wiring| wiring.is_lost());
+        let pause = (self.active || hung || lost || self.server.is_exhausted()).then_some(PAUSE);
+        let check = self.company.health.as_ref().and_then(|health| health.deadline());
+        let deadline = check.into_iter().chain(self.kill_at).min();
+        let until = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        pause.into_iter().chain(until).min()
+    }
+
+    /// Does what the clock, or a check of the container's health, asks for.
+    fn tend(&mut self, checked: bool) {
+        if self.kill_at.is_some_and(|deadline| deadline <= Instant::now()) {
+            self.kill_at = None;
+            pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL).ok();
+        }
+        let Some(health) = &mut self.company.health else { return };
+        let over = if checked { health.on_ready() } else { None };
+        if let Some(outcome) = over.or_else(|| health.on_time()) {
+            self.conclude(outcome);
+        }
+    }
+
+    /// A check of the container's health is over.
+    fn conclude(&mut self, (code, action): (i32, Action)) {
+        self.active = true;
+        self.server.tell_checked(code);
+        let news = self.company.health.as_mut().and_then(|health| health.take_news());
+        if let (Some(Health::Healthy), Some(notifier)) = (news, &mut self.company.notifier) {
+            notifier.healthy();
+        }
+        let signal = match action {
+            Action::None => return,
+            Action::Kill => libc::SIGKILL,
+            Action::Stop => self.stop_signal,
+        };
+        // Refused only if process 1 has just ended, which is what was wanted.
+        pidfd::send_signal(self.pidfd.as_fd(), signal).ok();
+        self.kill_at = self.company.grace.and_then(|grace| Instant::now().checked_add(grace));
+    }
+
+    /// A client wants the container's health checked now.
+    fn check_health(&mut self) {
+        let outcome = match &mut self.company.health {
+            Some(health) => health.check_now(),
+            None => Some((NO_CHECK, Action::None)),
+        };
+        if let Some(outcome) = outcome {
+            self.conclude(outcome);
+        }
     }
 
     /// Nothing has happened for a while.
     fn pause(&mut self) {
         self.server.retry_accept();
         self.sources.iter_mut().for_each(|source| source.hung = false);
-        if let Some(wiring) = self.wiring.as_mut().filter(|wiring| wiring.is_lost()) {
+        if let Some(wiring) = self.company.wiring.as_mut().filter(|wiring| wiring.is_lost()) {
             wiring.bring_back();
         }
         if !std::mem::take(&mut self.active) {
@@ -344,6 +422,7 @@ impl<'a> Serving<'a> {
             None => {}
             Some(Request::Stdin(data)) => self.input.write(data),
             Some(Request::StdinEof) => self.input.end(),
+            Some(Request::Check) => self.check_health(),
             Some(Request::Resize(size)) => {
                 if let Some(terminal) = self.sources.iter().find(|source| !source.is_pipe) {
                     // A terminal that is gone has no size.
