@@ -40,6 +40,7 @@ mod ports;
 mod progress;
 mod ps;
 mod pull;
+mod push;
 mod restart;
 mod rm;
 mod run;

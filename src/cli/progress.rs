@@ -1,4 +1,4 @@
-//! What a pull shows while it goes on: bars on a terminal, podman's plain lines elsewhere.
+//! What a pull or push shows while it goes on: bars on a terminal, podman's plain lines elsewhere.
 //!
 //! Everything goes to standard error; results belong to standard output.
 
@@ -30,6 +30,8 @@ struct Bars {
     all: Option<MultiProgress>,
     total: Option<ProgressBar>,
     layers: HashMap<Digest, ProgressBar>,
+    /// The image goes out, so nothing is unpacked.
+    outwards: bool,
 }
 
 impl std::fmt::Debug for Progress {
@@ -90,6 +92,7 @@ fn plain(event: &PullEvent<'_>) -> Option<String> {
         }
         PullEvent::Waiting { what, reason, left, first: true } => waiting(what, reason, *left),
         PullEvent::Busy { .. }
+        | PullEvent::Pushing
         | PullEvent::Progress { .. }
         | PullEvent::Unpacked { .. }
         | PullEvent::Waiting { .. }
@@ -111,8 +114,13 @@ fn line(text: &str) {
 impl Bars {
     fn show(&mut self, event: &PullEvent<'_>) {
         match event {
+            PullEvent::Pushing => {
+                self.finish();
+                self.outwards = true;
+            }
             PullEvent::Trying(_) => {
                 self.finish();
+                self.outwards = false;
                 plain(event).into_iter().for_each(|text| line(&text));
             }
             PullEvent::Layers { count } => self.begin(*count),
@@ -179,7 +187,7 @@ impl Bars {
             total.set_position((total.position() + bytes).saturating_sub(before));
             total.set_message("");
         }
-        if bar.length() == Some(bytes) {
+        if bar.length() == Some(bytes) && !self.outwards {
             bar.set_message("unpacking");
         }
     }

@@ -12,6 +12,7 @@ use crate::cli::error::AlreadyReported;
 use crate::cli::progress::Progress;
 use crate::cli::session::Session;
 use crate::engine::pull::{self, PullPolicy, PullRequest};
+use crate::engine::remote::RemoteOptions;
 use crate::registry::auth::Credential;
 
 /// Pull images from registries
@@ -109,9 +110,12 @@ pub(crate) struct RegistryArgs {
 impl RegistryArgs {
     /// A request to pull as these options say.
     pub(crate) fn request(&self, policy: PullPolicy, platform: Option<Platform>) -> PullRequest {
-        PullRequest {
-            policy,
-            platform,
+        PullRequest { policy, platform, remote: self.remote() }
+    }
+
+    /// How registries are talked to.
+    pub(crate) fn remote(&self) -> RemoteOptions {
+        RemoteOptions {
             tls_verify: self.tls_verify,
             cert_dir: self.cert_dir.clone(),
             credential: self.creds.clone(),

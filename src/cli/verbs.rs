@@ -22,6 +22,7 @@ use crate::cli::logs;
 use crate::cli::network;
 use crate::cli::ps;
 use crate::cli::pull;
+use crate::cli::push;
 use crate::cli::restart;
 use crate::cli::rm;
 use crate::cli::run;
@@ -101,6 +102,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("image ls" | "list", images::ImagesArgs, images::run),
     verb!("image prune", image::PruneArgs, image::prune),
     verb!("image pull", pull::PullArgs, pull::run),
+    verb!("image push", push::PushArgs, push::run),
     verb!("image rm" | "remove", image::RmiArgs, image::rm),
     verb!("image tag", image::TagArgs, image::tag),
     verb!("image tree", image::TreeArgs, image::tree),
@@ -122,6 +124,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("port", container::PortArgs, container::port),
     verb!("ps", ps::PsArgs, ps::run),
     verb!("pull", pull::PullArgs, pull::run),
+    verb!("push", push::PushArgs, push::run),
     verb!("rename", container::RenameArgs, container::rename),
     verb!("restart", restart::RestartArgs, restart::run),
     verb!("rm", rm::RmArgs, rm::run),

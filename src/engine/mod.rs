@@ -25,6 +25,8 @@ pub(crate) mod mapped;
 pub(crate) mod network;
 pub(crate) mod prune;
 pub(crate) mod pull;
+pub(crate) mod push;
+pub(crate) mod remote;
 pub(crate) mod remove;
 pub(crate) mod request;
 pub(crate) mod reset;

@@ -98,31 +98,7 @@ impl Sink for Memory {
 impl Session<'_> {
     /// Downloads all `jobs`, `lanes` at a time, in their order.
     pub(super) async fn download_all<S: Sink>(&self, jobs: Vec<(Blob, S)>, lanes: usize) -> Result<()> {
-        let lanes = lanes.clamp(1, jobs.len().max(1));
-        let queue = RefCell::new(VecDeque::from(jobs));
-        let lane = async || {
-            loop {
-                let next = queue.borrow_mut().pop_front();
-                let Some((blob, mut sink)) = next else {
-                    return Ok(());
-                };
-                self.download(blob, &mut sink).await?;
-            }
-        };
-        let mut running: Vec<Pin<Box<_>>> = (0..lanes).map(|_| Box::pin(lane())).collect();
-        // All lanes share this one task: a wake-up of one polls the few others for nothing.
-        poll_fn(|context| {
-            let mut at = 0;
-            while at < running.len() {
-                match running[at].as_mut().poll(context) {
-                    Poll::Ready(Ok(())) => drop(running.swap_remove(at)),
-                    Poll::Ready(Err(err)) => return Poll::Ready(Err(err)),
-                    Poll::Pending => at += 1,
-                }
-            }
-            if running.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
-        })
-        .await
+        in_lanes(jobs, lanes, async |(blob, mut sink)| self.download(blob, &mut sink).await).await
     }
 
     /// Downloads one blob into `sink`.
@@ -199,6 +175,39 @@ impl Session<'_> {
         }
         if *at == blob.size { Ok(()) } else { Err(ended_early(&response, blob, *at)) }
     }
+}
+
+/// Does `work` to all `jobs`, `lanes` at a time, in their order. The first failure ends all.
+pub(super) async fn in_lanes<T>(
+    jobs: Vec<T>,
+    lanes: usize,
+    work: impl AsyncFn(T) -> Result<()>,
+) -> Result<()> {
+    let lanes = lanes.clamp(1, jobs.len().max(1));
+    let queue = RefCell::new(VecDeque::from(jobs));
+    let lane = async || {
+        loop {
+            let next = queue.borrow_mut().pop_front();
+            match next {
+                Some(job) => work(job).await?,
+                None => return Ok(()),
+            }
+        }
+    };
+    let mut running: Vec<Pin<Box<_>>> = (0..lanes).map(|_| Box::pin(lane())).collect();
+    // All lanes share this one task: a wake-up of one polls the few others for nothing.
+    poll_fn(|context| {
+        let mut at = 0;
+        while at < running.len() {
+            match running[at].as_mut().poll(context) {
+                Poll::Ready(Ok(())) => drop(running.swap_remove(at)),
+                Poll::Ready(Err(err)) => return Poll::Ready(Err(err)),
+                Poll::Pending => at += 1,
+            }
+        }
+        if running.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await
 }
 
 /// How many bytes of an answer are there already: none if the server honoured the range.

@@ -82,7 +82,7 @@ pub(crate) struct Fetched {
 
 /// A client for the repository of one endpoint.
 pub(crate) struct Client<'a> {
-    runtime: Runtime,
+    pub(super) runtime: Runtime,
     pub(super) session: Session<'a>,
 }
 
@@ -105,7 +105,38 @@ pub(super) struct Session<'a> {
     options: &'a Options,
     authorization: RefCell<Option<Authorization>>,
     credential: OnceCell<Option<Credential>>,
+    /// What tokens are asked for.
+    scopes: Vec<String>,
     notices: &'a dyn Fn(&Notice<'_>),
+}
+
+/// What a client is for; tokens are good for that only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose<'a> {
+    /// To read the repository.
+    Pull,
+    /// To write it, and to take blobs over from these repositories.
+    Push { from: &'a [String] },
+    /// To list the repositories of the registry.
+    Catalog,
+    /// To find out whether a credential is good.
+    Login,
+}
+
+impl Purpose<'_> {
+    /// The scopes of a token for it, as the distribution's token servers write them.
+    fn scopes(self, repository: &str) -> Vec<String> {
+        match self {
+            Self::Pull => vec![format!("repository:{repository}:pull")],
+            Self::Push { from } => {
+                let own = format!("repository:{repository}:pull,push");
+                let others = from.iter().map(|other| format!("repository:{other}:pull"));
+                std::iter::once(own).chain(others).collect()
+            }
+            Self::Catalog => vec!["registry:catalog:*".to_owned()],
+            Self::Login => Vec::new(),
+        }
+    }
 }
 
 impl<'a> Client<'a> {
@@ -116,6 +147,7 @@ impl<'a> Client<'a> {
     /// [`Error::Runtime`] if the kernel has no descriptors left.
     pub(crate) fn new(
         endpoint: &Endpoint,
+        purpose: Purpose<'_>,
         options: &'a Options,
         notices: &'a dyn Fn(&Notice<'_>),
     ) -> Result<Self> {
@@ -136,6 +168,7 @@ impl<'a> Client<'a> {
             options,
             authorization: RefCell::default(),
             credential: OnceCell::new(),
+            scopes: purpose.scopes(endpoint.image.repository()),
             notices,
         };
         Ok(Self { runtime, session })
@@ -178,6 +211,15 @@ impl<'a> Client<'a> {
     /// fail with after the retries that [`Policy`] grants.
     pub(crate) fn blobs<S: blob::Sink>(&self, jobs: Vec<(blob::Blob, S)>, lanes: usize) -> Result<()> {
         self.runtime.block_on(self.session.download_all(jobs, lanes))
+    }
+
+    /// Asks whether the registry takes the credential, without wanting anything of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unauthorized`] if it does not, and what a request can fail with.
+    pub(crate) fn check_login(&self) -> Result<()> {
+        self.runtime.block_on(self.session.check_login())
     }
 
     /// All tags of the repository, as the registry sorts them.
@@ -224,6 +266,15 @@ impl Session<'_> {
             }
             _ => Ok(fetched),
         }
+    }
+
+    async fn check_login(&self) -> Result<()> {
+        let what = "answer to the login";
+        self.retrying(what, async || {
+            let response = self.get("v2/", None, None, what).await?;
+            self.transport.body(response, what, MAX_MANIFEST).await.map(drop)
+        })
+        .await
     }
 
     async fn tags(&self) -> Result<Vec<String>> {
@@ -307,27 +358,40 @@ impl Session<'_> {
         from: Option<u64>,
         what: &str,
     ) -> Result<Response> {
-        let base = self.base().await?;
-        let url = base.join(path).map_err(|err| Error::Transport {
-            url: format!("{base}{path}"),
-            reason: err.to_string(),
-            transient: false,
-        })?;
-        let mut request = Request { accept, from, ..Request::get(url) };
-        request.authorization = self.known_authorization();
-        let mut response = self.transport.send(&request).await?;
-        if response.status() == 401 && response.url().origin() == base.origin() {
-            request.authorization = Some(self.authorize(base, response, request.authorization).await?);
-            response = self.transport.send(&request).await?;
-        }
+        let url = self.url(path).await?;
+        let response = self.exchange(Request { accept, from, ..Request::get(url) }).await?;
         match response.status().as_u16() {
             200 | 206 => Ok(response),
             _ => Err(self.refusal(response, what).await),
         }
     }
 
+    /// The URL of a path below the registry's root.
+    pub(super) async fn url(&self, path: &str) -> Result<Url> {
+        let base = self.base().await?;
+        base.join(path).map_err(|err| Error::Transport {
+            url: format!("{base}{path}"),
+            reason: err.to_string(),
+            transient: false,
+        })
+    }
+
+    /// Sends a request; authenticates if it has to, towards the registry itself only. An answer of any
+    /// status is a success.
+    pub(super) async fn exchange(&self, mut request: Request<'_>) -> Result<Response> {
+        let base = self.base().await?;
+        let own = request.url.origin() == base.origin();
+        request.authorization = if own { self.known_authorization() } else { None };
+        let response = self.transport.send(&request).await?;
+        if response.status() != 401 || !own || response.url().origin() != base.origin() {
+            return Ok(response);
+        }
+        request.authorization = Some(self.authorize(base, response, request.authorization).await?);
+        self.transport.send(&request).await
+    }
+
     /// The error that an unsuccessful answer means.
-    async fn refusal(&self, response: Response, what: &str) -> Error {
+    pub(super) async fn refusal(&self, response: Response, what: &str) -> Error {
         let registry = self.image.name();
         match self.transport.status_error(response).await {
             Error::Status { status: 404, message, .. } => {
@@ -363,7 +427,7 @@ impl Session<'_> {
             return Err(err);
         }
         let credential = self.credential()?;
-        let made = token::answer(&self.transport, base, &chosen, credential, self.image.repository()).await?;
+        let made = token::answer(&self.transport, base, &chosen, credential, &self.scopes).await?;
         let header = made.header().cloned();
         *self.authorization.borrow_mut() = Some(made);
         header.ok_or(err)

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! ImageName ─config─▶ ImageRef ─config─▶ [Endpoint] ─client─▶ manifest bytes (≤ 4 MiB, digest known)
-//!                                                  └───blob──▶ Sink (length and digest checked)
+//!                                                  ├───blob──▶ Sink (length and digest checked)
+//!                                                  ◀──upload── files, manifest bytes
 //! ```
 //!
 //! The rest of ketch is synchronous; [`client::Client`] carries a current-thread runtime inside and
@@ -14,11 +15,13 @@ mod challenge;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod error;
+mod piece;
 mod resolver;
 pub(crate) mod retry;
 mod tls;
 mod token;
 pub(crate) mod transport;
+pub(crate) mod upload;
 
 #[cfg(test)]
 #[path = "../../tests/common/faults.rs"]
@@ -26,3 +29,5 @@ pub(crate) mod transport;
 mod faults;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upload_tests;

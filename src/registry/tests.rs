@@ -7,7 +7,7 @@ use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
 use crate::registry::auth::{Credential, Stores};
 use crate::registry::blob::Blob;
-use crate::registry::client::{Client, Fetched, Notice, Options};
+use crate::registry::client::{Client, Fetched, Notice, Options, Purpose};
 use crate::registry::config::Endpoint;
 use crate::registry::error::{Error, Result};
 use crate::registry::faults::{Answer, Content, Faults, How, Request, digest};
@@ -32,7 +32,7 @@ fn image_at(server: &Faults) -> ImageRef {
 fn with_client<T>(server: &Faults, options: &Options, work: impl FnOnce(&Client<'_>) -> T) -> T {
     let endpoint = Endpoint { image: image_at(server), insecure: false };
     let notices = |_: &Notice<'_>| {};
-    work(&Client::new(&endpoint, options, &notices).unwrap())
+    work(&Client::new(&endpoint, Purpose::Pull, options, &notices).unwrap())
 }
 
 /// Bytes that differ everywhere, so that a hole or a doubled piece shows.
@@ -185,7 +185,7 @@ fn retry_after_is_honoured() {
     };
     let (began, options) = (Instant::now(), options());
     let endpoint = Endpoint { image: image_at(&server), insecure: false };
-    let client = Client::new(&endpoint, &options, &notices).unwrap();
+    let client = Client::new(&endpoint, Purpose::Pull, &options, &notices).unwrap();
     let blob = Blob { digest: Digest::of(&content), size: 1000 };
     assert_eq!(client.small_blob(blob).unwrap(), content);
     assert!(began.elapsed() >= Duration::from_secs(1));
@@ -437,7 +437,8 @@ fn nobody_there() {
     drop(listener);
     let image: ImageRef = format!("localhost:{port}/a/b:1").parse().unwrap();
     let (options, notices) = (options(), |_: &Notice<'_>| panic!("nothing to wait for"));
-    let client = Client::new(&Endpoint { image, insecure: false }, &options, &notices).unwrap();
+    let client =
+        Client::new(&Endpoint { image, insecure: false }, Purpose::Pull, &options, &notices).unwrap();
     let err = client.manifest("1").unwrap_err();
     assert!(matches!(&err, Error::Transport { reason, .. } if reason.contains("refused")), "{err}");
 }

@@ -18,14 +18,14 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::Url;
 use reqwest::header::HeaderValue;
+use reqwest::{Method, Url};
 use serde::Deserialize;
 
 use crate::registry::auth::Credential;
 use crate::registry::challenge::Challenge;
 use crate::registry::error::{Error, Result, from_outside};
-use crate::registry::transport::{Request, Transport, check_not_link_local, shown};
+use crate::registry::transport::{Payload, Request, Transport, check_not_link_local, shown};
 
 /// What ketch calls itself to token servers.
 const CLIENT_ID: &str = "ketch";
@@ -64,7 +64,7 @@ struct TokenAnswer {
     expires_in: Option<u64>,
 }
 
-/// Answers `challenge` of the registry at `base`, to pull from `repository`.
+/// Answers `challenge` of the registry at `base`, for `scopes` (`repository:a/b:pull,push` …).
 ///
 /// # Errors
 ///
@@ -75,7 +75,7 @@ pub(crate) async fn answer(
     base: &Url,
     challenge: &Challenge,
     credential: Option<&Credential>,
-    repository: &str,
+    scopes: &[String],
 ) -> Result<Authorization> {
     let registry = base.authority();
     match (challenge, credential) {
@@ -88,9 +88,16 @@ pub(crate) async fn answer(
         }
         (Challenge::Bearer { realm, service }, _) => {
             let realm = check_realm(base, realm, credential.is_some())?;
-            let scope = format!("repository:{repository}:pull");
-            let request = token_request(registry, realm, service.as_deref(), &scope, credential)?;
-            fetch(transport, registry, &request).await
+            let ask = Ask { registry, realm, service: service.as_deref(), scopes };
+            let request = ask.request(credential)?;
+            match fetch(transport, registry, &request).await {
+                // Some token servers know the newer form only.
+                Err(Error::Status { status: 404 | 405, .. }) if request.authorization.is_some() => {
+                    let request = ask.form(credential);
+                    fetch(transport, registry, &request).await
+                }
+                answer => answer,
+            }
         }
     }
 }
@@ -114,31 +121,61 @@ fn check_realm(base: &Url, realm: &str, secret: bool) -> Result<Url> {
     }
 }
 
-/// The request for a token.
-fn token_request(
-    registry: &str,
-    mut realm: Url,
-    service: Option<&str>,
-    scope: &str,
-    credential: Option<&Credential>,
-) -> Result<Request<'static>> {
-    let common = service.map(|service| ("service", service)).into_iter().chain([("scope", scope)]);
-    if let Some(Credential::IdentityToken(token)) = credential {
-        let secret = [("grant_type", "refresh_token"), ("refresh_token", token), ("client_id", CLIENT_ID)];
+/// What a token is wanted for.
+struct Ask<'a> {
+    registry: &'a str,
+    realm: Url,
+    service: Option<&'a str>,
+    scopes: &'a [String],
+}
+
+impl Ask<'_> {
+    /// Who grants what, as both forms of the request say it.
+    fn common(&self) -> impl Iterator<Item = (&str, &str)> {
+        let scopes = self.scopes.iter().map(|scope| ("scope", scope.as_str()));
+        self.service.map(|service| ("service", service)).into_iter().chain(scopes)
+    }
+
+    /// The request for a token: GET, or POST with an identity token.
+    fn request(&self, credential: Option<&Credential>) -> Result<Request<'static>> {
+        if matches!(credential, Some(Credential::IdentityToken(_))) {
+            return Ok(self.form(credential));
+        }
+        let mut url = self.realm.clone();
+        url.query_pairs_mut().extend_pairs(self.common()).append_pair("client_id", CLIENT_ID);
+        let mut authorization = None;
+        if let Some(Credential::Password { user, password }) = credential {
+            url.query_pairs_mut().append_pair("account", user);
+            authorization = Some(Authorization::basic(self.registry, user, password)?.header);
+        }
+        Ok(Request { authorization, ..Request::get(url) })
+    }
+
+    /// The request as an OAuth2 form, in which a secret is in the body.
+    fn form(&self, credential: Option<&Credential>) -> Request<'static> {
+        let mut form = self.realm.clone();
         // The form of an empty URL's query is the encoding a form wants.
-        let mut form = realm.clone();
         form.set_query(None);
-        form.query_pairs_mut().extend_pairs(secret.into_iter().chain(common));
-        let form = form.query().map(str::to_owned);
-        return Ok(Request { form, ..Request::get(realm) });
+        let mut pairs = form.query_pairs_mut();
+        match credential {
+            Some(Credential::IdentityToken(token)) => {
+                pairs.append_pair("grant_type", "refresh_token").append_pair("refresh_token", token);
+            }
+            Some(Credential::Password { user, password }) => {
+                pairs.append_pair("grant_type", "password");
+                pairs.append_pair("username", user).append_pair("password", password);
+            }
+            None => {}
+        }
+        pairs.append_pair("client_id", CLIENT_ID);
+        let service = self.service.map(|service| ("service", service));
+        // Several scopes are one value here, divided by spaces (RFC 6749, section 3.3).
+        let scopes = self.scopes.join(" ");
+        pairs.extend_pairs(service.into_iter().chain((!scopes.is_empty()).then_some(("scope", &*scopes))));
+        drop(pairs);
+        let form = form.query().unwrap_or_default().to_owned();
+        Request::new(Method::POST, self.realm.clone(), Payload::Form(form))
     }
-    realm.query_pairs_mut().extend_pairs(common).append_pair("client_id", CLIENT_ID);
-    let mut authorization = None;
-    if let Some(Credential::Password { user, password }) = credential {
-        realm.query_pairs_mut().append_pair("account", user);
-        authorization = Some(Authorization::basic(registry, user, password)?.header);
-    }
-    Ok(Request { authorization, ..Request::get(realm) })
 }
 
 async fn fetch(transport: &Transport, registry: &str, request: &Request<'_>) -> Result<Authorization> {
@@ -208,20 +245,32 @@ mod tests {
 
     #[test]
     fn requests_for_tokens() {
-        let realm = || Url::parse("https://a.io/t?x=1").unwrap();
-        let scope = "repository:a/b:pull";
-        let anonymous = token_request("r", realm(), Some("s v"), scope, None).unwrap();
+        let scopes = ["repository:a/b:pull,push".to_owned(), "repository:c:pull".to_owned()];
+        let ask = |service| Ask {
+            registry: "r",
+            realm: Url::parse("https://a.io/t?x=1").unwrap(),
+            service,
+            scopes: &scopes,
+        };
+        let anonymous = ask(Some("s v")).request(None).unwrap();
         assert_eq!(
             anonymous.url.as_str(),
-            "https://a.io/t?x=1&service=s+v&scope=repository%3Aa%2Fb%3Apull&client_id=ketch"
+            "https://a.io/t?x=1&service=s+v&scope=repository%3Aa%2Fb%3Apull%2Cpush&scope=repository%3Ac%3Apull&client_id=ketch"
         );
-        assert!(anonymous.authorization.is_none() && anonymous.form.is_none());
-        let basic = token_request("r", realm(), None, scope, Some(&Credential::from_option("u:p"))).unwrap();
+        assert!(anonymous.authorization.is_none() && matches!(anonymous.payload, Payload::None));
+        let password = Credential::from_option("u:p");
+        let basic = ask(None).request(Some(&password)).unwrap();
         assert!(basic.url.as_str().ends_with("&account=u"));
         assert_eq!(basic.authorization.unwrap(), "Basic dTpw");
+        let form = |request: Request<'_>| match request.payload {
+            Payload::Form(form) => format!("{} {} {form}", request.method, request.url),
+            other => panic!("{other:?}"),
+        };
         let identity = Credential::IdentityToken("I".into());
-        let post = token_request("r", realm(), Some("s"), scope, Some(&identity)).unwrap();
-        assert_eq!(post.url.as_str(), "https://a.io/t?x=1");
-        assert!(post.form.unwrap().starts_with("grant_type=refresh_token&refresh_token=I&client_id=ketch"));
+        assert_eq!(
+            form(ask(Some("s")).request(Some(&identity)).unwrap()),
+            "POST https://a.io/t?x=1 grant_type=refresh_token&refresh_token=I&client_id=ketch&service=s&scope=repository%3Aa%2Fb%3Apull%2Cpush+repository%3Ac%3Apull"
+        );
+        assert!(form(ask(None).form(Some(&password))).contains("grant_type=password&username=u&password=p"));
     }
 }

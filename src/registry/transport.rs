@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request ─▶ send ─▶ answer
-//!    ▲         │ 301 302 303 307 308, at most 10 times
+//!    ▲         │ 301 302 303 307 308, at most 10 times (what carries a body: 307 308 only)
 //!    └─────────┘ http/https only · never from https to http · never to a link-local address
 //!                Authorization and the client certificate stay with the first origin
 //! ```
@@ -12,10 +12,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RANGE, RETRY_AFTER};
-use reqwest::{Client, Method, Response, Url};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE,
+    RETRY_AFTER,
+};
+use reqwest::{Client, Method, RequestBuilder, Response, Url};
 
 use crate::registry::error::{Error, Result, from_outside};
+use crate::registry::piece::Piece;
 use crate::registry::resolver::{Resolver, is_link_local, is_localhost};
 use crate::registry::tls;
 
@@ -25,12 +29,16 @@ const MAX_REDIRECTS: usize = 10;
 /// How long a TCP connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How many times longer than a transfer a server may be silent before it confirms an upload.
+const COMMIT_PATIENCE: u32 = 10;
+
 /// Most bytes of an error's body that are read.
 const MAX_ERROR_BODY: u64 = 64 * 1024;
 
 /// What is sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
     pub(crate) url: Url,
     /// Media types to take, or anything.
     pub(crate) accept: Option<&'a str>,
@@ -38,14 +46,43 @@ pub(crate) struct Request<'a> {
     pub(crate) from: Option<u64>,
     /// Marked sensitive by who made it.
     pub(crate) authorization: Option<HeaderValue>,
-    /// Makes it a POST with this URL-encoded form; such a request is not redirected.
-    pub(crate) form: Option<String>,
+    pub(crate) payload: Payload,
+}
+
+/// The body of a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Payload {
+    /// None at all, as a GET has.
+    #[default]
+    None,
+    /// One without bytes, as a POST has.
+    Empty,
+    /// A URL-encoded form with a secret; such a request is not redirected.
+    Form(String),
+    /// A small document and its media type.
+    Document { media_type: String, bytes: Vec<u8> },
+    /// A piece of a blob.
+    Piece(Piece),
 }
 
 impl Request<'_> {
     /// A GET of `url` that takes anything and shows no credentials.
     pub(crate) fn get(url: Url) -> Self {
-        Self { url, accept: None, from: None, authorization: None, form: None }
+        Self::new(Method::GET, url, Payload::None)
+    }
+
+    /// A request that takes any answer and shows no credentials.
+    pub(crate) fn new(method: Method, url: Url, payload: Payload) -> Self {
+        Self { method, url, accept: None, from: None, authorization: None, payload }
+    }
+
+    /// True if an answer with this status may send the request elsewhere. Other methods than GET and
+    /// HEAD are repeated as they are or not at all.
+    fn follows(&self, status: u16) -> bool {
+        match self.method {
+            Method::GET | Method::HEAD => (300..400).contains(&status),
+            _ => matches!(status, 307 | 308),
+        }
     }
 }
 
@@ -83,14 +120,15 @@ impl Transport {
         let mut authorization = request.authorization.as_ref();
         for _ in 0..=MAX_REDIRECTS {
             let response = self.send_once(&url, request, authorization).await?;
-            let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection());
+            let follows = request.follows(response.status().as_u16());
+            let location = response.headers().get(LOCATION).filter(|_| follows);
             let Some(location) = location else {
                 return Ok(response);
             };
             let location = String::from_utf8_lossy(location.as_bytes());
             let refused =
                 |reason| Error::Redirect { from: shown(&request.url), to: from_outside(&location), reason };
-            if request.form.is_some() {
+            if matches!(request.payload, Payload::Form(_)) {
                 return Err(refused("a request that carries a secret is not redirected"));
             }
             let target = redirect_target(&url, &location).map_err(refused)?;
@@ -109,8 +147,7 @@ impl Transport {
         request: &Request<'_>,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response> {
-        let method = if request.form.is_some() { Method::POST } else { Method::GET };
-        let mut builder = self.client(url)?.request(method, url.clone());
+        let mut builder = self.client(url)?.request(request.method.clone(), url.clone());
         if let Some(accept) = request.accept {
             builder = builder.header(ACCEPT, accept);
         }
@@ -120,16 +157,37 @@ impl Transport {
         if let Some(authorization) = authorization {
             builder = builder.header(AUTHORIZATION, authorization);
         }
-        if let Some(form) = &request.form {
-            builder = builder.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.clone());
-        }
-        match tokio::time::timeout(self.stall, builder.send()).await {
-            Ok(Ok(response)) => {
+        let builder = with_payload(builder, &request.payload);
+        match self.answer(builder.send(), &request.payload).await {
+            Some(Ok(response)) => {
                 self.reached.set(true);
                 Ok(response)
             }
-            Ok(Err(err)) => Err(self.broken(url, &err)),
-            Err(_) => Err(Error::Stalled { url: shown(url), after: self.stall }),
+            Some(Err(err)) => Err(self.broken(url, &err)),
+            None => Err(Error::Stalled { url: shown(url), after: self.stall }),
+        }
+    }
+
+    /// Waits for an answer; `None` if nothing moves for too long. As long as a piece is being sent,
+    /// what counts is that bytes of it leave.
+    async fn answer<T>(&self, sending: impl Future<Output = T>, payload: &Payload) -> Option<T> {
+        let (progress, patience) = match payload {
+            Payload::Piece(piece) => (Some(piece), self.stall),
+            // The server may have to copy a whole blob before it answers.
+            Payload::Empty => (None, self.stall * COMMIT_PATIENCE),
+            _ => (None, self.stall),
+        };
+        let mut sending = std::pin::pin!(sending);
+        let mut sent = 0;
+        loop {
+            if let Ok(answer) = tokio::time::timeout(patience, &mut sending).await {
+                return Some(answer);
+            }
+            let now = progress.map_or(0, Piece::sent);
+            if now == sent {
+                return None;
+            }
+            sent = now;
         }
     }
 
@@ -178,10 +236,14 @@ impl Transport {
     /// The error for an exchange that broke.
     fn broken(&self, url: &Url, err: &reqwest::Error) -> Error {
         let mut cause: &dyn std::error::Error = err;
+        let mut is_tls = false;
         while let Some(source) = cause.source() {
             cause = source;
+            // An io::Error around it passes over what it holds when asked for its source.
+            let held = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            is_tls |= cause.is::<rustls::Error>()
+                || held.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
         }
-        let is_tls = cause.is::<rustls::Error>();
         let errno = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
         let reason =
             errno.map_or_else(|| cause.to_string(), |errno| Errno::from_raw(errno).desc().to_owned());
@@ -226,8 +288,27 @@ impl Transport {
     }
 }
 
+/// Adds the body and what describes it.
+fn with_payload(builder: RequestBuilder, payload: &Payload) -> RequestBuilder {
+    match payload {
+        Payload::None => builder,
+        Payload::Empty => builder.header(CONTENT_LENGTH, 0),
+        Payload::Form(form) => {
+            builder.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.clone())
+        }
+        Payload::Document { media_type, bytes } => {
+            builder.header(CONTENT_TYPE, media_type).body(bytes.clone())
+        }
+        Payload::Piece(piece) => builder
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_LENGTH, piece.length())
+            .header(CONTENT_RANGE, piece.range())
+            .body(piece.body()),
+    }
+}
+
 /// The URL a redirect leads to, if it may be followed.
-fn redirect_target(from: &Url, location: &str) -> std::result::Result<Url, &'static str> {
+pub(super) fn redirect_target(from: &Url, location: &str) -> std::result::Result<Url, &'static str> {
     let mut target = from.join(location).map_err(|_| "not a URL")?;
     match (from.scheme(), target.scheme()) {
         (_, "https") | ("http", "http") => {}

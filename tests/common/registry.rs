@@ -35,6 +35,8 @@ pub(crate) enum Access {
     Password,
     /// HTTPS with a certificate that only [`Registry::certificate`] vouches for.
     Tls,
+    /// HTTPS and a password, as registries in the world do.
+    TlsPassword,
 }
 
 /// A running registry. It ends with the test binary.
@@ -216,16 +218,13 @@ fn configuration(dir: &Path, access: Access) -> String {
     let mut text = format!(
         "version: 0.1\nlog:\n  level: info\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    rootdirectory: {at}/storage\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:0\n"
     );
-    match access {
-        Access::Open => {}
-        Access::Password => {
-            fs::write(dir.join("htpasswd"), HTPASSWD).expect("write htpasswd");
-            text.push_str(&format!("auth:\n  htpasswd:\n    realm: the test\n    path: {at}/htpasswd\n"));
-        }
-        Access::Tls => {
-            make_certificate(dir);
-            text.push_str(&format!("  tls:\n    certificate: {at}/tls.crt\n    key: {at}/tls.key\n"));
-        }
+    if matches!(access, Access::Tls | Access::TlsPassword) {
+        make_certificate(dir);
+        text.push_str(&format!("  tls:\n    certificate: {at}/tls.crt\n    key: {at}/tls.key\n"));
+    }
+    if matches!(access, Access::Password | Access::TlsPassword) {
+        fs::write(dir.join("htpasswd"), HTPASSWD).expect("write htpasswd");
+        text.push_str(&format!("auth:\n  htpasswd:\n    realm: the test\n    path: {at}/htpasswd\n"));
     }
     text
 }

@@ -10,10 +10,10 @@ use std::io;
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
-use crate::engine::pull::error::from_store;
 use crate::engine::pull::fetch::{Found, Trouble};
 use crate::engine::pull::unpacking::{Missing, Unpacking};
 use crate::engine::pull::{PullEvent, Puller};
+use crate::engine::remote::error::from_store;
 use crate::engine::{Error, Result};
 use crate::registry::blob::{Blob, Opened, Sink};
 use crate::registry::client::Client;
@@ -121,7 +121,7 @@ impl BlobSink<'_> {
 
     fn store_error(&self) -> impl Fn(StoreError) -> Error + use<> {
         let image = self.image.clone();
-        move |err| from_store(&image, err)
+        move |err| from_store("pull", &image, err)
     }
 
     fn opened(&self) -> io::Result<&Open> {

@@ -11,7 +11,7 @@ use crate::base::manifest::{Descriptor, Document, ImageConfig, IndexEntry, Manif
 use crate::base::platform::Platform;
 use crate::engine::error::{Error, Kind};
 use crate::engine::pull::PullEvent;
-use crate::engine::pull::error::from_manifest;
+use crate::engine::remote::error::from_manifest;
 use crate::registry::blob::Blob;
 use crate::registry::client::{Client, MAX_MANIFEST};
 use crate::registry::error::Error as RegistryError;

@@ -13,26 +13,22 @@
 //! ```
 
 mod download;
-mod error;
 mod fetch;
 mod register;
 mod unpacking;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::{ImageName, ImageRef};
 use crate::base::platform::Platform;
 use crate::engine::Engine;
-use crate::engine::config::registries;
 use crate::engine::error::{Error, Kind};
-use crate::engine::pull::error::{from_registry, from_store, unresolved};
 use crate::engine::pull::fetch::{Found, Trouble};
-use crate::registry::auth::Credential;
-use crate::registry::client::{Client, Notice, Options};
-use crate::registry::config::{Endpoint, Registries};
-use crate::registry::retry::Policy as Patience;
+use crate::engine::remote::error::{from_registry, from_store, unresolved};
+use crate::engine::remote::{Remote, RemoteOptions};
+use crate::registry::client::{Client, Notice, Purpose};
+use crate::registry::config::Endpoint;
 use crate::store::Store;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -57,19 +53,14 @@ pub(crate) struct PullRequest {
     pub(crate) policy: PullPolicy,
     /// A platform that was asked for; `None` is this machine's, without insisting on it.
     pub(crate) platform: Option<Platform>,
-    pub(crate) tls_verify: Option<bool>,
-    pub(crate) cert_dir: Option<PathBuf>,
-    pub(crate) credential: Option<Credential>,
-    pub(crate) auth_file: Option<PathBuf>,
-    /// Attempts after the first.
-    pub(crate) retries: Option<u32>,
-    /// Wait before the second attempt.
-    pub(crate) retry_delay: Option<Duration>,
+    pub(crate) remote: RemoteOptions,
 }
 
-/// What happens while an image is pulled.
+/// What happens while an image is pulled or pushed.
 #[derive(Debug)]
 pub(crate) enum PullEvent<'a> {
+    /// The image goes out.
+    Pushing,
     /// A registry is asked for this image.
     Trying(&'a ImageRef),
     /// Manifest and configuration are known; the layers come.
@@ -90,11 +81,19 @@ pub(crate) enum PullEvent<'a> {
     Warning(&'a str),
 }
 
+impl<'a> From<&Notice<'a>> for PullEvent<'a> {
+    fn from(notice: &Notice<'a>) -> Self {
+        match *notice {
+            Notice::Waiting { what, reason, left, first } => Self::Waiting { what, reason, left, first },
+            Notice::Busy { digest } => Self::Busy { digest },
+        }
+    }
+}
+
 /// One command's worth of pulling.
 struct Puller<'a> {
     engine: &'a Engine,
-    options: Options,
-    registries: Registries,
+    remote: Remote,
     request: &'a PullRequest,
     events: &'a dyn Fn(&PullEvent<'_>),
 }
@@ -157,7 +156,7 @@ pub(crate) fn pull_all_tags(
         return Err(Error::invalid(format!("{name}: a tag cannot be used with --all-tags")));
     }
     let puller = Puller::new(engine, request, events)?;
-    for candidate in puller.registries.resolve(&name).map_err(unresolved)? {
+    for candidate in puller.remote.registries.resolve(&name).map_err(unresolved)? {
         let tags = puller.first_endpoint(&candidate, |client| Ok(client.tags()?))?;
         for tag in tags {
             let tagged = candidate.with_tag(&tag).map_err(|err| Error::invalid(err.to_string()))?;
@@ -198,27 +197,14 @@ fn find_local(store: &Store, name: &str, wanted: Option<&Platform>) -> Option<Pu
 
 impl<'a> Puller<'a> {
     fn new(engine: &'a Engine, request: &'a PullRequest, events: &'a dyn Fn(&PullEvent<'_>)) -> Result<Self> {
-        let mut policy = Patience::default();
-        policy.retries = request.retries.unwrap_or(policy.retries);
-        policy.delay = request.retry_delay.unwrap_or(policy.delay);
-        let options = Options {
-            tls_verify: request.tls_verify,
-            cert_dir: request.cert_dir.clone(),
-            cert_bases: registries::certificates(),
-            ca_bundle: registries::ca_bundle(),
-            credential: request.credential.clone(),
-            stores: registries::credentials(request.auth_file.clone()),
-            policy,
-        };
-        let registries = Registries::load(&registries::registries())
-            .map_err(|err| Error::new(Kind::Invalid, "read the configuration of registries").because(err))?;
+        let remote = Remote::new(&request.remote)?;
         engine.sweep();
-        Ok(Self { engine, options, registries, request, events })
+        Ok(Self { engine, remote, request, events })
     }
 
     /// The local image by its name, or by one that the configuration makes of it.
     fn find_local(&self, name: &ImageName) -> Option<Pulled> {
-        let candidates = self.registries.resolve(name).unwrap_or_default();
+        let candidates = self.remote.registries.resolve(name).unwrap_or_default();
         let names = std::iter::once(name.to_string()).chain(candidates.iter().map(ToString::to_string));
         let (store, wanted) = (self.engine.store(), self.request.platform.as_ref());
         names.into_iter().find_map(|name| find_local(store, &name, wanted))
@@ -226,7 +212,7 @@ impl<'a> Puller<'a> {
 
     /// Pulls the first of the images that a name may mean.
     fn pull(&self, name: &ImageName) -> Result<Pulled> {
-        let candidates = self.registries.resolve(name).map_err(unresolved)?;
+        let candidates = self.remote.registries.resolve(name).map_err(unresolved)?;
         let mut failure = None;
         for candidate in &candidates {
             match self.pull_image(candidate) {
@@ -247,7 +233,7 @@ impl<'a> Puller<'a> {
                 self.report_present(&found);
                 return Ok(pulled);
             }
-            let _pins = register::pin(store, &found).map_err(|err| from_store(image, err))?;
+            let _pins = register::pin(store, &found).map_err(|err| from_store("pull", image, err))?;
             download::layers(self, client, image, &found)?;
             (self.events)(&PullEvent::Registering { config: &found.id() });
             register::register(self.engine, image, &found)?;
@@ -263,7 +249,9 @@ impl<'a> Puller<'a> {
         work: impl Fn(&Client<'_>) -> Result<T, Trouble>,
     ) -> Result<T> {
         let mut failure = None;
-        for endpoint in self.registries.endpoints(image).map_err(|err| from_registry(image, err))? {
+        for endpoint in
+            self.remote.registries.endpoints(image).map_err(|err| from_registry("pull", image, err))?
+        {
             (self.events)(&PullEvent::Trying(&endpoint.image));
             match self.with_client(&endpoint, &work) {
                 Ok(done) => return Ok(done),
@@ -273,7 +261,7 @@ impl<'a> Puller<'a> {
         }
         Err(failure.map_or_else(
             || Error::invalid(format!("no server is configured for {image}")),
-            |err| from_registry(image, err),
+            |err| from_registry("pull", image, err),
         ))
     }
 
@@ -283,15 +271,8 @@ impl<'a> Puller<'a> {
         endpoint: &Endpoint,
         work: impl FnOnce(&Client<'_>) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        let notices = |notice: &Notice<'_>| {
-            (self.events)(&match *notice {
-                Notice::Waiting { what, reason, left, first } => {
-                    PullEvent::Waiting { what, reason, left, first }
-                }
-                Notice::Busy { digest } => PullEvent::Busy { digest },
-            });
-        };
-        work(&Client::new(endpoint, &self.options, &notices)?)
+        let notices = |notice: &Notice<'_>| (self.events)(&PullEvent::from(notice));
+        work(&Client::new(endpoint, Purpose::Pull, &self.remote.options, &notices)?)
     }
 
     /// Tells of an image of which nothing was missing.

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use crate::base::image_ref::ImageRef;
 use crate::engine::Engine;
-use crate::engine::pull::error::from_store;
 use crate::engine::pull::fetch::Found;
+use crate::engine::remote::error::from_store;
 use crate::store::images::{IMAGE_VERSION, ImageLayer, ImageRecord, StoredManifest, chain_ids};
 use crate::store::staging::{self, Staged};
 use crate::store::{Result, Store};
@@ -47,7 +47,7 @@ pub(super) fn already_here(store: &Store, image: &ImageRef, found: &Found) -> bo
 /// If the store cannot be written.
 pub(super) fn register(engine: &Engine, image: &ImageRef, found: &Found) -> crate::engine::Result<()> {
     let store = engine.store();
-    let failed = |err| from_store(image, err);
+    let failed = |err| from_store("pull", image, err);
     for document in &found.documents {
         store.blobs().put(document).map_err(failed)?;
     }

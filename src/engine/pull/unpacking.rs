@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
-use crate::engine::pull::error::{from_failure, from_store};
 use crate::engine::pull::{PullEvent, Puller};
+use crate::engine::remote::error::{from_failure, from_store};
 use crate::engine::{Error, Result};
 use crate::registry::blob::Blob;
 use crate::runtime::launch::Caller;
@@ -68,7 +68,7 @@ impl<'a> Unpacking<'a> {
 
     /// Tells the worker of a layer that is unpacked already.
     pub(super) fn below(&self, index: usize, chain_id: &Digest) -> Result<()> {
-        let dir = self.store.layers().open_fs(chain_id).map_err(|err| from_store(self.image, err))?;
+        let dir = self.store.layers().open_fs(chain_id).map_err(|err| from_store("pull", self.image, err))?;
         self.worker.below(index, dir).map_err(|err| from_failure(self.image, err))
     }
 
@@ -87,8 +87,8 @@ impl<'a> Unpacking<'a> {
 
     fn order_with(&self, layer: &Missing, blob: &File, wake: Option<std::os::fd::OwnedFd>) -> Result<()> {
         let failed = |err| from_failure(self.image, err);
-        let staged = self.store.layers().stage().map_err(|err| from_store(self.image, err))?;
-        let root = staged.open_fs().map_err(|err| from_store(self.image, err))?;
+        let staged = self.store.layers().stage().map_err(|err| from_store("pull", self.image, err))?;
+        let root = staged.open_fs().map_err(|err| from_store("pull", self.image, err))?;
         let order = Unpacker::order(&self.caller, self.store, layer.diff_id).map_err(failed)?;
         self.worker.unpack(layer.index, order, root, blob, wake).map_err(failed)?;
         self.running.borrow_mut().insert(layer.index, (*layer, staged));
@@ -125,7 +125,7 @@ impl<'a> Unpacking<'a> {
         done.sort_by_key(|(index, ..)| *index);
         self.warn(&done);
         let layers = done.into_iter().map(|(_, staged, record)| (staged, record)).collect();
-        self.store.layers().publish(layers).map_err(|err| from_store(self.image, err))
+        self.store.layers().publish(layers).map_err(|err| from_store("pull", self.image, err))
     }
 
     fn take_report(&self) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::runtime::failure::Failure;
 use crate::store::StoreError;
 
 /// A name that led to no registry.
-pub(super) fn unresolved(err: RegistryError) -> Error {
+pub(in crate::engine) fn unresolved(err: RegistryError) -> Error {
     let hint = match &err {
         RegistryError::ShortName { name, .. } => {
             Some(format!("type the full name, like docker.io/library/{name}"))
@@ -26,8 +26,8 @@ pub(super) fn unresolved(err: RegistryError) -> Error {
     }
 }
 
-/// A failure of pulling `image` from a registry.
-pub(super) fn from_registry(image: &ImageRef, err: RegistryError) -> Error {
+/// A failure of what `verb` says (pull, push …) about `image` on a registry.
+pub(in crate::engine) fn from_registry(verb: &str, image: &ImageRef, err: RegistryError) -> Error {
     // What the engine itself could not do with a blob has gone through the registry's hands.
     let err = match err {
         RegistryError::Sink { digest, source } => match source.downcast::<Error>() {
@@ -42,21 +42,24 @@ pub(super) fn from_registry(image: &ImageRef, err: RegistryError) -> Error {
         RegistryError::Blocked { .. } => Kind::Invalid,
         _ => Kind::System,
     };
-    let hint = hint(image, &err);
-    let error = Error::new(kind, format!("pull {image}")).because(err);
+    let hint = hint(verb, image, &err);
+    let error = Error::new(kind, format!("{verb} {image}")).because(err);
     match hint {
         Some(hint) => error.hint(hint),
         None => error,
     }
 }
 
-fn hint(image: &ImageRef, err: &RegistryError) -> Option<String> {
+fn hint(verb: &str, image: &ImageRef, err: &RegistryError) -> Option<String> {
     let registry = image.registry();
     match err {
+        RegistryError::Unauthorized { .. } if verb == "push" => {
+            Some(format!("check the name, and `ketch login {registry}` as somebody who may write there"))
+        }
         RegistryError::Unauthorized { .. } => Some(format!(
-            "check the name; if the image is not public, pass --creds NAME:PASSWORD or store them for {registry} in auth.json"
+            "check the name; if the image is not public, `ketch login {registry}` or pass --creds NAME:PASSWORD"
         )),
-        RegistryError::NotFound { .. } => Some("check the name and the tag".to_owned()),
+        RegistryError::NotFound { .. } if verb == "pull" => Some("check the name and the tag".to_owned()),
         RegistryError::Transport { reason, .. } if reason.contains("certificate") => Some(format!(
             "put the CA's certificate into ~/.config/containers/certs.d/{registry}/ca.crt, or use --tls-verify=false"
         )),
@@ -74,10 +77,10 @@ fn disk_full_hint() -> Option<String> {
     Some("the disk is full: `ketch system prune` frees what no container uses".to_owned())
 }
 
-/// A failure of keeping what was pulled.
-pub(super) fn from_store(image: &ImageRef, err: StoreError) -> Error {
+/// A failure of the store while `verb` (pull, push …) is done to `image`.
+pub(in crate::engine) fn from_store(verb: &str, image: &ImageRef, err: StoreError) -> Error {
     let full = err.is_disk_full();
-    let error = Error::system(format!("pull {image}"), err);
+    let error = Error::system(format!("{verb} {image}"), err);
     match full.then(disk_full_hint).flatten() {
         Some(hint) => error.hint(hint),
         None => error,
@@ -85,7 +88,7 @@ pub(super) fn from_store(image: &ImageRef, err: StoreError) -> Error {
 }
 
 /// A failure of the worker or of starting it.
-pub(super) fn from_failure(image: &ImageRef, failure: Failure) -> Error {
+pub(in crate::engine) fn from_failure(image: &ImageRef, failure: Failure) -> Error {
     let error = Error::new(Kind::System, format!("pull {image}: {}", failure.message));
     match failure.hint {
         Some(hint) => error.hint(hint),
@@ -94,7 +97,7 @@ pub(super) fn from_failure(image: &ImageRef, failure: Failure) -> Error {
 }
 
 /// A document of the registry that makes no image.
-pub(super) fn from_manifest(image: &ImageRef, err: ManifestError) -> Error {
+pub(in crate::engine) fn from_manifest(image: &ImageRef, err: ManifestError) -> Error {
     let kind = match err {
         ManifestError::Schema1 | ManifestError::Artifact(_) | ManifestError::TooManyLayers(_) => {
             Kind::Unsupported

@@ -1,0 +1,116 @@
+//! `ketch push`: brings an image to a registry.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::progress::Progress;
+use crate::cli::pull::RegistryArgs;
+use crate::cli::session::Session;
+use crate::engine::pull::PullEvent;
+use crate::engine::push::{self, LayerFormat, ManifestFormat, PushRequest, Wishes};
+
+/// Push an image to a registry
+///
+/// Blobs that the registry has are not sent again; those of another repository there are taken over by
+/// the registry itself. What was pulled goes out byte for byte, so that its digest stays the same,
+/// unless another format or compression is asked for.
+#[derive(Args, Debug)]
+pub(crate) struct PushArgs {
+    /// Image, by name or ID
+    #[arg(value_name = "IMAGE")]
+    image: String,
+
+    /// Where to, like `quay.io/team/app:1`, instead of the image's own name
+    #[arg(value_name = "DESTINATION")]
+    destination: Option<String>,
+
+    /// Push all images of the index that the name was pulled by
+    #[arg(long)]
+    all: bool,
+
+    /// Compress layers so: gzip, zstd or zstd:chunked
+    #[arg(long, value_name = "FORMAT", value_parser = parse_compression)]
+    compression_format: Option<LayerFormat>,
+
+    /// How much effort compression takes: 1 to 9 for gzip, 1 to 20 for zstd
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(-7..=22))]
+    compression_level: Option<i32>,
+
+    /// Write the digest of what was pushed into this file
+    #[arg(long, value_name = "FILE")]
+    digestfile: Option<PathBuf>,
+
+    /// Compress anew also what is compressed as --compression-format says
+    #[arg(long)]
+    force_compression: bool,
+
+    /// Form of the manifest: oci or v2s2 (Docker's)
+    #[arg(short, long, value_name = "FORMAT", value_parser = parse_format)]
+    format: Option<ManifestFormat>,
+
+    /// Show nothing of what goes on
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Push no signatures; ketch keeps none, so it never does
+    #[arg(long)]
+    remove_signatures: bool,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+fn parse_compression(text: &str) -> Result<LayerFormat, String> {
+    match text {
+        "gzip" => Ok(LayerFormat::Gzip),
+        "zstd" => Ok(LayerFormat::Zstd),
+        "zstd:chunked" => Ok(LayerFormat::ZstdChunked),
+        _ => Err("choose from: gzip, zstd, zstd:chunked".to_owned()),
+    }
+}
+
+fn parse_format(text: &str) -> Result<ManifestFormat, String> {
+    match text {
+        "oci" => Ok(ManifestFormat::Oci),
+        "v2s2" | "docker" => Ok(ManifestFormat::DockerV2),
+        _ => Err("choose from: oci, v2s2".to_owned()),
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<()> {
+    let request = PushRequest {
+        image: args.image,
+        destination: args.destination,
+        wishes: Wishes {
+            format: args.format,
+            compression: args.compression_format,
+            level: args.compression_level,
+            force: args.force_compression,
+        },
+        all: args.all,
+        remote: args.registry.remote(),
+    };
+    let progress = Progress::new(args.quiet);
+    let events = |event: &PullEvent<'_>| progress.show(event);
+    let pushed = push::push(session.engine()?, &request, &events)?;
+    drop(progress);
+    if let Some(path) = args.digestfile {
+        std::fs::write(&path, pushed.digest.to_string())
+            .map_err(|err| anyhow::Error::new(err).context(format!("write {}", path.display())))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn option_values() {
+        assert_eq!(parse_compression("zstd:chunked"), Ok(LayerFormat::ZstdChunked));
+        assert_eq!(parse_format("v2s2"), Ok(ManifestFormat::DockerV2));
+        assert!(parse_compression("bzip2").is_err() && parse_format("v1").is_err());
+    }
+}

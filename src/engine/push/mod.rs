@@ -1,0 +1,200 @@
+//! Use case: bring an image of the store to a registry.
+//!
+//! ```text
+//! name ─▶ record, manifest ─gather─▶ Outgoing ─convert─▶ Outgoing ─upload─▶ blobs, then manifests
+//!                                       │        only if another format or compression is wanted
+//!                                       ╰ bytes as they were pulled or built: digests stay
+//! ```
+
+mod convert;
+mod outgoing;
+mod remote;
+
+use std::sync::Arc;
+
+use crate::base::digest::Digest;
+use crate::base::image_ref::ImageName;
+use crate::base::manifest::Document;
+use crate::engine::pull::PullEvent;
+use crate::engine::push::outgoing::{Outgoing, gather, read_manifest};
+use crate::engine::remote::RemoteOptions;
+use crate::engine::{Engine, Error, Kind, Result};
+use crate::store::images::{ImageRecord, StoredManifest};
+use crate::store::resolve::Resolved;
+
+/// The form of a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ManifestFormat {
+    /// OCI image-spec 1.
+    Oci,
+    /// Docker's "Image Manifest V 2, Schema 2".
+    DockerV2,
+}
+
+/// How layers are compressed on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LayerFormat {
+    Gzip,
+    Zstd,
+    /// zstd in one frame per file, with a table of contents behind, so that files can be fetched alone.
+    ZstdChunked,
+}
+
+/// How what is pushed may differ from what is here.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wishes {
+    pub(crate) format: Option<ManifestFormat>,
+    pub(crate) compression: Option<LayerFormat>,
+    pub(crate) level: Option<i32>,
+    /// Compress anew what has the wanted compression already.
+    pub(crate) force: bool,
+}
+
+/// What to push, where to, and how.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PushRequest {
+    /// A local image.
+    pub(crate) image: String,
+    /// Where to; the image's own name if nothing was said.
+    pub(crate) destination: Option<String>,
+    pub(crate) wishes: Wishes,
+    /// All images of the index that the name was pulled by.
+    pub(crate) all: bool,
+    pub(crate) remote: RemoteOptions,
+}
+
+/// What is there now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pushed {
+    /// Of the manifest, or of the index.
+    pub(crate) digest: Digest,
+}
+
+/// One command's worth of pushing.
+struct Pusher<'a> {
+    engine: &'a Engine,
+    request: &'a PushRequest,
+    events: &'a dyn Fn(&PullEvent<'_>),
+}
+
+/// Everything that one push brings to its destination.
+struct Cargo {
+    images: Vec<Outgoing>,
+    /// The index over them: its digest, media type and bytes.
+    index: Option<outgoing::OutManifest>,
+}
+
+impl Cargo {
+    /// What the name at the destination will mean.
+    fn top(&self) -> Option<&outgoing::OutManifest> {
+        self.index.as_ref().or_else(|| self.images.first().map(|image| &image.manifest))
+    }
+}
+
+/// Brings an image to where the request says.
+///
+/// # Errors
+///
+/// [`Kind::NotFound`] for an image or a part of it that is not here, [`Kind::Invalid`] for a
+/// destination that is none, [`Kind::Unauthorized`], [`Kind::System`] for network and disk.
+pub(crate) fn push(
+    engine: &Engine,
+    request: &PushRequest,
+    events: &dyn Fn(&PullEvent<'_>),
+) -> Result<Pushed> {
+    let found = engine.image(&request.image)?;
+    let pusher = Pusher { engine, request, events };
+    let destination = pusher.destination(&found)?;
+    let cargo = pusher.load(&found)?;
+    remote::push(&pusher, &found.image, &cargo, &destination)
+}
+
+impl Pusher<'_> {
+    /// The name to push under.
+    fn destination(&self, found: &Resolved) -> Result<ImageName> {
+        let typed = match (&self.request.destination, &found.name) {
+            (Some(typed), _) => typed.clone(),
+            (None, Some(name)) if name.tag().is_some() => name.to_string(),
+            (None, _) => {
+                let message = format!("{}: it was not found by a name, so say where to", self.request.image);
+                return Err(Error::invalid(message).hint("push IMAGE docker://REGISTRY/NAME:TAG"));
+            }
+        };
+        let text = typed.strip_prefix("docker://").unwrap_or(&typed);
+        let name: ImageName = text.parse().map_err(|err| Error::invalid(format!("{err}")))?;
+        if name.digest().is_some() {
+            return Err(Error::invalid(format!(
+                "{typed}: a digest follows from the image, it cannot be chosen"
+            )));
+        }
+        Ok(name)
+    }
+
+    /// Gathers what is to go out, in the form that is wanted.
+    fn load(&self, found: &Resolved) -> Result<Cargo> {
+        let (record, store) = (&found.image, self.engine.store());
+        let stored = stored_manifest(found, &self.request.image)?;
+        if self.request.all {
+            return self.load_all(record, stored);
+        }
+        let image = gather(store, &stored.digest).map_err(|err| self.missing(err))?;
+        let image = convert::convert(store, image, &self.wishes(record, stored))?;
+        Ok(Cargo { images: vec![image], index: None })
+    }
+
+    /// What was wished, and the usual compression for what no registry has seen yet: nothing that was
+    /// pulled is changed unasked.
+    fn wishes(&self, record: &ImageRecord, stored: &StoredManifest) -> convert::Plan {
+        let known = record.repo_digests.iter().filter_map(|name| name.digest());
+        let pulled =
+            known.into_iter().any(|digest| *digest == stored.digest || Some(*digest) == stored.index);
+        convert::Plan { wishes: self.request.wishes, compress_plain: !pulled }
+    }
+
+    /// All images of an index, which must be here, under that index.
+    fn load_all(&self, record: &ImageRecord, stored: &StoredManifest) -> Result<Cargo> {
+        let store = self.engine.store();
+        let Some(index) = stored.index else {
+            let image = gather(store, &stored.digest).map_err(|err| self.missing(err))?;
+            let image = convert::convert(store, image, &self.wishes(record, stored))?;
+            return Ok(Cargo { images: vec![image], index: None });
+        };
+        let index = read_manifest(store, &index).map_err(|err| self.missing(err))?;
+        let document = Document::parse(&index.bytes, &index.media_type);
+        let Ok(Document::Index { entries, .. }) = document else {
+            return Err(Error::new(Kind::System, format!("{} is no index", index.digest)));
+        };
+        if self.request.wishes.format.is_some() || self.request.wishes.compression.is_some() {
+            let message = "the images of an index are pushed as they are: --all goes with no other format";
+            return Err(Error::new(Kind::Unsupported, message));
+        }
+        let mut images = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let gathered = gather(store, &entry.descriptor.digest);
+            images.push(gathered.map_err(|err| {
+                let platform = entry.platform.map_or_else(String::new, |p| p.to_string());
+                let error = self.missing(err);
+                error.hint(format!("pull it first: pull --platform {platform} {}", self.request.image))
+            })?);
+        }
+        Ok(Cargo { images, index: Some(index) })
+    }
+
+    /// The failure of reading a part of the image.
+    fn missing(&self, err: Error) -> Error {
+        Error { message: format!("push {}: {}", self.request.image, err.message), ..err }
+    }
+}
+
+/// The manifest that the name of the image stands for.
+fn stored_manifest<'a>(found: &'a Resolved, typed: &str) -> Result<&'a StoredManifest> {
+    let record = &found.image;
+    let named =
+        found.manifest.and_then(|wanted| record.manifests.iter().find(|known| known.digest == wanted));
+    named
+        .or_else(|| record.manifest())
+        .ok_or_else(|| Error::new(Kind::Unsupported, format!("push {typed}: the image has no manifest")))
+}
+
+/// A file that several uploads read.
+type SharedFile = Arc<std::fs::File>;

@@ -1,0 +1,159 @@
+//! To a registry: blobs several at once, then manifests, the index last.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::base::digest::Digest;
+use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
+use crate::engine::pull::PullEvent;
+use crate::engine::push::outgoing::Outgoing;
+use crate::engine::push::{Cargo, Pushed, Pusher};
+use crate::engine::remote::Remote;
+use crate::engine::remote::error::from_registry;
+use crate::engine::{Error, Kind, Result};
+use crate::registry::blob::Blob;
+use crate::registry::client::{Client, Notice, Purpose};
+use crate::registry::error::Error as RegistryError;
+use crate::registry::upload::{Event, Outcome, Upload};
+use crate::store::images::ImageRecord;
+
+/// How many blobs are sent at once.
+const LANES: usize = 4;
+
+/// Most repositories of the registry that a token is asked for beside the own one.
+const MAX_OTHERS: usize = 4;
+
+/// Which repositories of one registry may have which blobs.
+type Homes = HashMap<Digest, Vec<String>>;
+
+/// Pushes all of `cargo` under `name`.
+pub(super) fn push(
+    pusher: &Pusher<'_>,
+    record: &ImageRecord,
+    cargo: &Cargo,
+    name: &ImageName,
+) -> Result<Pushed> {
+    let image = name.on(DOCKER_HUB).with_default_tag();
+    let failed = |err| from_registry("push", &image, err);
+    let remote = Remote::new(&pusher.request.remote)?;
+    // Mirrors are for reading: the last endpoint is the registry itself.
+    let endpoint = remote.registries.endpoints(&image).map_err(failed)?.pop();
+    let endpoint =
+        endpoint.ok_or_else(|| Error::new(Kind::Invalid, format!("no server is configured for {image}")))?;
+    let homes = homes(pusher, &image)?;
+    let others = others(&homes, cargo);
+    let notices = |notice: &Notice<'_>| (pusher.events)(&PullEvent::from(notice));
+    let purpose = Purpose::Push { from: &others };
+    let client = Client::new(&endpoint, purpose, &remote.options, &notices).map_err(failed)?;
+    (pusher.events)(&PullEvent::Pushing);
+    let top = send(pusher, &client, cargo, &homes).map_err(failed)?;
+    remember(pusher, record, &image, cargo);
+    Ok(Pushed { digest: top })
+}
+
+/// Sends what the registry does not have.
+fn send(
+    pusher: &Pusher<'_>,
+    client: &Client<'_>,
+    cargo: &Cargo,
+    homes: &Homes,
+) -> std::result::Result<Digest, RegistryError> {
+    for image in &cargo.images {
+        let (jobs, sizes) = jobs(image, homes);
+        (pusher.events)(&PullEvent::Layers { count: image.layers.len() });
+        let config = image.config.descriptor.digest;
+        client.upload(jobs, LANES, &|digest, event| {
+            // The configuration has a line of its own, below.
+            if *digest != config {
+                tell(pusher, digest, sizes.get(digest).copied().unwrap_or(0), event);
+            }
+        })?;
+        (pusher.events)(&PullEvent::Registering { config: &config });
+    }
+    let tag = client.image().tag().unwrap_or("latest").to_owned();
+    let single = cargo.index.is_none();
+    for image in cargo.images.iter().map(|image| &image.manifest) {
+        let reference = if single { tag.clone() } else { image.digest.to_string() };
+        client.put_manifest(&reference, &image.media_type, &image.bytes)?;
+    }
+    if let Some(index) = &cargo.index {
+        client.put_manifest(&tag, &index.media_type, &index.bytes)?;
+    }
+    Ok(cargo.top().map_or_else(|| Digest::of(b""), |top| top.digest))
+}
+
+/// One job per blob, and the sizes by digest.
+fn jobs(image: &Outgoing, homes: &Homes) -> (Vec<Upload>, BTreeMap<Digest, u64>) {
+    let (mut jobs, mut sizes) = (Vec::new(), BTreeMap::new());
+    for blob in image.layers.iter().chain([&image.config]) {
+        let (digest, size) = (blob.descriptor.digest, blob.descriptor.size);
+        // An image may have the same layer twice.
+        if sizes.insert(digest, size).is_none() {
+            let mount_from = homes.get(&digest).cloned().unwrap_or_default();
+            jobs.push(Upload { blob: Blob { digest, size }, file: blob.file.clone(), mount_from });
+        }
+    }
+    (jobs, sizes)
+}
+
+fn tell(pusher: &Pusher<'_>, digest: &Digest, size: u64, event: &Event<'_>) {
+    let event = match event {
+        Event::Begins => PullEvent::Layer { digest, size, present: false },
+        Event::Progress(bytes) => PullEvent::Progress { digest, bytes: *bytes },
+        Event::Done(Outcome::Sent) => PullEvent::Unpacked { digest },
+        Event::Done(_) => PullEvent::Layer { digest, size, present: true },
+    };
+    (pusher.events)(&event);
+}
+
+/// The other repositories of the registry that images of this store came from, by blob.
+fn homes(pusher: &Pusher<'_>, image: &ImageRef) -> Result<Homes> {
+    let mut homes = Homes::new();
+    for record in pusher.engine.store().images().list()?.items {
+        let repositories = record
+            .repo_digests
+            .iter()
+            .filter(|name| name.registry() == image.registry() && name.repository() != image.repository());
+        for repository in repositories.map(ImageRef::repository) {
+            let blobs = record.manifests.iter().flat_map(|manifest| manifest.layers.iter().copied());
+            for blob in blobs.chain([record.id]) {
+                let known = homes.entry(blob).or_default();
+                if !known.iter().any(|home| home == repository) {
+                    known.push(repository.to_owned());
+                }
+            }
+        }
+    }
+    Ok(homes)
+}
+
+/// The repositories that the token has to be good for.
+fn others(homes: &Homes, cargo: &Cargo) -> Vec<String> {
+    let blobs = cargo.images.iter().flat_map(|image| image.layers.iter().chain([&image.config]));
+    let mut others: Vec<String> =
+        blobs.filter_map(|blob| homes.get(&blob.descriptor.digest)?.first().cloned()).collect();
+    others.sort();
+    others.dedup();
+    others.truncate(MAX_OTHERS);
+    others
+}
+
+/// Writes down that the image is known by its digest there, so that a later push can have its layers
+/// taken over. Its absence costs nothing but that.
+fn remember(pusher: &Pusher<'_>, record: &ImageRecord, image: &ImageRef, cargo: &Cargo) {
+    let pushed = cargo.images.iter().map(|image| image.manifest.digest);
+    let known: Vec<Digest> =
+        pushed.filter(|digest| record.manifests.iter().any(|manifest| manifest.digest == *digest)).collect();
+    let names = known.into_iter().map(|digest| image.with_digest(digest));
+    let fresh: Vec<ImageRef> = names.filter(|name| !record.repo_digests.contains(name)).collect();
+    if fresh.is_empty() {
+        return;
+    }
+    if let Ok(lock) = pusher.engine.lock() {
+        let mut record = record.clone();
+        record.repo_digests.extend(fresh);
+        let written = pusher.engine.store().images().register(record, &lock);
+        if let Err(err) = written {
+            (pusher.events)(&PullEvent::Warning(&format!("the push was not written down: {err}")));
+        }
+    }
+}

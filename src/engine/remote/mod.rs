@@ -1,0 +1,69 @@
+//! What all use cases that talk to registries share: options, configuration, clients.
+//!
+//! ```text
+//! RemoteOptions (flags) ─┐
+//! environment, files ────┴▶ Remote ──endpoints(image)──▶ [Endpoint] ──client──▶ registry::Client
+//! ```
+
+pub(in crate::engine) mod error;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::engine::config::registries as files;
+use crate::engine::error::{Error, Kind, Result};
+use crate::registry::auth::Credential;
+use crate::registry::client::Options;
+use crate::registry::config::Registries;
+use crate::registry::retry::Policy as Patience;
+
+/// How registries are talked to, as far as a command's options say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RemoteOptions {
+    pub(crate) tls_verify: Option<bool>,
+    pub(crate) cert_dir: Option<PathBuf>,
+    pub(crate) credential: Option<Credential>,
+    pub(crate) auth_file: Option<PathBuf>,
+    /// Attempts after the first.
+    pub(crate) retries: Option<u32>,
+    /// Wait before the second attempt.
+    pub(crate) retry_delay: Option<Duration>,
+}
+
+/// Options and configuration of one command.
+#[derive(Debug)]
+pub(in crate::engine) struct Remote {
+    pub(in crate::engine) options: Options,
+    pub(in crate::engine) registries: Registries,
+}
+
+impl RemoteOptions {
+    /// These options and what the environment adds to them.
+    pub(in crate::engine) fn complete(&self) -> Options {
+        let mut policy = Patience::default();
+        policy.retries = self.retries.unwrap_or(policy.retries);
+        policy.delay = self.retry_delay.unwrap_or(policy.delay);
+        Options {
+            tls_verify: self.tls_verify,
+            cert_dir: self.cert_dir.clone(),
+            cert_bases: files::certificates(),
+            ca_bundle: files::ca_bundle(),
+            credential: self.credential.clone(),
+            stores: files::credentials(self.auth_file.clone()),
+            policy,
+        }
+    }
+}
+
+impl Remote {
+    /// Reads the configuration of registries.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Invalid`] for a file that cannot be read or understood.
+    pub(in crate::engine) fn new(options: &RemoteOptions) -> Result<Self> {
+        let registries = Registries::load(&files::registries())
+            .map_err(|err| Error::new(Kind::Invalid, "read the configuration of registries").because(err))?;
+        Ok(Self { options: options.complete(), registries })
+    }
+}

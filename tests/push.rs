@@ -1,0 +1,270 @@
+//! `ketch push` to a real registry (Debian's docker-registry), and what skopeo finds there.
+
+mod common;
+
+use std::path::Path;
+
+use common::image::{Built, Compression, Format, Image, Layer, digest};
+use common::process::Output;
+use common::registry::{Access, PASSWORD, Registry, USER};
+use common::{Sandbox, have};
+use serde_json::Value;
+
+fn image(mark: &str) -> Built {
+    Image::new()
+        .layer(Layer::new().dir("etc", 0o755).file("etc/mark", 0o644, mark), Compression::Gzip)
+        .layer(Layer::new().file("etc/second", 0o644, format!("2 {mark}")), Compression::Zstd)
+        .layer(Layer::new().file("third", 0o600, format!("3 {mark}")), Compression::None)
+        .build()
+}
+
+/// Pulls an image into a fresh sandbox.
+#[track_caller]
+fn pulled(name: &str) -> Sandbox {
+    let sandbox = Sandbox::empty();
+    sandbox.ok(["pull", "-q", name]);
+    sandbox
+}
+
+#[track_caller]
+fn well(output: &Output) -> &Output {
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    output
+}
+
+/// The manifest that a registry has under a tag: its media type, its document and its bytes.
+fn manifest(registry: &Registry, repository: &str, reference: &str) -> (String, Value, String) {
+    let response = registry.request("GET", &format!("/v2/{repository}/manifests/{reference}"), "", &[]);
+    assert_eq!(response.status, 200, "{}", response.body);
+    let media_type = response.header("content-type").expect("a content type");
+    let document = serde_json::from_str(&response.body).expect("JSON");
+    (media_type, document, response.body)
+}
+
+#[test]
+fn what_was_pulled_goes_out_bit_for_bit() {
+    if !have("docker-registry") {
+        return;
+    }
+    for format in [Format::Oci, Format::Docker] {
+        let from = Registry::private();
+        let to = Registry::private();
+        let image = Image::new()
+            .format(format)
+            .label("of", "push")
+            .layer(Layer::new().file("one", 0o644, "1").dir("d", 0o700), Compression::Gzip)
+            .layer(Layer::new().file("d/two", 0o755, "2"), Compression::Gzip)
+            .build();
+        let name = from.push("exact", "1", &image);
+        let sandbox = pulled(&name);
+        let file = sandbox.path("digest");
+        let destination = to.reference("team/exact", "2");
+        let flag = format!("--digestfile={}", file.display());
+        let output = sandbox.ketch(["push", &flag, &name, &destination]);
+        well(&output);
+        assert_eq!(output.stdout, "");
+        assert_eq!(sandbox.read("digest"), image.manifest.digest());
+        let lines: Vec<&str> = output.stderr.lines().collect();
+        assert_eq!(lines[0], "Getting image source signatures");
+        assert_eq!(output.stderr.matches("Copying blob sha256:").count(), 2);
+        assert_eq!(
+            lines[3..],
+            [&format!("Copying config {}", image.id()), "Writing manifest to image destination"]
+        );
+        let (media_type, _, body) = manifest(&to, "team/exact", "2");
+        assert_eq!(
+            (media_type.as_str(), body.as_bytes()),
+            (image.manifest.media_type.as_str(), &*image.manifest.bytes)
+        );
+        for blob in image.layers.iter().chain([&image.config]) {
+            assert_eq!(std::fs::read(to.blob_file(&blob.digest())).expect("the blob"), blob.bytes);
+        }
+        let again = sandbox.ketch(["push", &name, &format!("docker://{destination}")]);
+        assert_eq!(well(&again).stderr.matches("skipped: already exists").count(), 2, "{}", again.stderr);
+        let quiet = sandbox.ketch(["image", "push", "-q", &name, &destination]);
+        assert_eq!(well(&quiet).stderr, "");
+        let elsewhere = pulled(&destination);
+        assert_eq!(elsewhere.ok(["images", "-q", "--no-trunc"]), image.id());
+    }
+}
+
+/// A second repository of the same registry gets its layers from the first.
+#[test]
+fn layers_are_taken_over_between_repositories() {
+    if !have("docker-registry") {
+        return;
+    }
+    let (registry, image) = (Registry::private(), image("mounted"));
+    let name = registry.push("first", "1", &image);
+    let sandbox = pulled(&name);
+    let output = sandbox.ketch(["push", &name, &registry.reference("second", "1")]);
+    assert_eq!(well(&output).stderr.matches("skipped: already exists").count(), 3, "{}", output.stderr);
+    assert_eq!(manifest(&registry, "second", "1").2.as_bytes(), image.manifest.bytes);
+    // What was pushed is known to be there, too.
+    let built = Registry::private();
+    sandbox.ok(["push", "-q", &name, &built.reference("a", "1")]);
+    let output = sandbox.ketch(["push", &name, &built.reference("b", "1")]);
+    assert_eq!(well(&output).stderr.matches("skipped: already exists").count(), 3, "{}", output.stderr);
+}
+
+#[test]
+fn passwords_and_certificates() {
+    if !have("docker-registry") || !have("openssl") {
+        return;
+    }
+    let (open, image) = (Registry::private(), image("guarded"));
+    let sandbox = pulled(&open.push("source", "1", &image));
+    for access in [Access::Password, Access::Tls, Access::TlsPassword] {
+        let guarded = open.guarded(access);
+        let to = guarded.reference("guarded", "1");
+        let source = open.reference("source", "1");
+        let plain = sandbox.ketch(["push", &source, &to]);
+        assert_eq!(plain.code, 125, "{access:?}: {}", plain.stderr);
+        assert!(plain.stderr.contains("hint: "), "{access:?}: {}", plain.stderr);
+        let creds = format!("--creds={USER}:{PASSWORD}");
+        let mut flags = Vec::new();
+        if access != Access::Tls {
+            let wrong = sandbox.ketch(["push", "--creds=alice:wrong", "--tls-verify=false", &source, &to]);
+            assert_eq!(wrong.code, 125);
+            assert!(wrong.stderr.contains("denies access"), "{}", wrong.stderr);
+            flags.push(creds.as_str());
+        }
+        let certificates = sandbox.path("certs");
+        std::fs::create_dir_all(&certificates).expect("make a directory");
+        std::fs::copy(open.certificate(), certificates.join("ca.crt")).ok();
+        let cert_dir = format!("--cert-dir={}", certificates.display());
+        if access != Access::Password {
+            flags.push(&cert_dir);
+        }
+        let args = ["push", "-q"].iter().chain(&flags).copied().chain([source.as_str(), to.as_str()]);
+        well(&sandbox.ketch(args));
+        assert_eq!(manifest(&open, "guarded", "1").2.as_bytes(), image.manifest.bytes);
+    }
+}
+
+#[test]
+fn other_compressions_and_formats() {
+    if !have("docker-registry") {
+        return;
+    }
+    let (registry, image) = (Registry::private(), image("changed"));
+    let name = registry.push("source", "1", &image);
+    let sandbox = pulled(&name);
+    for (tag, flags, kinds) in [
+        ("gzip", &["--compression-format=gzip"][..], ["tar+gzip", "tar+gzip", "tar+gzip"]),
+        (
+            "zstd",
+            &["--compression-format=zstd", "--compression-level=9"],
+            ["tar+zstd", "tar+zstd", "tar+zstd"],
+        ),
+        ("v2s2", &["--format=v2s2"], ["diff.tar.gzip", "diff.tar.gzip", "diff.tar"]),
+        ("oci", &["--format=oci"], ["tar+gzip", "tar+zstd", "tar"]),
+        (
+            "force",
+            &["--compression-format=gzip", "--force-compression", "--compression-level=1"],
+            ["tar+gzip"; 3],
+        ),
+    ] {
+        let to = registry.reference("changed", tag);
+        let file = format!("--digestfile={}", sandbox.path("digest").display());
+        let fixed = ["push", "-q", &file];
+        let args = fixed.iter().chain(flags).copied().chain([name.as_str(), to.as_str()]);
+        well(&sandbox.ketch(args));
+        let (media_type, document, body) = manifest(&registry, "changed", tag);
+        assert_eq!(document["mediaType"], media_type);
+        assert_eq!(sandbox.read("digest"), digest(body.as_bytes()));
+        assert_eq!(body.as_bytes() == image.manifest.bytes, tag == "oci", "{tag}");
+        let layers = document["layers"].as_array().expect("layers");
+        for (layer, kind) in layers.iter().zip(kinds) {
+            let is = layer["mediaType"].as_str().expect("text");
+            assert!(is.ends_with(kind), "{tag}: {is}");
+        }
+        assert_eq!(document["config"]["digest"], image.id(), "the image stays what it is");
+        assert_eq!(pulled(&to).ok(["images", "-q", "--no-trunc"]), image.id());
+    }
+    let both = sandbox.ketch(["push", "--format=v2s2", "--compression-format=zstd", &name, &name]);
+    assert_eq!(both.code, 125);
+    assert!(both.stderr.contains("zstd"), "{}", both.stderr);
+}
+
+#[test]
+fn an_index_with_all_its_images() {
+    if !have("docker-registry") {
+        return;
+    }
+    let registry = Registry::private();
+    let for_arch = |arch: &str| {
+        let layer = Layer::new().file("arch", 0o644, arch);
+        Image::new().platform("linux", arch, None).layer(layer, Compression::Gzip).build()
+    };
+    let images = [for_arch("amd64"), for_arch("arm64")];
+    let name = registry.push_index("many", "1", &images.each_ref());
+    let sandbox = Sandbox::empty();
+    sandbox.ok(["pull", "-q", "--platform=linux/amd64", &name]);
+    let to = registry.reference("copy", "1");
+    let half = sandbox.ketch(["push", "--all", &name, &to]);
+    assert_eq!(half.code, 125);
+    assert!(half.stderr.contains("hint: pull it first: pull --platform linux/arm64"), "{}", half.stderr);
+    let one = registry.reference("one", "1");
+    well(&sandbox.ketch(["push", "-q", &name, &one]));
+    assert_eq!(manifest(&registry, "one", "1").2.as_bytes(), images[0].manifest.bytes);
+    sandbox.ok(["pull", "-q", "--platform=linux/arm64", &name]);
+    well(&sandbox.ketch(["push", "-q", "--all", &name, &to]));
+    let (_, document, body) = manifest(&registry, "copy", "1");
+    assert_eq!(body, manifest(&registry, "many", "1").2);
+    for entry in document["manifests"].as_array().expect("entries") {
+        manifest(&registry, "copy", entry["digest"].as_str().expect("a digest"));
+    }
+}
+
+#[test]
+fn what_cannot_be_pushed_is_said() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(["images", "-q"]);
+    for (args, word) in [
+        (&["push", "nosuch"][..], "nosuch: image not known"),
+        (&["push", &id], "say where to"),
+        (&["push", "bb", "UPPER/case"], "UPPER"),
+        (&["push", "bb", "127.0.0.1:1/x"], "127.0.0.1:1"),
+        (&["push", "--format=v1", "bb"], "choose from: oci, v2s2"),
+        (&["push"], "IMAGE"),
+    ] {
+        let output = sandbox.ketch(args);
+        assert_eq!(output.code, 125, "{args:?}: {}", output.stderr);
+        assert!(output.stderr.contains(word), "{args:?}: {}", output.stderr);
+    }
+}
+
+/// skopeo reads what ketch pushed, and ketch pulls what skopeo pushed: the digests agree.
+#[test]
+fn skopeo_agrees() {
+    if !have("docker-registry") || !have("skopeo") {
+        return;
+    }
+    let (registry, image) = (Registry::private(), image("skopeo"));
+    let sandbox = pulled(&registry.push("source", "1", &image));
+    let to = registry.reference("by-ketch", "1");
+    well(&sandbox.ketch(["push", "-q", &registry.reference("source", "1"), &to]));
+    let copied = sandbox.path("copied");
+    let skopeo = |args: &[&str]| {
+        let policy = sandbox.write("policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
+        let fixed = ["--policy".to_owned(), policy.display().to_string()];
+        let args = fixed.iter().map(String::as_str).chain(args.iter().copied());
+        well(&sandbox.program("skopeo", args).run()).stdout.clone()
+    };
+    let docker = |name: &str| format!("docker://{name}");
+    skopeo(&["copy", "--src-tls-verify=false", &docker(&to), &format!("dir:{}", copied.display())]);
+    for blob in image.layers.iter().chain([&image.config]) {
+        let hex = blob.digest().replace("sha256:", "");
+        assert_eq!(std::fs::read(copied.join(hex)).expect("the blob"), blob.bytes);
+    }
+    assert_eq!(std::fs::read(copied.join("manifest.json")).expect("the manifest"), image.manifest.bytes);
+    let back = registry.reference("by-skopeo", "1");
+    skopeo(&["copy", "--dest-tls-verify=false", &format!("dir:{}", copied.display()), &docker(&back)]);
+    let (_, _, body) = manifest(&registry, "by-skopeo", "1");
+    assert_eq!(body.as_bytes(), image.manifest.bytes);
+    assert_eq!(pulled(&back).ok(["images", "-q", "--no-trunc"]), image.id());
+    let seen = skopeo(&["inspect", "--tls-verify=false", "--format={{.Digest}}", &docker(&to)]);
+    assert_eq!(seen.trim_end(), image.manifest.digest());
+    assert!(Path::new(&copied).exists());
+}
