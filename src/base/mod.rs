@@ -3,6 +3,7 @@
 pub(crate) mod bytes;
 pub(crate) mod caps;
 pub(crate) mod digest;
+pub(crate) mod dockerfile;
 pub(crate) mod escape;
 pub(crate) mod health;
 pub(crate) mod id;
