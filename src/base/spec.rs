@@ -83,6 +83,9 @@ pub(crate) struct ContainerSpec {
     pub(crate) auto_remove: bool,
     /// Run ketch's small init as process 1.
     pub(crate) init: bool,
+    /// It dies with the command that started it: a RUN of a build (REL-05).
+    #[serde(default)]
+    pub(crate) tied: bool,
     /// Labels of the image and the command line, merged.
     pub(crate) labels: BTreeMap<String, String>,
     /// Annotations (`--annotation`).
@@ -308,6 +311,16 @@ pub(crate) enum MountKind {
     Mqueue,
     /// Another image, read-only, by the chain IDs of its layers, the lowest first.
     Image { layers: Vec<Digest> },
+    /// A file or directory of a build: of its context, of another stage, of a cache.
+    Tree {
+        /// Directories of the host, the topmost first; one is used as it is.
+        lowers: Vec<Bytes>,
+        /// What of it, resolved so that it cannot leave it.
+        path: Bytes,
+        /// A directory with `upper`, `work` and `over`: writes go there, to be thrown away.
+        #[serde(default, with = "crate::base::bytes::optional_path")]
+        scratch: Option<PathBuf>,
+    },
 }
 
 /// A device node of the host, seen inside.

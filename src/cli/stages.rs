@@ -15,6 +15,7 @@ type Stage = fn(&[OsString]) -> ExitCode;
 const STAGES: &[(&str, Stage)] = &[
     ("hello", |_| crate::cli::hello::main()),
     ("monitor", |_| crate::runtime::monitor::main()),
+    ("assemble", |_| crate::runtime::assemble::main()),
     ("clean", |_| crate::runtime::clean::main()),
     ("copy", |_| crate::runtime::copy::main()),
     ("enter", |_| crate::runtime::enter::main()),

@@ -33,6 +33,7 @@ impl Engine {
         }
         let order = LaunchOrder {
             root: self.store().root().to_owned(),
+            directory: None,
             id: id.clone(),
             fingerprint: caller.fingerprint(),
             near: self.shared_monitor(id)?,

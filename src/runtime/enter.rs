@@ -196,6 +196,7 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
     let filter = seccomp::compile(&order.security.seccomp, order.security.capabilities)
         .map_err(|err| Failure::new(FailureKind::Invalid, err.to_string()))?;
     let plan = RunPlan {
+        tied: false,
         seccomp: (!filter.is_empty()).then_some(filter),
         process: order.process,
         security: order.security,

@@ -19,6 +19,8 @@ use crate::stage::{holders, idranges};
 pub(crate) struct LaunchOrder {
     /// The store.
     pub(crate) root: PathBuf,
+    /// The container's directory, if it is not `containers/<id>`: a RUN of a build lives in staging.
+    pub(crate) directory: Option<PathBuf>,
     pub(crate) id: ContainerId,
     /// Fingerprint of U's maps, for those who want to join.
     pub(crate) fingerprint: String,

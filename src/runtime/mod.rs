@@ -1,5 +1,6 @@
 //! Row 4: from a [`ContainerSpec`](crate::base::spec::ContainerSpec) to a running process.
 
+pub(crate) mod assemble;
 pub(crate) mod clean;
 pub(crate) mod copy;
 pub(crate) mod defaults;

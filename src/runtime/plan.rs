@@ -108,6 +108,7 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
         security: spec.security.clone(),
         seccomp: situation.seccomp,
         stay_as_init: spec.init,
+        tied: spec.tied,
     })));
     steps
 }
@@ -298,6 +299,11 @@ fn user_mount(mount: &Mount, places: &Places, new_volumes: &[String]) -> MountPl
         MountKind::Image { layers } => {
             let lowers = layer_paths(layers, places);
             (MountSource::Image { lowers }, attr::NOSUID | attr::NODEV | attr::RDONLY, false, false)
+        }
+        MountKind::Tree { lowers, path, scratch } => {
+            let lowers = lowers.iter().map(|lower| lower.as_path().to_owned()).collect();
+            let (path, scratch) = (path.clone(), scratch.clone());
+            (MountSource::Tree { lowers, path, scratch }, attr::NOSUID | attr::NODEV, false, false)
         }
     };
     let (set, clear) = flags(&mount.options);

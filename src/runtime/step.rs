@@ -119,6 +119,9 @@ pub(crate) enum MountSource {
     Below { base: PathBuf, path: Bytes },
     /// Lower directories, the topmost first, read-only.
     Image { lowers: Vec<PathBuf> },
+    /// What `path` names in lower directories, the topmost first; `scratch` has `upper`, `work` and
+    /// `over`, which it may be mounted on meanwhile.
+    Tree { lowers: Vec<PathBuf>, path: Bytes, scratch: Option<PathBuf> },
 }
 
 impl MountSource {
@@ -137,4 +140,6 @@ pub(crate) struct RunPlan {
     pub(crate) seccomp: Option<Vec<BpfInsn>>,
     /// Stay as process 1, forward signals and reap; the command is process 2.
     pub(crate) stay_as_init: bool,
+    /// Die with the monitor.
+    pub(crate) tied: bool,
 }

@@ -19,6 +19,12 @@ pub(crate) fn set(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     Errno::result(ret).map(drop)
 }
 
+/// Raises the soft limit of open files to the hard one.
+pub(crate) fn raise_open_files() -> Result<(), Errno> {
+    let (_, hard) = get(libc::RLIMIT_NOFILE)?;
+    set(libc::RLIMIT_NOFILE, hard, hard)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,11 +27,17 @@ pub(crate) fn check(file: &Dockerfile, text: &str) -> Vec<Warning> {
         let lower = typed.chars().all(|c| c.is_ascii_lowercase());
         match casing {
             _ if !upper && !lower => {
-                warn("ConsistentInstructionCasing", format!("instruction {typed:?} mixes upper and lower case"));
+                warn(
+                    "ConsistentInstructionCasing",
+                    format!("instruction {typed:?} mixes upper and lower case"),
+                );
             }
             Some(wanted) if wanted != upper => {
                 let want = if wanted { "upper" } else { "lower" };
-                warn("ConsistentInstructionCasing", format!("instruction {typed:?} should be in {want} case like the first one"));
+                warn(
+                    "ConsistentInstructionCasing",
+                    format!("instruction {typed:?} should be in {want} case like the first one"),
+                );
             }
             Some(_) => {}
             None => casing = Some(upper),
@@ -53,27 +59,40 @@ pub(crate) fn check(file: &Dockerfile, text: &str) -> Vec<Warning> {
             }
             Instruction::Cmd(command) | Instruction::Entrypoint(command) => {
                 let is_cmd = matches!(line.instruction, Instruction::Cmd(_));
-                let (word, count) = if is_cmd { ("CMD", &mut cmds) } else { ("ENTRYPOINT", &mut entrypoints) };
+                let (word, count) =
+                    if is_cmd { ("CMD", &mut cmds) } else { ("ENTRYPOINT", &mut entrypoints) };
                 *count += 1;
                 if *count > 1 {
                     warn("MultipleInstructionsDisallowed", format!("only the last {word} of a stage counts"));
                 }
                 if matches!(command, Command::Shell(_)) {
-                    warn("JSONArgsRecommended", format!("{word} as a JSON array passes signals on to the command"));
+                    warn(
+                        "JSONArgsRecommended",
+                        format!("{word} as a JSON array passes signals on to the command"),
+                    );
                 }
             }
             Instruction::Maintainer(_) => {
-                warn("MaintainerDeprecated", "MAINTAINER is deprecated: use LABEL org.opencontainers.image.authors".to_owned());
+                warn(
+                    "MaintainerDeprecated",
+                    "MAINTAINER is deprecated: use LABEL org.opencontainers.image.authors".to_owned(),
+                );
             }
             Instruction::Workdir(path) => {
                 if !path.text.starts_with(['/', '$', '"']) && !absolute {
-                    warn("WorkdirRelativePath", format!("relative WORKDIR {:?} depends on the base image", path.text));
+                    warn(
+                        "WorkdirRelativePath",
+                        format!("relative WORKDIR {:?} depends on the base image", path.text),
+                    );
                 }
                 absolute |= path.text.starts_with('/');
             }
             Instruction::Env(pairs) => {
                 for (key, _) in pairs.iter().filter(|(key, _)| looks_secret(&key.text)) {
-                    warn("SecretsUsedInArgOrEnv", format!("ENV {:?} stays in the image: use RUN --mount=type=secret", key.text));
+                    warn(
+                        "SecretsUsedInArgOrEnv",
+                        format!("ENV {:?} stays in the image: use RUN --mount=type=secret", key.text),
+                    );
                 }
                 if let [(key, value)] = &pairs[..]
                     && value.at.column > key.at.column + key.text.chars().count()
@@ -84,11 +103,16 @@ pub(crate) fn check(file: &Dockerfile, text: &str) -> Vec<Warning> {
             }
             Instruction::Arg(args) => {
                 for (name, _) in args.iter().filter(|(name, _)| looks_secret(name)) {
-                    warn("SecretsUsedInArgOrEnv", format!("ARG {name:?} stays in the history: use RUN --mount=type=secret"));
+                    warn(
+                        "SecretsUsedInArgOrEnv",
+                        format!("ARG {name:?} stays in the history: use RUN --mount=type=secret"),
+                    );
                 }
             }
             Instruction::Expose(ports) => {
-                for port in ports.iter().filter(|port| port.text.contains(|c: char| c.is_ascii_uppercase()) && !port.text.contains('$')) {
+                for port in ports.iter().filter(|port| {
+                    port.text.contains(|c: char| c.is_ascii_uppercase()) && !port.text.contains('$')
+                }) {
                     warn("ExposeProtoCasing", format!("protocol of {:?} should be in lower case", port.text));
                 }
             }
@@ -108,7 +132,10 @@ pub(crate) fn check(file: &Dockerfile, text: &str) -> Vec<Warning> {
 
 /// True if the file asks for remarks to be errors (`# check=error=true`).
 pub(crate) fn remarks_are_errors(file: &Dockerfile) -> bool {
-    file.directives.check.as_deref().is_some_and(|check| check.split(';').any(|part| part.trim() == "error=true"))
+    file.directives
+        .check
+        .as_deref()
+        .is_some_and(|check| check.split(';').any(|part| part.trim() == "error=true"))
 }
 
 fn word_at(text: &str, at: Position) -> String {

@@ -357,7 +357,11 @@ fn replace(value: &str, pattern: &Glob, replacement: &str, all: bool) -> String 
     let mut at = 0;
     let mut done = pattern.0.is_empty();
     while at < text.len() {
-        let end = if done { None } else { (at + 1..=text.len()).rev().find(|end| pattern.is_match(&text[at..*end])) };
+        let end = if done {
+            None
+        } else {
+            (at + 1..=text.len()).rev().find(|end| pattern.is_match(&text[at..*end]))
+        };
         match end {
             Some(end) => {
                 out.push_str(replacement);

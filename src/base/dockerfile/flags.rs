@@ -122,7 +122,11 @@ pub(crate) enum Sharing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RunMountKind {
     /// Files of the context, a stage or an image. Writes are thrown away.
-    Bind { from: String, source: String, writable: bool },
+    Bind {
+        from: String,
+        source: String,
+        writable: bool,
+    },
     /// A directory that lasts from build to build.
     Cache {
         id: String,
@@ -134,9 +138,24 @@ pub(crate) enum RunMountKind {
         uid: u32,
         gid: u32,
     },
-    Tmpfs { size_bytes: Option<u64> },
-    Secret { id: String, variable: Option<String>, required: bool, mode: u32, uid: u32, gid: u32 },
-    Ssh { id: String, required: bool, mode: u32, uid: u32, gid: u32 },
+    Tmpfs {
+        size_bytes: Option<u64>,
+    },
+    Secret {
+        id: String,
+        variable: Option<String>,
+        required: bool,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
+    Ssh {
+        id: String,
+        required: bool,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
 }
 
 /// The options of a mount, while they are gathered.
@@ -208,7 +227,11 @@ impl Options {
                     "shared" => Sharing::Shared,
                     "private" => Sharing::Private,
                     "locked" => Sharing::Locked,
-                    other => return Err(format!("unsupported sharing value {other:?}: choose shared, private or locked")),
+                    other => {
+                        return Err(format!(
+                            "unsupported sharing value {other:?}: choose shared, private or locked"
+                        ));
+                    }
                 });
             }
             // Labels for SELinux; without SELinux there is nothing to label.
@@ -218,7 +241,8 @@ impl Options {
                     "type", "target", "source", "from", "id", "env", "required", "readonly", "rw", "size",
                     "mode", "uid", "gid", "sharing",
                 ];
-                let near = nearest(other, &KNOWN).map_or(String::new(), |near| format!(", did you mean {near:?}?"));
+                let near =
+                    nearest(other, &KNOWN).map_or(String::new(), |near| format!(", did you mean {near:?}?"));
                 return Err(format!("unexpected mount option {other:?}{near}"));
             }
         }
@@ -228,7 +252,8 @@ impl Options {
     fn finish(self) -> Result<RunMount, String> {
         let kind = self.kind.as_deref().unwrap_or("bind");
         let target = self.target.clone();
-        let needed = || target.clone().filter(|t| !t.is_empty()).ok_or(format!("a {kind} mount needs a target"));
+        let needed =
+            || target.clone().filter(|t| !t.is_empty()).ok_or(format!("a {kind} mount needs a target"));
         let (uid, gid) = (self.uid.unwrap_or(0), self.gid.unwrap_or(0));
         match kind {
             "bind" => Ok(RunMount {
@@ -289,7 +314,9 @@ impl Options {
                     gid,
                 },
             }),
-            other => Err(format!("unsupported mount type {other:?}: choose bind, cache, tmpfs, secret or ssh")),
+            other => {
+                Err(format!("unsupported mount type {other:?}: choose bind, cache, tmpfs, secret or ssh"))
+            }
         }
     }
 }
@@ -346,7 +373,11 @@ mod tests {
             ("type=tmpfs,target=/t,size=1m", "/t", RunMountKind::Tmpfs { size_bytes: Some(1 << 20) }),
             ("type=secret,id=aws", "/run/secrets/aws", secret("aws", None, false)),
             ("type=secret,id=aws,env=KEY,required", "", secret("aws", Some("KEY"), true)),
-            ("type=secret,target=/root/.aws/credentials", "/root/.aws/credentials", secret("credentials", None, false)),
+            (
+                "type=secret,target=/root/.aws/credentials",
+                "/root/.aws/credentials",
+                secret("credentials", None, false),
+            ),
             (
                 "type=ssh",
                 "/run/buildkit/ssh_agent.0",

@@ -333,7 +333,9 @@ mod tests {
     #[test]
     fn directories_that_need_not_be_read() {
         let ignore = Ignore::parse(b"*\n!src/*.rs\n!doc/**/x").unwrap();
-        for (dir, look) in [("src", true), ("target", false), ("doc", true), ("doc/a/b", true), ("src/a/b", false)] {
+        for (dir, look) in
+            [("src", true), ("target", false), ("doc", true), ("doc/a/b", true), ("src/a/b", false)]
+        {
             assert_eq!(ignore.may_take_back_below(dir.as_bytes()), look, "{dir}");
         }
     }

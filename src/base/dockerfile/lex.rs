@@ -26,7 +26,13 @@ impl Logical {
     /// A line that stands by itself, like the trigger of an ONBUILD.
     pub(super) fn of(text: &str) -> Self {
         let start = Position { line: 1, column: 1 };
-        Self { text: text.to_owned(), pieces: vec![(0, start)], heredocs: vec![], first_line: 1, last_line: 1 }
+        Self {
+            text: text.to_owned(),
+            pieces: vec![(0, start)],
+            heredocs: vec![],
+            first_line: 1,
+            last_line: 1,
+        }
     }
 
     /// Where the character at byte `offset` of the text stands in the file.
@@ -267,7 +273,8 @@ mod tests {
 
     #[test]
     fn heredocs_are_read_in_order() {
-        let file = "RUN <<EOF\n  a $b\nEOF\nCOPY <<\"one\" <<-two /x/\n1\none\n\t\t2\n\ttwo\nRUN echo 1<2 <<<x";
+        let file =
+            "RUN <<EOF\n  a $b\nEOF\nCOPY <<\"one\" <<-two /x/\n1\none\n\t\t2\n\ttwo\nRUN echo 1<2 <<<x";
         let (_, lines) = lex(file).unwrap();
         let docs = |at: usize| -> Vec<(&str, &str, bool)> {
             lines[at].heredocs.iter().map(|d| (d.name.as_str(), d.content.as_str(), d.expand)).collect()

@@ -13,8 +13,24 @@ type Result<T> = std::result::Result<T, DockerfileError>;
 
 /// Every instruction there is.
 const INSTRUCTIONS: [&str; 18] = [
-    "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL",
-    "MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
 ];
 
 /// Reads a Dockerfile.
@@ -33,8 +49,11 @@ pub(crate) fn parse(text: &str) -> Result<Dockerfile> {
             Instruction::Arg(_) => {}
             _ if !staged => {
                 let word = line.shown.split(' ').next().unwrap_or_default().to_owned();
-                return Err(DockerfileError::new(line.at, format!("no build stage in current context: {word} before FROM"))
-                    .hint("a Dockerfile begins with FROM (only ARG may stand before it)"));
+                return Err(DockerfileError::new(
+                    line.at,
+                    format!("no build stage in current context: {word} before FROM"),
+                )
+                .hint("a Dockerfile begins with FROM (only ARG may stand before it)"));
             }
             _ => {}
         }
@@ -118,10 +137,8 @@ impl Rest<'_> {
     }
 
     fn words(&self) -> Vec<Word> {
-        let word = |(offset, text): (usize, String)| Word {
-            text,
-            at: self.logical.position(self.offset + offset),
-        };
+        let word =
+            |(offset, text): (usize, String)| Word { text, at: self.logical.position(self.offset + offset) };
         split_words(self.text(), self.escape).into_iter().map(word).collect()
     }
 
@@ -160,7 +177,10 @@ impl Rest<'_> {
         let keyword = self.keyword;
         let mut probe = Rest { logical: self.logical, escape: self.escape, keyword, offset: self.offset };
         // A command may begin with dashes of its own only where it is one.
-        if matches!(keyword, "CMD" | "ENTRYPOINT" | "MAINTAINER" | "ONBUILD" | "SHELL" | "ENV" | "LABEL" | "ARG") {
+        if matches!(
+            keyword,
+            "CMD" | "ENTRYPOINT" | "MAINTAINER" | "ONBUILD" | "SHELL" | "ENV" | "LABEL" | "ARG"
+        ) {
             return Ok(());
         }
         probe.flags().check(keyword, &[])
@@ -202,8 +222,11 @@ impl Rest<'_> {
             "SHELL" => match self.json() {
                 Some(words) if !words.is_empty() => Instruction::Shell(words),
                 _ => {
-                    return Err(DockerfileError::new(self.at(), "SHELL requires the arguments to be in JSON form")
-                        .hint("for example SHELL [\"/bin/bash\", \"-c\"]"));
+                    return Err(DockerfileError::new(
+                        self.at(),
+                        "SHELL requires the arguments to be in JSON form",
+                    )
+                    .hint("for example SHELL [\"/bin/bash\", \"-c\"]"));
                 }
             },
             "EXPOSE" => Instruction::Expose(self.words()),
@@ -247,15 +270,22 @@ impl Rest<'_> {
             [image, keyword, name] if keyword.text.eq_ignore_ascii_case("as") => {
                 let lower = name.text.to_ascii_lowercase();
                 let good = lower.starts_with(|c: char| c.is_ascii_lowercase())
-                    && lower.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c));
+                    && lower
+                        .chars()
+                        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c));
                 if !good {
-                    let message = format!("invalid name for build stage: {:?}, name can't start with a number or contain symbols", name.text);
+                    let message = format!(
+                        "invalid name for build stage: {:?}, name can't start with a number or contain symbols",
+                        name.text
+                    );
                     return Err(DockerfileError::new(name.at, message));
                 }
                 Ok(From { image: image.clone(), platform, name: Some(lower) })
             }
-            [_, other, ..] => Err(DockerfileError::new(other.at, "FROM requires either one or three arguments")
-                .hint("FROM image, or FROM image AS name")),
+            [_, other, ..] => {
+                Err(DockerfileError::new(other.at, "FROM requires either one or three arguments")
+                    .hint("FROM image, or FROM image AS name"))
+            }
             [] => self.fail("FROM requires either one or three arguments"),
         }
     }
@@ -289,13 +319,18 @@ impl Rest<'_> {
             let text = self.text().trim_start();
             let value = text[first.text.len()..].trim();
             let Some(second) = words.get(1) else {
-                return Err(DockerfileError::new(first.at, format!("{} must have two arguments", self.keyword))
-                    .hint(format!("write {} {}=value", self.keyword, first.text)));
+                return Err(DockerfileError::new(
+                    first.at,
+                    format!("{} must have two arguments", self.keyword),
+                )
+                .hint(format!("write {} {}=value", self.keyword, first.text)));
             };
             return Ok(vec![(first.clone(), Word { text: value.to_owned(), at: second.at })]);
         }
         let pair = |word: Word| match word.text.split_once('=') {
-            Some(("", _)) => Err(DockerfileError::new(word.at, format!("{} names can not be blank", self.keyword))),
+            Some(("", _)) => {
+                Err(DockerfileError::new(word.at, format!("{} names can not be blank", self.keyword)))
+            }
             Some((key, value)) => {
                 let column = word.at.column + key.chars().count() + 1;
                 let value = Word { text: value.to_owned(), at: Position { column, ..word.at } };
@@ -360,10 +395,13 @@ impl Rest<'_> {
             return self.fail(format!("{} requires at least two arguments", self.keyword));
         };
         let mut heredocs = self.logical.heredocs.iter();
-        let source = |word: Word| match word.text.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with("<<") {
-            true => heredocs.next().map_or(Source::Path(word), |doc: &Heredoc| Source::Heredoc(doc.clone())),
-            false => Source::Path(word),
-        };
+        let source =
+            |word: Word| match word.text.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with("<<") {
+                true => {
+                    heredocs.next().map_or(Source::Path(word), |doc: &Heredoc| Source::Heredoc(doc.clone()))
+                }
+                false => Source::Path(word),
+            };
         let sources: Vec<Source> = words.into_iter().map(source).collect();
         Ok(Transfer { sources, target, flags: found, add: is_add.then_some(add) })
     }
@@ -376,7 +414,12 @@ impl Rest<'_> {
             let (name, word) = (flag.name.clone(), flag.value()?);
             let bad = |why: String| DockerfileError::new(word.at, format!("--{name}: {why}"));
             if name == "retries" {
-                found.retries = word.text.parse().ok().filter(|n| *n >= 0).ok_or_else(|| bad(format!("{:?} is no number of retries", word.text)))?;
+                found.retries = word
+                    .text
+                    .parse()
+                    .ok()
+                    .filter(|n| *n >= 0)
+                    .ok_or_else(|| bad(format!("{:?} is no number of retries", word.text)))?;
                 continue;
             }
             let duration = time::parse_duration(&word.text).map_err(|err| bad(err.to_string()))?;
@@ -413,7 +456,9 @@ impl Rest<'_> {
         check.heredocs.clone_from(&self.logical.heredocs);
         let line = instruction(&check, self.escape).map_err(|err| {
             // Its places count from the trigger's own beginning.
-            let at = self.logical.position(self.offset + (self.text().len() - self.text().trim_start().len()) + err.at.column - 1);
+            let at = self.logical.position(
+                self.offset + (self.text().len() - self.text().trim_start().len()) + err.at.column - 1,
+            );
             DockerfileError { at, ..err }
         })?;
         refuse_in_onbuild(&line).map_err(|err| DockerfileError { at: self.at(), ..err })?;

@@ -81,7 +81,9 @@ fn copies_and_adds() {
         Instruction::Transfer(transfer) => transfer,
         other => panic!("{other:?}"),
     };
-    let copy = transfer("COPY --from=build --chown=1:2 --chmod=644 --link --parents --exclude=*.o --exclude=b a b /c/");
+    let copy = transfer(
+        "COPY --from=build --chown=1:2 --chmod=644 --link --parents --exclude=*.o --exclude=b a b /c/",
+    );
     assert_eq!(copy.flags.from.unwrap().text, "build");
     assert_eq!((copy.flags.link, copy.flags.parents, copy.flags.exclude.len()), (true, true, 2));
     assert_eq!(copy.sources.len(), 2);
@@ -93,8 +95,13 @@ fn copies_and_adds() {
     assert!(matches!(&docs.sources[0], Source::Heredoc(doc) if doc.expand && doc.content == "1 $v\n"));
     assert!(matches!(&docs.sources[1], Source::Heredoc(doc) if !doc.expand));
     assert!(matches!(&docs.sources[2], Source::Path(word) if word.text == "plain"));
-    let add = transfer("ADD --checksum=sha256:00 --keep-git-dir=true --unpack=false https://a/b.tar /x").add.unwrap();
-    assert_eq!((add.checksum.unwrap().text.as_str(), add.keep_git_dir, add.unpack), ("sha256:00", true, Some(false)));
+    let add = transfer("ADD --checksum=sha256:00 --keep-git-dir=true --unpack=false https://a/b.tar /x")
+        .add
+        .unwrap();
+    assert_eq!(
+        (add.checksum.unwrap().text.as_str(), add.keep_git_dir, add.unpack),
+        ("sha256:00", true, Some(false))
+    );
 }
 
 #[test]
@@ -121,7 +128,8 @@ fn pairs_and_lists() {
     assert_eq!(pairs("LABEL \"x.y\"=\"a\" \\\n  z=1"), own(&[("\"x.y\"", "\"a\""), ("z", "1")]));
     assert_eq!(pairs("ENV a="), own(&[("a", "")]));
     let Instruction::Arg(args) = one("ARG a b=1 c=\"x y\"") else { panic!() };
-    let values: Vec<_> = args.iter().map(|(name, value)| (name.as_str(), value.as_ref().map(|v| v.text.as_str()))).collect();
+    let values: Vec<_> =
+        args.iter().map(|(name, value)| (name.as_str(), value.as_ref().map(|v| v.text.as_str()))).collect();
     assert_eq!(values, [("a", None), ("b", Some("1")), ("c", Some("\"x y\""))]);
     let Instruction::Expose(words) = one("EXPOSE 80/tcp 443 $p") else { panic!() };
     assert_eq!(texts(&words), ["80/tcp", "443", "$p"]);
@@ -131,9 +139,9 @@ fn pairs_and_lists() {
     assert_eq!(word.text, "me:staff");
     let Instruction::Workdir(word) = one("WORKDIR /a/$b") else { panic!() };
     assert_eq!((word.text.as_str(), word.at), ("/a/$b", Position { line: 2, column: 9 }));
-    let Instruction::Healthcheck(Health::Check { command, flags }) =
-        one("HEALTHCHECK --interval=5m --timeout=3s --retries=2 \\\n  CMD curl -f http://localhost/ || exit 1")
-    else {
+    let Instruction::Healthcheck(Health::Check { command, flags }) = one(
+        "HEALTHCHECK --interval=5m --timeout=3s --retries=2 \\\n  CMD curl -f http://localhost/ || exit 1",
+    ) else {
         panic!()
     };
     assert_eq!(command, shell("curl -f http://localhost/ || exit 1"));

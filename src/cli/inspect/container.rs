@@ -231,7 +231,9 @@ fn shown_mount(engine: &Engine, mount: &Mount) -> Option<Value> {
             let sub = subpath.as_ref().map_or(String::new(), |path| path.to_string_lossy().into_owned());
             ("volume", name.as_str(), path, "local", vec!["rbind".to_owned()], sub)
         }
-        MountKind::Image { .. } => ("image", "", String::new(), "", Vec::new(), String::new()),
+        MountKind::Image { .. } | MountKind::Tree { .. } => {
+            ("image", "", String::new(), "", Vec::new(), String::new())
+        }
         _ => return None,
     };
     options.splice(0..0, mount.options.iter().cloned());

@@ -118,6 +118,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         restart: request.restart.unwrap_or(RestartPolicy::No),
         auto_remove: request.auto_remove,
         init: request.init,
+        tied: false,
         labels: labels(request, defaults),
         annotations: request.annotations.clone(),
         exposed_ports,

@@ -56,7 +56,10 @@ pub(super) fn copy(source: &RootDir, target: &RootDir, task: &CopyTask, single: 
     let mode = match &task.mode {
         None => None,
         Some(text) => Some(mode::Mode::parse(text).ok_or_else(|| {
-            Failure::new(FailureKind::Invalid, format!("invalid chmod parameter {text:?}: write 755 or u=rwX,go=rX"))
+            Failure::new(
+                FailureKind::Invalid,
+                format!("invalid chmod parameter {text:?}: write 755 or u=rwX,go=rX"),
+            )
         })?),
     };
     let mut copier =
@@ -75,7 +78,8 @@ fn failed(path: &[u8]) -> impl Fn(io::Error) -> Failure + '_ {
 impl Copier<'_> {
     fn top(&mut self, target: &RootDir, top: &Top, several: bool) -> Result<()> {
         let path = self.task.target.as_bytes();
-        let wants_directory = path.ends_with(b"/") || path.ends_with(b"/.") || several || self.task.choice.parents;
+        let wants_directory =
+            path.ends_with(b"/") || path.ends_with(b"/.") || several || self.task.choice.parents;
         let kind = fs::kind(&top.stat);
         if self.task.choice.parents {
             let kept = &top.path[top.pivot..];
@@ -125,7 +129,8 @@ impl Copier<'_> {
         // The part that exists may go through links; what is made does not.
         let trimmed = path.iter().rposition(|&b| b != b'/').map_or(0, |last| last + 1);
         let slash = path[..trimmed].iter().rposition(|&b| b == b'/').unwrap_or(0);
-        let (parent, name) = (&path[..slash], path[slash..trimmed].strip_prefix(b"/").unwrap_or(&path[slash..trimmed]));
+        let (parent, name) =
+            (&path[..slash], path[slash..trimmed].strip_prefix(b"/").unwrap_or(&path[slash..trimmed]));
         let parent = self.directory(target, parent)?;
         match name {
             b"." | b"" => return Ok(parent),
@@ -136,7 +141,8 @@ impl Copier<'_> {
         if let Ok(link) = fs::readlink(&parent, name) {
             // A link to what is not there yet.
             let made = target.target(path, crate::runtime::rootfs::Shape::Directory, false);
-            return made.map_err(|err| Failure::errno(format!("make {:?}, a link to {link:?}", shown(path)), err));
+            return made
+                .map_err(|err| Failure::errno(format!("make {:?}, a link to {link:?}", shown(path)), err));
         }
         self.step(&parent, name, path)
     }
@@ -158,15 +164,27 @@ impl Copier<'_> {
     }
 
     /// Copies what is in a directory.
-    fn content(&mut self, from: &OwnedFd, to: &OwnedFd, path: &[u8], inside: &[u8], depth: usize) -> Result<()> {
+    fn content(
+        &mut self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        path: &[u8],
+        inside: &[u8],
+        depth: usize,
+    ) -> Result<()> {
         if depth > MAX_DEPTH {
-            return Err(Failure::new(FailureKind::Invalid, format!("{:?} is more than {MAX_DEPTH} directories deep", shown(path))));
+            return Err(Failure::new(
+                FailureKind::Invalid,
+                format!("{:?} is more than {MAX_DEPTH} directories deep", shown(path)),
+            ));
         }
         let dir = select::open_directory(from).map_err(failed(path))?;
         let mut names = fs::names(&dir, ".").map_err(failed(path))?;
         names.sort();
         for name in names {
-            let join = |to: &[u8]| if to.is_empty() { name.as_bytes().to_vec() } else { [to, b"/", name.as_bytes()].concat() };
+            let join = |to: &[u8]| {
+                if to.is_empty() { name.as_bytes().to_vec() } else { [to, b"/", name.as_bytes()].concat() }
+            };
             let (path, inside) = (join(path), join(inside));
             // Removed meanwhile: it is not there to be copied.
             let Ok(child) = rustix::fs::openat(&dir, &name, O_ENTRY, Mode::empty()) else { continue };
@@ -183,7 +201,14 @@ impl Copier<'_> {
     /// An ignored directory of which something may be wanted: made only if there is.
     #[allow(clippy::too_many_arguments, reason = "one entry, as `entry` has it")]
     fn sparse_directory(
-        &mut self, fd: &OwnedFd, stat: &Stat, dir: &OwnedFd, name: &OsStr, path: &[u8], inside: &[u8], depth: usize,
+        &mut self,
+        fd: &OwnedFd,
+        stat: &Stat,
+        dir: &OwnedFd,
+        name: &OsStr,
+        path: &[u8],
+        inside: &[u8],
+        depth: usize,
     ) -> Result<()> {
         if !self.has_wanted(fd, path, inside, depth)? {
             return Ok(());
@@ -197,7 +222,9 @@ impl Copier<'_> {
         }
         let dir = select::open_directory(fd).map_err(failed(path))?;
         for name in fs::names(&dir, ".").map_err(failed(path))? {
-            let join = |to: &[u8]| if to.is_empty() { name.as_bytes().to_vec() } else { [to, b"/", name.as_bytes()].concat() };
+            let join = |to: &[u8]| {
+                if to.is_empty() { name.as_bytes().to_vec() } else { [to, b"/", name.as_bytes()].concat() }
+            };
             let (path, inside) = (join(path), join(inside));
             let Ok(child) = rustix::fs::openat(&dir, &name, O_ENTRY, Mode::empty()) else { continue };
             let is_directory = fs::stat(&child).is_ok_and(|stat| fs::kind(&stat) == FileType::Directory);
@@ -211,14 +238,25 @@ impl Copier<'_> {
     }
 
     /// Copies one entry to `name` in `dir`.
-    #[allow(clippy::too_many_arguments, reason = "source, place and the two paths that decide what is left out")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "source, place and the two paths that decide what is left out"
+    )]
     fn entry(
-        &mut self, fd: &OwnedFd, stat: &Stat, dir: &OwnedFd, name: &OsStr, path: &[u8], inside: &[u8], depth: usize,
+        &mut self,
+        fd: &OwnedFd,
+        stat: &Stat,
+        dir: &OwnedFd,
+        name: &OsStr,
+        path: &[u8],
+        inside: &[u8],
+        depth: usize,
     ) -> Result<()> {
         match fs::kind(stat) {
             FileType::Directory => {
                 let is_new = self.make_directory(dir, name, path)?;
-                let to = rustix::fs::openat(dir, name, O_DIR, Mode::empty()).map_err(|errno| failed(path)(errno.into()))?;
+                let to = rustix::fs::openat(dir, name, O_DIR, Mode::empty())
+                    .map_err(|errno| failed(path)(errno.into()))?;
                 self.content(fd, &to, path, inside, depth + 1)?;
                 if is_new || self.mode.is_some() || self.task.owner.is_some() || inside != b"" {
                     self.attributes_of_directory(to.as_fd(), stat, path)?;
@@ -227,7 +265,8 @@ impl Copier<'_> {
             }
             FileType::RegularFile => self.regular(fd, stat, dir, name, path),
             FileType::Symlink => {
-                let link = rustix::fs::readlinkat(fd, "", Vec::new()).map_err(|errno| failed(path)(errno.into()))?;
+                let link =
+                    rustix::fs::readlinkat(fd, "", Vec::new()).map_err(|errno| failed(path)(errno.into()))?;
                 self.clear(dir, name, path)?;
                 fs::symlink(link.as_bytes(), dir, name).map_err(failed(path))?;
                 let (uid, gid) = self.owner_of(stat);
@@ -256,7 +295,10 @@ impl Copier<'_> {
                 if fs::kind(&stat) == FileType::Directory {
                     return Ok(false);
                 }
-                Err(Failure::new(FailureKind::Invalid, format!("cannot copy the directory {:?} to a non-directory", shown(path))))
+                Err(Failure::new(
+                    FailureKind::Invalid,
+                    format!("cannot copy the directory {:?} to a non-directory", shown(path)),
+                ))
             }
             Err(err) => Err(failed(path)(err)),
         }
@@ -266,9 +308,10 @@ impl Copier<'_> {
     fn clear(&self, dir: &OwnedFd, name: &OsStr, path: &[u8]) -> Result<()> {
         match fs::unlink(dir, name) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(err) if matches!(err.raw_os_error(), Some(libc::EISDIR | libc::EPERM)) => {
-                Err(Failure::new(FailureKind::Invalid, format!("cannot copy {:?} to a directory of that name", shown(path))))
-            }
+            Err(err) if matches!(err.raw_os_error(), Some(libc::EISDIR | libc::EPERM)) => Err(Failure::new(
+                FailureKind::Invalid,
+                format!("cannot copy {:?} to a directory of that name", shown(path)),
+            )),
             other => other.map_err(failed(path)),
         }
     }
@@ -361,8 +404,12 @@ impl Copier<'_> {
             return Ok(());
         }
         let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
-        rustix::fs::chownat(fd, "", Some(uid), Some(gid), rustix::fs::AtFlags::EMPTY_PATH)
-            .map_err(|errno| Failure::errno(format!("change the owner of {:?} to {}:{}", shown(path), uid.as_raw(), gid.as_raw()), errno))
+        rustix::fs::chownat(fd, "", Some(uid), Some(gid), rustix::fs::AtFlags::EMPTY_PATH).map_err(|errno| {
+            Failure::errno(
+                format!("change the owner of {:?} to {}:{}", shown(path), uid.as_raw(), gid.as_raw()),
+                errno,
+            )
+        })
     }
 
     /// Unpacks a source that is an archive into the target; false if it is none.

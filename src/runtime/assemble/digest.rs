@@ -81,7 +81,13 @@ impl Hasher<'_> {
                 let mut names = fs::names(&dir, ".").map_err(failed)?;
                 names.sort();
                 for name in names {
-                    let join = |to: &[u8]| if to.is_empty() { name.as_bytes().to_vec() } else { [to, b"/", name.as_bytes()].concat() };
+                    let join = |to: &[u8]| {
+                        if to.is_empty() {
+                            name.as_bytes().to_vec()
+                        } else {
+                            [to, b"/", name.as_bytes()].concat()
+                        }
+                    };
                     let (path, inside) = (join(path), join(inside));
                     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                     let Ok(child) = rustix::fs::openat(&dir, &name, flags, Mode::empty()) else { continue };
@@ -98,7 +104,8 @@ impl Hasher<'_> {
                 self.attributes(fd);
             }
             FileType::Symlink => {
-                let link = rustix::fs::readlinkat(fd, "", Vec::new()).map_err(|errno| failed(errno.into()))?;
+                let link =
+                    rustix::fs::readlinkat(fd, "", Vec::new()).map_err(|errno| failed(errno.into()))?;
                 self.field(b"link", link.as_bytes());
             }
             _ => self.field(b"device", &stat.st_rdev.to_le_bytes()),

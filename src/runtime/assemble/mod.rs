@@ -40,18 +40,21 @@ type Result<T> = std::result::Result<T, Failure>;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Target {
     /// On top of layers (the topmost first), into `upper` of the directory, which has `work` as well.
-    Overlay { lowers: Vec<PathBuf>, directory: PathBuf },
+    Overlay { lowers: Vec<Bytes>, directory: Bytes },
     /// A directory by itself.
-    Directory(PathBuf),
+    Directory(Bytes),
 }
 
 /// Where files come from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Tree {
-    Directory(PathBuf),
+    Directory(Bytes),
     /// Layers, the topmost first; `over` is an empty directory that they may be mounted on.
-    Layers { lowers: Vec<PathBuf>, over: PathBuf },
+    Layers {
+        lowers: Vec<Bytes>,
+        over: Bytes,
+    },
 }
 
 /// Which files of a tree.
@@ -121,6 +124,7 @@ pub(crate) struct Report {
 /// The first message: where the store is and whose U this is.
 #[derive(Debug, Serialize, Deserialize)]
 struct Opening {
+    #[serde(with = "crate::base::bytes::path")]
     store: PathBuf,
     fingerprint: String,
 }
@@ -135,8 +139,7 @@ impl Assembler {
     /// Starts one. The caller has one thread.
     pub(crate) fn start(caller: &Caller, store: &Path) -> Result<Self> {
         let stage = Stage { name: c"assemble", args: &[], detached: false };
-        let child =
-            spawn::spawn(&stage, &caller.namespace(store)).map_err(|err| stage_failure(&err))?;
+        let child = spawn::spawn(&stage, &caller.namespace(store)).map_err(|err| stage_failure(&err))?;
         let opening = Opening { store: store.to_owned(), fingerprint: caller.fingerprint() };
         child.send(&opening, &[]).map_err(|err| Failure::system("start building", &err))?;
         // Its first word says that it holds U, for those who come next.
@@ -179,10 +182,8 @@ pub(crate) fn main() -> ! {
     }
     wire::send(command.as_fd(), &Report::default(), &[]).ok();
     while let Ok((order, _)) = wire::receive::<Order>(command.as_fd()) {
-        let report = carry_out(&order).unwrap_or_else(|failure| Report {
-            failure: Some(failure),
-            ..Report::default()
-        });
+        let report = carry_out(&order)
+            .unwrap_or_else(|failure| Report { failure: Some(failure), ..Report::default() });
         if wire::send(command.as_fd(), &report, &[]).is_err() {
             break;
         }
@@ -220,10 +221,10 @@ fn carry_out(order: &Order) -> Result<Report> {
     let mut trees = Vec::with_capacity(order.trees.len());
     for tree in &order.trees {
         trees.push(match tree {
-            Tree::Directory(path) => open_directory(path).map(RootDir::new)?,
+            Tree::Directory(path) => open_directory(path.as_path()).map(RootDir::new)?,
             Tree::Layers { lowers, over } => mounts.overlay(&OverlayPlan {
-                over: over.clone(),
-                lowers: lowers.clone(),
+                over: over.as_path().to_owned(),
+                lowers: paths(lowers),
                 upper: None,
                 volatile: false,
             })?,
@@ -231,14 +232,14 @@ fn carry_out(order: &Order) -> Result<Report> {
     }
     let target = match &order.target {
         None => None,
-        Some(Target::Directory(path)) => Some(open_directory(path).map(RootDir::new)?),
+        Some(Target::Directory(path)) => Some(open_directory(path.as_path()).map(RootDir::new)?),
         Some(Target::Overlay { lowers, directory }) if lowers.is_empty() => {
-            Some(open_directory(&directory.join("upper")).map(RootDir::new)?)
+            Some(open_directory(&directory.as_path().join("upper")).map(RootDir::new)?)
         }
         Some(Target::Overlay { lowers, directory }) => Some(mounts.overlay(&OverlayPlan {
-            over: directory.join("over"),
-            lowers: lowers.clone(),
-            upper: Some((directory.join("upper"), directory.join("work"))),
+            over: directory.as_path().join("over"),
+            lowers: paths(lowers),
+            upper: Some((directory.as_path().join("upper"), directory.as_path().join("work"))),
             // What a crash leaves of it is never used.
             volatile: true,
         })?),
@@ -273,6 +274,10 @@ fn tree<'a>(trees: &'a [RootDir], choice: &Choice) -> Result<&'a RootDir> {
     trees.get(choice.tree).ok_or_else(|| Failure::new(FailureKind::System, "an order without its tree"))
 }
 
+fn paths(lowers: &[Bytes]) -> Vec<PathBuf> {
+    lowers.iter().map(|lower| lower.as_path().to_owned()).collect()
+}
+
 fn no_target() -> Failure {
     Failure::new(FailureKind::System, "an order without a target")
 }
@@ -290,7 +295,7 @@ fn identity(target: &RootDir, owner: &str) -> Result<(u32, u32)> {
     {
         return Ok((id, id));
     }
-    let found = init::identity_of(target, owner, &[])
-        .map_err(|err| Failure { kind: FailureKind::Invalid, ..err })?;
+    let found =
+        init::identity_of(target, owner, &[]).map_err(|err| Failure { kind: FailureKind::Invalid, ..err })?;
     Ok((found.uid, found.gid))
 }

@@ -44,7 +44,9 @@ impl Sieve {
             .map_err(|line| invalid(format!("line {line} of the ignore file is a malformed pattern")))?;
         let mut exclude = Ignore::default();
         for pattern in &choice.exclude {
-            exclude.add(pattern.as_bytes()).map_err(|()| invalid(format!("--exclude={pattern:?}: malformed pattern")))?;
+            exclude
+                .add(pattern.as_bytes())
+                .map_err(|()| invalid(format!("--exclude={pattern:?}: malformed pattern")))?;
         }
         Ok(Self { ignore, exclude })
     }
@@ -184,7 +186,10 @@ fn push(path: &mut Vec<u8>, part: &[u8]) {
 fn not_there(path: &[u8], err: &io::Error) -> Failure {
     let mut failure = Failure::new(FailureKind::Invalid, format!("{:?}: not found", shown(path)));
     if err.kind() != io::ErrorKind::NotFound {
-        failure = Failure::errno(format!("open {:?}", shown(path)), io::Error::from_raw_os_error(err.raw_os_error().unwrap_or(libc::EIO)));
+        failure = Failure::errno(
+            format!("open {:?}", shown(path)),
+            io::Error::from_raw_os_error(err.raw_os_error().unwrap_or(libc::EIO)),
+        );
         failure.kind = FailureKind::Invalid;
     }
     failure
@@ -209,7 +214,8 @@ fn any_depth(root: &RootDir, path: &[u8], found: &mut Vec<Vec<u8>>, depth: usize
         let mut below = path.to_vec();
         push(&mut below, name.as_bytes());
         let opened = root.open(&below, OFlags::PATH | OFlags::NOFOLLOW);
-        let is_directory = opened.and_then(|fd| fs::stat(fd)).is_ok_and(|stat| fs::kind(&stat) == FileType::Directory);
+        let is_directory =
+            opened.and_then(|fd| fs::stat(fd)).is_ok_and(|stat| fs::kind(&stat) == FileType::Directory);
         if is_directory {
             any_depth(root, &below, found, depth + 1);
         }

@@ -223,6 +223,26 @@ pub(crate) fn unpack_here(archive: impl Read + Send, job: &Unpack) -> Result<()>
     unpack(&root, job, owner, archive)
 }
 
+/// Unpacks an archive into a directory, which keeps its own owner and mode only if the archive does not
+/// name it. `owner` is whom everything is given to, if not to those the archive names.
+///
+/// # Errors
+///
+/// If the archive is broken or leads out of the directory.
+pub(crate) fn unpack_into(
+    dir: OwnedFd,
+    archive: impl Read,
+    owner: Option<(u32, u32)>,
+    single: bool,
+) -> Result<()> {
+    let owner = match owner {
+        _ if single => unpack::Owning::Caller,
+        Some((uid, gid)) => unpack::Owning::Is { uid, gid },
+        None => unpack::Owning::Archive(None),
+    };
+    unpack::unpack(archive, land::Landing { dir, name: None }, owner, true)
+}
+
 pub(crate) use pack::Ids;
 
 /// The stage `copy`.

@@ -2,7 +2,7 @@
 //! its target.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
@@ -303,7 +303,34 @@ fn open_source(
             let plan = OverlayPlan { over: "/".into(), lowers: lowers.clone(), upper: None, volatile: false };
             mount_overlay(&plan).map(Ok)
         }
+        MountSource::Tree { lowers, path, scratch } => open_tree(lowers, path, scratch.as_deref(), what),
     }
+}
+
+/// What `path` names in a tree, as a detached mount.
+fn open_tree(
+    lowers: &[PathBuf],
+    path: &Bytes,
+    scratch: Option<&Path>,
+    what: &str,
+) -> Result<std::result::Result<OwnedFd, MountError>> {
+    let root = match (lowers, scratch) {
+        ([only], None) => open_directory(only)?,
+        (lowers, scratch) => {
+            let over = scratch.map_or_else(|| lowers[0].clone(), |dir| dir.join("over"));
+            let upper = scratch.map(|dir| (dir.join("upper"), dir.join("work")));
+            let plan = OverlayPlan { over, lowers: lowers.to_vec(), upper, volatile: scratch.is_some() };
+            let mounted = mount_overlay(&plan)?;
+            // Only what is attached can be walked and cloned; it goes with the host's tree at the pivot.
+            mount::attach(mounted.as_fd(), open_directory(&plan.over)?.as_fd(), what)?;
+            reopen(&mounted)?
+        }
+    };
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let below = rustix::fs::openat2(&root, path.as_path(), flags, Mode::empty(), resolve)
+        .map_err(|errno| invalid(format!("mount on {what}: {path:?}: {errno}")))?;
+    Ok(mount::clone_tree(below.as_fd(), Path::new(""), false))
 }
 
 fn new_file_system(

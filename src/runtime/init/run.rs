@@ -42,6 +42,11 @@ pub(crate) fn become_command(plan: &RunPlan, first_closed: u32) -> Result<Failur
     let entered = enter_directory(&root, &plan.process)?;
     signal::reset_all().map_err(|err| Failure::errno("reset signals", err))?;
     let rights = confine(plan, &identity)?;
+    if plan.tied {
+        // After the change of users, which the kernel forgets it at.
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+            .map_err(|errno| Failure::errno("die with the monitor", errno))?;
+    }
     if !entered {
         // Container root may not search it, but its user may.
         rustix::process::chdir(plan.process.cwd.as_os_str())

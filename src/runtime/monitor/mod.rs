@@ -74,11 +74,17 @@ pub(crate) fn main() -> ! {
 
 impl Monitor {
     fn new(order: LaunchOrder) -> Result<Self, Failure> {
-        let directory = order.root.join("containers").join(order.id.as_str());
+        let directory =
+            order.directory.clone().unwrap_or_else(|| order.root.join("containers").join(order.id.as_str()));
         let what = || format!("read the spec of container {}", order.id);
         let text = std::fs::read(directory.join("spec.json")).map_err(|err| Failure::errno(what(), err))?;
         let lock = lock(&directory)?;
-        let spec = serde_json::from_slice(&text).map_err(|err| Failure::system(what(), &err))?;
+        let spec: ContainerSpec =
+            serde_json::from_slice(&text).map_err(|err| Failure::system(what(), &err))?;
+        if spec.tied {
+            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+                .map_err(|errno| Failure::errno("watch the command", errno))?;
+        }
         Ok(Self { order, directory, spec, lock })
     }
 
