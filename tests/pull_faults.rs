@@ -550,3 +550,27 @@ fn mirrors_come_first_and_may_fail() {
         "it has the name that was asked for"
     );
 }
+
+/// SEC-28, SEC-29: the registry chooses the realm, so it may not choose who gets the password.
+#[test]
+fn a_password_goes_to_no_foreign_realm() {
+    let image = image();
+    let server = serve(&image, |_, _| Answer::challenge(r#"Bearer realm="https://auth.example/token""#));
+    let output = pull(&Sandbox::empty(), &server, &["--creds=me:secret"]);
+    assert_eq!(output.code, 125, "{}", output.stderr);
+    assert!(
+        output.stderr.contains("asks to send its password to https://auth.example/token"),
+        "{}",
+        output.stderr
+    );
+    assert!(output.stderr.contains("\nhint: if auth.example "), "{}", output.stderr);
+    assert!(!output.stderr.contains("secret"), "{}", output.stderr);
+    assert!(server.requests().iter().all(|request| request.header("authorization").is_none()));
+
+    // Storing the same password for that host is the confirmation: now it is asked, and is not there.
+    let sandbox = Sandbox::empty();
+    let auth = json!({"auths": {server.address(): {"auth": "bWU6c2VjcmV0"}, "auth.example": {"auth": "bWU6c2VjcmV0"}}});
+    let file = format!("--authfile={}", sandbox.write("auth.json", auth.to_string()).display());
+    let output = pull(&sandbox, &server, &["--retry=0", &file]);
+    assert!(output.code == 125 && output.stderr.contains("reach https://auth.example"), "{}", output.stderr);
+}

@@ -95,6 +95,26 @@ impl Stores {
     /// [`Error::Config`] for a file that cannot be read or understood, [`Error::Helper`] for a helper
     /// that fails in another way than not knowing the server.
     pub(crate) fn find(&self, image: &ImageRef) -> Result<Option<Credential>> {
+        self.look(&|file, path| file.find(path, image))
+    }
+
+    /// The credential that is stored in a file for a host itself; helpers are not asked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stores::find`].
+    pub(crate) fn of_host(&self, host: &str) -> Result<Option<Credential>> {
+        self.look(&|file, path| match file.auths.iter().find(|(key, _)| bare(key) == host) {
+            Some((key, entry)) => entry.credential(path, key),
+            None => Ok(None),
+        })
+    }
+
+    /// What `ask` finds in the first file where it finds anything.
+    fn look(
+        &self,
+        ask: &dyn Fn(&AuthFile, &Path) -> Result<Option<Credential>>,
+    ) -> Result<Option<Credential>> {
         for path in &self.files {
             let text = match std::fs::read_to_string(path) {
                 Ok(text) => text,
@@ -104,7 +124,7 @@ impl Stores {
                 Err(err) => return Err(Error::Config { path: path.clone(), reason: err.to_string() }),
             };
             let file = AuthFile::parse(path, &text)?;
-            if let Some(found) = file.find(path, image)? {
+            if let Some(found) = ask(&file, path)? {
                 return Ok(Some(found));
             }
         }

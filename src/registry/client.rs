@@ -427,7 +427,11 @@ impl Session<'_> {
             return Err(err);
         }
         let credential = self.credential()?;
-        let made = token::answer(&self.transport, base, &chosen, credential, &self.scopes).await?;
+        let is_confirmed = |host: &str| {
+            credential.is_some() && self.options.stores.of_host(host).ok().flatten().as_ref() == credential
+        };
+        let made =
+            token::answer(&self.transport, base, &chosen, credential, &self.scopes, &is_confirmed).await?;
         let header = made.header().cloned();
         *self.authorization.borrow_mut() = Some(made);
         header.ok_or(err)

@@ -51,6 +51,9 @@ pub(crate) enum Error {
     /// The password would leave for another server in the clear.
     #[error("{registry} asks to send the password to {realm} over plain http: refused")]
     HostileRealm { registry: String, realm: String },
+    /// The password would leave for a server that is not the registry's.
+    #[error("{registry} asks to send its password to {realm}, which is of another domain: refused")]
+    ForeignRealm { registry: String, realm: String, host: String },
     /// A redirect that is not followed.
     #[error("{from} redirects to {to}: {reason}")]
     Redirect { from: String, to: String, reason: &'static str },

@@ -16,6 +16,7 @@ pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod error;
 mod piece;
+mod realm;
 mod resolver;
 pub(crate) mod retry;
 mod tls;

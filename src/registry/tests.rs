@@ -344,6 +344,13 @@ fn passwords_do_not_go_to_hostile_realms() {
     let err = with_client(&server, &options(), |client| client.manifest("1")).unwrap_err();
     assert!(matches!(err, Error::Unauthorized { .. }), "{err}");
     assert!(thief.requests().iter().all(|request| request.header("authorization").is_none()));
+    // Nor over https to another domain: the thief speaks no TLS, but nobody even tries.
+    let before = thief.requests().len();
+    let realm = format!("https://{}/token", thief.address().replace("127.0.0.1", "localhost"));
+    let server = manifest_server(move |_, _| Answer::challenge(format!(r#"Bearer realm="{realm}""#)));
+    let err = with_client(&server, &with_password(), |client| client.manifest("1")).unwrap_err();
+    assert!(matches!(err, Error::ForeignRealm { .. }), "{err}");
+    assert_eq!(thief.requests().len(), before);
     for realm in ["http://169.254.169.254/x", "file:///etc/passwd", "nonsense"] {
         let server = manifest_server(move |_, _| Answer::challenge(format!(r#"Bearer realm="{realm}""#)));
         let err = with_client(&server, &options(), |client| client.manifest("1")).unwrap_err();

@@ -6,9 +6,7 @@
 //! 401 Basic           ─▶ Basic
 //! ```
 //!
-//! Where a password may go (SEC-29): over https to the realm the registry names (a registry that
-//! wants its own users' password can ask for it directly, so nothing is lost); over plain http to
-//! the registry's own origin only.
+//! Where a password may go is the business of [`realm`].
 //!
 //! # Source
 //!
@@ -24,8 +22,9 @@ use serde::Deserialize;
 
 use crate::registry::auth::Credential;
 use crate::registry::challenge::Challenge;
-use crate::registry::error::{Error, Result, from_outside};
-use crate::registry::transport::{Payload, Request, Transport, check_not_link_local, shown};
+use crate::registry::error::{Error, Result};
+use crate::registry::realm;
+use crate::registry::transport::{Payload, Request, Transport};
 
 /// What ketch calls itself to token servers.
 const CLIENT_ID: &str = "ketch";
@@ -64,18 +63,20 @@ struct TokenAnswer {
     expires_in: Option<u64>,
 }
 
-/// Answers `challenge` of the registry at `base`, for `scopes` (`repository:a/b:pull,push` …).
+/// Answers `challenge` of the registry at `base`, for `scopes` (`repository:a/b:pull,push` …). `is_confirmed`
+/// tells whether the user gave the same credential to another host themselves.
 ///
 /// # Errors
 ///
 /// [`Error::Unauthorized`] if it takes a password and there is none, [`Error::HostileRealm`],
-/// [`Error::Challenge`], and what a request can fail with.
+/// [`Error::ForeignRealm`], [`Error::Challenge`], and what a request can fail with.
 pub(crate) async fn answer(
     transport: &Transport,
     base: &Url,
     challenge: &Challenge,
     credential: Option<&Credential>,
     scopes: &[String],
+    is_confirmed: &dyn Fn(&str) -> bool,
 ) -> Result<Authorization> {
     let registry = base.authority();
     match (challenge, credential) {
@@ -87,7 +88,7 @@ pub(crate) async fn answer(
             Err(Error::Unauthorized { registry: registry.to_owned(), message })
         }
         (Challenge::Bearer { realm, service }, _) => {
-            let realm = check_realm(base, realm, credential.is_some())?;
+            let realm = realm::check(base, realm, credential.is_some(), is_confirmed)?;
             let ask = Ask { registry, realm, service: service.as_deref(), scopes };
             let request = ask.request(credential)?;
             match fetch(transport, registry, &request).await {
@@ -99,25 +100,6 @@ pub(crate) async fn answer(
                 answer => answer,
             }
         }
-    }
-}
-
-/// Reads the realm's URL, if the credentials may go there.
-fn check_realm(base: &Url, realm: &str, secret: bool) -> Result<Url> {
-    let registry = base.authority().to_owned();
-    let bad = |reason: &str| Error::Challenge {
-        registry: registry.clone(),
-        reason: format!("realm {:?}: {reason}", from_outside(realm)),
-    };
-    let url = Url::parse(realm).map_err(|_| bad("not a URL"))?;
-    check_not_link_local(&url).map_err(bad)?;
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if url.origin() == base.origin() => Ok(url),
-        "http" if secret => Err(Error::HostileRealm { registry, realm: shown(&url) }),
-        "http" if base.scheme() == "http" => Ok(url),
-        "http" => Err(bad("plain http, while the registry speaks https")),
-        _ => Err(bad("neither http nor https")),
     }
 }
 
@@ -216,32 +198,6 @@ fn secret_header(registry: &str, value: &str) -> Result<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn where_passwords_go() {
-        for (base, realm, secret, want) in [
-            ("https://r.io", "https://auth.io/t", true, "ok"),
-            ("https://r.io", "https://auth.io/t", false, "ok"),
-            ("http://localhost:5000", "http://localhost:5000/t", true, "ok"),
-            ("http://localhost:5000", "http://localhost:5001/t", true, "hostile"),
-            ("http://localhost:5000", "http://127.0.0.1:5000/t", true, "hostile"),
-            ("http://localhost:5000", "http://localhost:5001/t", false, "ok"),
-            ("https://r.io", "http://other/t", true, "hostile"),
-            ("https://r.io", "http://r.io/t", true, "hostile"),
-            ("https://r.io", "http://other/t", false, "bad"),
-            ("https://r.io", "http://169.254.169.254/t", false, "bad"),
-            ("https://r.io", "https://169.254.169.254/t", true, "bad"),
-            ("https://r.io", "file:///etc/passwd", false, "bad"),
-            ("https://r.io", "/t", false, "bad"),
-        ] {
-            let got = match check_realm(&Url::parse(base).unwrap(), realm, secret) {
-                Ok(_) => "ok",
-                Err(Error::HostileRealm { .. }) => "hostile",
-                Err(_) => "bad",
-            };
-            assert_eq!(got, want, "{base} -> {realm}, secret {secret}");
-        }
-    }
 
     #[test]
     fn requests_for_tokens() {

@@ -38,7 +38,9 @@ pub(in crate::engine) fn from_registry(verb: &str, image: &ImageRef, err: Regist
     };
     let kind = match &err {
         RegistryError::NotFound { .. } => Kind::NotFound,
-        RegistryError::Unauthorized { .. } | RegistryError::HostileRealm { .. } => Kind::Unauthorized,
+        RegistryError::Unauthorized { .. }
+        | RegistryError::HostileRealm { .. }
+        | RegistryError::ForeignRealm { .. } => Kind::Unauthorized,
         RegistryError::Blocked { .. } => Kind::Invalid,
         _ => Kind::System,
     };
@@ -58,6 +60,9 @@ fn hint(verb: &str, image: &ImageRef, err: &RegistryError) -> Option<String> {
         }
         RegistryError::Unauthorized { .. } => Some(format!(
             "check the name; if the image is not public, `ketch login {registry}` or pass --creds NAME:PASSWORD"
+        )),
+        RegistryError::ForeignRealm { host, .. } => Some(format!(
+            "if {host} is the right place for it, store the same name and password for {host} too, in auth.json"
         )),
         RegistryError::NotFound { .. } if verb == "pull" => Some("check the name and the tag".to_owned()),
         RegistryError::Transport { reason, .. } if reason.contains("certificate") => Some(format!(
