@@ -24,6 +24,26 @@ pub(crate) struct NetworkAttachment {
     pub(crate) aliases: Vec<String>,
 }
 
+/// A network of a container's own: it leads out, and nobody else is on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PrivateNetwork {
+    /// What was typed: `private`, `pasta` or `slirp4netns`.
+    pub(crate) word: String,
+    #[serde(default)]
+    pub(crate) mtu: Option<u32>,
+    /// `ADDRESS/PREFIX`; chosen if not given.
+    #[serde(default)]
+    pub(crate) subnet: Option<String>,
+    pub(crate) ipv4: bool,
+    pub(crate) ipv6: bool,
+    /// `host.containers.internal` is the host's loopback.
+    #[serde(default)]
+    pub(crate) host_loopback: bool,
+    /// Name of the interface inside.
+    #[serde(default)]
+    pub(crate) interface: Option<String>,
+}
+
 /// Transport protocol of a published port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -55,6 +75,8 @@ pub(crate) enum NetworkSyntaxError {
     Range(String),
     #[error("network option {0:?}: known are ip=, ip6=, mac=, alias= and interface_name=")]
     Option(String),
+    #[error("network option {option:?}: ketch has no {word}, and nothing that would do the same")]
+    Helper { word: String, option: String },
     #[error("invalid hardware address {0:?}: write six pairs of hex digits, like 02:00:00:00:00:01")]
     Mac(String),
 }
@@ -168,6 +190,71 @@ impl FromStr for NetworkAttachment {
     }
 }
 
+impl PrivateNetwork {
+    /// Reads `private`, `pasta[:OPTION,…]` and `slirp4netns[:OPTION,…]`; `None` if the text is about
+    /// something else. Of the options of those programs it knows those that mean something here.
+    pub(crate) fn parse(text: &str) -> Option<Result<Self, NetworkSyntaxError>> {
+        let (word, options) = text.split_once(':').unwrap_or((text, ""));
+        if !matches!(word, "private" | "pasta" | "slirp4netns") {
+            return None;
+        }
+        let mut network = Self {
+            word: word.into(),
+            mtu: None,
+            subnet: None,
+            ipv4: true,
+            ipv6: true,
+            host_loopback: false,
+            interface: None,
+        };
+        let mut options = options.split(',').filter(|option| !option.is_empty());
+        while let Some(option) = options.next() {
+            let known = match word {
+                "pasta" => network.pasta_option(option, &mut options),
+                "slirp4netns" => network.slirp_option(option),
+                _ => None,
+            };
+            if known.is_none() {
+                let (word, option) = (word.to_owned(), option.chars().take(60).collect());
+                return Some(Err(NetworkSyntaxError::Helper { word, option }));
+            }
+        }
+        Some(Ok(network))
+    }
+
+    /// An argument of pasta(1); its value may be the next one.
+    fn pasta_option<'a>(&mut self, option: &str, rest: &mut impl Iterator<Item = &'a str>) -> Option<()> {
+        let (name, value) =
+            option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
+        let mut value = || value.or_else(|| rest.next());
+        match name {
+            "-4" | "--ipv4-only" => self.ipv6 = false,
+            "-6" | "--ipv6-only" => self.ipv4 = false,
+            "--map-gw" => self.host_loopback = true,
+            "--no-map-gw" => self.host_loopback = false,
+            "-m" | "--mtu" => self.mtu = Some(value()?.parse().ok()?),
+            "-I" | "--ns-ifname" => self.interface = Some(value()?.to_owned()),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// An option as podman passes it to slirp4netns(1).
+    fn slirp_option(&mut self, option: &str) -> Option<()> {
+        let (name, value) = option.split_once('=')?;
+        match name {
+            "mtu" => self.mtu = Some(value.parse().ok()?),
+            "cidr" => self.subnet = Some(value.to_owned()),
+            "enable_ipv6" => self.ipv6 = value.parse().ok()?,
+            "allow_host_loopback" => self.host_loopback = value.parse().ok()?,
+            // Both words name a forwarder; the client's address is kept whoever forwards.
+            "port_handler" if matches!(value, "rootlesskit" | "slirp4netns") => {}
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
 /// Reads `02:00:5e:10:00:01`, with colons or dashes. A group address is none.
 pub(crate) fn parse_mac(text: &str) -> Result<[u8; 6], NetworkSyntaxError> {
     let bad = || NetworkSyntaxError::Mac(text.chars().take(40).collect());
@@ -235,6 +322,24 @@ mod tests {
             .map(|p| (p.host_port, p.container_port))
             .collect();
         assert_eq!(each, [(8000, 80), (8001, 81), (8002, 82)]);
+    }
+
+    #[test]
+    fn networks_of_ones_own() {
+        let of = |text: &str| PrivateNetwork::parse(text).map(|parsed| parsed.map_err(|_| ()));
+        assert_eq!(of("ketch"), None);
+        assert_eq!(of("privately"), None);
+        let plain = of("private").unwrap().unwrap();
+        assert!(plain.ipv4 && plain.ipv6 && !plain.host_loopback);
+        let pasta = of("pasta:-4,--mtu,1400,--map-gw,-I=lan").unwrap().unwrap();
+        assert_eq!((pasta.mtu, pasta.ipv6, pasta.host_loopback), (Some(1400), false, true));
+        assert_eq!(pasta.interface.as_deref(), Some("lan"));
+        let slirp = of("slirp4netns:cidr=10.9.0.0/24,enable_ipv6=false,allow_host_loopback=true,mtu=1500");
+        let slirp = slirp.unwrap().unwrap();
+        assert_eq!((slirp.subnet.as_deref(), slirp.ipv6), (Some("10.9.0.0/24"), false));
+        for bad in ["private:x", "pasta:-T,80", "pasta:--mtu", "slirp4netns:bogus=1", "slirp4netns:mtu=x"] {
+            assert_eq!(of(bad), Some(Err(())), "{bad}");
+        }
     }
 
     #[test]

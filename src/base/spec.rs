@@ -21,7 +21,7 @@ use crate::base::digest::Digest;
 use crate::base::health::HealthPlan;
 use crate::base::id::ContainerId;
 use crate::base::idmap::IdMap;
-use crate::base::network::{NetworkAttachment, PortMapping};
+use crate::base::network::{NetworkAttachment, PortMapping, PrivateNetwork};
 
 /// The version of `spec.json` and `record.json` that this program writes.
 pub(crate) const SPEC_VERSION: u32 = 1;
@@ -260,6 +260,8 @@ pub(crate) enum NetworkMode {
     Path(#[serde(with = "crate::base::bytes::path")] PathBuf),
     /// One of its own, linked to these networks in this order.
     Bridge(Vec<NetworkAttachment>),
+    /// One of its own, linked to a network that is made for it and goes with it.
+    Private(PrivateNetwork),
 }
 
 /// One mount over the root file system.

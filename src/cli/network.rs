@@ -51,6 +51,10 @@ pub(crate) struct CreateArgs {
     #[arg(long)]
     internal: bool,
 
+    /// Who gives addresses: host-local, or none for no addresses at all
+    #[arg(long, value_name = "DRIVER", default_value = "host-local")]
+    ipam_driver: String,
+
     /// Addresses that containers get unless they ask for one: ADDRESS/PREFIX or FIRST-LAST (can be repeated)
     #[arg(long, value_name = "RANGE")]
     ip_range: Vec<String>,
@@ -63,7 +67,10 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     label: Vec<String>,
 
-    /// Set an option: mtu=BYTES, isolate=BOOL (can be repeated)
+    /// Set an option (can be repeated)
+    ///
+    /// Known are mtu=BYTES, metric=NUMBER of the default route, no_default_route=BOOL, enable_icc=false (its
+    /// containers do not reach each other), and isolate=true, which always holds.
     #[arg(short, long, value_name = "KEY=VALUE")]
     opt: Vec<String>,
 
@@ -91,6 +98,7 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
         ipv6: args.ipv6,
         internal: args.internal,
         disable_dns: args.disable_dns,
+        ipam_driver: args.ipam_driver,
         dns: args.dns,
         routes: args.route,
         labels: pairs(&args.label),
@@ -417,6 +425,46 @@ pub(crate) fn disconnect(session: &mut Session<'_>, args: DisconnectArgs) -> any
         Err(err) if args.force && err.kind == Kind::NotFound => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// Build the network links of running containers anew
+///
+/// Connections through them are reset. Prints the IDs.
+#[derive(Args, Debug)]
+pub(crate) struct ReloadArgs {
+    /// All running containers
+    #[arg(short, long, conflicts_with = "containers")]
+    all: bool,
+
+    /// The container that was created last
+    #[arg(short, long, conflicts_with_all = ["all", "containers"])]
+    latest: bool,
+
+    /// Containers, by name or ID (can be repeated)
+    #[arg(required_unless_present_any = ["all", "latest"], value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// `network reload`.
+pub(crate) fn reload(session: &mut Session<'_>, args: ReloadArgs) -> anyhow::Result<()> {
+    let engine = session.engine()?;
+    let containers = match (args.all, args.latest) {
+        (true, _) => engine.containers_on_networks()?,
+        (_, true) => vec![engine.latest_container()?.to_string()],
+        _ => args.containers,
+    };
+    let mut code = 0;
+    for typed in &containers {
+        // Whatever was typed, the ID is printed, as podman does.
+        match session.engine()?.reload_network(typed) {
+            Ok(id) => writeln!(session.out, "{id}")?,
+            Err(err) => {
+                code = FAILED;
+                session.report(err);
+            }
+        }
+    }
+    session.outcome(code)
 }
 
 /// Change the name servers of a network

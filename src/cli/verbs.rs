@@ -119,6 +119,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("network inspect", network::InspectArgs, network::inspect),
     verb!("network ls" | "list", network::LsArgs, network::ls),
     verb!("network prune", network::PruneArgs, network::prune),
+    verb!("network reload", network::ReloadArgs, network::reload),
     verb!("network rm" | "remove", network::RmArgs, network::rm),
     verb!("network update", network::UpdateArgs, network::update),
     verb!("port", container::PortArgs, container::port),

@@ -61,6 +61,15 @@ pub(crate) fn notify_socket() -> Option<crate::base::bytes::Bytes> {
     variable("NOTIFY_SOCKET").map(Into::into)
 }
 
+/// Sockets that systemd has passed to this process (`LISTEN_FDS`, sd_listen_fds(3)).
+pub(crate) fn passed_sockets() -> Vec<std::os::fd::OwnedFd> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    match (number("LISTEN_PID"), number("LISTEN_FDS")) {
+        (Some(pid), Some(count)) if pid == std::process::id() => crate::sys::socket::passed(count),
+        _ => Vec::new(),
+    }
+}
+
 /// An environment variable that is set to something.
 fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)

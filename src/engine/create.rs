@@ -92,6 +92,7 @@ impl Engine {
         };
         let (_, nofile_hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
             .map_err(|errno| Error::system("read the limit of open files", errno))?;
+        let chooser = std::cell::RefCell::new(crate::net::client::PortChooser::default());
         let facts = Facts {
             id: id.clone(),
             now: Timestamp::now(),
@@ -106,7 +107,9 @@ impl Engine {
             find_image_layers: &|typed| Ok(self.image_facts(typed, &userns)?.layers),
             find_network: &|typed| Ok(self.network(typed)?.name),
             free_port: &|port| {
-                crate::net::client::free_port(port.host_ip, port.protocol)
+                let mut chooser = chooser.borrow_mut();
+                chooser
+                    .choose(port.host_ip, port.protocol)
                     .map_err(|err| Error::system("choose a port of the host", err))
             },
             new_volume_name: &|| {

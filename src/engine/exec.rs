@@ -42,7 +42,11 @@ impl Engine {
         };
         let record = status.record.filter(|_| status.phase.is_running()).ok_or_else(not_running)?;
         let spec = state::read_spec(dir.as_fd(), id)?;
-        let order = order(&spec, request, record.pid, &start)?;
+        let mut order = order(&spec, request, record.pid, &start)?;
+        if !spec.network.links.is_empty() {
+            let links = self.network_state(id).map_or_else(Vec::new, |state| state.link_environment);
+            order.process.env.splice(..0, links);
+        }
         let client: Option<OwnedFd> = start.client;
         enter::enter(&self.caller(), &record, &order, client).map_err(|failure| failed(failure, id))
     }

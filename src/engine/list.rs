@@ -198,6 +198,8 @@ impl Engine {
             "" => self.store().names().reserve(new, &id, &lock)?,
             old => self.store().names().rename(old, new, &id, &lock)?,
         }
+        drop(lock);
+        self.rename_on_networks(&id, new);
         Ok(())
     }
 
@@ -400,6 +402,7 @@ impl Container {
             NetworkMode::Host => vec!["host".to_owned()],
             NetworkMode::None => vec!["none".to_owned()],
             NetworkMode::Bridge(networks) => networks.iter().map(|on| on.name.clone()).collect(),
+            NetworkMode::Private(network) => vec![network.word.clone()],
             _ => Vec::new(),
         }
     }

@@ -19,7 +19,9 @@ use crate::net::ipam::{self, LeaseRange, Subnet};
 use crate::net::network::{DEFAULT_NETWORK, Network, NetworkSubnet, Route};
 use crate::runtime::monitor::wiring::{self, NetworkState};
 use crate::runtime::{netd, networks};
-use crate::sys::netlink::{Netlink, Protocol};
+
+/// How long a container may take to come back to its networks.
+const RELOAD: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Keys of `network ls` and `network prune`.
 pub(crate) const FILTERS: &[&str] =
@@ -37,6 +39,8 @@ pub(crate) struct NetworkRequest {
     pub(crate) ipv6: bool,
     pub(crate) internal: bool,
     pub(crate) disable_dns: bool,
+    /// `host-local` or `none`; empty is the former.
+    pub(crate) ipam_driver: String,
     pub(crate) dns: Vec<IpAddr>,
     /// `DESTINATION,GATEWAY[,METRIC]`.
     pub(crate) routes: Vec<String>,
@@ -96,12 +100,25 @@ impl Engine {
         if let Some(found) = load()? {
             return Ok(found);
         }
-        let (others, _) = self.network_records()?;
-        let subnet = ipam::default_subnet(&taken(&others)).map_err(|err| Error::invalid(err.to_string()))?;
+        let subnet =
+            ipam::default_subnet(&self.subnets_in_use()).map_err(|err| Error::invalid(err.to_string()))?;
         let network =
             Network::bridge(name, new_id()?, Network::interface_name(0), Timestamp::now(), &[subnet]);
         self.write_network(&network)?;
         Ok(network)
+    }
+
+    /// Subnets that a new network must not meet: those of the others, of the host, and of containers that
+    /// have a private one.
+    fn subnets_in_use(&self) -> Vec<Subnet> {
+        let mut taken = wiring::subnets_in_use(self.store().root());
+        if let Ok(Some(Reply::State { containers })) = self.ask_netd(&Request::Query) {
+            let endpoints = containers.iter().flat_map(|container| &container.endpoints);
+            taken.extend(
+                endpoints.flat_map(|endpoint| &endpoint.ips).filter_map(|ip| Subnet::new(ip.ip, ip.prefix)),
+            );
+        }
+        taken
     }
 
     fn write_network(&self, network: &Network) -> Result<()> {
@@ -148,7 +165,7 @@ impl Engine {
                 )),
             };
         }
-        let network = describe(request, name, new_id()?, &others)?;
+        let network = describe(request, name, new_id()?, &others, &self.subnets_in_use())?;
         self.write_network(&network)?;
         Ok(network)
     }
@@ -304,6 +321,11 @@ impl Engine {
     fn changeable(&self, id: &ContainerId) -> Result<Vec<NetworkAttachment>> {
         match self.container_spec(id)?.network.mode {
             NetworkMode::Bridge(_) => self.attachments_of(id),
+            NetworkMode::Private(network) => Err(Error::invalid(format!(
+                "the container has a private network ({}), which nothing can be connected to",
+                network.word
+            ))
+            .hint("create it with --network NAME instead")),
             _ => Err(Error::invalid(
                 "the container's network mode does not allow to connect or disconnect networks",
             )
@@ -319,6 +341,60 @@ impl Engine {
     fn write_attachments(&self, id: &ContainerId, attachments: &[NetworkAttachment]) -> Result<()> {
         wiring::change_attachments(&self.store().containers().path(id), attachments)
             .map_err(|err| Error::system("write down the container's networks", err))
+    }
+
+    /// Builds the links of running containers anew. Returns when they are on their networks again.
+    ///
+    /// # Errors
+    ///
+    /// NotFound; Conflict for a container that does not run; what netd could not do.
+    pub(crate) fn reload_network(&self, typed: &str) -> Result<ContainerId> {
+        let id = self.container(typed)?;
+        self.reload_network_of(&id)?;
+        Ok(id)
+    }
+
+    /// IDs of the running containers that are on networks of ketch.
+    ///
+    /// # Errors
+    ///
+    /// If netd cannot be asked.
+    pub(crate) fn containers_on_networks(&self) -> Result<Vec<String>> {
+        Ok(match self.ask_netd(&Request::Query)? {
+            Some(Reply::State { containers }) => containers.into_iter().map(|of| of.container).collect(),
+            _ => Vec::new(),
+        })
+    }
+
+    fn reload_network_of(&self, id: &ContainerId) -> Result<()> {
+        if !self.runs(id)? {
+            let message = format!("container {} does not run, so it has no links", id.short());
+            return Err(Error::new(Kind::Conflict, message));
+        }
+        if !matches!(self.container_spec(id)?.network.mode, NetworkMode::Bridge(_) | NetworkMode::Private(_))
+        {
+            return Ok(());
+        }
+        let container = id.to_string();
+        self.ask_netd(&Request::Reload { container: container.clone() })?;
+        let deadline = std::time::Instant::now() + RELOAD;
+        while std::time::Instant::now() < deadline {
+            if let Some(Reply::State { containers }) = self.ask_netd(&Request::Query)?
+                && containers.iter().any(|there| there.container == container)
+            {
+                return Ok(());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        Err(Error::new(Kind::System, format!("container {} did not come back to its networks", id.short())))
+    }
+
+    /// Tells netd a container's new name, if it is on a network now.
+    pub(crate) fn rename_on_networks(&self, id: &ContainerId, name: &str) {
+        // Who asks for the new name before the next start finds out that it is unknown; nothing is lost.
+        if self.runs(id).unwrap_or(false) && self.network_state(id).is_some() {
+            self.ask_netd(&Request::Rename { container: id.to_string(), name: name.to_owned() }).ok();
+        }
     }
 
     fn ask_netd(&self, request: &Request) -> Result<Option<Reply>> {
@@ -386,22 +462,6 @@ fn new_id() -> Result<String> {
     Ok(ContainerId::from_random(bytes).to_string())
 }
 
-/// Subnets of other networks, and those that the host has routes to.
-fn taken(others: &[Network]) -> Vec<Subnet> {
-    let mut taken: Vec<Subnet> =
-        others.iter().flat_map(|network| network.subnets.iter().map(|subnet| subnet.subnet)).collect();
-    // Without the host's routes a collision is possible, but nothing else is wrong.
-    let routes = Netlink::open(Protocol::Route)
-        .ok()
-        .and_then(|mut socket| crate::net::netlink::routes(&mut socket).ok())
-        .unwrap_or_default();
-    for route in routes {
-        let subnet = Subnet::new(route.destination.ip, route.destination.prefix);
-        taken.extend(subnet.filter(|subnet| subnet.prefix() > 0));
-    }
-    taken
-}
-
 /// `ketch1`, `ketch2` …
 fn free_name(others: &[Network]) -> String {
     (1..)
@@ -411,7 +471,13 @@ fn free_name(others: &[Network]) -> String {
 }
 
 /// The record of a new network.
-fn describe(request: &NetworkRequest, name: String, id: String, others: &[Network]) -> Result<Network> {
+fn describe(
+    request: &NetworkRequest,
+    name: String,
+    id: String,
+    others: &[Network],
+    taken: &[Subnet],
+) -> Result<Network> {
     let invalid = |err: &dyn std::fmt::Display| Error::invalid(err.to_string());
     if !matches!(request.driver.as_str(), "" | "bridge") {
         return Err(match request.driver.as_str() {
@@ -423,18 +489,17 @@ fn describe(request: &NetworkRequest, name: String, id: String, others: &[Networ
         }
         .hint("use the driver bridge"));
     }
-    let taken = taken(others);
     let wanted: Vec<Subnet> = request
         .subnets
         .iter()
         .map(|text| text.parse().map_err(|err: ipam::IpamError| invalid(&err)))
         .collect::<Result<_>>()?;
-    ipam::check_free(&wanted, &taken).map_err(|err| invalid(&err))?;
+    ipam::check_free(&wanted, taken).map_err(|err| invalid(&err))?;
     let mut subnets = wanted;
     let has_v4 = subnets.iter().any(|subnet| !subnet.is_ipv6());
     let wants_only_v6 = request.ipv6 && !subnets.is_empty();
     if !has_v4 && !wants_only_v6 {
-        subnets.insert(0, ipam::free_subnet(&taken).map_err(|err| invalid(&err))?);
+        subnets.insert(0, ipam::free_subnet(taken).map_err(|err| invalid(&err))?);
     }
     if request.ipv6 && !subnets.iter().any(|subnet| subnet.is_ipv6()) {
         let random = || {
@@ -443,13 +508,15 @@ fn describe(request: &NetworkRequest, name: String, id: String, others: &[Networ
             getrandom::fill(&mut bytes).ok();
             bytes
         };
-        subnets.push(ipam::free_subnet_v6(&taken, random).map_err(|err| invalid(&err))?);
+        subnets.push(ipam::free_subnet_v6(taken, random).map_err(|err| invalid(&err))?);
     }
     let n = (1..).find(|n| others.iter().all(|other| other.network_interface != Network::interface_name(*n)));
-    let interface =
-        request.interface_name.clone().unwrap_or_else(|| Network::interface_name(n.unwrap_or_default()));
-    if interface.len() > 15 || interface.is_empty() {
-        return Err(Error::invalid(format!("interface name {interface:?}: 1 to 15 bytes")));
+    let interface = match &request.interface_name {
+        Some(name) => interface_name(name.clone())?,
+        None => Network::interface_name(n.unwrap_or_default()),
+    };
+    if (!request.gateways.is_empty() || !request.ranges.is_empty()) && request.subnets.is_empty() {
+        return Err(Error::invalid("--gateway and --ip-range need a --subnet that they lie in"));
     }
     let mut network = Network::bridge(&name, id, interface, Timestamp::now(), &subnets);
     place(&mut network.subnets, &request.gateways, "gateway", |subnet, gateway| {
@@ -470,20 +537,68 @@ fn describe(request: &NetworkRequest, name: String, id: String, others: &[Networ
     network.dns_enabled = !request.disable_dns;
     network.network_dns_servers.clone_from(&request.dns);
     network.labels.clone_from(&request.labels);
-    for key in request.options.keys() {
-        if !matches!(key.as_str(), "mtu" | "isolate" | "com.docker.network.driver.mtu") {
-            return Err(
-                Error::invalid(format!("unsupported network option {key}")).hint("known are mtu and isolate")
-            );
-        }
+    network.options = options(&request.options)?;
+    if let Some(name) = network.options.remove(BRIDGE_NAME) {
+        network.network_interface = interface_name(name)?;
     }
-    network.options = request
-        .options
-        .iter()
-        .map(|(key, value)| (key.replace("com.docker.network.driver.", ""), value.clone()))
-        .collect();
+    match request.ipam_driver.as_str() {
+        "" | "host-local" | "default" => {}
+        "none" if request.subnets.is_empty() && !request.ipv6 => {
+            network.subnets.clear();
+            network.dns_enabled = false;
+            network.ipam_options.insert("driver".into(), "none".into());
+        }
+        "none" => {
+            return Err(Error::invalid("--ipam-driver none gives no addresses, so leave out the subnets"));
+        }
+        "dhcp" => {
+            return Err(Error::new(Kind::Unsupported, "the IPAM driver dhcp needs the host's network")
+                .hint("use host-local, or none"));
+        }
+        other => return Err(Error::invalid(format!("unsupported IPAM driver {other:?}"))),
+    }
     network.check().map_err(|err| invalid(&err))?;
     Ok(network)
+}
+
+/// Docker's option for the name of the bridge.
+const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+
+/// The options of a network, under the names that its record has for them.
+fn options(asked: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    let mut options = BTreeMap::new();
+    for (key, value) in asked {
+        let known = match key.as_str() {
+            "mtu" | "com.docker.network.driver.mtu" => "mtu",
+            "enable_icc" | "com.docker.network.bridge.enable_icc" => "enable_icc",
+            "metric" => "metric",
+            "no_default_route" => "no_default_route",
+            BRIDGE_NAME => BRIDGE_NAME,
+            // Networks never reach each other: that is how netd is made.
+            "isolate" if matches!(value.as_str(), "true" | "1" | "strict") => "isolate",
+            "isolate" => {
+                let message = format!("network option isolate={value}: networks are always isolated");
+                return Err(Error::new(Kind::Unsupported, message)
+                    .hint("connect a container to both networks instead: ketch network connect"));
+            }
+            _ => {
+                return Err(Error::invalid(format!("unsupported network option {key}"))
+                    .hint("known are mtu, metric, no_default_route, enable_icc, isolate"));
+            }
+        };
+        options.insert(known.to_owned(), value.clone());
+    }
+    Ok(options)
+}
+
+fn interface_name(name: String) -> Result<String> {
+    let bad = name.is_empty() || name.len() > 15 || name.bytes().any(|b| b == b'/' || b <= b' ');
+    if bad || matches!(name.as_str(), "." | ".." | "lo") {
+        return Err(Error::invalid(format!(
+            "interface name {name:?}: 1 to 15 bytes, without blanks and slashes"
+        )));
+    }
+    Ok(name)
 }
 
 /// Puts each address into the subnet that holds it.
@@ -554,7 +669,7 @@ mod tests {
     }
 
     fn made(request: &NetworkRequest) -> std::result::Result<Network, String> {
-        describe(request, "n".into(), "0".repeat(64), &[]).map_err(|err| err.message)
+        describe(request, "n".into(), "0".repeat(64), &[], &[]).map_err(|err| err.message)
     }
 
     #[test]

@@ -31,7 +31,9 @@ impl Engine {
         if let Some(why) = caller.mapping.as_ref().and_then(|mapping| mapping.single.as_deref()) {
             self.tell(why);
         }
+        let passed = crate::engine::config::passed_sockets();
         let order = LaunchOrder {
+            passed_sockets: passed.len(),
             root: self.store().root().to_owned(),
             directory: None,
             id: id.clone(),
@@ -42,7 +44,7 @@ impl Engine {
             network_linger_ms: crate::engine::config::network_linger_ms(),
             notify_socket: crate::engine::config::notify_socket(),
         };
-        launch::launch(&caller, &order, start.client).map_err(|failure| failed(failure, id))
+        launch::launch(&caller, &order, start.client, &passed).map_err(|failure| failed(failure, id))
     }
 }
 

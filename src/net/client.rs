@@ -9,17 +9,17 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::{SocketType, sockopt};
 
 use super::control::{self, Attach, Endpoint, EndpointRequest, PublishedPort, Refusal, Reply, Request};
 use super::netd::SOCKET_NAME;
-use crate::base::network::{PortMapping, Protocol};
-use crate::sys::{inet, socket};
+use crate::base::network::Protocol;
+pub(crate) use crate::net::ports::{PortChooser, listen};
+use crate::sys::socket;
 
 /// How long netd may take to be there.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -58,13 +58,36 @@ pub(crate) struct Link {
     endpoints: Vec<Endpoint>,
 }
 
+/// What was asked of netd and not answered yet.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    session: Option<OwnedFd>,
+}
+
 impl Link {
-    /// Links the container whose network namespace is `namespace`.
+    /// Asks netd, which is started if need be, to link the container whose network namespace is
+    /// `namespace`, and does not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// If netd cannot be started.
+    pub(crate) fn ask(
+        directory: BorrowedFd<'_>,
+        start: Starter<'_>,
+        attach: &Attach,
+        namespace: BorrowedFd<'_>,
+    ) -> Result<Asked, ClientError> {
+        let request = Request::Attach(attach.clone());
+        Ok(Asked { session: ask_once(directory, start, None, &request, namespace)? })
+    }
+
+    /// Waits until the container is linked.
     ///
     /// # Errors
     ///
     /// [`ClientError::Refused`] with netd's reason; the others if there is no netd to be had.
-    pub(crate) fn open(
+    pub(crate) fn linked(
+        asked: Asked,
         directory: BorrowedFd<'_>,
         start: Starter<'_>,
         attach: Attach,
@@ -72,24 +95,38 @@ impl Link {
         listeners: &Listeners,
     ) -> Result<Self, ClientError> {
         let request = Request::Attach(attach.clone());
-        let (session, endpoints, gateway) = converse(directory, start, None, &request, namespace)?;
+        let (session, endpoints, gateway) = converse(asked, directory, start, None, &request, namespace)?;
         let link = Self { session, gateway, attach, endpoints };
         link.publish(listeners)?;
         Ok(link)
     }
 
-    /// Links it again, after netd has gone or the container has started anew. It keeps its addresses.
-    pub(crate) fn reopen(
+    /// As [`ask`](Self::ask), after netd has gone or the container has started anew. It keeps its
+    /// addresses.
+    pub(crate) fn ask_again(
         &mut self,
+        directory: BorrowedFd<'_>,
+        start: Starter<'_>,
+        namespace: BorrowedFd<'_>,
+    ) -> Result<Asked, ClientError> {
+        self.want_what_it_has();
+        let request = Request::Attach(self.attach.clone());
+        let gateway = Some(self.gateway.as_fd());
+        Ok(Asked { session: ask_once(directory, start, gateway, &request, namespace)? })
+    }
+
+    /// As [`linked`](Self::linked), after [`ask_again`](Self::ask_again).
+    pub(crate) fn linked_again(
+        &mut self,
+        asked: Asked,
         directory: BorrowedFd<'_>,
         start: Starter<'_>,
         namespace: BorrowedFd<'_>,
         listeners: &Listeners,
     ) -> Result<(), ClientError> {
-        self.want_what_it_has();
         let request = Request::Attach(self.attach.clone());
         let gateway = Some(self.gateway.as_fd());
-        let (session, endpoints, gateway) = converse(directory, start, gateway, &request, namespace)?;
+        let (session, endpoints, gateway) = converse(asked, directory, start, gateway, &request, namespace)?;
         (self.session, self.endpoints, self.gateway) = (session, endpoints, gateway);
         self.publish(listeners)
     }
@@ -113,6 +150,11 @@ impl Link {
         &self.endpoints
     }
 
+    /// The container's name as netd knows it.
+    pub(crate) fn name(&self) -> &str {
+        &self.attach.name
+    }
+
     /// What it asked for, with what commands have added since.
     pub(crate) fn wanted(&self) -> &[EndpointRequest] {
         &self.attach.endpoints
@@ -121,8 +163,9 @@ impl Link {
     /// Takes up what netd says. False if it is gone.
     pub(crate) fn listen(&mut self) -> bool {
         match control::receive::<Reply>(&self.session) {
-            Ok(Some((Reply::Changed { wanted, endpoints }, _))) => {
+            Ok(Some((Reply::Changed { wanted, endpoints, name }, _))) => {
                 self.attach.endpoints = wanted;
+                self.attach.name = name;
                 self.endpoints = endpoints;
                 true
             }
@@ -149,8 +192,31 @@ impl Link {
 /// Fewer than the kernel allows: descriptors under way count against the user's limit.
 const MAX_PER_PACKET: usize = 128;
 
-/// Sends `request` to netd, which is started if need be, until one answers it.
+/// Sends `request` to the netd that there is, or to one that is started. `None` if it has to be tried
+/// again.
+fn ask_once(
+    directory: BorrowedFd<'_>,
+    start: Starter<'_>,
+    gateway: Option<BorrowedFd<'_>>,
+    request: &Request,
+    namespace: BorrowedFd<'_>,
+) -> Result<Option<OwnedFd>, ClientError> {
+    let session = match socket::connect_at(directory, OsStr::new(SOCKET_NAME), socket::Kind::Packet) {
+        Ok(session) => session,
+        Err(_) => start_netd(start, gateway)?,
+    };
+    Ok(control::send(&session, request, &[namespace]).is_ok().then_some(session))
+}
+
+fn start_netd(start: Starter<'_>, gateway: Option<BorrowedFd<'_>>) -> Result<OwnedFd, ClientError> {
+    let (own, theirs) = socket::pair(socket::Kind::Packet).map_err(ClientError::Start)?;
+    start(theirs, gateway).map_err(ClientError::Start)?;
+    Ok(own)
+}
+
+/// Waits for the answer to what was `asked`, and asks again until a netd answers.
 fn converse(
+    asked: Asked,
     directory: BorrowedFd<'_>,
     start: Starter<'_>,
     gateway: Option<BorrowedFd<'_>>,
@@ -160,27 +226,31 @@ fn converse(
     let begun = Instant::now();
     let mut starts = 0;
     let mut expected = false;
+    let mut asked = asked.session;
     while begun.elapsed() < PATIENCE {
-        let session = match socket::connect_at(directory, OsStr::new(SOCKET_NAME), socket::Kind::Packet) {
-            Ok(session) => session,
-            // Another process has started one, which is not ready yet.
-            Err(_) if expected => {
-                expected = false;
-                std::thread::sleep(PAUSE);
+        let session = if let Some(session) = asked.take() {
+            session
+        } else {
+            let session = match socket::connect_at(directory, OsStr::new(SOCKET_NAME), socket::Kind::Packet) {
+                Ok(session) => session,
+                // Another process has started one, which is not ready yet.
+                Err(_) if expected => {
+                    expected = false;
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
+                Err(_) if starts < STARTS => {
+                    starts += 1;
+                    start_netd(start, gateway)?
+                }
+                Err(_) => break,
+            };
+            // A netd that is about to end closes the connection without an answer.
+            if control::send(&session, request, &[namespace]).is_err() {
                 continue;
             }
-            Err(_) if starts < STARTS => {
-                starts += 1;
-                let (own, theirs) = socket::pair(socket::Kind::Packet).map_err(ClientError::Start)?;
-                start(theirs, gateway).map_err(ClientError::Start)?;
-                own
-            }
-            Err(_) => break,
+            session
         };
-        // A netd that is about to end closes the connection without an answer.
-        if control::send(&session, request, &[namespace]).is_err() {
-            continue;
-        }
         match control::receive::<Reply>(&session) {
             Ok(Some((Reply::Attached { endpoints }, descriptors))) => {
                 let gateway = descriptors.into_iter().next().ok_or(ClientError::Silent)?;
@@ -207,63 +277,4 @@ pub(crate) fn ask(directory: BorrowedFd<'_>, request: &Request) -> io::Result<Op
     };
     control::send(&session, request, &[])?;
     Ok(control::receive::<Reply>(&session)?.map(|(reply, _)| reply))
-}
-
-/// Makes the listening sockets of published ports, in the calling process's network namespace.
-///
-/// Without an address of its own a port listens on all of both families.
-///
-/// # Errors
-///
-/// [`ClientError::Bind`] for the first port that cannot be had.
-pub(crate) fn listen(ports: &[PortMapping]) -> Result<Listeners, ClientError> {
-    let mut listeners = Vec::new();
-    for port in ports.iter().flat_map(|port| port.each()) {
-        let published = PublishedPort { protocol: port.protocol, container_port: port.container_port };
-        let address = |ip: IpAddr| SocketAddr::new(ip, port.host_port);
-        let bind = |address: SocketAddr| {
-            bind(address, port.protocol).map_err(|source| ClientError::Bind {
-                address,
-                protocol: port.protocol,
-                source,
-            })
-        };
-        if let Some(ip) = port.host_ip {
-            listeners.push((published, bind(address(ip))?));
-            continue;
-        }
-        listeners.push((published, bind(address(Ipv4Addr::UNSPECIFIED.into()))?));
-        match bind(address(Ipv6Addr::UNSPECIFIED.into())) {
-            Ok(socket) => listeners.push((published, socket)),
-            Err(ClientError::Bind { source: Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL, .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(listeners)
-}
-
-fn bind(address: SocketAddr, protocol: Protocol) -> Result<OwnedFd, Errno> {
-    let tcp = protocol == Protocol::Tcp;
-    let kind = if tcp { SocketType::STREAM } else { SocketType::DGRAM };
-    let socket = inet::socket(address.is_ipv6(), kind)?;
-    if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, true)?;
-    }
-    if tcp {
-        sockopt::set_socket_reuseaddr(&socket, true)?;
-    }
-    rustix::net::bind(&socket, &address)?;
-    if tcp {
-        rustix::net::listen(&socket, 1024)?;
-    }
-    Ok(socket)
-}
-
-/// A port of the host that is free now on every address, for a mapping that takes any.
-pub(crate) fn free_port(ip: Option<IpAddr>, protocol: Protocol) -> Result<u16, ClientError> {
-    let address = SocketAddr::new(ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), 0);
-    let bound = |source| ClientError::Bind { address, protocol, source };
-    let socket = bind(address, protocol).map_err(bound)?;
-    let name = rustix::net::getsockname(&socket).map_err(bound)?;
-    SocketAddr::try_from(name).map(|name| name.port()).map_err(bound)
 }

@@ -22,6 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
+use super::ipam::Subnet;
 use super::network::Network;
 pub(crate) use crate::base::network::Protocol;
 use crate::sys::socket;
@@ -44,6 +45,10 @@ pub(crate) enum Request {
     Disconnect { container: Option<String>, network: String },
     /// Takes up what changed in a network's record.
     Update { network: Network },
+    /// A container has another name now.
+    Rename { container: String, name: String },
+    /// Builds a container's links anew: its monitor attaches it again.
+    Reload { container: String },
     /// Who is where?
     Query,
 }
@@ -64,6 +69,12 @@ pub(crate) struct Attach {
     /// It was attached before: an interface that it still has may be one of ours and go.
     #[serde(default)]
     pub(crate) again: bool,
+    /// `host.containers.internal` is the host's loopback for it.
+    #[serde(default)]
+    pub(crate) host_loopback: bool,
+    /// Subnets that a private network must not get.
+    #[serde(default)]
+    pub(crate) avoid: Vec<Subnet>,
 }
 
 impl Attach {
@@ -87,6 +98,17 @@ pub(crate) struct EndpointRequest {
     pub(crate) mac: Option<[u8; 6]>,
     /// Further names on this network.
     pub(crate) aliases: Vec<String>,
+    /// Addresses it had before, and gets again if they are free.
+    #[serde(default)]
+    pub(crate) prefer: Vec<IpAddr>,
+}
+
+impl EndpointRequest {
+    /// Whether the container's way out may lead through this network.
+    pub(crate) fn leads_out(&self) -> bool {
+        // A record with options that cannot be read was refused before it came here.
+        self.network.has_default_route().unwrap_or(false)
+    }
 }
 
 /// One published port, for which a listening (TCP) or bound (UDP) socket comes along.
@@ -110,10 +132,13 @@ pub(crate) enum Reply {
     },
     Disconnected,
     Updated,
+    Renamed,
+    Reloaded,
     /// Unasked, to a monitor: what its container has from now on, as it would ask for it again.
     Changed {
         wanted: Vec<EndpointRequest>,
         endpoints: Vec<Endpoint>,
+        name: String,
     },
     State {
         containers: Vec<ContainerState>,

@@ -137,13 +137,20 @@ impl<'de> Deserialize<'de> for Subnet {
 
 /// Subnets to take from: each a range, and the prefix length of what is cut from it.
 /// podman's `default_subnet_pools`.
-const POOLS: [([u8; 4], u8); 5] = [
+/// The last two are for hosts that have a route to all of 10.0.0.0/8.
+const POOLS: [([u8; 4], u8); 7] = [
     ([10, 89, 0, 0], 16),
     ([10, 90, 0, 0], 15),
     ([10, 92, 0, 0], 14),
     ([10, 96, 0, 0], 11),
     ([10, 128, 0, 0], 9),
+    ([172, 20, 0, 0], 14),
+    ([192, 168, 128, 0], 17),
 ];
+/// Where the subnets of private networks come from, in pieces of [`PRIVATE_PREFIX`].
+const PRIVATE_POOLS: [([u8; 4], u8); 3] =
+    [([10, 87, 0, 0], 16), ([172, 29, 0, 0], 16), ([192, 168, 64, 0], 18)];
+const PRIVATE_PREFIX: u8 = 28;
 const POOL_PREFIX: u8 = 24;
 
 /// The subnet of the default network, if nothing stands against it.
@@ -168,16 +175,43 @@ pub(crate) fn free_subnet(taken: &[Subnet]) -> Result<Subnet, IpamError> {
     Err(IpamError::NoSubnet)
 }
 
+/// A subnet for a private network that overlaps nothing in `taken`: the one that `number` leads to, or
+/// the next. With a number of its own a container has the same subnet again at its next start.
+pub(crate) fn private_subnet(number: u32, taken: &[Subnet]) -> Result<Subnet, IpamError> {
+    for (start, prefix) in PRIVATE_POOLS {
+        let size = 1_u32 << (PRIVATE_PREFIX - prefix);
+        for step in 0..size {
+            let place = (number % size + step) % size;
+            let start = u32::from_be_bytes(start) + (place << (32 - PRIVATE_PREFIX));
+            let subnet = Subnet { first: IpAddr::V4(Ipv4Addr::from_bits(start)), prefix: PRIVATE_PREFIX };
+            if !taken.iter().any(|other| subnet.overlaps(*other)) {
+                return Ok(subnet);
+            }
+        }
+    }
+    Err(IpamError::NoSubnet)
+}
+
+/// The number that leads [`private_subnet`] to this subnet.
+pub(crate) fn place_of(subnet: Subnet) -> u32 {
+    u32::try_from(to_number(subnet.first) >> (32 - PRIVATE_PREFIX) & 0xfff).unwrap_or(0)
+}
+
+/// The IPv6 /64 of the private range (RFC 4193) that belongs to these seven bytes.
+pub(crate) fn subnet_v6_of(bytes: [u8; 7]) -> Subnet {
+    let mut octets = [0; 16];
+    octets[0] = 0xfd;
+    octets[1..8].copy_from_slice(&bytes);
+    Subnet { first: octets.into(), prefix: 64 }
+}
+
 /// An IPv6 /64 of the private range (RFC 4193) from 7 random bytes, until one overlaps nothing.
 pub(crate) fn free_subnet_v6(
     taken: &[Subnet],
     mut random: impl FnMut() -> [u8; 7],
 ) -> Result<Subnet, IpamError> {
     for _attempt in 0..16 {
-        let mut octets = [0; 16];
-        octets[0] = 0xfd;
-        octets[1..8].copy_from_slice(&random());
-        let subnet = Subnet { first: octets.into(), prefix: 64 };
+        let subnet = subnet_v6_of(random());
         if !taken.iter().any(|other| subnet.overlaps(*other)) {
             return Ok(subnet);
         }
@@ -313,7 +347,12 @@ mod tests {
         let taken = [subnet("10.88.0.0/16"), subnet("10.89.0.0/23"), subnet("192.168.0.0/16")];
         assert_eq!(free_subnet(&taken), Ok(subnet("10.89.2.0/24")));
         assert_eq!(free_subnet(&[subnet("10.89.0.0/16")]), Ok(subnet("10.90.0.0/24")));
-        assert_eq!(free_subnet(&[subnet("10.0.0.0/8")]), Err(IpamError::NoSubnet));
+        assert_eq!(free_subnet(&[subnet("10.0.0.0/8")]), Ok(subnet("172.20.0.0/24")));
+        assert_eq!(free_subnet(&[subnet("0.0.0.0/0")]), Err(IpamError::NoSubnet));
+        assert_eq!(private_subnet(3, &[]), Ok(subnet("10.87.0.48/28")));
+        assert_eq!(place_of(subnet("10.87.0.48/28")), 3);
+        assert_eq!(private_subnet(4095, &[subnet("10.87.255.0/24")]), Ok(subnet("10.87.0.0/28")));
+        assert_eq!(private_subnet(1, &[subnet("10.0.0.0/8")]), Ok(subnet("172.29.0.16/28")));
         let error = check_free(&[subnet("10.89.0.0/24")], &[subnet("10.89.0.128/25")]).unwrap_err();
         assert_eq!(error.to_string(), "subnet 10.89.0.0/24 overlaps 10.89.0.128/25");
         assert!(check_free(&[subnet("10.1.0.0/24"), subnet("10.1.0.0/25")], &[]).is_err());

@@ -26,5 +26,6 @@ pub(crate) mod netd;
 pub(crate) mod netlink;
 pub(crate) mod network;
 pub(crate) mod packet;
+pub(crate) mod ports;
 #[cfg(test)]
 mod testing;

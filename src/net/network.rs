@@ -10,6 +10,10 @@ use super::ipam::{LeaseRange, Pool, Subnet};
 
 /// Name of the network that containers join unless told otherwise.
 pub(crate) const DEFAULT_NETWORK: &str = "ketch";
+/// The driver of a network that is made for one container and never written down.
+pub(crate) const PRIVATE_DRIVER: &str = "private";
+/// The metric podman gives default routes.
+pub(crate) const METRIC: u32 = 100;
 /// MTU of links in G: the largest that still leaves room in a 64 KiB packet. The far ends of all
 /// connections are the kernel's own, so no smaller link behind G is ever met.
 pub(crate) const MTU: u32 = 65_520;
@@ -69,6 +73,8 @@ pub(crate) struct Route {
 pub(crate) enum NetworkError {
     #[error("network option mtu={0}: expected a number from 68 to {MTU}")]
     Mtu(String),
+    #[error("network option {key}={value}: expected {expected}")]
+    Option { key: &'static str, value: String, expected: &'static str },
     #[error("gateway {0} is not in subnet {1}")]
     Gateway(IpAddr, Subnet),
 }
@@ -108,6 +114,9 @@ impl Network {
     /// Checks what the types cannot: gateways lie in their subnets, options are readable.
     pub(crate) fn check(&self) -> Result<(), NetworkError> {
         self.mtu()?;
+        self.metric()?;
+        self.has_default_route()?;
+        self.is_isolating()?;
         for subnet in &self.subnets {
             if let Some(gateway) = subnet.gateway.filter(|gateway| !subnet.subnet.contains(*gateway)) {
                 return Err(NetworkError::Gateway(gateway, subnet.subnet));
@@ -122,6 +131,40 @@ impl Network {
         let mtu = text.parse().ok().filter(|mtu| *mtu == 0 || (68..=MTU).contains(mtu));
         let mtu = mtu.ok_or_else(|| NetworkError::Mtu(text.clone()))?;
         Ok(if mtu == 0 { MTU } else { mtu })
+    }
+
+    /// The metric of the default route through this network.
+    pub(crate) fn metric(&self) -> Result<u32, NetworkError> {
+        let Some(value) = self.options.get("metric") else { return Ok(METRIC) };
+        value.parse().map_err(|_| NetworkError::Option {
+            key: "metric",
+            value: value.clone(),
+            expected: "a number",
+        })
+    }
+
+    /// Whether a container's way out may lead through this network.
+    pub(crate) fn has_default_route(&self) -> Result<bool, NetworkError> {
+        Ok(!self.internal && !self.boolean("no_default_route", false)?)
+    }
+
+    /// Whether its containers reach only the gateway and not each other (`enable_icc=false`).
+    pub(crate) fn is_isolating(&self) -> Result<bool, NetworkError> {
+        Ok(!self.boolean("enable_icc", true)?)
+    }
+
+    fn boolean(&self, key: &'static str, default: bool) -> Result<bool, NetworkError> {
+        match self.options.get(key).map(String::as_str) {
+            None => Ok(default),
+            Some("true" | "1") => Ok(true),
+            Some("false" | "0") => Ok(false),
+            Some(value) => Err(NetworkError::Option { key, value: value.into(), expected: "true or false" }),
+        }
+    }
+
+    /// Whether it was made for one container and goes with it.
+    pub(crate) fn is_private(&self) -> bool {
+        self.driver == PRIVATE_DRIVER
     }
 
     /// Where addresses of one family come from, if the network has that family.

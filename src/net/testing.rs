@@ -172,7 +172,14 @@ pub(crate) fn both_families() -> Network {
 }
 
 pub(crate) fn endpoint(network: &Network) -> EndpointRequest {
-    EndpointRequest { network: network.clone(), interface: None, ips: vec![], mac: None, aliases: vec![] }
+    EndpointRequest {
+        network: network.clone(),
+        interface: None,
+        ips: vec![],
+        mac: None,
+        aliases: vec![],
+        prefer: vec![],
+    }
 }
 
 /// A container: a network namespace and its session with netd.
@@ -237,5 +244,15 @@ impl Container {
 pub(crate) fn attach(name: &str, endpoints: Vec<EndpointRequest>) -> Attach {
     let container: String = name.bytes().cycle().take(32).map(|byte| format!("{byte:02x}")).collect();
     let hostname = format!("{name}-host");
-    Attach { container, name: name.into(), hostname, endpoints, dns: vec![], links: vec![], again: false }
+    Attach {
+        container,
+        name: name.into(),
+        hostname,
+        endpoints,
+        dns: vec![],
+        links: vec![],
+        again: false,
+        host_loopback: false,
+        avoid: vec![],
+    }
 }

@@ -34,6 +34,9 @@ pub(crate) struct LaunchOrder {
     pub(crate) network_linger_ms: u64,
     /// NOTIFY_SOCKET of the command: a service manager that wants to know when the container is ready.
     pub(crate) notify_socket: Option<Bytes>,
+    /// How many sockets come along behind the first client's, to serve published ports.
+    #[serde(default)]
+    pub(crate) passed_sockets: usize,
 }
 
 /// The monitor's one report.
@@ -105,13 +108,19 @@ fn may_administer() -> bool {
 
 /// Starts the monitor of container `id`, which starts the container, and waits for its report.
 ///
-/// `client` is the socket of the first client, whose other end the caller keeps. Returns process 1 in
+/// `client` is the socket of the first client, whose other end the caller keeps; `passed` are sockets for
+/// published ports. Returns process 1 in
 /// the host's numbers.
 ///
 /// # Errors
 ///
 /// A [`Failure`] that says what to tell the user; nothing is left running then.
-pub(crate) fn launch(caller: &Caller, order: &LaunchOrder, client: Option<OwnedFd>) -> Result<i32, Failure> {
+pub(crate) fn launch(
+    caller: &Caller,
+    order: &LaunchOrder,
+    client: Option<OwnedFd>,
+    passed: &[OwnedFd],
+) -> Result<i32, Failure> {
     let name = CString::new(order.id.as_str()).unwrap_or_default();
     let stage = Stage { name: c"monitor", args: &[name], detached: true };
     let near = order.near.and_then(|pid| caller.namespace_of(pid));
@@ -125,7 +134,7 @@ pub(crate) fn launch(caller: &Caller, order: &LaunchOrder, client: Option<OwnedF
         }
         other => other.map_err(|err| stage_failure(&err))?,
     };
-    let descriptors: Vec<_> = client.iter().map(AsFd::as_fd).collect();
+    let descriptors: Vec<_> = client.iter().chain(passed).map(AsFd::as_fd).collect();
     let report = child
         .send(order, &descriptors)
         .map_err(StageError::from)

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 use crate::base::spec::{ContainerSpec, Mount, MountKind, Namespace, NetworkMode, Root, UserNamespace};
 use crate::runtime::step::{MountPlan, MountSource, OverlayPlan, RootPlan, RunPlan, Step};
@@ -131,9 +132,22 @@ fn sysctls(spec: &ContainerSpec, situation: &Situation) -> BTreeMap<String, Stri
     sysctls
 }
 
+/// Has init wait for the network: as late as it can, while netd works, but before parameters of links
+/// that are not there yet are set. `links` are further variables of the command.
+pub(crate) fn await_network(steps: &mut Vec<Step>, spec: &ContainerSpec, links: Vec<Bytes>) {
+    let defaults = crate::runtime::defaults::NETWORK_SYSCTLS;
+    let is_default = |name: &str| defaults.iter().any(|(known, _)| *known == name);
+    let sets_links = spec.sysctls.keys().any(|name| name.starts_with("net.") && !is_default(name));
+    let run = steps.len().saturating_sub(1);
+    if let Some(Step::Run(plan)) = steps.last_mut() {
+        plan.process.env.extend(links);
+    }
+    steps.insert(if sets_links { 0 } else { run }, Step::AwaitNetwork);
+}
+
 /// Does the container have a network namespace made for it?
 pub(crate) fn has_own_network(spec: &ContainerSpec) -> bool {
-    matches!(spec.network.mode, NetworkMode::None | NetworkMode::Bridge(_))
+    !matches!(spec.network.mode, NetworkMode::Host | NetworkMode::Container(_) | NetworkMode::Path(_))
 }
 
 /// A container that shares a namespace of another shares its user namespace too: only there does

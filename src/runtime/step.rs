@@ -22,6 +22,8 @@ pub(crate) enum Step {
     SessionKeyring,
     /// Bring up `lo`.
     Loopback,
+    /// Wait until the monitor says that the container is linked to its networks.
+    AwaitNetwork,
     Hostname(String),
     Domainname(String),
     /// Mount the root file system and make it the working directory.

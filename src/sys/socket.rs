@@ -53,6 +53,28 @@ pub(crate) fn pair(kind: Kind) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(AddressFamily::UNIX, kind.socket_type(), SocketFlags::CLOEXEC, None)?)
 }
 
+/// Copies of the first `count` descriptors from 3 on that are Internet sockets; all of them close on exec
+/// from here on.
+///
+/// To be called by a process to which these numbers were passed open (sd_listen_fds(3)).
+pub(crate) fn passed(count: u32) -> Vec<OwnedFd> {
+    /// systemd's `SD_LISTEN_FDS_START`.
+    const FIRST: i32 = 3;
+    let last = FIRST.saturating_add(i32::try_from(count).unwrap_or(i32::MAX)).min(1 << 20);
+    let mut sockets = Vec::new();
+    for number in FIRST..last {
+        // SAFETY: the descriptor is only used for the two calls below, which fail if it is not open.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(descriptor, FIRST) else { break };
+        rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC).ok();
+        let name = rustix::net::getsockname(&copy).ok();
+        if name.is_some_and(|name| std::net::SocketAddr::try_from(name).is_ok()) {
+            sockets.push(copy);
+        }
+    }
+    sockets
+}
+
 /// Binds a socket to `name` in `dir`, with mode 0600, and listens on it. It closes on
 /// exec and does not block, so that [`accept`] can say that nobody waits.
 ///

@@ -275,6 +275,7 @@ fn network_mode(spec: &ContainerSpec) -> String {
         NetworkMode::Path(path) => format!("ns:{}", path.display()),
         // As podman has it, whatever the networks are called.
         NetworkMode::Bridge(_) => "bridge".to_owned(),
+        NetworkMode::Private(network) => network.word.clone(),
     }
 }
 
@@ -295,6 +296,10 @@ fn network_settings(engine: &Engine, details: &ContainerDetails) -> Value {
         networks.insert(name, Value::Object(network));
     }
     let running = (details.status.pid() != 0).then(|| engine.network_state(&spec.id)).flatten();
+    if matches!(spec.network.mode, NetworkMode::Private(_)) {
+        let endpoint = running.as_ref().and_then(|state| state.endpoints.first());
+        settings.extend(endpoint.map_or_else(addresses, endpoint_addresses));
+    }
     for (attachment, first) in engine
         .attachments_of(&spec.id)
         .unwrap_or_default()

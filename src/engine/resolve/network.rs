@@ -1,19 +1,21 @@
 //! The container's networks and published ports.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
-use crate::base::network::{NetworkAttachment, PortMapping, Protocol, parse_mac};
+use crate::base::network::{NetworkAttachment, PortMapping, PrivateNetwork, Protocol, parse_mac};
 use crate::base::spec::{Network, NetworkMode};
 use crate::engine::error::{Error, Result};
 use crate::engine::request::ContainerRequest;
 use crate::engine::resolve::Facts;
-use crate::net::network::DEFAULT_NETWORK;
+use crate::net::ipam::Subnet;
+use crate::net::network::{DEFAULT_NETWORK, MTU};
 
 /// Which networks, and what the container knows of others.
 pub(super) fn network(request: &ContainerRequest, exposed: &[String], facts: &Facts<'_>) -> Result<Network> {
     let mode = mode(request, facts)?;
     let add_hosts = request.add_hosts.iter().map(|text| add_host(text)).collect::<Result<Vec<_>>>()?;
-    let on_networks = matches!(mode, NetworkMode::Bridge(_));
+    let on_networks = matches!(mode, NetworkMode::Bridge(_) | NetworkMode::Private(_));
     if let NetworkMode::Container(_) = mode
         && (request.publish_all || !request.publish.is_empty())
     {
@@ -41,7 +43,10 @@ fn mode(request: &ContainerRequest, facts: &Facts<'_>) -> Result<NetworkMode> {
             None if text == "host" => Some(NetworkMode::Host),
             Some(("container", name)) => Some(NetworkMode::Container((facts.find_container)(name)?)),
             Some(("ns", path)) if path.starts_with('/') => Some(NetworkMode::Path(PathBuf::from(path))),
-            _ => None,
+            _ => match PrivateNetwork::parse(text) {
+                Some(private) => Some(NetworkMode::Private(private_network(private)?)),
+                None => None,
+            },
         })
     };
     // The last word counts: a mode takes the place of what came before it, a name that of a mode.
@@ -67,6 +72,26 @@ fn mode(request: &ContainerRequest, facts: &Facts<'_>) -> Result<NetworkMode> {
     Ok(mode)
 }
 
+/// Checks what only the network's own types can.
+fn private_network(
+    parsed: std::result::Result<PrivateNetwork, crate::base::network::NetworkSyntaxError>,
+) -> Result<PrivateNetwork> {
+    let private = parsed.map_err(|err| Error::invalid(err.to_string()))?;
+    if let Some(subnet) = &private.subnet {
+        let parsed = subnet.parse::<Subnet>().map_err(|err| Error::invalid(err.to_string()))?;
+        if parsed.is_ipv6() || parsed.prefix() > 30 {
+            return Err(Error::invalid(format!("subnet {subnet}: an IPv4 one with room for a container")));
+        }
+    }
+    if private.mtu.is_some_and(|mtu| mtu != 0 && !(68..=MTU).contains(&mtu)) {
+        return Err(Error::invalid(format!("MTU of --network {}: a number from 68 to {MTU}", private.word)));
+    }
+    if !private.ipv4 && !private.ipv6 {
+        return Err(Error::invalid(format!("--network {}: both families are switched off", private.word)));
+    }
+    Ok(private)
+}
+
 fn attachments(
     request: &ContainerRequest,
     names: &[&str],
@@ -77,8 +102,7 @@ fn attachments(
     for text in names {
         let mut attachment: NetworkAttachment = text.parse().map_err(invalid)?;
         // The words of other engines for the usual network.
-        if matches!(attachment.name.as_str(), "" | "default" | "bridge" | "private" | "pasta" | "slirp4netns")
-        {
+        if matches!(attachment.name.as_str(), "" | "default" | "bridge") {
             attachment.name = DEFAULT_NETWORK.into();
         }
         attachment.name = (facts.find_network)(&attachment.name)?;
@@ -121,16 +145,18 @@ fn ports(request: &ContainerRequest, exposed: &[String], facts: &Facts<'_>) -> R
         ports.push(port);
     }
     if request.publish_all {
+        let published: HashSet<(u16, Protocol)> = ports
+            .iter()
+            .flat_map(|port| port.each())
+            .map(|port| (port.container_port, port.protocol))
+            .collect();
         for text in exposed {
             let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
             let (Ok(container_port), Ok(protocol)) = (number.parse::<u16>(), protocol.parse::<Protocol>())
             else {
                 continue;
             };
-            let is_this = |port: &PortMapping| {
-                port.protocol == protocol && port.each().any(|one| one.container_port == container_port)
-            };
-            if !ports.iter().any(is_this) {
+            if !published.contains(&(container_port, protocol)) {
                 ports.push(PortMapping { host_ip: None, host_port: 0, container_port, range: 1, protocol });
             }
         }
@@ -145,8 +171,27 @@ fn ports(request: &ContainerRequest, exposed: &[String], facts: &Facts<'_>) -> R
             _ => Ok(port),
         })
         .collect::<Result<_>>()?;
+    let chosen = joined(chosen);
     reject_twice(&chosen)?;
     Ok(chosen)
+}
+
+/// Ports that follow each other on both sides, as ranges: an image may expose thousands.
+fn joined(ports: Vec<PortMapping>) -> Vec<PortMapping> {
+    let mut joined: Vec<PortMapping> = Vec::new();
+    for port in ports {
+        let follows = |last: &&mut PortMapping| {
+            let next = |first: u16| u32::from(first) + u32::from(last.range);
+            (last.host_ip, last.protocol) == (port.host_ip, port.protocol)
+                && next(last.host_port) == u32::from(port.host_port)
+                && next(last.container_port) == u32::from(port.container_port)
+        };
+        match joined.last_mut().filter(follows) {
+            Some(last) => last.range += port.range,
+            None => joined.push(port),
+        }
+    }
+    joined
 }
 
 /// The same port of the same address cannot lead to two places.

@@ -100,7 +100,8 @@ pub(super) fn sysctls(
     namespaces: &Namespaces,
     network: &Network,
 ) -> Result<BTreeMap<String, String>> {
-    let own_network = matches!(network.mode, NetworkMode::None | NetworkMode::Bridge(_));
+    let own_network =
+        matches!(network.mode, NetworkMode::None | NetworkMode::Bridge(_) | NetworkMode::Private(_));
     let mut sysctls = BTreeMap::new();
     if own_network && namespaces.pid == Namespace::Private {
         sysctls.extend(defaults::NETWORK_SYSCTLS.map(|(key, value)| (key.to_owned(), value.to_owned())));

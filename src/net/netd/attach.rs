@@ -89,10 +89,12 @@ impl Netd {
 
     /// Decides everything about one endpoint and reserves its addresses.
     fn plan(&mut self, member: Key, request: EndpointRequest) -> Result<Plan, Refusal> {
+        let request = self.settle(member, request)?;
         let network = request.network.clone();
         let invalid = |error: &dyn std::fmt::Display| refusal(RefusalKind::Invalid, error.to_string());
         network.check().map_err(|error| invalid(&error))?;
         let mtu = network.mtu().map_err(|error| invalid(&error))?;
+        let leads_out = network.has_default_route().map_err(|error| invalid(&error))?;
         let world = &self.core.world;
         let Some(of) = world.members.get(member) else { return Err(gone()) };
         let already = |joined: &Joined| joined.endpoint.network == network.name;
@@ -113,10 +115,10 @@ impl Netd {
         }
         let has_route = |v6: bool| {
             of.joined.iter().any(|joined| {
-                !joined.request.network.internal && joined.endpoint.ips.iter().any(|ip| ip.ip.is_ipv6() == v6)
+                joined.request.leads_out() && joined.endpoint.ips.iter().any(|ip| ip.ip.is_ipv6() == v6)
             })
         };
-        let default_route = [false, true].map(|v6| !network.internal && !has_route(v6));
+        let default_route = [false, true].map(|v6| leads_out && !has_route(v6));
         let (container, again) = (of.attach.container.clone(), of.attach.again);
         let (bridge, open) = self.plan_bridge(&network)?;
         let ips = match self.plan_addresses(bridge, &container, &network, &request) {
@@ -141,6 +143,26 @@ impl Netd {
             of.joined.push(joined);
         }
         Ok(Plan { bridge, open, network, mtu, endpoint, link, default_route, again })
+    }
+
+    /// Gives a private network a subnet that nobody has, beginning with the one it asks for.
+    fn settle(&self, member: Key, mut request: EndpointRequest) -> Result<EndpointRequest, Refusal> {
+        if !request.network.is_private() {
+            return Ok(request);
+        }
+        let world = &self.core.world;
+        let mut taken = world.members.get(member).map_or(Vec::new(), |of| of.attach.avoid.clone());
+        let own = |bridge: &Bridge| bridge.record.name == request.network.name;
+        let others = world.bridges.iter().filter(|(_, bridge)| !own(bridge));
+        taken.extend(others.flat_map(|(_, bridge)| bridge.record.subnets.iter().map(|of| of.subnet)));
+        for of in request.network.subnets.iter_mut().filter(|of| !of.subnet.is_ipv6()) {
+            if taken.iter().any(|other| of.subnet.overlaps(*other)) {
+                of.subnet = ipam::private_subnet(ipam::place_of(of.subnet), &taken)
+                    .map_err(|error| refusal(RefusalKind::Conflict, error.to_string()))?;
+                of.gateway = Some(of.subnet.gateway());
+            }
+        }
+        Ok(request)
     }
 
     /// The bridge of a network, counted as used once more, and whether it is new.
@@ -192,9 +214,11 @@ impl Netd {
             let wanted = request.ips.iter().find(|ip| ip.is_ipv6() == v6).copied();
             let last = world.bridges.get(bridge).and_then(|bridge| bridge.last[usize::from(v6)]);
             let taken = |ip: IpAddr| world.is_taken(ip, container);
+            let before = request.prefer.iter().copied();
+            let before = before.filter(|ip| ip.is_ipv6() == v6).find(|ip| pool.check(*ip, taken).is_ok());
             let ip = match wanted {
                 Some(ip) => pool.check(ip, taken).map(|()| ip).map_err(kind)?,
-                None => pool.next(last, taken).map_err(kind)?,
+                None => before.map_or_else(|| pool.next(last, taken), Ok).map_err(kind)?,
             };
             if let Some(bridge) = world.bridges.get_mut(bridge).filter(|_| wanted.is_none()) {
                 bridge.last[usize::from(v6)] = Some(ip);
@@ -335,6 +359,30 @@ impl Netd {
         Ok(())
     }
 
+    /// Takes up a container's new name: others find it by that from now on.
+    pub(super) fn rename(&mut self, session: Key, container: &str, name: String) -> Result<(), Refusal> {
+        let member = self.addressed(session, Some(container))?;
+        if let Some(of) = self.core.world.members.get_mut(member) {
+            of.attach.name = name;
+        }
+        self.sessions.reply(session, &Reply::Renamed, &[]);
+        self.report_change(member, session);
+        Ok(())
+    }
+
+    /// Takes a container off all its networks and ends its monitor's connection: the monitor thinks
+    /// netd gone, and attaches the container again.
+    pub(super) fn reload(&mut self, session: Key, container: &str) -> Result<(), Refusal> {
+        let member = self.addressed(session, Some(container))?;
+        if let Some(of) = self.core.world.members.get(member) {
+            let life = of.session;
+            self.sessions.close(&self.core, life);
+        }
+        self.detach(member);
+        self.sessions.reply(session, &Reply::Reloaded, &[]);
+        Ok(())
+    }
+
     fn addressed(&self, session: Key, container: Option<&str>) -> Result<Key, Refusal> {
         match container {
             Some(id) => self.core.world.find(id).ok_or_else(|| {
@@ -354,7 +402,8 @@ impl Netd {
             ..joined.request.clone()
         };
         let wanted = of.joined.iter().map(as_it_is).collect();
-        self.sessions.reply(of.session, &Reply::Changed { wanted, endpoints: self.endpoints(member) }, &[]);
+        let (endpoints, name) = (self.endpoints(member), of.attach.name.clone());
+        self.sessions.reply(of.session, &Reply::Changed { wanted, endpoints, name }, &[]);
     }
 
     /// Removes one endpoint. Returns whether there was one.
@@ -365,7 +414,7 @@ impl Netd {
         };
         let joined = of.joined.remove(at);
         let rest: Vec<(Endpoint, bool)> =
-            of.joined.iter().map(|j| (j.endpoint.clone(), j.request.network.internal)).collect();
+            of.joined.iter().map(|j| (j.endpoint.clone(), !j.request.leads_out())).collect();
         let namespace = of.namespace.try_clone();
         // Connections through the removed link would hang; those of the other links only suffer.
         self.drop_traffic(member, false);

@@ -77,7 +77,7 @@ impl Sessions {
     }
 
     /// Ends a connection; returns the container whose life it was.
-    fn close(&mut self, core: &Core, key: Key) -> Option<Key> {
+    pub(super) fn close(&mut self, core: &Core, key: Key) -> Option<Key> {
         let session = self.slab.remove(key)?;
         core.reactor.remove(&session.socket);
         session.member
@@ -124,6 +124,8 @@ impl Netd {
                 self.disconnect(key, container.as_deref(), &network)
             }
             Request::Update { network } => self.update(key, network),
+            Request::Rename { container, name } => self.rename(key, &container, name),
+            Request::Reload { container } => self.reload(key, &container),
             Request::Query => {
                 self.sessions.reply(key, &Reply::State { containers: self.state() }, &[]);
                 Ok(())

@@ -18,15 +18,13 @@ use rustix::net::{SocketType, sockopt};
 
 use crate::net::control::Endpoint;
 use crate::net::netlink::{self, Address, Batch, Change, ConfigError, End};
-use crate::net::network::Network;
+use crate::net::network::{METRIC as DEFAULT_METRIC, Network};
 use crate::net::{capture, firewall};
 use crate::sys::netlink::{Netlink, Protocol};
 use crate::sys::{inet, netns, packet};
 
 /// Index of `lo` in every namespace.
 const LOOPBACK: u32 = 1;
-/// The metric podman gives default routes.
-const METRIC: u32 = 100;
 /// The kernel looks at changed links once a second at the latest.
 const UP_WITHIN: std::time::Duration = std::time::Duration::from_millis(1100);
 const ALIAS_PREFIX: &str = "ketch ";
@@ -221,7 +219,14 @@ impl Site {
         let mut batch = Batch::new();
         let namespace = join.namespace.as_fd();
         netlink::veth(&mut batch, &here, (&there, namespace), join.mtu, Some(master), &join.alias());
-        Ok(netlink::commit(&mut self.route, batch)?)
+        netlink::commit(&mut self.route, batch)?;
+        if join.network.is_isolating().unwrap_or(false) {
+            let index = self.index_of(join.link)?;
+            let mut batch = Batch::new();
+            netlink::set_link(&mut batch, index, &[Change::Isolated]);
+            netlink::commit(&mut self.route, batch)?;
+        }
+        Ok(())
     }
 
     /// Removes the interface that a container has from an earlier G.
@@ -344,6 +349,8 @@ fn bridge_mac(network: &Network) -> Option<[u8; 6]> {
 }
 
 fn configure_inside(join: &Join<'_>) -> Result<(), SiteError> {
+    // Checked before it came here.
+    let metric = join.network.metric().unwrap_or_default();
     let mut socket = open_netlink(Protocol::Route)?;
     let name = &join.endpoint.interface;
     let found = netlink::link_named(&mut socket, name)?;
@@ -355,7 +362,7 @@ fn configure_inside(join: &Join<'_>) -> Result<(), SiteError> {
     }
     netlink::set_link(&mut batch, index, &[Change::Up]);
     for ip in join.endpoint.ips.iter().filter(|ip| join.default_route[usize::from(ip.ip.is_ipv6())]) {
-        netlink::default_route(&mut batch, ip.gateway, index, METRIC);
+        netlink::default_route(&mut batch, ip.gateway, index, metric);
     }
     for ip in &join.endpoint.ips {
         if let Some(mac) = bridge_mac(join.network) {
@@ -364,8 +371,7 @@ fn configure_inside(join: &Join<'_>) -> Result<(), SiteError> {
     }
     for route in &join.network.routes {
         let destination = Address { ip: route.destination.first(), prefix: route.destination.prefix() };
-        let metric = route.metric.unwrap_or(METRIC);
-        netlink::route(&mut batch, destination, route.gateway, index, metric);
+        netlink::route(&mut batch, destination, route.gateway, index, route.metric.unwrap_or(metric));
     }
     netlink::commit(&mut socket, batch)?;
     await_up(&mut socket, name, join.endpoint.ips.iter().map(|ip| ip.ip))
@@ -398,7 +404,7 @@ fn reroute_inside(rest: &[(Endpoint, bool)]) -> Result<(), SiteError> {
         let Some((endpoint, ip)) = way.into_iter().find(|(_, ip)| ip.ip.is_ipv6() == v6) else { continue };
         let Some(link) = links.iter().find(|link| link.name == endpoint.interface) else { continue };
         let mut batch = Batch::new();
-        netlink::default_route(&mut batch, ip.gateway, link.index, METRIC);
+        netlink::default_route(&mut batch, ip.gateway, link.index, DEFAULT_METRIC);
         netlink::commit(&mut socket, batch)?;
     }
     Ok(())

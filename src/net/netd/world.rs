@@ -137,7 +137,7 @@ impl World {
 
     /// May `source`, seen on `bridge`, send to `destination`, and where is that really?
     ///
-    /// The host's loopback is never dialled, nor another network: what only the kernel's routing
+    /// The host's loopback is dialled only for who was given it, another network never: what only the kernel's routing
     /// would keep apart is kept apart here, since netd dials from the host.
     pub(super) fn verdict(
         &self,
@@ -155,6 +155,8 @@ impl World {
             return Verdict::Refuse(Unreachable::Network);
         }
         if destination.ip() == IpAddr::V4(HOST_ALIAS) {
+            let loopback = self.members.get(owner.member).is_some_and(|member| member.attach.host_loopback);
+            let host = if loopback { Some(Ipv4Addr::LOCALHOST.into()) } else { host };
             let target = host.map(|host| SocketAddr::new(host, destination.port()));
             return target.map_or(Verdict::Refuse(Unreachable::Network), Verdict::Dial);
         }
@@ -222,8 +224,7 @@ pub(super) mod tests {
             });
             let IpAddr::V4(first) = subnet.first() else { unreachable!() };
             let ip = IpAddr::V4(Ipv4Addr::from_bits(first.to_bits() + 2));
-            let request =
-                EndpointRequest { network: record, interface: None, ips: vec![], mac: None, aliases: vec![] };
+            let request = crate::net::testing::endpoint(&record);
             let endpoint = Endpoint {
                 network: name.into(),
                 interface: "eth0".into(),
@@ -239,6 +240,8 @@ pub(super) mod tests {
                     dns: vec![],
                     links: vec![],
                     again: false,
+                    host_loopback: name == "a",
+                    avoid: vec![],
                 },
                 namespace: std::fs::File::open("/dev/null").unwrap().into(),
                 session: Key { index: 0, generation: 0 },
@@ -260,7 +263,7 @@ pub(super) mod tests {
         for (bridge, from, to, want) in [
             (a, "10.1.0.2", "198.51.100.1:80", dial("198.51.100.1:80")),
             (a, "10.1.0.2", "169.254.169.254:80", dial("169.254.169.254:80")),
-            (a, "10.1.0.2", "169.254.1.2:80", dial("192.0.2.9:80")),
+            (a, "10.1.0.2", "169.254.1.2:80", dial("127.0.0.1:80")),
             (a, "10.1.0.2", "10.2.0.2:80", Verdict::Refuse(Unreachable::Prohibited)),
             (a, "10.1.0.2", "10.1.0.1:80", Verdict::Ignore),
             (a, "10.1.0.2", "127.0.0.1:80", Verdict::Ignore),

@@ -1,8 +1,8 @@
 //! Init: carries out the steps inside the new namespaces, then becomes the container's process.
 //!
 //! Init is a clone of the monitor, without an exec in between, so the steps are simply in its
-//! memory. It waits for one byte ("your ID maps are written, go"), sends at most one terminal and
-//! at most one failure, and its socket closes by itself when `execve` succeeds.
+//! memory. It waits for one byte ("your ID maps are written, go"), with a network for a second one ("you
+//! are linked"), sends at most one terminal and at most one failure, and its socket closes by itself when `execve` succeeds.
 
 mod copyup;
 pub(crate) mod mounts;
@@ -135,6 +135,7 @@ impl Init {
                 Ok(())
             }
             Step::Loopback => network::bring_up_loopback(),
+            Step::AwaitNetwork => self.await_network(),
             Step::Hostname(name) => {
                 nix::unistd::sethostname(name).map_err(|errno| Failure::errno("set the host name", errno))
             }
@@ -216,6 +217,15 @@ impl Init {
             rustix::io::write(&file, value.as_bytes()).map_err(|errno| Failure::errno(what(), errno))?;
         }
         Ok(())
+    }
+
+    /// Waits for the monitor's second byte.
+    fn await_network(&self) -> Result<()> {
+        match rustix::io::read(&self.report, &mut [0]) {
+            Ok(1) => Ok(()),
+            // The monitor is gone, or has given up and knows why.
+            _ => process::exit_now(125),
+        }
     }
 
     /// Lets go of the host's file systems.

@@ -81,7 +81,16 @@ pub(super) fn start(
         new_volumes: new_volumes.clone(),
         window: monitor.order.window.map(|(rows, cols)| crate::sys::tty::WindowSize { rows, cols }),
     };
-    let steps = plan::plan(spec, &places, situation);
+    let mut steps = plan::plan(spec, &places, situation);
+    if let Some(wiring) = wiring.as_deref_mut() {
+        let links = wiring.link_environment(&spec.process.env)?;
+        plan::await_network(&mut steps, spec, links);
+        // Init shows them to the container before they say everything.
+        etcfiles::prepare(&monitor.directory)
+    } else {
+        etcfiles::write(spec, &monitor.name(), &monitor.directory, None)
+    }
+    .map_err(|err| Failure::errno("write the files of the container's /etc", err))?;
     let (report, theirs) = wire::pair().map_err(|err| Failure::errno("make a socket", err))?;
     let streams = if spec.process.terminal { None } else { Some(StreamPairs::new(spec.process.open_stdin)?) };
 
@@ -93,13 +102,18 @@ pub(super) fn start(
         Cloned::Parent { pid, pidfd } => {
             drop((theirs, steps, shared_shm));
             let ours = streams.map(|pairs| pairs.ours);
-            let wired = write_maps_of(pid, maps.as_ref())
-                .and_then(|()| wiring.as_mut().map_or(Ok(()), |wiring| wiring.attach(pid)))
-                .and_then(|()| {
-                    etcfiles::write(spec, &monitor.order.root, &monitor.directory, wiring.as_deref())
-                        .map_err(|err| Failure::errno("write the files of the container's /etc", err))
-                });
-            let streams = wired.and_then(|()| raise(&report, ours)).inspect_err(|_| {
+            let started = write_maps_of(pid, maps.as_ref()).and_then(|()| {
+                wiring.as_mut().map_or(Ok(()), |wiring| wiring.begin(pid))?;
+                let_go(&report)?;
+                let Some(wiring) = wiring.as_mut() else { return Ok(()) };
+                wiring.finish()?;
+                etcfiles::write(spec, wiring.name(), &monitor.directory, Some(wiring))
+                    .map_err(|err| Failure::errno("write the files of the container's /etc", err))?;
+                // An init that has failed meanwhile does not read it, and says why.
+                rustix::io::write(&report, b"n").ok();
+                Ok(())
+            });
+            let streams = started.and_then(|()| become_command(&report, ours)).inspect_err(|_| {
                 pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL).ok();
                 pidfd::wait(pidfd.as_fd()).ok();
             })?;
@@ -282,7 +296,7 @@ fn join_shared_namespaces(monitor: &Monitor) -> Result<(), Failure> {
             join(format!("/proc/{}/ns/net", pid_of(monitor, id)?), CloneFlags::CLONE_NEWNET)?;
         }
         NetworkMode::Path(path) => join(path, CloneFlags::CLONE_NEWNET)?,
-        NetworkMode::None | NetworkMode::Host | NetworkMode::Bridge(_) => {}
+        NetworkMode::None | NetworkMode::Host | NetworkMode::Bridge(_) | NetworkMode::Private(_) => {}
     }
     let namespaces = &spec.namespaces;
     for (namespace, name, flag) in [
@@ -364,9 +378,13 @@ fn write_maps_of(pid: i32, maps: Option<&(IdMap, IdMap)>) -> Result<(), Failure>
     })
 }
 
-/// Lets a newborn init go and waits until it is the command.
-fn raise(report: &OwnedFd, mut streams: Option<Streams>) -> Result<Streams, Failure> {
-    rustix::io::write(report, b"g").map_err(|errno| Failure::errno("start init", errno))?;
+/// Lets a newborn init go.
+fn let_go(report: &OwnedFd) -> Result<(), Failure> {
+    rustix::io::write(report, b"g").map(drop).map_err(|errno| Failure::errno("start init", errno))
+}
+
+/// Waits until init is the command.
+fn become_command(report: &OwnedFd, mut streams: Option<Streams>) -> Result<Streams, Failure> {
     loop {
         match wire::receive::<InitReport>(report.as_fd()) {
             Ok((InitReport::Terminal, descriptors)) => {

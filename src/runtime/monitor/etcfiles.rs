@@ -6,117 +6,120 @@ use std::path::Path;
 
 use crate::base::spec::{ContainerSpec, Network, NetworkMode};
 use crate::runtime::monitor::wiring::Wiring;
-use crate::store::Store;
 
 /// The address by which netd knows the host.
 const HOST_ALIAS: &str = "169.254.1.2";
 /// What containers call the host.
-const HOST_NAMES: &str = "host.containers.internal host.docker.internal";
+const HOST_NAMES: [&str; 2] = ["host.containers.internal", "host.docker.internal"];
+
+/// The names of the generated files in the container's directory.
+const FILES: [&str; 4] = ["hosts", "resolv.conf", "hostname", "containerenv"];
+
+/// Makes sure that the files are there to be mounted. What they say is written to them later.
+pub(super) fn prepare(directory: &Path) -> io::Result<()> {
+    let make = |name| std::fs::OpenOptions::new().append(true).create(true).open(directory.join(name));
+    FILES.iter().try_for_each(|name| make(name).map(drop))
+}
 
 /// Writes the generated files into the container's directory, each in place: a running container has
-/// them mounted.
+/// them mounted. One that shares another's network knows the hosts and the servers that it knows.
 pub(super) fn write(
     spec: &ContainerSpec,
-    root: &Path,
+    name: &str,
     directory: &Path,
     wiring: Option<&Wiring>,
 ) -> io::Result<()> {
     let wired = wiring.map(Wired::of);
-    // Who shares another container's network knows the hosts that it knows.
-    let (shared, base) = match &spec.network.mode {
-        NetworkMode::Container(id) => (true, root.join("containers").join(id.as_str())),
-        _ => (false, "/etc".into()),
+    let text_of = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+    let of_other = |file: &str| match &spec.network.mode {
+        NetworkMode::Container(id) => Some(text_of(&directory.parent()?.join(id.as_str()).join(file))),
+        _ => None,
     };
-    let base_text = |name: &str| std::fs::read_to_string(base.join(name)).unwrap_or_default();
-    let (hosts_base, resolv_base) = (base_text("hosts"), base_text("resolv.conf"));
+    let hosts_base = of_other("hosts").unwrap_or_else(|| text_of("/etc/hosts".as_ref()));
+    let resolv_base = of_other("resolv.conf").filter(|_| spec.network.dns.is_empty());
+    let resolv_base = resolv_base.unwrap_or_else(|| text_of("/etc/resolv.conf".as_ref()));
     let hostname = if spec.hostname.is_empty() {
         rustix::system::uname().nodename().to_string_lossy().into_owned()
     } else {
         spec.hostname.clone()
     };
-    let name = match &wired {
-        Some(wired) => wired.name.clone(),
-        None if spec.network.mode == NetworkMode::Host => hostname.clone(),
-        None => own_name(root, spec).unwrap_or_else(|| hostname.clone()),
-    };
-    let resolv_base = match (shared, resolv_base) {
-        (true, text) if spec.network.dns.is_empty() => text,
-        (true, _) => std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
-        (false, text) => text,
-    };
-    for (name, content) in [
-        ("hosts", hosts(&spec.network, (&hostname, &name), &hosts_base, wired.as_ref())),
-        ("resolv.conf", resolv_conf(&spec.network, &resolv_base, wired.as_ref())),
-        ("hostname", format!("{hostname}\n")),
-        ("containerenv", String::new()),
-    ] {
-        std::fs::write(directory.join(name), content)?;
-    }
-    Ok(())
-}
-
-/// The name of a container, which is not in its spec because it can change.
-fn own_name(root: &Path, spec: &ContainerSpec) -> Option<String> {
-    Store::open(root).ok()?.names().of(&spec.id).ok()?.into_iter().next()
+    let texts = [
+        hosts(&spec.network, (&hostname, name), &hosts_base, wired.as_ref()),
+        resolv_conf(&spec.network, &resolv_base, wired.as_ref()),
+        format!("{hostname}\n"),
+        String::new(),
+    ];
+    FILES.iter().zip(texts).try_for_each(|(file, text)| std::fs::write(directory.join(file), text))
 }
 
 /// What a container's networks put into its files.
 struct Wired {
-    name: String,
     ips: Vec<IpAddr>,
     name_servers: Vec<IpAddr>,
+    /// Linked containers: address and names.
+    links: Vec<(IpAddr, String)>,
 }
 
 impl Wired {
     fn of(wiring: &Wiring) -> Self {
         let ips = wiring.endpoints().iter().flat_map(|endpoint| endpoint.ips.iter().map(|ip| ip.ip));
-        Self { name: wiring.name().to_owned(), ips: ips.collect(), name_servers: wiring.name_servers() }
+        Self { ips: ips.collect(), name_servers: wiring.name_servers(), links: wiring.link_hosts() }
     }
 }
 
-/// The text of /etc/hosts: extra hosts first, as podman has them, then the loopback names.
-///
-/// `own` are its host name and its name; `base` is the host's file, or that of the container whose network
-/// it shares.
-fn hosts(network: &Network, own: (&str, &str), base: &str, wired: Option<&Wired>) -> String {
-    let (hostname, name) = own;
-    let names = if hostname == name { hostname.to_owned() } else { format!("{hostname} {name}") };
+/// The text of /etc/hosts as podman has it: extra hosts, the host's own file, the host, linked
+/// containers, and the container under each of its addresses. Names that were said before are not said
+/// again.
+fn hosts(
+    network: &Network,
+    (hostname, name): (&str, &str),
+    host_file: &str,
+    wired: Option<&Wired>,
+) -> String {
     let mut text = String::new();
-    let host = if network.mode == NetworkMode::Host { "127.0.0.1" } else { HOST_ALIAS };
+    let in_host_network = network.mode == NetworkMode::Host;
+    let host = if in_host_network { "127.0.0.1" } else { HOST_ALIAS };
     for (address, name) in &network.add_hosts {
         let address = if address == "host-gateway" { host } else { address };
         text.push_str(&format!("{address}\t{name}\n"));
     }
-    match network.mode {
-        NetworkMode::Host | NetworkMode::Container(_) if !base.is_empty() => {
-            text.push_str(base);
-            if !text.ends_with('\n') {
-                text.push('\n');
-            }
-            if !names_host(&text, hostname) || !names_host(&text, name) {
-                text.push_str(&format!("127.0.1.1\t{names}\n"));
-            }
+    for line in host_file.lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
+        if let Some(address) = words.next() {
+            text.push_str(&format!("{address}\t{}\n", words.collect::<Vec<_>>().join(" ")));
         }
-        _ => {
-            text.push_str(
-                "127.0.0.1\tlocalhost localhost.localdomain\n::1\tlocalhost localhost.localdomain\n",
-            );
-            match wired {
-                Some(wired) => text.push_str(&own_lines(&names, wired)),
-                None => text.push_str(&format!("127.0.1.1\t{names}\n")),
-            }
+    }
+    if !names_host(&text, "localhost") {
+        text.push_str("127.0.0.1\tlocalhost\n::1\tlocalhost\n");
+    }
+    let own_names: &[&str] =
+        if in_host_network || hostname == name { &[hostname] } else { &[hostname, name] };
+    match wired {
+        Some(wired) => {
+            add_names(&mut text, &[HOST_ALIAS.to_owned()], &HOST_NAMES);
+            wired.links.iter().for_each(|(ip, names)| text.push_str(&format!("{ip}\t{names}\n")));
+            let ips: Vec<String> = wired.ips.iter().map(ToString::to_string).collect();
+            add_names(&mut text, &ips, own_names);
         }
+        None if in_host_network => {
+            add_names(&mut text, &["127.0.0.1".to_owned()], &HOST_NAMES);
+            add_names(&mut text, &["127.0.1.1".to_owned()], own_names);
+        }
+        // The addresses are the other container's, which has them in its file.
+        None if matches!(network.mode, NetworkMode::Container(_)) => {
+            add_names(&mut text, &["127.0.1.1".to_owned()], own_names);
+        }
+        None => add_names(&mut text, &["127.0.0.1".to_owned()], own_names),
     }
     text
 }
 
-/// The host, and the container under each of its addresses.
-fn own_lines(names: &str, wired: &Wired) -> String {
-    let mut text = format!("{HOST_ALIAS}\t{HOST_NAMES}\n");
-    for ip in &wired.ips {
-        text.push_str(&format!("{ip}\t{names}\n"));
+/// Adds those of `names` that are not there yet, at each of the addresses.
+fn add_names(hosts: &mut String, addresses: &[String], names: &[&str]) {
+    let new: Vec<&str> = names.iter().filter(|name| !names_host(hosts, name)).copied().collect();
+    if !new.is_empty() {
+        addresses.iter().for_each(|address| hosts.push_str(&format!("{address}\t{}\n", new.join(" "))));
     }
-    text
 }
 
 fn names_host(hosts: &str, name: &str) -> bool {
@@ -193,29 +196,33 @@ mod tests {
 
     #[test]
     fn hosts_name_the_container() {
-        let text = hosts(&network(NetworkMode::None), ("box", "web"), "1.2.3.4 host\n", None);
-        assert!(text.starts_with("10.1.2.3\tdb\n127.0.0.1\tlocalhost"), "{text}");
-        assert!(text.ends_with("127.0.1.1\tbox web\n") && !text.contains("1.2.3.4"), "{text}");
-        let text = hosts(&network(NetworkMode::Host), ("host", "host"), "1.2.3.4 host # me\n", None);
-        assert_eq!(text, "10.1.2.3\tdb\n1.2.3.4 host # me\n");
+        let own = ("box", "web");
+        let text = hosts(&network(NetworkMode::None), own, "1.2.3.4   h  # me\n\n", None);
+        let want = "10.1.2.3\tdb\n1.2.3.4\th\n127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.0.1\tbox web\n";
+        assert_eq!(text, want);
+        let text = hosts(&network(NetworkMode::Host), ("host", "web"), "127.0.0.1 localhost host\n", None);
+        let names = "127.0.0.1\thost.containers.internal host.docker.internal\n";
+        assert_eq!(text, format!("10.1.2.3\tdb\n127.0.0.1\tlocalhost host\n{names}"));
         let shared = NetworkMode::Container(crate::base::id::ContainerId::from_random([1; 32]));
-        let text = hosts(&network(shared), ("box", "web"), "10.88.0.2 other\n", None);
-        assert_eq!(text, "10.1.2.3\tdb\n10.88.0.2 other\n127.0.1.1\tbox web\n");
+        let text = hosts(&network(shared), ("box", "web"), "::1 localhost\n10.88.0.2 other\n", None);
+        assert_eq!(text, "10.1.2.3\tdb\n::1\tlocalhost\n10.88.0.2\tother\n127.0.1.1\tbox web\n");
     }
 
     #[test]
     fn a_container_on_networks_knows_itself_the_host_and_netd() {
         let wired = Wired {
-            name: "web".into(),
             ips: vec!["10.88.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
             name_servers: vec!["10.88.0.1".parse().unwrap()],
+            links: vec![("10.88.0.9".parse().unwrap(), "mysql wpdb".into())],
         };
         let mut wanted = network(NetworkMode::Bridge(Vec::new()));
         wanted.add_hosts = vec![("host-gateway".into(), "me".into())];
+        let text = hosts(&wanted, ("box", "web"), "::1 localhost\n", Some(&wired));
+        let end = "169.254.1.2\thost.containers.internal host.docker.internal\n10.88.0.9\tmysql wpdb\n10.88.0.2\tbox web\nfd00::2\tbox web\n";
+        assert_eq!(text, format!("169.254.1.2\tme\n::1\tlocalhost\n{end}"));
+        wanted.add_hosts = vec![("1.2.3.4".into(), "host.docker.internal".into())];
         let text = hosts(&wanted, ("box", "web"), "", Some(&wired));
-        assert!(text.starts_with("169.254.1.2\tme\n"), "{text}");
-        let end = "169.254.1.2\thost.containers.internal host.docker.internal\n10.88.0.2\tbox web\nfd00::2\tbox web\n";
-        assert!(text.ends_with(end), "{text}");
+        assert!(text.contains("\n169.254.1.2\thost.containers.internal\n"), "{text}");
         let host = "nameserver 127.0.0.53\nsearch a.b\n";
         assert_eq!(resolv_conf(&wanted, host, Some(&wired)), "search dns.podman a.b\nnameserver 10.88.0.1\n");
         wanted.dns = vec!["1.1.1.1".into()];

@@ -13,7 +13,9 @@
 pub(crate) mod birth;
 mod etcfiles;
 pub(crate) mod health;
+mod links;
 mod notify;
+mod ports;
 pub(crate) mod record;
 mod restart;
 pub(crate) mod serve;
@@ -62,8 +64,11 @@ pub(crate) fn main() -> ! {
     };
     let own_pid = std::process::id().cast_signed();
     let root = order.root.clone();
+    // The first client, if there is one, then the passed sockets.
+    let mut descriptors = descriptors;
+    let passed = descriptors.split_off(descriptors.len().saturating_sub(order.passed_sockets));
     let client = descriptors.into_iter().next();
-    let outcome = Monitor::new(order).and_then(|monitor| monitor.run(&command, client, own_pid));
+    let outcome = Monitor::new(order).and_then(|monitor| monitor.run(&command, client, passed, own_pid));
     if let Err(failure) = outcome {
         // Once the start was reported nobody reads this any more; the record has it.
         wire::send(command.as_fd(), &LaunchReport::Failed(failure), &[]).ok();
@@ -89,7 +94,13 @@ impl Monitor {
     }
 
     /// Starts the container and watches it to its end, again and again if its restart policy says so.
-    fn run(mut self, command: &OwnedFd, client: Option<OwnedFd>, own_pid: i32) -> Result<(), Failure> {
+    fn run(
+        mut self,
+        command: &OwnedFd,
+        client: Option<OwnedFd>,
+        passed: Vec<OwnedFd>,
+        own_pid: i32,
+    ) -> Result<(), Failure> {
         for mark in [record::STOP_REQUESTED, record::RESTART_REQUESTED] {
             std::fs::remove_file(self.directory.join(mark)).ok();
         }
@@ -105,7 +116,7 @@ impl Monitor {
                 return Err(failure);
             }
         };
-        let prepared = Wiring::prepare(&self).and_then(|wiring| Ok((wiring, self.notifier()?)));
+        let prepared = Wiring::prepare(&self, passed).and_then(|wiring| Ok((wiring, self.notifier()?)));
         let (mut wiring, mut notifier) = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => {
@@ -151,6 +162,13 @@ impl Monitor {
             }
             self.order.restarts += 1;
         }
+    }
+
+    /// The container's name; its short ID if it has none.
+    fn name(&self) -> String {
+        let names = Store::open(&self.order.root).and_then(|store| store.names().of(&self.spec.id));
+        let name = names.ok().and_then(|names| names.into_iter().next());
+        name.unwrap_or_else(|| self.spec.id.short().to_owned())
     }
 
     /// A container that is removed at its end has an overlay that never syncs ("volatile"), and the

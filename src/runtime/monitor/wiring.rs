@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! prepare: records of the networks, listening sockets      (before process 1 is born)
-//! attach:  netd links process 1's namespace                 (before it may go)
+//! begin:   netd is asked to link process 1's namespace      (init mounts meanwhile)
+//! finish:  it is linked, and the files say so               (before process 1 executes)
 //! serve:   netd gone ─▶ started again, linked again; a command has changed something ─▶ files
 //! ```
 
@@ -15,15 +16,17 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::base::network::{NetworkAttachment, PortMapping};
-use crate::base::spec::{ContainerSpec, NetworkMode, Record};
-use crate::net::client::{self, ClientError, Link, Listeners};
+use crate::base::bytes::Bytes;
+use crate::base::network::{NetworkAttachment, PortMapping, PrivateNetwork};
+use crate::base::spec::{ContainerSpec, NetworkMode};
+use crate::net::client::{self, Asked, ClientError, Link, Listeners};
 use crate::net::control::{Attach, Endpoint, EndpointRequest, RefusalKind};
+use crate::net::ipam::{self, Subnet};
+use crate::net::network::{Network, PRIVATE_DRIVER};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::{netd, networks};
-use crate::store::Store;
 
-use super::Monitor;
+use super::{Monitor, links, ports};
 
 /// The file that says what a running container has on its networks.
 pub(crate) const STATE_FILE: &str = "network.json";
@@ -35,6 +38,9 @@ pub(crate) struct NetworkState {
     /// Further names, by network.
     pub(crate) aliases: Vec<(String, Vec<String>)>,
     pub(crate) ports: Vec<PortMapping>,
+    /// Variables that say where linked containers are (`--link`).
+    #[serde(default)]
+    pub(crate) link_environment: Vec<Bytes>,
 }
 
 impl NetworkState {
@@ -78,35 +84,54 @@ pub(crate) struct Wiring {
     namespace: Option<OwnedFd>,
     /// netd is gone and could not be brought back yet.
     lost: bool,
+    /// netd was asked to link the current life, and has not answered yet.
+    asked: Option<Asked>,
+    link_environment: Vec<Bytes>,
 }
 
 impl Wiring {
     /// Prepares the networks of a container; `None` if it has none of ketch's.
-    pub(super) fn prepare(monitor: &Monitor) -> Result<Option<Self>, Failure> {
+    ///
+    /// `passed` are sockets that whoever started the container got from its own parent: they serve the
+    /// ports that they are bound to.
+    pub(super) fn prepare(monitor: &Monitor, passed: Vec<OwnedFd>) -> Result<Option<Self>, Failure> {
         let spec = &monitor.spec;
-        let NetworkMode::Bridge(attachments) = &spec.network.mode else { return Ok(None) };
         let root = &monitor.order.root;
-        let changed = changed_attachments(&monitor.directory);
-        let attachments = changed.as_ref().unwrap_or(attachments);
-        let endpoints = attachments.iter().map(|wanted| endpoint(root, wanted)).collect::<Result<_, _>>()?;
-        let name =
-            Store::open(root).ok().and_then(|store| store.names().of(&spec.id).ok()?.into_iter().next());
+        let mut avoid = Vec::new();
+        let mut host_loopback = false;
+        let mut endpoints: Vec<EndpointRequest> = match &spec.network.mode {
+            NetworkMode::Bridge(created) => {
+                let changed = changed_attachments(&monitor.directory);
+                let attachments = changed.as_ref().unwrap_or(created);
+                attachments.iter().map(|wanted| endpoint(root, wanted)).collect::<Result<_, _>>()?
+            }
+            NetworkMode::Private(private) => {
+                avoid = subnets_in_use(root);
+                host_loopback = private.host_loopback;
+                vec![private_endpoint(private, spec.id.as_str(), &avoid)?]
+            }
+            _ => return Ok(None),
+        };
+        if let Some(before) = NetworkState::read(&monitor.directory) {
+            prefer(&mut endpoints, &before);
+        }
         let attach = Attach {
             container: spec.id.to_string(),
-            name: name.unwrap_or_else(|| spec.id.short().to_owned()),
+            name: monitor.name(),
             hostname: spec.hostname.clone(),
             endpoints,
             dns: spec.network.dns.iter().filter_map(|server| server.parse().ok()).collect(),
             links: spec.network.links.iter().map(|(alias, id)| (alias.clone(), id.to_string())).collect(),
             again: false,
+            host_loopback,
+            avoid,
         };
         if spec.network.ports.iter().map(|port| usize::from(port.range)).sum::<usize>() > MANY_PORTS {
             raise_descriptor_limit();
         }
         let netd = netd::directory(root)
             .map_err(|err| Failure::errno("make the network helper's directory", err))?;
-        let listeners =
-            client::listen(&spec.network.ports).map_err(|error| failure(error, root, &spec.network.ports))?;
+        let listeners = client::listen(&spec.network.ports, passed).map_err(|error| failure(error, root))?;
         Ok(Some(Self {
             spec: spec.clone(),
             root: root.clone(),
@@ -119,25 +144,62 @@ impl Wiring {
             link: None,
             namespace: None,
             lost: false,
+            asked: None,
+            link_environment: Vec::new(),
         }))
     }
 
-    /// Links the network namespace of process `pid`, which has just been born.
-    pub(super) fn attach(&mut self, pid: i32) -> Result<(), Failure> {
+    /// The variables that say where linked containers are, beside those that are set already.
+    ///
+    /// # Errors
+    ///
+    /// If one of them does not run.
+    pub(super) fn link_environment(&mut self, env: &[Bytes]) -> Result<Vec<Bytes>, Failure> {
+        let networks = self.attach.endpoints.iter().map(|endpoint| endpoint.network.name.as_str());
+        let networks: Vec<&str> = networks.collect();
+        let linked = links::look_up(&self.root, &self.spec.network.links, &networks)?;
+        self.link_environment = links::environment(&linked, &self.attach.name, env);
+        Ok(self.link_environment.clone())
+    }
+
+    /// Lines of the hosts file for linked containers: address and names.
+    pub(super) fn link_hosts(&self) -> Vec<(IpAddr, String)> {
+        let endpoints = self.endpoints().iter().map(|endpoint| endpoint.network.as_str());
+        let linked = links::look_up(&self.root, &self.spec.network.links, &endpoints.collect::<Vec<_>>());
+        linked.map_or_else(|_| Vec::new(), |linked| links::hosts(&linked))
+    }
+
+    /// Asks netd to link the network namespace of process `pid`, which has just been born. The answer
+    /// comes with [`finish`](Self::finish).
+    pub(super) fn begin(&mut self, pid: i32) -> Result<(), Failure> {
         let path = format!("/proc/{pid}/ns/net");
         let namespace = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| Failure::errno("open the container's network namespace", errno))?;
         let (root, settings) = (&self.root, (self.linger, self.fingerprint.as_str()));
         let start =
             |first: OwnedFd, gateway: Option<BorrowedFd<'_>>| netd::start(root, settings, first, gateway);
+        let asked = match &mut self.link {
+            Some(link) => link.ask_again(self.netd.as_fd(), &start, namespace.as_fd()),
+            None => Link::ask(self.netd.as_fd(), &start, &self.attach, namespace.as_fd()),
+        };
+        self.asked = Some(asked.map_err(|error| failure(error, &self.root))?);
+        self.namespace = Some(namespace);
+        Ok(())
+    }
+
+    /// Waits until the container is linked.
+    pub(super) fn finish(&mut self) -> Result<(), Failure> {
+        let (Some(asked), Some(namespace)) = (self.asked.take(), &self.namespace) else { return Ok(()) };
+        let (root, settings) = (&self.root, (self.linger, self.fingerprint.as_str()));
+        let start =
+            |first: OwnedFd, gateway: Option<BorrowedFd<'_>>| netd::start(root, settings, first, gateway);
         let (netd, listeners) = (self.netd.as_fd(), &self.listeners);
         let outcome = match &mut self.link {
-            Some(link) => link.reopen(netd, &start, namespace.as_fd(), listeners),
-            None => Link::open(netd, &start, self.attach.clone(), namespace.as_fd(), listeners)
+            Some(link) => link.linked_again(asked, netd, &start, namespace.as_fd(), listeners),
+            None => Link::linked(asked, netd, &start, self.attach.clone(), namespace.as_fd(), listeners)
                 .map(|link| self.link = Some(link)),
         };
-        outcome.map_err(|error| failure(error, &self.root, &self.spec.network.ports))?;
-        self.namespace = Some(namespace);
+        outcome.map_err(|error| failure(error, &self.root))?;
         self.lost = false;
         self.write_state().map_err(|err| Failure::errno("write the container's network state", err))
     }
@@ -149,7 +211,7 @@ impl Wiring {
 
     /// The container's name, for its hosts file.
     pub(super) fn name(&self) -> &str {
-        &self.attach.name
+        self.link.as_ref().map_or(self.attach.name.as_str(), Link::name)
     }
 
     /// Addresses of the name servers on its networks.
@@ -188,7 +250,10 @@ impl Wiring {
         let (root, settings) = (&self.root, (self.linger, self.fingerprint.as_str()));
         let start =
             |first: OwnedFd, gateway: Option<BorrowedFd<'_>>| netd::start(root, settings, first, gateway);
-        let outcome = link.reopen(self.netd.as_fd(), &start, namespace.as_fd(), &self.listeners);
+        let netd = self.netd.as_fd();
+        let outcome = link
+            .ask_again(netd, &start, namespace.as_fd())
+            .and_then(|asked| link.linked_again(asked, netd, &start, namespace.as_fd(), &self.listeners));
         self.lost = outcome.is_err();
         if !self.lost {
             self.refresh_files();
@@ -198,7 +263,7 @@ impl Wiring {
     /// The files show what has changed. One that cannot be written keeps what it said.
     fn refresh_files(&self) {
         self.write_state().ok();
-        super::etcfiles::write(&self.spec, &self.root, &self.directory, Some(self)).ok();
+        super::etcfiles::write(&self.spec, self.name(), &self.directory, Some(self)).ok();
     }
 
     fn write_state(&self) -> io::Result<()> {
@@ -208,6 +273,7 @@ impl Wiring {
             endpoints: link.endpoints().to_vec(),
             aliases,
             ports: self.spec.network.ports.clone(),
+            link_environment: self.link_environment.clone(),
         };
         let new = self.directory.join("network.json.new");
         std::fs::write(&new, serde_json::to_vec(&state)?)?;
@@ -236,10 +302,82 @@ pub(crate) fn endpoint(root: &Path, wanted: &NetworkAttachment) -> Result<Endpoi
         ips: wanted.ips.clone(),
         mac: wanted.mac,
         aliases: wanted.aliases.clone(),
+        prefer: Vec::new(),
     })
 }
 
-fn failure(error: ClientError, root: &Path, ports: &[PortMapping]) -> Failure {
+/// A container that is started again has its old addresses if they are free.
+fn prefer(endpoints: &mut [EndpointRequest], before: &NetworkState) {
+    for wanted in endpoints {
+        let had = before.endpoints.iter().find(|endpoint| endpoint.network == wanted.network.name);
+        wanted.prefer = had.map_or_else(Vec::new, |had| had.ips.iter().map(|ip| ip.ip).collect());
+    }
+}
+
+/// Subnets of all networks that are written down, and those that the host has routes to.
+pub(crate) fn subnets_in_use(root: &Path) -> Vec<Subnet> {
+    let networks = networks::list(root).map_or_else(|_| Vec::new(), |(networks, _damaged)| networks);
+    let mut taken: Vec<Subnet> =
+        networks.iter().flat_map(|network| network.subnets.iter().map(|of| of.subnet)).collect();
+    taken.extend(host_subnets());
+    taken
+}
+
+/// Subnets that the host has routes to. Without them a collision is possible, but nothing else is wrong.
+pub(crate) fn host_subnets() -> Vec<Subnet> {
+    use crate::sys::netlink::{Netlink, Protocol};
+    let routes = Netlink::open(Protocol::Route)
+        .ok()
+        .and_then(|mut socket| crate::net::netlink::routes(&mut socket).ok())
+        .unwrap_or_default();
+    let subnets = routes.into_iter().filter_map(|to| Subnet::new(to.destination.ip, to.destination.prefix));
+    subnets.filter(|subnet| subnet.prefix() > 0).collect()
+}
+
+/// A network for one container. Its subnets follow from the container's ID unless they are taken.
+fn private_endpoint(
+    private: &PrivateNetwork,
+    id: &str,
+    avoid: &[Subnet],
+) -> Result<EndpointRequest, Failure> {
+    let invalid = |err: ipam::IpamError| Failure::new(FailureKind::Invalid, err.to_string());
+    let mut bytes = [0; 7];
+    for (byte, pair) in bytes.iter_mut().zip(id.as_bytes().chunks(2)) {
+        let hex = std::str::from_utf8(pair).unwrap_or_default();
+        *byte = u8::from_str_radix(hex, 16).unwrap_or_default();
+    }
+    let mut subnets = Vec::new();
+    if private.ipv4 {
+        let number = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
+        subnets.push(match &private.subnet {
+            Some(text) => text.parse().map_err(invalid)?,
+            None => ipam::private_subnet(number, avoid).map_err(invalid)?,
+        });
+    }
+    if private.ipv6 {
+        subnets.push(ipam::subnet_v6_of(bytes));
+    }
+    let short = id.get(..12).unwrap_or(id);
+    let interface = format!("kp{}", id.get(..10).unwrap_or(id));
+    let created = jiff::Timestamp::UNIX_EPOCH;
+    let mut network =
+        Network::bridge(&format!("private-{short}"), id.to_owned(), interface, created, &subnets);
+    // One that was asked for is not exchanged for another.
+    if private.subnet.is_none() {
+        network.driver = PRIVATE_DRIVER.into();
+    }
+    network.options.extend(private.mtu.map(|mtu| ("mtu".to_owned(), mtu.to_string())));
+    Ok(EndpointRequest {
+        network,
+        interface: private.interface.clone(),
+        ips: Vec::new(),
+        mac: None,
+        aliases: Vec::new(),
+        prefer: Vec::new(),
+    })
+}
+
+fn failure(error: ClientError, root: &Path) -> Failure {
     match error {
         ClientError::Refused(refusal) => {
             let kind = match refusal.kind {
@@ -256,53 +394,7 @@ fn failure(error: ClientError, root: &Path, ports: &[PortMapping]) -> Failure {
             }
             failure
         }
-        ClientError::Bind { address, protocol, source } => {
-            let mut failure = Failure::errno(
-                format!("publish port {}/{protocol} at {}", address.port(), address.ip()),
-                source,
-            );
-            failure.kind = FailureKind::Invalid;
-            failure.hint = match source {
-                rustix::io::Errno::ACCESS | rustix::io::Errno::PERM => Some(format!(
-                    "only root may use ports below {}; as root: sysctl net.ipv4.ip_unprivileged_port_start={}",
-                    first_free_port(),
-                    address.port()
-                )),
-                rustix::io::Errno::ADDRINUSE => {
-                    let wanted = ports.iter().find(|port| port.protocol == protocol);
-                    wanted.and_then(|_| owner(root, address.port(), protocol))
-                }
-                _ => None,
-            };
-            failure
-        }
+        ClientError::Bind { address, protocol, source } => ports::failure(root, address, protocol, source),
         other => Failure::system("set up the container's network", &other),
     }
-}
-
-fn first_free_port() -> String {
-    let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
-    std::fs::read_to_string(path).map_or_else(|_| "1024".to_owned(), |text| text.trim().to_owned())
-}
-
-/// Says which container publishes a port already.
-fn owner(root: &Path, port: u16, protocol: crate::base::network::Protocol) -> Option<String> {
-    let has = |mapping: &PortMapping| {
-        mapping.protocol == protocol
-            && (u32::from(mapping.host_port)..u32::from(mapping.host_port) + u32::from(mapping.range))
-                .contains(&port.into())
-    };
-    for entry in std::fs::read_dir(root.join("containers")).ok()?.flatten() {
-        let directory = entry.path();
-        let Some(state) = NetworkState::read(&directory).filter(|state| state.ports.iter().any(has)) else {
-            continue;
-        };
-        let record: Option<Record> = super::record::read(&directory);
-        if record.is_some_and(|record| record.ended.is_none()) && !state.ports.is_empty() {
-            let id = entry.file_name();
-            let id = id.to_string_lossy();
-            return Some(format!("container {} publishes it already", id.get(..12).unwrap_or(&id)));
-        }
-    }
-    None
 }

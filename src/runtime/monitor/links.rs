@@ -1,0 +1,165 @@
+//! `--link`: where another container is, as variables and as lines of the hosts file.
+//!
+//! ```text
+//! --link wpdb:mysql   MYSQL_NAME=/web/mysql
+//!                     MYSQL_PORT=tcp://10.88.0.2:3306           the lowest port
+//!                     MYSQL_PORT_3306_TCP=tcp://10.88.0.2:3306  each exposed port, and
+//!                     MYSQL_PORT_3306_TCP_ADDR, _PORT, _PROTO   its parts
+//!                     MYSQL_ENV_NAME=value                      the other's own variables
+//! ```
+//!
+//! # Source
+//!
+//! Docker's documentation, "Legacy container links".
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use crate::base::bytes::Bytes;
+use crate::base::id::ContainerId;
+use crate::base::spec::ContainerSpec;
+use crate::runtime::failure::{Failure, FailureKind};
+use crate::runtime::monitor::record;
+use crate::runtime::monitor::wiring::NetworkState;
+use crate::store::Store;
+
+/// Variables that every container has: nothing that a neighbour needs to know of another.
+const COMMON: [&[u8]; 5] = [b"HOME", b"PATH", b"HOSTNAME", b"TERM", b"container"];
+
+/// A container that this one is linked to.
+#[derive(Debug)]
+pub(super) struct Linked {
+    alias: String,
+    name: String,
+    hostname: String,
+    ip: IpAddr,
+    /// Port and protocol, the lowest first.
+    ports: Vec<(u16, String)>,
+    env: Vec<Bytes>,
+}
+
+/// Finds the containers behind `links`, on the networks that this one is on.
+///
+/// # Errors
+///
+/// If one does not run or shares no network with this one.
+pub(super) fn look_up(
+    root: &Path,
+    links: &[(String, ContainerId)],
+    networks: &[&str],
+) -> Result<Vec<Linked>, Failure> {
+    links.iter().map(|(alias, id)| linked(root, alias, id, networks)).collect()
+}
+
+fn linked(root: &Path, alias: &str, id: &ContainerId, networks: &[&str]) -> Result<Linked, Failure> {
+    let directory = root.join("containers").join(id.as_str());
+    let failed = |why: &str| {
+        let message = format!("link to container {} as {alias}: {why}", id.short());
+        Failure::new(FailureKind::Conflict, message)
+    };
+    let runs = record::read(&directory).is_some_and(|record| record.ended.is_none());
+    let state = NetworkState::read(&directory).filter(|_| runs).ok_or_else(|| failed("it does not run"))?;
+    let shared = state.endpoints.iter().find(|endpoint| networks.contains(&endpoint.network.as_str()));
+    let ip = shared.and_then(|endpoint| endpoint.ips.first());
+    let ip = ip.ok_or_else(|| failed("it is on no network of this container"))?.ip;
+    let spec = std::fs::read(directory.join("spec.json")).ok();
+    let spec: Option<ContainerSpec> = spec.and_then(|text| serde_json::from_slice(&text).ok());
+    let spec = spec.ok_or_else(|| failed("its spec cannot be read"))?;
+    let name = Store::open(root).ok().and_then(|store| store.names().of(id).ok()?.into_iter().next());
+    let mut ports: Vec<(u16, String)> = spec
+        .exposed_ports
+        .iter()
+        .filter_map(|text| {
+            let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+            Some((number.parse().ok()?, protocol.to_owned()))
+        })
+        .collect();
+    ports.sort();
+    Ok(Linked {
+        alias: alias.to_owned(),
+        name: name.unwrap_or_else(|| id.short().to_owned()),
+        hostname: spec.hostname,
+        ip,
+        ports,
+        env: spec.process.env,
+    })
+}
+
+/// The variables of a container called `own_name`, without those that it has in `env`.
+pub(super) fn environment(linked: &[Linked], own_name: &str, env: &[Bytes]) -> Vec<Bytes> {
+    let mut made = Vec::new();
+    for of in linked {
+        let prefix = of.alias.to_ascii_uppercase().replace('-', "_");
+        let mut text = |name: String, value: String| made.push(format!("{prefix}_{name}={value}").into());
+        let ip = if of.ip.is_ipv6() { format!("[{}]", of.ip) } else { of.ip.to_string() };
+        if let Some((port, protocol)) = of.ports.first() {
+            text("PORT".into(), format!("{protocol}://{ip}:{port}"));
+        }
+        for (port, protocol) in &of.ports {
+            let name = format!("PORT_{port}_{}", protocol.to_ascii_uppercase());
+            text(name.clone(), format!("{protocol}://{ip}:{port}"));
+            text(format!("{name}_ADDR"), of.ip.to_string());
+            text(format!("{name}_PORT"), port.to_string());
+            text(format!("{name}_PROTO"), protocol.clone());
+        }
+        text("NAME".into(), format!("/{own_name}/{}", of.alias));
+        let own = of.env.iter().filter(|entry| !COMMON.contains(&key(entry)));
+        made.extend(own.map(|entry| [prefix.as_bytes(), b"_ENV_", entry.as_bytes()].concat().into()));
+    }
+    made.retain(|entry: &Bytes| env.iter().all(|known| key(known) != key(entry)));
+    made
+}
+
+fn key(entry: &Bytes) -> &[u8] {
+    entry.as_bytes().split(|&b| b == b'=').next().unwrap_or_default()
+}
+
+/// Addresses and names for the hosts file.
+pub(super) fn hosts(linked: &[Linked]) -> Vec<(IpAddr, String)> {
+    let names = |of: &Linked| {
+        let mut names = vec![of.alias.as_str()];
+        for name in [of.hostname.as_str(), of.name.as_str()] {
+            if !name.is_empty() && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.join(" ")
+    };
+    linked.iter().map(|of| (of.ip, names(of))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_dockers() {
+        let linked = Linked {
+            alias: "my-db".into(),
+            name: "wpdb".into(),
+            hostname: "0123456789ab".into(),
+            ip: "10.88.0.2".parse().unwrap(),
+            ports: vec![(53, "udp".into()), (3306, "tcp".into())],
+            env: ["PATH=/bin", "HOME=/", "PASSWORD=x=y"].map(Bytes::from).to_vec(),
+        };
+        let own = [Bytes::from("MY_DB_NAME=mine")];
+        let made = environment(std::slice::from_ref(&linked), "web", &own);
+        let made: Vec<String> = made.iter().map(|entry| entry.to_string_lossy().into_owned()).collect();
+        assert_eq!(
+            made,
+            [
+                "MY_DB_PORT=udp://10.88.0.2:53",
+                "MY_DB_PORT_53_UDP=udp://10.88.0.2:53",
+                "MY_DB_PORT_53_UDP_ADDR=10.88.0.2",
+                "MY_DB_PORT_53_UDP_PORT=53",
+                "MY_DB_PORT_53_UDP_PROTO=udp",
+                "MY_DB_PORT_3306_TCP=tcp://10.88.0.2:3306",
+                "MY_DB_PORT_3306_TCP_ADDR=10.88.0.2",
+                "MY_DB_PORT_3306_TCP_PORT=3306",
+                "MY_DB_PORT_3306_TCP_PROTO=tcp",
+                "MY_DB_ENV_PASSWORD=x=y",
+            ]
+        );
+        assert_eq!(hosts(&[linked])[0].1, "my-db 0123456789ab wpdb");
+    }
+}
