@@ -37,6 +37,14 @@ impl IdMap {
         })
     }
 
+    /// Which ID of the new namespace is `outside` in the parent's, if any is.
+    pub(crate) fn to_inside(&self, outside: u32) -> Option<u32> {
+        self.0.iter().find_map(|e| {
+            let offset = outside.checked_sub(e.outside)?;
+            (offset < e.len).then(|| e.inside + offset)
+        })
+    }
+
     /// How many IDs are mapped in all.
     pub(crate) fn size(&self) -> u64 {
         self.0.iter().map(|e| u64::from(e.len)).sum()
@@ -57,6 +65,7 @@ mod tests {
             [(0, Some(1000)), (1, Some(100_000)), (65_536, Some(165_535)), (65_537, None)]
         {
             assert_eq!(map.to_outside(inside), outside);
+            assert!(outside.is_none_or(|outside| map.to_inside(outside) == Some(inside)));
         }
         assert_eq!(map.to_kernel(), "0 1000 1\n1 100000 65536\n");
         assert_eq!(map.size(), 65_537);

@@ -90,6 +90,48 @@ pub(crate) enum Document {
     Manifest(Manifest),
 }
 
+/// The two forms in which images are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Form {
+    /// OCI image-spec.
+    #[default]
+    Oci,
+    /// Docker's "Image Manifest V 2, Schema 2".
+    Docker,
+}
+
+impl Form {
+    /// The media type of a manifest.
+    pub(crate) fn manifest(self) -> &'static str {
+        match self {
+            Self::Oci => "application/vnd.oci.image.manifest.v1+json",
+            Self::Docker => "application/vnd.docker.distribution.manifest.v2+json",
+        }
+    }
+
+    /// The media type of an index.
+    pub(crate) fn index(self) -> &'static str {
+        match self {
+            Self::Oci => "application/vnd.oci.image.index.v1+json",
+            Self::Docker => "application/vnd.docker.distribution.manifest.list.v2+json",
+        }
+    }
+
+    /// The media type of a configuration.
+    pub(crate) fn config(self) -> &'static str {
+        match self {
+            Self::Oci => "application/vnd.oci.image.config.v1+json",
+            Self::Docker => "application/vnd.docker.container.image.v1+json",
+        }
+    }
+
+    /// The form that the media type of a manifest or an index belongs to.
+    pub(crate) fn of(media_type: &str) -> Self {
+        if media_type.starts_with("application/vnd.docker.") { Self::Docker } else { Self::Oci }
+    }
+}
+
 /// How the bytes of a layer blob hold its archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -100,6 +142,18 @@ pub(crate) enum Compression {
 }
 
 impl Compression {
+    /// The media type of a layer that is so compressed.
+    pub(crate) fn layer_media_type(self, form: Form) -> &'static str {
+        match (form, self) {
+            (Form::Oci, Self::None) => "application/vnd.oci.image.layer.v1.tar",
+            (Form::Oci, Self::Gzip) => "application/vnd.oci.image.layer.v1.tar+gzip",
+            (Form::Oci, Self::Zstd) => "application/vnd.oci.image.layer.v1.tar+zstd",
+            (Form::Docker, Self::None) => "application/vnd.docker.image.rootfs.diff.tar",
+            (Form::Docker, Self::Gzip) => "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            (Form::Docker, Self::Zstd) => "application/vnd.docker.image.rootfs.diff.tar.zstd",
+        }
+    }
+
     /// What the media type of a layer says; `None` for a blob that is no file system layer.
     pub(crate) fn of_layer(media_type: &str) -> Option<Self> {
         let kind = media_type
@@ -315,16 +369,21 @@ pub(crate) struct ContainerDefaults {
 pub(crate) struct Healthcheck {
     #[serde(default, deserialize_with = "words")]
     pub(crate) test: Vec<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) interval: i64,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) timeout: i64,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) start_period: i64,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) start_interval: i64,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) retries: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// The layers as archives.

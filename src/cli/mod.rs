@@ -15,10 +15,12 @@
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
 mod attach;
+mod commit;
 mod completion;
 mod container;
 mod container_flags;
 mod cp;
+mod diff;
 mod error;
 mod exec;
 mod format;

@@ -75,6 +75,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Tells what goes on, beside what is printed.
+    pub(crate) fn note(&self, message: impl Display) {
+        eprintln!("{}", shown(&message.to_string()));
+    }
+
     /// Reports a failure that does not end the command.
     pub(crate) fn report(&mut self, err: engine::Error) {
         // Keeps what was printed before the message before it; an error shows up in `finish`.

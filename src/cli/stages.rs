@@ -19,6 +19,7 @@ const STAGES: &[(&str, Stage)] = &[
     ("clean", |_| crate::runtime::clean::main()),
     ("copy", |_| crate::runtime::copy::main()),
     ("enter", |_| crate::runtime::enter::main()),
+    ("layer", |_| crate::runtime::layer::main()),
     ("netd", |_| crate::runtime::netd::main()),
     ("signal", |_| crate::runtime::send_signal::main()),
     ("unpack", |_| crate::runtime::worker::main()),

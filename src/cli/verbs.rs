@@ -6,9 +6,11 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::cli::NAME;
 use crate::cli::attach;
+use crate::cli::commit;
 use crate::cli::completion;
 use crate::cli::container;
 use crate::cli::cp;
+use crate::cli::diff;
 use crate::cli::exec;
 use crate::cli::globals;
 use crate::cli::healthcheck;
@@ -70,10 +72,13 @@ macro_rules! verb {
 #[rustfmt::skip]
 pub(crate) const VERBS: &[Verb] = &[
     verb!("attach", attach::AttachArgs, attach::run),
+    verb!("commit", commit::CommitArgs, commit::run),
     verb!("completion", completion::CompletionArgs, completion::run),
     verb!("container attach", attach::AttachArgs, attach::run),
+    verb!("container commit", commit::CommitArgs, commit::run),
     verb!("container cp", cp::CpArgs, cp::cp),
     verb!("container create", run::CreateArgs, run::create),
+    verb!("container diff", diff::ContainerDiffArgs, diff::container),
     verb!("container exec", exec::ExecArgs, exec::run),
     verb!("container export", cp::ExportArgs, cp::export),
     verb!("container exists", container::ExistsArgs, container::exists),
@@ -92,10 +97,12 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("container wait", wait::WaitArgs, wait::run),
     verb!("cp", cp::CpArgs, cp::cp),
     verb!("create", run::CreateArgs, run::create),
+    verb!("diff", diff::DiffArgs, diff::run),
     verb!("exec", exec::ExecArgs, exec::run),
     verb!("export", cp::ExportArgs, cp::export),
     verb!("healthcheck run", healthcheck::RunArgs, healthcheck::run),
     verb!("history", history::HistoryArgs, history::run),
+    verb!("image diff", diff::ImageDiffArgs, diff::image),
     verb!("image exists", image::ExistsArgs, image::exists),
     verb!("image history", history::HistoryArgs, history::run),
     verb!("image inspect", inspect::ImageArgs, inspect::run_image),

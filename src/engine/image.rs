@@ -327,7 +327,7 @@ fn matches_reference(image: &Image, reference: &str) -> bool {
 }
 
 /// A name that is about to be given: `app` becomes `localhost/app:latest`.
-fn new_name(typed: &str) -> Result<ImageRef> {
+pub(crate) fn new_name(typed: &str) -> Result<ImageRef> {
     let name: ImageName = typed.parse().map_err(|err| Error::invalid(format!("{err}")))?;
     if name.digest().is_some() {
         return Err(Error::invalid(format!("{typed}: a tag cannot hold a digest")));

@@ -3,7 +3,9 @@
 //! No function here prints, reads the command line or knows a Docker JSON type.
 
 pub(crate) mod attach;
+pub(crate) mod changes;
 pub(crate) mod check;
+pub(crate) mod commit;
 pub(crate) mod config;
 pub(crate) mod copy;
 pub(crate) mod create;
@@ -18,6 +20,7 @@ pub(crate) mod history;
 pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod inspect;
+pub(crate) mod layer;
 pub(crate) mod lifecycle;
 pub(crate) mod list;
 pub(crate) mod logs;
@@ -27,12 +30,14 @@ pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod remote;
+pub(crate) mod register;
 pub(crate) mod remove;
 pub(crate) mod request;
 pub(crate) mod reset;
 pub(crate) mod resolve;
 pub(crate) mod start;
 pub(crate) mod state;
+pub(crate) mod unpack;
 pub(crate) mod unshare;
 pub(crate) mod volume;
 

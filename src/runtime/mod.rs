@@ -10,6 +10,7 @@ pub(crate) mod identity;
 pub(crate) mod idmaps;
 pub(crate) mod init;
 pub(crate) mod launch;
+pub(crate) mod layer;
 pub(crate) mod monitor;
 pub(crate) mod netd;
 pub(crate) mod networks;

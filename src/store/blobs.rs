@@ -42,6 +42,65 @@ pub(crate) struct Partial {
     written_back: u64,
 }
 
+/// A blob whose digest is not known before its last byte. Dropping it gives it up.
+#[derive(Debug)]
+pub(crate) struct BlobWriter {
+    store_dir: std::os::fd::OwnedFd,
+    /// Where it grows; absolute.
+    path: PathBuf,
+    /// The same, relative to the store.
+    staged: PathBuf,
+    root: PathBuf,
+    file: File,
+    length: u64,
+    hash: Sha256,
+    written_back: u64,
+    finished: bool,
+}
+
+impl BlobWriter {
+    /// Adds bytes at the end.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(io_error("write", &self.path))?;
+        self.hash.update(bytes);
+        self.length += bytes.len() as u64;
+        if self.length - self.written_back >= WRITEBACK_BYTES {
+            fs::start_writeback(&self.file, self.written_back, self.length - self.written_back).ok();
+            self.written_back = self.length;
+        }
+        Ok(())
+    }
+
+    /// Writes its bytes to the disk, so that [`finish`](Self::finish) takes no time.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(io_error("sync", &self.path))
+    }
+
+    /// Gives the blob its name, once its bytes are on the disk; returns its digest and length. One that
+    /// is there already is a success.
+    pub(crate) fn finish(mut self) -> Result<(Digest, u64)> {
+        let digest = Digest::from_hash(std::mem::replace(&mut self.hash, Sha256::new()));
+        self.sync()?;
+        let to = Blobs::relative(&digest);
+        fs::rename(&self.store_dir, &self.staged, &self.store_dir, &to)
+            .map_err(io_error("rename to", self.root.join(&to)))?;
+        self.finished = true;
+        let dir = PathBuf::from("blobs/sha256");
+        let synced = fs::open_dir(&self.store_dir, &dir).and_then(fs::sync);
+        synced.map_err(io_error("sync", self.root.join(&dir)))?;
+        Ok((digest, self.length))
+    }
+}
+
+impl Drop for BlobWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What cannot be removed now is swept later.
+            fs::unlink(&self.store_dir, &self.staged).ok();
+        }
+    }
+}
+
 /// What is there of a blob.
 #[derive(Debug)]
 pub(crate) enum Claim {
@@ -125,6 +184,28 @@ impl Blobs<'_> {
         let staged = staging::file(self.store, content, true)?;
         self.publish(&staged, &digest)?;
         Ok(digest)
+    }
+
+    /// Begins a blob whose digest is not known yet.
+    ///
+    /// Nothing refers to it when it is finished: finish it under the store's (shared) lock, and
+    /// [pin](staging::Staged::pin_blob) it before that is freed.
+    pub(crate) fn writer(&self) -> Result<BlobWriter> {
+        let staged = staging::file(self.store, b"", false)?;
+        let path = self.store.root().join(&staged);
+        let file = fs::open_at(self.store.dir(), &staged, OFlags::WRONLY, 0).map_err(io_error("open", &path))?;
+        let dir = self.store.dir().try_clone_to_owned().map_err(io_error("open", self.store.root()))?;
+        Ok(BlobWriter {
+            store_dir: dir,
+            path,
+            staged,
+            root: self.store.root().to_owned(),
+            file: File::from(file),
+            length: 0,
+            hash: Sha256::new(),
+            written_back: 0,
+            finished: false,
+        })
     }
 
     /// Claims a blob for writing. Never waits: see [`Claim::Busy`].

@@ -75,6 +75,11 @@ impl StagedLayer {
         fs::open_dir(fs::here(), &path).map_err(io_error("open", path))
     }
 
+    /// The directory to unpack into; absolute.
+    pub(crate) fn fs_path(&self) -> PathBuf {
+        self.staged.path().join(FS)
+    }
+
     /// Gives it up.
     pub(crate) fn discard(self) -> Result<staging::Removal> {
         self.staged.remove()

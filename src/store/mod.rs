@@ -17,6 +17,7 @@
 
 pub(crate) mod blobs;
 pub(crate) mod builtin;
+pub(crate) mod compress;
 pub(crate) mod containers;
 pub(crate) mod error;
 pub(crate) mod gc;

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use tar::{EntryType, Header};
 
 use crate::base::idmap::IdMap;
+use crate::base::tar::record;
 use crate::runtime::copy::{Result, Source};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::rootfs;
@@ -215,12 +216,12 @@ impl Packer {
         let mut extended = Vec::new();
         let mut header = Header::new_gnu();
         if fields.name.len() > NAME_MAX {
-            extended.extend(record("path", fields.name));
+            extended.extend(record(b"path", fields.name));
         }
         let fits = &fields.name[..fields.name.len().min(NAME_MAX)];
         header.as_old_mut().name[..fits.len()].copy_from_slice(fits);
         if fields.link.len() > NAME_MAX {
-            extended.extend(record("linkpath", fields.link));
+            extended.extend(record(b"linkpath", fields.link));
         }
         let fits = &fields.link[..fields.link.len().min(NAME_MAX)];
         header.as_old_mut().linkname[..fits.len()].copy_from_slice(fits);
@@ -239,7 +240,7 @@ impl Packer {
             set.and_then(|()| header.set_device_minor(rustix::fs::minor(stat.st_rdev))).map_err(written)?;
         }
         for (name, value) in file.map(attributes).unwrap_or_default() {
-            extended.extend(record(&format!("SCHILY.xattr.{name}"), &value));
+            extended.extend(record(format!("SCHILY.xattr.{name}").as_bytes(), &value));
         }
         if !extended.is_empty() {
             let mut before = Header::new_ustar();
@@ -273,17 +274,9 @@ impl Ids {
         match self {
             Self::Same => Some((stat.st_uid, stat.st_gid)),
             Self::Root => Some((0, 0)),
-            Self::Inside { uids, gids } => Some((inside(uids, stat.st_uid)?, inside(gids, stat.st_gid)?)),
+            Self::Inside { uids, gids } => Some((uids.to_inside(stat.st_uid)?, gids.to_inside(stat.st_gid)?)),
         }
     }
-}
-
-/// Which ID of a container is `outside`.
-fn inside(map: &IdMap, outside: u32) -> Option<u32> {
-    map.0.iter().find_map(|extent| {
-        let offset = outside.checked_sub(extent.outside)?;
-        (offset < extent.len).then(|| extent.inside + offset)
-    })
 }
 
 /// The extended attributes that travel: file capabilities and the user's own. Where they cannot be read
@@ -302,36 +295,7 @@ fn attributes(file: &OwnedFd) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// A PAX record: its own length, which counts itself, a blank, key, `=`, value, newline.
-fn record(key: &str, value: &[u8]) -> Vec<u8> {
-    let rest = key.len() + value.len() + 3;
-    let mut length = rest + 1;
-    while length != rest + length.to_string().len() {
-        length = rest + length.to_string().len();
-    }
-    let mut text = format!("{length} {key}=").into_bytes();
-    text.extend_from_slice(value);
-    text.push(b'\n');
-    text
-}
-
 /// An archive that could not be written.
 pub(super) fn written(err: io::Error) -> Failure {
     Failure::errno("write the archive", err)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_count_themselves() {
-        for (value, length) in [(0, 8), (1, 9), (90, 99), (91, 101), (989, 999)] {
-            let text = record("path", &vec![b'x'; value]);
-            let shown: usize =
-                std::str::from_utf8(&text).unwrap().split(' ').next().unwrap().parse().unwrap();
-            assert_eq!(shown, text.len(), "{value}");
-            assert_eq!(text.len(), length, "{value}");
-        }
-    }
 }

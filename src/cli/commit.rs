@@ -1,0 +1,133 @@
+//! `ketch commit`: a new image from a container.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+
+use crate::base::manifest::Form;
+use crate::cli::session::Session;
+use crate::cli::targets;
+use crate::engine::Error;
+use crate::engine::commit::Commit;
+
+/// Make a new image from what a container has changed
+///
+/// The image has the layers of the container's own image and one more, and the container's command,
+/// environment, user and working directory. What is mounted into the container is not part of it. The
+/// container may run. Prints the new image's ID.
+#[derive(Args, Debug)]
+pub(crate) struct CommitArgs {
+    /// The container, by name or ID
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+
+    /// Name of the image; without a registry it is put on localhost
+    #[arg(value_name = "IMAGE")]
+    image: Option<String>,
+
+    /// Who made the image
+    #[arg(short, long, default_value = "", value_name = "AUTHOR")]
+    author: String,
+
+    /// Apply an instruction of a Dockerfile to the image (can be repeated)
+    ///
+    /// One of CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME,
+    /// WORKDIR.
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    change: Vec<String>,
+
+    /// Take settings from this file: a JSON object like the config of an image
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Write manifest and configuration in this form
+    #[arg(short, long, default_value = "oci", value_name = "FORMAT")]
+    format: FormArg,
+
+    /// Write the image's ID to this file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+
+    /// Make what is mounted as a volume a volume of the image
+    #[arg(long)]
+    include_volumes: bool,
+
+    /// A comment for the history
+    #[arg(short, long, default_value = "", value_name = "TEXT")]
+    message: String,
+
+    /// Pause the container meanwhile
+    #[arg(
+        short,
+        long,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = false,
+        action = clap::ArgAction::Set,
+        value_name = "BOOL"
+    )]
+    pause: bool,
+
+    /// Print nothing but the ID
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Put everything into one single layer
+    #[arg(short, long)]
+    squash: bool,
+}
+
+/// `oci` or `docker`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormArg {
+    /// OCI image-spec
+    Oci,
+    /// Docker's schema 2
+    #[value(alias = "v2s2")]
+    Docker,
+}
+
+impl From<FormArg> for Form {
+    fn from(form: FormArg) -> Self {
+        match form {
+            FormArg::Oci => Self::Oci,
+            FormArg::Docker => Self::Docker,
+        }
+    }
+}
+
+/// `commit`.
+pub(crate) fn run(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result<()> {
+    if !args.message.is_empty() && args.format == FormArg::Oci {
+        return Err(Error::invalid("messages are only compatible with the docker image format (-f docker)").into());
+    }
+    let target = targets::one(session, Some(&args.container), &targets::Latest { latest: false })?;
+    let engine = session.engine()?;
+    let names = args.image.iter().map(|name| crate::engine::image::new_name(name)).collect::<Result<_, _>>()?;
+    let config = match &args.config {
+        Some(path) => Some(std::fs::read(path).with_context(|| format!("read {}", path.display()))?),
+        None => None,
+    };
+    let commit = Commit {
+        names,
+        author: args.author,
+        message: args.message,
+        changes: args.change,
+        config,
+        form: args.format.into(),
+        volumes: args.include_volumes,
+        squash: args.squash,
+    };
+    if !args.quiet {
+        session.note(&format!("Committing container {}", target.short()));
+    }
+    let id = engine.commit(&target, &commit)?;
+    if let Some(path) = &args.iidfile {
+        std::fs::write(path, id.to_string()).with_context(|| format!("write {}", path.display()))?;
+    }
+    writeln!(session.out, "{}", id.hex())?;
+    Ok(())
+}
