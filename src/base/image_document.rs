@@ -264,8 +264,10 @@ mod tests {
             digest: Digest::of(media_type.as_bytes()),
             size: 7,
         };
-        let layers =
-            [of("application/vnd.docker.image.rootfs.diff.tar.gzip"), of("application/vnd.oci.image.layer.v1.tar+zstd")];
+        let layers = [
+            of("application/vnd.docker.image.rootfs.diff.tar.gzip"),
+            of("application/vnd.oci.image.layer.v1.tar+zstd"),
+        ];
         for form in [Form::Oci, Form::Docker] {
             let bytes = manifest(form, &of("x"), &layers, &BTreeMap::from([("a".into(), "b".into())]));
             let Ok(Document::Manifest(read)) = Document::parse(&bytes, "") else { panic!("{form:?}") };

@@ -30,8 +30,14 @@ pub(crate) enum Kind {
     /// A further name of a file that came before.
     Hardlink,
     Symlink,
-    Character { major: u32, minor: u32 },
-    Block { major: u32, minor: u32 },
+    Character {
+        major: u32,
+        minor: u32,
+    },
+    Block {
+        major: u32,
+        minor: u32,
+    },
     Directory,
     Fifo,
 }
@@ -67,7 +73,18 @@ pub(crate) struct Entry<'a> {
 impl<'a> Entry<'a> {
     /// An entry of root, of the year 1970, with nothing special.
     pub(crate) fn new(kind: Kind, path: &'a [u8], mode: u32) -> Self {
-        Self { kind, path, link: b"", size: 0, mode, uid: 0, gid: 0, mtime: (0, 0), xattrs: &[], sparse: None }
+        Self {
+            kind,
+            path,
+            link: b"",
+            size: 0,
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: (0, 0),
+            xattrs: &[],
+            sparse: None,
+        }
     }
 
     /// The entry's headers. For a regular file [`stored`](Self::stored) bytes of data follow, then
@@ -267,7 +284,8 @@ mod tests {
     fn records_count_themselves() {
         for (value, length) in [(0, 8), (1, 9), (90, 99), (91, 101), (989, 999)] {
             let text = record(b"path", &vec![b'x'; value]);
-            let shown: usize = std::str::from_utf8(&text).unwrap().split(' ').next().unwrap().parse().unwrap();
+            let shown: usize =
+                std::str::from_utf8(&text).unwrap().split(' ').next().unwrap().parse().unwrap();
             assert_eq!((shown, text.len()), (text.len(), length), "{value}");
         }
     }

@@ -102,11 +102,14 @@ impl From<FormArg> for Form {
 /// `commit`.
 pub(crate) fn run(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result<()> {
     if !args.message.is_empty() && args.format == FormArg::Oci {
-        return Err(Error::invalid("messages are only compatible with the docker image format (-f docker)").into());
+        return Err(
+            Error::invalid("messages are only compatible with the docker image format (-f docker)").into()
+        );
     }
     let target = targets::one(session, Some(&args.container), &targets::Latest { latest: false })?;
     let engine = session.engine()?;
-    let names = args.image.iter().map(|name| crate::engine::image::new_name(name)).collect::<Result<_, _>>()?;
+    let names =
+        args.image.iter().map(|name| crate::engine::image::new_name(name)).collect::<Result<_, _>>()?;
     let config = match &args.config {
         Some(path) => Some(std::fs::read(path).with_context(|| format!("read {}", path.display()))?),
         None => None,

@@ -95,10 +95,14 @@ pub(crate) fn image(session: &mut Session<'_>, args: ImageDiffArgs) -> anyhow::R
 fn of_either(engine: &Engine, typed: &str) -> crate::engine::Result<Vec<Change>> {
     match engine.container(typed) {
         Ok(id) => engine.container_changes(&id),
-        Err(err) if err.kind == Kind::NotFound => engine.image_changes(typed).map_err(|image| match image.kind {
-            Kind::NotFound => crate::engine::Error::not_found(format!("{typed} not found: no such container or image")),
-            _ => image,
-        }),
+        Err(err) if err.kind == Kind::NotFound => {
+            engine.image_changes(typed).map_err(|image| match image.kind {
+                Kind::NotFound => {
+                    crate::engine::Error::not_found(format!("{typed} not found: no such container or image"))
+                }
+                _ => image,
+            })
+        }
         Err(err) => Err(err),
     }
 }
@@ -121,9 +125,11 @@ fn print(session: &mut Session<'_>, changes: &[Change], format: Option<FormatArg
         }
         Some(FormatArg::Json) => {
             let mut document = Map::new();
-            for (key, kind) in
-                [("changed", ChangeKind::Changed), ("added", ChangeKind::Added), ("deleted", ChangeKind::Deleted)]
-            {
+            for (key, kind) in [
+                ("changed", ChangeKind::Changed),
+                ("added", ChangeKind::Added),
+                ("deleted", ChangeKind::Deleted),
+            ] {
                 let paths = changes.iter().filter(|change| change.kind == kind);
                 let paths: Vec<Value> = paths.map(|change| change.path.to_string_lossy().into()).collect();
                 if !paths.is_empty() {

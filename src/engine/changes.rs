@@ -24,7 +24,9 @@ pub(crate) fn apply(defaults: &mut ContainerDefaults, instruction: &str) -> Resu
     match name.as_str() {
         "CMD" => defaults.cmd = command(rest, &defaults.shell),
         "ENTRYPOINT" => defaults.entrypoint = command(rest, &defaults.shell),
-        "ENV" => pairs(rest, instruction)?.into_iter().for_each(|(key, value)| set_env(defaults, &key, &value)),
+        "ENV" => {
+            pairs(rest, instruction)?.into_iter().for_each(|(key, value)| set_env(defaults, &key, &value))
+        }
         "LABEL" => defaults.labels.extend(pairs(rest, instruction)?),
         "EXPOSE" => {
             for port in words(rest) {
@@ -149,11 +151,7 @@ fn exposed(port: &str) -> Result<String> {
 }
 
 fn join(base: &str, path: &str) -> String {
-    if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("{}/{path}", base.trim_end_matches('/'))
-    }
+    if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", base.trim_end_matches('/')) }
 }
 
 /// `NONE`, or options and `CMD` with a command.
@@ -181,7 +179,8 @@ fn healthcheck(text: &str, shell: &[String]) -> Result<Healthcheck> {
         }
         rest = after.trim_start();
     }
-    let Some(command) = rest.get(..3).filter(|word| word.eq_ignore_ascii_case("cmd")).map(|_| rest[3..].trim())
+    let Some(command) =
+        rest.get(..3).filter(|word| word.eq_ignore_ascii_case("cmd")).map(|_| rest[3..].trim())
     else {
         return Err(invalid("neither NONE nor CMD"));
     };
@@ -250,9 +249,20 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_instruction() {
-        for change in ["RUN x", "", "ENV", "ENV A", "EXPOSE http", "EXPOSE 0", "STOPSIGNAL NOPE", "LABEL =x",
-            "HEALTHCHECK maybe", "HEALTHCHECK --interval=5s", "HEALTHCHECK --x=1 CMD a", "SHELL bash"]
-        {
+        for change in [
+            "RUN x",
+            "",
+            "ENV",
+            "ENV A",
+            "EXPOSE http",
+            "EXPOSE 0",
+            "STOPSIGNAL NOPE",
+            "LABEL =x",
+            "HEALTHCHECK maybe",
+            "HEALTHCHECK --interval=5s",
+            "HEALTHCHECK --x=1 CMD a",
+            "SHELL bash",
+        ] {
             let mut defaults = ContainerDefaults::default();
             assert!(apply(&mut defaults, change).is_err(), "{change}");
             assert_eq!(defaults, ContainerDefaults::default(), "{change}");

@@ -87,8 +87,7 @@ impl Engine {
             comment,
             empty_layer: false,
         });
-        let mut image =
-            NewImage::of(document.to_bytes(), &descriptors, commit.form, &BTreeMap::new());
+        let mut image = NewImage::of(document.to_bytes(), &descriptors, commit.form, &BTreeMap::new());
         image.names.clone_from(&commit.names);
         let registered = self.register_image(&image);
         drop(layer);
@@ -116,17 +115,18 @@ fn configure(defaults: &mut ContainerDefaults, spec: &ContainerSpec, volumes: bo
     }
     defaults.working_dir = spec.process.cwd.to_string_lossy().into_owned();
     if volumes {
-        let mounted = spec.mounts.iter().filter(|mount| {
-            matches!(mount.kind, MountKind::Volume { .. } | MountKind::Bind { .. })
-        });
+        let mounted = spec
+            .mounts
+            .iter()
+            .filter(|mount| matches!(mount.kind, MountKind::Volume { .. } | MountKind::Bind { .. }));
         defaults.volumes.extend(mounted.map(|mount| mount.target.to_string_lossy().into_owned()));
     }
 }
 
 /// Sets the fields that a JSON object has.
 fn merge(defaults: &mut ContainerDefaults, text: &[u8]) -> Result<()> {
-    let given: ContainerDefaults =
-        serde_json::from_slice(text).map_err(|err| Error::invalid("read the configuration file").because(err))?;
+    let given: ContainerDefaults = serde_json::from_slice(text)
+        .map_err(|err| Error::invalid("read the configuration file").because(err))?;
     let replace_text = |old: &mut String, new: String| {
         if !new.is_empty() {
             *old = new;

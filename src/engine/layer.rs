@@ -107,8 +107,8 @@ impl Engine {
         let take = options.take && own_ids && options.clamp.is_none() && !options.squash;
         let staged = if take { Some(self.store().layers().stage()?) } else { None };
         let job = Job::Pack { clamp: options.clamp, take_to: staged.as_ref().map(StagedLayer::fs_path) };
-        let (reading, pipe) = layer::start(&self.caller(), self.store().root(), source, job)
-            .map_err(|err| failed(err, id))?;
+        let (reading, pipe) =
+            layer::start(&self.caller(), self.store().root(), source, job).map_err(|err| failed(err, id))?;
         let mut blob = self.store().blobs().writer()?;
         let archived = compress::store(pipe, &mut blob, options.how);
         // Why the archive ends too early is told better by the one who writes it.
@@ -290,8 +290,7 @@ impl Engine {
         let pairs = image.layers.iter().zip(manifest.layers);
         Ok(pairs
             .map(|(layer, descriptor)| {
-                let wanted =
-                    Wanted { name: layer.chain_id, diff_id: layer.diff_id, blob: descriptor.digest };
+                let wanted = Wanted { name: layer.chain_id, diff_id: layer.diff_id, blob: descriptor.digest };
                 (wanted, descriptor)
             })
             .collect())

@@ -62,9 +62,8 @@ impl Engine {
             .hint("pull it again"));
         }
         let layers = names.iter().zip(&image.layers).zip(blobs);
-        let layers: Vec<Wanted> = layers
-            .map(|((&name, layer), blob)| Wanted { name, diff_id: layer.diff_id, blob })
-            .collect();
+        let layers: Vec<Wanted> =
+            layers.map(|((&name, layer), blob)| Wanted { name, diff_id: layer.diff_id, blob }).collect();
         self.unpack(&layers, Some(ids))
     }
 }

@@ -193,7 +193,8 @@ impl Blobs<'_> {
     pub(crate) fn writer(&self) -> Result<BlobWriter> {
         let staged = staging::file(self.store, b"", false)?;
         let path = self.store.root().join(&staged);
-        let file = fs::open_at(self.store.dir(), &staged, OFlags::WRONLY, 0).map_err(io_error("open", &path))?;
+        let file =
+            fs::open_at(self.store.dir(), &staged, OFlags::WRONLY, 0).map_err(io_error("open", &path))?;
         let dir = self.store.dir().try_clone_to_owned().map_err(io_error("open", self.store.root()))?;
         Ok(BlobWriter {
             store_dir: dir,

@@ -105,7 +105,10 @@ fn compressed(mut archive: impl Read, blob: &mut BlobWriter, how: How) -> io::Re
                     }
                 }
             };
-            std::thread::Builder::new().name("compress".into()).stack_size(1 << 20).spawn_scoped(scope, work)?;
+            std::thread::Builder::new()
+                .name("compress".into())
+                .stack_size(1 << 20)
+                .spawn_scoped(scope, work)?;
             compressors.push(Compressor { raw, done });
         }
         // Piece n goes to compressor n % threads, and comes back from there in the same order.
@@ -124,7 +127,9 @@ fn compressed(mut archive: impl Read, blob: &mut BlobWriter, how: How) -> io::Re
             piece.truncate(got);
             hash.update(&piece);
             length += got as u64;
-            if sent >= threads && let Err(err) = take(&mut taken, blob)? {
+            if sent >= threads
+                && let Err(err) = take(&mut taken, blob)?
+            {
                 return Ok(Err(err));
             }
             compressors[sent % threads].raw.send(piece).map_err(io::Error::other)?;
@@ -150,8 +155,7 @@ fn compress(piece: &[u8], how: How) -> io::Result<Vec<u8>> {
         Compression::Gzip => {
             let level = flate2::Compression::new(how.level.unwrap_or(GZIP_LEVEL).min(9));
             // No name and no time in the header: the same bytes each time.
-            let mut encoder =
-                flate2::GzBuilder::new().write(Vec::with_capacity(piece.len() / 2 + 64), level);
+            let mut encoder = flate2::GzBuilder::new().write(Vec::with_capacity(piece.len() / 2 + 64), level);
             encoder.write_all(piece)?;
             encoder.finish()
         }

@@ -45,17 +45,8 @@ type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Mount points that ketch itself makes in a container. Those that are empty and were not in the image
 /// are no change that anybody made.
-pub(crate) const PLACEHOLDERS: [&str; 9] = [
-    "dev",
-    "etc",
-    "etc/hostname",
-    "etc/hosts",
-    "etc/resolv.conf",
-    "proc",
-    "run",
-    "run/.containerenv",
-    "sys",
-];
+pub(crate) const PLACEHOLDERS: [&str; 9] =
+    ["dev", "etc", "etc/hostname", "etc/hosts", "etc/resolv.conf", "proc", "run", "run/.containerenv", "sys"];
 
 /// Where a layer is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -262,7 +253,10 @@ fn unreadable(path: &[u8], err: impl Into<std::io::Error>) -> Failure {
     let shown = crate::runtime::rootfs::shown(path);
     if matches!(err.raw_os_error(), Some(libc::EMFILE)) {
         let message = format!("read /{shown}: the directories are nested too deep for the open-files limit");
-        return Failure { hint: Some("raise it: ulimit -n".into()), ..Failure::new(FailureKind::System, message) };
+        return Failure {
+            hint: Some("raise it: ulimit -n".into()),
+            ..Failure::new(FailureKind::System, message)
+        };
     }
     Failure::errno(format!("read /{shown}"), err)
 }

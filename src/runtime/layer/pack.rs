@@ -64,7 +64,8 @@ impl<'a, W: Write> Packer<'a, W> {
                 let inside = |map: &IdMap, id| {
                     map.to_inside(id).ok_or_else(|| {
                         let shown = crate::runtime::rootfs::shown(path);
-                        let message = format!("/{shown} belongs to an ID that is not mapped in the container");
+                        let message =
+                            format!("/{shown} belongs to an ID that is not mapped in the container");
                         Failure::new(FailureKind::System, message)
                     })
                 };

@@ -186,8 +186,10 @@ impl<S: Sink> Walk<'_, S> {
         let mut found = Found { path, stat, file: None, link: b"", is_new };
         if kind == FileType::RegularFile {
             // Not waiting: it may have become a FIFO meanwhile.
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            let file = rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|errno| trouble(path, errno))?;
+            let flags =
+                OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let file =
+                rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|errno| trouble(path, errno))?;
             let stat = fs::stat(&file).map_err(|err| trouble(path, err))?;
             if fs::kind(&stat) != FileType::RegularFile {
                 return Err(Trouble::Gone);
@@ -236,7 +238,12 @@ impl<S: Sink> Walk<'_, S> {
             // Whoever removes these goes backwards.
             self.left_out.push(path.to_vec());
         }
-        self.pending.push(Pending { path: path.to_vec(), dir: opened.try_clone().map_err(|err| unreadable(path, err))?, stat, is_new });
+        self.pending.push(Pending {
+            path: path.to_vec(),
+            dir: opened.try_clone().map_err(|err| unreadable(path, err))?,
+            stat,
+            is_new,
+        });
         if !untouched {
             self.tell_pending()?;
         }
