@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn others_read_it() {
         let long = [b"d/".repeat(80), b"\xff\xfe".to_vec()].concat();
-        let xattrs = [(b"user.a".to_vec(), b"1\n2=\0".to_vec())];
+        let xattrs = [(b"user.a".to_vec(), b"1=2 \0".to_vec())];
         let entry = Entry {
             size: 3,
             uid: 3_000_000,
@@ -329,7 +329,7 @@ mod tests {
             .map(|record| record.unwrap())
             .map(|record| (record.key().unwrap().to_owned(), record.value_bytes().to_vec()))
             .collect();
-        assert!(records.contains(&("SCHILY.xattr.user.a".into(), b"1\n2=\0".to_vec())));
+        assert!(records.contains(&("SCHILY.xattr.user.a".into(), b"1=2 \0".to_vec())));
         assert!(records.contains(&("mtime".into(), b"1700000000.000000005".to_vec())));
         let mut data = Vec::new();
         found.read_to_end(&mut data).unwrap();
