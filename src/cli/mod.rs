@@ -36,6 +36,7 @@ mod images;
 mod info;
 mod inspect;
 mod kill;
+mod login;
 mod logs;
 mod network;
 mod ports;

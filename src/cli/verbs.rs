@@ -20,6 +20,7 @@ use crate::cli::images;
 use crate::cli::info;
 use crate::cli::inspect;
 use crate::cli::kill;
+use crate::cli::login;
 use crate::cli::logs;
 use crate::cli::network;
 use crate::cli::ps;
@@ -118,6 +119,8 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("info", info::InfoArgs, info::run),
     verb!("inspect", inspect::InspectArgs, inspect::run),
     verb!("kill", kill::KillArgs, kill::run),
+    verb!("login", login::LoginArgs, login::login),
+    verb!("logout", login::LogoutArgs, login::logout),
     verb!("logs", logs::LogsArgs, logs::run),
     verb!("network connect", network::ConnectArgs, network::connect),
     verb!("network create", network::CreateArgs, network::create),

@@ -23,6 +23,7 @@ pub(crate) mod inspect;
 pub(crate) mod layer;
 pub(crate) mod lifecycle;
 pub(crate) mod list;
+pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod mapped;
 pub(crate) mod network;

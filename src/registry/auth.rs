@@ -7,28 +7,26 @@
 //!                                  credsStore                docker-credential-X get
 //! ```
 //!
-//! Only reading is here; `login` writes (issue C).
+//! Only reading is here; [`keyring`](crate::registry::keyring) writes.
 //!
 //! # Source
 //!
-//! containers-auth.json(5); docker-credential-helpers' protocol: the server on standard input, JSON
-//! on standard output.
+//! containers-auth.json(5).
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::base::image_ref::{DOCKER_HUB, ImageRef};
-use crate::registry::error::{Error, Result, from_outside};
+use crate::registry::error::{Error, Result};
+use crate::registry::helper::{self, server_name};
 
-/// The key of Docker Hub in Docker's own files.
-const HUB_LEGACY_KEY: &str = "https://index.docker.io/v1/";
+/// How registries.conf calls the files themselves in its list of credential helpers.
+const FILES: &str = "containers-auth.json";
 
 /// What proves who is asking. Its `Debug` shows no secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -63,12 +61,14 @@ pub(crate) struct Stores {
     files: Vec<PathBuf>,
     /// The only file was named by the user, so it has to exist.
     named: bool,
+    /// `credential-helpers` of registries.conf: programs to ask, and when the files' turn is.
+    helpers: Vec<String>,
 }
 
 impl Stores {
     /// Just this file: `--authfile` or REGISTRY_AUTH_FILE.
     pub(crate) fn only(file: PathBuf) -> Self {
-        Self { files: vec![file], named: true }
+        Self { files: vec![file], named: true, ..Self::default() }
     }
 
     /// The usual places. `docker_config` is DOCKER_CONFIG, a directory.
@@ -85,7 +85,17 @@ impl Stores {
             docker.map(|dir| dir.join("config.json")),
             home.map(|dir| dir.join(".dockercfg")),
         ];
-        Self { files: files.into_iter().flatten().collect(), named: false }
+        Self { files: files.into_iter().flatten().collect(), ..Self::default() }
+    }
+
+    /// The same with the programs of registries.conf before, behind or instead of the files.
+    pub(crate) fn with_helpers(self, helpers: &[String]) -> Self {
+        Self { helpers: helpers.to_vec(), ..self }
+    }
+
+    /// The same, where a file that the user has named need not be there yet.
+    pub(crate) fn lenient(self) -> Self {
+        Self { named: false, ..self }
     }
 
     /// The credential for an image, if there is one.
@@ -95,7 +105,27 @@ impl Stores {
     /// [`Error::Config`] for a file that cannot be read or understood, [`Error::Helper`] for a helper
     /// that fails in another way than not knowing the server.
     pub(crate) fn find(&self, image: &ImageRef) -> Result<Option<Credential>> {
-        self.look(&|file, path| file.find(path, image))
+        self.find_key(&image.name())
+    }
+
+    /// The credential for `REGISTRY[/PATH]`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stores::find`].
+    pub(crate) fn find_key(&self, key: &str) -> Result<Option<Credential>> {
+        let usual = [FILES.to_owned()];
+        let order = if self.helpers.is_empty() { &usual } else { &self.helpers[..] };
+        for place in order {
+            let found = match place.as_str() {
+                FILES => self.look(&|file, path| file.find(path, key))?,
+                program => helper::get(program, server_name(registry_of(key)))?,
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// The credential that is stored in a file for a host itself; helpers are not asked.
@@ -130,6 +160,11 @@ impl Stores {
         }
         Ok(None)
     }
+}
+
+/// The registry of `REGISTRY[/PATH]`.
+pub(super) fn registry_of(key: &str) -> &str {
+    key.split('/').next().unwrap_or(key)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -169,12 +204,12 @@ impl AuthFile {
         serde_json::from_str(text).map_err(bad)
     }
 
-    fn find(&self, path: &Path, image: &ImageRef) -> Result<Option<Credential>> {
-        let registry = image.registry();
+    fn find(&self, path: &Path, name: &str) -> Result<Option<Credential>> {
+        let registry = registry_of(name);
         if let Some(helper) = self.cred_helpers.get(registry) {
-            return helper_get(helper, server_name(registry));
+            return helper::get(helper, server_name(registry));
         }
-        for key in keys(image) {
+        for key in keys(name) {
             let entry = self
                 .auths
                 .get(&key)
@@ -184,7 +219,7 @@ impl AuthFile {
             }
         }
         match &self.creds_store {
-            Some(helper) if !helper.is_empty() => helper_get(helper, server_name(registry)),
+            Some(helper) if !helper.is_empty() => helper::get(helper, server_name(registry)),
             _ => Ok(None),
         }
     }
@@ -214,10 +249,10 @@ impl Entry {
     }
 }
 
-/// The keys an image may be stored under, the most specific first.
-fn keys(image: &ImageRef) -> Vec<String> {
+/// The keys that hold for `REGISTRY[/PATH]`, the most specific first.
+fn keys(name: &str) -> Vec<String> {
     let mut keys = Vec::new();
-    let mut key = image.name();
+    let mut key = name.to_owned();
     loop {
         keys.push(key.clone());
         match key.rfind('/') {
@@ -225,69 +260,19 @@ fn keys(image: &ImageRef) -> Vec<String> {
             None => break,
         }
     }
-    if image.registry() == DOCKER_HUB {
+    if registry_of(name) == DOCKER_HUB {
         keys.push("index.docker.io".to_owned());
     }
     keys
 }
 
 /// A key of Docker's files without scheme and API version: `https://r.io/v1/` is `r.io`.
-fn bare(key: &str) -> &str {
+pub(super) fn bare(key: &str) -> &str {
     let Some(rest) = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")) else {
         return key.trim_end_matches('/');
     };
     let rest = rest.trim_end_matches('/');
     rest.strip_suffix("/v1").or_else(|| rest.strip_suffix("/v2")).unwrap_or(rest)
-}
-
-/// What a helper calls a registry.
-fn server_name(registry: &str) -> &str {
-    if registry == DOCKER_HUB { HUB_LEGACY_KEY } else { registry }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct HelperAnswer {
-    #[serde(default)]
-    username: String,
-    #[serde(default)]
-    secret: String,
-}
-
-/// Asks `docker-credential-NAME` for the credential of a server.
-fn helper_get(name: &str, server: &str) -> Result<Option<Credential>> {
-    let fault = |reason: String| Error::Helper { name: from_outside(name), reason };
-    if name.is_empty() || name.contains('/') {
-        return Err(fault("not the name of a program".into()));
-    }
-    let program = format!("docker-credential-{name}");
-    let mut child = Command::new(&program)
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|err| fault(format!("start it: {err}")))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A helper that does not read its input has its reasons; its answer counts.
-        stdin.write_all(server.as_bytes()).ok();
-    }
-    let output = child.wait_with_output().map_err(|err| fault(format!("wait for it: {err}")))?;
-    let said =
-        String::from_utf8_lossy(if output.stdout.is_empty() { &output.stderr } else { &output.stdout });
-    if !output.status.success() {
-        if said.contains("credentials not found") {
-            return Ok(None);
-        }
-        return Err(fault(format!("{}: {}", output.status, from_outside(said.trim()))));
-    }
-    let answer: HelperAnswer =
-        serde_json::from_slice(&output.stdout).map_err(|err| fault(format!("its answer: {err}")))?;
-    Ok(match answer.username.as_str() {
-        "" if answer.secret.is_empty() => None,
-        "<token>" => Some(Credential::IdentityToken(answer.secret)),
-        _ => Some(Credential::Password { user: answer.username, password: answer.secret }),
-    })
 }
 
 #[cfg(test)]
@@ -297,7 +282,7 @@ mod tests {
     fn find(json: &str, image: &str) -> Option<String> {
         let path = Path::new("auth.json");
         let file = AuthFile::parse(path, json).unwrap();
-        file.find(path, &image.parse().unwrap()).unwrap().map(|found| match found {
+        file.find(path, &image.parse::<ImageRef>().unwrap().name()).unwrap().map(|found| match found {
             Credential::Password { user, password } => format!("{user}/{password}"),
             Credential::IdentityToken(token) => format!("token {token}"),
         })
@@ -334,10 +319,10 @@ mod tests {
         let path = Path::new("auth.json");
         assert!(matches!(AuthFile::parse(path, "{"), Err(Error::Config { .. })));
         let file = AuthFile::parse(path, r#"{"auths":{"r.io":{"auth":"%%%"}}}"#).unwrap();
-        assert!(matches!(file.find(path, &"r.io/x".parse().unwrap()), Err(Error::Config { .. })));
+        assert!(matches!(file.find(path, "r.io/x"), Err(Error::Config { .. })));
         assert!(find("", "r.io/x").is_none());
         let old = AuthFile::parse(Path::new(".dockercfg"), r#"{"r.io":{"auth":"dTpw"}}"#).unwrap();
-        assert!(old.find(path, &"r.io/x".parse().unwrap()).unwrap().is_some());
+        assert!(old.find(path, "r.io/x").unwrap().is_some());
     }
 
     #[test]
@@ -359,7 +344,7 @@ mod tests {
 
     fn find_err(json: &str) -> Error {
         let path = Path::new("auth.json");
-        AuthFile::parse(path, json).unwrap().find(path, &"r.io/x".parse().unwrap()).unwrap_err()
+        AuthFile::parse(path, json).unwrap().find(path, "r.io/x").unwrap_err()
     }
 
     #[test]

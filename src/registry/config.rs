@@ -29,6 +29,8 @@ pub(crate) struct Registries {
     rules: Vec<Rule>,
     /// `short-name-mode` is neither `permissive` nor `disabled`: a choice between several is an error.
     enforcing: bool,
+    /// `credential-helpers`: programs that keep passwords, in the order in which they are asked.
+    helpers: Vec<String>,
     /// The main file, for messages.
     file: PathBuf,
 }
@@ -59,6 +61,7 @@ pub(crate) struct Endpoint {
 struct File {
     unqualified_search_registries: Option<Vec<String>>,
     short_name_mode: Option<String>,
+    credential_helpers: Option<Vec<String>>,
     #[serde(default)]
     registry: Vec<RegistryTable>,
     #[serde(default)]
@@ -133,6 +136,11 @@ impl Registries {
         &self.search
     }
 
+    /// Programs that keep passwords, in the order in which they are asked; empty if only files do.
+    pub(crate) fn helpers(&self) -> &[String] {
+        &self.helpers
+    }
+
     /// Reads the configuration.
     ///
     /// Where no file exists at all, short names mean Docker Hub, as Docker's users expect.
@@ -182,6 +190,9 @@ impl Registries {
         }
         if let Some(search) = file.unqualified_search_registries {
             self.search = search;
+        }
+        if let Some(helpers) = file.credential_helpers {
+            self.helpers = helpers;
         }
         match file.short_name_mode.as_deref() {
             None | Some("") => {}

@@ -15,6 +15,8 @@ mod challenge;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod error;
+mod helper;
+pub(crate) mod keyring;
 mod piece;
 mod realm;
 mod resolver;

@@ -112,6 +112,38 @@ impl Drop for RawMode<'_> {
     }
 }
 
+/// A terminal that does not show what is typed. Dropping this puts the old mode back.
+#[derive(Debug)]
+pub(crate) struct NoEcho<'fd> {
+    terminal: BorrowedFd<'fd>,
+    before: Termios,
+}
+
+impl<'fd> NoEcho<'fd> {
+    /// Switches the echo off, as a password needs it.
+    ///
+    /// # Errors
+    ///
+    /// ENOTTY if it is not a terminal.
+    pub(crate) fn enter(terminal: BorrowedFd<'fd>) -> io::Result<Self> {
+        use rustix::termios::LocalModes;
+        let before = rustix::termios::tcgetattr(terminal)?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        // The end of the line is shown, so that what follows begins on a new one.
+        silent.local_modes.insert(LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG);
+        rustix::termios::tcsetattr(terminal, OptionalActions::Drain, &silent)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for NoEcho<'_> {
+    fn drop(&mut self) {
+        // If the terminal is gone there is no mode to restore, and nobody to tell.
+        rustix::termios::tcsetattr(self.terminal, OptionalActions::Drain, &self.before).ok();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +162,11 @@ mod tests {
         let raw = RawMode::enter(peer.as_fd()).unwrap();
         assert_ne!(rustix::termios::tcgetattr(&peer).unwrap().local_modes, cooked);
         drop(raw);
+        assert_eq!(rustix::termios::tcgetattr(&peer).unwrap().local_modes, cooked);
+        let silent = NoEcho::enter(peer.as_fd()).unwrap();
+        let echo = rustix::termios::LocalModes::ECHO;
+        assert!(!rustix::termios::tcgetattr(&peer).unwrap().local_modes.contains(echo));
+        drop(silent);
         assert_eq!(rustix::termios::tcgetattr(&peer).unwrap().local_modes, cooked);
     }
 }

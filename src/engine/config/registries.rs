@@ -28,6 +28,14 @@ pub(crate) fn credentials(named: Option<PathBuf>) -> Stores {
     Stores::usual(runtime.as_deref(), config.as_deref(), home.as_deref(), docker.as_deref())
 }
 
+/// The file that `login` writes: the one that `named` or REGISTRY_AUTH_FILE says, that of the session,
+/// or where there is none, the user's. `None` without a home.
+pub(crate) fn credentials_to_write(named: Option<PathBuf>) -> Option<PathBuf> {
+    let session = || variable("XDG_RUNTIME_DIR").or_else(|| xdg("XDG_CONFIG_HOME", ".config"));
+    let usual = || session().map(|dir| dir.join("containers/auth.json"));
+    named.or_else(|| variable("REGISTRY_AUTH_FILE")).or_else(usual)
+}
+
 /// The `certs.d` directories, the strongest first.
 pub(crate) fn certificates() -> Vec<PathBuf> {
     let user = xdg("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("containers/certs.d"));

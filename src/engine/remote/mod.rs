@@ -64,6 +64,8 @@ impl Remote {
     pub(in crate::engine) fn new(options: &RemoteOptions) -> Result<Self> {
         let registries = Registries::load(&files::registries())
             .map_err(|err| Error::new(Kind::Invalid, "read the configuration of registries").because(err))?;
-        Ok(Self { options: options.complete(), registries })
+        let mut options = options.complete();
+        options.stores = options.stores.with_helpers(registries.helpers());
+        Ok(Self { options, registries })
     }
 }

@@ -1,0 +1,219 @@
+//! `ketch login` and `ketch logout`.
+
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use crate::cli::session::Session;
+use crate::cli::usage::UsageError;
+use crate::engine::login::{self, AuthFile, Login};
+use crate::engine::remote::RemoteOptions;
+use crate::engine::{self, Kind};
+use crate::registry::auth::Credential;
+use crate::sys::tty::NoEcho;
+
+/// Longest password that is read, in bytes.
+const MAX_PASSWORD: u64 = 64 << 10;
+
+/// Log into a registry
+///
+/// The credentials are tried out before they are kept: for the session in
+/// $XDG_RUNTIME_DIR/containers/auth.json, or with a credential helper, if the file names one. Without
+/// options they are asked for.
+#[derive(Args, Debug)]
+pub(crate) struct LoginArgs {
+    /// Registry, or a path on it, like `quay.io/team`; the first one that short names are looked for in
+    #[arg(value_name = "REGISTRY")]
+    registry: Option<String>,
+
+    #[command(flatten)]
+    files: FileArgs,
+
+    /// Directory with `*.crt`, `*.cert` and `*.key` for the registry, instead of certs.d
+    #[arg(long, value_name = "DIRECTORY")]
+    cert_dir: Option<PathBuf>,
+
+    /// Print who is logged in, and do nothing else
+    #[arg(long)]
+    get_login: bool,
+
+    /// Password; everybody on this machine may see it in the list of processes
+    #[arg(short, long, value_name = "PASSWORD", conflicts_with = "password_stdin")]
+    password: Option<String>,
+
+    /// Read the password from standard input
+    #[arg(long)]
+    password_stdin: bool,
+
+    /// Insist on TLS with a valid certificate; `=false` takes any certificate, and plain http too
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    tls_verify: Option<bool>,
+
+    /// Name of the user
+    #[arg(short, long, value_name = "NAME")]
+    username: Option<String>,
+
+    /// Say which file is used
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// Log out of a registry
+///
+/// Removes its credentials from the file, or has the credential helper forget them.
+#[derive(Args, Debug)]
+pub(crate) struct LogoutArgs {
+    /// Registry, or a path on it; the first one that short names are looked for in
+    #[arg(value_name = "REGISTRY", conflicts_with = "all")]
+    registry: Option<String>,
+
+    /// Remove all credentials
+    #[arg(short, long)]
+    all: bool,
+
+    #[command(flatten)]
+    files: FileArgs,
+}
+
+/// The file that credentials are kept in.
+#[derive(Args, Clone, Debug, Default)]
+struct FileArgs {
+    /// File to keep credentials in, instead of the usual one
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
+
+    /// File of Docker's kind to keep credentials in, like ~/.docker/config.json
+    #[arg(long, value_name = "FILE", conflicts_with = "authfile")]
+    compat_auth_file: Option<PathBuf>,
+}
+
+impl FileArgs {
+    fn kind(&self) -> AuthFile {
+        self.compat_auth_file.clone().map_or(AuthFile::Own, AuthFile::Docker)
+    }
+
+    /// The options, with this file as the only one to look into, if one was named.
+    fn remote(&self) -> RemoteOptions {
+        let auth_file = self.authfile.clone().or_else(|| self.compat_auth_file.clone());
+        RemoteOptions { auth_file, ..RemoteOptions::default() }
+    }
+}
+
+/// Runs `login`.
+pub(crate) fn login(session: &mut Session<'_>, args: LoginArgs) -> anyhow::Result<()> {
+    let remote =
+        RemoteOptions { tls_verify: args.tls_verify, cert_dir: args.cert_dir.clone(), ..args.files.remote() };
+    let login = Login::new(args.registry.as_deref(), &remote, args.files.kind())?;
+    let stored = login.stored()?;
+    if args.get_login {
+        let user = match stored {
+            Some(Credential::Password { user, .. }) => user,
+            Some(Credential::IdentityToken(_)) => "<token>".to_owned(),
+            None => bail!(engine::Error::not_found(format!("not logged into {}", login.key()))),
+        };
+        return Ok(writeln!(session.out, "{user}")?);
+    }
+    let interactive = args.username.is_none() && args.password.is_none() && !args.password_stdin;
+    if let Some(stored) = stored.as_ref().filter(|_| interactive) {
+        writeln!(session.out, "Authenticating with existing credentials for {}", login.key())?;
+        match login.check(stored) {
+            Ok(()) => {
+                let key = login.key();
+                return Ok(writeln!(
+                    session.out,
+                    "Existing credentials are valid. Already logged in to {key}"
+                )?);
+            }
+            Err(err) if err.kind == Kind::Unauthorized => writeln!(
+                session.out,
+                "Existing credentials are invalid, please enter valid username and password"
+            )?,
+            Err(err) => return Err(err.into()),
+        }
+    }
+    let known = match &stored {
+        Some(Credential::Password { user, .. }) => Some(user.as_str()),
+        _ => None,
+    };
+    let credential = ask(session, &args, known)?;
+    login.check(&credential)?;
+    login.store(&credential)?;
+    if args.verbose {
+        writeln!(session.out, "Used:  {}", login.file().display())?;
+    }
+    Ok(writeln!(session.out, "Login Succeeded!")?)
+}
+
+/// The credential of the options; what they do not say is asked for.
+fn ask(session: &mut Session<'_>, args: &LoginArgs, known: Option<&str>) -> anyhow::Result<Credential> {
+    if args.password_stdin {
+        let Some(user) = args.username.clone() else {
+            return Err(UsageError::new("must provide --username with --password-stdin").into());
+        };
+        let mut password = String::new();
+        io::stdin().lock().take(MAX_PASSWORD).read_to_string(&mut password).context("read the password")?;
+        // What `echo` puts behind it is not part of it.
+        let password = password.strip_suffix('\n').unwrap_or(&password);
+        let password = password.strip_suffix('\r').unwrap_or(password).to_owned();
+        return Ok(Credential::Password { user, password });
+    }
+    if args.password.is_some() {
+        session
+            .warn("a password on the command line can be seen by all of this machine: use --password-stdin");
+    }
+    let user = match (&args.username, known) {
+        (Some(user), _) => user.clone(),
+        (None, Some(known)) => {
+            let typed = prompt(session, &format!("Username ({known}): "))?;
+            if typed.trim().is_empty() { known.to_owned() } else { typed }
+        }
+        (None, None) => prompt(session, "Username: ")?,
+    };
+    let user = user.trim().to_owned();
+    if user.is_empty() {
+        bail!(engine::Error::invalid("a username is needed").hint("login --username NAME"));
+    }
+    let password = match &args.password {
+        Some(password) => password.clone(),
+        None => prompt_password(session)?,
+    };
+    Ok(Credential::Password { user, password })
+}
+
+/// Asks on standard output, and reads a line.
+fn prompt(session: &mut Session<'_>, question: &str) -> anyhow::Result<String> {
+    write!(session.out, "{question}")?;
+    session.out.flush()?;
+    let mut line = String::new();
+    io::stdin().lock().take(MAX_PASSWORD).read_line(&mut line).context("read the answer")?;
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+/// Asks for a password, which the terminal does not show.
+fn prompt_password(session: &mut Session<'_>) -> anyhow::Result<String> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        bail!(
+            engine::Error::invalid("cannot ask for a password: standard input is not a terminal")
+                .hint("give it with --password-stdin")
+        );
+    }
+    let silent = NoEcho::enter(stdin.as_fd()).context("switch the terminal's echo off")?;
+    let line = prompt(session, "Password: ");
+    drop(silent);
+    line
+}
+
+/// Runs `logout`.
+pub(crate) fn logout(session: &mut Session<'_>, args: LogoutArgs) -> anyhow::Result<()> {
+    if args.all {
+        login::forget_all(&args.files.remote(), args.files.kind())?;
+        return Ok(writeln!(session.out, "Removed login credentials for all registries")?);
+    }
+    let login = Login::new(args.registry.as_deref(), &args.files.remote(), args.files.kind())?;
+    login.forget()?;
+    Ok(writeln!(session.out, "Removed login credentials for {}", login.key())?)
+}
