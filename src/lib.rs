@@ -7,6 +7,8 @@ use std::process::ExitCode;
 mod attach;
 mod base;
 mod cli;
+#[allow(dead_code, reason = "removed once the verbs are there")]
+mod compose;
 mod engine;
 mod logs;
 mod net;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Command};
 
+use crate::cli::compose::project::ProjectFlags;
 use crate::cli::usage::UsageError;
 use crate::engine::config::Config;
 
@@ -50,6 +51,8 @@ pub(crate) struct Globals {
     pub(crate) config: Config,
     /// `--log-level`.
     pub(crate) log_level: LogLevel,
+    /// The flags between `compose` and its verb.
+    pub(crate) project: ProjectFlags,
 }
 
 /// What comes after the global flags.

@@ -17,6 +17,7 @@
 mod attach;
 mod commit;
 mod completion;
+mod compose;
 mod container;
 mod container_flags;
 mod cp;
@@ -93,6 +94,10 @@ fn dispatch(args: &[OsString], globals: &mut Globals) -> anyhow::Result<Exit> {
     match globals.read(args)? {
         First::Version => version::print_flag(globals),
         First::Help => help::print(globals, &[]),
+        First::Words([first, rest @ ..]) if first == "compose" => {
+            let rest = globals.project.read(rest)?;
+            compose::dispatch(rest, globals)
+        }
         First::Words(words) => match verbs::find(words) {
             Found::Verb { verb, called, rest } => run_verb(verb, &called, rest, globals),
             Found::Help(path) => help::print(globals, &path),

@@ -8,6 +8,7 @@ use crate::cli::NAME;
 use crate::cli::attach;
 use crate::cli::commit;
 use crate::cli::completion;
+use crate::cli::compose;
 use crate::cli::container;
 use crate::cli::cp;
 use crate::cli::diff;
@@ -75,6 +76,8 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("attach", attach::AttachArgs, attach::run),
     verb!("commit", commit::CommitArgs, commit::run),
     verb!("completion", completion::CompletionArgs, completion::run),
+    verb!("compose config" | "convert", compose::config::ConfigArgs, compose::config::run),
+    verb!("compose version", compose::version::VersionArgs, compose::version::run),
     verb!("container attach", attach::AttachArgs, attach::run),
     verb!("container commit", commit::CommitArgs, commit::run),
     verb!("container cp", cp::CpArgs, cp::cp),
@@ -165,6 +168,7 @@ pub(crate) const VERBS: &[Verb] = &[
 
 /// First words of two-word verbs, and what help says about them.
 pub(crate) const GROUPS: &[(&str, &str)] = &[
+    ("compose", "Run several containers as one project"),
     ("container", "Manage containers"),
     ("healthcheck", "Check the health of containers"),
     ("image", "Manage images"),

@@ -1,0 +1,171 @@
+//! Flags between `compose` and its verb, and the project they name.
+//!
+//! Like the global flags they are read by hand: `-f` means another thing after the verb (`logs -f`).
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use crate::cli::session::Session;
+use crate::cli::usage::UsageError;
+use crate::compose::load::{self, Loaded, Options};
+use crate::engine::config;
+
+/// What stands between `compose` and its verb.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProjectFlags {
+    files: Vec<PathBuf>,
+    name: Option<String>,
+    directory: Option<PathBuf>,
+    env_files: Vec<PathBuf>,
+    profiles: Vec<String>,
+    /// Show what would be done, and do nothing.
+    pub(crate) dry_run: bool,
+    /// `--ansi never`: no colours.
+    pub(crate) no_colour: bool,
+    /// `--progress quiet`.
+    pub(crate) quiet: bool,
+    /// `--version`, or no verb but `--help`.
+    pub(crate) version: bool,
+}
+
+impl ProjectFlags {
+    /// Reads the flags at the start of `words`; returns what follows them.
+    pub(crate) fn read<'a>(&mut self, words: &'a [OsString]) -> Result<&'a [OsString], UsageError> {
+        let mut rest = words;
+        while let Some((word, after)) = rest.split_first() {
+            let bytes = word.as_bytes();
+            if !bytes.starts_with(b"-") || bytes == b"--help" || bytes == b"-h" {
+                return Ok(rest);
+            }
+            rest = after;
+            let (flag, mut value) = split(bytes);
+            let switch = match flag {
+                b"--dry-run" => Some(&mut self.dry_run),
+                b"--version" | b"-v" => Some(&mut self.version),
+                // Accepted by docker compose for what it does anyway.
+                b"--compatibility" | b"--all-resources" | b"--verbose" => Some(&mut false),
+                _ => None,
+            };
+            if let Some(switch) = switch {
+                *switch = value.is_none_or(|value| value != b"false");
+                continue;
+            }
+            let known: [&[u8]; 11] = [
+                b"-f",
+                b"--file",
+                b"-p",
+                b"--project-name",
+                b"--project-directory",
+                b"--workdir",
+                b"--env-file",
+                b"--profile",
+                b"--parallel",
+                b"--progress",
+                b"--ansi",
+            ];
+            if !known.contains(&flag) {
+                let flag = OsStr::from_bytes(flag).display();
+                return Err(UsageError::new(format!("unknown flag: {flag}")).see("compose"));
+            }
+            if value.is_none() {
+                let Some((next, after)) = rest.split_first() else {
+                    let flag = OsStr::from_bytes(flag).display();
+                    return Err(UsageError::new(format!("flag needs an argument: {flag}")).see("compose"));
+                };
+                value = Some(next.as_bytes());
+                rest = after;
+            }
+            self.set(flag, OsStr::from_bytes(value.unwrap_or_default()))?;
+        }
+        Ok(rest)
+    }
+
+    fn set(&mut self, flag: &[u8], value: &OsStr) -> Result<(), UsageError> {
+        let text = || value.to_string_lossy().into_owned();
+        match flag {
+            b"-f" | b"--file" => self.files.push(value.into()),
+            b"-p" | b"--project-name" => self.name = Some(text()),
+            b"--project-directory" | b"--workdir" => self.directory = Some(value.into()),
+            b"--env-file" => self.env_files.push(value.into()),
+            b"--profile" => self.profiles.push(text()),
+            b"--ansi" => match text().as_str() {
+                "never" => self.no_colour = true,
+                "auto" | "always" => self.no_colour = false,
+                other => {
+                    return Err(UsageError::new(format!("unknown value for --ansi: {other:?}")).see("compose"));
+                }
+            },
+            b"--progress" => match text().as_str() {
+                "quiet" => self.quiet = true,
+                "auto" | "tty" | "plain" => {}
+                other => {
+                    return Err(
+                        UsageError::new(format!("unsupported --progress value {other:?}")).see("compose")
+                    );
+                }
+            },
+            _ => {
+                if text().parse::<i64>().is_err() {
+                    return Err(
+                        UsageError::new(format!("invalid number {value:?} for --parallel")).see("compose")
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How to load the project.
+    ///
+    /// # Errors
+    ///
+    /// If the working directory is gone.
+    pub(crate) fn options(&self, services: &[String]) -> anyhow::Result<Options> {
+        let environment: BTreeMap<String, String> = config::environment_of_caller()
+            .iter()
+            .filter_map(|entry| std::str::from_utf8(entry.as_bytes()).ok()?.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Ok(Options {
+            files: self.files.clone(),
+            project_directory: self.directory.clone(),
+            project_name: self.name.clone(),
+            env_files: self.env_files.clone(),
+            profiles: self.profiles.clone(),
+            environment,
+            working_directory: config::directory()?,
+            home: config::home().ok(),
+            services: services.to_vec(),
+            ..Options::default()
+        })
+    }
+
+    /// Loads the project, and tells which variables were missing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`load::load`].
+    pub(crate) fn load(&self, session: &Session<'_>, options: &Options) -> anyhow::Result<Loaded> {
+        let loaded = load::load(options)?;
+        for name in &loaded.missed {
+            session.warn(format!("The {name:?} variable is not set. Defaulting to a blank string."));
+        }
+        Ok(loaded)
+    }
+}
+
+/// `--flag=value`, `-fvalue` and `-f=value`.
+fn split(word: &[u8]) -> (&[u8], Option<&[u8]>) {
+    if word.starts_with(b"--") {
+        return match word.iter().position(|byte| *byte == b'=') {
+            Some(at) => (&word[..at], Some(&word[at + 1..])),
+            None => (word, None),
+        };
+    }
+    match word.len() {
+        0..=2 => (word, None),
+        _ => (&word[..2], Some(word[2..].strip_prefix(b"=").unwrap_or(&word[2..]))),
+    }
+}

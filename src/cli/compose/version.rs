@@ -1,0 +1,42 @@
+//! `ketch compose version`.
+
+use std::io::Write;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::session::Session;
+use crate::cli::usage::UsageError;
+
+/// The docker compose whose files, flags and output these verbs keep to; tools compare with it.
+const COMPATIBLE: &str = "2.26.1";
+
+/// Print the version of docker compose that this is compatible with
+#[derive(Args, Debug, Default)]
+pub(crate) struct VersionArgs {
+    /// Format: pretty or json
+    #[arg(short, long, value_name = "FORMAT", default_value = "pretty")]
+    format: String,
+
+    /// Print the number alone
+    #[arg(long)]
+    short: bool,
+}
+
+pub(crate) fn run(session: &mut Session<'_>, args: VersionArgs) -> anyhow::Result<()> {
+    match (args.short, args.format.as_str()) {
+        (true, _) => writeln!(session.out, "{COMPATIBLE}")?,
+        (false, "json") => writeln!(session.out, "{}", json!({ "version": format!("v{COMPATIBLE}") }))?,
+        (false, "pretty" | "") => {
+            writeln!(
+                session.out,
+                "Docker Compose version v{COMPATIBLE} (ketch {})",
+                crate::cli::version::VERSION
+            )?;
+        }
+        (false, other) => {
+            return Err(UsageError::new(format!("unknown format {other:?}")).see("compose version").into());
+        }
+    }
+    Ok(())
+}

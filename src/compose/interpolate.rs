@@ -1,0 +1,220 @@
+//! `$NAME`, `${NAME}` and the forms with defaults, errors and replacements, in the values of a file.
+
+use std::collections::BTreeSet;
+
+use crate::compose::node::{Files, Kind, Node, Place};
+use crate::engine::{Error, Result};
+
+/// Where variables come from, and which were missed.
+pub(crate) struct Variables<'a> {
+    /// Finds a variable's value.
+    pub(crate) find: &'a dyn Fn(&str) -> Option<String>,
+    /// Those asked for without a default and not found, for one warning each.
+    pub(crate) missed: BTreeSet<String>,
+}
+
+/// A text in which something is wrong with a `$`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// `${` followed by something that is no name.
+    Format,
+    /// `${NAME:?message}` of a variable that is missing.
+    Required { name: String, message: String },
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fault::Format => {
+                f.write_str("invalid interpolation format; you may need to escape any $ with another $")
+            }
+            Fault::Required { name, message } if message.is_empty() => {
+                write!(f, "required variable {name} is missing a value")
+            }
+            Fault::Required { name, message } => {
+                write!(f, "required variable {name} is missing a value: {message}")
+            }
+        }
+    }
+}
+
+/// Replaces the variables in every text below `node`; keys stay as they are.
+///
+/// # Errors
+///
+/// A [`Fault`], with its place and the path of its key.
+pub(crate) fn tree(node: &mut Node, variables: &mut Variables<'_>, files: &Files) -> Result<()> {
+    below(node, variables, &mut Vec::new()).map_err(|(at, path, fault)| {
+        let err = files.error(at, format!("{}: {fault}", path.join(".")));
+        match fault {
+            Fault::Format => err,
+            Fault::Required { .. } => Error { kind: crate::engine::Kind::Invalid, ..err },
+        }
+    })
+}
+
+fn below(
+    node: &mut Node,
+    variables: &mut Variables<'_>,
+    path: &mut Vec<String>,
+) -> std::result::Result<(), (Place, Vec<String>, Fault)> {
+    match &mut node.kind {
+        Kind::Text(value) if value.contains('$') => match text(value, variables) {
+            Ok(replaced) => *value = replaced,
+            Err(fault) => return Err((node.at, path.clone(), fault)),
+        },
+        Kind::List(list) => {
+            for item in list {
+                path.push("[]".to_owned());
+                below(item, variables, path)?;
+                path.pop();
+            }
+        }
+        Kind::Map(map) => {
+            for (key, value) in map {
+                path.push(key.clone());
+                below(value, variables, path)?;
+                path.pop();
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Replaces the variables in one text.
+///
+/// # Errors
+///
+/// A [`Fault`].
+pub(crate) fn text(template: &str, variables: &mut Variables<'_>) -> std::result::Result<String, Fault> {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(dollar) = rest.find('$') {
+        out.push_str(&rest[..dollar]);
+        rest = &rest[dollar + 1..];
+        match rest.as_bytes().first() {
+            Some(b'$') => {
+                out.push('$');
+                rest = &rest[1..];
+            }
+            Some(b'{') => {
+                let end = closing(rest).ok_or(Fault::Format)?;
+                out.push_str(&braced(&rest[1..end], variables)?);
+                rest = &rest[end + 1..];
+            }
+            _ => {
+                // A `$` before anything but a name is itself.
+                let end = name_length(rest);
+                out.push_str(&if end == 0 { "$".to_owned() } else { plain(&rest[..end], variables) });
+                rest = &rest[end..];
+            }
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// The place of the `}` that closes the `{` at the start of `text`.
+fn closing(text: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    let bytes = text.as_bytes();
+    let mut place = 0;
+    while place < bytes.len() {
+        match bytes[place] {
+            b'{' if place == 0 || bytes[place - 1] == b'$' => depth += 1,
+            b'}' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(place);
+                }
+            }
+            _ => {}
+        }
+        place += 1;
+    }
+    None
+}
+
+/// The length of the name at the start of `text`.
+fn name_length(text: &str) -> usize {
+    match text.as_bytes().first() {
+        Some(b) if b.is_ascii_alphabetic() || *b == b'_' => {
+            text.bytes().position(|b| !b.is_ascii_alphanumeric() && b != b'_').unwrap_or(text.len())
+        }
+        _ => 0,
+    }
+}
+
+fn plain(name: &str, variables: &mut Variables<'_>) -> String {
+    (variables.find)(name).unwrap_or_else(|| {
+        variables.missed.insert(name.to_owned());
+        String::new()
+    })
+}
+
+/// What stands between the braces.
+fn braced(inside: &str, variables: &mut Variables<'_>) -> std::result::Result<String, Fault> {
+    let (name, rest) = inside.split_at(name_length(inside));
+    if name.is_empty() {
+        return Err(Fault::Format);
+    }
+    let value = (variables.find)(name);
+    let filled = value.clone().filter(|value| !value.is_empty());
+    let (value, operator, word) = match rest.as_bytes() {
+        [] => return Ok(plain(name, variables)),
+        [b':', operator @ (b'-' | b'?' | b'+'), ..] => (filled, *operator, &rest[2..]),
+        [operator @ (b'-' | b'?' | b'+'), ..] => (value, *operator, &rest[1..]),
+        _ => return Err(Fault::Format),
+    };
+    match (operator, value) {
+        (b'+', Some(_)) => text(word, variables),
+        (b'+', None) => Ok(String::new()),
+        (_, Some(value)) => Ok(value),
+        (b'-', None) => text(word, variables),
+        (_, None) => Err(Fault::Required { name: name.to_owned(), message: text(word, variables)? }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_is_replaced() {
+        let find = |name: &str| match name {
+            "A" => Some("a".to_owned()),
+            "E" => Some(String::new()),
+            _ => None,
+        };
+        let mut variables = Variables { find: &find, missed: BTreeSet::new() };
+        for (template, expected) in [
+            ("$A", Ok("a")),
+            ("${A}b$$c", Ok("ab$c")),
+            ("x-$A-${A}", Ok("x-a-a")),
+            ("${B:-d}", Ok("d")),
+            ("${B-d}", Ok("d")),
+            ("${E:-d}", Ok("d")),
+            ("${E-d}", Ok("")),
+            ("${A:-d}", Ok("a")),
+            ("${B:-${A}}", Ok("a")),
+            ("${B:-${C:-x}y}z", Ok("xyz")),
+            ("${A:+r}", Ok("r")),
+            ("${E:+r}", Ok("")),
+            ("${E+r}", Ok("r")),
+            ("${B:-{}}", Ok("{}")),
+            ("${B}", Ok("")),
+            ("$", Ok("$")),
+            ("$1", Ok("$1")),
+            ("${", Err(Fault::Format)),
+            ("${A", Err(Fault::Format)),
+            ("${}", Err(Fault::Format)),
+            ("${A!x}", Err(Fault::Format)),
+            ("${B:?no B}", Err(Fault::Required { name: "B".into(), message: "no B".into() })),
+            ("${E?}", Ok("")),
+        ] {
+            assert_eq!(text(template, &mut variables), expected.map(str::to_owned), "{template}");
+        }
+        assert_eq!(variables.missed.into_iter().collect::<Vec<_>>(), ["B"]);
+    }
+}

@@ -1,0 +1,5 @@
+//! YAML: text to [`Node`](crate::compose::node::Node) and back.
+
+pub(crate) mod read;
+pub(crate) mod scalar;
+pub(crate) mod write;

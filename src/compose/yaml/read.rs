@@ -1,0 +1,241 @@
+//! YAML text to a tree: anchors, aliases and `<<` merges resolved, tags kept, positions noted.
+
+use std::collections::HashMap;
+
+use granit_parser::{Event, Parser, ScalarStyle, Span};
+
+use crate::compose::node::{Files, Kind, Map, Node, Place, Tag};
+use crate::compose::yaml::scalar;
+use crate::engine::Result;
+
+/// Nodes that aliases may add to one document: far more than any real file, far fewer than a bomb.
+const MAX_NODES: usize = 2_000_000;
+
+/// Reads every document of `text`; an empty one is a null.
+///
+/// # Errors
+///
+/// Text that is no YAML, keys that are no scalars or stand twice, aliases of nothing, alias bombs.
+pub(crate) fn documents(text: &str, file: u32, files: &Files) -> Result<Vec<Node>> {
+    let mut reader = Reader { file, files, anchors: HashMap::new(), nodes: 0 };
+    let mut parser = Parser::new_from_str(text);
+    let mut documents = Vec::new();
+    loop {
+        let (event, span) = reader.next(&mut parser)?;
+        match event {
+            Event::StreamEnd => return Ok(documents),
+            Event::StreamStart | Event::DocumentEnd => {}
+            Event::DocumentStart(..) => {
+                reader.anchors.clear();
+                let (event, span) = reader.next(&mut parser)?;
+                documents.push(reader.node(&mut parser, event, span)?);
+            }
+            _ => return Err(files.error(reader.place(span), "a document is expected here")),
+        }
+    }
+}
+
+struct Reader<'f> {
+    file: u32,
+    files: &'f Files,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+}
+
+type Source<'i> = Parser<'i, granit_parser::StrInput<'i>>;
+
+impl Reader<'_> {
+    fn place(&self, span: Span) -> Place {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Place { file: self.file, line: number(span.start.line()), column: number(span.start.col() + 1) }
+    }
+
+    /// The next event that is no comment.
+    fn next<'i>(&self, parser: &mut Source<'i>) -> Result<(Event<'i>, Span)> {
+        loop {
+            match parser.next() {
+                Some(Ok((Event::Comment(..), _))) => {}
+                Some(Ok(event)) => return Ok(event),
+                Some(Err(err)) => {
+                    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+                    let (line, column) = (number(err.marker().line()), number(err.marker().col() + 1));
+                    return Err(self.files.error(Place { file: self.file, line, column }, err.info()));
+                }
+                None => return Ok((Event::StreamEnd, Span::default())),
+            }
+        }
+    }
+
+    /// The node that begins with `event`.
+    fn node<'i>(&mut self, parser: &mut Source<'i>, event: Event<'i>, span: Span) -> Result<Node> {
+        let at = self.place(span);
+        self.nodes += 1;
+        let (mut node, anchor) = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let is_text = tag.as_ref().is_some_and(|tag| tag.suffix() == "str");
+                let kind = if style == ScalarStyle::Plain && !is_text {
+                    scalar::resolve(&text)
+                } else {
+                    Kind::Text(text.into_owned())
+                };
+                (Node { kind, at, tag: meaning(tag.as_deref()) }, anchor)
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                let mut items = Vec::new();
+                loop {
+                    let (event, span) = self.next(parser)?;
+                    if event == Event::SequenceEnd {
+                        break;
+                    }
+                    items.push(self.node(parser, event, span)?);
+                }
+                (Node { kind: Kind::List(items), at, tag: meaning(tag.as_deref()) }, anchor)
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                let map = self.mapping(parser)?;
+                (Node { kind: Kind::Map(map), at, tag: meaning(tag.as_deref()) }, anchor)
+            }
+            Event::Alias(id) => {
+                let Some(node) = self.anchors.get(&id) else {
+                    return Err(self.files.error(at, "this alias stands inside its own anchor"));
+                };
+                let node = node.clone();
+                self.nodes += count(&node);
+                (node, 0)
+            }
+            _ => return Err(self.files.error(at, "a value is expected here")),
+        };
+        if self.nodes > MAX_NODES {
+            return Err(self.files.error(at, "aliases make this document too large"));
+        }
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        if node.at.line == 0 {
+            node.at = at;
+        }
+        Ok(node)
+    }
+
+    /// The keys and values up to the end of a mapping; `<<` adds what is not there.
+    fn mapping(&mut self, parser: &mut Source<'_>) -> Result<Map> {
+        let mut map = Map::new();
+        let mut merges = Vec::new();
+        loop {
+            let (event, span) = self.next(parser)?;
+            if event == Event::MappingEnd {
+                break;
+            }
+            let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
+            // A key is text, whatever a plain scalar would mean: `80: x`, `on: x`.
+            let written = match &event {
+                Event::Scalar(text, ..) => Some(text.to_string()),
+                _ => None,
+            };
+            let at = self.place(span);
+            let key_node = self.node(parser, event, span)?;
+            let Some(key) = written.or_else(|| key_node.scalar_text()) else {
+                return Err(self.files.error(at, "a key must be a word"));
+            };
+            let (event, span) = self.next(parser)?;
+            let value = self.node(parser, event, span)?;
+            if is_merge {
+                merges.push(value);
+            } else if let Some(before) = map.insert(key.clone(), value) {
+                let line = before.at.line;
+                return Err(self
+                    .files
+                    .error(at, format!("mapping key {key:?} already defined at line {line}")));
+            }
+        }
+        for merge in merges {
+            self.merge(&mut map, merge)?;
+        }
+        Ok(map)
+    }
+
+    fn merge(&self, map: &mut Map, from: Node) -> Result<()> {
+        match from.kind {
+            Kind::Map(other) => {
+                for (key, value) in other {
+                    map.entry(key).or_insert(value);
+                }
+                Ok(())
+            }
+            Kind::List(list) => list.into_iter().try_for_each(|node| self.merge(map, node)),
+            _ => Err(self.files.error(from.at, "map merge requires map or sequence of maps as the value")),
+        }
+    }
+}
+
+/// The number of nodes in a tree.
+fn count(node: &Node) -> usize {
+    1 + match &node.kind {
+        Kind::List(list) => list.iter().map(count).sum(),
+        Kind::Map(map) => map.values().map(count).sum(),
+        _ => 0,
+    }
+}
+
+fn meaning(tag: Option<&granit_parser::Tag>) -> Tag {
+    match tag.map(|tag| (tag.handle(), tag.suffix())) {
+        Some(("!", "reset")) => Tag::Reset,
+        Some(("!", "override")) => Tag::Override,
+        _ => Tag::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(text: &str) -> Result<Vec<Node>> {
+        let mut files = Files::default();
+        let file = files.add("compose.yaml".to_owned());
+        documents(text, file, &files)
+    }
+
+    #[test]
+    fn anchors_and_merges_are_resolved() {
+        let text = "a: &a {x: 1, y: 2}\nb:\n  <<: *a\n  y: 3\nc:\n  <<: [*a, {z: 9, x: 8}]\nd: *a\n";
+        let json = read(text).unwrap()[0].to_json();
+        assert_eq!(
+            json,
+            json!({"a": {"x": 1, "y": 2}, "b": {"y": 3, "x": 1}, "c": {"x": 1, "y": 2, "z": 9}, "d": {"x": 1, "y": 2}})
+        );
+    }
+
+    #[test]
+    fn places_and_tags_are_kept() {
+        let documents = read("a:\n  b: !reset null\n  c: !override [1]\n---\nx: 'y'\n").unwrap();
+        let a = documents[0].get("a").unwrap();
+        assert_eq!(a.get("b").unwrap().tag, Tag::Reset);
+        assert_eq!(a.get("c").unwrap().tag, Tag::Override);
+        assert_eq!((a.get("b").unwrap().at.line, a.get("b").unwrap().at.column), (2, 6));
+        assert_eq!(documents[1].str_at("x"), Some("y"));
+    }
+
+    #[test]
+    fn bad_text_names_its_place() {
+        for (text, message) in [
+            ("a: 1\na: 2\n", "compose.yaml:2:1: mapping key \"a\" already defined at line 1"),
+            ("a: *b\n", "compose.yaml:1:4: "),
+            ("a: [1\n", "compose.yaml:"),
+            ("? [1]\n: 2\n", "compose.yaml:1:3: a key must be a word"),
+        ] {
+            let err = read(text).unwrap_err().to_string();
+            assert!(err.contains(message), "{text:?}: {err}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_of_aliases_is_refused() {
+        let mut text = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+        for level in 1..9 {
+            let items = vec![format!("*a{}", level - 1); 10].join(",");
+            text.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+        }
+        assert!(read(&text).unwrap_err().to_string().contains("too large"));
+    }
+}
