@@ -94,7 +94,9 @@ impl ProjectFlags {
                 "never" => self.no_colour = true,
                 "auto" | "always" => self.no_colour = false,
                 other => {
-                    return Err(UsageError::new(format!("unknown value for --ansi: {other:?}")).see("compose"));
+                    return Err(
+                        UsageError::new(format!("unknown value for --ansi: {other:?}")).see("compose")
+                    );
                 }
             },
             b"--progress" => match text().as_str() {
