@@ -10,6 +10,7 @@ mod cli;
 #[allow(dead_code, reason = "removed once the verbs are there")]
 mod compose;
 mod engine;
+mod events;
 mod logs;
 mod net;
 mod registry;

@@ -11,7 +11,7 @@ use common::source::{Source, sources};
 const ROWS: [&[&str]; 7] = [
     &["base"],
     &["sys"],
-    &["attach", "cgroup", "logs", "net", "registry", "stage", "store"],
+    &["attach", "cgroup", "events", "logs", "net", "registry", "stage", "store"],
     &["runtime"],
     &["engine"],
     &["api", "compose", "kube", "quadlet"],

@@ -131,8 +131,10 @@ fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
         entered = Some(command);
         Ok(process.map_or(Route::Socket, Route::Process))
     })?;
-    if let (None, Some(command)) = (exit, &entered) {
-        command.release()?;
+    match (exit, &entered) {
+        (Some(Exit(code)), _) => engine.exec_ended(&id, code.into()),
+        (None, Some(command)) => command.release()?,
+        (None, None) => {}
     }
     Ok(exit.unwrap_or(Exit::OK))
 }

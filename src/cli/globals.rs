@@ -85,6 +85,9 @@ impl Globals {
             };
             match flag {
                 b"--root" => self.config.root = Some(PathBuf::from(value()?)),
+                b"--events-backend" => {
+                    self.config.events_backend = Some(utf8(&value()?, "--events-backend")?)
+                }
                 b"--log-level" => self.log_level = LogLevel::parse(&value()?)?,
                 b"--version" | b"-v" => return Ok(First::Version),
                 b"--help" | b"-h" => return Ok(First::Help),
@@ -106,11 +109,21 @@ impl Globals {
         if let Some(root) = matches.remove_one::<OsString>("global-root") {
             self.config.root = Some(root.into());
         }
+        if let Some(backend) = matches.remove_one::<OsString>("global-events-backend") {
+            self.config.events_backend = Some(utf8(&backend, "--events-backend")?);
+        }
         if let Some(level) = matches.remove_one::<OsString>("global-log-level") {
             self.log_level = LogLevel::parse(&level)?;
         }
         Ok(())
     }
+}
+
+fn utf8(value: &OsStr, flag: &str) -> Result<String, UsageError> {
+    value
+        .to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| UsageError::new(format!("invalid value {value:?} for {flag}")))
 }
 
 /// `--flag=value` → `--flag`, `value`.
@@ -131,12 +144,13 @@ pub(crate) fn add_to(command: Command) -> Command {
 }
 
 /// The flags for help and the manual.
-pub(crate) fn definitions() -> [Arg; 2] {
+pub(crate) fn definitions() -> [Arg; 3] {
     let flag = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help).value_parser(clap::value_parser!(OsString))
     };
     [
         flag("root", "DIR", "Keep all state below this directory instead of ~/.local/share/ketch"),
+        flag("events-backend", "BACKEND", "Note events in this place: file, journald or none"),
         flag("log-level", "LEVEL", "Report this much: error, warn, info or debug"),
     ]
 }

@@ -23,6 +23,7 @@ mod container_flags;
 mod cp;
 mod diff;
 mod error;
+mod events;
 mod exec;
 mod format;
 #[cfg(test)]

@@ -67,6 +67,7 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     let images = engine.prune_images(args.all, &filters)?;
     let volumes = volumes.unwrap_or_default();
     let leftovers = session.engine()?.prune_leftovers()?;
+    session.engine()?.record_system("prune");
     let bytes = containers.bytes + images.bytes + volumes.bytes + leftovers;
     section(session, "Deleted Containers", containers.removed.iter().map(ToString::to_string))?;
     section(session, "Deleted Volumes", volumes.removed.into_iter())?;

@@ -12,6 +12,7 @@ use crate::cli::compose;
 use crate::cli::container;
 use crate::cli::cp;
 use crate::cli::diff;
+use crate::cli::events;
 use crate::cli::exec;
 use crate::cli::globals;
 use crate::cli::healthcheck;
@@ -102,6 +103,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("cp", cp::CpArgs, cp::cp),
     verb!("create", run::CreateArgs, run::create),
     verb!("diff", diff::DiffArgs, diff::run),
+    verb!("events", events::EventsArgs, events::run),
     verb!("exec", exec::ExecArgs, exec::run),
     verb!("export", cp::ExportArgs, cp::export),
     verb!("healthcheck run", healthcheck::RunArgs, healthcheck::run),
@@ -148,6 +150,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("stop", stop::StopArgs, stop::run),
     verb!("system check", system::CheckArgs, system::check),
     verb!("system df", system::DfArgs, system::df),
+    verb!("system events", events::EventsArgs, events::run),
     verb!("system info", info::InfoArgs, info::run),
     verb!("system prune", system::PruneArgs, system::prune),
     verb!("system reset", system::ResetArgs, system::reset),

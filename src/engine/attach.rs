@@ -60,6 +60,7 @@ impl Engine {
         let spec = state::read_spec(dir.as_fd(), id)?;
         let stdin = stdin && spec.process.open_stdin;
         let socket = attach_to(dir.as_fd(), id, Hello { stdout: true, stderr: true, stdin })?;
+        self.record(self.event_of("attach", &spec));
         Ok(Attachment { socket, terminal: spec.process.terminal, stdin, signals: SignalPath::new(dir) })
     }
 }

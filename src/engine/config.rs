@@ -5,12 +5,15 @@ pub(crate) mod registries;
 use std::path::PathBuf;
 
 use crate::engine::error::{Error, Kind, Result};
+use crate::engine::events::{self, Backend};
 
 /// Choices that hold for a whole command.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Config {
     /// `--root`, if it was given.
     pub(crate) root: Option<PathBuf>,
+    /// `--events-backend`, if it was given.
+    pub(crate) events_backend: Option<String>,
 }
 
 impl Config {
@@ -32,6 +35,22 @@ impl Config {
         std::path::absolute(&path)
             .map_err(|source| Error::system(format!("find the directory of {}", path.display()), source))
     }
+}
+
+impl Config {
+    /// Where events go: `--events-backend`, or the file of the store.
+    ///
+    /// # Errors
+    ///
+    /// For a word that means nothing.
+    pub(crate) fn events_backend(&self) -> Result<Backend> {
+        events::backend(self.events_backend.as_deref().unwrap_or("file"), journal_socket())
+    }
+}
+
+/// Where the system's journal listens: `KETCH_JOURNAL_SOCKET`, or journald's own socket.
+pub(crate) fn journal_socket() -> PathBuf {
+    variable("KETCH_JOURNAL_SOCKET").unwrap_or_else(|| PathBuf::from(crate::sys::journal::SOCKET))
 }
 
 /// Where programs are looked for.

@@ -46,7 +46,12 @@ impl Engine {
         check_sources(&spec)?;
         for mount in &spec.mounts {
             if let MountKind::Volume { name, anonymous, .. } = &mount.kind {
-                self.store().volumes().get_or_create(&VolumeRecord::new(name, *anonymous))?;
+                let volumes = self.store().volumes();
+                let is_new = !volumes.data_path(name).exists();
+                volumes.get_or_create(&VolumeRecord::new(name, *anonymous))?;
+                if is_new {
+                    self.record_volume("create", name);
+                }
             }
         }
         let started = request.to_be_started;
@@ -203,7 +208,12 @@ impl Engine {
                 Err(StoreError::NameInUse { .. }) if name.is_none() && attempt < NAME_ATTEMPTS => {
                     attempt += 1;
                 }
-                other => return Ok(other?),
+                other => {
+                    other?;
+                    self.remember_name(&spec.id, &wanted);
+                    self.record(self.event_of("create", spec));
+                    return Ok(());
+                }
             }
         }
     }

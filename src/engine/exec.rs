@@ -6,6 +6,7 @@ use crate::base::bytes::Bytes;
 use crate::base::caps;
 use crate::base::id::ContainerId;
 use crate::base::spec::{ContainerSpec, Process, Seccomp, Security};
+use crate::engine::events::Event;
 use crate::engine::start::{Start, failed};
 use crate::engine::{Engine, Error, Kind, Result, exec_sessions, state};
 use crate::runtime::enter::{self, EnterOrder, Entered};
@@ -48,7 +49,16 @@ impl Engine {
             order.process.env.splice(..0, links);
         }
         let client: Option<OwnedFd> = start.client;
-        enter::enter(&self.caller(), &record, &order, client).map_err(|failure| failed(failure, id))
+        let entered =
+            enter::enter(&self.caller(), &record, &order, client).map_err(|failure| failed(failure, id))?;
+        self.record(self.event_of("exec", &spec));
+        Ok(entered)
+    }
+
+    /// Notes that a command has ended that was run by [`Engine::exec`].
+    pub(crate) fn exec_ended(&self, id: &ContainerId, exit_code: i32) {
+        let event = self.container_event("exec_died", id);
+        self.record(Event { container_exit_code: Some(exit_code), ..event });
     }
 }
 

@@ -142,6 +142,7 @@ impl Engine {
         let lock = self.lock()?;
         let found = self.image(typed)?;
         self.store().refs().set(&name, &found.image.id, found.manifest, &lock)?;
+        self.record_image("tag", &found.image.id.hex(), &name.to_string());
         Ok(name)
     }
 
@@ -159,6 +160,7 @@ impl Engine {
         }
         for name in going {
             self.store().refs().remove(&name, &lock)?;
+            self.record_image("untag", &image.id.hex(), &name.to_string());
         }
         Ok(())
     }
@@ -179,6 +181,7 @@ impl Engine {
         let by_name = found.name.as_ref().filter(|name| name.digest().is_none());
         if let (Some(name), [_, _, ..]) = (by_name, &names[..]) {
             self.store().refs().remove(name, &lock)?;
+            self.record_image("untag", &found.image.id.hex(), &name.to_string());
             return Ok(Removed { untagged: vec![name.clone()], deleted: None });
         }
         let id = found.image.id;
@@ -203,8 +206,10 @@ impl Engine {
         }
         for name in &names {
             self.store().refs().remove(name, &lock)?;
+            self.record_image("untag", &id.hex(), &name.to_string());
         }
         self.store().images().remove(&id, &lock)?;
+        self.record_image("remove", &id.hex(), &names.first().map_or(String::new(), ToString::to_string));
         Ok(Removed { untagged: names, deleted: Some(id) })
     }
 

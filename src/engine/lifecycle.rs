@@ -16,6 +16,7 @@ use crate::attach::packet::Hello;
 use crate::base::health::Health;
 use crate::base::id::ContainerId;
 use crate::base::signal::Signal;
+use crate::engine::events::Event;
 use crate::engine::health;
 use crate::engine::start::Start;
 use crate::engine::state::{self, Phase, Status};
@@ -99,6 +100,8 @@ struct Stopping {
     killed: bool,
     /// Nobody else will: it is to be removed at its end, and it has lost its monitor.
     remove: bool,
+    /// What is noted when it has stopped.
+    event: Option<Event>,
 }
 
 impl Engine {
@@ -160,7 +163,9 @@ impl Engine {
             .map(|((marked, stopped), order)| {
                 marked?;
                 stopped?;
-                self.start_container(&order.id, Start::default()).map(drop)
+                self.start_container(&order.id, Start::default())?;
+                self.record_container("restart", &order.id);
+                Ok(())
             })
             .collect()
     }
@@ -183,8 +188,9 @@ impl Engine {
         let remove = spec.auto_remove
             && matches!(held, Held::Process(_))
             && fs::stat_at(&dir, RESTART_REQUESTED).is_err();
+        let event = Some(self.event_of("stop", &spec));
         let mut stopping =
-            Stopping { held, status, grace, deadline: grace.deadline(), killed: false, remove };
+            Stopping { held, status, grace, deadline: grace.deadline(), killed: false, remove, event };
         self.deliver(&order.id, &stopping.held, &stopping.status, signal)?;
         if grace == Grace::For(Duration::ZERO) {
             stopping.kill(self, &order.id)?;
@@ -202,6 +208,9 @@ impl Engine {
         if ready {
             stopping.read_end(id)?;
             self.await_release(id)?;
+            if let Some(event) = stopping.event.take() {
+                self.record(Event { time: jiff::Timestamp::now(), ..event });
+            }
             if stopping.remove {
                 self.discard_container(id);
             }
@@ -248,9 +257,17 @@ impl Engine {
             return Err(not_running(state::examine(dir.as_fd(), id)?.phase));
         };
         self.deliver(id, &held, &status, signal.number())?;
+        self.record(self.event_of("kill", &spec));
         if signal == Signal::KILL {
-            let mut stopping =
-                Stopping { held, status, grace: Grace::Endless, deadline: None, killed: true, remove: false };
+            let mut stopping = Stopping {
+                held,
+                status,
+                grace: Grace::Endless,
+                deadline: None,
+                killed: true,
+                remove: false,
+                event: None,
+            };
             stopping.await_end(id)?;
             self.await_release(id)?;
         }

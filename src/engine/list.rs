@@ -200,6 +200,8 @@ impl Engine {
         }
         drop(lock);
         self.rename_on_networks(&id, new);
+        self.remember_name(&id, new);
+        self.record_container("rename", &id);
         Ok(())
     }
 

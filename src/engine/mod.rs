@@ -11,6 +11,7 @@ pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod df;
 pub(crate) mod error;
+pub(crate) mod events;
 pub(crate) mod exec;
 mod exec_sessions;
 pub(crate) mod filter;
@@ -42,7 +43,8 @@ pub(crate) mod unpack;
 pub(crate) mod unshare;
 pub(crate) mod volume;
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 
 use crate::base::id::ContainerId;
 use crate::engine::config::Config;
@@ -62,6 +64,10 @@ pub(crate) struct Engine {
     store: Store,
     tell: Tell,
     dependents: OnceCell<Dependents>,
+    /// Where events go.
+    events: events::Backend,
+    /// Names of containers, as far as they were looked up for events.
+    names: RefCell<HashMap<ContainerId, String>>,
 }
 
 impl Engine {
@@ -71,7 +77,13 @@ impl Engine {
     ///
     /// If there is no place for a store, or what is there is none that this ketch can read.
     pub(crate) fn open(config: &Config, tell: Tell) -> Result<Self> {
-        Ok(Self { store: Store::open(&config.data_root()?)?, tell, dependents: OnceCell::new() })
+        Ok(Self {
+            store: Store::open(&config.data_root()?)?,
+            tell,
+            dependents: OnceCell::new(),
+            events: config.events_backend()?,
+            names: RefCell::default(),
+        })
     }
 
     /// The store.

@@ -167,6 +167,7 @@ impl Engine {
         }
         let network = describe(request, name, new_id()?, &others, &self.subnets_in_use())?;
         self.write_network(&network)?;
+        self.record_network("create", &network.id, &network.name, &network.driver);
         Ok(network)
     }
 
@@ -203,6 +204,7 @@ impl Engine {
         let path = networks::path(self.store().root(), &network.name);
         std::fs::remove_file(path)
             .map_err(|err| Error::system(format!("remove network {}", network.name), err))?;
+        self.record_network("remove", &network.id, &network.name, &network.driver);
         Ok(network.name)
     }
 
@@ -295,8 +297,11 @@ impl Engine {
                 .map_err(|failure| crate::engine::start::failed(failure, &id))?;
             self.ask_netd(&Request::Connect { container: Some(id.to_string()), endpoint })?;
         }
+        let network = wanted.name.clone();
         attachments.push(wanted);
-        self.write_attachments(&id, &attachments)
+        self.write_attachments(&id, &attachments)?;
+        self.record_connection("connect", &id, &network);
+        Ok(())
     }
 
     /// Takes a container off a network, at once if it runs.
@@ -312,10 +317,13 @@ impl Engine {
             return Err(Error::not_found(format!("container {typed} is not connected to network {network}")));
         };
         if self.runs(&id)? {
+            let network = network.clone();
             self.ask_netd(&Request::Disconnect { container: Some(id.to_string()), network })?;
         }
         attachments.remove(at);
-        self.write_attachments(&id, &attachments)
+        self.write_attachments(&id, &attachments)?;
+        self.record_connection("disconnect", &id, &network);
+        Ok(())
     }
 
     fn changeable(&self, id: &ContainerId) -> Result<Vec<NetworkAttachment>> {

@@ -100,6 +100,7 @@ impl Engine {
             let bytes = self.volume_size(&volume.name);
             if let Some(taken) = self.store().volumes().take(&volume.name)? {
                 self.discard(vec![taken])?;
+                self.record_volume("remove", &volume.name);
                 pruned.bytes += bytes;
                 pruned.removed.push(volume.name);
             }

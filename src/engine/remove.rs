@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::base::id::ContainerId;
 use crate::base::spec::{Namespace, NetworkMode};
+use crate::engine::events::Event;
 use crate::engine::lifecycle::{Grace, StopOrder};
 use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Error, Kind, Result};
@@ -131,15 +132,24 @@ impl Engine {
         // A damaged spec names no volumes and no files.
         let spec = state::read_spec(dir.as_fd(), id).ok();
         let lock = self.lock()?;
+        let exit_code = state::examine(dir.as_fd(), id).map_or(0, |status| status.phase.exit_code());
+        let event = match &spec {
+            Some(spec) => self.event_of("remove", spec),
+            None => self.container_event("remove", id),
+        };
         let taken = self.store().with_reserve(|| self.store().containers().take(id, &lock))?;
+        if taken.is_some() {
+            self.record(Event { container_exit_code: Some(exit_code), ..event });
+        }
         let mut leftovers: Vec<Staged> = taken.into_iter().collect();
         let Some(spec) = spec else { return Ok(leftovers) };
         if (how.volumes || spec.auto_remove) && spec.anonymous_volumes().next().is_some() {
             let uses = self.store().containers().uses()?;
             for volume in spec.anonymous_volumes() {
                 let is_used = uses.items.iter().any(|user| user.volumes.iter().any(|used| used == volume));
-                if !is_used {
-                    leftovers.extend(self.store().volumes().take(volume)?);
+                if !is_used && let Some(taken) = self.store().volumes().take(volume)? {
+                    leftovers.push(taken);
+                    self.record_volume("remove", volume);
                 }
             }
         }

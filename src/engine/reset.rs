@@ -38,6 +38,12 @@ impl Engine {
             Ok(freed) => failed.extend(freed.damaged),
             Err(err) => failed.push(err),
         }
+        match std::fs::remove_dir_all(crate::events::directory(self.store().root())) {
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+                failed.push(crate::engine::Error::system("remove the events", err));
+            }
+            _ => {}
+        }
         Ok(failed)
     }
 

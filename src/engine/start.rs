@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::base::id::ContainerId;
 use crate::base::spec::ContainerSpec;
+use crate::engine::events::Backend;
 use crate::engine::{Engine, Error, Kind, Result, state};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::launch::{self, LaunchOrder};
@@ -43,6 +44,8 @@ impl Engine {
             restarts: 0,
             network_linger_ms: crate::engine::config::network_linger_ms(),
             notify_socket: crate::engine::config::notify_socket(),
+            name: if self.events == Backend::None { String::new() } else { self.known_name(id) },
+            events: self.events.clone(),
         };
         launch::launch(&caller, &order, start.client, &passed).map_err(|failure| failed(failure, id))
     }

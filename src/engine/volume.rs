@@ -84,7 +84,11 @@ impl Engine {
                 let message = format!("volume with name {name} already exists: volume already exists");
                 Err(Error::new(Kind::Conflict, message))
             }
-            other => other.map(|()| name).map_err(Error::from),
+            other => {
+                other?;
+                self.record_volume("create", &name);
+                Ok(name)
+            }
         }
     }
 
@@ -169,6 +173,9 @@ impl Engine {
             }
             self.store().with_reserve(|| volumes.take(&name))?
         };
+        if taken.is_some() {
+            self.record_volume("remove", &name);
+        }
         self.discard(taken.into_iter().collect())
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::bytes::Bytes;
 use crate::base::id::ContainerId;
+use crate::events::Backend;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::stage::idranges::Mapping;
 use crate::stage::spawn::{self, Stage, StageError, UserNamespace};
@@ -37,6 +38,10 @@ pub(crate) struct LaunchOrder {
     /// How many sockets come along behind the first client's, to serve published ports.
     #[serde(default)]
     pub(crate) passed_sockets: usize,
+    /// The container's name, for events.
+    pub(crate) name: String,
+    /// Where events go.
+    pub(crate) events: Backend,
 }
 
 /// The monitor's one report.

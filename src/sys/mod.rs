@@ -5,6 +5,7 @@ pub(crate) mod clone;
 pub(crate) mod datagram;
 pub(crate) mod fs;
 pub(crate) mod inet;
+pub(crate) mod journal;
 pub(crate) mod landlock;
 pub(crate) mod memory;
 pub(crate) mod mount;

@@ -90,6 +90,24 @@ impl Format {
     }
 }
 
+/// One row by a template, for output that comes bit by bit. Empty for [`Format::Json`].
+///
+/// # Errors
+///
+/// If the template does not fit the data.
+pub(crate) fn render_row(
+    format: &Format,
+    row: &Value,
+    shape: &Shape,
+    escape: bool,
+) -> Result<String, FormatError> {
+    let mut text = String::new();
+    if let Format::Template { template, .. } = format {
+        eval::render(template, row, shape, escape, &mut text)?;
+    }
+    Ok(text)
+}
+
 /// Prints each row by a template (not for [`Format::Json`], whose layout differs per command).
 ///
 /// # Errors

@@ -237,6 +237,7 @@ impl<'a> Puller<'a> {
             download::layers(self, client, image, &found)?;
             (self.events)(&PullEvent::Registering { config: &found.id() });
             register::register(self.engine, image, &found)?;
+            self.engine.record_image("pull", &pulled.id.hex(), &image.to_string());
             Ok(pulled)
         })
     }

@@ -106,7 +106,9 @@ pub(crate) fn push(
     let pusher = Pusher { engine, request, events };
     let destination = pusher.destination(&found)?;
     let cargo = pusher.load(&found)?;
-    remote::push(&pusher, &found.image, &cargo, &destination)
+    let pushed = remote::push(&pusher, &found.image, &cargo, &destination)?;
+    engine.record_image("push", &found.image.id.hex(), &destination.to_string());
+    Ok(pushed)
 }
 
 impl Pusher<'_> {

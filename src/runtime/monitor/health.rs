@@ -22,12 +22,14 @@ use crate::base::health::{
     Check, Checked, Destination, HEALTH_FILE, Health, HealthPlan, HealthState, OnFailure, Startup,
 };
 use crate::base::spec::{ContainerSpec, Process};
+use crate::events::Event;
 use crate::runtime::enter::{EnterOrder, Probe};
 use crate::runtime::failure::FailureKind;
 use crate::sys::pidfd;
 use crate::sys::poll::{Interest, PollSet};
 
 use super::record::STOP_REQUESTED;
+use super::tell::Teller;
 
 /// Output of a check beyond this is not even looked at, whatever is to be kept of it.
 const MAX_OUTPUT: usize = 64 << 10;
@@ -52,6 +54,7 @@ pub(crate) struct Checker {
     spec: ContainerSpec,
     plan: HealthPlan,
     directory: PathBuf,
+    teller: Teller,
     state: HealthState,
     life: Option<Watched>,
     /// It is to be started again when it has ended.
@@ -92,12 +95,13 @@ struct Probing {
 
 impl Checker {
     /// The health checks of the container of `spec`; `None` if it has none.
-    pub(super) fn new(spec: &ContainerSpec, directory: &Path) -> Option<Self> {
+    pub(super) fn new(spec: &ContainerSpec, directory: &Path, teller: &Teller) -> Option<Self> {
         let plan = spec.health.clone()?;
         Some(Self {
             spec: spec.clone(),
             plan,
             directory: directory.to_owned(),
+            teller: teller.clone(),
             state: HealthState::default(),
             life: None,
             restart_due: false,
@@ -197,8 +201,7 @@ impl Checker {
             }
             Err(err) => {
                 let text = format!("start the check: {err}");
-                self.note(began, 125, text);
-                Some((125, self.judge(false)))
+                Some((125, self.settle(began, 125, text)))
             }
         }
     }
@@ -243,15 +246,27 @@ impl Checker {
         } else {
             code
         };
-        self.note(probing.began, code, output);
-        let action = self.judge(code == 0);
-        Some((code, action))
+        Some((code, self.settle(probing.began, code, output)))
     }
 
-    fn note(&mut self, start: Timestamp, exit_code: i32, output: String) {
-        if self.plan.log.destination != Destination::Events {
-            self.state.note(Checked { start, end: Timestamp::now(), exit_code, output }, &self.plan.log);
+    /// Notes a check and decides what it means.
+    fn settle(&mut self, start: Timestamp, exit_code: i32, output: String) -> Action {
+        let checked = Checked { start, end: Timestamp::now(), exit_code, output };
+        let mut said = String::new();
+        if self.plan.log.destination == Destination::Events {
+            said.clone_from(&checked.output);
+        } else {
+            self.state.note(checked, &self.plan.log);
         }
+        let action = self.judge(exit_code == 0);
+        self.teller.look_for_name();
+        self.teller.tell(&[Event {
+            health_status: self.state.status.word().to_owned(),
+            health_failing_streak: Some(self.state.failing_streak),
+            health_log: said,
+            ..self.teller.event("health_status")
+        }]);
+        action
     }
 
     /// Decides what a check means, and when the next one is due.

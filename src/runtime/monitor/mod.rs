@@ -20,6 +20,7 @@ pub(crate) mod record;
 mod restart;
 pub(crate) mod serve;
 mod shared_shm;
+mod tell;
 pub(crate) mod wiring;
 
 use std::ffi::OsStr;
@@ -31,6 +32,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::attach::server::Server;
 use crate::base::spec::ContainerSpec;
+use crate::events::Event;
 use crate::logs::writer::{Limits, Writer};
 use crate::logs::{Format, LogFiles};
 use crate::runtime::failure::{Failure, FailureKind};
@@ -39,6 +41,7 @@ use crate::runtime::monitor::birth::Living;
 use crate::runtime::monitor::health::Checker;
 use crate::runtime::monitor::notify::Notifier;
 use crate::runtime::monitor::serve::{Company, Life, Outcome, Output};
+use crate::runtime::monitor::tell::Teller;
 use crate::runtime::monitor::wiring::Wiring;
 use crate::stage::{holders, spawn, wire};
 use crate::store::Store;
@@ -52,6 +55,7 @@ struct Monitor {
     /// `containers/<id>`.
     directory: PathBuf,
     spec: ContainerSpec,
+    teller: Teller,
     /// Held for the monitor's whole life: this is what "running" means.
     lock: OwnedFd,
 }
@@ -90,7 +94,8 @@ impl Monitor {
             nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
                 .map_err(|errno| Failure::errno("watch the command", errno))?;
         }
-        Ok(Self { order, directory, spec, lock })
+        let teller = Teller::new(&order, &spec);
+        Ok(Self { order, directory, spec, teller, lock })
     }
 
     /// Starts the container and watches it to its end, again and again if its restart policy says so.
@@ -124,7 +129,11 @@ impl Monitor {
                 return Err(failure);
             }
         };
-        let mut health = Checker::new(&self.spec, &self.directory);
+        let mut health = Checker::new(&self.spec, &self.directory, &self.teller);
+        let mut beginning = vec!["init", "start"];
+        if server.len() > 0 {
+            beginning.push("attach");
+        }
         loop {
             self.forget_volatile_mount();
             let living = match birth::start(&self, own_pid, wiring.as_mut()) {
@@ -134,6 +143,9 @@ impl Monitor {
                     return Err(failure);
                 }
             };
+            let events: Vec<_> = beginning.iter().map(|status| self.teller.event(status)).collect();
+            self.teller.tell(&events);
+            beginning = vec!["restart", "init", "start"];
             if let Some(command) = command.take() {
                 let report = LaunchReport::Started { pid: living.record.pid };
                 wire::send(command.as_fd(), &report, &[]).ok();
@@ -151,6 +163,9 @@ impl Monitor {
                 grace: self.grace(),
             };
             let exit_code = self.live(living, &mut server, &signals, company)?;
+            self.teller.look_for_name();
+            let died = Event { container_exit_code: Some(exit_code), ..self.teller.event("died") };
+            self.teller.tell(&[died, self.teller.event("cleanup")]);
             let unhealthy = health.as_mut().is_some_and(Checker::take_restart)
                 && !self.directory.join(record::STOP_REQUESTED).exists();
             if !unhealthy && !pauses.is_due(&self.directory, exit_code, started.elapsed()) {
@@ -252,6 +267,10 @@ impl Monitor {
     fn end(self, mut server: Server, exit_code: i32) -> Result<(), Failure> {
         let stays = !self.spec.auto_remove || self.directory.join(record::RESTART_REQUESTED).exists();
         let leftover = if stays { None } else { take_away(&self.order.root, &self.spec) };
+        if leftover.is_some() {
+            let event = self.teller.event("remove");
+            self.teller.tell(&[Event { container_exit_code: Some(exit_code), ..event }]);
+        }
         drop(self.lock);
         server.announce(exit_code);
         server.finish().ok();

@@ -1,0 +1,318 @@
+//! What has happened: noting it, and telling of it.
+//!
+//! Whatever changes a container, an image, a volume or a network says so by one of the `record…` functions,
+//! after it has succeeded. A container's monitor does the same for what happens in it.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::base::id::ContainerId;
+use crate::base::spec::{ContainerSpec, ImageOrigin};
+use crate::engine::filter::{Filters, Tests, has_label};
+use crate::engine::{Engine, Error, Kind, Result};
+use crate::events::{self, reader::Reader};
+pub(crate) use crate::events::{Backend, Event};
+use crate::logs::watch::Watch;
+use crate::sys::fs;
+use crate::sys::poll::{Interest, PollSet};
+
+/// Keys of `events --filter`.
+pub(crate) const FILTERS: &[&str] =
+    &["container", "event", "image", "label", "network", "pod", "type", "volume"];
+
+/// How often to look where the kernel cannot report changes.
+const LOOK: Duration = Duration::from_millis(100);
+/// The longest spec that is read, in bytes.
+const MAX_SPEC: usize = 16 << 20;
+
+/// The part of a spec that events tell.
+#[derive(Deserialize)]
+struct Told {
+    image: Option<ImageOrigin>,
+    labels: std::collections::BTreeMap<String, String>,
+}
+
+impl Engine {
+    /// Notes what has happened.
+    pub(crate) fn record(&self, event: Event) {
+        events::record(self.store().root(), &self.events, &[event]);
+    }
+
+    /// Notes something about a container that is there.
+    pub(crate) fn record_container(&self, status: &str, id: &ContainerId) {
+        if self.events != Backend::None {
+            self.record(self.container_event(status, id));
+        }
+    }
+
+    /// Something about a container that is there; for [`Engine::record`], once it has happened. What cannot
+    /// be read of it is left out.
+    pub(crate) fn container_event(&self, status: &str, id: &ContainerId) -> Event {
+        let mut event = Event::new("container", status);
+        event.id = id.to_string();
+        event.name = self.known_name(id);
+        let dir = self.store().containers().open(id);
+        let text = dir.ok().and_then(|dir| fs::read_at(&dir, "spec.json", MAX_SPEC).ok());
+        if let Some(told) = text.and_then(|text| serde_json::from_slice::<Told>(&text).ok()) {
+            event.image = told.image.map(|image| image.name).unwrap_or_default();
+            event.attributes = told.labels;
+        }
+        event
+    }
+
+    /// As [`Engine::container_event`], where the spec is at hand.
+    pub(crate) fn event_of(&self, status: &str, spec: &ContainerSpec) -> Event {
+        let mut event = Event::new("container", status);
+        event.id = spec.id.to_string();
+        event.name = self.known_name(&spec.id);
+        event.image = spec.image.as_ref().map_or(String::new(), |image| image.name.clone());
+        event.attributes.clone_from(&spec.labels);
+        event
+    }
+
+    /// Notes something about an image: its ID in hexadecimal, and the name it was meant by.
+    pub(crate) fn record_image(&self, status: &str, id: &str, name: &str) {
+        self.record(Event { id: id.to_owned(), name: name.to_owned(), ..Event::new("image", status) });
+    }
+
+    /// Notes something about a volume.
+    pub(crate) fn record_volume(&self, status: &str, name: &str) {
+        self.record(Event { name: name.to_owned(), ..Event::new("volume", status) });
+    }
+
+    /// Notes something about a network: its creation and removal, with its driver.
+    pub(crate) fn record_network(&self, status: &str, id: &str, name: &str, driver: &str) {
+        let attributes = [("driver".to_owned(), driver.to_owned())].into();
+        let (id, network) = (id.to_owned(), name.to_owned());
+        self.record(Event { id, network, attributes, ..Event::new("network", status) });
+    }
+
+    /// Notes that a container has come to a network, or left it.
+    pub(crate) fn record_connection(&self, status: &str, id: &ContainerId, network: &str) {
+        let (id, network) = (id.to_string(), network.to_owned());
+        self.record(Event { id, network, ..Event::new("network", status) });
+    }
+
+    /// Notes something about ketch itself: `prune`, `refresh` …
+    pub(crate) fn record_system(&self, status: &str) {
+        self.record(Event::new("system", status));
+    }
+
+    /// The name of a container, from one look at all names; empty if it has none.
+    pub(crate) fn known_name(&self, id: &ContainerId) -> String {
+        let names = self.store().names();
+        let is_right = |name: &String| matches!(names.get(name), Ok(Some(found)) if found == *id);
+        if let Some(name) = self.names.borrow().get(id).filter(|name| is_right(name)) {
+            return name.clone();
+        }
+        if let Ok(all) = names.list() {
+            *self.names.borrow_mut() = all.into_iter().rev().map(|(name, id)| (id, name)).collect();
+        }
+        self.names.borrow().get(id).cloned().unwrap_or_default()
+    }
+
+    /// Remembers a name that was just given.
+    pub(crate) fn remember_name(&self, id: &ContainerId, name: &str) {
+        self.names.borrow_mut().insert(id.clone(), name.to_owned());
+    }
+
+    /// Gives the events that `query` asks for to `sink`, in the order in which they happened; `flush` is
+    /// called before each pause.
+    ///
+    /// # Errors
+    ///
+    /// For a filter that means nothing; reading; what `sink` and `flush` answer.
+    pub(crate) fn events(
+        &self,
+        query: &EventQuery,
+        mut sink: impl FnMut(&Event) -> io::Result<()>,
+        mut flush: impl FnMut() -> io::Result<()>,
+    ) -> Result<()> {
+        let tests = query.filters.tests(|key, value| Ok((key.to_owned(), value.to_owned())))?;
+        let failed = |err: io::Error| Error::system("read the events", err);
+        if let Backend::Journald(_) = self.events {
+            return journal_events(query, &tests, &mut sink, &mut flush);
+        }
+        let only_new = query.follow && query.since.is_none() && query.until.is_none();
+        let watch = self.watch_events();
+        let mut reader = Reader::open(self.store().root(), only_new).map_err(failed)?;
+        loop {
+            if let Some(watch) = &watch {
+                watch.clear().map_err(failed)?;
+            }
+            let now = Timestamp::now();
+            let mut outcome = Ok(());
+            let read = reader.read(|event| {
+                if outcome.is_ok() && query.covers(&event) && passes(&tests, &event) {
+                    outcome = sink(&event);
+                }
+            });
+            read.and(outcome).and_then(|()| flush()).map_err(failed)?;
+            if !query.follow || query.until.is_some_and(|until| now > until) {
+                return Ok(());
+            }
+            let rest =
+                query.until.map(|until| Duration::try_from(until.duration_since(now)).unwrap_or_default());
+            let rest = rest.map(|rest| rest + Duration::from_millis(1));
+            let look = if watch.is_some() { None } else { Some(LOOK) };
+            let mut set = PollSet::default();
+            set.add(watch.as_ref().map(|watch| watch.as_fd()), Interest::READ);
+            set.wait(rest.into_iter().chain(look).min()).map_err(failed)?;
+        }
+    }
+
+    /// Notices new events; `None` where the user watches too much already: then looking now and then does it.
+    fn watch_events(&self) -> Option<Watch> {
+        let directory = events::directory(self.store().root());
+        // A store that cannot be written has no new events, but may have old ones.
+        fs::mkdir(self.store().dir(), "events", 0o700).ok();
+        let directory = fs::open_base(&directory).ok()?;
+        let watch = Watch::new().ok()?;
+        watch.add(directory.as_fd()).ok()?;
+        Some(watch)
+    }
+}
+
+/// Which events somebody wants.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EventQuery {
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
+    pub(crate) filters: Filters,
+    /// Those that come, too, up to `until`.
+    pub(crate) follow: bool,
+}
+
+impl EventQuery {
+    fn covers(&self, event: &Event) -> bool {
+        self.since.is_none_or(|since| event.time >= since)
+            && self.until.is_none_or(|until| event.time <= until)
+    }
+}
+
+/// True if an event passes filters made ready.
+fn passes(tests: &Tests<(String, String)>, event: &Event) -> bool {
+    tests.pass(|(key, value)| Ok(passes_one(key, value, event))).unwrap_or(false)
+}
+
+fn passes_one(key: &str, value: &str, event: &Event) -> bool {
+    let begins = |text: &str| !value.is_empty() && text.starts_with(value);
+    match key {
+        "container" => event.kind == "container" && (event.name == value || begins(&event.id)),
+        "event" => event.status == if value == "die" { "died" } else { value },
+        "image" => {
+            let of_container = event.kind == "container" && is_image(&event.image, value);
+            of_container || event.kind == "image" && (is_image(&event.name, value) || begins(&event.id))
+        }
+        "label" => has_label(&event.attributes, value),
+        "network" => event.kind == "network" && (event.network == value || begins(&event.id)),
+        "type" => event.kind == value,
+        "volume" => event.kind == "volume" && begins(&event.name),
+        // There are no pods.
+        _ => false,
+    }
+}
+
+/// True if `name`, a full name of an image, is what `typed` means.
+fn is_image(name: &str, typed: &str) -> bool {
+    let strip = |text: &str| text.strip_suffix(":latest").unwrap_or(text).to_owned();
+    let (name, typed) = (strip(name), strip(typed));
+    name == typed || name.strip_suffix(&typed).is_some_and(|before| before.ends_with('/'))
+}
+
+/// Reads events from the system's journal, by its own program: its files are read by no other.
+fn journal_events(
+    query: &EventQuery,
+    tests: &Tests<(String, String)>,
+    sink: &mut impl FnMut(&Event) -> io::Result<()>,
+    flush: &mut impl FnMut() -> io::Result<()>,
+) -> Result<()> {
+    let failed = |err: io::Error| Error::system("read the events from the journal", err);
+    let mut command = Command::new("journalctl");
+    command.args(["--output=json", "--all", "--quiet", "SYSLOG_IDENTIFIER=ketch"]);
+    if let Some(since) = query.since {
+        command.arg(format!("--since=@{}", since.as_second()));
+    }
+    if query.follow {
+        command.args(["--follow", if query.since.is_some() { "--no-tail" } else { "--lines=0" }]);
+    }
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|err| {
+        let hint = "use --events-backend=file, or install systemd's journalctl";
+        match err.kind() {
+            io::ErrorKind::NotFound => {
+                Error::new(Kind::Unsupported, "the journal cannot be read: journalctl is missing").hint(hint)
+            }
+            _ => failed(err),
+        }
+    })?;
+    let Some(output) = child.stdout.take() else { return Ok(()) };
+    for line in io::BufRead::split(io::BufReader::new(output), b'\n') {
+        let Some(event) = events::journal::parse(&line.map_err(failed)?) else { continue };
+        if query.until.is_some_and(|until| event.time > until) {
+            break;
+        }
+        if query.covers(&event) && passes(tests, &event) {
+            sink(&event).and_then(|()| flush()).map_err(failed)?;
+        }
+    }
+    // It goes on for ever when it follows.
+    child.kill().ok();
+    child.wait().map_err(failed)?;
+    Ok(())
+}
+
+/// Reads `--events-backend`, or the configuration's word; `journal` is where the journal listens.
+///
+/// # Errors
+///
+/// For an unknown word, in podman's words.
+pub(crate) fn backend(word: &str, journal: PathBuf) -> Result<Backend> {
+    match word {
+        "file" => Ok(Backend::File),
+        "none" => Ok(Backend::None),
+        "journald" => Ok(Backend::Journald(journal)),
+        _ => Err(Error::invalid(format!("unknown events backend {word:?}: choose file, journald or none"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters() {
+        let container = Event {
+            id: "abcdef".into(),
+            name: "web".into(),
+            image: "docker.io/library/nginx:latest".into(),
+            attributes: [("a".to_owned(), "b".to_owned())].into(),
+            ..Event::new("container", "died")
+        };
+        for (key, value, want) in [
+            ("container", "web", true),
+            ("container", "abc", true),
+            ("container", "we", false),
+            ("container", "", false),
+            ("event", "died", true),
+            ("event", "die", true),
+            ("event", "start", false),
+            ("image", "nginx", true),
+            ("image", "docker.io/library/nginx:latest", true),
+            ("image", "inx", false),
+            ("label", "a=b", true),
+            ("label", "c", false),
+            ("type", "container", true),
+            ("type", "image", false),
+            ("volume", "web", false),
+            ("pod", "x", false),
+        ] {
+            assert_eq!(passes_one(key, value, &container), want, "{key}={value}");
+        }
+    }
+}
