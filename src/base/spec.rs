@@ -467,6 +467,10 @@ pub(crate) struct Record {
     pub(crate) ended: Option<Ended>,
     /// How many times the restart policy started it again.
     pub(crate) restarts: u32,
+    /// Inode numbers of the pipes that are its standard streams; 0 for none. A new monitor finds them by
+    /// these when the first one was killed.
+    #[serde(default)]
+    pub(crate) pipes: [u64; 3],
 }
 
 /// The end of one life.

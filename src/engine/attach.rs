@@ -59,14 +59,14 @@ impl Engine {
         let dir = self.store().containers().open(id)?;
         let spec = state::read_spec(dir.as_fd(), id)?;
         let stdin = stdin && spec.process.open_stdin;
-        let socket = attach_to(dir.as_fd(), id, Hello { stdout: true, stderr: true, stdin })?;
+        let phase = self.status_with_monitor(dir.as_fd(), id)?.phase;
+        let socket = attach_to(dir.as_fd(), id, phase, Hello { stdout: true, stderr: true, stdin })?;
         self.record(self.event_of("attach", &spec));
         Ok(Attachment { socket, terminal: spec.process.terminal, stdin, signals: SignalPath::new(dir) })
     }
 }
 
-fn attach_to(dir: BorrowedFd<'_>, id: &ContainerId, hello: Hello) -> Result<OwnedFd> {
-    let phase = state::examine(dir, id)?.phase;
+fn attach_to(dir: BorrowedFd<'_>, id: &ContainerId, phase: Phase, hello: Hello) -> Result<OwnedFd> {
     if phase == Phase::Unmonitored {
         let message = format!("container {} has lost its monitor, and its output with it", id.short());
         return Err(

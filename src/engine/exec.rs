@@ -33,7 +33,7 @@ impl Engine {
     /// Conflict if the container does not run; CommandNotFound and NotExecutable for the command.
     pub(crate) fn exec(&self, id: &ContainerId, request: &ExecRequest, start: Start) -> Result<Entered> {
         let dir = self.store().containers().open(id)?;
-        let status = state::examine(dir.as_fd(), id)?;
+        let status = self.status_with_monitor(dir.as_fd(), id)?;
         let not_running = || {
             Error::new(
                 Kind::Conflict,

@@ -38,7 +38,7 @@ impl Engine {
     pub(crate) fn check_health(&self, id: &ContainerId) -> Result<Health> {
         let dir = self.store().containers().open(id)?;
         let stopped = || Error::new(Kind::Conflict, format!("container {id} is not running"));
-        match state::examine(dir.as_fd(), id)?.phase {
+        match self.status_with_monitor(dir.as_fd(), id)?.phase {
             Phase::Up => {}
             Phase::Unmonitored => {
                 let message = format!("container {} has lost its monitor, which would check it", id.short());

@@ -173,7 +173,7 @@ impl Engine {
     /// Sends the stop signal; `None` if there is nothing to stop.
     fn begin_stop(&self, order: &StopOrder) -> Result<Option<Stopping>> {
         let dir = self.store().containers().open(&order.id)?;
-        let status = state::examine(dir.as_fd(), &order.id)?;
+        let status = self.status_with_monitor(dir.as_fd(), &order.id)?;
         if matches!(status.phase, Phase::Created | Phase::Exited(_)) {
             return Ok(None);
         }
@@ -236,7 +236,7 @@ impl Engine {
     /// [`Kind::Conflict`] if it does not run.
     pub(crate) fn kill(&self, id: &ContainerId, signal: Signal) -> Result<()> {
         let dir = self.store().containers().open(id)?;
-        let status = state::examine(dir.as_fd(), id)?;
+        let status = self.status_with_monitor(dir.as_fd(), id)?;
         let not_running = |phase: Phase| {
             let state = phase.word();
             let message = format!(
@@ -345,7 +345,7 @@ impl Engine {
                     )))
                 };
             }
-            let status = state::examine(dir.as_fd(), id)?;
+            let status = self.status_with_monitor(dir.as_fd(), id)?;
             if let Some(code) = conditions.iter().find_map(|condition| condition.met_by(status.phase)) {
                 return Ok(code);
             }

@@ -52,6 +52,8 @@ impl Engine {
     /// [`Kind::Unsupported`] if its driver keeps no log that could be read.
     pub(crate) fn log(&self, id: &ContainerId, query: Query) -> Result<ContainerLog> {
         let dir = self.store().containers().open(id)?;
+        // What it writes from now on is to be recorded again. A log of what cannot be examined can be read.
+        self.status_with_monitor(dir.as_fd(), id).ok();
         let failed = |action: &str, err: io::Error| {
             Error::system(format!("{action} of container {}", id.short()), err)
         };

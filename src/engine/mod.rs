@@ -2,6 +2,7 @@
 //!
 //! No function here prints, reads the command line or knows a Docker JSON type.
 
+mod adopt;
 pub(crate) mod attach;
 pub(crate) mod changes;
 pub(crate) mod check;

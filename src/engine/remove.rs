@@ -99,7 +99,7 @@ impl Engine {
     /// Makes sure that nothing of a container runs.
     fn bring_to_rest(&self, dir: &OwnedFd, id: &ContainerId, how: &Removing) -> Result<()> {
         // One that cannot be read runs if it is locked; then its lock is what stops the removal below.
-        let Ok(status) = state::examine(dir.as_fd(), id) else { return Ok(()) };
+        let Ok(status) = self.status_with_monitor(dir.as_fd(), id) else { return Ok(()) };
         if status.phase.is_running() && !how.force {
             return Err(Error::new(
                 Kind::Conflict,

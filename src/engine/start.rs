@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::base::id::ContainerId;
 use crate::base::spec::ContainerSpec;
 use crate::engine::events::Backend;
-use crate::engine::{Engine, Error, Kind, Result, state};
+use crate::engine::state::{self, Phase};
+use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::failure::{Failure, FailureKind};
-use crate::runtime::launch::{self, LaunchOrder};
+use crate::runtime::launch::{self, Caller, LaunchOrder};
 use crate::runtime::plan;
 use crate::sys::tty::WindowSize;
 
@@ -32,26 +33,44 @@ impl Engine {
         if let Some(why) = caller.mapping.as_ref().and_then(|mapping| mapping.single.as_deref()) {
             self.tell(why);
         }
+        let dir = self.store().containers().open(id)?;
+        let phase = self.status_with_monitor(dir.as_fd(), id)?.phase;
+        if matches!(phase, Phase::Up | Phase::Unmonitored) {
+            let message = format!("container {}: the container is already running", id.short());
+            return Err(Error::new(Kind::Conflict, message));
+        }
         let passed = crate::engine::config::passed_sockets();
         let order = LaunchOrder {
             passed_sockets: passed.len(),
-            root: self.store().root().to_owned(),
-            directory: None,
-            id: id.clone(),
-            fingerprint: caller.fingerprint(),
             near: self.shared_monitor(id)?,
             window: start.window.map(|size| (size.rows, size.cols)),
-            restarts: 0,
-            network_linger_ms: crate::engine::config::network_linger_ms(),
             notify_socket: crate::engine::config::notify_socket(),
-            name: if self.events == Backend::None { String::new() } else { self.known_name(id) },
-            events: self.events.clone(),
+            ..self.launch_order(&caller, id)
         };
         launch::launch(&caller, &order, start.client, &passed).map_err(|failure| failed(failure, id))
     }
 }
 
 impl Engine {
+    /// What every monitor is told.
+    pub(super) fn launch_order(&self, caller: &Caller, id: &ContainerId) -> LaunchOrder {
+        LaunchOrder {
+            root: self.store().root().to_owned(),
+            directory: None,
+            id: id.clone(),
+            fingerprint: caller.fingerprint(),
+            near: None,
+            window: None,
+            adopt: false,
+            restarts: 0,
+            network_linger_ms: crate::engine::config::network_linger_ms(),
+            notify_socket: None,
+            passed_sockets: 0,
+            name: if self.events == Backend::None { String::new() } else { self.known_name(id) },
+            events: self.events.clone(),
+        }
+    }
+
     /// The monitor of the container whose namespaces this one shares, if it shares any and that one runs.
     fn shared_monitor(&self, id: &ContainerId) -> Result<Option<i32>> {
         let spec = self.container_spec(id)?;

@@ -1,7 +1,7 @@
 //! Starting a container: from a command to a monitor, and one report back.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -11,8 +11,9 @@ use crate::base::id::ContainerId;
 use crate::events::Backend;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::stage::idranges::Mapping;
-use crate::stage::spawn::{self, Stage, StageError, UserNamespace};
+use crate::stage::spawn::{self, Child, Stage, StageError, UserNamespace};
 use crate::stage::{holders, idranges};
+use crate::sys::userns;
 
 /// What a command tells the monitor that it starts. One descriptor may come along: the socket of the
 /// first client.
@@ -29,6 +30,8 @@ pub(crate) struct LaunchOrder {
     pub(crate) near: Option<i32>,
     /// Rows and columns of the first client's terminal.
     pub(crate) window: Option<(u16, u16)>,
+    /// The container runs and has lost its monitor: take it over instead of starting it.
+    pub(crate) adopt: bool,
     /// How often the restart policy has started it already.
     pub(crate) restarts: u32,
     /// How long netd, if this container is the one to start it, stays without containers.
@@ -92,6 +95,24 @@ impl Caller {
         rustix::fs::open(path, flags, rustix::fs::Mode::empty()).ok().map(UserNamespace::Join)
     }
 
+    /// The U that a running process 1 lives in or right below. Only there is anybody root over it.
+    fn namespace_around(&self, pid: i32) -> Option<UserNamespace> {
+        if self.mapping.is_none() {
+            return Some(UserNamespace::None);
+        }
+        let open = |path: &str| {
+            let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, rustix::fs::Mode::empty()).ok()
+        };
+        let identity = |fd: &OwnedFd| rustix::fs::fstat(fd).ok().map(|stat| (stat.st_dev, stat.st_ino));
+        let ours = identity(&open("/proc/self/ns/user")?)?;
+        let inner = open(&format!("/proc/{pid}/ns/user"))?;
+        let outer = userns::parent_of(inner.as_fd()).ok()?;
+        // With --userns=host the container has none of its own: U is a child of ours.
+        let around = if identity(&outer)? == ours { inner } else { outer };
+        Some(UserNamespace::Join(around))
+    }
+
     /// The fingerprint of U's maps.
     pub(crate) fn fingerprint(&self) -> String {
         self.mapping.as_ref().map(Mapping::fingerprint).unwrap_or_default()
@@ -140,12 +161,7 @@ pub(crate) fn launch(
         other => other.map_err(|err| stage_failure(&err))?,
     };
     let descriptors: Vec<_> = client.iter().chain(passed).map(AsFd::as_fd).collect();
-    let report = child
-        .send(order, &descriptors)
-        .map_err(StageError::from)
-        .and_then(|()| child.receive::<LaunchReport>())
-        .map_err(|err| stage_failure(&err))?;
-    match report.0 {
+    match report(&child, order, &descriptors)? {
         LaunchReport::Started { pid } => Ok(pid),
         LaunchReport::Failed(failure) => {
             // Its last acts, like removing a container that was to be removed, happen before we return.
@@ -153,6 +169,38 @@ pub(crate) fn launch(
             Err(failure)
         }
     }
+}
+
+/// Starts a new monitor for a container whose process 1 is `pid` and whose monitor is gone.
+///
+/// # Errors
+///
+/// Conflict if the container has ended, or has a monitor again; what a start can fail with.
+pub(crate) fn adopt(caller: &Caller, order: &LaunchOrder, pid: i32) -> Result<(), Failure> {
+    let name = CString::new(order.id.as_str()).unwrap_or_default();
+    let stage = Stage { name: c"monitor", args: &[name], detached: true };
+    let namespace = caller
+        .namespace_around(pid)
+        .ok_or_else(|| Failure::new(FailureKind::Conflict, "the container is not running"))?;
+    let child = spawn::spawn(&stage, &namespace).map_err(|err| stage_failure(&err))?;
+    match report(&child, order, &[])? {
+        LaunchReport::Started { .. } => Ok(()),
+        LaunchReport::Failed(failure) => Err(failure),
+    }
+}
+
+/// Gives a new monitor its order and waits for its one report.
+fn report(
+    child: &Child,
+    order: &LaunchOrder,
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<LaunchReport, Failure> {
+    child
+        .send(order, descriptors)
+        .map_err(StageError::from)
+        .and_then(|()| child.receive::<LaunchReport>())
+        .map(|(report, _)| report)
+        .map_err(|err| stage_failure(&err))
 }
 
 /// Says why a stage could not be started, and what can be done about it.

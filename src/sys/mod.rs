@@ -21,3 +21,4 @@ pub(crate) mod seccomp;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod tty;
+pub(crate) mod userns;

@@ -23,14 +23,17 @@ pub(crate) enum ExitStatus {
     Code(i32),
     /// This signal killed it.
     Signal(i32),
+    /// It was not our child, and the kernel does not tell.
+    Unknown,
 }
 
 impl ExitStatus {
-    /// The status as a shell reports it: the exit status, or 128 + the signal's number.
+    /// The status as a shell reports it: the exit status, or 128 + the signal's number; -1 if unknown.
     pub(crate) fn shell_code(self) -> i32 {
         match self {
             Self::Code(code) => code,
             Self::Signal(signal) => 128 + signal,
+            Self::Unknown => -1,
         }
     }
 }
@@ -108,6 +111,64 @@ pub(crate) fn wait(pidfd: BorrowedFd<'_>) -> io::Result<ExitStatus> {
         (None, Some(signal)) => Ok(ExitStatus::Signal(signal)),
         (None, None) => Err(io::Error::other("waitid answered neither a status nor a signal")),
     }
+}
+
+/// How a process ended: reaps a child; of another process, which has ended, the kernel tells from Linux
+/// 6.15 on, once its parent has reaped it. For that we wait a while.
+///
+/// # Errors
+///
+/// As [`wait`], but for ECHILD.
+pub(crate) fn wait_or_ask(pidfd: BorrowedFd<'_>) -> io::Result<ExitStatus> {
+    match wait(pidfd) {
+        Err(err) if err.raw_os_error() == Some(libc::ECHILD) => {}
+        other => return other,
+    }
+    let deadline = std::time::Instant::now() + REAPING;
+    loop {
+        match exit_info(pidfd) {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) if std::time::Instant::now() < deadline => {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            _ => return Ok(ExitStatus::Unknown),
+        }
+    }
+}
+
+/// How long the parent of a process may take to reap it.
+const REAPING: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// `PIDFD_GET_INFO`: `_IOWR(0xff, 11, struct pidfd_info)` with the structure's first size, 64 bytes.
+const PIDFD_GET_INFO: libc::Ioctl = 0xc040_ff0b_u32 as libc::Ioctl;
+/// The bit of `pidfd_info.mask` that asks for, and answers with, the exit status.
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+
+/// The exit status of a process that was reaped; `None` before.
+///
+/// # Source
+///
+/// Linux `include/uapi/linux/pidfd.h`: mask and cgroup ID (u64 each), eleven u32, `__s32 exit_code`.
+fn exit_info(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
+    let mut info = [0_u64; 8];
+    info[0] = PIDFD_INFO_EXIT;
+    // SAFETY: the request reads and writes the 64 bytes of `info`, whose size is part of its number.
+    let ret = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, info.as_mut_ptr()) };
+    if ret < 0 {
+        let err = io::Error::last_os_error();
+        // Not reaped yet, or reaped and nothing known: older kernels answer ENOTTY or EINVAL.
+        return if err.raw_os_error() == Some(libc::ESRCH) { Ok(None) } else { Err(err) };
+    }
+    if info[0] & PIDFD_INFO_EXIT == 0 {
+        return Ok(None);
+    }
+    // As wait(2) has it: the low seven bits are a signal, the next byte the exit status.
+    let status = (info[7] >> 32) as i32;
+    Ok(Some(if libc::WIFSIGNALED(status) {
+        ExitStatus::Signal(libc::WTERMSIG(status))
+    } else {
+        ExitStatus::Code(libc::WEXITSTATUS(status))
+    }))
 }
 
 /// When the process `pid` started, in clock ticks since boot (field 22 of `/proc/PID/stat`); `None`

@@ -47,6 +47,19 @@ pub(crate) enum Streams {
     },
 }
 
+impl Streams {
+    /// The pipes' inode numbers, which both ends have in common.
+    fn inodes(&self) -> [u64; 3] {
+        let inode = |fd: &OwnedFd| rustix::fs::fstat(fd).map_or(0, |stat| stat.st_ino);
+        match self {
+            Self::Terminal(_) => [0; 3],
+            Self::Pipes { stdin, stdout, stderr } => {
+                [stdin.as_ref().map_or(0, inode), inode(stdout), inode(stderr)]
+            }
+        }
+    }
+}
+
 /// Starts process 1 and waits until the command runs.
 pub(super) fn start(
     monitor: &Monitor,
@@ -92,7 +105,11 @@ pub(super) fn start(
     }
     .map_err(|err| Failure::errno("write the files of the container's /etc", err))?;
     let (report, theirs) = wire::pair().map_err(|err| Failure::errno("make a socket", err))?;
-    let streams = if spec.process.terminal { None } else { Some(StreamPairs::new(spec.process.open_stdin)?) };
+    let streams = if spec.process.terminal {
+        None
+    } else {
+        Some(StreamPairs::new(spec.process.open_stdin)?.lasting()?)
+    };
 
     match clone::clone3(clone_flags(spec, maps.is_some())).map_err(clone_failure)? {
         Cloned::Child => {
@@ -117,7 +134,7 @@ pub(super) fn start(
                 pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL).ok();
                 pidfd::wait(pidfd.as_fd()).ok();
             })?;
-            let record = new_record(pid, own_pid, monitor.order.restarts);
+            let record = new_record(pid, own_pid, monitor.order.restarts, &streams);
             record::write(&monitor.directory, &record)
                 .map_err(|err| Failure::errno("write the container's record", err))?;
             write_pid_file(spec, pid)?;
@@ -366,6 +383,17 @@ impl StreamPairs {
             theirs: [their_stdin, their_stdout, their_stderr],
         })
     }
+
+    /// Makes each output pipe a reader of itself, so that a monitor that is killed does not break it: the
+    /// container waits when the pipe is full, and the next monitor goes on where the first one ended.
+    fn lasting(mut self) -> Result<Self, Failure> {
+        for stream in &mut self.theirs[1..] {
+            let name = format!("/proc/self/fd/{}", stream.as_raw_fd());
+            *stream = rustix::fs::open(name, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| Failure::errno("make a pipe", errno))?;
+        }
+        Ok(self)
+    }
 }
 
 /// Maps the IDs of a newborn init.
@@ -412,7 +440,7 @@ fn write_maps(pid: i32, uids: &IdMap, gids: &IdMap) -> std::io::Result<()> {
     std::fs::write(format!("/proc/{pid}/gid_map"), gids.to_kernel())
 }
 
-fn new_record(pid: i32, monitor_pid: i32, restarts: u32) -> Record {
+fn new_record(pid: i32, monitor_pid: i32, restarts: u32, streams: &Streams) -> Record {
     Record {
         version: SPEC_VERSION,
         pid,
@@ -422,6 +450,7 @@ fn new_record(pid: i32, monitor_pid: i32, restarts: u32) -> Record {
         started: Timestamp::now(),
         ended: None,
         restarts,
+        pipes: streams.inodes(),
     }
 }
 

@@ -8,8 +8,11 @@
 //!          serve: log, clients, reaping ─▶ record.json ─▶ Exit to clients ─▶ (restart | remove | end)
 //! ```
 //!
+//! A monitor that was killed is replaced: its successor adopts the running process 1 (`adopt`).
+//!
 //! It lives in U and in a mount namespace of its own; the container's own namespaces are children.
 
+mod adopt;
 pub(crate) mod birth;
 mod etcfiles;
 pub(crate) mod health;
@@ -106,8 +109,11 @@ impl Monitor {
         passed: Vec<OwnedFd>,
         own_pid: i32,
     ) -> Result<(), Failure> {
-        for mark in [record::STOP_REQUESTED, record::RESTART_REQUESTED] {
-            std::fs::remove_file(self.directory.join(mark)).ok();
+        // Whoever wishes for the end of a container that is adopted may have said so already.
+        if !self.order.adopt {
+            for mark in [record::STOP_REQUESTED, record::RESTART_REQUESTED] {
+                std::fs::remove_file(self.directory.join(mark)).ok();
+            }
         }
         let signals = serve::signals().map_err(|err| Failure::errno("read signals", err))?;
         // Failing to announce only costs others time.
@@ -121,7 +127,11 @@ impl Monitor {
                 return Err(failure);
             }
         };
-        let prepared = Wiring::prepare(&self, passed).and_then(|wiring| Ok((wiring, self.notifier()?)));
+        let prepared = match Wiring::prepare(&self, passed) {
+            // Better without its network than without a monitor.
+            Err(_) if self.order.adopt => Ok((None, None)),
+            wiring => wiring.and_then(|wiring| Ok((wiring, self.notifier()?))),
+        };
         let (mut wiring, mut notifier) = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => {
@@ -130,19 +140,13 @@ impl Monitor {
             }
         };
         let mut health = Checker::new(&self.spec, &self.directory, &self.teller);
-        let mut beginning = vec!["init", "start"];
+        // An adopted container has begun long ago.
+        let mut beginning = if self.order.adopt { Vec::new() } else { vec!["init", "start"] };
         if server.len() > 0 {
             beginning.push("attach");
         }
         loop {
-            self.forget_volatile_mount();
-            let living = match birth::start(&self, own_pid, wiring.as_mut()) {
-                Ok(living) => living,
-                Err(failure) => {
-                    self.could_not_start(&failure);
-                    return Err(failure);
-                }
-            };
+            let living = self.begin_life(own_pid, wiring.as_mut())?;
             let events: Vec<_> = beginning.iter().map(|status| self.teller.event(status)).collect();
             self.teller.tell(&events);
             beginning = vec!["restart", "init", "start"];
@@ -184,6 +188,21 @@ impl Monitor {
         let names = Store::open(&self.order.root).and_then(|store| store.names().of(&self.spec.id));
         let name = names.ok().and_then(|names| names.into_iter().next());
         name.unwrap_or_else(|| self.spec.id.short().to_owned())
+    }
+
+    /// Starts the container, or takes over the one that runs.
+    fn begin_life(&mut self, own_pid: i32, wiring: Option<&mut Wiring>) -> Result<Living, Failure> {
+        if self.order.adopt {
+            let living = adopt::adopt(self, own_pid)?;
+            self.order.restarts = living.record.restarts;
+            self.order.adopt = false;
+            if let Some(wiring) = wiring {
+                wiring.adopt(living.record.pid);
+            }
+            return Ok(living);
+        }
+        self.forget_volatile_mount();
+        birth::start(self, own_pid, wiring).inspect_err(|failure| self.could_not_start(failure))
     }
 
     /// A container that is removed at its end has an overlay that never syncs ("volatile"), and the
@@ -282,6 +301,10 @@ impl Monitor {
 
     /// A container that never ran: the failure goes into the record, too, unless nothing is to stay.
     fn could_not_start(&self, failure: &Failure) {
+        if self.order.adopt {
+            // The container runs, whatever its next monitor cannot do.
+            return;
+        }
         let exit_code = match failure.kind {
             FailureKind::CommandNotFound => 127,
             FailureKind::NotExecutable => 126,

@@ -55,6 +55,7 @@ pub(super) fn never_ran(directory: &Path, failure: &Failure, exit_code: i32, res
         started: now,
         ended: Some(Ended { at: now, exit_code, oom_killed: false, error, stopped_by_user: false }),
         restarts,
+        pipes: [0; 3],
     };
     // The failure itself is on its way to the user; a record that cannot be written adds nothing.
     write(directory, &record).ok();

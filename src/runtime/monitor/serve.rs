@@ -54,7 +54,7 @@ pub(crate) enum Output {
 /// One life of a container, and what its monitor holds of it.
 #[derive(Debug)]
 pub(crate) struct Life {
-    /// Process 1, a child of this process.
+    /// Process 1: a child of this process, unless it was adopted.
     pub(crate) pidfd: OwnedFd,
     pub(crate) output: Output,
     /// The writing end of its standard input, if it has one; not with a terminal.
@@ -130,7 +130,7 @@ pub(super) fn serve_in_company(
     let mut serving = Serving::new(life, server, log, signals, company)?;
     while !serving.turn()? {}
     serving.drain()?;
-    let status = pidfd::wait(serving.pidfd.as_fd())?;
+    let status = pidfd::wait_or_ask(serving.pidfd.as_fd())?;
     Ok(Outcome { status, at: Timestamp::now() })
 }
 

@@ -204,6 +204,15 @@ impl Wiring {
         self.write_state().map_err(|err| Failure::errno("write the container's network state", err))
     }
 
+    /// Links the network namespace of process `pid`, which runs, again: its first link ended with its first
+    /// monitor. Whatever is refused, the container goes on without.
+    pub(super) fn adopt(&mut self, pid: i32) {
+        self.attach.again = true;
+        if self.begin(pid).and_then(|()| self.finish()).is_ok() {
+            self.refresh_files();
+        }
+    }
+
     /// What the container has on its networks.
     pub(super) fn endpoints(&self) -> &[Endpoint] {
         self.link.as_ref().map_or(&[], Link::endpoints)
