@@ -366,12 +366,11 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If netd cannot be asked.
+    /// If the store cannot be read.
     pub(crate) fn containers_on_networks(&self) -> Result<Vec<String>> {
-        Ok(match self.ask_netd(&Request::Query)? {
-            Some(Reply::State { containers }) => containers.into_iter().map(|of| of.container).collect(),
-            _ => Vec::new(),
-        })
+        let mut found = self.store().containers().list()?;
+        found.retain(|id| self.network_state(id).is_some() && self.runs(id).unwrap_or(false));
+        Ok(found.iter().map(ToString::to_string).collect())
     }
 
     fn reload_network_of(&self, id: &ContainerId) -> Result<()> {

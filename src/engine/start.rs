@@ -9,6 +9,7 @@ use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::launch::{self, Caller, LaunchOrder};
+use crate::runtime::monitor::ports;
 use crate::runtime::plan;
 use crate::sys::tty::WindowSize;
 
@@ -118,7 +119,8 @@ pub(crate) fn failed(failure: Failure, id: &ContainerId) -> Error {
         _ => failure.message,
     };
     let err = Error::new(kind, message);
-    match failure.hint {
+    let owner = || failure.taken_port.and_then(|(port, protocol)| ports::process(port, protocol));
+    match failure.hint.or_else(owner) {
         Some(hint) => err.hint(hint),
         None => err,
     }

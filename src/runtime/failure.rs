@@ -28,11 +28,15 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// What the user can do about it.
     pub(crate) hint: Option<String>,
+    /// A port of the host that a process unknown to ketch has. The command may find out which: the monitor
+    /// sees only what is in its user namespace.
+    #[serde(default)]
+    pub(crate) taken_port: Option<(u16, crate::base::network::Protocol)>,
 }
 
 impl Failure {
     pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self { kind, message: message.into(), hint: None, taken_port: None }
     }
 
     /// A refusal of the machine: `what`, a colon and the error with its causes.

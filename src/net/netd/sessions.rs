@@ -80,6 +80,8 @@ impl Sessions {
     pub(super) fn close(&mut self, core: &Core, key: Key) -> Option<Key> {
         let session = self.slab.remove(key)?;
         core.reactor.remove(&session.socket);
+        // The first connection has a copy that waits for a failure to report: closing does not end it.
+        rustix::net::shutdown(&session.socket, rustix::net::Shutdown::Both).ok();
         session.member
     }
 }

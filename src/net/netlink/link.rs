@@ -10,6 +10,7 @@ use super::message::{Batch, CREATE};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
+const RTM_SETLINK: u16 = 19;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -106,19 +107,16 @@ pub(crate) enum Change {
 /// Changes link `index`.
 pub(crate) fn set_link(batch: &mut Batch, index: u32, changes: &[Change]) {
     const AF_BRIDGE: u8 = 7;
-    let up = if changes.contains(&Change::Up) { IFF_UP } else { 0 };
     let label = format!("set link {index}: {changes:?}");
-    let family = if changes.contains(&Change::Isolated) { AF_BRIDGE } else { 0 };
-    batch.begin(RTM_NEWLINK, 0, label).raw(&ifinfo(family, index, up, up));
-    for change in changes {
-        match *change {
-            Change::Up => {}
-            Change::Isolated => {
-                batch.nested(IFLA_PROTINFO, |b| {
-                    b.attribute(IFLA_BRPORT_ISOLATED, &[1]);
-                });
-            }
-        }
+    if changes.contains(&Change::Up) {
+        batch.begin(RTM_NEWLINK, 0, label.clone()).raw(&ifinfo(0, index, IFF_UP, IFF_UP));
+    }
+    if changes.contains(&Change::Isolated) {
+        // The bridge hears only of this message, and would take another for one about the link as such.
+        batch.begin(RTM_SETLINK, 0, label).raw(&ifinfo(AF_BRIDGE, index, 0, 0));
+        batch.nested(IFLA_PROTINFO, |b| {
+            b.attribute(IFLA_BRPORT_ISOLATED, &[1]);
+        });
     }
 }
 

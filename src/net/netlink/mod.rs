@@ -42,6 +42,9 @@ impl ConfigError {
 /// Sends `batch` and names the message that failed, if one did.
 pub(crate) fn commit(socket: &mut Netlink, batch: Batch) -> Result<(), ConfigError> {
     let (mut bytes, labels) = batch.finish();
+    if bytes.is_empty() {
+        return Ok(());
+    }
     socket.transact(&mut bytes).map_err(|source| {
         let what = match source {
             NetlinkError::Refused { index, .. } => labels.get(index).cloned(),

@@ -49,7 +49,22 @@ pub(super) fn write(
         format!("{hostname}\n"),
         String::new(),
     ];
-    FILES.iter().zip(texts).try_for_each(|(file, text)| std::fs::write(directory.join(file), text))
+    FILES.iter().zip(texts).try_for_each(|(file, text)| rewrite(&directory.join(file), text.as_bytes()))
+}
+
+/// Gives a file other contents, if they are others. It is never empty in between: somebody in the
+/// container may be reading it.
+fn rewrite(path: &Path, new: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let old_length = file.metadata()?.len();
+    let mut old = vec![0; new.len()];
+    let is_same = old_length == new.len() as u64 && file.read_exact_at(&mut old, 0).is_ok() && old == new;
+    if is_same {
+        return Ok(());
+    }
+    file.write_all_at(new, 0)?;
+    if old_length > new.len() as u64 { file.set_len(new.len() as u64) } else { Ok(()) }
 }
 
 /// What a container's networks put into its files.

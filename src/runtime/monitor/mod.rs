@@ -18,7 +18,7 @@ mod etcfiles;
 pub(crate) mod health;
 mod links;
 mod notify;
-mod ports;
+pub(crate) mod ports;
 pub(crate) mod record;
 mod restart;
 pub(crate) mod serve;

@@ -21,13 +21,16 @@ pub(super) fn failure(root: &Path, address: SocketAddr, protocol: Protocol, sour
              or let systemd pass the socket (ListenStream={port} of a .socket unit)",
             first_free_port(),
         )),
-        Errno::ADDRINUSE => container(root, port, protocol).or_else(|| process(port, protocol)),
+        Errno::ADDRINUSE => container(root, port, protocol),
         Errno::ADDRNOTAVAIL => Some(format!("{} is no address of this host", address.ip())),
         Errno::MFILE | Errno::NFILE => {
             Some("each published port takes a descriptor: see `ulimit -Hn`".to_owned())
         }
         _ => None,
     };
+    if source == Errno::ADDRINUSE && failure.hint.is_none() {
+        failure.taken_port = Some((port, protocol));
+    }
     failure
 }
 
@@ -58,7 +61,7 @@ fn container(root: &Path, port: u16, protocol: Protocol) -> Option<String> {
 }
 
 /// Says which process has a port, as far as this user may know.
-fn process(port: u16, protocol: Protocol) -> Option<String> {
+pub(crate) fn process(port: u16, protocol: Protocol) -> Option<String> {
     let (inode, user) = [format!("/proc/net/{protocol}"), format!("/proc/net/{protocol}6")]
         .iter()
         .find_map(|table| socket_of(&std::fs::read_to_string(table).ok()?, port, protocol))?;
