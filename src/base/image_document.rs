@@ -192,7 +192,20 @@ pub(crate) fn descriptor(descriptor: &Descriptor) -> Value {
     })
 }
 
-/// Writes a manifest. The media types of layers become those of `form`.
+/// A descriptor with its fields in the order of `form`.
+fn described(form: Form, descriptor: &Descriptor) -> Value {
+    match form {
+        Form::Oci => self::descriptor(descriptor),
+        Form::Docker => json!({
+            "mediaType": descriptor.media_type,
+            "size": descriptor.size,
+            "digest": descriptor.digest.to_string(),
+        }),
+    }
+}
+
+/// Writes a manifest. The media types of layers become those of `form`. The fields are in the order in
+/// which podman and skopeo write them, so that the same image has the same digest there.
 pub(crate) fn manifest(
     form: Form,
     config: &Descriptor,
@@ -204,13 +217,13 @@ pub(crate) fn manifest(
             Some(compression) => compression.layer_media_type(form).to_owned(),
             None => layer.media_type.clone(),
         };
-        self::descriptor(&Descriptor { media_type, ..layer.clone() })
+        described(form, &Descriptor { media_type, ..layer.clone() })
     };
     let config = Descriptor { media_type: form.config().to_owned(), ..config.clone() };
     let mut json = json!({
         "schemaVersion": 2,
         "mediaType": form.manifest(),
-        "config": self::descriptor(&config),
+        "config": described(form, &config),
         "layers": layers.iter().map(of_form).collect::<Vec<_>>(),
     });
     if !annotations.is_empty() && form == Form::Oci {

@@ -23,6 +23,7 @@ use crate::cli::info;
 use crate::cli::inspect;
 use crate::cli::kill;
 use crate::cli::login;
+use crate::cli::load;
 use crate::cli::logs;
 use crate::cli::network;
 use crate::cli::ps;
@@ -31,6 +32,7 @@ use crate::cli::push;
 use crate::cli::restart;
 use crate::cli::rm;
 use crate::cli::run;
+use crate::cli::save;
 use crate::cli::session::{Exit, Session};
 use crate::cli::stop;
 use crate::cli::system;
@@ -111,21 +113,26 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("image diff", diff::ImageDiffArgs, diff::image),
     verb!("image exists", image::ExistsArgs, image::exists),
     verb!("image history", history::HistoryArgs, history::run),
+    verb!("image import", load::ImportArgs, load::import),
     verb!("image inspect", inspect::ImageArgs, inspect::run_image),
+    verb!("image load", load::LoadArgs, load::load),
     verb!("image ls" | "list", images::ImagesArgs, images::run),
     verb!("image prune", image::PruneArgs, image::prune),
     verb!("image pull", pull::PullArgs, pull::run),
     verb!("image push", push::PushArgs, push::run),
     verb!("image rm" | "remove", image::RmiArgs, image::rm),
+    verb!("image save", save::SaveArgs, save::run),
     verb!("image tag", image::TagArgs, image::tag),
     verb!("image tree", image::TreeArgs, image::tree),
     verb!("image untag", image::UntagArgs, image::untag),
     verb!("images", images::ImagesArgs, images::run),
+    verb!("import", load::ImportArgs, load::import),
     verb!("info", info::InfoArgs, info::run),
     verb!("inspect", inspect::InspectArgs, inspect::run),
     verb!("kill", kill::KillArgs, kill::run),
     verb!("login", login::LoginArgs, login::login),
     verb!("logout", login::LogoutArgs, login::logout),
+    verb!("load", load::LoadArgs, load::load),
     verb!("logs", logs::LogsArgs, logs::run),
     verb!("network connect", network::ConnectArgs, network::connect),
     verb!("network create", network::CreateArgs, network::create),
@@ -146,6 +153,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("rm", rm::RmArgs, rm::run),
     verb!("rmi", image::RmiArgs, image::rm),
     verb!("run", run::RunArgs, run::run),
+    verb!("save", save::SaveArgs, save::run),
     verb!("start", run::StartArgs, run::start),
     verb!("stop", stop::StopArgs, stop::run),
     verb!("system check", system::CheckArgs, system::check),

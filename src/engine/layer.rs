@@ -185,6 +185,7 @@ impl Engine {
                     diff_id: layer.diff_id,
                     blob: layer.descriptor.digest,
                     blob_bytes: layer.descriptor.size,
+                    archive_bytes: layer.archive_bytes,
                     size_bytes: layer.packed.size_bytes,
                     entries: layer.packed.entries,
                     skipped_devices: vec![],
@@ -303,5 +304,5 @@ impl Engine {
 ///
 /// If it cannot be read.
 pub(crate) fn archive_of(file: File) -> Result<impl Read + Send> {
-    crate::store::unpack::decoder(file).map_err(|err| Error::system("read the archive", err))
+    crate::store::unpack::any_decoder(file).map_err(|err| Error::system("read the archive", err))
 }

@@ -89,6 +89,7 @@ impl Engine {
             diff_id: layer.diff_id,
             blob: layer.blob,
             blob_bytes: self.store().blobs().length(&layer.blob).ok().flatten().unwrap_or_default(),
+            archive_bytes: report.archive_bytes,
             size_bytes: report.size_bytes,
             entries: report.entries,
             skipped_devices: report

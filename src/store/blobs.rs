@@ -78,9 +78,14 @@ impl BlobWriter {
 
     /// Gives the blob its name, once its bytes are on the disk; returns its digest and length. One that
     /// is there already is a success.
-    pub(crate) fn finish(mut self) -> Result<(Digest, u64)> {
-        let digest = Digest::from_hash(std::mem::replace(&mut self.hash, Sha256::new()));
+    pub(crate) fn finish(self) -> Result<(Digest, u64)> {
         self.sync()?;
+        self.finish_synced()
+    }
+
+    /// Like [`finish`](Self::finish), after the caller has synced the whole file system.
+    pub(crate) fn finish_synced(mut self) -> Result<(Digest, u64)> {
+        let digest = Digest::from_hash(std::mem::replace(&mut self.hash, Sha256::new()));
         let to = Blobs::relative(&digest);
         fs::rename(&self.store_dir, &self.staged, &self.store_dir, &to)
             .map_err(io_error("rename to", self.root.join(&to)))?;

@@ -82,6 +82,7 @@ fn ensure(store: &Store, binary: &Path, on_wait: OnWait<'_>) -> Result<ImageReco
         diff_id: digest,
         blob: digest,
         blob_bytes: archive_bytes,
+        archive_bytes,
         size_bytes: meta.len(),
         entries: 1,
         skipped_devices: vec![],

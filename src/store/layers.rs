@@ -37,6 +37,9 @@ pub(crate) struct LayerRecord {
     pub(crate) blob: Digest,
     /// Length of that blob.
     pub(crate) blob_bytes: u64,
+    /// Length of the uncompressed archive; 0 if nobody has measured it.
+    #[serde(default)]
+    pub(crate) archive_bytes: u64,
     /// Bytes of all its files: what listings add up.
     pub(crate) size_bytes: u64,
     /// How many entries its archive has.
@@ -206,6 +209,7 @@ pub(crate) mod tests {
             diff_id: image.layers[0].diff_id,
             blob: image.manifests[0].layers[0],
             blob_bytes: 10,
+            archive_bytes: 0,
             size_bytes: 20,
             entries: 1,
             skipped_devices: vec![],

@@ -200,6 +200,7 @@ fn record(layer: &Missing, report: &Report) -> LayerRecord {
         diff_id: layer.diff_id,
         blob: layer.blob.digest,
         blob_bytes: layer.blob.size,
+        archive_bytes: report.archive_bytes,
         size_bytes: report.size_bytes,
         entries: report.entries,
         skipped_devices: report.device_names.iter().map(|name| name.to_string_lossy().into_owned()).collect(),

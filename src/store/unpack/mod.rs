@@ -48,7 +48,7 @@ use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 pub(crate) use crate::store::unpack::ids::{IdKind, Ids, line_to_add};
 use crate::store::unpack::settle::Implicit;
-pub(crate) use crate::store::unpack::source::decoder;
+pub(crate) use crate::store::unpack::source::{any_decoder, decoder};
 use crate::sys::fs::Space;
 
 /// Bytes that an archive may have behind its end. GNU tar pads to 10 KiB.

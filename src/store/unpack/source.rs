@@ -183,6 +183,21 @@ pub(crate) fn decoder<'a>(input: impl Read + Send + 'a) -> io::Result<Box<dyn Re
     }
 }
 
+/// Most memory that an xz stream may ask for, in KiB: its dictionary. `xz -9` needs 64 MiB.
+const XZ_MEMORY_KIB: u32 = 128 << 10;
+
+/// Like [`decoder`], for archives that no image specification is about: xz and bzip2 too.
+pub(crate) fn any_decoder<'a>(input: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+    let mut input = Lookahead::new(input);
+    match Compression::of(input.peek(6)?) {
+        Compression::Unsupported("xz") => {
+            Ok(Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)))
+        }
+        Compression::Unsupported(_) => Ok(Box::new(bzip2::read::MultiBzDecoder::new(input))),
+        _ => decoder(input),
+    }
+}
+
 /// The uncompressed archive, inflated by a thread of its own and hashed on the way.
 pub(super) struct Pieces {
     full: Receiver<io::Result<Vec<u8>>>,

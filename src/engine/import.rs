@@ -1,0 +1,62 @@
+//! `import`: an image of one layer from the archive of a root file system.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use jiff::Timestamp;
+
+use crate::base::digest::Digest;
+use crate::base::image_document::{ConfigDocument, Step};
+use crate::base::image_ref::ImageRef;
+use crate::base::manifest::{Compression, Form};
+use crate::base::platform::Platform;
+use crate::engine::{Engine, Result, changes};
+use crate::store::compress::How;
+use crate::store::unpack::any_decoder;
+
+/// What to make of an archive.
+#[derive(Clone, Debug)]
+pub(crate) struct Import {
+    pub(crate) names: Vec<ImageRef>,
+    pub(crate) changes: Vec<String>,
+    pub(crate) message: String,
+    pub(crate) platform: Platform,
+}
+
+impl Engine {
+    /// Makes an image of `archive`, a tar that may be compressed, and returns its ID. The caller has one
+    /// thread.
+    ///
+    /// # Errors
+    ///
+    /// For a change that is none; if the archive is none, or cannot be stored.
+    pub(crate) fn import_image(&self, archive: impl Read + Send, import: &Import) -> Result<Digest> {
+        let mut document = ConfigDocument::new(&import.platform);
+        import.changes.iter().try_for_each(|change| changes::apply(&mut document.config, change))?;
+        self.sweep();
+        let archive = any_decoder(archive)
+            .map_err(|err| crate::engine::Error::system("read the archive", err))?;
+        // Kept as it came: whoever pushes or saves it compresses it then.
+        let mut layer = self.layer_of_archive(archive, How::new(Compression::None))?;
+        self.add_layer(&[], &mut layer)?;
+        let now = Timestamp::now();
+        document.set_created(now);
+        document.push_layer(&layer.diff_id);
+        let comment =
+            if import.message.is_empty() { "imported from tarball" } else { import.message.as_str() };
+        document.push_history(&Step {
+            created: Some(now),
+            created_by: format!("/bin/sh -c #(nop) ADD file:{} in /", layer.diff_id.hex()),
+            author: String::new(),
+            comment: comment.to_owned(),
+            empty_layer: false,
+        });
+        let layers = [layer.descriptor.clone()];
+        let mut image =
+            crate::engine::register::NewImage::of(document.to_bytes(), &layers, Form::Oci, &BTreeMap::new());
+        image.names.clone_from(&import.names);
+        let id = self.register_image(&image);
+        drop(layer);
+        id
+    }
+}

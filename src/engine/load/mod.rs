@@ -1,0 +1,129 @@
+//! `load`: images out of archives and directories that ketch, Docker, podman, skopeo or umoci wrote.
+//!
+//! ```text
+//! archive ──one pass──▶ Parts: small files in memory, large ones as blobs (pinned)
+//! directory ──────────▶ Parts: read when asked for
+//!                          │ formats: index.json (OCI) │ manifest.json (docker-archive, dir)
+//!                          ▼
+//!                        Found: configuration, manifest, layers ──▶ unpack ──▶ register_image
+//! ```
+//!
+//! An archive may have its parts in any order, so it is read once and kept as it comes; nothing of it is
+//! believed: blobs are hashed by this process, layers must have their diff IDs, links lead only
+//! to other parts.
+
+mod formats;
+mod parts;
+
+use std::io::Read;
+use std::path::Path;
+
+use crate::base::digest::Digest;
+use crate::base::image_ref::ImageRef;
+use crate::base::manifest::Compression;
+use crate::engine::load::formats::Found;
+use crate::engine::load::parts::{Part, Parts};
+use crate::engine::register::NewImage;
+use crate::engine::unpack::Wanted;
+use crate::engine::{Engine, Error, Result};
+use crate::store::images::chain_ids;
+
+/// Where images come from.
+pub(crate) enum Origin<'a> {
+    /// A directory: an OCI layout, or what skopeo calls `dir`.
+    Directory(&'a Path),
+    /// A tar archive, compressed or not.
+    Archive(Box<dyn Read + Send + 'a>),
+}
+
+impl std::fmt::Debug for Origin<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory(path) => f.debug_tuple("Directory").field(path).finish(),
+            Self::Archive(_) => f.write_str("Archive"),
+        }
+    }
+}
+
+/// An image that is here now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Loaded {
+    pub(crate) id: Digest,
+    /// The names it was given.
+    pub(crate) names: Vec<ImageRef>,
+}
+
+impl Engine {
+    /// Loads all images of an archive or a directory. `select`, if given, takes the one of that name
+    /// only; the caller has one thread.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Invalid`](crate::engine::Kind::Invalid) for what holds no image in any form that is known;
+    /// if a part is missing or is not what its digest says.
+    pub(crate) fn load(&self, origin: Origin<'_>, select: Option<&str>) -> Result<Vec<Loaded>> {
+        self.sweep();
+        let mut parts = match origin {
+            Origin::Directory(path) => Parts::of_directory(self, path)?,
+            Origin::Archive(archive) => Parts::of_archive(self, archive)?,
+        };
+        let mut found = formats::find(&mut parts)?;
+        if let Some(wanted) = select {
+            found.retain(|image| image.is_called(wanted));
+            if found.is_empty() {
+                return Err(Error::not_found(format!("no image {wanted:?} in it")));
+            }
+        }
+        found.into_iter().map(|image| self.load_one(&mut parts, image)).collect()
+    }
+
+    fn load_one(&self, parts: &mut Parts<'_>, found: Found) -> Result<Loaded> {
+        let mut layers = Vec::with_capacity(found.layers.len());
+        for (index, layer) in found.layers.iter().enumerate() {
+            let blob = parts.blob(layer)?;
+            layers.push((found.diff_ids[index], blob));
+        }
+        parts.settle()?;
+        let chain = chain_ids(&found.diff_ids);
+        let layers: Vec<Wanted> = chain
+            .iter()
+            .zip(&layers)
+            .map(|(&name, &(diff_id, (blob, _)))| Wanted { name, diff_id, blob })
+            .collect();
+        parts.pin_layers(&chain)?;
+        self.unpack(&layers, None)?;
+        let names = found.names.clone();
+        let image = NewImage {
+            config: found.config,
+            manifest: found.manifest,
+            index: found.index,
+            names: found.names,
+            repo_digests: vec![],
+        };
+        Ok(Loaded { id: self.register_image(&image)?, names })
+    }
+}
+
+/// How the blob of a part is compressed, as its first bytes tell.
+fn compression_of(start: &[u8]) -> Compression {
+    match start {
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+        _ => Compression::None,
+    }
+}
+
+/// For messages: what a part is called.
+fn shown(path: &[u8]) -> String {
+    String::from_utf8_lossy(&path[..path.len().min(200)]).into_owned()
+}
+
+impl Part {
+    /// Its length in bytes.
+    fn size(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::Blob(_, size) => *size,
+        }
+    }
+}
