@@ -92,8 +92,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: SaveArgs) -> anyhow::Result<(
     } else {
         vec![engine.choose_to_save(&args.image, &args.further)?]
     };
-    let how =
-        Save { format: args.format.into(), compress: args.compress, uncompressed: args.uncompressed };
+    let how = Save { format: args.format.into(), compress: args.compress, uncompressed: args.uncompressed };
     match &args.output {
         Some(path) if is_dir => Ok(engine.save_directory(&images, &how, path)?),
         Some(path) => to_file(path, |output| Ok(engine.save_archive(&images, &how, output)?)),

@@ -34,8 +34,8 @@ impl Engine {
         let mut document = ConfigDocument::new(&import.platform);
         import.changes.iter().try_for_each(|change| changes::apply(&mut document.config, change))?;
         self.sweep();
-        let archive = any_decoder(archive)
-            .map_err(|err| crate::engine::Error::system("read the archive", err))?;
+        let archive =
+            any_decoder(archive).map_err(|err| crate::engine::Error::system("read the archive", err))?;
         // Kept as it came: whoever pushes or saves it compresses it then.
         let mut layer = self.layer_of_archive(archive, How::new(Compression::None))?;
         self.add_layer(&[], &mut layer)?;

@@ -10,7 +10,6 @@
 //! For `commit` and `build`: [`Engine::commit_upper`], then [`Engine::add_layer`] on top of what the image
 //! has, then [`Engine::register_image`](crate::engine::register).
 
-use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -296,13 +295,4 @@ impl Engine {
             })
             .collect())
     }
-}
-
-/// A file that holds an archive, for [`Engine::layer_of_archive`]: decompressed if need be.
-///
-/// # Errors
-///
-/// If it cannot be read.
-pub(crate) fn archive_of(file: File) -> Result<impl Read + Send> {
-    crate::store::unpack::any_decoder(file).map_err(|err| Error::system("read the archive", err))
 }

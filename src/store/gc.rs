@@ -1,7 +1,7 @@
 //! What nothing refers to any more.
 //!
 //! ```text
-//! images ──▶ blobs, layers        containers ──▶ layers        pins of running pulls ──▶ both
+//! images, lists, artifacts ──▶ blobs, layers        containers ──▶ layers        pins of running pulls ──▶ both
 //! ```
 //!
 //! Whatever is in no arrow's reach goes. A record that cannot be read could point anywhere, so while
@@ -15,6 +15,7 @@ use crate::base::digest::Digest;
 use crate::store::Store;
 use crate::store::error::{Result, StoreError};
 use crate::store::lock::Exclusive;
+use crate::store::shelf::Shelf;
 use crate::store::staging::{self, Removal};
 
 /// What a garbage collection did.
@@ -52,6 +53,13 @@ impl Store {
             reachable.layers.extend(image.chain_ids());
         }
         reachable.damaged.extend(images.damaged);
+        for shelf in [Shelf::Lists, Shelf::Artifacts] {
+            let items = self.shelf(shelf).list()?;
+            for item in items.items {
+                reachable.blobs.extend(item.blobs.into_iter().chain([item.document]));
+            }
+            reachable.damaged.extend(items.damaged);
+        }
         let uses = self.containers().uses()?;
         reachable.layers.extend(uses.items.into_iter().flat_map(|container| container.layers));
         reachable.damaged.extend(uses.damaged);

@@ -29,6 +29,7 @@ pub(crate) mod owner;
 pub(crate) mod record;
 pub(crate) mod refs;
 pub(crate) mod resolve;
+pub(crate) mod shelf;
 pub(crate) mod staging;
 pub(crate) mod unpack;
 pub(crate) mod volumes;

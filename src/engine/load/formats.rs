@@ -49,8 +49,9 @@ pub(super) fn find(parts: &mut Parts<'_>) -> Result<Vec<Found>> {
         return layout(parts, &index);
     }
     let unknown = || {
-        Error::invalid("payload does not match any of the supported image formats")
-            .hint("it has neither index.json (oci) nor manifest.json (docker); for a root file system use import")
+        Error::invalid("payload does not match any of the supported image formats").hint(
+            "it has neither index.json (oci) nor manifest.json (docker); for a root file system use import",
+        )
     };
     let text = parts.document(b"manifest.json")?.ok_or_else(unknown)?;
     match serde_json::from_slice::<Value>(&text) {
@@ -120,9 +121,9 @@ fn layout(parts: &mut Parts<'_>, text: &[u8]) -> Result<Vec<Found>> {
 
 fn document_of(parts: &mut Parts<'_>, digest: &Digest) -> Result<Vec<u8>> {
     let path = in_layout(digest);
-    let text = parts.document(&path)?.ok_or_else(|| {
-        Error::invalid(format!("the archive lacks {:?}", shown(&path)))
-    })?;
+    let text = parts
+        .document(&path)?
+        .ok_or_else(|| Error::invalid(format!("the archive lacks {:?}", shown(&path))))?;
     check(digest, &text)?;
     Ok(text)
 }
@@ -132,7 +133,9 @@ fn check(digest: &Digest, text: &[u8]) -> Result<()> {
     if got == *digest {
         return Ok(());
     }
-    Err(Error::invalid(format!("blob {digest} has digest {got}: the archive is damaged or was tampered with")))
+    Err(Error::invalid(format!(
+        "blob {digest} has digest {got}: the archive is damaged or was tampered with"
+    )))
 }
 
 /// The names that annotations of an index give to a manifest.
@@ -143,7 +146,8 @@ fn annotated_names(index: &Value, digest: &Digest) -> Vec<String> {
     for entry in entries.filter(|entry| entry["digest"].as_str() == Some(&digest)) {
         let annotation = |key: &str| entry["annotations"][key].as_str().map(str::to_owned);
         // containerd and Docker write the whole name here, and in the other one the tag alone.
-        let name = annotation("io.containerd.image.name").or_else(|| annotation("org.opencontainers.image.ref.name"));
+        let name = annotation("io.containerd.image.name")
+            .or_else(|| annotation("org.opencontainers.image.ref.name"));
         names.extend(name.filter(|name| !name.is_empty() && !names.contains(name)));
     }
     names
@@ -170,7 +174,8 @@ fn image_of(
         Document::Index { .. } => return Err(Error::invalid("an index lies where a manifest should be")),
     };
     let at = path(&manifest.config.digest);
-    let config = parts.document(&at)?.ok_or_else(|| Error::invalid(format!("the archive lacks {:?}", shown(&at))))?;
+    let config =
+        parts.document(&at)?.ok_or_else(|| Error::invalid(format!("the archive lacks {:?}", shown(&at))))?;
     check(&manifest.config.digest, &config)?;
     let diff_ids = diff_ids(&config, &manifest)?;
     let mut layers = Vec::with_capacity(manifest.layers.len());
@@ -224,8 +229,7 @@ fn docker_archive(parts: &mut Parts<'_>, text: &[u8]) -> Result<Vec<Found>> {
 fn docker_image(parts: &mut Parts<'_>, image: DockerImage) -> Result<Found> {
     let lacks = || Error::invalid(format!("the archive lacks {:?}", shown(image.config.as_bytes())));
     let config = parts.document(image.config.as_bytes())?.ok_or_else(lacks)?;
-    let paths: Vec<Vec<u8>> =
-        image.layers.unwrap_or_default().into_iter().map(String::into_bytes).collect();
+    let paths: Vec<Vec<u8>> = image.layers.unwrap_or_default().into_iter().map(String::into_bytes).collect();
     let mut layers = Vec::with_capacity(paths.len());
     for path in &paths {
         let compression = compression_of(&parts.start(path)?);
@@ -241,11 +245,18 @@ fn docker_image(parts: &mut Parts<'_>, image: DockerImage) -> Result<Found> {
     };
     let text =
         image_document::manifest(Form::Docker, &descriptor, &layers, &std::collections::BTreeMap::new());
-    let manifest =
-        Manifest { media_type: Form::Docker.manifest().to_owned(), config: descriptor, layers };
+    let manifest = Manifest { media_type: Form::Docker.manifest().to_owned(), config: descriptor, layers };
     let diff_ids = diff_ids(&config, &manifest)?;
     let said = image.repo_tags.unwrap_or_default();
-    Ok(Found { config, manifest: text, index: None, layers: paths, diff_ids, names: names(&said, DOCKER_HUB), said })
+    Ok(Found {
+        config,
+        manifest: text,
+        index: None,
+        layers: paths,
+        diff_ids,
+        names: names(&said, DOCKER_HUB),
+        said,
+    })
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
 use crate::base::manifest::Compression;
 use crate::engine::load::formats::Found;
-use crate::engine::load::parts::{Part, Parts};
+use crate::engine::load::parts::Parts;
 use crate::engine::register::NewImage;
 use crate::engine::unpack::Wanted;
 use crate::engine::{Engine, Error, Result};
@@ -116,14 +116,4 @@ fn compression_of(start: &[u8]) -> Compression {
 /// For messages: what a part is called.
 fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(&path[..path.len().min(200)]).into_owned()
-}
-
-impl Part {
-    /// Its length in bytes.
-    fn size(&self) -> u64 {
-        match self {
-            Self::Memory(bytes) => bytes.len() as u64,
-            Self::Blob(_, size) => *size,
-        }
-    }
 }

@@ -52,7 +52,13 @@ fn unwritten(err: serde_json::Error) -> Error {
 
 /// Adds a layer's archive. Its header wants the length first: known from unpacking, or found by inflating it
 /// twice.
-fn inflated(engine: &Engine, layer: &Descriptor, diff_id: &Digest, name: &str, out: &mut Output) -> Result<()> {
+fn inflated(
+    engine: &Engine,
+    layer: &Descriptor,
+    diff_id: &Digest,
+    name: &str,
+    out: &mut Output,
+) -> Result<()> {
     let system = |err| Error::system(format!("read layer {}", layer.digest), err);
     let open = || engine.open_layer(layer);
     if Compression::of_layer(&layer.media_type) == Some(Compression::None) && layer.digest == *diff_id {
@@ -87,7 +93,8 @@ pub(super) fn directory(engine: &Engine, image: &Saved, path: &Path) -> Result<(
     for layer in &image.manifest.layers {
         copy_blob(&engine.open_layer(layer)?, &path.join(layer.digest.hex()))?;
     }
-    let write = |name: &str, content: &[u8]| std::fs::write(path.join(name), content).map_err(system("write to"));
+    let write =
+        |name: &str, content: &[u8]| std::fs::write(path.join(name), content).map_err(system("write to"));
     write(&image.record.id.hex(), &image.config)?;
     write("manifest.json", &image.manifest_text)?;
     write("version", b"Directory Transport Version: 1.1\n")

@@ -78,7 +78,8 @@ impl Engine {
     /// [`Kind::NotFound`](crate::engine::Kind::NotFound); for a further name that is none.
     pub(crate) fn choose_to_save(&self, typed: &str, further: &[String]) -> Result<Chosen> {
         let found = self.image(typed)?;
-        let mut names: Vec<ImageRef> = found.name.into_iter().filter(|name| name.digest().is_none()).collect();
+        let mut names: Vec<ImageRef> =
+            found.name.into_iter().filter(|name| name.digest().is_none()).collect();
         for name in further {
             let name = crate::engine::image::new_name(name)?;
             if !names.contains(&name) {
