@@ -51,6 +51,7 @@ mod restart;
 mod rm;
 mod run;
 mod save;
+mod search;
 mod session;
 mod stages;
 mod stop;

@@ -1,4 +1,5 @@
-//! What a pull or push shows while it goes on: bars on a terminal, podman's plain lines elsewhere.
+//! What a pull or push shows while it goes on: bars on a terminal, podman's plain lines elsewhere, or
+//! for programs one JSON document per line.
 //!
 //! Everything goes to standard error; results belong to standard output.
 
@@ -8,9 +9,11 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
 use crate::cli::error::shown;
+use crate::cli::format::json;
 use crate::engine::pull::PullEvent;
 
 /// Shows the events of pulls, one image after the other.
@@ -21,7 +24,30 @@ pub(crate) struct Progress {
 enum Mode {
     Quiet,
     Plain,
+    Json,
     Bars(RefCell<Bars>),
+}
+
+/// What `--progress` asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Bars if standard error is a terminal, lines if not.
+    #[default]
+    Auto,
+    Plain,
+    Json,
+    None,
+}
+
+/// Reads a [`Look`].
+pub(crate) fn parse_look(text: &str) -> Result<Look, String> {
+    match text {
+        "auto" | "tty" => Ok(Look::Auto),
+        "plain" => Ok(Look::Plain),
+        "json" | "rawjson" => Ok(Look::Json),
+        "none" | "quiet" => Ok(Look::None),
+        _ => Err("choose from: auto, plain, json, none".to_owned()),
+    }
 }
 
 /// The bars of one image.
@@ -39,6 +65,7 @@ impl std::fmt::Debug for Progress {
         f.write_str(match self.mode {
             Mode::Quiet => "Quiet",
             Mode::Plain => "Plain",
+            Mode::Json => "Json",
             Mode::Bars(_) => "Bars",
         })
     }
@@ -47,12 +74,16 @@ impl std::fmt::Debug for Progress {
 impl Progress {
     /// Bars if standard error is a terminal, lines if not, neither if `quiet`.
     pub(crate) fn new(quiet: bool) -> Self {
-        let mode = if quiet {
-            Mode::Quiet
-        } else if io::stderr().is_terminal() {
-            Mode::Bars(RefCell::default())
-        } else {
-            Mode::Plain
+        Self::with(if quiet { Look::None } else { Look::Auto })
+    }
+
+    /// As the user wants it.
+    pub(crate) fn with(look: Look) -> Self {
+        let mode = match look {
+            Look::None => Mode::Quiet,
+            Look::Json => Mode::Json,
+            Look::Auto if io::stderr().is_terminal() => Mode::Bars(RefCell::default()),
+            Look::Auto | Look::Plain => Mode::Plain,
         };
         Self { mode }
     }
@@ -61,6 +92,11 @@ impl Progress {
     pub(crate) fn show(&self, event: &PullEvent<'_>) {
         match (&self.mode, event) {
             (Mode::Bars(bars), PullEvent::Warning(text)) => bars.borrow().line(&format!("Warning: {text}")),
+            (Mode::Json, event) => {
+                // A document has escapes of its own for what a terminal must not see.
+                let text = json::escape(&document(event).to_string());
+                io::stderr().write_all(format!("{text}\n").as_bytes()).ok();
+            }
             (_, PullEvent::Warning(text)) => line(&format!("Warning: {text}")),
             (Mode::Quiet, _) => {}
             (Mode::Plain, event) => plain(event).into_iter().for_each(|text| line(&text)),
@@ -75,6 +111,26 @@ impl Drop for Progress {
         if let Mode::Bars(bars) = &self.mode {
             bars.borrow_mut().finish();
         }
+    }
+}
+
+/// An event for a program: `event` says which, `blob` is a digest, sizes are in bytes.
+fn document(event: &PullEvent<'_>) -> Value {
+    match event {
+        PullEvent::Pushing => json!({"event": "pushing"}),
+        PullEvent::Trying(image) => json!({"event": "trying", "image": image.to_string()}),
+        PullEvent::Layers { count } => json!({"event": "layers", "count": count}),
+        PullEvent::Layer { digest, size, present } => {
+            json!({"event": "layer", "blob": digest, "size": size, "present": present})
+        }
+        PullEvent::Progress { digest, bytes } => json!({"event": "progress", "blob": digest, "bytes": bytes}),
+        PullEvent::Unpacked { digest } => json!({"event": "done", "blob": digest}),
+        PullEvent::Registering { config } => json!({"event": "registering", "config": config}),
+        PullEvent::Waiting { what, reason, left, .. } => {
+            json!({"event": "waiting", "what": what, "reason": reason, "seconds": left.as_secs_f64()})
+        }
+        PullEvent::Busy { digest } => json!({"event": "busy", "blob": digest}),
+        PullEvent::Warning(text) => json!({"event": "warning", "text": text}),
     }
 }
 

@@ -1,17 +1,18 @@
 //! `ketch pull`: gets images from registries.
 
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
+use crate::base::image_ref::ImageRef;
 use crate::base::platform::Platform;
 use crate::base::time::parse_duration;
-use crate::cli::error::AlreadyReported;
-use crate::cli::progress::Progress;
+use crate::cli::error::{AlreadyReported, shown};
+use crate::cli::progress::{Look, Progress, parse_look};
 use crate::cli::session::Session;
-use crate::engine::pull::{self, PullPolicy, PullRequest};
+use crate::engine::pull::{self, Chooser, PullPolicy, PullRequest};
 use crate::engine::remote::RemoteOptions;
 use crate::registry::auth::Credential;
 
@@ -32,6 +33,10 @@ pub(crate) struct PullArgs {
 
     #[command(flatten)]
     platform: PlatformArgs,
+
+    /// How to show what goes on: auto, plain, json (one document per line), none
+    #[arg(long, default_value = "auto", value_name = "FORM", value_parser = parse_look)]
+    progress: Look,
 
     /// When to ask the registry: always, missing, never, newer
     #[arg(long, default_value = "always", value_name = "POLICY", value_parser = parse_policy)]
@@ -110,7 +115,7 @@ pub(crate) struct RegistryArgs {
 impl RegistryArgs {
     /// A request to pull as these options say.
     pub(crate) fn request(&self, policy: PullPolicy, platform: Option<Platform>) -> PullRequest {
-        PullRequest { policy, platform, remote: self.remote() }
+        PullRequest { policy, platform, remote: self.remote(), choose: chooser() }
     }
 
     /// How registries are talked to.
@@ -126,6 +131,36 @@ impl RegistryArgs {
     }
 }
 
+/// Who is asked what a short name means: the user, if a terminal is there.
+fn chooser() -> Option<Chooser> {
+    (io::stdin().is_terminal() && io::stderr().is_terminal()).then_some(choose)
+}
+
+/// Shows the images that `name` may mean and reads a number.
+fn choose(name: &str, images: &[ImageRef]) -> Option<usize> {
+    loop {
+        eprintln!("? Please select an image for {}:", shown(name));
+        for (number, image) in images.iter().enumerate() {
+            eprintln!("  {}) {image}", number + 1);
+        }
+        eprint!("Number [1]: ");
+        let mut line = String::new();
+        // The end of the input is no answer.
+        if io::stdin().read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        match line.trim() {
+            "" => return Some(0),
+            text => {
+                let number: Option<usize> = text.parse().ok();
+                if let Some(number) = number.filter(|number| (1..=images.len()).contains(number)) {
+                    return Some(number - 1);
+                }
+            }
+        }
+    }
+}
+
 /// Reads a pull policy by podman's and Docker's names.
 pub(crate) fn parse_policy(text: &str) -> Result<PullPolicy, String> {
     match text.to_ascii_lowercase().as_str() {
@@ -137,7 +172,7 @@ pub(crate) fn parse_policy(text: &str) -> Result<PullPolicy, String> {
     }
 }
 
-fn parse_credential(text: &str) -> Result<Credential, String> {
+pub(crate) fn parse_credential(text: &str) -> Result<Credential, String> {
     match text.split_once(':') {
         Some((name, _)) if !name.is_empty() => Ok(Credential::from_option(text)),
         _ => Err("not of the form NAME:PASSWORD".to_owned()),
@@ -154,7 +189,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<(
     let request = args.registry.request(args.policy, args.platform.wanted());
     let mut failed = false;
     for image in &args.images {
-        let progress = Progress::new(args.quiet);
+        let progress = Progress::with(if args.quiet { Look::None } else { args.progress });
         let mut ids = Vec::new();
         let engine = session.engine()?;
         let events = |event: &pull::PullEvent<'_>| progress.show(event);

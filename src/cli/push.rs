@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::progress::Progress;
+use crate::cli::progress::{Look, Progress, parse_look};
 use crate::cli::pull::RegistryArgs;
 use crate::cli::session::Session;
 use crate::engine::pull::PullEvent;
@@ -49,6 +49,10 @@ pub(crate) struct PushArgs {
     #[arg(short, long, value_name = "FORMAT", value_parser = parse_format)]
     format: Option<ManifestFormat>,
 
+    /// How to show what goes on: auto, plain, json (one document per line), none
+    #[arg(long, default_value = "auto", value_name = "FORM", value_parser = parse_look)]
+    progress: Look,
+
     /// Show nothing of what goes on
     #[arg(short, long)]
     quiet: bool,
@@ -92,7 +96,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<(
         all: args.all,
         remote: args.registry.remote(),
     };
-    let progress = Progress::new(args.quiet);
+    let progress = Progress::with(if args.quiet { Look::None } else { args.progress });
     let events = |event: &PullEvent<'_>| progress.show(event);
     let pushed = push::push(session.engine()?, &request, &events)?;
     drop(progress);

@@ -33,6 +33,7 @@ use crate::cli::restart;
 use crate::cli::rm;
 use crate::cli::run;
 use crate::cli::save;
+use crate::cli::search;
 use crate::cli::session::{Exit, Session};
 use crate::cli::stop;
 use crate::cli::system;
@@ -122,6 +123,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("image push", push::PushArgs, push::run),
     verb!("image rm" | "remove", image::RmiArgs, image::rm),
     verb!("image save", save::SaveArgs, save::run),
+    verb!("image search", search::SearchArgs, search::run),
     verb!("image tag", image::TagArgs, image::tag),
     verb!("image tree", image::TreeArgs, image::tree),
     verb!("image untag", image::UntagArgs, image::untag),
@@ -154,6 +156,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("rmi", image::RmiArgs, image::rm),
     verb!("run", run::RunArgs, run::run),
     verb!("save", save::SaveArgs, save::run),
+    verb!("search", search::SearchArgs, search::run),
     verb!("start", run::StartArgs, run::start),
     verb!("stop", stop::StopArgs, stop::run),
     verb!("system check", system::CheckArgs, system::check),

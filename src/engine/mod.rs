@@ -41,6 +41,7 @@ pub(crate) mod request;
 pub(crate) mod reset;
 pub(crate) mod resolve;
 pub(crate) mod save;
+pub(crate) mod search;
 pub(crate) mod start;
 pub(crate) mod state;
 pub(crate) mod unpack;

@@ -117,7 +117,7 @@ pub(crate) enum Purpose<'a> {
     Pull,
     /// To write it, and to take blobs over from these repositories.
     Push { from: &'a [String] },
-    /// To list the repositories of the registry.
+    /// To list the repositories of the registry, and to search them.
     Catalog,
     /// To find out whether a credential is good.
     Login,
@@ -154,7 +154,12 @@ impl<'a> Client<'a> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
         let registry = endpoint.image.registry();
-        let authority = if registry == DOCKER_HUB { "registry-1.docker.io" } else { registry };
+        let authority = match (registry, purpose) {
+            // Docker Hub is searched on another server than it is pulled from.
+            (DOCKER_HUB, Purpose::Catalog) => "index.docker.io",
+            (DOCKER_HUB, _) => "registry-1.docker.io",
+            _ => registry,
+        };
         let cert_dir = options.cert_dir.clone().or_else(|| tls::cert_dir(&options.cert_bases, registry));
         let insecure = options.tls_verify.map_or(endpoint.insecure, |verify| !verify);
         let schemes = schemes(host_of(authority), options.tls_verify, insecure, cert_dir.is_some());
@@ -285,18 +290,7 @@ impl Session<'_> {
         let mut all = Vec::new();
         let mut path = format!("v2/{}/tags/list?n=1000", self.image.repository());
         loop {
-            let (page, next) = self
-                .retrying("list of tags", async || {
-                    let response = self.get(&path, None, None, "list of tags").await?;
-                    let next = response.headers().get(LINK).and_then(|link| next_page(link.to_str().ok()?));
-                    Ok((self.transport.body(response, "list of tags", MAX_MANIFEST).await?, next))
-                })
-                .await?;
-            let page: Page = serde_json::from_slice(&page).map_err(|err| Error::Transport {
-                url: format!("{}{path}", self.authority),
-                reason: format!("list of tags: {err}"),
-                transient: false,
-            })?;
+            let (page, next) = self.page::<Page>(&path, "list of tags").await?;
             let page = page.tags.unwrap_or_default();
             let done = page.is_empty() || all.len() > MAX_TAGS;
             all.extend(page);
@@ -305,6 +299,27 @@ impl Session<'_> {
                 _ => return Ok(all),
             }
         }
+    }
+
+    /// Fetches one page of a list, and the path of the next one.
+    pub(super) async fn page<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        what: &str,
+    ) -> Result<(T, Option<String>)> {
+        let (page, next) = self
+            .retrying(what, async || {
+                let response = self.get(path, None, None, what).await?;
+                let next = response.headers().get(LINK).and_then(|link| next_page(link.to_str().ok()?));
+                Ok((self.transport.body(response, what, MAX_MANIFEST).await?, next))
+            })
+            .await?;
+        let page = serde_json::from_slice(&page).map_err(|err| Error::Transport {
+            url: format!("{}/{path}", self.authority),
+            reason: format!("{what}: {err}"),
+            transient: false,
+        })?;
+        Ok((page, next))
     }
 
     /// Repeats `attempt` as the policy says.

@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
 use crate::registry::error::{Error, Result};
+use crate::sys::fs::{self, OFlags, Share};
 
 /// What all configuration files together say.
 #[derive(Clone, Debug, Default)]
@@ -27,12 +28,24 @@ pub(crate) struct Registries {
     /// Short name → full name without tag.
     aliases: BTreeMap<String, String>,
     rules: Vec<Rule>,
-    /// `short-name-mode` is neither `permissive` nor `disabled`: a choice between several is an error.
-    enforcing: bool,
+    /// What to do where a short name may mean several.
+    mode: Mode,
     /// `credential-helpers`: programs that keep passwords, in the order in which they are asked.
     helpers: Vec<String>,
     /// The main file, for messages.
     file: PathBuf,
+}
+
+/// `short-name-mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    /// Ask the user; without a terminal, refuse.
+    #[default]
+    Enforcing,
+    /// Ask the user; without a terminal, try one after the other.
+    Permissive,
+    /// Try one after the other.
+    Disabled,
 }
 
 /// One `[[registry]]` table.
@@ -149,7 +162,7 @@ impl Registries {
     ///
     /// [`Error::Config`] for a file that exists and cannot be read or understood.
     pub(crate) fn load(paths: &Paths) -> Result<Self> {
-        let mut all = Self { enforcing: true, ..Self::default() };
+        let mut all = Self::default();
         let mut read_any = false;
         for path in &paths.main {
             if let Some(text) = read(path)? {
@@ -196,8 +209,9 @@ impl Registries {
         }
         match file.short_name_mode.as_deref() {
             None | Some("") => {}
-            Some("enforcing") => self.enforcing = true,
-            Some("permissive" | "disabled") => self.enforcing = false,
+            Some("enforcing") => self.mode = Mode::Enforcing,
+            Some("permissive") => self.mode = Mode::Permissive,
+            Some("disabled") => self.mode = Mode::Disabled,
             Some(other) => return Err(bad(format!("short-name-mode {other:?} is not known"))),
         }
         for table in file.registry {
@@ -222,17 +236,32 @@ impl Registries {
         if let Some(full) = self.alias(name)? {
             return Ok(vec![full]);
         }
-        let candidates: Vec<ImageRef> =
-            self.search.iter().map(|registry| name.on(registry).with_default_tag()).collect();
+        let candidates = self.searched(name);
         match candidates.len() {
             0 => Err(Error::ShortName { name: name.to_string(), file: self.file.clone() }),
             1 => Ok(candidates),
-            _ if self.enforcing => Err(Error::Ambiguous {
+            _ if self.mode == Mode::Enforcing => Err(Error::Ambiguous {
                 name: name.to_string(),
                 candidates: candidates.iter().map(ToString::to_string).collect(),
             }),
             _ => Ok(candidates),
         }
+    }
+
+    /// What the user is to choose from, where a terminal is there to ask; `None` if there is nothing to
+    /// choose or nobody wants to be asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for an alias that names no image.
+    pub(crate) fn choices(&self, name: &ImageName) -> Result<Option<Vec<ImageRef>>> {
+        let asks = self.mode != Mode::Disabled && name.is_short() && self.alias(name)?.is_none();
+        Ok(asks.then(|| self.searched(name)).filter(|candidates| candidates.len() > 1))
+    }
+
+    /// A short name on each registry that is searched.
+    fn searched(&self, name: &ImageName) -> Vec<ImageRef> {
+        self.search.iter().map(|registry| name.on(registry).with_default_tag()).collect()
     }
 
     /// The name an alias stands for, with the tag and digest that were typed.
@@ -362,6 +391,30 @@ fn matched<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
     name.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// Remembers in `file` that a short name means this repository.
+///
+/// # Errors
+///
+/// [`Error::Config`] if the file cannot be read, understood or written.
+pub(crate) fn remember_alias(file: &Path, name: &ImageName, image: &ImageRef) -> Result<()> {
+    let bad = |reason: String| Error::Config { path: file.to_owned(), reason };
+    let known: File = toml::from_str(&read(file)?.unwrap_or_default()).map_err(|err| bad(err.to_string()))?;
+    let mut aliases = known.aliases;
+    aliases.insert(name.repository().to_owned(), image.name());
+    // Names of images hold nothing that would have to be escaped between quotes.
+    let lines = aliases.iter().map(|(short, full)| format!("  \"{short}\" = \"{full}\"\n"));
+    let text = format!("[aliases]\n{}", lines.collect::<String>());
+    let io = |err: std::io::Error| bad(err.to_string());
+    let (dir, base) = match (file.parent(), file.file_name().and_then(|name| name.to_str())) {
+        (Some(dir), Some(base)) => (dir, base),
+        _ => return Err(bad("no file name".to_owned())),
+    };
+    std::fs::create_dir_all(dir).map_err(io)?;
+    let dir = fs::open_at(fs::here(), dir, OFlags::RDONLY | OFlags::DIRECTORY, 0).map_err(io)?;
+    fs::lock(&dir, Share::Exclusive).map_err(io)?;
+    fs::replace(&dir, base, text.as_bytes(), 0o600, false).map_err(io)
+}
+
 /// The text of a file; `None` if there is no such file.
 fn read(path: &Path) -> Result<Option<String>> {
     match std::fs::read_to_string(path) {
@@ -385,7 +438,7 @@ mod tests {
     use super::*;
 
     fn from_text(text: &str) -> Registries {
-        let mut all = Registries { enforcing: true, ..Registries::default() };
+        let mut all = Registries::default();
         all.merge(Path::new("t.conf"), text).unwrap();
         all
     }
@@ -395,6 +448,33 @@ mod tests {
             Ok(list) => list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
             Err(err) => format!("{err:?}").split([' ', '{']).next().unwrap_or_default().to_owned(),
         }
+    }
+
+    #[test]
+    fn choices_are_offered_where_somebody_is_to_choose() {
+        let two = "unqualified-search-registries = ['a.io', 'b.io']\n[aliases]\n'deb'='quay.io/x/debian'";
+        let name = |text: &str| text.parse::<ImageName>().unwrap();
+        for (mode, typed, want) in [
+            ("enforcing", "app:1", Some("a.io/app:1 b.io/app:1")),
+            ("permissive", "team/app", Some("a.io/team/app:latest b.io/team/app:latest")),
+            ("disabled", "app", None),
+            ("enforcing", "deb", None),
+            ("enforcing", "c.io/app", None),
+        ] {
+            let all = from_text(&format!("short-name-mode='{mode}'\n{two}"));
+            let choices = all.choices(&name(typed)).unwrap();
+            let shown =
+                choices.map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+            assert_eq!(shown.as_deref(), want, "{mode} {typed}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c/aliases.conf");
+        for (short, full) in [("app", "a.io/app:1"), ("t/x", "b.io/t/x"), ("app", "c.io/app:2")] {
+            remember_alias(&file, &name(short), &full.parse().unwrap()).unwrap();
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(text, "[aliases]\n  \"app\" = \"c.io/app\"\n  \"t/x\" = \"b.io/t/x\"\n");
+        assert_eq!(resolved(&from_text(&text), "app:3"), "c.io/app:3");
     }
 
     #[test]

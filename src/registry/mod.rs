@@ -21,6 +21,7 @@ mod piece;
 mod realm;
 mod resolver;
 pub(crate) mod retry;
+pub(crate) mod search;
 mod tls;
 mod token;
 pub(crate) mod transport;

@@ -23,12 +23,13 @@ use crate::base::digest::Digest;
 use crate::base::image_ref::{ImageName, ImageRef};
 use crate::base::platform::Platform;
 use crate::engine::Engine;
+use crate::engine::config::registries as files;
 use crate::engine::error::{Error, Kind};
 use crate::engine::pull::fetch::{Found, Trouble};
 use crate::engine::remote::error::{from_registry, from_store, unresolved};
 use crate::engine::remote::{Remote, RemoteOptions};
 use crate::registry::client::{Client, Notice, Purpose};
-use crate::registry::config::Endpoint;
+use crate::registry::config::{Endpoint, remember_alias};
 use crate::store::Store;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -54,7 +55,12 @@ pub(crate) struct PullRequest {
     /// A platform that was asked for; `None` is this machine's, without insisting on it.
     pub(crate) platform: Option<Platform>,
     pub(crate) remote: RemoteOptions,
+    /// Asks the user which of these images a short name means; `None` is no answer.
+    pub(crate) choose: Option<Chooser>,
 }
+
+/// Asks which of several images `name` means; gives its position.
+pub(crate) type Chooser = fn(name: &str, images: &[ImageRef]) -> Option<usize>;
 
 /// What happens while an image is pulled or pushed.
 #[derive(Debug)]
@@ -210,8 +216,17 @@ impl<'a> Puller<'a> {
         names.into_iter().find_map(|name| find_local(store, &name, wanted))
     }
 
-    /// Pulls the first of the images that a name may mean.
+    /// Pulls the image that the user chooses, or the first of those that a name may mean.
     fn pull(&self, name: &ImageName) -> Result<Pulled> {
+        if let Some(chosen) = self.chosen(name)? {
+            let pulled = self.pull_image(&chosen)?;
+            if let Some(file) = files::registries().alias_cache
+                && let Err(err) = remember_alias(&file, name, &chosen)
+            {
+                (self.events)(&PullEvent::Warning(&format!("the choice is not remembered: {err}")));
+            }
+            return Ok(pulled);
+        }
         let candidates = self.remote.registries.resolve(name).map_err(unresolved)?;
         let mut failure = None;
         for candidate in &candidates {
@@ -221,6 +236,17 @@ impl<'a> Puller<'a> {
             }
         }
         Err(failure.unwrap_or_else(|| Error::invalid(format!("{name} leads to no registry"))))
+    }
+
+    /// What the user says a short name means, where they are to be asked and are there.
+    fn chosen(&self, name: &ImageName) -> Result<Option<ImageRef>> {
+        let Some(choose) = self.request.choose else { return Ok(None) };
+        let Some(choices) = self.remote.registries.choices(name).map_err(unresolved)? else {
+            return Ok(None);
+        };
+        let at = choose(&name.to_string(), &choices);
+        let chosen = at.and_then(|at| choices.get(at)).cloned();
+        chosen.map(Some).ok_or_else(|| Error::invalid(format!("none of the images for {name} was chosen")))
     }
 
     /// Pulls one image by its full name.
