@@ -1,0 +1,119 @@
+//! What somebody wants built.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::base::bytes::Bytes;
+use crate::base::image_ref::ImageRef;
+use crate::base::manifest::Form;
+use crate::base::platform::Platform;
+use crate::engine::pull::PullRequest;
+use crate::engine::request::ContainerRequest;
+
+/// A build that somebody wants.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BuildRequest {
+    /// Where files come from: a path, an address, or `-`.
+    pub(crate) context: Bytes,
+    /// `-f`, each a path, an address or `-`.
+    pub(crate) files: Vec<Bytes>,
+    /// `--ignorefile`.
+    pub(crate) ignore_file: Option<PathBuf>,
+    /// `--build-context NAME=…`.
+    pub(crate) contexts: BTreeMap<String, String>,
+    pub(crate) target: Option<String>,
+    pub(crate) args: BTreeMap<String, String>,
+    /// `--from`: in place of the first base image.
+    pub(crate) base: Option<String>,
+    pub(crate) platform: Option<Platform>,
+    /// Names of the image.
+    pub(crate) names: Vec<ImageRef>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) unset_labels: Vec<String>,
+    /// `--env`: variables of the image.
+    pub(crate) env: Vec<String>,
+    pub(crate) unset_env: Vec<String>,
+    pub(crate) form: Form,
+    pub(crate) no_cache: bool,
+    /// Stages that are built anew.
+    pub(crate) no_cache_filter: Vec<String>,
+    /// `--layers=false`: all steps of a stage become one layer.
+    pub(crate) single_layer: bool,
+    /// `--squash-all`: the base image's layers, too.
+    pub(crate) squash_all: bool,
+    pub(crate) times: Times,
+    pub(crate) omit_history: bool,
+    /// `--skip-unused-stages=false`.
+    pub(crate) all_stages: bool,
+    /// Stages at once.
+    pub(crate) jobs: usize,
+    pub(crate) secrets: BTreeMap<String, Secret>,
+    /// Sockets of agents, by ID.
+    pub(crate) agents: BTreeMap<String, PathBuf>,
+    pub(crate) pull: PullRequest,
+    /// What the containers of RUN have in common: network, limits, volumes …
+    pub(crate) container: ContainerRequest,
+    pub(crate) output: Output,
+}
+
+/// Where a secret is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Secret {
+    File(PathBuf),
+    Variable(String),
+}
+
+/// Which times files and documents have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// No file of a new layer is younger, and the image is as old: seconds since 1970.
+    pub(crate) epoch: Option<i64>,
+}
+
+/// What becomes of the result.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// An image of the store.
+    #[default]
+    Image,
+    /// The files, in a directory of the host.
+    Local(PathBuf),
+    /// The files, as a tar archive; `None` is standard output.
+    Tar(Option<PathBuf>),
+    /// Nothing: only that it can be built counts.
+    Discard,
+}
+
+/// What happens while something is built.
+#[derive(Debug)]
+pub(crate) enum BuildEvent<'a> {
+    Pull(&'a crate::engine::pull::PullEvent<'a>),
+    /// A step begins.
+    Step(&'a StepName),
+    /// It was made by an earlier build.
+    Cached(&'a StepName),
+    Output(&'a StepName, crate::base::stream::Stream, &'a [u8]),
+    /// It is done; the layer it made, if it made one.
+    Done(&'a StepName, Option<crate::base::digest::Digest>),
+    Failed(&'a StepName),
+    /// The image is written down.
+    Committing(&'a [ImageRef]),
+    Warning(&'a str),
+}
+
+/// Which step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StepName {
+    /// Counts all steps of a build, in the order in which they are first told.
+    pub(crate) serial: usize,
+    pub(crate) stage: usize,
+    /// How many stages are built, and the place of this one among them; from 1.
+    pub(crate) stages: (usize, usize),
+    /// Name of the stage, or empty.
+    pub(crate) stage_name: String,
+    /// Place among the steps of its stage, from 1, and how many those are.
+    pub(crate) place: (usize, usize),
+    /// The instruction.
+    pub(crate) text: String,
+}
