@@ -35,6 +35,11 @@ impl Digest {
         Self(hash.finalize().into())
     }
 
+    /// The hash itself.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The 64 hex digits.
     pub(crate) fn hex(&self) -> String {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";

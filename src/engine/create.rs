@@ -88,12 +88,15 @@ impl Engine {
     }
 
     /// Looks up what the request leaves to the image and the machine, and decides.
-    fn resolve_request(&self, request: &ContainerRequest, id: &ContainerId) -> Result<ContainerSpec> {
+    pub(super) fn resolve_request(&self, request: &ContainerRequest, id: &ContainerId) -> Result<ContainerSpec> {
         let caller = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let userns = resolve::userns(&request.userns, caller)?;
         let image = match request.rootfs {
             Some(_) => None,
-            None => Some(self.image_facts(&request.image, &userns)?),
+            None => Some(match &request.base {
+                Some(facts) => ImageFacts::clone(facts),
+                None => self.image_facts(&request.image, &userns)?,
+            }),
         };
         let (_, nofile_hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
             .map_err(|errno| Error::system("read the limit of open files", errno))?;
@@ -219,7 +222,7 @@ impl Engine {
     }
 
     /// `/` of the container has the mode of `/` of its topmost layer.
-    fn copy_root_mode(
+    pub(super) fn copy_root_mode(
         &self,
         spec: &ContainerSpec,
         upper: std::os::fd::BorrowedFd<'_>,
@@ -276,7 +279,7 @@ fn check_exists(path: &Path) -> Result<()> {
 }
 
 /// Random bytes of the kernel.
-fn random<const N: usize>() -> Result<[u8; N]> {
+pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|err| Error::system("read random numbers", err))?;
     Ok(bytes)

@@ -23,6 +23,7 @@ use crate::engine::inspect::ContainerDetails;
 use crate::engine::start::failed;
 use crate::engine::unpack::Wanted;
 use crate::engine::{Engine, Error, Kind, Result};
+use crate::runtime::failure::Failure;
 use crate::runtime::layer::{self, Change, Job, PLACEHOLDERS, Packed, Source};
 use crate::store::blobs::BlobWriter;
 use crate::store::compress::{self, Archived, How};
@@ -101,17 +102,31 @@ impl Engine {
             return Err(Error::new(Kind::Conflict, format!("container {} is running", id.short())));
         }
         let source = self.layer_source(&details, options)?;
+        self.layer_of_source(source, options, &|err| failed(err, id))
+    }
+
+    /// Makes a layer of a directory with changes.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be read or written; `failed` says whose it was.
+    pub(crate) fn layer_of_source(
+        &self,
+        source: Source,
+        options: &LayerOptions,
+        failed: &dyn Fn(Failure) -> Error,
+    ) -> Result<NewLayer> {
         // What was unpacked for another map, or has other times, is not what the archive would give.
-        let own_ids = details.id_maps.is_none();
+        let own_ids = source.id_maps.is_none();
         let take = options.take && own_ids && options.clamp.is_none() && !options.squash;
         let staged = if take { Some(self.store().layers().stage()?) } else { None };
         let job = Job::Pack { clamp: options.clamp, take_to: staged.as_ref().map(StagedLayer::fs_path) };
         let (reading, pipe) =
-            layer::start(&self.caller(), self.store().root(), source, job).map_err(|err| failed(err, id))?;
+            layer::start(&self.caller(), self.store().root(), source, job).map_err(failed)?;
         let mut blob = self.store().blobs().writer()?;
         let archived = compress::store(pipe, &mut blob, options.how);
         // Why the archive ends too early is told better by the one who writes it.
-        let packed = reading.finish().map_err(|err| failed(err, id))?;
+        let packed = reading.finish().map_err(failed)?;
         let archived = archived.map_err(|err| Error::system("read the layer", err))??;
         let taken = staged.filter(|_| packed.taken);
         self.pin_layer(blob, archived, options.how, packed, taken)

@@ -4,6 +4,7 @@
 
 mod adopt;
 pub(crate) mod attach;
+pub(crate) mod build;
 pub(crate) mod changes;
 pub(crate) mod check;
 pub(crate) mod commit;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use crate::base::bytes::Bytes;
 use crate::base::mount_syntax::MountRequest;
 use crate::base::spec::{Device, RestartPolicy, Rlimit};
+use crate::engine::resolve::ImageFacts;
 
 /// A container that somebody wants. `None` and empty mean: as the image, the configuration or ketch
 /// decides.
@@ -16,6 +17,8 @@ use crate::base::spec::{Device, RestartPolicy, Rlimit};
 pub(crate) struct ContainerRequest {
     /// Image name or ID; or the directory, with `rootfs`.
     pub(crate) image: String,
+    /// What `image` would say: a RUN of a build has an image that is no image yet.
+    pub(crate) base: Option<Box<ImageFacts>>,
     /// `--rootfs`: `image` is unused, this directory is the root; the flag is `:O`.
     pub(crate) rootfs: Option<(PathBuf, bool)>,
     /// The command and its arguments.

@@ -17,6 +17,7 @@ pub(crate) mod config;
 pub(crate) mod error;
 mod helper;
 pub(crate) mod keyring;
+pub(crate) mod fetch;
 mod piece;
 mod realm;
 mod resolver;

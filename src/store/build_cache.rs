@@ -19,7 +19,7 @@ use crate::base::digest::Digest;
 use crate::store::error::{Result, io_error};
 use crate::store::record::{self, Listing};
 use crate::store::staging::{self, Staged};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::sys::fs::{self, OFlags, Share};
 
 /// The version of records that this program writes.
@@ -250,7 +250,7 @@ impl BuildCache<'_> {
     }
 
     /// Keeps the digests of a context's files.
-    pub(crate) fn keep_file_digests(&self, context: &[u8], content: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn keep_file_digests(&self, context: &[u8], content: &[u8]) -> Result<()> {
         self.make("build/files")?;
         let staged = staging::file(self.store, content, false)?;
         let to = PathBuf::from("build/files").join(Digest::of(context).hex());

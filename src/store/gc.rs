@@ -60,6 +60,12 @@ impl Store {
             }
             reachable.damaged.extend(items.damaged);
         }
+        let steps = self.build_cache().steps()?;
+        for layer in steps.items.into_iter().filter_map(|step| step.layer) {
+            reachable.blobs.insert(layer.blob);
+            reachable.layers.insert(layer.chain_id);
+        }
+        // A damaged step is done again; what it meant may go.
         let uses = self.containers().uses()?;
         reachable.layers.extend(uses.items.into_iter().flat_map(|container| container.layers));
         reachable.damaged.extend(uses.damaged);

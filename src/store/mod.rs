@@ -16,6 +16,7 @@
 //! - What a dead process left is under `staging/` and is swept by the next writer.
 
 pub(crate) mod blobs;
+pub(crate) mod build_cache;
 pub(crate) mod builtin;
 pub(crate) mod compress;
 pub(crate) mod containers;

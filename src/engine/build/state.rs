@@ -42,6 +42,8 @@ pub(super) struct State {
     /// ARGs in scope, with their values.
     pub(super) args: Vec<(String, Option<String>)>,
     pub(super) author: Option<String>,
+    /// When the base was made.
+    pub(super) created: Option<Timestamp>,
     /// A CMD of this stage; one of the base goes with a new ENTRYPOINT.
     cmd_is_own: bool,
 }
@@ -58,7 +60,7 @@ pub(super) struct Scope<'a> {
 impl State {
     pub(super) fn new(document: ConfigDocument, layers: Vec<(Wanted, Descriptor)>) -> Self {
         let base_layers = layers.len();
-        Self { document, layers, base_layers, past: vec![], args: vec![], author: None, cmd_is_own: false }
+        Self { document, layers, base_layers, past: vec![], args: vec![], author: None, created: None, cmd_is_own: false }
     }
 
     /// A stage that goes on from this one: what it has declared for itself does not count there.

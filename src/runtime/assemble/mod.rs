@@ -99,6 +99,8 @@ pub(crate) enum Task {
     Copy(CopyTask),
     /// A working directory, with those above it.
     MakeDirectory(Bytes),
+    /// The target's root gets the owner `user[:group]`.
+    Give(String),
     /// Nothing is written: the report has a digest of the files.
     Digest(Choice),
 }
@@ -250,6 +252,11 @@ fn carry_out(order: &Order) -> Result<Report> {
             Task::Digest(choice) => {
                 let tree = tree(&trees, choice)?;
                 report.digests.push(digest::of_choice(tree, choice, true, &mut digest::hash_file)?);
+            }
+            Task::Give(owner) => {
+                let target = target.as_ref().ok_or_else(no_target)?;
+                let (uid, gid) = identity(target, owner)?;
+                fs::chown_at(target.as_fd(), ".", uid, gid).map_err(|err| Failure::errno("give a directory away", err))?;
             }
             Task::MakeDirectory(path) => {
                 let target = target.as_ref().ok_or_else(no_target)?;

@@ -1,0 +1,109 @@
+//! What went wrong with a build, and where in its Dockerfile.
+
+use crate::base::dockerfile::{DockerfileError, Line};
+use crate::engine::{Error, Kind};
+use crate::store::StoreError;
+
+/// A failure within a build.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) error: Error,
+    /// The first and the last line of the instruction.
+    pub(super) lines: Option<(usize, usize)>,
+    /// Or the very place.
+    pub(super) place: Option<DockerfileError>,
+    /// The exit code of a RUN.
+    pub(crate) exit: Option<i32>,
+    /// The place with the lines around it, as text.
+    pub(crate) picture: Option<String>,
+}
+
+impl Fault {
+    pub(super) fn plain(message: impl Into<String>) -> Self {
+        Error::invalid(message.into()).into()
+    }
+
+    /// A failure of an instruction.
+    pub(super) fn at(line: &Line, error: Error) -> Self {
+        Self::from(error).of(line)
+    }
+
+    /// The instruction it belongs to, unless that is known better.
+    pub(super) fn of(mut self, line: &Line) -> Self {
+        self.lines = self.lines.or(Some(line.lines));
+        self
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.error = self.error.hint(hint.into());
+        self
+    }
+
+    /// Draws the place from the text of the Dockerfile called `name`.
+    pub(super) fn drawn(mut self, name: &str, text: &str) -> Self {
+        self.picture = match (&self.place, self.lines) {
+            (Some(place), _) => Some(place.picture(name, text)),
+            (None, Some(lines)) => Some(excerpt(name, text, lines)),
+            (None, None) => None,
+        };
+        self
+    }
+}
+
+/// The lines of an instruction between two more on either side:
+///
+/// ```text
+/// Dockerfile:3
+/// --------------------
+///    2 |
+///    3 | >>> RUN false
+/// --------------------
+/// ```
+fn excerpt(name: &str, text: &str, (first, last): (usize, usize)) -> String {
+    let mut out = format!("{name}:{first}\n--------------------\n");
+    let shown = first.saturating_sub(2).max(1)..=last + 2;
+    for (number, line) in (1..).zip(text.lines()).filter(|(number, _)| shown.contains(number)) {
+        let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
+        out.push_str(format!("{number:>4} | {mark} {line}").trim_end());
+        out.push('\n');
+    }
+    out.push_str("--------------------");
+    out
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self { error, lines: None, place: None, exit: None, picture: None }
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<DockerfileError> for Fault {
+    fn from(place: DockerfileError) -> Self {
+        let error = Error::new(Kind::Invalid, format!("dockerfile parse error on {place}"));
+        let error = match &place.hint {
+            Some(hint) => error.hint(hint.clone()),
+            None => error,
+        };
+        Self { error, lines: None, place: Some(place), exit: None, picture: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excerpts_show_what_is_around() {
+        let text = "FROM a\n\nRUN x \\\n  y\nCMD z\n";
+        assert_eq!(
+            excerpt("Dockerfile", text, (3, 4)),
+            "Dockerfile:3\n--------------------\n   1 |     FROM a\n   2 |\n   3 | >>> RUN x \\\n   4 | >>>   y\n   5 |     CMD z\n--------------------"
+        );
+    }
+}

@@ -1,0 +1,171 @@
+//! The end of a build: the target's state becomes an image, a directory or an archive.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::base::digest::Digest;
+use crate::base::manifest::Descriptor;
+use crate::engine::build::fault::Fault;
+use crate::engine::build::key::Key;
+use crate::engine::build::request::{BuildEvent, Output};
+use crate::engine::build::state::State;
+use crate::engine::build::{Builder, Built, Result};
+use crate::engine::layer::LayerOptions;
+use crate::engine::register::NewImage;
+use crate::engine::{Error, config};
+use crate::runtime::copy;
+use crate::runtime::failure::Failure;
+use crate::runtime::layer::{self, Job, Source};
+use crate::store::build_cache::CachedStep;
+
+impl Builder<'_> {
+    /// Makes what was asked for of the target stage.
+    pub(super) fn finish(&mut self) -> Result<Built> {
+        let state = self.done[self.plan.target].take();
+        let state = state.ok_or_else(|| Fault::plain("the target stage was not built"))?;
+        match &self.request.output {
+            Output::Image => self.image(state),
+            Output::Discard => Ok(Built { id: None, manifest: None }),
+            Output::Local(path) => self.export(&state, |archive| {
+                let path = config::directory()?.join(path);
+                std::fs::create_dir_all(&path).map_err(|err| Error::system(format!("make {}", path.display()), err))?;
+                let dir = open_directory(&path)?;
+                copy::unpack_into(dir, archive, None, true).map_err(|failure| Error::system("write the files", failure))
+            }),
+            Output::Tar(path) => self.export(&state, |mut archive| {
+                let written = match path {
+                    Some(path) => {
+                        let path = config::directory()?.join(path);
+                        File::create(&path).and_then(|mut file| std::io::copy(&mut archive, &mut file))
+                    }
+                    None => std::io::copy(&mut archive, &mut std::io::stdout().lock()),
+                };
+                written.map(drop).map_err(|err| Error::system("write the archive", err))
+            }),
+        }
+    }
+
+    fn image(&mut self, mut state: State) -> Result<Built> {
+        let request = self.request;
+        for entry in &request.env {
+            let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
+            state.set_env(key, value);
+        }
+        for name in &request.unset_env {
+            let prefix = format!("{name}=");
+            state.document.config.env.retain(|entry| !entry.starts_with(&prefix));
+        }
+        for name in &request.unset_labels {
+            state.document.config.labels.remove(name);
+        }
+        state.document.config.labels.extend(request.labels.clone());
+        if request.squash_all {
+            self.squash(&mut state)?;
+        }
+        if let Some(author) = &state.author {
+            state.document.set_author(author);
+        }
+        if let Some(platform) = &request.platform {
+            state.document.set_platform(platform);
+        }
+        let layers: Vec<Descriptor> = state.layers.iter().map(|(_, descriptor)| descriptor.clone()).collect();
+        let added: Vec<Digest> = state.layers[state.base_layers..].iter().map(|(wanted, _)| wanted.diff_id).collect();
+        for diff_id in &added {
+            state.document.push_layer(diff_id);
+        }
+        let created = self.created(&state)?;
+        let base = state.created.unwrap_or(created).min(created);
+        if request.omit_history {
+            state.document.set("history", serde_json::json!([]));
+        } else {
+            state.write_history(created, base);
+        }
+        state.document.set_created(created);
+        let mut image = NewImage::of(state.document.to_bytes(), &layers, request.form, &request.annotations);
+        image.names.clone_from(&request.names);
+        self.event(&BuildEvent::Committing(&request.names));
+        let manifest = Descriptor {
+            media_type: request.form.manifest().to_owned(),
+            digest: Digest::of(&image.manifest),
+            size: image.manifest.len() as u64,
+        };
+        let id = self.engine.register_image(&image)?;
+        Ok(Built { id: Some(id), manifest: Some(manifest) })
+    }
+
+    /// When the image was made. One that an earlier build has made just so keeps its time, and so its ID.
+    fn created(&self, state: &State) -> Result<Timestamp> {
+        if self.request.times.epoch.is_some() {
+            return Ok(self.now());
+        }
+        let mut key = Key::new("image");
+        key.field("config", state.document.to_bytes());
+        key.list("history", state.past.iter().map(|past| past.created_by.as_bytes()));
+        key.field("form", self.request.form.manifest());
+        let key = key.finish();
+        let cache = self.engine.store().build_cache();
+        if let Some(known) = cache.step(&key).filter(|_| !self.request.no_cache) {
+            cache.touch(&key);
+            return Ok(known.created);
+        }
+        let now = Timestamp::now();
+        cache.keep(&CachedStep::new(key, now, "image".to_owned(), None))?;
+        Ok(now)
+    }
+
+    /// Makes one layer of all.
+    fn squash(&mut self, state: &mut State) -> Result<()> {
+        let Some(source) = self.merged(state) else { return Ok(()) };
+        let options = LayerOptions { clamp: self.request.times.epoch, squash: true, ..LayerOptions::default() };
+        let failed = |failure: Failure| Error::system("squash the layers", failure);
+        let mut layer = self.engine.layer_of_source(source, &options, &failed)?;
+        let wanted = self.engine.add_layer(&[], &mut layer)?;
+        state.document.clear_layers();
+        state.layers = vec![(wanted, layer.descriptor.clone())];
+        state.base_layers = 0;
+        let now = self.now();
+        let mut past = std::mem::take(&mut state.past);
+        past.iter_mut().for_each(|past| past.layer = None);
+        if past.is_empty() {
+            state.note("squashed".to_owned(), Some(now));
+        } else {
+            if let Some(last) = past.last_mut() {
+                last.layer = Some(now);
+            }
+            state.past = past;
+        }
+        self.held.push(layer);
+        Ok(())
+    }
+
+    /// All files of a stage, as the source of one layer; `None` if there are none.
+    fn merged(&self, state: &State) -> Option<Source> {
+        let store = self.engine.store();
+        let lowers: Vec<_> = state.layers.iter().rev().map(|(wanted, _)| store.layers().fs_path(&wanted.name)).collect();
+        let upper = lowers.first()?.clone();
+        Some(Source { upper, lowers, merged: true, id_maps: None, placeholders: vec![] })
+    }
+
+    /// Gives all files of a stage as an archive to `take`.
+    fn export(&self, state: &State, take: impl FnOnce(File) -> crate::engine::Result<()>) -> Result<Built> {
+        if let Some(source) = self.merged(state) {
+            let failed = |failure: Failure| Fault::from(Error::system("read the files", failure));
+            let job = Job::Pack { clamp: self.request.times.epoch, take_to: None };
+            let (reading, pipe) = layer::start(&self.caller, self.engine.store().root(), source, job).map_err(failed)?;
+            let taken = take(pipe);
+            // Why nothing more comes is told better by the one who writes.
+            reading.finish().map_err(failed)?;
+            taken?;
+        }
+        Ok(Built { id: None, manifest: None })
+    }
+}
+
+fn open_directory(path: &Path) -> crate::engine::Result<OwnedFd> {
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+        .map_err(|errno| Error::system(format!("open {}", path.display()), std::io::Error::from(errno)))
+}

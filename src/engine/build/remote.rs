@@ -1,0 +1,216 @@
+//! What a build takes from elsewhere: addresses and git repositories, as contexts and for ADD.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::base::digest::Digest;
+use crate::engine::build::Builder;
+use crate::engine::{Engine, Error, Kind, Result, config};
+use crate::store::staging::{self, Staged};
+
+/// Something that is in staging now.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) path: PathBuf,
+    /// The file's name in it; empty if all of it is meant.
+    pub(super) name: String,
+    /// A checked out repository, and not a file.
+    pub(super) is_tree: bool,
+}
+
+/// A repository, and what of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Repository {
+    address: String,
+    /// Branch, tag or commit; empty for the default branch.
+    reference: String,
+    /// A directory in it, or empty.
+    directory: String,
+}
+
+/// Is it an address, and no path?
+pub(super) fn is_remote(text: &str) -> bool {
+    is_http(text) || repository(text).is_some()
+}
+
+fn is_http(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+/// Reads the address of a git repository: `ADDRESS[#REF[:DIRECTORY]]`.
+fn repository(text: &str) -> Option<Repository> {
+    let (address, fragment) = text.split_once('#').unwrap_or((text, ""));
+    let is_git = address.starts_with("git://")
+        || address.starts_with("ssh://")
+        || address.starts_with("git@")
+        || (is_http(address) && address.trim_end_matches('/').ends_with(".git"))
+        || (address.starts_with("github.com/") && !std::path::Path::new(address).exists());
+    if !is_git {
+        return None;
+    }
+    let address = if address.starts_with("github.com/") { format!("https://{address}") } else { address.to_owned() };
+    let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
+    Some(Repository { address, reference: reference.to_owned(), directory: directory.to_owned() })
+}
+
+impl Builder<'_> {
+    /// Gets what an ADD names.
+    pub(super) fn fetch(&mut self, address: &str, checksum: Option<&str>, keep_git: bool) -> Result<Fetched> {
+        if let Some(repository) = repository(address) {
+            let (staged, path) = check_out(self.engine, &repository, keep_git)?;
+            self.scratch.push(staged);
+            return Ok(Fetched { path, name: String::new(), is_tree: true });
+        }
+        let (staged, fetched) = download(self.engine, address)?;
+        self.scratch.push(staged);
+        if let Some(want) = checksum {
+            let want: Digest = want.parse().map_err(|err| Error::invalid(format!("--checksum: {err}")))?;
+            let got = digest_of(&fetched.path.join(&fetched.name))?;
+            if got != want {
+                return Err(Error::invalid(format!("digest mismatch {got}: {want} of {address}")));
+            }
+        }
+        Ok(fetched)
+    }
+}
+
+fn digest_of(path: &std::path::Path) -> Result<Digest> {
+    use sha2::{Digest as _, Sha256};
+    let mut hash = Sha256::new();
+    let failed = |err| Error::system(format!("read {}", path.display()), err);
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    std::io::copy(&mut file, &mut hash_writer(&mut hash)).map_err(failed)?;
+    Ok(Digest::from_hash(hash))
+}
+
+/// Lets a hash be written to.
+fn hash_writer(hash: &mut sha2::Sha256) -> impl std::io::Write + '_ {
+    struct Writer<'a>(&'a mut sha2::Sha256);
+    impl std::io::Write for Writer<'_> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            sha2::Digest::update(self.0, bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    Writer(hash)
+}
+
+/// Downloads `address` to a directory in staging.
+pub(super) fn download(engine: &Engine, address: &str) -> Result<(Staged, Fetched)> {
+    let staged = staging::dir(engine.store())?;
+    drop(staged.subdir("download")?);
+    let path = staged.path().join("download");
+    let name = file_name(address);
+    let file = std::fs::File::create(path.join(&name)).map_err(|err| Error::system("write a download", err))?;
+    crate::registry::fetch::fetch(address, file).map_err(|err| {
+        Error::new(Kind::System, format!("download {address}")).because(err)
+    })?;
+    use std::os::unix::fs::PermissionsExt as _;
+    // As Docker has it: what comes from afar is for its owner alone.
+    std::fs::set_permissions(path.join(&name), std::fs::Permissions::from_mode(0o600))
+        .map_err(|err| Error::system("write a download", err))?;
+    Ok((staged, Fetched { path, name, is_tree: false }))
+}
+
+/// The last part of an address, without query and fragment.
+fn file_name(address: &str) -> String {
+    let path = address.split(['?', '#']).next().unwrap_or_default();
+    let path = path.split_once("://").map_or(path, |(_, rest)| rest);
+    let name = path.split_once('/').map_or("", |(_, rest)| rest).rsplit('/').next().unwrap_or_default();
+    if matches!(name, "" | "." | "..") { "download".to_owned() } else { name.to_owned() }
+}
+
+/// Checks the repository of an address out; `None` if it is the address of none.
+pub(super) fn context_of_repository(engine: &Engine, address: &str) -> Option<Result<(Staged, PathBuf)>> {
+    Some(check_out(engine, &repository(address)?, true))
+}
+
+/// Checks a repository out in staging; returns the directory that was asked for.
+fn check_out(engine: &Engine, repository: &Repository, keep_git: bool) -> Result<(Staged, PathBuf)> {
+    let staged = staging::dir(engine.store())?;
+    drop(staged.subdir("repository")?);
+    let path = staged.path().join("repository");
+    let git = |args: &[&str]| run_git(&path, args);
+    git(&["init", "-q"])?;
+    // What looks like an option or a local path of git's is neither.
+    if repository.reference.starts_with('-') || repository.address.starts_with('-') {
+        return Err(Error::invalid(format!("{:?} is no git reference", repository.reference)));
+    }
+    git(&["remote", "add", "origin", &repository.address])?;
+    let reference = if repository.reference.is_empty() { "HEAD" } else { repository.reference.as_str() };
+    // Not every server gives single commits away; then all of it is fetched.
+    let shallow = git(&["fetch", "-q", "--depth=1", "origin", reference]);
+    let target = match shallow {
+        Ok(()) => "FETCH_HEAD",
+        Err(err) if repository.reference.is_empty() => return Err(err),
+        Err(_) => {
+            git(&["fetch", "-q", "origin", "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"])?;
+            reference
+        }
+    };
+    git(&["-c", "advice.detachedHead=false", "checkout", "-q", target])?;
+    if path.join(".gitmodules").exists() {
+        git(&["submodule", "update", "-q", "--init", "--recursive", "--depth=1"])?;
+    }
+    if !keep_git {
+        std::fs::remove_dir_all(path.join(".git")).map_err(|err| Error::system("remove .git", err))?;
+    }
+    let root = rustix::fs::open(&path, rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
+        .map_err(|errno| Error::system("open the repository", std::io::Error::from(errno)))?;
+    let directory = if repository.directory.is_empty() { "." } else { repository.directory.as_str() };
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
+    let found = crate::sys::fs::open_within(root, directory, crate::sys::fs::Within::Root, flags, 0);
+    let found = found.map_err(|err| Error::invalid(format!("no directory {directory:?} in the repository")).because(err))?;
+    use std::os::fd::AsRawFd as _;
+    let real = std::fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))
+        .map_err(|err| Error::system("find the directory in the repository", err))?;
+    Ok((staged, real))
+}
+
+fn run_git(dir: &std::path::Path, args: &[&str]) -> Result<()> {
+    let mut command = Command::new("git");
+    // It asks nobody, and runs no hook or file of the repository's.
+    command.args(["-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never"]).args(args);
+    command.current_dir(dir).env("GIT_TERMINAL_PROMPT", "0");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let output = command.output().map_err(|err| {
+        let path = config::search_path().unwrap_or_default();
+        Error::new(Kind::Unsupported, "a git repository needs the program git").because(err)
+            .hint(format!("install git; it was looked for in {}", path.to_string_lossy()))
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it failed");
+    Err(Error::invalid(format!("git {}: {last}", args.first().unwrap_or(&""))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, want) in [
+            ("https://h/a.git", Some(("https://h/a.git", "", ""))),
+            ("https://h/a.git#v1:sub/dir", Some(("https://h/a.git", "v1", "sub/dir"))),
+            ("git@h:a/b#:d", Some(("git@h:a/b", "", "d"))),
+            ("git://h/a#main", Some(("git://h/a", "main", ""))),
+            ("github.com/a/b", Some(("https://github.com/a/b", "", ""))),
+            ("https://h/a.tar.gz", None),
+            ("./a.git", None),
+        ] {
+            let got = repository(text);
+            let got = got.as_ref().map(|r| (r.address.as_str(), r.reference.as_str(), r.directory.as_str()));
+            assert_eq!(got, want, "{text}");
+        }
+        assert!(is_remote("http://h/x") && !is_remote("a/b.git"));
+        for (address, name) in [("http://h/a/b.txt?x=1", "b.txt"), ("http://h", "download"), ("http://h/a/", "download"), ("http://h/..", "download")] {
+            assert_eq!(file_name(address), name, "{address}");
+        }
+    }
+}
