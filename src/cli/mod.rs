@@ -15,6 +15,7 @@
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
 mod attach;
+mod build;
 mod commit;
 mod completion;
 mod compose;

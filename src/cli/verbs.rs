@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::cli::NAME;
 use crate::cli::attach;
+use crate::cli::build;
 use crate::cli::commit;
 use crate::cli::completion;
 use crate::cli::compose;
@@ -78,6 +79,14 @@ macro_rules! verb {
 #[rustfmt::skip]
 pub(crate) const VERBS: &[Verb] = &[
     verb!("attach", attach::AttachArgs, attach::run),
+    verb!("build", build::BuildArgs, build::run),
+    verb!("builder build", build::BuildArgs, build::run),
+    verb!("builder prune", build::PruneArgs, build::prune),
+    verb!("buildx build" | "b", build::BuildArgs, build::run),
+    verb!("buildx inspect", build::BuildxInspectArgs, build::inspect),
+    verb!("buildx ls", build::BuildxLsArgs, build::ls),
+    verb!("buildx prune", build::PruneArgs, build::prune),
+    verb!("buildx version", build::BuildxVersionArgs, build::version),
     verb!("commit", commit::CommitArgs, commit::run),
     verb!("completion", completion::CompletionArgs, completion::run),
     verb!("compose config" | "convert", compose::config::ConfigArgs, compose::config::run),
@@ -112,6 +121,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("healthcheck run", healthcheck::RunArgs, healthcheck::run),
     verb!("history", history::HistoryArgs, history::run),
     verb!("image diff", diff::ImageDiffArgs, diff::image),
+    verb!("image build", build::BuildArgs, build::run),
     verb!("image exists", image::ExistsArgs, image::exists),
     verb!("image history", history::HistoryArgs, history::run),
     verb!("image import", load::ImportArgs, load::import),
@@ -182,6 +192,8 @@ pub(crate) const VERBS: &[Verb] = &[
 
 /// First words of two-word verbs, and what help says about them.
 pub(crate) const GROUPS: &[(&str, &str)] = &[
+    ("builder", "Manage builds"),
+    ("buildx", "Build images, as Docker's plug-in does"),
     ("compose", "Run several containers as one project"),
     ("container", "Manage containers"),
     ("healthcheck", "Check the health of containers"),

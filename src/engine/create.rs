@@ -88,7 +88,11 @@ impl Engine {
     }
 
     /// Looks up what the request leaves to the image and the machine, and decides.
-    pub(super) fn resolve_request(&self, request: &ContainerRequest, id: &ContainerId) -> Result<ContainerSpec> {
+    pub(super) fn resolve_request(
+        &self,
+        request: &ContainerRequest,
+        id: &ContainerId,
+    ) -> Result<ContainerSpec> {
         let caller = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let userns = resolve::userns(&request.userns, caller)?;
         let image = match request.rootfs {

@@ -24,7 +24,8 @@ pub(crate) fn fetch(address: &str, mut out: impl Write) -> Result<()> {
         reason: "not an address".to_owned(),
         transient: false,
     })?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
     runtime.block_on(async {
         let transport = Transport::new(url.authority(), tls::Settings::default(), STALL);
         let mut response = transport.send(&Request::get(url.clone())).await?;

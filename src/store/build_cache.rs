@@ -16,10 +16,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Digest;
+use crate::store::Store;
 use crate::store::error::{Result, io_error};
 use crate::store::record::{self, Listing};
 use crate::store::staging::{self, Staged};
-use crate::store::Store;
 use crate::sys::fs::{self, OFlags, Share};
 
 /// The version of records that this program writes.
@@ -87,7 +87,12 @@ impl Store {
 }
 
 impl CachedStep {
-    pub(crate) fn new(key: Digest, created: Timestamp, description: String, layer: Option<CachedLayer>) -> Self {
+    pub(crate) fn new(
+        key: Digest,
+        created: Timestamp,
+        description: String,
+        layer: Option<CachedLayer>,
+    ) -> Self {
         Self { version: VERSION, key, created, description, layer, rest: serde_json::Map::new() }
     }
 }
@@ -232,11 +237,12 @@ impl BuildCache<'_> {
     /// Takes a cache mount away; `None` if it is in use or gone.
     pub(crate) fn take_mount(&self, hex: &str) -> Result<Option<Staged>> {
         let path = Self::mount_path(hex);
-        let lock = match fs::open_at(self.store.dir(), path.join("lock"), OFlags::RDWR | OFlags::CREATE, 0o600) {
-            Ok(lock) => lock,
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(err) => return Err(io_error("open the lock of", self.store.root().join(path))(err)),
-        };
+        let lock =
+            match fs::open_at(self.store.dir(), path.join("lock"), OFlags::RDWR | OFlags::CREATE, 0o600) {
+                Ok(lock) => lock,
+                Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(err) => return Err(io_error("open the lock of", self.store.root().join(path))(err)),
+            };
         if !fs::try_lock(&lock, Share::Exclusive).map_err(io_error("lock", self.store.root().join(&path)))? {
             return Ok(None);
         }

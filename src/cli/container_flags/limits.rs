@@ -26,7 +26,7 @@ impl LimitFlags {
     /// # Errors
     ///
     /// Values that mean nothing; files that cannot be read.
-    pub(super) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
+    pub(crate) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
         request.ulimits = ulimits(&self.ulimit)?;
         request.oom_score_adj = self.oom_score_adj.map(oom_score).transpose()?;
         Ok(())

@@ -7,13 +7,13 @@ mod health;
 mod identity;
 mod image;
 mod lifecycle;
-mod limits;
+pub(crate) mod limits;
 mod logging;
-mod mounts;
+pub(crate) mod mounts;
 mod namespaces;
 mod network;
 mod process;
-mod security;
+pub(crate) mod security;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

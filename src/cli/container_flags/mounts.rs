@@ -88,7 +88,7 @@ impl MountFlags {
 }
 
 /// `HOST[:CONTAINER][:rwm]`.
-fn device(text: &str) -> Result<Device> {
+pub(crate) fn device(text: &str) -> Result<Device> {
     let bad = || Error::invalid(format!("invalid device {text:?}: write HOST[:CONTAINER][:rwm]"));
     let is_access = |part: &str| !part.is_empty() && part.bytes().all(|b| b"rwm".contains(&b));
     let parts: Vec<&str> = text.split(':').collect();
@@ -105,6 +105,6 @@ fn device(text: &str) -> Result<Device> {
     Ok(Device { source: source.into(), target: target.into(), access: access.to_owned() })
 }
 
-fn bytes(text: &str) -> Result<u64> {
+pub(crate) fn bytes(text: &str) -> Result<u64> {
     size::parse(text).map_err(|err| Error::invalid(err.to_string()))
 }

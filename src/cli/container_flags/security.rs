@@ -51,7 +51,7 @@ impl SecurityFlags {
 }
 
 /// The text of the file that the last `seccomp=FILE` names.
-fn seccomp_profile(options: &[String]) -> Result<Option<String>> {
+pub(crate) fn seccomp_profile(options: &[String]) -> Result<Option<String>> {
     let file = options.iter().rev().find_map(|option| {
         option
             .strip_prefix("seccomp=")

@@ -65,7 +65,9 @@ impl Context {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = match fs::open_within(self.open()?, path, fs::Within::Root, flags, 0) {
             Ok(file) => file,
-            Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+            Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
             Err(err) => return Err(Error::invalid(format!("open {}", path.display())).because(err)),
         };
         read_file(std::fs::File::from(file), path).map(Some)
@@ -88,7 +90,10 @@ impl Context {
         let digests = self.digests.borrow();
         if self.staged.is_none() && digests.changed {
             // A cache: without it the files are read again.
-            store.build_cache().keep_file_digests(Bytes::from(self.root.as_path()).as_bytes(), &digests.to_bytes()).ok();
+            store
+                .build_cache()
+                .keep_file_digests(Bytes::from(self.root.as_path()).as_bytes(), &digests.to_bytes())
+                .ok();
         }
     }
 }
@@ -121,7 +126,8 @@ impl FileDigests {
     }
 
     fn of(&mut self, fd: &OwnedFd, stat: &Stat, now: i128) -> io::Result<Digest> {
-        let ns = |seconds: i64, nanoseconds: u64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+        let ns =
+            |seconds: i64, nanoseconds: u64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
         let changed = ns(stat.st_ctime, stat.st_ctime_nsec);
         let low = |number: i128| u64::from_le_bytes(number.to_le_bytes()[..8].try_into().unwrap_or_default());
         let modified = low(ns(stat.st_mtime, stat.st_mtime_nsec));

@@ -54,7 +54,13 @@ impl Builder<'_> {
     }
 
     /// COPY or ADD.
-    pub(super) fn transfer(&mut self, lane: &Lane, line: &Line, transfer: &Transfer, scope: &Scope<'_>) -> Result<FilesStep> {
+    pub(super) fn transfer(
+        &mut self,
+        lane: &Lane,
+        line: &Line,
+        transfer: &Transfer,
+        scope: &Scope<'_>,
+    ) -> Result<FilesStep> {
         let state = &lane.state;
         let optional = |word: &Option<_>| word.as_ref().map(|word| state.expand(word, scope)).transpose();
         let owner = optional(&transfer.flags.chown)?;
@@ -107,7 +113,13 @@ impl Builder<'_> {
     }
 
     /// Finds every source.
-    fn sources(&mut self, lane: &Lane, line: &Line, transfer: &Transfer, scope: &Scope<'_>) -> Result<Vec<Found>> {
+    fn sources(
+        &mut self,
+        lane: &Lane,
+        line: &Line,
+        transfer: &Transfer,
+        scope: &Scope<'_>,
+    ) -> Result<Vec<Found>> {
         let mut found = Vec::new();
         let mut patterns: Vec<Bytes> = Vec::new();
         let is_add = transfer.add.is_some();
@@ -118,8 +130,13 @@ impl Builder<'_> {
                     let text = lane.state.expand(word, scope)?;
                     match transfer.add.as_ref().filter(|_| remote::is_remote(&text)) {
                         Some(add) => {
-                            let checksum = add.checksum.as_ref().map(|word| lane.state.expand(word, scope)).transpose()?;
-                            let fetched = self.fetch(&text, checksum.as_deref(), add.keep_git_dir)
+                            let checksum = add
+                                .checksum
+                                .as_ref()
+                                .map(|word| lane.state.expand(word, scope))
+                                .transpose()?;
+                            let fetched = self
+                                .fetch(&text, checksum.as_deref(), add.keep_git_dir)
                                 .map_err(|err| Fault::at(line, err))?;
                             let unpack = !fetched.is_tree && add.unpack == Some(true);
                             found.push(self.of_staged(&fetched.path, &fetched.name, unpack)?);
@@ -148,7 +165,8 @@ impl Builder<'_> {
                 for word in &transfer.flags.exclude {
                     for_key.exclude.push(lane.state.expand(word, scope)?.into());
                 }
-                let digest = context.digest(self.engine.store(), &for_key).map_err(|err| Fault::at(line, err))?;
+                let digest =
+                    context.digest(self.engine.store(), &for_key).map_err(|err| Fault::at(line, err))?;
                 let tree = Tree::Directory(context.root.as_path().into());
                 Found { choice, tree, digest: Some(digest), unpack, keep_owner: false }
             }
@@ -167,7 +185,9 @@ impl Builder<'_> {
         let content = if doc.expand {
             let lookup = |name: &str| lane.state.lookup(name);
             let expander = Expander { lookup: &lookup, escape: scope.escape };
-            expander.document(&doc.content).map_err(|err| Fault::plain(format!("heredoc {}: {}", doc.name, err.message)))?
+            expander
+                .document(&doc.content)
+                .map_err(|err| Fault::plain(format!("heredoc {}: {}", doc.name, err.message)))?
         } else {
             doc.content.clone()
         };
@@ -183,7 +203,13 @@ impl Builder<'_> {
         let choice = Choice { patterns: vec![pattern.into()], literal: true, ..Choice::default() };
         let context = Context::new(dir.to_owned(), None);
         let digest = context.digest(self.engine.store(), &choice)?;
-        Ok(Found { choice, tree: Tree::Directory(dir.into()), digest: Some(digest), unpack, keep_owner: false })
+        Ok(Found {
+            choice,
+            tree: Tree::Directory(dir.into()),
+            digest: Some(digest),
+            unpack,
+            keep_owner: false,
+        })
     }
 
     /// An empty directory that lasts as long as the build.
@@ -226,7 +252,9 @@ mod tests {
 
     #[test]
     fn targets_keep_their_slash() {
-        for (target, want) in [("/a/b", "/a/b"), ("b/", "/w/b/"), (".", "/w/"), ("./", "/w/"), ("../c", "/c"), ("/", "/")] {
+        for (target, want) in
+            [("/a/b", "/a/b"), ("b/", "/w/b/"), (".", "/w/"), ("./", "/w/"), ("../c", "/c"), ("/", "/")]
+        {
             assert_eq!(absolute("/w", target), want, "{target}");
         }
     }

@@ -31,18 +31,15 @@ impl Builder<'_> {
             Output::Discard => Ok(Built { id: None, manifest: None }),
             Output::Local(path) => self.export(&state, |archive| {
                 let path = config::directory()?.join(path);
-                std::fs::create_dir_all(&path).map_err(|err| Error::system(format!("make {}", path.display()), err))?;
+                std::fs::create_dir_all(&path)
+                    .map_err(|err| Error::system(format!("make {}", path.display()), err))?;
                 let dir = open_directory(&path)?;
-                copy::unpack_into(dir, archive, None, true).map_err(|failure| Error::system("write the files", failure))
+                copy::unpack_into(dir, archive, None, true)
+                    .map_err(|failure| Error::system("write the files", failure))
             }),
             Output::Tar(path) => self.export(&state, |mut archive| {
-                let written = match path {
-                    Some(path) => {
-                        let path = config::directory()?.join(path);
-                        File::create(&path).and_then(|mut file| std::io::copy(&mut archive, &mut file))
-                    }
-                    None => std::io::copy(&mut archive, &mut std::io::stdout().lock()),
-                };
+                let path = config::directory()?.join(path);
+                let written = File::create(&path).and_then(|mut file| std::io::copy(&mut archive, &mut file));
                 written.map(drop).map_err(|err| Error::system("write the archive", err))
             }),
         }
@@ -72,7 +69,8 @@ impl Builder<'_> {
             state.document.set_platform(platform);
         }
         let layers: Vec<Descriptor> = state.layers.iter().map(|(_, descriptor)| descriptor.clone()).collect();
-        let added: Vec<Digest> = state.layers[state.base_layers..].iter().map(|(wanted, _)| wanted.diff_id).collect();
+        let added: Vec<Digest> =
+            state.layers[state.base_layers..].iter().map(|(wanted, _)| wanted.diff_id).collect();
         for diff_id in &added {
             state.document.push_layer(diff_id);
         }
@@ -119,7 +117,8 @@ impl Builder<'_> {
     /// Makes one layer of all.
     fn squash(&mut self, state: &mut State) -> Result<()> {
         let Some(source) = self.merged(state) else { return Ok(()) };
-        let options = LayerOptions { clamp: self.request.times.epoch, squash: true, ..LayerOptions::default() };
+        let options =
+            LayerOptions { clamp: self.request.times.epoch, squash: true, ..LayerOptions::default() };
         let failed = |failure: Failure| Error::system("squash the layers", failure);
         let mut layer = self.engine.layer_of_source(source, &options, &failed)?;
         let wanted = self.engine.add_layer(&[], &mut layer)?;
@@ -144,7 +143,8 @@ impl Builder<'_> {
     /// All files of a stage, as the source of one layer; `None` if there are none.
     fn merged(&self, state: &State) -> Option<Source> {
         let store = self.engine.store();
-        let lowers: Vec<_> = state.layers.iter().rev().map(|(wanted, _)| store.layers().fs_path(&wanted.name)).collect();
+        let lowers: Vec<_> =
+            state.layers.iter().rev().map(|(wanted, _)| store.layers().fs_path(&wanted.name)).collect();
         let upper = lowers.first()?.clone();
         Some(Source { upper, lowers, merged: true, id_maps: None, placeholders: vec![] })
     }
@@ -154,7 +154,8 @@ impl Builder<'_> {
         if let Some(source) = self.merged(state) {
             let failed = |failure: Failure| Fault::from(Error::system("read the files", failure));
             let job = Job::Pack { clamp: self.request.times.epoch, take_to: None };
-            let (reading, pipe) = layer::start(&self.caller, self.engine.store().root(), source, job).map_err(failed)?;
+            let (reading, pipe) =
+                layer::start(&self.caller, self.engine.store().root(), source, job).map_err(failed)?;
             let taken = take(pipe);
             // Why nothing more comes is told better by the one who writes.
             reading.finish().map_err(failed)?;

@@ -163,6 +163,16 @@ pub(crate) fn build(
     outcome.map_err(|fault| fault.drawn(&name, &text))
 }
 
+/// The name and the text of the Dockerfile that a build would read.
+///
+/// # Errors
+///
+/// If there is none.
+pub(crate) fn dockerfile_of(engine: &Engine, request: &BuildRequest) -> Result<(String, String)> {
+    let read = sources::read(engine, request)?;
+    Ok((read.name, read.text))
+}
+
 fn build_read(
     engine: &Engine,
     request: &BuildRequest,
@@ -319,17 +329,29 @@ impl Builder<'_> {
         };
         let mut lines: VecDeque<Line> = stage.lines.into();
         for trigger in std::mem::take(&mut state.document.config.on_build).into_iter().rev() {
-            let mut line = parse_trigger(&trigger)
-                .map_err(|err| Fault::plain(format!("the base's trigger ONBUILD {trigger}: {}", err.message)).of(&stage.from))?;
+            let mut line = parse_trigger(&trigger).map_err(|err| {
+                Fault::plain(format!("the base's trigger ONBUILD {trigger}: {}", err.message)).of(&stage.from)
+            })?;
             line.lines = stage.from.lines;
             line.at = stage.from.at;
             lines.push_front(line);
         }
         name.place.1 = lines.len() + 1;
         self.event(&BuildEvent::Done(&name, None));
-        let below = if self.request.single_layer { state.wanted().iter().map(|w| w.name).collect() } else { vec![] };
+        let below =
+            if self.request.single_layer { state.wanted().iter().map(|w| w.name).collect() } else { vec![] };
         let open = if self.request.single_layer { Some(self.step_directory(&below)?) } else { None };
-        Ok(Lane { stage: number, place: (1, lines.len() + 1), lines, state, doing: Doing::Nothing, line: None, name, open, below })
+        Ok(Lane {
+            stage: number,
+            place: (1, lines.len() + 1),
+            lines,
+            state,
+            doing: Doing::Nothing,
+            line: None,
+            name,
+            open,
+            below,
+        })
     }
 
     /// Goes on with a lane until it waits (false) or is done (true).
@@ -407,7 +429,8 @@ impl Builder<'_> {
 
     /// The key is complete: takes the step from the cache, or has it done.
     fn assemble(&mut self, lane: &mut Lane, mut step: Box<FilesStep>) -> Result<()> {
-        let key = if step.link { step.key.clone().finish() } else { below(step.key.clone(), lane.state.top()) };
+        let key =
+            if step.link { step.key.clone().finish() } else { below(step.key.clone(), lane.state.top()) };
         // What lies below decides which layer it is on, but not what is in it.
         let entry = if step.link { below(step.key.clone(), lane.state.top()) } else { key };
         let directory = step.directory.clone();
@@ -418,7 +441,8 @@ impl Builder<'_> {
             return Ok(());
         }
         let staged = self.directory_of(lane)?;
-        let lowers = if step.link && lane.open.is_none() { vec![] } else { self.lower_paths(&lane.base_names()) };
+        let lowers =
+            if step.link && lane.open.is_none() { vec![] } else { self.lower_paths(&lane.base_names()) };
         step.order.target = Some(self.target(lowers, staged.path()));
         let worker = self.worker()?;
         worker.order(&step.order).map_err(|failure| Fault::plain(failure.message))?;
@@ -474,7 +498,10 @@ impl Builder<'_> {
                 Heard::Exit(code) => {
                     let name = lane.name.clone();
                     self.event(&BuildEvent::Failed(&name));
-                    let message = format!("building at STEP \"{}\": while running runtime: exit status {code}", lane.name.text);
+                    let message = format!(
+                        "building at STEP \"{}\": while running runtime: exit status {code}",
+                        lane.name.text
+                    );
                     Err(Fault { exit: Some(code), ..Fault::plain(message) })
                 }
             },
@@ -485,7 +512,8 @@ impl Builder<'_> {
     /// Takes a step from the cache; false if it is not there, or not wanted from there.
     fn from_cache(&mut self, lane: &mut Lane, key: Digest, created_by: &str) -> Result<bool> {
         let stage = &self.plan.stages[lane.stage];
-        let filtered = |name: &String| name.eq_ignore_ascii_case(&stage.name) || *name == stage.number.to_string();
+        let filtered =
+            |name: &String| name.eq_ignore_ascii_case(&stage.name) || *name == stage.number.to_string();
         if self.request.no_cache || lane.open.is_some() || self.request.no_cache_filter.iter().any(filtered) {
             return Ok(false);
         }
@@ -504,7 +532,8 @@ impl Builder<'_> {
         let created = step.layer.as_ref().map(|_| step.created);
         if let Some(layer) = step.layer {
             let wanted = Wanted { name: layer.chain_id, diff_id: layer.diff_id, blob: layer.blob };
-            let descriptor = Descriptor { media_type: layer.media_type, digest: layer.blob, size: layer.blob_bytes };
+            let descriptor =
+                Descriptor { media_type: layer.media_type, digest: layer.blob, size: layer.blob_bytes };
             lane.state.push((wanted, descriptor));
         }
         lane.state.note(created_by.to_owned(), created);
@@ -617,7 +646,9 @@ impl Builder<'_> {
             drop(staged.subdir(name)?);
         }
         let top = below.last().map(|top| self.engine.store().layers().fs_path(top));
-        let mode = top.and_then(|top| std::fs::metadata(top).ok()).map_or(0o755, |top| top.permissions().mode() & 0o7777);
+        let mode = top
+            .and_then(|top| std::fs::metadata(top).ok())
+            .map_or(0o755, |top| top.permissions().mode() & 0o7777);
         std::fs::set_permissions(staged.path().join("upper"), std::fs::Permissions::from_mode(mode))
             .map_err(|err| Error::system("prepare the upper directory", err))?;
         Ok(staged)
@@ -665,4 +696,3 @@ fn below(mut key: Key, top: Option<Digest>) -> Digest {
 fn of_worker(failure: crate::runtime::failure::Failure) -> Fault {
     Fault::from(Error::invalid(failure.message))
 }
-

@@ -3,17 +3,25 @@
 use std::collections::BTreeMap;
 
 use crate::base::dockerfile::expand::Expander;
+use crate::base::dockerfile::flags::{RunMount, RunMountKind};
 use crate::base::dockerfile::instruction::{From, Instruction, Line, Run, Transfer, Word};
 use crate::base::dockerfile::{Dockerfile, DockerfileError};
-use crate::base::dockerfile::flags::{RunMount, RunMountKind};
 use crate::base::platform::Platform;
 
 type Result<T> = std::result::Result<T, DockerfileError>;
 
 /// Variables of builders, which RUN has without an ARG and which do not count for the cache.
 pub(super) const PREDEFINED: [&str; 10] = [
-    "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY", "ftp_proxy", "NO_PROXY",
-    "no_proxy", "ALL_PROXY", "all_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
 ];
 
 /// What a stage begins with.
@@ -22,7 +30,10 @@ pub(super) enum Base {
     Scratch,
     /// Another stage, by its number.
     Stage(usize),
-    Image { name: String, platform: Option<Platform> },
+    Image {
+        name: String,
+        platform: Option<Platform>,
+    },
 }
 
 /// One stage.
@@ -76,11 +87,7 @@ pub(super) fn platform_args(target: &Platform, stage: &str) -> BTreeMap<String, 
 }
 
 /// Puts variables into a word; a mistake in it gets its place in the file.
-pub(super) fn expand(
-    word: &Word,
-    escape: char,
-    lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<String> {
+pub(super) fn expand(word: &Word, escape: char, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String> {
     Expander { lookup, escape }.word(&word.text).map_err(|err| at(word, &err))
 }
 
@@ -157,21 +164,29 @@ fn begin(
     let mut image = expand(&from.image, escape, &lookup)?;
     if image.is_empty() {
         let message = format!("base name ({}) should not be blank", from.image.text);
-        return Err(DockerfileError::new(from.image.at, message).hint("give the ARG a default, or set it with --build-arg"));
+        return Err(DockerfileError::new(from.image.at, message)
+            .hint("give the ARG a default, or set it with --build-arg"));
     }
-    if stages.is_empty() && let Some(base) = given.base {
+    if stages.is_empty()
+        && let Some(base) = given.base
+    {
         base.clone_into(&mut image);
     }
     let platform = match &from.platform {
         None => None,
         Some(word) => {
             let text = expand(word, escape, &lookup)?;
-            Some(text.parse().map_err(|err| DockerfileError::new(word.at, format!("platform {text:?}: {err}")))?)
+            Some(
+                text.parse()
+                    .map_err(|err| DockerfileError::new(word.at, format!("platform {text:?}: {err}")))?,
+            )
         }
     };
     let base = if given.contexts.contains(&image) {
         Base::Image { name: image, platform }
-    } else if let Some(stage) = stages.iter().rev().find(|stage| stage.name == image.to_ascii_lowercase() && !stage.name.is_empty()) {
+    } else if let Some(stage) =
+        stages.iter().rev().find(|stage| stage.name == image.to_ascii_lowercase() && !stage.name.is_empty())
+    {
         Base::Stage(stage.number)
     } else if image == "scratch" {
         Base::Scratch
@@ -188,7 +203,8 @@ fn target(stages: &[Stage], given: &Given<'_>, file: &Dockerfile) -> Result<usiz
     let named = stages.iter().rposition(|stage| stage.name == wanted.to_ascii_lowercase());
     let numbered = wanted.parse().ok().filter(|number| *number <= last);
     named.or(numbered).ok_or_else(|| {
-        let names: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).filter(|n| !n.is_empty()).collect();
+        let names: Vec<&str> =
+            stages.iter().map(|stage| stage.name.as_str()).filter(|n| !n.is_empty()).collect();
         let at = file.lines.last().map(|line| line.at).unwrap_or_default();
         let err = DockerfileError::new(at, format!("target stage {wanted:?} could not be found"));
         if names.is_empty() { err } else { err.hint(format!("the stages are {}", names.join(", "))) }
@@ -245,7 +261,9 @@ fn froms(instruction: &Instruction) -> Vec<String> {
         }
         Instruction::Run(Run { flags, .. }) => {
             let from = |word: &Word| match RunMount::parse(&word.text).ok()?.kind {
-                RunMountKind::Bind { from, .. } | RunMountKind::Cache { from, .. } if !from.is_empty() => Some(from),
+                RunMountKind::Bind { from, .. } | RunMountKind::Cache { from, .. } if !from.is_empty() => {
+                    Some(from)
+                }
                 _ => None,
             };
             flags.mounts.iter().filter_map(from).collect()
@@ -263,7 +281,8 @@ mod tests {
     fn planned(text: &str, target: Option<&str>, args: &[(&str, &str)]) -> Result<Plan> {
         let args = args.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let platform = Platform::host();
-        let given = Given { args: &args, target, base: None, contexts: &[], platform: &platform, all_stages: false };
+        let given =
+            Given { args: &args, target, base: None, contexts: &[], platform: &platform, all_stages: false };
         plan(&parse(text).unwrap(), &given)
     }
 
@@ -285,11 +304,14 @@ mod tests {
 
     #[test]
     fn bases_and_variables() {
-        let text = "ARG V=1\nARG IMAGE=a:$V\nFROM ${IMAGE} AS base\nFROM Base\nFROM --platform=$BUILDPLATFORM x";
+        let text =
+            "ARG V=1\nARG IMAGE=a:$V\nFROM ${IMAGE} AS base\nFROM Base\nFROM --platform=$BUILDPLATFORM x";
         let plan = planned(text, None, &[]).unwrap();
         assert_eq!(plan.stages[0].base, Base::Image { name: "a:1".into(), platform: None });
         assert_eq!(plan.stages[1].base, Base::Stage(0));
-        assert!(matches!(&plan.stages[2].base, Base::Image { platform: Some(p), .. } if *p == Platform::host()));
+        assert!(
+            matches!(&plan.stages[2].base, Base::Image { platform: Some(p), .. } if *p == Platform::host())
+        );
         let plan = planned(text, None, &[("V", "2")]).unwrap();
         assert_eq!(plan.stages[0].base, Base::Image { name: "a:2".into(), platform: None });
         let err = planned("ARG X\nFROM $X", None, &[]).unwrap_err();

@@ -37,7 +37,8 @@ impl Engine {
     pub(crate) fn kept_builds(&self) -> Result<Vec<KeptBuild>> {
         let store = self.store();
         let images = store.images().list()?.items;
-        let in_images: std::collections::HashSet<_> = images.iter().flat_map(|image| image.chain_ids()).collect();
+        let in_images: std::collections::HashSet<_> =
+            images.iter().flat_map(|image| image.chain_ids()).collect();
         let mut kept: Vec<KeptBuild> = store
             .build_cache()
             .list()?

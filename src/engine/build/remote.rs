@@ -48,7 +48,8 @@ fn repository(text: &str) -> Option<Repository> {
     if !is_git {
         return None;
     }
-    let address = if address.starts_with("github.com/") { format!("https://{address}") } else { address.to_owned() };
+    let address =
+        if address.starts_with("github.com/") { format!("https://{address}") } else { address.to_owned() };
     let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
     Some(Repository { address, reference: reference.to_owned(), directory: directory.to_owned() })
 }
@@ -104,10 +105,10 @@ pub(super) fn download(engine: &Engine, address: &str) -> Result<(Staged, Fetche
     drop(staged.subdir("download")?);
     let path = staged.path().join("download");
     let name = file_name(address);
-    let file = std::fs::File::create(path.join(&name)).map_err(|err| Error::system("write a download", err))?;
-    crate::registry::fetch::fetch(address, file).map_err(|err| {
-        Error::new(Kind::System, format!("download {address}")).because(err)
-    })?;
+    let file =
+        std::fs::File::create(path.join(&name)).map_err(|err| Error::system("write a download", err))?;
+    crate::registry::fetch::fetch(address, file)
+        .map_err(|err| Error::new(Kind::System, format!("download {address}")).because(err))?;
     use std::os::unix::fs::PermissionsExt as _;
     // As Docker has it: what comes from afar is for its owner alone.
     std::fs::set_permissions(path.join(&name), std::fs::Permissions::from_mode(0o600))
@@ -147,7 +148,13 @@ fn check_out(engine: &Engine, repository: &Repository, keep_git: bool) -> Result
         Ok(()) => "FETCH_HEAD",
         Err(err) if repository.reference.is_empty() => return Err(err),
         Err(_) => {
-            git(&["fetch", "-q", "origin", "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"])?;
+            git(&[
+                "fetch",
+                "-q",
+                "origin",
+                "+refs/heads/*:refs/remotes/origin/*",
+                "+refs/tags/*:refs/tags/*",
+            ])?;
             reference
         }
     };
@@ -158,12 +165,18 @@ fn check_out(engine: &Engine, repository: &Repository, keep_git: bool) -> Result
     if !keep_git {
         std::fs::remove_dir_all(path.join(".git")).map_err(|err| Error::system("remove .git", err))?;
     }
-    let root = rustix::fs::open(&path, rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
-        .map_err(|errno| Error::system("open the repository", std::io::Error::from(errno)))?;
+    let root = rustix::fs::open(
+        &path,
+        rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .map_err(|errno| Error::system("open the repository", std::io::Error::from(errno)))?;
     let directory = if repository.directory.is_empty() { "." } else { repository.directory.as_str() };
     let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
     let found = crate::sys::fs::open_within(root, directory, crate::sys::fs::Within::Root, flags, 0);
-    let found = found.map_err(|err| Error::invalid(format!("no directory {directory:?} in the repository")).because(err))?;
+    let found = found.map_err(|err| {
+        Error::invalid(format!("no directory {directory:?} in the repository")).because(err)
+    })?;
     use std::os::fd::AsRawFd as _;
     let real = std::fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))
         .map_err(|err| Error::system("find the directory in the repository", err))?;
@@ -178,7 +191,8 @@ fn run_git(dir: &std::path::Path, args: &[&str]) -> Result<()> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let output = command.output().map_err(|err| {
         let path = config::search_path().unwrap_or_default();
-        Error::new(Kind::Unsupported, "a git repository needs the program git").because(err)
+        Error::new(Kind::Unsupported, "a git repository needs the program git")
+            .because(err)
             .hint(format!("install git; it was looked for in {}", path.to_string_lossy()))
     })?;
     if output.status.success() {
@@ -209,7 +223,12 @@ mod tests {
             assert_eq!(got, want, "{text}");
         }
         assert!(is_remote("http://h/x") && !is_remote("a/b.git"));
-        for (address, name) in [("http://h/a/b.txt?x=1", "b.txt"), ("http://h", "download"), ("http://h/a/", "download"), ("http://h/..", "download")] {
+        for (address, name) in [
+            ("http://h/a/b.txt?x=1", "b.txt"),
+            ("http://h", "download"),
+            ("http://h/a/", "download"),
+            ("http://h/..", "download"),
+        ] {
             assert_eq!(file_name(address), name, "{address}");
         }
     }

@@ -79,8 +79,8 @@ pub(crate) enum Output {
     Image,
     /// The files, in a directory of the host.
     Local(PathBuf),
-    /// The files, as a tar archive; `None` is standard output.
-    Tar(Option<PathBuf>),
+    /// The files, as a tar archive.
+    Tar(PathBuf),
     /// Nothing: only that it can be built counts.
     Discard,
 }

@@ -70,7 +70,13 @@ enum Prepared {
 
 impl Builder<'_> {
     /// Decides what a RUN does.
-    pub(super) fn run_step(&mut self, lane: &Lane, line: &Line, run: &Run, scope: &Scope<'_>) -> Result<RunStep> {
+    pub(super) fn run_step(
+        &mut self,
+        lane: &Lane,
+        line: &Line,
+        run: &Run,
+        scope: &Scope<'_>,
+    ) -> Result<RunStep> {
         let state = &lane.state;
         let mut mounts = Vec::new();
         for word in &run.flags.mounts {
@@ -94,7 +100,9 @@ impl Builder<'_> {
         if let Some(word) = &run.flags.security {
             request.privileged |= state.expand(word, scope)? == "insecure";
         }
-        if let Some(bad) = mounts.iter().find(|mount| !mount.target.is_empty() && state.directory(&mount.target) == "/") {
+        if let Some(bad) =
+            mounts.iter().find(|mount| !mount.target.is_empty() && state.directory(&mount.target) == "/")
+        {
             let place = run.flags.mounts.first().map(|word| word.at).unwrap_or_default();
             return Err(DockerfileError::new(place, format!("invalid mount target {:?}", bad.target)).into());
         }
@@ -114,7 +122,8 @@ impl Builder<'_> {
             self.mount_key(lane, line, mount, &state.expand(word, scope)?, &mut key)?;
         }
         let with_args: Vec<String> = args.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let prefix = if args.is_empty() { String::new() } else { format!("|{} {} ", args.len(), with_args.join(" ")) };
+        let prefix =
+            if args.is_empty() { String::new() } else { format!("|{} {} ", args.len(), with_args.join(" ")) };
         let created_by = format!("RUN {prefix}{} # buildkit", words.join(" "));
         Ok(RunStep { key, created_by, request, mounts, scripts })
     }
@@ -127,16 +136,27 @@ impl Builder<'_> {
     }
 
     /// What a mount adds to the key: the content of what can be read.
-    fn mount_key(&mut self, lane: &Lane, line: &Line, mount: &RunMount, text: &str, key: &mut Key) -> Result<()> {
+    fn mount_key(
+        &mut self,
+        lane: &Lane,
+        line: &Line,
+        mount: &RunMount,
+        text: &str,
+        key: &mut Key,
+    ) -> Result<()> {
         key.field("mount", text);
-        let (RunMountKind::Bind { from, source, .. } | RunMountKind::Cache { from, source, .. }) = &mount.kind else {
+        let (RunMountKind::Bind { from, source, .. } | RunMountKind::Cache { from, source, .. }) =
+            &mount.kind
+        else {
             return Ok(());
         };
         if matches!(mount.kind, RunMountKind::Cache { .. }) && from.is_empty() {
             return Ok(());
         }
         match self.root_of(lane, from).map_err(|err| Fault::at(line, err))? {
-            Root::Layers(layers) => key.field("layers", layers.last().map(ToString::to_string).unwrap_or_default()),
+            Root::Layers(layers) => {
+                key.field("layers", layers.last().map(ToString::to_string).unwrap_or_default())
+            }
             Root::Context(name) => {
                 let context = self.context(name.as_deref());
                 let choice = Choice {
@@ -145,7 +165,8 @@ impl Builder<'_> {
                     literal: true,
                     ..Choice::default()
                 };
-                let digest = context.digest(self.engine.store(), &choice).map_err(|err| Fault::at(line, err))?;
+                let digest =
+                    context.digest(self.engine.store(), &choice).map_err(|err| Fault::at(line, err))?;
                 key.field("content", digest);
             }
         }
@@ -154,12 +175,19 @@ impl Builder<'_> {
 
     /// Starts the container in `directory`, which has `upper`, `work` and `over`; `None` if a cache that
     /// it wants for itself is in use.
-    pub(super) fn start_run(&mut self, lane: &Lane, line: &Line, step: &RunStep, directory: &Staged) -> Result<Option<Running>> {
+    pub(super) fn start_run(
+        &mut self,
+        lane: &Lane,
+        line: &Line,
+        step: &RunStep,
+        directory: &Staged,
+    ) -> Result<Option<Running>> {
         let mut request = step.request.clone();
         let mut mounts = Vec::new();
         let mut locks = Vec::new();
         for mount in &step.mounts {
-            let prepared = self.mount(lane, mount, &mut request, &mut locks).map_err(|fault| fault.of(line))?;
+            let prepared =
+                self.mount(lane, mount, &mut request, &mut locks).map_err(|fault| fault.of(line))?;
             match prepared {
                 Prepared::Mount(mount) => mounts.push(mount),
                 Prepared::Nothing => {}
@@ -194,7 +222,8 @@ impl Builder<'_> {
         directory.write("spec.json", &text, false)?;
         directory.write("lock", b"", false)?;
 
-        let (ours, theirs) = socket::pair(SocketKind::Packet).map_err(|err| Error::system("make a socket", err))?;
+        let (ours, theirs) =
+            socket::pair(SocketKind::Packet).map_err(|err| Error::system("make a socket", err))?;
         client::greet(ours.as_fd(), Hello { stdout: true, stderr: true, stdin: false })
             .map_err(|err| Error::system("attach to a container", err))?;
         let order = LaunchOrder {
@@ -208,6 +237,9 @@ impl Builder<'_> {
             network_linger_ms: config::network_linger_ms(),
             notify_socket: None,
             passed_sockets: 0,
+            name: String::new(),
+            // A step is no container that anybody asked for.
+            events: crate::events::Backend::None,
         };
         launch::launch(&self.caller, &order, Some(theirs), &[])
             .map_err(|failure| Fault::at(line, crate::engine::start::failed(failure, &id)))?;
@@ -230,7 +262,13 @@ impl Builder<'_> {
         ImageFacts { origin, layers, defaults }
     }
 
-    fn mount(&mut self, lane: &Lane, mount: &RunMount, request: &mut ContainerRequest, locks: &mut Vec<OwnedFd>) -> Result<Prepared> {
+    fn mount(
+        &mut self,
+        lane: &Lane,
+        mount: &RunMount,
+        request: &mut ContainerRequest,
+        locks: &mut Vec<OwnedFd>,
+    ) -> Result<Prepared> {
         let target = lane.state.directory(&mount.target);
         Ok(match &mount.kind {
             RunMountKind::Bind { from, source, writable } => {
@@ -247,12 +285,19 @@ impl Builder<'_> {
             RunMountKind::Tmpfs { size_bytes } => {
                 let data = size_bytes.iter().map(|bytes| format!("size={bytes}")).collect();
                 let kind = MountKind::Tmpfs { data, copy_up: false };
-                Prepared::Mount(Mount { target: target.into(), kind, read_only: false, options: vec![], propagation: None })
+                Prepared::Mount(Mount {
+                    target: target.into(),
+                    kind,
+                    read_only: false,
+                    options: vec![],
+                    propagation: None,
+                })
             }
             RunMountKind::Secret { id, variable, required, mode, uid, gid } => {
                 let Some(content) = self.secret(id)? else {
                     if *required {
-                        return Err(Fault::plain(format!("secret {id}: not found")).hint(format!("give it: --secret id={id},src=FILE")));
+                        return Err(Fault::plain(format!("secret {id}: not found"))
+                            .hint(format!("give it: --secret id={id},src=FILE")));
                     }
                     return Ok(Prepared::Nothing);
                 };
@@ -269,7 +314,8 @@ impl Builder<'_> {
             RunMountKind::Ssh { id, required, .. } => {
                 let Some(agent) = self.request.agents.get(id).cloned() else {
                     if *required {
-                        return Err(Fault::plain(format!("ssh agent {id}: not forwarded")).hint(format!("forward it: --ssh {id}")));
+                        return Err(Fault::plain(format!("ssh agent {id}: not forwarded"))
+                            .hint(format!("forward it: --ssh {id}")));
                     }
                     return Ok(Prepared::Nothing);
                 };
@@ -279,7 +325,13 @@ impl Builder<'_> {
                 };
                 let path = Bytes::from(name.to_owned());
                 let kind = MountKind::Tree { lowers: vec![dir.into()], path, scratch: None };
-                Prepared::Mount(Mount { target: target.into(), kind, read_only: false, options: vec![], propagation: None })
+                Prepared::Mount(Mount {
+                    target: target.into(),
+                    kind,
+                    read_only: false,
+                    options: vec![],
+                    propagation: None,
+                })
             }
         })
     }
@@ -376,7 +428,14 @@ impl Builder<'_> {
     }
 
     /// A new cache gets its first content, owner and mode.
-    fn fill_cache(&mut self, lane: &Lane, data: &std::path::Path, from: &str, source: &str, (mode, uid, gid): (u32, u32, u32)) -> Result<()> {
+    fn fill_cache(
+        &mut self,
+        lane: &Lane,
+        data: &std::path::Path,
+        from: &str,
+        source: &str,
+        (mode, uid, gid): (u32, u32, u32),
+    ) -> Result<()> {
         let mark = data.with_file_name("filled");
         if mark.exists() {
             return Ok(());
@@ -481,7 +540,9 @@ impl Running {
         match FromMonitor::decode(&buffer[..length]) {
             Ok(FromMonitor::Output(stream, bytes)) => Ok(Heard::Output(stream, bytes.to_vec())),
             Ok(FromMonitor::Exit(code)) => Ok(Heard::Exit(code)),
-            Ok(FromMonitor::Signalled(_) | FromMonitor::Checked(_)) => Ok(Heard::Output(Stream::Stderr, vec![])),
+            Ok(FromMonitor::Signalled(_) | FromMonitor::Checked(_)) => {
+                Ok(Heard::Output(Stream::Stderr, vec![]))
+            }
             Err(err) => Err(Error::system("listen to a container", err).into()),
         }
     }

@@ -78,7 +78,8 @@ pub(super) fn read(engine: &Engine, request: &BuildRequest) -> Result<Read> {
         (_, files) => find_dockerfile(engine, &context, files, &directory)?,
     };
     let text = String::from_utf8(content).map_err(|err| {
-        let line = err.as_bytes()[..err.utf8_error().valid_up_to()].iter().filter(|&&b| b == b'\n').count() + 1;
+        let line =
+            err.as_bytes()[..err.utf8_error().valid_up_to()].iter().filter(|&&b| b == b'\n').count() + 1;
         Error::invalid(format!("{name}:{line}: a Dockerfile is UTF-8 text, and this line is not"))
     })?;
     context.ignore = match &request.ignore_file {
@@ -99,7 +100,8 @@ fn read_stdin_context(engine: &Engine) -> Result<(Context, Option<Vec<u8>>)> {
     let staged = staging::dir(engine.store())?;
     let path = staged.path().join("stdin");
     let mut file = File::create(&path).map_err(|err| Error::system("keep standard input", err))?;
-    std::io::copy(&mut std::io::stdin().lock(), &mut file).map_err(|err| Error::system("read standard input", err))?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut file)
+        .map_err(|err| Error::system("read standard input", err))?;
     of_archive_or_dockerfile(engine, open(&path)?)
 }
 
@@ -117,7 +119,9 @@ fn of_archive_or_dockerfile(engine: &Engine, file: File) -> Result<(Context, Opt
         return Ok((Context::new(root, Some(staged)), None));
     }
     let mut content = Vec::new();
-    file.take(MAX_FILE as u64 + 1).read_to_end(&mut content).map_err(|err| Error::system("read the Dockerfile", err))?;
+    file.take(MAX_FILE as u64 + 1)
+        .read_to_end(&mut content)
+        .map_err(|err| Error::system("read the Dockerfile", err))?;
     if content.len() > MAX_FILE {
         return Err(Fault::plain("neither an archive nor a Dockerfile of sane size"));
     }
@@ -172,7 +176,9 @@ fn find_dockerfile(
                 // podman looks in the context, too.
                 let found = context.read(file.as_path())?;
                 path = Some(context.root.join(file.as_path()));
-                found.ok_or_else(|| Fault::plain(format!("the specified Containerfile or Dockerfile does not exist: {text}")))?
+                found.ok_or_else(|| {
+                    Fault::plain(format!("the specified Containerfile or Dockerfile does not exist: {text}"))
+                })?
             }
         };
         if name.is_empty() {
@@ -199,7 +205,8 @@ pub(super) fn contexts(engine: &Engine, request: &BuildRequest) -> Result<BTreeM
             Named::Files(Context::new(root, Some(staged)))
         } else if remote::is_remote(text) {
             let (_staged, fetched) = remote::download(engine, text)?;
-            let (context, dockerfile) = of_archive_or_dockerfile(engine, open(&fetched.path.join(&fetched.name))?)?;
+            let (context, dockerfile) =
+                of_archive_or_dockerfile(engine, open(&fetched.path.join(&fetched.name))?)?;
             if dockerfile.is_some() {
                 return Err(Fault::plain(format!("--build-context {name}: {text} is no archive")));
             }
@@ -238,7 +245,8 @@ impl Builder<'_> {
         };
         if let Some(stage) = plan::find(&self.plan.stages, lane.stage, &image) {
             let state = self.done[stage].as_ref();
-            let state = state.ok_or_else(|| Error::invalid(format!("stage {name} is used before it is built")))?;
+            let state =
+                state.ok_or_else(|| Error::invalid(format!("stage {name} is used before it is built")))?;
             return Ok(Root::Layers(state.layers.iter().map(|(wanted, _)| wanted.name).collect()));
         }
         if image == "scratch" {
@@ -296,4 +304,3 @@ impl Builder<'_> {
         Ok(pull::pull(self.engine, typed, &request, &tell)?.id)
     }
 }
-

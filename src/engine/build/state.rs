@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::base::digest::Digest;
-use crate::base::dockerfile::instruction::{Command, Health, Instruction, Line, Word};
 use crate::base::dockerfile::DockerfileError;
+use crate::base::dockerfile::instruction::{Command, Health, Instruction, Line, Word};
 use crate::base::image_document::{ConfigDocument, Step};
 use crate::base::manifest::{ContainerDefaults, Descriptor, Healthcheck};
 use crate::base::signal::Signal;
@@ -60,7 +60,16 @@ pub(super) struct Scope<'a> {
 impl State {
     pub(super) fn new(document: ConfigDocument, layers: Vec<(Wanted, Descriptor)>) -> Self {
         let base_layers = layers.len();
-        Self { document, layers, base_layers, past: vec![], args: vec![], author: None, created: None, cmd_is_own: false }
+        Self {
+            document,
+            layers,
+            base_layers,
+            past: vec![],
+            args: vec![],
+            author: None,
+            created: None,
+            cmd_is_own: false,
+        }
     }
 
     /// A stage that goes on from this one: what it has declared for itself does not count there.
@@ -156,7 +165,10 @@ impl State {
     /// directory has to be made) and FROM.
     pub(super) fn apply(&mut self, line: &Line, scope: &Scope<'_>) -> Result<bool> {
         let created_by = match &line.instruction {
-            Instruction::From(_) | Instruction::Run(_) | Instruction::Transfer(_) | Instruction::Workdir(_) => {
+            Instruction::From(_)
+            | Instruction::Run(_)
+            | Instruction::Transfer(_)
+            | Instruction::Workdir(_) => {
                 return Ok(false);
             }
             Instruction::Arg(args) => self.declare(args, scope)?,
@@ -199,7 +211,10 @@ impl State {
                 for word in words {
                     let path = self.expand(word, scope)?;
                     if path.is_empty() {
-                        return Err(DockerfileError::new(word.at, "VOLUME specified can not be an empty string"));
+                        return Err(DockerfileError::new(
+                            word.at,
+                            "VOLUME specified can not be an empty string",
+                        ));
                     }
                     paths.push(path);
                 }
@@ -375,7 +390,8 @@ mod tests {
     fn variables_follow_the_reference() {
         let state = built("ENV abc=hello\nENV abc=bye def=$abc\nENV ghi=$abc", &[]);
         assert_eq!(state.config().env, ["abc=bye", "def=hello", "ghi=bye"]);
-        let state = built("ARG A=1\nARG B\nARG GLOBAL\nARG TARGETVARIANT\nENV A=env X=${A}${B:-none}", &[("B", "2")]);
+        let state =
+            built("ARG A=1\nARG B\nARG GLOBAL\nARG TARGETVARIANT\nENV A=env X=${A}${B:-none}", &[("B", "2")]);
         assert_eq!(state.config().env, ["A=env", "X=12"]);
         let args = state.visible_args();
         let args: Vec<_> = args.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
@@ -397,7 +413,10 @@ mod tests {
 
     #[test]
     fn ports_volumes_and_the_rest() {
-        let state = built("ENV p='81 82/udp'\nEXPOSE 80 $p 90-91/TCP\nVOLUME [\"/a\"]\nUSER u:g\nSTOPSIGNAL 9\nONBUILD RUN x\nMAINTAINER me\nLABEL a=b", &[]);
+        let state = built(
+            "ENV p='81 82/udp'\nEXPOSE 80 $p 90-91/TCP\nVOLUME [\"/a\"]\nUSER u:g\nSTOPSIGNAL 9\nONBUILD RUN x\nMAINTAINER me\nLABEL a=b",
+            &[],
+        );
         let config = state.config();
         let ports: Vec<&str> = config.exposed_ports.iter().map(String::as_str).collect();
         assert_eq!(ports, ["80/tcp", "81/tcp", "82/udp", "90/tcp", "91/tcp"]);

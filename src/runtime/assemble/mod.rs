@@ -256,7 +256,8 @@ fn carry_out(order: &Order) -> Result<Report> {
             Task::Give(owner) => {
                 let target = target.as_ref().ok_or_else(no_target)?;
                 let (uid, gid) = identity(target, owner)?;
-                fs::chown_at(target.as_fd(), ".", uid, gid).map_err(|err| Failure::errno("give a directory away", err))?;
+                fs::chown_at(target.as_fd(), ".", uid, gid)
+                    .map_err(|err| Failure::errno("give a directory away", err))?;
             }
             Task::MakeDirectory(path) => {
                 let target = target.as_ref().ok_or_else(no_target)?;

@@ -1,0 +1,294 @@
+//! `ketch build`, `buildx` and `builder`.
+//!
+//! Output is podman's: `STEP i/n` lines and what RUN writes go to standard output, the image's ID is its
+//! last line, so that `id=$(ketch build -q .)` and scripts that take the last line work. `--progress=plain`
+//! is BuildKit's form (`#1 …` on standard error), a terminal gets the steps that run at the bottom.
+
+mod buildx;
+mod flags;
+mod progress;
+mod prune;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::base::dockerfile::{check, parse};
+use crate::base::manifest::Form;
+use crate::cli::build::flags::{ImageFlags, RunFlags, SourceFlags};
+use crate::cli::build::progress::{Mode, Show};
+use crate::cli::error::{AlreadyReported, FAILED, shown};
+use crate::cli::pull::{PlatformArgs, RegistryArgs};
+use crate::cli::session::{Exit, Session};
+use crate::engine::build::request::{BuildRequest, Output};
+use crate::engine::build::{self, Built};
+use crate::engine::pull::PullPolicy;
+use crate::engine::push::{self, PushRequest};
+use crate::engine::{Engine, Error};
+
+pub(crate) use buildx::{BuildxInspectArgs, BuildxLsArgs, BuildxVersionArgs, inspect, ls, version};
+pub(crate) use prune::{PruneArgs, prune};
+
+/// Build an image from a Containerfile or Dockerfile
+///
+/// CONTEXT is a directory (the current one if nothing is said), a tar archive, the address of one or of a git
+/// repository (ADDRESS#REF:DIRECTORY), or `-` for an archive or a Dockerfile on standard input. Steps that
+/// an earlier build has done are taken from its cache. The last line of output is the image's ID.
+#[derive(Args, Debug)]
+pub(crate) struct BuildArgs {
+    /// Where files come from
+    #[arg(value_name = "CONTEXT")]
+    context: Option<OsString>,
+
+    #[command(flatten)]
+    source: SourceFlags,
+
+    #[command(flatten)]
+    image: ImageFlags,
+
+    /// Look at the Dockerfile, tell what could be better, and build nothing
+    #[arg(long)]
+    check: bool,
+
+    /// Remove the containers of RUN when something fails: ketch always does
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    force_rm: Option<bool>,
+
+    /// Format of the image: oci or docker
+    #[arg(long, value_name = "FORMAT", env = "BUILDAH_FORMAT", default_value = "oci", value_parser = parse_form)]
+    format: Form,
+
+    /// Write the image's ID to a file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+
+    /// How many stages are built at the same time; 0 for as many as there are
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    jobs: usize,
+
+    /// Keep each step as a layer, and use the cache
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    layers: bool,
+
+    /// Put the image into the local store: ketch always does
+    #[arg(long)]
+    load: bool,
+
+    /// Write output to a file instead
+    #[arg(long, value_name = "FILE")]
+    logfile: Option<PathBuf>,
+
+    /// Write what was built to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
+
+    /// Do every step anew
+    #[arg(long)]
+    no_cache: bool,
+
+    /// Build this stage anew (can be repeated)
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    no_cache_filter: Vec<String>,
+
+    /// What becomes of the result: a directory, `-`, or type=local|tar|image|registry|cacheonly[,dest=PATH]
+    #[arg(short, long, value_name = "OUTPUT")]
+    output: Option<String>,
+
+    #[command(flatten)]
+    platform: PlatformArgs,
+
+    /// How progress is shown: auto, plain (BuildKit's form), tty, rawjson or quiet
+    #[arg(long, value_name = "FORM", env = "BUILDKIT_PROGRESS", default_value = "auto", value_parser = ["auto", "plain", "tty", "rawjson", "quiet", "none"])]
+    progress: String,
+
+    /// When to ask the registry for base images: missing, always, never or newer
+    #[arg(long, value_name = "POLICY", num_args = 0..=1, require_equals = true, default_value = "missing", default_missing_value = "always", value_parser = crate::cli::pull::parse_policy)]
+    pull: PullPolicy,
+
+    /// Never ask a registry
+    #[arg(long, hide = true)]
+    pull_never: bool,
+
+    /// Push the image to its registry afterwards
+    #[arg(long)]
+    push: bool,
+
+    /// Print the image's ID and nothing else
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
+
+    /// Remove the containers of RUN: ketch always does
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    rm: Option<bool>,
+
+    #[command(flatten)]
+    run: RunFlags,
+
+    /// Leave out stages that the target does not need
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    skip_unused_stages: bool,
+}
+
+fn parse_form(text: &str) -> Result<Form, String> {
+    match text {
+        "oci" => Ok(Form::Oci),
+        "docker" => Ok(Form::Docker),
+        _ => Err("choose from: oci, docker".to_owned()),
+    }
+}
+
+/// `build`.
+pub(crate) fn run(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<Exit> {
+    if args.check {
+        return look(session, &args);
+    }
+    let (request, push) = args.request()?;
+    let mode = args.mode(session);
+    let mut show = Show::new(mode, args.logfile.as_deref())?;
+    let engine = session.engine()?;
+    let outcome = build::build(engine, &request, &mut |event| show.event(event));
+    let built = match outcome {
+        Ok(built) => built,
+        Err(fault) => {
+            show.failed(fault.picture.as_deref());
+            let code = fault.exit.and_then(|code| u8::try_from(code).ok());
+            session.report(fault.error);
+            return Err(AlreadyReported { code: code.unwrap_or(FAILED) }.into());
+        }
+    };
+    show.finish();
+    args.tell(session, &request, &built)?;
+    if push {
+        let engine = session.engine()?;
+        for name in &request.names {
+            push_to(engine, &name.to_string(), &args, mode)?;
+        }
+    }
+    Ok(Exit::OK)
+}
+
+fn push_to(engine: &Engine, name: &str, args: &BuildArgs, mode: Mode) -> anyhow::Result<()> {
+    let progress = crate::cli::progress::Progress::new(mode == Mode::Quiet);
+    let request = PushRequest {
+        image: name.to_owned(),
+        destination: None,
+        wishes: push::Wishes::default(),
+        all: false,
+        remote: args.registry.remote(),
+    };
+    push::push(engine, &request, &|event| progress.show(event))?;
+    Ok(())
+}
+
+impl BuildArgs {
+    fn request(&self) -> Result<(BuildRequest, bool), Error> {
+        let mut request = BuildRequest {
+            context: self.context.clone().unwrap_or_else(|| ".".into()).into(),
+            ..BuildRequest::default()
+        };
+        request.single_layer = !self.layers;
+        self.source.fill(&mut request)?;
+        self.image.fill(&mut request)?;
+        request.platform = self.platform.wanted();
+        request.form = self.format;
+        request.no_cache = self.no_cache;
+        request.no_cache_filter.clone_from(&self.no_cache_filter);
+        request.all_stages = !self.skip_unused_stages;
+        request.jobs = if self.jobs == 0 { usize::MAX } else { self.jobs };
+        let policy = if self.pull_never { PullPolicy::Never } else { self.pull };
+        request.pull = self.registry.request(policy, None);
+        request.container = self.run.request()?;
+        let mut push = self.push;
+        if let Some(text) = &self.output {
+            let (output, name, pushes) = flags::output(text)?;
+            request.output = output;
+            push |= pushes;
+            if let Some(name) = name {
+                request.names.push(crate::engine::image::new_name(&name)?);
+            }
+        }
+        if push && request.names.is_empty() {
+            return Err(
+                Error::invalid("an image that is pushed needs a name").hint("give it one: -t REGISTRY/NAME")
+            );
+        }
+        Ok((request, push))
+    }
+
+    fn mode(&self, session: &Session<'_>) -> Mode {
+        match self.progress.as_str() {
+            _ if self.quiet => Mode::Quiet,
+            "quiet" | "none" => Mode::Quiet,
+            "plain" => Mode::BuildKit,
+            "tty" => Mode::Live,
+            "rawjson" => Mode::Json,
+            _ if session.out_is_tty
+                && std::io::IsTerminal::is_terminal(&std::io::stderr())
+                && self.logfile.is_none() =>
+            {
+                Mode::Live
+            }
+            _ => Mode::Plain,
+        }
+    }
+
+    /// Tells what was built, on standard output and in files.
+    fn tell(&self, session: &mut Session<'_>, request: &BuildRequest, built: &Built) -> anyhow::Result<()> {
+        let write = |path: &PathBuf, text: String| {
+            std::fs::write(path, text).map_err(|err| Error::system(format!("write {}", path.display()), err))
+        };
+        let Some(id) = built.id else { return Ok(()) };
+        if let Some(path) = &self.iidfile {
+            write(path, id.to_string())?;
+        }
+        if let Some(path) = &self.metadata_file {
+            let names: Vec<String> = request.names.iter().map(ToString::to_string).collect();
+            let mut document =
+                json!({ "containerimage.config.digest": id.to_string(), "image.name": names.join(",") });
+            if let Some(manifest) = &built.manifest {
+                document["containerimage.digest"] = manifest.digest.to_string().into();
+                document["containerimage.descriptor"] = crate::base::image_document::descriptor(manifest);
+            }
+            write(path, format!("{document:#}\n"))?;
+        }
+        if !self.quiet && self.progress != "quiet" {
+            for name in &request.names {
+                writeln!(session.out, "Successfully tagged {name}")?;
+            }
+        }
+        if request.output == Output::Image {
+            writeln!(session.out, "{}", id.hex())?;
+        }
+        Ok(())
+    }
+}
+
+/// `--check`: the remarks, and 1 if there are any.
+fn look(session: &mut Session<'_>, args: &BuildArgs) -> anyhow::Result<Exit> {
+    let (request, _) = args.request()?;
+    let (name, text) = build::dockerfile_of(session.engine()?, &request).map_err(|fault| fault.error)?;
+    let file = match parse(&text) {
+        Ok(file) => file,
+        Err(err) => {
+            writeln!(session.out, "{}", shown(&err.picture(&name, &text)))?;
+            return Ok(Exit(1));
+        }
+    };
+    let warnings = check::check(&file, &text);
+    if warnings.is_empty() {
+        writeln!(session.out, "Check complete, no warnings found.")?;
+        return Ok(Exit::OK);
+    }
+    writeln!(session.out, "Check complete, {} warnings have been found!", warnings.len())?;
+    for warning in warnings {
+        let err = crate::base::dockerfile::DockerfileError::new(warning.at, warning.message);
+        writeln!(session.out, "\nWARNING: {}\n{}", warning.rule, shown(&err.picture(&name, &text)))?;
+    }
+    Ok(Exit(1))
+}

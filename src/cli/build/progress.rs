@@ -1,0 +1,267 @@
+//! What a build shows while it goes on.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use crate::base::stream::Stream;
+use crate::cli::error::shown;
+use crate::cli::progress::Progress;
+use crate::engine::build::request::{BuildEvent, StepName};
+use crate::engine::{Error, Result};
+
+/// Lines of output that are shown of a step that has failed, where its output was not shown before.
+const TAIL: usize = 40;
+
+/// The form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Quiet,
+    /// podman's lines.
+    Plain,
+    /// BuildKit's lines.
+    BuildKit,
+    /// Running steps at the bottom of the terminal.
+    Live,
+    /// A JSON object per line.
+    Json,
+}
+
+/// Shows one build.
+pub(super) struct Show {
+    mode: Mode,
+    pull: Progress,
+    log: Option<File>,
+    running: HashMap<usize, Running>,
+    bars: Option<MultiProgress>,
+}
+
+/// A step that has begun.
+struct Running {
+    begun: Instant,
+    bar: Option<ProgressBar>,
+    /// Output that was not shown.
+    tail: Vec<u8>,
+    /// The end of a line that is still being written.
+    rest: Vec<u8>,
+}
+
+impl Show {
+    pub(super) fn new(mode: Mode, log: Option<&Path>) -> Result<Self> {
+        let create = |path: &Path| {
+            File::create(path).map_err(|err| Error::system(format!("create {}", path.display()), err))
+        };
+        let bars =
+            (mode == Mode::Live).then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+        let pull = Progress::new(matches!(mode, Mode::Quiet | Mode::Json));
+        Ok(Self { mode, pull, log: log.map(create).transpose()?, running: HashMap::new(), bars })
+    }
+
+    pub(super) fn event(&mut self, event: &BuildEvent<'_>) {
+        if let BuildEvent::Pull(event) = event {
+            return self.pull.show(event);
+        }
+        if let BuildEvent::Step(step) = event {
+            let bar = self.bars.as_ref().map(|all| {
+                let style = ProgressStyle::with_template("=> {msg} {elapsed}");
+                let bar = ProgressBar::new_spinner()
+                    .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+                let bar = all.add(bar);
+                bar.set_message(shown(&title(step)));
+                bar
+            });
+            let running = Running { begun: Instant::now(), bar, tail: vec![], rest: vec![] };
+            self.running.insert(step.serial, running);
+        }
+        match self.mode {
+            Mode::Quiet => self.remember(event),
+            Mode::Plain => self.plain(event),
+            Mode::BuildKit => self.buildkit(event),
+            Mode::Live => self.live(event),
+            Mode::Json => self.json(event),
+        }
+        if let BuildEvent::Done(step, _) | BuildEvent::Cached(step) = event {
+            self.running.remove(&step.serial);
+        }
+    }
+
+    /// The build has failed at a place that `picture` shows.
+    pub(super) fn failed(&mut self, picture: Option<&str>) {
+        if let Some(bars) = &self.bars {
+            bars.clear().ok();
+        }
+        if matches!(self.mode, Mode::Quiet | Mode::Live) {
+            for running in self.running.values().filter(|running| !running.tail.is_empty()) {
+                let text = String::from_utf8_lossy(&running.tail).into_owned();
+                let lines: Vec<&str> = text.lines().collect();
+                let last = &lines[lines.len().saturating_sub(TAIL)..];
+                last.iter().for_each(|line| self.error_line(line));
+            }
+        }
+        if let Some(picture) = picture {
+            picture.lines().for_each(|line| self.error_line(line));
+        }
+    }
+
+    pub(super) fn finish(&mut self) {
+        if let Some(bars) = self.bars.take() {
+            bars.clear().ok();
+        }
+    }
+
+    /// Writes where output goes: the log file, or standard output.
+    fn write(&mut self, stream: Stream, bytes: &[u8]) {
+        let written = match (&mut self.log, stream) {
+            (Some(log), _) => log.write_all(bytes),
+            (None, Stream::Stdout) => {
+                io::stdout().lock().write_all(bytes).and_then(|()| io::stdout().flush())
+            }
+            (None, Stream::Stderr) => io::stderr().write_all(bytes),
+        };
+        // With nobody to read it, it is lost; the build goes on.
+        written.ok();
+    }
+
+    fn line(&mut self, text: &str) {
+        self.write(Stream::Stdout, format!("{text}\n").as_bytes());
+    }
+
+    fn error_line(&self, text: &str) {
+        io::stderr().write_all(format!("{}\n", shown(text)).as_bytes()).ok();
+    }
+
+    fn remember(&mut self, event: &BuildEvent<'_>) {
+        match event {
+            BuildEvent::Output(step, _, bytes) => {
+                if let Some(running) = self.running.get_mut(&step.serial) {
+                    running.tail.extend_from_slice(bytes);
+                    let excess = running.tail.len().saturating_sub(64 << 10);
+                    running.tail.drain(..excess);
+                }
+            }
+            BuildEvent::Warning(text) => self.error_line(&format!("Warning: {text}")),
+            _ => {}
+        }
+    }
+
+    fn plain(&mut self, event: &BuildEvent<'_>) {
+        match event {
+            BuildEvent::Step(step) => {
+                let (at, of) = step.stages;
+                let prefix = if of > 1 { format!("[{at}/{of}] ") } else { String::new() };
+                self.line(&format!("{prefix}STEP {}/{}: {}", step.place.0, step.place.1, step.text));
+            }
+            BuildEvent::Cached(_) => self.line("--> Using cache"),
+            BuildEvent::Output(_, stream, bytes) => self.write(*stream, bytes),
+            BuildEvent::Done(_, Some(layer)) => self.line(&format!("--> {}", &layer.hex()[..12])),
+            BuildEvent::Committing(names) => {
+                let name = names.first().map(|name| format!(" {}", name.familiar())).unwrap_or_default();
+                self.line(&format!("COMMIT{name}"));
+            }
+            BuildEvent::Warning(text) => self.error_line(&format!("[Warning] {text}")),
+            BuildEvent::Done(_, None) | BuildEvent::Failed(_) | BuildEvent::Pull(_) => {}
+        }
+    }
+
+    fn buildkit(&mut self, event: &BuildEvent<'_>) {
+        let elapsed = |show: &Self, step: &StepName| {
+            show.running.get(&step.serial).map_or(0.0, |r| r.begun.elapsed().as_secs_f64())
+        };
+        match event {
+            BuildEvent::Step(step) => self.error_line(&format!("\n#{} {}", step.serial, title(step))),
+            BuildEvent::Cached(step) => self.error_line(&format!("#{} CACHED", step.serial)),
+            BuildEvent::Done(step, _) => {
+                self.error_line(&format!("#{} DONE {:.1}s", step.serial, elapsed(self, step)))
+            }
+            BuildEvent::Failed(step) => self.error_line(&format!("#{} ERROR", step.serial)),
+            BuildEvent::Output(step, _, bytes) => {
+                let time = elapsed(self, step);
+                for line in self.whole_lines(step, bytes) {
+                    self.error_line(&format!("#{} {time:.3} {line}", step.serial));
+                }
+            }
+            BuildEvent::Committing(names) => {
+                self.error_line("\n#0 exporting to image");
+                names.iter().for_each(|name| self.error_line(&format!("#0 naming to {name}")));
+            }
+            BuildEvent::Warning(text) => self.error_line(&format!("WARNING: {text}")),
+            BuildEvent::Pull(_) => {}
+        }
+    }
+
+    /// The lines of a step's output that are complete now.
+    fn whole_lines(&mut self, step: &StepName, bytes: &[u8]) -> Vec<String> {
+        let Some(running) = self.running.get_mut(&step.serial) else { return vec![] };
+        running.rest.extend_from_slice(bytes);
+        let Some(end) = running.rest.iter().rposition(|&b| b == b'\n') else { return vec![] };
+        let whole: Vec<u8> = running.rest.drain(..=end).collect();
+        String::from_utf8_lossy(&whole).lines().map(str::to_owned).collect()
+    }
+
+    fn live(&mut self, event: &BuildEvent<'_>) {
+        self.remember(event);
+        match event {
+            BuildEvent::Output(step, _, bytes) => {
+                let lines = self.whole_lines(step, bytes);
+                if let (Some(last), Some(running)) = (lines.last(), self.running.get(&step.serial))
+                    && let Some(bar) = &running.bar
+                {
+                    let last: String = last.chars().take(60).collect();
+                    bar.set_message(format!("{} | {}", shown(&title(step)), shown(&last)));
+                }
+            }
+            BuildEvent::Cached(step) => self.live_end(step, "CACHED "),
+            BuildEvent::Done(step, _) => self.live_end(step, ""),
+            BuildEvent::Failed(step) => self.live_end(step, "ERROR "),
+            _ => {}
+        }
+    }
+
+    fn live_end(&mut self, step: &StepName, word: &str) {
+        let Some(running) = self.running.get(&step.serial) else { return };
+        if let Some(bar) = &running.bar {
+            bar.finish_and_clear();
+        }
+        if let Some(all) = &self.bars {
+            let seconds = running.begun.elapsed().as_secs_f64();
+            all.println(shown(&format!("=> {word}{} {seconds:.1}s", title(step)))).ok();
+        }
+    }
+
+    fn json(&mut self, event: &BuildEvent<'_>) {
+        let document = match event {
+            BuildEvent::Step(step) => json!({"event": "step", "id": step.serial, "name": title(step)}),
+            BuildEvent::Cached(step) => json!({"event": "cached", "id": step.serial}),
+            BuildEvent::Output(step, stream, bytes) => json!({
+                "event": "output", "id": step.serial,
+                "stream": if *stream == Stream::Stdout { "stdout" } else { "stderr" },
+                "data": String::from_utf8_lossy(bytes),
+            }),
+            BuildEvent::Done(step, layer) => {
+                json!({"event": "done", "id": step.serial, "layer": layer.map(|l| l.to_string())})
+            }
+            BuildEvent::Failed(step) => json!({"event": "failed", "id": step.serial}),
+            BuildEvent::Committing(names) => {
+                json!({"event": "commit", "names": names.iter().map(ToString::to_string).collect::<Vec<_>>()})
+            }
+            BuildEvent::Warning(text) => json!({"event": "warning", "message": text}),
+            BuildEvent::Pull(_) => return,
+        };
+        io::stderr().write_all(format!("{document}\n").as_bytes()).ok();
+    }
+}
+
+/// A step as BuildKit titles it.
+fn title(step: &StepName) -> String {
+    let name = match step.stage_name.as_str() {
+        "" if step.stages.1 > 1 => format!("stage-{} ", step.stage),
+        "" => String::new(),
+        name => format!("{name} "),
+    };
+    format!("[{name}{}/{}] {}", step.place.0, step.place.1, step.text)
+}

@@ -1,0 +1,69 @@
+//! `builder prune`: what builds have kept.
+
+use std::io::Write as _;
+
+use clap::Args;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::base::{size, time};
+use crate::cli::session::Session;
+use crate::engine::Error;
+use crate::engine::build::prune::PruneBuilds;
+
+/// Remove what builds have kept
+///
+/// Without --all, steps whose layers no image has any more; with it, everything, cache mounts included. What
+/// a build uses at this moment stays.
+#[derive(Args, Debug)]
+pub(crate) struct PruneArgs {
+    /// Remove everything that builds have kept
+    #[arg(short, long)]
+    all: bool,
+
+    /// Only what fits: until=TIME or unused-for=DURATION (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+
+    /// Keep what was used last, up to this size, like 10GB
+    #[arg(long, visible_alias = "max-used-space", value_name = "SIZE")]
+    keep_storage: Option<String>,
+}
+
+/// `builder prune`, `build prune`.
+pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Result<()> {
+    let mut how = PruneBuilds { all: args.all, ..PruneBuilds::default() };
+    for filter in &args.filter {
+        let when = match filter.split_once('=') {
+            Some(("until" | "unused-for", when)) => when,
+            _ => {
+                return Err(Error::invalid(format!("invalid filter {filter:?}"))
+                    .hint("known are until and unused-for")
+                    .into());
+            }
+        };
+        let when = time::parse_when(when, Timestamp::now(), &TimeZone::system());
+        how.unused_since = Some(when.map_err(|err| Error::invalid(err.to_string()))?);
+    }
+    if let Some(text) = &args.keep_storage {
+        how.keep_bytes = Some(size::parse(text).map_err(|err| Error::invalid(err.to_string()))?);
+    }
+    let what = if args.all { "all build cache" } else { "all dangling build cache" };
+    if !args.force && !session.confirm(&format!("WARNING! This will remove {what}."))? {
+        return Ok(());
+    }
+    let pruned = session.engine()?.prune_builds(how)?;
+    for id in &pruned.removed {
+        writeln!(session.out, "{id}")?;
+    }
+    writeln!(session.out, "Total reclaimed space: {}", size::human(pruned.bytes, 4))?;
+    let failed = !pruned.failed.is_empty();
+    for err in pruned.failed {
+        session.report(err);
+    }
+    session.outcome(if failed { crate::cli::error::FAILED } else { 0 })
+}
