@@ -347,7 +347,8 @@ fn rel_17_a_full_disk_during_a_pull_is_rolled_back_and_named() {
         "{}",
         output.stderr
     );
-    assert!(output.stderr.contains("free"), "{}", output.stderr);
+    let error = output.stderr.lines().find(|line| line.starts_with("Error: ")).expect("counted");
+    assert!(error.contains(" needs ") && error.contains(" free to use in "), "{error}");
     let more: i64 =
         output.stdout.lines().find_map(|line| line.strip_prefix("more ")?.parse().ok()).expect("a number");
     assert!(more < 14_000, "{more} KiB more than before: at most what a later pull resumes from");

@@ -68,6 +68,19 @@ fn rel_42_what_is_too_long_is_refused_with_the_reason() {
 }
 
 #[test]
+fn rel_43_a_bad_name_is_said_to_be_one() {
+    let sandbox = Sandbox::new();
+    for name in ["a/b", "ü", "-x", "", " ", "a b", "..", &"n".repeat(5_000)] {
+        let option = format!("--name={name}");
+        let output = sandbox.ketch(["create", "--net=none", &option, "bb", "true"]);
+        let said = output.fails(125);
+        assert!(said.starts_with("Error: ") && said.contains("name"), "{name:?}: {said}");
+        assert!(sandbox.names().is_empty(), "{name:?}");
+    }
+    sandbox.ok(["create", "--net=none", "--name=A.b_c-9", "bb", "true"]);
+}
+
+#[test]
 fn rel_44_paths_are_bytes() {
     let sandbox = Sandbox::new();
     let raw = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());

@@ -243,15 +243,23 @@ fn declared_volumes_are_made_and_go_with_the_container() {
     assert_eq!(volumes, 0, "--rm removes anonymous volumes");
 }
 
+/// SEC-19: the error names the volume, the code is 125, and nothing is left.
 #[test]
 fn hostile_declared_volumes_are_refused() {
     let sandbox = Sandbox::new();
-    for path in ["/", "/proc", "/sys", "/dev", "/proc/../proc/sys"] {
+    let paths = ["/", "/proc", "/sys", "/dev", "/proc/../proc/sys", "/etc/../../x", "/a\nb", "relative"];
+    for (n, path) in paths.into_iter().enumerate() {
         let image = common::bb::image().set("Volumes", serde_json::json!({path: {}})).build();
-        let name = Registry::shared().push("mounts/hostile", &format!("v{}", path.len()), &image);
-        let output = sandbox.ketch(["run", "--rm", "--net=none", &name, "true"]);
-        assert_eq!(output.code, 125, "{path}: {} {}", output.stdout, output.stderr);
+        let name = Registry::shared().push("mounts/hostile", &format!("v{n}"), &image);
+        for verb in ["run", "create"] {
+            let output = sandbox.ketch([verb, "--net=none", &name, "true"]);
+            let said = output.fails(125);
+            assert!(said.contains(&format!("image declares volume {path:?}")), "{verb} {path:?}: {said}");
+        }
+        assert!(sandbox.names().is_empty(), "{path:?}");
     }
+    let volumes = std::fs::read_dir(sandbox.store().join("volumes")).map_or(0, Iterator::count);
+    assert_eq!(volumes, 0);
 }
 
 #[test]

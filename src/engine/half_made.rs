@@ -3,7 +3,7 @@
 //! Nobody asked for such a container: its name is free again and the next command removes it. `run`
 //! leaves a file that names its own process; `create` does not.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::base::id::ContainerId;
 use crate::engine::state::{self, Phase};
@@ -18,15 +18,14 @@ pub(crate) const STARTER: &str = "starter";
 /// Longest content of that file.
 const MAX_STARTER: usize = 256;
 
-impl Engine {
-    /// True for a container that is waiting for a process that is dead.
-    pub(crate) fn is_half_made(&self, id: &ContainerId) -> bool {
-        let Ok(dir) = self.store().containers().open(id) else { return false };
-        let Ok(text) = fs::read_at(dir.as_fd(), STARTER, MAX_STARTER) else { return false };
-        let starter = std::str::from_utf8(&text).ok().and_then(Owner::parse);
-        starter.is_some_and(|starter| matches!(starter.is_alive(), Ok(false)))
-    }
+/// True for a container, by its directory, that is waiting for a process that is dead.
+pub(super) fn is_half_made(dir: BorrowedFd<'_>) -> bool {
+    let Ok(text) = fs::read_at(dir, STARTER, MAX_STARTER) else { return false };
+    let starter = std::str::from_utf8(&text).ok().and_then(Owner::parse);
+    starter.is_some_and(|starter| matches!(starter.is_alive(), Ok(false)))
+}
 
+impl Engine {
     /// Frees `name` if it belongs to a half-made container; false if it does not. The lock is given back
     /// first: discarding takes it anew.
     ///
@@ -38,7 +37,7 @@ impl Engine {
         let Some(id) = self.store().names().get(name)? else { return Ok(false) };
         let Ok(dir) = self.store().containers().open(&id) else { return Ok(false) };
         let created = state::examine(dir.as_fd(), &id).is_ok_and(|status| status.phase == Phase::Created);
-        if !created || !self.is_half_made(&id) {
+        if !created || !is_half_made(dir.as_fd()) {
             return Ok(false);
         }
         self.discard_container(&id);

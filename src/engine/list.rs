@@ -1,7 +1,7 @@
 //! Containers as listings need them: a part of each spec, its state, its name.
 
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use crate::base::pattern::Regex;
 use crate::base::spec::{ImageOrigin, MountKind, NetworkMode, RestartPolicy};
 use crate::base::time;
 use crate::engine::filter::{Filters, Tests, boolean, has_label};
+use crate::engine::half_made::is_half_made;
 use crate::engine::health;
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
@@ -128,10 +129,19 @@ impl Engine {
         let mut found = Containers::default();
         for id in store.containers().list()? {
             let name = names.remove(&id).unwrap_or_default();
-            match self.read_container(&id, &name, any_state) {
+            let dir = match store.containers().open(&id) {
+                Ok(dir) => dir,
+                // Removed since its name was listed.
+                Err(err) if err.is_not_found() => continue,
+                Err(err) => {
+                    found.damaged.push((id, name, err.into()));
+                    continue;
+                }
+            };
+            match self.read_container(&dir, &id, &name, any_state) {
                 Ok(None) => {}
                 Ok(Some(container))
-                    if container.status.phase == state::Phase::Created && self.is_half_made(&id) =>
+                    if container.status.phase == Phase::Created && is_half_made(dir.as_fd()) =>
                 {
                     self.discard_container(&id);
                 }
@@ -146,14 +156,19 @@ impl Engine {
 
     /// Reads a container; `None` for one that does not run, unless `any_state`. (Then its spec is not
     /// even opened.)
-    fn read_container(&self, id: &ContainerId, name: &str, any_state: bool) -> Result<Option<Container>> {
-        let dir = self.store().containers().open(id)?;
+    fn read_container(
+        &self,
+        dir: &OwnedFd,
+        id: &ContainerId,
+        name: &str,
+        any_state: bool,
+    ) -> Result<Option<Container>> {
         let status = state::examine(dir.as_fd(), id)?;
         if !any_state && !matches!(status.phase, Phase::Up | Phase::Unmonitored) {
             return Ok(None);
         }
         let path = self.store().containers().path(id).join("spec.json");
-        let text = fs::read_at(&dir, "spec.json", MAX_SPEC_BYTES)
+        let text = fs::read_at(dir, "spec.json", MAX_SPEC_BYTES)
             .map_err(|err| Error::system(format!("read {}", path.display()), err))?;
         let summary: Summary = record::parse(&text, "container", id.short(), &path)?;
         let health = match summary.health {
@@ -169,7 +184,8 @@ impl Engine {
     ///
     /// If there is none, or it cannot be read.
     pub(crate) fn container_summary(&self, id: &ContainerId) -> Result<Container> {
-        let container = self.read_container(id, &self.container_name(id)?, true)?;
+        let dir = self.store().containers().open(id)?;
+        let container = self.read_container(&dir, id, &self.container_name(id)?, true)?;
         Ok(container.expect("any state was asked for"))
     }
 

@@ -230,12 +230,10 @@ fn namespace_hint(errno: nix::errno::Errno) -> Option<String> {
     if matches!(errno, Errno::EPERM | Errno::EACCES)
         && is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1")
     {
-        let path = spawn::own_path();
         return Some(format!(
-            "AppArmor keeps programs without a profile from user namespaces; as root put\n\
-             \n  abi <abi/4.0>,\n  include <tunables/global>\n  profile ketch {} flags=(unconfined) {{\n    userns,\n  }}\n\n\
+            "AppArmor keeps programs without a profile from user namespaces; as root put\n\n{}\n\
              into /etc/apparmor.d/ketch and run: apparmor_parser -r /etc/apparmor.d/ketch",
-            path.display()
+            apparmor_profile(&spawn::own_path())
         ));
     }
     match errno {
@@ -244,5 +242,39 @@ fn namespace_hint(errno: nix::errno::Errno) -> Option<String> {
         }
         Errno::EAGAIN => Some("too many processes: see `ulimit -u`".into()),
         _ => None,
+    }
+}
+
+/// The profile that lets the program at `path` make user namespaces, and nothing else (REL-61).
+///
+/// # Source
+///
+/// Ubuntu's profiles for bubblewrap's users; apparmor.d(5): a path with odd characters stands in quotes.
+fn apparmor_profile(path: &Path) -> String {
+    let path = path.display().to_string();
+    let quoted = path.contains(|c: char| c.is_whitespace() || "\"[]{}*?^,#".contains(c));
+    let escaped: String =
+        path.chars().flat_map(|c| "\"[]{}*?^\\".contains(c).then_some('\\').into_iter().chain([c])).collect();
+    let shown = if quoted { format!("\"{escaped}\"") } else { escaped };
+    format!(
+        "abi <abi/4.0>,\ninclude <tunables/global>\nprofile ketch {shown} flags=(unconfined) {{\n  userns,\n}}\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// REL-61: for the path that this binary actually has.
+    #[test]
+    fn the_apparmor_profile_names_the_path() {
+        for (path, want) in [
+            ("/home/ana/.local/bin/ketch", "profile ketch /home/ana/.local/bin/ketch flags=(unconfined) {"),
+            ("/opt/my tools/ketch*", "profile ketch \"/opt/my tools/ketch\\*\" flags=(unconfined) {"),
+        ] {
+            let profile = apparmor_profile(Path::new(path));
+            assert!(profile.contains(want) && profile.lines().count() == 5, "{profile}");
+            assert!(profile.contains("\n  userns,\n}"), "{profile}");
+        }
     }
 }

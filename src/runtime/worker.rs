@@ -32,6 +32,7 @@ use crate::base::idmap::{IdExtent, IdMap};
 use crate::runtime::clean;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::launch::{Caller, stage_failure};
+use crate::stage::idranges;
 use crate::stage::spawn::{self, Child, Stage, StageError, UserNamespace};
 use crate::stage::wire::{self, WireError};
 use crate::store::Store;
@@ -204,8 +205,10 @@ pub(crate) fn discard(caller: &Caller, store: &Store, layers: impl IntoIterator<
 pub(crate) fn hint(failure: &unpack::Failure, caller: &Caller) -> Option<String> {
     match failure {
         unpack::Failure::Owner { kind, id, .. } => {
-            let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-            let user = user_name(&passwd, caller.uid).unwrap_or_else(|| caller.uid.to_string());
+            let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
+            let name = idranges::user_name(&passwd, caller.uid);
+            let user = name
+                .map_or_else(|| caller.uid.to_string(), |name| String::from_utf8_lossy(&name).into_owned());
             let text = std::fs::read_to_string(kind.file()).unwrap_or_default();
             let line = unpack::line_to_add(&text, &user, caller.uid, *id)?;
             Some(format!("add the line {line} to {} and stop all containers", kind.file()))
@@ -213,14 +216,6 @@ pub(crate) fn hint(failure: &unpack::Failure, caller: &Caller) -> Option<String>
         unpack::Failure::Space { .. } => Some("free some space: system prune, or rm and rmi".to_owned()),
         _ => None,
     }
-}
-
-fn user_name(passwd: &str, uid: u32) -> Option<String> {
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    })
 }
 
 /// The IDs of the namespace that this process is in: all of them, unless the machine is itself a
@@ -418,12 +413,5 @@ mod tests {
         let map = kernel_map("         0       1000          1\n         1     100000      65536\n");
         assert_eq!(map.to_kernel(), "0 1000 1\n1 100000 65536\n");
         assert_eq!(map.to_outside(65_536), Some(165_535));
-    }
-
-    #[test]
-    fn names_users() {
-        let passwd = "root:x:0:0::/root:/bin/sh\nana:x:1000:1000::/home/ana:/bin/sh\nbroken\n";
-        assert_eq!(user_name(passwd, 1000).as_deref(), Some("ana"));
-        assert_eq!(user_name(passwd, 7), None);
     }
 }

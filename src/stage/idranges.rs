@@ -71,7 +71,7 @@ fn map(own: u32, ranges: &[(u32, u32)]) -> IdMap {
 }
 
 /// The name of user `uid` in the text of a passwd file.
-fn user_name(passwd: &[u8], uid: u32) -> Option<Vec<u8>> {
+pub(crate) fn user_name(passwd: &[u8], uid: u32) -> Option<Vec<u8>> {
     passwd.split(|&b| b == b'\n').find_map(|line| {
         let mut fields = line.split(|&b| b == b':');
         let name = fields.next()?;

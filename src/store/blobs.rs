@@ -275,6 +275,13 @@ impl Blobs<'_> {
         Ok(found)
     }
 
+    /// How many bytes of a blob are here, whole or not.
+    pub(crate) fn length_so_far(&self, digest: &Digest) -> u64 {
+        let length = |path| fs::stat_at(self.store.dir(), &path).ok().map(|stat| stat.st_size);
+        let found = length(Self::relative(digest)).or_else(|| length(Self::partial_path(digest)));
+        found.and_then(|length| u64::try_from(length).ok()).unwrap_or(0)
+    }
+
     /// Removes a blob and returns how many bytes that frees; 0 if it is not there.
     pub(crate) fn remove(&self, digest: &Digest) -> Result<u64> {
         let length = self.length(digest)?.unwrap_or(0);

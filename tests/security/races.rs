@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use crate::common::{Running, Sandbox, bb, ketch_binary};
 use crate::inside;
 
-/// How many containers start while another swaps: enough for each kind of mount to meet the link some thirty times.
+/// How many containers start while another swaps.
 const ROUNDS: usize = 100;
+
+/// How many places below what is being swapped each of them has: a thousand meetings of a path with the link in all,
+/// for a tenth of the starts.
+const PLACES: usize = 10;
 
 /// Starts a container of `bb` that carries out the attack `what` until it is killed.
 #[track_caller]
@@ -90,12 +94,16 @@ fn sec_04_mount_targets_that_turn_into_links() {
         let mut started = 0;
 
         for round in 0..ROUNDS {
-            let mount = match round % 3 {
-                0 => "--volume=other:/v/real/b",
-                1 => "--tmpfs=/v/real/b/c",
-                _ => "--mount=type=mqueue,destination=/v/real/q",
-            };
-            let run = sandbox.ketch(["run", "--rm", "--volume=shared:/v", mount, "bb", "true"]);
+            let mounts = (0..PLACES).map(|place| match (round + place) % 3 {
+                0 => format!("--volume=other:/v/real/b{place}"),
+                1 => format!("--tmpfs=/v/real/t{place}/c"),
+                _ => format!("--mount=type=mqueue,destination=/v/real/q{place}"),
+            });
+            let mut args: Vec<String> =
+                ["run", "--rm", "--net=none", "--volume=shared:/v"].map(str::to_owned).into();
+            args.extend(mounts);
+            args.extend(["bb", "true"].map(str::to_owned));
+            let run = sandbox.ketch(args);
             // It may be refused, as when the directory is a link just now; it may not go wrong otherwise.
             assert!([0, 125, 126, 127].contains(&run.code), "{}: {}", run.code, run.stderr);
             started += usize::from(run.code == 0);
@@ -116,14 +124,14 @@ fn sec_05_working_directories_and_files_that_turn_into_links() {
     let swapper = attacker(&sandbox, &["--volume=shared:/v"], "swap /v", "swapping: ok");
 
     for round in 0..ROUNDS {
-        let options: &[&str] = match round % 3 {
-            0 => &["--volume=shared:/v", "--workdir=/v/real/new/er"],
-            1 => &["--volume=shared:/v", "--volume=other:/v/real/deep/er/still"],
-            _ => &["--volume=shared:/v", "--tmpfs=/v/real/link/x"],
-        };
-        let mut args = vec!["run", "--rm"];
-        args.extend(options);
-        args.extend(["bb", "true"]);
+        let mut args: Vec<String> =
+            ["run", "--rm", "--net=none", "--volume=shared:/v"].map(str::to_owned).into();
+        args.push(format!("--workdir=/v/real/new{round}/er"));
+        args.extend((1..PLACES).map(|place| match (round + place) % 2 {
+            0 => format!("--volume=other:/v/real/deep{round}/er{place}/still"),
+            _ => format!("--tmpfs=/v/real/link/x{round}/{place}"),
+        }));
+        args.extend(["bb", "true"].map(str::to_owned));
         let run = sandbox.ketch(args);
         assert!([0, 125, 126, 127].contains(&run.code), "{}: {}", run.code, run.stderr);
     }

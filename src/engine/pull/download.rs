@@ -10,11 +10,12 @@ use std::io;
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
+use crate::base::size;
 use crate::engine::pull::fetch::{Found, Trouble};
-use crate::engine::pull::unpacking::{Missing, Unpacking};
+use crate::engine::pull::unpacking::{Missing, Unpacking, room};
 use crate::engine::pull::{PullEvent, Puller};
-use crate::engine::remote::error::from_store;
-use crate::engine::{Error, Result};
+use crate::engine::remote::error::{DISK_FULL, from_store};
+use crate::engine::{Error, Kind, Result};
 use crate::registry::blob::{Blob, Opened, Sink};
 use crate::registry::client::Client;
 use crate::runtime::worker::Feed;
@@ -43,6 +44,7 @@ pub(super) fn layers(
     if missing.is_empty() {
         return Ok(());
     }
+    check_room(store, image, &missing)?;
     let unpacking = Unpacking::start(puller, image, found.manifest.layers.len())?;
     for layer in present {
         unpacking.below(layer.index, &layer.chain_id)?;
@@ -67,6 +69,23 @@ pub(super) fn layers(
     }
     client.blobs(jobs, LANES)?;
     Ok(unpacking.finish()?)
+}
+
+/// Refuses to begin what certainly does not fit: the compressed layers alone need more than there is.
+fn check_room(store: &Store, image: &ImageRef, missing: &[Missing]) -> std::result::Result<(), Trouble> {
+    let Ok(space) = store.space() else { return Ok(()) };
+    let mut seen = std::collections::HashSet::new();
+    let to_come = missing
+        .iter()
+        .filter(|layer| seen.insert(layer.blob.digest))
+        .map(|layer| layer.blob.size.saturating_sub(store.blobs().length_so_far(&layer.blob.digest)));
+    let to_come = to_come.fold(0, u64::saturating_add);
+    if to_come <= space.free_bytes {
+        return Ok(());
+    }
+    let message =
+        format!("pull {image}: its layers need {} at least; {}", size::human(to_come, 3), room(store));
+    Err(Error::new(Kind::System, message).hint(DISK_FULL)).map_err(Trouble::Image)
 }
 
 /// All layers, the lowest first.
@@ -114,14 +133,21 @@ struct Open {
     untold: usize,
 }
 
-impl BlobSink<'_> {
+impl<'a> BlobSink<'a> {
     fn progress(&self, bytes: u64) {
         (self.events)(&PullEvent::Progress { digest: &self.blob.digest, bytes });
     }
 
-    fn store_error(&self) -> impl Fn(StoreError) -> Error + use<> {
-        let image = self.image.clone();
-        move |err| from_store("pull", &image, err)
+    fn store_error(&self) -> impl Fn(StoreError) -> Error + use<'a> {
+        let (store, image, blob) = (self.store, self.image, self.blob);
+        move |err| match err.is_disk_full() {
+            true => {
+                let needed = size::human(blob.size, 3);
+                let message = format!("pull {image}: layer {} needs {needed}; {}", blob.digest, room(store));
+                Error::new(Kind::System, message).hint(DISK_FULL)
+            }
+            false => from_store("pull", image, err),
+        }
     }
 
     fn opened(&self) -> io::Result<&Open> {

@@ -12,15 +12,16 @@ use std::time::Duration;
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
+use crate::base::size;
 use crate::engine::pull::{PullEvent, Puller};
 use crate::engine::remote::error::{from_failure, from_store};
-use crate::engine::{Error, Result};
+use crate::engine::{Error, Kind, Result};
 use crate::registry::blob::Blob;
 use crate::runtime::launch::Caller;
 use crate::runtime::worker::{self, Feed, Unpacker};
 use crate::store::Store;
 use crate::store::layers::{LayerRecord, StagedLayer};
-use crate::store::unpack::{self, Report};
+use crate::store::unpack::{self, Limits, Report};
 use crate::sys::poll::{Interest, PollSet};
 
 /// A layer that is not unpacked yet.
@@ -154,7 +155,17 @@ impl<'a> Unpacking<'a> {
     fn layer_error(&self, layer: Option<&Missing>, err: unpack::Failure) -> Error {
         let which = layer.map_or_else(String::new, |layer| format!(" {}", layer.blob.digest));
         let hint = worker::hint(&err, &self.caller);
-        let error = Error::system(format!("pull {}: layer{which}", self.image), err);
+        let error = match err {
+            unpack::Failure::Space { needed, .. } => {
+                let room = room(self.store);
+                let needed = size::human(needed, 3);
+                Error::new(
+                    Kind::System,
+                    format!("pull {}: layer{which} needs more than {needed}; {room}", self.image),
+                )
+            }
+            err => Error::system(format!("pull {}: layer{which}", self.image), err),
+        };
         match hint {
             Some(hint) => error.hint(hint),
             None => error,
@@ -184,6 +195,12 @@ impl Drop for Unpacking<'_> {
         let done = self.done.take().into_iter().map(|(_, staged, _)| staged);
         worker::discard(&self.caller, self.store, running.chain(done));
     }
+}
+
+/// How much may be written to the store, and where that is.
+pub(super) fn room(store: &Store) -> String {
+    let usable = store.space().map_or(0, |space| Limits::within(&space).bytes);
+    format!("{} free to use in {}", size::human(usable, 3), store.root().display())
 }
 
 fn is_readable(socket: BorrowedFd<'_>) -> bool {

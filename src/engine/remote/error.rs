@@ -78,18 +78,15 @@ fn hint(verb: &str, image: &ImageRef, err: &RegistryError) -> Option<String> {
     }
 }
 
-fn disk_full_hint() -> Option<String> {
-    Some("the disk is full: `ketch system prune` frees what no container uses".to_owned())
-}
+/// What to do when there is no room.
+pub(in crate::engine) const DISK_FULL: &str =
+    "the disk is full: `ketch system prune` frees what no container uses";
 
 /// A failure of the store while `verb` (pull, push …) is done to `image`.
 pub(in crate::engine) fn from_store(verb: &str, image: &ImageRef, err: StoreError) -> Error {
     let full = err.is_disk_full();
     let error = Error::system(format!("{verb} {image}"), err);
-    match full.then(disk_full_hint).flatten() {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
+    if full { error.hint(DISK_FULL) } else { error }
 }
 
 /// A failure of the worker or of starting it.
