@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 mod attach;
 mod base;
+mod cgroup;
 mod cli;
 #[allow(dead_code, reason = "removed once the verbs are there")]
 mod compose;

@@ -10,6 +10,7 @@ pub(crate) mod id;
 pub(crate) mod idmap;
 pub(crate) mod image_document;
 pub(crate) mod image_ref;
+pub(crate) mod limits;
 pub(crate) mod manifest;
 pub(crate) mod mount_syntax;
 pub(crate) mod names;

@@ -21,6 +21,7 @@ use crate::base::digest::Digest;
 use crate::base::health::HealthPlan;
 use crate::base::id::ContainerId;
 use crate::base::idmap::IdMap;
+use crate::base::limits::Cgroup;
 use crate::base::network::{NetworkAttachment, PortMapping, PrivateNetwork};
 
 /// The version of `spec.json` and `record.json` that this program writes.
@@ -52,6 +53,9 @@ pub(crate) struct ContainerSpec {
     pub(crate) namespaces: Namespaces,
     /// The network.
     pub(crate) network: Network,
+    /// The cgroup, and the limits that hold in it.
+    #[serde(default)]
+    pub(crate) cgroup: Cgroup,
     /// `uname -n` inside; empty only when the UTS namespace is not private.
     pub(crate) hostname: String,
     /// NIS domain name, or empty.
@@ -471,6 +475,9 @@ pub(crate) struct Record {
     /// these when the first one was killed.
     #[serde(default)]
     pub(crate) pipes: [u64; 3],
+    /// The directory of its cgroup, if it has one of its own.
+    #[serde(default, with = "crate::base::bytes::optional_path")]
+    pub(crate) cgroup: Option<PathBuf>,
 }
 
 /// The end of one life.

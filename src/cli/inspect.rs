@@ -2,6 +2,7 @@
 
 mod container;
 mod image;
+mod limits;
 
 use clap::Args;
 use serde_json::{Value, json};

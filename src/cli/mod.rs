@@ -48,6 +48,7 @@ mod progress;
 mod ps;
 mod pull;
 mod push;
+mod resource_flags;
 mod restart;
 mod rm;
 mod run;

@@ -4,8 +4,11 @@ pub(crate) mod registries;
 
 use std::path::PathBuf;
 
+use crate::cgroup::systemd::Sockets;
+use crate::cgroup::unit::{ManagerChoice, Surroundings};
 use crate::engine::error::{Error, Kind, Result};
 use crate::engine::events::{self, Backend};
+use crate::runtime::launch::Caller;
 
 /// Choices that hold for a whole command.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +90,19 @@ pub(crate) fn passed_sockets() -> Vec<std::os::fd::OwnedFd> {
         (Some(pid), Some(count)) if pid == std::process::id() => crate::sys::socket::passed(count),
         _ => Vec::new(),
     }
+}
+
+/// How cgroups are come by: the user's systemd, or as root the machine's.
+pub(crate) fn cgroups(caller: &Caller) -> Surroundings {
+    let rootful = caller.mapping.is_none();
+    let runtime = match variable("XDG_RUNTIME_DIR") {
+        _ if rootful => PathBuf::from("/run"),
+        Some(path) => path,
+        None => PathBuf::from(format!("/run/user/{}", caller.uid)),
+    };
+    let bus = if rootful { None } else { Some(runtime.join("bus")) };
+    let systemd = Some(Sockets { private: runtime.join("systemd/private"), bus });
+    Surroundings { choice: ManagerChoice::Any, systemd, rootful }
 }
 
 /// An environment variable that is set to something.

@@ -5,10 +5,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::base::bytes::Bytes;
 use crate::base::caps;
 use crate::base::id::ContainerId;
-use crate::base::spec::{ContainerSpec, Process, Seccomp, Security};
+use crate::base::spec::{ContainerSpec, Process, Record, Seccomp, Security};
+use crate::cgroup::admission::AdmissionOrder;
 use crate::engine::events::Event;
 use crate::engine::start::{Start, failed};
-use crate::engine::{Engine, Error, Kind, Result, exec_sessions, state};
+use crate::engine::{Engine, Error, Kind, Result, config, exec_sessions, state};
 use crate::runtime::enter::{self, EnterOrder, Entered};
 
 /// What somebody wants to run. Empty and `None` mean: as process 1 has it.
@@ -48,6 +49,7 @@ impl Engine {
             let links = self.network_state(id).map_or_else(Vec::new, |state| state.link_environment);
             order.process.env.splice(..0, links);
         }
+        order.cgroup = self.admission(&spec, &record);
         let client: Option<OwnedFd> = start.client;
         let entered =
             enter::enter(&self.caller(), &record, &order, client).map_err(|failure| failed(failure, id))?;
@@ -63,6 +65,15 @@ impl Engine {
 }
 
 impl Engine {
+    /// How a further process comes into the container's cgroup; `None` if it has none.
+    pub(crate) fn admission(&self, spec: &ContainerSpec, record: &Record) -> Option<AdmissionOrder> {
+        record.cgroup.as_ref().map(|leaf| AdmissionOrder {
+            leaf: leaf.clone(),
+            systemd: config::cgroups(&self.caller()).systemd,
+            is_limited: !spec.cgroup.limits.is_empty(),
+        })
+    }
+
     /// Runs a command in the background of a running container; returns its session's ID.
     ///
     /// # Errors
@@ -110,6 +121,7 @@ fn order(spec: &ContainerSpec, request: &ExecRequest, pid: i32, start: &Start) -
         security,
         window: start.window.map(|size| (size.rows, size.cols)),
         detached: request.detached,
+        cgroup: None,
     })
 }
 

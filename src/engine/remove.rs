@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::base::id::ContainerId;
 use crate::base::spec::{Namespace, NetworkMode};
+use crate::cgroup::unit;
 use crate::engine::events::Event;
 use crate::engine::lifecycle::{Grace, StopOrder};
 use crate::engine::state::{self, Phase};
@@ -111,13 +112,23 @@ impl Engine {
             )
             .hint("stop it first, or use --force"));
         }
+        // What a monitor that was killed could not remove.
+        let sweep_cgroup = || {
+            if let Some(leaf) = status.record.as_ref().and_then(|record| record.cgroup.as_ref()) {
+                unit::sweep(leaf, id.as_str());
+            }
+        };
         if matches!(status.phase, Phase::Created | Phase::Exited(_)) {
+            sweep_cgroup();
             return Ok(());
         }
         let order = StopOrder { id: id.clone(), grace: how.grace, signal: None };
         match self.stop(&[order]).pop() {
             Some(Err(err)) if err.kind != Kind::NotFound && self.store().containers().exists(id) => Err(err),
-            _ => Ok(()),
+            _ => {
+                sweep_cgroup();
+                Ok(())
+            }
         }
     }
 

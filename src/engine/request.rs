@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::base::bytes::Bytes;
+use crate::base::limits::Cgroup;
 use crate::base::mount_syntax::MountRequest;
 use crate::base::spec::{Device, RestartPolicy, Rlimit};
 use crate::engine::resolve::ImageFacts;
@@ -65,6 +66,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) image_volumes: ImageVolumes,
     pub(crate) devices: Vec<Device>,
     pub(crate) ulimits: Vec<Rlimit>,
+    /// The cgroup and its limits, as far as they are asked for.
+    pub(crate) cgroup: Cgroup,
     pub(crate) sysctls: BTreeMap<String, String>,
     pub(crate) shm_size_bytes: Option<u64>,
     pub(crate) labels: BTreeMap<String, String>,

@@ -20,10 +20,12 @@ use crate::attach::client;
 use crate::attach::packet::Hello;
 use crate::attach::server::Server;
 use crate::base::spec::{Process, Record, Security};
+use crate::cgroup::admission::{Admission, AdmissionOrder};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::init::run::become_command;
 use crate::runtime::launch::{self, Caller};
 use crate::runtime::monitor::birth::{StreamPairs, Streams};
+use crate::runtime::monitor::cgroups;
 use crate::runtime::monitor::serve::{self, Life, Output};
 use crate::runtime::seccomp;
 use crate::runtime::step::RunPlan;
@@ -44,6 +46,8 @@ pub(crate) struct EnterOrder {
     /// Rows and columns of the client's terminal.
     pub(crate) window: Option<(u16, u16)>,
     pub(crate) detached: bool,
+    /// The container's cgroup, if it has one.
+    pub(crate) cgroup: Option<AdmissionOrder>,
 }
 
 /// The stage's one report; the exit code goes to the client.
@@ -192,6 +196,8 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)
             .map_err(|errno| Failure::errno("watch the command", errno))?;
     }
+    // While the host's files and cgroups are to be seen.
+    let admission = Admission::prepare(order.cgroup.as_ref());
     join(order.pid, &first)?;
     let filter = seccomp::compile(&order.security.seccomp, order.security.capabilities)
         .map_err(|err| Failure::new(FailureKind::Invalid, err.to_string()))?;
@@ -208,16 +214,28 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
         None => Some(StreamPairs::new(plan.process.open_stdin && !order.detached)?),
     };
     let (report, theirs) = wire::pair().map_err(|err| Failure::errno("make a socket", err))?;
-    let (pid, pidfd) = match clone::clone3(0).map_err(|errno| Failure::errno("start a process", errno))? {
+    let (pid, pidfd) = match admission.clone().map_err(|errno| Failure::errno("start a process", errno))? {
         Cloned::Child => {
             drop(report);
-            let failed = child(&plan, terminal, pairs, order.detached);
+            if rustix::io::read(&theirs, &mut [0]) != Ok(1) {
+                process::exit_now(125) // the parent knows why
+            }
+            let failed = join_cgroup_namespace(&first)
+                .map_or_else(|failure| failure, |()| child(&plan, terminal, pairs, order.detached));
             wire::send(theirs.as_fd(), &failed, &[]).ok();
             process::exit_now(125)
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };
     drop(theirs);
+    let admitted = admission.admit(pid).map_err(cgroups::failure).and_then(|()| {
+        rustix::io::write(&report, b"g").map_err(|errno| Failure::errno("start the command", errno))
+    });
+    if let Err(failure) = admitted {
+        drop(report);
+        pidfd::wait(pidfd.as_fd()).ok();
+        return Err(failure);
+    }
     match wire::receive::<Failure>(report.as_fd()) {
         Err(WireError::Closed) => {}
         Ok((failure, _)) => {
@@ -267,14 +285,20 @@ fn join(pid: i32, first: &OwnedFd) -> Result<(), Failure> {
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWCGROUP;
+        | CloneFlags::CLONE_NEWNET;
     if !same_user {
         flags |= CloneFlags::CLONE_NEWUSER;
     }
     nix::sched::setns(first, flags).map_err(|errno| Failure::errno("join the container", errno))?;
     // IDs stay the same numbers; which they are is set by the command's own identity later on.
     Ok(())
+}
+
+/// The child's part of joining: in the container's cgroup namespace the stage itself would be outside of the
+/// tree, and could put nobody into it.
+fn join_cgroup_namespace(first: &OwnedFd) -> Result<(), Failure> {
+    nix::sched::setns(first, CloneFlags::CLONE_NEWCGROUP)
+        .map_err(|errno| Failure::errno("join the container's cgroup namespace", errno))
 }
 
 /// Device and inode of a namespace file.

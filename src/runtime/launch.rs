@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::bytes::Bytes;
 use crate::base::id::ContainerId;
+use crate::cgroup::unit::Surroundings;
 use crate::events::Backend;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::stage::idranges::Mapping;
@@ -34,6 +35,9 @@ pub(crate) struct LaunchOrder {
     pub(crate) adopt: bool,
     /// How often the restart policy has started it already.
     pub(crate) restarts: u32,
+    /// How cgroups are come by.
+    #[serde(default)]
+    pub(crate) cgroups: Surroundings,
     /// How long netd, if this container is the one to start it, stays without containers.
     pub(crate) network_linger_ms: u64,
     /// NOTIFY_SOCKET of the command: a service manager that wants to know when the container is ready.

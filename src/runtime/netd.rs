@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::unit::{self, Surroundings};
 use crate::net::netd::{self, Start};
 use crate::stage::spawn::{self, Stage, UserNamespace};
 use crate::stage::{holders, wire};
@@ -20,6 +21,7 @@ struct NetdOrder {
     linger_ms: u64,
     /// Of U's maps: netd holds U for others to join, or it could not serve them.
     fingerprint: String,
+    cgroups: Surroundings,
 }
 
 /// The directory of netd's socket, made if it is not there.
@@ -37,14 +39,16 @@ pub(crate) fn directory(root: &Path) -> io::Result<OwnedFd> {
 /// Starts netd. The caller is in U, as a monitor is, or needs none.
 pub(crate) fn start(
     root: &Path,
-    (linger, fingerprint): (Duration, &str),
+    (linger, fingerprint, cgroups): (Duration, &str, &Surroundings),
     first: OwnedFd,
     gateway: Option<BorrowedFd<'_>>,
 ) -> io::Result<()> {
     let stage = Stage { name: c"netd", args: &[], detached: true };
     let child = spawn::spawn(&stage, &UserNamespace::None).map_err(io::Error::other)?;
     let linger_ms = u64::try_from(linger.as_millis()).unwrap_or(u64::MAX);
-    let order = NetdOrder { directory: root.join("net"), linger_ms, fingerprint: fingerprint.into() };
+    let cgroups = cgroups.clone();
+    let order =
+        NetdOrder { directory: root.join("net"), linger_ms, fingerprint: fingerprint.into(), cgroups };
     let mut descriptors = vec![first.as_fd()];
     descriptors.extend(gateway);
     child.send(&order, &descriptors).map_err(io::Error::other)
@@ -61,6 +65,8 @@ fn run() -> io::Result<()> {
     let command = spawn::begin()?;
     let (order, descriptors) = wire::receive::<NetdOrder>(command.as_fd()).map_err(io::Error::other)?;
     drop(command);
+    // Where it cannot, the first container's cgroup stays as long as the network does.
+    unit::stand_alone("netd", &order.cgroups).ok();
     let own_pid = std::process::id().cast_signed();
     let root = order.directory.parent().unwrap_or(Path::new("/")).to_owned();
     // Failing to announce costs others their network; they say so.

@@ -67,7 +67,11 @@ const DEVICE_LINKS: [(&str, &str); 5] = [
 
 /// The steps that start the container `spec` describes.
 pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) -> Vec<Step> {
-    let mut steps = vec![Step::BecomeRoot { reach: situation.reach.clone() }, Step::SessionKeyring];
+    let mut steps = Vec::new();
+    if spec.namespaces.cgroup == Namespace::Private {
+        steps.push(Step::CgroupNamespace);
+    }
+    steps.extend([Step::BecomeRoot { reach: situation.reach.clone() }, Step::SessionKeyring]);
     if has_own_network(spec) {
         steps.push(Step::Loopback);
     }

@@ -18,6 +18,8 @@ pub(crate) enum Step {
     BecomeRoot {
         reach: Vec<(PathBuf, i32)>,
     },
+    /// See the cgroup that it is in as the root of the tree. Not at birth: the kernel would take the monitor's.
+    CgroupNamespace,
     /// Leave the caller's session keyring.
     SessionKeyring,
     /// Bring up `lo`.

@@ -1,6 +1,6 @@
 //! New processes in new namespaces: `clone3(2)`.
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
@@ -12,7 +12,6 @@ pub(crate) mod flags {
     pub(crate) const IPC: u64 = libc::CLONE_NEWIPC as u64;
     pub(crate) const UTS: u64 = libc::CLONE_NEWUTS as u64;
     pub(crate) const NET: u64 = libc::CLONE_NEWNET as u64;
-    pub(crate) const CGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
 }
 
 /// Who is running after [`clone3`].
@@ -38,12 +37,32 @@ pub(crate) enum Cloned {
 ///
 /// clone(2); Linux 5.3, with `CLONE_PIDFD` from 5.2.
 pub(crate) fn clone3(namespaces: u64) -> Result<Cloned, Errno> {
+    clone3_into(namespaces, None)
+}
+
+/// `CLONE_INTO_CGROUP` of linux/sched.h; libc's constant has the wrong type.
+const INTO_CGROUP: u64 = 1 << 33;
+
+/// [`clone3`] whose child is born in the cgroup that the directory `cgroup` is.
+///
+/// # Errors
+///
+/// Those of [`clone3`]; E2BIG or EINVAL if the kernel cannot do that, EACCES if it may not be done.
+///
+/// # Source
+///
+/// clone(2), `CLONE_INTO_CGROUP`, Linux 5.7.
+pub(crate) fn clone3_into(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Errno> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: clone_args is plain data for which all zeroes is a valid value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = namespaces | libc::CLONE_PIDFD as u64;
     args.pidfd = (&raw mut pidfd) as u64;
     args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= INTO_CGROUP;
+        args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
+    }
     // SAFETY: without CLONE_VM and without a stack the child runs on a copy of this one, as after
     // fork; the kernel reads `args` during the call and writes only `pidfd`, which outlives it.
     let ret =

@@ -2,15 +2,37 @@
 
 use clap::Args;
 
+use crate::base::limits::{self, Cgroup, CgroupMode};
 use crate::base::rlimit::{self, Ulimit};
 use crate::base::spec::Rlimit;
+use crate::cli::resource_flags::{ResourceFlags, needs_version_1};
 use crate::engine::request::ContainerRequest;
-use crate::engine::{Error, Result, config};
+use crate::engine::{Error, Kind, Result, config};
 
 /// What it may use.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitFlags {
+    /// Write a value into a file of the container's cgroup, like memory.high=1073741824 (can be repeated)
+    #[arg(long, value_name = "FILE=VALUE", value_delimiter = ',')]
+    cgroup_conf: Vec<String>,
+
+    /// Make its cgroup below this one: a path, or with systemd the name of a slice
+    #[arg(long, value_name = "PATH")]
+    cgroup_parent: Option<String>,
+
+    /// Which cgroups to make: enabled, disabled, no-conmon (not for the monitor) or split (below the caller's own)
+    #[arg(long, value_name = "MODE", default_value = "enabled", value_parser = cgroup_mode)]
+    cgroups: CgroupMode,
+
+    /// Allow or deny devices by number (refused: only root could, and ketch has no such list)
+    #[arg(long, value_name = "RULE")]
+    device_cgroup_rule: Vec<String>,
+
+    /// Keep the out-of-memory killer away (cgroup v1 only: refused)
+    #[arg(long)]
+    oom_kill_disable: bool,
+
     /// Adjust the place in the list of the out-of-memory killer (-1000 to 1000)
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     oom_score_adj: Option<i32>,
@@ -18,6 +40,9 @@ pub(crate) struct LimitFlags {
     /// Set a resource limit (NAME=SOFT[:HARD], or host; can be repeated)
     #[arg(long, value_name = "LIMIT")]
     ulimit: Vec<String>,
+
+    #[command(flatten)]
+    resources: ResourceFlags,
 }
 
 impl LimitFlags {
@@ -28,8 +53,38 @@ impl LimitFlags {
     /// Values that mean nothing; files that cannot be read.
     pub(crate) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
         request.ulimits = ulimits(&self.ulimit)?;
+        request.cgroup = self.cgroup()?;
         request.oom_score_adj = self.oom_score_adj.map(oom_score).transpose()?;
         Ok(())
+    }
+
+    /// The cgroup asked for.
+    fn cgroup(&self) -> Result<Cgroup> {
+        if !self.device_cgroup_rule.is_empty() {
+            let message = "device cgroup rules are not supported in rootless mode or in a user namespace";
+            return Err(
+                Error::new(Kind::Unsupported, message).hint("give it the device itself with --device")
+            );
+        }
+        if self.oom_kill_disable {
+            return Err(needs_version_1("--oom-kill-disable"));
+        }
+        let mut limits = self.resources.limits()?;
+        for text in &self.cgroup_conf {
+            let (file, value) = limits::cgroup_conf(text).map_err(|err| Error::invalid(err.to_string()))?;
+            limits.unified.insert(file, value);
+        }
+        Ok(Cgroup { mode: self.cgroups, parent: self.cgroup_parent.clone().unwrap_or_default(), limits })
+    }
+}
+
+fn cgroup_mode(text: &str) -> std::result::Result<CgroupMode, String> {
+    match text {
+        "enabled" => Ok(CgroupMode::Enabled),
+        "disabled" => Ok(CgroupMode::Disabled),
+        "no-conmon" => Ok(CgroupMode::NoMonitor),
+        "split" => Ok(CgroupMode::Split),
+        _ => Err("known are enabled, disabled, no-conmon and split".to_owned()),
     }
 }
 

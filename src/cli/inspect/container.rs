@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::limits;
 use serde_json::{Map, Value, json};
 
 use crate::base::bytes::Bytes;
@@ -177,7 +178,7 @@ fn state(details: &ContainerDetails) -> Value {
         "Health": health(details),
         "Healthcheck": Value::Null,
         "Checkpointed": false,
-        "CgroupPath": "",
+        "CgroupPath": limits::path(details),
         "CheckpointedAt": never,
         "RestoredAt": never,
         "CheckpointLog": "",
@@ -489,6 +490,7 @@ fn namespace_mode(namespace: &Namespace, private: &str) -> String {
 #[allow(clippy::too_many_lines)] // a table of podman's fields
 fn host_config(details: &ContainerDetails) -> Value {
     let spec = &details.spec;
+    let limits = &spec.cgroup.limits;
     let (restart, retries) = match spec.restart {
         RestartPolicy::No => ("no", 0),
         RestartPolicy::Always => ("always", 0),
@@ -503,7 +505,7 @@ fn host_config(details: &ContainerDetails) -> Value {
     let dropped: Vec<_> = spec.as_typed.cap_drop.iter().map(|name| capability(name)).collect();
     object! {
         "Binds": spec.mounts.iter().filter_map(bind).collect::<Vec<_>>(),
-        "CgroupManager": "cgroupfs",
+        "CgroupManager": limits::manager(details),
         "CgroupMode": namespace_mode(&spec.namespaces.cgroup, "private"),
         "ContainerIDFile": path_text(spec.cid_file.as_deref()),
         "LogConfig": json!({
@@ -531,7 +533,7 @@ fn host_config(details: &ContainerDetails) -> Value {
         "GroupAdd": spec.process.groups,
         "IpcMode": namespace_mode(&spec.namespaces.ipc, "shareable"),
         "Cgroup": "",
-        "Cgroups": "default",
+        "Cgroups": limits::mode(spec.cgroup.mode),
         "Links": Value::Null,
         "OomScoreAdj": spec.process.oom_score_adj.unwrap_or(0),
         "PidMode": namespace_mode(&spec.namespaces.pid, "private"),
@@ -553,22 +555,22 @@ fn host_config(details: &ContainerDetails) -> Value {
         "Runtime": "oci",
         "ConsoleSize": [0, 0],
         "Isolation": "",
-        "CpuShares": 0,
-        "Memory": 0,
-        "NanoCpus": 0,
-        "CgroupParent": "",
-        "BlkioWeight": 0,
-        "BlkioWeightDevice": Value::Null,
-        "BlkioDeviceReadBps": Value::Null,
-        "BlkioDeviceWriteBps": Value::Null,
-        "BlkioDeviceReadIOps": Value::Null,
-        "BlkioDeviceWriteIOps": Value::Null,
-        "CpuPeriod": 0,
-        "CpuQuota": 0,
+        "CpuShares": limits.cpu_shares.unwrap_or(0),
+        "Memory": limits::bytes(limits.memory),
+        "NanoCpus": limits::nano_cpus(limits),
+        "CgroupParent": spec.cgroup.parent,
+        "BlkioWeight": limits.blkio_weight.unwrap_or(0),
+        "BlkioWeightDevice": limits::devices(&limits.blkio_weight_device, "Weight"),
+        "BlkioDeviceReadBps": limits::devices(&limits.device_read_bps, "Rate"),
+        "BlkioDeviceWriteBps": limits::devices(&limits.device_write_bps, "Rate"),
+        "BlkioDeviceReadIOps": limits::devices(&limits.device_read_iops, "Rate"),
+        "BlkioDeviceWriteIOps": limits::devices(&limits.device_write_iops, "Rate"),
+        "CpuPeriod": limits.cpu_period_us.unwrap_or(0),
+        "CpuQuota": limits.cpu_quota_us.unwrap_or(0),
         "CpuRealtimePeriod": 0,
         "CpuRealtimeRuntime": 0,
-        "CpusetCpus": "",
-        "CpusetMems": "",
+        "CpusetCpus": limits.cpuset_cpus.as_deref().unwrap_or_default(),
+        "CpusetMems": limits.cpuset_mems.as_deref().unwrap_or_default(),
         "Devices": spec.devices.iter().map(|device| json!({
             "PathOnHost": device.source.display().to_string(),
             "PathInContainer": device.target.to_string_lossy(),
@@ -576,18 +578,18 @@ fn host_config(details: &ContainerDetails) -> Value {
         })).collect::<Vec<_>>(),
         "DiskQuota": 0,
         "KernelMemory": 0,
-        "MemoryReservation": 0,
-        "MemorySwap": 0,
+        "MemoryReservation": limits::bytes(limits.memory_reservation),
+        "MemorySwap": limits.memory_swap.unwrap_or(0),
         "MemorySwappiness": 0,
         "OomKillDisable": false,
         "Init": spec.init,
-        "PidsLimit": 0,
+        "PidsLimit": limits::pids(&spec.cgroup),
         "Ulimits": spec.process.rlimits.iter().map(ulimit).collect::<Vec<_>>(),
         "CpuCount": 0,
         "CpuPercent": 0,
         "IOMaximumIOps": 0,
         "IOMaximumBandwidth": 0,
-        "CgroupConf": Value::Null,
+        "CgroupConf": limits::unified(limits),
         "IntelRdtClosID": "",
     }
 }

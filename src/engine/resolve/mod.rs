@@ -7,6 +7,7 @@
 //! ```
 
 mod health;
+pub(crate) mod limits;
 mod mounts;
 mod namespaces;
 mod network;
@@ -108,6 +109,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         userns,
         namespaces,
         network,
+        cgroup: limits::cgroup(request)?,
         hostname,
         domainname: request.domainname.clone().unwrap_or_default(),
         shm_size_bytes: request.shm_size_bytes.unwrap_or(SHM_SIZE),

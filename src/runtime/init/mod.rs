@@ -129,6 +129,8 @@ impl Init {
     fn carry_out(&mut self, step: Step) -> Result<()> {
         match step {
             Step::BecomeRoot { reach } => open_within_reach(&reach).and_then(|()| become_root()),
+            Step::CgroupNamespace => nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
+                .map_err(|errno| Failure::errno("create a cgroup namespace", errno)),
             Step::SessionKeyring => {
                 // Where keyrings are off there is nothing to hide.
                 process::new_session_keyring().ok();

@@ -175,28 +175,31 @@ impl Init {
 
     /// Hides paths. What does not exist needs no hiding.
     pub(super) fn mask(&self, paths: &[Bytes]) -> Result<()> {
-        let null = mount::clone_tree(rustix::fs::CWD, Path::new("/dev/null"), false)?;
+        // Before Linux 6.15 only what is attached can be cloned: the host's own, and an empty directory that
+        // covers something already.
+        let null = rustix::fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| Failure::errno("open /dev/null", errno))?;
         let stat = rustix::fs::fstat(&null).map_err(|errno| Failure::errno("stat /dev/null", errno))?;
         let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
             && stat.st_rdev == rustix::fs::makedev(1, 3);
         if !is_null {
             return Err(invalid("the host's /dev/null is not the null device"));
         }
-        let mut empty = None;
+        let mut empty: Option<OwnedFd> = None;
         for path in paths {
             let Some(target) = self.existing(path)? else { continue };
             let shape = rootfs::shape_of(target.as_fd()).map_err(|err| Failure::errno("mask", err))?;
             let cover = match shape {
                 Shape::File => mount::clone_tree(null.as_fd(), Path::new(""), false)?,
-                Shape::Directory => {
-                    let empty = match &empty {
-                        Some(empty) => empty,
-                        None => empty.insert(empty_directory()?),
-                    };
-                    mount::clone_tree(empty.as_fd(), Path::new(""), false)?
-                }
+                Shape::Directory => match &empty {
+                    Some(empty) => mount::clone_tree(empty.as_fd(), Path::new(""), false)?,
+                    None => empty_directory()?,
+                },
             };
             mount::attach(cover.as_fd(), target.as_fd(), &rootfs::shown(path.as_bytes()))?;
+            if shape == Shape::Directory && empty.is_none() {
+                empty = Some(cover);
+            }
         }
         Ok(())
     }

@@ -20,9 +20,10 @@ use crate::runtime::rootfs::RootDir;
 use crate::runtime::{identity, idmaps, seccomp};
 use crate::stage::wire::{self, WireError};
 use crate::store::Store;
-use crate::sys::clone::{self, Cloned, flags};
+use crate::sys::clone::{Cloned, flags};
 use crate::sys::pidfd;
 
+use super::cgroups::{self, Cgroups};
 use super::wiring::Wiring;
 use super::{Monitor, etcfiles, record, shared_shm};
 
@@ -65,6 +66,7 @@ pub(super) fn start(
     monitor: &Monitor,
     own_pid: i32,
     mut wiring: Option<&mut Wiring>,
+    cgroups: &mut Cgroups,
 ) -> Result<Living, Failure> {
     let spec = &monitor.spec;
     let places = places(monitor);
@@ -73,6 +75,7 @@ pub(super) fn start(
         Namespace::Container(id) => Some(shared_shm::of_container(pid_of(monitor, id)?)?),
         _ => None,
     };
+    let nest = cgroups.nest(&spec.cgroup)?;
     join_shared_namespaces(monitor)?;
     let maps = maps(spec, &places)?;
     let new_volumes = new_volumes(monitor);
@@ -111,7 +114,7 @@ pub(super) fn start(
         Some(StreamPairs::new(spec.process.open_stdin)?.lasting()?)
     };
 
-    match clone::clone3(clone_flags(spec, maps.is_some())).map_err(clone_failure)? {
+    match cgroups::clone_into(clone_flags(spec, maps.is_some()), nest.as_ref()).map_err(clone_failure)? {
         Cloned::Child => {
             drop(report);
             init::main(steps, theirs, streams.map(|pairs| pairs.theirs))
@@ -119,7 +122,9 @@ pub(super) fn start(
         Cloned::Parent { pid, pidfd } => {
             drop((theirs, steps, shared_shm));
             let ours = streams.map(|pairs| pairs.ours);
+            let owner = maps.as_ref().and_then(|(uids, gids)| root_outside(uids, gids));
             let started = write_maps_of(pid, maps.as_ref()).and_then(|()| {
+                cgroups.settle(&spec.cgroup, pid, owner)?;
                 wiring.as_mut().map_or(Ok(()), |wiring| wiring.begin(pid))?;
                 let_go(&report)?;
                 let Some(wiring) = wiring.as_mut() else { return Ok(()) };
@@ -134,7 +139,10 @@ pub(super) fn start(
                 pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL).ok();
                 pidfd::wait(pidfd.as_fd()).ok();
             })?;
-            let record = new_record(pid, own_pid, monitor.order.restarts, &streams);
+            let record = Record {
+                cgroup: cgroups.leaf().map(Path::to_owned),
+                ..new_record(pid, own_pid, monitor.order.restarts, &streams)
+            };
             record::write(&monitor.directory, &record)
                 .map_err(|err| Failure::errno("write the container's record", err))?;
             write_pid_file(spec, pid)?;
@@ -206,6 +214,11 @@ fn within_reach(spec: &ContainerSpec, places: Places) -> Result<(Places, Vec<(Pa
 /// The first number of the descriptors that init opens for [`within_reach`].
 const REACH: i32 = 100;
 
+/// The IDs out here of the container's root, if it is not the user.
+fn root_outside(uids: &IdMap, gids: &IdMap) -> Option<(u32, u32)> {
+    Some((uids.to_outside(0)?, gids.to_outside(0)?)).filter(|ids| *ids != (0, 0))
+}
+
 /// `/` and new volumes belong to the container's root, who is not the user with every map. Init, which is
 /// root of the container, then gives a volume to whom it is for.
 fn give_root_what_is_its_own(
@@ -214,10 +227,7 @@ fn give_root_what_is_its_own(
     new_volumes: &[String],
 ) -> Result<(), Failure> {
     let Some((uids, gids)) = maps else { return Ok(()) };
-    let (Some(uid), Some(gid)) = (uids.to_outside(0), gids.to_outside(0)) else { return Ok(()) };
-    if (uid, gid) == (0, 0) {
-        return Ok(());
-    }
+    let Some((uid, gid)) = root_outside(uids, gids) else { return Ok(()) };
     let own = ["upper", "work"].iter().map(|name| places.container.join(name));
     let volumes = new_volumes.iter().map(|name| places.volumes.join(name).join("data"));
     own.chain(volumes).try_for_each(|path| {
@@ -287,7 +297,6 @@ fn clone_flags(spec: &ContainerSpec, own_user: bool) -> u64 {
         | private(&namespaces.pid, flags::PID)
         | private(&namespaces.ipc, flags::IPC)
         | private(&namespaces.uts, flags::UTS)
-        | private(&namespaces.cgroup, flags::CGROUP)
 }
 
 fn clone_failure(errno: nix::errno::Errno) -> Failure {
@@ -451,6 +460,7 @@ fn new_record(pid: i32, monitor_pid: i32, restarts: u32, streams: &Streams) -> R
         ended: None,
         restarts,
         pipes: streams.inodes(),
+        cgroup: None,
     }
 }
 

@@ -21,7 +21,8 @@ use crate::attach::packet::FromMonitor;
 use crate::base::health::{
     Check, Checked, Destination, HEALTH_FILE, Health, HealthPlan, HealthState, OnFailure, Startup,
 };
-use crate::base::spec::{ContainerSpec, Process};
+use crate::base::spec::{ContainerSpec, Process, Record};
+use crate::cgroup::admission::AdmissionOrder;
 use crate::events::Event;
 use crate::runtime::enter::{EnterOrder, Probe};
 use crate::runtime::failure::FailureKind;
@@ -67,6 +68,8 @@ pub(crate) struct Checker {
 #[derive(Debug)]
 struct Watched {
     pid: i32,
+    /// Where its commands run.
+    cgroup: Option<AdmissionOrder>,
     process: OwnedFd,
     started: Instant,
     /// Counts of the start-up check; `None` once it is over.
@@ -110,12 +113,17 @@ impl Checker {
     }
 
     /// A life begins.
-    pub(super) fn begin(&mut self, pid: i32, process: BorrowedFd<'_>) -> io::Result<()> {
+    pub(super) fn begin(&mut self, record: &Record, process: BorrowedFd<'_>) -> io::Result<()> {
         self.state = HealthState::default();
         self.write();
         let startup = self.plan.startup.as_ref().map(|_| Counts::default());
         let mut life = Watched {
-            pid,
+            pid: record.pid,
+            cgroup: record.cgroup.as_ref().map(|leaf| AdmissionOrder {
+                leaf: leaf.clone(),
+                systemd: None,
+                is_limited: !self.spec.cgroup.limits.is_empty(),
+            }),
             process: process.try_clone_to_owned()?,
             started: Instant::now(),
             startup,
@@ -190,7 +198,8 @@ impl Checker {
     fn probe(&mut self) -> Option<(i32, Action)> {
         let life = self.life.as_mut()?;
         let check = check_of(&self.plan, life);
-        let order = order(&self.spec, check, life.pid)?;
+        let mut order = order(&self.spec, check, life.pid)?;
+        order.cgroup.clone_from(&life.cgroup);
         let deadline = Instant::now() + Duration::from_nanos(check.timeout_ns);
         let began = Timestamp::now();
         life.next = None;
@@ -367,7 +376,14 @@ fn order(spec: &ContainerSpec, check: &Check, pid: i32) -> Option<EnterOrder> {
         open_stdin: false,
         ..spec.process.clone()
     };
-    Some(EnterOrder { pid, process, security: spec.security.clone(), window: None, detached: false })
+    Some(EnterOrder {
+        pid,
+        process,
+        security: spec.security.clone(),
+        window: None,
+        detached: false,
+        cgroup: None,
+    })
 }
 
 fn replace(directory: &Path, name: &str, text: &[u8]) -> io::Result<()> {

@@ -14,6 +14,7 @@
 
 mod adopt;
 pub(crate) mod birth;
+pub(crate) mod cgroups;
 mod etcfiles;
 pub(crate) mod health;
 mod links;
@@ -41,6 +42,7 @@ use crate::logs::{Format, LogFiles};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::launch::{LaunchOrder, LaunchReport};
 use crate::runtime::monitor::birth::Living;
+use crate::runtime::monitor::cgroups::Cgroups;
 use crate::runtime::monitor::health::Checker;
 use crate::runtime::monitor::notify::Notifier;
 use crate::runtime::monitor::serve::{Company, Life, Outcome, Output};
@@ -127,7 +129,9 @@ impl Monitor {
                 return Err(failure);
             }
         };
-        let prepared = match Wiring::prepare(&self, passed) {
+        let mut cgroups = self.cgroups();
+        let has_cgroup = if self.order.adopt { Ok(()) } else { cgroups.prepare(&self.spec.cgroup) };
+        let prepared = match has_cgroup.and_then(|()| Wiring::prepare(&self, passed)) {
             // Better without its network than without a monitor.
             Err(_) if self.order.adopt => Ok((None, None)),
             wiring => wiring.and_then(|wiring| Ok((wiring, self.notifier()?))),
@@ -146,7 +150,7 @@ impl Monitor {
             beginning.push("attach");
         }
         loop {
-            let living = self.begin_life(own_pid, wiring.as_mut())?;
+            let living = self.begin_life(own_pid, wiring.as_mut(), &mut cgroups)?;
             let events: Vec<_> = beginning.iter().map(|status| self.teller.event(status)).collect();
             self.teller.tell(&events);
             beginning = vec!["restart", "init", "start"];
@@ -166,17 +170,19 @@ impl Monitor {
                 notifier: notifier.as_mut(),
                 grace: self.grace(),
             };
-            let exit_code = self.live(living, &mut server, &signals, company)?;
+            let exit_code = self.live(living, &mut server, &signals, company, &cgroups)?;
             self.teller.look_for_name();
             let died = Event { container_exit_code: Some(exit_code), ..self.teller.event("died") };
             self.teller.tell(&[died, self.teller.event("cleanup")]);
             let unhealthy = health.as_mut().is_some_and(Checker::take_restart)
                 && !self.directory.join(record::STOP_REQUESTED).exists();
             if !unhealthy && !pauses.is_due(&self.directory, exit_code, started.elapsed()) {
+                cgroups.remove();
                 return self.end(server, exit_code);
             }
             server.announce(exit_code);
             if !unhealthy && !pauses.pause(&self.directory) {
+                cgroups.remove();
                 return self.end(server, exit_code);
             }
             self.order.restarts += 1;
@@ -191,10 +197,16 @@ impl Monitor {
     }
 
     /// Starts the container, or takes over the one that runs.
-    fn begin_life(&mut self, own_pid: i32, wiring: Option<&mut Wiring>) -> Result<Living, Failure> {
+    fn begin_life(
+        &mut self,
+        own_pid: i32,
+        wiring: Option<&mut Wiring>,
+        cgroups: &mut Cgroups,
+    ) -> Result<Living, Failure> {
         if self.order.adopt {
             let living = adopt::adopt(self, own_pid)?;
             self.order.restarts = living.record.restarts;
+            cgroups.adopt(living.record.cgroup.as_deref());
             self.order.adopt = false;
             if let Some(wiring) = wiring {
                 wiring.adopt(living.record.pid);
@@ -202,7 +214,10 @@ impl Monitor {
             return Ok(living);
         }
         self.forget_volatile_mount();
-        birth::start(self, own_pid, wiring).inspect_err(|failure| self.could_not_start(failure))
+        birth::start(self, own_pid, wiring, cgroups).inspect_err(|failure| {
+            cgroups.remove();
+            self.could_not_start(failure);
+        })
     }
 
     /// A container that is removed at its end has an overlay that never syncs ("volatile"), and the
@@ -227,6 +242,12 @@ impl Monitor {
             .map_err(|err| Failure::errno("prepare to notify the service manager", err))
     }
 
+    /// What it will hold of cgroups.
+    fn cgroups(&self) -> Cgroups {
+        let stop_seconds = u64::from(self.spec.stop.timeout_s).min(LONGEST_STOP_SECONDS);
+        Cgroups::new(self.order.id.as_str(), self.order.cgroups.clone(), stop_seconds)
+    }
+
     /// Opens the socket for clients; the first one is connected already.
     fn open_server(&self, client: Option<OwnedFd>) -> Result<Server, Failure> {
         let listener = listen(&self.directory)?;
@@ -240,12 +261,11 @@ impl Monitor {
         server: &mut Server,
         signals: &SignalFd,
         mut company: Company<'_>,
+        cgroups: &Cgroups,
     ) -> Result<i32, Failure> {
         let Living { pidfd, streams, record } = living;
         if let Some(health) = &mut company.health {
-            health
-                .begin(record.pid, pidfd.as_fd())
-                .map_err(|err| Failure::errno("watch the container", err))?;
+            health.begin(&record, pidfd.as_fd()).map_err(|err| Failure::errno("watch the container", err))?;
         }
         let (output, stdin) = match streams {
             birth::Streams::Terminal(master) => (Output::Terminal(master), None),
@@ -269,11 +289,12 @@ impl Monitor {
             health.end();
         }
         let exit_code = status.shell_code();
+        let oom_killed = cgroups.leave();
         let error = match log.map_or(0, |log| log.lost_bytes()) {
             0 => String::new(),
             lost => format!("{lost} bytes of the log could not be written"),
         };
-        let write_end = || record::end(&self.directory, &record, at, exit_code, &error);
+        let write_end = || record::end(&self.directory, &record, at, exit_code, oom_killed, &error);
         if write_end().is_err() && Store::open(&self.order.root).is_ok_and(|store| store.release_reserve()) {
             // The disk was full. If it still is, clients hear the code and later ones read "unknown".
             write_end().ok();
@@ -336,6 +357,9 @@ fn lock(directory: &Path) -> Result<OwnedFd, Failure> {
     }
     Err(Failure::new(FailureKind::Conflict, "the container is already running"))
 }
+
+/// A container that is waited for for ever does not keep the machine from going down for longer, in seconds.
+const LONGEST_STOP_SECONDS: u64 = 90;
 
 /// How often the lock is tried, a millisecond apart.
 const LOCK_TRIES: u32 = 50;

@@ -34,10 +34,11 @@ pub(super) fn end(
     record: &Record,
     at: Timestamp,
     exit_code: i32,
+    oom_killed: bool,
     error: &str,
 ) -> io::Result<Record> {
     let stopped_by_user = directory.join(STOP_REQUESTED).exists();
-    let ended = Ended { at, exit_code, oom_killed: false, error: error.to_owned(), stopped_by_user };
+    let ended = Ended { at, exit_code, oom_killed, error: error.to_owned(), stopped_by_user };
     let record = Record { ended: Some(ended), ..record.clone() };
     write(directory, &record).map(|()| record)
 }
@@ -56,6 +57,7 @@ pub(super) fn never_ran(directory: &Path, failure: &Failure, exit_code: i32, res
         ended: Some(Ended { at: now, exit_code, oom_killed: false, error, stopped_by_user: false }),
         restarts,
         pipes: [0; 3],
+        cgroup: None,
     };
     // The failure itself is on its way to the user; a record that cannot be written adds nothing.
     write(directory, &record).ok();

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::bytes::Bytes;
 use crate::base::network::{NetworkAttachment, PortMapping, PrivateNetwork};
 use crate::base::spec::{ContainerSpec, NetworkMode};
+use crate::cgroup::unit::Surroundings;
 use crate::net::client::{self, Asked, ClientError, Link, Listeners};
 use crate::net::control::{Attach, Endpoint, EndpointRequest, RefusalKind};
 use crate::net::ipam::{self, Subnet};
@@ -77,6 +78,7 @@ pub(crate) struct Wiring {
     linger: Duration,
     /// Of U's maps.
     fingerprint: String,
+    cgroups: Surroundings,
     listeners: Listeners,
     attach: Attach,
     link: Option<Link>,
@@ -139,6 +141,7 @@ impl Wiring {
             netd,
             linger: Duration::from_millis(monitor.order.network_linger_ms),
             fingerprint: monitor.order.fingerprint.clone(),
+            cgroups: monitor.order.cgroups.clone(),
             listeners,
             attach,
             link: None,
@@ -175,7 +178,7 @@ impl Wiring {
         let path = format!("/proc/{pid}/ns/net");
         let namespace = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| Failure::errno("open the container's network namespace", errno))?;
-        let (root, settings) = (&self.root, (self.linger, self.fingerprint.as_str()));
+        let (root, settings) = (&self.root, (self.linger, self.fingerprint.as_str(), &self.cgroups));
         let start =
             |first: OwnedFd, gateway: Option<BorrowedFd<'_>>| netd::start(root, settings, first, gateway);
         let asked = match &mut self.link {
@@ -190,7 +193,7 @@ impl Wiring {
     /// Waits until the container is linked.
     pub(super) fn finish(&mut self) -> Result<(), Failure> {
         let (Some(asked), Some(namespace)) = (self.asked.take(), &self.namespace) else { return Ok(()) };
-        let (root, settings) = (&self.root, (self.linger, self.fingerprint.as_str()));
+        let (root, settings) = (&self.root, (self.linger, self.fingerprint.as_str(), &self.cgroups));
         let start =
             |first: OwnedFd, gateway: Option<BorrowedFd<'_>>| netd::start(root, settings, first, gateway);
         let (netd, listeners) = (self.netd.as_fd(), &self.listeners);
@@ -256,7 +259,7 @@ impl Wiring {
     /// Starts netd again, or finds the one that another monitor has started, and is linked again.
     pub(super) fn bring_back(&mut self) {
         let (Some(link), Some(namespace)) = (&mut self.link, &self.namespace) else { return };
-        let (root, settings) = (&self.root, (self.linger, self.fingerprint.as_str()));
+        let (root, settings) = (&self.root, (self.linger, self.fingerprint.as_str(), &self.cgroups));
         let start =
             |first: OwnedFd, gateway: Option<BorrowedFd<'_>>| netd::start(root, settings, first, gateway);
         let netd = self.netd.as_fd();

@@ -1,0 +1,97 @@
+//! Putting one more process into the cgroup of a running container: what `exec` does.
+//!
+//! The kernel lets a process be moved only by who may write both cgroups and the one above them. A login
+//! session and the user's own part of the tree meet in a cgroup that is root's; there systemd has to do it.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::systemd::{Manager, Sockets};
+use crate::cgroup::unit::Nest;
+use crate::cgroup::{CgroupError, Result, tree};
+use crate::sys::clone::{self, Cloned};
+
+/// Which cgroup, and who may help.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct AdmissionOrder {
+    /// The directory of the container's cgroup.
+    #[serde(with = "crate::base::bytes::path")]
+    pub(crate) leaf: PathBuf,
+    pub(crate) systemd: Option<Sockets>,
+    /// The container has limits: outside of its cgroup nothing may run for it.
+    pub(crate) is_limited: bool,
+}
+
+/// The way into a cgroup, open already, so that it stays open in other namespaces.
+#[derive(Debug, Default)]
+pub(crate) struct Admission {
+    nest: Option<Nest>,
+    /// A manager, and what to tell it: scope and cgroup in it.
+    manager: Option<(Manager, String, String)>,
+    /// Why there is no way, where one is needed.
+    needed: Option<CgroupError>,
+    is_limited: bool,
+}
+
+impl Admission {
+    /// Finds the way. That there is none shows when it is needed.
+    pub(crate) fn prepare(order: Option<&AdmissionOrder>) -> Self {
+        let Some(order) = order else { return Self::default() };
+        let own = tree::place_of("self").and_then(|place| place.own_tree());
+        if own.is_some_and(|own| order.leaf.starts_with(own)) {
+            match Nest::open(&order.leaf) {
+                Ok(nest) => return Self { nest: Some(nest), ..Self::default() },
+                Err(err) => return Self { needed: order.is_limited.then_some(err), ..Self::default() },
+            }
+        }
+        let manager = scope_of(&order.leaf).and_then(|(scope, name)| {
+            let manager = order.systemd.as_ref().and_then(Manager::connect)?;
+            Some((manager, scope.to_owned(), format!("/{name}")))
+        });
+        let why = "a command for a container with limits".to_owned();
+        let needed = (manager.is_none() && order.is_limited).then(|| {
+            CgroupError::Invalid(format!("{why} cannot be put into its cgroup {}", order.leaf.display()))
+        });
+        Self { nest: None, manager, needed, is_limited: order.is_limited }
+    }
+
+    /// Clones; the child is in the cgroup, or waits for [`Admission::admit`].
+    ///
+    /// # Errors
+    ///
+    /// Those of clone3(2).
+    pub(crate) fn clone(&self) -> std::result::Result<Cloned, nix::errno::Errno> {
+        match &self.nest {
+            Some(nest) => clone::clone3_into(0, Some(nest.directory.as_fd())).or_else(|_| clone::clone3(0)),
+            None => clone::clone3(0),
+        }
+    }
+
+    /// Sees to it that `pid` is in the cgroup.
+    ///
+    /// # Errors
+    ///
+    /// If the container has limits and the process cannot be put under them.
+    pub(crate) fn admit(self, pid: i32) -> Result<()> {
+        if let Some(err) = self.needed {
+            return Err(err);
+        }
+        match (self.nest, self.manager) {
+            (Some(nest), _) => {
+                nest.admit(pid).map_err(super::io_error("move into the cgroup of", "the container"))
+            }
+            (None, Some((mut manager, scope, name))) => manager
+                .attach(&scope, &name, pid)
+                .or_else(|err| if self.is_limited { Err(err) } else { Ok(()) }),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// The scope that `leaf` is in, and the leaf's own name.
+fn scope_of(leaf: &Path) -> Option<(&str, &str)> {
+    let scope = leaf.parent()?.file_name()?.to_str().filter(|name| name.ends_with(".scope"))?;
+    Some((scope, leaf.file_name()?.to_str()?))
+}

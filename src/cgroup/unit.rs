@@ -1,0 +1,403 @@
+//! The cgroups of one container, made by its monitor: one leaf for each of the two, and both removed at the end.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::base::limits::{Cgroup, CgroupMode, Limits};
+use crate::cgroup::systemd::{Manager, Scope, Sockets};
+use crate::cgroup::tree::{self, Place};
+use crate::cgroup::{CgroupError, Result, control, settings};
+
+/// Whom to ask for a cgroup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ManagerChoice {
+    /// systemd if it answers, else the tree itself.
+    #[default]
+    Any,
+    Systemd,
+    Cgroupfs,
+}
+
+/// What the monitor is told about cgroups by the one who starts it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Surroundings {
+    pub(crate) choice: ManagerChoice,
+    /// Where systemd may be reached; `None` where that was not to be found out.
+    pub(crate) systemd: Option<Sockets>,
+    /// The caller is root of the machine, and not of U.
+    pub(crate) rootful: bool,
+}
+
+/// An open cgroup that processes can be put into, whatever namespaces we join meanwhile.
+#[derive(Debug)]
+pub(crate) struct Nest {
+    /// For clone3(2).
+    pub(crate) directory: OwnedFd,
+    processes: OwnedFd,
+}
+
+impl Nest {
+    /// Opens the cgroup at `leaf`.
+    ///
+    /// # Errors
+    ///
+    /// If it is gone, or not the caller's.
+    pub(crate) fn open(leaf: &Path) -> Result<Self> {
+        let open = |path: &Path, flags| {
+            rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| super::io_error("open the cgroup", path)(errno.into()))
+        };
+        let directory = open(leaf, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        Ok(Self { directory, processes: open(&leaf.join("cgroup.procs"), OFlags::WRONLY)? })
+    }
+
+    /// Moves process `pid` in.
+    pub(crate) fn admit(&self, pid: i32) -> std::io::Result<()> {
+        rustix::io::write(&self.processes, pid.to_string().as_bytes())?;
+        Ok(())
+    }
+}
+
+/// What is wanted for one container.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish<'a> {
+    /// The container's ID.
+    pub(crate) id: &'a str,
+    pub(crate) cgroup: &'a Cgroup,
+    pub(crate) surroundings: &'a Surroundings,
+    /// How long it may take to stop, in seconds.
+    pub(crate) stop_seconds: u64,
+}
+
+/// The cgroups of a container.
+#[derive(Debug)]
+pub(crate) struct Unit {
+    /// What holds both leaves.
+    directory: PathBuf,
+    /// Where the container is.
+    leaf: PathBuf,
+    /// Where this process came from, and goes back to so that all can be removed.
+    home: Option<PathBuf>,
+    /// systemd removes the directory when it is empty.
+    is_scope: bool,
+}
+
+/// The names of the leaves.
+const CONTAINER: &str = "container";
+const MONITOR: &str = "monitor";
+/// The monitor's and everybody else's with `--cgroups=split`, as podman calls it.
+const RUNTIME: &str = "runtime";
+
+impl Wish<'_> {
+    fn wants_limits(&self) -> Option<&'static str> {
+        first_flag(&self.cgroup.limits)
+    }
+
+    /// Must the container's own process be there before its scope can be made?
+    pub(crate) fn is_made_after_birth(&self) -> bool {
+        self.cgroup.mode == CgroupMode::NoMonitor && self.surroundings.choice != ManagerChoice::Cgroupfs
+    }
+
+    /// Makes the cgroups of the container and moves `pid` into the scope, if it is systemd that makes it:
+    /// the monitor, or with `--cgroups=no-conmon` the container's process.
+    ///
+    /// `None` if there is no way to one and nothing was asked for that needs it.
+    ///
+    /// # Errors
+    ///
+    /// If something was asked for that needs one.
+    pub(crate) fn make(&self, pid: i32) -> Result<Option<Unit>> {
+        let made = match self.cgroup.mode {
+            CgroupMode::Disabled => return self.without("--cgroups=disabled"),
+            CgroupMode::Split => return self.split().map(Some),
+            CgroupMode::Enabled | CgroupMode::NoMonitor => self.scope(pid).and_then(|scope| match scope {
+                Some(scope) => Ok(Some(scope)),
+                None => self.in_own_tree(),
+            }),
+        };
+        match made {
+            Ok(Some(unit)) => Ok(Some(unit)),
+            Ok(None) if self.surroundings.choice == ManagerChoice::Systemd => {
+                Err(CgroupError::Systemd("no manager answers".into()))
+            }
+            Ok(None) => self.without("no cgroup of version 2 is delegated to you"),
+            // Whatever is wrong: who asked for nothing gets the container all the same.
+            Err(_) if self.wants_limits().is_none() && self.cgroup.parent.is_empty() => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    fn without(&self, why: &'static str) -> Result<Option<Unit>> {
+        match self.wants_limits() {
+            Some(flag) => Err(CgroupError::NoCgroup { flag, why }),
+            None if !self.cgroup.parent.is_empty() => {
+                Err(CgroupError::NoCgroup { flag: "--cgroup-parent", why })
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// A scope of systemd; `None` where none answers.
+    fn scope(&self, pid: i32) -> Result<Option<Unit>> {
+        let Surroundings { choice, systemd: Some(sockets), rootful } = self.surroundings else {
+            return Ok(None);
+        };
+        if *choice == ManagerChoice::Cgroupfs || tree::mount_point().is_none() {
+            return Ok(None);
+        }
+        let Some(mut manager) = Manager::connect(sockets) else { return Ok(None) };
+        let slice = match self.cgroup.parent.as_str() {
+            "" if *rootful => "machine.slice",
+            "" => "user.slice",
+            parent if parent.ends_with(".slice") && !parent.contains('/') => parent,
+            parent => {
+                let message = format!("--cgroup-parent {parent:?}: with systemd it is the name of a slice");
+                return Err(CgroupError::Invalid(message));
+            }
+        };
+        let description = format!("ketch container {}", self.id.get(..12).unwrap_or(self.id));
+        // The scope of an earlier life may just be going away; it does not matter what ours is called.
+        let names = [format!("ketch-{}.scope", self.id), format!("ketch-{}-{pid}.scope", self.id)];
+        let started = names.iter().try_fold(false, |started, name| {
+            let scope =
+                Scope { name, slice, description: &description, pid, stop_seconds: self.stop_seconds + 5 };
+            Ok(started || manager.start_scope(&scope)?)
+        })?;
+        if !started {
+            return Err(CgroupError::Systemd(format!("there is a {} already", names[1])));
+        }
+        let directory = tree::place_of(&pid.to_string())
+            .map(|place| place.directory())
+            .ok_or_else(|| CgroupError::Systemd("the new scope is not to be seen".into()))?;
+        let unit = Unit { leaf: directory.join(CONTAINER), directory, home: None, is_scope: true };
+        match self.cgroup.mode {
+            CgroupMode::NoMonitor => {
+                tree::make(&unit.leaf)?;
+                unit.admit(pid)?;
+            }
+            _ => unit.step_aside(MONITOR)?,
+        }
+        tree::enable_controllers(&unit.directory);
+        Ok(Some(unit))
+    }
+
+    /// Directories in the tree that was delegated to the caller; `None` where there is none.
+    fn in_own_tree(&self) -> Result<Option<Unit>> {
+        let Some(place) = tree::place_of("self") else { return Ok(None) };
+        let Some(top) = place.own_tree() else { return Ok(None) };
+        self.empty(&top)?;
+        tree::enable_controllers(&top);
+        let mut directory = top.clone();
+        for part in self.parent_below(&place, &top)?.iter() {
+            directory.push(part);
+            tree::make(&directory)?;
+            tree::enable_controllers(&directory);
+        }
+        directory.push(format!("ketch-{}", self.id));
+        tree::make(&directory)?;
+        let mut unit = Unit { leaf: directory.join(CONTAINER), directory, home: None, is_scope: false };
+        if self.cgroup.mode == CgroupMode::Enabled {
+            // Where the caller was may be an inner directory by now.
+            unit.home = tree::place_of("self").map(|place| place.directory());
+            unit.step_aside(MONITOR)?;
+        }
+        tree::enable_controllers(&unit.directory);
+        Ok(Some(unit))
+    }
+
+    /// The path of `--cgroup-parent` below `top`.
+    fn parent_below(&self, place: &Place, top: &Path) -> Result<PathBuf> {
+        if self.cgroup.parent.is_empty() {
+            return Ok(PathBuf::from("ketch"));
+        }
+        let parent = Path::new(&self.cgroup.parent);
+        let absolute = tree::below(&place.mount, parent);
+        let within =
+            absolute.strip_prefix(top).map_or_else(|_| parent.strip_prefix("/").unwrap_or(parent), |p| p);
+        if within.iter().any(|part| part == "..") {
+            return Err(CgroupError::Invalid(format!(
+                "--cgroup-parent {parent:?} leads out of your cgroups"
+            )));
+        }
+        Ok(within.to_owned())
+    }
+
+    /// A cgroup that hands controllers on has no processes of its own, the root excepted: if limits are
+    /// wanted, those of `top` move into a leaf.
+    fn empty(&self, top: &Path) -> Result<()> {
+        let is_root = !top.join("cgroup.events").exists();
+        let processes = tree::processes(top);
+        if is_root || processes.is_empty() || self.wants_limits().is_none() {
+            return Ok(());
+        }
+        let leaf = top.join("init");
+        tree::make(&leaf)?;
+        for pid in processes {
+            // One that has just ended is not there to be moved.
+            tree::move_into(&leaf, pid).ok();
+        }
+        Ok(())
+    }
+
+    /// Both below the cgroup that the caller is in.
+    fn split(&self) -> Result<Unit> {
+        let own = tree::place_of("self").map(|place| place.directory()).map(|directory| {
+            let is_ours = directory.ends_with(RUNTIME);
+            directory.parent().filter(|_| is_ours).unwrap_or(&directory).to_owned()
+        });
+        let Some(directory) = own.filter(|directory| tree::is_own(directory)) else {
+            let why =
+                "the cgroup of the caller is not delegated to you (a systemd service needs Delegate=yes)";
+            return Err(CgroupError::NoCgroup { flag: "--cgroups=split", why });
+        };
+        let runtime = directory.join(RUNTIME);
+        tree::make(&runtime)?;
+        for pid in tree::processes(&directory) {
+            tree::move_into(&runtime, pid).ok();
+        }
+        tree::enable_controllers(&directory);
+        let leaf = directory.join(format!("ketch-payload-{}", self.id));
+        Ok(Unit { directory, leaf, home: None, is_scope: true })
+    }
+}
+
+impl Unit {
+    /// The cgroups of a running container whose own is `leaf`.
+    pub(crate) fn of_leaf(leaf: &Path) -> Self {
+        let directory = leaf.parent().unwrap_or(leaf).to_owned();
+        let is_scope = directory.extension().is_some_and(|extension| extension == "scope");
+        Self { directory, leaf: leaf.to_owned(), home: None, is_scope }
+    }
+
+    /// The container's cgroup.
+    pub(crate) fn leaf(&self) -> &Path {
+        &self.leaf
+    }
+
+    /// Moves this process into the leaf `name`, so that the directory may hand controllers on.
+    fn step_aside(&self, name: &str) -> Result<()> {
+        let leaf = self.directory.join(name);
+        tree::make(&leaf)?;
+        tree::move_into(&leaf, 0).map_err(super::io_error("move to the cgroup", leaf))
+    }
+
+    /// Makes the container's leaf anew, with counters at zero, and opens it to be born into.
+    ///
+    /// # Errors
+    ///
+    /// If one of an earlier life cannot be removed.
+    pub(crate) fn renew(&self) -> Result<Nest> {
+        control::remove(&self.leaf)?;
+        tree::make(&self.leaf)?;
+        Nest::open(&self.leaf)
+    }
+
+    /// Moves the container's process into its leaf.
+    pub(crate) fn admit(&self, pid: i32) -> Result<()> {
+        tree::move_into(&self.leaf, pid).map_err(super::io_error("move to the cgroup", &self.leaf))
+    }
+
+    /// Applies limits to the leaf, before the container runs.
+    ///
+    /// # Errors
+    ///
+    /// The first limit that cannot be applied.
+    pub(crate) fn limit(&self, limits: &Limits) -> Result<()> {
+        if limits.pids.is_none() {
+            settings::apply_default_pids(&self.leaf);
+        }
+        settings::apply(&self.leaf, limits)
+    }
+
+    /// Gives the leaf to the container's root, who may make cgroups of its own in it.
+    pub(crate) fn hand_over(&self, uid: u32, gid: u32) {
+        let delegated = std::fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap_or_default();
+        std::os::unix::fs::chown(&self.leaf, Some(uid), Some(gid)).ok();
+        for file in delegated.lines().filter(|file| file.starts_with("cgroup.")) {
+            std::os::unix::fs::chown(self.leaf.join(file), Some(uid), Some(gid)).ok();
+        }
+    }
+
+    /// Kills what is left in the leaf, and removes it.
+    pub(crate) fn clear(&self) {
+        // What cannot be killed now is the next start's affair.
+        control::remove(&self.leaf).ok();
+    }
+
+    /// The last life is over: removes everything, as far as this process is not in it.
+    pub(crate) fn remove(self) {
+        self.clear();
+        if self.is_scope {
+            return;
+        }
+        if let Some(home) = &self.home
+            && tree::move_into(home, 0).is_ok()
+        {
+            std::fs::remove_dir(self.directory.join(MONITOR)).ok();
+        }
+        std::fs::remove_dir(&self.directory).ok();
+    }
+}
+
+/// Moves this process, which serves several containers, out of the cgroup of the one whose monitor started it.
+///
+/// # Errors
+///
+/// If that is not possible: it then lives in that container's cgroup, which stays as long as it does.
+pub(crate) fn stand_alone(name: &str, surroundings: &Surroundings) -> Result<()> {
+    let pid = std::process::id().cast_signed();
+    let is_monitors = |place: &Place| place.path.ends_with(MONITOR);
+    let Some(place) = tree::place_of("self").filter(is_monitors) else { return Ok(()) };
+    let directory = place.directory();
+    // …/ketch/ketch-<id>/monitor
+    let (unit, above) = (directory.parent(), directory.parent().and_then(Path::parent));
+    let is_scope = unit.and_then(Path::extension).is_some_and(|extension| extension == "scope");
+    match (is_scope, &surroundings.systemd, above) {
+        (true, Some(sockets), _) => {
+            let slice = if surroundings.rootful { "machine.slice" } else { "user.slice" };
+            let (unit, description) = (format!("ketch-{name}-{pid}.scope"), format!("ketch {name}"));
+            let scope = Scope { name: &unit, slice, description: &description, pid, stop_seconds: 5 };
+            let mut manager =
+                Manager::connect(sockets).ok_or_else(|| CgroupError::Systemd("no manager answers".into()))?;
+            manager.start_scope(&scope).map(drop)
+        }
+        (false, _, Some(above)) => {
+            let leaf = above.join(name);
+            tree::make(&leaf)?;
+            tree::move_into(&leaf, 0).map_err(super::io_error("move to the cgroup", leaf))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes what a monitor that was killed left behind: `leaf` as the record has it.
+pub(crate) fn sweep(leaf: &Path, id: &str) {
+    // A record is only a file: nothing that does not look like ours is touched.
+    let is_ours =
+        |part: &std::ffi::OsStr| part.to_str().is_some_and(|p| p.starts_with("ketch-") && p.contains(id));
+    if !leaf.iter().any(is_ours) || !MOUNTED_BELOW.iter().any(|mount| leaf.starts_with(mount)) {
+        return;
+    }
+    control::remove(leaf).ok();
+    if let Some(directory) = leaf.parent().filter(|directory| directory.file_name().is_some_and(is_ours)) {
+        std::fs::remove_dir(directory.join(MONITOR)).ok();
+        std::fs::remove_dir(directory).ok();
+    }
+}
+
+/// Where cgroups are.
+const MOUNTED_BELOW: [&str; 1] = ["/sys/fs/cgroup"];
+
+/// The flag of the first limit that was asked for.
+fn first_flag(limits: &Limits) -> Option<&'static str> {
+    if limits.is_empty() {
+        return None;
+    }
+    // Devices are looked at later: here any number will do.
+    let settings = settings::settings(limits, &|_| Some((0, 0))).ok()?;
+    Some(settings.first().map_or("a limit", |setting| setting.flag))
+}

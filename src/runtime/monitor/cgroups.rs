@@ -1,0 +1,142 @@
+//! The monitor's care for the container's cgroups, from before its birth to after its death.
+//!
+//! ```text
+//! prepare ─▶ [ nest ─▶ clone3 ─▶ settle ─▶ "go" … end ─▶ leave ] ─▶ remove
+//!            once for each life
+//! ```
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use crate::base::limits::Cgroup;
+use crate::cgroup::CgroupError;
+use crate::cgroup::stat;
+use crate::cgroup::unit::{Nest, Surroundings, Unit, Wish};
+use crate::runtime::failure::{Failure, FailureKind};
+use crate::sys::clone::{self, Cloned};
+
+/// What the monitor holds of cgroups.
+#[derive(Debug)]
+pub(super) struct Cgroups {
+    id: String,
+    surroundings: Surroundings,
+    stop_seconds: u64,
+    /// The cgroup is that of one life (`--cgroups=no-conmon` with systemd).
+    is_made_after_birth: bool,
+    unit: Option<Unit>,
+    /// It was made by a monitor that is no more, and may not outlast the container.
+    is_adopted: bool,
+}
+
+impl Cgroups {
+    /// For the container `id`; nothing is made yet.
+    pub(super) fn new(id: &str, surroundings: Surroundings, stop_seconds: u64) -> Self {
+        Self { id: id.to_owned(), surroundings, stop_seconds, is_made_after_birth: false, unit: None, is_adopted: false }
+    }
+
+    /// Takes over the cgroup `leaf` of a container that runs.
+    pub(super) fn adopt(&mut self, leaf: Option<&Path>) {
+        self.unit = leaf.map(Unit::of_leaf);
+        self.is_adopted = true;
+    }
+
+    fn wish<'a>(&'a self, cgroup: &'a Cgroup) -> Wish<'a> {
+        Wish { id: &self.id, cgroup, surroundings: &self.surroundings, stop_seconds: self.stop_seconds }
+    }
+
+    /// Makes the cgroups, unless that takes the container's process.
+    pub(super) fn prepare(&mut self, cgroup: &Cgroup) -> Result<(), Failure> {
+        let wish = self.wish(cgroup);
+        if wish.is_made_after_birth() {
+            self.is_made_after_birth = true;
+            return Ok(());
+        }
+        self.unit = wish.make(std::process::id().cast_signed()).map_err(failure)?;
+        Ok(())
+    }
+
+    /// A fresh cgroup for one life, to be born into. Before namespaces are joined: from within another
+    /// cgroup namespace the kernel would not let us.
+    pub(super) fn nest(&mut self, cgroup: &Cgroup) -> Result<Option<Nest>, Failure> {
+        if std::mem::take(&mut self.is_adopted) {
+            self.remove();
+            self.prepare(cgroup)?;
+        }
+        // A scope that was made for one process went away with it.
+        let lasting = if self.is_made_after_birth { None } else { self.unit.as_ref() };
+        lasting.map(Unit::renew).transpose().map_err(failure)
+    }
+
+    /// Gives the newborn `pid` its limits; its root is `owner` out here.
+    pub(super) fn settle(
+        &mut self,
+        cgroup: &Cgroup,
+        pid: i32,
+        owner: Option<(u32, u32)>,
+    ) -> Result<(), Failure> {
+        let wish = self.wish(cgroup);
+        if self.is_made_after_birth {
+            self.unit = wish.make(pid).map_err(failure)?;
+        }
+        let Some(unit) = &self.unit else { return Ok(()) };
+        unit.limit(&cgroup.limits).map_err(failure)?;
+        if let Some((uid, gid)) = owner {
+            unit.hand_over(uid, gid);
+        }
+        Ok(())
+    }
+
+    /// The directory of the container's cgroup.
+    pub(super) fn leaf(&self) -> Option<&Path> {
+        self.unit.as_ref().map(Unit::leaf)
+    }
+
+    /// A life is over: was one of its processes killed because memory ran out? What is left of them ends now.
+    pub(super) fn leave(&self) -> bool {
+        let Some(unit) = &self.unit else { return false };
+        let out_of_memory = stat::oom_kills(unit.leaf()) > 0;
+        unit.clear();
+        out_of_memory
+    }
+
+    /// The last life is over.
+    pub(super) fn remove(&mut self) {
+        if let Some(unit) = self.unit.take() {
+            unit.remove();
+        }
+    }
+}
+
+/// Clones into `nest`, if there is one, with a detour where the kernel does not know the straight way.
+pub(super) fn clone_into(namespaces: u64, nest: Option<&Nest>) -> Result<Cloned, nix::errno::Errno> {
+    let Some(nest) = nest else { return clone::clone3(namespaces) };
+    match clone::clone3_into(namespaces, Some(nest.directory.as_fd())) {
+        // Before Linux 5.7, or a rule of the tree: the same errors come again if it was something else.
+        Err(_) => {
+            let cloned = clone::clone3(namespaces)?;
+            if let Cloned::Parent { pid, pidfd } = &cloned {
+                admit(nest, *pid, pidfd)?;
+            }
+            Ok(cloned)
+        }
+        other => other,
+    }
+}
+
+fn admit(nest: &Nest, pid: i32, pidfd: &OwnedFd) -> Result<(), nix::errno::Errno> {
+    nest.admit(pid).map_err(|err| {
+        crate::sys::pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL).ok();
+        crate::sys::pidfd::wait(pidfd.as_fd()).ok();
+        err.raw_os_error().map_or(nix::errno::Errno::EIO, nix::errno::Errno::from_raw)
+    })
+}
+
+/// A limit that cannot be applied is the request's failure, and says how it could be.
+pub(crate) fn failure(err: CgroupError) -> Failure {
+    let mut failure = Failure::system("set up the container's cgroup", &err);
+    if !matches!(err, CgroupError::Io { .. } | CgroupError::Systemd(_)) {
+        failure.kind = FailureKind::Invalid;
+    }
+    failure.hint = err.hint().map(str::to_owned);
+    failure
+}
