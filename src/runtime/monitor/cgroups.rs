@@ -31,7 +31,14 @@ pub(super) struct Cgroups {
 impl Cgroups {
     /// For the container `id`; nothing is made yet.
     pub(super) fn new(id: &str, surroundings: Surroundings, stop_seconds: u64) -> Self {
-        Self { id: id.to_owned(), surroundings, stop_seconds, is_made_after_birth: false, unit: None, is_adopted: false }
+        Self {
+            id: id.to_owned(),
+            surroundings,
+            stop_seconds,
+            is_made_after_birth: false,
+            unit: None,
+            is_adopted: false,
+        }
     }
 
     /// Takes over the cgroup `leaf` of a container that runs.
