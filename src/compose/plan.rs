@@ -1,0 +1,133 @@
+//! What has to be done to a service's containers so that they are as the file wants them. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::base::id::ContainerId;
+
+/// A container of the project, as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Actual {
+    pub(crate) id: ContainerId,
+    pub(crate) name: String,
+    pub(crate) service: String,
+    pub(crate) number: u32,
+    /// The hash of the configuration it was made from.
+    pub(crate) hash: String,
+    /// The image it was made from.
+    pub(crate) image: String,
+    pub(crate) running: bool,
+    /// Made by `run`, and none of the service's own.
+    pub(crate) one_off: bool,
+}
+
+/// What a service shall be.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) hash: String,
+    /// The image's ID, if it is here.
+    pub(crate) image: String,
+    pub(crate) scale: u32,
+}
+
+/// How eagerly containers are made anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Recreate {
+    /// If something about them has changed.
+    #[default]
+    Changed,
+    Always,
+    Never,
+}
+
+/// What becomes of one container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// There are too many.
+    Remove(Actual),
+    /// Made anew under the same number; its anonymous volumes go on.
+    Recreate(Actual),
+    /// There are too few.
+    Create(u32),
+    /// As it shall be, but not running.
+    Start(Actual),
+    /// As it shall be.
+    Keep(Actual),
+}
+
+/// The steps for one service: containers with the lowest numbers stay.
+pub(crate) fn service(wanted: &Wanted, actual: &[Actual], recreate: Recreate) -> Vec<Step> {
+    let mut own: Vec<&Actual> = actual.iter().filter(|container| !container.one_off).collect();
+    // What is to be kept as it is comes first, then by number.
+    own.sort_by_key(|container| container.number);
+    let scale = wanted.scale as usize;
+    let mut steps: Vec<Step> =
+        own.iter().skip(scale).rev().map(|container| Step::Remove((*container).clone())).collect();
+    for container in own.iter().take(scale) {
+        let changed = container.hash != wanted.hash || container.image != wanted.image;
+        let container = (*container).clone();
+        steps.push(match (recreate, changed, container.running) {
+            (Recreate::Always, ..) | (Recreate::Changed, true, _) => Step::Recreate(container),
+            (_, _, false) => Step::Start(container),
+            (_, _, true) => Step::Keep(container),
+        });
+    }
+    let taken: Vec<u32> = own.iter().take(scale).map(|container| container.number).collect();
+    let missing = scale.saturating_sub(taken.len());
+    steps.extend((1..).filter(|number| !taken.contains(number)).take(missing).map(Step::Create));
+    steps
+}
+
+/// Containers of services that the files do not have any more.
+pub(crate) fn orphans<'a>(
+    known: &'a dyn Fn(&str) -> bool,
+    actual: &'a [Actual],
+) -> impl Iterator<Item = &'a Actual> {
+    actual.iter().filter(|container| !container.one_off && !known(&container.service))
+}
+
+/// The containers by service, in the order of their numbers.
+pub(crate) fn by_service(actual: Vec<Actual>) -> BTreeMap<String, Vec<Actual>> {
+    let mut services: BTreeMap<String, Vec<Actual>> = BTreeMap::new();
+    for container in actual {
+        services.entry(container.service.clone()).or_default().push(container);
+    }
+    services.values_mut().for_each(|list| list.sort_by_key(|container| container.number));
+    services
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(number: u32, hash: &str, running: bool) -> Actual {
+        let id = format!("{number:064x}").parse().unwrap();
+        let name = format!("p-s-{number}");
+        let (service, hash, image) = ("s".to_owned(), hash.to_owned(), "i".to_owned());
+        Actual { id, name, service, number, hash, image, running, one_off: false }
+    }
+
+    #[test]
+    fn only_what_changed_is_made_anew() {
+        let wanted = |scale| Wanted { hash: "h".into(), image: "i".into(), scale };
+        let kept = container(1, "h", true);
+        let stopped = container(2, "h", false);
+        let old = container(3, "x", true);
+        let actual = [old.clone(), kept.clone(), stopped.clone()];
+        assert_eq!(
+            service(&wanted(4), &actual, Recreate::Changed),
+            [
+                Step::Keep(kept.clone()),
+                Step::Start(stopped.clone()),
+                Step::Recreate(old.clone()),
+                Step::Create(4)
+            ]
+        );
+        assert_eq!(
+            service(&wanted(1), &actual, Recreate::Never),
+            [Step::Remove(old.clone()), Step::Remove(stopped.clone()), Step::Keep(kept.clone())]
+        );
+        assert_eq!(service(&wanted(1), &[], Recreate::Changed), [Step::Create(1)]);
+        assert_eq!(service(&wanted(1), &[kept.clone()], Recreate::Always), [Step::Recreate(kept)]);
+        assert_eq!(service(&wanted(0), &[], Recreate::Always), []);
+    }
+}

@@ -1,0 +1,384 @@
+//! From what a file says of a service to the request for its container. Pure: secrets and configs have
+//! their files already.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::base::bytes::Bytes;
+use crate::base::mount_syntax::{self, MountKindRequest, MountRequest};
+use crate::base::signal::Signal;
+use crate::base::spec::{Device, RestartPolicy, Rlimit};
+use crate::compose::canonical::duration_ns;
+use crate::compose::node::{Kind, Map, Node};
+use crate::compose::project::Project;
+use crate::engine::request::{ContainerRequest, HealthRequest};
+use crate::engine::{Error, Result};
+
+/// Keys of a service that change nothing here, each with what to know about it.
+const WITHOUT_EFFECT: [(&str, &str); 8] = [
+    ("credential_spec", "it is for Windows"),
+    ("isolation", "it is for Windows"),
+    ("cpu_count", "it is for Windows"),
+    ("cpu_percent", "it is for Windows"),
+    ("runtime", "ketch is the runtime"),
+    ("storage_opt", "no storage driver here knows such options"),
+    ("volume_driver", "all volumes are local"),
+    ("mem_swappiness", "cgroup v2 has no such setting"),
+];
+
+/// What of a service ketch cannot do, one sentence each.
+pub(crate) fn warnings(name: &str, service: &Node) -> Vec<String> {
+    WITHOUT_EFFECT
+        .iter()
+        .filter(|(key, _)| service.get(key).is_some())
+        .map(|(key, why)| format!("service {name}: {key} has no effect: {why}"))
+        .collect()
+}
+
+/// Files that secrets and configs are mounted from, by section and name.
+pub(crate) type Files = BTreeMap<(&'static str, String), PathBuf>;
+
+/// The request for a service's container.
+///
+/// # Errors
+///
+/// Values that ketch understands differently than the file's author.
+pub(crate) fn request(
+    project: &Project,
+    name: &str,
+    service: &Node,
+    number: u32,
+    files: &Files,
+) -> Result<ContainerRequest> {
+    let mut labels = pairs(service.get("labels"));
+    labels.extend(project.labels(name, number, false));
+    let mut request = ContainerRequest {
+        image: project.image(name),
+        name: Some(project.container_name(name, number)),
+        labels,
+        annotations: pairs(service.get("annotations")),
+        command: words(service.get("command")),
+        entrypoint: service.get("entrypoint").map(|node| words(Some(node))),
+        env: environment(service.get("environment")),
+        user: text(service, "user"),
+        groups: texts(service, "group_add"),
+        workdir: text(service, "working_dir").map(Bytes::from),
+        hostname: text(service, "hostname"),
+        domainname: text(service, "domainname"),
+        terminal: service.flag("tty"),
+        interactive: service.flag("stdin_open"),
+        init: service.flag("init"),
+        read_only: service.flag("read_only"),
+        privileged: service.flag("privileged"),
+        cap_add: texts(service, "cap_add"),
+        cap_drop: texts(service, "cap_drop"),
+        security_options: texts(service, "security_opt"),
+        sysctls: pairs(service.get("sysctls")),
+        shm_size_bytes: text(service, "shm_size").and_then(|size| size.parse().ok()),
+        userns: text(service, "userns_mode").unwrap_or_default(),
+        uts: text(service, "uts").unwrap_or_default(),
+        cgroupns: text(service, "cgroup").unwrap_or_default(),
+        pid: namespace(project, service, "pid"),
+        ipc: namespace(project, service, "ipc"),
+        dns: texts(service, "dns"),
+        dns_search: texts(service, "dns_search"),
+        dns_options: texts(service, "dns_opt"),
+        expose: texts(service, "expose"),
+        add_hosts: texts(service, "extra_hosts").iter().map(|host| host.replacen('=', ":", 1)).collect(),
+        devices: devices(service),
+        ulimits: ulimits(service),
+        oom_score_adj: int(service.get("oom_score_adj")).and_then(|score| i32::try_from(score).ok()),
+        volumes_from: volumes_from(project, service),
+        publish: list(service, "ports").iter().map(port).collect(),
+        health: health(service.get("healthcheck"))?,
+        log_driver: service.get("logging").and_then(|logging| text(logging, "driver")),
+        log_options: options(service.get("logging").and_then(|logging| logging.get("options"))),
+        restart: restart(name, service)?,
+        stop_signal: stop_signal(name, service)?,
+        stop_timeout_s: text(service, "stop_grace_period").and_then(|period| seconds(&period)),
+        ..ContainerRequest::default()
+    };
+    networks(project, name, service, &mut request);
+    mounts(project, service, files, &mut request)?;
+    Ok(request)
+}
+
+fn text(node: &Node, key: &str) -> Option<String> {
+    node.str_at(key).map(str::to_owned)
+}
+
+fn list<'a>(node: &'a Node, key: &str) -> &'a [Node] {
+    node.get(key).and_then(Node::as_list).unwrap_or_default()
+}
+
+fn texts(node: &Node, key: &str) -> Vec<String> {
+    list(node, key).iter().filter_map(Node::scalar_text).collect()
+}
+
+fn words(node: Option<&Node>) -> Vec<Bytes> {
+    let words = node.and_then(Node::as_list).unwrap_or_default();
+    words.iter().filter_map(Node::scalar_text).map(Bytes::from).collect()
+}
+
+fn int(node: Option<&Node>) -> Option<i64> {
+    match node.map(|node| &node.kind) {
+        Some(Kind::Int(value)) => Some(*value),
+        _ => None,
+    }
+}
+
+fn pairs(node: Option<&Node>) -> BTreeMap<String, String> {
+    let map = node.and_then(Node::as_map);
+    map.into_iter().flatten().map(|(key, value)| (key.clone(), value.scalar_text().unwrap_or_default())).collect()
+}
+
+fn options(node: Option<&Node>) -> Vec<String> {
+    pairs(node).into_iter().map(|(key, value)| format!("{key}={value}")).collect()
+}
+
+/// `NAME=value`; a name that has no value anywhere is left out.
+fn environment(node: Option<&Node>) -> Vec<Bytes> {
+    let map = node.and_then(Node::as_map);
+    let set = map.into_iter().flatten().filter_map(|(name, value)| Some((name, value.scalar_text()?)));
+    set.map(|(name, value)| Bytes::from(format!("{name}={value}"))).collect()
+}
+
+/// `service:NAME` is that service's first container.
+fn namespace(project: &Project, service: &Node, key: &str) -> String {
+    let mode = text(service, key).unwrap_or_default();
+    match mode.strip_prefix("service:") {
+        Some(other) => format!("container:{}", project.container_name(other, 1)),
+        None => mode,
+    }
+}
+
+fn volumes_from(project: &Project, service: &Node) -> Vec<String> {
+    texts(service, "volumes_from")
+        .iter()
+        .map(|from| match from.strip_prefix("container:") {
+            Some(container) => container.to_owned(),
+            None => {
+                let (other, mode) = from.split_once(':').map_or((from.as_str(), None), |(s, m)| (s, Some(m)));
+                let container = project.container_name(other, 1);
+                mode.map_or(container.clone(), |mode| format!("{container}:{mode}"))
+            }
+        })
+        .collect()
+}
+
+fn networks(project: &Project, name: &str, service: &Node, request: &mut ContainerRequest) {
+    if service.get("network_mode").is_some() {
+        request.networks = vec![namespace(project, service, "network_mode")];
+        return;
+    }
+    let empty = Map::new();
+    let map = service.get("networks").and_then(Node::as_map).unwrap_or(&empty);
+    let mut networks: Vec<(&String, &Node)> = map.iter().collect();
+    // The one with the highest priority comes first, and has the default route.
+    networks.sort_by_key(|(key, node)| (-int(node.get("priority")).unwrap_or(0), (*key).clone()));
+    for (key, node) in networks {
+        let mut options = vec![format!("alias={name}")];
+        options.extend(texts(node, "aliases").iter().map(|alias| format!("alias={alias}")));
+        options.extend(text(node, "ipv4_address").map(|ip| format!("ip={ip}")));
+        options.extend(text(node, "ipv6_address").map(|ip| format!("ip6={ip}")));
+        options.extend(text(node, "mac_address").or_else(|| text(service, "mac_address")).map(|mac| format!("mac={mac}")));
+        request.networks.push(format!("{}:{}", project.full_name("networks", key), options.join(",")));
+    }
+    for link in texts(service, "links") {
+        // Without an alias the service's own name is known on the network anyway.
+        if let Some((other, alias)) = link.split_once(':').filter(|(other, alias)| other != alias) {
+            request.links.push(format!("{}:{alias}", project.container_name(other, 1)));
+        }
+    }
+    request.links.extend(texts(service, "external_links"));
+}
+
+/// `[IP:]HOST:CONTAINER/PROTOCOL`.
+fn port(port: &Node) -> String {
+    let target = port.get("target").and_then(Node::scalar_text).unwrap_or_default();
+    let protocol = port.str_at("protocol").unwrap_or("tcp");
+    let published = port.str_at("published").unwrap_or_default();
+    match port.str_at("host_ip").filter(|ip| !ip.is_empty()) {
+        Some(ip) if ip.contains(':') => format!("[{ip}]:{published}:{target}/{protocol}"),
+        Some(ip) => format!("{ip}:{published}:{target}/{protocol}"),
+        None if published.is_empty() => format!("{target}/{protocol}"),
+        None => format!("{published}:{target}/{protocol}"),
+    }
+}
+
+fn devices(service: &Node) -> Vec<Device> {
+    list(service, "devices")
+        .iter()
+        .filter_map(|device| {
+            let source = text(device, "source")?;
+            let target = text(device, "target").unwrap_or_else(|| source.clone());
+            let access = text(device, "permissions").unwrap_or_else(|| "rwm".to_owned());
+            Some(Device { source: source.into(), target: target.into(), access })
+        })
+        .collect()
+}
+
+fn ulimits(service: &Node) -> Vec<Rlimit> {
+    let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
+    let map = service.get("ulimits").and_then(Node::as_map);
+    map.into_iter()
+        .flatten()
+        .map(|(name, value)| {
+            let both = int(Some(value));
+            let soft = both.or_else(|| int(value.get("soft"))).unwrap_or(-1);
+            let hard = both.or_else(|| int(value.get("hard"))).unwrap_or(-1);
+            Rlimit { name: name.clone(), soft: limit(soft), hard: limit(hard) }
+        })
+        .collect()
+}
+
+fn health(node: Option<&Node>) -> Result<HealthRequest> {
+    let Some(node) = node else { return Ok(HealthRequest::default()) };
+    let test = texts(node, "test");
+    if node.flag("disable") || test.first().is_some_and(|first| first == "NONE") {
+        return Ok(HealthRequest { disabled: true, ..HealthRequest::default() });
+    }
+    let cmd = match test.split_first() {
+        None => None,
+        Some((first, [shell])) if first == "CMD-SHELL" => Some(shell.clone()),
+        Some((first, words)) if first == "CMD" => {
+            Some(serde_json::to_string(words).map_err(|err| Error::system("write a health check", err))?)
+        }
+        Some(_) => {
+            return Err(Error::invalid("healthcheck.test must start either by \"CMD\", \"CMD-SHELL\" or \"NONE\""));
+        }
+    };
+    Ok(HealthRequest {
+        cmd,
+        interval: text(node, "interval"),
+        timeout: text(node, "timeout"),
+        start_period: text(node, "start_period"),
+        retries: int(node.get("retries")),
+        ..HealthRequest::default()
+    })
+}
+
+fn restart(name: &str, service: &Node) -> Result<Option<RestartPolicy>> {
+    let bad = |text: &str| Error::invalid(format!("service {name}: invalid restart policy {text:?}"));
+    if let Some(policy) = service.str_at("restart") {
+        return Ok(Some(match policy.split_once(':') {
+            None => match policy {
+                "no" | "none" | "" => RestartPolicy::No,
+                "always" => RestartPolicy::Always,
+                "unless-stopped" => RestartPolicy::UnlessStopped,
+                "on-failure" => RestartPolicy::OnFailure { max: 0 },
+                _ => return Err(bad(policy)),
+            },
+            Some(("on-failure", max)) => {
+                RestartPolicy::OnFailure { max: max.parse().map_err(|_| bad(policy))? }
+            }
+            Some(_) => return Err(bad(policy)),
+        }));
+    }
+    let Some(policy) = service.get("deploy").and_then(|deploy| deploy.get("restart_policy")) else {
+        return Ok(None);
+    };
+    let max = int(policy.get("max_attempts")).and_then(|max| u32::try_from(max).ok()).unwrap_or(0);
+    Ok(Some(match policy.str_at("condition").unwrap_or("any") {
+        "none" => RestartPolicy::No,
+        "on-failure" => RestartPolicy::OnFailure { max },
+        "any" if max > 0 => RestartPolicy::OnFailure { max },
+        "any" => RestartPolicy::Always,
+        other => return Err(bad(other)),
+    }))
+}
+
+fn stop_signal(name: &str, service: &Node) -> Result<Option<i32>> {
+    let signal = service.str_at("stop_signal").map(|text| {
+        text.parse::<Signal>()
+            .map(Signal::number)
+            .map_err(|err| Error::invalid(format!("service {name}: stop_signal: {err}")))
+    });
+    signal.transpose()
+}
+
+/// Whole seconds, rounded up.
+fn seconds(period: &str) -> Option<u32> {
+    let ns = u64::try_from(duration_ns(period)?).ok()?;
+    u32::try_from(ns.div_ceil(1_000_000_000)).ok()
+}
+
+fn mounts(project: &Project, service: &Node, files: &Files, request: &mut ContainerRequest) -> Result<()> {
+    for volume in list(service, "volumes") {
+        let mount = mount(project, volume)?;
+        if let Some(source) = bind_text(project, volume) {
+            request.binds.push(source);
+        }
+        request.mounts.push(mount);
+    }
+    for tmpfs in texts(service, "tmpfs") {
+        let tmpfs = mount_syntax::parse_tmpfs(&tmpfs).map_err(|err| Error::invalid(err.to_string()))?;
+        request.mounts.push(tmpfs);
+    }
+    for (section, inside) in [("secrets", "/run/secrets/"), ("configs", "/")] {
+        for entry in list(service, section) {
+            let key = entry.str_at("source").unwrap_or_default().to_owned();
+            let target = entry.str_at("target").unwrap_or(&key).to_owned();
+            let target = if target.starts_with('/') { target } else { format!("{inside}{target}") };
+            let Some(source) = files.get(&(section, key.clone())) else {
+                return Err(Error::invalid(format!("unsupported external {} {key}", &section[..section.len() - 1]))
+                    .hint("give it a file, an environment variable or (a config) a content"));
+            };
+            request.mounts.push(MountRequest {
+                kind: MountKindRequest::Bind { source: source.clone(), recursive: true, chown: false },
+                target: target.into(),
+                read_only: true,
+                options: Vec::new(),
+                propagation: None,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A volume in the words of `-v`, for `inspect`.
+fn bind_text(project: &Project, volume: &Node) -> Option<String> {
+    let source = volume.str_at("source")?;
+    let source = match volume.str_at("type") {
+        Some("volume") => project.full_name("volumes", source),
+        _ => source.to_owned(),
+    };
+    let mode = if volume.flag("read_only") { "ro" } else { "rw" };
+    Some(format!("{source}:{}:{mode}", volume.str_at("target")?))
+}
+
+fn mount(project: &Project, volume: &Node) -> Result<MountRequest> {
+    let source = volume.str_at("source").unwrap_or_default();
+    let part = |section: &str, key: &str| volume.get(section).and_then(|node| node.get(key));
+    let kind = match volume.str_at("type") {
+        Some("bind") => MountKindRequest::Bind {
+            source: source.into(),
+            recursive: part("bind", "recursive").and_then(Node::as_str) != Some("disabled"),
+            chown: false,
+        },
+        Some("tmpfs") => {
+            let size = part("tmpfs", "size").and_then(Node::scalar_text).map(|size| format!("size={size}"));
+            let mode = int(part("tmpfs", "mode")).map(|mode| format!("mode={mode:o}"));
+            MountKindRequest::Tmpfs { data: size.into_iter().chain(mode).collect(), copy_up: false }
+        }
+        Some("image") => MountKindRequest::Image { reference: source.to_owned() },
+        Some("volume") => MountKindRequest::Volume {
+            name: (!source.is_empty()).then(|| project.full_name("volumes", source)),
+            copy_up: !matches!(part("volume", "nocopy"), Some(Node { kind: Kind::Bool(true), .. })),
+            chown: false,
+            subpath: part("volume", "subpath").and_then(Node::as_str).map(Bytes::from),
+            driver_options: Vec::new(),
+        },
+        other => {
+            let other = other.unwrap_or_default();
+            return Err(Error::invalid(format!("mounts of type {other:?} are not for Linux")));
+        }
+    };
+    Ok(MountRequest {
+        kind,
+        target: volume.str_at("target").unwrap_or_default().into(),
+        read_only: volume.flag("read_only"),
+        options: Vec::new(),
+        propagation: part("bind", "propagation").and_then(Node::as_str).map(str::to_owned),
+    })
+}
