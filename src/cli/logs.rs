@@ -13,7 +13,7 @@ use crate::base::time::parse_when;
 use crate::cli::session::Session;
 use crate::cli::targets::{Latest, Selection};
 use crate::cli::usage::UsageError;
-use crate::engine::logs::follow;
+use crate::engine::logs::{Limits, follow};
 use crate::logs::entry::Entry;
 use crate::logs::reader::Query;
 
@@ -81,7 +81,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<(
         let printer = std::cell::RefCell::new(printer);
         follow(
             &mut logs,
-            query.until,
+            Limits { until: query.until, ..Limits::default() },
             |index, entry| printer.borrow_mut().print(index, entry),
             || printer.borrow_mut().flush(),
         )

@@ -238,7 +238,7 @@ fn print_ids(session: &mut Session<'_>, args: &PsArgs, found: &Containers) -> an
 }
 
 /// The command as typed, or as the image has it, in one line.
-fn command(container: &Container) -> String {
+pub(crate) fn command(container: &Container) -> String {
     join(&container.summary.as_typed.command)
 }
 
@@ -246,12 +246,12 @@ fn join(words: &[Bytes]) -> String {
     words.iter().map(Bytes::to_string_lossy).collect::<Vec<_>>().join(" ")
 }
 
-fn image_name(container: &Container) -> String {
+pub(crate) fn image_name(container: &Container) -> String {
     container.summary.image.as_ref().map_or(String::new(), |image| image.name.clone())
 }
 
 /// `Up 2 seconds`, `Exited (0) 3 minutes ago`, `Created`.
-fn status(container: &Container, now: Timestamp) -> String {
+pub(crate) fn status(container: &Container, now: Timestamp) -> String {
     let record = container.status.record.as_ref();
     match container.status.phase {
         Phase::Created => "Created".to_owned(),

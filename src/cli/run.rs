@@ -198,7 +198,7 @@ fn start_or_discard(engine: &Engine, id: &ContainerId, discard: bool, start: Sta
 }
 
 /// Starts a container with a client attached from the first byte on, and stays with it.
-fn attached(
+pub(crate) fn attached(
     engine: &Engine,
     id: &ContainerId,
     discard: bool,

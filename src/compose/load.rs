@@ -50,8 +50,6 @@ pub(crate) struct Loaded {
     pub(crate) files: Files,
     /// Variables without a value, in the order of their names.
     pub(crate) missed: BTreeSet<String>,
-    /// Every variable of the files with its default, for `config --variables`.
-    pub(crate) variables: BTreeMap<String, String>,
     /// Every profile of the files.
     pub(crate) profiles: BTreeSet<String>,
     /// All services, active or not.
@@ -115,7 +113,6 @@ pub(crate) fn load(options: &Options) -> Result<Loaded> {
         tree,
         files,
         missed,
-        variables: BTreeMap::new(),
         profiles,
         all_services,
     })

@@ -11,6 +11,7 @@
 //! table of what a file may hold: it drives the checks, the long forms, the merging and the order in
 //! which `config` prints. Source: the Compose Specification, and docker compose 2.26 where that is silent.
 
+pub(crate) mod apply;
 pub(crate) mod canonical;
 pub(crate) mod check;
 pub(crate) mod dotenv;
@@ -21,6 +22,7 @@ pub(crate) mod load;
 pub(crate) mod merge;
 pub(crate) mod node;
 pub(crate) mod normal;
+pub(crate) mod observe;
 pub(crate) mod plan;
 pub(crate) mod project;
 pub(crate) mod schema;

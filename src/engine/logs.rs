@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -129,19 +129,40 @@ impl ContainerLog {
     }
 }
 
+/// When following stops, beside at the end of all containers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits<'a> {
+    /// Nothing recorded after this is waited for.
+    pub(crate) until: Option<Timestamp>,
+    /// As soon as this is readable.
+    pub(crate) interrupt: Option<BorrowedFd<'a>>,
+    /// When the first container has ended.
+    pub(crate) first_end: bool,
+}
+
+/// Why following stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// All containers have ended, or the time is over.
+    Done,
+    Interrupted,
+    /// This container has ended.
+    Ended(usize),
+}
+
 /// Gives the entries of several logs to `sink` as they are recorded, each with the place of its log in
-/// `logs`, until all containers have ended. `flush` is called before each pause. Nothing recorded
-/// after `until` is waited for.
+/// `logs`, until all containers have ended or one of `limits` is met. `flush` is called before each pause.
 ///
 /// # Errors
 ///
 /// Reading, and what `sink` and `flush` answer, as [`io::Error`] in the source.
 pub(crate) fn follow(
     logs: &mut [ContainerLog],
-    until: Option<Timestamp>,
+    limits: Limits<'_>,
     mut sink: impl FnMut(usize, &Entry<'_>) -> io::Result<()>,
     mut flush: impl FnMut() -> io::Result<()>,
-) -> std::result::Result<(), FollowError> {
+) -> std::result::Result<Stopped, FollowError> {
+    let until = limits.until;
     // Without a watch (the user has too many) looking again and again does it.
     let watch = Watch::new().ok().filter(|watch| logs.iter().all(|log| watch.add(log.reader.dir()).is_ok()));
     for log in logs.iter_mut() {
@@ -159,15 +180,24 @@ pub(crate) fn follow(
         }
         flush()?;
         let done = |log: &ContainerLog| log.finished || log.reader.is_finished();
+        if limits.first_end
+            && let Some(ended) = logs.iter().position(|log| log.finished)
+        {
+            return Ok(Stopped::Ended(ended));
+        }
         if over || logs.iter().all(done) {
-            return Ok(());
+            return Ok(Stopped::Done);
         }
         set.clear();
         set.add(watch.as_ref().map(AsFd::as_fd), Interest::READ);
         for log in logs.iter() {
             set.add(log.end.as_ref().map(AsFd::as_fd), Interest::READ);
         }
+        let interrupt = set.add(limits.interrupt, Interest::READ);
         set.wait(pause_of(watch.is_some(), until, now))?;
+        if set.ready(interrupt).read {
+            return Ok(Stopped::Interrupted);
+        }
         for (index, log) in logs.iter_mut().enumerate() {
             if set.ready(index + 1).read {
                 log.take_end()?;

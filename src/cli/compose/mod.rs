@@ -1,8 +1,14 @@
 //! `ketch compose …`: several containers as one project.
 
 pub(crate) mod config;
+pub(crate) mod lifecycle;
+pub(crate) mod list;
+pub(crate) mod logs;
+mod open;
 pub(crate) mod project;
+pub(crate) mod up;
 pub(crate) mod version;
+pub(crate) mod within;
 
 use std::ffi::OsString;
 

@@ -119,6 +119,11 @@ impl ProjectFlags {
         Ok(())
     }
 
+    /// The name that `-p` or the environment gives.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// How to load the project.
     ///
     /// # Errors

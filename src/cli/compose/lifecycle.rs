@@ -1,0 +1,298 @@
+//! `ketch compose start`, `stop`, `restart`, `kill`, `rm`, `wait`, `pause` and `unpause`.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::Write;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::compose::open;
+use crate::cli::session::{Exit, Session};
+use crate::compose::apply::Event;
+use crate::compose::plan::Actual;
+use crate::engine::lifecycle::{Condition, Grace};
+use crate::engine::{Error, Kind};
+
+/// Services of a project.
+#[derive(Args, Debug)]
+pub(crate) struct Services {
+    /// Services; all if none is named
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+}
+
+/// Start the containers of services
+#[derive(Args, Debug)]
+pub(crate) struct StartArgs {
+    /// Wait until they run and are healthy
+    #[arg(long)]
+    wait: bool,
+
+    /// At most so many seconds for --wait
+    #[arg(long, value_name = "SECONDS")]
+    wait_timeout: Option<u64>,
+
+    #[command(flatten)]
+    which: Services,
+}
+
+pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Result<()> {
+    let services = &args.which.services;
+    let project = open::project_or_containers(session, services)?;
+    let found = open::containers(session, &project, services, false)?;
+    if found.is_empty() {
+        let what = services.first().map_or(String::new(), |name| format!("service {name:?} has "));
+        return Err(Error::not_found(format!("{what}no container to start"))
+            .hint("make them: ketch compose up -d")
+            .into());
+    }
+    let mut order = project.select(services, true).unwrap_or_default();
+    for container in &found {
+        if !order.contains(&container.service) {
+            order.push(container.service.clone());
+        }
+    }
+    open::with(session, &project, false, |compose| {
+        let _lock = compose.lock()?;
+        compose.start_in_order(&order, &BTreeSet::new(), None)?;
+        if args.wait {
+            compose.wait_until_ready(&order, args.wait_timeout.map(Duration::from_secs))?;
+        }
+        Ok(())
+    })
+}
+
+/// Stop the containers of services
+#[derive(Args, Debug)]
+pub(crate) struct StopArgs {
+    /// Seconds to wait before SIGKILL
+    #[arg(short, long, value_name = "SECONDS")]
+    timeout: Option<i64>,
+
+    #[command(flatten)]
+    which: Services,
+}
+
+pub(crate) fn stop(session: &mut Session<'_>, args: StopArgs) -> anyhow::Result<()> {
+    let project = open::project_or_containers(session, &args.which.services)?;
+    let found = open::containers(session, &project, &args.which.services, false)?;
+    let grace = args.timeout.map(Grace::from_seconds);
+    open::with(session, &project, false, |compose| {
+        let _lock = compose.lock()?;
+        for group in compose.stop_groups(found) {
+            super::up::stop_group(compose, &group, grace)?;
+        }
+        Ok(())
+    })
+}
+
+/// Restart the containers of services
+#[derive(Args, Debug)]
+pub(crate) struct RestartArgs {
+    /// Do not restart what depends on them
+    #[arg(long)]
+    no_deps: bool,
+
+    /// Seconds to wait before SIGKILL
+    #[arg(short, long, value_name = "SECONDS")]
+    timeout: Option<i64>,
+
+    #[command(flatten)]
+    which: Services,
+}
+
+pub(crate) fn restart(session: &mut Session<'_>, args: RestartArgs) -> anyhow::Result<()> {
+    let mut services = args.which.services.clone();
+    let project = open::project_or_containers(session, &services)?;
+    if !args.no_deps && !services.is_empty() {
+        let named: BTreeSet<String> = services.iter().cloned().collect();
+        let dependents = project.services().map(|(name, _)| name.clone()).filter(|name| {
+            project.dependencies(name).iter().any(|d| d.restart && named.contains(&d.service))
+        });
+        services.extend(dependents.filter(|name| !named.contains(name)));
+    }
+    let found = open::containers(session, &project, &services, false)?;
+    let grace = args.timeout.map(Grace::from_seconds);
+    let mut order = project.select(&[], true).unwrap_or_default();
+    order.retain(|name| services.is_empty() || services.contains(name));
+    for container in &found {
+        if !order.contains(&container.service) {
+            order.push(container.service.clone());
+        }
+    }
+    open::with(session, &project, false, |compose| {
+        let _lock = compose.lock()?;
+        for container in &found {
+            (compose.report)(Event { what: "Container", name: &container.name, state: "Restarting" });
+        }
+        for group in compose.stop_groups(found.clone()) {
+            let ids: Vec<_> = group.iter().map(|container| container.id.clone()).collect();
+            compose.stop(&ids, grace)?;
+        }
+        Ok(compose.start_in_order(&order, &BTreeSet::new(), grace)?)
+    })
+}
+
+/// Send a signal to the containers of services
+#[derive(Args, Debug)]
+pub(crate) struct KillArgs {
+    /// Those of services that the files do not have any more too
+    #[arg(long)]
+    remove_orphans: bool,
+
+    /// The signal
+    #[arg(short, long, value_name = "SIGNAL", default_value = "SIGKILL")]
+    signal: String,
+
+    #[command(flatten)]
+    which: Services,
+}
+
+pub(crate) fn kill(session: &mut Session<'_>, args: KillArgs) -> anyhow::Result<Exit> {
+    let project = open::project_or_containers(session, &args.which.services)?;
+    let mut found = open::containers(session, &project, &args.which.services, true)?;
+    found.retain(|container| container.running);
+    if !args.remove_orphans && project.services().next().is_some() {
+        found.retain(|container| project.service(&container.service).is_ok());
+    }
+    each(session, &["kill", "--signal", &args.signal], &found, "Killing", "Killed")
+}
+
+/// Runs one of ketch's verbs on containers, and tells of each.
+fn each(
+    session: &mut Session<'_>,
+    verb: &[&str],
+    found: &[Actual],
+    doing: &'static str,
+    done: &'static str,
+) -> anyhow::Result<Exit> {
+    let tell = |state: &str| {
+        for container in found {
+            eprintln!(" Container {}  {state}", container.name);
+        }
+    };
+    if found.is_empty() {
+        return Ok(Exit::OK);
+    }
+    tell(doing);
+    let words = verb.iter().map(OsString::from).chain(found.iter().map(|c| OsString::from(c.id.as_str())));
+    let exit = open::delegate(session, words.collect::<Vec<_>>())?;
+    tell(done);
+    Ok(exit)
+}
+
+/// Stop every process of services for a while
+#[derive(Args, Debug)]
+pub(crate) struct PauseArgs {
+    #[command(flatten)]
+    which: Services,
+}
+
+pub(crate) fn pause(session: &mut Session<'_>, args: PauseArgs) -> anyhow::Result<Exit> {
+    let project = open::project_or_containers(session, &args.which.services)?;
+    let mut found = open::containers(session, &project, &args.which.services, false)?;
+    found.retain(|container| container.running);
+    each(session, &["pause"], &found, "Pausing", "Paused")
+}
+
+/// Let the processes of services go on
+#[derive(Args, Debug)]
+pub(crate) struct UnpauseArgs {
+    #[command(flatten)]
+    which: Services,
+}
+
+pub(crate) fn unpause(session: &mut Session<'_>, args: UnpauseArgs) -> anyhow::Result<Exit> {
+    let project = open::project_or_containers(session, &args.which.services)?;
+    let mut found = open::containers(session, &project, &args.which.services, false)?;
+    found.retain(|container| container.running);
+    each(session, &["unpause"], &found, "Unpausing", "Unpaused")
+}
+
+/// Remove stopped containers of services
+///
+/// Anonymous volumes stay unless --volumes is given.
+#[derive(Args, Debug)]
+pub(crate) struct RmArgs {
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+
+    /// Stop them first
+    #[arg(short, long)]
+    stop: bool,
+
+    /// Remove their anonymous volumes too
+    #[arg(short, long)]
+    volumes: bool,
+
+    #[command(flatten)]
+    which: Services,
+}
+
+pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> {
+    let project = open::project_or_containers(session, &args.which.services)?;
+    let mut found = open::containers(session, &project, &args.which.services, true)?;
+    if !args.stop {
+        found.retain(|container| !container.running);
+    }
+    if found.is_empty() {
+        eprintln!("No stopped containers");
+        return Ok(());
+    }
+    if !args.force {
+        let names: Vec<&str> = found.iter().map(|container| container.name.as_str()).collect();
+        eprint!("? Going to remove {} [yN] ", names.join(", "));
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        if !matches!(answer.trim(), "y" | "Y" | "yes") {
+            return Ok(());
+        }
+    }
+    open::with(session, &project, false, |compose| {
+        let _lock = compose.lock()?;
+        for group in compose.stop_groups(found) {
+            super::up::stop_group(compose, &group, None)?;
+            group.iter().try_for_each(|container| compose.delete(container, args.volumes))?;
+        }
+        Ok(())
+    })
+}
+
+/// Wait until the containers of services have ended
+#[derive(Args, Debug)]
+pub(crate) struct WaitArgs {
+    /// Take the project down when the first one has ended
+    #[arg(long)]
+    down_project: bool,
+
+    /// Services
+    #[arg(required = true, value_name = "SERVICE")]
+    services: Vec<String>,
+}
+
+pub(crate) fn wait(session: &mut Session<'_>, args: WaitArgs) -> anyhow::Result<Exit> {
+    let project = open::project_or_containers(session, &args.services)?;
+    let found = open::containers(session, &project, &args.services, false)?;
+    if found.is_empty() {
+        return Err(Error::new(Kind::NotFound, "no containers for the services to wait for").into());
+    }
+    let mut last = 0;
+    for container in &found {
+        let code = session.engine()?.wait(&container.id, &[Condition::Stopped], Duration::from_millis(250))?;
+        writeln!(session.out, "container {:?} exited with status code {code}", container.name)?;
+        last = code;
+        if args.down_project {
+            break;
+        }
+    }
+    if args.down_project {
+        let name = project.name.clone();
+        let files = project.config_files.iter().flat_map(|path| [OsString::from("-f"), path.clone().into()]);
+        let words: Vec<OsString> =
+            ["compose", "-p", &name].into_iter().map(OsString::from).chain(files).chain(["down".into()]).collect();
+        open::delegate(session, words)?;
+    }
+    Ok(Exit(u8::try_from(last).unwrap_or(1)))
+}

@@ -1,0 +1,322 @@
+//! `ketch compose ps`, `ls`, `images` and `port`.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::base::{size, time};
+use crate::cli::compose::open;
+use crate::cli::format::table::Table;
+use crate::cli::format::{self, Format, Shape};
+use crate::cli::session::{Exit, Session};
+use crate::cli::usage::UsageError;
+use crate::cli::{ports, ps};
+use crate::compose::observe;
+use crate::compose::project::label;
+use crate::engine::list::Container;
+
+/// List the containers of a project
+#[derive(Args, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "docker compose's flags")]
+pub(crate) struct PsArgs {
+    /// Those that have ended too, and those of `run`
+    #[arg(short, long)]
+    all: bool,
+
+    /// List those that match (status=STATUS; can be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+
+    /// Print in this form: table, json, or a Go template
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: String,
+
+    /// Do not shorten commands
+    #[arg(long)]
+    no_trunc: bool,
+
+    /// Those of services that the files do not have any more too
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    orphans: bool,
+
+    /// Print IDs only
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Print the names of services only
+    #[arg(long)]
+    services: bool,
+
+    /// List containers in this state: created, running, paused, restarting, exited, dead (can be repeated)
+    #[arg(long, value_name = "STATUS")]
+    status: Vec<String>,
+
+    /// Services; all if none is named
+    #[arg(value_name = "SERVICE")]
+    names: Vec<String>,
+}
+
+const PS: Shape = Shape {
+    command: "compose ps",
+    type_name: "formatter.ContainerContext",
+    headers: &[
+        ("ID", "CONTAINER ID"),
+        ("Name", "NAME"),
+        ("Names", "NAMES"),
+        ("Image", "IMAGE"),
+        ("Command", "COMMAND"),
+        ("Service", "SERVICE"),
+        ("RunningFor", "CREATED"),
+        ("CreatedAt", "CREATED AT"),
+        ("Status", "STATUS"),
+        ("State", "STATE"),
+        ("Ports", "PORTS"),
+        ("Project", "PROJECT"),
+        ("Health", "HEALTH"),
+        ("ExitCode", "EXIT CODE"),
+    ],
+    omit: &[],
+    heading: true,
+};
+
+pub(crate) fn ps(session: &mut Session<'_>, args: PsArgs) -> anyhow::Result<()> {
+    let project = open::project_or_containers(session, &args.names)?;
+    let mut statuses = args.status.clone();
+    for filter in &args.filter {
+        match filter.split_once('=') {
+            Some(("status", status)) => statuses.push(status.to_owned()),
+            Some(("source", _)) | None | Some(_) => {
+                return Err(UsageError::new(format!("unknown filter {filter:?}: only status=STATUS is known"))
+                    .see("compose ps")
+                    .into());
+            }
+        }
+    }
+    let mut found: Vec<Container> = observe::containers(session.engine()?, &project.name)?
+        .into_iter()
+        .filter(|container| {
+            let Some(actual) = observe::actual(container) else { return false };
+            let is_named = args.names.is_empty() || args.names.contains(&actual.service);
+            let is_known = args.orphans || project.service(&actual.service).is_ok();
+            let state = container.status.phase.word();
+            let is_wanted = match statuses.is_empty() {
+                true => args.all || actual.running && !actual.one_off,
+                false => statuses.iter().any(|status| status == state),
+            };
+            is_named && is_known && is_wanted
+        })
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    if args.services {
+        let services: std::collections::BTreeSet<String> =
+            found.iter().filter_map(observe::actual).map(|actual| actual.service).collect();
+        return Ok(services.iter().try_for_each(|name| writeln!(session.out, "{name}"))?);
+    }
+    if args.quiet {
+        return Ok(found.iter().try_for_each(|container| writeln!(session.out, "{}", container.id))?);
+    }
+    let now = Timestamp::now();
+    match args.format.as_str() {
+        "table" | "pretty" => {
+            let heading = ["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"];
+            let mut table = Table::new(session, &heading);
+            for container in &found {
+                let row = row(container, &project.name, now, args.no_trunc);
+                let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+                table.push(["Name", "Image", "Command", "Service", "RunningFor", "Status", "Ports"].map(text));
+            }
+            table.print(session)
+        }
+        "json" => {
+            for container in &found {
+                writeln!(session.out, "{}", row(container, &project.name, now, args.no_trunc))?;
+            }
+            Ok(())
+        }
+        template => {
+            let format = Format::parse(template, &PS)?;
+            let rows: Vec<Value> =
+                found.iter().map(|container| row(container, &project.name, now, args.no_trunc)).collect();
+            format::print_rows(session, &PS, &format, &rows)
+        }
+    }
+}
+
+/// One container in docker compose's field names.
+fn row(container: &Container, project: &str, now: Timestamp, no_trunc: bool) -> Value {
+    let labels = &container.summary.labels;
+    let command = ps::command(container);
+    let command = match command.char_indices().nth(19) {
+        Some((end, _)) if !no_trunc => format!("{}…", &command[..end]),
+        _ => command,
+    };
+    let label_text: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let code = container.status.phase.exit_code();
+    json!({
+        "Command": format!("{command:?}"),
+        "CreatedAt": time::go_string(container.summary.created, &jiff::tz::TimeZone::system()),
+        "ExitCode": code,
+        "Health": container.health.map_or("", |health| health.word()),
+        "ID": if no_trunc { container.id.as_str() } else { container.id.short() },
+        "Image": ps::image_name(container),
+        "Labels": label_text.join(","),
+        "LocalVolumes": "0",
+        "Mounts": "",
+        "Name": container.name,
+        "Names": container.name,
+        "Networks": container.network_names().join(","),
+        "Ports": ports::text(container),
+        "Project": project,
+        "RunningFor": time::human_ago(container.summary.created, now),
+        "Service": labels.get(label::SERVICE),
+        "Size": "0B",
+        "State": container.status.phase.word(),
+        "Status": ps::status(container, now),
+    })
+}
+
+/// List running projects
+#[derive(Args, Debug)]
+pub(crate) struct LsArgs {
+    /// Those that do not run too
+    #[arg(short, long)]
+    all: bool,
+
+    /// List those that match (name=NAME; can be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+
+    /// Print in this form: table or json
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: String,
+
+    /// Print names only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> {
+    let mut projects: BTreeMap<String, (BTreeMap<&'static str, usize>, String)> = BTreeMap::new();
+    for container in observe::of_all_projects(session.engine()?)? {
+        let labels = &container.summary.labels;
+        let Some(name) = labels.get(label::PROJECT) else { continue };
+        let (states, files) = projects.entry(name.clone()).or_default();
+        *states.entry(container.status.phase.word()).or_default() += 1;
+        *files = labels.get(label::CONFIG_FILES).cloned().unwrap_or_default();
+    }
+    let mut patterns = Vec::new();
+    for filter in &args.filter {
+        let Some(("name", pattern)) = filter.split_once('=') else {
+            return Err(UsageError::new(format!("unknown filter {filter:?}: only name=NAME is known"))
+                .see("compose ls")
+                .into());
+        };
+        patterns.push(pattern.to_owned());
+    }
+    projects.retain(|name, (states, _)| {
+        let is_wanted = patterns.is_empty() || patterns.iter().any(|pattern| name.contains(pattern));
+        is_wanted && (args.all || states.contains_key("running"))
+    });
+    if args.quiet {
+        return Ok(projects.keys().try_for_each(|name| writeln!(session.out, "{name}"))?);
+    }
+    let status = |states: &BTreeMap<&str, usize>| {
+        let parts: Vec<String> = states.iter().map(|(state, count)| format!("{state}({count})")).collect();
+        parts.join(", ")
+    };
+    if args.format == "json" {
+        let rows: Vec<Value> = projects
+            .iter()
+            .map(|(name, (states, files))| {
+                json!({ "Name": name, "Status": status(states), "ConfigFiles": files })
+            })
+            .collect();
+        return Ok(writeln!(session.out, "{}", Value::Array(rows))?);
+    }
+    let mut table = Table::new(session, &["NAME", "STATUS", "CONFIG FILES"]);
+    for (name, (states, files)) in &projects {
+        table.push([name.clone(), status(states), files.clone()]);
+    }
+    table.print(session)
+}
+
+/// List the images that a project's containers were made from
+#[derive(Args, Debug)]
+pub(crate) struct ImagesArgs {
+    /// Print in this form: table or json
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: String,
+
+    /// Print IDs only
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Services; all if none is named
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+}
+
+pub(crate) fn images(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Result<()> {
+    let project = open::project_or_containers(session, &args.services)?;
+    let mut rows = Vec::new();
+    for container in observe::containers(session.engine()?, &project.name)? {
+        let service = container.summary.labels.get(label::SERVICE).cloned().unwrap_or_default();
+        let Some(image) = &container.summary.image else { continue };
+        if !args.services.is_empty() && !args.services.contains(&service) {
+            continue;
+        }
+        let record = session.engine()?.store().images().get(&image.id);
+        let bytes = record.map_or(0, |record| record.size_bytes);
+        let (repository, tag) = image.name.rsplit_once(':').unwrap_or((image.name.as_str(), "<none>"));
+        rows.push((container.name.clone(), repository.to_owned(), tag.to_owned(), image.id.hex(), bytes));
+    }
+    rows.sort();
+    if args.quiet {
+        let ids: std::collections::BTreeSet<&String> = rows.iter().map(|(.., id, _)| id).collect();
+        return Ok(ids.iter().try_for_each(|id| writeln!(session.out, "{id}"))?);
+    }
+    if args.format == "json" {
+        let rows: Vec<Value> = rows
+            .iter()
+            .map(|(container, repository, tag, id, bytes)| {
+                json!({ "ID": format!("sha256:{id}"), "ContainerName": container, "Repository": repository, "Tag": tag, "Size": bytes })
+            })
+            .collect();
+        return Ok(writeln!(session.out, "{}", Value::Array(rows))?);
+    }
+    let mut table = Table::new(session, &["CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE"]);
+    for (container, repository, tag, id, bytes) in rows {
+        let id = id.chars().take(12).collect();
+        table.push([container, repository, tag, id, size::human(bytes, 3)]);
+    }
+    table.print(session)
+}
+
+/// Print the address that a port of a service is published at
+#[derive(Args, Debug)]
+pub(crate) struct PortArgs {
+    /// The container of the service with this number
+    #[arg(long, value_name = "NUMBER")]
+    index: Option<u32>,
+
+    /// tcp or udp
+    #[arg(long, value_name = "PROTOCOL", default_value = "tcp")]
+    protocol: String,
+
+    /// The service
+    #[arg(value_name = "SERVICE")]
+    service: String,
+
+    /// The port inside
+    #[arg(value_name = "PORT")]
+    port: String,
+}
+
+pub(crate) fn port(session: &mut Session<'_>, args: PortArgs) -> anyhow::Result<Exit> {
+    let project = open::project_or_containers(session, std::slice::from_ref(&args.service))?;
+    let container = open::container(session, &project, &args.service, args.index)?;
+    open::delegate(session, ["port".to_owned(), container.id.to_string(), format!("{}/{}", args.port, args.protocol)])
+}

@@ -1,0 +1,185 @@
+//! Opening a project for a verb, and handing work to the verbs for single containers.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io::Write;
+
+use crate::base::platform::Platform;
+use crate::cli::progress::Progress;
+use crate::cli::session::{Exit, Session};
+use crate::compose::apply::{Compose, Event, Images};
+use crate::compose::load::Loaded;
+use crate::compose::node::{Files, Map, Node};
+use crate::compose::observe;
+use crate::compose::plan::Actual;
+use crate::compose::project::Project;
+use crate::engine::pull::{self, PullEvent, PullPolicy, PullRequest};
+use crate::engine::{Engine, Error, Kind};
+
+/// Loads the project of this command. `services` are those named on the command line.
+///
+/// # Errors
+///
+/// As for loading.
+pub(super) fn project(session: &Session<'_>, services: &[String]) -> anyhow::Result<Project> {
+    let flags = session.globals.project.clone();
+    let options = flags.options(services)?;
+    let loaded = flags.load(session, &options)?;
+    let project = Project::new(loaded);
+    for name in services {
+        if project.service(name).is_err() {
+            return Err(Error::not_found(format!("no such service: {name}")).into());
+        }
+    }
+    Ok(project)
+}
+
+/// Like [`project`]; where no file is found, a project that `-p` names is known by its containers alone.
+///
+/// # Errors
+///
+/// As [`project`].
+pub(super) fn project_or_containers(session: &Session<'_>, services: &[String]) -> anyhow::Result<Project> {
+    match project(session, &[]) {
+        Ok(project) => {
+            let containers = observe::containers(session.engine()?, &project.name)?;
+            for name in services {
+                let is_there = containers.iter().filter_map(observe::actual).any(|c| c.service == *name);
+                if project.service(name).is_err() && !project.inactive.contains(name) && !is_there {
+                    return Err(Error::not_found(format!("no such service: {name}")).into());
+                }
+            }
+            Ok(project)
+        }
+        Err(err) => match (err.downcast_ref::<Error>(), session.globals.project.name()) {
+            (Some(Error { kind: Kind::NotFound, .. }), Some(name)) => Ok(Project::new(nameless(name))),
+            _ => Err(err),
+        },
+    }
+}
+
+/// A project of which nothing but the name is known.
+fn nameless(name: &str) -> Loaded {
+    Loaded {
+        name: name.to_owned(),
+        directory: std::path::PathBuf::new(),
+        config_files: Vec::new(),
+        env_files: Vec::new(),
+        tree: Node::map(Map::new(), Default::default()),
+        files: Files::default(),
+        missed: std::collections::BTreeSet::new(),
+        profiles: std::collections::BTreeSet::new(),
+        all_services: std::collections::BTreeSet::new(),
+    }
+}
+
+/// Works on a project; what happens is told on standard error.
+///
+/// # Errors
+///
+/// Those of `work`.
+pub(super) fn with<T>(
+    session: &Session<'_>,
+    project: &Project,
+    quiet_pull: bool,
+    work: impl FnOnce(&Compose<'_>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let flags = &session.globals.project;
+    let quiet = flags.quiet;
+    let prefix = if flags.dry_run { "DRY-RUN MODE - " } else { "" };
+    let report = move |event: Event<'_>| {
+        if !quiet {
+            eprintln!(" {prefix}{} {}  {}", event.what, event.name, event.state);
+        }
+    };
+    let warn = |text: &str| session.warn(text);
+    let engine = session.engine()?;
+    let images = Getter { engine, progress: RefCell::new(Progress::new(quiet_pull || quiet)) };
+    work(&Compose { engine, project, report: &report, warn: &warn, images: &images, dry_run: flags.dry_run })
+}
+
+/// Gets images with progress shown.
+struct Getter<'a> {
+    engine: &'a Engine,
+    progress: RefCell<Progress>,
+}
+
+impl Images for Getter<'_> {
+    fn pull(&self, image: &str, platform: Option<&str>) -> crate::engine::Result<()> {
+        let platform = platform
+            .map(|text| text.parse::<Platform>())
+            .transpose()
+            .map_err(|err| Error::invalid(err.to_string()))?;
+        let request = PullRequest { policy: PullPolicy::Always, platform, ..PullRequest::default() };
+        let progress = self.progress.borrow();
+        let events = |event: &PullEvent<'_>| progress.show(event);
+        pull::pull(self.engine, image, &request, &events).map(drop)
+    }
+
+    fn build(&self, _: &Project, service: &str) -> crate::engine::Result<()> {
+        Err(Error::new(Kind::Unsupported, format!("service {service}: building images is not there yet"))
+            .hint("give the service an image, and build that with another tool"))
+    }
+}
+
+/// The containers of the named services, or of all; one-off ones only with `one_off`.
+///
+/// # Errors
+///
+/// If the store cannot be read.
+pub(super) fn containers(
+    session: &Session<'_>,
+    project: &Project,
+    services: &[String],
+    one_off: bool,
+) -> anyhow::Result<Vec<Actual>> {
+    let mut found: Vec<Actual> = observe::containers(session.engine()?, &project.name)?
+        .iter()
+        .filter_map(observe::actual)
+        .filter(|container| services.is_empty() || services.contains(&container.service))
+        .filter(|container| one_off || !container.one_off)
+        .collect();
+    found.sort_by(|a, b| (&a.service, a.number).cmp(&(&b.service, b.number)));
+    Ok(found)
+}
+
+/// The container of a service with the number `index`, which runs.
+///
+/// # Errors
+///
+/// If there is none.
+pub(super) fn container(
+    session: &Session<'_>,
+    project: &Project,
+    service: &str,
+    index: Option<u32>,
+) -> anyhow::Result<Actual> {
+    let found = containers(session, project, &[service.to_owned()], false)?;
+    let mut matching = found.into_iter().filter(|c| index.is_none_or(|index| index == c.number));
+    matching.next().ok_or_else(|| {
+        let which = index.map_or(String::new(), |index| format!(" with index {index}"));
+        Error::not_found(format!("service {service:?} is not running{which}"))
+            .hint(format!("start it: ketch compose up -d {service}"))
+            .into()
+    })
+}
+
+/// Carries out another command of ketch: what a verb does for one container stands in one place.
+///
+/// # Errors
+///
+/// Those of that command.
+pub(super) fn delegate<S: Into<OsString>>(
+    session: &mut Session<'_>,
+    words: impl IntoIterator<Item = S>,
+) -> anyhow::Result<Exit> {
+    session.out.flush()?;
+    let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    if session.globals.project.dry_run {
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        eprintln!(" DRY-RUN MODE - ketch {}", words.join(" "));
+        return Ok(Exit::OK);
+    }
+    let mut globals = session.globals.clone();
+    crate::cli::dispatch(&words, &mut globals)
+}

@@ -1,0 +1,401 @@
+//! `ketch compose exec`, `run`, `attach`, `cp`, `top`, `stats`, `export`, `commit` and `events`: what is done
+//! with one container of a service.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+
+use clap::Args;
+
+use crate::attach::detach::DetachKeys;
+use crate::attach::packet::Hello;
+use crate::base::bytes::Bytes;
+use crate::base::mount_syntax;
+use crate::cli::compose::open;
+use crate::cli::run::{self, Attachment};
+use crate::cli::session::{Exit, Session};
+use crate::compose::apply::UpOptions;
+use crate::compose::project::label;
+use crate::engine::Error;
+use crate::engine::start::Start;
+
+/// Run a command in a running container of a service
+#[derive(Args, Debug)]
+pub(crate) struct ExecArgs {
+    /// Leave it running in the background
+    #[arg(short, long)]
+    detach: bool,
+
+    /// Set a variable (can be repeated)
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    env: Vec<OsString>,
+
+    /// The container of the service with this number
+    #[arg(long, value_name = "NUMBER")]
+    index: Option<u32>,
+
+    /// Do not give it a terminal, not even if this command has one
+    #[arg(short = 'T', long = "no-TTY", alias = "no-tty")]
+    no_tty: bool,
+
+    /// Pass standard input on (which is done anyway)
+    #[arg(short, long)]
+    interactive: bool,
+
+    /// Give it a terminal (which is done anyway where there is one)
+    #[arg(short, long)]
+    tty: bool,
+
+    /// With all capabilities
+    #[arg(long)]
+    privileged: bool,
+
+    /// User and group
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+
+    /// Working directory
+    #[arg(short, long, value_name = "DIRECTORY")]
+    workdir: Option<OsString>,
+
+    /// The service
+    #[arg(value_name = "SERVICE")]
+    service: String,
+
+    /// Command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+pub(crate) fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
+    let project = open::project_or_containers(session, std::slice::from_ref(&args.service))?;
+    let container = open::container(session, &project, &args.service, args.index)?;
+    let mut words: Vec<OsString> = vec!["exec".into()];
+    if args.detach {
+        words.push("--detach".into());
+    } else {
+        words.push("--interactive".into());
+        if !args.no_tty && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
+            words.push("--tty".into());
+        }
+    }
+    if args.privileged {
+        words.push("--privileged".into());
+    }
+    for variable in args.env {
+        words.extend(["--env".into(), variable]);
+    }
+    if let Some(user) = args.user {
+        words.extend(["--user".into(), user.into()]);
+    }
+    if let Some(directory) = args.workdir {
+        words.extend(["--workdir".into(), directory]);
+    }
+    words.push(container.id.as_str().into());
+    words.extend(args.command);
+    open::delegate(session, words)
+}
+
+/// Run a command in a new container of a service
+///
+/// Ports are not published unless asked for; what the service depends on is started first.
+#[derive(Args, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "docker compose's flags")]
+pub(crate) struct RunArgs {
+    /// Build the image before
+    #[arg(long)]
+    build: bool,
+
+    /// Add a capability (can be repeated)
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_add: Vec<String>,
+
+    /// Drop a capability (can be repeated)
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_drop: Vec<String>,
+
+    /// Leave it running in the background and print its name
+    #[arg(short, long)]
+    detach: bool,
+
+    /// Replace the entrypoint
+    #[arg(long, value_name = "COMMAND")]
+    entrypoint: Option<String>,
+
+    /// Set a variable (can be repeated)
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+
+    /// Keep standard input open
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    interactive: bool,
+
+    /// Add or replace a label (can be repeated)
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+
+    /// Name of the container
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Do not give it a terminal, not even if this command has one
+    #[arg(short = 'T', long = "no-TTY", alias = "no-tty")]
+    no_tty: bool,
+
+    /// Do not start what the service depends on
+    #[arg(long)]
+    no_deps: bool,
+
+    /// Publish a port (can be repeated)
+    #[arg(short, long, value_name = "PORT")]
+    publish: Vec<String>,
+
+    /// Do not show how images are pulled
+    #[arg(long)]
+    quiet_pull: bool,
+
+    /// Remove containers of services that the files do not have any more
+    #[arg(long)]
+    remove_orphans: bool,
+
+    /// Remove it when it has ended
+    #[arg(long)]
+    rm: bool,
+
+    /// Publish the service's ports
+    #[arg(short = 'P', long)]
+    service_ports: bool,
+
+    /// Give it the service's names on its networks
+    #[arg(long)]
+    use_aliases: bool,
+
+    /// User and group
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+
+    /// Mount a directory, file or volume (can be repeated)
+    #[arg(short, long, value_name = "VOLUME")]
+    volume: Vec<OsString>,
+
+    /// Working directory
+    #[arg(short, long, value_name = "DIRECTORY")]
+    workdir: Option<String>,
+
+    /// The service
+    #[arg(value_name = "SERVICE")]
+    service: String,
+
+    /// Command and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Exit> {
+    let project = open::project(session, std::slice::from_ref(&args.service))?;
+    let terminal = !args.no_tty && !args.detach && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    let id = open::with(session, &project, args.quiet_pull, |compose| {
+        let dependencies: Vec<String> = project.select(std::slice::from_ref(&args.service), true)?;
+        let dependencies: Vec<String> = dependencies.into_iter().filter(|name| *name != args.service).collect();
+        if !args.no_deps && !dependencies.is_empty() {
+            let options =
+                UpOptions { services: dependencies, remove_orphans: args.remove_orphans, ..UpOptions::default() };
+            compose.up(&options)?;
+        }
+        let mut request = compose.prepare_one_off(&args.service, args.build)?;
+        let number = &random()?;
+        request.name = Some(args.name.clone().unwrap_or_else(|| format!("{}-{}-run-{number}", project.name, args.service)));
+        request.labels.insert(label::ONE_OFF.to_owned(), "True".to_owned());
+        request.terminal = terminal;
+        request.interactive = args.interactive && !args.detach;
+        request.attached = !args.detach;
+        request.to_be_started = true;
+        request.auto_remove = args.rm;
+        request.restart = None;
+        if !args.service_ports {
+            request.publish.clear();
+        }
+        request.publish.extend(args.publish.iter().cloned());
+        if !args.use_aliases {
+            let own = format!("alias={}", args.service);
+            for network in &mut request.networks {
+                *network = network.replacen(&own, "", 1).replace(":,", ":").trim_end_matches([',', ':']).to_owned();
+            }
+        }
+        request.env.extend(args.env.iter().map(|variable| Bytes::from(variable.as_str())));
+        request.cap_add.extend(args.cap_add.iter().cloned());
+        request.cap_drop.extend(args.cap_drop.iter().cloned());
+        request.labels.extend(args.label.iter().map(|label| {
+            let (key, value) = label.split_once('=').unwrap_or((label, ""));
+            (key.to_owned(), value.to_owned())
+        }));
+        if let Some(entrypoint) = &args.entrypoint {
+            let words = shlex::split(entrypoint).ok_or_else(|| Error::invalid("--entrypoint: a quote is not closed"))?;
+            request.entrypoint = Some(words.into_iter().map(Bytes::from).collect());
+            request.command.clear();
+        }
+        if !args.command.is_empty() {
+            request.command = args.command.iter().map(|word| Bytes::from(word.as_os_str())).collect();
+        }
+        request.user = args.user.clone().or(request.user);
+        request.workdir = args.workdir.clone().map(Bytes::from).or(request.workdir);
+        for volume in &args.volume {
+            request.mounts.push(mount_syntax::parse_volume(volume).map_err(|err| Error::invalid(err.to_string()))?);
+        }
+        Ok(compose.engine.create_container(&request)?)
+    })?;
+    let engine = session.engine()?;
+    if args.detach {
+        engine.start_container(&id, Start::default())?;
+        let name = engine.container_name(&id)?;
+        std::io::Write::write_all(&mut session.out, format!("{name}\n").as_bytes())?;
+        return Ok(Exit::OK);
+    }
+    let hello = Hello { stdout: true, stderr: true, stdin: args.interactive };
+    let attachment = Attachment { hello, terminal, sig_proxy: true };
+    run::attached(engine, &id, args.rm, attachment, detach_keys()?)
+}
+
+fn detach_keys() -> Result<DetachKeys, Error> {
+    run::detach_keys(None)
+}
+
+fn random() -> Result<String, Error> {
+    let mut bytes = [0; 6];
+    getrandom::fill(&mut bytes).map_err(|err| Error::system("make up a name", err.to_string()))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Attach to the container of a service
+#[derive(Args, Debug)]
+pub(crate) struct AttachArgs {
+    /// Keys that detach; empty for none
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
+
+    /// The container of the service with this number
+    #[arg(long, value_name = "NUMBER")]
+    index: Option<u32>,
+
+    /// Do not pass standard input on
+    #[arg(long)]
+    no_stdin: bool,
+
+    /// Pass signals on
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    sig_proxy: bool,
+
+    /// The service
+    #[arg(value_name = "SERVICE")]
+    service: String,
+}
+
+pub(crate) fn attach(session: &mut Session<'_>, args: AttachArgs) -> anyhow::Result<Exit> {
+    let project = open::project_or_containers(session, std::slice::from_ref(&args.service))?;
+    let container = open::container(session, &project, &args.service, args.index)?;
+    let mut words = vec!["attach".to_owned(), format!("--sig-proxy={}", args.sig_proxy)];
+    if args.no_stdin {
+        words.push("--no-stdin".to_owned());
+    }
+    if let Some(keys) = args.detach_keys {
+        words.push(format!("--detach-keys={keys}"));
+    }
+    words.push(container.id.to_string());
+    open::delegate(session, words)
+}
+
+/// Copy files between a container of a service and here
+#[derive(Args, Debug)]
+pub(crate) struct CpArgs {
+    /// Keep owners
+    #[arg(short, long)]
+    archive: bool,
+
+    /// The container of the service with this number
+    #[arg(long, value_name = "NUMBER")]
+    index: Option<u32>,
+
+    /// SERVICE:PATH, or a path here
+    #[arg(value_name = "SOURCE")]
+    source: String,
+
+    /// SERVICE:PATH, or a path here
+    #[arg(value_name = "TARGET")]
+    target: String,
+}
+
+pub(crate) fn cp(session: &mut Session<'_>, args: CpArgs) -> anyhow::Result<Exit> {
+    let project = open::project_or_containers(session, &[])?;
+    let resolve = |session: &Session<'_>, text: &str| -> anyhow::Result<String> {
+        match text.split_once(':') {
+            Some((service, path)) if !service.contains('/') && !service.is_empty() => {
+                let container = open::container(session, &project, service, args.index)?;
+                Ok(format!("{}:{path}", container.id))
+            }
+            _ => Ok(text.to_owned()),
+        }
+    };
+    let mut words = vec!["cp".to_owned()];
+    if args.archive {
+        words.push("--archive".to_owned());
+    }
+    words.push(resolve(session, &args.source)?);
+    words.push(resolve(session, &args.target)?);
+    open::delegate(session, words)
+}
+
+/// Get the images of services from their registries
+#[derive(Args, Debug)]
+pub(crate) struct PullArgs {
+    /// Go on if an image cannot be pulled
+    #[arg(long)]
+    ignore_pull_failures: bool,
+
+    /// Leave out services that are built
+    #[arg(long)]
+    ignore_buildable: bool,
+
+    /// Pull the images of dependencies too
+    #[arg(long)]
+    include_deps: bool,
+
+    /// always or missing
+    #[arg(long, value_name = "POLICY", default_value = "always")]
+    policy: String,
+
+    /// Do not show how images are pulled
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Services; all if none is named
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+}
+
+pub(crate) fn pull(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<Exit> {
+    let project = open::project(session, &args.services)?;
+    let mut seen = std::collections::BTreeSet::new();
+    for name in project.select(&args.services, args.include_deps || args.services.is_empty())? {
+        let service = project.service(&name)?;
+        let built = service.get("build").is_some() && (args.ignore_buildable || service.get("image").is_none());
+        let image = project.image(&name);
+        let here = args.policy == "missing" && session.engine()?.image(&image).is_ok();
+        if built || here || !seen.insert(image.clone()) || session.engine()?.obtain_builtin(&image)? {
+            continue;
+        }
+        let pulled = open::with(session, &project, args.quiet, |compose| {
+            (compose.report)(crate::compose::apply::Event { what: "Image", name: &image, state: "Pulling" });
+            if !compose.dry_run {
+                compose.images.pull(&image, service.str_at("platform"))?;
+            }
+            (compose.report)(crate::compose::apply::Event { what: "Image", name: &image, state: "Pulled" });
+            Ok(())
+        });
+        match pulled {
+            Err(err) if args.ignore_pull_failures => {
+                session.warn(format!("service {name}: {err:#}"));
+            }
+            other => other?,
+        }
+    }
+    Ok(Exit::OK)
+}
