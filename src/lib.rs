@@ -8,7 +8,6 @@ mod attach;
 mod base;
 mod cgroup;
 mod cli;
-#[allow(dead_code, reason = "removed once the verbs are there")]
 mod compose;
 mod engine;
 mod events;

@@ -109,3 +109,224 @@ fn errors_name_the_place_and_the_nearest_word() {
         assert!(output.fails(125).contains(message), "{}", output.stderr);
     }
 }
+
+/// A sandbox with a project `p` whose file is `text`.
+fn project(text: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("p/compose.yaml", text);
+    sandbox
+}
+
+trait Compose {
+    fn compose(&self, args: &[&str]) -> common::Output;
+}
+
+impl Compose for Sandbox {
+    /// `ketch compose ARGS` in the project's directory.
+    fn compose(&self, args: &[&str]) -> common::Output {
+        let args = ["compose"].iter().chain(args);
+        self.command(args).env("KETCH_NETWORK_LINGER", "0").current_dir(self.path("p")).run()
+    }
+}
+
+/// Runs until it is asked to end.
+const SERVE: &str = "trap exit TERM; while :; do sleep 0.05; done";
+
+#[test]
+fn a_web_server_and_its_database_come_up_in_order_and_go_down() {
+    let sandbox = project(&format!(
+        "services:
+  web:
+    image: bb
+    command: [sh, -c, 'until cat /www/page | nc -l -p 80; do :; done; {SERVE}']
+    volumes: ['./html:/www:ro']
+    environment: {{GREETING: '${{WORD:-hi}}'}}
+    depends_on: {{db: {{condition: service_healthy}}}}
+  db:
+    image: bb
+    command: [sh, -c, 'sleep 0.3; touch /ready; echo database ready; {SERVE}']
+    healthcheck: {{test: 'test -e /ready', interval: 100ms, retries: 600}}
+    volumes: [data:/data]
+    configs: [{{source: c, target: /etc/c}}]
+    secrets: [s]
+volumes: {{data: }}
+configs: {{c: {{content: 'a $$b'}}}}
+secrets: {{s: {{file: ./secret.txt}}}}
+"
+    ));
+    sandbox.write("p/html/page", "edited page");
+    sandbox.write("p/secret.txt", "hush");
+    let up = sandbox.compose(&["up", "-d"]);
+    up.ok();
+    // The server is started once the database is healthy, not before.
+    let place = |text: &str| up.stderr.find(text).unwrap_or_else(|| panic!("no {text:?} in {}", up.stderr));
+    assert!(place("p-db-1  Healthy") < place("p-web-1  Starting"), "{}", up.stderr);
+    assert_eq!(sandbox.compose(&["ps", "--services"]).ok(), "db\nweb");
+    assert_eq!(sandbox.compose(&["exec", "-T", "db", "cat", "/etc/c", "/run/secrets/s"]).ok(), "a $bhush");
+    assert_eq!(sandbox.compose(&["exec", "-T", "web", "sh", "-c", "echo $GREETING"]).ok(), "hi");
+    let got = sandbox.compose(&["exec", "-T", "db", "sh", "-c", "until nc web 80; do sleep 0.05; done"]);
+    assert_eq!(got.ok(), "edited page");
+    assert!(sandbox.compose(&["logs", "--no-log-prefix", "db"]).ok().contains("database ready"));
+    assert!(sandbox.compose(&["logs"]).ok().contains("db-1   | database ready"));
+    let list = sandbox.compose(&["ls"]);
+    assert!(list.ok().contains("p      "), "{}", list.stdout);
+    sandbox.compose(&["down"]).ok();
+    assert!(sandbox.names().is_empty());
+    assert!(sandbox.ok(["volume", "ls", "-q"]).contains("p_data"));
+    assert!(!sandbox.ok(["network", "ls", "-q"]).contains("p_default"));
+    sandbox.compose(&["down", "-v"]).ok();
+    assert!(!sandbox.ok(["volume", "ls", "-q"]).contains("p_data"));
+}
+
+#[test]
+fn only_what_changed_is_made_anew() {
+    let file = |word: &str, more: &str| {
+        format!(
+            "services:
+  a: {{image: bb, command: [sh, -c, '{SERVE}'], environment: {{W: {word}}}, volumes: [/anon], network_mode: none}}
+  b: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none}}
+{more}"
+        )
+    };
+    let sandbox = project(&file("one", ""));
+    sandbox.compose(&["up", "-d"]).ok();
+    sandbox.compose(&["exec", "-T", "a", "touch", "/anon/kept"]).ok();
+    let ids = |sandbox: &Sandbox| (sandbox.inspect("p-a-1", ".Id"), sandbox.inspect("p-b-1", ".Id"));
+    let first = ids(&sandbox);
+    // Nothing to do.
+    sandbox.compose(&["up", "-d"]).ok();
+    assert_eq!(ids(&sandbox), first);
+    // One service changes, and its anonymous volume goes on.
+    sandbox.write("p/compose.yaml", file("two", ""));
+    sandbox.compose(&["up", "-d"]).ok();
+    let second = ids(&sandbox);
+    assert_ne!(second.0, first.0);
+    assert_eq!(second.1, first.1);
+    assert_eq!(sandbox.compose(&["exec", "-T", "a", "sh", "-c", "echo $W; ls /anon"]).ok(), "two\nkept");
+    // More of one service, then fewer.
+    sandbox.compose(&["up", "-d", "--scale", "b=3"]).ok();
+    let mut names = sandbox.names();
+    names.sort();
+    assert_eq!(names, ["p-a-1", "p-b-1", "p-b-2", "p-b-3"]);
+    assert_eq!(ids(&sandbox), second);
+    sandbox.compose(&["scale", "b=1"]).ok();
+    assert_eq!(sandbox.names().len(), 2);
+    // A service that the file has no more is an orphan until it is removed.
+    sandbox.write(
+        "p/compose.yaml",
+        format!("services:\n  a: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none}}\n"),
+    );
+    let up = sandbox.compose(&["up", "-d"]);
+    up.ok();
+    assert!(up.stderr.contains("Found orphan containers ([p-b-1])"), "{}", up.stderr);
+    sandbox.compose(&["up", "-d", "--remove-orphans"]).ok();
+    assert_eq!(sandbox.names(), ["p-a-1"]);
+    sandbox.compose(&["up", "-d", "--force-recreate"]).ok();
+    assert_ne!(sandbox.inspect("p-a-1", ".Id"), second.0);
+    sandbox.compose(&["down", "-v", "-t", "0"]).ok();
+    assert!(sandbox.names().is_empty());
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "");
+}
+
+#[test]
+fn containers_are_stopped_started_and_run_by_their_service() {
+    let sandbox = project(&format!(
+        "services:
+  a: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none}}
+  job: {{image: bb, command: [sh, -c, 'echo worked; exit 3'], network_mode: none, profiles: [jobs]}}
+"
+    ));
+    sandbox.compose(&["up", "-d"]).ok();
+    assert_eq!(sandbox.names(), ["p-a-1"]);
+    sandbox.compose(&["stop", "-t", "20"]).ok();
+    assert_eq!(sandbox.inspect("p-a-1", ".State.Status"), "exited");
+    sandbox.compose(&["start"]).ok();
+    sandbox.compose(&["restart", "-t", "20", "a"]).ok();
+    assert_eq!(sandbox.inspect("p-a-1", ".State.Status"), "running");
+    let run =
+        sandbox.compose(&["run", "--rm", "-T", "-e", "X=1", "a", "sh", "-c", "echo one-off $X; exit 4"]);
+    assert_eq!((run.code, run.stdout.as_str()), (4, "one-off 1\n"), "{}", run.stderr);
+    let job = sandbox.compose(&["up", "--no-log-prefix", "--exit-code-from", "job", "job"]);
+    assert_eq!(job.code, 3, "{}", job.stderr);
+    assert!(job.stdout.contains("worked"), "{}", job.stdout);
+    sandbox.compose(&["kill", "a"]).ok();
+    sandbox.compose(&["rm", "-f"]).ok();
+    assert!(!sandbox.names().contains(&"p-a-1".to_owned()));
+    sandbox.compose(&["--profile", "jobs", "down"]).ok();
+    assert!(sandbox.names().is_empty());
+    assert!(sandbox.compose(&["logs", "nosuch"]).fails(125).contains("no such service: nosuch"));
+}
+
+#[test]
+fn a_dependency_that_fails_keeps_others_from_starting() {
+    let sandbox = project(
+        "services:
+  a: {image: bb, command: 'true', network_mode: none, depends_on: {b: {condition: service_completed_successfully}}}
+  b: {image: bb, command: 'false', network_mode: none}
+",
+    );
+    let up = sandbox.compose(&["up", "-d"]);
+    assert!(
+        up.fails(125).contains("dependency failed to start: container p-b-1 exited (1)"),
+        "{}",
+        up.stderr
+    );
+    assert_eq!(sandbox.inspect("p-a-1", ".State.Status"), "created");
+    sandbox.compose(&["down"]).ok();
+}
+
+#[test]
+fn an_up_that_is_killed_can_be_repeated() {
+    let services: String = (0..5)
+        .map(|n| format!("  s{n}: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none}}\n"))
+        .collect();
+    let sandbox = project(&format!("services:\n{services}"));
+    for round in 0..6_u64 {
+        let mut up = sandbox
+            .command(["compose", "up", "-d", "--force-recreate", "-t", "0"])
+            .current_dir(sandbox.path("p"))
+            .spawn();
+        std::thread::sleep(std::time::Duration::from_millis(round * 25));
+        up.signal(rustix::process::Signal::KILL);
+        up.close_stdin();
+        up.wait();
+        sandbox.compose(&["up", "-d", "-t", "0"]).ok();
+        let mut names = sandbox.names();
+        names.sort();
+        assert_eq!(names, ["p-s0-1", "p-s1-1", "p-s2-1", "p-s3-1", "p-s4-1"]);
+        assert_eq!(sandbox.compose(&["ps", "-q"]).ok().lines().count(), 5);
+    }
+    sandbox.compose(&["down", "-t", "0"]).ok();
+    assert!(sandbox.names().is_empty());
+}
+
+#[test]
+fn an_external_network_joins_two_projects() {
+    let sandbox = project(&format!(
+        "services:
+  server: {{image: bb, command: [sh, -c, 'while :; do echo joined | nc -l -p 80; done'], stop_grace_period: 0s, networks: [shared]}}
+networks: {{shared: {{external: true}}}}
+"
+    ));
+    sandbox.write(
+        "q/compose.yaml",
+        "services:
+  client: {image: bb, command: [sh, -c, 'until nc server 80; do sleep 0.05; done'], networks: [default, shared]}
+networks: {shared: {external: true}}
+",
+    );
+    let missing = sandbox.compose(&["up", "-d"]);
+    assert!(missing.fails(125).contains("network shared declared as external, but could not be found"));
+    sandbox.ok(["network", "create", "shared"]);
+    sandbox.compose(&["up", "-d"]).ok();
+    let up = sandbox
+        .command(["compose", "up", "--no-log-prefix"])
+        .env("KETCH_NETWORK_LINGER", "0")
+        .current_dir(sandbox.path("q"))
+        .run();
+    assert!(up.ok().contains("joined"), "{}", up.stdout);
+    for project in ["p", "q"] {
+        sandbox.command(["compose", "down"]).current_dir(sandbox.path(project)).run().ok();
+    }
+    sandbox.ok(["network", "rm", "shared"]);
+}

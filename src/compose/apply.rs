@@ -108,11 +108,17 @@ impl Compose<'_> {
         let containers = self.containers()?;
         self.handle_orphans(&containers, options)?;
         let mut services = plan::by_service(containers);
-        let named: BTreeSet<&String> =
-            if options.services.is_empty() { order.iter().collect() } else { options.services.iter().collect() };
+        let named: BTreeSet<&String> = if options.services.is_empty() {
+            order.iter().collect()
+        } else {
+            options.services.iter().collect()
+        };
         let mut anew: BTreeSet<String> = BTreeSet::new();
         for name in &order {
-            let recreate = match (named.contains(name) || options.recreate_dependencies, self.shares_with(name, &anew)) {
+            let recreate = match (
+                named.contains(name) || options.recreate_dependencies,
+                self.shares_with(name, &anew),
+            ) {
                 (_, true) => Recreate::Always,
                 (true, _) => options.recreate,
                 (false, _) => Recreate::Changed,
@@ -151,7 +157,11 @@ impl Compose<'_> {
         if !crate::sys::fs::try_lock(&file, Share::Exclusive).map_err(failed)? {
             let holders = lock::holders(file.as_fd()).unwrap_or_default();
             let by: Vec<String> = holders.iter().map(|h| format!("{} ({})", h.pid, h.command)).collect();
-            (self.warn)(&format!("project {} is being changed by process {}; waiting", self.project.name, by.join(", ")));
+            (self.warn)(&format!(
+                "project {} is being changed by process {}; waiting",
+                self.project.name,
+                by.join(", ")
+            ));
             crate::sys::fs::lock(&file, Share::Exclusive).map_err(failed)?;
         }
         Ok(Some(file))
@@ -190,7 +200,8 @@ impl Compose<'_> {
             let service = self.project.service(name)?;
             let image = self.project.image(name);
             let has_build = service.get("build").is_some();
-            let policy = options.pull.as_deref().or_else(|| service.str_at("pull_policy")).unwrap_or("missing");
+            let policy =
+                options.pull.as_deref().or_else(|| service.str_at("pull_policy")).unwrap_or("missing");
             if self.engine.obtain_builtin(&image)? {
                 continue;
             }
@@ -224,8 +235,10 @@ impl Compose<'_> {
             let there = self.engine.network(&name).is_ok();
             if node.flag("external") {
                 if !there {
-                    return Err(Error::not_found(format!("network {key} declared as external, but could not be found"))
-                        .hint(format!("make it: ketch network create {name}")));
+                    return Err(Error::not_found(format!(
+                        "network {key} declared as external, but could not be found"
+                    ))
+                    .hint(format!("make it: ketch network create {name}")));
                 }
                 continue;
             }
@@ -314,7 +327,9 @@ impl Compose<'_> {
         ]);
         let own = node.get("labels").and_then(Node::as_map);
         labels.extend(own.into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.scalar_text()?))));
-        VolumeRequest { name: Some(name.to_owned()), labels, ignore: true, ..VolumeRequest::default() }
+        let mut request = VolumeRequest::default();
+        (request.name, request.labels, request.ignore) = (Some(name.to_owned()), labels, true);
+        request
     }
 
     /// The keys of a section that the services use.
@@ -341,7 +356,8 @@ impl Compose<'_> {
                     (None, Some(variable)) => self.variable(&key, variable)?,
                     (None, None) => continue,
                 };
-                let path = self.state_directory()?.join(format!("{section}-{}", Digest::of(text.as_bytes()).hex()));
+                let path =
+                    self.state_directory()?.join(format!("{section}-{}", Digest::of(text.as_bytes()).hex()));
                 if !path.exists() && !self.dry_run {
                     let new = path.with_extension("new");
                     let write = || {
@@ -366,9 +382,8 @@ impl Compose<'_> {
     }
 
     fn handle_orphans(&self, containers: &[Actual], options: &UpOptions) -> Result<()> {
-        let known = |service: &str| {
-            self.project.service(service).is_ok() || self.project.inactive.contains(service)
-        };
+        let known =
+            |service: &str| self.project.service(service).is_ok() || self.project.inactive.contains(service);
         let orphans: Vec<Actual> = plan::orphans(&known, containers).cloned().collect();
         if orphans.is_empty() {
             return Ok(());
@@ -392,7 +407,11 @@ impl Compose<'_> {
             .filter_map(|key| service.str_at(key)?.strip_prefix("service:"))
             .any(|other| anew.contains(other));
         let from = service.get("volumes_from").and_then(Node::as_list).unwrap_or_default();
-        shared || from.iter().filter_map(Node::as_str).any(|from| anew.contains(from.split(':').next().unwrap_or(from)))
+        shared
+            || from
+                .iter()
+                .filter_map(Node::as_str)
+                .any(|from| anew.contains(from.split(':').next().unwrap_or(from)))
     }
 
     fn carry_out(&self, service: &str, step: &Step, files: &Files, options: &UpOptions) -> Result<()> {
@@ -469,8 +488,9 @@ impl Compose<'_> {
             self.event("Container", &name, "Recreated");
             return Ok(());
         };
-        self.stop(&[old.id.clone()], options.grace)?;
-        let how = Removing { force: true, volumes: options.renew_volumes, depend: true, ..Removing::default() };
+        self.stop(std::slice::from_ref(&old.id), options.grace)?;
+        let how =
+            Removing { force: true, volumes: options.renew_volumes, depend: true, ..Removing::default() };
         self.engine.remove_container(&old.id, &how)?;
         self.engine.rename_container(new.as_str(), &name)?;
         self.event("Container", &name, "Recreated");
@@ -509,7 +529,12 @@ impl Compose<'_> {
 
     /// Starts the containers of the services, each when its dependencies allow it. Those that depend on a
     /// service made `anew` with `restart: true` are restarted.
-    pub(crate) fn start_in_order(&self, order: &[String], anew: &BTreeSet<String>, grace: Option<Grace>) -> Result<()> {
+    pub(crate) fn start_in_order(
+        &self,
+        order: &[String],
+        anew: &BTreeSet<String>,
+        grace: Option<Grace>,
+    ) -> Result<()> {
         let mut services = plan::by_service(self.containers()?);
         let mut waiting: Vec<String> = order.to_vec();
         let mut told: BTreeSet<String> = BTreeSet::new();
@@ -522,14 +547,18 @@ impl Compose<'_> {
                     continue;
                 }
                 let restart = !anew.contains(&name)
-                    && self.project.dependencies(&name).iter().any(|d| d.restart && anew.contains(&d.service));
+                    && self
+                        .project
+                        .dependencies(&name)
+                        .iter()
+                        .any(|d| d.restart && anew.contains(&d.service));
                 for container in services.remove(&name).unwrap_or_default() {
                     if container.one_off || container.running && !restart {
                         continue;
                     }
                     if container.running {
                         self.event("Container", &container.name, "Restarting");
-                        self.stop(&[container.id.clone()], grace)?;
+                        self.stop(std::slice::from_ref(&container.id), grace)?;
                     }
                     self.start(&container)?;
                 }
@@ -556,20 +585,30 @@ impl Compose<'_> {
     }
 
     /// Whether all that a service depends on has come so far.
-    fn may_start(&self, name: &str, still: &[String], order: &[String], told: &mut BTreeSet<String>) -> Result<bool> {
+    fn may_start(
+        &self,
+        name: &str,
+        still: &[String],
+        order: &[String],
+        told: &mut BTreeSet<String>,
+    ) -> Result<bool> {
         for dependency in self.project.dependencies(name) {
             if still.contains(&dependency.service) {
                 return Ok(false);
             }
             // Without dependencies (`--no-deps`) nobody waits for them.
-            if dependency.condition == Condition::Started || !order.contains(&dependency.service) || self.dry_run {
+            if dependency.condition == Condition::Started
+                || !order.contains(&dependency.service)
+                || self.dry_run
+            {
                 continue;
             }
             for container in self.containers_of(&dependency.service)? {
                 match is_fulfilled(&container, dependency.condition) {
                     Ok(true) => {
                         if told.remove(&container.name) {
-                            let state = if dependency.condition == Condition::Healthy { "Healthy" } else { "Exited" };
+                            let state =
+                                if dependency.condition == Condition::Healthy { "Healthy" } else { "Exited" };
                             self.event("Container", &container.name, state);
                         }
                     }
@@ -656,7 +695,7 @@ impl Compose<'_> {
     fn remove(&self, container: &Actual, grace: Option<Grace>, volumes: bool) -> Result<()> {
         if container.running {
             self.event("Container", &container.name, "Stopping");
-            self.stop(&[container.id.clone()], grace)?;
+            self.stop(std::slice::from_ref(&container.id), grace)?;
             self.event("Container", &container.name, "Stopped");
         }
         self.delete(container, volumes)
@@ -689,7 +728,8 @@ impl Compose<'_> {
         if guard > 1000 {
             return 0;
         }
-        let below = self.project.dependencies(service).into_iter().map(|d| self.depth(&d.service, guard + 1) + 1);
+        let below =
+            self.project.dependencies(service).into_iter().map(|d| self.depth(&d.service, guard + 1) + 1);
         below.max().unwrap_or(0)
     }
 }

@@ -72,15 +72,6 @@ pub(crate) fn file(node: Node, context: &Context<'_>) -> Result<Node> {
     }
 }
 
-/// The long form of one service.
-///
-/// # Errors
-///
-/// As [`file`].
-pub(crate) fn value(node: Node, shape: &'static Shape, path: &[&str], context: &Context<'_>) -> Result<Node> {
-    Walk { context, path: path.iter().map(|&part| part.to_owned()).collect() }.value(node, shape)
-}
-
 struct Walk<'a, 'c> {
     context: &'a Context<'c>,
     path: Vec<String>,

@@ -21,12 +21,13 @@ pub(crate) fn project(file: &Node, known: &BTreeSet<String>, files: &Files) -> R
         if service.get("image").is_none() && service.get("build").is_none() {
             return Err(bad(format!("service {name:?} has neither an image nor a build context specified")));
         }
-        if let Some(build) = service.get("build") {
-            if build.get("dockerfile").is_some() && build.get("dockerfile_inline").is_some() {
-                return Err(bad(format!(
-                    "service {name:?} declares mutualy exclusive dockerfile and dockerfile_inline"
-                )));
-            }
+        if let Some(build) = service.get("build")
+            && build.get("dockerfile").is_some()
+            && build.get("dockerfile_inline").is_some()
+        {
+            return Err(bad(format!(
+                "service {name:?} declares mutualy exclusive dockerfile and dockerfile_inline"
+            )));
         }
         let names_network = service.get("networks").and_then(Node::as_map).is_some_and(|n| !n.is_empty());
         if service.get("network_mode").is_some() && names_network {

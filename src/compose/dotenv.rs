@@ -83,7 +83,7 @@ fn statement(text: &str, line: usize) -> Result<(usize, Option<(String, Option<V
     let body = &text[start..];
     let body = body.strip_prefix("export ").map_or(body, str::trim_start);
     let offset = text.len() - body.len();
-    let name_end = body.find(|c: char| matches!(c, '=' | ':' | '\n' | '#')).unwrap_or(body.len());
+    let name_end = body.find(['=', ':', '\n', '#']).unwrap_or(body.len());
     let name = body[..name_end].trim();
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '[' | ']');
     if name.is_empty() || !name.chars().all(is_name) {
@@ -102,7 +102,7 @@ fn statement(text: &str, line: usize) -> Result<(usize, Option<(String, Option<V
         return Ok((consumed, Some((name.to_owned(), Some(Value::Template(unquoted(&value[..until])))))));
     };
     let close = closing(&value[1..], quote)
-        .ok_or_else(|| Fault { line, message: format!("unterminated quoted value {}", first) })?;
+        .ok_or_else(|| Fault { line, message: format!("unterminated quoted value {first}") })?;
     let inside = &value[1..=close];
     let after_close = value_at + close + 2;
     let consumed = text[after_close..].find('\n').map_or(text.len(), |place| after_close + place + 1);

@@ -47,7 +47,6 @@ pub(crate) struct Loaded {
     pub(crate) config_files: Vec<PathBuf>,
     pub(crate) env_files: Vec<PathBuf>,
     pub(crate) tree: Node,
-    pub(crate) files: Files,
     /// Variables without a value, in the order of their names.
     pub(crate) missed: BTreeSet<String>,
     /// Every profile of the files.
@@ -105,17 +104,7 @@ pub(crate) fn load(options: &Options) -> Result<Loaded> {
         normal::drop_unused(&mut tree);
     }
     normal::omit_empty_file(&mut tree);
-    Ok(Loaded {
-        name: base,
-        directory,
-        config_files: found,
-        env_files,
-        tree,
-        files,
-        missed,
-        profiles,
-        all_services,
-    })
+    Ok(Loaded { name: base, directory, config_files: found, env_files, tree, missed, profiles, all_services })
 }
 
 /// The files, absolute, and the project's directory.

@@ -164,18 +164,6 @@ impl Node {
         }
     }
 
-    /// What kind of value this is, in the words of messages.
-    pub(crate) fn describe(&self) -> &'static str {
-        match self.kind {
-            Kind::Null => "empty",
-            Kind::Bool(_) => "a boolean",
-            Kind::Int(_) | Kind::Float(_) => "a number",
-            Kind::Text(_) => "a string",
-            Kind::List(_) => "a list",
-            Kind::Map(_) => "a mapping",
-        }
-    }
-
     /// The tree with every `$` doubled, so that it is read back as it is.
     #[must_use]
     pub(crate) fn escaped(&self) -> Node {
@@ -221,13 +209,4 @@ pub(crate) fn float_text(value: f64) -> String {
         }
         None => text,
     }
-}
-
-/// Checks that a node is a mapping, and gives it.
-///
-/// # Errors
-///
-/// If it is something else.
-pub(crate) fn expect_map<'a>(node: &'a Node, what: &str, files: &Files) -> Result<&'a Map> {
-    node.as_map().ok_or_else(|| files.error(node.at, format!("{what} must be a mapping")))
 }

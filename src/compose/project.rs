@@ -132,7 +132,8 @@ impl Project {
 
     /// The services that a service depends on.
     pub(crate) fn dependencies(&self, service: &str) -> Vec<Dependency> {
-        let depends = self.service(service).ok().and_then(|node| node.get("depends_on")).and_then(Node::as_map);
+        let depends =
+            self.service(service).ok().and_then(|node| node.get("depends_on")).and_then(Node::as_map);
         depends
             .into_iter()
             .flatten()

@@ -129,7 +129,10 @@ fn int(node: Option<&Node>) -> Option<i64> {
 
 fn pairs(node: Option<&Node>) -> BTreeMap<String, String> {
     let map = node.and_then(Node::as_map);
-    map.into_iter().flatten().map(|(key, value)| (key.clone(), value.scalar_text().unwrap_or_default())).collect()
+    map.into_iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), value.scalar_text().unwrap_or_default()))
+        .collect()
 }
 
 fn options(node: Option<&Node>) -> Vec<String> {
@@ -181,7 +184,11 @@ fn networks(project: &Project, name: &str, service: &Node, request: &mut Contain
         options.extend(texts(node, "aliases").iter().map(|alias| format!("alias={alias}")));
         options.extend(text(node, "ipv4_address").map(|ip| format!("ip={ip}")));
         options.extend(text(node, "ipv6_address").map(|ip| format!("ip6={ip}")));
-        options.extend(text(node, "mac_address").or_else(|| text(service, "mac_address")).map(|mac| format!("mac={mac}")));
+        options.extend(
+            text(node, "mac_address")
+                .or_else(|| text(service, "mac_address"))
+                .map(|mac| format!("mac={mac}")),
+        );
         request.networks.push(format!("{}:{}", project.full_name("networks", key), options.join(",")));
     }
     for link in texts(service, "links") {
@@ -245,7 +252,9 @@ fn health(node: Option<&Node>) -> Result<HealthRequest> {
             Some(serde_json::to_string(words).map_err(|err| Error::system("write a health check", err))?)
         }
         Some(_) => {
-            return Err(Error::invalid("healthcheck.test must start either by \"CMD\", \"CMD-SHELL\" or \"NONE\""));
+            return Err(Error::invalid(
+                "healthcheck.test must start either by \"CMD\", \"CMD-SHELL\" or \"NONE\"",
+            ));
         }
     };
     Ok(HealthRequest {
@@ -321,8 +330,11 @@ fn mounts(project: &Project, service: &Node, files: &Files, request: &mut Contai
             let target = entry.str_at("target").unwrap_or(&key).to_owned();
             let target = if target.starts_with('/') { target } else { format!("{inside}{target}") };
             let Some(source) = files.get(&(section, key.clone())) else {
-                return Err(Error::invalid(format!("unsupported external {} {key}", &section[..section.len() - 1]))
-                    .hint("give it a file, an environment variable or (a config) a content"));
+                return Err(Error::invalid(format!(
+                    "unsupported external {} {key}",
+                    &section[..section.len() - 1]
+                ))
+                .hint("give it a file, an environment variable or (a config) a content"));
             };
             request.mounts.push(MountRequest {
                 kind: MountKindRequest::Bind { source: source.clone(), recursive: true, chown: false },

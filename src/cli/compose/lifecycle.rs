@@ -280,7 +280,8 @@ pub(crate) fn wait(session: &mut Session<'_>, args: WaitArgs) -> anyhow::Result<
     }
     let mut last = 0;
     for container in &found {
-        let code = session.engine()?.wait(&container.id, &[Condition::Stopped], Duration::from_millis(250))?;
+        let code =
+            session.engine()?.wait(&container.id, &[Condition::Stopped], Duration::from_millis(250))?;
         writeln!(session.out, "container {:?} exited with status code {code}", container.name)?;
         last = code;
         if args.down_project {
@@ -290,8 +291,12 @@ pub(crate) fn wait(session: &mut Session<'_>, args: WaitArgs) -> anyhow::Result<
     if args.down_project {
         let name = project.name.clone();
         let files = project.config_files.iter().flat_map(|path| [OsString::from("-f"), path.clone().into()]);
-        let words: Vec<OsString> =
-            ["compose", "-p", &name].into_iter().map(OsString::from).chain(files).chain(["down".into()]).collect();
+        let words: Vec<OsString> = ["compose", "-p", &name]
+            .into_iter()
+            .map(OsString::from)
+            .chain(files)
+            .chain(["down".into()])
+            .collect();
         open::delegate(session, words)?;
     }
     Ok(Exit(u8::try_from(last).unwrap_or(1)))

@@ -89,9 +89,11 @@ pub(crate) fn ps(session: &mut Session<'_>, args: PsArgs) -> anyhow::Result<()> 
         match filter.split_once('=') {
             Some(("status", status)) => statuses.push(status.to_owned()),
             Some(("source", _)) | None | Some(_) => {
-                return Err(UsageError::new(format!("unknown filter {filter:?}: only status=STATUS is known"))
-                    .see("compose ps")
-                    .into());
+                return Err(UsageError::new(format!(
+                    "unknown filter {filter:?}: only status=STATUS is known"
+                ))
+                .see("compose ps")
+                .into());
             }
         }
     }
@@ -126,7 +128,8 @@ pub(crate) fn ps(session: &mut Session<'_>, args: PsArgs) -> anyhow::Result<()> 
             for container in &found {
                 let row = row(container, &project.name, now, args.no_trunc);
                 let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
-                table.push(["Name", "Image", "Command", "Service", "RunningFor", "Status", "Ports"].map(text));
+                table
+                    .push(["Name", "Image", "Command", "Service", "RunningFor", "Status", "Ports"].map(text));
             }
             table.print(session)
         }
@@ -318,5 +321,8 @@ pub(crate) struct PortArgs {
 pub(crate) fn port(session: &mut Session<'_>, args: PortArgs) -> anyhow::Result<Exit> {
     let project = open::project_or_containers(session, std::slice::from_ref(&args.service))?;
     let container = open::container(session, &project, &args.service, args.index)?;
-    open::delegate(session, ["port".to_owned(), container.id.to_string(), format!("{}/{}", args.port, args.protocol)])
+    open::delegate(
+        session,
+        ["port".to_owned(), container.id.to_string(), format!("{}/{}", args.port, args.protocol)],
+    )
 }

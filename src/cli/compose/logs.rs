@@ -37,8 +37,8 @@ pub(super) enum Followed {
 
 /// Colours of names, one after the other, as docker compose has them.
 const COLOURS: [&str; 12] = [
-    "\x1b[36m", "\x1b[33m", "\x1b[32m", "\x1b[35m", "\x1b[34m", "\x1b[96m", "\x1b[93m", "\x1b[92m", "\x1b[95m", "\x1b[94m",
-    "\x1b[31m", "\x1b[91m",
+    "\x1b[36m", "\x1b[33m", "\x1b[32m", "\x1b[35m", "\x1b[34m", "\x1b[96m", "\x1b[93m", "\x1b[92m",
+    "\x1b[95m", "\x1b[94m", "\x1b[31m", "\x1b[91m",
 ];
 
 /// Show the output of a project's containers
@@ -87,13 +87,13 @@ pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<(
     containers.retain(|container| args.index.is_none_or(|index| index == container.number));
     let (now, zone) = (Timestamp::now(), TimeZone::system());
     let when = |text: &Option<String>| text.as_ref().map(|text| parse_when(text, now, &zone)).transpose();
-    let tail = match args.tail.as_str() {
-        "all" => None,
-        text => Some(
-            text.parse::<u64>()
-                .map_err(|_| UsageError::new(format!("invalid number of lines {text:?}")).see("compose logs"))?,
-        ),
-    };
+    let tail =
+        match args.tail.as_str() {
+            "all" => None,
+            text => Some(text.parse::<u64>().map_err(|_| {
+                UsageError::new(format!("invalid number of lines {text:?}")).see("compose logs")
+            })?),
+        };
     let query = Query { tail, since: when(&args.since)?, until: when(&args.until)? };
     let style = Style {
         colour: session.out_is_tty && !args.no_color && !session.globals.project.no_colour,
@@ -108,7 +108,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<(
     if args.follow {
         let limits = Limits { until: query.until, ..Limits::default() };
         let sink = |index: usize, entry: &Entry<'_>| printer.borrow_mut().print(index, entry);
-        crate::engine::logs::follow(&mut logs, limits, sink, || printer.borrow_mut().flush()).map_err(failed)?;
+        crate::engine::logs::follow(&mut logs, limits, sink, || printer.borrow_mut().flush())
+            .map_err(failed)?;
         return Ok(());
     }
     for (index, log) in logs.iter_mut().enumerate() {
@@ -150,8 +151,8 @@ pub(super) fn follow(
     let printer = RefCell::new(Printer::new(containers, project, style));
     let limits = Limits { until: None, interrupt: Some(signals.as_fd()), first_end };
     let sink = |index: usize, entry: &Entry<'_>| printer.borrow_mut().print(index, entry);
-    let stopped =
-        crate::engine::logs::follow(&mut logs, limits, sink, || printer.borrow_mut().flush()).map_err(failed)?;
+    let stopped = crate::engine::logs::follow(&mut logs, limits, sink, || printer.borrow_mut().flush())
+        .map_err(failed)?;
     let mut printer = printer.into_inner();
     let followed = match stopped {
         Stopped::Done => Followed::All,

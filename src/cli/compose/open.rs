@@ -9,7 +9,7 @@ use crate::cli::progress::Progress;
 use crate::cli::session::{Exit, Session};
 use crate::compose::apply::{Compose, Event, Images};
 use crate::compose::load::Loaded;
-use crate::compose::node::{Files, Map, Node};
+use crate::compose::node::{Map, Node};
 use crate::compose::observe;
 use crate::compose::plan::Actual;
 use crate::compose::project::Project;
@@ -66,7 +66,6 @@ fn nameless(name: &str) -> Loaded {
         config_files: Vec::new(),
         env_files: Vec::new(),
         tree: Node::map(Map::new(), Default::default()),
-        files: Files::default(),
         missed: std::collections::BTreeSet::new(),
         profiles: std::collections::BTreeSet::new(),
         all_services: std::collections::BTreeSet::new(),

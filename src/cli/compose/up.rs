@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use crate::base::signal::Signal;
 use crate::cli::compose::logs::{self, Followed};
 use crate::cli::compose::open;
 use crate::cli::session::{Exit, Session};
@@ -13,7 +14,6 @@ use crate::cli::usage::UsageError;
 use crate::compose::apply::{Compose, UpOptions};
 use crate::compose::node::Node;
 use crate::compose::plan::{Actual, Recreate};
-use crate::base::signal::Signal;
 use crate::compose::project::{Project, label};
 use crate::engine::lifecycle::Grace;
 use crate::engine::remove::Removing;
@@ -88,7 +88,8 @@ fn scales(texts: &[String]) -> Result<BTreeMap<String, u32>, UsageError> {
     texts
         .iter()
         .map(|text| {
-            one(text).ok_or_else(|| UsageError::new(format!("invalid --scale {text:?}: write SERVICE=NUMBER")))
+            one(text)
+                .ok_or_else(|| UsageError::new(format!("invalid --scale {text:?}: write SERVICE=NUMBER")))
         })
         .collect()
 }
@@ -223,12 +224,17 @@ fn follow(
             let attach = project.service(service).ok().and_then(|node| node.get("attach"));
             let is_off = attach.is_some_and(|node| node.to_json() == serde_json::Value::Bool(false));
             let is_named = args.services.is_empty() || args.attach_dependencies || wants(&args.services);
-            if args.attach.is_empty() { is_named && !wants(&args.no_attach) && !is_off } else { wants(&args.attach) }
+            if args.attach.is_empty() {
+                is_named && !wants(&args.no_attach) && !is_off
+            } else {
+                wants(&args.attach)
+            }
         })
         .cloned()
         .collect();
     let containers = open::containers(session, project, &shown, false)?;
-    let abort = args.abort_on_container_exit || args.abort_on_container_failure || args.exit_code_from.is_some();
+    let abort =
+        args.abort_on_container_exit || args.abort_on_container_failure || args.exit_code_from.is_some();
     let names: Vec<&str> = containers.iter().map(|container| container.name.as_str()).collect();
     eprintln!("Attaching to {}", names.join(", "));
     let style = logs::Style {
@@ -238,7 +244,11 @@ fn follow(
     };
     session.out.flush()?;
     let code_of = |id: &crate::base::id::ContainerId| -> i32 {
-        session.engine().ok().and_then(|engine| engine.container_summary(id).ok()).map_or(0, |c| c.status.phase.exit_code())
+        session
+            .engine()
+            .ok()
+            .and_then(|engine| engine.container_summary(id).ok())
+            .map_or(0, |c| c.status.phase.exit_code())
     };
     let mut exit = Exit::OK;
     loop {
@@ -246,7 +256,11 @@ fn follow(
             Followed::All => break,
             Followed::Ended(index) => {
                 let code = code_of(&containers[index].id);
-                if args.abort_on_container_failure && !args.abort_on_container_exit && code == 0 && args.exit_code_from.is_none() {
+                if args.abort_on_container_failure
+                    && !args.abort_on_container_exit
+                    && code == 0
+                    && args.exit_code_from.is_none()
+                {
                     let mut running = open::containers(session, project, &shown, false)?;
                     running.retain(|container| container.running);
                     if running.is_empty() {
@@ -275,7 +289,12 @@ fn follow(
 }
 
 /// Stops the containers of the services; a signal meanwhile kills them.
-fn stop_all(session: &Session<'_>, project: &Project, order: &[String], grace: Option<Grace>) -> anyhow::Result<()> {
+fn stop_all(
+    session: &Session<'_>,
+    project: &Project,
+    order: &[String],
+    grace: Option<Grace>,
+) -> anyhow::Result<()> {
     let containers = open::containers(session, project, order, false)?;
     let mut grace = grace;
     open::with(session, project, false, |compose| {
@@ -333,7 +352,11 @@ pub(super) fn stop_group(
     let running: Vec<_> = group.iter().filter(|container| container.running).collect();
     let say = |state| {
         for container in &running {
-            (compose.report)(crate::compose::apply::Event { what: "Container", name: &container.name, state });
+            (compose.report)(crate::compose::apply::Event {
+                what: "Container",
+                name: &container.name,
+                state,
+            });
         }
     };
     say("Stopping");
@@ -418,7 +441,9 @@ pub(crate) fn down(session: &mut Session<'_>, args: DownArgs) -> anyhow::Result<
     if let Some(which) = args.rmi.as_deref()
         && !["all", "local"].contains(&which)
     {
-        return Err(UsageError::new(format!("invalid value for --rmi: {which:?}")).see("compose down").into());
+        return Err(UsageError::new(format!("invalid value for --rmi: {which:?}"))
+            .see("compose down")
+            .into());
     }
     let project = open::project_or_containers(session, &args.services)?;
     let grace = args.timeout.map(Grace::from_seconds);
@@ -456,7 +481,12 @@ pub(crate) fn down(session: &mut Session<'_>, args: DownArgs) -> anyhow::Result<
 }
 
 /// Says what happens to something while it does.
-fn step(compose: &Compose<'_>, what: &'static str, name: &str, work: impl FnOnce() -> Result<(), Error>) -> anyhow::Result<()> {
+fn step(
+    compose: &Compose<'_>,
+    what: &'static str,
+    name: &str,
+    work: impl FnOnce() -> Result<(), Error>,
+) -> anyhow::Result<()> {
     let say = |state| (compose.report)(crate::compose::apply::Event { what, name, state });
     say("Removing");
     if !compose.dry_run {

@@ -192,18 +192,25 @@ pub(crate) struct RunArgs {
 
 pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Exit> {
     let project = open::project(session, std::slice::from_ref(&args.service))?;
-    let terminal = !args.no_tty && !args.detach && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    let terminal =
+        !args.no_tty && !args.detach && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let id = open::with(session, &project, args.quiet_pull, |compose| {
         let dependencies: Vec<String> = project.select(std::slice::from_ref(&args.service), true)?;
-        let dependencies: Vec<String> = dependencies.into_iter().filter(|name| *name != args.service).collect();
+        let dependencies: Vec<String> =
+            dependencies.into_iter().filter(|name| *name != args.service).collect();
         if !args.no_deps && !dependencies.is_empty() {
-            let options =
-                UpOptions { services: dependencies, remove_orphans: args.remove_orphans, ..UpOptions::default() };
+            let options = UpOptions {
+                services: dependencies,
+                remove_orphans: args.remove_orphans,
+                ..UpOptions::default()
+            };
             compose.up(&options)?;
         }
         let mut request = compose.prepare_one_off(&args.service, args.build)?;
         let number = &random()?;
-        request.name = Some(args.name.clone().unwrap_or_else(|| format!("{}-{}-run-{number}", project.name, args.service)));
+        request.name = Some(
+            args.name.clone().unwrap_or_else(|| format!("{}-{}-run-{number}", project.name, args.service)),
+        );
         request.labels.insert(label::ONE_OFF.to_owned(), "True".to_owned());
         request.terminal = terminal;
         request.interactive = args.interactive && !args.detach;
@@ -218,7 +225,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
         if !args.use_aliases {
             let own = format!("alias={}", args.service);
             for network in &mut request.networks {
-                *network = network.replacen(&own, "", 1).replace(":,", ":").trim_end_matches([',', ':']).to_owned();
+                *network =
+                    network.replacen(&own, "", 1).replace(":,", ":").trim_end_matches([',', ':']).to_owned();
             }
         }
         request.env.extend(args.env.iter().map(|variable| Bytes::from(variable.as_str())));
@@ -229,7 +237,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
             (key.to_owned(), value.to_owned())
         }));
         if let Some(entrypoint) = &args.entrypoint {
-            let words = shlex::split(entrypoint).ok_or_else(|| Error::invalid("--entrypoint: a quote is not closed"))?;
+            let words = shlex::split(entrypoint)
+                .ok_or_else(|| Error::invalid("--entrypoint: a quote is not closed"))?;
             request.entrypoint = Some(words.into_iter().map(Bytes::from).collect());
             request.command.clear();
         }
@@ -239,7 +248,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
         request.user = args.user.clone().or(request.user);
         request.workdir = args.workdir.clone().map(Bytes::from).or(request.workdir);
         for volume in &args.volume {
-            request.mounts.push(mount_syntax::parse_volume(volume).map_err(|err| Error::invalid(err.to_string()))?);
+            request
+                .mounts
+                .push(mount_syntax::parse_volume(volume).map_err(|err| Error::invalid(err.to_string()))?);
         }
         Ok(compose.engine.create_container(&request)?)
     })?;
@@ -376,7 +387,8 @@ pub(crate) fn pull(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<
     let mut seen = std::collections::BTreeSet::new();
     for name in project.select(&args.services, args.include_deps || args.services.is_empty())? {
         let service = project.service(&name)?;
-        let built = service.get("build").is_some() && (args.ignore_buildable || service.get("image").is_none());
+        let built =
+            service.get("build").is_some() && (args.ignore_buildable || service.get("image").is_none());
         let image = project.image(&name);
         let here = args.policy == "missing" && session.engine()?.image(&image).is_ok();
         if built || here || !seen.insert(image.clone()) || session.engine()?.obtain_builtin(&image)? {
