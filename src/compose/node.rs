@@ -5,7 +5,7 @@
 use indexmap::IndexMap;
 use serde_json::{Number, Value};
 
-use crate::engine::{Error, Result};
+use crate::engine::Error;
 
 /// Keys in the order they were written.
 pub(crate) type Map = IndexMap<String, Node>;

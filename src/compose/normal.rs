@@ -259,7 +259,7 @@ pub(crate) fn omit_empty(node: &mut Node, shape: &'static Shape) {
             });
         }
         (Kind::Map(fields), Shape::Named(item)) => {
-            fields.values_mut().for_each(|value| omit_empty(value, item))
+            fields.values_mut().for_each(|value| omit_empty(value, item));
         }
         (Kind::List(list), Shape::List(item) | Shape::Set(item, _)) => {
             list.iter_mut().for_each(|value| omit_empty(value, item));
