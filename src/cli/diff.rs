@@ -47,7 +47,7 @@ pub(crate) struct ContainerDiffArgs {
     latest: Latest,
 }
 
-/// Show what the topmost layer of an image has changed
+/// Show what the topmost layer of an image has changed, or how an image differs from another
 ///
 /// A stands for added, C for changed, D for deleted.
 #[derive(Args, Debug)]
@@ -55,6 +55,10 @@ pub(crate) struct ImageDiffArgs {
     /// The image, by name or ID
     #[arg(value_name = "IMAGE")]
     image: String,
+
+    /// The image to compare it with
+    #[arg(value_name = "IMAGE")]
+    other: Option<String>,
 
     /// Print in this form
     #[arg(long, value_name = "FORMAT")]
@@ -87,7 +91,11 @@ pub(crate) fn container(session: &mut Session<'_>, args: ContainerDiffArgs) -> a
 
 /// `image diff`.
 pub(crate) fn image(session: &mut Session<'_>, args: ImageDiffArgs) -> anyhow::Result<()> {
-    let changes = session.engine()?.image_changes(&args.image)?;
+    let engine = session.engine()?;
+    let changes = match &args.other {
+        Some(other) => engine.compare_images(&args.image, other)?,
+        None => engine.image_changes(&args.image)?,
+    };
     print(session, &changes, args.format)
 }
 

@@ -167,6 +167,10 @@ pub(crate) struct PruneArgs {
     #[arg(short, long)]
     all: bool,
 
+    /// Remove images that half-made containers of a build use too; ketch keeps no such containers
+    #[arg(long)]
+    external: bool,
+
     /// Remove only images for which this holds (can be repeated)
     ///
     /// Keys: label, label!, until.

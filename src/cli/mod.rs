@@ -14,6 +14,7 @@
 // Doc comments of arguments are help texts, in which brackets mean options and not links.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
+mod artifact;
 mod attach;
 mod build;
 mod commit;
@@ -35,6 +36,7 @@ mod hello;
 mod help;
 mod history;
 mod image;
+mod image_mount;
 mod images;
 mod info;
 mod inspect;
@@ -42,6 +44,7 @@ mod kill;
 mod load;
 mod login;
 mod logs;
+mod manifest;
 mod network;
 mod ports;
 mod progress;

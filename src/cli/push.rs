@@ -65,7 +65,7 @@ pub(crate) struct PushArgs {
     registry: RegistryArgs,
 }
 
-fn parse_compression(text: &str) -> Result<LayerFormat, String> {
+pub(crate) fn parse_compression(text: &str) -> Result<LayerFormat, String> {
     match text {
         "gzip" => Ok(LayerFormat::Gzip),
         "zstd" => Ok(LayerFormat::Zstd),
@@ -74,7 +74,7 @@ fn parse_compression(text: &str) -> Result<LayerFormat, String> {
     }
 }
 
-fn parse_format(text: &str) -> Result<ManifestFormat, String> {
+pub(crate) fn parse_format(text: &str) -> Result<ManifestFormat, String> {
     match text {
         "oci" => Ok(ManifestFormat::Oci),
         "v2s2" | "docker" => Ok(ManifestFormat::DockerV2),

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::cli::NAME;
+use crate::cli::artifact;
 use crate::cli::attach;
 use crate::cli::build;
 use crate::cli::commit;
@@ -19,6 +20,7 @@ use crate::cli::globals;
 use crate::cli::healthcheck;
 use crate::cli::history;
 use crate::cli::image;
+use crate::cli::image_mount;
 use crate::cli::images;
 use crate::cli::info;
 use crate::cli::inspect;
@@ -26,6 +28,7 @@ use crate::cli::kill;
 use crate::cli::load;
 use crate::cli::login;
 use crate::cli::logs;
+use crate::cli::manifest;
 use crate::cli::network;
 use crate::cli::ps;
 use crate::cli::pull;
@@ -78,6 +81,12 @@ macro_rules! verb {
 /// Every verb there is, in the order in which help lists them.
 #[rustfmt::skip]
 pub(crate) const VERBS: &[Verb] = &[
+    verb!("artifact add", artifact::AddArgs, artifact::add),
+    verb!("artifact inspect", artifact::InspectArgs, artifact::inspect),
+    verb!("artifact ls" | "list", artifact::LsArgs, artifact::ls),
+    verb!("artifact pull", artifact::PullArgs, artifact::pull),
+    verb!("artifact push", artifact::PushArgs, artifact::push),
+    verb!("artifact rm" | "remove", artifact::RmArgs, artifact::rm),
     verb!("attach", attach::AttachArgs, attach::run),
     verb!("build", build::BuildArgs, build::run),
     verb!("builder build", build::BuildArgs, build::run),
@@ -150,14 +159,17 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("image inspect", inspect::ImageArgs, inspect::run_image),
     verb!("image load", load::LoadArgs, load::load),
     verb!("image ls" | "list", images::ImagesArgs, images::run),
+    verb!("image mount", image_mount::MountArgs, image_mount::mount),
     verb!("image prune", image::PruneArgs, image::prune),
     verb!("image pull", pull::PullArgs, pull::run),
     verb!("image push", push::PushArgs, push::run),
     verb!("image rm" | "remove", image::RmiArgs, image::rm),
     verb!("image save", save::SaveArgs, save::run),
     verb!("image search", search::SearchArgs, search::run),
+    verb!("image scp", image_mount::ScpArgs, image_mount::scp),
     verb!("image tag", image::TagArgs, image::tag),
     verb!("image tree", image::TreeArgs, image::tree),
+    verb!("image unmount" | "umount", image_mount::UnmountArgs, image_mount::unmount),
     verb!("image untag", image::UntagArgs, image::untag),
     verb!("images", images::ImagesArgs, images::run),
     verb!("import", load::ImportArgs, load::import),
@@ -168,6 +180,14 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("logout", login::LogoutArgs, login::logout),
     verb!("load", load::LoadArgs, load::load),
     verb!("logs", logs::LogsArgs, logs::run),
+    verb!("manifest add", manifest::AddArgs, manifest::add),
+    verb!("manifest annotate", manifest::AnnotateArgs, manifest::annotate),
+    verb!("manifest create", manifest::CreateArgs, manifest::create),
+    verb!("manifest exists", manifest::ExistsArgs, manifest::exists),
+    verb!("manifest inspect", manifest::InspectArgs, manifest::inspect),
+    verb!("manifest push", manifest::PushArgs, manifest::push),
+    verb!("manifest remove", manifest::RemoveArgs, manifest::remove),
+    verb!("manifest rm", manifest::RmArgs, manifest::rm),
     verb!("network connect", network::ConnectArgs, network::connect),
     verb!("network create", network::CreateArgs, network::create),
     verb!("network disconnect", network::DisconnectArgs, network::disconnect),

@@ -224,7 +224,7 @@ impl Engine {
     pub(crate) fn container_changes(&self, id: &ContainerId) -> Result<Vec<Change>> {
         let (details, _still) = self.hold_container(id)?;
         let source = self.layer_source(&details, &LayerOptions::default())?;
-        self.changes(source).map_err(|err| failed(err, id))
+        self.changes(source, Job::List).map_err(|err| failed(err, id))
     }
 
     /// What the topmost layer of an image changes.
@@ -241,11 +241,32 @@ impl Engine {
         }
         let upper = lowers.remove(0);
         let source = Source { upper, lowers, merged: false, id_maps: None, placeholders: vec![] };
-        self.changes(source).map_err(|err| Error::system(format!("read image {typed}"), err))
+        self.changes(source, Job::List).map_err(|err| Error::system(format!("read image {typed}"), err))
     }
 
-    fn changes(&self, source: Source) -> std::result::Result<Vec<Change>, crate::runtime::failure::Failure> {
-        let (reading, pipe) = layer::start(&self.caller(), self.store().root(), source, Job::List)?;
+    /// What image `typed` has, or has otherwise, compared with image `other`.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`].
+    pub(crate) fn compare_images(&self, typed: &str, other: &str) -> Result<Vec<Change>> {
+        let directories = |typed: &str| -> Result<Vec<std::path::PathBuf>> {
+            let image = self.image(typed)?.image;
+            Ok(image.chain_ids().iter().rev().map(|chain| self.store().layers().fs_path(chain)).collect())
+        };
+        let (lowers, with) = (directories(typed)?, directories(other)?);
+        let Some(upper) = lowers.first().cloned() else { return Ok(vec![]) };
+        let source = Source { upper, lowers, merged: true, id_maps: None, placeholders: vec![] };
+        let changes = self.changes(source, Job::Compare { with });
+        changes.map_err(|err| Error::system(format!("compare image {typed}"), err))
+    }
+
+    fn changes(
+        &self,
+        source: Source,
+        job: Job,
+    ) -> std::result::Result<Vec<Change>, crate::runtime::failure::Failure> {
+        let (reading, pipe) = layer::start(&self.caller(), self.store().root(), source, job)?;
         let changes = layer::read_changes(pipe);
         reading.finish()?;
         changes.map_err(|err| crate::runtime::failure::Failure::errno("read the changes", err))

@@ -3,6 +3,7 @@
 //! No function here prints, reads the command line or knows a Docker JSON type.
 
 mod adopt;
+pub(crate) mod artifact;
 pub(crate) mod attach;
 pub(crate) mod build;
 pub(crate) mod changes;
@@ -21,6 +22,7 @@ pub(crate) mod half_made;
 pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod image;
+pub(crate) mod image_mount;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inspect;
@@ -30,6 +32,7 @@ pub(crate) mod list;
 pub(crate) mod load;
 pub(crate) mod login;
 pub(crate) mod logs;
+pub(crate) mod manifest_list;
 pub(crate) mod mapped;
 pub(crate) mod network;
 pub(crate) mod prune;

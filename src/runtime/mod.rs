@@ -8,6 +8,7 @@ pub(crate) mod enter;
 pub(crate) mod failure;
 pub(crate) mod identity;
 pub(crate) mod idmaps;
+pub(crate) mod image_mount;
 pub(crate) mod init;
 pub(crate) mod launch;
 pub(crate) mod layer;

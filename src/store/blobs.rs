@@ -71,6 +71,11 @@ impl BlobWriter {
         Ok(())
     }
 
+    /// The digest of the bytes that are there.
+    pub(crate) fn content_digest(&self) -> Digest {
+        Digest::from_hash(self.hash.clone())
+    }
+
     /// Writes its bytes to the disk, so that [`finish`](Self::finish) takes no time.
     pub(crate) fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(io_error("sync", &self.path))

@@ -7,6 +7,7 @@
 //! ```
 
 mod convert;
+pub(crate) mod others;
 mod outgoing;
 mod remote;
 
@@ -106,7 +107,7 @@ pub(crate) fn push(
     let pusher = Pusher { engine, request, events };
     let destination = pusher.destination(&found)?;
     let cargo = pusher.load(&found)?;
-    let pushed = remote::push(&pusher, &found.image, &cargo, &destination)?;
+    let pushed = remote::push(&pusher, Some(&found.image), &cargo, &destination)?;
     engine.record_image("push", &found.image.id.hex(), &destination.to_string());
     Ok(pushed)
 }

@@ -28,7 +28,7 @@ type Homes = HashMap<Digest, Vec<String>>;
 /// Pushes all of `cargo` under `name`.
 pub(super) fn push(
     pusher: &Pusher<'_>,
-    record: &ImageRecord,
+    record: Option<&ImageRecord>,
     cargo: &Cargo,
     name: &ImageName,
 ) -> Result<Pushed> {
@@ -46,7 +46,9 @@ pub(super) fn push(
     let client = Client::new(&endpoint, purpose, &remote.options, &notices).map_err(failed)?;
     (pusher.events)(&PullEvent::Pushing);
     let top = send(pusher, &client, cargo, &homes).map_err(failed)?;
-    remember(pusher, record, &image, cargo);
+    if let Some(record) = record {
+        remember(pusher, record, &image, cargo);
+    }
     Ok(Pushed { digest: top })
 }
 

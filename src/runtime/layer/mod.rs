@@ -17,6 +17,7 @@
 //! Should / mustn't: the archive is the same for the same files (names sorted, no names of users, no
 //! access times); it holds container IDs, not those of U; nothing of how overlay works is in it.
 
+mod compare;
 mod list;
 mod pack;
 mod walk;
@@ -77,6 +78,9 @@ pub(crate) enum Job {
     },
     /// `Change`s, as [`list::read`] reads them.
     List,
+    /// The same, of a [merged](Source::merged) source compared with what these directories show together,
+    /// the topmost first.
+    Compare { with: Vec<PathBuf> },
 }
 
 /// One order. Descriptor: the pipe to write to.
@@ -165,7 +169,7 @@ fn carry_out(order: LayerOrder, descriptors: Vec<OwnedFd>) -> Result<Packed> {
     let [pipe] = wire::take::<1>(descriptors).map_err(|err| Failure::system("take an order", &err))?;
     open_many_files();
     let LayerOrder { source, job } = order;
-    let (upper, lower) = match mount_lowers(&source)? {
+    let (upper, lower) = match mount_lowers(&source.lowers)? {
         Some(all) if source.merged => (all, None),
         lower => (open_directory(fs::here(), &source.upper)?, lower),
     };
@@ -175,6 +179,15 @@ fn carry_out(order: LayerOrder, descriptors: Vec<OwnedFd>) -> Result<Packed> {
         Job::List => {
             let mut list = list::List::new(&mut out);
             walk::walk(upper, lower, placeholders, &mut list)?;
+            out.flush().map_err(written)?;
+            Ok(Packed::default())
+        }
+        Job::Compare { with } => {
+            let mut list = list::List::new(&mut out);
+            match mount_lowers(&with)? {
+                Some(old) => compare::compare(&upper, &old, &mut list)?,
+                None => drop(walk::walk(upper, None, vec![], &mut list)?),
+            }
             out.flush().map_err(written)?;
             Ok(Packed::default())
         }
@@ -199,17 +212,12 @@ fn open_many_files() {
     }
 }
 
-/// The layers below as one directory; `None` if there are none.
-fn mount_lowers(source: &Source) -> Result<Option<OwnedFd>> {
-    if source.lowers.is_empty() {
+/// Layers as one directory; `None` if there are none.
+fn mount_lowers(lowers: &[PathBuf]) -> Result<Option<OwnedFd>> {
+    if lowers.is_empty() {
         return Ok(None);
     }
-    let plan = OverlayPlan {
-        over: source.upper.clone(),
-        lowers: source.lowers.clone(),
-        upper: None,
-        volatile: false,
-    };
+    let plan = OverlayPlan { over: "/".into(), lowers: lowers.to_vec(), upper: None, volatile: false };
     let mounted = mount_overlay(&plan)?;
     open_directory(mounted.as_fd(), Path::new(".")).map(Some)
 }

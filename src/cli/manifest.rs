@@ -1,0 +1,343 @@
+//! `ketch manifest`: images of several platforms under one name.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::cli::error::AlreadyReported;
+use crate::cli::format::json;
+use crate::cli::progress::Progress;
+use crate::cli::pull::RegistryArgs;
+use crate::cli::push::{parse_compression, parse_format};
+use crate::cli::session::{Exit, Session};
+use crate::engine::manifest_list::{EntryWishes, NewList};
+use crate::engine::pull::PullEvent;
+use crate::engine::push::{LayerFormat, ManifestFormat, PushRequest, Wishes, others};
+use crate::engine::{Error, Kind};
+
+/// Reads `key=value`.
+pub(crate) fn parse_pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    pair.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| "not of the form key=value".to_owned())
+}
+
+/// Make a manifest list
+///
+/// A list has one name and an image for each platform. Prints the list's ID.
+#[derive(Args, Debug)]
+pub(crate) struct CreateArgs {
+    /// Name of the list; without a registry it is put on localhost
+    #[arg(value_name = "LIST")]
+    list: String,
+
+    /// Images to add; those that are not here are pulled (can be repeated)
+    #[arg(value_name = "IMAGE")]
+    images: Vec<String>,
+
+    /// Of an image that was pulled by an index, add all platforms
+    #[arg(long)]
+    all: bool,
+
+    /// Go on with the list if there is one of this name
+    #[arg(short, long)]
+    amend: bool,
+
+    /// Set an annotation of the list (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
+    annotation: Vec<(String, String)>,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+/// `manifest create`.
+pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Result<()> {
+    let new = NewList {
+        all: args.all,
+        amend: args.amend,
+        annotations: args.annotation,
+        remote: args.registry.remote(),
+    };
+    let progress = Progress::new(true);
+    let events = |event: &PullEvent<'_>| progress.show(event);
+    let id = session.engine()?.create_list(&args.list, &args.images, &new, &events)?;
+    writeln!(session.out, "{}", id.hex())?;
+    Ok(())
+}
+
+/// What to say of an entry.
+#[derive(Args, Debug)]
+pub(crate) struct EntryArgs {
+    /// Set an annotation of the entry (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
+    annotation: Vec<(String, String)>,
+
+    /// Say that it is for this processor, as Go names it
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<String>,
+
+    /// Say that it needs these features of the processor (can be repeated)
+    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
+    features: Vec<String>,
+
+    /// Say that it is for this operating system
+    #[arg(long, value_name = "OS")]
+    os: Option<String>,
+
+    /// Say that it needs these features of the operating system (can be repeated)
+    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
+    os_features: Vec<String>,
+
+    /// Say that it needs this version of the operating system
+    #[arg(long, value_name = "VERSION")]
+    os_version: Option<String>,
+
+    /// Say that it is for this variant of the processor
+    #[arg(long, value_name = "VARIANT")]
+    variant: Option<String>,
+}
+
+impl From<EntryArgs> for EntryWishes {
+    fn from(args: EntryArgs) -> Self {
+        Self {
+            annotations: args.annotation,
+            arch: args.arch,
+            os: args.os,
+            variant: args.variant,
+            os_version: args.os_version,
+            features: args.features,
+            os_features: args.os_features,
+        }
+    }
+}
+
+/// Add images to a manifest list
+///
+/// Images that are not here are pulled. Prints the list's ID.
+#[derive(Args, Debug)]
+pub(crate) struct AddArgs {
+    /// The list
+    #[arg(value_name = "LIST")]
+    list: String,
+
+    /// Images to add, by name or ID (can be repeated)
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<String>,
+
+    /// Of an image that was pulled by an index, add all platforms
+    #[arg(long)]
+    all: bool,
+
+    #[command(flatten)]
+    entry: EntryArgs,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+/// `manifest add`.
+pub(crate) fn add(session: &mut Session<'_>, args: AddArgs) -> anyhow::Result<()> {
+    let new = NewList { all: args.all, remote: args.registry.remote(), ..NewList::default() };
+    let progress = Progress::new(true);
+    let events = |event: &PullEvent<'_>| progress.show(event);
+    let wishes = args.entry.into();
+    let id = session.engine()?.add_to_list(&args.list, &args.images, &new, &wishes, &events)?;
+    writeln!(session.out, "{}", id.hex())?;
+    Ok(())
+}
+
+/// Change what a manifest list says of an image
+#[derive(Args, Debug)]
+pub(crate) struct AnnotateArgs {
+    /// The list
+    #[arg(value_name = "LIST")]
+    list: String,
+
+    /// The image, by name, ID or the digest of its manifest
+    #[arg(value_name = "IMAGE", required_unless_present = "index")]
+    image: Option<String>,
+
+    /// Set the annotations of the list itself
+    #[arg(long)]
+    index: bool,
+
+    /// Make the list refer to this image as its subject
+    #[arg(long, value_name = "IMAGE")]
+    subject: Option<String>,
+
+    #[command(flatten)]
+    entry: EntryArgs,
+}
+
+/// `manifest annotate`.
+pub(crate) fn annotate(session: &mut Session<'_>, args: AnnotateArgs) -> anyhow::Result<()> {
+    let image = args.image.as_deref().filter(|_| !args.index);
+    let wishes = args.entry.into();
+    let id = session.engine()?.annotate_list(&args.list, image, &wishes, args.subject.as_deref())?;
+    writeln!(session.out, "{}", id.hex())?;
+    Ok(())
+}
+
+/// Check whether a manifest list exists
+///
+/// Prints nothing; exit code 0 means yes, 1 no.
+#[derive(Args, Debug)]
+pub(crate) struct ExistsArgs {
+    /// The list
+    #[arg(value_name = "LIST")]
+    list: String,
+}
+
+/// `manifest exists`.
+pub(crate) fn exists(session: &mut Session<'_>, args: ExistsArgs) -> anyhow::Result<Exit> {
+    match session.engine()?.manifest_list(&args.list) {
+        Ok(_) => Ok(Exit::OK),
+        Err(err) if err.kind == Kind::NotFound => Ok(Exit(1)),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// Print a manifest list, or the index or manifest of an image
+///
+/// Of what is not here, the one that the registry has.
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// The list or image
+    #[arg(value_name = "LIST|IMAGE")]
+    list: String,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+/// `manifest inspect`.
+pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::Result<()> {
+    let text = session.engine()?.inspect_list(&args.list, &args.registry.remote())?;
+    let document = serde_json::from_slice(&text).context("read the manifest list")?;
+    json::print(session, &json::pretty(&document, &[], "    "))
+}
+
+/// Push a manifest list and its images to a registry
+#[derive(Args, Debug)]
+pub(crate) struct PushArgs {
+    /// The list
+    #[arg(value_name = "LIST")]
+    list: String,
+
+    /// Where to, like quay.io/team/app:1, instead of the list's own name
+    #[arg(value_name = "DESTINATION")]
+    destination: Option<String>,
+
+    /// Push the images of the list too
+    #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    all: bool,
+
+    /// Compression of the layers; the images of a list are pushed as they are, so it must be theirs
+    #[arg(long, value_name = "FORMAT", value_parser = parse_compression)]
+    compression_format: Option<LayerFormat>,
+
+    /// Write the digest of what was pushed into this file
+    #[arg(long, value_name = "FILE")]
+    digestfile: Option<PathBuf>,
+
+    /// Form of the list: oci or v2s2 (Docker's)
+    #[arg(short, long, value_name = "FORMAT", value_parser = parse_format)]
+    format: Option<ManifestFormat>,
+
+    /// Print nothing of what goes on
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Push no signatures; ketch keeps none, so it never does
+    #[arg(long)]
+    remove_signatures: bool,
+
+    /// Remove the list after it was pushed
+    #[arg(long, alias = "purge")]
+    rm: bool,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+/// `manifest push`.
+pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<()> {
+    if args.format == Some(ManifestFormat::DockerV2) || args.compression_format.is_some() {
+        let message =
+            "the images of a list are pushed as they are: no other format or compression goes with it";
+        return Err(Error::new(Kind::Unsupported, message).into());
+    }
+    let engine = session.engine()?;
+    let list = engine.manifest_list(&args.list)?;
+    let request = PushRequest {
+        image: list.name.clone(),
+        destination: args.destination,
+        wishes: Wishes::default(),
+        all: args.all,
+        remote: args.registry.remote(),
+    };
+    let progress = Progress::new(args.quiet);
+    let events = |event: &PullEvent<'_>| progress.show(event);
+    let pushed = others::push_list(engine, &list, &request, &events)?;
+    drop(progress);
+    if args.rm {
+        engine.remove_list(&list.name)?;
+    }
+    if let Some(path) = args.digestfile {
+        std::fs::write(&path, pushed.digest.to_string())
+            .with_context(|| format!("write {}", path.display()))?;
+    }
+    writeln!(session.out, "{}", pushed.digest)?;
+    Ok(())
+}
+
+/// Remove an image from a manifest list
+#[derive(Args, Debug)]
+pub(crate) struct RemoveArgs {
+    /// The list
+    #[arg(value_name = "LIST")]
+    list: String,
+
+    /// The digest of the image's manifest, or a local image
+    #[arg(value_name = "DIGEST")]
+    digest: String,
+}
+
+/// `manifest remove`.
+pub(crate) fn remove(session: &mut Session<'_>, args: RemoveArgs) -> anyhow::Result<()> {
+    let id = session.engine()?.remove_from_list(&args.list, &args.digest)?;
+    writeln!(session.out, "{}", id.hex())?;
+    Ok(())
+}
+
+/// Remove manifest lists; their images stay
+#[derive(Args, Debug)]
+pub(crate) struct RmArgs {
+    /// Lists to remove (can be repeated)
+    #[arg(value_name = "LIST", required = true)]
+    lists: Vec<String>,
+
+    /// A missing list is no failure
+    #[arg(short, long)]
+    ignore: bool,
+}
+
+/// `manifest rm`.
+pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> {
+    let mut failed = 0;
+    for list in &args.lists {
+        match session.engine()?.remove_list(list) {
+            Ok((name, id)) => writeln!(session.out, "Untagged: {name}\nDeleted: {}", id.hex())?,
+            Err(err) if err.kind == Kind::NotFound && args.ignore => {}
+            Err(err) => {
+                failed = crate::cli::error::removal_exit_code(&err).max(failed);
+                session.report(err);
+            }
+        }
+    }
+    session.engine()?.collect_garbage()?;
+    if failed == 0 { Ok(()) } else { Err(AlreadyReported { code: failed }.into()) }
+}

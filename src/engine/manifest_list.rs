@@ -1,0 +1,491 @@
+//! Manifest lists: one name for the images of several platforms, put together here and pushed as one.
+//!
+//! ```text
+//! images of the store ──add──▶ entry (descriptor, platform, annotations) ─▶ index, a blob
+//!                                 list record: name, ID, index, every blob of its images   (store::shelf)
+//! ```
+//!
+//! A list keeps the blobs of its images alive, whatever becomes of the images.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::base::digest::Digest;
+use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
+use crate::base::manifest::{Document, Form};
+use crate::engine::pull::{self, PullEvent, PullPolicy, PullRequest};
+use crate::engine::register::MAX_DOCUMENT;
+use crate::engine::remote::error::from_registry;
+use crate::engine::remote::{Remote, RemoteOptions};
+use crate::engine::{Engine, Error, Kind, Result};
+use crate::registry::client::{Client, Purpose};
+use crate::store::images::{ImageRecord, StoredManifest};
+use crate::store::shelf::{Item, Shelf};
+use crate::store::staging;
+
+/// What to say of an entry beside its digest. Empty fields leave it as it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EntryWishes {
+    pub(crate) annotations: Vec<(String, String)>,
+    pub(crate) arch: Option<String>,
+    pub(crate) os: Option<String>,
+    pub(crate) variant: Option<String>,
+    pub(crate) os_version: Option<String>,
+    pub(crate) features: Vec<String>,
+    pub(crate) os_features: Vec<String>,
+}
+
+/// How a list is made.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NewList {
+    /// Add all images of an index, and not only this machine's.
+    pub(crate) all: bool,
+    /// Go on with a list that exists.
+    pub(crate) amend: bool,
+    pub(crate) annotations: Vec<(String, String)>,
+    pub(crate) remote: RemoteOptions,
+}
+
+type Events<'a> = &'a dyn Fn(&PullEvent<'_>);
+
+impl Engine {
+    /// The list that `typed` means.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`].
+    pub(crate) fn manifest_list(&self, typed: &str) -> Result<Item> {
+        let lists = self.store().shelf(Shelf::Lists);
+        let name = list_name(typed)?.to_string();
+        match lists.get(&name) {
+            Err(err) if err.is_not_found() => {}
+            other => return Ok(other?),
+        }
+        let hex = typed.strip_prefix("sha256:").unwrap_or(typed);
+        let mut all = lists.list()?.items.into_iter();
+        let by_id = all.find(|item| hex.len() >= 8 && item.id.hex().starts_with(hex));
+        by_id.ok_or_else(|| Error::not_found(format!("{typed}: image not known")))
+    }
+
+    /// The index of a list, byte for byte.
+    ///
+    /// # Errors
+    ///
+    /// If it is damaged.
+    pub(crate) fn list_document(&self, list: &Item) -> Result<Vec<u8>> {
+        Ok(self.store().blobs().read_small(&list.document, MAX_DOCUMENT)?)
+    }
+
+    /// Makes a list of images and returns its ID.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Conflict`] if the name is in use; as [`add_to_list`](Self::add_to_list).
+    pub(crate) fn create_list(
+        &self,
+        typed: &str,
+        images: &[String],
+        new: &NewList,
+        events: Events<'_>,
+    ) -> Result<Digest> {
+        let name = list_name(typed)?;
+        let known = match self.manifest_list(&name.to_string()) {
+            Ok(known) if new.amend => Some(known),
+            Ok(known) => {
+                let message =
+                    format!("image name \"{name}\" is already associated with image {:?}", known.id.hex());
+                return Err(Error::new(Kind::Conflict, format!("{message}: that name is already in use"))
+                    .hint("use --amend to go on with it"));
+            }
+            Err(err) if err.kind == Kind::NotFound => None,
+            Err(err) => return Err(err),
+        };
+        let mut index = match &known {
+            Some(known) => self.read_index(known)?,
+            None => json!({"schemaVersion": 2, "mediaType": Form::Oci.index(), "manifests": []}),
+        };
+        annotate(&mut index, &new.annotations);
+        let mut blobs = known.as_ref().map(|known| known.blobs.clone()).unwrap_or_default();
+        for image in images {
+            self.add_image(&mut index, &mut blobs, image, new, &EntryWishes::default(), events)?;
+        }
+        let (id, created) = match &known {
+            Some(known) => (known.id, known.created),
+            None => {
+                let now = Timestamp::now();
+                (Digest::of(format!("{name} {now}").as_bytes()), now)
+            }
+        };
+        self.save_list(&name.to_string(), id, created, &index, blobs)?;
+        Ok(id)
+    }
+
+    /// Adds images to a list, and returns its ID. What is not here is pulled.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`] for the list or an image.
+    pub(crate) fn add_to_list(
+        &self,
+        typed: &str,
+        images: &[String],
+        new: &NewList,
+        wishes: &EntryWishes,
+        events: Events<'_>,
+    ) -> Result<Digest> {
+        let list = self.manifest_list(typed)?;
+        let (mut index, mut blobs) = (self.read_index(&list)?, list.blobs.clone());
+        for image in images {
+            self.add_image(&mut index, &mut blobs, image, new, wishes, events)?;
+        }
+        self.save_list(&list.name, list.id, list.created, &index, blobs)?;
+        Ok(list.id)
+    }
+
+    /// Changes what a list says of one of its images, or with `image` absent of itself. Returns its ID.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`] for the list, or if it has no such image.
+    pub(crate) fn annotate_list(
+        &self,
+        typed: &str,
+        image: Option<&str>,
+        wishes: &EntryWishes,
+        subject: Option<&str>,
+    ) -> Result<Digest> {
+        let list = self.manifest_list(typed)?;
+        let mut index = self.read_index(&list)?;
+        if let Some(subject) = subject {
+            let record = self.image(subject)?.image;
+            let stored = manifest_of(&record)?;
+            index["subject"] = json!({
+                "mediaType": stored.media_type, "digest": stored.digest.to_string(), "size": stored.size_bytes,
+            });
+        }
+        match image {
+            None => annotate(&mut index, &wishes.annotations),
+            Some(image) => {
+                let digest = self.entry_digest(image)?;
+                let entry = entry_of(&mut index, &digest)
+                    .ok_or_else(|| Error::not_found(format!("{typed}: no image {image} in it")))?;
+                apply(entry, wishes);
+            }
+        }
+        self.save_list(&list.name, list.id, list.created, &index, list.blobs)?;
+        Ok(list.id)
+    }
+
+    /// Takes an image out of a list, and returns the list's ID.
+    ///
+    /// # Errors
+    ///
+    /// As [`annotate_list`](Self::annotate_list).
+    pub(crate) fn remove_from_list(&self, typed: &str, image: &str) -> Result<Digest> {
+        let list = self.manifest_list(typed)?;
+        let mut index = self.read_index(&list)?;
+        let digest = self.entry_digest(image)?.to_string();
+        let Some(entries) = index["manifests"].as_array_mut() else {
+            return Err(Error::not_found(format!("{typed}: it is empty")));
+        };
+        let before = entries.len();
+        entries.retain(|entry| entry["digest"].as_str() != Some(&digest));
+        if entries.len() == before {
+            return Err(Error::not_found(format!("{typed}: no image {image} in it")));
+        }
+        let left: Vec<Digest> =
+            entries.iter().filter_map(|entry| entry["digest"].as_str()?.parse().ok()).collect();
+        let mut blobs = Vec::new();
+        for digest in &left {
+            blobs.extend(self.blobs_of(digest)?);
+        }
+        self.save_list(&list.name, list.id, list.created, &index, blobs)?;
+        Ok(list.id)
+    }
+
+    /// Removes a list; its images stay. Returns its name and ID.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`].
+    pub(crate) fn remove_list(&self, typed: &str) -> Result<(String, Digest)> {
+        let lock = self.lock()?;
+        let list = self.manifest_list(typed)?;
+        self.store().shelf(Shelf::Lists).remove(&list.name, &lock)?;
+        Ok((list.name, list.id))
+    }
+
+    /// A list, or the index or manifest of an image: of this store, else of its registry; byte for byte.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`]; what can go wrong with a registry.
+    pub(crate) fn inspect_list(&self, typed: &str, options: &RemoteOptions) -> Result<Vec<u8>> {
+        let (name, insists) = local_part(typed);
+        if !insists {
+            match self.manifest_list(name) {
+                Ok(list) => return self.list_document(&list),
+                Err(err) if err.kind != Kind::NotFound => return Err(err),
+                Err(_) => {}
+            }
+            if let Ok(found) = self.image(name) {
+                let stored = manifest_of(&found.image)?;
+                let document = stored.index.unwrap_or(stored.digest);
+                return Ok(self.store().blobs().read_small(&document, MAX_DOCUMENT)?);
+            }
+        }
+        let parsed: ImageName = name.parse().map_err(|err| Error::invalid(format!("{err}")))?;
+        let image = parsed.on(DOCKER_HUB).with_default_tag();
+        let failed = |err| from_registry("inspect", &image, err);
+        let remote = Remote::new(options)?;
+        let endpoint = remote.registries.endpoints(&image).map_err(failed)?.pop();
+        let endpoint =
+            endpoint.ok_or_else(|| Error::invalid(format!("no server is configured for {image}")))?;
+        let client = Client::new(&endpoint, Purpose::Pull, &remote.options, &|_| {}).map_err(failed)?;
+        Ok(client.manifest(&image.manifest_reference()).map_err(failed)?.bytes)
+    }
+
+    fn read_index(&self, list: &Item) -> Result<Value> {
+        serde_json::from_slice(&self.list_document(list)?)
+            .map_err(|err| Error::system(format!("read the manifest list {}", list.name), err))
+    }
+
+    fn save_list(
+        &self,
+        name: &str,
+        id: Digest,
+        created: Timestamp,
+        index: &Value,
+        mut blobs: Vec<Digest>,
+    ) -> Result<()> {
+        let text = serde_json::to_vec(index).map_err(|err| Error::system("write down the list", err))?;
+        blobs.sort();
+        blobs.dedup();
+        let pins = {
+            let _lock = self.store().lock_shared(&mut |_, _| {})?;
+            let pins = staging::dir(self.store())?;
+            pins.pin_blob(&Digest::of(&text))?;
+            pins
+        };
+        let document = self.store().blobs().put(&text)?;
+        let rest = Map::new();
+        let item = Item { version: 1, name: name.to_owned(), id, document, blobs, created, rest };
+        let lock = self.lock()?;
+        self.store().shelf(Shelf::Lists).set(&item, &lock)?;
+        drop((lock, pins));
+        Ok(())
+    }
+
+    /// The digest that names an entry: typed, or that of a local image.
+    fn entry_digest(&self, typed: &str) -> Result<Digest> {
+        match typed.parse::<Digest>() {
+            Ok(digest) => Ok(digest),
+            Err(_) => Ok(manifest_of(&self.image(local_part(typed).0)?.image)?.digest),
+        }
+    }
+
+    /// Adds one image, or with `all` every image of the index it was pulled by.
+    fn add_image(
+        &self,
+        index: &mut Value,
+        blobs: &mut Vec<Digest>,
+        typed: &str,
+        new: &NewList,
+        wishes: &EntryWishes,
+        events: Events<'_>,
+    ) -> Result<()> {
+        // A list of our own gives all its entries.
+        if new.all
+            && let Ok(other) = self.manifest_list(typed)
+        {
+            let entries = self.read_index(&other)?["manifests"].as_array().cloned().unwrap_or_default();
+            for mut entry in entries {
+                apply(&mut entry, wishes);
+                put(index, entry);
+            }
+            blobs.extend(other.blobs);
+            return Ok(());
+        }
+        let record = self.image_or_pull(typed, new, events)?;
+        let stored = manifest_of(&record)?.clone();
+        let mut added = vec![(record.platform.clone(), stored.clone())];
+        if new.all
+            && let Some(of_index) = stored.index
+        {
+            added = self.all_of_index(typed, &of_index, new, events)?;
+        }
+        for (platform, stored) in added {
+            let mut described = json!({"architecture": platform.arch, "os": platform.os});
+            if !platform.variant.is_empty() {
+                described["variant"] = platform.variant.clone().into();
+            }
+            let mut entry = json!({
+                "mediaType": stored.media_type,
+                "digest": stored.digest.to_string(),
+                "size": stored.size_bytes,
+                "platform": described,
+            });
+            apply(&mut entry, wishes);
+            put(index, entry);
+            blobs.extend(self.blobs_of(&stored.digest)?);
+        }
+        Ok(())
+    }
+
+    fn image_or_pull(&self, typed: &str, new: &NewList, events: Events<'_>) -> Result<ImageRecord> {
+        let (name, remote) = local_part(typed);
+        match self.image(name) {
+            Ok(found) if !remote => return Ok(found.image),
+            Err(err) if err.kind != Kind::NotFound => return Err(err),
+            Err(err) if typed.starts_with("containers-storage:") => return Err(err),
+            _ => {}
+        }
+        let request = PullRequest { policy: PullPolicy::Always, platform: None, remote: new.remote.clone() };
+        let pulled = pull::pull(self, name, &request, events)?;
+        Ok(self.store().images().get(&pulled.id)?)
+    }
+
+    /// The images of an index, each pulled for its platform if it is not here.
+    fn all_of_index(
+        &self,
+        typed: &str,
+        index: &Digest,
+        new: &NewList,
+        events: Events<'_>,
+    ) -> Result<Vec<(crate::base::platform::Platform, StoredManifest)>> {
+        let text = self.store().blobs().read_small(index, MAX_DOCUMENT)?;
+        let Ok(Document::Index { entries, .. }) = Document::parse(&text, "") else {
+            return Err(Error::system(format!("read the index of {typed}"), "it is no index"));
+        };
+        let mut all = Vec::new();
+        for entry in entries {
+            let Some(platform) = entry.platform.filter(|platform| platform.os != "unknown") else { continue };
+            let digest = entry.descriptor.digest;
+            if self.store().blobs().length(&digest)?.is_none() {
+                let remote = new.remote.clone();
+                let request =
+                    PullRequest { policy: PullPolicy::Always, platform: Some(platform.clone()), remote };
+                pull::pull(self, local_part(typed).0, &request, events)?;
+            }
+            let stored = StoredManifest {
+                digest,
+                media_type: entry.descriptor.media_type,
+                size_bytes: entry.descriptor.size,
+                index: Some(*index),
+                layers: vec![],
+            };
+            all.push((platform, stored));
+        }
+        Ok(all)
+    }
+
+    /// Every blob of the image with this manifest.
+    fn blobs_of(&self, manifest: &Digest) -> Result<Vec<Digest>> {
+        let text = self.store().blobs().read_small(manifest, MAX_DOCUMENT)?;
+        match Document::parse(&text, "") {
+            Ok(Document::Manifest(parts)) => Ok(parts
+                .layers
+                .iter()
+                .map(|layer| layer.digest)
+                .chain([parts.config.digest, *manifest])
+                .collect()),
+            Ok(Document::Index { .. }) => Err(Error::invalid("an index cannot be in a list")),
+            Err(err) => Err(Error::system(format!("read manifest {manifest}"), err)),
+        }
+    }
+}
+
+/// The full name of a list.
+fn list_name(typed: &str) -> Result<ImageRef> {
+    crate::engine::image::new_name(typed.strip_prefix("containers-storage:").unwrap_or(typed))
+}
+
+/// A name without its transport, and whether that insists on a registry.
+fn local_part(typed: &str) -> (&str, bool) {
+    match (typed.strip_prefix("docker://"), typed.strip_prefix("containers-storage:")) {
+        (Some(name), _) => (name, true),
+        (_, Some(name)) => (name, false),
+        _ => (typed, false),
+    }
+}
+
+fn manifest_of(record: &ImageRecord) -> Result<&StoredManifest> {
+    record
+        .manifest()
+        .ok_or_else(|| Error::not_found(format!("image {}: its manifest is not kept", record.id.hex())))
+}
+
+/// Sets annotations of an index or an entry.
+fn annotate(document: &mut Value, annotations: &[(String, String)]) {
+    for (key, value) in annotations {
+        document["annotations"][key.as_str()] = value.clone().into();
+    }
+}
+
+fn entry_of<'a>(index: &'a mut Value, digest: &Digest) -> Option<&'a mut Value> {
+    let digest = digest.to_string();
+    index["manifests"].as_array_mut()?.iter_mut().find(|entry| entry["digest"].as_str() == Some(&digest))
+}
+
+/// Adds an entry, or replaces the one of the same digest.
+fn put(index: &mut Value, entry: Value) {
+    if let Some(entries) = index["manifests"].as_array_mut() {
+        entries.retain(|known| known["digest"] != entry["digest"]);
+        entries.push(entry);
+    }
+}
+
+/// Says of an entry what was wished.
+fn apply(entry: &mut Value, wishes: &EntryWishes) {
+    annotate(entry, &wishes.annotations);
+    let texts = [
+        ("architecture", &wishes.arch),
+        ("os", &wishes.os),
+        ("os.version", &wishes.os_version),
+        ("variant", &wishes.variant),
+    ];
+    for (key, text) in texts {
+        if let Some(text) = text {
+            entry["platform"][key] = text.clone().into();
+        }
+    }
+    for (key, list) in [("os.features", &wishes.os_features), ("features", &wishes.features)] {
+        if !list.is_empty() {
+            entry["platform"][key] = json!(list);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_put_once_and_changed() {
+        let digest = Digest::of(b"m");
+        let mut index = json!({"manifests": []});
+        let entry =
+            |size: u64| json!({"digest": digest.to_string(), "size": size, "platform": {"os": "linux"}});
+        put(&mut index, entry(1));
+        put(&mut index, entry(2));
+        assert_eq!(index["manifests"].as_array().map(Vec::len), Some(1));
+        let wishes = EntryWishes {
+            annotations: vec![("a".into(), "b".into())],
+            arch: Some("arm64".into()),
+            os_features: vec!["x".into()],
+            ..EntryWishes::default()
+        };
+        apply(entry_of(&mut index, &digest).unwrap(), &wishes);
+        let entry = &index["manifests"][0];
+        assert_eq!(entry["platform"], json!({"os": "linux", "architecture": "arm64", "os.features": ["x"]}));
+        assert_eq!((entry["size"].as_u64(), entry["annotations"]["a"].as_str()), (Some(2), Some("b")));
+        assert!(entry_of(&mut index, &Digest::of(b"other")).is_none());
+    }
+
+    #[test]
+    fn transports() {
+        assert_eq!(local_part("docker://r.io/a"), ("r.io/a", true));
+        assert_eq!(local_part("containers-storage:a"), ("a", false));
+        assert_eq!(local_part("a:1"), ("a:1", false));
+    }
+}

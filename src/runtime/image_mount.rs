@@ -1,0 +1,51 @@
+//! An image's files at a path, read-only, for whoever is root of the mount namespace: in `unshare`, or as root.
+
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::UnmountFlags;
+
+use crate::runtime::failure::Failure;
+use crate::runtime::init::mounts::mount_overlay;
+use crate::runtime::step::OverlayPlan;
+use crate::sys::mount;
+
+/// Mounts the directories `lowers`, the topmost first, on `at`.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub(crate) fn mount_image(lowers: Vec<PathBuf>, at: &Path) -> Result<(), Failure> {
+    let plan = OverlayPlan { over: at.to_owned(), lowers, upper: None, volatile: false };
+    let mounted = mount_overlay(&plan)?;
+    mount::set_attributes(mounted.as_fd(), true, mount::attr::RDONLY, 0, 0)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let over = rustix::fs::open(at, flags, Mode::empty())
+        .map_err(|errno| Failure::errno(format!("open {}", at.display()), errno))?;
+    Ok(mount::attach(mounted.as_fd(), over.as_fd(), &at.display().to_string())?)
+}
+
+/// Takes the mount on `at` away; `force` even if it is in use.
+///
+/// # Errors
+///
+/// EBUSY without `force`.
+pub(crate) fn unmount(at: &Path, force: bool) -> Result<(), Failure> {
+    let flags = if force { UnmountFlags::DETACH } else { UnmountFlags::empty() };
+    rustix::mount::unmount(at, flags)
+        .map_err(|errno| Failure::errno(format!("unmount {}", at.display()), errno))
+}
+
+/// The mount points of this mount namespace below `directory`.
+///
+/// # Errors
+///
+/// If /proc cannot be read.
+pub(crate) fn mounted_below(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4));
+    // Blanks in paths are octal there; the store's own path may have some.
+    let path = |text: &str| PathBuf::from(text.replace("\\040", " ").replace("\\134", "\\"));
+    Ok(points.map(path).filter(|point| point.starts_with(directory) && point != directory).collect())
+}
