@@ -15,7 +15,7 @@ printf 'a' > \"$(printf '/new/\\377\\376')\"
 dd if=/dev/zero of=/new/sparse bs=1 count=1 seek=8388607 2> /dev/null";
 
 /// What an image or container is to look like afterwards, as a script shows it.
-const SHOW: &str = "cd /; find etc home long new root var -exec stat -c '%n %F %a %u:%g %s' {} + | sort
+const SHOW: &str = "cd /; find etc home long new root var ! -name 'host*' ! -name resolv.conf -exec stat -c '%n %F %a %u:%g %s' {} + | sort
 stat -c %h /new/hard
 stat -c %Y /new/dir/file; cat /new/hard /home/app/*; readlink /new/link /var
 tail -n1 /etc/passwd; ls -a /home/app; stat -c '%a %b' /new/sparse; ls /new | od -c";
