@@ -14,6 +14,7 @@ use crate::cli::manifest::parse_pair;
 use crate::cli::progress::Progress;
 use crate::cli::pull::RegistryArgs;
 use crate::cli::session::Session;
+use crate::cli::signing::{DecryptionArgs, SigningArgs};
 use crate::engine::artifact::{Artifact, NewArtifact};
 use crate::engine::pull::PullEvent;
 use crate::engine::push::{PushRequest, Wishes, others};
@@ -42,7 +43,12 @@ pub(crate) struct AddArgs {
 
 /// `artifact add`.
 pub(crate) fn add(session: &mut Session<'_>, args: AddArgs) -> anyhow::Result<()> {
-    let new = NewArtifact { files: args.paths, kind: args.kind, annotations: args.annotation };
+    let new = NewArtifact {
+        files: args.paths,
+        kind: args.kind,
+        annotations: args.annotation,
+        ..NewArtifact::default()
+    };
     let digest = session.engine()?.add_artifact(&args.name, &new)?;
     writeln!(session.out, "{}", digest.hex())?;
     Ok(())
@@ -151,10 +157,14 @@ pub(crate) struct PullArgs {
 
     #[command(flatten)]
     registry: RegistryArgs,
+
+    #[command(flatten)]
+    decryption: DecryptionArgs,
 }
 
 /// `artifact pull`.
 pub(crate) fn pull(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<()> {
+    args.decryption.refuse()?;
     let progress = Progress::new(args.quiet);
     let events = |event: &PullEvent<'_>| progress.show(event);
     let digest = session.engine()?.pull_artifact(&args.name, &args.registry.remote(), &events)?;
@@ -180,10 +190,14 @@ pub(crate) struct PushArgs {
 
     #[command(flatten)]
     registry: RegistryArgs,
+
+    #[command(flatten)]
+    signing: SigningArgs,
 }
 
 /// `artifact push`.
 pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<()> {
+    args.signing.refuse()?;
     let engine = session.engine()?;
     let artifact = engine.artifact(&args.name)?;
     let request = PushRequest {

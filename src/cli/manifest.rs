@@ -12,6 +12,8 @@ use crate::cli::progress::Progress;
 use crate::cli::pull::RegistryArgs;
 use crate::cli::push::{parse_compression, parse_format};
 use crate::cli::session::{Exit, Session};
+use crate::cli::signing::SigningArgs;
+use crate::engine::artifact::NewArtifact;
 use crate::engine::manifest_list::{EntryWishes, NewList};
 use crate::engine::pull::PullEvent;
 use crate::engine::push::{LayerFormat, ManifestFormat, PushRequest, Wishes, others};
@@ -131,6 +133,34 @@ pub(crate) struct AddArgs {
     #[arg(long)]
     all: bool,
 
+    /// The arguments are files: add them as one artifact
+    #[arg(long)]
+    artifact: bool,
+
+    /// Configuration of the artifact, instead of an empty one
+    #[arg(long, value_name = "FILE", requires = "artifact")]
+    artifact_config: Option<PathBuf>,
+
+    /// Media type of the artifact's configuration
+    #[arg(long, value_name = "TYPE", requires = "artifact")]
+    artifact_config_type: Option<String>,
+
+    /// Do not write down the names of the artifact's files
+    #[arg(long, requires = "artifact")]
+    artifact_exclude_titles: bool,
+
+    /// Media type of the artifact's files
+    #[arg(long, value_name = "TYPE", requires = "artifact")]
+    artifact_layer_type: Option<String>,
+
+    /// The image that the artifact is about
+    #[arg(long, value_name = "IMAGE", requires = "artifact")]
+    artifact_subject: Option<String>,
+
+    /// What the artifact is, as a media type
+    #[arg(long, value_name = "TYPE", requires = "artifact")]
+    artifact_type: Option<String>,
+
     #[command(flatten)]
     entry: EntryArgs,
 
@@ -144,7 +174,22 @@ pub(crate) fn add(session: &mut Session<'_>, args: AddArgs) -> anyhow::Result<()
     let progress = Progress::new(true);
     let events = |event: &PullEvent<'_>| progress.show(event);
     let wishes = args.entry.into();
-    let id = session.engine()?.add_to_list(&args.list, &args.images, &new, &wishes, &events)?;
+    let engine = session.engine()?;
+    let id = if args.artifact {
+        let artifact = NewArtifact {
+            files: args.images.iter().map(PathBuf::from).collect(),
+            kind: args.artifact_type,
+            config: args.artifact_config,
+            config_type: args.artifact_config_type,
+            layer_type: args.artifact_layer_type,
+            subject: args.artifact_subject,
+            no_titles: args.artifact_exclude_titles,
+            annotations: vec![],
+        };
+        engine.add_artifact_to_list(&args.list, &artifact, &wishes)?
+    } else {
+        engine.add_to_list(&args.list, &args.images, &new, &wishes, &events)?
+    };
     writeln!(session.out, "{}", id.hex())?;
     Ok(())
 }
@@ -239,6 +284,18 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "FORMAT", value_parser = parse_compression)]
     compression_format: Option<LayerFormat>,
 
+    /// Effort of the compression; goes with --compression-format
+    #[arg(long, value_name = "LEVEL")]
+    compression_level: Option<i32>,
+
+    /// Push the images in this further compression too; not supported, so it fails
+    #[arg(long, value_name = "FORMAT")]
+    add_compression: Vec<String>,
+
+    /// Compress anew; goes with --compression-format
+    #[arg(long)]
+    force_compression: bool,
+
     /// Write the digest of what was pushed into this file
     #[arg(long, value_name = "FILE")]
     digestfile: Option<PathBuf>,
@@ -261,11 +318,19 @@ pub(crate) struct PushArgs {
 
     #[command(flatten)]
     registry: RegistryArgs,
+
+    #[command(flatten)]
+    signing: SigningArgs,
 }
 
 /// `manifest push`.
 pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<()> {
-    if args.format == Some(ManifestFormat::DockerV2) || args.compression_format.is_some() {
+    args.signing.refuse()?;
+    let compress = args.compression_format.is_some()
+        || args.compression_level.is_some()
+        || args.force_compression
+        || !args.add_compression.is_empty();
+    if compress || args.format == Some(ManifestFormat::DockerV2) {
         let message =
             "the images of a list are pushed as they are: no other format or compression goes with it";
         return Err(Error::new(Kind::Unsupported, message).into());

@@ -58,6 +58,7 @@ mod run;
 mod save;
 mod search;
 mod session;
+mod signing;
 mod stages;
 mod stop;
 mod system;

@@ -234,12 +234,14 @@ pub(crate) const VERBS: &[Verb] = &[
 
 /// First words of two-word verbs, and what help says about them.
 pub(crate) const GROUPS: &[(&str, &str)] = &[
+    ("artifact", "Manage artifacts: files in registries"),
     ("builder", "Manage builds"),
     ("buildx", "Build images, as Docker's plug-in does"),
     ("compose", "Run several containers as one project"),
     ("container", "Manage containers"),
     ("healthcheck", "Check the health of containers"),
     ("image", "Manage images"),
+    ("manifest", "Manage manifest lists: images of several platforms"),
     ("network", "Manage networks"),
     ("system", "Manage ketch itself"),
     ("volume", "Manage volumes"),

@@ -42,6 +42,15 @@ pub(crate) struct NewArtifact {
     pub(crate) kind: Option<String>,
     /// Annotations of each file.
     pub(crate) annotations: Vec<(String, String)>,
+    /// A configuration, instead of the empty one.
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) config_type: Option<String>,
+    /// Media type of the files, instead of what they look like.
+    pub(crate) layer_type: Option<String>,
+    /// The local image that it is about.
+    pub(crate) subject: Option<String>,
+    /// Leave the names of the files out.
+    pub(crate) no_titles: bool,
 }
 
 /// One artifact as listings show it.
@@ -65,37 +74,76 @@ impl Engine {
         if self.artifact_item(name).is_ok() {
             return Err(Error::new(Kind::Conflict, format!("{name}: artifact already exists")));
         }
-        let store = self.store();
-        let pins = staging::dir(store)?;
+        let pins = staging::dir(self.store())?;
+        let (text, blobs) = self.artifact_manifest(new, &pins)?;
+        self.save_artifact(name, &text, blobs, &pins)
+    }
+
+    /// Stores the files of an artifact; returns its manifest, and the blobs that this names.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read, or the subject is not here.
+    pub(crate) fn artifact_manifest(
+        &self,
+        new: &NewArtifact,
+        pins: &Staged,
+    ) -> Result<(Vec<u8>, Vec<Digest>)> {
         let mut layers = Vec::new();
-        let mut blobs = vec![pinned(store, &pins, EMPTY)?];
+        let mut blobs = Vec::new();
         for path in &new.files {
-            let (digest, size, media_type) = self.add_file(path, &pins)?;
+            let (digest, size, seen) = self.add_file(path, pins)?;
             let title = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let mut annotations = Map::new();
             annotations
                 .extend(new.annotations.iter().map(|(key, value)| (key.clone(), value.clone().into())));
-            annotations.insert(TITLE.to_owned(), title.into());
-            layers.push(json!({
-                "mediaType": media_type, "digest": digest.to_string(), "size": size, "annotations": annotations,
-            }));
+            if !new.no_titles {
+                annotations.insert(TITLE.to_owned(), title.into());
+            }
+            let media_type = new.layer_type.as_deref().unwrap_or(seen);
+            let mut layer = json!({"mediaType": media_type, "digest": digest.to_string(), "size": size});
+            if !annotations.is_empty() {
+                layer["annotations"] = annotations.into();
+            }
+            layers.push(layer);
             blobs.push(digest);
         }
+        let config = match &new.config {
+            Some(path) => {
+                let (digest, size, seen) = self.add_file(path, pins)?;
+                blobs.push(digest);
+                let media_type = new.config_type.as_deref().unwrap_or(seen);
+                json!({"mediaType": media_type, "digest": digest.to_string(), "size": size})
+            }
+            None => {
+                let digest = pinned(self.store(), pins, EMPTY)?;
+                blobs.push(digest);
+                let media_type = new.config_type.as_deref().unwrap_or(EMPTY_TYPE);
+                json!({"mediaType": media_type, "digest": digest.to_string(), "size": 2, "data": "e30="})
+            }
+        };
         let mut manifest = Map::new();
         manifest.insert("schemaVersion".into(), 2.into());
         manifest.insert("mediaType".into(), "application/vnd.oci.image.manifest.v1+json".into());
         if let Some(kind) = &new.kind {
             manifest.insert("artifactType".into(), kind.clone().into());
         }
-        let empty = Digest::of(EMPTY).to_string();
-        manifest.insert(
-            "config".into(),
-            json!({"mediaType": EMPTY_TYPE, "digest": empty, "size": 2, "data": "e30="}),
-        );
+        manifest.insert("config".into(), config);
         manifest.insert("layers".into(), layers.into());
+        if let Some(subject) = &new.subject {
+            let record = self.image(subject)?.image;
+            let stored = record
+                .manifest()
+                .ok_or_else(|| Error::not_found(format!("image {subject}: its manifest is not kept")))?;
+            let (media_type, digest) = (stored.media_type.as_str(), stored.digest.to_string());
+            manifest.insert(
+                "subject".into(),
+                json!({"mediaType": media_type, "digest": digest, "size": stored.size_bytes}),
+            );
+        }
         let text =
             serde_json::to_vec(&manifest).map_err(|err| Error::system("write down the manifest", err))?;
-        self.save_artifact(name, &text, blobs, &pins)
+        Ok((text, blobs))
     }
 
     fn save_artifact(
@@ -237,7 +285,7 @@ impl Engine {
 }
 
 /// The blobs that a manifest names.
-fn blobs_of(manifest: &[u8]) -> Result<Vec<Blob>> {
+pub(crate) fn blobs_of(manifest: &[u8]) -> Result<Vec<Blob>> {
     let malformed = |why: &str| Error::invalid(format!("the manifest of the artifact is malformed: {why}"));
     let json: Value = serde_json::from_slice(manifest).map_err(|err| malformed(&err.to_string()))?;
     let layers = json["layers"].as_array().ok_or_else(|| malformed("no layers"))?;
@@ -297,7 +345,7 @@ impl Sink for Fetching<'_> {
 }
 
 /// Stores a document, safe from garbage collection.
-fn pinned(store: &Store, pins: &Staged, content: &[u8]) -> Result<Digest> {
+pub(crate) fn pinned(store: &Store, pins: &Staged, content: &[u8]) -> Result<Digest> {
     let _lock = store.lock_shared(&mut |_, _| {})?;
     pins.pin_blob(&Digest::of(content))?;
     Ok(store.blobs().put(content)?)

@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
-use crate::base::manifest::{Document, Form};
+use crate::base::manifest::{Document, Form, ManifestError};
+use crate::engine::artifact::{NewArtifact, pinned};
 use crate::engine::pull::{self, PullEvent, PullPolicy, PullRequest};
 use crate::engine::register::MAX_DOCUMENT;
 use crate::engine::remote::error::from_registry;
@@ -138,6 +139,35 @@ impl Engine {
         for image in images {
             self.add_image(&mut index, &mut blobs, image, new, wishes, events)?;
         }
+        self.save_list(&list.name, list.id, list.created, &index, blobs)?;
+        Ok(list.id)
+    }
+
+    /// Adds files to a list as an artifact, and returns the list's ID.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`] for the list; if a file cannot be read.
+    pub(crate) fn add_artifact_to_list(
+        &self,
+        typed: &str,
+        artifact: &NewArtifact,
+        wishes: &EntryWishes,
+    ) -> Result<Digest> {
+        let list = self.manifest_list(typed)?;
+        let mut index = self.read_index(&list)?;
+        let pins = staging::dir(self.store())?;
+        let (text, blobs) = self.artifact_manifest(artifact, &pins)?;
+        let digest = pinned(self.store(), &pins, &text)?;
+        let mut entry = json!({
+            "mediaType": Form::Oci.manifest(), "digest": digest.to_string(), "size": text.len(),
+        });
+        if let Some(kind) = &artifact.kind {
+            entry["artifactType"] = kind.clone().into();
+        }
+        apply(&mut entry, wishes);
+        put(&mut index, entry);
+        let blobs = list.blobs.iter().copied().chain(blobs).chain([digest]).collect();
         self.save_list(&list.name, list.id, list.created, &index, blobs)?;
         Ok(list.id)
     }
@@ -340,7 +370,8 @@ impl Engine {
             Err(err) if typed.starts_with("containers-storage:") => return Err(err),
             _ => {}
         }
-        let request = PullRequest { policy: PullPolicy::Always, platform: None, remote: new.remote.clone() };
+        let request =
+            PullRequest { policy: PullPolicy::Always, remote: new.remote.clone(), ..PullRequest::default() };
         let pulled = pull::pull(self, name, &request, events)?;
         Ok(self.store().images().get(&pulled.id)?)
     }
@@ -363,8 +394,12 @@ impl Engine {
             let digest = entry.descriptor.digest;
             if self.store().blobs().length(&digest)?.is_none() {
                 let remote = new.remote.clone();
-                let request =
-                    PullRequest { policy: PullPolicy::Always, platform: Some(platform.clone()), remote };
+                let request = PullRequest {
+                    policy: PullPolicy::Always,
+                    platform: Some(platform.clone()),
+                    remote,
+                    ..PullRequest::default()
+                };
                 pull::pull(self, local_part(typed).0, &request, events)?;
             }
             let stored = StoredManifest {
@@ -390,6 +425,10 @@ impl Engine {
                 .chain([parts.config.digest, *manifest])
                 .collect()),
             Ok(Document::Index { .. }) => Err(Error::invalid("an index cannot be in a list")),
+            Err(ManifestError::Artifact(_)) => {
+                let blobs = crate::engine::artifact::blobs_of(&text)?.into_iter().map(|blob| blob.digest);
+                Ok(blobs.chain([*manifest]).collect())
+            }
             Err(err) => Err(Error::system(format!("read manifest {manifest}"), err)),
         }
     }

@@ -11,7 +11,7 @@ use crate::engine::pull::PullEvent;
 use crate::engine::push::outgoing::{OutBlob, OutManifest, Outgoing, gather, read_manifest};
 use crate::engine::push::{Cargo, PushRequest, Pushed, Pusher, remote};
 use crate::engine::register::MAX_DOCUMENT;
-use crate::engine::{Engine, Error, Result};
+use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::shelf::Item;
 
 /// Pushes a manifest list, with its images unless `request.all` is false.
@@ -34,7 +34,12 @@ pub(crate) fn push_list(
     let mut images = Vec::new();
     if request.all {
         for entry in &entries {
-            images.push(gather(store, &entry.descriptor.digest)?);
+            images.push(match gather(store, &entry.descriptor.digest) {
+                Err(err) if err.kind == Kind::Unsupported => {
+                    artifact(engine, &list.name, &entry.descriptor.digest)?
+                }
+                other => other?,
+            });
         }
     }
     let cargo = Cargo { images, index: Some(index) };
@@ -54,6 +59,12 @@ pub(crate) fn push_artifact(
     events: &dyn Fn(&PullEvent<'_>),
 ) -> Result<Pushed> {
     let pusher = Pusher { engine, request, events };
+    let cargo = Cargo { images: vec![artifact(engine, name, digest)?], index: None };
+    remote::push(&pusher, None, &cargo, &destination(request, name)?)
+}
+
+/// Opens everything that an artifact consists of.
+fn artifact(engine: &Engine, name: &str, digest: &Digest) -> Result<Outgoing> {
     let bytes = engine.store().blobs().read_small(digest, MAX_DOCUMENT)?;
     let json: Value =
         serde_json::from_slice(&bytes).map_err(|err| Error::system("read the manifest", err))?;
@@ -68,8 +79,7 @@ pub(crate) fn push_artifact(
     let config = open(&json["config"])?;
     let layers = json["layers"].as_array().into_iter().flatten().map(open).collect::<Result<_>>()?;
     let manifest = OutManifest { digest: *digest, media_type: text(&json, "mediaType"), bytes };
-    let cargo = Cargo { images: vec![Outgoing { manifest, config, layers, _staged: vec![] }], index: None };
-    remote::push(&pusher, None, &cargo, &destination(request, name)?)
+    Ok(Outgoing { manifest, config, layers, _staged: vec![] })
 }
 
 /// Where to: what was said, or the own name.
