@@ -268,3 +268,52 @@ fn skopeo_agrees() {
     assert_eq!(seen.trim_end(), image.manifest.digest());
     assert!(Path::new(&copied).exists());
 }
+
+/// ketch and skopeo read what the other wrote into directories and archives.
+#[test]
+fn directories_and_archives() {
+    if !have("docker-registry") || !have("skopeo") {
+        return;
+    }
+    let (registry, image) = (Registry::private(), image("places"));
+    let name = registry.push("places", "1", &image);
+    let sandbox = pulled(&name);
+    let policy = sandbox.write("policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
+    let digest_at = |place: &str| {
+        let policy = format!("--policy={}", policy.display());
+        let output = sandbox.program("skopeo", [&policy, "inspect", "--format={{.Digest}}", place]).run();
+        well(&output).stdout.trim_end().to_owned()
+    };
+    let at =
+        |transport: &str, name: &str, tag: &str| format!("{transport}:{}{tag}", sandbox.path(name).display());
+    for (place, exact) in [
+        (at("oci", "layout", ":r.io/x:1"), true),
+        (at("oci", "layout", ":second"), true),
+        (at("oci-archive", "layout.tar", ":r.io/x:1"), true),
+        (at("dir", "flat", ""), true),
+        (at("docker-archive", "docker.tar", ":r.io/x:1"), false),
+    ] {
+        well(&sandbox.ketch(["push", "-q", &name, &place]));
+        if exact {
+            assert_eq!(digest_at(&place), image.manifest.digest(), "{place}");
+        }
+        let other = Sandbox::empty();
+        let output = other.ketch(["pull", &place]);
+        assert_eq!(format!("sha256:{}", well(&output).stdout.trim_end()), image.id(), "{place}");
+        let named = other.ok(["images", "--format={{.Repository}}:{{.Tag}}"]);
+        let want = if place.contains("r.io") { "r.io/x:1" } else { "localhost/" };
+        assert!(named.starts_with(want), "{place}: {named}");
+    }
+    // The second image went into the same layout, and both are there.
+    assert_eq!(digest_at(&at("oci", "layout", ":r.io/x:1")), image.manifest.digest());
+    let local = sandbox.ok(["pull", &format!("containers-storage:{name}")]);
+    assert_eq!(format!("sha256:{local}"), image.id());
+    for (args, word) in [
+        (["pull", "docker-daemon:x:1"], "docker-daemon: images of this kind are not supported"),
+        (["pull", "oci:/nonexistent/layout"], "/nonexistent/layout"),
+        (["pull", "containers-storage:nosuch"], "nosuch: image not known"),
+    ] {
+        let output = sandbox.ketch(args);
+        assert!(output.fails(125).contains(word), "{args:?}: {}", output.stderr);
+    }
+}

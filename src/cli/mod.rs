@@ -63,6 +63,7 @@ mod stages;
 mod stop;
 mod system;
 mod targets;
+mod trust;
 mod unshare;
 mod usage;
 mod verbs;

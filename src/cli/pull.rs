@@ -23,7 +23,7 @@ use crate::registry::auth::Credential;
 /// later command.
 #[derive(Args, Debug)]
 pub(crate) struct PullArgs {
-    /// Images, like `debian:12` or `quay.io/team/app@sha256:…` (can be repeated)
+    /// Images, like `debian:12`, `quay.io/team/app@sha256:…`, `oci:DIR[:NAME]`, `oci-archive:FILE[:NAME]`, `docker-archive:FILE[:NAME]` or `dir:DIR` (can be repeated)
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
 

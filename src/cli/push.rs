@@ -1,4 +1,4 @@
-//! `ketch push`: brings an image to a registry.
+//! `ketch push`: brings an image to a registry, or into an archive or directory.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::cli::session::Session;
 use crate::engine::pull::PullEvent;
 use crate::engine::push::{self, LayerFormat, ManifestFormat, PushRequest, Wishes};
 
-/// Push an image to a registry
+/// Push an image to a registry, or into an archive or directory
 ///
 /// Blobs that the registry has are not sent again; those of another repository there are taken over by
 /// the registry itself. What was pulled goes out byte for byte, so that its digest stays the same,
@@ -21,7 +21,7 @@ pub(crate) struct PushArgs {
     #[arg(value_name = "IMAGE")]
     image: String,
 
-    /// Where to, like `quay.io/team/app:1`, instead of the image's own name
+    /// Where to, instead of the image's own name: `quay.io/team/app:1`, `oci:DIR[:NAME]`, `oci-archive:FILE[:NAME]`, `docker-archive:FILE[:NAME]` or `dir:DIR`
     #[arg(value_name = "DESTINATION")]
     destination: Option<String>,
 
@@ -29,7 +29,7 @@ pub(crate) struct PushArgs {
     #[arg(long)]
     all: bool,
 
-    /// Compress layers so: gzip, zstd or zstd:chunked
+    /// Compress layers so: gzip or zstd
     #[arg(long, value_name = "FORMAT", value_parser = parse_compression)]
     compression_format: Option<LayerFormat>,
 
@@ -69,8 +69,8 @@ pub(crate) fn parse_compression(text: &str) -> Result<LayerFormat, String> {
     match text {
         "gzip" => Ok(LayerFormat::Gzip),
         "zstd" => Ok(LayerFormat::Zstd),
-        "zstd:chunked" => Ok(LayerFormat::ZstdChunked),
-        _ => Err("choose from: gzip, zstd, zstd:chunked".to_owned()),
+        "zstd:chunked" => Err("a table of contents is not written yet; choose from: gzip, zstd".to_owned()),
+        _ => Err("choose from: gzip, zstd".to_owned()),
     }
 }
 
@@ -113,8 +113,12 @@ mod tests {
 
     #[test]
     fn option_values() {
-        assert_eq!(parse_compression("zstd:chunked"), Ok(LayerFormat::ZstdChunked));
+        assert_eq!(parse_compression("zstd"), Ok(LayerFormat::Zstd));
         assert_eq!(parse_format("v2s2"), Ok(ManifestFormat::DockerV2));
-        assert!(parse_compression("bzip2").is_err() && parse_format("v1").is_err());
+        assert!(
+            parse_compression("zstd:chunked").is_err()
+                && parse_compression("bzip2").is_err()
+                && parse_format("v1").is_err()
+        );
     }
 }

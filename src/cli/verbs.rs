@@ -41,6 +41,7 @@ use crate::cli::search;
 use crate::cli::session::{Exit, Session};
 use crate::cli::stop;
 use crate::cli::system;
+use crate::cli::trust;
 use crate::cli::unshare;
 use crate::cli::version;
 use crate::cli::volume;
@@ -170,6 +171,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("image tag", image::TagArgs, image::tag),
     verb!("image tree", image::TreeArgs, image::tree),
     verb!("image unmount" | "umount", image_mount::UnmountArgs, image_mount::unmount),
+    verb!("image trust", trust::TrustArgs, trust::run),
     verb!("image untag", image::UntagArgs, image::untag),
     verb!("images", images::ImagesArgs, images::run),
     verb!("import", load::ImportArgs, load::import),

@@ -48,6 +48,8 @@ pub(crate) mod save;
 pub(crate) mod search;
 pub(crate) mod start;
 pub(crate) mod state;
+pub(crate) mod transport;
+pub(crate) mod trust;
 pub(crate) mod unpack;
 pub(crate) mod unshare;
 pub(crate) mod volume;

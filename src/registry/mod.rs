@@ -19,6 +19,7 @@ pub(crate) mod fetch;
 mod helper;
 pub(crate) mod keyring;
 mod piece;
+pub(crate) mod policy;
 mod realm;
 mod resolver;
 pub(crate) mod retry;

@@ -2,7 +2,7 @@
 //!
 //! # Source
 //!
-//! containers-registries.conf(5), containers-auth.json(5), containers-certs.d(5); Docker's
+//! containers-registries.conf(5), containers-auth.json(5), containers-certs.d(5), containers-policy.json(5); Docker's
 //! DOCKER_CONFIG; OpenSSL's SSL_CERT_FILE.
 
 use std::path::PathBuf;
@@ -41,6 +41,16 @@ pub(crate) fn certificates() -> Vec<PathBuf> {
     let user = xdg("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("containers/certs.d"));
     let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
     user.into_iter().chain(system).collect()
+}
+
+/// Where policy.json may be, the strongest first.
+pub(crate) fn policies() -> Vec<PathBuf> {
+    policy_to_write().into_iter().chain([PathBuf::from("/etc/containers/policy.json")]).collect()
+}
+
+/// The user's own policy.json.
+pub(crate) fn policy_to_write() -> Option<PathBuf> {
+    xdg("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("containers/policy.json"))
 }
 
 /// The bundle of trusted roots that the user names instead of the system's.

@@ -14,20 +14,23 @@
 
 mod download;
 mod fetch;
+mod local;
 mod register;
 mod unpacking;
 
 use std::time::Duration;
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::{ImageName, ImageRef};
+use crate::base::image_ref::{ImageName, ImageRef, RefError};
 use crate::base::platform::Platform;
 use crate::engine::Engine;
 use crate::engine::config::registries as files;
-use crate::engine::error::{Error, Kind};
+use crate::engine::error::Error;
 use crate::engine::pull::fetch::{Found, Trouble};
 use crate::engine::remote::error::{from_registry, from_store, unresolved};
 use crate::engine::remote::{Remote, RemoteOptions};
+use crate::engine::transport::Place;
+use crate::engine::trust::{self, Trust};
 use crate::registry::client::{Client, Notice, Purpose};
 use crate::registry::config::{Endpoint, remember_alias};
 use crate::store::Store;
@@ -100,6 +103,7 @@ impl<'a> From<&Notice<'a>> for PullEvent<'a> {
 struct Puller<'a> {
     engine: &'a Engine,
     remote: Remote,
+    trust: Trust,
     request: &'a PullRequest,
     events: &'a dyn Fn(&PullEvent<'_>),
 }
@@ -118,8 +122,8 @@ pub(crate) struct Pulled {
 ///
 /// # Errors
 ///
-/// [`Kind::Invalid`] for a name that is none or leads nowhere, [`Kind::NotFound`],
-/// [`Kind::Unauthorized`], [`Kind::System`] for network and disk.
+/// [`Kind::Invalid`](crate::engine::Kind::Invalid) for a name that is none or leads nowhere, [`Kind::NotFound`](crate::engine::Kind::NotFound),
+/// [`Kind::Unauthorized`](crate::engine::Kind::Unauthorized), [`Kind::System`](crate::engine::Kind::System) for network and disk.
 pub(crate) fn pull(
     engine: &Engine,
     typed: &str,
@@ -130,6 +134,22 @@ pub(crate) fn pull(
     if local_will_do && let Some(local) = find_local(engine.store(), typed, request.platform.as_ref()) {
         return Ok(local);
     }
+    let pulled = match Place::parse(typed)? {
+        Place::Registry(name) => pull_remote(engine, &name, request, events)?,
+        place => {
+            trust::check_place(&place)?;
+            local::pull(engine, &place, events)?
+        }
+    };
+    Ok(pulled)
+}
+
+fn pull_remote(
+    engine: &Engine,
+    typed: &str,
+    request: &PullRequest,
+    events: &dyn Fn(&PullEvent<'_>),
+) -> Result<Pulled> {
     let name = parse_name(typed)?;
     let puller = Puller::new(engine, request, events)?;
     let local = if request.policy == PullPolicy::Always { None } else { puller.find_local(&name) };
@@ -149,7 +169,7 @@ pub(crate) fn pull(
 ///
 /// # Errors
 ///
-/// As [`pull`]; [`Kind::Invalid`] for a name with a tag or a digest.
+/// As [`pull`]; [`Kind::Invalid`](crate::engine::Kind::Invalid) for a name with a tag or a digest.
 pub(crate) fn pull_all_tags(
     engine: &Engine,
     typed: &str,
@@ -174,22 +194,11 @@ pub(crate) fn pull_all_tags(
 
 /// Reads a name as podman takes it: `docker://` may stand before it.
 fn parse_name(typed: &str) -> Result<ImageName> {
-    const OTHERS: [&str; 6] =
-        ["oci:", "oci-archive:", "docker-archive:", "dir:", "docker-daemon:", "containers-storage:"];
     let text = typed.strip_prefix("docker://").unwrap_or(typed);
-    match text.parse() {
-        Ok(name) => Ok(name),
-        Err(err) => match OTHERS.iter().find(|other| text.starts_with(*other)) {
-            Some(other) => {
-                Err(Error::new(Kind::Unsupported, format!("images cannot be pulled from {other} yet")))
-            }
-            None => {
-                let source = std::error::Error::source(&err).map(ToString::to_string);
-                let message = source.map_or_else(|| err.to_string(), |source| format!("{err}: {source}"));
-                Err(Error::invalid(message))
-            }
-        },
-    }
+    text.parse().map_err(|err: RefError| {
+        let source = std::error::Error::source(&err).map(ToString::to_string);
+        Error::invalid(source.map_or_else(|| format!("{err}"), |source| format!("{err}: {source}")))
+    })
 }
 
 /// The local image, if it is whole and for the platform that was asked for.
@@ -204,8 +213,9 @@ fn find_local(store: &Store, name: &str, wanted: Option<&Platform>) -> Option<Pu
 impl<'a> Puller<'a> {
     fn new(engine: &'a Engine, request: &'a PullRequest, events: &'a dyn Fn(&PullEvent<'_>)) -> Result<Self> {
         let remote = Remote::new(&request.remote)?;
+        let trust = Trust::load()?;
         engine.sweep();
-        Ok(Self { engine, remote, request, events })
+        Ok(Self { engine, remote, trust, request, events })
     }
 
     /// The local image by its name, or by one that the configuration makes of it.
@@ -254,6 +264,7 @@ impl<'a> Puller<'a> {
         let (store, wanted) = (self.engine.store(), self.request.platform.as_ref());
         self.first_endpoint(image, |client| {
             let found = fetch::fetch(store, client, image, wanted, self.events)?;
+            self.trust.check(client, image, &[found.top, found.manifest_digest])?;
             let pulled = Pulled { id: found.id(), name: Some(image.clone()) };
             if register::already_here(store, image, &found) {
                 self.report_present(&found);

@@ -41,12 +41,7 @@ impl Plan {
     }
 
     /// How a layer has to be compressed anew, if it has to.
-    fn layer(
-        &self,
-        now: Option<Compression>,
-        chunked: bool,
-        manifest: ManifestFormat,
-    ) -> Option<LayerFormat> {
+    fn layer(&self, now: Option<Compression>, manifest: ManifestFormat) -> Option<LayerFormat> {
         let (now, wanted) = (now?, self.wishes.compression);
         let zstd_in_docker = now == Compression::Zstd && manifest == ManifestFormat::DockerV2;
         match (now, wanted) {
@@ -55,7 +50,6 @@ impl Plan {
             (Compression::Gzip, Some(LayerFormat::Gzip)) | (Compression::Zstd, Some(LayerFormat::Zstd)) => {
                 self.wishes.force.then_some(wanted?)
             }
-            (Compression::Zstd, Some(LayerFormat::ZstdChunked)) if chunked && !self.wishes.force => None,
             (_, wanted) => wanted,
         }
     }
@@ -64,8 +58,6 @@ impl Plan {
 /// A layer in its new form.
 struct Made {
     descriptor: Descriptor,
-    /// What the manifest has to say of it beside that.
-    annotations: Vec<(String, String)>,
     file: File,
 }
 
@@ -76,7 +68,7 @@ struct Made {
 /// [`Kind::Invalid`] for wishes that exclude each other; if a layer cannot be read or the disk is full.
 pub(super) fn convert(store: &Store, image: Outgoing, plan: &Plan) -> Result<Outgoing> {
     let format = plan.manifest(&image.manifest.media_type);
-    let zstd = matches!(plan.wishes.compression, Some(LayerFormat::Zstd | LayerFormat::ZstdChunked));
+    let zstd = plan.wishes.compression == Some(LayerFormat::Zstd);
     if format == ManifestFormat::DockerV2 && zstd {
         // podman's way out: what was asked for explicitly is the compression.
         if plan.wishes.format.is_some() {
@@ -94,8 +86,7 @@ pub(super) fn convert(store: &Store, image: Outgoing, plan: &Plan) -> Result<Out
     let mut changed = is_docker(&image.manifest.media_type) != (format == ManifestFormat::DockerV2);
     for (at, layer) in image.layers.iter().enumerate() {
         let now = Compression::of_layer(&layer.descriptor.media_type);
-        let chunked = document["layers"][at]["annotations"].get(CHUNKED_KEY).is_some();
-        let Some(target) = plan.layer(now, chunked, format) else {
+        let Some(target) = plan.layer(now, format) else {
             layers.push(layer.clone());
             continue;
         };
@@ -112,9 +103,6 @@ pub(super) fn convert(store: &Store, image: Outgoing, plan: &Plan) -> Result<Out
     let manifest = rewrite(document, format);
     Ok(Outgoing { manifest, layers, _staged: staged, ..image })
 }
-
-/// Marks a layer of the form [`LayerFormat::ZstdChunked`].
-const CHUNKED_KEY: &str = "io.github.containers.zstd-chunked.manifest-checksum";
 
 fn is_docker(media_type: &str) -> bool {
     media_type.contains("docker")
@@ -146,10 +134,9 @@ fn compress(
     let mut archive = Hashing::new(decoder(input).map_err(failed)?);
     let output = File::options().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
     let mut output = Hashing::new(BufWriter::with_capacity(256 << 10, output));
-    let annotations = match target {
-        LayerFormat::Gzip => gzip(&mut archive, &mut output, level).map(|()| Vec::new()),
-        LayerFormat::Zstd => zstd_plain(&mut archive, &mut output, level).map(|()| Vec::new()),
-        LayerFormat::ZstdChunked => zstd_plain(&mut archive, &mut output, level).map(|()| Vec::new()),
+    match target {
+        LayerFormat::Gzip => gzip(&mut archive, &mut output, level),
+        LayerFormat::Zstd => to_zstd(&mut archive, &mut output, level),
     }
     .map_err(failed)?;
     if let Some(want) = diff_id.filter(|want| **want != archive.digest()) {
@@ -158,12 +145,12 @@ fn compress(
     }
     let media_type = match target {
         LayerFormat::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
-        LayerFormat::Zstd | LayerFormat::ZstdChunked => "application/vnd.oci.image.layer.v1.tar+zstd",
+        LayerFormat::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
     };
     let descriptor =
         Descriptor { media_type: media_type.to_owned(), digest: output.digest(), size: output.length };
     let file = output.inner.into_inner().map_err(|err| failed(err.into_error()))?;
-    Ok(Made { descriptor, annotations, file })
+    Ok(Made { descriptor, file })
 }
 
 fn gzip(input: &mut impl Read, output: &mut impl Write, level: Option<i32>) -> io::Result<()> {
@@ -173,14 +160,14 @@ fn gzip(input: &mut impl Read, output: &mut impl Write, level: Option<i32>) -> i
     encoder.finish()?.flush()
 }
 
-fn zstd_plain(input: &mut impl Read, output: &mut impl Write, level: Option<i32>) -> io::Result<()> {
+fn to_zstd(input: &mut impl Read, output: &mut impl Write, level: Option<i32>) -> io::Result<()> {
     let mut encoder = zstd::Encoder::new(output, level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL))?;
     encoder.include_checksum(true)?;
     io::copy(input, &mut encoder)?;
     encoder.finish()?.flush()
 }
 
-/// Puts a layer's new digest, size and annotations into its place in the manifest.
+/// Puts a layer's new digest and size into its place in the manifest.
 fn set_layer(entry: &mut Value, made: &Made) {
     entry["mediaType"] = json!(made.descriptor.media_type);
     entry["digest"] = json!(made.descriptor.digest);
@@ -188,11 +175,6 @@ fn set_layer(entry: &mut Value, made: &Made) {
     // What was said of the old bytes (a table of contents) is not true of the new ones.
     if let Some(old) = entry.get_mut("annotations").and_then(Value::as_object_mut) {
         old.retain(|key, _| !key.starts_with("io.github.containers.zstd-chunked."));
-    }
-    if !made.annotations.is_empty() {
-        for (key, value) in &made.annotations {
-            entry["annotations"][key] = json!(value);
-        }
     }
 }
 
@@ -295,17 +277,10 @@ mod tests {
             (C::Gzip, Some(L::Gzip), true, false, ManifestFormat::Oci, Some(L::Gzip)),
             (C::Gzip, Some(L::Zstd), false, false, ManifestFormat::Oci, Some(L::Zstd)),
             (C::Zstd, Some(L::Zstd), false, false, ManifestFormat::Oci, None),
-            (C::Zstd, Some(L::ZstdChunked), false, false, ManifestFormat::Oci, Some(L::ZstdChunked)),
         ] {
-            assert_eq!(
-                plan(wanted, force, plain).layer(Some(now), false, format),
-                want,
-                "{now:?} {wanted:?}"
-            );
+            assert_eq!(plan(wanted, force, plain).layer(Some(now), format), want, "{now:?} {wanted:?}");
         }
-        assert_eq!(plan(Some(L::Zstd), true, true).layer(None, false, ManifestFormat::Oci), None);
-        let chunked = plan(Some(L::ZstdChunked), false, false);
-        assert_eq!(chunked.layer(Some(C::Zstd), true, ManifestFormat::Oci), None);
+        assert_eq!(plan(Some(L::Zstd), true, true).layer(None, ManifestFormat::Oci), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Use case: bring an image of the store to a registry.
+//! Use case: bring an image of the store to a registry, or into an archive or directory.
 //!
 //! ```text
 //! name ─▶ record, manifest ─gather─▶ Outgoing ─convert─▶ Outgoing ─upload─▶ blobs, then manifests
@@ -7,6 +7,7 @@
 //! ```
 
 mod convert;
+mod local;
 pub(crate) mod others;
 mod outgoing;
 mod remote;
@@ -19,6 +20,7 @@ use crate::base::manifest::Document;
 use crate::engine::pull::PullEvent;
 use crate::engine::push::outgoing::{Outgoing, gather, read_manifest};
 use crate::engine::remote::RemoteOptions;
+use crate::engine::transport::Place;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::images::{ImageRecord, StoredManifest};
 use crate::store::resolve::Resolved;
@@ -37,8 +39,6 @@ pub(crate) enum ManifestFormat {
 pub(crate) enum LayerFormat {
     Gzip,
     Zstd,
-    /// zstd in one frame per file, with a table of contents behind, so that files can be fetched alone.
-    ZstdChunked,
 }
 
 /// How what is pushed may differ from what is here.
@@ -105,64 +105,73 @@ pub(crate) fn push(
 ) -> Result<Pushed> {
     let found = engine.image(&request.image)?;
     let pusher = Pusher { engine, request, events };
-    let destination = pusher.destination(&found)?;
-    let cargo = pusher.load(&found)?;
-    let pushed = remote::push(&pusher, Some(&found.image), &cargo, &destination)?;
-    engine.record_image("push", &found.image.id.hex(), &destination.to_string());
+    let pushed = match pusher.place(&found)? {
+        Place::Registry(typed) => {
+            let destination = destination(&typed)?;
+            let cargo = pusher.load(&found, request.wishes)?;
+            remote::push(&pusher, Some(&found.image), &cargo, &destination)?
+        }
+        place => {
+            let cargo = pusher.load(&found, wishes_for(&place, request.wishes)?)?;
+            local::push(&pusher, &found, &cargo, &place)?
+        }
+    };
+    engine.record_image("push", &found.image.id.hex(), &request.image);
     Ok(pushed)
 }
 
+/// What a place that is no registry makes of the wishes.
+fn wishes_for(place: &Place, wishes: Wishes) -> Result<Wishes> {
+    let is_layout = matches!(place, Place::OciDir { .. } | Place::OciArchive { .. });
+    match wishes.format {
+        Some(ManifestFormat::DockerV2) if is_layout => {
+            Err(Error::invalid("an OCI layout holds no manifests of the format v2s2"))
+        }
+        _ if is_layout => Ok(Wishes { format: Some(ManifestFormat::Oci), ..wishes }),
+        _ => Ok(wishes),
+    }
+}
+
+/// Reads the name to push under.
+fn destination(typed: &str) -> Result<ImageName> {
+    let name: ImageName = typed.parse().map_err(|err| Error::invalid(format!("{err}")))?;
+    if name.digest().is_some() {
+        return Err(Error::invalid(format!("{typed}: a digest follows from the image, it cannot be chosen")));
+    }
+    Ok(name)
+}
+
 impl Pusher<'_> {
-    /// The name to push under.
-    fn destination(&self, found: &Resolved) -> Result<ImageName> {
-        let typed = match (&self.request.destination, &found.name) {
-            (Some(typed), _) => typed.clone(),
-            (None, Some(name)) if name.tag().is_some() => name.to_string(),
+    /// Where to: what was said, or the image's own name.
+    fn place(&self, found: &Resolved) -> Result<Place> {
+        match (&self.request.destination, &found.name) {
+            (Some(typed), _) => Place::parse(typed),
+            (None, Some(name)) if name.tag().is_some() => Ok(Place::Registry(name.to_string())),
             (None, _) => {
                 let message = format!("{}: it was not found by a name, so say where to", self.request.image);
-                return Err(Error::invalid(message).hint("push IMAGE docker://REGISTRY/NAME:TAG"));
+                Err(Error::invalid(message).hint("push IMAGE docker://REGISTRY/NAME:TAG"))
             }
-        };
-        let text = typed.strip_prefix("docker://").unwrap_or(&typed);
-        let name: ImageName = text.parse().map_err(|err| Error::invalid(format!("{err}")))?;
-        if name.digest().is_some() {
-            return Err(Error::invalid(format!(
-                "{typed}: a digest follows from the image, it cannot be chosen"
-            )));
         }
-        Ok(name)
     }
 
     /// Gathers what is to go out, in the form that is wanted.
-    fn load(&self, found: &Resolved) -> Result<Cargo> {
+    fn load(&self, found: &Resolved, wishes: Wishes) -> Result<Cargo> {
         let (record, store) = (&found.image, self.engine.store());
         let stored = stored_manifest(found, &self.request.image)?;
-        if self.request.all {
-            return self.load_all(record, stored);
+        if self.request.all
+            && let Some(index) = stored.index
+        {
+            return self.load_all(&index);
         }
         let image = gather(store, &stored.digest).map_err(|err| self.missing(err))?;
-        let image = convert::convert(store, image, &self.wishes(record, stored))?;
+        let image = convert::convert(store, image, &plan(record, stored, wishes))?;
         Ok(Cargo { images: vec![image], index: None })
     }
 
-    /// What was wished, and the usual compression for what no registry has seen yet: nothing that was
-    /// pulled is changed unasked.
-    fn wishes(&self, record: &ImageRecord, stored: &StoredManifest) -> convert::Plan {
-        let known = record.repo_digests.iter().filter_map(|name| name.digest());
-        let pulled =
-            known.into_iter().any(|digest| *digest == stored.digest || Some(*digest) == stored.index);
-        convert::Plan { wishes: self.request.wishes, compress_plain: !pulled }
-    }
-
     /// All images of an index, which must be here, under that index.
-    fn load_all(&self, record: &ImageRecord, stored: &StoredManifest) -> Result<Cargo> {
+    fn load_all(&self, index: &Digest) -> Result<Cargo> {
         let store = self.engine.store();
-        let Some(index) = stored.index else {
-            let image = gather(store, &stored.digest).map_err(|err| self.missing(err))?;
-            let image = convert::convert(store, image, &self.wishes(record, stored))?;
-            return Ok(Cargo { images: vec![image], index: None });
-        };
-        let index = read_manifest(store, &index).map_err(|err| self.missing(err))?;
+        let index = read_manifest(store, index).map_err(|err| self.missing(err))?;
         let document = Document::parse(&index.bytes, &index.media_type);
         let Ok(Document::Index { entries, .. }) = document else {
             return Err(Error::new(Kind::System, format!("{} is no index", index.digest)));
@@ -187,6 +196,14 @@ impl Pusher<'_> {
     fn missing(&self, err: Error) -> Error {
         Error { message: format!("push {}: {}", self.request.image, err.message), ..err }
     }
+}
+
+/// What was wished, and the usual compression for what no registry has seen yet: nothing that was
+/// pulled is changed unasked.
+fn plan(record: &ImageRecord, stored: &StoredManifest, wishes: Wishes) -> convert::Plan {
+    let mut known = record.repo_digests.iter().filter_map(|name| name.digest());
+    let pulled = known.any(|digest| *digest == stored.digest || Some(*digest) == stored.index);
+    convert::Plan { wishes, compress_plain: !pulled }
 }
 
 /// The manifest that the name of the image stands for.

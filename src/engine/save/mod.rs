@@ -29,6 +29,7 @@ use crate::engine::{Engine, Error, Result};
 use crate::store::compress::How;
 use crate::store::images::ImageRecord;
 
+pub(in crate::engine) use oci::copy_blob;
 pub(crate) use sink::Output;
 
 /// The form of an archive or directory.
@@ -55,6 +56,13 @@ pub(crate) struct Save {
 pub(crate) struct Chosen {
     record: ImageRecord,
     names: Vec<ImageRef>,
+}
+
+impl Chosen {
+    /// An image with just these names.
+    pub(in crate::engine) fn named(record: ImageRecord, names: Vec<ImageRef>) -> Self {
+        Self { record, names }
+    }
 }
 
 /// An image as it is written.

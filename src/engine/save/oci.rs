@@ -111,7 +111,7 @@ pub(super) fn directory(engine: &Engine, images: &[Saved], path: &Path) -> Resul
 }
 
 /// Copies a blob to a file of the user's, unless it is there with the same length: its name is its digest.
-pub(super) fn copy_blob(blob: &File, to: &Path) -> Result<()> {
+pub(in crate::engine) fn copy_blob(blob: &File, to: &Path) -> Result<()> {
     let failed = |err: std::io::Error| Error::system(format!("write {}", to.display()), err);
     let length = blob.metadata().map_err(failed)?.len();
     if std::fs::metadata(to).is_ok_and(|there| there.len() == length) {

@@ -22,12 +22,12 @@ impl Output {
     }
 
     /// True if the archive has no `name` yet; from now on it counts as written.
-    pub(super) fn is_new(&mut self, name: &str) -> bool {
+    pub(in crate::engine) fn is_new(&mut self, name: &str) -> bool {
         self.written.insert(name.to_owned())
     }
 
     /// Adds a file that is in memory.
-    pub(super) fn add(&mut self, name: &str, content: &[u8]) -> Result<()> {
+    pub(in crate::engine) fn add(&mut self, name: &str, content: &[u8]) -> Result<()> {
         self.header(name, content.len() as u64)?;
         self.file.write_all(content).and_then(|()| self.pad(content.len() as u64)).map_err(written)
     }
@@ -57,7 +57,7 @@ impl Output {
     }
 
     /// Adds a blob as it is: the kernel copies, or shares the blocks.
-    pub(super) fn add_file(&mut self, name: &str, blob: &File, length: u64) -> Result<()> {
+    pub(in crate::engine) fn add_file(&mut self, name: &str, blob: &File, length: u64) -> Result<()> {
         self.header(name, length)?;
         let copied = io::copy(&mut blob.take(length), &mut self.file).map_err(written)?;
         if copied != length {
@@ -72,7 +72,7 @@ impl Output {
     }
 
     /// Ends the archive.
-    pub(super) fn finish(&mut self) -> Result<()> {
+    pub(in crate::engine) fn finish(&mut self) -> Result<()> {
         self.file.write_all(&tar::END).map_err(written)
     }
 

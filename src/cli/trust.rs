@@ -1,0 +1,108 @@
+//! `ketch image trust`: shows and changes which images may be pulled.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::cli::format::{json, table::Table};
+use crate::cli::session::Session;
+use crate::engine::Error;
+use crate::engine::trust::{self, TrustChange};
+
+/// Show or change which images may be pulled
+///
+/// `image trust show` prints the policy; `image trust set --type TYPE REGISTRY` changes what holds for a
+/// registry, a path on it, or `default`. The policy is in ~/.config/containers/policy.json, or where
+/// that does not exist in /etc/containers/policy.json.
+#[derive(Args, Debug)]
+pub(crate) struct TrustArgs {
+    /// What to do
+    #[arg(value_name = "show|set")]
+    action: Action,
+
+    /// Registry, or a path on it; `default` for all others
+    #[arg(value_name = "REGISTRY")]
+    registry: Option<String>,
+
+    /// With show: print as JSON
+    #[arg(short, long)]
+    json: bool,
+
+    /// With show: print the file as it is
+    #[arg(long)]
+    raw: bool,
+
+    /// With set: file with a public key (can be repeated)
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pubkeysfile: Vec<PathBuf>,
+
+    /// With set: accept, reject or sigstoreSigned
+    #[arg(short, long = "type", value_name = "TYPE", default_value = "sigstoreSigned")]
+    kind: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Action {
+    Show,
+    Set,
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &mut Session<'_>, args: TrustArgs) -> anyhow::Result<()> {
+    match args.action {
+        Action::Show => show(session, &args),
+        Action::Set => set(&args),
+    }
+}
+
+fn show(session: &mut Session<'_>, args: &TrustArgs) -> anyhow::Result<()> {
+    let policy = match trust::document()? {
+        Some((_, policy)) => policy,
+        None => json!({"default": [{"type": "insecureAcceptAnything"}]}),
+    };
+    if args.raw {
+        return json::print(session, &json::pretty(&policy, &[], "    "));
+    }
+    let mut rows = trust::rows(&policy);
+    if let Some(name) = &args.registry {
+        rows.retain(|row| row.name == *name);
+    }
+    if args.json {
+        let documents: Vec<Value> = rows
+            .iter()
+            .map(|row| {
+                json!({"transport": row.transport, "name": row.name, "repo_name": row.name, "type": row.kind, "keys": row.keys})
+            })
+            .collect();
+        return json::print(session, &json::pretty(&Value::Array(documents), &[], "    "));
+    }
+    let mut table = Table::new(session, &["TRANSPORT", "NAME", "TYPE", "ID", "STORE"]);
+    for row in rows {
+        table.push([row.transport, row.name, row.kind, row.keys.join(", "), String::new()]);
+    }
+    table.print(session)
+}
+
+fn set(args: &TrustArgs) -> anyhow::Result<()> {
+    let Some(scope) = &args.registry else {
+        bail!(Error::invalid("set needs a registry").hint("image trust set --type reject docker.io"));
+    };
+    let change = match args.kind.as_str() {
+        "accept" | "insecureAcceptAnything" => TrustChange::Accept,
+        "reject" => TrustChange::Reject,
+        "sigstoreSigned" if args.pubkeysfile.is_empty() => {
+            bail!(Error::invalid("sigstoreSigned needs a public key").hint("--pubkeysfile FILE"))
+        }
+        "sigstoreSigned" => TrustChange::Sigstore(args.pubkeysfile.clone()),
+        "signedBy" | "signBy" => {
+            bail!(Error::invalid("signatures by GPG keys cannot be checked").hint("--type sigstoreSigned"))
+        }
+        other => bail!(Error::invalid(format!(
+            "trust type {other:?} is not known, choose from: accept, reject, sigstoreSigned"
+        ))),
+    };
+    trust::set(scope, &change)?;
+    Ok(())
+}

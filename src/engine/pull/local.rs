@@ -1,0 +1,64 @@
+//! Pulling without a registry: from archives and directories, or from the store itself.
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::engine::load::{Loaded, Origin};
+use crate::engine::pull::{PullEvent, Pulled};
+use crate::engine::transport::Place;
+use crate::engine::{Engine, Error, Kind, Result};
+
+/// Gets the image that lies at `place`.
+///
+/// # Errors
+///
+/// [`Kind::NotFound`] if nothing lies there, [`Kind::Invalid`] if it is no image.
+pub(super) fn pull(engine: &Engine, place: &Place, events: &dyn Fn(&PullEvent<'_>)) -> Result<Pulled> {
+    let loaded = match place {
+        Place::OciDir { path, name } => engine.load(Origin::Directory(path), name.as_deref())?,
+        Place::Dir(path) => engine.load(Origin::Directory(path), None)?,
+        Place::OciArchive { path, name } | Place::DockerArchive { path, name } => {
+            engine.load(Origin::Archive(Box::new(open(path)?)), name.as_deref())?
+        }
+        Place::Storage(name) => {
+            let found = engine.image(name)?;
+            return Ok(Pulled { id: found.image.id, name: found.name });
+        }
+        Place::Registry(name) => {
+            return Err(Error::new(Kind::System, format!("{name} lies on a registry")));
+        }
+    };
+    let mut images = loaded.into_iter();
+    let first = images.next().ok_or_else(|| Error::not_found("there is no image in it"))?;
+    for further in images {
+        let text = format!("it holds several images; {} is here now too", shown(&further));
+        events(&PullEvent::Warning(&text));
+    }
+    let name = match first.names.first() {
+        Some(name) => Some(name.clone()),
+        None => name_after(engine, &first, place),
+    };
+    Ok(Pulled { id: first.id, name })
+}
+
+fn shown(image: &Loaded) -> String {
+    image.names.first().map_or_else(|| image.id.hex(), ToString::to_string)
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|err| {
+        let kind = if err.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::System };
+        Error::new(kind, format!("open {}", path.display())).because(err)
+    })
+}
+
+/// Names an image that brought no name after where it came from, as podman does: `dir:/tmp/x` becomes
+/// `localhost/tmp/x`. What makes no name stays without one.
+fn name_after(engine: &Engine, image: &Loaded, place: &Place) -> Option<crate::base::image_ref::ImageRef> {
+    let path = match place {
+        Place::OciDir { path, .. } | Place::Dir(path) => path.to_str()?,
+        _ => return None,
+    };
+    let name = format!("localhost/{}", path.trim_matches(['/', '.']).to_lowercase());
+    engine.tag_image(&image.id.hex(), &name).ok()
+}

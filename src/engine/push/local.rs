@@ -1,0 +1,198 @@
+//! Without a registry: into directories and archives.
+//!
+//! ```text
+//! oci:          oci-layout, index.json, blobs/sha256/<hex>      images that are there stay
+//! oci-archive:  the same in a tar file
+//! dir:          manifest.json, version, <hex>
+//! ```
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::base::digest::Digest;
+use crate::engine::pull::PullEvent;
+use crate::engine::push::outgoing::{OutBlob, OutManifest, Outgoing};
+use crate::engine::push::{Cargo, Pushed, Pusher};
+use crate::engine::save::{Chosen, Output, Save, SaveFormat, copy_blob};
+use crate::engine::transport::Place;
+use crate::engine::{Error, Result};
+use crate::store::resolve::Resolved;
+
+/// The annotation that holds an image's name.
+const NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Writes all of `cargo` to a place that is no registry.
+pub(super) fn push(pusher: &Pusher<'_>, found: &Resolved, cargo: &Cargo, place: &Place) -> Result<Pushed> {
+    let top = cargo.top().ok_or_else(|| Error::invalid("there is nothing to push"))?;
+    tell(pusher, cargo);
+    match place {
+        Place::Dir(path) => directory(cargo, path)?,
+        Place::OciDir { path, name } => {
+            let old = old_entries(path)?;
+            let mut target = Target::Directory(path.clone());
+            layout(cargo, top, name.as_deref(), old, &mut target)?;
+        }
+        Place::OciArchive { path, name } => replace(path, |file| {
+            let mut target = Target::Archive(Output::new(file));
+            layout(cargo, top, name.as_deref(), Vec::new(), &mut target)?;
+            target.finish()
+        })?,
+        Place::DockerArchive { path, name } => {
+            let names = name.iter().map(|name| crate::engine::image::new_name(name));
+            let chosen = Chosen::named(found.image.clone(), names.collect::<Result<_>>()?);
+            let how = Save { format: SaveFormat::DockerArchive, compress: false, uncompressed: false };
+            replace(path, |file| pusher.engine.save_archive(&[chosen], &how, &mut Output::new(file)))?;
+        }
+        Place::Registry(_) | Place::Storage(_) => {
+            return Err(Error::invalid("an image of the store gets a further name with tag"));
+        }
+    }
+    Ok(Pushed { digest: top.digest })
+}
+
+fn tell(pusher: &Pusher<'_>, cargo: &Cargo) {
+    (pusher.events)(&PullEvent::Pushing);
+    for image in &cargo.images {
+        (pusher.events)(&PullEvent::Layers { count: image.layers.len() });
+        for layer in &image.layers {
+            let (digest, size) = (&layer.descriptor.digest, layer.descriptor.size);
+            (pusher.events)(&PullEvent::Layer { digest, size, present: false });
+        }
+        (pusher.events)(&PullEvent::Registering { config: &image.config.descriptor.digest });
+    }
+}
+
+/// Where the parts of a layout go.
+enum Target {
+    Directory(PathBuf),
+    Archive(Output),
+}
+
+impl Target {
+    fn document(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Directory(dir) => write(&dir.join(name), bytes),
+            Self::Archive(out) => match out.is_new(name) {
+                true => out.add(name, bytes),
+                false => Ok(()),
+            },
+        }
+    }
+
+    fn blob(&mut self, blob: &OutBlob) -> Result<()> {
+        let name = path_of(&blob.descriptor.digest);
+        match self {
+            Self::Directory(dir) => copy_blob(&fresh(blob)?, &dir.join(name)),
+            Self::Archive(out) => match out.is_new(&name) {
+                true => out.add_file(&name, &fresh(blob)?, blob.descriptor.size),
+                false => Ok(()),
+            },
+        }
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        match self {
+            Self::Directory(_) => Ok(()),
+            Self::Archive(out) => out.finish(),
+        }
+    }
+}
+
+/// The blob's file, read from its start: other readers share the place in it.
+fn fresh(blob: &OutBlob) -> Result<File> {
+    use std::io::Seek;
+    let file = blob.file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
+    file.map_err(|err| Error::system(format!("read blob {}", blob.descriptor.digest), err))
+}
+
+/// Where a blob lies in a layout.
+fn path_of(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+fn layout(
+    cargo: &Cargo,
+    top: &OutManifest,
+    name: Option<&str>,
+    mut entries: Vec<Value>,
+    target: &mut Target,
+) -> Result<()> {
+    if let Target::Directory(dir) = &*target {
+        let blobs = dir.join("blobs/sha256");
+        std::fs::create_dir_all(&blobs)
+            .map_err(|err| Error::system(format!("create {}", blobs.display()), err))?;
+    }
+    target.document("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    for image in &cargo.images {
+        image.layers.iter().chain([&image.config]).try_for_each(|blob| target.blob(blob))?;
+        target.document(&path_of(&image.manifest.digest), &image.manifest.bytes)?;
+    }
+    if let Some(index) = &cargo.index {
+        target.document(&path_of(&index.digest), &index.bytes)?;
+    }
+    let mut entry = json!({"mediaType": top.media_type, "digest": top.digest, "size": top.bytes.len()});
+    if let Some(name) = name {
+        entry["annotations"] = json!({NAME: name});
+    }
+    let same = |old: &Value| match name {
+        Some(name) => old["annotations"][NAME].as_str() == Some(name),
+        None => old["digest"] == entry["digest"] && old["annotations"][NAME].is_null(),
+    };
+    entries.retain(|old| !same(old));
+    entries.push(entry);
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": entries});
+    target.document("index.json", index.to_string().as_bytes())
+}
+
+/// What the index of a layout lists already.
+fn old_entries(dir: &Path) -> Result<Vec<Value>> {
+    let path = dir.join("index.json");
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(err) => return Err(Error::system(format!("read {}", path.display()), err)),
+    };
+    let old: Value = serde_json::from_slice(&text)
+        .map_err(|err| Error::invalid(path.display().to_string()).because(err))?;
+    Ok(old["manifests"].as_array().cloned().unwrap_or_default())
+}
+
+fn directory(cargo: &Cargo, dir: &Path) -> Result<()> {
+    let ([image], None) = (&cargo.images[..], &cargo.index) else {
+        return Err(Error::invalid("dir: holds one image, without an index"));
+    };
+    let Outgoing { manifest, config, layers, .. } = image;
+    std::fs::create_dir_all(dir).map_err(|err| Error::system(format!("create {}", dir.display()), err))?;
+    for blob in layers.iter().chain([config]) {
+        copy_blob(&fresh(blob)?, &dir.join(blob.descriptor.digest.hex()))?;
+    }
+    write(&dir.join("version"), b"Directory Transport Version: 1.1\n")?;
+    write(&dir.join("manifest.json"), &manifest.bytes)
+}
+
+/// Replaces a file of the user's by a new one, whole or not at all.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    replace(path, |mut file| {
+        file.write_all(bytes).map_err(|err| Error::system(format!("write {}", path.display()), err))
+    })
+}
+
+fn replace(path: &Path, fill: impl FnOnce(File) -> Result<()>) -> Result<()> {
+    let failed = |err| Error::system(format!("write {}", path.display()), err);
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let staged = path.with_file_name(name);
+    let filled = File::create(&staged).map_err(failed).and_then(fill);
+    match filled {
+        Ok(()) => std::fs::rename(&staged, path).map_err(failed),
+        Err(err) => {
+            // The first failure is the one to report.
+            std::fs::remove_file(&staged).ok();
+            Err(err)
+        }
+    }
+}
