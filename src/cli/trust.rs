@@ -39,7 +39,7 @@ pub(crate) struct TrustArgs {
     pubkeysfile: Vec<PathBuf>,
 
     /// With set: accept, reject or sigstoreSigned
-    #[arg(short, long = "type", value_name = "TYPE", default_value = "sigstoreSigned")]
+    #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "sigstoreSigned")]
     kind: String,
 }
 

@@ -239,10 +239,7 @@ impl Transport {
         let mut is_tls = false;
         while let Some(source) = cause.source() {
             cause = source;
-            // An io::Error around it passes over what it holds when asked for its source.
-            let held = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            is_tls |= cause.is::<rustls::Error>()
-                || held.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
+            is_tls |= is_tls_error(cause);
         }
         let errno = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
         let reason =
@@ -286,6 +283,13 @@ impl Transport {
         };
         trust * 2 + direct as usize
     }
+}
+
+/// True for a failure of TLS. An io::Error passes over what it holds when it is asked for its source,
+/// and holds another one here.
+fn is_tls_error(err: &(dyn std::error::Error + 'static)) -> bool {
+    let held = err.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    err.is::<rustls::Error>() || held.is_some_and(|held| is_tls_error(held))
 }
 
 /// Adds the body and what describes it.
@@ -397,6 +401,14 @@ fn registry_message(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_of_tls_are_known_however_deep() {
+        let tls = || rustls::Error::DecryptError;
+        let once = std::io::Error::new(std::io::ErrorKind::InvalidData, tls());
+        assert!(is_tls_error(&tls()) && is_tls_error(&once) && is_tls_error(&std::io::Error::other(once)));
+        assert!(!is_tls_error(&std::io::Error::other("reset")));
+    }
 
     #[test]
     fn redirects_that_are_followed() {

@@ -119,10 +119,17 @@ fn layout(
     mut entries: Vec<Value>,
     target: &mut Target,
 ) -> Result<()> {
-    if let Target::Directory(dir) = &*target {
-        let blobs = dir.join("blobs/sha256");
-        std::fs::create_dir_all(&blobs)
-            .map_err(|err| Error::system(format!("create {}", blobs.display()), err))?;
+    match target {
+        Target::Directory(dir) => {
+            let blobs = dir.join("blobs/sha256");
+            std::fs::create_dir_all(&blobs)
+                .map_err(|err| Error::system(format!("create {}", blobs.display()), err))?;
+        }
+        // Without entries of their own skopeo wants to give them to root.
+        Target::Archive(out) => {
+            out.add_directory("blobs/")?;
+            out.add_directory("blobs/sha256/")?;
+        }
     }
     target.document("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     for image in &cargo.images {

@@ -67,7 +67,7 @@ impl Output {
     }
 
     /// Adds a directory.
-    pub(super) fn add_directory(&mut self, name: &str) -> Result<()> {
+    pub(in crate::engine) fn add_directory(&mut self, name: &str) -> Result<()> {
         self.file.write_all(&Entry::new(Kind::Directory, name.as_bytes(), 0o755).header()).map_err(written)
     }
 
