@@ -9,7 +9,9 @@ use crate::base::size;
 use crate::base::time;
 use crate::cli::error::FAILED;
 use crate::cli::session::Session;
+use crate::engine::build::prune::PruneBuilds;
 use crate::engine::filter::{self, Filters};
+use crate::engine::prune::Pruned;
 
 mod df;
 
@@ -25,7 +27,7 @@ pub(crate) struct PruneArgs {
     #[arg(short, long)]
     all: bool,
 
-    /// Remove build containers too; there are none yet
+    /// Remove all that builds have kept, cache mounts too, and not only steps that no image has
     #[arg(long)]
     build: bool,
 
@@ -66,14 +68,21 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     let volumes = if args.volumes { Some(engine.prune_volumes(true, &filters)?) } else { None };
     let images = engine.prune_images(args.all, &filters)?;
     let volumes = volumes.unwrap_or_default();
+    // Filters are about objects with labels and names; what builds keep has neither.
+    let builds = match args.filter.is_empty() {
+        true => engine.prune_builds(PruneBuilds { all: args.all || args.build, ..PruneBuilds::default() })?,
+        false => Pruned::default(),
+    };
     let leftovers = session.engine()?.prune_leftovers()?;
     session.engine()?.record_system("prune");
-    let bytes = containers.bytes + images.bytes + volumes.bytes + leftovers;
+    let bytes = containers.bytes + images.bytes + volumes.bytes + builds.bytes + leftovers;
     section(session, "Deleted Containers", containers.removed.iter().map(ToString::to_string))?;
     section(session, "Deleted Volumes", volumes.removed.into_iter())?;
     section(session, "Deleted Images", images.removed.iter().map(|id| id.hex()))?;
+    section(session, "Deleted build cache objects", builds.removed.into_iter())?;
     writeln!(session.out, "Total reclaimed space: {}", size::human(bytes, 4))?;
-    let failed: Vec<_> = containers.failed.into_iter().chain(volumes.failed).chain(images.failed).collect();
+    let failed = containers.failed.into_iter().chain(volumes.failed).chain(images.failed);
+    let failed: Vec<_> = failed.chain(builds.failed).collect();
     let code = if failed.is_empty() { 0 } else { FAILED };
     failed.into_iter().for_each(|err| session.report(err));
     session.outcome(code)

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::base::digest::Digest;
+use crate::engine::build::prune::KeptBuild;
 use crate::engine::filter::Filters;
 use crate::engine::image::Image;
 use crate::engine::list::{Container, Query};
@@ -17,6 +18,8 @@ pub(crate) struct Usage {
     pub(crate) layers_bytes: u64,
     pub(crate) containers: Vec<ContainerUsage>,
     pub(crate) volumes: Vec<VolumeUsage>,
+    /// What builds have kept.
+    pub(crate) builds: Vec<KeptBuild>,
 }
 
 /// One image.
@@ -55,7 +58,7 @@ impl Engine {
     ///
     /// If the store cannot be read.
     pub(crate) fn disk_usage(&self) -> Result<Usage> {
-        let mut usage = Usage::default();
+        let mut usage = Usage { builds: self.kept_builds()?, ..Usage::default() };
         let sizes: HashMap<Digest, u64> =
             self.store().layers().list()?.items.into_iter().map(|l| (l.chain_id, l.size_bytes)).collect();
         let images = self.images(&Filters::default(), true)?.items;

@@ -45,6 +45,8 @@ pub(crate) struct LayerOptions {
     pub(crate) take: bool,
     /// The whole root file system in one layer, and not only what was changed.
     pub(crate) squash: bool,
+    /// Leave it to the caller to sync ([`Layers::settle`](crate::store::layers::Layers::settle)).
+    pub(crate) unsynced: bool,
     /// Mount points that were made for this container and do not count while they are empty, beside
     /// [`PLACEHOLDERS`]; relative to the root.
     pub(crate) placeholders: Vec<Bytes>,
@@ -57,6 +59,7 @@ impl Default for LayerOptions {
             clamp: None,
             take: false,
             squash: false,
+            unsynced: false,
             placeholders: Vec::new(),
         }
     }
@@ -76,6 +79,7 @@ pub(crate) struct NewLayer {
     pub(crate) packed: Packed,
     /// The files, if they could be taken.
     taken: Option<StagedLayer>,
+    unsynced: bool,
     pins: Staged,
 }
 
@@ -129,7 +133,7 @@ impl Engine {
         let packed = reading.finish().map_err(failed)?;
         let archived = archived.map_err(|err| Error::system("read the layer", err))??;
         let taken = staged.filter(|_| packed.taken);
-        self.pin_layer(blob, archived, options.how, packed, taken)
+        self.pin_layer(blob, archived, options.how, packed, (taken, options.unsynced))
     }
 
     /// Stores an archive that others made as a layer: `import`, `ADD` of an archive as it is.
@@ -141,7 +145,7 @@ impl Engine {
         let mut blob = self.store().blobs().writer()?;
         let archived = compress::store(archive, &mut blob, how);
         let archived = archived.map_err(|err| Error::system("read the archive", err))??;
-        self.pin_layer(blob, archived, how, Packed::default(), None)
+        self.pin_layer(blob, archived, how, Packed::default(), (None, false))
     }
 
     fn pin_layer(
@@ -150,9 +154,11 @@ impl Engine {
         archived: Archived,
         how: How,
         packed: Packed,
-        taken: Option<StagedLayer>,
+        (taken, unsynced): (Option<StagedLayer>, bool),
     ) -> Result<NewLayer> {
-        blob.sync()?;
+        if !unsynced {
+            blob.sync()?;
+        }
         let pins = staging::dir(self.store())?;
         // Without the lock, a collection could take the blob away before it is pinned.
         let lock = self.store().lock_shared(&mut |_, _| {})?;
@@ -167,6 +173,7 @@ impl Engine {
             archive_bytes: archived.archive_bytes,
             packed,
             taken,
+            unsynced,
             pins,
         })
     }
@@ -205,7 +212,11 @@ impl Engine {
                     skipped_devices: vec![],
                     rest: serde_json::Map::new(),
                 };
-                store.layers().publish(vec![(taken, record)])?;
+                if layer.unsynced {
+                    store.layers().publish_unsynced(taken, record)?;
+                } else {
+                    store.layers().publish(vec![(taken, record)])?;
+                }
             }
             None => {
                 let mut all = below.to_vec();

@@ -1,6 +1,7 @@
 //! Removes everything.
 
 use crate::base::digest::Digest;
+use crate::engine::build::prune::PruneBuilds;
 use crate::engine::lifecycle::{Grace, StopOrder};
 use crate::engine::remove::Removing;
 use crate::engine::{Engine, Error, Result};
@@ -34,6 +35,7 @@ impl Engine {
         }
         self.remove_all_images()?;
         failed.extend(self.store().blobs().remove_abandoned().map_err(Error::from).err());
+        failed.extend(self.prune_builds(PruneBuilds { all: true, ..PruneBuilds::default() }).err());
         match self.collect_garbage() {
             Ok(freed) => failed.extend(freed.damaged),
             Err(err) => failed.push(err),

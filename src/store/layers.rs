@@ -16,9 +16,15 @@ use serde::{Deserialize, Serialize};
 use crate::base::digest::Digest;
 use crate::store::Store;
 use crate::store::error::{Result, StoreError, io_error};
+use crate::store::owner;
 use crate::store::record::{self, Listing};
 use crate::store::staging::{self, Staged};
 use crate::sys::fs;
+
+/// A field of a layer's record while its files may not be on the disk: the boot in which it was written.
+/// A build makes many layers and syncs once, at its end; after a crash of the machine those count as
+/// absent.
+const UNSYNCED: &str = "unsynced";
 
 /// The directory of a layer that overlay mounts.
 const FS: &str = "fs";
@@ -122,7 +128,12 @@ impl Layers<'_> {
 
     /// True if the layer is there: its directory and a readable record.
     pub(crate) fn has(&self, chain_id: &Digest) -> bool {
-        self.get(chain_id).is_ok() && fs::stat_at(self.store.dir(), Self::relative(chain_id).join(FS)).is_ok()
+        let whole = |record: &LayerRecord| match record.rest.get(UNSYNCED) {
+            None => true,
+            Some(boot) => owner::boot_id().is_ok_and(|now| boot.as_str() == Some(now)),
+        };
+        self.get(chain_id).is_ok_and(|record| whole(&record))
+            && fs::stat_at(self.store.dir(), Self::relative(chain_id).join(FS)).is_ok()
     }
 
     /// The record of a layer.
@@ -189,6 +200,34 @@ impl Layers<'_> {
         Ok(())
     }
 
+    /// Gives one new layer its place before it is on the disk; [`Layers::settle`] follows.
+    pub(crate) fn publish_unsynced(&self, mut layer: StagedLayer, mut record: LayerRecord) -> Result<()> {
+        record.rest.insert(UNSYNCED.to_owned(), owner::boot_id()?.into());
+        layer.staged.write("layer.json", &record::to_text(&record), false)?;
+        let place = Self::relative(&record.chain_id);
+        if !layer.staged.publish(self.store, &place, false)? && !self.has(&record.chain_id) {
+            drop(staging::take(self.store, &place)?);
+            layer.staged.publish(self.store, &place, false)?;
+        }
+        Ok(())
+    }
+
+    /// Puts layers on the disk that are not there yet for certain: one sync for all of them.
+    pub(crate) fn settle(&self, layers: &[Digest]) -> Result<()> {
+        let mut records: Vec<LayerRecord> = layers.iter().filter_map(|layer| self.get(layer).ok()).collect();
+        records.retain(|record| record.rest.contains_key(UNSYNCED));
+        if records.is_empty() {
+            return Ok(());
+        }
+        fs::sync_filesystem(self.store.dir())
+            .map_err(io_error("sync the file system of", self.store.root()))?;
+        for mut record in records {
+            record.rest.remove(UNSYNCED);
+            record::write(self.store, &Self::relative(&record.chain_id).join("layer.json"), &record)?;
+        }
+        Ok(())
+    }
+
     /// Takes a layer away; `None` if there is none. The caller then [removes](Staged::remove) it.
     pub(crate) fn take(&self, chain_id: &Digest) -> Result<Option<Staged>> {
         staging::take(self.store, &Self::relative(chain_id))
@@ -242,6 +281,21 @@ pub(crate) mod tests {
         assert!(store.layers().has(&id));
         assert_eq!(content(), "3", "a damaged one is replaced");
         assert_eq!(fs::names(store.dir(), "staging").unwrap().len(), 0);
+
+        // One that a build has not synced counts until the machine crashes.
+        store.layers().take(&id).unwrap().unwrap().remove().unwrap();
+        store.layers().publish_unsynced(stage("4"), layer("x")).unwrap();
+        assert!(store.layers().has(&id));
+        let record_path = store.root().join("layers").join(id.hex()).join("layer.json");
+        let text = std::fs::read_to_string(&record_path).unwrap();
+        let crashed = text.replace(owner::boot_id().unwrap(), "another boot");
+        assert_ne!(crashed, text);
+        std::fs::write(&record_path, crashed).unwrap();
+        assert!(!store.layers().has(&id));
+        store.layers().publish_unsynced(stage("5"), layer("x")).unwrap();
+        assert_eq!(content(), "5");
+        store.layers().settle(&[id]).unwrap();
+        assert!(!std::fs::read_to_string(&record_path).unwrap().contains(UNSYNCED));
 
         store.layers().take(&id).unwrap().unwrap().remove().unwrap();
         assert!(store.layers().open_fs(&id).unwrap_err().is_not_found());

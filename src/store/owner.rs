@@ -46,7 +46,8 @@ impl Owner {
     }
 }
 
-fn boot_id() -> Result<&'static str> {
+/// The ID of this boot.
+pub(crate) fn boot_id() -> Result<&'static str> {
     if let Some(known) = BOOT_ID.get() {
         return Ok(known);
     }

@@ -24,8 +24,8 @@ mod lex;
 pub(crate) mod mode;
 mod parse;
 
-pub(crate) use error::{DockerfileError, Position};
-pub(crate) use instruction::{Command, Instruction, Line, Word};
+pub(crate) use error::DockerfileError;
+pub(crate) use instruction::{Command, Instruction, Line};
 pub(crate) use parse::{parse, parse_trigger};
 
 /// The lines at the top that change how the rest is read.

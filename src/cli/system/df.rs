@@ -79,14 +79,14 @@ pub(crate) fn df(session: &mut Session<'_>, args: DfArgs) -> anyhow::Result<()> 
     }
 }
 
-fn lines(usage: &Usage) -> [Line; 3] {
+fn lines(usage: &Usage) -> Vec<Line> {
     let used = usage.images.iter().filter(|image| image.image.containers != Some(0));
     let unused = usage.images.iter().filter(|image| image.image.containers == Some(0));
     let running = usage.containers.iter().filter(|user| user.container.is_up());
     let stopped = usage.containers.iter().filter(|user| !user.container.is_up());
     let linked = usage.volumes.iter().filter(|volume| volume.links > 0);
     let free = usage.volumes.iter().filter(|volume| volume.links == 0);
-    [
+    let mut lines = vec![
         Line {
             kind: "Images",
             total: usage.images.len(),
@@ -108,7 +108,19 @@ fn lines(usage: &Usage) -> [Line; 3] {
             bytes: usage.volumes.iter().map(|volume| volume.bytes).sum(),
             reclaimable: free.map(|volume| volume.bytes).sum(),
         },
-    ]
+    ];
+    // Who has never built sees podman's three lines.
+    if !usage.builds.is_empty() {
+        let free = usage.builds.iter().filter(|kept| !kept.shared);
+        lines.push(Line {
+            kind: "Build Cache",
+            total: usage.builds.len(),
+            active: usage.builds.iter().filter(|kept| kept.shared).count(),
+            bytes: usage.builds.iter().map(|kept| kept.bytes).sum(),
+            reclaimable: free.map(|kept| kept.bytes).sum(),
+        });
+    }
+    lines
 }
 
 /// `10.7kB (50%)`.
@@ -187,6 +199,25 @@ fn print_objects(session: &mut Session<'_>, usage: &Usage) -> anyhow::Result<()>
     let mut table = Table::new(session, &["VOLUME NAME", "LINKS", "SIZE"]);
     for volume in &usage.volumes {
         table.push([volume.volume.name.clone(), volume.links.to_string(), size::human(volume.bytes, 4)]);
+    }
+    table.print(session)?;
+    if usage.builds.is_empty() {
+        return Ok(());
+    }
+    writeln!(session.out, "\nBuild cache usage:\n")?;
+    let mut table =
+        Table::new(session, &["CACHE ID", "TYPE", "SIZE", "CREATED", "LAST USED", "SHARED", "DESCRIPTION"]);
+    for kept in &usage.builds {
+        let description: String = kept.cached.description.chars().take(40).collect();
+        table.push([
+            kept.cached.id[..12].to_owned(),
+            if kept.cached.is_mount { "mount" } else { "step" }.to_owned(),
+            size::human(kept.bytes, 4),
+            ago(kept.cached.created),
+            ago(kept.cached.last_used),
+            kept.shared.to_string(),
+            description,
+        ]);
     }
     table.print(session)
 }

@@ -90,6 +90,8 @@ impl Builder<'_> {
             digest: Digest::of(&image.manifest),
             size: image.manifest.len() as u64,
         };
+        let names: Vec<Digest> = state.layers.iter().map(|(wanted, _)| wanted.name).collect();
+        self.engine.store().layers().settle(&names)?;
         let id = self.engine.register_image(&image)?;
         Ok(Built { id: Some(id), manifest: Some(manifest) })
     }

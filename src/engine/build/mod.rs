@@ -37,7 +37,7 @@ use jiff::Timestamp;
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 use crate::base::dockerfile::instruction::Instruction;
-use crate::base::dockerfile::{Line, parse_trigger};
+use crate::base::dockerfile::{Line, check, parse_trigger};
 use crate::base::image_document::ConfigDocument;
 use crate::base::manifest::Descriptor;
 use crate::base::platform::Platform;
@@ -180,6 +180,12 @@ fn build_read(
     read: sources::Read,
 ) -> Result<Built> {
     let file = crate::base::dockerfile::parse(&read.text)?;
+    if check::remarks_are_errors(&file)
+        && let Some(remark) = check::check(&file, &read.text).into_iter().next()
+    {
+        let message = format!("{}: {}", remark.rule, remark.message);
+        return Err(crate::base::dockerfile::DockerfileError::new(remark.at, message).into());
+    }
     let contexts = sources::contexts(engine, request)?;
     let names: Vec<String> = contexts.keys().cloned().collect();
     let platform = request.platform.clone().unwrap_or_else(Platform::host);
@@ -591,7 +597,12 @@ impl Builder<'_> {
             id_maps: None,
             placeholders: PLACEHOLDERS.iter().map(|path| Bytes::from(*path)).chain(placeholders).collect(),
         };
-        let options = LayerOptions { clamp: self.request.times.epoch, take: true, ..LayerOptions::default() };
+        let options = LayerOptions {
+            clamp: self.request.times.epoch,
+            take: true,
+            unsynced: true,
+            ..LayerOptions::default()
+        };
         let failed = |failure: crate::runtime::failure::Failure| Error::system("make a layer", failure);
         let mut layer = self.engine.layer_of_source(source, &options, &failed)?;
         if layer.is_empty() {
