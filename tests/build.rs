@@ -203,7 +203,8 @@ CMD true
 "#;
     let text = built(&sandbox, dockerfile, &["-t", "mounts", "--secret", &secret]);
     assert!(
-        text.contains("from the context\n") && text.contains("very secret 8421\n=very secret 8421\n\n440 7\n"),
+        text.contains("from the context\n")
+            && text.contains("very secret 8421\n=very secret 8421\n\n440 7\n"),
         "{text}"
     );
     assert_eq!(text.matches("stage\n").count(), 2, "{text}");
