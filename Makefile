@@ -11,8 +11,21 @@ help:
 	@echo 'make build     the static release binary: $(release)'
 	@echo 'make test      every test, as an ordinary user; ARGS="--test run volume" narrows it'
 	@echo 'make check     format, lints, documentation of private items'
+	@echo 'make failpoints every point of failure in the store × kill, EIO, ENOSPC'
+	@echo 'make fuzz      the pure parsers against random bytes; with cargo-fuzz for a minute each'
 	@echo 'make bench     ketch beside podman in one run, written to BENCH.md'
 	@echo 'make install   to $$(DESTDIR)$$(PREFIX) ($(PREFIX)): binary, man pages, completions'
+
+# With the nightly compiler and cargo-fuzz: each target for a minute. The stable part is in `make test`, too.
+fuzz:
+	$(CARGO) test --lib fuzzing
+	@if $(CARGO) +nightly fuzz --version > /dev/null 2>&1; then for target in fuzz/fuzz_targets/*.rs; do \
+		target=$${target##*/}; $(CARGO) +nightly fuzz run --target $(target) "$${target%.rs}" -- -max_total_time=60 || exit; done; \
+	else echo 'fuzz: cargo-fuzz and the nightly compiler are not installed: ran the stable part only'; fi
+
+# Every point of failure × {kill, EIO, ENOSPC}: a build of its own.
+failpoints:
+	tests/setup --features failpoints --test failpoints $(ARGS)
 
 build:
 	$(CARGO) build --release
@@ -35,4 +48,4 @@ install: build
 	[ ! -e completions/_ketch ] || install -D -m 644 completions/_ketch $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ketch
 	[ ! -e completions/ketch.fish ] || install -D -m 644 completions/ketch.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ketch.fish
 
-.PHONY: help build test check bench install
+.PHONY: help failpoints fuzz build test check bench install

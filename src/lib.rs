@@ -11,6 +11,9 @@ mod cli;
 mod compose;
 mod engine;
 mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod logs;
 mod net;
 mod registry;

@@ -129,6 +129,48 @@ fn rel_04_a_killed_pull_harms_nothing_and_leaves_no_garbage() {
     sandbox.ok(["system", "check"]);
 }
 
+/// Processes of this machine whose command line holds `word`.
+fn processes_with(word: &str) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").expect("read /proc").flatten();
+    let commands = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    commands
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter(|line| line.contains(word))
+        .collect()
+}
+
+#[test]
+fn rel_05_a_killed_build_takes_its_children_along_and_hides_nothing() {
+    let sandbox = Sandbox::new();
+    let seconds = "86399";
+    let file = format!("FROM localhost/bb\nRUN echo done > /first\nRUN sleep {seconds}\n");
+    sandbox.write("context/Containerfile", file);
+    let context = sandbox.path("context");
+    let context = context.to_str().expect("UTF-8");
+    let build = sandbox.command(["build", "--network=none", "-t", "made", context]).spawn();
+    let runs = format!("sleep {seconds}");
+    wait_for("the second RUN", || match processes_with(&runs).len() {
+        0 => Err(format!("{} {}", build.stdout_so_far(), build.stderr_so_far())),
+        _ => Ok(()),
+    });
+    build.signal(Signal::KILL);
+    assert_eq!(build.wait().code, -9);
+
+    wait_for("its children to end", || {
+        let left = processes_with(&runs);
+        if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
+    });
+    assert!(sandbox.names().is_empty());
+    sandbox.ok(["rmi", "localhost/bb"]);
+    sandbox.ok(["system", "prune", "-f"]);
+    sandbox.ok(["system", "check"]);
+    wait_for("the garbage to be gone", || {
+        let left =
+            [entries(sandbox.store().join("staging")), entries(sandbox.store().join("containers"))].concat();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+}
+
 /// Kills a container's monitor and waits until that is seen.
 fn kill_monitor(sandbox: &Sandbox, name: &str) -> String {
     let monitor = sandbox.inspect(name, ".State.ConmonPid");

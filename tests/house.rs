@@ -103,3 +103,105 @@ fn every_module_says_why_it_exists() {
         .collect();
     assert!(silent.is_empty(), "no module documentation: {}", silent.join(", "));
 }
+
+/// The threats and faults that a test must hold; tests/README.md names it.
+const ROWS: [(&str, &[std::ops::RangeInclusive<u32>]); 2] =
+    [("SEC", &[1..=10, 19..=27, 31..=34, 37..=37]), ("REL", &[1..=7, 13..=17, 41..=52, 56..=60])];
+
+/// The `SEC-nn` and `REL-nn` that a test's name and comments say.
+fn rows_of(comments: &str, name: &str) -> Vec<String> {
+    let said = comments.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    let in_name = name.split_once('_').and_then(|(kind, rest)| {
+        let number = rest.split('_').next()?;
+        Some(format!("{}-{number}", kind.to_ascii_uppercase()))
+    });
+    let is_row = |word: &String| matches!(word.split_once('-'), Some(("SEC" | "REL", number)) if number.len() == 2 && number.parse::<u8>().is_ok());
+    said.map(str::to_owned).chain(in_name).filter(is_row).collect()
+}
+
+/// `path::test` by row, as the sources have them.
+fn tests_by_row(root: &std::path::Path) -> std::collections::BTreeMap<String, Vec<String>> {
+    let mut found: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
+    let mut pending = vec![root.join("tests"), root.join("src")];
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(&path).expect("list the sources");
+            pending.extend(entries.map(|entry| entry.expect("list the sources").path()));
+            continue;
+        }
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("read a source");
+        let shown = path.strip_prefix(root).expect("below the root").display().to_string();
+        let mut head = String::new();
+        for line in text.lines().map(str::trim_start) {
+            if line.starts_with("///") || line.starts_with("#[") {
+                head.push_str(line);
+                head.push('\n');
+            } else {
+                if let Some((name, _)) = line.strip_prefix("fn ").and_then(|rest| rest.split_once('('))
+                    && head.contains("#[test]")
+                {
+                    for row in rows_of(&head, name) {
+                        found.entry(row).or_default().push(format!("{shown}::{name}"));
+                    }
+                }
+                head.clear();
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_threat_and_fault_has_its_test_and_the_table_names_it() {
+    let root = common::source::project();
+    let found = tests_by_row(&root);
+    let table = std::fs::read_to_string(root.join("tests/README.md")).expect("read tests/README.md");
+    let mut faults = Vec::new();
+    for (kind, ranges) in ROWS {
+        for number in ranges.iter().cloned().flatten() {
+            let row = format!("{kind}-{number:02}");
+            if !found.contains_key(&row) {
+                faults.push(format!("{row} has no test"));
+            }
+            if !table.lines().any(|line| line.starts_with(&format!("| {row} |"))) {
+                faults.push(format!("tests/README.md has no row {row}"));
+            }
+        }
+    }
+    for line in table.lines() {
+        let Some(row) = line.strip_prefix("| ").and_then(|line| line.split(' ').next()) else { continue };
+        for test in line.split('`').filter(|word| word.contains(".rs::")) {
+            if !found.get(row).is_some_and(|tests| tests.iter().any(|known| known == test)) {
+                faults.push(format!(
+                    "tests/README.md names {test} in the row {row}, but there is no such test"
+                ));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn cargo_fuzz_has_the_targets_that_the_parsers_have() {
+    let root = common::source::project();
+    let text = std::fs::read_to_string(root.join("src/fuzzing.rs")).expect("read src/fuzzing.rs");
+    let table = text.split("TARGETS: ").nth(1).and_then(|rest| rest.split("];").next()).expect("the table");
+    let mut named: Vec<String> =
+        table.split('"').skip(1).step_by(2).map(|name| format!("{name}.rs")).collect();
+    let entries = std::fs::read_dir(root.join("fuzz/fuzz_targets")).expect("list the targets");
+    let name = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    let mut files: Vec<String> = entries.map(|entry| name(entry.expect("list the targets"))).collect();
+    named.sort();
+    files.sort();
+    assert_eq!(named, files);
+    let manifest = std::fs::read_to_string(root.join("fuzz/Cargo.toml")).expect("read fuzz/Cargo.toml");
+    for file in files {
+        assert!(
+            manifest.contains(&format!("path = \"fuzz_targets/{file}\"")),
+            "{file} is not in fuzz/Cargo.toml"
+        );
+    }
+}

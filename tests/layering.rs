@@ -8,7 +8,7 @@ mod common;
 use common::source::{Source, sources};
 
 /// From the bottom up. Modules in one row do not know each other either.
-const ROWS: [&[&str]; 7] = [
+const ROWS: [&[&str]; 8] = [
     &["base"],
     &["sys"],
     &["attach", "cgroup", "events", "logs", "net", "registry", "stage", "store"],
@@ -16,6 +16,7 @@ const ROWS: [&[&str]; 7] = [
     &["engine"],
     &["api", "compose", "kube", "quadlet"],
     &["cli"],
+    &["fuzzing"],
 ];
 
 /// The row of a top-level module, from 0, or none for what is not a module of the house.

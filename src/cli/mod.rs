@@ -27,7 +27,7 @@ mod diff;
 mod error;
 mod events;
 mod exec;
-mod format;
+pub(crate) mod format;
 #[cfg(test)]
 mod generated;
 mod globals;
@@ -88,6 +88,10 @@ pub(crate) fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     if args.get(1).is_some_and(|first| first == "--stage") {
         return stages::run(&args[2..]);
+    }
+    #[cfg(feature = "failpoints")]
+    if let Ok(text) = std::env::var("KETCH_FAILPOINTS") {
+        crate::sys::failpoint::arm(&text);
     }
     // A lost reader (`ketch ps | head -1`) ends this process without a word, as it ends others.
     // Should this fail, `error::report` sees the lost reader.

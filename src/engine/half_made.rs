@@ -5,7 +5,6 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::base::id::ContainerId;
 use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Result};
 use crate::store::lock::Exclusive;

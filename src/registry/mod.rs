@@ -11,7 +11,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod blob;
-mod challenge;
+pub(crate) mod challenge;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod error;

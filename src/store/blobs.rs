@@ -20,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use crate::base::digest::Digest;
 use crate::store::error::{Result, StoreError, io_error};
 use crate::store::{Store, record, staging};
+use crate::sys::failpoint;
 use crate::sys::fs::{self, OFlags, Share};
 
 /// Dirty bytes after which the kernel is asked to start writing, so that the commit waits less.
@@ -265,7 +266,8 @@ impl Blobs<'_> {
 
     fn publish(&self, staged: &std::path::Path, digest: &Digest) -> Result<()> {
         let dir = self.store.dir();
-        fs::rename(dir, staged, dir, Self::relative(digest))
+        failpoint::reach("blob.publish")
+            .and_then(|()| fs::rename(dir, staged, dir, Self::relative(digest)))
             .map_err(io_error("rename to", self.path(digest)))?;
         record::sync_dir(self.store, "blobs/sha256".as_ref())
     }
@@ -351,7 +353,9 @@ impl Partial {
     ///
     /// [`StoreError::Io`]; then the part holds a prefix of what was appended, and stays usable.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, self.length).map_err(io_error("write", &self.path))?;
+        failpoint::reach("blob.append")
+            .and_then(|()| self.file.write_all_at(bytes, self.length))
+            .map_err(io_error("write", &self.path))?;
         self.hash.update(bytes);
         self.length += bytes.len() as u64;
         if self.length - self.written_back >= WRITEBACK_BYTES {

@@ -11,7 +11,7 @@ use crate::store::Store;
 use crate::store::error::{Result, StoreError, io_error};
 use crate::store::lock::Exclusive;
 use crate::store::record::is_name;
-use crate::sys::fs;
+use crate::sys::{failpoint, fs};
 
 /// The names of a store's containers.
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +50,12 @@ impl Names<'_> {
     pub(crate) fn reserve(&self, name: &str, id: &ContainerId, _lock: &Exclusive) -> Result<()> {
         let path = Self::check(name)?;
         loop {
-            match fs::symlink(id.as_str(), self.store.dir(), &path) {
-                Ok(()) => return Ok(()),
+            let made = failpoint::reach("name.reserve")
+                .and_then(|()| fs::symlink(id.as_str(), self.store.dir(), &path));
+            match made {
+                Ok(()) => {
+                    return failpoint::reach("name.reserved").map_err(io_error("finish", self.full(&path)));
+                }
                 Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(err) => return Err(io_error("create", self.full(&path))(err)),
             }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::store::Store;
 use crate::store::error::{Result, StoreError, io_error};
 use crate::store::staging;
-use crate::sys::fs;
+use crate::sys::{failpoint, fs};
 
 /// The longest record that is read, in bytes.
 const RECORD_MAX_BYTES: usize = 16 << 20;
@@ -92,7 +92,10 @@ pub(crate) fn to_text<T: Serialize>(record: &T) -> Vec<u8> {
 pub(crate) fn write<T: Serialize>(store: &Store, path: &Path, record: &T) -> Result<()> {
     let staged = staging::file(store, &to_text(record), true)?;
     let full = store.root().join(path);
-    fs::rename(store.dir(), &staged, store.dir(), path).map_err(io_error("rename to", &full))?;
+    failpoint::reach("record.rename")
+        .and_then(|()| fs::rename(store.dir(), &staged, store.dir(), path))
+        .map_err(io_error("rename to", &full))?;
+    failpoint::reach("record.renamed").map_err(io_error("finish", &full))?;
     sync_parent(store, path)
 }
 

@@ -18,6 +18,7 @@ use crate::base::digest::Digest;
 use crate::store::Store;
 use crate::store::error::{Result, StoreError, io_error};
 use crate::store::owner::Owner;
+use crate::sys::failpoint;
 use crate::sys::fs::{self, tree};
 
 /// Counts the entries of this process.
@@ -50,7 +51,8 @@ fn fresh() -> Result<PathBuf> {
 /// Writes a file under `staging/`, and returns its path relative to the store.
 pub(crate) fn file(store: &Store, content: &[u8], durable: bool) -> Result<PathBuf> {
     let path = fresh()?;
-    fs::write_new(store.dir(), &path, content, 0o600, durable)
+    failpoint::reach("staging.write")
+        .and_then(|()| fs::write_new(store.dir(), &path, content, 0o600, durable))
         .map_err(io_error("write", store.root().join(&path)))?;
     Ok(path)
 }
@@ -59,7 +61,9 @@ pub(crate) fn file(store: &Store, content: &[u8], durable: bool) -> Result<PathB
 pub(crate) fn dir(store: &Store) -> Result<Staged> {
     let path = fresh()?;
     let full = store.root().join(&path);
-    fs::mkdir(store.dir(), &path, 0o700).map_err(io_error("create", &full))?;
+    failpoint::reach("staging.create")
+        .and_then(|()| fs::mkdir(store.dir(), &path, 0o700))
+        .map_err(io_error("create", &full))?;
     Ok(Staged { path: full, here: true })
 }
 
@@ -68,7 +72,9 @@ pub(crate) fn dir(store: &Store) -> Result<Staged> {
 pub(crate) fn take(store: &Store, path: &Path) -> Result<Option<Staged>> {
     let staged = fresh()?;
     let full = store.root().join(&staged);
-    match fs::rename(store.dir(), path, store.dir(), &staged) {
+    let taken =
+        failpoint::reach("staging.take").and_then(|()| fs::rename(store.dir(), path, store.dir(), &staged));
+    match taken {
         Ok(()) => Ok(Some(Staged { path: full, here: true })),
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(err) => Err(io_error("move away", store.root().join(path))(err)),
@@ -98,13 +104,16 @@ impl Staged {
     /// Then it is still staged. With `durable` the new entry survives a power cut.
     pub(crate) fn publish(&mut self, store: &Store, to: &Path, durable: bool) -> Result<bool> {
         let full = store.root().join(to);
-        match fs::rename_new(fs::here(), &self.path, store.dir(), to) {
+        let published = failpoint::reach("staging.publish")
+            .and_then(|()| fs::rename_new(fs::here(), &self.path, store.dir(), to));
+        match published {
             Ok(()) => self.here = false,
             Err(err) if matches!(err.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY)) => {
                 return Ok(false);
             }
             Err(err) => return Err(io_error("rename to", &full)(err)),
         }
+        failpoint::reach("staging.published").map_err(io_error("finish", &full))?;
         if durable {
             crate::store::record::sync_parent(store, to)?;
         }
@@ -150,6 +159,7 @@ impl Staged {
         if !self.here {
             return Ok(tree::Removed::All);
         }
+        failpoint::reach("staging.remove")?;
         let mut tries = 0;
         let removed = loop {
             match tree::remove(fs::here(), self.path.as_os_str()) {

@@ -3,6 +3,7 @@
 pub(crate) mod caps;
 pub(crate) mod clone;
 pub(crate) mod datagram;
+pub(crate) mod failpoint;
 pub(crate) mod fs;
 pub(crate) mod inet;
 pub(crate) mod journal;

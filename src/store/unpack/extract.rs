@@ -334,20 +334,15 @@ impl<'a> Extractor<'a> {
         if entry.kind != Kind::Regular {
             return Err(Trouble::Problem("a whiteout must be a regular file".into()));
         }
-        if name == OPAQUE {
-            if dir.is_empty() {
+        let hidden = match hidden_by(name).map_err(|problem| Trouble::Problem(problem.into()))? {
+            Hidden::All if dir.is_empty() => {
                 self.opaque_root = true;
                 return Ok(());
             }
-            return set_opaque(&*self.dirs.get(dir)?);
-        }
-        let hidden = &name[WHITEOUT.len()..];
-        match hidden {
-            b"" | b"." | b".." => return Err(Trouble::Problem("a whiteout must name a file".into())),
-            // Notes that AUFS kept in layers, without meaning for others.
-            _ if hidden.starts_with(WHITEOUT) => return Ok(()),
-            _ => {}
-        }
+            Hidden::All => return set_opaque(&*self.dirs.get(dir)?),
+            Hidden::Nothing => return Ok(()),
+            Hidden::Name(hidden) => hidden,
+        };
         let parent = self.dirs.get(dir)?;
         match fs::mknod(&*parent, hidden, FileType::CharacterDevice, 0o600, 0) {
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
@@ -468,6 +463,33 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&b| b == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (b"", path),
+    }
+}
+
+/// What a whiteout hides of the layers below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hidden<'a> {
+    /// All that is in its directory.
+    All,
+    /// One file.
+    Name(&'a [u8]),
+    /// Nothing: a note that AUFS kept in layers, without meaning for others.
+    Nothing,
+}
+
+/// What the file `name` hides, which begins like a whiteout.
+///
+/// # Errors
+///
+/// The problem with a name that no reader could agree on.
+pub(crate) fn hidden_by(name: &[u8]) -> std::result::Result<Hidden<'_>, &'static str> {
+    if name == OPAQUE {
+        return Ok(Hidden::All);
+    }
+    match name.strip_prefix(WHITEOUT) {
+        None | Some(b"" | b"." | b"..") => Err("a whiteout must name a file"),
+        Some(hidden) if hidden.starts_with(WHITEOUT) => Ok(Hidden::Nothing),
+        Some(hidden) => Ok(Hidden::Name(hidden)),
     }
 }
 

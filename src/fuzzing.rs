@@ -1,0 +1,249 @@
+//! The pure parsers as fuzz targets: each takes any bytes, and neither panics nor runs for long on any of them.
+//!
+//! Compiled with the feature `fuzzing` only. `fuzz/` makes cargo-fuzz targets of them, `tests/fuzz.rs` runs them
+//! with the stable compiler on a small corpus and on random bytes.
+
+use std::ffi::OsStr;
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+
+use serde_json::json;
+
+use crate::attach::packet;
+use crate::base::image_ref::{ImageName, ImageRef};
+use crate::base::manifest::{Document, ImageConfig};
+use crate::base::mount_syntax;
+use crate::cli::format::{self, Format, Shape};
+use crate::net::dns;
+use crate::registry::challenge;
+use crate::store::unpack;
+
+/// A target: what it parses, and the function that does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target by its name.
+pub const TARGETS: [Target; 10] = [
+    ("image_reference", image_reference),
+    ("manifest", manifest),
+    ("image_config", image_config),
+    ("tar", tar),
+    ("whiteout", whiteout),
+    ("challenge", challenge),
+    ("mount", mount),
+    ("attach_packet", attach_packet),
+    ("dns", dns),
+    ("template", template),
+];
+
+/// A name that parses is printed as one that parses to the same.
+fn image_reference(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(name) = text.parse::<ImageName>() {
+        name.local_candidates();
+        assert_eq!(name.to_string().parse::<ImageName>().ok(), Some(name));
+    }
+    if let Ok(full) = text.parse::<ImageRef>() {
+        assert_eq!(full.to_string().parse::<ImageRef>().ok().as_ref(), Some(&full));
+        full.familiar();
+        full.manifest_reference();
+    }
+}
+
+/// A manifest or an index, under each of the usual media types.
+fn manifest(data: &[u8]) {
+    for content_type in [
+        "",
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    ] {
+        Document::parse(data, content_type).ok();
+    }
+}
+
+fn image_config(data: &[u8]) {
+    if let Ok(config) = ImageConfig::parse(data) {
+        config.platform();
+    }
+}
+
+/// The entries of an uncompressed archive, with their content.
+fn tar(data: &[u8]) {
+    let mut archive = unpack::archive::Archive::new(data);
+    while let Ok(Some(_)) = archive.next() {
+        while let Ok(some) = archive.data() {
+            let length = some.len();
+            if length == 0 {
+                break;
+            }
+            archive.consume(length);
+        }
+    }
+}
+
+fn whiteout(data: &[u8]) {
+    unpack::hidden_by(data).ok();
+}
+
+fn challenge(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    challenge::choose(text.lines());
+}
+
+fn mount(data: &[u8]) {
+    mount_syntax::parse_volume(OsStr::from_bytes(data)).ok();
+    if let Ok(text) = std::str::from_utf8(data) {
+        mount_syntax::parse_mount(text).ok();
+        mount_syntax::parse_tmpfs(text).ok();
+    }
+}
+
+fn attach_packet(data: &[u8]) {
+    packet::FromClient::decode(data).ok();
+    packet::FromMonitor::decode(data).ok();
+}
+
+/// A network with one container.
+struct OneName;
+
+impl dns::Names for OneName {
+    fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
+        (name == "web").then(|| vec![IpAddr::from([10, 88, 0, 2])])
+    }
+
+    fn name_of(&self, ip: IpAddr) -> Option<String> {
+        self.is_inside(ip).then(|| "web".to_owned())
+    }
+
+    fn is_inside(&self, ip: IpAddr) -> bool {
+        ip == IpAddr::from([10, 88, 0, 2])
+    }
+}
+
+fn dns(data: &[u8]) {
+    for (forward, stream) in [(false, false), (true, true)] {
+        dns::answer(data, &OneName, forward, stream);
+    }
+    dns::server_failure(data);
+    dns::is_failure(data);
+    dns::answers(data, data);
+}
+
+/// A template that parses is also carried out, on a row like those of listings.
+fn template(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let shape = Shape {
+        command: "ps",
+        type_name: "fuzz.row",
+        headers: &[("ID", "CONTAINER ID")],
+        omit: &[],
+        heading: true,
+    };
+    if let Ok(format) = Format::parse(text, &shape) {
+        let row = json!({"ID": "1", "Names": ["a", "b"], "Size": 3, "Labels": {"k": "v"}, "Up": true, "None": null});
+        format::render_row(&format, &row, &shape, true).ok();
+    }
+}
+
+/// Runs the target called `name` on `data`.
+///
+/// # Panics
+///
+/// If there is none; and when a parser has a fault, which is what fuzzing looks for.
+pub fn run(name: &str, data: &[u8]) {
+    let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).expect("one of TARGETS");
+    target(data);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Something of each kind to begin with, for those targets that need more than luck.
+    #[rustfmt::skip]
+    const CORPUS: [&[u8]; 22] = [
+        b"docker.io/library/nginx:1.27@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        b"localhost:5000/a/b_c-d.e:tag",
+        br#"{"schemaVersion":2,"config":{"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":2},"layers":[]}"#,
+        br#"{"manifests":[{"digest":"sha256:00","size":-1,"platform":{"os":null}}]}"#,
+        br#"{"architecture":"amd64","os":"linux","config":{"Cmd":null,"Env":["A=b"],"ExposedPorts":{"80":{}}},"rootfs":{"type":"layers","diff_ids":[]}}"#,
+        br#"Bearer realm="https://auth.example/token",service="r",scope="repository:a/b:pull", Basic realm="x\"y""#,
+        b"/host/dir:/inside:ro,z,nosuid,idmap=uids=0-1-2",
+        b"type=bind,source=/a,target=/b,readonly,bind-propagation=rshared",
+        b"/tmp:size=64m,mode=1777,noexec",
+        b"\x03\x18\x00\x50\x00",
+        b"\x00\x07",
+        b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x00\x00\x01\x00\x01",
+        b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x012\x010\x0288\x0210\x07in-addr\x04arpa\x00\x00\x0c\x00\x01",
+        b"{{.ID}}\t{{range $i, $n := .Names}}{{if $i}},{{end}}{{$n | printf \"%-5q\"}}{{end}}",
+        b"table {{.ID}} {{json .Labels}} {{index .Labels \"k\"}} {{slice .ID 0 1}} {{join .Names \"-\"}}",
+        b"{{with $x := .Size}}{{if and (gt $x 2) (not .None)}}{{- /* c */ -}}{{len .Names}}{{else}}n{{end}}{{end}}",
+        b"{{define \"a\"}}{{template \"a\" .}}{{end}}{{template \"a\" .}}",
+        b"{{((((((((((((((((((((((((((((((((.ID))))))))))))))))))))))))))))))))}}",
+        b".wh..wh..opq",
+        b".wh.file",
+        b".wh..wh.plnk",
+        b".wh...",
+    ];
+
+    /// A tar archive of one file, whose header random changes then spoil.
+    fn archive() -> Vec<u8> {
+        let mut builder = ::tar::Builder::new(Vec::new());
+        let mut header = ::tar::Header::new_gnu();
+        header.set_size(3);
+        header.set_mode(0o644);
+        header.set_cksum();
+        builder.append_data(&mut header, "n".repeat(150), &b"abc"[..]).unwrap();
+        builder.into_inner().unwrap()
+    }
+
+    /// The same numbers in each run.
+    fn next(state: &mut u64) -> usize {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        usize::try_from(*state >> 8).unwrap_or(usize::MAX)
+    }
+
+    /// Changes, doubles, cuts or joins something.
+    fn mutate(data: &[u8], corpus: &[Vec<u8>], state: &mut u64) -> Vec<u8> {
+        let mut data = data.to_vec();
+        for _ in 0..=next(state) % 4 {
+            let at = next(state) % (data.len() + 1);
+            let random = u8::try_from(next(state) & 0xff).expect("masked");
+            match next(state) % 6 {
+                0 => data.insert(at, random),
+                1 if at < data.len() => data[at] = random,
+                2 => data.truncate(at),
+                3 => data.extend_from_within(at..),
+                4 if at < data.len() => {
+                    let end = (at + 1 + usize::from(random % 8)).min(data.len());
+                    data.drain(at..end);
+                }
+                _ => {
+                    let other = &corpus[next(state) % corpus.len()];
+                    let some = next(state) % (other.len() + 1);
+                    data.splice(at..at, other[..some].iter().copied());
+                }
+            }
+            data.truncate(1 << 12);
+        }
+        data
+    }
+
+    #[test]
+    fn no_target_panics_on_the_corpus_or_on_what_becomes_of_it() {
+        let mut corpus: Vec<Vec<u8>> = CORPUS.iter().map(|text| text.to_vec()).collect();
+        corpus.push(archive());
+        let mut state = 0x2545_f491_4f6c_dd1d;
+        for (name, target) in TARGETS {
+            corpus.iter().for_each(|text| target(text));
+            let begun = std::time::Instant::now();
+            for _ in 0..10_000 {
+                let data = mutate(&corpus[next(&mut state) % corpus.len()], &corpus, &mut state);
+                target(&data);
+            }
+            assert!(begun.elapsed().as_secs() < 120, "{name} takes too long");
+        }
+        run("dns", b"");
+    }
+}
