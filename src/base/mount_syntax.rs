@@ -17,6 +17,17 @@ pub(crate) struct MountRequest {
     /// Mount flags like `noexec`, in the order given.
     pub(crate) options: Vec<String>,
     pub(crate) propagation: Option<String>,
+    /// `:O`: changes go to a directory of their own, above the source.
+    pub(crate) overlay: Option<OverlayRequest>,
+    /// `:idmap`: show the source's owners as the container's IDs.
+    pub(crate) idmap: bool,
+}
+
+/// Where the changes of a mount with `:O` go; without directories they end with the container's life.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OverlayRequest {
+    pub(crate) upper: Option<PathBuf>,
+    pub(crate) work: Option<PathBuf>,
 }
 
 /// What is to be mounted.
@@ -26,22 +37,35 @@ pub(crate) enum MountKindRequest {
         source: PathBuf,
         recursive: bool,
         chown: bool,
+        /// The source is a pattern; each file that it matches is mounted below the target, or where it lies
+        /// on the host if there is no target.
+        glob: bool,
     },
     Volume {
         name: Option<String>,
         copy_up: bool,
         chown: bool,
         subpath: Option<Bytes>,
+        /// `volume-opt` and `volume-label`: for a volume that is not there yet.
         driver_options: Vec<String>,
+        labels: Vec<String>,
     },
     Tmpfs {
         data: Vec<String>,
         copy_up: bool,
+        chown: bool,
+        /// A ramfs: never swapped out, without a limit.
+        ramfs: bool,
     },
-    Devpts,
+    Devpts {
+        data: Vec<String>,
+    },
     Mqueue,
     Image {
         reference: String,
+        subpath: Option<Bytes>,
+        /// Changes are allowed and end with the container's life.
+        writable: bool,
     },
 }
 
@@ -54,9 +78,15 @@ pub(crate) enum MountSyntaxError {
     Option(String, String),
     #[error("{0:?}: {1}")]
     Mount(String, &'static str),
+    #[error("invalid options {0:?}, can only specify 1 {1} option")]
+    Twice(String, &'static str),
+    #[error("can't use 'O' with other options: {0:?}")]
+    OverlayWith(String),
     #[error("invalid container path {0:?}, must be an absolute path")]
     Relative(String),
-    #[error("invalid filesystem type {0:?}: known are bind, volume, tmpfs, devpts, mqueue, image")]
+    #[error(
+        "invalid filesystem type {0:?}: known are bind, volume, tmpfs, ramfs, devpts, mqueue, image, glob"
+    )]
     Kind(String),
 }
 
@@ -72,6 +102,14 @@ const PROPAGATIONS: [&str; 8] =
 #[derive(Default)]
 struct Options {
     read_only: bool,
+    /// `ro` or `rw`, once one was given.
+    access: Option<bool>,
+    overlay: Option<OverlayRequest>,
+    idmap: bool,
+    /// An option that `O` cannot stand beside.
+    beside_overlay: bool,
+    /// Both of a pair that exclude each other.
+    conflict: Option<&'static str>,
     flags: Vec<String>,
     propagation: Option<String>,
     chown: bool,
@@ -83,10 +121,20 @@ struct Options {
 impl Options {
     /// Takes one option; false if it is not known.
     fn take(&mut self, option: &str) -> bool {
+        let of_overlay = option.starts_with("upperdir=") || option.starts_with("workdir=");
+        self.beside_overlay |= !of_overlay && !matches!(option, "O" | "U" | "z" | "Z");
         match option {
-            "ro" | "readonly" => self.read_only = true,
-            "rw" => self.read_only = false,
+            "ro" | "readonly" => self.set_read_only(true),
+            "rw" => self.set_read_only(false),
             "U" => self.chown = true,
+            "O" => drop(self.overlay.get_or_insert_default()),
+            "idmap" => self.idmap = true,
+            directory if of_overlay => {
+                let overlay = self.overlay.get_or_insert_default();
+                let path = |prefix| directory.strip_prefix(prefix).map(PathBuf::from);
+                overlay.upper = path("upperdir=").or(overlay.upper.take());
+                overlay.work = path("workdir=").or(overlay.work.take());
+            }
             "nocopy" => self.no_copy = true,
             "copy" => self.no_copy = false,
             "bind" => self.not_recursive = true,
@@ -97,11 +145,44 @@ impl Options {
             "cached" | "delegated" | "consistent" => {}
             flag if FLAGS.contains(&flag) => self.flags.push(flag.to_owned()),
             propagation if PROPAGATIONS.contains(&propagation) => {
-                self.propagation = Some(propagation.to_owned());
+                if self.propagation.replace(propagation.to_owned()).is_some() {
+                    self.conflict = Some("'[r]shared', '[r]private', '[r]slave' or '[r]unbindable'");
+                }
             }
             _ => return false,
         }
         true
+    }
+
+    fn set_read_only(&mut self, read_only: bool) {
+        if self.access.replace(read_only).is_some() {
+            self.conflict = Some("'rw' or 'ro'");
+        }
+        self.read_only = read_only;
+    }
+
+    /// Options that exclude each other are an error, as in podman.
+    fn check(&self, text: &str) -> Result<()> {
+        if let Some(what) = self.conflict {
+            return Err(MountSyntaxError::Twice(text.to_owned(), what));
+        }
+        if self.overlay.is_some() && self.beside_overlay {
+            return Err(MountSyntaxError::OverlayWith(text.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The request, now that its kind is known.
+    fn request(self, kind: MountKindRequest, target: Bytes) -> MountRequest {
+        MountRequest {
+            kind,
+            target,
+            read_only: self.read_only,
+            options: self.flags,
+            propagation: self.propagation,
+            overlay: self.overlay,
+            idmap: self.idmap,
+        }
     }
 }
 
@@ -138,11 +219,13 @@ pub(crate) fn parse_volume(text: &OsStr) -> Result<MountRequest> {
             return Err(MountSyntaxError::Option(shown(bytes), option));
         }
     }
+    taken.check(&shown(options))?;
     let kind = match source {
         Some(source) if is_path(source) => MountKindRequest::Bind {
             source: PathBuf::from(OsStr::from_bytes(source)),
             recursive: !taken.not_recursive,
             chown: taken.chown,
+            glob: false,
         },
         source => MountKindRequest::Volume {
             name: source.map(|name| String::from_utf8(name.to_vec()).map_err(|_| bad())).transpose()?,
@@ -150,15 +233,10 @@ pub(crate) fn parse_volume(text: &OsStr) -> Result<MountRequest> {
             chown: taken.chown,
             subpath: None,
             driver_options: Vec::new(),
+            labels: Vec::new(),
         },
     };
-    Ok(MountRequest {
-        kind,
-        target: target.into(),
-        read_only: taken.read_only,
-        options: taken.flags,
-        propagation: taken.propagation,
-    })
+    Ok(taken.request(kind, target.into()))
 }
 
 fn is_path(source: &[u8]) -> bool {
@@ -188,7 +266,8 @@ pub(crate) fn parse_tmpfs(text: &str) -> Result<MountRequest> {
             option => return Err(MountSyntaxError::Option(text.to_owned(), option.to_owned())),
         }
     }
-    Ok(tmpfs(target.as_bytes().into(), taken, copy_up))
+    taken.check(options)?;
+    Ok(tmpfs(target.as_bytes().into(), taken, copy_up, false))
 }
 
 /// Options of tmpfs(5) itself.
@@ -197,14 +276,10 @@ fn is_tmpfs_data(option: &str) -> bool {
     matches!(key, "size" | "mode" | "uid" | "gid" | "nr_inodes" | "nr_blocks" | "huge" | "mpol")
 }
 
-fn tmpfs(target: Bytes, taken: Options, copy_up: bool) -> MountRequest {
-    MountRequest {
-        kind: MountKindRequest::Tmpfs { data: taken.data, copy_up },
-        target,
-        read_only: taken.read_only,
-        options: taken.flags,
-        propagation: taken.propagation,
-    }
+fn tmpfs(target: Bytes, mut taken: Options, copy_up: bool, ramfs: bool) -> MountRequest {
+    let data = std::mem::take(&mut taken.data);
+    let kind = MountKindRequest::Tmpfs { data, copy_up, chown: taken.chown, ramfs };
+    taken.request(kind, target)
 }
 
 /// What `--mount` collects before its type is known.
@@ -217,6 +292,9 @@ struct Fields {
     subpath: Option<String>,
     copy_up: bool,
     driver_options: Vec<String>,
+    labels: Vec<String>,
+    /// `rw=true` was written: for images, which are read-only otherwise.
+    writable: bool,
 }
 
 /// Reads the value of `--mount`: `type=bind,source=…,target=…,readonly` and so on. The type is `volume`
@@ -237,14 +315,22 @@ pub(crate) fn parse_mount(text: &str) -> Result<MountRequest> {
             return Err(MountSyntaxError::Option(text.to_owned(), field.clone()));
         }
     }
-    let target = fields.target.ok_or_else(|| bad("must set volume destination"))?;
-    require_absolute(target.as_bytes())?;
-    let options = fields.options;
-    let kind = match fields.kind.as_deref().unwrap_or("volume") {
+    let named = fields.kind.as_deref().unwrap_or("volume");
+    let target = match fields.target {
+        None if named == "glob" => String::new(),
+        target => target.ok_or_else(|| bad("must set volume destination"))?,
+    };
+    if !target.is_empty() || named != "glob" {
+        require_absolute(target.as_bytes())?;
+    }
+    let mut options = fields.options;
+    options.check(text)?;
+    let kind = match named {
         "bind" | "glob" => MountKindRequest::Bind {
             source: PathBuf::from(fields.source.ok_or_else(|| bad("a bind mount needs a source"))?),
             recursive: !options.not_recursive,
             chown: options.chown,
+            glob: named == "glob",
         },
         "volume" => MountKindRequest::Volume {
             name: fields.source.filter(|name| !name.is_empty()),
@@ -252,22 +338,19 @@ pub(crate) fn parse_mount(text: &str) -> Result<MountRequest> {
             chown: options.chown,
             subpath: fields.subpath.map(Bytes::from),
             driver_options: fields.driver_options,
+            labels: fields.labels,
         },
-        "tmpfs" | "ramfs" => return Ok(tmpfs(target.into(), options, fields.copy_up)),
-        "devpts" => MountKindRequest::Devpts,
+        "tmpfs" | "ramfs" => return Ok(tmpfs(target.into(), options, fields.copy_up, named == "ramfs")),
+        "devpts" => MountKindRequest::Devpts { data: std::mem::take(&mut options.data) },
         "mqueue" => MountKindRequest::Mqueue,
         "image" => MountKindRequest::Image {
             reference: fields.source.ok_or_else(|| bad("an image mount needs a source"))?,
+            subpath: fields.subpath.map(Bytes::from),
+            writable: fields.writable,
         },
         other => return Err(MountSyntaxError::Kind(other.to_owned())),
     };
-    Ok(MountRequest {
-        kind,
-        target: target.into(),
-        read_only: options.read_only,
-        options: options.flags,
-        propagation: options.propagation,
-    })
+    Ok(options.request(kind, target.into()))
 }
 
 /// Takes one `key[=value]` of `--mount`; false if it is not known.
@@ -278,16 +361,21 @@ fn take_field(fields: &mut Fields, key: &str, value: Option<&str>) -> bool {
         ("type", Some(_)) => fields.kind = text(),
         ("source" | "src", Some(_)) => fields.source = text(),
         ("target" | "destination" | "dst", Some(_)) => fields.target = text(),
-        ("readonly" | "ro", _) => fields.options.read_only = truth,
-        ("rw", _) => fields.options.read_only = !truth,
-        ("readwrite", Some(_)) => fields.options.read_only = !truth,
+        ("readonly" | "ro", _) => fields.options.set_read_only(truth),
+        ("rw" | "readwrite", _) => {
+            fields.options.set_read_only(!truth);
+            fields.writable = truth;
+        }
         ("bind-propagation", Some(value)) => return fields.options.take(value),
         ("bind-nonrecursive", _) => fields.options.not_recursive = truth,
         ("bind-recursive", Some(value)) => fields.options.not_recursive = value == "disabled",
         ("volume-nocopy", _) => fields.options.no_copy = truth,
-        ("volume-subpath" | "subpath", Some(_)) => fields.subpath = text(),
+        ("volume-subpath" | "image-subpath" | "subpath", Some(_)) => fields.subpath = text(),
         ("volume-opt", Some(value)) => fields.driver_options.push(value.to_owned()),
-        ("volume-driver" | "volume-label", Some(_)) => {}
+        ("volume-label", Some(value)) => fields.labels.push(value.to_owned()),
+        ("volume-driver", Some("local" | "")) => {}
+        ("idmap", None) => fields.options.idmap = true,
+        ("idmap", Some(value)) if value.parse() == Ok(truth) => fields.options.idmap = truth,
         ("tmpfs-size", Some(value)) => fields.options.data.push(format!("size={value}")),
         ("tmpfs-mode", Some(value)) => fields.options.data.push(format!("mode={value}")),
         ("tmpcopyup", _) => fields.copy_up = truth,
@@ -295,6 +383,9 @@ fn take_field(fields: &mut Fields, key: &str, value: Option<&str>) -> bool {
         ("chown" | "U", _) => fields.options.chown = truth,
         ("relabel", Some("shared" | "private")) => {}
         ("consistency", Some(_)) => {}
+        (key @ ("uid" | "gid" | "mode" | "max" | "ptmxmode"), Some(value)) => {
+            fields.options.data.push(format!("{key}={value}"));
+        }
         (key, Some(value)) if is_tmpfs_data(&format!("{key}={value}")) => {
             fields.options.data.push(format!("{key}={value}"));
         }
@@ -327,7 +418,7 @@ mod tests {
     fn volumes() {
         let kind = |text: &str| parse_volume(OsStr::new(text)).map(|request| request.kind);
         let bind = |source: &str, recursive| {
-            Ok(MountKindRequest::Bind { source: source.into(), recursive, chown: false })
+            Ok(MountKindRequest::Bind { source: source.into(), recursive, chown: false, glob: false })
         };
         let volume = |name: Option<&str>, copy_up| {
             Ok(MountKindRequest::Volume {
@@ -336,6 +427,7 @@ mod tests {
                 chown: false,
                 subpath: None,
                 driver_options: vec![],
+                labels: vec![],
             })
         };
         assert_eq!(kind("/a:/b"), bind("/a", true));
@@ -346,7 +438,25 @@ mod tests {
         let request = parse_volume(OsStr::new("/a:/b:ro,noexec,rslave")).unwrap();
         assert!(request.read_only);
         assert_eq!((request.options, request.propagation), (vec!["noexec".into()], Some("rslave".into())));
-        for bad in ["", ":", "/a:", ":/b", "/a:/b:ro:x", "/a:/b:huh", "/a:b", "a:b"] {
+        let request = parse_volume(OsStr::new("/a:/b:O,upperdir=/u,workdir=/w")).unwrap();
+        assert_eq!(
+            request.overlay,
+            Some(OverlayRequest { upper: Some("/u".into()), work: Some("/w".into()) })
+        );
+        assert!(parse_volume(OsStr::new("/a:/b:idmap")).unwrap().idmap);
+        for bad in [
+            "",
+            ":",
+            "/a:",
+            ":/b",
+            "/a:/b:ro:x",
+            "/a:/b:huh",
+            "/a:b",
+            "a:b",
+            "/a:/b:ro,rw",
+            "/a:/b:O,ro",
+            "/a:/b:slave,private",
+        ] {
             assert!(parse_volume(OsStr::new(bad)).is_err(), "{bad}");
         }
         let bytes = OsStr::from_bytes(b"/nu\xff:/x");
@@ -361,11 +471,20 @@ mod tests {
         assert!(matches!(request.kind, MountKindRequest::Bind { .. }));
         let request = parse_mount("type=tmpfs,target=/t,tmpfs-size=64m,tmpfs-mode=0700").unwrap();
         let data = vec!["size=64m".to_owned(), "mode=0700".to_owned()];
-        assert_eq!(request.kind, MountKindRequest::Tmpfs { data, copy_up: false });
+        assert_eq!(
+            request.kind,
+            MountKindRequest::Tmpfs { data, copy_up: false, chown: false, ramfs: false }
+        );
         let request = parse_mount("type=bind,\"src=/a,b\",target=/b").unwrap();
         assert!(
             matches!(request.kind, MountKindRequest::Bind { source, .. } if source.as_os_str() == "/a,b")
         );
+        let image = parse_mount("type=image,src=i,dst=/i,rw=true,subpath=/etc").unwrap().kind;
+        let want =
+            MountKindRequest::Image { reference: "i".into(), subpath: Some("/etc".into()), writable: true };
+        assert_eq!(image, want);
+        let glob = parse_mount("type=glob,src=/etc/host*").unwrap();
+        assert!(glob.target.is_empty() && matches!(glob.kind, MountKindRequest::Bind { glob: true, .. }));
         for bad in [
             "type=bind,src=/a",
             "type=bind,target=/b",
@@ -381,7 +500,7 @@ mod tests {
     fn tmpfs_options() {
         let request = parse_tmpfs("/t:rw,size=64k,noexec").unwrap();
         let data = vec!["size=64k".to_owned()];
-        assert_eq!(request.kind, MountKindRequest::Tmpfs { data, copy_up: true });
+        assert_eq!(request.kind, MountKindRequest::Tmpfs { data, copy_up: true, chown: false, ramfs: false });
         assert_eq!(request.options, ["noexec"]);
         assert!(parse_tmpfs("t").is_err() && parse_tmpfs("/t:what").is_err());
     }

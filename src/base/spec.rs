@@ -18,11 +18,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
+use crate::base::etc::{EtcFiles, SecretUse};
 use crate::base::health::HealthPlan;
 use crate::base::id::ContainerId;
 use crate::base::idmap::IdMap;
 use crate::base::limits::Cgroup;
 use crate::base::network::{NetworkAttachment, PortMapping, PrivateNetwork};
+use crate::base::passwd::Accounts;
 
 /// The version of `spec.json` and `record.json` that this program writes.
 pub(crate) const SPEC_VERSION: u32 = 1;
@@ -102,6 +104,27 @@ pub(crate) struct ContainerSpec {
     /// Where `--cidfile` put the ID; removed with the container.
     #[serde(default, with = "crate::base::bytes::optional_path")]
     pub(crate) cid_file: Option<PathBuf>,
+    /// Write the process ID of the monitor here at each start (`--conmon-pidfile`).
+    #[serde(default, with = "crate::base::bytes::optional_path")]
+    pub(crate) monitor_pid_file: Option<PathBuf>,
+    /// Containers that have to run first (`--requires`).
+    #[serde(default)]
+    pub(crate) requires: Vec<ContainerId>,
+    /// A program that is process 1 and runs the command (`--init-path`).
+    #[serde(default, with = "crate::base::bytes::optional_path")]
+    pub(crate) init_program: Option<PathBuf>,
+    /// What the container's passwd and group get added.
+    #[serde(default)]
+    pub(crate) accounts: Accounts,
+    /// How the generated files of its /etc come about.
+    #[serde(default)]
+    pub(crate) etc: EtcFiles,
+    /// Its process 1 is systemd: the cgroup file system is writable.
+    #[serde(default)]
+    pub(crate) systemd: bool,
+    /// Secrets, as files and variables.
+    #[serde(default)]
+    pub(crate) secrets: Vec<SecretUse>,
     /// The command line that created it, for `inspect`.
     pub(crate) create_command: Vec<Bytes>,
     /// What only `inspect` shows again: options as they were typed.
@@ -163,6 +186,9 @@ pub(crate) struct Process {
     pub(crate) groups: Vec<String>,
     /// Keep the caller's supplementary groups (`--group-add keep-groups`).
     pub(crate) keep_groups: bool,
+    /// The execution domain (`--personality`).
+    #[serde(default)]
+    pub(crate) personality: Option<Personality>,
     /// Give it a terminal.
     pub(crate) terminal: bool,
     /// Keep standard input open while no client is attached.
@@ -175,6 +201,15 @@ pub(crate) struct Process {
     pub(crate) umask: u32,
     /// `/proc/self/oom_score_adj`, if it is to be changed.
     pub(crate) oom_score_adj: Option<i32>,
+}
+
+/// What the kernel says of itself to a process (personality(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Personality {
+    /// As it is.
+    Linux,
+    /// As a 32-bit kernel would.
+    Linux32,
 }
 
 /// One resource limit; `u64::MAX` is unlimited.
@@ -198,11 +233,21 @@ pub(crate) enum UserNamespace {
     /// U itself (`--userns=host`).
     Host,
     /// The caller keeps their own numbers inside (`--userns=keep-id[:uid=,gid=]`).
-    KeepId { uid: u32, gid: u32 },
+    KeepId {
+        uid: u32,
+        gid: u32,
+        /// How many IDs there are in all; 0 for as many as there can be.
+        #[serde(default)]
+        size: u32,
+    },
     /// The caller's own IDs are not mapped at all (`--userns=nomap`).
     NoMap,
     /// These maps, from IDs inside to IDs of U.
     Maps { uids: IdMap, gids: IdMap },
+    /// That of another container, which has these IDs.
+    Container { id: ContainerId, ids: Box<UserNamespace> },
+    /// The one a file names; its IDs are taken for those of U.
+    Path(#[serde(with = "crate::base::bytes::path")] PathBuf),
 }
 
 /// Where a namespace comes from.
@@ -279,6 +324,19 @@ pub(crate) struct Mount {
     pub(crate) options: Vec<String>,
     /// `private` (the default), `rprivate`, `slave`, `rslave`, `shared`, `rshared`, `unbindable` ….
     pub(crate) propagation: Option<String>,
+    /// Changes go above the source and not into it (`:O`).
+    #[serde(default)]
+    pub(crate) overlay: Option<MountOverlay>,
+}
+
+/// Where the changes of a mount with `:O` go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MountOverlay {
+    /// `None`: a directory of the container, empty at each start.
+    #[serde(default, with = "crate::base::bytes::optional_path")]
+    pub(crate) upper: Option<PathBuf>,
+    #[serde(default, with = "crate::base::bytes::optional_path")]
+    pub(crate) work: Option<PathBuf>,
 }
 
 /// What is mounted.
@@ -310,13 +368,31 @@ pub(crate) enum MountKind {
         data: Vec<String>,
         /// Start with what the image has at the target.
         copy_up: bool,
+        /// It belongs to the container's user.
+        #[serde(default)]
+        chown: bool,
+        /// A ramfs, without a limit.
+        #[serde(default)]
+        ramfs: bool,
     },
     /// A new devpts instance.
-    Devpts,
+    Devpts {
+        /// Options that replace ketch's own.
+        #[serde(default)]
+        data: Vec<String>,
+    },
     /// A new POSIX message queue file system.
     Mqueue,
     /// Another image, read-only, by the chain IDs of its layers, the lowest first.
-    Image { layers: Vec<Digest> },
+    Image {
+        layers: Vec<Digest>,
+        /// Only what lies below this path.
+        #[serde(default)]
+        subpath: Option<Bytes>,
+        /// As typed, for `inspect`.
+        #[serde(default)]
+        reference: String,
+    },
     /// A file or directory of a build: of its context, of another stage, of a cache.
     Tree {
         /// Directories of the host, the topmost first; one is used as it is.
@@ -354,6 +430,9 @@ pub(crate) struct Security {
     pub(crate) read_only_paths: Vec<Bytes>,
     /// `--privileged`: every device of the host, /sys writable.
     pub(crate) privileged: bool,
+    /// Options of the container's /proc (`proc-opts`).
+    #[serde(default)]
+    pub(crate) proc_options: Vec<String>,
     /// `--security-opt` as typed, for `inspect`.
     pub(crate) options: Vec<String>,
 }
@@ -393,6 +472,9 @@ pub(crate) struct Stop {
     pub(crate) signal: i32,
     /// Seconds before SIGKILL; `u32::MAX` waits for ever.
     pub(crate) timeout_s: u32,
+    /// Kill it when it has run for this many seconds; 0 lets it (`--timeout`).
+    #[serde(default)]
+    pub(crate) run_limit_s: u32,
 }
 
 /// Who tells the service manager that started a container (NOTIFY_SOCKET) that it is ready.

@@ -57,6 +57,7 @@ mod rm;
 mod run;
 mod save;
 mod search;
+mod secret;
 mod session;
 mod signing;
 mod stages;

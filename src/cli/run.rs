@@ -40,6 +40,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "KEYS")]
     detach_keys: Option<String>,
 
+    /// Remove the image, too, when the container has ended, unless others use it; implies --rm
+    #[arg(long, conflicts_with = "detach")]
+    rmi: bool,
+
     /// Pass signals on to the command
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     sig_proxy: bool,
@@ -110,6 +114,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     let keys = detach_keys(args.detach_keys.as_deref())?;
     let hello = streams(&args.attach, flags.process.interactive)?;
     let mut request = flags.request(!args.detach)?;
+    request.auto_remove |= args.rmi;
     request.to_be_started = true;
     request.hello = Some(hello::variable(session.globals.started_ns));
     if flags.process.tty && flags.process.interactive && !args.detach && !tty::is_terminal(std::io::stdin()) {
@@ -127,7 +132,15 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
         return Ok(Exit::OK);
     }
     let attachment = Attachment { hello, terminal: flags.process.tty, sig_proxy: args.sig_proxy };
-    attached(engine, &id, flags.lifecycle.rm, attachment, keys)
+    let exit = attached(engine, &id, request.auto_remove, attachment, keys)?;
+    if args.rmi {
+        match engine.remove_image(&request.image, false) {
+            // Others use it, or it has other names.
+            Err(err) if err.kind == Kind::Conflict => {}
+            other => drop(other?),
+        }
+    }
+    Ok(exit)
 }
 
 pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Result<Exit> {

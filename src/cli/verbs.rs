@@ -38,6 +38,7 @@ use crate::cli::rm;
 use crate::cli::run;
 use crate::cli::save;
 use crate::cli::search;
+use crate::cli::secret;
 use crate::cli::session::{Exit, Session};
 use crate::cli::stop;
 use crate::cli::system;
@@ -211,6 +212,11 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("run", run::RunArgs, run::run),
     verb!("save", save::SaveArgs, save::run),
     verb!("search", search::SearchArgs, search::run),
+    verb!("secret create", secret::CreateArgs, secret::create),
+    verb!("secret exists", secret::ExistsArgs, secret::exists),
+    verb!("secret inspect", secret::InspectArgs, secret::inspect),
+    verb!("secret ls" | "list", secret::LsArgs, secret::ls),
+    verb!("secret rm", secret::RmArgs, secret::rm),
     verb!("start", run::StartArgs, run::start),
     verb!("stop", stop::StopArgs, stop::run),
     verb!("system check", system::CheckArgs, system::check),
@@ -245,6 +251,7 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("image", "Manage images"),
     ("manifest", "Manage manifest lists: images of several platforms"),
     ("network", "Manage networks"),
+    ("secret", "Manage secrets"),
     ("system", "Manage ketch itself"),
     ("volume", "Manage volumes"),
 ];

@@ -1,7 +1,7 @@
 //! Creating a container: everything is decided and written down; nothing runs yet.
 
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -9,12 +9,15 @@ use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::base::image_ref::ImageName;
 use crate::base::manifest::ImageConfig;
+use crate::base::mount_syntax::MountKindRequest;
 use crate::base::names;
+use crate::base::passwd::{self, HostUser};
 use crate::base::spec::{ContainerSpec, ImageOrigin, Mount, MountKind, UserNamespace};
 use crate::engine::remove::Removing;
 use crate::engine::request::ContainerRequest;
 use crate::engine::resolve::{self, Facts, ImageFacts};
-use crate::engine::{Engine, Error, Kind, Result, config, half_made, state};
+use crate::engine::{Engine, Error, Kind, Result, config, expand, half_made, state};
+use crate::runtime::monitor::secret_file;
 use crate::store::owner::Owner;
 use crate::store::resolve::Resolved;
 use crate::store::volumes::VolumeRecord;
@@ -42,22 +45,30 @@ impl Engine {
     pub(crate) fn create_container(&self, request: &ContainerRequest) -> Result<ContainerId> {
         self.sweep();
         let id = ContainerId::from_random(random()?);
-        let spec = self.resolve_request(request, &id)?;
+        let mut expanded = request.clone();
+        self.add_cdi_devices(&mut expanded, &[])?;
+        expand::expand(&mut expanded)?;
+        let request = &expanded;
+        let (mut spec, mut secrets) = (self.resolve_request(request, &id)?, Vec::new());
+        for (used, data) in self.secrets_for(&request.secrets)? {
+            spec.secrets.push(used);
+            secrets.push(data);
+        }
         check_sources(&spec)?;
         for mount in &spec.mounts {
             if let MountKind::Volume { name, anonymous, .. } = &mount.kind {
                 let volumes = self.store().volumes();
                 let is_new = !volumes.data_path(name).exists();
-                volumes.get_or_create(&VolumeRecord::new(name, *anonymous))?;
+                volumes.get_or_create(&new_volume(name, *anonymous, mount, request))?;
                 if is_new {
                     self.record_volume("create", name);
                 }
             }
         }
-        let started = request.to_be_started;
+        let draft = Draft { spec: &spec, secrets: &secrets, to_be_started: request.to_be_started };
         let created = match request.name.as_deref().filter(|_| request.replace) {
-            Some(name) => self.write_in_place_of(&spec, name, started),
-            None => self.write_container(&spec, request.name.as_deref(), started),
+            Some(name) => self.write_in_place_of(&draft, name),
+            None => self.write_container(&draft, request.name.as_deref()),
         };
         if created.is_err() {
             for volume in spec.anonymous_volumes() {
@@ -72,10 +83,10 @@ impl Engine {
     /// Writes a container down under a name that another may have; that one is removed.
     ///
     /// Of several that replace one another at once the last one to come stays.
-    fn write_in_place_of(&self, spec: &ContainerSpec, name: &str, to_be_started: bool) -> Result<()> {
+    fn write_in_place_of(&self, draft: &Draft<'_>, name: &str) -> Result<()> {
         let how = Removing { force: true, volumes: true, ..Removing::default() };
         for _ in 0..REPLACE_TRIES {
-            match self.write_container(spec, Some(name), to_be_started) {
+            match self.write_container(draft, Some(name)) {
                 Err(err) if err.kind == Kind::Conflict => {}
                 other => return other,
             }
@@ -84,7 +95,7 @@ impl Engine {
                 self.remove_container(&holder, &how)?;
             }
         }
-        self.write_container(spec, Some(name), to_be_started)
+        self.write_container(draft, Some(name))
     }
 
     /// Looks up what the request leaves to the image and the machine, and decides.
@@ -93,8 +104,7 @@ impl Engine {
         request: &ContainerRequest,
         id: &ContainerId,
     ) -> Result<ContainerSpec> {
-        let caller = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        let userns = resolve::userns(&request.userns, caller)?;
+        let userns = self.user_namespace(request)?;
         let image = match request.rootfs {
             Some(_) => None,
             None => Some(match &request.base {
@@ -113,6 +123,11 @@ impl Engine {
             directory: config::directory()?,
             home: config::home().ok(),
             nofile_hard,
+            ids_are_the_hosts: self.caller().mapping.is_none()
+                && matches!(userns, UserNamespace::Default | UserNamespace::Host),
+            caller: caller_of(&userns),
+            find_host_user: &host_user,
+            is_file: &|path| path.metadata().is_ok_and(|found| found.is_file()),
             host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             find_container: &|typed| self.container(typed),
             volumes_from: self.volumes_from(&request.volumes_from)?,
@@ -175,6 +190,12 @@ impl Engine {
             let id = self.container(name)?;
             let dir = self.store().containers().open(&id)?;
             let spec = state::read_spec(dir.as_fd(), &id)?;
+            let known = ["", "ro", "rw", "z", "Z", "U"];
+            if let Some(bad) = options.split(',').find(|option| !known.contains(option)) {
+                return Err(Error::invalid(format!(
+                    "invalid option {bad:?} of --volumes-from {source:?}: known are ro, rw and z"
+                )));
+            }
             let read_only = options.split(',').any(|option| option == "ro");
             mounts.extend(spec.mounts.into_iter().filter_map(|mut mount| {
                 match &mut mount.kind {
@@ -190,7 +211,8 @@ impl Engine {
     }
 
     /// Puts the container's directory together, and gives it its name and place.
-    fn write_container(&self, spec: &ContainerSpec, name: Option<&str>, to_be_started: bool) -> Result<()> {
+    fn write_container(&self, draft: &Draft<'_>, name: Option<&str>) -> Result<()> {
+        let Draft { spec, secrets, to_be_started } = *draft;
         let durable = !spec.auto_remove;
         let system = |what: &'static str| move |err| Error::system(what, err);
         let containers = self.store().containers();
@@ -201,6 +223,9 @@ impl Engine {
             let text = serde_json::to_vec(spec).map_err(|err| Error::system("write down the spec", err))?;
             staged.write("spec.json", &text, durable)?;
             staged.write("lock", b"", false)?;
+            for (index, data) in secrets.iter().enumerate() {
+                staged.write(&secret_file(index), data, durable)?;
+            }
             if to_be_started {
                 staged.write(half_made::STARTER, Owner::current()?.entry(0).as_bytes(), false)?;
             }
@@ -255,6 +280,50 @@ impl Engine {
     }
 }
 
+/// A container that is about to be written down.
+struct Draft<'a> {
+    spec: &'a ContainerSpec,
+    /// The values of its secrets, in the order of `spec.secrets`.
+    secrets: &'a [Vec<u8>],
+    to_be_started: bool,
+}
+
+/// A volume that a mount asks for, as it is made if it is not there.
+fn new_volume(name: &str, anonymous: bool, mount: &Mount, request: &ContainerRequest) -> VolumeRecord {
+    let mut record = VolumeRecord::new(name, anonymous);
+    let wishes = request.mounts.iter().filter(|wish| wish.target.as_bytes() == mount.target.as_bytes());
+    for wish in wishes {
+        if let MountKindRequest::Volume { driver_options, labels, .. } = &wish.kind {
+            let pair = |text: &String| {
+                let (key, value) = text.split_once('=').unwrap_or((text, ""));
+                (key.to_owned(), value.to_owned())
+            };
+            record.options.extend(driver_options.iter().map(pair));
+            record.labels.extend(labels.iter().map(pair));
+        }
+    }
+    record
+}
+
+/// The caller as a line of passwd; only `keep-id` shows who they are.
+fn caller_of(userns: &UserNamespace) -> Option<HostUser> {
+    let UserNamespace::KeepId { .. } = userns else { return None };
+    let uid = rustix::process::getuid().as_raw();
+    host_user(&uid.to_string()).ok()
+}
+
+/// A user of the host, by name or number.
+fn host_user(typed: &str) -> Result<HostUser> {
+    let read = |path| {
+        std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    };
+    let number = typed.parse::<u32>().ok();
+    passwd::host_user(&read("/etc/passwd"), &read("/etc/group"), |name, uid| {
+        name == typed || Some(uid) == number
+    })
+    .ok_or_else(|| Error::invalid(format!("no user {typed:?} on the host")))
+}
+
 /// What is bound must exist: podman's rule, and the better one, since a mistyped path is found at once.
 fn check_sources(spec: &ContainerSpec) -> Result<()> {
     let binds = spec.mounts.iter().filter_map(|mount| match &mount.kind {
@@ -268,7 +337,11 @@ fn check_sources(spec: &ContainerSpec) -> Result<()> {
         crate::base::spec::Root::Layers(_) => None,
     };
     let devices = spec.devices.iter().map(|device| device.source.as_path());
-    for path in binds.chain(root).chain(devices) {
+    let overlays = spec.mounts.iter().filter_map(|mount| mount.overlay.as_ref());
+    let overlays =
+        overlays.flat_map(|overlay| overlay.upper.iter().chain(&overlay.work).map(PathBuf::as_path));
+    let programs = spec.init_program.iter().map(PathBuf::as_path);
+    for path in binds.chain(root).chain(devices).chain(overlays).chain(programs) {
         check_exists(path)?;
     }
     Ok(())

@@ -58,7 +58,7 @@ impl Engine {
         let spec = state::read_spec(dir.as_fd(), id)?;
         let status = state::examine(dir.as_fd(), id)?;
         let id_maps = match &spec.userns {
-            UserNamespace::Default | UserNamespace::Host => None,
+            UserNamespace::Default | UserNamespace::Host | UserNamespace::Path(_) => None,
             wish => self.caller().mapping.and_then(|u| idmaps::of_container(wish, &u.uids, &u.gids, (0, 0))),
         };
         let path = self.store().containers().path(id);

@@ -39,6 +39,10 @@ impl Engine {
 
     /// The maps, unless they are those that layers are unpacked with anyway.
     fn foreign_maps(&self, userns: &UserNamespace) -> Option<(IdMap, IdMap)> {
+        let userns = match userns {
+            UserNamespace::Container { ids, .. } => ids,
+            own => own,
+        };
         if matches!(userns, UserNamespace::Default | UserNamespace::Host) {
             return None;
         }

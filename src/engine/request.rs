@@ -8,8 +8,9 @@ use std::path::PathBuf;
 
 use crate::base::bytes::Bytes;
 use crate::base::limits::Cgroup;
+use crate::base::etc::HostsBase;
 use crate::base::mount_syntax::MountRequest;
-use crate::base::spec::{Device, RestartPolicy, Rlimit};
+use crate::base::spec::{Device, Personality, RestartPolicy, Rlimit};
 use crate::engine::resolve::ImageFacts;
 
 /// A container that somebody wants. `None` and empty mean: as the image, the configuration or ketch
@@ -34,6 +35,38 @@ pub(crate) struct ContainerRequest {
     /// Names that the container shall not have from the image.
     pub(crate) unset_env: Vec<String>,
     pub(crate) unset_all_env: bool,
+    /// `--env-merge`: `NAME=VALUE` with `${NAME}` for what the image has.
+    pub(crate) env_merge: Vec<String>,
+    pub(crate) personality: Option<Personality>,
+    /// `--init-path`.
+    pub(crate) init_program: Option<PathBuf>,
+    pub(crate) systemd: Systemd,
+    /// `--shm-size-systemd`: the size of the tmpfs that systemd gets.
+    pub(crate) systemd_size_bytes: Option<u64>,
+    pub(crate) accounts: AccountsRequest,
+    /// `--uidmap`, `--gidmap`, each as typed.
+    pub(crate) uid_maps: Vec<String>,
+    pub(crate) gid_maps: Vec<String>,
+    /// `--subuidname`, `--subgidname`.
+    pub(crate) subuid_name: Option<String>,
+    pub(crate) subgid_name: Option<String>,
+    /// `--hosts-file`.
+    pub(crate) hosts_base: HostsBase,
+    pub(crate) no_hostname: bool,
+    pub(crate) chroot_dirs: Vec<String>,
+    /// `--tz`: the name of a time zone, or `local`.
+    pub(crate) timezone: Option<String>,
+    /// `--secret`, each as typed.
+    pub(crate) secrets: Vec<String>,
+    /// Names of CDI devices (`--device vendor.com/class=name`, `--gpus`).
+    pub(crate) cdi_devices: Vec<String>,
+    /// `--seccomp-policy image`: the profile in the image's label counts.
+    pub(crate) seccomp_of_image: bool,
+    /// `--timeout`.
+    pub(crate) run_limit_s: Option<u32>,
+    /// `--requires`.
+    pub(crate) requires: Vec<String>,
+    pub(crate) monitor_pid_file: Option<PathBuf>,
     pub(crate) user: Option<String>,
     pub(crate) groups: Vec<String>,
     pub(crate) workdir: Option<Bytes>,
@@ -116,6 +149,27 @@ pub(crate) struct ContainerRequest {
     pub(crate) hello: Option<Bytes>,
     /// The command line that asked.
     pub(crate) create_command: Vec<Bytes>,
+}
+
+/// What the container's passwd and group get added.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AccountsRequest {
+    /// `--passwd=false`.
+    pub(crate) untouched: bool,
+    pub(crate) passwd_entry: Option<String>,
+    pub(crate) group_entry: Option<String>,
+    /// `--hostuser`: names or numbers.
+    pub(crate) host_users: Vec<String>,
+}
+
+/// Whether process 1 is systemd, which needs some mounts and another stop signal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Systemd {
+    /// If its name says so.
+    #[default]
+    Auto,
+    Always,
+    Never,
 }
 
 /// What becomes of the volumes that an image declares.

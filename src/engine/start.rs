@@ -41,9 +41,11 @@ impl Engine {
             return Err(Error::new(Kind::Conflict, message));
         }
         let passed = crate::engine::config::passed_sockets();
+        let spec = self.container_spec(id)?;
+        self.start_required(&spec)?;
         let order = LaunchOrder {
             passed_sockets: passed.len(),
-            near: self.shared_monitor(id)?,
+            near: self.shared_monitor(&spec)?,
             window: start.window.map(|size| (size.rows, size.cols)),
             notify_socket: crate::engine::config::notify_socket(),
             ..self.launch_order(&caller, id)
@@ -73,10 +75,25 @@ impl Engine {
         }
     }
 
+    /// Starts the containers that this one requires, as far as they do not run. They were there before it, so
+    /// there is no circle.
+    fn start_required(&self, spec: &ContainerSpec) -> Result<()> {
+        for required in &spec.requires {
+            let dir = self.store().containers().open(required)?;
+            if !state::examine(dir.as_fd(), required)?.phase.is_running() {
+                match self.start_container(required, Start::default()) {
+                    // Another command was first.
+                    Err(err) if err.kind == Kind::Conflict => {}
+                    other => drop(other?),
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The monitor of the container whose namespaces this one shares, if it shares any and that one runs.
-    fn shared_monitor(&self, id: &ContainerId) -> Result<Option<i32>> {
-        let spec = self.container_spec(id)?;
-        let Some(other) = plan::shares_user_namespace_of(&spec) else { return Ok(None) };
+    fn shared_monitor(&self, spec: &ContainerSpec) -> Result<Option<i32>> {
+        let Some(other) = plan::shares_user_namespace_of(spec) else { return Ok(None) };
         let dir = self.store().containers().open(other)?;
         Ok(state::examine(dir.as_fd(), other)?.record.map(|record| record.monitor_pid))
     }

@@ -21,14 +21,19 @@ pub(crate) fn of_container(
     if uids.size() == 1 {
         return match wish {
             UserNamespace::Host => None,
-            UserNamespace::KeepId { uid, gid } => Some((one(*uid), one(*gid))),
+            UserNamespace::KeepId { uid, gid, .. } => Some((one(*uid), one(*gid))),
+            UserNamespace::Container { .. } | UserNamespace::Path(_) => None,
             _ => Some((one(user.0), one(user.1))),
         };
     }
     let (wanted_uids, wanted_gids) = match wish {
         UserNamespace::Host => return None,
         UserNamespace::Default => (identity(uids), identity(gids)),
-        UserNamespace::KeepId { uid, gid } => (keep(*uid, uids), keep(*gid, gids)),
+        UserNamespace::Container { ids, .. } => return of_container(ids, uids, gids, user),
+        UserNamespace::Path(_) => return None,
+        UserNamespace::KeepId { uid, gid, size } => {
+            (shorten(keep(*uid, uids), *size), shorten(keep(*gid, gids), *size))
+        }
         UserNamespace::NoMap => (without_first(uids), without_first(gids)),
         UserNamespace::Maps { uids, gids } => (uids.clone(), gids.clone()),
     };
@@ -63,6 +68,20 @@ fn keep(own: u32, u: &IdMap) -> IdMap {
         extents.push(IdExtent { inside: own + 1, outside: below + 1, len: subordinate - below });
     }
     IdMap(extents)
+}
+
+/// The extents of `map` up to `len` IDs in all; 0 is no limit.
+fn shorten(map: IdMap, len: u32) -> IdMap {
+    if len == 0 {
+        return map;
+    }
+    let mut left = len;
+    let extents = map.0.into_iter().filter_map(|extent| {
+        let len = extent.len.min(left);
+        left -= len;
+        (len > 0).then_some(IdExtent { len, ..extent })
+    });
+    IdMap(extents.collect())
 }
 
 /// Only the subordinate IDs, from 0 on.
@@ -148,7 +167,9 @@ mod tests {
         assert_eq!(text(&UserNamespace::Default), "0 0 1\n1 1 65536\n");
         assert_eq!(text(&UserNamespace::Host), "");
         assert_eq!(text(&UserNamespace::NoMap), "0 1 65536\n");
-        let keep = |uid| UserNamespace::KeepId { uid, gid: uid };
+        let sized = |uid, size| UserNamespace::KeepId { uid, gid: uid, size };
+        assert_eq!(text(&sized(1000, 3000)), "0 1 1000\n1000 0 1\n1001 1001 1999\n");
+        let keep = |uid| sized(uid, 0);
         assert_eq!(text(&keep(1000)), "0 1 1000\n1000 0 1\n1001 1001 64536\n");
         assert_eq!(text(&keep(0)), "0 0 1\n1 1 65536\n");
         assert_eq!(text(&keep(70_000)), "0 1 65536\n70000 0 1\n");

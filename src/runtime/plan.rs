@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
-use crate::base::spec::{ContainerSpec, Mount, MountKind, Namespace, NetworkMode, Root, UserNamespace};
-use crate::runtime::step::{MountPlan, MountSource, OverlayPlan, RootPlan, RunPlan, Step};
+use crate::base::etc::HostsBase;
+use crate::base::spec::{
+    ContainerSpec, Mount, MountKind, Namespace, NetworkMode, Process, Root, UserNamespace,
+};
+use crate::runtime::step::{AccountsPlan, MountPlan, MountSource, OverlayPlan, RootPlan, RunPlan, Step};
 use crate::sys::mount::attr;
 use crate::sys::seccomp::BpfInsn;
 use crate::sys::tty::WindowSize;
@@ -33,6 +36,8 @@ pub(crate) struct Situation {
     pub(crate) reach: Vec<(PathBuf, i32)>,
     /// Group 5, to which terminals belong by custom, exists inside.
     pub(crate) group_tty_mapped: bool,
+    /// `KEY=value` of the secrets that are variables.
+    pub(crate) secret_env: Vec<Bytes>,
     /// The compiled system call filter.
     pub(crate) seccomp: Option<Vec<BpfInsn>>,
     /// The /dev/shm of the container whose IPC namespace this one shares: the number of a descriptor.
@@ -52,6 +57,22 @@ pub(crate) const GENERATED_FILES: [(&str, &str); 4] = [
     ("hostname", "/etc/hostname"),
     ("containerenv", "/run/.containerenv"),
 ];
+
+/// The file with the rules of the container's time zone, and where it appears inside.
+pub(crate) const ZONE_FILE: (&str, &str) = ("localtime", "/etc/localtime");
+
+/// Where a program that runs the command as process 1 (`--init-path`) appears inside.
+const INIT_PROGRAM: &str = "/run/podman-init";
+
+/// The file of the container's directory that holds its secret number `index`.
+pub(crate) fn secret_file(index: usize) -> String {
+    format!("secret-{index}")
+}
+
+/// The directory of the container that holds what is changed above its mount number `index`.
+pub(crate) fn overlay_directory(index: usize) -> String {
+    format!("overlay-{index}")
+}
 
 /// The device nodes every container has.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -82,11 +103,20 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
         }
     }
     steps.push(Step::Root(root(spec, places)));
+    steps.extend(accounts(spec));
     steps.extend(kernel_file_systems(spec));
     steps.extend(devices(spec, &situation));
-    steps.extend(generated_files(spec, places).map(Step::Mount));
-    let user_mounts = spec.mounts.iter().map(|mount| user_mount(mount, places, &situation.new_volumes));
+    // What lies below a tmpfs of the user's would be covered by it, so it comes after.
+    let (below, beside): (Vec<_>, Vec<_>) =
+        generated_files(spec, places).into_iter().partition(|plan| is_below_tmpfs(&plan.target, spec));
+    steps.extend(beside.into_iter().map(Step::Mount));
+    let user_mounts = spec
+        .mounts
+        .iter()
+        .enumerate()
+        .map(|(index, mount)| user_mount(mount, index, places, &situation.new_volumes));
     steps.extend(user_mounts.map(Step::Mount));
+    steps.extend(below.into_iter().map(Step::Mount));
     steps.extend(
         spec.devices
             .iter()
@@ -109,10 +139,10 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
     }
     steps.push(Step::Pivot);
     steps.push(Step::Run(Box::new(RunPlan {
-        process: spec.process.clone(),
+        process: process(spec, situation.secret_env),
         security: spec.security.clone(),
         seccomp: situation.seccomp,
-        stay_as_init: spec.init,
+        stay_as_init: spec.init && spec.init_program.is_none(),
         tied: spec.tied,
     })));
     steps
@@ -149,6 +179,47 @@ pub(crate) fn await_network(steps: &mut Vec<Step>, spec: &ContainerSpec, links: 
     steps.insert(if sets_links { 0 } else { run }, Step::AwaitNetwork);
 }
 
+/// The first process: below a program of the user's if there is one, and with the secrets that are variables.
+fn process(spec: &ContainerSpec, secret_env: Vec<Bytes>) -> Process {
+    let mut process = spec.process.clone();
+    if spec.init_program.is_some() {
+        process.args.splice(0..0, [INIT_PROGRAM.into(), "--".into()]);
+    }
+    process.env.extend(secret_env);
+    process
+}
+
+/// Users and groups that may have to be added: where the image's files are ours to change, and there is a
+/// user whom the image may not know.
+fn accounts(spec: &ContainerSpec) -> Option<Step> {
+    let accounts = &spec.accounts;
+    let user = spec.process.user.split(':').next().unwrap_or_default();
+    let by_number = user.parse::<u32>().is_ok_and(|uid| uid != 0);
+    let any = by_number || accounts.caller.is_some() || !accounts.host_users.is_empty();
+    if accounts.untouched || !any || matches!(spec.root, Root::Directory(_)) {
+        return None;
+    }
+    let same_place = |mount: &Mount| match &mount.kind {
+        MountKind::Bind { source, .. } if source.as_path() == mount.target.as_path() => {
+            Some(source.to_string_lossy().into_owned())
+        }
+        _ => None,
+    };
+    Some(Step::Accounts(Box::new(AccountsPlan {
+        accounts: accounts.clone(),
+        user: spec.process.user.clone(),
+        directory: spec.process.cwd.to_string_lossy().into_owned(),
+        mounted: spec.mounts.iter().filter_map(same_place).collect(),
+    })))
+}
+
+/// Does the user mount a tmpfs above this path?
+fn is_below_tmpfs(path: &Bytes, spec: &ContainerSpec) -> bool {
+    spec.mounts.iter().any(|mount| {
+        matches!(mount.kind, MountKind::Tmpfs { .. }) && path.as_path().starts_with(mount.target.as_path())
+    })
+}
+
 /// Does the container have a network namespace made for it?
 pub(crate) fn has_own_network(spec: &ContainerSpec) -> bool {
     !matches!(spec.network.mode, NetworkMode::Host | NetworkMode::Container(_) | NetworkMode::Path(_))
@@ -157,8 +228,10 @@ pub(crate) fn has_own_network(spec: &ContainerSpec) -> bool {
 /// A container that shares a namespace of another shares its user namespace too: only there does
 /// its root have any power over what it shares.
 pub(crate) fn shares_user_namespace_of(spec: &ContainerSpec) -> Option<&crate::base::id::ContainerId> {
-    if spec.userns != UserNamespace::Default {
-        return None;
+    match &spec.userns {
+        UserNamespace::Container { id, .. } => return Some(id),
+        UserNamespace::Default => {}
+        _ => return None,
     }
     if let NetworkMode::Container(id) = &spec.network.mode {
         return Some(id);
@@ -224,7 +297,12 @@ fn kernel_file_systems(spec: &ContainerSpec) -> Vec<Step> {
     let read_only = if spec.security.privileged { 0 } else { attr::RDONLY };
     let proc = match spec.namespaces.pid {
         Namespace::Host => MountPlan { recursive: true, ..standard("/proc", host("/proc"), SAFE) },
-        _ => standard("/proc", file_system("proc", &[]), SAFE),
+        _ => {
+            let options = spec.security.proc_options.iter();
+            let options: Vec<_> =
+                options.map(|option| option.split_once('=').unwrap_or((option, ""))).collect();
+            standard("/proc", file_system("proc", &options), SAFE)
+        }
     };
     let own_network = has_own_network(spec) || shares_user_namespace_of(spec).is_some();
     let sys = if own_network {
@@ -234,6 +312,7 @@ fn kernel_file_systems(spec: &ContainerSpec) -> Vec<Step> {
     };
     let mut mounts = vec![proc, sys];
     if own_network && spec.namespaces.cgroup == Namespace::Private {
+        let read_only = if spec.systemd { 0 } else { read_only };
         let cgroup = standard("/sys/fs/cgroup", file_system("cgroup2", &[]), SAFE | read_only);
         mounts.push(MountPlan { optional: true, ..cgroup });
     }
@@ -273,21 +352,40 @@ fn devices(spec: &ContainerSpec, situation: &Situation) -> Vec<Step> {
     steps
 }
 
-/// Generated files, unless the user mounts something of their own there.
-fn generated_files<'a>(spec: &'a ContainerSpec, places: &'a Places) -> impl Iterator<Item = MountPlan> + 'a {
-    GENERATED_FILES
-        .iter()
-        .filter(|(file, _)| *file != "hosts" || !spec.network.no_hosts)
-        .filter(|(_, target)| !spec.mounts.iter().any(|m| m.target.as_bytes() == target.as_bytes()))
-        .map(|(file, target)| {
+/// Generated files, secrets and the user's init, unless the user mounts something of their own there.
+fn generated_files(spec: &ContainerSpec, places: &Places) -> Vec<MountPlan> {
+    let etc = &spec.etc;
+    let is_wanted = |file: &str| match file {
+        "hosts" => !spec.network.no_hosts && etc.hosts_base != HostsBase::Image,
+        "hostname" => !etc.no_hostname,
+        _ => true,
+    };
+    let zone = etc.zone_file.iter().map(|_| ZONE_FILE);
+    let files: Vec<_> = GENERATED_FILES.into_iter().filter(|(file, _)| is_wanted(file)).chain(zone).collect();
+    let in_chroots = etc.chroot_dirs.iter().flat_map(|directory| {
+        let below = |target: &str| directory.as_path().join(target.trim_start_matches('/'));
+        files.iter().map(move |(file, target)| (PathBuf::from(*file), Bytes::from(below(target)), 0))
+    });
+    let secrets = spec.secrets.iter().enumerate().filter(|(_, secret)| secret.variable.is_none());
+    let secrets =
+        secrets.map(|(index, secret)| (secret_file(index).into(), secret.target.clone(), attr::RDONLY));
+    let init = spec.init_program.iter().map(|path| (path.clone(), INIT_PROGRAM.into(), attr::RDONLY));
+    let all = files.iter().map(|(file, target)| (PathBuf::from(*file), Bytes::from(*target), 0));
+    all.chain(in_chroots)
+        .chain(secrets)
+        .chain(init)
+        .filter(|(_, target, _)| !spec.mounts.iter().any(|m| m.target.as_bytes() == target.as_bytes()))
+        .map(|(file, target, read_only)| {
             let source = MountSource::Host { path: places.container.join(file), recursive: false };
-            let attributes = attr::NOSUID | attr::NODEV | attr::NOEXEC;
-            MountPlan { no_symlinks: false, ..standard(target, source, attributes) }
+            let no_exec = if target.as_bytes() == INIT_PROGRAM.as_bytes() { 0 } else { attr::NOEXEC };
+            let attributes = attr::NOSUID | attr::NODEV | no_exec | read_only;
+            MountPlan { target, no_symlinks: false, ..standard("", source, attributes) }
         })
+        .collect()
 }
 
 /// A mount that the user or the image asks for.
-fn user_mount(mount: &Mount, places: &Places, new_volumes: &[String]) -> MountPlan {
+fn user_mount(mount: &Mount, index: usize, places: &Places, new_volumes: &[String]) -> MountPlan {
     let (source, defaults, chown, copy_up) = match &mount.kind {
         MountKind::Bind { source, recursive, chown } => {
             let source = MountSource::Host { path: source.clone(), recursive: *recursive };
@@ -301,22 +399,29 @@ fn user_mount(mount: &Mount, places: &Places, new_volumes: &[String]) -> MountPl
             };
             (source, attr::NOSUID | attr::NODEV, *chown, *copy_up)
         }
-        MountKind::Tmpfs { data, copy_up } => {
+        MountKind::Tmpfs { data, copy_up, chown, ramfs } => {
             let options = data.iter().map(|option| {
                 let (key, value) = option.split_once('=').unwrap_or((option, ""));
                 (key.to_owned(), value.to_owned())
             });
-            let source = MountSource::FileSystem { kind: "tmpfs", options: options.collect() };
-            (source, attr::NOSUID | attr::NODEV, false, *copy_up)
+            let kind = if *ramfs { "ramfs" } else { "tmpfs" };
+            let source = MountSource::FileSystem { kind, options: options.collect() };
+            (source, attr::NOSUID | attr::NODEV, *chown, *copy_up)
         }
-        MountKind::Devpts => {
-            let options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
+        MountKind::Devpts { data } => {
+            let own = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
+            let wanted: Vec<_> =
+                data.iter().map(|option| option.split_once('=').unwrap_or((option, ""))).collect();
+            let kept = own.into_iter().filter(|(key, _)| !wanted.iter().any(|(other, _)| other == key));
+            let options: Vec<_> = kept.chain(wanted.iter().copied()).collect();
             (file_system("devpts", &options), attr::NOSUID | attr::NOEXEC, false, false)
         }
         MountKind::Mqueue => (file_system("mqueue", &[]), SAFE, false, false),
-        MountKind::Image { layers } => {
+        MountKind::Image { layers, subpath, .. } => {
             let lowers = layer_paths(layers, places);
-            (MountSource::Image { lowers }, attr::NOSUID | attr::NODEV | attr::RDONLY, false, false)
+            let read_only = if mount.overlay.is_some() { 0 } else { attr::RDONLY };
+            let source = MountSource::Image { lowers, subpath: subpath.clone() };
+            (source, attr::NOSUID | attr::NODEV | read_only, false, false)
         }
         MountKind::Tree { lowers, path, scratch } => {
             let lowers = lowers.iter().map(|lower| lower.as_path().to_owned()).collect();
@@ -324,11 +429,20 @@ fn user_mount(mount: &Mount, places: &Places, new_volumes: &[String]) -> MountPl
             (MountSource::Tree { lowers, path, scratch }, attr::NOSUID | attr::NODEV, false, false)
         }
     };
+    let source = match &mount.overlay {
+        None => source,
+        Some(overlay) => {
+            let own = places.container.join(overlay_directory(index));
+            let place = |named: &Option<PathBuf>, name| named.clone().unwrap_or_else(|| own.join(name));
+            let (upper, work) = (place(&overlay.upper, "upper"), place(&overlay.work, "work"));
+            MountSource::Overlay { below: Box::new(source), upper, work }
+        }
+    };
     let (set, clear) = flags(&mount.options);
     let read_only = if mount.read_only { attr::RDONLY } else { 0 };
     MountPlan {
         target: mount.target.clone(),
-        recursive: matches!(mount.kind, MountKind::Bind { recursive: true, .. }),
+        recursive: matches!(mount.kind, MountKind::Bind { recursive: true, .. }) && mount.overlay.is_none(),
         source,
         attributes: (defaults & !clear) | set | read_only,
         clear: clear & attr::ATIME_MASK,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::base::bytes::Bytes;
+use crate::base::passwd::Accounts;
 use crate::base::spec::{Process, Security};
 use crate::sys::seccomp::BpfInsn;
 use crate::sys::tty::WindowSize;
@@ -30,6 +31,8 @@ pub(crate) enum Step {
     Domainname(String),
     /// Mount the root file system and make it the working directory.
     Root(RootPlan),
+    /// Add users and groups to the image's files.
+    Accounts(Box<AccountsPlan>),
     /// Mount something below the root.
     Mount(MountPlan),
     /// Bind a device of the host to a path below the root.
@@ -121,11 +124,25 @@ pub(crate) enum MountSource {
     Host { path: PathBuf, recursive: bool },
     /// A directory below `base`, resolved so that it cannot leave it (a volume's subpath).
     Below { base: PathBuf, path: Bytes },
-    /// Lower directories, the topmost first, read-only.
-    Image { lowers: Vec<PathBuf> },
+    /// Lower directories, the topmost first, read-only; what lies below a path of them.
+    Image { lowers: Vec<PathBuf>, subpath: Option<Bytes> },
     /// What `path` names in lower directories, the topmost first; `scratch` has `upper`, `work` and
     /// `over`, which it may be mounted on meanwhile.
     Tree { lowers: Vec<PathBuf>, path: Bytes, scratch: Option<PathBuf> },
+    /// What another source has, with changes going to a directory of their own.
+    Overlay { below: Box<MountSource>, upper: PathBuf, work: PathBuf },
+}
+
+/// What the container's passwd and group are to have.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AccountsPlan {
+    pub(crate) accounts: Accounts,
+    /// The container's user, as `user[:group]`.
+    pub(crate) user: String,
+    /// The working directory.
+    pub(crate) directory: String,
+    /// Paths of the host that are mounted at the same place inside: homes among them are homes inside.
+    pub(crate) mounted: Vec<String>,
 }
 
 impl MountSource {

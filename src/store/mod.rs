@@ -31,6 +31,7 @@ pub(crate) mod record;
 pub(crate) mod refs;
 pub(crate) mod resolve;
 pub(crate) mod shelf;
+pub(crate) mod secrets;
 pub(crate) mod staging;
 pub(crate) mod unpack;
 pub(crate) mod volumes;

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::engine::Result;
-use crate::engine::request::ContainerRequest;
+use crate::engine::request::{AccountsRequest, ContainerRequest};
 
 /// Who the process is, and how its IDs relate to those outside.
 #[derive(Args, Debug)]
@@ -13,13 +13,49 @@ pub(crate) struct IdentityFlags {
     #[arg(long, value_name = "GROUP")]
     group_add: Vec<String>,
 
+    /// The line of the user's group in /etc/group, with $GROUPNAME, $GID and $USERLIST in it
+    #[arg(long, value_name = "LINE")]
+    group_entry: Option<String>,
+
+    /// Map group IDs: [+][u|g]INSIDE:[@]OUTSIDE[:COUNT], as --uidmap (can be repeated)
+    #[arg(long, value_name = "MAP", value_delimiter = ',')]
+    gidmap: Vec<String>,
+
+    /// Add a user of the host to /etc/passwd (can be repeated)
+    #[arg(long, value_name = "USER", value_delimiter = ',')]
+    hostuser: Vec<String>,
+
+    /// Add the user to /etc/passwd and /etc/group if the image does not know them
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    passwd: bool,
+
+    /// The line of the user in /etc/passwd, with $USERNAME, $UID, $GID, $NAME and $HOME in it
+    #[arg(long, value_name = "LINE")]
+    passwd_entry: Option<String>,
+
+    /// Map the group IDs that /etc/subgid gives to this name
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["gidmap", "userns"])]
+    subgidname: Option<String>,
+
+    /// Map the user IDs that /etc/subuid gives to this name
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["uidmap", "userns"])]
+    subuidname: Option<String>,
+
+    /// Map user IDs: [+][u|g]INSIDE:[@]OUTSIDE[:COUNT] (can be repeated)
+    ///
+    /// OUTSIDE 0 is you, 1 and up are your subordinate IDs, @N is an ID of the host. A `+` moves other IDs
+    /// aside instead of leaving them out, `u` and `g` limit it to users or groups. Without --gidmap it is
+    /// that of the groups, too.
+    #[arg(long, value_name = "MAP", value_delimiter = ',')]
+    uidmap: Vec<String>,
+
     /// User and group of the process, by name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
 
-    /// User namespace: host, keep-id[:uid=N,gid=N] or nomap
+    /// User namespace: host, auto[:size=N], keep-id[:uid=N,gid=N,size=N], nomap, container:NAME or ns:PATH
     #[arg(long, value_name = "MODE")]
-    userns: Option<String>,
+    pub(super) userns: Option<String>,
 }
 
 impl IdentityFlags {
@@ -32,6 +68,16 @@ impl IdentityFlags {
         request.user.clone_from(&self.user);
         request.groups.clone_from(&self.group_add);
         request.userns = self.userns.clone().unwrap_or_default();
+        request.uid_maps.clone_from(&self.uidmap);
+        request.gid_maps.clone_from(&self.gidmap);
+        request.subuid_name.clone_from(&self.subuidname);
+        request.subgid_name.clone_from(&self.subgidname);
+        request.accounts = AccountsRequest {
+            untouched: !self.passwd,
+            passwd_entry: self.passwd_entry.clone(),
+            group_entry: self.group_entry.clone(),
+            host_users: self.hostuser.clone(),
+        };
         Ok(())
     }
 }

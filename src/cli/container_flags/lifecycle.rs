@@ -23,6 +23,10 @@ pub(crate) struct LifecycleFlags {
     #[arg(long, value_name = "FILE")]
     pub(crate) cidfile: Option<PathBuf>,
 
+    /// Write the number of the monitor process to this file at each start
+    #[arg(long, value_name = "FILE")]
+    conmon_pidfile: Option<PathBuf>,
+
     /// Set a label (KEY=VALUE; can be repeated)
     #[arg(short, long, value_name = "KEY=VALUE")]
     label: Vec<String>,
@@ -43,6 +47,10 @@ pub(crate) struct LifecycleFlags {
     #[arg(long)]
     pub(crate) replace: bool,
 
+    /// Start these containers first (can be repeated)
+    #[arg(long, value_name = "CONTAINER", value_delimiter = ',')]
+    requires: Vec<String>,
+
     /// When to start it again: no, always, unless-stopped, on-failure[:TIMES]
     #[arg(long, value_name = "POLICY")]
     restart: Option<String>,
@@ -58,6 +66,10 @@ pub(crate) struct LifecycleFlags {
     /// Seconds between that signal and SIGKILL
     #[arg(long, value_name = "SECONDS")]
     stop_timeout: Option<u32>,
+
+    /// Kill it when it has run for this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u32>,
 }
 
 impl LifecycleFlags {
@@ -77,6 +89,9 @@ impl LifecycleFlags {
         request.restart = self.restart.as_deref().map(|text| restart(text, self.rm)).transpose()?;
         request.pid_file.clone_from(&self.pidfile);
         request.cid_file.clone_from(&self.cidfile);
+        request.monitor_pid_file.clone_from(&self.conmon_pidfile);
+        request.requires.clone_from(&self.requires);
+        request.run_limit_s = self.timeout;
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod namespaces;
 mod network;
 mod process;
 pub(crate) mod security;
+mod unsupported;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::base::bytes::Bytes;
+use crate::base::size;
 pub(crate) use crate::cli::container_flags::process::environment;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Engine, Error, Result};
@@ -66,7 +68,10 @@ pub(crate) struct ContainerFlags {
     security: security::SecurityFlags,
 
     #[command(flatten)]
-    source: image::ImageFlags,
+    pub(crate) source: image::ImageFlags,
+
+    #[command(flatten)]
+    unsupported: unsupported::UnsupportedFlags,
 
     /// Image, or directory with --rootfs
     #[arg(required = true, value_name = "IMAGE")]
@@ -101,6 +106,7 @@ impl ContainerFlags {
         if image.is_empty() && !self.source.rootfs {
             return Err(Error::invalid(format!("{:?} is no name of an image", self.image)));
         }
+        self.unsupported.refuse()?;
         let mut request = ContainerRequest {
             image,
             rootfs: self.source.rootfs.then(|| rootfs(&self.image)),
@@ -150,4 +156,8 @@ fn pairs(texts: &[String], what: &str) -> Result<BTreeMap<String, String>> {
             Ok((key.to_owned(), value.to_owned()))
         })
         .collect()
+}
+
+pub(crate) fn bytes(text: &str) -> Result<u64> {
+    size::parse(text).map_err(|err| Error::invalid(err.to_string()))
 }

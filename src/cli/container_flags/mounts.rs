@@ -4,8 +4,9 @@ use std::ffi::OsString;
 
 use clap::Args;
 
+use crate::base::mount_syntax;
 use crate::base::spec::Device;
-use crate::base::{mount_syntax, size};
+use crate::cli::container_flags::bytes;
 use crate::engine::request::{ContainerRequest, ImageVolumes};
 use crate::engine::{Error, Result};
 
@@ -13,15 +14,19 @@ use crate::engine::{Error, Result};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Files")]
 pub(crate) struct MountFlags {
-    /// Give the container a device of the host (HOST[:CONTAINER][:rwm]; can be repeated)
+    /// Give the container a device, or a directory of devices, of the host (HOST[:CONTAINER][:rwm]), or a CDI device (VENDOR/CLASS=NAME; can be repeated)
     #[arg(long, value_name = "DEVICE")]
     device: Vec<String>,
+
+    /// Give it graphics processors by their CDI names: all, or numbers and names (can be repeated)
+    #[arg(long, value_name = "GPU", value_delimiter = ',')]
+    gpus: Vec<String>,
 
     /// Volumes that the image declares: anonymous (also called bind), tmpfs or ignore
     #[arg(long, value_name = "MODE", default_value = "anonymous")]
     image_volume: String,
 
-    /// Mount something: type=bind|volume|tmpfs|image|devpts|mqueue,source=…,target=…,… (can be repeated)
+    /// Mount something: type=bind|volume|tmpfs|ramfs|image|devpts|mqueue|glob,source=…,target=…,… (can be repeated)
     #[arg(long, value_name = "MOUNT")]
     mount: Vec<String>,
 
@@ -63,7 +68,10 @@ impl MountFlags {
         request.binds = self.volume.iter().map(|text| text.to_string_lossy().into_owned()).collect();
         request.volumes_from.clone_from(&self.volumes_from);
         request.image_volumes = self.image_volumes()?;
-        request.devices = self.device.iter().map(|text| device(text)).collect::<Result<_>>()?;
+        let (cdi, nodes): (Vec<_>, Vec<_>) = self.device.iter().partition(|text| is_cdi_name(text));
+        request.devices = nodes.into_iter().map(|text| device(text)).collect::<Result<_>>()?;
+        let gpus = self.gpus.iter().map(|gpu| format!("nvidia.com/gpu={gpu}"));
+        request.cdi_devices = cdi.into_iter().cloned().chain(gpus).collect();
         request.shm_size_bytes = self.shm_size.as_deref().map(bytes).transpose()?;
         Ok(())
     }
@@ -87,6 +95,12 @@ impl MountFlags {
     }
 }
 
+/// `vendor.com/class=name`, in distinction from a path.
+fn is_cdi_name(text: &str) -> bool {
+    !text.starts_with('/')
+        && text.split_once('=').is_some_and(|(kind, name)| kind.contains('/') && !name.is_empty())
+}
+
 /// `HOST[:CONTAINER][:rwm]`.
 pub(crate) fn device(text: &str) -> Result<Device> {
     let bad = || Error::invalid(format!("invalid device {text:?}: write HOST[:CONTAINER][:rwm]"));
@@ -103,8 +117,4 @@ pub(crate) fn device(text: &str) -> Result<Device> {
         return Err(bad());
     }
     Ok(Device { source: source.into(), target: target.into(), access: access.to_owned() })
-}
-
-pub(crate) fn bytes(text: &str) -> Result<u64> {
-    size::parse(text).map_err(|err| Error::invalid(err.to_string()))
 }

@@ -13,6 +13,10 @@ pub(crate) struct NamespaceFlags {
     #[arg(long, value_name = "MODE")]
     cgroupns: Option<String>,
 
+    /// Show /etc/hosts and its like in this directory inside as well, where a program changes its root to (can be repeated)
+    #[arg(long, value_name = "DIRECTORY")]
+    chrootdirs: Vec<String>,
+
     /// NIS domain name
     #[arg(long, value_name = "NAME")]
     domainname: Option<String>,
@@ -24,6 +28,10 @@ pub(crate) struct NamespaceFlags {
     /// IPC namespace: private, host, shareable, container:NAME or ns:PATH
     #[arg(long, value_name = "MODE")]
     ipc: Option<String>,
+
+    /// Leave /etc/hostname to the image
+    #[arg(long)]
+    no_hostname: bool,
 
     /// PID namespace: private, host, container:NAME or ns:PATH
     #[arg(long, value_name = "MODE")]
@@ -48,6 +56,8 @@ impl NamespaceFlags {
         request.ipc = mode(&self.ipc);
         request.uts = mode(&self.uts);
         request.cgroupns = mode(&self.cgroupns);
+        request.no_hostname = self.no_hostname;
+        request.chroot_dirs.clone_from(&self.chrootdirs);
         Ok(())
     }
 }

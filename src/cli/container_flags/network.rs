@@ -1,6 +1,10 @@
 //! Flags of `run` and `create`: networks, ports and names.
 
+use std::path::PathBuf;
+
 use clap::Args;
+
+use crate::base::etc::HostsBase;
 
 use crate::engine::Result;
 use crate::engine::request::ContainerRequest;
@@ -28,6 +32,10 @@ pub(crate) struct NetworkFlags {
     /// Declare a port, or a range of them (can be repeated)
     #[arg(long, value_name = "PORT[/PROTOCOL]")]
     expose: Vec<String>,
+
+    /// What /etc/hosts begins with: a file of the host, image or none
+    #[arg(long, value_name = "FILE")]
+    hosts_file: Option<PathBuf>,
 
     /// IPv4 address on the network
     #[arg(long, value_name = "IP")]
@@ -89,6 +97,12 @@ impl NetworkFlags {
         request.dns_options.clone_from(&self.dns_option);
         request.no_hosts = self.no_hosts;
         request.expose.clone_from(&self.expose);
+        request.hosts_base = match self.hosts_file.as_deref().map(|path| (path, path.to_str())) {
+            None => HostsBase::Usual,
+            Some((_, Some("none"))) => HostsBase::None,
+            Some((_, Some("image"))) => HostsBase::Image,
+            Some((path, _)) => HostsBase::File(path.to_owned()),
+        };
         Ok(())
     }
 }

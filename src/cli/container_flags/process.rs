@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::base::bytes::Bytes;
-use crate::cli::container_flags::read;
-use crate::engine::request::ContainerRequest;
+use crate::base::spec::Personality;
+use crate::cli::container_flags::{bytes, read};
+use crate::engine::request::{ContainerRequest, Systemd};
 use crate::engine::{Error, Result, config};
 
 /// The first process: words, environment, terminal.
@@ -22,6 +23,10 @@ pub(crate) struct ProcessFlags {
     /// Set a variable: NAME=VALUE, NAME to take it from here, NAME* for all that begin so (can be repeated)
     #[arg(short, long, value_name = "NAME=VALUE")]
     env: Vec<OsString>,
+
+    /// Set a variable from the image's ones: NAME=VALUE with ${NAME} in it (can be repeated)
+    #[arg(long, value_name = "NAME=VALUE")]
+    env_merge: Vec<String>,
 
     /// Read variables from a file of NAME=VALUE lines (can be repeated)
     #[arg(long, value_name = "FILE")]
@@ -39,13 +44,33 @@ pub(crate) struct ProcessFlags {
     #[arg(long)]
     init: bool,
 
+    /// Run this program of the host as process 1, and the command below it; implies --init
+    #[arg(long, value_name = "FILE")]
+    init_path: Option<PathBuf>,
+
     /// Keep standard input open, and pass it on if attached
     #[arg(short, long)]
     pub(crate) interactive: bool,
 
+    /// What the kernel says of itself: LINUX or LINUX32
+    #[arg(long, value_name = "PERSONALITY")]
+    personality: Option<String>,
+
+    /// Size of the tmpfs mounts that systemd gets, like 64m
+    #[arg(long, value_name = "SIZE")]
+    shm_size_systemd: Option<String>,
+
+    /// Prepare it for systemd as process 1: true (if the command is systemd or init), always or false
+    #[arg(long, value_name = "WHEN", default_value = "true")]
+    systemd: String,
+
     /// Give it a terminal
     #[arg(short, long)]
     pub(crate) tty: bool,
+
+    /// Time zone, as /usr/share/zoneinfo names it, or `local` for the host's
+    #[arg(long, value_name = "ZONE")]
+    tz: Option<String>,
 
     /// File mode creation mask, in octal
     #[arg(long, value_name = "MASK")]
@@ -78,7 +103,13 @@ impl ProcessFlags {
         request.workdir = self.workdir.as_deref().map(Bytes::from);
         request.terminal = self.tty;
         request.interactive = self.interactive;
-        request.init = self.init;
+        request.init = self.init || self.init_path.is_some();
+        request.init_program.clone_from(&self.init_path);
+        request.env_merge.clone_from(&self.env_merge);
+        request.personality = self.personality.as_deref().map(personality).transpose()?;
+        request.systemd = systemd(&self.systemd)?;
+        request.systemd_size_bytes = self.shm_size_systemd.as_deref().map(bytes).transpose()?;
+        request.timezone = self.tz.clone().filter(|zone| !zone.is_empty());
         request.umask = self.umask.as_deref().map(umask).transpose()?;
         request.proxies = if self.http_proxy { config::proxies() } else { Vec::new() };
         Ok(())
@@ -129,6 +160,26 @@ fn entrypoint(text: &OsStr) -> Vec<Bytes> {
         Some(words) => words.into_iter().map(Bytes::from).collect(),
         None if text.is_empty() => Vec::new(),
         None => vec![text.into()],
+    }
+}
+
+fn personality(text: &str) -> Result<Personality> {
+    match text.to_ascii_uppercase().as_str() {
+        "LINUX" => Ok(Personality::Linux),
+        "LINUX32" => Ok(Personality::Linux32),
+        _ => {
+            Err(Error::invalid(format!("invalid --personality {text:?}")).hint("known are LINUX and LINUX32"))
+        }
+    }
+}
+
+fn systemd(text: &str) -> Result<Systemd> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(Systemd::Auto),
+        "always" => Ok(Systemd::Always),
+        "false" => Ok(Systemd::Never),
+        _ => Err(Error::invalid(format!("invalid value {text:?} for --systemd"))
+            .hint("known are true, false and always")),
     }
 }
 

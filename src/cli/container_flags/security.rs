@@ -24,9 +24,17 @@ pub(crate) struct SecurityFlags {
     #[arg(long)]
     privileged: bool,
 
-    /// Set a security option: no-new-privileges, seccomp=FILE|unconfined, mask=PATH, unmask=PATH|ALL (can be repeated)
+    /// Set a security option: no-new-privileges, seccomp=FILE|unconfined, mask=PATH, unmask=PATH|ALL, proc-opts=OPTIONS, systempaths=unconfined, label=…, apparmor=… (can be repeated)
     #[arg(long, value_name = "OPTION")]
     security_opt: Vec<String>,
+
+    /// Give the container a secret: NAME[,type=mount|env][,target=…][,uid=N][,gid=N][,mode=N] (can be repeated)
+    #[arg(long, value_name = "SECRET")]
+    secret: Vec<String>,
+
+    /// Where the seccomp profile comes from: default, or image for that of the image's label
+    #[arg(long, value_name = "POLICY", default_value = "default")]
+    seccomp_policy: String,
 
     /// Set a kernel parameter of the container's namespaces (NAME=VALUE; can be repeated)
     #[arg(long, value_name = "NAME=VALUE")]
@@ -46,6 +54,16 @@ impl SecurityFlags {
         request.seccomp_profile = seccomp_profile(&self.security_opt)?;
         request.security_options.clone_from(&self.security_opt);
         request.sysctls = pairs(&self.sysctl, "sysctl")?;
+        request.secrets.clone_from(&self.secret);
+        request.seccomp_of_image = match self.seccomp_policy.as_str() {
+            "default" | "" => false,
+            "image" => true,
+            other => {
+                return Err(Error::invalid(format!(
+                    "invalid seccomp policy {other:?}: valid policies are [default image]"
+                )));
+            }
+        };
         Ok(())
     }
 }

@@ -601,7 +601,7 @@ fn capability(name: &str) -> String {
 }
 
 fn tmpfs(mount: &Mount) -> Option<(String, Value)> {
-    let MountKind::Tmpfs { data, copy_up } = &mount.kind else { return None };
+    let MountKind::Tmpfs { data, copy_up, .. } = &mount.kind else { return None };
     let mut options = vec![if mount.read_only { "ro" } else { "rw" }, "rprivate"];
     options.extend(mount.options.iter().map(String::as_str));
     options.extend(data.iter().map(String::as_str));

@@ -209,6 +209,8 @@ impl Builder<'_> {
         request.base = Some(Box::new(self.facts(lane)));
         request.auto_remove = true;
         request.attached = true;
+        // What a step adds to passwd would be in the image.
+        request.accounts.untouched = true;
         request.log_driver = Some("none".to_owned());
         request.image_volumes = ImageVolumes::Ignore;
         let mut spec = self.engine.resolve_request(&request, &id)?;
@@ -286,14 +288,15 @@ impl Builder<'_> {
             }
             RunMountKind::Tmpfs { size_bytes } => {
                 let data = size_bytes.iter().map(|bytes| format!("size={bytes}")).collect();
-                let kind = MountKind::Tmpfs { data, copy_up: false };
+                let kind = MountKind::Tmpfs { data, copy_up: false, chown: false, ramfs: false };
                 Prepared::Mount(Mount {
                     target: target.into(),
                     kind,
                     read_only: false,
                     options: vec![],
                     propagation: None,
-                })
+                    overlay: None,
+ })
             }
             RunMountKind::Secret { id, variable, required, mode, uid, gid } => {
                 let Some(content) = self.secret(id)? else {
@@ -333,7 +336,8 @@ impl Builder<'_> {
                     read_only: false,
                     options: vec![],
                     propagation: None,
-                })
+                    overlay: None,
+ })
             }
         })
     }
@@ -573,7 +577,7 @@ fn command(state: &state::State, run: &Run) -> (Vec<String>, Vec<(String, String
 
 fn tree(target: &str, lowers: Vec<Bytes>, path: &str, read_only: bool, scratch: Option<PathBuf>) -> Mount {
     let kind = MountKind::Tree { lowers, path: path.into(), scratch };
-    Mount { target: target.into(), kind, read_only, options: vec![], propagation: None }
+    Mount { target: target.into(), kind, read_only, options: vec![], propagation: None, overlay: None }
 }
 
 /// The targets of mounts and the directories above them, relative to the root: what is empty there

@@ -18,20 +18,22 @@ pub(crate) use crate::engine::resolve::namespaces::userns;
 pub(crate) use crate::engine::resolve::process::BUILTIN_LABEL;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use crate::base::digest::Digest;
+use crate::base::etc::{EtcFiles, HostsBase};
 use crate::base::id::ContainerId;
 use crate::base::manifest::ContainerDefaults;
 use crate::base::network::PortMapping;
+use crate::base::passwd::{Accounts, HostUser};
 use crate::base::spec::{
     AsTyped, ContainerSpec, ImageOrigin, Log, Mount, RestartPolicy, Root, SPEC_VERSION, Stop, UserNamespace,
 };
 use crate::base::{signal::Signal, size};
 use crate::engine::error::{Error, Result};
-use crate::engine::request::ContainerRequest;
+use crate::engine::request::{ContainerRequest, Systemd};
 
 /// What decides beside the request, looked up beforehand.
 pub(crate) struct Facts<'a> {
@@ -45,6 +47,12 @@ pub(crate) struct Facts<'a> {
     pub(crate) directory: PathBuf,
     /// The caller's home: `~` in sources.
     pub(crate) home: Option<PathBuf>,
+    /// Root of the host whose containers have the host's IDs: only there an idmapped mount can be.
+    pub(crate) ids_are_the_hosts: bool,
+    /// The caller as a line of passwd.
+    pub(crate) caller: Option<HostUser>,
+    /// Users of the host by name or number.
+    pub(crate) find_host_user: &'a dyn Fn(&str) -> Result<HostUser>,
     /// The caller's hard limit of open files.
     pub(crate) nofile_hard: u64,
     /// The host's name.
@@ -59,6 +67,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) find_network: &'a dyn Fn(&str) -> Result<String>,
     /// A free port of the host for a mapping that takes any.
     pub(crate) free_port: &'a dyn Fn(PortMapping) -> Result<u16>,
+    /// Is there a regular file of the host?
+    pub(crate) is_file: &'a dyn Fn(&Path) -> bool,
     /// Makes the name of an anonymous volume.
     pub(crate) new_volume_name: &'a dyn Fn() -> String,
 }
@@ -84,7 +94,8 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
     let network = network::network(request, &exposed_ports, facts)?;
     let hostname = namespaces::hostname(request, facts, &namespaces, &network);
     let userns = facts.userns.clone();
-    let process = process::process(request, defaults, facts, &userns, &hostname)?;
+    let systemd = is_systemd(request, defaults);
+    let process = process::process(request, defaults, facts, &userns, &hostname, systemd)?;
     let health = health::health(request, defaults, facts)?;
     let (entrypoint, command) = process::words(request, defaults);
     let root = match (&request.rootfs, &facts.image) {
@@ -101,9 +112,9 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         root,
         read_only: request.read_only,
         read_only_tmpfs: request.read_only_tmpfs,
-        security: security::security(request)?,
+        security: security::security(request, defaults)?,
         sysctls: security::sysctls(request, &namespaces, &network)?,
-        mounts: mounts::mounts(request, defaults, facts)?,
+        mounts: mounts::mounts(request, defaults, facts, systemd)?,
         devices: request.devices.clone(),
         process,
         userns,
@@ -114,7 +125,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         domainname: request.domainname.clone().unwrap_or_default(),
         shm_size_bytes: request.shm_size_bytes.unwrap_or(SHM_SIZE),
         log: log(request)?,
-        stop: stop(request, defaults)?,
+        stop: stop(request, defaults, systemd)?,
         sdnotify: health::sdnotify(request, &health)?,
         health,
         restart: request.restart.unwrap_or(RestartPolicy::No),
@@ -126,6 +137,18 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         exposed_ports,
         pid_file: request.pid_file.as_ref().map(|path| facts.directory.join(path)),
         cid_file: request.cid_file.as_ref().map(|path| facts.directory.join(path)),
+        monitor_pid_file: request.monitor_pid_file.as_ref().map(|path| facts.directory.join(path)),
+        requires: request
+            .requires
+            .iter()
+            .map(|typed| (facts.find_container)(typed))
+            .collect::<Result<_>>()?,
+        init_program: request.init_program.as_ref().map(|path| facts.directory.join(path)),
+        accounts: accounts(request, facts)?,
+        etc: etc_files(request, facts)?,
+        systemd,
+        // Their values are put beside the spec when it is written down.
+        secrets: Vec::new(),
         create_command: request.create_command.clone(),
         as_typed: AsTyped {
             entrypoint,
@@ -172,9 +195,87 @@ fn exposed_ports(request: &ContainerRequest, defaults: &ContainerDefaults) -> Re
     Ok(ports.into_iter().collect())
 }
 
-fn stop(request: &ContainerRequest, defaults: &ContainerDefaults) -> Result<Stop> {
+/// SIGRTMIN+3: systemd halts.
+const HALT_SYSTEMD: i32 = 37;
+
+/// Is process 1 systemd? podman's test: its name, or that of a system's init.
+fn is_systemd(request: &ContainerRequest, defaults: &ContainerDefaults) -> bool {
+    let (mut words, command) = process::words(request, defaults);
+    words.extend(command);
+    let first = words.first().map_or(&b""[..], |word| word.as_bytes());
+    match request.systemd {
+        Systemd::Always => true,
+        Systemd::Never => false,
+        Systemd::Auto => {
+            matches!(first, b"/sbin/init" | b"/usr/sbin/init" | b"/usr/local/sbin/init")
+                || first.rsplit(|&b| b == b'/').next() == Some(b"systemd")
+        }
+    }
+}
+
+/// What the container's passwd and group get added.
+fn accounts(request: &ContainerRequest, facts: &Facts<'_>) -> Result<Accounts> {
+    let wanted = &request.accounts;
+    let caller = match &facts.userns {
+        UserNamespace::KeepId { uid, gid, .. } => {
+            facts.caller.clone().map(|caller| HostUser { uid: *uid, gid: *gid, ..caller })
+        }
+        _ => None,
+    };
+    Ok(Accounts {
+        untouched: wanted.untouched,
+        passwd_entry: wanted.passwd_entry.clone(),
+        group_entry: wanted.group_entry.clone(),
+        caller,
+        host_users: wanted
+            .host_users
+            .iter()
+            .map(|typed| (facts.find_host_user)(typed))
+            .collect::<Result<_>>()?,
+    })
+}
+
+/// How the generated files come about.
+fn etc_files(request: &ContainerRequest, facts: &Facts<'_>) -> Result<EtcFiles> {
+    if request.no_hosts && !request.add_hosts.is_empty() {
+        return Err(Error::invalid("--no-hosts and --add-host cannot be set together"));
+    }
+    if request.no_hosts && request.hosts_base != HostsBase::Usual {
+        return Err(Error::invalid("--no-hosts and --hosts-file cannot be set together"));
+    }
+    let zone_file = match request.timezone.as_deref() {
+        None => None,
+        Some("local") => Some(PathBuf::from("/etc/localtime")),
+        Some(zone) => {
+            let is_clean =
+                !zone.starts_with('/') && zone.split('/').all(|part| part != ".." && !part.is_empty());
+            let file = Path::new("/usr/share/zoneinfo").join(zone);
+            let known = is_clean && (facts.is_file)(&file);
+            Some(known.then_some(file).ok_or_else(|| {
+                Error::invalid(format!(
+                    "running container create option: finding timezone: unknown time zone {zone}"
+                ))
+            })?)
+        }
+    };
+    if let Some(bad) = request.chroot_dirs.iter().find(|dir| !dir.starts_with('/')) {
+        return Err(Error::invalid(format!("--chrootdirs {bad:?}: the path must be absolute")));
+    }
+    Ok(EtcFiles {
+        hosts_base: match &request.hosts_base {
+            HostsBase::File(path) => HostsBase::File(facts.directory.join(path)),
+            other => other.clone(),
+        },
+        no_hostname: request.no_hostname,
+        zone_file,
+        chroot_dirs: request.chroot_dirs.iter().map(|dir| dir.as_str().into()).collect(),
+    })
+}
+
+fn stop(request: &ContainerRequest, defaults: &ContainerDefaults, systemd: bool) -> Result<Stop> {
     let signal = match request.stop_signal {
         Some(signal) => signal,
+        None if defaults.stop_signal.is_empty() && systemd => HALT_SYSTEMD,
         None if defaults.stop_signal.is_empty() => Signal::TERM.number(),
         None => defaults
             .stop_signal
@@ -182,7 +283,11 @@ fn stop(request: &ContainerRequest, defaults: &ContainerDefaults) -> Result<Stop
             .map_err(|err| Error::invalid(format!("the image's stop signal: {err}")))?
             .number(),
     };
-    Ok(Stop { signal, timeout_s: request.stop_timeout_s.unwrap_or(10) })
+    Ok(Stop {
+        signal,
+        timeout_s: request.stop_timeout_s.unwrap_or(10),
+        run_limit_s: request.run_limit_s.unwrap_or(0),
+    })
 }
 
 /// 10 MiB three times: enough to find out what happened, and no full disk.

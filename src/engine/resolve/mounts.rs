@@ -7,16 +7,20 @@ use std::path::{Component, Path, PathBuf};
 use crate::base::bytes::Bytes;
 use crate::base::manifest::ContainerDefaults;
 use crate::base::mount_syntax::{MountKindRequest, MountRequest};
-use crate::base::spec::{Mount, MountKind};
-use crate::engine::error::{Error, Result};
+use crate::base::spec::{Mount, MountKind, MountOverlay};
+use crate::engine::error::{Error, Kind, Result};
 use crate::engine::request::{ContainerRequest, ImageVolumes};
 use crate::engine::resolve::Facts;
+
+/// Where systemd wants a tmpfs.
+const SYSTEMD_TMPFS: [&str; 4] = ["/run", "/run/lock", "/tmp", "/var/log/journal"];
 
 /// All mounts, parents before children. What is asked for wins over what the image declares.
 pub(super) fn mounts(
     request: &ContainerRequest,
     defaults: &ContainerDefaults,
     facts: &Facts<'_>,
+    systemd: bool,
 ) -> Result<Vec<Mount>> {
     let mut mounts: Vec<Mount> = Vec::new();
     for wish in &request.mounts {
@@ -40,9 +44,15 @@ pub(super) fn mounts(
             add_if_free(mount);
         }
     }
+    if systemd {
+        for target in SYSTEMD_TMPFS {
+            let size = request.systemd_size_bytes.filter(|_| target.starts_with("/run"));
+            add_if_free(tmpfs(target.into(), size.map(|size| format!("size={size}")).into_iter().collect()));
+        }
+    }
     if request.read_only && request.read_only_tmpfs {
         for target in ["/run", "/tmp", "/var/tmp"] {
-            add_if_free(tmpfs(target.into()));
+            add_if_free(tmpfs(target.into(), Vec::new()));
         }
     }
     mounts.sort_by_key(|a| depth(&a.target));
@@ -53,15 +63,15 @@ fn depth(target: &Bytes) -> usize {
     target.as_bytes().iter().filter(|&&b| b == b'/').count()
 }
 
-fn tmpfs(target: Bytes) -> Mount {
-    let kind = MountKind::Tmpfs { data: Vec::new(), copy_up: true };
-    Mount { target, kind, read_only: false, options: Vec::new(), propagation: None }
+fn tmpfs(target: Bytes, data: Vec<String>) -> Mount {
+    let kind = MountKind::Tmpfs { data, copy_up: true, chown: false, ramfs: false };
+    Mount { target, kind, read_only: false, options: Vec::new(), propagation: None, overlay: None }
 }
 
 fn mount(wish: &MountRequest, facts: &Facts<'_>) -> Result<Mount> {
     let target = target(wish.target.as_bytes(), "mount")?;
     let kind = match &wish.kind {
-        MountKindRequest::Bind { source, recursive, chown } => {
+        MountKindRequest::Bind { source, recursive, chown, glob: _ } => {
             MountKind::Bind { source: host_path(source, facts)?, recursive: *recursive, chown: *chown }
         }
         MountKindRequest::Volume { name, copy_up, chown, subpath, .. } => MountKind::Volume {
@@ -71,21 +81,40 @@ fn mount(wish: &MountRequest, facts: &Facts<'_>) -> Result<Mount> {
             subpath: subpath.clone(),
             chown: *chown,
         },
-        MountKindRequest::Tmpfs { data, copy_up } => {
-            MountKind::Tmpfs { data: data.clone(), copy_up: *copy_up }
+        MountKindRequest::Tmpfs { data, copy_up, chown, ramfs } => {
+            MountKind::Tmpfs { data: data.clone(), copy_up: *copy_up, chown: *chown, ramfs: *ramfs }
         }
-        MountKindRequest::Devpts => MountKind::Devpts,
+        MountKindRequest::Devpts { data } => MountKind::Devpts { data: data.clone() },
         MountKindRequest::Mqueue => MountKind::Mqueue,
-        MountKindRequest::Image { reference } => {
-            MountKind::Image { layers: (facts.find_image_layers)(reference)? }
-        }
+        MountKindRequest::Image { reference, subpath, .. } => MountKind::Image {
+            layers: (facts.find_image_layers)(reference)?,
+            subpath: subpath.clone(),
+            reference: reference.clone(),
+        },
     };
+    if wish.idmap && !facts.ids_are_the_hosts {
+        let message = "idmapped mounts are for root of the host: the kernel refuses them to users";
+        return Err(Error::new(Kind::Unsupported, message)
+            .hint("leave out idmap; with --userns=keep-id your files are yours inside"));
+    }
+    let writable_image = matches!(wish.kind, MountKindRequest::Image { writable: true, .. });
+    let overlay = match &wish.overlay {
+        Some(wanted) => Some(MountOverlay {
+            upper: wanted.upper.as_deref().map(|path| host_path(path, facts)).transpose()?,
+            work: wanted.work.as_deref().map(|path| host_path(path, facts)).transpose()?,
+        }),
+        None => writable_image.then(MountOverlay::default),
+    };
+    if overlay.as_ref().is_some_and(|overlay| overlay.upper.is_some() != overlay.work.is_some()) {
+        return Err(Error::invalid("upperdir and workdir must be specified together for an overlay volume"));
+    }
     Ok(Mount {
         target,
         kind,
         read_only: wish.read_only,
         options: wish.options.clone(),
         propagation: wish.propagation.clone(),
+        overlay,
     })
 }
 
@@ -144,11 +173,17 @@ fn image_volume(declared: &str, how: ImageVolumes, facts: &Facts<'_>) -> Result<
         target(declared.as_bytes(), "image declares volume, mount")
             .map_err(|err| Error::invalid(format!("image declares volume {declared:?}: {}", err.message)))
     };
-    let mount =
-        |target, kind| Mount { target, kind, read_only: false, options: Vec::new(), propagation: None };
+    let mount = |target, kind| Mount {
+        target,
+        kind,
+        read_only: false,
+        options: Vec::new(),
+        propagation: None,
+        overlay: None,
+    };
     Ok(match how {
         ImageVolumes::Ignore => None,
-        ImageVolumes::Tmpfs => Some(tmpfs(target()?)),
+        ImageVolumes::Tmpfs => Some(tmpfs(target()?, Vec::new())),
         ImageVolumes::Anonymous => {
             let kind = MountKind::Volume {
                 name: (facts.new_volume_name)(),

@@ -56,7 +56,7 @@ pub(super) fn hostname(
 pub(crate) fn userns(text: &str, caller: (u32, u32)) -> Result<UserNamespace> {
     let bad = || {
         Error::invalid(format!("invalid --userns value {text:?}"))
-            .hint("known are host, keep-id[:uid=N,gid=N] and nomap")
+            .hint("known are host, auto, keep-id[:uid=N,gid=N,size=N], nomap, container:NAME and ns:PATH")
     };
     let (word, options) = text.split_once(':').unwrap_or((text, ""));
     match word {
@@ -64,17 +64,18 @@ pub(crate) fn userns(text: &str, caller: (u32, u32)) -> Result<UserNamespace> {
         "host" if options.is_empty() => Ok(UserNamespace::Host),
         "nomap" if options.is_empty() => Ok(UserNamespace::NoMap),
         "keep-id" => {
-            let (mut uid, mut gid) = caller;
+            let ((mut uid, mut gid), mut size) = (caller, 0);
             for option in options.split(',').filter(|option| !option.is_empty()) {
                 let (key, value) = option.split_once('=').ok_or_else(bad)?;
                 let value: u32 = value.parse().ok().filter(|id| *id < u32::MAX).ok_or_else(bad)?;
                 match key {
                     "uid" => uid = value,
                     "gid" => gid = value,
+                    "size" if value > 0 => size = value,
                     _ => return Err(bad()),
                 }
             }
-            Ok(UserNamespace::KeepId { uid, gid })
+            Ok(UserNamespace::KeepId { uid, gid, size })
         }
         _ => Err(bad()),
     }
@@ -88,9 +89,9 @@ mod tests {
     fn user_namespaces() {
         let of = |text| userns(text, (1000, 100)).ok();
         assert_eq!(of(""), Some(UserNamespace::Default));
-        assert_eq!(of("keep-id"), Some(UserNamespace::KeepId { uid: 1000, gid: 100 }));
-        assert_eq!(of("keep-id:uid=5,gid=6"), Some(UserNamespace::KeepId { uid: 5, gid: 6 }));
-        assert_eq!(of("keep-id:gid=6"), Some(UserNamespace::KeepId { uid: 1000, gid: 6 }));
+        assert_eq!(of("keep-id"), Some(UserNamespace::KeepId { uid: 1000, gid: 100, size: 0 }));
+        assert_eq!(of("keep-id:uid=5,gid=6"), Some(UserNamespace::KeepId { uid: 5, gid: 6, size: 0 }));
+        assert_eq!(of("keep-id:gid=6"), Some(UserNamespace::KeepId { uid: 1000, gid: 6, size: 0 }));
         for bad in ["keep-id:uid", "keep-id:uid=x", "keep-id:uid=4294967295", "what", "host:x"] {
             assert_eq!(of(bad), None, "{bad}");
         }

@@ -21,6 +21,7 @@ pub(super) fn process(
     facts: &Facts<'_>,
     userns: &UserNamespace,
     hostname: &str,
+    systemd: bool,
 ) -> Result<Process> {
     let (mut args, command) = words(request, defaults);
     args.extend(command);
@@ -37,12 +38,13 @@ pub(super) fn process(
     }
     Ok(Process {
         args,
-        env: environment(request, defaults, hostname),
+        env: environment(request, defaults, facts, hostname, systemd),
         cwd,
         create_cwd,
         user: user(request, defaults, userns),
         groups: if keep_groups { Vec::new() } else { request.groups.clone() },
         keep_groups,
+        personality: request.personality,
         terminal: request.terminal,
         open_stdin: request.interactive,
         stdin_once: request.interactive && request.attached,
@@ -83,13 +85,19 @@ fn directory(request: &ContainerRequest, defaults: &ContainerDefaults) -> Result
 fn user(request: &ContainerRequest, defaults: &ContainerDefaults, userns: &UserNamespace) -> String {
     match (&request.user, userns) {
         (Some(user), _) => user.clone(),
-        (None, UserNamespace::KeepId { uid, gid }) => format!("{uid}:{gid}"),
+        (None, UserNamespace::KeepId { uid, gid, .. }) => format!("{uid}:{gid}"),
         (None, _) => defaults.user.clone(),
     }
 }
 
 /// Lowest first: ketch's own, the image's, the caller's proxies, the request's; each name once.
-fn environment(request: &ContainerRequest, defaults: &ContainerDefaults, hostname: &str) -> Vec<Bytes> {
+fn environment(
+    request: &ContainerRequest,
+    defaults: &ContainerDefaults,
+    facts: &Facts<'_>,
+    hostname: &str,
+    systemd: bool,
+) -> Vec<Bytes> {
     let mut env: Vec<Bytes> = Vec::new();
     let mut set = |entry: Bytes| {
         let key = key(&entry).to_vec();
@@ -116,16 +124,55 @@ fn environment(request: &ContainerRequest, defaults: &ContainerDefaults, hostnam
             }
         }
     }
+    if systemd {
+        set(format!("container_uuid={}", &facts.id.as_str()[..32]).into());
+    }
     if !hostname.is_empty() {
         set(format!("HOSTNAME={hostname}").into());
     }
     if defaults.labels.get(BUILTIN_LABEL).is_some_and(|name| name == "hello") {
         request.hello.iter().cloned().for_each(&mut set);
     }
-    for entry in &request.env {
-        set(entry.clone());
+    let of_image: Vec<Bytes> = env.clone();
+    for entry in
+        request.env_merge.iter().map(|entry| merged(entry, &of_image)).chain(request.env.iter().cloned())
+    {
+        let key = key(&entry).to_vec();
+        match env.iter_mut().find(|known| self::key(known) == key) {
+            Some(known) => *known = entry,
+            None => env.push(entry),
+        }
     }
     env
+}
+
+/// `NAME=VALUE` with each `${NAME}` and `$NAME` in it replaced by what the image has.
+fn merged(entry: &str, known: &[Bytes]) -> Bytes {
+    let value_of = |name: &str| {
+        let found = known.iter().find(|entry| key(entry) == name.as_bytes());
+        found.map_or(String::new(), |entry| entry.to_string_lossy()[name.len() + 1..].to_owned())
+    };
+    let mut text = String::new();
+    let mut rest = entry;
+    while let Some(at) = rest.find('$') {
+        text.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let (name, tail) = match after.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+            Some(found) => found,
+            None => {
+                let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+                after.split_at(end)
+            }
+        };
+        if name.is_empty() {
+            text.push('$');
+        } else {
+            text.push_str(&value_of(name));
+        }
+        rest = tail;
+    }
+    text.push_str(rest);
+    text.into()
 }
 
 fn key(entry: &Bytes) -> &[u8] {

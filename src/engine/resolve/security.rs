@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use crate::base::bytes::Bytes;
 use crate::base::caps;
+use crate::base::manifest::ContainerDefaults;
 use crate::base::spec::{Namespace, Namespaces, Network, NetworkMode, Seccomp, Security};
 use crate::engine::error::{Error, Kind, Result};
 use crate::engine::request::ContainerRequest;
 use crate::runtime::defaults;
 
+/// Where an image may carry its profile.
+const SECCOMP_LABEL: &str = "io.containers.seccomp.profile";
+
 /// What confines the container.
-pub(super) fn security(request: &ContainerRequest) -> Result<Security> {
+pub(super) fn security(request: &ContainerRequest, defaults: &ContainerDefaults) -> Result<Security> {
     let base = if request.privileged { caps::ALL } else { caps::DEFAULT };
     let invalid = |err: caps::CapsError| Error::invalid(err.to_string());
     let capabilities = caps::resolve(base, &request.cap_add, &request.cap_drop).map_err(invalid)?;
@@ -24,8 +28,16 @@ pub(super) fn security(request: &ContainerRequest) -> Result<Security> {
         masked_paths: if request.privileged { Vec::new() } else { defaults::masked_paths() },
         read_only_paths: if request.privileged { Vec::new() } else { defaults::read_only_paths() },
         privileged: request.privileged,
+        proc_options: Vec::new(),
         options: request.security_options.clone(),
     };
+    if request.seccomp_of_image {
+        let profile = defaults
+            .labels
+            .get(SECCOMP_LABEL)
+            .ok_or_else(|| Error::invalid("no seccomp policy defined by image"))?;
+        security.seccomp = Seccomp::Profile(profile.clone());
+    }
     for option in &request.security_options {
         take_option(&mut security, option, request.seccomp_profile.as_deref())?;
     }
@@ -66,8 +78,11 @@ fn take_option(security: &mut Security, option: &str, profile: Option<&str>) -> 
         ("apparmor", name) => {
             return Err(Error::new(
                 Kind::Unsupported,
-                format!("AppArmor profile {name:?}: profiles can be set by root of the host only"),
+                format!("apparmor profile {name:?} specified, but only root of the host can set one"),
             ));
+        }
+        ("proc-opts", options) if !options.is_empty() => {
+            security.proc_options.extend(options.split(',').map(str::to_owned));
         }
         ("systempaths", "unconfined") => {
             security.masked_paths.clear();

@@ -4,6 +4,7 @@
 //! memory. It waits for one byte ("your ID maps are written, go"), with a network for a second one ("you
 //! are linked"), sends at most one terminal and at most one failure, and its socket closes by itself when `execve` succeeds.
 
+mod accounts;
 mod copyup;
 pub(crate) mod mounts;
 mod network;
@@ -144,6 +145,7 @@ impl Init {
             Step::Domainname(name) => rustix::system::setdomainname(name.as_bytes())
                 .map_err(|errno| Failure::errno("set the domain name", errno)),
             Step::Root(plan) => self.mount_root(&plan),
+            Step::Accounts(plan) => self.add_accounts(&plan),
             Step::Mount(plan) => self.mount(&plan),
             Step::Device { source, target } => self.device(&source, &target),
             Step::HostDevices => self.host_devices(),

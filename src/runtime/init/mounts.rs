@@ -302,11 +302,73 @@ fn open_source(
                 .map_err(|errno| Failure::errno(format!("open the subpath {path:?} of the volume"), errno))?;
             Ok(mount::clone_tree(below.as_fd(), Path::new(""), false))
         }
-        MountSource::Image { lowers } => {
-            let plan = OverlayPlan { over: "/".into(), lowers: lowers.clone(), upper: None, volatile: false };
-            mount_overlay(&plan).map(Ok)
+        MountSource::Image { subpath, .. } => match &directories(source, what)?[..] {
+            // A file, or the one directory that there is.
+            [only] => Ok(mount::clone_tree(only.as_fd(), Path::new(""), false)),
+            [] => Err(invalid(format!("mount on {what}: the image has no {}", shown_path(subpath.as_ref())))),
+            several => Ok(overlay_of(several, None, false)),
+        },
+        MountSource::Overlay { below, upper, work } => {
+            let lowers = directories(below, what)?;
+            Ok(overlay_of(&lowers, Some(&(open_directory(upper)?, open_directory(work)?)), false))
         }
         MountSource::Tree { lowers, path, scratch } => open_tree(lowers, path, scratch.as_deref(), what),
+    }
+}
+
+fn shown_path(path: Option<&Bytes>) -> String {
+    path.map_or_else(|| "/".to_owned(), |path| path.to_string_lossy().into_owned())
+}
+
+/// A path below an open directory, resolved so that it cannot leave it.
+fn open_below(base: &OwnedFd, path: &Bytes) -> std::result::Result<OwnedFd, rustix::io::Errno> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(base, path.as_path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+}
+
+/// What `path` is in each of the layers, the topmost first, as far down as it shows.
+fn in_layers(lowers: &[std::path::PathBuf], path: &Bytes, what: &str) -> Result<Vec<OwnedFd>> {
+    use std::os::fd::AsRawFd;
+    let mut found = Vec::new();
+    for lower in lowers {
+        let Ok(entry) = open_below(&open_directory(lower)?, path) else { continue };
+        let stat = rustix::fs::fstat(&entry).map_err(|errno| Failure::errno(what, errno))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::Directory {
+            let name = format!("/proc/self/fd/{}", entry.as_raw_fd());
+            found.push(entry);
+            // Nothing of the layers below shows through an opaque directory.
+            if rustix::fs::getxattr(name, c"user.overlay.opaque", &mut [0_u8; 8][..]).is_ok() {
+                break;
+            }
+            continue;
+        }
+        let is_whiteout = kind == FileType::CharacterDevice && stat.st_rdev == 0;
+        if found.is_empty() && !is_whiteout {
+            found.push(entry);
+        }
+        break;
+    }
+    Ok(found)
+}
+
+/// The directories that a source consists of, the topmost first; or the one file that it is.
+fn directories(source: &MountSource, what: &str) -> Result<Vec<OwnedFd>> {
+    match source {
+        MountSource::Host { path, .. } => Ok(vec![open_directory(path)?]),
+        MountSource::Below { base, path } => open_below(&open_directory(base)?, path)
+            .map(|found| vec![found])
+            .map_err(|errno| Failure::errno(format!("open the subpath {path:?} of the volume"), errno)),
+        MountSource::Image { lowers, subpath: None } => {
+            lowers.iter().map(|path| open_directory(path)).collect()
+        }
+        MountSource::Image { lowers, subpath: Some(path) } => in_layers(lowers, path, what),
+        MountSource::FileSystem { .. }
+        | MountSource::Overlay { .. }
+        | MountSource::Tree { .. }
+        | MountSource::Detached(_) => {
+            Err(invalid(format!("mount on {what}: nothing that an overlay can lie on")))
+        }
     }
 }
 
@@ -356,7 +418,6 @@ fn new_file_system(
 /// the store's path is, and all that the container's mount table then shows. Descriptors given as such
 /// (Linux 6.13) would be shown as paths of the host.
 pub(crate) fn mount_overlay(plan: &OverlayPlan) -> Result<OwnedFd> {
-    use std::os::fd::AsRawFd;
     let upper = match &plan.upper {
         Some((upper, work)) => Some((open_directory(upper)?, open_directory(work)?)),
         None => None,
@@ -366,6 +427,16 @@ pub(crate) fn mount_overlay(plan: &OverlayPlan) -> Result<OwnedFd> {
         // An overlay without an upper directory wants two layers; one needs no overlay.
         return Ok(mount::clone_tree(only.as_fd(), Path::new(""), false)?);
     }
+    overlay_of(&lowers, upper.as_ref(), plan.volatile).map_err(|err| overlay_failure(&err, plan))
+}
+
+/// Mounts an overlay of open directories, the topmost first; `upper` has its work directory beside it.
+fn overlay_of(
+    lowers: &[OwnedFd],
+    upper: Option<&(OwnedFd, OwnedFd)>,
+    volatile: bool,
+) -> std::result::Result<OwnedFd, MountError> {
+    use std::os::fd::AsRawFd;
     let name = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
     let fs = FileSystem::open("overlay")?;
     fs.set("source", "overlay")?;
@@ -375,14 +446,14 @@ pub(crate) fn mount_overlay(plan: &OverlayPlan) -> Result<OwnedFd> {
     if names.iter().try_for_each(|lower| fs.set("lowerdir+", lower)).is_err() {
         fs.set("lowerdir", &names.join(":"))?;
     }
-    if let Some((upper, work)) = &upper {
+    if let Some((upper, work)) = upper {
         fs.set("upperdir", &name(upper))?;
         fs.set("workdir", &name(work))?;
     }
-    if plan.volatile {
+    if volatile {
         fs.flag("volatile")?;
     }
-    fs.mount(attr::NODEV).map_err(|err| overlay_failure(&err, plan))
+    fs.mount(attr::NODEV)
 }
 
 fn overlay_failure(err: &MountError, plan: &OverlayPlan) -> Failure {

@@ -8,7 +8,7 @@ use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 
 use crate::base::bytes::Bytes;
 use crate::base::rlimit;
-use crate::base::spec::Process;
+use crate::base::spec::{Personality, Process};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::identity::Identity;
 use crate::runtime::rootfs::{RootDir, Shape};
@@ -16,6 +16,9 @@ use crate::runtime::step::RunPlan;
 use crate::sys::{caps, process, signal};
 
 use super::{Init, Result, identity_of, invalid, reaper};
+
+/// `PER_LINUX32` of personality(2), which libc does not name.
+const PER_LINUX32: i32 = 8;
 
 /// Where commands are looked for if the environment has no PATH.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -68,6 +71,14 @@ fn set_limits(process: &Process) -> Result<()> {
             rlimit::resource(&limit.name).ok_or_else(|| invalid(format!("{}: unknown limit", limit.name)))?;
         crate::sys::rlimit::set(resource, limit.soft, limit.hard)
             .map_err(|errno| Failure::errno(what(), errno))?;
+    }
+    if let Some(personality) = process.personality {
+        use nix::sys::personality::{self, Persona};
+        let persona = match personality {
+            Personality::Linux => Persona::empty(),
+            Personality::Linux32 => Persona::from_bits_retain(PER_LINUX32),
+        };
+        personality::set(persona).map_err(|errno| Failure::errno("set the personality", errno))?;
     }
     if let Some(score) = process.oom_score_adj {
         std::fs::write("/proc/self/oom_score_adj", score.to_string())

@@ -25,7 +25,7 @@ use crate::sys::pidfd;
 
 use super::cgroups::{self, Cgroups};
 use super::wiring::Wiring;
-use super::{Monitor, etcfiles, record, shared_shm};
+use super::{Monitor, etcfiles, prepare, record, shared_shm};
 
 /// A container that has just started, and everything its monitor holds of it.
 #[derive(Debug)]
@@ -77,13 +77,17 @@ pub(super) fn start(
     };
     let nest = cgroups.nest(&spec.cgroup)?;
     join_shared_namespaces(monitor)?;
-    let maps = maps(spec, &places)?;
+    let wanted = maps(spec, &places)?;
     let new_volumes = new_volumes(monitor);
-    give_root_what_is_its_own(&places, maps.as_ref(), &new_volumes)?;
+    give_root_what_is_its_own(&places, wanted.as_ref(), &new_volumes)?;
+    let secret_env = prepare::prepare(spec, &places.container, &places.volumes, wanted.as_ref())?;
+    // Those of a namespace that was joined are written already.
+    let maps = wanted.filter(|_| plan::shares_user_namespace_of(spec).is_none());
     let (places, reach) = within_reach(spec, places)?;
     let own_gids = own_map("gid_map");
     let situation = Situation {
         reach,
+        secret_env,
         group_tty_mapped: maps.as_ref().is_none_or(|(_, gids)| gids.to_outside(5).is_some())
             && own_gids.to_outside(5).is_some(),
         seccomp: seccomp::compile(&spec.security.seccomp, spec.security.capabilities)
@@ -145,7 +149,8 @@ pub(super) fn start(
             };
             record::write(&monitor.directory, &record)
                 .map_err(|err| Failure::errno("write the container's record", err))?;
-            write_pid_file(spec, pid)?;
+            write_pid_file(spec.pid_file.as_deref(), pid)?;
+            write_pid_file(spec.monitor_pid_file.as_deref(), own_pid)?;
             forget_new_volumes(monitor, &new_volumes);
             Ok(Living { pidfd, streams, record })
         }
@@ -168,7 +173,7 @@ fn own_map(name: &str) -> IdMap {
 
 /// The container's own maps, or `None` if it gets no user namespace.
 fn maps(spec: &ContainerSpec, places: &Places) -> Result<Option<(IdMap, IdMap)>, Failure> {
-    if plan::shares_user_namespace_of(spec).is_some() {
+    if plan::shares_user_namespace_of(spec).is_some() && spec.userns == UserNamespace::Default {
         return Ok(None);
     }
     let (uids, gids) = (own_map("uid_map"), own_map("gid_map"));
@@ -317,6 +322,9 @@ fn join_shared_namespaces(monitor: &Monitor) -> Result<(), Failure> {
     if let Some(id) = plan::shares_user_namespace_of(spec) {
         join(format!("/proc/{}/ns/user", pid_of(monitor, id)?), CloneFlags::CLONE_NEWUSER)?;
     }
+    if let UserNamespace::Path(path) = &spec.userns {
+        join(path, CloneFlags::CLONE_NEWUSER)?;
+    }
     match &spec.network.mode {
         NetworkMode::Container(id) => {
             join(format!("/proc/{}/ns/net", pid_of(monitor, id)?), CloneFlags::CLONE_NEWNET)?;
@@ -464,8 +472,8 @@ fn new_record(pid: i32, monitor_pid: i32, restarts: u32, streams: &Streams) -> R
     }
 }
 
-fn write_pid_file(spec: &ContainerSpec, pid: i32) -> Result<(), Failure> {
-    let Some(path) = &spec.pid_file else { return Ok(()) };
+fn write_pid_file(path: Option<&Path>, pid: i32) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(()) };
     std::fs::write(path, pid.to_string())
         .map_err(|err| Failure::errno(format!("write the pid file {}", path.display()), err))
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
+use crate::base::etc::HostsBase;
 use crate::base::spec::{ContainerSpec, Network, NetworkMode};
 use crate::runtime::monitor::wiring::Wiring;
 
@@ -35,7 +36,12 @@ pub(super) fn write(
         NetworkMode::Container(id) => Some(text_of(&directory.parent()?.join(id.as_str()).join(file))),
         _ => None,
     };
-    let hosts_base = of_other("hosts").unwrap_or_else(|| text_of("/etc/hosts".as_ref()));
+    let hosts_base = match &spec.etc.hosts_base {
+        HostsBase::Usual => of_other("hosts").unwrap_or_else(|| text_of("/etc/hosts".as_ref())),
+        HostsBase::None | HostsBase::Image => String::new(),
+        HostsBase::File(path) => std::fs::read_to_string(path)
+            .map_err(|err| io::Error::new(err.kind(), format!("hosts file {}: {err}", path.display())))?,
+    };
     let resolv_base = of_other("resolv.conf").filter(|_| spec.network.dns.is_empty());
     let resolv_base = resolv_base.unwrap_or_else(|| text_of("/etc/resolv.conf".as_ref()));
     let hostname = if spec.hostname.is_empty() {

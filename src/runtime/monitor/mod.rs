@@ -20,6 +20,7 @@ pub(crate) mod health;
 mod links;
 mod notify;
 pub(crate) mod ports;
+mod prepare;
 pub(crate) mod record;
 mod restart;
 pub(crate) mod serve;
@@ -48,6 +49,7 @@ use crate::runtime::monitor::notify::Notifier;
 use crate::runtime::monitor::serve::{Company, Life, Outcome, Output};
 use crate::runtime::monitor::tell::Teller;
 use crate::runtime::monitor::wiring::Wiring;
+pub(crate) use crate::runtime::plan::secret_file;
 use crate::stage::{holders, spawn, wire};
 use crate::store::Store;
 use crate::store::staging::Staged;
@@ -281,10 +283,15 @@ impl Monitor {
             release: None,
         };
         let mut log = open_log(&self.directory, &self.spec)?;
+        if self.spec.stop.run_limit_s > 0 {
+            // Comes as SIGALRM, which `serve` obeys with SIGKILL.
+            nix::unistd::alarm::set(self.spec.stop.run_limit_s);
+        }
         process::trim_heap();
         let Outcome { status, at } =
             serve::serve_in_company(life, server, log.as_mut(), signals, &mut company)
                 .map_err(|err| Failure::errno("watch the container", err))?;
+        nix::unistd::alarm::cancel();
         if let Some(health) = &mut company.health {
             health.end();
         }

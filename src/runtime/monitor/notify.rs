@@ -131,6 +131,7 @@ fn socket_for(spec: &mut ContainerSpec, directory: &Path) -> io::Result<UnixData
         read_only: false,
         options: Vec::new(),
         propagation: None,
+        overlay: None,
     });
     Ok(socket)
 }

@@ -83,7 +83,7 @@ pub(crate) struct Outcome {
 ///
 /// EMFILE.
 pub(crate) fn signals() -> io::Result<SignalFd> {
-    SignalFd::new(&SignalSet::of(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT]))
+    SignalFd::new(&SignalSet::of(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGALRM]))
 }
 
 /// Serves a container until process 1 has ended, and reaps it. All output that was written before is
@@ -409,7 +409,9 @@ impl<'a, 'b> Serving<'a, 'b> {
             let released = self.release.as_ref().is_some_and(is_released);
             if signal != libc::SIGHUP && !released {
                 // Refused only if process 1 has just ended, which is what was wanted.
-                pidfd::send_signal(self.pidfd.as_fd(), self.stop_signal).ok();
+                let its_time_is_over = signal == libc::SIGALRM;
+                let sent = if its_time_is_over { libc::SIGKILL } else { self.stop_signal };
+                pidfd::send_signal(self.pidfd.as_fd(), sent).ok();
             }
         }
         Ok(())

@@ -1,0 +1,230 @@
+//! Secrets as the user handles them, and as containers get them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::base::bytes::Bytes;
+use crate::base::etc::SecretUse;
+use crate::engine::filter::{Filters, has_label};
+use crate::engine::{Engine, Error, Kind, Result};
+use crate::store::StoreError;
+use crate::store::secrets::{MAX_BYTES, SecretRecord};
+
+/// Keys of `secret ls --filter`.
+pub(crate) const FILTERS: &[&str] = &["id", "label", "label!", "name"];
+
+/// What somebody wants of a new secret.
+#[derive(Debug, Default)]
+pub(crate) struct SecretRequest {
+    pub(crate) name: String,
+    pub(crate) data: Vec<u8>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) driver_options: BTreeMap<String, String>,
+    /// Take the place of one that has the name.
+    pub(crate) replace: bool,
+    /// One that is there already will do, unchanged.
+    pub(crate) ignore: bool,
+}
+
+/// One `--secret NAME[,key=value…]`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SecretWish {
+    name: String,
+    variable: bool,
+    target: Option<String>,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+impl Engine {
+    /// Makes a secret and returns its ID.
+    ///
+    /// # Errors
+    ///
+    /// Conflict if the name is taken; Invalid for a bad name, no data or too much.
+    pub(crate) fn create_secret(&self, request: SecretRequest) -> Result<String> {
+        let name = &request.name;
+        let is_clean = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if name.is_empty() || name.len() > 253 || !name.chars().all(is_clean) {
+            return Err(Error::invalid(format!(
+                "secret name {name:?} can not include '=', '/', ',', or the NULL character and be between 1-253 characters"
+            )));
+        }
+        if request.data.is_empty() || request.data.len() >= MAX_BYTES {
+            return Err(Error::invalid(format!(
+                "secret data must be larger than 0 and less than {MAX_BYTES} bytes"
+            )));
+        }
+        let mut random = [0_u8; 13];
+        getrandom::fill(&mut random).map_err(|err| Error::system("make up an ID", err.to_string()))?;
+        let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let now = Timestamp::now();
+        let mut record = SecretRecord {
+            version: 1,
+            id: hex[..25].to_owned(),
+            name: name.clone(),
+            created: now,
+            updated: now,
+            driver: "file".to_owned(),
+            driver_options: request.driver_options,
+            labels: request.labels,
+            rest: serde_json::Map::new(),
+        };
+        let secrets = self.store().secrets();
+        if request.ignore
+            && let Ok(known) = secrets.get(name)
+        {
+            return Ok(known.id);
+        }
+        if request.replace
+            && let Ok(known) = secrets.get(name)
+        {
+            record.created = known.created;
+            self.remove_secret(name)?;
+        }
+        match secrets.create(&record, &request.data) {
+            Err(StoreError::Exists { .. }) => {
+                Err(Error::new(Kind::Conflict, format!("{name}: secret name in use")))
+            }
+            other => Ok(other.map(|()| record.id)?),
+        }
+    }
+
+    /// The secret that `typed` means.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`].
+    pub(crate) fn secret(&self, typed: &str) -> Result<SecretRecord> {
+        self.store().secrets().find(typed).map_err(|err| match err {
+            StoreError::NotFound { .. } => {
+                Error::not_found(format!("no secret with name or id {typed:?}: no such secret"))
+            }
+            other => other.into(),
+        })
+    }
+
+    /// The secrets that pass `filters`, by name.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub(crate) fn secrets(&self, filters: &Filters) -> Result<Vec<SecretRecord>> {
+        let any = |key: &str, test: &dyn Fn(&str) -> bool| {
+            let mut values = filters.values(key).peekable();
+            values.peek().is_none() || values.any(test)
+        };
+        let all = |key: &str, test: &dyn Fn(&str) -> bool| filters.values(key).all(test);
+        let mut found = self.store().secrets().list()?.items;
+        found.retain(|secret| {
+            any("name", &|value| secret.name.contains(value))
+                && any("id", &|value| secret.id.starts_with(value))
+                && all("label", &|value| has_label(&secret.labels, value))
+                && all("label!", &|value| !has_label(&secret.labels, value))
+        });
+        Ok(found)
+    }
+
+    /// Removes a secret and returns its ID. Containers that have it keep it.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`].
+    pub(crate) fn remove_secret(&self, typed: &str) -> Result<String> {
+        let secret = self.secret(typed)?;
+        let taken = self.store().secrets().take(&secret.name)?;
+        self.discard(taken.into_iter().collect())?;
+        Ok(secret.id)
+    }
+
+    /// The secrets that a container asks for, with their values.
+    ///
+    /// # Errors
+    ///
+    /// A wish that means nothing, or a secret that is not there.
+    pub(crate) fn secrets_for(&self, wishes: &[String]) -> Result<Vec<(SecretUse, Vec<u8>)>> {
+        wishes
+            .iter()
+            .map(|text| {
+                let wish = SecretWish::parse(text)?;
+                let record = self.secret(&wish.name)?;
+                let data = self.store().secrets().data(&record.name)?;
+                Ok((wish.used(&record), data))
+            })
+            .collect()
+    }
+}
+
+impl SecretWish {
+    /// Reads `NAME[,type=mount|env][,target=…][,uid=N][,gid=N][,mode=OCTAL]`; the name may be written as
+    /// `source=NAME`.
+    fn parse(text: &str) -> Result<Self> {
+        let bad = |why: &str| Error::invalid(format!("invalid --secret {text:?}: {why}"));
+        let mut wish =
+            Self { name: String::new(), variable: false, target: None, mode: 0o444, uid: 0, gid: 0 };
+        let mut typed_mount_option = false;
+        for (index, field) in text.split(',').enumerate() {
+            let Some((key, value)) = field.split_once('=') else {
+                if index > 0 || field.is_empty() {
+                    return Err(bad("options are written KEY=VALUE"));
+                }
+                field.clone_into(&mut wish.name);
+                continue;
+            };
+            let number = || value.parse::<u32>().map_err(|_| bad("IDs are numbers"));
+            match key {
+                "source" | "src" => value.clone_into(&mut wish.name),
+                "type" if value == "mount" => wish.variable = false,
+                "type" if value == "env" => wish.variable = true,
+                "type" => return Err(bad("the type is mount or env")),
+                "target" | "dst" | "destination" => wish.target = Some(value.to_owned()),
+                "mode" => wish.mode = u32::from_str_radix(value, 8).map_err(|_| bad("the mode is octal"))?,
+                "uid" | "UID" => wish.uid = number()?,
+                "gid" | "GID" => wish.gid = number()?,
+                _ => return Err(bad("known are source, type, target, uid, gid and mode")),
+            }
+            typed_mount_option |= matches!(key, "mode" | "uid" | "UID" | "gid" | "GID");
+        }
+        if wish.name.is_empty() {
+            return Err(bad("no source was given"));
+        }
+        if wish.variable && typed_mount_option {
+            return Err(bad("uid, gid and mode are for type=mount"));
+        }
+        Ok(wish)
+    }
+
+    fn used(self, record: &SecretRecord) -> SecretUse {
+        let target = self.target.unwrap_or_else(|| record.name.clone());
+        let path = if target.starts_with('/') { target.clone() } else { format!("/run/secrets/{target}") };
+        SecretUse {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            variable: self.variable.then_some(target),
+            target: Bytes::from(path),
+            mode: self.mode & 0o7777,
+            uid: self.uid,
+            gid: self.gid,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes() {
+        let wish = SecretWish::parse("pw,target=/etc/pw,mode=0400,uid=3,gid=4").unwrap();
+        assert_eq!((wish.mode, wish.uid, wish.gid), (0o400, 3, 4));
+        assert_eq!(wish.target.as_deref(), Some("/etc/pw"));
+        let wish = SecretWish::parse("source=pw,type=env,target=PW").unwrap();
+        assert!(wish.variable && wish.name == "pw");
+        for bad in ["", "pw,x", "pw,type=file", "pw,mode=9", "pw,uid=a", "type=env", "pw,type=env,mode=0400"]
+        {
+            assert!(SecretWish::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What `--userns`, `--uidmap` and their kin mean on this machine, for this user.
+//!
+//! ```text
+//! ""  host  nomap  keep-id[:…]          by themselves (resolve::userns)
+//! container:NAME                        that container's
+//! ns:PATH                               the one a file names
+//! auto[:size=N,…]                       a range of U that no other such container has
+//! --uidmap, --gidmap                    as written (base::idmap_syntax)
+//! --subuidname, --subgidname            what /etc/subuid gives to a name, as far as it is in U
+//! ```
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::base::idmap::{IdExtent, IdMap};
+use crate::base::idmap_syntax::{self, IdMapError, to_inside};
+use crate::base::spec::UserNamespace;
+use crate::engine::request::ContainerRequest;
+use crate::engine::{Engine, Error, Kind, Result, resolve, state};
+use crate::runtime::rootfs::RootDir;
+
+/// How many IDs `auto` gives at least, as podman's `auto-userns-min-size`.
+const AUTO_MIN: u32 = 1024;
+
+/// nobody: not a reason to give 65,535 IDs.
+const NOBODY: u32 = 65_534;
+
+impl Engine {
+    /// The user namespace that a request asks for.
+    ///
+    /// # Errors
+    ///
+    /// Invalid values; IDs that are not the user's; no room for `auto`.
+    pub(crate) fn user_namespace(&self, request: &ContainerRequest) -> Result<UserNamespace> {
+        let caller = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let text = request.userns.as_str();
+        let explicit = !request.uid_maps.is_empty() || !request.gid_maps.is_empty();
+        let named = request.subuid_name.is_some() || request.subgid_name.is_some();
+        if !explicit && !named {
+            return match text.split_once(':').unwrap_or((text, "")) {
+                ("auto", options) => self.auto_namespace(options, request),
+                ("container", name) if !name.is_empty() => {
+                    let id = self.container(name)?;
+                    let ids = match self.container_spec(&id)?.userns {
+                        UserNamespace::Container { ids, .. } => ids,
+                        own => Box::new(own),
+                    };
+                    Ok(UserNamespace::Container { id, ids })
+                }
+                ("ns", path) if path.starts_with('/') => Ok(UserNamespace::Path(path.into())),
+                _ => resolve::userns(text, caller),
+            };
+        }
+        if !matches!(text, "" | "private") {
+            return Err(Error::invalid(
+                "--userns and --uidmap/--gidmap/--subuidname/--subgidname are mutually exclusive",
+            ));
+        }
+        let (uids, gids) = self.own_ids()?;
+        if named {
+            let uids = self.named_ids(
+                "/etc/subuid",
+                request.subuid_name.as_deref().or(request.subgid_name.as_deref()),
+                &uids,
+            )?;
+            let gids = self.named_ids(
+                "/etc/subgid",
+                request.subgid_name.as_deref().or(request.subuid_name.as_deref()),
+                &gids,
+            )?;
+            return Ok(UserNamespace::Maps { uids, gids });
+        }
+        let parse = |texts: &[String]| {
+            texts.iter().map(|text| idmap_syntax::parse(text)).collect::<std::result::Result<Vec<_>, _>>()
+        };
+        let maps = parse(&request.uid_maps)
+            .and_then(|uids_wanted| Ok((uids_wanted, parse(&request.gid_maps)?)))
+            .and_then(|(wanted_uids, wanted_gids)| {
+                idmap_syntax::maps(&wanted_uids, &wanted_gids, (&uids, &gids))
+            });
+        let (uids, gids) = maps.map_err(|err: IdMapError| Error::invalid(err.to_string()))?;
+        Ok(UserNamespace::Maps { uids, gids })
+    }
+
+    /// U's own maps, by which hosts' IDs become U's; those of the machine for its root.
+    fn own_ids(&self) -> Result<(IdMap, IdMap)> {
+        match self.caller().mapping {
+            None => {
+                let all = IdMap(vec![IdExtent { inside: 0, outside: 0, len: u32::MAX }]);
+                Ok((all.clone(), all))
+            }
+            Some(mapping) => match mapping.single {
+                None => Ok((mapping.uids, mapping.gids)),
+                Some(why) => Err(Error::new(Kind::Unsupported, "map IDs: there is just one").because(why)),
+            },
+        }
+    }
+
+    /// 0… are the ranges that `file` gives to `name`.
+    fn named_ids(&self, file: &str, name: Option<&str>, u: &IdMap) -> Result<IdMap> {
+        let name = name.unwrap_or_default();
+        let text = std::fs::read_to_string(file).map_err(|err| Error::system(format!("read {file}"), err))?;
+        let mut extents = Vec::new();
+        let mut inside = 0;
+        for line in text.lines() {
+            let fields: Vec<&str> = line.trim().split(':').collect();
+            let [owner, start, len] = fields[..] else { continue };
+            let (Ok(start), Ok(len)) = (start.parse::<u32>(), len.parse::<u32>()) else { continue };
+            if owner != name {
+                continue;
+            }
+            let outside =
+                to_inside(u, start).filter(|_| to_inside(u, start.saturating_add(len - 1)).is_some());
+            let outside = outside.ok_or_else(|| Error::invalid(IdMapError::NotYours(start).to_string()))?;
+            extents.push(IdExtent { inside, outside, len });
+            inside += len;
+        }
+        if extents.is_empty() {
+            return Err(Error::invalid(format!("no range for {name:?} in {file}")));
+        }
+        Ok(IdMap(extents))
+    }
+
+    /// `auto[:size=N,uidmapping=I:O:N,gidmapping=I:O:N]`.
+    fn auto_namespace(&self, options: &str, request: &ContainerRequest) -> Result<UserNamespace> {
+        let bad = || {
+            Error::invalid(format!("invalid --userns value \"auto:{options}\""))
+                .hint("known are auto:size=N, uidmapping=INSIDE:OUTSIDE:N and gidmapping=INSIDE:OUTSIDE:N")
+        };
+        let mut size = None;
+        let (mut fixed_uids, mut fixed_gids) = (Vec::new(), Vec::new());
+        for option in options.split(',').filter(|option| !option.is_empty()) {
+            match option.split_once('=').ok_or_else(bad)? {
+                ("size", number) => {
+                    size = Some(number.parse::<u32>().ok().filter(|size| *size > 0).ok_or_else(bad)?)
+                }
+                ("uidmapping", text) => fixed_uids.push(extent(text).ok_or_else(bad)?),
+                ("gidmapping", text) => fixed_gids.push(extent(text).ok_or_else(bad)?),
+                _ => return Err(bad()),
+            }
+        }
+        let size = match size {
+            Some(size) => size,
+            None => self.ids_of_image(request)?.max(AUTO_MIN),
+        };
+        let (uids, gids) = self.own_ids()?;
+        let room = u32::try_from(uids.size().min(gids.size())).unwrap_or(u32::MAX);
+        let first = free_range(&self.auto_ranges()?, size, room).ok_or_else(|| {
+            Error::new(
+                Kind::Conflict,
+                format!("no {size} IDs are left for --userns=auto of the {room} that you have"),
+            )
+            .hint("remove containers that have some, or ask for fewer with auto:size=N")
+        })?;
+        let map = |fixed: Vec<IdExtent>| {
+            let whole = IdMap(vec![IdExtent { inside: 0, outside: first, len: size }]);
+            fixed.into_iter().fold(whole, with_fixed)
+        };
+        Ok(UserNamespace::Maps { uids: map(fixed_uids), gids: map(fixed_gids) })
+    }
+
+    /// The ranges of U that containers with `auto` have: start and length.
+    fn auto_ranges(&self) -> Result<Vec<(u32, u32)>> {
+        use std::os::fd::AsFd;
+        let mut ranges = Vec::new();
+        for id in self.store().containers().list()? {
+            let Ok(dir) = self.store().containers().open(&id) else { continue };
+            let Ok(spec) = state::read_spec(dir.as_fd(), &id) else { continue };
+            if let (true, UserNamespace::Maps { uids, gids }) =
+                (spec.as_typed.userns.starts_with("auto"), &spec.userns)
+            {
+                ranges.extend(uids.0.iter().chain(&gids.0).map(|extent| (extent.outside, extent.len)));
+            }
+        }
+        Ok(ranges)
+    }
+
+    /// One more than the highest ID that the image's passwd, group and user name.
+    fn ids_of_image(&self, request: &ContainerRequest) -> Result<u32> {
+        if request.rootfs.is_some() {
+            return Ok(0);
+        }
+        let facts = self.image_facts(&request.image, &UserNamespace::Default)?;
+        let read = |file: &[u8]| {
+            facts.layers.iter().rev().find_map(|layer| {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let top =
+                    rustix::fs::open(self.store().layers().fs_path(layer), flags, Mode::empty()).ok()?;
+                RootDir::new(top).read_small(file)
+            })
+        };
+        let numbers = [&b"etc/passwd"[..], b"etc/group"].into_iter().filter_map(read).flat_map(|file| {
+            let text = String::from_utf8_lossy(&file).into_owned();
+            let ids: Vec<u32> =
+                text.lines().filter_map(|line| line.split(':').nth(2)?.parse().ok()).collect();
+            ids
+        });
+        let user = facts.defaults.user.split(':').filter_map(|part| part.parse().ok()).collect::<Vec<u32>>();
+        let highest = numbers.chain(user).filter(|id| *id < NOBODY).max();
+        Ok(highest.map_or(0, |id| id + 1))
+    }
+}
+
+/// `INSIDE:OUTSIDE:COUNT`.
+fn extent(text: &str) -> Option<IdExtent> {
+    let mut numbers = text.split(':').map(str::parse);
+    let mut next = || numbers.next()?.ok();
+    Some(IdExtent { inside: next()?, outside: next()?, len: next()? })
+}
+
+/// `map` with one extent fixed; what it covers inside is taken out of the rest.
+fn with_fixed(map: IdMap, fixed: IdExtent) -> IdMap {
+    let end = fixed.inside + fixed.len;
+    let mut extents: Vec<IdExtent> = map
+        .0
+        .into_iter()
+        .flat_map(|extent| {
+            let own_end = extent.inside + extent.len;
+            let before = fixed.inside.clamp(extent.inside, own_end) - extent.inside;
+            let after = end.clamp(extent.inside, own_end) - extent.inside;
+            [(0, before), (after, extent.len)]
+                .into_iter()
+                .filter(|(from, to)| from < to)
+                .map(move |(from, to)| IdExtent {
+                    inside: extent.inside + from,
+                    outside: extent.outside + from,
+                    len: to - from,
+                })
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    extents.push(fixed);
+    extents.sort_by_key(|extent| extent.inside);
+    IdMap(extents)
+}
+
+/// The first of `size` IDs below `room` that nobody has. 0 is the user and never given away.
+fn free_range(taken: &[(u32, u32)], size: u32, room: u32) -> Option<u32> {
+    let mut taken = taken.to_vec();
+    taken.sort_unstable();
+    let mut first = 1;
+    for (start, len) in taken {
+        if start >= first && start - first >= size {
+            break;
+        }
+        first = first.max(start.saturating_add(len));
+    }
+    (u64::from(first) + u64::from(size) <= u64::from(room)).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_do_not_touch() {
+        for (taken, size, want) in [
+            (&[][..], 1024, Some(1)),
+            (&[(1, 1024)], 1024, Some(1025)),
+            (&[(1, 1024), (2000, 10)], 500, Some(1025)),
+            (&[(1, 1024), (2000, 10)], 1000, Some(2010)),
+            (&[(1, 60_000)], 6000, None),
+        ] {
+            assert_eq!(free_range(taken, size, 65_537), want, "{taken:?} {size}");
+        }
+    }
+
+    #[test]
+    fn a_fixed_extent_takes_its_place() {
+        let map = IdMap(vec![IdExtent { inside: 0, outside: 100, len: 10 }]);
+        let fixed = with_fixed(map, IdExtent { inside: 3, outside: 0, len: 2 });
+        assert_eq!(fixed.to_kernel(), "0 100 3\n3 0 2\n5 105 5\n");
+    }
+}

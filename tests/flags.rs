@@ -1,0 +1,343 @@
+//! Flags of `run` and `create`: what each of them brings about in the container.
+
+mod common;
+
+use common::{Sandbox, wait_for};
+
+#[test]
+fn users_that_the_image_does_not_know_get_a_line() {
+    let sandbox = Sandbox::new();
+    let both = "grep 1234 /etc/passwd; grep ^55 /etc/group";
+    let output = sandbox.sh(&["-u", "1234:55", "-w", "/tmp"], both);
+    assert_eq!(output.ok(), "1234:*:1234:55:container user:/tmp:/bin/sh\n55:x:55:1234");
+    assert_eq!(sandbox.sh(&["-u", "1234", "--passwd=false"], "grep -c 1234 /etc/passwd; true").ok(), "0");
+    let entries = ["-u=1234:55", "--passwd-entry=x$UID:*:$UID:$GID:$NAME:/h:/bin/sh", "--group-entry=g$GID:x:$GID:"];
+    let output = sandbox.sh(&entries, "grep ^x1234 /etc/passwd; grep ^g55 /etc/group; echo $HOME");
+    assert_eq!(output.ok(), "x1234:*:1234:55:container user:/h:/bin/sh\ng55:x:55:\n/h");
+    let output = sandbox.sh(&["--hostuser=root", "--hostuser=daemon"], "grep ^daemon: /etc/passwd");
+    assert!(output.ok().starts_with("daemon:*:1:1:"), "{}", output.stdout);
+    let output = sandbox.sh(&["--hostuser=nobody-of-that-name"], "true");
+    assert!(output.fails(125).contains("nobody-of-that-name"), "{}", output.stderr);
+}
+
+#[test]
+fn keep_id_knows_the_caller_by_name() {
+    let sandbox = Sandbox::new();
+    let outside = std::process::Command::new("id").arg("-un").output().expect("run id");
+    let name = String::from_utf8(outside.stdout).expect("a name");
+    assert_eq!(sandbox.sh(&["--userns=keep-id"], "id -un").ok(), name.trim());
+    assert_eq!(sandbox.sh(&["--userns=keep-id:uid=5,gid=6"], "id -u; id -g").ok(), "5\n6");
+    let map = sandbox.sh(&["--userns=keep-id:uid=1000,gid=1000,size=3000"], "cat /proc/self/uid_map");
+    let total: u64 = map.ok().lines().map(|line| line.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap()).sum();
+    assert_eq!(total, 3000);
+}
+
+/// The lines of a map file, each with single blanks.
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[test]
+fn id_maps_are_as_written() {
+    let sandbox = Sandbox::new();
+    let map = |options: &[&str]| lines(sandbox.sh(options, "cat /proc/self/uid_map; echo; cat /proc/self/gid_map").ok());
+    assert_eq!(map(&["--uidmap=0:1:100"]), ["0 1 100", "", "0 1 100"]);
+    assert_eq!(map(&["--uidmap=0:1:100", "--gidmap=0:5:10"]), ["0 1 100", "", "0 5 10"]);
+    assert_eq!(map(&["--uidmap=0:1:5", "--uidmap=5:0:1"])[..2], ["0 1 5", "5 0 1"]);
+    let uid = rustix::process::getuid().as_raw();
+    assert_eq!(map(&[&format!("--uidmap=+5:@{uid}")])[..3], ["0 1 5", "5 0 1", "6 6 65531"]);
+    let written = sandbox.path("home").join("f");
+    let volume = format!("{}:/h", sandbox.path("home").display());
+    sandbox.sh(&[&format!("--uidmap=+0:@{uid}"), "-v", &volume], "touch /h/f").ok();
+    let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(written).expect("made"));
+    assert_eq!(owner, uid, "+0:@ME makes the container's root me");
+    for (options, said) in [
+        (&["--uidmap=5:0:1"][..], "ID 0"),
+        (&["--uidmap=0:@1:1"], "not among those"),
+        (&["--uidmap=zero:1"], "invalid mapping"),
+        (&["--uidmap=0:1:1", "--userns=keep-id"], "mutually exclusive"),
+    ] {
+        let output = sandbox.sh(options, "true");
+        assert!(output.fails(125).contains(said), "{options:?}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn auto_gives_each_container_ids_of_its_own() {
+    let sandbox = Sandbox::new();
+    let mut starts = Vec::new();
+    for name in ["a", "b"] {
+        sandbox.start(name, &["--userns=auto:size=2000"], "sleep 300");
+        let map = lines(&sandbox.ok(["exec", name, "cat", "/proc/self/uid_map"]));
+        let [_, outside, length] = map[0].split(' ').collect::<Vec<_>>()[..] else { panic!("{map:?}") };
+        assert_eq!(length, "2000");
+        starts.push(outside.parse::<u32>().expect("a number"));
+    }
+    assert!(starts[0].abs_diff(starts[1]) >= 2000, "{starts:?}");
+    let shared = sandbox.sh(&["--userns=container:a"], "cat /proc/self/uid_map");
+    assert_eq!(lines(shared.ok())[0].split(' ').nth(1), Some(starts[0].to_string().as_str()));
+    let output = sandbox.sh(&["--userns=auto:size=9999999"], "true");
+    assert!(output.fails(125).contains("no 9999999 IDs"), "{}", output.stderr);
+}
+
+#[test]
+fn subordinate_ranges_by_name() {
+    let sandbox = Sandbox::new();
+    let outside = std::process::Command::new("id").arg("-un").output().expect("run id");
+    let me = String::from_utf8(outside.stdout).expect("a name").trim().to_owned();
+    let output = sandbox.sh(&[&format!("--subuidname={me}")], "cat /proc/self/uid_map");
+    assert_eq!(lines(output.ok())[0].split(' ').take(2).collect::<Vec<_>>(), ["0", "1"]);
+    assert_eq!(sandbox.sh(&["--subuidname=nobody-of-that-name"], "true").code, 125);
+}
+
+#[test]
+fn variables_are_merged_with_those_of_the_image() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.sh(&["--env-merge=PATH=${PATH}:/more", "--env-merge=N=$NONE-x"], "echo $PATH; echo $N");
+    let first = output.ok().lines().next().expect("a line").to_owned();
+    assert!(first.ends_with("/bin:/more"), "{first}");
+    assert!(output.stdout.ends_with("\n-x\n"), "{}", output.stdout);
+}
+
+#[test]
+fn time_zone_personality_and_init_program() {
+    let sandbox = Sandbox::new();
+    if std::path::Path::new("/usr/share/zoneinfo/Asia/Kolkata").exists() {
+        assert_eq!(sandbox.sh(&["--tz=Asia/Kolkata"], "date +%Z").ok(), "IST");
+    }
+    for bad in ["Nowhere/None", "../passwd", "/etc/passwd"] {
+        let output = sandbox.sh(&[&format!("--tz={bad}")], "true");
+        assert!(output.fails(125).contains("unknown time zone"), "{}", output.stderr);
+    }
+    if std::env::consts::ARCH == "x86_64" {
+        assert_eq!(sandbox.sh(&["--personality=LINUX32"], "uname -m").ok(), "i686");
+    }
+    assert!(sandbox.sh(&["--personality=WINDOWS"], "true").fails(125).contains("WINDOWS"));
+    // A script is started with the words of an init: `-- COMMAND…`.
+    let init = sandbox.write_program("init", "#!/bin/sh\necho \"$1 as $$\"; shift; exec \"$@\"\n");
+    let output = sandbox.sh(&[&format!("--init-path={}", init.display())], "echo command");
+    assert_eq!(output.ok(), "-- as 1\ncommand");
+}
+
+#[test]
+fn systemd_gets_what_it_needs() {
+    let sandbox = Sandbox::new();
+    let look = "mount | grep -E ' on (/run|/run/lock|/tmp|/var/log/journal) ' | sort | cut -d' ' -f3,5; \
+                test -f /run/.containerenv && env | grep -c container_uuid";
+    let output = sandbox.sh(&["--systemd=always", "--shm-size-systemd=3m"], look);
+    assert_eq!(output.ok(), "/run tmpfs\n/run/lock tmpfs\n/tmp tmpfs\n/var/log/journal tmpfs\n1");
+    sandbox.ok(["create", "--net=none", "--name=s", "--systemd=always", "bb", "true"]);
+    assert_eq!(sandbox.inspect("s", ".Config.StopSignal"), "SIGRTMIN+3");
+    sandbox.ok(["create", "--net=none", "--name=n", "bb", "true"]);
+    assert_eq!(sandbox.inspect("n", ".Config.StopSignal"), "SIGTERM");
+    let size = sandbox.sh(&["--systemd=always", "--shm-size-systemd=3m"], "df -k /run | tail -n 1 | awk '{print $2}'");
+    assert_eq!(size.ok(), "3072");
+    assert!(sandbox.sh(&["--systemd=maybe"], "true").fails(125).contains("maybe"));
+}
+
+#[test]
+fn hosts_and_hostname_files() {
+    let sandbox = Sandbox::new();
+    let base = sandbox.write("hosts", "10.9.8.7 elsewhere\n");
+    let option = format!("--hosts-file={}", base.display());
+    let output = sandbox.sh(&[&option, "--add-host=db:1.2.3.4"], "cat /etc/hosts");
+    assert!(output.ok().contains("10.9.8.7 elsewhere") && output.stdout.contains("1.2.3.4\tdb"), "{}", output.stdout);
+    let mounted = |options: &[&str]| sandbox.sh(options, "mount | grep -c -e /etc/hosts -e /etc/hostname; true").ok().to_owned();
+    assert_eq!(mounted(&[]), "2");
+    assert_eq!(mounted(&["--no-hostname"]), "1");
+    assert_eq!(mounted(&["--hosts-file=image"]), "1");
+    assert_eq!(mounted(&["--hosts-file=none"]), "2");
+    let output = sandbox.sh(&["--no-hosts", "--add-host=a:1.2.3.4"], "true");
+    assert!(output.fails(125).contains("cannot be set together"), "{}", output.stderr);
+    assert!(sandbox.sh(&["--hosts-file=/no/such/file"], "true").fails(125).contains("/no/such/file"));
+    let output = sandbox.sh(&["--chrootdirs=/jail"], "cat /jail/etc/hostname; ls /jail/etc");
+    assert!(output.ok().ends_with("hostname\nhosts\nresolv.conf"), "{}", output.stdout);
+}
+
+#[test]
+fn a_time_limit_ends_the_container() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.sh(&["--timeout=1"], "trap '' TERM; sleep 300");
+    assert_eq!(output.code, 137, "{}", output.stderr);
+}
+
+#[test]
+fn required_containers_start_first() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--net=none", "--name=first", "bb", "sleep", "300"]);
+    sandbox.ok(["run", "-d", "--net=none", "--name=second", "--requires=first", "bb", "sleep", "300"]);
+    assert_eq!(sandbox.inspect("first", ".State.Status"), "running");
+    let output = sandbox.sh(&["--requires=nobody"], "true");
+    assert!(output.fails(125).contains("nobody"), "{}", output.stderr);
+}
+
+#[test]
+fn the_monitors_number_is_written_down() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path("monitor.pid");
+    sandbox.start("c", &[&format!("--conmon-pidfile={}", file.display())], "sleep 300");
+    let pid = sandbox.read("monitor.pid");
+    let status = std::fs::read_to_string(format!("/proc/{pid}/comm")).expect("it runs");
+    assert!(status.starts_with("ketch") || !status.is_empty());
+    assert_eq!(sandbox.inspect("c", ".State.ConmonPid"), pid);
+}
+
+#[test]
+fn rmi_takes_the_image_along() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["tag", "bb", "other"]);
+    sandbox.ok(["run", "--net=none", "--rmi", "other", "true"]);
+    assert_eq!(sandbox.ketch(["image", "exists", "other"]).code, 1);
+    assert_eq!(sandbox.ketch(["image", "exists", "bb"]).code, 0, "the image has another name");
+    assert!(sandbox.names().is_empty());
+}
+
+#[test]
+fn flags_that_cannot_work_say_so() {
+    let sandbox = Sandbox::new();
+    for (option, said) in [
+        ("--device-cgroup-rule=c 1:3 r", "not supported in rootless mode"),
+        ("--rdt-class=x", "resctrl"),
+        ("--pod=p", "no pods"),
+        ("--pod-id-file=/x", "no pods"),
+        ("--init-ctr=always", "no pods"),
+        ("--runtime=runc", "no other runtime"),
+        ("--storage-opt=size=1G", "root of the host"),
+        ("--isolation=hyperv", "default"),
+        ("--decryption-key=k", "decrypt"),
+        ("--volume-driver=nfs", "local"),
+        ("--use-api-socket", "no engine that listens"),
+        ("--seccomp-policy=image", "no seccomp policy defined by image"),
+        ("--seccomp-policy=what", "valid policies"),
+        ("--gpus=all", "unresolvable CDI devices nvidia.com/gpu=all"),
+        ("--security-opt=apparmor=mine", "apparmor"),
+    ] {
+        let output = sandbox.sh(&[option], "true");
+        let stderr = output.fails(125);
+        assert!(stderr.contains(said), "{option}: {stderr}");
+    }
+    for fine in ["--isolation=default", "--runtime=ketch", "--volume-driver=local", "--security-opt=label=disable"] {
+        assert_eq!(sandbox.sh(&[fine], "echo ran").ok(), "ran", "{fine}");
+    }
+}
+
+#[test]
+fn options_of_proc_reach_it() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.sh(&["--security-opt=proc-opts=hidepid=2"], "grep ' /proc ' /proc/mounts | head -n 1");
+    assert!(output.ok().contains("hidepid="), "{}", output.stdout);
+}
+
+#[test]
+fn a_profile_in_the_images_label_counts() {
+    let sandbox = Sandbox::new();
+    let profile = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#;
+    // A seccomp profile by file has the same effect as one in a label; the label is the image's.
+    let file = sandbox.write("profile.json", profile);
+    let output = sandbox.sh(&[&format!("--security-opt=seccomp={}", file.display())], "mkdir /x; echo $?");
+    assert_eq!(output.ok(), "1");
+}
+
+#[test]
+fn devices_by_directory_and_by_description() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.sh(&["--device=/dev/nonsense"], "true");
+    assert_eq!(output.code, 125);
+    if std::path::Path::new("/dev/net/tun").exists() {
+        assert_eq!(sandbox.sh(&["--device=/dev/net"], "ls /dev/net").ok(), "tun");
+        assert_eq!(sandbox.sh(&["--device=/dev/net:/dev/mine"], "ls /dev/mine").ok(), "tun");
+    }
+}
+
+#[test]
+fn mounts_with_changes_of_their_own() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/in", "below\n");
+    let data = sandbox.path("data");
+    let volume = format!("{}:/d:O", data.display());
+    let script = "cat /d/in; echo changed > /d/in; echo new > /d/out; cat /d/in";
+    assert_eq!(sandbox.sh(&["-v", &volume], script).ok(), "below\nchanged");
+    assert_eq!(sandbox.read("data/in"), "below\n");
+    assert!(!data.join("out").exists());
+    // The changes of a life end with it, unless they have a place of their own.
+    sandbox.ok(["create", "--net=none", "--name=c", "-v", &volume, "bb", "sh", "-c", "ls /d; touch /d/out"]);
+    for _ in 0..2 {
+        assert_eq!(sandbox.ok(["start", "-a", "c"]), "in");
+    }
+    for name in ["upper", "work"] {
+        std::fs::create_dir(sandbox.path(name)).expect("make it");
+    }
+    let kept = format!("{volume},upperdir={},workdir={}", sandbox.path("upper").display(), sandbox.path("work").display());
+    sandbox.sh(&["-v", &kept], "touch /d/out").ok();
+    assert!(sandbox.path("upper/out").exists());
+    assert_eq!(sandbox.sh(&["-v", &kept], "ls /d").ok(), "in\nout");
+    for (options, said) in [
+        ("O,ro", "can't use 'O'"),
+        ("ro,rw", "can only specify 1"),
+        ("shared,private", "can only specify 1"),
+        ("O,upperdir=/tmp", "together"),
+        ("idmap", "idmapped mounts"),
+    ] {
+        let output = sandbox.sh(&["-v", &format!("{}:/d:{options}", data.display())], "true");
+        assert!(output.fails(125).contains(said), "{options}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn every_kind_of_mount() {
+    let sandbox = Sandbox::new();
+    sandbox.write("g/one.txt", "1\n");
+    sandbox.write("g/two.txt", "2\n");
+    sandbox.write("g/other", "3\n");
+    let glob = format!("--mount=type=glob,src={}/*.txt,dst=/g", sandbox.path("g").display());
+    assert_eq!(sandbox.sh(&[&glob], "ls /g; cat /g/two.txt").ok(), "one.txt\ntwo.txt\n2");
+    let nothing = format!("--mount=type=glob,src={}/*.none,dst=/g", sandbox.path("g").display());
+    assert!(sandbox.sh(&[&nothing], "true").fails(125).contains("no file paths matching glob"));
+    let kind = |option: &str| sandbox.sh(&[option], "grep ' /x ' /proc/mounts | cut -d' ' -f3").ok().to_owned();
+    assert_eq!(kind("--mount=type=ramfs,dst=/x"), "ramfs");
+    assert_eq!(kind("--mount=type=devpts,dst=/x"), "devpts");
+    assert_eq!(kind("--mount=type=mqueue,dst=/x"), "mqueue");
+    let output = sandbox.sh(&["-u=5:6", "--mount=type=tmpfs,dst=/x,chown=true"], "stat -c %u:%g /x; touch /x/y");
+    assert_eq!(output.ok(), "5:6");
+    let output = sandbox.sh(&["-u=5:6", "--tmpfs=/x:U,size=1m"], "stat -c %u:%g /x");
+    assert_eq!(output.ok(), "5:6");
+    let image = "--mount=type=image,src=bb,dst=/x";
+    assert_ne!(sandbox.sh(&[image], "test -e /x/bin/sh && touch /x/y").code, 0);
+    assert_eq!(sandbox.sh(&[&format!("{image},rw=true")], "touch /x/y && ls /x/y").ok(), "/x/y");
+    let output = sandbox.sh(&[&format!("{image},subpath=/etc")], "test -e /x/passwd && touch /x/y");
+    assert_ne!(output.code, 0);
+    assert!(output.stderr.contains("Read-only"), "{}", output.stderr);
+    assert!(sandbox.sh(&[&format!("{image},subpath=/none")], "true").fails(125).contains("/none"));
+    let labelled = "--mount=type=volume,src=v,dst=/x,volume-label=a=b,volume-opt=o=nodev";
+    sandbox.sh(&[labelled], "true").ok();
+    assert_eq!(sandbox.ok(["volume", "inspect", "--format={{.Labels.a}} {{.Options.o}}", "v"]), "b nodev");
+    assert!(sandbox.sh(&["--mount=type=what,dst=/x"], "true").fails(125).contains("what"));
+}
+
+#[test]
+fn secrets_are_files_or_variables() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.write("s", "hush\n");
+    let id = sandbox.ok(["secret", "create", "-l", "a=b", "pw", file.to_str().expect("text")]);
+    assert_eq!(id.len(), 25);
+    let again = sandbox.ketch(["secret", "create", "pw", file.to_str().expect("text")]);
+    assert!(again.fails(125).contains("secret name in use"), "{}", again.stderr);
+    assert_eq!(sandbox.sh(&["--secret=pw"], "cat /run/secrets/pw; stat -c %a /run/secrets/pw").ok(), "hush\n444");
+    let placed = "--secret=pw,target=/etc/deep/pw,mode=0400,uid=3,gid=4";
+    let output = sandbox.sh(&[placed], "cat /etc/deep/pw; stat -c %a:%u:%g /etc/deep/pw; echo x > /etc/deep/pw");
+    assert!(output.stdout.starts_with("hush\n400:3:4"), "{}{}", output.stdout, output.stderr);
+    assert_ne!(output.code, 0, "a secret cannot be written to");
+    assert_eq!(sandbox.sh(&["--secret=pw,type=env,target=PW"], "echo \"<$PW>\"").ok(), "<hush\n>");
+    let by_id = format!("--secret={},type=env", &id[..10]);
+    assert_eq!(sandbox.sh(&[&by_id], "echo \"$pw\"").ok(), "hush");
+    for (bad, said) in [("nosuch", "no secret with name or id \"nosuch\""), ("pw,mode=x", "octal"), ("pw,type=x", "type")] {
+        let output = sandbox.sh(&[&format!("--secret={bad}")], "true");
+        assert!(output.fails(125).contains(said), "{bad}: {}", output.stderr);
+    }
+    // A container that has it keeps it.
+    sandbox.ok(["create", "--net=none", "--name=c", "--secret=pw", "bb", "cat", "/run/secrets/pw"]);
+    assert_eq!(sandbox.ok(["secret", "rm", "pw"]), id);
+    assert_eq!(sandbox.ok(["start", "-a", "c"]), "hush");
+    let all = wait_for("the value is nowhere in inspect", || Ok(sandbox.ok(["inspect", "c"])));
+    assert!(all.contains("\"pw\"") && !all.contains("hush"), "{all}");
+}
