@@ -11,7 +11,8 @@ fn users_that_the_image_does_not_know_get_a_line() {
     let output = sandbox.sh(&["-u", "1234:55", "-w", "/tmp"], both);
     assert_eq!(output.ok(), "1234:*:1234:55:container user:/tmp:/bin/sh\n55:x:55:1234");
     assert_eq!(sandbox.sh(&["-u", "1234", "--passwd=false"], "grep -c 1234 /etc/passwd; true").ok(), "0");
-    let entries = ["-u=1234:55", "--passwd-entry=x$UID:*:$UID:$GID:$NAME:/h:/bin/sh", "--group-entry=g$GID:x:$GID:"];
+    let entries =
+        ["-u=1234:55", "--passwd-entry=x$UID:*:$UID:$GID:$NAME:/h:/bin/sh", "--group-entry=g$GID:x:$GID:"];
     let output = sandbox.sh(&entries, "grep ^x1234 /etc/passwd; grep ^g55 /etc/group; echo $HOME");
     assert_eq!(output.ok(), "x1234:*:1234:55:container user:/h:/bin/sh\ng55:x:55:\n/h");
     let output = sandbox.sh(&["--hostuser=root", "--hostuser=daemon"], "grep ^daemon: /etc/passwd");
@@ -28,7 +29,8 @@ fn keep_id_knows_the_caller_by_name() {
     assert_eq!(sandbox.sh(&["--userns=keep-id"], "id -un").ok(), name.trim());
     assert_eq!(sandbox.sh(&["--userns=keep-id:uid=5,gid=6"], "id -u; id -g").ok(), "5\n6");
     let map = sandbox.sh(&["--userns=keep-id:uid=1000,gid=1000,size=3000"], "cat /proc/self/uid_map");
-    let total: u64 = map.ok().lines().map(|line| line.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap()).sum();
+    let total: u64 =
+        map.ok().lines().map(|line| line.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap()).sum();
     assert_eq!(total, 3000);
 }
 
@@ -40,10 +42,15 @@ fn lines(text: &str) -> Vec<String> {
 #[test]
 fn id_maps_are_as_written() {
     let sandbox = Sandbox::new();
-    let map = |options: &[&str]| lines(sandbox.sh(options, "cat /proc/self/uid_map; echo; cat /proc/self/gid_map").ok());
-    assert_eq!(map(&["--uidmap=0:1:100"]), ["0 1 100", "", "0 1 100"]);
-    assert_eq!(map(&["--uidmap=0:1:100", "--gidmap=0:5:10"]), ["0 1 100", "", "0 5 10"]);
-    assert_eq!(map(&["--uidmap=0:1:5", "--uidmap=5:0:1"])[..2], ["0 1 5", "5 0 1"]);
+    let map = |options: &[&str]| {
+        lines(sandbox.sh(options, "cat /proc/self/uid_map; echo; cat /proc/self/gid_map").ok())
+    };
+    assert_eq!(map(&["--uidmap=0:1:2000"]), ["0 1 2000", "", "0 1 2000"]);
+    assert_eq!(map(&["--uidmap=0:1:2000", "--gidmap=0:5:3000"]), ["0 1 2000", "", "0 5 3000"]);
+    assert_eq!(
+        map(&["--uidmap=0:1:5", "--uidmap=5:0:1", "--uidmap=6:6:2000"])[..3],
+        ["0 1 5", "5 0 1", "6 6 2000"]
+    );
     let uid = rustix::process::getuid().as_raw();
     assert_eq!(map(&[&format!("--uidmap=+5:@{uid}")])[..3], ["0 1 5", "5 0 1", "6 6 65531"]);
     let written = sandbox.path("home").join("f");
@@ -93,7 +100,8 @@ fn subordinate_ranges_by_name() {
 #[test]
 fn variables_are_merged_with_those_of_the_image() {
     let sandbox = Sandbox::new();
-    let output = sandbox.sh(&["--env-merge=PATH=${PATH}:/more", "--env-merge=N=$NONE-x"], "echo $PATH; echo $N");
+    let output =
+        sandbox.sh(&["--env-merge=PATH=${PATH}:/more", "--env-merge=N=$NONE-x"], "echo $PATH; echo $N");
     let first = output.ok().lines().next().expect("a line").to_owned();
     assert!(first.ends_with("/bin:/more"), "{first}");
     assert!(output.stdout.ends_with("\n-x\n"), "{}", output.stdout);
@@ -130,7 +138,8 @@ fn systemd_gets_what_it_needs() {
     assert_eq!(sandbox.inspect("s", ".Config.StopSignal"), "SIGRTMIN+3");
     sandbox.ok(["create", "--net=none", "--name=n", "bb", "true"]);
     assert_eq!(sandbox.inspect("n", ".Config.StopSignal"), "SIGTERM");
-    let size = sandbox.sh(&["--systemd=always", "--shm-size-systemd=3m"], "df -k /run | tail -n 1 | awk '{print $2}'");
+    let size = sandbox
+        .sh(&["--systemd=always", "--shm-size-systemd=3m"], "df -k /run | tail -n 1 | awk '{print $2}'");
     assert_eq!(size.ok(), "3072");
     assert!(sandbox.sh(&["--systemd=maybe"], "true").fails(125).contains("maybe"));
 }
@@ -141,8 +150,14 @@ fn hosts_and_hostname_files() {
     let base = sandbox.write("hosts", "10.9.8.7 elsewhere\n");
     let option = format!("--hosts-file={}", base.display());
     let output = sandbox.sh(&[&option, "--add-host=db:1.2.3.4"], "cat /etc/hosts");
-    assert!(output.ok().contains("10.9.8.7 elsewhere") && output.stdout.contains("1.2.3.4\tdb"), "{}", output.stdout);
-    let mounted = |options: &[&str]| sandbox.sh(options, "mount | grep -c -e /etc/hosts -e /etc/hostname; true").ok().to_owned();
+    assert!(
+        output.ok().contains("10.9.8.7 elsewhere") && output.stdout.contains("1.2.3.4\tdb"),
+        "{}",
+        output.stdout
+    );
+    let mounted = |options: &[&str]| {
+        sandbox.sh(options, "mount | grep -c -e /etc/hosts -e /etc/hostname; true").ok().to_owned()
+    };
     assert_eq!(mounted(&[]), "2");
     assert_eq!(mounted(&["--no-hostname"]), "1");
     assert_eq!(mounted(&["--hosts-file=image"]), "1");
@@ -216,7 +231,9 @@ fn flags_that_cannot_work_say_so() {
         let stderr = output.fails(125);
         assert!(stderr.contains(said), "{option}: {stderr}");
     }
-    for fine in ["--isolation=default", "--runtime=ketch", "--volume-driver=local", "--security-opt=label=disable"] {
+    for fine in
+        ["--isolation=default", "--runtime=ketch", "--volume-driver=local", "--security-opt=label=disable"]
+    {
         assert_eq!(sandbox.sh(&[fine], "echo ran").ok(), "ran", "{fine}");
     }
 }
@@ -224,7 +241,8 @@ fn flags_that_cannot_work_say_so() {
 #[test]
 fn options_of_proc_reach_it() {
     let sandbox = Sandbox::new();
-    let output = sandbox.sh(&["--security-opt=proc-opts=hidepid=2"], "grep ' /proc ' /proc/mounts | head -n 1");
+    let output =
+        sandbox.sh(&["--security-opt=proc-opts=hidepid=2"], "grep ' /proc ' /proc/mounts | head -n 1");
     assert!(output.ok().contains("hidepid="), "{}", output.stdout);
 }
 
@@ -267,7 +285,11 @@ fn mounts_with_changes_of_their_own() {
     for name in ["upper", "work"] {
         std::fs::create_dir(sandbox.path(name)).expect("make it");
     }
-    let kept = format!("{volume},upperdir={},workdir={}", sandbox.path("upper").display(), sandbox.path("work").display());
+    let kept = format!(
+        "{volume},upperdir={},workdir={}",
+        sandbox.path("upper").display(),
+        sandbox.path("work").display()
+    );
     sandbox.sh(&["-v", &kept], "touch /d/out").ok();
     assert!(sandbox.path("upper/out").exists());
     assert_eq!(sandbox.sh(&["-v", &kept], "ls /d").ok(), "in\nout");
@@ -293,11 +315,13 @@ fn every_kind_of_mount() {
     assert_eq!(sandbox.sh(&[&glob], "ls /g; cat /g/two.txt").ok(), "one.txt\ntwo.txt\n2");
     let nothing = format!("--mount=type=glob,src={}/*.none,dst=/g", sandbox.path("g").display());
     assert!(sandbox.sh(&[&nothing], "true").fails(125).contains("no file paths matching glob"));
-    let kind = |option: &str| sandbox.sh(&[option], "grep ' /x ' /proc/mounts | cut -d' ' -f3").ok().to_owned();
+    let kind =
+        |option: &str| sandbox.sh(&[option], "grep ' /x ' /proc/mounts | cut -d' ' -f3").ok().to_owned();
     assert_eq!(kind("--mount=type=ramfs,dst=/x"), "ramfs");
     assert_eq!(kind("--mount=type=devpts,dst=/x"), "devpts");
     assert_eq!(kind("--mount=type=mqueue,dst=/x"), "mqueue");
-    let output = sandbox.sh(&["-u=5:6", "--mount=type=tmpfs,dst=/x,chown=true"], "stat -c %u:%g /x; touch /x/y");
+    let output =
+        sandbox.sh(&["-u=5:6", "--mount=type=tmpfs,dst=/x,chown=true"], "stat -c %u:%g /x; touch /x/y");
     assert_eq!(output.ok(), "5:6");
     let output = sandbox.sh(&["-u=5:6", "--tmpfs=/x:U,size=1m"], "stat -c %u:%g /x");
     assert_eq!(output.ok(), "5:6");
@@ -322,15 +346,21 @@ fn secrets_are_files_or_variables() {
     assert_eq!(id.len(), 25);
     let again = sandbox.ketch(["secret", "create", "pw", file.to_str().expect("text")]);
     assert!(again.fails(125).contains("secret name in use"), "{}", again.stderr);
-    assert_eq!(sandbox.sh(&["--secret=pw"], "cat /run/secrets/pw; stat -c %a /run/secrets/pw").ok(), "hush\n444");
+    assert_eq!(
+        sandbox.sh(&["--secret=pw"], "cat /run/secrets/pw; stat -c %a /run/secrets/pw").ok(),
+        "hush\n444"
+    );
     let placed = "--secret=pw,target=/etc/deep/pw,mode=0400,uid=3,gid=4";
-    let output = sandbox.sh(&[placed], "cat /etc/deep/pw; stat -c %a:%u:%g /etc/deep/pw; echo x > /etc/deep/pw");
+    let output =
+        sandbox.sh(&[placed], "cat /etc/deep/pw; stat -c %a:%u:%g /etc/deep/pw; echo x > /etc/deep/pw");
     assert!(output.stdout.starts_with("hush\n400:3:4"), "{}{}", output.stdout, output.stderr);
     assert_ne!(output.code, 0, "a secret cannot be written to");
     assert_eq!(sandbox.sh(&["--secret=pw,type=env,target=PW"], "echo \"<$PW>\"").ok(), "<hush\n>");
     let by_id = format!("--secret={},type=env", &id[..10]);
-    assert_eq!(sandbox.sh(&[&by_id], "echo \"$pw\"").ok(), "hush");
-    for (bad, said) in [("nosuch", "no secret with name or id \"nosuch\""), ("pw,mode=x", "octal"), ("pw,type=x", "type")] {
+    assert_eq!(sandbox.sh(&[&by_id], "printf %s \"$pw\"").ok(), "hush");
+    for (bad, said) in
+        [("nosuch", "no secret with name or id \"nosuch\""), ("pw,mode=x", "octal"), ("pw,type=x", "type")]
+    {
         let output = sandbox.sh(&[&format!("--secret={bad}")], "true");
         assert!(output.fails(125).contains(said), "{bad}: {}", output.stderr);
     }

@@ -9,22 +9,47 @@ fn are_made_listed_shown_and_removed() {
     let sandbox = Sandbox::new();
     assert_eq!(sandbox.ok(["secret", "ls", "-q"]), "");
     assert!(sandbox.ok(["secret", "ls"]).starts_with("ID"), "headings even without rows");
-    let one = sandbox.command(["secret", "create", "-l=a=b", "one", "-"]).stdin("first").run().ok().to_owned();
-    let two = sandbox.command(["secret", "create", "--env", "two", "VALUE"]).env("VALUE", "second").run().ok().to_owned();
+    let one =
+        sandbox.command(["secret", "create", "-l=a=b", "one", "-"]).stdin("first").run().ok().to_owned();
+    let two = sandbox
+        .command(["secret", "create", "--env", "two", "VALUE"])
+        .env("VALUE", "second")
+        .run()
+        .ok()
+        .to_owned();
     assert_eq!(sandbox.ok(["secret", "ls", "--format={{.Name}} {{.Driver}}"]), "one file\ntwo file");
     assert_eq!(sandbox.ok(["secret", "ls", "-q", "--filter=name=tw"]), two);
     assert_eq!(sandbox.ok(["secret", "ls", "-q", "--filter=label=a=b"]), one);
     assert_eq!(sandbox.ok(["secret", "ls", "--noheading", "--filter=id=zz"]), "");
-    assert_eq!(sandbox.ok(["secret", "inspect", "--format={{.Spec.Name}} {{.Spec.Labels.a}} {{.Spec.Driver.Name}}", &one]), "one b file");
+    assert_eq!(
+        sandbox.ok([
+            "secret",
+            "inspect",
+            "--format={{.Spec.Name}} {{.Spec.Labels.a}} {{.Spec.Driver.Name}}",
+            &one
+        ]),
+        "one b file"
+    );
     let shown = sandbox.ok(["secret", "inspect", "one"]);
     assert!(!shown.contains("SecretData") && !shown.contains("first"), "{shown}");
-    assert_eq!(sandbox.ok(["secret", "inspect", "--showsecret", "--format={{.SecretData}}", "two"]), "second");
-    assert!(sandbox.ok(["secret", "inspect", "--pretty", "one"]).contains("Name:              one\nLabels:\n - a=b\n"));
+    assert_eq!(
+        sandbox.ok(["secret", "inspect", "--showsecret", "--format={{.SecretData}}", "two"]),
+        "second"
+    );
+    assert!(
+        sandbox
+            .ok(["secret", "inspect", "--pretty", "one"])
+            .contains("Name:              one\nLabels:\n - a=b\n")
+    );
     assert_eq!(sandbox.ketch(["secret", "exists", "one"]).code, 0);
     assert_eq!(sandbox.ketch(["secret", "exists", "none"]).code, 1);
     let missing = sandbox.ketch(["secret", "inspect", "none"]);
     assert_eq!(missing.stdout, "[]\n");
-    assert!(missing.fails(125).contains("no secret with name or id \"none\": no such secret"), "{}", missing.stderr);
+    assert!(
+        missing.fails(125).contains("no secret with name or id \"none\": no such secret"),
+        "{}",
+        missing.stderr
+    );
     assert_eq!(sandbox.ketch(["secret", "rm", "none"]).code, 125);
     assert_eq!(sandbox.ketch(["secret", "rm", "--ignore", "none"]).code, 0);
     assert_eq!(sandbox.ok(["secret", "rm", "--all"]), format!("{one}\n{two}"));

@@ -8,6 +8,7 @@ pub(crate) mod attach;
 pub(crate) mod build;
 pub(crate) mod changes;
 pub(crate) mod cdi;
+pub(crate) mod changes;
 pub(crate) mod check;
 pub(crate) mod commit;
 pub(crate) mod config;

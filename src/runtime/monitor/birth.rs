@@ -83,7 +83,7 @@ pub(super) fn start(
     let secret_env = prepare::prepare(spec, &places.container, &places.volumes, wanted.as_ref())?;
     // Those of a namespace that was joined are written already.
     let maps = wanted.filter(|_| plan::shares_user_namespace_of(spec).is_none());
-    let (places, reach) = within_reach(spec, places)?;
+    let (places, reach) = within_reach(spec, places, maps.as_ref())?;
     let own_gids = own_map("gid_map");
     let situation = Situation {
         reach,
@@ -186,11 +186,17 @@ fn maps(spec: &ContainerSpec, places: &Places) -> Result<Option<(IdMap, IdMap)>,
     Ok(idmaps::of_container(&spec.userns, &uids, &gids, user))
 }
 
-/// With `--userns=nomap` the container's root is nobody to the user's directories. Init opens those it
+/// Where the user is not mapped (`--userns=nomap`, `auto`), the container's root is nobody to the user's directories. Init opens those it
 /// needs before it becomes root, under fixed numbers, and root may pass through what lies directly in them; the store as a whole stays closed.
-fn within_reach(spec: &ContainerSpec, places: Places) -> Result<(Places, Vec<(PathBuf, i32)>), Failure> {
+fn within_reach(
+    spec: &ContainerSpec,
+    places: Places,
+    maps: Option<&(IdMap, IdMap)>,
+) -> Result<(Places, Vec<(PathBuf, i32)>), Failure> {
     use std::os::unix::fs::PermissionsExt;
-    if spec.userns != UserNamespace::NoMap {
+    // U's 0 is the user.
+    let has_user = |map: &IdMap| map.0.iter().any(|extent| extent.outside == 0);
+    if maps.is_none_or(|(uids, gids)| has_user(uids) && has_user(gids)) {
         return Ok((places, Vec::new()));
     }
     let pass = |path: &Path| {
