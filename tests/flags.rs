@@ -4,6 +4,12 @@ mod common;
 
 use common::{Sandbox, wait_for};
 
+/// The name of the user that runs the tests.
+fn me() -> String {
+    let output = std::process::Command::new("id").arg("-un").output().expect("run id");
+    String::from_utf8(output.stdout).expect("a name").trim().to_owned()
+}
+
 #[test]
 fn users_that_the_image_does_not_know_get_a_line() {
     let sandbox = Sandbox::new();
@@ -15,8 +21,11 @@ fn users_that_the_image_does_not_know_get_a_line() {
         ["-u=1234:55", "--passwd-entry=x$UID:*:$UID:$GID:$NAME:/h:/bin/sh", "--group-entry=g$GID:x:$GID:"];
     let output = sandbox.sh(&entries, "grep ^x1234 /etc/passwd; grep ^g55 /etc/group; echo $HOME");
     assert_eq!(output.ok(), "x1234:*:1234:55:container user:/h:/bin/sh\ng55:x:55:\n/h");
-    let output = sandbox.sh(&["--hostuser=root", "--hostuser=daemon"], "grep ^daemon: /etc/passwd");
-    assert!(output.ok().starts_with("daemon:*:1:1:"), "{}", output.stdout);
+    let me = me();
+    let output =
+        sandbox.sh(&["--hostuser=root", &format!("--hostuser={me}")], &format!("grep ^{me}: /etc/passwd"));
+    let uid = rustix::process::getuid().as_raw();
+    assert!(output.ok().starts_with(&format!("{me}:*:{uid}:")), "{}", output.stdout);
     let output = sandbox.sh(&["--hostuser=nobody-of-that-name"], "true");
     assert!(output.fails(125).contains("nobody-of-that-name"), "{}", output.stderr);
 }
@@ -24,9 +33,7 @@ fn users_that_the_image_does_not_know_get_a_line() {
 #[test]
 fn keep_id_knows_the_caller_by_name() {
     let sandbox = Sandbox::new();
-    let outside = std::process::Command::new("id").arg("-un").output().expect("run id");
-    let name = String::from_utf8(outside.stdout).expect("a name");
-    assert_eq!(sandbox.sh(&["--userns=keep-id"], "id -un").ok(), name.trim());
+    assert_eq!(sandbox.sh(&["--userns=keep-id"], "id -un").ok(), me());
     assert_eq!(sandbox.sh(&["--userns=keep-id:uid=5,gid=6"], "id -u; id -g").ok(), "5\n6");
     let map = sandbox.sh(&["--userns=keep-id:uid=1000,gid=1000,size=3000"], "cat /proc/self/uid_map");
     let total: u64 =
@@ -90,9 +97,7 @@ fn auto_gives_each_container_ids_of_its_own() {
 #[test]
 fn subordinate_ranges_by_name() {
     let sandbox = Sandbox::new();
-    let outside = std::process::Command::new("id").arg("-un").output().expect("run id");
-    let me = String::from_utf8(outside.stdout).expect("a name").trim().to_owned();
-    let output = sandbox.sh(&[&format!("--subuidname={me}")], "cat /proc/self/uid_map");
+    let output = sandbox.sh(&[&format!("--subuidname={}", me())], "cat /proc/self/uid_map");
     assert_eq!(lines(output.ok())[0].split(' ').take(2).collect::<Vec<_>>(), ["0", "1"]);
     assert_eq!(sandbox.sh(&["--subuidname=nobody-of-that-name"], "true").code, 125);
 }
@@ -151,7 +156,7 @@ fn hosts_and_hostname_files() {
     let option = format!("--hosts-file={}", base.display());
     let output = sandbox.sh(&[&option, "--add-host=db:1.2.3.4"], "cat /etc/hosts");
     assert!(
-        output.ok().contains("10.9.8.7 elsewhere") && output.stdout.contains("1.2.3.4\tdb"),
+        output.ok().contains("10.9.8.7\telsewhere") && output.stdout.contains("1.2.3.4\tdb"),
         "{}",
         output.stdout
     );

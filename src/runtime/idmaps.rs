@@ -181,9 +181,9 @@ mod tests {
             (UserNamespace::Default, (0, 65_536)),
             (UserNamespace::NoMap, (0, 65_535)),
             // Outside 1000 is the lowest, and it is the user, whose number inside is 1000, too.
-            (UserNamespace::KeepId { uid: 1000, gid: 1000 }, (1000, 65_536)),
+            (UserNamespace::KeepId { uid: 1000, gid: 1000, size: 0 }, (1000, 65_536)),
             // The user has the highest number inside and the lowest outside.
-            (UserNamespace::KeepId { uid: 70_000, gid: 70_000 }, (0, 65_535)),
+            (UserNamespace::KeepId { uid: 70_000, gid: 70_000, size: 0 }, (0, 65_535)),
         ] {
             let (_, gids) = of_container(&wish, &u(), &u(), (0, 0)).unwrap();
             assert_eq!(group_range(&gids, &u()), Some(want), "{wish:?}");

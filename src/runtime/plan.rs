@@ -225,6 +225,11 @@ pub(crate) fn has_own_network(spec: &ContainerSpec) -> bool {
     !matches!(spec.network.mode, NetworkMode::Host | NetworkMode::Container(_) | NetworkMode::Path(_))
 }
 
+/// Does the monitor join a user namespace that is there already?
+pub(crate) fn joins_user_namespace(spec: &ContainerSpec) -> bool {
+    shares_user_namespace_of(spec).is_some() || matches!(spec.userns, UserNamespace::Path(_))
+}
+
 /// A container that shares a namespace of another shares its user namespace too: only there does
 /// its root have any power over what it shares.
 pub(crate) fn shares_user_namespace_of(spec: &ContainerSpec) -> Option<&crate::base::id::ContainerId> {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::base::bytes::Bytes;
 use crate::base::caps;
+use crate::base::etc::SecretUse;
 use crate::base::health::{Check, Destination};
 use crate::base::idmap::IdMap;
 use crate::base::network::mac_text;
@@ -459,14 +460,14 @@ fn config(spec: &ContainerSpec) -> Value {
         "HealthcheckMaxLogCount": plan.map_or(5, |plan| plan.log.max_count),
         "HealthcheckMaxLogSize": plan.map_or(500, |plan| plan.log.max_size),
         "CreateCommand": texts_or_null(&spec.create_command),
-        "Timezone": "",
-        "SystemdMode": false,
+        "Timezone": timezone(spec),
+        "SystemdMode": spec.systemd,
         "Umask": format!("{:04o}", spec.process.umask),
-        "Secrets": Value::Null,
-        "Timeout": 0,
+        "Secrets": spec.secrets.iter().map(secret).collect::<Vec<_>>(),
+        "Timeout": spec.stop.run_limit_s,
         "StopTimeout": spec.stop.timeout_s,
-        "Passwd": true,
-        "ChrootDirs": Value::Null,
+        "Passwd": !spec.accounts.untouched,
+        "ChrootDirs": texts_or_null(&spec.etc.chroot_dirs),
         "sdNotifyMode": spec.sdnotify.word(),
         "sdNotifySocket": "",
         "ExposedPorts": if exposed.is_empty() { Value::Null } else { Value::Object(exposed) },
@@ -592,6 +593,25 @@ fn host_config(details: &ContainerDetails) -> Value {
         "CgroupConf": limits::unified(limits),
         "IntelRdtClosID": "",
     }
+}
+
+/// The name of the time zone, as `--tz` takes it.
+fn timezone(spec: &ContainerSpec) -> String {
+    let name = |file: &std::path::PathBuf| match file.strip_prefix("/usr/share/zoneinfo") {
+        Ok(zone) => zone.display().to_string(),
+        Err(_) => "local".to_owned(),
+    };
+    spec.etc.zone_file.as_ref().map_or_else(String::new, name)
+}
+
+fn secret(secret: &SecretUse) -> Value {
+    json!({
+        "Name": secret.name,
+        "ID": secret.id,
+        "UID": secret.uid,
+        "GID": secret.gid,
+        "Mode": secret.mode,
+    })
 }
 
 /// `net_admin` → `CAP_NET_ADMIN`.

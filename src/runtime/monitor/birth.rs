@@ -76,14 +76,15 @@ pub(super) fn start(
         _ => None,
     };
     let nest = cgroups.nest(&spec.cgroup)?;
-    join_shared_namespaces(monitor)?;
-    let wanted = maps(spec, &places)?;
+    let first_life = monitor.order.restarts == 0;
+    let wanted = maps(spec, &places)?.filter(|_| first_life || !plan::joins_user_namespace(spec));
     let new_volumes = new_volumes(monitor);
     give_root_what_is_its_own(&places, wanted.as_ref(), &new_volumes)?;
     let secret_env = prepare::prepare(spec, &places.container, &places.volumes, wanted.as_ref())?;
+    let (places, reach) = within_reach(spec, places, wanted.as_ref())?;
+    join_shared_namespaces(monitor)?;
     // Those of a namespace that was joined are written already.
     let maps = wanted.filter(|_| plan::shares_user_namespace_of(spec).is_none());
-    let (places, reach) = within_reach(spec, places, maps.as_ref())?;
     let own_gids = own_map("gid_map");
     let situation = Situation {
         reach,
