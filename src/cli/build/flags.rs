@@ -8,8 +8,8 @@ use clap::Args;
 
 use crate::base::dockerfile::flags::csv;
 use crate::base::mount_syntax;
-use crate::cli::container_flags::limits::LimitFlags;
 use crate::cli::container_flags::bytes;
+use crate::cli::container_flags::limits::LimitFlags;
 use crate::cli::container_flags::mounts::device;
 use crate::cli::container_flags::security::seccomp_profile;
 use crate::engine::build::request::{BuildRequest, Output, Secret};

@@ -296,7 +296,7 @@ impl Builder<'_> {
                     options: vec![],
                     propagation: None,
                     overlay: None,
- })
+                })
             }
             RunMountKind::Secret { id, variable, required, mode, uid, gid } => {
                 let Some(content) = self.secret(id)? else {
@@ -337,7 +337,7 @@ impl Builder<'_> {
                     options: vec![],
                     propagation: None,
                     overlay: None,
- })
+                })
             }
         })
     }
