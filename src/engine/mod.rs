@@ -8,7 +8,6 @@ pub(crate) mod attach;
 pub(crate) mod build;
 pub(crate) mod cdi;
 pub(crate) mod changes;
-pub(crate) mod changes;
 pub(crate) mod check;
 pub(crate) mod commit;
 pub(crate) mod config;
