@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::base::bytes::Bytes;
-use crate::base::limits::Cgroup;
 use crate::base::etc::HostsBase;
+use crate::base::limits::Cgroup;
 use crate::base::mount_syntax::MountRequest;
 use crate::base::spec::{Device, Personality, RestartPolicy, Rlimit};
 use crate::engine::resolve::ImageFacts;
