@@ -509,6 +509,7 @@ impl Compose<'_> {
                 chown: false,
                 subpath: None,
                 driver_options: Vec::new(),
+                labels: Vec::new(),
             };
             match wanted {
                 Some(wanted) if matches!(wanted.kind, MountKindRequest::Volume { name: None, .. }) => {
@@ -521,6 +522,8 @@ impl Compose<'_> {
                     read_only: false,
                     options: Vec::new(),
                     propagation: None,
+                    overlay: None,
+                    idmap: false,
                 }),
             }
         }

@@ -337,11 +337,18 @@ fn mounts(project: &Project, service: &Node, files: &Files, request: &mut Contai
                 .hint("give it a file, an environment variable or (a config) a content"));
             };
             request.mounts.push(MountRequest {
-                kind: MountKindRequest::Bind { source: source.clone(), recursive: true, chown: false },
+                kind: MountKindRequest::Bind {
+                    source: source.clone(),
+                    recursive: true,
+                    chown: false,
+                    glob: false,
+                },
                 target: target.into(),
                 read_only: true,
                 options: Vec::new(),
                 propagation: None,
+                overlay: None,
+                idmap: false,
             });
         }
     }
@@ -367,19 +374,26 @@ fn mount(project: &Project, volume: &Node) -> Result<MountRequest> {
             source: source.into(),
             recursive: part("bind", "recursive").and_then(Node::as_str) != Some("disabled"),
             chown: false,
+            glob: false,
         },
         Some("tmpfs") => {
             let size = part("tmpfs", "size").and_then(Node::scalar_text).map(|size| format!("size={size}"));
             let mode = int(part("tmpfs", "mode")).map(|mode| format!("mode={mode:o}"));
-            MountKindRequest::Tmpfs { data: size.into_iter().chain(mode).collect(), copy_up: false }
+            let data = size.into_iter().chain(mode).collect();
+            MountKindRequest::Tmpfs { data, copy_up: false, chown: false, ramfs: false }
         }
-        Some("image") => MountKindRequest::Image { reference: source.to_owned() },
+        Some("image") => MountKindRequest::Image {
+            reference: source.to_owned(),
+            subpath: part("image", "subpath").and_then(Node::as_str).map(Bytes::from),
+            writable: false,
+        },
         Some("volume") => MountKindRequest::Volume {
             name: (!source.is_empty()).then(|| project.full_name("volumes", source)),
             copy_up: !matches!(part("volume", "nocopy"), Some(Node { kind: Kind::Bool(true), .. })),
             chown: false,
             subpath: part("volume", "subpath").and_then(Node::as_str).map(Bytes::from),
             driver_options: Vec::new(),
+            labels: Vec::new(),
         },
         other => {
             let other = other.unwrap_or_default();
@@ -392,5 +406,7 @@ fn mount(project: &Project, volume: &Node) -> Result<MountRequest> {
         read_only: volume.flag("read_only"),
         options: Vec::new(),
         propagation: part("bind", "propagation").and_then(Node::as_str).map(str::to_owned),
+        overlay: None,
+        idmap: false,
     })
 }
