@@ -15,6 +15,7 @@ pub(crate) struct Warning {
 const SECRETS: [&str; 8] = ["apikey", "auth", "credential", "key", "password", "pword", "secret", "token"];
 
 /// All remarks about a file, but those that its `# check=skip=…` line or `skip` leaves out.
+#[allow(clippy::too_many_lines, reason = "one arm per instruction: a table")]
 pub(crate) fn check(file: &Dockerfile, text: &str) -> Vec<Warning> {
     let mut found = Vec::new();
     let mut stages: Vec<String> = Vec::new();

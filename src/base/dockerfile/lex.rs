@@ -178,10 +178,9 @@ fn heredoc_names(text: &str, escape: char) -> Vec<(Heredoc, usize)> {
     let mut words = text.split_ascii_whitespace().map(str::to_ascii_uppercase);
     let takes = |word: Option<String>| matches!(word.as_deref(), Some("RUN" | "COPY" | "ADD"));
     let first = words.next();
-    if !takes(first.clone()) && !(first.as_deref() == Some("ONBUILD") && takes(words.next())) {
-        return vec![];
-    }
-    if !text.contains("<<") {
+    let is_trigger = first.as_deref() == Some("ONBUILD");
+    let takes_some = takes(first) || is_trigger && takes(words.next());
+    if !takes_some || !text.contains("<<") {
         return vec![];
     }
     split_words(text, escape)

@@ -176,7 +176,7 @@ impl Show {
             BuildEvent::Step(step) => self.error_line(&format!("\n#{} {}", step.serial, title(step))),
             BuildEvent::Cached(step) => self.error_line(&format!("#{} CACHED", step.serial)),
             BuildEvent::Done(step, _) => {
-                self.error_line(&format!("#{} DONE {:.1}s", step.serial, elapsed(self, step)))
+                self.error_line(&format!("#{} DONE {:.1}s", step.serial, elapsed(self, step)));
             }
             BuildEvent::Failed(step) => self.error_line(&format!("#{} ERROR", step.serial)),
             BuildEvent::Output(step, _, bytes) => {

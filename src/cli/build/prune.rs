@@ -38,13 +38,10 @@ pub(crate) struct PruneArgs {
 pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Result<()> {
     let mut how = PruneBuilds { all: args.all, ..PruneBuilds::default() };
     for filter in &args.filter {
-        let when = match filter.split_once('=') {
-            Some(("until" | "unused-for", when)) => when,
-            _ => {
-                return Err(Error::invalid(format!("invalid filter {filter:?}"))
-                    .hint("known are until and unused-for")
-                    .into());
-            }
+        let Some(("until" | "unused-for", when)) = filter.split_once('=') else {
+            return Err(Error::invalid(format!("invalid filter {filter:?}"))
+                .hint("known are until and unused-for")
+                .into());
         };
         let when = time::parse_when(when, Timestamp::now(), &TimeZone::system());
         how.unused_since = Some(when.map_err(|err| Error::invalid(err.to_string()))?);

@@ -11,11 +11,11 @@ pub(crate) struct Fault {
     /// The first and the last line of the instruction.
     pub(super) lines: Option<(usize, usize)>,
     /// Or the very place.
-    pub(super) place: Option<DockerfileError>,
+    pub(super) place: Option<Box<DockerfileError>>,
     /// The exit code of a RUN.
     pub(crate) exit: Option<i32>,
     /// The place with the lines around it, as text.
-    pub(crate) picture: Option<String>,
+    pub(crate) picture: Option<Box<String>>,
 }
 
 impl Fault {
@@ -42,8 +42,8 @@ impl Fault {
     /// Draws the place from the text of the Dockerfile called `name`.
     pub(super) fn drawn(mut self, name: &str, text: &str) -> Self {
         self.picture = match (&self.place, self.lines) {
-            (Some(place), _) => Some(place.picture(name, text)),
-            (None, Some(lines)) => Some(excerpt(name, text, lines)),
+            (Some(place), _) => Some(Box::new(place.picture(name, text))),
+            (None, Some(lines)) => Some(Box::new(excerpt(name, text, lines))),
             (None, None) => None,
         };
         self
@@ -90,7 +90,7 @@ impl From<DockerfileError> for Fault {
             Some(hint) => error.hint(hint.clone()),
             None => error,
         };
-        Self { error, lines: None, place: Some(place), exit: None, picture: None }
+        Self { error, lines: None, place: Some(Box::new(place)), exit: None, picture: None }
     }
 }
 

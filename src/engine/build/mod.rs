@@ -398,7 +398,7 @@ impl Builder<'_> {
             Instruction::Run(run) => {
                 let step = self.run_step(lane, line, run, &scope)?;
                 let key = below(step.key.clone(), lane.state.top());
-                if self.from_cache(lane, key, &step.created_by)? {
+                if self.take_cached(lane, key, &step.created_by)? {
                     return Ok(());
                 }
                 let directory = self.directory_of(lane)?;
@@ -440,7 +440,7 @@ impl Builder<'_> {
         // What lies below decides which layer it is on, but not what is in it.
         let entry = if step.link { below(step.key.clone(), lane.state.top()) } else { key };
         let directory = step.directory.clone();
-        if self.from_cache(lane, entry, &step.created_by)? {
+        if self.take_cached(lane, entry, &step.created_by)? {
             if let Some(directory) = directory {
                 lane.state.document.config.working_dir = directory;
             }
@@ -516,7 +516,7 @@ impl Builder<'_> {
     }
 
     /// Takes a step from the cache; false if it is not there, or not wanted from there.
-    fn from_cache(&mut self, lane: &mut Lane, key: Digest, created_by: &str) -> Result<bool> {
+    fn take_cached(&mut self, lane: &mut Lane, key: Digest, created_by: &str) -> Result<bool> {
         let stage = &self.plan.stages[lane.stage];
         let filtered =
             |name: &String| name.eq_ignore_ascii_case(&stage.name) || *name == stage.number.to_string();

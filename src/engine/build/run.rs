@@ -155,7 +155,7 @@ impl Builder<'_> {
         }
         match self.root_of(lane, from).map_err(|err| Fault::at(line, err))? {
             Root::Layers(layers) => {
-                key.field("layers", layers.last().map(ToString::to_string).unwrap_or_default())
+                key.field("layers", layers.last().map(ToString::to_string).unwrap_or_default());
             }
             Root::Context(name) => {
                 let context = self.context(name.as_deref());
@@ -485,7 +485,7 @@ impl Builder<'_> {
             None => Ok(None),
             Some(Secret::Variable(name)) => {
                 let value = config::variable_of_caller(name.as_ref());
-                Ok(value.map(|value| std::os::unix::ffi::OsStringExt::into_vec(value)))
+                Ok(value.map(std::os::unix::ffi::OsStringExt::into_vec))
             }
             Some(Secret::File(path)) => {
                 let read = std::fs::File::open(path).map_err(|err| {

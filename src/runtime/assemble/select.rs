@@ -214,8 +214,7 @@ fn any_depth(root: &RootDir, path: &[u8], found: &mut Vec<Vec<u8>>, depth: usize
         let mut below = path.to_vec();
         push(&mut below, name.as_bytes());
         let opened = root.open(&below, OFlags::PATH | OFlags::NOFOLLOW);
-        let is_directory =
-            opened.and_then(|fd| fs::stat(fd)).is_ok_and(|stat| fs::kind(&stat) == FileType::Directory);
+        let is_directory = opened.and_then(fs::stat).is_ok_and(|stat| fs::kind(&stat) == FileType::Directory);
         if is_directory {
             any_depth(root, &below, found, depth + 1);
         }
