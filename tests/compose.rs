@@ -84,6 +84,17 @@ fn config_prints_what_docker_compose_prints() {
 }
 
 #[test]
+fn a_link_named_docker_compose_is_compose() {
+    let sandbox = Sandbox::empty();
+    let link = sandbox.path("docker-compose");
+    std::os::unix::fs::symlink(common::ketch_binary(), &link).expect("make a link");
+    let run = |args: &[&str]| sandbox.program(&link, args).run();
+    assert_eq!(run(&["version", "--short"]).ok(), "2.26.1");
+    assert_eq!(run(&["compose", "version", "--short"]).ok(), "2.26.1");
+    assert!(run(&["docker-cli-plugin-metadata"]).ok().contains("\"SchemaVersion\":\"0.1.0\""));
+}
+
+#[test]
 fn errors_name_the_place_and_the_nearest_word() {
     let sandbox = Sandbox::empty();
     for (text, message) in [
@@ -329,4 +340,28 @@ networks: {shared: {external: true}}
         sandbox.command(["compose", "down"]).current_dir(sandbox.path(project)).run().ok();
     }
     sandbox.ok(["network", "rm", "shared"]);
+}
+
+#[test]
+fn services_are_built_from_their_dockerfiles() {
+    let sandbox = project(
+        "services:
+  a: {build: {context: ./a, args: {WORD: built}}, network_mode: none}
+  b: {build: {dockerfile_inline: \"FROM bb\\nCMD echo inline\"}, image: bimage, network_mode: none}
+",
+    );
+    sandbox
+        .write("p/a/Dockerfile", "FROM bb\nARG WORD\nCOPY page /page\nENV W=$WORD\nCMD cat /page; echo $W\n");
+    sandbox.write("p/a/page", "page\n");
+    let up = sandbox.compose(&["up", "--no-log-prefix"]);
+    let out = up.ok();
+    assert!(["page", "built", "inline"].iter().all(|word| out.contains(word)), "{out}");
+    assert!(sandbox.ok(["images", "--format", "{{.Repository}}"]).contains("p-a"));
+    // Another build is asked for, and finds nothing to do.
+    sandbox.write("p/a/page", "another\n");
+    sandbox.compose(&["build", "a"]).ok();
+    let up = sandbox.compose(&["up", "--no-log-prefix", "a"]);
+    assert!(up.ok().contains("another"), "{}", up.stdout);
+    sandbox.compose(&["down", "--rmi", "all"]).ok();
+    assert!(!sandbox.ok(["images", "--format", "{{.Repository}}"]).contains("p-a"));
 }

@@ -86,7 +86,7 @@ pub(crate) const NAME: &str = "ketch";
 /// Runs the program: one of its stages, or a command of the user.
 pub(crate) fn main() -> ExitCode {
     let started_ns = hello::monotonic_ns();
-    let args: Vec<OsString> = std::env::args_os().collect();
+    let args: Vec<OsString> = compose::called_by_name(std::env::args_os().collect());
     if args.get(1).is_some_and(|first| first == "--stage") {
         return stages::run(&args[2..]);
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::base::bytes::Bytes;
+use crate::base::limits::{CPU_PERIOD_US, Cgroup, DeviceRate, Limits};
 use crate::base::mount_syntax::{self, MountKindRequest, MountRequest};
 use crate::base::signal::Signal;
 use crate::base::spec::{Device, RestartPolicy, Rlimit};
@@ -15,7 +16,7 @@ use crate::engine::request::{ContainerRequest, HealthRequest};
 use crate::engine::{Error, Result};
 
 /// Keys of a service that change nothing here, each with what to know about it.
-const WITHOUT_EFFECT: [(&str, &str); 8] = [
+const WITHOUT_EFFECT: [(&str, &str); 16] = [
     ("credential_spec", "it is for Windows"),
     ("isolation", "it is for Windows"),
     ("cpu_count", "it is for Windows"),
@@ -24,6 +25,14 @@ const WITHOUT_EFFECT: [(&str, &str); 8] = [
     ("storage_opt", "no storage driver here knows such options"),
     ("volume_driver", "all volumes are local"),
     ("mem_swappiness", "cgroup v2 has no such setting"),
+    ("cpu_rt_period", "cgroup v2 has no such setting"),
+    ("cpu_rt_runtime", "cgroup v2 has no such setting"),
+    ("oom_kill_disable", "cgroup v2 has no such setting"),
+    ("gpus", "ketch has no driver for them: name device nodes instead"),
+    ("post_start", "hooks are not carried out yet"),
+    ("pre_stop", "hooks are not carried out yet"),
+    ("device_cgroup_rules", "without root there is no right to make devices"),
+    ("develop", "nothing is watched yet"),
 ];
 
 /// What of a service ketch cannot do, one sentence each.
@@ -99,6 +108,7 @@ pub(crate) fn request(
         ..ContainerRequest::default()
     };
     networks(project, name, service, &mut request);
+    request.cgroup = cgroup(service);
     mounts(project, service, files, &mut request)?;
     Ok(request)
 }
@@ -237,6 +247,46 @@ fn ulimits(service: &Node) -> Vec<Rlimit> {
             Rlimit { name: name.clone(), soft: limit(soft), hard: limit(hard) }
         })
         .collect()
+}
+
+/// Limits, in either of their spellings.
+fn cgroup(service: &Node) -> Cgroup {
+    let part = |part: &str, key: &str| service.get("deploy")?.get("resources")?.get(part)?.get(key);
+    let number =
+        |node: Option<&Node>| node.and_then(Node::scalar_text).and_then(|text| text.parse::<i64>().ok());
+    let count = |key: &str| number(service.get(key)).and_then(|value| u64::try_from(value).ok());
+    let cpus = service.get("cpus").or_else(|| part("limits", "cpus")).and_then(Node::scalar_text);
+    let quota = cpus.and_then(|text| text.parse::<f64>().ok()).filter(|cpus| *cpus > 0.0);
+    let period = count("cpu_period");
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "µs of a few processors")]
+    let quota = quota.map(|cpus| (cpus * period.unwrap_or(CPU_PERIOD_US) as f64) as i64);
+    let rates = |key: &str, field: &str| -> Vec<DeviceRate> {
+        let list = service.get("blkio_config").and_then(|config| config.get(key)).and_then(Node::as_list);
+        let rate = |entry: &Node| {
+            let rate = number(entry.get(field)).and_then(|rate| u64::try_from(rate).ok())?;
+            Some(DeviceRate { path: entry.str_at("path")?.into(), rate })
+        };
+        list.unwrap_or_default().iter().filter_map(rate).collect()
+    };
+    let limits = Limits {
+        memory: number(service.get("mem_limit").or_else(|| part("limits", "memory"))),
+        memory_reservation: number(service.get("mem_reservation").or_else(|| part("reservations", "memory"))),
+        memory_swap: number(service.get("memswap_limit")),
+        cpu_shares: count("cpu_shares"),
+        cpu_quota_us: quota.or_else(|| number(service.get("cpu_quota"))),
+        cpu_period_us: period,
+        cpuset_cpus: text(service, "cpuset"),
+        pids: number(service.get("pids_limit").or_else(|| part("limits", "pids"))),
+        blkio_weight: number(service.get("blkio_config").and_then(|config| config.get("weight")))
+            .and_then(|weight| u64::try_from(weight).ok()),
+        blkio_weight_device: rates("weight_device", "weight"),
+        device_read_bps: rates("device_read_bps", "rate"),
+        device_write_bps: rates("device_write_bps", "rate"),
+        device_read_iops: rates("device_read_iops", "rate"),
+        device_write_iops: rates("device_write_iops", "rate"),
+        ..Limits::default()
+    };
+    Cgroup { parent: text(service, "cgroup_parent").unwrap_or_default(), limits, ..Cgroup::default() }
 }
 
 fn health(node: Option<&Node>) -> Result<HealthRequest> {

@@ -1,5 +1,6 @@
 //! `ketch compose …`: several containers as one project.
 
+pub(crate) mod build;
 pub(crate) mod config;
 pub(crate) mod lifecycle;
 pub(crate) mod list;
@@ -16,6 +17,26 @@ use crate::cli::globals::Globals;
 use crate::cli::session::Exit;
 use crate::cli::verbs::{self, Found};
 use crate::cli::{help, run_verb};
+
+/// The names of links to ketch by which it is docker compose: the program, and the docker command's plugin.
+const NAMES: [&str; 1] = ["docker-compose"];
+
+/// The command line as if it had begun with `ketch compose`, if the program was called by such a name. The
+/// docker command calls its plugin with the plugin's name, and first asks what it is.
+pub(crate) fn called_by_name(mut args: Vec<OsString>) -> Vec<OsString> {
+    let program = args.first().and_then(|path| std::path::Path::new(path).file_name());
+    if !program.is_some_and(|name| NAMES.iter().any(|known| name == *known)) {
+        return args;
+    }
+    match args.get(1).and_then(|word| word.to_str()) {
+        Some("--stage" | "compose") => {}
+        Some("docker-cli-plugin-metadata") => {
+            args.splice(1..2, ["compose".into(), "version".into(), "--plugin".into()]).for_each(drop)
+        }
+        _ => args.insert(1, "compose".into()),
+    }
+    args
+}
 
 /// Carries out what follows `compose` and the flags of the project.
 ///

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use crate::base::platform::Platform;
+use crate::cli::globals::Globals;
 use crate::cli::progress::Progress;
 use crate::cli::session::{Exit, Session};
 use crate::compose::apply::{Compose, Event, Images};
@@ -93,13 +94,18 @@ pub(super) fn with<T>(
     };
     let warn = |text: &str| session.warn(text);
     let engine = session.engine()?;
-    let images = Getter { engine, progress: RefCell::new(Progress::new(quiet_pull || quiet)) };
+    let images = Getter {
+        engine,
+        globals: session.globals,
+        progress: RefCell::new(Progress::new(quiet_pull || quiet)),
+    };
     work(&Compose { engine, project, report: &report, warn: &warn, images: &images, dry_run: flags.dry_run })
 }
 
 /// Gets images with progress shown.
 struct Getter<'a> {
     engine: &'a Engine,
+    globals: &'a Globals,
     progress: RefCell<Progress>,
 }
 
@@ -115,9 +121,15 @@ impl Images for Getter<'_> {
         pull::pull(self.engine, image, &request, &events).map(drop)
     }
 
-    fn build(&self, _: &Project, service: &str) -> crate::engine::Result<()> {
-        Err(Error::new(Kind::Unsupported, format!("service {service}: building images is not there yet"))
-            .hint("give the service an image, and build that with another tool"))
+    fn build(&self, project: &Project, service: &str) -> crate::engine::Result<()> {
+        let Some(build) = project.service(service)?.get("build") else { return Ok(()) };
+        let words = super::build::words(self.engine, project, service, build)?;
+        let failed = || Error::new(Kind::System, format!("build the image of service {service}"));
+        match crate::cli::dispatch(&words, &mut self.globals.clone()) {
+            Ok(Exit::OK) => Ok(()),
+            Ok(_) => Err(failed()),
+            Err(err) => Err(failed().because(format!("{err:#}"))),
+        }
     }
 }
 

@@ -1,0 +1,215 @@
+//! `ketch compose build` and `push`: the images of services, by the verbs `build` and `push`.
+
+use std::ffi::OsString;
+use std::os::unix::fs::DirBuilderExt;
+
+use clap::Args;
+
+use crate::base::digest::Digest;
+use crate::cli::compose::open;
+use crate::cli::session::{Exit, Session};
+use crate::compose::node::{Kind, Map, Node};
+use crate::compose::project::Project;
+use crate::engine::{Engine, Error, Result};
+
+/// Build the images of services
+#[derive(Args, Debug, Default)]
+pub(crate) struct BuildArgs {
+    /// Set an ARG of all Dockerfiles (can be repeated)
+    #[arg(long, value_name = "NAME=VALUE")]
+    build_arg: Vec<String>,
+
+    /// Build every step again
+    #[arg(long)]
+    no_cache: bool,
+
+    /// Pull base images even if they are here
+    #[arg(long)]
+    pull: bool,
+
+    /// Push what was built
+    #[arg(long)]
+    push: bool,
+
+    /// Print nothing
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Build what the services depend on too
+    #[arg(long)]
+    with_dependencies: bool,
+
+    /// Services; all if none is named
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+}
+
+pub(crate) fn build(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<Exit> {
+    let project = open::project(session, &args.services)?;
+    for name in project.select(&args.services, args.with_dependencies || args.services.is_empty())? {
+        let Some(build) = project.service(&name)?.get("build") else { continue };
+        let mut words = words(session.engine()?, &project, &name, build)?;
+        let context = words.pop().unwrap_or_default();
+        for arg in &args.build_arg {
+            words.extend(["--build-arg".into(), arg.into()]);
+        }
+        for (flag, wanted) in [("--no-cache", args.no_cache), ("--pull", args.pull), ("--quiet", args.quiet)]
+        {
+            if wanted {
+                words.push(flag.into());
+            }
+        }
+        words.push(context);
+        let exit = open::delegate(session, words)?;
+        if exit != Exit::OK {
+            return Ok(exit);
+        }
+        if args.push {
+            open::delegate(session, ["push".to_owned(), project.image(&name)])?;
+        }
+    }
+    Ok(Exit::OK)
+}
+
+/// Push the images of services to their registries
+#[derive(Args, Debug)]
+pub(crate) struct PushArgs {
+    /// Go on if an image cannot be pushed
+    #[arg(long)]
+    ignore_push_failures: bool,
+
+    /// Push the images of dependencies too
+    #[arg(long)]
+    include_deps: bool,
+
+    /// Print nothing
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Services; all if none is named
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+}
+
+pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<Exit> {
+    let project = open::project(session, &args.services)?;
+    for name in project.select(&args.services, args.include_deps || args.services.is_empty())? {
+        let service = project.service(&name)?;
+        // Only what the project builds, and what has a name to be pushed by.
+        if service.get("build").is_none() || service.get("image").is_none() {
+            continue;
+        }
+        let mut words = vec!["push".to_owned()];
+        if args.quiet {
+            words.push("--quiet".to_owned());
+        }
+        words.push(project.image(&name));
+        match open::delegate(session, words) {
+            Err(err) if args.ignore_push_failures => session.warn(format!("service {name}: {err:#}")),
+            other => drop(other?),
+        }
+    }
+    Ok(Exit::OK)
+}
+
+/// The command line that builds a service's image; the context is its last word.
+pub(super) fn words(
+    engine: &Engine,
+    project: &Project,
+    service: &str,
+    build: &Node,
+) -> Result<Vec<OsString>> {
+    let mut words: Vec<OsString> = vec!["build".into(), "--tag".into(), project.image(service).into()];
+    let mut add = |flag: &str, value: String| words.extend([OsString::from(flag), value.into()]);
+    let texts = |key: &str| -> Vec<String> {
+        let list = build.get(key).and_then(Node::as_list).unwrap_or_default();
+        list.iter().filter_map(Node::scalar_text).collect()
+    };
+    let pairs = |key: &str| -> Vec<(String, String)> {
+        let empty = Map::new();
+        let map = build.get(key).and_then(Node::as_map).unwrap_or(&empty);
+        map.iter().map(|(k, v)| (k.clone(), v.scalar_text().unwrap_or_default())).collect()
+    };
+    let context = build.str_at("context").unwrap_or(".").to_owned();
+    match (build.str_at("dockerfile_inline"), build.str_at("dockerfile")) {
+        (Some(text), _) => add("--file", inline(engine, project, text)?),
+        (None, Some(file)) if file.starts_with('/') || crate::compose::canonical::is_remote(&context) => {
+            add("--file", file.to_owned());
+        }
+        (None, Some(file)) => add("--file", format!("{context}/{file}")),
+        (None, None) => {}
+    }
+    pairs("args").into_iter().for_each(|(name, value)| add("--build-arg", format!("{name}={value}")));
+    pairs("labels").into_iter().for_each(|(name, value)| add("--label", format!("{name}={value}")));
+    pairs("additional_contexts").into_iter().for_each(|(name, value)| {
+        // Another service's image.
+        let value = match value.strip_prefix("service:") {
+            Some(other) => format!("docker-image://{}", project.image(other)),
+            None => value,
+        };
+        add("--build-context", format!("{name}={value}"));
+    });
+    for (key, flag) in [
+        ("tags", "--tag"),
+        ("cache_from", "--cache-from"),
+        ("cache_to", "--cache-to"),
+        ("platforms", "--platform"),
+    ] {
+        texts(key).into_iter().for_each(|value| add(flag, value));
+    }
+    texts("extra_hosts").into_iter().for_each(|host| add("--add-host", host.replacen('=', ":", 1)));
+    for (key, flag) in [("target", "--target"), ("network", "--network"), ("shm_size", "--shm-size")] {
+        if let Some(value) = build.get(key).and_then(Node::scalar_text) {
+            add(flag, value);
+        }
+    }
+    if let Some(limits) = build.get("ulimits").and_then(Node::as_map) {
+        for (name, limit) in limits {
+            let number = |node: &Node| match node.kind {
+                Kind::Int(value) => Some(value),
+                _ => None,
+            };
+            let soft = number(limit).or_else(|| number(limit.get("soft")?)).unwrap_or(-1);
+            let hard = number(limit).or_else(|| number(limit.get("hard")?)).unwrap_or(-1);
+            add("--ulimit", format!("{name}={soft}:{hard}"));
+        }
+    }
+    for secret in build.get("secrets").and_then(Node::as_list).unwrap_or_default() {
+        let source = secret.str_at("source").unwrap_or_default();
+        let id = secret.str_at("target").filter(|target| !target.starts_with('/')).unwrap_or(source);
+        let resource = project.resource("secrets", source);
+        let from =
+            resource.and_then(|resource| match (resource.str_at("file"), resource.str_at("environment")) {
+                (Some(file), _) => Some(format!("src={file}")),
+                (None, Some(variable)) => Some(format!("env={variable}")),
+                (None, None) => None,
+            });
+        let from = from.ok_or_else(|| {
+            Error::invalid(format!("build secret {source:?} has neither a file nor a variable"))
+        })?;
+        add("--secret", format!("id={id},{from}"));
+    }
+    for key in texts("ssh") {
+        let key = key.split_once(": ").map_or(key.clone(), |(id, path)| format!("{id}={path}"));
+        words.push(format!("--ssh={key}").into());
+    }
+    for (key, flag) in [("no_cache", "--no-cache"), ("pull", "--pull")] {
+        if build.flag(key) {
+            words.push(flag.into());
+        }
+    }
+    words.push(context.into());
+    Ok(words)
+}
+
+/// Writes a Dockerfile that stands in the Compose file.
+fn inline(engine: &Engine, project: &Project, text: &str) -> Result<String> {
+    let directory = engine.store().root().join("compose").join(&project.name);
+    let path = directory.join(format!("dockerfile-{}", Digest::of(text.as_bytes()).hex()));
+    let write = || {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        std::fs::write(&path, text)
+    };
+    write().map_err(|err| Error::system(format!("write {}", path.display()), err))?;
+    Ok(path.display().to_string())
+}
