@@ -32,6 +32,8 @@ use crate::store::lock::{self, Share};
 
 /// How often dependencies are looked at while something waits for them.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long a container may take to start or to end before it counts as what it is.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something that happens, for the user to see: ` Container web-1  Started`.
 #[derive(Clone, Copy, Debug)]
@@ -182,9 +184,16 @@ impl Compose<'_> {
         (self.report)(Event { what, name, state });
     }
 
-    /// The project's containers, as they are now.
+    /// The project's containers, as they are now. One that is about to start or to end is given the time for
+    /// it: what it will be then decides.
     pub(crate) fn containers(&self) -> Result<Vec<Actual>> {
-        let found = observe::containers(self.engine, &self.project.name)?;
+        let end = Instant::now() + PATIENCE;
+        let is_changing = |c: &Container| matches!(c.status.phase, Phase::Starting | Phase::Ending(_));
+        let mut found = observe::containers(self.engine, &self.project.name)?;
+        while found.iter().any(is_changing) && Instant::now() < end {
+            std::thread::sleep(LOOK);
+            found = observe::containers(self.engine, &self.project.name)?;
+        }
         Ok(found.iter().filter_map(observe::actual).collect())
     }
 
@@ -708,10 +717,23 @@ impl Compose<'_> {
     pub(crate) fn delete(&self, container: &Actual, volumes: bool) -> Result<()> {
         self.event("Container", &container.name, "Removing");
         if !self.dry_run {
+            let mounted =
+                self.engine.container_spec(&container.id).map(|spec| spec.mounts).unwrap_or_default();
             let how = Removing { force: true, volumes, depend: true, ..Removing::default() };
             match self.engine.remove_container(&container.id, &how) {
                 Err(err) if err.kind == Kind::NotFound => {}
                 other => other?,
+            }
+            // Anonymous volumes that it has from the container it was made in place of.
+            for mount in mounted.iter().filter(|_| volumes) {
+                if let MountKind::Volume { name, anonymous: false, .. } = &mount.kind
+                    && self.engine.store().volumes().get(name).is_ok_and(|volume| volume.anonymous)
+                {
+                    match self.engine.remove_volume(name, None) {
+                        Err(err) if matches!(err.kind, Kind::NotFound | Kind::Conflict) => {}
+                        other => other?,
+                    }
+                }
             }
         }
         self.event("Container", &container.name, "Removed");

@@ -1,6 +1,6 @@
 //! What has to be done to a service's containers so that they are as the file wants them. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::id::ContainerId;
 
@@ -57,12 +57,18 @@ pub(crate) enum Step {
 /// The steps for one service: containers with the lowest numbers stay.
 pub(crate) fn service(wanted: &Wanted, actual: &[Actual], recreate: Recreate) -> Vec<Step> {
     let mut own: Vec<&Actual> = actual.iter().filter(|container| !container.one_off).collect();
-    // What is to be kept as it is comes first, then by number.
+    // Two of one number are what a killed command left: the newer one, which comes later, is complete, and the
+    // older one may be ending.
+    own.reverse();
     own.sort_by_key(|container| container.number);
+    let mut numbers = BTreeSet::new();
+    let (mut own, spare): (Vec<&Actual>, Vec<&Actual>) =
+        own.into_iter().partition(|container| numbers.insert(container.number));
     let scale = wanted.scale as usize;
-    let mut steps: Vec<Step> =
-        own.iter().skip(scale).rev().map(|container| Step::Remove((*container).clone())).collect();
-    for container in own.iter().take(scale) {
+    let surplus = own.iter().skip(scale).rev().chain(&spare);
+    let mut steps: Vec<Step> = surplus.map(|container| Step::Remove((*container).clone())).collect();
+    own.truncate(scale);
+    for container in &own {
         let changed = container.hash != wanted.hash || container.image != wanted.image;
         let container = (*container).clone();
         steps.push(match (recreate, changed, container.running) {
@@ -71,7 +77,7 @@ pub(crate) fn service(wanted: &Wanted, actual: &[Actual], recreate: Recreate) ->
             (_, _, true) => Step::Keep(container),
         });
     }
-    let taken: Vec<u32> = own.iter().take(scale).map(|container| container.number).collect();
+    let taken: Vec<u32> = own.iter().map(|container| container.number).collect();
     let missing = scale.saturating_sub(taken.len());
     steps.extend((1..).filter(|number| !taken.contains(number)).take(missing).map(Step::Create));
     steps
@@ -125,6 +131,11 @@ mod tests {
         assert_eq!(
             service(&wanted(1), &actual, Recreate::Never),
             [Step::Remove(old.clone()), Step::Remove(stopped.clone()), Step::Keep(kept.clone())]
+        );
+        let newer = Actual { id: format!("{:064x}", 9).parse().unwrap(), ..kept.clone() };
+        assert_eq!(
+            service(&wanted(1), &[kept.clone(), newer.clone()], Recreate::Changed),
+            [Step::Remove(kept.clone()), Step::Keep(newer)]
         );
         assert_eq!(service(&wanted(1), &[], Recreate::Changed), [Step::Create(1)]);
         assert_eq!(service(&wanted(1), &[kept.clone()], Recreate::Always), [Step::Recreate(kept)]);
