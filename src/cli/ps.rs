@@ -223,7 +223,7 @@ fn sort(containers: &mut [Container], field: &str, sizes: &Sizes) {
         "names" => containers.sort_by_cached_key(|c| c.name.clone()),
         "runningfor" => containers.sort_by_key(|c| Reverse(started(c))),
         "size" => containers.sort_by_key(|c| sizes.of(c)),
-        "status" => containers.sort_by_key(|c| c.status.phase.word()),
+        "status" => containers.sort_by_key(|c| c.status.word()),
         // The engine lists the oldest first.
         _ => {}
     }
@@ -253,6 +253,9 @@ pub(crate) fn image_name(container: &Container) -> String {
 /// `Up 2 seconds`, `Exited (0) 3 minutes ago`, `Created`.
 pub(crate) fn status(container: &Container, now: Timestamp) -> String {
     let record = container.status.record.as_ref();
+    if container.status.paused {
+        return "Paused".to_owned();
+    }
     match container.status.phase {
         Phase::Created => "Created".to_owned(),
         Phase::Starting => "Initialized".to_owned(),
@@ -398,7 +401,7 @@ impl View<'_> {
             "Restarts": record.map_or(0, |record| record.restarts),
             "Size": size,
             "StartedAt": record.map_or(never, |record| record.started.as_second()),
-            "State": container.status.phase.word(),
+            "State": container.status.word(),
             "Status": status(container, self.now),
             "Created": summary.created.as_second(),
         })

@@ -22,6 +22,7 @@ const STAGES: &[(&str, Stage)] = &[
     ("layer", |_| crate::runtime::layer::main()),
     ("netd", |_| crate::runtime::netd::main()),
     ("signal", |_| crate::runtime::send_signal::main()),
+    ("suspend", |_| crate::runtime::suspend::main()),
     ("unpack", |_| crate::runtime::worker::main()),
 ];
 

@@ -30,6 +30,7 @@ use crate::cli::login;
 use crate::cli::logs;
 use crate::cli::manifest;
 use crate::cli::network;
+use crate::cli::pause;
 use crate::cli::ps;
 use crate::cli::pull;
 use crate::cli::push;
@@ -40,10 +41,13 @@ use crate::cli::save;
 use crate::cli::search;
 use crate::cli::secret;
 use crate::cli::session::{Exit, Session};
+use crate::cli::stats;
 use crate::cli::stop;
 use crate::cli::system;
+use crate::cli::top;
 use crate::cli::trust;
 use crate::cli::unshare;
+use crate::cli::update;
 use crate::cli::version;
 use crate::cli::volume;
 use crate::cli::wait;
@@ -138,6 +142,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("container kill", kill::KillArgs, kill::run),
     verb!("container logs", logs::LogsArgs, logs::run),
     verb!("container ls" | "list" | "ps", ps::PsArgs, ps::run),
+    verb!("container pause", pause::PauseArgs, pause::pause),
     verb!("container port", container::PortArgs, container::port),
     verb!("container prune", container::PruneArgs, container::prune),
     verb!("container rename", container::RenameArgs, container::rename),
@@ -145,7 +150,11 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("container rm" | "remove", rm::RmArgs, rm::run),
     verb!("container run", run::RunArgs, run::run),
     verb!("container start", run::StartArgs, run::start),
+    verb!("container stats", stats::StatsArgs, stats::run),
     verb!("container stop", stop::StopArgs, stop::run),
+    verb!("container top", top::TopArgs, top::run),
+    verb!("container unpause", pause::UnpauseArgs, pause::unpause),
+    verb!("container update", update::UpdateArgs, update::run),
     verb!("container wait", wait::WaitArgs, wait::run),
     verb!("cp", cp::CpArgs, cp::cp),
     verb!("create", run::CreateArgs, run::create),
@@ -203,6 +212,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("network reload", network::ReloadArgs, network::reload),
     verb!("network rm" | "remove", network::RmArgs, network::rm),
     verb!("network update", network::UpdateArgs, network::update),
+    verb!("pause", pause::PauseArgs, pause::pause),
     verb!("port", container::PortArgs, container::port),
     verb!("ps", ps::PsArgs, ps::run),
     verb!("pull", pull::PullArgs, pull::run),
@@ -220,6 +230,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("secret ls" | "list", secret::LsArgs, secret::ls),
     verb!("secret rm", secret::RmArgs, secret::rm),
     verb!("start", run::StartArgs, run::start),
+    verb!("stats", stats::StatsArgs, stats::run),
     verb!("stop", stop::StopArgs, stop::run),
     verb!("system check", system::CheckArgs, system::check),
     verb!("system df", system::DfArgs, system::df),
@@ -228,6 +239,9 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("system prune", system::PruneArgs, system::prune),
     verb!("system reset", system::ResetArgs, system::reset),
     verb!("tag", image::TagArgs, image::tag),
+    verb!("top", top::TopArgs, top::run),
+    verb!("unpause", pause::UnpauseArgs, pause::unpause),
+    verb!("update", update::UpdateArgs, update::run),
     verb!("unshare", unshare::UnshareArgs, unshare::run),
     verb!("untag", image::UntagArgs, image::untag),
     verb!("version", version::VersionArgs, version::run),

@@ -42,7 +42,8 @@ impl Engine {
             )
             .hint(format!("start it: ketch start {}", id.short()))
         };
-        let record = status.record.filter(|_| status.phase.is_running()).ok_or_else(not_running)?;
+        let record =
+            status.record.filter(|_| status.phase.is_running() && !status.paused).ok_or_else(not_running)?;
         let spec = state::read_spec(dir.as_fd(), id)?;
         let mut order = order(&spec, request, record.pid, &start)?;
         if !spec.network.links.is_empty() {

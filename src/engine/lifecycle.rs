@@ -174,6 +174,13 @@ impl Engine {
     fn begin_stop(&self, order: &StopOrder) -> Result<Option<Stopping>> {
         let dir = self.store().containers().open(&order.id)?;
         let status = self.status_with_monitor(dir.as_fd(), &order.id)?;
+        if status.paused {
+            let message = format!(
+                "can only stop created or running containers. {} is in state paused: container state improper",
+                order.id
+            );
+            return Err(Error::new(Kind::Conflict, message).hint("let it go on first: unpause"));
+        }
         if matches!(status.phase, Phase::Created | Phase::Exited(_)) {
             return Ok(None);
         }

@@ -170,7 +170,10 @@ impl Engine {
         let path = self.store().containers().path(id).join("spec.json");
         let text = fs::read_at(dir, "spec.json", MAX_SPEC_BYTES)
             .map_err(|err| Error::system(format!("read {}", path.display()), err))?;
-        let summary: Summary = record::parse(&text, "container", id.short(), &path)?;
+        let mut summary: Summary = record::parse(&text, "container", id.short(), &path)?;
+        if let Some(restart) = state::read_updates(dir.as_fd()).restart {
+            summary.restart = restart;
+        }
         let health = match summary.health {
             Some(_) => health::read(dir.as_fd(), id)?.map(|state| state.status).or(Some(Health::Starting)),
             None => None,
@@ -343,8 +346,8 @@ fn status_word(name: &str) -> Result<&'static str> {
         "initialized" => Ok("initialized"),
         "running" => Ok("running"),
         "exited" | "stopped" => Ok("exited"),
-        // ketch's containers are never in these.
         "paused" => Ok("paused"),
+        // ketch's containers are never in these.
         "stopping" | "removing" | "unknown" | "restarting" | "dead" => Ok("unknown"),
         _ => Err(Error::invalid(format!("unknown container state: {name}: invalid argument"))),
     }
@@ -383,7 +386,7 @@ impl Container {
                 Phase::Ending(found) | Phase::Exited(found) => found == *code,
                 _ => false,
             },
-            ContainerTest::Word(word) => self.status.phase.word() == *word,
+            ContainerTest::Word(word) => self.status.word() == *word,
             ContainerTest::Id(start) => self.id.as_str().starts_with(start.as_str()),
             ContainerTest::Name(pattern) => pattern.is_match(&self.name),
             ContainerTest::Label(filter) => has_label(labels, filter),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::base::id::ContainerId;
+use crate::base::signal::Signal;
 use crate::base::spec::{Namespace, NetworkMode};
 use crate::cgroup::unit;
 use crate::engine::events::Event;
@@ -107,7 +108,7 @@ impl Engine {
                 format!(
                     "cannot remove container {id} as it is {} - running or paused containers cannot be removed \
                      without force: container state improper",
-                    status.phase.word()
+                    status.word()
                 ),
             )
             .hint("stop it first, or use --force"));
@@ -121,6 +122,10 @@ impl Engine {
         if matches!(status.phase, Phase::Created | Phase::Exited(_)) {
             sweep_cgroup();
             return Ok(());
+        }
+        if status.paused {
+            // Nothing but SIGKILL gets through.
+            self.kill(id, Signal::KILL).ok();
         }
         let order = StopOrder { id: id.clone(), grace: how.grace, signal: None };
         match self.stop(&[order]).pop() {

@@ -18,6 +18,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use crate::base::id::ContainerId;
 use crate::base::spec::{ContainerSpec, Record};
 use crate::engine::error::{Error, Kind, Result};
+use crate::engine::pause;
+use crate::runtime::updates::{self, Updates};
 use crate::store::{Store, StoreError};
 use crate::sys::fs::{self, OFlags, Share};
 use crate::sys::pidfd;
@@ -73,9 +75,16 @@ pub(crate) struct Status {
     pub(crate) phase: Phase,
     /// What happened in its present or last life; of an earlier one while it is starting.
     pub(crate) record: Option<Record>,
+    /// It runs, and its processes are held still.
+    pub(crate) paused: bool,
 }
 
 impl Status {
+    /// The word of `ps` and `inspect`.
+    pub(crate) fn word(&self) -> &'static str {
+        if self.paused { "paused" } else { self.phase.word() }
+    }
+
     /// Process 1 in the host's numbers, while it runs; else 0.
     pub(crate) fn pid(&self) -> i32 {
         match (&self.record, self.phase) {
@@ -124,7 +133,9 @@ pub(crate) fn examine(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Status> {
                 }
             },
         };
-        return Ok(Status { phase, record });
+        let runs = matches!(phase, Phase::Up | Phase::Unmonitored);
+        let paused = record.as_ref().is_some_and(|record| runs && pause::is_paused(dir, record));
+        return Ok(Status { phase, record, paused });
     }
 }
 
@@ -135,7 +146,16 @@ pub(crate) fn examine(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Status> {
 /// If it is missing or damaged.
 pub(crate) fn read_spec(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<ContainerSpec> {
     let text = fs::read_at(dir, "spec.json", MAX_JSON).map_err(|err| system("read the spec", id, err))?;
-    serde_json::from_slice(&text).map_err(|err| system("understand the spec", id, err))
+    let mut spec: ContainerSpec =
+        serde_json::from_slice(&text).map_err(|err| system("understand the spec", id, err))?;
+    read_updates(dir).apply(&mut spec);
+    Ok(spec)
+}
+
+/// What `update` has changed.
+pub(crate) fn read_updates(dir: BorrowedFd<'_>) -> Updates {
+    let text = fs::read_at(dir, updates::FILE, MAX_JSON).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 fn read_record(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Option<Record>> {

@@ -20,5 +20,7 @@ pub(crate) mod rootfs;
 pub(crate) mod seccomp;
 pub(crate) mod send_signal;
 pub(crate) mod step;
+pub(crate) mod suspend;
 pub(crate) mod unshare;
+pub(crate) mod updates;
 pub(crate) mod worker;

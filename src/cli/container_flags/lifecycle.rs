@@ -112,7 +112,7 @@ fn label(text: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
-fn restart(text: &str, auto_remove: bool) -> Result<RestartPolicy> {
+pub(crate) fn restart(text: &str, auto_remove: bool) -> Result<RestartPolicy> {
     let bad = || {
         Error::invalid(format!("{text:?} is not a valid restart policy"))
             .hint("known are no, always, unless-stopped and on-failure[:TIMES]")

@@ -25,6 +25,7 @@ use clap::Args;
 
 use crate::base::bytes::Bytes;
 use crate::base::size;
+pub(crate) use crate::cli::container_flags::lifecycle::restart as restart_policy;
 pub(crate) use crate::cli::container_flags::process::environment;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Engine, Error, Result};

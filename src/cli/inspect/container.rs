@@ -164,9 +164,9 @@ fn state(details: &ContainerDetails) -> Value {
     let never = go_zero().to_string();
     json!({
         "OciVersion": "1.2.0",
-        "Status": status.phase.word(),
+        "Status": status.word(),
         "Running": is_up,
-        "Paused": false,
+        "Paused": status.paused,
         "Restarting": false,
         "OOMKilled": ended.is_some_and(|end| end.oom_killed),
         "Dead": false,

@@ -50,6 +50,7 @@ use crate::runtime::monitor::serve::{Company, Life, Outcome, Output};
 use crate::runtime::monitor::tell::Teller;
 use crate::runtime::monitor::wiring::Wiring;
 pub(crate) use crate::runtime::plan::secret_file;
+use crate::runtime::updates::Updates;
 use crate::stage::{holders, spawn, wire};
 use crate::store::Store;
 use crate::store::staging::Staged;
@@ -95,8 +96,9 @@ impl Monitor {
         let what = || format!("read the spec of container {}", order.id);
         let text = std::fs::read(directory.join("spec.json")).map_err(|err| Failure::errno(what(), err))?;
         let lock = lock(&directory)?;
-        let spec: ContainerSpec =
+        let mut spec: ContainerSpec =
             serde_json::from_slice(&text).map_err(|err| Failure::system(what(), &err))?;
+        Updates::read(&directory).apply(&mut spec);
         if spec.tied {
             nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
                 .map_err(|errno| Failure::errno("watch the command", errno))?;
@@ -216,6 +218,7 @@ impl Monitor {
             return Ok(living);
         }
         self.forget_volatile_mount();
+        Updates::read(&self.directory).apply(&mut self.spec);
         birth::start(self, own_pid, wiring, cgroups).inspect_err(|failure| {
             cgroups.remove();
             self.could_not_start(failure);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::spec::{ContainerSpec, RestartPolicy};
 use crate::runtime::monitor::record::STOP_REQUESTED;
+use crate::runtime::updates::Updates;
 
 /// The first pause; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -43,6 +44,9 @@ impl Pauses {
     pub(super) fn is_due(&mut self, directory: &Path, exit_code: i32, life: Duration) -> bool {
         if life >= LONG_LIFE {
             (self.pause, self.restarts) = (FIRST_PAUSE, 0);
+        }
+        if let Some(policy) = Updates::read(directory).restart {
+            self.policy = policy;
         }
         is_due(&self.policy, exit_code, self.restarts, directory.join(STOP_REQUESTED).exists())
     }

@@ -1,0 +1,275 @@
+//! `ketch stats`: what containers use, once or again and again.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::base::id::ContainerId;
+use crate::base::size;
+use crate::cli::format::{self, Format, Shape, json, table::Table};
+use crate::cli::session::Session;
+use crate::cli::targets::{Latest, Selection};
+use crate::cli::usage::UsageError;
+use crate::engine::stats::Sample;
+
+/// Show what containers use
+///
+/// CPU time is a share of one processor since the last look; at the first look since the container started.
+/// Without cgroup v2 the numbers are added up from /proc, and block I/O is not counted.
+#[derive(Args, Debug)]
+pub(crate) struct StatsArgs {
+    /// Containers, by name or ID (can be repeated); otherwise those that run
+    #[arg(value_name = "CONTAINER")]
+    containers: Vec<String>,
+
+    /// Show all containers, also those that do not run
+    #[arg(short, long)]
+    all: bool,
+
+    /// Print in this form: json, or a Go template, after the word "table" with headings
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+
+    /// Seconds between two looks
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 5)]
+    interval: u64,
+
+    #[command(flatten)]
+    latest: Latest,
+
+    /// Do not clear the screen between two looks
+    #[arg(long)]
+    no_reset: bool,
+
+    /// Look once
+    #[arg(long)]
+    no_stream: bool,
+
+    /// Show IDs in full
+    #[arg(long)]
+    no_trunc: bool,
+}
+
+const SHAPE: Shape = Shape {
+    command: "stats",
+    type_name: "containers.containerStats",
+    headers: &[
+        ("ID", "ID"),
+        ("CPUPerc", "CPU %"),
+        ("AVGCPU", "AVG CPU %"),
+        ("MemUsage", "MEM USAGE / LIMIT"),
+        ("MemUsageBytes", "MEM USAGE / LIMIT"),
+        ("MemPerc", "MEM %"),
+        ("NetIO", "NET IO"),
+        ("BlockIO", "BLOCK IO"),
+        ("PIDS", "PIDS"),
+        ("Up", "CPU TIME"),
+        ("UpTime", "CPU TIME"),
+    ],
+    omit: &[],
+    heading: true,
+};
+
+/// Runs the verb.
+pub(crate) fn run(session: &mut Session<'_>, args: StatsArgs) -> anyhow::Result<()> {
+    let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
+    if args.all && (args.latest.latest || !args.containers.is_empty()) {
+        return Err(UsageError::new("--all, --latest and containers cannot be used together").into());
+    }
+    let mut ids = Vec::new();
+    if args.latest.latest || !args.containers.is_empty() {
+        for target in Selection::of_names(&args.containers, &args.latest).targets(session)? {
+            ids.push(target.id?);
+        }
+    }
+    let mut before: HashMap<ContainerId, Sample> = HashMap::new();
+    loop {
+        let samples = session.engine()?.stats(&ids, args.all)?;
+        if !args.no_stream && !args.no_reset && session.out_is_tty && !matches!(format, Some(Format::Json)) {
+            // Home, and clear the screen: what the terminal itself understands.
+            write!(session.out, "\x1b[H\x1b[2J")?;
+        }
+        show(session, &args, format.as_ref(), &samples, &before)?;
+        session.out.flush()?;
+        if args.no_stream {
+            return Ok(());
+        }
+        before = samples.into_iter().map(|sample| (sample.id.clone(), sample)).collect();
+        std::thread::sleep(Duration::from_secs(args.interval.max(1)));
+    }
+}
+
+fn show(
+    session: &mut Session<'_>,
+    args: &StatsArgs,
+    format: Option<&Format>,
+    samples: &[Sample],
+    before: &HashMap<ContainerId, Sample>,
+) -> anyhow::Result<()> {
+    let rows: Vec<Value> =
+        samples.iter().map(|sample| row(sample, before.get(&sample.id), args.no_trunc)).collect();
+    match format {
+        None => {
+            let mut table = Table::new(session, &HEADING);
+            for row in &rows {
+                table.push(COLUMNS.map(|key| row[key].as_str().unwrap_or_default().to_owned()));
+            }
+            table.print(session)
+        }
+        Some(Format::Json) => {
+            let documents = rows.iter().map(document).collect();
+            json::print(session, &json::pretty(&Value::Array(documents), &[], " "))
+        }
+        Some(template) => format::print_rows(session, &SHAPE, template, &rows),
+    }
+}
+
+const HEADING: [&str; 10] = [
+    "ID",
+    "NAME",
+    "CPU %",
+    "MEM USAGE / LIMIT",
+    "MEM %",
+    "NET IO",
+    "BLOCK IO",
+    "PIDS",
+    "CPU TIME",
+    "AVG CPU %",
+];
+const COLUMNS: [&str; 10] =
+    ["ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDS", "Up", "AVGCPU"];
+
+/// podman's fields for `--format json`.
+fn document(row: &Value) -> Value {
+    json!({
+        "id": row["ID"], "name": row["Name"], "cpu_time": row["Up"], "cpu_percent": row["CPUPerc"],
+        "avg_cpu": row["AVGCPU"], "mem_usage": row["MemUsage"], "mem_percent": row["MemPerc"],
+        "net_io": row["NetIO"], "block_io": row["BlockIO"], "pids": row["PIDS"],
+    })
+}
+
+/// Everything that templates know.
+fn row(sample: &Sample, before: Option<&Sample>, no_trunc: bool) -> Value {
+    let percent = |value: f64| if sample.is_up { format!("{value:.2}%") } else { "--".to_owned() };
+    let pair = |numbers: Option<(u64, u64)>| match numbers {
+        Some((one, other)) => format!("{} / {}", size::human(one, 4), size::human(other, 4)),
+        None => "-- / --".to_owned(),
+    };
+    let (cpu, average) = (sample.cpu_percent(before), sample.cpu_percent(None));
+    let id = if no_trunc { sample.id.as_str() } else { sample.id.short() };
+    let (received, sent) = sample.network_bytes.unwrap_or_default();
+    let (read, written) = sample.block_bytes.unwrap_or_default();
+    let memory = (sample.memory_bytes, sample.memory_limit_bytes);
+    let up_ns = u64::try_from(sample.at.duration_since(sample.started).as_nanos()).unwrap_or(0);
+    let all = json!({
+        "AvgCPU": average, "ContainerID": sample.id.as_str(), "Name": sample.name, "PerCPU": Value::Null,
+        "CPU": cpu, "CPUNano": sample.cpu_ns, "CPUSystemNano": sample.cpu_system_ns,
+        "SystemNano": u64::try_from(sample.at.as_nanosecond()).unwrap_or(0),
+        "MemUsage": sample.memory_bytes, "MemLimit": sample.memory_limit_bytes,
+        "MemPerc": sample.memory_percent(),
+        "Network": {"eth0": {"RxBytes": received, "TxBytes": sent}},
+        "BlockInput": read, "BlockOutput": written, "PIDs": sample.pids,
+        "UpTime": sample.cpu_ns, "Duration": up_ns,
+    });
+    let mut row = all.clone();
+    row["ContainerStats"] = all;
+    for (key, value) in [
+        ("ID", id.to_owned()),
+        ("Container", id.to_owned()),
+        ("CPUPerc", percent(cpu)),
+        ("AVGCPU", percent(average)),
+        ("MemUsage", pair(Some(memory))),
+        ("MemUsageBytes", format!("{} / {}", binary(memory.0), binary(memory.1))),
+        ("MemPerc", percent(sample.memory_percent())),
+        ("NetIO", pair(sample.network_bytes)),
+        ("BlockIO", pair(sample.block_bytes)),
+        ("PIDS", if sample.is_up { sample.pids.to_string() } else { "--".to_owned() }),
+        ("Up", duration(sample.cpu_ns)),
+        ("UpTime", duration(sample.cpu_ns)),
+    ] {
+        row[key] = value.into();
+    }
+    row
+}
+
+/// A size in binary units, as Go's units.BytesSize writes it: `1.5MiB`.
+fn binary(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 || unit == "TiB" {
+            // Four significant digits, without zeros at the end.
+            let digits = if value >= 1000.0 {
+                0
+            } else if value >= 100.0 {
+                1
+            } else if value >= 10.0 {
+                2
+            } else {
+                3
+            };
+            let text = format!("{value:.digits$}");
+            let text =
+                if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+            return format!("{text}{unit}");
+        }
+        value /= 1024.0;
+    }
+    format!("{bytes}B")
+}
+
+/// A span of time as Go prints it: `1m2.5s`, `56.7ms`.
+fn duration(ns: u64) -> String {
+    let trimmed = |value: u64, unit: u64, name: &str| {
+        let fraction = format!("{:0width$}", value % unit, width = unit.ilog10() as usize);
+        let fraction = fraction.trim_end_matches('0');
+        let dot = if fraction.is_empty() { "" } else { "." };
+        format!("{}{dot}{fraction}{name}", value / unit)
+    };
+    match ns {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{ns}ns"),
+        1_000..1_000_000 => trimmed(ns, 1_000, "µs"),
+        1_000_000..1_000_000_000 => trimmed(ns, 1_000_000, "ms"),
+        _ => {
+            let (minutes, rest) = (ns / 60_000_000_000, ns % 60_000_000_000);
+            let seconds = trimmed(rest, 1_000_000_000, "s");
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => seconds,
+                (0, minutes) => format!("{minutes}m{seconds}"),
+                (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_as_go_prints_them() {
+        for (ns, want) in [
+            (0, "0s"),
+            (7, "7ns"),
+            (1_500, "1.5µs"),
+            (56_700_000, "56.7ms"),
+            (2_000_000_000, "2s"),
+            (62_500_000_000, "1m2.5s"),
+            (3_600_000_000_000, "1h0m0s"),
+        ] {
+            assert_eq!(duration(ns), want, "{ns}");
+        }
+    }
+
+    #[test]
+    fn sizes_in_binary_units() {
+        for (bytes, want) in
+            [(0, "0B"), (1023, "1023B"), (1536, "1.5KiB"), (64 << 20, "64MiB"), (2 << 30, "2GiB")]
+        {
+            assert_eq!(binary(bytes), want, "{bytes}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! `ketch top`: the processes of a container.
+
+use std::io::Write as _;
+
+use clap::Args;
+
+use crate::cli::format::table::Table;
+use crate::cli::session::Session;
+use crate::cli::targets::{self, Latest};
+use crate::engine::{Error, Kind};
+
+/// Show the processes of a container
+///
+/// The columns are descriptors: args capamb capbnd capeff capinh capprm comm etime group groups hgroup hpid huser
+/// label nice pcpu pgid pid ppid rgroup rss ruser seccomp state stime time tty user vsz. Those that begin with h
+/// are the host's numbers. Options of ps(1), which begin with a dash or are ps's own keywords, are given to ps on
+/// the host.
+#[derive(Args, Debug)]
+pub(crate) struct TopArgs {
+    #[command(flatten)]
+    latest: Latest,
+
+    /// The container, by name or ID, then descriptors or options of ps(1)
+    #[arg(value_name = "CONTAINER [FORMAT|PS OPTIONS]", trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &mut Session<'_>, args: TopArgs) -> anyhow::Result<()> {
+    let mut words = args.words;
+    let name = if args.latest.latest || words.is_empty() { None } else { Some(words.remove(0)) };
+    let id = targets::one(session, name.as_ref(), &args.latest)?;
+    let engine = session.engine()?;
+    let rows = match engine.top(&id, &words) {
+        Err(err) if err.kind == Kind::Invalid => return ps(session, &engine.processes(&id)?, &words, err),
+        rows => rows?,
+    };
+    let mut rows = rows.into_iter();
+    let heading = rows.next().unwrap_or_default();
+    let mut table = Table::new(session, &heading.iter().map(String::as_str).collect::<Vec<_>>());
+    rows.for_each(|row| table.push(row));
+    table.print(session)
+}
+
+/// Runs ps(1) and prints the lines of the container's processes, as docker does.
+fn ps(session: &mut Session<'_>, pids: &[i32], words: &[String], unknown: Error) -> anyhow::Result<()> {
+    let words: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
+    let Ok(output) = std::process::Command::new("ps").args(&words).output() else {
+        return Err(unknown.hint("for options of ps(1), install ps (procps)").into());
+    };
+    if !output.status.success() {
+        return Err(unknown.into());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut lines = text.lines();
+    let heading = lines.next().unwrap_or_default();
+    let Some(column) = heading.split_ascii_whitespace().position(|word| word == "PID") else {
+        return Err(Error::invalid("ps has to show the column PID: leave it in the options").into());
+    };
+    writeln!(session.out, "{heading}")?;
+    for line in lines {
+        let pid = line.split_ascii_whitespace().nth(column).and_then(|word| word.parse().ok());
+        if pid.is_some_and(|pid| pids.contains(&pid)) {
+            writeln!(session.out, "{line}")?;
+        }
+    }
+    Ok(())
+}

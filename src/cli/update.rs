@@ -1,0 +1,40 @@
+//! `ketch update`.
+
+use clap::Args;
+
+use crate::cli::container_flags::restart_policy;
+use crate::cli::resource_flags::ResourceFlags;
+use crate::cli::session::Session;
+use crate::cli::targets::{self, Latest, Selection};
+use crate::cli::usage::UsageError;
+
+/// Change limits and the restart policy of one or more containers
+///
+/// What is not given stays as it is. The changes hold at once, and for every later start.
+#[derive(Args, Debug)]
+pub(crate) struct UpdateArgs {
+    /// Containers to change, by name or ID (can be repeated)
+    #[arg(value_name = "CONTAINER")]
+    containers: Vec<String>,
+
+    #[command(flatten)]
+    latest: Latest,
+
+    /// When to start it again: no, always, unless-stopped, on-failure[:TIMES]
+    #[arg(long, value_name = "POLICY")]
+    restart: Option<String>,
+
+    #[command(flatten)]
+    resources: ResourceFlags,
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &mut Session<'_>, args: UpdateArgs) -> anyhow::Result<()> {
+    let limits = args.resources.limits()?;
+    let restart = args.restart.as_deref().map(|text| restart_policy(text, false)).transpose()?;
+    if limits.is_empty() && restart.is_none() {
+        return Err(UsageError::new("nothing to change: give a limit or --restart").into());
+    }
+    let targets = Selection::of_names(&args.containers, &args.latest).targets(session)?;
+    targets::for_each(session, targets, |engine, id| engine.update_container(id, &limits, restart))
+}

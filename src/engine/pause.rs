@@ -1,0 +1,108 @@
+//! Pausing containers, and letting them go on.
+//!
+//! With a cgroup of its own a container is frozen; without one its processes are stopped by SIGSTOP. A file
+//! `paused` in the container's directory tells the life that is paused.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::base::id::ContainerId;
+use crate::base::spec::{Namespace, Record};
+use crate::cgroup::control;
+use crate::engine::state::{self, Phase, Status};
+use crate::engine::{Engine, Error, Kind, Result};
+use crate::runtime::suspend;
+use crate::sys::fs::{self, OFlags};
+
+/// The file that says so.
+const PAUSED: &str = "paused";
+
+/// What the file says: process 1 and its start, so that it means this life only.
+fn mark_of(record: &Record) -> String {
+    format!("{} {}\n", record.pid, record.pid_start_ticks)
+}
+
+/// Is the life that `record` tells of paused? Only asked of one that runs.
+pub(super) fn is_paused(dir: BorrowedFd<'_>, record: &Record) -> bool {
+    fs::read_at(dir, PAUSED, 64).is_ok_and(|text| text == mark_of(record).as_bytes())
+}
+
+impl Engine {
+    /// Pauses a running container.
+    ///
+    /// # Errors
+    ///
+    /// Conflict if it does not run or is paused; what the system refuses.
+    pub(crate) fn pause(&self, id: &ContainerId) -> Result<()> {
+        let dir = self.store().containers().open(id)?;
+        let status = state::examine(dir.as_fd(), id)?;
+        let (record, name) = match &status {
+            Status { paused: true, .. } => return Err(improper(id, "is already paused")),
+            Status { phase: Phase::Up | Phase::Unmonitored, record: Some(record), .. } => {
+                (record, self.container_name(id)?)
+            }
+            _ => return Err(improper(id, "is not running, can't pause")),
+        };
+        // First the mark: who is killed in between leaves a container that can be unpaused.
+        fs::open_at(dir.as_fd(), PAUSED, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC, 0o600)
+            .and_then(|file| Ok(rustix::io::write(&file, mark_of(record).as_bytes())?))
+            .map_err(|err| Error::system(format!("note that container {name} is paused"), err))?;
+        let halted = self.halt(dir.as_fd(), id, record, true);
+        if halted.is_err() {
+            forget(dir.as_fd());
+        } else {
+            self.record_container("pause", id);
+        }
+        halted
+    }
+
+    /// Lets a paused container go on.
+    ///
+    /// # Errors
+    ///
+    /// Conflict if it is not paused; what the system refuses.
+    pub(crate) fn unpause(&self, id: &ContainerId) -> Result<()> {
+        let dir = self.store().containers().open(id)?;
+        let status = state::examine(dir.as_fd(), id)?;
+        let record = match &status {
+            Status { paused: true, record: Some(record), .. } => record,
+            _ => return Err(improper(id, "is not paused, can't unpause")),
+        };
+        self.halt(dir.as_fd(), id, record, false)?;
+        forget(dir.as_fd());
+        self.record_container("unpause", id);
+        Ok(())
+    }
+
+    /// Is the container paused?
+    ///
+    /// # Errors
+    ///
+    /// If its state cannot be read.
+    pub(crate) fn is_paused(&self, id: &ContainerId) -> Result<bool> {
+        let dir = self.store().containers().open(id)?;
+        Ok(state::examine(dir.as_fd(), id)?.paused)
+    }
+
+    fn halt(&self, dir: BorrowedFd<'_>, id: &ContainerId, record: &Record, stop: bool) -> Result<()> {
+        let verb = if stop { "pause" } else { "unpause" };
+        let what = || format!("{verb} container {}", id.short());
+        if let Some(leaf) = &record.cgroup {
+            let done = if stop { control::freeze(leaf) } else { control::thaw(leaf) };
+            return done.map_err(|err| Error::system(what(), err));
+        }
+        if state::read_spec(dir, id)?.namespaces.pid != Namespace::Private {
+            let message = format!("{}: it has neither a cgroup nor a PID namespace of its own", what());
+            return Err(Error::new(Kind::Unsupported, message).hint(crate::cgroup::HOW_TO_DELEGATE));
+        }
+        suspend::suspend(&self.caller(), record, stop).map_err(|err| Error::system(what(), err))
+    }
+}
+
+fn forget(dir: BorrowedFd<'_>) {
+    // A mark that stays means nothing once the container has ended.
+    rustix::fs::unlinkat(dir, PAUSED, rustix::fs::AtFlags::empty()).ok();
+}
+
+fn improper(id: &ContainerId, what: &str) -> Error {
+    Error::new(Kind::Conflict, format!("\"{id}\" {what}: container state improper"))
+}

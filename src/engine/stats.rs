@@ -1,0 +1,160 @@
+//! What containers use.
+//!
+//! From the container's cgroup where it has one; what that does not count (no controller, no cgroup at all) is
+//! added up from /proc over the container's processes.
+
+use jiff::Timestamp;
+
+use crate::base::id::ContainerId;
+use crate::base::spec::{NetworkMode, Record};
+use crate::cgroup::stat::{self, Usage};
+use crate::engine::list::{Container, Query};
+use crate::engine::{Engine, Result, processes};
+
+/// One look at one container. Counters grow from the start of its present life on.
+#[derive(Clone, Debug)]
+pub(crate) struct Sample {
+    pub(crate) id: ContainerId,
+    pub(crate) name: String,
+    /// It runs; otherwise all numbers are 0.
+    pub(crate) is_up: bool,
+    pub(crate) at: Timestamp,
+    pub(crate) started: Timestamp,
+    pub(crate) cpu_ns: u64,
+    pub(crate) cpu_system_ns: u64,
+    pub(crate) memory_bytes: u64,
+    /// The container's limit, or what the machine has.
+    pub(crate) memory_limit_bytes: u64,
+    /// Received and sent on its own networks; `None` where it has none of its own.
+    pub(crate) network_bytes: Option<(u64, u64)>,
+    /// Read and written; `None` where nobody counts.
+    pub(crate) block_bytes: Option<(u64, u64)>,
+    pub(crate) pids: u64,
+}
+
+impl Engine {
+    /// A sample of each of `ids`, or of each container that runs if there are none, or with `all` of each.
+    ///
+    /// # Errors
+    ///
+    /// If a container cannot be read.
+    pub(crate) fn stats(&self, ids: &[ContainerId], all: bool) -> Result<Vec<Sample>> {
+        let containers = match ids {
+            [] => self.containers(&Query { all, ..Query::default() })?.items,
+            ids => ids.iter().map(|id| self.container_summary(id)).collect::<Result<_>>()?,
+        };
+        let up: Vec<&Record> = containers.iter().filter_map(record).collect();
+        let usages: Vec<Option<Usage>> =
+            up.iter().map(|record| record.cgroup.as_deref().map(stat::usage)).collect();
+        // One walk through /proc for all that need it.
+        let incomplete = |usage: &&Option<Usage>| {
+            usage.is_none_or(|u| u.cpu_us.is_none() || u.memory_bytes.is_none() || u.pids.is_none())
+        };
+        let processes = match usages.iter().any(|usage| incomplete(&usage)) {
+            true => processes::of_containers(&up),
+            false => vec![Vec::new(); up.len()],
+        };
+        let memory = memory_of_machine();
+        let mut measured = usages.into_iter().zip(processes);
+        let now = Timestamp::now();
+        Ok(containers
+            .iter()
+            .map(|container| match record(container) {
+                None => Sample::idle(container, now, memory),
+                Some(record) => {
+                    let (usage, pids) = measured.next().unwrap_or_default();
+                    Sample::of(container, record, now, memory, usage, &pids)
+                }
+            })
+            .collect())
+    }
+}
+
+/// The present life of a container that runs.
+fn record(container: &Container) -> Option<&Record> {
+    container.status.record.as_ref().filter(|_| container.status.pid() != 0)
+}
+
+impl Sample {
+    fn idle(container: &Container, at: Timestamp, memory: u64) -> Self {
+        Self {
+            id: container.id.clone(),
+            name: container.name.clone(),
+            is_up: false,
+            at,
+            started: at,
+            cpu_ns: 0,
+            cpu_system_ns: 0,
+            memory_bytes: 0,
+            memory_limit_bytes: memory,
+            network_bytes: None,
+            block_bytes: None,
+            pids: 0,
+        }
+    }
+
+    fn of(
+        container: &Container,
+        record: &Record,
+        at: Timestamp,
+        memory: u64,
+        usage: Option<Usage>,
+        pids: &[i32],
+    ) -> Self {
+        let counted = usage.unwrap_or_default();
+        let looked: Vec<_> = pids.iter().filter_map(|pid| processes::look_short(*pid)).collect();
+        let ticks = |of: &dyn Fn(&processes::Process) -> u64| {
+            looked.iter().map(of).sum::<u64>() * (1_000_000_000 / processes::TICKS)
+        };
+        let own_network =
+            matches!(container.summary.network.mode, NetworkMode::Bridge(_) | NetworkMode::None);
+        Self {
+            is_up: true,
+            started: record.started,
+            cpu_ns: counted.cpu_us.map_or_else(|| ticks(&|p| p.user_ticks + p.system_ticks), |us| us * 1_000),
+            cpu_system_ns: counted.cpu_system_us.map_or_else(|| ticks(&|p| p.system_ticks), |us| us * 1_000),
+            memory_bytes: counted
+                .memory_bytes
+                .unwrap_or_else(|| looked.iter().map(|process| process.resident_bytes).sum()),
+            memory_limit_bytes: counted.memory_limit_bytes.map_or(memory, |limit| limit.min(memory)),
+            network_bytes: own_network.then(|| network(record.pid)),
+            block_bytes: counted.read_bytes.zip(counted.written_bytes),
+            pids: counted.pids.unwrap_or_else(|| looked.iter().map(|process| process.threads).sum()),
+            ..Self::idle(container, at, memory)
+        }
+    }
+
+    /// Per cent of one CPU, since `before` or since the start.
+    pub(crate) fn cpu_percent(&self, before: Option<&Self>) -> f64 {
+        let (cpu, at) = before.map_or((0, self.started), |before| (before.cpu_ns, before.at));
+        let wall = self.at.duration_since(at).as_nanos();
+        let used = self.cpu_ns.saturating_sub(cpu);
+        if wall <= 0 { 0.0 } else { used as f64 / wall as f64 * 100.0 }
+    }
+
+    /// Per cent of the limit.
+    pub(crate) fn memory_percent(&self) -> f64 {
+        match self.memory_limit_bytes {
+            0 => 0.0,
+            limit => self.memory_bytes as f64 / limit as f64 * 100.0,
+        }
+    }
+}
+
+/// Bytes received and sent by all interfaces but loopback in the network namespace of `pid`.
+fn network(pid: i32) -> (u64, u64) {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default();
+    let counters = text.lines().filter_map(|line| {
+        let (name, numbers) = line.split_once(':')?;
+        let numbers: Vec<u64> = numbers.split_ascii_whitespace().filter_map(|n| n.parse().ok()).collect();
+        (name.trim() != "lo").then_some((*numbers.first()?, *numbers.get(8)?))
+    });
+    counters.fold((0, 0), |sum, (received, sent)| (sum.0 + received, sum.1 + sent))
+}
+
+fn memory_of_machine() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|value| value.split_ascii_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}

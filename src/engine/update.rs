@@ -1,0 +1,75 @@
+//! Changing limits and the restart policy of a container that exists: at once, and for its next start.
+
+use std::os::fd::AsFd as _;
+
+use crate::base::id::ContainerId;
+use crate::base::limits::{CgroupMode, Limits};
+use crate::base::spec::RestartPolicy;
+use crate::cgroup::settings;
+use crate::engine::resolve::limits;
+use crate::engine::{Engine, Error, Kind, Result, state};
+use crate::runtime::updates::{FILE, Updates};
+
+impl Engine {
+    /// Changes what is given; everything else stays.
+    ///
+    /// # Errors
+    ///
+    /// Limits that contradict each other, or that cannot be applied to the running container: then nothing
+    /// is kept.
+    pub(crate) fn update_container(
+        &self,
+        id: &ContainerId,
+        newer: &Limits,
+        restart: Option<RestartPolicy>,
+    ) -> Result<()> {
+        let dir = self.store().containers().open(id)?;
+        let spec = state::read_spec(dir.as_fd(), id)?;
+        let path = self.store().containers().path(id);
+        if restart.is_some_and(|policy| policy != RestartPolicy::No) && spec.auto_remove {
+            return Err(Error::new(
+                Kind::Conflict,
+                "a container that is removed at its end is not restarted",
+            ));
+        }
+        let mut updates = Updates::read(&path);
+        if !newer.is_empty() {
+            let mut merged = spec.cgroup.limits.updated(newer);
+            if newer.memory.is_some() && newer.memory_swap.is_none() {
+                // As at the start: swap goes with memory.
+                merged.memory_swap = None;
+            }
+            limits::settle(&mut merged)?;
+            if spec.cgroup.mode == CgroupMode::Disabled {
+                return Err(Error::invalid("a container with --cgroups=disabled cannot be limited"));
+            }
+            let status = state::examine(dir.as_fd(), id)?;
+            if let Some(record) = status.record.as_ref().filter(|_| status.pid() != 0) {
+                apply(record.cgroup.as_deref(), &merged)?;
+            }
+            updates.limits = Some(merged);
+        }
+        updates.restart = restart.or(updates.restart);
+        let failed = |err| Error::system(format!("write {}", path.join(FILE).display()), err);
+        let text = serde_json::to_vec(&updates).map_err(|err| failed(std::io::Error::from(err)))?;
+        let new = path.join(format!("{FILE}.new"));
+        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, path.join(FILE))).map_err(failed)?;
+        self.record_container("update", id);
+        Ok(())
+    }
+}
+
+/// Applies limits to the cgroup of a running container.
+fn apply(leaf: Option<&std::path::Path>, limits: &Limits) -> Result<()> {
+    let Some(leaf) = leaf else {
+        let message = "limits cannot be applied: the container runs without a cgroup of its own";
+        return Err(Error::invalid(message).hint(crate::cgroup::HOW_TO_DELEGATE));
+    };
+    settings::apply(leaf, limits).map_err(|err| {
+        let hint = err.hint();
+        let source = std::error::Error::source(&err).map(ToString::to_string);
+        let error =
+            Error::invalid(source.map_or_else(|| err.to_string(), |source| format!("{err}: {source}")));
+        hint.into_iter().fold(error, Error::hint)
+    })
+}

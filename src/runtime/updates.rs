@@ -1,0 +1,38 @@
+//! What `update` has changed since a container was created: `updated.json` beside `spec.json`, which itself
+//! never changes. Written by the command; the monitor looks at it before each life and at each end.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::limits::Limits;
+use crate::base::spec::{ContainerSpec, RestartPolicy};
+
+/// The file's name.
+pub(crate) const FILE: &str = "updated.json";
+
+/// The changes, all of them since the beginning.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Updates {
+    /// All limits that hold now.
+    pub(crate) limits: Option<Limits>,
+    pub(crate) restart: Option<RestartPolicy>,
+}
+
+impl Updates {
+    /// Those of the container in `directory`; none if there is no such file or it is damaged.
+    pub(crate) fn read(directory: &Path) -> Self {
+        let text = std::fs::read(directory.join(FILE)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Puts them into a spec.
+    pub(crate) fn apply(self, spec: &mut ContainerSpec) {
+        if let Some(limits) = self.limits {
+            spec.cgroup.limits = limits;
+        }
+        if let Some(restart) = self.restart {
+            spec.restart = restart;
+        }
+    }
+}
