@@ -102,8 +102,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<(
     };
     session.out.flush()?;
     let engine = session.engine()?;
-    let mut logs: Vec<ContainerLog> =
-        containers.iter().map(|container| engine.log(&container.id, query, args.follow)).collect::<Result<_, _>>()?;
+    let mut logs: Vec<ContainerLog> = containers
+        .iter()
+        .map(|container| engine.log(&container.id, query, args.follow))
+        .collect::<Result<_, _>>()?;
     let printer = RefCell::new(Printer::new(&containers, &project.name, style));
     if args.follow {
         let limits = Limits { until: query.until, ..Limits::default() };
