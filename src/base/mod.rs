@@ -13,6 +13,7 @@ pub(crate) mod idmap_syntax;
 pub(crate) mod image_document;
 pub(crate) mod image_ref;
 pub(crate) mod limits;
+pub(crate) mod log_tag;
 pub(crate) mod manifest;
 pub(crate) mod mount_syntax;
 pub(crate) mod names;

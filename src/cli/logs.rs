@@ -31,6 +31,10 @@ pub(crate) struct LogsArgs {
     #[arg(long)]
     color: bool,
 
+    /// Begin each line with what `--log-opt tag`, labels and env have put into the log
+    #[arg(long)]
+    details: bool,
+
     /// Go on showing what is written, until the containers have ended
     #[arg(short, long)]
     follow: bool,
@@ -68,13 +72,14 @@ pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<(
         let id = target.id?;
         let engine = session.engine()?;
         labels.push(if args.names { engine.container_name(&id)? } else { id.short().to_owned() });
-        logs.push(engine.log(&id, query)?);
+        logs.push(engine.log(&id, query, args.follow)?);
     }
     session.out.flush()?;
     let decoration = Decoration {
         labels: if logs.len() > 1 { labels } else { vec![String::new()] },
         color: args.color && logs.len() > 1,
         timestamps: args.timestamps,
+        details: args.details,
     };
     let mut printer = Printer::new(decoration)?;
     if args.follow {
@@ -121,6 +126,7 @@ struct Decoration {
     labels: Vec<String>,
     color: bool,
     timestamps: bool,
+    details: bool,
 }
 
 /// Colours of labels, one after the other.
@@ -146,7 +152,8 @@ struct Printer {
 
 impl Printer {
     fn new(decoration: Decoration) -> io::Result<Self> {
-        let plain = !decoration.timestamps && decoration.labels.iter().all(String::is_empty);
+        let plain =
+            !decoration.timestamps && !decoration.details && decoration.labels.iter().all(String::is_empty);
         let files = [
             File::from(io::stdout().as_fd().try_clone_to_owned()?),
             File::from(io::stderr().as_fd().try_clone_to_owned()?),
@@ -181,7 +188,7 @@ impl Printer {
     fn print_decorated(&mut self, log: usize, entry: &Entry<'_>) {
         let line = &mut self.partial[log][entry.stream as usize];
         if line.is_empty() {
-            self.decoration.begin(log, &entry.time, line);
+            self.decoration.begin(log, entry, line);
         }
         line.extend_from_slice(&entry.text);
         if entry.full || line.len() > MAX_LINE {
@@ -212,7 +219,8 @@ impl Printer {
 }
 
 impl Decoration {
-    fn begin(&self, log: usize, time: &[u8], line: &mut Vec<u8>) {
+    fn begin(&self, log: usize, entry: &Entry<'_>, line: &mut Vec<u8>) {
+        let time = &*entry.time;
         if self.color {
             line.extend_from_slice(COLORS[log % COLORS.len()].as_bytes());
         }
@@ -226,6 +234,10 @@ impl Decoration {
                 Some(utc) => line.extend_from_slice(&[utc, b"Z"].concat()),
                 None => line.extend_from_slice(time),
             }
+            line.push(b' ');
+        }
+        if self.details && !entry.details.is_empty() {
+            line.extend_from_slice(&entry.details);
             line.push(b' ');
         }
     }
@@ -254,15 +266,22 @@ mod tests {
 
     #[test]
     fn decorations() {
+        let entry = Entry {
+            time: b"2026-01-01T00:00:00.000000000+00:00".into(),
+            stream: Stream::Stdout,
+            full: true,
+            text: b"text".into(),
+            details: b"tag=x".into(),
+        };
         for (label, color, timestamps, want) in [
             ("web", false, false, "web text\n"),
             ("web", false, true, "web 2026-01-01T00:00:00.000000000Z text\n"),
             ("", false, true, "2026-01-01T00:00:00.000000000Z text\n"),
             ("web", true, false, "\x1b[37mweb text\x1b[0m\n"),
         ] {
-            let decoration = Decoration { labels: vec![label.to_owned()], color, timestamps };
+            let decoration = Decoration { labels: vec![label.to_owned()], color, timestamps, details: false };
             let mut line = Vec::new();
-            decoration.begin(0, b"2026-01-01T00:00:00.000000000+00:00", &mut line);
+            decoration.begin(0, &entry, &mut line);
             line.extend_from_slice(b"text");
             decoration.end(&mut line);
             assert_eq!(String::from_utf8(line).unwrap(), want);

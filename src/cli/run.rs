@@ -16,7 +16,7 @@ use crate::cli::hello;
 use crate::cli::session::{Exit, Session};
 use crate::engine::attach::SignalPath;
 use crate::engine::request::ContainerRequest;
-use crate::engine::start::Start;
+use crate::engine::start::{Start, is_passthrough};
 use crate::engine::{Engine, Error, Kind};
 use crate::sys::socket::{self, Kind as SocketKind};
 use crate::sys::tty;
@@ -125,6 +125,14 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     if let Some(name) = flags.obtain_image(engine)? {
         request.image = name;
     }
+    let passthrough = request.log_driver.as_deref().filter(|driver| is_passthrough(driver));
+    if passthrough == Some("passthrough") && streams_on_terminal() {
+        return Err(Error::invalid("the '--log-driver passthrough' option cannot be used on a TTY")
+            .hint("use --log-driver passthrough-tty if the container may do to the terminal what it likes")
+            .into());
+    }
+    // The container has the streams themselves.
+    let hello = if passthrough.is_some() { Hello::default() } else { hello };
     let id = create_container(engine, &request)?;
     if args.detach {
         start_or_discard(engine, &id, flags.lifecycle.rm, Start::default())?;
@@ -161,9 +169,18 @@ pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Resul
     let engine = session.engine()?;
     let id = engine.container(typed)?;
     let spec = engine.container_spec(&id)?;
-    let hello = Hello { stdout: true, stderr: true, stdin: args.interactive && spec.process.open_stdin };
+    let hello = match is_passthrough(&spec.log.driver) {
+        true => Hello::default(),
+        false => Hello { stdout: true, stderr: true, stdin: args.interactive && spec.process.open_stdin },
+    };
     let attachment = Attachment { hello, terminal: spec.process.terminal, sig_proxy: args.sig_proxy };
     attached(engine, &id, false, attachment, keys)
+}
+
+fn streams_on_terminal() -> bool {
+    tty::is_terminal(std::io::stdin())
+        || tty::is_terminal(std::io::stdout())
+        || tty::is_terminal(std::io::stderr())
 }
 
 /// Creates the container, and writes its ID to the file that was asked for.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::attach::client;
 use crate::base::id::ContainerId;
 use crate::base::spec::Log;
+use crate::engine::journal::JournalLog;
 use crate::engine::lifecycle::{connect, is_absent};
 use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Error, Kind, Result};
@@ -23,6 +24,8 @@ use crate::sys::poll::{Interest, PollSet};
 
 /// How often to look where the kernel cannot report changes.
 const LOOK: Duration = Duration::from_millis(50);
+/// A journal that tells nothing new for so long, of a container that has ended, has told all.
+const SILENCE: Duration = Duration::from_millis(500);
 /// The longest spec that is read, in bytes.
 const MAX_SPEC: usize = 16 << 20;
 
@@ -36,7 +39,7 @@ struct LogPart {
 #[derive(Debug)]
 pub(crate) struct ContainerLog {
     pub(crate) id: ContainerId,
-    reader: Reader,
+    source: Source,
     /// The container's directory.
     dir: OwnedFd,
     /// Becomes readable when the container ends; `None` if it does not run.
@@ -44,13 +47,20 @@ pub(crate) struct ContainerLog {
     finished: bool,
 }
 
+/// Where the entries are.
+#[derive(Debug)]
+enum Source {
+    Files(Reader),
+    Journal(JournalLog),
+}
+
 impl Engine {
-    /// Opens the log of a container.
+    /// Opens the log of a container; to follow it, if `follow` is true.
     ///
     /// # Errors
     ///
     /// [`Kind::Unsupported`] if its driver keeps no log that could be read.
-    pub(crate) fn log(&self, id: &ContainerId, query: Query) -> Result<ContainerLog> {
+    pub(crate) fn log(&self, id: &ContainerId, query: Query, follow: bool) -> Result<ContainerLog> {
         let dir = self.store().containers().open(id)?;
         // What it writes from now on is to be recorded again. A log of what cannot be examined can be read.
         self.status_with_monitor(dir.as_fd(), id).ok();
@@ -63,6 +73,10 @@ impl Engine {
         let format = match log.driver.as_str() {
             "k8s-file" => Format::K8s,
             "json-file" => Format::Json,
+            "journald" => {
+                let source = Source::Journal(JournalLog::open(id, &query, follow)?);
+                return Ok(ContainerLog { id: id.clone(), source, dir, end: None, finished: false });
+            }
             other => return Err(unreadable(other)),
         };
         let files = match &log.path {
@@ -75,7 +89,7 @@ impl Engine {
         };
         let reader = files.and_then(|files| Reader::open(files?, format, query));
         let reader = reader.map_err(|err| failed("open the log", err))?;
-        Ok(ContainerLog { id: id.clone(), reader, dir, end: None, finished: false })
+        Ok(ContainerLog { id: id.clone(), source: Source::Files(reader), dir, end: None, finished: false })
     }
 }
 
@@ -102,8 +116,49 @@ impl ContainerLog {
     /// # Errors
     ///
     /// Reading, and what `sink` answers.
-    pub(crate) fn read(&mut self, sink: impl FnMut(&Entry<'_>) -> io::Result<()>) -> io::Result<()> {
-        self.reader.read_present(sink)
+    pub(crate) fn read(&mut self, mut sink: impl FnMut(&Entry<'_>) -> io::Result<()>) -> io::Result<()> {
+        match &mut self.source {
+            Source::Files(reader) => reader.read_present(sink),
+            Source::Journal(journal) => {
+                while !journal.has_ended() {
+                    journal.read_some(&mut sink)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The directory of the files, if it is files.
+    fn watched(&self) -> Option<BorrowedFd<'_>> {
+        match &self.source {
+            Source::Files(reader) => Some(reader.dir()),
+            Source::Journal(_) => None,
+        }
+    }
+
+    /// Readable when there is more, if that can be told.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match &self.source {
+            Source::Journal(journal) if !journal.has_ended() => Some(journal.as_fd()),
+            _ => None,
+        }
+    }
+
+    /// Gives what has come to `sink`; what comes from a journal, only if it is `ready`.
+    fn read_new(&mut self, ready: bool, sink: impl FnMut(&Entry<'_>) -> io::Result<()>) -> io::Result<()> {
+        match &mut self.source {
+            Source::Files(reader) => reader.read_new(sink),
+            Source::Journal(journal) if ready => journal.read_some(sink),
+            Source::Journal(_) => Ok(()),
+        }
+    }
+
+    /// True if nothing more is to be awaited.
+    fn is_done(&self) -> bool {
+        match &self.source {
+            Source::Files(reader) => self.finished || reader.is_finished(),
+            Source::Journal(journal) => journal.has_ended(),
+        }
     }
 
     /// Connects to the monitor, so that the end is heard of. False if the container does not run.
@@ -164,11 +219,14 @@ pub(crate) fn follow(
 ) -> std::result::Result<Stopped, FollowError> {
     let until = limits.until;
     // Without a watch (the user has too many) looking again and again does it.
-    let watch = Watch::new().ok().filter(|watch| logs.iter().all(|log| watch.add(log.reader.dir()).is_ok()));
+    let watch = Watch::new().ok();
+    let watch =
+        watch.filter(|watch| logs.iter().filter_map(ContainerLog::watched).all(|dir| watch.add(dir).is_ok()));
     for log in logs.iter_mut() {
         log.finished = !log.listen_for_end()?;
     }
     let mut set = PollSet::default();
+    let mut quiet = false;
     loop {
         if let Some(watch) = &watch {
             watch.clear()?;
@@ -176,30 +234,35 @@ pub(crate) fn follow(
         let now = Timestamp::now();
         let over = until.is_some_and(|until| now > until);
         for (index, log) in logs.iter_mut().enumerate() {
-            log.reader.read_new(|entry| sink(index, entry))?;
+            let ready = set.ready(2 + 2 * index).read;
+            log.read_new(ready, |entry| sink(index, entry))?;
         }
         flush()?;
-        let done = |log: &ContainerLog| log.finished || log.reader.is_finished();
+        // A journal does not say that it has told all of a container that has ended: silence does.
+        let ended = |log: &ContainerLog| log.is_done() || log.finished && quiet;
         if limits.first_end
-            && let Some(ended) = logs.iter().position(|log| log.finished)
+            && let Some(first) = logs.iter().position(ended)
         {
-            return Ok(Stopped::Ended(ended));
+            return Ok(Stopped::Ended(first));
         }
-        if over || logs.iter().all(done) {
+        if over || logs.iter().all(ended) {
             return Ok(Stopped::Done);
         }
         set.clear();
         set.add(watch.as_ref().map(AsFd::as_fd), Interest::READ);
         for log in logs.iter() {
             set.add(log.end.as_ref().map(AsFd::as_fd), Interest::READ);
+            set.add(log.descriptor(), Interest::READ);
         }
         let interrupt = set.add(limits.interrupt, Interest::READ);
-        set.wait(pause_of(watch.is_some(), until, now))?;
+        let silence = logs.iter().all(|log| log.finished || log.is_done()).then_some(SILENCE);
+        let pause = pause_of(watch.is_some(), until, now);
+        quiet = !set.wait(pause.into_iter().chain(silence).min())?;
         if set.ready(interrupt).read {
             return Ok(Stopped::Interrupted);
         }
         for (index, log) in logs.iter_mut().enumerate() {
-            if set.ready(index + 1).read {
+            if set.ready(1 + 2 * index).read {
                 log.take_end()?;
             }
         }

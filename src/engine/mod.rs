@@ -28,6 +28,7 @@ pub(crate) mod image_mount;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod inspect;
+pub(crate) mod journal;
 pub(crate) mod layer;
 pub(crate) mod lifecycle;
 pub(crate) mod list;

@@ -4,7 +4,6 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::base::id::ContainerId;
 use crate::base::spec::ContainerSpec;
-use crate::engine::events::Backend;
 use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::failure::{Failure, FailureKind};
@@ -40,11 +39,17 @@ impl Engine {
             let message = format!("container {}: the container is already running", id.short());
             return Err(Error::new(Kind::Conflict, message));
         }
-        let passed = crate::engine::config::passed_sockets();
         let spec = self.container_spec(id)?;
         self.start_required(&spec)?;
+        let mut passed = crate::engine::config::passed_sockets();
+        let sockets = passed.len();
+        let stdio = is_passthrough(&spec.log.driver);
+        if stdio {
+            passed.extend(own_streams().map_err(|err| Error::system("pass the standard streams on", err))?);
+        }
         let order = LaunchOrder {
-            passed_sockets: passed.len(),
+            passed_sockets: sockets,
+            stdio,
             near: self.shared_monitor(&spec)?,
             window: start.window.map(|size| (size.rows, size.cols)),
             notify_socket: crate::engine::config::notify_socket(),
@@ -70,7 +75,9 @@ impl Engine {
             network_linger_ms: crate::engine::config::network_linger_ms(),
             notify_socket: None,
             passed_sockets: 0,
-            name: if self.events == Backend::None { String::new() } else { self.known_name(id) },
+            stdio: false,
+            journal: crate::engine::config::journal_socket(),
+            name: self.known_name(id),
             events: self.events.clone(),
         }
     }
@@ -121,6 +128,20 @@ impl Engine {
             }
         }
     }
+}
+
+/// True if a container with this log driver gets the standard streams of the command that starts it.
+pub(crate) fn is_passthrough(driver: &str) -> bool {
+    driver.starts_with("passthrough")
+}
+
+fn own_streams() -> std::io::Result<[OwnedFd; 3]> {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    Ok([
+        stdin.as_fd().try_clone_to_owned()?,
+        stdout.as_fd().try_clone_to_owned()?,
+        stderr.as_fd().try_clone_to_owned()?,
+    ])
 }
 
 /// A failure of the runtime as the engine tells it.

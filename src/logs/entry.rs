@@ -30,6 +30,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) full: bool,
     /// The bytes, without the newline.
     pub(crate) text: Cow<'a, [u8]>,
+    /// What the entry says beside its text (`--log-opt tag`, `labels`, `env`): `key=value`, by commas.
+    pub(crate) details: Cow<'a, [u8]>,
 }
 
 impl Entry<'_> {
@@ -51,6 +53,7 @@ pub(crate) fn parse(format: Format, line: &[u8]) -> Entry<'_> {
         stream: Stream::Stdout,
         full: true,
         text: Cow::Borrowed(line),
+        details: Cow::Borrowed(b""),
     })
 }
 
@@ -69,7 +72,8 @@ fn parse_k8s(line: &[u8]) -> Option<Entry<'_>> {
         [b'P'] => (false, &[][..]),
         _ => return None,
     };
-    Some(Entry { time: Cow::Borrowed(time), stream, full, text: Cow::Borrowed(text) })
+    let details = Cow::Borrowed(&b""[..]);
+    Some(Entry { time: Cow::Borrowed(time), stream, full, text: Cow::Borrowed(text), details })
 }
 
 #[derive(Deserialize)]
@@ -80,6 +84,8 @@ struct JsonEntry<'a> {
     stream: Cow<'a, str>,
     #[serde(borrow)]
     time: Cow<'a, str>,
+    #[serde(default)]
+    attrs: std::collections::BTreeMap<String, String>,
 }
 
 fn parse_json(line: &[u8]) -> Option<Entry<'_>> {
@@ -93,7 +99,9 @@ fn parse_json(line: &[u8]) -> Option<Entry<'_>> {
             Cow::Owned(text) => text.truncate(text.len() - 1),
         }
     }
-    Some(Entry { time: into_bytes(found.time), stream, full, text })
+    let details: Vec<_> = found.attrs.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let details = Cow::Owned(details.join(",").into_bytes());
+    Some(Entry { time: into_bytes(found.time), stream, full, text, details })
 }
 
 fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {

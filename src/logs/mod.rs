@@ -13,6 +13,7 @@
 mod clock;
 pub(crate) mod entry;
 mod files;
+pub(crate) mod journal;
 pub(crate) mod reader;
 pub(crate) mod watch;
 pub(crate) mod writer;

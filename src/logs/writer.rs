@@ -42,9 +42,13 @@ pub(crate) struct Writer {
     buffer: Scratch,
     /// How much of `buffer` waits to be written.
     used: usize,
+    /// How much of `buffer` may be used before [`Writer::make_room`] must look again.
+    room: usize,
     /// A character of which the rest has not come yet (JSON holds whole characters), per stream.
     carry: [Carry; 2],
     lost_bytes: u64,
+    /// Part of each JSON entry, from the comma on; may be empty.
+    attributes: String,
 }
 
 /// The first bytes of an unfinished UTF-8 sequence.
@@ -81,9 +85,19 @@ impl Writer {
             clock: LocalClock::new(),
             buffer: Scratch::new(BUFFER)?,
             used: 0,
+            room: 0,
             carry: [Carry::default(); 2],
             lost_bytes: 0,
+            attributes: String::new(),
         })
+    }
+
+    /// Adds a JSON object to each entry (in the format that has room for it); nothing if it is empty.
+    pub(crate) fn with_attributes(mut self, object: String) -> Self {
+        if !object.is_empty() {
+            self.attributes = format!(",\"attrs\":{object}");
+        }
+        self
     }
 
     /// Records `chunk`, just read from `stream`. All of it is in the file when this returns.
@@ -114,13 +128,39 @@ impl Writer {
         let mut prefix = [b' '; K8S_PREFIX];
         prefix[..STAMP_BYTES].copy_from_slice(self.clock.stamp(now));
         prefix[STAMP_BYTES + 1..STAMP_BYTES + 7].copy_from_slice(stream.name().as_bytes());
+        prefix[K8S_PREFIX - 2] = b'F';
+        let mut start = 0;
+        // One search through the whole chunk: starting anew for each short line would cost as much as copying it.
+        for newline in memchr::memchr_iter(b'\n', chunk) {
+            let line = &chunk[start..=newline];
+            start = newline + 1;
+            if line.len() > MAX_TEXT + 1 {
+                self.write_pieces(&mut prefix, line)?;
+                continue;
+            }
+            let length = K8S_PREFIX + line.len();
+            if self.used + length > self.room {
+                self.make_room(length)?;
+            }
+            let entry = &mut self.buffer[self.used..self.used + length];
+            let (head, text) = entry.split_at_mut(K8S_PREFIX);
+            head.copy_from_slice(&prefix);
+            text.copy_from_slice(line);
+            self.used += length;
+        }
+        self.write_pieces(&mut prefix, &chunk[start..])
+    }
+
+    /// Writes what is too long for one entry, or has no end.
+    fn write_pieces(&mut self, prefix: &mut [u8; K8S_PREFIX], chunk: &[u8]) -> io::Result<()> {
         for (text, full) in Pieces(chunk) {
             prefix[K8S_PREFIX - 2] = if full { b'F' } else { b'P' };
             self.make_room(K8S_PREFIX + text.len() + 1)?;
-            self.append(&prefix);
+            self.append(&prefix[..]);
             self.append(text);
             self.append(b"\n");
         }
+        prefix[K8S_PREFIX - 2] = b'F';
         Ok(())
     }
 
@@ -138,14 +178,18 @@ impl Writer {
         self.carry[stream as usize] = carry;
         let time = now.to_string();
         for (text, full) in Pieces(&chunk[..chunk.len() - unfinished]) {
-            self.make_room(MAX_ENTRY.min(text.len() * 6 + 128))?;
+            self.make_room(MAX_ENTRY.min(text.len() * 6 + 128) + self.attributes.len())?;
             let text = String::from_utf8_lossy(text);
             self.append(b"{\"log\":\"");
             self.append_escaped(&text);
             self.append(if full { b"\\n" } else { b"" });
             self.append(b"\",\"stream\":\"");
             self.append(stream.name().as_bytes());
-            self.append(b"\",\"time\":\"");
+            self.append(b"\"");
+            let attributes = std::mem::take(&mut self.attributes);
+            self.append(attributes.as_bytes());
+            self.attributes = attributes;
+            self.append(b",\"time\":\"");
             self.append(time.as_bytes());
             self.append(b"\"}\n");
         }
@@ -183,6 +227,8 @@ impl Writer {
         } else if self.used + length > self.buffer.len() {
             self.flush()?;
         }
+        let left = if limit == 0 { u64::MAX } else { limit.saturating_sub(self.size) };
+        self.room = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         Ok(())
     }
 
@@ -193,6 +239,7 @@ impl Writer {
 
     fn flush(&mut self) -> io::Result<()> {
         let waiting = std::mem::take(&mut self.used);
+        self.room = 0;
         let mut done = 0;
         while done < waiting {
             match rustix::io::retry_on_intr(|| rustix::io::write(&self.file, &self.buffer[done..waiting])) {
@@ -212,7 +259,7 @@ impl Writer {
 }
 
 /// Cuts a chunk at newlines and at [`MAX_TEXT`]; yields each text and whether a newline ended it.
-struct Pieces<'a>(&'a [u8]);
+pub(super) struct Pieces<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for Pieces<'a> {
     type Item = (&'a [u8], bool);

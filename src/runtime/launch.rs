@@ -45,6 +45,11 @@ pub(crate) struct LaunchOrder {
     /// How many sockets come along behind the first client's, to serve published ports.
     #[serde(default)]
     pub(crate) passed_sockets: usize,
+    /// The command's standard streams come along, last: they become the container's.
+    pub(crate) stdio: bool,
+    /// Where the system's journal listens.
+    #[serde(with = "crate::base::bytes::path")]
+    pub(crate) journal: PathBuf,
     /// The container's name, for events.
     pub(crate) name: String,
     /// Where events go.

@@ -102,8 +102,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<(
     };
     session.out.flush()?;
     let engine = session.engine()?;
-    let mut logs: Vec<ContainerLog> =
-        containers.iter().map(|container| engine.log(&container.id, query)).collect::<Result<_, _>>()?;
+    let mut logs: Vec<ContainerLog> = containers
+        .iter()
+        .map(|container| engine.log(&container.id, query, args.follow))
+        .collect::<Result<_, _>>()?;
     let printer = RefCell::new(Printer::new(&containers, &project.name, style));
     if args.follow {
         let limits = Limits { until: query.until, ..Limits::default() };
@@ -144,7 +146,7 @@ pub(super) fn follow(
     for container in containers {
         // Only what this start has brought: an older life of the container is not of interest.
         let started = engine.container_summary(&container.id)?.status.record.map(|record| record.started);
-        logs.push(engine.log(&container.id, Query { since: started, ..Query::default() })?);
+        logs.push(engine.log(&container.id, Query { since: started, ..Query::default() }, true)?);
     }
     let project = containers.first().map(|container| container.name.as_str()).unwrap_or_default();
     let project = project.split('-').next().unwrap_or_default();

@@ -9,11 +9,11 @@ use crate::engine::request::ContainerRequest;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Log")]
 pub(crate) struct LoggingFlags {
-    /// Where output is kept: k8s-file, json-file or none
+    /// Where output goes: k8s-file, json-file, journald, passthrough, passthrough-tty or none
     #[arg(long, value_name = "DRIVER")]
     log_driver: Option<String>,
 
-    /// Set an option of the log: max-size, max-file, path, tag (can be repeated)
+    /// Set an option of the log: max-size, max-file, path, tag, labels, env (can be repeated)
     #[arg(long, value_name = "KEY=VALUE")]
     log_opt: Vec<String>,
 }

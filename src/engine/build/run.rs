@@ -241,6 +241,8 @@ impl Builder<'_> {
             network_linger_ms: config::network_linger_ms(),
             notify_socket: None,
             passed_sockets: 0,
+            stdio: false,
+            journal: config::journal_socket(),
             name: String::new(),
             // A step is no container that anybody asked for.
             events: crate::events::Backend::None,

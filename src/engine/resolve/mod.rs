@@ -8,6 +8,7 @@
 
 mod health;
 pub(crate) mod limits;
+mod log;
 mod mounts;
 mod namespaces;
 mod network;
@@ -28,10 +29,10 @@ use crate::base::id::ContainerId;
 use crate::base::manifest::ContainerDefaults;
 use crate::base::network::PortMapping;
 use crate::base::passwd::{Accounts, HostUser};
+use crate::base::signal::Signal;
 use crate::base::spec::{
-    AsTyped, ContainerSpec, ImageOrigin, Log, Mount, RestartPolicy, Root, SPEC_VERSION, Stop, UserNamespace,
+    AsTyped, ContainerSpec, ImageOrigin, Mount, RestartPolicy, Root, SPEC_VERSION, Stop, UserNamespace,
 };
-use crate::base::{signal::Signal, size};
 use crate::engine::error::{Error, Result};
 use crate::engine::request::{ContainerRequest, Systemd};
 
@@ -124,7 +125,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         hostname,
         domainname: request.domainname.clone().unwrap_or_default(),
         shm_size_bytes: request.shm_size_bytes.unwrap_or(SHM_SIZE),
-        log: log(request)?,
+        log: log::log(request, facts)?,
         stop: stop(request, defaults, systemd)?,
         sdnotify: health::sdnotify(request, &health)?,
         health,
@@ -288,48 +289,4 @@ fn stop(request: &ContainerRequest, defaults: &ContainerDefaults, systemd: bool)
         timeout_s: request.stop_timeout_s.unwrap_or(10),
         run_limit_s: request.run_limit_s.unwrap_or(0),
     })
-}
-
-/// 10 MiB three times: enough to find out what happened, and no full disk.
-const LOG_SIZE: u64 = 10 << 20;
-const LOG_FILES: u32 = 3;
-
-fn log(request: &ContainerRequest) -> Result<Log> {
-    let driver = request.log_driver.as_deref().unwrap_or("k8s-file");
-    let mut log = Log {
-        driver: driver.to_owned(),
-        path: None,
-        max_size_bytes: LOG_SIZE,
-        max_files: LOG_FILES,
-        options: BTreeMap::new(),
-    };
-    match driver {
-        "k8s-file" | "json-file" | "none" => {}
-        other => {
-            return Err(Error::invalid(format!("log driver {other:?} is not known"))
-                .hint("known are k8s-file, json-file and none"));
-        }
-    }
-    for option in &request.log_options {
-        let (key, value) = option
-            .split_once('=')
-            .ok_or_else(|| Error::invalid(format!("log option {option:?}: write KEY=VALUE")))?;
-        match key {
-            "path" => log.path = Some(PathBuf::from(value)),
-            "max-size" if value == "-1" => log.max_size_bytes = 0,
-            "max-size" => {
-                log.max_size_bytes = size::parse(value).map_err(|err| Error::invalid(err.to_string()))?;
-            }
-            "max-file" => {
-                log.max_files = value
-                    .parse()
-                    .map_err(|_| Error::invalid(format!("log option max-file: {value:?} is no number")))?;
-            }
-            "tag" | "label" | "labels" | "env" => {
-                log.options.insert(key.to_owned(), value.to_owned());
-            }
-            other => return Err(Error::invalid(format!("log option {other:?} is not known"))),
-        }
-    }
-    Ok(log)
 }

@@ -46,6 +46,8 @@ pub(crate) enum Streams {
         stdout: OwnedFd,
         stderr: OwnedFd,
     },
+    /// The container has those of the command that started it.
+    Passed,
 }
 
 impl Streams {
@@ -53,7 +55,7 @@ impl Streams {
     fn inodes(&self) -> [u64; 3] {
         let inode = |fd: &OwnedFd| rustix::fs::fstat(fd).map_or(0, |stat| stat.st_ino);
         match self {
-            Self::Terminal(_) => [0; 3],
+            Self::Terminal(_) | Self::Passed => [0; 3],
             Self::Pipes { stdin, stdout, stderr } => {
                 [stdin.as_ref().map_or(0, inode), inode(stdout), inode(stderr)]
             }
@@ -113,10 +115,10 @@ pub(super) fn start(
     }
     .map_err(|err| Failure::errno("write the files of the container's /etc", err))?;
     let (report, theirs) = wire::pair().map_err(|err| Failure::errno("make a socket", err))?;
-    let streams = if spec.process.terminal {
-        None
-    } else {
-        Some(StreamPairs::new(spec.process.open_stdin)?.lasting()?)
+    let streams = match &monitor.stdio {
+        _ if spec.process.terminal => None,
+        Some(passed) => Some(StreamPairs::passed(passed)?),
+        None => Some(StreamPairs::new(spec.process.open_stdin)?.lasting()?),
     };
 
     match cgroups::clone_into(clone_flags(spec, maps.is_some()), nest.as_ref()).map_err(clone_failure)? {
@@ -388,6 +390,12 @@ pub(crate) struct StreamPairs {
 }
 
 impl StreamPairs {
+    /// Copies of the command's own streams.
+    fn passed([stdin, stdout, stderr]: &[OwnedFd; 3]) -> Result<Self, Failure> {
+        let copy = |fd: &OwnedFd| fd.try_clone().map_err(|err| Failure::errno("pass a stream on", err));
+        Ok(Self { ours: Streams::Passed, theirs: [copy(stdin)?, copy(stdout)?, copy(stderr)?] })
+    }
+
     /// Pipes; standard input is /dev/null if it is not `open_stdin`.
     pub(crate) fn new(open_stdin: bool) -> Result<Self, Failure> {
         let failed = |errno| Failure::errno("make a pipe", std::io::Error::from(errno));

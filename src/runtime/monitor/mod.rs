@@ -18,7 +18,9 @@ pub(crate) mod cgroups;
 mod etcfiles;
 pub(crate) mod health;
 mod links;
+mod log;
 mod notify;
+mod pace;
 pub(crate) mod ports;
 mod prepare;
 pub(crate) mod record;
@@ -38,13 +40,12 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use crate::attach::server::Server;
 use crate::base::spec::ContainerSpec;
 use crate::events::Event;
-use crate::logs::writer::{Limits, Writer};
-use crate::logs::{Format, LogFiles};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::launch::{LaunchOrder, LaunchReport};
 use crate::runtime::monitor::birth::Living;
 use crate::runtime::monitor::cgroups::Cgroups;
 use crate::runtime::monitor::health::Checker;
+use crate::runtime::monitor::log::Log;
 use crate::runtime::monitor::notify::Notifier;
 use crate::runtime::monitor::serve::{Company, Life, Outcome, Output};
 use crate::runtime::monitor::tell::Teller;
@@ -64,6 +65,8 @@ struct Monitor {
     directory: PathBuf,
     spec: ContainerSpec,
     teller: Teller,
+    /// The command's standard streams, if the container has them (`--log-driver=passthrough`).
+    stdio: Option<[OwnedFd; 3]>,
     /// Held for the monitor's whole life: this is what "running" means.
     lock: OwnedFd,
 }
@@ -76,11 +79,15 @@ pub(crate) fn main() -> ! {
     };
     let own_pid = std::process::id().cast_signed();
     let root = order.root.clone();
-    // The first client, if there is one, then the passed sockets.
+    // The first client, if there is one, then the passed sockets, then the streams of a container that has
+    // those of the command.
     let mut descriptors = descriptors;
+    let stdio =
+        if order.stdio { descriptors.split_off(descriptors.len().saturating_sub(3)) } else { Vec::new() };
     let passed = descriptors.split_off(descriptors.len().saturating_sub(order.passed_sockets));
     let client = descriptors.into_iter().next();
-    let outcome = Monitor::new(order).and_then(|monitor| monitor.run(&command, client, passed, own_pid));
+    let outcome =
+        Monitor::new(order, stdio).and_then(|monitor| monitor.run(&command, client, passed, own_pid));
     if let Err(failure) = outcome {
         // Once the start was reported nobody reads this any more; the record has it.
         wire::send(command.as_fd(), &LaunchReport::Failed(failure), &[]).ok();
@@ -90,7 +97,7 @@ pub(crate) fn main() -> ! {
 }
 
 impl Monitor {
-    fn new(order: LaunchOrder) -> Result<Self, Failure> {
+    fn new(order: LaunchOrder, stdio: Vec<OwnedFd>) -> Result<Self, Failure> {
         let directory =
             order.directory.clone().unwrap_or_else(|| order.root.join("containers").join(order.id.as_str()));
         let what = || format!("read the spec of container {}", order.id);
@@ -104,7 +111,8 @@ impl Monitor {
                 .map_err(|errno| Failure::errno("watch the command", errno))?;
         }
         let teller = Teller::new(&order, &spec);
-        Ok(Self { order, directory, spec, teller, lock })
+        let stdio = <[OwnedFd; 3]>::try_from(stdio).ok();
+        Ok(Self { order, directory, spec, teller, stdio, lock })
     }
 
     /// Starts the container and watches it to its end, again and again if its restart policy says so.
@@ -137,10 +145,10 @@ impl Monitor {
         let has_cgroup = if self.order.adopt { Ok(()) } else { cgroups.prepare(&self.spec.cgroup) };
         let prepared = match has_cgroup.and_then(|()| Wiring::prepare(&self, passed)) {
             // Better without its network than without a monitor.
-            Err(_) if self.order.adopt => Ok((None, None)),
-            wiring => wiring.and_then(|wiring| Ok((wiring, self.notifier()?))),
+            Err(_) if self.order.adopt => Ok((None, None, self.open_log().unwrap_or_default())),
+            wiring => wiring.and_then(|wiring| Ok((wiring, self.notifier()?, self.open_log()?))),
         };
-        let (mut wiring, mut notifier) = match prepared {
+        let (mut wiring, mut notifier, mut log) = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => {
                 self.could_not_start(&failure);
@@ -174,7 +182,7 @@ impl Monitor {
                 notifier: notifier.as_mut(),
                 grace: self.grace(),
             };
-            let exit_code = self.live(living, &mut server, &signals, company, &cgroups)?;
+            let exit_code = self.live(living, &mut server, &mut log, &signals, company, &cgroups)?;
             self.teller.look_for_name();
             let died = Event { container_exit_code: Some(exit_code), ..self.teller.event("died") };
             self.teller.tell(&[died, self.teller.event("cleanup")]);
@@ -253,6 +261,11 @@ impl Monitor {
         Cgroups::new(self.order.id.as_str(), self.order.cgroups.clone(), stop_seconds)
     }
 
+    /// Opens the log, for all lives.
+    fn open_log(&self) -> Result<Option<Log>, Failure> {
+        Log::open(&self.directory, &self.spec, self.teller.name(), &self.order.journal)
+    }
+
     /// Opens the socket for clients; the first one is connected already.
     fn open_server(&self, client: Option<OwnedFd>) -> Result<Server, Failure> {
         let listener = listen(&self.directory)?;
@@ -264,6 +277,7 @@ impl Monitor {
         &self,
         living: Living,
         server: &mut Server,
+        log: &mut Option<Log>,
         signals: &SignalFd,
         mut company: Company<'_>,
         cgroups: &Cgroups,
@@ -275,6 +289,7 @@ impl Monitor {
         let (output, stdin) = match streams {
             birth::Streams::Terminal(master) => (Output::Terminal(master), None),
             birth::Streams::Pipes { stdin, stdout, stderr } => (Output::Pipes { stdout, stderr }, stdin),
+            birth::Streams::Passed => (Output::Passed, None),
         };
         let life = Life {
             pidfd,
@@ -285,7 +300,6 @@ impl Monitor {
             stop_signal: self.spec.stop.signal,
             release: None,
         };
-        let mut log = open_log(&self.directory, &self.spec)?;
         if self.spec.stop.run_limit_s > 0 {
             // Comes as SIGALRM, which `serve` obeys with SIGKILL.
             nix::unistd::alarm::set(self.spec.stop.run_limit_s);
@@ -300,7 +314,7 @@ impl Monitor {
         }
         let exit_code = status.shell_code();
         let oom_killed = cgroups.leave();
-        let error = match log.map_or(0, |log| log.lost_bytes()) {
+        let error = match log.as_ref().map_or(0, Log::lost_bytes) {
             0 => String::new(),
             lost => format!("{lost} bytes of the log could not be written"),
         };
@@ -382,25 +396,6 @@ fn listen(directory: &Path) -> Result<OwnedFd, Failure> {
         rustix::fs::open(directory, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
     rustix::fs::unlinkat(&directory, "attach.sock", rustix::fs::AtFlags::empty()).ok();
     socket::listen_at(directory.as_fd(), OsStr::new("attach.sock"), socket::Kind::Packet).map_err(failed)
-}
-
-/// The container's log, if its driver keeps one.
-fn open_log(directory: &Path, spec: &ContainerSpec) -> Result<Option<Writer>, Failure> {
-    let format = match spec.log.driver.as_str() {
-        "k8s-file" => Format::K8s,
-        "json-file" => Format::Json,
-        _ => return Ok(None),
-    };
-    let default = directory.join("log");
-    let path = spec.log.path.as_deref().unwrap_or(&default);
-    let failed = |err| Failure::errno(format!("open the log {}", path.display()), err);
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(Failure::new(FailureKind::Invalid, format!("{} is no place for a log", path.display())));
-    };
-    let parent = rustix::fs::open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| failed(std::io::Error::from(errno)))?;
-    let limits = Limits { max_size_bytes: spec.log.max_size_bytes, max_files: spec.log.max_files };
-    Writer::open(LogFiles::new(parent, name), format, limits).map(Some).map_err(failed)
 }
 
 /// Takes a container that is to be removed out of the store, with what belongs to it alone. From here

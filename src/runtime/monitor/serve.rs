@@ -22,9 +22,10 @@ use crate::attach::packet::{self, MAX_PACKET, output_kind};
 use crate::attach::server::{Request, Server};
 use crate::base::health::Health;
 use crate::base::stream::Stream;
-use crate::logs::writer::Writer;
 use crate::runtime::monitor::health::{Action, Checker};
+use crate::runtime::monitor::log::Log;
 use crate::runtime::monitor::notify::Notifier;
+use crate::runtime::monitor::pace::Pace;
 use crate::runtime::monitor::wiring::Wiring;
 use crate::sys::memory::Scratch;
 use crate::sys::pidfd::{self, ExitStatus};
@@ -49,6 +50,8 @@ pub(crate) enum Output {
     Pipes { stdout: OwnedFd, stderr: OwnedFd },
     /// The master of its terminal.
     Terminal(OwnedFd),
+    /// The container has streams of somebody else.
+    Passed,
 }
 
 /// One life of a container, and what its monitor holds of it.
@@ -93,11 +96,11 @@ pub(crate) fn signals() -> io::Result<SignalFd> {
 /// # Errors
 ///
 /// Only what leaves no way to go on: no memory, a descriptor that is none. A log that cannot be
-/// written is no reason; [`Writer::lost_bytes`] tells.
+/// written is no reason; [`Log::lost_bytes`] tells.
 pub(crate) fn serve(
     life: Life,
     server: &mut Server,
-    log: Option<&mut Writer>,
+    log: Option<&mut Log>,
     signals: &SignalFd,
 ) -> io::Result<Outcome> {
     serve_in_company(life, server, log, signals, &mut Company::default())
@@ -123,7 +126,7 @@ pub(super) struct Company<'a> {
 pub(super) fn serve_in_company(
     life: Life,
     server: &mut Server,
-    log: Option<&mut Writer>,
+    log: Option<&mut Log>,
     signals: &SignalFd,
     company: &mut Company<'_>,
 ) -> io::Result<Outcome> {
@@ -186,7 +189,7 @@ struct Serving<'a, 'b> {
     stop_signal: i32,
     release: Option<OwnedFd>,
     server: &'a mut Server,
-    log: Option<&'a mut Writer>,
+    log: Option<&'a mut Log>,
     signals: &'a SignalFd,
     set: PollSet,
     /// A packet of output; the first byte says of which stream.
@@ -199,13 +202,14 @@ struct Serving<'a, 'b> {
     company: &'a mut Company<'b>,
     /// When a container that was asked to end is made to.
     kill_at: Option<Instant>,
+    pace: Pace,
 }
 
 impl<'a, 'b> Serving<'a, 'b> {
     fn new(
         life: Life,
         server: &'a mut Server,
-        log: Option<&'a mut Writer>,
+        log: Option<&'a mut Log>,
         signals: &'a SignalFd,
         company: &'a mut Company<'b>,
     ) -> io::Result<Self> {
@@ -215,6 +219,7 @@ impl<'a, 'b> Serving<'a, 'b> {
             Ok::<_, io::Error>(Source { fd, stream, is_pipe, grown: false, is_open: true, hung: false })
         };
         let (sources, stdin, is_pipe) = match output {
+            Output::Passed => (Vec::new(), None, true),
             Output::Pipes { stdout, stderr } => (
                 vec![source(stdout, Stream::Stdout, true)?, source(stderr, Stream::Stderr, true)?],
                 stdin,
@@ -251,12 +256,14 @@ impl<'a, 'b> Serving<'a, 'b> {
             active: true,
             company,
             kill_at: None,
+            pace: Pace::new(),
         })
     }
 
     /// Waits once and deals with what has happened. True when process 1 has ended.
     fn turn(&mut self) -> io::Result<bool> {
         let Places { ended, signalled, input, netd, health, notify, first_source } = self.register();
+        self.pace.settle();
         if !self.set.wait(self.timeout())? {
             self.pause();
             self.tend(false);
@@ -444,6 +451,9 @@ impl<'a, 'b> Serving<'a, 'b> {
         let source = &mut self.sources[index];
         let Some(length) = source.read(&mut self.output_buffer[1..])? else { return Ok(None) };
         self.active = true;
+        if source.is_pipe {
+            self.pace.note(length, self.output_buffer.len() - 1);
+        }
         self.output_buffer[0] = output_kind(source.stream);
         if let Some(log) = &mut self.log {
             // A full disk must not stop the container; the writer counts what is missing.

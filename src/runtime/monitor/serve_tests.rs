@@ -1,6 +1,6 @@
 use super::*;
 use crate::attach::packet::{FromMonitor, Hello};
-use crate::logs::writer::Limits;
+use crate::logs::writer::{Limits, Writer};
 use crate::logs::{Format, LogFiles};
 use crate::sys::socket::Kind;
 use crate::sys::tty::WindowSize;
@@ -74,7 +74,7 @@ fn stdin(data: &[u8]) -> Vec<u8> {
 }
 
 /// Serves `life` to the end and tells the client.
-fn run(life: Life, first: Option<OwnedFd>, log: Option<&mut Writer>) -> Outcome {
+fn run(life: Life, first: Option<OwnedFd>, log: Option<&mut Log>) -> Outcome {
     let mut server = Server::new(None, first).unwrap();
     let outcome = serve(life, &mut server, log, &signals().unwrap()).unwrap();
     server.announce(outcome.status.shell_code());
@@ -86,7 +86,8 @@ fn run(life: Life, first: Option<OwnedFd>, log: Option<&mut Writer>) -> Outcome 
 fn output_goes_to_the_client_and_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let files = LogFiles::new(std::fs::File::open(dir.path()).unwrap().into(), "log".as_ref());
-    let mut log = Writer::open(files, Format::K8s, Limits { max_size_bytes: 0, max_files: 1 }).unwrap();
+    let limits = Limits { max_size_bytes: 0, max_files: 1 };
+    let mut log = Log::File(Box::new(Writer::open(files, Format::K8s, limits).unwrap()));
     let (first, reader) = client(vec![hello()], Duration::ZERO);
 
     let outcome = run(life("echo out; echo err >&2; exit 3", false), Some(first), Some(&mut log));

@@ -25,6 +25,11 @@ impl Teller {
         Self { root: order.root.clone(), backend: order.events.clone(), about }
     }
 
+    /// The container's name.
+    pub(super) fn name(&self) -> &str {
+        &self.about.name
+    }
+
     /// An event of this moment.
     pub(super) fn event(&self, status: &str) -> Event {
         Event { time: jiff::Timestamp::now(), status: status.to_owned(), ..self.about.clone() }

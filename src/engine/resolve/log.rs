@@ -1,0 +1,99 @@
+//! Where output goes: the driver and its options.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::base::log_tag::{self, TagFacts};
+use crate::base::size;
+use crate::base::spec::Log;
+use crate::engine::error::{Error, Result};
+use crate::engine::request::ContainerRequest;
+use crate::engine::resolve::Facts;
+
+/// 10 MiB three times: enough to find out what happened, and no full disk.
+const SIZE: u64 = 10 << 20;
+const FILES: u32 = 3;
+
+/// Drivers, and the options that each has.
+const DRIVERS: [(&str, &[&str]); 6] = [
+    ("k8s-file", &["path", "max-size", "max-file"]),
+    ("json-file", &["path", "max-size", "max-file", "tag", "labels", "env"]),
+    ("journald", &["tag", "labels", "env"]),
+    ("passthrough", &[]),
+    ("passthrough-tty", &[]),
+    ("none", &[]),
+];
+
+/// Decides where output goes.
+pub(super) fn log(request: &ContainerRequest, facts: &Facts<'_>) -> Result<Log> {
+    // Docker's other name for a file that rotates.
+    let typed = match request.log_driver.as_deref() {
+        None | Some("" | "local") => "k8s-file",
+        Some(other) => other,
+    };
+    let Some((driver, known)) = DRIVERS.iter().find(|(name, _)| *name == typed) else {
+        let names: Vec<_> = DRIVERS.iter().map(|(name, _)| *name).collect();
+        return Err(Error::invalid(format!("log driver {typed:?} is not known"))
+            .hint(format!("known are {}", names.join(", "))));
+    };
+    let mut log = Log {
+        driver: (*driver).to_owned(),
+        path: None,
+        max_size_bytes: SIZE,
+        max_files: FILES,
+        options: BTreeMap::new(),
+    };
+    if driver.starts_with("passthrough") && request.terminal {
+        return Err(Error::invalid(format!("--log-driver {driver} cannot be used with --tty")));
+    }
+    for option in &request.log_options {
+        let (key, value) = option
+            .split_once('=')
+            .filter(|(key, _)| !key.is_empty())
+            .ok_or_else(|| Error::invalid(format!("invalid log option {option:?}: write KEY=VALUE")))?;
+        // podman's name and docker's.
+        let key = if key == "label" { "labels" } else { key };
+        if !known.contains(&key) {
+            let hint = match known {
+                [] => format!("{driver} has no options"),
+                known => format!("{driver} has {}", known.join(", ")),
+            };
+            return Err(Error::invalid(format!("log option {key:?} is not known to {driver}")).hint(hint));
+        }
+        set(&mut log, key, value, facts)?;
+    }
+    Ok(log)
+}
+
+fn set(log: &mut Log, key: &str, value: &str, facts: &Facts<'_>) -> Result<()> {
+    let bad = |why: &str| Error::invalid(format!("invalid log option {key}={value}: {why}"));
+    match key {
+        "path" if value.is_empty() => return Err(bad("an empty path")),
+        "path" => log.path = Some(facts.directory.join(PathBuf::from(value))),
+        "max-size" if value == "-1" => log.max_size_bytes = 0,
+        "max-size" => log.max_size_bytes = size::parse(value).map_err(|err| bad(&err.to_string()))?,
+        "max-file" => {
+            let count = value.parse().ok().filter(|count| *count > 0);
+            log.max_files = count.ok_or_else(|| bad("a number of at least 1"))?;
+        }
+        "tag" => {
+            log_tag::render(value, &TagFacts::default()).map_err(|err| Error::invalid(err.to_string()))?;
+            log.options.insert(key.to_owned(), value.to_owned());
+        }
+        _ => drop(log.options.insert(key.to_owned(), value.to_owned())),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_driver_is_named_once_and_files_can_rotate() {
+        for (driver, known) in DRIVERS {
+            assert_eq!(DRIVERS.iter().filter(|(name, _)| *name == driver).count(), 1);
+            assert_eq!(known.contains(&"max-size"), driver.ends_with("-file"), "{driver}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Reading a fast writer in large pieces.
+//!
+//! A program that prints in small writes wakes its reader for each of them. Once that happens many times
+//! within a moment, the reader waits a little, so that the next read takes what has gathered: fewer
+//! switches between the two, and half of the reader's work saved (measured with base64, which writes
+//! 4 KiB at a time). A slow writer is never waited for.
+
+use std::time::{Duration, Instant};
+
+/// Reads that follow each other faster than this are quick.
+const QUICK: Duration = Duration::from_micros(150);
+/// So many quick reads in a row are a flood.
+const FLOOD: u32 = 16;
+/// How long a flood gathers: less than a pipe of 1 MiB takes to fill, at 2 GB/s.
+const GATHER: Duration = Duration::from_micros(400);
+/// Less than this after gathering is no flood any more.
+const LITTLE: usize = 16 << 10;
+
+/// The pace at which a container's output comes.
+#[derive(Debug)]
+pub(super) struct Pace {
+    last: Instant,
+    quick: u32,
+    /// What is read now has gathered.
+    gathered: bool,
+    /// How much of it was read.
+    bytes: usize,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { last: Instant::now(), quick: 0, gathered: false, bytes: 0 }
+    }
+
+    /// Notes a read of `length` bytes into a buffer of `room`.
+    pub(super) fn note(&mut self, length: usize, room: usize) {
+        self.bytes += length;
+        if length >= room && self.gathered {
+            // The rest of what has gathered is there already.
+            return;
+        }
+        let now = Instant::now();
+        let is_quick = match std::mem::take(&mut self.gathered) {
+            true => self.bytes >= LITTLE,
+            false => length >= room || now.duration_since(self.last) < QUICK,
+        };
+        self.quick = if is_quick { self.quick + 1 } else { 0 };
+        self.last = now;
+    }
+
+    /// True if it is better to wait a little before the next read.
+    fn is_flood(&self) -> bool {
+        self.quick >= FLOOD
+    }
+
+    /// Waits for a flood to gather; not for anything else.
+    pub(super) fn settle(&mut self) {
+        if self.is_flood() && !self.gathered {
+            (self.gathered, self.bytes) = (true, 0);
+            std::thread::sleep(GATHER);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_flood_is_waited_for() {
+        let mut pace = Pace::new();
+        pace.last = Instant::now() - Duration::from_secs(1);
+        pace.note(4096, 65535);
+        assert_eq!(pace.quick, 0, "the first after a second");
+        pace.quick = FLOOD;
+        (pace.gathered, pace.bytes) = (true, 0);
+        pace.note(65535, 65535);
+        pace.note(100, 65535);
+        assert!(pace.is_flood() && !pace.gathered, "it goes on");
+        (pace.gathered, pace.bytes) = (true, 0);
+        pace.note(100, 65535);
+        assert!(!pace.is_flood(), "it has ended");
+    }
+}
