@@ -158,14 +158,18 @@ fn kernel() -> Vec<Finding> {
 fn probe_link(bridge: bool) -> Result<(), String> {
     let mut socket = Netlink::open(Family::Route).map_err(|err| err.to_string())?;
     let mut batch = Batch::new();
+    let other = in_new_namespace(netns::current).and_then(|made| made).map_err(say)?;
     if bridge {
         netlink::bridge(&mut batch, "br0", 1500, None);
     } else {
-        let other = in_new_namespace(netns::current).and_then(|made| made).map_err(|err| err.to_string())?;
         let ends = (End { name: "a", mac: None }, End { name: "b", mac: None });
         netlink::veth(&mut batch, &ends.0, (&ends.1, other.as_fd()), 1500, None, "");
     }
-    netlink::commit(&mut socket, batch).map_err(|err| err.source.to_string())
+    netlink::commit(&mut socket, batch).map_err(|err| {
+        let cause =
+            std::error::Error::source(&err.source).map_or_else(String::new, |cause| format!(": {cause}"));
+        format!("{err}{cause}")
+    })
 }
 
 fn probe_packet() -> Result<(), String> {
