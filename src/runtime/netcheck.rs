@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::base::network::{PortMapping, Protocol};
+use crate::cgroup::unit::Surroundings;
 use crate::net::client::{self, Link};
 use crate::net::control::{Attach, EndpointRequest};
 use crate::net::netlink::{self, Batch, End};
@@ -45,6 +46,8 @@ pub(crate) struct CheckOrder {
     pub(crate) root: PathBuf,
     pub(crate) linger_ms: u64,
     pub(crate) fingerprint: String,
+    /// Where netd's cgroup goes, if this starts it.
+    pub(crate) cgroups: Surroundings,
     /// The network to try.
     pub(crate) network: Network,
 }
@@ -187,7 +190,7 @@ fn endpoint(order: &CheckOrder) -> Result<Vec<Finding>, String> {
     let text = |err: &dyn std::error::Error| err.to_string();
     let namespace = in_new_namespace(netns::current).and_then(|made| made).map_err(|err| text(&err))?;
     let directory = netd::directory(&order.root).map_err(|err| text(&err))?;
-    let settings = (Duration::from_millis(order.linger_ms), order.fingerprint.as_str());
+    let settings = (Duration::from_millis(order.linger_ms), order.fingerprint.as_str(), &order.cgroups);
     let start =
         |first: OwnedFd, gateway: Option<BorrowedFd<'_>>| netd::start(&order.root, settings, first, gateway);
     let port = PortMapping {

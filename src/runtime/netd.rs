@@ -8,8 +8,8 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::unit::{self, Surroundings};
 use crate::base::spec::Seccomp;
+use crate::cgroup::unit::{self, Surroundings};
 use crate::net::netd::{self, Confinement, Start};
 use crate::runtime::seccomp;
 use crate::stage::spawn::{self, Stage, UserNamespace};
