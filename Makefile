@@ -15,6 +15,7 @@ help:
 	@echo 'make fuzz      the pure parsers against random bytes; with cargo-fuzz for a minute each'
 	@echo 'make bench     ketch beside podman in one run, written to BENCH.md'
 	@echo 'make peer-test archives between ketch and podman, there and back (needs ../shared/tools/peer)'
+	@echo 'make bench-net its networks beside pasta and slirp4netns, the same'
 	@echo 'make install   to $$(DESTDIR)$$(PREFIX) ($(PREFIX)): binary, man pages, completions'
 
 # With the nightly compiler and cargo-fuzz: each target for a minute. The stable part is in `make test`, too.
@@ -45,6 +46,9 @@ peer-test: build
 bench: build
 	KETCH=$(release) bench/run
 
+bench-net: build
+	KETCH=$(release) bench/net
+
 install: build
 	install -D -m 755 $(release) $(DESTDIR)$(PREFIX)/bin/ketch
 	for page in man/*.1; do [ ! -e "$$page" ] || install -D -m 644 "$$page" "$(DESTDIR)$(PREFIX)/share/man/man1/$${page##*/}" || exit; done
@@ -52,4 +56,4 @@ install: build
 	[ ! -e completions/_ketch ] || install -D -m 644 completions/_ketch $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ketch
 	[ ! -e completions/ketch.fish ] || install -D -m 644 completions/ketch.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ketch.fish
 
-.PHONY: help failpoints fuzz build test check peer-test bench install
+.PHONY: help failpoints fuzz build test check peer-test bench bench-net install

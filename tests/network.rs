@@ -207,3 +207,87 @@ fn a_linked_container_is_known_by_its_alias() {
     let unlinked = sandbox.ketch(["run", "--rm", "bb", "wget", "-qO-", "http://mysql/hostname"]);
     assert_eq!(unlinked.code, 1, "{}", unlinked.stdout);
 }
+
+#[test]
+fn the_helper_has_given_up_what_it_does_not_need() {
+    let sandbox = sandbox();
+    server(&sandbox, "web", &[]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", holder_of(&sandbox))).unwrap();
+    for (field, want) in [("NoNewPrivs:", "1"), ("Seccomp:", "2")] {
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
+        assert_eq!(line.split_whitespace().nth(1), Some(want), "{line}");
+    }
+    // Its threads, which are in other namespaces, are confined as it is.
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", holder_of(&sandbox))).unwrap();
+    let confined = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap());
+    let confined: Vec<bool> = confined.map(|status| status.contains("Seccomp:\t2")).collect();
+    assert!(confined.len() >= 3 && confined.iter().all(|yes| *yes), "{confined:?}");
+}
+
+#[test]
+fn a_self_test_says_what_works() {
+    let sandbox = sandbox();
+    let check = sandbox.ketch(["network", "check"]);
+    assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
+    for what in
+        ["kernel: nf_tables", "resolve", "connect to the host", "datagrams", "refused", "published port"]
+    {
+        assert!(check.stdout.contains(what), "{what}: {}", check.stdout);
+    }
+    assert!(!check.stdout.contains("FAILED"), "{}", check.stdout);
+    let findings: Value = serde_json::from_str(&sandbox.ok(["network", "check", "--format=json"])).unwrap();
+    assert!(findings.as_array().unwrap().iter().all(|finding| finding["works"] == true), "{findings}");
+}
+
+#[test]
+fn fifty_containers_know_each_other() {
+    let sandbox = sandbox();
+    sandbox.ok(["network", "create", "many"]);
+    let names: Vec<String> = (0..50).map(|n| format!("c{n}")).collect();
+    for name in &names {
+        sandbox.ok(["run", "-d", "--name", name, "--network=many", "bb", "sleep", "1000"]);
+    }
+    let listed: Value = serde_json::from_str(&sandbox.ok(["network", "inspect", "many"])).unwrap();
+    assert_eq!(listed[0]["containers"].as_object().unwrap().len(), 50);
+    // Each asks for all others, in one go.
+    let script = "for n in $(seq 0 49); do nslookup c$n | grep -q 'Address: 10.89.' || echo lost c$n; done";
+    for name in names.iter().step_by(7) {
+        assert_eq!(sandbox.ok(["exec", name, "sh", "-c", script]), "", "{name}");
+    }
+    let memory = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", holder_of(&sandbox))).unwrap();
+    let dirty = memory.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
+    let kib: u64 = dirty.trim().trim_end_matches(" kB").trim().parse().unwrap();
+    assert!(kib < 8 * 1024, "{kib} KiB for 50 containers; 4 MiB are the limit for 20 of a release build");
+}
+
+#[test]
+fn the_helper_dies_under_traffic_and_connections_are_reset() {
+    let sandbox = sandbox();
+    let port = free_port();
+    // A page far larger than what can be under way.
+    let script = "mkdir /w; dd if=/dev/zero of=/w/big bs=1M count=200 2>/dev/null; echo up > /w/small; httpd -f -p 80 -h /w";
+    sandbox.ok(["run", "-d", "--name=web", &format!("-p={port}:80"), "bb", "sh", "-c", script]);
+    let ask = |page: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.write_all(format!("GET /{page} HTTP/1.0\r\n\r\n").as_bytes())?;
+        std::io::Result::Ok(stream)
+    };
+    let answers = || {
+        let mut answer = String::new();
+        ask("small")
+            .and_then(|mut stream| stream.read_to_string(&mut answer))
+            .is_ok_and(|_| answer.ends_with("up\n"))
+    };
+    wait_until("the server is up", answers);
+    for _round in 0..3 {
+        let mut stream = ask("big").unwrap();
+        stream.read_exact(&mut [0; 100_000]).unwrap();
+        let netd = holder_of(&sandbox);
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(netd), nix::sys::signal::Signal::SIGKILL).unwrap();
+        let end = std::io::copy(&mut stream, &mut std::io::sink());
+        assert!(end.is_err(), "a cut-off page must not look complete: {end:?}");
+        wait_until("the port answers again", answers);
+    }
+    assert_eq!(sandbox.ok(["exec", "web", "cat", "/w/small"]), "up", "the container runs on");
+}

@@ -427,6 +427,33 @@ pub(crate) fn disconnect(session: &mut Session<'_>, args: DisconnectArgs) -> any
     }
 }
 
+/// Try out networks on this machine
+///
+/// Says what the kernel has and lacks, then links a namespace to the default network and has it resolve a
+/// name, connect to the host, send datagrams, be refused, and be reached through a published port. Nothing
+/// leaves the host. Exit code 0 means that everything works, 1 that something does not.
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// Print in this form: json
+    #[arg(long, value_name = "FORMAT", value_parser = ["json"])]
+    format: Option<String>,
+}
+
+/// `network check`.
+pub(crate) fn check(session: &mut Session<'_>, args: CheckArgs) -> anyhow::Result<Exit> {
+    let findings = session.engine()?.check_network()?;
+    let all_work = findings.iter().all(|finding| finding.works);
+    if args.format.is_some() {
+        json::print(session, &json::pretty(&serde_json::to_value(&findings)?, &[], "     "))?;
+    } else {
+        for finding in &findings {
+            let verdict = if finding.works { "ok    " } else { "FAILED" };
+            writeln!(session.out, "{verdict}  {}: {}", finding.what, finding.detail)?;
+        }
+    }
+    Ok(if all_work { Exit::OK } else { Exit(1) })
+}
+
 /// Build the network links of running containers anew
 ///
 /// Connections through them are reset. Prints the IDs.

@@ -20,6 +20,7 @@ const STAGES: &[(&str, Stage)] = &[
     ("copy", |_| crate::runtime::copy::main()),
     ("enter", |_| crate::runtime::enter::main()),
     ("layer", |_| crate::runtime::layer::main()),
+    ("netcheck", |_| crate::runtime::netcheck::main()),
     ("netd", |_| crate::runtime::netd::main()),
     ("signal", |_| crate::runtime::send_signal::main()),
     ("suspend", |_| crate::runtime::suspend::main()),

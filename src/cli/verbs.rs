@@ -202,6 +202,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("manifest push", manifest::PushArgs, manifest::push),
     verb!("manifest remove", manifest::RemoveArgs, manifest::remove),
     verb!("manifest rm", manifest::RmArgs, manifest::rm),
+    verb!("network check", network::CheckArgs, network::check),
     verb!("network connect", network::ConnectArgs, network::connect),
     verb!("network create", network::CreateArgs, network::create),
     verb!("network disconnect", network::DisconnectArgs, network::disconnect),

@@ -23,12 +23,10 @@ impl Engine {
         }
         let caller = self.caller();
         let order = LaunchOrder { adopt: true, ..self.launch_order(&caller, id) };
-        match launch::adopt(&caller, &order, status.pid()) {
-            Ok(()) => self
-                .tell(&format!("container {} had lost its monitor; a new one has taken it over", id.short())),
-            // Another command was first, or the container has ended, or it has to do without: what can be
-            // done without a monitor still is.
-            Err(_) => {}
+        // If not: another command was first, or the container has ended, or it has to do without; what can be
+        // done without a monitor still is.
+        if launch::adopt(&caller, &order, status.pid()).is_ok() {
+            self.tell(&format!("container {} had lost its monitor; a new one has taken it over", id.short()));
         }
         state::examine(dir, id)
     }

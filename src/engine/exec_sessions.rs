@@ -26,7 +26,7 @@ pub(super) fn note(dir: BorrowedFd<'_>, pid: i32) -> Result<String> {
     // One that has ended already is noted, too: it had an ID, and is not listed.
     let start = pidfd::start_ticks(pid).map_err(failed)?.unwrap_or_default();
     let process = format!("{pid}:{start}:{}", pidfd::boot_id().map_err(failed)?);
-    fs::symlink(process.as_str(), dir, &PathBuf::from(DIRECTORY).join(&session)).map_err(failed)?;
+    fs::symlink(process.as_str(), dir, PathBuf::from(DIRECTORY).join(&session)).map_err(failed)?;
     Ok(session)
 }
 
@@ -41,7 +41,7 @@ pub(super) fn running(dir: BorrowedFd<'_>) -> Vec<String> {
 fn remove_ended(dir: BorrowedFd<'_>) {
     for (session, _) in all(dir).into_iter().filter(|(_, runs)| !runs) {
         // Another command may have removed it.
-        fs::unlink(dir, &PathBuf::from(DIRECTORY).join(session)).ok();
+        fs::unlink(dir, PathBuf::from(DIRECTORY).join(session)).ok();
     }
 }
 
@@ -50,7 +50,7 @@ fn all(dir: BorrowedFd<'_>) -> Vec<(String, bool)> {
     let names = fs::names(dir, DIRECTORY).unwrap_or_default();
     let session = |name: std::ffi::OsString| {
         let name = name.into_string().ok()?;
-        let target = fs::readlink(dir, &PathBuf::from(DIRECTORY).join(&name)).ok()?;
+        let target = fs::readlink(dir, PathBuf::from(DIRECTORY).join(&name)).ok()?;
         let mut parts = target.to_str()?.splitn(3, ':');
         let (pid, start, boot) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?);
         let process = pidfd::open_verified(pid, start, boot).ok()?;

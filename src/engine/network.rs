@@ -18,6 +18,7 @@ use crate::net::control::{Endpoint, Reply, Request};
 use crate::net::ipam::{self, LeaseRange, Subnet};
 use crate::net::network::{DEFAULT_NETWORK, Network, NetworkSubnet, Route};
 use crate::runtime::monitor::wiring::{self, NetworkState};
+use crate::runtime::netcheck::{self, CheckOrder, Finding};
 use crate::runtime::{netd, networks};
 
 /// How long a container may take to come back to its networks.
@@ -394,6 +395,29 @@ impl Engine {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         Err(Error::new(Kind::System, format!("container {} did not come back to its networks", id.short())))
+    }
+
+    /// Tries what a container's network needs, from both sides.
+    ///
+    /// # Errors
+    ///
+    /// If no process of it can be started. What does not work is a finding.
+    pub(crate) fn check_network(&self) -> Result<Vec<Finding>> {
+        let caller = self.caller();
+        let order = CheckOrder {
+            root: self.store().root().to_owned(),
+            linger_ms: crate::engine::config::network_linger_ms(),
+            fingerprint: caller.fingerprint(),
+            cgroups: crate::engine::config::cgroups(&caller),
+            network: self.network_or_default(DEFAULT_NETWORK)?,
+        };
+        netcheck::check(&caller, &order).map_err(|failure| {
+            let err = Error::new(Kind::System, failure.message);
+            match failure.hint {
+                Some(hint) => err.hint(hint),
+                None => err,
+            }
+        })
     }
 
     /// Tells netd a container's new name, if it is on a network now.

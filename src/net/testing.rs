@@ -135,7 +135,8 @@ impl Internet {
         std::thread::Builder::new()
             .name("netd".into())
             .spawn(move || {
-                let start = Start { directory, first: Some(first), gateway, linger, resolv_conf };
+                let first = Some(first);
+                let start = Start { directory, first, gateway, linger, resolv_conf, confinement: None };
                 netd::netd_main(start).expect("netd ends well");
             })
             .unwrap();

@@ -13,6 +13,7 @@ pub(crate) mod init;
 pub(crate) mod launch;
 pub(crate) mod layer;
 pub(crate) mod monitor;
+pub(crate) mod netcheck;
 pub(crate) mod netd;
 pub(crate) mod networks;
 pub(crate) mod plan;

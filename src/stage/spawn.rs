@@ -282,7 +282,7 @@ impl Binary {
 
     /// The same program where nobody can write it.
     fn protected(&self) -> Result<OwnedFd, Failed> {
-        self.read_only_clone().or_else(|_| sealed_copy())
+        self.read_only_clone().or_else(|_| own_protected()).or_else(|_| sealed_copy())
     }
 
     fn read_only_clone(&self) -> Result<OwnedFd, Failed> {
@@ -294,6 +294,19 @@ impl Binary {
         }
         mount::set_attributes(clone.as_fd(), false, mount::attr::RDONLY, 0, 0).map_err(errno)?;
         Ok(clone)
+    }
+}
+
+/// The running program itself, if its mount is read-only: a stage that starts a stage runs from a clone
+/// already, which no path leads to any more.
+fn own_protected() -> Result<OwnedFd, Failed> {
+    let program = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failed("open the program"))?;
+    let mount = rustix::fs::fstatvfs(&program).map_err(failed("look at the program's mount"))?;
+    if mount.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        Ok(program)
+    } else {
+        Err(Failed { what: "find the program where nobody can write it".into(), errno: Errno::EROFS })
     }
 }
 

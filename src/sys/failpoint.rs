@@ -8,6 +8,7 @@
 //! Without the feature `failpoints` [`reach`] is an empty function that the compiler removes. Processes that ketch starts for a
 //! container or for unpacking have no environment, so points act in the command itself.
 
+#[cfg(not(feature = "failpoints"))]
 use std::io;
 
 /// Says that the process has come to the point `name`, which stands before what is to fail.

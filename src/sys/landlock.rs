@@ -43,6 +43,15 @@ struct PathBeneath {
 /// The thread has no_new_privs. Returns false, and changes nothing, where the kernel has no Landlock
 /// that can do this (before 5.19, or switched off).
 pub(crate) fn restrict(writable: &[BorrowedFd<'_>], readable: &[BorrowedFd<'_>]) -> io::Result<bool> {
+    confine(writable, readable, TCP)
+}
+
+/// As [`restrict`], for a thread that goes on making connections.
+pub(crate) fn restrict_files(writable: &[BorrowedFd<'_>], readable: &[BorrowedFd<'_>]) -> io::Result<bool> {
+    confine(writable, readable, 0)
+}
+
+fn confine(writable: &[BorrowedFd<'_>], readable: &[BorrowedFd<'_>], handled_net: u64) -> io::Result<bool> {
     let version = version();
     if version < 2 {
         return Ok(false);
@@ -54,7 +63,7 @@ pub(crate) fn restrict(writable: &[BorrowedFd<'_>], readable: &[BorrowedFd<'_>])
     if version >= 5 {
         all |= IOCTL_DEVICE;
     }
-    let attr = RulesetAttr { handled_fs: all, handled_net: TCP, scoped: SCOPED };
+    let attr = RulesetAttr { handled_fs: all, handled_net, scoped: SCOPED };
     let length = match version {
         2 | 3 => 8_usize,
         4 | 5 => 16,

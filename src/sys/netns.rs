@@ -6,9 +6,7 @@
 //! threads of their own.
 
 use std::fs::File;
-#[cfg(test)]
-use std::os::fd::AsFd;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
@@ -33,7 +31,6 @@ pub(crate) fn unshare() -> Result<(), Errno> {
 }
 
 /// Runs `work` on a short-lived thread inside `namespace`.
-#[cfg(test)]
 pub(crate) fn within<T: Send>(namespace: impl AsFd, work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
     let namespace = namespace.as_fd();
     std::thread::scope(|scope| {

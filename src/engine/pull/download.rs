@@ -85,7 +85,7 @@ fn check_room(store: &Store, image: &ImageRef, missing: &[Missing]) -> std::resu
     }
     let message =
         format!("pull {image}: its layers need {} at least; {}", size::human(to_come, 3), room(store));
-    Err(Error::new(Kind::System, message).hint(DISK_FULL)).map_err(Trouble::Image)
+    Err(Trouble::Image(Error::new(Kind::System, message).hint(DISK_FULL)))
 }
 
 /// All layers, the lowest first.

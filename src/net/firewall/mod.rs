@@ -82,6 +82,32 @@ pub(crate) fn install(socket: &mut Netlink) -> Result<(), ConfigError> {
     })
 }
 
+/// Tries each kind of rule by itself, in the socket's namespace, and names those that the kernel does not
+/// take: the module and what it is for.
+pub(crate) fn missing(socket: &mut Netlink) -> Vec<(&'static str, NetlinkError)> {
+    let loopback4 = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let datagram = || Rule::new().family(false).proto(Proto::Udp);
+    let kinds = [
+        ("nf_tables", Rule::new().accept()),
+        ("nft_fib, nft_fib_inet", Rule::new().destination_is(AddressType::Local).accept()),
+        ("nft_socket", Rule::new().proto(Proto::Tcp).transparent_socket().accept()),
+        ("nft_tproxy", datagram().tproxy(loopback4, UDP_PORT).accept()),
+    ];
+    let mut missing = Vec::new();
+    for (module, rule) in kinds {
+        let mut ruleset = Ruleset::begin();
+        ruleset.add_table(TABLE_NAME).delete_table(TABLE_NAME).add_table(TABLE_NAME);
+        ruleset
+            .add_prerouting_chain(TABLE_NAME, CHAIN_NAME, PRIORITY)
+            .add_rule(TABLE_NAME, CHAIN_NAME, &rule);
+        let (mut bytes, _labels) = ruleset.finish();
+        if let Err(error) = socket.transact(&mut bytes) {
+            missing.push((module, error));
+        }
+    }
+    missing
+}
+
 fn fill(ruleset: &mut Ruleset) {
     ruleset.add_table(TABLE_NAME).add_prerouting_chain(TABLE_NAME, CHAIN_NAME, PRIORITY);
     for rule in rules() {

@@ -16,6 +16,7 @@
 //! last. If it dies, monitors start another with G's namespace, which they hold, and attach again.
 
 mod attach;
+mod confine;
 mod core;
 mod dns;
 mod echo;
@@ -40,6 +41,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+pub(crate) use self::confine::Confinement;
 use self::core::Core;
 use self::dns::Dns;
 use self::echo::Echoes;
@@ -79,6 +81,8 @@ pub(crate) struct Start {
     pub(crate) linger: Duration,
     /// The host's resolv.conf.
     pub(crate) resolv_conf: std::path::PathBuf,
+    /// What is left of its rights once G is built.
+    pub(crate) confinement: Option<Confinement>,
 }
 
 /// Why netd could not start or go on.
@@ -194,6 +198,12 @@ impl Netd {
         let (site, sockets, leases) = std::thread::spawn(move || Site::open(gateway))
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        rustix::fs::unlinkat(&start.directory, SOCKET_NAME, rustix::fs::AtFlags::empty()).ok();
+        let listener =
+            socket::listen_at(start.directory.as_fd(), OsStr::new(SOCKET_NAME), socket::Kind::Packet)
+                .map_err(failed("listen on netd.sock"))?;
+        // Before there are other threads: they inherit it.
+        start.confinement.map_or(Ok(()), |rest| rest.apply()).map_err(failed("give up rights"))?;
         let gateway = site.namespace().map_err(failed("duplicate namespace"))?;
         let pool: Arc<Pool> = Pool::start(gateway.try_clone().map_err(failed("duplicate namespace"))?)
             .map_err(failed("start thread"))?;
@@ -207,10 +217,6 @@ impl Netd {
                 watch(&socket, Token::fixed(source, i))?;
             }
         }
-        rustix::fs::unlinkat(&start.directory, SOCKET_NAME, rustix::fs::AtFlags::empty()).ok();
-        let listener =
-            socket::listen_at(start.directory.as_fd(), OsStr::new(SOCKET_NAME), socket::Kind::Packet)
-                .map_err(failed("listen on netd.sock"))?;
         let now = Instant::now();
         let core = Core { reactor, world: World::new(leases), pool, sockets, now };
         let sessions = Sessions::new(&core, listener).map_err(failed("watch netd.sock"))?;

@@ -192,6 +192,7 @@ impl Process {
             gateway: is_namespace.then_some(gateway),
             linger: Duration::from_secs(5),
             resolv_conf,
+            confinement: None,
         };
         netd::netd_main(start).unwrap();
     }
