@@ -15,6 +15,7 @@ help:
 	@echo 'make fuzz      the pure parsers against random bytes; with cargo-fuzz for a minute each'
 	@echo 'make bench     ketch beside podman in one run, written to BENCH.md'
 	@echo 'make bench-net its networks beside pasta and slirp4netns, the same'
+	@echo 'make peer-test archives between ketch and podman, there and back (needs ../shared/tools/peer)'
 	@echo 'make install   to $$(DESTDIR)$$(PREFIX) ($(PREFIX)): binary, man pages, completions'
 
 # With the nightly compiler and cargo-fuzz: each target for a minute. The stable part is in `make test`, too.
@@ -39,6 +40,9 @@ check:
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
 
+peer-test: build
+	tests/peer-images $(release) ../shared/tools/peer
+
 bench: build
 	KETCH=$(release) bench/run
 
@@ -52,4 +56,4 @@ install: build
 	[ ! -e completions/_ketch ] || install -D -m 644 completions/_ketch $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ketch
 	[ ! -e completions/ketch.fish ] || install -D -m 644 completions/ketch.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ketch.fish
 
-.PHONY: help failpoints fuzz build test check bench bench-net install
+.PHONY: help failpoints fuzz build test check peer-test bench bench-net install
