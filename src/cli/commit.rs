@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use crate::base::manifest::Form;
 use crate::cli::session::Session;
 use crate::cli::targets;
-use crate::engine::Error;
+use crate::engine::{Error, Kind};
 use crate::engine::commit::Commit;
 
 /// Make a new image from what a container has changed
@@ -58,7 +58,7 @@ pub(crate) struct CommitArgs {
     #[arg(short, long, default_value = "", value_name = "TEXT")]
     message: String,
 
-    /// Pause the container meanwhile
+    /// Pause the container meanwhile; not supported for one that runs, so it fails
     #[arg(
         short,
         long,
@@ -108,6 +108,11 @@ pub(crate) fn run(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result
     }
     let target = targets::one(session, Some(&args.container), &targets::Latest { latest: false })?;
     let engine = session.engine()?;
+    if args.pause && engine.inspect_container(&target, &args.container)?.status.phase.is_running() {
+        return Err(Error::new(Kind::Unsupported, "--pause: running containers are committed without a pause")
+            .hint("commit without --pause, or stop the container first")
+            .into());
+    }
     let names =
         args.image.iter().map(|name| crate::engine::image::new_name(name)).collect::<Result<_, _>>()?;
     let config = match &args.config {
@@ -125,7 +130,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result
         squash: args.squash,
     };
     if !args.quiet {
-        session.note(&format!("Committing container {}", target.short()));
+        session.note(format!("Committing container {}", target.short()));
     }
     let id = engine.commit(&target, &commit)?;
     if let Some(path) = &args.iidfile {

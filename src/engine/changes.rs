@@ -25,7 +25,9 @@ pub(crate) fn apply(defaults: &mut ContainerDefaults, instruction: &str) -> Resu
         "CMD" => defaults.cmd = command(rest, &defaults.shell),
         "ENTRYPOINT" => defaults.entrypoint = command(rest, &defaults.shell),
         "ENV" => {
-            pairs(rest, instruction)?.into_iter().for_each(|(key, value)| set_env(defaults, &key, &value))
+            for (key, value) in pairs(rest, instruction)? {
+                set_env(defaults, &key, &value);
+            }
         }
         "LABEL" => defaults.labels.extend(pairs(rest, instruction)?),
         "EXPOSE" => {
