@@ -10,6 +10,7 @@ use crate::base::size;
 use crate::cli::error::{FAILED, removal_exit_code};
 use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
+use crate::engine::build::prune::PruneBuilds;
 use crate::engine::filter::{self, Filters};
 use crate::engine::image::Removed;
 use crate::engine::remove::Removing;
@@ -167,6 +168,10 @@ pub(crate) struct PruneArgs {
     #[arg(short, long)]
     all: bool,
 
+    /// Remove what builds have kept too, cache mounts included
+    #[arg(long)]
+    build_cache: bool,
+
     /// Remove images that half-made containers of a build use too; ketch keeps no such containers
     #[arg(long)]
     external: bool,
@@ -194,8 +199,16 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     for id in &pruned.removed {
         writeln!(session.out, "{}", id.hex())?;
     }
-    let code = if pruned.failed.is_empty() { 0 } else { FAILED };
-    pruned.failed.into_iter().for_each(|err| session.report(err));
+    let mut failed = pruned.failed;
+    if args.build_cache {
+        let cache = session.engine()?.prune_builds(PruneBuilds { all: true, ..PruneBuilds::default() })?;
+        for id in &cache.removed {
+            writeln!(session.out, "{id}")?;
+        }
+        failed.extend(cache.failed);
+    }
+    let code = if failed.is_empty() { 0 } else { FAILED };
+    failed.into_iter().for_each(|err| session.report(err));
     session.outcome(code)
 }
 
