@@ -9,8 +9,8 @@ use clap::{Args, ValueEnum};
 use crate::base::manifest::Form;
 use crate::cli::session::Session;
 use crate::cli::targets;
-use crate::engine::{Error, Kind};
 use crate::engine::commit::Commit;
+use crate::engine::{Error, Kind};
 
 /// Make a new image from what a container has changed
 ///
@@ -109,9 +109,12 @@ pub(crate) fn run(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result
     let target = targets::one(session, Some(&args.container), &targets::Latest { latest: false })?;
     let engine = session.engine()?;
     if args.pause && engine.inspect_container(&target, &args.container)?.status.phase.is_running() {
-        return Err(Error::new(Kind::Unsupported, "--pause: running containers are committed without a pause")
-            .hint("commit without --pause, or stop the container first")
-            .into());
+        return Err(Error::new(
+            Kind::Unsupported,
+            "--pause: running containers are committed without a pause",
+        )
+        .hint("commit without --pause, or stop the container first")
+        .into());
     }
     let names =
         args.image.iter().map(|name| crate::engine::image::new_name(name)).collect::<Result<_, _>>()?;
