@@ -16,6 +16,7 @@ help:
 	@echo 'make bench     ketch beside podman in one run, written to BENCH.md'
 	@echo 'make peer-test archives between ketch and podman, there and back (needs ../shared/tools/peer)'
 	@echo 'make bench-net its networks beside pasta and slirp4netns, the same'
+	@echo 'make peer-test archives between ketch and podman, there and back (needs ../shared/tools/peer)'
 	@echo 'make install   to $$(DESTDIR)$$(PREFIX) ($(PREFIX)): binary, man pages, completions'
 
 # With the nightly compiler and cargo-fuzz: each target for a minute. The stable part is in `make test`, too.
