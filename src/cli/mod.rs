@@ -17,6 +17,7 @@
 mod artifact;
 mod attach;
 mod build;
+mod autostart;
 mod commit;
 mod completion;
 mod compose;

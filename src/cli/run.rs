@@ -11,9 +11,11 @@ use crate::attach::detach::{self, DetachKeys};
 use crate::attach::packet::Hello;
 use crate::base::id::ContainerId;
 use crate::cli::attach::{self, Route};
+use crate::cli::autostart;
 use crate::cli::container_flags::ContainerFlags;
 use crate::cli::hello;
 use crate::cli::session::{Exit, Session};
+use crate::cli::targets::{self, Latest, Selection};
 use crate::engine::attach::SignalPath;
 use crate::engine::request::ContainerRequest;
 use crate::engine::start::{Start, is_passthrough};
@@ -66,6 +68,10 @@ pub(crate) struct CreateArgs {
 /// Starting a container that runs is a success. With `--attach` the exit code is the container's.
 #[derive(Args, Debug)]
 pub(crate) struct StartArgs {
+    /// Start all containers, or all that match --filter
+    #[arg(long)]
+    all: bool,
+
     /// Attach to its output, and pass signals on
     #[arg(short, long)]
     attach: bool,
@@ -74,16 +80,23 @@ pub(crate) struct StartArgs {
     #[arg(long, value_name = "KEYS")]
     detach_keys: Option<String>,
 
+    /// Start the containers that match this condition (can be repeated)
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+
     /// Attach its input, too
     #[arg(short, long)]
     interactive: bool,
+
+    #[command(flatten)]
+    latest: Latest,
 
     /// Pass signals on to the command
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     sig_proxy: bool,
 
     /// Containers to start, by name or ID (can be repeated)
-    #[arg(required = true, value_name = "CONTAINER")]
+    #[arg(value_name = "CONTAINER")]
     containers: Vec<String>,
 }
 
@@ -137,6 +150,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     if args.detach {
         start_or_discard(engine, &id, flags.lifecycle.rm, Start::default())?;
         writeln!(session.out, "{id}")?;
+        autostart::tell_once(session, request.restart);
         return Ok(Exit::OK);
     }
     let attachment = Attachment { hello, terminal: flags.process.tty, sig_proxy: args.sig_proxy };
@@ -152,22 +166,28 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
 }
 
 pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Result<Exit> {
+    let selection = Selection {
+        all: args.all,
+        filters: &args.filter,
+        ..Selection::of_names(&args.containers, &args.latest)
+    };
+    let mut targets = selection.targets(session)?;
     if !args.attach && !args.interactive {
-        session.for_each(&args.containers, |engine, typed| {
-            let id = engine.container(typed)?;
-            match engine.start_container(&id, Start::default()) {
+        // The oldest first, so that one whose namespaces another uses is there.
+        targets::for_each(session, targets, |engine, id| {
+            match engine.start_container(id, Start::default()) {
                 Err(err) if err.kind == Kind::Conflict => Ok(()),
                 other => other.map(drop),
             }
         })?;
         return Ok(Exit::OK);
     }
-    let [typed] = &args.containers[..] else {
+    let (Some(target), true) = (targets.pop(), targets.is_empty()) else {
         return Err(Error::invalid("you cannot start and attach multiple containers at once").into());
     };
     let keys = detach_keys(args.detach_keys.as_deref())?;
     let engine = session.engine()?;
-    let id = engine.container(typed)?;
+    let id = target.id?;
     let spec = engine.container_spec(&id)?;
     let hello = match is_passthrough(&spec.log.driver) {
         true => Hello::default(),

@@ -8,6 +8,7 @@ use crate::cli::NAME;
 use crate::cli::artifact;
 use crate::cli::attach;
 use crate::cli::build;
+use crate::cli::autostart;
 use crate::cli::commit;
 use crate::cli::completion;
 use crate::cli::compose;
@@ -233,6 +234,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("start", run::StartArgs, run::start),
     verb!("stats", stats::StatsArgs, stats::run),
     verb!("stop", stop::StopArgs, stop::run),
+    verb!("system autostart", autostart::AutostartArgs, autostart::run),
     verb!("system check", system::CheckArgs, system::check),
     verb!("system df", system::DfArgs, system::df),
     verb!("system events", events::EventsArgs, events::run),
