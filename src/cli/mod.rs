@@ -16,8 +16,8 @@
 
 mod artifact;
 mod attach;
-mod build;
 mod autostart;
+mod build;
 mod commit;
 mod completion;
 mod compose;

@@ -60,8 +60,8 @@ pub(crate) mod transport;
 pub(crate) mod trust;
 pub(crate) mod unpack;
 pub(crate) mod unshare;
-pub(crate) mod userns;
 pub(crate) mod update;
+pub(crate) mod userns;
 pub(crate) mod volume;
 
 use std::cell::{OnceCell, RefCell};
