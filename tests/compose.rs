@@ -313,12 +313,12 @@ fn an_up_that_is_killed_can_be_repeated() {
 
 #[test]
 fn an_external_network_joins_two_projects() {
-    let sandbox = project(&format!(
+    let sandbox = project(
         "services:
-  server: {{image: bb, command: [sh, -c, 'while :; do echo joined | nc -l -p 80; done'], stop_grace_period: 0s, networks: [shared]}}
-networks: {{shared: {{external: true}}}}
-"
-    ));
+  server: {image: bb, command: [sh, -c, 'while :; do echo joined | nc -l -p 80; done'], stop_grace_period: 0s, networks: [shared]}
+networks: {shared: {external: true}}
+",
+    );
     sandbox.write(
         "q/compose.yaml",
         "services:

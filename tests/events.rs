@@ -97,7 +97,7 @@ fn images_volumes_and_networks_are_told_of() {
 #[test]
 fn events_are_followed_until_a_time_and_filters_choose() {
     let sandbox = fresh();
-    let mut follower = sandbox
+    let follower = sandbox
         .command(["events", "--filter=event=create", "--filter=type=volume", "--format={{.Name}}"])
         .spawn();
     // Nothing says that it listens: make volumes until it has seen one.

@@ -39,8 +39,11 @@ fn acl() -> Vec<u8> {
 
 const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
+/// The name of an entry, and its extended headers.
+type Entry = (String, Vec<(String, Vec<u8>)>);
+
 /// All headers, records and data of a tar archive that say anything, entry by entry.
-fn entries(archive: &[u8]) -> Vec<(String, Vec<(String, Vec<u8>)>)> {
+fn entries(archive: &[u8]) -> Vec<Entry> {
     let mut read = tar::Archive::new(archive);
     let mut all = Vec::new();
     for entry in read.entries().expect("an archive") {
@@ -113,7 +116,7 @@ fn a_layer_is_the_same_after_a_round() {
     }
     assert_eq!(layers.len(), 3);
     let (before, after) = (entries(&layers[1]), entries(&layers[2]));
-    let find = |all: &[(String, Vec<(String, Vec<u8>)>)], name: &str| {
+    let find = |all: &[Entry], name: &str| {
         let found = all.iter().find(|(shown, _)| shown.starts_with(&format!("{name} ")));
         found.unwrap_or_else(|| panic!("{name}: {all:?}")).clone()
     };

@@ -217,7 +217,7 @@ impl Wish<'_> {
         let parent = Path::new(&self.cgroup.parent);
         let absolute = tree::below(&place.mount, parent);
         let within =
-            absolute.strip_prefix(top).map_or_else(|_| parent.strip_prefix("/").unwrap_or(parent), |p| p);
+            absolute.strip_prefix(top).unwrap_or_else(|_| parent.strip_prefix("/").unwrap_or(parent));
         if within.iter().any(|part| part == "..") {
             return Err(CgroupError::Invalid(format!(
                 "--cgroup-parent {parent:?} leads out of your cgroups"

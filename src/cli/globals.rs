@@ -86,7 +86,7 @@ impl Globals {
             match flag {
                 b"--root" => self.config.root = Some(PathBuf::from(value()?)),
                 b"--events-backend" => {
-                    self.config.events_backend = Some(utf8(&value()?, "--events-backend")?)
+                    self.config.events_backend = Some(utf8(&value()?, "--events-backend")?);
                 }
                 b"--log-level" => self.log_level = LogLevel::parse(&value()?)?,
                 b"--version" | b"-v" => return Ok(First::Version),

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use anyhow::Context as _;
 
-use crate::cli::error::{AlreadyReported, FAILED, removal_exit_code, report, shown};
+use crate::cli::error::{AlreadyReported, removal_exit_code, report, shown};
 use crate::cli::globals::{Globals, LogLevel};
 use crate::engine::{self, Engine};
 
@@ -90,25 +90,12 @@ impl<'a> Session<'a> {
     /// Does `action` to each target and prints those that went well, in order.
     ///
     /// Docker's rule for commands with several targets: one failure does not spare the others, each
-    /// failure is reported at once, and the command as a whole then fails, with 125.
+    /// failure is reported at once, and the command as a whole then fails, with the exit codes of removal:
+    /// 1 for a missing target, 2 for one in use; the highest wins. `action` tells whether there was anything to remove.
     ///
     /// # Errors
     ///
     /// [`AlreadyReported`] if any target failed; if the store or standard output cannot be used.
-    pub(crate) fn for_each<T: Display>(
-        &mut self,
-        targets: &[T],
-        mut action: impl FnMut(&Engine, &T) -> engine::Result<()>,
-    ) -> anyhow::Result<()> {
-        self.each(targets, |engine, target| action(engine, target).map(|()| true), |_| FAILED)
-    }
-
-    /// Like [`for_each`](Self::for_each), with the exit codes of removal: 1 for a missing target,
-    /// 2 for one in use; the highest wins. `action` tells whether there was anything to remove.
-    ///
-    /// # Errors
-    ///
-    /// As [`for_each`](Self::for_each).
     pub(crate) fn for_each_removal<T: Display>(
         &mut self,
         targets: &[T],

@@ -138,7 +138,10 @@ mod tests {
             [Step::Remove(kept.clone()), Step::Keep(newer)]
         );
         assert_eq!(service(&wanted(1), &[], Recreate::Changed), [Step::Create(1)]);
-        assert_eq!(service(&wanted(1), &[kept.clone()], Recreate::Always), [Step::Recreate(kept)]);
+        assert_eq!(
+            service(&wanted(1), std::slice::from_ref(&kept), Recreate::Always),
+            [Step::Recreate(kept.clone())]
+        );
         assert_eq!(service(&wanted(0), &[], Recreate::Always), []);
     }
 }

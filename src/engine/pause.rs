@@ -63,9 +63,8 @@ impl Engine {
     pub(crate) fn unpause(&self, id: &ContainerId) -> Result<()> {
         let dir = self.store().containers().open(id)?;
         let status = state::examine(dir.as_fd(), id)?;
-        let record = match &status {
-            Status { paused: true, record: Some(record), .. } => record,
-            _ => return Err(improper(id, "is not paused, can't unpause")),
+        let Status { paused: true, record: Some(record), .. } = &status else {
+            return Err(improper(id, "is not paused, can't unpause"));
         };
         self.halt(dir.as_fd(), id, record, false)?;
         forget(dir.as_fd());

@@ -138,7 +138,7 @@ fn read_status(process: &mut Process, text: &str) {
         let Some((key, value)) = line.split_once(':') else { continue };
         let mut numbers = value.split_ascii_whitespace().filter_map(|word| word.parse::<u32>().ok());
         match key {
-            "NSpid" => process.pid = numbers.last().map_or(0, u32::cast_signed),
+            "NSpid" => process.pid = numbers.next_back().map_or(0, u32::cast_signed),
             "Uid" => process.uids = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
             "Gid" => process.gids = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)),
             "Groups" => process.groups = numbers.collect(),

@@ -50,11 +50,6 @@ const DESCRIPTORS: &[(&str, &str)] = &[
 /// What is shown if nothing is asked for.
 const DEFAULT: [&str; 8] = ["user", "pid", "ppid", "pcpu", "etime", "tty", "time", "args"];
 
-/// The descriptors there are.
-pub(crate) fn descriptors() -> impl Iterator<Item = &'static str> {
-    DESCRIPTORS.iter().map(|(name, _)| *name)
-}
-
 /// What one container's processes are shown with: its IDs and their names.
 struct View {
     uids: IdMap,
@@ -252,6 +247,7 @@ fn label(pid: i32) -> String {
 
 /// A span of time as Go prints it, in whole parts of seconds: `1m2.5s`.
 fn elapsed(seconds: f64) -> String {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole seconds of a life")]
     let whole = seconds as u64;
     let (hours, minutes, rest) = (whole / 3600, whole / 60 % 60, seconds % 60.0);
     let rest = format!("{rest:.2}");

@@ -131,7 +131,7 @@ impl Engine {
         for option in options.split(',').filter(|option| !option.is_empty()) {
             match option.split_once('=').ok_or_else(bad)? {
                 ("size", number) => {
-                    size = Some(number.parse::<u32>().ok().filter(|size| *size > 0).ok_or_else(bad)?)
+                    size = Some(number.parse::<u32>().ok().filter(|size| *size > 0).ok_or_else(bad)?);
                 }
                 ("uidmapping", text) => fixed_uids.push(extent(text).ok_or_else(bad)?),
                 ("gidmapping", text) => fixed_gids.push(extent(text).ok_or_else(bad)?),

@@ -405,9 +405,8 @@ pub(crate) fn remember_alias(file: &Path, name: &ImageName, image: &ImageRef) ->
     let lines = aliases.iter().map(|(short, full)| format!("  \"{short}\" = \"{full}\"\n"));
     let text = format!("[aliases]\n{}", lines.collect::<String>());
     let io = |err: std::io::Error| bad(err.to_string());
-    let (dir, base) = match (file.parent(), file.file_name().and_then(|name| name.to_str())) {
-        (Some(dir), Some(base)) => (dir, base),
-        _ => return Err(bad("no file name".to_owned())),
+    let (Some(dir), Some(base)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else {
+        return Err(bad("no file name".to_owned()));
     };
     std::fs::create_dir_all(dir).map_err(io)?;
     let dir = fs::open_at(fs::here(), dir, OFlags::RDONLY | OFlags::DIRECTORY, 0).map_err(io)?;

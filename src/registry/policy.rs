@@ -82,8 +82,8 @@ enum Identity {
     ExactRepository {
         docker_repository: String,
     },
-    #[serde(rename_all = "camelCase")]
-    RemapIdentity {
+    #[serde(rename = "remapIdentity", rename_all = "camelCase")]
+    Remap {
         prefix: String,
         signed_prefix: String,
     },
@@ -311,7 +311,7 @@ impl Identity {
             Self::MatchRepository => repository(),
             Self::ExactReference { docker_reference } => said == docker_reference,
             Self::ExactRepository { docker_repository } => said_ref.name() == *docker_repository,
-            Self::RemapIdentity { prefix, signed_prefix } => {
+            Self::Remap { prefix, signed_prefix } => {
                 let full = image.to_string();
                 let fits = |rest: &&str| rest.is_empty() || rest.starts_with(['/', ':', '@']);
                 match full.strip_prefix(prefix.as_str()).filter(fits) {
@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn names_in_signatures() {
         let digest = Digest::of(b"x");
-        let remap = Identity::RemapIdentity { prefix: "mirror.io/a".into(), signed_prefix: "r.io/b".into() };
+        let remap = Identity::Remap { prefix: "mirror.io/a".into(), signed_prefix: "r.io/b".into() };
         let by_digest = format!("r.io/a@{digest}");
         for (identity, said, image, want) in [
             (&Identity::MatchRepository, "r.io/a", "r.io/a:1", true),

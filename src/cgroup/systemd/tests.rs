@@ -10,7 +10,7 @@ use super::*;
 fn message(kind: u8, words: &[&str]) -> Vec<u8> {
     let mut body: Vec<u8> = Vec::new();
     let mut text = |word: &str| {
-        while body.len() % 4 != 0 {
+        while !body.len().is_multiple_of(4) {
             body.push(0);
         }
         body.extend(u32::try_from(word.len()).unwrap().to_le_bytes());
@@ -19,7 +19,7 @@ fn message(kind: u8, words: &[&str]) -> Vec<u8> {
     };
     words.iter().for_each(|word| text(word));
     let field = |fields: &mut Vec<u8>, code: u8, kind: &str, value: &[u8]| {
-        while fields.len() % 8 != 0 {
+        while !fields.len().is_multiple_of(8) {
             fields.push(0);
         }
         fields.extend([code, 1]);

@@ -31,7 +31,7 @@ pub(crate) fn called_by_name(mut args: Vec<OsString>) -> Vec<OsString> {
     match args.get(1).and_then(|word| word.to_str()) {
         Some("--stage" | "compose") => {}
         Some("docker-cli-plugin-metadata") => {
-            args.splice(1..2, ["compose".into(), "version".into(), "--plugin".into()]).for_each(drop)
+            args.splice(1..2, ["compose".into(), "version".into(), "--plugin".into()]).for_each(drop);
         }
         _ => args.insert(1, "compose".into()),
     }

@@ -14,10 +14,6 @@ pub(crate) struct UnsupportedFlags {
     #[arg(long, value_name = "KEY")]
     decryption_key: Vec<String>,
 
-    /// Rule for devices: device cgroups are for root of the host only; what is not given with --device is not there
-    #[arg(long, value_name = "RULE")]
-    device_cgroup_rule: Vec<String>,
-
     /// Order of an init container: needs a pod, of which ketch has none yet
     #[arg(long, value_name = "TYPE")]
     init_ctr: Option<String>,
@@ -72,10 +68,6 @@ impl UnsupportedFlags {
         };
         for (used, why) in [
             (!self.decryption_key.is_empty(), "--decryption-key: ketch does not decrypt images"),
-            (
-                !self.device_cgroup_rule.is_empty(),
-                "--device-cgroup-rule: device cgroup rules are not supported in rootless mode or in a user namespace",
-            ),
             (given(&self.init_ctr), "--init-ctr: init containers need a pod, and ketch has no pods yet"),
             (other(&self.isolation, &["default"]), "--isolation: \"default\" is the only isolation on Linux"),
             (given(&self.pod), "--pod: ketch has no pods yet; use --network container:NAME and its like"),

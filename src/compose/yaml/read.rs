@@ -212,7 +212,7 @@ mod tests {
         let a = documents[0].get("a").unwrap();
         assert_eq!(a.get("b").unwrap().tag, Tag::Reset);
         assert_eq!(a.get("c").unwrap().tag, Tag::Override);
-        assert_eq!((a.get("b").unwrap().at.line, a.get("b").unwrap().at.column), (2, 6));
+        assert_eq!((a.get("b").unwrap().at.line, a.get("b").unwrap().at.column), (2, 13));
         assert_eq!(documents[1].str_at("x"), Some("y"));
     }
 

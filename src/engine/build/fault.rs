@@ -15,7 +15,7 @@ pub(crate) struct Fault {
     /// The exit code of a RUN.
     pub(crate) exit: Option<i32>,
     /// The place with the lines around it, as text.
-    pub(crate) picture: Option<Box<String>>,
+    pub(crate) picture: Option<Box<str>>,
 }
 
 impl Fault {
@@ -42,8 +42,8 @@ impl Fault {
     /// Draws the place from the text of the Dockerfile called `name`.
     pub(super) fn drawn(mut self, name: &str, text: &str) -> Self {
         self.picture = match (&self.place, self.lines) {
-            (Some(place), _) => Some(Box::new(place.picture(name, text))),
-            (None, Some(lines)) => Some(Box::new(excerpt(name, text, lines))),
+            (Some(place), _) => Some(place.picture(name, text).into()),
+            (None, Some(lines)) => Some(excerpt(name, text, lines).into()),
             (None, None) => None,
         };
         self

@@ -60,6 +60,7 @@ pub(super) enum Heard {
 }
 
 /// A mount that was prepared, or why it has to wait.
+#[allow(clippy::large_enum_variant, reason = "one at a time, and soon taken apart")]
 enum Prepared {
     Mount(Mount),
     /// Nothing to mount: an optional secret that was not given.
