@@ -35,8 +35,8 @@ fn mistakes_are_told_in_one_line_and_end_with_125() {
         (vec!["ps", "-Z"], "Error: unknown shorthand flag: 'Z' in -Z\nSee 'ketch ps --help'\n"),
         (vec!["rename", "a"], "Error: missing argument: NAME\nSee 'ketch rename --help'\n"),
         (
-            vec!["container", "foo"],
-            "Error: unrecognized command `ketch container foo`\nTry 'ketch container --help' for more information\n",
+            vec!["container", "xyzzy"],
+            "Error: unrecognized command `ketch container xyzzy`\nTry 'ketch container --help' for more information\n",
         ),
         (
             vec!["ps", "--last", "abc"],

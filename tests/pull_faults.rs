@@ -513,7 +513,7 @@ fn unreachable_and_unknown() {
         (format!("localhost:{port}/a/b:1"), vec!["refused"]),
         ("UPPER".into(), vec!["lower case"]),
         ("a:b:c".into(), vec!["invalid tag"]),
-        ("oci:/tmp/x".into(), vec!["oci:"]),
+        ("oci:/tmp/x".into(), vec!["/tmp/x"]),
     ] {
         let output = sandbox.ketch(["pull", &name]);
         assert_eq!(output.code, 125, "{}", output.stderr);

@@ -510,7 +510,11 @@ impl Compose<'_> {
     fn keep_anonymous_volumes(&self, old: &ContainerId, request: &mut ContainerRequest) -> Result<()> {
         let spec = self.engine.container_spec(old)?;
         for mount in &spec.mounts {
-            let MountKind::Volume { name, anonymous: true, .. } = &mount.kind else { continue };
+            // One that was handed on before is mounted by name: its record still knows.
+            let MountKind::Volume { name, .. } = &mount.kind else { continue };
+            if !self.engine.store().volumes().get(name).is_ok_and(|volume| volume.anonymous) {
+                continue;
+            }
             let wanted = request.mounts.iter_mut().find(|wanted| wanted.target == mount.target);
             let volume = MountKindRequest::Volume {
                 name: Some(name.clone()),

@@ -80,7 +80,9 @@ impl Engine {
             owner: Owner::Archive,
             overwrite: true,
         };
-        self.begin_volume(name, Job::Unpack(job), archive)?.finish().map_err(of_volume)
+        self.begin_volume(name, Job::Unpack(job), archive)?.finish().map_err(of_volume)?;
+        // Its owners are those of the archive: the first container leaves them as they are.
+        Ok(self.store().volumes().note_first_use(name)?)
     }
 
     fn begin_volume(&self, name: &str, job: Job, archive: BorrowedFd<'_>) -> Result<Copying> {

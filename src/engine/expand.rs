@@ -21,7 +21,11 @@ pub(crate) fn expand(request: &mut ContainerRequest) -> Result<()> {
         let devices = std::mem::take(&mut request.devices);
         for device in devices {
             if device.source.is_dir() {
+                let before = request.devices.len();
                 devices_below(&device, &mut request.devices)?;
+                if request.devices.len() == before {
+                    return Err(Error::invalid(format!("no devices found in {}", device.source.display())));
+                }
             } else {
                 request.devices.push(device);
             }

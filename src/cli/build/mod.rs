@@ -156,7 +156,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<
     let built = match outcome {
         Ok(built) => built,
         Err(fault) => {
-            show.failed(fault.picture.as_deref());
+            show.failed(fault.picture.as_ref().map(|picture| picture.as_str()));
             let code = fault.exit.and_then(|code| u8::try_from(code).ok());
             session.report(fault.error);
             return Err(AlreadyReported { code: code.unwrap_or(FAILED) }.into());

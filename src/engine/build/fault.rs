@@ -15,7 +15,8 @@ pub(crate) struct Fault {
     /// The exit code of a RUN.
     pub(crate) exit: Option<i32>,
     /// The place with the lines around it, as text.
-    pub(crate) picture: Option<Box<str>>,
+    #[allow(clippy::box_collection, reason = "one word instead of three in every result of a build")]
+    pub(crate) picture: Option<Box<String>>,
 }
 
 impl Fault {
@@ -42,8 +43,8 @@ impl Fault {
     /// Draws the place from the text of the Dockerfile called `name`.
     pub(super) fn drawn(mut self, name: &str, text: &str) -> Self {
         self.picture = match (&self.place, self.lines) {
-            (Some(place), _) => Some(place.picture(name, text).into()),
-            (None, Some(lines)) => Some(excerpt(name, text, lines).into()),
+            (Some(place), _) => Some(Box::new(place.picture(name, text))),
+            (None, Some(lines)) => Some(Box::new(excerpt(name, text, lines))),
             (None, None) => None,
         };
         self
