@@ -97,6 +97,11 @@ fn files_of_other_users_are_removed_too() {
     sandbox.sh(&["-v", "data:/data"], script).ok();
     assert_eq!(sandbox.ok(["volume", "rm", "data"]), "data");
     assert!(!sandbox.store().join("volumes/data").exists());
-    let left = std::fs::read_dir(sandbox.store().join("staging")).expect("read staging").count();
-    assert_eq!(left, 0);
+    // The monitor of the container deletes its files after it has sent the exit code.
+    let left = || std::fs::read_dir(sandbox.store().join("staging")).expect("read staging").count();
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while left() > 0 && std::time::Instant::now() < end {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(left(), 0);
 }
