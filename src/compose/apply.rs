@@ -9,7 +9,6 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::base::digest::Digest;
 use crate::base::health::Health;
 use crate::base::id::ContainerId;
 use crate::base::mount_syntax::{MountKindRequest, MountRequest};
@@ -17,16 +16,14 @@ use crate::base::spec::MountKind;
 use crate::compose::node::Node;
 use crate::compose::observe;
 use crate::compose::plan::{self, Actual, Recreate, Step, Wanted};
-use crate::compose::project::{COMPATIBLE, Condition, Project, label};
+use crate::compose::project::{Condition, Project, label};
 use crate::compose::translate::{self, Files};
 use crate::engine::lifecycle::{Grace, StopOrder};
 use crate::engine::list::Container;
-use crate::engine::network::NetworkRequest;
 use crate::engine::remove::Removing;
 use crate::engine::request::ContainerRequest;
 use crate::engine::start::Start;
 use crate::engine::state::Phase;
-use crate::engine::volume::VolumeRequest;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::lock::{self, Share};
 
@@ -170,7 +167,7 @@ impl Compose<'_> {
     }
 
     /// Where the lock and the files of secrets and configs are.
-    fn state_directory(&self) -> Result<PathBuf> {
+    pub(super) fn state_directory(&self) -> Result<PathBuf> {
         let directory = self.engine.store().root().join("compose").join(&self.project.name);
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -180,7 +177,7 @@ impl Compose<'_> {
         Ok(directory)
     }
 
-    fn event(&self, what: &'static str, name: &str, state: &'static str) {
+    pub(super) fn event(&self, what: &'static str, name: &str, state: &'static str) {
         (self.report)(Event { what, name, state });
     }
 
@@ -234,160 +231,6 @@ impl Compose<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Makes the networks of the services that are missing.
-    fn make_networks(&self, order: &[String]) -> Result<()> {
-        for key in self.used("networks", order)? {
-            let name = self.project.full_name("networks", &key);
-            let Some(node) = self.project.resource("networks", &key) else { continue };
-            let there = self.engine.network(&name).is_ok();
-            if node.flag("external") {
-                if !there {
-                    return Err(Error::not_found(format!(
-                        "network {key} declared as external, but could not be found"
-                    ))
-                    .hint(format!("make it: ketch network create {name}")));
-                }
-                continue;
-            }
-            if there {
-                continue;
-            }
-            self.event("Network", &name, "Creating");
-            if !self.dry_run {
-                self.engine.create_network(&self.network_request(&key, &name, node))?;
-            }
-            self.event("Network", &name, "Created");
-        }
-        Ok(())
-    }
-
-    fn network_request(&self, key: &str, name: &str, node: &Node) -> NetworkRequest {
-        let pairs = |node: Option<&Node>| -> BTreeMap<String, String> {
-            let map = node.and_then(Node::as_map);
-            map.into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.scalar_text()?))).collect()
-        };
-        let ipam = node.get("ipam");
-        let configs = ipam.and_then(|ipam| ipam.get("config")).and_then(Node::as_list).unwrap_or_default();
-        let all = |field: &str| -> Vec<String> {
-            configs.iter().filter_map(|config| config.str_at(field)).map(str::to_owned).collect()
-        };
-        let mut labels = pairs(node.get("labels"));
-        labels.extend([
-            (label::PROJECT.to_owned(), self.project.name.clone()),
-            (label::NETWORK.to_owned(), key.to_owned()),
-            (label::VERSION.to_owned(), COMPATIBLE.to_owned()),
-        ]);
-        // Options of Docker's bridge that have a meaning here under another name.
-        let mut options = pairs(node.get("driver_opts"));
-        if let Some(mtu) = options.remove("com.docker.network.driver.mtu") {
-            options.insert("mtu".to_owned(), mtu);
-        }
-        options.retain(|name, _| !name.starts_with("com.docker."));
-        NetworkRequest {
-            name: name.to_owned(),
-            driver: match node.str_at("driver") {
-                None | Some("default" | "overlay") => "bridge".to_owned(),
-                Some(driver) => driver.to_owned(),
-            },
-            subnets: all("subnet"),
-            gateways: all("gateway"),
-            ranges: all("ip_range"),
-            ipv6: node.flag("enable_ipv6"),
-            internal: node.flag("internal"),
-            labels,
-            options,
-            ..NetworkRequest::default()
-        }
-    }
-
-    /// Makes the volumes of the services that are missing.
-    fn make_volumes(&self, order: &[String]) -> Result<()> {
-        for key in self.used("volumes", order)? {
-            let name = self.project.full_name("volumes", &key);
-            let Some(node) = self.project.resource("volumes", &key) else { continue };
-            let there = self.engine.store().volumes().get(&name).is_ok();
-            if node.flag("external") {
-                if !there {
-                    return Err(Error::not_found(format!("external volume {name:?} not found"))
-                        .hint(format!("make it: ketch volume create {name}")));
-                }
-                continue;
-            }
-            if there {
-                continue;
-            }
-            self.event("Volume", &name, "Creating");
-            if !self.dry_run {
-                let request = self.volume_request(&key, &name, node);
-                self.engine.create_volume(request)?;
-            }
-            self.event("Volume", &name, "Created");
-        }
-        Ok(())
-    }
-
-    fn volume_request(&self, key: &str, name: &str, node: &Node) -> VolumeRequest {
-        let mut labels: BTreeMap<String, String> = BTreeMap::from([
-            (label::PROJECT.to_owned(), self.project.name.clone()),
-            (label::VOLUME.to_owned(), key.to_owned()),
-            (label::VERSION.to_owned(), COMPATIBLE.to_owned()),
-        ]);
-        let own = node.get("labels").and_then(Node::as_map);
-        labels.extend(own.into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.scalar_text()?))));
-        let mut request = VolumeRequest::default();
-        (request.name, request.labels, request.ignore) = (Some(name.to_owned()), labels, true);
-        request
-    }
-
-    /// The keys of a section that the services use.
-    fn used(&self, section: &str, order: &[String]) -> Result<BTreeSet<String>> {
-        let mut used = BTreeSet::new();
-        for name in order {
-            used.extend(crate::compose::normal::uses(self.project.service(name)?, section));
-        }
-        Ok(used)
-    }
-
-    /// Gives every secret and config of the services a file: their own, or one that is written.
-    fn write_files(&self, order: &[String]) -> Result<Files> {
-        let mut files = Files::new();
-        for section in ["secrets", "configs"] {
-            for key in self.used(section, order)? {
-                let Some(node) = self.project.resource(section, &key) else { continue };
-                if let Some(path) = node.str_at("file") {
-                    files.insert((section, key), path.into());
-                    continue;
-                }
-                let text = match (node.str_at("content"), node.str_at("environment")) {
-                    (Some(content), _) => content.to_owned(),
-                    (None, Some(variable)) => self.variable(&key, variable)?,
-                    (None, None) => continue,
-                };
-                let path =
-                    self.state_directory()?.join(format!("{section}-{}", Digest::of(text.as_bytes()).hex()));
-                if !path.exists() && !self.dry_run {
-                    let new = path.with_extension("new");
-                    let write = || {
-                        std::fs::write(&new, &text)?;
-                        // Readable for the container's users; the directory above keeps everybody else out.
-                        std::fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o444))?;
-                        std::fs::rename(&new, &path)
-                    };
-                    write().map_err(|err| Error::system(format!("write {}", path.display()), err))?;
-                }
-                files.insert((section, key), path);
-            }
-        }
-        Ok(files)
-    }
-
-    fn variable(&self, key: &str, variable: &str) -> Result<String> {
-        let value = crate::engine::config::variable_of_caller(std::ffi::OsStr::new(variable));
-        value.and_then(|value| value.into_string().ok()).ok_or_else(|| {
-            Error::invalid(format!("environment variable {variable:?} required by {key:?} is not set"))
-        })
     }
 
     fn handle_orphans(&self, containers: &[Actual], options: &UpOptions) -> Result<()> {

@@ -25,6 +25,7 @@ pub(crate) mod normal;
 pub(crate) mod observe;
 pub(crate) mod plan;
 pub(crate) mod project;
+mod resources;
 pub(crate) mod schema;
 pub(crate) mod short;
 pub(crate) mod translate;
