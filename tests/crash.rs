@@ -59,13 +59,25 @@ fn rel_01_a_killed_client_leaves_the_container_its_code_and_its_log() {
 #[test]
 fn rel_02_a_killed_detached_start_leaves_nothing_half_made() {
     let sandbox = Sandbox::new();
+    // `sleep` as process 1 hears no SIGTERM: without a grace period of 0, replacing it would wait for ten seconds.
     for n in 0..20 {
-        let run = sandbox.command(["run", "-d", "--net=none", "--name=c", "bb", "sleep", "1000"]).spawn();
+        let run = sandbox
+            .command(["run", "-d", "--stop-timeout=0", "--net=none", "--name=c", "bb", "sleep", "1000"])
+            .spawn();
         kill_after(run, n, Duration::from_millis(3));
         let seen = sandbox.ok(["ps", "-a", "--format={{.Names}} {{.Status}}"]);
         assert!(seen.is_empty() || seen.starts_with("c "), "turn {n}: {seen}");
-        let again =
-            sandbox.ketch(["run", "-d", "--replace", "--net=none", "--name=c", "bb", "sleep", "1000"]);
+        let again = sandbox.ketch([
+            "run",
+            "-d",
+            "--replace",
+            "--stop-timeout=0",
+            "--net=none",
+            "--name=c",
+            "bb",
+            "sleep",
+            "1000",
+        ]);
         assert_eq!(again.code, 0, "turn {n}: {}", again.stderr);
         sandbox.ok(["rm", "-f", "-t0", "c"]);
         assert!(sandbox.names().is_empty());
