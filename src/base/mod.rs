@@ -2,6 +2,7 @@
 
 pub(crate) mod bytes;
 pub(crate) mod caps;
+pub(crate) mod csv;
 pub(crate) mod digest;
 pub(crate) mod dockerfile;
 pub(crate) mod escape;

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::base::bytes::Bytes;
+use crate::base::csv;
 
 /// A mount as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -306,7 +307,7 @@ struct Fields {
 pub(crate) fn parse_mount(text: &str) -> Result<MountRequest> {
     let bad = |why| MountSyntaxError::Mount(text.to_owned(), why);
     let mut fields = Fields::default();
-    for field in split_csv(text) {
+    for field in csv::fields(text) {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key, Some(value)),
             None => (field.as_str(), None),
@@ -393,21 +394,6 @@ fn take_field(fields: &mut Fields, key: &str, value: Option<&str>) -> bool {
         _ => return false,
     }
     true
-}
-
-/// Splits at commas, but for those within double quotes, as the CSV reader of the peers does.
-fn split_csv(text: &str) -> Vec<String> {
-    let mut fields = vec![String::new()];
-    let mut quoted = false;
-    for c in text.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            ',' if !quoted => fields.push(String::new()),
-            c => fields.last_mut().expect("there is always a field").push(c),
-        }
-    }
-    fields.retain(|field| !field.is_empty());
-    fields
 }
 
 #[cfg(test)]

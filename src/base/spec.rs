@@ -517,6 +517,23 @@ pub(crate) enum RestartPolicy {
     },
 }
 
+impl RestartPolicy {
+    /// Reads `no` or nothing, `always`, `unless-stopped`, `on-failure` and `on-failure:TIMES`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Some(match text.split_once(':') {
+            None => match text {
+                "no" | "" => Self::No,
+                "always" => Self::Always,
+                "unless-stopped" => Self::UnlessStopped,
+                "on-failure" => Self::OnFailure { max: 0 },
+                _ => return None,
+            },
+            Some(("on-failure", max)) => Self::OnFailure { max: max.parse().ok()? },
+            Some(_) => return None,
+        })
+    }
+}
+
 /// Options as they were typed, which only `inspect` needs again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AsTyped {

@@ -7,9 +7,9 @@ use clap::Args;
 use crate::base::id::ContainerId;
 use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
+use crate::engine::Error;
 use crate::engine::filter::{self, Filters};
 use crate::engine::list::Query;
-use crate::engine::{Error, Kind};
 
 /// Check whether a container exists
 ///
@@ -27,11 +27,7 @@ pub(crate) struct ExistsArgs {
 
 /// `container exists`.
 pub(crate) fn exists(session: &mut Session<'_>, args: ExistsArgs) -> anyhow::Result<Exit> {
-    match session.engine()?.container(&args.container) {
-        Ok(_) => Ok(Exit::OK),
-        Err(err) if err.kind == Kind::NotFound => Ok(Exit(1)),
-        Err(err) => Err(err.into()),
-    }
+    Exit::of_existence(session.engine()?.container(&args.container))
 }
 
 /// Remove all containers that do not run

@@ -28,11 +28,7 @@ pub(crate) struct ExistsArgs {
 
 /// `image exists`.
 pub(crate) fn exists(session: &mut Session<'_>, args: ExistsArgs) -> anyhow::Result<Exit> {
-    match session.engine()?.image(&args.image) {
-        Ok(_) => Ok(Exit::OK),
-        Err(err) if err.kind == Kind::NotFound => Ok(Exit(1)),
-        Err(err) => Err(err.into()),
-    }
+    Exit::of_existence(session.engine()?.image(&args.image))
 }
 
 /// Give an image further names

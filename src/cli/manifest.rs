@@ -238,11 +238,7 @@ pub(crate) struct ExistsArgs {
 
 /// `manifest exists`.
 pub(crate) fn exists(session: &mut Session<'_>, args: ExistsArgs) -> anyhow::Result<Exit> {
-    match session.engine()?.manifest_list(&args.list) {
-        Ok(_) => Ok(Exit::OK),
-        Err(err) if err.kind == Kind::NotFound => Ok(Exit(1)),
-        Err(err) => Err(err.into()),
-    }
+    Exit::of_existence(session.engine()?.manifest_list(&args.list))
 }
 
 /// Print a manifest list, or the index or manifest of an image

@@ -42,6 +42,7 @@ mod images;
 mod info;
 mod inspect;
 mod kill;
+mod labels;
 mod load;
 mod login;
 mod logs;

@@ -1,6 +1,5 @@
 //! `ketch network …`: networks, and who is on them.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use crate::base::network::{NetworkAttachment, mac_text, parse_mac};
 use crate::cli::error::FAILED;
 use crate::cli::format::{self, Format, Shape, json, table::Table};
+use crate::cli::labels::labels;
 use crate::cli::session::{Exit, Session};
 use crate::engine::filter::Filters;
 use crate::engine::lifecycle::Grace;
@@ -101,21 +101,13 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
         ipam_driver: args.ipam_driver,
         dns: args.dns,
         routes: args.route,
-        labels: pairs(&args.label),
-        options: pairs(&args.opt),
+        labels: labels(&args.label),
+        options: labels(&args.opt),
         interface_name: args.interface_name,
         ignore_existing: args.ignore,
     };
     let network = session.engine()?.create_network(&request)?;
     Ok(writeln!(session.out, "{}", network.name)?)
-}
-
-fn pairs(texts: &[String]) -> BTreeMap<String, String> {
-    let pair = |text: &String| {
-        let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        (key.to_owned(), value.to_owned())
-    };
-    texts.iter().map(pair).collect()
 }
 
 /// List networks
@@ -355,11 +347,7 @@ pub(crate) struct ExistsArgs {
 
 /// `network exists`.
 pub(crate) fn exists(session: &mut Session<'_>, args: ExistsArgs) -> anyhow::Result<Exit> {
-    match session.engine()?.network(&args.network) {
-        Ok(_) => Ok(Exit::OK),
-        Err(err) if err.kind == Kind::NotFound => Ok(Exit(1)),
-        Err(err) => Err(err.into()),
-    }
+    Exit::of_existence(session.engine()?.network(&args.network))
 }
 
 /// Connect a container to a network, running or not

@@ -1,6 +1,5 @@
 //! `ketch secret`: makes, lists, shows and removes secrets.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 use crate::base::time;
 use crate::cli::error::FAILED;
 use crate::cli::format::{self, Format, Shape, json};
+use crate::cli::labels::labels;
 use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
 use crate::engine::filter::Filters;
@@ -68,8 +68,8 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
     let request = SecretRequest {
         data: value(&args.file, args.env)?,
         name: args.name,
-        labels: pairs(&args.label),
-        driver_options: pairs(&args.driver_opts),
+        labels: labels(&args.label),
+        driver_options: labels(&args.driver_opts),
         replace: args.replace,
         ignore: args.ignore,
     };
@@ -98,14 +98,6 @@ fn value(file: &std::path::Path, from_environment: bool) -> Result<Vec<u8>, Erro
         std::fs::File::open(file).and_then(|opened| opened.take(limit).read_to_end(&mut data))
     };
     read.map(|_| data).map_err(|err| Error::system(format!("read {}", file.display()), err))
-}
-
-fn pairs(texts: &[String]) -> BTreeMap<String, String> {
-    let pair = |text: &String| {
-        let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        (key.to_owned(), value.to_owned())
-    };
-    texts.iter().map(pair).collect()
 }
 
 /// List secrets
@@ -301,9 +293,5 @@ pub(crate) struct ExistsArgs {
 
 /// `secret exists`.
 pub(crate) fn exists(session: &mut Session<'_>, args: ExistsArgs) -> anyhow::Result<Exit> {
-    match session.engine()?.secret(&args.secret) {
-        Ok(_) => Ok(Exit::OK),
-        Err(err) if err.kind == Kind::NotFound => Ok(Exit(1)),
-        Err(err) => Err(err.into()),
-    }
+    Exit::of_existence(session.engine()?.secret(&args.secret))
 }

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use crate::cli::error::{AlreadyReported, removal_exit_code, report, shown};
 use crate::cli::globals::{Globals, LogLevel};
-use crate::engine::{self, Engine};
+use crate::engine::{self, Engine, Kind};
 
 /// The exit code of a verb that did its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,19 @@ pub(crate) struct Exit(pub(crate) u8);
 impl Exit {
     /// All went well.
     pub(crate) const OK: Self = Self(0);
+
+    /// The answer of `… exists`: 0 for what was found, 1 for what is not there.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be told.
+    pub(crate) fn of_existence<T>(found: engine::Result<T>) -> anyhow::Result<Self> {
+        match found {
+            Ok(_) => Ok(Self::OK),
+            Err(err) if err.kind == Kind::NotFound => Ok(Self(1)),
+            Err(err) => Err(err.into()),
+        }
+    }
 }
 
 impl From<()> for Exit {

@@ -1,6 +1,5 @@
 //! `ketch volume`: makes, lists and removes volumes.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use clap::Args;
@@ -8,6 +7,7 @@ use serde_json::Value;
 
 use crate::cli::format::{self, Format, Shape};
 use crate::cli::inspect;
+use crate::cli::labels::labels;
 use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
 use crate::engine::filter::{self, Filters};
@@ -45,12 +45,7 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
             format!("no volume plugin with name {} available: required plugin missing", args.driver);
         return Err(Error::invalid(message).hint("ketch knows the driver local").into());
     }
-    let pair = |text: &String| {
-        let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        (key.to_owned(), value.to_owned())
-    };
-    let labels: BTreeMap<_, _> = args.label.iter().map(pair).collect();
-    let request = VolumeRequest { name: args.name, labels, ignore: args.ignore };
+    let request = VolumeRequest { name: args.name, labels: labels(&args.label), ignore: args.ignore };
     let name = session.engine()?.create_volume(request)?;
     writeln!(session.out, "{name}")?;
     Ok(())
@@ -125,11 +120,7 @@ pub(crate) struct ExistsArgs {
 
 /// `volume exists`.
 pub(crate) fn exists(session: &mut Session<'_>, args: ExistsArgs) -> anyhow::Result<Exit> {
-    match session.engine()?.inspect_volume(&args.volume) {
-        Ok(_) => Ok(Exit::OK),
-        Err(err) if err.kind == Kind::NotFound => Ok(Exit(1)),
-        Err(err) => Err(err.into()),
-    }
+    Exit::of_existence(session.engine()?.inspect_volume(&args.volume))
 }
 
 /// Remove volumes

@@ -8,7 +8,7 @@ use crate::compose::load::Loaded;
 use crate::compose::node::{Kind, Map, Node};
 use crate::engine::{Error, Result};
 
-/// The version that labels name: files and labels keep to this docker compose.
+/// The docker compose whose files, labels, flags and output ketch keeps to; tools compare with its version.
 pub(crate) const COMPATIBLE: &str = "2.26.1";
 
 /// Labels by which ketch, and other tools, find the parts of a project.

@@ -320,19 +320,10 @@ fn health(node: Option<&Node>) -> Result<HealthRequest> {
 fn restart(name: &str, service: &Node) -> Result<Option<RestartPolicy>> {
     let bad = |text: &str| Error::invalid(format!("service {name}: invalid restart policy {text:?}"));
     if let Some(policy) = service.str_at("restart") {
-        return Ok(Some(match policy.split_once(':') {
-            None => match policy {
-                "no" | "none" | "" => RestartPolicy::No,
-                "always" => RestartPolicy::Always,
-                "unless-stopped" => RestartPolicy::UnlessStopped,
-                "on-failure" => RestartPolicy::OnFailure { max: 0 },
-                _ => return Err(bad(policy)),
-            },
-            Some(("on-failure", max)) => {
-                RestartPolicy::OnFailure { max: max.parse().map_err(|_| bad(policy))? }
-            }
-            Some(_) => return Err(bad(policy)),
-        }));
+        return match policy {
+            "none" => Ok(Some(RestartPolicy::No)),
+            policy => RestartPolicy::parse(policy).map(Some).ok_or_else(|| bad(policy)),
+        };
     }
     let Some(policy) = service.get("deploy").and_then(|deploy| deploy.get("restart_policy")) else {
         return Ok(None);

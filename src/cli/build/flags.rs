@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::base::dockerfile::flags::csv;
+use crate::base::csv;
 use crate::base::mount_syntax;
 use crate::cli::container_flags::bytes;
 use crate::cli::container_flags::limits::LimitFlags;
@@ -339,7 +339,7 @@ fn read(path: &Path) -> Result<String> {
 /// Reads `id=ID[,src=FILE|,env=NAME][,type=file|env]`.
 fn secret(text: &str) -> Result<(String, Secret)> {
     let (mut id, mut file, mut variable, mut is_env) = (None, None, None, false);
-    for field in csv(text) {
+    for field in csv::fields(text) {
         let bad = || {
             Error::invalid(format!("--secret {text:?}: {field:?} is not known"))
                 .hint("write id=ID,src=FILE or id=ID,env=NAME")
@@ -380,7 +380,7 @@ pub(super) fn output(text: &str) -> Result<(Output, Option<String>, bool)> {
         });
     }
     let (mut kind, mut dest, mut name, mut push) = (String::new(), None, None, false);
-    for field in csv(text) {
+    for field in csv::fields(text) {
         let (key, value) = field.split_once('=').unwrap_or((&field, "true"));
         match key {
             "type" => value.clone_into(&mut kind),

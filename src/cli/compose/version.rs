@@ -7,9 +7,7 @@ use serde_json::json;
 
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
-
-/// The docker compose whose files, flags and output these verbs keep to; tools compare with it.
-const COMPATIBLE: &str = "2.26.1";
+use crate::compose::project::COMPATIBLE;
 
 /// Print the version of docker compose that this is compatible with
 #[derive(Args, Debug, Default)]

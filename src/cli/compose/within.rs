@@ -11,6 +11,7 @@ use crate::attach::packet::Hello;
 use crate::base::bytes::Bytes;
 use crate::base::mount_syntax;
 use crate::cli::compose::open;
+use crate::cli::labels::labels;
 use crate::cli::run::{self, Attachment};
 use crate::cli::session::{Exit, Session};
 use crate::compose::apply::UpOptions;
@@ -232,10 +233,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
         request.env.extend(args.env.iter().map(|variable| Bytes::from(variable.as_str())));
         request.cap_add.extend(args.cap_add.iter().cloned());
         request.cap_drop.extend(args.cap_drop.iter().cloned());
-        request.labels.extend(args.label.iter().map(|label| {
-            let (key, value) = label.split_once('=').unwrap_or((label, ""));
-            (key.to_owned(), value.to_owned())
-        }));
+        request.labels.extend(labels(&args.label));
         if let Some(entrypoint) = &args.entrypoint {
             let words = shlex::split(entrypoint)
                 .ok_or_else(|| Error::invalid("--entrypoint: a quote is not closed"))?;

@@ -8,6 +8,7 @@ use clap::Args;
 use crate::base::signal::Signal;
 use crate::base::spec::RestartPolicy;
 use crate::cli::container_flags::{pairs, read};
+use crate::cli::labels::label;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Error, Result};
 
@@ -107,26 +108,14 @@ impl LifecycleFlags {
     }
 }
 
-fn label(text: &str) -> (String, String) {
-    let (key, value) = text.split_once('=').unwrap_or((text, ""));
-    (key.to_owned(), value.to_owned())
-}
-
 pub(crate) fn restart(text: &str, auto_remove: bool) -> Result<RestartPolicy> {
     let bad = || {
         Error::invalid(format!("{text:?} is not a valid restart policy"))
             .hint("known are no, always, unless-stopped and on-failure[:TIMES]")
     };
-    let policy = match text.split_once(':') {
-        None => match text {
-            "no" | "never" | "" => RestartPolicy::No,
-            "always" => RestartPolicy::Always,
-            "unless-stopped" => RestartPolicy::UnlessStopped,
-            "on-failure" => RestartPolicy::OnFailure { max: 0 },
-            _ => return Err(bad()),
-        },
-        Some(("on-failure", max)) => RestartPolicy::OnFailure { max: max.parse().map_err(|_| bad())? },
-        Some(_) => return Err(bad()),
+    let policy = match text {
+        "never" => RestartPolicy::No,
+        text => RestartPolicy::parse(text).ok_or_else(bad)?,
     };
     if auto_remove && matches!(policy, RestartPolicy::Always | RestartPolicy::UnlessStopped) {
         return Err(Error::invalid(
