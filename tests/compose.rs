@@ -3,6 +3,7 @@
 mod common;
 
 use common::Sandbox;
+use common::compose::{Compose, SERVE, project};
 
 /// One case of tests/compose/config.txt.
 #[derive(Default)]
@@ -120,28 +121,6 @@ fn errors_name_the_place_and_the_nearest_word() {
         assert!(output.fails(125).contains(message), "{}", output.stderr);
     }
 }
-
-/// A sandbox with a project `p` whose file is `text`.
-fn project(text: &str) -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.write("p/compose.yaml", text);
-    sandbox
-}
-
-trait Compose {
-    fn compose(&self, args: &[&str]) -> common::Output;
-}
-
-impl Compose for Sandbox {
-    /// `ketch compose ARGS` in the project's directory.
-    fn compose(&self, args: &[&str]) -> common::Output {
-        let args = ["compose"].iter().chain(args);
-        self.command(args).env("KETCH_NETWORK_LINGER", "0").current_dir(self.path("p")).run()
-    }
-}
-
-/// Runs until it is asked to end.
-const SERVE: &str = "trap exit TERM; while :; do sleep 0.05; done";
 
 #[test]
 fn a_web_server_and_its_database_come_up_in_order_and_go_down() {

@@ -78,6 +78,8 @@ pub(crate) struct Compose<'a> {
     pub(crate) report: &'a dyn Fn(Event<'_>),
     pub(crate) warn: &'a dyn Fn(&str),
     pub(crate) images: &'a dyn Images,
+    /// Shows a line that a hook has written: the container's name, and the line.
+    pub(crate) hook_output: &'a dyn Fn(&str, &str),
     /// Tell, and do nothing.
     pub(crate) dry_run: bool,
 }
@@ -98,7 +100,7 @@ impl Compose<'_> {
         let _lock = self.lock()?;
         let order = self.project.select(&options.services, !options.no_dependencies)?;
         for name in &order {
-            translate::warnings(name, self.project.service(name)?).iter().for_each(|text| (self.warn)(text));
+            translate::warnings(name, self.project.service(name)?, &self.project.files).iter().for_each(|text| (self.warn)(text));
         }
         self.obtain_images(&order, options)?;
         self.make_networks(&order)?;
@@ -340,7 +342,7 @@ impl Compose<'_> {
             self.event("Container", &name, "Recreated");
             return Ok(());
         };
-        self.stop(std::slice::from_ref(&old.id), options.grace)?;
+        self.stop(&[old], options.grace)?;
         let how =
             Removing { force: true, volumes: options.renew_volumes, depend: true, ..Removing::default() };
         self.engine.remove_container(&old.id, &how)?;
@@ -417,7 +419,7 @@ impl Compose<'_> {
                     }
                     if container.running {
                         self.event("Container", &container.name, "Restarting");
-                        self.stop(std::slice::from_ref(&container.id), grace)?;
+                        self.stop(&[&container], grace)?;
                     }
                     self.start(&container)?;
                 }
@@ -438,6 +440,7 @@ impl Compose<'_> {
                 Err(err) if err.kind == Kind::Conflict => {}
                 other => drop(other?),
             }
+            self.run_hooks(container, "post_start")?;
         }
         self.event("Container", &container.name, "Started");
         Ok(())
@@ -538,13 +541,22 @@ impl Compose<'_> {
         }
     }
 
-    /// Stops containers, all at once.
-    pub(crate) fn stop(&self, ids: &[ContainerId], grace: Option<Grace>) -> Result<()> {
+    /// Stops containers, all at once; before, those that run do what their services ask for.
+    pub(crate) fn stop(&self, containers: &[&Actual], grace: Option<Grace>) -> Result<()> {
         if self.dry_run {
             return Ok(());
         }
-        let orders: Vec<StopOrder> =
-            ids.iter().map(|id| StopOrder { id: id.clone(), grace, signal: None }).collect();
+        containers.iter().filter(|container| container.running).try_for_each(|c| self.before_stop(c))?;
+        self.end(containers, grace)
+    }
+
+    /// Stops containers without their hooks.
+    pub(crate) fn end(&self, containers: &[&Actual], grace: Option<Grace>) -> Result<()> {
+        if self.dry_run {
+            return Ok(());
+        }
+        let order = |container: &&Actual| StopOrder { id: container.id.clone(), grace, signal: None };
+        let orders: Vec<StopOrder> = containers.iter().map(order).collect();
         self.engine.stop(&orders).into_iter().try_for_each(|answer| match answer {
             Err(err) if err.kind == Kind::NotFound => Ok(()),
             other => other.map(drop),
@@ -554,7 +566,7 @@ impl Compose<'_> {
     fn remove(&self, container: &Actual, grace: Option<Grace>, volumes: bool) -> Result<()> {
         if container.running {
             self.event("Container", &container.name, "Stopping");
-            self.stop(std::slice::from_ref(&container.id), grace)?;
+            self.stop(&[container], grace)?;
             self.event("Container", &container.name, "Stopped");
         }
         self.delete(container, volumes)

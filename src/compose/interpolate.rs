@@ -115,6 +115,56 @@ pub(crate) fn text(template: &str, variables: &mut Variables<'_>) -> std::result
     Ok(out)
 }
 
+/// A variable that a text uses, and what stands in for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub(crate) name: String,
+    /// Without a value the file is refused.
+    pub(crate) required: bool,
+    /// What is taken if it is not set.
+    pub(crate) default: String,
+    /// What is taken in its place if it is set.
+    pub(crate) alternate: String,
+}
+
+/// The variables that a text uses, those of their defaults included; nothing of what is no variable.
+pub(crate) fn used(template: &str) -> Vec<Used> {
+    let mut found = Vec::new();
+    let mut rest = template;
+    while let Some(dollar) = rest.find('$') {
+        rest = &rest[dollar + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            rest = after;
+            continue;
+        }
+        let Some(end) = (if rest.starts_with('{') { closing(rest) } else { Some(name_length(rest)) }) else {
+            return found;
+        };
+        let inside = rest[..end].trim_start_matches('{');
+        let (name, operator) = inside.split_at(name_length(inside));
+        rest = &rest[end..];
+        if name.is_empty() {
+            continue;
+        }
+        let operator = operator.strip_prefix(':').unwrap_or(operator);
+        let mut one = Used {
+            name: name.to_owned(),
+            required: operator.starts_with('?'),
+            default: String::new(),
+            alternate: String::new(),
+        };
+        if let Some(word) = operator.strip_prefix('-') {
+            one.default = word.to_owned();
+        } else if let Some(word) = operator.strip_prefix('+') {
+            one.alternate = word.to_owned();
+        }
+        let inner = used(&one.default);
+        found.push(one);
+        found.extend(inner);
+    }
+    found
+}
+
 /// The place of the `}` that closes the `{` at the start of `text`.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 0_usize;
@@ -179,6 +229,22 @@ fn braced(inside: &str, variables: &mut Variables<'_>) -> std::result::Result<St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_are_found_with_their_defaults() {
+        let row = |used: &Used| {
+            format!("{} {} {:?} {:?}", used.name, used.required, used.default, used.alternate)
+        };
+        for (template, want) in [
+            ("x:$A", vec!["A false \"\" \"\""]),
+            ("${A:-b}${B?no}", vec!["A false \"b\" \"\"", "B true \"\" \"\""]),
+            ("${A:+x}", vec!["A false \"\" \"x\""]),
+            ("${A:-${B-c}}", vec!["A false \"${B-c}\" \"\"", "B false \"c\" \"\""]),
+            ("$$A ${ $", vec![]),
+        ] {
+            assert_eq!(used(template).iter().map(row).collect::<Vec<_>>(), want, "{template}");
+        }
+    }
 
     #[test]
     fn every_form_is_replaced() {

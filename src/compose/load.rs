@@ -53,6 +53,8 @@ pub(crate) struct Loaded {
     pub(crate) profiles: BTreeSet<String>,
     /// All services, active or not.
     pub(crate) all_services: BTreeSet<String>,
+    /// What the places of the tree refer to.
+    pub(crate) files: Files,
 }
 
 const DEFAULT_FILES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
@@ -104,7 +106,17 @@ pub(crate) fn load(options: &Options) -> Result<Loaded> {
         normal::drop_unused(&mut tree);
     }
     normal::omit_empty_file(&mut tree);
-    Ok(Loaded { name: base, directory, config_files: found, env_files, tree, missed, profiles, all_services })
+    Ok(Loaded {
+        name: base,
+        directory,
+        config_files: found,
+        env_files,
+        tree,
+        missed,
+        profiles,
+        all_services,
+        files,
+    })
 }
 
 /// The files, absolute, and the project's directory.

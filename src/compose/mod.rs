@@ -16,6 +16,7 @@ pub(crate) mod canonical;
 pub(crate) mod check;
 pub(crate) mod dotenv;
 pub(crate) mod hash;
+mod hooks;
 pub(crate) mod interpolate;
 pub(crate) mod json;
 pub(crate) mod load;

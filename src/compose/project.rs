@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::compose::hash;
 use crate::compose::load::Loaded;
-use crate::compose::node::{Kind, Map, Node};
+use crate::compose::node::{Files, Kind, Map, Node};
 use crate::engine::{Error, Result};
 
 /// The docker compose whose files, labels, flags and output ketch keeps to; tools compare with its version.
@@ -53,6 +53,8 @@ pub(crate) struct Project {
     pub(crate) directory: PathBuf,
     pub(crate) config_files: Vec<PathBuf>,
     env_files: Vec<PathBuf>,
+    /// What the places of the tree refer to.
+    pub(crate) files: Files,
     tree: Node,
     /// Services of the files whose profiles are not active.
     pub(crate) inactive: BTreeSet<String>,
@@ -69,6 +71,7 @@ impl Project {
             directory: loaded.directory,
             config_files: loaded.config_files,
             env_files: loaded.env_files,
+            files: loaded.files,
             tree: loaded.tree,
         }
     }

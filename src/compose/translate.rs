@@ -10,13 +10,14 @@ use crate::base::mount_syntax::{self, MountKindRequest, MountRequest};
 use crate::base::signal::Signal;
 use crate::base::spec::{Device, RestartPolicy, Rlimit};
 use crate::compose::canonical::duration_ns;
-use crate::compose::node::{Kind, Map, Node};
+use crate::compose::node::{Files as Places, Kind, Map, Node, Place};
 use crate::compose::project::Project;
 use crate::engine::request::{ContainerRequest, HealthRequest};
 use crate::engine::{Error, Result};
 
-/// Keys of a service that change nothing here, each with what to know about it.
-const WITHOUT_EFFECT: [(&str, &str); 16] = [
+/// Keys of a service that change nothing here, each with what to know about it. Dots lead into mappings.
+const WITHOUT_EFFECT: [(&str, &str); 22] = [
+    ("build.isolation", "it is for Windows"),
     ("credential_spec", "it is for Windows"),
     ("isolation", "it is for Windows"),
     ("cpu_count", "it is for Windows"),
@@ -28,20 +29,50 @@ const WITHOUT_EFFECT: [(&str, &str); 16] = [
     ("cpu_rt_period", "cgroup v2 has no such setting"),
     ("cpu_rt_runtime", "cgroup v2 has no such setting"),
     ("oom_kill_disable", "cgroup v2 has no such setting"),
-    ("gpus", "ketch has no driver for them: name device nodes instead"),
-    ("post_start", "hooks are not carried out yet"),
-    ("pre_stop", "hooks are not carried out yet"),
     ("device_cgroup_rules", "without root there is no right to make devices"),
-    ("develop", "nothing is watched yet"),
+    ("healthcheck.start_interval", "all checks come at the one interval"),
+    ("deploy.labels", "they are for services of a swarm; containers get labels of the service"),
+    ("deploy.update_config", "it is for a swarm"),
+    ("deploy.rollback_config", "it is for a swarm"),
+    ("deploy.placement", "it is for a swarm: there is one machine"),
+    ("deploy.endpoint_mode", "it is for a swarm"),
+    ("deploy.restart_policy.delay", "the time between restarts grows by itself"),
+    ("deploy.restart_policy.window", "a container counts as started when its command runs"),
+    ("deploy.resources.reservations.cpus", "nothing is reserved on one machine; use cpu_shares"),
 ];
 
-/// What of a service ketch cannot do, one sentence each.
-pub(crate) fn warnings(name: &str, service: &Node) -> Vec<String> {
-    WITHOUT_EFFECT
-        .iter()
-        .filter(|(key, _)| service.get(key).is_some())
-        .map(|(key, why)| format!("service {name}: {key} has no effect: {why}"))
-        .collect()
+/// The same for one network of a service.
+const NETWORK_WITHOUT_EFFECT: [(&str, &str); 2] = [
+    ("link_local_ips", "ketch gives no such addresses"),
+    ("driver_opts", "the bridge has no options for one container"),
+];
+
+/// What of a service ketch cannot do, one sentence each, with its place.
+pub(crate) fn warnings(name: &str, service: &Node, files: &Places) -> Vec<String> {
+    let mut found: Vec<(Place, String)> = Vec::new();
+    let mut add = |node: Option<&Node>, key: &str, why: &str| {
+        if let Some(node) = node {
+            found.push((node.at, format!("service {name}: {key} has no effect: {why}")));
+        }
+    };
+    for (path, why) in WITHOUT_EFFECT {
+        add(path.split('.').try_fold(service, |node, key| node.get(key)), path, why);
+    }
+    if let Some(networks) = service.get("networks").and_then(Node::as_map) {
+        for (network, node) in networks {
+            for (key, why) in NETWORK_WITHOUT_EFFECT {
+                add(node.get(key), &format!("networks.{network}.{key}"), why);
+            }
+        }
+    }
+    for section in ["secrets", "configs"] {
+        for (place, entry) in list(service, section).iter().enumerate() {
+            for key in ["uid", "gid", "mode"] {
+                add(entry.get(key), &format!("{section}.{place}.{key}"), "the file is mounted as it is");
+            }
+        }
+    }
+    found.into_iter().map(|(at, text)| format!("{}: {text}", files.show(at))).collect()
 }
 
 /// Files that secrets and configs are mounted from, by section and name.
@@ -95,6 +126,7 @@ pub(crate) fn request(
         expose: texts(service, "expose"),
         add_hosts: texts(service, "extra_hosts").iter().map(|host| host.replacen('=', ":", 1)).collect(),
         devices: devices(service),
+        cdi_devices: gpus(name, service)?,
         ulimits: ulimits(service),
         oom_score_adj: int(service.get("oom_score_adj")).and_then(|score| i32::try_from(score).ok()),
         volumes_from: volumes_from(project, service),
@@ -125,7 +157,7 @@ fn texts(node: &Node, key: &str) -> Vec<String> {
     list(node, key).iter().filter_map(Node::scalar_text).collect()
 }
 
-fn words(node: Option<&Node>) -> Vec<Bytes> {
+pub(super) fn words(node: Option<&Node>) -> Vec<Bytes> {
     let words = node.and_then(Node::as_list).unwrap_or_default();
     words.iter().filter_map(Node::scalar_text).map(Bytes::from).collect()
 }
@@ -150,7 +182,7 @@ fn options(node: Option<&Node>) -> Vec<String> {
 }
 
 /// `NAME=value`; a name that has no value anywhere is left out.
-fn environment(node: Option<&Node>) -> Vec<Bytes> {
+pub(super) fn environment(node: Option<&Node>) -> Vec<Bytes> {
     let map = node.and_then(Node::as_map);
     let set = map.into_iter().flatten().filter_map(|(name, value)| Some((name, value.scalar_text()?)));
     set.map(|(name, value)| Bytes::from(format!("{name}={value}"))).collect()
@@ -234,6 +266,41 @@ fn devices(service: &Node) -> Vec<Device> {
         })
         .collect()
 }
+
+/// The CDI names of the GPUs that a service asks for, in either of the two spellings.
+fn gpus(name: &str, service: &Node) -> Result<Vec<String>> {
+    let deploy = service.get("deploy").and_then(|deploy| deploy.get("resources"));
+    let reserved = deploy.and_then(|resources| resources.get("reservations"));
+    let reserved = reserved.map(|reservations| list(reservations, "devices")).unwrap_or_default();
+    let mut names = Vec::new();
+    for request in list(service, "gpus").iter().chain(reserved) {
+        let ids = texts(request, "device_ids");
+        let capabilities = texts(request, "capabilities");
+        let unknown = |what: String| {
+            Error::invalid(format!("service {name}: could not select a device driver {what}"))
+                .hint("name devices by CDI: driver: cdi, device_ids: [vendor.com/class=name]")
+        };
+        if let Some(other) = capabilities.iter().find(|known| !KNOWN_CAPABILITIES.contains(&known.as_str())) {
+            return Err(unknown(format!("with the capability {other:?}")));
+        }
+        match request.str_at("driver") {
+            Some("cdi") => names.extend(ids),
+            None | Some("" | "nvidia") if !ids.is_empty() => {
+                names.extend(ids.iter().map(|id| format!("nvidia.com/gpu={id}")));
+            }
+            None | Some("" | "nvidia") => match int(request.get("count")) {
+                None | Some(-1) => names.push("nvidia.com/gpu=all".to_owned()),
+                Some(count) => names.extend((0..count).map(|gpu| format!("nvidia.com/gpu={gpu}"))),
+            },
+            Some(driver) => return Err(unknown(format!("of the name {driver:?}"))),
+        }
+    }
+    Ok(names)
+}
+
+/// Capabilities of devices that mean NVIDIA's.
+const KNOWN_CAPABILITIES: [&str; 8] =
+    ["gpu", "nvidia", "compute", "utility", "graphics", "video", "display", "compat32"];
 
 fn ulimits(service: &Node) -> Vec<Rlimit> {
     let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
@@ -371,6 +438,12 @@ fn mounts(project: &Project, service: &Node, files: &Files, request: &mut Contai
             let target = entry.str_at("target").unwrap_or(&key).to_owned();
             let target = if target.starts_with('/') { target } else { format!("{inside}{target}") };
             let Some(source) = files.get(&(section, key.clone())) else {
+                // One that is not the project's: it is in ketch's own store.
+                if section == "secrets" {
+                    let name = project.full_name(section, &key);
+                    request.secrets.push(format!("{name},type=mount,target={target}"));
+                    continue;
+                }
                 return Err(Error::invalid(format!(
                     "unsupported external {} {key}",
                     &section[..section.len() - 1]

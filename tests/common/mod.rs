@@ -11,6 +11,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod bb;
+pub(crate) mod compose;
 pub(crate) mod faults;
 pub(crate) mod image;
 pub(crate) mod process;

@@ -19,6 +19,14 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "NAME=VALUE")]
     build_arg: Vec<String>,
 
+    /// The builder; there is one: default
+    #[arg(long, value_name = "NAME")]
+    builder: Option<String>,
+
+    /// Limit of memory of each step, like 512m
+    #[arg(short, long, value_name = "SIZE")]
+    memory: Option<String>,
+
     /// Build every step again
     #[arg(long)]
     no_cache: bool,
@@ -35,6 +43,10 @@ pub(crate) struct BuildArgs {
     #[arg(short, long)]
     quiet: bool,
 
+    /// An SSH agent's socket or a key for RUN --mount=type=ssh: default, or ID[=PATH] (can be repeated)
+    #[arg(long, value_name = "ID[=PATH]")]
+    ssh: Vec<String>,
+
     /// Build what the services depend on too
     #[arg(long)]
     with_dependencies: bool,
@@ -45,6 +57,11 @@ pub(crate) struct BuildArgs {
 }
 
 pub(crate) fn build(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<Exit> {
+    if let Some(builder) = args.builder.as_deref().filter(|name| !["", "default"].contains(name)) {
+        return Err(Error::not_found(format!("no builder {builder:?} found"))
+            .hint("there is one, which is called default")
+            .into());
+    }
     let project = open::project(session, &args.services)?;
     for name in project.select(&args.services, args.with_dependencies || args.services.is_empty())? {
         let Some(build) = project.service(&name)?.get("build") else { continue };
@@ -59,6 +76,8 @@ pub(crate) fn build(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Resul
                 words.push(flag.into());
             }
         }
+        words.extend(args.ssh.iter().map(|key| format!("--ssh={key}").into()));
+        words.extend(args.memory.iter().map(|size| format!("--memory={size}").into()));
         words.push(context);
         let exit = open::delegate(session, words)?;
         if exit != Exit::OK {

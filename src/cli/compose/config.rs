@@ -1,18 +1,22 @@
 //! `ketch compose config`: the project as ketch understands it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::base::digest::Digest;
+use crate::base::image_ref::{DOCKER_HUB, ImageName};
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::compose::hash;
+use crate::compose::interpolate;
 use crate::compose::json;
-use crate::compose::load::Loaded;
+use crate::compose::load::{self, Loaded, Options};
 use crate::compose::node::{Kind, Map, Node};
 use crate::compose::yaml::write;
+use crate::engine::remote::RemoteOptions;
 
 /// Print the project in its complete form
 ///
@@ -64,9 +68,17 @@ pub(crate) struct ConfigArgs {
     #[arg(short, long)]
     quiet: bool,
 
+    /// Write the digests of images behind their names, as their registries know them
+    #[arg(long)]
+    resolve_image_digests: bool,
+
     /// Print the names of services
     #[arg(long)]
     services: bool,
+
+    /// Print the variables that the files use, and their defaults
+    #[arg(long)]
+    variables: bool,
 
     /// Print the names of volumes
     #[arg(long)]
@@ -89,8 +101,14 @@ pub(crate) fn run(session: &mut Session<'_>, args: ConfigArgs) -> anyhow::Result
     options.no_normalize = args.no_normalize;
     options.no_path_resolution = args.no_path_resolution;
     options.no_env_resolution = args.no_env_resolution;
+    if args.variables {
+        return variables(session, options);
+    }
     let mut loaded = flags.load(session, &options)?;
     select(&mut loaded, &args.names)?;
+    if args.resolve_image_digests {
+        pin_images(session, &mut loaded)?;
+    }
     if args.quiet {
         return Ok(());
     }
@@ -129,6 +147,57 @@ pub(crate) fn run(session: &mut Session<'_>, args: ConfigArgs) -> anyhow::Result
     };
     for line in lines {
         writeln!(session.out, "{line}")?;
+    }
+    Ok(())
+}
+
+/// Prints the variables of the files, which are read as they are.
+fn variables(session: &mut Session<'_>, mut options: Options) -> anyhow::Result<()> {
+    options.no_interpolate = true;
+    options.no_normalize = true;
+    options.no_consistency = true;
+    options.no_env_resolution = true;
+    options.profiles = vec!["*".to_owned()];
+    let mut found = BTreeMap::new();
+    texts(&load::load(&options)?.tree, &mut |text| {
+        found.extend(interpolate::used(text).into_iter().map(|used| (used.name.clone(), used)));
+    });
+    let mut row = |cells: [&str; 4]| {
+        writeln!(session.out, "{:<20}{:<20}{:<20}{}", cells[0], cells[1], cells[2], cells[3])
+    };
+    row(["NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"])?;
+    for used in found.values() {
+        row([&used.name, &used.required.to_string(), &used.default, &used.alternate])?;
+    }
+    Ok(())
+}
+
+/// Every text below `node`.
+fn texts(node: &Node, see: &mut impl FnMut(&str)) {
+    match &node.kind {
+        Kind::Text(text) => see(text),
+        Kind::List(list) => list.iter().for_each(|item| texts(item, see)),
+        Kind::Map(map) => map.values().for_each(|item| texts(item, see)),
+        _ => {}
+    }
+}
+
+/// Gives every image its digest, which its registry is asked for.
+fn pin_images(session: &Session<'_>, loaded: &mut Loaded) -> anyhow::Result<()> {
+    let services = loaded.tree.as_map_mut().and_then(|top| top.get_mut("services")?.as_map_mut());
+    for service in services.into_iter().flat_map(Map::values_mut) {
+        let Some(image) = service.as_map_mut().and_then(|fields| fields.get_mut("image")) else { continue };
+        let Kind::Text(name) = &mut image.kind else { continue };
+        let parsed: ImageName =
+            name.parse().map_err(|err| crate::engine::Error::invalid(format!("{err}")))?;
+        let full = parsed.on(DOCKER_HUB).with_default_tag().to_string();
+        *name = if full.contains('@') {
+            full
+        } else {
+            let document =
+                session.engine()?.inspect_list(&format!("docker://{full}"), &RemoteOptions::default())?;
+            format!("{full}@{}", Digest::of(&document))
+        };
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::cli::compose::open;
 use crate::cli::session::{Exit, Session};
 use crate::compose::apply::Event;
 use crate::compose::plan::Actual;
-use crate::engine::lifecycle::{Condition, Grace};
+use crate::engine::lifecycle::Grace;
 use crate::engine::{Error, Kind};
 
 /// Services of a project.
@@ -127,8 +127,7 @@ pub(crate) fn restart(session: &mut Session<'_>, args: RestartArgs) -> anyhow::R
             (compose.report)(Event { what: "Container", name: &container.name, state: "Restarting" });
         }
         for group in compose.stop_groups(found.clone()) {
-            let ids: Vec<_> = group.iter().map(|container| container.id.clone()).collect();
-            compose.stop(&ids, grace)?;
+            compose.stop(&group.iter().collect::<Vec<_>>(), grace)?;
         }
         Ok(compose.start_in_order(&order, &BTreeSet::new(), grace)?)
     })
@@ -260,6 +259,9 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> 
     })
 }
 
+/// How often `wait` looks, which has several containers to wait for.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Wait until the containers of services have ended
 #[derive(Args, Debug)]
 pub(crate) struct WaitArgs {
@@ -279,10 +281,23 @@ pub(crate) fn wait(session: &mut Session<'_>, args: WaitArgs) -> anyhow::Result<
         return Err(Error::new(Kind::NotFound, "no containers for the services to wait for").into());
     }
     let mut last = 0;
-    for container in &found {
-        let code =
-            session.engine()?.wait(&container.id, &[Condition::Stopped], Duration::from_millis(250))?;
+    let mut waiting = found;
+    while !waiting.is_empty() {
+        let mut ended = None;
+        for (place, container) in waiting.iter().enumerate() {
+            let now = session.engine()?.container_summary(&container.id)?;
+            if !crate::compose::observe::is_running(&now) {
+                ended = Some((place, now.status.phase.exit_code()));
+                break;
+            }
+        }
+        let Some((place, code)) = ended else {
+            std::thread::sleep(LOOK);
+            continue;
+        };
+        let container = waiting.remove(place);
         writeln!(session.out, "container {:?} exited with status code {code}", container.name)?;
+        session.out.flush()?;
         last = code;
         if args.down_project {
             break;

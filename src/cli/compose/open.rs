@@ -70,6 +70,7 @@ fn nameless(name: &str) -> Loaded {
         missed: std::collections::BTreeSet::new(),
         profiles: std::collections::BTreeSet::new(),
         all_services: std::collections::BTreeSet::new(),
+        files: crate::compose::node::Files::default(),
     }
 }
 
@@ -84,6 +85,21 @@ pub(super) fn with<T>(
     quiet_pull: bool,
     work: impl FnOnce(&Compose<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
+    with_hooks(session, project, quiet_pull, false, work)
+}
+
+/// Like [`with`]; what hooks write is printed like the output of containers if `show` is true.
+///
+/// # Errors
+///
+/// Those of `work`.
+pub(super) fn with_hooks<T>(
+    session: &Session<'_>,
+    project: &Project,
+    quiet_pull: bool,
+    show: bool,
+    work: impl FnOnce(&Compose<'_>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let flags = &session.globals.project;
     let quiet = flags.quiet;
     let prefix = if flags.dry_run { "DRY-RUN MODE - " } else { "" };
@@ -93,13 +109,26 @@ pub(super) fn with<T>(
         }
     };
     let warn = |text: &str| session.warn(text);
+    let hook_output = move |name: &str, line: &str| {
+        if show {
+            println!("{name}  | {line}");
+        }
+    };
     let engine = session.engine()?;
     let images = Getter {
         engine,
         globals: session.globals,
         progress: RefCell::new(Progress::new(quiet_pull || quiet)),
     };
-    work(&Compose { engine, project, report: &report, warn: &warn, images: &images, dry_run: flags.dry_run })
+    work(&Compose {
+        engine,
+        project,
+        report: &report,
+        warn: &warn,
+        images: &images,
+        hook_output: &hook_output,
+        dry_run: flags.dry_run,
+    })
 }
 
 /// Gets images with progress shown.

@@ -196,7 +196,7 @@ pub(crate) fn up(session: &mut Session<'_>, args: UpArgs) -> anyhow::Result<Exit
         project.service(service)?;
     }
     let detached = args.detach || args.wait || args.no_start || session.globals.project.dry_run;
-    let order = open::with(session, &project, args.make.quiet_pull, |compose| {
+    let order = open::with_hooks(session, &project, args.make.quiet_pull, !detached, |compose| {
         let order = compose.up(&options)?;
         if args.wait {
             compose.wait_until_ready(&order, args.wait_timeout.map(Duration::from_secs))?;
@@ -302,7 +302,7 @@ fn stop_all(
             if grace != Some(NOW) && ask_to_end(compose, &group, grace)? {
                 grace = Some(NOW);
             }
-            stop_group(compose, &group, grace)?;
+            end_group(compose, &group, grace)?;
         }
         Ok(())
     })
@@ -315,6 +315,7 @@ const NOW: Grace = Grace::For(Duration::ZERO);
 fn ask_to_end(compose: &Compose<'_>, group: &[Actual], grace: Option<Grace>) -> anyhow::Result<bool> {
     let mut limit = Duration::ZERO;
     for container in group.iter().filter(|container| container.running) {
+        compose.before_stop(container)?;
         let stop = compose.engine.container_spec(&container.id)?.stop;
         let own = Grace::from_seconds(if stop.timeout_s == u32::MAX { -1 } else { stop.timeout_s.into() });
         limit = limit.max(match grace.unwrap_or(own) {
@@ -349,6 +350,13 @@ pub(super) fn stop_group(
     group: &[Actual],
     grace: Option<Grace>,
 ) -> anyhow::Result<()> {
+    let mut running = group.iter().filter(|container| container.running);
+    running.try_for_each(|container| compose.before_stop(container))?;
+    end_group(compose, group, grace)
+}
+
+/// Stops containers whose hooks have run.
+fn end_group(compose: &Compose<'_>, group: &[Actual], grace: Option<Grace>) -> anyhow::Result<()> {
     let running: Vec<_> = group.iter().filter(|container| container.running).collect();
     let say = |state| {
         for container in &running {
@@ -360,8 +368,7 @@ pub(super) fn stop_group(
         }
     };
     say("Stopping");
-    let ids: Vec<_> = running.iter().map(|container| container.id.clone()).collect();
-    compose.stop(&ids, grace)?;
+    compose.end(&running, grace)?;
     say("Stopped");
     Ok(())
 }

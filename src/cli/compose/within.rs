@@ -1,5 +1,4 @@
-//! `ketch compose exec`, `run`, `attach`, `cp`, `top`, `stats`, `export`, `commit` and `events`: what is done
-//! with one container of a service.
+//! `ketch compose exec`, `run` and `attach`: what is done with one container of a service; and `pull`.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -309,46 +308,6 @@ pub(crate) fn attach(session: &mut Session<'_>, args: AttachArgs) -> anyhow::Res
         words.push(format!("--detach-keys={keys}"));
     }
     words.push(container.id.to_string());
-    open::delegate(session, words)
-}
-
-/// Copy files between a container of a service and here
-#[derive(Args, Debug)]
-pub(crate) struct CpArgs {
-    /// Keep owners
-    #[arg(short, long)]
-    archive: bool,
-
-    /// The container of the service with this number
-    #[arg(long, value_name = "NUMBER")]
-    index: Option<u32>,
-
-    /// SERVICE:PATH, or a path here
-    #[arg(value_name = "SOURCE")]
-    source: String,
-
-    /// SERVICE:PATH, or a path here
-    #[arg(value_name = "TARGET")]
-    target: String,
-}
-
-pub(crate) fn cp(session: &mut Session<'_>, args: CpArgs) -> anyhow::Result<Exit> {
-    let project = open::project_or_containers(session, &[])?;
-    let resolve = |session: &Session<'_>, text: &str| -> anyhow::Result<String> {
-        match text.split_once(':') {
-            Some((service, path)) if !service.contains('/') && !service.is_empty() => {
-                let container = open::container(session, &project, service, args.index)?;
-                Ok(format!("{}:{path}", container.id))
-            }
-            _ => Ok(text.to_owned()),
-        }
-    };
-    let mut words = vec!["cp".to_owned()];
-    if args.archive {
-        words.push("--archive".to_owned());
-    }
-    words.push(resolve(session, &args.source)?);
-    words.push(resolve(session, &args.target)?);
     open::delegate(session, words)
 }
 

@@ -1,0 +1,145 @@
+//! `ketch compose export`, `commit` and `cp`: files and images out of a project's containers.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::compose::open;
+use crate::cli::session::{Exit, Session};
+use crate::engine::{Error, Kind};
+
+/// Write the files of a service's container as a tar archive
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    /// The container of the service with this number
+    #[arg(long, value_name = "NUMBER")]
+    index: Option<u32>,
+
+    /// Write to this file and not to standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// The service
+    #[arg(value_name = "SERVICE")]
+    service: String,
+}
+
+pub(crate) fn export(session: &mut Session<'_>, args: ExportArgs) -> anyhow::Result<Exit> {
+    let project = open::project_or_containers(session, std::slice::from_ref(&args.service))?;
+    let container = open::container(session, &project, &args.service, args.index)?;
+    let mut words: Vec<OsString> = vec!["export".into()];
+    if let Some(path) = args.output {
+        words.extend(["--output".into(), path.into()]);
+    }
+    words.push(container.id.as_str().into());
+    open::delegate(session, words)
+}
+
+/// Make a new image from what a service's container has changed
+#[derive(Args, Debug)]
+pub(crate) struct CommitArgs {
+    /// Who made the image
+    #[arg(short, long, value_name = "AUTHOR")]
+    author: Option<String>,
+
+    /// Apply an instruction of a Dockerfile to the image (can be repeated)
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    change: Vec<String>,
+
+    /// The container of the service with this number
+    #[arg(long, value_name = "NUMBER")]
+    index: Option<u32>,
+
+    /// A comment for the history
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
+
+    /// Pause the container meanwhile; not supported for one that runs, so it fails
+    #[arg(short, long)]
+    pause: bool,
+
+    /// The service
+    #[arg(value_name = "SERVICE")]
+    service: String,
+
+    /// Name of the image
+    #[arg(value_name = "IMAGE")]
+    image: Option<String>,
+}
+
+pub(crate) fn commit(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result<Exit> {
+    let project = open::project_or_containers(session, std::slice::from_ref(&args.service))?;
+    let container = open::container(session, &project, &args.service, args.index)?;
+    let mut words = vec!["commit".to_owned()];
+    for (flag, value) in [("--author", args.author), ("--message", args.message)] {
+        words.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
+    }
+    words.extend(args.change.into_iter().flat_map(|change| ["--change".to_owned(), change]));
+    if args.pause {
+        words.push("--pause".to_owned());
+    }
+    words.push(container.id.to_string());
+    words.extend(args.image);
+    open::delegate(session, words)
+}
+
+/// Copy files between a container of a service and here
+#[derive(Args, Debug)]
+pub(crate) struct CpArgs {
+    /// Keep owners
+    #[arg(short, long)]
+    archive: bool,
+
+    /// Copy what a symbolic link as the source points to, and not the link; here only, not in a container
+    #[arg(short = 'L', long)]
+    follow_link: bool,
+
+    /// The container of the service with this number
+    #[arg(long, value_name = "NUMBER")]
+    index: Option<u32>,
+
+    /// SERVICE:PATH, or a path here
+    #[arg(value_name = "SOURCE")]
+    source: String,
+
+    /// SERVICE:PATH, or a path here
+    #[arg(value_name = "TARGET")]
+    target: String,
+}
+
+/// The service and the path of `SERVICE:PATH`.
+fn in_service(text: &str) -> Option<(&str, &str)> {
+    text.split_once(':').filter(|(service, _)| !service.contains('/') && !service.is_empty())
+}
+
+pub(crate) fn cp(session: &mut Session<'_>, args: CpArgs) -> anyhow::Result<Exit> {
+    let project = open::project_or_containers(session, &[])?;
+    let resolve = |session: &Session<'_>, text: &str| -> anyhow::Result<OsString> {
+        Ok(match in_service(text) {
+            Some((service, path)) => {
+                let container = open::container(session, &project, service, args.index)?;
+                format!("{}:{path}", container.id).into()
+            }
+            None => text.into(),
+        })
+    };
+    let mut words: Vec<OsString> = vec!["cp".into()];
+    if args.archive {
+        words.push("--archive".into());
+    }
+    let source = match (args.follow_link, in_service(&args.source)) {
+        (false, _) => resolve(session, &args.source)?,
+        (true, None) => std::fs::canonicalize(&args.source)
+            .map_err(|err| Error::not_found(format!("follow {:?}", args.source)).because(err))?
+            .into(),
+        (true, Some(_)) => {
+            return Err(Error::new(Kind::Unsupported, "--follow-link: links in a container are not followed")
+                .hint("name the file that the link points to")
+                .into());
+        }
+    };
+    words.push(source);
+    words.push(resolve(session, &args.target)?);
+    open::delegate(session, words)
+}

@@ -1,0 +1,105 @@
+//! Commands that run in a container: `post_start` right after its start, `pre_stop` right before it is
+//! asked to end. Their order against the container's own command is not defined.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::os::fd::AsFd as _;
+
+use crate::attach::client::{self, End, Local};
+use crate::attach::detach::DetachKeys;
+use crate::attach::packet::Hello;
+use crate::base::bytes::Bytes;
+use crate::compose::apply::Compose;
+use crate::compose::node::Node;
+use crate::compose::plan::Actual;
+use crate::compose::translate;
+use crate::engine::exec::ExecRequest;
+use crate::engine::start::Start;
+use crate::engine::{Error, Kind, Result};
+use crate::sys::socket;
+
+/// Most of a hook's output that is shown, in bytes.
+const MAX_OUTPUT: u64 = 1 << 20;
+
+impl Compose<'_> {
+    /// Runs the hooks of one key, one after the other, in a container that runs.
+    ///
+    /// # Errors
+    ///
+    /// If one cannot be run, or ends with another code than 0: the rest is not run then.
+    pub(super) fn run_hooks(&self, container: &Actual, key: &str) -> Result<()> {
+        let Ok(service) = self.project.service(&container.service) else { return Ok(()) };
+        if self.dry_run {
+            return Ok(());
+        }
+        let hooks = service.get(key).and_then(Node::as_list).unwrap_or_default();
+        hooks.iter().try_for_each(|hook| self.run_hook(container, key, hook))
+    }
+
+    /// Runs the hooks before a stop; a container that has ended by itself needs none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Compose::run_hooks`].
+    pub(crate) fn before_stop(&self, container: &Actual) -> Result<()> {
+        match self.run_hooks(container, "pre_stop") {
+            Err(err) if matches!(err.kind, Kind::NotFound | Kind::Conflict) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn run_hook(&self, container: &Actual, key: &str, hook: &Node) -> Result<()> {
+        let failed =
+            |err: std::io::Error| Error::system(format!("run the {key} hook of {}", container.name), err);
+        let output = rustix::fs::memfd_create("hook", rustix::fs::MemfdFlags::CLOEXEC)
+            .map_err(|errno| failed(errno.into()))?;
+        let (socket, theirs) = socket::pair(socket::Kind::Packet).map_err(failed)?;
+        client::greet(socket.as_fd(), Hello { stdout: true, stderr: true, stdin: false }).map_err(failed)?;
+        let start = Start { client: Some(theirs), window: None };
+        self.engine.exec(&container.id, &request(hook), start)?;
+        let local = Local {
+            stdin: None,
+            stdout: output.as_fd(),
+            stderr: output.as_fd(),
+            terminal: false,
+            detach_keys: DetachKeys::default(),
+            on_signal: None,
+        };
+        let end = client::pump(socket, local).map_err(failed)?;
+        let mut text = Vec::new();
+        let mut output = File::from(output);
+        output.rewind().and_then(|()| output.take(MAX_OUTPUT).read_to_end(&mut text)).map_err(failed)?;
+        let text = String::from_utf8_lossy(&text);
+        let text = text.trim_end();
+        let told = |message: String| match text.lines().last() {
+            Some(last) => Error::system(message, last.to_owned()),
+            None => Error::new(Kind::System, message),
+        };
+        match end {
+            End::Exited(code) => {
+                self.engine.exec_ended(&container.id, code);
+                if code != 0 {
+                    let service = &container.service;
+                    return Err(told(format!("{service}: {key} hook exited with status {code}")));
+                }
+                text.lines().for_each(|line| (self.hook_output)(&container.name, line));
+                Ok(())
+            }
+            End::Detached | End::Lost | End::Signal(_) => {
+                Err(told(format!("{}: {key} hook was interrupted", container.service)))
+            }
+        }
+    }
+}
+
+/// What to run.
+fn request(hook: &Node) -> ExecRequest {
+    ExecRequest {
+        command: translate::words(hook.get("command")),
+        env: translate::environment(hook.get("environment")),
+        user: hook.str_at("user").map(str::to_owned),
+        workdir: hook.str_at("working_dir").map(Bytes::from),
+        privileged: hook.flag("privileged"),
+        ..ExecRequest::default()
+    }
+}

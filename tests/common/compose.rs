@@ -1,0 +1,30 @@
+//! Projects: a Compose file in a sandbox, and what is done with it.
+
+use super::{Output, Sandbox};
+
+/// Runs until it is asked to end.
+pub(crate) const SERVE: &str = "trap exit TERM; while :; do sleep 0.05; done";
+
+/// A sandbox with a project `p` whose file is `text`.
+pub(crate) fn project(text: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("p/compose.yaml", text);
+    sandbox
+}
+
+/// A project of one service `a` that serves, with further keys in YAML's flow form.
+pub(crate) fn serving(keys: &str) -> Sandbox {
+    project(&format!("services:\n  a: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none{keys}}}\n"))
+}
+
+pub(crate) trait Compose {
+    fn compose(&self, args: &[&str]) -> Output;
+}
+
+impl Compose for Sandbox {
+    /// `ketch compose ARGS` in the project's directory.
+    fn compose(&self, args: &[&str]) -> Output {
+        let args = ["compose"].iter().chain(args);
+        self.command(args).env("KETCH_NETWORK_LINGER", "0").current_dir(self.path("p")).run()
+    }
+}
