@@ -100,7 +100,9 @@ impl Compose<'_> {
         let _lock = self.lock()?;
         let order = self.project.select(&options.services, !options.no_dependencies)?;
         for name in &order {
-            translate::warnings(name, self.project.service(name)?, &self.project.files).iter().for_each(|text| (self.warn)(text));
+            translate::warnings(name, self.project.service(name)?, &self.project.files)
+                .iter()
+                .for_each(|text| (self.warn)(text));
         }
         self.obtain_images(&order, options)?;
         self.make_networks(&order)?;

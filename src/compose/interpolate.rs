@@ -232,9 +232,8 @@ mod tests {
 
     #[test]
     fn variables_are_found_with_their_defaults() {
-        let row = |used: &Used| {
-            format!("{} {} {:?} {:?}", used.name, used.required, used.default, used.alternate)
-        };
+        let row =
+            |used: &Used| format!("{} {} {:?} {:?}", used.name, used.required, used.default, used.alternate);
         for (template, want) in [
             ("x:$A", vec!["A false \"\" \"\""]),
             ("${A:-b}${B?no}", vec!["A false \"b\" \"\"", "B true \"\" \"\""]),

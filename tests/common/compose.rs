@@ -14,7 +14,9 @@ pub(crate) fn project(text: &str) -> Sandbox {
 
 /// A project of one service `a` that serves, with further keys in YAML's flow form.
 pub(crate) fn serving(keys: &str) -> Sandbox {
-    project(&format!("services:\n  a: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none{keys}}}\n"))
+    project(&format!(
+        "services:\n  a: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none{keys}}}\n"
+    ))
 }
 
 pub(crate) trait Compose {

@@ -134,9 +134,12 @@ pub(crate) fn cp(session: &mut Session<'_>, args: CpArgs) -> anyhow::Result<Exit
             .map_err(|err| Error::not_found(format!("follow {:?}", args.source)).because(err))?
             .into(),
         (true, Some(_)) => {
-            return Err(Error::new(Kind::Unsupported, "--follow-link: links in a container are not followed")
-                .hint("name the file that the link points to")
-                .into());
+            return Err(Error::new(
+                Kind::Unsupported,
+                "--follow-link: links in a container are not followed",
+            )
+            .hint("name the file that the link points to")
+            .into());
         }
     };
     words.push(source);
