@@ -14,9 +14,8 @@ help:
 	@echo 'make failpoints every point of failure in the store × kill, EIO, ENOSPC'
 	@echo 'make fuzz      the pure parsers against random bytes; with cargo-fuzz for a minute each'
 	@echo 'make bench     ketch beside podman in one run, written to BENCH.md'
-	@echo 'make peer-test archives between ketch and podman, there and back (needs ../shared/tools/peer)'
+	@echo 'make peer-test the same command lines and archives with ketch and podman (root; needs ../shared/tools/peer)'
 	@echo 'make bench-net its networks beside pasta and slirp4netns, the same'
-	@echo 'make peer-test archives between ketch and podman, there and back (needs ../shared/tools/peer)'
 	@echo 'make install   to $$(DESTDIR)$$(PREFIX) ($(PREFIX)): binary, man pages, completions'
 
 # With the nightly compiler and cargo-fuzz: each target for a minute. The stable part is in `make test`, too.
@@ -42,6 +41,7 @@ check:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
 
 peer-test: build
+	tests/peer/run $(release) $(ARGS)
 	tests/peer-images $(release) ../shared/tools/peer
 
 bench: build

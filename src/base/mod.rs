@@ -3,6 +3,7 @@
 pub(crate) mod bytes;
 pub(crate) mod caps;
 pub(crate) mod csv;
+pub(crate) mod device;
 pub(crate) mod digest;
 pub(crate) mod dockerfile;
 pub(crate) mod escape;

@@ -42,9 +42,9 @@ pub(crate) struct CommitArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Write manifest and configuration in this form
-    #[arg(short, long, default_value = "oci", value_name = "FORMAT")]
-    format: FormArg,
+    /// Write manifest and configuration in this form (oci where the configuration says nothing else)
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<FormArg>,
 
     /// Write the image's ID to this file
     #[arg(long, value_name = "FILE")]
@@ -101,7 +101,11 @@ impl From<FormArg> for Form {
 
 /// `commit`.
 pub(crate) fn run(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result<()> {
-    if !args.message.is_empty() && args.format == FormArg::Oci {
+    let form = match args.format {
+        Some(form) => form.into(),
+        None => session.engine()?.conf().engine.default_form()?,
+    };
+    if !args.message.is_empty() && form == Form::Oci {
         return Err(
             Error::invalid("messages are only compatible with the docker image format (-f docker)").into()
         );
@@ -128,7 +132,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result
         message: args.message,
         changes: args.change,
         config,
-        form: args.format.into(),
+        form,
         volumes: args.include_volumes,
         squash: args.squash,
     };

@@ -90,7 +90,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<E
 }
 
 fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
-    let keys = detach_keys(args.detach_keys.as_deref())?;
+    let keys = detach_keys(session.engine()?, args.detach_keys.as_deref())?;
     let engine = session.engine()?;
     let (id, command) = if args.latest {
         (engine.latest_container()?, &args.words[..])

@@ -88,9 +88,16 @@ impl Globals {
                 b"--events-backend" => {
                     self.config.events_backend = Some(utf8(&value()?, "--events-backend")?);
                 }
+                b"--module" => self.config.modules.push(value()?),
+                b"--debug" | b"-D" => self.log_level = LogLevel::Debug,
                 b"--log-level" => self.log_level = LogLevel::parse(&value()?)?,
                 b"--version" | b"-v" => return Ok(First::Version),
                 b"--help" | b"-h" => return Ok(First::Help),
+                other if refused(other).is_some() => {
+                    let why = refused(other).unwrap_or_default();
+                    let flag = OsStr::from_bytes(other).display();
+                    return Err(UsageError::new(format!("flag {flag} cannot work here: {why}")));
+                }
                 [b'-', _, ..] => {
                     return Err(UsageError::new(format!(
                         "unknown flag: {}",
@@ -109,6 +116,7 @@ impl Globals {
         if let Some(root) = matches.remove_one::<OsString>("global-root") {
             self.config.root = Some(root.into());
         }
+        self.config.modules.extend(matches.remove_many::<OsString>("global-module").into_iter().flatten());
         if let Some(backend) = matches.remove_one::<OsString>("global-events-backend") {
             self.config.events_backend = Some(utf8(&backend, "--events-backend")?);
         }
@@ -116,6 +124,37 @@ impl Globals {
             self.log_level = LogLevel::parse(&level)?;
         }
         Ok(())
+    }
+}
+
+/// Why a global flag of podman or docker cannot work; `None` for other words.
+fn refused(flag: &[u8]) -> Option<&'static str> {
+    const NO_SERVICE: &str = "ketch has no daemon and connects to no service";
+    const NO_RUNTIME: &str = "ketch starts containers itself and uses no other program";
+    const OWN_STORE: &str = "ketch has one kind of store; --root says where it is";
+    match flag {
+        b"--url" | b"--remote" | b"-r" | b"--connection" | b"-c" | b"--identity" | b"--ssh" | b"--host"
+        | b"-H" | b"--context" | b"--tls" | b"--tlsverify" | b"--tlscacert" | b"--tlscert" | b"--tlskey" => {
+            Some(NO_SERVICE)
+        }
+        b"--conmon"
+        | b"--runtime"
+        | b"--runtime-flag"
+        | b"--network-cmd-path"
+        | b"--hooks-dir"
+        | b"--cgroup-manager" => Some(NO_RUNTIME),
+        b"--runroot"
+        | b"--storage-driver"
+        | b"--storage-opt"
+        | b"--imagestore"
+        | b"--pull-option"
+        | b"--tmpdir"
+        | b"--transient-store"
+        | b"--volumepath"
+        | b"--network-config-dir" => Some(OWN_STORE),
+        b"--syslog" => Some("messages go to standard error only"),
+        b"--config" => Some("credentials are named with --authfile or DOCKER_CONFIG"),
+        _ => None,
     }
 }
 
@@ -144,13 +183,15 @@ pub(crate) fn add_to(command: Command) -> Command {
 }
 
 /// The flags for help and the manual.
-pub(crate) fn definitions() -> [Arg; 3] {
+pub(crate) fn definitions() -> [Arg; 4] {
     let flag = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help).value_parser(clap::value_parser!(OsString))
     };
     [
         flag("root", "DIR", "Keep all state below this directory instead of ~/.local/share/ketch"),
         flag("events-backend", "BACKEND", "Note events in this place: file, journald or none"),
+        flag("module", "FILE", "Read this containers.conf module, too (can be repeated)")
+            .action(clap::ArgAction::Append),
         flag("log-level", "LEVEL", "Report this much: error, warn, info or debug"),
     ]
 }
@@ -176,7 +217,7 @@ mod tests {
         }
         assert_eq!(Globals::default().read(&words("-v ")).unwrap(), First::Version);
         assert_eq!(Globals::default().read(&words("--root / --help ps")).unwrap(), First::Help);
-        for bad in ["--bogus ps", "--root", "--log-level=loud ps", "-x"] {
+        for bad in ["--url=x ps", "--runroot /x ps", "--bogus ps", "--root", "--log-level=loud ps", "-x"] {
             assert!(Globals::default().read(&words(bad)).is_err(), "{bad}");
         }
     }

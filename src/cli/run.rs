@@ -124,7 +124,7 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
 
 pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Exit> {
     let flags = &args.container;
-    let keys = detach_keys(args.detach_keys.as_deref())?;
+    let keys = detach_keys(session.engine()?, args.detach_keys.as_deref())?;
     let hello = streams(&args.attach, flags.process.interactive)?;
     let mut request = flags.request(!args.detach)?;
     request.auto_remove |= args.rmi;
@@ -138,7 +138,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     if let Some(name) = flags.obtain_image(engine)? {
         request.image = name;
     }
-    let passthrough = request.log_driver.as_deref().filter(|driver| is_passthrough(driver));
+    let configured = engine.conf().containers.log_driver.as_deref();
+    let passthrough = request.log_driver.as_deref().or(configured).filter(|driver| is_passthrough(driver));
     if passthrough == Some("passthrough") && streams_on_terminal() {
         return Err(Error::invalid("the '--log-driver passthrough' option cannot be used on a TTY")
             .hint("use --log-driver passthrough-tty if the container may do to the terminal what it likes")
@@ -185,7 +186,7 @@ pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Resul
     let (Some(target), true) = (targets.pop(), targets.is_empty()) else {
         return Err(Error::invalid("you cannot start and attach multiple containers at once").into());
     };
-    let keys = detach_keys(args.detach_keys.as_deref())?;
+    let keys = detach_keys(session.engine()?, args.detach_keys.as_deref())?;
     let engine = session.engine()?;
     let id = target.id?;
     let spec = engine.container_spec(&id)?;
@@ -280,8 +281,9 @@ pub(crate) fn attached_to(
 }
 
 /// `--detach-keys`.
-pub(crate) fn detach_keys(text: Option<&str>) -> Result<DetachKeys, Error> {
-    text.unwrap_or(detach::DEFAULT)
+pub(crate) fn detach_keys(engine: &Engine, text: Option<&str>) -> Result<DetachKeys, Error> {
+    text.or(engine.conf().engine.detach_keys.as_deref())
+        .unwrap_or(detach::DEFAULT)
         .parse()
         .map_err(|err: detach::DetachKeysError| Error::invalid(err.to_string()))
 }

@@ -1,11 +1,16 @@
 //! What the environment and configuration files decide. The only reader of `std::env` below `cli`.
 
+mod apply;
+pub(crate) mod containers_conf;
+mod keys;
 pub(crate) mod registries;
 
 use std::path::PathBuf;
 
 use crate::cgroup::systemd::Sockets;
 use crate::cgroup::unit::{ManagerChoice, Surroundings};
+pub(crate) use crate::engine::config::apply::apply;
+use crate::engine::config::containers_conf::ContainersConf;
 use crate::engine::error::{Error, Kind, Result};
 use crate::engine::events::{self, Backend};
 use crate::runtime::launch::Caller;
@@ -15,6 +20,8 @@ use crate::runtime::launch::Caller;
 pub(crate) struct Config {
     /// `--root`, if it was given.
     pub(crate) root: Option<PathBuf>,
+    /// `--module`, in order.
+    pub(crate) modules: Vec<std::ffi::OsString>,
     /// `--events-backend`, if it was given.
     pub(crate) events_backend: Option<String>,
 }
@@ -46,8 +53,9 @@ impl Config {
     /// # Errors
     ///
     /// For a word that means nothing.
-    pub(crate) fn events_backend(&self) -> Result<Backend> {
-        events::backend(self.events_backend.as_deref().unwrap_or("file"), journal_socket())
+    pub(crate) fn events_backend(&self, conf: &ContainersConf) -> Result<Backend> {
+        let configured = conf.engine.events_logger.as_deref().filter(|name| !name.is_empty());
+        events::backend(self.events_backend.as_deref().or(configured).unwrap_or("file"), journal_socket())
     }
 }
 

@@ -46,7 +46,8 @@ impl Engine {
         self.sweep();
         let id = ContainerId::from_random(random()?);
         let mut expanded = request.clone();
-        self.add_cdi_devices(&mut expanded, &[])?;
+        config::apply(&mut expanded, self.conf())?;
+        self.add_cdi_devices(&mut expanded, &self.conf().engine.cdi_spec_dirs)?;
         expand::expand(&mut expanded)?;
         let request = &expanded;
         let (mut spec, mut secrets) = (self.resolve_request(request, &id)?, Vec::new());

@@ -69,6 +69,7 @@ use std::collections::HashMap;
 
 use crate::base::id::ContainerId;
 use crate::engine::config::Config;
+use crate::engine::config::containers_conf::ContainersConf;
 pub(crate) use crate::engine::error::{Error, Kind, Result};
 use crate::engine::remove::Dependents;
 use crate::runtime::launch::Caller;
@@ -85,6 +86,8 @@ pub(crate) struct Engine {
     store: Store,
     tell: Tell,
     dependents: OnceCell<Dependents>,
+    /// What containers.conf says.
+    conf: ContainersConf,
     /// Where events go.
     events: events::Backend,
     /// Names of containers, as far as they were looked up for events.
@@ -98,13 +101,20 @@ impl Engine {
     ///
     /// If there is no place for a store, or what is there is none that this ketch can read.
     pub(crate) fn open(config: &Config, tell: Tell) -> Result<Self> {
+        let conf = config::containers_conf::read(&config.modules, tell)?;
         Ok(Self {
             store: Store::open(&config.data_root()?)?,
             tell,
             dependents: OnceCell::new(),
-            events: config.events_backend()?,
+            events: config.events_backend(&conf)?,
+            conf,
             names: RefCell::default(),
         })
+    }
+
+    /// What containers.conf says.
+    pub(crate) fn conf(&self) -> &ContainersConf {
+        &self.conf
     }
 
     /// The store.

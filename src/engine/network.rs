@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::base::id::ContainerId;
 use crate::base::network::NetworkAttachment;
 use crate::base::spec::NetworkMode;
+use crate::engine::config::containers_conf::SubnetPool;
 use crate::engine::filter::{self, Filters};
 use crate::engine::lifecycle::Grace;
 use crate::engine::remove::Removing;
@@ -101,12 +102,37 @@ impl Engine {
         if let Some(found) = load()? {
             return Ok(found);
         }
-        let subnet =
-            ipam::default_subnet(&self.subnets_in_use()).map_err(|err| Error::invalid(err.to_string()))?;
+        let invalid = |err: ipam::IpamError| Error::invalid(err.to_string());
+        let subnet = match &self.conf().network.default_subnet {
+            Some(text) => text.parse().map_err(invalid)?,
+            None => ipam::default_subnet(&self.subnets_in_use(), &self.pools()?).map_err(invalid)?,
+        };
         let network =
             Network::bridge(name, new_id()?, Network::interface_name(0), Timestamp::now(), &[subnet]);
         self.write_network(&network)?;
         Ok(network)
+    }
+
+    /// Where new networks take their subnets from.
+    fn pools(&self) -> Result<Vec<ipam::SubnetSource>> {
+        let configured = &self.conf().network.default_subnet_pools;
+        if configured.is_empty() {
+            return Ok(ipam::usual_pools());
+        }
+        let read = |pool: &SubnetPool| {
+            let range: Subnet = pool.base.parse().map_err(|err: ipam::IpamError| {
+                Error::invalid(format!("containers.conf: default_subnet_pools: {err}"))
+            })?;
+            let longest = if range.is_ipv6() { 127 } else { 30 };
+            if !(range.prefix()..=longest).contains(&pool.size) {
+                return Err(Error::invalid(format!(
+                    "containers.conf: default_subnet_pools: no subnets of /{} can be cut from {range}",
+                    pool.size
+                )));
+            }
+            Ok(ipam::SubnetSource { range, size: pool.size })
+        };
+        configured.iter().map(read).collect()
     }
 
     /// Subnets that a new network must not meet: those of the others, of the host, and of containers that
@@ -166,7 +192,7 @@ impl Engine {
                 )),
             };
         }
-        let network = describe(request, name, new_id()?, &others, &self.subnets_in_use())?;
+        let network = describe(request, name, new_id()?, &others, (&self.subnets_in_use(), &self.pools()?))?;
         self.write_network(&network)?;
         self.record_network("create", &network.id, &network.name, &network.driver);
         Ok(network)
@@ -507,7 +533,7 @@ fn describe(
     name: String,
     id: String,
     others: &[Network],
-    taken: &[Subnet],
+    (taken, pools): (&[Subnet], &[ipam::SubnetSource]),
 ) -> Result<Network> {
     let invalid = |err: &dyn std::fmt::Display| Error::invalid(err.to_string());
     if !matches!(request.driver.as_str(), "" | "bridge") {
@@ -530,7 +556,7 @@ fn describe(
     let has_v4 = subnets.iter().any(|subnet| !subnet.is_ipv6());
     let wants_only_v6 = request.ipv6 && !subnets.is_empty();
     if !has_v4 && !wants_only_v6 {
-        subnets.insert(0, ipam::free_subnet(taken).map_err(|err| invalid(&err))?);
+        subnets.insert(0, ipam::free_subnet(taken, pools).map_err(|err| invalid(&err))?);
     }
     if request.ipv6 && !subnets.iter().any(|subnet| subnet.is_ipv6()) {
         let random = || {
@@ -700,7 +726,8 @@ mod tests {
     }
 
     fn made(request: &NetworkRequest) -> std::result::Result<Network, String> {
-        describe(request, "n".into(), "0".repeat(64), &[], &[]).map_err(|err| err.message)
+        describe(request, "n".into(), "0".repeat(64), &[], (&[], &ipam::usual_pools()))
+            .map_err(|err| err.message)
     }
 
     #[test]

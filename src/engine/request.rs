@@ -35,6 +35,12 @@ pub(crate) struct ContainerRequest {
     /// Names that the container shall not have from the image.
     pub(crate) unset_env: Vec<String>,
     pub(crate) unset_all_env: bool,
+    /// `KEY=value` of the configuration: the image's win over them.
+    pub(crate) default_env: Vec<Bytes>,
+    /// `--http-proxy` was given, so the configuration has no say.
+    pub(crate) http_proxy_asked: bool,
+    /// Capabilities of the configuration in place of ketch's usual ones.
+    pub(crate) base_capabilities: Option<Vec<String>>,
     /// `--env-merge`: `NAME=VALUE` with `${NAME}` for what the image has.
     pub(crate) env_merge: Vec<String>,
     pub(crate) personality: Option<Personality>,
@@ -96,7 +102,7 @@ pub(crate) struct ContainerRequest {
     pub(crate) binds: Vec<String>,
     /// Containers whose volumes are mounted here as well, with `ro`, `rw`, `z` options.
     pub(crate) volumes_from: Vec<String>,
-    pub(crate) image_volumes: ImageVolumes,
+    pub(crate) image_volumes: Option<ImageVolumes>,
     pub(crate) devices: Vec<Device>,
     pub(crate) ulimits: Vec<Rlimit>,
     /// The cgroup and its limits, as far as they are asked for.
@@ -180,6 +186,18 @@ pub(crate) enum ImageVolumes {
     Anonymous,
     Tmpfs,
     Ignore,
+}
+
+impl ImageVolumes {
+    /// The word of `--image-volume`; `bind` is podman's older one for `anonymous`.
+    pub(crate) fn named(text: &str) -> Option<Self> {
+        match text {
+            "anonymous" | "bind" => Some(Self::Anonymous),
+            "tmpfs" => Some(Self::Tmpfs),
+            "ignore" => Some(Self::Ignore),
+            _ => None,
+        }
+    }
 }
 
 /// `--health-*`, as typed.

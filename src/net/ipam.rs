@@ -135,8 +135,15 @@ impl<'de> Deserialize<'de> for Subnet {
     }
 }
 
-/// Subnets to take from: each a range, and the prefix length of what is cut from it.
-/// podman's `default_subnet_pools`.
+/// A range that networks take their subnets from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SubnetSource {
+    pub(crate) range: Subnet,
+    /// The prefix length of what is cut from it.
+    pub(crate) size: u8,
+}
+
+/// podman's `default_subnet_pools`, cut into pieces of [`POOL_PREFIX`].
 /// The last two are for hosts that have a route to all of 10.0.0.0/8.
 const POOLS: [([u8; 4], u8); 7] = [
     ([10, 89, 0, 0], 16),
@@ -153,20 +160,27 @@ const PRIVATE_POOLS: [([u8; 4], u8); 3] =
 const PRIVATE_PREFIX: u8 = 28;
 const POOL_PREFIX: u8 = 24;
 
-/// The subnet of the default network, if nothing stands against it.
-pub(crate) fn default_subnet(taken: &[Subnet]) -> Result<Subnet, IpamError> {
-    let usual = Subnet { first: IpAddr::V4(Ipv4Addr::new(10, 88, 0, 0)), prefix: 16 };
-    if taken.iter().any(|other| usual.overlaps(*other)) { free_subnet(taken) } else { Ok(usual) }
+/// The ranges that networks take their subnets from where nothing else is configured.
+pub(crate) fn usual_pools() -> Vec<SubnetSource> {
+    let range = |(first, prefix)| Subnet { first: IpAddr::V4(Ipv4Addr::from(first)), prefix };
+    POOLS.map(|pool| SubnetSource { range: range(pool), size: POOL_PREFIX }).to_vec()
 }
 
-/// The first IPv4 subnet of the pools that overlaps nothing in `taken`.
-pub(crate) fn free_subnet(taken: &[Subnet]) -> Result<Subnet, IpamError> {
-    for (start, prefix) in POOLS {
-        let start = u32::from_be_bytes(start);
-        let step = 1_u32 << (32 - u32::from(POOL_PREFIX));
-        for number in 0..1_u32 << (POOL_PREFIX - prefix) {
-            let first = IpAddr::V4(Ipv4Addr::from_bits(start + number * step));
-            let subnet = Subnet { first, prefix: POOL_PREFIX };
+/// The subnet of the default network, if nothing stands against it.
+pub(crate) fn default_subnet(taken: &[Subnet], pools: &[SubnetSource]) -> Result<Subnet, IpamError> {
+    let usual = Subnet { first: IpAddr::V4(Ipv4Addr::new(10, 88, 0, 0)), prefix: 16 };
+    if taken.iter().any(|other| usual.overlaps(*other)) { free_subnet(taken, pools) } else { Ok(usual) }
+}
+
+/// The first subnet of the pools that overlaps nothing in `taken`.
+pub(crate) fn free_subnet(taken: &[Subnet], pools: &[SubnetSource]) -> Result<Subnet, IpamError> {
+    for SubnetSource { range, size } in pools {
+        let Some(count) = 1_u128.checked_shl(u32::from(size.saturating_sub(range.prefix))) else { continue };
+        let Some(host_bits) = bits(range.first).checked_sub(*size) else { continue };
+        // More than this many are not tried: nobody has as many networks.
+        for number in 0..count.min(1 << 16) {
+            let first = from_number(to_number(range.first) + (number << host_bits), range.is_ipv6());
+            let subnet = Subnet { first, prefix: *size };
             if !taken.iter().any(|other| subnet.overlaps(*other)) {
                 return Ok(subnet);
             }
@@ -342,13 +356,13 @@ mod tests {
 
     #[test]
     fn networks_avoid_each_other_and_the_hosts_routes() {
-        assert_eq!(default_subnet(&[]), Ok(subnet("10.88.0.0/16")));
-        assert_eq!(default_subnet(&[subnet("10.88.5.0/24")]), Ok(subnet("10.89.0.0/24")));
+        assert_eq!(default_subnet(&[], &usual_pools()), Ok(subnet("10.88.0.0/16")));
+        assert_eq!(default_subnet(&[subnet("10.88.5.0/24")], &usual_pools()), Ok(subnet("10.89.0.0/24")));
         let taken = [subnet("10.88.0.0/16"), subnet("10.89.0.0/23"), subnet("192.168.0.0/16")];
-        assert_eq!(free_subnet(&taken), Ok(subnet("10.89.2.0/24")));
-        assert_eq!(free_subnet(&[subnet("10.89.0.0/16")]), Ok(subnet("10.90.0.0/24")));
-        assert_eq!(free_subnet(&[subnet("10.0.0.0/8")]), Ok(subnet("172.20.0.0/24")));
-        assert_eq!(free_subnet(&[subnet("0.0.0.0/0")]), Err(IpamError::NoSubnet));
+        assert_eq!(free_subnet(&taken, &usual_pools()), Ok(subnet("10.89.2.0/24")));
+        assert_eq!(free_subnet(&[subnet("10.89.0.0/16")], &usual_pools()), Ok(subnet("10.90.0.0/24")));
+        assert_eq!(free_subnet(&[subnet("10.0.0.0/8")], &usual_pools()), Ok(subnet("172.20.0.0/24")));
+        assert_eq!(free_subnet(&[subnet("0.0.0.0/0")], &usual_pools()), Err(IpamError::NoSubnet));
         assert_eq!(private_subnet(3, &[]), Ok(subnet("10.87.0.48/28")));
         assert_eq!(place_of(subnet("10.87.0.48/28")), 3);
         assert_eq!(private_subnet(4095, &[subnet("10.87.255.0/24")]), Ok(subnet("10.87.0.0/28")));

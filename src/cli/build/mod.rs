@@ -57,9 +57,9 @@ pub(crate) struct BuildArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     force_rm: Option<bool>,
 
-    /// Format of the image: oci or docker
-    #[arg(long, value_name = "FORMAT", env = "BUILDAH_FORMAT", default_value = "oci", value_parser = parse_form)]
-    format: Form,
+    /// Format of the image: oci (where the configuration says nothing else) or docker
+    #[arg(long, value_name = "FORMAT", env = "BUILDAH_FORMAT", value_parser = parse_form)]
+    format: Option<Form>,
 
     /// Write the image's ID to a file
     #[arg(long, value_name = "FILE")]
@@ -148,7 +148,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<
     if args.check {
         return look(session, &args);
     }
-    let (request, push) = args.request()?;
+    let (mut request, push) = args.request()?;
+    if args.format.is_none() {
+        request.form = session.engine()?.conf().engine.default_form()?;
+    }
     let mode = args.mode(session);
     let mut show = Show::new(mode, args.logfile.as_deref())?;
     let engine = session.engine()?;
@@ -196,7 +199,7 @@ impl BuildArgs {
         self.source.fill(&mut request)?;
         self.image.fill(&mut request)?;
         request.platform = self.platform.wanted();
-        request.form = self.format;
+        request.form = self.format.unwrap_or_default();
         request.no_cache = self.no_cache;
         request.no_cache_filter.clone_from(&self.no_cache_filter);
         request.all_stages = !self.skip_unused_stages;

@@ -15,8 +15,8 @@ use crate::cli::run::{self, Attachment};
 use crate::cli::session::{Exit, Session};
 use crate::compose::apply::UpOptions;
 use crate::compose::project::label;
-use crate::engine::Error;
 use crate::engine::start::Start;
+use crate::engine::{Engine, Error};
 
 /// Run a command in a running container of a service
 #[derive(Args, Debug)]
@@ -260,11 +260,11 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     }
     let hello = Hello { stdout: true, stderr: true, stdin: args.interactive };
     let attachment = Attachment { hello, terminal, sig_proxy: true };
-    run::attached(engine, &id, args.rm, attachment, detach_keys()?)
+    run::attached(engine, &id, args.rm, attachment, detach_keys(engine)?)
 }
 
-fn detach_keys() -> Result<DetachKeys, Error> {
-    run::detach_keys(None)
+fn detach_keys(engine: &Engine) -> Result<DetachKeys, Error> {
+    run::detach_keys(engine, None)
 }
 
 fn random() -> Result<String, Error> {

@@ -5,15 +5,15 @@ use clap::Args;
 use crate::cli::progress::Progress;
 use crate::cli::pull::{PlatformArgs, RegistryArgs, parse_policy};
 use crate::engine::pull::{self, PullPolicy};
-use crate::engine::{Engine, Result};
+use crate::engine::{Engine, Error, Result};
 
 /// Where the image comes from.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Image")]
 pub(crate) struct ImageFlags {
-    /// When to pull the image: always, missing, never, newer
-    #[arg(long, default_value = "missing", value_name = "POLICY", value_parser = parse_policy)]
-    pull: PullPolicy,
+    /// When to pull the image: always, missing (the default), never, newer
+    #[arg(long, value_name = "POLICY", value_parser = parse_policy)]
+    pull: Option<PullPolicy>,
 
     /// Do not show how the image is pulled
     #[arg(short, long)]
@@ -42,11 +42,14 @@ impl ImageFlags {
             return Ok(None);
         }
         // The usual case costs nothing more than the look-up.
-        if self.pull == PullPolicy::Missing && self.platform.wanted().is_none() && engine.image(image).is_ok()
-        {
+        let configured = engine.conf().engine.pull_policy.as_deref().map(parse_policy).transpose();
+        let configured =
+            configured.map_err(|err| Error::invalid(format!("containers.conf: pull_policy: {err}")))?;
+        let policy = self.pull.or(configured).unwrap_or(PullPolicy::Missing);
+        if policy == PullPolicy::Missing && self.platform.wanted().is_none() && engine.image(image).is_ok() {
             return Ok(None);
         }
-        let request = self.registry.request(self.pull, self.platform.wanted());
+        let request = self.registry.request(policy, self.platform.wanted());
         let progress = Progress::new(self.quiet);
         let events = |event: &pull::PullEvent<'_>| progress.show(event);
         let pulled = pull::pull(engine, image, &request, &events)?;

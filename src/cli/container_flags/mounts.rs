@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
+use crate::base::device;
 use crate::base::mount_syntax;
 use crate::base::spec::Device;
 use crate::cli::container_flags::bytes;
@@ -22,9 +23,9 @@ pub(crate) struct MountFlags {
     #[arg(long, value_name = "GPU", value_delimiter = ',')]
     gpus: Vec<String>,
 
-    /// Volumes that the image declares: anonymous (also called bind), tmpfs or ignore
-    #[arg(long, value_name = "MODE", default_value = "anonymous")]
-    image_volume: String,
+    /// Volumes that the image declares: anonymous (the default, also called bind), tmpfs or ignore
+    #[arg(long, value_name = "MODE")]
+    image_volume: Option<String>,
 
     /// Mount something: type=bind|volume|tmpfs|ramfs|image|devpts|mqueue|glob,source=…,target=…,… (can be repeated)
     #[arg(long, value_name = "MOUNT")]
@@ -68,7 +69,7 @@ impl MountFlags {
         request.binds = self.volume.iter().map(|text| text.to_string_lossy().into_owned()).collect();
         request.volumes_from.clone_from(&self.volumes_from);
         request.image_volumes = self.image_volumes()?;
-        let (cdi, nodes): (Vec<_>, Vec<_>) = self.device.iter().partition(|text| is_cdi_name(text));
+        let (cdi, nodes): (Vec<_>, Vec<_>) = self.device.iter().partition(|text| device::is_cdi_name(text));
         request.devices = nodes.into_iter().map(|text| device(text)).collect::<Result<_>>()?;
         let gpus = self.gpus.iter().map(|gpu| format!("nvidia.com/gpu={gpu}"));
         request.cdi_devices = cdi.into_iter().cloned().chain(gpus).collect();
@@ -84,37 +85,17 @@ impl MountFlags {
         volumes.chain(mounts).chain(tmpfs).map(|mount| mount.map_err(invalid)).collect()
     }
 
-    fn image_volumes(&self) -> Result<ImageVolumes> {
-        match self.image_volume.as_str() {
-            "anonymous" | "bind" => Ok(ImageVolumes::Anonymous),
-            "tmpfs" => Ok(ImageVolumes::Tmpfs),
-            "ignore" => Ok(ImageVolumes::Ignore),
-            other => Err(Error::invalid(format!("invalid --image-volume {other:?}"))
-                .hint("known are anonymous, bind, tmpfs and ignore")),
-        }
+    fn image_volumes(&self) -> Result<Option<ImageVolumes>> {
+        let Some(text) = &self.image_volume else { return Ok(None) };
+        ImageVolumes::named(text).map(Some).ok_or_else(|| {
+            Error::invalid(format!("invalid --image-volume {text:?}"))
+                .hint("known are anonymous, bind, tmpfs and ignore")
+        })
     }
-}
-
-/// `vendor.com/class=name`, in distinction from a path.
-fn is_cdi_name(text: &str) -> bool {
-    !text.starts_with('/')
-        && text.split_once('=').is_some_and(|(kind, name)| kind.contains('/') && !name.is_empty())
 }
 
 /// `HOST[:CONTAINER][:rwm]`.
 pub(crate) fn device(text: &str) -> Result<Device> {
-    let bad = || Error::invalid(format!("invalid device {text:?}: write HOST[:CONTAINER][:rwm]"));
-    let is_access = |part: &str| !part.is_empty() && part.bytes().all(|b| b"rwm".contains(&b));
-    let parts: Vec<&str> = text.split(':').collect();
-    let (source, target, access) = match parts[..] {
-        [source] => (source, source, "rwm"),
-        [source, access] if is_access(access) => (source, source, access),
-        [source, target] => (source, target, "rwm"),
-        [source, target, access] if is_access(access) => (source, target, access),
-        _ => return Err(bad()),
-    };
-    if !source.starts_with('/') || !target.starts_with('/') {
-        return Err(bad());
-    }
-    Ok(Device { source: source.into(), target: target.into(), access: access.to_owned() })
+    device::parse(text)
+        .ok_or_else(|| Error::invalid(format!("invalid device {text:?}: write HOST[:CONTAINER][:rwm]")))
 }

@@ -37,8 +37,8 @@ pub(crate) struct ProcessFlags {
     env_host: bool,
 
     /// Do not pass the caller's proxy variables (which happens only for proxies without a password)
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
-    http_proxy: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    http_proxy: Option<bool>,
 
     /// Run a small init as process 1 that forwards signals and reaps
     #[arg(long)]
@@ -111,7 +111,8 @@ impl ProcessFlags {
         request.systemd_size_bytes = self.shm_size_systemd.as_deref().map(bytes).transpose()?;
         request.timezone = self.tz.clone().filter(|zone| !zone.is_empty());
         request.umask = self.umask.as_deref().map(umask).transpose()?;
-        request.proxies = if self.http_proxy { config::proxies() } else { Vec::new() };
+        request.proxies = if self.http_proxy == Some(false) { Vec::new() } else { config::proxies() };
+        request.http_proxy_asked = self.http_proxy.is_some();
         Ok(())
     }
 }

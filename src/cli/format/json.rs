@@ -99,6 +99,10 @@ pub(crate) fn print_list(
     omit: &[&'static str],
     indent: &str,
 ) -> anyhow::Result<()> {
+    if session.engine()?.conf().ketch.json_lines {
+        // As docker has it: one object per line.
+        return documents.iter().try_for_each(|document| print(session, &prune(document, omit).to_string()));
+    }
     let text = pretty(&Value::Array(documents.to_vec()), omit, indent);
     print(session, &text)
 }

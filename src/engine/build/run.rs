@@ -213,7 +213,7 @@ impl Builder<'_> {
         // What a step adds to passwd would be in the image.
         request.accounts.untouched = true;
         request.log_driver = Some("none".to_owned());
-        request.image_volumes = ImageVolumes::Ignore;
+        request.image_volumes = Some(ImageVolumes::Ignore);
         let mut spec = self.engine.resolve_request(&request, &id)?;
         spec.tied = true;
         let placeholders = placeholders(&mounts);

@@ -212,7 +212,7 @@ fn find_local(store: &Store, name: &str, wanted: Option<&Platform>) -> Option<Pu
 
 impl<'a> Puller<'a> {
     fn new(engine: &'a Engine, request: &'a PullRequest, events: &'a dyn Fn(&PullEvent<'_>)) -> Result<Self> {
-        let remote = Remote::new(&request.remote)?;
+        let remote = Remote::new(&request.remote.configured(&engine.conf().engine)?)?;
         let trust = Trust::load()?;
         engine.sweep();
         Ok(Self { engine, remote, trust, request, events })

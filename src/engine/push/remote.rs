@@ -34,7 +34,7 @@ pub(super) fn push(
 ) -> Result<Pushed> {
     let image = name.on(DOCKER_HUB).with_default_tag();
     let failed = |err| from_registry("push", &image, err);
-    let remote = Remote::new(&pusher.request.remote)?;
+    let remote = Remote::new(&pusher.request.remote.configured(&pusher.engine.conf().engine)?)?;
     // Mirrors are for reading: the last endpoint is the registry itself.
     let endpoint = remote.registries.endpoints(&image).map_err(failed)?.pop();
     let endpoint =

@@ -10,6 +10,8 @@ pub(in crate::engine) mod error;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::base::time;
+use crate::engine::config::containers_conf::EngineConf;
 use crate::engine::config::registries as files;
 use crate::engine::error::{Error, Kind, Result};
 use crate::registry::auth::Credential;
@@ -38,6 +40,29 @@ pub(in crate::engine) struct Remote {
 }
 
 impl RemoteOptions {
+    /// These options, completed by what containers.conf says.
+    ///
+    /// # Errors
+    ///
+    /// A delay that is none.
+    pub(in crate::engine) fn configured(&self, conf: &EngineConf) -> Result<Self> {
+        let delay = |text: &String| {
+            let unit = if text.bytes().all(|b| b.is_ascii_digit()) { "s" } else { "" };
+            time::parse_duration(&format!("{text}{unit}"))
+                .ok()
+                .and_then(|delay| Duration::try_from(delay).ok())
+                .ok_or_else(|| {
+                    Error::invalid(format!("containers.conf: retry_delay: {text:?} means nothing"))
+                })
+        };
+        let configured = conf.retry_delay.as_ref().filter(|text| !text.is_empty()).map(delay).transpose()?;
+        Ok(Self {
+            retries: self.retries.or(conf.retry),
+            retry_delay: self.retry_delay.or(configured),
+            ..self.clone()
+        })
+    }
+
     /// These options and what the environment adds to them.
     pub(in crate::engine) fn complete(&self) -> Options {
         let mut policy = Patience::default();

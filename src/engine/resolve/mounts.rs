@@ -40,7 +40,7 @@ pub(super) fn mounts(
     };
     facts.volumes_from.iter().cloned().for_each(&mut add_if_free);
     for target in &defaults.volumes {
-        if let Some(mount) = image_volume(target, request.image_volumes, facts)? {
+        if let Some(mount) = image_volume(target, request.image_volumes.unwrap_or_default(), facts)? {
             add_if_free(mount);
         }
     }

@@ -108,6 +108,9 @@ fn environment(
     };
     set(PATH.into());
     set("container=podman".into());
+    for entry in &request.default_env {
+        set(entry.clone());
+    }
     if request.terminal {
         set("TERM=xterm".into());
     }

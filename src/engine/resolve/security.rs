@@ -15,8 +15,12 @@ const SECCOMP_LABEL: &str = "io.containers.seccomp.profile";
 
 /// What confines the container.
 pub(super) fn security(request: &ContainerRequest, defaults: &ContainerDefaults) -> Result<Security> {
-    let base = if request.privileged { caps::ALL } else { caps::DEFAULT };
     let invalid = |err: caps::CapsError| Error::invalid(err.to_string());
+    let base = match &request.base_capabilities {
+        _ if request.privileged => caps::ALL,
+        Some(names) => caps::resolve(0, names, &[] as &[String]).map_err(invalid)?,
+        None => caps::DEFAULT,
+    };
     let capabilities = caps::resolve(base, &request.cap_add, &request.cap_drop).map_err(invalid)?;
     // A process that is not root has just what was asked for by name.
     let ambient = caps::resolve(0, &request.cap_add, &[] as &[String]).map_err(invalid)? & capabilities;

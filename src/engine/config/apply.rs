@@ -1,0 +1,276 @@
+//! containers.conf and the environment, as defaults of what a request leaves open.
+
+use std::net::IpAddr;
+
+use crate::base::device;
+use crate::base::etc::HostsBase;
+use crate::base::limits::{self, Cgroup, CgroupMode};
+use crate::base::mount_syntax;
+use crate::base::rlimit::{self, Ulimit};
+use crate::base::size;
+use crate::engine::config::containers_conf::{Containers, ContainersConf};
+use crate::engine::config::{environment_of_caller, variable};
+use crate::engine::error::{Error, Result};
+use crate::engine::request::{ContainerRequest, ImageVolumes};
+
+/// Fills in what `request` leaves open.
+///
+/// # Errors
+///
+/// Values of the configuration that mean nothing, files that it names and that cannot be read.
+pub(crate) fn apply(request: &mut ContainerRequest, conf: &ContainersConf) -> Result<()> {
+    let containers = &conf.containers;
+    process(request, containers)?;
+    namespaces(request, conf);
+    network(request, containers)?;
+    cgroup(request, containers)?;
+    security(request, containers)?;
+    mounts(request, conf)?;
+    if request.log_driver.is_none() {
+        request.log_driver.clone_from(&containers.log_driver);
+    }
+    let has = |options: &[String], key: &str| options.iter().any(|option| option.starts_with(key));
+    if let Some(bytes) = containers.log_size_max.filter(|bytes| *bytes > 0)
+        && !has(&request.log_options, "max-size=")
+    {
+        request.log_options.push(format!("max-size={bytes}"));
+    }
+    if let Some(tag) = containers.log_tag.as_ref().filter(|tag| !tag.is_empty())
+        && !has(&request.log_options, "tag=")
+    {
+        request.log_options.push(format!("tag={tag}"));
+    }
+    request.stop_timeout_s = request.stop_timeout_s.or(conf.engine.stop_timeout);
+    Ok(())
+}
+
+/// `text` of the key `key` as something, or an error that names both.
+fn read<T>(key: &str, text: &str, value: Option<T>) -> Result<T> {
+    value.ok_or_else(|| Error::invalid(format!("containers.conf: {key}: {text:?} means nothing")))
+}
+
+fn process(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
+    if conf.env_host {
+        request.default_env = environment_of_caller();
+    }
+    request.default_env.extend(conf.env.iter().map(|entry| entry.as_str().into()));
+    if conf.http_proxy == Some(false) && !request.http_proxy_asked {
+        request.proxies.clear();
+    }
+    if conf.init && !request.init {
+        request.init = true;
+    }
+    if request.init && request.init_program.is_none() {
+        request.init_program.clone_from(&conf.init_path);
+    }
+    request.oom_score_adj = request.oom_score_adj.or(conf.oom_score_adj);
+    if let (None, Some(text)) = (request.umask, &conf.umask) {
+        request.umask =
+            Some(read("umask", text, u32::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777))?);
+    }
+    if request.timezone.is_none() {
+        request.timezone = conf.tz.clone().filter(|zone| !zone.is_empty());
+    }
+    for text in &conf.default_ulimits {
+        let Ulimit::Limit(limit) = read("default_ulimits", text, rlimit::parse(text).ok())? else { continue };
+        if !request.ulimits.iter().any(|known| known.name == limit.name) {
+            request.ulimits.push(limit);
+        }
+    }
+    for text in &conf.annotations {
+        let (key, value) = read("annotations", text, text.split_once('='))?;
+        request.annotations.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+    }
+    if let (None, Some(name), true) = (&request.hostname, &request.name, conf.container_name_as_hostname) {
+        request.hostname = Some(name.clone());
+    }
+    Ok(())
+}
+
+fn namespaces(request: &mut ContainerRequest, conf: &ContainersConf) {
+    let containers = &conf.containers;
+    let explicit = !request.uid_maps.is_empty()
+        || !request.gid_maps.is_empty()
+        || request.subuid_name.is_some()
+        || request.subgid_name.is_some();
+    if request.userns.is_empty() && !explicit {
+        let of_environment =
+            variable("PODMAN_USERNS").and_then(|text| text.into_os_string().into_string().ok());
+        request.userns = of_environment.or_else(|| containers.userns.clone()).unwrap_or_default();
+    }
+    for (asked, default) in [
+        (&mut request.pid, &containers.pidns),
+        (&mut request.ipc, &containers.ipcns),
+        (&mut request.uts, &containers.utsns),
+        (&mut request.cgroupns, &containers.cgroupns),
+    ] {
+        if let (true, Some(default)) = (asked.is_empty(), default) {
+            asked.clone_from(default);
+        }
+    }
+    if request.networks.is_empty() {
+        let netns = containers.netns.clone().filter(|mode| !matches!(mode.as_str(), "" | "private"));
+        // The name of podman's own default network means ketch's.
+        let named = conf.network.default_network.clone().filter(|name| name != "podman" && !name.is_empty());
+        request.networks.extend(netns.or(named));
+    }
+}
+
+fn network(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
+    for (asked, default) in [
+        (&mut request.dns, &conf.dns_servers),
+        (&mut request.dns_search, &conf.dns_searches),
+        (&mut request.dns_options, &conf.dns_options),
+    ] {
+        if asked.is_empty() {
+            asked.clone_from(default);
+        }
+    }
+    if request.add_hosts.is_empty() && request.hosts_base == HostsBase::Usual {
+        request.no_hosts |= conf.no_hosts;
+    }
+    if request.hosts_base == HostsBase::Usual && !request.no_hosts {
+        request.hosts_base = match conf.base_hosts_file.as_deref() {
+            None | Some("") => HostsBase::Usual,
+            Some("none") => HostsBase::None,
+            Some("image") => HostsBase::Image,
+            Some(path) => HostsBase::File(path.into()),
+        };
+    }
+    if let Some(text) = conf.host_containers_internal_ip.as_deref().filter(|text| !text.is_empty())
+        && !request.no_hosts
+    {
+        let ip: IpAddr = read("host_containers_internal_ip", text, text.parse().ok())?;
+        // Before the line that ketch writes, which then leaves these names out.
+        let names = ["host.containers.internal", "host.docker.internal"];
+        request.add_hosts.extend(names.map(|name| format!("{name}:{ip}")));
+    }
+    Ok(())
+}
+
+/// The cgroup, where the command line says nothing of one.
+fn cgroup(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
+    let asked = &mut request.cgroup;
+    if let (Some(text), true) = (&conf.cgroups, *asked == Cgroup::default()) {
+        let mode = match text.as_str() {
+            "" | "enabled" => Some(CgroupMode::Enabled),
+            "disabled" => Some(CgroupMode::Disabled),
+            "no-conmon" => Some(CgroupMode::NoMonitor),
+            "split" => Some(CgroupMode::Split),
+            _ => None,
+        };
+        asked.mode = read("cgroups", text, mode)?;
+    }
+    if let (Some(count), None, false) =
+        (conf.pids_limit, asked.limits.pids, asked.mode == CgroupMode::Disabled)
+    {
+        asked.limits.pids = Some(limits::pids(count));
+    }
+    Ok(())
+}
+
+fn security(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
+    request.privileged |= conf.privileged;
+    request.read_only |= conf.read_only;
+    request.base_capabilities.clone_from(&conf.default_capabilities);
+    for text in &conf.default_sysctls {
+        let (key, value) = read("default_sysctls", text, text.split_once('='))?;
+        // One of a namespace that this container shares with others is not for it.
+        let in_vain = key.starts_with("net.")
+            && request.networks.iter().any(|mode| mode == "host" || mode.contains(':'));
+        if !in_vain {
+            request.sysctls.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+        }
+    }
+    if conf.label == Some(false) {
+        request.security_options.push("label=disable".to_owned());
+    }
+    let asked = request.security_options.iter().any(|option| option.starts_with("seccomp"));
+    if let (Some(path), false, false) = (&conf.seccomp_profile, asked, request.privileged) {
+        let failed = |err| Error::system(format!("read the seccomp profile {}", path.display()), err);
+        request.seccomp_profile = Some(std::fs::read_to_string(path).map_err(failed)?);
+        request.security_options.push(format!("seccomp={}", path.display()));
+    }
+    Ok(())
+}
+
+fn mounts(request: &mut ContainerRequest, conf: &ContainersConf) -> Result<()> {
+    if let (None, Some(text)) = (request.image_volumes, &conf.engine.image_volume_mode) {
+        request.image_volumes = Some(read("image_volume_mode", text, ImageVolumes::named(text))?);
+    }
+    let conf = &conf.containers;
+    if let (None, Some(text)) =
+        (request.shm_size_bytes, conf.shm_size.as_ref().filter(|text| !text.is_empty()))
+    {
+        request.shm_size_bytes = Some(read("shm_size", text, size::parse(text).ok())?);
+    }
+    let volumes = conf.volumes.iter().map(|text| (text, mount_syntax::parse_volume(text.as_ref())));
+    let mounts = conf.mounts.iter().map(|text| (text, mount_syntax::parse_mount(text)));
+    for (text, mount) in volumes.chain(mounts) {
+        let mount = read("volumes", text, mount.ok())?;
+        if !request.mounts.iter().any(|known| known.target.as_bytes() == mount.target.as_bytes()) {
+            request.mounts.push(mount);
+        }
+    }
+    for text in &conf.devices {
+        if device::is_cdi_name(text) {
+            request.cdi_devices.push(text.clone());
+        } else {
+            request.devices.push(read("devices", text, device::parse(text))?);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conf(text: &str) -> ContainersConf {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn defaults_fill_gaps_and_give_way() {
+        let text = "[containers]\nenv=['A=1']\ninit=true\nshm_size='1m'\nuserns='keep-id'\ndns_servers=['9.9.9.9']\n\
+                    default_ulimits=['nofile=10:20','nproc=5']\nvolumes=['/a:/b']\nlog_driver='none'\nlog_size_max=5\n\
+                    default_sysctls=['net.ipv4.x=1']\numask='0077'\npids_limit=9\n[engine]\nstop_timeout=3\nimage_volume_mode='ignore'\n[network]\ndefault_network='n'\n";
+        let conf = conf(text);
+        let mut open = ContainerRequest::default();
+        apply(&mut open, &conf).unwrap();
+        assert!(open.init && open.userns == "keep-id" && open.dns == ["9.9.9.9"]);
+        assert_eq!(
+            (open.shm_size_bytes, open.umask, open.stop_timeout_s),
+            (Some(1 << 20), Some(0o77), Some(3))
+        );
+        assert_eq!((open.cgroup.limits.pids, open.image_volumes), (Some(9), Some(ImageVolumes::Ignore)));
+        assert_eq!((open.networks, open.log_options), (vec!["n".to_owned()], vec!["max-size=5".to_owned()]));
+        assert_eq!((open.mounts.len(), open.ulimits.len(), open.default_env.len()), (1, 2, 1));
+
+        let mut asked = ContainerRequest {
+            userns: "host".into(),
+            networks: vec!["none".into()],
+            shm_size_bytes: Some(1),
+            stop_timeout_s: Some(0),
+            ..ContainerRequest::default()
+        };
+        apply(&mut asked, &conf).unwrap();
+        assert_eq!((asked.userns.as_str(), asked.networks.len(), asked.shm_size_bytes), ("host", 1, Some(1)));
+        assert_eq!(asked.stop_timeout_s, Some(0));
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        for (text, said) in [
+            ("[containers]\numask='abc'\n", "umask"),
+            ("[containers]\nvolumes=['x:y:z:a']\n", "volumes"),
+            ("[containers]\nannotations=['x']\n", "annotations"),
+            ("[containers]\nhost_containers_internal_ip='x'\n", "host_containers_internal_ip"),
+            ("[containers]\ncgroups='perhaps'\n", "cgroups"),
+            ("[engine]\nimage_volume_mode='x'\n", "image_volume_mode"),
+        ] {
+            let err = apply(&mut ContainerRequest::default(), &conf(text)).unwrap_err();
+            assert!(err.message.contains(said), "{}", err.message);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! containers.conf and the environment: what they change for containers and commands.
+
+mod common;
+
+use common::{Invocation, Output, Sandbox};
+
+/// Runs a script in a container, with a configuration file of this text.
+fn sh(sandbox: &Sandbox, conf: &str, options: &[&str], script: &str) -> Output {
+    let mut args = vec!["run", "--rm"];
+    args.extend(options);
+    args.extend(["bb", "sh", "-c", script]);
+    configured(sandbox, conf, args).run()
+}
+
+/// ketch with a configuration file of this text in place of the machine's.
+fn configured<'a>(sandbox: &Sandbox, conf: &str, args: impl IntoIterator<Item = &'a str>) -> Invocation {
+    let file = sandbox.write("containers.conf", conf);
+    sandbox.command(args).env("CONTAINERS_CONF", file)
+}
+
+#[test]
+fn defaults_of_containers() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/in", "seen\n");
+    let data = sandbox.path("data");
+    let conf = format!(
+        "[containers]\nnetns='none'\nenv=['FROM=conf','PATH=/bin:/conf']\ninit=true\numask='0077'\nshm_size='1m'\n\
+         volumes=['{0}:/data:ro']\nmounts=['type=tmpfs,destination=/t']\ndefault_ulimits=['nofile=100:200']\n\
+         default_sysctls=['net.ipv4.ping_group_range=0 0']\noom_score_adj=500\nannotations=['a=b']\n\
+         utsns='private'\ncontainer_name_as_hostname=true\ndns_servers=['192.0.2.1']\ndns_searches=['conf.test']\n\
+         read_only=true\nlog_size_max=100000\ndefault_capabilities=['CHOWN']\n[engine]\nstop_timeout=3\n",
+        data.display()
+    );
+    let script = "echo $FROM; cat /proc/1/comm; umask; ls /data; ulimit -n; cat /proc/self/oom_score_adj; hostname; \
+                  grep -c 192.0.2.1 /etc/resolv.conf; touch /x 2>/dev/null || echo ro; \
+                  grep CapBnd /proc/self/status | cut -f2; df -k /dev/shm | tail -n 1 | awk '{print $2}'";
+    let output = sh(&sandbox, &conf, &["--name=named"], script);
+    let lines: Vec<&str> = output.ok().lines().collect();
+    let want = ["conf", "ketch", "0077", "in", "100", "500", "named", "1", "ro", "0000000000000001", "1024"];
+    assert_eq!(lines[0], want[0], "{}", output.stdout);
+    assert_eq!(lines[2..], want[2..], "{}", output.stdout);
+    configured(&sandbox, &conf, ["create", "--name=c", "bb", "true"]).run().ok();
+    let field = |field: &str| sandbox.inspect("c", field);
+    assert_eq!(field(".Config.StopTimeout"), "3");
+    assert_eq!(field("index .Config.Annotations \"a\""), "b");
+    // What is asked for wins.
+    let options =
+        ["--env=FROM=me", "--umask=0022", "--stop-timeout=9", "--ulimit=nofile=50", "--hostname=mine"];
+    let output = sh(&sandbox, &conf, &options, "echo $FROM; umask; ulimit -n; hostname");
+    assert_eq!(output.ok(), "me\n0022\n50\nmine");
+}
+
+#[test]
+fn user_namespaces_and_networks_of_the_configuration() {
+    let sandbox = Sandbox::new();
+    let uid = rustix::process::getuid().to_string();
+    let conf = "[containers]\nnetns='none'\nuserns='keep-id'\n";
+    assert_eq!(sh(&sandbox, conf, &[], "id -u; ls /sys/class/net").ok(), format!("{uid}\nlo"));
+    assert_eq!(sh(&sandbox, conf, &["--userns=host"], "id -u").ok(), "0");
+    let plain = "[containers]\nnetns='none'\n";
+    let environment =
+        configured(&sandbox, plain, ["run", "--rm", "bb", "id", "-u"]).env("PODMAN_USERNS", "keep-id").run();
+    assert_eq!(environment.ok(), uid);
+    sandbox.ok(["network", "create", "mynet"]);
+    let conf = "[network]\ndefault_network='mynet'\n";
+    configured(&sandbox, conf, ["create", "--name=c", "bb", "true"]).run().ok();
+    assert!(sandbox.ok(["inspect", "c"]).contains("\"mynet\""));
+}
+
+#[test]
+fn files_are_found_and_merged() {
+    let sandbox = Sandbox::new();
+    let env = |args: &[&str], more: &[(&str, String)]| {
+        let mut invocation = sandbox.command(args).env("XDG_CONFIG_HOME", sandbox.path("home/.config"));
+        for (key, value) in more {
+            invocation = invocation.env(key, value);
+        }
+        invocation.run()
+    };
+    let look = ["run", "--rm", "--net=none", "bb", "sh", "-c", "echo $A $B"];
+    sandbox.write("home/.config/containers/containers.conf", "[containers]\nenv=['A=user','B=user']\n");
+    assert_eq!(env(&look, &[]).ok(), "user user");
+    sandbox.write(
+        "home/.config/containers/containers.conf.d/9.conf",
+        "[containers]\nenv=['B=late',{append=true}]\n",
+    );
+    assert_eq!(env(&look, &[]).ok(), "user late");
+    sandbox
+        .write("home/.config/containers/containers.conf.modules/m.conf", "[containers]\nenv=['A=module']\n");
+    let mut with_module = vec!["--module=m.conf"];
+    with_module.extend(look);
+    assert_eq!(env(&with_module, &[]).ok(), "module");
+    let last = sandbox.write("last", "[containers]\nenv=['A=override']\n").display().to_string();
+    assert_eq!(env(&look, &[("CONTAINERS_CONF_OVERRIDE", last)]).ok(), "override");
+    let missing = env(&["--module=none.conf", "ps"], &[]);
+    assert!(missing.fails(125).contains("could not resolve module none.conf"), "{}", missing.stderr);
+    let broken = configured(&sandbox, "[containers\n", ["ps"]).run();
+    assert!(broken.fails(125).contains("containers.conf"), "{}", broken.stderr);
+    let nonsense = sh(&sandbox, "[containers]\numask='x'\n", &["--net=none"], "true");
+    assert!(nonsense.fails(125).contains("umask"), "{}", nonsense.stderr);
+}
+
+#[test]
+fn keys_of_the_engine() {
+    let sandbox = Sandbox::new();
+    let output = configured(
+        &sandbox,
+        "[engine]\npull_policy='never'\n",
+        ["run", "--rm", "--net=none", "localhost:1/none", "true"],
+    )
+    .run();
+    assert_eq!(output.code, 125);
+    assert!(!output.stderr.contains("localhost:1/v2"), "nothing was asked: {}", output.stderr);
+    let wrong = configured(&sandbox, "[engine]\npull_policy='maybe'\n", ["run", "--rm", "bb", "true"]).run();
+    assert!(wrong.fails(125).contains("pull_policy"), "{}", wrong.stderr);
+    let wrong = configured(&sandbox, "[engine]\ndetach_keys='ctrl-!'\n", ["run", "--rm", "bb", "true"]).run();
+    assert_eq!(wrong.code, 125, "{}", wrong.stderr);
+    for name in ["one", "two"] {
+        sandbox.ok(["volume", "create", name]);
+    }
+    let lines = configured(&sandbox, "[ketch]\njson_lines=true\n", ["volume", "ls", "--format=json"]).run();
+    assert_eq!(lines.ok().lines().filter(|line| line.starts_with('{') && line.ends_with('}')).count(), 2);
+    assert!(sandbox.ok(["volume", "ls", "--format=json"]).starts_with('['));
+}
+
+#[test]
+fn networks_take_their_subnets_from_the_configuration() {
+    let sandbox = Sandbox::new();
+    let conf = "[network]\ndefault_subnet='10.77.0.0/16'\n\
+                default_subnet_pools=[{base='10.78.4.0/24', size=26}, {base='10.79.0.0/16', size=24}]\n";
+    let subnet = |name: &str| {
+        sandbox.ok(["network", "inspect", name, "--format={{range .Subnets}}{{.Subnet}}{{end}}"])
+    };
+    for name in ["one", "two"] {
+        configured(&sandbox, conf, ["network", "create", name]).run().ok();
+    }
+    assert_eq!((subnet("one").trim(), subnet("two").trim()), ("10.78.4.0/26", "10.78.4.64/26"));
+    configured(&sandbox, conf, ["network", "ls"]).run().ok();
+    assert_eq!(subnet("ketch").trim(), "10.77.0.0/16");
+    let wrong = "[network]\ndefault_subnet_pools=[{base='10.78.4.0/24', size=16}]\n";
+    let output = configured(&sandbox, wrong, ["network", "create", "three"]).run();
+    assert!(output.fails(125).contains("default_subnet_pools"), "{}", output.stderr);
+}
+
+#[test]
+fn misspelled_keys_and_forms_are_told() {
+    let sandbox = Sandbox::new();
+    let output =
+        configured(&sandbox, "[containers]\nenvs=['A=1']\n[engine]\nnum_locks=7\n", ["ps", "-q"]).run();
+    assert_eq!((output.code, output.stdout.as_str()), (0, ""));
+    assert!(output.stderr.contains("unknown key \"envs\" in [containers]"), "{}", output.stderr);
+    assert!(!output.stderr.contains("num_locks"), "{}", output.stderr);
+    sandbox.ok(["create", "--name=c", "bb", "true"]);
+    configured(&sandbox, "[engine]\nimage_default_format='v2s2'\n", ["commit", "-q", "c", "d:1"]).run().ok();
+    let manifest = |name: &str| sandbox.ok(["image", "inspect", name, "--format={{.ManifestType}}"]);
+    assert!(manifest("d:1").contains("docker"), "{}", manifest("d:1"));
+    let output =
+        configured(&sandbox, "[engine]\nimage_default_format='tar'\n", ["commit", "-q", "c", "d:2"]).run();
+    assert!(output.fails(125).contains("image_default_format"), "{}", output.stderr);
+    let hosts = sh(
+        &sandbox,
+        "[containers]\nhost_containers_internal_ip='192.0.2.9'\n",
+        &["--net=none"],
+        "cat /etc/hosts",
+    );
+    assert!(hosts.ok().contains("192.0.2.9\thost.containers.internal"), "{}", hosts.stdout);
+}
+
+#[test]
+fn global_flags_that_cannot_work_say_why() {
+    let sandbox = Sandbox::new();
+    for (flag, said) in [
+        ("--url=unix:///x", "no daemon"),
+        ("--remote", "no daemon"),
+        ("--connection=x", "no daemon"),
+        ("--storage-driver=vfs", "one kind of store"),
+        ("--runroot=/x", "one kind of store"),
+        ("--conmon=/x", "no other program"),
+    ] {
+        let output = sandbox.ketch([flag, "ps"]);
+        assert!(output.fails(125).contains(said), "{flag}: {}", output.stderr);
+    }
+    assert_eq!(sandbox.ketch(["--debug", "ps"]).code, 0);
+}
+
+#[test]
+fn cdi_devices_of_a_configured_directory() {
+    let sandbox = Sandbox::new();
+    let spec = "cdiVersion: 0.6.0\nkind: test.example/thing\ndevices:\n- name: one\n  containerEdits:\n    env: [THING=one]\n    deviceNodes:\n    - {path: /dev/thing, hostPath: /dev/null}\ncontainerEdits:\n  mounts:\n  - {hostPath: /etc/hostname, containerPath: /thing, options: [ro]}\n";
+    sandbox.write("cdi/thing.yaml", spec);
+    let conf = format!("[engine]\ncdi_spec_dirs=['{}']\n", sandbox.path("cdi").display());
+    let script = "echo $THING; test -c /dev/thing && test -s /thing && echo there";
+    let output = sh(&sandbox, &conf, &["--net=none", "--device=test.example/thing=one"], script);
+    assert_eq!(output.ok(), "one\nthere");
+    let output = sh(&sandbox, &conf, &["--net=none", "--device=test.example/thing=two"], "true");
+    assert!(output.fails(125).contains("unresolvable CDI devices"), "{}", output.stderr);
+}
