@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::base::time::{go_string, parse_when};
 use crate::cli::error::shown;
-use crate::cli::format::{Format, Shape, render_row};
+use crate::cli::format::{Format, Shape, docker, render_row};
 use crate::cli::session::Session;
 use crate::engine::events::{self, Event, EventQuery};
 use crate::engine::filter::Filters;
@@ -150,6 +150,12 @@ fn document(event: &Event) -> Value {
 
 /// The fields of a template.
 fn fields(event: &Event) -> Value {
+    let mut row = podman_fields(event);
+    docker::event(&mut row);
+    row
+}
+
+fn podman_fields(event: &Event) -> Value {
     let details = json!({
         "PodID": "",
         "ContainerInspectData": "",

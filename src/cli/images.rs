@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::base::image_ref::ImageRef;
 use crate::base::size;
 use crate::base::time;
-use crate::cli::format::{self, Format, Shape, json, table::Table};
+use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::filter::{self, Filters};
@@ -115,6 +115,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Result
     let now = Timestamp::now();
     match format {
         None => print_table(session, &args, &rows, &found, now),
+        Some(Format::Json) if session.engine()?.conf().ketch.json_lines => {
+            let line = |row| docker::line(&template_row(row, &args, now), docker::IMAGE).to_string();
+            rows.iter().try_for_each(|row| json::print(session, &line(row)))
+        }
         Some(Format::Json) => {
             let documents = rows.iter().map(|row| document(row.image)).collect();
             json::print(session, &json::pretty(&Value::Array(documents), SHAPE.omit, "    "))

@@ -9,7 +9,7 @@ use crate::base::caps;
 use crate::base::escape::Escaped;
 use crate::base::idmap::IdMap;
 use crate::base::platform::Platform;
-use crate::cli::format::{self, Format, Shape, json, yaml};
+use crate::cli::format::{self, Format, Shape, docker, json, yaml};
 use crate::cli::session::Session;
 use crate::cli::version;
 use crate::engine::info::{Host, StoreInfo};
@@ -30,10 +30,18 @@ pub(crate) fn run(session: &mut Session<'_>, args: InfoArgs) -> anyhow::Result<(
     let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
     let host = session.engine()?.host_info();
     let store = session.engine()?.store_info()?;
-    let document = document(&host, &store);
+    let mut document = document(&host, &store);
+    let engine = session.engine()?;
+    document["host"]["eventLogger"] = engine.events_backend_name().into();
+    let log_driver = engine.conf().containers.log_driver.clone().filter(|driver| !driver.is_empty());
+    document["host"]["logDriver"] = log_driver.unwrap_or_else(|| "k8s-file".to_owned()).into();
     match format {
         Some(Format::Json) => json::print(session, &json::pretty(&document, &[], "  ")),
-        Some(template) => format::print_rows(session, &SHAPE, &template, &[document]),
+        Some(template) => {
+            let mut document = document;
+            docker::info(&mut document, &rustix::system::uname().machine().to_string_lossy());
+            format::print_rows(session, &SHAPE, &template, &[document])
+        }
         None => {
             let text = yaml::print(&document);
             for line in text.lines() {
@@ -70,12 +78,12 @@ fn document(host: &Host, store: &StoreInfo) -> Value {
             "cpuUtilization": utilization(host),
             "databaseBackend": "files",
             "distribution": distribution(host),
-            "eventLogger": "none",
+            "eventLogger": "",
             "freeLocks": 0,
             "hostname": host.hostname,
             "idMappings": id_mappings(host),
             "kernel": host.kernel,
-            "logDriver": "k8s-file",
+            "logDriver": "",
             "memFree": host.mem_free_bytes,
             "memTotal": host.mem_total_bytes,
             "networkBackend": "ketch",
@@ -99,8 +107,8 @@ fn document(host: &Host, store: &StoreInfo) -> Value {
         "registries": registries,
         "plugins": {
             "volume": ["local"],
-            "network": [],
-            "log": ["k8s-file", "json-file", "none"],
+            "network": ["bridge"],
+            "log": ["k8s-file", "json-file", "journald", "none", "passthrough", "passthrough-tty"],
             "authorization": Value::Null,
         },
         "version": version::document(),

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::error::FAILED;
-use crate::cli::format::{self, Format, Shape, json};
+use crate::cli::format::{self, Format, Shape, docker, json};
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::filter::Filters;
@@ -184,6 +184,9 @@ fn inspect(
     session.outcome(code)
 }
 
+/// podman's name of the type of a container's document.
+const CONTAINER: &str = "*define.InspectContainerData";
+
 /// An object and the fields that its JSON leaves out when they are empty.
 struct Object {
     document: Value,
@@ -201,7 +204,10 @@ fn print(session: &mut Session<'_>, format: &Format, found: Vec<Object>) -> anyh
     while let Some(first) = rest.first() {
         let same = rest.iter().take_while(|object| object.type_name == first.type_name).count();
         let shape = Shape { type_name: first.type_name, omit: first.omit, ..SHAPE };
-        let rows: Vec<Value> = rest[..same].iter().map(|object| object.document.clone()).collect();
+        let mut rows: Vec<Value> = rest[..same].iter().map(|object| object.document.clone()).collect();
+        if first.type_name == CONTAINER {
+            rows.iter_mut().for_each(docker::container);
+        }
         format::print_rows(session, &shape, format, &rows)?;
         rest = &rest[same..];
     }
@@ -219,7 +225,7 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
                 let sizes = if size { Some(container::sizes(engine, &details)?) } else { None };
                 return Ok(Object {
                     document: container::document(engine, &details, sizes),
-                    type_name: "*define.InspectContainerData",
+                    type_name: CONTAINER,
                     omit: container::OMIT,
                 });
             }
@@ -259,7 +265,8 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
 }
 
 /// Fields of a volume that its JSON leaves out when they are empty.
-pub(crate) const VOLUME_OMIT: &[&str] = &["Anonymous"];
+pub(crate) const VOLUME_OMIT: &[&str] =
+    &["Anonymous", "Status", "UID", "GID", "NeedsChown", "Timeout", "StorageID"];
 
 fn volume(engine: &Engine, name: &str) -> Result<Object> {
     let (volume, _) = engine.inspect_volume(name).map_err(|err| match err.kind {
@@ -283,6 +290,12 @@ pub(crate) fn volume_document(engine: &Engine, volume: &VolumeRecord) -> Value {
         "Anonymous": volume.anonymous,
         "MountCount": 0,
         "NeedsCopyUp": volume.needs_copy_up,
+        "NeedsChown": false,
+        "Status": {},
+        "StorageID": "",
+        "Timeout": 0,
+        "UID": 0,
+        "GID": 0,
         "LockNumber": 0,
     })
 }

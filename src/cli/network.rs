@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::base::network::{NetworkAttachment, mac_text, parse_mac};
 use crate::cli::error::FAILED;
-use crate::cli::format::{self, Format, Shape, json, table::Table};
+use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::labels::labels;
 use crate::cli::session::{Exit, Session};
 use crate::engine::filter::Filters;
@@ -150,8 +150,8 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
     let filters = Filters::parse(&args.filter, FILTERS)?;
     let networks = session.engine()?.filtered_networks(&filters)?;
     if let Some(Format::Json) = format {
-        let documents = networks.iter().map(record).collect::<Result<_, _>>()?;
-        return json::print(session, &json::pretty(&Value::Array(documents), &[], "     "));
+        let documents = networks.iter().map(record).collect::<Result<Vec<Value>, _>>()?;
+        return json::print_list(session, &documents, &[], "     ");
     }
     if args.quiet {
         for network in &networks {
@@ -181,6 +181,10 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
             });
             let labels: Vec<_> = network.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
             row["Labels"] = labels.join(",").into();
+            row["Routes"] =
+                network.routes.iter().map(|route| serde_json::to_value(route).unwrap_or_default()).collect();
+            row["NetworkDNSServers"] = serde_json::to_value(&network.network_dns_servers).unwrap_or_default();
+            docker::network(&mut row);
             Ok(row)
         };
         let rows: Vec<Value> = networks.iter().map(row).collect::<Result<_, _>>()?;
@@ -278,6 +282,8 @@ fn template_row(document: &Value) -> Value {
     let subnets = document["subnets"].as_array().cloned().unwrap_or_default();
     let subnet = |subnet: &Value| json!({"Subnet": subnet["subnet"], "Gateway": subnet["gateway"], "LeaseRange": subnet["lease_range"]});
     row["Subnets"] = subnets.iter().map(subnet).collect();
+    row["Routes"] = document.get("routes").cloned().unwrap_or_else(|| json!([]));
+    docker::network(&mut row);
     row
 }
 

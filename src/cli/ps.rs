@@ -14,8 +14,9 @@ use serde_json::{Map, Value, json};
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 use crate::base::size;
+use crate::base::spec::MountKind;
 use crate::base::time;
-use crate::cli::format::{self, Format, Shape, json, table::Table};
+use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::ports;
 use crate::cli::session::Session;
 use crate::engine::Engine;
@@ -171,6 +172,10 @@ fn print_once(session: &mut Session<'_>, args: &PsArgs) -> anyhow::Result<()> {
     match format {
         None if args.ns => print_namespaces(session, &view, &found),
         None => print_table(session, &view, &found),
+        Some(Format::Json) if session.engine()?.conf().ketch.json_lines => {
+            let line = |container| docker::line(&view.row(container, false), docker::CONTAINER).to_string();
+            found.items.iter().try_for_each(|container| json::print(session, &line(container)))
+        }
         Some(Format::Json) => {
             let documents = found.items.iter().map(|container| view.document(container)).collect();
             json::print(session, &json::pretty(&Value::Array(documents), SHAPE.omit, "  "))
@@ -335,6 +340,7 @@ impl View<'_> {
             "Size": self.size(container),
             "Pod": "",
             "PodName": "",
+            "LocalVolumes": summary.mounts.iter().filter(|mount| matches!(mount.kind, MountKind::Volume { .. })).count(),
         });
         let fields = row.as_object_mut().expect("made as an object");
         let namespaces = self.namespaces(container);

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::error::{AlreadyReported, FAILED};
-use crate::cli::format::{self, Format, Shape, json, table::Table};
+use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::pull::parse_credential;
 use crate::cli::session::Session;
 use crate::engine::filter::Filters;
@@ -133,7 +133,10 @@ fn print(
     let Some(format) = format else {
         return print_table(session, args, images);
     };
-    let rows: Vec<Value> = images.iter().map(|image| row(image, args.no_trunc)).collect();
+    let mut rows: Vec<Value> = images.iter().map(|image| row(image, args.no_trunc)).collect();
+    if !matches!(format, Format::Json) {
+        rows.iter_mut().for_each(docker::hit);
+    }
     format::print_rows(session, &SHAPE, format, &rows)
 }
 

@@ -120,8 +120,8 @@ fn show(
             table.print(session)
         }
         Some(Format::Json) => {
-            let documents = rows.iter().map(document).collect();
-            json::print(session, &json::pretty(&Value::Array(documents), &[], " "))
+            let documents: Vec<Value> = rows.iter().map(document).collect();
+            json::print_list(session, &documents, &[], " ")
         }
         Some(template) => format::print_rows(session, &SHAPE, template, &rows),
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::NAME;
-use crate::cli::format::{self, Format, Shape, json};
+use crate::cli::format::{self, Format, Shape, docker, json};
 use crate::cli::globals::Globals;
 use crate::cli::session::{Exit, Session};
 
@@ -40,6 +40,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: VersionArgs) -> anyhow::Resul
         Format::Json => json::print(session, &json::compact(&json!({"Client": client}), &[])),
         template => {
             // Client and server are one program. Without either word a field is the client's.
+            let mut client = client;
+            docker::version(&mut client, &rustix::system::uname().release().to_string_lossy());
             let mut row = client.clone();
             row["Client"] = client.clone();
             row["Server"] = client;

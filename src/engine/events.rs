@@ -39,6 +39,15 @@ struct Told {
 }
 
 impl Engine {
+    /// Where events go, in podman's word.
+    pub(crate) fn events_backend_name(&self) -> &'static str {
+        match self.events {
+            Backend::File => "file",
+            Backend::None => "none",
+            Backend::Journald(_) => "journald",
+        }
+    }
+
     /// Notes what has happened.
     pub(crate) fn record(&self, event: Event) {
         events::record(self.store().root(), &self.events, &[event]);

@@ -28,6 +28,16 @@ pub(crate) fn method<'v>(
         ("Second", []) => number(zoned.second().into()),
         ("Nanosecond", []) => number(zoned.subsec_nanosecond().into()),
         ("IsZero", []) => Some(Ok(Val::Bool(time == crate::base::time::go_zero()))),
+        ("IsDST", []) => {
+            Some(Ok(Val::Bool(zoned.time_zone().to_offset_info(zoned.timestamp()).dst().is_dst())))
+        }
+        ("Location", []) => Some(Ok(Val::Text("Local".to_owned()))),
+        ("GoString", []) => {
+            let clock = format!("{}, {}, {}", zoned.hour(), zoned.minute(), zoned.second());
+            let day = format!("{}, time.{}, {}", zoned.year(), zoned.strftime("%B"), zoned.day());
+            let text = format!("time.Date({day}, {clock}, {}, time.Local)", zoned.subsec_nanosecond());
+            Some(Ok(Val::Text(text)))
+        }
         ("UTC" | "Local", []) => Some(Ok(Val::Time(time))),
         ("String", []) => Some(Ok(Val::Text(super::print::text(&Val::Time(time), false)))),
         ("Format", [layout]) => Some(match layout.as_text() {

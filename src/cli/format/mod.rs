@@ -11,6 +11,7 @@
 //! what the type is called in errors and what its columns are called in headers.
 
 mod ast;
+pub(crate) mod docker;
 mod eval;
 mod funcs;
 mod gotime;

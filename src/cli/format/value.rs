@@ -65,8 +65,15 @@ const TIMES: &[&str] =
     &["Created", "CreatedTime", "StartedAt", "FinishedAt", "CheckpointedAt", "RestoredAt", "created"];
 
 /// Names of embedded structs, whose fields their parent has too.
-const EMBEDDED: &[&str] =
-    &["ListContainer", "ImageSummary", "ImageHistoryLayer", "InspectBasicNetworkConfig"];
+const EMBEDDED: &[&str] = &[
+    "ListContainer",
+    "ImageSummary",
+    "ImageHistoryLayer",
+    "InspectBasicNetworkConfig",
+    "InspectVolumeData",
+    "Network",
+    "VolumeConfigResponse",
+];
 
 /// Fields whose name in podman's structs is another one than in its JSON.
 const RENAMED: &[(&str, &str)] = &[

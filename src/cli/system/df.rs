@@ -69,8 +69,8 @@ pub(crate) fn df(session: &mut Session<'_>, args: DfArgs) -> anyhow::Result<()> 
             table.print(session)
         }
         Some(Format::Json) => {
-            let documents = lines.iter().map(document).collect();
-            json::print(session, &json::pretty(&Value::Array(documents), &[], "    "))
+            let documents: Vec<Value> = lines.iter().map(document).collect();
+            json::print_list(session, &documents, &[], "    ")
         }
         Some(template) => {
             let rows: Vec<Value> = lines.iter().map(document).collect();

@@ -1,0 +1,163 @@
+//! Docker's placeholders, where podman has another name for the same thing: templates know both.
+//!
+//! They are added to what a template sees. JSON has podman's fields only, unless the configuration asks for
+//! Docker's form of listings (`[ketch] json_lines`): then [`line`] is what each line prints.
+
+use serde_json::{Map, Value, json};
+
+/// `docker ps --format json`: its fields.
+pub(crate) const CONTAINER: &[&str] = &[
+    "Command",
+    "CreatedAt",
+    "ID",
+    "Image",
+    "Labels",
+    "LocalVolumes",
+    "Mounts",
+    "Names",
+    "Networks",
+    "Ports",
+    "RunningFor",
+    "Size",
+    "State",
+    "Status",
+];
+
+/// `docker images --format json`: its fields.
+pub(crate) const IMAGE: &[&str] =
+    &["Containers", "CreatedAt", "CreatedSince", "Digest", "ID", "Repository", "Size", "Tag"];
+
+/// What Docker prints of a row: these fields, each as a text.
+pub(crate) fn line(row: &Value, fields: &[&str]) -> Value {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(flat).collect::<Vec<_>>().join(","),
+        Value::Object(map) => {
+            map.iter().map(|(k, v)| format!("{k}={}", flat(v))).collect::<Vec<_>>().join(",")
+        }
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let fields = fields.iter().map(|field| ((*field).to_owned(), text(&row[*field]).into()));
+    Value::Object(fields.collect::<Map<_, _>>())
+}
+
+fn flat(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Adds `docker inspect`'s fields to the document about a container.
+pub(crate) fn container(document: &mut Value) {
+    document["LogPath"] = document["HostConfig"]["LogConfig"]["Path"].clone();
+    document["Platform"] = "linux".into();
+}
+
+/// Adds `docker network inspect`'s and `network ls`'s fields to the document about a network.
+pub(crate) fn network(document: &mut Value) {
+    document["Scope"] = "local".into();
+    document["EnableIPv6"] = document["IPv6Enabled"].clone();
+    document["IPv6"] = document["IPv6Enabled"].clone();
+    document["CreatedAt"] = document["Created"].clone();
+    // Networks of swarms only.
+    document["Attachable"] = false.into();
+    document["Ingress"] = false.into();
+    let subnets = document["Subnets"].as_array().cloned().unwrap_or_default();
+    let subnet = |subnet: &Value| json!({"Subnet": subnet["Subnet"], "Gateway": subnet["Gateway"]});
+    let config: Vec<Value> = subnets.iter().map(subnet).collect();
+    document["IPAM"] = json!({"Driver": "default", "Options": null, "Config": config});
+}
+
+/// Adds `docker info`'s fields to the document that `info` prints.
+pub(crate) fn info(document: &mut Value, machine: &str) {
+    let (host, store) = (document["host"].clone(), document["store"].clone());
+    let distribution = &host["distribution"];
+    let system = format!("{} {}", flat(&distribution["distribution"]), flat(&distribution["version"]));
+    let mut security = Vec::new();
+    for (option, holds) in [
+        ("name=apparmor", &host["security"]["apparmorEnabled"]),
+        ("name=seccomp,profile=default", &host["security"]["seccompEnabled"]),
+        ("name=selinux", &host["security"]["selinuxEnabled"]),
+        ("name=rootless", &host["security"]["rootless"]),
+    ] {
+        if holds == &Value::Bool(true) {
+            security.push(option);
+        }
+    }
+    let fields = json!({
+        "Containers": store["containerStore"]["number"],
+        "ContainersRunning": store["containerStore"]["running"],
+        "ContainersPaused": store["containerStore"]["paused"],
+        "ContainersStopped": store["containerStore"]["stopped"],
+        "Images": store["imageStore"]["number"],
+        "Driver": store["graphDriverName"],
+        "DockerRootDir": store["graphRoot"],
+        "ServerVersion": document["version"]["Version"],
+        "OperatingSystem": system.trim(),
+        "OSType": host["os"],
+        "Architecture": machine,
+        "NCPU": host["cpus"],
+        "MemTotal": host["memTotal"],
+        "Name": host["hostname"],
+        "KernelVersion": host["kernel"],
+        "CgroupDriver": host["cgroupManager"],
+        "CgroupVersion": flat(&host["cgroupVersion"]).trim_start_matches('v'),
+        "LoggingDriver": host["logDriver"],
+        "SecurityOptions": security,
+    });
+    add(document, fields);
+}
+
+/// Adds `docker version`'s fields to one side of the document that `version` prints.
+pub(crate) fn version(side: &mut Value, kernel: &str) {
+    let arch = flat(&side["OsArch"]).rsplit('/').next().unwrap_or_default().to_owned();
+    let fields = json!({"Arch": arch, "MinAPIVersion": side["APIVersion"], "KernelVersion": kernel});
+    add(side, fields);
+}
+
+/// Adds `docker search`'s fields to a hit.
+pub(crate) fn hit(row: &mut Value) {
+    let is_set = |value: &Value| Value::Bool(value.as_str().is_some_and(|text| !text.is_empty()));
+    row["StarCount"] = row["Stars"].clone();
+    row["IsOfficial"] = is_set(&row["Official"]);
+    row["IsAutomated"] = is_set(&row["Automated"]);
+}
+
+/// Adds `docker events`' fields to an event.
+pub(crate) fn event(row: &mut Value) {
+    row["Action"] = row["Status"].clone();
+    row["Actor"] = json!({"ID": row["ID"], "Attributes": row["Attributes"]});
+}
+
+fn add(document: &mut Value, fields: Value) {
+    if let (Some(document), Value::Object(fields)) = (document.as_object_mut(), fields) {
+        document.extend(fields);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_hold_texts() {
+        let row =
+            json!({"ID": "1", "Labels": {"a": "b", "c": "d"}, "Mounts": ["x", "y"], "Size": null, "Pid": 7});
+        let want = json!({"ID": "1", "Labels": "a=b,c=d", "Mounts": "x,y", "Size": "", "Pid": "7"});
+        assert_eq!(line(&row, &["ID", "Labels", "Mounts", "Size", "Pid"]), want);
+    }
+
+    #[test]
+    fn other_names_of_the_same() {
+        let mut version_side = json!({"OsArch": "linux/amd64", "APIVersion": "1"});
+        version(&mut version_side, "6.12");
+        assert_eq!(
+            (&version_side["Arch"], &version_side["KernelVersion"]),
+            (&json!("amd64"), &json!("6.12"))
+        );
+        let mut network_row =
+            json!({"Subnets": [{"Subnet": "10.0.0.0/8", "Gateway": "10.0.0.1"}], "IPv6Enabled": true});
+        network(&mut network_row);
+        assert_eq!(network_row["IPAM"]["Config"][0]["Gateway"], "10.0.0.1");
+        assert_eq!(network_row["EnableIPv6"], true);
+    }
+}
