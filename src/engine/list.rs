@@ -21,8 +21,8 @@ use crate::engine::half_made::is_half_made;
 use crate::engine::health;
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
-use crate::store::StoreError;
 use crate::store::record;
+use crate::store::{Store, StoreError};
 use crate::sys::fs;
 
 /// The longest spec that is read, in bytes.
@@ -79,6 +79,19 @@ pub(crate) struct TypedSummary {
     pub(crate) command: Vec<Bytes>,
 }
 
+/// As many containers as are worth a thread of their own.
+const LANE: usize = 64;
+
+/// What a look at one container's directory found.
+enum Seen {
+    /// Nothing that is listed: it does not run, or it was removed in the meantime.
+    Nothing,
+    Container(Box<Container>),
+    /// What a killed `run` left.
+    HalfMade,
+    Damaged(Error),
+}
+
 /// What a listing is about.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
@@ -126,59 +139,25 @@ impl Engine {
         let store = self.store();
         let mut names: HashMap<ContainerId, String> =
             store.names().list()?.into_iter().rev().map(|(name, id)| (id, name)).collect();
+        let wanted: Vec<(ContainerId, String)> = store
+            .containers()
+            .list()?
+            .into_iter()
+            .map(|id| {
+                let name = names.remove(&id).unwrap_or_default();
+                (id, name)
+            })
+            .collect();
         let mut found = Containers::default();
-        for id in store.containers().list()? {
-            let name = names.remove(&id).unwrap_or_default();
-            let dir = match store.containers().open(&id) {
-                Ok(dir) => dir,
-                // Removed since its name was listed.
-                Err(err) if err.is_not_found() => continue,
-                Err(err) => {
-                    found.damaged.push((id, name, err.into()));
-                    continue;
-                }
-            };
-            match self.read_container(&dir, &id, &name, any_state) {
-                Ok(None) => {}
-                Ok(Some(container))
-                    if container.status.phase == Phase::Created && is_half_made(dir.as_fd()) =>
-                {
-                    self.discard_container(&id);
-                }
-                Ok(Some(container)) => found.items.push(container),
-                // Removed since its name was listed.
-                Err(_) if !store.containers().exists(&id) => {}
-                Err(err) => found.damaged.push((id, name, err)),
+        for ((id, name), read) in wanted.iter().zip(look_at_all(store, &wanted, any_state)) {
+            match read {
+                Seen::Nothing => {}
+                Seen::Container(container) => found.items.push(*container),
+                Seen::HalfMade => self.discard_container(id),
+                Seen::Damaged(err) => found.damaged.push((id.clone(), name.clone(), err)),
             }
         }
         Ok(found)
-    }
-
-    /// Reads a container; `None` for one that does not run, unless `any_state`. (Then its spec is not
-    /// even opened.)
-    fn read_container(
-        &self,
-        dir: &OwnedFd,
-        id: &ContainerId,
-        name: &str,
-        any_state: bool,
-    ) -> Result<Option<Container>> {
-        let status = state::examine(dir.as_fd(), id)?;
-        if !any_state && !matches!(status.phase, Phase::Up | Phase::Unmonitored) {
-            return Ok(None);
-        }
-        let path = self.store().containers().path(id).join("spec.json");
-        let text = fs::read_at(dir, "spec.json", MAX_SPEC_BYTES)
-            .map_err(|err| Error::system(format!("read {}", path.display()), err))?;
-        let mut summary: Summary = record::parse(&text, "container", id.short(), &path)?;
-        if let Some(restart) = state::read_updates(dir.as_fd()).restart {
-            summary.restart = restart;
-        }
-        let health = match summary.health {
-            Some(_) => health::read(dir.as_fd(), id)?.map(|state| state.status).or(Some(Health::Starting)),
-            None => None,
-        };
-        Ok(Some(Container { id: id.clone(), name: name.to_owned(), summary, status, health }))
     }
 
     /// One container, as listings show it.
@@ -188,7 +167,7 @@ impl Engine {
     /// If there is none, or it cannot be read.
     pub(crate) fn container_summary(&self, id: &ContainerId) -> Result<Container> {
         let dir = self.store().containers().open(id)?;
-        let container = self.read_container(&dir, id, &self.container_name(id)?, true)?;
+        let container = read_container(self.store(), &dir, id, &self.container_name(id)?, true)?;
         Ok(container.expect("any state was asked for"))
     }
 
@@ -361,6 +340,80 @@ fn restart(name: &str) -> Result<RestartPolicy> {
         "on-failure" => Ok(RestartPolicy::OnFailure { max: 0 }),
         _ => Err(Error::invalid(format!("unknown restart policy {name:?}"))),
     }
+}
+
+/// Looks at each of these containers, in their order. Hundreds are parted among the processors: what it
+/// costs is the kernel's time for a dozen calls each.
+fn look_at_all(store: &Store, wanted: &[(ContainerId, String)], any_state: bool) -> Vec<Seen> {
+    let lanes = match wanted.len() / LANE {
+        0 | 1 => 1,
+        full => {
+            std::thread::available_parallelism().map_or(1, |processors| full.min(processors.get()).min(4))
+        }
+    };
+    let look = |part: &[(ContainerId, String)]| -> Vec<Seen> {
+        part.iter().map(|(id, name)| look_at(store, id, name, any_state)).collect()
+    };
+    if lanes == 1 {
+        return look(wanted);
+    }
+    let mut parts = wanted.chunks(wanted.len().div_ceil(lanes));
+    let own = parts.next().unwrap_or_default();
+    std::thread::scope(|scope| {
+        let others: Vec<_> = parts.map(|part| scope.spawn(move || look(part))).collect();
+        let mut seen = look(own);
+        for lane in others {
+            seen.extend(lane.join().expect("a panic ends the process"));
+        }
+        seen
+    })
+}
+
+fn look_at(store: &Store, id: &ContainerId, name: &str, any_state: bool) -> Seen {
+    let containers = store.containers();
+    let dir = match containers.open(id) {
+        Ok(dir) => dir,
+        // Removed since its name was listed.
+        Err(err) if err.is_not_found() => return Seen::Nothing,
+        Err(err) => return Seen::Damaged(err.into()),
+    };
+    match read_container(store, &dir, id, name, any_state) {
+        Ok(None) => Seen::Nothing,
+        Ok(Some(container)) if container.status.phase == Phase::Created && is_half_made(dir.as_fd()) => {
+            Seen::HalfMade
+        }
+        Ok(Some(container)) => Seen::Container(Box::new(container)),
+        // Removed since its name was listed.
+        Err(_) if !containers.exists(id) => Seen::Nothing,
+        Err(err) => Seen::Damaged(err),
+    }
+}
+
+/// Reads a container; `None` for one that does not run, unless `any_state`. (Then its spec is not
+/// even opened.)
+fn read_container(
+    store: &Store,
+    dir: &OwnedFd,
+    id: &ContainerId,
+    name: &str,
+    any_state: bool,
+) -> Result<Option<Container>> {
+    let status = state::examine(dir.as_fd(), id)?;
+    if !any_state && !matches!(status.phase, Phase::Up | Phase::Unmonitored) {
+        return Ok(None);
+    }
+    let path = store.containers().path(id).join("spec.json");
+    let text = fs::read_at(dir, "spec.json", MAX_SPEC_BYTES)
+        .map_err(|err| Error::system(format!("read {}", path.display()), err))?;
+    let mut summary: Summary = record::parse(&text, "container", id.short(), &path)?;
+    if let Some(restart) = state::read_updates(dir.as_fd()).restart {
+        summary.restart = restart;
+    }
+    let health = match summary.health {
+        Some(_) => health::read(dir.as_fd(), id)?.map(|state| state.status).or(Some(Health::Starting)),
+        None => None,
+    };
+    Ok(Some(Container { id: id.clone(), name: name.to_owned(), summary, status, health }))
 }
 
 impl Container {
