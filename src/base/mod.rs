@@ -30,3 +30,4 @@ pub(crate) mod spec;
 pub(crate) mod stream;
 pub(crate) mod tar;
 pub(crate) mod time;
+pub(crate) mod yaml;

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use crate::compose::interpolate::Variables;
 use crate::compose::node::{Files, Kind, Map, Node};
 use crate::compose::schema::{FILE, SERVICE_FIELDS};
-use crate::compose::yaml::read;
 use crate::compose::{canonical, check, dotenv, interpolate, merge, normal};
 use crate::engine::{Error, Result};
 
@@ -234,7 +233,7 @@ fn canonical_name_of(
             continue;
         }
         let file = files.add(path.display().to_string());
-        for document in read::documents(&text, file, files)? {
+        for document in files.documents(&text, file)? {
             if let Some(name) = document.str_at("name") {
                 let find = |variable: &str| environment.get(variable).cloned();
                 let mut variables = Variables { find: &find, missed: BTreeSet::new() };
@@ -298,7 +297,7 @@ impl Loader<'_> {
         let text =
             read_text(path).map_err(|err| Error::invalid(format!("open {}", path.display())).because(err))?;
         let file = self.files.add(path.display().to_string());
-        let mut documents = read::documents(&text, file, &self.files)?;
+        let mut documents = self.files.documents(&text, file)?;
         if documents.is_empty() {
             return Err(Error::invalid(format!("{}: empty compose file", path.display())));
         }

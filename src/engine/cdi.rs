@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::base::bytes::Bytes;
 use crate::base::mount_syntax::{MountKindRequest, MountRequest};
 use crate::base::spec::Device;
+use crate::base::yaml::read as yaml;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Engine, Error, Result};
 
@@ -182,8 +183,15 @@ fn read_file(path: &Path) -> Option<std::result::Result<CdiFile, String>> {
     Some(if extension == "json" {
         serde_json::from_str(&text).map_err(|err| err.to_string())
     } else {
-        serde_yaml::from_str(&text).map_err(|err| err.to_string())
+        from_yaml(&text)
     })
+}
+
+fn from_yaml(text: &str) -> std::result::Result<CdiFile, String> {
+    let documents = yaml::documents(text, 0)
+        .map_err(|fault| format!("{}:{}: {}", fault.at.line, fault.at.column, fault.message))?;
+    let document = documents.first().ok_or("it is empty")?;
+    serde_json::from_value(document.to_json()).map_err(|err| err.to_string())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::compose::interpolate;
 use crate::compose::json;
 use crate::compose::load::{self, Loaded, Options};
 use crate::compose::node::{Kind, Map, Node};
-use crate::compose::yaml::write;
+use crate::compose::yaml;
 use crate::engine::remote::RemoteOptions;
 
 /// Print the project in its complete form
@@ -131,7 +131,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: ConfigArgs) -> anyhow::Result
     } else {
         let tree = if args.no_interpolate { loaded.tree.clone() } else { loaded.tree.escaped() };
         let text = match args.format.as_str() {
-            "yaml" => write::document(&tree),
+            "yaml" => yaml::document(&tree),
             "json" => json::document(&tree)?,
             other => {
                 return Err(UsageError::new(format!("unsupported format {other:?}"))

@@ -1,7 +1,7 @@
 //! What a plain scalar means: YAML 1.2's core schema with what Go's yaml.v3 keeps of YAML 1.1, because
 //! Compose files are written for that.
 
-use crate::compose::node::Kind;
+use crate::base::yaml::node::Kind;
 
 /// The value of an unquoted word.
 pub(crate) fn resolve(text: &str) -> Kind {

@@ -4,9 +4,22 @@ use std::collections::HashMap;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
-use crate::compose::node::{Files, Kind, Map, Node, Place, Tag};
-use crate::compose::yaml::scalar;
-use crate::engine::Result;
+use crate::base::yaml::node::{Kind, Map, Node, Place, Tag};
+use crate::base::yaml::scalar;
+
+/// What is wrong with a text, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) at: Place,
+    pub(crate) message: String,
+}
+
+/// What reading gives.
+pub(crate) type Result<T> = std::result::Result<T, Fault>;
+
+fn fault<T>(at: Place, message: impl Into<String>) -> Result<T> {
+    Err(Fault { at, message: message.into() })
+}
 
 /// Nodes that aliases may add to one document: far more than any real file, far fewer than a bomb.
 const MAX_NODES: usize = 2_000_000;
@@ -16,8 +29,8 @@ const MAX_NODES: usize = 2_000_000;
 /// # Errors
 ///
 /// Text that is no YAML, keys that are no scalars or stand twice, aliases of nothing, alias bombs.
-pub(crate) fn documents(text: &str, file: u32, files: &Files) -> Result<Vec<Node>> {
-    let mut reader = Reader { file, files, anchors: HashMap::new(), nodes: 0 };
+pub(crate) fn documents(text: &str, file: u32) -> Result<Vec<Node>> {
+    let mut reader = Reader { file, anchors: HashMap::new(), nodes: 0 };
     let mut parser = Parser::new_from_str(text);
     let mut documents = Vec::new();
     loop {
@@ -30,21 +43,20 @@ pub(crate) fn documents(text: &str, file: u32, files: &Files) -> Result<Vec<Node
                 let (event, span) = reader.next(&mut parser)?;
                 documents.push(reader.node(&mut parser, event, span)?);
             }
-            _ => return Err(files.error(reader.place(span), "a document is expected here")),
+            _ => return fault(reader.place(span), "a document is expected here"),
         }
     }
 }
 
-struct Reader<'f> {
+struct Reader {
     file: u32,
-    files: &'f Files,
     anchors: HashMap<usize, Node>,
     nodes: usize,
 }
 
 type Source<'i> = Parser<'i, granit_parser::StrInput<'i>>;
 
-impl Reader<'_> {
+impl Reader {
     fn place(&self, span: Span) -> Place {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Place { file: self.file, line: number(span.start.line()), column: number(span.start.col() + 1) }
@@ -59,7 +71,7 @@ impl Reader<'_> {
                 Some(Err(err)) => {
                     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
                     let (line, column) = (number(err.marker().line()), number(err.marker().col() + 1));
-                    return Err(self.files.error(Place { file: self.file, line, column }, err.info()));
+                    return fault(Place { file: self.file, line, column }, err.info());
                 }
                 None => return Ok((Event::StreamEnd, Span::default())),
             }
@@ -97,16 +109,16 @@ impl Reader<'_> {
             }
             Event::Alias(id) => {
                 let Some(node) = self.anchors.get(&id) else {
-                    return Err(self.files.error(at, "this alias stands inside its own anchor"));
+                    return fault(at, "this alias stands inside its own anchor");
                 };
                 let node = node.clone();
                 self.nodes += count(&node);
                 (node, 0)
             }
-            _ => return Err(self.files.error(at, "a value is expected here")),
+            _ => return fault(at, "a value is expected here"),
         };
         if self.nodes > MAX_NODES {
-            return Err(self.files.error(at, "aliases make this document too large"));
+            return fault(at, "aliases make this document too large");
         }
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
@@ -135,7 +147,7 @@ impl Reader<'_> {
             let at = self.place(span);
             let key_node = self.node(parser, event, span)?;
             let Some(key) = written.or_else(|| key_node.scalar_text()) else {
-                return Err(self.files.error(at, "a key must be a word"));
+                return fault(at, "a key must be a word");
             };
             let (event, span) = self.next(parser)?;
             let value = self.node(parser, event, span)?;
@@ -143,28 +155,26 @@ impl Reader<'_> {
                 merges.push(value);
             } else if let Some(before) = map.insert(key.clone(), value) {
                 let line = before.at.line;
-                return Err(self
-                    .files
-                    .error(at, format!("mapping key {key:?} already defined at line {line}")));
+                return fault(at, format!("mapping key {key:?} already defined at line {line}"));
             }
         }
-        for merge in merges {
-            self.merge(&mut map, merge)?;
+        for from in merges {
+            merge(&mut map, from)?;
         }
         Ok(map)
     }
+}
 
-    fn merge(&self, map: &mut Map, from: Node) -> Result<()> {
-        match from.kind {
-            Kind::Map(other) => {
-                for (key, value) in other {
-                    map.entry(key).or_insert(value);
-                }
-                Ok(())
+fn merge(map: &mut Map, from: Node) -> Result<()> {
+    match from.kind {
+        Kind::Map(other) => {
+            for (key, value) in other {
+                map.entry(key).or_insert(value);
             }
-            Kind::List(list) => list.into_iter().try_for_each(|node| self.merge(map, node)),
-            _ => Err(self.files.error(from.at, "map merge requires map or sequence of maps as the value")),
+            Ok(())
         }
+        Kind::List(list) => list.into_iter().try_for_each(|node| merge(map, node)),
+        _ => fault(from.at, "map merge requires map or sequence of maps as the value"),
     }
 }
 
@@ -191,9 +201,7 @@ mod tests {
     use serde_json::json;
 
     fn read(text: &str) -> Result<Vec<Node>> {
-        let mut files = Files::default();
-        let file = files.add("compose.yaml".to_owned());
-        documents(text, file, &files)
+        documents(text, 0)
     }
 
     #[test]
@@ -219,13 +227,14 @@ mod tests {
     #[test]
     fn bad_text_names_its_place() {
         for (text, message) in [
-            ("a: 1\na: 2\n", "compose.yaml:2:1: mapping key \"a\" already defined at line 1"),
-            ("a: *b\n", "compose.yaml:1:4: "),
-            ("a: [1\n", "compose.yaml:"),
-            ("? [1]\n: 2\n", "compose.yaml:1:3: a key must be a word"),
+            ("a: 1\na: 2\n", "2:1: mapping key \"a\" already defined at line 1"),
+            ("a: *b\n", "1:4: "),
+            ("a: [1\n", ": "),
+            ("? [1]\n: 2\n", "1:3: a key must be a word"),
         ] {
-            let err = read(text).unwrap_err().to_string();
-            assert!(err.contains(message), "{text:?}: {err}");
+            let fault = read(text).unwrap_err();
+            let shown = format!("{}:{}: {}", fault.at.line, fault.at.column, fault.message);
+            assert!(shown.contains(message), "{text:?}: {shown}");
         }
     }
 
@@ -236,6 +245,6 @@ mod tests {
             let items = vec![format!("*a{}", level - 1); 10].join(",");
             text.push_str(&format!("a{level}: &a{level} [{items}]\n"));
         }
-        assert!(read(&text).unwrap_err().to_string().contains("too large"));
+        assert!(read(&text).unwrap_err().message.contains("too large"));
     }
 }

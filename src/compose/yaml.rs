@@ -1,8 +1,8 @@
 //! A tree as YAML text, quoted and laid out as Go's yaml.v3 does with an indent of two: what docker
 //! compose prints, byte for byte.
 
+use crate::base::yaml::scalar;
 use crate::compose::node::{Kind, Map, Node, float_text};
-use crate::compose::yaml::scalar;
 
 /// The document, with a line feed at its end.
 pub(crate) fn document(node: &Node) -> String {
