@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
+use common::image::{Compression, Layer};
 use common::registry::Registry;
 use common::source::sources;
 use common::{Sandbox, wait_for};
@@ -28,7 +29,7 @@ const ACTIONS: [(&str, &str); 3] = [("kill", "kill"), ("EIO", "err:5"), ("ENOSPC
 fn steps(image: &str) -> Vec<(Vec<&str>, Vec<&str>)> {
     vec![
         (vec!["pull", "-q", "--retry=0", image], vec!["rmi", "-f", image]),
-        (vec!["tag", "bb", "other"], vec!["untag", "localhost/other"]),
+        (vec!["tag", "bb", "other"], vec!["untag", "bb", "localhost/other"]),
         (vec!["create", "--name=c", "--net=none", "bb", "true"], vec!["rm", "-f", "c"]),
         (vec!["run", "--rm", "--net=none", "--name=r", "bb", "true"], vec!["rm", "-f", "r"]),
         (vec!["volume", "create", "v"], vec!["volume", "rm", "-f", "v"]),
@@ -43,7 +44,10 @@ fn left(sandbox: &Sandbox, dir: &str) -> Vec<String> {
 
 #[test]
 fn whatever_fails_or_dies_anywhere_leaves_a_whole_store() {
-    let image = Registry::shared().push("failpoints", "v1", &common::bb::image().env("A=b").build());
+    // A layer that no sandbox has, so that there is something to download.
+    let layer = Layer::new().file("new", 0o644, "x".repeat(100_000));
+    let image = common::bb::image().layer(layer, Compression::Gzip).env("A=b").build();
+    let image = Registry::shared().push("failpoints", "v1", &image);
     let mut reached: BTreeMap<String, usize> = BTreeMap::new();
     for point in points() {
         for (name, action) in ACTIONS {
