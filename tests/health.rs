@@ -264,3 +264,92 @@ fn a_service_manager_is_told() {
     socket.set_nonblocking(true).expect("do not wait");
     assert!(socket.recv(&mut [0; 64]).is_err(), "nobody is told");
 }
+
+#[test]
+fn update_changes_checks_of_a_container_that_runs() {
+    let sandbox = Sandbox::new();
+    sandbox.start("u", &[], SLEEP);
+    let id = sandbox.inspect("u", ".Id");
+    let none = sandbox.ketch(["update", "--health-retries=2", "u"]);
+    assert!(none.fails(125).contains("define one with --health-cmd"), "{}", none.stderr);
+
+    // One where there was none, checked by the monitor that is there.
+    sandbox.ok(["update", BY_FILE, "--health-interval=200ms", "--health-retries=1", "u"]);
+    sandbox.ok(["wait", "--condition=unhealthy", "u"]);
+    sandbox.ok(["exec", "u", "touch", "/ok"]);
+    sandbox.ok(["wait", "--condition=healthy", "u"]);
+
+    // Another command; the rest stays.
+    sandbox.ok(["update", "--health-cmd=echo changed; exit 1", "--health-timeout=5s", "u"]);
+    sandbox.ok(["wait", "--condition=unhealthy", "u"]);
+    assert!(sandbox.inspect("u", "json .State.Health.Log").contains("changed"));
+    let check = serde_json::from_str::<serde_json::Value>(&sandbox.inspect("u", "json .Config.Healthcheck"));
+    let check = check.expect("JSON");
+    assert_eq!((&check["Interval"], &check["Retries"]), (&200_000_000.into(), &1.into()), "{check}");
+    assert_eq!(check["Timeout"], 5_000_000_000_u64);
+
+    // Where the log goes, and how much of it is kept.
+    let logs = sandbox.path("logs");
+    std::fs::create_dir(&logs).expect("make a directory");
+    let destination = format!("--health-log-destination={}", logs.display());
+    sandbox.ok(["update", &destination, "--health-max-log-count=1", "--health-max-log-size=3", "u"]);
+    let file = logs.join(format!("{id}-healthcheck.log"));
+    wait_for("the log", || {
+        let text = std::fs::read_to_string(&file).map_err(|err| err.to_string())?;
+        let log: serde_json::Value = serde_json::from_str(&text).map_err(|err| err.to_string())?;
+        let entries = log["Log"].as_array().ok_or("no log")?;
+        let right = entries.len() == 1 && entries[0]["Output"] == "cha";
+        if right { Ok(()) } else { Err(text) }
+    });
+
+    sandbox.ok(["update", "--no-healthcheck", "u"]);
+    let gone = sandbox.ketch(["healthcheck", "run", "u"]);
+    assert!(gone.fails(125).contains("no defined healthcheck"), "{}", gone.stderr);
+    assert!(!status(&sandbox, "u").contains("healthy"), "{}", status(&sandbox, "u"));
+    for (flags, why) in [
+        (&["--no-healthcheck", "--health-retries=1"][..], "cannot be combined"),
+        (&["--health-cmd=true", "--health-startup-retries=1"], "health-startup-cmd"),
+        (&["--health-cmd=true", "--health-retries=0"], "greater than 0"),
+        (&["--health-cmd=true", "--health-on-failure=fly"], "on-failure"),
+    ] {
+        let refused = sandbox.ketch(["update"].iter().chain(flags).chain(&["u"]));
+        assert!(refused.fails(125).contains(why), "{flags:?}: {}", refused.stderr);
+    }
+
+    // What is to happen, and when, of the one that comes now.
+    sandbox.ok([
+        "update",
+        "--health-cmd=false",
+        "--health-interval=200ms",
+        "--health-start-period=0s",
+        "--health-retries=1",
+        "--health-on-failure=kill",
+        "u",
+    ]);
+    assert_eq!(sandbox.ok(["wait", "u"]), "137");
+    assert_eq!(sandbox.inspect("u", ".Config.HealthcheckOnFailureAction"), "kill");
+}
+
+#[test]
+fn update_changes_start_up_checks_for_the_next_start() {
+    let sandbox = Sandbox::new();
+    sandbox.start("s", &["--health-cmd=true", "--health-interval=200ms"], SLEEP);
+    sandbox.ok([
+        "update",
+        "--health-startup-cmd=echo x >> /starts; test $(wc -l < /starts) -ge 3",
+        "--health-startup-interval=200ms",
+        "--health-startup-timeout=5s",
+        "--health-startup-retries=20",
+        "--health-startup-success=2",
+        "s",
+    ]);
+    sandbox.ok(["wait", "--condition=healthy", "s"]);
+    assert_eq!(sandbox.ketch(["exec", "s", "cat", "/starts"]).code, 1, "its start was over");
+    sandbox.ok(["restart", "--time=0", "s"]);
+    sandbox.ok(["wait", "--condition=healthy", "s"]);
+    assert_eq!(sandbox.ok(["exec", "s", "wc", "-l", "/starts"]), "4 /starts", "two failures, two successes");
+    let shown = sandbox.inspect("s", "json .Config.StartupHealthCheck");
+    for part in ["\"Successes\":2", "\"Retries\":20", "\"Timeout\":5000000000", "\"Interval\":200000000"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+}

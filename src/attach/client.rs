@@ -136,7 +136,7 @@ pub(crate) fn send_signal(socket: BorrowedFd<'_>, number: i32) -> io::Result<()>
             None | Some(FromMonitor::Exit(_)) => return Err(gone()),
             Some(FromMonitor::Signalled(0)) => return Ok(()),
             Some(FromMonitor::Signalled(errno)) => return Err(io::Error::from_raw_os_error(errno)),
-            Some(FromMonitor::Output(..) | FromMonitor::Checked(_)) => {}
+            Some(FromMonitor::Output(..) | FromMonitor::Checked(_) | FromMonitor::Reloaded) => {}
         }
     }
 }
@@ -157,6 +157,24 @@ pub(crate) fn check_health(socket: BorrowedFd<'_>) -> io::Result<Option<i32>> {
         match receive(socket, &mut buffer)? {
             None | Some(FromMonitor::Exit(_)) => return Ok(None),
             Some(FromMonitor::Checked(code)) => return Ok(Some(code)),
+            Some(_) => {}
+        }
+    }
+}
+
+/// Tells the monitor that something about the container was changed, and waits until that holds. For a connection
+/// that asked for no streams.
+///
+/// # Errors
+///
+/// BrokenPipe if the container has ended meanwhile.
+pub(crate) fn reload(socket: BorrowedFd<'_>) -> io::Result<()> {
+    socket::send(socket, packet::reload().as_bytes())?;
+    let mut buffer = [0; 64];
+    loop {
+        match receive(socket, &mut buffer)? {
+            None | Some(FromMonitor::Exit(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
+            Some(FromMonitor::Reloaded) => return Ok(()),
             Some(_) => {}
         }
     }
@@ -292,7 +310,9 @@ impl<'a> Pump<'a> {
             let (stream, length) = match receive(self.socket.as_fd(), &mut self.received) {
                 Ok(None) => return Ok(Some(End::Lost)),
                 Ok(Some(FromMonitor::Exit(code))) => return Ok(Some(End::Exited(code))),
-                Ok(Some(FromMonitor::Signalled(_) | FromMonitor::Checked(_))) => continue,
+                Ok(Some(FromMonitor::Signalled(_) | FromMonitor::Checked(_) | FromMonitor::Reloaded)) => {
+                    continue;
+                }
                 Ok(Some(FromMonitor::Output(stream, data))) => (stream, data.len()),
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(err) => return Err(err),

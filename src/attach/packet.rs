@@ -25,11 +25,13 @@ const STDIN_EOF: u8 = 3;
 const RESIZE: u8 = 4;
 const SIGNAL: u8 = 5;
 const CHECK: u8 = 6;
+const RELOAD: u8 = 7;
 const STDOUT: u8 = 16;
 const STDERR: u8 = 17;
 const EXIT: u8 = 18;
 const SIGNALLED: u8 = 19;
 const CHECKED: u8 = 20;
+const RELOADED: u8 = 21;
 
 /// The first byte of a packet that carries output.
 pub(crate) fn output_kind(stream: Stream) -> u8 {
@@ -73,6 +75,8 @@ pub(crate) enum FromClient<'a> {
     Signal(i32),
     /// Check the container's health now; answered by `Checked`.
     Check,
+    /// What `update` has written is to hold from now on; answered by `Reloaded`.
+    Reload,
 }
 
 /// What a monitor sends.
@@ -83,6 +87,8 @@ pub(crate) enum FromMonitor<'a> {
     Signalled(i32),
     /// How a check of the container's health went: its exit code, 0 for healthy.
     Checked(i32),
+    /// What was written holds now.
+    Reloaded,
     /// Process 1 has ended with this code (128 + n for a signal); nothing follows.
     Exit(i32),
 }
@@ -153,6 +159,16 @@ pub(crate) fn checked(code: i32) -> Small {
     Small::word(CHECKED, code.to_le_bytes())
 }
 
+/// The packet that says that something about the container was changed.
+pub(crate) fn reload() -> Small {
+    Small::empty(RELOAD)
+}
+
+/// The answer to [`reload`].
+pub(crate) fn reloaded() -> Small {
+    Small::empty(RELOADED)
+}
+
 /// The packet that ends a connection.
 pub(crate) fn exit(code: i32) -> Small {
     Small::word(EXIT, code.to_le_bytes())
@@ -183,6 +199,7 @@ impl<'a> FromClient<'a> {
             })),
             (SIGNAL, &[a, b, c, d]) => Ok(Self::Signal(i32::from_le_bytes([a, b, c, d]))),
             (CHECK, []) => Ok(Self::Check),
+            (RELOAD, []) => Ok(Self::Reload),
             _ => Err(PacketError { kind, length: packet.len() }),
         }
     }
@@ -201,6 +218,7 @@ impl<'a> FromMonitor<'a> {
             (STDERR, data) => Ok(Self::Output(Stream::Stderr, data)),
             (SIGNALLED, &[a, b, c, d]) => Ok(Self::Signalled(i32::from_le_bytes([a, b, c, d]))),
             (CHECKED, &[a, b, c, d]) => Ok(Self::Checked(i32::from_le_bytes([a, b, c, d]))),
+            (RELOADED, []) => Ok(Self::Reloaded),
             (EXIT, &[a, b, c, d]) => Ok(Self::Exit(i32::from_le_bytes([a, b, c, d]))),
             _ => Err(PacketError { kind, length: packet.len() }),
         }
@@ -224,6 +242,7 @@ mod tests {
             (signal(15), FromClient::Signal(15)),
             (signal(-1), FromClient::Signal(-1)),
             (check(), FromClient::Check),
+            (reload(), FromClient::Reload),
         ] {
             assert_eq!(FromClient::decode(packet.as_bytes()), Ok(want));
         }
@@ -236,6 +255,7 @@ mod tests {
             (exit(137), FromMonitor::Exit(137)),
             (exit(-1), FromMonitor::Exit(-1)),
             (signalled(3), FromMonitor::Signalled(3)),
+            (reloaded(), FromMonitor::Reloaded),
         ] {
             assert_eq!(FromMonitor::decode(packet.as_bytes()), Ok(want));
         }

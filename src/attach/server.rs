@@ -34,6 +34,8 @@ pub(crate) enum Request<'a> {
     Signal(i32),
     /// Check the container's health, and tell everyone who asks: [`Server::tell_checked`].
     Check,
+    /// Something about the container was changed.
+    Reload,
 }
 
 /// The clients of one container and the socket where more may come.
@@ -136,6 +138,17 @@ impl Server {
         Ok(Self { listener, uid, clients, base: 0, exhausted: false })
     }
 
+    /// Takes in the command that starts the container, which comes later than this server.
+    ///
+    /// # Errors
+    ///
+    /// If it is no socket.
+    pub(crate) fn admit_first(&mut self, socket: OwnedFd) -> io::Result<()> {
+        socket::set_nonblocking(socket.as_fd(), true)?;
+        self.clients.insert(0, Client::new(socket, true));
+        Ok(())
+    }
+
     /// True until the one who started the container has said what they want, or is gone. Output is not
     /// to be read before: they are to see it from the first byte.
     pub(crate) fn awaits_hello(&self) -> bool {
@@ -218,6 +231,7 @@ impl Server {
             (Ok(FromClient::StdinEof), Some(_)) => Some(Request::StdinEof),
             (Ok(FromClient::Resize(size)), Some(_)) => Some(Request::Resize(size)),
             (Ok(FromClient::Signal(number)), Some(_)) => Some(Request::Signal(number)),
+            (Ok(FromClient::Reload), Some(_)) => Some(Request::Reload),
             (Ok(FromClient::Check), Some(_)) => {
                 client.asks_health = true;
                 Some(Request::Check)

@@ -551,6 +551,9 @@ pub(crate) struct AsTyped {
     pub(crate) ipc: String,
     pub(crate) uts: String,
     pub(crate) cgroupns: String,
+    /// The streams of `create --attach`, in small letters.
+    #[serde(default)]
+    pub(crate) attach: Vec<String>,
 }
 
 /// One life of a container, from start to end. Written by its monitor alone.
@@ -570,6 +573,9 @@ pub(crate) struct Record {
     pub(crate) ended: Option<Ended>,
     /// How many times the restart policy started it again.
     pub(crate) restarts: u32,
+    /// Process 1 waits for its start, with everything around it in place (`container init`).
+    #[serde(default)]
+    pub(crate) initialized: bool,
     /// Inode numbers of the pipes that are its standard streams; 0 for none. A new monitor finds them by
     /// these when the first one was killed.
     #[serde(default)]

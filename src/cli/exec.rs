@@ -9,10 +9,11 @@ use clap::Args;
 use crate::attach::packet::Hello;
 use crate::base::bytes::Bytes;
 use crate::cli::attach::Route;
-use crate::cli::container_flags::environment;
+use crate::cli::container_flags::{KeptFds, environment};
 use crate::cli::error::AlreadyReported;
 use crate::cli::run::{Attachment, attached_to, detach_keys};
 use crate::cli::session::{Exit, Session};
+use crate::cli::targets;
 use crate::engine::exec::ExecRequest;
 use crate::engine::{self, Kind};
 use crate::sys::{pidfd, tty};
@@ -48,6 +49,13 @@ pub(crate) struct ExecArgs {
     #[arg(short, long)]
     latest: bool,
 
+    /// Use the container whose ID is in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "latest")]
+    cidfile: Option<PathBuf>,
+
+    #[command(flatten)]
+    kept: KeptFds,
+
     /// Give the command every capability, and no system call filter
     #[arg(long)]
     privileged: bool,
@@ -64,7 +72,7 @@ pub(crate) struct ExecArgs {
     #[arg(short, long, value_name = "DIRECTORY")]
     workdir: Option<OsString>,
 
-    /// Container, command and arguments; without the container with --latest
+    /// Container, command and arguments; without the container with --latest and --cidfile
     #[arg(
         required = true,
         trailing_var_arg = true,
@@ -92,7 +100,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<E
 fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
     let keys = detach_keys(session.engine()?, args.detach_keys.as_deref())?;
     let engine = session.engine()?;
-    let (id, command) = if args.latest {
+    let (id, command) = if let Some(file) = &args.cidfile {
+        (engine.container(&targets::id_in(file)?)?, &args.words[..])
+    } else if args.latest {
         (engine.latest_container()?, &args.words[..])
     } else {
         let typed = args.words[0].to_string_lossy();
@@ -112,6 +122,7 @@ fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
         interactive: args.interactive,
         privileged: args.privileged,
         detached: args.detach,
+        keep: args.kept.numbers()?,
     };
     if args.detach {
         let exec_id = engine.exec_detached(&id, &request)?;

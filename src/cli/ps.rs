@@ -263,7 +263,7 @@ pub(crate) fn status(container: &Container, now: Timestamp) -> String {
     }
     match container.status.phase {
         Phase::Created => "Created".to_owned(),
-        Phase::Starting => "Initialized".to_owned(),
+        Phase::Starting | Phase::Initialized => "Initialized".to_owned(),
         phase @ (Phase::Up | Phase::Unmonitored) => {
             let since = record.map_or(now, |record| record.started);
             let lost = if phase == Phase::Unmonitored { " (unmonitored)" } else { "" };

@@ -12,14 +12,14 @@ use crate::attach::packet::Hello;
 use crate::base::id::ContainerId;
 use crate::cli::attach::{self, Route};
 use crate::cli::autostart;
-use crate::cli::container_flags::ContainerFlags;
+use crate::cli::container_flags::{ContainerFlags, KeptFds};
 use crate::cli::hello;
 use crate::cli::session::{Exit, Session};
 use crate::cli::targets::{self, Latest, Selection};
 use crate::engine::attach::SignalPath;
 use crate::engine::request::ContainerRequest;
 use crate::engine::start::{Start, is_passthrough};
-use crate::engine::{Engine, Error, Kind};
+use crate::engine::{Engine, Error, Kind, config};
 use crate::sys::socket::{self, Kind as SocketKind};
 use crate::sys::tty;
 
@@ -51,6 +51,9 @@ pub(crate) struct RunArgs {
     sig_proxy: bool,
 
     #[command(flatten)]
+    kept: KeptFds,
+
+    #[command(flatten)]
     container: ContainerFlags,
 }
 
@@ -59,6 +62,12 @@ pub(crate) struct RunArgs {
 /// Prints the container's ID. Takes the flags of `run`.
 #[derive(Args, Debug)]
 pub(crate) struct CreateArgs {
+    /// Note in `inspect` which of stdin, stdout and stderr are to be attached (can be repeated)
+    ///
+    /// As with podman, `start --attach` attaches to all output whatever is noted.
+    #[arg(short, long, value_name = "STREAM")]
+    attach: Vec<String>,
+
     #[command(flatten)]
     container: ContainerFlags,
 }
@@ -113,6 +122,8 @@ pub(crate) struct Attachment {
 pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Result<()> {
     // As Docker has it: whoever starts it will be attached, unless it is `run -d`.
     let mut request = args.container.request(true)?;
+    streams(&args.attach, false)?;
+    request.attach = args.attach.iter().map(|stream| stream.to_ascii_lowercase()).collect();
     let engine = session.engine()?;
     if let Some(name) = args.container.obtain_image(engine)? {
         request.image = name;
@@ -124,6 +135,9 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
 
 pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Exit> {
     let flags = &args.container;
+    let keep = args.kept.numbers()?;
+    // Before there is a container to no purpose.
+    config::passed_descriptors(&keep)?;
     let keys = detach_keys(session.engine()?, args.detach_keys.as_deref())?;
     let hello = streams(&args.attach, flags.process.interactive)?;
     let mut request = flags.request(!args.detach)?;
@@ -149,13 +163,13 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     let hello = if passthrough.is_some() { Hello::default() } else { hello };
     let id = create_container(engine, &request)?;
     if args.detach {
-        start_or_discard(engine, &id, flags.lifecycle.rm, Start::default())?;
+        start_or_discard(engine, &id, flags.lifecycle.rm, Start { keep, ..Start::default() })?;
         writeln!(session.out, "{id}")?;
         autostart::tell_once(session, request.restart);
         return Ok(Exit::OK);
     }
     let attachment = Attachment { hello, terminal: flags.process.tty, sig_proxy: args.sig_proxy };
-    let exit = attached(engine, &id, request.auto_remove, attachment, keys)?;
+    let exit = attached(engine, &id, request.auto_remove, attachment, keys, keep)?;
     if args.rmi {
         match engine.remove_image(&request.image, false) {
             // Others use it, or it has other names.
@@ -195,7 +209,7 @@ pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Resul
         false => Hello { stdout: true, stderr: true, stdin: args.interactive && spec.process.open_stdin },
     };
     let attachment = Attachment { hello, terminal: spec.process.terminal, sig_proxy: args.sig_proxy };
-    attached(engine, &id, false, attachment, keys)
+    attached(engine, &id, false, attachment, keys, Vec::new())
 }
 
 fn streams_on_terminal() -> bool {
@@ -255,11 +269,12 @@ pub(crate) fn attached(
     discard: bool,
     attachment: Attachment,
     detach_keys: DetachKeys,
+    keep: Vec<i32>,
 ) -> anyhow::Result<Exit> {
     // Opened now: a container that is removed at its end can be signalled until then.
     let signals = SignalPath::new(engine.store().containers().open(id)?);
     let exit = attached_to(attachment, detach_keys, |start| {
-        start_or_discard(engine, id, discard, start)?;
+        start_or_discard(engine, id, discard, Start { keep, ..start })?;
         Ok(Route::Monitor(signals))
     })?;
     Ok(exit.unwrap_or(Exit::OK))
@@ -276,7 +291,7 @@ pub(crate) fn attached_to(
     let (socket, theirs) = socket::pair(SocketKind::Packet)?;
     client::greet(socket.as_fd(), hello)?;
     let window = if terminal { tty::window_size(std::io::stdin().as_fd()).ok() } else { None };
-    let route = start(Start { client: Some(theirs), window })?;
+    let route = start(Start { client: Some(theirs), window, keep: Vec::new() })?;
     attach::pump(socket, terminal, hello.stdin, detach_keys, sig_proxy.then_some(route))
 }
 

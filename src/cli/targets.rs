@@ -1,7 +1,7 @@
 //! Which containers a verb acts on: names, or all, the latest, those of ID files or filters.
 
-use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -91,17 +91,11 @@ impl<'a> Selection<'a> {
             targets.push(Target::of(engine.latest_container()?));
         }
         for file in self.cidfiles {
-            match std::fs::read_to_string(file) {
-                Ok(text) => {
-                    let typed = text.lines().next().unwrap_or_default().trim().to_owned();
-                    targets.push(Target { id: engine.container(&typed), shown: typed });
-                }
-                Err(err) if self.ignore && err.kind() == io::ErrorKind::NotFound => {}
-                Err(err) => {
-                    let what = format!("read the ID file {}", file.display());
-                    return Err(Error::system(what, err).into());
-                }
+            if self.ignore && !file.exists() {
+                continue;
             }
+            let typed = id_in(file)?;
+            targets.push(Target { id: engine.container(&typed), shown: typed });
         }
         for name in self.names {
             targets.push(Target { id: engine.container(name), shown: name.clone() });
@@ -132,6 +126,17 @@ impl Target {
     fn of(id: ContainerId) -> Self {
         Self { shown: id.to_string(), id: Ok(id) }
     }
+}
+
+/// The ID that a file holds in its first line (`--cidfile`).
+///
+/// # Errors
+///
+/// If it cannot be read.
+pub(crate) fn id_in(file: &Path) -> engine::Result<String> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|err| Error::system(format!("read the ID file {}", file.display()), err))?;
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 /// Does `action` to each target and prints those that went well, in order: one failure does not spare

@@ -2,13 +2,14 @@
 
 use clap::Args;
 
-use crate::cli::container_flags::restart_policy;
+use crate::cli::container_flags::{HealthCheckFlags, restart_policy};
 use crate::cli::resource_flags::ResourceFlags;
 use crate::cli::session::Session;
 use crate::cli::targets::{self, Latest, Selection};
 use crate::cli::usage::UsageError;
+use crate::engine::request::HealthRequest;
 
-/// Change limits and the restart policy of one or more containers
+/// Change limits, the restart policy and health checks of one or more containers
 ///
 /// What is not given stays as it is. The changes hold at once, and for every later start.
 #[derive(Args, Debug)]
@@ -26,15 +27,20 @@ pub(crate) struct UpdateArgs {
 
     #[command(flatten)]
     resources: ResourceFlags,
+
+    #[command(flatten)]
+    health: HealthCheckFlags,
 }
 
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: UpdateArgs) -> anyhow::Result<()> {
     let limits = args.resources.limits()?;
     let restart = args.restart.as_deref().map(|text| restart_policy(text, false)).transpose()?;
-    if limits.is_empty() && restart.is_none() {
-        return Err(UsageError::new("nothing to change: give a limit or --restart").into());
+    let health = args.health.request();
+    if limits.is_empty() && restart.is_none() && health == HealthRequest::default() {
+        let message = "nothing to change: give a limit, --restart or something about health checks";
+        return Err(UsageError::new(message).into());
     }
     let targets = Selection::of_names(&args.containers, &args.latest).targets(session)?;
-    targets::for_each(session, targets, |engine, id| engine.update_container(id, &limits, restart))
+    targets::for_each(session, targets, |engine, id| engine.update_container(id, &limits, restart, &health))
 }

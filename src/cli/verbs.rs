@@ -9,14 +9,18 @@ use crate::cli::artifact;
 use crate::cli::attach;
 use crate::cli::autostart;
 use crate::cli::build;
+use crate::cli::cleanup;
+use crate::cli::clone;
 use crate::cli::commit;
 use crate::cli::completion;
 use crate::cli::compose;
 use crate::cli::container;
+use crate::cli::container_mount;
 use crate::cli::cp;
 use crate::cli::diff;
 use crate::cli::events;
 use crate::cli::exec;
+use crate::cli::generate;
 use crate::cli::globals;
 use crate::cli::healthcheck;
 use crate::cli::history;
@@ -24,6 +28,7 @@ use crate::cli::image;
 use crate::cli::image_mount;
 use crate::cli::images;
 use crate::cli::info;
+use crate::cli::init;
 use crate::cli::inspect;
 use crate::cli::kill;
 use crate::cli::load;
@@ -38,6 +43,7 @@ use crate::cli::push;
 use crate::cli::restart;
 use crate::cli::rm;
 use crate::cli::run;
+use crate::cli::runlabel;
 use crate::cli::save;
 use crate::cli::search;
 use crate::cli::secret;
@@ -137,6 +143,8 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("compose version", compose::version::VersionArgs, compose::version::run),
     verb!("compose wait", compose::lifecycle::WaitArgs, compose::lifecycle::wait),
     verb!("container attach", attach::AttachArgs, attach::run),
+    verb!("container cleanup", cleanup::CleanupArgs, cleanup::run),
+    verb!("container clone", clone::CloneArgs, clone::run),
     verb!("container commit", commit::CommitArgs, commit::run),
     verb!("container cp", cp::CpArgs, cp::cp),
     verb!("container create", run::CreateArgs, run::create),
@@ -144,10 +152,12 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("container exec", exec::ExecArgs, exec::run),
     verb!("container export", cp::ExportArgs, cp::export),
     verb!("container exists", container::ExistsArgs, container::exists),
+    verb!("container init", init::InitArgs, init::run),
     verb!("container inspect", inspect::ContainerArgs, inspect::run_container),
     verb!("container kill", kill::KillArgs, kill::run),
     verb!("container logs", logs::LogsArgs, logs::run),
     verb!("container ls" | "list" | "ps", ps::PsArgs, ps::run),
+    verb!("container mount", container_mount::MountArgs, container_mount::mount),
     verb!("container pause", pause::PauseArgs, pause::pause),
     verb!("container port", container::PortArgs, container::port),
     verb!("container prune", container::PruneArgs, container::prune),
@@ -155,10 +165,12 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("container restart", restart::RestartArgs, restart::run),
     verb!("container rm" | "remove", rm::RmArgs, rm::run),
     verb!("container run", run::RunArgs, run::run),
+    verb!("container runlabel", runlabel::RunlabelArgs, runlabel::run),
     verb!("container start", run::StartArgs, run::start),
     verb!("container stats", stats::StatsArgs, stats::run),
     verb!("container stop", stop::StopArgs, stop::run),
     verb!("container top", top::TopArgs, top::run),
+    verb!("container unmount" | "umount", container_mount::UnmountArgs, container_mount::unmount),
     verb!("container unpause", pause::UnpauseArgs, pause::unpause),
     verb!("container update", update::UpdateArgs, update::run),
     verb!("container wait", wait::WaitArgs, wait::run),
@@ -168,6 +180,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("events", events::EventsArgs, events::run),
     verb!("exec", exec::ExecArgs, exec::run),
     verb!("export", cp::ExportArgs, cp::export),
+    verb!("generate spec", generate::SpecArgs, generate::spec),
     verb!("healthcheck run", healthcheck::RunArgs, healthcheck::run),
     verb!("history", history::HistoryArgs, history::run),
     verb!("image build", build::BuildArgs, build::run),
@@ -194,6 +207,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("images", images::ImagesArgs, images::run),
     verb!("import", load::ImportArgs, load::import),
     verb!("info", info::InfoArgs, info::run),
+    verb!("init", init::InitArgs, init::run),
     verb!("inspect", inspect::InspectArgs, inspect::run),
     verb!("kill", kill::KillArgs, kill::run),
     verb!("login", login::LoginArgs, login::login),
@@ -208,6 +222,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("manifest push", manifest::PushArgs, manifest::push),
     verb!("manifest remove", manifest::RemoveArgs, manifest::remove),
     verb!("manifest rm", manifest::RmArgs, manifest::rm),
+    verb!("mount", container_mount::MountArgs, container_mount::mount),
     verb!("network check", network::CheckArgs, network::check),
     verb!("network connect", network::ConnectArgs, network::connect),
     verb!("network create", network::CreateArgs, network::create),
@@ -248,6 +263,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("system reset", system::ResetArgs, system::reset),
     verb!("tag", image::TagArgs, image::tag),
     verb!("top", top::TopArgs, top::run),
+    verb!("unmount" | "umount", container_mount::UnmountArgs, container_mount::unmount),
     verb!("unpause", pause::UnpauseArgs, pause::unpause),
     verb!("update", update::UpdateArgs, update::run),
     verb!("unshare", unshare::UnshareArgs, unshare::run),
@@ -271,6 +287,7 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("buildx", "Build images, as Docker's plug-in does"),
     ("compose", "Run several containers as one project"),
     ("container", "Manage containers"),
+    ("generate", "Describe what there is in other tools' forms"),
     ("healthcheck", "Check the health of containers"),
     ("image", "Manage images"),
     ("manifest", "Manage manifest lists: images of several platforms"),

@@ -55,7 +55,7 @@ impl Compose<'_> {
             .map_err(|errno| failed(errno.into()))?;
         let (socket, theirs) = socket::pair(socket::Kind::Packet).map_err(failed)?;
         client::greet(socket.as_fd(), Hello { stdout: true, stderr: true, stdin: false }).map_err(failed)?;
-        let start = Start { client: Some(theirs), window: None };
+        let start = Start { client: Some(theirs), ..Start::default() };
         self.engine.exec(&container.id, &request(hook), start)?;
         let local = Local {
             stdin: None,

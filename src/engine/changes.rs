@@ -90,7 +90,7 @@ fn list(text: &str) -> Vec<String> {
 }
 
 /// Words as a shell splits them, without variables.
-fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     let (mut found, mut word, mut quote) = (Vec::new(), None::<String>, None::<char>);
     let mut chars = text.chars();
     while let Some(c) = chars.next() {

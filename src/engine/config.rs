@@ -100,6 +100,21 @@ pub(crate) fn passed_sockets() -> Vec<std::os::fd::OwnedFd> {
     }
 }
 
+/// Copies of the descriptors of these numbers that this process was started with (`--preserve-fds`).
+///
+/// # Errors
+///
+/// For one that is not open.
+pub(crate) fn passed_descriptors(numbers: &[i32]) -> Result<Vec<std::os::fd::OwnedFd>> {
+    let copy = |number: &i32| {
+        crate::sys::process::copy_inherited(*number).map_err(|_| {
+            let why = "the preserve-fds option requires that file descriptors must be passed";
+            Error::invalid(format!("file descriptor {number} is not available - {why}"))
+        })
+    };
+    numbers.iter().map(copy).collect()
+}
+
 /// How cgroups are come by: the user's systemd, or as root the machine's.
 pub(crate) fn cgroups(caller: &Caller) -> Surroundings {
     let rootful = caller.mapping.is_none();

@@ -212,7 +212,7 @@ impl Engine {
     }
 
     /// Puts the container's directory together, and gives it its name and place.
-    fn write_container(&self, draft: &Draft<'_>, name: Option<&str>) -> Result<()> {
+    pub(super) fn write_container(&self, draft: &Draft<'_>, name: Option<&str>) -> Result<()> {
         let Draft { spec, secrets, to_be_started } = *draft;
         let durable = !spec.auto_remove;
         let system = |what: &'static str| move |err| Error::system(what, err);
@@ -282,11 +282,11 @@ impl Engine {
 }
 
 /// A container that is about to be written down.
-struct Draft<'a> {
-    spec: &'a ContainerSpec,
+pub(super) struct Draft<'a> {
+    pub(super) spec: &'a ContainerSpec,
     /// The values of its secrets, in the order of `spec.secrets`.
-    secrets: &'a [Vec<u8>],
-    to_be_started: bool,
+    pub(super) secrets: &'a [Vec<u8>],
+    pub(super) to_be_started: bool,
 }
 
 /// A volume that a mount asks for, as it is made if it is not there.

@@ -9,7 +9,8 @@ use crate::base::spec::{ContainerSpec, Process, Record, Seccomp, Security};
 use crate::cgroup::admission::AdmissionOrder;
 use crate::engine::events::Event;
 use crate::engine::start::{Start, failed};
-use crate::engine::{Engine, Error, Kind, Result, config, exec_sessions, state};
+use crate::engine::state::{self, Phase};
+use crate::engine::{Engine, Error, Kind, Result, config, exec_sessions};
 use crate::runtime::enter::{self, EnterOrder, Entered};
 
 /// What somebody wants to run. Empty and `None` mean: as process 1 has it.
@@ -24,6 +25,8 @@ pub(crate) struct ExecRequest {
     pub(crate) interactive: bool,
     pub(crate) privileged: bool,
     pub(crate) detached: bool,
+    /// Numbers of descriptors of this process that the command gets under the same numbers.
+    pub(crate) keep: Vec<i32>,
 }
 
 impl Engine {
@@ -33,6 +36,7 @@ impl Engine {
     ///
     /// Conflict if the container does not run; CommandNotFound and NotExecutable for the command.
     pub(crate) fn exec(&self, id: &ContainerId, request: &ExecRequest, start: Start) -> Result<Entered> {
+        let kept = config::passed_descriptors(&request.keep)?;
         let dir = self.store().containers().open(id)?;
         let status = self.status_with_monitor(dir.as_fd(), id)?;
         let not_running = || {
@@ -42,8 +46,8 @@ impl Engine {
             )
             .hint(format!("start it: ketch start {}", id.short()))
         };
-        let record =
-            status.record.filter(|_| status.phase.is_running() && !status.paused).ok_or_else(not_running)?;
+        let runs = status.phase.is_running() && status.phase != Phase::Initialized && !status.paused;
+        let record = status.record.filter(|_| runs).ok_or_else(not_running)?;
         let spec = state::read_spec(dir.as_fd(), id)?;
         let mut order = order(&spec, request, record.pid, &start)?;
         if !spec.network.links.is_empty() {
@@ -52,8 +56,8 @@ impl Engine {
         }
         order.cgroup = self.admission(&spec, &record);
         let client: Option<OwnedFd> = start.client;
-        let entered =
-            enter::enter(&self.caller(), &record, &order, client).map_err(|failure| failed(failure, id))?;
+        let entered = enter::enter(&self.caller(), &record, &order, client, &kept)
+            .map_err(|failure| failed(failure, id))?;
         self.record(self.event_of("exec", &spec));
         Ok(entered)
     }
@@ -123,6 +127,7 @@ fn order(spec: &ContainerSpec, request: &ExecRequest, pid: i32, start: &Start) -
         window: start.window.map(|size| (size.rows, size.cols)),
         detached: request.detached,
         cgroup: None,
+        keep: request.keep.clone(),
     })
 }
 

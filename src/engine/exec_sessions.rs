@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use crate::base::id::ContainerId;
-use crate::engine::{Error, Result};
+use crate::engine::{Error, Kind, Result};
 use crate::sys::{fs, pidfd};
 
 const DIRECTORY: &str = "exec";
@@ -38,7 +38,30 @@ pub(super) fn running(dir: BorrowedFd<'_>) -> Vec<String> {
     sessions
 }
 
-fn remove_ended(dir: BorrowedFd<'_>) {
+/// Forgets one session.
+///
+/// # Errors
+///
+/// If there is none, or it runs.
+pub(super) fn remove(dir: BorrowedFd<'_>, session: &str) -> Result<()> {
+    match all(dir).into_iter().find(|(known, _)| known == session) {
+        None => {
+            Err(Error::not_found(format!("no exec session with ID {session} found: no such exec session")))
+        }
+        Some((_, true)) => Err(Error::new(
+            Kind::Conflict,
+            format!("exec session {session} is running: exec session state improper"),
+        )),
+        Some((known, false)) => {
+            // Another command may have removed it.
+            fs::unlink(dir, PathBuf::from(DIRECTORY).join(known)).ok();
+            Ok(())
+        }
+    }
+}
+
+/// Forgets the sessions that have ended.
+pub(super) fn remove_ended(dir: BorrowedFd<'_>) {
     for (session, _) in all(dir).into_iter().filter(|(_, runs)| !runs) {
         // Another command may have removed it.
         fs::unlink(dir, PathBuf::from(DIRECTORY).join(session)).ok();

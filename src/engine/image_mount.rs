@@ -19,12 +19,12 @@ impl Engine {
     }
 
     /// Mounting needs a mount namespace that outlives this process.
-    fn assert_may_mount(&self, verb: &str) -> Result<()> {
+    pub(super) fn assert_may_mount(&self, command: &str) -> Result<()> {
         if self.caller().mapping.is_none() {
             return Ok(());
         }
         let message = format!(
-            "cannot run command \"ketch image {verb}\" in rootless mode, must execute `ketch unshare` first"
+            "cannot run command \"ketch {command}\" in rootless mode, must execute `ketch unshare` first"
         );
         Err(Error::new(Kind::Unsupported, message))
     }
@@ -35,7 +35,7 @@ impl Engine {
     ///
     /// [`Kind::NotFound`]; [`Kind::Unsupported`] outside of `unshare`.
     pub(crate) fn mount_image(&self, typed: &str) -> Result<Mounted> {
-        self.assert_may_mount("mount")?;
+        self.assert_may_mount("image mount")?;
         let image = self.image(typed)?.image;
         let path = self.mounts_directory().join(image.id.hex());
         let mounted = Mounted { id: image.id, path: path.clone() };
@@ -56,7 +56,7 @@ impl Engine {
     ///
     /// If /proc cannot be read.
     pub(crate) fn mounted_images(&self) -> Result<Vec<Mounted>> {
-        self.assert_may_mount("mount")?;
+        self.assert_may_mount("image mount")?;
         let points = mounted_below(&self.mounts_directory())
             .map_err(|err| Error::system("read /proc/self/mountinfo", err))?;
         let image = |path: PathBuf| {
@@ -72,7 +72,7 @@ impl Engine {
     ///
     /// If it is in use and not `force`.
     pub(crate) fn unmount_image(&self, typed: &str, force: bool) -> Result<Option<Digest>> {
-        self.assert_may_mount("unmount")?;
+        self.assert_may_mount("image unmount")?;
         let id = self.image(typed)?.image.id;
         let Some(mounted) = self.mounted_images()?.into_iter().find(|known| known.id == id) else {
             return Ok(None);

@@ -191,7 +191,11 @@ impl Engine {
             u32::MAX => Grace::Endless,
             seconds => Grace::For(Duration::from_secs(seconds.into())),
         });
-        let signal = order.signal.map_or(spec.stop.signal, Signal::number);
+        let signal = match status.phase {
+            // It waits for its start, and for nothing else.
+            Phase::Initialized => Signal::KILL.number(),
+            _ => order.signal.map_or(spec.stop.signal, Signal::number),
+        };
         let remove = spec.auto_remove
             && matches!(held, Held::Process(_))
             && fs::stat_at(&dir, RESTART_REQUESTED).is_err();
@@ -251,7 +255,7 @@ impl Engine {
             );
             Error::new(Kind::Conflict, message)
         };
-        if !status.phase.is_running() {
+        if !status.phase.is_running() || status.phase == Phase::Initialized {
             return Err(not_running(status.phase));
         }
         let spec = state::read_spec(dir.as_fd(), id)?;
@@ -292,7 +296,7 @@ impl Engine {
                     let process = status.process().map_err(|err| failed("find process 1", id, err))?;
                     return Ok(process.map(|process| (Held::Process(process), status)));
                 }
-                Phase::Starting | Phase::Up | Phase::Ending(_) => match connect(dir) {
+                Phase::Starting | Phase::Initialized | Phase::Up | Phase::Ending(_) => match connect(dir) {
                     Ok(socket) => return Ok(Some((Held::Monitor(socket), status))),
                     // Not there yet, or not any more: look again.
                     Err(err) if is_absent(&err) && Instant::now() < deadline => std::thread::sleep(LOOK),
@@ -360,7 +364,7 @@ impl Engine {
                 return Ok(-1);
             }
             match status.phase {
-                Phase::Up | Phase::Starting if for_end && conditions.len() == 1 => {
+                Phase::Up | Phase::Starting | Phase::Initialized if for_end && conditions.len() == 1 => {
                     if let Some(code) = wait_for_exit(dir.as_fd(), id)? {
                         return Ok(code);
                     }
@@ -474,7 +478,7 @@ impl Condition {
         match (self, phase) {
             (Self::Stopped, Phase::Exited(code) | Phase::Ending(code)) => Some(code),
             (Self::Created, Phase::Created)
-            | (Self::Initialized, Phase::Starting)
+            | (Self::Initialized, Phase::Starting | Phase::Initialized)
             | (Self::Running, Phase::Up | Phase::Unmonitored)
             | (Self::Stopping, Phase::Ending(_)) => Some(-1),
             _ => None,

@@ -98,20 +98,26 @@ impl Engine {
         self.discard(leftover)
     }
 
+    /// Finds out whether a container could be removed as `how` says.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not, as [`Engine::remove_container`] would say it.
+    pub(super) fn assert_removable(&self, id: &ContainerId, how: &Removing) -> Result<()> {
+        let dir = self.store().containers().open(id)?;
+        let status = state::examine(dir.as_fd(), id)?;
+        if status.phase.is_running() && status.phase != Phase::Initialized && !how.force {
+            return Err(runs(id, status.word()));
+        }
+        Ok(())
+    }
+
     /// Makes sure that nothing of a container runs.
     fn bring_to_rest(&self, dir: &OwnedFd, id: &ContainerId, how: &Removing) -> Result<()> {
         // One that cannot be read runs if it is locked; then its lock is what stops the removal below.
         let Ok(status) = self.status_with_monitor(dir.as_fd(), id) else { return Ok(()) };
-        if status.phase.is_running() && !how.force {
-            return Err(Error::new(
-                Kind::Conflict,
-                format!(
-                    "cannot remove container {id} as it is {} - running or paused containers cannot be removed \
-                     without force: container state improper",
-                    status.word()
-                ),
-            )
-            .hint("stop it first, or use --force"));
+        if status.phase.is_running() && status.phase != Phase::Initialized && !how.force {
+            return Err(runs(id, status.word()));
         }
         // What a monitor that was killed could not remove.
         let sweep_cgroup = || {
@@ -267,6 +273,15 @@ impl Engine {
         }
         Ok(dependents)
     }
+}
+
+/// The error for a container that runs.
+fn runs(id: &ContainerId, word: &str) -> Error {
+    let message = format!(
+        "cannot remove container {id} as it is {word} - running or paused containers cannot be removed \
+         without force: container state improper"
+    );
+    Error::new(Kind::Conflict, message).hint("stop it first, or use --force")
 }
 
 impl SpecDependencies {

@@ -83,6 +83,8 @@ pub(crate) struct ContainerRequest {
     /// The command that creates it starts it, too (`run`): if that is killed in between, the container is
     /// nobody's.
     pub(crate) to_be_started: bool,
+    /// The streams of `create --attach`, in small letters: only shown.
+    pub(crate) attach: Vec<String>,
     /// A client will be attached from the start.
     pub(crate) attached: bool,
     pub(crate) auto_remove: bool,

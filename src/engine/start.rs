@@ -7,7 +7,7 @@ use crate::base::spec::ContainerSpec;
 use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::failure::{Failure, FailureKind};
-use crate::runtime::launch::{self, Caller, LaunchOrder};
+use crate::runtime::launch::{self, Caller, LaunchOrder, StartOrder};
 use crate::runtime::monitor::ports;
 use crate::runtime::plan;
 use crate::sys::tty::WindowSize;
@@ -19,6 +19,8 @@ pub(crate) struct Start {
     pub(crate) client: Option<OwnedFd>,
     /// The client's terminal, if it has one.
     pub(crate) window: Option<WindowSize>,
+    /// Numbers of descriptors of this process that the command gets under the same numbers.
+    pub(crate) keep: Vec<i32>,
 }
 
 impl Engine {
@@ -39,6 +41,32 @@ impl Engine {
             let message = format!("container {}: the container is already running", id.short());
             return Err(Error::new(Kind::Conflict, message));
         }
+        if phase == Phase::Initialized {
+            let order = StartOrder { window: start.window.map(|size| (size.rows, size.cols)) };
+            return launch::start_held(dir.as_fd(), &order, start.client)
+                .map_err(|failure| failed(failure, id));
+        }
+        self.launch(id, start, false)
+    }
+
+    /// Makes everything ready for a container's start: namespaces, mounts, networks, and a process 1 that waits.
+    ///
+    /// # Errors
+    ///
+    /// Conflict if that was done already, or if it runs; else as [`Engine::start_container`].
+    pub(crate) fn init_container(&self, id: &ContainerId) -> Result<()> {
+        let dir = self.store().containers().open(id)?;
+        if self.status_with_monitor(dir.as_fd(), id)?.phase.is_running() {
+            let message =
+                format!("container {id} has already been created in runtime: container state improper");
+            return Err(Error::new(Kind::Conflict, message));
+        }
+        self.launch(id, Start::default(), true).map(drop)
+    }
+
+    /// Starts a monitor, which starts the container; with `hold`, all of it but its command.
+    fn launch(&self, id: &ContainerId, start: Start, hold: bool) -> Result<i32> {
+        let caller = self.caller();
         let spec = self.container_spec(id)?;
         self.start_required(&spec)?;
         let mut passed = crate::engine::config::passed_sockets();
@@ -47,7 +75,10 @@ impl Engine {
         if stdio {
             passed.extend(own_streams().map_err(|err| Error::system("pass the standard streams on", err))?);
         }
+        passed.extend(crate::engine::config::passed_descriptors(&start.keep)?);
         let order = LaunchOrder {
+            keep: start.keep,
+            hold,
             passed_sockets: sockets,
             stdio,
             near: self.shared_monitor(&spec)?,
@@ -76,6 +107,8 @@ impl Engine {
             notify_socket: None,
             passed_sockets: 0,
             stdio: false,
+            keep: Vec::new(),
+            hold: false,
             journal: crate::engine::config::journal_socket(),
             name: self.known_name(id),
             events: self.events.clone(),

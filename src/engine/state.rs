@@ -3,7 +3,7 @@
 //! ```text
 //! lock   record.json                 phase
 //! held   none                        Starting
-//! held   no end                      Up
+//! held   no end                      Up; Initialized if process 1 waits for its start
 //! held   an end, by this monitor     Ending: its monitor will go away or start it again
 //! held   an end, by another one      Starting once more
 //! free   none                        Created
@@ -34,6 +34,8 @@ pub(crate) enum Phase {
     Created,
     /// Its monitor is there, its process 1 not yet.
     Starting,
+    /// Its process 1 is there, with all that it needs, and waits for the start.
+    Initialized,
     Up,
     /// It runs, and its monitor is gone: nobody records its output and its end.
     Unmonitored,
@@ -46,7 +48,7 @@ pub(crate) enum Phase {
 impl Phase {
     /// True if process 1 is there, or about to be.
     pub(crate) fn is_running(self) -> bool {
-        matches!(self, Self::Starting | Self::Up | Self::Unmonitored)
+        matches!(self, Self::Starting | Self::Initialized | Self::Up | Self::Unmonitored)
     }
 
     /// The exit code, once it has ended; else 0, as podman shows it.
@@ -62,7 +64,7 @@ impl Phase {
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Created => "created",
-            Self::Starting => "initialized",
+            Self::Starting | Self::Initialized => "initialized",
             Self::Up | Self::Unmonitored => "running",
             Self::Ending(_) | Self::Exited(_) => "exited",
         }
@@ -88,7 +90,7 @@ impl Status {
     /// Process 1 in the host's numbers, while it runs; else 0.
     pub(crate) fn pid(&self) -> i32 {
         match (&self.record, self.phase) {
-            (Some(record), Phase::Up | Phase::Unmonitored) => record.pid,
+            (Some(record), Phase::Initialized | Phase::Up | Phase::Unmonitored) => record.pid,
             _ => 0,
         }
     }
@@ -118,6 +120,7 @@ pub(crate) fn examine(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Status> {
         let phase = match (held, &record) {
             (true, None) => Phase::Starting,
             (true, Some(record)) => match &record.ended {
+                None if record.initialized => Phase::Initialized,
                 None => Phase::Up,
                 Some(ended) if is_alive(record.monitor_pid) => Phase::Ending(ended.exit_code),
                 Some(_) => Phase::Starting,

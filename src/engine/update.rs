@@ -1,13 +1,16 @@
-//! Changing limits and the restart policy of a container that exists: at once, and for its next start.
+//! Changing limits, the restart policy and health checks of a container that exists: at once, and for its next start.
 
 use std::os::fd::AsFd as _;
 
+use crate::attach::client;
 use crate::base::id::ContainerId;
 use crate::base::limits::{CgroupMode, Limits};
 use crate::base::spec::RestartPolicy;
 use crate::cgroup::settings;
-use crate::engine::resolve::limits;
-use crate::engine::{Engine, Error, Kind, Result, state};
+use crate::engine::lifecycle::{connect, is_absent};
+use crate::engine::request::HealthRequest;
+use crate::engine::resolve::{health, limits};
+use crate::engine::{Engine, Error, Kind, Result, config, state};
 use crate::runtime::updates::{FILE, Updates};
 
 impl Engine {
@@ -22,6 +25,7 @@ impl Engine {
         id: &ContainerId,
         newer: &Limits,
         restart: Option<RestartPolicy>,
+        checks: &HealthRequest,
     ) -> Result<()> {
         let dir = self.store().containers().open(id)?;
         let spec = state::read_spec(dir.as_fd(), id)?;
@@ -33,6 +37,11 @@ impl Engine {
             ));
         }
         let mut updates = Updates::read(&path);
+        if *checks != HealthRequest::default() {
+            let policy = restart.unwrap_or(spec.restart);
+            updates.health = health::update(spec.health.as_ref(), checks, policy, &config::directory()?)?;
+            updates.no_health = updates.health.is_none();
+        }
         if !newer.is_empty() {
             let mut merged = spec.cgroup.limits.updated(newer);
             if newer.memory.is_some() && newer.memory_swap.is_none() {
@@ -55,6 +64,15 @@ impl Engine {
         let new = path.join(format!("{FILE}.new"));
         std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, path.join(FILE))).map_err(failed)?;
         self.record_container("update", id);
+        if *checks != HealthRequest::default() {
+            // One that does not run reads it at its start.
+            match connect(dir.as_fd()).and_then(|socket| client::reload(socket.as_fd())) {
+                Err(err) if !is_absent(&err) => {
+                    return Err(Error::system(format!("tell the monitor of {}", id.short()), err));
+                }
+                _ => {}
+            }
+        }
         Ok(())
     }
 }

@@ -22,6 +22,7 @@ use crate::attach::server::Server;
 use crate::base::spec::{Process, Record, Security};
 use crate::cgroup::admission::{Admission, AdmissionOrder};
 use crate::runtime::failure::{Failure, FailureKind};
+use crate::runtime::init::kept;
 use crate::runtime::init::run::become_command;
 use crate::runtime::launch::{self, Caller};
 use crate::runtime::monitor::birth::{StreamPairs, Streams};
@@ -36,7 +37,7 @@ use crate::sys::socket::{self, Kind};
 use crate::sys::{pidfd, process, tty};
 
 /// What to run, and where. Descriptors: the pidfd of process 1, then the socket of the client unless
-/// detached.
+/// detached, then what the command gets.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct EnterOrder {
     /// Process 1 of the container, in the host's numbers.
@@ -48,6 +49,9 @@ pub(crate) struct EnterOrder {
     pub(crate) detached: bool,
     /// The container's cgroup, if it has one.
     pub(crate) cgroup: Option<AdmissionOrder>,
+    /// Numbers under which the command is to find the descriptors that come along last.
+    #[serde(default)]
+    pub(crate) keep: Vec<i32>,
 }
 
 /// The stage's one report; the exit code goes to the client.
@@ -90,6 +94,7 @@ pub(crate) fn enter(
     record: &Record,
     order: &EnterOrder,
     client: Option<OwnedFd>,
+    kept: &[OwnedFd],
 ) -> Result<Entered, Failure> {
     let gone = || Failure::new(FailureKind::Conflict, "the container is not running");
     let first = pidfd::open_verified(record.pid, record.pid_start_ticks, &record.boot_id)
@@ -99,7 +104,7 @@ pub(crate) fn enter(
     let stage = Stage { name: c"enter", args: &[], detached: order.detached };
     let child = spawn::spawn(&stage, &namespace).map_err(|err| launch::stage_failure(&err))?;
     let mut descriptors = vec![first.as_fd()];
-    descriptors.extend(client.iter().map(AsFd::as_fd));
+    descriptors.extend(client.iter().chain(kept).map(AsFd::as_fd));
     let report = child
         .send(order, &descriptors)
         .map_err(StageError::from)
@@ -189,6 +194,9 @@ impl Probe {
 /// Carries an order out; returns when the command has ended and its client knows, or, if it is detached,
 /// when it runs.
 fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) -> Result<(), Failure> {
+    let mut descriptors = descriptors;
+    let kept = descriptors.split_off(descriptors.len().saturating_sub(order.keep.len()));
+    let kept = kept::take(kept, &order.keep)?;
     let mut descriptors = descriptors.into_iter();
     let first = descriptors.next().ok_or_else(|| Failure::new(FailureKind::System, "no process 1 given"))?;
     let signals = serve::signals().map_err(|err| Failure::errno("read signals", err))?;
@@ -207,6 +215,7 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
         process: order.process,
         security: order.security,
         stay_as_init: false,
+        kept: kept::plan(&kept),
     };
     let terminal = plan.process.terminal.then(open_terminal).transpose()?;
     let pairs = match &terminal {
@@ -220,6 +229,7 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
             if rustix::io::read(&theirs, &mut [0]) != Ok(1) {
                 process::exit_now(125) // the parent knows why
             }
+            let Ok(theirs) = kept::out_of_the_way(theirs, &plan.kept) else { process::exit_now(125) };
             let failed = join_cgroup_namespace(&first)
                 .map_or_else(|failure| failure, |()| child(&plan, terminal, pairs, order.detached));
             wire::send(theirs.as_fd(), &failed, &[]).ok();
@@ -227,7 +237,7 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };
-    drop(theirs);
+    drop((theirs, kept));
     let admitted = admission.admit(pid).map_err(cgroups::failure).and_then(|()| {
         rustix::io::write(&report, b"g").map_err(|errno| Failure::errno("start the command", errno))
     });

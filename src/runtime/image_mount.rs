@@ -1,14 +1,17 @@
-//! An image's files at a path, read-only, for whoever is root of the mount namespace: in `unshare`, or as root.
+//! An image's files at a path, read-only, or a container's, for whoever is root of the mount namespace: in `unshare`, or as root.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::UnmountFlags;
 
+use crate::base::spec::ContainerSpec;
 use crate::runtime::failure::Failure;
+use crate::runtime::foreign_mount::{self, Wanted};
 use crate::runtime::init::mounts::mount_overlay;
-use crate::runtime::step::OverlayPlan;
+use crate::runtime::plan::{self, Places};
+use crate::runtime::step::{OverlayPlan, RootPlan};
 use crate::sys::mount;
 
 /// Mounts the directories `lowers`, the topmost first, on `at`.
@@ -20,10 +23,42 @@ pub(crate) fn mount_image(lowers: Vec<PathBuf>, at: &Path) -> Result<(), Failure
     let plan = OverlayPlan { over: at.to_owned(), lowers, upper: None, volatile: false };
     let mounted = mount_overlay(&plan)?;
     mount::set_attributes(mounted.as_fd(), true, mount::attr::RDONLY, 0, 0)?;
+    attach_at(mounted.as_fd(), at)
+}
+
+/// Mounts the root of a container on `at`: that of its process `pid`, or, if it does not run, what `spec` says of
+/// the container whose places these are.
+///
+/// # Errors
+///
+/// What the kernel says; a container that runs in a user namespace that the caller has no power over.
+pub(crate) fn mount_container(
+    spec: &ContainerSpec,
+    places: &Places,
+    pid: Option<i32>,
+    at: &Path,
+) -> Result<(), Failure> {
+    let what = "mount the container's root";
+    let mounted = match (pid, plan::root(spec, places)) {
+        (Some(pid), _) => {
+            foreign_mount::copy_of(pid, Wanted { path: Path::new("/"), only_tmpfs: false, what })?
+        }
+        (None, RootPlan::Overlay(mut overlay)) => {
+            // A volatile overlay that was mounted twice counts as damaged.
+            overlay.volatile = false;
+            mount_overlay(&overlay)?
+        }
+        (None, RootPlan::Directory(path)) => mount::clone_tree(rustix::fs::CWD, &path, false)?,
+    };
+    attach_at(mounted.as_fd(), at)
+}
+
+/// Attaches a detached mount to the directory `at`.
+fn attach_at(mounted: BorrowedFd<'_>, at: &Path) -> Result<(), Failure> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let over = rustix::fs::open(at, flags, Mode::empty())
         .map_err(|errno| Failure::errno(format!("open {}", at.display()), errno))?;
-    Ok(mount::attach(mounted.as_fd(), over.as_fd(), &at.display().to_string())?)
+    Ok(mount::attach(mounted, over.as_fd(), &at.display().to_string())?)
 }
 
 /// Takes the mount on `at` away; `force` even if it is in use.

@@ -1,6 +1,6 @@
 //! Starting a container: from a command to a monitor, and one report back.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -13,8 +13,8 @@ use crate::events::Backend;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::stage::idranges::Mapping;
 use crate::stage::spawn::{self, Child, Stage, StageError, UserNamespace};
-use crate::stage::{holders, idranges};
-use crate::sys::userns;
+use crate::stage::{holders, idranges, wire};
+use crate::sys::{socket, userns};
 
 /// What a command tells the monitor that it starts. One descriptor may come along: the socket of the
 /// first client.
@@ -47,6 +47,12 @@ pub(crate) struct LaunchOrder {
     pub(crate) passed_sockets: usize,
     /// The command's standard streams come along, last: they become the container's.
     pub(crate) stdio: bool,
+    /// Numbers under which the command is to find the descriptors that come along behind all others.
+    #[serde(default)]
+    pub(crate) keep: Vec<i32>,
+    /// Make everything ready, and wait for somebody who starts it.
+    #[serde(default)]
+    pub(crate) hold: bool,
     /// Where the system's journal listens.
     #[serde(with = "crate::base::bytes::path")]
     pub(crate) journal: PathBuf,
@@ -55,6 +61,17 @@ pub(crate) struct LaunchOrder {
     /// Where events go.
     pub(crate) events: Backend,
 }
+
+/// What starts a container that is held ready: to [`START_SOCKET`], with the socket of the first client if
+/// there is one. The answer is a [`LaunchReport`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StartOrder {
+    /// Rows and columns of the first client's terminal.
+    pub(crate) window: Option<(u16, u16)>,
+}
+
+/// Where a monitor that holds its container ready waits for a [`StartOrder`].
+pub(crate) const START_SOCKET: &str = "start.sock";
 
 /// The monitor's one report.
 #[derive(Debug, Serialize, Deserialize)]
@@ -177,6 +194,30 @@ pub(crate) fn launch(
             child.wait().ok();
             Err(failure)
         }
+    }
+}
+
+/// Starts the container that is held ready in the directory `dir`; returns its process 1.
+///
+/// # Errors
+///
+/// Conflict if nobody holds it ready any more; what a start can fail with.
+pub(crate) fn start_held(
+    dir: BorrowedFd<'_>,
+    order: &StartOrder,
+    client: Option<OwnedFd>,
+) -> Result<i32, Failure> {
+    let connected =
+        socket::connect_at(dir, OsStr::new(START_SOCKET), socket::Kind::Stream).map_err(|err| {
+            Failure::new(FailureKind::Conflict, format!("it is not initialized any more: {err}"))
+        })?;
+    let clients: Vec<_> = client.iter().map(AsFd::as_fd).collect();
+    let answer = wire::send(connected.as_fd(), order, &clients)
+        .and_then(|()| wire::receive::<LaunchReport>(connected.as_fd()))
+        .map_err(|err| Failure::system("hear from the container's monitor", &err))?;
+    match answer.0 {
+        LaunchReport::Started { pid } => Ok(pid),
+        LaunchReport::Failed(failure) => Err(failure),
     }
 }
 

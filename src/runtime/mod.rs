@@ -6,6 +6,7 @@ pub(crate) mod copy;
 pub(crate) mod defaults;
 pub(crate) mod enter;
 pub(crate) mod failure;
+pub(crate) mod foreign_mount;
 pub(crate) mod identity;
 pub(crate) mod idmaps;
 pub(crate) mod image_mount;

@@ -46,6 +46,8 @@ pub(crate) struct Situation {
     pub(crate) groups: Option<(u32, u32)>,
     /// Volumes that no container has used yet.
     pub(crate) new_volumes: Vec<String>,
+    /// Descriptors of the monitor that the command gets, and under which numbers.
+    pub(crate) kept: Vec<(i32, i32)>,
     /// The size of the terminal of the one who starts it.
     pub(crate) window: Option<WindowSize>,
 }
@@ -144,6 +146,7 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
         seccomp: situation.seccomp,
         stay_as_init: spec.init && spec.init_program.is_none(),
         tied: spec.tied,
+        kept: situation.kept,
     })));
     steps
 }

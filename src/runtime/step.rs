@@ -27,6 +27,8 @@ pub(crate) enum Step {
     Loopback,
     /// Wait until the monitor says that the container is linked to its networks.
     AwaitNetwork,
+    /// Tell the monitor that all is ready, and wait until somebody starts the container.
+    AwaitStart,
     Hostname(String),
     Domainname(String),
     /// Mount the root file system and make it the working directory.
@@ -163,4 +165,6 @@ pub(crate) struct RunPlan {
     pub(crate) stay_as_init: bool,
     /// Die with the monitor.
     pub(crate) tied: bool,
+    /// Descriptors of this process that the command gets, and under which numbers.
+    pub(crate) kept: Vec<(i32, i32)>,
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::health::HealthPlan;
 use crate::base::limits::Limits;
 use crate::base::spec::{ContainerSpec, RestartPolicy};
 
@@ -17,6 +18,12 @@ pub(crate) struct Updates {
     /// All limits that hold now.
     pub(crate) limits: Option<Limits>,
     pub(crate) restart: Option<RestartPolicy>,
+    /// How its health is checked now.
+    #[serde(default)]
+    pub(crate) health: Option<HealthPlan>,
+    /// It is not checked any more.
+    #[serde(default)]
+    pub(crate) no_health: bool,
 }
 
 impl Updates {
@@ -33,6 +40,9 @@ impl Updates {
         }
         if let Some(restart) = self.restart {
             spec.restart = restart;
+        }
+        if self.no_health || self.health.is_some() {
+            spec.health = self.health;
         }
     }
 }

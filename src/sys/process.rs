@@ -43,6 +43,25 @@ pub(crate) fn inherited(number: RawFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// A copy, closed on exec, of a descriptor that this program was started with.
+///
+/// # Errors
+///
+/// EBADF if there is none of that number, or if this program has opened it itself.
+pub(crate) fn copy_inherited(number: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: asks for a flag only.
+    let flags = Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
+    // What this program opens is closed on exec; what it was given was not.
+    if flags & libc::FD_CLOEXEC != 0 {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: the descriptor is open, as the call above shows.
+    let ret = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    let copy = Errno::result(ret)?;
+    // SAFETY: made by the call above, so nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
 /// Ends the process at once, without running destructors or exit handlers: for children that share
 /// the parent's buffers.
 pub(crate) fn exit_now(code: i32) -> ! {

@@ -260,7 +260,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     }
     let hello = Hello { stdout: true, stderr: true, stdin: args.interactive };
     let attachment = Attachment { hello, terminal, sig_proxy: true };
-    run::attached(engine, &id, args.rm, attachment, detach_keys(engine)?)
+    run::attached(engine, &id, args.rm, attachment, detach_keys(engine)?, Vec::new())
 }
 
 fn detach_keys(engine: &Engine) -> Result<DetachKeys, Error> {

@@ -8,6 +8,18 @@ use crate::engine::request::{ContainerRequest, HealthRequest};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Health")]
 pub(crate) struct HealthFlags {
+    #[command(flatten)]
+    checks: HealthCheckFlags,
+
+    /// Who tells systemd (NOTIFY_SOCKET) that it is ready: container, conmon, healthy or ignore
+    #[arg(long, value_name = "MODE")]
+    sdnotify: Option<String>,
+}
+
+/// How its health is checked: for `run`, `create` and `update`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Health")]
+pub(crate) struct HealthCheckFlags {
     /// Check the container's health with this command: a line for the shell, or a JSON list; none for no check
     #[arg(long, value_name = "COMMAND", allow_hyphen_values = true)]
     health_cmd: Option<String>,
@@ -67,17 +79,20 @@ pub(crate) struct HealthFlags {
     /// Do not check the container's health, whatever the image says
     #[arg(long)]
     no_healthcheck: bool,
-
-    /// Who tells systemd (NOTIFY_SOCKET) that it is ready: container, conmon, healthy or ignore
-    #[arg(long, value_name = "MODE")]
-    sdnotify: Option<String>,
 }
 
 impl HealthFlags {
     /// Puts these flags' part into a request.
     pub(super) fn fill(&self, request: &mut ContainerRequest) {
         request.sdnotify.clone_from(&self.sdnotify);
-        request.health = HealthRequest {
+        request.health = self.checks.request();
+    }
+}
+
+impl HealthCheckFlags {
+    /// What is asked for.
+    pub(crate) fn request(&self) -> HealthRequest {
+        HealthRequest {
             cmd: self.health_cmd.clone(),
             interval: self.health_interval.clone(),
             log_destination: self.health_log_destination.clone(),
@@ -93,6 +108,6 @@ impl HealthFlags {
             startup_timeout: self.health_startup_timeout.clone(),
             timeout: self.health_timeout.clone(),
             disabled: self.no_healthcheck,
-        };
+        }
     }
 }

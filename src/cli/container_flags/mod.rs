@@ -6,6 +6,7 @@
 mod health;
 mod identity;
 mod image;
+mod kept;
 mod lifecycle;
 pub(crate) mod limits;
 mod logging;
@@ -25,6 +26,8 @@ use clap::Args;
 
 use crate::base::bytes::Bytes;
 use crate::base::size;
+pub(crate) use crate::cli::container_flags::health::HealthCheckFlags;
+pub(crate) use crate::cli::container_flags::kept::KeptFds;
 pub(crate) use crate::cli::container_flags::lifecycle::restart as restart_policy;
 pub(crate) use crate::cli::container_flags::process::environment;
 use crate::engine::request::ContainerRequest;

@@ -243,6 +243,8 @@ impl Builder<'_> {
             notify_socket: None,
             passed_sockets: 0,
             stdio: false,
+            keep: Vec::new(),
+            hold: false,
             journal: config::journal_socket(),
             name: String::new(),
             // A step is no container that anybody asked for.
@@ -549,7 +551,7 @@ impl Running {
         match FromMonitor::decode(&buffer[..length]) {
             Ok(FromMonitor::Output(stream, bytes)) => Ok(Heard::Output(stream, bytes.to_vec())),
             Ok(FromMonitor::Exit(code)) => Ok(Heard::Exit(code)),
-            Ok(FromMonitor::Signalled(_) | FromMonitor::Checked(_)) => {
+            Ok(FromMonitor::Signalled(_) | FromMonitor::Checked(_) | FromMonitor::Reloaded) => {
                 Ok(Heard::Output(Stream::Stderr, vec![]))
             }
             Err(err) => Err(Error::system("listen to a container", err).into()),

@@ -1,6 +1,6 @@
 //! Health checks: the image's, as the request changes them.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::base::bytes::Bytes;
 use crate::base::health::{Check, Destination, HealthLog, HealthPlan, OnFailure, Startup};
@@ -46,7 +46,104 @@ pub(super) fn health(
     if on_failure == OnFailure::Restart && !matches!(request.restart, None | Some(RestartPolicy::No)) {
         return Err(Error::invalid("--health-on-failure=restart cannot be combined with a --restart policy"));
     }
-    Ok(Some(HealthPlan { check, startup, on_failure, log: log(wanted, facts)? }))
+    Ok(Some(HealthPlan { check, startup, on_failure, log: log(wanted, &facts.directory)? }))
+}
+
+/// Decides the health checks of a container that has `current` ones: what `wanted` does not say stays. `None` for
+/// none. `directory` is what a relative path starts from.
+///
+/// # Errors
+///
+/// Values that mean nothing; details of a check that there is not.
+pub(crate) fn update(
+    current: Option<&HealthPlan>,
+    wanted: &HealthRequest,
+    restart: RestartPolicy,
+    directory: &Path,
+) -> Result<Option<HealthPlan>> {
+    if wanted.disabled {
+        if *wanted != (HealthRequest { disabled: true, ..HealthRequest::default() }) {
+            return Err(Error::invalid(
+                "--no-healthcheck cannot be combined with other flags of health checks",
+            ));
+        }
+        return Ok(None);
+    }
+    if wanted.cmd.is_none() && current.is_none() {
+        return Err(Error::invalid("the container has no health check: define one with --health-cmd"));
+    }
+    // A command without anything else gives the defaults, as for a new container.
+    let Some(mut check) = check(wanted, &ContainerDefaults::default())?.or_else(|| {
+        let kept = current.filter(|_| wanted.cmd.is_none());
+        kept.map(|plan| plan.check.clone())
+    }) else {
+        return Ok(None);
+    };
+    if let Some(old) = current.map(|plan| &plan.check) {
+        let new = check.clone();
+        check = Check {
+            test: if wanted.cmd.is_some() { new.test } else { old.test.clone() },
+            interval_ns: interval(wanted.interval.as_deref(), "interval")?.unwrap_or(old.interval_ns),
+            timeout_ns: timeout(wanted.timeout.as_deref(), "timeout")?.unwrap_or(old.timeout_ns),
+            start_period_ns: match &wanted.start_period {
+                Some(text) => duration(text, "start-period")?,
+                None => old.start_period_ns,
+            },
+            retries: wanted.retries.map_or(Ok(old.retries), retries)?,
+        };
+    }
+    let on_failure = match (&wanted.on_failure, current) {
+        (None, Some(plan)) => plan.on_failure,
+        _ => on_failure(wanted)?,
+    };
+    if on_failure == OnFailure::Restart && restart != RestartPolicy::No {
+        return Err(Error::invalid("--health-on-failure=restart cannot be combined with a --restart policy"));
+    }
+    let startup = updated_startup(current.and_then(|plan| plan.startup.as_ref()), wanted)?;
+    let mut log = log(wanted, directory)?;
+    if let Some(old) = current.map(|plan| &plan.log) {
+        if wanted.log_destination.is_none() {
+            log.destination = old.destination.clone();
+        }
+        log.max_count = wanted.max_log_count.unwrap_or(old.max_count);
+        log.max_size = wanted.max_log_size.unwrap_or(old.max_size);
+    }
+    Ok(Some(HealthPlan { check, startup, on_failure, log }))
+}
+
+/// As [`update`], for the check of the start-up.
+fn updated_startup(current: Option<&Startup>, wanted: &HealthRequest) -> Result<Option<Startup>> {
+    let Some(old) = current else { return startup(wanted) };
+    let words: Vec<_> = old.check.test.iter().map(Bytes::to_string_lossy).collect();
+    // The old command stands for one that is not given, so that the rest is read as with a new one.
+    let typed = serde_json::to_string(&words).map_err(|err| Error::invalid(err.to_string()))?;
+    let request =
+        HealthRequest { startup_cmd: Some(wanted.startup_cmd.clone().unwrap_or(typed)), ..wanted.clone() };
+    let Some(mut new) = startup(&request)? else { return Ok(None) };
+    if wanted.startup_cmd.is_none() {
+        new.check.test.clone_from(&old.check.test);
+    }
+    if wanted.startup_interval.is_none() {
+        new.check.interval_ns = old.check.interval_ns;
+    }
+    if wanted.startup_timeout.is_none() {
+        new.check.timeout_ns = old.check.timeout_ns;
+    }
+    if wanted.startup_retries.is_none() {
+        new.check.retries = old.check.retries;
+    }
+    if wanted.startup_success.is_none() {
+        new.successes = old.successes;
+    }
+    Ok(Some(new))
+}
+
+/// `--health-retries`.
+fn retries(number: i64) -> Result<u32> {
+    u32::try_from(number)
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| Error::invalid("healthcheck-retries must be greater than 0"))
 }
 
 /// Decides who says that it is ready.
@@ -85,10 +182,7 @@ fn check(wanted: &HealthRequest, defaults: &ContainerDefaults) -> Result<Option<
             None => of_image(image.start_period).unwrap_or(0),
         },
         retries: match wanted.retries {
-            Some(number) => u32::try_from(number)
-                .ok()
-                .filter(|number| *number > 0)
-                .ok_or_else(|| Error::invalid("healthcheck-retries must be greater than 0"))?,
+            Some(number) => retries(number)?,
             None => of_image(image.retries).and_then(|n| u32::try_from(n).ok()).unwrap_or(RETRIES),
         },
     };
@@ -158,12 +252,12 @@ fn on_failure(wanted: &HealthRequest) -> Result<OnFailure> {
     }
 }
 
-fn log(wanted: &HealthRequest, facts: &Facts<'_>) -> Result<HealthLog> {
+fn log(wanted: &HealthRequest, directory: &Path) -> Result<HealthLog> {
     let destination = match wanted.log_destination.as_deref() {
         None | Some("" | "local") => Destination::Local,
         Some("events_logger") => Destination::Events,
         Some(path) => {
-            let path = facts.directory.join(PathBuf::from(path));
+            let path = directory.join(path);
             if !path.is_dir() {
                 return Err(Error::invalid(format!(
                     "healthcheck log destination {}: no such directory",

@@ -6,7 +6,7 @@
 //! Facts            ┘   process · security · mounts · namespaces
 //! ```
 
-mod health;
+pub(crate) mod health;
 pub(crate) mod limits;
 mod log;
 mod mounts;
@@ -163,6 +163,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
             ipc: request.ipc.clone(),
             uts: request.uts.clone(),
             cgroupns: request.cgroupns.clone(),
+            attach: request.attach.clone(),
         },
     })
 }

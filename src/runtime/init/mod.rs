@@ -2,10 +2,11 @@
 //!
 //! Init is a clone of the monitor, without an exec in between, so the steps are simply in its
 //! memory. It waits for one byte ("your ID maps are written, go"), with a network for a second one ("you
-//! are linked"), sends at most one terminal and at most one failure, and its socket closes by itself when `execve` succeeds.
+//! are linked"), after `container init` for one more ("start"), sends at most one terminal and at most one failure, and its socket closes by itself when `execve` succeeds.
 
 mod accounts;
 mod copyup;
+pub(crate) mod kept;
 pub(crate) mod mounts;
 mod network;
 mod reaper;
@@ -31,6 +32,8 @@ use crate::sys::{process, tty};
 pub(crate) enum InitReport {
     /// One descriptor comes along: the master of the container's terminal.
     Terminal,
+    /// All steps but the last are done.
+    Ready,
     /// Init ends now.
     Failed(Failure),
 }
@@ -65,6 +68,14 @@ pub(crate) fn main(steps: Vec<Step>, report: OwnedFd, streams: Option<Streams>) 
         // The monitor is gone, or has given up and knows why.
         _ => process::exit_now(125),
     }
+    let kept = match steps.last() {
+        Some(Step::Run(plan)) => &plan.kept[..],
+        _ => &[],
+    };
+    let report = match kept::out_of_the_way(report, kept) {
+        Ok(report) => report,
+        Err(_) => process::exit_now(125),
+    };
     let mut init =
         Init { report, root: None, dev: None, dev_covered: false, proc: None, owner: owner_of(&steps) };
     let outcome = rustix::process::setsid()
@@ -139,6 +150,11 @@ impl Init {
             }
             Step::Loopback => network::bring_up_loopback(),
             Step::AwaitNetwork => self.await_network(),
+            Step::AwaitStart => {
+                wire::send(self.report.as_fd(), &InitReport::Ready, &[])
+                    .map_err(|err| Failure::system("say that all is ready", &err))?;
+                self.await_network()
+            }
             Step::Hostname(name) => {
                 nix::unistd::sethostname(name).map_err(|errno| Failure::errno("set the host name", errno))
             }
@@ -223,7 +239,7 @@ impl Init {
         Ok(())
     }
 
-    /// Waits for the monitor's second byte.
+    /// Waits for the monitor's next byte.
     fn await_network(&self) -> Result<()> {
         match rustix::io::read(&self.report, &mut [0]) {
             Ok(1) => Ok(()),

@@ -15,7 +15,7 @@ use crate::runtime::rootfs::{RootDir, Shape};
 use crate::runtime::step::RunPlan;
 use crate::sys::{caps, process, signal};
 
-use super::{Init, Result, identity_of, invalid, reaper};
+use super::{Init, Result, identity_of, invalid, kept, reaper};
 
 /// `PER_LINUX32` of personality(2), which libc does not name.
 const PER_LINUX32: i32 = 8;
@@ -57,6 +57,7 @@ pub(crate) fn become_command(plan: &RunPlan, first_closed: u32) -> Result<Failur
     }
     assert_inside(&plan.process)?;
     process::close_on_exec_from(first_closed).map_err(|errno| Failure::errno("mark descriptors", errno))?;
+    kept::place(&plan.kept)?;
     if plan.stay_as_init {
         reaper::stay(plan.process.terminal, &rights)?;
     }

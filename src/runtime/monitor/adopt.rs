@@ -35,7 +35,7 @@ pub(super) fn adopt(monitor: &Monitor, own_pid: i32) -> Result<Living, Failure> 
     let record = Record { monitor_pid: own_pid, ..record };
     record::write(&monitor.directory, &record)
         .map_err(|err| Failure::errno("write the container's record", err))?;
-    Ok(Living { pidfd, streams, record })
+    Ok(Living { pidfd, streams, record, held: None })
 }
 
 /// The monitor's ends of the streams, as far as there are any left. What is lost is /dev/null.

@@ -14,9 +14,10 @@ use crate::base::spec::{
     ContainerSpec, MountKind, Namespace, NetworkMode, Record, SPEC_VERSION, UserNamespace,
 };
 use crate::runtime::failure::{Failure, FailureKind};
-use crate::runtime::init::{self, InitReport};
+use crate::runtime::init::{self, InitReport, kept};
 use crate::runtime::plan::{self, Places, Situation};
 use crate::runtime::rootfs::RootDir;
+use crate::runtime::step::Step;
 use crate::runtime::{identity, idmaps, seccomp};
 use crate::stage::wire::{self, WireError};
 use crate::store::Store;
@@ -34,6 +35,8 @@ pub(super) struct Living {
     pub(super) streams: Streams,
     /// What `record.json` says now.
     pub(super) record: Record,
+    /// The socket of an init that waits to become the command.
+    pub(super) held: Option<OwnedFd>,
 }
 
 /// The monitor's ends of the container's standard streams.
@@ -102,6 +105,7 @@ pub(super) fn start(
             None => idmaps::group_range(&idmaps::identity_of(&own_gids), &own_gids),
         },
         new_volumes: new_volumes.clone(),
+        kept: kept::plan(&monitor.kept),
         window: monitor.order.window.map(|(rows, cols)| crate::sys::tty::WindowSize { rows, cols }),
     };
     let mut steps = plan::plan(spec, &places, situation);
@@ -114,6 +118,10 @@ pub(super) fn start(
         etcfiles::write(spec, &monitor.name(), &monitor.directory, None)
     }
     .map_err(|err| Failure::errno("write the files of the container's /etc", err))?;
+    let hold = monitor.order.hold && first_life;
+    if hold {
+        steps.insert(steps.len().saturating_sub(1), Step::AwaitStart);
+    }
     let (report, theirs) = wire::pair().map_err(|err| Failure::errno("make a socket", err))?;
     let streams = match &monitor.stdio {
         _ if spec.process.terminal => None,
@@ -142,12 +150,14 @@ pub(super) fn start(
                 rustix::io::write(&report, b"n").ok();
                 Ok(())
             });
-            let streams = started.and_then(|()| become_command(&report, ours)).inspect_err(|_| {
+            let ready = started.and_then(|()| become_command(&report, ours)).inspect_err(|_| {
                 pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL).ok();
                 pidfd::wait(pidfd.as_fd()).ok();
-            })?;
+            });
+            let streams = ready?;
             let record = Record {
                 cgroup: cgroups.leaf().map(Path::to_owned),
+                initialized: hold,
                 ..new_record(pid, own_pid, monitor.order.restarts, &streams)
             };
             record::write(&monitor.directory, &record)
@@ -155,7 +165,7 @@ pub(super) fn start(
             write_pid_file(spec.pid_file.as_deref(), pid)?;
             write_pid_file(spec.monitor_pid_file.as_deref(), own_pid)?;
             forget_new_volumes(monitor, &new_volumes);
-            Ok(Living { pidfd, streams, record })
+            Ok(Living { pidfd, streams, record, held: hold.then_some(report) })
         }
     }
 }
@@ -443,7 +453,7 @@ fn let_go(report: &OwnedFd) -> Result<(), Failure> {
     rustix::io::write(report, b"g").map(drop).map_err(|errno| Failure::errno("start init", errno))
 }
 
-/// Waits until init is the command.
+/// Waits until init is the command, or is to be told when to become it.
 fn become_command(report: &OwnedFd, mut streams: Option<Streams>) -> Result<Streams, Failure> {
     loop {
         match wire::receive::<InitReport>(report.as_fd()) {
@@ -453,7 +463,7 @@ fn become_command(report: &OwnedFd, mut streams: Option<Streams>) -> Result<Stre
                 streams = Some(Streams::Terminal(master));
             }
             Ok((InitReport::Failed(failure), _)) => return Err(failure),
-            Err(WireError::Closed) => {
+            Ok((InitReport::Ready, _)) | Err(WireError::Closed) => {
                 return streams.ok_or_else(|| {
                     Failure::new(FailureKind::System, "init ended before it had opened the terminal")
                 });
@@ -482,6 +492,7 @@ fn new_record(pid: i32, monitor_pid: i32, restarts: u32, streams: &Streams) -> R
         started: Timestamp::now(),
         ended: None,
         restarts,
+        initialized: false,
         pipes: streams.inodes(),
         cgroup: None,
     }

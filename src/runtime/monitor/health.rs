@@ -26,6 +26,7 @@ use crate::cgroup::admission::AdmissionOrder;
 use crate::events::Event;
 use crate::runtime::enter::{EnterOrder, Probe};
 use crate::runtime::failure::FailureKind;
+use crate::runtime::updates::Updates;
 use crate::sys::pidfd;
 use crate::sys::poll::{Interest, PollSet};
 
@@ -36,6 +37,8 @@ use super::tell::Teller;
 const MAX_OUTPUT: usize = 64 << 10;
 /// What a killed check may take to end before its process is killed as well.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Answers a client who asks for a check of a container that has none.
+pub(super) const NO_CHECK: i32 = 125;
 /// The exit code of a check that took too long.
 const TOO_SLOW: i32 = -1;
 
@@ -52,8 +55,8 @@ pub(crate) enum Action {
 /// The health checks of one container, through all its lives.
 #[derive(Debug)]
 pub(crate) struct Checker {
-    spec: ContainerSpec,
-    plan: HealthPlan,
+    /// `None` if its health is not checked.
+    checks: Option<Checks>,
     directory: PathBuf,
     teller: Teller,
     state: HealthState,
@@ -62,6 +65,19 @@ pub(crate) struct Checker {
     restart_due: bool,
     /// It has been healthy in this life, and nobody has asked yet ([`Checker::take_news`]).
     news: Option<Health>,
+}
+
+/// What is checked, and how its commands run.
+#[derive(Debug)]
+struct Checks {
+    spec: ContainerSpec,
+    plan: HealthPlan,
+}
+
+impl Checks {
+    fn of(spec: &ContainerSpec) -> Option<Self> {
+        Some(Self { plan: spec.health.clone()?, spec: spec.clone() })
+    }
 }
 
 /// The present life.
@@ -97,32 +113,65 @@ struct Probing {
 }
 
 impl Checker {
-    /// The health checks of the container of `spec`; `None` if it has none.
-    pub(super) fn new(spec: &ContainerSpec, directory: &Path, teller: &Teller) -> Option<Self> {
-        let plan = spec.health.clone()?;
-        Some(Self {
-            spec: spec.clone(),
-            plan,
+    /// The health checks of the container of `spec`, if it has any.
+    pub(super) fn new(spec: &ContainerSpec, directory: &Path, teller: &Teller) -> Self {
+        Self {
+            checks: Checks::of(spec),
             directory: directory.to_owned(),
             teller: teller.clone(),
             state: HealthState::default(),
             life: None,
             restart_due: false,
             news: None,
-        })
+        }
+    }
+
+    /// Takes what `update` has written: it holds from now on, and what has changed is checked at once.
+    pub(super) fn reload(&mut self) {
+        let updates = Updates::read(&self.directory);
+        if updates.health.is_none() && !updates.no_health {
+            return;
+        }
+        let Ok(text) = std::fs::read(self.directory.join("spec.json")) else { return };
+        let Ok(mut spec) = serde_json::from_slice::<ContainerSpec>(&text) else { return };
+        updates.apply(&mut spec);
+        let is_new = self.checks.is_none();
+        if self.checks.as_ref().map(|checks| &checks.plan) == spec.health.as_ref() {
+            return;
+        }
+        self.checks = Checks::of(&spec);
+        let Some(life) = &mut self.life else { return };
+        let Some(checks) = &self.checks else {
+            life.next = None;
+            life.startup = None;
+            if let Some(probing) = life.probing.take() {
+                probing.abandon();
+            }
+            return;
+        };
+        if checks.plan.startup.is_none() {
+            life.startup = None;
+        }
+        let is_due = check_of(&checks.plan, life).interval_ns > 0;
+        life.next = (is_due && life.probing.is_none()).then(Instant::now);
+        if is_new {
+            self.state = HealthState::default();
+            self.write();
+        }
     }
 
     /// A life begins.
     pub(super) fn begin(&mut self, record: &Record, process: BorrowedFd<'_>) -> io::Result<()> {
         self.state = HealthState::default();
         self.write();
-        let startup = self.plan.startup.as_ref().map(|_| Counts::default());
+        let startup = self.checks.as_ref().and_then(|checks| checks.plan.startup.as_ref());
+        let startup = startup.map(|_| Counts::default());
         let mut life = Watched {
             pid: record.pid,
             cgroup: record.cgroup.as_ref().map(|leaf| AdmissionOrder {
                 leaf: leaf.clone(),
                 systemd: None,
-                is_limited: !self.spec.cgroup.limits.is_empty(),
+                is_limited: self.checks.as_ref().is_some_and(|checks| !checks.spec.cgroup.limits.is_empty()),
             }),
             process: process.try_clone_to_owned()?,
             started: Instant::now(),
@@ -130,7 +179,8 @@ impl Checker {
             next: None,
             probing: None,
         };
-        life.next = (check_of(&self.plan, &life).interval_ns > 0).then(Instant::now);
+        let is_due = |checks: &Checks| check_of(&checks.plan, &life).interval_ns > 0;
+        life.next = self.checks.as_ref().is_some_and(is_due).then(Instant::now);
         self.life = Some(life);
         Ok(())
     }
@@ -189,6 +239,9 @@ impl Checker {
 
     /// Checks now, unless a check is under way already. As [`Checker::on_time`].
     pub(super) fn check_now(&mut self) -> Option<(i32, Action)> {
+        if self.checks.is_none() {
+            return Some((NO_CHECK, Action::None));
+        }
         match self.life.as_ref()?.probing {
             Some(_) => None,
             None => self.probe(),
@@ -196,9 +249,9 @@ impl Checker {
     }
 
     fn probe(&mut self) -> Option<(i32, Action)> {
-        let life = self.life.as_mut()?;
-        let check = check_of(&self.plan, life);
-        let mut order = order(&self.spec, check, life.pid)?;
+        let (life, checks) = (self.life.as_mut()?, self.checks.as_ref()?);
+        let check = check_of(&checks.plan, life);
+        let mut order = order(&checks.spec, check, life.pid)?;
         order.cgroup.clone_from(&life.cgroup);
         let deadline = Instant::now() + Duration::from_nanos(check.timeout_ns);
         let began = Timestamp::now();
@@ -246,10 +299,11 @@ impl Checker {
     fn conclude(&mut self, code: i32) -> Option<(i32, Action)> {
         let life = self.life.as_mut()?;
         let probing = life.probing.take()?;
+        let plan = &self.checks.as_ref()?.plan;
         pidfd::wait(probing.probe.pidfd.as_fd()).ok();
         let mut output = String::from_utf8_lossy(&probing.output).into_owned();
         let code = if probing.killed {
-            let seconds = Duration::from_nanos(check_of(&self.plan, life).timeout_ns).as_secs_f64();
+            let seconds = Duration::from_nanos(check_of(plan, life).timeout_ns).as_secs_f64();
             output = format!("Error: healthcheck command exceeded timeout of {seconds}s");
             TOO_SLOW
         } else {
@@ -262,10 +316,9 @@ impl Checker {
     fn settle(&mut self, start: Timestamp, exit_code: i32, output: String) -> Action {
         let checked = Checked { start, end: Timestamp::now(), exit_code, output };
         let mut said = String::new();
-        if self.plan.log.destination == Destination::Events {
-            said.clone_from(&checked.output);
-        } else {
-            self.state.note(checked, &self.plan.log);
+        match self.checks.as_ref().map(|checks| &checks.plan.log) {
+            Some(log) if log.destination != Destination::Events => self.state.note(checked, log),
+            _ => said.clone_from(&checked.output),
         }
         let action = self.judge(exit_code == 0);
         self.teller.look_for_name();
@@ -280,10 +333,11 @@ impl Checker {
 
     /// Decides what a check means, and when the next one is due.
     fn judge(&mut self, well: bool) -> Action {
-        let Some(life) = &mut self.life else { return Action::None };
+        let (Some(life), Some(checks)) = (&mut self.life, &self.checks) else { return Action::None };
+        let plan = &checks.plan;
         let mut at_once = false;
         let mut restart = false;
-        match (&mut life.startup, &self.plan.startup) {
+        match (&mut life.startup, &plan.startup) {
             (Some(counts), Some(Startup { check, successes })) => {
                 if well {
                     counts.successes += 1;
@@ -294,16 +348,16 @@ impl Checker {
                 }
             }
             _ => {
-                let early = life.started.elapsed() < Duration::from_nanos(self.plan.check.start_period_ns);
+                let early = life.started.elapsed() < Duration::from_nanos(plan.check.start_period_ns);
                 let counts = !(early && self.state.status == Health::Starting);
-                advance(&mut self.state, well, counts, self.plan.check.retries);
+                advance(&mut self.state, well, counts, plan.check.retries);
                 self.news = Some(self.state.status);
             }
         }
         if at_once {
             life.startup = None;
         }
-        let interval = check_of(&self.plan, life).interval_ns;
+        let interval = check_of(plan, life).interval_ns;
         life.next = match at_once {
             true => Some(Instant::now()),
             false => (interval > 0).then(|| Instant::now() + Duration::from_nanos(interval)),
@@ -318,7 +372,8 @@ impl Checker {
 
     /// What an unhealthy container is in for.
     fn punish(&mut self) -> Action {
-        match self.plan.on_failure {
+        let on_failure = self.checks.as_ref().map_or(OnFailure::None, |checks| checks.plan.on_failure);
+        match on_failure {
             OnFailure::None => return Action::None,
             OnFailure::Kill => {}
             OnFailure::Restart => self.restart_due = true,
@@ -328,20 +383,21 @@ impl Checker {
         if let Some(life) = &mut self.life {
             life.next = None;
         }
-        if self.plan.on_failure == OnFailure::Kill { Action::Kill } else { Action::Stop }
+        if on_failure == OnFailure::Kill { Action::Kill } else { Action::Stop }
     }
 
     /// Writes the state down. A full disk must not end a container; the next check tries again.
     fn write(&self) {
+        let Some(checks) = &self.checks else { return };
         let Ok(text) = serde_json::to_vec(&self.state) else { return };
         replace(&self.directory, HEALTH_FILE, &text).ok();
-        if let Destination::Directory(directory) = &self.plan.log.destination {
+        if let Destination::Directory(directory) = &checks.plan.log.destination {
             let log = serde_json::json!({
                 "Status": self.state.status.word(),
                 "FailingStreak": self.state.failing_streak,
                 "Log": self.state.log,
             });
-            let name = format!("{}-healthcheck.log", self.spec.id);
+            let name = format!("{}-healthcheck.log", checks.spec.id);
             replace(directory, &name, log.to_string().as_bytes()).ok();
         }
     }
@@ -383,6 +439,7 @@ fn order(spec: &ContainerSpec, check: &Check, pid: i32) -> Option<EnterOrder> {
         window: None,
         detached: false,
         cgroup: None,
+        keep: Vec::new(),
     })
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod birth;
 pub(crate) mod cgroups;
 mod etcfiles;
 pub(crate) mod health;
+mod hold;
 mod links;
 mod log;
 mod notify;
@@ -41,6 +42,7 @@ use crate::attach::server::Server;
 use crate::base::spec::ContainerSpec;
 use crate::events::Event;
 use crate::runtime::failure::{Failure, FailureKind};
+use crate::runtime::init::kept;
 use crate::runtime::launch::{LaunchOrder, LaunchReport};
 use crate::runtime::monitor::birth::Living;
 use crate::runtime::monitor::cgroups::Cgroups;
@@ -67,6 +69,8 @@ struct Monitor {
     teller: Teller,
     /// The command's standard streams, if the container has them (`--log-driver=passthrough`).
     stdio: Option<[OwnedFd; 3]>,
+    /// Descriptors that the command gets, with the numbers it finds them under.
+    kept: Vec<(OwnedFd, i32)>,
     /// Held for the monitor's whole life: this is what "running" means.
     lock: OwnedFd,
 }
@@ -80,14 +84,15 @@ pub(crate) fn main() -> ! {
     let own_pid = std::process::id().cast_signed();
     let root = order.root.clone();
     // The first client, if there is one, then the passed sockets, then the streams of a container that has
-    // those of the command.
+    // those of the command, then what its command is to have besides.
     let mut descriptors = descriptors;
+    let kept = descriptors.split_off(descriptors.len().saturating_sub(order.keep.len()));
     let stdio =
         if order.stdio { descriptors.split_off(descriptors.len().saturating_sub(3)) } else { Vec::new() };
     let passed = descriptors.split_off(descriptors.len().saturating_sub(order.passed_sockets));
     let client = descriptors.into_iter().next();
     let outcome =
-        Monitor::new(order, stdio).and_then(|monitor| monitor.run(&command, client, passed, own_pid));
+        Monitor::new(order, stdio, kept).and_then(|monitor| monitor.run(&command, client, passed, own_pid));
     if let Err(failure) = outcome {
         // Once the start was reported nobody reads this any more; the record has it.
         wire::send(command.as_fd(), &LaunchReport::Failed(failure), &[]).ok();
@@ -97,7 +102,7 @@ pub(crate) fn main() -> ! {
 }
 
 impl Monitor {
-    fn new(order: LaunchOrder, stdio: Vec<OwnedFd>) -> Result<Self, Failure> {
+    fn new(order: LaunchOrder, stdio: Vec<OwnedFd>, kept: Vec<OwnedFd>) -> Result<Self, Failure> {
         let directory =
             order.directory.clone().unwrap_or_else(|| order.root.join("containers").join(order.id.as_str()));
         let what = || format!("read the spec of container {}", order.id);
@@ -112,7 +117,8 @@ impl Monitor {
         }
         let teller = Teller::new(&order, &spec);
         let stdio = <[OwnedFd; 3]>::try_from(stdio).ok();
-        Ok(Self { order, directory, spec, teller, stdio, lock })
+        let kept = kept::take(kept, &order.keep)?;
+        Ok(Self { order, directory, spec, teller, stdio, kept, lock })
     }
 
     /// Starts the container and watches it to its end, again and again if its restart policy says so.
@@ -162,15 +168,24 @@ impl Monitor {
             beginning.push("attach");
         }
         loop {
-            let living = self.begin_life(own_pid, wiring.as_mut(), &mut cgroups)?;
+            let mut living = self.begin_life(own_pid, wiring.as_mut(), &mut cgroups)?;
+            let mut starter = None;
+            if living.held.is_some() {
+                let listener = hold::listen(&self.directory)?;
+                self.teller.tell(&[self.teller.event("init")]);
+                command.take().iter().for_each(|command| report_start(command, living.record.pid));
+                starter = self
+                    .await_start(&mut living, &listener, &mut server, &signals)
+                    .inspect_err(|_| cgroups.remove())?;
+                let with_client = if server.len() > 0 { vec!["start", "attach"] } else { vec!["start"] };
+                // One that was ended before its start has not started.
+                beginning = if starter.is_some() { with_client } else { Vec::new() };
+            }
             let events: Vec<_> = beginning.iter().map(|status| self.teller.event(status)).collect();
             self.teller.tell(&events);
             beginning = vec!["restart", "init", "start"];
-            if let Some(command) = command.take() {
-                let report = LaunchReport::Started { pid: living.record.pid };
-                wire::send(command.as_fd(), &report, &[]).ok();
-                // The command must see the end of the stream although this process lives on.
-                rustix::net::shutdown(command, rustix::net::Shutdown::Both).ok();
+            for command in command.take().into_iter().chain(&starter) {
+                report_start(command, living.record.pid);
             }
             if let Some(notifier) = &mut notifier {
                 notifier.started();
@@ -178,7 +193,7 @@ impl Monitor {
             let started = std::time::Instant::now();
             let company = Company {
                 wiring: wiring.as_mut(),
-                health: health.as_mut(),
+                health: Some(&mut health),
                 notifier: notifier.as_mut(),
                 grace: self.grace(),
             };
@@ -186,8 +201,7 @@ impl Monitor {
             self.teller.look_for_name();
             let died = Event { container_exit_code: Some(exit_code), ..self.teller.event("died") };
             self.teller.tell(&[died, self.teller.event("cleanup")]);
-            let unhealthy = health.as_mut().is_some_and(Checker::take_restart)
-                && !self.directory.join(record::STOP_REQUESTED).exists();
+            let unhealthy = health.take_restart() && !self.directory.join(record::STOP_REQUESTED).exists();
             if !unhealthy && !pauses.is_due(&self.directory, exit_code, started.elapsed()) {
                 cgroups.remove();
                 return self.end(server, exit_code);
@@ -282,8 +296,10 @@ impl Monitor {
         mut company: Company<'_>,
         cgroups: &Cgroups,
     ) -> Result<i32, Failure> {
-        let Living { pidfd, streams, record } = living;
+        let Living { pidfd, streams, record, held: _ } = living;
         if let Some(health) = &mut company.health {
+            // What `update` has written since the monitor began.
+            health.reload();
             health.begin(&record, pidfd.as_fd()).map_err(|err| Failure::errno("watch the container", err))?;
         }
         let (output, stdin) = match streams {
@@ -363,6 +379,13 @@ impl Monitor {
             record::never_ran(&self.directory, failure, exit_code, self.order.restarts);
         }
     }
+}
+
+/// Tells the command that waits for it that process 1 is there.
+fn report_start(command: &OwnedFd, pid: i32) {
+    wire::send(command.as_fd(), &LaunchReport::Started { pid }, &[]).ok();
+    // The command must see the end of the stream although this process lives on.
+    rustix::net::shutdown(command, rustix::net::Shutdown::Both).ok();
 }
 
 /// Takes the container's lock.

@@ -56,6 +56,7 @@ pub(super) fn never_ran(directory: &Path, failure: &Failure, exit_code: i32, res
         started: now,
         ended: Some(Ended { at: now, exit_code, oom_killed: false, error, stopped_by_user: false }),
         restarts,
+        initialized: false,
         pipes: [0; 3],
         cgroup: None,
     };

@@ -22,7 +22,7 @@ use crate::attach::packet::{self, MAX_PACKET, output_kind};
 use crate::attach::server::{Request, Server};
 use crate::base::health::Health;
 use crate::base::stream::Stream;
-use crate::runtime::monitor::health::{Action, Checker};
+use crate::runtime::monitor::health::{Action, Checker, NO_CHECK};
 use crate::runtime::monitor::log::Log;
 use crate::runtime::monitor::notify::Notifier;
 use crate::runtime::monitor::pace::Pace;
@@ -177,8 +177,6 @@ struct Places {
     first_source: usize,
 }
 
-/// Answers a client who asks for a check of a container that has none.
-const NO_CHECK: i32 = 125;
 /// What one types for the end of input (VEOF of a new terminal).
 const CTRL_D: u8 = 4;
 
@@ -432,6 +430,12 @@ impl<'a, 'b> Serving<'a, 'b> {
             Some(Request::Stdin(data)) => self.input.write(data),
             Some(Request::StdinEof) => self.input.end(),
             Some(Request::Check) => self.check_health(),
+            Some(Request::Reload) => {
+                if let Some(health) = &mut self.company.health {
+                    health.reload();
+                }
+                self.server.answer(index, packet::reloaded());
+            }
             Some(Request::Resize(size)) => {
                 if let Some(terminal) = self.sources.iter().find(|source| !source.is_pipe) {
                     // A terminal that is gone has no size.

@@ -55,7 +55,7 @@ fn client(packets: Vec<Vec<u8>>, pace: Duration) -> (OwnedFd, JoinHandle<Seen>) 
                 FromMonitor::Output(Stream::Stdout, data) => seen.stdout.extend_from_slice(data),
                 FromMonitor::Output(Stream::Stderr, data) => seen.stderr.extend_from_slice(data),
                 FromMonitor::Signalled(errno) => seen.signalled = Some(errno),
-                FromMonitor::Checked(_) => panic!("nobody asked"),
+                FromMonitor::Checked(_) | FromMonitor::Reloaded => panic!("nobody asked"),
                 FromMonitor::Exit(code) => seen.code = Some(code),
             }
             std::thread::sleep(pace);
@@ -116,7 +116,7 @@ fn input_is_delivered_whole_and_ended() {
             match FromMonitor::decode(&buffer[..length]).unwrap() {
                 FromMonitor::Output(_, data) => total += data.len(),
                 FromMonitor::Exit(code) => return (total, code),
-                FromMonitor::Signalled(_) | FromMonitor::Checked(_) => {}
+                FromMonitor::Signalled(_) | FromMonitor::Checked(_) | FromMonitor::Reloaded => {}
             }
         }
     });

@@ -1,0 +1,78 @@
+//! `ketch container clone`: another container like one that there is.
+
+use std::io::Write as _;
+
+use clap::Args;
+
+use crate::cli::resource_flags::ResourceFlags;
+use crate::cli::session::Session;
+use crate::cli::usage::UsageError;
+use crate::engine::clone::CloneRequest;
+use crate::engine::start::Start;
+use crate::engine::{Error, Kind};
+
+/// Make a container like another one
+///
+/// Everything is as with the original, but for the name and what the flags say: command, environment, mounts,
+/// networks, limits. Named volumes are shared, anonymous ones are new. Prints the new ID.
+#[derive(Args, Debug)]
+pub(crate) struct CloneArgs {
+    /// Remove the original
+    #[arg(long)]
+    destroy: bool,
+
+    /// With --destroy: even if it runs
+    #[arg(short, long)]
+    force: bool,
+
+    /// Name of the new container [default: NAME-clone]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Pod to join: ketch has no pods yet
+    #[arg(long, value_name = "POD")]
+    pod: Option<String>,
+
+    /// Start it
+    #[arg(long)]
+    run: bool,
+
+    #[command(flatten)]
+    resources: ResourceFlags,
+
+    /// The original, by name or ID
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+
+    /// Name of the new container
+    #[arg(value_name = "NAME")]
+    new_name: Option<String>,
+
+    /// Another image for it
+    #[arg(value_name = "IMAGE")]
+    image: Option<String>,
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &mut Session<'_>, args: CloneArgs) -> anyhow::Result<()> {
+    if args.force && !args.destroy {
+        return Err(UsageError::new("cannot set --force without --destroy: invalid argument").into());
+    }
+    if args.pod.is_some_and(|pod| !pod.is_empty()) {
+        return Err(Error::new(Kind::Unsupported, "--pod: ketch has no pods yet").into());
+    }
+    let request = CloneRequest {
+        name: args.new_name.or(args.name),
+        image: args.image,
+        limits: args.resources.limits()?,
+        destroy: args.destroy,
+        force: args.force,
+    };
+    let engine = session.engine()?;
+    let id = engine.clone_container(&engine.container(&args.container)?, &request)?;
+    if args.run {
+        engine.start_container(&id, Start::default())?;
+    }
+    writeln!(session.out, "{id}")?;
+    Ok(())
+}

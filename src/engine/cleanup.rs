@@ -1,0 +1,58 @@
+//! `container cleanup`: what a container has left behind that its monitor could not take away.
+//!
+//! A monitor cleans up itself. One that was killed leaves a cgroup, sockets and marks; they do no harm, and the
+//! next start replaces them, but they can be taken away before.
+
+use std::os::fd::AsFd as _;
+
+use crate::base::id::ContainerId;
+use crate::cgroup::unit;
+use crate::engine::state::Phase;
+use crate::engine::{Engine, Result, exec_sessions};
+use crate::runtime::launch::START_SOCKET;
+use crate::runtime::monitor::record::{RESTART_REQUESTED, STOP_REQUESTED};
+use crate::sys::fs::{self, OFlags, Share};
+
+/// Files that mean something only while a container runs.
+const OF_A_LIFE: [&str; 6] =
+    ["attach.sock", START_SOCKET, "network.json", "paused", STOP_REQUESTED, RESTART_REQUESTED];
+
+impl Engine {
+    /// Takes away what a container has left that does not run. One that runs is left alone, which is a success.
+    ///
+    /// # Errors
+    ///
+    /// If its state cannot be read.
+    pub(crate) fn cleanup_container(&self, id: &ContainerId) -> Result<()> {
+        let dir = self.store().containers().open(id)?;
+        let status = self.status_with_monitor(dir.as_fd(), id)?;
+        if !matches!(status.phase, Phase::Created | Phase::Exited(_)) {
+            return Ok(());
+        }
+        // Held until all is done: nobody can start it meanwhile.
+        let Ok(lock) = fs::open_at(&dir, "lock", OFlags::RDWR | OFlags::CREATE, 0o600) else { return Ok(()) };
+        if !fs::try_lock(&lock, Share::Exclusive).unwrap_or(false) {
+            return Ok(());
+        }
+        if let Some(leaf) = status.record.as_ref().and_then(|record| record.cgroup.as_ref()) {
+            unit::sweep(leaf, id.as_str());
+        }
+        for file in OF_A_LIFE {
+            // Most are not there.
+            fs::unlink(&dir, file).ok();
+        }
+        exec_sessions::remove_ended(dir.as_fd());
+        self.record_container("cleanup", id);
+        Ok(())
+    }
+
+    /// Forgets a command that ran in the background of a container and has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`](crate::engine::Kind::NotFound); Conflict if it runs.
+    pub(crate) fn cleanup_exec(&self, id: &ContainerId, session: &str) -> Result<()> {
+        let dir = self.store().containers().open(id)?;
+        exec_sessions::remove(dir.as_fd(), session)
+    }
+}

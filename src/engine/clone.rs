@@ -1,0 +1,127 @@
+//! `container clone`: another container like one that there is.
+
+use crate::base::bytes::Bytes;
+use crate::base::id::ContainerId;
+use crate::base::limits::{CgroupMode, Limits};
+use crate::base::spec::{ContainerSpec, MountKind, Root};
+use crate::engine::create::{Draft, random};
+use crate::engine::remove::Removing;
+use crate::engine::resolve::limits;
+use crate::engine::{Engine, Error, Kind, Result};
+use crate::store::volumes::VolumeRecord;
+
+/// How many names are tried for a clone that was given none.
+const NAMES: u32 = 1000;
+
+/// What is to be different about the clone.
+#[derive(Debug, Default)]
+pub(crate) struct CloneRequest {
+    /// `None`: `<name>-clone`, with a number if that is taken.
+    pub(crate) name: Option<String>,
+    /// Another image.
+    pub(crate) image: Option<String>,
+    /// Limits beside those of the original.
+    pub(crate) limits: Limits,
+    /// Remove the original afterwards.
+    pub(crate) destroy: bool,
+    /// Even if it runs.
+    pub(crate) force: bool,
+}
+
+impl Engine {
+    /// Makes a container like container `id`, which is not touched unless it is to be destroyed.
+    ///
+    /// # Errors
+    ///
+    /// Conflict for a name in use, or an original that runs and is to be destroyed without `force`; NotFound for
+    /// an image or a secret that is not there.
+    pub(crate) fn clone_container(&self, id: &ContainerId, request: &CloneRequest) -> Result<ContainerId> {
+        self.sweep();
+        let original = self.container_spec(id)?;
+        let how = Removing { force: request.force, ..Removing::default() };
+        if request.destroy {
+            self.assert_removable(id, &how)?;
+        }
+        let new = ContainerId::from_random(random()?);
+        let mut spec = renewed(original, &new);
+        if let Some(image) = &request.image {
+            let facts = self.image_facts(image, &spec.userns)?;
+            spec.image = Some(facts.origin);
+            spec.root = Root::Layers(facts.layers);
+        }
+        let mut merged = spec.cgroup.limits.updated(&request.limits);
+        if request.limits.memory.is_some() && request.limits.memory_swap.is_none() {
+            // Swap goes with memory.
+            merged.memory_swap = None;
+        }
+        limits::settle(&mut merged)?;
+        if !request.limits.is_empty() && spec.cgroup.mode == CgroupMode::Disabled {
+            return Err(Error::invalid("a container with --cgroups=disabled cannot be limited"));
+        }
+        spec.cgroup.limits = merged;
+        for mount in &mut spec.mounts {
+            if let MountKind::Volume { name, anonymous: true, .. } = &mut mount.kind {
+                *name = ContainerId::from_random(random()?).to_string();
+                self.store().volumes().create(&VolumeRecord::new(name, true))?;
+                self.record_volume("create", name);
+            }
+        }
+        let created = self.write_clone(&spec, id, request);
+        if created.is_err() {
+            for volume in spec.anonymous_volumes() {
+                if let Ok(Some(volume)) = self.store().volumes().take(volume) {
+                    volume.remove().ok();
+                }
+            }
+        }
+        created?;
+        if request.destroy {
+            self.remove_container(id, &how)?;
+        }
+        Ok(new)
+    }
+
+    /// Gives the clone its name and place.
+    fn write_clone(&self, spec: &ContainerSpec, of: &ContainerId, request: &CloneRequest) -> Result<()> {
+        let secrets = spec.secrets.iter().map(|used| Ok(self.store().secrets().data(&used.name)?));
+        let secrets = secrets.collect::<Result<Vec<_>>>()?;
+        let draft = Draft { spec, secrets: &secrets, to_be_started: false };
+        if request.name.is_some() {
+            return self.write_container(&draft, request.name.as_deref());
+        }
+        let base = format!("{}-clone", self.container_name(of)?);
+        for number in 0..NAMES {
+            let name = if number == 0 { base.clone() } else { format!("{base}{number}") };
+            match self.write_container(&draft, Some(&name)) {
+                Err(err) if err.kind == Kind::Conflict => {}
+                other => return other,
+            }
+        }
+        Err(Error::new(Kind::Conflict, format!("every name from {base} to {base}{NAMES} is in use"))
+            .hint("give one with --name"))
+    }
+}
+
+/// The description of an original as that of container `id`: what names the one names the other, and files that only
+/// one of them can write are not written.
+fn renewed(original: ContainerSpec, id: &ContainerId) -> ContainerSpec {
+    let old = original.id.clone();
+    let mut spec = ContainerSpec {
+        id: id.clone(),
+        created: jiff::Timestamp::now(),
+        pid_file: None,
+        cid_file: None,
+        monitor_pid_file: None,
+        ..original
+    };
+    if spec.hostname == old.short() {
+        id.short().clone_into(&mut spec.hostname);
+        let (named, new) = (format!("HOSTNAME={}", old.short()), format!("HOSTNAME={}", id.short()));
+        for entry in &mut spec.process.env {
+            if entry.as_bytes() == named.as_bytes() {
+                *entry = Bytes::from(new.as_str());
+            }
+        }
+    }
+    spec
+}
