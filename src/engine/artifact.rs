@@ -275,7 +275,7 @@ impl Engine {
             let present = store.blobs().length(&blob.digest)? == Some(blob.size);
             events(&PullEvent::Layer { digest: &blob.digest, size: blob.size, present });
             if !present {
-                jobs.push((*blob, Fetching { store, digest: blob.digest, bytes: 0, blob: None, events }));
+                jobs.push((*blob, Fetching::new(store, blob.digest, events)));
             }
         }
         client.blobs(jobs, LANES).map_err(failed)?;
@@ -302,12 +302,23 @@ pub(crate) fn blobs_of(manifest: &[u8]) -> Result<Vec<Blob>> {
 }
 
 /// Takes the bytes of one blob to the store.
-struct Fetching<'a> {
+pub(in crate::engine) struct Fetching<'a> {
     store: &'a Store,
     digest: Digest,
     bytes: u64,
     blob: Option<BlobWriter>,
     events: &'a dyn Fn(&PullEvent<'_>),
+}
+
+impl<'a> Fetching<'a> {
+    /// Nothing has come yet.
+    pub(in crate::engine) fn new(
+        store: &'a Store,
+        digest: Digest,
+        events: &'a dyn Fn(&PullEvent<'_>),
+    ) -> Self {
+        Self { store, digest, bytes: 0, blob: None, events }
+    }
 }
 
 impl Sink for Fetching<'_> {

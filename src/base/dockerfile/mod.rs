@@ -45,3 +45,6 @@ pub(crate) struct Dockerfile {
     pub(crate) directives: Directives,
     pub(crate) lines: Vec<Line>,
 }
+
+#[cfg(test)]
+mod reference_tests;

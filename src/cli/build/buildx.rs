@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::base::platform::Platform;
 use crate::cli::NAME;
+use crate::cli::format::{self, Format, Shape};
 use crate::cli::session::Session;
 
 /// Show the version of the builder
@@ -16,8 +17,8 @@ pub(crate) struct BuildxVersionArgs {}
 /// List builders: there is one
 #[derive(Args, Debug)]
 pub(crate) struct BuildxLsArgs {
-    /// Print as JSON
-    #[arg(long, value_name = "FORMAT", value_parser = ["json", "table"], default_value = "table")]
+    /// Print as JSON, or by a Go template
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: String,
 
     /// Print IDs in full
@@ -37,6 +38,9 @@ pub(crate) struct BuildxInspectArgs {
     name: String,
 }
 
+const SHAPE: Shape =
+    Shape { command: "ls", type_name: "*commands.lsBuilder", headers: &[], omit: &[], heading: true };
+
 /// `buildx version`.
 pub(crate) fn version(session: &mut Session<'_>, _: BuildxVersionArgs) -> anyhow::Result<()> {
     // IDEs look for a version of the form vMAJOR.MINOR.PATCH in the second word.
@@ -47,13 +51,17 @@ pub(crate) fn version(session: &mut Session<'_>, _: BuildxVersionArgs) -> anyhow
 /// `buildx ls`.
 pub(crate) fn ls(session: &mut Session<'_>, args: BuildxLsArgs) -> anyhow::Result<()> {
     let platform = Platform::host().to_string();
-    if args.format == "json" {
+    if args.format != "table" {
         let document = json!({
-            "Name": "default", "Driver": NAME, "Current": true,
-            "Nodes": [{"Name": "default", "Status": "running", "Platforms": [platform]}],
+            "Name": "default", "Driver": NAME, "DriverEndpoint": NAME, "Current": true, "Dynamic": false,
+            "Status": "running", "Platforms": platform, "Error": "",
+            "Nodes": [{"Name": "default", "Endpoint": "default", "Status": "running", "Platforms": [platform]}],
         });
-        writeln!(session.out, "{document}")?;
-        return Ok(());
+        return match Format::parse(&args.format, &SHAPE)? {
+            // As Docker prints it: an object per line.
+            Format::Json => Ok(writeln!(session.out, "{document}")?),
+            template => format::print_rows(session, &SHAPE, &template, &[document]),
+        };
     }
     writeln!(session.out, "{:<16}{:<18}{:<10}PLATFORMS", "NAME/NODE", "DRIVER/ENDPOINT", "STATUS")?;
     writeln!(session.out, "{:<16}{:<18}{:<10}", "default*", NAME, "")?;
@@ -65,7 +73,8 @@ pub(crate) fn ls(session: &mut Session<'_>, args: BuildxLsArgs) -> anyhow::Resul
 pub(crate) fn inspect(session: &mut Session<'_>, _: BuildxInspectArgs) -> anyhow::Result<()> {
     writeln!(
         session.out,
-        "Name:   default\nDriver: {NAME}\n\nNodes:\nName:      default\nEndpoint:  default\nStatus:    running\nPlatforms: {}",
+        "Name:          default\nDriver:        {NAME}\n\nNodes:\nName:             default\nEndpoint:         default\nStatus:           running\nBuildKit version: v{}\nPlatforms:        {}",
+        env!("CARGO_PKG_VERSION"),
         Platform::host()
     )?;
     Ok(())

@@ -12,7 +12,7 @@ use crate::cli::container_flags::bytes;
 use crate::cli::container_flags::limits::LimitFlags;
 use crate::cli::container_flags::mounts::device;
 use crate::cli::container_flags::security::seccomp_profile;
-use crate::engine::build::request::{BuildRequest, Output, Secret};
+use crate::engine::build::request::{BuildRequest, Secret};
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Error, Result, config};
 
@@ -36,6 +36,10 @@ pub(crate) struct SourceFlags {
     #[arg(short, long, value_name = "FILE")]
     file: Vec<OsString>,
 
+    /// Argument for the C preprocessor, which reads Dockerfiles whose name ends in `.in` (can be repeated)
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    cpp_flag: Vec<String>,
+
     /// An image in place of the first FROM's
     #[arg(long, value_name = "IMAGE")]
     from: Option<String>,
@@ -49,7 +53,7 @@ pub(crate) struct SourceFlags {
     secret: Vec<String>,
 
     /// An SSH agent's socket for RUN --mount=type=ssh: default, or ID[=SOCKET] (can be repeated)
-    #[arg(long, value_name = "ID[=SOCKET]", num_args = 0..=1, default_missing_value = "default", require_equals = true)]
+    #[arg(long, value_name = "ID[=SOCKET]")]
     ssh: Vec<String>,
 
     /// Build this stage and what it uses
@@ -65,9 +69,17 @@ pub(crate) struct ImageFlags {
     #[arg(long, value_name = "KEY=VALUE")]
     annotation: Vec<String>,
 
+    /// Keep layers as they are (=true) or compressed, which is ketch's way
+    #[arg(short = 'D', long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    disable_compression: Option<bool>,
+
     /// Set a variable of the image (can be repeated)
     #[arg(long, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
+
+    /// Say by a label, io.ketch.version, what has built the image; left out unless it is asked for
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    identity_label: Option<bool>,
 
     /// Set a label of the image (can be repeated)
     #[arg(long, value_name = "KEY=VALUE")]
@@ -76,6 +88,14 @@ pub(crate) struct ImageFlags {
     /// Leave the history out
     #[arg(long)]
     omit_history: bool,
+
+    /// Set a feature that the image needs of its operating system (can be repeated)
+    #[arg(long, value_name = "FEATURE")]
+    os_feature: Vec<String>,
+
+    /// Set the version of its operating system that the image needs
+    #[arg(long, value_name = "VERSION")]
+    os_version: Option<String>,
 
     /// Make the image as old as this, in seconds since 1970, and no file of new layers younger
     #[arg(long, value_name = "SECONDS")]
@@ -126,6 +146,10 @@ pub(crate) struct RunFlags {
     #[arg(long, value_name = "NAMESPACE", default_value = "")]
     cgroupns: String,
 
+    /// Let what RUN changes in directories of VOLUME be lost
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(super) compat_volumes: Option<bool>,
+
     /// Give them a device of the host (HOST[:CONTAINER][:rwm]; can be repeated)
     #[arg(long, value_name = "DEVICE")]
     device: Vec<String>,
@@ -162,6 +186,10 @@ pub(crate) struct RunFlags {
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
     network: Vec<String>,
 
+    /// Leave /etc/hostname to the image
+    #[arg(long)]
+    no_hostname: bool,
+
     /// Leave /etc/hosts to the image
     #[arg(long)]
     no_hosts: bool,
@@ -178,8 +206,12 @@ pub(crate) struct RunFlags {
     #[arg(long, value_name = "SIZE")]
     shm_size: Option<String>,
 
-    /// The user namespace, as for run
-    #[arg(long, value_name = "NAMESPACE", default_value = "")]
+    /// Let RUN read the command's standard input
+    #[arg(long)]
+    stdin: bool,
+
+    /// The user namespace: private or host
+    #[arg(long, value_name = "NAMESPACE", default_value = "", value_parser = ["", "private", "host"])]
     userns: String,
 
     /// The UTS namespace: private or host
@@ -213,6 +245,7 @@ impl SourceFlags {
         request.base.clone_from(&self.from);
         request.ignore_file.clone_from(&self.ignorefile);
         request.target.clone_from(&self.target);
+        request.preprocessor.clone_from(&self.cpp_flag);
         for text in &self.secret {
             let (id, secret) = secret(text)?;
             request.secrets.insert(id, secret);
@@ -256,6 +289,12 @@ impl ImageFlags {
             let (key, value) = text.split_once('=').unwrap_or((text, ""));
             request.labels.insert(key.to_owned(), value.to_owned());
         }
+        if self.identity_label == Some(true) {
+            request.labels.insert("io.ketch.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+        }
+        request.os_features.clone_from(&self.os_feature);
+        request.os_version.clone_from(&self.os_version);
+        request.uncompressed = self.disable_compression == Some(true);
         request.unset_env.clone_from(&self.unsetenv);
         request.unset_labels.clone_from(&self.unsetlabel);
         request.omit_history = self.omit_history;
@@ -291,11 +330,14 @@ impl RunFlags {
         request.ipc.clone_from(&self.ipc);
         request.networks = self.network.iter().filter(|name| *name != "default").cloned().collect();
         request.no_hosts = self.no_hosts;
+        request.no_hostname = self.no_hostname;
+        request.interactive = self.stdin;
         request.pid.clone_from(&self.pid);
         request.seccomp_profile = seccomp_profile(&self.security_opt)?;
         request.security_options.clone_from(&self.security_opt);
         request.shm_size_bytes = self.shm_size.as_deref().map(bytes).transpose()?;
-        request.userns.clone_from(&self.userns);
+        // Another map would give the files of the layers to other IDs.
+        request.userns = if self.userns == "host" { self.userns.clone() } else { String::new() };
         request.uts.clone_from(&self.uts);
         let volume =
             |text: &OsString| mount_syntax::parse_volume(text).map_err(|err| Error::invalid(err.to_string()));
@@ -369,67 +411,9 @@ fn secret(text: &str) -> Result<(String, Secret)> {
     Ok((id, secret))
 }
 
-/// Reads `--output`: a directory, `-`, or `type=…,dest=…`; also whether the image is to be pushed.
-pub(super) fn output(text: &str) -> Result<(Output, Option<String>, bool)> {
-    let at = |dest: &str| if dest == "-" { PathBuf::from("/dev/stdout") } else { PathBuf::from(dest) };
-    if !text.contains('=') {
-        return Ok(if text == "-" {
-            (Output::Tar(at(text)), None, false)
-        } else {
-            (Output::Local(at(text)), None, false)
-        });
-    }
-    let (mut kind, mut dest, mut name, mut push) = (String::new(), None, None, false);
-    for field in csv::fields(text) {
-        let (key, value) = field.split_once('=').unwrap_or((&field, "true"));
-        match key {
-            "type" => value.clone_into(&mut kind),
-            "dest" => dest = Some(value.to_owned()),
-            "name" => name = Some(value.to_owned()),
-            "push" => push = value == "true",
-            "load" | "store" => {}
-            other => return Err(Error::invalid(format!("--output {text:?}: {other:?} is not known"))),
-        }
-    }
-    let needs = || Error::invalid(format!("--output {text:?}: it needs dest=PATH"));
-    match kind.as_str() {
-        "local" => Ok((Output::Local(at(&dest.ok_or_else(needs)?)), name, false)),
-        "tar" => Ok((Output::Tar(at(dest.as_deref().unwrap_or("-"))), name, false)),
-        "image" | "docker" | "oci" if dest.is_none() => Ok((Output::Image, name, push)),
-        "registry" => Ok((Output::Image, name, true)),
-        "cacheonly" => Ok((Output::Discard, name, false)),
-        "docker" | "oci" => Err(Error::new(
-            crate::engine::Kind::Unsupported,
-            format!("--output {text:?}: an archive of an image"),
-        )
-        .hint("build it with -t NAME, then: save --format oci-archive -o FILE NAME")),
-        other => Err(Error::invalid(format!("--output: unknown type {other:?}"))
-            .hint("known are local, tar, image, docker, oci, registry and cacheonly")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn outputs() {
-        for (text, want) in [
-            ("out", (Output::Local("out".into()), false)),
-            ("-", (Output::Tar("/dev/stdout".into()), false)),
-            ("type=local,dest=a", (Output::Local("a".into()), false)),
-            ("type=tar,dest=a.tar", (Output::Tar("a.tar".into()), false)),
-            ("type=image,push=true", (Output::Image, true)),
-            ("type=registry", (Output::Image, true)),
-            ("type=cacheonly", (Output::Discard, false)),
-        ] {
-            let (output, _, push) = output(text).unwrap();
-            assert_eq!((output, push), want, "{text}");
-        }
-        for text in ["type=local", "type=x", "dest=a", "type=image,wrong=1"] {
-            assert!(output(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn secrets() {

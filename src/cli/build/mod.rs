@@ -6,10 +6,14 @@
 
 mod buildx;
 mod flags;
+mod output;
 mod progress;
 mod prune;
+mod refused;
+mod several;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -19,9 +23,12 @@ use serde_json::json;
 use crate::base::dockerfile::{check, parse};
 use crate::base::manifest::Form;
 use crate::cli::build::flags::{ImageFlags, RunFlags, SourceFlags};
+use crate::cli::build::output::CacheFlags;
 use crate::cli::build::progress::{Mode, Show};
+use crate::cli::build::refused::RefusedFlags;
+use crate::cli::build::several::BuildPlatforms;
 use crate::cli::error::{AlreadyReported, FAILED, shown};
-use crate::cli::pull::{PlatformArgs, RegistryArgs};
+use crate::cli::pull::RegistryArgs;
 use crate::cli::session::{Exit, Session};
 use crate::engine::build::request::{BuildRequest, Output};
 use crate::engine::build::{self, Built};
@@ -48,6 +55,21 @@ pub(crate) struct BuildArgs {
 
     #[command(flatten)]
     image: ImageFlags,
+
+    /// Privileges that RUN --security and --network may ask for: they need no leave, containers are rootless
+    #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',', value_parser = ["network.host", "security.insecure"])]
+    allow: Vec<String>,
+
+    /// What to do: build, or check, as --check
+    #[arg(long, value_name = "METHOD", value_parser = ["build", "check"], default_value = "build")]
+    call: String,
+
+    #[command(flatten)]
+    cache: CacheFlags,
+
+    /// Compress what goes to a server: there is none, and it has no effect
+    #[arg(long)]
+    compress: bool,
 
     /// Look at the Dockerfile, tell what could be better, and build nothing
     #[arg(long)]
@@ -81,24 +103,23 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     logfile: Option<PathBuf>,
 
+    /// With --logfile and several platforms: a file for each, FILE_OS_ARCH
+    #[arg(long)]
+    logsplit: bool,
+
     /// Write what was built to a file, as JSON
     #[arg(long, value_name = "FILE")]
     metadata_file: Option<PathBuf>,
 
-    /// Do every step anew
-    #[arg(long)]
-    no_cache: bool,
-
-    /// Build this stage anew (can be repeated)
-    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
-    no_cache_filter: Vec<String>,
-
-    /// What becomes of the result: a directory, `-`, or type=local|tar|image|registry|cacheonly[,dest=PATH]
+    /// What becomes of the result: a directory, `-`, or type=local|tar|oci|docker|image|registry|cacheonly[,dest=PATH]
     #[arg(short, long, value_name = "OUTPUT")]
     output: Option<String>,
 
     #[command(flatten)]
-    platform: PlatformArgs,
+    platforms: BuildPlatforms,
+
+    #[command(flatten)]
+    refused: RefusedFlags,
 
     /// How progress is shown: auto, plain (BuildKit's form), tty, rawjson or quiet
     #[arg(long, value_name = "FORM", env = "BUILDKIT_PROGRESS", default_value = "auto", value_parser = ["auto", "plain", "tty", "rawjson", "quiet", "none"])]
@@ -135,6 +156,11 @@ pub(crate) struct BuildArgs {
     skip_unused_stages: bool,
 }
 
+/// Says whether the result itself goes to standard output.
+fn to_stdout(output: &Output) -> bool {
+    matches!(output, Output::Saved(path, _) | Output::Tar(path) if path.as_os_str() == "/dev/stdout")
+}
+
 fn parse_form(text: &str) -> Result<Form, String> {
     match text {
         "oci" => Ok(Form::Oci),
@@ -145,17 +171,45 @@ fn parse_form(text: &str) -> Result<Form, String> {
 
 /// `build`.
 pub(crate) fn run(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<Exit> {
-    if args.check {
+    args.refused.refuse()?;
+    if args.check || args.call == "check" {
         return look(session, &args);
     }
     let (mut request, push) = args.request()?;
     if args.format.is_none() {
         request.form = session.engine()?.conf().engine.default_form()?;
     }
-    let mode = args.mode(session);
-    let mut show = Show::new(mode, args.logfile.as_deref())?;
+    if let Some(path) = &args.logfile {
+        File::create(path).map_err(|err| Error::system(format!("create {}", path.display()), err))?;
+    }
+    if let Some(platforms) = args.platforms.several(session, &request)? {
+        return several::run(session, &args, request, &platforms, push);
+    }
+    let built = build_one(session, &args, &request, args.logfile.clone())?;
+    if let Some(id) = &built.id {
+        several::add_to_list(session, &args, id)?;
+    }
+    args.tell(session, &request, &built)?;
+    if push {
+        let mode = args.mode(session);
+        let engine = session.engine()?;
+        for name in &request.names {
+            push_to(engine, &name.to_string(), &args, mode)?;
+        }
+    }
+    Ok(Exit::OK)
+}
+
+/// Builds for one platform, and shows how it goes.
+fn build_one(
+    session: &mut Session<'_>,
+    args: &BuildArgs,
+    request: &BuildRequest,
+    log: Option<PathBuf>,
+) -> anyhow::Result<Built> {
+    let mut show = Show::new(args.mode(session), log.as_deref())?;
     let engine = session.engine()?;
-    let outcome = build::build(engine, &request, &mut |event| show.event(event));
+    let outcome = build::build(engine, request, &mut |event| show.event(event));
     let built = match outcome {
         Ok(built) => built,
         Err(fault) => {
@@ -166,14 +220,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<
         }
     };
     show.finish();
-    args.tell(session, &request, &built)?;
-    if push {
-        let engine = session.engine()?;
-        for name in &request.names {
-            push_to(engine, &name.to_string(), &args, mode)?;
-        }
-    }
-    Ok(Exit::OK)
+    Ok(built)
 }
 
 fn push_to(engine: &Engine, name: &str, args: &BuildArgs, mode: Mode) -> anyhow::Result<()> {
@@ -198,10 +245,10 @@ impl BuildArgs {
         request.single_layer = !self.layers;
         self.source.fill(&mut request)?;
         self.image.fill(&mut request)?;
-        request.platform = self.platform.wanted();
+        self.cache.fill(&mut request)?;
+        request.platform = self.platforms.single();
         request.form = self.format.unwrap_or_default();
-        request.no_cache = self.no_cache;
-        request.no_cache_filter.clone_from(&self.no_cache_filter);
+        request.discard_in_volumes = self.run.compat_volumes == Some(true);
         request.all_stages = !self.skip_unused_stages;
         request.jobs = if self.jobs == 0 { usize::MAX } else { self.jobs };
         let policy = if self.pull_never { PullPolicy::Never } else { self.pull };
@@ -209,7 +256,7 @@ impl BuildArgs {
         request.container = self.run.request()?;
         let mut push = self.push;
         if let Some(text) = &self.output {
-            let (output, name, pushes) = flags::output(text)?;
+            let (output, name, pushes) = output::output(text)?;
             request.output = output;
             push |= pushes;
             if let Some(name) = name {
@@ -228,11 +275,20 @@ impl BuildArgs {
         match self.progress.as_str() {
             _ if self.quiet => Mode::Quiet,
             "quiet" | "none" => Mode::Quiet,
+            // What goes to standard output must not be among the lines of the steps.
+            "auto"
+                if self.output.as_deref().is_some_and(|text| {
+                    output::output(text).is_ok_and(|(output, ..)| to_stdout(&output))
+                }) =>
+            {
+                Mode::BuildKit
+            }
             "plain" => Mode::BuildKit,
             "tty" => Mode::Live,
             "rawjson" => Mode::Json,
             _ if session.out_is_tty
                 && std::io::IsTerminal::is_terminal(&std::io::stderr())
+                && progress::can_draw()
                 && self.logfile.is_none() =>
             {
                 Mode::Live
@@ -260,12 +316,12 @@ impl BuildArgs {
             }
             write(path, format!("{document:#}\n"))?;
         }
-        if !self.quiet && self.progress != "quiet" {
+        if !self.quiet && self.progress != "quiet" && !to_stdout(&request.output) {
             for name in &request.names {
                 writeln!(session.out, "Successfully tagged {name}")?;
             }
         }
-        if request.output == Output::Image {
+        if matches!(request.output, Output::Image | Output::Saved(..)) && !to_stdout(&request.output) {
             writeln!(session.out, "{}", id.hex())?;
         }
         Ok(())

@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
+use crate::base::digest::Digest;
 use crate::base::stream::Stream;
 use crate::cli::error::shown;
 use crate::cli::progress::Progress;
@@ -17,6 +20,10 @@ use crate::engine::{Error, Result};
 
 /// Lines of output that are shown of a step that has failed, where its output was not shown before.
 const TAIL: usize = 40;
+
+/// Lines that are shown of a step that runs, and how much of each.
+const LINES: usize = 6;
+const LINE: usize = 72;
 
 /// The form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +46,16 @@ pub(super) struct Show {
     log: Option<File>,
     running: HashMap<usize, Running>,
     bars: Option<MultiProgress>,
+    /// The line above the steps, and how many of them it counts.
+    head: Option<ProgressBar>,
+    begun: usize,
+    done: usize,
 }
 
 /// A step that has begun.
 struct Running {
     begun: Instant,
+    started: Timestamp,
     bar: Option<ProgressBar>,
     /// Output that was not shown.
     tail: Vec<u8>,
@@ -53,13 +65,29 @@ struct Running {
 
 impl Show {
     pub(super) fn new(mode: Mode, log: Option<&Path>) -> Result<Self> {
+        // Several builds share a log.
         let create = |path: &Path| {
-            File::create(path).map_err(|err| Error::system(format!("create {}", path.display()), err))
+            let file = File::options().append(true).create(true).open(path);
+            file.map_err(|err| Error::system(format!("open {}", path.display()), err))
         };
         let bars =
             (mode == Mode::Live).then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+        let head = bars.as_ref().map(|all| {
+            let bar = all.add(spinner("[+] Building {elapsed} {msg}"));
+            bar.set_message("(0/0)");
+            bar
+        });
         let pull = Progress::new(matches!(mode, Mode::Quiet | Mode::Json));
-        Ok(Self { mode, pull, log: log.map(create).transpose()?, running: HashMap::new(), bars })
+        Ok(Self {
+            mode,
+            pull,
+            log: log.map(create).transpose()?,
+            running: HashMap::new(),
+            bars,
+            head,
+            begun: 0,
+            done: 0,
+        })
     }
 
     pub(super) fn event(&mut self, event: &BuildEvent<'_>) {
@@ -68,14 +96,14 @@ impl Show {
         }
         if let BuildEvent::Step(step) = event {
             let bar = self.bars.as_ref().map(|all| {
-                let style = ProgressStyle::with_template("=> {msg} {elapsed}");
-                let bar = ProgressBar::new_spinner()
-                    .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-                let bar = all.add(bar);
-                bar.set_message(shown(&title(step)));
+                let bar = all.add(spinner(" => {prefix} {elapsed}{msg}"));
+                bar.set_prefix(shown(&title(step)));
+                bar.enable_steady_tick(Duration::from_millis(100));
                 bar
             });
-            let running = Running { begun: Instant::now(), bar, tail: vec![], rest: vec![] };
+            self.begun += 1;
+            let running =
+                Running { begun: Instant::now(), started: Timestamp::now(), bar, tail: vec![], rest: vec![] };
             self.running.insert(step.serial, running);
         }
         match self.mode {
@@ -87,6 +115,10 @@ impl Show {
         }
         if let BuildEvent::Done(step, _) | BuildEvent::Cached(step) = event {
             self.running.remove(&step.serial);
+            self.done += 1;
+        }
+        if let Some(head) = &self.head {
+            head.set_message(format!("({}/{})", self.done, self.begun));
         }
     }
 
@@ -204,15 +236,15 @@ impl Show {
     }
 
     fn live(&mut self, event: &BuildEvent<'_>) {
-        self.remember(event);
         match event {
+            BuildEvent::Warning(_) => self.remember(event),
             BuildEvent::Output(step, _, bytes) => {
-                let lines = self.whole_lines(step, bytes);
-                if let (Some(last), Some(running)) = (lines.last(), self.running.get(&step.serial))
+                self.remember(event);
+                if let Some(running) = self.running.get(&step.serial)
                     && let Some(bar) = &running.bar
+                    && bytes.contains(&b'\n')
                 {
-                    let last: String = last.chars().take(60).collect();
-                    bar.set_message(format!("{} | {}", shown(&title(step)), shown(&last)));
+                    bar.set_message(last_lines(&running.tail));
                 }
             }
             BuildEvent::Cached(step) => self.live_end(step, "CACHED "),
@@ -229,31 +261,86 @@ impl Show {
         }
         if let Some(all) = &self.bars {
             let seconds = running.begun.elapsed().as_secs_f64();
-            all.println(shown(&format!("=> {word}{} {seconds:.1}s", title(step)))).ok();
+            all.println(shown(&format!(" => {word}{} {seconds:.1}s", title(step)))).ok();
         }
     }
 
+    /// BuildKit's `SolveStatus`, an object per line: what tools that show builds of their own read.
     fn json(&mut self, event: &BuildEvent<'_>) {
+        let now = Timestamp::now().to_string();
+        let vertex = |show: &Self, step: &StepName| {
+            let started =
+                show.running.get(&step.serial).map_or_else(|| now.clone(), |r| r.started.to_string());
+            json!({"digest": vertex_digest(step), "name": title(step), "started": started})
+        };
+        let ended = |show: &Self, step: &StepName, key: &str, value: Value| {
+            let mut vertex = vertex(show, step);
+            vertex["completed"] = now.clone().into();
+            if !key.is_empty() {
+                vertex[key] = value;
+            }
+            json!({ "vertexes": [vertex] })
+        };
+        let bytes = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
         let document = match event {
-            BuildEvent::Step(step) => json!({"event": "step", "id": step.serial, "name": title(step)}),
-            BuildEvent::Cached(step) => json!({"event": "cached", "id": step.serial}),
-            BuildEvent::Output(step, stream, bytes) => json!({
-                "event": "output", "id": step.serial,
-                "stream": if *stream == Stream::Stdout { "stdout" } else { "stderr" },
-                "data": String::from_utf8_lossy(bytes),
-            }),
-            BuildEvent::Done(step, layer) => {
-                json!({"event": "done", "id": step.serial, "layer": layer.map(|l| l.to_string())})
+            BuildEvent::Step(step) => json!({ "vertexes": [vertex(self, step)] }),
+            BuildEvent::Cached(step) => ended(self, step, "cached", true.into()),
+            BuildEvent::Done(step, _) => ended(self, step, "", Value::Null),
+            BuildEvent::Failed(step) => {
+                ended(self, step, "error", "process did not complete successfully".into())
             }
-            BuildEvent::Failed(step) => json!({"event": "failed", "id": step.serial}),
+            BuildEvent::Output(step, stream, text) => json!({"logs": [{
+                "vertex": vertex_digest(step),
+                "stream": if *stream == Stream::Stdout { 1 } else { 2 },
+                "data": bytes(text),
+                "timestamp": now,
+            }]}),
             BuildEvent::Committing(names) => {
-                json!({"event": "commit", "names": names.iter().map(ToString::to_string).collect::<Vec<_>>()})
+                let statuses = names.iter().map(|name| {
+                    json!({"id": format!("naming to {name}"), "vertex": vertex_digest(&StepName::default()),
+                        "name": "", "total": 0, "current": 0, "timestamp": now, "completed": now})
+                });
+                let vertex = json!({"digest": vertex_digest(&StepName::default()),
+                    "name": "exporting to image", "started": now, "completed": now});
+                json!({"vertexes": [vertex], "statuses": statuses.collect::<Vec<_>>()})
             }
-            BuildEvent::Warning(text) => json!({"event": "warning", "message": text}),
+            BuildEvent::Warning(text) => {
+                json!({"warnings": [{"vertex": vertex_digest(&StepName::default()), "level": 1, "short": bytes(text.as_bytes())}]})
+            }
             BuildEvent::Pull(_) => return,
         };
         io::stderr().write_all(format!("{document}\n").as_bytes()).ok();
     }
+}
+
+/// What names a step for those who read JSON.
+fn vertex_digest(step: &StepName) -> String {
+    Digest::of(format!("{} {}", step.serial, title(step)).as_bytes()).to_string()
+}
+
+/// Can lines of the terminal be drawn over?
+pub(super) fn can_draw() -> bool {
+    console_term().is_some_and(|term| term != "dumb")
+}
+
+fn console_term() -> Option<std::ffi::OsString> {
+    std::env::var_os("TERM").filter(|term| !term.is_empty())
+}
+
+fn spinner(template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template);
+    ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
+/// The last lines of a running step's output, as they are drawn below its title.
+fn last_lines(tail: &[u8]) -> String {
+    let text = String::from_utf8_lossy(tail);
+    let lines: Vec<&str> = text.lines().collect();
+    let cut = |line: &&str| -> String {
+        let line: String = line.rsplit('\r').next().unwrap_or_default().chars().take(LINE).collect();
+        format!("\n => => # {}", shown(&line))
+    };
+    lines[lines.len().saturating_sub(LINES)..].iter().map(cut).collect()
 }
 
 /// A step as BuildKit titles it.
@@ -264,4 +351,28 @@ fn title(step: &StepName) -> String {
         name => format!("{name} "),
     };
     format!("[{name}{}/{}] {}", step.place.0, step.place.1, step.text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_output_is_cut_into_lines() {
+        assert_eq!(last_lines(b""), "");
+        assert_eq!(last_lines(b"a\nb\rc\n"), "\n => => # a\n => => # c");
+        let many: String = (0..20).map(|n| format!("{n}\n")).collect();
+        assert_eq!(last_lines(many.as_bytes()).lines().count(), LINES + 1);
+        assert!(last_lines(&[b'x'; 500]).len() < 100);
+    }
+
+    #[test]
+    fn steps_are_titled_by_their_place() {
+        let step =
+            StepName { place: (2, 3), stages: (1, 1), text: "RUN x".to_owned(), ..StepName::default() };
+        assert_eq!(title(&step), "[2/3] RUN x");
+        let of_many = StepName { stages: (1, 2), stage: 4, ..step.clone() };
+        assert_eq!(title(&of_many), "[stage-4 2/3] RUN x");
+        assert_ne!(vertex_digest(&step), vertex_digest(&of_many));
+    }
 }

@@ -15,6 +15,7 @@ use crate::engine::build::state::State;
 use crate::engine::build::{Builder, Built, Result};
 use crate::engine::layer::LayerOptions;
 use crate::engine::register::NewImage;
+use crate::engine::save::{self, Save, SaveFormat};
 use crate::engine::{Error, config};
 use crate::runtime::copy;
 use crate::runtime::failure::Failure;
@@ -28,6 +29,11 @@ impl Builder<'_> {
         let state = state.ok_or_else(|| Fault::plain("the target stage was not built"))?;
         match &self.request.output {
             Output::Image => self.image(state),
+            Output::Saved(path, format) => {
+                let built = self.image(state)?;
+                self.save(&built, path, *format)?;
+                Ok(built)
+            }
             Output::Discard => Ok(Built { id: None, manifest: None }),
             Output::Local(path) => self.export(&state, |archive| {
                 let path = config::directory()?.join(path);
@@ -68,6 +74,12 @@ impl Builder<'_> {
         if let Some(platform) = &request.platform {
             state.document.set_platform(platform);
         }
+        if let Some(version) = &request.os_version {
+            state.document.set("os.version", version.as_str());
+        }
+        if !request.os_features.is_empty() {
+            state.document.set("os.features", request.os_features.clone());
+        }
         let layers: Vec<Descriptor> = state.layers.iter().map(|(_, descriptor)| descriptor.clone()).collect();
         let added: Vec<Digest> =
             state.layers[state.base_layers..].iter().map(|(wanted, _)| wanted.diff_id).collect();
@@ -82,6 +94,7 @@ impl Builder<'_> {
             state.write_history(created, base);
         }
         state.document.set_created(created);
+        self.put_cache_inline(&mut state);
         let mut image = NewImage::of(state.document.to_bytes(), &layers, request.form, &request.annotations);
         image.names.clone_from(&request.names);
         self.event(&BuildEvent::Committing(&request.names));
@@ -93,11 +106,12 @@ impl Builder<'_> {
         let names: Vec<Digest> = state.layers.iter().map(|(wanted, _)| wanted.name).collect();
         self.engine.store().layers().settle(&names)?;
         let id = self.engine.register_image(&image)?;
+        self.export_caches(&state)?;
         Ok(Built { id: Some(id), manifest: Some(manifest) })
     }
 
     /// When the image was made. One that an earlier build has made just so keeps its time, and so its ID.
-    fn created(&self, state: &State) -> Result<Timestamp> {
+    fn created(&mut self, state: &State) -> Result<Timestamp> {
         if self.request.times.epoch.is_some() {
             return Ok(self.now());
         }
@@ -107,13 +121,31 @@ impl Builder<'_> {
         key.field("form", self.request.form.manifest());
         let key = key.finish();
         let cache = self.engine.store().build_cache();
-        if let Some(known) = cache.step(&key).filter(|_| !self.request.no_cache) {
-            cache.touch(&key);
-            return Ok(known.created);
+        let known = cache.step(&key).or_else(|| self.imported_step(&key).cloned());
+        let step = match known.filter(|step| !self.request.no_cache && !self.is_stale(step.created)) {
+            Some(known) => known,
+            None => CachedStep::new(key, Timestamp::now(), "image".to_owned(), None),
+        };
+        cache.keep(&step)?;
+        cache.touch(&key);
+        let created = step.created;
+        self.used.push(step);
+        Ok(created)
+    }
+
+    /// Writes a copy of the image to where `--output` says.
+    fn save(&self, built: &Built, path: &Path, format: SaveFormat) -> Result<()> {
+        let Some(id) = &built.id else { return Ok(()) };
+        let names: Vec<String> = self.request.names.iter().map(ToString::to_string).collect();
+        let chosen = [self.engine.choose_to_save(&id.to_string(), &names)?];
+        let how = Save { format, compress: false, uncompressed: false };
+        let path = config::directory()?.join(path);
+        if format == SaveFormat::OciDir {
+            return Ok(self.engine.save_directory(&chosen, &how, &path)?);
         }
-        let now = Timestamp::now();
-        cache.keep(&CachedStep::new(key, now, "image".to_owned(), None))?;
-        Ok(now)
+        let file =
+            File::create(&path).map_err(|err| Error::system(format!("create {}", path.display()), err))?;
+        Ok(self.engine.save_archive(&chosen, &how, &mut save::Output::new(file))?)
     }
 
     /// Makes one layer of all.

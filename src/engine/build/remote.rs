@@ -126,7 +126,13 @@ fn file_name(address: &str) -> String {
 
 /// Checks the repository of an address out; `None` if it is the address of none.
 pub(super) fn context_of_repository(engine: &Engine, address: &str) -> Option<Result<(Staged, PathBuf)>> {
-    Some(check_out(engine, &repository(address)?, true))
+    // A repository of this machine is the caller's to name, and never a Dockerfile's.
+    let found = match address.strip_prefix("file://") {
+        Some(path) => repository(&format!("git://{path}"))
+            .map(|found| Repository { address: format!("file://{}", &found.address[6..]), ..found }),
+        None => repository(address),
+    };
+    Some(check_out(engine, &found?, true))
 }
 
 /// Checks a repository out in staging; returns the directory that was asked for.
@@ -146,7 +152,6 @@ fn check_out(engine: &Engine, repository: &Repository, keep_git: bool) -> Result
     let shallow = git(&["fetch", "-q", "--depth=1", "origin", reference]);
     let target = match shallow {
         Ok(()) => "FETCH_HEAD",
-        Err(err) if repository.reference.is_empty() => return Err(err),
         Err(_) => {
             git(&[
                 "fetch",
@@ -155,10 +160,18 @@ fn check_out(engine: &Engine, repository: &Repository, keep_git: bool) -> Result
                 "+refs/heads/*:refs/remotes/origin/*",
                 "+refs/tags/*:refs/tags/*",
             ])?;
-            reference
+            if repository.reference.is_empty() {
+                git(&["remote", "set-head", "origin", "--auto"])?;
+                "refs/remotes/origin/HEAD"
+            } else {
+                reference
+            }
         }
     };
-    git(&["-c", "advice.detachedHead=false", "checkout", "-q", target])?;
+    git(&["checkout", "-q", target]).map_err(|err| match target {
+        "FETCH_HEAD" => err,
+        _ => Error::invalid(format!("{}: no branch, tag or commit {reference:?}", repository.address)),
+    })?;
     if path.join(".gitmodules").exists() {
         git(&["submodule", "update", "-q", "--init", "--recursive", "--depth=1"])?;
     }
@@ -186,7 +199,8 @@ fn check_out(engine: &Engine, repository: &Repository, keep_git: bool) -> Result
 fn run_git(dir: &std::path::Path, args: &[&str]) -> Result<()> {
     let mut command = Command::new("git");
     // It asks nobody, and runs no hook or file of the repository's.
-    command.args(["-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never"]).args(args);
+    command.args(["-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never"]);
+    command.args(["-c", "advice.detachedHead=false"]).args(args);
     command.current_dir(dir).env("GIT_TERMINAL_PROMPT", "0");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let output = command.output().map_err(|err| {

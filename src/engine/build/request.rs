@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use jiff::SignedDuration;
+
 use crate::base::bytes::Bytes;
 use crate::base::image_ref::ImageRef;
 use crate::base::manifest::Form;
 use crate::base::platform::Platform;
+use crate::engine::build::cache::{CachePlace, CacheTarget};
 use crate::engine::pull::PullRequest;
 use crate::engine::request::ContainerRequest;
+use crate::engine::save::SaveFormat;
 
 /// A build that somebody wants.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +39,22 @@ pub(crate) struct BuildRequest {
     pub(crate) env: Vec<String>,
     pub(crate) unset_env: Vec<String>,
     pub(crate) form: Form,
+    /// Layers are kept as they are, without compression.
+    pub(crate) uncompressed: bool,
+    /// `os.version` and `os.features` of the image.
+    pub(crate) os_version: Option<String>,
+    pub(crate) os_features: Vec<String>,
+    /// `--compat-volumes`: what RUN changes in directories of VOLUME is lost.
+    pub(crate) discard_in_volumes: bool,
+    /// Arguments of the C preprocessor, for Dockerfiles whose name ends in `.in`.
+    pub(crate) preprocessor: Vec<String>,
     pub(crate) no_cache: bool,
+    /// Steps that were done longer ago are done anew.
+    pub(crate) cache_ttl: Option<SignedDuration>,
+    /// Caches of elsewhere that are asked, in this order.
+    pub(crate) cache_from: Vec<CachePlace>,
+    /// Where the steps of this build are kept beside the store.
+    pub(crate) cache_to: Vec<CacheTarget>,
     /// Stages that are built anew.
     pub(crate) no_cache_filter: Vec<String>,
     /// `--layers=false`: all steps of a stage become one layer.
@@ -81,6 +100,8 @@ pub(crate) enum Output {
     Local(PathBuf),
     /// The files, as a tar archive.
     Tar(PathBuf),
+    /// An image of the store, and a copy of it as an archive or an OCI directory.
+    Saved(PathBuf, SaveFormat),
     /// Nothing: only that it can be built counts.
     Discard,
 }

@@ -3,30 +3,28 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
 
 use crate::attach::client;
-use crate::attach::packet::{FromMonitor, Hello, MAX_PACKET};
+use crate::attach::packet::{self, FromMonitor, Hello, MAX_PACKET};
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
-use crate::base::dockerfile::flags::{RunMount, RunMountKind, Sharing};
+use crate::base::dockerfile::flags::{RunMount, RunMountKind};
 use crate::base::dockerfile::instruction::{Command, Run};
 use crate::base::dockerfile::{DockerfileError, Line};
 use crate::base::id::ContainerId;
-use crate::base::spec::{ImageOrigin, Mount, MountKind};
+use crate::base::spec::{ImageOrigin, Mount};
 use crate::base::stream::Stream;
 use crate::engine::build::files::write_file;
 use crate::engine::build::key::Key;
-use crate::engine::build::request::Secret;
+use crate::engine::build::mounts::{Prepared, tree};
 use crate::engine::build::state::{self, Scope};
 use crate::engine::build::{Builder, Fault, Lane, Result, Root};
 use crate::engine::request::{ContainerRequest, ImageVolumes};
 use crate::engine::resolve::ImageFacts;
 use crate::engine::{Error, config, create};
-use crate::runtime::assemble::{Choice, CopyTask, Order, Target, Task, Tree};
+use crate::runtime::assemble::Choice;
 use crate::runtime::launch::{self, LaunchOrder};
 use crate::store::staging::Staged;
-use crate::sys::fs::{self, Share};
 use crate::sys::socket::{self, Kind as SocketKind};
 
 /// Where a script of a heredoc appears in the container.
@@ -59,16 +57,6 @@ pub(super) enum Heard {
     Exit(i32),
 }
 
-/// A mount that was prepared, or why it has to wait.
-#[allow(clippy::large_enum_variant, reason = "one at a time, and soon taken apart")]
-enum Prepared {
-    Mount(Mount),
-    /// Nothing to mount: an optional secret that was not given.
-    Nothing,
-    /// Another build has the cache.
-    Busy,
-}
-
 impl Builder<'_> {
     /// Decides what a RUN does.
     pub(super) fn run_step(
@@ -79,6 +67,7 @@ impl Builder<'_> {
         scope: &Scope<'_>,
     ) -> Result<RunStep> {
         let state = &lane.state;
+        super::platforms::check_runnable(&state.platform)?;
         let mut mounts = Vec::new();
         for word in &run.flags.mounts {
             let text = state.expand(word, scope)?;
@@ -206,6 +195,9 @@ impl Builder<'_> {
             }
             mounts.push(tree(SCRIPTS, vec![dir.as_path().into()], "/", true, None));
         }
+        if self.request.discard_in_volumes {
+            self.shield_volumes(lane, &mut mounts)?;
+        }
         let id = ContainerId::from_random(create::random()?);
         request.base = Some(Box::new(self.facts(lane)));
         request.auto_remove = true;
@@ -227,8 +219,9 @@ impl Builder<'_> {
 
         let (ours, theirs) =
             socket::pair(SocketKind::Packet).map_err(|err| Error::system("make a socket", err))?;
-        client::greet(ours.as_fd(), Hello { stdout: true, stderr: true, stdin: false })
-            .map_err(|err| Error::system("attach to a container", err))?;
+        let attach = |err| Error::system("attach to a container", err);
+        let stdin = request.interactive;
+        client::greet(ours.as_fd(), Hello { stdout: true, stderr: true, stdin }).map_err(attach)?;
         let order = LaunchOrder {
             root: self.engine.store().root().to_owned(),
             directory: Some(directory.path().to_owned()),
@@ -252,7 +245,11 @@ impl Builder<'_> {
         };
         launch::launch(&self.caller, &order, Some(theirs), &[])
             .map_err(|failure| Fault::at(line, crate::engine::start::failed(failure, &id)))?;
-        Ok(Some(Running { socket: ours, _locks: locks, placeholders }))
+        let running = Running { socket: ours, _locks: locks, placeholders };
+        if stdin && self.input.is_none() {
+            running.end_of_input().map_err(attach)?;
+        }
+        Ok(Some(running))
     }
 
     /// What the stage's containers get from it.
@@ -270,274 +267,21 @@ impl Builder<'_> {
         let origin = ImageOrigin { id, manifest: id, name: "a stage of a build".to_owned() };
         ImageFacts { origin, layers, defaults }
     }
-
-    fn mount(
-        &mut self,
-        lane: &Lane,
-        mount: &RunMount,
-        request: &mut ContainerRequest,
-        locks: &mut Vec<OwnedFd>,
-    ) -> Result<Prepared> {
-        let target = lane.state.directory(&mount.target);
-        Ok(match &mount.kind {
-            RunMountKind::Bind { from, source, writable } => {
-                let scratch = if *writable { Some(self.overlay_scratch()?) } else { None };
-                let (lowers, path) = self.tree_of(lane, from, source)?;
-                Prepared::Mount(tree(&target, lowers, &path, !*writable, scratch))
-            }
-            RunMountKind::Cache { id, from, source, sharing, read_only, mode, uid, gid } => {
-                let Some((data, lock)) = self.cache(id, *sharing)? else { return Ok(Prepared::Busy) };
-                locks.push(lock);
-                self.fill_cache(lane, &data, from, source, (*mode, *uid, *gid))?;
-                Prepared::Mount(tree(&target, vec![data.as_path().into()], "/", *read_only, None))
-            }
-            RunMountKind::Tmpfs { size_bytes } => {
-                let data = size_bytes.iter().map(|bytes| format!("size={bytes}")).collect();
-                let kind = MountKind::Tmpfs { data, copy_up: false, chown: false, ramfs: false };
-                Prepared::Mount(Mount {
-                    target: target.into(),
-                    kind,
-                    read_only: false,
-                    options: vec![],
-                    propagation: None,
-                    overlay: None,
-                })
-            }
-            RunMountKind::Secret { id, variable, required, mode, uid, gid } => {
-                let Some(content) = self.secret(id)? else {
-                    if *required {
-                        return Err(Fault::plain(format!("secret {id}: not found"))
-                            .hint(format!("give it: --secret id={id},src=FILE")));
-                    }
-                    return Ok(Prepared::Nothing);
-                };
-                if let Some(variable) = variable {
-                    let entry = [format!("{variable}=").as_bytes(), &content].concat();
-                    request.env.push(entry.into());
-                }
-                if mount.target.is_empty() {
-                    return Ok(Prepared::Nothing);
-                }
-                let dir = self.secret_file(&content, (*mode, *uid, *gid))?;
-                Prepared::Mount(tree(&target, vec![dir.as_path().into()], "/secret", true, None))
-            }
-            RunMountKind::Ssh { id, required, .. } => {
-                let Some(agent) = self.request.agents.get(id).cloned() else {
-                    if *required {
-                        return Err(Fault::plain(format!("ssh agent {id}: not forwarded"))
-                            .hint(format!("forward it: --ssh {id}")));
-                    }
-                    return Ok(Prepared::Nothing);
-                };
-                request.env.push(format!("SSH_AUTH_SOCK={target}").into());
-                let (Some(dir), Some(name)) = (agent.parent(), agent.file_name()) else {
-                    return Err(Fault::plain(format!("{} is no socket", agent.display())));
-                };
-                let path = Bytes::from(name.to_owned());
-                let kind = MountKind::Tree { lowers: vec![dir.into()], path, scratch: None };
-                Prepared::Mount(Mount {
-                    target: target.into(),
-                    kind,
-                    read_only: false,
-                    options: vec![],
-                    propagation: None,
-                    overlay: None,
-                })
-            }
-        })
-    }
-
-    /// The directories that `from` means, and the path in them.
-    fn tree_of(&mut self, lane: &Lane, from: &str, source: &str) -> Result<(Vec<Bytes>, String)> {
-        match self.root_of(lane, from)? {
-            Root::Layers(layers) => Ok((self.lower_paths(&layers), source.to_owned())),
-            Root::Context(name) => {
-                let context = self.context(name.as_deref());
-                if context.ignore.is_empty() {
-                    return Ok((vec![context.root.as_path().into()], source.to_owned()));
-                }
-                // What is ignored must not be seen: the rest is copied.
-                let choice = Choice {
-                    patterns: vec![source.into()],
-                    ignore: context.ignore.clone(),
-                    literal: true,
-                    parents: true,
-                    ..Choice::default()
-                };
-                let from = Tree::Directory(context.root.as_path().into());
-                let to = self.scratch_directory("context")?;
-                self.copy_now(from, &to, choice)?;
-                Ok((vec![to.as_path().into()], source.to_owned()))
-            }
-        }
-    }
-
-    /// Copies to a directory of this build, and waits for it.
-    fn copy_now(&mut self, from: Tree, to: &std::path::Path, choice: Choice) -> Result<()> {
-        let task = CopyTask {
-            choice,
-            target: "/".into(),
-            keep_owner: true,
-            owner: None,
-            mode: None,
-            unpack: false,
-            several: false,
-        };
-        let order = Order {
-            target: Some(Target::Directory(to.into())),
-            trees: vec![from],
-            tasks: vec![Task::Copy(task)],
-            single: self.single,
-        };
-        self.order_now(&order)
-    }
-
-    /// Gives an order and waits for its outcome.
-    fn order_now(&mut self, order: &Order) -> Result<()> {
-        let worker = self.worker()?;
-        let report = worker.order(order).and_then(|()| worker.report());
-        self.idle.push(worker);
-        report.map(drop).map_err(|failure| Fault::plain(failure.message))
-    }
-
-    /// `upper`, `work` and `over` for writes that are thrown away.
-    fn overlay_scratch(&mut self) -> Result<PathBuf> {
-        let dir = self.scratch_directory("upper")?;
-        let dir = dir.parent().map(PathBuf::from).unwrap_or(dir);
-        for name in ["work", "over"] {
-            std::fs::create_dir(dir.join(name)).map_err(|err| Error::system("make a directory", err))?;
-        }
-        Ok(dir)
-    }
-
-    /// The directory of a cache mount, locked as its sharing mode says; `None` if it is in use.
-    fn cache(&mut self, id: &str, sharing: Sharing) -> Result<Option<(PathBuf, OwnedFd)>> {
-        let store = self.engine.store();
-        let failed = |err: io::Error| Error::system(format!("lock the cache {id}"), err);
-        match sharing {
-            Sharing::Shared => {
-                let (data, lock) = store.build_cache().mount(id)?;
-                let free = fs::try_lock(&lock, Share::Shared).map_err(failed)?;
-                Ok(free.then_some((data, lock)))
-            }
-            Sharing::Locked => {
-                let (data, lock) = store.build_cache().mount(id)?;
-                let free = fs::try_lock(&lock, Share::Exclusive).map_err(failed)?;
-                Ok(free.then_some((data, lock)))
-            }
-            Sharing::Private => {
-                for number in 1_u32.. {
-                    let name = if number == 1 { id.to_owned() } else { format!("{id}#{number}") };
-                    let (data, lock) = store.build_cache().mount(&name)?;
-                    if fs::try_lock(&lock, Share::Exclusive).map_err(failed)? {
-                        return Ok(Some((data, lock)));
-                    }
-                }
-                Ok(None)
-            }
-        }
-    }
-
-    /// A new cache gets its first content, owner and mode.
-    fn fill_cache(
-        &mut self,
-        lane: &Lane,
-        data: &std::path::Path,
-        from: &str,
-        source: &str,
-        (mode, uid, gid): (u32, u32, u32),
-    ) -> Result<()> {
-        let mark = data.with_file_name("filled");
-        if mark.exists() {
-            return Ok(());
-        }
-        if !from.is_empty() {
-            let tree = match self.root_of(lane, from)? {
-                Root::Context(name) => Tree::Directory(self.context(name.as_deref()).root.as_path().into()),
-                Root::Layers(layers) => {
-                    let over = self.scratch_directory("over")?;
-                    Tree::Layers { lowers: self.lower_paths(&layers), over: over.as_path().into() }
-                }
-            };
-            let choice = Choice { patterns: vec![source.into()], literal: true, ..Choice::default() };
-            self.copy_now(tree, data, choice)?;
-        }
-        let owner = format!("{uid}:{gid}");
-        self.give(data, &owner, mode)?;
-        std::fs::write(&mark, "").map_err(|err| Error::system("fill a cache", err).into())
-    }
-
-    /// Gives a directory of this user to an ID of the container, with a mode.
-    fn give(&mut self, path: &std::path::Path, owner: &str, mode: u32) -> Result<()> {
-        use std::os::unix::fs::PermissionsExt as _;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-            .map_err(|err| Error::system("set the mode of a directory", err))?;
-        if owner == "0:0" || self.single {
-            return Ok(());
-        }
-        let order = Order {
-            target: Some(Target::Directory(path.into())),
-            trees: vec![],
-            tasks: vec![Task::Give(owner.to_owned())],
-            single: self.single,
-        };
-        self.order_now(&order)
-    }
-
-    /// What a secret is; `None` if nobody gave it.
-    fn secret(&self, id: &str) -> Result<Option<Vec<u8>>> {
-        match self.request.secrets.get(id) {
-            None => Ok(None),
-            Some(Secret::Variable(name)) => {
-                let value = config::variable_of_caller(name.as_ref());
-                Ok(value.map(std::os::unix::ffi::OsStringExt::into_vec))
-            }
-            Some(Secret::File(path)) => {
-                let read = std::fs::File::open(path).map_err(|err| {
-                    Error::invalid(format!("open the secret {id}: {}", path.display())).because(err)
-                })?;
-                Ok(Some(super::context::read_file(read, path)?))
-            }
-        }
-    }
-
-    /// A directory with the file `secret`, which is gone with the build: its content never comes into a
-    /// layer, because it is mounted.
-    fn secret_file(&mut self, content: &[u8], (mode, uid, gid): (u32, u32, u32)) -> Result<PathBuf> {
-        use std::os::unix::fs::PermissionsExt as _;
-        let dir = self.scratch_directory("secret")?;
-        let from = self.scratch_directory("secret")?;
-        let system = |err| Error::system("write a secret", err);
-        let file = from.join("secret");
-        std::fs::write(&file, content).map_err(system)?;
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).map_err(system)?;
-        if (uid, gid) == (0, 0) || self.single {
-            return Ok(from);
-        }
-        let task = CopyTask {
-            choice: Choice { patterns: vec!["secret".into()], literal: true, ..Choice::default() },
-            target: "/".into(),
-            keep_owner: false,
-            owner: Some(format!("{uid}:{gid}")),
-            mode: None,
-            unpack: false,
-            several: false,
-        };
-        let order = Order {
-            target: Some(Target::Directory(dir.as_path().into())),
-            trees: vec![Tree::Directory(from.as_path().into())],
-            tasks: vec![Task::Copy(task)],
-            single: self.single,
-        };
-        self.order_now(&order)?;
-        std::fs::remove_file(&file).map_err(system)?;
-        Ok(dir)
-    }
 }
 
 impl Running {
     pub(super) fn socket(&self) -> std::os::fd::BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// Passes input on; the socket takes it.
+    pub(super) fn give(&self, input: &[u8]) -> io::Result<()> {
+        socket::send(self.socket.as_fd(), &[&[packet::STDIN], input].concat()).map(drop)
+    }
+
+    /// No more input comes.
+    pub(super) fn end_of_input(&self) -> io::Result<()> {
+        socket::send(self.socket.as_fd(), packet::stdin_eof().as_bytes()).map(drop)
     }
 
     /// Takes what the container says next. Something is there.
@@ -578,11 +322,6 @@ fn command(state: &state::State, run: &Run) -> (Vec<String>, Vec<(String, String
         text.push_str(&format!("\n{}{}", doc.content, doc.name));
     }
     (state.words(&Command::Shell(text)), vec![])
-}
-
-fn tree(target: &str, lowers: Vec<Bytes>, path: &str, read_only: bool, scratch: Option<PathBuf>) -> Mount {
-    let kind = MountKind::Tree { lowers, path: path.into(), scratch };
-    Mount { target: target.into(), kind, read_only, options: vec![], propagation: None, overlay: None }
 }
 
 /// The targets of mounts and the directories above them, relative to the root: what is empty there

@@ -77,6 +77,12 @@ pub(super) fn read(engine: &Engine, request: &BuildRequest) -> Result<Read> {
         (Some(content), []) => ("Dockerfile".to_owned(), content, None),
         (_, files) => find_dockerfile(engine, &context, files, &directory)?,
     };
+    let content = match &own_path {
+        Some(path) if path.extension().is_some_and(|ending| ending == "in") => {
+            preprocess(path, &context.root, &request.preprocessor)?
+        }
+        _ => content,
+    };
     let text = String::from_utf8(content).map_err(|err| {
         let line =
             err.as_bytes()[..err.utf8_error().valid_up_to()].iter().filter(|&&b| b == b'\n').count() + 1;
@@ -89,6 +95,24 @@ pub(super) fn read(engine: &Engine, request: &BuildRequest) -> Result<Read> {
     crate::base::dockerfile::ignore::Ignore::parse(context.ignore.as_bytes())
         .map_err(|line| Error::invalid(format!("the ignore file has a malformed pattern in line {line}")))?;
     Ok(Read { name, text, context })
+}
+
+/// Has the C preprocessor read a Dockerfile whose name ends in `.in`, as podman does.
+fn preprocess(path: &Path, context: &Path, flags: &[String]) -> Result<Vec<u8>, Error> {
+    let mut command = std::process::Command::new("cpp");
+    command.args(["-E", "-iquote"]).arg(context).args(["-traditional", "-undef", "-P", "-"]).args(flags);
+    let input =
+        File::open(path).map_err(|err| Error::invalid(format!("open {}", path.display())).because(err))?;
+    let output = command.stdin(input).output().map_err(|err| {
+        Error::new(Kind::Unsupported, format!("{} needs the C preprocessor", path.display()))
+            .because(err)
+            .hint("install the program cpp")
+    })?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    Err(Error::invalid(format!("cpp: {}", text.lines().next().unwrap_or("it failed"))))
 }
 
 fn open(path: &Path) -> Result<File, Error> {
@@ -286,7 +310,7 @@ impl Builder<'_> {
                 self.pins.pin_blob(&descriptor.digest)?;
             }
         }
-        let mut state = State::new(document, layers);
+        let mut state = State::new(document, layers).on(image.platform.clone());
         state.created = image.created;
         self.images.insert(known, state.clone());
         Ok(state)

@@ -9,6 +9,7 @@ use crate::base::dockerfile::DockerfileError;
 use crate::base::dockerfile::instruction::{Command, Health, Instruction, Line, Word};
 use crate::base::image_document::{ConfigDocument, Step};
 use crate::base::manifest::{ContainerDefaults, Descriptor, Healthcheck};
+use crate::base::platform::Platform;
 use crate::base::signal::Signal;
 use crate::engine::build::plan::{self, PREDEFINED};
 use crate::engine::unpack::Wanted;
@@ -17,6 +18,9 @@ type Result<T> = std::result::Result<T, DockerfileError>;
 
 /// The shell of shell forms, unless SHELL names another.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
+
+/// Where programs are looked for, unless the base says it.
+const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the history calls the language.
 const COMMENT: &str = "buildkit.dockerfile.v0";
@@ -42,6 +46,8 @@ pub(super) struct State {
     /// ARGs in scope, with their values.
     pub(super) args: Vec<(String, Option<String>)>,
     pub(super) author: Option<String>,
+    /// What its programs are made for.
+    pub(super) platform: Platform,
     /// When the base was made.
     pub(super) created: Option<Timestamp>,
     /// A CMD of this stage; one of the base goes with a new ENTRYPOINT.
@@ -67,9 +73,22 @@ impl State {
             past: vec![],
             args: vec![],
             author: None,
+            platform: Platform::host(),
             created: None,
             cmd_is_own: false,
         }
+    }
+
+    /// Makes sure that programs are found: an image always says where.
+    pub(super) fn complete(&mut self) {
+        if self.lookup("PATH").is_none() {
+            self.document.config.env.insert(0, format!("PATH={SEARCH_PATH}"));
+        }
+    }
+
+    /// The same for programs of another platform.
+    pub(super) fn on(self, platform: Platform) -> Self {
+        Self { platform, ..self }
     }
 
     /// A stage that goes on from this one: what it has declared for itself does not count there.
@@ -370,7 +389,6 @@ pub(super) fn clean(path: &str) -> String {
 mod tests {
     use super::*;
     use crate::base::dockerfile::parse;
-    use crate::base::platform::Platform;
 
     fn built(text: &str, given: &[(&str, &str)]) -> State {
         let file = parse(&format!("FROM x\n{text}")).unwrap();

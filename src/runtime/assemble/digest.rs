@@ -19,10 +19,11 @@ use crate::sys::fs::{self, FileType, Stat};
 pub(crate) type FileDigest<'a> = dyn FnMut(&OwnedFd, &Stat) -> std::io::Result<Digest> + 'a;
 
 /// Reads a file and digests it.
-pub(crate) fn hash_file(fd: &OwnedFd, _: &Stat) -> std::io::Result<Digest> {
+pub(crate) fn hash_file(fd: &OwnedFd, stat: &Stat) -> std::io::Result<Digest> {
     let mut file = std::fs::File::from(select::open_file(fd)?);
     let mut hash = Sha256::new();
-    let mut buffer = vec![0; 128 << 10];
+    // Most files are small, and a large buffer takes longer to clear than such a file to read.
+    let mut buffer = vec![0; usize::try_from(stat.st_size).unwrap_or(0).clamp(1 << 10, 128 << 10)];
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(Digest::from_hash(hash)),

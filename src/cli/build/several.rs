@@ -1,0 +1,209 @@
+//! Builds for several platforms: one after the other, and a manifest list of them all.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::base::digest::Digest;
+use crate::base::platform::Platform;
+use crate::cli::build::BuildArgs;
+use crate::cli::session::{Exit, Session};
+use crate::engine::build::platforms;
+use crate::engine::build::request::{BuildRequest, Output};
+use crate::engine::manifest_list::NewList;
+use crate::engine::push::{PushRequest, Wishes, others};
+use crate::engine::{Error, Result};
+
+/// What the image is for.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Platform")]
+pub(crate) struct BuildPlatforms {
+    /// Build for all platforms that the base images are there for
+    #[arg(long, conflicts_with_all = ["platform", "os", "arch", "variant"])]
+    all_platforms: bool,
+
+    /// Processor the image is for, like `arm64`
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<String>,
+
+    /// Manifest list to add the image to; it is made if there is none
+    #[arg(long, value_name = "NAME")]
+    pub(super) manifest: Option<String>,
+
+    /// Operating system the image is for
+    #[arg(long, value_name = "OS")]
+    os: Option<String>,
+
+    /// Operating system and processor: OS/ARCH[/VARIANT]; several make a manifest list (can be repeated)
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',', value_parser = platform, conflicts_with_all = ["os", "arch", "variant"], env = "DOCKER_DEFAULT_PLATFORM")]
+    platform: Vec<Platform>,
+
+    /// Variant of the processor, like `v7`
+    #[arg(long, value_name = "VARIANT")]
+    variant: Option<String>,
+}
+
+fn platform(text: &str) -> std::result::Result<Platform, String> {
+    match text {
+        "local" => Ok(Platform::host()),
+        text => text.parse().map_err(|err: crate::base::platform::PlatformError| err.to_string()),
+    }
+}
+
+impl BuildPlatforms {
+    /// The one platform that was asked for, if one was.
+    pub(super) fn single(&self) -> Option<Platform> {
+        let part = |part: &Option<String>| part.clone().unwrap_or_default();
+        let any = self.os.is_some() || self.arch.is_some() || self.variant.is_some();
+        let of_parts = any.then(|| Platform::new(&part(&self.os), &part(&self.arch), &part(&self.variant)));
+        self.platform.first().cloned().or(of_parts)
+    }
+
+    /// All platforms, if several were asked for.
+    pub(super) fn several(
+        &self,
+        session: &mut Session<'_>,
+        request: &BuildRequest,
+    ) -> anyhow::Result<Option<Vec<Platform>>> {
+        let mut all = self.platform.clone();
+        if self.all_platforms {
+            all = platforms::of_bases(session.engine()?, request).map_err(|fault| fault.error)?;
+        }
+        let mut seen = Vec::new();
+        all.retain(|platform| {
+            !seen.contains(platform) && {
+                seen.push(platform.clone());
+                true
+            }
+        });
+        Ok((all.len() > 1 || self.all_platforms).then_some(all))
+    }
+}
+
+/// Builds for each platform, and makes the list.
+pub(super) fn run(
+    session: &mut Session<'_>,
+    args: &BuildArgs,
+    request: BuildRequest,
+    platforms: &[Platform],
+    push: bool,
+) -> anyhow::Result<Exit> {
+    if request.output != Output::Image {
+        let message = "--output: a build for several platforms makes images of the store";
+        return Err(Error::invalid(message).hint("build for one platform at a time").into());
+    }
+    let names = request.names.clone();
+    let mut built = Vec::new();
+    for platform in platforms {
+        let request = BuildRequest { platform: Some(platform.clone()), names: vec![], ..request.clone() };
+        let log = args.logfile.as_deref().map(|file| log_of(file, platform, args.logsplit));
+        let done = super::build_one(session, args, &request, log)?;
+        if let Some(id) = done.id {
+            built.push((platform.clone(), id));
+        }
+    }
+    let ids: Vec<String> = built.iter().map(|(_, id)| id.to_string()).collect();
+    let lists: Vec<String> =
+        names.iter().map(ToString::to_string).chain(args.platforms.manifest.clone()).collect();
+    let mut last = None;
+    for name in &lists {
+        let is_own = args.platforms.manifest.as_deref() == Some(name);
+        let id = list(session, name, &ids, is_own)?;
+        if !is_own && let Some((_, id)) = built.iter().find(|(platform, _)| Platform::host().runs(platform)) {
+            // The name means the image of this machine for those that know no lists.
+            session.engine()?.tag_image(&id.to_string(), name)?;
+        }
+        last = Some(id);
+        if push {
+            push_list(session, args, name)?;
+        }
+    }
+    tell(session, args, &built, &lists, last)?;
+    Ok(Exit::OK)
+}
+
+/// Makes a list, or with `amend` goes on with one.
+fn list(session: &mut Session<'_>, name: &str, images: &[String], amend: bool) -> Result<Digest> {
+    let engine = session.engine()?;
+    if !amend && engine.manifest_list(name).is_ok() {
+        engine.remove_list(name)?;
+    }
+    engine.create_list(name, images, &NewList { amend, ..NewList::default() }, &|_| {})
+}
+
+/// Adds an image to the list of `--manifest`.
+pub(super) fn add_to_list(session: &mut Session<'_>, args: &BuildArgs, id: &Digest) -> anyhow::Result<()> {
+    if let Some(name) = &args.platforms.manifest {
+        list(session, name, &[id.to_string()], true)?;
+    }
+    Ok(())
+}
+
+fn push_list(session: &mut Session<'_>, args: &BuildArgs, name: &str) -> anyhow::Result<()> {
+    let engine = session.engine()?;
+    let list = engine.manifest_list(name)?;
+    let request = PushRequest {
+        image: name.to_owned(),
+        destination: None,
+        wishes: Wishes::default(),
+        all: true,
+        remote: args.registry.remote(),
+    };
+    let progress = crate::cli::progress::Progress::new(args.quiet);
+    others::push_list(engine, &list, &request, &|event| progress.show(event))?;
+    Ok(())
+}
+
+/// The log of a platform: with `--logsplit` a file of its own.
+fn log_of(file: &std::path::Path, platform: &Platform, split: bool) -> PathBuf {
+    if !split {
+        return file.to_owned();
+    }
+    let mut name = file.as_os_str().to_owned();
+    name.push(format!("_{}", platform.to_string().replace('/', "_")));
+    name.into()
+}
+
+/// Tells what was built.
+fn tell(
+    session: &mut Session<'_>,
+    args: &BuildArgs,
+    built: &[(Platform, Digest)],
+    lists: &[String],
+    list: Option<Digest>,
+) -> anyhow::Result<()> {
+    let write = |path: &PathBuf, text: String| {
+        std::fs::write(path, text).map_err(|err| Error::system(format!("write {}", path.display()), err))
+    };
+    let id = list.or_else(|| built.last().map(|(_, id)| *id));
+    if let (Some(path), Some(id)) = (&args.iidfile, &id) {
+        write(path, id.to_string())?;
+    }
+    if let Some(path) = &args.metadata_file {
+        let mut document = json!({ "image.name": lists.join(",") });
+        for (platform, id) in built {
+            document[format!("containerimage.config.digest/{platform}")] = id.to_string().into();
+        }
+        write(path, format!("{document:#}\n"))?;
+    }
+    if let Some(id) = id {
+        writeln!(session.out, "{}", id.hex())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_of_platforms() {
+        let arm = Platform::new("linux", "arm", "v7");
+        assert_eq!(log_of("a/log".as_ref(), &arm, true), PathBuf::from("a/log_linux_arm_v7"));
+        assert_eq!(log_of("a/log".as_ref(), &arm, false), PathBuf::from("a/log"));
+        assert_eq!(platform("local").unwrap(), Platform::host());
+        assert!(platform("a b").is_err());
+    }
+}
