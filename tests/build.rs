@@ -416,3 +416,27 @@ COPY --from=two /2 /
 ";
     built(&sandbox, dockerfile, &["-t", "locked"]);
 }
+
+#[test]
+fn steps_of_one_layer_may_be_of_any_kind() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ctx/f", "f\n");
+    let dockerfile = "FROM bb\nWORKDIR /w\nCOPY f /f\nRUN cat /f > /g && rm /f\nCOPY f /h\nCOPY f /i\nRUN rm /i && pwd > /p\n";
+    built(&sandbox, dockerfile, &["--layers=false", "-t", "one"]);
+    assert_eq!(in_image(&sandbox, "one", "cat /g /h /p; ls -d /f /i 2> /dev/null; true"), "f\nf\n/w");
+    assert_eq!(sandbox.ok(["image", "inspect", "--format={{len .RootFS.Layers}}", "one"]), "3");
+}
+
+#[test]
+fn a_working_directory_belongs_to_the_user_of_the_stage() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ctx/f", "f");
+    let dockerfile =
+        "FROM bb\nWORKDIR /root/made\nUSER app:staff\nWORKDIR /srv/a/b\nRUN touch mine\nWORKDIR /srv\n";
+    built(&sandbox, dockerfile, &["-t", "wd"]);
+    let script = "stat -c '%n %u:%g' /root/made /srv /srv/a /srv/a/b /srv/a/b/mine";
+    assert_eq!(
+        sandbox.ok(["run", "--rm", "--net=none", "--user=0", "wd", "sh", "-c", script]),
+        "/root/made 0:0\n/srv 1000:50\n/srv/a 1000:50\n/srv/a/b 1000:50\n/srv/a/b/mine 1000:50"
+    );
+}

@@ -381,7 +381,7 @@ fn what_is_wrong_is_said_at_its_place() {
         ("FROM x\nONBUILD FROM y", 2, 1, "ONBUILD"),
         ("FROM x\nONBUILD ONBUILD RUN y", 2, 1, "ONBUILD"),
         ("FROM x\nHEALTHCHECK --interval=1 CMD y", 2, 13, "interval"),
-        ("FROM x\nHEALTHCHECK SOMETIMES y", 2, 1, "HEALTHCHECK"),
+        ("FROM x\nHEALTHCHECK SOMETIMES y", 2, 13, "HEALTHCHECK"),
         ("FROM x\nRUN <<EOF\necho", 2, 1, "EOF"),
         ("FROM x\nSTOPSIGNAL", 2, 1, "STOPSIGNAL"),
         ("", 1, 1, "no"),

@@ -43,10 +43,14 @@ impl Builder<'_> {
         let directory = lane.state.directory(path);
         let mut key = Key::new("workdir");
         key.field("path", &directory);
+        // As Docker has it: what WORKDIR makes belongs to the USER of the stage.
+        let user = &lane.state.config().user;
+        let owner = (!user.is_empty()).then(|| user.clone());
+        key.field("owner", user);
         let order = Order {
             target: None,
             trees: vec![],
-            tasks: vec![Task::MakeDirectory(directory.as_str().into())],
+            tasks: vec![Task::MakeDirectory { path: directory.as_str().into(), owner: owner.clone() }],
             single: self.single,
         };
         let created_by = format!("WORKDIR {directory}");

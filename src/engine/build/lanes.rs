@@ -5,7 +5,6 @@ use std::os::fd::AsFd as _;
 
 use crate::base::dockerfile::instruction::Instruction;
 use crate::base::dockerfile::{Line, parse_trigger};
-use crate::base::image_document::ConfigDocument;
 use crate::engine::Error;
 use crate::engine::build::files::FilesStep;
 use crate::engine::build::plan::{self, Base};
@@ -161,9 +160,7 @@ impl Builder<'_> {
         name.serial = self.serial;
         self.event(&BuildEvent::Step(&name));
         let mut state = match &stage.base {
-            Base::Scratch => {
-                State::new(ConfigDocument::new(&self.platform), vec![]).on(self.platform.clone())
-            }
+            Base::Scratch => State::scratch(&self.platform),
             Base::Stage(base) => {
                 let done = self.done[*base].as_ref();
                 done.ok_or_else(|| Fault::plain("a stage is used before it is built"))?.successor()

@@ -79,6 +79,13 @@ impl State {
         }
     }
 
+    /// Nothing, for programs of `platform`.
+    pub(super) fn scratch(platform: &Platform) -> Self {
+        let mut document = ConfigDocument::new(platform);
+        "/".clone_into(&mut document.config.working_dir);
+        Self::new(document, vec![]).on(platform.clone())
+    }
+
     /// Makes sure that programs are found: an image always says where.
     pub(super) fn complete(&mut self) {
         if self.lookup("PATH").is_none() {

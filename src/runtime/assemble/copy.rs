@@ -420,8 +420,8 @@ impl Copier<'_> {
         }
         let dir = self.directory(target, self.task.target.as_bytes())?;
         let archive = decoder(open()?).map_err(failed(&top.path))?;
-        let owner = if self.task.owner.is_some() { self.owner } else { None };
-        copy::unpack_into(dir, archive, owner, self.single)?;
+        // Whose the files are says the archive, even with --chown: so it is with Docker and podman.
+        copy::unpack_into(dir, archive, None, self.single)?;
         Ok(true)
     }
 }

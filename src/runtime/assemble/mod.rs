@@ -97,8 +97,11 @@ pub(crate) struct CopyTask {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Task {
     Copy(CopyTask),
-    /// A working directory, with those above it.
-    MakeDirectory(Bytes),
+    /// A working directory, with those above it; what is new belongs to `user[:group]`, or to root.
+    MakeDirectory {
+        path: Bytes,
+        owner: Option<String>,
+    },
     /// The target's root gets the owner `user[:group]`.
     Give(String),
     /// Nothing is written: the report has a digest of the files.
@@ -238,13 +241,18 @@ fn carry_out(order: &Order) -> Result<Report> {
         Some(Target::Overlay { lowers, directory }) if lowers.is_empty() => {
             Some(open_directory(&directory.as_path().join("upper")).map(RootDir::new)?)
         }
-        Some(Target::Overlay { lowers, directory }) => Some(mounts.overlay(&OverlayPlan {
-            over: directory.as_path().join("over"),
-            lowers: paths(lowers),
-            upper: Some((directory.as_path().join("upper"), directory.as_path().join("work"))),
-            // What a crash leaves of it is never used.
-            volatile: true,
-        })?),
+        Some(Target::Overlay { lowers, directory }) => {
+            // An earlier step of one layer has left its mark of a volatile mount, which refuses another. What
+            // it has written is all there: the machine has not been down meanwhile.
+            std::fs::remove_dir_all(directory.as_path().join("work/work/incompat")).ok();
+            Some(mounts.overlay(&OverlayPlan {
+                over: directory.as_path().join("over"),
+                lowers: paths(lowers),
+                upper: Some((directory.as_path().join("upper"), directory.as_path().join("work"))),
+                // What a crash leaves of it is never used.
+                volatile: true,
+            })?)
+        }
     };
     let mut report = Report::default();
     for task in &order.tasks {
@@ -259,14 +267,18 @@ fn carry_out(order: &Order) -> Result<Report> {
                 fs::chown_at(target.as_fd(), ".", uid, gid)
                     .map_err(|err| Failure::errno("give a directory away", err))?;
             }
-            Task::MakeDirectory(path) => {
+            Task::MakeDirectory { path, owner } => {
                 let target = target.as_ref().ok_or_else(no_target)?;
+                let new = absent(target, path);
                 let made = target.target(path.as_bytes(), Shape::Directory, false);
                 let made = made.map_err(|err| Failure::errno(format!("make the directory {path:?}"), err))?;
                 let stat = fs::stat(&made).map_err(|err| Failure::errno("look at the directory", err))?;
                 if fs::kind(&stat) != fs::FileType::Directory {
                     let message = format!("{path:?} is there and is no directory");
                     return Err(Failure::new(FailureKind::Invalid, message));
+                }
+                if let Some(owner) = owner.as_ref().filter(|_| !order.single) {
+                    give(target, &new, owner)?;
                 }
             }
             Task::Copy(task) => {
@@ -276,6 +288,26 @@ fn carry_out(order: &Order) -> Result<Report> {
         }
     }
     Ok(report)
+}
+
+/// The directories of `path` that are not there yet, the highest first.
+fn absent(target: &RootDir, path: &Bytes) -> Vec<Bytes> {
+    let bytes = path.as_bytes();
+    let ends = (1..=bytes.len()).filter(|end| *end == bytes.len() || bytes[*end] == b'/');
+    let prefixes = ends.map(|end| Bytes::from(&bytes[..end]));
+    prefixes.filter(|prefix| target.open(prefix.as_bytes(), OFlags::PATH).is_err()).collect()
+}
+
+/// Gives directories to `user[:group]`.
+fn give(target: &RootDir, paths: &[Bytes], owner: &str) -> Result<()> {
+    let (uid, gid) = identity(target, owner)?;
+    for path in paths {
+        let failed = |err: std::io::Error| Failure::errno(format!("give {path:?} away"), err);
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let made = target.open(path.as_bytes(), flags).map_err(failed)?;
+        fs::chown_at(made.as_fd(), ".", uid, gid).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn tree<'a>(trees: &'a [RootDir], choice: &Choice) -> Result<&'a RootDir> {
