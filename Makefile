@@ -16,6 +16,7 @@ help:
 	@echo 'make bench     ketch beside podman in one run, written to BENCH.md'
 	@echo 'make peer-test the same command lines and archives with ketch and podman (root; needs ../shared/tools/peer)'
 	@echo 'make bench-net its networks beside pasta and slirp4netns, the same'
+	@echo 'make vm-test   networks, limits, root and a reboot in a real machine (needs ../shared/tools/vm)'
 	@echo 'make install   to $$(DESTDIR)$$(PREFIX) ($(PREFIX)): binary, man pages, completions'
 
 # With the nightly compiler and cargo-fuzz: each target for a minute. The stable part is in `make test`, too.
@@ -44,6 +45,9 @@ peer-test: build
 	tests/peer/run $(release) $(ARGS)
 	tests/peer-images $(release) ../shared/tools/peer
 
+vm-test:
+	tests/vm $(ARGS)
+
 bench: build
 	KETCH=$(release) bench/run
 
@@ -57,4 +61,4 @@ install: build
 	[ ! -e completions/_ketch ] || install -D -m 644 completions/_ketch $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ketch
 	[ ! -e completions/ketch.fish ] || install -D -m 644 completions/ketch.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ketch.fish
 
-.PHONY: help failpoints fuzz build test check peer-test bench bench-net install
+.PHONY: help failpoints fuzz build test check peer-test vm-test bench bench-net install

@@ -192,6 +192,35 @@ fn a_link_brings_variables_a_hosts_line_and_the_name() {
 }
 
 #[test]
+fn a_link_follows_its_container_to_another_address() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["network", "create", "--subnet=10.93.77.0/24", "linked"]);
+    web(&sandbox, "db", &["--network=linked", "--ip=10.93.77.11"]);
+    sandbox.ok(["run", "-d", "--name=app", "--link=db:sql", "--network=linked", "bb", "sleep", "1000"]);
+    let line_of = |container: &str, name: &str| {
+        let hosts = sandbox.ok(["exec", container, "cat", "/etc/hosts"]);
+        hosts.lines().find(|line| line.contains(name)).map(str::to_owned).unwrap_or_default()
+    };
+    assert_eq!(line_of("app", "sql"), "10.93.77.11\tsql db");
+    let becomes = |wanted: &str| {
+        wait_for(wanted, || match line_of("app", "sql") {
+            line if line == wanted => Ok(()),
+            line => Err(line),
+        });
+    };
+    // The same container comes back elsewhere; the other one never stops.
+    sandbox.ok(["network", "disconnect", "linked", "db"]);
+    sandbox.ok(["network", "connect", "--ip=10.93.77.12", "linked", "db"]);
+    becomes("10.93.77.12\tsql db");
+    assert_eq!(sandbox.ok(["exec", "app", "wget", "-qO-", "http://sql/hostname"]), "db");
+    sandbox.ok(["network", "disconnect", "linked", "db"]);
+    sandbox.ok(["network", "connect", "--ip=10.93.77.13", "linked", "db"]);
+    sandbox.ok(["restart", "-t0", "db"]);
+    becomes("10.93.77.13\tsql db");
+    assert_eq!(line_of("db", "10.93.77."), "10.93.77.13\tdb", "its own line is the new one, too");
+}
+
+#[test]
 fn names_servers_and_hosts_are_what_the_flags_say() {
     let sandbox = Sandbox::new();
     let files = "cat /etc/hosts; echo ==; cat /etc/resolv.conf";

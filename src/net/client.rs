@@ -9,7 +9,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,8 @@ pub(crate) struct Link {
     gateway: OwnedFd,
     attach: Attach,
     endpoints: Vec<Endpoint>,
+    /// Containers that it is linked to, as far as their addresses have changed since it was attached.
+    linked: Vec<(String, IpAddr)>,
 }
 
 /// What was asked of netd and not answered yet.
@@ -96,7 +98,7 @@ impl Link {
     ) -> Result<Self, ClientError> {
         let request = Request::Attach(attach.clone());
         let (session, endpoints, gateway) = converse(asked, directory, start, None, &request, namespace)?;
-        let link = Self { session, gateway, attach, endpoints };
+        let link = Self { session, gateway, attach, endpoints, linked: Vec::new() };
         link.publish(listeners)?;
         Ok(link)
     }
@@ -128,6 +130,7 @@ impl Link {
         let gateway = Some(self.gateway.as_fd());
         let (session, endpoints, gateway) = converse(asked, directory, start, gateway, &request, namespace)?;
         (self.session, self.endpoints, self.gateway) = (session, endpoints, gateway);
+        self.linked.clear();
         self.publish(listeners)
     }
 
@@ -150,6 +153,11 @@ impl Link {
         &self.endpoints
     }
 
+    /// The address of a container that this one is linked to, if netd has said that it changed.
+    pub(crate) fn linked_ip(&self, container: &str) -> Option<IpAddr> {
+        self.linked.iter().find(|(id, _)| id == container).map(|(_, ip)| *ip)
+    }
+
     /// The container's name as netd knows it.
     pub(crate) fn name(&self) -> &str {
         &self.attach.name
@@ -163,7 +171,8 @@ impl Link {
     /// Takes up what netd says. False if it is gone.
     pub(crate) fn listen(&mut self) -> bool {
         match control::receive::<Reply>(&self.session) {
-            Ok(Some((Reply::Changed { wanted, endpoints, name }, _))) => {
+            Ok(Some((Reply::Changed { wanted, endpoints, linked, name }, _))) => {
+                self.linked = linked;
                 self.attach.endpoints = wanted;
                 self.attach.name = name;
                 self.endpoints = endpoints;

@@ -138,6 +138,8 @@ pub(crate) enum Reply {
     Changed {
         wanted: Vec<EndpointRequest>,
         endpoints: Vec<Endpoint>,
+        /// Where those are that it is linked to: container ID and address, of those that are on one of its networks.
+        linked: Vec<(String, IpAddr)>,
         name: String,
     },
     State {

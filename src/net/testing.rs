@@ -32,6 +32,7 @@ pub(crate) const HOST6: &str = "2001:db8:1::1";
 pub(crate) const OUTSIDE6: &str = "2001:db8:1::2";
 /// An address of the outside's network that nobody has.
 pub(crate) const NOBODY: &str = "198.18.0.99";
+pub(crate) const NOBODY6: &str = "2001:db8:1::99";
 
 /// Runs `test` inside new user, network and mount namespaces.
 ///

@@ -15,6 +15,7 @@ use crate::runtime::seccomp;
 use crate::stage::spawn::{self, Stage, UserNamespace};
 use crate::stage::{holders, wire};
 use crate::sys::process;
+use crate::sys::signal::{self, SignalSet};
 
 /// What netd is told. Descriptors: the connection of whoever starts it, and G if there is one.
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,6 +66,8 @@ pub(crate) fn main() -> ! {
 
 fn run() -> io::Result<()> {
     let command = spawn::begin()?;
+    // The monitor that started it has blocked what it reads from a descriptor; netd shall end as anything else does.
+    signal::set_mask(&SignalSet::empty())?;
     let (order, descriptors) = wire::receive::<NetdOrder>(command.as_fd()).map_err(io::Error::other)?;
     drop(command);
     // Where it cannot, the first container's cgroup stays as long as the network does.

@@ -32,7 +32,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test calls it hung. The machine may be busy with other things.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+///
+/// An emulated machine (tests/vm) is many times slower: `KETCH_TEST_PATIENCE` is how many.
+pub(crate) fn deadline() -> Duration {
+    static PATIENCE: LazyLock<u32> = LazyLock::new(|| {
+        std::env::var("KETCH_TEST_PATIENCE").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+    });
+    Duration::from_secs(60) * *PATIENCE
+}
 
 /// The binary under test; `tests/setup` runs a copy that the test user owns.
 pub(crate) fn ketch_binary() -> PathBuf {
@@ -89,17 +96,17 @@ pub(crate) fn skip(why: &str) -> bool {
     false
 }
 
-/// Calls `look` until it gives something, at most until [`DEADLINE`].
+/// Calls `look` until it gives something, at most until [`deadline`].
 ///
 /// # Panics
 ///
 /// With what `look` answered last when the time is over.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + DEADLINE;
+    let end = Instant::now() + deadline();
     loop {
         match look() {
             Ok(found) => return found,
-            Err(last) => assert!(Instant::now() < end, "waited {DEADLINE:?} for {what}; last: {last}"),
+            Err(last) => assert!(Instant::now() < end, "waited {:?} for {what}; last: {last}", deadline()),
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -16,7 +16,7 @@ use nix::fcntl::OFlag;
 use rustix::process::{Pid, Signal};
 use rustix::termios::Winsize;
 
-use super::DEADLINE;
+use super::deadline;
 
 /// How a program ended and what it wrote.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Invocation {
                 command
             },
             stdin: Vec::new(),
-            deadline: DEADLINE,
+            deadline: deadline(),
         }
     }
 

@@ -79,6 +79,7 @@ impl Netd {
     fn report_attached(&self, session: Key, member: Key) {
         let endpoints = self.endpoints(member);
         self.sessions.reply(session, &Reply::Attached { endpoints }, &[self.gateway.as_fd()]);
+        self.report_to_linked(member);
     }
 
     fn endpoints(&self, member: Key) -> Vec<Endpoint> {
@@ -392,9 +393,38 @@ impl Netd {
         }
     }
 
-    /// Tells a container's monitor what it has now, if somebody else has changed that.
+    /// Tells a container's monitor what it has now, if somebody else has changed that, and those who know it by a link.
     fn report_change(&self, member: Key, by: Key) {
-        let Some(of) = self.core.world.members.get(member).filter(|of| of.session != by) else { return };
+        if self.core.world.members.get(member).is_some_and(|of| of.session != by) {
+            self.report(member);
+        }
+        self.report_to_linked(member);
+    }
+
+    /// Tells the monitors of containers that are linked to `member` where that is now.
+    fn report_to_linked(&self, member: Key) {
+        let members = &self.core.world.members;
+        let Some(of) = members.get(member) else { return };
+        let is_linked = |other: &Member| other.attach.links.iter().any(|(_, id)| *id == of.attach.container);
+        for (key, _) in members.iter().filter(|(_, other)| is_linked(other)) {
+            self.report(key);
+        }
+    }
+
+    /// Where the containers are that a container is linked to, on the networks that both are on.
+    fn linked_to(&self, of: &Member) -> Vec<(String, IpAddr)> {
+        let address = |(_, id): &(String, String)| {
+            let other = self.core.world.members.get(self.core.world.find(id)?)?;
+            let shares = |joined: &&Joined| of.joined.iter().any(|own| own.bridge == joined.bridge);
+            let ip = other.joined.iter().find(shares)?.endpoint.ips.first()?.ip;
+            Some((id.clone(), ip))
+        };
+        of.attach.links.iter().filter_map(address).collect()
+    }
+
+    /// Tells a container's monitor what it has now.
+    fn report(&self, member: Key) {
+        let Some(of) = self.core.world.members.get(member) else { return };
         let as_it_is = |joined: &Joined| EndpointRequest {
             ips: joined.endpoint.ips.iter().map(|ip| ip.ip).collect(),
             mac: Some(joined.endpoint.mac),
@@ -403,7 +433,8 @@ impl Netd {
         };
         let wanted = of.joined.iter().map(as_it_is).collect();
         let (endpoints, name) = (self.endpoints(member), of.attach.name.clone());
-        self.sessions.reply(of.session, &Reply::Changed { wanted, endpoints, name }, &[]);
+        let linked = self.linked_to(of);
+        self.sessions.reply(of.session, &Reply::Changed { wanted, endpoints, linked, name }, &[]);
     }
 
     /// Removes one endpoint. Returns whether there was one.

@@ -22,6 +22,7 @@ mod dns;
 mod echo;
 mod flows;
 mod outbound;
+mod pace;
 mod pool;
 mod publish;
 mod reactor;
@@ -47,6 +48,7 @@ use self::dns::Dns;
 use self::echo::Echoes;
 use self::flows::Flows;
 use self::outbound::Outbound;
+use self::pace::Pace;
 use self::pool::Pool;
 use self::publish::Publisher;
 use self::reactor::{Event, Interest, Reactor, Source, Token};
@@ -189,6 +191,7 @@ pub(crate) struct Netd {
     idle_since: Option<Instant>,
     started: Instant,
     last_tick: Instant,
+    pace: Pace,
 }
 
 impl Netd {
@@ -235,6 +238,7 @@ impl Netd {
             idle_since: Some(now),
             started: now,
             last_tick: now,
+            pace: Pace::new(),
         })
     }
 
@@ -242,7 +246,10 @@ impl Netd {
         let mut events = Vec::new();
         loop {
             let timeout = self.timeout();
-            self.core.reactor.wait(timeout, &mut events).map_err(failed("wait for events"))?;
+            let streaming = self.relays.take_streaming();
+            self.pace
+                .wait(&mut self.core.reactor, streaming, timeout, &mut events)
+                .map_err(failed("wait for events"))?;
             self.core.now = Instant::now();
             self.relays.continue_busy();
             for event in events.drain(..) {

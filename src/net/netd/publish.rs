@@ -53,7 +53,11 @@ impl Publisher {
     ) -> Result<(), Errno> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let source = match port.protocol {
-            Protocol::Tcp => Source::PublishTcp,
+            Protocol::Tcp => {
+                // Accepted sockets inherit these: dropping one resets the connection.
+                prepare_stream(&socket)?;
+                Source::PublishTcp
+            }
             Protocol::Udp => {
                 for v6 in [false, true] {
                     // A socket that takes both families wants both options, one of one family its own.
@@ -87,10 +91,6 @@ impl Publisher {
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             let Ok((outside, peer)) = rustix::net::acceptfrom_with(&*listener.socket, flags) else { return };
             let Some(client) = peer.and_then(|peer| SocketAddr::try_from(peer).ok()) else { continue };
-            // From here on, dropping the socket resets the connection.
-            if prepare_stream(&outside).is_err() {
-                continue;
-            }
             let port = listener.port.container_port;
             if let Ok(inside) = dial_inside(core, listener.owner, port, client, false) {
                 relays.open_inward(&core.reactor, inside, outside, listener.owner);

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Each way starts with copying: one `recv`, one `send`, no pipe. A read that fills the buffer
-//! switches it to `splice`, which moves pages. Pipes are taken from a shared stock only while bytes
-//! are under way: a user may have few of them, connections are many.
+//! switches it to `splice`, which moves pages, until little comes again. Pipes are taken from a shared
+//! stock only while bytes are under way: a user may have few of them, connections are many.
 //!
 //! The end of one way is passed on as such (half-close). An error of either socket resets both.
 
@@ -22,6 +22,8 @@ use super::slab::{Key, Slab};
 
 const BUFFER_BYTES: usize = 64 * 1024;
 const PIPE_BYTES: usize = 1 << 20;
+/// Less than this at a time is copied: two calls either way, and no pipe.
+const SMALL_BYTES: usize = 16 * 1024;
 /// All pipes together stay below what an unprivileged user may have (16384 pages).
 const MAX_PIPES: usize = 32;
 /// Reads per turn, so that one fast connection does not starve the others.
@@ -116,6 +118,8 @@ pub(super) struct Relays {
     buffer: Box<[u8]>,
     /// Connections whose turn ended early.
     again: Vec<Key>,
+    /// Some connection's pages were moved, and there were no more, since this was last asked.
+    streaming: bool,
 }
 
 impl Relays {
@@ -125,6 +129,7 @@ impl Relays {
             pipes: Pipes::default(),
             buffer: vec![0; BUFFER_BYTES].into(),
             again: Vec::new(),
+            streaming: false,
         }
     }
 
@@ -136,6 +141,11 @@ impl Relays {
     /// Whether some connection waits for another turn.
     pub(super) fn is_busy(&self) -> bool {
         !self.again.is_empty()
+    }
+
+    /// Whether, since this was last asked, some connection brought much and was emptied: more is about to come.
+    pub(super) fn take_streaming(&mut self) -> bool {
+        std::mem::take(&mut self.streaming)
     }
 
     /// Begins to relay between an accepted connection and the one dialled for it, which the reactor
@@ -208,13 +218,15 @@ impl Relays {
         let Some(relay) = self.slab.get_mut(key) else { return };
         let mut more = false;
         for side in [0, 1] {
+            // The other way's end is passed on by closing, one call instead of two.
+            let last = relay.ways[1 - side].shut;
             let way = &mut relay.ways[side];
             let (from, to) = (&relay.sockets[side], &relay.sockets[1 - side]);
             if way.shut || way.blocked || !(way.readable || way.has_unsent()) {
                 continue;
             }
-            match way.pump(from, to, &mut self.buffer, &mut self.pipes) {
-                Turn::Wait => {}
+            match way.pump(from, to, &mut self.buffer, &mut self.pipes, last) {
+                Turn::Wait => self.streaming |= way.bulk,
                 Turn::Again => more = true,
                 Turn::Broken => return self.reset(key),
             }
@@ -258,7 +270,16 @@ impl Way {
     }
 
     /// Moves bytes until there are none, the other side is full, or it is the others' turn.
-    fn pump(&mut self, from: &OwnedFd, to: &OwnedFd, buffer: &mut [u8], pipes: &mut Pipes) -> Turn {
+    ///
+    /// `last` says that the other way has ended already.
+    fn pump(
+        &mut self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        buffer: &mut [u8],
+        pipes: &mut Pipes,
+        last: bool,
+    ) -> Turn {
         for _round in 0..ROUNDS {
             let moved = if self.bulk || self.piped > 0 {
                 self.splice(from, to, pipes)
@@ -267,7 +288,7 @@ impl Way {
             };
             match moved {
                 Ok(true) => {}
-                Ok(false) => return self.finish(to),
+                Ok(false) => return self.finish(to, last),
                 Err(_) => return Turn::Broken,
             }
         }
@@ -275,10 +296,10 @@ impl Way {
     }
 
     /// Passes the end on, once everything before it is gone.
-    fn finish(&mut self, to: &OwnedFd) -> Turn {
+    fn finish(&mut self, to: &OwnedFd, last: bool) -> Turn {
         if self.ended && !self.has_unsent() && !self.shut {
             self.shut = true;
-            if rustix::net::shutdown(to, Shutdown::Write).is_err() {
+            if !last && rustix::net::shutdown(to, Shutdown::Write).is_err() {
                 return Turn::Broken;
             }
         }
@@ -348,7 +369,7 @@ impl Way {
                 Ok(0) => self.ended = true,
                 Ok(got) => {
                     self.piped = got;
-                    self.bulk = got >= BUFFER_BYTES;
+                    self.bulk = got >= SMALL_BYTES;
                 }
                 Err(Errno::AGAIN) => self.readable = false,
                 Err(Errno::INTR) => return Ok(true),
@@ -368,11 +389,10 @@ impl Way {
             }
         }
         let more = self.readable && !self.ended;
-        if !more || !self.bulk {
-            if let Some(pipe) = self.pipe.take() {
-                pipes.give_back(pipe, true);
-            }
-            self.bulk = false;
+        if (!more || !self.bulk)
+            && let Some(pipe) = self.pipe.take()
+        {
+            pipes.give_back(pipe, true);
         }
         Ok(more)
     }

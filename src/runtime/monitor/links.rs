@@ -30,8 +30,6 @@ const COMMON: [&[u8]; 5] = [b"HOME", b"PATH", b"HOSTNAME", b"TERM", b"container"
 #[derive(Debug)]
 pub(super) struct Linked {
     alias: String,
-    name: String,
-    hostname: String,
     ip: IpAddr,
     /// Port and protocol, the lowest first.
     ports: Vec<(u16, String)>,
@@ -57,15 +55,9 @@ fn linked(root: &Path, alias: &str, id: &ContainerId, networks: &[&str]) -> Resu
         let message = format!("link to container {} as {alias}: {why}", id.short());
         Failure::new(FailureKind::Conflict, message)
     };
-    let runs = record::read(&directory).is_some_and(|record| record.ended.is_none());
-    let state = NetworkState::read(&directory).filter(|_| runs).ok_or_else(|| failed("it does not run"))?;
-    let shared = state.endpoints.iter().find(|endpoint| networks.contains(&endpoint.network.as_str()));
-    let ip = shared.and_then(|endpoint| endpoint.ips.first());
-    let ip = ip.ok_or_else(|| failed("it is on no network of this container"))?.ip;
-    let spec = std::fs::read(directory.join("spec.json")).ok();
-    let spec: Option<ContainerSpec> = spec.and_then(|text| serde_json::from_slice(&text).ok());
-    let spec = spec.ok_or_else(|| failed("its spec cannot be read"))?;
-    let name = Store::open(root).ok().and_then(|store| store.names().of(id).ok()?.into_iter().next());
+    let state = running(&directory).ok_or_else(|| failed("it does not run"))?;
+    let ip = shared_ip(&state, networks).ok_or_else(|| failed("it is on no network of this container"))?;
+    let spec = spec(&directory).ok_or_else(|| failed("its spec cannot be read"))?;
     let mut ports: Vec<(u16, String)> = spec
         .exposed_ports
         .iter()
@@ -75,14 +67,22 @@ fn linked(root: &Path, alias: &str, id: &ContainerId, networks: &[&str]) -> Resu
         })
         .collect();
     ports.sort();
-    Ok(Linked {
-        alias: alias.to_owned(),
-        name: name.unwrap_or_else(|| id.short().to_owned()),
-        hostname: spec.hostname,
-        ip,
-        ports,
-        env: spec.process.env,
-    })
+    Ok(Linked { alias: alias.to_owned(), ip, ports, env: spec.process.env })
+}
+
+/// What a container has on its networks, if it runs.
+fn running(directory: &Path) -> Option<NetworkState> {
+    let runs = record::read(directory).is_some_and(|record| record.ended.is_none());
+    NetworkState::read(directory).filter(|_| runs)
+}
+
+fn spec(directory: &Path) -> Option<ContainerSpec> {
+    serde_json::from_slice(&std::fs::read(directory.join("spec.json")).ok()?).ok()
+}
+
+fn shared_ip(state: &NetworkState, networks: &[&str]) -> Option<IpAddr> {
+    let shared = state.endpoints.iter().find(|endpoint| networks.contains(&endpoint.network.as_str()));
+    Some(shared?.ips.first()?.ip)
 }
 
 /// The variables of a container called `own_name`, without those that it has in `env`.
@@ -114,18 +114,30 @@ fn key(entry: &Bytes) -> &[u8] {
     entry.as_bytes().split(|&b| b == b'=').next().unwrap_or_default()
 }
 
-/// Addresses and names for the hosts file.
-pub(super) fn hosts(linked: &[Linked]) -> Vec<(IpAddr, String)> {
-    let names = |of: &Linked| {
-        let mut names = vec![of.alias.as_str()];
-        for name in [of.hostname.as_str(), of.name.as_str()] {
-            if !name.is_empty() && !names.contains(&name) {
-                names.push(name);
-            }
+/// Address and names of a linked container for the hosts file; the address is `now` if that is known, else the one that
+/// the container has written down. `None` if it does not run.
+pub(super) fn hosts(
+    root: &Path,
+    (alias, id): (&str, &ContainerId),
+    networks: &[&str],
+    now: Option<IpAddr>,
+) -> Option<(IpAddr, String)> {
+    let directory = root.join("containers").join(id.as_str());
+    let ip = now.or_else(|| shared_ip(&running(&directory)?, networks))?;
+    let name = Store::open(root).ok().and_then(|store| store.names().of(id).ok()?.into_iter().next());
+    let name = name.unwrap_or_else(|| id.short().to_owned());
+    Some((ip, names(alias, &spec(&directory)?.hostname, &name)))
+}
+
+/// The alias first, and nothing twice.
+fn names(alias: &str, hostname: &str, name: &str) -> String {
+    let mut names = vec![alias];
+    for name in [hostname, name] {
+        if !name.is_empty() && !names.contains(&name) {
+            names.push(name);
         }
-        names.join(" ")
-    };
-    linked.iter().map(|of| (of.ip, names(of))).collect()
+    }
+    names.join(" ")
 }
 
 #[cfg(test)]
@@ -136,8 +148,6 @@ mod tests {
     fn variables_are_dockers() {
         let linked = Linked {
             alias: "my-db".into(),
-            name: "wpdb".into(),
-            hostname: "0123456789ab".into(),
             ip: "10.88.0.2".parse().unwrap(),
             ports: vec![(53, "udp".into()), (3306, "tcp".into())],
             env: ["PATH=/bin", "HOME=/", "PASSWORD=x=y"].map(Bytes::from).to_vec(),
@@ -160,6 +170,7 @@ mod tests {
                 "MY_DB_ENV_PASSWORD=x=y",
             ]
         );
-        assert_eq!(hosts(&[linked])[0].1, "my-db 0123456789ab wpdb");
+        assert_eq!(names("my-db", "0123456789ab", "wpdb"), "my-db 0123456789ab wpdb");
+        assert_eq!(names("db", "", "db"), "db");
     }
 }

@@ -17,6 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::base::bytes::Bytes;
+use crate::base::id::ContainerId;
 use crate::base::network::{NetworkAttachment, PortMapping, PrivateNetwork};
 use crate::base::spec::{ContainerSpec, NetworkMode};
 use crate::cgroup::unit::Surroundings;
@@ -165,11 +166,16 @@ impl Wiring {
         Ok(self.link_environment.clone())
     }
 
-    /// Lines of the hosts file for linked containers: address and names.
+    /// Lines of the hosts file for linked containers: address and names. Those that do not run now have none.
     pub(super) fn link_hosts(&self) -> Vec<(IpAddr, String)> {
-        let endpoints = self.endpoints().iter().map(|endpoint| endpoint.network.as_str());
-        let linked = links::look_up(&self.root, &self.spec.network.links, &endpoints.collect::<Vec<_>>());
-        linked.map_or_else(|_| Vec::new(), |linked| links::hosts(&linked))
+        let endpoints: Vec<&str> =
+            self.endpoints().iter().map(|endpoint| endpoint.network.as_str()).collect();
+        let line = |(alias, id): &(String, ContainerId)| {
+            // netd knows of a change before the other's monitor has written it down.
+            let now = self.link.as_ref().and_then(|own| own.linked_ip(id.as_str()));
+            links::hosts(&self.root, (alias, id), &endpoints, now)
+        };
+        self.spec.network.links.iter().filter_map(line).collect()
     }
 
     /// Asks netd to link the network namespace of process `pid`, which has just been born. The answer

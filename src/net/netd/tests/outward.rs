@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt;
 
 use crate::net::testing::{
-    Container, HOST, Internet, NOBODY, OUTSIDE, OUTSIDE6, both_families, endpoint, in_namespaces, network,
+    Container, HOST, Internet, NOBODY, NOBODY6, OUTSIDE, OUTSIDE6, both_families, endpoint, in_namespaces,
+    network,
 };
 
 const SHORT: Duration = Duration::from_millis(1500);
@@ -66,6 +67,7 @@ fn failures_are_those_of_the_network() {
                 (address("2001:db8:99::1", 80), libc::ENETUNREACH, 0, 500),
                 // As long as the host's own neighbour discovery takes.
                 (address(NOBODY, 80), libc::EHOSTUNREACH, 500, 5000),
+                (address(NOBODY6, 80), libc::EHOSTUNREACH, 500, 5000),
             ] {
                 let start = Instant::now();
                 let error = connect(container, to).unwrap_err();

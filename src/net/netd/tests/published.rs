@@ -60,6 +60,7 @@ fn the_container_sees_the_real_client() {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             container.publish(protocol, "0.0.0.0:8080".parse().unwrap(), 80);
             container.publish(protocol, format!("[{HOST6}]:8080").parse().unwrap(), 80);
+            container.publish(protocol, "[::1]:8081".parse().unwrap(), 80);
         }
         let mapped = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
         for ask in [ask_tcp, ask_udp] {
@@ -69,12 +70,17 @@ fn the_container_sees_the_real_client() {
                 assert_eq!(mapped(seen), local, "from outside to {server}");
                 assert_eq!(local.ip().to_string(), client);
             }
-            let (local, seen) = ask(&format!("{HOST}:8080"));
-            assert_eq!(mapped(seen), local, "from the host by its own address");
-            let (_, seen) = ask("127.0.0.1:8080");
-            assert_eq!(mapped(seen).ip().to_string(), "10.88.0.1", "from the host's loopback: the gateway");
-            let (_, seen) = container.run(|| ask(&format!("{HOST}:8080")));
-            assert_eq!(mapped(seen).ip().to_string(), HOST, "from the container itself: the host");
+            for (server, host) in [(format!("{HOST}:8080"), HOST), (format!("[{HOST6}]:8080"), HOST6)] {
+                let (local, seen) = ask(&server);
+                assert_eq!(mapped(seen), local, "from the host by its own address {server}");
+                let (_, seen) = container.run(|| ask(&server));
+                assert_eq!(mapped(seen).ip().to_string(), host, "from the container itself: the host");
+            }
+            for (server, v6) in [("127.0.0.1:8080", false), ("[::1]:8081", true)] {
+                let (_, seen) = ask(server);
+                let gateway = both_families().gateway(v6).unwrap();
+                assert_eq!(mapped(seen).ip(), gateway, "from the host's loopback: the gateway");
+            }
         }
     });
 }
