@@ -7,7 +7,6 @@ mod common;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Duration;
 
 use common::{Sandbox, deadline, wait_for};
 use rustix::event::epoll::{self, EventData, EventFlags};

@@ -121,6 +121,11 @@ impl Event {
         self.flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR)
     }
 
+    /// An error waits, or both sides have ended.
+    pub(super) fn failed(self) -> bool {
+        self.flags.intersects(EventFlags::HUP | EventFlags::ERR)
+    }
+
     pub(super) fn writable(self) -> bool {
         self.flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR)
     }

@@ -192,10 +192,10 @@ impl Relays {
                 return;
             }
             // The far side's data may have come first, and its event was not acted upon.
-            match sockopt::socket_error(&relay.sockets[0]) {
-                Ok(Ok(())) => relay.connecting = false,
-                _ => return self.reset(key),
+            if event.failed() && !matches!(sockopt::socket_error(&relay.sockets[0]), Ok(Ok(()))) {
+                return self.reset(key);
             }
+            relay.connecting = false;
         }
         self.turn(key);
     }
