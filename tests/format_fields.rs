@@ -79,7 +79,10 @@ fn every_field_resolves() {
     assert!(sections.iter().map(|(_, fields)| fields.len()).sum::<usize>() > 900);
     let mut broken = Vec::new();
     for (command, fields) in &sections {
-        let known = |field: &&String| !WITHOUT_MEANING.iter().any(|(none, _)| none == field);
+        // `secret ls` shows times for people, in podman too, though its completion offers a time's methods.
+        let is_text = |field: &str| command == "secret ls" && field.contains("At.");
+        let known =
+            |field: &&String| !WITHOUT_MEANING.iter().any(|(none, _)| none == field) && !is_text(field);
         let fields: Vec<&String> = fields.iter().filter(known).collect();
         let all: String = fields.iter().map(|field| format!("{{{{.{field}}}}}\u{1}")).collect();
         let output = print(&sandbox, command, &all);

@@ -57,6 +57,12 @@ fn rm_takes_files_of_other_users_and_anonymous_volumes_along() {
     assert_eq!((entries(&sandbox, "containers"), entries(&sandbox, "staging")), (0, 0));
     assert_eq!(entries(&sandbox, "volumes"), 1, "the named volume stays");
     assert!(!cidfile.exists());
+    // One that another container has left is overwritten, and kept while nothing takes its place.
+    std::fs::write(&cidfile, "x".repeat(80)).expect("write");
+    sandbox.ketch(["create", &cidfile_option, "--name=bad name", "bb"]).fails(125);
+    assert_eq!(std::fs::read(&cidfile).expect("read").len(), 80);
+    let id = sandbox.ok(["create", &cidfile_option, "bb"]);
+    assert_eq!(std::fs::read_to_string(&cidfile).expect("read"), id.trim());
 }
 
 #[test]

@@ -20,6 +20,19 @@ pub(crate) enum SizeError {
 ///
 /// Docker's `--memory` and its like.
 pub(crate) fn parse(text: &str) -> Result<u64, SizeError> {
+    parse_by(1024, text)
+}
+
+/// Reads a size with decimal units: `10k` is 10,000 bytes.
+///
+/// # Source
+///
+/// `units.FromHumanSize`, by which docker and podman read `--log-opt max-size`.
+pub(crate) fn parse_decimal(text: &str) -> Result<u64, SizeError> {
+    parse_by(1000, text)
+}
+
+fn parse_by(base: u64, text: &str) -> Result<u64, SizeError> {
     let bad = || SizeError::Syntax(text.to_owned());
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -31,7 +44,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, SizeError> {
             1 + ["k", "m", "g", "t", "p"].iter().position(|known| *known == letter).ok_or_else(bad)?
         }
     };
-    let factor = 1_u64 << (10 * power);
+    let factor = base.pow(u32::try_from(power).unwrap_or(0));
     let too_large = || SizeError::TooLarge(text.to_owned());
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let whole: u64 = match whole {

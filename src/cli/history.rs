@@ -139,7 +139,7 @@ fn row(step: &Step, args: &HistoryArgs, now: Timestamp) -> Value {
     json!({
         "ID": id(step, args.no_trunc),
         "Created": created(step, args.human, now),
-        "CreatedAt": created(step, false, now),
+        "CreatedAtText": created(step, false, now),
         "CreatedSince": created(step, true, now),
         "CreatedBy": command(step, args.no_trunc),
         "Size": bytes(step, args.human),

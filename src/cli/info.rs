@@ -22,8 +22,13 @@ pub(crate) struct InfoArgs {
     format: Option<String>,
 }
 
-const SHAPE: Shape =
-    Shape { command: "info", type_name: "*define.Info", headers: &[], omit: &[], heading: false };
+const SHAPE: Shape = Shape {
+    command: "info",
+    type_name: "*define.Info",
+    headers: &[],
+    omit: &["runtimeInfo"],
+    heading: false,
+};
 
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: InfoArgs) -> anyhow::Result<()> {
@@ -36,7 +41,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: InfoArgs) -> anyhow::Result<(
     let log_driver = engine.conf().containers.log_driver.clone().filter(|driver| !driver.is_empty());
     document["host"]["logDriver"] = log_driver.unwrap_or_else(|| "k8s-file".to_owned()).into();
     match format {
-        Some(Format::Json) => json::print(session, &json::pretty(&document, &[], "  ")),
+        Some(Format::Json) => json::print(session, &json::pretty(&document, SHAPE.omit, "  ")),
         Some(template) => {
             let mut document = document;
             docker::info(&mut document, &rustix::system::uname().machine().to_string_lossy());

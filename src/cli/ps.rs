@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 use crate::base::size;
-use crate::base::spec::MountKind;
+use crate::base::spec::{MountKind, NetworkMode};
 use crate::base::time;
 use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::ports;
@@ -152,7 +152,9 @@ fn print_once(session: &mut Session<'_>, args: &PsArgs) -> anyhow::Result<()> {
     shape.heading = !args.noheading;
     let format = args.format.as_deref().map(|text| Format::parse(text, &shape)).transpose()?;
     let last = if args.latest { Some(1) } else { usize::try_from(args.last).ok().filter(|last| *last > 0) };
-    let query = Query { all: args.all, last, filters: Filters::parse(&args.filter, filter::CONTAINER)? };
+    let connections = format.as_ref().is_some_and(|f| matches!(f, Format::Json) || f.mentions("Networks"));
+    let filters = Filters::parse(&args.filter, filter::CONTAINER)?;
+    let query = Query { all: args.all, last, filters, connections };
     let mut found = session.engine()?.containers(&query)?;
     for (_, _, err) in &found.damaged {
         session.warn(err);
@@ -182,7 +184,7 @@ fn print_once(session: &mut Session<'_>, args: &PsArgs) -> anyhow::Result<()> {
         }
         Some(template) => {
             // The whole document is made only for templates that can print it.
-            let whole = ["json", "ListContainer"].iter().any(|word| template.source().contains(word));
+            let whole = template.source().contains("json");
             let rows: Vec<Value> = found.items.iter().map(|container| view.row(container, whole)).collect();
             format::print_rows(session, &shape, &template, &rows)
         }
@@ -336,7 +338,7 @@ impl View<'_> {
             "RunningFor": ago,
             "Status": status(container, self.now),
             "Ports": ports::text(container),
-            "Networks": container.network_names().join(","),
+            "Networks": networks(container).join(","),
             "Size": self.size(container),
             "Pod": "",
             "PodName": "",
@@ -347,7 +349,10 @@ impl View<'_> {
         fields.extend(namespaces.iter().map(|(name, number)| (name.clone(), number.clone())));
         fields.insert("Cgroup".to_owned(), namespaces["CGROUPNS"].clone());
         fields.insert("User".to_owned(), namespaces["USERNS"].clone());
-        fields.insert("Namespaces".to_owned(), Value::Object(namespaces));
+        let mut of_templates = namespaces;
+        of_templates.insert("Cgroup".to_owned(), fields["Cgroup"].clone());
+        of_templates.insert("User".to_owned(), fields["User"].clone());
+        fields.insert("Namespaces".to_owned(), Value::Object(of_templates));
         let document = self.document(container);
         for (key, value) in document.as_object().expect("made as an object") {
             if !fields.contains_key(key) && key != "Id" {
@@ -399,7 +404,7 @@ impl View<'_> {
             "Mounts": summary.mounts.iter().map(|mount| mount.target.to_string_lossy()).collect::<Vec<_>>(),
             "Names": [container.name],
             "Namespaces": namespaces,
-            "Networks": container.network_names(),
+            "Networks": networks(container),
             "Pid": container.status.pid(),
             "Pod": "",
             "PodName": "",
@@ -411,6 +416,16 @@ impl View<'_> {
             "Status": status(container, self.now),
             "Created": summary.created.as_second(),
         })
+    }
+}
+
+/// The networks that podman lists: those by name.
+fn networks(container: &Container) -> Vec<String> {
+    let names = container.network_names();
+    if matches!(container.summary.network.mode, NetworkMode::None | NetworkMode::Host) {
+        Vec::new()
+    } else {
+        names
     }
 }
 

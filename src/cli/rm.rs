@@ -115,7 +115,7 @@ fn targets(engine: &Engine, args: &RmArgs) -> anyhow::Result<Vec<String>> {
             return Err(UsageError::new("--all and --filter cannot be used with names of containers").into());
         }
         let filters = Filters::parse(&args.filter, filter::CONTAINER)?;
-        let found = engine.containers(&Query { all: true, last: None, filters })?;
+        let found = engine.containers(&Query { all: true, filters, ..Query::default() })?;
         let damaged = found.damaged.into_iter().filter(|_| args.all && args.filter.is_empty());
         targets.extend(found.items.into_iter().map(|container| container.id.to_string()));
         targets.extend(damaged.map(|(id, ..)| id.to_string()));

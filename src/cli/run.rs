@@ -221,31 +221,32 @@ fn streams_on_terminal() -> bool {
 /// Creates the container, and writes its ID to the file that was asked for.
 fn create_container(engine: &Engine, request: &ContainerRequest) -> anyhow::Result<ContainerId> {
     let file = match &request.cid_file {
-        Some(path) => Some(new_cid_file(path)?),
+        Some(path) => Some(open_cid_file(path)?),
         None => None,
     };
     let created = engine.create_container(request);
     match (created, file) {
         (Ok(id), Some(mut file)) => {
+            file.set_len(0)?;
             file.write_all(id.as_str().as_bytes())?;
             Ok(id)
         }
-        (Err(err), Some(_)) => {
-            request.cid_file.iter().for_each(|path| drop(std::fs::remove_file(path)));
+        (Err(err), Some(file)) => {
+            // An empty one is ours: nothing was in it before.
+            if file.metadata().is_ok_and(|meta| meta.len() == 0) {
+                request.cid_file.iter().for_each(|path| drop(std::fs::remove_file(path)));
+            }
             Err(err.into())
         }
         (created, None) => Ok(created?),
     }
 }
 
-fn new_cid_file(path: &Path) -> Result<std::fs::File, Error> {
-    std::fs::File::create_new(path).map_err(|err| {
-        if err.kind() == std::io::ErrorKind::AlreadyExists {
-            return Error::new(Kind::Conflict, format!("container id file {} exists", path.display()))
-                .hint("remove it if no container uses it");
-        }
-        Error::system(format!("create {}", path.display()), err)
-    })
+/// Opens the file for the ID, as long as nothing is made that would be left behind if it cannot be. One that
+/// is there is kept until there is another ID: podman and its units overwrite it.
+fn open_cid_file(path: &Path) -> Result<std::fs::File, Error> {
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    file.map_err(|err| Error::system(format!("create {}", path.display()), err))
 }
 
 /// Starts; a container that was to be removed anyway is not left behind if it does not start.

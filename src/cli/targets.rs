@@ -80,7 +80,7 @@ impl<'a> Selection<'a> {
         let mut targets = Vec::new();
         if self.all || !self.filters.is_empty() {
             let filters = Filters::parse(self.filters, filter::CONTAINER)?;
-            let listed = engine.containers(&Query { all: !self.running, last: None, filters })?;
+            let listed = engine.containers(&Query { all: !self.running, filters, ..Query::default() })?;
             targets.extend(listed.items.into_iter().map(|container| Target::of(container.id)));
             // Damaged ones are not acted on, and that is told.
             targets.extend(

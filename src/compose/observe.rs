@@ -14,7 +14,7 @@ use crate::engine::{Engine, Result};
 /// If the store cannot be read.
 pub(crate) fn containers(engine: &Engine, project: &str) -> Result<Vec<Container>> {
     let filters = Filters::parse(&[format!("label={}={project}", label::PROJECT)], &["label"])?;
-    Ok(engine.containers(&Query { all: true, last: None, filters })?.items)
+    Ok(engine.containers(&Query { all: true, filters, ..Query::default() })?.items)
 }
 
 /// A container as a plan sees it; `None` if its labels are no compose project's.
@@ -45,5 +45,5 @@ pub(crate) fn is_running(container: &Container) -> bool {
 /// As [`containers`].
 pub(crate) fn of_all_projects(engine: &Engine) -> Result<Vec<Container>> {
     let filters = Filters::parse(&[format!("label={}", label::PROJECT)], &["label"])?;
-    Ok(engine.containers(&Query { all: true, last: None, filters })?.items)
+    Ok(engine.containers(&Query { all: true, filters, ..Query::default() })?.items)
 }

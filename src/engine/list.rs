@@ -21,6 +21,7 @@ use crate::engine::half_made::is_half_made;
 use crate::engine::health;
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
+use crate::runtime::monitor::wiring;
 use crate::store::record;
 use crate::store::{Store, StoreError};
 use crate::sys::fs;
@@ -100,6 +101,8 @@ pub(crate) struct Query {
     /// Only the last so many that were created, whatever their state.
     pub(crate) last: Option<usize>,
     pub(crate) filters: Filters,
+    /// Look for networks that were connected later, too: a file more for each container.
+    pub(crate) connections: bool,
 }
 
 /// A listing, and what could not be read.
@@ -120,6 +123,9 @@ impl Engine {
         let tests = query.filters.tests(|key, value| self.container_test(key, value))?;
         let any_state = query.all || query.last.is_some() || query.filters.values("status").next().is_some();
         let mut found = self.all_containers(any_state)?;
+        if query.connections || query.filters.values("network").next().is_some() {
+            found.items.iter_mut().for_each(|container| self.read_connections(container));
+        }
         let mut items = Vec::with_capacity(found.items.len());
         for container in found.items {
             if container.passes(&tests)? {
@@ -132,6 +138,15 @@ impl Engine {
         }
         found.items = items;
         Ok(found)
+    }
+
+    /// Replaces the networks that a container was created on by those that it is on now.
+    fn read_connections(&self, container: &mut Container) {
+        if let NetworkMode::Bridge(networks) = &mut container.summary.network.mode
+            && let Some(changed) = wiring::changed_attachments(&self.store().containers().path(&container.id))
+        {
+            *networks = changed;
+        }
     }
 
     /// Every container, or every one that runs, in no order.

@@ -368,7 +368,12 @@ impl Engine {
         }
     }
 
-    fn runs(&self, id: &ContainerId) -> Result<bool> {
+    /// Does the container run?
+    ///
+    /// # Errors
+    ///
+    /// If it is gone.
+    pub(crate) fn runs(&self, id: &ContainerId) -> Result<bool> {
         let dir = self.store().containers().open(id)?;
         Ok(crate::engine::state::examine(dir.as_fd(), id)?.phase.is_running())
     }

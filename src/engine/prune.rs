@@ -35,7 +35,7 @@ impl Engine {
     ///
     /// For a filter that means nothing; if the store cannot be read.
     pub(crate) fn prune_containers(&self, filters: &Filters) -> Result<Pruned<ContainerId>> {
-        let query = Query { all: true, last: None, filters: filters.clone() };
+        let query = Query { all: true, filters: filters.clone(), ..Query::default() };
         let mut pruned = Pruned::default();
         for container in self.containers(&query)?.items {
             if container.status.phase.is_running() {

@@ -206,6 +206,7 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
     }
     // While the host's files and cgroups are to be seen.
     let admission = Admission::prepare(order.cgroup.as_ref());
+    let cgroup_namespace = cgroup_namespace(order.pid)?;
     join(order.pid, &first)?;
     let filter = seccomp::compile(&order.security.seccomp, order.security.capabilities)
         .map_err(|err| Failure::new(FailureKind::Invalid, err.to_string()))?;
@@ -230,7 +231,7 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
                 process::exit_now(125) // the parent knows why
             }
             let Ok(theirs) = kept::out_of_the_way(theirs, &plan.kept) else { process::exit_now(125) };
-            let failed = join_cgroup_namespace(&first)
+            let failed = join_cgroup_namespace(&cgroup_namespace)
                 .map_or_else(|failure| failure, |()| child(&plan, terminal, pairs, order.detached));
             wire::send(theirs.as_fd(), &failed, &[]).ok();
             process::exit_now(125)
@@ -304,10 +305,19 @@ fn join(pid: i32, first: &OwnedFd) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The cgroup namespace of process 1. It is opened while this process still has U's capabilities: the kernel
+/// lets nobody else look into a process that is not dumpable, as `--init`'s is. That the process was the right
+/// one shows when it is joined by its pidfd afterwards.
+fn cgroup_namespace(pid: i32) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open(format!("/proc/{pid}/ns/cgroup"), flags, Mode::empty())
+        .map_err(|errno| Failure::errno("open the container's cgroup namespace", errno))
+}
+
 /// The child's part of joining: in the container's cgroup namespace the stage itself would be outside of the
 /// tree, and could put nobody into it.
-fn join_cgroup_namespace(first: &OwnedFd) -> Result<(), Failure> {
-    nix::sched::setns(first, CloneFlags::CLONE_NEWCGROUP)
+fn join_cgroup_namespace(namespace: &OwnedFd) -> Result<(), Failure> {
+    nix::sched::setns(namespace, CloneFlags::CLONE_NEWCGROUP)
         .map_err(|errno| Failure::errno("join the container's cgroup namespace", errno))
 }
 

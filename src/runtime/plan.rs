@@ -328,7 +328,7 @@ fn kernel_file_systems(spec: &ContainerSpec) -> Vec<Step> {
 }
 
 fn devices(spec: &ContainerSpec, situation: &Situation) -> Vec<Step> {
-    let tmpfs = file_system("tmpfs", &[("mode", "755"), ("size", "65536k")]);
+    let tmpfs = file_system("tmpfs", &[("source", "tmpfs"), ("mode", "755"), ("size", "65536k")]);
     let mut pts = vec![("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
     if situation.group_tty_mapped {
         pts.push(("gid", "5"));
@@ -340,7 +340,7 @@ fn devices(spec: &ContainerSpec, situation: &Situation) -> Vec<Step> {
     let private_ipc = spec.namespaces.ipc != Namespace::Host;
     let size = spec.shm_size_bytes.to_string();
     let (shm, mqueue) = if private_ipc {
-        let options = [("mode", "1777"), ("size", size.as_str())];
+        let options = [("source", "shm"), ("mode", "1777"), ("size", size.as_str())];
         (file_system("tmpfs", &options), file_system("mqueue", &[]))
     } else {
         (host("/dev/shm"), host("/dev/mqueue"))
@@ -413,7 +413,9 @@ fn user_mount(mount: &Mount, index: usize, places: &Places, new_volumes: &[Strin
                 (key.to_owned(), value.to_owned())
             });
             let kind = if *ramfs { "ramfs" } else { "tmpfs" };
-            let source = MountSource::FileSystem { kind, options: options.collect() };
+            // What `df` and `mount` show first.
+            let named = std::iter::once(("source".to_owned(), kind.to_owned()));
+            let source = MountSource::FileSystem { kind, options: named.chain(options).collect() };
             (source, attr::NOSUID | attr::NODEV, *chown, *copy_up)
         }
         MountKind::Devpts { data } => {

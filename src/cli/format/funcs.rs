@@ -32,7 +32,8 @@ pub(crate) fn call<'v>(name: &str, args: &[Val<'v>], context: &Context<'_>) -> R
                 Val::Struct(row, "") if let Some(inner) = row.get("ListContainer") => inner.clone(),
                 other => other.to_json(),
             };
-            let json = super::json::compact(&value, context.shape.omit);
+            let key = if let Val::Struct(_, key) = &args[0] { key } else { "" };
+            let json = super::json::compact_under(key, &value, context.shape.omit);
             Ok(Val::Text(if escape { super::json::escape(&json) } else { json }))
         }
         ("print", _) => Ok(Val::Text(print::sprint(args, false, escape))),

@@ -71,20 +71,23 @@ pub(crate) fn prune(document: &Value, omit: &[&'static str]) -> Value {
 
 /// A document on one line.
 pub(crate) fn compact(document: &Value, omit: &[&'static str]) -> String {
-    write(document, omit, serde_json::ser::CompactFormatter)
+    compact_under("", document, omit)
+}
+
+/// A part of a document, which stands there under `key`, on one line.
+pub(crate) fn compact_under(key: &str, part: &Value, omit: &[&'static str]) -> String {
+    write(&Pruned { value: part, key, omit }, serde_json::ser::CompactFormatter)
 }
 
 /// A document over several lines, each level `indent` deeper.
 pub(crate) fn pretty(document: &Value, omit: &[&'static str], indent: &str) -> String {
-    write(document, omit, PrettyFormatter::with_indent(indent.as_bytes()))
+    write(&Pruned::new(document, omit), PrettyFormatter::with_indent(indent.as_bytes()))
 }
 
-fn write(document: &Value, omit: &[&'static str], formatter: impl Formatter) -> String {
+fn write(document: &Pruned<'_>, formatter: impl Formatter) -> String {
     let mut out = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
-    Pruned::new(document, omit)
-        .serialize(&mut serializer)
-        .expect("a Value has text keys, and memory takes any text");
+    document.serialize(&mut serializer).expect("a Value has text keys, and memory takes any text");
     String::from_utf8(out).expect("JSON is UTF-8")
 }
 

@@ -27,6 +27,7 @@ const MAPS: &[&str] = &[
     "Registries",
     "Sysctls",
     "CgroupConf",
+    "IPAMOptions",
 ];
 
 /// Keys under which `null` is an empty list and not a pointer.
@@ -58,11 +59,24 @@ const LISTS: &[&str] = &[
     "BlkioDeviceWriteBps",
     "BlkioDeviceReadIOps",
     "BlkioDeviceWriteIOps",
+    PORT,
 ];
 
+/// Stands for the key of a port (`80/tcp`), whose bindings are a list.
+const PORT: &str = "80/tcp";
+
 /// Keys under which an RFC 3339 text is a `time.Time`.
-const TIMES: &[&str] =
-    &["Created", "CreatedTime", "StartedAt", "FinishedAt", "CheckpointedAt", "RestoredAt", "created"];
+const TIMES: &[&str] = &[
+    "Created",
+    "CreatedAt",
+    "CreatedTime",
+    "UpdatedAt",
+    "StartedAt",
+    "FinishedAt",
+    "CheckpointedAt",
+    "RestoredAt",
+    "created",
+];
 
 /// Names of embedded structs, whose fields their parent has too.
 const EMBEDDED: &[&str] = &[
@@ -74,12 +88,15 @@ const EMBEDDED: &[&str] = &[
     "Network",
     "VolumeConfigResponse",
 ];
-
 /// Fields whose name in podman's structs is another one than in its JSON.
 const RENAMED: &[(&str, &str)] = &[
     ("HealthMaxLogCount", "HealthcheckMaxLogCount"),
     ("HealthMaxLogSize", "HealthcheckMaxLogSize"),
     ("CgroupsVersion", "cgroupVersion"),
+    ("CreatedBy", "created_by"),
+    ("EmptyLayer", "empty_layer"),
+    // `history` has a text where others have a time.
+    ("CreatedAt", "CreatedAtText"),
 ];
 
 /// podman's names of nested types, for errors.
@@ -259,15 +276,18 @@ pub(crate) fn is_list(key: &str) -> bool {
 
 /// The entries of a map in the order of their keys, as Go goes through them.
 pub(crate) fn sorted<'v>(map: &'v Map<String, Value>) -> Vec<(&'v str, Val<'v>)> {
-    let mut entries: Vec<_> = map.iter().map(|(key, value)| (key.as_str(), Val::of(value, ""))).collect();
+    let kind =
+        |key: &str| if ["/tcp", "/udp", "/sctp"].iter().any(|end| key.ends_with(end)) { PORT } else { "" };
+    let mut entries: Vec<_> =
+        map.iter().map(|(key, value)| (key.as_str(), Val::of(value, kind(key)))).collect();
     entries.sort_unstable_by_key(|(key, _)| *key);
     entries
 }
 
 /// A field by its name; `.Id` finds `ID` and the other way round, as docker's and podman's spelling differ.
 fn find<'v>(object: &'v Map<String, Value>, name: &str) -> Option<(&'v str, &'v Value)> {
-    let name = RENAMED.iter().find(|(known, _)| *known == name).map_or(name, |(_, in_json)| in_json);
-    let exact = object.get_key_value(name);
+    let renamed = || RENAMED.iter().find(|(known, _)| *known == name);
+    let exact = object.get_key_value(name).or_else(|| object.get_key_value(renamed()?.1));
     let found = exact.or_else(|| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)));
     found.map(|(key, value)| (key.as_str(), value))
 }

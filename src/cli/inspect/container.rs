@@ -423,8 +423,10 @@ fn config(spec: &ContainerSpec) -> Value {
     let plan = spec.health.as_ref();
     let stop_signal = Signal::from_number(spec.stop.signal)
         .map_or_else(|| spec.stop.signal.to_string(), |signal| signal.to_string());
+    let published = spec.network.ports.iter().flat_map(|port| port.each());
+    let published = published.map(|port| format!("{}/{}", port.container_port, port.protocol));
     let exposed: Map<String, Value> =
-        spec.exposed_ports.iter().map(|port| (port.clone(), json!({}))).collect();
+        spec.exposed_ports.iter().cloned().chain(published).map(|port| (port, json!({}))).collect();
     object! {
         "Hostname": hostname(spec),
         "Domainname": spec.domainname,
@@ -498,7 +500,13 @@ fn host_config(details: &ContainerDetails) -> Value {
         RestartPolicy::UnlessStopped => ("unless-stopped", 0),
         RestartPolicy::OnFailure { max } => ("on-failure", max),
     };
-    let tmpfs: Map<String, Value> = spec.mounts.iter().filter_map(tmpfs).collect();
+    let of_read_only = |mount: &Mount| {
+        let added =
+            ["/run", "/tmp", "/var/tmp"].iter().any(|target| mount.target.as_bytes() == target.as_bytes());
+        spec.read_only && spec.read_only_tmpfs && added
+    };
+    let tmpfs: Map<String, Value> =
+        spec.mounts.iter().filter(|mount| !of_read_only(mount)).filter_map(tmpfs).collect();
     let hosts: Vec<_> =
         spec.network.add_hosts.iter().map(|(address, name)| format!("{name}:{address}")).collect();
     let log_path = spec.log.path.clone().unwrap_or_else(|| details.dir.join("log"));
@@ -622,8 +630,8 @@ fn capability(name: &str) -> String {
 
 fn tmpfs(mount: &Mount) -> Option<(String, Value)> {
     let MountKind::Tmpfs { data, copy_up, .. } = &mount.kind else { return None };
-    let mut options = vec![if mount.read_only { "ro" } else { "rw" }, "rprivate"];
-    options.extend(mount.options.iter().map(String::as_str));
+    let mut options = vec![if mount.read_only { "ro" } else { "rw" }, "rprivate", "nosuid", "nodev"];
+    options.extend(mount.options.iter().map(String::as_str).filter(|o| !matches!(*o, "nosuid" | "nodev")));
     options.extend(data.iter().map(String::as_str));
     if *copy_up {
         options.push("tmpcopyup");

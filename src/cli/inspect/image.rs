@@ -17,10 +17,17 @@ pub(super) const OMIT: &[&str] = &[
     "Volumes",
     "WorkingDir",
     "StopSignal",
+    "Config.User",
     "ArgsEscaped",
     "OnBuild",
     "Shell",
     "HealthCheck",
+    "HealthCheck.Test",
+    "HealthCheck.StartPeriod",
+    "HealthCheck.StartInterval",
+    "HealthCheck.Interval",
+    "HealthCheck.Timeout",
+    "HealthCheck.Retries",
     "LowerDir",
     "author",
     "comment",
@@ -62,11 +69,43 @@ pub(super) fn document(engine: &Engine, details: &ImageDetails) -> Value {
         "Annotations": manifest_json.get("annotations").cloned().unwrap_or_else(|| json!({})),
         "ManifestType": record.manifest().map_or("", |manifest| manifest.media_type.as_str()),
         "User": config.config.user,
-        "History": config_json.get("history").cloned().unwrap_or_default(),
+        "History": history(config_json),
         "NamesHistory": names,
     });
-    document["HealthCheck"] = config_json.pointer("/config/Healthcheck").cloned().unwrap_or_default();
+    document["HealthCheck"] = health_check(config_json);
     document
+}
+
+/// The image's check, with every field that templates know; null if it has none.
+fn health_check(config_json: &Value) -> Value {
+    let Some(check) = config_json.pointer("/config/Healthcheck").and_then(Value::as_object) else {
+        return Value::Null;
+    };
+    let mut check = check.clone();
+    for key in ["StartPeriod", "StartInterval", "Interval", "Timeout", "Retries"] {
+        check.entry(key).or_insert_with(|| 0.into());
+    }
+    check.entry("Test").or_insert(Value::Null);
+    Value::Object(check)
+}
+
+/// The steps by which the image came about, with every field that templates know.
+fn history(config_json: &Value) -> Value {
+    let Some(steps) = config_json.get("history").and_then(Value::as_array) else { return Value::Null };
+    let defaults = [
+        ("created_by", json!("")),
+        ("author", json!("")),
+        ("comment", json!("")),
+        ("empty_layer", json!(false)),
+    ];
+    let whole = |step: &Value| {
+        let mut step = step.as_object().cloned().unwrap_or_default();
+        for (key, default) in &defaults {
+            step.entry(*key).or_insert_with(|| default.clone());
+        }
+        Value::Object(step)
+    };
+    steps.iter().map(whole).collect()
 }
 
 /// The `config` of an image's configuration, with every field that templates know.

@@ -71,7 +71,7 @@ fn set(log: &mut Log, key: &str, value: &str, facts: &Facts<'_>) -> Result<()> {
         "path" if value.is_empty() => return Err(bad("an empty path")),
         "path" => log.path = Some(facts.directory.join(PathBuf::from(value))),
         "max-size" if value == "-1" => log.max_size_bytes = 0,
-        "max-size" => log.max_size_bytes = size::parse(value).map_err(|err| bad(&err.to_string()))?,
+        "max-size" => log.max_size_bytes = size::parse_decimal(value).map_err(|err| bad(&err.to_string()))?,
         "max-file" => {
             let count = value.parse().ok().filter(|count| *count > 0);
             log.max_files = count.ok_or_else(|| bad("a number of at least 1"))?;
