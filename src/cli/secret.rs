@@ -146,7 +146,14 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
         }
         return Ok(());
     }
-    let rows: Vec<Value> = found.iter().map(row).collect();
+    let mut rows: Vec<Value> = found.iter().map(row).collect();
+    if let Format::Template { .. } = format {
+        for (row, secret) in rows.iter_mut().zip(&found) {
+            let driver = json!({"Name": secret.driver, "Options": secret.driver_options});
+            row["Spec"] = json!({"Name": secret.name, "Driver": driver, "Labels": secret.labels});
+            row["SecretData"] = "".into();
+        }
+    }
     format::print_rows(session, &shape, &format, &rows)
 }
 

@@ -88,6 +88,7 @@ const EMBEDDED: &[&str] = &[
     "Network",
     "VolumeConfigResponse",
 ];
+
 /// Fields whose name in podman's structs is another one than in its JSON.
 const RENAMED: &[(&str, &str)] = &[
     ("HealthMaxLogCount", "HealthcheckMaxLogCount"),
