@@ -95,7 +95,8 @@ fn a_web_server(sandbox: &Sandbox) {
     assert!(sandbox.ok(["ps", "--format={{.Ports}}"]).contains(&format!("0.0.0.0:{port}->80/tcp")));
     assert_eq!(sandbox.ok(["port", "web", "80"]), format!("0.0.0.0:{port}"));
 
-    let load = client(sandbox, ON_HOST, &["wrk", "-t2", "-c32", "-d2s", &format!("{url}/large")]);
+    let load =
+        client(sandbox, ON_HOST, &["wrk", "-t2", "-c32", "-d2s", "--timeout=60s", &format!("{url}/large")]);
     assert!(load.contains("Requests/sec") && !load.contains("errors") && !load.contains("Non-2xx"), "{load}");
 
     // What EXPOSE names, on a port of the kernel's choice.
