@@ -12,7 +12,7 @@ help:
 	@echo 'make test      every test, as an ordinary user; ARGS="--test run volume" narrows it'
 	@echo 'make check     format, lints, documentation of private items'
 	@echo 'make failpoints every point of failure in the store × kill, EIO, ENOSPC'
-	@echo 'make fuzz      the pure parsers against random bytes; with cargo-fuzz for a minute each'
+	@echo 'make fuzz      the pure parsers against random bytes; with cargo-fuzz for a minute each; MINUTES=10 for so long each, with the stable compiler'
 	@echo 'make bench     ketch beside podman in one run, written to BENCH.md'
 	@echo 'make peer-test the same command lines and archives with ketch and podman (root; needs ../shared/tools/peer)'
 	@echo 'make bench-net its networks beside pasta and slirp4netns, the same'
@@ -21,7 +21,7 @@ help:
 
 # With the nightly compiler and cargo-fuzz: each target for a minute. The stable part is in `make test`, too.
 fuzz:
-	$(CARGO) test --lib fuzzing
+	$(if $(MINUTES),KETCH_FUZZ_SECONDS=$$(($(MINUTES) * 60))) $(CARGO) test --lib fuzzing -- --nocapture
 	@if $(CARGO) +nightly fuzz --version > /dev/null 2>&1; then for target in fuzz/fuzz_targets/*.rs; do \
 		target=$${target##*/}; $(CARGO) +nightly fuzz run --target $(target) "$${target%.rs}" -- -max_total_time=60 || exit; done; \
 	else echo 'fuzz: cargo-fuzz and the nightly compiler are not installed: ran the stable part only'; fi

@@ -16,13 +16,15 @@ use crate::base::mount_syntax;
 use crate::cli::format::{self, Format, Shape};
 use crate::net::dns;
 use crate::registry::challenge;
+use crate::registry::config::Registries;
+use crate::registry::sigstore::PrivateKey;
 use crate::store::unpack;
 
 /// A target: what it parses, and the function that does.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target by its name.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 12] = [
     ("image_reference", image_reference),
     ("manifest", manifest),
     ("image_config", image_config),
@@ -33,6 +35,8 @@ pub const TARGETS: [Target; 10] = [
     ("attach_packet", attach_packet),
     ("dns", dns),
     ("template", template),
+    ("registries", registries),
+    ("signing_key", signing_key),
 ];
 
 /// A name that parses is printed as one that parses to the same.
@@ -144,6 +148,24 @@ fn template(data: &[u8]) {
     }
 }
 
+/// A registries.conf, and what it makes of a name.
+fn registries(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(read) = Registries::from_text(text) else { return };
+    for name in ["app", "example.com/team/app:1"] {
+        if let Ok(name) = name.parse::<ImageName>() {
+            for full in read.resolve(&name).unwrap_or_default() {
+                read.endpoints(&full).ok();
+            }
+        }
+    }
+}
+
+/// A sealed private key; the cost of its passphrase is bounded.
+fn signing_key(data: &[u8]) {
+    PrivateKey::open(data, b"passphrase").ok();
+}
+
 /// Runs the target called `name` on `data`.
 ///
 /// # Panics
@@ -156,11 +178,13 @@ pub fn run(name: &str, data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     /// Something of each kind to begin with, for those targets that need more than luck.
     #[rustfmt::skip]
-    const CORPUS: [&[u8]; 22] = [
+    const CORPUS: [&[u8]; 24] = [
         b"docker.io/library/nginx:1.27@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         b"localhost:5000/a/b_c-d.e:tag",
         br#"{"schemaVersion":2,"config":{"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":2},"layers":[]}"#,
@@ -183,6 +207,8 @@ mod tests {
         b".wh.file",
         b".wh..wh.plnk",
         b".wh...",
+        b"unqualified-search-registries = ['r.io']\nshort-name-mode = 'permissive'\n[[registry]]\nprefix = '*.example.com'\nlocation = 'm.io/x'\n[[registry.mirror]]\nlocation = 'n.io'\npull-from-mirror = 'digest-only'\n[aliases]\napp = 'r.io/a/app'\n",
+        b"-----BEGIN ENCRYPTED COSIGN PRIVATE KEY-----\neyJrZGYiOnsibmFtZSI6InNjcnlwdCIsInBhcmFtcyI6eyJOIjoyLCJyIjoxLCJwIjoxfSwic2FsdCI6IkFBPT0ifSwiY2lwaGVyIjp7Im5hbWUiOiJuYWNsL3NlY3JldGJveCIsIm5vbmNlIjoiQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUEifSwiY2lwaGVydGV4dCI6IkFBQUEifQ==\n-----END X",
     ];
 
     /// A tar archive of one file, whose header random changes then spoil.
@@ -230,20 +256,52 @@ mod tests {
         data
     }
 
+    /// Runs a target on the corpus, and on what becomes of it until `enough` says so of the count of runs.
+    fn hammer((name, target): Target, corpus: &[Vec<u8>], seed: u64, enough: impl Fn(u64) -> bool) -> u64 {
+        corpus.iter().for_each(|text| target(text));
+        let (mut state, mut runs, mut last) = (seed, 0, Vec::new());
+        while !enough(runs) {
+            // Now and then on top of what was tried last, so that changes add up.
+            let from = next(&mut state) % (corpus.len() + 4);
+            let data = mutate(corpus.get(from).unwrap_or(&last), corpus, &mut state);
+            if std::panic::catch_unwind(|| target(&data)).is_err() {
+                panic!("{name}: panics on b\"{}\"", data.escape_ascii());
+            }
+            last = data;
+            runs += 1;
+        }
+        runs
+    }
+
+    /// 10,000 runs of each target; with `KETCH_FUZZ_SECONDS`, so many seconds of each, on all processors
+    /// (`make fuzz MINUTES=10`).
     #[test]
     fn no_target_panics_on_the_corpus_or_on_what_becomes_of_it() {
         let mut corpus: Vec<Vec<u8>> = CORPUS.iter().map(|text| text.to_vec()).collect();
         corpus.push(archive());
-        let mut state = 0x2545_f491_4f6c_dd1d;
-        for (name, target) in TARGETS {
-            corpus.iter().for_each(|text| target(text));
-            let begun = std::time::Instant::now();
-            for _ in 0..10_000 {
-                let data = mutate(&corpus[next(&mut state) % corpus.len()], &corpus, &mut state);
-                target(&data);
+        let seconds: Option<u64> =
+            std::env::var("KETCH_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
+        let queue = std::sync::Mutex::new(TARGETS.to_vec());
+        let work = || {
+            while let Some(target) = { queue.lock().unwrap().pop() } {
+                let begun = Instant::now();
+                let runs = match seconds {
+                    Some(seconds) => {
+                        let seed = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(1)
+                            | u64::from(std::process::id()) << 32
+                            | 1;
+                        hammer(target, &corpus, seed, |_| begun.elapsed().as_secs() >= seconds)
+                    }
+                    None => hammer(target, &corpus, 0x2545_f491_4f6c_dd1d, |runs| runs >= 10_000),
+                };
+                assert!(seconds.is_some() || begun.elapsed().as_secs() < 240, "{} takes too long", target.0);
+                if seconds.is_some() {
+                    eprintln!("fuzz: {}: {runs} runs in {} s", target.0, begun.elapsed().as_secs());
+                }
             }
-            assert!(begun.elapsed().as_secs() < 120, "{name} takes too long");
-        }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
         run("dns", b"");
     }
 }

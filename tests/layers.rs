@@ -248,6 +248,44 @@ fn rel_46_an_owner_without_a_place_is_named_with_the_line_to_add() {
     nothing_is_left(&sandbox.store());
 }
 
+/// REL-46, the way out: such files belong to nobody, and that is said.
+#[test]
+fn rel_46_owners_without_a_place_may_be_squashed() {
+    let image = Image::new()
+        .layer(common::bb::root_layer(), Compression::Gzip)
+        .layer(
+            Layer::new()
+                .owner(100_000, 7)
+                .file("far", 0o4755, "x")
+                .dir("d", 0o750)
+                .owner(3, 4_000_000_000)
+                .file("d/group", 0o644, ""),
+            Compression::Gzip,
+        )
+        .build();
+    let server = serve(&image);
+    let name = name(&server);
+    let sandbox = Sandbox::empty();
+    let output = sandbox.ketch(["pull", "--squash-ids", &name]);
+    output.ok();
+    assert_eq!(
+        output.stderr.matches("are not mapped belong to nobody now, among them far").count(),
+        1,
+        "{}",
+        output.stderr
+    );
+    let script = "stat -c '%n %u:%g %a' /far /d /d/group";
+    let shown = sandbox.ok(["run", "--rm", "--net=none", &name, "sh", "-c", script]);
+    assert_eq!(shown, "/far 65534:7 4755\n/d 65534:7 750\n/d/group 3:65534 644");
+    sandbox.ok(["save", "-q", "-o", "far.tar", &name]);
+    let other = Sandbox::empty();
+    let archive = sandbox.path("far.tar").display().to_string();
+    other.ketch(["load", "-i", &archive]).fails(125);
+    let output = other.ketch(["load", "--squash-ids", "-i", &archive]);
+    output.ok();
+    assert!(output.stderr.contains("belong to nobody now"), "{}", output.stderr);
+}
+
 #[test]
 fn rel_48_devices_are_left_out_and_named_once() {
     let sandbox = Sandbox::empty();

@@ -96,6 +96,45 @@ fn files_that_are_named() {
     assert_eq!(sandbox.ok(["logout", &flag, &scoped]), format!("Removed login credentials for {scoped}"));
 }
 
+/// SEC-30: a file of credentials is the user's alone, whatever it was before, and no password is seen elsewhere.
+#[test]
+fn passwords_stay_secret() {
+    if !have("docker-registry") {
+        return;
+    }
+    let (registry, sandbox) = (guarded(), Sandbox::empty());
+    let address = registry.address();
+    let file = sandbox.write("open/auth.json", r#"{"auths":{"other.example":{"auth":"eDp5"}}}"#);
+    let mode = |path: &std::path::Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("set the mode");
+    };
+    mode(&file, 0o644);
+    mode(file.parent().expect("a directory"), 0o755);
+    let before = std::os::unix::fs::MetadataExt::ino(&file.metadata().expect("the file"));
+    let flag = format!("--authfile={}", file.display());
+    let argv = sandbox.ketch(["login", &flag, "-u", USER, "-p", PASSWORD, &address]);
+    argv.ok();
+    assert!(argv.stderr.contains("can be seen by all of this machine"), "{}", argv.stderr);
+    let meta = file.metadata().expect("the file");
+    assert_eq!(meta.permissions().mode() & 0o777, 0o600);
+    assert_ne!(std::os::unix::fs::MetadataExt::ino(&meta), before, "it is replaced, never half written");
+    let image = Image::new().layer(Layer::new().file("a", 0o644, "secret"), Compression::Gzip).build();
+    Registry::shared().push("sec-30", "1", &image);
+    let name = registry.reference("sec-30", "1");
+    let creds = format!("--creds={USER}:{PASSWORD}");
+    let pulled = sandbox.ketch(["--log-level=debug", "pull", &creds, &name]);
+    pulled.ok();
+    sandbox.ok(["push", "-q", &flag, &name, &registry.reference("sec-30-copy", "1")]);
+    let wrong = sandbox.ketch(["pull", "--retry=0", "--creds=alice:wrong password", &name]);
+    let events = sandbox.ok(["events", "--stream=false", "--format=json"]);
+    let inspect = sandbox.ok(["image", "inspect", &name]);
+    for shown in [&argv.stdout, &argv.stderr, &pulled.stderr, &wrong.stderr, &events, &inspect] {
+        for secret in [PASSWORD, AUTH, "wrong password"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+}
+
 /// What docker-credential-helpers' protocol says, with a helper that keeps its secrets in a file.
 #[test]
 fn helpers_keep_what_they_are_given() {

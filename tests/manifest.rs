@@ -55,7 +55,7 @@ fn a_list_is_put_together_and_pushed() {
     assert_eq!(found["annotations"], serde_json::json!({"of": "list", "more": "yes"}));
 
     // The images themselves may go: the list keeps what it needs.
-    sandbox.ok(["rmi", "-a"]);
+    sandbox.ok(["rmi", &names[0], &names[1]]);
     let target = to.reference("out", "v1");
     let pushed = list(&["push", "-q", "--digestfile=digest", "multi", &format!("docker://{target}")]);
     assert_eq!(sandbox.read("digest"), pushed);

@@ -197,7 +197,7 @@ pub(crate) struct PushArgs {
 
 /// `artifact push`.
 pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<()> {
-    args.signing.refuse()?;
+    let sign = args.signing.key(session)?;
     let engine = session.engine()?;
     let artifact = engine.artifact(&args.name)?;
     let request = PushRequest {
@@ -205,6 +205,7 @@ pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<
         destination: None,
         wishes: Wishes::default(),
         all: false,
+        sign,
         remote: args.registry.remote(),
     };
     let progress = Progress::new(args.quiet);

@@ -108,7 +108,7 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmiArgs) -> anyhow::Result<()>
         }
         (images, false) => images.to_vec(),
         ([], true) => {
-            let images = session.engine()?.images(&Filters::default(), false)?.items;
+            let images = session.engine()?.images_and_lists(&Filters::default(), false)?.items;
             images.into_iter().map(|image| image.record.id.to_string()).collect()
         }
     };
@@ -145,7 +145,8 @@ fn remove(engine: &Engine, target: &str, args: &RmiArgs) -> crate::engine::Resul
     }
 }
 
-fn print_removed(session: &mut Session<'_>, removed: &Removed) -> anyhow::Result<()> {
+/// Prints what a removal did.
+pub(crate) fn print_removed(session: &mut Session<'_>, removed: &Removed) -> anyhow::Result<()> {
     for name in &removed.untagged {
         writeln!(session.out, "Untagged: {name}")?;
     }

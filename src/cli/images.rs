@@ -104,7 +104,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Result
         filters.push("intermediate=false".to_owned());
     }
     let filters = Filters::parse(&filters, filter::IMAGE)?;
-    let found = session.engine()?.images(&filters, format.is_some())?;
+    let found = session.engine()?.images_and_lists(&filters, format.is_some())?;
     for (_, err) in &found.damaged {
         session.warn(err);
     }
@@ -242,7 +242,7 @@ fn document(image: &Image) -> Value {
         "Arch": record.platform.arch,
         "Digest": record.manifest().map_or(String::new(), |manifest| manifest.digest.to_string()),
         "History": names,
-        "IsManifestList": false,
+        "IsManifestList": image.is_list,
         "Names": names,
         "Os": record.platform.os,
         "Created": image.created().as_second(),

@@ -27,19 +27,24 @@ pub(crate) struct LoadArgs {
     /// Print nothing but the names of the images
     #[arg(short, long)]
     quiet: bool,
+
+    /// Give files whose owners are not in your range of IDs to nobody, instead of refusing the image
+    #[arg(long)]
+    squash_ids: bool,
 }
 
 /// `load`.
 pub(crate) fn load(session: &mut Session<'_>, args: LoadArgs) -> anyhow::Result<()> {
     let engine = session.engine()?;
+    engine.squash_ids(args.squash_ids);
     let loaded = match &args.input {
         Some(path) => {
             let meta = std::fs::metadata(path)
                 .map_err(|err| Error::system(format!("open {}", path.display()), err))?;
             if meta.is_dir() {
-                engine.load(Origin::Directory(path), None)?
+                engine.load(Origin::Directory(path), None, None)?
             } else {
-                engine.load(Origin::Archive(Box::new(open(path)?)), None)?
+                engine.load(Origin::Archive(Box::new(open(path)?)), None, None)?
             }
         }
         None => {
@@ -49,7 +54,7 @@ pub(crate) fn load(session: &mut Session<'_>, args: LoadArgs) -> anyhow::Result<
                 )
                 .into());
             }
-            engine.load(Origin::Archive(Box::new(io::stdin())), None)?
+            engine.load(Origin::Archive(Box::new(io::stdin())), None, None)?
         }
     };
     for image in loaded {
@@ -72,8 +77,8 @@ fn open(path: &Path) -> EngineResult<File> {
 /// The archive is a tar, compressed with gzip, zstd, xz or bzip2, or not. Prints the new image's ID.
 #[derive(Args, Debug)]
 pub(crate) struct ImportArgs {
-    /// A file, or - for standard input
-    #[arg(value_name = "FILE|-")]
+    /// A file, an address (http, https), or - for standard input
+    #[arg(value_name = "FILE|URL|-")]
     source: OsString,
 
     /// Name of the image; without a registry it is put on localhost
@@ -120,12 +125,12 @@ pub(crate) fn import(session: &mut Session<'_>, args: ImportArgs) -> anyhow::Res
         }
         Some("-") => Box::new(io::stdin()),
         Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
-            return Err(Error::new(
-                crate::engine::Kind::Unsupported,
-                format!("cannot import from {url}: addresses are not supported"),
-            )
-            .hint(format!("curl -L {url} | ketch import -"))
-            .into());
+            if !args.quiet {
+                session.note(format!("Downloading from {url}"));
+            }
+            let id = session.engine()?.import_url(url, &import)?;
+            writeln!(session.out, "{id}")?;
+            return Ok(());
         }
         _ => Box::new(open(Path::new(&args.source))?),
     };

@@ -193,7 +193,7 @@ fn prompt(session: &mut Session<'_>, question: &str) -> anyhow::Result<String> {
 }
 
 /// Asks for a password, which the terminal does not show.
-fn prompt_password(session: &mut Session<'_>) -> anyhow::Result<String> {
+pub(crate) fn prompt_password(session: &mut Session<'_>) -> anyhow::Result<String> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         bail!(

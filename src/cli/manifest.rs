@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::cli::error::AlreadyReported;
 use crate::cli::format::json;
+use crate::cli::image::print_removed;
 use crate::cli::progress::Progress;
 use crate::cli::pull::RegistryArgs;
 use crate::cli::push::{parse_compression, parse_format};
@@ -321,7 +322,7 @@ pub(crate) struct PushArgs {
 
 /// `manifest push`.
 pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<()> {
-    args.signing.refuse()?;
+    let sign = args.signing.key(session)?;
     let compress = args.compression_format.is_some()
         || args.compression_level.is_some()
         || args.force_compression
@@ -338,6 +339,7 @@ pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<
         destination: args.destination,
         wishes: Wishes::default(),
         all: args.all,
+        sign,
         remote: args.registry.remote(),
     };
     let progress = Progress::new(args.quiet);
@@ -345,7 +347,7 @@ pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<
     let pushed = others::push_list(engine, &list, &request, &events)?;
     drop(progress);
     if args.rm {
-        engine.remove_list(&list.name)?;
+        engine.remove_list(&list.name, true)?;
     }
     if let Some(path) = args.digestfile {
         std::fs::write(&path, pushed.digest.to_string())
@@ -386,12 +388,17 @@ pub(crate) struct RmArgs {
     ignore: bool,
 }
 
+fn unknown(list: &str) -> Error {
+    Error::not_found(format!("{list}: image not known"))
+}
+
 /// `manifest rm`.
 pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> {
     let mut failed = 0;
     for list in &args.lists {
-        match session.engine()?.remove_list(list) {
-            Ok((name, id)) => writeln!(session.out, "Untagged: {name}\nDeleted: {}", id.hex())?,
+        let removed = session.engine()?.remove_list(list, true);
+        match removed.and_then(|removed| removed.ok_or_else(|| unknown(list))) {
+            Ok(removed) => print_removed(session, &removed)?,
             Err(err) if err.kind == Kind::NotFound && args.ignore => {}
             Err(err) => {
                 failed = crate::cli::error::removal_exit_code(&err).max(failed);

@@ -12,6 +12,7 @@ use crate::base::time::parse_duration;
 use crate::cli::error::{AlreadyReported, shown};
 use crate::cli::progress::{Look, Progress, parse_look};
 use crate::cli::session::Session;
+use crate::cli::signing::DecryptionArgs;
 use crate::engine::pull::{self, Chooser, PullPolicy, PullRequest};
 use crate::engine::remote::RemoteOptions;
 use crate::registry::auth::Credential;
@@ -46,8 +47,15 @@ pub(crate) struct PullArgs {
     #[arg(short, long)]
     quiet: bool,
 
+    /// Give files whose owners are not in your range of IDs to nobody, instead of refusing the image
+    #[arg(long)]
+    squash_ids: bool,
+
     #[command(flatten)]
     registry: RegistryArgs,
+
+    #[command(flatten)]
+    decryption: DecryptionArgs,
 }
 
 /// Which of an index's images is wanted.
@@ -186,6 +194,8 @@ fn parse_delay(text: &str) -> Result<Duration, String> {
 
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<()> {
+    args.decryption.refuse()?;
+    session.engine()?.squash_ids(args.squash_ids);
     let request = args.registry.request(args.policy, args.platform.wanted());
     let mut failed = false;
     for image in &args.images {

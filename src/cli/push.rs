@@ -7,6 +7,7 @@ use clap::Args;
 use crate::cli::progress::{Look, Progress, parse_look};
 use crate::cli::pull::RegistryArgs;
 use crate::cli::session::Session;
+use crate::cli::signing::{EncryptionArgs, SigningArgs};
 use crate::engine::pull::PullEvent;
 use crate::engine::push::{self, LayerFormat, ManifestFormat, PushRequest, Wishes};
 
@@ -29,7 +30,9 @@ pub(crate) struct PushArgs {
     #[arg(long)]
     all: bool,
 
-    /// Compress layers so: gzip or zstd
+    /// Compress layers so: gzip, zstd or zstd:chunked
+    ///
+    /// Of layers in zstd:chunked podman fetches only the files that it does not have.
     #[arg(long, value_name = "FORMAT", value_parser = parse_compression)]
     compression_format: Option<LayerFormat>,
 
@@ -57,20 +60,30 @@ pub(crate) struct PushArgs {
     #[arg(short, long)]
     quiet: bool,
 
-    /// Push no signatures; ketch keeps none, so it never does
+    /// Push no signatures of the source; ketch keeps none, so it never does
     #[arg(long)]
     remove_signatures: bool,
 
+    /// With dir: compress layers that are not compressed
+    #[arg(long)]
+    compress: bool,
+
     #[command(flatten)]
     registry: RegistryArgs,
+
+    #[command(flatten)]
+    signing: SigningArgs,
+
+    #[command(flatten)]
+    encryption: EncryptionArgs,
 }
 
 pub(crate) fn parse_compression(text: &str) -> Result<LayerFormat, String> {
     match text {
         "gzip" => Ok(LayerFormat::Gzip),
         "zstd" => Ok(LayerFormat::Zstd),
-        "zstd:chunked" => Err("a table of contents is not written yet; choose from: gzip, zstd".to_owned()),
-        _ => Err("choose from: gzip, zstd".to_owned()),
+        "zstd:chunked" => Ok(LayerFormat::ZstdChunked),
+        _ => Err("choose from: gzip, zstd, zstd:chunked".to_owned()),
     }
 }
 
@@ -84,6 +97,8 @@ pub(crate) fn parse_format(text: &str) -> Result<ManifestFormat, String> {
 
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<()> {
+    args.encryption.refuse()?;
+    let sign = args.signing.key(session)?;
     let request = PushRequest {
         image: args.image,
         destination: args.destination,
@@ -92,8 +107,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<(
             compression: args.compression_format,
             level: args.compression_level,
             force: args.force_compression,
+            compress: args.compress,
         },
         all: args.all,
+        sign,
         remote: args.registry.remote(),
     };
     let progress = Progress::with(if args.quiet { Look::None } else { args.progress });
@@ -115,10 +132,7 @@ mod tests {
     fn option_values() {
         assert_eq!(parse_compression("zstd"), Ok(LayerFormat::Zstd));
         assert_eq!(parse_format("v2s2"), Ok(ManifestFormat::DockerV2));
-        assert!(
-            parse_compression("zstd:chunked").is_err()
-                && parse_compression("bzip2").is_err()
-                && parse_format("v1").is_err()
-        );
+        assert_eq!(parse_compression("zstd:chunked"), Ok(LayerFormat::ZstdChunked));
+        assert!(parse_compression("bzip2").is_err() && parse_format("v1").is_err());
     }
 }

@@ -13,6 +13,7 @@ use crate::engine::filter::{Filters, boolean, has_label};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::StoreError;
 use crate::store::images::ImageRecord;
+use crate::store::shelf::Shelf;
 
 /// One image and its names.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Image {
     pub(crate) names: Vec<ImageRef>,
     /// How many containers use it; `None` if nobody asked.
     pub(crate) containers: Option<usize>,
+    /// A manifest list, which is shown among images.
+    pub(crate) is_list: bool,
 }
 
 /// A listing, and what could not be read.
@@ -66,9 +69,20 @@ impl Engine {
     ///
     /// For a filter that means nothing.
     pub(crate) fn images(&self, filters: &Filters, count: bool) -> Result<Images> {
+        self.images_among(filters, count, Vec::new())
+    }
+
+    /// As [`Engine::images`], with `lists` among them.
+    pub(in crate::engine) fn images_among(
+        &self,
+        filters: &Filters,
+        count: bool,
+        lists: Vec<Image>,
+    ) -> Result<Images> {
         let tests = filters.tests(|key, value| self.image_test(key, value))?;
         let count = count || filters.values("containers").next().is_some();
         let mut found = self.all_images(count)?;
+        found.items.extend(lists);
         let intermediate = match filters.values("intermediate").next() {
             Some(_) => intermediate(&found.items),
             None => HashSet::new(),
@@ -101,7 +115,7 @@ impl Engine {
         let items = listing.items.into_iter().map(|record| {
             let names = names.remove(&record.id).unwrap_or_default();
             let containers = users.as_ref().map(|users| users.get(&record.id).copied().unwrap_or(0));
-            Image { record, names, containers }
+            Image { record, names, containers, is_list: false }
         });
         Ok(Images { items: items.collect(), damaged })
     }
@@ -123,7 +137,7 @@ impl Engine {
     pub(crate) fn image_details(&self, typed: &str) -> Result<Image> {
         let record = self.image(typed)?.image;
         let names = self.names_of_image(&record.id)?;
-        Ok(Image { record, names, containers: None })
+        Ok(Image { record, names, containers: None, is_list: false })
     }
 
     /// The names of an image, sorted.
@@ -138,9 +152,14 @@ impl Engine {
     ///
     /// [`Kind::NotFound`] without the image, [`Kind::Invalid`] for what is no name.
     pub(crate) fn tag_image(&self, typed: &str, target: &str) -> Result<ImageRef> {
+        if let Some(name) = self.tag_list(typed, target)? {
+            return Ok(name);
+        }
         let name = new_name(target)?;
         let lock = self.lock()?;
         let found = self.image(typed)?;
+        // The name moves here from a manifest list that has it.
+        self.store().shelf(Shelf::Lists).remove(&name.to_string(), &lock)?;
         self.store().refs().set(&name, &found.image.id, found.manifest, &lock)?;
         self.record_image("tag", &found.image.id.hex(), &name.to_string());
         Ok(name)
@@ -152,6 +171,9 @@ impl Engine {
     ///
     /// [`Kind::NotFound`] without the image, or if it has not such a name.
     pub(crate) fn untag_image(&self, typed: &str, names: &[String]) -> Result<()> {
+        if self.untag_list(typed, names)? {
+            return Ok(());
+        }
         let lock = self.lock()?;
         let image = self.image(typed)?.image;
         let mut going = self.names_of_image(&image.id)?;
@@ -175,6 +197,9 @@ impl Engine {
     /// [`Kind::NotFound`]; [`Kind::Conflict`] if a container uses it, or if it has several names and
     /// was given by ID.
     pub(crate) fn remove_image(&self, typed: &str, force: bool) -> Result<Removed> {
+        if let Some(removed) = self.remove_list(typed, force)? {
+            return Ok(removed);
+        }
         let lock = self.lock()?;
         let found = self.image(typed)?;
         let names = self.names_of_image(&found.image.id)?;
@@ -232,8 +257,9 @@ impl Engine {
             "containers" => ImageTest::Used(boolean(key, value)?),
             "dangling" => ImageTest::Dangling(boolean(key, value)?),
             "intermediate" => ImageTest::Intermediate(boolean(key, value)?),
+            "manifest" => ImageTest::List(boolean(key, value)?),
             // There are no read-only stores.
-            "readonly" | "manifest" => match boolean(key, value)? {
+            "readonly" => match boolean(key, value)? {
                 true => ImageTest::Never,
                 false => ImageTest::Always,
             },
@@ -267,6 +293,7 @@ enum ImageTest {
     Used(bool),
     Dangling(bool),
     Intermediate(bool),
+    List(bool),
     Digest(String),
     Id(String),
     Label(String),
@@ -300,6 +327,7 @@ fn passes(image: &Image, test: &ImageTest, intermediates: &HashSet<Digest>) -> b
         ImageTest::Used(wanted) => (image.containers.unwrap_or(0) > 0) == *wanted,
         ImageTest::Dangling(wanted) => image.names.is_empty() == *wanted,
         ImageTest::Intermediate(wanted) => intermediates.contains(&image.record.id) == *wanted,
+        ImageTest::List(wanted) => image.is_list == *wanted,
         ImageTest::Digest(start) => {
             image.record.manifests.iter().any(|manifest| manifest.digest.to_string().starts_with(start))
         }
@@ -345,7 +373,7 @@ pub(crate) fn new_name(typed: &str) -> Result<ImageRef> {
 }
 
 /// The one of `names` that `typed` means.
-fn find_name(names: &[ImageRef], typed: &str) -> Result<ImageRef> {
+pub(in crate::engine) fn find_name(names: &[ImageRef], typed: &str) -> Result<ImageRef> {
     let unknown = || Error::not_found(format!("{typed}: tag not known"));
     let name: ImageName = typed.parse().map_err(|err| Error::invalid(format!("{err}")))?;
     let candidates = name.local_candidates();

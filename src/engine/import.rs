@@ -1,7 +1,8 @@
 //! `import`: an image of one layer from the archive of a root file system.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Seek as _};
 
 use jiff::Timestamp;
 
@@ -10,8 +11,11 @@ use crate::base::image_document::{ConfigDocument, Step};
 use crate::base::image_ref::ImageRef;
 use crate::base::manifest::{Compression, Form};
 use crate::base::platform::Platform;
-use crate::engine::{Engine, Result, changes};
+use crate::engine::config::registries;
+use crate::engine::{Engine, Error, Kind, Result, changes};
+use crate::registry::fetch;
 use crate::store::compress::How;
+use crate::store::staging;
 use crate::store::unpack::any_decoder;
 
 /// What to make of an archive.
@@ -23,7 +27,35 @@ pub(crate) struct Import {
     pub(crate) platform: Platform,
 }
 
+impl Import {
+    /// The configuration as far as it does not depend on the archive.
+    fn document(&self) -> Result<ConfigDocument> {
+        let mut document = ConfigDocument::new(&self.platform);
+        self.changes.iter().try_for_each(|change| changes::apply(&mut document.config, change))?;
+        Ok(document)
+    }
+}
+
 impl Engine {
+    /// Makes an image of the archive at an address (http, https), and returns its ID.
+    ///
+    /// # Errors
+    ///
+    /// As [`import_image`](Self::import_image); network, TLS and HTTP errors.
+    pub(crate) fn import_url(&self, address: &str, import: &Import) -> Result<Digest> {
+        // What is wrong with the request is said before anything is downloaded.
+        import.document()?;
+        self.sweep();
+        let staged = staging::dir(self.store())?;
+        let path = staged.path().join("archive");
+        let failed = |err| Error::system(format!("store what {address} sends"), err);
+        let mut file = File::options().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
+        fetch::fetch(address, registries::ca_bundle(), &file)
+            .map_err(|err| Error::new(Kind::System, format!("download {address}")).because(err))?;
+        file.rewind().map_err(failed)?;
+        self.import_image(file, import)
+    }
+
     /// Makes an image of `archive`, a tar that may be compressed, and returns its ID. The caller has one
     /// thread.
     ///
@@ -31,8 +63,7 @@ impl Engine {
     ///
     /// For a change that is none; if the archive is none, or cannot be stored.
     pub(crate) fn import_image(&self, archive: impl Read + Send, import: &Import) -> Result<Digest> {
-        let mut document = ConfigDocument::new(&import.platform);
-        import.changes.iter().try_for_each(|change| changes::apply(&mut document.config, change))?;
+        let mut document = import.document()?;
         self.sweep();
         let archive =
             any_decoder(archive).map_err(|err| crate::engine::Error::system("read the archive", err))?;

@@ -56,16 +56,9 @@ impl Engine {
     ///
     /// [`Kind::NotFound`].
     pub(crate) fn manifest_list(&self, typed: &str) -> Result<Item> {
-        let lists = self.store().shelf(Shelf::Lists);
-        let name = list_name(typed)?.to_string();
-        match lists.get(&name) {
-            Err(err) if err.is_not_found() => {}
-            other => return Ok(other?),
-        }
-        let hex = typed.strip_prefix("sha256:").unwrap_or(typed);
-        let mut all = lists.list()?.items.into_iter();
-        let by_id = all.find(|item| hex.len() >= 8 && item.id.hex().starts_with(hex));
-        by_id.ok_or_else(|| Error::not_found(format!("{typed}: image not known")))
+        let name = typed.strip_prefix("containers-storage:").unwrap_or(typed);
+        let found = self.store().find_list(name)?;
+        found.ok_or_else(|| Error::not_found(format!("{typed}: image not known")))
     }
 
     /// The index of a list, byte for byte.
@@ -98,7 +91,19 @@ impl Engine {
                 return Err(Error::new(Kind::Conflict, format!("{message}: that name is already in use"))
                     .hint("use --amend to go on with it"));
             }
-            Err(err) if err.kind == Kind::NotFound => None,
+            Err(err) if err.kind == Kind::NotFound => {
+                if let Ok(image) = self.store().refs().get(&name) {
+                    let message = format!(
+                        "image name \"{name}\" is already associated with image {:?}",
+                        image.image.hex()
+                    );
+                    return Err(Error::new(
+                        Kind::Conflict,
+                        format!("{message}: that name is already in use"),
+                    ));
+                }
+                None
+            }
             Err(err) => return Err(err),
         };
         let mut index = match &known {
@@ -233,18 +238,6 @@ impl Engine {
         Ok(list.id)
     }
 
-    /// Removes a list; its images stay. Returns its name and ID.
-    ///
-    /// # Errors
-    ///
-    /// [`Kind::NotFound`].
-    pub(crate) fn remove_list(&self, typed: &str) -> Result<(String, Digest)> {
-        let lock = self.lock()?;
-        let list = self.manifest_list(typed)?;
-        self.store().shelf(Shelf::Lists).remove(&list.name, &lock)?;
-        Ok((list.name, list.id))
-    }
-
     /// A list, or the index or manifest of an image: of this store, else of its registry; byte for byte.
     ///
     /// # Errors
@@ -298,10 +291,18 @@ impl Engine {
             pins
         };
         let document = self.store().blobs().put(&text)?;
-        let rest = Map::new();
-        let item = Item { version: 1, name: name.to_owned(), id, document, blobs, created, rest };
         let lock = self.lock()?;
-        self.store().shelf(Shelf::Lists).set(&item, &lock)?;
+        let lists = self.store().shelf(Shelf::Lists);
+        // It may have been given further names.
+        let mut names: Vec<String> =
+            lists.list()?.items.into_iter().filter(|item| item.id == id).map(|item| item.name).collect();
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+        for name in names {
+            let (blobs, rest) = (blobs.clone(), Map::new());
+            lists.set(&Item { version: 1, name, id, document, blobs, created, rest }, &lock)?;
+        }
         drop((lock, pins));
         Ok(())
     }

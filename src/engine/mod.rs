@@ -35,6 +35,7 @@ pub(crate) mod journal;
 pub(crate) mod layer;
 pub(crate) mod lifecycle;
 pub(crate) mod list;
+mod list_names;
 pub(crate) mod load;
 pub(crate) mod login;
 pub(crate) mod logs;
@@ -67,7 +68,7 @@ pub(crate) mod update;
 pub(crate) mod userns;
 pub(crate) mod volume;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 
 use crate::base::id::ContainerId;
@@ -95,6 +96,8 @@ pub(crate) struct Engine {
     events: events::Backend,
     /// Names of containers, as far as they were looked up for events.
     names: RefCell<HashMap<ContainerId, String>>,
+    /// Files in layers whose owners are not mapped belong to nobody.
+    squash_ids: Cell<bool>,
 }
 
 impl Engine {
@@ -112,6 +115,7 @@ impl Engine {
             events: config.events_backend(&conf)?,
             conf,
             names: RefCell::default(),
+            squash_ids: Cell::new(false),
         })
     }
 
@@ -127,7 +131,13 @@ impl Engine {
 
     /// Who calls, and which IDs they may map.
     pub(crate) fn caller(&self) -> Caller {
-        Caller::current(config::search_path().as_deref())
+        let caller = Caller::current(config::search_path().as_deref());
+        Caller { squash_ids: self.squash_ids.get(), ..caller }
+    }
+
+    /// From now on files in layers whose owners are not mapped belong to nobody instead of being an error.
+    pub(crate) fn squash_ids(&self, squash: bool) {
+        self.squash_ids.set(squash);
     }
 
     /// Tells the user something that cannot wait for the end.

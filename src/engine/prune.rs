@@ -60,7 +60,7 @@ impl Engine {
     /// For a filter that means nothing; if the store cannot be read or changed.
     pub(crate) fn prune_images(&self, all: bool, filters: &Filters) -> Result<Pruned<Digest>> {
         let mut pruned = Pruned::default();
-        for image in self.images(filters, true)?.items {
+        for image in self.images_and_lists(filters, true)?.items {
             if image.containers != Some(0) || !(all || image.names.is_empty()) {
                 continue;
             }
@@ -119,6 +119,7 @@ impl Engine {
             || fs::tree::usage(self.store().dir(), "staging".as_ref()).map_or(0, |usage| usage.bytes);
         let before = staging();
         self.sweep();
+        self.store().forget_old_uploads();
         let partial = self.store().blobs().remove_abandoned()?;
         Ok(before.saturating_sub(staging()) + partial)
     }

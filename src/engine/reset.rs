@@ -6,6 +6,7 @@ use crate::engine::lifecycle::{Grace, StopOrder};
 use crate::engine::remove::Removing;
 use crate::engine::{Engine, Error, Result};
 use crate::store::record;
+use crate::store::shelf::Shelf;
 use crate::store::staging;
 
 impl Engine {
@@ -58,6 +59,11 @@ impl Engine {
         // A name that cannot be read is removed as the file it is.
         for file in record::names(self.store(), "refs")? {
             drop(staging::take(self.store(), &std::path::Path::new("refs").join(file))?);
+        }
+        for shelf in [Shelf::Lists, Shelf::Artifacts] {
+            for item in self.store().shelf(shelf).list()?.items {
+                self.store().shelf(shelf).remove(&item.name, &lock)?;
+            }
         }
         for hex in self.store().images().ids()? {
             if let Ok(id) = Digest::from_hex(&hex) {

@@ -15,13 +15,12 @@ use crate::base::image_ref::ImageRef;
 use crate::engine::config::registries as files;
 use crate::engine::error::{Error, Kind, Result};
 use crate::engine::transport::Place;
+use crate::registry::attachments::Attachments;
 use crate::registry::blob::Blob;
 use crate::registry::client::Client;
 use crate::registry::error::Error as RegistryError;
 use crate::registry::policy::{Policy, Requirement, Signed};
-
-/// The annotation that holds a signature.
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+use crate::registry::sigstore::{SIGNATURE, tag};
 
 /// Most signatures of one image that are looked at.
 const MAX_SIGNATURES: usize = 64;
@@ -120,6 +119,10 @@ fn signed(
     digests: &[Digest],
     by: &Signed,
 ) -> std::result::Result<(), String> {
+    let attachments = Attachments::load(&files::attachments()).map_err(|err| err.to_string())?;
+    if !attachments.are_used(image) {
+        return Err("registries.d forbids to read signatures beside images (use-sigstore-attachments)".into());
+    }
     let mut reasons = Vec::new();
     for digest in digests {
         match signatures(client, digest) {
@@ -144,8 +147,7 @@ fn signatures(
     client: &Client<'_>,
     digest: &Digest,
 ) -> std::result::Result<Vec<(Vec<u8>, String)>, RegistryError> {
-    let tag = format!("sha256-{}.sig", digest.hex());
-    let manifest = client.manifest(&tag)?;
+    let manifest = client.manifest(&tag(digest))?;
     let Ok(list) = serde_json::from_slice::<Signatures>(&manifest.bytes) else {
         return Ok(Vec::new());
     };

@@ -74,6 +74,9 @@ impl Engine {
         };
         reports.sort_by_key(|(index, _)| *index);
         let unpacked = missing.into_iter().zip(reports).map(|(layer, (_, report))| {
+            if let Some(first) = &report.squashed {
+                self.tell(&squashed(&first.to_string_lossy()));
+            }
             let record = self.layer_record(layers, layer.index, &report);
             (layer.staged, record)
         });
@@ -100,4 +103,9 @@ impl Engine {
             rest: serde_json::Map::new(),
         }
     }
+}
+
+/// What to say of a layer with owners that are not mapped.
+pub(in crate::engine) fn squashed(first: &str) -> String {
+    format!("files whose owners are not mapped belong to nobody now, among them {first}")
 }

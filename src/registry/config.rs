@@ -192,6 +192,18 @@ impl Registries {
         Ok(all)
     }
 
+    /// What one file says, for fuzzing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Registries::load`].
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn from_text(text: &str) -> Result<Self> {
+        let mut all = Self::default();
+        all.merge(Path::new("registries.conf"), text)?;
+        Ok(all)
+    }
+
     /// Adds what one file says; a later file wins.
     fn merge(&mut self, path: &Path, text: &str) -> Result<()> {
         let bad = |reason: String| Error::Config { path: path.to_owned(), reason };
@@ -437,9 +449,7 @@ mod tests {
     use super::*;
 
     fn from_text(text: &str) -> Registries {
-        let mut all = Registries::default();
-        all.merge(Path::new("t.conf"), text).unwrap();
-        all
+        Registries::from_text(text).unwrap()
     }
 
     fn resolved(all: &Registries, name: &str) -> String {

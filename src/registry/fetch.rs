@@ -2,6 +2,7 @@
 //! for registries, and no credentials.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -13,12 +14,12 @@ use crate::registry::transport::{Request, Transport};
 /// How long a server may be silent.
 const STALL: Duration = Duration::from_secs(60);
 
-/// Downloads `address` to `out`.
+/// Downloads `address` to `out`; `bundle` holds the trusted roots, if not the system's count.
 ///
 /// # Errors
 ///
 /// For an address that is none; network, TLS and HTTP errors; if `out` cannot be written.
-pub(crate) fn fetch(address: &str, mut out: impl Write) -> Result<()> {
+pub(crate) fn fetch(address: &str, bundle: Option<PathBuf>, mut out: impl Write) -> Result<()> {
     let url = Url::parse(address).map_err(|_| Error::Transport {
         url: address.to_owned(),
         reason: "not an address".to_owned(),
@@ -27,7 +28,8 @@ pub(crate) fn fetch(address: &str, mut out: impl Write) -> Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
     runtime.block_on(async {
-        let transport = Transport::new(url.authority(), tls::Settings::default(), STALL);
+        let transport =
+            Transport::new(url.authority(), tls::Settings { bundle, ..tls::Settings::default() }, STALL);
         let mut response = transport.send(&Request::get(url.clone())).await?;
         if !response.status().is_success() {
             return Err(transport.status_error(response).await);

@@ -9,6 +9,7 @@
 //! The rest of ketch is synchronous; [`client::Client`] carries a current-thread runtime inside and
 //! answers when it is done.
 
+pub(crate) mod attachments;
 pub(crate) mod auth;
 pub(crate) mod blob;
 pub(crate) mod challenge;
@@ -24,6 +25,8 @@ mod realm;
 mod resolver;
 pub(crate) mod retry;
 pub(crate) mod search;
+mod secretbox;
+pub(crate) mod sigstore;
 mod tls;
 mod token;
 pub(crate) mod transport;

@@ -215,7 +215,7 @@ fn public_key(pem: &[u8]) -> std::result::Result<Vec<u8>, String> {
 }
 
 /// The scopes that hold for an image, the most specific first.
-fn scopes_of(image: &ImageRef) -> Vec<String> {
+pub(super) fn scopes_of(image: &ImageRef) -> Vec<String> {
     let mut scopes = vec![image.to_string()];
     let mut name = image.name();
     loop {

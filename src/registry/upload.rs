@@ -48,6 +48,8 @@ pub(crate) struct Upload {
     pub(crate) file: Arc<File>,
     /// Repositories of the same registry that may have it, the likeliest first.
     pub(crate) mount_from: Vec<String>,
+    /// Where an earlier command had begun to send it.
+    pub(crate) resume: Option<String>,
 }
 
 /// How a blob came to be on the registry.
@@ -66,6 +68,8 @@ pub(crate) enum Outcome {
 pub(crate) enum Event<'a> {
     /// It has to be sent.
     Begins,
+    /// The registry takes the rest of it here: what [`Upload::resume`] wants to know later.
+    At(&'a str),
     /// This many of its bytes have left.
     Progress(u64),
     /// It is there.
@@ -129,8 +133,10 @@ impl Session<'_> {
         if self.retrying(&what, async || self.has(&job.blob.digest, &what).await).await? {
             return Ok(Outcome::Present);
         }
-        let mut opened = None;
-        for from in job.mount_from.iter().take(MAX_MOUNTS) {
+        let mut opened = self.resumed(job).await;
+        let inherited = opened.is_some();
+        let mounts = if inherited { &[] } else { job.mount_from.as_slice() };
+        for from in mounts.iter().take(MAX_MOUNTS) {
             match self.retrying(&what, async || self.begin(Some((&job.blob.digest, from)), &what).await).await
             {
                 Ok(None) => return Ok(Outcome::Mounted(from.clone())),
@@ -141,8 +147,16 @@ impl Session<'_> {
             }
         }
         listener(&job.blob.digest, &Event::Begins);
-        self.send_all(job, opened, &what, listener).await?;
+        self.send_all(job, (opened, inherited), &what, listener).await?;
         Ok(Outcome::Sent)
+    }
+
+    /// The upload that an earlier command had begun, if the registry still knows of it.
+    async fn resumed(&self, job: &Upload) -> Option<Open> {
+        let base = self.url("v2/").await.ok()?;
+        let location = redirect_target(&base, job.resume.as_deref()?).ok()?;
+        let open = self.position(Open { location, at: 0 }).await?;
+        (open.at <= job.blob.size).then_some(open)
     }
 
     /// Asks whether the repository has a blob.
@@ -174,7 +188,7 @@ impl Session<'_> {
     async fn send_all(
         &self,
         job: &Upload,
-        mut opened: Option<Open>,
+        (mut opened, mut inherited): (Option<Open>, bool),
         what: &str,
         listener: &Listener<'_>,
     ) -> Result<()> {
@@ -183,6 +197,12 @@ impl Session<'_> {
         loop {
             let result = self.send_rest(job, &mut opened, PIECES[pieces], what, listener).await;
             let Err(err) = result else { return Ok(()) };
+            // What an earlier command had sent may not be what the registry has.
+            let is_refused = matches!(err, Error::Status { status: 400..=499, .. } | Error::NotFound { .. });
+            if std::mem::take(&mut inherited) && is_refused {
+                opened = None;
+                continue;
+            }
             if matches!(err, Error::Status { status: 413, .. }) {
                 pieces += 1;
                 if pieces == PIECES.len() {
@@ -233,6 +253,7 @@ impl Session<'_> {
             *opened = self.begin(None, what).await?;
         }
         let Some(open) = opened else { return Ok(()) };
+        listener(&job.blob.digest, &Event::At(open.location.as_str()));
         while open.at < job.blob.size {
             let end = job.blob.size.min(open.at.saturating_add(most));
             self.send_piece(job, open, end, what, listener).await?;
@@ -275,6 +296,7 @@ impl Session<'_> {
         let at = said.filter(|at| *at > open.at && *at <= end).unwrap_or(end);
         open.at = at;
         listener(&job.blob.digest, &Event::Progress(at));
+        listener(&job.blob.digest, &Event::At(open.location.as_str()));
         Ok(())
     }
 }

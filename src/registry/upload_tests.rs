@@ -62,7 +62,12 @@ fn job(content: &[u8], from: &[&str]) -> Upload {
     let mut file: File = tempfile::tempfile().unwrap();
     file.write_all(content).unwrap();
     let blob = Blob { digest: Digest::of(content), size: content.len() as u64 };
-    Upload { blob, file: Arc::new(file), mount_from: from.iter().map(|&s| s.to_owned()).collect() }
+    Upload {
+        blob,
+        file: Arc::new(file),
+        mount_from: from.iter().map(|&s| s.to_owned()).collect(),
+        resume: None,
+    }
 }
 
 fn with_client<T>(server: &Faults, from: &[&str], work: impl FnOnce(&Client<'_>) -> T) -> T {

@@ -90,6 +90,8 @@ pub(crate) struct Caller {
     pub(crate) uid: u32,
     /// What U maps; `None` for root, who needs no U.
     pub(crate) mapping: Option<Mapping>,
+    /// Files in layers whose owners are not mapped belong to nobody instead of being an error.
+    pub(crate) squash_ids: bool,
 }
 
 impl Caller {
@@ -98,7 +100,7 @@ impl Caller {
         let uid = rustix::process::geteuid().as_raw();
         let gid = rustix::process::getegid().as_raw();
         let mapping = (!may_administer()).then(|| idranges::of_user(uid, gid, path));
-        Self { uid, mapping }
+        Self { uid, mapping, squash_ids: false }
     }
 
     /// How a stage comes into U: joins it where a process holds it, else creates it.

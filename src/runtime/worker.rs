@@ -119,7 +119,16 @@ impl Unpacker {
             Some(mapping) => Ids::Mapped { uids: mapping.uids.clone(), gids: mapping.gids.clone() },
         };
         let make_devices = makes_devices(caller);
-        Ok(Order { diff_id, ids, limits: Limits::within(&space), make_devices, no_umask: true })
+        if let Some(kind) = unsuitable(space.magic) {
+            let message = format!(
+                "the store {} is on {kind}, which keeps no owners of containers",
+                store.root().display()
+            );
+            let hint = "name a directory on a local disk: --root DIRECTORY, or KETCH_ROOT".to_owned();
+            return Err(Failure { hint: Some(hint), ..Failure::new(FailureKind::System, message) });
+        }
+        let (limits, squash_ids) = (Limits::within(&space), caller.squash_ids);
+        Ok(Order { diff_id, ids, limits, make_devices, no_umask: true, squash_ids })
     }
 
     /// Tells of a layer that is unpacked already, by its directory.
@@ -220,6 +229,21 @@ pub(crate) fn hint(failure: &unpack::Failure, caller: &Caller) -> Option<String>
 
 /// The IDs of the namespace that this process is in: all of them, unless the machine is itself a
 /// container.
+/// What a file system is called on which no root file system can lie: the server decides there who owns what.
+///
+/// # Source
+///
+/// statfs(2) and linux/magic.h.
+fn unsuitable(magic: u64) -> Option<&'static str> {
+    match magic {
+        0x6969 => Some("NFS"),
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
+        0x5346_414f | 0x6b41_4653 => Some("AFS"),
+        0x7375_7245 => Some("Coda"),
+        _ => None,
+    }
+}
+
 fn own_ids() -> io::Result<Ids> {
     let read = |file: &str| Ok::<_, io::Error>(kernel_map(&std::fs::read_to_string(file)?));
     Ok(Ids::Mapped { uids: read("/proc/self/uid_map")?, gids: read("/proc/self/gid_map")? })
@@ -391,6 +415,21 @@ fn confine(staging: &OwnedFd, finished: &OwnedFd, make_devices: bool) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// REL-63.
+    #[test]
+    fn stores_on_servers_are_refused_by_name() {
+        for (magic, want) in [
+            (0x6969, Some("NFS")),
+            (0xff53_4d42, Some("SMB")),
+            (0xef53, None),
+            (0x0102_1994, None),
+            (0x9123_683e, None),
+            (0x5846_5342, None),
+        ] {
+            assert_eq!(unsuitable(magic), want, "{magic:#x}");
+        }
+    }
 
     #[test]
     fn a_feed_never_waits() {

@@ -18,7 +18,9 @@ use sha2::{Digest as _, Sha256};
 use crate::base::digest::Digest;
 use crate::base::manifest::Compression;
 use crate::store::blobs::BlobWriter;
-use crate::store::error::Result;
+use crate::store::error::StoreError;
+
+type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// Length of the pieces that are compressed at a time.
 const PIECE_BYTES: usize = 1 << 20;
@@ -62,13 +64,29 @@ pub(crate) struct Archived {
 ///
 /// If the archive cannot be read; if the blob cannot be written.
 pub(crate) fn store(archive: impl Read, blob: &mut BlobWriter, how: How) -> io::Result<Result<Archived>> {
+    each(archive, how, |piece| blob.append(piece))
+}
+
+/// As [`store`], but hands the compressed bytes to `append`, whose failure is the inner error.
+///
+/// # Errors
+///
+/// As [`store`].
+pub(crate) fn each<E>(
+    archive: impl Read,
+    how: How,
+    append: impl FnMut(&[u8]) -> Result<(), E>,
+) -> io::Result<Result<Archived, E>> {
     match how.compression {
-        Compression::None => plain(archive, blob),
-        _ => compressed(archive, blob, how),
+        Compression::None => plain(archive, append),
+        _ => compressed(archive, append, how),
     }
 }
 
-fn plain(mut archive: impl Read, blob: &mut BlobWriter) -> io::Result<Result<Archived>> {
+fn plain<E>(
+    mut archive: impl Read,
+    mut append: impl FnMut(&[u8]) -> Result<(), E>,
+) -> io::Result<Result<Archived, E>> {
     let mut buffer = vec![0; PIECE_BYTES];
     let (mut hash, mut length) = (Sha256::new(), 0);
     loop {
@@ -78,7 +96,7 @@ fn plain(mut archive: impl Read, blob: &mut BlobWriter) -> io::Result<Result<Arc
         }
         hash.update(&buffer[..got]);
         length += got as u64;
-        if let Err(err) = blob.append(&buffer[..got]) {
+        if let Err(err) = append(&buffer[..got]) {
             return Ok(Err(err));
         }
     }
@@ -91,10 +109,14 @@ struct Compressor {
     done: Receiver<io::Result<Vec<u8>>>,
 }
 
-fn compressed(mut archive: impl Read, blob: &mut BlobWriter, how: How) -> io::Result<Result<Archived>> {
+fn compressed<E>(
+    mut archive: impl Read,
+    mut append: impl FnMut(&[u8]) -> Result<(), E>,
+    how: How,
+) -> io::Result<Result<Archived, E>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let (mut hash, mut length) = (Sha256::new(), 0);
-    let written = std::thread::scope(|scope| -> io::Result<Result<()>> {
+    let written = std::thread::scope(|scope| -> io::Result<Result<(), E>> {
         let mut compressors = Vec::with_capacity(threads);
         for _ in 0..threads {
             let ((raw, pieces), (results, done)) = (sync_channel::<Vec<u8>>(1), sync_channel(1));
@@ -113,10 +135,10 @@ fn compressed(mut archive: impl Read, blob: &mut BlobWriter, how: How) -> io::Re
         }
         // Piece n goes to compressor n % threads, and comes back from there in the same order.
         let (mut sent, mut taken) = (0_usize, 0_usize);
-        let take = |taken: &mut usize, blob: &mut BlobWriter| -> io::Result<Result<()>> {
+        let mut take = |taken: &mut usize| -> io::Result<Result<(), E>> {
             let result = compressors[*taken % threads].done.recv().map_err(io::Error::other)??;
             *taken += 1;
-            Ok(blob.append(&result))
+            Ok(append(&result))
         };
         loop {
             let mut piece = vec![0; PIECE_BYTES];
@@ -128,7 +150,7 @@ fn compressed(mut archive: impl Read, blob: &mut BlobWriter, how: How) -> io::Re
             hash.update(&piece);
             length += got as u64;
             if sent >= threads
-                && let Err(err) = take(&mut taken, blob)?
+                && let Err(err) = take(&mut taken)?
             {
                 return Ok(Err(err));
             }
@@ -139,7 +161,7 @@ fn compressed(mut archive: impl Read, blob: &mut BlobWriter, how: How) -> io::Re
             }
         }
         while taken < sent {
-            if let Err(err) = take(&mut taken, blob)? {
+            if let Err(err) = take(&mut taken)? {
                 return Ok(Err(err));
             }
         }

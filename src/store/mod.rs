@@ -34,6 +34,7 @@ pub(crate) mod secrets;
 pub(crate) mod shelf;
 pub(crate) mod staging;
 pub(crate) mod unpack;
+mod uploads;
 pub(crate) mod volumes;
 
 use std::io;

@@ -7,12 +7,17 @@
 //! 3. for a short name: any repository that ends in it, if that is one image;
 //! 4. the beginning of one image ID, `sha256:` before it or not;
 //! 5. `name@digest`: a manifest or a repository digest of that name.
+//!
+//! A manifest list has a name like an image, and stands for the one of its images that is for this machine.
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::{ImageName, ImageRef};
+use crate::base::manifest::Document;
+use crate::base::platform::Platform;
 use crate::store::Store;
 use crate::store::error::{Result, StoreError};
 use crate::store::images::ImageRecord;
+use crate::store::shelf::{Item, Shelf};
 
 /// A local image and what it was found by.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +29,52 @@ pub(crate) struct Resolved {
     pub(crate) manifest: Option<Digest>,
 }
 
+/// The longest index that is read, in bytes.
+const MAX_INDEX: usize = 8 << 20;
+
+/// The shortest beginning of a list's ID that means it.
+const MIN_ID: usize = 8;
+
 impl Store {
+    /// Finds the manifest list that `typed` means: by its full name, unless an image has that, or by the
+    /// beginning of its ID.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Damaged`] if it cannot be read.
+    pub(crate) fn find_list(&self, typed: &str) -> Result<Option<Item>> {
+        if let Ok(name) = typed.parse::<ImageName>() {
+            for full in name.local_candidates() {
+                if full.digest().is_none() && self.refs().get(&full).is_ok() {
+                    return Ok(None);
+                }
+                match self.shelf(Shelf::Lists).get(&full.to_string()) {
+                    Err(err) if err.is_not_found() => {}
+                    other => return other.map(Some),
+                }
+            }
+        }
+        let hex = typed.strip_prefix("sha256:").unwrap_or(typed);
+        if hex.len() < MIN_ID {
+            return Ok(None);
+        }
+        let mut lists = self.shelf(Shelf::Lists).list()?.items.into_iter();
+        Ok(lists.find(|list| list.id.hex().starts_with(hex)))
+    }
+
+    /// The image of a list that is for this machine, if it is here.
+    fn image_of_list(&self, list: &Item) -> Result<Option<Resolved>> {
+        let text = self.blobs().read_small(&list.document, MAX_INDEX)?;
+        let Ok(Document::Index { entries, .. }) = Document::parse(&text, "") else { return Ok(None) };
+        let platforms: Vec<_> = entries.iter().map(|entry| entry.platform.clone()).collect();
+        let Some(best) = Platform::host().choose(&platforms) else { return Ok(None) };
+        let wanted = entries[best].descriptor.digest;
+        let mut images = self.images().list()?.items.into_iter();
+        let image = images.find(|image| image.manifests.iter().any(|known| known.digest == wanted));
+        let name = list.name.parse().ok();
+        Ok(image.map(|image| Resolved { image, name, manifest: Some(wanted) }))
+    }
+
     /// Finds the local image that `typed` means.
     ///
     /// # Errors
@@ -37,10 +87,14 @@ impl Store {
             Ok(name) => self.image_by_name(typed, &name)?,
             Err(_) => None,
         };
-        match by_name {
-            Some(found) => Ok(found),
-            None => self.image_by_id(typed)?.ok_or_else(missing),
+        if let Some(found) = by_name.map_or_else(|| self.image_by_id(typed), |found| Ok(Some(found)))? {
+            return Ok(found);
         }
+        let of_list = match self.find_list(typed)? {
+            Some(list) => self.image_of_list(&list)?,
+            None => None,
+        };
+        of_list.ok_or_else(missing)
     }
 
     fn image_by_name(&self, typed: &str, name: &ImageName) -> Result<Option<Resolved>> {
@@ -51,6 +105,12 @@ impl Store {
             };
             if found.is_some() {
                 return Ok(found);
+            }
+            // The end of another repository must not come before the full name of a list.
+            match self.shelf(Shelf::Lists).get(&full.to_string()) {
+                Ok(list) => return self.image_of_list(&list),
+                Err(err) if err.is_not_found() => {}
+                Err(err) => return Err(err),
             }
         }
         if !name.is_short() || name.digest().is_some() {

@@ -230,6 +230,7 @@ fn push_to(engine: &Engine, name: &str, args: &BuildArgs, mode: Mode) -> anyhow:
         destination: None,
         wishes: push::Wishes::default(),
         all: false,
+        sign: None,
         remote: args.registry.remote(),
     };
     push::push(engine, &request, &|event| progress.show(event))?;

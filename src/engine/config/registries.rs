@@ -2,7 +2,7 @@
 //!
 //! # Source
 //!
-//! containers-registries.conf(5), containers-auth.json(5), containers-certs.d(5), containers-policy.json(5); Docker's
+//! containers-registries.conf(5), containers-auth.json(5), containers-certs.d(5), containers-policy.json(5), containers-registries.d(5); Docker's
 //! DOCKER_CONFIG; OpenSSL's SSL_CERT_FILE.
 
 use std::path::PathBuf;
@@ -41,6 +41,12 @@ pub(crate) fn certificates() -> Vec<PathBuf> {
     let user = xdg("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("containers/certs.d"));
     let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
     user.into_iter().chain(system).collect()
+}
+
+/// Where registries.d may be; the first that exists counts.
+pub(crate) fn attachments() -> Vec<PathBuf> {
+    let user = xdg("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("containers/registries.d"));
+    user.into_iter().chain([PathBuf::from("/etc/containers/registries.d")]).collect()
 }
 
 /// Where policy.json may be, the strongest first.

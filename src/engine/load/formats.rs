@@ -33,6 +33,16 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Refuses an image that is not for the platform that was asked for.
+    pub(super) fn must_be_for(&self, wanted: &Platform) -> Result<()> {
+        let is =
+            ImageConfig::parse(&self.config).map_err(|err| malformed("the configuration", err))?.platform();
+        if wanted.runs(&is) {
+            return Ok(());
+        }
+        Err(Error::not_found(format!("the image is for {is}, not for {wanted}")))
+    }
+
     /// True if the archive, or what ketch makes of it, calls it so.
     pub(super) fn is_called(&self, name: &str) -> bool {
         self.said.iter().any(|said| said == name)
@@ -43,10 +53,12 @@ impl Found {
     }
 }
 
-/// All images.
-pub(super) fn find(parts: &mut Parts<'_>) -> Result<Vec<Found>> {
+/// All images; of an index the one for `wanted`, or for this machine.
+pub(super) fn find(parts: &mut Parts<'_>, wanted: Option<&Platform>) -> Result<Vec<Found>> {
+    let host = Platform::host();
+    let wanted = wanted.unwrap_or(&host);
     if let Some(index) = parts.document(b"index.json")? {
-        return layout(parts, &index);
+        return layout(parts, &index, wanted);
     }
     let unknown = || {
         Error::invalid("payload does not match any of the supported image formats").hint(
@@ -56,7 +68,7 @@ pub(super) fn find(parts: &mut Parts<'_>) -> Result<Vec<Found>> {
     let text = parts.document(b"manifest.json")?.ok_or_else(unknown)?;
     match serde_json::from_slice::<Value>(&text) {
         Ok(Value::Array(_)) => docker_archive(parts, &text),
-        Ok(Value::Object(_)) => Ok(vec![image_of(parts, text, None, &|digest| digest.hex().into_bytes())?]),
+        Ok(Value::Object(_)) => Ok(vec![directory(parts, text, wanted)?]),
         _ => Err(unknown()),
     }
 }
@@ -70,8 +82,31 @@ fn in_layout(digest: &Digest) -> Vec<u8> {
     format!("blobs/sha256/{}", digest.hex()).into_bytes()
 }
 
+/// skopeo's `dir:`: one image, or an index whose manifests lie beside it.
+fn directory(parts: &mut Parts<'_>, text: Vec<u8>, wanted: &Platform) -> Result<Found> {
+    let beside = |digest: &Digest| digest.hex().into_bytes();
+    let Ok(Document::Index { entries, .. }) = Document::parse(&text, "") else {
+        return image_of(parts, text, None, &beside);
+    };
+    let digest = choose(&entries, wanted, "manifest.json")?;
+    let at = format!("{}.manifest.json", digest.hex()).into_bytes();
+    let lacks = || Error::invalid(format!("the directory lacks {:?}", shown(&at)));
+    let manifest = parts.document(&at)?.ok_or_else(lacks)?;
+    check(&digest, &manifest)?;
+    image_of(parts, manifest, Some(text), &beside)
+}
+
+/// The entry of an index that is for `wanted`.
+fn choose(entries: &[IndexEntry], wanted: &Platform, of: &str) -> Result<Digest> {
+    let platforms: Vec<_> = entries.iter().map(|entry| entry.platform.clone()).collect();
+    match wanted.choose(&platforms) {
+        Some(best) => Ok(entries[best].descriptor.digest),
+        None => Err(Error::not_found(format!("no image in {of} is for {wanted}"))),
+    }
+}
+
 /// An OCI layout.
-fn layout(parts: &mut Parts<'_>, text: &[u8]) -> Result<Vec<Found>> {
+fn layout(parts: &mut Parts<'_>, text: &[u8], platform: &Platform) -> Result<Vec<Found>> {
     let index_type = Form::Oci.index();
     let Document::Index { entries, .. } =
         Document::parse(text, index_type).map_err(|err| malformed("index.json", err))?
@@ -90,7 +125,7 @@ fn layout(parts: &mut Parts<'_>, text: &[u8]) -> Result<Vec<Found>> {
     // One image for several machines, without an index of its own.
     if wanted.len() > 1 && wanted.iter().all(|(_, names)| names.is_empty()) {
         let platforms: Vec<_> = wanted.iter().map(|(entry, _)| entry.platform.clone()).collect();
-        if let Some(best) = Platform::host().choose(&platforms) {
+        if let Some(best) = platform.choose(&platforms) {
             wanted = vec![wanted.swap_remove(best)];
         }
     }
@@ -101,11 +136,8 @@ fn layout(parts: &mut Parts<'_>, text: &[u8]) -> Result<Vec<Found>> {
         let mut image = match document.map_err(|err| malformed(&digest.to_string(), err))? {
             Document::Manifest(_) => image_of(parts, text, None, &in_layout)?,
             Document::Index { entries, .. } => {
-                let platforms: Vec<_> = entries.iter().map(|entry| entry.platform.clone()).collect();
-                let best = Platform::host().choose(&platforms).ok_or_else(|| {
-                    Error::not_found(format!("no image in {digest} is for {}", Platform::host()))
-                })?;
-                let manifest = document_of(parts, &entries[best].descriptor.digest)?;
+                let chosen = choose(&entries, platform, &digest.to_string())?;
+                let manifest = document_of(parts, &chosen)?;
                 image_of(parts, manifest, Some(text), &in_layout)?
             }
         };

@@ -21,6 +21,7 @@ use std::path::Path;
 use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
 use crate::base::manifest::Compression;
+use crate::base::platform::Platform;
 use crate::engine::load::formats::Found;
 use crate::engine::load::parts::Parts;
 use crate::engine::register::NewImage;
@@ -55,24 +56,33 @@ pub(crate) struct Loaded {
 
 impl Engine {
     /// Loads all images of an archive or a directory. `select`, if given, takes the one of that name
-    /// only; the caller has one thread.
+    /// only; `wanted` is the platform to choose from an index, and which all others must have. The caller
+    /// has one thread.
     ///
     /// # Errors
     ///
     /// [`Kind::Invalid`](crate::engine::Kind::Invalid) for what holds no image in any form that is known;
     /// if a part is missing or is not what its digest says.
-    pub(crate) fn load(&self, origin: Origin<'_>, select: Option<&str>) -> Result<Vec<Loaded>> {
+    pub(crate) fn load(
+        &self,
+        origin: Origin<'_>,
+        select: Option<&str>,
+        wanted: Option<&Platform>,
+    ) -> Result<Vec<Loaded>> {
         self.sweep();
         let mut parts = match origin {
             Origin::Directory(path) => Parts::of_directory(self, path)?,
             Origin::Archive(archive) => Parts::of_archive(self, archive)?,
         };
-        let mut found = formats::find(&mut parts)?;
+        let mut found = formats::find(&mut parts, wanted)?;
         if let Some(wanted) = select {
             found.retain(|image| image.is_called(wanted));
             if found.is_empty() {
                 return Err(Error::not_found(format!("no image {wanted:?} in it")));
             }
+        }
+        if let Some(wanted) = wanted {
+            found.iter().try_for_each(|image| image.must_be_for(wanted))?;
         }
         found.into_iter().map(|image| self.load_one(&mut parts, image)).collect()
     }

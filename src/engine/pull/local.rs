@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
+use crate::base::platform::Platform;
 use crate::engine::load::{Loaded, Origin};
 use crate::engine::pull::{PullEvent, Pulled};
 use crate::engine::transport::Place;
@@ -13,15 +14,24 @@ use crate::engine::{Engine, Error, Kind, Result};
 /// # Errors
 ///
 /// [`Kind::NotFound`] if nothing lies there, [`Kind::Invalid`] if it is no image.
-pub(super) fn pull(engine: &Engine, place: &Place, events: &dyn Fn(&PullEvent<'_>)) -> Result<Pulled> {
+pub(super) fn pull(
+    engine: &Engine,
+    place: &Place,
+    wanted: Option<&Platform>,
+    events: &dyn Fn(&PullEvent<'_>),
+) -> Result<Pulled> {
     let loaded = match place {
-        Place::OciDir { path, name } => engine.load(Origin::Directory(path), name.as_deref())?,
-        Place::Dir(path) => engine.load(Origin::Directory(path), None)?,
+        Place::OciDir { path, name } => engine.load(Origin::Directory(path), name.as_deref(), wanted)?,
+        Place::Dir(path) => engine.load(Origin::Directory(path), None, wanted)?,
         Place::OciArchive { path, name } | Place::DockerArchive { path, name } => {
-            engine.load(Origin::Archive(Box::new(open(path)?)), name.as_deref())?
+            engine.load(Origin::Archive(Box::new(open(path)?)), name.as_deref(), wanted)?
         }
         Place::Storage(name) => {
             let found = engine.image(name)?;
+            let is = &found.image.platform;
+            if let Some(wanted) = wanted.filter(|wanted| !wanted.runs(is)) {
+                return Err(Error::not_found(format!("{name}: the image is for {is}, not for {wanted}")));
+            }
             return Ok(Pulled { id: found.image.id, name: found.name });
         }
         Place::Registry(name) => {

@@ -138,7 +138,7 @@ pub(crate) fn pull(
         Place::Registry(name) => pull_remote(engine, &name, request, events)?,
         place => {
             trust::check_place(&place)?;
-            local::pull(engine, &place, events)?
+            local::pull(engine, &place, request.platform.as_ref(), events)?
         }
     };
     Ok(pulled)

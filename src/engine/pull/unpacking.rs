@@ -15,6 +15,7 @@ use crate::base::image_ref::ImageRef;
 use crate::base::size;
 use crate::engine::pull::{PullEvent, Puller};
 use crate::engine::remote::error::{from_failure, from_store};
+use crate::engine::unpack::squashed;
 use crate::engine::{Error, Kind, Result};
 use crate::registry::blob::Blob;
 use crate::runtime::launch::Caller;
@@ -145,6 +146,9 @@ impl<'a> Unpacking<'a> {
                 return Err(error);
             }
         };
+        if let Some(first) = &report.squashed {
+            (self.events)(&PullEvent::Warning(&squashed(&first.to_string_lossy())));
+        }
         if let Some((layer, staged)) = running {
             (self.events)(&PullEvent::Unpacked { digest: &layer.blob.digest });
             self.done.borrow_mut().push((index, staged, record(&layer, &report)));

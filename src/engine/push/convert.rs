@@ -6,24 +6,21 @@
 //! ```
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::sync::Arc;
 
-use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::base::digest::Digest;
-use crate::base::manifest::{Compression, Descriptor, ImageConfig};
+use crate::base::manifest::{Compression, Descriptor, Form, ImageConfig};
 use crate::engine::push::outgoing::{OutBlob, OutManifest, Outgoing};
-use crate::engine::push::{LayerFormat, ManifestFormat, Wishes};
+use crate::engine::push::{LayerFormat, ManifestFormat, Wishes, chunked};
 use crate::engine::{Error, Kind, Result};
 use crate::store::Store;
+use crate::store::compress::{self, How};
 use crate::store::staging::{self, Staged};
 use crate::store::unpack::decoder;
-
-/// gzip's usual level; zstd's is 3.
-const GZIP_LEVEL: u32 = 6;
 
 /// What is to be done to an image.
 #[derive(Clone, Copy, Debug)]
@@ -41,13 +38,21 @@ impl Plan {
     }
 
     /// How a layer has to be compressed anew, if it has to.
-    fn layer(&self, now: Option<Compression>, manifest: ManifestFormat) -> Option<LayerFormat> {
+    fn layer(
+        &self,
+        now: Option<Compression>,
+        is_chunked: bool,
+        manifest: ManifestFormat,
+    ) -> Option<LayerFormat> {
         let (now, wanted) = (now?, self.wishes.compression);
         let zstd_in_docker = now == Compression::Zstd && manifest == ManifestFormat::DockerV2;
         match (now, wanted) {
             (Compression::None, None) if self.compress_plain => Some(LayerFormat::Gzip),
             (_, None) => zstd_in_docker.then_some(LayerFormat::Gzip),
             (Compression::Gzip, Some(LayerFormat::Gzip)) | (Compression::Zstd, Some(LayerFormat::Zstd)) => {
+                self.wishes.force.then_some(wanted?)
+            }
+            (Compression::Zstd, Some(LayerFormat::ZstdChunked)) if is_chunked => {
                 self.wishes.force.then_some(wanted?)
             }
             (_, wanted) => wanted,
@@ -59,6 +64,8 @@ impl Plan {
 struct Made {
     descriptor: Descriptor,
     file: File,
+    /// Where its table of contents is.
+    annotations: Vec<(String, String)>,
 }
 
 /// Brings an image into the form that is wanted; the same image if it has that already.
@@ -68,7 +75,7 @@ struct Made {
 /// [`Kind::Invalid`] for wishes that exclude each other; if a layer cannot be read or the disk is full.
 pub(super) fn convert(store: &Store, image: Outgoing, plan: &Plan) -> Result<Outgoing> {
     let format = plan.manifest(&image.manifest.media_type);
-    let zstd = plan.wishes.compression == Some(LayerFormat::Zstd);
+    let zstd = matches!(plan.wishes.compression, Some(LayerFormat::Zstd | LayerFormat::ZstdChunked));
     if format == ManifestFormat::DockerV2 && zstd {
         // podman's way out: what was asked for explicitly is the compression.
         if plan.wishes.format.is_some() {
@@ -86,7 +93,10 @@ pub(super) fn convert(store: &Store, image: Outgoing, plan: &Plan) -> Result<Out
     let mut changed = is_docker(&image.manifest.media_type) != (format == ManifestFormat::DockerV2);
     for (at, layer) in image.layers.iter().enumerate() {
         let now = Compression::of_layer(&layer.descriptor.media_type);
-        let Some(target) = plan.layer(now, format) else {
+        let is_chunked = document["layers"][at]["annotations"]
+            .as_object()
+            .is_some_and(|all| all.keys().any(|key| key.starts_with(chunked::ANNOTATION)));
+        let Some(target) = plan.layer(now, is_chunked, format) else {
             layers.push(layer.clone());
             continue;
         };
@@ -134,37 +144,32 @@ fn compress(
     let mut archive = Hashing::new(decoder(input).map_err(failed)?);
     let output = File::options().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
     let mut output = Hashing::new(BufWriter::with_capacity(256 << 10, output));
-    match target {
-        LayerFormat::Gzip => gzip(&mut archive, &mut output, level),
-        LayerFormat::Zstd => to_zstd(&mut archive, &mut output, level),
+    let compression = match target {
+        LayerFormat::Gzip => Compression::Gzip,
+        LayerFormat::Zstd | LayerFormat::ZstdChunked => Compression::Zstd,
+    };
+    let annotations = match target {
+        LayerFormat::ZstdChunked => {
+            let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
+            chunked::compress(BufReader::with_capacity(64 << 10, &mut archive), &mut output, level)
+        }
+        _ => {
+            let how =
+                How { level: level.and_then(|level| u32::try_from(level).ok()), ..How::new(compression) };
+            compress::each(&mut archive, how, |piece| output.write_all(piece))
+                .and_then(|written| written.map(|_| Vec::new()))
+        }
     }
     .map_err(failed)?;
+    output.flush().map_err(failed)?;
     if let Some(want) = diff_id.filter(|want| **want != archive.digest()) {
         let message = format!("layer {digest} has the diff ID {}, its image says {want}", archive.digest());
         return Err(Error::new(Kind::System, message).hint("pull the image again"));
     }
-    let media_type = match target {
-        LayerFormat::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
-        LayerFormat::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
-    };
-    let descriptor =
-        Descriptor { media_type: media_type.to_owned(), digest: output.digest(), size: output.length };
+    let media_type = compression.layer_media_type(Form::Oci).to_owned();
+    let descriptor = Descriptor { media_type, digest: output.digest(), size: output.length };
     let file = output.inner.into_inner().map_err(|err| failed(err.into_error()))?;
-    Ok(Made { descriptor, file })
-}
-
-fn gzip(input: &mut impl Read, output: &mut impl Write, level: Option<i32>) -> io::Result<()> {
-    let level = level.and_then(|level| u32::try_from(level).ok()).unwrap_or(GZIP_LEVEL).min(9);
-    let mut encoder = GzEncoder::new(output, flate2::Compression::new(level));
-    io::copy(input, &mut encoder)?;
-    encoder.finish()?.flush()
-}
-
-fn to_zstd(input: &mut impl Read, output: &mut impl Write, level: Option<i32>) -> io::Result<()> {
-    let mut encoder = zstd::Encoder::new(output, level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL))?;
-    encoder.include_checksum(true)?;
-    io::copy(input, &mut encoder)?;
-    encoder.finish()?.flush()
+    Ok(Made { descriptor, file, annotations })
 }
 
 /// Puts a layer's new digest and size into its place in the manifest.
@@ -174,7 +179,10 @@ fn set_layer(entry: &mut Value, made: &Made) {
     entry["size"] = json!(made.descriptor.size);
     // What was said of the old bytes (a table of contents) is not true of the new ones.
     if let Some(old) = entry.get_mut("annotations").and_then(Value::as_object_mut) {
-        old.retain(|key, _| !key.starts_with("io.github.containers.zstd-chunked."));
+        old.retain(|key, _| !key.starts_with(chunked::ANNOTATION));
+    }
+    for (key, value) in &made.annotations {
+        entry["annotations"][key.as_str()] = json!(value);
     }
 }
 
@@ -278,9 +286,16 @@ mod tests {
             (C::Gzip, Some(L::Zstd), false, false, ManifestFormat::Oci, Some(L::Zstd)),
             (C::Zstd, Some(L::Zstd), false, false, ManifestFormat::Oci, None),
         ] {
-            assert_eq!(plan(wanted, force, plain).layer(Some(now), format), want, "{now:?} {wanted:?}");
+            assert_eq!(
+                plan(wanted, force, plain).layer(Some(now), false, format),
+                want,
+                "{now:?} {wanted:?}"
+            );
         }
-        assert_eq!(plan(Some(L::Zstd), true, true).layer(None, ManifestFormat::Oci), None);
+        assert_eq!(plan(Some(L::Zstd), true, true).layer(None, false, ManifestFormat::Oci), None);
+        let chunked = plan(Some(L::ZstdChunked), false, true);
+        assert_eq!(chunked.layer(Some(C::Zstd), false, ManifestFormat::Oci), Some(L::ZstdChunked));
+        assert_eq!(chunked.layer(Some(C::Zstd), true, ManifestFormat::Oci), None);
     }
 
     #[test]

@@ -24,7 +24,12 @@ use crate::store::resolve::Resolved;
 const NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Writes all of `cargo` to a place that is no registry.
-pub(super) fn push(pusher: &Pusher<'_>, found: &Resolved, cargo: &Cargo, place: &Place) -> Result<Pushed> {
+pub(super) fn push(
+    pusher: &Pusher<'_>,
+    found: Option<&Resolved>,
+    cargo: &Cargo,
+    place: &Place,
+) -> Result<Pushed> {
     let top = cargo.top().ok_or_else(|| Error::invalid("there is nothing to push"))?;
     tell(pusher, cargo);
     match place {
@@ -40,6 +45,8 @@ pub(super) fn push(pusher: &Pusher<'_>, found: &Resolved, cargo: &Cargo, place: 
             target.finish()
         })?,
         Place::DockerArchive { path, name } => {
+            let found =
+                found.ok_or_else(|| Error::invalid("docker-archive: holds images, and no lists of them"))?;
             let names = name.iter().map(|name| crate::engine::image::new_name(name));
             let chosen = Chosen::named(found.image.clone(), names.collect::<Result<_>>()?);
             let how = Save { format: SaveFormat::DockerArchive, compress: false, uncompressed: false };

@@ -6,11 +6,13 @@
 //!                                       ╰ bytes as they were pulled or built: digests stay
 //! ```
 
+mod chunked;
 mod convert;
 mod local;
 pub(crate) mod others;
 mod outgoing;
 mod remote;
+mod sign;
 
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use crate::engine::push::outgoing::{Outgoing, gather, read_manifest};
 use crate::engine::remote::RemoteOptions;
 use crate::engine::transport::Place;
 use crate::engine::{Engine, Error, Kind, Result};
+use crate::registry::sigstore::PrivateKey;
 use crate::store::images::{ImageRecord, StoredManifest};
 use crate::store::resolve::Resolved;
 
@@ -39,6 +42,8 @@ pub(crate) enum ManifestFormat {
 pub(crate) enum LayerFormat {
     Gzip,
     Zstd,
+    /// zstd with a table of contents.
+    ZstdChunked,
 }
 
 /// How what is pushed may differ from what is here.
@@ -49,6 +54,8 @@ pub(crate) struct Wishes {
     pub(crate) level: Option<i32>,
     /// Compress anew what has the wanted compression already.
     pub(crate) force: bool,
+    /// Compress layers that are not, also for `dir:`, which keeps them as they are.
+    pub(crate) compress: bool,
 }
 
 /// What to push, where to, and how.
@@ -61,6 +68,8 @@ pub(crate) struct PushRequest {
     pub(crate) wishes: Wishes,
     /// All images of the index that the name was pulled by.
     pub(crate) all: bool,
+    /// Signs what was pushed.
+    pub(crate) sign: Option<PrivateKey>,
     pub(crate) remote: RemoteOptions,
 }
 
@@ -103,17 +112,22 @@ pub(crate) fn push(
     request: &PushRequest,
     events: &dyn Fn(&PullEvent<'_>),
 ) -> Result<Pushed> {
+    if let Some(list) = engine.store().find_list(&request.image)? {
+        return others::push_list(engine, &list, &PushRequest { all: true, ..request.clone() }, events);
+    }
     let found = engine.image(&request.image)?;
     let pusher = Pusher { engine, request, events };
     let pushed = match pusher.place(&found)? {
         Place::Registry(typed) => {
             let destination = destination(&typed)?;
-            let cargo = pusher.load(&found, request.wishes)?;
+            let cargo = pusher.load(&found, request.wishes, true)?;
             remote::push(&pusher, Some(&found.image), &cargo, &destination)?
         }
         place => {
-            let cargo = pusher.load(&found, wishes_for(&place, request.wishes)?)?;
-            local::push(&pusher, &found, &cargo, &place)?
+            pusher.refuse_to_sign()?;
+            let compress_plain = request.wishes.compress || !matches!(place, Place::Dir(_));
+            let cargo = pusher.load(&found, wishes_for(&place, request.wishes)?, compress_plain)?;
+            local::push(&pusher, Some(&found), &cargo, &place)?
         }
     };
     engine.record_image("push", &found.image.id.hex(), &request.image);
@@ -155,7 +169,7 @@ impl Pusher<'_> {
     }
 
     /// Gathers what is to go out, in the form that is wanted.
-    fn load(&self, found: &Resolved, wishes: Wishes) -> Result<Cargo> {
+    fn load(&self, found: &Resolved, wishes: Wishes, compress_plain: bool) -> Result<Cargo> {
         let (record, store) = (&found.image, self.engine.store());
         let stored = stored_manifest(found, &self.request.image)?;
         if self.request.all
@@ -164,7 +178,7 @@ impl Pusher<'_> {
             return self.load_all(&index);
         }
         let image = gather(store, &stored.digest).map_err(|err| self.missing(err))?;
-        let image = convert::convert(store, image, &plan(record, stored, wishes))?;
+        let image = convert::convert(store, image, &plan(record, stored, wishes, compress_plain))?;
         Ok(Cargo { images: vec![image], index: None })
     }
 
@@ -192,6 +206,14 @@ impl Pusher<'_> {
         Ok(Cargo { images, index: Some(index) })
     }
 
+    /// Signatures lie beside images of registries; archives and directories have no place for them.
+    fn refuse_to_sign(&self) -> Result<()> {
+        match self.request.sign {
+            None => Ok(()),
+            Some(_) => Err(Error::invalid("signatures can only be written to a registry")),
+        }
+    }
+
     /// The failure of reading a part of the image.
     fn missing(&self, err: Error) -> Error {
         Error { message: format!("push {}: {}", self.request.image, err.message), ..err }
@@ -200,10 +222,15 @@ impl Pusher<'_> {
 
 /// What was wished, and the usual compression for what no registry has seen yet: nothing that was
 /// pulled is changed unasked.
-fn plan(record: &ImageRecord, stored: &StoredManifest, wishes: Wishes) -> convert::Plan {
+fn plan(
+    record: &ImageRecord,
+    stored: &StoredManifest,
+    wishes: Wishes,
+    compress_plain: bool,
+) -> convert::Plan {
     let mut known = record.repo_digests.iter().filter_map(|name| name.digest());
     let pulled = known.any(|digest| *digest == stored.digest || Some(*digest) == stored.index);
-    convert::Plan { wishes, compress_plain: !pulled }
+    convert::Plan { wishes, compress_plain: wishes.compress || (compress_plain && !pulled) }
 }
 
 /// The manifest that the name of the image stands for.

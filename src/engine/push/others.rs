@@ -9,8 +9,9 @@ use crate::base::image_ref::ImageName;
 use crate::base::manifest::{Descriptor, Document};
 use crate::engine::pull::PullEvent;
 use crate::engine::push::outgoing::{OutBlob, OutManifest, Outgoing, gather, read_manifest};
-use crate::engine::push::{Cargo, PushRequest, Pushed, Pusher, remote};
+use crate::engine::push::{Cargo, PushRequest, Pushed, Pusher, local, remote};
 use crate::engine::register::MAX_DOCUMENT;
+use crate::engine::transport::Place;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::shelf::Item;
 
@@ -43,7 +44,13 @@ pub(crate) fn push_list(
         }
     }
     let cargo = Cargo { images, index: Some(index) };
-    remote::push(&pusher, None, &cargo, &destination(request, &list.name)?)
+    match Place::parse(request.destination.as_deref().unwrap_or(&list.name))? {
+        Place::Registry(name) => remote::push(&pusher, None, &cargo, &destination(&name)?),
+        place => {
+            pusher.refuse_to_sign()?;
+            local::push(&pusher, None, &cargo, &place)
+        }
+    }
 }
 
 /// Pushes an artifact by the digest of its manifest.
@@ -60,7 +67,7 @@ pub(crate) fn push_artifact(
 ) -> Result<Pushed> {
     let pusher = Pusher { engine, request, events };
     let cargo = Cargo { images: vec![artifact(engine, name, digest)?], index: None };
-    remote::push(&pusher, None, &cargo, &destination(request, name)?)
+    remote::push(&pusher, None, &cargo, &destination(request.destination.as_deref().unwrap_or(name))?)
 }
 
 /// Opens everything that an artifact consists of.
@@ -82,9 +89,8 @@ fn artifact(engine: &Engine, name: &str, digest: &Digest) -> Result<Outgoing> {
     Ok(Outgoing { manifest, config, layers, _staged: vec![] })
 }
 
-/// Where to: what was said, or the own name.
-fn destination(request: &PushRequest, own: &str) -> Result<ImageName> {
-    let typed = request.destination.as_deref().unwrap_or(own);
+/// Reads the name to push under.
+fn destination(typed: &str) -> Result<ImageName> {
     let text = typed.strip_prefix("docker://").unwrap_or(typed);
     text.parse().map_err(|err| Error::invalid(format!("{err}")))
 }

@@ -6,7 +6,7 @@ use crate::base::digest::Digest;
 use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
 use crate::engine::pull::PullEvent;
 use crate::engine::push::outgoing::Outgoing;
-use crate::engine::push::{Cargo, Pushed, Pusher};
+use crate::engine::push::{Cargo, Pushed, Pusher, sign};
 use crate::engine::remote::Remote;
 use crate::engine::remote::error::from_registry;
 use crate::engine::{Error, Kind, Result};
@@ -14,10 +14,14 @@ use crate::registry::blob::Blob;
 use crate::registry::client::{Client, Notice, Purpose};
 use crate::registry::error::Error as RegistryError;
 use crate::registry::upload::{Event, Outcome, Upload};
+use crate::store::Store;
 use crate::store::images::ImageRecord;
 
 /// How many blobs are sent at once.
 const LANES: usize = 4;
+
+/// From this many bytes on it is worth while to go on with a blob that an earlier command has begun to send.
+const WORTH_NOTING: u64 = 4 << 20;
 
 /// Most repositories of the registry that a token is asked for beside the own one.
 const MAX_OTHERS: usize = 4;
@@ -35,6 +39,9 @@ pub(super) fn push(
     let image = name.on(DOCKER_HUB).with_default_tag();
     let failed = |err| from_registry("push", &image, err);
     let remote = Remote::new(&pusher.request.remote.configured(&pusher.engine.conf().engine)?)?;
+    if pusher.request.sign.is_some() {
+        sign::allowed(&image)?;
+    }
     // Mirrors are for reading: the last endpoint is the registry itself.
     let endpoint = remote.registries.endpoints(&image).map_err(failed)?.pop();
     let endpoint =
@@ -46,6 +53,9 @@ pub(super) fn push(
     let client = Client::new(&endpoint, purpose, &remote.options, &notices).map_err(failed)?;
     (pusher.events)(&PullEvent::Pushing);
     let top = send(pusher, &client, cargo, &homes).map_err(failed)?;
+    if let Some(key) = &pusher.request.sign {
+        sign::sign(pusher, &client, &image, cargo, key)?;
+    }
     if let Some(record) = record {
         remember(pusher, record, &image, cargo);
     }
@@ -59,11 +69,14 @@ fn send(
     cargo: &Cargo,
     homes: &Homes,
 ) -> std::result::Result<Digest, RegistryError> {
+    let notes = Notes { store: pusher.engine.store(), repository: client.image().name() };
     for image in &cargo.images {
-        let (jobs, sizes) = jobs(image, homes);
+        let (mut jobs, sizes) = jobs(image, homes);
+        jobs.iter_mut().for_each(|job| job.resume = notes.of(&job.blob));
         (pusher.events)(&PullEvent::Layers { count: image.layers.len() });
         let config = image.config.descriptor.digest;
         client.upload(jobs, LANES, &|digest, event| {
+            notes.hear(digest, sizes.get(digest).copied().unwrap_or(0), event);
             // The configuration has a line of its own, below.
             if *digest != config {
                 tell(pusher, digest, sizes.get(digest).copied().unwrap_or(0), event);
@@ -83,6 +96,30 @@ fn send(
     Ok(cargo.top().map_or_else(|| Digest::of(b""), |top| top.digest))
 }
 
+/// Where uploads of large blobs go on, kept for a later command.
+struct Notes<'a> {
+    store: &'a Store,
+    repository: String,
+}
+
+impl Notes<'_> {
+    /// Where an earlier command had come to.
+    fn of(&self, blob: &Blob) -> Option<String> {
+        (blob.size >= WORTH_NOTING).then(|| self.store.upload_note(&self.repository, &blob.digest))?
+    }
+
+    fn hear(&self, digest: &Digest, size: u64, event: &Event<'_>) {
+        match event {
+            // Without the note a later push begins anew.
+            Event::At(address) if size >= WORTH_NOTING => {
+                self.store.set_upload_note(&self.repository, digest, address).ok();
+            }
+            Event::Done(_) if size >= WORTH_NOTING => self.store.forget_upload(&self.repository, digest),
+            _ => {}
+        }
+    }
+}
+
 /// One job per blob, and the sizes by digest.
 fn jobs(image: &Outgoing, homes: &Homes) -> (Vec<Upload>, BTreeMap<Digest, u64>) {
     let (mut jobs, mut sizes) = (Vec::new(), BTreeMap::new());
@@ -91,7 +128,12 @@ fn jobs(image: &Outgoing, homes: &Homes) -> (Vec<Upload>, BTreeMap<Digest, u64>)
         // An image may have the same layer twice.
         if sizes.insert(digest, size).is_none() {
             let mount_from = homes.get(&digest).cloned().unwrap_or_default();
-            jobs.push(Upload { blob: Blob { digest, size }, file: blob.file.clone(), mount_from });
+            jobs.push(Upload {
+                blob: Blob { digest, size },
+                file: blob.file.clone(),
+                mount_from,
+                resume: None,
+            });
         }
     }
     (jobs, sizes)
@@ -103,6 +145,7 @@ fn tell(pusher: &Pusher<'_>, digest: &Digest, size: u64, event: &Event<'_>) {
         Event::Progress(bytes) => PullEvent::Progress { digest, bytes: *bytes },
         Event::Done(Outcome::Sent) => PullEvent::Unpacked { digest },
         Event::Done(_) => PullEvent::Layer { digest, size, present: true },
+        Event::At(_) => return,
     };
     (pusher.events)(&event);
 }

@@ -1,6 +1,7 @@
 //! Entries → files.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::os::fd::OwnedFd;
@@ -63,6 +64,8 @@ pub(super) struct Extractor<'a> {
     opaque_root: bool,
     /// Whether device nodes can be made, once that was tried.
     devices_work: Option<bool>,
+    /// The first entry whose owner is not mapped.
+    squashed: OnceCell<Bytes>,
     report: Report,
 }
 
@@ -88,6 +91,7 @@ impl<'a> Extractor<'a> {
             spent: 0,
             opaque_root: false,
             devices_work: None,
+            squashed: OnceCell::new(),
             report: Report::default(),
         };
         extractor.dirs.note_implicit(b"", 1).map_err(|trouble| extractor.failure(b"", trouble))?;
@@ -115,7 +119,7 @@ impl<'a> Extractor<'a> {
         let implicit = std::mem::take(&mut self.dirs.implicit);
         Ok(Unpacked {
             root: self.dirs.into_root(),
-            report: self.report,
+            report: Report { squashed: self.squashed.into_inner(), ..self.report },
             implicit,
             opaque_root: self.opaque_root,
         })
@@ -164,6 +168,13 @@ impl<'a> Extractor<'a> {
     }
 
     fn owner(&self, entry: &Entry) -> Result<Option<(u32, u32)>> {
+        if self.order.squash_ids {
+            let (owner, squashed) = self.order.ids.squashed_owner(entry.uid, entry.gid);
+            if squashed {
+                self.squashed.get_or_init(|| Bytes::from(entry.path.clone()));
+            }
+            return Ok(owner);
+        }
         let owner = self.order.ids.owner(entry.uid, entry.gid);
         owner.map_err(|(kind, id)| Trouble::Owner(kind, id))
     }

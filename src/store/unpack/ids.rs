@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::idmap::IdMap;
 
+/// Who owns what belongs to nobody that is known.
+const NOBODY: u64 = 65_534;
+
 /// Whose IDs are those of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,6 +47,15 @@ impl IdKind {
 }
 
 impl Ids {
+    /// As [`Ids::owner`], with nobody (or where that is not mapped either, root) in the place of IDs that have
+    /// none; tells whether one had none.
+    pub(super) fn squashed_owner(&self, uid: u64, gid: u64) -> (Option<(u32, u32)>, bool) {
+        let near = if self.owner(NOBODY, NOBODY).is_ok() { NOBODY } else { 0 };
+        let uid_or = if self.owner(uid, 0).is_ok() { uid } else { near };
+        let gid_or = if self.owner(0, gid).is_ok() { gid } else { near };
+        (self.owner(uid_or, gid_or).unwrap_or_default(), (uid, gid) != (uid_or, gid_or))
+    }
+
     /// The owner to give to a file; `None` to leave it to the user.
     ///
     /// # Errors
@@ -104,6 +116,13 @@ mod tests {
         assert_eq!(ids.owner(0, 65_537), Err((IdKind::Group, 65_537)));
         assert_eq!(ids.owner(1 << 32, 0), Err((IdKind::User, 1 << 32)), "never wraps to root");
         assert_eq!(Ids::Single.owner(1 << 40, 7), Ok(None));
+        assert_eq!(ids.squashed_owner(5, 65_537), (Some((5, 65_534)), true));
+        assert_eq!(ids.squashed_owner(1 << 32, 0), (Some((65_534, 0)), true));
+        assert_eq!(ids.squashed_owner(5, 6), (Some((5, 6)), false));
+        let few = IdMap(vec![IdExtent { inside: 0, outside: 1000, len: 10 }]);
+        let few = Ids::Mapped { uids: few.clone(), gids: few };
+        assert_eq!(few.squashed_owner(50, 6), (Some((0, 6)), true));
+        assert_eq!(Ids::Single.squashed_owner(50, 6), (None, false));
     }
 
     #[test]

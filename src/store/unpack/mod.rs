@@ -86,6 +86,9 @@ pub(crate) struct Order {
     pub(crate) make_devices: bool,
     /// The process has umask 0, so that modes need not be set a second time.
     pub(crate) no_umask: bool,
+    /// Files of owners that have no place in the map belong to nobody instead of being an error.
+    #[serde(default)]
+    pub(crate) squash_ids: bool,
 }
 
 /// What a layer turned out to hold.
@@ -102,6 +105,9 @@ pub(crate) struct Report {
     pub(crate) device_names: Vec<Bytes>,
     /// Extended attributes that this file system or this user cannot have.
     pub(crate) skipped_xattrs: u64,
+    /// The first entry that belongs to nobody because its owner is not mapped.
+    #[serde(default)]
+    pub(crate) squashed: Option<Bytes>,
 }
 
 /// Why a layer cannot be unpacked.

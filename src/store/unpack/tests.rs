@@ -126,6 +126,7 @@ fn order(archive: &[u8]) -> Order {
         limits: Limits { bytes: 1 << 30, entries: 100_000 },
         make_devices: false,
         no_umask: false,
+        squash_ids: false,
     }
 }
 

@@ -1,0 +1,197 @@
+//! Signatures by sigstore keys: made by ketch and checked by skopeo and openssl, and the other way round.
+
+mod common;
+
+use std::path::Path;
+
+use common::image::{Built, Compression, Image, Layer};
+use common::registry::Registry;
+use common::{Sandbox, have};
+use serde_json::{Value, json};
+
+fn image(mark: &str) -> Built {
+    Image::new().layer(Layer::new().file("mark", 0o644, mark), Compression::Gzip).build()
+}
+
+/// Puts a key pair of tests/keys into the sandbox: `NAME.private`, `NAME.pub` and the passphrase in `NAME.pass`.
+fn make_key(sandbox: &Sandbox, name: &str) -> [String; 2] {
+    for extension in ["private", "pub", "pass"] {
+        let file = format!("{name}.{extension}");
+        let text =
+            std::fs::read(common::source::project().join("tests/keys").join(&file)).expect("read a key");
+        sandbox.write(file, text);
+    }
+    ["private", "pass"].map(|extension| sandbox.path(format!("{name}.{extension}")).display().to_string())
+}
+
+/// The policy that only what `key` signed may be taken.
+fn policy(key: &Path) -> String {
+    json!({"default": [{"type": "sigstoreSigned", "keyPath": key, "signedIdentity": {"type": "matchRepository"}}]})
+        .to_string()
+}
+
+#[test]
+fn what_ketch_signs_skopeo_takes_and_the_other_way_round() {
+    if !have("docker-registry") || !have("skopeo") || !have("openssl") {
+        return;
+    }
+    let registry = Registry::private();
+    let sandbox = Sandbox::empty();
+    let [private, pass] = make_key(&sandbox, "good");
+    make_key(&sandbox, "bad");
+    let made = image("signed");
+    let source = registry.push("source", "1", &made);
+    sandbox.ok(["pull", "-q", &source]);
+    let to = registry.reference("team/signed", "1");
+    let key = [format!("--sign-by-sigstore-private-key={private}"), format!("--sign-passphrase-file={pass}")];
+    let push = || sandbox.ok(["push", "-q", &key[0], &key[1], &source, &to]);
+    push();
+    push();
+    let tag = made.manifest.digest().replace(':', "-");
+    let path = format!("/v2/team/signed/manifests/{tag}.sig");
+    let signatures = || {
+        let response = registry.request("GET", &path, "", &[]);
+        let document: Value = serde_json::from_str(&response.body).expect("JSON");
+        document["layers"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!(signatures(), 1, "the same signature is not added twice");
+
+    // skopeo, with the right and with another key.
+    let attachments = sandbox.write("d/a.yaml", "default-docker:\n  use-sigstore-attachments: true\n");
+    let directory = attachments.parent().expect("a directory").display().to_string();
+    let skopeo = |key: &str, args: &[&str]| {
+        let file = sandbox.write(format!("{key}.json"), policy(&sandbox.path(format!("{key}.pub"))));
+        let fixed =
+            ["--policy", &file.display().to_string(), "--registries.d", &directory].map(str::to_owned);
+        let args = fixed.iter().map(String::as_str).chain(args.iter().copied());
+        sandbox.program("skopeo", args).run()
+    };
+    let copy = |key: &str| {
+        let to = format!("dir:{}", sandbox.path(format!("copy-{key}")).display());
+        let from = format!("docker://{to_name}", to_name = registry.reference("team/signed", "1"));
+        skopeo(key, &["copy", "--remove-signatures", "--src-tls-verify=false", &from, &to])
+    };
+    // Debian 12 has taken sigstore out of its skopeo; openssl can check a signature too.
+    let output = copy("good");
+    let has_sigstore = !output.stderr.contains("sigstore disabled");
+    if has_sigstore {
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        assert_ne!(copy("bad").code, 0);
+    }
+    let response = registry.request("GET", &path, "", &[]);
+    let document: Value = serde_json::from_str(&response.body).expect("JSON");
+    let layer = &document["layers"][0];
+    let payload = registry.blob_file(layer["digest"].as_str().expect("a digest"));
+    let payload =
+        sandbox.write("payload", std::fs::read(payload).expect("the payload")).display().to_string();
+    let signature = layer["annotations"]["dev.cosignproject.cosign/signature"].as_str().expect("a signature");
+    let encoded = sandbox.write("encoded", signature).display().to_string();
+    let decoded = sandbox.path("decoded").display().to_string();
+    sandbox.program("openssl", ["base64", "-d", "-A", "-in", &encoded, "-out", &decoded]).run().ok();
+    for (key, code) in [("good", 0), ("bad", 1)] {
+        let public = sandbox.path(format!("{key}.pub")).display().to_string();
+        let args = ["dgst", "-sha256", "-verify", &public, "-signature", &decoded, &payload];
+        let checked = sandbox.program("openssl", args).run();
+        assert_eq!(checked.code, code, "{key}: {}{}", checked.stdout, checked.stderr);
+    }
+
+    // ketch, with the right and with another key.
+    let pull = |key: &str, name: &str| {
+        let other = Sandbox::empty();
+        other.write("home/.config/containers/policy.json", policy(&sandbox.path(format!("{key}.pub"))));
+        other.ketch(["pull", "-q", name])
+    };
+    assert_eq!(pull("good", &to).code, 0, "{}", pull("good", &to).stderr);
+    assert!(pull("bad", &to).fails(125).contains("by another key"));
+    assert!(pull("good", &source).fails(125).contains("there is none"));
+
+    // A signature of skopeo's (or where it makes none, by the other key), beside ours.
+    let accept = sandbox.write("accept.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
+    let bad = [sandbox.path("bad.private"), sandbox.path("bad.pass")].map(|path| path.display().to_string());
+    let flags = [
+        "--policy",
+        &accept.display().to_string(),
+        "--registries.d",
+        &directory,
+        "copy",
+        "--src-tls-verify=false",
+        "--dest-tls-verify=false",
+        "--sign-by-sigstore-private-key",
+        &bad[0],
+        "--sign-passphrase-file",
+        &bad[1],
+        &format!("docker://{source}"),
+        &format!("docker://{to}"),
+    ]
+    .map(str::to_owned);
+    if has_sigstore {
+        let output = sandbox.program("skopeo", &flags).run();
+        assert_eq!(output.code, 0, "{}", output.stderr);
+    } else {
+        let key = format!("--sign-by-sigstore-private-key={}", bad[0]);
+        sandbox.ok(["push", "-q", &key, &format!("--sign-passphrase-file={}", bad[1]), &source, &to]);
+    }
+    assert_eq!(signatures(), 2);
+    for key in ["good", "bad"] {
+        assert_eq!(pull(key, &to).code, 0, "{key}: {}", pull(key, &to).stderr);
+    }
+    push();
+    assert_eq!(signatures(), 2);
+}
+
+#[test]
+fn what_is_no_signature_of_ours_is_refused() {
+    if !have("docker-registry") || !have("skopeo") || !have("openssl") {
+        return;
+    }
+    let registry = Registry::private();
+    let sandbox = Sandbox::empty();
+    let [private, pass] = make_key(&sandbox, "good");
+    let source = registry.push("source", "1", &image("refused"));
+    sandbox.ok(["pull", "-q", &source]);
+    let to = registry.reference("to", "1");
+    let key = format!("--sign-by-sigstore-private-key={private}");
+    let passphrase = format!("--sign-passphrase-file={pass}");
+    let wrong = sandbox.write("wrong", "something else\n");
+    let wrong = format!("--sign-passphrase-file={}", wrong.display());
+    let fulcio = sandbox.write("fulcio.yaml", "fulcio:\n  fulcioURL: https://x\n");
+    let fulcio = format!("--sign-by-sigstore={}", fulcio.display());
+    let public = sandbox.path("good.pub").display().to_string();
+    let place = format!("dir:{}", sandbox.path("dir").display());
+    let as_key = format!("--sign-by-sigstore-private-key={public}");
+    let (key, passphrase, wrong, fulcio) =
+        (key.as_str(), passphrase.as_str(), wrong.as_str(), fulcio.as_str());
+    let (source, to, place, as_key) = (source.as_str(), to.as_str(), place.as_str(), as_key.as_str());
+    for (args, word) in [
+        (&["--sign-by=me@example.org", source, to][..], "--sign-by: signing with GPG keys is not supported"),
+        (&["--encryption-key=jwe:x", source, to], "--encryption-key: encrypted images are not supported"),
+        (&["--encrypt-layer=-1", source, to], "--encrypt-layer: encrypted images are not supported"),
+        (&[key, wrong, source, to], "the passphrase is wrong"),
+        (&[key, source, to], "not a terminal"),
+        (&[key, passphrase, source, place], "only be written to a registry"),
+        (&[fulcio, source, to], "fulcio and rekor are not supported"),
+        (&[as_key, passphrase, source, to], "not a sealed key"),
+        (&[passphrase, source, to], "--sign-by-sigstore-private-key"),
+    ] {
+        let output = sandbox.ketch(["push", "-q"].iter().chain(args).copied());
+        assert!(output.fails(125).contains(word), "{args:?}: {}", output.stderr);
+    }
+    assert!(sandbox.ketch(["pull", "--decryption-key=x", source]).fails(125).contains("not supported"));
+    assert_eq!(registry.request("GET", "/v2/to/manifests/1", "", &[]).status, 404, "nothing was pushed");
+    sandbox.write("home/.config/containers/registries.d/x.yaml", "docker:\n  127.0.0.1: {use-sigstore-attachments: true}\ndefault-docker:\n  use-sigstore-attachments: false\n");
+    let output = sandbox.ketch(["push", key, passphrase, source, to]);
+    assert!(output.fails(125).contains("registries.d forbids"), "{}", output.stderr);
+
+    // The same key by a parameter file, with a list: its images and the index are signed.
+    std::fs::remove_dir_all(sandbox.path("home/.config/containers/registries.d")).expect("remove");
+    let parameters = format!("privateKeyFile: {private}\nprivateKeyPassphraseFile: {pass}\n");
+    let parameters = sandbox.write("sign.yaml", parameters);
+    sandbox.ok(["manifest", "create", "list", source]);
+    let flag = format!("--sign-by-sigstore={}", parameters.display());
+    let digest = sandbox.ok(["manifest", "push", "-q", &flag, "list", &format!("docker://{to}")]);
+    let tag = format!("/v2/to/manifests/{}.sig", digest.replace(':', "-"));
+    assert_eq!(registry.request("GET", &tag, "", &[]).status, 200);
+    let other = Sandbox::empty();
+    other.write("home/.config/containers/policy.json", policy(&sandbox.path("good.pub")));
+    other.ok(["pull", "-q", to]);
+}
