@@ -268,10 +268,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("store")).unwrap();
         let binary = dir.path().join("binary");
+        let made = std::cell::Cell::new(1);
         let make = |content: &[u8]| {
             // A new file each time, as an upgrade makes.
             std::fs::remove_file(&binary).ok();
             std::fs::write(&binary, content).unwrap();
+            // The image is as old as the program, in whole seconds: the clock must not pass one in between.
+            let age = std::time::Duration::new(1_000, made.replace(made.get() + 1));
+            let file = std::fs::File::options().write(true).open(&binary).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + age).unwrap();
             ensure(&store, &binary, &mut |_, _| {}).unwrap()
         };
         let first = make(b"first program");
