@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 
+use crate::base::yaml::read as yaml;
 use crate::cli::login::prompt_password;
 use crate::cli::session::Session;
 use crate::engine::{Error, Kind, Result};
@@ -80,7 +81,7 @@ impl SigningArgs {
 fn parameters(file: &Path) -> Result<(Option<PathBuf>, Option<PathBuf>)> {
     let bad = |why: String| Error::invalid(format!("--sign-by-sigstore {}: {why}", file.display()));
     let text = String::from_utf8(read(file)?).map_err(|_| bad("it is not text".into()))?;
-    let said: Parameters = serde_yaml::from_str(&text).map_err(|err| bad(err.to_string()))?;
+    let said: Parameters = yaml::value_of(&text).map_err(bad)?;
     if said.fulcio.is_some() || said.rekor_url.is_some() {
         let message = format!("--sign-by-sigstore {}: fulcio and rekor are not supported", file.display());
         return Err(Error::new(Kind::Unsupported, message).hint("a privateKeyFile can sign"));

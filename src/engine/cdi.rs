@@ -183,15 +183,8 @@ fn read_file(path: &Path) -> Option<std::result::Result<CdiFile, String>> {
     Some(if extension == "json" {
         serde_json::from_str(&text).map_err(|err| err.to_string())
     } else {
-        from_yaml(&text)
+        yaml::value_of(&text)
     })
-}
-
-fn from_yaml(text: &str) -> std::result::Result<CdiFile, String> {
-    let documents = yaml::documents(text, 0)
-        .map_err(|fault| format!("{}:{}: {}", fault.at.line, fault.at.column, fault.message))?;
-    let document = documents.first().ok_or("it is empty")?;
-    serde_json::from_value(document.to_json()).map_err(|err| err.to_string())
 }
 
 #[cfg(test)]

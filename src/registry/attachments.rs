@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::base::image_ref::ImageRef;
+use crate::base::yaml::read as yaml;
 use crate::registry::error::{Error, Result};
 use crate::registry::policy;
 
@@ -89,11 +90,7 @@ fn read(path: &Path) -> Result<Document> {
     let text = std::fs::read_to_string(path).map_err(|err| bad(err.to_string()))?;
     // A file of comments alone is no document.
     let empty = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
-    if empty {
-        Ok(Document::default())
-    } else {
-        serde_yaml::from_str(&text).map_err(|err| bad(err.to_string()))
-    }
+    if empty { Ok(Document::default()) } else { yaml::value_of(&text).map_err(bad) }
 }
 
 #[cfg(test)]

@@ -195,6 +195,18 @@ fn meaning(tag: Option<&granit_parser::Tag>) -> Tag {
     }
 }
 
+/// Reads the first document of `text` as `T`.
+///
+/// # Errors
+///
+/// What is wrong with it, and where.
+pub(crate) fn value_of<T: serde::de::DeserializeOwned>(text: &str) -> std::result::Result<T, String> {
+    let documents = documents(text, 0)
+        .map_err(|fault| format!("{}:{}: {}", fault.at.line, fault.at.column, fault.message))?;
+    let document = documents.first().ok_or("it is empty")?;
+    serde_json::from_value(document.to_json()).map_err(|err| err.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
