@@ -61,6 +61,7 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
     let new = NewList {
         all: args.all,
         amend: args.amend,
+        replace: false,
         annotations: args.annotation,
         remote: args.registry.remote(),
     };

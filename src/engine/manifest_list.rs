@@ -43,6 +43,8 @@ pub(crate) struct NewList {
     pub(crate) all: bool,
     /// Go on with a list that exists.
     pub(crate) amend: bool,
+    /// Take the name from an image that has it.
+    pub(crate) replace: bool,
     pub(crate) annotations: Vec<(String, String)>,
     pub(crate) remote: RemoteOptions,
 }
@@ -92,7 +94,10 @@ impl Engine {
                     .hint("use --amend to go on with it"));
             }
             Err(err) if err.kind == Kind::NotFound => {
-                if let Ok(image) = self.store().refs().get(&name) {
+                if new.replace {
+                    let lock = self.lock()?;
+                    self.store().refs().remove(&name, &lock)?;
+                } else if let Ok(image) = self.store().refs().get(&name) {
                     let message = format!(
                         "image name \"{name}\" is already associated with image {:?}",
                         image.image.hex()

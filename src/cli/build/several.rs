@@ -128,9 +128,9 @@ pub(super) fn run(
 fn list(session: &mut Session<'_>, name: &str, images: &[String], amend: bool) -> Result<Digest> {
     let engine = session.engine()?;
     if !amend && engine.manifest_list(name).is_ok() {
-        engine.remove_list(name)?;
+        engine.remove_list(name, true)?;
     }
-    engine.create_list(name, images, &NewList { amend, ..NewList::default() }, &|_| {})
+    engine.create_list(name, images, &NewList { amend, replace: !amend, ..NewList::default() }, &|_| {})
 }
 
 /// Adds an image to the list of `--manifest`.
@@ -149,6 +149,7 @@ fn push_list(session: &mut Session<'_>, args: &BuildArgs, name: &str) -> anyhow:
         destination: None,
         wishes: Wishes::default(),
         all: true,
+        sign: None,
         remote: args.registry.remote(),
     };
     let progress = crate::cli::progress::Progress::new(args.quiet);

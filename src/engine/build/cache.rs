@@ -208,6 +208,7 @@ impl Builder<'_> {
                     destination: Some(name.clone()),
                     wishes: Wishes::default(),
                     all: false,
+                    sign: None,
                     remote: self.request.pull.remote.clone(),
                 };
                 let events = std::cell::RefCell::new(&mut *self.events);
