@@ -44,6 +44,7 @@ check:
 peer-test: build
 	tests/peer/run $(release) $(ARGS)
 	tests/peer-images $(release) ../shared/tools/peer
+	tests/peer-builds $(release) ../shared/tools/peer
 
 vm-test:
 	tests/vm $(ARGS)

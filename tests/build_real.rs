@@ -233,6 +233,8 @@ fn apt_in_a_debian_system() {
         "findutils",
         "grep",
         "gzip",
+        "libc-bin",
+        "mawk",
         "perl-base",
         "sed",
         "tar",

@@ -35,6 +35,11 @@ impl Digest {
         Self(hash.finalize().into())
     }
 
+    /// A hash that was kept as its bytes.
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The hash itself.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -106,13 +106,14 @@ impl FileDigests {
         let bytes = store.build_cache().file_digests(Bytes::from(root).as_bytes());
         self.known.reserve(bytes.len() / ENTRY);
         for entry in bytes.chunks_exact(ENTRY) {
-            let (numbers, hex) = entry.split_at(5 * 8);
+            let (numbers, digest) = entry.split_at(5 * 8);
             let mut identity = Identity::default();
             for (number, bytes) in identity.iter_mut().zip(numbers.chunks_exact(8)) {
                 *number = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
             }
-            let hex: String = hex.iter().map(|byte| format!("{byte:02x}")).collect();
-            self.known.extend(Digest::from_hex(&hex).ok().map(|digest| (identity, digest)));
+            if let Ok(digest) = digest.try_into() {
+                self.known.insert(identity, Digest::from_bytes(digest));
+            }
         }
     }
 
