@@ -49,7 +49,7 @@ fn a_project_s_containers_are_looked_into() {
 #[test]
 fn hooks_run_after_the_start_and_before_the_stop() {
     let sandbox = serving(
-        ", volumes: ['./out:/out'], post_start: [{command: [sh, -c, 'echo $W in $PWD > /out/started'], environment: {W: after}, working_dir: /tmp}], pre_stop: [{command: 'sh -c \"echo bye >> /out/stopped\"'}]",
+        ", volumes: ['./out:/out'], post_start: [{command: [sh, -c, 'echo $$W in $$PWD > /out/started'], environment: {W: after}, working_dir: /tmp}], pre_stop: [{command: 'sh -c \"echo bye >> /out/stopped\"'}]",
     );
     sandbox.compose(&["up", "-d"]).ok();
     assert_eq!(sandbox.read("p/out/started"), "after in /tmp\n");

@@ -91,8 +91,58 @@ const UNITS: [(&str, i128); 8] = [
     ("s", 1_000_000_000),
 ];
 
+/// The same, and days and weeks.
+const LONG_UNITS: [(&str, i128); 10] = [
+    UNITS[0],
+    UNITS[1],
+    UNITS[2],
+    UNITS[3],
+    UNITS[4],
+    UNITS[5],
+    UNITS[6],
+    UNITS[7],
+    ("d", 86_400_000_000_000),
+    ("w", 604_800_000_000_000),
+];
+
+/// A span of time as Go prints it: `1m2.5s`, `56.7ms`, `-1h0m0s`.
+pub(crate) fn go_duration(ns: i64) -> String {
+    let sign = if ns < 0 { "-" } else { "" };
+    let ns = ns.unsigned_abs();
+    let fraction = |value: u64, unit: u64| {
+        let part = format!("{:0width$}", value % unit, width = unit.ilog10() as usize);
+        let part = part.trim_end_matches('0');
+        let dot = if part.is_empty() { "" } else { "." };
+        format!("{}{dot}{part}", value / unit)
+    };
+    match ns {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{sign}{ns}ns"),
+        1_000..1_000_000 => format!("{sign}{}µs", fraction(ns, 1_000)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", fraction(ns, 1_000_000)),
+        _ => {
+            let seconds = fraction(ns % 60_000_000_000, 1_000_000_000);
+            let minutes = ns / 60_000_000_000;
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{sign}{seconds}s"),
+                (0, minutes) => format!("{sign}{minutes}m{seconds}s"),
+                (hours, minutes) => format!("{sign}{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    }
+}
+
 /// Reads a Go duration: `10m`, `1h30m`, `1.5s`, `-2h`, `0`.
 pub(crate) fn parse_duration(text: &str) -> Result<SignedDuration, TimeError> {
+    parse_units(text, &UNITS)
+}
+
+/// The same with days and weeks, as Compose files have them: `2d`, `1w`.
+pub(crate) fn parse_long_duration(text: &str) -> Result<SignedDuration, TimeError> {
+    parse_units(text, &LONG_UNITS)
+}
+
+fn parse_units(text: &str, units: &[(&str, i128)]) -> Result<SignedDuration, TimeError> {
     let bad = || TimeError::Duration(text.to_owned());
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
@@ -109,7 +159,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<SignedDuration, TimeError> {
     while !rest.is_empty() {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
         let (number, after) = rest.split_at(end);
-        let (name, unit) = UNITS.iter().find(|(name, _)| after.starts_with(name)).ok_or_else(bad)?;
+        let (name, unit) = units.iter().find(|(name, _)| after.starts_with(name)).ok_or_else(bad)?;
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if (whole.is_empty() && fraction.is_empty()) || number.len() > 30 {
             return Err(bad());
@@ -129,6 +179,23 @@ pub(crate) fn parse_duration(text: &str) -> Result<SignedDuration, TimeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_as_go_prints_them() {
+        for (ns, want) in [
+            (0, "0s"),
+            (7, "7ns"),
+            (1_500, "1.5µs"),
+            (56_700_000, "56.7ms"),
+            (2_000_000_000, "2s"),
+            (62_500_000_000, "1m2.5s"),
+            (-3_600_000_000_000, "-1h0m0s"),
+        ] {
+            assert_eq!(go_duration(ns), want, "{ns}");
+        }
+        assert_eq!(parse_long_duration("1w2d").unwrap().as_secs(), 9 * 86_400);
+        assert!(parse_duration("1d").is_err());
+    }
 
     #[test]
     fn durations_in_words() {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::base::id::ContainerId;
 use crate::base::size;
+use crate::base::time::go_duration;
 use crate::cli::format::{self, Format, Shape, json, table::Table};
 use crate::cli::session::Session;
 use crate::cli::targets::{Latest, Selection};
@@ -187,8 +188,8 @@ fn row(sample: &Sample, before: Option<&Sample>, no_trunc: bool) -> Value {
         ("NetIO", pair(sample.network_bytes)),
         ("BlockIO", pair(sample.block_bytes)),
         ("PIDS", if sample.is_up { sample.pids.to_string() } else { "--".to_owned() }),
-        ("Up", duration(sample.cpu_ns)),
-        ("UpTime", duration(sample.cpu_ns)),
+        ("Up", go_duration(i64::try_from(sample.cpu_ns).unwrap_or(i64::MAX))),
+        ("UpTime", go_duration(i64::try_from(sample.cpu_ns).unwrap_or(i64::MAX))),
     ] {
         row[key] = value.into();
     }
@@ -220,49 +221,9 @@ fn binary(bytes: u64) -> String {
     format!("{bytes}B")
 }
 
-/// A span of time as Go prints it: `1m2.5s`, `56.7ms`.
-fn duration(ns: u64) -> String {
-    let trimmed = |value: u64, unit: u64, name: &str| {
-        let fraction = format!("{:0width$}", value % unit, width = unit.ilog10() as usize);
-        let fraction = fraction.trim_end_matches('0');
-        let dot = if fraction.is_empty() { "" } else { "." };
-        format!("{}{dot}{fraction}{name}", value / unit)
-    };
-    match ns {
-        0 => "0s".to_owned(),
-        1..1_000 => format!("{ns}ns"),
-        1_000..1_000_000 => trimmed(ns, 1_000, "µs"),
-        1_000_000..1_000_000_000 => trimmed(ns, 1_000_000, "ms"),
-        _ => {
-            let (minutes, rest) = (ns / 60_000_000_000, ns % 60_000_000_000);
-            let seconds = trimmed(rest, 1_000_000_000, "s");
-            match (minutes / 60, minutes % 60) {
-                (0, 0) => seconds,
-                (0, minutes) => format!("{minutes}m{seconds}"),
-                (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_as_go_prints_them() {
-        for (ns, want) in [
-            (0, "0s"),
-            (7, "7ns"),
-            (1_500, "1.5µs"),
-            (56_700_000, "56.7ms"),
-            (2_000_000_000, "2s"),
-            (62_500_000_000, "1m2.5s"),
-            (3_600_000_000_000, "1h0m0s"),
-        ] {
-            assert_eq!(duration(ns), want, "{ns}");
-        }
-    }
 
     #[test]
     fn sizes_in_binary_units() {

@@ -142,6 +142,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("compose up", compose::up::UpArgs, compose::up::up),
     verb!("compose version", compose::version::VersionArgs, compose::version::run),
     verb!("compose wait", compose::lifecycle::WaitArgs, compose::lifecycle::wait),
+    verb!("compose watch", compose::watch::WatchArgs, compose::watch::watch),
     verb!("container attach", attach::AttachArgs, attach::run),
     verb!("container cleanup", cleanup::CleanupArgs, cleanup::run),
     verb!("container clone", clone::CloneArgs, clone::run),

@@ -72,18 +72,21 @@ pub(crate) fn file(node: Node, context: &Context<'_>) -> Result<Node> {
     }
 }
 
-struct Walk<'a, 'c> {
-    context: &'a Context<'c>,
+/// A walk down a tree beside its shape.
+pub(super) struct Walk<'a, 'c> {
+    pub(super) context: &'a Context<'c>,
+    /// The keys on the way here.
     path: Vec<String>,
 }
 
 impl Walk<'_, '_> {
-    fn error(&self, at: Place, message: impl std::fmt::Display) -> Error {
+    /// An error about a value, with its place and the keys that lead to it.
+    pub(super) fn error(&self, at: Place, message: impl std::fmt::Display) -> Error {
         self.context.files.error(at, format!("{} {message}", self.path.join(".")))
     }
 
     /// Walks one step down the path.
-    fn under<T>(&mut self, part: &str, go: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    pub(super) fn under<T>(&mut self, part: &str, go: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.path.push(part.to_owned());
         let result = go(self);
         self.path.pop();
@@ -151,59 +154,6 @@ impl Walk<'_, '_> {
         Ok(Node { tag, ..done })
     }
 
-    fn bool(&self, node: &Node) -> Result<Node> {
-        let value = match &node.kind {
-            Kind::Bool(value) => *value,
-            Kind::Text(text) => match text.to_ascii_lowercase().as_str() {
-                "true" | "t" | "yes" | "y" | "on" | "1" => true,
-                "false" | "f" | "no" | "n" | "off" | "0" => false,
-                _ => return Err(self.error(node.at, "must be a boolean")),
-            },
-            _ => return Err(self.error(node.at, "must be a boolean")),
-        };
-        Ok(Node::bool(value, node.at))
-    }
-
-    fn int(&self, node: &Node) -> Result<Node> {
-        let value = match &node.kind {
-            Kind::Int(value) => Some(*value),
-            #[allow(clippy::cast_possible_truncation, reason = "compared with the float right here")]
-            Kind::Float(value) if (*value as i64) as f64 == *value => Some(*value as i64),
-            Kind::Text(text) => text.parse().ok(),
-            _ => None,
-        };
-        value.map(|value| Node::int(value, node.at)).ok_or_else(|| self.error(node.at, "must be a integer"))
-    }
-
-    #[allow(clippy::cast_precision_loss, reason = "numbers of processors and ratios are small")]
-    fn float(&self, node: &Node) -> Result<Node> {
-        let value = match &node.kind {
-            Kind::Int(value) => Some(*value as f64),
-            Kind::Float(value) => Some(*value),
-            Kind::Text(text) => text.parse().ok(),
-            _ => None,
-        };
-        let value = value.ok_or_else(|| self.error(node.at, "must be a number"))?;
-        Ok(Node::new(Kind::Float(value), node.at))
-    }
-
-    fn duration(&self, node: &Node) -> Result<Node> {
-        let text = node.as_str().ok_or_else(|| self.error(node.at, "must be a string"))?;
-        let ns = duration_ns(text)
-            .ok_or_else(|| self.error(node.at, format!("must be a duration like 1m30s, not {text:?}")))?;
-        Ok(Node::text(duration_text(ns), node.at))
-    }
-
-    fn bytes(&self, node: &Node) -> Result<Node> {
-        let value = match &node.kind {
-            Kind::Int(value) => Some(*value),
-            Kind::Text(text) => bytes(text),
-            _ => None,
-        };
-        let value = value.ok_or_else(|| self.error(node.at, "must be a size like 64m"))?;
-        Ok(Node::text(value.to_string(), node.at))
-    }
-
     fn list(&mut self, node: Node, item: &'static Shape) -> Result<Node> {
         let Kind::List(list) = node.kind else { return Err(self.error(node.at, "must be a list")) };
         let mut items = Vec::with_capacity(list.len());
@@ -254,80 +204,6 @@ impl Walk<'_, '_> {
             Kind::List(_) => self.list(node, &Shape::Word),
             _ => Err(self.error(at, "must be a string or a list")),
         }
-    }
-
-    fn pairs(&mut self, node: Node, keep_null: bool) -> Result<Node> {
-        let at = node.at;
-        let mut pairs = Map::new();
-        let missing = |at: Place| if keep_null { Node::null(at) } else { Node::text("", at) };
-        match node.kind {
-            Kind::Map(map) => {
-                for (name, value) in map {
-                    let at = value.at;
-                    let value = match (&value.kind, value.scalar_text()) {
-                        _ if value.tag == Tag::Reset => value,
-                        (_, Some(text)) => Node { kind: Kind::Text(text), at, tag: value.tag },
-                        (Kind::Null, _) => missing(at),
-                        _ => {
-                            return self.under(&name, |walk| {
-                                Err(walk.error(at, "must be a string, number, boolean or null"))
-                            });
-                        }
-                    };
-                    pairs.insert(name, value);
-                }
-            }
-            Kind::List(list) => {
-                for item in list {
-                    let text =
-                        item.scalar_text().ok_or_else(|| self.error(item.at, "must be a list of words"))?;
-                    match text.split_once('=') {
-                        Some((name, value)) => pairs.insert(name.to_owned(), Node::text(value, item.at)),
-                        None => pairs.insert(text, missing(item.at)),
-                    };
-                }
-            }
-            _ => return Err(self.error(at, "must be a mapping or a list")),
-        }
-        pairs.sort_unstable_keys();
-        Ok(Node::map(pairs, at))
-    }
-
-    fn hosts(&mut self, node: Node) -> Result<Node> {
-        let at = node.at;
-        let mut hosts = Vec::new();
-        let mut add = |host: &str, address: &str, at: Place| {
-            let address = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
-            hosts.push(Node::text(format!("{host}={address}"), at));
-        };
-        match &node.kind {
-            Kind::Map(map) => {
-                for (host, value) in map {
-                    match (&value.kind, value.as_str()) {
-                        (_, Some(address)) => add(host, address, value.at),
-                        (Kind::List(list), _) => {
-                            list.iter()
-                                .filter_map(Node::as_str)
-                                .for_each(|address| add(host, address, value.at));
-                        }
-                        _ => return Err(self.error(value.at, "must be an address or a list of them")),
-                    }
-                }
-            }
-            Kind::List(list) => {
-                for item in list {
-                    let text = item.as_str().ok_or_else(|| self.error(item.at, "must be a string"))?;
-                    let (host, address) = text
-                        .split_once('=')
-                        .or_else(|| text.split_once(':'))
-                        .ok_or_else(|| self.error(item.at, format!("bad host name '{text}'")))?;
-                    add(host, address, item.at);
-                }
-            }
-            _ => return Err(self.error(at, "must be a mapping or a list")),
-        }
-        hosts.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
-        Ok(Node::list(hosts, at))
     }
 
     fn named(&mut self, node: Node, item: &'static Shape) -> Result<Node> {
@@ -384,30 +260,6 @@ impl Walk<'_, '_> {
             source.kind = path.map_or(Kind::Null, Kind::Text);
         }
         Ok(node)
-    }
-
-    /// `id` alone, or `id: path` as docker compose prints it.
-    fn ssh(&self, node: &Node) -> Result<Node> {
-        let entry = |id: &str, path: Option<&str>, at: Place| match path {
-            Some(path) => Node::text(format!("{id}: {}", self.context.path(path)), at),
-            None => Node::text(id, at),
-        };
-        let list = match &node.kind {
-            Kind::Text(id) => vec![entry(id, None, node.at)],
-            Kind::Map(map) => map.iter().map(|(id, path)| entry(id, path.as_str(), path.at)).collect(),
-            Kind::List(list) => list
-                .iter()
-                .map(|item| {
-                    let text = item.as_str().ok_or_else(|| self.error(item.at, "must be a string"))?;
-                    Ok(match text.split_once('=') {
-                        Some((id, path)) => entry(id, Some(path), item.at),
-                        None => entry(text, None, item.at),
-                    })
-                })
-                .collect::<Result<_>>()?,
-            _ => return Err(self.error(node.at, "must be a list or a mapping")),
-        };
-        Ok(Node::list(list, node.at))
     }
 
     fn unknown(&self, name: &str, at: Place, record: &Record) -> Error {
@@ -489,136 +341,9 @@ pub(crate) fn is_remote(text: &str) -> bool {
     SCHEMES.iter().any(|scheme| text.starts_with(scheme)) || text.ends_with(".git")
 }
 
-/// Go's `time.ParseDuration`, in nanoseconds.
-pub(crate) fn duration_ns(text: &str) -> Option<i64> {
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total = 0.0_f64;
-    while !rest.is_empty() {
-        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let value: f64 = rest[..number].parse().ok()?;
-        rest = &rest[number..];
-        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        total += value
-            * match &rest[..unit] {
-                "ns" => 1.0,
-                "us" | "µs" | "μs" => 1e3,
-                "ms" => 1e6,
-                "s" => 1e9,
-                "m" => 60e9,
-                "h" => 3600e9,
-                "d" => 86_400e9,
-                "w" => 604_800e9,
-                _ => return None,
-            };
-        rest = &rest[unit..];
-    }
-    #[allow(clippy::cast_possible_truncation, reason = "a duration beyond 292 years is clamped")]
-    let ns = total.round() as i64;
-    Some(if negative { -ns } else { ns })
-}
-
-/// Go's `Duration.String`.
-pub(crate) fn duration_text(ns: i64) -> String {
-    if ns == 0 {
-        return "0s".to_owned();
-    }
-    let sign = if ns < 0 { "-" } else { "" };
-    let ns = ns.unsigned_abs();
-    let fraction = |value: u64, unit: u64| {
-        let (whole, part) = (value / unit, value % unit);
-        let digits = unit.ilog10() as usize;
-        let part = format!("{part:0digits$}");
-        let part = part.trim_end_matches('0');
-        if part.is_empty() { whole.to_string() } else { format!("{whole}.{part}") }
-    };
-    if ns < 1_000 {
-        return format!("{sign}{ns}ns");
-    }
-    if ns < 1_000_000 {
-        return format!("{sign}{}µs", fraction(ns, 1_000));
-    }
-    if ns < 1_000_000_000 {
-        return format!("{sign}{}ms", fraction(ns, 1_000_000));
-    }
-    let seconds = fraction(ns % 60_000_000_000, 1_000_000_000);
-    let minutes = ns / 60_000_000_000;
-    match (minutes / 60, minutes % 60) {
-        (0, 0) => format!("{sign}{seconds}s"),
-        (0, minutes) => format!("{sign}{minutes}m{seconds}s"),
-        (hours, minutes) => format!("{sign}{hours}h{minutes}m{seconds}s"),
-    }
-}
-
-/// A size with docker's units, all of them powers of 1024.
-pub(crate) fn bytes(text: &str) -> Option<i64> {
-    let text = text.trim();
-    let digits =
-        text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '-' | '+')).unwrap_or(text.len());
-    let number: f64 = text[..digits].parse().ok()?;
-    let unit = text[digits..].trim().to_ascii_lowercase();
-    let unit = unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit);
-    let factor: i64 = match unit {
-        "" => 1,
-        "k" => 1 << 10,
-        "m" => 1 << 20,
-        "g" => 1 << 30,
-        "t" => 1 << 40,
-        "p" => 1 << 50,
-        _ => return None,
-    };
-    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "sizes of memory")]
-    Some((number * factor as f64) as i64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_go_both_ways() {
-        for (text, expected) in [
-            ("90s", "1m30s"),
-            ("1m30s", "1m30s"),
-            ("0", "0s"),
-            ("0s", "0s"),
-            ("1.5s", "1.5s"),
-            ("500ms", "500ms"),
-            ("1h", "1h0m0s"),
-            ("100us", "100µs"),
-            ("1500ns", "1.5µs"),
-            ("2h3m4.005s", "2h3m4.005s"),
-        ] {
-            assert_eq!(duration_text(duration_ns(text).unwrap()), expected, "{text}");
-        }
-        for bad in ["", "1", "s", "1x", "1 s"] {
-            assert_eq!(duration_ns(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_read() {
-        for (text, expected) in [
-            ("64m", 67_108_864),
-            ("1gb", 1 << 30),
-            ("50M", 52_428_800),
-            ("12", 12),
-            ("1.5k", 1536),
-            ("2KiB", 2048),
-        ] {
-            assert_eq!(bytes(text), Some(expected), "{text}");
-        }
-        assert_eq!(bytes("x"), None);
-        assert_eq!(bytes("1z"), None);
-    }
 
     #[test]
     fn paths_are_cleaned() {

@@ -2,7 +2,7 @@
 //! asked to end. Their order against the container's own command is not defined.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::AsFd as _;
 
 use crate::attach::client::{self, End, Local};
@@ -48,15 +48,40 @@ impl Compose<'_> {
         }
     }
 
-    fn run_hook(&self, container: &Actual, key: &str, hook: &Node) -> Result<()> {
-        let failed =
-            |err: std::io::Error| Error::system(format!("run the {key} hook of {}", container.name), err);
-        let output = rustix::fs::memfd_create("hook", rustix::fs::MemfdFlags::CLOEXEC)
-            .map_err(|errno| failed(errno.into()))?;
+    /// Runs one hook in a container that runs. `key` is what it is called when it fails.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be run, or ends with another code than 0.
+    pub(super) fn run_hook(&self, container: &Actual, key: &str, hook: &Node) -> Result<()> {
+        let (code, output) = self.exec_in(container, &format!("run the {key} hook"), &request(hook))?;
+        if code != 0 {
+            let message = format!("{}: {key} hook exited with status {code}", container.service);
+            return Err(match output.lines().last() {
+                Some(last) => Error::system(message, last.to_owned()),
+                None => Error::new(Kind::System, message),
+            });
+        }
+        output.lines().for_each(|line| (self.hook_output)(&container.name, line));
+        Ok(())
+    }
+
+    /// Runs a command in a container; answers its exit code and what it has written, without blanks at the end.
+    ///
+    /// # Errors
+    ///
+    /// As for exec; if it is interrupted by a signal of the user.
+    pub(super) fn exec_in(
+        &self,
+        container: &Actual,
+        what: &str,
+        request: &ExecRequest,
+    ) -> Result<(i32, String)> {
+        let failed = |err: io::Error| Error::system(format!("{}: {what}", container.name), err);
+        let mut output = memory_file().map_err(failed)?;
         let (socket, theirs) = socket::pair(socket::Kind::Packet).map_err(failed)?;
         client::greet(socket.as_fd(), Hello { stdout: true, stderr: true, stdin: false }).map_err(failed)?;
-        let start = Start { client: Some(theirs), ..Start::default() };
-        self.engine.exec(&container.id, &request(hook), start)?;
+        self.engine.exec(&container.id, request, Start { client: Some(theirs), ..Start::default() })?;
         let local = Local {
             stdin: None,
             stdout: output.as_fd(),
@@ -65,31 +90,19 @@ impl Compose<'_> {
             detach_keys: DetachKeys::default(),
             on_signal: None,
         };
-        let end = client::pump(socket, local).map_err(failed)?;
-        let mut text = Vec::new();
-        let mut output = File::from(output);
-        output.rewind().and_then(|()| output.take(MAX_OUTPUT).read_to_end(&mut text)).map_err(failed)?;
-        let text = String::from_utf8_lossy(&text);
-        let text = text.trim_end();
-        let told = |message: String| match text.lines().last() {
-            Some(last) => Error::system(message, last.to_owned()),
-            None => Error::new(Kind::System, message),
+        let End::Exited(code) = client::pump(socket, local).map_err(failed)? else {
+            return Err(Error::new(Kind::System, format!("{}: {what}: interrupted", container.name)));
         };
-        match end {
-            End::Exited(code) => {
-                self.engine.exec_ended(&container.id, code);
-                if code != 0 {
-                    let service = &container.service;
-                    return Err(told(format!("{service}: {key} hook exited with status {code}")));
-                }
-                text.lines().for_each(|line| (self.hook_output)(&container.name, line));
-                Ok(())
-            }
-            End::Detached | End::Lost | End::Signal(_) => {
-                Err(told(format!("{}: {key} hook was interrupted", container.service)))
-            }
-        }
+        self.engine.exec_ended(&container.id, code);
+        let mut text = Vec::new();
+        output.rewind().and_then(|()| output.take(MAX_OUTPUT).read_to_end(&mut text)).map_err(failed)?;
+        Ok((code, String::from_utf8_lossy(&text).trim_end().to_owned()))
     }
+}
+
+/// A file that is nowhere but in memory.
+pub(super) fn memory_file() -> io::Result<File> {
+    Ok(File::from(rustix::fs::memfd_create("compose", rustix::fs::MemfdFlags::CLOEXEC)?))
 }
 
 /// What to run.

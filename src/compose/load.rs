@@ -1,10 +1,11 @@
 //! From the names of files to one complete tree: the only part of the front half that does I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::compose::env_files::env_files_of_services;
 use crate::compose::interpolate::Variables;
+use crate::compose::locate::{canonical_name_of, environment, locate, read_text};
 use crate::compose::node::{Files, Kind, Map, Node};
 use crate::compose::schema::{FILE, SERVICE_FIELDS};
 use crate::compose::{canonical, check, dotenv, interpolate, merge, normal};
@@ -55,14 +56,6 @@ pub(crate) struct Loaded {
     /// What the places of the tree refer to.
     pub(crate) files: Files,
 }
-
-const DEFAULT_FILES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
-const OVERRIDE_FILES: [&str; 4] = [
-    "compose.override.yml",
-    "compose.override.yaml",
-    "docker-compose.override.yml",
-    "docker-compose.override.yaml",
-];
 
 /// Reads and completes a project.
 ///
@@ -116,155 +109,6 @@ pub(crate) fn load(options: &Options) -> Result<Loaded> {
         all_services,
         files,
     })
-}
-
-/// The files, absolute, and the project's directory.
-fn locate(options: &Options) -> Result<(Vec<PathBuf>, PathBuf)> {
-    let here = &options.working_directory;
-    let absolute = |path: &PathBuf| -> PathBuf {
-        if path.as_os_str() == "-" { path.clone() } else { canonical::clean(&here.join(path)) }
-    };
-    let mut files: Vec<PathBuf> = options.files.iter().map(absolute).collect();
-    if files.is_empty()
-        && let Some(list) = options.environment.get("COMPOSE_FILE").filter(|list| !list.is_empty())
-    {
-        let separator = options.environment.get("COMPOSE_PATH_SEPARATOR").map_or(":", String::as_str);
-        files = list.split(separator).map(PathBuf::from).map(|path| absolute(&path)).collect();
-    }
-    if files.is_empty() {
-        let start = options.project_directory.as_ref().map_or_else(|| here.clone(), |dir| here.join(dir));
-        files = search(&start)?;
-    }
-    let directory = match &options.project_directory {
-        Some(directory) => canonical::clean(&here.join(directory)),
-        None => files
-            .first()
-            .filter(|path| path.as_os_str() != "-")
-            .and_then(|path| path.parent())
-            .map_or_else(|| here.clone(), Path::to_path_buf),
-    };
-    Ok((files, directory))
-}
-
-/// The default file in a directory or the nearest one above it, with its override file.
-fn search(start: &Path) -> Result<Vec<PathBuf>> {
-    for directory in start.ancestors() {
-        let there =
-            |names: &[&str]| names.iter().map(|name| directory.join(name)).find(|path| path.is_file());
-        if let Some(file) = there(&DEFAULT_FILES) {
-            return Ok(std::iter::once(file).chain(there(&OVERRIDE_FILES)).collect());
-        }
-    }
-    Err(Error::not_found("no configuration file provided: not found")
-        .hint(format!("name one with -f, or make compose.yaml in {} or above", start.display())))
-}
-
-/// The variables that files may use: the caller's, over those of the `.env` files.
-fn environment(options: &Options, directory: &Path) -> Result<(BTreeMap<String, String>, Vec<PathBuf>)> {
-    let own = |name: &str| options.environment.get(name).cloned();
-    let mut files: Vec<PathBuf> =
-        options.env_files.iter().map(|path| options.working_directory.join(path)).collect();
-    if files.is_empty()
-        && let Some(list) = own("COMPOSE_ENV_FILES").filter(|list| !list.is_empty())
-    {
-        files = list.split(',').map(|path| options.working_directory.join(path)).collect();
-    }
-    let disabled = own("COMPOSE_DISABLE_ENV_FILE").is_some_and(|value| value == "1" || value == "true");
-    if files.is_empty() && !disabled {
-        let default = directory.join(".env");
-        if default.is_file() {
-            files.push(default);
-        }
-    }
-    let mut variables = BTreeMap::new();
-    for path in &files {
-        let text = read_text(path).map_err(|err| {
-            Error::invalid(format!("couldn't find env file: {}", path.display())).because(err)
-        })?;
-        let find = |name: &str| own(name).or_else(|| variables.get(name).cloned());
-        let parsed = dotenv::parse(&text, &find).map_err(|fault| {
-            Error::invalid(format!(
-                "failed to read {}: line {}: {}",
-                path.display(),
-                fault.line,
-                fault.message
-            ))
-        })?;
-        variables.extend(parsed);
-    }
-    variables.extend(options.environment.clone());
-    Ok((variables, files))
-}
-
-fn read_text(path: &Path) -> std::io::Result<String> {
-    let bytes = if path.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut bytes)?;
-        bytes
-    } else {
-        std::fs::read(path)?
-    };
-    String::from_utf8(bytes)
-        .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8"))
-}
-
-/// The project's name: `-p`, $COMPOSE_PROJECT_NAME, `name:` of the last file that has one, the directory.
-fn canonical_name_of(
-    found: &[PathBuf],
-    options: &Options,
-    environment: &BTreeMap<String, String>,
-    directory: &Path,
-    files: &mut Files,
-) -> Result<String> {
-    let given = options.project_name.clone().or_else(|| environment.get("COMPOSE_PROJECT_NAME").cloned());
-    if let Some(name) = given.filter(|name| !name.is_empty()) {
-        if normal_name(&name) != name {
-            return Err(Error::invalid(format!(
-                "invalid project name {name:?}: must consist only of lowercase alphanumeric characters, hyphens, and underscores as well as start with a letter or number"
-            )));
-        }
-        return Ok(name);
-    }
-    let mut named = None;
-    for path in found.iter().filter(|path| path.as_os_str() != "-") {
-        let Ok(text) = read_text(path) else { continue };
-        // Cheap look: most files have no name, and reading them twice would be felt with thousands of services.
-        if !text.lines().any(|line| line.starts_with("name") || line.starts_with("\"name")) {
-            continue;
-        }
-        let file = files.add(path.display().to_string());
-        for document in files.documents(&text, file)? {
-            if let Some(name) = document.str_at("name") {
-                let find = |variable: &str| environment.get(variable).cloned();
-                let mut variables = Variables { find: &find, missed: BTreeSet::new() };
-                let name = interpolate::text(name, &mut variables)
-                    .map_err(|fault| files.error(document.at, format!("name: {fault}")))?;
-                named = Some(name);
-            }
-        }
-    }
-    if let Some(name) = named {
-        let normal = normal_name(&name);
-        if !normal.is_empty() {
-            return Ok(normal);
-        }
-    }
-    let base = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let name = normal_name(&base);
-    if name.is_empty() {
-        return Err(Error::invalid("project name must not be empty").hint("give one with -p"));
-    }
-    Ok(name)
-}
-
-/// Lower case, with nothing but letters, digits, `-` and `_`, beginning with a letter or digit.
-fn normal_name(text: &str) -> String {
-    let kept: String = text
-        .to_lowercase()
-        .chars()
-        .filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'))
-        .collect();
-    kept.trim_start_matches(['-', '_']).to_owned()
 }
 
 struct Loader<'a> {
@@ -488,62 +332,6 @@ fn all_profiles(tree: &Node) -> BTreeSet<String> {
         .filter_map(Node::as_str)
         .map(str::to_owned)
         .collect()
-}
-
-/// Lays the variables of `env_file` under those of `environment`.
-fn env_files_of_services(
-    tree: &mut Node,
-    files: &Files,
-    find: &dyn Fn(&str) -> Option<String>,
-) -> Result<()> {
-    let services = tree.as_map_mut().and_then(|top| top.get_mut("services")).and_then(Node::as_map_mut);
-    for service in services.into_iter().flat_map(Map::values_mut) {
-        let Some(fields) = service.as_map_mut() else { continue };
-        read_pairs(fields, "env_file", "environment", files, find)?;
-        read_pairs(fields, "label_file", "labels", files, find)?;
-    }
-    Ok(())
-}
-
-fn read_pairs(
-    fields: &mut Map,
-    file_key: &str,
-    key: &str,
-    files: &Files,
-    find: &dyn Fn(&str) -> Option<String>,
-) -> Result<()> {
-    let Some(Kind::List(list)) = fields.shift_remove(file_key).map(|node| node.kind) else { return Ok(()) };
-    let mut pairs = Map::new();
-    for item in list {
-        let Some(path) = item.as_str().or_else(|| item.str_at("path")) else { continue };
-        let required = item.as_str().is_some() || item.flag("required");
-        let text = match read_text(Path::new(path)) {
-            Ok(text) => text,
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound && !required => continue,
-            Err(err) => return Err(files.error(item.at, format!("env file {path} not found")).because(err)),
-        };
-        let parsed = if item.str_at("format") == Some("raw") {
-            dotenv::raw(&text)
-        } else {
-            let seen = |name: &str| {
-                find(name)
-                    .or_else(|| pairs.get(name).and_then(|node: &Node| node.as_str()).map(str::to_owned))
-            };
-            dotenv::parse(&text, &seen).map_err(|fault| {
-                files.error(item.at, format!("failed to read {path}: line {}: {}", fault.line, fault.message))
-            })?
-        };
-        pairs.extend(parsed.into_iter().map(|(name, value)| (name, Node::text(value, item.at))));
-    }
-    let at = pairs.first().map(|(_, node)| node.at).unwrap_or_default();
-    let own = fields.entry(key.to_owned()).or_insert_with(|| Node::map(Map::new(), at));
-    if let Some(own) = own.as_map_mut() {
-        for (name, value) in pairs {
-            own.entry(name).or_insert(value);
-        }
-        own.sort_unstable_keys();
-    }
-    Ok(())
 }
 
 /// Takes away the services that no active profile asks for.

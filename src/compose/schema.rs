@@ -270,6 +270,8 @@ static DEVELOP: Record = record(&[(
             ("target", Text),
             ("exec", Shape::Record(&HOOK)),
             ("ignore", List(&TEXT)),
+            ("include", List(&TEXT)),
+            ("initial_sync", Bool),
         ],
         required: &["path", "action"],
     })),

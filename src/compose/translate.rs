@@ -9,9 +9,9 @@ use crate::base::limits::{CPU_PERIOD_US, Cgroup, DeviceRate, Limits};
 use crate::base::mount_syntax::{self, MountKindRequest, MountRequest};
 use crate::base::signal::Signal;
 use crate::base::spec::{Device, RestartPolicy, Rlimit};
-use crate::compose::canonical::duration_ns;
 use crate::compose::node::{Files as Places, Kind, Map, Node, Place};
 use crate::compose::project::Project;
+use crate::compose::scalars::duration_ns;
 use crate::engine::request::{ContainerRequest, HealthRequest};
 use crate::engine::{Error, Result};
 

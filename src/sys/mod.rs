@@ -6,6 +6,7 @@ pub(crate) mod datagram;
 pub(crate) mod failpoint;
 pub(crate) mod fs;
 pub(crate) mod inet;
+pub(crate) mod inotify;
 pub(crate) mod journal;
 pub(crate) mod landlock;
 pub(crate) mod memory;

@@ -1,13 +1,16 @@
 //! `ketch compose logs`, and the output of `up`.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::base::id::ContainerId;
 use crate::base::time::parse_when;
 use crate::cli::compose::open;
 use crate::cli::session::Session;
@@ -16,6 +19,7 @@ use crate::compose::plan::Actual;
 use crate::engine::logs::{ContainerLog, FollowError, Limits, Stopped};
 use crate::logs::entry::Entry;
 use crate::logs::reader::Query;
+use crate::sys::inotify::AnyOf;
 use crate::sys::signal::{SignalFd, SignalSet};
 
 /// How lines are printed.
@@ -33,7 +37,12 @@ pub(super) enum Followed {
     All,
     Interrupted,
     Ended(usize),
+    /// What was awaited beside has come.
+    Awaited,
 }
+
+/// How far the output of containers was shown: what comes after this moment is new.
+pub(super) type ShownUntil = HashMap<ContainerId, Timestamp>;
 
 /// Colours of names, one after the other, as docker compose has them.
 const COLOURS: [&str; 12] = [
@@ -112,12 +121,13 @@ pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<(
         let sink = |index: usize, entry: &Entry<'_>| printer.borrow_mut().print(index, entry);
         crate::engine::logs::follow(&mut logs, limits, sink, || printer.borrow_mut().flush())
             .map_err(failed)?;
+        printer.borrow_mut().finish()?;
         return Ok(());
     }
     for (index, log) in logs.iter_mut().enumerate() {
         log.read(|entry| printer.borrow_mut().print(index, entry))?;
     }
-    printer.borrow_mut().flush()?;
+    printer.borrow_mut().finish()?;
     Ok(())
 }
 
@@ -128,8 +138,8 @@ fn failed(err: FollowError) -> anyhow::Error {
     }
 }
 
-/// Shows the output of containers, from their start on, until all have ended, or one with `first_end`, or the
-/// user interrupts.
+/// Shows the output of containers, from their start or from where it was `shown` on, until all have ended, or
+/// one with `first_end`, or the user interrupts, or `beside` is readable.
 ///
 /// # Errors
 ///
@@ -139,29 +149,38 @@ pub(super) fn follow(
     containers: &[Actual],
     style: Style,
     first_end: bool,
+    beside: Option<BorrowedFd<'_>>,
+    shown: &mut ShownUntil,
 ) -> anyhow::Result<Followed> {
     let signals = SignalFd::new(&SignalSet::of(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]))?;
+    let awaited: Vec<BorrowedFd<'_>> = [Some(signals.as_fd()), beside].into_iter().flatten().collect();
+    let awaited = AnyOf::new(&awaited)?;
     let engine = session.engine()?;
     let mut logs: Vec<ContainerLog> = Vec::new();
     for container in containers {
         // Only what this start has brought: an older life of the container is not of interest.
         let started = engine.container_summary(&container.id)?.status.record.map(|record| record.started);
-        logs.push(engine.log(&container.id, Query { since: started, ..Query::default() }, true)?);
+        let since = shown.get(&container.id).copied().or(started);
+        logs.push(engine.log(&container.id, Query { since, ..Query::default() }, true)?);
     }
     let project = containers.first().map(|container| container.name.as_str()).unwrap_or_default();
     let project = project.split('-').next().unwrap_or_default();
     let printer = RefCell::new(Printer::new(containers, project, style));
-    let limits = Limits { until: None, interrupt: Some(signals.as_fd()), first_end };
+    let limits = Limits { until: None, interrupt: Some(awaited.as_fd()), first_end };
     let sink = |index: usize, entry: &Entry<'_>| printer.borrow_mut().print(index, entry);
     let stopped = crate::engine::logs::follow(&mut logs, limits, sink, || printer.borrow_mut().flush())
         .map_err(failed)?;
     let mut printer = printer.into_inner();
+    printer.finish()?;
+    for (container, last) in containers.iter().zip(&printer.last) {
+        if let Some(last) = std::str::from_utf8(last).ok().and_then(|last| last.parse::<Timestamp>().ok()) {
+            shown.insert(container.id.clone(), last + Duration::from_nanos(1));
+        }
+    }
     let followed = match stopped {
         Stopped::Done => Followed::All,
-        Stopped::Interrupted => {
-            signals.read()?;
-            Followed::Interrupted
-        }
+        Stopped::Interrupted if signals.read()?.is_some() => Followed::Interrupted,
+        Stopped::Interrupted => Followed::Awaited,
         Stopped::Ended(index) => Followed::Ended(index),
     };
     for (index, container) in containers.iter().enumerate() {
@@ -194,6 +213,8 @@ struct Printer {
     buffer: Vec<u8>,
     /// Lines of which the end has not come.
     partial: Vec<Vec<u8>>,
+    /// The time of the last entry of each container.
+    last: Vec<Vec<u8>>,
 }
 
 impl Printer {
@@ -216,10 +237,13 @@ impl Printer {
                 }
             })
             .collect();
-        Self { prefixes, style, buffer: Vec::new(), partial: vec![Vec::new(); names.len()] }
+        let none = vec![Vec::new(); names.len()];
+        Self { prefixes, style, buffer: Vec::new(), partial: none.clone(), last: none }
     }
 
     fn print(&mut self, index: usize, entry: &Entry<'_>) -> io::Result<()> {
+        self.last[index].clear();
+        self.last[index].extend_from_slice(&entry.time);
         let line = &mut self.partial[index];
         if line.is_empty() {
             line.extend_from_slice(self.prefixes[index].as_bytes());
@@ -242,6 +266,15 @@ impl Printer {
         out.flush()?;
         self.buffer.clear();
         Ok(())
+    }
+
+    /// Ends lines that nobody will end any more: output need not end with a line's end.
+    fn finish(&mut self) -> io::Result<()> {
+        for line in self.partial.iter_mut().filter(|line| !line.is_empty()) {
+            line.push(b'\n');
+            self.buffer.append(line);
+        }
+        self.flush()
     }
 
     /// A line of ketch's own about a container.

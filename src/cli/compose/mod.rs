@@ -11,6 +11,7 @@ pub(crate) mod project;
 pub(crate) mod take;
 pub(crate) mod up;
 pub(crate) mod version;
+pub(crate) mod watch;
 pub(crate) mod within;
 
 use std::ffi::OsString;

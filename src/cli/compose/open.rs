@@ -85,19 +85,29 @@ pub(super) fn with<T>(
     quiet_pull: bool,
     work: impl FnOnce(&Compose<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    with_hooks(session, project, quiet_pull, false, work)
+    with_shown(session, project, Shown { quiet_pull, ..Shown::default() }, work)
 }
 
-/// Like [`with`]; what hooks write is printed like the output of containers if `show` is true.
+/// What is shown of what is done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shown {
+    /// Not how images are pulled.
+    pub(super) quiet_pull: bool,
+    /// Not how images are built.
+    pub(super) quiet_build: bool,
+    /// What hooks write, like the output of containers.
+    pub(super) hooks: bool,
+}
+
+/// Like [`with`].
 ///
 /// # Errors
 ///
 /// Those of `work`.
-pub(super) fn with_hooks<T>(
+pub(super) fn with_shown<T>(
     session: &Session<'_>,
     project: &Project,
-    quiet_pull: bool,
-    show: bool,
+    shown: Shown,
     work: impl FnOnce(&Compose<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let flags = &session.globals.project;
@@ -110,7 +120,7 @@ pub(super) fn with_hooks<T>(
     };
     let warn = |text: &str| session.warn(text);
     let hook_output = move |name: &str, line: &str| {
-        if show {
+        if shown.hooks {
             println!("{name}  | {line}");
         }
     };
@@ -118,7 +128,8 @@ pub(super) fn with_hooks<T>(
     let images = Getter {
         engine,
         globals: session.globals,
-        progress: RefCell::new(Progress::new(quiet_pull || quiet)),
+        quiet_build: shown.quiet_build,
+        progress: RefCell::new(Progress::new(shown.quiet_pull || quiet)),
     };
     work(&Compose {
         engine,
@@ -135,6 +146,7 @@ pub(super) fn with_hooks<T>(
 struct Getter<'a> {
     engine: &'a Engine,
     globals: &'a Globals,
+    quiet_build: bool,
     progress: RefCell<Progress>,
 }
 
@@ -152,7 +164,10 @@ impl Images for Getter<'_> {
 
     fn build(&self, project: &Project, service: &str) -> crate::engine::Result<()> {
         let Some(build) = project.service(service)?.get("build") else { return Ok(()) };
-        let words = super::build::words(self.engine, project, service, build)?;
+        let mut words = super::build::words(self.engine, project, service, build)?;
+        if self.quiet_build {
+            words.insert(1, "--quiet".into());
+        }
         let failed = || Error::new(Kind::System, format!("build the image of service {service}"));
         match crate::cli::dispatch(&words, &mut self.globals.clone()) {
             Ok(Exit::OK) => Ok(()),

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::compose::load::{self, Loaded, Options};
+use crate::compose::locate;
 use crate::engine::config;
 
 /// What stands between `compose` and its verb.
@@ -28,6 +29,8 @@ pub(crate) struct ProjectFlags {
     pub(crate) quiet: bool,
     /// `--version`, or no verb but `--help`.
     pub(crate) version: bool,
+    /// Those of the flags `--ansi`, `--progress` and `--parallel` that were given.
+    given: Vec<&'static [u8]>,
 }
 
 impl ProjectFlags {
@@ -37,6 +40,7 @@ impl ProjectFlags {
         while let Some((word, after)) = rest.split_first() {
             let bytes = word.as_bytes();
             if !bytes.starts_with(b"-") || bytes == b"--help" || bytes == b"-h" {
+                self.read_environment()?;
                 return Ok(rest);
             }
             rest = after;
@@ -52,7 +56,7 @@ impl ProjectFlags {
                 *switch = value.is_none_or(|value| value != b"false");
                 continue;
             }
-            let known: [&[u8]; 11] = [
+            let known: [&'static [u8]; 11] = [
                 b"-f",
                 b"--file",
                 b"-p",
@@ -65,6 +69,7 @@ impl ProjectFlags {
                 b"--progress",
                 b"--ansi",
             ];
+            self.given.extend(known.into_iter().filter(|known| *known == flag));
             if !known.contains(&flag) {
                 let flag = OsStr::from_bytes(flag).display();
                 return Err(UsageError::new(format!("unknown flag: {flag}")).see("compose"));
@@ -122,6 +127,37 @@ impl ProjectFlags {
     /// The name that `-p` or the environment gives.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// What a variable of compose's own says: in the environment, or in `.env`.
+    fn own_variable(&self, name: &str) -> Option<String> {
+        let options = self.options(&[]).ok()?;
+        locate::own_variable(&options, name)
+    }
+
+    /// Whether a variable of compose's own means yes.
+    pub(crate) fn truth(&self, name: &str) -> bool {
+        let value = self.own_variable(name).unwrap_or_default().to_ascii_lowercase();
+        matches!(value.as_str(), "1" | "t" | "true" | "y" | "yes" | "on")
+    }
+
+    /// Takes from variables what no flag says.
+    fn read_environment(&mut self) -> Result<(), UsageError> {
+        for (name, flag) in [
+            ("COMPOSE_ANSI", &b"--ansi"[..]),
+            ("COMPOSE_PROGRESS", b"--progress"),
+            ("COMPOSE_PARALLEL_LIMIT", b"--parallel"),
+        ] {
+            let Some(value) = self.own_variable(name).filter(|value| !value.is_empty()) else { continue };
+            if name == "COMPOSE_PARALLEL_LIMIT" && value.parse::<i64>().is_err() {
+                let message = format!("COMPOSE_PARALLEL_LIMIT must be an integer (found: {value:?})");
+                return Err(UsageError::new(message).see("compose"));
+            }
+            if !self.given.contains(&flag) {
+                self.set(flag, OsStr::new(&value))?;
+            }
+        }
+        Ok(())
     }
 
     /// How to load the project.

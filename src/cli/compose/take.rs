@@ -76,6 +76,10 @@ pub(crate) fn commit(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Res
         words.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
     }
     words.extend(args.change.into_iter().flat_map(|change| ["--change".to_owned(), change]));
+    if words.iter().any(|word| word == "--message") {
+        // Only Docker's form of an image has a place for it.
+        words.extend(["--format", "docker"].map(str::to_owned));
+    }
     if args.pause {
         words.push("--pause".to_owned());
     }

@@ -2,19 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use crate::base::signal::Signal;
-use crate::cli::compose::logs::{self, Followed};
-use crate::cli::compose::open;
+use crate::cli::compose::logs::{self, Followed, ShownUntil};
+use crate::cli::compose::open::{self, Shown};
+use crate::cli::compose::project::ProjectFlags;
+use crate::cli::compose::watch;
 use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
 use crate::compose::apply::{Compose, UpOptions};
 use crate::compose::node::Node;
 use crate::compose::plan::{Actual, Recreate};
 use crate::compose::project::{Project, label};
+use crate::compose::tree::Tree;
 use crate::engine::lifecycle::Grace;
 use crate::engine::remove::Removing;
 use crate::engine::{Error, Kind};
@@ -57,11 +61,13 @@ pub(crate) struct MakeFlags {
 }
 
 impl MakeFlags {
-    fn options(&self, services: &[String]) -> Result<UpOptions, UsageError> {
+    fn options(&self, services: &[String], flags: &ProjectFlags) -> anyhow::Result<UpOptions> {
         if let Some(policy) = self.pull.as_deref()
             && !["always", "missing", "never", "build", "if_not_present", "policy"].contains(&policy)
         {
-            return Err(UsageError::new(format!("invalid --pull option {policy:?}")).see("compose up"));
+            return Err(UsageError::new(format!("invalid --pull option {policy:?}"))
+                .see("compose up")
+                .into());
         }
         Ok(UpOptions {
             services: services.to_vec(),
@@ -70,7 +76,8 @@ impl MakeFlags {
                 (_, true) => Recreate::Never,
                 _ => Recreate::Changed,
             },
-            remove_orphans: self.remove_orphans,
+            remove_orphans: self.remove_orphans || flags.truth("COMPOSE_REMOVE_ORPHANS"),
+            ignore_orphans: flags.truth("COMPOSE_IGNORE_ORPHANS"),
             scale: scales(&self.scale)?,
             build: self.build,
             no_build: self.no_build,
@@ -172,6 +179,14 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "SECONDS")]
     wait_timeout: Option<u64>,
 
+    /// Rebuild or refresh containers when files of develop.watch change
+    #[arg(short, long, conflicts_with = "detach")]
+    watch: bool,
+
+    /// Shortcuts while the output is shown: there are none, so only --menu=false is possible
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    menu: bool,
+
     /// Confirm every question
     #[arg(short, long)]
     yes: bool,
@@ -190,13 +205,19 @@ pub(crate) fn up(session: &mut Session<'_>, args: UpArgs) -> anyhow::Result<Exit
         renew_volumes: args.renew_anon_volumes,
         no_start: args.no_start,
         grace,
-        ..args.make.options(&args.services)?
+        ..args.make.options(&args.services, &session.globals.project)?
     };
     if let Some(service) = &args.exit_code_from {
         project.service(service)?;
     }
+    if args.menu {
+        return Err(Error::new(Kind::Unsupported, "there is no menu")
+            .hint("leave --menu away; ctrl-c stops, a second one kills")
+            .into());
+    }
     let detached = args.detach || args.wait || args.no_start || session.globals.project.dry_run;
-    let order = open::with_hooks(session, &project, args.make.quiet_pull, !detached, |compose| {
+    let shown = Shown { quiet_pull: args.make.quiet_pull, hooks: !detached, ..Shown::default() };
+    let order = open::with_shown(session, &project, shown, |compose| {
         let order = compose.up(&options)?;
         if args.wait {
             compose.wait_until_ready(&order, args.wait_timeout.map(Duration::from_secs))?;
@@ -232,7 +253,7 @@ fn follow(
         })
         .cloned()
         .collect();
-    let containers = open::containers(session, project, &shown, false)?;
+    let mut containers = open::containers(session, project, &shown, false)?;
     let abort =
         args.abort_on_container_exit || args.abort_on_container_failure || args.exit_code_from.is_some();
     let names: Vec<&str> = containers.iter().map(|container| container.name.as_str()).collect();
@@ -250,10 +271,23 @@ fn follow(
             .and_then(|engine| engine.container_summary(id).ok())
             .map_or(0, |c| c.status.phase.exit_code())
     };
+    let triggers = if args.watch { watch::triggers(project, &args.services)? } else { Vec::new() };
+    let mut tree = args.watch.then(|| Tree::new(&triggers)).transpose()?;
+    if let Some(tree) = &mut tree {
+        watch::begin(session, project, tree, &triggers, false)?;
+    }
+    let mut shown_until = ShownUntil::new();
     let mut exit = Exit::OK;
     loop {
-        match logs::follow(session, &containers, style, abort)? {
+        let beside = tree.as_ref().map(|tree| tree.as_fd());
+        match logs::follow(session, &containers, style, abort, beside, &mut shown_until)? {
             Followed::All => break,
+            Followed::Awaited => {
+                if let Some(tree) = &mut tree {
+                    watch::follow_changes(session, project, tree, &triggers, false)?;
+                }
+                containers = open::containers(session, project, &shown, false)?;
+            }
             Followed::Ended(index) => {
                 let code = code_of(&containers[index].id);
                 if args.abort_on_container_failure
@@ -390,7 +424,8 @@ pub(crate) struct CreateArgs {
 
 pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Result<()> {
     let project = open::project(session, &args.services)?;
-    let options = UpOptions { no_start: true, ..args.make.options(&args.services)? };
+    let options =
+        UpOptions { no_start: true, ..args.make.options(&args.services, &session.globals.project)? };
     open::with(session, &project, args.make.quiet_pull, |compose| Ok(compose.up(&options).map(drop)?))
 }
 
@@ -457,7 +492,8 @@ pub(crate) fn down(session: &mut Session<'_>, args: DownArgs) -> anyhow::Result<
     let from_labels = project.services().next().is_none();
     let mut containers = open::containers(session, &project, &args.services, true)?;
     let known = |service: &str| project.service(service).is_ok() || project.inactive.contains(service);
-    if !args.remove_orphans && !from_labels {
+    let orphans = args.remove_orphans || session.globals.project.truth("COMPOSE_REMOVE_ORPHANS");
+    if !orphans && !from_labels {
         containers.retain(|container| known(&container.service));
     }
     let images: BTreeSet<String> = match args.rmi.as_deref() {

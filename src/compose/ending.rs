@@ -1,0 +1,88 @@
+//! Stops and removes containers: those first that nothing else depends on.
+
+use std::collections::BTreeMap;
+
+use crate::base::spec::MountKind;
+use crate::compose::apply::Compose;
+use crate::compose::plan::Actual;
+use crate::engine::lifecycle::{Grace, StopOrder};
+use crate::engine::remove::Removing;
+use crate::engine::{Kind, Result};
+
+impl Compose<'_> {
+    /// Stops containers, all at once; before, those that run do what their services ask for.
+    pub(crate) fn stop(&self, containers: &[&Actual], grace: Option<Grace>) -> Result<()> {
+        if self.dry_run {
+            return Ok(());
+        }
+        containers.iter().filter(|container| container.running).try_for_each(|c| self.before_stop(c))?;
+        self.end(containers, grace)
+    }
+
+    /// Stops containers without their hooks.
+    pub(crate) fn end(&self, containers: &[&Actual], grace: Option<Grace>) -> Result<()> {
+        if self.dry_run {
+            return Ok(());
+        }
+        let order = |container: &&Actual| StopOrder { id: container.id.clone(), grace, signal: None };
+        let orders: Vec<StopOrder> = containers.iter().map(order).collect();
+        self.engine.stop(&orders).into_iter().try_for_each(|answer| match answer {
+            Err(err) if err.kind == Kind::NotFound => Ok(()),
+            other => other.map(drop),
+        })
+    }
+
+    pub(super) fn remove(&self, container: &Actual, grace: Option<Grace>, volumes: bool) -> Result<()> {
+        if container.running {
+            self.event("Container", &container.name, "Stopping");
+            self.stop(&[container], grace)?;
+            self.event("Container", &container.name, "Stopped");
+        }
+        self.delete(container, volumes)
+    }
+
+    /// Removes a container, with its anonymous volumes if asked.
+    pub(crate) fn delete(&self, container: &Actual, volumes: bool) -> Result<()> {
+        self.event("Container", &container.name, "Removing");
+        if !self.dry_run {
+            let mounted =
+                self.engine.container_spec(&container.id).map(|spec| spec.mounts).unwrap_or_default();
+            let how = Removing { force: true, volumes, depend: true, ..Removing::default() };
+            match self.engine.remove_container(&container.id, &how) {
+                Err(err) if err.kind == Kind::NotFound => {}
+                other => other?,
+            }
+            // Anonymous volumes that it has from the container it was made in place of.
+            for mount in mounted.iter().filter(|_| volumes) {
+                if let MountKind::Volume { name, anonymous: false, .. } = &mount.kind
+                    && self.engine.store().volumes().get(name).is_ok_and(|volume| volume.anonymous)
+                {
+                    match self.engine.remove_volume(name, None) {
+                        Err(err) if matches!(err.kind, Kind::NotFound | Kind::Conflict) => {}
+                        other => other?,
+                    }
+                }
+            }
+        }
+        self.event("Container", &container.name, "Removed");
+        Ok(())
+    }
+
+    /// The containers in groups, the first of which nothing else depends on: the order in which they stop.
+    pub(crate) fn stop_groups(&self, containers: Vec<Actual>) -> Vec<Vec<Actual>> {
+        let mut groups: BTreeMap<usize, Vec<Actual>> = BTreeMap::new();
+        for container in containers {
+            groups.entry(self.depth(&container.service, 0)).or_default().push(container);
+        }
+        groups.into_values().rev().collect()
+    }
+
+    fn depth(&self, service: &str, guard: usize) -> usize {
+        if guard > 1000 {
+            return 0;
+        }
+        let below =
+            self.project.dependencies(service).into_iter().map(|d| self.depth(&d.service, guard + 1) + 1);
+        below.max().unwrap_or(0)
+    }
+}

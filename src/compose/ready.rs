@@ -1,0 +1,201 @@
+//! Starts containers, each when what it depends on has come so far, and waits until they are ready.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::base::health::Health;
+use crate::compose::apply::{Compose, LOOK};
+use crate::compose::observe;
+use crate::compose::plan::{self, Actual};
+use crate::compose::project::Condition;
+use crate::engine::lifecycle::Grace;
+use crate::engine::list::Container;
+use crate::engine::start::Start;
+use crate::engine::state::Phase;
+use crate::engine::{Error, Kind, Result};
+
+impl Compose<'_> {
+    /// Starts the containers of the services, each when its dependencies allow it. Those that depend on a
+    /// service made `anew` with `restart: true` are restarted.
+    pub(crate) fn start_in_order(
+        &self,
+        order: &[String],
+        anew: &BTreeSet<String>,
+        grace: Option<Grace>,
+    ) -> Result<()> {
+        let mut services = plan::by_service(self.containers()?);
+        let mut waiting: Vec<String> = order.to_vec();
+        let mut told: BTreeSet<String> = BTreeSet::new();
+        while !waiting.is_empty() {
+            let before = waiting.len();
+            let mut still = Vec::new();
+            for name in waiting {
+                if !self.may_start(&name, &still, order, &mut told)? {
+                    still.push(name);
+                    continue;
+                }
+                let restart = !anew.contains(&name)
+                    && self
+                        .project
+                        .dependencies(&name)
+                        .iter()
+                        .any(|d| d.restart && anew.contains(&d.service));
+                for container in services.remove(&name).unwrap_or_default() {
+                    if container.one_off || container.running && !restart {
+                        continue;
+                    }
+                    if container.running {
+                        self.event("Container", &container.name, "Restarting");
+                        self.stop(&[&container], grace)?;
+                    }
+                    self.start(&container)?;
+                }
+            }
+            waiting = still;
+            if waiting.len() == before {
+                std::thread::sleep(LOOK);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn start(&self, container: &Actual) -> Result<()> {
+        self.event("Container", &container.name, "Starting");
+        if !self.dry_run {
+            match self.engine.start_container(&container.id, Start::default()) {
+                // It is running already: another command, or its restart policy, was faster.
+                Err(err) if err.kind == Kind::Conflict => {}
+                other => drop(other?),
+            }
+            self.run_hooks(container, "post_start")?;
+        }
+        self.event("Container", &container.name, "Started");
+        Ok(())
+    }
+
+    /// Whether all that a service depends on has come so far.
+    fn may_start(
+        &self,
+        name: &str,
+        still: &[String],
+        order: &[String],
+        told: &mut BTreeSet<String>,
+    ) -> Result<bool> {
+        for dependency in self.project.dependencies(name) {
+            if still.contains(&dependency.service) {
+                return Ok(false);
+            }
+            // Without dependencies (`--no-deps`) nobody waits for them.
+            if dependency.condition == Condition::Started
+                || !order.contains(&dependency.service)
+                || self.dry_run
+            {
+                continue;
+            }
+            for container in self.containers_of(&dependency.service)? {
+                match is_fulfilled(&container, dependency.condition) {
+                    Ok(true) => {
+                        if told.remove(&container.name) {
+                            let state =
+                                if dependency.condition == Condition::Healthy { "Healthy" } else { "Exited" };
+                            self.event("Container", &container.name, state);
+                        }
+                    }
+                    Ok(false) => {
+                        if told.insert(container.name.clone()) {
+                            self.event("Container", &container.name, "Waiting");
+                        }
+                        return Ok(false);
+                    }
+                    Err(why) if dependency.required => {
+                        return Err(Error::new(Kind::Conflict, format!("dependency failed to start: {why}")));
+                    }
+                    Err(why) => {
+                        if told.insert(format!("{} {name}", container.name)) {
+                            (self.warn)(&format!("optional dependency {:?}: {why}", dependency.service));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn containers_of(&self, service: &str) -> Result<Vec<Container>> {
+        let mut all = observe::containers(self.engine, &self.project.name)?;
+        all.retain(|container| {
+            observe::actual(container).is_some_and(|actual| actual.service == service && !actual.one_off)
+        });
+        Ok(all)
+    }
+
+    /// Waits until every container of the services runs and, where it has a check, is healthy.
+    ///
+    /// # Errors
+    ///
+    /// If one ends or becomes unhealthy, or `limit` is over.
+    pub(crate) fn wait_until_ready(&self, order: &[String], limit: Option<Duration>) -> Result<()> {
+        let end = limit.map(|limit| Instant::now() + limit);
+        let mut ready = BTreeSet::new();
+        loop {
+            let mut all = true;
+            for name in order {
+                for container in self.containers_of(name)? {
+                    if ready.contains(&container.id) {
+                        continue;
+                    }
+                    let condition = match container.health {
+                        Some(_) => Condition::Healthy,
+                        None => Condition::Started,
+                    };
+                    match is_fulfilled(&container, condition) {
+                        Ok(true) => {
+                            self.event("Container", &container.name, "Healthy");
+                            ready.insert(container.id.clone());
+                        }
+                        Ok(false) => all = false,
+                        Err(why) => return Err(Error::new(Kind::Conflict, why)),
+                    }
+                }
+            }
+            if all {
+                return Ok(());
+            }
+            if end.is_some_and(|end| Instant::now() > end) {
+                return Err(Error::new(Kind::System, "application not healthy after --wait-timeout"));
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+/// Whether a container has come as far as `condition` asks.
+///
+/// # Errors
+///
+/// Why it never will.
+fn is_fulfilled(container: &Container, condition: Condition) -> std::result::Result<bool, String> {
+    let name = &container.name;
+    let exited = match container.status.phase {
+        Phase::Exited(code) | Phase::Ending(code) => Some(code),
+        _ => None,
+    };
+    match condition {
+        Condition::Completed => match exited {
+            Some(0) => Ok(true),
+            Some(code) => Err(format!("container {name} exited ({code})")),
+            None => Ok(false),
+        },
+        Condition::Started => match exited {
+            Some(code) => Err(format!("container {name} exited ({code})")),
+            None => Ok(container.is_up()),
+        },
+        Condition::Healthy => match (exited, container.health) {
+            (Some(code), _) => Err(format!("container {name} exited ({code})")),
+            (None, None) => Err(format!("container {name} has no healthcheck configured")),
+            (None, Some(Health::Healthy)) => Ok(true),
+            (None, Some(Health::Unhealthy)) => Err(format!("container {name} is unhealthy")),
+            (None, Some(_)) => Ok(false),
+        },
+    }
+}
