@@ -166,3 +166,45 @@ fn shells_get_completions() {
     assert_eq!(ask(&sandbox, &["ketch", "rm", "b"]), ["box"]);
     assert_eq!(ask(&sandbox, &["ketch", "rmi", "local"]), ["localhost/bb:latest"]);
 }
+
+/// What a shell is offered after `words`, the last of which is being typed.
+fn offered(sandbox: &Sandbox, shell: &str, words: &[&str]) -> String {
+    let index = (words.len() - 1).to_string();
+    let args = ["--"].iter().chain(words);
+    let command = sandbox.command(args).env("_KETCH_COMPLETE", shell).env("_CLAP_COMPLETE_INDEX", index);
+    command
+        .env("_CLAP_IFS", "\n")
+        .env("_CLAP_COMPLETE_COMP_TYPE", "9")
+        .env("_CLAP_COMPLETE_SPACE", "false")
+        .run()
+        .ok()
+        .to_owned()
+}
+
+#[test]
+fn names_of_everything_are_completed() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--name=known-container", "--net=none", "bb"]);
+    sandbox.ok(["volume", "create", "known-volume"]);
+    sandbox.ok(["network", "create", "known-network"]);
+    sandbox.command(["secret", "create", "known-secret", "-"]).stdin("x").run().ok();
+    for shell in ["bash", "zsh", "fish"] {
+        for (words, want) in [
+            (&["ketch", "start", "kn"][..], "known-container"),
+            (&["ketch", "container", "init", "kn"], "known-container"),
+            (&["ketch", "volume", "rm", "kn"], "known-volume"),
+            (&["ketch", "network", "inspect", "kn"], "known-network"),
+            (&["ketch", "secret", "rm", "kn"], "known-secret"),
+            (&["ketch", "run", "--secret", "kn"], "known-secret"),
+            (&["ketch", "run", "--network", "kn"], "known-network"),
+            (&["ketch", "rmi", "localhost/"], "localhost/bb:latest"),
+        ] {
+            let offered = offered(&sandbox, shell, words);
+            let names: Vec<_> = offered.lines().map(|line| line.split('\t').next().unwrap_or(line)).collect();
+            assert!(
+                names.iter().any(|name| name.trim() == want || name.replace("\\:", ":").trim() == want),
+                "{shell} {words:?}: {offered:?}"
+            );
+        }
+    }
+}

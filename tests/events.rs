@@ -167,3 +167,39 @@ fn a_store_that_cannot_be_written_is_no_reason_to_fail() {
     sandbox.ok(["run", "--rm", "--net=none", "bb", "true"]);
     sandbox.ok(["volume", "create", "v"]);
 }
+
+#[test]
+fn what_happens_beside_a_containers_life_is_told_as_podman_tells_it() {
+    let sandbox = fresh();
+    sandbox.start("c", &[], "exec sleep 1000");
+    sandbox.ok(["exec", "-d", "c", "sh", "-c", "exit 3"]);
+    sandbox.wait_until(&["events", "--stream=false", "--filter=event=exec_died"], "exec_died");
+    sandbox.ok(["update", "--restart=always", "c"]);
+    let archive = sandbox.path("a.tar").display().to_string();
+    sandbox.ok(["save", "-o", &archive, "bb"]);
+    sandbox.ok(["load", "-i", &archive]);
+    sandbox.ketch(["unshare", "sh", "-ec", "ketch mount c; ketch umount c"]).ok();
+    sandbox.ok(["stop", "--time=0", "c"]);
+    sandbox.ok(["init", "c"]);
+    sandbox.ok(["rm", "--force", "--time=0", "c"]);
+    let events = told(&sandbox, &[]);
+    let mut rest = events.iter();
+    for wanted in [
+        "container create c",
+        "container start c",
+        "container exec c",
+        "container exec_died c",
+        "container update c",
+        &format!("image save {archive}"),
+        &format!("image loadfromarchive {archive}"),
+        "container mount c",
+        "container unmount c",
+        "container died c",
+        "container cleanup c",
+        "container init c",
+        "container remove c",
+    ] {
+        assert!(rest.any(|event| event == wanted), "{wanted} in {events:#?}");
+    }
+    assert_eq!(events.iter().filter(|event| *event == "container start c").count(), 1, "{events:#?}");
+}

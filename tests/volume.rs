@@ -105,3 +105,97 @@ fn files_of_other_users_are_removed_too() {
     }
     assert_eq!(left(), 0);
 }
+
+#[test]
+fn options_make_a_tmpfs_that_containers_share() {
+    let sandbox = Sandbox::new();
+    let options = ["-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m,uid=1000,noexec"];
+    assert_eq!(sandbox.ok(["volume", "create"].iter().chain(&options).chain(&["vt"])), "vt");
+    let shown: serde_json::Value =
+        serde_json::from_str(&sandbox.ok(["volume", "inspect", "vt"])).expect("JSON");
+    assert_eq!((&shown[0]["UID"], &shown[0]["Options"]["type"]), (&1000.into(), &"tmpfs".into()));
+    let look =
+        "df -k /x | tail -1 | awk '{print $1, $2}'; stat -c '%u %a' /x; grep -c ' /x .*noexec' /proc/mounts";
+    assert_eq!(sandbox.sh(&["-v", "vt:/x"], look).ok(), "tmpfs 1024\n1000 1777\n1");
+
+    sandbox.start("one", &["-v", "vt:/x"], "echo shared > /x/f; exec sleep 1000");
+    sandbox.wait_until(&["exec", "one", "cat", "/x/f"], "shared");
+    assert_eq!(
+        sandbox.sh(&["-v", "vt:/elsewhere"], "cat /elsewhere/f; echo back > /elsewhere/g").ok(),
+        "shared"
+    );
+    assert_eq!(sandbox.ok(["exec", "one", "cat", "/x/g"]), "back");
+    sandbox.ok(["rm", "-f", "--time=0", "one"]);
+    assert_eq!(sandbox.sh(&["-v", "vt:/x"], "ls /x").ok(), "", "it is gone with its last user");
+    assert_eq!(sandbox.ok(["volume", "rm", "vt"]), "vt");
+}
+
+#[test]
+fn options_show_a_directory_of_the_host() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.write("data/f", "of the host\n");
+    let device = format!("device={}", file.parent().expect("a directory").display());
+    sandbox.ok(["volume", "create", "-o", "type=none", "-o", "o=bind", "-o", &device, "vb"]);
+    sandbox.ok(["volume", "create", "-o", "o=bind,ro", "-o", &device, "ro"]);
+    assert_eq!(sandbox.sh(&["-v", "vb:/x"], "cat /x/f; echo new > /x/g").ok(), "of the host");
+    assert_eq!(sandbox.read("data/g"), "new\n");
+    assert_ne!(sandbox.sh(&["-v", "ro:/x"], "touch /x/h").code, 0);
+    sandbox.ok(["create", "--name=c", "--net=none", "-v", "vb:/x", "bb"]);
+    sandbox.ok(["volume", "export", "-o", "out.tar", "vb"]);
+    assert!(sandbox.program("tar", ["tf", "out.tar"]).run().ok().contains("g"));
+    sandbox.ok(["rm", "c"]);
+    sandbox.ok(["volume", "rm", "vb", "ro"]);
+    assert_eq!(sandbox.read("data/f"), "of the host\n", "what it showed stays");
+
+    sandbox.ok(["volume", "create", "-o", "o=bind", "-o", "device=/no/such/place", "nowhere"]);
+    let failed = sandbox.sh(&["-v", "nowhere:/x"], "true");
+    assert!(
+        failed.stderr.contains("mount volume nowhere: /no/such/place does not exist"),
+        "{}",
+        failed.stderr
+    );
+    for (options, why) in [
+        (&["-o", "type=nfs", "-o", "device=host:/x"][..], "can be mounted by root of the host only"),
+        (&["-o", "type=ext4", "-o", "device=/dev/sda1"], "can be mounted by root of the host only"),
+        (&["-o", "o=size=1m"], "project quotas"),
+        (&["-o", "foo=bar"], "invalid mount option foo for driver 'local'"),
+        (&["-o", "o=uid=me"], "IDs are numbers"),
+    ] {
+        let refused = sandbox.ketch(["volume", "create"].iter().chain(options));
+        assert!(refused.fails(125).contains(why), "{options:?}: {}", refused.stderr);
+    }
+    let refused = sandbox.ketch(["create", "--mount=type=volume,src=n,dst=/x,volume-opt=type=nfs", "bb"]);
+    assert!(refused.fails(125).contains("root of the host only"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_volume_belongs_to_whom_it_is_made_for() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["volume", "create", "--uid=5", "--gid=6", "flags"]);
+    sandbox.ok(["volume", "create", "-o", "o=uid=7", "option"]);
+    assert_eq!(sandbox.sh(&["-v", "flags:/x", "-v", "option:/y"], "stat -c '%u %g' /x /y").ok(), "5 6\n7 0");
+    assert_eq!(sandbox.ok(["volume", "inspect", "--format={{.UID}} {{.GID}}", "flags"]), "5 6");
+    sandbox.sh(&["-v", "flags:/x"], "chown 8 /x").ok();
+    assert_eq!(sandbox.sh(&["-v", "flags:/x"], "stat -c %u /x").ok(), "8", "only of a new one");
+    sandbox.ok(["volume", "create", "-o", "nocopy=", "empty"]);
+    assert_eq!(
+        sandbox.sh(&["-v", "empty:/bin2", "-v", "full:/etc"], "ls /bin2 | wc -l; test -e /etc/passwd").ok(),
+        "0"
+    );
+}
+
+#[test]
+fn volumes_are_mounted_in_unshare() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["volume", "create", "plain"]);
+    sandbox.ok(["volume", "create", "-o", "type=tmpfs", "-o", "o=size=1m", "vt"]);
+    let outside = sandbox.ketch(["volume", "mount", "vt"]);
+    assert!(outside.fails(125).contains("must execute `ketch unshare` first"), "{}", outside.stderr);
+    let script = "p=$(ketch volume mount plain); echo kept > $p/f
+        t=$(ketch volume mount vt); test \"$(ketch volume mount vt)\" = $t; df -k $t | tail -1 | awk '{print $2}'
+        ketch volume unmount vt; df -k $t | tail -1 | awk '{print ($2 != 1024)}'; ketch volume unmount plain";
+    assert_eq!(sandbox.ketch(["unshare", "sh", "-ec", script]).ok(), "1024\nvt\n1\nplain");
+    assert_eq!(sandbox.sh(&["-v", "plain:/x"], "cat /x/f").ok(), "kept");
+    assert!(sandbox.ketch(["volume", "unmount", "nope"]).fails(125).contains("no such volume"));
+    assert_eq!(sandbox.ok(["volume", "reload"]), "");
+}

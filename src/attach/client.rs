@@ -180,6 +180,17 @@ pub(crate) fn reload(socket: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+/// Asks the monitor to tell of the end of process `pid`, which runs beside process 1. For a connection that asked for
+/// no streams.
+///
+/// # Errors
+///
+/// BrokenPipe if the monitor is gone.
+pub(crate) fn watch(socket: BorrowedFd<'_>, pid: i32) -> io::Result<()> {
+    socket::send(socket, packet::watch(pid).as_bytes())?;
+    Ok(())
+}
+
 /// The next packet; `None` at the end of the connection.
 pub(crate) fn receive<'b>(
     socket: BorrowedFd<'_>,

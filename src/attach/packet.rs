@@ -26,6 +26,7 @@ const RESIZE: u8 = 4;
 const SIGNAL: u8 = 5;
 const CHECK: u8 = 6;
 const RELOAD: u8 = 7;
+const WATCH: u8 = 8;
 const STDOUT: u8 = 16;
 const STDERR: u8 = 17;
 const EXIT: u8 = 18;
@@ -75,6 +76,8 @@ pub(crate) enum FromClient<'a> {
     Signal(i32),
     /// Check the container's health now; answered by `Checked`.
     Check,
+    /// Tell, when it ends, of this process that runs beside process 1.
+    Watch(i32),
     /// What `update` has written is to hold from now on; answered by `Reloaded`.
     Reload,
 }
@@ -159,6 +162,11 @@ pub(crate) fn checked(code: i32) -> Small {
     Small::word(CHECKED, code.to_le_bytes())
 }
 
+/// The packet that asks to tell of the end of a process.
+pub(crate) fn watch(pid: i32) -> Small {
+    Small::word(WATCH, pid.to_le_bytes())
+}
+
 /// The packet that says that something about the container was changed.
 pub(crate) fn reload() -> Small {
     Small::empty(RELOAD)
@@ -200,6 +208,7 @@ impl<'a> FromClient<'a> {
             (SIGNAL, &[a, b, c, d]) => Ok(Self::Signal(i32::from_le_bytes([a, b, c, d]))),
             (CHECK, []) => Ok(Self::Check),
             (RELOAD, []) => Ok(Self::Reload),
+            (WATCH, &[a, b, c, d]) => Ok(Self::Watch(i32::from_le_bytes([a, b, c, d]))),
             _ => Err(PacketError { kind, length: packet.len() }),
         }
     }
@@ -243,6 +252,7 @@ mod tests {
             (signal(-1), FromClient::Signal(-1)),
             (check(), FromClient::Check),
             (reload(), FromClient::Reload),
+            (watch(7), FromClient::Watch(7)),
         ] {
             assert_eq!(FromClient::decode(packet.as_bytes()), Ok(want));
         }

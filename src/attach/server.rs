@@ -36,6 +36,8 @@ pub(crate) enum Request<'a> {
     Check,
     /// Something about the container was changed.
     Reload,
+    /// Tell of the end of this process.
+    Watch(i32),
 }
 
 /// The clients of one container and the socket where more may come.
@@ -232,6 +234,7 @@ impl Server {
             (Ok(FromClient::Resize(size)), Some(_)) => Some(Request::Resize(size)),
             (Ok(FromClient::Signal(number)), Some(_)) => Some(Request::Signal(number)),
             (Ok(FromClient::Reload), Some(_)) => Some(Request::Reload),
+            (Ok(FromClient::Watch(pid)), Some(_)) => Some(Request::Watch(pid)),
             (Ok(FromClient::Check), Some(_)) => {
                 client.asks_health = true;
                 Some(Request::Check)

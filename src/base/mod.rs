@@ -30,4 +30,5 @@ pub(crate) mod spec;
 pub(crate) mod stream;
 pub(crate) mod tar;
 pub(crate) mod time;
+pub(crate) mod volume_options;
 pub(crate) mod yaml;

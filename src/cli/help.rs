@@ -142,13 +142,19 @@ fn completing_tree() -> Command {
     with_names(tree())
 }
 
-/// Makes an argument that names a container or an image complete to those that there are.
+/// Makes an argument that names a container, an image, a volume, a network or a secret complete to those that there are.
 fn knows_names(arg: Arg) -> Arg {
     let is = |word: &str| arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == word));
     if is("CONTAINER") {
         arg.add(ArgValueCandidates::new(container_names))
     } else if is("IMAGE") {
         arg.add(ArgValueCandidates::new(image_names))
+    } else if is("VOLUME") {
+        arg.add(ArgValueCandidates::new(volume_names))
+    } else if is("NETWORK") {
+        arg.add(ArgValueCandidates::new(network_names))
+    } else if is("SECRET") {
+        arg.add(ArgValueCandidates::new(secret_names))
     } else {
         arg
     }
@@ -169,6 +175,23 @@ fn container_names() -> Vec<CompletionCandidate> {
 fn image_names() -> Vec<CompletionCandidate> {
     let refs = present_store().and_then(|engine| engine.store().refs().list().ok()).unwrap_or_default();
     refs.items.into_iter().map(|known| CompletionCandidate::new(known.name.to_string())).collect()
+}
+
+fn volume_names() -> Vec<CompletionCandidate> {
+    let volumes = present_store().and_then(|engine| engine.store().volumes().list().ok()).unwrap_or_default();
+    volumes.items.into_iter().map(|volume| CompletionCandidate::new(volume.name)).collect()
+}
+
+fn network_names() -> Vec<CompletionCandidate> {
+    let root = present_store().map(|engine| engine.store().root().join("networks"));
+    let files = root.and_then(|root| std::fs::read_dir(root).ok()).into_iter().flatten().flatten();
+    let name = |file: std::fs::DirEntry| Some(file.file_name().to_str()?.strip_suffix(".json")?.to_owned());
+    files.filter_map(name).map(CompletionCandidate::new).collect()
+}
+
+fn secret_names() -> Vec<CompletionCandidate> {
+    let found = present_store().and_then(|engine| engine.store().secrets().list().ok()).unwrap_or_default();
+    found.items.into_iter().map(|secret| CompletionCandidate::new(secret.name)).collect()
 }
 
 /// The script that makes `shell` ask [`complete`].

@@ -279,6 +279,7 @@ fn volume(engine: &Engine, name: &str) -> Result<Object> {
 
 /// What is shown of a volume.
 pub(crate) fn volume_document(engine: &Engine, volume: &VolumeRecord) -> Value {
+    let owner = |key: &str| volume.options.get(key).and_then(|id| id.parse::<u32>().ok()).unwrap_or(0);
     json!({
         "Name": volume.name,
         "Driver": volume.driver,
@@ -287,6 +288,8 @@ pub(crate) fn volume_document(engine: &Engine, volume: &VolumeRecord) -> Value {
         "Labels": volume.labels,
         "Scope": "local",
         "Options": volume.options,
+        "UID": owner("UID"),
+        "GID": owner("GID"),
         "Anonymous": volume.anonymous,
         "MountCount": 0,
         "NeedsCopyUp": volume.needs_copy_up,
@@ -294,8 +297,6 @@ pub(crate) fn volume_document(engine: &Engine, volume: &VolumeRecord) -> Value {
         "Status": {},
         "StorageID": "",
         "Timeout": 0,
-        "UID": 0,
-        "GID": 0,
         "LockNumber": 0,
     })
 }

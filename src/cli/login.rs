@@ -48,6 +48,10 @@ pub(crate) struct LoginArgs {
     #[arg(long)]
     password_stdin: bool,
 
+    /// Take the password from this secret; its name is that of the user, too, unless --username says another
+    #[arg(long, value_name = "SECRET", conflicts_with_all = ["password", "password_stdin"])]
+    secret: Option<String>,
+
     /// Insist on TLS with a valid certificate; `=false` takes any certificate, and plain http too
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     tls_verify: Option<bool>,
@@ -116,7 +120,8 @@ pub(crate) fn login(session: &mut Session<'_>, args: LoginArgs) -> anyhow::Resul
         };
         return Ok(writeln!(session.out, "{user}")?);
     }
-    let interactive = args.username.is_none() && args.password.is_none() && !args.password_stdin;
+    let interactive =
+        args.username.is_none() && args.password.is_none() && !args.password_stdin && args.secret.is_none();
     if let Some(stored) = stored.as_ref().filter(|_| interactive) {
         writeln!(session.out, "Authenticating with existing credentials for {}", login.key())?;
         match login.check(stored) {
@@ -149,6 +154,16 @@ pub(crate) fn login(session: &mut Session<'_>, args: LoginArgs) -> anyhow::Resul
 
 /// The credential of the options; what they do not say is asked for.
 fn ask(session: &mut Session<'_>, args: &LoginArgs, known: Option<&str>) -> anyhow::Result<Credential> {
+    if let Some(name) = &args.secret {
+        let engine = session.engine()?;
+        let secret = engine.secret(name)?;
+        let data = engine.store().secrets().data(&secret.name).map_err(engine::Error::from)?;
+        let password = String::from_utf8(data).map_err(|_| {
+            engine::Error::invalid(format!("the secret {name} is no text, and so no password"))
+        })?;
+        let user = args.username.clone().unwrap_or_else(|| secret.name.clone());
+        return Ok(Credential::Password { user, password });
+    }
     if args.password_stdin {
         let Some(user) = args.username.clone() else {
             return Err(UsageError::new("must provide --username with --password-stdin").into());

@@ -93,7 +93,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: SaveArgs) -> anyhow::Result<(
         vec![engine.choose_to_save(&args.image, &args.further)?]
     };
     let how = Save { format: args.format.into(), compress: args.compress, uncompressed: args.uncompressed };
-    match &args.output {
+    let saved = match &args.output {
         Some(path) if is_dir => Ok(engine.save_directory(&images, &how, path)?),
         Some(path) => to_file(path, |output| Ok(engine.save_archive(&images, &how, output)?)),
         None if io::stdout().is_terminal() => {
@@ -103,7 +103,16 @@ pub(crate) fn run(session: &mut Session<'_>, args: SaveArgs) -> anyhow::Result<(
             let stdout = io::stdout().as_fd().try_clone_to_owned().context("use standard output")?;
             Ok(engine.save_archive(&images, &how, &mut Output::new(File::from(stdout)))?)
         }
+    };
+    saved?;
+    let place = args.output.as_ref().map_or_else(String::new, |path| path.display().to_string());
+    for image in std::iter::once(&args.image).chain(&args.further) {
+        // It may have been removed meanwhile.
+        if let Ok(found) = engine.image(image) {
+            engine.record_image("save", &found.image.id.hex(), &place);
+        }
     }
+    Ok(())
 }
 
 /// Writes a file that appears when it is whole; what is no regular file is written in place.

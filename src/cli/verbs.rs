@@ -276,8 +276,11 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("volume import", cp::VolumeImportArgs, cp::import_volume),
     verb!("volume inspect", inspect::VolumeArgs, inspect::run_volume),
     verb!("volume ls" | "list", volume::LsArgs, volume::ls),
+    verb!("volume mount", volume::MountArgs, volume::mount),
     verb!("volume prune", volume::PruneArgs, volume::prune),
+    verb!("volume reload", volume::ReloadArgs, volume::reload),
     verb!("volume rm" | "remove", volume::RmArgs, volume::rm),
+    verb!("volume unmount", volume::UnmountArgs, volume::unmount),
     verb!("wait", wait::WaitArgs, wait::run),
 ];
 

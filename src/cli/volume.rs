@@ -36,6 +36,21 @@ pub(crate) struct CreateArgs {
     /// Describe the volume, for filters (can be repeated)
     #[arg(short, long, value_name = "KEY=VALUE")]
     label: Vec<String>,
+
+    /// Set an option (can be repeated)
+    ///
+    /// `type=tmpfs` makes a tmpfs, `type=none` with `device=DIRECTORY` and `o=bind` shows a directory of the host;
+    /// `o=` takes mount options: uid=, gid=, size=, mode=, nr_inodes=, ro, noexec, nodev, nosuid, copy, nocopy.
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    opt: Vec<String>,
+
+    /// The user that it belongs to
+    #[arg(long, value_name = "UID")]
+    uid: Option<u32>,
+
+    /// The group that it belongs to
+    #[arg(long, value_name = "GID")]
+    gid: Option<u32>,
 }
 
 /// `volume create`.
@@ -45,9 +60,56 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
             format!("no volume plugin with name {} available: required plugin missing", args.driver);
         return Err(Error::invalid(message).hint("ketch knows the driver local").into());
     }
-    let request = VolumeRequest { name: args.name, labels: labels(&args.label), ignore: args.ignore };
+    let mut options = labels(&args.opt);
+    for (key, id) in [("UID", args.uid), ("GID", args.gid)] {
+        options.extend(id.map(|id| (key.to_owned(), id.to_string())));
+    }
+    let request =
+        VolumeRequest { name: args.name, labels: labels(&args.label), options, ignore: args.ignore };
     let name = session.engine()?.create_volume(request)?;
     writeln!(session.out, "{name}")?;
+    Ok(())
+}
+
+/// Mount a volume, and print where its files are
+///
+/// Needs the rights to mount: as root, or inside `unshare`, whose mounts end with it.
+#[derive(Args, Debug)]
+pub(crate) struct MountArgs {
+    /// The volume's name
+    #[arg(value_name = "VOLUME")]
+    volume: String,
+}
+
+/// `volume mount`.
+pub(crate) fn mount(session: &mut Session<'_>, args: MountArgs) -> anyhow::Result<()> {
+    let path = session.engine()?.mount_volume(&args.volume)?;
+    Ok(writeln!(session.out, "{}", path.display())?)
+}
+
+/// Take the mount of a volume away
+#[derive(Args, Debug)]
+pub(crate) struct UnmountArgs {
+    /// The volume's name
+    #[arg(value_name = "VOLUME")]
+    volume: String,
+}
+
+/// `volume unmount`.
+pub(crate) fn unmount(session: &mut Session<'_>, args: UnmountArgs) -> anyhow::Result<()> {
+    let name = session.engine()?.unmount_volume(&args.volume)?;
+    Ok(writeln!(session.out, "{name}")?)
+}
+
+/// Ask volume plugins for their volumes
+///
+/// ketch has no plugins, so there is nobody to ask.
+#[derive(Args, Debug)]
+pub(crate) struct ReloadArgs {}
+
+/// `volume reload`.
+pub(crate) fn reload(session: &mut Session<'_>, _: ReloadArgs) -> anyhow::Result<()> {
+    session.engine()?;
     Ok(())
 }
 

@@ -90,7 +90,8 @@ impl Engine {
             Kind::NotFound => Error::not_found(format!("no volume with name {name:?} found: no such volume")),
             _ => err,
         };
-        let (_, data) = self.inspect_volume(name).map_err(missing)?;
+        let (volume, _) = self.inspect_volume(name).map_err(missing)?;
+        let data = self.volume_directory(&volume);
         let store = self.store().root();
         copy::start(&self.caller(), store, Place::Directory(data), None, job, archive).map_err(of_volume)
     }

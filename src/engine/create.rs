@@ -16,6 +16,7 @@ use crate::base::spec::{ContainerSpec, ImageOrigin, Mount, MountKind, UserNamesp
 use crate::engine::remove::Removing;
 use crate::engine::request::ContainerRequest;
 use crate::engine::resolve::{self, Facts, ImageFacts};
+use crate::engine::volume::checked_options;
 use crate::engine::{Engine, Error, Kind, Result, config, expand, half_made, state};
 use crate::runtime::monitor::secret_file;
 use crate::store::owner::Owner;
@@ -60,7 +61,7 @@ impl Engine {
             if let MountKind::Volume { name, anonymous, .. } = &mount.kind {
                 let volumes = self.store().volumes();
                 let is_new = !volumes.data_path(name).exists();
-                volumes.get_or_create(&new_volume(name, *anonymous, mount, request))?;
+                volumes.get_or_create(&new_volume(name, *anonymous, mount, request)?)?;
                 if is_new {
                     self.record_volume("create", name);
                 }
@@ -290,7 +291,12 @@ pub(super) struct Draft<'a> {
 }
 
 /// A volume that a mount asks for, as it is made if it is not there.
-fn new_volume(name: &str, anonymous: bool, mount: &Mount, request: &ContainerRequest) -> VolumeRecord {
+fn new_volume(
+    name: &str,
+    anonymous: bool,
+    mount: &Mount,
+    request: &ContainerRequest,
+) -> Result<VolumeRecord> {
     let mut record = VolumeRecord::new(name, anonymous);
     let wishes = request.mounts.iter().filter(|wish| wish.target.as_bytes() == mount.target.as_bytes());
     for wish in wishes {
@@ -303,7 +309,8 @@ fn new_volume(name: &str, anonymous: bool, mount: &Mount, request: &ContainerReq
             record.labels.extend(labels.iter().map(pair));
         }
     }
-    record
+    record.options = checked_options(record.options)?;
+    Ok(record)
 }
 
 /// The caller as a line of passwd; only `keep-id` shows who they are.

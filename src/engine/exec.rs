@@ -2,12 +2,14 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use crate::attach::client;
 use crate::base::bytes::Bytes;
 use crate::base::caps;
 use crate::base::id::ContainerId;
 use crate::base::spec::{ContainerSpec, Process, Record, Seccomp, Security};
 use crate::cgroup::admission::AdmissionOrder;
 use crate::engine::events::Event;
+use crate::engine::lifecycle::connect;
 use crate::engine::start::{Start, failed};
 use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Error, Kind, Result, config, exec_sessions};
@@ -87,6 +89,8 @@ impl Engine {
     pub(crate) fn exec_detached(&self, id: &ContainerId, request: &ExecRequest) -> Result<String> {
         let entered = self.exec(id, request, Start::default())?;
         let dir = self.store().containers().open(id)?;
+        // Nobody else will be there to tell. A monitor that is gone tells nothing.
+        connect(dir.as_fd()).and_then(|socket| client::watch(socket.as_fd(), entered.pid)).ok();
         exec_sessions::note(dir.as_fd(), entered.pid)
     }
 }

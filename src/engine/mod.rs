@@ -67,6 +67,7 @@ pub(crate) mod unshare;
 pub(crate) mod update;
 pub(crate) mod userns;
 pub(crate) mod volume;
+mod volume_mount;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;

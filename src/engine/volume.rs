@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use crate::base::id::ContainerId;
 use crate::base::pattern::Regex;
 use crate::base::time;
+use crate::base::volume_options::{VolumeOptionError, VolumeOptions};
 use crate::engine::filter::{self, Filters, has_label};
 use crate::engine::remove::Removing;
 use crate::engine::{Engine, Error, Kind, Result};
@@ -35,6 +36,8 @@ pub(crate) struct VolumeRequest {
     /// `None` makes up a name, and an anonymous volume.
     pub(crate) name: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// `type`, `device`, `o` …
+    pub(crate) options: BTreeMap<String, String>,
     /// One that is there already will do.
     pub(crate) ignore: bool,
 }
@@ -78,6 +81,7 @@ impl Engine {
         };
         let mut record = VolumeRecord::new(&name, anonymous);
         record.labels = request.labels;
+        record.options = checked_options(request.options)?;
         match self.store().volumes().create(&record) {
             Err(StoreError::Exists { .. }) if request.ignore => Ok(name),
             Err(StoreError::Exists { .. }) => {
@@ -188,6 +192,26 @@ impl Engine {
         let is_user = |volumes: &[String]| volumes.iter().any(|used| used == name);
         Ok(uses.items.into_iter().filter(|user| is_user(&user.volumes)).map(|user| user.container).collect())
     }
+}
+
+/// The options of a new volume, with whom it belongs to on their own, as podman shows them.
+///
+/// # Errors
+///
+/// For what means nothing, and for what only root of the host could mount.
+pub(super) fn checked_options(mut options: BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    let read = VolumeOptions::parse(&options).map_err(|err| match err {
+        VolumeOptionError::Type(_) => Error::new(Kind::Unsupported, err.to_string())
+            .hint("mount it on the host, and use -o type=none -o o=bind -o device=DIRECTORY"),
+        VolumeOptionError::Quota => Error::new(Kind::Unsupported, err.to_string()),
+        _ => Error::invalid(err.to_string()),
+    })?;
+    for (key, id) in [("UID", read.uid), ("GID", read.gid)] {
+        if let Some(id) = id {
+            options.insert(key.to_owned(), id.to_string());
+        }
+    }
+    Ok(options)
 }
 
 impl Test {

@@ -7,12 +7,13 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::UnmountFlags;
 
 use crate::base::spec::ContainerSpec;
+use crate::base::volume_options::{VolumeKind, VolumeOptions};
 use crate::runtime::failure::Failure;
 use crate::runtime::foreign_mount::{self, Wanted};
 use crate::runtime::init::mounts::mount_overlay;
 use crate::runtime::plan::{self, Places};
 use crate::runtime::step::{OverlayPlan, RootPlan};
-use crate::sys::mount;
+use crate::sys::mount::{self, FileSystem};
 
 /// Mounts the directories `lowers`, the topmost first, on `at`.
 ///
@@ -50,6 +51,32 @@ pub(crate) fn mount_container(
         }
         (None, RootPlan::Directory(path)) => mount::clone_tree(rustix::fs::CWD, &path, false)?,
     };
+    attach_at(mounted.as_fd(), at)
+}
+
+/// Mounts on `at` what a volume that is no directory of the store consists of.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub(crate) fn mount_volume(options: &VolumeOptions, at: &Path) -> Result<(), Failure> {
+    let mounted = match &options.kind {
+        VolumeKind::Directory => return Ok(()),
+        VolumeKind::Bind { source, recursive } => mount::clone_tree(rustix::fs::CWD, source, *recursive)?,
+        VolumeKind::Tmpfs(data) => {
+            let tmpfs = FileSystem::open("tmpfs")?;
+            for option in data {
+                match option.split_once('=') {
+                    Some((key, value)) => tmpfs.set(key, value)?,
+                    None => tmpfs.flag(option)?,
+                }
+            }
+            tmpfs.mount(mount::attr::NOSUID | mount::attr::NODEV)?
+        }
+    };
+    if options.flags.iter().any(|flag| flag == "ro") {
+        mount::set_attributes(mounted.as_fd(), true, mount::attr::RDONLY, 0, 0)?;
+    }
     attach_at(mounted.as_fd(), at)
 }
 

@@ -44,12 +44,27 @@ pub(crate) struct Situation {
     pub(crate) shared_shm: Option<i32>,
     /// The groups of the container, from the first to the last, as `ping_group_range` wants them.
     pub(crate) groups: Option<(u32, u32)>,
-    /// Volumes that no container has used yet.
-    pub(crate) new_volumes: Vec<String>,
+    /// What its volumes consist of, by name.
+    pub(crate) volumes: BTreeMap<String, VolumePlan>,
     /// Descriptors of the monitor that the command gets, and under which numbers.
     pub(crate) kept: Vec<(i32, i32)>,
     /// The size of the terminal of the one who starts it.
     pub(crate) window: Option<WindowSize>,
+}
+
+/// What a volume consists of at this start.
+#[derive(Clone, Debug)]
+pub(crate) struct VolumePlan {
+    /// `None` for its directory in the store.
+    pub(crate) source: Option<MountSource>,
+    /// Mount flags that its own options ask for.
+    pub(crate) flags: Vec<String>,
+    /// No container has used it yet.
+    pub(crate) is_new: bool,
+    /// It is not filled from the image.
+    pub(crate) no_copy: bool,
+    /// Whom it belongs to, if its options say so and it is new.
+    pub(crate) owner: Option<(Option<u32>, Option<u32>)>,
 }
 
 /// Files that the monitor generates in the container's directory, and where they appear inside.
@@ -116,7 +131,7 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
         .mounts
         .iter()
         .enumerate()
-        .map(|(index, mount)| user_mount(mount, index, places, &situation.new_volumes));
+        .map(|(index, mount)| user_mount(mount, index, places, &situation.volumes));
     steps.extend(user_mounts.map(Step::Mount));
     steps.extend(below.into_iter().map(Step::Mount));
     steps.extend(
@@ -285,6 +300,7 @@ fn standard(target: &str, source: MountSource, attributes: u64) -> MountPlan {
         copy_up: false,
         chown: false,
         adopt: false,
+        owner: None,
     }
 }
 
@@ -393,19 +409,34 @@ fn generated_files(spec: &ContainerSpec, places: &Places) -> Vec<MountPlan> {
 }
 
 /// A mount that the user or the image asks for.
-fn user_mount(mount: &Mount, index: usize, places: &Places, new_volumes: &[String]) -> MountPlan {
+fn user_mount(
+    mount: &Mount,
+    index: usize,
+    places: &Places,
+    volumes: &BTreeMap<String, VolumePlan>,
+) -> MountPlan {
+    let volume = match &mount.kind {
+        MountKind::Volume { name, .. } => volumes.get(name),
+        _ => None,
+    };
     let (source, defaults, chown, copy_up) = match &mount.kind {
         MountKind::Bind { source, recursive, chown } => {
             let source = MountSource::Host { path: source.clone(), recursive: *recursive };
             (source, attr::NOSUID | attr::NODEV, *chown, false)
         }
         MountKind::Volume { name, copy_up, subpath, chown, .. } => {
-            let base = places.volumes.join(name).join("data");
-            let source = match subpath {
-                Some(path) => MountSource::Below { base, path: path.clone() },
-                None => MountSource::Host { path: base, recursive: false },
+            let whole = volume.and_then(|volume| volume.source.clone()).unwrap_or_else(|| {
+                MountSource::Host { path: places.volumes.join(name).join("data"), recursive: false }
+            });
+            let source = match (subpath, whole) {
+                (Some(path), MountSource::Host { path: base, .. }) => {
+                    MountSource::Below { base, path: path.clone() }
+                }
+                (_, whole) => whole,
             };
-            (source, attr::NOSUID | attr::NODEV, *chown, *copy_up)
+            let is_shared = matches!(source, MountSource::Detached(_));
+            let copy_up = *copy_up && !is_shared && volume.is_none_or(|volume| !volume.no_copy);
+            (source, attr::NOSUID | attr::NODEV, *chown, copy_up)
         }
         MountKind::Tmpfs { data, copy_up, chown, ramfs } => {
             let options = data.iter().map(|option| {
@@ -448,8 +479,10 @@ fn user_mount(mount: &Mount, index: usize, places: &Places, new_volumes: &[Strin
             MountSource::Overlay { below: Box::new(source), upper, work }
         }
     };
-    let (set, clear) = flags(&mount.options);
-    let read_only = if mount.read_only { attr::RDONLY } else { 0 };
+    let own_flags = volume.map_or(&[][..], |volume| &volume.flags);
+    let (set, clear) = flags(&[own_flags, &mount.options[..]].concat());
+    let read_only = mount.read_only || own_flags.iter().any(|flag| flag == "ro");
+    let read_only = if read_only { attr::RDONLY } else { 0 };
     MountPlan {
         target: mount.target.clone(),
         recursive: matches!(mount.kind, MountKind::Bind { recursive: true, .. }) && mount.overlay.is_none(),
@@ -461,7 +494,11 @@ fn user_mount(mount: &Mount, index: usize, places: &Places, new_volumes: &[Strin
         optional: false,
         copy_up,
         chown,
-        adopt: matches!(&mount.kind, MountKind::Volume { name, subpath: None, .. } if new_volumes.contains(name)),
+        adopt: matches!(&mount.kind, MountKind::Volume { subpath: None, .. })
+            && volume.is_some_and(|volume| {
+                volume.is_new && matches!(volume.source, None | Some(MountSource::Host { .. }))
+            }),
+        owner: volume.and_then(|volume| volume.owner),
     }
 }
 

@@ -113,6 +113,8 @@ pub(crate) struct MountPlan {
     pub(crate) chown: bool,
     /// A new volume: its top belongs to the container's user, if the image has nothing at the target.
     pub(crate) adopt: bool,
+    /// Whom the top belongs to in any case: user, group.
+    pub(crate) owner: Option<(Option<u32>, Option<u32>)>,
 }
 
 /// What is mounted.

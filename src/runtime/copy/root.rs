@@ -8,12 +8,14 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::base::idmap::IdMap;
 use crate::base::spec::{ContainerSpec, MountKind};
+use crate::base::volume_options::{VolumeKind, VolumeOptions};
 use crate::runtime::copy::{Place, Result, unpack::Owning};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::init;
 use crate::runtime::plan::{self, Places};
 use crate::runtime::rootfs::{self, RootDir};
 use crate::runtime::step::RootPlan;
+use crate::store::Store;
 use crate::sys::mount;
 
 const O_DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -68,7 +70,10 @@ fn mounted(spec: &ContainerSpec, container: PathBuf, store: &Path) -> Result<Roo
     for mounted in &spec.mounts {
         let source = match &mounted.kind {
             MountKind::Bind { source, .. } => source.clone(),
-            MountKind::Volume { name, subpath: None, .. } => places.volumes.join(name).join("data"),
+            MountKind::Volume { name, subpath: None, .. } => match volume(store, name) {
+                Some(path) => path,
+                None => continue,
+            },
             _ => continue,
         };
         // What was never started has no mount points yet, and a source may have gone.
@@ -80,6 +85,17 @@ fn mounted(spec: &ContainerSpec, container: PathBuf, store: &Path) -> Result<Roo
         mount::attach(tree.as_fd(), target.as_fd(), &rootfs::shown(mounted.target.as_bytes()))?;
     }
     Ok(root)
+}
+
+/// Where the files of a volume are; a tmpfs has none while nobody uses it.
+fn volume(store: &Path, name: &str) -> Option<PathBuf> {
+    let store = Store::open(store).ok()?;
+    let options = store.volumes().get(name).ok().map(|volume| volume.options).unwrap_or_default();
+    match VolumeOptions::parse(&options).map(|options| options.kind) {
+        Ok(VolumeKind::Bind { source, .. }) => Some(source),
+        Ok(VolumeKind::Tmpfs(_)) => None,
+        _ => Some(store.volumes().data_path(name)),
+    }
 }
 
 /// The container's user, as files are given to.

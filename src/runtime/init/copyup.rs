@@ -43,6 +43,12 @@ pub(super) fn give(file: BorrowedFd<'_>, uid: u32, gid: u32) -> io::Result<()> {
     Ok(rustix::fs::chownat(file, c"", owner, group, AtFlags::EMPTY_PATH)?)
 }
 
+/// Gives one directory to a user, a group, or both.
+pub(super) fn give_some(file: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+    let (owner, group) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+    Ok(rustix::fs::chownat(file, c"", owner, group, AtFlags::EMPTY_PATH)?)
+}
+
 /// Gives everything in the tree at `top` to `uid`:`gid`.
 pub(super) fn give_to(top: BorrowedFd<'_>, uid: u32, gid: u32) -> io::Result<()> {
     let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));

@@ -74,6 +74,10 @@ impl Init {
             copyup::give(source.as_fd(), identity.uid, identity.gid)
                 .map_err(|err| Failure::errno(format!("give {what} its owner"), err))?;
         }
+        if let Some((uid, gid)) = plan.owner {
+            copyup::give_some(source.as_fd(), uid, gid)
+                .map_err(|err| Failure::errno(format!("give {what} its owner"), err))?;
+        }
         if plan.chown {
             let identity = identity_of(self.root(), &self.owner, &[])?;
             copyup::give_to(source.as_fd(), identity.uid, identity.gid)

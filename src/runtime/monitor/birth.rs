@@ -25,6 +25,7 @@ use crate::sys::clone::{Cloned, flags};
 use crate::sys::pidfd;
 
 use super::cgroups::{self, Cgroups};
+use super::volumes::Volumes;
 use super::wiring::Wiring;
 use super::{Monitor, etcfiles, prepare, record, shared_shm};
 
@@ -83,7 +84,8 @@ pub(super) fn start(
     let nest = cgroups.nest(&spec.cgroup)?;
     let first_life = monitor.order.restarts == 0;
     let wanted = maps(spec, &places)?.filter(|_| first_life || !plan::joins_user_namespace(spec));
-    let new_volumes = new_volumes(monitor);
+    let volumes = Volumes::of(monitor)?;
+    let new_volumes = volumes.new_ones();
     give_root_what_is_its_own(&places, wanted.as_ref(), &new_volumes)?;
     let secret_env = prepare::prepare(spec, &places.container, &places.volumes, wanted.as_ref())?;
     let (places, reach) = within_reach(spec, places, wanted.as_ref())?;
@@ -104,7 +106,7 @@ pub(super) fn start(
             Some((_, gids)) => idmaps::group_range(gids, &own_gids),
             None => idmaps::group_range(&idmaps::identity_of(&own_gids), &own_gids),
         },
-        new_volumes: new_volumes.clone(),
+        volumes: volumes.plans.clone(),
         kept: kept::plan(&monitor.kept),
         window: monitor.order.window.map(|(rows, cols)| crate::sys::tty::WindowSize { rows, cols }),
     };
@@ -165,6 +167,7 @@ pub(super) fn start(
             write_pid_file(spec.pid_file.as_deref(), pid)?;
             write_pid_file(spec.monitor_pid_file.as_deref(), own_pid)?;
             forget_new_volumes(monitor, &new_volumes);
+            drop(volumes);
             Ok(Living { pidfd, streams, record, held: hold.then_some(report) })
         }
     }
@@ -258,22 +261,6 @@ fn give_root_what_is_its_own(
         std::os::unix::fs::chown(&path, Some(uid), Some(gid))
             .map_err(|err| Failure::errno(format!("give {} to the container's root", path.display()), err))
     })
-}
-
-/// The volumes of a container that none has used yet.
-fn new_volumes(monitor: &Monitor) -> Vec<String> {
-    let names = monitor.spec.mounts.iter().filter_map(|mount| match &mount.kind {
-        MountKind::Volume { name, .. } => Some(name),
-        _ => None,
-    });
-    let names: Vec<_> = names.collect();
-    if names.is_empty() {
-        return Vec::new();
-    }
-    // What cannot be read is not known to be new.
-    let Ok(store) = Store::open(&monitor.order.root) else { return Vec::new() };
-    let is_new = |name: &&&String| store.volumes().get(name).is_ok_and(|volume| volume.needs_copy_up);
-    names.iter().filter(is_new).map(|name| (*name).clone()).collect()
 }
 
 /// From now on they have been used. If that cannot be noted, the next container finds them new once more,

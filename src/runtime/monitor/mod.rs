@@ -29,6 +29,7 @@ mod restart;
 pub(crate) mod serve;
 mod shared_shm;
 mod tell;
+mod volumes;
 pub(crate) mod wiring;
 
 use std::ffi::OsStr;
@@ -191,11 +192,13 @@ impl Monitor {
                 notifier.started();
             }
             let started = std::time::Instant::now();
+            let teller = self.teller.clone();
             let company = Company {
                 wiring: wiring.as_mut(),
                 health: Some(&mut health),
                 notifier: notifier.as_mut(),
                 grace: self.grace(),
+                teller: Some(&teller),
             };
             let exit_code = self.live(living, &mut server, &mut log, &signals, company, &cgroups)?;
             self.teller.look_for_name();

@@ -22,10 +22,12 @@ use crate::attach::packet::{self, MAX_PACKET, output_kind};
 use crate::attach::server::{Request, Server};
 use crate::base::health::Health;
 use crate::base::stream::Stream;
+use crate::events::Event;
 use crate::runtime::monitor::health::{Action, Checker, NO_CHECK};
 use crate::runtime::monitor::log::Log;
 use crate::runtime::monitor::notify::Notifier;
 use crate::runtime::monitor::pace::Pace;
+use crate::runtime::monitor::tell::Teller;
 use crate::runtime::monitor::wiring::Wiring;
 use crate::sys::memory::Scratch;
 use crate::sys::pidfd::{self, ExitStatus};
@@ -116,6 +118,8 @@ pub(super) struct Company<'a> {
     pub(super) notifier: Option<&'a mut Notifier>,
     /// Between the stop signal and SIGKILL, when its health is the reason.
     pub(super) grace: Option<Duration>,
+    /// Who tells of the end of processes that run beside process 1.
+    pub(super) teller: Option<&'a Teller>,
 }
 
 /// Like [`serve`], for a container that has more than its streams.
@@ -175,6 +179,7 @@ struct Places {
     health: usize,
     notify: usize,
     first_source: usize,
+    first_watched: usize,
 }
 
 /// What one types for the end of input (VEOF of a new terminal).
@@ -201,6 +206,8 @@ struct Serving<'a, 'b> {
     /// When a container that was asked to end is made to.
     kill_at: Option<Instant>,
     pace: Pace,
+    /// Processes beside process 1 whose end is to be told (`exec --detach`).
+    watched: Vec<OwnedFd>,
 }
 
 impl<'a, 'b> Serving<'a, 'b> {
@@ -255,12 +262,14 @@ impl<'a, 'b> Serving<'a, 'b> {
             company,
             kill_at: None,
             pace: Pace::new(),
+            watched: Vec::new(),
         })
     }
 
     /// Waits once and deals with what has happened. True when process 1 has ended.
     fn turn(&mut self) -> io::Result<bool> {
-        let Places { ended, signalled, input, netd, health, notify, first_source } = self.register();
+        let Places { ended, signalled, input, netd, health, notify, first_source, first_watched } =
+            self.register();
         self.pace.settle();
         if !self.set.wait(self.timeout())? {
             self.pause();
@@ -299,6 +308,7 @@ impl<'a, 'b> Serving<'a, 'b> {
                 self.pump(index)?;
             }
         }
+        self.tell_of_ends(first_watched);
         self.sources.retain(|source| source.is_open);
         if self.set.ready(input).write {
             self.input.write_backlog();
@@ -306,6 +316,21 @@ impl<'a, 'b> Serving<'a, 'b> {
         self.server.accept(&self.set);
         self.server.sweep();
         Ok(self.set.ready(ended).read)
+    }
+
+    /// Tells of processes beside process 1 that have ended; the first of them is in this place of the poll set.
+    fn tell_of_ends(&mut self, first: usize) {
+        let mut place = first;
+        let (set, teller) = (&self.set, self.company.teller);
+        self.watched.retain(|process| {
+            let ended = set.ready(place).read;
+            place += 1;
+            if ended && let Some(teller) = teller {
+                let code = pidfd::known_status(process.as_fd()).map(|status| status.shell_code());
+                teller.tell(&[Event { container_exit_code: code, ..teller.event("exec_died") }]);
+            }
+            !ended
+        });
     }
 
     /// Says what is awaited.
@@ -328,8 +353,12 @@ impl<'a, 'b> Serving<'a, 'b> {
         for source in &self.sources {
             set.add(Some(source.fd.as_fd()).filter(|_| reading && !source.hung), Interest::READ);
         }
+        let first_watched = first_source + self.sources.len();
+        for process in &self.watched {
+            set.add(Some(process.as_fd()), Interest::READ);
+        }
         self.server.register(set, self.input.backlog.is_empty());
-        Places { ended, signalled, input, netd, health, notify, first_source }
+        Places { ended, signalled, input, netd, health, notify, first_source, first_watched }
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -430,6 +459,10 @@ impl<'a, 'b> Serving<'a, 'b> {
             Some(Request::Stdin(data)) => self.input.write(data),
             Some(Request::StdinEof) => self.input.end(),
             Some(Request::Check) => self.check_health(),
+            Some(Request::Watch(pid)) => {
+                // One that is gone already cannot be told apart from another of its number.
+                self.watched.extend(pidfd::open(pid));
+            }
             Some(Request::Reload) => {
                 if let Some(health) = &mut self.company.health {
                     health.reload();

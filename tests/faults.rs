@@ -1,0 +1,202 @@
+//! Faults and threats that concern a container: clients that are killed or stopped, records of another boot, stores that
+//! cannot be written, images that lie in wait.
+
+mod common;
+
+use std::os::unix::fs::symlink;
+
+use common::{Sandbox, bb, wait_for};
+use rustix::process::Signal;
+
+/// REL-11
+#[test]
+fn rel_11_the_command_of_a_killed_exec_is_killed() {
+    let sandbox = Sandbox::new();
+    sandbox.start("c", &[], "exec sleep 1000");
+    let client = sandbox.command(["exec", "c", "sleep", "4321"]).spawn();
+    sandbox.wait_until(&["top", "c", "args"], "sleep 4321");
+    client.signal(Signal::KILL);
+    client.wait();
+    wait_for("the end of the command", || {
+        let processes = sandbox.ok(["top", "c", "args"]);
+        if processes.contains("4321") { Err(processes) } else { Ok(()) }
+    });
+    assert_eq!(sandbox.inspect("c", ".State.Status"), "running");
+}
+
+/// REL-12
+#[test]
+fn rel_12_a_stop_that_is_held_still_hinders_nobody() {
+    let sandbox = Sandbox::new();
+    sandbox.start("c", &[], "trap '' TERM; echo ready; while :; do sleep 0.1; done");
+    sandbox.wait_until(&["logs", "c"], "ready");
+    let stop = sandbox.command(["stop", "--time=1000", "c"]).spawn();
+    wait_for("the stop to begin", || {
+        let id = sandbox.inspect("c", ".Id");
+        let mark = sandbox.store().join("containers").join(id).join("stop-requested");
+        if mark.exists() { Ok(()) } else { Err("no mark".to_owned()) }
+    });
+    stop.signal(Signal::STOP);
+    sandbox.ok(["run", "--rm", "--net=none", "bb", "true"]);
+    assert_eq!(sandbox.ok(["rm", "--force", "--time=0", "c"]), "c");
+    stop.signal(Signal::CONT);
+    let ended = stop.wait();
+    assert!([0, 125].contains(&ended.code), "{}: {}", ended.code, ended.stderr);
+}
+
+/// REL-22
+#[test]
+fn rel_22_a_read_only_store_can_be_looked_at() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["run", "--name=c", "--net=none", "bb", "echo", "said"]);
+    let script =
+        "mount --bind $KETCH_ROOT $KETCH_ROOT; mount -o remount,bind,ro $KETCH_ROOT; ! touch $KETCH_ROOT/x
+        ketch ps -a --format='{{.Names}}'; ketch images --format='{{.Repository}}'; ketch logs c
+        ketch inspect --format='{{.State.ExitCode}}' c; ketch volume ls -q";
+    let output = sandbox.ketch(["unshare", "sh", "-c", script]);
+    assert_eq!(output.ok(), "c\nlocalhost/bb\nsaid\n0", "{}", output.stderr);
+    let script = "mount --bind $KETCH_ROOT $KETCH_ROOT; mount -o remount,bind,ro $KETCH_ROOT; ketch rm c";
+    let refused = sandbox.ketch(["unshare", "sh", "-c", script]);
+    assert!(refused.code != 0 && refused.stderr.to_lowercase().contains("read-only"), "{}", refused.stderr);
+}
+
+/// REL-34, REL-35
+#[test]
+fn rel_34_a_record_of_another_boot_means_no_process_of_this_one() {
+    let sandbox = Sandbox::new();
+    let bystander = sandbox.program("sleep", ["10000"]).spawn();
+    for (name, boot) in [("rebooted", Some("00000000-0000-0000-0000-000000000000")), ("reused", None)] {
+        sandbox.ok(["run", "--name", name, "--net=none", "bb", "true"]);
+        let id = sandbox.inspect(name, ".Id");
+        let path = format!("store/containers/{id}/record.json");
+        let mut record: serde_json::Value = serde_json::from_str(&sandbox.read(&path)).expect("JSON");
+        record["ended"] = serde_json::Value::Null;
+        record["pid"] = bystander.pid().into();
+        if let Some(boot) = boot {
+            record["boot_id"] = boot.into();
+        }
+        sandbox.write(&path, record.to_string());
+
+        assert_eq!(sandbox.inspect(name, ".State.Status"), "exited", "{name}");
+        let status = sandbox.ok(["ps", "-a", "--filter", &format!("name={name}"), "--format={{.Status}}"]);
+        assert_eq!(status, "Exited (-1)", "no time is made up");
+        assert!(sandbox.ketch(["kill", name]).fails(125).contains("can only kill running containers"));
+        sandbox.ok(["stop", name]);
+        assert_eq!(sandbox.ok(["start", "--attach", name]), "", "it starts again");
+        assert_eq!(sandbox.inspect(name, ".State.ExitCode"), "0");
+        sandbox.ok(["rm", "--force", name]);
+    }
+    let alive = std::fs::read_to_string(format!("/proc/{}/stat", bystander.pid())).expect("it lives");
+    assert!(!alive.contains(") Z "), "{alive}");
+    bystander.signal(Signal::KILL);
+    bystander.wait();
+}
+
+/// SEC-12
+#[test]
+fn sec_12_programs_of_an_image_are_not_used_by_ketch() {
+    let sandbox = Sandbox::new();
+    let programs = "ps tar cp gzip nsenter newuidmap newgidmap mount sh2 ls";
+    let script = format!(
+        "mkdir -p /usr/bin /usr/local/bin; printf '#!/bin/busybox sh\\ntouch /pwn /d/pwn\\n' > /evil; chmod 755 /evil
+         for p in {programs}; do for d in /usr/bin /usr/local/bin; do busybox cp /evil $d/$p; done; done
+         echo ready; exec busybox sleep 1000"
+    );
+    std::fs::create_dir(sandbox.path("d")).expect("make a directory");
+    let bind = format!("{}:/d", sandbox.path("d").display());
+    sandbox.start("c", &["-v", &bind, "-e", "PATH=/usr/local/bin:/usr/bin:/bin"], &script);
+    sandbox.wait_until(&["logs", "c"], "ready");
+    let archive = sandbox.path("out.tar").display().to_string();
+    let file = sandbox.write("file", "x").display().to_string();
+    for args in [
+        &["top", "c"][..],
+        &["top", "c", "pid", "args"],
+        &["diff", "c"],
+        &["stats", "--no-stream", "c"],
+        &["export", "-o", &archive, "c"],
+        &["cp", &file, "c:/copied"],
+        &["cp", "c:/evil", &archive],
+        &["commit", "c", "evil"],
+    ] {
+        sandbox.ok(args);
+    }
+    for pwned in ["/pwn", "/d/pwn"] {
+        assert_eq!(sandbox.ketch(["exec", "c", "busybox", "test", "-e", pwned]).code, 1, "{pwned}");
+    }
+    assert_eq!(std::fs::read_dir(sandbox.path("d")).expect("list").count(), 0);
+}
+
+/// SEC-17
+#[test]
+fn sec_17_files_of_users_that_are_none_are_not_read() {
+    let sandbox = Sandbox::new();
+    let root = sandbox.path("root");
+    std::fs::create_dir(&root).expect("make a directory");
+    bb::extract_to(&root);
+    let etc = root.join("etc");
+    std::fs::create_dir_all(&etc).expect("make a directory");
+    let host = sandbox.write("passwd-of-the-host", "somebody:x:0:0::/:/bin/sh\n");
+    let make: [(&str, &dyn Fn(&std::path::Path)); 4] = [
+        ("a fifo", &|path| {
+            let kind = rustix::fs::FileType::Fifo;
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, 0o644.into(), 0).expect("make a fifo");
+        }),
+        ("a directory", &|path| std::fs::create_dir(path).expect("make a directory")),
+        ("a giant", &|path| {
+            std::fs::File::create(path).and_then(|file| file.set_len(2 << 30)).expect("make a sparse file");
+        }),
+        ("a link out", &|path| symlink(&host, path).expect("make a link")),
+    ];
+    for (what, make) in make {
+        for name in ["passwd", "group"] {
+            let path = etc.join(name);
+            std::fs::remove_dir(&path).or_else(|_| std::fs::remove_file(&path)).ok();
+            make(&path);
+        }
+        let root = root.display().to_string();
+        let args =
+            ["run", "--rm", "--net=none", "--user=somebody", "--rootfs", &root, "/bin/busybox", "true"];
+        let output = sandbox.ketch(args);
+        assert_eq!(output.code, 126, "{what}: {}", output.stderr);
+        assert!(output.stderr.contains("somebody"), "{what}: {}", output.stderr);
+    }
+}
+
+/// SEC-39
+#[test]
+fn sec_39_devices_are_bound_and_never_made() {
+    let sandbox = Sandbox::new();
+    let dir = sandbox.path("d").display().to_string();
+    std::fs::create_dir(&dir).expect("make a directory");
+    let bind = format!("{dir}:/d");
+    let script = "for where in /tmp /d /v /t /dev/shm; do mknod $where/n c 1 3 2>/dev/null && echo made $where; done
+        while read -r _ where kind options _; do case $where,$kind in
+            /dev/pts,*|/dev,*|/dev/*,devtmpfs|/proc/*|/sys/*) ;;
+            /dev/shm,*|/d,*|/v,*|/t,*|/,*) case ,$options, in *,nodev,*) ;; *) echo $where: $options ;; esac ;;
+        esac; done < /proc/mounts; echo x > /dev/foo && echo written";
+    let options = ["-v", &bind, "-v", "v:/v", "--tmpfs=/t", "--device=/dev/null:/dev/foo", "--cap-add=ALL"];
+    assert_eq!(sandbox.sh(&options, script).ok(), "written");
+}
+
+/// SEC-40
+#[test]
+fn sec_40_nonsense_is_refused_without_a_crash() {
+    let sandbox = Sandbox::new();
+    for args in [
+        &["run", "--rm", "--rootfs", "no/such/root", "true"][..],
+        &["run", "--rm", "--rootfs", "/", ""],
+        &["run", "--rm", "--net=none", "bb", ""],
+        &["run", "--rm", "--net=none", "--ulimit=nofile=99999999999999999999", "bb", "true"],
+        &["run", "--rm", "--net=none", "--ulimit=nofile=4294967296:2", "bb", "true"],
+        &["run", "--rm", "--net=none", "--uidmap=0:0:10", "--uidmap=5:100:10", "bb", "true"],
+        &["run", "--rm", "--net=none", "--uidmap=0:0:4294967296", "bb", "true"],
+        &["run", "--rm", "--net=none", "--shm-size=-1", "bb", "true"],
+        &["run", "--rm", "--net=none", "--entrypoint=[]", "--workdir=../..", "bb"],
+    ] {
+        let output = sandbox.ketch(args);
+        assert!([125, 126, 127].contains(&output.code), "{args:?}: {}: {}", output.code, output.stderr);
+        assert!(output.stderr.contains("Error: "), "{args:?}: {}", output.stderr);
+        assert!(!output.stderr.contains("panicked"), "{args:?}: {}", output.stderr);
+    }
+    assert_eq!(sandbox.names(), Vec::<String>::new());
+}

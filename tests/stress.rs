@@ -1,0 +1,119 @@
+//! Much at once and often: nothing fails, and nothing is left behind. No timing is tested here.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use common::{Running, Sandbox, wait_for};
+
+/// For one of a hundred processes on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+#[test]
+fn a_hundred_run_at_once() {
+    let sandbox = Sandbox::new();
+    let all: Vec<Running> = (0..100)
+        .map(|n| {
+            let n = n.to_string();
+            sandbox.command(["run", "--rm", "--net=none", "bb", "echo", &n]).deadline(PATIENCE).spawn()
+        })
+        .collect();
+    for (n, output) in all.into_iter().map(Running::wait).enumerate() {
+        assert_eq!(output.ok(), n.to_string());
+    }
+    assert_eq!(sandbox.names(), Vec::<String>::new());
+    wait_for("the files to go", || match files(&sandbox.store().join("staging")) {
+        left if left.is_empty() => Ok(()),
+        left => Err(format!("{left:?}")),
+    });
+}
+
+#[test]
+fn a_hundred_are_removed_by_one_command() {
+    let sandbox = Sandbox::new();
+    let ids: Vec<String> =
+        (0..100).map(|_| sandbox.ok(["create", "--net=none", "bb", "sleep", "1000"])).collect();
+    // Some of them run.
+    let running = sandbox.command(["start"].into_iter().chain(ids.iter().step_by(3).map(String::as_str)));
+    running.deadline(PATIENCE).run().ok();
+    let remove =
+        sandbox.command(["rm", "--force", "--time=0"].into_iter().chain(ids.iter().map(String::as_str)));
+    assert_eq!(remove.deadline(PATIENCE).run().ok().lines().collect::<Vec<_>>(), ids);
+    assert_eq!(sandbox.names(), Vec::<String>::new());
+    for below in ["containers", "names", "staging", "holders"] {
+        wait_for(below, || match files(&sandbox.store().join(below)) {
+            left if left.is_empty() => Ok(()),
+            left => Err(format!("{left:?}")),
+        });
+    }
+}
+
+/// The paths below a directory.
+fn files(directory: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut pending = vec![directory.to_owned()];
+    while let Some(next) = pending.pop() {
+        for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
+            found.insert(entry.path().display().to_string());
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                pending.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+/// What a process holds: its descriptors, without the numbers of pipes and sockets.
+fn descriptors(pid: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let target = |entry: std::fs::DirEntry| {
+        let target = std::fs::read_link(entry.path()).ok()?.display().to_string();
+        Some(target.split(':').next().unwrap_or_default().to_owned())
+    };
+    let mut all: Vec<String> = entries.filter_map(target).collect();
+    all.sort_unstable();
+    all
+}
+
+/// How many processes and how many network namespaces there are in this test's PID namespace.
+fn census(sandbox: &Sandbox) -> (usize, usize) {
+    let store = sandbox.store().display().to_string();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter(|entry| {
+        let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let of_this = [environ, command].concat();
+        of_this.windows(store.len()).any(|part| part == store.as_bytes())
+    });
+    let processes: Vec<_> = processes.collect();
+    let namespaces: BTreeSet<_> =
+        processes.iter().filter_map(|entry| std::fs::read_link(entry.path().join("ns/net")).ok()).collect();
+    (processes.len(), namespaces.len())
+}
+
+/// REL-72
+#[test]
+fn rel_72_hundreds_of_starts_leave_nothing_behind() {
+    let sandbox = Sandbox::new();
+    sandbox.start("long", &["--network=bridge"], "exec sleep 100000");
+    sandbox.ok(["create", "--name=often", "--network=bridge", "-v", "data:/data", "bb", "sleep", "1000"]);
+    let cycle = || {
+        sandbox.ok(["start", "often"]);
+        sandbox.ok(["stop", "--time=0", "often"]);
+    };
+    // What the first ones make stays.
+    (0..5).for_each(|_| cycle());
+    let monitor = sandbox.inspect("long", ".State.ConmonPid");
+    let mounts = || std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines().count();
+    let state = || {
+        let files = files(&sandbox.store());
+        files.into_iter().filter(|path| !path.contains("/events/")).collect::<BTreeSet<_>>()
+    };
+    let before = (descriptors(&monitor), mounts(), census(&sandbox), state());
+    (0..200).for_each(|_| cycle());
+    wait_for("as little as before", || {
+        let now = (descriptors(&monitor), mounts(), census(&sandbox), state());
+        if now == before { Ok(()) } else { Err(format!("before {before:?}\nnow {now:?}")) }
+    });
+}
