@@ -59,7 +59,7 @@ pub(crate) fn load(session: &mut Session<'_>, args: LoadArgs) -> anyhow::Result<
     };
     let place = args.input.as_ref().map_or_else(String::new, |path| path.display().to_string());
     for image in loaded {
-        engine.record_image("loadfromarchive", &image.id.hex(), &place);
+        session.engine()?.record_image("loadfromarchive", &image.id.hex(), &place);
         if image.names.is_empty() {
             writeln!(session.out, "Loaded image: {}", image.id)?;
         }

@@ -460,8 +460,12 @@ impl<'a, 'b> Serving<'a, 'b> {
             Some(Request::StdinEof) => self.input.end(),
             Some(Request::Check) => self.check_health(),
             Some(Request::Watch(pid)) => {
-                // One that is gone already cannot be told apart from another of its number.
-                self.watched.extend(pidfd::open(pid));
+                match (pidfd::open(pid), self.company.teller) {
+                    (Ok(process), _) => self.watched.push(process),
+                    // It has ended already, and its parent knows.
+                    (Err(_), Some(teller)) => teller.tell(&[teller.event("exec_died")]),
+                    (Err(_), None) => {}
+                }
             }
             Some(Request::Reload) => {
                 if let Some(health) = &mut self.company.health {
