@@ -48,6 +48,17 @@ fn a_password_is_tried_out_kept_used_and_forgotten() {
     sandbox.ok(["pull", "-q", &name]);
     sandbox.ok(["push", "-q", &name, &registry.reference("private-copy", "1")]);
 
+    // A secret is a password, and its name that of the user if no other is said.
+    for (secret, flags) in [("pw", &["--username", USER][..]), (USER, &[])] {
+        sandbox.command(["secret", "create", secret, "-"]).stdin(PASSWORD).run().ok();
+        sandbox.ok(["logout", &address]);
+        let args = [&["login", "--secret", secret], flags, &[&*address]].concat();
+        assert_eq!(sandbox.ok(args), "Login Succeeded!");
+        assert_eq!(auth_file(&sandbox), json!({"auths": {address.clone(): {"auth": AUTH}}}));
+    }
+    let missing = sandbox.ketch(["login", "--secret=nope", &address]);
+    assert!(missing.fails(125).contains("nope"), "{}", missing.stderr);
+
     let again = sandbox.ok(["login", &format!("https://{address}/")]);
     let valid = format!("Existing credentials are valid. Already logged in to {address}");
     assert_eq!(again, format!("Authenticating with existing credentials for {address}\n{valid}"));
