@@ -246,7 +246,7 @@ fn read(engine: &Engine, place: &CachePlace, options: &RemoteOptions) -> Result<
         // An image that is here, which an earlier build has made.
         CachePlace::Registry(name) => match engine.image(name) {
             Ok(found) => engine.store().blobs().read_small(&found.image.id, MAX_DOCUMENT)?,
-            Err(_) => with_client(name, options, |client, image| config_of(client, image))?,
+            Err(_) => with_client(name, options, config_of)?,
         },
     };
     let unusable = |err: serde_json::Error| Error::invalid("it is no cache of this program").because(err);
