@@ -134,3 +134,28 @@ fn config_lists_variables() {
     );
     assert_eq!(sandbox.compose(&["config", "--variables"]).stdout, want);
 }
+
+#[test]
+fn options_of_the_local_driver_say_what_a_volume_is() {
+    let file = |options: &str| {
+        format!(
+            "services:
+  a: {{image: bb, command: [sh, -c, 'cat /v/page; grep \" /m \" /proc/mounts'], network_mode: none, volumes: ['v:/v', 'm:/m']}}
+volumes:
+  v: {{driver_opts: {options}}}
+  m: {{driver_opts: {{type: tmpfs, device: tmpfs, o: 'size=1m'}}}}
+"
+        )
+    };
+    let sandbox = project(&file("{type: none, o: bind, device: ./pages}"));
+    sandbox.write("p/pages/page", "bound\n");
+    let up = sandbox.compose(&["up", "--no-log-prefix"]);
+    assert!(up.ok().contains("bound\n"), "{}", up.stdout);
+    assert!(up.stdout.contains("tmpfs /m tmpfs") && up.stdout.contains("size=1024k"), "{}", up.stdout);
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "");
+    sandbox.compose(&["down"]).ok();
+    sandbox.write("p/compose.yaml", file("{type: nfs, o: addr=x, device: ':/x'}"));
+    let up = sandbox.compose(&["up"]);
+    let message = up.fails(125);
+    assert!(message.contains("compose.yaml:4:6: volume v: driver_opts: only root can mount"), "{message}");
+}

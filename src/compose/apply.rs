@@ -13,7 +13,7 @@ use crate::compose::node::Node;
 use crate::compose::observe;
 use crate::compose::plan::{self, Actual, Recreate, Step, Wanted};
 use crate::compose::project::Project;
-use crate::compose::translate;
+use crate::compose::without_effect;
 use crate::engine::lifecycle::Grace;
 use crate::engine::list::Container;
 use crate::engine::state::Phase;
@@ -95,7 +95,7 @@ impl Compose<'_> {
         let _lock = self.lock()?;
         let order = self.project.select(&options.services, !options.no_dependencies)?;
         for name in &order {
-            translate::warnings(name, self.project.service(name)?, &self.project.files)
+            without_effect::warnings(name, self.project.service(name)?, &self.project.files)
                 .iter()
                 .for_each(|text| (self.warn)(text));
         }

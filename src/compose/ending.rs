@@ -70,19 +70,25 @@ impl Compose<'_> {
 
     /// The containers in groups, the first of which nothing else depends on: the order in which they stop.
     pub(crate) fn stop_groups(&self, containers: Vec<Actual>) -> Vec<Vec<Actual>> {
+        let depths = self.depths();
         let mut groups: BTreeMap<usize, Vec<Actual>> = BTreeMap::new();
         for container in containers {
-            groups.entry(self.depth(&container.service, 0)).or_default().push(container);
+            let depth = depths.get(&container.service).copied().unwrap_or_default();
+            groups.entry(depth).or_default().push(container);
         }
         groups.into_values().rev().collect()
     }
 
-    fn depth(&self, service: &str, guard: usize) -> usize {
-        if guard > 1000 {
-            return 0;
+    /// How many services stand below each service, one upon the other.
+    fn depths(&self) -> BTreeMap<String, usize> {
+        let mut depths: BTreeMap<String, usize> = BTreeMap::new();
+        // Each comes after what it depends on.
+        for name in self.project.select(&[], true).unwrap_or_default() {
+            let below = self.project.dependencies(&name);
+            let below = below.iter().filter_map(|dependency| depths.get(&dependency.service));
+            let depth = below.max().map_or(0, |deepest| deepest + 1);
+            depths.insert(name, depth);
         }
-        let below =
-            self.project.dependencies(service).into_iter().map(|d| self.depth(&d.service, guard + 1) + 1);
-        below.max().unwrap_or(0)
+        depths
     }
 }

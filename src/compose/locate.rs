@@ -65,7 +65,7 @@ pub(crate) fn own_variable(options: &Options, name: &str) -> Option<String> {
         if text.contains(name) {
             let find = |name: &str| options.environment.get(name).cloned();
             let parsed = dotenv::parse(&text, &find).ok()?;
-            found = parsed.into_iter().filter(|(known, _)| known == name).last().map(|(_, value)| value);
+            found = parsed.into_iter().rfind(|(known, _)| known == name).map(|(_, value)| value);
         }
     }
     found

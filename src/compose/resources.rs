@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::digest::Digest;
 use crate::compose::apply::Compose;
+use crate::compose::mounts;
 use crate::compose::node::Node;
 use crate::compose::project::{COMPATIBLE, label};
 use crate::compose::translate::Files;
@@ -91,7 +92,8 @@ impl Compose<'_> {
                 }
                 continue;
             }
-            if there {
+            // What is mounted from elsewhere needs no directory here.
+            if there || mounts::of_driver(self.project, &key)?.is_some() {
                 continue;
             }
             self.event("Volume", &name, "Creating");

@@ -6,74 +6,14 @@ use std::path::PathBuf;
 
 use crate::base::bytes::Bytes;
 use crate::base::limits::{CPU_PERIOD_US, Cgroup, DeviceRate, Limits};
-use crate::base::mount_syntax::{self, MountKindRequest, MountRequest};
 use crate::base::signal::Signal;
 use crate::base::spec::{Device, RestartPolicy, Rlimit};
-use crate::compose::node::{Files as Places, Kind, Map, Node, Place};
+use crate::compose::mounts::mounts;
+use crate::compose::node::{Kind, Map, Node};
 use crate::compose::project::Project;
 use crate::compose::scalars::duration_ns;
 use crate::engine::request::{ContainerRequest, HealthRequest};
 use crate::engine::{Error, Result};
-
-/// Keys of a service that change nothing here, each with what to know about it. Dots lead into mappings.
-const WITHOUT_EFFECT: [(&str, &str); 22] = [
-    ("build.isolation", "it is for Windows"),
-    ("credential_spec", "it is for Windows"),
-    ("isolation", "it is for Windows"),
-    ("cpu_count", "it is for Windows"),
-    ("cpu_percent", "it is for Windows"),
-    ("runtime", "ketch is the runtime"),
-    ("storage_opt", "no storage driver here knows such options"),
-    ("volume_driver", "all volumes are local"),
-    ("mem_swappiness", "cgroup v2 has no such setting"),
-    ("cpu_rt_period", "cgroup v2 has no such setting"),
-    ("cpu_rt_runtime", "cgroup v2 has no such setting"),
-    ("oom_kill_disable", "cgroup v2 has no such setting"),
-    ("device_cgroup_rules", "without root there is no right to make devices"),
-    ("healthcheck.start_interval", "all checks come at the one interval"),
-    ("deploy.labels", "they are for services of a swarm; containers get labels of the service"),
-    ("deploy.update_config", "it is for a swarm"),
-    ("deploy.rollback_config", "it is for a swarm"),
-    ("deploy.placement", "it is for a swarm: there is one machine"),
-    ("deploy.endpoint_mode", "it is for a swarm"),
-    ("deploy.restart_policy.delay", "the time between restarts grows by itself"),
-    ("deploy.restart_policy.window", "a container counts as started when its command runs"),
-    ("deploy.resources.reservations.cpus", "nothing is reserved on one machine; use cpu_shares"),
-];
-
-/// The same for one network of a service.
-const NETWORK_WITHOUT_EFFECT: [(&str, &str); 2] = [
-    ("link_local_ips", "ketch gives no such addresses"),
-    ("driver_opts", "the bridge has no options for one container"),
-];
-
-/// What of a service ketch cannot do, one sentence each, with its place.
-pub(crate) fn warnings(name: &str, service: &Node, files: &Places) -> Vec<String> {
-    let mut found: Vec<(Place, String)> = Vec::new();
-    let mut add = |node: Option<&Node>, key: &str, why: &str| {
-        if let Some(node) = node {
-            found.push((node.at, format!("service {name}: {key} has no effect: {why}")));
-        }
-    };
-    for (path, why) in WITHOUT_EFFECT {
-        add(path.split('.').try_fold(service, |node, key| node.get(key)), path, why);
-    }
-    if let Some(networks) = service.get("networks").and_then(Node::as_map) {
-        for (network, node) in networks {
-            for (key, why) in NETWORK_WITHOUT_EFFECT {
-                add(node.get(key), &format!("networks.{network}.{key}"), why);
-            }
-        }
-    }
-    for section in ["secrets", "configs"] {
-        for (place, entry) in list(service, section).iter().enumerate() {
-            for key in ["uid", "gid", "mode"] {
-                add(entry.get(key), &format!("{section}.{place}.{key}"), "the file is mounted as it is");
-            }
-        }
-    }
-    found.into_iter().map(|(at, text)| format!("{}: {text}", files.show(at))).collect()
-}
 
 /// Files that secrets and configs are mounted from, by section and name.
 pub(crate) type Files = BTreeMap<(&'static str, String), PathBuf>;
@@ -145,15 +85,15 @@ pub(crate) fn request(
     Ok(request)
 }
 
-fn text(node: &Node, key: &str) -> Option<String> {
+pub(super) fn text(node: &Node, key: &str) -> Option<String> {
     node.str_at(key).map(str::to_owned)
 }
 
-fn list<'a>(node: &'a Node, key: &str) -> &'a [Node] {
+pub(super) fn list<'a>(node: &'a Node, key: &str) -> &'a [Node] {
     node.get(key).and_then(Node::as_list).unwrap_or_default()
 }
 
-fn texts(node: &Node, key: &str) -> Vec<String> {
+pub(super) fn texts(node: &Node, key: &str) -> Vec<String> {
     list(node, key).iter().filter_map(Node::scalar_text).collect()
 }
 
@@ -162,14 +102,14 @@ pub(super) fn words(node: Option<&Node>) -> Vec<Bytes> {
     words.iter().filter_map(Node::scalar_text).map(Bytes::from).collect()
 }
 
-fn int(node: Option<&Node>) -> Option<i64> {
+pub(super) fn int(node: Option<&Node>) -> Option<i64> {
     match node.map(|node| &node.kind) {
         Some(Kind::Int(value)) => Some(*value),
         _ => None,
     }
 }
 
-fn pairs(node: Option<&Node>) -> BTreeMap<String, String> {
+pub(super) fn pairs(node: Option<&Node>) -> BTreeMap<String, String> {
     let map = node.and_then(Node::as_map);
     map.into_iter()
         .flatten()
@@ -418,109 +358,4 @@ fn stop_signal(name: &str, service: &Node) -> Result<Option<i32>> {
 fn seconds(period: &str) -> Option<u32> {
     let ns = u64::try_from(duration_ns(period)?).ok()?;
     u32::try_from(ns.div_ceil(1_000_000_000)).ok()
-}
-
-fn mounts(project: &Project, service: &Node, files: &Files, request: &mut ContainerRequest) -> Result<()> {
-    for volume in list(service, "volumes") {
-        let mount = mount(project, volume)?;
-        if let Some(source) = bind_text(project, volume) {
-            request.binds.push(source);
-        }
-        request.mounts.push(mount);
-    }
-    for tmpfs in texts(service, "tmpfs") {
-        let tmpfs = mount_syntax::parse_tmpfs(&tmpfs).map_err(|err| Error::invalid(err.to_string()))?;
-        request.mounts.push(tmpfs);
-    }
-    for (section, inside) in [("secrets", "/run/secrets/"), ("configs", "/")] {
-        for entry in list(service, section) {
-            let key = entry.str_at("source").unwrap_or_default().to_owned();
-            let target = entry.str_at("target").unwrap_or(&key).to_owned();
-            let target = if target.starts_with('/') { target } else { format!("{inside}{target}") };
-            let Some(source) = files.get(&(section, key.clone())) else {
-                // One that is not the project's: it is in ketch's own store.
-                if section == "secrets" {
-                    let name = project.full_name(section, &key);
-                    request.secrets.push(format!("{name},type=mount,target={target}"));
-                    continue;
-                }
-                return Err(Error::invalid(format!(
-                    "unsupported external {} {key}",
-                    &section[..section.len() - 1]
-                ))
-                .hint("give it a file, an environment variable or (a config) a content"));
-            };
-            request.mounts.push(MountRequest {
-                kind: MountKindRequest::Bind {
-                    source: source.clone(),
-                    recursive: true,
-                    chown: false,
-                    glob: false,
-                },
-                target: target.into(),
-                read_only: true,
-                options: Vec::new(),
-                propagation: None,
-                overlay: None,
-                idmap: false,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// A volume in the words of `-v`, for `inspect`.
-fn bind_text(project: &Project, volume: &Node) -> Option<String> {
-    let source = volume.str_at("source")?;
-    let source = match volume.str_at("type") {
-        Some("volume") => project.full_name("volumes", source),
-        _ => source.to_owned(),
-    };
-    let mode = if volume.flag("read_only") { "ro" } else { "rw" };
-    Some(format!("{source}:{}:{mode}", volume.str_at("target")?))
-}
-
-fn mount(project: &Project, volume: &Node) -> Result<MountRequest> {
-    let source = volume.str_at("source").unwrap_or_default();
-    let part = |section: &str, key: &str| volume.get(section).and_then(|node| node.get(key));
-    let kind = match volume.str_at("type") {
-        Some("bind") => MountKindRequest::Bind {
-            source: source.into(),
-            recursive: part("bind", "recursive").and_then(Node::as_str) != Some("disabled"),
-            chown: false,
-            glob: false,
-        },
-        Some("tmpfs") => {
-            let size = part("tmpfs", "size").and_then(Node::scalar_text).map(|size| format!("size={size}"));
-            let mode = int(part("tmpfs", "mode")).map(|mode| format!("mode={mode:o}"));
-            let data = size.into_iter().chain(mode).collect();
-            MountKindRequest::Tmpfs { data, copy_up: false, chown: false, ramfs: false }
-        }
-        Some("image") => MountKindRequest::Image {
-            reference: source.to_owned(),
-            subpath: part("image", "subpath").and_then(Node::as_str).map(Bytes::from),
-            writable: false,
-        },
-        Some("volume") => MountKindRequest::Volume {
-            name: (!source.is_empty()).then(|| project.full_name("volumes", source)),
-            copy_up: !matches!(part("volume", "nocopy"), Some(Node { kind: Kind::Bool(true), .. })),
-            chown: false,
-            subpath: part("volume", "subpath").and_then(Node::as_str).map(Bytes::from),
-            driver_options: Vec::new(),
-            labels: Vec::new(),
-        },
-        other => {
-            let other = other.unwrap_or_default();
-            return Err(Error::invalid(format!("mounts of type {other:?} are not for Linux")));
-        }
-    };
-    Ok(MountRequest {
-        kind,
-        target: volume.str_at("target").unwrap_or_default().into(),
-        read_only: volume.flag("read_only"),
-        options: Vec::new(),
-        propagation: part("bind", "propagation").and_then(Node::as_str).map(str::to_owned),
-        overlay: None,
-        idmap: false,
-    })
 }

@@ -15,6 +15,7 @@ use crate::compose::interpolate;
 use crate::compose::json;
 use crate::compose::load::{self, Loaded, Options};
 use crate::compose::node::{Kind, Map, Node};
+use crate::compose::order;
 use crate::compose::yaml;
 use crate::engine::remote::RemoteOptions;
 
@@ -129,9 +130,12 @@ pub(crate) fn run(session: &mut Session<'_>, args: ConfigArgs) -> anyhow::Result
     } else if let Some(wanted) = &args.hash {
         hashes(&loaded, wanted)?
     } else {
-        let tree = if args.no_interpolate { loaded.tree.clone() } else { loaded.tree.escaped() };
+        let mut tree = if args.no_interpolate { loaded.tree.clone() } else { loaded.tree.escaped() };
         let text = match args.format.as_str() {
-            "yaml" => yaml::document(&tree),
+            "yaml" => {
+                order::file(&mut tree);
+                yaml::document(&tree)
+            }
             "json" => json::document(&tree)?,
             other => {
                 return Err(UsageError::new(format!("unsupported format {other:?}"))

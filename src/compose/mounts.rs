@@ -1,0 +1,157 @@
+//! What a service's container has mounted: volumes, tmpfs, secrets and configs.
+
+use crate::base::bytes::Bytes;
+use crate::base::mount_syntax::{self, MountKindRequest, MountRequest};
+use crate::compose::node::{Kind, Node};
+use crate::compose::project::Project;
+use crate::compose::translate::{Files, int, list, pairs, texts};
+use crate::engine::request::ContainerRequest;
+use crate::engine::{Error, Result};
+
+pub(super) fn mounts(
+    project: &Project,
+    service: &Node,
+    files: &Files,
+    request: &mut ContainerRequest,
+) -> Result<()> {
+    for volume in list(service, "volumes") {
+        let mount = mount(project, volume)?;
+        if let Some(source) = bind_text(project, volume) {
+            request.binds.push(source);
+        }
+        request.mounts.push(mount);
+    }
+    for tmpfs in texts(service, "tmpfs") {
+        let tmpfs = mount_syntax::parse_tmpfs(&tmpfs).map_err(|err| Error::invalid(err.to_string()))?;
+        request.mounts.push(tmpfs);
+    }
+    for (section, inside) in [("secrets", "/run/secrets/"), ("configs", "/")] {
+        for entry in list(service, section) {
+            let key = entry.str_at("source").unwrap_or_default().to_owned();
+            let target = entry.str_at("target").unwrap_or(&key).to_owned();
+            let target = if target.starts_with('/') { target } else { format!("{inside}{target}") };
+            let Some(source) = files.get(&(section, key.clone())) else {
+                // One that is not the project's: it is in ketch's own store.
+                if section == "secrets" {
+                    let name = project.full_name(section, &key);
+                    request.secrets.push(format!("{name},type=mount,target={target}"));
+                    continue;
+                }
+                return Err(Error::invalid(format!(
+                    "unsupported external {} {key}",
+                    &section[..section.len() - 1]
+                ))
+                .hint("give it a file, an environment variable or (a config) a content"));
+            };
+            request.mounts.push(MountRequest {
+                kind: MountKindRequest::Bind {
+                    source: source.clone(),
+                    recursive: true,
+                    chown: false,
+                    glob: false,
+                },
+                target: target.into(),
+                read_only: true,
+                options: Vec::new(),
+                propagation: None,
+                overlay: None,
+                idmap: false,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A volume in the words of `-v`, for `inspect`.
+fn bind_text(project: &Project, volume: &Node) -> Option<String> {
+    let source = volume.str_at("source")?;
+    let source = match volume.str_at("type") {
+        Some("volume") => project.full_name("volumes", source),
+        _ => source.to_owned(),
+    };
+    let mode = if volume.flag("read_only") { "ro" } else { "rw" };
+    Some(format!("{source}:{}:{mode}", volume.str_at("target")?))
+}
+
+fn mount(project: &Project, volume: &Node) -> Result<MountRequest> {
+    let source = volume.str_at("source").unwrap_or_default();
+    let part = |section: &str, key: &str| volume.get(section).and_then(|node| node.get(key));
+    let special = match volume.str_at("type") {
+        Some("volume") => of_driver(project, source)?,
+        _ => None,
+    };
+    let kind = match (special, volume.str_at("type")) {
+        (Some(special), _) => special,
+        (None, Some("bind")) => MountKindRequest::Bind {
+            source: source.into(),
+            recursive: part("bind", "recursive").and_then(Node::as_str) != Some("disabled"),
+            chown: false,
+            glob: false,
+        },
+        (None, Some("tmpfs")) => {
+            let size = part("tmpfs", "size").and_then(Node::scalar_text).map(|size| format!("size={size}"));
+            let mode = int(part("tmpfs", "mode")).map(|mode| format!("mode={mode:o}"));
+            let data = size.into_iter().chain(mode).collect();
+            MountKindRequest::Tmpfs { data, copy_up: false, chown: false, ramfs: false }
+        }
+        (None, Some("image")) => MountKindRequest::Image {
+            reference: source.to_owned(),
+            subpath: part("image", "subpath").and_then(Node::as_str).map(Bytes::from),
+            writable: false,
+        },
+        (None, Some("volume")) => MountKindRequest::Volume {
+            name: (!source.is_empty()).then(|| project.full_name("volumes", source)),
+            copy_up: !matches!(part("volume", "nocopy"), Some(Node { kind: Kind::Bool(true), .. })),
+            chown: false,
+            subpath: part("volume", "subpath").and_then(Node::as_str).map(Bytes::from),
+            driver_options: Vec::new(),
+            labels: Vec::new(),
+        },
+        (None, other) => {
+            let other = other.unwrap_or_default();
+            return Err(Error::invalid(format!("mounts of type {other:?} are not for Linux")));
+        }
+    };
+    Ok(MountRequest {
+        kind,
+        target: volume.str_at("target").unwrap_or_default().into(),
+        read_only: volume.flag("read_only"),
+        options: Vec::new(),
+        propagation: part("bind", "propagation").and_then(Node::as_str).map(str::to_owned),
+        overlay: None,
+        idmap: false,
+    })
+}
+
+/// What `driver_opts` make of a volume: a directory of the host, or memory. `None` for an ordinary one.
+///
+/// # Errors
+///
+/// For another driver than the local one, and for what only root may mount.
+pub(super) fn of_driver(project: &Project, key: &str) -> Result<Option<MountKindRequest>> {
+    let Some(node) = project.resource("volumes", key).filter(|node| !node.flag("external")) else {
+        return Ok(None);
+    };
+    let bad = |message: String| project.files.error(node.at, format!("volume {key}: {message}"));
+    if let Some(driver) = node.str_at("driver").filter(|driver| !["", "local", "default"].contains(driver)) {
+        return Err(bad(format!("the driver {driver:?} is not known here: all volumes are local")));
+    }
+    let options = pairs(node.get("driver_opts"));
+    if options.is_empty() {
+        return Ok(None);
+    }
+    let words: Vec<&str> = options.get("o").map(|words| words.split(',').collect()).unwrap_or_default();
+    let device = options.get("device").cloned().unwrap_or_default();
+    match options.get("type").map_or("none", String::as_str) {
+        "tmpfs" => {
+            let data = words.iter().filter(|word| !word.is_empty()).map(|word| (*word).to_owned()).collect();
+            Ok(Some(MountKindRequest::Tmpfs { data, copy_up: false, chown: false, ramfs: false }))
+        }
+        "none" | "bind" | "" if words.contains(&"bind") || words.contains(&"rbind") => {
+            let recursive = words.contains(&"rbind");
+            Ok(Some(MountKindRequest::Bind { source: device.into(), recursive, chown: false, glob: false }))
+        }
+        other => Err(bad(format!("driver_opts: only root can mount a file system of type {other:?}"))
+            .hint("type: none with o: bind, and type: tmpfs, are possible")),
+    }
+}
