@@ -126,6 +126,9 @@ fn sec_12_programs_of_an_image_are_not_used_by_ketch() {
     assert_eq!(std::fs::read_dir(sandbox.path("d")).expect("list").count(), 0);
 }
 
+/// Puts something at a path.
+type Make<'a> = &'a dyn Fn(&std::path::Path);
+
 /// SEC-17
 #[test]
 fn sec_17_files_of_users_that_are_none_are_not_read() {
@@ -136,7 +139,7 @@ fn sec_17_files_of_users_that_are_none_are_not_read() {
     let etc = root.join("etc");
     std::fs::create_dir_all(&etc).expect("make a directory");
     let host = sandbox.write("passwd-of-the-host", "somebody:x:0:0::/:/bin/sh\n");
-    let make: [(&str, &dyn Fn(&std::path::Path)); 4] = [
+    let make: [(&str, Make<'_>); 4] = [
         ("a fifo", &|path| {
             let kind = rustix::fs::FileType::Fifo;
             rustix::fs::mknodat(rustix::fs::CWD, path, kind, 0o644.into(), 0).expect("make a fifo");

@@ -269,6 +269,18 @@ fn health(spec: &ContainerSpec) -> Value {
     })
 }
 
+/// Secrets that are files, and by variable those that are in the environment.
+fn secrets(spec: &ContainerSpec) -> (Value, Value) {
+    let files = spec.secrets.iter().filter(|secret| secret.variable.is_none()).map(|secret| {
+        json!({"Source": secret.name, "Target": secret.target.to_string_lossy(), "UID": secret.uid,
+            "GID": secret.gid, "Mode": secret.mode})
+    });
+    let variables = spec.secrets.iter().filter_map(|secret| {
+        secret.variable.as_ref().map(|variable| (variable.to_string(), Value::from(secret.name.as_str())))
+    });
+    (files.collect(), Value::Object(variables.collect()))
+}
+
 /// The whole document, in podman's order.
 fn document(spec: &ContainerSpec, name: &str) -> Value {
     let (mounts, volumes) = mounts(spec);
@@ -295,16 +307,7 @@ fn document(spec: &ContainerSpec, name: &str) -> Value {
         .map(|limit| json!({"type": limit.name, "hard": limit.hard, "soft": limit.soft}))
         .collect();
     let hosts: Vec<_> = spec.network.add_hosts.iter().map(|(ip, names)| format!("{names}:{ip}")).collect();
-    let secrets = spec.secrets.iter().filter(|secret| secret.variable.is_none());
-    let secrets: Vec<_> = secrets
-        .map(|secret| {
-            json!({"Source": secret.name, "Target": secret.target.to_string_lossy(), "UID": secret.uid,
-                "GID": secret.gid, "Mode": secret.mode})
-        })
-        .collect();
-    let secret_env = spec.secrets.iter().filter_map(|secret| {
-        secret.variable.as_ref().map(|variable| (variable.to_string(), Value::from(secret.name.as_str())))
-    });
+    let (secrets, secret_env) = secrets(spec);
     let options = &spec.log.options;
     let first = json!({
         "name": name,
@@ -367,7 +370,7 @@ fn document(spec: &ContainerSpec, name: &str) -> Value {
         "use_image_hosts": spec.network.no_hosts,
         "resource_limits": resources(&spec.cgroup.limits),
         "r_limits": limits,
-        "secret_env": Value::Object(secret_env.collect()),
+        "secret_env": secret_env,
         "healthconfig": health(spec),
         "health_check_on_failure_action": spec.health.as_ref().map(|plan| plan.on_failure.word()),
     });

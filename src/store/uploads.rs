@@ -23,7 +23,7 @@ const UPLOADS: &str = "uploads";
 impl Store {
     /// Where the upload of a blob to `repository` (with its registry) goes on; `None` if nobody has begun.
     pub(crate) fn upload_note(&self, repository: &str, blob: &Digest) -> Option<String> {
-        let text = fs::read_at(self.dir(), &path(repository, blob), MAX_BYTES).ok()?;
+        let text = fs::read_at(self.dir(), path(repository, blob), MAX_BYTES).ok()?;
         String::from_utf8(text).ok()
     }
 
@@ -46,7 +46,7 @@ impl Store {
     /// Forgets it: the blob is there, or the registry knows nothing of it.
     pub(crate) fn forget_upload(&self, repository: &str, blob: &Digest) {
         // Absent is what it shall be.
-        fs::unlink(self.dir(), &path(repository, blob)).ok();
+        fs::unlink(self.dir(), path(repository, blob)).ok();
     }
 
     /// Forgets all notes that are too old.

@@ -111,10 +111,6 @@ pub(super) fn run(
     for name in &lists {
         let is_own = args.platforms.manifest.as_deref() == Some(name);
         let id = list(session, name, &ids, is_own)?;
-        if !is_own && let Some((_, id)) = built.iter().find(|(platform, _)| Platform::host().runs(platform)) {
-            // The name means the image of this machine for those that know no lists.
-            session.engine()?.tag_image(&id.to_string(), name)?;
-        }
         last = Some(id);
         if push {
             push_list(session, args, name)?;

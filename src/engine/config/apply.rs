@@ -169,16 +169,21 @@ fn cgroup(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
     Ok(())
 }
 
+/// What distributions ship lets group 0 ping. ketch lets every group of the container, as far as it has them.
+const AS_SHIPPED: (&str, &str) = ("net.ipv4.ping_group_range", "0 0");
+
 fn security(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
     request.privileged |= conf.privileged;
     request.read_only |= conf.read_only;
     request.base_capabilities.clone_from(&conf.default_capabilities);
     for text in &conf.default_sysctls {
         let (key, value) = read("default_sysctls", text, text.split_once('='))?;
-        // One of a namespace that this container shares with others is not for it.
+        // One of a namespace that this container shares with others is not for it; and they are written through
+        // the container's own /proc.
         let in_vain = key.starts_with("net.")
-            && request.networks.iter().any(|mode| mode == "host" || mode.contains(':'));
-        if !in_vain {
+            && request.networks.iter().any(|mode| mode == "host" || mode.contains(':'))
+            || !matches!(request.pid.as_str(), "" | "private");
+        if !in_vain && (key, value) != AS_SHIPPED {
             request.sysctls.entry(key.to_owned()).or_insert_with(|| value.to_owned());
         }
     }

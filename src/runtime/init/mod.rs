@@ -72,10 +72,7 @@ pub(crate) fn main(steps: Vec<Step>, report: OwnedFd, streams: Option<Streams>) 
         Some(Step::Run(plan)) => &plan.kept[..],
         _ => &[],
     };
-    let report = match kept::out_of_the_way(report, kept) {
-        Ok(report) => report,
-        Err(_) => process::exit_now(125),
-    };
+    let Ok(report) = kept::out_of_the_way(report, kept) else { process::exit_now(125) };
     let mut init =
         Init { report, root: None, dev: None, dev_covered: false, proc: None, owner: owner_of(&steps) };
     let outcome = rustix::process::setsid()
