@@ -276,6 +276,7 @@ mod tests {
     /// 10,000 runs of each target; with `KETCH_FUZZ_SECONDS`, so many seconds of each, on all processors
     /// (`make fuzz MINUTES=10`).
     #[test]
+    #[allow(clippy::print_stderr, reason = "a run of an hour tells how far it is")]
     fn no_target_panics_on_the_corpus_or_on_what_becomes_of_it() {
         let mut corpus: Vec<Vec<u8>> = CORPUS.iter().map(|text| text.to_vec()).collect();
         corpus.push(archive());

@@ -386,10 +386,7 @@ fn what_is_wrong_is_said_at_its_place() {
         ("FROM x\nSTOPSIGNAL", 2, 1, "STOPSIGNAL"),
         ("", 1, 1, "no"),
     ] {
-        let err = match parse(text) {
-            Ok(_) => panic!("{text:?} is taken"),
-            Err(err) => err,
-        };
+        let Err(err) = parse(text) else { panic!("{text:?} is taken") };
         assert_eq!(err.at.line, line, "{text:?}: {err}");
         assert!(err.at.column.abs_diff(column) < 12, "{text:?}: {err}, not {column}");
         assert!(err.to_string().to_lowercase().contains(&part.to_lowercase()), "{text:?}: {err}");
