@@ -91,7 +91,7 @@ impl<'a> Selection<'a> {
             targets.push(Target::of(engine.latest_container()?));
         }
         for file in self.cidfiles {
-            if self.ignore && !file.exists() {
+            if self.ignore && matches!(file.try_exists(), Ok(false)) {
                 continue;
             }
             let typed = id_in(file)?;
