@@ -1,5 +1,6 @@
 # make           what can be made
-# Everything here works on a fresh Debian with Rust; nothing needs root, though `make test` installs more when it is root.
+# A fresh Debian with Rust is enough, and nobody needs root, though `make test` installs more when it is root; what compares with other
+# programs says what else it needs.
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -8,16 +9,16 @@ target  := x86_64-unknown-linux-gnu
 release := target/$(target)/release/ketch
 
 help:
-	@echo 'make build     the static release binary: $(release)'
-	@echo 'make test      every test, as an ordinary user; ARGS="--test run volume" narrows it'
-	@echo 'make check     format, lints, documentation of private items'
+	@echo 'make build      the static release binary: $(release)'
+	@echo 'make test       every test, as an ordinary user; ARGS="--test run volume" narrows it'
+	@echo 'make check      format, lints, documentation of private items'
 	@echo 'make failpoints every point of failure in the store × kill, EIO, ENOSPC'
-	@echo 'make fuzz      the pure parsers against random bytes; with cargo-fuzz for a minute each; MINUTES=10 for so long each, with the stable compiler'
-	@echo 'make bench     ketch beside podman in one run, written to BENCH.md'
-	@echo 'make peer-test the same command lines and archives with ketch and podman (root; needs ../shared/tools/peer)'
-	@echo 'make bench-net its networks beside pasta and slirp4netns, the same'
-	@echo 'make vm-test   networks, limits, root and a reboot in a real machine (needs ../shared/tools/vm)'
-	@echo 'make install   to $$(DESTDIR)$$(PREFIX) ($(PREFIX)): binary, man pages, completions'
+	@echo 'make fuzz       the pure parsers against random bytes, MINUTES=10 for so long each; where cargo-fuzz is, with it for a minute each, too'
+	@echo 'make bench      ketch beside podman in one run, written to BENCH.md (root; needs ../shared/tools/peer)'
+	@echo 'make bench-net  its networks beside pasta and slirp4netns, the same'
+	@echo 'make peer-test  the same command lines, archives and builds with ketch and podman (root; needs ../shared/tools/peer)'
+	@echo 'make vm-test    networks, limits, root and a reboot in a real machine (needs ../shared/tools/vm)'
+	@echo 'make install    to $$(DESTDIR)$$(PREFIX) ($(PREFIX)): binary, man pages, completions'
 
 # With the nightly compiler and cargo-fuzz: each target for a minute. The stable part is in `make test`, too.
 fuzz:

@@ -177,16 +177,7 @@ fn layouts_with_an_index_choose_this_machines_image() {
     };
     let images = [built("s390x"), built(if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" })];
     let index = common::image::index(&[&images[0], &images[1]]);
-    for image in &images {
-        for blob in image.layers.iter().chain([&image.config, &image.manifest]) {
-            sandbox.write(format!("l/blobs/sha256/{}", &blob.digest()[7..]), &blob.bytes);
-        }
-    }
-    sandbox.write(format!("l/blobs/sha256/{}", &index.digest()[7..]), &index.bytes);
-    let mut entry = index.descriptor();
-    entry["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": "multi:1"});
-    sandbox.write("l/index.json", serde_json::json!({"schemaVersion": 2, "manifests": [entry]}).to_string());
-    sandbox.write("l/oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
+    common::image::write_layout(&sandbox, "l", &images.each_ref(), &index, "multi:1");
     assert_eq!(sandbox.ok(["load", "-i", "l"]), "Loaded image: localhost/multi:1");
     assert_eq!(format!("sha256:{}", field(&sandbox, "multi:1", ".Id")), images[1].id());
     // A blob that is not what it is called.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Output, Running, Sandbox, wait_for};
+use common::{Output, Running, Sandbox, last_line, wait_for};
 
 /// Builds `dockerfile` in the context `ctx` of the sandbox; steps have no network, which is quicker.
 fn build(sandbox: &Sandbox, dockerfile: &str, args: &[&str]) -> Output {
@@ -11,12 +11,8 @@ fn build(sandbox: &Sandbox, dockerfile: &str, args: &[&str]) -> Output {
 }
 
 fn command(sandbox: &Sandbox, args: &[&str]) -> common::Invocation {
-    let context = sandbox.path("ctx");
-    let mut all = vec!["build", "--network=none"];
-    all.extend(args);
-    let mut command: Vec<std::ffi::OsString> = all.into_iter().map(Into::into).collect();
-    command.push(context.into());
-    sandbox.command(command)
+    let context = sandbox.path("ctx").display().to_string();
+    sandbox.command([&["build", "--network=none"], args, &[&context]].concat())
 }
 
 fn built(sandbox: &Sandbox, dockerfile: &str, args: &[&str]) -> String {
@@ -25,10 +21,6 @@ fn built(sandbox: &Sandbox, dockerfile: &str, args: &[&str]) -> String {
 
 fn in_image(sandbox: &Sandbox, image: &str, script: &str) -> String {
     sandbox.ok(["run", "--rm", "--net=none", "--entrypoint=", image, "sh", "-c", script])
-}
-
-fn last_line(text: &str) -> &str {
-    text.trim_end().lines().last().unwrap_or_default()
 }
 
 #[test]

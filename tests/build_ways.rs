@@ -7,14 +7,10 @@ use std::process::Command;
 
 use common::faults::{Answer, Content, Faults};
 use common::registry::Registry;
-use common::{Output, Sandbox, have};
+use common::{Output, Sandbox, have, last_line};
 
 fn build(sandbox: &Sandbox, args: &[&str]) -> Output {
     sandbox.ketch([&["build", "--network=none"], args].concat())
-}
-
-fn last_line(text: &str) -> &str {
-    text.trim_end().lines().last().unwrap_or_default()
 }
 
 /// Serves the files below `dir`.

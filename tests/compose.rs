@@ -272,10 +272,7 @@ fn an_up_that_is_killed_can_be_repeated() {
         .collect();
     let sandbox = project(&format!("services:\n{services}"));
     for round in 0..6_u64 {
-        let mut up = sandbox
-            .command(["compose", "up", "-d", "--force-recreate", "-t", "0"])
-            .current_dir(sandbox.path("p"))
-            .spawn();
+        let mut up = sandbox.compose_command(&["up", "-d", "--force-recreate", "-t", "0"]).spawn();
         std::thread::sleep(std::time::Duration::from_millis(round * 25));
         up.signal(rustix::process::Signal::KILL);
         up.close_stdin();

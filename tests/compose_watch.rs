@@ -8,12 +8,6 @@ use rustix::process::Signal;
 use common::compose::{Compose, SERVE, project, serving};
 use common::{Running, Sandbox};
 
-/// `ketch compose ARGS` in the project's directory, running.
-fn spawn(sandbox: &Sandbox, args: &[&str]) -> Running {
-    let args = ["compose"].iter().chain(args);
-    sandbox.command(args).env("KETCH_NETWORK_LINGER", "0").current_dir(sandbox.path("p")).spawn()
-}
-
 /// Waits until it says on standard error that it watches.
 fn watches(running: &Running) {
     common::wait_for("the word that files are watched", || {
@@ -39,7 +33,7 @@ fn files_are_copied_into_a_running_container() {
     );
     sandbox.write("p/src/old", "1");
     sandbox.write("p/conf", "1");
-    let watch = spawn(&sandbox, &["watch"]);
+    let watch = sandbox.compose_command(&["watch"]).spawn();
     watches(&watch);
     let first = sandbox.inspect("p-a-1", ".State.StartedAt");
     sandbox.write("p/src/skipped", "no");
@@ -76,7 +70,7 @@ fn an_image_is_rebuilt_and_its_container_made_anew() {
     ));
     sandbox.write("p/Dockerfile", "FROM bb\nCOPY page /page\n");
     sandbox.write("p/page", "page one\n");
-    let up = spawn(&sandbox, &["up", "--watch", "--menu=false"]);
+    let up = sandbox.compose_command(&["up", "--watch", "--menu=false"]).spawn();
     up.expect("page one");
     watches(&up);
     sandbox.write("p/page", "page two\n");
@@ -102,10 +96,7 @@ fn variables_that_compose_goes_by() {
     assert_eq!(sandbox.compose(&["config", "--images"]).ok(), "x:dot\ny:dot");
     assert_eq!(sandbox.compose(&["config"]).ok().lines().next(), Some("name: sub"));
     assert_eq!(sandbox.compose(&["-f", "sub/x.yaml", "config", "--images"]).ok(), "x:sub");
-    let with = |name: &str, value: &str, args: &[&str]| {
-        let args = ["compose"].iter().chain(args);
-        sandbox.command(args).env(name, value).current_dir(sandbox.path("p")).run()
-    };
+    let with = |name: &str, value: &str, args: &[&str]| sandbox.compose_command(args).env(name, value).run();
     assert!(
         with("COMPOSE_PARALLEL_LIMIT", "x", &["config"])
             .fails(125)
@@ -123,9 +114,7 @@ fn orphans_can_be_ignored_and_removed_by_a_variable() {
         "p/compose.yaml",
         format!("services:\n  b: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none}}\n"),
     );
-    let up = |name: &str| {
-        sandbox.command(["compose", "up", "-d"]).env(name, "true").current_dir(sandbox.path("p")).run()
-    };
+    let up = |name: &str| sandbox.compose_command(&["up", "-d"]).env(name, "true").run();
     let ignored = up("COMPOSE_IGNORE_ORPHANS");
     ignored.ok();
     assert!(!ignored.stderr.contains("orphan"), "{}", ignored.stderr);
@@ -145,7 +134,7 @@ fn an_attached_up_ends_as_it_is_asked_to() {
   good: {{image: bb, command: 'true', network_mode: none, profiles: [bad]}}
 "
     ));
-    let up = spawn(&sandbox, &["up"]);
+    let up = sandbox.compose_command(&["up"]).spawn();
     up.expect("a-1  | from a");
     let output = interrupted(up);
     assert_eq!(output.code, 130, "{}", output.stderr);

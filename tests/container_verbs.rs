@@ -3,12 +3,8 @@
 
 mod common;
 
-use common::{Sandbox, wait_for};
+use common::{Sandbox, json, wait_for};
 use serde_json::Value;
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|err| panic!("{err}: {text}"))
-}
 
 #[test]
 fn one_that_is_initialized_has_all_but_its_command() {

@@ -1,13 +1,12 @@
-//! kill -9 at any moment, and many at once: the next command works, nothing is lost and nothing is left (reliability.md, REL-nn).
+//! kill -9 at any moment, and many at once: the next command works, nothing is lost and nothing is left (tests/README.md, REL-nn).
 
 mod common;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use common::image::{Compression, Layer};
 use common::registry::Registry;
-use common::{Running, Sandbox, wait_for};
+use common::{Running, Sandbox, entries, wait_for};
 use rustix::process::{Pid, Signal};
 
 const FOR_EVER: &str = "exec sleep 1000";
@@ -22,13 +21,6 @@ fn kill_after(running: Running, n: u32, step: Duration) -> i32 {
     std::thread::sleep(step * n);
     running.signal(Signal::KILL);
     running.wait().code
-}
-
-fn entries(path: PathBuf) -> Vec<String> {
-    std::fs::read_dir(path).map_or_else(
-        |_| Vec::new(),
-        |entries| entries.filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned())).collect(),
-    )
 }
 
 #[test]
@@ -86,9 +78,9 @@ fn rel_02_a_killed_detached_start_leaves_nothing_half_made() {
     sandbox.sh(&[], "true").ok();
     wait_for("the garbage to be gone", || {
         let left = [
-            entries(sandbox.store().join("staging")),
-            entries(sandbox.store().join("containers")),
-            entries(sandbox.store().join("names")),
+            entries(&sandbox.store(), "staging"),
+            entries(&sandbox.store(), "containers"),
+            entries(&sandbox.store(), "names"),
         ]
         .concat();
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
@@ -106,7 +98,7 @@ fn rel_03_a_killed_rm_can_be_repeated() {
         assert!(sandbox.names().is_empty(), "turn {n}");
     }
     sandbox.sh(&[], "true").ok();
-    assert_eq!(entries(sandbox.store().join("containers")), Vec::<String>::new());
+    assert_eq!(entries(&sandbox.store(), "containers"), Vec::<String>::new());
 }
 
 #[test]
@@ -134,8 +126,8 @@ fn rel_04_a_killed_pull_harms_nothing_and_leaves_no_garbage() {
         (noise.len() - 3).to_string()
     );
     wait_for("the garbage to be gone", || {
-        let left = [entries(sandbox.store().join("staging")), entries(sandbox.store().join("blobs/partial"))]
-            .concat();
+        let left =
+            [entries(&sandbox.store(), "staging"), entries(&sandbox.store(), "blobs/partial")].concat();
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     });
     sandbox.ok(["system", "check"]);
@@ -177,8 +169,7 @@ fn rel_05_a_killed_build_takes_its_children_along_and_hides_nothing() {
     sandbox.ok(["system", "prune", "-f"]);
     sandbox.ok(["system", "check"]);
     wait_for("the garbage to be gone", || {
-        let left =
-            [entries(sandbox.store().join("staging")), entries(sandbox.store().join("containers"))].concat();
+        let left = [entries(&sandbox.store(), "staging"), entries(&sandbox.store(), "containers")].concat();
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     });
 }
@@ -309,7 +300,7 @@ fn rel_13_of_many_with_one_name_one_wins() {
         outputs.iter().map(|o| (o.code, &o.stderr)).collect::<Vec<_>>()
     );
     assert_eq!(sandbox.names(), ["same"]);
-    assert_eq!(entries(sandbox.store().join("containers")).len(), 1);
+    assert_eq!(entries(&sandbox.store(), "containers").len(), 1);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use common::image::{Compression, Layer};
 use common::registry::Registry;
 use common::source::sources;
-use common::{Sandbox, wait_for};
+use common::{Sandbox, entries, wait_for};
 
 /// The points that the sources name.
 fn points() -> Vec<String> {
@@ -35,11 +35,6 @@ fn steps(image: &str) -> Vec<(Vec<&str>, Vec<&str>)> {
         (vec!["volume", "create", "v"], vec!["volume", "rm", "-f", "v"]),
         (vec!["network", "create", "n"], vec!["network", "rm", "-f", "n"]),
     ]
-}
-
-fn left(sandbox: &Sandbox, dir: &str) -> Vec<String> {
-    let entries = sandbox.store().join(dir).read_dir().into_iter().flatten().flatten();
-    entries.map(|entry| format!("{dir}/{}", entry.file_name().display())).collect()
 }
 
 #[test]
@@ -85,8 +80,8 @@ fn whatever_fails_or_dies_anywhere_leaves_a_whole_store() {
             assert_eq!(sandbox.ok(["run", "--rm", "--net=none", "bb", "echo", "fine"]), "fine");
             sandbox.ok(["system", "prune", "-f"]);
             wait_for("nothing to be left", || {
-                let all = [left(&sandbox, "staging"), left(&sandbox, "containers"), left(&sandbox, "names")]
-                    .concat();
+                let all =
+                    ["staging", "containers", "names"].map(|dir| entries(&sandbox.store(), dir)).concat();
                 if all.is_empty() { Ok(()) } else { Err(format!("{point} {name}: {all:?}")) }
             });
         }

@@ -5,21 +5,7 @@ mod common;
 use std::io::Write as _;
 
 use common::Sandbox;
-use common::image::{Built, Compression, Format, Image, Layer};
-
-/// Writes an image as an OCI layout below the sandbox.
-fn layout(sandbox: &Sandbox, dir: &str, image: &Built, name: &str) {
-    for blob in image.layers.iter().chain([&image.config, &image.manifest]) {
-        sandbox.write(format!("{dir}/blobs/sha256/{}", &blob.digest()[7..]), &blob.bytes);
-    }
-    let mut entry = image.manifest.descriptor();
-    entry["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": name});
-    sandbox.write(
-        format!("{dir}/index.json"),
-        serde_json::json!({"schemaVersion": 2, "manifests": [entry]}).to_string(),
-    );
-    sandbox.write(format!("{dir}/oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#);
-}
+use common::image::{Compression, Format, Image, Layer, write_layout};
 
 /// An access control list for user 7 (version 2 of Linux's binary form).
 fn acl() -> Vec<u8> {
@@ -96,7 +82,7 @@ fn a_layer_is_the_same_after_a_round() {
         .layer(layer, Compression::Zstd)
         .cmd(["sh"])
         .build();
-    layout(&sandbox, "l", &image, "all:1");
+    write_layout(&sandbox, "l", &[&image], &image.manifest, "all:1");
     sandbox.ok(["load", "-q", "-i", "l"]);
     // Every file is touched so that it is copied up, and comes back with all it had.
     let script = "chmod 4755 /d/file; for f in /d/cap /d/acl /d/n* /x*/y* /d/fifo /d /e; do chmod $(stat -c %a $f) $f; done";
@@ -171,7 +157,7 @@ fn unusual_compression_and_many_layers() {
     }
     let manifest = common::image::manifest(&built.manifest.media_type, &built.config, &built.layers);
     built.manifest = manifest;
-    layout(&sandbox, "l", &built, "many:1");
+    write_layout(&sandbox, "l", &[&built], &built.manifest, "many:1");
     sandbox.ok(["load", "-q", "-i", "l"]);
     let count = ["run", "--rm", "--net=none", "many:1", "sh", "-c", "ls /f | wc -l; cat /f/0 /f/129"];
     assert_eq!(sandbox.ok(count), "129\n0\n129");

@@ -173,6 +173,11 @@ fn every_threat_and_fault_has_its_test_and_the_table_names_it() {
             }
         }
     }
+    for (row, tests) in &found {
+        let named = table.lines().find(|line| line.starts_with(&format!("| {row} |"))).unwrap_or_default();
+        let missing = tests.iter().filter(|test| !named.contains(&format!("`{test}`")));
+        faults.extend(missing.map(|test| format!("tests/README.md does not name {test} in a row {row}")));
+    }
     for line in table.lines() {
         let Some(row) = line.strip_prefix("| ").and_then(|line| line.split(' ').next()) else { continue };
         for test in line.split('`').filter(|word| word.contains(".rs::")) {

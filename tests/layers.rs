@@ -9,25 +9,16 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use common::faults::{Content, Faults, How};
+use common::faults::{Faults, How};
 use common::image::{Blob, Built, Compression, Image, Layer, digest, manifest};
 use common::process::Output;
-use common::{Sandbox, bb, have, wait_for};
+use common::{Sandbox, bb, entries, have, wait_for};
 use rustix::process::Signal;
 use serde_json::json;
 
 /// Serves an image as `a/b:1`.
 fn serve(image: &Built) -> Faults {
-    Faults::start(content(image), |_, answer| answer)
-}
-
-fn content(image: &Built) -> Content {
-    let mut content = Content::default();
-    for blob in image.layers.iter().chain([&image.config]) {
-        content.blob("a/b", &blob.bytes);
-    }
-    content.manifest("a/b", "1", &image.manifest.media_type, &image.manifest.bytes);
-    content
+    Faults::start(image.content(), |_, answer| answer)
 }
 
 fn name(server: &Faults) -> String {
@@ -53,12 +44,6 @@ fn of_blob(blob: Vec<u8>, tar: &[u8]) -> Built {
     built.layers = vec![Blob { media_type: built.layers[0].media_type.clone(), bytes: blob }];
     built.manifest = manifest(&built.manifest.media_type, &built.config, &built.layers);
     built
-}
-
-/// What is below a store's directory.
-fn entries(store: &Path, dir: &str) -> Vec<String> {
-    let entries = store.join(dir).read_dir().into_iter().flatten().flatten();
-    entries.map(|entry| format!("{dir}/{}", entry.file_name().display())).collect()
 }
 
 /// Fails unless nothing of an image is there.
@@ -360,9 +345,8 @@ fn a_killed_unpacker_fails_the_pull_and_the_next_one_works() {
     let noise: Vec<u8> =
         (0..1_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let image = one_layer(Layer::new().owner(7, 7).dir("d", 0o700).file("d/noise", 0o600, noise));
-    let all = content(&image);
     let path = format!("/v2/a/b/blobs/{}", image.layers[0].digest());
-    let server = Faults::start(all, move |request, answer| {
+    let server = Faults::start(image.content(), move |request, answer| {
         if request.path == path && request.before == 0 {
             answer.how(How::SilentAt(1_000_000))
         } else {

@@ -1,4 +1,4 @@
-//! Limits, pausing, `stats` and `top`. What needs controllers or systemd is in tests/vm.rs.
+//! Limits, pausing, `stats` and `top`. What needs controllers or systemd is in tests/vm.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Limits of the kernel, and machines that lack something (reliability.md, REL-nn).
+//! Limits of the kernel, and machines that lack something (tests/README.md, REL-nn).
 
 mod common;
 

@@ -5,19 +5,9 @@ mod common;
 use std::io::Write as _;
 
 use common::faults::{Answer, Content, Faults};
-use common::image::{Built, Compression, Image, Layer};
+use common::image::{Layer, of_architecture};
 use common::registry::Registry;
-use common::{Sandbox, have};
-use serde_json::Value;
-
-fn image(arch: &str) -> Built {
-    let layer = Layer::new().file("arch", 0o644, format!("{arch}\n"));
-    Image::new().layer(layer, Compression::Gzip).platform("linux", arch, None).build()
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|err| panic!("{err}: {text}"))
-}
+use common::{Sandbox, have, json};
 
 /// `repository:tag id` of each row that `images` shows.
 fn rows(sandbox: &Sandbox, flags: &[&str]) -> Vec<String> {
@@ -81,7 +71,7 @@ fn platforms_of_directories_and_archives() {
         return;
     }
     let registry = Registry::private();
-    let images = ["amd64", "arm64"].map(image);
+    let images = ["amd64", "arm64"].map(of_architecture);
     let name = registry.push_index("m", "all", &images.each_ref());
     let maker = Sandbox::empty();
     let policy = maker.write("policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
@@ -124,7 +114,7 @@ fn a_list_goes_out_with_its_images() {
         return;
     }
     let registry = Registry::private();
-    let images = ["amd64", "arm64"].map(image);
+    let images = ["amd64", "arm64"].map(of_architecture);
     let sandbox = Sandbox::empty();
     for (image, tag) in images.iter().zip(["x", "a"]) {
         registry.push("m", tag, image);

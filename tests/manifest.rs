@@ -4,19 +4,9 @@ mod common;
 
 use std::fs;
 
-use common::image::{Built, Compression, Image, Layer};
+use common::image::of_architecture;
 use common::registry::Registry;
-use common::{Sandbox, have};
-use serde_json::Value;
-
-fn image(arch: &str) -> Built {
-    let layer = Layer::new().file("arch", 0o644, format!("{arch}\n"));
-    Image::new().layer(layer, Compression::Gzip).platform("linux", arch, None).build()
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|err| panic!("{err}: {text}"))
-}
+use common::{Sandbox, have, json};
 
 #[test]
 fn a_list_is_put_together_and_pushed() {
@@ -24,7 +14,7 @@ fn a_list_is_put_together_and_pushed() {
         return;
     }
     let (from, to) = (Registry::private(), Registry::private());
-    let images = ["amd64", "arm64", "s390x"].map(image);
+    let images = ["amd64", "arm64", "s390x"].map(of_architecture);
     let names: Vec<String> =
         images.iter().zip(["x", "a", "z"]).map(|(image, tag)| from.push("m", tag, image)).collect();
     let index = from.push_index("m", "all", &[&images[0], &images[1], &images[2]]);

@@ -8,7 +8,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use common::Sandbox;
+use common::process::private_dirty;
+use common::{Sandbox, free_port};
 use serde_json::Value;
 
 /// A sandbox whose network helper ends soon after its last container.
@@ -35,11 +36,6 @@ fn server(sandbox: &Sandbox, name: &str, options: &[&str]) {
     args.extend(options);
     args.extend(["bb", "httpd", "-f", "-p", "80", "-h", "/etc"]);
     sandbox.command(args).run().ok();
-}
-
-/// A port of the host that nobody uses now.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// What the server at `address` answers to GET /hostname; nothing if it cannot be reached.
@@ -182,21 +178,12 @@ fn the_helper_comes_back_and_goes_away() {
         matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))
     };
     assert!(held());
-    let netd = holder_of(&sandbox);
+    let netd = sandbox.netd();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(netd), nix::sys::signal::Signal::SIGKILL).unwrap();
     wait_until("the port answers again", || fetch(&format!("127.0.0.1:{port}")) == "web");
-    assert_ne!(holder_of(&sandbox), netd, "another process");
+    assert_ne!(sandbox.netd(), netd, "another process");
     sandbox.ok(["rm", "-f", "-t0", "web"]);
     wait_until("the helper ends", || !held());
-}
-
-/// The process that holds the helper's lock, as the kernel lists it.
-fn holder_of(sandbox: &Sandbox) -> i32 {
-    use std::os::unix::fs::MetadataExt;
-    let inode = std::fs::metadata(sandbox.path("store/net/netd.lock")).unwrap().ino();
-    let locks = std::fs::read_to_string("/proc/locks").unwrap();
-    let line = locks.lines().find(|line| line.contains(&format!(":{inode} "))).expect("the lock is held");
-    line.split_whitespace().nth(4).unwrap().parse().unwrap()
 }
 
 #[test]
@@ -212,13 +199,13 @@ fn a_linked_container_is_known_by_its_alias() {
 fn the_helper_has_given_up_what_it_does_not_need() {
     let sandbox = sandbox();
     server(&sandbox, "web", &[]);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", holder_of(&sandbox))).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", sandbox.netd())).unwrap();
     for (field, want) in [("NoNewPrivs:", "1"), ("Seccomp:", "2")] {
         let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
         assert_eq!(line.split_whitespace().nth(1), Some(want), "{line}");
     }
     // Its threads, which are in other namespaces, are confined as it is.
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", holder_of(&sandbox))).unwrap();
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", sandbox.netd())).unwrap();
     let confined = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap());
     let confined: Vec<bool> = confined.map(|status| status.contains("Seccomp:\t2")).collect();
     assert!(confined.len() >= 3 && confined.iter().all(|yes| *yes), "{confined:?}");
@@ -254,9 +241,7 @@ fn fifty_containers_know_each_other() {
     for name in names.iter().step_by(7) {
         assert_eq!(sandbox.ok(["exec", name, "sh", "-c", script]), "", "{name}");
     }
-    let memory = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", holder_of(&sandbox))).unwrap();
-    let dirty = memory.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
-    let kib: u64 = dirty.trim().trim_end_matches(" kB").trim().parse().unwrap();
+    let kib = private_dirty(sandbox.netd());
     assert!(kib < 8 * 1024, "{kib} KiB for 50 containers; 4 MiB are the limit for 20 of a release build");
 }
 
@@ -283,7 +268,7 @@ fn the_helper_dies_under_traffic_and_connections_are_reset() {
     for _round in 0..3 {
         let mut stream = ask("big").unwrap();
         stream.read_exact(&mut [0; 100_000]).unwrap();
-        let netd = holder_of(&sandbox);
+        let netd = sandbox.netd();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(netd), nix::sys::signal::Signal::SIGKILL).unwrap();
         let end = std::io::copy(&mut stream, &mut std::io::sink());
         assert!(end.is_err(), "a cut-off page must not look complete: {end:?}");

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Sandbox, ketch_binary, wait_for};
+use common::{Sandbox, free_port, ketch_binary, wait_for};
 use serde_json::Value;
 
 /// The variable that makes a test of this binary a server: what to serve.
@@ -69,10 +69,6 @@ fn web(sandbox: &Sandbox, name: &str, options: &[&str]) {
     let (name_option, hostname) = (format!("--name={name}"), format!("--hostname={name}"));
     let fixed = ["run", "-d", &name_option, &hostname];
     sandbox.ok([&fixed[..], options, &["bb", "httpd", "-f", "-p", "80", "-h", "/etc"]].concat());
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// What the server at `address` says until it closes.

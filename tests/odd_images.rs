@@ -8,16 +8,11 @@ use std::path::Path;
 use common::faults::{Content, Faults};
 use common::image::{Built, Compression, Image, Layer};
 use common::registry::Registry;
-use common::{Sandbox, have};
+use common::{Sandbox, have, json};
 use serde_json::Value;
 
 fn serve(image: &Built) -> Faults {
-    let mut content = Content::default();
-    for blob in image.layers.iter().chain([&image.config]) {
-        content.blob("a/b", &blob.bytes);
-    }
-    content.manifest("a/b", "1", &image.manifest.media_type, &image.manifest.bytes);
-    Faults::start(content, |_, answer| answer)
+    Faults::start(image.content(), |_, answer| answer)
 }
 
 #[test]
@@ -124,10 +119,7 @@ fn layers_with_a_table_of_contents() {
     sandbox.ok(["pull", "-q", &name]);
     let to = registry.reference("chunked", "1");
     sandbox.ok(["push", "-q", "--compression-format=zstd:chunked", &name, &to]);
-    let document = || -> Value {
-        let response = registry.request("GET", "/v2/chunked/manifests/1", "", &[]);
-        serde_json::from_str(&response.body).expect("JSON")
-    };
+    let document = || json(&registry.request("GET", "/v2/chunked/manifests/1", "", &[]).body);
     let first = document();
     let layer = &first["layers"][0];
     assert!(layer["mediaType"].as_str().expect("text").ends_with("tar+zstd"));

@@ -7,22 +7,9 @@ use std::time::{Duration, Instant};
 use common::faults::{Answer, Content, Faults, How, Request, digest};
 use common::image::{Built, Compression, Image, Layer};
 use common::process::Output;
-use common::{Sandbox, wait_for};
+use common::{Sandbox, noise, wait_for};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-
-/// Bytes that no compressor makes smaller.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    (0..length)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            u8::try_from(state & 0xff).expect("masked")
-        })
-        .collect()
-}
 
 /// An image of two layers, the first of 3 MB.
 fn image() -> Built {
@@ -32,23 +19,13 @@ fn image() -> Built {
         .build()
 }
 
-/// All of an image under `a/b:1`.
-fn content(image: &Built) -> Content {
-    let mut content = Content::default();
-    for blob in image.layers.iter().chain([&image.config]) {
-        content.blob("a/b", &blob.bytes);
-    }
-    content.manifest("a/b", "1", &image.manifest.media_type, &image.manifest.bytes);
-    content
-}
-
 fn serve(image: &Built, rule: impl Fn(&Request, Answer) -> Answer + Send + Sync + 'static) -> Faults {
-    Faults::start(content(image), rule)
+    Faults::start(image.content(), rule)
 }
 
 /// Serves another manifest for the same blobs.
 fn serve_manifest(image: &Built, manifest: impl Into<Vec<u8>>) -> Faults {
-    let mut all = content(image);
+    let mut all = image.content();
     all.manifest("a/b", "1", &image.manifest.media_type, &manifest.into());
     Faults::start(all, |_, answer| answer)
 }

@@ -7,9 +7,9 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use common::faults::{Content, Faults};
+use common::faults::Faults;
 use common::image::{Compression, Image, Layer, digest};
-use common::{Sandbox, wait_for};
+use common::{Sandbox, noise, wait_for};
 use rustix::process::Signal;
 
 /// Bytes of the large layer.
@@ -144,33 +144,14 @@ fn more(stream: &mut TcpStream, waiting: &mut Vec<u8>) -> io::Result<bool> {
     Ok(got > 0)
 }
 
-/// Bytes that repeat late.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
-
 #[test]
 fn the_next_push_goes_on_where_the_killed_one_was() {
     let image = Image::new()
         .layer(Layer::new().file("small", 0o644, "small"), Compression::Gzip)
         .layer(Layer::new().file("large", 0o644, noise(LARGE)), Compression::None)
         .build();
-    let mut content = Content::default();
-    for blob in image.layers.iter().chain([&image.config]) {
-        content.blob("a", &blob.bytes);
-    }
-    content.manifest("a", "1", &image.manifest.media_type, &image.manifest.bytes);
-    let source = Faults::start(content, |_, answer| answer);
-    let name = format!("{}/a:1", source.address());
+    let source = Faults::start(image.content(), |_, answer| answer);
+    let name = format!("{}/a/b:1", source.address());
     let sandbox = Sandbox::empty();
     sandbox.ok(["pull", "-q", &name]);
     let (address, shared) = start();

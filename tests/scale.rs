@@ -8,7 +8,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use common::{Sandbox, deadline, skip, wait_for};
+use common::process::private_dirty;
+use common::{Sandbox, deadline, free_port, skip, wait_for};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -88,15 +89,6 @@ fn open(port: u16) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// The process that holds the lock of the sandbox's netd.
-fn netd(sandbox: &Sandbox) -> i32 {
-    use std::os::unix::fs::MetadataExt;
-    let inode = std::fs::metadata(sandbox.store().join("net/netd.lock")).unwrap().ino();
-    let locks = std::fs::read_to_string("/proc/locks").unwrap();
-    let line = locks.lines().find(|line| line.contains(&format!(":{inode} "))).expect("netd holds its lock");
-    line.split_ascii_whitespace().nth(4).unwrap().parse().unwrap()
-}
-
 #[test]
 fn ten_thousand_connections_and_a_thousand_at_work() {
     let sandbox = Sandbox::new();
@@ -107,7 +99,7 @@ fn ten_thousand_connections_and_a_thousand_at_work() {
         return;
     }
     let (idle, active) = if room < IDLE + ACTIVE { (room - ACTIVE, ACTIVE) } else { (IDLE, ACTIVE) };
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let own = std::env::current_exe().unwrap();
     let (mount, publish) = (format!("-v={}:/serve:ro", own.display()), format!("-p={port}:{PORT}"));
     let serve = ["bb", "/serve", "--exact", "serve_inside", "--nocapture"];
@@ -145,13 +137,11 @@ fn ten_thousand_connections_and_a_thousand_at_work() {
     for stream in quiet.iter_mut().step_by(97) {
         exchange(stream, b"still there?").unwrap();
     }
-    let smaps = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", netd(&sandbox))).unwrap();
-    let dirty = smaps.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
-    let kib: usize = dirty.trim().trim_end_matches(" kB").trim().parse().unwrap();
+    let kib = private_dirty(sandbox.netd());
     assert!(kib < 24 * 1024, "{kib} KiB of netd for {} connections", idle + active);
 
     // All are reset, none ends as if it were complete; the next netd serves the port again.
-    let helper = nix::unistd::Pid::from_raw(netd(&sandbox));
+    let helper = nix::unistd::Pid::from_raw(sandbox.netd());
     nix::sys::signal::kill(helper, nix::sys::signal::Signal::SIGKILL).unwrap();
     for stream in quiet.iter_mut().step_by(97).chain(&mut busy) {
         let end = stream.read(&mut [0]).expect_err("a reset");

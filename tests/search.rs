@@ -3,14 +3,10 @@
 mod common;
 
 use common::faults::{Answer, Content, Faults};
-use common::image::{Built, Compression, Image, Layer};
+use common::image::marked;
 use common::registry::Registry;
 use common::{Sandbox, have};
 use serde_json::{Value, json};
-
-fn image(mark: &str) -> Built {
-    Image::new().layer(Layer::new().file("mark", 0o644, mark), Compression::Gzip).build()
-}
 
 #[test]
 fn names_and_tags_of_a_registry() {
@@ -19,7 +15,7 @@ fn names_and_tags_of_a_registry() {
     }
     let (registry, sandbox) = (Registry::private(), Sandbox::empty());
     for (repository, tag) in [("team/web", "1"), ("team/web", "2"), ("web-tools", "1"), ("other", "1")] {
-        registry.push(repository, tag, &image("search"));
+        registry.push(repository, tag, &marked("search"));
     }
     let address = registry.address();
     let names = |term: &str, flags: &[&str]| {
@@ -118,8 +114,8 @@ fn a_short_name_is_chosen_on_a_terminal() {
         return;
     }
     let (first, second, sandbox) = (Registry::shared(), Registry::private(), Sandbox::empty());
-    first.push("chosen", "1", &image("first"));
-    let wanted = image("second");
+    first.push("chosen", "1", &marked("first"));
+    let wanted = marked("second");
     second.push("chosen", "1", &wanted);
     let search = format!("['{}', '{}']", first.address(), second.address());
     let conf = sandbox.write("two.conf", format!("unqualified-search-registries={search}"));
@@ -146,7 +142,7 @@ fn progress_for_programs() {
     if !have("docker-registry") {
         return;
     }
-    let (sandbox, built) = (Sandbox::empty(), image("json progress"));
+    let (sandbox, built) = (Sandbox::empty(), marked("json progress"));
     let name = Registry::shared().push("json-progress", "1", &built);
     for args in [vec!["pull", "--progress=json", &name], vec!["push", "--progress=json", &name]] {
         let output = sandbox.ketch(&args);

@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Sandbox, skip, wait_for};
+use common::{Sandbox, free_port, skip, wait_for};
 use serde_json::Value;
 
 const NGINX: &str = "user www-data; daemon off; worker_processes 2; pid /tmp/nginx.pid; error_log stderr;
@@ -34,29 +34,20 @@ fn with_servers() -> Option<Sandbox> {
     Some(sandbox)
 }
 
-/// A port of the host that nobody uses now.
-fn free_port() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+/// The words that run a client in a new container with further options.
+fn run<'a>(options: &[&'a str], words: &[&'a str]) -> Vec<&'a str> {
+    [&["run", "--rm"], options, &["servers"], words].concat()
 }
 
-/// Runs a client in a new container with further options.
 #[track_caller]
 fn client(sandbox: &Sandbox, options: &[&str], words: &[&str]) -> String {
-    let mut args = vec!["run", "--rm"];
-    args.extend(options);
-    args.push("servers");
-    args.extend(words);
-    sandbox.command(args).run().ok().to_owned()
+    sandbox.ok(run(options, words))
 }
 
 /// The same until it succeeds and says `text`.
 #[track_caller]
 fn client_says(sandbox: &Sandbox, options: &[&str], words: &[&str], text: &str) {
-    let mut args = vec!["run", "--rm"];
-    args.extend(options);
-    args.push("servers");
-    args.extend(words);
-    sandbox.wait_until(&args, text);
+    sandbox.wait_until(&run(options, words), text);
 }
 
 const ON_HOST: &[&str] = &["--network=host"];
@@ -73,7 +64,7 @@ fn a_web_server(sandbox: &Sandbox) {
     let conf = sandbox.write("nginx.conf", NGINX);
     let page = sandbox.write("www/index.html", "<h1>ketch</h1>\n");
     sandbox.write("www/large", vec![b'x'; 3_000_000]);
-    let port = free_port();
+    let port = free_port().to_string();
     let mounts = [
         format!("-v={}:/etc/nginx/nginx.conf", conf.display()),
         format!("-v={}:/var/www/html", page.parent().unwrap().display()),
@@ -120,7 +111,7 @@ fn a_web_server(sandbox: &Sandbox) {
 }
 
 fn a_key_value_store(sandbox: &Sandbox) {
-    let port = free_port();
+    let port = free_port().to_string();
     let options = ["run", "-d", "--name=cache", "--expose=6379", &format!("-p={port}:6379"), "servers"];
     let serve = ["redis-server", "--protected-mode", "no", "--save", "", "--dir", "/tmp"];
     sandbox.ok(options.into_iter().chain(serve));
@@ -150,8 +141,13 @@ fn a_key_value_store(sandbox: &Sandbox) {
     sandbox.ok(["rm", "-f", "-t0", "cache"]);
 }
 
+/// What asks the database at `at`: rows without headings.
+fn psql<'a>(at: &[&'a str], sql: &'a str) -> Vec<&'a str> {
+    [&["psql", "-X", "-At", "-U", "postgres"], at, &["-c", sql]].concat()
+}
+
 fn a_database(sandbox: &Sandbox) {
-    let port = free_port();
+    let port = free_port().to_string();
     sandbox.ok(["network", "create", "backend"]);
     let script = "initdb -D /tmp/pg -A trust -E UTF8 --locale=C -N > /dev/null && echo 'host all all all trust' >> /tmp/pg/pg_hba.conf && exec postgres -D /tmp/pg -k /tmp -c 'listen_addresses=*' -c fsync=off";
     let publish = format!("-p={port}:5432");
@@ -167,23 +163,9 @@ fn a_database(sandbox: &Sandbox) {
     sandbox.ok(options.into_iter().chain(["sh", "-c", script]));
     // The second network is for those that know it by a link.
     sandbox.ok(["network", "connect", "ketch", "db"]);
-    let psql = |at: &[&'static str], sql: &'static str| {
-        [&["psql", "-X", "-At", "-U", "postgres"], at, &["-c", sql]].concat()
-    };
-    let host = [
-        "psql",
-        "-X",
-        "-At",
-        "-U",
-        "postgres",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        &port,
-        "-c",
-        "create table t as select generate_series(1, 100000) n",
-    ];
-    client_says(sandbox, ON_HOST, &host, "SELECT 100000");
+    let host = ["-h", "127.0.0.1", "-p", &port];
+    let fill = "create table t as select generate_series(1, 100000) n";
+    client_says(sandbox, ON_HOST, &psql(&host, fill), "SELECT 100000");
     let sum = "select sum(n) from t";
     assert_eq!(client(sandbox, &["--network=backend"], &psql(&["-h", "postgres"], sum)), "5000050000");
     assert_eq!(client(sandbox, &["--link=db:mysql"], &psql(&["-h", "mysql"], sum)), "5000050000");
@@ -193,19 +175,7 @@ fn a_database(sandbox: &Sandbox) {
     let table = client(sandbox, &["--network=backend"], &["sh", "-c", bench]);
     assert!(table.contains("actually processed: 400/400"), "{table}");
     let rows = wait_for("all rows by way of the published port", || {
-        let select = [
-            "psql",
-            "-X",
-            "-At",
-            "-U",
-            "postgres",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port,
-            "-c",
-            "select n, repeat('x', 50) from t",
-        ];
+        let select = psql(&host, "select n, repeat('x', 50) from t");
         let lines = client(sandbox, ON_HOST, &select).lines().count();
         if lines == 100_000 { Ok(lines) } else { Err(lines.to_string()) }
     });

@@ -4,14 +4,10 @@ mod common;
 
 use std::path::Path;
 
-use common::image::{Built, Compression, Image, Layer};
+use common::image::marked;
 use common::registry::Registry;
 use common::{Sandbox, have};
 use serde_json::{Value, json};
-
-fn image(mark: &str) -> Built {
-    Image::new().layer(Layer::new().file("mark", 0o644, mark), Compression::Gzip).build()
-}
 
 /// Puts a key pair of tests/keys into the sandbox: `NAME.private`, `NAME.pub` and the passphrase in `NAME.pass`.
 fn make_key(sandbox: &Sandbox, name: &str) -> [String; 2] {
@@ -38,8 +34,8 @@ fn what_ketch_signs_skopeo_takes_and_the_other_way_round() {
     let registry = Registry::private();
     let sandbox = Sandbox::empty();
     let [private, pass] = make_key(&sandbox, "good");
-    make_key(&sandbox, "bad");
-    let made = image("signed");
+    let bad = make_key(&sandbox, "bad");
+    let made = marked("signed");
     let source = registry.push("source", "1", &made);
     sandbox.ok(["pull", "-q", &source]);
     let to = registry.reference("team/signed", "1");
@@ -67,8 +63,8 @@ fn what_ketch_signs_skopeo_takes_and_the_other_way_round() {
         sandbox.program("skopeo", args).run()
     };
     let copy = |key: &str| {
+        let from = format!("docker://{to}");
         let to = format!("dir:{}", sandbox.path(format!("copy-{key}")).display());
-        let from = format!("docker://{to_name}", to_name = registry.reference("team/signed", "1"));
         skopeo(key, &["copy", "--remove-signatures", "--src-tls-verify=false", &from, &to])
     };
     // Debian 12 has taken sigstore out of its skopeo; openssl can check a signature too.
@@ -107,7 +103,6 @@ fn what_ketch_signs_skopeo_takes_and_the_other_way_round() {
 
     // A signature of skopeo's (or where it makes none, by the other key), beside ours.
     let accept = sandbox.write("accept.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
-    let bad = [sandbox.path("bad.private"), sandbox.path("bad.pass")].map(|path| path.display().to_string());
     let flags = [
         "--policy",
         &accept.display().to_string(),
@@ -147,7 +142,7 @@ fn what_is_no_signature_of_ours_is_refused() {
     let registry = Registry::private();
     let sandbox = Sandbox::empty();
     let [private, pass] = make_key(&sandbox, "good");
-    let source = registry.push("source", "1", &image("refused"));
+    let source = registry.push("source", "1", &marked("refused"));
     sandbox.ok(["pull", "-q", &source]);
     let to = registry.reference("to", "1");
     let key = format!("--sign-by-sigstore-private-key={private}");

@@ -17,14 +17,7 @@ fn input_is_connected_only_when_asked_for() {
 #[test]
 fn every_byte_goes_through_in_both_directions() {
     let sandbox = Sandbox::new();
-    let mut data = Vec::new();
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    while data.len() < 5_000_000 {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        data.extend_from_slice(&state.to_le_bytes());
-    }
+    let data = common::noise(5_000_000);
     let output = sandbox.command(["run", "--rm", "-i", "--net=none", "bb", "cat"]).stdin(data.clone()).run();
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert!(output.bytes == data, "{} of {} bytes, or others", output.bytes.len(), data.len());

@@ -4,14 +4,12 @@ mod common;
 
 use std::process::Command;
 
-use common::image::{Blob, Built, Compression, Image, Layer, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use common::image::{Blob, digest, marked};
 use common::registry::Registry;
 use common::{Sandbox, have};
 use serde_json::{Value, json};
-
-fn image(mark: &str) -> Built {
-    Image::new().layer(Layer::new().file("mark", 0o644, mark), Compression::Gzip).build()
-}
 
 /// A key pair of P-256 below the sandbox: `NAME.key` and `NAME.pub`.
 fn make_key(sandbox: &Sandbox, name: &str) {
@@ -38,7 +36,7 @@ fn sign(sandbox: &Sandbox, registry: &Registry, repository: &str, of: &str, key:
     let file = sandbox.write("payload", &payload);
     let key = sandbox.path(format!("{key}.key"));
     let signed = Command::new("openssl").args(["dgst", "-sha256", "-sign"]).arg(&key).arg(&file).output();
-    let signature = base64(&signed.expect("start openssl").stdout);
+    let signature = STANDARD.encode(signed.expect("start openssl").stdout);
     let payload = Blob {
         media_type: "application/vnd.dev.cosign.simplesigning.v1+json".into(),
         bytes: payload.into_bytes(),
@@ -48,29 +46,14 @@ fn sign(sandbox: &Sandbox, registry: &Registry, repository: &str, of: &str, key:
     for blob in [&payload, &config] {
         registry.put_blob(repository, blob);
     }
-    let entry = |blob: &Blob| json!({"mediaType": blob.media_type, "digest": blob.digest(), "size": blob.bytes.len()});
-    let mut layer = entry(&payload);
+    let mut layer = payload.descriptor();
     layer["annotations"] = json!({"dev.cosignproject.cosign/signature": signature});
     let media_type = "application/vnd.oci.image.manifest.v1+json";
-    let manifest =
-        json!({"schemaVersion": 2, "mediaType": media_type, "config": entry(&config), "layers": [layer]});
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": media_type, "config": config.descriptor(), "layers": [layer],
+    });
     let manifest = Blob { media_type: media_type.into(), bytes: manifest.to_string().into_bytes() };
     registry.put_manifest(repository, &format!("{}.sig", of.replace(':', "-")), &manifest);
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    bytes
-        .chunks(3)
-        .flat_map(|three| {
-            let bits =
-                three.iter().fold(0, |bits, byte| bits << 8 | usize::from(*byte)) << (8 * (3 - three.len()));
-            (0..4).map(move |at| match at <= three.len() {
-                true => char::from(DIGITS[bits >> (18 - 6 * at) & 63]),
-                false => '=',
-            })
-        })
-        .collect()
 }
 
 #[test]
@@ -83,13 +66,13 @@ fn only_what_the_right_key_signed_is_taken() {
     make_key(&sandbox, "bad");
     let address = registry.address();
     for (repository, by) in [("signed", Some("good")), ("forged", Some("bad")), ("bare", None)] {
-        let image = image(repository);
+        let image = marked(repository);
         registry.push(repository, "1", &image);
         if let Some(key) = by {
             sign(&sandbox, &registry, repository, &image.manifest.digest(), key);
         }
     }
-    let other = image("other image");
+    let other = marked("other image");
     registry.push("moved", "1", &other);
     // A good signature, but of another image.
     sign(&sandbox, &registry, "signed", &digest(b"something else"), "good");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Sandbox;
+use common::{Sandbox, wait_for};
 
 #[test]
 fn volumes_are_made_listed_inspected_and_removed() {
@@ -98,12 +98,12 @@ fn files_of_other_users_are_removed_too() {
     assert_eq!(sandbox.ok(["volume", "rm", "data"]), "data");
     assert!(!sandbox.store().join("volumes/data").exists());
     // The monitor of the container deletes its files after it has sent the exit code.
-    let left = || std::fs::read_dir(sandbox.store().join("staging")).expect("read staging").count();
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while left() > 0 && std::time::Instant::now() < end {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    assert_eq!(left(), 0);
+    wait_for("staging to be empty", || {
+        match std::fs::read_dir(sandbox.store().join("staging")).expect("read staging").count() {
+            0 => Ok(()),
+            left => Err(left.to_string()),
+        }
+    });
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn build(mappings: &[Mapping], u: &IdMap) -> Result<IdMap, IdMapError> {
     for mapping in mappings {
         let mut extent = mapping.extent;
         if mapping.of_host {
-            extent.outside = to_inside(u, extent.outside).ok_or(IdMapError::NotYours(extent.outside))?;
+            extent.outside = u.to_inside(extent.outside).ok_or(IdMapError::NotYours(extent.outside))?;
         }
         if mapping.extend {
             extends = true;
@@ -113,14 +113,6 @@ fn build(mappings: &[Mapping], u: &IdMap) -> Result<IdMap, IdMapError> {
     extents.sort_by_key(|extent| extent.inside);
     let map = IdMap(extents);
     if map.to_outside(0).is_none() { Err(IdMapError::WithoutRoot) } else { Ok(map) }
-}
-
-/// The number within U of an ID of the host.
-pub(crate) fn to_inside(u: &IdMap, outside: u32) -> Option<u32> {
-    u.0.iter().find_map(|extent| {
-        let offset = outside.checked_sub(extent.outside)?;
-        (offset < extent.len).then(|| extent.inside + offset)
-    })
 }
 
 fn overlaps(a: (u32, u32), b: (u32, u32)) -> bool {

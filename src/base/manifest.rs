@@ -71,6 +71,14 @@ pub(crate) struct IndexEntry {
     pub(crate) platform: Option<Platform>,
 }
 
+impl IndexEntry {
+    /// The one of an index's entries to take on `platform`.
+    pub(crate) fn choose<'a>(entries: &'a [Self], platform: &Platform) -> Option<&'a Self> {
+        let platforms: Vec<_> = entries.iter().map(|entry| entry.platform.clone()).collect();
+        platform.choose(&platforms).map(|best| &entries[best])
+    }
+}
+
 /// A manifest: the parts of one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Manifest {

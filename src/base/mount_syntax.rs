@@ -102,9 +102,8 @@ const PROPAGATIONS: [&str; 8] =
 /// Options of a mount, gathered from either syntax.
 #[derive(Default)]
 struct Options {
-    read_only: bool,
     /// `ro` or `rw`, once one was given.
-    access: Option<bool>,
+    read_only: Option<bool>,
     overlay: Option<OverlayRequest>,
     idmap: bool,
     /// An option that `O` cannot stand beside.
@@ -156,10 +155,9 @@ impl Options {
     }
 
     fn set_read_only(&mut self, read_only: bool) {
-        if self.access.replace(read_only).is_some() {
+        if self.read_only.replace(read_only).is_some() {
             self.conflict = Some("'rw' or 'ro'");
         }
-        self.read_only = read_only;
     }
 
     /// Options that exclude each other are an error, as in podman.
@@ -178,7 +176,7 @@ impl Options {
         MountRequest {
             kind,
             target,
-            read_only: self.read_only,
+            read_only: self.read_only.unwrap_or_default(),
             options: self.flags,
             propagation: self.propagation,
             overlay: self.overlay,

@@ -10,6 +10,8 @@
 //! user by name, the search of the command in PATH, HOME); init settles those inside.
 //! A [`Record`] is what happened; only the container's monitor writes it.
 
+mod mount;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -25,6 +27,7 @@ use crate::base::idmap::IdMap;
 use crate::base::limits::Cgroup;
 use crate::base::network::{NetworkAttachment, PortMapping, PrivateNetwork};
 use crate::base::passwd::Accounts;
+pub(crate) use crate::base::spec::mount::{Mount, MountKind, MountOverlay};
 
 /// The version of `spec.json` and `record.json` that this program writes.
 pub(crate) const SPEC_VERSION: u32 = 1;
@@ -313,98 +316,6 @@ pub(crate) enum NetworkMode {
     Private(PrivateNetwork),
 }
 
-/// One mount over the root file system.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Mount {
-    /// Absolute path inside, cleaned of `.` and `..`.
-    pub(crate) target: Bytes,
-    pub(crate) kind: MountKind,
-    pub(crate) read_only: bool,
-    /// Mount flags set beyond the defaults (`noexec`, `nosuid`, `nodev` …) as mount(8) spells them.
-    pub(crate) options: Vec<String>,
-    /// `private` (the default), `rprivate`, `slave`, `rslave`, `shared`, `rshared`, `unbindable` ….
-    pub(crate) propagation: Option<String>,
-    /// Changes go above the source and not into it (`:O`).
-    #[serde(default)]
-    pub(crate) overlay: Option<MountOverlay>,
-}
-
-/// Where the changes of a mount with `:O` go.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct MountOverlay {
-    /// `None`: a directory of the container, empty at each start.
-    #[serde(default, with = "crate::base::bytes::optional_path")]
-    pub(crate) upper: Option<PathBuf>,
-    #[serde(default, with = "crate::base::bytes::optional_path")]
-    pub(crate) work: Option<PathBuf>,
-}
-
-/// What is mounted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum MountKind {
-    /// A host file or directory.
-    Bind {
-        #[serde(with = "crate::base::bytes::path")]
-        source: PathBuf,
-        /// With everything mounted below it.
-        recursive: bool,
-        /// Change the owner of the source to the container's user (`:U`).
-        chown: bool,
-    },
-    /// A named or anonymous volume of the store, below it a subpath.
-    Volume {
-        name: String,
-        /// Made for this container alone; removed with `rm -v` and by `--rm`.
-        anonymous: bool,
-        /// Fill it from the image when it is empty (not `:nocopy`).
-        copy_up: bool,
-        subpath: Option<Bytes>,
-        chown: bool,
-    },
-    /// A new tmpfs.
-    Tmpfs {
-        /// `size=`, `mode=`, `uid=` …, as tmpfs(5) spells them.
-        data: Vec<String>,
-        /// Start with what the image has at the target.
-        copy_up: bool,
-        /// It belongs to the container's user.
-        #[serde(default)]
-        chown: bool,
-        /// A ramfs, without a limit.
-        #[serde(default)]
-        ramfs: bool,
-    },
-    /// A new devpts instance.
-    Devpts {
-        /// Options that replace ketch's own.
-        #[serde(default)]
-        data: Vec<String>,
-    },
-    /// A new POSIX message queue file system.
-    Mqueue,
-    /// Another image, read-only, by the chain IDs of its layers, the lowest first.
-    Image {
-        layers: Vec<Digest>,
-        /// Only what lies below this path.
-        #[serde(default)]
-        subpath: Option<Bytes>,
-        /// As typed, for `inspect`.
-        #[serde(default)]
-        reference: String,
-    },
-    /// A file or directory of a build: of its context, of another stage, of a cache.
-    Tree {
-        /// Directories of the host, the topmost first; one is used as it is.
-        lowers: Vec<Bytes>,
-        /// What of it, resolved so that it cannot leave it.
-        path: Bytes,
-        /// A directory with `upper`, `work` and `over`: writes go there, to be thrown away.
-        #[serde(default, with = "crate::base::bytes::optional_path")]
-        scratch: Option<PathBuf>,
-    },
-}
-
 /// A device node of the host, seen inside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Device {
@@ -520,16 +431,12 @@ pub(crate) enum RestartPolicy {
 impl RestartPolicy {
     /// Reads `no` or nothing, `always`, `unless-stopped`, `on-failure` and `on-failure:TIMES`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        Some(match text.split_once(':') {
-            None => match text {
-                "no" | "" => Self::No,
-                "always" => Self::Always,
-                "unless-stopped" => Self::UnlessStopped,
-                "on-failure" => Self::OnFailure { max: 0 },
-                _ => return None,
-            },
-            Some(("on-failure", max)) => Self::OnFailure { max: max.parse().ok()? },
-            Some(_) => return None,
+        Some(match text {
+            "no" | "" => Self::No,
+            "always" => Self::Always,
+            "unless-stopped" => Self::UnlessStopped,
+            "on-failure" => Self::OnFailure { max: 0 },
+            other => Self::OnFailure { max: other.strip_prefix("on-failure:")?.parse().ok()? },
         })
     }
 }

@@ -79,8 +79,8 @@ fn parse_unix(text: &str) -> Option<Timestamp> {
     Timestamp::new(seconds.parse().ok()?, digits.parse().ok()?).ok()
 }
 
-/// Units of Go's durations in nanoseconds; longer names before their own beginnings.
-const UNITS: [(&str, i128); 8] = [
+/// Units of durations in nanoseconds, Go's and then days and weeks; longer names before their own beginnings.
+const UNITS: [(&str, i128); 10] = [
     ("ns", 1),
     ("us", 1_000),
     ("µs", 1_000),
@@ -89,21 +89,12 @@ const UNITS: [(&str, i128); 8] = [
     ("h", 3_600_000_000_000),
     ("m", 60_000_000_000),
     ("s", 1_000_000_000),
-];
-
-/// The same, and days and weeks.
-const LONG_UNITS: [(&str, i128); 10] = [
-    UNITS[0],
-    UNITS[1],
-    UNITS[2],
-    UNITS[3],
-    UNITS[4],
-    UNITS[5],
-    UNITS[6],
-    UNITS[7],
     ("d", 86_400_000_000_000),
     ("w", 604_800_000_000_000),
 ];
+
+/// How many of them Go has.
+const GO_UNITS: usize = 8;
 
 /// A span of time as Go prints it: `1m2.5s`, `56.7ms`, `-1h0m0s`.
 pub(crate) fn go_duration(ns: i64) -> String {
@@ -134,12 +125,12 @@ pub(crate) fn go_duration(ns: i64) -> String {
 
 /// Reads a Go duration: `10m`, `1h30m`, `1.5s`, `-2h`, `0`.
 pub(crate) fn parse_duration(text: &str) -> Result<SignedDuration, TimeError> {
-    parse_units(text, &UNITS)
+    parse_units(text, &UNITS[..GO_UNITS])
 }
 
 /// The same with days and weeks, as Compose files have them: `2d`, `1w`.
 pub(crate) fn parse_long_duration(text: &str) -> Result<SignedDuration, TimeError> {
-    parse_units(text, &LONG_UNITS)
+    parse_units(text, &UNITS)
 }
 
 fn parse_units(text: &str, units: &[(&str, i128)]) -> Result<SignedDuration, TimeError> {

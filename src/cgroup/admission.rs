@@ -50,9 +50,9 @@ impl Admission {
             let manager = order.systemd.as_ref().and_then(Manager::connect)?;
             Some((manager, scope.to_owned(), format!("/{name}")))
         });
-        let why = "a command for a container with limits".to_owned();
         let needed = (manager.is_none() && order.is_limited).then(|| {
-            CgroupError::Invalid(format!("{why} cannot be put into its cgroup {}", order.leaf.display()))
+            let why = "a command for a container with limits cannot be put into its cgroup";
+            CgroupError::Invalid(format!("{why} {}", order.leaf.display()))
         });
         Self { nest: None, manager, needed, is_limited: order.is_limited }
     }
@@ -62,11 +62,15 @@ impl Admission {
     /// # Errors
     ///
     /// Those of clone3(2).
-    pub(crate) fn clone(&self) -> std::result::Result<Cloned, nix::errno::Errno> {
-        match &self.nest {
-            Some(nest) => clone::clone3_into(0, Some(nest.directory.as_fd())).or_else(|_| clone::clone3(0)),
-            None => clone::clone3(0),
+    pub(crate) fn clone(&mut self) -> std::result::Result<Cloned, nix::errno::Errno> {
+        if let Some(nest) = &self.nest
+            && let Ok(cloned) = clone::clone3_into(0, Some(nest.directory.as_fd()))
+        {
+            // Born there: a move would cost milliseconds, for the kernel stops all forks meanwhile.
+            self.nest = None;
+            return Ok(cloned);
         }
+        clone::clone3(0)
     }
 
     /// Sees to it that `pid` is in the cgroup.

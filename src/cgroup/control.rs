@@ -1,7 +1,7 @@
 //! What is done to a container's cgroup as a whole: freeze, thaw, kill, remove.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::cgroup::{CgroupError, Result, io_error, tree};
@@ -72,9 +72,7 @@ pub(crate) fn remove(leaf: &Path) -> Result<()> {
 
 /// Sends SIGKILL to every process in `leaf` and below.
 pub(crate) fn kill(leaf: &Path) {
-    use std::io::Write as _;
-    let kill = std::fs::OpenOptions::new().write(true).open(leaf.join("cgroup.kill"));
-    if kill.and_then(|mut file| file.write_all(b"1")).is_ok() {
+    if tree::write_file(leaf, "cgroup.kill", "1").is_ok() {
         return;
     }
     // Before Linux 5.14. Freezing keeps a fork bomb from being faster than this loop; SIGKILL gets through.
@@ -94,7 +92,7 @@ fn kill_each(directory: &Path) {
     }
 }
 
-fn children(directory: &Path) -> io::Result<Vec<std::path::PathBuf>> {
+fn children(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(directory)?.flatten();
     Ok(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path()).collect())
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::base::limits::{CPU_PERIOD_US, DEFAULT_PIDS, DeviceRate, Limits, UNLIMITED};
 use crate::cgroup::{CgroupError, Result, tree};
@@ -155,8 +155,12 @@ pub(crate) fn block_device(path: &Path) -> Option<(u64, u64)> {
 ///
 /// The first limit that cannot be applied; those before it stay.
 pub(crate) fn apply(leaf: &Path, limits: &Limits) -> Result<()> {
+    let wanted = settings(limits, &block_device)?;
+    if wanted.is_empty() {
+        return Ok(());
+    }
     let has = tree::words(&leaf.join("cgroup.controllers"));
-    for setting in settings(limits, &block_device)? {
+    for setting in wanted {
         if !has.iter().any(|name| name == setting.controller()) {
             let controller = setting.controller().to_owned();
             return Err(CgroupError::NoController { flag: setting.flag, controller });
@@ -168,12 +172,12 @@ pub(crate) fn apply(leaf: &Path, limits: &Limits) -> Result<()> {
 
 /// Limits the number of processes to the default, where the kernel can count them.
 pub(crate) fn apply_default_pids(leaf: &Path) {
-    write_file(leaf, "pids.max", &DEFAULT_PIDS.to_string()).ok();
+    tree::write_file(leaf, "pids.max", &DEFAULT_PIDS.to_string()).ok();
 }
 
 fn write(leaf: &Path, setting: Setting) -> Result<()> {
     let Setting { flag, file, value, otherwise, optional } = setting;
-    match (write_file(leaf, &file, &value), otherwise) {
+    match (tree::write_file(leaf, &file, &value), otherwise) {
         (Ok(()), _) => Ok(()),
         (Err(err), Some((file, value))) if is_absent(&err) => {
             write(leaf, Setting { flag, file, value, otherwise: None, optional })
@@ -186,14 +190,6 @@ fn write(leaf: &Path, setting: Setting) -> Result<()> {
 
 fn is_absent(err: &io::Error) -> bool {
     err.kind() == io::ErrorKind::NotFound
-}
-
-/// Writes an existing file: nothing can be created in this file system, and open(2) with O_CREAT would
-/// answer "permission denied" for a file that the kernel does not have.
-fn write_file(leaf: &Path, file: &str, value: &str) -> io::Result<()> {
-    use io::Write as _;
-    let path: PathBuf = leaf.join(file);
-    std::fs::OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
 }
 
 #[cfg(test)]

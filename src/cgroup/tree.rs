@@ -19,7 +19,7 @@ pub(crate) struct Place {
 }
 
 /// The mount points at which cgroup v2 is found: alone, and beside version 1.
-const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+pub(crate) const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
 /// Where cgroup v2 is mounted.
 pub(crate) fn mount_point() -> Option<PathBuf> {
@@ -82,6 +82,14 @@ fn may_write(path: &Path) -> bool {
 pub(crate) fn words(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+/// Writes an existing file: nothing can be created in this file system, and open(2) with O_CREAT would
+/// answer "permission denied" for a file that the kernel does not have.
+pub(crate) fn write_file(directory: &Path, file: &str, value: &str) -> io::Result<()> {
+    use io::Write as _;
+    let path = directory.join(file);
+    std::fs::OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
 }
 
 /// The processes directly in `directory`.

@@ -32,6 +32,13 @@ pub(crate) struct Surroundings {
     pub(crate) rootful: bool,
 }
 
+impl Surroundings {
+    /// The slice that scopes are put into where no other is named.
+    fn slice(&self) -> &'static str {
+        if self.rootful { "machine.slice" } else { "user.slice" }
+    }
+}
+
 /// An open cgroup that processes can be put into, whatever namespaces we join meanwhile.
 #[derive(Debug)]
 pub(crate) struct Nest {
@@ -143,7 +150,7 @@ impl Wish<'_> {
 
     /// A scope of systemd; `None` where none answers.
     fn scope(&self, pid: i32) -> Result<Option<Unit>> {
-        let Surroundings { choice, systemd: Some(sockets), rootful } = self.surroundings else {
+        let Surroundings { choice, systemd: Some(sockets), .. } = self.surroundings else {
             return Ok(None);
         };
         if *choice == ManagerChoice::Cgroupfs || tree::mount_point().is_none() {
@@ -151,8 +158,7 @@ impl Wish<'_> {
         }
         let Some(mut manager) = Manager::connect(sockets) else { return Ok(None) };
         let slice = match self.cgroup.parent.as_str() {
-            "" if *rootful => "machine.slice",
-            "" => "user.slice",
+            "" => self.surroundings.slice(),
             parent if parent.ends_with(".slice") && !parent.contains('/') => parent,
             parent => {
                 let message = format!("--cgroup-parent {parent:?}: with systemd it is the name of a slice");
@@ -229,9 +235,12 @@ impl Wish<'_> {
     /// A cgroup that hands controllers on has no processes of its own, the root excepted: if limits are
     /// wanted, those of `top` move into a leaf.
     fn empty(&self, top: &Path) -> Result<()> {
-        let is_root = !top.join("cgroup.events").exists();
+        let is_root = || !top.join("cgroup.events").exists();
+        if self.wants_limits().is_none() || is_root() {
+            return Ok(());
+        }
         let processes = tree::processes(top);
-        if is_root || processes.is_empty() || self.wants_limits().is_none() {
+        if processes.is_empty() {
             return Ok(());
         }
         let leaf = top.join("init");
@@ -358,7 +367,7 @@ pub(crate) fn stand_alone(name: &str, surroundings: &Surroundings) -> Result<()>
     let is_scope = unit.and_then(Path::extension).is_some_and(|extension| extension == "scope");
     match (is_scope, &surroundings.systemd, above) {
         (true, Some(sockets), _) => {
-            let slice = if surroundings.rootful { "machine.slice" } else { "user.slice" };
+            let slice = surroundings.slice();
             let (unit, description) = (format!("ketch-{name}-{pid}.scope"), format!("ketch {name}"));
             let scope = Scope { name: &unit, slice, description: &description, pid, stop_seconds: 5 };
             let mut manager =
@@ -379,7 +388,7 @@ pub(crate) fn sweep(leaf: &Path, id: &str) {
     // A record is only a file: nothing that does not look like ours is touched.
     let is_ours =
         |part: &std::ffi::OsStr| part.to_str().is_some_and(|p| p.starts_with("ketch-") && p.contains(id));
-    if !leaf.iter().any(is_ours) || !MOUNTED_BELOW.iter().any(|mount| leaf.starts_with(mount)) {
+    if !leaf.iter().any(is_ours) || !tree::MOUNTS.iter().any(|mount| leaf.starts_with(mount)) {
         return;
     }
     control::remove(leaf).ok();
@@ -388,9 +397,6 @@ pub(crate) fn sweep(leaf: &Path, id: &str) {
         std::fs::remove_dir(directory).ok();
     }
 }
-
-/// Where cgroups are.
-const MOUNTED_BELOW: [&str; 1] = ["/sys/fs/cgroup"];
 
 /// The flag of the first limit that was asked for.
 fn first_flag(limits: &Limits) -> Option<&'static str> {

@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -13,6 +12,7 @@ use crate::cli::format::{self, Format, Shape, json as json_format, table::Table}
 use crate::cli::manifest::parse_pair;
 use crate::cli::progress::Progress;
 use crate::cli::pull::RegistryArgs;
+use crate::cli::push::write_digest;
 use crate::cli::session::Session;
 use crate::cli::signing::{DecryptionArgs, SigningArgs};
 use crate::engine::artifact::{Artifact, NewArtifact};
@@ -102,25 +102,18 @@ const SHAPE: Shape = Shape {
 
 /// `artifact ls`.
 pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> {
-    let mut shape = SHAPE;
-    shape.heading = !args.noheading;
+    let shape = Shape { heading: !args.noheading, ..SHAPE };
     let format = args.format.as_deref().map(|text| Format::parse(text, &shape)).transpose()?;
     let rows: Vec<Value> = session.engine()?.artifacts()?.iter().map(|one| row(one, args.no_trunc)).collect();
     match format {
         Some(Format::Json) => json_format::print(session, &json_format::pretty(&rows.into(), &[], "    ")),
         Some(template) => format::print_rows(session, &shape, &template, &rows),
         None => {
-            let columns = ["Repository", "Tag", "Digest", "Size"];
-            let heading = columns.map(str::to_uppercase);
-            let heading: Vec<&str> = heading.iter().map(String::as_str).collect();
+            let heading = ["REPOSITORY", "TAG", "DIGEST", "SIZE"];
             let mut table = Table::new(session, if args.noheading { &[] } else { &heading });
             for row in &rows {
-                table.push(
-                    columns
-                        .iter()
-                        .map(|key| row[key].as_str().unwrap_or_default().to_owned())
-                        .collect::<Vec<_>>(),
-                );
+                let cell = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+                table.push(["Repository", "Tag", "Digest", "Size"].map(cell));
             }
             table.print(session)
         }
@@ -212,10 +205,7 @@ pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<
     let events = |event: &PullEvent<'_>| progress.show(event);
     let pushed = others::push_artifact(engine, &artifact.name, &artifact.digest, &request, &events)?;
     drop(progress);
-    if let Some(path) = args.digestfile {
-        std::fs::write(&path, pushed.digest.to_string())
-            .with_context(|| format!("write {}", path.display()))?;
-    }
+    write_digest(args.digestfile.as_deref(), &pushed.digest)?;
     writeln!(session.out, "{}", pushed.digest.hex())?;
     Ok(())
 }

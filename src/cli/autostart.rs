@@ -16,6 +16,7 @@ use crate::base::spec::RestartPolicy;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::config;
+use crate::stage::idranges;
 
 /// Start containers with a restart policy when the machine starts
 ///
@@ -174,23 +175,20 @@ fn quoted(word: &OsStr) -> Result<String, UsageError> {
 /// True if the user's processes outlive their sessions, or nobody ends them.
 fn lingers() -> bool {
     let uid = rustix::process::getuid().as_raw();
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    });
-    !Path::new("/run/systemd/system").exists()
-        || name.is_some_and(|name| Path::new("/var/lib/systemd/linger").join(name).exists())
+    let name = idranges::user_name(&std::fs::read("/etc/passwd").unwrap_or_default(), uid);
+    let marked = |name: Vec<u8>| Path::new("/var/lib/systemd/linger").join(OsStr::from_bytes(&name)).exists();
+    !Path::new("/run/systemd/system").exists() || name.is_some_and(marked)
 }
 
 /// Tells a user at a terminal, once, what a container in the background needs to go on: this verb if it has
 /// a restart policy, lingering (REL-65) in any case.
 pub(crate) fn tell_once(session: &Session<'_>, restart: Option<RestartPolicy>) {
-    let root = rustix::process::geteuid().is_root();
+    if !io::stderr().is_terminal() {
+        return;
+    }
     let again = matches!(restart, Some(RestartPolicy::Always | RestartPolicy::UnlessStopped));
-    let ends = !root && !lingers();
-    if !(again || ends) || !io::stderr().is_terminal() {
+    let ends = !rustix::process::geteuid().is_root() && !lingers();
+    if !(again || ends) {
         return;
     }
     let Ok(engine) = session.engine() else { return };

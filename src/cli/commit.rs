@@ -112,7 +112,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result
     }
     let target = targets::one(session, Some(&args.container), &targets::Latest { latest: false })?;
     let engine = session.engine()?;
-    if args.pause && engine.inspect_container(&target, &args.container)?.status.phase.is_running() {
+    if args.pause && engine.runs(&target)? {
         return Err(Error::new(
             Kind::Unsupported,
             "--pause: running containers are committed without a pause",

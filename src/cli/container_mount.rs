@@ -5,7 +5,7 @@ use std::io::Write as _;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::error::{AlreadyReported, FAILED};
+use crate::cli::error::FAILED;
 use crate::cli::format::{json as json_format, table::Table};
 use crate::cli::image_mount::FormatArg;
 use crate::cli::session::Session;
@@ -43,19 +43,19 @@ pub(crate) fn mount(session: &mut Session<'_>, args: MountArgs) -> anyhow::Resul
         return list(session, &args);
     }
     let selection = Selection { all: args.all, ..Selection::of_names(&args.containers, &args.latest) };
-    let mut all_well = true;
+    let mut code = 0;
     for Target { shown, id } in selection.targets(session)? {
         let engine = session.engine()?;
         match id.and_then(|id| engine.mount_container(&id)) {
             Ok(path) if args.all => writeln!(session.out, "{shown} {}", path.display())?,
             Ok(path) => writeln!(session.out, "{}", path.display())?,
             Err(err) => {
-                all_well = false;
+                code = FAILED;
                 session.report(err);
             }
         }
     }
-    if all_well { Ok(()) } else { Err(AlreadyReported { code: FAILED }.into()) }
+    session.outcome(code)
 }
 
 fn list(session: &mut Session<'_>, args: &MountArgs) -> anyhow::Result<()> {

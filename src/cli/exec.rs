@@ -98,8 +98,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<E
 }
 
 fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
-    let keys = detach_keys(session.engine()?, args.detach_keys.as_deref())?;
     let engine = session.engine()?;
+    let keys = detach_keys(engine, args.detach_keys.as_deref())?;
     let (id, command) = if let Some(file) = &args.cidfile {
         (engine.container(&targets::id_in(file)?)?, &args.words[..])
     } else if args.latest {

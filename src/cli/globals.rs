@@ -93,8 +93,7 @@ impl Globals {
                 b"--log-level" => self.log_level = LogLevel::parse(&value()?)?,
                 b"--version" | b"-v" => return Ok(First::Version),
                 b"--help" | b"-h" => return Ok(First::Help),
-                other if refused(other).is_some() => {
-                    let why = refused(other).unwrap_or_default();
+                other if let Some(why) = refused(other) => {
                     let flag = OsStr::from_bytes(other).display();
                     return Err(UsageError::new(format!("flag {flag} cannot work here: {why}")));
                 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::cli::error::{AlreadyReported, FAILED};
+use crate::cli::error::FAILED;
 use crate::cli::format::{json as json_format, table::Table};
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
@@ -109,18 +109,18 @@ pub(crate) fn unmount(session: &mut Session<'_>, args: UnmountArgs) -> anyhow::R
     } else {
         args.images
     };
-    let mut all_well = true;
+    let mut code = 0;
     for image in &wanted {
         match session.engine()?.unmount_image(image, args.force) {
             Ok(Some(id)) => writeln!(session.out, "{}", id.hex())?,
             Ok(None) => {}
             Err(err) => {
-                all_well = false;
+                code = FAILED;
                 session.report(err);
             }
         }
     }
-    if all_well { Ok(()) } else { Err(AlreadyReported { code: FAILED }.into()) }
+    session.outcome(code)
 }
 
 /// Copy an image to or from another machine, over ssh

@@ -12,6 +12,7 @@ use crate::base::platform::Platform;
 use crate::cli::format::{self, Format, Shape, docker, json, yaml};
 use crate::cli::session::Session;
 use crate::cli::version;
+use crate::engine::Engine;
 use crate::engine::info::{Host, StoreInfo};
 
 /// Print what the machine is like and what the store holds
@@ -33,17 +34,11 @@ const SHAPE: Shape = Shape {
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: InfoArgs) -> anyhow::Result<()> {
     let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
-    let host = session.engine()?.host_info();
-    let store = session.engine()?.store_info()?;
-    let mut document = document(&host, &store);
     let engine = session.engine()?;
-    document["host"]["eventLogger"] = engine.events_backend_name().into();
-    let log_driver = engine.conf().containers.log_driver.clone().filter(|driver| !driver.is_empty());
-    document["host"]["logDriver"] = log_driver.unwrap_or_else(|| "k8s-file".to_owned()).into();
+    let mut document = document(engine, &engine.host_info(), &engine.store_info()?);
     match format {
         Some(Format::Json) => json::print(session, &json::pretty(&document, SHAPE.omit, "  ")),
         Some(template) => {
-            let mut document = document;
             docker::info(&mut document, &rustix::system::uname().machine().to_string_lossy());
             format::print_rows(session, &SHAPE, &template, &[document])
         }
@@ -60,7 +55,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: InfoArgs) -> anyhow::Result<(
     }
 }
 
-fn document(host: &Host, store: &StoreInfo) -> Value {
+fn document(engine: &Engine, host: &Host, store: &StoreInfo) -> Value {
+    let event_logger = engine.events_backend_name();
+    let log_driver = engine.conf().containers.log_driver.as_deref().filter(|driver| !driver.is_empty());
+    let log_driver = log_driver.unwrap_or("k8s-file");
     let path = host.program.display().to_string();
     let own_version = format!("ketch version {}", version::VERSION);
     let part = json!({"package": "", "path": path, "version": own_version});
@@ -83,12 +81,12 @@ fn document(host: &Host, store: &StoreInfo) -> Value {
             "cpuUtilization": utilization(host),
             "databaseBackend": "files",
             "distribution": distribution(host),
-            "eventLogger": "",
+            "eventLogger": event_logger,
             "freeLocks": 0,
             "hostname": host.hostname,
             "idMappings": id_mappings(host),
             "kernel": host.kernel,
-            "logDriver": "",
+            "logDriver": log_driver,
             "memFree": host.mem_free_bytes,
             "memTotal": host.mem_total_bytes,
             "networkBackend": "ketch",

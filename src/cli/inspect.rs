@@ -3,6 +3,7 @@
 mod container;
 mod image;
 mod limits;
+mod network;
 
 use clap::Args;
 use serde_json::{Value, json};

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::error::AlreadyReported;
+use crate::cli::error::removal_exit_code;
 use crate::cli::format::json;
 use crate::cli::image::print_removed;
 use crate::cli::progress::Progress;
 use crate::cli::pull::RegistryArgs;
-use crate::cli::push::{parse_compression, parse_format};
+use crate::cli::push::{parse_compression, parse_format, write_digest};
 use crate::cli::session::{Exit, Session};
 use crate::cli::signing::SigningArgs;
 use crate::engine::artifact::NewArtifact;
@@ -350,10 +350,7 @@ pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<
     if args.rm {
         engine.remove_list(&list.name, true)?;
     }
-    if let Some(path) = args.digestfile {
-        std::fs::write(&path, pushed.digest.to_string())
-            .with_context(|| format!("write {}", path.display()))?;
-    }
+    write_digest(args.digestfile.as_deref(), &pushed.digest)?;
     writeln!(session.out, "{}", pushed.digest)?;
     Ok(())
 }
@@ -395,18 +392,18 @@ fn unknown(list: &str) -> Error {
 
 /// `manifest rm`.
 pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> {
-    let mut failed = 0;
+    let mut code = 0;
     for list in &args.lists {
         let removed = session.engine()?.remove_list(list, true);
         match removed.and_then(|removed| removed.ok_or_else(|| unknown(list))) {
             Ok(removed) => print_removed(session, &removed)?,
             Err(err) if err.kind == Kind::NotFound && args.ignore => {}
             Err(err) => {
-                failed = crate::cli::error::removal_exit_code(&err).max(failed);
+                code = code.max(removal_exit_code(&err));
                 session.report(err);
             }
         }
     }
     session.engine()?.collect_garbage()?;
-    if failed == 0 { Ok(()) } else { Err(AlreadyReported { code: failed }.into()) }
+    session.outcome(code)
 }

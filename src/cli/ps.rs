@@ -421,11 +421,9 @@ impl View<'_> {
 
 /// The networks that podman lists: those by name.
 fn networks(container: &Container) -> Vec<String> {
-    let names = container.network_names();
-    if matches!(container.summary.network.mode, NetworkMode::None | NetworkMode::Host) {
-        Vec::new()
-    } else {
-        names
+    match container.summary.network.mode {
+        NetworkMode::None | NetworkMode::Host => Vec::new(),
+        _ => container.network_names(),
     }
 }
 

@@ -1,9 +1,11 @@
 //! `ketch push`: brings an image to a registry, or into an archive or directory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::Args;
 
+use crate::base::digest::Digest;
 use crate::cli::progress::{Look, Progress, parse_look};
 use crate::cli::pull::RegistryArgs;
 use crate::cli::session::Session;
@@ -117,11 +119,13 @@ pub(crate) fn run(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<(
     let events = |event: &PullEvent<'_>| progress.show(event);
     let pushed = push::push(session.engine()?, &request, &events)?;
     drop(progress);
-    if let Some(path) = args.digestfile {
-        std::fs::write(&path, pushed.digest.to_string())
-            .map_err(|err| anyhow::Error::new(err).context(format!("write {}", path.display())))?;
-    }
-    Ok(())
+    write_digest(args.digestfile.as_deref(), &pushed.digest)
+}
+
+/// Writes the digest of what was pushed into a file, if one was named (`--digestfile`).
+pub(crate) fn write_digest(file: Option<&Path>, digest: &Digest) -> anyhow::Result<()> {
+    let Some(path) = file else { return Ok(()) };
+    std::fs::write(path, digest.to_string()).with_context(|| format!("write {}", path.display()))
 }
 
 #[cfg(test)]

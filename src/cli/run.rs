@@ -200,8 +200,8 @@ pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Resul
     let (Some(target), true) = (targets.pop(), targets.is_empty()) else {
         return Err(Error::invalid("you cannot start and attach multiple containers at once").into());
     };
-    let keys = detach_keys(session.engine()?, args.detach_keys.as_deref())?;
     let engine = session.engine()?;
+    let keys = detach_keys(engine, args.detach_keys.as_deref())?;
     let id = target.id?;
     let spec = engine.container_spec(&id)?;
     let hello = match is_passthrough(&spec.log.driver) {

@@ -54,12 +54,12 @@ pub(crate) struct RunlabelArgs {
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: RunlabelArgs) -> anyhow::Result<Exit> {
     let engine = session.engine()?;
-    if engine.image(&args.image).is_err() {
+    let found = engine.image(&args.image).or_else(|_| {
         let request = args.registry.request(PullPolicy::Missing, None);
         let progress = Progress::new(args.quiet);
         pull::pull(engine, &args.image, &request, &|event: &PullEvent<'_>| progress.show(event))?;
-    }
-    let found = engine.image(&args.image)?;
+        engine.image(&args.image)
+    })?;
     let Some(text) = found.image.labels.get(&args.label) else {
         let message = format!("cannot find the value of label: {} in image: {}", args.label, args.image);
         return Err(Error::invalid(message).into());

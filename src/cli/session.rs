@@ -112,16 +112,7 @@ impl<'a> Session<'a> {
     pub(crate) fn for_each_removal<T: Display>(
         &mut self,
         targets: &[T],
-        action: impl FnMut(&Engine, &T) -> engine::Result<bool>,
-    ) -> anyhow::Result<()> {
-        self.each(targets, action, removal_exit_code)
-    }
-
-    fn each<T: Display>(
-        &mut self,
-        targets: &[T],
         mut action: impl FnMut(&Engine, &T) -> engine::Result<bool>,
-        code_of: impl Fn(&engine::Error) -> u8,
     ) -> anyhow::Result<()> {
         let mut code = 0;
         for target in targets {
@@ -129,7 +120,7 @@ impl<'a> Session<'a> {
                 Ok(true) => writeln!(self.out, "{target}")?,
                 Ok(false) => {}
                 Err(err) => {
-                    code = code.max(code_of(&err));
+                    code = code.max(removal_exit_code(&err));
                     self.report(err);
                 }
             }

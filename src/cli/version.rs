@@ -35,12 +35,11 @@ pub(crate) fn run(session: &mut Session<'_>, args: VersionArgs) -> anyhow::Resul
         )?;
         return Ok(());
     };
-    let client = document();
+    let mut client = document();
     match Format::parse(&format, &SHAPE)? {
         Format::Json => json::print(session, &json::compact(&json!({"Client": client}), &[])),
         template => {
             // Client and server are one program. Without either word a field is the client's.
-            let mut client = client;
             docker::version(&mut client, &rustix::system::uname().release().to_string_lossy());
             let mut row = client.clone();
             row["Client"] = client.clone();

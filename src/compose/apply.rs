@@ -85,6 +85,17 @@ impl std::fmt::Debug for Compose<'_> {
     }
 }
 
+/// Where the lock of a project and the files of its secrets, configs and Dockerfiles are; made if missing.
+pub(crate) fn state_directory(engine: &Engine, project: &Project) -> Result<PathBuf> {
+    let directory = engine.store().root().join("compose").join(&project.name);
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&directory)
+        .map_err(|err| Error::system(format!("make {}", directory.display()), err))?;
+    Ok(directory)
+}
+
 impl Compose<'_> {
     /// Makes networks, volumes and containers, and starts them in order. Returns the services.
     ///
@@ -146,8 +157,7 @@ impl Compose<'_> {
         if self.dry_run {
             return Ok(None);
         }
-        let directory = self.state_directory()?;
-        let path = directory.join("lock");
+        let path = state_directory(self.engine, self.project)?.join("lock");
         let failed = |err: std::io::Error| Error::system(format!("open {}", path.display()), err);
         let file =
             std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
@@ -165,18 +175,7 @@ impl Compose<'_> {
         Ok(Some(file))
     }
 
-    /// Where the lock and the files of secrets and configs are.
-    pub(super) fn state_directory(&self) -> Result<PathBuf> {
-        let directory = self.engine.store().root().join("compose").join(&self.project.name);
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&directory)
-            .map_err(|err| Error::system(format!("make {}", directory.display()), err))?;
-        Ok(directory)
-    }
-
-    pub(super) fn event(&self, what: &'static str, name: &str, state: &'static str) {
+    pub(crate) fn event(&self, what: &'static str, name: &str, state: &'static str) {
         (self.report)(Event { what, name, state });
     }
 
@@ -233,9 +232,8 @@ impl Compose<'_> {
     }
 
     fn handle_orphans(&self, containers: &[Actual], options: &UpOptions) -> Result<()> {
-        let known =
-            |service: &str| self.project.service(service).is_ok() || self.project.inactive.contains(service);
-        let orphans: Vec<Actual> = plan::orphans(&known, containers).cloned().collect();
+        let is_orphan = |container: &&Actual| !container.one_off && !self.project.knows(&container.service);
+        let orphans: Vec<&Actual> = containers.iter().filter(is_orphan).collect();
         if orphans.is_empty() || options.ignore_orphans {
             return Ok(());
         }

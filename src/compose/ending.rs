@@ -12,9 +12,6 @@ use crate::engine::{Kind, Result};
 impl Compose<'_> {
     /// Stops containers, all at once; before, those that run do what their services ask for.
     pub(crate) fn stop(&self, containers: &[&Actual], grace: Option<Grace>) -> Result<()> {
-        if self.dry_run {
-            return Ok(());
-        }
         containers.iter().filter(|container| container.running).try_for_each(|c| self.before_stop(c))?;
         self.end(containers, grace)
     }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::compose::env_files::env_files_of_services;
 use crate::compose::interpolate::Variables;
-use crate::compose::locate::{canonical_name_of, environment, locate, read_text};
+use crate::compose::locate::{canonical_name_of, env_file, environment, locate, read_text};
 use crate::compose::node::{Files, Kind, Map, Node};
 use crate::compose::schema::{FILE, SERVICE_FIELDS};
-use crate::compose::{canonical, check, dotenv, interpolate, merge, normal};
+use crate::compose::{canonical, check, interpolate, merge, normal};
 use crate::engine::{Error, Result};
 
 /// What a project is loaded from, and how.
@@ -266,18 +266,7 @@ impl Loader<'_> {
         }
         let outer = self.environment.clone();
         for path in env_files {
-            let text = read_text(&path).map_err(|err| {
-                Error::invalid(format!("couldn't find env file: {}", path.display())).because(err)
-            })?;
-            let parsed = dotenv::parse(&text, &|name| outer.get(name).cloned()).map_err(|fault| {
-                Error::invalid(format!(
-                    "failed to read {}: line {}: {}",
-                    path.display(),
-                    fault.line,
-                    fault.message
-                ))
-            })?;
-            for (name, value) in parsed {
+            for (name, value) in env_file(&path, &|name| outer.get(name).cloned())? {
                 self.environment.entry(name).or_insert(value);
             }
         }

@@ -52,12 +52,10 @@ pub(crate) fn own_variable(options: &Options, name: &str) -> Option<String> {
     if let Some(value) = options.environment.get(name) {
         return Some(value.clone());
     }
-    let here = &options.working_directory;
-    let files = match (options.env_files.as_slice(), options.environment.get("COMPOSE_ENV_FILES")) {
-        ([], Some(list)) if !list.is_empty() => list.split(',').map(|path| here.join(path)).collect(),
-        ([], _) => vec![first_directory(options).join(".env")],
-        (files, _) => files.iter().map(|path| here.join(path)).collect::<Vec<_>>(),
-    };
+    let mut files = named_env_files(options);
+    if files.is_empty() {
+        files.push(first_directory(options).join(".env"));
+    }
     let mut found = None;
     for path in files {
         let text = std::fs::read_to_string(path).ok()?;
@@ -69,6 +67,17 @@ pub(crate) fn own_variable(options: &Options, name: &str) -> Option<String> {
         }
     }
     found
+}
+
+/// The env files that the caller names: `--env-file`, else $COMPOSE_ENV_FILES.
+fn named_env_files(options: &Options) -> Vec<PathBuf> {
+    let here = &options.working_directory;
+    match options.environment.get("COMPOSE_ENV_FILES") {
+        Some(list) if options.env_files.is_empty() && !list.is_empty() => {
+            list.split(',').map(|path| here.join(path)).collect()
+        }
+        _ => options.env_files.iter().map(|path| here.join(path)).collect(),
+    }
 }
 
 /// The directory whose `.env` is read before it is known where the project is; its values are the stronger ones.
@@ -101,13 +110,7 @@ pub(super) fn environment(
     directory: &Path,
 ) -> Result<(BTreeMap<String, String>, Vec<PathBuf>)> {
     let own = |name: &str| options.environment.get(name).cloned();
-    let mut files: Vec<PathBuf> =
-        options.env_files.iter().map(|path| options.working_directory.join(path)).collect();
-    if files.is_empty()
-        && let Some(list) = own("COMPOSE_ENV_FILES").filter(|list| !list.is_empty())
-    {
-        files = list.split(',').map(|path| options.working_directory.join(path)).collect();
-    }
+    let mut files = named_env_files(options);
     let disabled = own("COMPOSE_DISABLE_ENV_FILE").is_some_and(|value| value == "1" || value == "true");
     if files.is_empty() && !disabled {
         let mut directories = vec![directory.to_owned(), first_directory(options)];
@@ -116,22 +119,21 @@ pub(super) fn environment(
     }
     let mut variables = BTreeMap::new();
     for path in &files {
-        let text = read_text(path).map_err(|err| {
-            Error::invalid(format!("couldn't find env file: {}", path.display())).because(err)
-        })?;
         let find = |name: &str| own(name).or_else(|| variables.get(name).cloned());
-        let parsed = dotenv::parse(&text, &find).map_err(|fault| {
-            Error::invalid(format!(
-                "failed to read {}: line {}: {}",
-                path.display(),
-                fault.line,
-                fault.message
-            ))
-        })?;
+        let parsed = env_file(path, &find)?;
         variables.extend(parsed);
     }
     variables.extend(options.environment.clone());
     Ok((variables, files))
+}
+
+/// The variables of an env file, which may use those that `find` knows.
+pub(super) fn env_file(path: &Path, find: &dyn Fn(&str) -> Option<String>) -> Result<Vec<(String, String)>> {
+    let text = read_text(path)
+        .map_err(|err| Error::invalid(format!("couldn't find env file: {}", path.display())).because(err))?;
+    dotenv::parse(&text, find).map_err(|fault| {
+        Error::invalid(format!("failed to read {}: line {}: {}", path.display(), fault.line, fault.message))
+    })
 }
 
 pub(super) fn read_text(path: &Path) -> std::io::Result<String> {

@@ -7,7 +7,7 @@ use crate::compose::apply::{Compose, UpOptions};
 use crate::compose::node::Node;
 use crate::compose::plan::{Actual, Step};
 use crate::compose::project::label;
-use crate::compose::translate::{self, Files};
+use crate::compose::translate::{self, Files, list};
 use crate::engine::remove::Removing;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Error, Result};
@@ -64,8 +64,7 @@ impl Compose<'_> {
         self.make_networks(&order)?;
         self.make_volumes(&order)?;
         let files = self.write_files(&order)?;
-        let volumes = self.project.service(service)?.get("volumes").and_then(Node::as_list);
-        volumes.unwrap_or_default().iter().try_for_each(make_bind_source)?;
+        self.make_bind_sources(service)?;
         self.request(service, 1, &files)
     }
 
@@ -73,9 +72,12 @@ impl Compose<'_> {
         if self.dry_run {
             return Ok(None);
         }
-        let volumes = self.project.service(service)?.get("volumes").and_then(Node::as_list);
-        volumes.unwrap_or_default().iter().try_for_each(make_bind_source)?;
+        self.make_bind_sources(service)?;
         self.engine.create_container(request).map(Some)
+    }
+
+    fn make_bind_sources(&self, service: &str) -> Result<()> {
+        list(self.project.service(service)?, "volumes").iter().try_for_each(make_bind_source)
     }
 
     /// Makes a container anew: the new one is complete before the old one goes, so that nothing is lost if

@@ -2,7 +2,7 @@
 
 use crate::base::bytes::Bytes;
 use crate::base::mount_syntax::{self, MountKindRequest, MountRequest};
-use crate::compose::node::{Kind, Node};
+use crate::compose::node::Node;
 use crate::compose::project::Project;
 use crate::compose::translate::{Files, int, list, pairs, texts};
 use crate::engine::request::ContainerRequest;
@@ -101,7 +101,7 @@ fn mount(project: &Project, volume: &Node) -> Result<MountRequest> {
         },
         (None, Some("volume")) => MountKindRequest::Volume {
             name: (!source.is_empty()).then(|| project.full_name("volumes", source)),
-            copy_up: !matches!(part("volume", "nocopy"), Some(Node { kind: Kind::Bool(true), .. })),
+            copy_up: !volume.get("volume").is_some_and(|options| options.flag("nocopy")),
             chown: false,
             subpath: part("volume", "subpath").and_then(Node::as_str).map(Bytes::from),
             driver_options: Vec::new(),

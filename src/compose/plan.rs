@@ -83,14 +83,6 @@ pub(crate) fn service(wanted: &Wanted, actual: &[Actual], recreate: Recreate) ->
     steps
 }
 
-/// Containers of services that the files do not have any more.
-pub(crate) fn orphans<'a>(
-    known: &'a dyn Fn(&str) -> bool,
-    actual: &'a [Actual],
-) -> impl Iterator<Item = &'a Actual> {
-    actual.iter().filter(|container| !container.one_off && !known(&container.service))
-}
-
 /// The containers by service, in the order of their numbers.
 pub(crate) fn by_service(actual: Vec<Actual>) -> BTreeMap<String, Vec<Actual>> {
     let mut services: BTreeMap<String, Vec<Actual>> = BTreeMap::new();

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use crate::compose::hash;
 use crate::compose::load::Loaded;
-use crate::compose::node::{Files, Kind, Map, Node};
+use crate::compose::node::{Files, Map, Node};
+use crate::compose::translate::int;
 use crate::engine::{Error, Result};
 
 /// The docker compose whose files, labels, flags and output ketch keeps to; tools compare with its version.
@@ -51,13 +52,13 @@ pub(crate) struct Dependency {
 pub(crate) struct Project {
     pub(crate) name: String,
     pub(crate) directory: PathBuf,
-    pub(crate) config_files: Vec<PathBuf>,
+    config_files: Vec<PathBuf>,
     env_files: Vec<PathBuf>,
     /// What the places of the tree refer to.
     pub(crate) files: Files,
     tree: Node,
     /// Services of the files whose profiles are not active.
-    pub(crate) inactive: BTreeSet<String>,
+    inactive: BTreeSet<String>,
 }
 
 impl Project {
@@ -98,6 +99,11 @@ impl Project {
             .ok_or_else(|| Error::not_found(format!("no such service: {name}")))
     }
 
+    /// Whether the files have a service of this name, active or not.
+    pub(crate) fn knows(&self, service: &str) -> bool {
+        self.service(service).is_ok() || self.inactive.contains(service)
+    }
+
     /// The full name of a network, volume, secret or config.
     pub(crate) fn full_name(&self, section: &str, key: &str) -> String {
         let resource = self.tree.get(section).and_then(|resources| resources.get(key));
@@ -123,10 +129,7 @@ impl Project {
 
     /// How many containers a service shall have.
     pub(crate) fn scale(&self, service: &str) -> u32 {
-        let number = |node: Option<&Node>| match node.map(|node| &node.kind) {
-            Some(Kind::Int(value)) => u32::try_from(*value).ok(),
-            _ => None,
-        };
+        let number = |node: Option<&Node>| int(node).and_then(|value| u32::try_from(value).ok());
         let Ok(node) = self.service(service) else { return 0 };
         number(node.get("scale"))
             .or_else(|| number(node.get("deploy").and_then(|deploy| deploy.get("replicas"))))
@@ -163,14 +166,14 @@ impl Project {
         let mut order = Vec::new();
         if names.is_empty() {
             for (name, _) in self.services() {
-                self.visit(name, true, &mut order);
+                self.visit(name, &mut order);
             }
             return Ok(order);
         }
         let wanted: BTreeSet<&String> = names.iter().collect();
         for name in names {
             self.service(name)?;
-            self.visit(name, true, &mut order);
+            self.visit(name, &mut order);
         }
         if !dependencies {
             order.retain(|name| wanted.contains(name));
@@ -178,14 +181,12 @@ impl Project {
         Ok(order)
     }
 
-    fn visit(&self, name: &str, deep: bool, order: &mut Vec<String>) {
+    fn visit(&self, name: &str, order: &mut Vec<String>) {
         if order.iter().any(|known| known == name) || self.service(name).is_err() {
             return;
         }
-        if deep {
-            for dependency in self.dependencies(name) {
-                self.visit(&dependency.service, deep, order);
-            }
+        for dependency in self.dependencies(name) {
+            self.visit(&dependency.service, order);
         }
         order.push(name.to_owned());
     }
@@ -195,8 +196,8 @@ impl Project {
         self.service(service).map(hash::of).unwrap_or_default()
     }
 
-    /// The labels of a container.
-    pub(crate) fn labels(&self, service: &str, number: u32, one_off: bool) -> BTreeMap<String, String> {
+    /// The labels of a service's own container.
+    pub(crate) fn labels(&self, service: &str, number: u32) -> BTreeMap<String, String> {
         let paths = |list: &[PathBuf]| {
             let list: Vec<String> = list.iter().map(|path| path.display().to_string()).collect();
             list.join(",")
@@ -218,7 +219,7 @@ impl Project {
             (label::SERVICE, service.to_owned()),
             (label::NUMBER, number.to_string()),
             (label::HASH, self.hash(service)),
-            (label::ONE_OFF, if one_off { "True" } else { "False" }.to_owned()),
+            (label::ONE_OFF, "False".to_owned()),
             (label::DEPENDS, depends.join(",")),
             (label::WORKING_DIR, self.directory.display().to_string()),
             (label::CONFIG_FILES, paths(&self.config_files)),

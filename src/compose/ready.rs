@@ -121,11 +121,10 @@ impl Compose<'_> {
         Ok(true)
     }
 
-    fn containers_of(&self, service: &str) -> Result<Vec<Container>> {
+    /// A service's own containers, as they are now.
+    pub(super) fn containers_of(&self, service: &str) -> Result<Vec<Container>> {
         let mut all = observe::containers(self.engine, &self.project.name)?;
-        all.retain(|container| {
-            observe::actual(container).is_some_and(|actual| actual.service == service && !actual.one_off)
-        });
+        all.retain(|container| is_of(container, service));
         Ok(all)
     }
 
@@ -139,8 +138,9 @@ impl Compose<'_> {
         let mut ready = BTreeSet::new();
         loop {
             let mut all = true;
+            let found = observe::containers(self.engine, &self.project.name)?;
             for name in order {
-                for container in self.containers_of(name)? {
+                for container in found.iter().filter(|container| is_of(container, name)) {
                     if ready.contains(&container.id) {
                         continue;
                     }
@@ -148,7 +148,7 @@ impl Compose<'_> {
                         Some(_) => Condition::Healthy,
                         None => Condition::Started,
                     };
-                    match is_fulfilled(&container, condition) {
+                    match is_fulfilled(container, condition) {
                         Ok(true) => {
                             self.event("Container", &container.name, "Healthy");
                             ready.insert(container.id.clone());
@@ -167,6 +167,11 @@ impl Compose<'_> {
             std::thread::sleep(LOOK);
         }
     }
+}
+
+/// Whether a container is a service's own, and none of `run`.
+fn is_of(container: &Container, service: &str) -> bool {
+    observe::actual(container).is_some_and(|actual| actual.service == service && !actual.one_off)
 }
 
 /// Whether a container has come as far as `condition` asks.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::digest::Digest;
-use crate::compose::apply::Compose;
+use crate::compose::apply::{Compose, state_directory};
 use crate::compose::mounts;
 use crate::compose::node::Node;
 use crate::compose::project::{COMPATIBLE, label};
@@ -41,10 +41,6 @@ impl Compose<'_> {
     }
 
     fn network_request(&self, key: &str, name: &str, node: &Node) -> NetworkRequest {
-        let pairs = |node: Option<&Node>| -> BTreeMap<String, String> {
-            let map = node.and_then(Node::as_map);
-            map.into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.scalar_text()?))).collect()
-        };
         let ipam = node.get("ipam");
         let configs = ipam.and_then(|ipam| ipam.get("config")).and_then(Node::as_list).unwrap_or_default();
         let all = |field: &str| -> Vec<String> {
@@ -112,8 +108,7 @@ impl Compose<'_> {
             (label::VOLUME.to_owned(), key.to_owned()),
             (label::VERSION.to_owned(), COMPATIBLE.to_owned()),
         ]);
-        let own = node.get("labels").and_then(Node::as_map);
-        labels.extend(own.into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.scalar_text()?))));
+        labels.extend(pairs(node.get("labels")));
         let mut request = VolumeRequest::default();
         (request.name, request.labels, request.ignore) = (Some(name.to_owned()), labels, true);
         request
@@ -143,8 +138,8 @@ impl Compose<'_> {
                     (None, Some(variable)) => self.variable(&key, variable)?,
                     (None, None) => continue,
                 };
-                let path =
-                    self.state_directory()?.join(format!("{section}-{}", Digest::of(text.as_bytes()).hex()));
+                let name = format!("{section}-{}", Digest::of(text.as_bytes()).hex());
+                let path = state_directory(self.engine, self.project)?.join(name);
                 if !path.exists() && !self.dry_run {
                     let new = path.with_extension("new");
                     let write = || {
@@ -167,4 +162,10 @@ impl Compose<'_> {
             Error::invalid(format!("environment variable {variable:?} required by {key:?} is not set"))
         })
     }
+}
+
+/// A mapping of words; what has no value is left out.
+fn pairs(node: Option<&Node>) -> BTreeMap<String, String> {
+    let map = node.and_then(Node::as_map);
+    map.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.scalar_text()?))).collect()
 }

@@ -33,11 +33,9 @@ impl Compose<'_> {
             return self.up(&options).map(drop);
         }
         let _lock = self.lock()?;
-        let containers: Vec<Actual> = observe::containers(self.engine, &self.project.name)?
-            .iter()
-            .filter_map(observe::actual)
-            .filter(|container| container.service == service && container.running && !container.one_off)
-            .collect();
+        let mut containers: Vec<Actual> =
+            self.containers_of(service)?.iter().filter_map(observe::actual).collect();
+        containers.retain(|container| container.running);
         for container in &containers {
             self.copy_files(container, &job.files)?;
         }

@@ -31,7 +31,7 @@ pub(crate) fn request(
     files: &Files,
 ) -> Result<ContainerRequest> {
     let mut labels = pairs(service.get("labels"));
-    labels.extend(project.labels(name, number, false));
+    labels.extend(project.labels(name, number));
     let mut request = ContainerRequest {
         image: project.image(name),
         name: Some(project.container_name(name, number)),
@@ -89,11 +89,11 @@ pub(super) fn text(node: &Node, key: &str) -> Option<String> {
     node.str_at(key).map(str::to_owned)
 }
 
-pub(super) fn list<'a>(node: &'a Node, key: &str) -> &'a [Node] {
+pub(crate) fn list<'a>(node: &'a Node, key: &str) -> &'a [Node] {
     node.get(key).and_then(Node::as_list).unwrap_or_default()
 }
 
-pub(super) fn texts(node: &Node, key: &str) -> Vec<String> {
+pub(crate) fn texts(node: &Node, key: &str) -> Vec<String> {
     list(node, key).iter().filter_map(Node::scalar_text).collect()
 }
 
@@ -102,14 +102,14 @@ pub(super) fn words(node: Option<&Node>) -> Vec<Bytes> {
     words.iter().filter_map(Node::scalar_text).map(Bytes::from).collect()
 }
 
-pub(super) fn int(node: Option<&Node>) -> Option<i64> {
+pub(crate) fn int(node: Option<&Node>) -> Option<i64> {
     match node.map(|node| &node.kind) {
         Some(Kind::Int(value)) => Some(*value),
         _ => None,
     }
 }
 
-pub(super) fn pairs(node: Option<&Node>) -> BTreeMap<String, String> {
+pub(crate) fn pairs(node: Option<&Node>) -> BTreeMap<String, String> {
     let map = node.and_then(Node::as_map);
     map.into_iter()
         .flatten()

@@ -36,6 +36,12 @@ pub(crate) enum Action {
     SyncExec,
 }
 
+impl Action {
+    fn copies(self) -> bool {
+        matches!(self, Self::Sync | Self::SyncRestart | Self::SyncExec)
+    }
+}
+
 /// One entry of `develop.watch`.
 #[derive(Clone, Debug)]
 pub(crate) struct Trigger {
@@ -90,8 +96,7 @@ fn trigger(project: &Project, name: &str, service: &Node, node: &Node) -> Result
         return Err(bad("can't watch without a build section: there is nothing to rebuild".to_owned()));
     }
     let target = node.str_at("target").unwrap_or_default().to_owned();
-    let copies = matches!(action, Action::Sync | Action::SyncRestart | Action::SyncExec);
-    if copies && !target.starts_with('/') {
+    if action.copies() && !target.starts_with('/') {
         return Err(bad("a watch that copies files needs a target, an absolute path".to_owned()));
     }
     if action == Action::SyncExec && node.get("exec").is_none() {
@@ -123,7 +128,7 @@ fn trigger(project: &Project, name: &str, service: &Node, node: &Node) -> Result
         ignore,
         include: patterns("include")?,
         exec: node.get("exec").cloned(),
-        initial: matches!(node.get("initial_sync").map(Node::to_json), Some(serde_json::Value::Bool(true))),
+        initial: node.flag("initial_sync"),
     })
 }
 
@@ -139,36 +144,34 @@ impl Trigger {
 
     /// Whether something in this directory may count.
     pub(crate) fn looks_into(&self, directory: &Path) -> bool {
-        let may_come_back =
-            |relative: &Path, ignore: &Ignore| ignore.may_take_back_below(relative.as_os_str().as_bytes());
         if self.path.starts_with(directory) {
             return true;
         }
         directory.starts_with(&self.path)
-            && self.ignore.iter().all(|(base, ignore)| match directory.strip_prefix(base) {
-                Ok(relative) if !relative.as_os_str().is_empty() => {
-                    !ignore.excludes(relative.as_os_str().as_bytes()) || may_come_back(relative, ignore)
-                }
-                _ => true,
+            && self.ignore.iter().all(|(base, ignore)| {
+                let relative = below(directory, base).map(|relative| relative.as_os_str().as_bytes());
+                relative.is_none_or(|path| !ignore.excludes(path) || ignore.may_take_back_below(path))
             })
     }
 
     fn leaves_out(&self, path: &Path) -> bool {
-        self.ignore.iter().any(|(base, ignore)| match path.strip_prefix(base) {
-            Ok(relative) if !relative.as_os_str().is_empty() => {
-                ignore.excludes(relative.as_os_str().as_bytes())
-            }
-            _ => false,
+        self.ignore.iter().any(|(base, ignore)| {
+            below(path, base).is_some_and(|relative| ignore.excludes(relative.as_os_str().as_bytes()))
         })
     }
 
     /// Where a file is in the container.
     fn target_of(&self, path: &Path) -> PathBuf {
-        match path.strip_prefix(&self.path) {
-            Ok(relative) if !relative.as_os_str().is_empty() => Path::new(&self.target).join(relative),
-            _ => PathBuf::from(&self.target),
+        match below(path, &self.path) {
+            Some(relative) => Path::new(&self.target).join(relative),
+            None => PathBuf::from(&self.target),
         }
     }
+}
+
+/// What leads from a directory to something below it.
+fn below<'a>(path: &'a Path, directory: &Path) -> Option<&'a Path> {
+    path.strip_prefix(directory).ok().filter(|relative| !relative.as_os_str().is_empty())
 }
 
 /// What is to be done for one service.
@@ -197,7 +200,7 @@ pub(crate) fn jobs(triggers: &[Trigger], changed: &BTreeSet<PathBuf>) -> BTreeMa
         job.changes += paths.len();
         job.rebuild |= trigger.action == Action::Rebuild;
         job.restart |= matches!(trigger.action, Action::Restart | Action::SyncRestart);
-        if !matches!(trigger.action, Action::Rebuild | Action::Restart) {
+        if trigger.action.copies() {
             job.files.extend(paths.into_iter().map(|path| (path.clone(), trigger.target_of(path))));
         }
         job.exec.extend(trigger.exec.iter().filter(|_| trigger.action == Action::SyncExec).cloned());

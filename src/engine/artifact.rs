@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::{DOCKER_HUB, ImageName};
+use crate::base::manifest::Form;
 use crate::engine::pull::PullEvent;
 use crate::engine::register::MAX_DOCUMENT;
 use crate::engine::remote::error::from_registry;
@@ -124,7 +125,7 @@ impl Engine {
         };
         let mut manifest = Map::new();
         manifest.insert("schemaVersion".into(), 2.into());
-        manifest.insert("mediaType".into(), "application/vnd.oci.image.manifest.v1+json".into());
+        manifest.insert("mediaType".into(), Form::Oci.manifest().into());
         if let Some(kind) = &new.kind {
             manifest.insert("artifactType".into(), kind.clone().into());
         }
@@ -255,9 +256,7 @@ impl Engine {
         let image = name.on(DOCKER_HUB).with_default_tag();
         let failed = |err| from_registry("pull", &image, err);
         let remote = Remote::new(options)?;
-        let endpoint = remote.registries.endpoints(&image).map_err(failed)?.pop();
-        let endpoint =
-            endpoint.ok_or_else(|| Error::invalid(format!("no server is configured for {image}")))?;
+        let endpoint = remote.own_endpoint("pull", &image)?;
         let notices = |notice: &Notice<'_>| events(&PullEvent::from(notice));
         events(&PullEvent::Trying(&endpoint.image));
         let client = Client::new(&endpoint, Purpose::Pull, &remote.options, &notices).map_err(failed)?;

@@ -78,16 +78,13 @@ impl Engine {
     /// # Errors
     ///
     /// For a device that no file describes.
-    pub(crate) fn add_cdi_devices(
-        &self,
-        request: &mut ContainerRequest,
-        directories: &[PathBuf],
-    ) -> Result<()> {
+    pub(crate) fn add_cdi_devices(&self, request: &mut ContainerRequest) -> Result<()> {
         if request.cdi_devices.is_empty() {
             return Ok(());
         }
         let usual: Vec<PathBuf> = DIRECTORIES.iter().map(PathBuf::from).collect();
-        let files = self.read_files(if directories.is_empty() { &usual } else { directories });
+        let configured = &self.conf().engine.cdi_spec_dirs;
+        let files = self.read_files(if configured.is_empty() { &usual } else { configured });
         let names = std::mem::take(&mut request.cdi_devices);
         let mut seen_kinds: Vec<&str> = Vec::new();
         for name in &names {

@@ -5,17 +5,20 @@
 
 use std::os::fd::AsFd as _;
 
+use crate::attach::client;
 use crate::base::id::ContainerId;
 use crate::cgroup::unit;
-use crate::engine::state::Phase;
+use crate::engine::pause::PAUSED;
+use crate::engine::state::{Phase, Status};
 use crate::engine::{Engine, Result, exec_sessions};
 use crate::runtime::launch::START_SOCKET;
 use crate::runtime::monitor::record::{RESTART_REQUESTED, STOP_REQUESTED};
+use crate::runtime::monitor::wiring;
 use crate::sys::fs::{self, OFlags, Share};
 
 /// Files that mean something only while a container runs.
 const OF_A_LIFE: [&str; 6] =
-    ["attach.sock", START_SOCKET, "network.json", "paused", STOP_REQUESTED, RESTART_REQUESTED];
+    [client::SOCKET_NAME, START_SOCKET, wiring::STATE_FILE, PAUSED, STOP_REQUESTED, RESTART_REQUESTED];
 
 impl Engine {
     /// Takes away what a container has left that does not run. One that runs is left alone, which is a success.
@@ -34,9 +37,7 @@ impl Engine {
         if !fs::try_lock(&lock, Share::Exclusive).unwrap_or(false) {
             return Ok(());
         }
-        if let Some(leaf) = status.record.as_ref().and_then(|record| record.cgroup.as_ref()) {
-            unit::sweep(leaf, id.as_str());
-        }
+        sweep_cgroup(&status, id);
         for file in OF_A_LIFE {
             // Most are not there.
             fs::unlink(&dir, file).ok();
@@ -54,5 +55,12 @@ impl Engine {
     pub(crate) fn cleanup_exec(&self, id: &ContainerId, session: &str) -> Result<()> {
         let dir = self.store().containers().open(id)?;
         exec_sessions::remove(dir.as_fd(), session)
+    }
+}
+
+/// Takes away the cgroup that a monitor has left that was killed.
+pub(super) fn sweep_cgroup(status: &Status, id: &ContainerId) {
+    if let Some(leaf) = status.record.as_ref().and_then(|record| record.cgroup.as_ref()) {
+        unit::sweep(leaf, id.as_str());
     }
 }

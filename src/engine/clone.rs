@@ -2,7 +2,7 @@
 
 use crate::base::bytes::Bytes;
 use crate::base::id::ContainerId;
-use crate::base::limits::{CgroupMode, Limits};
+use crate::base::limits::Limits;
 use crate::base::spec::{ContainerSpec, MountKind, Root};
 use crate::engine::create::{Draft, random};
 use crate::engine::remove::Removing;
@@ -49,16 +49,7 @@ impl Engine {
             spec.image = Some(facts.origin);
             spec.root = Root::Layers(facts.layers);
         }
-        let mut merged = spec.cgroup.limits.updated(&request.limits);
-        if request.limits.memory.is_some() && request.limits.memory_swap.is_none() {
-            // Swap goes with memory.
-            merged.memory_swap = None;
-        }
-        limits::settle(&mut merged)?;
-        if !request.limits.is_empty() && spec.cgroup.mode == CgroupMode::Disabled {
-            return Err(Error::invalid("a container with --cgroups=disabled cannot be limited"));
-        }
-        spec.cgroup.limits = merged;
+        spec.cgroup.limits = limits::updated(&spec.cgroup, &request.limits)?;
         for mount in &mut spec.mounts {
             if let MountKind::Volume { name, anonymous: true, .. } = &mut mount.kind {
                 *name = ContainerId::from_random(random()?).to_string();
@@ -68,11 +59,7 @@ impl Engine {
         }
         let created = self.write_clone(&spec, id, request);
         if created.is_err() {
-            for volume in spec.anonymous_volumes() {
-                if let Ok(Some(volume)) = self.store().volumes().take(volume) {
-                    volume.remove().ok();
-                }
-            }
+            self.discard_anonymous_volumes(&spec);
         }
         created?;
         if request.destroy {

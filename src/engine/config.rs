@@ -133,6 +133,12 @@ fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
+/// A directory of the XDG specification: absolute, or below HOME.
+fn xdg(name: &str, below_home: &str) -> Option<PathBuf> {
+    let set = variable(name).filter(|path| path.is_absolute());
+    set.or_else(|| variable("HOME").map(|home| home.join(below_home)))
+}
+
 /// The working directory, from which relative paths start.
 ///
 /// # Errors

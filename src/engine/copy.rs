@@ -86,12 +86,7 @@ impl Engine {
     }
 
     fn begin_volume(&self, name: &str, job: Job, archive: BorrowedFd<'_>) -> Result<Copying> {
-        let missing = |err: Error| match err.kind {
-            Kind::NotFound => Error::not_found(format!("no volume with name {name:?} found: no such volume")),
-            _ => err,
-        };
-        let (volume, _) = self.inspect_volume(name).map_err(missing)?;
-        let data = self.volume_directory(&volume);
+        let data = self.volume_directory(&self.volume(name)?);
         let store = self.store().root();
         copy::start(&self.caller(), store, Place::Directory(data), None, job, archive).map_err(of_volume)
     }

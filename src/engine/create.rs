@@ -48,7 +48,7 @@ impl Engine {
         let id = ContainerId::from_random(random()?);
         let mut expanded = request.clone();
         config::apply(&mut expanded, self.conf())?;
-        self.add_cdi_devices(&mut expanded, &self.conf().engine.cdi_spec_dirs)?;
+        self.add_cdi_devices(&mut expanded)?;
         expand::expand(&mut expanded)?;
         let request = &expanded;
         let (mut spec, mut secrets) = (self.resolve_request(request, &id)?, Vec::new());
@@ -73,11 +73,7 @@ impl Engine {
             None => self.write_container(&draft, request.name.as_deref()),
         };
         if created.is_err() {
-            for volume in spec.anonymous_volumes() {
-                if let Ok(Some(volume)) = self.store().volumes().take(volume) {
-                    volume.remove().ok();
-                }
-            }
+            self.discard_anonymous_volumes(&spec);
         }
         created.map(|()| id)
     }

@@ -82,6 +82,15 @@ impl Error {
         self.hint = Some(hint.into());
         self
     }
+
+    /// Adds what to type or change next, if there is something.
+    #[must_use]
+    pub(crate) fn hinted(self, hint: Option<impl Into<Cow<'static, str>>>) -> Self {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
+    }
 }
 
 impl From<StoreError> for Error {

@@ -11,9 +11,7 @@ use crate::base::image_document::{ConfigDocument, Step};
 use crate::base::image_ref::ImageRef;
 use crate::base::manifest::{Compression, Form};
 use crate::base::platform::Platform;
-use crate::engine::config::registries;
-use crate::engine::{Engine, Error, Kind, Result, changes};
-use crate::registry::fetch;
+use crate::engine::{Engine, Error, Result, changes, remote};
 use crate::store::compress::How;
 use crate::store::staging;
 use crate::store::unpack::any_decoder;
@@ -50,8 +48,7 @@ impl Engine {
         let path = staged.path().join("archive");
         let failed = |err| Error::system(format!("store what {address} sends"), err);
         let mut file = File::options().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
-        fetch::fetch(address, registries::ca_bundle(), &file)
-            .map_err(|err| Error::new(Kind::System, format!("download {address}")).because(err))?;
+        remote::download(address, &file)?;
         file.rewind().map_err(failed)?;
         self.import_image(file, import)
     }
@@ -65,8 +62,7 @@ impl Engine {
     pub(crate) fn import_image(&self, archive: impl Read + Send, import: &Import) -> Result<Digest> {
         let mut document = import.document()?;
         self.sweep();
-        let archive =
-            any_decoder(archive).map_err(|err| crate::engine::Error::system("read the archive", err))?;
+        let archive = any_decoder(archive).map_err(|err| Error::system("read the archive", err))?;
         // Kept as it came: whoever pushes or saves it compresses it then.
         let mut layer = self.layer_of_archive(archive, How::new(Compression::None))?;
         self.add_layer(&[], &mut layer)?;

@@ -113,7 +113,7 @@ fn search_registries() -> Vec<String> {
     Registries::load(&config::registries::registries()).map_or(Vec::new(), |found| found.search().to_vec())
 }
 
-fn read(path: &str) -> String {
+pub(super) fn read(path: &str) -> String {
     fs::read(path).map_or(String::new(), |text| String::from_utf8_lossy(&text).into_owned())
 }
 
@@ -128,7 +128,7 @@ fn release_field(text: &str, key: &str) -> String {
 }
 
 /// A line of /proc/meminfo, in bytes.
-fn memory_field(text: &str, key: &str) -> u64 {
+pub(super) fn memory_field(text: &str, key: &str) -> u64 {
     let found = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
     let kib = found.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024

@@ -85,27 +85,19 @@ impl Engine {
         events: Events<'_>,
     ) -> Result<Digest> {
         let name = list_name(typed)?;
+        let taken = |id: &Digest| {
+            let message = format!("image name \"{name}\" is already associated with image {:?}", id.hex());
+            Error::new(Kind::Conflict, format!("{message}: that name is already in use"))
+        };
         let known = match self.manifest_list(&name.to_string()) {
             Ok(known) if new.amend => Some(known),
-            Ok(known) => {
-                let message =
-                    format!("image name \"{name}\" is already associated with image {:?}", known.id.hex());
-                return Err(Error::new(Kind::Conflict, format!("{message}: that name is already in use"))
-                    .hint("use --amend to go on with it"));
-            }
+            Ok(known) => return Err(taken(&known.id).hint("use --amend to go on with it")),
             Err(err) if err.kind == Kind::NotFound => {
                 if new.replace {
                     let lock = self.lock()?;
                     self.store().refs().remove(&name, &lock)?;
                 } else if let Ok(image) = self.store().refs().get(&name) {
-                    let message = format!(
-                        "image name \"{name}\" is already associated with image {:?}",
-                        image.image.hex()
-                    );
-                    return Err(Error::new(
-                        Kind::Conflict,
-                        format!("{message}: that name is already in use"),
-                    ));
+                    return Err(taken(&image.image));
                 }
                 None
             }
@@ -266,9 +258,7 @@ impl Engine {
         let image = parsed.on(DOCKER_HUB).with_default_tag();
         let failed = |err| from_registry("inspect", &image, err);
         let remote = Remote::new(options)?;
-        let endpoint = remote.registries.endpoints(&image).map_err(failed)?.pop();
-        let endpoint =
-            endpoint.ok_or_else(|| Error::invalid(format!("no server is configured for {image}")))?;
+        let endpoint = remote.own_endpoint("inspect", &image)?;
         let client = Client::new(&endpoint, Purpose::Pull, &remote.options, &|_| {}).map_err(failed)?;
         Ok(client.manifest(&image.manifest_reference()).map_err(failed)?.bytes)
     }
@@ -289,13 +279,8 @@ impl Engine {
         let text = serde_json::to_vec(index).map_err(|err| Error::system("write down the list", err))?;
         blobs.sort();
         blobs.dedup();
-        let pins = {
-            let _lock = self.store().lock_shared(&mut |_, _| {})?;
-            let pins = staging::dir(self.store())?;
-            pins.pin_blob(&Digest::of(&text))?;
-            pins
-        };
-        let document = self.store().blobs().put(&text)?;
+        let pins = staging::dir(self.store())?;
+        let document = pinned(self.store(), &pins, &text)?;
         let lock = self.lock()?;
         let lists = self.store().shelf(Shelf::Lists);
         // It may have been given further names.

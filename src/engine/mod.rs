@@ -97,6 +97,8 @@ pub(crate) struct Engine {
     events: events::Backend,
     /// Names of containers, as far as they were looked up for events.
     names: RefCell<HashMap<ContainerId, String>>,
+    /// Who calls, once that was looked up.
+    caller: OnceCell<Caller>,
     /// Files in layers whose owners are not mapped belong to nobody.
     squash_ids: Cell<bool>,
 }
@@ -116,6 +118,7 @@ impl Engine {
             events: config.events_backend(&conf)?,
             conf,
             names: RefCell::default(),
+            caller: OnceCell::new(),
             squash_ids: Cell::new(false),
         })
     }
@@ -132,8 +135,8 @@ impl Engine {
 
     /// Who calls, and which IDs they may map.
     pub(crate) fn caller(&self) -> Caller {
-        let caller = Caller::current(config::search_path().as_deref());
-        Caller { squash_ids: self.squash_ids.get(), ..caller }
+        let caller = self.caller.get_or_init(|| Caller::current(config::search_path().as_deref()));
+        Caller { squash_ids: self.squash_ids.get(), ..caller.clone() }
     }
 
     /// From now on files in layers whose owners are not mapped belong to nobody instead of being an error.

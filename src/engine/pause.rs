@@ -14,7 +14,7 @@ use crate::runtime::suspend;
 use crate::sys::fs::{self, OFlags};
 
 /// The file that says so.
-const PAUSED: &str = "paused";
+pub(super) const PAUSED: &str = "paused";
 
 /// What the file says: process 1 and its start, so that it means this life only.
 fn mark_of(record: &Record) -> String {
@@ -99,7 +99,7 @@ impl Engine {
 
 fn forget(dir: BorrowedFd<'_>) {
     // A mark that stays means nothing once the container has ended.
-    rustix::fs::unlinkat(dir, PAUSED, rustix::fs::AtFlags::empty()).ok();
+    fs::unlink(dir, PAUSED).ok();
 }
 
 fn improper(id: &ContainerId, what: &str) -> Error {

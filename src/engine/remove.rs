@@ -10,10 +10,10 @@ use serde::Deserialize;
 use crate::base::id::ContainerId;
 use crate::base::signal::Signal;
 use crate::base::spec::{Namespace, NetworkMode};
-use crate::cgroup::unit;
+use crate::engine::cleanup::sweep_cgroup;
 use crate::engine::events::Event;
 use crate::engine::lifecycle::{Grace, StopOrder};
-use crate::engine::state::{self, Phase};
+use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::clean;
 use crate::store::StoreError;
@@ -105,28 +105,16 @@ impl Engine {
     /// Why it could not, as [`Engine::remove_container`] would say it.
     pub(super) fn assert_removable(&self, id: &ContainerId, how: &Removing) -> Result<()> {
         let dir = self.store().containers().open(id)?;
-        let status = state::examine(dir.as_fd(), id)?;
-        if status.phase.is_running() && status.phase != Phase::Initialized && !how.force {
-            return Err(runs(id, status.word()));
-        }
-        Ok(())
+        assert_at_rest(&state::examine(dir.as_fd(), id)?, id, how)
     }
 
     /// Makes sure that nothing of a container runs.
     fn bring_to_rest(&self, dir: &OwnedFd, id: &ContainerId, how: &Removing) -> Result<()> {
         // One that cannot be read runs if it is locked; then its lock is what stops the removal below.
         let Ok(status) = self.status_with_monitor(dir.as_fd(), id) else { return Ok(()) };
-        if status.phase.is_running() && status.phase != Phase::Initialized && !how.force {
-            return Err(runs(id, status.word()));
-        }
-        // What a monitor that was killed could not remove.
-        let sweep_cgroup = || {
-            if let Some(leaf) = status.record.as_ref().and_then(|record| record.cgroup.as_ref()) {
-                unit::sweep(leaf, id.as_str());
-            }
-        };
+        assert_at_rest(&status, id, how)?;
         if matches!(status.phase, Phase::Created | Phase::Exited(_)) {
-            sweep_cgroup();
+            sweep_cgroup(&status, id);
             return Ok(());
         }
         if status.paused {
@@ -137,7 +125,7 @@ impl Engine {
         match self.stop(&[order]).pop() {
             Some(Err(err)) if err.kind != Kind::NotFound && self.store().containers().exists(id) => Err(err),
             _ => {
-                sweep_cgroup();
+                sweep_cgroup(&status, id);
                 Ok(())
             }
         }
@@ -275,13 +263,17 @@ impl Engine {
     }
 }
 
-/// The error for a container that runs.
-fn runs(id: &ContainerId, word: &str) -> Error {
+/// A container that runs is removed only by force.
+fn assert_at_rest(status: &Status, id: &ContainerId, how: &Removing) -> Result<()> {
+    if !status.phase.is_running() || status.phase == Phase::Initialized || how.force {
+        return Ok(());
+    }
     let message = format!(
-        "cannot remove container {id} as it is {word} - running or paused containers cannot be removed \
-         without force: container state improper"
+        "cannot remove container {id} as it is {} - running or paused containers cannot be removed \
+         without force: container state improper",
+        status.word()
     );
-    Error::new(Kind::Conflict, message).hint("stop it first, or use --force")
+    Err(Error::new(Kind::Conflict, message).hint("stop it first, or use --force"))
 }
 
 impl SpecDependencies {

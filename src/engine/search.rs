@@ -85,8 +85,7 @@ pub(crate) fn tags(request: &SearchRequest) -> Result<(ImageRef, Vec<String>)> {
     let image = image.ok_or_else(|| Error::invalid(format!("{name} leads to no registry")))?;
     let image = image.without_reference();
     let failed = |err| from_registry("search", &image, err);
-    let endpoint = remote.registries.endpoints(&image).map_err(failed)?.pop();
-    let endpoint = endpoint.ok_or_else(|| Error::invalid(format!("no server is configured for {image}")))?;
+    let endpoint = remote.own_endpoint("search", &image)?;
     let notices = |_: &Notice<'_>| {};
     let client = Client::new(&endpoint, Purpose::Pull, &remote.options, &notices).map_err(failed)?;
     let mut tags = client.tags().map_err(failed)?;

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 
 use crate::base::bytes::Bytes;
 use crate::base::etc::SecretUse;
+use crate::base::id::ContainerId;
+use crate::engine::create::random;
 use crate::engine::filter::{Filters, has_label};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::StoreError;
@@ -57,13 +59,10 @@ impl Engine {
                 "secret data must be larger than 0 and less than {MAX_BYTES} bytes"
             )));
         }
-        let mut random = [0_u8; 13];
-        getrandom::fill(&mut random).map_err(|err| Error::system("make up an ID", err.to_string()))?;
-        let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let now = Timestamp::now();
         let mut record = SecretRecord {
             version: 1,
-            id: hex[..25].to_owned(),
+            id: ContainerId::from_random(random()?).as_str()[..25].to_owned(),
             name: name.clone(),
             created: now,
             updated: now,
@@ -112,18 +111,21 @@ impl Engine {
     ///
     /// If the store cannot be read.
     pub(crate) fn secrets(&self, filters: &Filters) -> Result<Vec<SecretRecord>> {
-        let any = |key: &str, test: &dyn Fn(&str) -> bool| {
-            let mut values = filters.values(key).peekable();
-            values.peek().is_none() || values.any(test)
-        };
-        let all = |key: &str, test: &dyn Fn(&str) -> bool| filters.values(key).all(test);
-        let mut found = self.store().secrets().list()?.items;
-        found.retain(|secret| {
-            any("name", &|value| secret.name.contains(value))
-                && any("id", &|value| secret.id.starts_with(value))
-                && all("label", &|value| has_label(&secret.labels, value))
-                && all("label!", &|value| !has_label(&secret.labels, value))
-        });
+        let tests = filters.tests(|key, value| Ok((key.to_owned(), value.to_owned())))?;
+        let mut found = Vec::new();
+        for secret in self.store().secrets().list()?.items {
+            let passes = |(key, value): &(String, String)| {
+                Ok(match key.as_str() {
+                    "name" => secret.name.contains(value.as_str()),
+                    "id" => secret.id.starts_with(value.as_str()),
+                    "label" => has_label(&secret.labels, value),
+                    _ => !has_label(&secret.labels, value),
+                })
+            };
+            if tests.pass(passes)? {
+                found.push(secret);
+            }
+        }
         Ok(found)
     }
 

@@ -155,7 +155,14 @@ impl Engine {
         if let Ok(Some(taken)) = taken {
             taken.remove().ok();
         }
-        for volume in spec.iter().flat_map(ContainerSpec::anonymous_volumes) {
+        if let Ok(spec) = spec {
+            self.discard_anonymous_volumes(&spec);
+        }
+    }
+
+    /// Removes the volumes that were made for a container that never ran, as far as that can be done now.
+    pub(super) fn discard_anonymous_volumes(&self, spec: &ContainerSpec) {
+        for volume in spec.anonymous_volumes() {
             if let Ok(Some(volume)) = self.store().volumes().take(volume) {
                 volume.remove().ok();
             }
@@ -190,10 +197,6 @@ pub(crate) fn failed(failure: Failure, id: &ContainerId) -> Error {
         FailureKind::Conflict => format!("container {}: {}", id.short(), failure.message),
         _ => failure.message,
     };
-    let err = Error::new(kind, message);
     let owner = || failure.taken_port.and_then(|(port, protocol)| ports::process(port, protocol));
-    match failure.hint.or_else(owner) {
-        Some(hint) => err.hint(hint),
-        None => err,
-    }
+    Error::new(kind, message).hinted(failure.hint.or_else(owner))
 }

@@ -9,7 +9,7 @@ use crate::base::id::ContainerId;
 use crate::base::spec::{NetworkMode, Record};
 use crate::cgroup::stat::{self, Usage};
 use crate::engine::list::{Container, Query};
-use crate::engine::{Engine, Result, processes};
+use crate::engine::{Engine, Result, info, processes};
 
 /// One look at one container. Counters grow from the start of its present life on.
 #[derive(Clone, Debug)]
@@ -47,14 +47,14 @@ impl Engine {
         let usages: Vec<Option<Usage>> =
             up.iter().map(|record| record.cgroup.as_deref().map(stat::usage)).collect();
         // One walk through /proc for all that need it.
-        let incomplete = |usage: &&Option<Usage>| {
+        let incomplete = |usage: &Option<Usage>| {
             usage.is_none_or(|u| u.cpu_us.is_none() || u.memory_bytes.is_none() || u.pids.is_none())
         };
-        let processes = match usages.iter().any(|usage| incomplete(&usage)) {
+        let processes = match usages.iter().any(incomplete) {
             true => processes::of_containers(&up),
             false => vec![Vec::new(); up.len()],
         };
-        let memory = memory_of_machine();
+        let memory = info::memory_field(&info::read("/proc/meminfo"), "MemTotal");
         let mut measured = usages.into_iter().zip(processes);
         let now = Timestamp::now();
         Ok(containers
@@ -150,11 +150,4 @@ fn network(pid: i32) -> (u64, u64) {
         (name.trim() != "lo").then_some((*numbers.first()?, *numbers.get(8)?))
     });
     counters.fold((0, 0), |sum, (received, sent)| (sum.0 + received, sum.1 + sent))
-}
-
-fn memory_of_machine() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = total.and_then(|value| value.split_ascii_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
 }

@@ -58,8 +58,7 @@ impl Engine {
             let (index, result) = unpacker.report().map_err(failed)?;
             let unpacked = result.map_err(|err| {
                 let hint = worker::hint(&err, &caller);
-                let error = Error::system(format!("unpack layer {}", layers[index].blob), err);
-                hint.into_iter().fold(error, Error::hint)
+                Error::system(format!("unpack layer {}", layers[index].blob), err).hinted(hint)
             });
             Ok((index, unpacked?))
         });

@@ -29,11 +29,7 @@ impl Engine {
         };
         unshare::run(&self.caller(), self.store().root(), &command).map_err(|err| {
             let failure = launch::stage_failure(&err);
-            let error = Error::new(Kind::System, failure.message);
-            match failure.hint {
-                Some(hint) => error.hint(hint),
-                None => error,
-            }
+            Error::new(Kind::System, failure.message).hinted(failure.hint)
         })
     }
 }

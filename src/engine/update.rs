@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 
 use crate::attach::client;
 use crate::base::id::ContainerId;
-use crate::base::limits::{CgroupMode, Limits};
+use crate::base::limits::Limits;
 use crate::base::spec::RestartPolicy;
 use crate::cgroup::settings;
 use crate::engine::lifecycle::{connect, is_absent};
@@ -12,6 +12,7 @@ use crate::engine::request::HealthRequest;
 use crate::engine::resolve::{health, limits};
 use crate::engine::{Engine, Error, Kind, Result, config, state};
 use crate::runtime::updates::{FILE, Updates};
+use crate::sys::fs;
 
 impl Engine {
     /// Changes what is given; everything else stays.
@@ -43,15 +44,7 @@ impl Engine {
             updates.no_health = updates.health.is_none();
         }
         if !newer.is_empty() {
-            let mut merged = spec.cgroup.limits.updated(newer);
-            if newer.memory.is_some() && newer.memory_swap.is_none() {
-                // As at the start: swap goes with memory.
-                merged.memory_swap = None;
-            }
-            limits::settle(&mut merged)?;
-            if spec.cgroup.mode == CgroupMode::Disabled {
-                return Err(Error::invalid("a container with --cgroups=disabled cannot be limited"));
-            }
+            let merged = limits::updated(&spec.cgroup, newer)?;
             let status = state::examine(dir.as_fd(), id)?;
             if let Some(record) = status.record.as_ref().filter(|_| status.pid() != 0) {
                 apply(record.cgroup.as_deref(), &merged)?;
@@ -61,8 +54,7 @@ impl Engine {
         updates.restart = restart.or(updates.restart);
         let failed = |err| Error::system(format!("write {}", path.join(FILE).display()), err);
         let text = serde_json::to_vec(&updates).map_err(|err| failed(std::io::Error::from(err)))?;
-        let new = path.join(format!("{FILE}.new"));
-        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, path.join(FILE))).map_err(failed)?;
+        fs::replace(&dir, FILE, &text, 0o644, false).map_err(failed)?;
         self.record_container("update", id);
         if *checks != HealthRequest::default() {
             // One that does not run reads it at its start.
@@ -84,10 +76,8 @@ fn apply(leaf: Option<&std::path::Path>, limits: &Limits) -> Result<()> {
         return Err(Error::invalid(message).hint(crate::cgroup::HOW_TO_DELEGATE));
     };
     settings::apply(leaf, limits).map_err(|err| {
-        let hint = err.hint();
         let source = std::error::Error::source(&err).map(ToString::to_string);
-        let error =
-            Error::invalid(source.map_or_else(|| err.to_string(), |source| format!("{err}: {source}")));
-        hint.into_iter().fold(error, Error::hint)
+        let message = source.map_or_else(|| err.to_string(), |source| format!("{err}: {source}"));
+        Error::invalid(message).hinted(err.hint())
     })
 }

@@ -12,7 +12,7 @@
 use rustix::fs::{Mode, OFlags};
 
 use crate::base::idmap::{IdExtent, IdMap};
-use crate::base::idmap_syntax::{self, IdMapError, to_inside};
+use crate::base::idmap_syntax::{self, IdMapError};
 use crate::base::spec::UserNamespace;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Engine, Error, Kind, Result, resolve, state};
@@ -69,15 +69,12 @@ impl Engine {
             )?;
             return Ok(UserNamespace::Maps { uids, gids });
         }
+        let invalid = |err: IdMapError| Error::invalid(err.to_string());
         let parse = |texts: &[String]| {
-            texts.iter().map(|text| idmap_syntax::parse(text)).collect::<std::result::Result<Vec<_>, _>>()
+            texts.iter().map(|text| idmap_syntax::parse(text).map_err(invalid)).collect::<Result<Vec<_>>>()
         };
-        let maps = parse(&request.uid_maps)
-            .and_then(|uids_wanted| Ok((uids_wanted, parse(&request.gid_maps)?)))
-            .and_then(|(wanted_uids, wanted_gids)| {
-                idmap_syntax::maps(&wanted_uids, &wanted_gids, (&uids, &gids))
-            });
-        let (uids, gids) = maps.map_err(|err: IdMapError| Error::invalid(err.to_string()))?;
+        let (uid_maps, gid_maps) = (parse(&request.uid_maps)?, parse(&request.gid_maps)?);
+        let (uids, gids) = idmap_syntax::maps(&uid_maps, &gid_maps, (&uids, &gids)).map_err(invalid)?;
         Ok(UserNamespace::Maps { uids, gids })
     }
 
@@ -108,8 +105,7 @@ impl Engine {
             if owner != name {
                 continue;
             }
-            let outside =
-                to_inside(u, start).filter(|_| to_inside(u, start.saturating_add(len - 1)).is_some());
+            let outside = u.to_inside(start).filter(|_| u.to_inside(start.saturating_add(len - 1)).is_some());
             let outside = outside.ok_or_else(|| Error::invalid(IdMapError::NotYours(start).to_string()))?;
             extents.push(IdExtent { inside, outside, len });
             inside += len;

@@ -151,12 +151,7 @@ impl Engine {
     /// [`Kind::NotFound`]; [`Kind::Conflict`] if a container uses it and `how` is `None`.
     pub(crate) fn remove_volume(&self, typed: &str, how: Option<&Removing>) -> Result<()> {
         let volumes = self.store().volumes();
-        let name = volumes.find(typed).map_err(|err| match err {
-            StoreError::NotFound { .. } => {
-                Error::not_found(format!("no volume with name {typed:?} found: no such volume"))
-            }
-            other => other.into(),
-        })?;
+        let name = volumes.find(typed).map_err(|err| missing(typed, err))?;
         if let Some(how) = how {
             for user in self.users_of_volume(&name)? {
                 self.remove_container(&user, how)?;
@@ -191,6 +186,16 @@ impl Engine {
         }
         let is_user = |volumes: &[String]| volumes.iter().any(|used| used == name);
         Ok(uses.items.into_iter().filter(|user| is_user(&user.volumes)).map(|user| user.container).collect())
+    }
+}
+
+/// Why the volume that `typed` means cannot be found.
+pub(super) fn missing(typed: &str, err: StoreError) -> Error {
+    match err {
+        StoreError::NotFound { .. } => {
+            Error::not_found(format!("no volume with name {typed:?} found: no such volume"))
+        }
+        other => other.into(),
     }
 }
 

@@ -3,21 +3,17 @@
 use std::path::PathBuf;
 
 use crate::base::volume_options::{VolumeKind, VolumeOptions};
+use crate::engine::volume::missing;
 use crate::engine::{Engine, Error, Result};
 use crate::runtime::image_mount::{mount_volume, mounted_below, unmount};
-use crate::store::StoreError;
 use crate::store::volumes::VolumeRecord;
 
 impl Engine {
-    fn volume(&self, typed: &str) -> Result<VolumeRecord> {
+    /// The volume that `typed` means.
+    pub(super) fn volume(&self, typed: &str) -> Result<VolumeRecord> {
         let volumes = self.store().volumes();
         let found = volumes.find(typed).and_then(|name| volumes.get(&name));
-        found.map_err(|err| match err {
-            StoreError::NotFound { .. } => {
-                Error::not_found(format!("no volume with name {typed:?} found: no such volume"))
-            }
-            other => other.into(),
-        })
+        found.map_err(|err| missing(typed, err))
     }
 
     /// Where the files of a volume are, on the host: its own directory, or the one of the host that it is.

@@ -204,14 +204,18 @@ fn signed(value: &Value) -> std::result::Result<Signed, String> {
 /// The point of a key in PEM.
 fn public_key(pem: &[u8]) -> std::result::Result<Vec<u8>, String> {
     let text = String::from_utf8_lossy(pem);
-    let inner =
-        text.split_once("-----BEGIN PUBLIC KEY-----").and_then(|(_, rest)| rest.split_once("-----END"));
-    let encoded: String = inner.ok_or("not a public key in PEM")?.0.split_whitespace().collect();
+    let encoded = pem_block(&text, "PUBLIC KEY").ok_or("not a public key in PEM")?;
     let der = STANDARD.decode(encoded).map_err(|_| "a public key is not base64".to_owned())?;
     match der.strip_prefix(&P256_PREFIX) {
         Some(point) if point.len() == POINT_BYTES => Ok(point.to_vec()),
         _ => Err("only ECDSA keys on the curve P-256 can be checked".into()),
     }
+}
+
+/// The base64 in a block of PEM.
+pub(super) fn pem_block(text: &str, label: &str) -> Option<String> {
+    let (_, rest) = text.split_once(&format!("-----BEGIN {label}-----"))?;
+    Some(rest.split_once("-----END")?.0.split_whitespace().collect())
 }
 
 /// The scopes that hold for an image, the most specific first.

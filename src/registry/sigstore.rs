@@ -24,6 +24,8 @@ use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
+use crate::base::manifest::Form;
+use crate::registry::policy::pem_block;
 use crate::registry::secretbox::{self, Scrypt};
 
 /// The annotation that holds a signature.
@@ -114,14 +116,9 @@ impl PrivateKey {
 }
 
 fn sealed(pem: &str) -> Result<Sealed, String> {
-    let block = LABELS.iter().find_map(|label| {
-        let (_, rest) = pem.split_once(&format!("-----BEGIN {label}-----"))?;
-        Some(rest.split_once("-----END")?.0)
-    });
-    let Some(block) = block else {
+    let Some(text) = LABELS.iter().find_map(|label| pem_block(pem, label)) else {
         return Err("it is not a sealed key of cosign or skopeo generate-sigstore-key".to_owned());
     };
-    let text: String = block.split_whitespace().collect();
     let json = STANDARD.decode(text).map_err(|_| "the key is not base64")?;
     serde_json::from_slice(&json).map_err(|err| format!("the key is malformed: {err}"))
 }
@@ -157,11 +154,11 @@ pub(crate) fn attach(
     let config = config.to_string().into_bytes();
     if manifest["layers"].is_null() {
         manifest = json!({
-            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": {}, "layers": [],
+            "schemaVersion": 2, "mediaType": Form::Oci.manifest(), "config": {}, "layers": [],
         });
     }
     manifest["config"] = json!({
-        "mediaType": "application/vnd.oci.image.config.v1+json", "digest": Digest::of(&config), "size": config.len(),
+        "mediaType": Form::Oci.config(), "digest": Digest::of(&config), "size": config.len(),
     });
     push(
         &mut manifest["layers"],

@@ -205,7 +205,7 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
             .map_err(|errno| Failure::errno("watch the command", errno))?;
     }
     // While the host's files and cgroups are to be seen.
-    let admission = Admission::prepare(order.cgroup.as_ref());
+    let mut admission = Admission::prepare(order.cgroup.as_ref());
     let cgroup_namespace = cgroup_namespace(order.pid)?;
     join(order.pid, &first)?;
     let filter = seccomp::compile(&order.security.seccomp, order.security.capabilities)

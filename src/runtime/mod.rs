@@ -5,6 +5,7 @@ pub(crate) mod clean;
 pub(crate) mod copy;
 pub(crate) mod defaults;
 pub(crate) mod enter;
+mod errand;
 pub(crate) mod failure;
 pub(crate) mod foreign_mount;
 pub(crate) mod identity;

@@ -304,9 +304,14 @@ fn standard(target: &str, source: MountSource, attributes: u64) -> MountPlan {
     }
 }
 
-fn file_system(kind: &'static str, options: &[(&str, &str)]) -> MountSource {
+pub(crate) fn file_system(kind: &'static str, options: &[(&str, &str)]) -> MountSource {
     let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
     MountSource::FileSystem { kind, options: options.iter().map(own).collect() }
+}
+
+/// Options as `key=value`, taken apart; one without a value has an empty one.
+pub(crate) fn key_values(options: &[String]) -> Vec<(&str, &str)> {
+    options.iter().map(|option| option.split_once('=').unwrap_or((option, ""))).collect()
 }
 
 fn host(path: &str) -> MountSource {
@@ -322,9 +327,7 @@ fn kernel_file_systems(spec: &ContainerSpec) -> Vec<Step> {
     let proc = match spec.namespaces.pid {
         Namespace::Host => MountPlan { recursive: true, ..standard("/proc", host("/proc"), SAFE) },
         _ => {
-            let options = spec.security.proc_options.iter();
-            let options: Vec<_> =
-                options.map(|option| option.split_once('=').unwrap_or((option, ""))).collect();
+            let options = key_values(&spec.security.proc_options);
             standard("/proc", file_system("proc", &options), SAFE)
         }
     };
@@ -439,20 +442,15 @@ fn user_mount(
             (source, attr::NOSUID | attr::NODEV, *chown, copy_up)
         }
         MountKind::Tmpfs { data, copy_up, chown, ramfs } => {
-            let options = data.iter().map(|option| {
-                let (key, value) = option.split_once('=').unwrap_or((option, ""));
-                (key.to_owned(), value.to_owned())
-            });
             let kind = if *ramfs { "ramfs" } else { "tmpfs" };
             // What `df` and `mount` show first.
-            let named = std::iter::once(("source".to_owned(), kind.to_owned()));
-            let source = MountSource::FileSystem { kind, options: named.chain(options).collect() };
-            (source, attr::NOSUID | attr::NODEV, *chown, *copy_up)
+            let mut options = vec![("source", kind)];
+            options.extend(key_values(data));
+            (file_system(kind, &options), attr::NOSUID | attr::NODEV, *chown, *copy_up)
         }
         MountKind::Devpts { data } => {
             let own = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
-            let wanted: Vec<_> =
-                data.iter().map(|option| option.split_once('=').unwrap_or((option, ""))).collect();
+            let wanted = key_values(data);
             let kept = own.into_iter().filter(|(key, _)| !wanted.iter().any(|(other, _)| other == key));
             let options: Vec<_> = kept.chain(wanted.iter().copied()).collect();
             (file_system("devpts", &options), attr::NOSUID | attr::NOEXEC, false, false)

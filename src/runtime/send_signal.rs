@@ -10,10 +10,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::base::spec::Record;
+use crate::runtime::errand;
 use crate::runtime::launch::Caller;
-use crate::stage::spawn::{self, Stage};
-use crate::stage::wire;
-use crate::sys::{pidfd, process};
+use crate::sys::pidfd;
 
 /// Which process, and which signal.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,28 +47,13 @@ pub(crate) fn send(caller: &Caller, root: &Path, record: &Record, signal: i32) -
     };
     match order.carry_out() {
         Err(err) if err.raw_os_error() == Some(libc::EPERM) && caller.mapping.is_some() => {
-            send_from_within(caller, root, &order)
+            errand::run(c"signal", &caller.namespace(root), &order)
         }
         other => other,
     }
 }
 
-fn send_from_within(caller: &Caller, root: &Path, order: &SignalOrder) -> io::Result<()> {
-    let stage = Stage { name: c"signal", args: &[], detached: false };
-    let child = spawn::spawn(&stage, &caller.namespace(root)).map_err(io::Error::other)?;
-    child.send(order, &[]).map_err(io::Error::other)?;
-    let (errno, _) = child.receive::<i32>().map_err(io::Error::other)?;
-    child.wait()?;
-    if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
-}
-
 /// The stage `signal`: one order, and the errno for it.
 pub(crate) fn main() -> ! {
-    let answered = spawn::begin().is_ok_and(|command| {
-        wire::receive::<SignalOrder>(command.as_fd()).is_ok_and(|(order, _)| {
-            let errno = order.carry_out().err().map_or(0, |err| err.raw_os_error().unwrap_or(libc::EIO));
-            wire::send(command.as_fd(), &errno, &[]).is_ok()
-        })
-    });
-    process::exit_now(if answered { 0 } else { 125 })
+    errand::main(SignalOrder::carry_out)
 }

@@ -15,10 +15,8 @@ use nix::sched::CloneFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::base::spec::Record;
-use crate::runtime::enter;
 use crate::runtime::launch::Caller;
-use crate::stage::spawn::{self, Stage};
-use crate::stage::wire;
+use crate::runtime::{enter, errand};
 use crate::sys::clone::{self, Cloned};
 use crate::sys::{pidfd, process};
 
@@ -44,23 +42,12 @@ pub(crate) fn suspend(caller: &Caller, record: &Record, stop: bool) -> io::Resul
         stop,
     };
     let namespace = enter::namespace(caller, record).map_err(io::Error::other)?;
-    let stage = Stage { name: c"suspend", args: &[], detached: false };
-    let child = spawn::spawn(&stage, &namespace).map_err(io::Error::other)?;
-    child.send(&order, &[]).map_err(io::Error::other)?;
-    let (errno, _) = child.receive::<i32>().map_err(io::Error::other)?;
-    child.wait()?;
-    if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
+    errand::run(c"suspend", &namespace, &order)
 }
 
 /// The stage `suspend`: one order, and the errno for it.
 pub(crate) fn main() -> ! {
-    let answered = spawn::begin().is_ok_and(|command| {
-        wire::receive::<SuspendOrder>(command.as_fd()).is_ok_and(|(order, _)| {
-            let errno = order.carry_out().err().map_or(0, |err| err.raw_os_error().unwrap_or(libc::EIO));
-            wire::send(command.as_fd(), &errno, &[]).is_ok()
-        })
-    });
-    process::exit_now(if answered { 0 } else { 125 })
+    errand::main(SuspendOrder::carry_out)
 }
 
 impl SuspendOrder {

@@ -227,8 +227,6 @@ pub(crate) fn hint(failure: &unpack::Failure, caller: &Caller) -> Option<String>
     }
 }
 
-/// The IDs of the namespace that this process is in: all of them, unless the machine is itself a
-/// container.
 /// What a file system is called on which no root file system can lie: the server decides there who owns what.
 ///
 /// # Source
@@ -244,6 +242,8 @@ fn unsuitable(magic: u64) -> Option<&'static str> {
     }
 }
 
+/// The IDs of the namespace that this process is in: all of them, unless the machine is itself a
+/// container.
 fn own_ids() -> io::Result<Ids> {
     let read = |file: &str| Ok::<_, io::Error>(kernel_map(&std::fs::read_to_string(file)?));
     Ok(Ids::Mapped { uids: read("/proc/self/uid_map")?, gids: read("/proc/self/gid_map")? })

@@ -103,15 +103,7 @@ impl BuildCache<'_> {
     }
 
     fn make(&self, name: &str) -> Result<()> {
-        for dir in ["build", name] {
-            match fs::mkdir(self.store.dir(), dir, 0o700) {
-                Err(err) if err.kind() != std::io::ErrorKind::AlreadyExists => {
-                    return Err(io_error("create", self.store.root().join(dir))(err));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        ["build", name].iter().try_for_each(|directory| self.store.make_directory(directory))
     }
 
     /// What a step with this key made, if one did. A damaged record is as good as none: the step is done

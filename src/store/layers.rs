@@ -190,26 +190,24 @@ impl Layers<'_> {
             let all = fs::sync_filesystem(self.store.dir());
             all.map_err(io_error("sync the file system of", self.store.root()))?;
         }
-        for (mut layer, record) in layers {
-            let place = Self::relative(&record.chain_id);
-            if !layer.staged.publish(self.store, &place, true)? && !self.has(&record.chain_id) {
-                drop(staging::take(self.store, &place)?);
-                layer.staged.publish(self.store, &place, true)?;
-            }
+        layers.into_iter().try_for_each(|(layer, record)| self.place(layer, &record.chain_id, true))
+    }
+
+    /// Gives a layer its place, unless a whole one is there.
+    fn place(&self, mut layer: StagedLayer, chain_id: &Digest, durable: bool) -> Result<()> {
+        let place = Self::relative(chain_id);
+        if !layer.staged.publish(self.store, &place, durable)? && !self.has(chain_id) {
+            drop(staging::take(self.store, &place)?);
+            layer.staged.publish(self.store, &place, durable)?;
         }
         Ok(())
     }
 
     /// Gives one new layer its place before it is on the disk; [`Layers::settle`] follows.
-    pub(crate) fn publish_unsynced(&self, mut layer: StagedLayer, mut record: LayerRecord) -> Result<()> {
+    pub(crate) fn publish_unsynced(&self, layer: StagedLayer, mut record: LayerRecord) -> Result<()> {
         record.rest.insert(UNSYNCED.to_owned(), owner::boot_id()?.into());
         layer.staged.write("layer.json", &record::to_text(&record), false)?;
-        let place = Self::relative(&record.chain_id);
-        if !layer.staged.publish(self.store, &place, false)? && !self.has(&record.chain_id) {
-            drop(staging::take(self.store, &place)?);
-            layer.staged.publish(self.store, &place, false)?;
-        }
-        Ok(())
+        self.place(layer, &record.chain_id, false)
     }
 
     /// Puts layers on the disk that are not there yet for certain: one sync for all of them.

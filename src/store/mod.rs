@@ -188,14 +188,7 @@ impl Store {
         if fs::stat_at(&self.dir, "containers").is_ok() && fs::stat_at(&self.dir, "images").is_err() {
             return Err(StoreError::Foreign { root: self.root.clone() });
         }
-        for name in DIRECTORIES {
-            match fs::mkdir(&self.dir, name, 0o700) {
-                Err(err) if err.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(io_error("create", self.root.join(name))(err));
-                }
-                _ => {}
-            }
-        }
+        DIRECTORIES.iter().try_for_each(|name| self.make_directory(name))?;
         // Layers are made in staging/, several at once. All in one block group they would queue for its
         // inodes, and pass over those that a removal has just freed, which ext4 does not use again for
         // minutes: half of a pull's CPU time right after rmi (measured). It helps or it does not.
@@ -203,6 +196,16 @@ impl Store {
         self.renew_reserve();
         fs::replace(&self.dir, "format", format!("{FORMAT}\n").as_bytes(), 0o600, true)
             .map_err(io_error("write", self.root.join("format")))
+    }
+
+    /// Makes a directory of the store, unless it is there. Stores of older versions lack some.
+    fn make_directory(&self, name: &str) -> Result<()> {
+        match fs::mkdir(&self.dir, name, 0o700) {
+            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => {
+                Err(io_error("create", self.root.join(name))(err))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

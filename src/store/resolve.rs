@@ -12,7 +12,7 @@
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::{ImageName, ImageRef};
-use crate::base::manifest::Document;
+use crate::base::manifest::{Document, IndexEntry};
 use crate::base::platform::Platform;
 use crate::store::Store;
 use crate::store::error::{Result, StoreError};
@@ -66,9 +66,8 @@ impl Store {
     fn image_of_list(&self, list: &Item) -> Result<Option<Resolved>> {
         let text = self.blobs().read_small(&list.document, MAX_INDEX)?;
         let Ok(Document::Index { entries, .. }) = Document::parse(&text, "") else { return Ok(None) };
-        let platforms: Vec<_> = entries.iter().map(|entry| entry.platform.clone()).collect();
-        let Some(best) = Platform::host().choose(&platforms) else { return Ok(None) };
-        let wanted = entries[best].descriptor.digest;
+        let Some(best) = IndexEntry::choose(&entries, &Platform::host()) else { return Ok(None) };
+        let wanted = best.descriptor.digest;
         let mut images = self.images().list()?.items.into_iter();
         let image = images.find(|image| image.manifests.iter().any(|known| known.digest == wanted));
         let name = list.name.parse().ok();

@@ -16,7 +16,6 @@ use crate::store::Store;
 use crate::store::error::{Result, StoreError, io_error};
 use crate::store::record::{self, Listing, is_name};
 use crate::store::staging::{self, Staged};
-use crate::sys::fs;
 
 /// The largest secret, as with podman.
 pub(crate) const MAX_BYTES: usize = 512_000;
@@ -77,12 +76,7 @@ impl Secrets<'_> {
         let mut staged = staging::dir(self.store)?;
         staged.write("data", data, true)?;
         staged.write("secret.json", &record::to_text(secret), true)?;
-        let made = fs::mkdir(self.store.dir(), "secrets", 0o700);
-        if let Err(err) = made
-            && err.kind() != std::io::ErrorKind::AlreadyExists
-        {
-            return Err(io_error("create", self.directory())(err));
-        }
+        self.store.make_directory("secrets")?;
         if staged.publish(self.store, &Self::relative(name), true)? {
             Ok(())
         } else {

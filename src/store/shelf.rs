@@ -103,13 +103,7 @@ impl Items<'_> {
 
     /// Adds or replaces one. Its blobs are in the store.
     pub(crate) fn set(&self, item: &Item, _lock: &Exclusive) -> Result<()> {
-        let directory = self.shelf.directory();
-        match fs::mkdir(self.store.dir(), directory, 0o700) {
-            Err(err) if err.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(io_error("create", self.store.root().join(directory))(err));
-            }
-            _ => {}
-        }
+        self.store.make_directory(self.shelf.directory())?;
         record::write(self.store, &self.shelf.path(&item.name), item)
     }
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::base::digest::Digest;
-use crate::store::Store;
 use crate::store::error::{Result, io_error};
+use crate::store::{Store, staging};
 use crate::sys::fs;
 
 /// Registries forget uploads after some time; most after hours, all after a week.
@@ -29,18 +29,11 @@ impl Store {
 
     /// Notes where it goes on. Nothing is lost but time if that is lost.
     pub(crate) fn set_upload_note(&self, repository: &str, blob: &Digest, address: &str) -> Result<()> {
-        let directory = self.root().join(UPLOADS);
-        match fs::mkdir(self.dir(), UPLOADS, 0o700) {
-            Err(err) if err.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(io_error("create", directory)(err));
-            }
-            _ => {}
-        }
+        self.make_directory(UPLOADS)?;
         let path = path(repository, blob);
-        let fresh = path.with_extension(std::process::id().to_string());
-        let failed = |err| io_error("write", self.root().join(&path))(err);
-        fs::write_new(self.dir(), &fresh, address.as_bytes(), 0o600, false).map_err(failed)?;
-        fs::rename(self.dir(), &fresh, self.dir(), &path).map_err(failed)
+        let staged = staging::file(self, address.as_bytes(), false)?;
+        fs::rename(self.dir(), &staged, self.dir(), &path)
+            .map_err(io_error("rename to", self.root().join(&path)))
     }
 
     /// Forgets it: the blob is there, or the registry knows nothing of it.

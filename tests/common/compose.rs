@@ -1,6 +1,6 @@
 //! Projects: a Compose file in a sandbox, and what is done with it.
 
-use super::{Output, Sandbox};
+use super::{Invocation, Output, Sandbox};
 
 /// Runs until it is asked to end.
 pub(crate) const SERVE: &str = "trap exit TERM; while :; do sleep 0.05; done";
@@ -20,13 +20,18 @@ pub(crate) fn serving(keys: &str) -> Sandbox {
 }
 
 pub(crate) trait Compose {
-    fn compose(&self, args: &[&str]) -> Output;
+    /// `ketch compose ARGS` in the project's directory, to be given more before it runs.
+    fn compose_command(&self, args: &[&str]) -> Invocation;
+
+    /// `ketch compose ARGS` in the project's directory.
+    fn compose(&self, args: &[&str]) -> Output {
+        self.compose_command(args).run()
+    }
 }
 
 impl Compose for Sandbox {
-    /// `ketch compose ARGS` in the project's directory.
-    fn compose(&self, args: &[&str]) -> Output {
+    fn compose_command(&self, args: &[&str]) -> Invocation {
         let args = ["compose"].iter().chain(args);
-        self.command(args).env("KETCH_NETWORK_LINGER", "0").current_dir(self.path("p")).run()
+        self.command(args).env("KETCH_NETWORK_LINGER", "0").current_dir(self.path("p"))
     }
 }

@@ -12,6 +12,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::Sandbox;
+use super::faults::Content;
+
 /// `sha256:…` of some bytes.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -379,6 +382,41 @@ impl Built {
     pub(crate) fn id(&self) -> String {
         self.config.digest()
     }
+
+    /// All of it as `a/b:1`, for a registry that misbehaves.
+    pub(crate) fn content(&self) -> Content {
+        let mut content = Content::default();
+        for blob in self.layers.iter().chain([&self.config]) {
+            content.blob("a/b", &blob.bytes);
+        }
+        content.manifest("a/b", "1", &self.manifest.media_type, &self.manifest.bytes);
+        content
+    }
+}
+
+/// An image whose only file is `mark`, which holds `mark`.
+pub(crate) fn marked(mark: &str) -> Built {
+    Image::new().layer(Layer::new().file("mark", 0o644, mark), Compression::Gzip).build()
+}
+
+/// An image for linux on `arch`, whose only file says so.
+pub(crate) fn of_architecture(arch: &str) -> Built {
+    let layer = Layer::new().file("arch", 0o644, format!("{arch}\n"));
+    Image::new().layer(layer, Compression::Gzip).platform("linux", arch, None).build()
+}
+
+/// Writes images as an OCI layout into the directory `dir` of the sandbox. What has the name there is `top`: the manifest of one of them,
+/// or an index.
+pub(crate) fn write_layout(sandbox: &Sandbox, dir: &str, images: &[&Built], top: &Blob, name: &str) {
+    let blobs = images.iter().flat_map(|image| image.layers.iter().chain([&image.config, &image.manifest]));
+    for blob in blobs.chain([top]) {
+        sandbox.write(format!("{dir}/blobs/sha256/{}", &blob.digest()[7..]), &blob.bytes);
+    }
+    let mut entry = top.descriptor();
+    entry["annotations"] = json!({"org.opencontainers.image.ref.name": name});
+    let index = json!({"schemaVersion": 2, "manifests": [entry]});
+    sandbox.write(format!("{dir}/index.json"), index.to_string());
+    sandbox.write(format!("{dir}/oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#);
 }
 
 /// An index (manifest list) of images for several platforms.

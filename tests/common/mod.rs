@@ -111,3 +111,39 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<T, String
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// What a command has printed as JSON.
+pub(crate) fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|err| panic!("{err}: {text}"))
+}
+
+/// The last line of a text, without what is empty behind it.
+pub(crate) fn last_line(text: &str) -> &str {
+    text.trim_end().lines().last().unwrap_or_default()
+}
+
+/// `DIR/NAME` of all that a store's directory holds; nothing if it is not there.
+pub(crate) fn entries(store: &Path, dir: &str) -> Vec<String> {
+    let entries = store.join(dir).read_dir().into_iter().flatten().flatten();
+    entries.map(|entry| format!("{dir}/{}", entry.file_name().display())).collect()
+}
+
+/// A port of the host that nobody uses now.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("listen");
+    listener.local_addr().expect("bound").port()
+}
+
+/// Bytes that no compressor makes smaller, the same each time.
+pub(crate) fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}

@@ -380,6 +380,13 @@ impl Collected {
     }
 }
 
+/// KiB of memory that a process has to itself.
+pub(crate) fn private_dirty(pid: i32) -> u64 {
+    let memory = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("look at a process");
+    let dirty = memory.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).expect("a line of it");
+    dirty.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+}
+
 /// Has a shell run `script` with `argument` as `$1` once this process has ended, however it ends.
 #[allow(clippy::zombie_processes, reason = "it outlives this process, by design")]
 pub(crate) fn when_this_process_ends(script: &str, argument: &Path) {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -149,6 +149,15 @@ impl Sandbox {
     #[track_caller]
     pub(crate) fn names(&self) -> Vec<String> {
         self.ok(["ps", "-a", "--format={{.Names}}"]).lines().map(str::to_owned).collect()
+    }
+
+    /// The process that holds the lock of this store's netd, as the kernel lists it.
+    #[track_caller]
+    pub(crate) fn netd(&self) -> i32 {
+        let inode = fs::metadata(self.path("store/net/netd.lock")).expect("netd has a lock").ino();
+        let locks = fs::read_to_string("/proc/locks").expect("list locks");
+        let line = locks.lines().find(|line| line.contains(&format!(":{inode} "))).expect("the lock is held");
+        line.split_whitespace().nth(4).and_then(|pid| pid.parse().ok()).expect("a process")
     }
 
     /// Removes containers and files. An error is the test's, unless it has failed already.

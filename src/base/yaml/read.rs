@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use granit_parser::{Event, Parser, ScalarStyle, Span};
+use granit_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
 use crate::base::yaml::node::{Kind, Map, Node, Place, Tag};
 use crate::base::yaml::scalar;
@@ -43,7 +43,7 @@ pub(crate) fn documents(text: &str, file: u32) -> Result<Vec<Node>> {
                 let (event, span) = reader.next(&mut parser)?;
                 documents.push(reader.node(&mut parser, event, span)?);
             }
-            _ => return fault(reader.place(span), "a document is expected here"),
+            _ => return fault(reader.place(&span.start), "a document is expected here"),
         }
     }
 }
@@ -57,9 +57,9 @@ struct Reader {
 type Source<'i> = Parser<'i, granit_parser::StrInput<'i>>;
 
 impl Reader {
-    fn place(&self, span: Span) -> Place {
+    fn place(&self, at: &Marker) -> Place {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Place { file: self.file, line: number(span.start.line()), column: number(span.start.col() + 1) }
+        Place { file: self.file, line: number(at.line()), column: number(at.col() + 1) }
     }
 
     /// The next event that is no comment.
@@ -68,11 +68,7 @@ impl Reader {
             match parser.next() {
                 Some(Ok((Event::Comment(..), _))) => {}
                 Some(Ok(event)) => return Ok(event),
-                Some(Err(err)) => {
-                    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-                    let (line, column) = (number(err.marker().line()), number(err.marker().col() + 1));
-                    return fault(Place { file: self.file, line, column }, err.info());
-                }
+                Some(Err(err)) => return fault(self.place(err.marker()), err.info()),
                 None => return Ok((Event::StreamEnd, Span::default())),
             }
         }
@@ -80,9 +76,9 @@ impl Reader {
 
     /// The node that begins with `event`.
     fn node<'i>(&mut self, parser: &mut Source<'i>, event: Event<'i>, span: Span) -> Result<Node> {
-        let at = self.place(span);
+        let at = self.place(&span.start);
         self.nodes += 1;
-        let (mut node, anchor) = match event {
+        let (node, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let is_text = tag.as_ref().is_some_and(|tag| tag.suffix() == "str");
                 let kind = if style == ScalarStyle::Plain && !is_text {
@@ -123,9 +119,6 @@ impl Reader {
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
-        if node.at.line == 0 {
-            node.at = at;
-        }
         Ok(node)
     }
 
@@ -144,7 +137,7 @@ impl Reader {
                 Event::Scalar(text, ..) => Some(text.to_string()),
                 _ => None,
             };
-            let at = self.place(span);
+            let at = self.place(&span.start);
             let key_node = self.node(parser, event, span)?;
             let Some(key) = written.or_else(|| key_node.scalar_text()) else {
                 return fault(at, "a key must be a word");

@@ -191,10 +191,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<
     }
     args.tell(session, &request, &built)?;
     if push {
-        let mode = args.mode(session);
+        let quiet = args.mode(session, &request.output) == Mode::Quiet;
         let engine = session.engine()?;
         for name in &request.names {
-            push_to(engine, &name.to_string(), &args, mode)?;
+            push_to(engine, &name.to_string(), &args, quiet)?;
         }
     }
     Ok(Exit::OK)
@@ -207,7 +207,7 @@ fn build_one(
     request: &BuildRequest,
     log: Option<PathBuf>,
 ) -> anyhow::Result<Built> {
-    let mut show = Show::new(args.mode(session), log.as_deref())?;
+    let mut show = Show::new(args.mode(session, &request.output), log.as_deref())?;
     let engine = session.engine()?;
     let outcome = build::build(engine, request, &mut |event| show.event(event));
     let built = match outcome {
@@ -223,8 +223,9 @@ fn build_one(
     Ok(built)
 }
 
-fn push_to(engine: &Engine, name: &str, args: &BuildArgs, mode: Mode) -> anyhow::Result<()> {
-    let progress = crate::cli::progress::Progress::new(mode == Mode::Quiet);
+/// Pushes an image or a manifest list.
+fn push_to(engine: &Engine, name: &str, args: &BuildArgs, quiet: bool) -> anyhow::Result<()> {
+    let progress = crate::cli::progress::Progress::new(quiet);
     let request = PushRequest {
         image: name.to_owned(),
         destination: None,
@@ -272,18 +273,12 @@ impl BuildArgs {
         Ok((request, push))
     }
 
-    fn mode(&self, session: &Session<'_>) -> Mode {
+    fn mode(&self, session: &Session<'_>, output: &Output) -> Mode {
         match self.progress.as_str() {
             _ if self.quiet => Mode::Quiet,
             "quiet" | "none" => Mode::Quiet,
             // What goes to standard output must not be among the lines of the steps.
-            "auto"
-                if self.output.as_deref().is_some_and(|text| {
-                    output::output(text).is_ok_and(|(output, ..)| to_stdout(&output))
-                }) =>
-            {
-                Mode::BuildKit
-            }
+            "auto" if to_stdout(output) => Mode::BuildKit,
             "plain" => Mode::BuildKit,
             "tty" => Mode::Live,
             "rawjson" => Mode::Json,

@@ -320,11 +320,7 @@ fn vertex_digest(step: &StepName) -> String {
 
 /// Can lines of the terminal be drawn over?
 pub(super) fn can_draw() -> bool {
-    console_term().is_some_and(|term| term != "dumb")
-}
-
-fn console_term() -> Option<std::ffi::OsString> {
-    std::env::var_os("TERM").filter(|term| !term.is_empty())
+    std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
 fn spinner(template: &str) -> ProgressBar {

@@ -13,7 +13,6 @@ use crate::cli::session::{Exit, Session};
 use crate::engine::build::platforms;
 use crate::engine::build::request::{BuildRequest, Output};
 use crate::engine::manifest_list::NewList;
-use crate::engine::push::{PushRequest, Wishes, others};
 use crate::engine::{Error, Result};
 
 /// What the image is for.
@@ -71,14 +70,13 @@ impl BuildPlatforms {
         if self.all_platforms {
             all = platforms::of_bases(session.engine()?, request).map_err(|fault| fault.error)?;
         }
-        let mut seen = Vec::new();
-        all.retain(|platform| {
-            !seen.contains(platform) && {
-                seen.push(platform.clone());
-                true
+        let mut different: Vec<Platform> = Vec::new();
+        for platform in all {
+            if !different.contains(&platform) {
+                different.push(platform);
             }
-        });
-        Ok((all.len() > 1 || self.all_platforms).then_some(all))
+        }
+        Ok((different.len() > 1 || self.all_platforms).then_some(different))
     }
 }
 
@@ -113,7 +111,8 @@ pub(super) fn run(
         let id = list(session, name, &ids, is_own)?;
         last = Some(id);
         if push {
-            push_list(session, args, name)?;
+            let engine = session.engine()?;
+            super::push_to(engine, &engine.manifest_list(name)?.name, args, args.quiet)?;
         }
     }
     tell(session, args, &built, &lists, last)?;
@@ -134,22 +133,6 @@ pub(super) fn add_to_list(session: &mut Session<'_>, args: &BuildArgs, id: &Dige
     if let Some(name) = &args.platforms.manifest {
         list(session, name, &[id.to_string()], true)?;
     }
-    Ok(())
-}
-
-fn push_list(session: &mut Session<'_>, args: &BuildArgs, name: &str) -> anyhow::Result<()> {
-    let engine = session.engine()?;
-    let list = engine.manifest_list(name)?;
-    let request = PushRequest {
-        image: name.to_owned(),
-        destination: None,
-        wishes: Wishes::default(),
-        all: true,
-        sign: None,
-        remote: args.registry.remote(),
-    };
-    let progress = crate::cli::progress::Progress::new(args.quiet);
-    others::push_list(engine, &list, &request, &|event| progress.show(event))?;
     Ok(())
 }
 

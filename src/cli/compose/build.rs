@@ -1,15 +1,16 @@
 //! `ketch compose build` and `push`: the images of services, by the verbs `build` and `push`.
 
 use std::ffi::OsString;
-use std::os::unix::fs::DirBuilderExt;
 
 use clap::Args;
 
 use crate::base::digest::Digest;
 use crate::cli::compose::open;
 use crate::cli::session::{Exit, Session};
-use crate::compose::node::{Kind, Map, Node};
+use crate::compose::apply::state_directory;
+use crate::compose::node::Node;
 use crate::compose::project::Project;
+use crate::compose::translate::{int, list, pairs, texts};
 use crate::engine::{Engine, Error, Result};
 
 /// Build the images of services
@@ -140,15 +141,6 @@ pub(super) fn words(
 ) -> Result<Vec<OsString>> {
     let mut words: Vec<OsString> = vec!["build".into(), "--tag".into(), project.image(service).into()];
     let mut add = |flag: &str, value: String| words.extend([OsString::from(flag), value.into()]);
-    let texts = |key: &str| -> Vec<String> {
-        let list = build.get(key).and_then(Node::as_list).unwrap_or_default();
-        list.iter().filter_map(Node::scalar_text).collect()
-    };
-    let pairs = |key: &str| -> Vec<(String, String)> {
-        let empty = Map::new();
-        let map = build.get(key).and_then(Node::as_map).unwrap_or(&empty);
-        map.iter().map(|(k, v)| (k.clone(), v.scalar_text().unwrap_or_default())).collect()
-    };
     let context = build.str_at("context").unwrap_or(".").to_owned();
     match (build.str_at("dockerfile_inline"), build.str_at("dockerfile")) {
         (Some(text), _) => add("--file", inline(engine, project, text)?),
@@ -158,9 +150,10 @@ pub(super) fn words(
         (None, Some(file)) => add("--file", format!("{context}/{file}")),
         (None, None) => {}
     }
-    pairs("args").into_iter().for_each(|(name, value)| add("--build-arg", format!("{name}={value}")));
-    pairs("labels").into_iter().for_each(|(name, value)| add("--label", format!("{name}={value}")));
-    pairs("additional_contexts").into_iter().for_each(|(name, value)| {
+    for (key, flag) in [("args", "--build-arg"), ("labels", "--label")] {
+        pairs(build.get(key)).into_iter().for_each(|(name, value)| add(flag, format!("{name}={value}")));
+    }
+    pairs(build.get("additional_contexts")).into_iter().for_each(|(name, value)| {
         // Another service's image.
         let value = match value.strip_prefix("service:") {
             Some(other) => format!("docker-image://{}", project.image(other)),
@@ -174,9 +167,11 @@ pub(super) fn words(
         ("cache_to", "--cache-to"),
         ("platforms", "--platform"),
     ] {
-        texts(key).into_iter().for_each(|value| add(flag, value));
+        texts(build, key).into_iter().for_each(|value| add(flag, value));
     }
-    texts("extra_hosts").into_iter().for_each(|host| add("--add-host", host.replacen('=', ":", 1)));
+    for host in texts(build, "extra_hosts") {
+        add("--add-host", host.replacen('=', ":", 1));
+    }
     for (key, flag) in [("target", "--target"), ("network", "--network"), ("shm_size", "--shm-size")] {
         if let Some(value) = build.get(key).and_then(Node::scalar_text) {
             add(flag, value);
@@ -184,16 +179,13 @@ pub(super) fn words(
     }
     if let Some(limits) = build.get("ulimits").and_then(Node::as_map) {
         for (name, limit) in limits {
-            let number = |node: &Node| match node.kind {
-                Kind::Int(value) => Some(value),
-                _ => None,
-            };
-            let soft = number(limit).or_else(|| number(limit.get("soft")?)).unwrap_or(-1);
-            let hard = number(limit).or_else(|| number(limit.get("hard")?)).unwrap_or(-1);
+            let both = int(Some(limit));
+            let soft = both.or_else(|| int(limit.get("soft"))).unwrap_or(-1);
+            let hard = both.or_else(|| int(limit.get("hard"))).unwrap_or(-1);
             add("--ulimit", format!("{name}={soft}:{hard}"));
         }
     }
-    for secret in build.get("secrets").and_then(Node::as_list).unwrap_or_default() {
+    for secret in list(build, "secrets") {
         let source = secret.str_at("source").unwrap_or_default();
         let id = secret.str_at("target").filter(|target| !target.starts_with('/')).unwrap_or(source);
         let resource = project.resource("secrets", source);
@@ -208,7 +200,7 @@ pub(super) fn words(
         })?;
         add("--secret", format!("id={id},{from}"));
     }
-    for key in texts("ssh") {
+    for key in texts(build, "ssh") {
         let key = key.split_once(": ").map_or(key.clone(), |(id, path)| format!("{id}={path}"));
         words.push(format!("--ssh={key}").into());
     }
@@ -223,12 +215,8 @@ pub(super) fn words(
 
 /// Writes a Dockerfile that stands in the Compose file.
 fn inline(engine: &Engine, project: &Project, text: &str) -> Result<String> {
-    let directory = engine.store().root().join("compose").join(&project.name);
-    let path = directory.join(format!("dockerfile-{}", Digest::of(text.as_bytes()).hex()));
-    let write = || {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-        std::fs::write(&path, text)
-    };
-    write().map_err(|err| Error::system(format!("write {}", path.display()), err))?;
+    let name = format!("dockerfile-{}", Digest::of(text.as_bytes()).hex());
+    let path = state_directory(engine, project)?.join(name);
+    std::fs::write(&path, text).map_err(|err| Error::system(format!("write {}", path.display()), err))?;
     Ok(path.display().to_string())
 }

@@ -9,7 +9,6 @@ use clap::Args;
 
 use crate::cli::compose::open;
 use crate::cli::session::{Exit, Session};
-use crate::compose::apply::Event;
 use crate::compose::plan::Actual;
 use crate::engine::lifecycle::Grace;
 use crate::engine::{Error, Kind};
@@ -48,11 +47,7 @@ pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Resul
             .into());
     }
     let mut order = project.select(services, true).unwrap_or_default();
-    for container in &found {
-        if !order.contains(&container.service) {
-            order.push(container.service.clone());
-        }
-    }
+    add_services(&mut order, &found);
     open::with(session, &project, false, |compose| {
         let _lock = compose.lock()?;
         compose.start_in_order(&order, &BTreeSet::new(), None)?;
@@ -61,6 +56,15 @@ pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Resul
         }
         Ok(())
     })
+}
+
+/// Adds the services of containers that the order does not have, at its end.
+fn add_services(order: &mut Vec<String>, found: &[Actual]) {
+    for container in found {
+        if !order.contains(&container.service) {
+            order.push(container.service.clone());
+        }
+    }
 }
 
 /// Stop the containers of services
@@ -116,17 +120,13 @@ pub(crate) fn restart(session: &mut Session<'_>, args: RestartArgs) -> anyhow::R
     let grace = args.timeout.map(Grace::from_seconds);
     let mut order = project.select(&[], true).unwrap_or_default();
     order.retain(|name| services.is_empty() || services.contains(name));
-    for container in &found {
-        if !order.contains(&container.service) {
-            order.push(container.service.clone());
-        }
-    }
+    add_services(&mut order, &found);
     open::with(session, &project, false, |compose| {
         let _lock = compose.lock()?;
         for container in &found {
-            (compose.report)(Event { what: "Container", name: &container.name, state: "Restarting" });
+            compose.event("Container", &container.name, "Restarting");
         }
-        for group in compose.stop_groups(found.clone()) {
+        for group in compose.stop_groups(found) {
             compose.stop(&group.iter().collect::<Vec<_>>(), grace)?;
         }
         Ok(compose.start_in_order(&order, &BTreeSet::new(), grace)?)
@@ -276,12 +276,11 @@ pub(crate) struct WaitArgs {
 
 pub(crate) fn wait(session: &mut Session<'_>, args: WaitArgs) -> anyhow::Result<Exit> {
     let project = open::project_or_containers(session, &args.services)?;
-    let found = open::containers(session, &project, &args.services, false)?;
-    if found.is_empty() {
+    let mut waiting = open::containers(session, &project, &args.services, false)?;
+    if waiting.is_empty() {
         return Err(Error::new(Kind::NotFound, "no containers for the services to wait for").into());
     }
     let mut last = 0;
-    let mut waiting = found;
     while !waiting.is_empty() {
         let mut ended = None;
         for (place, container) in waiting.iter().enumerate() {
@@ -304,15 +303,8 @@ pub(crate) fn wait(session: &mut Session<'_>, args: WaitArgs) -> anyhow::Result<
         }
     }
     if args.down_project {
-        let name = project.name.clone();
-        let files = project.config_files.iter().flat_map(|path| [OsString::from("-f"), path.clone().into()]);
-        let words: Vec<OsString> = ["compose", "-p", &name]
-            .into_iter()
-            .map(OsString::from)
-            .chain(files)
-            .chain(["down".into()])
-            .collect();
-        open::delegate(session, words)?;
+        // It has the flags of the project from this command.
+        open::delegate(session, ["compose", "down"])?;
     }
     Ok(Exit(u8::try_from(last).unwrap_or(1)))
 }

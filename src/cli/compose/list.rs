@@ -88,7 +88,7 @@ pub(crate) fn ps(session: &mut Session<'_>, args: PsArgs) -> anyhow::Result<()> 
     for filter in &args.filter {
         match filter.split_once('=') {
             Some(("status", status)) => statuses.push(status.to_owned()),
-            Some(("source", _)) | None | Some(_) => {
+            _ => {
                 return Err(UsageError::new(format!(
                     "unknown filter {filter:?}: only status=STATUS is known"
                 ))

@@ -196,16 +196,6 @@ pub(super) fn follow(
     Ok(followed)
 }
 
-/// Whether the user has interrupted again.
-///
-/// # Errors
-///
-/// If signals cannot be read.
-pub(super) fn is_interrupted() -> io::Result<bool> {
-    let signals = SignalFd::new(&SignalSet::of(&[libc::SIGINT, libc::SIGTERM]))?;
-    Ok(signals.read()?.is_some())
-}
-
 /// Prints whole lines, each behind the name of its container.
 struct Printer {
     prefixes: Vec<String>,

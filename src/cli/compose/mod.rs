@@ -21,14 +21,14 @@ use crate::cli::session::Exit;
 use crate::cli::verbs::{self, Found};
 use crate::cli::{help, run_verb};
 
-/// The names of links to ketch by which it is docker compose: the program, and the docker command's plugin.
-const NAMES: [&str; 1] = ["docker-compose"];
+/// The name of links to ketch by which it is docker compose: the program, and the docker command's plugin.
+const NAME: &str = "docker-compose";
 
-/// The command line as if it had begun with `ketch compose`, if the program was called by such a name. The
+/// The command line as if it had begun with `ketch compose`, if the program was called by that name. The
 /// docker command calls its plugin with the plugin's name, and first asks what it is.
 pub(crate) fn called_by_name(mut args: Vec<OsString>) -> Vec<OsString> {
     let program = args.first().and_then(|path| std::path::Path::new(path).file_name());
-    if !program.is_some_and(|name| NAMES.iter().any(|known| name == *known)) {
+    if program.is_none_or(|name| name != NAME) {
         return args;
     }
     match args.get(1).and_then(|word| word.to_str()) {

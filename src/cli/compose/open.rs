@@ -23,14 +23,11 @@ use crate::engine::{Engine, Error, Kind};
 ///
 /// As for loading.
 pub(super) fn project(session: &Session<'_>, services: &[String]) -> anyhow::Result<Project> {
-    let flags = session.globals.project.clone();
+    let flags = &session.globals.project;
     let options = flags.options(services)?;
-    let loaded = flags.load(session, &options)?;
-    let project = Project::new(loaded);
+    let project = Project::new(flags.load(session, &options)?);
     for name in services {
-        if project.service(name).is_err() {
-            return Err(Error::not_found(format!("no such service: {name}")).into());
-        }
+        project.service(name)?;
     }
     Ok(project)
 }
@@ -43,10 +40,10 @@ pub(super) fn project(session: &Session<'_>, services: &[String]) -> anyhow::Res
 pub(super) fn project_or_containers(session: &Session<'_>, services: &[String]) -> anyhow::Result<Project> {
     match project(session, &[]) {
         Ok(project) => {
-            let containers = observe::containers(session.engine()?, &project.name)?;
-            for name in services {
-                let is_there = containers.iter().filter_map(observe::actual).any(|c| c.service == *name);
-                if project.service(name).is_err() && !project.inactive.contains(name) && !is_there {
+            let mut unknown = services.iter().filter(|name| !project.knows(name)).peekable();
+            if unknown.peek().is_some() {
+                let there = containers(session, &project, services, true)?;
+                if let Some(name) = unknown.find(|name| there.iter().all(|c| c.service != **name)) {
                     return Err(Error::not_found(format!("no such service: {name}")).into());
                 }
             }

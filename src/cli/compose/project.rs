@@ -129,26 +129,23 @@ impl ProjectFlags {
         self.name.as_deref()
     }
 
-    /// What a variable of compose's own says: in the environment, or in `.env`.
-    fn own_variable(&self, name: &str) -> Option<String> {
-        let options = self.options(&[]).ok()?;
-        locate::own_variable(&options, name)
-    }
-
-    /// Whether a variable of compose's own means yes.
+    /// Whether a variable of compose's own, in the environment or in `.env`, means yes.
     pub(crate) fn truth(&self, name: &str) -> bool {
-        let value = self.own_variable(name).unwrap_or_default().to_ascii_lowercase();
+        let value = self.options(&[]).ok().and_then(|options| locate::own_variable(&options, name));
+        let value = value.unwrap_or_default().to_ascii_lowercase();
         matches!(value.as_str(), "1" | "t" | "true" | "y" | "yes" | "on")
     }
 
     /// Takes from variables what no flag says.
     fn read_environment(&mut self) -> Result<(), UsageError> {
+        let Ok(options) = self.options(&[]) else { return Ok(()) };
         for (name, flag) in [
             ("COMPOSE_ANSI", &b"--ansi"[..]),
             ("COMPOSE_PROGRESS", b"--progress"),
             ("COMPOSE_PARALLEL_LIMIT", b"--parallel"),
         ] {
-            let Some(value) = self.own_variable(name).filter(|value| !value.is_empty()) else { continue };
+            let value = locate::own_variable(&options, name).filter(|value| !value.is_empty());
+            let Some(value) = value else { continue };
             if name == "COMPOSE_PARALLEL_LIMIT" && value.parse::<i64>().is_err() {
                 let message = format!("COMPOSE_PARALLEL_LIMIT must be an integer (found: {value:?})");
                 return Err(UsageError::new(message).see("compose"));

@@ -71,12 +71,13 @@ pub(crate) struct CommitArgs {
 pub(crate) fn commit(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result<Exit> {
     let project = open::project_or_containers(session, std::slice::from_ref(&args.service))?;
     let container = open::container(session, &project, &args.service, args.index)?;
+    let has_message = args.message.is_some();
     let mut words = vec!["commit".to_owned()];
     for (flag, value) in [("--author", args.author), ("--message", args.message)] {
         words.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
     }
     words.extend(args.change.into_iter().flat_map(|change| ["--change".to_owned(), change]));
-    if words.iter().any(|word| word == "--message") {
+    if has_message {
         // Only Docker's form of an image has a place for it.
         words.extend(["--format", "docker"].map(str::to_owned));
     }

@@ -11,17 +11,17 @@ use crate::base::signal::Signal;
 use crate::cli::compose::logs::{self, Followed, ShownUntil};
 use crate::cli::compose::open::{self, Shown};
 use crate::cli::compose::project::ProjectFlags;
-use crate::cli::compose::watch;
+use crate::cli::compose::watch::{self, Watching};
 use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
 use crate::compose::apply::{Compose, UpOptions};
 use crate::compose::node::Node;
 use crate::compose::plan::{Actual, Recreate};
 use crate::compose::project::{Project, label};
-use crate::compose::tree::Tree;
 use crate::engine::lifecycle::Grace;
 use crate::engine::remove::Removing;
 use crate::engine::{Error, Kind};
+use crate::sys::signal::{SignalFd, SignalSet};
 
 /// Make the containers of a project as its files want them
 #[derive(Args, Clone, Debug, Default)]
@@ -272,19 +272,19 @@ fn follow(
             .map_or(0, |c| c.status.phase.exit_code())
     };
     let triggers = if args.watch { watch::triggers(project, &args.services)? } else { Vec::new() };
-    let mut tree = args.watch.then(|| Tree::new(&triggers)).transpose()?;
-    if let Some(tree) = &mut tree {
-        watch::begin(session, project, tree, &triggers, false)?;
+    let mut watching = args.watch.then(|| Watching::new(project, &triggers, false)).transpose()?;
+    if let Some(watching) = &mut watching {
+        watching.begin(session)?;
     }
     let mut shown_until = ShownUntil::new();
     let mut exit = Exit::OK;
     loop {
-        let beside = tree.as_ref().map(|tree| tree.as_fd());
+        let beside = watching.as_ref().map(|watching| watching.as_fd());
         match logs::follow(session, &containers, style, abort, beside, &mut shown_until)? {
             Followed::All => break,
             Followed::Awaited => {
-                if let Some(tree) = &mut tree {
-                    watch::follow_changes(session, project, tree, &triggers, false)?;
+                if let Some(watching) = &mut watching {
+                    watching.follow_changes(session)?;
                 }
                 containers = open::containers(session, project, &shown, false)?;
             }
@@ -362,9 +362,10 @@ fn ask_to_end(compose: &Compose<'_>, group: &[Actual], grace: Option<Grace>) -> 
             _ => {}
         }
     }
+    let signals = SignalFd::new(&SignalSet::of(&[libc::SIGINT, libc::SIGTERM]))?;
     let started = Instant::now();
     while started.elapsed() < limit {
-        if logs::is_interrupted()? {
+        if signals.read()?.is_some() {
             return Ok(true);
         }
         let running = group.iter().any(|container| {
@@ -394,11 +395,7 @@ fn end_group(compose: &Compose<'_>, group: &[Actual], grace: Option<Grace>) -> a
     let running: Vec<_> = group.iter().filter(|container| container.running).collect();
     let say = |state| {
         for container in &running {
-            (compose.report)(crate::compose::apply::Event {
-                what: "Container",
-                name: &container.name,
-                state,
-            });
+            compose.event("Container", &container.name, state);
         }
     };
     say("Stopping");
@@ -491,10 +488,9 @@ pub(crate) fn down(session: &mut Session<'_>, args: DownArgs) -> anyhow::Result<
     let grace = args.timeout.map(Grace::from_seconds);
     let from_labels = project.services().next().is_none();
     let mut containers = open::containers(session, &project, &args.services, true)?;
-    let known = |service: &str| project.service(service).is_ok() || project.inactive.contains(service);
     let orphans = args.remove_orphans || session.globals.project.truth("COMPOSE_REMOVE_ORPHANS");
     if !orphans && !from_labels {
-        containers.retain(|container| known(&container.service));
+        containers.retain(|container| project.knows(&container.service));
     }
     let images: BTreeSet<String> = match args.rmi.as_deref() {
         None => BTreeSet::new(),
@@ -530,7 +526,7 @@ fn step(
     name: &str,
     work: impl FnOnce() -> Result<(), Error>,
 ) -> anyhow::Result<()> {
-    let say = |state| (compose.report)(crate::compose::apply::Event { what, name, state });
+    let say = |state| compose.event(what, name, state);
     say("Removing");
     if !compose.dry_run {
         match work() {

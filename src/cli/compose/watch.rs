@@ -1,7 +1,7 @@
 //! `ketch compose watch`, and `up --watch`: containers follow the files they are made from.
 
 use std::collections::BTreeSet;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,19 +45,19 @@ pub(crate) fn watch(session: &mut Session<'_>, args: WatchArgs) -> anyhow::Resul
         let options = UpOptions { services: args.services, build: true, ..UpOptions::default() };
         open::with_shown(session, &project, shown(args.quiet), |compose| Ok(compose.up(&options)?))?;
     }
-    let mut tree = Tree::new(&triggers)?;
+    let mut watching = Watching::new(&project, &triggers, args.quiet)?;
     let signals = SignalFd::new(&SignalSet::of(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]))?;
-    begin(session, &project, &mut tree, &triggers, args.quiet)?;
+    watching.begin(session)?;
     let mut set = PollSet::default();
     loop {
         set.clear();
         let interrupted = set.add(Some(signals.as_fd()), Interest::READ);
-        set.add(Some(tree.as_fd()), Interest::READ);
+        set.add(Some(watching.as_fd()), Interest::READ);
         set.wait(None)?;
         if set.ready(interrupted).read && signals.read()?.is_some() {
             return Ok(Exit(130));
         }
-        follow_changes(session, &project, &mut tree, &triggers, args.quiet)?;
+        watching.follow_changes(session)?;
     }
 }
 
@@ -74,74 +74,84 @@ pub(super) fn triggers(project: &Project, services: &[String]) -> Result<Vec<Tri
     watch::triggers(project, &project.select(services, services.is_empty())?)
 }
 
-/// Says that changes are watched from now on, and copies what is to be copied at the beginning.
-///
-/// # Errors
-///
-/// If files cannot be watched.
-pub(super) fn begin(
-    session: &Session<'_>,
-    project: &Project,
-    tree: &mut Tree<'_>,
-    triggers: &[Trigger],
+/// The files of a project that are watched; readable when some have changed.
+pub(super) struct Watching<'a> {
+    project: &'a Project,
+    triggers: &'a [Trigger],
+    tree: Tree<'a>,
+    /// How images are built is not shown.
     quiet: bool,
-) -> anyhow::Result<()> {
-    let initial: Vec<Trigger> = triggers.iter().filter(|trigger| trigger.initial).cloned().collect();
-    if !initial.is_empty() {
-        let all = tree.everything()?;
-        carry_out(session, project, &initial, &all, quiet)?;
-    }
-    let paths: BTreeSet<String> = triggers.iter().map(|trigger| format!("{:?}", trigger.path)).collect();
-    session.note(format!("watching {}", paths.into_iter().collect::<Vec<_>>().join(", ")));
-    Ok(())
 }
 
-/// Waits until a burst of changes is over, and does what it asks for. What fails is told; the next change
-/// may mend it.
-///
-/// # Errors
-///
-/// If files cannot be watched any more.
-pub(super) fn follow_changes(
-    session: &Session<'_>,
-    project: &Project,
-    tree: &mut Tree<'_>,
-    triggers: &[Trigger],
-    quiet: bool,
-) -> anyhow::Result<()> {
-    let mut changed = tree.changes()?;
-    let mut set = PollSet::default();
-    loop {
-        set.clear();
-        set.add(Some(tree.as_fd()), Interest::READ);
-        if !set.wait(Some(QUIET))? {
-            break;
-        }
-        changed.extend(tree.changes()?);
+impl<'a> Watching<'a> {
+    /// Watches what the triggers name.
+    ///
+    /// # Errors
+    ///
+    /// If files cannot be watched.
+    pub(super) fn new(project: &'a Project, triggers: &'a [Trigger], quiet: bool) -> Result<Self, Error> {
+        Ok(Self { project, triggers, tree: Tree::new(triggers)?, quiet })
     }
-    carry_out(session, project, triggers, &changed, quiet)
+
+    /// Says that changes are watched from now on, and copies what is to be copied at the beginning.
+    ///
+    /// # Errors
+    ///
+    /// If files cannot be watched.
+    pub(super) fn begin(&mut self, session: &Session<'_>) -> anyhow::Result<()> {
+        let initial: Vec<Trigger> = self.triggers.iter().filter(|trigger| trigger.initial).cloned().collect();
+        if !initial.is_empty() {
+            let all = self.tree.everything()?;
+            self.carry_out(session, &initial, &all);
+        }
+        let paths: BTreeSet<String> =
+            self.triggers.iter().map(|trigger| format!("{:?}", trigger.path)).collect();
+        session.note(format!("watching {}", paths.into_iter().collect::<Vec<_>>().join(", ")));
+        Ok(())
+    }
+
+    /// Waits until a burst of changes is over, and does what it asks for. What fails is told; the next change
+    /// may mend it.
+    ///
+    /// # Errors
+    ///
+    /// If files cannot be watched any more.
+    pub(super) fn follow_changes(&mut self, session: &Session<'_>) -> anyhow::Result<()> {
+        let mut changed = self.tree.changes()?;
+        let mut set = PollSet::default();
+        loop {
+            set.clear();
+            set.add(Some(self.tree.as_fd()), Interest::READ);
+            if !set.wait(Some(QUIET))? {
+                break;
+            }
+            changed.extend(self.tree.changes()?);
+        }
+        self.carry_out(session, self.triggers, &changed);
+        Ok(())
+    }
+
+    fn carry_out(&self, session: &Session<'_>, triggers: &[Trigger], changed: &BTreeSet<PathBuf>) {
+        for (service, job) in watch::jobs(triggers, changed) {
+            let doing = match (job.rebuild, job.files.is_empty()) {
+                (true, _) => "Rebuilding",
+                (false, true) => "Restarting",
+                (false, false) => "Syncing",
+            };
+            session.note(format!("{doing} service {service:?} after {} changes were detected", job.changes));
+            let done = open::with_shown(session, self.project, shown(self.quiet), |compose| {
+                Ok(compose.refresh(&service, &job)?)
+            });
+            match done {
+                Ok(()) => session.note(format!("service {service:?} is up to date")),
+                Err(err) => session.warn(format!("service {service}: {err:#}")),
+            }
+        }
+    }
 }
 
-fn carry_out(
-    session: &Session<'_>,
-    project: &Project,
-    triggers: &[Trigger],
-    changed: &BTreeSet<PathBuf>,
-    quiet: bool,
-) -> anyhow::Result<()> {
-    for (service, job) in watch::jobs(triggers, changed) {
-        let doing = match (job.rebuild, job.files.is_empty()) {
-            (true, _) => "Rebuilding",
-            (false, true) => "Restarting",
-            (false, false) => "Syncing",
-        };
-        session.note(format!("{doing} service {service:?} after {} changes were detected", job.changes));
-        let done =
-            open::with_shown(session, project, shown(quiet), |compose| Ok(compose.refresh(&service, &job)?));
-        match done {
-            Ok(()) => session.note(format!("service {service:?} is up to date")),
-            Err(err) => session.warn(format!("service {service}: {err:#}")),
-        }
+impl AsFd for Watching<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tree.as_fd()
     }
-    Ok(())
 }

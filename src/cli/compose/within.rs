@@ -1,11 +1,10 @@
 //! `ketch compose exec`, `run` and `attach`: what is done with one container of a service; and `pull`.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 
 use clap::Args;
 
-use crate::attach::detach::DetachKeys;
 use crate::attach::packet::Hello;
 use crate::base::bytes::Bytes;
 use crate::base::mount_syntax;
@@ -15,8 +14,8 @@ use crate::cli::run::{self, Attachment};
 use crate::cli::session::{Exit, Session};
 use crate::compose::apply::UpOptions;
 use crate::compose::project::label;
+use crate::engine::Error;
 use crate::engine::start::Start;
-use crate::engine::{Engine, Error};
 
 /// Run a command in a running container of a service
 #[derive(Args, Debug)]
@@ -195,9 +194,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     let terminal =
         !args.no_tty && !args.detach && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let id = open::with(session, &project, args.quiet_pull, |compose| {
-        let dependencies: Vec<String> = project.select(std::slice::from_ref(&args.service), true)?;
-        let dependencies: Vec<String> =
-            dependencies.into_iter().filter(|name| *name != args.service).collect();
+        let mut dependencies = project.select(std::slice::from_ref(&args.service), true)?;
+        dependencies.retain(|name| *name != args.service);
         if !args.no_deps && !dependencies.is_empty() {
             let options = UpOptions {
                 services: dependencies,
@@ -255,16 +253,12 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     if args.detach {
         engine.start_container(&id, Start::default())?;
         let name = engine.container_name(&id)?;
-        std::io::Write::write_all(&mut session.out, format!("{name}\n").as_bytes())?;
+        writeln!(session.out, "{name}")?;
         return Ok(Exit::OK);
     }
     let hello = Hello { stdout: true, stderr: true, stdin: args.interactive };
     let attachment = Attachment { hello, terminal, sig_proxy: true };
-    run::attached(engine, &id, args.rm, attachment, detach_keys(engine)?, Vec::new())
-}
-
-fn detach_keys(engine: &Engine) -> Result<DetachKeys, Error> {
-    run::detach_keys(engine, None)
+    run::attached(engine, &id, args.rm, attachment, run::detach_keys(engine, None)?, Vec::new())
 }
 
 fn random() -> Result<String, Error> {
@@ -352,11 +346,11 @@ pub(crate) fn pull(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<
             continue;
         }
         let pulled = open::with(session, &project, args.quiet, |compose| {
-            (compose.report)(crate::compose::apply::Event { what: "Image", name: &image, state: "Pulling" });
+            compose.event("Image", &image, "Pulling");
             if !compose.dry_run {
                 compose.images.pull(&image, service.str_at("platform"))?;
             }
-            (compose.report)(crate::compose::apply::Event { what: "Image", name: &image, state: "Pulled" });
+            compose.event("Image", &image, "Pulled");
             Ok(())
         });
         match pulled {

@@ -41,11 +41,11 @@ impl ImageFlags {
         if engine.obtain_builtin(image)? {
             return Ok(None);
         }
-        // The usual case costs nothing more than the look-up.
         let configured = engine.conf().engine.pull_policy.as_deref().map(parse_policy).transpose();
         let configured =
             configured.map_err(|err| Error::invalid(format!("containers.conf: pull_policy: {err}")))?;
         let policy = self.pull.or(configured).unwrap_or(PullPolicy::Missing);
+        // The usual case costs nothing more than the look-up.
         if policy == PullPolicy::Missing && self.platform.wanted().is_none() && engine.image(image).is_ok() {
             return Ok(None);
         }

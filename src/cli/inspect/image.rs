@@ -17,7 +17,6 @@ pub(super) const OMIT: &[&str] = &[
     "Volumes",
     "WorkingDir",
     "StopSignal",
-    "Config.User",
     "ArgsEscaped",
     "OnBuild",
     "Shell",

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
-use crate::base::manifest::{Document, Form};
+use crate::base::manifest::{Document, Form, IndexEntry};
 use crate::base::platform::Platform;
 use crate::engine::artifact::{self, Fetching};
 use crate::engine::build::request::BuildEvent;
@@ -27,6 +27,7 @@ use crate::engine::push::{self, PushRequest, Wishes};
 use crate::engine::register::MAX_DOCUMENT;
 use crate::engine::remote::error::from_registry;
 use crate::engine::remote::{Remote, RemoteOptions};
+use crate::engine::save::oci;
 use crate::engine::unpack::Wanted;
 use crate::engine::{Engine, Error, Kind, config};
 use crate::registry::blob::Blob;
@@ -99,7 +100,7 @@ impl Builder<'_> {
         let store = self.engine.store();
         if let Some(step) = store.build_cache().step(key)
             && !self.is_stale(step.created)
-            && is_here(self.engine, step.layer.as_ref())?
+            && step.layer.as_ref().map_or(Ok(true), |layer| is_here(self.engine, layer))?
         {
             return Ok(Some(step));
         }
@@ -233,8 +234,8 @@ fn shown(place: &CachePlace) -> String {
     }
 }
 
-fn is_here(engine: &Engine, layer: Option<&CachedLayer>) -> Result<bool> {
-    let Some(layer) = layer else { return Ok(true) };
+/// Whether a layer is in the store, with its blob.
+pub(super) fn is_here(engine: &Engine, layer: &CachedLayer) -> Result<bool> {
     let store = engine.store();
     Ok(store.layers().has(&layer.chain_id) && store.blobs().length(&layer.blob)?.is_some())
 }
@@ -268,8 +269,7 @@ fn with_client<T>(
     let image = parsed.on(DOCKER_HUB).with_default_tag();
     let failed = |err| from_registry("read", &image, err);
     let remote = Remote::new(options)?;
-    let endpoint = remote.registries.endpoints(&image).map_err(failed)?.pop();
-    let endpoint = endpoint.ok_or_else(|| Error::invalid(format!("no server is configured for {image}")))?;
+    let endpoint = remote.own_endpoint("read", &image)?;
     let client = Client::new(&endpoint, Purpose::Pull, &remote.options, &|_| {}).map_err(failed)?;
     talk(&client, &image).map_err(failed)
 }
@@ -277,11 +277,10 @@ fn with_client<T>(
 /// The configuration of a cache or an image; of several platforms, this machine's.
 fn config_of(client: &Client, image: &ImageRef) -> Result<Vec<u8>, crate::registry::error::Error> {
     let mut fetched = client.manifest(&image.manifest_reference())?;
-    if let Ok(Document::Index { entries, .. }) = Document::parse(&fetched.bytes, "") {
-        let platforms: Vec<_> = entries.iter().map(|entry| entry.platform.clone()).collect();
-        if let Some(place) = Platform::host().choose(&platforms) {
-            fetched = client.manifest(&entries[place].descriptor.digest.to_string())?;
-        }
+    if let Ok(Document::Index { entries, .. }) = Document::parse(&fetched.bytes, "")
+        && let Some(best) = IndexEntry::choose(&entries, &Platform::host())
+    {
+        fetched = client.manifest(&best.descriptor.digest.to_string())?;
     }
     match config_blob(&fetched.bytes) {
         Some(blob) => client.small_blob(blob),
@@ -360,20 +359,11 @@ fn write_layout<'d>(
     let written = |err| Error::system(format!("write {}", path.display()), err);
     fs::create_dir_all(path.join("blobs/sha256")).map_err(written)?;
     for blob in blobs {
-        let to = blob_path(&path, blob);
-        if !to.exists() {
-            let partial = to.with_extension("partial");
-            let mut from = engine.store().blobs().open(blob)?;
-            let copied = fs::File::create(&partial).and_then(|mut to| std::io::copy(&mut from, &mut to));
-            copied.and_then(|_| fs::rename(&partial, &to)).map_err(written)?;
-        }
+        oci::copy_blob(&engine.store().blobs().open(blob)?, &blob_path(&path, blob))?;
     }
-    let index = json!({
-        "schemaVersion": 2,
-        "mediaType": Form::Oci.index(),
-        "manifests": [{"mediaType": Form::Oci.manifest(), "digest": manifest.to_string(), "size": size}],
-    });
-    fs::write(path.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
-        .and_then(|()| fs::write(path.join("index.json"), index.to_string()))
+    let entry = json!({"mediaType": Form::Oci.manifest(), "digest": manifest.to_string(), "size": size});
+    let index = oci::index(&[entry])?;
+    fs::write(path.join("oci-layout"), oci::LAYOUT)
+        .and_then(|()| fs::write(path.join("index.json"), index))
         .map_err(written)
 }

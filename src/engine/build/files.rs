@@ -50,7 +50,7 @@ impl Builder<'_> {
         let order = Order {
             target: None,
             trees: vec![],
-            tasks: vec![Task::MakeDirectory { path: directory.as_str().into(), owner: owner.clone() }],
+            tasks: vec![Task::MakeDirectory { path: directory.as_str().into(), owner }],
             single: self.single,
         };
         let created_by = format!("WORKDIR {directory}");

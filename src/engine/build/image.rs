@@ -127,7 +127,6 @@ impl Builder<'_> {
             None => CachedStep::new(key, Timestamp::now(), "image".to_owned(), None),
         };
         cache.keep(&step)?;
-        cache.touch(&key);
         let created = step.created;
         self.used.push(step);
         Ok(created)

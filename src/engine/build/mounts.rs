@@ -48,14 +48,7 @@ impl Builder<'_> {
             RunMountKind::Tmpfs { size_bytes } => {
                 let data = size_bytes.iter().map(|bytes| format!("size={bytes}")).collect();
                 let kind = MountKind::Tmpfs { data, copy_up: false, chown: false, ramfs: false };
-                Prepared::Mount(Mount {
-                    target: target.into(),
-                    kind,
-                    read_only: false,
-                    options: vec![],
-                    propagation: None,
-                    overlay: None,
-                })
+                Prepared::Mount(plain(&target, kind, false))
             }
             RunMountKind::Secret { id, variable, required, mode, uid, gid } => {
                 let Some(content) = self.secret(id)? else {
@@ -89,14 +82,7 @@ impl Builder<'_> {
                 };
                 let path = Bytes::from(name.to_owned());
                 let kind = MountKind::Tree { lowers: vec![dir.into()], path, scratch: None };
-                Prepared::Mount(Mount {
-                    target: target.into(),
-                    kind,
-                    read_only: false,
-                    options: vec![],
-                    propagation: None,
-                    overlay: None,
-                })
+                Prepared::Mount(plain(&target, kind, false))
             }
         })
     }
@@ -314,6 +300,10 @@ pub(super) fn tree(
     read_only: bool,
     scratch: Option<PathBuf>,
 ) -> Mount {
-    let kind = MountKind::Tree { lowers, path: path.into(), scratch };
+    plain(target, MountKind::Tree { lowers, path: path.into(), scratch }, read_only)
+}
+
+/// A mount without options.
+fn plain(target: &str, kind: MountKind, read_only: bool) -> Mount {
     Mount { target: target.into(), kind, read_only, options: vec![], propagation: None, overlay: None }
 }

@@ -107,8 +107,7 @@ pub(super) fn download(engine: &Engine, address: &str) -> Result<(Staged, Fetche
     let name = file_name(address);
     let file =
         std::fs::File::create(path.join(&name)).map_err(|err| Error::system("write a download", err))?;
-    crate::registry::fetch::fetch(address, crate::engine::config::registries::ca_bundle(), file)
-        .map_err(|err| Error::new(Kind::System, format!("download {address}")).because(err))?;
+    crate::engine::remote::download(address, file)?;
     use std::os::unix::fs::PermissionsExt as _;
     // As Docker has it: what comes from afar is for its owner alone.
     std::fs::set_permissions(path.join(&name), std::fs::Permissions::from_mode(0o600))

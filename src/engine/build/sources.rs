@@ -101,9 +101,7 @@ pub(super) fn read(engine: &Engine, request: &BuildRequest) -> Result<Read> {
 fn preprocess(path: &Path, context: &Path, flags: &[String]) -> Result<Vec<u8>, Error> {
     let mut command = std::process::Command::new("cpp");
     command.args(["-E", "-iquote"]).arg(context).args(["-traditional", "-undef", "-P", "-"]).args(flags);
-    let input =
-        File::open(path).map_err(|err| Error::invalid(format!("open {}", path.display())).because(err))?;
-    let output = command.stdin(input).output().map_err(|err| {
+    let output = command.stdin(open(path)?).output().map_err(|err| {
         Error::new(Kind::Unsupported, format!("{} needs the C preprocessor", path.display()))
             .because(err)
             .hint("install the program cpp")

@@ -4,6 +4,7 @@ use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 use crate::base::manifest::{Compression, Descriptor};
 use crate::engine::Error;
+use crate::engine::build::cache::is_here;
 use crate::engine::build::request::BuildEvent;
 use crate::engine::build::{Builder, Lane, Result};
 use crate::engine::layer::LayerOptions;
@@ -27,7 +28,7 @@ impl Builder<'_> {
         if let Some(layer) = &step.layer {
             // Under the lock it cannot be collected between the look and the pin.
             let _lock = store.lock_shared(&mut |_, _| {})?;
-            if !store.layers().has(&layer.chain_id) || store.blobs().length(&layer.blob)?.is_none() {
+            if !is_here(self.engine, layer)? {
                 return Ok(false);
             }
             self.pins.pin_layer(&layer.chain_id)?;

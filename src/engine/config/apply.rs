@@ -57,9 +57,7 @@ fn process(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
     if conf.http_proxy == Some(false) && !request.http_proxy_asked {
         request.proxies.clear();
     }
-    if conf.init && !request.init {
-        request.init = true;
-    }
+    request.init |= conf.init;
     if request.init && request.init_program.is_none() {
         request.init_program.clone_from(&conf.init_path);
     }

@@ -25,7 +25,7 @@ use toml::{Table, Value};
 
 use crate::base::manifest::Form;
 use crate::engine::Tell;
-use crate::engine::config::{keys, variable};
+use crate::engine::config::{keys, variable, xdg};
 use crate::engine::error::{Error, Kind, Result};
 
 /// The whole configuration.
@@ -161,9 +161,7 @@ struct Sources {
 pub(crate) fn read(modules: &[OsString], tell: Tell) -> Result<ContainersConf> {
     let mut directories = vec![PathBuf::from("/usr/share/containers"), PathBuf::from("/etc/containers")];
     if !rustix::process::geteuid().is_root() {
-        let home = || variable("HOME").map(|home| home.join(".config"));
-        let config = variable("XDG_CONFIG_HOME").filter(|path| path.is_absolute()).or_else(home);
-        directories.extend(config.map(|config| config.join("containers")));
+        directories.extend(xdg("XDG_CONFIG_HOME", ".config").map(|config| config.join("containers")));
     }
     let sources = Sources {
         directories,

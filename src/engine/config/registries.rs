@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 
-use crate::engine::config::variable;
+use crate::engine::config::{variable, xdg};
 use crate::registry::auth::Stores;
 use crate::registry::config::Paths;
 
@@ -62,10 +62,4 @@ pub(crate) fn policy_to_write() -> Option<PathBuf> {
 /// The bundle of trusted roots that the user names instead of the system's.
 pub(crate) fn ca_bundle() -> Option<PathBuf> {
     variable("SSL_CERT_FILE")
-}
-
-/// A directory of the XDG specification: absolute, or below HOME.
-fn xdg(name: &str, below_home: &str) -> Option<PathBuf> {
-    let set = variable(name).filter(|path| path.is_absolute());
-    set.or_else(|| variable("HOME").map(|home| home.join(below_home)))
 }

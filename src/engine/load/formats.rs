@@ -98,9 +98,8 @@ fn directory(parts: &mut Parts<'_>, text: Vec<u8>, wanted: &Platform) -> Result<
 
 /// The entry of an index that is for `wanted`.
 fn choose(entries: &[IndexEntry], wanted: &Platform, of: &str) -> Result<Digest> {
-    let platforms: Vec<_> = entries.iter().map(|entry| entry.platform.clone()).collect();
-    match wanted.choose(&platforms) {
-        Some(best) => Ok(entries[best].descriptor.digest),
+    match IndexEntry::choose(entries, wanted) {
+        Some(best) => Ok(best.descriptor.digest),
         None => Err(Error::not_found(format!("no image in {of} is for {wanted}"))),
     }
 }

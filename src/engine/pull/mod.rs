@@ -134,14 +134,13 @@ pub(crate) fn pull(
     if local_will_do && let Some(local) = find_local(engine.store(), typed, request.platform.as_ref()) {
         return Ok(local);
     }
-    let pulled = match Place::parse(typed)? {
-        Place::Registry(name) => pull_remote(engine, &name, request, events)?,
+    match Place::parse(typed)? {
+        Place::Registry(name) => pull_remote(engine, &name, request, events),
         place => {
             trust::check_place(&place)?;
-            local::pull(engine, &place, request.platform.as_ref(), events)?
+            local::pull(engine, &place, request.platform.as_ref(), events)
         }
-    };
-    Ok(pulled)
+    }
 }
 
 fn pull_remote(

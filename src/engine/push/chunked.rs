@@ -37,9 +37,9 @@ const FOOTER_MAGIC: [u8; 8] = *b"GnUlInUx";
 pub(super) const ANNOTATION: &str = "io.github.containers.zstd-chunked.";
 
 /// Counts what passes.
-pub(super) struct Counted<W> {
-    pub(super) inner: W,
-    pub(super) length: u64,
+struct Counted<W> {
+    inner: W,
+    length: u64,
 }
 
 impl<W: Write> Write for Counted<W> {

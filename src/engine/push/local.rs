@@ -15,13 +15,11 @@ use crate::base::digest::Digest;
 use crate::engine::pull::PullEvent;
 use crate::engine::push::outgoing::{OutBlob, OutManifest, Outgoing};
 use crate::engine::push::{Cargo, Pushed, Pusher};
-use crate::engine::save::{Chosen, Output, Save, SaveFormat, copy_blob};
+use crate::engine::save::oci::{LAYOUT, NAME, copy_blob, index};
+use crate::engine::save::{Chosen, Output, Save, SaveFormat};
 use crate::engine::transport::Place;
 use crate::engine::{Error, Result};
 use crate::store::resolve::Resolved;
-
-/// The annotation that holds an image's name.
-const NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Writes all of `cargo` to a place that is no registry.
 pub(super) fn push(
@@ -138,7 +136,7 @@ fn layout(
             out.add_directory("blobs/sha256/")?;
         }
     }
-    target.document("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    target.document("oci-layout", LAYOUT)?;
     for image in &cargo.images {
         image.layers.iter().chain([&image.config]).try_for_each(|blob| target.blob(blob))?;
         target.document(&path_of(&image.manifest.digest), &image.manifest.bytes)?;
@@ -156,9 +154,7 @@ fn layout(
     };
     entries.retain(|old| !same(old));
     entries.push(entry);
-    let media_type = "application/vnd.oci.image.index.v1+json";
-    let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": entries});
-    target.document("index.json", index.to_string().as_bytes())
+    target.document("index.json", &index(&entries)?)
 }
 
 /// What the index of a layout lists already.

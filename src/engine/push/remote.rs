@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
+use crate::engine::Result;
 use crate::engine::pull::PullEvent;
 use crate::engine::push::outgoing::Outgoing;
 use crate::engine::push::{Cargo, Pushed, Pusher, sign};
 use crate::engine::remote::Remote;
 use crate::engine::remote::error::from_registry;
-use crate::engine::{Error, Kind, Result};
 use crate::registry::blob::Blob;
 use crate::registry::client::{Client, Notice, Purpose};
 use crate::registry::error::Error as RegistryError;
@@ -42,10 +42,8 @@ pub(super) fn push(
     if pusher.request.sign.is_some() {
         sign::allowed(&image)?;
     }
-    // Mirrors are for reading: the last endpoint is the registry itself.
-    let endpoint = remote.registries.endpoints(&image).map_err(failed)?.pop();
-    let endpoint =
-        endpoint.ok_or_else(|| Error::new(Kind::Invalid, format!("no server is configured for {image}")))?;
+    // Mirrors are for reading.
+    let endpoint = remote.own_endpoint("push", &image)?;
     let homes = homes(pusher, &image)?;
     let others = others(&homes, cargo);
     let notices = |notice: &Notice<'_>| (pusher.events)(&PullEvent::from(notice));

@@ -7,16 +7,20 @@
 
 pub(in crate::engine) mod error;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::base::image_ref::ImageRef;
 use crate::base::time;
 use crate::engine::config::containers_conf::EngineConf;
 use crate::engine::config::registries as files;
 use crate::engine::error::{Error, Kind, Result};
+use crate::engine::remote::error::from_registry;
 use crate::registry::auth::Credential;
 use crate::registry::client::Options;
-use crate::registry::config::Registries;
+use crate::registry::config::{Endpoint, Registries};
+use crate::registry::fetch;
 use crate::registry::retry::Policy as Patience;
 
 /// How registries are talked to, as far as a command's options say.
@@ -80,6 +84,16 @@ impl RemoteOptions {
     }
 }
 
+/// Downloads what lies at an address (http, https); `out` gets it.
+///
+/// # Errors
+///
+/// [`Kind::System`]: network, TLS and HTTP errors; if `out` cannot be written.
+pub(in crate::engine) fn download(address: &str, out: impl Write) -> Result<()> {
+    fetch::fetch(address, files::ca_bundle(), out)
+        .map_err(|err| Error::new(Kind::System, format!("download {address}")).because(err))
+}
+
 impl Remote {
     /// Reads the configuration of registries.
     ///
@@ -92,5 +106,16 @@ impl Remote {
         let mut options = options.complete();
         options.stores = options.stores.with_helpers(registries.helpers());
         Ok(Self { options, registries })
+    }
+
+    /// The registry that has `image` itself: mirrors, which come before it, are passed over.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration forbids it, as a failure of what `verb` says.
+    pub(in crate::engine) fn own_endpoint(&self, verb: &str, image: &ImageRef) -> Result<Endpoint> {
+        let mut endpoints =
+            self.registries.endpoints(image).map_err(|err| from_registry(verb, image, err))?;
+        endpoints.pop().ok_or_else(|| Error::invalid(format!("no server is configured for {image}")))
     }
 }

@@ -80,17 +80,13 @@ pub(crate) fn update(
         return Ok(None);
     };
     if let Some(old) = current.map(|plan| &plan.check) {
-        let new = check.clone();
-        check = Check {
-            test: if wanted.cmd.is_some() { new.test } else { old.test.clone() },
-            interval_ns: interval(wanted.interval.as_deref(), "interval")?.unwrap_or(old.interval_ns),
-            timeout_ns: timeout(wanted.timeout.as_deref(), "timeout")?.unwrap_or(old.timeout_ns),
-            start_period_ns: match &wanted.start_period {
-                Some(text) => duration(text, "start-period")?,
-                None => old.start_period_ns,
-            },
-            retries: wanted.retries.map_or(Ok(old.retries), retries)?,
+        check.interval_ns = interval(wanted.interval.as_deref(), "interval")?.unwrap_or(old.interval_ns);
+        check.timeout_ns = timeout(wanted.timeout.as_deref(), "timeout")?.unwrap_or(old.timeout_ns);
+        check.start_period_ns = match &wanted.start_period {
+            Some(text) => duration(text, "start-period")?,
+            None => old.start_period_ns,
         };
+        check.retries = wanted.retries.map_or(Ok(old.retries), retries)?;
     }
     let on_failure = match (&wanted.on_failure, current) {
         (None, Some(plan)) => plan.on_failure,

@@ -17,12 +17,26 @@ pub(super) fn cgroup(request: &ContainerRequest) -> Result<Cgroup> {
     Ok(cgroup)
 }
 
-/// Fills in what limits mean together.
+/// The limits of a container that has `cgroup` when `newer` are asked for, too.
 ///
 /// # Errors
 ///
-/// Limits that contradict each other.
-pub(crate) fn settle(limits: &mut Limits) -> Result<()> {
+/// Limits that contradict each other; any for a container without a cgroup.
+pub(crate) fn updated(cgroup: &Cgroup, newer: &Limits) -> Result<Limits> {
+    let mut merged = cgroup.limits.updated(newer);
+    if newer.memory.is_some() && newer.memory_swap.is_none() {
+        // As at the start: swap goes with memory.
+        merged.memory_swap = None;
+    }
+    settle(&mut merged)?;
+    if !newer.is_empty() && cgroup.mode == CgroupMode::Disabled {
+        return Err(Error::invalid("a container with --cgroups=disabled cannot be limited"));
+    }
+    Ok(merged)
+}
+
+/// Fills in what limits mean together.
+fn settle(limits: &mut Limits) -> Result<()> {
     limits.settle_swap().map_err(|err| Error::invalid(err.to_string()))
 }
 

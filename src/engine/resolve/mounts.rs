@@ -64,8 +64,7 @@ fn depth(target: &Bytes) -> usize {
 }
 
 fn tmpfs(target: Bytes, data: Vec<String>) -> Mount {
-    let kind = MountKind::Tmpfs { data, copy_up: true, chown: false, ramfs: false };
-    Mount { target, kind, read_only: false, options: Vec::new(), propagation: None, overlay: None }
+    Mount::plain(target, MountKind::Tmpfs { data, copy_up: true, chown: false, ramfs: false })
 }
 
 fn mount(wish: &MountRequest, facts: &Facts<'_>) -> Result<Mount> {
@@ -173,14 +172,6 @@ fn image_volume(declared: &str, how: ImageVolumes, facts: &Facts<'_>) -> Result<
         target(declared.as_bytes(), "image declares volume, mount")
             .map_err(|err| Error::invalid(format!("image declares volume {declared:?}: {}", err.message)))
     };
-    let mount = |target, kind| Mount {
-        target,
-        kind,
-        read_only: false,
-        options: Vec::new(),
-        propagation: None,
-        overlay: None,
-    };
     Ok(match how {
         ImageVolumes::Ignore => None,
         ImageVolumes::Tmpfs => Some(tmpfs(target()?, Vec::new())),
@@ -192,7 +183,7 @@ fn image_volume(declared: &str, how: ImageVolumes, facts: &Facts<'_>) -> Result<
                 subpath: None,
                 chown: false,
             };
-            Some(mount(target()?, kind))
+            Some(Mount::plain(target()?, kind))
         }
     })
 }

@@ -99,13 +99,7 @@ fn environment(
     systemd: bool,
 ) -> Vec<Bytes> {
     let mut env: Vec<Bytes> = Vec::new();
-    let mut set = |entry: Bytes| {
-        let key = key(&entry).to_vec();
-        match env.iter_mut().find(|known| self::key(known) == key) {
-            Some(known) => *known = entry,
-            None => env.push(entry),
-        }
-    };
+    let mut set = |entry: Bytes| put(&mut env, entry);
     set(PATH.into());
     set("container=podman".into());
     for entry in &request.default_env {
@@ -140,13 +134,18 @@ fn environment(
     for entry in
         request.env_merge.iter().map(|entry| merged(entry, &of_image)).chain(request.env.iter().cloned())
     {
-        let key = key(&entry).to_vec();
-        match env.iter_mut().find(|known| self::key(known) == key) {
-            Some(known) => *known = entry,
-            None => env.push(entry),
-        }
+        put(&mut env, entry);
     }
     env
+}
+
+/// Adds an entry, in place of one of the same name.
+fn put(env: &mut Vec<Bytes>, entry: Bytes) {
+    let name = key(&entry).to_vec();
+    match env.iter_mut().find(|known| key(known) == name) {
+        Some(known) => *known = entry,
+        None => env.push(entry),
+    }
 }
 
 /// `NAME=VALUE` with each `${NAME}` and `$NAME` in it replaced by what the image has.

@@ -12,7 +12,7 @@
 //! owners in archives are zero, so that the same image makes the same archive.
 
 mod docker;
-mod oci;
+pub(in crate::engine) mod oci;
 mod sink;
 
 use std::collections::BTreeMap;
@@ -29,7 +29,6 @@ use crate::engine::{Engine, Error, Result};
 use crate::store::compress::How;
 use crate::store::images::ImageRecord;
 
-pub(in crate::engine) use oci::copy_blob;
 pub(crate) use sink::Output;
 
 /// The form of an archive or directory.

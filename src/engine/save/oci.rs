@@ -11,10 +11,10 @@ use crate::engine::save::{Output, Saved};
 use crate::engine::{Engine, Error, Result};
 
 /// The annotation that holds an image's name.
-const NAME: &str = "org.opencontainers.image.ref.name";
+pub(in crate::engine) const NAME: &str = "org.opencontainers.image.ref.name";
 
 /// What says that a directory is an OCI layout.
-const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(in crate::engine) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// The entries of `index.json` for an image: one for each name, or one without.
 fn entries(image: &Saved) -> Vec<Value> {
@@ -36,7 +36,8 @@ fn entries(image: &Saved) -> Vec<Value> {
     image.names.iter().map(named).collect()
 }
 
-fn index(entries: &[Value]) -> Result<Vec<u8>> {
+/// The text of `index.json`.
+pub(in crate::engine) fn index(entries: &[Value]) -> Result<Vec<u8>> {
     let index = json!({"schemaVersion": 2, "mediaType": Form::Oci.index(), "manifests": entries});
     serde_json::to_vec(&index).map_err(|err| Error::system("write down the index", err))
 }

@@ -55,8 +55,8 @@ impl Pace {
             std::thread::sleep(GATHER);
             return reactor.wait(timeout, into);
         }
-        let begun = Instant::now();
         if self.lively {
+            let begun = Instant::now();
             while begun.elapsed() < LOOK {
                 reactor.wait(Some(Duration::ZERO), into)?;
                 if !into.is_empty() {

@@ -269,7 +269,8 @@ fn carry_out(order: &Order) -> Result<Report> {
             }
             Task::MakeDirectory { path, owner } => {
                 let target = target.as_ref().ok_or_else(no_target)?;
-                let new = absent(target, path);
+                let owner = owner.as_ref().filter(|_| !order.single);
+                let new = owner.map_or_else(Vec::new, |_| absent(target, path));
                 let made = target.target(path.as_bytes(), Shape::Directory, false);
                 let made = made.map_err(|err| Failure::errno(format!("make the directory {path:?}"), err))?;
                 let stat = fs::stat(&made).map_err(|err| Failure::errno("look at the directory", err))?;
@@ -277,7 +278,7 @@ fn carry_out(order: &Order) -> Result<Report> {
                     let message = format!("{path:?} is there and is no directory");
                     return Err(Failure::new(FailureKind::Invalid, message));
                 }
-                if let Some(owner) = owner.as_ref().filter(|_| !order.single) {
+                if let Some(owner) = owner {
                     give(target, &new, owner)?;
                 }
             }

@@ -39,8 +39,7 @@ pub(super) fn fill(from: BorrowedFd<'_>, to: BorrowedFd<'_>, keep_mode: bool) ->
 
 /// Gives one file or directory to `uid`:`gid`.
 pub(super) fn give(file: BorrowedFd<'_>, uid: u32, gid: u32) -> io::Result<()> {
-    let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-    Ok(rustix::fs::chownat(file, c"", owner, group, AtFlags::EMPTY_PATH)?)
+    give_some(file, Some(uid), Some(gid))
 }
 
 /// Gives one directory to a user, a group, or both.

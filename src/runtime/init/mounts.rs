@@ -299,12 +299,7 @@ fn open_source(
             Ok(Ok(mount))
         }
         MountSource::Below { base, path } => {
-            let base = open_directory(base)?;
-            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-            let flags = OFlags::PATH | OFlags::CLOEXEC;
-            let below = rustix::fs::openat2(&base, path.as_path(), flags, Mode::empty(), resolve)
-                .map_err(|errno| Failure::errno(format!("open the subpath {path:?} of the volume"), errno))?;
-            Ok(mount::clone_tree(below.as_fd(), Path::new(""), false))
+            Ok(mount::clone_tree(open_subpath(base, path)?.as_fd(), Path::new(""), false))
         }
         MountSource::Image { subpath, .. } => match &directories(source, what)?[..] {
             // A file, or the one directory that there is.
@@ -330,8 +325,14 @@ fn open_below(base: &OwnedFd, path: &Bytes) -> std::result::Result<OwnedFd, rust
     rustix::fs::openat2(base, path.as_path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
+/// What a volume has at a path below its directory `base`.
+fn open_subpath(base: &Path, path: &Bytes) -> Result<OwnedFd> {
+    open_below(&open_directory(base)?, path)
+        .map_err(|errno| Failure::errno(format!("open the subpath {path:?} of the volume"), errno))
+}
+
 /// What `path` is in each of the layers, the topmost first, as far down as it shows.
-fn in_layers(lowers: &[std::path::PathBuf], path: &Bytes, what: &str) -> Result<Vec<OwnedFd>> {
+fn in_layers(lowers: &[PathBuf], path: &Bytes, what: &str) -> Result<Vec<OwnedFd>> {
     use std::os::fd::AsRawFd;
     let mut found = Vec::new();
     for lower in lowers {
@@ -360,9 +361,7 @@ fn in_layers(lowers: &[std::path::PathBuf], path: &Bytes, what: &str) -> Result<
 fn directories(source: &MountSource, what: &str) -> Result<Vec<OwnedFd>> {
     match source {
         MountSource::Host { path, .. } => Ok(vec![open_directory(path)?]),
-        MountSource::Below { base, path } => open_below(&open_directory(base)?, path)
-            .map(|found| vec![found])
-            .map_err(|errno| Failure::errno(format!("open the subpath {path:?} of the volume"), errno)),
+        MountSource::Below { base, path } => Ok(vec![open_subpath(base, path)?]),
         MountSource::Image { lowers, subpath: None } => {
             lowers.iter().map(|path| open_directory(path)).collect()
         }
@@ -395,10 +394,8 @@ fn open_tree(
             reopen(&mounted)?
         }
     };
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let below = rustix::fs::openat2(&root, path.as_path(), flags, Mode::empty(), resolve)
-        .map_err(|errno| invalid(format!("mount on {what}: {path:?}: {errno}")))?;
+    let below =
+        open_below(&root, path).map_err(|errno| invalid(format!("mount on {what}: {path:?}: {errno}")))?;
     Ok(mount::clone_tree(below.as_fd(), Path::new(""), false))
 }
 

@@ -152,11 +152,10 @@ pub(super) fn start(
                 rustix::io::write(&report, b"n").ok();
                 Ok(())
             });
-            let ready = started.and_then(|()| become_command(&report, ours)).inspect_err(|_| {
+            let streams = started.and_then(|()| become_command(&report, ours)).inspect_err(|_| {
                 pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL).ok();
                 pidfd::wait(pidfd.as_fd()).ok();
-            });
-            let streams = ready?;
+            })?;
             let record = Record {
                 cgroup: cgroups.leaf().map(Path::to_owned),
                 initialized: hold,

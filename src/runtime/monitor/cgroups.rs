@@ -21,8 +21,6 @@ pub(super) struct Cgroups {
     id: String,
     surroundings: Surroundings,
     stop_seconds: u64,
-    /// The cgroup is that of one life (`--cgroups=no-conmon` with systemd).
-    is_made_after_birth: bool,
     unit: Option<Unit>,
     /// It was made by a monitor that is no more, and may not outlast the container.
     is_adopted: bool,
@@ -31,14 +29,7 @@ pub(super) struct Cgroups {
 impl Cgroups {
     /// For the container `id`; nothing is made yet.
     pub(super) fn new(id: &str, surroundings: Surroundings, stop_seconds: u64) -> Self {
-        Self {
-            id: id.to_owned(),
-            surroundings,
-            stop_seconds,
-            is_made_after_birth: false,
-            unit: None,
-            is_adopted: false,
-        }
+        Self { id: id.to_owned(), surroundings, stop_seconds, unit: None, is_adopted: false }
     }
 
     /// Takes over the cgroup `leaf` of a container that runs.
@@ -55,7 +46,6 @@ impl Cgroups {
     pub(super) fn prepare(&mut self, cgroup: &Cgroup) -> Result<(), Failure> {
         let wish = self.wish(cgroup);
         if wish.is_made_after_birth() {
-            self.is_made_after_birth = true;
             return Ok(());
         }
         self.unit = wish.make(std::process::id().cast_signed()).map_err(failure)?;
@@ -69,8 +59,8 @@ impl Cgroups {
             self.remove();
             self.prepare(cgroup)?;
         }
-        // A scope that was made for one process went away with it.
-        let lasting = if self.is_made_after_birth { None } else { self.unit.as_ref() };
+        // A scope that was made for one process (`--cgroups=no-conmon` with systemd) went away with it.
+        let lasting = if self.wish(cgroup).is_made_after_birth() { None } else { self.unit.as_ref() };
         lasting.map(Unit::renew).transpose().map_err(failure)
     }
 
@@ -82,7 +72,7 @@ impl Cgroups {
         owner: Option<(u32, u32)>,
     ) -> Result<(), Failure> {
         let wish = self.wish(cgroup);
-        if self.is_made_after_birth {
+        if wish.is_made_after_birth() {
             self.unit = wish.make(pid).map_err(failure)?;
         }
         let Some(unit) = &self.unit else { return Ok(()) };

@@ -30,7 +30,7 @@ use crate::runtime::updates::Updates;
 use crate::sys::pidfd;
 use crate::sys::poll::{Interest, PollSet};
 
-use super::record::STOP_REQUESTED;
+use super::record::{self, STOP_REQUESTED};
 use super::tell::Teller;
 
 /// Output of a check beyond this is not even looked at, whatever is to be kept of it.
@@ -132,8 +132,7 @@ impl Checker {
         if updates.health.is_none() && !updates.no_health {
             return;
         }
-        let Ok(text) = std::fs::read(self.directory.join("spec.json")) else { return };
-        let Ok(mut spec) = serde_json::from_slice::<ContainerSpec>(&text) else { return };
+        let Some(mut spec) = record::spec(&self.directory) else { return };
         updates.apply(&mut spec);
         let is_new = self.checks.is_none();
         if self.checks.as_ref().map(|checks| &checks.plan) == spec.health.as_ref() {

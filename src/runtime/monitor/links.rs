@@ -17,7 +17,6 @@ use std::path::Path;
 
 use crate::base::bytes::Bytes;
 use crate::base::id::ContainerId;
-use crate::base::spec::ContainerSpec;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::monitor::record;
 use crate::runtime::monitor::wiring::NetworkState;
@@ -57,7 +56,7 @@ fn linked(root: &Path, alias: &str, id: &ContainerId, networks: &[&str]) -> Resu
     };
     let state = running(&directory).ok_or_else(|| failed("it does not run"))?;
     let ip = shared_ip(&state, networks).ok_or_else(|| failed("it is on no network of this container"))?;
-    let spec = spec(&directory).ok_or_else(|| failed("its spec cannot be read"))?;
+    let spec = record::spec(&directory).ok_or_else(|| failed("its spec cannot be read"))?;
     let mut ports: Vec<(u16, String)> = spec
         .exposed_ports
         .iter()
@@ -74,10 +73,6 @@ fn linked(root: &Path, alias: &str, id: &ContainerId, networks: &[&str]) -> Resu
 fn running(directory: &Path) -> Option<NetworkState> {
     let runs = record::read(directory).is_some_and(|record| record.ended.is_none());
     NetworkState::read(directory).filter(|_| runs)
-}
-
-fn spec(directory: &Path) -> Option<ContainerSpec> {
-    serde_json::from_slice(&std::fs::read(directory.join("spec.json")).ok()?).ok()
 }
 
 fn shared_ip(state: &NetworkState, networks: &[&str]) -> Option<IpAddr> {
@@ -126,7 +121,7 @@ pub(super) fn hosts(
     let ip = now.or_else(|| shared_ip(&running(&directory)?, networks))?;
     let name = Store::open(root).ok().and_then(|store| store.names().of(id).ok()?.into_iter().next());
     let name = name.unwrap_or_else(|| id.short().to_owned());
-    Some((ip, names(alias, &spec(&directory)?.hostname, &name)))
+    Some((ip, names(alias, &record::spec(&directory)?.hostname, &name)))
 }
 
 /// The alias first, and nothing twice.

@@ -18,6 +18,7 @@ pub(crate) mod cgroups;
 mod etcfiles;
 pub(crate) mod health;
 mod hold;
+mod input;
 mod links;
 mod log;
 mod notify;
@@ -158,6 +159,7 @@ impl Monitor {
         let (mut wiring, mut notifier, mut log) = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => {
+                cgroups.remove();
                 self.could_not_start(&failure);
                 return Err(failure);
             }
@@ -192,13 +194,12 @@ impl Monitor {
                 notifier.started();
             }
             let started = std::time::Instant::now();
-            let teller = self.teller.clone();
             let company = Company {
                 wiring: wiring.as_mut(),
                 health: Some(&mut health),
                 notifier: notifier.as_mut(),
                 grace: self.grace(),
-                teller: Some(&teller),
+                teller: Some(&self.teller),
             };
             let exit_code = self.live(living, &mut server, &mut log, &signals, company, &cgroups)?;
             self.teller.look_for_name();

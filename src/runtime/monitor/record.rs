@@ -5,7 +5,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::base::spec::{Ended, Record, SPEC_VERSION};
+use crate::base::spec::{ContainerSpec, Ended, Record, SPEC_VERSION};
 use crate::runtime::failure::Failure;
 use crate::sys::pidfd;
 
@@ -26,6 +26,11 @@ pub(super) fn write(directory: &Path, record: &Record) -> io::Result<()> {
 /// The record of a container, if it ever ran and the record is whole.
 pub(super) fn read(directory: &Path) -> Option<Record> {
     serde_json::from_slice(&std::fs::read(directory.join("record.json")).ok()?).ok()
+}
+
+/// The spec of a container as it was created, if it can be read.
+pub(super) fn spec(directory: &Path) -> Option<ContainerSpec> {
+    serde_json::from_slice(&std::fs::read(directory.join("spec.json")).ok()?).ok()
 }
 
 /// Notes how a life ended, and what went wrong with recording it.

@@ -24,6 +24,7 @@ use crate::base::health::Health;
 use crate::base::stream::Stream;
 use crate::events::Event;
 use crate::runtime::monitor::health::{Action, Checker, NO_CHECK};
+use crate::runtime::monitor::input::Input;
 use crate::runtime::monitor::log::Log;
 use crate::runtime::monitor::notify::Notifier;
 use crate::runtime::monitor::pace::Pace;
@@ -158,18 +159,6 @@ struct Source {
     hung: bool,
 }
 
-/// Standard input, and what has not fitted it yet.
-struct Input {
-    fd: Option<OwnedFd>,
-    is_pipe: bool,
-    once: bool,
-    backlog: Vec<u8>,
-    /// The end comes after the backlog.
-    ending: bool,
-    /// The last byte that came was a newline: a terminal has no unfinished line.
-    at_line_start: bool,
-}
-
 /// Where in the poll set things are.
 struct Places {
     ended: usize,
@@ -181,9 +170,6 @@ struct Places {
     first_source: usize,
     first_watched: usize,
 }
-
-/// What one types for the end of input (VEOF of a new terminal).
-const CTRL_D: u8 = 4;
 
 struct Serving<'a, 'b> {
     pidfd: OwnedFd,
@@ -241,14 +227,7 @@ impl<'a, 'b> Serving<'a, 'b> {
         Ok(Self {
             pidfd,
             sources,
-            input: Input {
-                fd: stdin,
-                is_pipe,
-                once: stdin_once,
-                backlog: Vec::new(),
-                ending: false,
-                at_line_start: true,
-            },
+            input: Input::new(stdin, is_pipe, stdin_once),
             stop_signal,
             release,
             server,
@@ -290,6 +269,8 @@ impl<'a, 'b> Serving<'a, 'b> {
             notifier.on_ready();
         }
         self.tend(self.set.ready(health).read);
+        // Before clients are heard: one that is watched from now on has no place in the set yet.
+        self.tell_of_ends(first_watched);
         for index in 0..self.server.len() {
             let ready = self.server.ready(&self.set, index);
             if ready.read || ready.hung_up {
@@ -308,7 +289,6 @@ impl<'a, 'b> Serving<'a, 'b> {
                 self.pump(index)?;
             }
         }
-        self.tell_of_ends(first_watched);
         self.sources.retain(|source| source.is_open);
         if self.set.ready(input).write {
             self.input.write_backlog();
@@ -562,59 +542,6 @@ impl Source {
     fn shrink(&mut self) {
         if std::mem::take(&mut self.grown) {
             rustix::pipe::fcntl_setpipe_size(&self.fd, USUAL_PIPE).ok();
-        }
-    }
-}
-
-impl Input {
-    /// Writes what a client sent; what does not fit is kept.
-    fn write(&mut self, data: &[u8]) {
-        self.at_line_start = data.last().map_or(self.at_line_start, |&byte| byte == b'\n');
-        let written = if self.backlog.is_empty() { self.write_some(data) } else { 0 };
-        if self.fd.is_some() {
-            self.backlog.extend_from_slice(&data[written..]);
-        }
-    }
-
-    fn write_backlog(&mut self) {
-        let backlog = std::mem::take(&mut self.backlog);
-        let written = self.write_some(&backlog);
-        self.backlog = backlog;
-        self.backlog.drain(..written);
-        if self.fd.is_none() {
-            self.backlog.clear();
-        }
-        if self.ending && self.backlog.is_empty() {
-            self.fd = None;
-        }
-    }
-
-    /// Writes as much as fits. A reader that is gone closes the input for good.
-    fn write_some(&mut self, data: &[u8]) -> usize {
-        let Some(fd) = &self.fd else { return 0 };
-        match rustix::io::retry_on_intr(|| rustix::io::write(fd, data)) {
-            Ok(written) => written,
-            Err(Errno::AGAIN) => 0,
-            Err(_) if self.is_pipe => {
-                self.fd = None;
-                0
-            }
-            // A terminal that nobody has open drops what is typed.
-            Err(_) => data.len(),
-        }
-    }
-
-    /// A client's input is at its end. A terminal has no end, so the end is typed: once to hand over an
-    /// unfinished line, and once for the end.
-    fn end(&mut self) {
-        if !self.is_pipe {
-            let typed = [CTRL_D; 2];
-            self.write(if self.at_line_start { &typed[..1] } else { &typed });
-        } else if self.once {
-            self.ending = true;
-            if self.backlog.is_empty() {
-                self.fd = None;
-            }
         }
     }
 }

@@ -10,11 +10,11 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::base::bytes::Bytes;
-use crate::base::spec::{ContainerSpec, MountKind};
+use crate::base::spec::MountKind;
 use crate::base::volume_options::{VolumeKind, VolumeOptions};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::foreign_mount::{self, Wanted};
-use crate::runtime::plan::VolumePlan;
+use crate::runtime::plan::{self, VolumePlan};
 use crate::runtime::step::MountSource;
 use crate::store::Store;
 use crate::store::volumes::VolumeRecord;
@@ -123,11 +123,7 @@ impl Volumes {
                 return Ok(source);
             }
         }
-        let option = |text: &String| {
-            let (key, value) = text.split_once('=').unwrap_or((text, ""));
-            (key.to_owned(), value.to_owned())
-        };
-        Ok(MountSource::FileSystem { kind: "tmpfs", options: data.iter().map(option).collect() })
+        Ok(plan::file_system("tmpfs", &plan::key_values(data)))
     }
 }
 
@@ -135,9 +131,7 @@ impl Volumes {
 fn mounted_by(directory: &Path, volume: &str) -> Option<(i32, Bytes)> {
     let record = record::read(directory).filter(|record| record.ended.is_none())?;
     pidfd::open_verified(record.pid, record.pid_start_ticks, &record.boot_id).ok().flatten()?;
-    let spec: ContainerSpec =
-        serde_json::from_slice(&std::fs::read(directory.join("spec.json")).ok()?).ok()?;
-    let mount = spec
+    let mount = record::spec(directory)?
         .mounts
         .into_iter()
         .find(|mount| matches!(&mount.kind, MountKind::Volume { name, .. } if name == volume))?;

@@ -1,0 +1,130 @@
+//! Networks as the document about a container shows them, in podman's names.
+
+use serde_json::{Map, Value, json};
+
+use crate::base::network::mac_text;
+use crate::base::spec::{ContainerSpec, NetworkMode};
+use crate::engine::Engine;
+use crate::engine::inspect::ContainerDetails;
+use crate::net::control::Endpoint;
+
+/// `--network` in one word.
+pub(super) fn network_mode(spec: &ContainerSpec) -> String {
+    match &spec.network.mode {
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Host => "host".to_owned(),
+        NetworkMode::Container(id) => format!("container:{id}"),
+        NetworkMode::Path(path) => format!("ns:{}", path.display()),
+        // As podman has it, whatever the networks are called.
+        NetworkMode::Bridge(_) => "bridge".to_owned(),
+        NetworkMode::Private(network) => network.word.clone(),
+    }
+}
+
+/// `NetworkSettings`: the addresses, and the networks that it is on.
+pub(super) fn network_settings(engine: &Engine, details: &ContainerDetails) -> Value {
+    let spec = &details.spec;
+    let mut settings = addresses();
+    let mut ports: Map<String, Value> =
+        spec.exposed_ports.iter().map(|port| (port.clone(), Value::Null)).collect();
+    ports.extend(port_bindings(spec));
+    let mut networks = Map::new();
+    if matches!(spec.network.mode, NetworkMode::None | NetworkMode::Host) {
+        let name = network_mode(spec);
+        let mut network = addresses();
+        network.insert("NetworkID".to_owned(), name.as_str().into());
+        for key in ["DriverOpts", "IPAMConfig", "Links"] {
+            network.insert(key.to_owned(), Value::Null);
+        }
+        networks.insert(name, Value::Object(network));
+    }
+    let running = (details.status.pid() != 0).then(|| engine.network_state(&spec.id)).flatten();
+    if matches!(spec.network.mode, NetworkMode::Private(_)) {
+        let endpoint = running.as_ref().and_then(|state| state.endpoints.first());
+        settings.extend(endpoint.map_or_else(addresses, endpoint_addresses));
+    }
+    for (attachment, first) in engine
+        .attachments_of(&spec.id)
+        .unwrap_or_default()
+        .iter()
+        .zip(std::iter::once(true).chain(std::iter::repeat(false)))
+    {
+        let state = running.as_ref();
+        let endpoint = state
+            .and_then(|state| state.endpoints.iter().find(|endpoint| endpoint.network == attachment.name));
+        let mut network = endpoint.map_or_else(addresses, endpoint_addresses);
+        if first {
+            settings.extend(network.clone());
+        }
+        let id =
+            engine.network(&attachment.name).map_or_else(|_| attachment.name.clone(), |network| network.id);
+        network.insert("NetworkID".to_owned(), id.into());
+        let mut aliases = attachment.aliases.clone();
+        aliases.push(spec.id.short().to_owned());
+        network.insert("Aliases".to_owned(), aliases.into());
+        for key in ["DriverOpts", "IPAMConfig", "Links"] {
+            network.insert(key.to_owned(), Value::Null);
+        }
+        networks.insert(attachment.name.clone(), Value::Object(network));
+    }
+    let rest = json!({
+        "Bridge": "",
+        "SandboxID": "",
+        "HairpinMode": false,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "Ports": ports,
+        "SandboxKey": match details.status.pid() { 0 => String::new(), pid => format!("/proc/{pid}/ns/net") },
+        "Networks": networks,
+    });
+    settings.extend(rest.as_object().cloned().unwrap_or_default());
+    Value::Object(settings)
+}
+
+/// `{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}`.
+pub(super) fn port_bindings(spec: &ContainerSpec) -> Map<String, Value> {
+    let mut bindings = Map::new();
+    for port in spec.network.ports.iter().flat_map(|port| port.each()) {
+        let host = json!({"HostIp": port.host_ip_text(), "HostPort": port.host_port.to_string()});
+        let inside = format!("{}/{}", port.container_port, port.protocol);
+        if let Value::Array(of) = bindings.entry(inside).or_insert_with(|| json!([])) {
+            of.push(host);
+        }
+    }
+    bindings
+}
+
+/// What a running container has on one network.
+fn endpoint_addresses(endpoint: &Endpoint) -> Map<String, Value> {
+    let mut fields = addresses();
+    for ip in &endpoint.ips {
+        let keys = match ip.ip.is_ipv6() {
+            false => ["IPAddress", "IPPrefixLen", "Gateway"],
+            true => ["GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPv6Gateway"],
+        };
+        let [address, prefix, gateway] = keys.map(str::to_owned);
+        fields.insert(address, ip.ip.to_string().into());
+        fields.insert(prefix, ip.prefix.into());
+        fields.insert(gateway, ip.gateway.to_string().into());
+    }
+    fields.insert("MacAddress".to_owned(), mac_text(&endpoint.mac).into());
+    fields
+}
+
+/// What every network has and the default one repeats at the top.
+fn addresses() -> Map<String, Value> {
+    let fields = json!({
+        "EndpointID": "",
+        "Gateway": "",
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "SecondaryIPAddresses": Value::Null,
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "SecondaryIPv6Addresses": Value::Null,
+        "MacAddress": "",
+        "AdditionalMacAddresses": Value::Null,
+    });
+    fields.as_object().cloned().unwrap_or_default()
+}

@@ -1,0 +1,186 @@
+//! Containers connected to networks and taken off.
+
+use std::os::fd::AsFd;
+
+use crate::base::id::ContainerId;
+use crate::base::network::NetworkAttachment;
+use crate::base::spec::NetworkMode;
+use crate::engine::{Engine, Error, Kind, Result};
+use crate::net::control::{Endpoint, Reply, Request};
+use crate::runtime::monitor::wiring::{self, NetworkState};
+
+/// How long a container may take to come back to its networks.
+const RELOAD: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Engine {
+    /// The networks of a container as they are now: what it was created with, and what commands changed.
+    ///
+    /// # Errors
+    ///
+    /// If its spec cannot be read.
+    pub(crate) fn attachments_of(&self, id: &ContainerId) -> Result<Vec<NetworkAttachment>> {
+        let spec = self.container_spec(id)?;
+        Ok(match spec.network.mode {
+            NetworkMode::Bridge(created) => {
+                wiring::changed_attachments(&self.store().containers().path(id)).unwrap_or(created)
+            }
+            _ => Vec::new(),
+        })
+    }
+
+    /// Joins a container to one more network, at once if it runs.
+    ///
+    /// # Errors
+    ///
+    /// NotFound; Conflict if it is on it already; what netd could not do.
+    pub(crate) fn connect_network(&self, typed: &str, mut wanted: NetworkAttachment) -> Result<()> {
+        let id = self.container(typed)?;
+        wanted.name = self.network(&wanted.name)?.name;
+        let mut attachments = self.changeable(&id)?;
+        if attachments.iter().any(|on| on.name == wanted.name) {
+            let message = format!("container {typed} is already connected to network {}", wanted.name);
+            return Err(Error::new(Kind::Conflict, message));
+        }
+        if self.runs(&id)? {
+            let endpoint = wiring::endpoint(self.store().root(), &wanted)
+                .map_err(|failure| crate::engine::start::failed(failure, &id))?;
+            self.ask_netd(&Request::Connect { container: Some(id.to_string()), endpoint })?;
+        }
+        let network = wanted.name.clone();
+        attachments.push(wanted);
+        self.write_attachments(&id, &attachments)?;
+        self.record_connection("connect", &id, &network);
+        Ok(())
+    }
+
+    /// Takes a container off a network, at once if it runs.
+    ///
+    /// # Errors
+    ///
+    /// NotFound if it is not on it; what netd could not do.
+    pub(crate) fn disconnect_network(&self, typed: &str, network: &str) -> Result<()> {
+        let id = self.container(typed)?;
+        let network = self.network(network)?.name;
+        let mut attachments = self.changeable(&id)?;
+        let Some(at) = attachments.iter().position(|on| on.name == network) else {
+            return Err(Error::not_found(format!("container {typed} is not connected to network {network}")));
+        };
+        if self.runs(&id)? {
+            let network = network.clone();
+            self.ask_netd(&Request::Disconnect { container: Some(id.to_string()), network })?;
+        }
+        attachments.remove(at);
+        self.write_attachments(&id, &attachments)?;
+        self.record_connection("disconnect", &id, &network);
+        Ok(())
+    }
+
+    fn changeable(&self, id: &ContainerId) -> Result<Vec<NetworkAttachment>> {
+        match self.container_spec(id)?.network.mode {
+            NetworkMode::Bridge(_) => self.attachments_of(id),
+            NetworkMode::Private(network) => Err(Error::invalid(format!(
+                "the container has a private network ({}), which nothing can be connected to",
+                network.word
+            ))
+            .hint("create it with --network NAME instead")),
+            _ => Err(Error::invalid(
+                "the container's network mode does not allow to connect or disconnect networks",
+            )
+            .hint("it was created with --network none, host, container: or ns:")),
+        }
+    }
+
+    /// Does the container run?
+    ///
+    /// # Errors
+    ///
+    /// If it is gone.
+    pub(crate) fn runs(&self, id: &ContainerId) -> Result<bool> {
+        let dir = self.store().containers().open(id)?;
+        Ok(crate::engine::state::examine(dir.as_fd(), id)?.phase.is_running())
+    }
+
+    fn write_attachments(&self, id: &ContainerId, attachments: &[NetworkAttachment]) -> Result<()> {
+        wiring::change_attachments(&self.store().containers().path(id), attachments)
+            .map_err(|err| Error::system("write down the container's networks", err))
+    }
+
+    /// Builds the links of running containers anew. Returns when they are on their networks again.
+    ///
+    /// # Errors
+    ///
+    /// NotFound; Conflict for a container that does not run; what netd could not do.
+    pub(crate) fn reload_network(&self, typed: &str) -> Result<ContainerId> {
+        let id = self.container(typed)?;
+        self.reload_network_of(&id)?;
+        Ok(id)
+    }
+
+    /// IDs of the running containers that are on networks of ketch.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub(crate) fn containers_on_networks(&self) -> Result<Vec<String>> {
+        let mut found = self.store().containers().list()?;
+        found.retain(|id| self.network_state(id).is_some() && self.runs(id).unwrap_or(false));
+        Ok(found.iter().map(ToString::to_string).collect())
+    }
+
+    fn reload_network_of(&self, id: &ContainerId) -> Result<()> {
+        if !self.runs(id)? {
+            let message = format!("container {} does not run, so it has no links", id.short());
+            return Err(Error::new(Kind::Conflict, message));
+        }
+        if !matches!(self.container_spec(id)?.network.mode, NetworkMode::Bridge(_) | NetworkMode::Private(_))
+        {
+            return Ok(());
+        }
+        let container = id.to_string();
+        self.ask_netd(&Request::Reload { container: container.clone() })?;
+        let deadline = std::time::Instant::now() + RELOAD;
+        while std::time::Instant::now() < deadline {
+            if let Some(Reply::State { containers }) = self.ask_netd(&Request::Query)?
+                && containers.iter().any(|there| there.container == container)
+            {
+                return Ok(());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        Err(Error::new(Kind::System, format!("container {} did not come back to its networks", id.short())))
+    }
+
+    /// Tells netd a container's new name, if it is on a network now.
+    pub(crate) fn rename_on_networks(&self, id: &ContainerId, name: &str) {
+        // Who asks for the new name before the next start finds out that it is unknown; nothing is lost.
+        if self.runs(id).unwrap_or(false) && self.network_state(id).is_some() {
+            self.ask_netd(&Request::Rename { container: id.to_string(), name: name.to_owned() }).ok();
+        }
+    }
+
+    /// What a running container has on its networks; `None` for one that does not run or has none.
+    pub(crate) fn network_state(&self, id: &ContainerId) -> Option<NetworkState> {
+        NetworkState::read(&self.store().containers().path(id))
+    }
+
+    /// Running containers on a network: ID, name, and what they have there.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub(crate) fn endpoints_on(&self, network: &str) -> Result<Vec<(ContainerId, String, Endpoint)>> {
+        let mut found = Vec::new();
+        for id in self.store().containers().list()? {
+            let Some(state) = self.network_state(&id) else { continue };
+            let Some(endpoint) = state.endpoints.into_iter().find(|endpoint| endpoint.network == network)
+            else {
+                continue;
+            };
+            if self.runs(&id).unwrap_or(false) {
+                let name = self.store().names().of(&id)?.into_iter().next().unwrap_or_default();
+                found.push((id, name, endpoint));
+            }
+        }
+        Ok(found)
+    }
+}
