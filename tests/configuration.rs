@@ -121,6 +121,63 @@ fn keys_of_the_engine() {
     let lines = configured(&sandbox, "[ketch]\njson_lines=true\n", ["volume", "ls", "--format=json"]).run();
     assert_eq!(lines.ok().lines().filter(|line| line.starts_with('{') && line.ends_with('}')).count(), 2);
     assert!(sandbox.ok(["volume", "ls", "--format=json"]).starts_with('['));
+    sandbox.write("file", "text");
+    let file = sandbox.path("file");
+    for name in ["localhost/a:1", "localhost/b:1"] {
+        sandbox.ok(["artifact", "add", name, file.to_str().expect("UTF-8")]);
+    }
+    for verb in [&["artifact", "ls", "--format=json"][..], &["image", "trust", "show", "--json"]] {
+        let lines = configured(&sandbox, "[ketch]\njson_lines=true\n", verb.iter().copied()).run();
+        let count = lines.ok().lines().filter(|line| line.starts_with('{') && line.ends_with('}')).count();
+        assert_eq!(
+            (count, lines.ok().lines().count()),
+            (if verb[0] == "artifact" { 2 } else { 1 }, count),
+            "{verb:?}"
+        );
+    }
+    for verb in [&["mount", "--format=json"][..], &["image", "mount", "--format=json"]] {
+        let lines = configured(&sandbox, "[ketch]\njson_lines=true\n", verb.iter().copied()).run();
+        assert_eq!(lines.ok(), "", "{verb:?}");
+    }
+}
+
+/// `[engine] env` is for the command itself, what is set goes before it; a name alone in `[containers] env` is the caller's.
+#[test]
+fn variables_of_the_configuration() {
+    let sandbox = Sandbox::new();
+    let run = |conf: &str, script: &str| {
+        let args = ["run", "--rm", "--net=none", "bb", "sh", "-c", script];
+        configured(&sandbox, conf, args).env("OF_CALLER", "yes").env("HTTPS_PROXY", "http://set.test:1").run()
+    };
+    let conf = "[engine]\nenv=['HTTP_PROXY=http://conf.test:3128', 'HTTPS_PROXY=http://conf.test:1']\n";
+    assert_eq!(run(conf, "echo $HTTP_PROXY $HTTPS_PROXY").ok(), "http://conf.test:3128 http://set.test:1");
+    assert!(run("[engine]\nenv=['X']\n", "true").fails(125).contains("\"X\" is no variable"));
+    let conf = "[containers]\nenv=['OF_CALLER', 'OF_NOBODY', 'A=1']\n";
+    assert_eq!(run(conf, "echo $OF_CALLER ${OF_NOBODY-unset} $A").ok(), "yes unset 1");
+    // A name without a value has none to merge.
+    let merge =
+        configured(&sandbox, conf, ["create", "--net=none", "--env-merge=B=<$OF_NOBODY>", "bb"]).run();
+    assert_eq!(merge.code, 0, "{}", merge.stderr);
+}
+
+#[test]
+fn what_the_configuration_asks_in_vain_is_told() {
+    let sandbox = Sandbox::new();
+    let conf = "[containers]\ninterface_name='device'\nlog_path='/l'\n[engine]\nvolume_path='/v'\n";
+    let output = configured(&sandbox, conf, ["volume", "ls"]).run();
+    for key in ["interface_name", "log_path", "volume_path"] {
+        let told = output.stderr.lines().filter(|line| line.starts_with("Warning: ") && line.contains(key));
+        assert_eq!(told.count(), 1, "{}", output.stderr);
+    }
+    assert_eq!(output.ok(), "");
+}
+
+#[test]
+fn keys_that_detach_are_those_of_the_configuration_for_attach_too() {
+    let sandbox = Sandbox::new();
+    sandbox.start("c", &[], "sleep 1000");
+    let wrong = configured(&sandbox, "[engine]\ndetach_keys='ctrl-!'\n", ["attach", "c"]).run();
+    assert!(wrong.fails(125).contains("ctrl-!"), "{}", wrong.stderr);
 }
 
 #[test]

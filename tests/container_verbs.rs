@@ -339,3 +339,58 @@ fn created_with_streams_shows_them() {
     assert_eq!(shown, "false true true");
     assert!(sandbox.ketch(["create", "-a", "bogus", "bb"]).fails(125).contains("invalid stream"));
 }
+
+/// Only that it runs already is no failure of `start`.
+#[test]
+fn start_tells_what_is_in_the_way() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--name=first", "--net=none", "bb", "sleep", "1000"]);
+    sandbox.ok(["create", "--name=second", "--net=container:first", "bb", "sleep", "1000"]);
+    sandbox.ok(["start", "first"]);
+    assert_eq!(sandbox.ok(["start", "first"]), "first", "it runs already");
+    sandbox.ok(["create", "--name=third", "--net=none", "--pid=container:second", "bb", "sleep", "1000"]);
+    sandbox.ok(["start", "second"]);
+    sandbox.ok(["stop", "--time=0", "second"]);
+    sandbox.ok(["rm", "-f", "--time=0", "third"]);
+    sandbox.ok(["create", "--name=shares", "--net=none", "--pid=container:second", "bb", "sleep", "1000"]);
+    let refused = sandbox.ketch(["start", "shares"]);
+    assert!(refused.fails(125).contains("not running"), "{}", refused.stderr);
+    assert_eq!(refused.stdout, "");
+}
+
+#[test]
+fn commit_pauses_if_asked() {
+    let sandbox = Sandbox::new();
+    sandbox.start("c", &[], "touch /made; sleep 1000");
+    let said = |sandbox: &Sandbox| {
+        sandbox.ok(["events", "--stream=false", "--since=1h", "--filter=container=c", "--format={{.Status}}"])
+    };
+    let id = sandbox.ok(["commit", "-q", "--pause", "c", "paused"]);
+    assert_eq!(sandbox.inspect("c", ".State.Status"), "running");
+    let events = said(&sandbox);
+    let lines: Vec<&str> = events.lines().collect();
+    assert!(lines.contains(&"pause") && lines.contains(&"unpause"), "{events}");
+    assert_eq!(sandbox.ok(["image", "inspect", "--format={{.Id}}", "paused"]), id);
+    // One that is paused stays so.
+    sandbox.ok(["pause", "c"]);
+    sandbox.ok(["commit", "-q", "--pause", "c"]);
+    assert_eq!(sandbox.inspect("c", ".State.Status"), "paused");
+    sandbox.ok(["unpause", "c"]);
+}
+
+/// The image that --rmi would remove may be gone by then.
+#[test]
+fn rmi_of_an_image_that_has_lost_its_name() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["tag", "bb", "once"]);
+    let script = "until test -e /go; do sleep 0.05; done; exit 3";
+    let run = sandbox.command(["run", "--rmi", "--name=r", "--net=none", "once", "sh", "-c", script]).spawn();
+    wait_for("the container", || {
+        let made = sandbox.ketch(["exec", "r", "true"]);
+        if made.code == 0 { Ok(()) } else { Err(made.stderr) }
+    });
+    sandbox.ok(["untag", "once"]);
+    sandbox.ok(["exec", "r", "touch", "/go"]);
+    let output = run.wait();
+    assert_eq!(output.code, 3, "{}", output.stderr);
+}

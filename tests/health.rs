@@ -306,6 +306,12 @@ fn update_changes_checks_of_a_container_that_runs() {
     let gone = sandbox.ketch(["healthcheck", "run", "u"]);
     assert!(gone.fails(125).contains("no defined healthcheck"), "{}", gone.stderr);
     assert!(!status(&sandbox, "u").contains("healthy"), "{}", status(&sandbox, "u"));
+    let listed =
+        |health: &str| sandbox.ok(["ps", "-a", "--format={{.Names}}", &format!("--filter=health={health}")]);
+    assert_eq!(listed("none"), "u", "listings know what was updated");
+    sandbox.ok(["create", "--name=v", "--net=none", "bb", "true"]);
+    sandbox.ok(["update", "--health-cmd=true", "v"]);
+    assert_eq!(listed("starting"), "v");
     for (flags, why) in [
         (&["--no-healthcheck", "--health-retries=1"][..], "cannot be combined"),
         (&["--health-cmd=true", "--health-startup-retries=1"], "health-startup-cmd"),

@@ -310,3 +310,52 @@ fn who_shares_ipc_shares_the_shared_memory() {
     let nothing = sandbox.sh(&["--ipc=container:first"], "true");
     assert!(nothing.fails(125).contains("/dev/shm"), "{}", nothing.stderr);
 }
+
+/// What a layer hides or removes above a subpath is hidden and removed in it.
+#[test]
+fn a_part_of_an_image_is_what_the_whole_image_shows_there() {
+    let sandbox = Sandbox::new();
+    let image = common::bb::image()
+        .layer(
+            Layer::new()
+                .dir("a", 0o755)
+                .dir("a/b", 0o755)
+                .file("a/b/old", 0o644, "old\n")
+                .dir("o", 0o755)
+                .dir("o/b", 0o755)
+                .file("o/b/old", 0o644, "old\n")
+                .dir("f", 0o755)
+                .dir("f/b", 0o755)
+                .file("f/b/old", 0o644, "old\n")
+                .dir("k", 0o755)
+                .dir("k/b", 0o755)
+                .file("k/b/old", 0o644, "old\n"),
+            Compression::Gzip,
+        )
+        .layer(Layer::new().whiteout("a").whiteout("f").file("f", 0o644, "file\n"), Compression::Gzip)
+        .layer(
+            Layer::new()
+                .dir("a", 0o755)
+                .dir("a/b", 0o755)
+                .file("a/b/new", 0o644, "new\n")
+                .dir("o", 0o755)
+                .opaque("o")
+                .dir("o/b", 0o755)
+                .file("o/b/new", 0o644, "new\n")
+                .dir("k", 0o755)
+                .dir("k/b", 0o755)
+                .file("k/b/new", 0o644, "new\n"),
+            Compression::Gzip,
+        )
+        .build();
+    let name = Registry::shared().push("mounts/parts", "v1", &image);
+    sandbox.ok(["pull", "-q", &name]);
+    let list = |path: &str| {
+        let mount = format!("--mount=type=image,src={name},dst=/x,subpath={path}");
+        sandbox.sh(&[&mount], "ls /x | tr '\\n' ' '")
+    };
+    for (path, want) in [("a/b", "new"), ("/o/b", "new"), ("k/b", "new old"), ("k//b/", "new old")] {
+        assert_eq!(list(path).ok().trim(), want, "{path}");
+    }
+    assert!(list("f/b").fails(125).contains("the image has no f/b"));
+}

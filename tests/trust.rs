@@ -134,3 +134,19 @@ fn what_cannot_be_checked_is_not_taken_as_checked() {
         assert!(output.fails(125).contains(word), "{args:?}: {}", output.stderr);
     }
 }
+
+#[test]
+fn flags_of_the_other_action_are_refused() {
+    let sandbox = Sandbox::new();
+    for (args, flag) in [
+        (&["set", "--json", "--type=reject", "x.test"][..], "--json"),
+        (&["set", "--raw", "--type=reject", "x.test"], "--raw"),
+        (&["show", "--type=reject"], "--type"),
+        (&["show", "--pubkeysfile=/k"], "--pubkeysfile"),
+    ] {
+        let refused = sandbox.ketch(["image", "trust"].iter().chain(args));
+        assert!(refused.fails(125).contains(&format!("{flag} means nothing")), "{}", refused.stderr);
+    }
+    let refused = sandbox.ketch(["manifest", "add", "--artifact", "--all", "list", "file"]);
+    assert!(refused.fails(125).contains("--all"), "{}", refused.stderr);
+}

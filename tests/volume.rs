@@ -199,3 +199,27 @@ fn volumes_are_mounted_in_unshare() {
     assert!(sandbox.ketch(["volume", "unmount", "nope"]).fails(125).contains("no such volume"));
     assert_eq!(sandbox.ok(["volume", "reload"]), "");
 }
+
+/// A container that is not made in the end leaves none of its anonymous volumes.
+#[test]
+fn a_container_that_cannot_be_made_leaves_no_volumes() {
+    let sandbox = Sandbox::new();
+    let bad = "--mount=type=volume,src=named,dst=/z,volume-opt=o=nonsense,volume-opt=what=x";
+    let refused = sandbox.ketch(["create", "--net=none", "-v", "/anonymous", bad, "bb", "true"]);
+    assert_eq!(refused.code, 125, "{}", refused.stdout);
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "");
+}
+
+/// What was typed is looked up once: import takes the beginning of a name as export does.
+#[test]
+fn import_takes_the_beginning_of_a_name() {
+    let sandbox = Sandbox::new();
+    for name in ["abcdef", "xyz"] {
+        sandbox.ok(["volume", "create", name]);
+    }
+    sandbox.sh(&["--volume=xyz:/v"], "echo in > /v/file").ok();
+    let archive = sandbox.path("v.tar");
+    sandbox.ok(["volume", "export", "-o", archive.to_str().expect("UTF-8"), "xyz"]);
+    sandbox.ok(["volume", "import", "abc", archive.to_str().expect("UTF-8")]);
+    assert_eq!(sandbox.sh(&["--volume=abcdef:/v"], "cat /v/file").ok(), "in");
+}

@@ -24,7 +24,12 @@ pub(crate) enum IdMapError {
     WithoutRoot,
     #[error("the mapping gives the {0} {1} twice")]
     Overlap(&'static str, u32),
+    #[error("the mapping has more parts than the kernel takes ({MAX_EXTENTS})")]
+    TooMany,
 }
+
+/// How many extents a map may have: user_namespaces(7).
+const MAX_EXTENTS: usize = 340;
 
 /// One `--uidmap` or `--gidmap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,24 +100,42 @@ fn build(mappings: &[Mapping], u: &IdMap) -> Result<IdMap, IdMapError> {
     let mut extents: Vec<IdExtent> = Vec::new();
     let mut extends = mappings.is_empty();
     for mapping in mappings {
-        let mut extent = mapping.extent;
-        if mapping.of_host {
-            extent.outside = u.to_inside(extent.outside).ok_or(IdMapError::NotYours(extent.outside))?;
+        let parts = if mapping.of_host { of_host(mapping.extent, u)? } else { vec![mapping.extent] };
+        for extent in parts {
+            if mapping.extend {
+                extends = true;
+                extents = extents.into_iter().flat_map(|old| without(old, extent)).collect();
+            } else {
+                reject_overlap(&extents, extent)?;
+            }
+            extents.push(extent);
         }
-        if mapping.extend {
-            extends = true;
-            extents = extents.into_iter().flat_map(|old| without(old, extent)).collect();
-        } else {
-            reject_overlap(&extents, extent)?;
-        }
-        extents.push(extent);
     }
     if extends {
         fill(&mut extents, u32::try_from(u.size()).unwrap_or(u32::MAX));
     }
+    if extents.len() > MAX_EXTENTS {
+        return Err(IdMapError::TooMany);
+    }
     extents.sort_by_key(|extent| extent.inside);
     let map = IdMap(extents);
     if map.to_outside(0).is_none() { Err(IdMapError::WithoutRoot) } else { Ok(map) }
+}
+
+/// An extent whose outer IDs are the host's, in those of `u`: as many extents as it touches of `u`'s.
+fn of_host(mut rest: IdExtent, u: &IdMap) -> Result<Vec<IdExtent>, IdMapError> {
+    let mut parts = Vec::new();
+    while rest.len > 0 {
+        let found = u.0.iter().find_map(|own| {
+            let offset = rest.outside.checked_sub(own.outside).filter(|offset| *offset < own.len)?;
+            Some((own.inside + offset, own.len - offset))
+        });
+        let (outside, room) = found.ok_or(IdMapError::NotYours(rest.outside))?;
+        let len = rest.len.min(room);
+        parts.push(IdExtent { inside: rest.inside, outside, len });
+        rest = IdExtent { inside: rest.inside + len, outside: rest.outside + len, len: rest.len - len };
+    }
+    Ok(parts)
 }
 
 fn overlaps(a: (u32, u32), b: (u32, u32)) -> bool {
@@ -163,10 +186,11 @@ fn fill(extents: &mut Vec<IdExtent>, size: u32) {
         taken.sort_unstable();
         let (mut free, mut next) = (Vec::new(), 0);
         for (first, len) in taken {
-            if first > next {
+            // What was written may lie beyond the end: the kernel refuses it, or it is taken out again.
+            if first.min(end) > next {
                 free.push((next, first.min(end) - next));
             }
-            next = next.max(first + len);
+            next = next.max(first.saturating_add(len));
         }
         if next < end {
             free.push((next, end - next));
@@ -209,7 +233,11 @@ mod tests {
         assert_eq!(of(&["5:@1000"]), Err(IdMapError::WithoutRoot));
         assert_eq!(of(&["0:@7"]), Err(IdMapError::NotYours(7)));
         assert_eq!(of(&["0:0:5", "4:9"]), Err(IdMapError::Overlap("container ID", 4)));
-        for bad in ["", "0", "0:", "0:1:0", "x:1", "0:1:2:3", "0:4294967295:2", "-1:0"] {
+        // Host IDs that lie in two of the caller's ranges.
+        assert_eq!(of(&["0:@100000:65536", "70000:@1000"]).unwrap().0, "0 1 65536\n70000 0 1\n");
+        assert_eq!(of(&["0:@1000:2"]), Err(IdMapError::NotYours(1001)));
+        assert_eq!(of(&["0:@165530:4294800000"]), Err(IdMapError::NotYours(165_536)));
+        for bad in ["", "0", "0:", "0:1:0", "x:1", "0:1:2:3", "0:4294967295:2", "-1:0", "0:1:4294967296"] {
             assert_eq!(of(&[bad]), Err(IdMapError::Syntax(bad.to_owned())), "{bad}");
         }
     }
@@ -223,5 +251,8 @@ mod tests {
         // A later one takes IDs of an earlier one.
         let users = of(&["0:1:10", "+3:0:1"]).unwrap().0;
         assert!(users.starts_with("0 1 3\n3 0 1\n4 5 6\n10 4 1\n11 11 "), "{users}");
+        // Beyond what the caller has: the rest is filled as before, and the kernel refuses the whole.
+        assert_eq!(of(&["+4000000000:100000:5"]).unwrap().0, "0 0 65537\n4000000000 100000 5\n");
+        assert_eq!(of(&["0:0:5", "+7:70000:4294897295"]).unwrap().0, "0 0 5\n5 5 2\n7 70000 4294897295\n");
     }
 }

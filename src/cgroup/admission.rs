@@ -19,6 +19,8 @@ pub(crate) struct AdmissionOrder {
     /// The directory of the container's cgroup.
     #[serde(with = "crate::base::bytes::path")]
     pub(crate) leaf: PathBuf,
+    /// Process 1 of the container, in the numbers of whoever finds the way.
+    pub(crate) pid: i32,
     pub(crate) systemd: Option<Sockets>,
     /// The container has limits: outside of its cgroup nothing may run for it.
     pub(crate) is_limited: bool,
@@ -40,15 +42,17 @@ impl Admission {
     pub(crate) fn prepare(order: Option<&AdmissionOrder>) -> Self {
         let Some(order) = order else { return Self::default() };
         let own = tree::place_of("self").and_then(|place| place.own_tree());
+        let place = place_in(&order.leaf, order.pid);
         if own.is_some_and(|own| order.leaf.starts_with(own)) {
-            match Nest::open(&order.leaf) {
+            match Nest::open(&place) {
                 Ok(nest) => return Self { nest: Some(nest), ..Self::default() },
                 Err(err) => return Self { needed: order.is_limited.then_some(err), ..Self::default() },
             }
         }
         let manager = scope_of(&order.leaf).and_then(|(scope, name)| {
             let manager = order.systemd.as_ref().and_then(Manager::connect)?;
-            Some((manager, scope.to_owned(), format!("/{name}")))
+            let below = place.strip_prefix(&order.leaf).ok()?.to_str()?;
+            Some((manager, scope.to_owned(), format!("/{name}/{below}").trim_end_matches('/').to_owned()))
         });
         let needed = (manager.is_none() && order.is_limited).then(|| {
             let why = "a command for a container with limits cannot be put into its cgroup";
@@ -91,6 +95,17 @@ impl Admission {
                 .or_else(|err| if self.is_limited { Err(err) } else { Ok(()) }),
             (None, None) => Ok(()),
         }
+    }
+}
+
+/// Where a process can be put into the cgroup `leaf` of a container whose process 1 is `pid`: one that hands
+/// controllers on takes no processes (cgroup-v2, "No Internal Process Constraint"); a systemd or a container
+/// engine inside has then moved itself further down.
+fn place_in(leaf: &Path, pid: i32) -> PathBuf {
+    let own = || tree::place_of(&pid.to_string()).map(|place| place.directory());
+    match tree::words(&leaf.join("cgroup.subtree_control")).is_empty() {
+        true => leaf.to_owned(),
+        false => own().filter(|place| place.starts_with(leaf)).unwrap_or_else(|| leaf.to_owned()),
     }
 }
 

@@ -123,7 +123,7 @@ impl Wish<'_> {
             CgroupMode::Split => return self.split().map(Some),
             CgroupMode::Enabled | CgroupMode::NoMonitor => self.scope(pid).and_then(|scope| match scope {
                 Some(scope) => Ok(Some(scope)),
-                None => self.in_own_tree(),
+                None => self.in_own_tree(pid),
             }),
         };
         match made {
@@ -192,7 +192,7 @@ impl Wish<'_> {
     }
 
     /// Directories in the tree that was delegated to the caller; `None` where there is none.
-    fn in_own_tree(&self) -> Result<Option<Unit>> {
+    fn in_own_tree(&self, pid: i32) -> Result<Option<Unit>> {
         let Some(place) = tree::place_of("self") else { return Ok(None) };
         let Some(top) = place.own_tree() else { return Ok(None) };
         self.empty(&top)?;
@@ -210,6 +210,10 @@ impl Wish<'_> {
             // Where the caller was may be an inner directory by now.
             unit.home = tree::place_of("self").map(|place| place.directory());
             unit.step_aside(MONITOR)?;
+        }
+        if self.is_made_after_birth() {
+            tree::make(&unit.leaf)?;
+            unit.admit(pid)?;
         }
         tree::enable_controllers(&unit.directory);
         Ok(Some(unit))

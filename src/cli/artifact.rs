@@ -106,7 +106,7 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
     let format = args.format.as_deref().map(|text| Format::parse(text, &shape)).transpose()?;
     let rows: Vec<Value> = session.engine()?.artifacts()?.iter().map(|one| row(one, args.no_trunc)).collect();
     match format {
-        Some(Format::Json) => json_format::print(session, &json_format::pretty(&rows.into(), &[], "    ")),
+        Some(Format::Json) => json_format::print_list(session, &rows, &[], "    "),
         Some(template) => format::print_rows(session, &shape, &template, &rows),
         None => {
             let heading = ["REPOSITORY", "TAG", "DIGEST", "SIZE"];

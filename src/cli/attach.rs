@@ -6,7 +6,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use clap::{ArgAction, Args};
 
 use crate::attach::client::{self, End, Local};
-use crate::attach::detach::{self, DetachKeys};
+use crate::attach::detach::DetachKeys;
+use crate::cli::run;
 use crate::cli::session::{Exit, Session};
 use crate::cli::targets::{self, Latest};
 use crate::engine::attach::{Attachment, SignalPath};
@@ -24,8 +25,11 @@ pub(crate) struct AttachArgs {
     #[arg(value_name = "CONTAINER")]
     container: Option<String>,
 
-    #[command(flatten)]
-    keys: DetachArg,
+    /// Keys that detach: characters or ctrl-VALUE (a-z @ [ \ ] ^ _), separated by commas; empty for none
+    ///
+    /// Without it those of containers.conf, else ctrl-p,ctrl-q.
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
 
     /// Do not send standard input
     #[arg(long)]
@@ -40,20 +44,13 @@ pub(crate) struct AttachArgs {
     latest: Latest,
 }
 
-/// `--detach-keys`.
-#[derive(Args, Debug)]
-pub(crate) struct DetachArg {
-    /// Keys that detach: characters or ctrl-VALUE (a-z @ [ \ ] ^ _), separated by commas; empty for none
-    #[arg(long, value_name = "KEYS", default_value = detach::DEFAULT)]
-    pub(crate) detach_keys: DetachKeys,
-}
-
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: AttachArgs) -> anyhow::Result<Exit> {
     let id = targets::one(session, args.container.as_ref(), &args.latest)?;
+    let keys = run::detach_keys(session.engine()?, args.detach_keys.as_deref())?;
     let Attachment { socket, terminal, stdin, signals } = session.engine()?.attach(&id, !args.no_stdin)?;
     let route = args.sig_proxy.then_some(Route::Monitor(signals));
-    Ok(pump(socket, terminal, stdin, args.keys.detach_keys, route)?.unwrap_or(Exit::OK))
+    Ok(pump(socket, terminal, stdin, keys, route)?.unwrap_or(Exit::OK))
 }
 
 /// How signals reach a process that a command is attached to.

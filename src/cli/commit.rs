@@ -9,8 +9,8 @@ use clap::{Args, ValueEnum};
 use crate::base::manifest::Form;
 use crate::cli::session::Session;
 use crate::cli::targets;
+use crate::engine::Error;
 use crate::engine::commit::Commit;
-use crate::engine::{Error, Kind};
 
 /// Make a new image from what a container has changed
 ///
@@ -58,7 +58,7 @@ pub(crate) struct CommitArgs {
     #[arg(short, long, default_value = "", value_name = "TEXT")]
     message: String,
 
-    /// Pause the container meanwhile; not supported for one that runs, so it fails
+    /// Pause the container meanwhile, if it runs
     #[arg(
         short,
         long,
@@ -112,14 +112,6 @@ pub(crate) fn run(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result
     }
     let target = targets::one(session, Some(&args.container), &targets::Latest { latest: false })?;
     let engine = session.engine()?;
-    if args.pause && engine.runs(&target)? {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "--pause: running containers are committed without a pause",
-        )
-        .hint("commit without --pause, or stop the container first")
-        .into());
-    }
     let names =
         args.image.iter().map(|name| crate::engine::image::new_name(name)).collect::<Result<_, _>>()?;
     let config = match &args.config {
@@ -135,6 +127,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result
         form,
         volumes: args.include_volumes,
         squash: args.squash,
+        pause: args.pause,
     };
     if !args.quiet {
         session.note(format!("Committing container {}", target.short()));

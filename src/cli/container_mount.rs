@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cli::error::FAILED;
 use crate::cli::format::{json as json_format, table::Table};
@@ -66,8 +66,8 @@ fn list(session: &mut Session<'_>, args: &MountArgs) -> anyhow::Result<()> {
             let name = engine.container_name(id)?;
             Ok(json!({"id": id.to_string(), "Names": [name], "mountpoint": path.display().to_string()}))
         };
-        let rows: Value = mounted.iter().map(row).collect::<anyhow::Result<Vec<_>>>()?.into();
-        return json_format::print(session, &json_format::pretty(&rows, &[], " "));
+        let rows = mounted.iter().map(row).collect::<anyhow::Result<Vec<_>>>()?;
+        return json_format::print_list(session, &rows, &[], " ");
     }
     let mut table = Table::new(session, &[]);
     for (id, path) in mounted {

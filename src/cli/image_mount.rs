@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cli::error::FAILED;
 use crate::cli::format::{json as json_format, table::Table};
@@ -69,8 +69,8 @@ pub(crate) fn mount(session: &mut Session<'_>, args: MountArgs) -> anyhow::Resul
         let rows = rows.iter().map(|(names, one)| {
             json!({"id": one.id.hex(), "Repositories": names, "mountpoint": one.path.display().to_string()})
         });
-        let rows: Value = rows.collect::<Vec<_>>().into();
-        return json_format::print(session, &json_format::pretty(&rows, &[], " "));
+        let rows: Vec<_> = rows.collect();
+        return json_format::print_list(session, &rows, &[], " ");
     }
     if let ([one], false) = (&mounted[..], listing) {
         writeln!(session.out, "{}", one.path.display())?;

@@ -136,7 +136,7 @@ pub(crate) struct AddArgs {
     all: bool,
 
     /// The arguments are files: add them as one artifact
-    #[arg(long)]
+    #[arg(long, conflicts_with = "all")]
     artifact: bool,
 
     /// Configuration of the artifact, instead of an empty one

@@ -172,8 +172,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     let exit = attached(engine, &id, request.auto_remove, attachment, keys, keep)?;
     if args.rmi {
         match engine.remove_image(&request.image, false) {
-            // Others use it, or it has other names.
-            Err(err) if err.kind == Kind::Conflict => {}
+            // Others use it, or it has other names; or somebody has removed it meanwhile.
+            Err(err) if matches!(err.kind, Kind::Conflict | Kind::NotFound) => {}
             other => drop(other?),
         }
     }
@@ -191,7 +191,8 @@ pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Resul
         // The oldest first, so that one whose namespaces another uses is there.
         targets::for_each(session, targets, |engine, id| {
             match engine.start_container(id, Start::default()) {
-                Err(err) if err.kind == Kind::Conflict => Ok(()),
+                // Of all that can be in the way only that it runs already is what was wished for.
+                Err(err) if err.kind == Kind::Conflict && engine.runs(id).unwrap_or(false) => Ok(()),
                 other => other.map(drop),
             }
         })?;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::format::{json, table::Table};
 use crate::cli::session::Session;
+use crate::cli::usage::UsageError;
 use crate::engine::Error;
 use crate::engine::trust::{self, TrustChange};
 
@@ -38,9 +39,23 @@ pub(crate) struct TrustArgs {
     #[arg(short = 'f', long, value_name = "FILE")]
     pubkeysfile: Vec<PathBuf>,
 
-    /// With set: accept, reject or sigstoreSigned
-    #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "sigstoreSigned")]
-    kind: String,
+    /// With set: accept, reject or sigstoreSigned, which it is without
+    #[arg(short = 't', long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+}
+
+impl TrustArgs {
+    /// A flag that was given and is for the other action.
+    fn idle_flag(&self) -> Option<&'static str> {
+        let (show, set) = (self.action == Action::Show, self.action == Action::Set);
+        let idle = [
+            ("--json", self.json && set),
+            ("--raw", self.raw && set),
+            ("--pubkeysfile", !self.pubkeysfile.is_empty() && show),
+            ("--type", self.kind.is_some() && show),
+        ];
+        idle.into_iter().find_map(|(flag, is_idle)| is_idle.then_some(flag))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,6 +66,10 @@ enum Action {
 
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: TrustArgs) -> anyhow::Result<()> {
+    if let Some(flag) = args.idle_flag() {
+        let action = if args.action == Action::Show { "show" } else { "set" };
+        bail!(UsageError::new(format!("{flag} means nothing to image trust {action}")));
+    }
     match args.action {
         Action::Show => show(session, &args),
         Action::Set => set(&args),
@@ -76,7 +95,7 @@ fn show(session: &mut Session<'_>, args: &TrustArgs) -> anyhow::Result<()> {
                 json!({"transport": row.transport, "name": row.name, "repo_name": row.name, "type": row.kind, "keys": row.keys})
             })
             .collect();
-        return json::print(session, &json::pretty(&Value::Array(documents), &[], "    "));
+        return json::print_list(session, &documents, &[], "    ");
     }
     let mut table = Table::new(session, &["TRANSPORT", "NAME", "TYPE", "ID", "STORE"]);
     for row in rows {
@@ -89,7 +108,7 @@ fn set(args: &TrustArgs) -> anyhow::Result<()> {
     let Some(scope) = &args.registry else {
         bail!(Error::invalid("set needs a registry").hint("image trust set --type reject docker.io"));
     };
-    let change = match args.kind.as_str() {
+    let change = match args.kind.as_deref().unwrap_or("sigstoreSigned") {
         "accept" | "insecureAcceptAnything" => TrustChange::Accept,
         "reject" => TrustChange::Reject,
         "sigstoreSigned" if args.pubkeysfile.is_empty() => {

@@ -53,11 +53,16 @@ impl Engine {
         for mount in &mut spec.mounts {
             if let MountKind::Volume { name, anonymous: true, .. } = &mut mount.kind {
                 *name = ContainerId::from_random(random()?).to_string();
-                self.store().volumes().create(&VolumeRecord::new(name, true))?;
-                self.record_volume("create", name);
             }
         }
-        let created = self.write_clone(&spec, id, request);
+        let volumes = || {
+            spec.anonymous_volumes().try_for_each(|name| {
+                self.store().volumes().create(&VolumeRecord::new(name, true))?;
+                self.record_volume("create", name);
+                Ok(())
+            })
+        };
+        let created = volumes().and_then(|()| self.write_clone(&spec, id, request));
         if created.is_err() {
             self.discard_anonymous_volumes(&spec);
         }

@@ -34,6 +34,8 @@ pub(crate) struct Commit {
     pub(crate) volumes: bool,
     /// One layer with everything, instead of one more.
     pub(crate) squash: bool,
+    /// One that runs stands still while its files are read.
+    pub(crate) pause: bool,
 }
 
 impl Engine {
@@ -60,7 +62,10 @@ impl Engine {
 
         let below = if commit.squash { vec![] } else { self.image_layers(&base)? };
         let options = LayerOptions { squash: commit.squash, ..LayerOptions::default() };
-        let mut layer = self.commit_upper(id, &options)?;
+        let mut layer = match commit.pause && self.runs(id)? && !self.is_paused(id)? {
+            true => self.while_paused(id, || self.commit_upper(id, &options))?,
+            false => self.commit_upper(id, &options)?,
+        };
         let (wanted, mut descriptors): (Vec<_>, Vec<_>) = below.into_iter().unzip();
         self.add_layer(&wanted, &mut layer)?;
         descriptors.push(layer.descriptor.clone());

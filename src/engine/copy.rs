@@ -11,6 +11,7 @@ use crate::engine::start::failed;
 use crate::engine::{Engine, Error, Kind, Result, state};
 use crate::runtime::copy::{self, Content, Copying, Ids, Job, Owner, Pack, Place, Unpack};
 use crate::runtime::failure::Failure;
+use crate::store::volumes::VolumeRecord;
 use crate::sys::fs::{self, OFlags, Share};
 
 /// How long a copy waits for another one of the same stopped container.
@@ -63,7 +64,7 @@ impl Engine {
     /// [`Kind::NotFound`]; if the archive cannot be written.
     pub(crate) fn export_volume(&self, name: &str, archive: BorrowedFd<'_>) -> Result<()> {
         let pack = Pack { path: ".".into(), name: ".".into(), one_file_system: false };
-        let copying = self.begin_volume(name, Job::Pack(pack), archive)?;
+        let copying = self.begin_volume(&self.volume(name)?, Job::Pack(pack), archive)?;
         copying.begun().and_then(|_| copying.finish()).map_err(of_volume)
     }
 
@@ -80,13 +81,15 @@ impl Engine {
             owner: Owner::Archive,
             overwrite: true,
         };
-        self.begin_volume(name, Job::Unpack(job), archive)?.finish().map_err(of_volume)?;
+        // Once: meanwhile another volume may come that what was typed is the beginning of, too.
+        let volume = self.volume(name)?;
+        self.begin_volume(&volume, Job::Unpack(job), archive)?.finish().map_err(of_volume)?;
         // Its owners are those of the archive: the first container leaves them as they are.
-        Ok(self.store().volumes().note_first_use(name)?)
+        Ok(self.store().volumes().note_first_use(&volume.name)?)
     }
 
-    fn begin_volume(&self, name: &str, job: Job, archive: BorrowedFd<'_>) -> Result<Copying> {
-        let data = self.volume_directory(&self.volume(name)?);
+    fn begin_volume(&self, volume: &VolumeRecord, job: Job, archive: BorrowedFd<'_>) -> Result<Copying> {
+        let data = self.volume_directory(volume);
         let store = self.store().root();
         copy::start(&self.caller(), store, Place::Directory(data), None, job, archive).map_err(of_volume)
     }

@@ -57,6 +57,21 @@ impl Engine {
             secrets.push(data);
         }
         check_sources(&spec)?;
+        let draft = Draft { spec: &spec, secrets: &secrets, to_be_started: request.to_be_started };
+        let name = request.name.as_deref();
+        let created =
+            self.make_volumes(&spec, request).and_then(|()| match name.filter(|_| request.replace) {
+                Some(name) => self.write_in_place_of(&draft, name),
+                None => self.write_container(&draft, name),
+            });
+        if created.is_err() {
+            self.discard_anonymous_volumes(&spec);
+        }
+        created.map(|()| id)
+    }
+
+    /// Makes the volumes of a new container that are not there yet.
+    fn make_volumes(&self, spec: &ContainerSpec, request: &ContainerRequest) -> Result<()> {
         for mount in &spec.mounts {
             if let MountKind::Volume { name, anonymous, .. } = &mount.kind {
                 let volumes = self.store().volumes();
@@ -67,15 +82,7 @@ impl Engine {
                 }
             }
         }
-        let draft = Draft { spec: &spec, secrets: &secrets, to_be_started: request.to_be_started };
-        let created = match request.name.as_deref().filter(|_| request.replace) {
-            Some(name) => self.write_in_place_of(&draft, name),
-            None => self.write_container(&draft, request.name.as_deref()),
-        };
-        if created.is_err() {
-            self.discard_anonymous_volumes(&spec);
-        }
-        created.map(|()| id)
+        Ok(())
     }
 
     /// Writes a container down under a name that another may have; that one is removed.

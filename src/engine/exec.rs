@@ -76,6 +76,7 @@ impl Engine {
     pub(crate) fn admission(&self, spec: &ContainerSpec, record: &Record) -> Option<AdmissionOrder> {
         record.cgroup.as_ref().map(|leaf| AdmissionOrder {
             leaf: leaf.clone(),
+            pid: record.pid,
             systemd: config::cgroups(&self.caller()).systemd,
             is_limited: !spec.cgroup.limits.is_empty(),
         })

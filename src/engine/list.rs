@@ -421,12 +421,13 @@ fn read_container(
     let text = fs::read_at(dir, "spec.json", MAX_SPEC_BYTES)
         .map_err(|err| Error::system(format!("read {}", path.display()), err))?;
     let mut summary: Summary = record::parse(&text, "container", id.short(), &path)?;
-    if let Some(restart) = state::read_updates(dir.as_fd()).restart {
+    let updates = state::read_updates(dir.as_fd());
+    if let Some(restart) = updates.restart {
         summary.restart = restart;
     }
-    let health = match summary.health {
-        Some(_) => health::read(dir.as_fd(), id)?.map(|state| state.status).or(Some(Health::Starting)),
-        None => None,
+    let health = match updates.checks_health(summary.health.is_some()) {
+        true => health::read(dir.as_fd(), id)?.map(|state| state.status).or(Some(Health::Starting)),
+        false => None,
     };
     Ok(Some(Container { id: id.clone(), name: name.to_owned(), summary, status, health }))
 }

@@ -111,6 +111,7 @@ impl Engine {
     /// If there is no place for a store, or what is there is none that this ketch can read.
     pub(crate) fn open(config: &Config, tell: Tell) -> Result<Self> {
         let conf = config::containers_conf::read(&config.modules, tell)?;
+        conf.engine.set_environment()?;
         Ok(Self {
             store: Store::open(&config.data_root()?)?,
             tell,

@@ -72,6 +72,21 @@ impl Engine {
         Ok(())
     }
 
+    /// Does `work` while a running container is paused.
+    ///
+    /// # Errors
+    ///
+    /// Those of pausing, of the work, and of letting it go on; the first of them.
+    pub(super) fn while_paused<T>(&self, id: &ContainerId, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.pause(id)?;
+        let done = work();
+        match self.unpause(id) {
+            // Somebody else has unpaused it, or killed it: neither is a failure of what was wanted.
+            Err(err) if err.kind == Kind::Conflict => done,
+            other => done.and_then(|done| other.map(|()| done)),
+        }
+    }
+
     /// Is the container paused?
     ///
     /// # Errors

@@ -110,7 +110,6 @@ pub(crate) fn look(pid: i32) -> Option<Process> {
 
 /// The fields of `/proc/PID/stat`; the name may hold anything, blanks and brackets too.
 fn parse_stat(text: &str) -> Option<Process> {
-    const PAGE_BYTES: u64 = 4096;
     let (before, after) = text.rsplit_once(')')?;
     let fields: Vec<&str> = after.split_ascii_whitespace().collect();
     // Fields are counted from 3 in proc_pid_stat(5): the first after the name.
@@ -128,7 +127,7 @@ fn parse_stat(text: &str) -> Option<Process> {
         threads: number(20)?,
         start_ticks: number(22)?,
         virtual_bytes: number(23)?,
-        resident_bytes: number(24)? * PAGE_BYTES,
+        resident_bytes: number(24)? * rustix::param::page_size() as u64,
         ..Process::default()
     })
 }
@@ -162,7 +161,8 @@ mod tests {
         assert_eq!((process.comm.as_str(), process.state.as_str()), ("a) b (c", "S"));
         assert_eq!((process.parent, process.user_ticks, process.system_ticks), (1, 10, 20));
         assert_eq!((process.nice, process.threads, process.start_ticks), (-5, 3, 777));
-        assert_eq!((process.virtual_bytes, process.resident_bytes), (4_096_000, 20_480));
+        let page = rustix::param::page_size() as u64;
+        assert_eq!((process.virtual_bytes, process.resident_bytes), (4_096_000, 5 * page));
         assert!(parse_stat("").is_none() && parse_stat("1 (x) S 1").is_none());
     }
 

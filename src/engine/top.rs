@@ -247,10 +247,11 @@ fn label(pid: i32) -> String {
 
 /// A span of time as Go prints it, in whole parts of seconds: `1m2.5s`.
 fn elapsed(seconds: f64) -> String {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole seconds of a life")]
-    let whole = seconds as u64;
-    let (hours, minutes, rest) = (whole / 3600, whole / 60 % 60, seconds % 60.0);
-    let rest = format!("{rest:.2}");
+    // Rounded before it is parted: 59.996 s are a minute.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "hundredths of a life")]
+    let hundredths = (seconds * 100.0).round() as u64;
+    let (hours, minutes) = (hundredths / 360_000, hundredths / 6000 % 60);
+    let rest = format!("{}.{:02}", hundredths / 100 % 60, hundredths % 100);
     let rest = rest.trim_end_matches('0').trim_end_matches('.');
     match (hours, minutes) {
         (0, 0) => format!("{rest}s"),
@@ -294,7 +295,18 @@ mod tests {
     #[test]
     fn terminals_and_times() {
         assert_eq!([terminal(0), terminal(34816), terminal(1025)], ["?", "pts/0", "tty1"]);
-        assert_eq!([elapsed(0.0), elapsed(62.5), elapsed(3600.0)], ["0s", "1m2.5s", "1h0m0s"]);
+        for (seconds, want) in [
+            (0.0, "0s"),
+            (10.0, "10s"),
+            (59.99, "59.99s"),
+            (59.996, "1m0s"),
+            (62.5, "1m2.5s"),
+            (3599.999, "1h0m0s"),
+            (3600.0, "1h0m0s"),
+            (7384.07, "2h3m4.07s"),
+        ] {
+            assert_eq!(elapsed(seconds), want, "{seconds}");
+        }
         let names = names_of("root:x:0:0\nother:x:0:0\nbad\napp:x:7:\n");
         assert_eq!((names[&0].as_str(), names[&7].as_str(), names.len()), ("root", "app", 2));
     }

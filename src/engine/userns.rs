@@ -102,13 +102,15 @@ impl Engine {
             let fields: Vec<&str> = line.trim().split(':').collect();
             let [owner, start, len] = fields[..] else { continue };
             let (Ok(start), Ok(len)) = (start.parse::<u32>(), len.parse::<u32>()) else { continue };
-            if owner != name {
+            if owner != name || len == 0 {
                 continue;
             }
             let outside = u.to_inside(start).filter(|_| u.to_inside(start.saturating_add(len - 1)).is_some());
             let outside = outside.ok_or_else(|| Error::invalid(IdMapError::NotYours(start).to_string()))?;
             extents.push(IdExtent { inside, outside, len });
-            inside += len;
+            inside = inside.checked_add(len).ok_or_else(|| {
+                Error::invalid(format!("{file} gives {name:?} more IDs than a user namespace can have"))
+            })?;
         }
         if extents.is_empty() {
             return Err(Error::invalid(format!("no range for {name:?} in {file}")));
@@ -196,11 +198,14 @@ impl Engine {
     }
 }
 
-/// `INSIDE:OUTSIDE:COUNT`.
+/// `INSIDE:OUTSIDE:COUNT`; `None` if that is no extent of IDs.
 fn extent(text: &str) -> Option<IdExtent> {
-    let mut numbers = text.split(':').map(str::parse);
+    let mut numbers = text.split(':').map(str::parse::<u32>);
     let mut next = || numbers.next()?.ok();
-    Some(IdExtent { inside: next()?, outside: next()?, len: next()? })
+    let extent = IdExtent { inside: next()?, outside: next()?, len: next()? };
+    let ends = |start: u32| start.checked_add(extent.len).is_some();
+    (numbers.next().is_none() && extent.len > 0 && ends(extent.inside) && ends(extent.outside))
+        .then_some(extent)
 }
 
 /// `map` with one extent fixed; what it covers inside is taken out of the rest.
@@ -265,5 +270,15 @@ mod tests {
         let map = IdMap(vec![IdExtent { inside: 0, outside: 100, len: 10 }]);
         let fixed = with_fixed(map, IdExtent { inside: 3, outside: 0, len: 2 });
         assert_eq!(fixed.to_kernel(), "0 100 3\n3 0 2\n5 105 5\n");
+    }
+
+    #[test]
+    fn extents_have_ends() {
+        assert_eq!(extent("3:0:2"), Some(IdExtent { inside: 3, outside: 0, len: 2 }));
+        for bad in
+            ["", "1:2", "1:2:0", "1:2:3:4", "4294967295:0:1", "0:4294967290:10", "0:0:4294967296", "-1:0:1"]
+        {
+            assert_eq!(extent(bad), None, "{bad}");
+        }
     }
 }

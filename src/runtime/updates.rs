@@ -45,4 +45,23 @@ impl Updates {
             spec.health = self.health;
         }
     }
+
+    /// Is the health of a container checked, if its spec says so or not?
+    pub(crate) fn checks_health(&self, by_spec: bool) -> bool {
+        self.health.is_some() || by_spec && !self.no_health
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_updated_decides_over_health_checks() {
+        let unchecked = Updates { no_health: true, ..Updates::default() };
+        for by_spec in [true, false] {
+            assert_eq!(Updates::default().checks_health(by_spec), by_spec);
+            assert!(!unchecked.checks_health(by_spec));
+        }
+    }
 }

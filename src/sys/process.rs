@@ -1,9 +1,19 @@
 //! What a process is and holds: descriptors, program, identity.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+
+/// Gives this process an environment variable; one that is set keeps its value.
+///
+/// For a command that has one thread still: nobody else may read the environment meanwhile.
+pub(crate) fn set_default_variable(name: &OsStr, value: &OsStr) {
+    if std::env::var_os(name).is_none() {
+        // SAFETY: the caller promises that there is no other thread.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
 
 /// Marks every descriptor from `first` on close-on-exec.
 ///

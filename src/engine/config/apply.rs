@@ -1,6 +1,7 @@
 //! containers.conf and the environment, as defaults of what a request leaves open.
 
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt as _;
 
 use crate::base::device;
 use crate::base::etc::HostsBase;
@@ -53,7 +54,14 @@ fn process(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
     if conf.env_host {
         request.default_env = environment_of_caller();
     }
-    request.default_env.extend(conf.env.iter().map(|entry| entry.as_str().into()));
+    // A name alone stands for what the caller has, if anything.
+    request.default_env.extend(conf.env.iter().filter_map(|entry| {
+        match entry.contains('=') {
+            true => Some(entry.as_str().into()),
+            false => variable(entry)
+                .map(|value| [entry.as_bytes(), b"=", value.as_os_str().as_bytes()].concat().into()),
+        }
+    }));
     if conf.http_proxy == Some(false) && !request.http_proxy_asked {
         request.proxies.clear();
     }
@@ -207,10 +215,11 @@ fn mounts(request: &mut ContainerRequest, conf: &ContainersConf) -> Result<()> {
     {
         request.shm_size_bytes = Some(read("shm_size", text, size::parse(text).ok())?);
     }
-    let volumes = conf.volumes.iter().map(|text| (text, mount_syntax::parse_volume(text.as_ref())));
-    let mounts = conf.mounts.iter().map(|text| (text, mount_syntax::parse_mount(text)));
-    for (text, mount) in volumes.chain(mounts) {
-        let mount = read("volumes", text, mount.ok())?;
+    let volumes =
+        conf.volumes.iter().map(|text| ("volumes", text, mount_syntax::parse_volume(text.as_ref())));
+    let mounts = conf.mounts.iter().map(|text| ("mounts", text, mount_syntax::parse_mount(text)));
+    for (key, text, mount) in volumes.chain(mounts) {
+        let mount = read(key, text, mount.ok())?;
         if !request.mounts.iter().any(|known| known.target.as_bytes() == mount.target.as_bytes()) {
             request.mounts.push(mount);
         }
@@ -267,6 +276,7 @@ mod tests {
         for (text, said) in [
             ("[containers]\numask='abc'\n", "umask"),
             ("[containers]\nvolumes=['x:y:z:a']\n", "volumes"),
+            ("[containers]\nmounts=['type=nonsense,dst=/x']\n", ": mounts: "),
             ("[containers]\nannotations=['x']\n", "annotations"),
             ("[containers]\nhost_containers_internal_ip='x'\n", "host_containers_internal_ip"),
             ("[containers]\ncgroups='perhaps'\n", "cgroups"),

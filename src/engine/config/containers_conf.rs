@@ -27,6 +27,7 @@ use crate::base::manifest::Form;
 use crate::engine::Tell;
 use crate::engine::config::{keys, variable, xdg};
 use crate::engine::error::{Error, Kind, Result};
+use crate::sys::process;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -88,6 +89,8 @@ pub(crate) struct Containers {
 pub(crate) struct EngineConf {
     pub(crate) cdi_spec_dirs: Vec<PathBuf>,
     pub(crate) detach_keys: Option<String>,
+    /// Variables of the command itself, like `HTTPS_PROXY=…`; one that is set stays as it is.
+    pub(crate) env: Vec<String>,
     pub(crate) events_logger: Option<String>,
     pub(crate) image_default_format: Option<String>,
     pub(crate) image_volume_mode: Option<String>,
@@ -198,6 +201,27 @@ fn read_from(sources: &Sources, tell: &mut dyn FnMut(&str)) -> Result<Containers
     merged.try_into().map_err(|err| Error::new(Kind::Invalid, "understand containers.conf").because(err))
 }
 
+impl EngineConf {
+    /// Gives this command the variables that `env` lists. Called at its beginning, while it has one thread.
+    ///
+    /// # Errors
+    ///
+    /// For what is no variable.
+    pub(crate) fn set_environment(&self) -> Result<()> {
+        for entry in &self.env {
+            let pair = entry
+                .split_once('=')
+                .filter(|(name, value)| !name.is_empty() && !name.contains('\0') && !value.contains('\0'));
+            let (name, value) = pair.ok_or_else(|| {
+                Error::invalid(format!("containers.conf: env: {entry:?} is no variable"))
+                    .hint("write NAME=VALUE")
+            })?;
+            process::set_default_variable(name.as_ref(), value.as_ref());
+        }
+        Ok(())
+    }
+}
+
 /// `*.conf` in a directory, by name.
 fn drop_ins(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
@@ -232,6 +256,9 @@ fn merge_file(merged: &mut Table, file: &Path, named: bool, tell: &mut dyn FnMut
     })?;
     for unknown in keys::unknown(&table) {
         tell(&format!("Warning: {}: unknown key {unknown}", file.display()));
+    }
+    for idle in keys::without_effect(&table) {
+        tell(&format!("Warning: {}: {idle}", file.display()));
     }
     for (section, values) in table {
         match (values, merged.entry(section).or_insert_with(|| Value::Table(Table::new()))) {

@@ -59,6 +59,27 @@ pub(super) fn unknown(file: &Table) -> Vec<String> {
     unknown
 }
 
+/// Keys that ask for something which ketch does otherwise: what it does instead, as it is told.
+const WITHOUT_EFFECT: [(&str, &str, &str); 3] = [
+    (
+        "containers",
+        "interface_name",
+        "interfaces are named eth0, eth1, …, or by --network NAME:interface_name=…",
+    ),
+    ("containers", "log_path", "logs lie with their containers, or where --log-opt path=… says"),
+    ("engine", "volume_path", "volumes lie in the store, which --root or KETCH_ROOT moves"),
+];
+
+/// What is set and cannot be followed, as it is shown to the user.
+pub(super) fn without_effect(file: &Table) -> Vec<String> {
+    let is_set = |section: &str, key: &str| {
+        let value = file.get(section).and_then(|values| values.get(key));
+        value.is_some_and(|value| value.as_str() != Some(""))
+    };
+    let idle = WITHOUT_EFFECT.iter().filter(|(section, key, _)| is_set(section, key));
+    idle.map(|(section, key, instead)| format!("{key:?} in [{section}] has no effect: {instead}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +89,19 @@ mod tests {
         let text = "[containers]\nenv=[]\nenvs=[]\n[engine]\nnum_locks=5\n[engine.runtimes]\nx=['y']\n[machine]\nany=1\n[more]\n";
         assert_eq!(unknown(&text.parse().unwrap()), ["\"envs\" in [containers]", "\"more\""]);
         assert!(KNOWN.iter().all(|(_, keys)| !keys.contains("  ")));
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_told() {
+        let text =
+            "[containers]\nlog_path=''\ninterface_name='device'\n[engine]\nvolume_path='/v'\nenv=['A=1']\n";
+        let told = without_effect(&text.parse().unwrap());
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("\"interface_name\" in [containers] has no effect"), "{told:?}");
+        assert!(told[1].contains("volume_path"), "{told:?}");
+        let known = |(section, key, _): &(&str, &str, &str)| {
+            KNOWN.iter().any(|(name, keys)| name == section && keys.split(' ').any(|known| known == *key))
+        };
+        assert!(WITHOUT_EFFECT.iter().all(known));
     }
 }

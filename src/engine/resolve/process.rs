@@ -152,7 +152,9 @@ fn put(env: &mut Vec<Bytes>, entry: Bytes) {
 fn merged(entry: &str, known: &[Bytes]) -> Bytes {
     let value_of = |name: &str| {
         let found = known.iter().find(|entry| key(entry) == name.as_bytes());
-        found.map_or(String::new(), |entry| entry.to_string_lossy()[name.len() + 1..].to_owned())
+        // One without `=` has no value.
+        let value = found.and_then(|entry| entry.as_bytes().get(name.len() + 1..));
+        value.map_or(String::new(), |value| String::from_utf8_lossy(value).into_owned())
     };
     let mut text = String::new();
     let mut rest = entry;

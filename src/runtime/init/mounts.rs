@@ -333,28 +333,56 @@ fn open_subpath(base: &Path, path: &Bytes) -> Result<OwnedFd> {
 
 /// What `path` is in each of the layers, the topmost first, as far down as it shows.
 fn in_layers(lowers: &[PathBuf], path: &Bytes, what: &str) -> Result<Vec<OwnedFd>> {
-    use std::os::fd::AsRawFd;
     let mut found = Vec::new();
     for lower in lowers {
-        let Ok(entry) = open_below(&open_directory(lower)?, path) else { continue };
-        let stat = rustix::fs::fstat(&entry).map_err(|errno| Failure::errno(what, errno))?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind == FileType::Directory {
-            let name = format!("/proc/self/fd/{}", entry.as_raw_fd());
-            found.push(entry);
-            // Nothing of the layers below shows through an opaque directory.
-            if rustix::fs::getxattr(name, c"user.overlay.opaque", &mut [0_u8; 8][..]).is_ok() {
-                break;
-            }
-            continue;
+        let Seen { entry, hides } = in_layer(&open_directory(lower)?, path)
+            .map_err(|errno| Failure::errno(format!("mount on {what}: look for {path:?}"), errno))?;
+        match entry {
+            Some((entry, FileType::Directory)) => found.push(entry),
+            // A file takes the place of what lies below it, and is no part of a directory above it.
+            Some((entry, _)) if found.is_empty() => found.push(entry),
+            _ => {}
         }
-        let is_whiteout = kind == FileType::CharacterDevice && stat.st_rdev == 0;
-        if found.is_empty() && !is_whiteout {
-            found.push(entry);
+        if hides {
+            break;
         }
-        break;
     }
     Ok(found)
+}
+
+/// What one layer has at a path.
+struct Seen {
+    entry: Option<(OwnedFd, FileType)>,
+    /// Nothing of the layers below shows there.
+    hides: bool,
+}
+
+/// Goes along `path` in one layer: what stands on the way hides what lies below just as what stands at its end does.
+fn in_layer(layer: &OwnedFd, path: &Bytes) -> std::result::Result<Seen, rustix::io::Errno> {
+    use std::os::fd::AsRawFd;
+    let mut seen = Seen { entry: None, hides: false };
+    let parts: Vec<&[u8]> = path.as_bytes().split(|&b| b == b'/').filter(|part| !part.is_empty()).collect();
+    // The layer itself, for a path without parts.
+    for end in usize::from(!parts.is_empty())..=parts.len() {
+        let so_far = if end == 0 { ".".into() } else { Bytes::from(parts[..end].join(&b'/')) };
+        seen.entry = None;
+        let entry = match open_below(layer, &so_far) {
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => break,
+            other => other?,
+        };
+        let stat = rustix::fs::fstat(&entry)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind != FileType::Directory {
+            let is_whiteout = kind == FileType::CharacterDevice && stat.st_rdev == 0;
+            seen.hides = true;
+            seen.entry = (end == parts.len() && !is_whiteout).then_some((entry, kind));
+            break;
+        }
+        let name = format!("/proc/self/fd/{}", entry.as_raw_fd());
+        seen.hides |= rustix::fs::getxattr(name, c"user.overlay.opaque", &mut [0_u8; 8][..]).is_ok();
+        seen.entry = Some((entry, kind));
+    }
+    Ok(seen)
 }
 
 /// The directories that a source consists of, the topmost first; or the one file that it is.

@@ -201,17 +201,21 @@ fn maps(spec: &ContainerSpec, places: &Places) -> Result<Option<(IdMap, IdMap)>,
     Ok(idmaps::of_container(&spec.userns, &uids, &gids, user))
 }
 
-/// Where the user is not mapped (`--userns=nomap`, `auto`), the container's root is nobody to the user's directories. Init opens those it
-/// needs before it becomes root, under fixed numbers, and root may pass through what lies directly in them; the store as a whole stays closed.
+/// Where the user is not mapped (`--userns=nomap`, `auto`), the container's root is nobody to the user's directories; where a group is not, to
+/// that group's. Init opens those it needs before it becomes root, under fixed numbers, and root may pass through what lies directly in them; the
+/// store as a whole stays closed.
 fn within_reach(
     spec: &ContainerSpec,
     places: Places,
     maps: Option<&(IdMap, IdMap)>,
 ) -> Result<(Places, Vec<(PathBuf, i32)>), Failure> {
     use std::os::unix::fs::PermissionsExt;
-    // U's 0 is the user.
-    let has_user = |map: &IdMap| map.0.iter().any(|extent| extent.outside == 0);
-    if maps.is_none_or(|(uids, gids)| has_user(uids) && has_user(gids)) {
+    let ways = [&places.container, &places.layers, &places.volumes];
+    // Where root is the user, the user's rights will do.
+    let can_pass = |(uids, gids): &(IdMap, IdMap)| {
+        root_outside(uids, gids).is_none() || ways.iter().all(|path| is_passable(path, uids, gids))
+    };
+    if maps.is_none_or(can_pass) {
         return Ok((places, Vec::new()));
     }
     let pass = |path: &Path| {
@@ -235,6 +239,24 @@ fn within_reach(
     ];
     let [container, layers, volumes] = [0, 1, 2].map(|n| by_number(REACH + n));
     Ok((Places { container, layers, volumes }, reach))
+}
+
+/// Can the root of a container with these maps go through every directory down to `path`? Its power over a closed one needs
+/// that owner and group are mapped: capabilities(7), "Interaction of capabilities and user namespaces".
+fn is_passable(path: &Path, uids: &IdMap, gids: &IdMap) -> bool {
+    // What nobody maps into U is shown as this ID; that this may be one of U's as well does no harm.
+    const NOBODY: u32 = 65_534;
+    let has = |map: &IdMap, id: u32| id != NOBODY && map.to_inside(id).is_some();
+    let is_root = |map: &IdMap, id: u32| map.to_outside(0) == Some(id);
+    path.ancestors().all(|directory| {
+        let Ok(stat) = rustix::fs::stat(directory) else { return false };
+        let by_right = match (is_root(uids, stat.st_uid), is_root(gids, stat.st_gid)) {
+            (true, _) => stat.st_mode & 0o100,
+            (false, true) => stat.st_mode & 0o010,
+            (false, false) => stat.st_mode & 0o001,
+        };
+        by_right != 0 || has(uids, stat.st_uid) && has(gids, stat.st_gid)
+    })
 }
 
 /// The first number of the descriptors that init opens for [`within_reach`].
@@ -488,4 +510,40 @@ fn write_pid_file(path: Option<&Path>, pid: i32) -> Result<(), Failure> {
     let Some(path) = path else { return Ok(()) };
     std::fs::write(path, pid.to_string())
         .map_err(|err| Failure::errno(format!("write the pid file {}", path.display()), err))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::base::idmap::IdExtent;
+
+    #[test]
+    fn a_closed_directory_is_passed_by_who_maps_owner_and_group() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("store");
+        std::fs::create_dir(&directory).unwrap();
+        let closed = |mode| {
+            std::fs::set_permissions(parent.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let stat = rustix::fs::stat(&directory).unwrap();
+        // The container's root is another one.
+        let of = |own: u32, has_own: bool| {
+            let others = IdExtent { inside: 0, outside: own + 1, len: 5 };
+            let own = IdExtent { inside: 1000, outside: own, len: 1 };
+            IdMap(if has_own { vec![others, own] } else { vec![others] })
+        };
+        for (mode, has_user, has_group, want) in [
+            (0o700, true, true, true),
+            (0o700, true, false, false),
+            (0o700, false, true, false),
+            (0o711, false, false, true),
+            (0o710, true, false, false),
+        ] {
+            closed(mode);
+            let (uids, gids) = (of(stat.st_uid, has_user), of(stat.st_gid, has_group));
+            assert_eq!(is_passable(&directory, &uids, &gids), want, "{mode:o} {has_user} {has_group}");
+        }
+    }
 }

@@ -169,6 +169,7 @@ impl Checker {
             pid: record.pid,
             cgroup: record.cgroup.as_ref().map(|leaf| AdmissionOrder {
                 leaf: leaf.clone(),
+                pid: record.pid,
                 systemd: None,
                 is_limited: self.checks.as_ref().is_some_and(|checks| !checks.spec.cgroup.limits.is_empty()),
             }),
