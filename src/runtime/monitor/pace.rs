@@ -11,8 +11,12 @@ use std::time::{Duration, Instant};
 const QUICK: Duration = Duration::from_micros(150);
 /// So many quick reads in a row are a flood.
 const FLOOD: u32 = 16;
-/// How long a flood gathers: less than a pipe of 1 MiB takes to fill, at 2 GB/s.
+/// How long a flood gathers at first: less than a pipe of 1 MiB takes to fill, at 2 GB/s.
 const GATHER: Duration = Duration::from_micros(400);
+/// The longest that a flood gathers.
+const LONGEST: Duration = Duration::from_millis(4);
+/// How much is to gather: a third of the pipe, so that its writer is never stopped.
+const WANTED: usize = 340 << 10;
 /// Less than this after gathering is no flood any more.
 const LITTLE: usize = 16 << 10;
 
@@ -25,11 +29,13 @@ pub(super) struct Pace {
     gathered: bool,
     /// How much of it was read.
     bytes: usize,
+    /// How long the next is to gather.
+    gather: Duration,
 }
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Self { last: Instant::now(), quick: 0, gathered: false, bytes: 0 }
+        Self { last: Instant::now(), quick: 0, gathered: false, bytes: 0, gather: GATHER }
     }
 
     /// Notes a read of `length` bytes into a buffer of `room`.
@@ -41,10 +47,16 @@ impl Pace {
         }
         let now = Instant::now();
         let is_quick = match std::mem::take(&mut self.gathered) {
-            true => self.bytes >= LITTLE,
+            true => {
+                self.gather = longer_or_shorter(self.gather, self.bytes);
+                self.bytes >= LITTLE
+            }
             false => length >= room || now.duration_since(self.last) < QUICK,
         };
         self.quick = if is_quick { self.quick + 1 } else { 0 };
+        if !self.is_flood() {
+            self.gather = GATHER;
+        }
         self.last = now;
     }
 
@@ -57,9 +69,15 @@ impl Pace {
     pub(super) fn settle(&mut self) {
         if self.is_flood() && !self.gathered {
             (self.gathered, self.bytes) = (true, 0);
-            std::thread::sleep(GATHER);
+            std::thread::sleep(self.gather);
         }
     }
+}
+
+/// How long to gather next, where `bytes` came in the time `last`; never much longer at once.
+fn longer_or_shorter(last: Duration, bytes: usize) -> Duration {
+    let wanted = last.mul_f64(WANTED as f64 / bytes.max(1) as f64);
+    wanted.min(last * 2).clamp(GATHER, LONGEST)
 }
 
 #[cfg(test)]
@@ -80,5 +98,21 @@ mod tests {
         (pace.gathered, pace.bytes) = (true, 0);
         pace.note(100, 65535);
         assert!(!pace.is_flood(), "it has ended");
+    }
+
+    #[test]
+    fn a_flood_gathers_until_a_third_of_the_pipe_is_full() {
+        let ms = Duration::from_millis;
+        for (last, bytes, next) in [
+            (ms(1), WANTED, ms(1)),
+            (ms(1), WANTED / 2, ms(2)),
+            (ms(1), 1, ms(2)),
+            (ms(1), 0, ms(2)),
+            (ms(3), WANTED / 3, LONGEST),
+            (ms(2), WANTED * 2, ms(1)),
+            (ms(1), WANTED * 100, GATHER),
+        ] {
+            assert_eq!(longer_or_shorter(last, bytes), next, "{last:?} {bytes}");
+        }
     }
 }

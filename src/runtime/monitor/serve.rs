@@ -12,13 +12,14 @@
 //! user.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::io::Errno;
 
-use crate::attach::packet::{self, MAX_PACKET, output_kind};
+use crate::attach::packet::{self, MAX_DATA, MAX_PACKET, output_kind};
 use crate::attach::server::{Request, Server};
 use crate::base::health::Health;
 use crate::base::stream::Stream;
@@ -42,6 +43,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LARGE_PIPE: usize = 1 << 20;
 /// Size of any other pipe: what the kernel gives.
 const USUAL_PIPE: usize = 64 << 10;
+/// Most that is read of a large pipe at once: the log is then written in pieces so large that the file system
+/// takes them in large pages.
+const LARGE_READ: usize = LARGE_PIPE / 2;
 /// At the end, no more than this is taken from each stream: a process that outlives process 1 (with
 /// the host's pid namespace) may go on writing for ever.
 const MAX_LEFTOVER: usize = 4 << 20;
@@ -171,6 +175,15 @@ struct Places {
     first_watched: usize,
 }
 
+/// Output on its way to the clients, as ranges of the output buffer.
+struct Offered {
+    stream: Stream,
+    /// The packet that some have not taken.
+    packet: Range<usize>,
+    /// What comes behind it.
+    rest: Range<usize>,
+}
+
 struct Serving<'a, 'b> {
     pidfd: OwnedFd,
     sources: Vec<Source>,
@@ -181,10 +194,10 @@ struct Serving<'a, 'b> {
     log: Option<&'a mut Log>,
     signals: &'a SignalFd,
     set: PollSet,
-    /// A packet of output; the first byte says of which stream.
+    /// Output just read, from its second byte on: room for the first byte of a packet.
     output_buffer: Scratch,
-    /// The length of the packet that some clients still owe to take.
-    offered: Option<usize>,
+    /// What some clients still owe to take.
+    offered: Option<Offered>,
     client_buffer: Scratch,
     /// Something has happened since the last pause.
     active: bool,
@@ -234,7 +247,7 @@ impl<'a, 'b> Serving<'a, 'b> {
             log,
             signals,
             set: PollSet::default(),
-            output_buffer: Scratch::new(MAX_PACKET)?,
+            output_buffer: Scratch::new(1 + LARGE_READ)?,
             offered: None,
             client_buffer: Scratch::new(MAX_PACKET)?,
             active: true,
@@ -277,13 +290,7 @@ impl<'a, 'b> Serving<'a, 'b> {
                 self.hear(index);
             }
         }
-        if let Some(length) = self.offered {
-            if self.server.offer_again(&self.output_buffer[..length]) {
-                self.offered = None;
-            }
-        } else {
-            self.server.offer_again(&[]);
-        }
+        self.offer_again();
         for index in 0..self.sources.len() {
             if self.offered.is_none() && self.set.ready(first_source + index).read {
                 self.pump(index)?;
@@ -470,37 +477,63 @@ impl<'a, 'b> Serving<'a, 'b> {
     /// Takes one chunk of output to the log and the clients. Answers its length, if there was one.
     fn pump(&mut self, index: usize) -> io::Result<Option<usize>> {
         let source = &mut self.sources[index];
-        let Some(length) = source.read(&mut self.output_buffer[1..])? else { return Ok(None) };
+        let room = if source.grown { LARGE_READ } else { MAX_DATA };
+        let Some(length) = source.read(&mut self.output_buffer[1..=room])? else { return Ok(None) };
         self.active = true;
         if source.is_pipe {
-            self.pace.note(length, self.output_buffer.len() - 1);
+            self.pace.note(length, room);
         }
-        self.output_buffer[0] = output_kind(source.stream);
+        let stream = source.stream;
         if let Some(log) = &mut self.log {
             // A full disk must not stop the container; the writer counts what is missing.
-            log.write(source.stream, &self.output_buffer[1..=length], Timestamp::now()).ok();
+            log.write(stream, &self.output_buffer[1..=length], Timestamp::now()).ok();
         }
-        let packet = &self.output_buffer[..=length];
-        if !self.server.offer(source.stream, packet) {
-            self.offered = Some(packet.len());
-        }
+        self.offer(stream, 1..length + 1);
         Ok(Some(length))
+    }
+
+    /// Offers output to the clients, packet by packet, until one of them owes.
+    fn offer(&mut self, stream: Stream, mut rest: Range<usize>) {
+        while !rest.is_empty() {
+            // The first byte of a packet takes the place of the last one of the packet before.
+            let packet = rest.start - 1..rest.end.min(rest.start + MAX_DATA);
+            rest.start = packet.end;
+            self.output_buffer[packet.start] = output_kind(stream);
+            if !self.server.offer(stream, &self.output_buffer[packet.clone()]) {
+                self.offered = Some(Offered { stream, packet, rest });
+                return;
+            }
+        }
+    }
+
+    /// Serves the clients that the last wait found writable.
+    fn offer_again(&mut self) {
+        let packet = self.offered.as_ref().map_or(0..0, |offered| offered.packet.clone());
+        if self.server.offer_again(&self.output_buffer[packet])
+            && let Some(Offered { stream, rest, .. }) = self.offered.take()
+        {
+            self.offer(stream, rest);
+        }
+    }
+
+    /// Lets the clients have later what they have not taken yet.
+    fn set_aside(&mut self) {
+        while let Some(Offered { stream, packet, rest }) = self.offered.take() {
+            self.server.set_aside(&self.output_buffer[packet]);
+            self.offer(stream, rest);
+        }
     }
 
     /// Takes what process 1 has left behind.
     fn drain(&mut self) -> io::Result<()> {
-        if let Some(length) = self.offered.take() {
-            self.server.set_aside(&self.output_buffer[..length]);
-        }
+        self.set_aside();
         for index in 0..self.sources.len() {
             let mut taken = 0;
             while taken < MAX_LEFTOVER {
                 let Some(length) = self.pump(index)? else { break };
                 // Tiny chunks count for more: their number is bounded as well.
                 taken += length.max(1024);
-                if let Some(length) = self.offered.take() {
-                    self.server.set_aside(&self.output_buffer[..length]);
-                }
+                self.set_aside();
             }
         }
         Ok(())
