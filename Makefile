@@ -11,6 +11,7 @@ release := target/$(target)/release/ketch
 help:
 	@echo 'make build      the static release binary: $(release)'
 	@echo 'make test       every test, as an ordinary user; ARGS="--test run volume" narrows it'
+	@echo 'make test-release  the release binary: that it runs, and its size'
 	@echo 'make check      format, lints, documentation of private items'
 	@echo 'make failpoints every point of failure in the store × kill, EIO, ENOSPC'
 	@echo 'make fuzz       the pure parsers against random bytes, MINUTES=10 for so long each; where cargo-fuzz is, with it for a minute each, too'
@@ -36,6 +37,10 @@ build:
 
 test:
 	tests/setup $(ARGS)
+
+# The release binary itself: it runs, stays within 12 MB, and its errors are errors.
+test-release: build
+	tests/release $(release)
 
 check:
 	$(CARGO) fmt --check
@@ -63,4 +68,4 @@ install: build
 	[ ! -e completions/_ketch ] || install -D -m 644 completions/_ketch $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ketch
 	[ ! -e completions/ketch.fish ] || install -D -m 644 completions/ketch.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ketch.fish
 
-.PHONY: help failpoints fuzz build test check peer-test vm-test bench bench-net install
+.PHONY: help failpoints fuzz build test test-release check peer-test vm-test bench bench-net install

@@ -91,6 +91,7 @@ use crate::cli::globals::{First, Globals};
 use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
 use crate::cli::verbs::{Found, Verb};
+use crate::sys::backtrace;
 
 /// What the program is called in its messages, whatever file it was started from.
 pub(crate) const NAME: &str = "ketch";
@@ -98,6 +99,7 @@ pub(crate) const NAME: &str = "ketch";
 /// Runs the program: one of its stages, or a command of the user.
 pub(crate) fn main() -> ExitCode {
     let started_ns = hello::monotonic_ns();
+    backtrace::never_capture(std::env::var_os(backtrace::SWITCH).as_deref());
     let args: Vec<OsString> = compose::called_by_name(std::env::args_os().collect());
     if args.get(1).is_some_and(|first| first == "--stage") {
         return stages::run(&args[2..]);

@@ -1,5 +1,6 @@
 //! Row 2: system calls. The only place for unsafe code: each block proves one call.
 
+pub(crate) mod backtrace;
 pub(crate) mod caps;
 pub(crate) mod clone;
 pub(crate) mod datagram;
