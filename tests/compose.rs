@@ -341,3 +341,41 @@ fn services_are_built_from_their_dockerfiles() {
     sandbox.compose(&["down", "--rmi", "all"]).ok();
     assert!(!sandbox.ok(["images", "--format", "{{.Repository}}"]).contains("p-a"));
 }
+
+#[test]
+fn a_service_that_is_named_alone_forgets_what_is_not_active() {
+    let sandbox = project(
+        "name: p
+services:
+  web: {image: nginx, depends_on: {db: {condition: service_started, required: false}}}
+  db: {image: postgres, profiles: [x]}
+  other: {image: busybox}
+",
+    );
+    let web = "name: p
+services:
+  web:
+    image: nginx
+    networks:
+      default: null
+networks:
+  default:
+    name: p_default";
+    // What docker compose 2.26 prints.
+    assert_eq!(sandbox.compose(&["config", "web"]).ok(), web);
+    let both = sandbox.compose(&["config", "web", "db"]);
+    assert!(both.ok().contains("  web:\n    depends_on:\n      db:\n"), "{}", both.stdout);
+    assert!(sandbox.compose(&["config", "nosuch"]).fails(125).contains("no such service: nosuch"));
+}
+
+#[test]
+fn a_later_env_file_that_says_nothing_changes_nothing() {
+    let sandbox = project("services: {y: {image: y}}\n");
+    sandbox.write("p/other.yaml", "services: {other: {image: x}}\n");
+    sandbox.write("p/one.env", "COMPOSE_FILE=other.yaml\n");
+    sandbox.write("p/two.env", "# COMPOSE_FILE is set elsewhere\nX=1\n");
+    let flags = ["--env-file", "one.env", "--env-file", "two.env", "config", "--services"];
+    assert_eq!(sandbox.compose(&flags).ok(), "other");
+    sandbox.write("p/two.env", "COMPOSE_FILE=compose.yaml\n");
+    assert_eq!(sandbox.compose(&flags).ok(), "y", "the later one wins");
+}

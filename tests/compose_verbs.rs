@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::Sandbox;
 use common::compose::{Compose, SERVE, project, serving};
 
 #[test]
@@ -158,4 +159,340 @@ volumes:
     let up = sandbox.compose(&["up"]);
     let message = up.fails(125);
     assert!(message.contains("compose.yaml:4:6: volume v: driver_opts: only root can mount"), "{message}");
+}
+
+/// Two services that publish and print, and one that has ended.
+fn listed() -> (Sandbox, String) {
+    let port = common::free_port().to_string();
+    let sandbox = project(&format!(
+        "services:
+  web: {{image: bb, command: [sh, -c, 'echo up; {SERVE}'], ports: ['127.0.0.1:{port}:80'], expose: [443], healthcheck: {{test: 'true', interval: 100ms}}}}
+  db: {{image: bb, command: [sh, -c, '{SERVE}'], container_name: database}}
+  job: {{image: bb, command: [sh, -c, 'exit 3']}}
+"
+    ));
+    sandbox.compose(&["up", "-d"]).ok();
+    sandbox.wait_until(&["ps", "-a", "--format", "{{.Names}} {{.Status}}"], "p-job-1 Exited (3)");
+    sandbox.wait_until(&["ps", "--format", "{{.Names}} {{.Status}}"], "(healthy)");
+    (sandbox, port)
+}
+
+/// The lines of a table, and that its columns stand where docker compose puts them: each as wide as its widest cell
+/// and `padding` blanks, and no narrower than `min_width`. All but the last column.
+#[track_caller]
+fn columns(text: &str, min_width: usize, padding: usize) -> Vec<Vec<String>> {
+    let lines: Vec<&str> = text.lines().collect();
+    let heading = lines[0];
+    // Headings are parted by two blanks at least.
+    let starts: Vec<usize> = heading
+        .char_indices()
+        .filter(|(at, c)| *c != ' ' && (*at == 0 || heading[..*at].ends_with("  ")))
+        .map(|(at, _)| at)
+        .collect();
+    let rows: Vec<Vec<String>> = lines
+        .iter()
+        .map(|line| {
+            let chars: Vec<char> = line.chars().collect();
+            let end = |place: usize| starts.get(place + 1).copied().unwrap_or(chars.len());
+            (0..starts.len())
+                .map(|place| {
+                    let cell: String = chars[starts[place]..end(place).max(starts[place])].iter().collect();
+                    cell.trim_end().to_owned()
+                })
+                .collect()
+        })
+        .collect();
+    for (place, two) in starts.windows(2).enumerate() {
+        let widest = rows.iter().map(|row| row[place].chars().count()).max().unwrap_or(0);
+        assert_eq!(two[1] - two[0], (widest + padding).max(min_width), "column {place} of\n{text}");
+    }
+    rows
+}
+
+#[test]
+fn containers_are_listed_as_docker_compose_lists_them() {
+    let (sandbox, port) = listed();
+    // Widths as docker compose 2.26 prints them, seen with an engine that answers what these containers are.
+    let ps = sandbox.compose(&["ps"]);
+    let rows = columns(ps.ok(), 10, 3);
+    assert_eq!(rows[0], ["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"]);
+    let names = |rows: &[Vec<String>]| rows.iter().skip(1).map(|row| row[0].clone()).collect::<Vec<_>>();
+    assert_eq!(names(&rows), ["database", "p-web-1"]);
+    assert_eq!(rows[2][2], "\"sh -c 'echo up; tra…\"");
+    assert!(rows[2][5].starts_with("Up ") && rows[2][5].ends_with("(healthy)"), "{rows:?}");
+    assert!(rows[2][6].contains(&format!("127.0.0.1:{port}->80/tcp")), "{rows:?}");
+    let all = |args: &[&str]| names(&columns(sandbox.compose(&[&["ps"], args].concat()).ok(), 10, 3));
+    assert_eq!(all(&["-a"]), ["database", "p-job-1", "p-web-1"]);
+    assert_eq!(all(&["--status", "exited"]), ["p-job-1"]);
+    assert_eq!(all(&["--filter", "status=running", "web"]), ["p-web-1"]);
+    assert_eq!(all(&["--status=exited", "--status=running"]), ["database", "p-job-1", "p-web-1"]);
+    assert_eq!(sandbox.compose(&["ps", "--services"]).ok(), "db\nweb");
+    assert_eq!(sandbox.compose(&["ps", "-a", "--services", "--status", "exited"]).ok(), "job");
+    let ids = sandbox.compose(&["ps", "-q", "web"]).ok().to_owned();
+    assert_eq!(ids, sandbox.inspect("p-web-1", ".Id"));
+    assert!(sandbox.compose(&["ps", "nosuch"]).fails(125).contains("no such service: nosuch"));
+    assert!(sandbox.compose(&["ps", "--filter", "x=y"]).fails(125).contains("unknown filter"));
+    let lines = sandbox.compose(&["ps", "-a", "--format", "json"]);
+    let rows: Vec<serde_json::Value> = lines.ok().lines().map(common::json).collect();
+    assert_eq!(rows.len(), 3);
+    let (job, web) = (&rows[1], &rows[2]);
+    assert_eq!(
+        (&job["State"], &job["ExitCode"], &job["Service"]),
+        (&"exited".into(), &3.into(), &"job".into())
+    );
+    assert_eq!((&web["Health"], &web["Project"]), (&"healthy".into(), &"p".into()));
+    let published = web["Publishers"].as_array().expect("a list of publishers");
+    let port: u16 = port.parse().expect("a port");
+    assert!(
+        published.contains(&serde_json::json!({"URL": "127.0.0.1", "TargetPort": 80, "PublishedPort": port, "Protocol": "tcp"})),
+        "{published:?}"
+    );
+    assert!(job["Publishers"].is_null(), "{job}");
+    assert_eq!(
+        sandbox.compose(&["ps", "--format", "{{.Name}}:{{.Service}}"]).ok(),
+        "database:db\np-web-1:web"
+    );
+    assert_eq!(sandbox.compose(&["port", "web", "80"]).ok(), format!("127.0.0.1:{port}"));
+    sandbox.compose(&["port", "web", "81"]).fails(125);
+    let not_running = sandbox.compose(&["exec", "-T", "job", "true"]);
+    assert!(not_running.fails(125).contains("service \"job\" is not running"), "{}", not_running.stderr);
+    sandbox.compose(&["down", "-t", "0"]).ok();
+    let empty = sandbox.compose(&["ps"]);
+    assert_eq!(empty.ok(), "NAME      IMAGE     COMMAND   SERVICE   CREATED   STATUS    PORTS");
+}
+
+#[test]
+fn projects_images_and_processes_are_listed() {
+    let (sandbox, _) = listed();
+    let file = sandbox.path("p/compose.yaml").display().to_string();
+    let ls = sandbox.compose(&["ls"]);
+    let rows = columns(ls.ok(), 20, 3);
+    assert_eq!(rows, [["NAME", "STATUS", "CONFIG FILES"], ["p", "exited(1), running(2)", &file]]);
+    let json = sandbox.compose(&["ls", "--format", "json"]);
+    let want = serde_json::json!([{"Name": "p", "Status": "exited(1), running(2)", "ConfigFiles": file}]);
+    assert_eq!(common::json(json.ok()), want);
+    assert_eq!(sandbox.compose(&["ls", "-q", "--filter", "name=other"]).ok(), "");
+    let images = sandbox.compose(&["images"]);
+    let rows = columns(images.ok(), 20, 3);
+    assert_eq!(rows[0], ["CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE"]);
+    assert_eq!(
+        rows.iter().skip(1).map(|row| row[0].as_str()).collect::<Vec<_>>(),
+        ["database", "p-job-1", "p-web-1"]
+    );
+    assert_eq!((rows[1][2].as_str(), rows[1][3].len()), ("latest", 12));
+    let id = sandbox.ok(["inspect", "-t", "image", "bb", "--format", "{{.Id}}"]);
+    assert_eq!(sandbox.compose(&["images", "-q"]).ok(), id.trim_start_matches("sha256:"));
+    let images = common::json(sandbox.compose(&["images", "--format", "json", "web"]).ok());
+    assert_eq!((&images[0]["ContainerName"], images.as_array().map(Vec::len)), (&"p-web-1".into(), Some(1)));
+    assert!(images[0]["Size"].as_u64().is_some_and(|size| size > 0), "{images}");
+    let top = sandbox.compose(&["top", "db"]);
+    let lines: Vec<&str> = top.ok().lines().collect();
+    assert_eq!(lines[0], "database");
+    // The last column has its blanks in all lines but the first.
+    assert!(lines[1].starts_with("UID    PID   PPID   ") && lines[1].ends_with("   CMD"), "{}", top.stdout);
+    assert!(lines[2].ends_with("   "), "{}", top.stdout);
+    let hash = sandbox.compose(&["config", "--hash", "db,web"]);
+    let label = "index .Config.Labels \"com.docker.compose.config-hash\"";
+    let of = |name: &str| sandbox.ok(["inspect", name, "--format", &format!("{{{{{label}}}}}")]);
+    assert_eq!(hash.ok(), format!("db {}\nweb {}", of("database"), of("p-web-1")));
+    sandbox.compose(&["stop", "-t", "0"]).ok();
+    assert_eq!(sandbox.compose(&["ls", "-q"]).ok(), "");
+    assert_eq!(sandbox.compose(&["ls", "-aq", "--filter", "name=p"]).ok(), "p");
+    assert!(sandbox.compose(&["ls", "-a"]).ok().contains("exited(3)"));
+    sandbox.compose(&["down"]).ok();
+}
+
+#[test]
+fn the_output_of_a_time_is_shown() {
+    let sandbox = project(
+        "services:
+  a: {image: bb, command: [sh, -c, 'echo first; sleep 2; echo second; sleep 2; echo third'], network_mode: none}
+  b: {image: bb, command: [sh, -c, 'echo other'], network_mode: none}
+",
+    );
+    sandbox.compose(&["up", "-d"]).ok();
+    let follow = sandbox.compose(&["logs", "-f", "--no-log-prefix", "a"]);
+    assert_eq!(follow.ok(), "first\nsecond\nthird");
+    let lines = sandbox.compose(&["logs", "-t", "--no-log-prefix", "a"]);
+    let times: Vec<String> =
+        lines.ok().lines().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect();
+    assert_eq!(times.len(), 3, "{}", lines.stdout);
+    let logs =
+        |args: &[&str]| sandbox.compose(&[&["logs", "--no-log-prefix"], args].concat()).ok().to_owned();
+    assert_eq!(logs(&["--since", &times[1], "a"]), "second\nthird");
+    assert_eq!(logs(&["--until", &times[1], "a"]), "first\nsecond");
+    assert_eq!(logs(&["--since", &times[1], "--until", &times[1], "a"]), "second");
+    assert_eq!(logs(&["--since", "1h", "--until", "1h", "a"]), "");
+    assert_eq!(logs(&["-n", "1", "a"]), "third");
+    assert_eq!(logs(&["--tail=0"]), "");
+    let all = sandbox.compose(&["logs", "--tail", "1"]);
+    let mut lines: Vec<&str> = all.ok().lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["a-1  | third", "b-1  | other"]);
+    sandbox.compose(&["logs", "--tail", "x"]).fails(125);
+    sandbox.compose(&["down"]).ok();
+}
+
+#[test]
+fn a_command_is_run_in_a_new_container() {
+    let port = common::free_port().to_string();
+    let sandbox = project(&format!(
+        "services:
+  a:
+    image: bb
+    command: [sh, -c, '{SERVE}']
+    ports: ['127.0.0.1:{port}:80']
+    volumes: [/anon]
+    environment: {{W: file, KEPT: kept}}
+    networks: {{default: {{aliases: [ab, other]}}}}
+    depends_on: [b]
+    stop_grace_period: 0s
+  b: {{image: bb, command: [sh, -c, '{SERVE}'], stop_grace_period: 0s}}
+"
+    ));
+    sandbox.write("p/dir/file", "mounted");
+    let run = sandbox.compose(&[
+        "run",
+        "--rm",
+        "-T",
+        "-e",
+        "W=given",
+        "-v",
+        "./dir:/dir:ro",
+        "--name",
+        "mine",
+        "-w",
+        "/dir",
+        "-u",
+        "app",
+        "-l",
+        "x=y",
+        "a",
+        "sh",
+        "-c",
+        "echo $W $KEPT $(cat file) $(id -un) $PWD; exit 5",
+    ]);
+    assert_eq!((run.code, run.stdout.as_str()), (5, "given kept mounted app /dir\n"), "{}", run.stderr);
+    assert_eq!(sandbox.names(), ["p-b-1"], "what it depends on runs");
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "", "anonymous volumes go with it");
+    let publishing = [
+        "run",
+        "-d",
+        "--no-deps",
+        "--service-ports",
+        "--name",
+        "served",
+        "a",
+        "sh",
+        "-c",
+        "while :; do echo hi | nc -l -p 80; done",
+    ];
+    assert_eq!(sandbox.compose(&publishing).ok(), "served");
+    assert_eq!(sandbox.ok(["port", "served"]), format!("80/tcp -> 127.0.0.1:{port}"));
+    let other = common::free_port().to_string();
+    let publish = format!("127.0.0.1:{other}:81");
+    sandbox.compose(&["run", "-d", "--name", "aliased", "--use-aliases", "-p", &publish, "a"]).ok();
+    assert_eq!(sandbox.ok(["port", "aliased"]), format!("81/tcp -> 127.0.0.1:{other}"));
+    // Only the one that was asked to is known by the service's names.
+    let aliases = |name: &str| {
+        let document = common::json(&sandbox.ok(["inspect", name]));
+        document[0]["NetworkSettings"]["Networks"]["p_default"]["Aliases"].to_string()
+    };
+    assert!(
+        aliases("aliased").contains("\"a\"") && aliases("aliased").contains("\"ab\""),
+        "{}",
+        aliases("aliased")
+    );
+    for alias in ["\"a\"", "\"ab\"", "\"b\"", "\"other\""] {
+        assert!(!aliases("served").contains(alias), "{}", aliases("served"));
+    }
+    assert_eq!(sandbox.compose(&["ps", "--services"]).ok(), "b");
+    assert!(sandbox.compose(&["ps", "-a"]).ok().contains("served"));
+    let entrypoint =
+        sandbox.compose(&["run", "--rm", "-T", "--no-deps", "--entrypoint", "echo 'a b'", "a", "c"]);
+    assert_eq!(entrypoint.ok(), "a b c");
+    let input = sandbox.compose_command(&["run", "--rm", "-T", "--no-deps", "a", "cat"]).stdin("typed").run();
+    assert_eq!(input.ok(), "typed");
+    sandbox.compose(&["down", "-v"]).ok();
+    assert!(sandbox.names().is_empty());
+}
+
+#[test]
+fn files_go_both_ways_and_commands_into_the_right_container() {
+    let sandbox = serving(", scale: 2");
+    sandbox.compose(&["up", "-d"]).ok();
+    sandbox.write("p/here/file", "from here");
+    sandbox.compose(&["cp", "here", "a:/there"]).ok();
+    sandbox.compose(&["cp", "--index", "2", "here/file", "a:/second"]).ok();
+    let exec = |args: &[&str]| sandbox.compose(&[&["exec", "-T"], args].concat());
+    assert_eq!(exec(&["a", "cat", "/there/file"]).ok(), "from here");
+    assert_ne!(exec(&["a", "cat", "/second"]).code, 0);
+    assert_eq!(exec(&["--index=2", "a", "cat", "/second"]).ok(), "from here");
+    exec(&["a", "sh", "-c", "echo changed > /there/file"]).ok();
+    sandbox.compose(&["cp", "a:/there/file", "back"]).ok();
+    assert_eq!(sandbox.read("p/back"), "changed\n");
+    let missing = exec(&["--index", "3", "a", "true"]);
+    assert!(missing.fails(125).contains("service \"a\" is not running container #3"), "{}", missing.stderr);
+    let told =
+        exec(&["-e", "W=x", "-u", "app", "-w", "/tmp", "a", "sh", "-c", "echo $W $(id -un) $PWD; exit 6"]);
+    assert_eq!((told.code, told.stdout.as_str()), (6, "x app /tmp\n"), "{}", told.stderr);
+    let input = sandbox.compose_command(&["exec", "-T", "a", "cat"]).stdin("typed").run();
+    assert_eq!(input.ok(), "typed");
+    sandbox.compose(&["down", "-t", "0"]).ok();
+}
+
+#[test]
+fn images_go_with_the_project_if_that_is_asked_for() {
+    let file = format!(
+        "services:
+  built: {{build: {{dockerfile_inline: \"FROM bb\\nLABEL n=1\"}}, command: [sh, -c, '{SERVE}'], network_mode: none}}
+  named: {{build: {{dockerfile_inline: \"FROM bb\\nLABEL n=2\"}}, image: named:1, command: [sh, -c, '{SERVE}'], network_mode: none, volumes: ['v:/v', /anon]}}
+volumes: {{v: }}
+"
+    );
+    let sandbox = project(&file);
+    let images = || sandbox.ok(["images", "--format", "{{.Repository}}"]);
+    sandbox.compose(&["up", "-d"]).ok();
+    let down = sandbox.compose(&["down", "-t", "0", "--rmi", "local"]);
+    down.ok();
+    assert!(
+        down.stderr.contains(" Image p-built  Removed")
+            || down.stderr.contains("Image p-built:latest  Removed"),
+        "{}",
+        down.stderr
+    );
+    assert!(!images().contains("p-built") && images().contains("named"), "{}", images());
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]).lines().count(), 2, "volumes stay");
+    sandbox.compose(&["up", "-d"]).ok();
+    sandbox.compose(&["down", "-t", "0", "--rmi", "all", "-v"]).ok();
+    assert!(!images().contains("p-built") && !images().contains("named"), "{}", images());
+    assert!(!sandbox.ok(["volume", "ls", "-q"]).contains("p_v"));
+    assert!(sandbox.compose(&["down", "--rmi", "some"]).fails(125).contains("--rmi"));
+}
+
+#[test]
+fn what_is_done_is_told_unless_nothing_is_to_be_told() {
+    let sandbox = serving("");
+    sandbox.compose(&["up", "-d"]).ok();
+    // The words, and where they are printed, were seen from docker compose 2.26.
+    for (verb, told) in [
+        (&["pause"][..], " Container p-a-1  Paused\n"),
+        (&["unpause"], " Container p-a-1  Unpaused\n"),
+        (&["kill", "-s", "WINCH"], " Container p-a-1  Killing\n Container p-a-1  Killed\n"),
+        (&["stop", "-t", "0"], " Container p-a-1  Stopping\n Container p-a-1  Stopped\n"),
+        (&["start"], " Container p-a-1  Starting\n Container p-a-1  Started\n"),
+    ] {
+        let output = sandbox.compose(verb);
+        assert_eq!((output.ok(), output.stderr.as_str()), ("", told), "{verb:?}");
+        if verb[0] == "pause" {
+            assert_eq!(sandbox.inspect("p-a-1", ".State.Status"), "paused");
+        }
+    }
+    for verb in ["pause", "unpause", "kill", "start", "stop"] {
+        let output = sandbox.compose(&["--progress", "quiet", verb]);
+        assert_eq!((output.ok(), output.stderr.as_str()), ("", ""), "{verb}");
+    }
+    assert_eq!(sandbox.inspect("p-a-1", ".State.Status"), "exited");
+    sandbox.compose(&["kill", "-s", "NOSUCH"]).fails(125);
+    sandbox.compose(&["down"]).ok();
 }

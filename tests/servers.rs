@@ -6,7 +6,8 @@
 
 mod common;
 
-use common::{Sandbox, free_port, skip, wait_for};
+use common::compose::Compose;
+use common::{Output, Sandbox, free_port, skip, wait_for};
 use serde_json::Value;
 
 const NGINX: &str = "user www-data; daemon off; worker_processes 2; pid /tmp/nginx.pid; error_log stderr;
@@ -181,4 +182,173 @@ fn a_database(sandbox: &Sandbox) {
     });
     assert_eq!(rows, 100_000);
     sandbox.ok(["rm", "-f", "-t0", "db"]);
+}
+
+/// The same servers as projects: what the introductions to Compose show.
+#[test]
+fn real_servers_are_projects() {
+    let Some(sandbox) = with_servers() else { return };
+    a_page_beside_a_database(&sandbox);
+    an_application_that_waits_for_its_database(&sandbox);
+    projects_that_share_a_network(&sandbox);
+}
+
+fn compose_in(sandbox: &Sandbox, dir: &str, args: &[&str]) -> Output {
+    sandbox
+        .command(["compose"].iter().chain(args))
+        .env("KETCH_NETWORK_LINGER", "0")
+        .current_dir(sandbox.path(dir))
+        .deadline(2 * common::deadline())
+        .run()
+}
+
+fn a_page_beside_a_database(sandbox: &Sandbox) {
+    let port = free_port().to_string();
+    sandbox.write("p/nginx.conf", NGINX);
+    sandbox.write("p/index.html", "<h1>before</h1>\n");
+    sandbox.write(
+        "p/docker-compose.yml",
+        format!(
+            "version: '3'
+services:
+  web:
+    image: servers
+    command: nginx
+    ports:
+      - \"{port}:80\"
+    volumes:
+      - ./nginx.conf:/etc/nginx/nginx.conf
+      - ./index.html:/var/www/html/index.html
+    restart: always
+  store:
+    image: servers
+    command: redis-server --protected-mode no --dir /data
+    volumes:
+      - store:/data
+volumes:
+  store:
+"
+        ),
+    );
+    sandbox.compose(&["up", "-d"]).ok();
+    let url = format!("http://127.0.0.1:{port}/");
+    client_says(sandbox, ON_HOST, &["wget", "-qO-", &url], "<h1>before</h1>");
+    sandbox.write("p/index.html", "<h1>after</h1>\n");
+    assert_eq!(client(sandbox, ON_HOST, &["wget", "-qO-", &url]), "<h1>after</h1>");
+    let redis = |args: &[&str]| {
+        let words = [&["exec", "-T", "web", "redis-cli", "-h", "store"], args].concat();
+        sandbox.compose(&words).ok().to_owned()
+    };
+    assert_eq!(redis(&["SET", "answer", "42"]), "OK");
+    assert_eq!(redis(&["SAVE"]), "OK");
+    let ps = sandbox.compose(&["ps", "--format", "{{.Service}} {{.State}} {{.Ports}}"]);
+    assert!(ps.ok().contains(&format!("web running 0.0.0.0:{port}->80/tcp")), "{}", ps.stdout);
+    // What is in the volume outlives the containers; the page is gone with them.
+    sandbox.compose(&["down"]).ok();
+    assert_ne!(sandbox.ketch(run(ON_HOST, &["wget", "-qO-", "-T", "5", &url])).code, 0);
+    sandbox.compose(&["up", "-d"]).ok();
+    wait_for("what the volume has kept", || match redis_get(sandbox) {
+        kept if kept == "42" => Ok(()),
+        other => Err(other),
+    });
+    sandbox.compose(&["down", "-v"]).ok();
+    std::fs::remove_file(sandbox.path("p/docker-compose.yml")).unwrap();
+}
+
+fn redis_get(sandbox: &Sandbox) -> String {
+    let words = ["exec", "-T", "web", "redis-cli", "-h", "store", "GET", "answer"];
+    sandbox.compose(&words).stdout.trim_end().to_owned()
+}
+
+fn an_application_that_waits_for_its_database(sandbox: &Sandbox) {
+    let port = free_port().to_string();
+    sandbox.write("p/nginx.conf", NGINX);
+    sandbox.write("p/.env", format!("PORT={port}\nPOSTGRES_PASSWORD=hush\n"));
+    // What an application does at its first start: tables, and a page of what they hold.
+    sandbox.write(
+        "p/start.sh",
+        "set -e
+export PGPASSWORD=$DB_PASSWORD
+psql -X -q -h \"$DB_HOST\" -U postgres -c 'create table if not exists visits (n serial)' -c 'insert into visits default values'
+echo \"visits: $(psql -X -At -h \"$DB_HOST\" -U postgres -c 'select count(*) from visits')\" > /var/www/html/index.html
+exec nginx
+",
+    );
+    sandbox.write(
+        "p/compose.yaml",
+        "services:
+  db:
+    image: servers
+    user: postgres
+    command:
+      - sh
+      - -c
+      - |
+        test -d $$PGDATA || { echo $$POSTGRES_PASSWORD > /tmp/pw; initdb -A scram-sha-256 --pwfile /tmp/pw -E UTF8 --locale=C -N > /dev/null; echo 'host all all all scram-sha-256' >> $$PGDATA/pg_hba.conf; }
+        exec postgres -k /tmp -c 'listen_addresses=*' -c fsync=off
+    environment:
+      PGDATA: /var/lib/postgresql/data
+      POSTGRES_PASSWORD:
+    volumes: [db_data:/var/lib/postgresql]
+    stop_signal: SIGINT
+    healthcheck:
+      test: [CMD, pg_isready, -h, 127.0.0.1, -U, postgres]
+      interval: 200ms
+      timeout: 30s
+      retries: 600
+  app:
+    image: servers
+    command: sh /start.sh
+    depends_on:
+      db: {condition: service_healthy}
+    ports: ['127.0.0.1:${PORT}:80']
+    environment:
+      - DB_HOST=db
+      - DB_PASSWORD=${POSTGRES_PASSWORD:?the database needs one}
+    volumes:
+      - ./nginx.conf:/etc/nginx/nginx.conf:ro
+      - ./start.sh:/start.sh:ro
+    healthcheck: {test: wget -qO /dev/null http://127.0.0.1/, interval: 200ms, timeout: 30s, retries: 600}
+volumes:
+  db_data:
+",
+    );
+    let url = format!("http://127.0.0.1:{port}/");
+    for visits in ["visits: 1", "visits: 2"] {
+        let up = compose_in(sandbox, "p", &["up", "-d", "--wait"]);
+        up.ok();
+        let place = |text: &str| up.stderr.find(text).unwrap_or_else(|| panic!("no {text}: {}", up.stderr));
+        assert!(place("p-db-1  Healthy") < place("p-app-1  Starting"), "{}", up.stderr);
+        assert_eq!(client(sandbox, ON_HOST, &["wget", "-qO-", &url]), visits);
+        let ps = sandbox.compose(&["ps", "--format", "{{.Service}} {{.Health}}"]);
+        assert_eq!(ps.ok(), "app healthy\ndb healthy");
+        sandbox.compose(&["down"]).ok();
+    }
+    sandbox.compose(&["down", "-v"]).ok();
+}
+
+fn projects_that_share_a_network(sandbox: &Sandbox) {
+    let file = |services: &str| format!("services:\n{services}networks:\n  shared:\n    external: true\n");
+    sandbox.write(
+        "cache/compose.yaml",
+        file("  redis: {image: servers, command: redis-server --protected-mode no --dir /tmp, networks: [shared]}\n  private: {image: servers, command: redis-server --protected-mode no --dir /tmp}\n"),
+    );
+    let client = "until redis-cli -h redis SET from client; do sleep 0.1; done; nslookup private || echo private is not known";
+    sandbox.write(
+        "app/compose.yaml",
+        file(&format!(
+            "  client: {{image: servers, command: [sh, -c, '{client}'], networks: [shared, default]}}\n"
+        )),
+    );
+    sandbox.ok(["network", "create", "shared"]);
+    compose_in(sandbox, "cache", &["up", "-d"]).ok();
+    let up = compose_in(sandbox, "app", &["up", "--no-log-prefix"]);
+    assert!(up.ok().contains("OK\n") && up.stdout.contains("private is not known"), "{}", up.stdout);
+    let got = compose_in(sandbox, "cache", &["exec", "-T", "redis", "redis-cli", "GET", "from"]);
+    assert_eq!(got.ok(), "client");
+    let refused = sandbox.ketch(["network", "rm", "shared"]);
+    assert_ne!(refused.code, 0, "it is in use");
+    compose_in(sandbox, "app", &["down"]).ok();
+    compose_in(sandbox, "cache", &["down", "-t", "0"]).ok();
+    sandbox.ok(["network", "rm", "shared"]);
 }

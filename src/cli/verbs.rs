@@ -117,7 +117,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("compose config" | "convert", compose::config::ConfigArgs, compose::config::run),
     verb!("compose cp", compose::take::CpArgs, compose::take::cp),
     verb!("compose create", compose::up::CreateArgs, compose::up::create),
-    verb!("compose down", compose::up::DownArgs, compose::up::down),
+    verb!("compose down", compose::down::DownArgs, compose::down::down),
     verb!("compose events", compose::look::EventsArgs, compose::look::events),
     verb!("compose exec", compose::within::ExecArgs, compose::within::exec),
     verb!("compose export", compose::take::ExportArgs, compose::take::export),

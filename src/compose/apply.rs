@@ -13,6 +13,7 @@ use crate::compose::node::Node;
 use crate::compose::observe;
 use crate::compose::plan::{self, Actual, Recreate, Step, Wanted};
 use crate::compose::project::Project;
+use crate::compose::translate::Files;
 use crate::compose::without_effect;
 use crate::engine::lifecycle::Grace;
 use crate::engine::list::Container;
@@ -35,10 +36,23 @@ pub(crate) struct Event<'a> {
     pub(crate) state: &'static str,
 }
 
+/// An image that is to be got from a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ToPull {
+    pub(crate) image: String,
+    pub(crate) platform: Option<String>,
+}
+
 /// How images are got: the command line shows how far they are.
 pub(crate) trait Images {
-    /// Gets an image from a registry, whether or not it is here.
-    fn pull(&self, image: &str, platform: Option<&str>) -> Result<()>;
+    /// Gets images from registries, whether or not they are here, up to `limit` at once. `done` is told of each;
+    /// what it gives back as an error ends the rest.
+    fn pull(
+        &self,
+        images: &[ToPull],
+        limit: usize,
+        done: &mut dyn FnMut(&ToPull, Result<()>) -> Result<()>,
+    ) -> Result<()>;
     /// Builds the image of a service.
     fn build(&self, project: &Project, service: &str) -> Result<()>;
 }
@@ -77,6 +91,8 @@ pub(crate) struct Compose<'a> {
     pub(crate) hook_output: &'a dyn Fn(&str, &str),
     /// Tell, and do nothing.
     pub(crate) dry_run: bool,
+    /// How many containers are started or stopped, and images pulled, at once.
+    pub(crate) parallel: usize,
 }
 
 impl std::fmt::Debug for Compose<'_> {
@@ -85,9 +101,14 @@ impl std::fmt::Debug for Compose<'_> {
     }
 }
 
-/// Where the lock of a project and the files of its secrets, configs and Dockerfiles are; made if missing.
+/// Where the lock of a project and the files of its secrets, configs and Dockerfiles are.
+pub(crate) fn state_path(engine: &Engine, project: &Project) -> PathBuf {
+    engine.store().root().join("compose").join(&project.name)
+}
+
+/// The same, made if missing.
 pub(crate) fn state_directory(engine: &Engine, project: &Project) -> Result<PathBuf> {
-    let directory = engine.store().root().join("compose").join(&project.name);
+    let directory = state_path(engine, project);
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -111,30 +132,43 @@ impl Compose<'_> {
                 .for_each(|text| (self.warn)(text));
         }
         self.obtain_images(&order, options)?;
-        self.make_networks(&order)?;
+        self.make_networks(&order, options.grace)?;
         self.make_volumes(&order)?;
         let files = self.write_files(&order)?;
         let containers = self.containers()?;
         self.handle_orphans(&containers, options)?;
+        let (plans, anew) = self.plans(&order, containers, &files, options)?;
+        for level in self.levels(plans) {
+            self.carry_out(&level, &files, options)?;
+        }
+        if !options.no_start {
+            self.start_in_order(&order, &anew, options.grace)?;
+        }
+        Ok(order)
+    }
+
+    /// What becomes of each service's containers, and which services get new ones.
+    fn plans(
+        &self,
+        order: &[String],
+        containers: Vec<Actual>,
+        files: &Files,
+        options: &UpOptions,
+    ) -> Result<(Vec<(String, Vec<Step>)>, BTreeSet<String>)> {
         let mut services = plan::by_service(containers);
-        let named: BTreeSet<&String> = if options.services.is_empty() {
-            order.iter().collect()
-        } else {
-            options.services.iter().collect()
-        };
+        let is_named = |name: &String| options.services.is_empty() || options.services.contains(name);
         let mut anew: BTreeSet<String> = BTreeSet::new();
-        for name in &order {
-            let recreate = match (
-                named.contains(name) || options.recreate_dependencies,
-                self.shares_with(name, &anew),
-            ) {
-                (_, true) => Recreate::Always,
-                (true, _) => options.recreate,
-                (false, _) => Recreate::Changed,
-            };
+        let mut plans = Vec::new();
+        for name in order {
+            let recreate =
+                match (is_named(name) || options.recreate_dependencies, self.shares_with(name, &anew)) {
+                    (_, true) => Recreate::Always,
+                    (true, _) => options.recreate,
+                    (false, _) => Recreate::Changed,
+                };
             let actual = services.remove(name).unwrap_or_default();
             let wanted = Wanted {
-                hash: self.project.hash(name),
+                hash: self.hash(name, files)?,
                 image: self.image_id(name).unwrap_or_default(),
                 scale: options.scale.get(name).copied().unwrap_or_else(|| self.project.scale(name)),
             };
@@ -142,14 +176,9 @@ impl Compose<'_> {
             if steps.iter().any(|step| matches!(step, Step::Recreate(_) | Step::Create(_))) {
                 anew.insert(name.clone());
             }
-            for step in &steps {
-                self.carry_out(name, step, &files, options)?;
-            }
+            plans.push((name.clone(), steps));
         }
-        if !options.no_start {
-            self.start_in_order(&order, &anew, options.grace)?;
-        }
-        Ok(order)
+        Ok((plans, anew))
     }
 
     /// Takes the project's lock; says for whom it waits.
@@ -199,36 +228,60 @@ impl Compose<'_> {
 
     /// Builds and pulls what the services need.
     pub(super) fn obtain_images(&self, order: &[String], options: &UpOptions) -> Result<()> {
-        let mut seen = BTreeSet::new();
+        let (mut to_pull, mut to_build) = (Vec::new(), Vec::new());
         for name in order {
             let service = self.project.service(name)?;
             let image = self.project.image(name);
             let has_build = service.get("build").is_some();
             let policy =
                 options.pull.as_deref().or_else(|| service.str_at("pull_policy")).unwrap_or("missing");
-            if self.engine.obtain_builtin(&image)? {
+            if !self.dry_run && self.engine.obtain_builtin(&image)? {
                 continue;
             }
             let here = self.engine.image(&image).is_ok();
             let build = has_build && !options.no_build && (options.build || policy == "build" || !here);
-            if self.dry_run {
-                if build || !here {
-                    self.event("Image", &image, if build { "Building" } else { "Pulling" });
-                }
-                continue;
-            }
             if build {
-                self.images.build(self.project, name)?;
+                to_build.push((name, image));
             } else if policy == "always" && !has_build || !here && policy != "never" && policy != "build" {
-                if seen.insert(image.clone()) {
-                    self.images.pull(&image, service.str_at("platform"))?;
+                let wanted = ToPull { image, platform: service.str_at("platform").map(str::to_owned) };
+                if !to_pull.contains(&wanted) {
+                    to_pull.push(wanted);
                 }
             } else if !here {
                 return Err(Error::not_found(format!("no such image: {image}"))
                     .hint("the pull policy keeps it from being pulled"));
             }
         }
-        Ok(())
+        self.pull(&to_pull, &mut |_, result| result)?;
+        to_build.iter().try_for_each(|(name, image)| match self.dry_run {
+            true => {
+                self.event("Image", image, "Building");
+                Ok(())
+            }
+            false => self.images.build(self.project, name),
+        })
+    }
+
+    /// Pulls images, several at once, and tells of each. `done` decides whether a failure ends it.
+    ///
+    /// # Errors
+    ///
+    /// What `done` gives back.
+    pub(crate) fn pull(
+        &self,
+        images: &[ToPull],
+        done: &mut dyn FnMut(&ToPull, Result<()>) -> Result<()>,
+    ) -> Result<()> {
+        images.iter().for_each(|wanted| self.event("Image", &wanted.image, "Pulling"));
+        let mut told = |wanted: &ToPull, result: Result<()>| {
+            let state = if result.is_ok() { "Pulled" } else { "Error" };
+            self.event("Image", &wanted.image, state);
+            done(wanted, result)
+        };
+        match self.dry_run {
+            true => images.iter().try_for_each(|wanted| told(wanted, Ok(()))),
+            false => self.images.pull(images, self.parallel, &mut told),
+        }
     }
 
     fn handle_orphans(&self, containers: &[Actual], options: &UpOptions) -> Result<()> {
@@ -238,7 +291,7 @@ impl Compose<'_> {
             return Ok(());
         }
         if options.remove_orphans {
-            return orphans.iter().try_for_each(|orphan| self.remove(orphan, options.grace, false));
+            return self.remove_all(&orphans, options.grace);
         }
         let names: Vec<&str> = orphans.iter().map(|orphan| orphan.name.as_str()).collect();
         (self.warn)(&format!(

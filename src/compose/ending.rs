@@ -23,45 +23,57 @@ impl Compose<'_> {
         }
         let order = |container: &&Actual| StopOrder { id: container.id.clone(), grace, signal: None };
         let orders: Vec<StopOrder> = containers.iter().map(order).collect();
-        self.engine.stop(&orders).into_iter().try_for_each(|answer| match answer {
+        let answers = orders.chunks(self.parallel.max(1)).flat_map(|orders| self.engine.stop(orders));
+        answers.collect::<Vec<_>>().into_iter().try_for_each(|answer| match answer {
             Err(err) if err.kind == Kind::NotFound => Ok(()),
             other => other.map(drop),
         })
     }
 
-    pub(super) fn remove(&self, container: &Actual, grace: Option<Grace>, volumes: bool) -> Result<()> {
-        if container.running {
-            self.event("Container", &container.name, "Stopping");
-            self.stop(&[container], grace)?;
-            self.event("Container", &container.name, "Stopped");
-        }
-        self.delete(container, volumes)
+    /// Stops containers, all at once, and tells of those that ran.
+    pub(super) fn stop_and_tell(&self, containers: &[&Actual], grace: Option<Grace>) -> Result<()> {
+        let running: Vec<&Actual> = containers.iter().filter(|c| c.running).copied().collect();
+        running.iter().for_each(|container| self.event("Container", &container.name, "Stopping"));
+        self.stop(&running, grace)?;
+        running.iter().for_each(|container| self.event("Container", &container.name, "Stopped"));
+        Ok(())
     }
 
-    /// Removes a container, with its anonymous volumes if asked.
+    /// Stops containers, all at once, and removes them; their anonymous volumes stay.
+    pub(super) fn remove_all(&self, containers: &[&Actual], grace: Option<Grace>) -> Result<()> {
+        self.stop_and_tell(containers, grace)?;
+        containers.iter().try_for_each(|container| self.delete(container, false))
+    }
+
+    /// Removes a container, with its anonymous volumes if asked, and tells of it.
     pub(crate) fn delete(&self, container: &Actual, volumes: bool) -> Result<()> {
         self.event("Container", &container.name, "Removing");
         if !self.dry_run {
-            let mounted =
-                self.engine.container_spec(&container.id).map(|spec| spec.mounts).unwrap_or_default();
-            let how = Removing { force: true, volumes, depend: true, ..Removing::default() };
-            match self.engine.remove_container(&container.id, &how) {
+            match self.discard(container, volumes) {
                 Err(err) if err.kind == Kind::NotFound => {}
                 other => other?,
             }
-            // Anonymous volumes that it has from the container it was made in place of.
-            for mount in mounted.iter().filter(|_| volumes) {
-                if let MountKind::Volume { name, anonymous: false, .. } = &mount.kind
-                    && self.engine.store().volumes().get(name).is_ok_and(|volume| volume.anonymous)
-                {
-                    match self.engine.remove_volume(name, None) {
-                        Err(err) if matches!(err.kind, Kind::NotFound | Kind::Conflict) => {}
-                        other => other?,
-                    }
+        }
+        self.event("Container", &container.name, "Removed");
+        Ok(())
+    }
+
+    /// Removes a container, with its anonymous volumes if asked: also those that it has from the container it
+    /// was made in place of.
+    pub(super) fn discard(&self, container: &Actual, volumes: bool) -> Result<()> {
+        let mounted = self.engine.container_spec(&container.id).map(|spec| spec.mounts).unwrap_or_default();
+        let how = Removing { force: true, volumes, depend: true, ..Removing::default() };
+        self.engine.remove_container(&container.id, &how)?;
+        for mount in mounted.iter().filter(|_| volumes) {
+            if let MountKind::Volume { name, anonymous: false, .. } = &mount.kind
+                && self.engine.store().volumes().get(name).is_ok_and(|volume| volume.anonymous)
+            {
+                match self.engine.remove_volume(name, None) {
+                    Err(err) if matches!(err.kind, Kind::NotFound | Kind::Conflict) => {}
+                    other => other?,
                 }
             }
         }
-        self.event("Container", &container.name, "Removed");
         Ok(())
     }
 
@@ -74,6 +86,18 @@ impl Compose<'_> {
             groups.entry(depth).or_default().push(container);
         }
         groups.into_values().rev().collect()
+    }
+
+    /// What is to be done with services, in groups that follow each other: the services of one do not depend
+    /// on each other.
+    pub(super) fn levels<T>(&self, plans: Vec<(String, T)>) -> Vec<Vec<(String, T)>> {
+        let depths = self.depths();
+        let mut levels: BTreeMap<usize, Vec<(String, T)>> = BTreeMap::new();
+        for (service, plan) in plans {
+            let depth = depths.get(&service).copied().unwrap_or_default();
+            levels.entry(depth).or_default().push((service, plan));
+        }
+        levels.into_values().collect()
     }
 
     /// How many services stand below each service, one upon the other.

@@ -1,9 +1,9 @@
 //! A complete project as JSON, shaped as docker compose's `config --format json`.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::compose::node::Node;
-use crate::compose::schema::{DEPLOY, NETWORK, Record, SERVICE_FIELDS};
+use crate::compose::schema::{DEPLOY, NETWORK, Record, SERVICE_FIELDS, WATCH};
 
 /// The document, without a line feed at its end, as docker compose prints it.
 ///
@@ -22,6 +22,10 @@ pub(crate) fn document(tree: &Node) -> serde_json::Result<String> {
                 present(service, "entrypoint", Value::Null, &SERVICE_FIELDS);
                 if let Some(fields) = service.as_object_mut() {
                     fields.retain(|key, _| !key.starts_with("x-"));
+                }
+                let develop = service.get_mut("develop").and_then(|develop| develop.get_mut("watch"));
+                for trigger in develop.and_then(Value::as_array_mut).into_iter().flatten() {
+                    present(trigger, "exec", json!({ "command": null }), &WATCH);
                 }
                 if let Some(deploy) = service.get_mut("deploy") {
                     present(deploy, "resources", Value::Object(Map::new()), &DEPLOY);

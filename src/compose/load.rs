@@ -46,6 +46,8 @@ pub(crate) struct Loaded {
     /// Absolute names of the files of `-f`, for the labels of containers.
     pub(crate) config_files: Vec<PathBuf>,
     pub(crate) env_files: Vec<PathBuf>,
+    /// The variables of the project: the caller's, over those of the env files.
+    pub(crate) environment: BTreeMap<String, String>,
     pub(crate) tree: Node,
     /// Variables without a value, in the order of their names.
     pub(crate) missed: BTreeSet<String>,
@@ -84,9 +86,10 @@ pub(crate) fn load(options: &Options) -> Result<Loaded> {
     let profiles = all_profiles(&tree);
     let find = |name: &str| environment.get(name).cloned();
     let context = normal::Context { project: &base, directory: &directory, find: &find };
-    if !options.no_env_resolution && !options.no_normalize {
+    if !options.no_env_resolution {
         env_files_of_services(&mut tree, &files, &find)?;
     }
+    normal::name(&mut tree, &base);
     if !options.no_normalize {
         normal::complete(&mut tree, &context);
     }
@@ -103,6 +106,7 @@ pub(crate) fn load(options: &Options) -> Result<Loaded> {
         directory,
         config_files: found,
         env_files,
+        environment,
         tree,
         missed,
         profiles,

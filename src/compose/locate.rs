@@ -58,12 +58,12 @@ pub(crate) fn own_variable(options: &Options, name: &str) -> Option<String> {
     }
     let mut found = None;
     for path in files {
-        let text = std::fs::read_to_string(path).ok()?;
+        let Ok(text) = std::fs::read_to_string(path) else { continue };
         // Most files name none of compose's own variables.
         if text.contains(name) {
             let find = |name: &str| options.environment.get(name).cloned();
-            let parsed = dotenv::parse(&text, &find).ok()?;
-            found = parsed.into_iter().rfind(|(known, _)| known == name).map(|(_, value)| value);
+            let Ok(parsed) = dotenv::parse(&text, &find) else { continue };
+            found = parsed.into_iter().rfind(|(known, _)| known == name).map(|(_, value)| value).or(found);
         }
     }
     found

@@ -1,42 +1,66 @@
 //! Makes containers, and makes them anew: the new one is complete before the old one goes.
 
+use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::base::mount_syntax::{MountKindRequest, MountRequest};
 use crate::base::spec::MountKind;
 use crate::compose::apply::{Compose, UpOptions};
 use crate::compose::node::Node;
+use crate::compose::normal::uses;
 use crate::compose::plan::{Actual, Step};
 use crate::compose::project::label;
 use crate::compose::translate::{self, Files, list};
-use crate::engine::remove::Removing;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Error, Result};
 
+/// A container that is complete, under another name than its own, and the one whose place it takes.
+struct Successor<'a> {
+    old: &'a Actual,
+    new: ContainerId,
+    name: String,
+}
+
 impl Compose<'_> {
+    /// Carries out the steps of services that do not depend on each other. New containers are complete before
+    /// old ones go, so that nothing is lost if one cannot be made; and those that go end all at once.
     pub(super) fn carry_out(
         &self,
-        service: &str,
-        step: &Step,
+        level: &[(String, Vec<Step>)],
         files: &Files,
         options: &UpOptions,
     ) -> Result<()> {
-        match step {
-            Step::Keep(container) if container.running => {
-                self.event("Container", &container.name, "Running");
-                self.rename_to_own(service, container)
+        let (mut leaving, mut kept, mut successors) = (Vec::new(), Vec::new(), Vec::new());
+        for (service, step) in
+            level.iter().flat_map(|(service, steps)| steps.iter().map(move |s| (service, s)))
+        {
+            match step {
+                Step::Remove(container) => leaving.push(container),
+                Step::Keep(container) | Step::Start(container) => {
+                    if container.running {
+                        self.event("Container", &container.name, "Running");
+                    }
+                    kept.push((service, container));
+                }
+                Step::Create(number) => {
+                    let mut request = self.request(service, *number, files, true)?;
+                    self.choose_ports(&mut request, None)?;
+                    let name = request.name.clone().unwrap_or_default();
+                    self.event("Container", &name, "Creating");
+                    self.create(service, &request)?;
+                    self.event("Container", &name, "Created");
+                }
+                Step::Recreate(old) => successors.extend(self.succeed(service, old, files, options)?),
             }
-            Step::Keep(container) | Step::Start(container) => self.rename_to_own(service, container),
-            Step::Remove(container) => self.remove(container, options.grace, false),
-            Step::Create(number) => {
-                let request = self.request(service, *number, files)?;
-                let name = request.name.clone().unwrap_or_default();
-                self.event("Container", &name, "Creating");
-                self.create(service, &request)?;
-                self.event("Container", &name, "Created");
-                Ok(())
-            }
-            Step::Recreate(old) => self.recreate(service, old, files, options),
         }
+        let replaced: Vec<&Actual> = successors.iter().map(|successor| successor.old).collect();
+        self.stop(&replaced, options.grace)?;
+        self.remove_all(&leaving, options.grace)?;
+        for Successor { old, new, name } in &successors {
+            self.discard(old, options.renew_volumes)?;
+            self.engine.rename_container(new.as_str(), name)?;
+            self.event("Container", name, "Recreated");
+        }
+        kept.into_iter().try_for_each(|(service, container)| self.rename_to_own(service, container))
     }
 
     /// A container that an interrupted `up` left under another name gets its own.
@@ -48,24 +72,51 @@ impl Compose<'_> {
         self.engine.rename_container(container.id.as_str(), &name)
     }
 
-    fn request(&self, service: &str, number: u32, files: &Files) -> Result<ContainerRequest> {
+    fn request(&self, service: &str, number: u32, files: &Files, aliases: bool) -> Result<ContainerRequest> {
         let node = self.project.service(service)?;
-        let mut request = translate::request(self.project, service, node, number, files)?;
+        let mut request = translate::request(self.project, service, node, number, files, aliases)?;
+        request.labels.insert(label::HASH.to_owned(), self.hash(service, files)?);
         if let Some(image) = self.image_id(service) {
             request.labels.insert(label::IMAGE.to_owned(), format!("sha256:{image}"));
         }
         Ok(request)
     }
 
+    /// The hash of what a container of the service is made from. What a variable gives to a secret or a config
+    /// belongs to it: the name of its file says what that is.
+    pub(super) fn hash(&self, service: &str, files: &Files) -> Result<String> {
+        let hash = self.project.hash(service);
+        let node = self.project.service(service)?;
+        let is_variable = |section: &str, key: &String| {
+            let resource = self.project.resource(section, key);
+            resource.is_some_and(|node| node.get("environment").is_some())
+        };
+        let mut text = String::new();
+        for section in ["secrets", "configs"] {
+            for key in uses(node, section).into_iter().filter(|key| is_variable(section, key)) {
+                let name = files.get(&(section, key)).and_then(|path| path.file_name());
+                text.push_str(&name.map(|name| name.to_string_lossy()).unwrap_or_default());
+            }
+        }
+        Ok(if text.is_empty() { hash } else { Digest::of(format!("{hash}{text}").as_bytes()).hex() })
+    }
+
     /// The request for a container of `run`: networks, volumes and the image are made ready for it.
-    pub(crate) fn prepare_one_off(&self, service: &str, build: bool) -> Result<ContainerRequest> {
+    pub(crate) fn prepare_one_off(
+        &self,
+        service: &str,
+        build: bool,
+        aliases: bool,
+    ) -> Result<ContainerRequest> {
         let order = [service.to_owned()];
         self.obtain_images(&order, &UpOptions { build, ..UpOptions::default() })?;
-        self.make_networks(&order)?;
+        self.make_networks(&order, None)?;
         self.make_volumes(&order)?;
         let files = self.write_files(&order)?;
-        self.make_bind_sources(service)?;
-        self.request(service, 1, &files)
+        if !self.dry_run {
+            self.make_bind_sources(service)?;
+        }
+        self.request(service, 1, &files, aliases)
     }
 
     fn create(&self, service: &str, request: &ContainerRequest) -> Result<Option<ContainerId>> {
@@ -80,10 +131,16 @@ impl Compose<'_> {
         list(self.project.service(service)?, "volumes").iter().try_for_each(make_bind_source)
     }
 
-    /// Makes a container anew: the new one is complete before the old one goes, so that nothing is lost if
-    /// it cannot be made.
-    fn recreate(&self, service: &str, old: &Actual, files: &Files, options: &UpOptions) -> Result<()> {
-        let mut request = self.request(service, old.number, files)?;
+    /// Makes the container that takes another one's place.
+    fn succeed<'a>(
+        &self,
+        service: &str,
+        old: &'a Actual,
+        files: &Files,
+        options: &UpOptions,
+    ) -> Result<Option<Successor<'a>>> {
+        let mut request = self.request(service, old.number, files, true)?;
+        self.choose_ports(&mut request, Some(&old.id))?;
         if !options.renew_volumes {
             self.keep_anonymous_volumes(&old.id, &mut request)?;
         }
@@ -91,17 +148,10 @@ impl Compose<'_> {
         request.name = Some(format!("{}_{name}", old.id.short()));
         self.event("Container", &name, "Recreate");
         let new = self.create(service, &request)?;
-        let Some(new) = new else {
+        if new.is_none() {
             self.event("Container", &name, "Recreated");
-            return Ok(());
-        };
-        self.stop(&[old], options.grace)?;
-        let how =
-            Removing { force: true, volumes: options.renew_volumes, depend: true, ..Removing::default() };
-        self.engine.remove_container(&old.id, &how)?;
-        self.engine.rename_container(new.as_str(), &name)?;
-        self.event("Container", &name, "Recreated");
-        Ok(())
+        }
+        Ok(new.map(|new| Successor { old, new, name }))
     }
 
     /// Gives a new container the anonymous volumes of the old one.

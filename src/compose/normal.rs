@@ -16,13 +16,19 @@ pub(crate) struct Context<'a> {
     pub(crate) find: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Completes the whole file.
-pub(crate) fn complete(file: &mut Node, context: &Context<'_>) {
+/// Gives the file the project's name, in place of what is of no further use.
+pub(crate) fn name(file: &mut Node, project: &str) {
     let Some(top) = file.as_map_mut() else { return };
     top.shift_remove("version");
     top.shift_remove("include");
     let at = top.first().map(|(_, node)| node.at).unwrap_or_default();
-    top.shift_insert(0, "name".to_owned(), Node::text(context.project, at));
+    top.shift_insert(0, "name".to_owned(), Node::text(project, at));
+}
+
+/// Completes the whole file, which has its name.
+pub(crate) fn complete(file: &mut Node, context: &Context<'_>) {
+    let Some(top) = file.as_map_mut() else { return };
+    let at = top.first().map(|(_, node)| node.at).unwrap_or_default();
     let mut uses_default = false;
     if let Some(services) = top.get_mut("services").and_then(Node::as_map_mut) {
         for service in services.values_mut() {

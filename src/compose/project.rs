@@ -54,6 +54,7 @@ pub(crate) struct Project {
     pub(crate) directory: PathBuf,
     config_files: Vec<PathBuf>,
     env_files: Vec<PathBuf>,
+    environment: BTreeMap<String, String>,
     /// What the places of the tree refer to.
     pub(crate) files: Files,
     tree: Node,
@@ -72,6 +73,7 @@ impl Project {
             directory: loaded.directory,
             config_files: loaded.config_files,
             env_files: loaded.env_files,
+            environment: loaded.environment,
             files: loaded.files,
             tree: loaded.tree,
         }
@@ -102,6 +104,11 @@ impl Project {
     /// Whether the files have a service of this name, active or not.
     pub(crate) fn knows(&self, service: &str) -> bool {
         self.service(service).is_ok() || self.inactive.contains(service)
+    }
+
+    /// A variable of the project: the caller's, or one of its env files.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.get(name).map(String::as_str)
     }
 
     /// The full name of a network, volume, secret or config.
@@ -193,7 +200,7 @@ impl Project {
 
     /// The hash of a service's configuration.
     pub(crate) fn hash(&self, service: &str) -> String {
-        self.service(service).map(hash::of).unwrap_or_default()
+        self.service(service).map(|node| hash::of(node, &self.tree)).unwrap_or_default()
     }
 
     /// The labels of a service's own container.

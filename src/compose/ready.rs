@@ -1,16 +1,16 @@
 //! Starts containers, each when what it depends on has come so far, and waits until they are ready.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::base::health::Health;
+use crate::base::id::ContainerId;
 use crate::compose::apply::{Compose, LOOK};
 use crate::compose::observe;
 use crate::compose::plan::{self, Actual};
 use crate::compose::project::Condition;
 use crate::engine::lifecycle::Grace;
 use crate::engine::list::Container;
-use crate::engine::start::Start;
 use crate::engine::state::Phase;
 use crate::engine::{Error, Kind, Result};
 
@@ -24,65 +24,89 @@ impl Compose<'_> {
         grace: Option<Grace>,
     ) -> Result<()> {
         let mut services = plan::by_service(self.containers()?);
+        if self.dry_run {
+            self.pretend_to_start(order, &services);
+        }
         let mut waiting: Vec<String> = order.to_vec();
         let mut told: BTreeSet<String> = BTreeSet::new();
         while !waiting.is_empty() {
-            let before = waiting.len();
-            let mut still = Vec::new();
+            let (mut ready, mut still) = (Vec::new(), Vec::new());
             for name in waiting {
-                if !self.may_start(&name, &still, order, &mut told)? {
-                    still.push(name);
-                    continue;
-                }
-                let restart = !anew.contains(&name)
-                    && self
-                        .project
-                        .dependencies(&name)
-                        .iter()
-                        .any(|d| d.restart && anew.contains(&d.service));
-                for container in services.remove(&name).unwrap_or_default() {
-                    if container.one_off || container.running && !restart {
-                        continue;
-                    }
-                    if container.running {
-                        self.event("Container", &container.name, "Restarting");
-                        self.stop(&[&container], grace)?;
-                    }
-                    self.start(&container)?;
+                let before: Vec<&String> = still.iter().chain(&ready).collect();
+                match self.may_start(&name, &before, order, &mut told)? {
+                    true => ready.push(name),
+                    false => still.push(name),
                 }
             }
+            let mut to_start = Vec::new();
+            for name in &ready {
+                let dependencies = self.project.dependencies(name);
+                let restart = !anew.contains(name)
+                    && dependencies.iter().any(|d| d.restart && anew.contains(&d.service));
+                let own = services.remove(name).unwrap_or_default().into_iter();
+                to_start.extend(own.filter(|c| !c.one_off && (restart || !c.running)));
+            }
+            let restarted: Vec<&Actual> = to_start.iter().filter(|container| container.running).collect();
+            restarted.iter().for_each(|container| self.event("Container", &container.name, "Restarting"));
+            self.stop(&restarted, grace)?;
+            self.start(&to_start)?;
             waiting = still;
-            if waiting.len() == before {
+            if ready.is_empty() {
                 std::thread::sleep(LOOK);
             }
         }
         Ok(())
     }
 
-    pub(super) fn start(&self, container: &Actual) -> Result<()> {
-        self.event("Container", &container.name, "Starting");
-        if !self.dry_run {
-            match self.engine.start_container(&container.id, Start::default()) {
+    /// Tells of the starts of containers that would be made.
+    fn pretend_to_start(&self, order: &[String], services: &BTreeMap<String, Vec<Actual>>) {
+        for name in order {
+            let there = services.get(name).map(Vec::as_slice).unwrap_or_default();
+            let is_there = |number: u32| there.iter().any(|container| container.number == number);
+            for number in (1..=self.project.scale(name)).filter(|number| !is_there(*number)) {
+                let container = self.project.container_name(name, number);
+                self.event("Container", &container, "Starting");
+                self.event("Container", &container, "Started");
+            }
+        }
+    }
+
+    /// Starts containers, as many at once as may be.
+    pub(super) fn start(&self, containers: &[Actual]) -> Result<()> {
+        let say = |container: &Actual, state| self.event("Container", &container.name, state);
+        if self.dry_run {
+            for container in containers {
+                say(container, "Starting");
+                say(container, "Started");
+            }
+            return Ok(());
+        }
+        let ids: Vec<ContainerId> = containers.iter().map(|container| container.id.clone()).collect();
+        let mut done = |index: usize, result: Result<i32>| {
+            let container: &Actual = &containers[index];
+            match result {
                 // It is running already: another command, or its restart policy, was faster.
                 Err(err) if err.kind == Kind::Conflict => {}
                 other => drop(other?),
             }
             self.run_hooks(container, "post_start")?;
-        }
-        self.event("Container", &container.name, "Started");
-        Ok(())
+            say(container, "Started");
+            Ok(())
+        };
+        let mut begun = |index: usize| say(&containers[index], "Starting");
+        self.engine.start_containers(&ids, self.parallel, &mut begun, &mut done)
     }
 
     /// Whether all that a service depends on has come so far.
     fn may_start(
         &self,
         name: &str,
-        still: &[String],
+        before: &[&String],
         order: &[String],
         told: &mut BTreeSet<String>,
     ) -> Result<bool> {
         for dependency in self.project.dependencies(name) {
-            if still.contains(&dependency.service) {
+            if before.contains(&&dependency.service) {
                 return Ok(false);
             }
             // Without dependencies (`--no-deps`) nobody waits for them.
@@ -134,6 +158,9 @@ impl Compose<'_> {
     ///
     /// If one ends or becomes unhealthy, or `limit` is over.
     pub(crate) fn wait_until_ready(&self, order: &[String], limit: Option<Duration>) -> Result<()> {
+        if self.dry_run {
+            return Ok(());
+        }
         let end = limit.map(|limit| Instant::now() + limit);
         let mut ready = BTreeSet::new();
         loop {
@@ -162,10 +189,20 @@ impl Compose<'_> {
                 return Ok(());
             }
             if end.is_some_and(|end| Instant::now() > end) {
-                return Err(Error::new(Kind::System, "application not healthy after --wait-timeout"));
+                let limit = limit.unwrap_or_default().as_secs();
+                let message = format!("application not healthy after {}", human(limit));
+                return Err(Error::new(Kind::System, message));
             }
             std::thread::sleep(LOOK);
         }
+    }
+}
+
+/// `1m30s`.
+fn human(seconds: u64) -> String {
+    match (seconds / 60, seconds % 60) {
+        (0, seconds) => format!("{seconds}s"),
+        (minutes, seconds) => format!("{minutes}m{seconds}s"),
     }
 }
 

@@ -1,26 +1,29 @@
 //! What containers need before they are made: networks, volumes, and files of secrets and configs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use crate::base::digest::Digest;
-use crate::compose::apply::{Compose, state_directory};
-use crate::compose::mounts;
+use crate::compose::apply::{Compose, state_directory, state_path};
 use crate::compose::node::Node;
-use crate::compose::project::{COMPATIBLE, label};
+use crate::compose::project::{COMPATIBLE, Project, label};
 use crate::compose::translate::Files;
+use crate::compose::{hash, mounts};
+use crate::engine::lifecycle::Grace;
 use crate::engine::network::NetworkRequest;
 use crate::engine::volume::VolumeRequest;
-use crate::engine::{Error, Result};
+use crate::engine::{Engine, Error, Result};
 
 impl Compose<'_> {
-    /// Makes the networks of the services that are missing.
-    pub(super) fn make_networks(&self, order: &[String]) -> Result<()> {
+    /// Makes the networks of the services that are missing, and anew those that are another's than the files
+    /// say now.
+    pub(super) fn make_networks(&self, order: &[String], grace: Option<Grace>) -> Result<()> {
         for key in self.used("networks", order)? {
             let name = self.project.full_name("networks", &key);
             let Some(node) = self.project.resource("networks", &key) else { continue };
-            let there = self.engine.network(&name).is_ok();
+            let there = self.engine.network(&name).ok();
             if node.flag("external") {
-                if !there {
+                if there.is_none() {
                     return Err(Error::not_found(format!(
                         "network {key} declared as external, but could not be found"
                     ))
@@ -28,8 +31,13 @@ impl Compose<'_> {
                 }
                 continue;
             }
-            if there {
-                continue;
+            if let Some(network) = there {
+                let is_own = network.labels.get(label::PROJECT) == Some(&self.project.name);
+                let was = network.labels.get(label::HASH).filter(|_| is_own);
+                if was.is_none_or(|was| *was == hash::of_resource(node)) {
+                    continue;
+                }
+                self.remove_network(&name, grace)?;
             }
             self.event("Network", &name, "Creating");
             if !self.dry_run {
@@ -37,6 +45,26 @@ impl Compose<'_> {
             }
             self.event("Network", &name, "Created");
         }
+        Ok(())
+    }
+
+    /// Removes a network that has changed. The project's containers leave it: they are made anew, because what
+    /// they use has changed.
+    fn remove_network(&self, name: &str, grace: Option<Grace>) -> Result<()> {
+        self.event("Network", name, "Removing");
+        if !self.dry_run {
+            let on: BTreeSet<_> = self.engine.containers_on(name)?.into_iter().collect();
+            let mut own = self.containers()?;
+            own.retain(|container| on.contains(&container.id));
+            for group in self.stop_groups(own) {
+                self.stop_and_tell(&group.iter().collect::<Vec<_>>(), grace)?;
+                for container in &group {
+                    self.engine.disconnect_network(container.id.as_str(), name)?;
+                }
+            }
+            self.engine.remove_network(name, false, None)?;
+        }
+        self.event("Network", name, "Removed");
         Ok(())
     }
 
@@ -50,6 +78,7 @@ impl Compose<'_> {
         labels.extend([
             (label::PROJECT.to_owned(), self.project.name.clone()),
             (label::NETWORK.to_owned(), key.to_owned()),
+            (label::HASH.to_owned(), hash::of_resource(node)),
             (label::VERSION.to_owned(), COMPATIBLE.to_owned()),
         ]);
         // Options of Docker's bridge that have a meaning here under another name.
@@ -138,17 +167,9 @@ impl Compose<'_> {
                     (None, Some(variable)) => self.variable(&key, variable)?,
                     (None, None) => continue,
                 };
-                let name = format!("{section}-{}", Digest::of(text.as_bytes()).hex());
-                let path = state_directory(self.engine, self.project)?.join(name);
-                if !path.exists() && !self.dry_run {
-                    let new = path.with_extension("new");
-                    let write = || {
-                        std::fs::write(&new, &text)?;
-                        // Readable for the container's users; the directory above keeps everybody else out.
-                        std::fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o444))?;
-                        std::fs::rename(&new, &path)
-                    };
-                    write().map_err(|err| Error::system(format!("write {}", path.display()), err))?;
+                let path = text_file(self.engine, self.project, section, &text);
+                if !self.dry_run {
+                    write_text(self.engine, self.project, &path, &text)?;
                 }
                 files.insert((section, key), path);
             }
@@ -157,11 +178,35 @@ impl Compose<'_> {
     }
 
     fn variable(&self, key: &str, variable: &str) -> Result<String> {
-        let value = crate::engine::config::variable_of_caller(std::ffi::OsStr::new(variable));
-        value.and_then(|value| value.into_string().ok()).ok_or_else(|| {
+        self.project.variable(variable).map(str::to_owned).ok_or_else(|| {
             Error::invalid(format!("environment variable {variable:?} required by {key:?} is not set"))
         })
     }
+}
+
+/// Where the text of a secret or config is that has no file of its own: in a file that is named by what it holds.
+pub(crate) fn text_file(engine: &Engine, project: &Project, section: &str, text: &str) -> PathBuf {
+    state_path(engine, project).join(format!("{section}-{}", Digest::of(text.as_bytes()).hex()))
+}
+
+/// Writes that file if it is not there.
+///
+/// # Errors
+///
+/// If it cannot be written.
+pub(crate) fn write_text(engine: &Engine, project: &Project, path: &Path, text: &str) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    state_directory(engine, project)?;
+    let new = path.with_extension("new");
+    let write = || {
+        std::fs::write(&new, text)?;
+        // Readable for the container's users; the directory above keeps everybody else out.
+        std::fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o444))?;
+        std::fs::rename(&new, path)
+    };
+    write().map_err(|err| Error::system(format!("write {}", path.display()), err))
 }
 
 /// A mapping of words; what has no value is left out.

@@ -261,21 +261,20 @@ static BUILD: Record = record(&[
     ("privileged", Bool),
 ]);
 
-static DEVELOP: Record = record(&[(
-    "watch",
-    List(&Shape::Record(&Record {
-        fields: &[
-            ("path", Path),
-            ("action", OneOf(&["rebuild", "sync", "sync+restart", "restart", "sync+exec"])),
-            ("target", Text),
-            ("exec", Shape::Record(&HOOK)),
-            ("ignore", List(&TEXT)),
-            ("include", List(&TEXT)),
-            ("initial_sync", Bool),
-        ],
-        required: &["path", "action"],
-    })),
-)]);
+static DEVELOP: Record = record(&[("watch", List(&Shape::Record(&WATCH)))]);
+
+pub(crate) static WATCH: Record = Record {
+    fields: &[
+        ("path", Path),
+        ("action", OneOf(&["rebuild", "sync", "sync+restart", "restart", "sync+exec"])),
+        ("target", Text),
+        ("exec", Shape::Record(&HOOK)),
+        ("ignore", List(&TEXT)),
+        ("include", List(&TEXT)),
+        ("initial_sync", Bool),
+    ],
+    required: &["path", "action"],
+};
 
 static HOOK: Record = record(&[
     ("command", Command),

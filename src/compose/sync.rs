@@ -42,7 +42,7 @@ impl Compose<'_> {
         if job.restart {
             containers.iter().for_each(|c| self.event("Container", &c.name, "Restarting"));
             self.stop(&containers.iter().collect::<Vec<_>>(), None)?;
-            containers.iter().try_for_each(|container| self.start(container))?;
+            self.start(&containers)?;
         }
         for container in &containers {
             for hook in &job.exec {

@@ -18,7 +18,7 @@ use crate::engine::{Error, Result};
 /// Files that secrets and configs are mounted from, by section and name.
 pub(crate) type Files = BTreeMap<(&'static str, String), PathBuf>;
 
-/// The request for a service's container.
+/// The request for a service's container, with `aliases` under the service's names on its networks.
 ///
 /// # Errors
 ///
@@ -29,6 +29,7 @@ pub(crate) fn request(
     service: &Node,
     number: u32,
     files: &Files,
+    aliases: bool,
 ) -> Result<ContainerRequest> {
     let mut labels = pairs(service.get("labels"));
     labels.extend(project.labels(name, number));
@@ -79,7 +80,7 @@ pub(crate) fn request(
         stop_timeout_s: text(service, "stop_grace_period").and_then(|period| seconds(&period)),
         ..ContainerRequest::default()
     };
-    networks(project, name, service, &mut request);
+    networks(project, name, service, aliases, &mut request);
     request.cgroup = cgroup(service);
     mounts(project, service, files, &mut request)?;
     Ok(request)
@@ -151,7 +152,7 @@ fn volumes_from(project: &Project, service: &Node) -> Vec<String> {
         .collect()
 }
 
-fn networks(project: &Project, name: &str, service: &Node, request: &mut ContainerRequest) {
+fn networks(project: &Project, name: &str, service: &Node, aliases: bool, request: &mut ContainerRequest) {
     if service.get("network_mode").is_some() {
         request.networks = vec![namespace(project, service, "network_mode")];
         return;
@@ -162,8 +163,11 @@ fn networks(project: &Project, name: &str, service: &Node, request: &mut Contain
     // The one with the highest priority comes first, and has the default route.
     networks.sort_by_key(|(key, node)| (-int(node.get("priority")).unwrap_or(0), (*key).clone()));
     for (key, node) in networks {
-        let mut options = vec![format!("alias={name}")];
-        options.extend(texts(node, "aliases").iter().map(|alias| format!("alias={alias}")));
+        let mut options = Vec::new();
+        if aliases {
+            options.push(format!("alias={name}"));
+            options.extend(texts(node, "aliases").iter().map(|alias| format!("alias={alias}")));
+        }
         options.extend(text(node, "ipv4_address").map(|ip| format!("ip={ip}")));
         options.extend(text(node, "ipv6_address").map(|ip| format!("ip6={ip}")));
         options.extend(
@@ -171,7 +175,11 @@ fn networks(project: &Project, name: &str, service: &Node, request: &mut Contain
                 .or_else(|| text(service, "mac_address"))
                 .map(|mac| format!("mac={mac}")),
         );
-        request.networks.push(format!("{}:{}", project.full_name("networks", key), options.join(",")));
+        let network = project.full_name("networks", key);
+        request.networks.push(match options.is_empty() {
+            true => network,
+            false => format!("{network}:{}", options.join(",")),
+        });
     }
     for link in texts(service, "links") {
         // Without an alias the service's own name is known on the network anyway.

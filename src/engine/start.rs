@@ -1,5 +1,6 @@
 //! Starting a container that was created.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::base::id::ContainerId;
@@ -7,7 +8,7 @@ use crate::base::spec::ContainerSpec;
 use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::failure::{Failure, FailureKind};
-use crate::runtime::launch::{self, Caller, LaunchOrder, StartOrder};
+use crate::runtime::launch::{self, Caller, LaunchOrder, Launching, StartOrder};
 use crate::runtime::monitor::ports;
 use crate::runtime::plan;
 use crate::sys::tty::WindowSize;
@@ -35,18 +36,72 @@ impl Engine {
         if let Some(why) = caller.mapping.as_ref().and_then(|mapping| mapping.single.as_deref()) {
             self.tell(why);
         }
+        if self.startable(id)? == Phase::Initialized {
+            let dir = self.store().containers().open(id)?;
+            let order = StartOrder { window: start.window.map(|size| (size.rows, size.cols)) };
+            return launch::start_held(dir.as_fd(), &order, start.client)
+                .map_err(|failure| failed(failure, id));
+        }
+        self.launch(id, start, false)
+    }
+
+    /// Starts containers, up to `limit` at once, in their order. `begun` is told of each before, `done` after
+    /// it; after a first error no more are begun, and those under way are waited for.
+    ///
+    /// # Errors
+    ///
+    /// The first one that `done` gives back.
+    pub(crate) fn start_containers(
+        &self,
+        ids: &[ContainerId],
+        limit: usize,
+        begun: &mut dyn FnMut(usize),
+        done: &mut dyn FnMut(usize, Result<i32>) -> Result<()>,
+    ) -> Result<()> {
+        let mut under_way: VecDeque<(usize, Launching)> = VecDeque::new();
+        let mut result = Ok(());
+        for (index, id) in ids.iter().enumerate() {
+            begun(index);
+            let started = match self.startable(id) {
+                Ok(Phase::Initialized) => self.start_container(id, Start::default()),
+                Ok(_) => match self.begin_launch(id, Start::default(), false) {
+                    Ok(launching) => {
+                        // The user namespace that the first one makes is the others' as well.
+                        let most = if launching.made_namespace { 1 } else { limit.max(1) };
+                        under_way.push_back((index, launching));
+                        while under_way.len() >= most
+                            && let Some((first, launching)) = under_way.pop_front()
+                        {
+                            let started = launching.finish().map_err(|failure| failed(failure, &ids[first]));
+                            result = result.and(done(first, started));
+                        }
+                        if result.is_err() { break } else { continue }
+                    }
+                    Err(err) => Err(err),
+                },
+                Err(err) => Err(err),
+            };
+            result = done(index, started);
+            if result.is_err() {
+                break;
+            }
+        }
+        for (index, launching) in under_way {
+            let started = launching.finish().map_err(|failure| failed(failure, &ids[index]));
+            result = result.and(done(index, started));
+        }
+        result
+    }
+
+    /// What a container that is to be started is.
+    fn startable(&self, id: &ContainerId) -> Result<Phase> {
         let dir = self.store().containers().open(id)?;
         let phase = self.status_with_monitor(dir.as_fd(), id)?.phase;
         if matches!(phase, Phase::Up | Phase::Unmonitored) {
             let message = format!("container {}: the container is already running", id.short());
             return Err(Error::new(Kind::Conflict, message));
         }
-        if phase == Phase::Initialized {
-            let order = StartOrder { window: start.window.map(|size| (size.rows, size.cols)) };
-            return launch::start_held(dir.as_fd(), &order, start.client)
-                .map_err(|failure| failed(failure, id));
-        }
-        self.launch(id, start, false)
+        Ok(phase)
     }
 
     /// Makes everything ready for a container's start: namespaces, mounts, networks, and a process 1 that waits.
@@ -66,6 +121,11 @@ impl Engine {
 
     /// Starts a monitor, which starts the container; with `hold`, all of it but its command.
     fn launch(&self, id: &ContainerId, start: Start, hold: bool) -> Result<i32> {
+        self.begin_launch(id, start, hold)?.finish().map_err(|failure| failed(failure, id))
+    }
+
+    /// The same without waiting for the monitor's report.
+    fn begin_launch(&self, id: &ContainerId, start: Start, hold: bool) -> Result<Launching> {
         let caller = self.caller();
         let spec = self.container_spec(id)?;
         self.start_required(&spec)?;
@@ -86,7 +146,7 @@ impl Engine {
             notify_socket: crate::engine::config::notify_socket(),
             ..self.launch_order(&caller, id)
         };
-        launch::launch(&caller, &order, start.client, &passed).map_err(|failure| failed(failure, id))
+        launch::begin(&caller, &order, start.client, &passed).map_err(|failure| failed(failure, id))
     }
 }
 

@@ -160,26 +160,34 @@ fn may_administer() -> bool {
         })
 }
 
-/// Starts the monitor of container `id`, which starts the container, and waits for its report.
+/// A monitor that has its order and has not reported yet.
+#[derive(Debug)]
+pub(crate) struct Launching {
+    child: Child,
+    /// It made U for itself: the next one may join that once this one has reported.
+    pub(crate) made_namespace: bool,
+}
+
+/// Starts the monitor of container `id`, which starts the container.
 ///
 /// `client` is the socket of the first client, whose other end the caller keeps; `passed` are sockets for
-/// published ports. Returns process 1 in
-/// the host's numbers.
+/// published ports.
 ///
 /// # Errors
 ///
 /// A [`Failure`] that says what to tell the user; nothing is left running then.
-pub(crate) fn launch(
+pub(crate) fn begin(
     caller: &Caller,
     order: &LaunchOrder,
     client: Option<OwnedFd>,
     passed: &[OwnedFd],
-) -> Result<i32, Failure> {
+) -> Result<Launching, Failure> {
     let name = CString::new(order.id.as_str()).unwrap_or_default();
     let stage = Stage { name: c"monitor", args: &[name], detached: true };
     let near = order.near.and_then(|pid| caller.namespace_of(pid));
     let shared = near.is_some();
     let namespace = near.unwrap_or_else(|| caller.namespace(&order.root));
+    let made_namespace = matches!(namespace, UserNamespace::Create(_));
     let child = match spawn::spawn(&stage, &namespace) {
         // The holder ended between finding and joining it: make U anew, once.
         Err(_) if matches!(namespace, UserNamespace::Join(_)) && !shared => {
@@ -189,14 +197,42 @@ pub(crate) fn launch(
         other => other.map_err(|err| stage_failure(&err))?,
     };
     let descriptors: Vec<_> = client.iter().chain(passed).map(AsFd::as_fd).collect();
-    match report(&child, order, &descriptors)? {
-        LaunchReport::Started { pid } => Ok(pid),
-        LaunchReport::Failed(failure) => {
-            // Its last acts, like removing a container that was to be removed, happen before we return.
-            child.wait().ok();
-            Err(failure)
+    child.send(order, &descriptors).map_err(|err| stage_failure(&err.into()))?;
+    Ok(Launching { child, made_namespace })
+}
+
+impl Launching {
+    /// Waits for the monitor's report; returns process 1 in the host's numbers.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] that says what to tell the user; nothing is left running then.
+    pub(crate) fn finish(self) -> Result<i32, Failure> {
+        match reported(&self.child)? {
+            LaunchReport::Started { pid } => Ok(pid),
+            LaunchReport::Failed(failure) => {
+                // Its last acts, like removing a container that was to be removed, happen before we return.
+                self.child.wait().ok();
+                Err(failure)
+            }
         }
     }
+}
+
+/// Starts the monitor of container `id`, which starts the container, and waits for its report.
+///
+/// Returns process 1 in the host's numbers.
+///
+/// # Errors
+///
+/// Those of [`begin`] and [`Launching::finish`].
+pub(crate) fn launch(
+    caller: &Caller,
+    order: &LaunchOrder,
+    client: Option<OwnedFd>,
+    passed: &[OwnedFd],
+) -> Result<i32, Failure> {
+    begin(caller, order, client, passed)?.finish()
 }
 
 /// Starts the container that is held ready in the directory `dir`; returns its process 1.
@@ -235,24 +271,16 @@ pub(crate) fn adopt(caller: &Caller, order: &LaunchOrder, pid: i32) -> Result<()
         .namespace_around(pid)
         .ok_or_else(|| Failure::new(FailureKind::Conflict, "the container is not running"))?;
     let child = spawn::spawn(&stage, &namespace).map_err(|err| stage_failure(&err))?;
-    match report(&child, order, &[])? {
+    child.send(order, &[]).map_err(|err| stage_failure(&err.into()))?;
+    match reported(&child)? {
         LaunchReport::Started { .. } => Ok(()),
         LaunchReport::Failed(failure) => Err(failure),
     }
 }
 
-/// Gives a new monitor its order and waits for its one report.
-fn report(
-    child: &Child,
-    order: &LaunchOrder,
-    descriptors: &[BorrowedFd<'_>],
-) -> Result<LaunchReport, Failure> {
-    child
-        .send(order, descriptors)
-        .map_err(StageError::from)
-        .and_then(|()| child.receive::<LaunchReport>())
-        .map(|(report, _)| report)
-        .map_err(|err| stage_failure(&err))
+/// A monitor's one report.
+fn reported(child: &Child) -> Result<LaunchReport, Failure> {
+    child.receive::<LaunchReport>().map(|(report, _)| report).map_err(|err| stage_failure(&err))
 }
 
 /// Says why a stage could not be started, and what can be done about it.

@@ -7,11 +7,12 @@ use clap::Args;
 use crate::base::digest::Digest;
 use crate::cli::compose::open;
 use crate::cli::session::{Exit, Session};
-use crate::compose::apply::state_directory;
+use crate::compose::apply::{state_directory, state_path};
 use crate::compose::node::Node;
 use crate::compose::project::Project;
+use crate::compose::resources::{text_file, write_text};
 use crate::compose::translate::{int, list, pairs, texts};
-use crate::engine::{Engine, Error, Result};
+use crate::engine::{Engine, Error, Result, config};
 
 /// Build the images of services
 #[derive(Args, Debug, Default)]
@@ -66,7 +67,8 @@ pub(crate) fn build(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Resul
     let project = open::project(session, &args.services)?;
     for name in project.select(&args.services, args.with_dependencies || args.services.is_empty())? {
         let Some(build) = project.service(&name)?.get("build") else { continue };
-        let mut words = words(session.engine()?, &project, &name, build)?;
+        let write = !session.globals.project.dry_run;
+        let mut words = words(session.engine()?, &project, &name, build, write)?;
         let context = words.pop().unwrap_or_default();
         for arg in &args.build_arg {
             words.extend(["--build-arg".into(), arg.into()]);
@@ -132,18 +134,20 @@ pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<
     Ok(Exit::OK)
 }
 
-/// The command line that builds a service's image; the context is its last word.
+/// The command line that builds a service's image; the context is its last word. With `write` a Dockerfile that
+/// stands in the Compose file is written to where the command line says it is.
 pub(super) fn words(
     engine: &Engine,
     project: &Project,
     service: &str,
     build: &Node,
+    write: bool,
 ) -> Result<Vec<OsString>> {
     let mut words: Vec<OsString> = vec!["build".into(), "--tag".into(), project.image(service).into()];
     let mut add = |flag: &str, value: String| words.extend([OsString::from(flag), value.into()]);
     let context = build.str_at("context").unwrap_or(".").to_owned();
     match (build.str_at("dockerfile_inline"), build.str_at("dockerfile")) {
-        (Some(text), _) => add("--file", inline(engine, project, text)?),
+        (Some(text), _) => add("--file", inline(engine, project, text, write)?),
         (None, Some(file)) if file.starts_with('/') || crate::compose::canonical::is_remote(&context) => {
             add("--file", file.to_owned());
         }
@@ -189,12 +193,11 @@ pub(super) fn words(
         let source = secret.str_at("source").unwrap_or_default();
         let id = secret.str_at("target").filter(|target| !target.starts_with('/')).unwrap_or(source);
         let resource = project.resource("secrets", source);
-        let from =
-            resource.and_then(|resource| match (resource.str_at("file"), resource.str_at("environment")) {
-                (Some(file), _) => Some(format!("src={file}")),
-                (None, Some(variable)) => Some(format!("env={variable}")),
-                (None, None) => None,
-            });
+        let from = match resource.map(|resource| (resource.str_at("file"), resource.str_at("environment"))) {
+            Some((Some(file), _)) => Some(format!("src={file}")),
+            Some((None, Some(variable))) => Some(secret_of_variable(engine, project, variable, write)?),
+            _ => None,
+        };
         let from = from.ok_or_else(|| {
             Error::invalid(format!("build secret {source:?} has neither a file nor a variable"))
         })?;
@@ -213,10 +216,26 @@ pub(super) fn words(
     Ok(words)
 }
 
-/// Writes a Dockerfile that stands in the Compose file.
-fn inline(engine: &Engine, project: &Project, text: &str) -> Result<String> {
+/// Where a build finds the value of a variable: in the environment, or in a file if only an env file has it.
+fn secret_of_variable(engine: &Engine, project: &Project, variable: &str, write: bool) -> Result<String> {
+    let is_of_caller = config::variable_of_caller(std::ffi::OsStr::new(variable)).is_some();
+    let Some(text) = project.variable(variable).filter(|_| !is_of_caller) else {
+        return Ok(format!("env={variable}"));
+    };
+    let path = text_file(engine, project, "secrets", text);
+    if write {
+        write_text(engine, project, &path, text)?;
+    }
+    Ok(format!("src={}", path.display()))
+}
+
+/// The file of a Dockerfile that stands in the Compose file; with `write` it is there.
+fn inline(engine: &Engine, project: &Project, text: &str, write: bool) -> Result<String> {
     let name = format!("dockerfile-{}", Digest::of(text.as_bytes()).hex());
-    let path = state_directory(engine, project)?.join(name);
-    std::fs::write(&path, text).map_err(|err| Error::system(format!("write {}", path.display()), err))?;
+    let path = state_path(engine, project).join(name);
+    if write {
+        state_directory(engine, project)?;
+        std::fs::write(&path, text).map_err(|err| Error::system(format!("write {}", path.display()), err))?;
+    }
     Ok(path.display().to_string())
 }

@@ -218,19 +218,32 @@ fn select(loaded: &mut Loaded, names: &[String]) -> anyhow::Result<()> {
     let mut open: Vec<String> = names.to_vec();
     while let Some(name) = open.pop() {
         let Some(service) = services.get(&name) else {
+            // One that is not needed, and that no active profile enables.
+            if !names.contains(&name) {
+                continue;
+            }
             return Err(crate::engine::Error::not_found(format!("no such service: {name}")).into());
         };
-        if kept.insert(name)
-            && let Some(depends) = service.get("depends_on").and_then(Node::as_map)
-        {
-            open.extend(depends.keys().cloned());
-        }
+        let depends = service.get("depends_on").and_then(Node::as_map);
+        open.extend(depends.into_iter().flat_map(Map::keys).filter(|name| !kept.contains(*name)).cloned());
+        kept.insert(name);
     }
     if let Kind::Map(services) = &mut services.kind {
         services.retain(|name, _| kept.contains(name));
+        services.values_mut().for_each(|service| forget_missing(service, &kept));
     }
     crate::compose::normal::drop_unused(&mut loaded.tree);
     Ok(())
+}
+
+/// Takes away dependencies that are not among the kept services.
+fn forget_missing(service: &mut Node, kept: &BTreeSet<String>) {
+    let Some(fields) = service.as_map_mut() else { return };
+    let Some(depends) = fields.get_mut("depends_on").and_then(Node::as_map_mut) else { return };
+    depends.retain(|name, _| kept.contains(name));
+    if depends.is_empty() {
+        fields.shift_remove("depends_on");
+    }
 }
 
 /// The image of each service: its own, or the one that building makes.
@@ -255,5 +268,5 @@ fn hashes(loaded: &Loaded, wanted: &str) -> anyhow::Result<Vec<String>> {
     }
     let is_wanted = |name: &str| wanted == "*" || wanted.split(',').any(|other| other == name);
     let services = services.iter().filter(|(name, _)| is_wanted(name));
-    Ok(services.map(|(name, service)| format!("{name} {}", hash::of(service))).collect())
+    Ok(services.map(|(name, service)| format!("{name} {}", hash::of(service, &loaded.tree))).collect())
 }

@@ -1,17 +1,19 @@
 //! `ketch compose start`, `stop`, `restart`, `kill`, `rm`, `wait`, `pause` and `unpause`.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::compose::open;
+use crate::base::id::ContainerId;
+use crate::base::signal::Signal;
+use crate::cli::compose::{down, open};
 use crate::cli::session::{Exit, Session};
+use crate::compose::apply::Compose;
 use crate::compose::plan::Actual;
 use crate::engine::lifecycle::Grace;
-use crate::engine::{Error, Kind};
+use crate::engine::{self, Error, Kind};
 
 /// Services of a project.
 #[derive(Args, Debug)]
@@ -85,7 +87,7 @@ pub(crate) fn stop(session: &mut Session<'_>, args: StopArgs) -> anyhow::Result<
     open::with(session, &project, false, |compose| {
         let _lock = compose.lock()?;
         for group in compose.stop_groups(found) {
-            super::up::stop_group(compose, &group, grace)?;
+            down::stop_group(compose, &group, grace)?;
         }
         Ok(())
     })
@@ -148,37 +150,42 @@ pub(crate) struct KillArgs {
     which: Services,
 }
 
-pub(crate) fn kill(session: &mut Session<'_>, args: KillArgs) -> anyhow::Result<Exit> {
+pub(crate) fn kill(session: &mut Session<'_>, args: KillArgs) -> anyhow::Result<()> {
     let project = open::project_or_containers(session, &args.which.services)?;
     let mut found = open::containers(session, &project, &args.which.services, true)?;
     found.retain(|container| container.running);
     if !args.remove_orphans && project.services().next().is_some() {
         found.retain(|container| project.service(&container.service).is_ok());
     }
-    each(session, &["kill", "--signal", &args.signal], &found, "Killing", "Killed")
+    let signal: Signal = args.signal.parse().map_err(|err| Error::invalid(format!("{err}")))?;
+    open::with(session, &project, false, |compose| {
+        each(compose, &found, Some("Killing"), "Killed", |id| match compose.engine.kill(id, signal) {
+            // It has ended by itself meanwhile.
+            Err(err) if err.kind == Kind::Conflict => Ok(()),
+            other => other,
+        })
+    })
 }
 
-/// Runs one of ketch's verbs on containers, and tells of each.
+/// Does something to every container, and tells of each. What cannot be done to one spares the others.
 fn each(
-    session: &mut Session<'_>,
-    verb: &[&str],
+    compose: &Compose<'_>,
     found: &[Actual],
-    doing: &'static str,
+    doing: Option<&'static str>,
     done: &'static str,
-) -> anyhow::Result<Exit> {
-    let tell = |state: &str| {
-        for container in found {
-            eprintln!(" Container {}  {state}", container.name);
-        }
-    };
-    if found.is_empty() {
-        return Ok(Exit::OK);
+    action: impl Fn(&ContainerId) -> engine::Result<()>,
+) -> anyhow::Result<()> {
+    if let Some(doing) = doing {
+        found.iter().for_each(|container| compose.event("Container", &container.name, doing));
     }
-    tell(doing);
-    let words = verb.iter().map(OsString::from).chain(found.iter().map(|c| OsString::from(c.id.as_str())));
-    let exit = open::delegate(session, words.collect::<Vec<_>>())?;
-    tell(done);
-    Ok(exit)
+    let mut result = Ok(());
+    for container in found {
+        match if compose.dry_run { Ok(()) } else { action(&container.id) } {
+            Ok(()) => compose.event("Container", &container.name, done),
+            Err(err) => result = result.and(Err(err.into())),
+        }
+    }
+    result
 }
 
 /// Stop every process of services for a while
@@ -188,11 +195,13 @@ pub(crate) struct PauseArgs {
     which: Services,
 }
 
-pub(crate) fn pause(session: &mut Session<'_>, args: PauseArgs) -> anyhow::Result<Exit> {
+pub(crate) fn pause(session: &mut Session<'_>, args: PauseArgs) -> anyhow::Result<()> {
     let project = open::project_or_containers(session, &args.which.services)?;
     let mut found = open::containers(session, &project, &args.which.services, false)?;
     found.retain(|container| container.running);
-    each(session, &["pause"], &found, "Pausing", "Paused")
+    open::with(session, &project, false, |compose| {
+        each(compose, &found, None, "Paused", |id| compose.engine.pause(id))
+    })
 }
 
 /// Let the processes of services go on
@@ -202,11 +211,13 @@ pub(crate) struct UnpauseArgs {
     which: Services,
 }
 
-pub(crate) fn unpause(session: &mut Session<'_>, args: UnpauseArgs) -> anyhow::Result<Exit> {
+pub(crate) fn unpause(session: &mut Session<'_>, args: UnpauseArgs) -> anyhow::Result<()> {
     let project = open::project_or_containers(session, &args.which.services)?;
     let mut found = open::containers(session, &project, &args.which.services, false)?;
     found.retain(|container| container.running);
-    each(session, &["unpause"], &found, "Unpausing", "Unpaused")
+    open::with(session, &project, false, |compose| {
+        each(compose, &found, None, "Unpaused", |id| compose.engine.unpause(id))
+    })
 }
 
 /// Remove stopped containers of services
@@ -252,7 +263,7 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> 
     open::with(session, &project, false, |compose| {
         let _lock = compose.lock()?;
         for group in compose.stop_groups(found) {
-            super::up::stop_group(compose, &group, None)?;
+            down::stop_group(compose, &group, None)?;
             group.iter().try_for_each(|container| compose.delete(container, args.volumes))?;
         }
         Ok(())

@@ -15,7 +15,7 @@ use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
 use crate::cli::{ports, ps};
 use crate::compose::observe;
-use crate::compose::project::label;
+use crate::compose::project::{Project, label};
 use crate::engine::list::Container;
 
 /// List the containers of a project
@@ -124,9 +124,9 @@ pub(crate) fn ps(session: &mut Session<'_>, args: PsArgs) -> anyhow::Result<()> 
     match args.format.as_str() {
         "table" | "pretty" => {
             let heading = ["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"];
-            let mut table = Table::new(session, &heading);
+            let mut table = Table::new(session, &heading).columns(10, 3);
             for container in &found {
-                let row = row(container, &project.name, now, args.no_trunc);
+                let row = row(container, &project, now, args.no_trunc);
                 let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
                 table
                     .push(["Name", "Image", "Command", "Service", "RunningFor", "Status", "Ports"].map(text));
@@ -135,23 +135,93 @@ pub(crate) fn ps(session: &mut Session<'_>, args: PsArgs) -> anyhow::Result<()> 
         }
         "json" => {
             for container in &found {
-                writeln!(session.out, "{}", row(container, &project.name, now, args.no_trunc))?;
+                writeln!(session.out, "{}", row(container, &project, now, args.no_trunc))?;
             }
             Ok(())
         }
         template => {
             let format = Format::parse(template, &PS)?;
             let rows: Vec<Value> =
-                found.iter().map(|container| row(container, &project.name, now, args.no_trunc)).collect();
+                found.iter().map(|container| row(container, &project, now, args.no_trunc)).collect();
             format::print_rows(session, &PS, &format, &rows)
         }
     }
 }
 
+/// The command in one line, its parts quoted as Docker quotes them: those with blanks.
+fn command(container: &Container) -> String {
+    let mut line = String::new();
+    for (place, word) in container.summary.as_typed.command.iter().enumerate() {
+        let word = word.to_string_lossy();
+        match place {
+            0 => line.push_str(&word),
+            _ if word.contains(' ') => line.push_str(&format!(" '{}'", word.replace('\'', "\\'"))),
+            _ => line.push_str(&format!(" {word}")),
+        }
+    }
+    line
+}
+
+/// The name of its image as the file has it, if it is still that one.
+fn image(container: &Container, project: &Project) -> String {
+    let name = ps::image_name(container);
+    let typed = container.summary.labels.get(label::SERVICE).map(|service| project.image(service));
+    let is_same = |typed: &String| {
+        let untagged = name.strip_suffix(":latest").unwrap_or(&name);
+        [name.as_str(), untagged].iter().any(|name| {
+            name.strip_suffix(typed.as_str()).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+        })
+    };
+    typed.filter(is_same).unwrap_or_else(|| familiar(&name))
+}
+
+/// The name of an image as Docker shows it: without the registry that is meant anyway.
+fn familiar(name: &str) -> String {
+    let short = ["docker.io/library/", "docker.io/", "localhost/"];
+    short.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name).to_owned()
+}
+
+/// The state in Docker's words: one that is paused is up all the same.
+fn status(container: &Container, now: Timestamp) -> String {
+    if !container.status.paused {
+        return ps::status(container, now);
+    }
+    let since = container.status.record.as_ref().map_or(now, |record| record.started);
+    format!("Up {} (Paused)", time::human(now.duration_since(since)))
+}
+
+/// Published and exposed ports, each of its own; null if there are none.
+fn publishers(container: &Container) -> Value {
+    let published = &container.summary.network.ports;
+    let mut all: Vec<Value> = published
+        .iter()
+        .flat_map(|port| port.each().map(move |each| (port.host_ip_text(), each)))
+        .map(|(address, port)| {
+            json!({
+                "URL": address.trim_matches(['[', ']']),
+                "TargetPort": port.container_port,
+                "PublishedPort": port.host_port,
+                "Protocol": port.protocol,
+            })
+        })
+        .collect();
+    let is_published = |port: u64| all.iter().any(|known| known["TargetPort"] == port);
+    let exposed = container.summary.exposed_ports.iter().filter_map(|text| text.split_once('/'));
+    let exposed: Vec<Value> = exposed
+        .filter_map(|(port, protocol)| Some((port.parse::<u64>().ok()?, protocol)))
+        .filter(|(port, _)| !is_published(*port))
+        .map(|(port, protocol)| {
+            json!({ "URL": "", "TargetPort": port, "PublishedPort": 0, "Protocol": protocol })
+        })
+        .collect();
+    all.extend(exposed);
+    if all.is_empty() { Value::Null } else { Value::Array(all) }
+}
+
 /// One container in docker compose's field names.
-fn row(container: &Container, project: &str, now: Timestamp, no_trunc: bool) -> Value {
+fn row(container: &Container, project: &Project, now: Timestamp, no_trunc: bool) -> Value {
     let labels = &container.summary.labels;
-    let command = ps::command(container);
+    let command = command(container);
     let command = match command.char_indices().nth(19) {
         Some((end, _)) if !no_trunc => format!("{}…", &command[..end]),
         _ => command,
@@ -164,7 +234,7 @@ fn row(container: &Container, project: &str, now: Timestamp, no_trunc: bool) -> 
         "ExitCode": code,
         "Health": container.health.map_or("", |health| health.word()),
         "ID": if no_trunc { container.id.as_str() } else { container.id.short() },
-        "Image": ps::image_name(container),
+        "Image": image(container, project),
         "Labels": label_text.join(","),
         "LocalVolumes": "0",
         "Mounts": "",
@@ -172,12 +242,13 @@ fn row(container: &Container, project: &str, now: Timestamp, no_trunc: bool) -> 
         "Names": container.name,
         "Networks": container.network_names().join(","),
         "Ports": ports::text(container),
-        "Project": project,
+        "Project": project.name,
+        "Publishers": publishers(container),
         "RunningFor": time::human_ago(container.summary.created, now),
         "Service": labels.get(label::SERVICE),
         "Size": "0B",
         "State": container.status.phase.word(),
-        "Status": ps::status(container, now),
+        "Status": status(container, now),
     })
 }
 
@@ -239,7 +310,7 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
             .collect();
         return Ok(writeln!(session.out, "{}", Value::Array(rows))?);
     }
-    let mut table = Table::new(session, &["NAME", "STATUS", "CONFIG FILES"]);
+    let mut table = Table::new(session, &["NAME", "STATUS", "CONFIG FILES"]).columns(20, 3);
     for (name, (states, files)) in &projects {
         table.push([name.clone(), status(states), files.clone()]);
     }
@@ -274,7 +345,7 @@ pub(crate) fn images(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Res
         let record = session.engine()?.store().images().get(&image.id);
         let bytes = record.map_or(0, |record| record.size_bytes);
         let (repository, tag) = image.name.rsplit_once(':').unwrap_or((image.name.as_str(), "<none>"));
-        rows.push((container.name.clone(), repository.to_owned(), tag.to_owned(), image.id.hex(), bytes));
+        rows.push((container.name.clone(), familiar(repository), tag.to_owned(), image.id.hex(), bytes));
     }
     rows.sort();
     if args.quiet {
@@ -290,7 +361,8 @@ pub(crate) fn images(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Res
             .collect();
         return Ok(writeln!(session.out, "{}", Value::Array(rows))?);
     }
-    let mut table = Table::new(session, &["CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE"]);
+    let heading = ["CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE"];
+    let mut table = Table::new(session, &heading).columns(20, 3);
     for (container, repository, tag, id, bytes) in rows {
         let id = id.chars().take(12).collect();
         table.push([container, repository, tag, id, size::human(bytes, 3)]);
@@ -320,8 +392,8 @@ pub(crate) struct PortArgs {
 
 pub(crate) fn port(session: &mut Session<'_>, args: PortArgs) -> anyhow::Result<Exit> {
     let project = open::project_or_containers(session, std::slice::from_ref(&args.service))?;
-    let container = open::container(session, &project, &args.service, args.index)?;
-    open::delegate(
+    let container = open::running_container(session, &project, &args.service, args.index)?;
+    open::delegate_reading(
         session,
         ["port".to_owned(), container.id.to_string(), format!("{}/{}", args.port, args.protocol)],
     )

@@ -15,12 +15,15 @@ use crate::base::time::parse_when;
 use crate::cli::compose::open;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
+use crate::compose::observe;
 use crate::compose::plan::Actual;
+use crate::compose::project::Project;
+use crate::engine::Engine;
 use crate::engine::logs::{ContainerLog, FollowError, Limits, Stopped};
 use crate::logs::entry::Entry;
 use crate::logs::reader::Query;
 use crate::sys::inotify::AnyOf;
-use crate::sys::signal::{SignalFd, SignalSet};
+use crate::sys::signal::SignalFd;
 
 /// How lines are printed.
 #[derive(Clone, Copy, Debug)]
@@ -29,14 +32,18 @@ pub(super) struct Style {
     /// The container's name before each line.
     pub(super) prefix: bool,
     pub(super) timestamps: bool,
+    /// Nothing at all.
+    pub(super) silent: bool,
 }
 
-/// Why following ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why following paused.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Followed {
+    /// Nothing is left to follow.
     All,
     Interrupted,
-    Ended(usize),
+    /// A container has ended with this code, and is no longer followed.
+    Ended(ContainerId, i32),
     /// What was awaited beside has come.
     Awaited,
 }
@@ -108,6 +115,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<(
         colour: session.out_is_tty && !args.no_color && !session.globals.project.no_colour,
         prefix: !args.no_log_prefix,
         timestamps: args.timestamps,
+        silent: false,
     };
     session.out.flush()?;
     let engine = session.engine()?;
@@ -138,66 +146,113 @@ fn failed(err: FollowError) -> anyhow::Error {
     }
 }
 
-/// Shows the output of containers, from their start or from where it was `shown` on, until all have ended, or
-/// one with `first_end`, or the user interrupts, or `beside` is readable.
-///
-/// # Errors
-///
-/// Reading, and writing to standard output.
-pub(super) fn follow(
-    session: &Session<'_>,
-    containers: &[Actual],
-    style: Style,
-    first_end: bool,
-    beside: Option<BorrowedFd<'_>>,
-    shown: &mut ShownUntil,
-) -> anyhow::Result<Followed> {
-    let signals = SignalFd::new(&SignalSet::of(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]))?;
-    let awaited: Vec<BorrowedFd<'_>> = [Some(signals.as_fd()), beside].into_iter().flatten().collect();
-    let awaited = AnyOf::new(&awaited)?;
-    let engine = session.engine()?;
-    let mut logs: Vec<ContainerLog> = Vec::new();
-    for container in containers {
-        // Only what this start has brought: an older life of the container is not of interest.
-        let started = engine.container_summary(&container.id)?.status.record.map(|record| record.started);
-        let since = shown.get(&container.id).copied().or(started);
-        logs.push(engine.log(&container.id, Query { since, ..Query::default() }, true)?);
+/// The output of containers, from their start or from where it was shown on.
+pub(super) struct Following<'a> {
+    engine: &'a Engine,
+    printer: RefCell<Printer>,
+    /// Those that have not ended, and their places among the containers.
+    logs: Vec<ContainerLog>,
+    places: Vec<usize>,
+    ids: Vec<ContainerId>,
+}
+
+impl<'a> Following<'a> {
+    /// # Errors
+    ///
+    /// Logs that cannot be read.
+    pub(super) fn new(
+        session: &'a Session<'_>,
+        project: &Project,
+        containers: &[Actual],
+        style: Style,
+        shown: &ShownUntil,
+    ) -> anyhow::Result<Self> {
+        let engine = session.engine()?;
+        let mut logs: Vec<ContainerLog> = Vec::new();
+        for container in containers {
+            // Only what this start has brought: an older life of the container is not of interest.
+            let started = engine.container_summary(&container.id)?.status.record.map(|record| record.started);
+            let since = shown.get(&container.id).copied().or(started);
+            logs.push(engine.log(&container.id, Query { since, ..Query::default() }, true)?);
+        }
+        let printer = RefCell::new(Printer::new(containers, &project.name, style));
+        let ids = containers.iter().map(|container| container.id.clone()).collect();
+        Ok(Self { engine, printer, logs, places: (0..containers.len()).collect(), ids })
     }
-    let project = containers.first().map(|container| container.name.as_str()).unwrap_or_default();
-    let project = project.split('-').next().unwrap_or_default();
-    let printer = RefCell::new(Printer::new(containers, project, style));
-    let limits = Limits { until: None, interrupt: Some(awaited.as_fd()), first_end };
-    let sink = |index: usize, entry: &Entry<'_>| printer.borrow_mut().print(index, entry);
-    let stopped = crate::engine::logs::follow(&mut logs, limits, sink, || printer.borrow_mut().flush())
-        .map_err(failed)?;
-    let mut printer = printer.into_inner();
-    printer.finish()?;
-    for (container, last) in containers.iter().zip(&printer.last) {
-        if let Some(last) = std::str::from_utf8(last).ok().and_then(|last| last.parse::<Timestamp>().ok()) {
-            shown.insert(container.id.clone(), last + Duration::from_nanos(1));
+
+    /// Shows the output until a container has ended, or a signal or what is awaited `beside` has come.
+    ///
+    /// # Errors
+    ///
+    /// Reading, and writing to standard output.
+    pub(super) fn follow(
+        &mut self,
+        signals: &SignalFd,
+        beside: Option<BorrowedFd<'_>>,
+    ) -> anyhow::Result<Followed> {
+        if self.logs.is_empty() {
+            self.printer.borrow_mut().finish()?;
+            return Ok(Followed::All);
+        }
+        let awaited: Vec<BorrowedFd<'_>> = [Some(signals.as_fd()), beside].into_iter().flatten().collect();
+        let awaited = AnyOf::new(&awaited)?;
+        let limits = Limits { until: None, interrupt: Some(awaited.as_fd()), first_end: true };
+        match self.read(limits)? {
+            Stopped::Interrupted if signals.read()?.is_some() => Ok(Followed::Interrupted),
+            Stopped::Interrupted => Ok(Followed::Awaited),
+            Stopped::Ended(at) => self.ended(at),
+            Stopped::Done => Ok(Followed::All),
         }
     }
-    let followed = match stopped {
-        Stopped::Done => Followed::All,
-        Stopped::Interrupted if signals.read()?.is_some() => Followed::Interrupted,
-        Stopped::Interrupted => Followed::Awaited,
-        Stopped::Ended(index) => Followed::Ended(index),
-    };
-    for (index, container) in containers.iter().enumerate() {
-        let ended = followed == Followed::All || followed == Followed::Ended(index);
-        let phase = engine.container_summary(&container.id).map(|found| found.status.phase);
-        if let Ok(phase) = phase
-            && ended
-            && !phase.is_running()
-        {
-            printer.note(index, &format!("exited with code {}", phase.exit_code()))?;
+
+    fn read(&mut self, limits: Limits<'_>) -> anyhow::Result<Stopped> {
+        let (printer, places) = (&self.printer, &self.places);
+        let sink = |at: usize, entry: &Entry<'_>| printer.borrow_mut().print(places[at], entry);
+        crate::engine::logs::follow(&mut self.logs, limits, sink, || printer.borrow_mut().flush())
+            .map_err(failed)
+    }
+
+    fn ended(&mut self, at: usize) -> anyhow::Result<Followed> {
+        self.logs.remove(at);
+        let place = self.places.remove(at);
+        let id = self.ids[place].clone();
+        // One that is removed at its end has nobody who knows its code any more.
+        let phase = self.engine.container_summary(&id).map(|found| found.status.phase);
+        let code = phase.map_or(0, |phase| phase.exit_code());
+        self.printer.borrow_mut().end(place, &format!("exited with code {code}"))?;
+        Ok(Followed::Ended(id, code))
+    }
+
+    /// Shows what the containers have still written, which have been stopped.
+    ///
+    /// # Errors
+    ///
+    /// Reading, and writing to standard output.
+    pub(super) fn rest(&mut self, session: &Session<'_>) -> anyhow::Result<()> {
+        let is_over = |id: &ContainerId| {
+            let found = session.engine().map(|engine| engine.container_summary(id));
+            found.is_ok_and(|found| found.is_ok_and(|found| !observe::is_running(&found)))
+        };
+        while !self.logs.is_empty() && self.places.iter().all(|place| is_over(&self.ids[*place])) {
+            let limits = Limits { until: None, interrupt: None, first_end: true };
+            let Stopped::Ended(at) = self.read(limits)? else { break };
+            self.ended(at)?;
+        }
+        Ok(self.printer.borrow_mut().finish()?)
+    }
+
+    /// Notes how far the output was shown.
+    pub(super) fn note_places(&self, shown: &mut ShownUntil) {
+        for (id, last) in self.ids.iter().zip(&self.printer.borrow().last) {
+            let last = std::str::from_utf8(last).ok().and_then(|last| last.parse::<Timestamp>().ok());
+            shown.extend(last.map(|last| (id.clone(), last + Duration::from_nanos(1))));
         }
     }
-    Ok(followed)
 }
 
 /// Prints whole lines, each behind the name of its container.
 struct Printer {
+    names: Vec<String>,
     prefixes: Vec<String>,
     style: Style,
     buffer: Vec<u8>,
@@ -209,31 +264,28 @@ struct Printer {
 
 impl Printer {
     fn new(containers: &[Actual], project: &str, style: Style) -> Self {
-        let short = |container: &Actual| {
-            let start = format!("{project}-");
-            container.name.strip_prefix(&start).unwrap_or(&container.name).to_owned()
-        };
-        let names: Vec<String> = containers.iter().map(short).collect();
+        let names: Vec<String> =
+            containers.iter().map(|container| short_name(&container.name, project).to_owned()).collect();
         let width = names.iter().map(String::len).max().unwrap_or(0);
         let prefixes = names
             .iter()
             .enumerate()
-            .map(|(index, name)| {
-                let colour = COLOURS[index % COLOURS.len()];
-                match (style.prefix, style.colour) {
-                    (false, _) => String::new(),
-                    (true, false) => format!("{name:width$}  | "),
-                    (true, true) => format!("{colour}{name:width$}  | \x1b[0m"),
-                }
+            .map(|(index, name)| match (style.prefix, style.colour) {
+                (false, _) => String::new(),
+                (true, false) => format!("{name:width$}  | "),
+                (true, true) => format!("{}{name:width$}  | \x1b[0m", colour(index)),
             })
             .collect();
         let none = vec![Vec::new(); names.len()];
-        Self { prefixes, style, buffer: Vec::new(), partial: none.clone(), last: none }
+        Self { names, prefixes, style, buffer: Vec::new(), partial: none.clone(), last: none }
     }
 
     fn print(&mut self, index: usize, entry: &Entry<'_>) -> io::Result<()> {
         self.last[index].clear();
         self.last[index].extend_from_slice(&entry.time);
+        if self.style.silent {
+            return Ok(());
+        }
         let line = &mut self.partial[index];
         if line.is_empty() {
             line.extend_from_slice(self.prefixes[index].as_bytes());
@@ -267,15 +319,29 @@ impl Printer {
         self.flush()
     }
 
-    /// A line of ketch's own about a container.
-    fn note(&mut self, index: usize, text: &str) -> io::Result<()> {
-        let name = self.prefixes[index].clone();
-        let line = match name.rsplit_once("  | ") {
-            Some((name, _)) => format!("{} {text}\n", name.trim_end()),
-            None => return Ok(()),
-        };
-        let line = if self.style.colour { line.replace('\n', "\x1b[0m\n") } else { line };
+    /// The end of a container, told in a line of ketch's own.
+    fn end(&mut self, index: usize, text: &str) -> io::Result<()> {
+        if self.style.silent {
+            return Ok(());
+        }
+        let line = &mut self.partial[index];
+        if !line.is_empty() {
+            line.push(b'\n');
+            self.buffer.append(line);
+        }
+        let (colour, plain) = if self.style.colour { (colour(index), "\x1b[0m") } else { ("", "") };
+        let line = format!("{colour}{} {text}{plain}\n", self.names[index]);
         self.buffer.extend_from_slice(line.as_bytes());
         self.flush()
     }
+}
+
+/// The name of a container without its project's.
+pub(super) fn short_name<'a>(name: &'a str, project: &str) -> &'a str {
+    name.strip_prefix(project).and_then(|rest| rest.strip_prefix('-')).unwrap_or(name)
+}
+
+/// The colour of a container's name.
+fn colour(index: usize) -> &'static str {
+    COLOURS[index % COLOURS.len()]
 }

@@ -48,8 +48,9 @@ pub(crate) fn top(session: &mut Session<'_>, args: TopArgs) -> anyhow::Result<()
     for container in &found {
         let rows = session.engine()?.top(&container.id, &descriptors)?;
         writeln!(session.out, "{}", container.name)?;
-        let mut table = Table::new(session, &TOP.map(|(heading, _)| heading));
-        rows.into_iter().skip(1).for_each(|row| table.push(row));
+        let mut table = Table::new(session, &TOP.map(|(heading, _)| heading)).columns(5, 3);
+        // Each cell is a column's, the last one too: what docker compose prints ends in blanks.
+        rows.into_iter().skip(1).for_each(|row| table.push(row.into_iter().chain([String::new()])));
         table.print(session)?;
         writeln!(session.out)?;
     }
@@ -106,7 +107,7 @@ pub(crate) fn stats(session: &mut Session<'_>, args: StatsArgs) -> anyhow::Resul
         }
     }
     words.extend(found.iter().map(|container| container.id.to_string()));
-    open::delegate(session, words)
+    open::delegate_reading(session, words)
 }
 
 /// Show what happens to a project's containers

@@ -2,6 +2,9 @@
 
 pub(crate) mod build;
 pub(crate) mod config;
+pub(crate) mod down;
+mod follow;
+mod getter;
 pub(crate) mod lifecycle;
 pub(crate) mod list;
 pub(crate) mod logs;

@@ -4,18 +4,16 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::Write;
 
-use crate::base::platform::Platform;
-use crate::cli::globals::Globals;
+use crate::cli::compose::getter::Getter;
 use crate::cli::progress::Progress;
 use crate::cli::session::{Exit, Session};
-use crate::compose::apply::{Compose, Event, Images};
+use crate::compose::apply::{Compose, Event};
 use crate::compose::load::Loaded;
 use crate::compose::node::{Map, Node};
 use crate::compose::observe;
 use crate::compose::plan::Actual;
 use crate::compose::project::Project;
-use crate::engine::pull::{self, PullEvent, PullPolicy, PullRequest};
-use crate::engine::{Engine, Error, Kind};
+use crate::engine::{Error, Kind};
 
 /// Loads the project of this command. `services` are those named on the command line.
 ///
@@ -63,6 +61,7 @@ fn nameless(name: &str) -> Loaded {
         directory: std::path::PathBuf::new(),
         config_files: Vec::new(),
         env_files: Vec::new(),
+        environment: std::collections::BTreeMap::new(),
         tree: Node::map(Map::new(), Default::default()),
         missed: std::collections::BTreeSet::new(),
         profiles: std::collections::BTreeSet::new(),
@@ -109,7 +108,8 @@ pub(super) fn with_shown<T>(
 ) -> anyhow::Result<T> {
     let flags = &session.globals.project;
     let quiet = flags.quiet;
-    let prefix = if flags.dry_run { "DRY-RUN MODE - " } else { "" };
+    // As docker compose writes it: with a blank of its own before what follows.
+    let prefix = if flags.dry_run { "DRY-RUN MODE -  " } else { "" };
     let report = move |event: Event<'_>| {
         if !quiet {
             eprintln!(" {prefix}{} {}  {}", event.what, event.name, event.state);
@@ -136,43 +136,12 @@ pub(super) fn with_shown<T>(
         images: &images,
         hook_output: &hook_output,
         dry_run: flags.dry_run,
+        parallel: flags.parallel.unwrap_or(PARALLEL),
     })
 }
 
-/// Gets images with progress shown.
-struct Getter<'a> {
-    engine: &'a Engine,
-    globals: &'a Globals,
-    quiet_build: bool,
-    progress: RefCell<Progress>,
-}
-
-impl Images for Getter<'_> {
-    fn pull(&self, image: &str, platform: Option<&str>) -> crate::engine::Result<()> {
-        let platform = platform
-            .map(|text| text.parse::<Platform>())
-            .transpose()
-            .map_err(|err| Error::invalid(err.to_string()))?;
-        let request = PullRequest { policy: PullPolicy::Always, platform, ..PullRequest::default() };
-        let progress = self.progress.borrow();
-        let events = |event: &PullEvent<'_>| progress.show(event);
-        pull::pull(self.engine, image, &request, &events).map(drop)
-    }
-
-    fn build(&self, project: &Project, service: &str) -> crate::engine::Result<()> {
-        let Some(build) = project.service(service)?.get("build") else { return Ok(()) };
-        let mut words = super::build::words(self.engine, project, service, build)?;
-        if self.quiet_build {
-            words.insert(1, "--quiet".into());
-        }
-        let failed = || Error::new(Kind::System, format!("build the image of service {service}"));
-        match crate::cli::dispatch(&words, &mut self.globals.clone()) {
-            Ok(Exit::OK) => Ok(()),
-            Ok(_) => Err(failed()),
-            Err(err) => Err(failed().because(format!("{err:#}"))),
-        }
-    }
-}
+/// How much is done at once where nothing is said.
+const PARALLEL: usize = 32;
 
 /// The containers of the named services, or of all; one-off ones only with `one_off`.
 ///
@@ -195,7 +164,23 @@ pub(super) fn containers(
     Ok(found)
 }
 
-/// The container of a service with the number `index`, which runs.
+/// The container of a service with the number `index`, or with the lowest; it runs.
+///
+/// # Errors
+///
+/// If there is none.
+pub(super) fn running_container(
+    session: &Session<'_>,
+    project: &Project,
+    service: &str,
+    index: Option<u32>,
+) -> anyhow::Result<Actual> {
+    let mut found = containers(session, project, &[service.to_owned()], false)?;
+    found.retain(|container| container.running);
+    one_of(found, service, index)
+}
+
+/// The same of those that have ended too.
 ///
 /// # Errors
 ///
@@ -206,10 +191,13 @@ pub(super) fn container(
     service: &str,
     index: Option<u32>,
 ) -> anyhow::Result<Actual> {
-    let found = containers(session, project, &[service.to_owned()], false)?;
+    one_of(containers(session, project, &[service.to_owned()], false)?, service, index)
+}
+
+fn one_of(found: Vec<Actual>, service: &str, index: Option<u32>) -> anyhow::Result<Actual> {
     let mut matching = found.into_iter().filter(|c| index.is_none_or(|index| index == c.number));
     matching.next().ok_or_else(|| {
-        let which = index.map_or(String::new(), |index| format!(" with index {index}"));
+        let which = index.map_or(String::new(), |index| format!(" container #{index}"));
         Error::not_found(format!("service {service:?} is not running{which}"))
             .hint(format!("start it: ketch compose up -d {service}"))
             .into()
@@ -225,13 +213,26 @@ pub(super) fn delegate<S: Into<OsString>>(
     session: &mut Session<'_>,
     words: impl IntoIterator<Item = S>,
 ) -> anyhow::Result<Exit> {
-    session.out.flush()?;
     let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
     if session.globals.project.dry_run {
         let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-        eprintln!(" DRY-RUN MODE - ketch {}", words.join(" "));
+        eprintln!(" DRY-RUN MODE -  ketch {}", words.join(" "));
         return Ok(Exit::OK);
     }
+    delegate_reading(session, words)
+}
+
+/// The same for a command that changes nothing: it is carried out in a dry run too.
+///
+/// # Errors
+///
+/// Those of that command.
+pub(super) fn delegate_reading<S: Into<OsString>>(
+    session: &mut Session<'_>,
+    words: impl IntoIterator<Item = S>,
+) -> anyhow::Result<Exit> {
+    session.out.flush()?;
+    let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
     let mut globals = session.globals.clone();
     crate::cli::dispatch(&words, &mut globals)
 }

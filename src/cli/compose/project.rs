@@ -27,6 +27,8 @@ pub(crate) struct ProjectFlags {
     pub(crate) no_colour: bool,
     /// `--progress quiet`.
     pub(crate) quiet: bool,
+    /// `--parallel`: how much is done at once; `None` if nothing is said, or no limit is wanted.
+    pub(crate) parallel: Option<usize>,
     /// `--version`, or no verb but `--help`.
     pub(crate) version: bool,
     /// Those of the flags `--ansi`, `--progress` and `--parallel` that were given.
@@ -114,11 +116,10 @@ impl ProjectFlags {
                 }
             },
             _ => {
-                if text().parse::<i64>().is_err() {
-                    return Err(
-                        UsageError::new(format!("invalid number {value:?} for --parallel")).see("compose")
-                    );
-                }
+                let number = text().parse::<i64>().map_err(|_| {
+                    UsageError::new(format!("invalid number {value:?} for --parallel")).see("compose")
+                })?;
+                self.parallel = usize::try_from(number).ok().filter(|number| *number > 0);
             }
         }
         Ok(())

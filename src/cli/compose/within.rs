@@ -12,7 +12,7 @@ use crate::cli::compose::open;
 use crate::cli::labels::labels;
 use crate::cli::run::{self, Attachment};
 use crate::cli::session::{Exit, Session};
-use crate::compose::apply::UpOptions;
+use crate::compose::apply::{ToPull, UpOptions};
 use crate::compose::project::label;
 use crate::engine::Error;
 use crate::engine::start::Start;
@@ -67,7 +67,7 @@ pub(crate) struct ExecArgs {
 
 pub(crate) fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
     let project = open::project_or_containers(session, std::slice::from_ref(&args.service))?;
-    let container = open::container(session, &project, &args.service, args.index)?;
+    let container = open::running_container(session, &project, &args.service, args.index)?;
     let mut words: Vec<OsString> = vec!["exec".into()];
     if args.detach {
         words.push("--detach".into());
@@ -204,11 +204,17 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
             };
             compose.up(&options)?;
         }
-        let mut request = compose.prepare_one_off(&args.service, args.build)?;
+        let mut request = compose.prepare_one_off(&args.service, args.build, args.use_aliases)?;
         let number = &random()?;
-        request.name = Some(
-            args.name.clone().unwrap_or_else(|| format!("{}-{}-run-{number}", project.name, args.service)),
-        );
+        let name =
+            args.name.clone().unwrap_or_else(|| format!("{}-{}-run-{number}", project.name, args.service));
+        if compose.dry_run {
+            ["Creating", "Created", "Starting", "Started"]
+                .into_iter()
+                .for_each(|state| compose.event("Container", &name, state));
+            return Ok(None);
+        }
+        request.name = Some(name);
         request.labels.insert(label::ONE_OFF.to_owned(), "True".to_owned());
         request.terminal = terminal;
         request.interactive = args.interactive && !args.detach;
@@ -219,14 +225,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
         if !args.service_ports {
             request.publish.clear();
         }
+        compose.choose_ports(&mut request, None)?;
         request.publish.extend(args.publish.iter().cloned());
-        if !args.use_aliases {
-            let own = format!("alias={}", args.service);
-            for network in &mut request.networks {
-                *network =
-                    network.replacen(&own, "", 1).replace(":,", ":").trim_end_matches([',', ':']).to_owned();
-            }
-        }
         request.env.extend(args.env.iter().map(|variable| Bytes::from(variable.as_str())));
         request.cap_add.extend(args.cap_add.iter().cloned());
         request.cap_drop.extend(args.cap_drop.iter().cloned());
@@ -247,8 +247,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
                 .mounts
                 .push(mount_syntax::parse_volume(volume).map_err(|err| Error::invalid(err.to_string()))?);
         }
-        Ok(compose.engine.create_container(&request)?)
+        Ok(Some(compose.engine.create_container(&request)?))
     })?;
+    let Some(id) = id else { return Ok(Exit::OK) };
     let engine = session.engine()?;
     if args.detach {
         engine.start_container(&id, Start::default())?;
@@ -293,7 +294,7 @@ pub(crate) struct AttachArgs {
 
 pub(crate) fn attach(session: &mut Session<'_>, args: AttachArgs) -> anyhow::Result<Exit> {
     let project = open::project_or_containers(session, std::slice::from_ref(&args.service))?;
-    let container = open::container(session, &project, &args.service, args.index)?;
+    let container = open::running_container(session, &project, &args.service, args.index)?;
     let mut words = vec!["attach".to_owned(), format!("--sig-proxy={}", args.sig_proxy)];
     if args.no_stdin {
         words.push("--no-stdin".to_owned());
@@ -335,30 +336,30 @@ pub(crate) struct PullArgs {
 
 pub(crate) fn pull(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<Exit> {
     let project = open::project(session, &args.services)?;
-    let mut seen = std::collections::BTreeSet::new();
+    let mut wanted: Vec<ToPull> = Vec::new();
     for name in project.select(&args.services, args.include_deps || args.services.is_empty())? {
         let service = project.service(&name)?;
         let built =
             service.get("build").is_some() && (args.ignore_buildable || service.get("image").is_none());
         let image = project.image(&name);
         let here = args.policy == "missing" && session.engine()?.image(&image).is_ok();
-        if built || here || !seen.insert(image.clone()) || session.engine()?.obtain_builtin(&image)? {
+        if built || here || wanted.iter().any(|known| known.image == image) {
             continue;
         }
-        let pulled = open::with(session, &project, args.quiet, |compose| {
-            compose.event("Image", &image, "Pulling");
-            if !compose.dry_run {
-                compose.images.pull(&image, service.str_at("platform"))?;
-            }
-            compose.event("Image", &image, "Pulled");
-            Ok(())
-        });
-        match pulled {
-            Err(err) if args.ignore_pull_failures => {
-                session.warn(format!("service {name}: {err:#}"));
-            }
-            other => other?,
+        if !session.globals.project.dry_run && session.engine()?.obtain_builtin(&image)? {
+            continue;
         }
+        wanted.push(ToPull { image, platform: service.str_at("platform").map(str::to_owned) });
     }
+    open::with(session, &project, args.quiet, |compose| {
+        let mut done = |wanted: &ToPull, result: crate::engine::Result<()>| match result {
+            Err(err) if args.ignore_pull_failures => {
+                session.warn(format!("image {}: {err}", wanted.image));
+                Ok(())
+            }
+            other => other,
+        };
+        Ok(compose.pull(&wanted, &mut done)?)
+    })?;
     Ok(Exit::OK)
 }

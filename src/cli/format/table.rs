@@ -5,16 +5,27 @@ use std::io::Write;
 use crate::base::escape::Escaped;
 use crate::cli::session::Session;
 
-/// No column but the last is narrower.
-const MIN_WIDTH: usize = 12;
-/// Blanks between columns.
-const PADDING: usize = 2;
-
 /// Rows of cells.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
     escape: bool,
+    columns: Columns,
+}
+
+/// How wide columns are.
+#[derive(Clone, Copy, Debug)]
+struct Columns {
+    /// No column but the last is narrower.
+    min_width: usize,
+    /// Blanks between columns.
+    padding: usize,
+}
+
+impl Default for Columns {
+    fn default() -> Self {
+        Self { min_width: 12, padding: 2 }
+    }
 }
 
 impl Table {
@@ -22,7 +33,12 @@ impl Table {
     pub(crate) fn new(session: &Session<'_>, heading: &[&str]) -> Self {
         let heading = heading.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
         let rows = if heading.is_empty() { Vec::new() } else { vec![heading] };
-        Self { rows, escape: session.out_is_tty }
+        Self { rows, escape: session.out_is_tty, columns: Columns::default() }
+    }
+
+    /// Another minimum width of columns, and other blanks between them, than podman's.
+    pub(crate) fn columns(self, min_width: usize, padding: usize) -> Self {
+        Self { columns: Columns { min_width, padding }, ..self }
     }
 
     /// Adds a row.
@@ -41,7 +57,7 @@ impl Table {
         let rows: Vec<Vec<&str>> =
             self.rows.iter().map(|row| row.iter().map(String::as_str).collect()).collect();
         let mut out = String::new();
-        layout(&rows, &mut out);
+        layout(&rows, self.columns, &mut out);
         session.out.write_all(out.as_bytes())?;
         Ok(())
     }
@@ -56,13 +72,13 @@ fn one_line(cell: String) -> String {
 pub(crate) fn align(text: &str) -> String {
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
     let mut out = String::with_capacity(text.len() * 2);
-    layout(&rows, &mut out);
+    layout(&rows, Columns::default(), &mut out);
     out
 }
 
 /// Writes the rows. A column is a run of rows that have a cell there with another after it: rows
 /// with fewer cells divide it, and each part gets a width of its own.
-fn layout(rows: &[Vec<&str>], out: &mut String) {
+fn layout(rows: &[Vec<&str>], Columns { min_width, padding }: Columns, out: &mut String) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let mut widths = vec![vec![0; columns]; rows.len()];
     for column in 0..columns {
@@ -70,8 +86,8 @@ fn layout(rows: &[Vec<&str>], out: &mut String) {
         while first < rows.len() {
             let has_column = |row: &&Vec<&str>| row.len() > column + 1;
             let run = rows[first..].iter().take_while(has_column).count();
-            let widest = rows[first..first + run].iter().map(|row| row[column].chars().count() + PADDING);
-            let width = widest.max().unwrap_or(0).max(MIN_WIDTH);
+            let widest = rows[first..first + run].iter().map(|row| row[column].chars().count() + padding);
+            let width = widest.max().unwrap_or(0).max(min_width);
             widths[first..first + run].iter_mut().for_each(|widths| widths[column] = width);
             first += run.max(1);
         }

@@ -1,0 +1,121 @@
+//! How `compose` gets images: one with its progress shown, several at once in processes of their own, because
+//! only a process that has one thread makes others (the workers that unpack).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::process::{Child, Command, Stdio};
+
+use crate::base::platform::Platform;
+use crate::cli::globals::{Globals, LogLevel};
+use crate::cli::progress::Progress;
+use crate::cli::session::Exit;
+use crate::compose::apply::{Images, ToPull};
+use crate::compose::project::Project;
+use crate::engine::pull::{self, PullEvent, PullPolicy, PullRequest};
+use crate::engine::{Engine, Error, Kind, Result};
+
+/// Gets images for a project.
+pub(super) struct Getter<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) globals: &'a Globals,
+    /// How images are built is not shown.
+    pub(super) quiet_build: bool,
+    pub(super) progress: RefCell<Progress>,
+}
+
+impl Images for Getter<'_> {
+    fn pull(
+        &self,
+        images: &[ToPull],
+        limit: usize,
+        done: &mut dyn FnMut(&ToPull, Result<()>) -> Result<()>,
+    ) -> Result<()> {
+        if images.len() < 2 || limit < 2 {
+            return images.iter().try_for_each(|image| done(image, self.pull_here(image)));
+        }
+        let mut under_way: VecDeque<(&ToPull, Child)> = VecDeque::new();
+        let mut result = Ok(());
+        for image in images {
+            if under_way.len() >= limit
+                && let Some((first, child)) = under_way.pop_front()
+            {
+                result = result.and(done(first, end_of(child, &first.image)));
+            }
+            if result.is_err() {
+                break;
+            }
+            match self.begin(image) {
+                Ok(child) => under_way.push_back((image, child)),
+                Err(err) => result = done(image, Err(err)),
+            }
+        }
+        for (image, child) in under_way {
+            result = result.and(done(image, end_of(child, &image.image)));
+        }
+        result
+    }
+
+    fn build(&self, project: &Project, service: &str) -> Result<()> {
+        let Some(build) = project.service(service)?.get("build") else { return Ok(()) };
+        let mut words = super::build::words(self.engine, project, service, build, true)?;
+        if self.quiet_build {
+            words.insert(1, "--quiet".into());
+        }
+        let failed = || Error::new(Kind::System, format!("build the image of service {service}"));
+        match crate::cli::dispatch(&words, &mut self.globals.clone()) {
+            Ok(Exit::OK) => Ok(()),
+            Ok(_) => Err(failed()),
+            Err(err) => Err(failed().because(format!("{err:#}"))),
+        }
+    }
+}
+
+impl Getter<'_> {
+    fn pull_here(&self, image: &ToPull) -> Result<()> {
+        let platform = image.platform.as_deref().map(str::parse::<Platform>).transpose();
+        let platform = platform.map_err(|err| Error::invalid(err.to_string()))?;
+        let request = PullRequest { policy: PullPolicy::Always, platform, ..PullRequest::default() };
+        let progress = self.progress.borrow();
+        let events = |event: &PullEvent<'_>| progress.show(event);
+        pull::pull(self.engine, &image.image, &request, &events).map(drop)
+    }
+
+    /// Starts a pull in a process of its own.
+    fn begin(&self, image: &ToPull) -> Result<Child> {
+        let mut command = Command::new("/proc/self/exe");
+        command.args(words(self.globals)).args(["pull", "--quiet"]);
+        if let Some(platform) = &image.platform {
+            command.args(["--platform", platform]);
+        }
+        command.arg(&image.image).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().map_err(|err| Error::system(format!("start the pull of {}", image.image), err))
+    }
+}
+
+/// The global flags that another process of ketch needs to do its work in the same place.
+fn words(globals: &Globals) -> Vec<OsString> {
+    let mut words: Vec<OsString> = Vec::new();
+    words.extend(globals.config.root.iter().flat_map(|root| ["--root".into(), root.into()]));
+    words.extend(globals.config.modules.iter().flat_map(|module| ["--module".into(), module.clone()]));
+    let backend = globals.config.events_backend.iter();
+    words.extend(backend.flat_map(|backend| ["--events-backend".into(), backend.into()]));
+    if globals.log_level == LogLevel::Debug {
+        words.push("--debug".into());
+    }
+    words
+}
+
+/// Waits for a pull; what it has said is why it has failed.
+fn end_of(child: Child, image: &str) -> Result<()> {
+    let output = child
+        .wait_with_output()
+        .map_err(|err| Error::system(format!("wait for the pull of {image}"), err))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.trim();
+    let said = said.strip_prefix("Error: ").unwrap_or(said);
+    Err(Error::new(Kind::System, format!("pull {image}: {said}")))
+}
