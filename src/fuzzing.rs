@@ -3,18 +3,25 @@
 //! Compiled with the feature `fuzzing` only. `fuzz/` makes cargo-fuzz targets of them, `tests/fuzz.rs` runs them
 //! with the stable compiler on a small corpus and on random bytes.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use serde_json::json;
 
 use crate::attach::packet;
+use crate::base::dockerfile::expand::Expander;
+use crate::base::dockerfile::ignore::Ignore;
+use crate::base::dockerfile::{self, check};
 use crate::base::image_ref::{ImageName, ImageRef};
 use crate::base::manifest::{Document, ImageConfig};
-use crate::base::mount_syntax;
+use crate::base::{idmap_syntax, mount_syntax, rlimit, size, time};
 use crate::cli::format::{self, Format, Shape};
-use crate::net::dns;
+use crate::compose::interpolate::Variables;
+use crate::compose::{canonical, check as compose_check, dotenv, interpolate, normal, yaml};
+use crate::net::{dns, packet as ip_packet};
 use crate::registry::challenge;
 use crate::registry::config::Registries;
 use crate::registry::sigstore::PrivateKey;
@@ -24,7 +31,7 @@ use crate::store::unpack;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target by its name.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 18] = [
     ("image_reference", image_reference),
     ("manifest", manifest),
     ("image_config", image_config),
@@ -37,6 +44,12 @@ pub const TARGETS: [Target; 12] = [
     ("template", template),
     ("registries", registries),
     ("signing_key", signing_key),
+    ("dockerfile", dockerfile),
+    ("ignore_file", ignore_file),
+    ("compose_file", compose_file),
+    ("dotenv", env_file),
+    ("ip_packet", captured),
+    ("flag_values", flag_values),
 ];
 
 /// A name that parses is printed as one that parses to the same.
@@ -166,6 +179,87 @@ fn signing_key(data: &[u8]) {
     PrivateKey::open(data, b"passphrase").ok();
 }
 
+/// A variable called `V`.
+fn variable(name: &str) -> Option<String> {
+    (name == "V").then(|| "a/b.c".to_owned())
+}
+
+/// A Dockerfile, the checks of it, and its text as one word; a mistake is shown with its picture.
+fn dockerfile(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match dockerfile::parse(text) {
+        Ok(file) => {
+            check::check(&file, text);
+        }
+        Err(err) => {
+            err.picture("Dockerfile", text);
+        }
+    }
+    dockerfile::parse_trigger(text).ok();
+    let expander = Expander { lookup: &variable, escape: '\\' };
+    expander.words(text).ok();
+    expander.document(text).ok();
+}
+
+/// A `.dockerignore`, asked about its own first line and about a path.
+fn ignore_file(data: &[u8]) {
+    let Ok(ignore) = Ignore::parse(data) else { return };
+    for path in [data.split(|&byte| byte == b'\n').next().unwrap_or_default(), b"a/b/c.txt"] {
+        ignore.excludes(path);
+        ignore.may_take_back_below(path);
+    }
+}
+
+/// A Compose file through all that is done before the first container; what `config` prints of it can be read again.
+fn compose_file(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let mut files = crate::compose::node::Files::default();
+    let file = files.add("compose.yaml".to_owned());
+    let directory = Path::new("/project");
+    for mut document in files.documents(text, file).unwrap_or_default() {
+        let mut variables = Variables { find: &variable, missed: BTreeSet::new() };
+        if interpolate::tree(&mut document, &mut variables, &files).is_err() {
+            continue;
+        }
+        let context = canonical::Context {
+            files: &files,
+            directory,
+            home: Some(Path::new("/home/user")),
+            keep_paths: false,
+            keep_variables: false,
+        };
+        let Ok(mut tree) = canonical::file(document, &context) else { continue };
+        normal::complete(&mut tree, &normal::Context { project: "project", directory, find: &variable });
+        compose_check::project(&tree, &BTreeSet::new(), &files).ok();
+        normal::drop_unused(&mut tree);
+        normal::omit_empty_file(&mut tree);
+        let printed = yaml::document(&tree);
+        assert!(files.documents(&printed, file).is_ok(), "{printed:?}");
+    }
+}
+
+fn env_file(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    dotenv::parse(text, &variable).ok();
+    dotenv::raw(text);
+}
+
+/// A packet that a container has sent to the outside.
+fn captured(data: &[u8]) {
+    ip_packet::parse(data);
+}
+
+/// Small languages of flags.
+fn flag_values(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    idmap_syntax::parse(text).ok();
+    rlimit::parse(text).ok();
+    size::parse(text).ok();
+    size::parse_decimal(text).ok();
+    time::parse_duration(text).ok();
+    time::parse_when(text, jiff::Timestamp::UNIX_EPOCH, &jiff::tz::TimeZone::UTC).ok();
+}
+
 /// Runs the target called `name` on `data`.
 ///
 /// # Panics
@@ -184,7 +278,7 @@ mod tests {
 
     /// Something of each kind to begin with, for those targets that need more than luck.
     #[rustfmt::skip]
-    const CORPUS: [&[u8]; 24] = [
+    const CORPUS: [&[u8]; 36] = [
         b"docker.io/library/nginx:1.27@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         b"localhost:5000/a/b_c-d.e:tag",
         br#"{"schemaVersion":2,"config":{"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":2},"layers":[]}"#,
@@ -203,6 +297,18 @@ mod tests {
         b"{{with $x := .Size}}{{if and (gt $x 2) (not .None)}}{{- /* c */ -}}{{len .Names}}{{else}}n{{end}}{{end}}",
         b"{{define \"a\"}}{{template \"a\" .}}{{end}}{{template \"a\" .}}",
         b"{{((((((((((((((((((((((((((((((((.ID))))))))))))))))))))))))))))))))}}",
+        b"# syntax=docker/dockerfile:1\n# escape=`\nARG V=1\nFROM --platform=$BUILDPLATFORM a:${V:-x} AS b\nRUN <<EOT bash\necho $V\nEOT\n",
+        b"FROM a\nRUN --mount=type=cache,target=/c,id=x,sharing=locked [\"a\", \"b\\n\"]\nCOPY --from=0 --chown=1:2 --chmod=u=rw,go-x --parents a b/ \\\n  # c\n  c /d/\n",
+        b"FROM scratch\nHEALTHCHECK --interval=5s --retries=3 CMD a\nONBUILD ADD --checksum=sha256:00 https://a/b /\nENV A=1 B='x y' C=${V##*/} D=${V//./-}\nLABEL a=b",
+        b"*.log\n!keep/*.log\n**/[a-c]?\\*\n/x/../y\n# c\n",
+        b"name: p\nservices:\n  web: &w\n    image: a:${V:-1}\n    ports: ['80:80', {target: 1, published: 2-3}]\n    depends_on: {db: {condition: service_healthy}}\n    environment: [A=1, V]\n  db:\n    <<: *w\n    volumes: ['v:/d:ro', './x:/y']\n    deploy: {replicas: 2, resources: {limits: {cpus: '0.5', memory: 5m}}}\nvolumes: {v: }\n",
+        b"services:\n  a:\n    build: {context: ., args: {A: null}, tags: !reset []}\n    command: \"a 'b c'\"\n    healthcheck: {test: [CMD, x], interval: 1m30s}\n    networks: {n: {ipv4_address: 10.0.0.2, aliases: [x]}}\nnetworks: {n: {ipam: {config: [{subnet: 10.0.0.0/8}]}}}\nconfigs: {c: {content: 'x'}}\n",
+        b"A=1\nexport B=\"x ${A:-y} \\n\" # c\nC='$A'\nD\nE=${A:?m}\n",
+        b"\x45\x00\x00\x1c\x00\x00\x00\x00\x40\x01\x00\x00\x0a\x58\x00\x02\x01\x01\x01\x01\x08\x00\x00\x00\x00\x01\x00\x01",
+        b"\x60\x00\x00\x00\x00\x08\x3a\x40\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x80\x00\x00\x00\x00\x01\x00\x01",
+        b"+ug1000:@2000:65536",
+        b"nofile=1024:2048",
+        b"1h30m2.5s",
         b".wh..wh..opq",
         b".wh.file",
         b".wh..wh.plnk",
