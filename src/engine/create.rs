@@ -227,7 +227,6 @@ impl Engine {
             let staged = containers.stage()?;
             let text = serde_json::to_vec(spec).map_err(|err| Error::system("write down the spec", err))?;
             staged.write("spec.json", &text, durable)?;
-            staged.write("lock", b"", false)?;
             for (index, data) in secrets.iter().enumerate() {
                 staged.write(&secret_file(index), data, durable)?;
             }

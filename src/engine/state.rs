@@ -171,7 +171,7 @@ fn read_record(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Option<Record>> 
     }
 }
 
-/// True if a monitor holds the container's lock. Asking takes the lock beside others who ask, for an
+/// True if a monitor holds the container's lock: one without the file was never started. Asking takes the lock beside others who ask, for an
 /// instant; a monitor that starts in that instant tries again.
 fn is_locked(dir: BorrowedFd<'_>) -> io::Result<bool> {
     match fs::open_at(dir, "lock", OFlags::RDONLY, 0) {

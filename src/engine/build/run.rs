@@ -215,7 +215,6 @@ impl Builder<'_> {
             std::fs::remove_file(directory.path().join(name)).ok();
         }
         directory.write("spec.json", &text, false)?;
-        directory.write("lock", b"", false)?;
 
         let (ours, theirs) =
             socket::pair(SocketKind::Packet).map_err(|err| Error::system("make a socket", err))?;

@@ -392,7 +392,7 @@ fn report_start(command: &OwnedFd, pid: i32) {
     rustix::net::shutdown(command, rustix::net::Shutdown::Both).ok();
 }
 
-/// Takes the container's lock.
+/// Takes the container's lock; its file is there from the first start on.
 fn lock(directory: &Path) -> Result<OwnedFd, Failure> {
     let path = directory.join("lock");
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
