@@ -37,6 +37,21 @@ fn the_two_outputs_stay_apart_and_lose_nothing() {
 }
 
 #[test]
+fn output_into_a_file_goes_where_the_shell_goes_on() {
+    let sandbox = Sandbox::new();
+    let script = "{ echo before; \"$1\" run --rm --net=none bb sh -c 'seq 1 20000; echo problem >&2'; echo after; } > out 2>&1; \
+        \"$1\" run --rm --net=none bb echo appended >> out; cat out";
+    let output = sandbox.program("sh", ["-c", script, "sh", "ketch"]).run();
+    let mut lines: Vec<&str> = output.ok().lines().collect();
+    // The two outputs of a container come by two pipes: their order is not kept.
+    lines.retain(|line| *line != "problem");
+    let counted = (1..=20_000).map(|n| n.to_string());
+    let want: Vec<String> = ["before".to_owned()].into_iter().chain(counted).collect();
+    assert!(lines[..20_001] == want, "{:?} …", &lines[..3]);
+    assert_eq!((&lines[20_001..], output.stdout.matches("problem").count()), (&["after", "appended"][..], 1));
+}
+
+#[test]
 fn the_last_words_always_arrive() {
     let sandbox = Sandbox::new();
     for n in 0..15 {

@@ -101,6 +101,35 @@ pub(crate) fn greet(socket: BorrowedFd<'_>, hello: Hello) -> io::Result<()> {
     Ok(())
 }
 
+/// Like [`greet`], and passes on where the output goes, if that is a pipe or a file: the monitor then writes
+/// there itself, which saves two copies of every byte. A pipe is opened anew for that, because how the open
+/// file is used, blocking or not, is shared with other programs.
+///
+/// # Errors
+///
+/// As [`greet`].
+pub(crate) fn greet_with_outputs(
+    socket: BorrowedFd<'_>,
+    hello: Hello,
+    outputs: [BorrowedFd<'_>; 2],
+) -> io::Result<()> {
+    let passed = |wanted: bool, fd| if wanted { passable(fd) } else { None };
+    let passed = [passed(hello.stdout, outputs[0]), passed(hello.stderr, outputs[1])];
+    let hello = Hello { direct: [passed[0].is_some(), passed[1].is_some()], ..hello };
+    let fds: Vec<BorrowedFd<'_>> = passed.iter().flatten().map(AsFd::as_fd).collect();
+    socket::send_with_fds(socket, packet::hello(hello).as_bytes(), &fds)?;
+    Ok(())
+}
+
+/// An output as somebody else can write it without waiting; `None` where it stays with this process.
+fn passable(output: BorrowedFd<'_>) -> Option<OwnedFd> {
+    match FileType::from_raw_mode(rustix::fs::fstat(output).ok()?.st_mode) {
+        FileType::Fifo => reopen(output),
+        FileType::RegularFile => output.try_clone_to_owned().ok(),
+        _ => None,
+    }
+}
+
 /// Waits for the container's end and answers its exit code; `None` if the monitor went away without
 /// telling. For a connection that asked for no streams.
 ///

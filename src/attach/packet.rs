@@ -9,6 +9,9 @@
 //! what a packet is, the rest is its data. Numbers are little-endian. Closing the socket is detaching.
 //! Packets with data are made in place: data is read into a buffer behind its first byte, so that no
 //! byte of output is copied within a process.
+//!
+//! With `Hello` a client may pass on the pipe or file that its output goes to. The monitor then writes there
+//! itself, and sends no packets of that stream unless writing fails.
 
 use crate::base::stream::Stream;
 use crate::sys::tty::WindowSize;
@@ -42,6 +45,20 @@ pub(crate) fn output_kind(stream: Stream) -> u8 {
     }
 }
 
+/// The stream of a packet that carries output.
+pub(crate) fn output_of(packet: &[u8]) -> Option<Stream> {
+    match packet.first() {
+        Some(&STDOUT) => Some(Stream::Stdout),
+        Some(&STDERR) => Some(Stream::Stderr),
+        _ => None,
+    }
+}
+
+/// True for the packet that nothing follows.
+pub(crate) fn is_exit(packet: &[u8]) -> bool {
+    packet.first() == Some(&EXIT)
+}
+
 /// What a client asks for; its first packet. One that asks for nothing just waits for `Exit`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hello {
@@ -51,6 +68,9 @@ pub(crate) struct Hello {
     pub(crate) stderr: bool,
     /// This client will send standard input.
     pub(crate) stdin: bool,
+    /// Which of standard output and standard error are written by the monitor: their descriptors come with
+    /// this packet, in this order.
+    pub(crate) direct: [bool; 2],
 }
 
 impl Hello {
@@ -132,8 +152,9 @@ impl Small {
 
 /// The opening packet of a client.
 pub(crate) fn hello(hello: Hello) -> Small {
-    let bits = u8::from(hello.stdout) | u8::from(hello.stderr) << 1 | u8::from(hello.stdin) << 2;
-    Small::byte(HELLO, bits)
+    let Hello { stdout, stderr, stdin, direct: [direct_stdout, direct_stderr] } = hello;
+    let flags = [stdout, stderr, stdin, direct_stdout, direct_stderr];
+    Small::byte(HELLO, flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag)))
 }
 
 /// The packet that says that a client's input is at its end.
@@ -196,9 +217,12 @@ impl<'a> FromClient<'a> {
     pub(crate) fn decode(packet: &'a [u8]) -> Result<Self, PacketError> {
         let (&kind, data) = packet.split_first().ok_or(PacketError { kind: 0, length: 0 })?;
         match (kind, data) {
-            (HELLO, &[bits @ 0..=7]) => {
-                Ok(Self::Hello(Hello { stdout: bits & 1 != 0, stderr: bits & 2 != 0, stdin: bits & 4 != 0 }))
-            }
+            (HELLO, &[bits @ 0..=31]) => Ok(Self::Hello(Hello {
+                stdout: bits & 1 != 0,
+                stderr: bits & 2 != 0,
+                stdin: bits & 4 != 0,
+                direct: [bits & 8 != 0, bits & 16 != 0],
+            })),
             (STDIN, data) => Ok(Self::Stdin(data)),
             (STDIN_EOF, []) => Ok(Self::StdinEof),
             (RESIZE, &[r0, r1, c0, c1]) => Ok(Self::Resize(WindowSize {
@@ -240,12 +264,16 @@ mod tests {
 
     #[test]
     fn what_a_client_sends_is_read_back() {
-        let all = Hello { stdout: true, stderr: true, stdin: true };
+        let all = Hello { stdout: true, stderr: true, stdin: true, direct: [true, true] };
         let size = WindowSize { rows: 24, cols: 300 };
         for (packet, want) in [
             (hello(Hello::default()), FromClient::Hello(Hello::default())),
             (hello(all), FromClient::Hello(all)),
             (hello(Hello { stderr: false, ..all }), FromClient::Hello(Hello { stderr: false, ..all })),
+            (
+                hello(Hello { direct: [true, false], ..all }),
+                FromClient::Hello(Hello { direct: [true, false], ..all }),
+            ),
             (stdin_eof(), FromClient::StdinEof),
             (resize(size), FromClient::Resize(size)),
             (signal(15), FromClient::Signal(15)),
@@ -272,13 +300,14 @@ mod tests {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let packet = [output_kind(stream), b'x'];
             assert_eq!(FromMonitor::decode(&packet), Ok(FromMonitor::Output(stream, b"x")));
+            assert_eq!((output_of(&packet), is_exit(&packet)), (Some(stream), false));
         }
     }
 
     #[test]
     fn anything_else_is_refused() {
         for bad in
-            [&[][..], &[0], &[99, 1], &[HELLO], &[HELLO, 8], &[HELLO, 1, 1], &[STDIN_EOF, 0], &[RESIZE, 1]]
+            [&[][..], &[0], &[99, 1], &[HELLO], &[HELLO, 32], &[HELLO, 1, 1], &[STDIN_EOF, 0], &[RESIZE, 1]]
         {
             assert!(FromClient::decode(bad).is_err(), "{bad:?}");
         }

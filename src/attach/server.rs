@@ -7,12 +7,17 @@
 //!                          the packet: back-pressure reaches the container through its pipe.
 //! ```
 //!
+//! Where a client has passed on the pipe or file that its output goes to, "its socket" is that pipe or file.
+//!
 //! When the container has ended there is nobody to hold back: what a slow client has not taken is
 //! copied to its backlog, and the rest of the work goes on.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
 
 use crate::attach::packet::{self, FromClient, Hello, Small};
 use crate::base::stream::Stream;
@@ -22,6 +27,8 @@ use crate::sys::tty::WindowSize;
 
 /// Most clients at one time; more wait in the socket's queue.
 const MAX_CLIENTS: usize = 512;
+/// Size of a client's pipe that is written faster than it is read.
+const LARGE_PIPE: usize = 1 << 20;
 /// Room asked for in each client's socket.
 const SEND_BUFFER: usize = 1 << 20;
 
@@ -59,6 +66,12 @@ struct Client {
     hello: Option<Hello>,
     /// It started the container, which waits until it has said what it wants.
     first: bool,
+    /// Where its standard output and standard error go, if this process is to write there itself.
+    direct: [Option<OwnedFd>; 2],
+    /// How much of the next packet's data was written there.
+    written: usize,
+    /// That one of `direct` takes no more at the moment.
+    full: Option<Stream>,
     /// The packet that is being offered has not fitted yet.
     owes: bool,
     /// Packets to send before anything else.
@@ -78,6 +91,9 @@ impl Client {
             socket,
             hello: None,
             first,
+            direct: [None, None],
+            written: 0,
+            full: None,
             owes: false,
             backlog: VecDeque::new(),
             leaving: false,
@@ -88,6 +104,45 @@ impl Client {
 
     /// Tries to send; true if the packet is dealt with, be it because the client is gone.
     fn try_send(&mut self, packet: &[u8]) -> bool {
+        self.full = None;
+        if packet::is_exit(packet) {
+            // Who reads behind the client must not wait for this process to end.
+            self.direct = [None, None];
+        }
+        match packet::output_of(packet) {
+            Some(stream) if self.direct[stream as usize].is_some() => self.write_directly(stream, packet),
+            _ => self.send_packet(packet),
+        }
+    }
+
+    /// Writes output to where the client's goes. What cannot be written goes to the client, who then sees why.
+    fn write_directly(&mut self, stream: Stream, packet: &[u8]) -> bool {
+        let Some(output) = &self.direct[stream as usize] else { return false };
+        while 1 + self.written < packet.len() {
+            match rustix::io::write(output, &packet[1 + self.written..]) {
+                Ok(length) => self.written += length,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if grow(output) => {}
+                Err(Errno::AGAIN) => {
+                    self.full = Some(stream);
+                    return false;
+                }
+                Err(_) => {
+                    self.direct[stream as usize] = None;
+                    let rest = [&packet[..1], &packet[1 + self.written..]].concat();
+                    self.written = 0;
+                    if !self.send_packet(&rest) {
+                        self.backlog.push_front(rest.into());
+                    }
+                    return true;
+                }
+            }
+        }
+        self.written = 0;
+        true
+    }
+
+    fn send_packet(&mut self, packet: &[u8]) -> bool {
         match socket::send(self.socket.as_fd(), packet) {
             Ok(_) => true,
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => false,
@@ -118,7 +173,16 @@ impl Client {
         let sends_input = self.hello.is_some_and(|hello| hello.stdin);
         Interest {
             read: !self.leaving && (input_wanted || !sends_input),
-            write: self.owes || !self.backlog.is_empty(),
+            write: self.full.is_none() && (self.owes || !self.backlog.is_empty()),
+        }
+    }
+
+    /// Takes what came with the opening packet.
+    fn admit_outputs(&mut self, hello: Hello, passed: Vec<OwnedFd>) {
+        let mut passed = passed.into_iter();
+        for (place, is_passed) in self.direct.iter_mut().zip(hello.direct) {
+            // One that would have to be waited for stays with the client.
+            *place = if is_passed { passed.next().filter(|fd| never_blocks(fd.as_fd())) } else { None };
         }
     }
 }
@@ -164,6 +228,11 @@ impl Server {
         self.base = set.add(self.listener.as_ref().filter(|_| open).map(AsFd::as_fd), Interest::READ);
         for client in &self.clients {
             set.add(Some(client.socket.as_fd()), client.interest(input_wanted));
+        }
+        for client in &self.clients {
+            if let Some(output) = client.full.and_then(|stream| client.direct[stream as usize].as_ref()) {
+                set.add(Some(output.as_fd()), Interest::WRITE);
+            }
         }
     }
 
@@ -216,7 +285,12 @@ impl Server {
     /// Receives one packet of client `index` into `buffer`.
     pub(crate) fn receive<'b>(&mut self, index: usize, buffer: &'b mut [u8]) -> Option<Request<'b>> {
         let client = &mut self.clients[index];
-        let length = match socket::receive(client.socket.as_fd(), buffer) {
+        let mut passed = Vec::new();
+        let received = match client.hello {
+            None => socket::receive_with_fds(client.socket.as_fd(), buffer, &mut passed),
+            Some(_) => socket::receive(client.socket.as_fd(), buffer),
+        };
+        let length = match received {
             Ok(length) if length > 0 => length,
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => return None,
             Ok(_) | Err(_) => {
@@ -227,6 +301,7 @@ impl Server {
         match (FromClient::decode(&buffer[..length]), client.hello) {
             (Ok(FromClient::Hello(hello)), None) => {
                 client.hello = Some(hello);
+                client.admit_outputs(hello, passed);
                 None
             }
             (Ok(FromClient::Stdin(data)), Some(_)) => Some(Request::Stdin(data)),
@@ -339,6 +414,21 @@ impl Server {
     }
 }
 
+/// Gives a pipe more room, which means fewer turns; false if it has that already, or the user has too many pipes.
+fn grow(pipe: &OwnedFd) -> bool {
+    rustix::pipe::fcntl_getpipe_size(pipe).is_ok_and(|size| size < LARGE_PIPE)
+        && rustix::pipe::fcntl_setpipe_size(pipe, LARGE_PIPE).is_ok()
+}
+
+/// True for a file, and for a pipe that says so when it is full.
+fn never_blocks(output: BorrowedFd<'_>) -> bool {
+    let is_file = || {
+        let mode = rustix::fs::fstat(output).map(|stat| stat.st_mode);
+        mode.is_ok_and(|mode| FileType::from_raw_mode(mode) == FileType::RegularFile)
+    };
+    rustix::fs::fcntl_getfl(output).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK)) || is_file()
+}
+
 /// Throws away what was received.
 fn empty(socket: BorrowedFd<'_>) {
     let mut byte = [0];
@@ -349,8 +439,11 @@ fn empty(socket: BorrowedFd<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attach::client;
     use crate::attach::packet::{FromMonitor, output_kind};
     use crate::sys::socket::{Kind, pair};
+    use std::fs::File;
+    use std::io::Read as _;
 
     fn connected(hello: Hello) -> (Server, OwnedFd) {
         let (ours, theirs) = pair(Kind::Packet).unwrap();
@@ -364,7 +457,8 @@ mod tests {
 
     #[test]
     fn a_slow_client_loses_nothing_and_hears_the_end() {
-        let (mut server, theirs) = connected(Hello { stdout: true, stderr: false, stdin: true });
+        let (mut server, theirs) =
+            connected(Hello { stdout: true, stderr: false, stdin: true, ..Hello::default() });
         let stream = Stream::Stdout;
         let packet_of = |n: u32| {
             let mut packet = vec![output_kind(stream); 50_001];
@@ -400,6 +494,59 @@ mod tests {
 
         assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(reader.join().unwrap(), (sent + 1, 7));
+    }
+
+    /// A server whose one client has passed on a pipe for its standard output: the server, the client's socket
+    /// and the end of the pipe to read.
+    fn with_pipe() -> (Server, OwnedFd, OwnedFd) {
+        let (ours, theirs) = pair(Kind::Packet).unwrap();
+        let mut server = Server::new(None, Some(ours)).unwrap();
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let errors = File::open("/dev/null").unwrap();
+        let hello = Hello { stdout: true, stderr: true, ..Hello::default() };
+        client::greet_with_outputs(theirs.as_fd(), hello, [write.as_fd(), errors.as_fd()]).unwrap();
+        assert_eq!(server.receive(0, &mut [0; 64]), None);
+        assert!(server.clients[0].direct[0].is_some(), "a pipe is written by the monitor");
+        assert!(server.clients[0].direct[1].is_none(), "a device is not");
+        (server, theirs, read)
+    }
+
+    #[test]
+    fn output_goes_straight_to_a_pipe_and_waits_for_its_reader() {
+        let (mut server, theirs, read) = with_pipe();
+        let packet = |n: u8| [&[output_kind(Stream::Stdout)][..], &[n; 50_000]].concat();
+        let mut sent = 0;
+        while server.offer(Stream::Stdout, &packet(sent)) {
+            sent += 1;
+        }
+        assert!(!server.offer_again(&packet(sent)), "part of it is written, the rest waits");
+        server.set_aside(&packet(sent));
+        server.offer(Stream::Stdout, &packet(sent + 1));
+        server.set_aside(&packet(sent + 1));
+        server.announce(3);
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            File::from(read).read_to_end(&mut all).unwrap();
+            all
+        });
+        server.finish().unwrap();
+
+        let want: Vec<u8> = (0..=sent + 1).flat_map(|n| [n; 50_000]).collect();
+        assert!(reader.join().unwrap() == want, "every byte, once and in order, and then the end");
+        assert_eq!(client::wait_for_exit(theirs.as_fd()).unwrap(), Some(3), "and nothing by packets");
+    }
+
+    #[test]
+    fn what_a_pipe_refuses_the_client_gets_to_see() {
+        let (mut server, theirs, read) = with_pipe();
+        drop(read);
+        assert!(server.offer(Stream::Stdout, &[output_kind(Stream::Stdout), 1, 2]));
+        assert!(server.offer(Stream::Stderr, &[output_kind(Stream::Stderr), 3]));
+        let mut buffer = [0; 64];
+        for want in [&[output_kind(Stream::Stdout), 1, 2][..], &[output_kind(Stream::Stderr), 3]] {
+            let length = socket::receive(theirs.as_fd(), &mut buffer).unwrap();
+            assert_eq!(&buffer[..length], want);
+        }
     }
 
     #[test]

@@ -133,7 +133,7 @@ fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
         session
             .warn("The input device is not a TTY. The --tty and --interactive flags might not work properly");
     }
-    let hello = Hello { stdout: true, stderr: true, stdin: args.interactive };
+    let hello = Hello { stdout: true, stderr: true, stdin: args.interactive, ..Hello::default() };
     let attachment = Attachment { hello, terminal: args.tty, sig_proxy: true };
     let mut entered = None;
     let exit = attached_to(attachment, keys, |start| {

@@ -207,7 +207,12 @@ pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Resul
     let spec = engine.container_spec(&id)?;
     let hello = match is_passthrough(&spec.log.driver) {
         true => Hello::default(),
-        false => Hello { stdout: true, stderr: true, stdin: args.interactive && spec.process.open_stdin },
+        false => Hello {
+            stdout: true,
+            stderr: true,
+            stdin: args.interactive && spec.process.open_stdin,
+            ..Hello::default()
+        },
     };
     let attachment = Attachment { hello, terminal: spec.process.terminal, sig_proxy: args.sig_proxy };
     attached(engine, &id, false, attachment, keys, Vec::new())
@@ -291,7 +296,8 @@ pub(crate) fn attached_to(
 ) -> anyhow::Result<Option<Exit>> {
     let Attachment { hello, terminal, sig_proxy } = attachment;
     let (socket, theirs) = socket::pair(SocketKind::Packet)?;
-    client::greet(socket.as_fd(), hello)?;
+    let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+    client::greet_with_outputs(socket.as_fd(), hello, [stdout.as_fd(), stderr.as_fd()])?;
     let window = if terminal { tty::window_size(std::io::stdin().as_fd()).ok() } else { None };
     let route = start(Start { client: Some(theirs), window, keep: Vec::new() })?;
     attach::pump(socket, terminal, hello.stdin, detach_keys, sig_proxy.then_some(route))
@@ -308,7 +314,7 @@ pub(crate) fn detach_keys(engine: &Engine, text: Option<&str>) -> Result<DetachK
 /// `--attach` values; without any, output and, if it is interactive, input.
 fn streams(names: &[String], interactive: bool) -> Result<Hello, Error> {
     if names.is_empty() {
-        return Ok(Hello { stdout: true, stderr: true, stdin: interactive });
+        return Ok(Hello { stdout: true, stderr: true, stdin: interactive, ..Hello::default() });
     }
     let mut hello = Hello::default();
     for name in names {

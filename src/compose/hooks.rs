@@ -80,7 +80,8 @@ impl Compose<'_> {
         let failed = |err: io::Error| Error::system(format!("{}: {what}", container.name), err);
         let mut output = memory_file().map_err(failed)?;
         let (socket, theirs) = socket::pair(socket::Kind::Packet).map_err(failed)?;
-        client::greet(socket.as_fd(), Hello { stdout: true, stderr: true, stdin: false }).map_err(failed)?;
+        client::greet(socket.as_fd(), Hello { stdout: true, stderr: true, stdin: false, ..Hello::default() })
+            .map_err(failed)?;
         self.engine.exec(&container.id, request, Start { client: Some(theirs), ..Start::default() })?;
         let local = Local {
             stdin: None,

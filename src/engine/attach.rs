@@ -60,7 +60,12 @@ impl Engine {
         let spec = state::read_spec(dir.as_fd(), id)?;
         let stdin = stdin && spec.process.open_stdin;
         let phase = self.status_with_monitor(dir.as_fd(), id)?.phase;
-        let socket = attach_to(dir.as_fd(), id, phase, Hello { stdout: true, stderr: true, stdin })?;
+        let socket = attach_to(
+            dir.as_fd(),
+            id,
+            phase,
+            Hello { stdout: true, stderr: true, stdin, ..Hello::default() },
+        )?;
         self.record(self.event_of("attach", &spec));
         Ok(Attachment { socket, terminal: spec.process.terminal, stdin, signals: SignalPath::new(dir) })
     }

@@ -161,7 +161,10 @@ impl Probe {
     /// The caller has one thread, and is where the stage `enter` would be.
     pub(super) fn start(first: BorrowedFd<'_>, order: EnterOrder) -> io::Result<Self> {
         let (socket, theirs) = socket::pair(Kind::Packet)?;
-        client::greet(socket.as_fd(), Hello { stdout: true, stderr: true, stdin: false })?;
+        client::greet(
+            socket.as_fd(),
+            Hello { stdout: true, stderr: true, stdin: false, ..Hello::default() },
+        )?;
         socket::set_nonblocking(socket.as_fd(), true)?;
         socket::set_nonblocking(theirs.as_fd(), true)?;
         let (report, command) = wire::pair().map_err(io::Error::other)?;

@@ -257,7 +257,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
         writeln!(session.out, "{name}")?;
         return Ok(Exit::OK);
     }
-    let hello = Hello { stdout: true, stderr: true, stdin: args.interactive };
+    let hello = Hello { stdout: true, stderr: true, stdin: args.interactive, ..Hello::default() };
     let attachment = Attachment { hello, terminal, sig_proxy: true };
     run::attached(engine, &id, args.rm, attachment, run::detach_keys(engine, None)?, Vec::new())
 }

@@ -220,7 +220,8 @@ impl Builder<'_> {
             socket::pair(SocketKind::Packet).map_err(|err| Error::system("make a socket", err))?;
         let attach = |err| Error::system("attach to a container", err);
         let stdin = request.interactive;
-        client::greet(ours.as_fd(), Hello { stdout: true, stderr: true, stdin }).map_err(attach)?;
+        client::greet(ours.as_fd(), Hello { stdout: true, stderr: true, stdin, ..Hello::default() })
+            .map_err(attach)?;
         let order = LaunchOrder {
             root: self.engine.store().root().to_owned(),
             directory: Some(directory.path().to_owned()),

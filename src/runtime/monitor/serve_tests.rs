@@ -7,7 +7,7 @@ use crate::sys::tty::WindowSize;
 use std::process::{Command, Stdio};
 use std::thread::{JoinHandle, spawn};
 
-const ALL: Hello = Hello { stdout: true, stderr: true, stdin: true };
+const ALL: Hello = Hello { stdout: true, stderr: true, stdin: true, direct: [false, false] };
 
 /// What a client has seen.
 #[derive(Debug, Default)]
