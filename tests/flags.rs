@@ -376,3 +376,43 @@ fn secrets_are_files_or_variables() {
     let all = sandbox.ok(["inspect", "c"]);
     assert!(all.contains("\"pw\"") && !all.contains("hush"), "{all}");
 }
+
+/// What podman and docker users type without a thought (tests/peer holds the whole table).
+#[test]
+fn everyday_spellings() {
+    let sandbox = Sandbox::new();
+    let run = |args: &[&str]| sandbox.ketch(["run", "--rm", "--net=none"].iter().chain(args));
+    assert_eq!(run(&["--name=", "bb", "echo", "unnamed"]).ok(), "unnamed");
+    assert_eq!(run(&["--group-add=55,66", "bb", "id", "-G"]).ok(), "0 55 66");
+    // A `--` after the image belongs to the command, one before it does not.
+    let script = "echo $0 $@";
+    assert_eq!(run(&["--", "bb", "sh", "-c", script, "a", "--", "b"]).ok(), "a -- b");
+    assert_eq!(run(&["--entrypoint=echo", "bb", "--", "x"]).ok(), "-- x");
+    assert_eq!(run(&["--entrypoint=echo", "--", "bb", "--", "x"]).ok(), "-- x");
+    assert!(run(&["bb", "--", "true"]).fails(127).contains("`--` not found"));
+    assert!(run(&["bb", ""]).fails(127).contains("`` not found in $PATH"));
+    let tmpfs = |option: &str| run(&[&format!("--mount=type=tmpfs,dst=/etc{option}"), "bb", "ls", "/etc"]);
+    assert!(tmpfs("").ok().contains("passwd"), "what the image has there is copied up");
+    assert!(!tmpfs(",notmpcopyup").ok().contains("passwd"));
+    let told = run(&["-p", "1:1", "bb", "true"]);
+    assert!(told.stderr.contains("Port mappings have been discarded"), "{}", told.stderr);
+    assert_eq!(told.code, 0);
+    sandbox.ok(["create", "--name=p", "--net=none", "bb", "sleep", "1000"]);
+    sandbox.ok(["start", "p"]);
+    assert_eq!(sandbox.ok(["port", "p", "80"]), "", "it publishes nothing at all");
+    assert_eq!(
+        sandbox.ok(["inspect", "p", "--format={{json .Name}}{{\"\\n\"}}{{.State.Status}}"]),
+        "\"p\"\nrunning"
+    );
+}
+
+#[test]
+fn exec_has_the_secrets_that_are_variables() {
+    let sandbox = Sandbox::new();
+    let value = sandbox.write("value", "of the secret");
+    sandbox.ok(["secret", "create", "s", value.to_str().expect("UTF-8")]);
+    sandbox.start("c", &["--secret=s,type=env,target=TOKEN"], "exec sleep 1000");
+    assert_eq!(sandbox.ok(["exec", "c", "sh", "-c", "echo $TOKEN"]), "of the secret");
+    assert_eq!(sandbox.ok(["exec", "-e", "TOKEN=mine", "c", "sh", "-c", "echo $TOKEN"]), "mine");
+    assert!(!sandbox.ok(["inspect", "c"]).contains("of the secret"));
+}

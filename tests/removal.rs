@@ -18,7 +18,7 @@ fn rm_removes_what_does_not_run() {
 
     let output = sandbox.ketch(["rm", "nosuch", "one", "two"]);
 
-    assert_eq!((output.code, output.stdout.as_str()), (2, "one\n"), "{}", output.stderr);
+    assert_eq!((output.code, output.stdout.as_str()), (1, "one\n"), "{}", output.stderr);
     assert!(
         output.stderr.contains("Error: no container with ID or name \"nosuch\" found: no such container\n")
     );
@@ -114,7 +114,7 @@ fn names_move_and_are_taken_once() {
     for (args, message) in [
         (["rename", "uno", "two"], "the container name \"two\" is already in use"),
         (["rename", "nosuch", "x"], "no container with name or ID \"nosuch\" found: no such container"),
-        (["rename", "uno", "bad name!"], "names match [a-zA-Z0-9][a-zA-Z0-9_.-]*"),
+        (["rename", "uno", "bad name!"], "names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*"),
     ] {
         let output = sandbox.ketch(args);
         assert!(output.fails(125).contains(message), "{}", output.stderr);

@@ -12,7 +12,7 @@ fn volumes_are_made_listed_inspected_and_removed() {
     let again = sandbox.ketch(["volume", "create", "v1"]);
     assert!(again.fails(125).contains("volume with name v1 already exists"), "{}", again.stderr);
     assert_eq!(sandbox.ok(["volume", "create", "--ignore", "v1"]), "v1");
-    assert!(sandbox.ketch(["volume", "create", "/x"]).fails(125).contains("names match"));
+    assert!(sandbox.ketch(["volume", "create", "/x"]).fails(125).contains("names must match"));
     assert!(sandbox.ketch(["volume", "create", "-d", "nope", "x"]).fails(125).contains("plugin"));
 
     assert_eq!(sandbox.ok(["volume", "ls"]), "DRIVER      VOLUME NAME\nlocal       v1");

@@ -75,7 +75,7 @@ pub(crate) enum MountKindRequest {
 pub(crate) enum MountSyntaxError {
     #[error("{0:?}: incorrect volume format, should be [host-dir:]ctr-dir[:option]")]
     Volume(String),
-    #[error("{0:?}: unknown mount option {1:?}")]
+    #[error("{0:?}: unknown mount option {1:?}: invalid mount option")]
     Option(String, String),
     #[error("{0:?}: {1}")]
     Mount(String, &'static str),
@@ -289,7 +289,8 @@ struct Fields {
     target: Option<String>,
     options: Options,
     subpath: Option<String>,
-    copy_up: bool,
+    /// `tmpcopyup`, `notmpcopyup`.
+    copy_up: Option<bool>,
     driver_options: Vec<String>,
     labels: Vec<String>,
     /// `rw=true` was written: for images, which are read-only otherwise.
@@ -339,7 +340,11 @@ pub(crate) fn parse_mount(text: &str) -> Result<MountRequest> {
             driver_options: fields.driver_options,
             labels: fields.labels,
         },
-        "tmpfs" | "ramfs" => return Ok(tmpfs(target.into(), options, fields.copy_up, named == "ramfs")),
+        "tmpfs" | "ramfs" => {
+            // As with --tmpfs: it begins with what the image has there, unless it is told not to.
+            let copy_up = fields.copy_up.unwrap_or(named == "tmpfs");
+            return Ok(tmpfs(target.into(), options, copy_up, named == "ramfs"));
+        }
         "devpts" => MountKindRequest::Devpts { data: std::mem::take(&mut options.data) },
         "mqueue" => MountKindRequest::Mqueue,
         "image" => MountKindRequest::Image {
@@ -377,8 +382,8 @@ fn take_field(fields: &mut Fields, key: &str, value: Option<&str>) -> bool {
         ("idmap", Some(value)) if value.parse() == Ok(truth) => fields.options.idmap = truth,
         ("tmpfs-size", Some(value)) => fields.options.data.push(format!("size={value}")),
         ("tmpfs-mode", Some(value)) => fields.options.data.push(format!("mode={value}")),
-        ("tmpcopyup", _) => fields.copy_up = truth,
-        ("notmpcopyup", _) => fields.copy_up = !truth,
+        ("tmpcopyup", _) => fields.copy_up = Some(truth),
+        ("notmpcopyup", _) => fields.copy_up = Some(!truth),
         ("chown" | "U", _) => fields.options.chown = truth,
         ("relabel", Some("shared" | "private")) => {}
         ("consistency", Some(_)) => {}
@@ -455,10 +460,7 @@ mod tests {
         assert!(matches!(request.kind, MountKindRequest::Bind { .. }));
         let request = parse_mount("type=tmpfs,target=/t,tmpfs-size=64m,tmpfs-mode=0700").unwrap();
         let data = vec!["size=64m".to_owned(), "mode=0700".to_owned()];
-        assert_eq!(
-            request.kind,
-            MountKindRequest::Tmpfs { data, copy_up: false, chown: false, ramfs: false }
-        );
+        assert_eq!(request.kind, MountKindRequest::Tmpfs { data, copy_up: true, chown: false, ramfs: false });
         let request = parse_mount("type=bind,\"src=/a,b\",target=/b").unwrap();
         assert!(
             matches!(request.kind, MountKindRequest::Bind { source, .. } if source.as_os_str() == "/a,b")

@@ -111,15 +111,15 @@ pub(crate) fn port(session: &mut Session<'_>, args: PortArgs) -> anyhow::Result<
         (None, None) => vec![engine.latest_container()?],
     };
     let mut lines = Vec::new();
-    let mut is_up = false;
+    let mut has_ports = false;
     for id in &ids {
         // Nothing is published for a container that does not run.
         if !engine.runs(id)? {
             continue;
         }
-        is_up = true;
         let prefix = if args.all { format!("{}\t", id.short()) } else { String::new() };
         for port in engine.container_spec(id)?.network.ports.iter().flat_map(|port| port.each()) {
+            has_ports = true;
             let inside = format!("{}/{}", port.container_port, port.protocol);
             let host = format!("{}:{}", port.host_ip_text(), port.host_port);
             match &args.port {
@@ -129,7 +129,7 @@ pub(crate) fn port(session: &mut Session<'_>, args: PortArgs) -> anyhow::Result<
             }
         }
     }
-    if let (Some(wanted), true, true) = (&args.port, lines.is_empty(), is_up) {
+    if let (Some(wanted), true, true) = (&args.port, lines.is_empty(), has_ports) {
         return Err(Error::invalid(format!("failed to find published port {wanted:?}")).into());
     }
     for line in lines {

@@ -27,7 +27,7 @@ pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
         // 128 + SIGPIPE: what the shell would have shown.
         return 141;
     }
-    let mut text = format!("Error: {}\n", shown(&format!("{err:#}")));
+    let mut text = format!("Error: {}\n", shown(&plain(&format!("{err:#}"))));
     if globals.log_level >= LogLevel::Debug {
         for cause in err.chain() {
             text.push_str(&format!("debug: {}\n", shown(&cause.to_string())));
@@ -42,6 +42,32 @@ pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
     // With standard error closed there is nobody left to tell.
     io::stderr().write_all(text.as_bytes()).ok();
     exit_code(err)
+}
+
+/// A message with the system's errors as podman and docker word them, which is what scripts look for:
+/// `no such file or directory`, not `No such file or directory (os error 2)`.
+fn plain(message: &str) -> String {
+    const NUMBER: &str = " (os error ";
+    let mut text = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some(at) = rest.find(NUMBER) {
+        let (before, after) = rest.split_at(at);
+        let digits = after[NUMBER.len()..].find(|c: char| !c.is_ascii_digit()).map(|end| NUMBER.len() + end);
+        let Some(end) = digits.filter(|end| after[*end..].starts_with(')')) else { break };
+        let start = before.rfind(": ").map_or(0, |colon| colon + 2);
+        let (context, words) = before.split_at(start);
+        text.push_str(context);
+        let mut letters = words.chars();
+        // Not of what is written in capitals, as in "RPC struct is bad".
+        let is_word = words.chars().nth(1).is_some_and(|c| c.is_lowercase() || c == ' ');
+        match letters.next() {
+            Some(first) if is_word => text.extend(first.to_lowercase()),
+            first => text.extend(first),
+        }
+        text.push_str(letters.as_str());
+        rest = &after[end + 1..];
+    }
+    text + rest
 }
 
 /// Maps a failure to Docker's exit codes: 125 ketch failed, 126 and 127 the command could not run.
@@ -70,4 +96,24 @@ pub(crate) fn shown(text: &str) -> String {
 /// True if standard output was closed by its reader. (Only printing yields a bare `io::Error`.)
 fn lost_reader(err: &anyhow::Error) -> bool {
     err.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_system_read_as_elsewhere() {
+        for (message, want) in [
+            ("open /x: No such file or directory (os error 2)", "open /x: no such file or directory"),
+            ("Is a directory (os error 21)", "is a directory"),
+            ("a: File exists (os error 17): b", "a: file exists: b"),
+            ("a: RPC struct is bad (os error 72)", "a: RPC struct is bad"),
+            ("a: one (os error 1): B two (os error 2)", "a: one: b two"),
+            ("named (os error x)", "named (os error x)"),
+            ("named (os error 5", "named (os error 5"),
+        ] {
+            assert_eq!(plain(message), want);
+        }
+    }
 }

@@ -14,6 +14,7 @@ use crate::cli::error::AlreadyReported;
 use crate::cli::run::{Attachment, attached_to, detach_keys};
 use crate::cli::session::{Exit, Session};
 use crate::cli::targets;
+use crate::cli::usage::UsageError;
 use crate::engine::exec::ExecRequest;
 use crate::engine::{self, Kind};
 use crate::sys::{pidfd, tty};
@@ -106,6 +107,9 @@ fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
         (engine.latest_container()?, &args.words[..])
     } else {
         let typed = args.words[0].to_string_lossy();
+        if typed.starts_with('-') {
+            return Err(UsageError::unknown_flag(&typed).see("exec").into());
+        }
         (engine.container(&typed)?, &args.words[1..])
     };
     if command.is_empty() {

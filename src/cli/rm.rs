@@ -76,18 +76,22 @@ pub(crate) fn run(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()>
         stop_together(session.engine()?, &targets, how.grace);
     }
     let missing_is_fine = args.force || args.ignore || args.all;
-    session.for_each_removal(&targets, |engine, target| {
+    let mut is_missing = false;
+    let removed = session.for_each_removal(&targets, |engine, target| {
         let removed = engine.container(target).and_then(|id| engine.remove_container(&id, &how));
         match removed {
             Ok(()) => Ok(true),
             Err(err) if err.kind == Kind::NotFound && missing_is_fine => Ok(false),
             Err(mut err) if err.kind == Kind::NotFound => {
+                is_missing = true;
                 err.message = format!("no container with ID or name {target:?} found: no such container");
                 Err(err)
             }
             Err(err) => Err(err),
         }
-    })
+    });
+    // Whatever else is in the way: scripts tell by 1 that something was not there.
+    if is_missing { session.outcome(1) } else { removed }
 }
 
 /// Stops all targets at once, so that their graces run side by side. Failures show up in the removal.

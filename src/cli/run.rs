@@ -129,8 +129,18 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
         request.image = name;
     }
     let id = create_container(engine, &request)?;
+    warn_of_ports(session, &request);
     writeln!(session.out, "{id}")?;
     Ok(())
+}
+
+/// Tells that ports which were asked for are not published, as they cannot be in this network mode.
+fn warn_of_ports(session: &Session<'_>, request: &ContainerRequest) {
+    let is_mode = |name: &String| matches!(name.as_str(), "host" | "none") || name.starts_with("container:");
+    if !request.publish.is_empty() && request.networks.iter().any(is_mode) {
+        let modes = "Host, Container, Pod, and None network modes";
+        session.note(format!("Port mappings have been discarded as one of the {modes} are in use"));
+    }
 }
 
 pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Exit> {
@@ -162,6 +172,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     // The container has the streams themselves.
     let hello = if passthrough.is_some() { Hello::default() } else { hello };
     let id = create_container(engine, &request)?;
+    warn_of_ports(session, &request);
     if args.detach {
         start_or_discard(engine, &id, flags.lifecycle.rm, Start { keep, ..Start::default() })?;
         writeln!(session.out, "{id}")?;

@@ -20,6 +20,14 @@ impl UsageError {
         Self { message: message.into(), advice: Vec::new() }
     }
 
+    /// A flag that there is not.
+    pub(crate) fn unknown_flag(typed: &str) -> Self {
+        match (typed.strip_prefix("--"), typed.chars().nth(1)) {
+            (None, Some(letter)) => Self::new(format!("unknown shorthand flag: '{letter}' in {typed}")),
+            _ => Self::new(format!("unknown flag: {typed}")),
+        }
+    }
+
     /// Points to the help of `command` (empty: of the program).
     #[must_use]
     pub(crate) fn see(self, command: &str) -> Self {

@@ -101,8 +101,8 @@ impl Engine {
     ///
     /// [`Kind::NotFound`](crate::engine::Kind::NotFound).
     pub(crate) fn inspect_volume(&self, typed: &str) -> Result<(VolumeRecord, PathBuf)> {
-        let volumes = self.store().volumes();
-        let name = volumes.find(typed)?;
-        Ok((volumes.get(&name)?, volumes.data_path(&name)))
+        let volume = self.volume(typed)?;
+        let data = self.store().volumes().data_path(&volume.name);
+        Ok((volume, data))
     }
 }

@@ -84,7 +84,10 @@ impl Engine {
             self.network_records()?.0.into_iter().filter(|network| network.id.starts_with(typed)).collect();
         match found.len() {
             1 if !typed.is_empty() => Ok(found.into_iter().next().expect("there is one")),
-            0 | 1 => Err(Error::not_found(format!("network {typed}: network not found"))),
+            0 | 1 => {
+                let message = format!("unable to find network with name or ID {typed}: network not found");
+                Err(Error::not_found(message))
+            }
             _ => Err(Error::new(Kind::Conflict, format!("network {typed}: several IDs begin so"))),
         }
     }

@@ -74,7 +74,7 @@ pub(crate) enum Error {
     Blocked { prefix: String, file: PathBuf },
     /// A short name that the configuration leads nowhere.
     #[error(
-        "short name {name:?} did not resolve to an alias and no unqualified-search registries are defined in {file:?}"
+        "short-name {name:?} did not resolve to an alias and no unqualified-search registries are defined in {file:?}"
     )]
     ShortName { name: String, file: PathBuf },
     /// A short name that several registries may have.

@@ -39,13 +39,16 @@ pub(crate) enum StoreError {
     #[error("{name:?} means several {what}: {}", candidates.join(", "))]
     Ambiguous { what: &'static str, name: String, candidates: Vec<String> },
     /// The name of a container is taken.
-    #[error("the container name {name:?} is already in use by {by}")]
+    #[error(
+        "the container name {name:?} is already in use by {by}. You have to remove that container to be able to reuse that \
+         name: that name is already in use"
+    )]
     NameInUse { name: String, by: ContainerId },
     /// An object of that name is there already.
     #[error("a {what} named {name:?} exists already")]
     Exists { what: &'static str, name: String },
     /// A text is no name of such an object.
-    #[error("invalid {what} name {name:?}: names match [a-zA-Z0-9][a-zA-Z0-9_.-]*")]
+    #[error("invalid {what} name {name:?}: names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument")]
     InvalidName { what: &'static str, name: String },
 }
 

@@ -10,7 +10,7 @@ use crate::engine::request::{AccountsRequest, ContainerRequest};
 #[command(next_help_heading = "User")]
 pub(crate) struct IdentityFlags {
     /// Add the process to a group, by name or number, or `keep-groups` (can be repeated)
-    #[arg(long, value_name = "GROUP")]
+    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
     group_add: Vec<String>,
 
     /// The line of the user's group in /etc/group, with $GROUPNAME, $GID and $USERLIST in it

@@ -80,7 +80,11 @@ impl LifecycleFlags {
     ///
     /// Values that mean nothing; files that cannot be read.
     pub(super) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
-        request.name.clone_from(&self.name);
+        // An empty one is none, as scripts have it that pass a variable on.
+        request.name = self.name.clone().filter(|name| !name.is_empty());
+        if self.replace && request.name.is_none() {
+            return Err(Error::invalid("cannot replace container without --name being set"));
+        }
         request.replace = self.replace;
         request.auto_remove = self.rm;
         request.labels = self.labels()?;
@@ -104,6 +108,9 @@ impl LifecycleFlags {
             labels.extend(lines.map(label));
         }
         labels.extend(self.label.iter().map(|text| label(text)));
+        if labels.contains_key("") {
+            return Err(Error::invalid("invalid label format: a label needs a name, like NAME=VALUE"));
+        }
         Ok(labels)
     }
 }

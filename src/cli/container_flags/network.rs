@@ -1,13 +1,14 @@
 //! Flags of `run` and `create`: networks, ports and names.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::base::etc::HostsBase;
 
-use crate::engine::Result;
 use crate::engine::request::ContainerRequest;
+use crate::engine::{Error, Result};
 
 /// Networks, ports and names.
 #[derive(Args, Debug)]
@@ -92,6 +93,9 @@ impl NetworkFlags {
         request.publish.clone_from(&self.publish);
         request.publish_all = self.publish_all;
         request.add_hosts.clone_from(&self.add_host);
+        if let Some(bad) = self.dns.iter().find(|text| *text != "none" && text.parse::<IpAddr>().is_err()) {
+            return Err(Error::invalid(format!("{bad} is not an ip address")));
+        }
         request.dns.clone_from(&self.dns);
         request.dns_search.clone_from(&self.dns_search);
         request.dns_options.clone_from(&self.dns_option);

@@ -105,6 +105,9 @@ impl ProcessFlags {
         request.interactive = self.interactive;
         request.init = self.init || self.init_path.is_some();
         request.init_program.clone_from(&self.init_path);
+        if let Some(bad) = self.env_merge.iter().find(|text| !text.contains('=')) {
+            return Err(Error::invalid(format!("missing `=` for --env-merge substitution {bad}")));
+        }
         request.env_merge.clone_from(&self.env_merge);
         request.personality = self.personality.as_deref().map(personality).transpose()?;
         request.systemd = systemd(&self.systemd)?;

@@ -380,6 +380,7 @@ mod tests {
             ),
             ("{{json .Mounts}}", "[{\"Source\":\"/s\",\"RW\":true},{\"Source\":\"/t\",\"RW\":false}]"),
             ("{{upper .Names}} {{title .Names}} {{.Names | upper | lower}}", "ONE One one"),
+            ("{{title \"localhost/a_b:x-y 2z é\"}}", "Localhost/A_b:X-Y 2z É"),
             (
                 "{{join .List \",\"}} {{join (split \"x-y\" \"-\") \"+\"}} {{truncate .ID 4}} [{{pad .Names 1 2}}]",
                 "a,b,c x+y a33d [ one  ]",

@@ -222,7 +222,13 @@ fn title(text: &str) -> String {
     let mut before = ' ';
     let mut titled = String::with_capacity(text.len());
     for c in text.chars() {
-        match before.is_whitespace() {
+        // As Go parts words: at all ASCII that is no letter, digit or underscore, and at blanks of other scripts.
+        let parts = if before.is_ascii() {
+            !before.is_ascii_alphanumeric() && before != '_'
+        } else {
+            before.is_whitespace()
+        };
+        match parts {
             true => titled.extend(c.to_uppercase()),
             false => titled.push(c),
         }

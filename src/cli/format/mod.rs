@@ -139,8 +139,34 @@ pub(crate) fn print_rows(
 
 /// Turns the two-character sequences `\n` and `\t`, as they arrive from a shell's single quotes, into
 /// what they stand for.
+///
+/// Not within the quotes of an action, whose strings have escapes of their own.
 fn unescape(text: &str) -> String {
-    text.replace("\\n", "\n").replace("\\t", "\t")
+    let mut plain = String::with_capacity(text.len());
+    let (mut in_action, mut quote) = (false, None);
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        let next = rest.clone().next();
+        match (quote, c, next) {
+            (None, '\\', Some('n' | 't')) => {
+                plain.push(if rest.next() == Some('n') { '\n' } else { '\t' });
+                continue;
+            }
+            (None, '{', Some('{')) => in_action = true,
+            (None, '}', Some('}')) => in_action = false,
+            (None, '"' | '`' | '\'', _) if in_action => quote = Some(c),
+            // What is escaped does not end the string.
+            (Some('"' | '\''), '\\', Some(escaped)) => {
+                plain.extend([c, escaped]);
+                rest.next();
+                continue;
+            }
+            (Some(open), _, _) if open == c => quote = None,
+            _ => {}
+        }
+        plain.push(c);
+    }
+    plain
 }
 
 /// Makes the blanks between actions column separators: `{{.ID}} {{.Names}}` has two columns.
@@ -196,6 +222,19 @@ mod tests {
             ("{{.A}}:{{.B}}", "{{.A}}:{{.B}}"),
         ] {
             assert_eq!(separate_by_tabs(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn escapes_of_the_shell_are_not_those_of_strings() {
+        for (text, want) in [
+            (r"{{.A}}\t{{.B}}\n", "{{.A}}\t{{.B}}\n"),
+            (r#"{{.A}}{{"\n"}}x"#, r#"{{.A}}{{"\n"}}x"#),
+            (r#""\n" {{join .A "\"\t"}}\n"#, "\"\n\" {{join .A \"\\\"\\t\"}}\n"),
+            (r"{{printf `\n` '\t'}}\t", "{{printf `\\n` '\\t'}}\t"),
+            (r"a\b\", r"a\b\"),
+        ] {
+            assert_eq!(unescape(text), want, "{text}");
         }
     }
 }

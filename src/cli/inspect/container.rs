@@ -289,13 +289,19 @@ fn health(details: &ContainerDetails) -> Value {
 
 /// A health check as images write it.
 fn check(check: &Check) -> Value {
-    json!({
-        "Test": texts(&check.test),
-        "StartPeriod": check.start_period_ns,
-        "Interval": check.interval_ns,
-        "Timeout": check.timeout_ns,
-        "Retries": check.retries,
-    })
+    let mut document = json!({"Test": texts(&check.test)});
+    // As Docker and podman have it, what is 0 is not shown.
+    for (key, value) in [
+        ("StartPeriod", check.start_period_ns),
+        ("Interval", check.interval_ns),
+        ("Timeout", check.timeout_ns),
+        ("Retries", check.retries.into()),
+    ] {
+        if value != 0 {
+            document[key] = value.into();
+        }
+    }
+    document
 }
 
 fn config(spec: &ContainerSpec) -> Value {

@@ -154,7 +154,7 @@ fn pull_remote(
     let local = if request.policy == PullPolicy::Always { None } else { puller.find_local(&name) };
     match (request.policy, local) {
         (PullPolicy::Missing | PullPolicy::Never, Some(local)) => Ok(local),
-        (PullPolicy::Never, None) => Err(Error::not_found(format!("no image named {name} is here"))
+        (PullPolicy::Never, None) => Err(Error::not_found(format!("{typed}: image not known"))
             .hint("it may be pulled with --pull=missing")),
         (PullPolicy::Newer, Some(local)) => puller.pull(&name).or_else(|err| {
             events(&PullEvent::Warning(&format!("{err}; the image that is here is used")));

@@ -49,17 +49,18 @@ fn mode(request: &ContainerRequest, facts: &Facts<'_>) -> Result<NetworkMode> {
             },
         })
     };
-    // The last word counts: a mode takes the place of what came before it, a name that of a mode.
     let mut names = Vec::new();
     let mut mode = None;
     for text in &request.networks {
         match single(text)? {
-            Some(found) => (names, mode) = (Vec::new(), Some((found, text))),
-            None => {
-                names.push(text.as_str());
-                mode = None;
-            }
+            Some(found) => mode = Some((found, text)),
+            None => names.push(text.as_str()),
         }
+    }
+    if let (Some((_, text)), 2..) = (&mode, request.networks.len()) {
+        return Err(Error::invalid(format!(
+            "cannot set multiple networks without bridge network mode, selected mode {text}"
+        )));
     }
     let Some((mode, text)) = mode else {
         return Ok(NetworkMode::Bridge(attachments(request, &names, facts)?));

@@ -185,10 +185,14 @@ impl Command {
             let home = [b"HOME=", identity.home.as_slice()].concat();
             env.push(CString::new(home).map_err(|_| invalid("a NUL byte in the home directory"))?);
         }
-        let name =
-            process.args.first().filter(|name| !name.is_empty()).ok_or_else(|| {
-                invalid("no command: the image has none, so give one after the image's name")
-            })?;
+        let name = process
+            .args
+            .first()
+            .ok_or_else(|| invalid("no command: the image has none, so give one after the image's name"))?;
+        if name.is_empty() {
+            let message = "executable file `` not found in $PATH: No such file or directory";
+            return Err(Failure::new(FailureKind::CommandNotFound, message));
+        }
         let searched = !name.as_bytes().contains(&b'/');
         let candidates = if searched {
             let path = variable(&process.env, b"PATH=").unwrap_or(DEFAULT_PATH);
