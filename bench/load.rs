@@ -3,12 +3,13 @@
 //! ```text
 //! load serve ADDRESS                  sink, echo and short connections, TCP and UDP, on one port
 //! load put ADDRESS SECONDS            bytes one way                     prints "BYTES SECONDS"
+//! load get ADDRESS SECONDS            the other way                     prints "BYTES SECONDS"
 //! load rr ADDRESS SECONDS             one byte there and back           prints "TIMES SECONDS"
 //! load urr ADDRESS SECONDS            the same as datagrams
 //! load conn ADDRESS SECONDS CLIENTS   connect, one byte each way, close
 //! ```
 //!
-//! The first byte of a connection says what it is for: S sink, R echo, C one answer.
+//! The first byte of a connection says what it is for: S sink, G source, R echo, C one answer.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -22,6 +23,10 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     let mut buffer = vec![0; 128 * 1024];
     match kind[0] {
         b'S' => while stream.read(&mut buffer)? > 0 {},
+        // Until the client has had enough.
+        b'G' => loop {
+            stream.write_all(&buffer)?;
+        },
         b'R' => loop {
             let got = stream.read(&mut buffer)?;
             if got == 0 {
@@ -87,6 +92,16 @@ fn put(address: SocketAddr, until: Instant) -> u64 {
     sent
 }
 
+fn get(address: SocketAddr, until: Instant) -> u64 {
+    let mut stream = open(address, b'G').expect("connect");
+    let mut block = vec![0; 128 * 1024];
+    let mut got = 0;
+    while Instant::now() < until {
+        got += stream.read(&mut block).expect("receive") as u64;
+    }
+    got
+}
+
 fn round_trips(address: SocketAddr, until: Instant) -> u64 {
     let mut stream = open(address, b'R').expect("connect");
     let (mut times, mut byte) = (0, [0]);
@@ -133,6 +148,7 @@ fn main() {
     let until = start + Duration::from_secs_f64(args[2].parse().expect("seconds"));
     let count = match args[0].as_str() {
         "put" => put(address, until),
+        "get" => get(address, until),
         "rr" => round_trips(address, until),
         "urr" => datagrams(address, until),
         _ => connections(address, until, args[3].parse().expect("a number of clients")),

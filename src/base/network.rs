@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::id::ContainerId;
+
 /// One network that a container joins, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NetworkAttachment {
@@ -22,6 +24,12 @@ pub(crate) struct NetworkAttachment {
     /// Further names of the container on this network.
     #[serde(default)]
     pub(crate) aliases: Vec<String>,
+    /// The container's way out is its network with the largest; the first of several.
+    #[serde(default)]
+    pub(crate) gw_priority: i32,
+    /// Names that only this container knows others by on this network.
+    #[serde(default)]
+    pub(crate) links: Vec<(String, ContainerId)>,
 }
 
 /// A network of a container's own: it leads out, and nobody else is on it.
@@ -73,8 +81,12 @@ pub(crate) enum NetworkSyntaxError {
     Port(String),
     #[error("ports {0:?}: the ranges of host and container differ in length")]
     Range(String),
-    #[error("network option {0:?}: known are ip=, ip6=, mac=, alias= and interface_name=")]
+    #[error(
+        "network option {0:?}: known are ip=, ip6=, mac=, alias=, interface_name=, gw-priority= and driver-opt="
+    )]
     Option(String),
+    #[error("driver option {0:?}: known is {INTERFACE_OPTION}=NAME")]
+    DriverOption(String),
     #[error("network option {option:?}: ketch has no {word}, and nothing that would do the same")]
     Helper { word: String, option: String },
     #[error("invalid hardware address {0:?}: write six pairs of hex digits, like 02:00:00:00:00:01")]
@@ -168,25 +180,49 @@ fn port_range(text: &str) -> Option<(u16, u16)> {
     }
 }
 
+/// Docker's word for the name of the interface inside.
+const INTERFACE_OPTION: &str = "com.docker.network.endpoint.ifname";
+
 impl FromStr for NetworkAttachment {
     type Err = NetworkSyntaxError;
 
-    /// Reads `NAME[:ip=…,ip6=…,mac=…,alias=…,interface_name=…]`.
+    /// Reads podman's `NAME[:ip=…,ip6=…,mac=…,alias=…,interface_name=…]` and Docker's
+    /// `name=NAME[,ip=…,ip6=…,mac-address=…,alias=…,gw-priority=…,driver-opt=KEY=VALUE]`; each takes the other's options.
     fn from_str(text: &str) -> Result<Self, NetworkSyntaxError> {
-        let (name, options) = text.split_once(':').unwrap_or((text, ""));
+        let (name, options) = match text.strip_prefix("name=") {
+            Some(rest) => rest.split_once(',').unwrap_or((rest, "")),
+            None => text.split_once(':').unwrap_or((text, "")),
+        };
         let mut attachment = Self { name: name.into(), ..Self::default() };
         for option in options.split(',').filter(|option| !option.is_empty()) {
             let bad = || NetworkSyntaxError::Option(option.into());
             let (key, value) = option.split_once('=').ok_or_else(bad)?;
             match key {
                 "ip" | "ip6" => attachment.ips.push(value.parse().map_err(|_| bad())?),
-                "mac" => attachment.mac = Some(parse_mac(value)?),
+                "mac" | "mac-address" => attachment.mac = Some(parse_mac(value)?),
                 "alias" => attachment.aliases.push(value.into()),
                 "interface_name" => attachment.interface = Some(value.into()),
+                "gw-priority" => attachment.gw_priority = value.parse().map_err(|_| bad())?,
+                "driver-opt" => attachment.driver_option(value)?,
                 _ => return Err(bad()),
             }
         }
         Ok(attachment)
+    }
+}
+
+impl NetworkAttachment {
+    /// Takes up Docker's `--driver-opt KEY=VALUE`.
+    ///
+    /// # Errors
+    ///
+    /// For all but the name of the interface.
+    pub(crate) fn driver_option(&mut self, text: &str) -> Result<(), NetworkSyntaxError> {
+        match text.split_once('=') {
+            Some((INTERFACE_OPTION, name)) => self.interface = Some(name.into()),
+            _ => return Err(NetworkSyntaxError::DriverOption(text.chars().take(100).collect())),
+        }
+        Ok(())
     }
 }
 
@@ -322,6 +358,27 @@ mod tests {
             .map(|p| (p.host_port, p.container_port))
             .collect();
         assert_eq!(each, [(8000, 80), (8001, 81), (8002, 82)]);
+    }
+
+    #[test]
+    fn both_ways_to_write_an_attachment() {
+        for (text, want) in [
+            ("web", Ok("web None [] [] 0")),
+            ("web:alias=a,alias=b,interface_name=lan0", Ok("web Some(\"lan0\") [] [\"a\", \"b\"] 0")),
+            ("name=web", Ok("web None [] [] 0")),
+            ("name=web,ip=10.1.0.2,gw-priority=-3", Ok("web None [10.1.0.2] [] -3")),
+            ("name=web,driver-opt=com.docker.network.endpoint.ifname=x0", Ok("web Some(\"x0\") [] [] 0")),
+            ("web:gw-priority=7", Ok("web None [] [] 7")),
+            ("name=web,gw-priority=much", Err(())),
+            ("name=web,driver-opt=other=1", Err(())),
+            ("web:bogus=1", Err(())),
+        ] {
+            let got = text.parse::<NetworkAttachment>().map_err(|_| ());
+            let shown = got.map(|a| {
+                format!("{} {:?} {:?} {:?} {}", a.name, a.interface, a.ips, a.aliases, a.gw_priority)
+            });
+            assert_eq!(shown.as_deref(), want.as_deref(), "{text}");
+        }
     }
 
     #[test]

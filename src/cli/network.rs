@@ -23,6 +23,14 @@ use crate::net::network::Network;
 /// Without a name and a subnet both are chosen. Prints the name.
 #[derive(Args, Debug)]
 pub(crate) struct CreateArgs {
+    /// Let containers be attached by hand, as they always may
+    #[arg(long)]
+    attachable: bool,
+
+    /// Give no container this address, which something else has (NAME=IP; can be repeated)
+    #[arg(long, value_name = "NAME=IP")]
+    aux_address: Vec<String>,
+
     /// Leave names of containers unanswered
     #[arg(long)]
     disable_dns: bool,
@@ -59,6 +67,18 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "RANGE")]
     ip_range: Vec<String>,
 
+    /// Give containers an IPv4 address; --ipv4=false, with --ipv6, gives them none
+    #[arg(
+        long,
+        value_name = "BOOL",
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "true",
+        default_missing_value = "true"
+    )]
+    ipv4: bool,
+
     /// Give containers an IPv6 address too
     #[arg(long)]
     ipv6: bool,
@@ -78,6 +98,10 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "ROUTE")]
     route: Vec<String>,
 
+    /// How far the network reaches: local, this machine, is all there is
+    #[arg(long, value_name = "SCOPE", default_value = "local", value_parser = ["local"])]
+    scope: String,
+
     /// Addresses of the network, like 10.90.0.0/24 (can be repeated)
     #[arg(long, value_name = "SUBNET")]
     subnet: Vec<String>,
@@ -96,6 +120,8 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
         gateways: args.gateway,
         ranges: args.ip_range,
         ipv6: args.ipv6,
+        no_ipv4: !args.ipv4,
+        aux_addresses: labels(&args.aux_address),
         internal: args.internal,
         disable_dns: args.disable_dns,
         ipam_driver: args.ipam_driver,
@@ -363,13 +389,25 @@ pub(crate) struct ConnectArgs {
     #[arg(long, value_name = "NAME")]
     alias: Vec<String>,
 
+    /// Set an option of the link: com.docker.network.endpoint.ifname=NAME (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    driver_opt: Vec<String>,
+
+    /// The container's way out is its network with the largest number
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, allow_negative_numbers = true)]
+    gw_priority: i32,
+
     /// IPv4 address on the network
     #[arg(long, value_name = "IP")]
     ip: Option<IpAddr>,
 
     /// IPv6 address on the network
-    #[arg(long, value_name = "IP")]
+    #[arg(long, visible_alias = "ipv6", value_name = "IP")]
     ip6: Option<IpAddr>,
+
+    /// Know another container by a name of its own (NAME[:ALIAS]; can be repeated)
+    #[arg(long, value_name = "CONTAINER")]
+    link: Vec<String>,
 
     /// Hardware address on the network
     #[arg(long, value_name = "MAC")]
@@ -387,14 +425,19 @@ pub(crate) struct ConnectArgs {
 /// `network connect`.
 pub(crate) fn connect(session: &mut Session<'_>, args: ConnectArgs) -> anyhow::Result<()> {
     let mac = args.mac_address.as_deref().map(parse_mac).transpose();
-    let wanted = NetworkAttachment {
+    let mut wanted = NetworkAttachment {
         name: args.network,
         interface: None,
         ips: args.ip.into_iter().chain(args.ip6).collect(),
         mac: mac.map_err(|err| Error::invalid(err.to_string()))?,
         aliases: args.alias,
+        gw_priority: args.gw_priority,
+        links: Vec::new(),
     };
-    Ok(session.engine()?.connect_network(&args.container, wanted)?)
+    for option in &args.driver_opt {
+        wanted.driver_option(option).map_err(|err| Error::invalid(err.to_string()))?;
+    }
+    Ok(session.engine()?.connect_network(&args.container, wanted, &args.link)?)
 }
 
 /// Take a container off a network, running or not

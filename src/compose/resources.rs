@@ -97,6 +97,8 @@ impl Compose<'_> {
             gateways: all("gateway"),
             ranges: all("ip_range"),
             ipv6: node.flag("enable_ipv6"),
+            no_ipv4: node.get("enable_ipv4").is_some() && !node.flag("enable_ipv4"),
+            aux_addresses: configs.iter().flat_map(|config| pairs(config.get("aux_addresses"))).collect(),
             internal: node.flag("internal"),
             labels,
             options,

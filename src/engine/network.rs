@@ -38,6 +38,10 @@ pub(crate) struct NetworkRequest {
     pub(crate) gateways: Vec<String>,
     pub(crate) ranges: Vec<String>,
     pub(crate) ipv6: bool,
+    /// Only IPv6.
+    pub(crate) no_ipv4: bool,
+    /// Addresses that no container gets, by what has them.
+    pub(crate) aux_addresses: BTreeMap<String, String>,
     pub(crate) internal: bool,
     pub(crate) disable_dns: bool,
     /// `host-local` or `none`; empty is the former.

@@ -60,6 +60,21 @@ pub(crate) struct Link {
     linked: Vec<(String, IpAddr)>,
 }
 
+/// A connection to a netd that waits for what is wanted of it.
+#[derive(Debug)]
+pub(crate) struct Called {
+    session: OwnedFd,
+}
+
+/// Connects to netd, which is started if need be: it can get ready while the container is made.
+///
+/// # Errors
+///
+/// If netd cannot be started.
+pub(crate) fn call(directory: BorrowedFd<'_>, start: Starter<'_>) -> Result<Called, ClientError> {
+    Ok(Called { session: connect_or_start(directory, start, None)? })
+}
+
 /// What was asked of netd and not answered yet.
 #[derive(Debug)]
 pub(crate) struct Asked {
@@ -67,20 +82,16 @@ pub(crate) struct Asked {
 }
 
 impl Link {
-    /// Asks netd, which is started if need be, to link the container whose network namespace is
-    /// `namespace`, and does not wait for it.
-    ///
-    /// # Errors
-    ///
-    /// If netd cannot be started.
+    /// Asks the netd that was called to link the container whose network namespace is `namespace`, and does not wait
+    /// for it.
     pub(crate) fn ask(
-        directory: BorrowedFd<'_>,
-        start: Starter<'_>,
+        called: Called,
         attach: &Attach,
         namespace: BorrowedFd<'_>,
     ) -> Result<Asked, ClientError> {
+        let Called { session } = called;
         let request = Request::Attach(attach.clone());
-        Ok(Asked { session: ask_once(directory, start, None, &request, namespace)? })
+        Ok(Asked { session: control::send(&session, &request, &[namespace]).is_ok().then_some(session) })
     }
 
     /// Waits until the container is linked.
@@ -210,11 +221,19 @@ fn ask_once(
     request: &Request,
     namespace: BorrowedFd<'_>,
 ) -> Result<Option<OwnedFd>, ClientError> {
-    let session = match socket::connect_at(directory, OsStr::new(SOCKET_NAME), socket::Kind::Packet) {
-        Ok(session) => session,
-        Err(_) => start_netd(start, gateway)?,
-    };
+    let session = connect_or_start(directory, start, gateway)?;
     Ok(control::send(&session, request, &[namespace]).is_ok().then_some(session))
+}
+
+fn connect_or_start(
+    directory: BorrowedFd<'_>,
+    start: Starter<'_>,
+    gateway: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd, ClientError> {
+    match socket::connect_at(directory, OsStr::new(SOCKET_NAME), socket::Kind::Packet) {
+        Ok(session) => Ok(session),
+        Err(_) => start_netd(start, gateway),
+    }
 }
 
 fn start_netd(start: Starter<'_>, gateway: Option<BorrowedFd<'_>>) -> Result<OwnedFd, ClientError> {

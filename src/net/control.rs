@@ -101,6 +101,12 @@ pub(crate) struct EndpointRequest {
     /// Addresses it had before, and gets again if they are free.
     #[serde(default)]
     pub(crate) prefer: Vec<IpAddr>,
+    /// The container's way out is its network with the largest; the first of several.
+    #[serde(default)]
+    pub(crate) gw_priority: i32,
+    /// Names that only this container knows others by (`network connect --link`): alias, and container ID.
+    #[serde(default)]
+    pub(crate) links: Vec<(String, String)>,
 }
 
 impl EndpointRequest {

@@ -47,6 +47,9 @@ pub(crate) struct Network {
     pub(crate) options: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) ipam_options: BTreeMap<String, String>,
+    /// Addresses that no container gets, by what has them (`--aux-address`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) aux_addresses: BTreeMap<String, IpAddr>,
 }
 
 /// A subnet of a network.
@@ -77,6 +80,8 @@ pub(crate) enum NetworkError {
     Option { key: &'static str, value: String, expected: &'static str },
     #[error("gateway {0} is not in subnet {1}")]
     Gateway(IpAddr, Subnet),
+    #[error("auxiliary address {0} is in no subnet of the network")]
+    Auxiliary(IpAddr),
 }
 
 impl Network {
@@ -108,6 +113,7 @@ impl Network {
             labels: BTreeMap::new(),
             options: BTreeMap::new(),
             ipam_options: BTreeMap::from([("driver".into(), "host-local".into())]),
+            aux_addresses: BTreeMap::new(),
         }
     }
 
@@ -122,7 +128,8 @@ impl Network {
                 return Err(NetworkError::Gateway(gateway, subnet.subnet));
             }
         }
-        Ok(())
+        let is_outside = |ip: &&IpAddr| !self.subnets.iter().any(|subnet| subnet.subnet.contains(**ip));
+        self.aux_addresses.values().find(is_outside).map_or(Ok(()), |ip| Err(NetworkError::Auxiliary(*ip)))
     }
 
     /// The MTU of the network's links.

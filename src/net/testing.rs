@@ -33,6 +33,9 @@ pub(crate) const OUTSIDE6: &str = "2001:db8:1::2";
 /// An address of the outside's network that nobody has.
 pub(crate) const NOBODY: &str = "198.18.0.99";
 pub(crate) const NOBODY6: &str = "2001:db8:1::99";
+/// Addresses of the outside's network to which packets are sent, and lost.
+pub(crate) const BLACKHOLE: &str = "198.18.0.98";
+pub(crate) const BLACKHOLE6: &str = "2001:db8:1::98";
 
 /// Runs `test` inside new user, network and mount namespaces.
 ///
@@ -155,6 +158,17 @@ impl Internet {
         own
     }
 
+    /// From here on packets to [`BLACKHOLE`] and [`BLACKHOLE6`] leave the host, for a machine that is not there.
+    pub(crate) fn lose_packets(&self) {
+        let mut socket = Netlink::open(NetlinkProtocol::Route).unwrap();
+        let index = netlink::link_named(&mut socket, "out0").unwrap().unwrap().index;
+        let mut batch = Batch::new();
+        for ip in [BLACKHOLE, BLACKHOLE6] {
+            netlink::neighbour(&mut batch, ip.parse().unwrap(), [2, 0, 0, 0, 0, 0x98], index);
+        }
+        netlink::commit(&mut socket, batch).unwrap();
+    }
+
     /// Runs `work` in the outside.
     pub(crate) fn outside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         netns::within(&self.outside, work).unwrap()
@@ -181,6 +195,8 @@ pub(crate) fn endpoint(network: &Network) -> EndpointRequest {
         mac: None,
         aliases: vec![],
         prefer: vec![],
+        gw_priority: 0,
+        links: Vec::new(),
     }
 }
 

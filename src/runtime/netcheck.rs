@@ -204,7 +204,8 @@ fn endpoint(order: &CheckOrder) -> Result<Vec<Finding>, String> {
     let published = rustix::net::getsockname(&listeners[0].1).map_err(|err| text(&err))?;
     let published = SocketAddr::try_from(published).map_err(|err| text(&err))?;
     let attach = attach(order);
-    let asked = Link::ask(directory.as_fd(), &start, &attach, namespace.as_fd()).map_err(|err| text(&err))?;
+    let called = client::call(directory.as_fd(), &start).map_err(|err| text(&err))?;
+    let asked = Link::ask(called, &attach, namespace.as_fd()).map_err(|err| text(&err))?;
     let link = Link::linked(asked, directory.as_fd(), &start, attach, namespace.as_fd(), &listeners)
         .map_err(|err| text(&err))?;
     let ips = link.endpoints().iter().flat_map(|endpoint| &endpoint.ips);
@@ -238,6 +239,8 @@ fn attach(order: &CheckOrder) -> Attach {
         mac: None,
         aliases: Vec::new(),
         prefer: Vec::new(),
+        gw_priority: 0,
+        links: Vec::new(),
     };
     Attach {
         // No container has this ID: it has 63 zeros.

@@ -78,14 +78,16 @@ fn run() -> io::Result<()> {
     holders::announce(&root, own_pid, &order.fingerprint).ok();
     let mut descriptors = descriptors.into_iter();
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let confinement = Some(confinement(&root, &order.directory)?);
     let start = Start {
         directory: rustix::fs::open(&order.directory, flags, Mode::empty())?,
         first: descriptors.next(),
         gateway: descriptors.next(),
         linger: Duration::from_millis(order.linger_ms),
         resolv_conf: PathBuf::from(RESOLV_CONF),
-        confinement,
+        confinement: Some({
+            let (root, directory) = (root.clone(), order.directory.clone());
+            Box::new(move || confinement(&root, &directory))
+        }),
     };
     let outcome = netd::netd_main(start).map_err(io::Error::other);
     holders::withdraw(&root, own_pid);

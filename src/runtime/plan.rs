@@ -44,6 +44,8 @@ pub(crate) struct Situation {
     pub(crate) shared_shm: Option<i32>,
     /// The groups of the container, from the first to the last, as `ping_group_range` wants them.
     pub(crate) groups: Option<(u32, u32)>,
+    /// The container is on netd's networks, and the host's congestion control is one that sends by a timer.
+    pub(crate) paces: bool,
     /// What its volumes consist of, by name.
     pub(crate) volumes: BTreeMap<String, VolumePlan>,
     /// Descriptors of the monitor that the command gets, and under which numbers.
@@ -171,10 +173,16 @@ fn has_read_only_dev(spec: &ContainerSpec) -> bool {
     spec.read_only && !spec.read_only_tmpfs
 }
 
-/// The kernel parameters of the spec; and every group may ping, where the network is the container's own.
+/// The kernel parameters of the spec; and every group may ping, where the network is the container's own, whose
+/// packets do not wait for a timer.
 fn sysctls(spec: &ContainerSpec, situation: &Situation) -> BTreeMap<String, String> {
     const PING: &str = "net.ipv4.ping_group_range";
+    const CONGESTION: &str = "net.ipv4.tcp_congestion_control";
     let mut sysctls = spec.sysctls.clone();
+    if situation.paces && spec.namespaces.pid == Namespace::Private {
+        // netd ends its connections next door, where nothing is lost; outside the host's own choice holds.
+        sysctls.entry(CONGESTION.to_owned()).or_insert_with(|| "reno".to_owned());
+    }
     if let Some((first, last)) = situation.groups
         && has_own_network(spec)
         && spec.namespaces.pid == Namespace::Private

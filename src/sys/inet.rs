@@ -73,6 +73,13 @@ pub(crate) fn set_udp_gro(socket: impl AsFd) -> Result<(), Errno> {
     set_option(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
 }
 
+/// A socket that connects does not acknowledge the answer to its SYN by itself, but with its first data or when
+/// `TCP_QUICKACK` is set: one packet less (`TCP_DEFER_ACCEPT` on the connecting side, which tcp(7) does not tell; Linux
+/// `net/ipv4/tcp_input.c`, `tcp_rcv_synsent_state_process`).
+pub(crate) fn hold_last_acknowledgement(socket: impl AsFd) -> Result<(), Errno> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 1)
+}
+
 /// Every packet the socket sends carries this firewall mark (`SO_MARK`).
 pub(crate) fn set_mark(socket: impl AsFd, mark: c_int) -> Result<(), Errno> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_MARK, mark)

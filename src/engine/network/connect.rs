@@ -33,8 +33,18 @@ impl Engine {
     /// # Errors
     ///
     /// NotFound; Conflict if it is on it already; what netd could not do.
-    pub(crate) fn connect_network(&self, typed: &str, mut wanted: NetworkAttachment) -> Result<()> {
+    /// `links` are other containers that it shall know by names of its own (`NAME[:ALIAS]`).
+    pub(crate) fn connect_network(
+        &self,
+        typed: &str,
+        mut wanted: NetworkAttachment,
+        links: &[String],
+    ) -> Result<()> {
         let id = self.container(typed)?;
+        for link in links {
+            let (name, alias) = link.split_once(':').unwrap_or((link, link));
+            wanted.links.push((alias.to_owned(), self.container(name)?));
+        }
         wanted.name = self.network(&wanted.name)?.name;
         let mut attachments = self.changeable(&id)?;
         if attachments.iter().any(|on| on.name == wanted.name) {

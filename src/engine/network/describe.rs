@@ -37,7 +37,14 @@ pub(super) fn describe(
     ipam::check_free(&wanted, taken).map_err(|err| invalid(&err))?;
     let mut subnets = wanted;
     let has_v4 = subnets.iter().any(|subnet| !subnet.is_ipv6());
-    let wants_only_v6 = request.ipv6 && !subnets.is_empty();
+    if request.no_ipv4 && (has_v4 || !request.ipv6) {
+        return Err(Error::invalid(if has_v4 {
+            "--ipv4=false is at odds with an IPv4 --subnet"
+        } else {
+            "--ipv4=false without --ipv6 leaves no addresses"
+        }));
+    }
+    let wants_only_v6 = request.no_ipv4 || request.ipv6 && !subnets.is_empty();
     if !has_v4 && !wants_only_v6 {
         subnets.insert(0, ipam::free_subnet(taken, pools).map_err(|err| invalid(&err))?);
     }
@@ -77,6 +84,7 @@ pub(super) fn describe(
     network.dns_enabled = !request.disable_dns;
     network.network_dns_servers.clone_from(&request.dns);
     network.labels.clone_from(&request.labels);
+    network.aux_addresses = request.aux_addresses.iter().map(auxiliary).collect::<Result<_>>()?;
     network.options = options(&request.options)?;
     if let Some(name) = network.options.remove(BRIDGE_NAME) {
         network.network_interface = interface_name(name)?;
@@ -99,6 +107,12 @@ pub(super) fn describe(
     }
     network.check().map_err(|err| invalid(&err))?;
     Ok(network)
+}
+
+/// `NAME=IP` of `--aux-address`.
+fn auxiliary((name, ip): (&String, &String)) -> Result<(String, IpAddr)> {
+    let bad = |_| Error::invalid(format!("invalid --aux-address value \"{name}={ip}\": write NAME=IP"));
+    Ok((name.clone(), ip.parse().map_err(bad)?))
 }
 
 /// Docker's option for the name of the bridge.

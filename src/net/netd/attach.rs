@@ -114,9 +114,12 @@ impl Netd {
         if interface.is_empty() || interface.len() > 15 || interface.bytes().any(|b| b == b'/' || b <= b' ') {
             return Err(refusal(RefusalKind::Invalid, format!("invalid interface name {interface:?}")));
         }
+        // The route through this network takes the place of one that counts less.
         let has_route = |v6: bool| {
             of.joined.iter().any(|joined| {
-                joined.request.leads_out() && joined.endpoint.ips.iter().any(|ip| ip.ip.is_ipv6() == v6)
+                joined.request.leads_out()
+                    && joined.request.gw_priority >= request.gw_priority
+                    && joined.endpoint.ips.iter().any(|ip| ip.ip.is_ipv6() == v6)
             })
         };
         let default_route = [false, true].map(|v6| leads_out && !has_route(v6));
@@ -214,7 +217,8 @@ impl Netd {
             let Some(pool) = network.pool(v6) else { continue };
             let wanted = request.ips.iter().find(|ip| ip.is_ipv6() == v6).copied();
             let last = world.bridges.get(bridge).and_then(|bridge| bridge.last[usize::from(v6)]);
-            let taken = |ip: IpAddr| world.is_taken(ip, container);
+            let reserved = |ip: IpAddr| network.aux_addresses.values().any(|of| *of == ip);
+            let taken = |ip: IpAddr| world.is_taken(ip, container) || reserved(ip);
             let before = request.prefer.iter().copied();
             let before = before.filter(|ip| ip.is_ipv6() == v6).find(|ip| pool.check(*ip, taken).is_ok());
             let ip = match wanted {
@@ -405,7 +409,7 @@ impl Netd {
     fn report_to_linked(&self, member: Key) {
         let members = &self.core.world.members;
         let Some(of) = members.get(member) else { return };
-        let is_linked = |other: &Member| other.attach.links.iter().any(|(_, id)| *id == of.attach.container);
+        let is_linked = |other: &Member| other.links().any(|(_, id)| *id == of.attach.container);
         for (key, _) in members.iter().filter(|(_, other)| is_linked(other)) {
             self.report(key);
         }
@@ -419,7 +423,7 @@ impl Netd {
             let ip = other.joined.iter().find(shares)?.endpoint.ips.first()?.ip;
             Some((id.clone(), ip))
         };
-        of.attach.links.iter().filter_map(address).collect()
+        of.links().filter_map(address).collect()
     }
 
     /// Tells a container's monitor what it has now.
@@ -444,8 +448,10 @@ impl Netd {
             return false;
         };
         let joined = of.joined.remove(at);
+        let mut rest: Vec<&Joined> = of.joined.iter().collect();
+        rest.sort_by_key(|joined| std::cmp::Reverse(joined.request.gw_priority));
         let rest: Vec<(Endpoint, bool)> =
-            of.joined.iter().map(|j| (j.endpoint.clone(), !j.request.leads_out())).collect();
+            rest.into_iter().map(|j| (j.endpoint.clone(), !j.request.leads_out())).collect();
         let namespace = of.namespace.try_clone();
         // Connections through the removed link would hang; those of the other links only suffer.
         self.drop_traffic(member, false);

@@ -432,7 +432,7 @@ impl<'a> View<'a> {
 impl Names for View<'_> {
     fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
         let asker = self.world.members.get(self.asker)?;
-        let linked = asker.attach.links.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
+        let linked = asker.links().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
         let mut found = None;
         for (_, member) in self.world.members.iter() {
             let is_linked = linked.is_some_and(|(_, container)| *container == member.attach.container);

@@ -71,7 +71,6 @@ const RETURN: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_secs(2);
 
 /// What netd is started with.
-#[derive(Debug)]
 pub(crate) struct Start {
     /// Directory of its socket and lock, mode 0700.
     pub(crate) directory: OwnedFd,
@@ -84,8 +83,11 @@ pub(crate) struct Start {
     /// The host's resolv.conf.
     pub(crate) resolv_conf: std::path::PathBuf,
     /// What is left of its rights once G is built.
-    pub(crate) confinement: Option<Confinement>,
+    pub(crate) confinement: Option<Confine>,
 }
+
+/// Makes what netd shall be confined to.
+pub(crate) type Confine = Box<dyn FnOnce() -> std::io::Result<Confinement>>;
 
 /// Why netd could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +132,7 @@ fn serve(mut start: Start) -> Result<(), NetdError> {
     let directory = start.directory.try_clone().map_err(failed("duplicate directory"))?;
     let mut netd = Netd::start(start)?;
     if let Some(first) = first {
-        netd.sessions.add(&netd.core, first).map_err(failed("serve first connection"))?;
+        netd.sessions.add_first(&netd.core, first).map_err(failed("serve first connection"))?;
     }
     let outcome = netd.run();
     rustix::fs::unlinkat(&directory, SOCKET_NAME, rustix::fs::AtFlags::empty()).ok();
@@ -198,15 +200,17 @@ impl Netd {
     fn start(start: Start) -> Result<Self, NetdError> {
         let gateway = start.gateway;
         // A thread of its own, since the main thread must not leave the host's namespace.
-        let (site, sockets, leases) = std::thread::spawn(move || Site::open(gateway))
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let opening = std::thread::spawn(move || Site::open(gateway));
+        let confinement = start.confinement.map(|make| make()).transpose();
+        let confinement = confinement.map_err(failed("prepare to give up rights"))?;
         rustix::fs::unlinkat(&start.directory, SOCKET_NAME, rustix::fs::AtFlags::empty()).ok();
         let listener =
             socket::listen_at(start.directory.as_fd(), OsStr::new(SOCKET_NAME), socket::Kind::Packet)
                 .map_err(failed("listen on netd.sock"))?;
+        let (site, sockets, leases) =
+            opening.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         // Before there are other threads: they inherit it.
-        start.confinement.map_or(Ok(()), |rest| rest.apply()).map_err(failed("give up rights"))?;
+        confinement.map_or(Ok(()), |rest| rest.apply()).map_err(failed("give up rights"))?;
         let gateway = site.namespace().map_err(failed("duplicate namespace"))?;
         let pool: Arc<Pool> = Pool::start(gateway.try_clone().map_err(failed("duplicate namespace"))?)
             .map_err(failed("start thread"))?;
@@ -329,7 +333,9 @@ impl Netd {
     }
 
     fn is_over(&mut self) -> bool {
-        let waiting = !self.core.world.members.is_empty() || self.core.world.has_leases();
+        let waiting = !self.core.world.members.is_empty()
+            || self.core.world.has_leases()
+            || self.sessions.awaits_first();
         self.idle_since = if waiting { None } else { self.idle_since.or(Some(self.core.now)) };
         self.idle_since.is_some_and(|since| self.core.now.duration_since(since) >= self.linger)
     }

@@ -17,9 +17,9 @@ use rustix::net::{SocketType, sockopt};
 use crate::sys::{inet, netns};
 
 /// Below this many, a shelf is filled up.
-const LOW: usize = 8;
+const LOW: usize = 16;
 /// This many are made at once.
-const BATCH: usize = 24;
+const BATCH: usize = 48;
 /// Room for datagrams that wait while the loop does something else.
 const DATAGRAM_BUFFER_BYTES: usize = 1 << 20;
 
@@ -49,10 +49,18 @@ impl Kind {
         if self.udp {
             prepare_datagrams(&socket);
         } else {
-            prepare_stream(&socket)?;
+            prepare_inward(&socket)?;
         }
         Ok(socket)
     }
+}
+
+/// Options of a TCP socket that connects to a container. Its end is always noticed, and that of the handshake waits
+/// for the first bytes (`relay` sends it on if there are none).
+fn prepare_inward(socket: impl AsFd) -> Result<(), Errno> {
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    inet::hold_last_acknowledgement(&socket)?;
+    sockopt::set_socket_linger(&socket, Some(Duration::ZERO))
 }
 
 /// Options of every TCP socket of netd: small writes go at once, dead peers are noticed, and should
@@ -112,7 +120,8 @@ impl Pool {
         shelves.failure = None;
         loop {
             if let Some(socket) = shelves.ready[shelf].pop() {
-                if shelves.ready[shelf].len() < LOW {
+                // The factory rests only while there are at least that many: it is woken once.
+                if shelves.ready[shelf].len() == LOW - 1 {
                     self.changed.notify_all();
                 }
                 return Ok(socket);

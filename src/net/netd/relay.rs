@@ -82,6 +82,10 @@ struct Way {
     ending: bool,
     /// The other side takes no more for now.
     blocked: bool,
+    /// Something was passed on.
+    sent: bool,
+    /// What was passed on last waits in the socket for the end, which is expected to follow: one packet for both.
+    corked: bool,
     /// The end was read.
     ended: bool,
     /// The end was passed on.
@@ -105,7 +109,7 @@ struct Relay {
     sockets: [OwnedFd; 2],
     /// `ways[d]` leads from `sockets[d]` to the other.
     ways: [Way; 2],
-    /// The inside is still being connected.
+    /// Whether the inside is connected is not known yet.
     connecting: bool,
     owner: Key,
 }
@@ -164,10 +168,15 @@ impl Relays {
     }
 
     /// Begins to relay an accepted connection from outside to a container that is being connected to.
+    ///
+    /// What the client has sent already goes to the container at once, with the packet that ends the handshake: both
+    /// are usually there by now, since a handshake within one machine takes no longer than the call that begins it.
     pub(super) fn open_inward(&mut self, reactor: &Reactor, inside: OwnedFd, outside: OwnedFd, owner: Key) {
-        let relay = Relay { sockets: [inside, outside], ways: Default::default(), connecting: true, owner };
-        let key = self.slab.insert(relay);
-        let sockets = &self.slab.get(key).expect("just inserted").sockets;
+        let mut ways: [Way; 2] = Default::default();
+        ways[1].readable = true;
+        let key = self.slab.insert(Relay { sockets: [inside, outside], ways, connecting: true, owner });
+        self.turn(key);
+        let Some(Relay { sockets, .. }) = self.slab.get(key) else { return };
         let watched = reactor
             .add(&sockets[0], Interest::Edges, Token::new(Source::RelayInside, key))
             .and_then(|()| reactor.add(&sockets[1], Interest::Edges, Token::new(Source::RelayOutside, key)));
@@ -187,17 +196,19 @@ impl Relays {
         if event.writable() {
             relay.ways[1 - side].blocked = false;
         }
-        if relay.connecting {
-            if side == 1 || !event.writable() {
-                return;
-            }
-            // The far side's data may have come first, and its event was not acted upon.
-            if event.failed() && !matches!(sockopt::socket_error(&relay.sockets[0]), Ok(Ok(()))) {
-                return self.reset(key);
-            }
-            relay.connecting = false;
+        if !relay.connecting || side == 1 || !event.writable() {
+            return self.turn(key);
         }
+        if event.failed() && !matches!(sockopt::socket_error(&relay.sockets[0]), Ok(Ok(()))) {
+            return self.reset(key);
+        }
+        relay.connecting = false;
+        relay.ways[1].readable = true;
         self.turn(key);
+        if let Some(relay) = self.slab.get(key).filter(|relay| !relay.ways[1].sent) {
+            // A container that speaks first waits for the end of the handshake, which was held back.
+            sockopt::set_tcp_quickack(&relay.sockets[0], true).ok();
+        }
     }
 
     /// Gives the connections that had more to do another turn.
@@ -309,7 +320,7 @@ impl Way {
     /// One `recv` and one `send`. Returns whether there may be more to do at once.
     fn copy(&mut self, from: &OwnedFd, to: &OwnedFd, buffer: &mut [u8]) -> Result<bool, Errno> {
         if !self.rest.is_empty() {
-            let sent = self.write(to, None)?;
+            let sent = self.write(to, None, SendFlags::empty())?;
             self.rest.drain(..sent);
             if !self.rest.is_empty() {
                 self.blocked = true;
@@ -324,6 +335,10 @@ impl Way {
             Ok((got, _)) => got,
             Err(Errno::AGAIN) => {
                 self.readable = false;
+                if std::mem::take(&mut self.corked) {
+                    // Sets nothing new, but sends what waits.
+                    sockopt::set_tcp_nodelay(to, true)?;
+                }
                 return Ok(false);
             }
             Err(Errno::INTR) => return Ok(true),
@@ -333,7 +348,10 @@ impl Way {
             self.ended = true;
             return Ok(false);
         }
-        let sent = self.write(to, Some(&buffer[..got]))?;
+        // The end has come, and this is less than there was room for: it is what comes before the end.
+        self.corked = self.ending && got < buffer.len();
+        let flags = if self.corked { SendFlags::MORE } else { SendFlags::empty() };
+        let sent = self.write(to, Some(&buffer[..got]), flags)?;
         if sent < got {
             self.rest.extend_from_slice(&buffer[sent..got]);
             self.blocked = true;
@@ -346,9 +364,12 @@ impl Way {
         Ok(self.readable)
     }
 
-    fn write(&self, to: &OwnedFd, bytes: Option<&[u8]>) -> Result<usize, Errno> {
-        match rustix::net::send(to, bytes.unwrap_or(&self.rest), SendFlags::NOSIGNAL) {
-            Ok(sent) => Ok(sent),
+    fn write(&mut self, to: &OwnedFd, bytes: Option<&[u8]>, flags: SendFlags) -> Result<usize, Errno> {
+        match rustix::net::send(to, bytes.unwrap_or(&self.rest), SendFlags::NOSIGNAL | flags) {
+            Ok(sent) => {
+                self.sent = true;
+                Ok(sent)
+            }
             Err(Errno::AGAIN | Errno::INTR) => Ok(0),
             Err(error) => Err(error),
         }

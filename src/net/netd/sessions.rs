@@ -22,12 +22,14 @@ struct Session {
 pub(super) struct Sessions {
     slab: Slab<Session>,
     listener: OwnedFd,
+    /// The connection of whoever started netd, until it has said what for.
+    first: Option<Key>,
 }
 
 impl Sessions {
     pub(super) fn new(core: &Core, listener: OwnedFd) -> Result<Self, Errno> {
         core.reactor.add(&listener, Interest::Read, Token::fixed(Source::SessionListener, 0))?;
-        Ok(Self { slab: Slab::new(), listener })
+        Ok(Self { slab: Slab::new(), listener, first: None })
     }
 
     /// Takes new connections of the same user.
@@ -41,15 +43,26 @@ impl Sessions {
         }
     }
 
+    /// Serves the connection of whoever started netd.
+    pub(super) fn add_first(&mut self, core: &Core, connection: OwnedFd) -> std::io::Result<()> {
+        self.first = Some(self.add(core, connection)?);
+        Ok(())
+    }
+
+    /// Whether whoever started netd has not yet said what for.
+    pub(super) fn awaits_first(&self) -> bool {
+        self.first.is_some()
+    }
+
     /// Serves a connection.
-    pub(super) fn add(&mut self, core: &Core, connection: OwnedFd) -> std::io::Result<()> {
+    fn add(&mut self, core: &Core, connection: OwnedFd) -> std::io::Result<Key> {
         socket::set_nonblocking(connection.as_fd(), true)?;
         // A large request comes in one packet.
         socket::set_send_buffer(connection.as_fd(), control::MAX_PACKET_BYTES * 2).ok();
         let key = self.slab.insert(Session { socket: connection, member: None });
         let socket = &self.slab.get(key).expect("just inserted").socket;
         core.reactor.add(socket, Interest::Read, Token::new(Source::Session, key))?;
-        Ok(())
+        Ok(key)
     }
 
     /// Makes the connection the life of a container.
@@ -78,6 +91,7 @@ impl Sessions {
 
     /// Ends a connection; returns the container whose life it was.
     pub(super) fn close(&mut self, core: &Core, key: Key) -> Option<Key> {
+        self.first = self.first.filter(|first| *first != key);
         let session = self.slab.remove(key)?;
         core.reactor.remove(&session.socket);
         // The first connection has a copy that waits for a failure to report: closing does not end it.
@@ -115,6 +129,7 @@ impl Netd {
     }
 
     fn on_request(&mut self, key: Key, request: Request, descriptors: Vec<OwnedFd>) {
+        self.sessions.first = self.sessions.first.filter(|first| *first != key);
         let outcome = match request {
             Request::Attach(attach) => match descriptors.into_iter().next() {
                 Some(namespace) => self.attach(key, attach, namespace),

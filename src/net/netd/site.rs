@@ -23,6 +23,8 @@ use crate::net::{capture, firewall};
 use crate::sys::netlink::{Netlink, Protocol};
 use crate::sys::{inet, netns, packet};
 
+/// The congestion control between G and containers: the one that every kernel has.
+const CONGESTION: &str = "reno";
 /// Index of `lo` in every namespace.
 const LOOPBACK: u32 = 1;
 /// The kernel looks at changed links once a second at the latest.
@@ -69,6 +71,8 @@ pub(super) struct BridgeSockets {
 pub(crate) struct Site {
     namespace: OwnedFd,
     route: Netlink,
+    /// Closing it waits, for ten milliseconds and more, until the kernel has forgotten the rules that were replaced.
+    _filter: Netlink,
     bridges: HashMap<String, u32>,
 }
 
@@ -106,9 +110,10 @@ impl Site {
             }
         }
         set_routing(&mut route, v6)?;
-        firewall::install(&mut open_netlink(Protocol::Netfilter)?)?;
+        let mut filter = open_netlink(Protocol::Netfilter)?;
+        firewall::install(&mut filter)?;
         let sockets = Sockets::open(v6)?;
-        Ok((Self { namespace, route, bridges }, sockets, leases))
+        Ok((Self { namespace, route, _filter: filter, bridges }, sockets, leases))
     }
 
     /// Moves the calling thread into G.
@@ -447,6 +452,9 @@ fn set_sysctls(v6: bool) -> Result<(), SiteError> {
         ("net/ipv4/conf/lo/rp_filter", "0"),
         // A client that connects again from the same port keeps its address.
         ("net/ipv4/tcp_tw_reuse", "1"),
+        // Nothing is lost between G and a container. What the host uses outwards may send by a timer (bbr), which costs
+        // several times as much here.
+        ("net/ipv4/tcp_congestion_control", CONGESTION),
     ];
     let for_v6 = [
         ("net/ipv6/conf/all/forwarding", "0"),

@@ -49,6 +49,13 @@ pub(super) struct Member {
     pub(super) dials: u32,
 }
 
+impl Member {
+    /// Names that only this container knows others by: alias, and container ID.
+    pub(super) fn links(&self) -> impl Iterator<Item = &(String, String)> {
+        self.attach.links.iter().chain(self.joined.iter().flat_map(|joined| &joined.request.links))
+    }
+}
+
 /// What to do about something that a container sends somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {

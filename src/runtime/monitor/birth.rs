@@ -26,7 +26,7 @@ use crate::sys::pidfd;
 
 use super::cgroups::{self, Cgroups};
 use super::volumes::Volumes;
-use super::wiring::Wiring;
+use super::wiring::{self, Wiring};
 use super::{Monitor, etcfiles, prepare, record, shared_shm};
 
 /// A container that has just started, and everything its monitor holds of it.
@@ -106,6 +106,7 @@ pub(super) fn start(
             Some((_, gids)) => idmaps::group_range(gids, &own_gids),
             None => idmaps::group_range(&idmaps::identity_of(&own_gids), &own_gids),
         },
+        paces: wiring.is_some() && wiring::host_paces(),
         volumes: volumes.plans.clone(),
         kept: kept::plan(&monitor.kept),
         window: monitor.order.window.map(|(rows, cols)| crate::sys::tty::WindowSize { rows, cols }),

@@ -21,7 +21,7 @@ use crate::base::id::ContainerId;
 use crate::base::network::{NetworkAttachment, PortMapping, PrivateNetwork};
 use crate::base::spec::{ContainerSpec, NetworkMode};
 use crate::cgroup::unit::Surroundings;
-use crate::net::client::{self, Asked, ClientError, Link, Listeners};
+use crate::net::client::{self, Asked, Called, ClientError, Link, Listeners};
 use crate::net::control::{Attach, Endpoint, EndpointRequest, RefusalKind};
 use crate::net::ipam::{self, Subnet};
 use crate::net::network::{Network, PRIVATE_DRIVER};
@@ -87,6 +87,8 @@ pub(crate) struct Wiring {
     namespace: Option<OwnedFd>,
     /// netd is gone and could not be brought back yet.
     lost: bool,
+    /// The netd that is there, or gets ready, before the first life.
+    called: Option<Called>,
     /// netd was asked to link the current life, and has not answered yet.
     asked: Option<Asked>,
     link_environment: Vec<Bytes>,
@@ -135,7 +137,7 @@ impl Wiring {
         let netd = netd::directory(root)
             .map_err(|err| Failure::errno("make the network helper's directory", err))?;
         let listeners = client::listen(&spec.network.ports, passed).map_err(|error| failure(error, root))?;
-        Ok(Some(Self {
+        let mut wiring = Self {
             spec: spec.clone(),
             root: root.clone(),
             directory: monitor.directory.clone(),
@@ -148,9 +150,20 @@ impl Wiring {
             link: None,
             namespace: None,
             lost: false,
+            called: None,
             asked: None,
             link_environment: Vec::new(),
-        }))
+        };
+        wiring.called = Some(wiring.call()?);
+        Ok(Some(wiring))
+    }
+
+    /// Connects to netd, or starts it.
+    fn call(&self) -> Result<Called, Failure> {
+        let (root, settings) = (&self.root, (self.linger, self.fingerprint.as_str(), &self.cgroups));
+        let start =
+            |first: OwnedFd, gateway: Option<BorrowedFd<'_>>| netd::start(root, settings, first, gateway);
+        client::call(self.netd.as_fd(), &start).map_err(|error| failure(error, root))
     }
 
     /// The variables that say where linked containers are, beside those that are set already.
@@ -175,7 +188,11 @@ impl Wiring {
             let now = self.link.as_ref().and_then(|own| own.linked_ip(id.as_str()));
             links::hosts(&self.root, (alias, id), &endpoints, now)
         };
-        self.spec.network.links.iter().filter_map(line).collect()
+        let wanted = self.link.as_ref().map_or(self.attach.endpoints.as_slice(), Link::wanted);
+        let connected = wanted.iter().flat_map(|endpoint| &endpoint.links);
+        let connected: Vec<_> =
+            connected.filter_map(|(alias, id)| Some((alias.clone(), id.parse().ok()?))).collect();
+        self.spec.network.links.iter().chain(&connected).filter_map(line).collect()
     }
 
     /// Asks netd to link the network namespace of process `pid`, which has just been born. The answer
@@ -184,12 +201,18 @@ impl Wiring {
         let path = format!("/proc/{pid}/ns/net");
         let namespace = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| Failure::errno("open the container's network namespace", errno))?;
+        let called = if self.link.is_none() {
+            Some(self.called.take().map_or_else(|| self.call(), Ok)?)
+        } else {
+            None
+        };
         let (root, settings) = (&self.root, (self.linger, self.fingerprint.as_str(), &self.cgroups));
         let start =
             |first: OwnedFd, gateway: Option<BorrowedFd<'_>>| netd::start(root, settings, first, gateway);
-        let asked = match &mut self.link {
-            Some(link) => link.ask_again(self.netd.as_fd(), &start, namespace.as_fd()),
-            None => Link::ask(self.netd.as_fd(), &start, &self.attach, namespace.as_fd()),
+        let asked = match (&mut self.link, called) {
+            (Some(link), _) => link.ask_again(self.netd.as_fd(), &start, namespace.as_fd()),
+            (None, Some(called)) => Link::ask(called, &self.attach, namespace.as_fd()),
+            (None, None) => return Ok(()),
         };
         self.asked = Some(asked.map_err(|error| failure(error, &self.root))?);
         self.namespace = Some(namespace);
@@ -299,6 +322,13 @@ impl Wiring {
     }
 }
 
+/// Whether the host's TCP sends by a timer, as bbr does, which a new network namespace takes over. Between a container
+/// and netd that costs several times what moving the bytes does.
+pub(super) fn host_paces() -> bool {
+    std::fs::read("/proc/sys/net/ipv4/tcp_congestion_control")
+        .is_ok_and(|name| !matches!(name.trim_ascii_end(), b"cubic" | b"reno"))
+}
+
 /// More published ports than this need more descriptors than a process usually may have.
 const MANY_PORTS: usize = 400;
 
@@ -321,6 +351,8 @@ pub(crate) fn endpoint(root: &Path, wanted: &NetworkAttachment) -> Result<Endpoi
         mac: wanted.mac,
         aliases: wanted.aliases.clone(),
         prefer: Vec::new(),
+        gw_priority: wanted.gw_priority,
+        links: wanted.links.iter().map(|(alias, id)| (alias.clone(), id.to_string())).collect(),
     })
 }
 
@@ -392,6 +424,8 @@ fn private_endpoint(
         mac: None,
         aliases: Vec::new(),
         prefer: Vec::new(),
+        gw_priority: 0,
+        links: Vec::new(),
     })
 }
 

@@ -5,11 +5,11 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt;
+use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::net::testing::{
-    Container, HOST, Internet, NOBODY, NOBODY6, OUTSIDE, OUTSIDE6, both_families, endpoint, in_namespaces,
-    network,
+    BLACKHOLE, BLACKHOLE6, Container, HOST, Internet, NOBODY, NOBODY6, OUTSIDE, OUTSIDE6, both_families,
+    endpoint, in_namespaces, network,
 };
 
 const SHORT: Duration = Duration::from_millis(1500);
@@ -75,6 +75,36 @@ fn failures_are_those_of_the_network() {
                 assert_eq!(error.raw_os_error(), Some(want), "{to}: {error}");
                 assert!((at_least..at_most).contains(&took), "{to} after {took} ms");
             }
+        });
+    });
+}
+
+/// Connects and gives up after one more attempt, as the kernel does it: how that ended, and after how long.
+fn try_twice(to: SocketAddr) -> (Option<i32>, Duration) {
+    let family = if to.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
+    crate::sys::inet::set_option(&socket, libc::IPPROTO_TCP, libc::TCP_SYNCNT, 1).unwrap();
+    let start = Instant::now();
+    let outcome = rustix::net::connect(&socket, &to);
+    (outcome.err().map(rustix::io::Errno::raw_os_error), start.elapsed())
+}
+
+#[test]
+fn an_address_that_swallows_packets_is_a_timeout() {
+    in_namespaces("net::netd::tests::outward::an_address_that_swallows_packets_is_a_timeout", || {
+        world(|internet, container| {
+            internet.lose_packets();
+            for ip in [BLACKHOLE, BLACKHOLE6] {
+                let to = address(ip, 80);
+                let (without, took_without) = try_twice(to);
+                let (with, took_with) = container.run(|| try_twice(to));
+                assert_eq!(without, Some(libc::ETIMEDOUT), "{ip} from the host");
+                assert_eq!(with, without, "{ip} from the container");
+                assert!(took_with > took_without / 2, "{ip}: {took_with:?}, from the host {took_without:?}");
+            }
+            // What is still being dialled for it hinders nothing else.
+            let _listener = internet.outside(|| TcpListener::bind(address(OUTSIDE, 80)).unwrap());
+            assert!(connect(container, address(OUTSIDE, 80)).is_ok());
         });
     });
 }
