@@ -288,3 +288,62 @@ fn skopeo_and_umoci_read_and_write_the_same() {
     program(&sandbox, "umoci", &["unpack", "--rootless", "--image=od:localhost/app:v1", "bundle"]);
     assert!(!sandbox.path("bundle/rootfs/home").exists() && sandbox.path("bundle/rootfs/hard").exists());
 }
+
+/// A file is filled by several threads, a pipe is not: the bytes are the same.
+#[test]
+fn a_file_and_a_pipe_get_the_same_archive() {
+    let sandbox = Sandbox::empty();
+    let layer = |name: &str, bytes: usize| Layer::new().file(name, 0o644, common::noise(bytes));
+    let image = Image::new()
+        .layer(layer("a", 3_000_001), Compression::Gzip)
+        .layer(layer("b", 10), Compression::Zstd)
+        .layer(layer("c", 2_000_000), Compression::None)
+        .layer(layer("d", 1_500_000), Compression::Gzip)
+        .layer(layer("b", 10), Compression::Gzip)
+        .build();
+    let server = common::faults::Faults::start(image.content(), |_, answer| answer);
+    let name = format!("{}/a/b:1", server.address());
+    sandbox.ok(["pull", "-q", &name]);
+    let script = format!(
+        "set -e; ketch save -q {name} | cat > pipe.tar; ketch save -q -o file.tar {name}; \
+         echo head > behind.tar; ketch save -q {name} >> behind.tar; \
+         {{ echo head; ketch save -q {name}; }} > within.tar; head -c 9000000 /dev/urandom > over.tar; \
+         ketch save -q {name} 1<> over.tar; head -c $(stat -c %s pipe.tar) over.tar > cut.tar; \
+         cmp pipe.tar file.tar; cmp pipe.tar cut.tar; cmp behind.tar within.tar; tail -c +6 within.tar | cmp - pipe.tar"
+    );
+    sandbox.program("sh", ["-c", &script]).run().ok();
+    let other = Sandbox::empty();
+    other.ok(["load", "-q", "-i", sandbox.path("file.tar").to_str().expect("UTF-8")]);
+    assert_eq!(other.ok(["images", "-q", "--no-trunc"]), image.id());
+    // A blob that is damaged, or gone, is told, and leaves no file.
+    let damaged = sandbox.store().join("blobs/sha256").join(&image.layers[3].digest()[7..]);
+    let bytes = fs::read(&damaged).expect("the blob");
+    fs::write(&damaged, &bytes[..bytes.len() / 2]).expect("damage it");
+    sandbox.ketch(["save", "-q", "-o", "bad.tar", &name]).fails(125);
+    fs::remove_file(&damaged).expect("remove it");
+    assert!(sandbox.ketch(["save", "-q", "-o", "bad.tar", &name]).fails(125).contains("pull it again"));
+    let left = fs::read_dir(sandbox.path("")).expect("list").flatten();
+    assert!(!left.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("bad.tar")));
+}
+
+/// A layer that a build has just made and not synced yet becomes part of a loaded image only when it is on the disk.
+#[test]
+fn layers_that_are_there_are_on_the_disk_before_an_image_is() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["save", "-q", "-o", "bb.tar", "bb"]);
+    let layers = || {
+        let entries = fs::read_dir(sandbox.store().join("layers")).expect("list").flatten();
+        entries.map(|entry| entry.path().join("layer.json")).collect::<Vec<_>>()
+    };
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("the boot ID");
+    for file in layers() {
+        let mut record: Value = serde_json::from_slice(&fs::read(&file).expect("read")).expect("JSON");
+        record["unsynced"] = boot.trim().into();
+        fs::write(&file, record.to_string()).expect("write");
+    }
+    sandbox.ok(["load", "-q", "-i", "bb.tar"]);
+    for file in layers() {
+        let text = fs::read_to_string(&file).expect("read");
+        assert!(!text.contains("unsynced"), "{text}");
+    }
+}

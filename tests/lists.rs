@@ -135,6 +135,77 @@ fn a_list_goes_out_with_its_images() {
     assert!(refused.fails(125).contains("no lists"), "{}", refused.stderr);
 }
 
+/// What older clients can read stays first; what is there already is not made twice.
+#[test]
+fn a_list_in_further_compressions_and_other_forms() {
+    if !have("docker-registry") {
+        return;
+    }
+    let registry = Registry::private();
+    let images = ["amd64", "arm64"].map(of_architecture);
+    let sandbox = Sandbox::empty();
+    for (image, tag) in images.iter().zip(["x", "a"]) {
+        registry.push("m", tag, image);
+    }
+    sandbox.ok(["manifest", "create", "both", &registry.reference("m", "x"), &registry.reference("m", "a")]);
+    let original = sandbox.ok(["manifest", "inspect", "both"]);
+    let push = |tag: &str, flags: &[&str]| {
+        let to = registry.reference("out", tag);
+        sandbox.ok(["manifest", "push", "-q"].iter().chain(flags).copied().chain(["both", &to]));
+        json(&sandbox.ok(["manifest", "inspect", &format!("docker://{to}")]))
+    };
+    let zstd =
+        |entry: &serde_json::Value| entry["annotations"]["io.github.containers.compression.zstd"] == "true";
+
+    let list = push("more", &["--add-compression=zstd", "--add-compression=gzip"]);
+    let entries = list["manifests"].as_array().expect("entries");
+    assert_eq!(entries.iter().map(zstd).collect::<Vec<_>>(), [false, false, true, true], "{list}");
+    for (entry, image) in entries.iter().zip(&images) {
+        assert_eq!(entry["digest"], image.manifest.digest(), "what was there is as it was");
+    }
+    for (at, arch) in [(2, "amd64"), (3, "arm64")] {
+        assert_eq!(entries[at]["platform"]["architecture"], arch);
+        let by_digest = format!(
+            "{}@{}",
+            registry.reference("out", "more").strip_suffix(":more").expect("a tag"),
+            entries[at]["digest"].as_str().expect("a digest")
+        );
+        let manifest = json(&sandbox.ok(["manifest", "inspect", &format!("docker://{by_digest}")]));
+        assert_eq!(manifest["layers"][0]["mediaType"], "application/vnd.oci.image.layer.v1.tar+zstd");
+        let other = Sandbox::empty();
+        other.ok(["pull", "-q", &format!("--arch={arch}"), &by_digest]);
+        assert_eq!(
+            other.ok(["image", "inspect", "--format=sha256:{{.Id}}", &by_digest]),
+            images[at - 2].id()
+        );
+    }
+    // Of all platforms, each client finds its own.
+    let other = Sandbox::empty();
+    let id = other.ok(["pull", "-q", "--arch=arm64", &registry.reference("out", "more")]);
+    assert_eq!(format!("sha256:{id}"), images[1].id());
+
+    let list = push("zstd", &["--compression-format=zstd"]);
+    assert_eq!(list["manifests"].as_array().expect("entries").iter().filter(|entry| zstd(entry)).count(), 2);
+    let list = push("docker", &["--format=v2s2"]);
+    assert_eq!(list["mediaType"], "application/vnd.docker.distribution.manifest.list.v2+json");
+    assert!(list["manifests"][0]["mediaType"].as_str().expect("text").contains("docker"), "{list}");
+    let id = Sandbox::empty().ok(["pull", "-q", "--arch=amd64", &registry.reference("out", "docker")]);
+    assert_eq!(format!("sha256:{id}"), images[0].id());
+    // The list here has stayed what it was, and goes out so.
+    assert_eq!(sandbox.ok(["manifest", "inspect", "both"]), original);
+    assert_eq!(push("same", &["--format=oci"]), json(&original));
+    for (flags, word) in [
+        (&["--format=v2s2", "--add-compression=zstd"][..], "no further compressions"),
+        (&["--add-compression=lzma"], "choose from: gzip, zstd"),
+        (&["--all=false", "--compression-format=zstd"], "its images go with it"),
+    ] {
+        let to = registry.reference("bad", "1");
+        let output =
+            sandbox.ketch(["manifest", "push", "-q"].iter().chain(flags).copied().chain(["both", &to]));
+        assert!(output.fails(125).contains(word), "{flags:?}: {}", output.stderr);
+    }
+}
+
 #[test]
 fn import_from_an_address() {
     let archive = Layer::new().dir("etc", 0o755).file("etc/mark", 0o644, "imported").finish();

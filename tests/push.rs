@@ -317,3 +317,37 @@ fn directories_and_archives() {
         assert!(output.fails(125).contains(word), "{args:?}: {}", output.stderr);
     }
 }
+
+/// `--compress` is for `dir:`, which else keeps layers as they are.
+#[test]
+fn a_directory_with_compressed_layers() {
+    let sandbox = Sandbox::empty();
+    let archive = Layer::new().file("text", 0o644, "many words ".repeat(20_000)).finish();
+    sandbox.command(["import", "-q", "-", "made:1"]).stdin(archive.clone()).run().ok();
+    let id = sandbox.ok(["image", "inspect", "--format={{.Id}}", "made:1"]);
+    for (flags, media_type) in [
+        (&[][..], "application/vnd.oci.image.layer.v1.tar"),
+        (&["--compress"], "application/vnd.oci.image.layer.v1.tar+gzip"),
+        (
+            &["--compress", "--compression-format=zstd", "--compression-level=-5"],
+            "application/vnd.oci.image.layer.v1.tar+zstd",
+        ),
+    ] {
+        let dir = format!("dir{}", flags.len());
+        let place = format!("dir:{}", sandbox.path(&dir).display());
+        sandbox.ok(["push", "-q"].iter().chain(flags).copied().chain(["made:1", &place]));
+        let manifest: Value =
+            serde_json::from_str(&sandbox.read(format!("{dir}/manifest.json"))).expect("JSON");
+        let layer = &manifest["layers"][0];
+        assert_eq!(layer["mediaType"], media_type, "{flags:?}");
+        let blob = std::fs::read(sandbox.path(&dir).join(&layer["digest"].as_str().expect("a digest")[7..]));
+        let blob = blob.expect("the layer");
+        assert_eq!(
+            (layer["size"].as_u64(), digest(&blob)),
+            (Some(blob.len() as u64), layer["digest"].as_str().expect("a digest").to_owned())
+        );
+        assert_eq!(blob == archive, flags.is_empty());
+        let other = Sandbox::empty();
+        assert_eq!(other.ok(["pull", "-q", &place]), id, "{flags:?}");
+    }
+}

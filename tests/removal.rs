@@ -4,7 +4,9 @@ mod common;
 
 use std::fs;
 
-use common::Sandbox;
+use common::faults::Faults;
+use common::image::{Compression, Image, Layer};
+use common::{Sandbox, wait_for};
 
 fn entries(sandbox: &Sandbox, below: &str) -> usize {
     fs::read_dir(sandbox.store().join(below)).map_or(0, Iterator::count)
@@ -178,4 +180,40 @@ fn image_prune_keeps_what_is_used() {
     sandbox.ok(["rm", "user"]);
     assert_eq!(sandbox.ok(["image", "prune", "--all", "--force"]).len(), 64);
     assert_eq!(entries(&sandbox, "layers"), 0);
+}
+
+/// What is large is out of the way at once, and removed by a process that holds nothing of the caller's.
+#[test]
+fn a_large_image_is_removed_behind_the_callers_back() {
+    let sandbox = Sandbox::empty();
+    let many = (0..2100).fold(Layer::new().owner(1, 1), |layer, n| layer.file(format!("f{n}"), 0o600, "x"));
+    let image = Image::new().layer(many, Compression::Gzip).build();
+    let server = Faults::start(image.content(), |_, answer| answer);
+    let name = format!("{}/a/b:1", server.address());
+    let left =
+        || entries(&sandbox, "layers") + entries(&sandbox, "blobs/sha256") + entries(&sandbox, "images");
+    sandbox.ok(["pull", "-q", &name]);
+    let removed = sandbox.ok(["rmi", &name]);
+    assert!(removed.contains("Deleted: "), "{removed}");
+    assert_eq!(left(), 0, "nothing of it can be seen");
+    // It can be pulled again at once; who wants to know that the space is free waits for it.
+    sandbox.ok(["pull", "-q", &name]);
+    sandbox.ok(["rmi", &name]);
+    sandbox.ok(["system", "prune", "-f"]);
+    assert_eq!(entries(&sandbox, "staging"), 0, "owners of other IDs, too");
+    sandbox.ok(["pull", "-q", &name]);
+    sandbox.ok(["rmi", &name]);
+    sandbox.ok(["system", "reset", "-f"]);
+    assert_eq!(entries(&sandbox, "staging"), 0);
+    // One that was killed leaves what the next command sweeps.
+    sandbox.ok(["pull", "-q", &name]);
+    let layer =
+        fs::read_dir(sandbox.store().join("layers")).expect("list").next().expect("a layer").expect("list");
+    let trash = sandbox.store().join("staging/00000000-0000-0000-0000-000000000000-1-2-3");
+    fs::rename(layer.path(), trash).expect("move the layer away");
+    sandbox.ok(["rmi", "-f", &name]);
+    wait_for("an empty staging directory", || match entries(&sandbox, "staging") {
+        0 => Ok(()),
+        left => Err(format!("{left} entries")),
+    });
 }

@@ -152,7 +152,7 @@ fn what_is_no_signature_of_ours_is_refused() {
     let fulcio = sandbox.write("fulcio.yaml", "fulcio:\n  fulcioURL: https://x\n");
     let fulcio = format!("--sign-by-sigstore={}", fulcio.display());
     let public = sandbox.path("good.pub").display().to_string();
-    let place = format!("dir:{}", sandbox.path("dir").display());
+    let place = format!("oci:{}", sandbox.path("layout").display());
     let as_key = format!("--sign-by-sigstore-private-key={public}");
     let (key, passphrase, wrong, fulcio) =
         (key.as_str(), passphrase.as_str(), wrong.as_str(), fulcio.as_str());
@@ -189,4 +189,95 @@ fn what_is_no_signature_of_ours_is_refused() {
     let other = Sandbox::empty();
     other.write("home/.config/containers/policy.json", policy(&sandbox.path("good.pub")));
     other.ok(["pull", "-q", to]);
+}
+
+/// What skopeo calls `dir:` keeps signatures as files, and they count when it is pulled again.
+#[test]
+fn signatures_in_directories() {
+    let sandbox = Sandbox::new();
+    let [private, pass] = make_key(&sandbox, "good");
+    make_key(&sandbox, "bad");
+    let key = [format!("--sign-by-sigstore-private-key={private}"), format!("--sign-passphrase-file={pass}")];
+    sandbox.ok(["tag", "bb", "r.io/team/app:1"]);
+    let place = format!("dir:{}", sandbox.path("signed").display());
+    sandbox.ok(["push", "-q", &key[0], &key[1], "r.io/team/app:1", &place]);
+    let file = std::fs::read(sandbox.path("signed/signature-1")).expect("a signature");
+    let start = b"\0sigstore-json\n";
+    assert!(file.starts_with(start), "{}", String::from_utf8_lossy(&file));
+    let document: Value = serde_json::from_slice(&file[start.len()..]).expect("JSON");
+    assert_eq!(document["mimeType"], "application/vnd.dev.cosign.simplesigning.v1+json");
+
+    let pull = |key: &str, identity: Value| {
+        let other = Sandbox::empty();
+        let key = sandbox.path(format!("{key}.pub"));
+        let policy =
+            json!({"default": [{"type": "sigstoreSigned", "keyPath": key, "signedIdentity": identity}]});
+        other.write("home/.config/containers/policy.json", policy.to_string());
+        other.ketch(["pull", "-q", &place])
+    };
+    let named = |name: &str| json!({"type": "exactRepository", "dockerRepository": name});
+    assert_eq!(
+        pull("good", named("r.io/team/app")).code,
+        0,
+        "{}",
+        pull("good", named("r.io/team/app")).stderr
+    );
+    // A directory has no name of its own that could be the right one.
+    for (key, identity, word) in [
+        ("good", named("r.io/team/other"), "a signature for the name"),
+        ("good", json!({"type": "matchRepository"}), "a signature for the name"),
+        ("bad", named("r.io/team/app"), "by another key"),
+    ] {
+        let output = pull(key, identity);
+        assert!(output.fails(125).contains(word), "{}", output.stderr);
+    }
+    // skopeo, which carries it to another directory, changes nothing.
+    if have("skopeo") {
+        let policy = sandbox.write("any.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
+        let (policy, copy) = (policy.display().to_string(), sandbox.path("copy").display().to_string());
+        let args = ["--policy", &policy, "copy", &place, &format!("dir:{copy}")];
+        let output = sandbox.program("skopeo", args).run();
+        if output.code == 0 {
+            assert_eq!(std::fs::read(sandbox.path("copy/signature-1")).expect("the signature"), file);
+        } else {
+            assert!(output.stderr.contains("sigstore"), "{}", output.stderr);
+        }
+    }
+    // Another image in its place does not inherit it; archives have no place for one.
+    sandbox.ok(["push", "-q", "bb", &place]);
+    assert!(!sandbox.path("signed/signature-1").exists());
+    assert!(pull("good", named("r.io/team/app")).fails(125).contains("there is none"));
+    let layout = format!("oci:{}", sandbox.path("layout").display());
+    let output = sandbox.ketch(["push", "-q", &key[0], &key[1], "bb", &layout]);
+    assert!(output.fails(125).contains("only be written to a registry or to dir:"), "{}", output.stderr);
+}
+
+#[test]
+fn artifacts_are_signed_and_checked() {
+    if !have("docker-registry") {
+        return;
+    }
+    let (registry, sandbox) = (Registry::private(), Sandbox::empty());
+    let [private, pass] = make_key(&sandbox, "good");
+    make_key(&sandbox, "bad");
+    sandbox.write("notes.txt", "some text\n");
+    let (signed, bare) = (registry.reference("team/signed", "1"), registry.reference("team/bare", "1"));
+    for name in [&signed, &bare] {
+        sandbox.ok(["artifact", "add", name, "notes.txt"]);
+    }
+    let key = [format!("--sign-by-sigstore-private-key={private}"), format!("--sign-passphrase-file={pass}")];
+    sandbox.ok(["artifact", "push", "-q", &key[0], &key[1], &signed]);
+    sandbox.ok(["artifact", "push", "-q", &bare]);
+    let pull = |key: &str, name: &str| {
+        let other = Sandbox::empty();
+        other.write("home/.config/containers/policy.json", policy(&sandbox.path(format!("{key}.pub"))));
+        (other.ketch(["artifact", "pull", "-q", name]), other.ok(["artifact", "ls", "--noheading"]))
+    };
+    let (output, listed) = pull("good", &signed);
+    assert_eq!((output.code, listed.lines().count()), (0, 1), "{}", output.stderr);
+    for (key, name, word) in [("bad", &signed, "by another key"), ("good", &bare, "there is none")] {
+        let (output, listed) = pull(key, name);
+        assert!(output.fails(125).contains(word), "{}", output.stderr);
+        assert_eq!(listed, "", "nothing of it is kept");
+    }
 }

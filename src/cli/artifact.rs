@@ -198,6 +198,7 @@ pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<
         destination: None,
         wishes: Wishes::default(),
         all: false,
+        further: vec![],
         sign,
         remote: args.registry.remote(),
     };

@@ -89,6 +89,7 @@ impl Globals {
                     self.config.events_backend = Some(utf8(&value()?, "--events-backend")?);
                 }
                 b"--module" => self.config.modules.push(value()?),
+                b"--registries-conf" => self.config.registries_conf = Some(PathBuf::from(value()?)),
                 b"--debug" | b"-D" => self.log_level = LogLevel::Debug,
                 b"--log-level" => self.log_level = LogLevel::parse(&value()?)?,
                 b"--version" | b"-v" => return Ok(First::Version),
@@ -118,6 +119,9 @@ impl Globals {
         self.config.modules.extend(matches.remove_many::<OsString>("global-module").into_iter().flatten());
         if let Some(backend) = matches.remove_one::<OsString>("global-events-backend") {
             self.config.events_backend = Some(utf8(&backend, "--events-backend")?);
+        }
+        if let Some(file) = matches.remove_one::<OsString>("global-registries-conf") {
+            self.config.registries_conf = Some(file.into());
         }
         if let Some(level) = matches.remove_one::<OsString>("global-log-level") {
             self.log_level = LogLevel::parse(&level)?;
@@ -182,7 +186,7 @@ pub(crate) fn add_to(command: Command) -> Command {
 }
 
 /// The flags for help and the manual.
-pub(crate) fn definitions() -> [Arg; 4] {
+pub(crate) fn definitions() -> [Arg; 5] {
     let flag = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help).value_parser(clap::value_parser!(OsString))
     };
@@ -191,6 +195,7 @@ pub(crate) fn definitions() -> [Arg; 4] {
         flag("events-backend", "BACKEND", "Note events in this place: file, journald or none"),
         flag("module", "FILE", "Read this containers.conf module, too (can be repeated)")
             .action(clap::ArgAction::Append),
+        flag("registries-conf", "FILE", "Read this file instead of registries.conf and its directories"),
         flag("log-level", "LEVEL", "Report this much: error, warn, info or debug"),
     ]
 }

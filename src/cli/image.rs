@@ -124,7 +124,7 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmiArgs) -> anyhow::Result<()>
         }
     }
     if !args.no_prune {
-        session.engine()?.collect_garbage()?;
+        session.engine()?.collect_garbage_later()?;
     }
     session.outcome(code)
 }

@@ -211,7 +211,7 @@ fn receive(session: &mut Session<'_>, host: &str, image: &str) -> anyhow::Result
         .spawn()
         .with_context(|| format!("reach {host}"))?;
     let pipe = child.stdout.take().context("talk to the other machine")?;
-    let loaded = session.engine()?.load(Origin::Archive(Box::new(pipe)), None, None);
+    let loaded = session.engine()?.load(Origin::Archive(Box::new(pipe), None), None, None);
     let status = child.wait().with_context(|| format!("wait for {host}"))?;
     if !status.success() {
         return Err(Error::system(format!("copy {image} from {host}"), format!("it said {status}")).into());

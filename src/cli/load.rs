@@ -44,7 +44,7 @@ pub(crate) fn load(session: &mut Session<'_>, args: LoadArgs) -> anyhow::Result<
             if meta.is_dir() {
                 engine.load(Origin::Directory(path), None, None)?
             } else {
-                engine.load(Origin::Archive(Box::new(open(path)?)), None, None)?
+                engine.load(Origin::Archive(Box::new(open(path)?), Some(path)), None, None)?
             }
         }
         None => {
@@ -54,7 +54,7 @@ pub(crate) fn load(session: &mut Session<'_>, args: LoadArgs) -> anyhow::Result<
                 )
                 .into());
             }
-            engine.load(Origin::Archive(Box::new(io::stdin())), None, None)?
+            engine.load(Origin::Archive(Box::new(io::stdin()), None), None, None)?
         }
     };
     let place = args.input.as_ref().map_or_else(String::new, |path| path.display().to_string());

@@ -110,7 +110,7 @@ impl FileArgs {
 pub(crate) fn login(session: &mut Session<'_>, args: LoginArgs) -> anyhow::Result<()> {
     let remote =
         RemoteOptions { tls_verify: args.tls_verify, cert_dir: args.cert_dir.clone(), ..args.files.remote() };
-    let login = Login::new(args.registry.as_deref(), &remote, args.files.kind())?;
+    let login = Login::new(args.registry.as_deref(), &remote, args.files.kind(), session.conf()?)?;
     let stored = login.stored()?;
     if args.get_login {
         let user = match stored {
@@ -225,10 +225,11 @@ pub(crate) fn prompt_password(session: &mut Session<'_>) -> anyhow::Result<Strin
 /// Runs `logout`.
 pub(crate) fn logout(session: &mut Session<'_>, args: LogoutArgs) -> anyhow::Result<()> {
     if args.all {
-        login::forget_all(&args.files.remote(), args.files.kind())?;
+        login::forget_all(&args.files.remote(), args.files.kind(), session.conf()?)?;
         return Ok(writeln!(session.out, "Removed login credentials for all registries")?);
     }
-    let login = Login::new(args.registry.as_deref(), &args.files.remote(), args.files.kind())?;
+    let files = &args.files;
+    let login = Login::new(args.registry.as_deref(), &files.remote(), files.kind(), session.conf()?)?;
     login.forget()?;
     Ok(writeln!(session.out, "Removed login credentials for {}", login.key())?)
 }

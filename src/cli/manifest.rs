@@ -278,19 +278,19 @@ pub(crate) struct PushArgs {
     #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     all: bool,
 
-    /// Compression of the layers; the images of a list are pushed as they are, so it must be theirs
+    /// Compress layers so: gzip, zstd or zstd:chunked
     #[arg(long, value_name = "FORMAT", value_parser = parse_compression)]
     compression_format: Option<LayerFormat>,
 
-    /// Effort of the compression; goes with --compression-format
-    #[arg(long, value_name = "LEVEL")]
+    /// How much effort compression takes: 1 to 9 for gzip, 1 to 20 for zstd, or below 0 to be faster
+    #[arg(long, value_name = "LEVEL", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-7..=22))]
     compression_level: Option<i32>,
 
-    /// Push the images in this further compression too; not supported, so it fails
-    #[arg(long, value_name = "FORMAT")]
-    add_compression: Vec<String>,
+    /// Push the images in this further compression, too, beside what they have (can be repeated)
+    #[arg(long, value_name = "FORMAT", value_delimiter = ',', value_parser = parse_compression)]
+    add_compression: Vec<LayerFormat>,
 
-    /// Compress anew; goes with --compression-format
+    /// Compress anew also what is compressed as --compression-format says
     #[arg(long)]
     force_compression: bool,
 
@@ -324,22 +324,20 @@ pub(crate) struct PushArgs {
 /// `manifest push`.
 pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<()> {
     let sign = args.signing.key(session)?;
-    let compress = args.compression_format.is_some()
-        || args.compression_level.is_some()
-        || args.force_compression
-        || !args.add_compression.is_empty();
-    if compress || args.format == Some(ManifestFormat::DockerV2) {
-        let message =
-            "the images of a list are pushed as they are: no other format or compression goes with it";
-        return Err(Error::new(Kind::Unsupported, message).into());
-    }
     let engine = session.engine()?;
     let list = engine.manifest_list(&args.list)?;
     let request = PushRequest {
         image: list.name.clone(),
         destination: args.destination,
-        wishes: Wishes::default(),
+        wishes: Wishes {
+            format: args.format,
+            compression: args.compression_format,
+            level: args.compression_level,
+            force: args.force_compression,
+            compress: false,
+        },
         all: args.all,
+        further: args.add_compression,
         sign,
         remote: args.registry.remote(),
     };

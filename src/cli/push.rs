@@ -38,8 +38,8 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "FORMAT", value_parser = parse_compression)]
     compression_format: Option<LayerFormat>,
 
-    /// How much effort compression takes: 1 to 9 for gzip, 1 to 20 for zstd
-    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(-7..=22))]
+    /// How much effort compression takes: 1 to 9 for gzip, 1 to 20 for zstd, or below 0 to be faster
+    #[arg(long, value_name = "LEVEL", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-7..=22))]
     compression_level: Option<i32>,
 
     /// Write the digest of what was pushed into this file
@@ -112,6 +112,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<(
             compress: args.compress,
         },
         all: args.all,
+        further: vec![],
         sign,
         remote: args.registry.remote(),
     };

@@ -108,7 +108,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: SearchArgs) -> anyhow::Result
     if args.list_tags {
         return list_tags(session, &request, format.as_ref());
     }
-    let found = search::search(&request)?;
+    let found = search::search(session.conf()?, &request)?;
     let failed = !found.failures.is_empty();
     print(session, &args, format.as_ref(), &found.images)?;
     for failure in found.failures {
@@ -188,7 +188,7 @@ fn list_tags(
     request: &SearchRequest,
     format: Option<&Format>,
 ) -> anyhow::Result<()> {
-    let (image, tags) = search::tags(request)?;
+    let (image, tags) = search::tags(session.conf()?, request)?;
     let name = image.name();
     match format {
         Some(Format::Json) => {

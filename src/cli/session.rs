@@ -8,6 +8,7 @@ use anyhow::Context as _;
 
 use crate::cli::error::{AlreadyReported, removal_exit_code, report, shown};
 use crate::cli::globals::{Globals, LogLevel};
+use crate::engine::config::containers_conf::ContainersConf;
 use crate::engine::{self, Engine, Kind};
 
 /// The exit code of a verb that did its work.
@@ -47,6 +48,8 @@ pub(crate) struct Session<'a> {
     /// Standard output is a terminal: text from elsewhere is escaped.
     pub(crate) out_is_tty: bool,
     engine: OnceCell<Engine>,
+    /// What containers.conf says, for verbs that need no store.
+    conf: OnceCell<ContainersConf>,
 }
 
 impl std::fmt::Debug for Session<'_> {
@@ -65,6 +68,7 @@ impl<'a> Session<'a> {
             out: BufWriter::with_capacity(32 << 10, Box::new(stdout.lock())),
             out_is_tty,
             engine: OnceCell::new(),
+            conf: OnceCell::new(),
         }
     }
 
@@ -79,6 +83,21 @@ impl<'a> Session<'a> {
         }
         let engine = Engine::open(&self.globals.config, tell)?;
         Ok(self.engine.get_or_init(|| engine))
+    }
+
+    /// What containers.conf says; opens no store.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or understood.
+    pub(crate) fn conf(&self) -> engine::Result<&ContainersConf> {
+        if let Some(engine) = self.engine.get() {
+            return Ok(engine.conf());
+        }
+        if self.conf.get().is_none() {
+            self.conf.set(self.globals.config.containers_conf(tell)?).ok();
+        }
+        Ok(self.conf.get_or_init(ContainersConf::default))
     }
 
     /// Tells the user something that is no failure, if they want to know.

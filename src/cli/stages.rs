@@ -24,6 +24,7 @@ const STAGES: &[(&str, Stage)] = &[
     ("netd", |_| crate::runtime::netd::main()),
     ("signal", |_| crate::runtime::send_signal::main()),
     ("suspend", |_| crate::runtime::suspend::main()),
+    ("sweep", |_| crate::runtime::clean::sweep()),
     ("unpack", |_| crate::runtime::worker::main()),
 ];
 

@@ -11,15 +11,15 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::{DOCKER_HUB, ImageName};
+use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
 use crate::base::manifest::Form;
 use crate::engine::pull::PullEvent;
 use crate::engine::register::MAX_DOCUMENT;
-use crate::engine::remote::error::from_registry;
-use crate::engine::remote::{Remote, RemoteOptions};
+use crate::engine::remote::{Remote, RemoteOptions, Trouble};
+use crate::engine::trust::Trust;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::registry::blob::{Blob, Opened, Sink};
-use crate::registry::client::{Client, Notice, Purpose};
+use crate::registry::client::{Client, Notice};
 use crate::store::Store;
 use crate::store::blobs::BlobWriter;
 use crate::store::shelf::{Item, Shelf};
@@ -254,32 +254,44 @@ impl Engine {
     ) -> Result<Digest> {
         let name = check_name(typed)?;
         let image = name.on(DOCKER_HUB).with_default_tag();
-        let failed = |err| from_registry("pull", &image, err);
-        let remote = Remote::new(options)?;
-        let endpoint = remote.own_endpoint("pull", &image)?;
+        let (remote, trust) = (Remote::new(options, self.conf())?, Trust::load()?);
+        let pins = staging::dir(self.store())?;
         let notices = |notice: &Notice<'_>| events(&PullEvent::from(notice));
-        events(&PullEvent::Trying(&endpoint.image));
-        let client = Client::new(&endpoint, Purpose::Pull, &remote.options, &notices).map_err(failed)?;
-        let fetched = client.manifest(&image.manifest_reference()).map_err(failed)?;
-        let wanted = blobs_of(&fetched.bytes)?;
+        let trying = |image: &ImageRef| events(&PullEvent::Trying(image));
+        let manifest = remote.reading("pull", &image, &notices, &trying, |client| {
+            let fetched = client.manifest(&client.image().manifest_reference())?;
+            trust.check(client, &image, &[fetched.digest])?;
+            self.fetch_files(client, &fetched.bytes, &pins, events)?;
+            Ok(fetched.bytes)
+        })?;
+        let blobs = blobs_of(&manifest)?.iter().map(|blob| blob.digest).collect();
+        self.save_artifact(&image.to_string(), &manifest, blobs, &pins)
+    }
+
+    /// Fetches those blobs of a manifest that are not here.
+    fn fetch_files(
+        &self,
+        client: &Client<'_>,
+        manifest: &[u8],
+        pins: &Staged,
+        events: &dyn Fn(&PullEvent<'_>),
+    ) -> std::result::Result<(), Trouble> {
+        let wanted = blobs_of(manifest)?;
         events(&PullEvent::Layers { count: wanted.len() });
         let store = self.store();
-        let pins = staging::dir(store)?;
         {
-            let _lock = store.lock_shared(&mut |_, _| {})?;
-            wanted.iter().try_for_each(|blob| pins.pin_blob(&blob.digest))?;
+            let _lock = store.lock_shared(&mut |_, _| {}).map_err(Error::from)?;
+            wanted.iter().try_for_each(|blob| pins.pin_blob(&blob.digest)).map_err(Error::from)?;
         }
         let mut jobs = Vec::new();
         for blob in &wanted {
-            let present = store.blobs().length(&blob.digest)? == Some(blob.size);
+            let present = store.blobs().length(&blob.digest).map_err(Error::from)? == Some(blob.size);
             events(&PullEvent::Layer { digest: &blob.digest, size: blob.size, present });
             if !present {
                 jobs.push((*blob, Fetching::new(store, blob.digest, events)));
             }
         }
-        client.blobs(jobs, LANES).map_err(failed)?;
-        let blobs = wanted.iter().map(|blob| blob.digest).collect();
-        self.save_artifact(&image.to_string(), &fetched.bytes, blobs, &pins)
+        Ok(client.blobs(jobs, LANES)?)
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use crate::cgroup::systemd::Sockets;
 use crate::cgroup::unit::{ManagerChoice, Surroundings};
+use crate::engine::Tell;
 pub(crate) use crate::engine::config::apply::apply;
 use crate::engine::config::containers_conf::ContainersConf;
 use crate::engine::error::{Error, Kind, Result};
@@ -24,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) modules: Vec<std::ffi::OsString>,
     /// `--events-backend`, if it was given.
     pub(crate) events_backend: Option<String>,
+    /// `--registries-conf`, if it was given.
+    pub(crate) registries_conf: Option<PathBuf>,
 }
 
 impl Config {
@@ -48,6 +51,16 @@ impl Config {
 }
 
 impl Config {
+    /// What containers.conf says, with what the command line puts in its place.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read or understood.
+    pub(crate) fn containers_conf(&self, tell: Tell) -> Result<ContainersConf> {
+        let conf = containers_conf::read(&self.modules, tell)?;
+        Ok(ContainersConf { registries_conf: self.registries_conf.clone(), ..conf })
+    }
+
     /// Where events go: `--events-backend`, or the file of the store.
     ///
     /// # Errors

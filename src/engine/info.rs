@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::base::idmap::IdMap;
+use crate::engine::config::containers_conf::ContainersConf;
 use crate::engine::filter::Filters;
 use crate::engine::list::Query;
 use crate::engine::{Engine, Result, config};
@@ -84,7 +85,7 @@ impl Engine {
             rootless: caller.mapping.is_some(),
             maps: caller.mapping.map(|mapping| (mapping.uids, mapping.gids)),
             program: crate::stage::spawn::own_path(),
-            search_registries: search_registries(),
+            search_registries: search_registries(self.conf()),
         }
     }
 
@@ -109,8 +110,9 @@ impl Engine {
 }
 
 /// Configuration that cannot be read is the business of the command that needs it.
-fn search_registries() -> Vec<String> {
-    Registries::load(&config::registries::registries()).map_or(Vec::new(), |found| found.search().to_vec())
+fn search_registries(conf: &ContainersConf) -> Vec<String> {
+    let paths = config::registries::registries(conf);
+    Registries::load(&paths).map_or(Vec::new(), |found| found.search().to_vec())
 }
 
 pub(super) fn read(path: &str) -> String {

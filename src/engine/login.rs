@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use crate::base::image_ref::{DOCKER_HUB, ImageRef};
+use crate::engine::config::containers_conf::ContainersConf;
 use crate::engine::config::registries as files;
 use crate::engine::error::{Error, Kind, Result};
 use crate::engine::remote::{Remote, RemoteOptions};
@@ -43,8 +44,13 @@ impl Login {
     /// # Errors
     ///
     /// [`Kind::Invalid`] for what is no registry, and for configuration that cannot be read.
-    pub(crate) fn new(typed: Option<&str>, options: &RemoteOptions, file: AuthFile) -> Result<Self> {
-        let mut remote = Remote::new(options)?;
+    pub(crate) fn new(
+        typed: Option<&str>,
+        options: &RemoteOptions,
+        file: AuthFile,
+        conf: &ContainersConf,
+    ) -> Result<Self> {
+        let mut remote = Remote::new(options, conf)?;
         remote.options.stores = remote.options.stores.lenient();
         let key = match typed {
             Some(typed) => clean(typed),
@@ -143,8 +149,8 @@ impl Login {
 /// # Errors
 ///
 /// If the file cannot be written or a helper fails.
-pub(crate) fn forget_all(options: &RemoteOptions, file: AuthFile) -> Result<()> {
-    let remote = Remote::new(options)?;
+pub(crate) fn forget_all(options: &RemoteOptions, file: AuthFile, conf: &ContainersConf) -> Result<()> {
+    let remote = Remote::new(options, conf)?;
     let keyring = match file {
         AuthFile::Docker(path) => Keyring::new(path, true),
         AuthFile::Own => {

@@ -16,10 +16,8 @@ use crate::base::manifest::{Document, Form, ManifestError};
 use crate::engine::artifact::{NewArtifact, pinned};
 use crate::engine::pull::{self, PullEvent, PullPolicy, PullRequest};
 use crate::engine::register::MAX_DOCUMENT;
-use crate::engine::remote::error::from_registry;
 use crate::engine::remote::{Remote, RemoteOptions};
 use crate::engine::{Engine, Error, Kind, Result};
-use crate::registry::client::{Client, Purpose};
 use crate::store::images::{ImageRecord, StoredManifest};
 use crate::store::shelf::{Item, Shelf};
 use crate::store::staging;
@@ -256,11 +254,10 @@ impl Engine {
         }
         let parsed: ImageName = name.parse().map_err(|err| Error::invalid(format!("{err}")))?;
         let image = parsed.on(DOCKER_HUB).with_default_tag();
-        let failed = |err| from_registry("inspect", &image, err);
-        let remote = Remote::new(options)?;
-        let endpoint = remote.own_endpoint("inspect", &image)?;
-        let client = Client::new(&endpoint, Purpose::Pull, &remote.options, &|_| {}).map_err(failed)?;
-        Ok(client.manifest(&image.manifest_reference()).map_err(failed)?.bytes)
+        let remote = Remote::new(options, self.conf())?;
+        remote.reading("inspect", &image, &|_| {}, &|_| {}, |client| {
+            Ok(client.manifest(&client.image().manifest_reference())?.bytes)
+        })
     }
 
     fn read_index(&self, list: &Item) -> Result<Value> {

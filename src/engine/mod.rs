@@ -112,6 +112,7 @@ impl Engine {
     pub(crate) fn open(config: &Config, tell: Tell) -> Result<Self> {
         let conf = config::containers_conf::read(&config.modules, tell)?;
         conf.engine.set_environment()?;
+        let conf = config.containers_conf(tell)?;
         Ok(Self {
             store: Store::open(&config.data_root()?)?,
             tell,

@@ -117,6 +117,8 @@ impl Engine {
     pub(crate) fn prune_leftovers(&self) -> Result<u64> {
         let staging =
             || fs::tree::usage(self.store().dir(), "staging".as_ref()).map_or(0, |usage| usage.bytes);
+        // What was left to others is not this command's.
+        self.store().wait_for_sweepers();
         let before = staging();
         self.sweep();
         self.store().forget_old_uploads();

@@ -78,6 +78,8 @@ impl Engine {
             store.blobs().put(document)?;
         }
         let record = self.image_record(image, &config, &manifest, diff_ids)?;
+        // A build that goes on just now may have made some of its layers, and not have synced them yet.
+        store.layers().settle(&record.chain_ids())?;
         let lock = self.lock()?;
         store.with_reserve(|| store.images().register(record.clone(), &lock))?;
         for name in &image.names {

@@ -15,7 +15,7 @@ use crate::engine::events::Event;
 use crate::engine::lifecycle::{Grace, StopOrder};
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
-use crate::runtime::clean;
+use crate::runtime::clean::{self, Sweeper};
 use crate::store::StoreError;
 use crate::store::staging::{self, Removal, Staged};
 use crate::sys::fs::{self, OFlags, Share};
@@ -38,6 +38,10 @@ pub(crate) type Dependents = HashMap<ContainerId, Vec<ContainerId>>;
 
 /// The longest spec that is read, in bytes.
 const MAX_SPEC_BYTES: usize = 16 << 20;
+
+/// With so much room nobody waits for the space of what was removed.
+const PLENTY_BYTES: u64 = 2 << 30;
+const PLENTY_FILES: u64 = 100_000;
 
 /// What was given back.
 #[derive(Debug, Default)]
@@ -218,12 +222,44 @@ impl Engine {
     ///
     /// If the store cannot be read or changed.
     pub(crate) fn collect_garbage(&self) -> Result<Freed> {
+        self.collect(false)
+    }
+
+    /// As [`collect_garbage`](Self::collect_garbage), but does not wait for what is large to be unlinked: it is
+    /// out of the way, and a process of its own removes it. Where space is scarce, it is waited for.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) fn collect_garbage_later(&self) -> Result<Freed> {
+        self.collect(true)
+    }
+
+    fn collect(&self, later: bool) -> Result<Freed> {
+        let foreign = self.store().with_reserve(|| staging::sweep(self.store()))?;
+        let mut sweeper = None;
         let freed = {
             let lock = self.lock()?;
-            self.store().with_reserve(|| self.store().collect_garbage(&lock))?
+            self.store().with_reserve(|| {
+                let garbage = self.store().garbage(&lock)?;
+                if later && sweeper.is_none() && garbage.is_large() && self.has_plenty(garbage.bytes) {
+                    sweeper = Sweeper::start(&self.caller(), self.store()).ok();
+                }
+                self.store().take_garbage(garbage, sweeper.as_ref().map(Sweeper::owner), &lock)
+            })?
         };
-        self.clean(&freed.foreign)?;
+        // That is what it waits for.
+        drop(sweeper);
+        self.discard(freed.taken)?;
+        self.clean(&foreign)?;
         Ok(Freed { bytes: freed.bytes, damaged: freed.damaged.into_iter().map(Error::from).collect() })
+    }
+
+    /// True if `bytes` more or less do not matter on this file system for now.
+    fn has_plenty(&self, bytes: u64) -> bool {
+        self.store().space().is_ok_and(|space| {
+            space.free_bytes >= PLENTY_BYTES.max(bytes) && space.free_files >= PLENTY_FILES
+        })
     }
 
     /// The containers that use a namespace of container `id`.

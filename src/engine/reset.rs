@@ -41,6 +41,7 @@ impl Engine {
             Ok(freed) => failed.extend(freed.damaged),
             Err(err) => failed.push(err),
         }
+        self.store().wait_for_sweepers();
         match std::fs::remove_dir_all(crate::events::directory(self.store().root())) {
             Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
                 failed.push(crate::engine::Error::system("remove the events", err));

@@ -1,9 +1,10 @@
 //! Use case: find images on registries, or the tags of one.
 
 use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
+use crate::engine::config::containers_conf::ContainersConf;
 use crate::engine::error::{Error, Result};
 use crate::engine::filter::{Filters, boolean};
-use crate::engine::remote::error::{from_registry, unresolved};
+use crate::engine::remote::error::unresolved;
 use crate::engine::remote::{Remote, RemoteOptions};
 use crate::registry::client::{Client, Notice, Purpose};
 use crate::registry::search::Hit;
@@ -44,8 +45,8 @@ pub(crate) struct Found {
 /// # Errors
 ///
 /// If configuration or filters are wrong. What goes wrong with one registry is in [`Found::failures`].
-pub(crate) fn search(request: &SearchRequest) -> Result<Found> {
-    let remote = Remote::new(&request.remote)?;
+pub(crate) fn search(conf: &ContainersConf, request: &SearchRequest) -> Result<Found> {
+    let remote = Remote::new(&request.remote, conf)?;
     let tests = request.filters.tests(test)?;
     let (registries, word) = split(&request.term, remote.registries.search());
     if registries.is_empty() {
@@ -74,8 +75,8 @@ pub(crate) fn search(request: &SearchRequest) -> Result<Found> {
 /// # Errors
 ///
 /// For a term that is no name of a repository, and what a request can fail with.
-pub(crate) fn tags(request: &SearchRequest) -> Result<(ImageRef, Vec<String>)> {
-    let remote = Remote::new(&request.remote)?;
+pub(crate) fn tags(conf: &ContainersConf, request: &SearchRequest) -> Result<(ImageRef, Vec<String>)> {
+    let remote = Remote::new(&request.remote, conf)?;
     let name: ImageName = request.term.parse().map_err(|err| Error::invalid(format!("{err}")))?;
     if name.tag().is_some() || name.digest().is_some() {
         return Err(Error::invalid(format!("{name}: tags are listed of a repository, without a tag")));
@@ -84,11 +85,7 @@ pub(crate) fn tags(request: &SearchRequest) -> Result<(ImageRef, Vec<String>)> {
     let image = candidates.into_iter().next();
     let image = image.ok_or_else(|| Error::invalid(format!("{name} leads to no registry")))?;
     let image = image.without_reference();
-    let failed = |err| from_registry("search", &image, err);
-    let endpoint = remote.own_endpoint("search", &image)?;
-    let notices = |_: &Notice<'_>| {};
-    let client = Client::new(&endpoint, Purpose::Pull, &remote.options, &notices).map_err(failed)?;
-    let mut tags = client.tags().map_err(failed)?;
+    let mut tags = remote.reading("search", &image, &|_| {}, &|_| {}, |client| Ok(client.tags()?))?;
     tags.truncate(request.limit);
     Ok((image, tags))
 }

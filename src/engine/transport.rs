@@ -4,7 +4,7 @@
 //!
 //! containers-transports(5).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::engine::error::{Error, Kind, Result};
 
@@ -63,6 +63,20 @@ impl Place {
             }
             // A tag, or the port of a registry.
             _ => Ok(Self::Registry(typed.to_owned())),
+        }
+    }
+}
+
+impl Place {
+    /// What policy.json calls its transport, and the path its scopes are made of; `None` for registries, which
+    /// have scopes of their own, and for the store, which is trusted.
+    pub(in crate::engine) fn in_policy(&self) -> Option<(&'static str, &Path)> {
+        match self {
+            Self::OciDir { path, .. } => Some(("oci", path)),
+            Self::OciArchive { path, .. } => Some(("oci-archive", path)),
+            Self::DockerArchive { path, .. } => Some(("docker-archive", path)),
+            Self::Dir(path) => Some(("dir", path)),
+            Self::Registry(_) | Self::Storage(_) => None,
         }
     }
 }

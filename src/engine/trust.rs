@@ -1,11 +1,12 @@
 //! Use case: whether an image may be taken, as policy.json says; showing and changing that.
 //!
 //! ```text
-//! policy ─▶ accept │ reject │ signed ─▶ manifest sha256-<hex>.sig of the same repository
-//!                                         each layer: a payload, its annotation: the signature
+//! policy ─▶ accept │ reject │ signed ─┬▶ manifest sha256-<hex>.sig of the same repository
+//!                                     │    each layer: a payload, its annotation: the signature
+//!                                     ╰▶ files signature-<n> of a directory (dir:)
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -14,12 +15,11 @@ use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
 use crate::engine::config::registries as files;
 use crate::engine::error::{Error, Kind, Result};
-use crate::engine::transport::Place;
 use crate::registry::attachments::Attachments;
 use crate::registry::blob::Blob;
 use crate::registry::client::Client;
 use crate::registry::error::Error as RegistryError;
-use crate::registry::policy::{Policy, Requirement, Signed};
+use crate::registry::policy::{Policy, Requirement, Signed, scopes_of_path};
 use crate::registry::sigstore::{SIGNATURE, tag};
 
 /// Most signatures of one image that are looked at.
@@ -91,25 +91,66 @@ fn unusable(err: RegistryError) -> Error {
     Error::new(Kind::Invalid, "read the policy for images").because(err)
 }
 
-/// Checks an archive or a directory: signatures are for registries, so only yes and no are possible.
+/// An image of an archive or a directory, as far as it is to be trusted.
+#[derive(Debug)]
+pub(in crate::engine) struct Offered<'a> {
+    /// Of its manifest, and of the index it was found through.
+    pub(in crate::engine) digests: Vec<Digest>,
+    /// Payloads and signatures that lie beside it.
+    pub(in crate::engine) signatures: &'a [(Vec<u8>, String)],
+}
+
+/// Checks images of an archive or a directory: `transport` is what it is, `path` where it lies (`None` for
+/// standard input). Without `offered` nothing is known of them yet, and only what is certain is refused.
 ///
 /// # Errors
 ///
 /// [`Kind::Invalid`] if the policy forbids it.
-pub(in crate::engine) fn check_place(place: &Place) -> Result<()> {
-    let transport = match place {
-        Place::OciDir { .. } => "oci",
-        Place::OciArchive { .. } => "oci-archive",
-        Place::DockerArchive { .. } => "docker-archive",
-        Place::Dir(_) => "dir",
-        Place::Registry(_) | Place::Storage(_) => return Ok(()),
-    };
+pub(in crate::engine) fn check_place(
+    transport: &str,
+    path: Option<&Path>,
+    offered: Option<&[Offered<'_>]>,
+) -> Result<()> {
     let Trust(Some(policy)) = Trust::load()? else { return Ok(()) };
-    let requirements = policy.of_transport(transport).map_err(unusable)?;
-    if requirements.iter().all(|requirement| matches!(requirement, Requirement::Accept)) {
-        return Ok(());
+    let scopes = path.map_or_else(|| vec![String::new()], scopes_of_path);
+    let (scope, requirements) = policy.of(transport, &scopes).map_err(unusable)?;
+    let what = path.map_or_else(|| transport.to_owned(), |path| format!("{transport}:{}", path.display()));
+    for requirement in &requirements {
+        match (requirement, offered) {
+            (Requirement::Accept, _) | (Requirement::Signed(_), None) => {}
+            (Requirement::Reject, _) => {
+                let message = format!("{what}: images of {scope:?} are rejected by policy");
+                return Err(forbidden(message, &policy));
+            }
+            (Requirement::Signed(by), Some(offered)) => {
+                for image in offered {
+                    good_one(image.signatures, by, None, &image.digests).map_err(|why| {
+                        let message = format!("{what}: a signature is required by policy: {why}");
+                        forbidden(message, &policy)
+                    })?;
+                }
+            }
+        }
     }
-    Err(forbidden(format!("images of {transport}: are rejected by policy, or must be signed"), &policy))
+    Ok(())
+}
+
+/// Finds one good signature among those that are there; says why there is none.
+fn good_one(
+    signatures: &[(Vec<u8>, String)],
+    by: &Signed,
+    image: Option<&ImageRef>,
+    digests: &[Digest],
+) -> std::result::Result<(), String> {
+    let mut reasons = Vec::new();
+    for (payload, signature) in signatures {
+        match by.verify(payload, signature, image, digests) {
+            Ok(()) => return Ok(()),
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    reasons.dedup();
+    Err(if reasons.is_empty() { "there is none".to_owned() } else { reasons.join("; ") })
 }
 
 /// Looks for one good signature; says why there is none.
@@ -123,23 +164,18 @@ fn signed(
     if !attachments.are_used(image) {
         return Err("registries.d forbids to read signatures beside images (use-sigstore-attachments)".into());
     }
-    let mut reasons = Vec::new();
+    let (mut all, mut unread) = (Vec::new(), Vec::new());
     for digest in digests {
         match signatures(client, digest) {
-            Ok(found) => {
-                for (payload, signature) in found {
-                    match by.verify(&payload, &signature, image, digests) {
-                        Ok(()) => return Ok(()),
-                        Err(reason) => reasons.push(reason),
-                    }
-                }
-            }
+            Ok(found) => all.extend(found),
             Err(RegistryError::NotFound { .. }) => {}
-            Err(err) => reasons.push(err.to_string()),
+            Err(err) => unread.push(err.to_string()),
         }
     }
-    reasons.dedup();
-    Err(if reasons.is_empty() { "there is none".to_owned() } else { reasons.join("; ") })
+    good_one(&all, by, Some(image), digests).map_err(|why| match unread.is_empty() {
+        true => why,
+        false => unread.join("; "),
+    })
 }
 
 /// The payloads and signatures that lie beside an image.

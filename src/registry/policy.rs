@@ -3,6 +3,7 @@
 //! ```text
 //! r.io/team/app:1 ─▶ transports.docker: "r.io/team/app:1" │ "r.io/team/app" │ "r.io/team" │ "r.io"
 //!                                       "*.io" │ "" │ default
+//! dir:/a/b        ─▶ transports.dir:    "/a/b" │ "/a" │ "" │ default
 //!                    ─▶ requirements, which must all hold:
 //!                       insecureAcceptAnything · reject · sigstoreSigned (ECDSA P-256 keys)
 //! ```
@@ -136,23 +137,24 @@ impl Policy {
     ///
     /// [`Error::Config`] for a requirement that ketch cannot check: it must not count as met.
     pub(crate) fn of_image(&self, image: &ImageRef) -> Result<(String, Vec<Requirement>)> {
-        let docker = self.document.transports.get("docker");
-        let scope =
-            docker.and_then(|scopes| scopes_of(image).into_iter().find(|key| scopes.contains_key(key)));
-        match (docker, scope) {
-            (Some(scopes), Some(scope)) => Ok((scope.clone(), self.read(&scope, &scopes[&scope])?)),
-            _ => Ok(("default".to_owned(), self.read("default", &self.document.default)?)),
-        }
+        self.of("docker", &scopes_of(image))
     }
 
-    /// What is required of images of another transport (`oci`, `dir` …).
+    /// The part of the policy that holds for one of `scopes` of a transport (`docker`, `oci`, `dir` …), the
+    /// most specific first, and what it requires.
     ///
     /// # Errors
     ///
     /// As [`Policy::of_image`].
-    pub(crate) fn of_transport(&self, transport: &str) -> Result<Vec<Requirement>> {
-        let own = self.document.transports.get(transport).and_then(|scopes| scopes.get(""));
-        self.read(transport, own.unwrap_or(&self.document.default))
+    pub(crate) fn of(&self, transport: &str, scopes: &[String]) -> Result<(String, Vec<Requirement>)> {
+        let known = self.document.transports.get(transport);
+        let found = known.and_then(|known| scopes.iter().find_map(|scope| known.get_key_value(scope)));
+        let (scope, list) = match found {
+            Some((scope, list)) if scope.is_empty() => (transport, list),
+            Some((scope, list)) => (scope.as_str(), list),
+            None => ("default", &self.document.default),
+        };
+        Ok((scope.to_owned(), self.read(scope, list)?))
     }
 
     fn read(&self, scope: &str, list: &[Value]) -> Result<Vec<Requirement>> {
@@ -218,9 +220,16 @@ pub(super) fn pem_block(text: &str, label: &str) -> Option<String> {
     Some(rest.split_once("-----END")?.0.split_whitespace().collect())
 }
 
-/// The scopes that hold for an image, the most specific first.
+/// The scopes that hold for an image, the most specific first. What a digest is given for is no tag.
+///
+/// # Source
+///
+/// containers-policy.json(5), `docker:`: the port does not count for `*.example.com`.
 pub(super) fn scopes_of(image: &ImageRef) -> Vec<String> {
-    let mut scopes = vec![image.to_string()];
+    let mut scopes = vec![match image.digest() {
+        Some(digest) => image.with_digest(*digest).to_string(),
+        None => image.to_string(),
+    }];
     let mut name = image.name();
     loop {
         scopes.push(name.clone());
@@ -229,13 +238,26 @@ pub(super) fn scopes_of(image: &ImageRef) -> Vec<String> {
             None => break,
         }
     }
-    let mut host = name.as_str();
+    let mut host = name.split(':').next().unwrap_or_default();
     while let Some(dot) = host.find('.') {
         scopes.push(format!("*{}", &host[dot..]));
         host = &host[dot + 1..];
     }
     scopes.push(String::new());
     scopes
+}
+
+/// The scopes that hold for a file or directory, the most specific first: its real path, and those above it.
+///
+/// # Source
+///
+/// containers-policy.json(5), `dir:`: paths have no symbolic links in them, and `/` is written `""`.
+pub(crate) fn scopes_of_path(path: &Path) -> Vec<String> {
+    let real = std::fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+    let real = real.unwrap_or_else(|_| path.to_owned());
+    // A path that is no text cannot stand in a policy; those above it can.
+    let named = real.ancestors().filter(|above| above.parent().is_some()).filter_map(Path::to_str);
+    named.map(str::to_owned).chain([String::new()]).collect()
 }
 
 /// What a signature signs.
@@ -265,7 +287,8 @@ struct SignedImage {
 }
 
 impl Signed {
-    /// Checks one signature (base64 of its DER form) over `payload` for an image with one of `digests`.
+    /// Checks one signature (base64 of its DER form) over `payload` for an image with one of `digests`. One of
+    /// no registry has no name of its own (`image`): only what the policy names itself can be right for it.
     ///
     /// # Errors
     ///
@@ -274,7 +297,7 @@ impl Signed {
         &self,
         payload: &[u8],
         signature: &str,
-        image: &ImageRef,
+        image: Option<&ImageRef>,
         digests: &[Digest],
     ) -> std::result::Result<(), String> {
         let signature = STANDARD.decode(signature.trim()).map_err(|_| "a signature that is not base64")?;
@@ -304,23 +327,24 @@ impl Signed {
 
 impl Identity {
     /// True if a signature that says `said` is one for `image`.
-    fn accepts(&self, said: &str, image: &ImageRef) -> bool {
+    fn accepts(&self, said: &str, image: Option<&ImageRef>) -> bool {
         let Ok(said_ref) = said.parse::<ImageRef>() else { return false };
-        let exact = || said_ref.tag().is_some() && said_ref.to_string() == image.to_string();
-        let repository = || said_ref.name() == image.name();
-        match self {
-            Self::MatchExact => exact(),
-            Self::MatchRepoDigestOrExact if image.digest().is_some() => repository(),
-            Self::MatchRepoDigestOrExact => exact(),
-            Self::MatchRepository => repository(),
-            Self::ExactReference { docker_reference } => said == docker_reference,
-            Self::ExactRepository { docker_repository } => said_ref.name() == *docker_repository,
-            Self::Remap { prefix, signed_prefix } => {
+        let exact = |image: &ImageRef| said_ref.tag().is_some() && said_ref.to_string() == image.to_string();
+        let repository = |image: &ImageRef| said_ref.name() == image.name();
+        match (self, image) {
+            (Self::ExactReference { docker_reference }, _) => said == docker_reference,
+            (Self::ExactRepository { docker_repository }, _) => said_ref.name() == *docker_repository,
+            (_, None) => false,
+            (Self::MatchExact, Some(image)) => exact(image),
+            (Self::MatchRepoDigestOrExact, Some(image)) if image.digest().is_some() => repository(image),
+            (Self::MatchRepoDigestOrExact, Some(image)) => exact(image),
+            (Self::MatchRepository, Some(image)) => repository(image),
+            (Self::Remap { prefix, signed_prefix }, Some(image)) => {
                 let full = image.to_string();
                 let fits = |rest: &&str| rest.is_empty() || rest.starts_with(['/', ':', '@']);
                 match full.strip_prefix(prefix.as_str()).filter(fits) {
                     Some(rest) => said_ref.to_string() == format!("{signed_prefix}{rest}"),
-                    None => exact(),
+                    None => exact(image),
                 }
             }
         }
@@ -359,21 +383,36 @@ mod tests {
                 "r.io/team/app:1":[{"type":"reject"}], "r.io/team":[{"type":"insecureAcceptAnything"}],
                 "*.example.com":[{"type":"insecureAcceptAnything"}], "gpg.io":[{"type":"signedBy"}],
                 "empty.io":[]},
-              "dir":{"":[{"type":"insecureAcceptAnything"}]}}}"#,
+              "dir":{"":[{"type":"insecureAcceptAnything"}], "/x/y":[{"type":"reject"}]}}}"#,
         );
         for (image, want) in [
             ("r.io/team/app:1", "r.io/team/app:1: reject"),
             ("r.io/team/app:2", "r.io/team: accept"),
             ("r.io/teams/app", "default: reject"),
             ("a.b.example.com/x", "*.example.com: accept"),
+            ("a.example.com:5000/x/y:1", "*.example.com: accept"),
+            ("example.com:5000/x", "default: reject"),
+            (&format!("r.io/team/app:1@{}", Digest::of(b"x")), "r.io/team: accept"),
             ("example.com/x", "default: reject"),
         ] {
             assert_eq!(kind(&policy, image), want, "{image}");
         }
         assert!(kind(&policy, "gpg.io/x").contains("signedBy"));
         assert!(kind(&policy, "empty.io/x").contains("must not be empty"));
-        assert!(matches!(policy.of_transport("dir").unwrap()[..], [Requirement::Accept]));
-        assert!(matches!(policy.of_transport("oci").unwrap()[..], [Requirement::Reject]));
+        for (transport, path, want, accepted) in [
+            ("dir", "/x/z", "dir", true),
+            ("dir", "/x/y", "/x/y", false),
+            ("dir", "/x/y/z/", "/x/y", false),
+            ("dir", "/x/yz", "dir", true),
+            ("oci", "/x/y", "default", false),
+        ] {
+            let (scope, list) = policy.of(transport, &scopes_of_path(Path::new(path))).unwrap();
+            assert_eq!(
+                (scope.as_str(), matches!(list[..], [Requirement::Accept])),
+                (want, accepted),
+                "{path}"
+            );
+        }
     }
 
     #[test]
@@ -391,8 +430,12 @@ mod tests {
             (&remap, "r.io/b/x:1", "mirror.io/a/x:1", true),
             (&remap, "r.io/b/x:1", "mirror.io/ab/x:1", false),
         ] {
-            assert_eq!(identity.accepts(said, &image.parse().unwrap()), want, "{said} {image}");
+            assert_eq!(identity.accepts(said, Some(&image.parse().unwrap())), want, "{said} {image}");
         }
+        // An image in a directory has no name: the policy must say which one is right.
+        let named = Identity::ExactRepository { docker_repository: "r.io/a".into() };
+        assert!(named.accepts("r.io/a:1", None) && !named.accepts("r.io/b:1", None));
+        assert!(!Identity::MatchRepository.accepts("r.io/a", None) && !remap.accepts("r.io/b/x:1", None));
     }
 
     #[test]
@@ -414,7 +457,7 @@ mod tests {
         let signature = STANDARD.encode(pair.sign(&random, payload.as_bytes()).unwrap());
         let image: ImageRef = "r.io/a:1".parse().unwrap();
         let check = |payload: &str, signature: &str, digest| {
-            signed.verify(payload.as_bytes(), signature, &image, &[digest])
+            signed.verify(payload.as_bytes(), signature, Some(&image), &[digest])
         };
         check(&payload, &signature, digest).unwrap();
         assert!(check(&payload, &signature, Digest::of(b"other")).is_err());

@@ -6,6 +6,7 @@
 //!
 //! tag sha256-<hex> .sig of the same repository: a manifest, each layer of which is a payload and has the
 //! signature as an annotation
+//! dir: signature-<n>: NUL, "sigstore-json", new line, payload and annotations as JSON
 //! ```
 //!
 //! # Source
@@ -169,6 +170,30 @@ pub(crate) fn attach(
     (config, manifest.to_string().into_bytes())
 }
 
+/// What begins a file with a signature of this kind, in `dir:`.
+const FILE_START: &[u8] = b"\0sigstore-json\n";
+
+/// The name of the file with the signature of this number, from 1 on, in `dir:`.
+pub(crate) fn file_name(number: usize) -> String {
+    format!("signature-{number}")
+}
+
+/// A payload and its signature as such a file holds them.
+pub(crate) fn to_file(payload: &[u8], signature: &str) -> Vec<u8> {
+    let document = json!({
+        "mimeType": PAYLOAD_TYPE, "payload": STANDARD.encode(payload), "annotations": {SIGNATURE: signature},
+    });
+    [FILE_START, document.to_string().as_bytes()].concat()
+}
+
+/// Payload and signature of such a file; `None` for another kind of signature.
+pub(crate) fn from_file(text: &[u8]) -> Option<(Vec<u8>, String)> {
+    let document: Value = serde_json::from_slice(text.strip_prefix(FILE_START)?).ok()?;
+    let payload = STANDARD.decode(document["payload"].as_str()?).ok()?;
+    let signature = document["annotations"][SIGNATURE].as_str()?.to_owned();
+    (document["mimeType"] == PAYLOAD_TYPE).then_some((payload, signature))
+}
+
 fn push(list: &mut Value, entry: Value) {
     if let Some(list) = list.as_array_mut() {
         list.push(entry);
@@ -199,6 +224,16 @@ mod tests {
         ] {
             let err = PrivateKey::open(text.as_bytes(), b"x").unwrap_err();
             assert!(err.contains(word), "{text}: {err}");
+        }
+    }
+
+    #[test]
+    fn signatures_in_files() {
+        let file = to_file(b"payload", "AAAA");
+        assert_eq!(from_file(&file), Some((b"payload".to_vec(), "AAAA".to_owned())));
+        let other = String::from_utf8(file).unwrap().replace("simplesigning", "other").into_bytes();
+        for bad in [&other[..], b"", b"\x89\x01gpg", b"\0sigstore-json\n{}", b"\0sigstore-json\nno"] {
+            assert_eq!(from_file(bad), None, "{bad:?}");
         }
     }
 

@@ -1,18 +1,28 @@
-//! Removes directories whose files belong to IDs of the subordinate range.
+//! Removes directories in processes of their own.
 //!
-//! What a container wrote as another user than root belongs to IDs that only root of U may remove. The
-//! store moves such a tree to `staging/`; a stage inside U removes it there.
+//! - What a container wrote as another user than root belongs to IDs that only root of U may remove. The
+//!   store moves such a tree to `staging/`; the stage `clean` inside U removes it there.
+//! - What is large is left to the stage `sweep`, for which nobody waits:
+//!
+//! ```text
+//! start ──store's root, the lock that others wait for──▶ sweep
+//!       ◀────────────── its own name ──────────────────
+//! rename to staging/<its name>-<n>, end ──end of file──▶ removes what has its name
+//! ```
+//!
+//! Killed at any point, it leaves entries of a dead process, as any other does.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::runtime::launch::Caller;
-use crate::stage::spawn::{self, Stage};
+use crate::stage::spawn::{self, Child, Stage};
 use crate::stage::wire;
-use crate::store::staging;
+use crate::store::owner::Owner;
+use crate::store::{Store, staging};
 use crate::sys::process;
 
 /// The trees to remove.
@@ -38,6 +48,69 @@ pub(crate) fn clean(caller: &Caller, root: &Path, paths: &[PathBuf]) -> io::Resu
     let (failure, _) = child.receive::<Option<String>>().map_err(io::Error::other)?;
     child.wait()?;
     failure.map_or(Ok(()), |failure| Err(io::Error::other(failure)))
+}
+
+/// What a sweeper is told.
+#[derive(Debug, Serialize, Deserialize)]
+struct SweepOrder {
+    /// The store.
+    root: Vec<u8>,
+}
+
+/// A process that removes what was left to it, once this is dropped. It has nothing of the caller's open.
+#[derive(Debug)]
+pub(crate) struct Sweeper {
+    owner: Owner,
+    _child: Child,
+}
+
+impl Sweeper {
+    /// Starts it. The caller has one thread.
+    ///
+    /// # Errors
+    ///
+    /// If the stage cannot be started; then everything is to be removed in place.
+    pub(crate) fn start(caller: &Caller, store: &Store) -> io::Result<Self> {
+        let lock = store.lock_for_sweeper().map_err(io::Error::other)?;
+        let stage = Stage { name: c"sweep", args: &[], detached: true };
+        let child = spawn::spawn(&stage, &caller.namespace(store.root())).map_err(io::Error::other)?;
+        let order = SweepOrder { root: store.root().as_os_str().as_encoded_bytes().to_vec() };
+        child.send(&order, &[lock.as_fd()]).map_err(io::Error::other)?;
+        let (name, _) = child.receive::<String>().map_err(io::Error::other)?;
+        let owner = Owner::parse(&name).ok_or_else(|| io::Error::other("a sweeper without a name"))?;
+        Ok(Self { owner, _child: child })
+    }
+
+    /// Whose entries of `staging/` it removes.
+    pub(crate) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+}
+
+/// The stage `sweep`.
+pub(crate) fn sweep() -> ! {
+    let swept = spawn::begin().is_ok_and(|command| sweep_for(command).is_ok());
+    process::exit_now(if swept { 0 } else { 125 })
+}
+
+fn sweep_for(command: OwnedFd) -> io::Result<()> {
+    use std::os::unix::ffi::OsStringExt as _;
+    // The lock is held until this process ends.
+    let (order, _lock) = wire::receive::<SweepOrder>(command.as_fd()).map_err(io::Error::other)?;
+    let store = Store::open(&PathBuf::from(std::ffi::OsString::from_vec(order.root)));
+    let store = store.map_err(io::Error::other)?;
+    let owner = Owner::current().map_err(io::Error::other)?;
+    wire::send(command.as_fd(), &owner.entry(0), &[]).map_err(io::Error::other)?;
+    // Nothing more is said: the end of the other side is the sign to begin.
+    wire::receive::<()>(command.as_fd()).ok();
+    drop(command);
+    process::become_unimportant();
+    let mut failure = Ok(());
+    for name in staging::left_to(&store, &owner).map_err(io::Error::other)? {
+        let removed = staging::remove_foreign(&store.root().join("staging").join(name));
+        failure = failure.and(removed.map_err(io::Error::other));
+    }
+    failure
 }
 
 /// The stage `clean`: one order, and what went wrong.

@@ -131,7 +131,8 @@ impl Store {
 }
 
 impl Blobs<'_> {
-    fn relative(digest: &Digest) -> PathBuf {
+    /// Where a blob lies, relative to the store.
+    pub(in crate::store) fn relative(digest: &Digest) -> PathBuf {
         PathBuf::from("blobs/sha256").join(digest.hex())
     }
 

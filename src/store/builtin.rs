@@ -254,7 +254,8 @@ fn register(store: &Store, record: &ImageRecord, lock: &Exclusive) -> Result<()>
     let Some(old) = before.filter(|old| *old != record.id) else { return Ok(()) };
     let is_named = store.refs().list()?.items.iter().any(|known| known.image == old);
     if !is_named && store.images().remove(&old, lock)? {
-        store.collect_garbage(lock)?;
+        // What was taken away is removed when this returns.
+        drop(store.take_garbage(store.garbage(lock)?, None, lock)?);
     }
     Ok(())
 }

@@ -35,8 +35,8 @@ const GZIP_LEVEL: u32 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct How {
     pub(crate) compression: Compression,
-    /// The compressor's own scale; `None` for ketch's choice.
-    pub(crate) level: Option<u32>,
+    /// The compressor's own scale, on which zstd's goes below zero; `None` for ketch's choice.
+    pub(crate) level: Option<i32>,
 }
 
 impl How {
@@ -175,16 +175,15 @@ fn compress(piece: &[u8], how: How) -> io::Result<Vec<u8>> {
     match how.compression {
         Compression::None => Ok(piece.to_vec()),
         Compression::Gzip => {
-            let level = flate2::Compression::new(how.level.unwrap_or(GZIP_LEVEL).min(9));
+            // gzip has no levels below zero: there they mean that nobody has chosen.
+            let level = how.level.and_then(|level| u32::try_from(level).ok()).unwrap_or(GZIP_LEVEL);
+            let level = flate2::Compression::new(level.min(9));
             // No name and no time in the header: the same bytes each time.
             let mut encoder = flate2::GzBuilder::new().write(Vec::with_capacity(piece.len() / 2 + 64), level);
             encoder.write_all(piece)?;
             encoder.finish()
         }
-        Compression::Zstd => {
-            let level = how.level.and_then(|level| i32::try_from(level).ok()).unwrap_or(0);
-            zstd::bulk::compress(piece, level)
-        }
+        Compression::Zstd => zstd::bulk::compress(piece, how.level.unwrap_or(0)),
     }
 }
 
@@ -238,6 +237,24 @@ mod tests {
                 assert!(inflate(&blob, compression) == content, "{compression:?} {}", content.len());
             }
         }
+    }
+
+    #[test]
+    fn every_level_is_the_compressors_own() {
+        let text: Vec<u8> =
+            (0..200_000_u32).flat_map(|n| (n % 977 * n % 131).to_string().into_bytes()).collect();
+        let made = |compression, level| compress(&text, How { compression, level }).unwrap();
+        for level in [-5, -1, 0, 1, 19] {
+            assert_eq!(
+                made(Compression::Zstd, Some(level)),
+                zstd::bulk::compress(&text, level).unwrap(),
+                "{level}"
+            );
+        }
+        assert!(made(Compression::Zstd, Some(-5)).len() > made(Compression::Zstd, None).len());
+        let gzip = |level| made(Compression::Gzip, level);
+        assert!(gzip(Some(1)).len() > gzip(Some(9)).len());
+        assert_eq!((gzip(Some(-1)), gzip(Some(20))), (gzip(None), gzip(Some(9))));
     }
 
     #[test]

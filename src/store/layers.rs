@@ -101,7 +101,8 @@ impl StagedLayer {
 }
 
 impl Layers<'_> {
-    fn relative(chain_id: &Digest) -> PathBuf {
+    /// Where a layer lies, relative to the store.
+    pub(in crate::store) fn relative(chain_id: &Digest) -> PathBuf {
         PathBuf::from("layers").join(chain_id.hex())
     }
 

@@ -81,6 +81,26 @@ pub(crate) fn take(store: &Store, path: &Path) -> Result<Option<Staged>> {
     }
 }
 
+/// Renames `path` (relative to the store) to an entry of the process `owner`, which will remove it. A missing
+/// one is a success.
+pub(crate) fn leave_to(store: &Store, path: &Path, owner: &Owner) -> Result<()> {
+    let staged = Path::new("staging").join(owner.entry(SERIAL.fetch_add(1, Ordering::Relaxed)));
+    match fs::rename(store.dir(), path, store.dir(), &staged) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => {
+            Err(io_error("move away", store.root().join(path))(err))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The names of what was left to the process `owner`, in `staging/`.
+pub(crate) fn left_to(store: &Store, owner: &Owner) -> Result<Vec<std::ffi::OsString>> {
+    let root = store.root().join("staging");
+    let mut names = fs::names(store.dir(), "staging").map_err(io_error("list", &root))?;
+    names.retain(|name| name.to_str().and_then(Owner::parse).as_ref() == Some(owner));
+    Ok(names)
+}
+
 impl Staged {
     /// Where it is; absolute.
     pub(crate) fn path(&self) -> &Path {

@@ -72,6 +72,23 @@ pub(crate) fn copy_inherited(number: RawFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
+/// Lets others have processor and disk first. Not the very last place: who waits for a lock of the file system
+/// that this process holds would wait for all others, too.
+///
+/// # Source
+///
+/// setpriority(2); sched(7), "The autogroup feature"; ioprio_set(2), best effort, level 7.
+pub(crate) fn become_unimportant() {
+    const NICE: i32 = 10;
+    const WHO_PROCESS: i32 = 1;
+    const BEST_EFFORT_LAST: i32 = 2 << 13 | 7;
+    // Each helps or does not.
+    rustix::process::setpriority_process(None, NICE).ok();
+    std::fs::write("/proc/self/autogroup", NICE.to_string()).ok();
+    // SAFETY: three numbers; only this process's own priority changes.
+    unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, BEST_EFFORT_LAST) };
+}
+
 /// Ends the process at once, without running destructors or exit handlers: for children that share
 /// the parent's buffers.
 pub(crate) fn exit_now(code: i32) -> ! {

@@ -226,14 +226,8 @@ fn build_one(
 /// Pushes an image or a manifest list.
 fn push_to(engine: &Engine, name: &str, args: &BuildArgs, quiet: bool) -> anyhow::Result<()> {
     let progress = crate::cli::progress::Progress::new(quiet);
-    let request = PushRequest {
-        image: name.to_owned(),
-        destination: None,
-        wishes: push::Wishes::default(),
-        all: false,
-        sign: None,
-        remote: args.registry.remote(),
-    };
+    let request =
+        PushRequest { image: name.to_owned(), remote: args.registry.remote(), ..PushRequest::default() };
     push::push(engine, &request, &|event| progress.show(event))?;
     Ok(())
 }

@@ -23,15 +23,15 @@ use crate::engine::artifact::{self, Fetching};
 use crate::engine::build::request::BuildEvent;
 use crate::engine::build::state::State;
 use crate::engine::build::{Builder, Lane, Result};
-use crate::engine::push::{self, PushRequest, Wishes};
+use crate::engine::push::{self, PushRequest};
 use crate::engine::register::MAX_DOCUMENT;
-use crate::engine::remote::error::from_registry;
-use crate::engine::remote::{Remote, RemoteOptions};
+use crate::engine::remote::{Remote, RemoteOptions, Trouble};
 use crate::engine::save::oci;
+use crate::engine::trust::Trust;
 use crate::engine::unpack::Wanted;
 use crate::engine::{Engine, Error, Kind, config};
 use crate::registry::blob::Blob;
-use crate::registry::client::{Client, Purpose};
+use crate::registry::client::Client;
 use crate::store::build_cache::{CachedLayer, CachedStep};
 use crate::store::images::chain_ids;
 use crate::store::staging;
@@ -207,10 +207,8 @@ impl Builder<'_> {
                 let request = PushRequest {
                     image: name.clone(),
                     destination: Some(name.clone()),
-                    wishes: Wishes::default(),
-                    all: false,
-                    sign: None,
                     remote: self.request.pull.remote.clone(),
+                    ..PushRequest::default()
                 };
                 let events = std::cell::RefCell::new(&mut *self.events);
                 push::others::push_artifact(self.engine, name, &digest, &request, &|event| {
@@ -247,7 +245,7 @@ fn read(engine: &Engine, place: &CachePlace, options: &RemoteOptions) -> Result<
         // An image that is here, which an earlier build has made.
         CachePlace::Registry(name) => match engine.image(name) {
             Ok(found) => engine.store().blobs().read_small(&found.image.id, MAX_DOCUMENT)?,
-            Err(_) => with_client(name, options, config_of)?,
+            Err(_) => reading(engine, name, options, config_of)?,
         },
     };
     let unusable = |err: serde_json::Error| Error::invalid("it is no cache of this program").because(err);
@@ -259,31 +257,32 @@ fn read(engine: &Engine, place: &CachePlace, options: &RemoteOptions) -> Result<
     }
 }
 
-/// Talks to the registry of `name`.
-fn with_client<T>(
+/// Talks to the registry of `name`, or a mirror of it.
+fn reading<T>(
+    engine: &Engine,
     name: &str,
     options: &RemoteOptions,
-    talk: impl FnOnce(&Client, &ImageRef) -> Result<T, crate::registry::error::Error>,
+    mut talk: impl FnMut(&Client<'_>, &ImageRef) -> Result<T, Trouble>,
 ) -> Result<T, Error> {
     let parsed: ImageName = name.parse().map_err(|err| Error::invalid(format!("{err}")))?;
     let image = parsed.on(DOCKER_HUB).with_default_tag();
-    let failed = |err| from_registry("read", &image, err);
-    let remote = Remote::new(options)?;
-    let endpoint = remote.own_endpoint("read", &image)?;
-    let client = Client::new(&endpoint, Purpose::Pull, &remote.options, &|_| {}).map_err(failed)?;
-    talk(&client, &image).map_err(failed)
+    let remote = Remote::new(options, engine.conf())?;
+    remote.reading("read", &image, &|_| {}, &|_| {}, |client| talk(client, &image))
 }
 
-/// The configuration of a cache or an image; of several platforms, this machine's.
-fn config_of(client: &Client, image: &ImageRef) -> Result<Vec<u8>, crate::registry::error::Error> {
-    let mut fetched = client.manifest(&image.manifest_reference())?;
+/// The configuration of a cache or an image that policy.json allows; of several platforms, this machine's.
+fn config_of(client: &Client<'_>, image: &ImageRef) -> Result<Vec<u8>, Trouble> {
+    let mut fetched = client.manifest(&client.image().manifest_reference())?;
+    let mut digests = vec![fetched.digest];
     if let Ok(Document::Index { entries, .. }) = Document::parse(&fetched.bytes, "")
         && let Some(best) = IndexEntry::choose(&entries, &Platform::host())
     {
         fetched = client.manifest(&best.descriptor.digest.to_string())?;
+        digests.push(fetched.digest);
     }
+    Trust::load()?.check(client, image, &digests)?;
     match config_blob(&fetched.bytes) {
-        Some(blob) => client.small_blob(blob),
+        Some(blob) => Ok(client.small_blob(blob)?),
         None => Ok(b"{}".to_vec()),
     }
 }
@@ -303,9 +302,9 @@ fn fetch(
     options: &RemoteOptions,
 ) -> Result<(), Error> {
     match place {
-        CachePlace::Registry(name) => with_client(name, options, |client, _| {
+        CachePlace::Registry(name) => reading(engine, name, options, |client, _| {
             let blob = Blob { digest: layer.blob, size: layer.blob_bytes };
-            client.blobs(vec![(blob, Fetching::new(engine.store(), layer.blob, &|_| {}))], 1)
+            Ok(client.blobs(vec![(blob, Fetching::new(engine.store(), layer.blob, &|_| {}))], 1)?)
         }),
         CachePlace::Directory(path) => {
             let path = blob_path(&config::directory()?.join(path), &layer.blob);

@@ -37,6 +37,9 @@ pub(crate) struct ContainersConf {
     pub(crate) engine: EngineConf,
     pub(crate) network: NetworkConf,
     pub(crate) ketch: KetchConf,
+    /// `--registries-conf`, which no file can say.
+    #[serde(skip)]
+    pub(crate) registries_conf: Option<PathBuf>,
 }
 
 /// `[containers]`: defaults of `run` and `create`.

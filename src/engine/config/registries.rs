@@ -7,14 +7,17 @@
 
 use std::path::PathBuf;
 
+use crate::engine::config::containers_conf::ContainersConf;
 use crate::engine::config::{variable, xdg};
 use crate::registry::auth::Stores;
 use crate::registry::config::Paths;
 
-/// `registries.conf` and what belongs to it.
-pub(crate) fn registries() -> Paths {
+/// `registries.conf` and what belongs to it: the file of `--registries-conf`, of the environment, or those in
+/// the usual places.
+pub(crate) fn registries(conf: &ContainersConf) -> Paths {
     let (config, cache) = (xdg("XDG_CONFIG_HOME", ".config"), xdg("XDG_CACHE_HOME", ".cache"));
-    Paths::usual(variable("CONTAINERS_REGISTRIES_CONF"), config.as_deref(), cache.as_deref())
+    let instead = conf.registries_conf.clone().or_else(|| variable("CONTAINERS_REGISTRIES_CONF"));
+    Paths::usual(instead, config.as_deref(), cache.as_deref())
 }
 
 /// Where credentials are: in `named` (`--authfile`), or where the environment says, or in the usual

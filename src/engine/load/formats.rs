@@ -16,6 +16,10 @@ use crate::base::platform::Platform;
 use crate::engine::load::parts::Parts;
 use crate::engine::load::{compression_of, shown};
 use crate::engine::{Error, Result};
+use crate::registry::sigstore;
+
+/// Most signatures of one image that are looked at.
+const MAX_SIGNATURES: usize = 64;
 
 /// One image of an archive.
 #[derive(Debug)]
@@ -32,7 +36,37 @@ pub(super) struct Found {
     said: Vec<String>,
 }
 
+/// What an archive or directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// OCI's image layout.
+    Layout,
+    /// What `docker save` writes.
+    DockerArchive,
+    /// skopeo's `dir:`.
+    Dir,
+}
+
 impl Found {
+    /// Of the manifest, and of the index it was found through.
+    pub(super) fn digests(&self) -> Vec<Digest> {
+        [&self.manifest].into_iter().chain(&self.index).map(|text| Digest::of(text)).collect()
+    }
+
+    /// Payloads and signatures that lie beside an image in `dir:`; others than sigstore's are left out.
+    pub(super) fn signatures(&self, parts: &mut Parts<'_>) -> Result<Vec<(Vec<u8>, String)>> {
+        let mut found = Vec::new();
+        let of_entry = format!("{}.", Digest::of(&self.manifest).hex());
+        for prefix in ["", &of_entry] {
+            for number in 1..=MAX_SIGNATURES {
+                let name = format!("{prefix}{}", sigstore::file_name(number));
+                let Some(text) = parts.document(name.as_bytes())? else { break };
+                found.extend(sigstore::from_file(&text));
+            }
+        }
+        Ok(found)
+    }
+
     /// Refuses an image that is not for the platform that was asked for.
     pub(super) fn must_be_for(&self, wanted: &Platform) -> Result<()> {
         let is =
@@ -54,11 +88,11 @@ impl Found {
 }
 
 /// All images; of an index the one for `wanted`, or for this machine.
-pub(super) fn find(parts: &mut Parts<'_>, wanted: Option<&Platform>) -> Result<Vec<Found>> {
+pub(super) fn find(parts: &mut Parts<'_>, wanted: Option<&Platform>) -> Result<(Kind, Vec<Found>)> {
     let host = Platform::host();
     let wanted = wanted.unwrap_or(&host);
     if let Some(index) = parts.document(b"index.json")? {
-        return layout(parts, &index, wanted);
+        return Ok((Kind::Layout, layout(parts, &index, wanted)?));
     }
     let unknown = || {
         Error::invalid("payload does not match any of the supported image formats").hint(
@@ -67,8 +101,8 @@ pub(super) fn find(parts: &mut Parts<'_>, wanted: Option<&Platform>) -> Result<V
     };
     let text = parts.document(b"manifest.json")?.ok_or_else(unknown)?;
     match serde_json::from_slice::<Value>(&text) {
-        Ok(Value::Array(_)) => docker_archive(parts, &text),
-        Ok(Value::Object(_)) => Ok(vec![directory(parts, text, wanted)?]),
+        Ok(Value::Array(_)) => Ok((Kind::DockerArchive, docker_archive(parts, &text)?)),
+        Ok(Value::Object(_)) => Ok((Kind::Dir, vec![directory(parts, text, wanted)?])),
         _ => Err(unknown()),
     }
 }

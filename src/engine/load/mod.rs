@@ -22,9 +22,10 @@ use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
 use crate::base::manifest::Compression;
 use crate::base::platform::Platform;
-use crate::engine::load::formats::Found;
+use crate::engine::load::formats::{Found, Kind};
 use crate::engine::load::parts::Parts;
 use crate::engine::register::NewImage;
+use crate::engine::trust::{self, Offered};
 use crate::engine::unpack::Wanted;
 use crate::engine::{Engine, Error, Result};
 use crate::store::images::chain_ids;
@@ -33,15 +34,15 @@ use crate::store::images::chain_ids;
 pub(crate) enum Origin<'a> {
     /// A directory: an OCI layout, or what skopeo calls `dir`.
     Directory(&'a Path),
-    /// A tar archive, compressed or not.
-    Archive(Box<dyn Read + Send + 'a>),
+    /// A tar archive, compressed or not, and where it lies if it is a file.
+    Archive(Box<dyn Read + Send + 'a>, Option<&'a Path>),
 }
 
 impl std::fmt::Debug for Origin<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Directory(path) => f.debug_tuple("Directory").field(path).finish(),
-            Self::Archive(_) => f.write_str("Archive"),
+            Self::Archive(_, path) => f.debug_tuple("Archive").field(path).finish(),
         }
     }
 }
@@ -70,11 +71,11 @@ impl Engine {
         wanted: Option<&Platform>,
     ) -> Result<Vec<Loaded>> {
         self.sweep();
-        let mut parts = match origin {
-            Origin::Directory(path) => Parts::of_directory(self, path)?,
-            Origin::Archive(archive) => Parts::of_archive(self, archive)?,
+        let (mut parts, path, is_directory) = match origin {
+            Origin::Directory(path) => (Parts::of_directory(self, path)?, Some(path), true),
+            Origin::Archive(archive, path) => (Parts::of_archive(self, archive)?, path, false),
         };
-        let mut found = formats::find(&mut parts, wanted)?;
+        let (kind, mut found) = formats::find(&mut parts, wanted)?;
         if let Some(wanted) = select {
             found.retain(|image| image.is_called(wanted));
             if found.is_empty() {
@@ -84,6 +85,13 @@ impl Engine {
         if let Some(wanted) = wanted {
             found.iter().try_for_each(|image| image.must_be_for(wanted))?;
         }
+        let transport = match (kind, is_directory) {
+            (Kind::Layout, true) => "oci",
+            (Kind::Layout, false) => "oci-archive",
+            (Kind::DockerArchive, _) => "docker-archive",
+            (Kind::Dir, _) => "dir",
+        };
+        check_trust(&mut parts, transport, path, &found)?;
         found.into_iter().map(|image| self.load_one(&mut parts, image)).collect()
     }
 
@@ -112,6 +120,20 @@ impl Engine {
         };
         Ok(Loaded { id: self.register_image(&image)?, names })
     }
+}
+
+/// Asks policy.json about all images that were found.
+fn check_trust(parts: &mut Parts<'_>, transport: &str, path: Option<&Path>, found: &[Found]) -> Result<()> {
+    let mut signatures = Vec::new();
+    for image in found {
+        signatures.push(if transport == "dir" { image.signatures(parts)? } else { vec![] });
+    }
+    let offered: Vec<Offered<'_>> = found
+        .iter()
+        .zip(&signatures)
+        .map(|(image, signatures)| Offered { digests: image.digests(), signatures })
+        .collect();
+    trust::check_place(transport, path, Some(&offered))
 }
 
 /// How the blob of a part is compressed, as its first bytes tell.

@@ -11,9 +11,10 @@ use std::io;
 use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
 use crate::base::size;
-use crate::engine::pull::fetch::{Found, Trouble};
+use crate::engine::pull::fetch::Found;
 use crate::engine::pull::unpacking::{Missing, Unpacking, room};
 use crate::engine::pull::{PullEvent, Puller};
+use crate::engine::remote::Trouble;
 use crate::engine::remote::error::{DISK_FULL, from_store};
 use crate::engine::{Error, Kind, Result};
 use crate::registry::blob::{Blob, Opened, Sink};
@@ -73,14 +74,19 @@ pub(super) fn layers(
 
 /// Refuses to begin what certainly does not fit: the compressed layers alone need more than there is.
 fn check_room(store: &Store, image: &ImageRef, missing: &[Missing]) -> std::result::Result<(), Trouble> {
-    let Ok(space) = store.space() else { return Ok(()) };
     let mut seen = std::collections::HashSet::new();
     let to_come = missing
         .iter()
         .filter(|layer| seen.insert(layer.blob.digest))
         .map(|layer| layer.blob.size.saturating_sub(store.blobs().length_so_far(&layer.blob.digest)));
     let to_come = to_come.fold(0, u64::saturating_add);
-    if to_come <= space.free_bytes {
+    let fits = || store.space().map_or(true, |space| to_come <= space.free_bytes);
+    if fits() {
+        return Ok(());
+    }
+    // What an rmi has removed a moment ago may not be free yet.
+    store.wait_for_sweepers();
+    if fits() {
         return Ok(());
     }
     let message =

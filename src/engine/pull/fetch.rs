@@ -11,6 +11,7 @@ use crate::base::manifest::{Descriptor, Document, ImageConfig, IndexEntry, Manif
 use crate::base::platform::Platform;
 use crate::engine::error::{Error, Kind};
 use crate::engine::pull::PullEvent;
+use crate::engine::remote::Trouble;
 use crate::engine::remote::error::from_manifest;
 use crate::registry::blob::Blob;
 use crate::registry::client::{Client, MAX_MANIFEST};
@@ -29,27 +30,6 @@ pub(super) struct Found {
     pub(super) config: ImageConfig,
     /// Index, manifest and configuration as they came; stored once the layers are there too.
     pub(super) documents: Vec<Vec<u8>>,
-}
-
-/// Why a server gave no image.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// The server: another mirror may do better.
-    Server(RegistryError),
-    /// The image: it would be the same everywhere.
-    Image(Error),
-}
-
-impl From<RegistryError> for Trouble {
-    fn from(err: RegistryError) -> Self {
-        Self::Server(err)
-    }
-}
-
-impl From<Error> for Trouble {
-    fn from(err: Error) -> Self {
-        Self::Image(err)
-    }
 }
 
 impl Found {

@@ -24,7 +24,7 @@ pub(super) fn pull(
         Place::OciDir { path, name } => engine.load(Origin::Directory(path), name.as_deref(), wanted)?,
         Place::Dir(path) => engine.load(Origin::Directory(path), None, wanted)?,
         Place::OciArchive { path, name } | Place::DockerArchive { path, name } => {
-            engine.load(Origin::Archive(Box::new(open(path)?)), name.as_deref(), wanted)?
+            engine.load(Origin::Archive(Box::new(open(path)?), Some(path)), name.as_deref(), wanted)?
         }
         Place::Storage(name) => {
             let found = engine.image(name)?;

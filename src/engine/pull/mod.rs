@@ -26,13 +26,13 @@ use crate::base::platform::Platform;
 use crate::engine::Engine;
 use crate::engine::config::registries as files;
 use crate::engine::error::Error;
-use crate::engine::pull::fetch::{Found, Trouble};
-use crate::engine::remote::error::{from_registry, from_store, unresolved};
-use crate::engine::remote::{Remote, RemoteOptions};
+use crate::engine::pull::fetch::Found;
+use crate::engine::remote::error::{from_store, unresolved};
+use crate::engine::remote::{Remote, RemoteOptions, Trouble};
 use crate::engine::transport::Place;
 use crate::engine::trust::{self, Trust};
-use crate::registry::client::{Client, Notice, Purpose};
-use crate::registry::config::{Endpoint, remember_alias};
+use crate::registry::client::{Client, Notice};
+use crate::registry::config::remember_alias;
 use crate::store::Store;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -137,7 +137,9 @@ pub(crate) fn pull(
     match Place::parse(typed)? {
         Place::Registry(name) => pull_remote(engine, &name, request, events),
         place => {
-            trust::check_place(&place)?;
+            if let Some((transport, path)) = place.in_policy() {
+                trust::check_place(transport, Some(path), None)?;
+            }
             local::pull(engine, &place, request.platform.as_ref(), events)
         }
     }
@@ -211,7 +213,7 @@ fn find_local(store: &Store, name: &str, wanted: Option<&Platform>) -> Option<Pu
 
 impl<'a> Puller<'a> {
     fn new(engine: &'a Engine, request: &'a PullRequest, events: &'a dyn Fn(&PullEvent<'_>)) -> Result<Self> {
-        let remote = Remote::new(&request.remote.configured(&engine.conf().engine)?)?;
+        let remote = Remote::new(&request.remote, engine.conf())?;
         let trust = Trust::load()?;
         engine.sweep();
         Ok(Self { engine, remote, trust, request, events })
@@ -229,7 +231,7 @@ impl<'a> Puller<'a> {
     fn pull(&self, name: &ImageName) -> Result<Pulled> {
         if let Some(chosen) = self.chosen(name)? {
             let pulled = self.pull_image(&chosen)?;
-            if let Some(file) = files::registries().alias_cache
+            if let Some(file) = files::registries(self.engine.conf()).alias_cache
                 && let Err(err) = remember_alias(&file, name, &chosen)
             {
                 (self.events)(&PullEvent::Warning(&format!("the choice is not remembered: {err}")));
@@ -278,38 +280,15 @@ impl<'a> Puller<'a> {
         })
     }
 
-    /// Does `work` with the first server that can: mirrors, then the registry itself. The failure that
-    /// is reported is the last, the registry's own.
+    /// Does `work` with the first server that can; its notices become events.
     fn first_endpoint<T>(
         &self,
         image: &ImageRef,
         work: impl Fn(&Client<'_>) -> Result<T, Trouble>,
     ) -> Result<T> {
-        let mut failure = None;
-        for endpoint in
-            self.remote.registries.endpoints(image).map_err(|err| from_registry("pull", image, err))?
-        {
-            (self.events)(&PullEvent::Trying(&endpoint.image));
-            match self.with_client(&endpoint, &work) {
-                Ok(done) => return Ok(done),
-                Err(Trouble::Image(err)) => return Err(err),
-                Err(Trouble::Server(err)) => failure = Some(err),
-            }
-        }
-        Err(failure.map_or_else(
-            || Error::invalid(format!("no server is configured for {image}")),
-            |err| from_registry("pull", image, err),
-        ))
-    }
-
-    /// Does `work` with a client whose notices become events.
-    fn with_client<T>(
-        &self,
-        endpoint: &Endpoint,
-        work: impl FnOnce(&Client<'_>) -> Result<T, Trouble>,
-    ) -> Result<T, Trouble> {
         let notices = |notice: &Notice<'_>| (self.events)(&PullEvent::from(notice));
-        work(&Client::new(endpoint, Purpose::Pull, &self.remote.options, &notices)?)
+        let trying = |image: &ImageRef| (self.events)(&PullEvent::Trying(image));
+        self.remote.reading("pull", image, &notices, &trying, work)
     }
 
     /// Tells of an image of which nothing was missing.

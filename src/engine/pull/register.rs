@@ -60,6 +60,8 @@ pub(super) fn register(engine: &Engine, image: &ImageRef, found: &Found) -> crat
         names.push(image.with_digest(found.manifest_digest));
     }
     let record = record(found, &names, size_bytes);
+    // A build that goes on just now may have made some of its layers, and not have synced them yet.
+    store.layers().settle(&record.chain_ids()).map_err(failed)?;
     let lock = engine.lock()?;
     store.with_reserve(|| store.images().register(record.clone(), &lock)).map_err(failed)?;
     // A name with a digest is not moved: it means those bytes for ever, and no tag was asked for.

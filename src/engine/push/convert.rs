@@ -154,8 +154,7 @@ fn compress(
             chunked::compress(BufReader::with_capacity(64 << 10, &mut archive), &mut output, level)
         }
         _ => {
-            let how =
-                How { level: level.and_then(|level| u32::try_from(level).ok()), ..How::new(compression) };
+            let how = How { level, ..How::new(compression) };
             compress::each(&mut archive, how, |piece| output.write_all(piece))
                 .and_then(|written| written.map(|_| Vec::new()))
         }

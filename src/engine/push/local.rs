@@ -19,6 +19,7 @@ use crate::engine::save::oci::{LAYOUT, NAME, copy_blob, index};
 use crate::engine::save::{Chosen, Output, Save, SaveFormat};
 use crate::engine::transport::Place;
 use crate::engine::{Error, Result};
+use crate::registry::sigstore;
 use crate::store::resolve::Resolved;
 
 /// Writes all of `cargo` to a place that is no registry.
@@ -31,7 +32,10 @@ pub(super) fn push(
     let top = cargo.top().ok_or_else(|| Error::invalid("there is nothing to push"))?;
     tell(pusher, cargo);
     match place {
-        Place::Dir(path) => directory(cargo, path)?,
+        Place::Dir(path) => {
+            let signature = signature(pusher, found, &top.digest)?;
+            directory(cargo, path, signature.as_deref())?;
+        }
         Place::OciDir { path, name } => {
             let old = old_entries(path)?;
             let mut target = Target::Directory(path.clone());
@@ -170,7 +174,20 @@ fn old_entries(dir: &Path) -> Result<Vec<Value>> {
     Ok(old["manifests"].as_array().cloned().unwrap_or_default())
 }
 
-fn directory(cargo: &Cargo, dir: &Path) -> Result<()> {
+/// The file with a signature, if one is wanted: it says that the image has the name it was found by.
+fn signature(pusher: &Pusher<'_>, found: Option<&Resolved>, digest: &Digest) -> Result<Option<Vec<u8>>> {
+    let Some(key) = &pusher.request.sign else { return Ok(None) };
+    let name = found.and_then(|found| found.name.as_ref()).filter(|name| name.tag().is_some());
+    let name = name.ok_or_else(|| {
+        Error::invalid(format!("{}: a signature needs a name to sign", pusher.request.image))
+            .hint("push it by its name")
+    })?;
+    let payload = sigstore::payload(name, digest);
+    let signature = key.sign(&payload).map_err(|why| Error::system("sign the image", why))?;
+    Ok(Some(sigstore::to_file(&payload, &signature)))
+}
+
+fn directory(cargo: &Cargo, dir: &Path, signature: Option<&[u8]>) -> Result<()> {
     let ([image], None) = (&cargo.images[..], &cargo.index) else {
         return Err(Error::invalid("dir: holds one image, without an index"));
     };
@@ -178,6 +195,17 @@ fn directory(cargo: &Cargo, dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).map_err(|err| Error::system(format!("create {}", dir.display()), err))?;
     for blob in layers.iter().chain([config]) {
         copy_blob(&fresh(blob)?, &dir.join(blob.descriptor.digest.hex()))?;
+    }
+    // Those of an image that was there before.
+    for number in 1.. {
+        match std::fs::remove_file(dir.join(sigstore::file_name(number))) {
+            Ok(()) => {}
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => break,
+            Err(err) => return Err(Error::system(format!("remove a signature in {}", dir.display()), err)),
+        }
+    }
+    if let Some(signature) = signature {
+        write(&dir.join(sigstore::file_name(1)), signature)?;
     }
     write(&dir.join("version"), b"Directory Transport Version: 1.1\n")?;
     write(&dir.join("manifest.json"), &manifest.bytes)

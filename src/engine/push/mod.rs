@@ -11,6 +11,7 @@ mod convert;
 mod local;
 pub(crate) mod others;
 mod outgoing;
+mod relist;
 mod remote;
 mod sign;
 
@@ -68,6 +69,8 @@ pub(crate) struct PushRequest {
     pub(crate) wishes: Wishes,
     /// All images of the index that the name was pulled by.
     pub(crate) all: bool,
+    /// Of a list: its images in these compressions, too.
+    pub(crate) further: Vec<LayerFormat>,
     /// Signs what was pushed.
     pub(crate) sign: Option<PrivateKey>,
     pub(crate) remote: RemoteOptions,
@@ -92,6 +95,13 @@ struct Cargo {
     images: Vec<Outgoing>,
     /// The index over them: its digest, media type and bytes.
     index: Option<outgoing::OutManifest>,
+}
+
+impl Wishes {
+    /// True if something is to be other than it is here.
+    fn any(&self) -> bool {
+        self.format.is_some() || self.compression.is_some() || self.force || self.compress
+    }
 }
 
 impl Cargo {
@@ -124,7 +134,7 @@ pub(crate) fn push(
             remote::push(&pusher, Some(&found.image), &cargo, &destination)?
         }
         place => {
-            pusher.refuse_to_sign()?;
+            pusher.refuse_to_sign(&place)?;
             let compress_plain = request.wishes.compress || !matches!(place, Place::Dir(_));
             let cargo = pusher.load(&found, wishes_for(&place, request.wishes)?, compress_plain)?;
             local::push(&pusher, Some(&found), &cargo, &place)?
@@ -190,10 +200,6 @@ impl Pusher<'_> {
         let Ok(Document::Index { entries, .. }) = document else {
             return Err(Error::new(Kind::System, format!("{} is no index", index.digest)));
         };
-        if self.request.wishes.format.is_some() || self.request.wishes.compression.is_some() {
-            let message = "the images of an index are pushed as they are: --all goes with no other format";
-            return Err(Error::new(Kind::Unsupported, message));
-        }
         let mut images = Vec::with_capacity(entries.len());
         for entry in entries {
             let gathered = gather(store, &entry.descriptor.digest);
@@ -203,14 +209,41 @@ impl Pusher<'_> {
                 error.hint(format!("pull it first: pull --platform {platform} {}", self.request.image))
             })?);
         }
+        self.listed(index, images.into_iter().map(|image| (image, false)).collect())
+    }
+
+    /// A list with its images, each an artifact or not, in the form that is wanted.
+    fn listed(&self, index: outgoing::OutManifest, images: Vec<(Outgoing, bool)>) -> Result<Cargo> {
+        let (wishes, further) = (self.request.wishes, &self.request.further[..]);
+        if !wishes.any() && further.is_empty() {
+            return Ok(Cargo {
+                images: images.into_iter().map(|(image, _)| image).collect(),
+                index: Some(index),
+            });
+        }
+        let document: serde_json::Value = serde_json::from_slice(&index.bytes)
+            .map_err(|err| Error::new(Kind::System, format!("read index {}: {err}", index.digest)))?;
+        let entries = document["manifests"].as_array().cloned().unwrap_or_default();
+        if images.len() != entries.len() {
+            let message = "a list can only be changed on its way if its images go with it";
+            return Err(Error::invalid(message).hint("leave --all=false out"));
+        }
+        let listed = entries
+            .into_iter()
+            .zip(images)
+            .map(|(entry, (image, is_artifact))| relist::Listed { entry, image, is_artifact })
+            .collect();
+        let store = self.engine.store();
+        let again = |digest: &Digest| gather(store, digest).map_err(|err| self.missing(err));
+        let (index, images) = relist::relist(store, &index, listed, (wishes, further), again)?;
         Ok(Cargo { images, index: Some(index) })
     }
 
-    /// Signatures lie beside images of registries; archives and directories have no place for them.
-    fn refuse_to_sign(&self) -> Result<()> {
-        match self.request.sign {
-            None => Ok(()),
-            Some(_) => Err(Error::invalid("signatures can only be written to a registry")),
+    /// Signatures lie beside images of registries and in `dir:`; archives and layouts have no place for them.
+    fn refuse_to_sign(&self, place: &Place) -> Result<()> {
+        match (&self.request.sign, place) {
+            (None, _) | (_, Place::Dir(_)) => Ok(()),
+            _ => Err(Error::invalid("signatures can only be written to a registry or to dir:")),
         }
     }
 

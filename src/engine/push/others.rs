@@ -37,17 +37,17 @@ pub(crate) fn push_list(
         for entry in &entries {
             images.push(match gather(store, &entry.descriptor.digest) {
                 Err(err) if err.kind == Kind::Unsupported => {
-                    artifact(engine, &list.name, &entry.descriptor.digest)?
+                    (artifact(engine, &list.name, &entry.descriptor.digest)?, true)
                 }
-                other => other?,
+                other => (other?, false),
             });
         }
     }
-    let cargo = Cargo { images, index: Some(index) };
+    let cargo = pusher.listed(index, images)?;
     match Place::parse(request.destination.as_deref().unwrap_or(&list.name))? {
         Place::Registry(name) => remote::push(&pusher, None, &cargo, &destination(&name)?),
         place => {
-            pusher.refuse_to_sign()?;
+            pusher.refuse_to_sign(&place)?;
             local::push(&pusher, None, &cargo, &place)
         }
     }

@@ -38,7 +38,7 @@ pub(super) fn push(
 ) -> Result<Pushed> {
     let image = name.on(DOCKER_HUB).with_default_tag();
     let failed = |err| from_registry("push", &image, err);
-    let remote = Remote::new(&pusher.request.remote.configured(&pusher.engine.conf().engine)?)?;
+    let remote = Remote::new(&pusher.request.remote, pusher.engine.conf())?;
     if pusher.request.sign.is_some() {
         sign::allowed(&image)?;
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! RemoteOptions (flags) ─┐
-//! environment, files ────┴▶ Remote ──endpoints(image)──▶ [Endpoint] ──client──▶ registry::Client
+//! containers.conf ───────┼▶ Remote ──endpoints(image)──▶ [Endpoint] ──client──▶ registry::Client
+//! environment, files ────┘            reading: mirrors, then the registry; the first that can
 //! ```
 
 pub(in crate::engine) mod error;
@@ -13,13 +14,14 @@ use std::time::Duration;
 
 use crate::base::image_ref::ImageRef;
 use crate::base::time;
-use crate::engine::config::containers_conf::EngineConf;
+use crate::engine::config::containers_conf::{ContainersConf, EngineConf};
 use crate::engine::config::registries as files;
 use crate::engine::error::{Error, Kind, Result};
 use crate::engine::remote::error::from_registry;
 use crate::registry::auth::Credential;
-use crate::registry::client::Options;
+use crate::registry::client::{Client, Notice, Options, Purpose};
 use crate::registry::config::{Endpoint, Registries};
+use crate::registry::error::Error as RegistryError;
 use crate::registry::fetch;
 use crate::registry::retry::Policy as Patience;
 
@@ -49,7 +51,7 @@ impl RemoteOptions {
     /// # Errors
     ///
     /// A delay that is none.
-    pub(in crate::engine) fn configured(&self, conf: &EngineConf) -> Result<Self> {
+    fn configured(&self, conf: &EngineConf) -> Result<Self> {
         let delay = |text: &String| {
             let unit = if text.bytes().all(|b| b.is_ascii_digit()) { "s" } else { "" };
             time::parse_duration(&format!("{text}{unit}"))
@@ -68,7 +70,7 @@ impl RemoteOptions {
     }
 
     /// These options and what the environment adds to them.
-    pub(in crate::engine) fn complete(&self) -> Options {
+    fn complete(&self) -> Options {
         let mut policy = Patience::default();
         policy.retries = self.retries.unwrap_or(policy.retries);
         policy.delay = self.retry_delay.unwrap_or(policy.delay);
@@ -94,18 +96,67 @@ pub(in crate::engine) fn download(address: &str, out: impl Write) -> Result<()> 
         .map_err(|err| Error::new(Kind::System, format!("download {address}")).because(err))
 }
 
+/// Why a server did not give what was asked for.
+#[derive(Debug)]
+pub(in crate::engine) enum Trouble {
+    /// The server: another mirror may do better.
+    Server(RegistryError),
+    /// The image: it would be the same everywhere.
+    Image(Error),
+}
+
+impl From<RegistryError> for Trouble {
+    fn from(err: RegistryError) -> Self {
+        Self::Server(err)
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(err: Error) -> Self {
+        Self::Image(err)
+    }
+}
+
 impl Remote {
-    /// Reads the configuration of registries.
+    /// Completes the options of a command by containers.conf, and reads the configuration of registries.
     ///
     /// # Errors
     ///
     /// [`Kind::Invalid`] for a file that cannot be read or understood.
-    pub(in crate::engine) fn new(options: &RemoteOptions) -> Result<Self> {
-        let registries = Registries::load(&files::registries())
+    pub(in crate::engine) fn new(options: &RemoteOptions, conf: &ContainersConf) -> Result<Self> {
+        let registries = Registries::load(&files::registries(conf))
             .map_err(|err| Error::new(Kind::Invalid, "read the configuration of registries").because(err))?;
-        let mut options = options.complete();
+        let mut options = options.configured(&conf.engine)?.complete();
         options.stores = options.stores.with_helpers(registries.helpers());
         Ok(Self { options, registries })
+    }
+
+    /// Does `work` with the first server that can, to read what `verb` says: mirrors, then the registry
+    /// itself. The failure that is reported is the last, the registry's own. `trying` hears of each server.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`; if the configuration forbids the image.
+    pub(in crate::engine) fn reading<T>(
+        &self,
+        verb: &str,
+        image: &ImageRef,
+        notices: &dyn Fn(&Notice<'_>),
+        trying: &dyn Fn(&ImageRef),
+        mut work: impl FnMut(&Client<'_>) -> std::result::Result<T, Trouble>,
+    ) -> Result<T> {
+        let failed = |err| from_registry(verb, image, err);
+        let mut failure = None;
+        for endpoint in self.registries.endpoints(image).map_err(failed)? {
+            trying(&endpoint.image);
+            let client = Client::new(&endpoint, Purpose::Pull, &self.options, notices);
+            match client.map_err(Trouble::from).and_then(|client| work(&client)) {
+                Ok(done) => return Ok(done),
+                Err(Trouble::Image(err)) => return Err(err),
+                Err(Trouble::Server(err)) => failure = Some(err),
+            }
+        }
+        Err(failure.map_or_else(|| Error::invalid(format!("no server is configured for {image}")), failed))
     }
 
     /// The registry that has `image` itself: mirrors, which come before it, are passed over.

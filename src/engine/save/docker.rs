@@ -9,20 +9,21 @@ use serde_json::{Map, Value, json};
 use crate::base::digest::Digest;
 use crate::base::manifest::{Compression, Descriptor};
 use crate::engine::save::oci::copy_blob;
+use crate::engine::save::sink::Gap;
 use crate::engine::save::{Output, Saved};
 use crate::engine::{Engine, Error, Result};
 use crate::store::unpack::decoder;
 
 /// Writes `<diff ID>.tar`, `<image ID>.json`, `manifest.json` and, for old readers, `repositories`.
 pub(super) fn archive(engine: &Engine, images: &[Saved], out: &mut Output) -> Result<()> {
-    let mut list = Vec::new();
+    let (mut list, mut gaps) = (Vec::new(), Vec::new());
     let mut repositories: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for image in images {
         let mut layers = Vec::new();
         for (layer, diff_id) in image.manifest.layers.iter().zip(Engine::diff_ids(image)) {
             let name = format!("{}.tar", diff_id.hex());
             if out.is_new(&name) {
-                inflated(engine, layer, &diff_id, &name, out)?;
+                gaps.extend(inflated(engine, layer, &diff_id, &name, out)?);
             }
             layers.push(name);
         }
@@ -43,26 +44,31 @@ pub(super) fn archive(engine: &Engine, images: &[Saved], out: &mut Output) -> Re
     if !repositories.is_empty() {
         out.add("repositories", &serde_json::to_vec(&repositories).map_err(unwritten)?)?;
     }
-    out.finish()
+    out.finish()?;
+    let store = engine.store();
+    out.fill(gaps, |digest| {
+        let blob = store.blobs().open(digest)?;
+        Ok(Box::new(decoder(blob).map_err(|err| Error::system(format!("read layer {digest}"), err))?))
+    })
 }
 
 fn unwritten(err: serde_json::Error) -> Error {
     Error::system("write down the manifest", err)
 }
 
-/// Adds a layer's archive. Its header wants the length first: known from unpacking, or found by inflating it
-/// twice.
+/// Adds a layer's archive, or the gap that is to be filled with it. Its header wants the length first: known
+/// from unpacking, or found by inflating it twice.
 fn inflated(
     engine: &Engine,
     layer: &Descriptor,
     diff_id: &Digest,
     name: &str,
     out: &mut Output,
-) -> Result<()> {
+) -> Result<Option<Gap<Digest>>> {
     let system = |err| Error::system(format!("read layer {}", layer.digest), err);
     let open = || engine.open_layer(layer);
     if Compression::of_layer(&layer.media_type) == Some(Compression::None) && layer.digest == *diff_id {
-        return out.add_file(name, &open()?, layer.size);
+        return out.add_file(name, &open()?, layer.size).map(|()| None);
     }
     let store = engine.store();
     let known = store.layers().list()?.items.into_iter().find(|known| known.diff_id == *diff_id);
@@ -80,7 +86,13 @@ fn inflated(
         }
         known => known,
     };
-    out.add_from(name, length, &mut decoder(open()?).map_err(system)?)
+    // Opened here in any case: that it is missing is told before anything is written of it.
+    let mut content = decoder(open()?).map_err(system)?;
+    if out.is_seekable() {
+        let at = out.reserve(name, length)?;
+        return Ok(Some(Gap { name: name.to_owned(), at, length, what: layer.digest }));
+    }
+    out.add_from(name, length, &mut content).map(|()| None)
 }
 
 /// Writes the blobs under their hex names, `manifest.json` and `version`.

@@ -1,11 +1,25 @@
 //! The archive that is being written.
+//!
+//! ```text
+//! header A │ … A … │ header B │ … B … │ manifest.json │ end      a regular file: the gaps are filled by
+//!              ▲                  ▲                              several threads at once (reserve, fill)
+//!              └── inflate ───────┴── inflate
+//! ```
+//!
+//! A pipe takes one part after the other.
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::base::tar::{self, Entry, Kind};
 use crate::engine::{Error, Result};
+
+/// Most threads that fill reserved files.
+const THREADS_MAX: usize = 8;
 
 /// A file, pipe or device that takes an archive.
 #[derive(Debug)]
@@ -39,21 +53,63 @@ impl Output {
     /// Also if `content` has another length.
     pub(super) fn add_from(&mut self, name: &str, length: u64, content: &mut dyn Read) -> Result<()> {
         self.header(name, length)?;
-        let mut buffer = vec![0; 256 << 10];
-        let mut left = length;
-        while left > 0 {
-            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-            let got = match content.read(&mut buffer[..wanted]) {
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-                other => other.map_err(|err| Error::system(format!("read {name}"), err))?,
-            };
-            if got == 0 {
-                return Err(Error::system(format!("read {name}"), "it is shorter than it was"));
-            }
-            self.file.write_all(&buffer[..got]).map_err(written)?;
-            left -= got as u64;
-        }
+        copy(name, length, content, |_, piece| self.file.write_all(piece))?;
         self.pad(length).map_err(written)
+    }
+
+    /// True if parts can be written in any order: to a regular file, unless all is appended to it.
+    pub(super) fn is_seekable(&self) -> bool {
+        let is_file = self.file.metadata().is_ok_and(|meta| meta.is_file());
+        let flags = rustix::fs::fcntl_getfl(&self.file);
+        is_file && flags.is_ok_and(|flags| !flags.contains(rustix::fs::OFlags::APPEND))
+    }
+
+    /// Adds a file of a known length that is [filled](Self::fill) later; returns where its content goes.
+    pub(super) fn reserve(&mut self, name: &str, length: u64) -> Result<u64> {
+        self.header(name, length)?;
+        let at = self.file.stream_position().map_err(written)?;
+        self.file.seek(SeekFrom::Start(at + length)).map_err(written)?;
+        self.pad(length).map_err(written)?;
+        Ok(at)
+    }
+
+    /// Writes the content of reserved files, several at once, the longest first. `open` gives each.
+    ///
+    /// # Errors
+    ///
+    /// The first failure ends all; also if a file has another length than was reserved.
+    pub(super) fn fill<T: Sync>(
+        &self,
+        mut gaps: Vec<Gap<T>>,
+        open: impl Fn(&T) -> Result<Box<dyn Read>> + Sync,
+    ) -> Result<()> {
+        gaps.sort_by_key(|gap| std::cmp::Reverse(gap.length));
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
+        let work = || {
+            while let Some(gap) = gaps.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let filled = open(&gap.what).and_then(|mut content| {
+                    copy(&gap.name, gap.length, &mut content, |at, piece| {
+                        self.file.write_all_at(piece, gap.at + at)
+                    })
+                });
+                if let Err(err) = filled {
+                    next.store(gaps.len(), Ordering::Relaxed);
+                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(err);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads.min(THREADS_MAX).min(gaps.len()) {
+                let thread = std::thread::Builder::new().name("inflate".into()).stack_size(1 << 20);
+                // With fewer threads it takes longer.
+                if thread.spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
+            work();
+        });
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     /// Adds a blob as it is: the kernel copies, or shares the blocks.
@@ -93,6 +149,43 @@ impl Write for Output {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+/// A part of an archive that is still to be written.
+#[derive(Debug)]
+pub(super) struct Gap<T> {
+    pub(super) name: String,
+    /// Where its content begins.
+    pub(super) at: u64,
+    pub(super) length: u64,
+    /// What it is filled with.
+    pub(super) what: T,
+}
+
+/// Hands all of `content`, which must have this length, to `write`, each piece with its place.
+fn copy(
+    name: &str,
+    length: u64,
+    content: &mut dyn Read,
+    mut write: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> Result<()> {
+    let other_length = || Error::system(format!("read {name}"), "it has another length than it had");
+    let mut buffer = vec![0; 256 << 10];
+    let mut done = 0;
+    loop {
+        let got = match content.read(&mut buffer) {
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+            other => other.map_err(|err| Error::system(format!("read {name}"), err))?,
+        };
+        match (got as u64).checked_add(done) {
+            _ if got == 0 && done == length => return Ok(()),
+            Some(now) if got > 0 && now <= length => {
+                write(done, &buffer[..got]).map_err(written)?;
+                done = now;
+            }
+            _ => return Err(other_length()),
+        }
     }
 }
 
