@@ -210,6 +210,8 @@ fn imports() {
         serde_json::from_str(&sandbox.ok(["history", "--format=json", "flat:1"])).expect("JSON");
     assert_eq!(history[0]["comment"], "why");
     assert!(history[0]["CreatedBy"].as_str().is_some_and(|by| by.starts_with("/bin/sh -c #(nop) ADD file:")));
+    sandbox.ok(["import", "-q", "--platform=linux/arm64/v8", "root.tar", "flat:arm"]);
+    assert_eq!(field(&sandbox, "flat:arm", ".Architecture"), "arm64");
     // From a pipe, compressed.
     let id = sandbox.program("sh", ["-c", "gzip -1 < root.tar | ketch import -q -"]).run().ok().to_owned();
     assert_eq!(sandbox.ok(["run", "--rm", "--net=none", &id, "id", "-u"]), "0");

@@ -48,6 +48,18 @@ fn a_check_says_how_a_container_is() {
 }
 
 #[test]
+fn the_start_period_has_a_pause_of_its_own() {
+    let sandbox = Sandbox::new();
+    let options =
+        [BY_FILE, "--health-interval=1h", "--health-start-period=1h", "--health-start-interval=200ms"];
+    sandbox.start("h", &options, SLEEP);
+    // With the pause of an hour alone, the second check would never come.
+    sandbox.ok(["exec", "h", "touch", "/ok"]);
+    assert_eq!(sandbox.ok(["wait", "--condition=healthy", "h"]), "-1");
+    assert_eq!(sandbox.inspect("h", ".Config.Healthcheck.StartInterval"), "200000000");
+}
+
+#[test]
 fn a_check_on_request() {
     let sandbox = Sandbox::new();
     let options =

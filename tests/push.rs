@@ -42,6 +42,31 @@ fn manifest(registry: &Registry, repository: &str, reference: &str) -> (String, 
 }
 
 #[test]
+fn all_tags_of_a_repository_go_out() {
+    if !have("docker-registry") {
+        return;
+    }
+    let (from, to) = (Registry::private(), Registry::private());
+    let sandbox = pulled(&from.push("any", "1", &image("all")));
+    let repository = format!("{}/team/app", to.address());
+    for tag in ["1", "2", "latest"] {
+        sandbox.ok(["tag", &from.reference("any", "1"), &format!("{repository}:{tag}")]);
+    }
+    sandbox.ok(["tag", &from.reference("any", "1"), &format!("{}/team/app2:3", to.address())]);
+    let bad = sandbox.ketch(["push", "--all-tags", &format!("{repository}:1")]);
+    assert_eq!((bad.code, bad.stderr.contains("tag can't be used")), (125, true), "{}", bad.stderr);
+
+    sandbox.ok(["push", "-q", "-a", &repository]);
+    let listed = to.request("GET", "/v2/team/app/tags/list", "", &[]).body;
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    let mut tags: Vec<&str> =
+        listed["tags"].as_array().expect("tags").iter().filter_map(Value::as_str).collect();
+    tags.sort_unstable();
+    assert_eq!(tags, ["1", "2", "latest"]);
+    assert_eq!(to.request("GET", "/v2/team/app2/tags/list", "", &[]).status, 404, "another repository");
+}
+
+#[test]
 fn what_was_pulled_goes_out_bit_for_bit() {
     if !have("docker-registry") {
         return;

@@ -78,7 +78,7 @@ fn one_in_use_is_kept_and_its_users_are_named() {
     let refused = sandbox.ketch(["volume", "rm", "data"]);
     assert!(refused.fails(2).contains(&id), "{}", refused.stderr);
     sandbox.ok(["volume", "create", "idle"]);
-    assert_eq!(sandbox.ok(["volume", "prune", "--force"]), "idle");
+    assert_eq!(sandbox.ok(["volume", "prune", "--all", "--force"]), "idle");
     assert_eq!(
         sandbox.sh(&["-v", "data:/data"], "cat /data/f").ok(),
         "kept",

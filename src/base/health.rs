@@ -37,8 +37,16 @@ pub(crate) struct Check {
     pub(crate) timeout_ns: u64,
     /// Failures this soon after the start do not count.
     pub(crate) start_period_ns: u64,
+    /// The pause in that time, until a check has succeeded; 0 for the same as later.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) start_interval_ns: u64,
     /// So many failures in a row make it unhealthy. With a start-up check, 0 never gives up.
     pub(crate) retries: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The check of the start-up.
@@ -184,8 +192,14 @@ mod tests {
             (&[], None),
         ] {
             let bytes = |words: &[&str]| words.iter().map(|word| Bytes::from(*word)).collect::<Vec<_>>();
-            let check =
-                Check { test: bytes(test), interval_ns: 0, timeout_ns: 0, start_period_ns: 0, retries: 1 };
+            let check = Check {
+                test: bytes(test),
+                interval_ns: 0,
+                timeout_ns: 0,
+                start_period_ns: 0,
+                start_interval_ns: 0,
+                retries: 1,
+            };
             assert_eq!(check.words(), want.map(bytes), "{test:?}");
         }
     }

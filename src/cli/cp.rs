@@ -44,6 +44,14 @@ pub(crate) struct CpArgs {
     )]
     archive: bool,
 
+    /// Copy what a symbolic link SOURCE points to (it always is)
+    #[arg(short = 'L', long)]
+    follow_link: bool,
+
+    /// Say nothing of what goes on (nothing ever is said)
+    #[arg(short, long)]
+    quiet: bool,
+
     /// Let a directory take the place of a file, and the other way round
     #[arg(long)]
     overwrite: bool,

@@ -107,6 +107,10 @@ pub(crate) struct ImportArgs {
     #[arg(long, default_value = "", value_name = "VARIANT")]
     variant: String,
 
+    /// The three of them at once, like linux/arm64/v8
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", conflicts_with_all = ["os", "arch", "variant"])]
+    platform: Option<Platform>,
+
     /// Print nothing but the ID
     #[arg(short, long)]
     quiet: bool,
@@ -119,7 +123,7 @@ pub(crate) fn import(session: &mut Session<'_>, args: ImportArgs) -> anyhow::Res
         names,
         changes: args.change,
         message: args.message,
-        platform: Platform::new(&args.os, &args.arch, &args.variant),
+        platform: args.platform.unwrap_or_else(|| Platform::new(&args.os, &args.arch, &args.variant)),
     };
     let archive: Box<dyn Read + Send> = match args.source.to_str() {
         Some("-") if io::stdin().is_terminal() => {

@@ -32,6 +32,10 @@ pub(crate) struct PushArgs {
     #[arg(long)]
     all: bool,
 
+    /// Push every name of the repository that IMAGE names without a tag
+    #[arg(short, long, conflicts_with_all = ["destination", "digestfile"])]
+    all_tags: bool,
+
     /// Compress layers so: gzip, zstd or zstd:chunked
     ///
     /// Of layers in zstd:chunked podman fetches only the files that it does not have.
@@ -101,8 +105,11 @@ pub(crate) fn parse_format(text: &str) -> Result<ManifestFormat, String> {
 pub(crate) fn run(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<()> {
     args.encryption.refuse()?;
     let sign = args.signing.key(session)?;
-    let request = PushRequest {
-        image: args.image,
+    let engine = session.engine()?;
+    let names =
+        if args.all_tags { push::names_of_repository(engine, &args.image)? } else { vec![args.image] };
+    let mut request = PushRequest {
+        image: String::new(),
         destination: args.destination,
         wishes: Wishes {
             format: args.format,
@@ -118,9 +125,12 @@ pub(crate) fn run(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<(
     };
     let progress = Progress::with(if args.quiet { Look::None } else { args.progress });
     let events = |event: &PullEvent<'_>| progress.show(event);
-    let pushed = push::push(session.engine()?, &request, &events)?;
-    drop(progress);
-    write_digest(args.digestfile.as_deref(), &pushed.digest)
+    for name in names {
+        request.image = name;
+        let pushed = push::push(engine, &request, &events)?;
+        write_digest(args.digestfile.as_deref(), &pushed.digest)?;
+    }
+    Ok(())
 }
 
 /// Writes the digest of what was pushed into a file, if one was named (`--digestfile`).

@@ -234,6 +234,10 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> 
 /// Remove all volumes that no container uses
 #[derive(Args, Debug)]
 pub(crate) struct PruneArgs {
+    /// Those with a name too, as is always done
+    #[arg(short, long)]
+    all: bool,
+
     /// Remove only volumes for which this holds (can be repeated)
     ///
     /// Keys: label, label!, until.

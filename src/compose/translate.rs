@@ -326,6 +326,7 @@ fn health(node: Option<&Node>) -> Result<HealthRequest> {
         cmd,
         interval: text(node, "interval"),
         timeout: text(node, "timeout"),
+        start_interval: text(node, "start_interval"),
         start_period: text(node, "start_period"),
         retries: int(node.get("retries")),
         ..HealthRequest::default()

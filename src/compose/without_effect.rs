@@ -4,7 +4,7 @@ use crate::compose::node::{Files as Places, Node, Place};
 use crate::compose::translate::list;
 
 /// Keys of a service that change nothing here, each with what to know about it. Dots lead into mappings.
-const WITHOUT_EFFECT: [(&str, &str); 22] = [
+const WITHOUT_EFFECT: [(&str, &str); 21] = [
     ("build.isolation", "it is for Windows"),
     ("credential_spec", "it is for Windows"),
     ("isolation", "it is for Windows"),
@@ -18,7 +18,6 @@ const WITHOUT_EFFECT: [(&str, &str); 22] = [
     ("cpu_rt_runtime", "cgroup v2 has no such setting"),
     ("oom_kill_disable", "cgroup v2 has no such setting"),
     ("device_cgroup_rules", "without root there is no right to make devices"),
-    ("healthcheck.start_interval", "all checks come at the one interval"),
     ("deploy.labels", "they are for services of a swarm; containers get labels of the service"),
     ("deploy.update_config", "it is for a swarm"),
     ("deploy.rollback_config", "it is for a swarm"),

@@ -212,6 +212,7 @@ pub(crate) struct HealthRequest {
     pub(crate) max_log_size: Option<u32>,
     pub(crate) on_failure: Option<String>,
     pub(crate) retries: Option<i64>,
+    pub(crate) start_interval: Option<String>,
     pub(crate) start_period: Option<String>,
     pub(crate) startup_cmd: Option<String>,
     pub(crate) startup_interval: Option<String>,

@@ -48,6 +48,10 @@ pub(crate) struct HealthCheckFlags {
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     health_retries: Option<i64>,
 
+    /// Pause between checks in the start period, until one has succeeded (otherwise as later)
+    #[arg(long, value_name = "DURATION")]
+    health_start_interval: Option<String>,
+
     /// Failures do not count this long after the start
     #[arg(long, value_name = "DURATION")]
     health_start_period: Option<String>,
@@ -100,6 +104,7 @@ impl HealthCheckFlags {
             max_log_size: self.health_max_log_size,
             on_failure: self.health_on_failure.clone(),
             retries: self.health_retries,
+            start_interval: self.health_start_interval.clone(),
             start_period: self.health_start_period.clone(),
             startup_cmd: self.health_startup_cmd.clone(),
             startup_interval: self.health_startup_interval.clone(),

@@ -293,6 +293,8 @@ fn check(check: &Check) -> Value {
     // As Docker and podman have it, what is 0 is not shown.
     for (key, value) in [
         ("StartPeriod", check.start_period_ns),
+        // Docker's; podman knows no such pause.
+        ("StartInterval", check.start_interval_ns),
         ("Interval", check.interval_ns),
         ("Timeout", check.timeout_ns),
         ("Retries", check.retries.into()),

@@ -18,7 +18,7 @@ mod sign;
 use std::sync::Arc;
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::ImageName;
+use crate::base::image_ref::{ImageName, RefError};
 use crate::base::manifest::Document;
 use crate::engine::pull::PullEvent;
 use crate::engine::push::outgoing::{Outgoing, gather, read_manifest};
@@ -74,6 +74,28 @@ pub(crate) struct PushRequest {
     /// Signs what was pushed.
     pub(crate) sign: Option<PrivateKey>,
     pub(crate) remote: RemoteOptions,
+}
+
+/// Every local name of the repository that `typed` names (`push --all-tags`), sorted.
+///
+/// # Errors
+///
+/// [`Kind::Invalid`](crate::engine::Kind::Invalid) if `typed` has a tag or a digest, NotFound if no image has such a name.
+pub(crate) fn names_of_repository(engine: &Engine, typed: &str) -> Result<Vec<String>> {
+    let wanted: ImageName = typed.parse().map_err(|err: RefError| Error::invalid(err.to_string()))?;
+    if wanted.tag().is_some() || wanted.digest().is_some() {
+        return Err(Error::invalid("tag can't be used with --all-tags/-a"));
+    }
+    let known = engine.store().refs().list()?.items;
+    for candidate in wanted.local_candidates() {
+        let here = known.iter().filter(|record| record.name.name() == candidate.name());
+        let mut names: Vec<String> = here.map(|record| record.name.to_string()).collect();
+        if !names.is_empty() {
+            names.sort_unstable();
+            return Ok(names);
+        }
+    }
+    Err(Error::new(Kind::NotFound, format!("{typed}: image not known")))
 }
 
 /// What is there now.

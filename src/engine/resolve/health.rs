@@ -86,6 +86,10 @@ pub(crate) fn update(
             Some(text) => duration(text, "start-period")?,
             None => old.start_period_ns,
         };
+        check.start_interval_ns = match &wanted.start_interval {
+            Some(text) => duration(text, "start-interval")?,
+            None => old.start_interval_ns,
+        };
         check.retries = wanted.retries.map_or(Ok(old.retries), retries)?;
     }
     let on_failure = match (&wanted.on_failure, current) {
@@ -177,6 +181,10 @@ fn check(wanted: &HealthRequest, defaults: &ContainerDefaults) -> Result<Option<
             Some(text) => duration(text, "start-period")?,
             None => of_image(image.start_period).unwrap_or(0),
         },
+        start_interval_ns: match &wanted.start_interval {
+            Some(text) => duration(text, "start-interval")?,
+            None => of_image(image.start_interval).unwrap_or(0),
+        },
         retries: match wanted.retries {
             Some(number) => retries(number)?,
             None => of_image(image.retries).and_then(|n| u32::try_from(n).ok()).unwrap_or(RETRIES),
@@ -231,6 +239,7 @@ fn startup(wanted: &HealthRequest) -> Result<Option<Startup>> {
         interval_ns: interval(wanted.startup_interval.as_deref(), "startup-interval")?.unwrap_or(INTERVAL_NS),
         timeout_ns: timeout(wanted.startup_timeout.as_deref(), "startup-timeout")?.unwrap_or(TIMEOUT_NS),
         start_period_ns: 0,
+        start_interval_ns: 0,
         retries: count(wanted.startup_retries, "retries")?,
     };
     Ok(Some(Startup { check, successes: count(wanted.startup_success, "success")? }))

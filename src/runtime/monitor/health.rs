@@ -348,8 +348,7 @@ impl Checker {
                 }
             }
             _ => {
-                let early = life.started.elapsed() < Duration::from_nanos(plan.check.start_period_ns);
-                let counts = !(early && self.state.status == Health::Starting);
+                let counts = !(is_early(plan, life) && self.state.status == Health::Starting);
                 advance(&mut self.state, well, counts, plan.check.retries);
                 self.news = Some(self.state.status);
             }
@@ -357,7 +356,7 @@ impl Checker {
         if at_once {
             life.startup = None;
         }
-        let interval = check_of(plan, life).interval_ns;
+        let interval = interval_of(plan, life, self.state.status);
         life.next = match at_once {
             true => Some(Instant::now()),
             false => (interval > 0).then(|| Instant::now() + Duration::from_nanos(interval)),
@@ -412,6 +411,22 @@ fn advance(state: &mut HealthState, well: bool, counts: bool, retries: u32) {
         if state.failing_streak >= retries {
             state.status = Health::Unhealthy;
         }
+    }
+}
+
+/// True while failures do not count.
+fn is_early(plan: &HealthPlan, life: &Watched) -> bool {
+    life.started.elapsed() < Duration::from_nanos(plan.check.start_period_ns)
+}
+
+/// The pause before the next check, in nanoseconds; 0 for no other.
+fn interval_of(plan: &HealthPlan, life: &Watched, status: Health) -> u64 {
+    let check = check_of(plan, life);
+    match check.start_interval_ns {
+        0 => check.interval_ns,
+        _ if check.interval_ns == 0 => 0,
+        early if status == Health::Starting && is_early(plan, life) => early,
+        _ => check.interval_ns,
     }
 }
 
