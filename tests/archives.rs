@@ -135,7 +135,7 @@ fn refusals() {
     say(&["save", "--compress", "-o", "x", "bb"]);
     sandbox.command(["save", "bb"]).on_terminal(24, 80).expect("refusing to save to terminal");
     let full = sandbox.program("sh", ["-c", "ketch save bb > /dev/full"]).run();
-    assert!(full.fails(125).contains("No space left"), "{}", full.stderr);
+    assert!(full.fails(125).contains("no space left on device"), "{}", full.stderr);
     // A whole archive whose layer is not what its configuration says.
     fs::create_dir_all(sandbox.path("x")).expect("make a directory");
     sandbox.ok(["save", "-o", "a.tar", "bb"]);
