@@ -100,6 +100,50 @@ fn a_second_interrupt_kills() {
 }
 
 #[test]
+fn output_is_shown_while_others_wait() {
+    let keys = ", healthcheck: {test: \"test -e /go/on\", interval: 100ms, retries: 100000}, volumes: [\"./go:/go\"]";
+    let once =
+        ", depends_on: {job: {condition: service_completed_successfully}, db: {condition: service_healthy}}";
+    let sandbox = services(&[
+        service("db", &format!("echo initialising; {SERVE}"), keys),
+        service("job", "echo migrated", ""),
+        service("web", &format!("echo serving; {SERVE}"), once),
+    ]);
+    // What came first is shown although the last one has not been started; and an interrupt ends it all.
+    let up = sandbox.compose_command(&["up"]).spawn();
+    up.expect("db-1   | initialising");
+    up.expect("job-1 exited with code 0");
+    assert_eq!(sandbox.inspect("p-web-1", ".State.Status"), "created");
+    up.signal(Signal::INT);
+    let output = up.wait();
+    assert_eq!(output.code, 130, "{}", output.stderr);
+    assert!(output.stderr.contains("Attaching to db-1, job-1, web-1\n"), "{}", output.stderr);
+    assert!(output.stderr.contains("Gracefully stopping..."), "{}", output.stderr);
+    assert!(output.stdout.ends_with("db-1 exited with code 0\n"), "{}", output.stdout);
+    assert!(!output.stdout.contains("web-1 exited"), "{}", output.stdout);
+    assert_eq!(sandbox.inspect("p-db-1", ".State.Status"), "exited");
+    // Each line is shown once, also those from before everything had started.
+    let up = sandbox.compose_command(&["up"]).spawn();
+    up.expect("initialising");
+    up.expect("migrated");
+    sandbox.write("p/go/on", "");
+    up.expect("serving");
+    up.signal(Signal::INT);
+    let output = up.wait();
+    assert_eq!(output.code, 130, "{}", output.stderr);
+    for line in [
+        "initialising\n",
+        "migrated\n",
+        "serving\n",
+        "job-1 exited with code 0\n",
+        "web-1 exited with code 0\n",
+    ] {
+        assert_eq!(output.stdout.matches(line).count(), 1, "{line}: {}", output.stdout);
+    }
+    sandbox.compose(&["down", "-t", "0"]).ok();
+}
+
+#[test]
 fn a_dry_run_does_nothing() {
     let file = format!(
         "services:

@@ -89,6 +89,9 @@ pub(crate) struct Compose<'a> {
     pub(crate) images: &'a dyn Images,
     /// Shows a line that a hook has written: the container's name, and the line.
     pub(crate) hook_output: &'a dyn Fn(&str, &str),
+    /// What is done for a time in which there is nothing to do but wait; called for no time at all before the
+    /// first container starts. Its error ends the work.
+    pub(crate) pause: &'a dyn Fn(Duration) -> Result<()>,
     /// Tell, and do nothing.
     pub(crate) dry_run: bool,
     /// How many containers are started or stopped, and images pulled, at once.

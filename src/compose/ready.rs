@@ -27,6 +27,7 @@ impl Compose<'_> {
         if self.dry_run {
             self.pretend_to_start(order, &services);
         }
+        (self.pause)(Duration::ZERO)?;
         let mut waiting: Vec<String> = order.to_vec();
         let mut told: BTreeSet<String> = BTreeSet::new();
         while !waiting.is_empty() {
@@ -52,7 +53,7 @@ impl Compose<'_> {
             self.start(&to_start)?;
             waiting = still;
             if ready.is_empty() {
-                std::thread::sleep(LOOK);
+                (self.pause)(LOOK)?;
             }
         }
         Ok(())
@@ -193,7 +194,7 @@ impl Compose<'_> {
                 let message = format!("application not healthy after {}", human(limit));
                 return Err(Error::new(Kind::System, message));
             }
-            std::thread::sleep(LOOK);
+            (self.pause)(LOOK)?;
         }
     }
 }

@@ -12,17 +12,18 @@ use std::time::{Duration, Instant};
 
 use crate::base::id::ContainerId;
 use crate::base::signal::Signal;
+use crate::cli::compose::attend::{Attendance, Begun};
 use crate::cli::compose::down::end_group;
 use crate::cli::compose::logs::{self, Followed, Following, ShownUntil};
-use crate::cli::compose::open;
+use crate::cli::compose::open::{self, Shown};
 use crate::cli::compose::watch::{self, Watching};
 use crate::cli::session::{Exit, Session};
-use crate::compose::apply::Compose;
+use crate::compose::apply::{Compose, UpOptions};
 use crate::compose::plan::Actual;
 use crate::compose::project::Project;
 use crate::engine::Kind;
 use crate::engine::lifecycle::Grace;
-use crate::sys::signal::{SignalFd, SignalSet};
+use crate::sys::signal::SignalFd;
 
 /// Whose end stops all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,96 +34,172 @@ pub(super) enum Abort {
     OnFailure,
 }
 
-/// How `up` goes on when everything is started.
+impl Abort {
+    fn is_meant(self, code: i32) -> bool {
+        self == Self::OnExit || self == Self::OnFailure && code != 0
+    }
+}
+
+/// What is shown of what is started, and when it ends.
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "docker compose's flags")]
 pub(super) struct Attached {
     pub(super) no_color: bool,
     pub(super) no_log_prefix: bool,
     pub(super) timestamps: bool,
+    pub(super) quiet_pull: bool,
     pub(super) watch: bool,
     pub(super) abort: Abort,
     pub(super) exit_code_from: Option<String>,
-    pub(super) grace: Option<Grace>,
+    /// The services whose output is shown.
+    pub(super) shown: Vec<String>,
+    /// All services that are started.
+    pub(super) order: Vec<String>,
 }
 
-/// Shows the output of the services `shown`. `named` are those of the command line, `order` all that were
-/// started.
+impl Attached {
+    /// The services that are followed: where nothing is shown, the end of all is waited for.
+    fn followed(&self) -> &[String] {
+        if self.shown.is_empty() { &self.order } else { &self.shown }
+    }
+
+    fn style(&self, session: &Session<'_>) -> logs::Style {
+        logs::Style {
+            colour: session.out_is_tty && !self.no_color && !session.globals.project.no_colour,
+            prefix: !self.no_log_prefix,
+            timestamps: self.timestamps,
+            silent: self.shown.is_empty(),
+        }
+    }
+}
+
+/// Makes and starts what `options` say, and follows it to its end.
 ///
 /// # Errors
 ///
-/// Reading, and writing to standard output; what cannot be stopped.
-pub(super) fn follow(
+/// What cannot be made or started; reading, and writing to standard output; what cannot be stopped.
+pub(super) fn up(
     session: &mut Session<'_>,
     project: &Project,
     how: &Attached,
-    named: &[String],
-    shown: &[String],
-    order: &[String],
+    options: &UpOptions,
 ) -> anyhow::Result<Exit> {
-    // From here on an interrupt is this command's to answer, also between two looks.
-    let signals = SignalFd::new(&SignalSet::of(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]))?;
-    // Where nothing is shown, the end of all is waited for.
-    let (followed, silent) = if shown.is_empty() { (order, true) } else { (shown, false) };
-    let mut containers = open::containers(session, project, followed, false)?;
-    let names: Vec<&str> =
-        containers.iter().filter(|_| !silent).map(|c| logs::short_name(&c.name, &project.name)).collect();
-    eprintln!("Attaching to {}", names.join(", "));
-    let style = logs::Style {
-        colour: session.out_is_tty && !how.no_color && !session.globals.project.no_colour,
-        prefix: !how.no_log_prefix,
-        timestamps: how.timestamps,
-        silent,
-    };
     session.out.flush()?;
-    let triggers = if how.watch { watch::triggers(project, named)? } else { Vec::new() };
-    let mut watching = how.watch.then(|| Watching::new(project, &triggers, false)).transpose()?;
-    if let Some(watching) = &mut watching {
-        watching.begin(session)?;
+    let shown = Shown { quiet_pull: how.quiet_pull, hooks: true, ..Shown::default() };
+    let attendance = Attendance::new(session, project, how.followed(), how.style(session));
+    let pause = |time| attendance.pause(time);
+    let made = open::with_pause(session, project, shown, &pause, |compose| Ok(compose.up(options)?));
+    let mut begun = attendance.end()?;
+    let signals = begun.signals()?;
+    let following = Follow { session, project, how, signals, grace: options.grace };
+    match made {
+        Err(_) if begun.interrupted => {
+            following.stop_all(INTERRUPTED)?;
+            following.show_rest(&begun)?;
+            Ok(Exit(130))
+        }
+        Err(err) => Err(err),
+        Ok(_) => following.run(begun, &options.services),
     }
-    let mut shown_until = ShownUntil::new();
-    let mut over: BTreeSet<ContainerId> = BTreeSet::new();
-    let mut exit = Exit::OK;
-    'lists: loop {
-        let beside = watching.as_ref().map(|watching| watching.as_fd());
-        let mut following = Following::new(session, project, &containers, style, &shown_until)?;
+}
+
+const INTERRUPTED: &str = "Gracefully stopping... (press Ctrl+C again to force)";
+const ABORTED: &str = "Aborting on container exit...";
+
+/// What is followed.
+struct Follow<'a, 's> {
+    session: &'a Session<'s>,
+    project: &'a Project,
+    how: &'a Attached,
+    signals: SignalFd,
+    grace: Option<Grace>,
+}
+
+impl Follow<'_, '_> {
+    fn run(&self, begun: Begun, named: &[String]) -> anyhow::Result<Exit> {
+        // One that ended before all had started counts as well.
+        let exit = match begun.over.values().copied().find(|code| self.how.abort.is_meant(*code)) {
+            Some(code) => {
+                self.stop_all(ABORTED)?;
+                self.show_rest(&begun)?;
+                exit_of(code)
+            }
+            None => self.show(begun, named)?,
+        };
+        let Some(service) = &self.how.exit_code_from else { return Ok(exit) };
+        let container = open::container(self.session, self.project, service, None)?;
+        let found = self.session.engine()?.container_summary(&container.id)?;
+        Ok(exit_of(found.status.phase.exit_code()))
+    }
+
+    /// Shows the output to the end.
+    fn show(&self, begun: Begun, named: &[String]) -> anyhow::Result<Exit> {
+        let Begun { mut shown_until, over, .. } = begun;
+        let mut over: BTreeSet<ContainerId> = over.into_keys().collect();
+        let triggers = if self.how.watch { watch::triggers(self.project, named)? } else { Vec::new() };
+        let mut watching =
+            self.how.watch.then(|| Watching::new(self.project, &triggers, false)).transpose()?;
+        if let Some(watching) = &mut watching {
+            watching.begin(self.session)?;
+        }
         loop {
-            match following.follow(&signals, beside)? {
-                Followed::All => break 'lists,
-                Followed::Awaited => break,
-                Followed::Ended(id, code) => {
-                    over.insert(id);
-                    if how.abort == Abort::OnExit || how.abort == Abort::OnFailure && code != 0 {
-                        exit = Exit(u8::try_from(code).unwrap_or(1));
-                        eprintln!("Aborting on container exit...");
-                        stop_all(session, project, order, how.grace, &signals)?;
-                        following.rest(session)?;
-                        break 'lists;
+            let beside = watching.as_ref().map(|watching| watching.as_fd());
+            let is_wanted = |container: &Actual| container.running || !over.contains(&container.id);
+            let mut following = self.following(is_wanted, &shown_until)?;
+            loop {
+                match following.follow(&self.signals, beside)? {
+                    Followed::All => return Ok(Exit::OK),
+                    Followed::Awaited => break,
+                    Followed::Ended(_, code) if self.how.abort.is_meant(code) => {
+                        self.stop_all(ABORTED)?;
+                        following.rest(self.session)?;
+                        return Ok(exit_of(code));
+                    }
+                    Followed::Ended(id, _) => {
+                        over.insert(id);
+                    }
+                    Followed::Interrupted => {
+                        self.stop_all(INTERRUPTED)?;
+                        following.rest(self.session)?;
+                        return Ok(Exit(130));
                     }
                 }
-                Followed::Interrupted => {
-                    eprintln!("Gracefully stopping... (press Ctrl+C again to force)");
-                    stop_all(session, project, order, how.grace, &signals)?;
-                    following.rest(session)?;
-                    exit = Exit(130);
-                    break 'lists;
-                }
+            }
+            following.close(&mut shown_until)?;
+            if let Some(watching) = &mut watching {
+                watching.follow_changes(self.session)?;
             }
         }
-        following.note_places(&mut shown_until);
-        drop(following);
-        if let Some(watching) = &mut watching {
-            watching.follow_changes(session)?;
-        }
-        containers = open::containers(session, project, followed, false)?;
-        containers.retain(|container| container.running || !over.contains(&container.id));
     }
-    if let Some(service) = &how.exit_code_from {
-        let container = open::container(session, project, service, None)?;
-        let code = session.engine()?.container_summary(&container.id)?.status.phase.exit_code();
-        exit = Exit(u8::try_from(code).unwrap_or(1));
+
+    /// The output of the containers as they are now, of those that `are_wanted`.
+    fn following(
+        &self,
+        are_wanted: impl Fn(&Actual) -> bool,
+        shown_until: &ShownUntil,
+    ) -> anyhow::Result<Following<'_>> {
+        let mut containers = open::containers(self.session, self.project, self.how.followed(), false)?;
+        containers.retain(are_wanted);
+        let style = self.how.style(self.session);
+        Following::new(self.session, self.project, &containers, style, shown_until)
     }
-    Ok(exit)
+
+    /// Shows what containers have still written that were started, and have been stopped.
+    fn show_rest(&self, begun: &Begun) -> anyhow::Result<()> {
+        let is_wanted = |container: &Actual| {
+            begun.seen.contains(&container.id) && !begun.over.contains_key(&container.id)
+        };
+        self.following(is_wanted, &begun.shown_until)?.rest(self.session)
+    }
+
+    fn stop_all(&self, why: &str) -> anyhow::Result<()> {
+        eprintln!("{why}");
+        stop_all(self.session, self.project, &self.how.order, self.grace, &self.signals)
+    }
+}
+
+fn exit_of(code: i32) -> Exit {
+    Exit(u8::try_from(code).unwrap_or(1))
 }
 
 /// Stops the containers of the services; a signal meanwhile kills them.

@@ -241,8 +241,37 @@ impl<'a> Following<'a> {
         Ok(self.printer.borrow_mut().finish()?)
     }
 
+    /// Shows what there is now, and what comes within a time, or until a container ends: its exit code then.
+    ///
+    /// # Errors
+    ///
+    /// Reading, and writing to standard output.
+    pub(super) fn glance(&mut self, time: Duration) -> anyhow::Result<Option<(ContainerId, i32)>> {
+        if self.logs.is_empty() {
+            std::thread::sleep(time);
+            return Ok(None);
+        }
+        let limits = Limits { until: Some(Timestamp::now() + time), interrupt: None, first_end: true };
+        let Stopped::Ended(at) = self.read(limits)? else { return Ok(None) };
+        match self.ended(at)? {
+            Followed::Ended(id, code) => Ok(Some((id, code))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Ends lines that have not ended, and notes how far the output was shown.
+    ///
+    /// # Errors
+    ///
+    /// Writing to standard output.
+    pub(super) fn close(self, shown: &mut ShownUntil) -> io::Result<()> {
+        self.printer.borrow_mut().finish()?;
+        self.note_places(shown);
+        Ok(())
+    }
+
     /// Notes how far the output was shown.
-    pub(super) fn note_places(&self, shown: &mut ShownUntil) {
+    fn note_places(&self, shown: &mut ShownUntil) {
         for (id, last) in self.ids.iter().zip(&self.printer.borrow().last) {
             let last = std::str::from_utf8(last).ok().and_then(|last| last.parse::<Timestamp>().ok());
             shown.extend(last.map(|last| (id.clone(), last + Duration::from_nanos(1))));

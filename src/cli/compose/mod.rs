@@ -1,5 +1,6 @@
 //! `ketch compose …`: several containers as one project.
 
+mod attend;
 pub(crate) mod build;
 pub(crate) mod config;
 pub(crate) mod down;

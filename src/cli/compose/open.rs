@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::Write;
+use std::time::Duration;
 
 use crate::cli::compose::getter::Getter;
 use crate::cli::progress::Progress;
@@ -106,6 +107,25 @@ pub(super) fn with_shown<T>(
     shown: Shown,
     work: impl FnOnce(&Compose<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
+    let pause = |time| {
+        std::thread::sleep(time);
+        Ok(())
+    };
+    with_pause(session, project, shown, &pause, work)
+}
+
+/// Like [`with`]; `pause` is what is done while containers are waited for.
+///
+/// # Errors
+///
+/// Those of `work`.
+pub(super) fn with_pause<T>(
+    session: &Session<'_>,
+    project: &Project,
+    shown: Shown,
+    pause: &dyn Fn(Duration) -> crate::engine::Result<()>,
+    work: impl FnOnce(&Compose<'_>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let flags = &session.globals.project;
     let quiet = flags.quiet;
     // As docker compose writes it: with a blank of its own before what follows.
@@ -135,6 +155,7 @@ pub(super) fn with_shown<T>(
         warn: &warn,
         images: &images,
         hook_output: &hook_output,
+        pause,
         dry_run: flags.dry_run,
         parallel: flags.parallel.unwrap_or(PARALLEL),
     })

@@ -208,22 +208,22 @@ pub(crate) fn up(session: &mut Session<'_>, args: UpArgs) -> anyhow::Result<Exit
             .hint("leave --menu away; ctrl-c stops, a second one kills")
             .into());
     }
-    let detached = args.detach || args.wait || args.no_start || session.globals.project.dry_run;
-    let shown = Shown { quiet_pull: args.make.quiet_pull, hooks: !detached, ..Shown::default() };
-    let order = open::with_shown(session, &project, shown, |compose| {
-        let order = compose.up(&options)?;
-        if args.wait {
-            compose.wait_until_ready(&order, args.wait_timeout.map(Duration::from_secs))?;
-        }
-        Ok(order)
-    })?;
-    if detached {
-        return Ok(Exit::OK);
+    if args.detach || args.wait || args.no_start || session.globals.project.dry_run {
+        let shown = Shown { quiet_pull: args.make.quiet_pull, ..Shown::default() };
+        return open::with_shown(session, &project, shown, |compose| {
+            let order = compose.up(&options)?;
+            if args.wait {
+                compose.wait_until_ready(&order, args.wait_timeout.map(Duration::from_secs))?;
+            }
+            Ok(Exit::OK)
+        });
     }
+    let order = project.select(&args.services, !args.no_deps)?;
     let attached = Attached {
         no_color: args.no_color,
         no_log_prefix: args.no_log_prefix,
         timestamps: args.timestamps,
+        quiet_pull: args.make.quiet_pull,
         watch: args.watch,
         abort: match () {
             () if args.abort_on_container_exit || args.exit_code_from.is_some() => Abort::OnExit,
@@ -231,10 +231,10 @@ pub(crate) fn up(session: &mut Session<'_>, args: UpArgs) -> anyhow::Result<Exit
             () => Abort::Never,
         },
         exit_code_from: args.exit_code_from.clone(),
-        grace,
+        shown: shown_services(&project, &args, &order),
+        order,
     };
-    let services = shown_services(&project, &args, &order);
-    follow::follow(session, &project, &attached, &args.services, &services, &order)
+    follow::up(session, &project, &attached, &options)
 }
 
 /// The services whose output is shown.

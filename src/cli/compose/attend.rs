@@ -1,0 +1,157 @@
+//! What an attached `up` does while containers wait until others are ready: it shows the output of those that run
+//! already, and listens for interrupts.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::base::id::ContainerId;
+use crate::cli::compose::logs::{self, Following, ShownUntil, Style};
+use crate::cli::compose::open;
+use crate::cli::session::Session;
+use crate::compose::plan::Actual;
+use crate::compose::project::Project;
+use crate::engine::{self, Error, Kind};
+use crate::sys::signal::{SignalFd, SignalSet};
+
+/// How far the output was shown when everything had started.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    signals: Option<SignalFd>,
+    pub(super) shown_until: ShownUntil,
+    /// The exit codes of those that have ended.
+    pub(super) over: BTreeMap<ContainerId, i32>,
+    /// Those whose output was shown.
+    pub(super) seen: BTreeSet<ContainerId>,
+    /// The user wants it to end.
+    pub(super) interrupted: bool,
+}
+
+impl Begun {
+    /// The signals that interrupt: from the first start on they are this command's to answer.
+    ///
+    /// # Errors
+    ///
+    /// If no more descriptors can be opened.
+    pub(super) fn signals(&mut self) -> std::io::Result<SignalFd> {
+        match self.signals.take() {
+            Some(signals) => Ok(signals),
+            None => interrupts(),
+        }
+    }
+}
+
+fn interrupts() -> std::io::Result<SignalFd> {
+    SignalFd::new(&SignalSet::of(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]))
+}
+
+/// See the module.
+pub(super) struct Attendance<'a, 's> {
+    session: &'a Session<'s>,
+    project: &'a Project,
+    /// The services whose output is shown.
+    services: &'a [String],
+    style: Style,
+    since: Timestamp,
+    state: RefCell<State<'a>>,
+}
+
+#[derive(Default)]
+struct State<'a> {
+    begun: Begun,
+    /// What is followed now.
+    following: Option<(Vec<ContainerId>, Following<'a>)>,
+}
+
+impl<'a, 's> Attendance<'a, 's> {
+    pub(super) fn new(
+        session: &'a Session<'s>,
+        project: &'a Project,
+        services: &'a [String],
+        style: Style,
+    ) -> Self {
+        let state = RefCell::default();
+        Self { session, project, services, style, since: Timestamp::now(), state }
+    }
+
+    /// Attends for so long; no time at all is the moment before the first start.
+    ///
+    /// # Errors
+    ///
+    /// If the user interrupts; reading, and writing to standard output.
+    pub(super) fn pause(&self, time: Duration) -> engine::Result<()> {
+        self.attend(time).map_err(|err| match err.downcast::<Error>() {
+            Ok(err) => err,
+            Err(err) => Error::system("show the output of containers", format!("{err:#}")),
+        })
+    }
+
+    fn attend(&self, time: Duration) -> anyhow::Result<()> {
+        let state = &mut *self.state.borrow_mut();
+        if time.is_zero() {
+            state.begun.signals = Some(interrupts()?);
+            return self.announce();
+        }
+        if let Some(signals) = &state.begun.signals
+            && signals.read()?.is_some()
+        {
+            state.begun.interrupted = true;
+            return Err(Error::new(Kind::Conflict, "interrupted").into());
+        }
+        self.renew(state)?;
+        match &mut state.following {
+            Some((_, following)) => state.begun.over.extend(following.glance(time)?),
+            None => std::thread::sleep(time),
+        }
+        Ok(())
+    }
+
+    /// Says whose output is shown.
+    fn announce(&self) -> anyhow::Result<()> {
+        let containers = open::containers(self.session, self.project, self.services, false)?;
+        let names = containers.iter().map(|c| logs::short_name(&c.name, &self.project.name));
+        let names: Vec<&str> = names.filter(|_| !self.style.silent).collect();
+        eprintln!("Attaching to {}", names.join(", "));
+        Ok(())
+    }
+
+    /// Follows those that run now, or have ended since this began.
+    fn renew(&self, state: &mut State<'a>) -> anyhow::Result<()> {
+        let engine = self.session.engine()?;
+        let is_new = |container: &Actual| {
+            let record = engine.container_summary(&container.id).ok().and_then(|found| found.status.record);
+            record.is_some_and(|record| record.started >= self.since)
+        };
+        let mut containers = open::containers(self.session, self.project, self.services, false)?;
+        containers.retain(|c| !state.begun.over.contains_key(&c.id) && (c.running || is_new(c)));
+        let ids: Vec<ContainerId> = containers.iter().map(|container| container.id.clone()).collect();
+        if state.following.as_ref().is_some_and(|(known, _)| *known == ids) {
+            return Ok(());
+        }
+        if let Some((_, following)) = state.following.take() {
+            following.close(&mut state.begun.shown_until)?;
+        }
+        state.begun.seen.extend(ids.iter().cloned());
+        if !ids.is_empty() {
+            let shown = &state.begun.shown_until;
+            let following = Following::new(self.session, self.project, &containers, self.style, shown)?;
+            state.following = Some((ids, following));
+        }
+        Ok(())
+    }
+
+    /// Ends it, and says how far it has come.
+    ///
+    /// # Errors
+    ///
+    /// Writing to standard output.
+    pub(super) fn end(self) -> anyhow::Result<Begun> {
+        let State { mut begun, following } = self.state.into_inner();
+        if let Some((_, following)) = following {
+            following.close(&mut begun.shown_until)?;
+        }
+        Ok(begun)
+    }
+}
