@@ -144,6 +144,22 @@ fn output_is_shown_while_others_wait() {
 }
 
 #[test]
+fn what_a_failed_dependency_has_said_is_shown() {
+    let sandbox = services(&[
+        service("a", SERVE, ", depends_on: {b: {condition: service_completed_successfully}}"),
+        service("b", "echo no such table; exit 1", ""),
+    ]);
+    let up = sandbox.compose(&["up"]);
+    assert!(
+        up.fails(125).contains("dependency failed to start: container p-b-1 exited (1)"),
+        "{}",
+        up.stderr
+    );
+    assert_eq!(up.stdout, "b-1  | no such table\nb-1 exited with code 1\n", "{}", up.stderr);
+    sandbox.compose(&["down"]).ok();
+}
+
+#[test]
 fn a_dry_run_does_nothing() {
     let file = format!(
         "services:

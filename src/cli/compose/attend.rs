@@ -2,7 +2,7 @@
 //! already, and listens for interrupts.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,23 +13,39 @@ use crate::cli::compose::open;
 use crate::cli::session::Session;
 use crate::compose::plan::Actual;
 use crate::compose::project::Project;
-use crate::engine::{self, Error, Kind};
+use crate::engine::{self, Engine, Error, Kind};
 use crate::sys::signal::{SignalFd, SignalSet};
 
 /// How far the output was shown when everything had started.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Begun {
+    /// When it began.
+    since: Timestamp,
     signals: Option<SignalFd>,
     pub(super) shown_until: ShownUntil,
     /// The exit codes of those that have ended.
     pub(super) over: BTreeMap<ContainerId, i32>,
-    /// Those whose output was shown.
-    pub(super) seen: BTreeSet<ContainerId>,
     /// The user wants it to end.
     pub(super) interrupted: bool,
 }
 
 impl Begun {
+    fn now() -> Self {
+        Self {
+            since: Timestamp::now(),
+            signals: None,
+            shown_until: ShownUntil::new(),
+            over: BTreeMap::new(),
+            interrupted: false,
+        }
+    }
+
+    /// Whether a container was started since it began.
+    pub(super) fn has_started(&self, engine: &Engine, container: &Actual) -> bool {
+        let record = engine.container_summary(&container.id).ok().and_then(|found| found.status.record);
+        record.is_some_and(|record| record.started >= self.since)
+    }
+
     /// The signals that interrupt: from the first start on they are this command's to answer.
     ///
     /// # Errors
@@ -54,11 +70,9 @@ pub(super) struct Attendance<'a, 's> {
     /// The services whose output is shown.
     services: &'a [String],
     style: Style,
-    since: Timestamp,
     state: RefCell<State<'a>>,
 }
 
-#[derive(Default)]
 struct State<'a> {
     begun: Begun,
     /// What is followed now.
@@ -72,8 +86,8 @@ impl<'a, 's> Attendance<'a, 's> {
         services: &'a [String],
         style: Style,
     ) -> Self {
-        let state = RefCell::default();
-        Self { session, project, services, style, since: Timestamp::now(), state }
+        let state = RefCell::new(State { begun: Begun::now(), following: None });
+        Self { session, project, services, style, state }
     }
 
     /// Attends for so long; no time at all is the moment before the first start.
@@ -120,12 +134,10 @@ impl<'a, 's> Attendance<'a, 's> {
     /// Follows those that run now, or have ended since this began.
     fn renew(&self, state: &mut State<'a>) -> anyhow::Result<()> {
         let engine = self.session.engine()?;
-        let is_new = |container: &Actual| {
-            let record = engine.container_summary(&container.id).ok().and_then(|found| found.status.record);
-            record.is_some_and(|record| record.started >= self.since)
-        };
         let mut containers = open::containers(self.session, self.project, self.services, false)?;
-        containers.retain(|c| !state.begun.over.contains_key(&c.id) && (c.running || is_new(c)));
+        containers.retain(|c| {
+            !state.begun.over.contains_key(&c.id) && (c.running || state.begun.has_started(engine, c))
+        });
         let ids: Vec<ContainerId> = containers.iter().map(|container| container.id.clone()).collect();
         if state.following.as_ref().is_some_and(|(known, _)| *known == ids) {
             return Ok(());
@@ -133,7 +145,6 @@ impl<'a, 's> Attendance<'a, 's> {
         if let Some((_, following)) = state.following.take() {
             following.close(&mut state.begun.shown_until)?;
         }
-        state.begun.seen.extend(ids.iter().cloned());
         if !ids.is_empty() {
             let shown = &state.begun.shown_until;
             let following = Following::new(self.session, self.project, &containers, self.style, shown)?;

@@ -98,7 +98,11 @@ pub(super) fn up(
             following.show_rest(&begun)?;
             Ok(Exit(130))
         }
-        Err(err) => Err(err),
+        Err(err) => {
+            // Why it has failed may stand in what a container has written.
+            following.show_rest(&begun)?;
+            Err(err)
+        }
         Ok(_) => following.run(begun, &options.services),
     }
 }
@@ -184,10 +188,13 @@ impl Follow<'_, '_> {
         Following::new(self.session, self.project, &containers, style, shown_until)
     }
 
-    /// Shows what containers have still written that were started, and have been stopped.
+    /// Shows what containers have still written that were started, and have ended.
     fn show_rest(&self, begun: &Begun) -> anyhow::Result<()> {
+        let engine = self.session.engine()?;
         let is_wanted = |container: &Actual| {
-            begun.seen.contains(&container.id) && !begun.over.contains_key(&container.id)
+            !container.running
+                && !begun.over.contains_key(&container.id)
+                && begun.has_started(engine, container)
         };
         self.following(is_wanted, &begun.shown_until)?.rest(self.session)
     }
