@@ -305,8 +305,17 @@ fn template_row(document: &Value) -> Value {
     ] {
         row[go] = document.get(own).cloned().unwrap_or(Value::Null);
     }
+    for map in ["Labels", "Options"] {
+        if row[map].is_null() {
+            row[map] = json!({});
+        }
+    }
     let subnets = document["subnets"].as_array().cloned().unwrap_or_default();
-    let subnet = |subnet: &Value| json!({"Subnet": subnet["subnet"], "Gateway": subnet["gateway"], "LeaseRange": subnet["lease_range"]});
+    let range = |range: &Value| match range {
+        Value::Null => Value::Null,
+        range => json!({"StartIP": range["start_ip"], "EndIP": range["end_ip"]}),
+    };
+    let subnet = |subnet: &Value| json!({"Subnet": subnet["subnet"], "Gateway": subnet["gateway"], "LeaseRange": range(&subnet["lease_range"])});
     row["Subnets"] = subnets.iter().map(subnet).collect();
     row["Routes"] = document.get("routes").cloned().unwrap_or_else(|| json!([]));
     docker::network(&mut row);

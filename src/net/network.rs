@@ -40,10 +40,10 @@ pub(crate) struct Network {
     /// Where names unknown to ketch are asked for, instead of the host's servers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) network_dns_servers: Vec<IpAddr>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) labels: BTreeMap<String, String>,
     /// `mtu`, `isolate` …
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) options: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) ipam_options: BTreeMap<String, String>,

@@ -28,6 +28,10 @@ const MAPS: &[&str] = &[
     "Sysctls",
     "CgroupConf",
     "IPAMOptions",
+    "Containers",
+    "containers",
+    "Interfaces",
+    "interfaces",
 ];
 
 /// Keys under which `null` is an empty list and not a pointer.

@@ -28,6 +28,7 @@ pub(super) fn network_settings(engine: &Engine, details: &ContainerDetails) -> V
     let mut ports: Map<String, Value> =
         spec.exposed_ports.iter().map(|port| (port.clone(), Value::Null)).collect();
     ports.extend(port_bindings(spec));
+    ports.sort_keys();
     let mut networks = Map::new();
     if matches!(spec.network.mode, NetworkMode::None | NetworkMode::Host) {
         let name = network_mode(spec);
@@ -59,12 +60,12 @@ pub(super) fn network_settings(engine: &Engine, details: &ContainerDetails) -> V
         let id =
             engine.network(&attachment.name).map_or_else(|_| attachment.name.clone(), |network| network.id);
         network.insert("NetworkID".to_owned(), id.into());
-        let mut aliases = attachment.aliases.clone();
-        aliases.push(spec.id.short().to_owned());
-        network.insert("Aliases".to_owned(), aliases.into());
         for key in ["DriverOpts", "IPAMConfig", "Links"] {
             network.insert(key.to_owned(), Value::Null);
         }
+        let mut aliases = attachment.aliases.clone();
+        aliases.push(spec.id.short().to_owned());
+        network.insert("Aliases".to_owned(), aliases.into());
         networks.insert(attachment.name.clone(), Value::Object(network));
     }
     let rest = json!({
@@ -81,9 +82,9 @@ pub(super) fn network_settings(engine: &Engine, details: &ContainerDetails) -> V
     Value::Object(settings)
 }
 
-/// `{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}`.
+/// `{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}`, sorted by the container's port as a text.
 pub(super) fn port_bindings(spec: &ContainerSpec) -> Map<String, Value> {
-    let mut bindings = Map::new();
+    let mut bindings = std::collections::BTreeMap::new();
     for port in spec.network.ports.iter().flat_map(|port| port.each()) {
         let host = json!({"HostIp": port.host_ip_text(), "HostPort": port.host_port.to_string()});
         let inside = format!("{}/{}", port.container_port, port.protocol);
@@ -91,7 +92,7 @@ pub(super) fn port_bindings(spec: &ContainerSpec) -> Map<String, Value> {
             of.push(host);
         }
     }
-    bindings
+    bindings.into_iter().collect()
 }
 
 /// What a running container has on one network.

@@ -44,9 +44,8 @@ pub(super) fn describe(
             "--ipv4=false without --ipv6 leaves no addresses"
         }));
     }
-    let wants_only_v6 = request.no_ipv4 || request.ipv6 && !subnets.is_empty();
-    if !has_v4 && !wants_only_v6 {
-        subnets.insert(0, ipam::free_subnet(taken, pools).map_err(|err| invalid(&err))?);
+    if !has_v4 && !request.no_ipv4 {
+        subnets.push(ipam::free_subnet(taken, pools).map_err(|err| invalid(&err))?);
     }
     if request.ipv6 && !subnets.iter().any(|subnet| subnet.is_ipv6()) {
         let random = || {
@@ -59,6 +58,9 @@ pub(super) fn describe(
     }
     let n = (1..).find(|n| others.iter().all(|other| other.network_interface != Network::interface_name(*n)));
     let interface = match &request.interface_name {
+        Some(name) if others.iter().any(|other| other.network_interface == *name) => {
+            return Err(Error::new(Kind::Conflict, format!("bridge name {name} already in use")));
+        }
         Some(name) => interface_name(name.clone())?,
         None => Network::interface_name(n.unwrap_or_default()),
     };
@@ -217,6 +219,19 @@ mod tests {
         assert_eq!(network.subnets[0].lease_range.unwrap().start_ip.to_string(), "172.30.5.128");
         assert!(network.ipv6_enabled && network.mtu() == Ok(1400));
         assert_eq!(network.routes[0].metric, Some(50));
+    }
+
+    #[test]
+    fn families() {
+        let families = |wanted: NetworkRequest| {
+            let network = made(&wanted)?;
+            Ok::<_, String>(network.subnets.iter().map(|of| of.subnet.is_ipv6()).collect::<Vec<_>>())
+        };
+        let six = || NetworkRequest { ipv6: true, ..request(&["fd12::/64"]) };
+        assert_eq!(families(request(&[])).unwrap(), [false]);
+        assert_eq!(families(six()).unwrap(), [true, false], "IPv4 unless it is switched off");
+        assert_eq!(families(NetworkRequest { no_ipv4: true, ..six() }).unwrap(), [true]);
+        assert!(families(NetworkRequest { no_ipv4: true, ..request(&[]) }).is_err());
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(super) fn network(request: &ContainerRequest, exposed: &[String], facts: &Fa
         return Err(Error::invalid("ports cannot be published for another container's network")
             .hint("publish them when you create that container"));
     }
+    request.dns.iter().try_for_each(|server| name_server(server))?;
+    request.dns_search.iter().try_for_each(|domain| search_domain(domain))?;
     let links = request.links.iter().map(|text| link(text, facts)).collect::<Result<Vec<_>>>()?;
     Ok(Network {
         mode,
@@ -107,7 +109,11 @@ fn attachments(
             attachment.name = DEFAULT_NETWORK.into();
         }
         attachment.name = (facts.find_network)(&attachment.name)?;
-        attachments.push(attachment);
+        // Named again, it is what was said last.
+        match attachments.iter_mut().find(|other: &&mut NetworkAttachment| other.name == attachment.name) {
+            Some(other) => *other = attachment,
+            None => attachments.push(attachment),
+        }
     }
     if attachments.is_empty() {
         let name = (facts.find_network)(DEFAULT_NETWORK)?;
@@ -117,11 +123,6 @@ fn attachments(
     if attachments.len() > 1 && fixed {
         return Err(Error::invalid("--ip, --ip6 and --mac-address need a single network")
             .hint("write --network NAME:ip=…,mac=… instead"));
-    }
-    for (i, attachment) in attachments.iter().enumerate() {
-        if attachments[..i].iter().any(|other| other.name == attachment.name) {
-            return Err(Error::invalid(format!("network {} is given twice", attachment.name)));
-        }
     }
     for attachment in &mut attachments {
         for ip in request.ip.iter().chain(&request.ip6) {
@@ -143,7 +144,10 @@ fn ports(request: &ContainerRequest, exposed: &[String], facts: &Facts<'_>) -> R
         let port: PortMapping = text
             .parse()
             .map_err(|err: crate::base::network::NetworkSyntaxError| Error::invalid(err.to_string()))?;
-        ports.push(port);
+        // The very same twice is once, but each one that may have any port gets one.
+        if port.host_port == 0 || !ports.contains(&port) {
+            ports.push(port);
+        }
     }
     if request.publish_all {
         let published: HashSet<(u16, Protocol)> = ports
@@ -224,6 +228,25 @@ fn link(text: &str, facts: &Facts<'_>) -> Result<(String, crate::base::id::Conta
     Ok((alias.to_owned(), (facts.find_container)(name)?))
 }
 
+/// `--dns`: an address, or `none`.
+fn name_server(text: &str) -> Result<()> {
+    match text == "none" || text.parse::<std::net::IpAddr>().is_ok() {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("--dns: {text} is not an ip address"))),
+    }
+}
+
+/// `--dns-search`: a domain, or `.` for none.
+fn search_domain(text: &str) -> Result<()> {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    match text == "." || text.strip_suffix('.').unwrap_or(text).split('.').all(is_label) {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("--dns-search: {text} is not a valid domain"))),
+    }
+}
+
 /// `name[;name…]:address`, as lines of /etc/hosts.
 fn add_host(text: &str) -> Result<Vec<(String, String)>> {
     let bad = || Error::invalid(format!("invalid --add-host value {text:?}: write NAME:IP"));
@@ -247,6 +270,27 @@ mod tests {
         assert_eq!(add_host("h:host-gateway").unwrap()[0].0, "host-gateway");
         for bad in ["db", "db:x", ":10.0.0.1"] {
             assert!(add_host(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn servers_and_domains() {
+        for (text, is_server, is_domain) in [
+            ("192.0.2.1", true, true),
+            ("fd00::1", true, false),
+            ("none", true, true),
+            (".", false, true),
+            ("corp.example.", false, true),
+            ("_tcp.x-y", false, true),
+            ("bad domain", false, false),
+            ("a..b", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!(
+                (name_server(text).is_ok(), search_domain(text).is_ok()),
+                (is_server, is_domain),
+                "{text:?}"
+            );
         }
     }
 
