@@ -206,11 +206,18 @@ mod tests {
 
     #[test]
     fn the_record_is_podmans() {
-        let text = serde_json::to_string_pretty(&example()).unwrap();
+        let mut network = example();
+        let keys = |value: &serde_json::Value| -> Vec<String> {
+            value.as_object().unwrap().keys().cloned().collect()
+        };
+        let bare = keys(&serde_json::to_value(&network).unwrap());
+        assert!(!bare.iter().any(|key| key == "labels" || key == "options"), "left out if empty: {bare:?}");
+        network.labels.insert("a".into(), "b".into());
+        network.options.insert("mtu".into(), "1400".into());
+        let text = serde_json::to_string_pretty(&network).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(
-            keys,
+            keys(&value),
             [
                 "name",
                 "id",
@@ -228,7 +235,7 @@ mod tests {
         );
         assert_eq!(value["subnets"][0]["gateway"], "10.89.0.1");
         assert_eq!(value["ipv6_enabled"], true);
-        assert_eq!(serde_json::from_str::<Network>(&text).unwrap(), example());
+        assert_eq!(serde_json::from_str::<Network>(&text).unwrap(), network);
     }
 
     #[test]
