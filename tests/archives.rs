@@ -152,6 +152,54 @@ fn refusals() {
 }
 
 /// Old Docker's archives have a directory for each layer, links between them, and the manifest at their end.
+/// SEC-25: what is no digest is refused, and never becomes a path.
+#[test]
+fn digests_that_are_none() {
+    let image = common::image::marked("digests");
+    let hex = &image.layers[0].digest()[7..];
+    let bad = [
+        "sha256:../../x",
+        &format!("sha256:{}", hex.to_uppercase()),
+        "sha256:abc",
+        "sha512:abc",
+        "",
+        "sha256:",
+    ];
+    for digest in bad {
+        for at in ["index", "config", "layer"] {
+            let sandbox = Sandbox::empty();
+            let mut text = String::from_utf8(image.manifest.bytes.clone()).expect("UTF-8");
+            match at {
+                "config" => text = text.replace(&image.config.digest(), digest),
+                "layer" => text = text.replace(&image.layers[0].digest(), digest),
+                _ => {}
+            }
+            let mut manifest = image.manifest.clone();
+            manifest.bytes = text.into_bytes();
+            common::image::write_layout(&sandbox, "layout", &[&image], &manifest, "x:1");
+            if at == "index" {
+                let index = sandbox.read("layout/index.json").replace(&manifest.digest(), digest);
+                sandbox.write("layout/index.json", index);
+            }
+            // What a path made of it would lead to.
+            sandbox.write("layout/x", &image.config.bytes);
+            let output = sandbox.ketch(["load", "-q", "-i", "layout"]);
+            // Entries of an index that are for others (sha512) are passed over.
+            let said = output.fails(125);
+            assert!(said.contains("digest") || at == "index", "{digest:?} {at}: {}", output.stderr);
+            assert_eq!(sandbox.ok(["images", "-q"]), "");
+        }
+    }
+    let sandbox = Sandbox::new();
+    for typed in bad.into_iter().chain(["a@sha256:../../x", "../../format", "@sha256:abc"]) {
+        let output = sandbox.ketch(["image", "inspect", "--format={{.Id}}", typed]);
+        assert_eq!((output.code, output.stdout.trim()), (125, ""), "{typed:?}: {}", output.stderr);
+        assert_ne!(sandbox.ketch(["rmi", typed]).code, 0, "{typed:?}");
+        assert_ne!(sandbox.ketch(["pull", "-q", &format!("127.0.0.1:1/a@{typed}")]).code, 0, "{typed:?}");
+    }
+    assert_eq!(sandbox.ok(["images", "-q"]).lines().count(), 1, "nothing was removed");
+}
+
 #[test]
 fn archives_of_old_docker() {
     let sandbox = Sandbox::new();

@@ -146,6 +146,8 @@ fn images_shows_names_ids_and_sizes() {
     let mut names: Vec<String> = rows[1..].iter().map(|row| format!("{}:{}", row[0], row[1])).collect();
     names.sort();
     assert_eq!(names, ["localhost/bb:latest", "localhost/other:latest", "quay.io/team/app:v2"]);
+    assert_eq!(sandbox.ok(["images", "-q", "--filter=intermediate=true"]), "", "none is below another");
+    assert_eq!(sandbox.ketch(["rmi", ""]).code, 125, "an empty name is none");
     assert!(rows[1][3].ends_with(" ago") && rows[1][4].ends_with("MB"), "{table}");
     let id = sandbox.ok(["images", "-q", "--no-trunc"]);
     assert_eq!(id, format!("sha256:{}", sandbox.ok(["image", "inspect", "-f", "{{.Id}}", "bb"])));

@@ -133,6 +133,15 @@ fn a_list_goes_out_with_its_images() {
     }
     let refused = sandbox.ketch(["push", "both", &format!("docker-archive:{}", sandbox.path("x").display())]);
     assert!(refused.fails(125).contains("no lists"), "{}", refused.stderr);
+    // In dir:, as podman and skopeo write it: the manifest of each image beside the index.
+    let flat = format!("dir:{}", sandbox.path("flat").display());
+    sandbox.ok(["manifest", "push", "-q", "--all", "both", &flat]);
+    for (image, arch) in images.iter().zip(["amd64", "arm64"]) {
+        let hex = &image.manifest.digest()[7..];
+        assert_eq!(sandbox.read(format!("flat/{hex}.manifest.json")).as_bytes(), image.manifest.bytes);
+        let id = Sandbox::empty().ok(["pull", "-q", &format!("--arch={arch}"), &flat]);
+        assert_eq!(format!("sha256:{id}"), image.id());
+    }
 }
 
 /// What older clients can read stays first; what is there already is not made twice.

@@ -136,6 +136,8 @@ fn hostile_manifests_are_refused() {
         (with(&|m| m["layers"][0]["mediaType"] = json!("application/wasm")), "artifact"),
         ("[".repeat(100_000), "malformed"),
         (" ".repeat(5 << 20), "larger than 4194304 bytes"),
+        (" ".repeat(64 << 20), "larger than 4194304 bytes"),
+        ("{\"config\":{\"digest\":\"a\0b\"}}".into(), "malformed"),
         ("{\"config\":{\"digest\":\"\\ud800\"}}".into(), "malformed"),
         ("{\"schemaVersion\":1,\"fsLayers\":[]}".into(), "schema 1"),
         (String::new(), "malformed"),
@@ -173,6 +175,30 @@ fn corrupt_layers_are_refused() {
         bad.manifest = common::image::manifest(&bad.manifest.media_type, &bad.config, &bad.layers);
         refused(&serve(&bad, |_, answer| answer), &[], word);
     }
+}
+
+/// SEC-24: the diff ID decides, whoever brings the blob: what follows the compressed stream is no part of the archive.
+#[test]
+fn garbage_after_the_compressed_stream_does_not_count() {
+    let good = image();
+    for garbage in [b"garbage".to_vec(), vec![0; 1000], noise(300)] {
+        let mut padded = good.clone();
+        padded.layers[0].bytes.extend(&garbage);
+        padded.manifest =
+            common::image::manifest(&padded.manifest.media_type, &padded.config, &padded.layers);
+        let sandbox = Sandbox::empty();
+        pulled(&sandbox, &serve(&padded, |_, answer| answer), &padded, &[]);
+        common::image::write_layout(&sandbox, "layout", &[&padded], &padded.manifest, "x:1");
+        let other = Sandbox::empty();
+        other.ok(["load", "-q", "-i", sandbox.path("layout").to_str().expect("UTF-8")]);
+        assert_eq!(other.ok(["images", "-q", "--no-trunc"]), padded.id());
+    }
+    // But it is no hiding place for another archive: that has another diff ID.
+    let mut longer = good.clone();
+    let further = Image::new().layer(Layer::new().file("further", 0o644, "x"), Compression::Gzip).build();
+    longer.layers[0].bytes.extend(&further.layers[0].bytes);
+    longer.manifest = common::image::manifest(&longer.manifest.media_type, &longer.config, &longer.layers);
+    refused(&serve(&longer, |_, answer| answer), &[], "diff ID");
 }
 
 /// REL-50.

@@ -100,7 +100,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Result
     let format = args.format.as_deref().map(|text| Format::parse(text, &shape)).transpose()?;
     let mut filters = args.filter.clone();
     filters.extend(args.image.as_ref().map(|image| format!("reference={image}")));
-    if !args.all {
+    // Who asks for intermediate images gets them; filters of one key are alternatives.
+    let asked = |filter: &String| filter.split(['=', '!']).next() == Some("intermediate");
+    if !args.all && !args.filter.iter().any(asked) {
         filters.push("intermediate=false".to_owned());
     }
     let filters = Filters::parse(&filters, filter::IMAGE)?;

@@ -197,6 +197,9 @@ impl Engine {
     /// [`Kind::NotFound`]; [`Kind::Conflict`] if a container uses it, or if it has several names and
     /// was given by ID.
     pub(crate) fn remove_image(&self, typed: &str, force: bool) -> Result<Removed> {
+        if typed.is_empty() {
+            return Err(Error::invalid("the name of an image must not be empty"));
+        }
         if let Some(removed) = self.remove_list(typed, force)? {
             return Ok(removed);
         }

@@ -1,6 +1,6 @@
 //! What a process is and holds: descriptors, program, identity.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -9,10 +9,13 @@ use nix::errno::Errno;
 ///
 /// For a command that has one thread still: nobody else may read the environment meanwhile.
 pub(crate) fn set_default_variable(name: &OsStr, value: &OsStr) {
-    if std::env::var_os(name).is_none() {
-        // SAFETY: the caller promises that there is no other thread.
-        unsafe { std::env::set_var(name, value) };
-    }
+    use std::os::unix::ffi::OsStrExt as _;
+    let text = |text: &OsStr| CString::new(text.as_bytes());
+    // What holds a NUL cannot be in an environment.
+    let (Ok(name), Ok(value)) = (text(name), text(value)) else { return };
+    // SAFETY: both are NUL-terminated, live until the call returns, and are copied by it; the caller promises
+    // that no other thread reads the environment.
+    unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 0) };
 }
 
 /// Marks every descriptor from `first` on close-on-exec.

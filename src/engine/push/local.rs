@@ -3,7 +3,7 @@
 //! ```text
 //! oci:          oci-layout, index.json, blobs/sha256/<hex>      images that are there stay
 //! oci-archive:  the same in a tar file
-//! dir:          manifest.json, version, <hex>
+//! dir:          manifest.json, version, <hex>, signature-<n>; of a list <hex>.manifest.json for each image
 //! ```
 
 use std::fs::File;
@@ -34,7 +34,7 @@ pub(super) fn push(
     match place {
         Place::Dir(path) => {
             let signature = signature(pusher, found, &top.digest)?;
-            directory(cargo, path, signature.as_deref())?;
+            directory(cargo, &top.bytes, path, signature.as_deref())?;
         }
         Place::OciDir { path, name } => {
             let old = old_entries(path)?;
@@ -187,14 +187,15 @@ fn signature(pusher: &Pusher<'_>, found: Option<&Resolved>, digest: &Digest) -> 
     Ok(Some(sigstore::to_file(&payload, &signature)))
 }
 
-fn directory(cargo: &Cargo, dir: &Path, signature: Option<&[u8]>) -> Result<()> {
-    let ([image], None) = (&cargo.images[..], &cargo.index) else {
-        return Err(Error::invalid("dir: holds one image, without an index"));
-    };
-    let Outgoing { manifest, config, layers, .. } = image;
+fn directory(cargo: &Cargo, top: &[u8], dir: &Path, signature: Option<&[u8]>) -> Result<()> {
     std::fs::create_dir_all(dir).map_err(|err| Error::system(format!("create {}", dir.display()), err))?;
-    for blob in layers.iter().chain([config]) {
-        copy_blob(&fresh(blob)?, &dir.join(blob.descriptor.digest.hex()))?;
+    for Outgoing { manifest, config, layers, .. } in &cargo.images {
+        for blob in layers.iter().chain([config]) {
+            copy_blob(&fresh(blob)?, &dir.join(blob.descriptor.digest.hex()))?;
+        }
+        if cargo.index.is_some() {
+            write(&dir.join(format!("{}.manifest.json", manifest.digest.hex())), &manifest.bytes)?;
+        }
     }
     // Those of an image that was there before.
     for number in 1.. {
@@ -208,7 +209,7 @@ fn directory(cargo: &Cargo, dir: &Path, signature: Option<&[u8]>) -> Result<()> 
         write(&dir.join(sigstore::file_name(1)), signature)?;
     }
     write(&dir.join("version"), b"Directory Transport Version: 1.1\n")?;
-    write(&dir.join("manifest.json"), &manifest.bytes)
+    write(&dir.join("manifest.json"), top)
 }
 
 /// Replaces a file of the user's by a new one, whole or not at all.
