@@ -156,6 +156,20 @@ pub(crate) mod path {
     }
 }
 
+/// The same for several: `#[serde(with = "paths")]`.
+pub(crate) mod paths {
+    use super::{Bytes, Deserialize, Deserializer, OsString, PathBuf, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+        paths.iter().map(|path| Bytes::from(path.as_path())).collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+        let all = Vec::<Bytes>::deserialize(deserializer)?;
+        Ok(all.into_iter().map(|bytes| PathBuf::from(OsString::from(bytes))).collect())
+    }
+}
+
 /// The same where there may be no path: `#[serde(with = "optional_path")]`.
 pub(crate) mod optional_path {
     use super::{Bytes, Deserialize, Deserializer, OsString, PathBuf, Serialize, Serializer};

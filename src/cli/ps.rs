@@ -157,7 +157,13 @@ fn print_once(session: &mut Session<'_>, args: &PsArgs) -> anyhow::Result<()> {
     let query = Query { all: args.all, last, filters, connections };
     let mut found = session.engine()?.containers(&query)?;
     for (_, _, err) in &found.damaged {
-        session.warn(err);
+        match &err.source {
+            Some(cause) => session.warn(format_args!("{err}: {cause}")),
+            None => session.warn(err),
+        }
+    }
+    if session.engine()?.lacks_network_helper(&found.items) {
+        session.warn("the network helper does not run: containers have no network until it can be started");
     }
     if !args.all {
         found.damaged.clear();

@@ -244,13 +244,16 @@ fn create_container(engine: &Engine, request: &ContainerRequest) -> anyhow::Resu
     let created = engine.create_container(request);
     match (created, file) {
         (Ok(id), Some(mut file)) => {
-            file.set_len(0)?;
-            file.write_all(id.as_str().as_bytes())?;
+            let path = request.cid_file.as_deref().unwrap_or(Path::new("")).display().to_string();
+            write_cid_file(&mut file, &id).map_err(|err| {
+                engine.discard_container(&id);
+                Error::system(format!("write {path}"), err)
+            })?;
             Ok(id)
         }
         (Err(err), Some(file)) => {
             // An empty one is ours: nothing was in it before.
-            if file.metadata().is_ok_and(|meta| meta.len() == 0) {
+            if file.metadata().is_ok_and(|meta| meta.is_file() && meta.len() == 0) {
                 request.cid_file.iter().for_each(|path| drop(std::fs::remove_file(path)));
             }
             Err(err.into())
@@ -262,8 +265,18 @@ fn create_container(engine: &Engine, request: &ContainerRequest) -> anyhow::Resu
 /// Opens the file for the ID, as long as nothing is made that would be left behind if it cannot be. One that
 /// is there is kept until there is another ID: podman and its units overwrite it.
 fn open_cid_file(path: &Path) -> Result<std::fs::File, Error> {
-    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    use std::os::unix::fs::OpenOptionsExt as _;
+    // A FIFO without a reader is an error and holds nobody up.
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).custom_flags(libc::O_NONBLOCK).open(path);
     file.map_err(|err| Error::system(format!("create {}", path.display()), err))
+}
+
+fn write_cid_file(file: &mut std::fs::File, id: &ContainerId) -> std::io::Result<()> {
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    file.write_all(id.as_str().as_bytes())
 }
 
 /// Starts; a container that was to be removed anyway is not left behind if it does not start.

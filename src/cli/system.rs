@@ -114,7 +114,7 @@ fn section(
 /// Prints what is damaged; exit code 125 if anything still is.
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
-    /// Remove damaged containers too, with all that they have changed
+    /// Remove damaged containers and secrets too, with all that only they hold
     #[arg(short, long)]
     force: bool,
 
@@ -126,7 +126,10 @@ pub(crate) struct CheckArgs {
     #[arg(short, long)]
     quick: bool,
 
-    /// Remove damaged images, layers and blobs: pulling brings them back
+    /// Mend what can be mended
+    ///
+    /// Damaged images, names, layers, blobs and networks are removed: pulling or making them again brings
+    /// them back. A volume whose record is damaged gets a new one; its data stays.
     #[arg(short, long)]
     repair: bool,
 }
@@ -140,10 +143,13 @@ pub(crate) fn check(session: &mut Session<'_>, args: CheckArgs) -> anyhow::Resul
     let found = session.engine()?.check(!args.quick)?;
     let mut left = 0;
     for damage in &found {
-        let repaired = (args.repair || args.force) && session.engine()?.repair(damage, args.force)?;
-        let done = if repaired { "removed: " } else { "" };
+        let repaired = match args.repair || args.force {
+            true => session.engine()?.repair(damage, args.force)?,
+            false => None,
+        };
+        let done = repaired.map(|done| format!("{done}: ")).unwrap_or_default();
         writeln!(session.out, "{}", crate::cli::error::shown(&format!("{done}{}", damage.text)))?;
-        left += usize::from(!repaired);
+        left += usize::from(repaired.is_none());
     }
     if args.repair || args.force {
         session.engine()?.remove_unused_layers(args.max)?;
@@ -154,8 +160,8 @@ pub(crate) fn check(session: &mut Session<'_>, args: CheckArgs) -> anyhow::Resul
             let message = "damage detected in local storage";
             let hint = match (args.repair, args.force) {
                 (_, true) => "what is left can only be repaired by hand",
-                (true, false) => "use --force to remove damaged containers too",
-                (false, false) => "use --repair to remove damaged images",
+                (true, false) => "use --force to remove damaged containers and secrets too",
+                (false, false) => "use --repair to mend volumes and to remove damaged images and networks",
             };
             Err(crate::engine::Error::new(crate::engine::Kind::System, message).hint(hint).into())
         }

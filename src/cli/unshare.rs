@@ -12,6 +12,13 @@ use crate::cli::session::{Exit, Session};
 /// remove them. Without COMMAND a shell is run.
 #[derive(Args, Debug)]
 pub(crate) struct UnshareArgs {
+    /// Join the network namespace in which the containers' networks are as well
+    ///
+    /// Containers can be reached there by their addresses, and `ip` and `nft` show what connects them.
+    /// Nothing leads out of it.
+    #[arg(long)]
+    rootless_netns: bool,
+
     /// The command and its arguments
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
@@ -24,6 +31,6 @@ pub(crate) fn run(session: &mut Session<'_>, args: UnshareArgs) -> anyhow::Resul
         let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
         command.push(shell.unwrap_or_else(|| "/bin/sh".into()));
     }
-    let code = session.engine()?.unshare(&command)?;
+    let code = session.engine()?.unshare(&command, args.rootless_netns)?;
     Ok(Exit(u8::try_from(code).unwrap_or(crate::cli::error::FAILED)))
 }

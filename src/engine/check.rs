@@ -10,6 +10,7 @@ use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::engine::remove::Removing;
 use crate::engine::{Engine, Error, Result};
+use crate::store::StoreError;
 use crate::store::images::ImageRecord;
 
 /// What is wrong with one object.
@@ -32,8 +33,28 @@ pub(crate) enum Remedy {
     Blob(Digest),
     /// Remove the container, with all that it has changed.
     Container(ContainerId),
+    /// Remove the name of an image, by its file.
+    Name(String),
+    /// Make the volume's record anew; its data stays.
+    Volume(String),
+    /// Remove the record of the network.
+    Network(String),
+    /// Remove the secret, with its value.
+    Secret(String),
     /// Only a person can decide.
     Nothing,
+}
+
+impl From<StoreError> for Damage {
+    fn from(err: StoreError) -> Self {
+        let remedy = match &err {
+            StoreError::Damaged { what: "volume", name, .. } => Remedy::Volume(name.clone()),
+            StoreError::Damaged { what: "secret", name, .. } => Remedy::Secret(name.clone()),
+            StoreError::Damaged { what: "image name", name, .. } => Remedy::Name(name.clone()),
+            _ => Remedy::Nothing,
+        };
+        Self { text: err.to_string(), remedy }
+    }
 }
 
 impl Engine {
@@ -48,8 +69,10 @@ impl Engine {
         let bad_blobs = if thorough { self.check_blobs(&mut found)? } else { HashSet::new() };
         self.check_images(&mut found, &bad_layers, &bad_blobs)?;
         self.check_containers(&mut found, &bad_layers)?;
-        for err in self.store().volumes().list()?.damaged {
-            found.push(Damage { text: err.to_string(), remedy: Remedy::Nothing });
+        found.extend(self.store().volumes().list()?.damaged.into_iter().map(Damage::from));
+        found.extend(self.store().secrets().list()?.damaged.into_iter().map(Damage::from));
+        for name in self.damaged_networks()? {
+            found.push(Damage { text: format!("network {name} is damaged"), remedy: Remedy::Network(name) });
         }
         Ok(found)
     }
@@ -111,9 +134,7 @@ impl Engine {
                 found.push(Damage { text, remedy: Remedy::Image(hex) });
             }
         }
-        for err in self.store().refs().list()?.damaged {
-            found.push(Damage { text: err.to_string(), remedy: Remedy::Nothing });
-        }
+        found.extend(self.store().refs().list()?.damaged.into_iter().map(Damage::from));
         Ok(())
     }
 
@@ -162,23 +183,33 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes damage away; false if it is not of a kind that this may do.
+    /// Takes damage away and says how; `None` if it is not of a kind that this may do.
     ///
-    /// Containers only go with `containers`: what they have changed goes with them.
+    /// Containers and secrets only go with `all`: what only they hold goes with them.
     ///
     /// # Errors
     ///
     /// If the store cannot be changed.
-    pub(crate) fn repair(&self, damage: &Damage, containers: bool) -> Result<bool> {
+    pub(crate) fn repair(&self, damage: &Damage, all: bool) -> Result<Option<&'static str>> {
         match &damage.remedy {
-            Remedy::Nothing => return Ok(false),
-            Remedy::Container(_) if !containers => return Ok(false),
+            Remedy::Nothing => return Ok(None),
+            Remedy::Container(_) | Remedy::Secret(_) if !all => return Ok(None),
+            Remedy::Volume(name) => {
+                self.store().volumes().renew_record(name)?;
+                return Ok(Some("mended, without labels and options"));
+            }
+            Remedy::Network(name) => drop(self.remove_damaged_network(name)?),
+            Remedy::Secret(name) => drop(self.remove_secret(name)?),
+            Remedy::Name(file) => {
+                let lock = self.lock()?;
+                self.store().refs().remove_damaged(file, &lock)?;
+            }
             Remedy::Container(id) => {
                 self.remove_container(id, &Removing { force: true, ..Removing::default() })?;
             }
             Remedy::Image(hex) => {
                 let lock = self.lock()?;
-                let Ok(id) = Digest::from_hex(hex) else { return Ok(false) };
+                let Ok(id) = Digest::from_hex(hex) else { return Ok(None) };
                 for name in self.names_of_image(&id)? {
                     self.store().refs().remove(&name, &lock)?;
                 }
@@ -196,7 +227,7 @@ impl Engine {
                 self.store().blobs().remove(blob)?;
             }
         }
-        Ok(true)
+        Ok(Some("removed"))
     }
 
     /// Removes layers that nothing refers to and that were made longer ago than `age`.

@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+use crate::attach::client;
 use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Result};
 use crate::store::lock::Exclusive;
@@ -21,7 +22,10 @@ const MAX_STARTER: usize = 256;
 pub(super) fn is_half_made(dir: BorrowedFd<'_>) -> bool {
     let Ok(text) = fs::read_at(dir, STARTER, MAX_STARTER) else { return false };
     let starter = std::str::from_utf8(&text).ok().and_then(Owner::parse);
-    starter.is_some_and(|starter| matches!(starter.is_alive(), Ok(false)))
+    // A monitor that has come so far as to listen has started it: its record may have been lost since then, by a
+    // power cut or damage, and what the container has written is still there.
+    starter.is_some_and(|starter| starter.is_of_this_boot() && matches!(starter.is_alive(), Ok(false)))
+        && fs::stat_at(dir, client::SOCKET_NAME).is_err()
 }
 
 impl Engine {

@@ -285,6 +285,31 @@ impl Engine {
         Ok(())
     }
 
+    /// Kills a container of which something cannot be read, so that it can be removed: by its monitor, which
+    /// needs none of its files for that, else by its record.
+    pub(super) fn kill_damaged(&self, dir: BorrowedFd<'_>, id: &ContainerId) -> Result<()> {
+        mark(dir, STOP_REQUESTED, id)?;
+        let (held, status) = match connect(dir) {
+            Ok(socket) => (Held::Monitor(socket), Status { phase: Phase::Up, record: None, paused: false }),
+            Err(_) => match self.hold(dir, id) {
+                Ok(Some(found)) => found,
+                // It does not run, or nobody can say what of it runs.
+                _ => return Ok(()),
+            },
+        };
+        self.deliver(id, &held, &status, Signal::KILL.number())?;
+        let mut stopping = Stopping {
+            held,
+            status,
+            grace: Grace::Endless,
+            deadline: None,
+            killed: true,
+            remove: false,
+            event: None,
+        };
+        stopping.await_end(id)
+    }
+
     /// Gets hold of a running container; `None` if it has ended meanwhile.
     fn hold(&self, dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Option<(Held, Status)>> {
         let deadline = Instant::now() + PATIENCE;

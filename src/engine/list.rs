@@ -52,6 +52,7 @@ pub(crate) struct Summary {
     pub(crate) auto_remove: bool,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) exposed_ports: Vec<String>,
+    #[serde(default, with = "crate::base::bytes::optional_path")]
     pub(crate) cid_file: Option<PathBuf>,
     pub(crate) as_typed: TypedSummary,
     /// There if its health is checked.
@@ -421,7 +422,7 @@ fn read_container(
     let text = fs::read_at(dir, "spec.json", MAX_SPEC_BYTES)
         .map_err(|err| Error::system(format!("read {}", path.display()), err))?;
     let mut summary: Summary = record::parse(&text, "container", id.short(), &path)?;
-    let updates = state::read_updates(dir.as_fd());
+    let updates = state::read_updates(dir.as_fd(), id)?;
     if let Some(restart) = updates.restart {
         summary.restart = restart;
     }

@@ -10,11 +10,14 @@ use std::os::fd::AsFd;
 use jiff::Timestamp;
 
 use crate::base::id::ContainerId;
+use crate::base::spec::NetworkMode;
 use crate::engine::config::containers_conf::SubnetPool;
 use crate::engine::filter::{self, Filters};
 use crate::engine::lifecycle::Grace;
+use crate::engine::list::Container;
 use crate::engine::network::describe::describe;
 use crate::engine::remove::Removing;
+use crate::engine::state::Phase;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::net::client;
 use crate::net::control::{Reply, Request};
@@ -63,8 +66,16 @@ impl Engine {
     ///
     /// If the records cannot be read, or the default network cannot be made.
     pub(crate) fn networks(&self) -> Result<Vec<Network>> {
-        self.network_or_default(DEFAULT_NETWORK)?;
-        Ok(self.network_records()?.0)
+        let made = self.network_or_default(DEFAULT_NETWORK);
+        let (networks, damaged) = self.network_records()?;
+        for name in damaged.iter().filter_map(|path| networks::name_of(path)) {
+            self.tell(&damaged_network(name).to_string());
+        }
+        // A damaged default network is told of, and hides no other.
+        if networks.is_empty() {
+            made?;
+        }
+        Ok(networks)
     }
 
     fn network_records(&self) -> Result<(Vec<Network>, Vec<std::path::PathBuf>)> {
@@ -164,7 +175,9 @@ impl Engine {
         let write = || {
             std::fs::write(&new, &text)?;
             std::fs::File::open(&new)?.sync_all()?;
-            std::fs::rename(&new, &path)
+            std::fs::rename(&new, &path)?;
+            // The name is there after a power cut, too (REL-33).
+            std::fs::File::open(directory)?.sync_all()
         };
         write().map_err(failed)
     }
@@ -177,7 +190,7 @@ impl Engine {
     /// need root.
     pub(crate) fn create_network(&self, request: &NetworkRequest) -> Result<Network> {
         let _lock = self.lock()?;
-        let (others, _) = self.network_records()?;
+        let (others, damaged) = self.network_records()?;
         let name = match request.name.as_str() {
             "" => free_name(&others),
             name if networks::is_name(name) => name.to_owned(),
@@ -198,6 +211,10 @@ impl Engine {
                 )),
             };
         }
+        // What was there is not replaced without a word.
+        if damaged.iter().any(|path| networks::name_of(path) == Some(&name)) {
+            return Err(damaged_network(&name));
+        }
         let network = describe(request, name, new_id()?, &others, (&self.subnets_in_use(), &self.pools()?))?;
         self.write_network(&network)?;
         self.record_network("create", &network.id, &network.name, &network.driver);
@@ -210,7 +227,10 @@ impl Engine {
     ///
     /// NotFound; Conflict for the default one and for one in use.
     pub(crate) fn remove_network(&self, typed: &str, force: bool, grace: Option<Grace>) -> Result<String> {
-        let network = self.network(typed)?;
+        let network = match self.network(typed) {
+            Err(_) if self.is_damaged_network(typed)? => return self.remove_damaged_network(typed),
+            found => found?,
+        };
         if network.name == DEFAULT_NETWORK {
             return Err(Error::new(
                 Kind::Conflict,
@@ -239,6 +259,29 @@ impl Engine {
             .map_err(|err| Error::system(format!("remove network {}", network.name), err))?;
         self.record_network("remove", &network.id, &network.name, &network.driver);
         Ok(network.name)
+    }
+
+    /// Whether there is a network `name` whose record cannot be read.
+    fn is_damaged_network(&self, name: &str) -> Result<bool> {
+        Ok(self.network_records()?.1.iter().any(|path| networks::name_of(path) == Some(name)))
+    }
+
+    /// Removes a record that cannot be read. Containers on that network start again once it is made anew.
+    pub(crate) fn remove_damaged_network(&self, name: &str) -> Result<String> {
+        let path = networks::path(self.store().root(), name);
+        let removed = match path.symlink_metadata() {
+            Ok(found) if found.is_dir() => std::fs::remove_dir_all(&path),
+            _ => std::fs::remove_file(&path),
+        };
+        removed.map_err(|err| Error::system(format!("remove network {name}"), err))?;
+        self.record_network("remove", "", name, "");
+        Ok(name.to_owned())
+    }
+
+    /// Names of the networks whose records cannot be read.
+    pub(crate) fn damaged_networks(&self) -> Result<Vec<String>> {
+        let damaged = self.network_records()?.1;
+        Ok(damaged.iter().filter_map(|path| networks::name_of(path)).map(str::to_owned).collect())
     }
 
     /// Containers, running or not, that are on a network.
@@ -326,6 +369,18 @@ impl Engine {
         }
     }
 
+    /// True if one of `containers` runs on a network and the helper that carries its traffic does not: their
+    /// monitors cannot start it again (REL-08).
+    pub(crate) fn lacks_network_helper(&self, containers: &[Container]) -> bool {
+        let needs_it = |container: &Container| {
+            let mode = &container.summary.network.mode;
+            container.status.phase == Phase::Up
+                && matches!(mode, NetworkMode::Bridge(_) | NetworkMode::Private(_))
+        };
+        containers.iter().any(needs_it)
+            && netd::directory(self.store().root()).is_ok_and(|dir| !client::is_there(dir.as_fd()))
+    }
+
     /// Adds and removes the name servers of a network.
     ///
     /// # Errors
@@ -382,4 +437,10 @@ fn passes(network: &Network, filters: &Filters, used: &BTreeSet<String>) -> Resu
             }
         })
     })
+}
+
+/// What is said of a network whose record cannot be read.
+fn damaged_network(name: &str) -> Error {
+    Error::new(Kind::System, format!("network {name} is damaged"))
+        .hint(format!("remove it (network rm {name}), and make it again"))
 }

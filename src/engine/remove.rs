@@ -114,9 +114,19 @@ impl Engine {
 
     /// Makes sure that nothing of a container runs.
     fn bring_to_rest(&self, dir: &OwnedFd, id: &ContainerId, how: &Removing) -> Result<()> {
-        // One that cannot be read runs if it is locked; then its lock is what stops the removal below.
-        let Ok(status) = self.status_with_monitor(dir.as_fd(), id) else { return Ok(()) };
+        let status = match self.status_with_monitor(dir.as_fd(), id) {
+            Ok(status) => status,
+            // One that cannot be read runs if it is locked.
+            Err(_) if how.force => return self.kill_damaged(dir.as_fd(), id),
+            // Its lock is what stops the removal below.
+            Err(_) => return Ok(()),
+        };
         assert_at_rest(&status, id, how)?;
+        if status.phase.is_running() && state::read_spec(dir.as_fd(), id).is_err() {
+            self.kill_damaged(dir.as_fd(), id)?;
+            sweep_cgroup(&status, id);
+            return Ok(());
+        }
         if matches!(status.phase, Phase::Created | Phase::Exited(_)) {
             sweep_cgroup(&status, id);
             return Ok(());
@@ -169,7 +179,7 @@ impl Engine {
         }
         for file in spec.cid_file.iter().chain(&spec.pid_file) {
             // The user may have removed it already.
-            std::fs::remove_file(file).ok();
+            fs::remove_regular(file).ok();
         }
         Ok(leftovers)
     }

@@ -113,7 +113,9 @@ impl Engine {
     pub(crate) fn secrets(&self, filters: &Filters) -> Result<Vec<SecretRecord>> {
         let tests = filters.tests(|key, value| Ok((key.to_owned(), value.to_owned())))?;
         let mut found = Vec::new();
-        for secret in self.store().secrets().list()?.items {
+        let listing = self.store().secrets().list()?;
+        listing.damaged.iter().for_each(|err| self.tell(&err.to_string()));
+        for secret in listing.items {
             let passes = |(key, value): &(String, String)| {
                 Ok(match key.as_str() {
                     "name" => secret.name.contains(value.as_str()),
@@ -135,10 +137,14 @@ impl Engine {
     ///
     /// [`Kind::NotFound`].
     pub(crate) fn remove_secret(&self, typed: &str) -> Result<String> {
-        let secret = self.secret(typed)?;
-        let taken = self.store().secrets().take(&secret.name)?;
+        let (name, id) = match self.store().secrets().find(typed) {
+            // Its name is all that is known of it.
+            Err(StoreError::Damaged { .. } | StoreError::Io { .. }) => (typed.to_owned(), typed.to_owned()),
+            _ => self.secret(typed).map(|secret| (secret.name, secret.id))?,
+        };
+        let taken = self.store().secrets().take(&name)?;
         self.discard(taken.into_iter().collect())?;
-        Ok(secret.id)
+        Ok(id)
     }
 
     /// The secrets that a container asks for, with their values.

@@ -7,6 +7,7 @@
 //! held   an end, by this monitor     Ending: its monitor will go away or start it again
 //! held   an end, by another one      Starting once more
 //! free   none                        Created
+//! free   an empty file, or NULs      Exited (-1): what a power cut leaves of a record that was just written
 //! free   no end, process 1 alive     Unmonitored
 //! free   no end, process 1 gone      Exited (-1): lost with the machine or the monitor
 //! free   an end                      Exited (code)
@@ -116,7 +117,12 @@ impl Status {
 pub(crate) fn examine(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Status> {
     loop {
         let held = is_locked(dir).map_err(|err| system("look at the lock", id, err))?;
-        let record = read_record(dir, id)?;
+        let record = match read_record(dir, id) {
+            Err(_) if !held && is_lost_record(dir) => {
+                return Ok(Status { phase: Phase::Exited(-1), record: None, paused: false });
+            }
+            other => other?,
+        };
         let phase = match (held, &record) {
             (true, None) => Phase::Starting,
             (true, Some(record)) => match &record.ended {
@@ -148,33 +154,46 @@ pub(crate) fn examine(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Status> {
 ///
 /// If it is missing or damaged.
 pub(crate) fn read_spec(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<ContainerSpec> {
-    let text = fs::read_at(dir, "spec.json", MAX_JSON).map_err(|err| system("read the spec", id, err))?;
+    let text = fs::read_at(dir, "spec.json", MAX_JSON).map_err(|err| damaged("read the spec", id, err))?;
     let mut spec: ContainerSpec =
-        serde_json::from_slice(&text).map_err(|err| system("understand the spec", id, err))?;
-    read_updates(dir).apply(&mut spec);
+        serde_json::from_slice(&text).map_err(|err| damaged("understand the spec", id, err))?;
+    read_updates(dir, id)?.apply(&mut spec);
     Ok(spec)
 }
 
 /// What `update` has changed.
-pub(crate) fn read_updates(dir: BorrowedFd<'_>) -> Updates {
-    let text = fs::read_at(dir, updates::FILE, MAX_JSON).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
+///
+/// # Errors
+///
+/// If it is damaged: a limit that was set is not forgotten.
+pub(crate) fn read_updates(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Updates> {
+    match fs::read_at(dir, updates::FILE, MAX_JSON) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|err| damaged("understand the update", id, err)),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Updates::default()),
+        Err(err) => Err(damaged("read the update", id, err)),
+    }
+}
+
+/// True if the record is what a power cut leaves of a file that was renamed before its content had come to
+/// the disk: nothing, or NULs. The machine has stopped since then, and the container with it.
+fn is_lost_record(dir: BorrowedFd<'_>) -> bool {
+    fs::read_at(dir, "record.json", MAX_JSON).is_ok_and(|text| text.iter().all(|byte| *byte == 0))
 }
 
 fn read_record(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Option<Record>> {
     match fs::read_at(dir, "record.json", MAX_JSON) {
         Ok(text) => {
-            serde_json::from_slice(&text).map(Some).map_err(|err| system("understand the record", id, err))
+            serde_json::from_slice(&text).map(Some).map_err(|err| damaged("understand the record", id, err))
         }
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(err) => Err(system("read the record", id, err)),
+        Err(err) => Err(damaged("read the record", id, err)),
     }
 }
 
 /// True if a monitor holds the container's lock: one without the file was never started. Asking takes the lock beside others who ask, for an
 /// instant; a monitor that starts in that instant tries again.
 fn is_locked(dir: BorrowedFd<'_>) -> io::Result<bool> {
-    match fs::open_at(dir, "lock", OFlags::RDONLY, 0) {
+    match fs::open_at(dir, "lock", OFlags::RDONLY | OFlags::NONBLOCK, 0) {
         Ok(file) => Ok(!fs::try_lock(&file, Share::Shared)?),
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(err) => Err(err),
@@ -187,6 +206,15 @@ fn process_of(record: &Record) -> io::Result<Option<OwnedFd>> {
 
 fn is_alive(pid: i32) -> bool {
     pidfd::open(pid).and_then(|process| pidfd::has_ended(&process)).is_ok_and(|ended| !ended)
+}
+
+/// A file of the container that cannot be read: it affects this container only.
+fn damaged(
+    action: &str,
+    id: &ContainerId,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    system(action, id, source).hint(format!("it is damaged; ketch rm -f {} removes it", id.short()))
 }
 
 fn system(
@@ -289,8 +317,23 @@ mod tests {
     #[test]
     fn a_damaged_record_is_an_error_and_not_a_state() {
         let world = World::new();
+        for text in ["{", "null", "\0{}", "{\"version\": 1}"] {
+            std::fs::write(world.dir.path().join("record.json"), text).unwrap();
+            let err = world.phase().unwrap_err();
+            assert!(err.message.starts_with("understand the record of container 0707"), "{text}: {err}");
+        }
+        world.hold();
         std::fs::write(world.dir.path().join("record.json"), "").unwrap();
-        let err = world.phase().unwrap_err();
-        assert!(err.message.starts_with("understand the record of container 0707"), "{err}");
+        world.phase().unwrap_err();
+    }
+
+    /// REL-33
+    #[test]
+    fn a_record_that_a_power_cut_has_emptied_means_an_end_that_nobody_saw() {
+        let world = World::new();
+        for text in ["", "\0", "\0\0\0"] {
+            std::fs::write(world.dir.path().join("record.json"), text).unwrap();
+            assert_eq!(world.phase().unwrap(), Phase::Exited(-1));
+        }
     }
 }

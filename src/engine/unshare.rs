@@ -4,18 +4,19 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::engine::{Engine, Error, Kind, Result, config};
-use crate::runtime::launch;
-use crate::runtime::unshare::{self, Command};
+use crate::runtime::unshare::{self, Command, IntoGateway};
 
 impl Engine {
-    /// Runs `args` in U, and returns its exit code.
+    /// Runs `args` in U, with `gateway` also in the network namespace G, where the containers' networks
+    /// are, and returns its exit code.
     ///
     /// # Errors
     ///
     /// CommandNotFound and NotExecutable for the command; System if there can be no user namespace.
-    pub(crate) fn unshare(&self, args: &[OsString]) -> Result<i32> {
+    pub(crate) fn unshare(&self, args: &[OsString], gateway: bool) -> Result<i32> {
         let Some(name) = args.first() else { return Err(Error::invalid("no command to run")) };
         let program = find(name)?;
         let text = |text: OsString| {
@@ -27,10 +28,13 @@ impl Engine {
             args: args.iter().cloned().map(text).collect::<Result<_>>()?,
             env: env.collect::<Result<_>>()?,
         };
-        unshare::run(&self.caller(), self.store().root(), &command).map_err(|err| {
-            let failure = launch::stage_failure(&err);
-            Error::new(Kind::System, failure.message).hinted(failure.hint)
-        })
+        let caller = self.caller();
+        let gateway = gateway.then(|| IntoGateway {
+            linger: Duration::from_millis(config::network_linger_ms()),
+            cgroups: config::cgroups(&caller),
+        });
+        unshare::run(&caller, self.store().root(), &command, gateway.as_ref())
+            .map_err(|failure| Error::new(Kind::System, failure.message).hinted(failure.hint))
     }
 }
 

@@ -108,7 +108,7 @@ impl Link {
         listeners: &Listeners,
     ) -> Result<Self, ClientError> {
         let request = Request::Attach(attach.clone());
-        let (session, endpoints, gateway) = converse(asked, directory, start, None, &request, namespace)?;
+        let (session, endpoints, gateway) = converse(asked, directory, start, None, &request, &[namespace])?;
         let link = Self { session, gateway, attach, endpoints, linked: Vec::new() };
         link.publish(listeners)?;
         Ok(link)
@@ -125,7 +125,7 @@ impl Link {
         self.want_what_it_has();
         let request = Request::Attach(self.attach.clone());
         let gateway = Some(self.gateway.as_fd());
-        Ok(Asked { session: ask_once(directory, start, gateway, &request, namespace)? })
+        Ok(Asked { session: ask_once(directory, start, gateway, &request, &[namespace])? })
     }
 
     /// As [`linked`](Self::linked), after [`ask_again`](Self::ask_again).
@@ -139,7 +139,8 @@ impl Link {
     ) -> Result<(), ClientError> {
         let request = Request::Attach(self.attach.clone());
         let gateway = Some(self.gateway.as_fd());
-        let (session, endpoints, gateway) = converse(asked, directory, start, gateway, &request, namespace)?;
+        let (session, endpoints, gateway) =
+            converse(asked, directory, start, gateway, &request, &[namespace])?;
         (self.session, self.endpoints, self.gateway) = (session, endpoints, gateway);
         self.linked.clear();
         self.publish(listeners)
@@ -219,10 +220,10 @@ fn ask_once(
     start: Starter<'_>,
     gateway: Option<BorrowedFd<'_>>,
     request: &Request,
-    namespace: BorrowedFd<'_>,
+    descriptors: &[BorrowedFd<'_>],
 ) -> Result<Option<OwnedFd>, ClientError> {
     let session = connect_or_start(directory, start, gateway)?;
-    Ok(control::send(&session, request, &[namespace]).is_ok().then_some(session))
+    Ok(control::send(&session, request, descriptors).is_ok().then_some(session))
 }
 
 fn connect_or_start(
@@ -249,7 +250,7 @@ fn converse(
     start: Starter<'_>,
     gateway: Option<BorrowedFd<'_>>,
     request: &Request,
-    namespace: BorrowedFd<'_>,
+    descriptors: &[BorrowedFd<'_>],
 ) -> Result<(OwnedFd, Vec<Endpoint>, OwnedFd), ClientError> {
     let begun = Instant::now();
     let mut starts = 0;
@@ -274,7 +275,7 @@ fn converse(
                 Err(_) => break,
             };
             // A netd that is about to end closes the connection without an answer.
-            if control::send(&session, request, &[namespace]).is_err() {
+            if control::send(&session, request, descriptors).is_err() {
                 continue;
             }
             session
@@ -296,6 +297,22 @@ fn converse(
         }
     }
     Err(ClientError::Silent)
+}
+
+/// G without a container: its namespace, and the connection that keeps netd there while it is open.
+///
+/// # Errors
+///
+/// As [`Link::linked`].
+pub(crate) fn hold(directory: BorrowedFd<'_>, start: Starter<'_>) -> Result<(OwnedFd, OwnedFd), ClientError> {
+    let asked = Asked { session: None };
+    let (session, _none, gateway) = converse(asked, directory, start, None, &Request::Hold, &[])?;
+    Ok((gateway, session))
+}
+
+/// Whether a netd listens.
+pub(crate) fn is_there(directory: BorrowedFd<'_>) -> bool {
+    socket::connect_at(directory, OsStr::new(SOCKET_NAME), socket::Kind::Packet).is_ok()
 }
 
 /// Asks a running netd something; `None` if there is none.

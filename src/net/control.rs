@@ -51,6 +51,9 @@ pub(crate) enum Request {
     Reload { container: String },
     /// Who is where?
     Query,
+    /// Keeps G, and netd with it, for as long as this connection is open. The answer is `Attached`
+    /// with no endpoints.
+    Hold,
 }
 
 /// A container and the networks it wants.

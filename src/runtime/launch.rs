@@ -21,8 +21,10 @@ use crate::sys::{socket, userns};
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct LaunchOrder {
     /// The store.
+    #[serde(with = "crate::base::bytes::path")]
     pub(crate) root: PathBuf,
     /// The container's directory, if it is not `containers/<id>`: a RUN of a build lives in staging.
+    #[serde(default, with = "crate::base::bytes::optional_path")]
     pub(crate) directory: Option<PathBuf>,
     pub(crate) id: ContainerId,
     /// Fingerprint of U's maps, for those who want to join.
@@ -288,6 +290,7 @@ pub(crate) fn stage_failure(err: &StageError) -> Failure {
     let mut failure = Failure::system("start a process in the user namespace", err);
     let errno = match err {
         StageError::Namespace { source } | StageError::Setup { source, .. } => *source,
+        StageError::Io(err) if err.raw_os_error() == Some(libc::EAGAIN) => nix::errno::Errno::EAGAIN,
         _ => return failure,
     };
     failure.kind = FailureKind::System;

@@ -43,6 +43,7 @@ const NAME: &str = "ketch-network-check";
 /// What to check.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CheckOrder {
+    #[serde(with = "crate::base::bytes::path")]
     pub(crate) root: PathBuf,
     pub(crate) linger_ms: u64,
     pub(crate) fingerprint: String,

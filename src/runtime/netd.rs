@@ -20,6 +20,7 @@ use crate::sys::signal::{self, SignalSet};
 /// What netd is told. Descriptors: the connection of whoever starts it, and G if there is one.
 #[derive(Debug, Serialize, Deserialize)]
 struct NetdOrder {
+    #[serde(with = "crate::base::bytes::path")]
     directory: PathBuf,
     linger_ms: u64,
     /// Of U's maps: netd holds U for others to join, or it could not serve them.

@@ -4,6 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::net::network::Network;
+use crate::sys::fs;
+
+/// The longest record that is read, in bytes.
+const MAX_BYTES: usize = 16 << 20;
 
 /// Where the record of a network is.
 pub(crate) fn path(root: &Path, name: &str) -> PathBuf {
@@ -27,11 +31,16 @@ pub(crate) fn load(root: &Path, name: &str) -> io::Result<Option<Network>> {
     if !is_name(name) {
         return Ok(None);
     }
-    match std::fs::read(path(root, name)) {
+    match fs::read_at(rustix::fs::CWD, path(root, name), MAX_BYTES) {
         Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(err) => Err(err),
     }
+}
+
+/// The name of the network whose record is at `path`.
+pub(crate) fn name_of(path: &Path) -> Option<&str> {
+    path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"))
 }
 
 /// All records, by name, and the files that are none.
@@ -47,9 +56,7 @@ pub(crate) fn list(root: &Path) -> io::Result<(Vec<Network>, Vec<PathBuf>)> {
     };
     for entry in entries {
         let path = entry?.path();
-        let name =
-            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
-        let Some(name) = name else { continue };
+        let Some(name) = name_of(&path).filter(|name| is_name(name)) else { continue };
         match load(root, name) {
             Ok(Some(network)) if network.name == name => networks.push(network),
             _ => damaged.push(path),

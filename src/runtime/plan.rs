@@ -355,7 +355,10 @@ fn kernel_file_systems(spec: &ContainerSpec) -> Vec<Step> {
 }
 
 fn devices(spec: &ContainerSpec, situation: &Situation) -> Vec<Step> {
-    let tmpfs = file_system("tmpfs", &[("source", "tmpfs"), ("mode", "755"), ("size", "65536k")]);
+    let tmpfs = file_system(
+        "tmpfs",
+        &[("source", "tmpfs"), ("mode", "755"), ("size", "65536k"), ("nr_inodes", "65536")],
+    );
     let mut pts = vec![("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
     if situation.group_tty_mapped {
         pts.push(("gid", "5"));
@@ -366,8 +369,15 @@ fn devices(spec: &ContainerSpec, situation: &Situation) -> Vec<Step> {
     ];
     let private_ipc = spec.namespaces.ipc != Namespace::Host;
     let size = spec.shm_size_bytes.to_string();
+    // As many as there can be files with content: empty ones cost the host memory that no size limits.
+    let inodes = match spec.shm_size_bytes {
+        0 => 0, // no limit is asked for
+        bytes => (bytes / 4096).max(1024),
+    }
+    .to_string();
     let (shm, mqueue) = if private_ipc {
-        let options = [("source", "shm"), ("mode", "1777"), ("size", size.as_str())];
+        let options =
+            [("source", "shm"), ("mode", "1777"), ("size", size.as_str()), ("nr_inodes", inodes.as_str())];
         (file_system("tmpfs", &options), file_system("mqueue", &[]))
     } else {
         (host("/dev/shm"), host("/dev/mqueue"))

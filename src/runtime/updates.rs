@@ -29,7 +29,8 @@ pub(crate) struct Updates {
 impl Updates {
     /// Those of the container in `directory`; none if there is no such file or it is damaged.
     pub(crate) fn read(directory: &Path) -> Self {
-        let text = std::fs::read(directory.join(FILE)).unwrap_or_default();
+        let path = directory.join(FILE);
+        let text = crate::sys::fs::read_at(rustix::fs::CWD, path, 16 << 20).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 

@@ -183,6 +183,12 @@ pub(crate) fn write_maps(pid: i32, mapping: &Mapping) -> Result<(), StageError> 
         let message = match output {
             Ok(output) if output.status.success() => continue,
             Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            // The limit of processes, not the helper, has refused.
+            Err(err) if err.raw_os_error() == Some(libc::EAGAIN) => {
+                let what = format!("run {}", program.display());
+                result = Err(StageError::Setup { what, source: Errno::EAGAIN });
+                continue;
+            }
             Err(err) => err.to_string(),
         };
         result = Err(StageError::IdMap { program: program.display().to_string(), message });
@@ -329,6 +335,9 @@ fn sealed_copy() -> Result<OwnedFd, Failed> {
 /// For a stage that has just started: takes its socket and protects the process.
 pub(crate) fn begin() -> io::Result<OwnedFd> {
     nix::sys::prctl::set_dumpable(false)?;
+    // Others read what a stage makes, /etc/hosts of a container for one, and nobody else writes it: whatever the
+    // caller's files are to be like.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let socket = process::inherited(SOCKET)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     Ok(socket)

@@ -40,6 +40,11 @@ impl Owner {
         format!("{}-{}-{}-{serial}", self.boot_id, self.pid, self.start_ticks)
     }
 
+    /// True if it is, or was, a process since the machine was started.
+    pub(crate) fn is_of_this_boot(&self) -> bool {
+        boot_id().is_ok_and(|boot| boot == self.boot_id)
+    }
+
     /// True if the process still runs. One that was killed and that nobody has waited for does not.
     pub(crate) fn is_alive(&self) -> Result<bool> {
         Ok(self.boot_id == boot_id()? && start_ticks_if_alive(self.pid)? == Some(self.start_ticks))

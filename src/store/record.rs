@@ -57,6 +57,10 @@ pub(crate) fn read<T: DeserializeOwned>(
     let full = || store.root().join(path);
     let text = fs::read_at(store.dir(), path, RECORD_MAX_BYTES).map_err(|err| match err.kind() {
         io::ErrorKind::NotFound => StoreError::NotFound { what, name: name.to_owned() },
+        // Something else than a file.
+        io::ErrorKind::IsADirectory => {
+            StoreError::Damaged { what, name: name.to_owned(), path: full(), reason: err.to_string() }
+        }
         _ => io_error("read", full())(err),
     })?;
     parse(&text, what, name, &full())

@@ -99,6 +99,15 @@ impl Refs<'_> {
             Err(err) => Err(io_error("remove", self.store.root().join(path))(err)),
         }
     }
+
+    /// Removes a name whose record cannot be read, by its file as [`list`](Self::list) tells it.
+    pub(crate) fn remove_damaged(&self, file: &str, _lock: &Exclusive) -> Result<()> {
+        let path = PathBuf::from("refs").join(file);
+        match crate::store::staging::take(self.store, &path)? {
+            Some(taken) => taken.remove().map(drop),
+            None => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]

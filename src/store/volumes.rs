@@ -134,6 +134,20 @@ impl Volumes<'_> {
             .map_err(io_error("rename to", self.store.root().join(path)))
     }
 
+    /// Makes the record of a volume anew whose own cannot be read; that one stays beside it as
+    /// `volume.json.damaged`. Its data is untouched; its labels and options are lost.
+    pub(crate) fn renew_record(&self, name: &str) -> Result<()> {
+        let path = Self::relative(name).join("volume.json");
+        let aside = Self::relative(name).join("volume.json.damaged");
+        match fs::rename(self.store.dir(), &path, self.store.dir(), &aside) {
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io_error("rename", self.store.root().join(path))(err));
+            }
+            _ => {}
+        }
+        record::write(self.store, &path, &VolumeRecord::new(name, false))
+    }
+
     /// The record of a volume, which is made from `new` if there is none of that name.
     pub(crate) fn get_or_create(&self, new: &VolumeRecord) -> Result<VolumeRecord> {
         match self.get(&new.name) {

@@ -99,7 +99,8 @@ const FIRST_READ: usize = 8 << 10;
 ///
 /// `FileTooLarge` beyond `max_bytes`; the kernel's otherwise.
 pub(crate) fn read_at(dir: impl AsFd, name: impl Arg, max_bytes: usize) -> io::Result<Vec<u8>> {
-    let file = open_at(dir, name, OFlags::RDONLY, 0)?;
+    // A FIFO in its place holds nobody up: it is read as an empty file.
+    let file = open_at(dir, name, OFlags::RDONLY | OFlags::NONBLOCK, 0)?;
     // Most records fit: asking for the size first would be a call more for each object of a listing.
     let mut content = vec![0; FIRST_READ.min(max_bytes + 1)];
     let mut length = 0;
@@ -117,6 +118,17 @@ pub(crate) fn read_at(dir: impl AsFd, name: impl Arg, max_bytes: usize) -> io::R
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         content.resize((2 * length).min(max_bytes) + 1, 0);
+    }
+}
+
+/// Removes the file at `path`, unless it is something else than a regular file: a device or a FIFO that was
+/// written to is not ours to remove. That it is gone already is a success.
+pub(crate) fn remove_regular(path: &std::path::Path) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(found) if found.is_file() => std::fs::remove_file(path),
+        Ok(_) => Ok(()),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(err) => Err(err),
     }
 }
 

@@ -11,6 +11,9 @@ use std::path::Path;
 /// Begins each line of a finding.
 pub(crate) const MARK: &str = "found: ";
 
+/// The key that the caller has, and no container sees.
+pub(crate) const KEY_NAME: &str = "ketch-test-key";
+
 const ORDER: &str = "KETCH_TEST_ATTACK";
 
 /// The options of `run` that put this binary and its order into a container.
@@ -36,6 +39,7 @@ fn attack() {
         ["swap", directory] => swap(Path::new(directory)),
         ["open-programs", device, inode] => open_programs(device, inode),
         ["type"] => type_into_terminal(),
+        ["keys", key] => keys(key),
         _ => panic!("no attack {order:?}"),
     }
     std::process::exit(0);
@@ -222,4 +226,23 @@ fn type_into_terminal() {
         let ret = unsafe { libc::ioctl(number, libc::TIOCLINUX, std::ptr::from_ref(&paste)) };
         found(&format!("TIOCLINUX {number}: {}", outcome(ret.into())));
     }
+}
+
+/// Looks for the caller's key: by its name from this session, by its number, and in the list.
+fn keys(key: &str) {
+    const SESSION: i64 = -3;
+    const SEARCH: i64 = 10;
+    const READ: i64 = 11;
+    let (kind, name) = (CString::new("user").expect("no NUL"), CString::new(KEY_NAME).expect("no NUL"));
+    // SAFETY: two NUL-terminated strings that live until the call returns.
+    let searched =
+        unsafe { libc::syscall(libc::SYS_keyctl, SEARCH, SESSION, kind.as_ptr(), name.as_ptr(), 0) };
+    found(if searched < 0 { "search: hidden" } else { "search: there" });
+    let number: i64 = key.parse().expect("a number");
+    let mut value = [0_u8; 64];
+    // SAFETY: the kernel writes at most the bytes that the buffer has.
+    let read = unsafe { libc::syscall(libc::SYS_keyctl, READ, number, value.as_mut_ptr(), value.len()) };
+    found(if read < 0 { "read: hidden" } else { "read: there" });
+    let listed = fs::read_to_string("/proc/keys").unwrap_or_default();
+    found(if listed.contains(KEY_NAME) { "list: there" } else { "list: hidden" });
 }

@@ -7,10 +7,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod builds;
 mod confinement;
 mod host;
 mod inside;
 mod races;
+mod surroundings;
 mod terminal;
 
 use common::image::Built;

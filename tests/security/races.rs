@@ -28,12 +28,12 @@ fn attacker(sandbox: &Sandbox, options: &[&str], what: &str, sign: &str) -> Runn
 }
 
 /// A directory of the host that no container has been given: everyone may write there, and nobody should.
-struct Victim {
+pub(crate) struct Victim {
     dir: PathBuf,
 }
 
 impl Victim {
-    fn new(sandbox: &Sandbox) -> Self {
+    pub(crate) fn new(sandbox: &Sandbox) -> Self {
         sandbox.write("victim/kept", "as it was\n");
         let dir = sandbox.path("victim");
         use std::os::unix::fs::PermissionsExt;
@@ -41,8 +41,13 @@ impl Victim {
         Victim { dir }
     }
 
+    /// Its path, which no container knows.
+    pub(crate) fn path(&self) -> String {
+        self.dir.display().to_string()
+    }
+
     #[track_caller]
-    fn is_untouched(&self) {
+    pub(crate) fn is_untouched(&self) {
         let entries: Vec<_> = fs::read_dir(&self.dir)
             .expect("read it")
             .map(|entry| entry.expect("read it").file_name())

@@ -160,6 +160,16 @@ impl<'a> Unpacking<'a> {
         let which = layer.map_or_else(String::new, |layer| format!(" {}", layer.blob.digest));
         let hint = worker::hint(&err, &self.caller);
         let error = match err {
+            unpack::Failure::Space { .. }
+                if self.store.space().is_ok_and(|space| space.free_files < FEW_FILES) =>
+            {
+                let place = self.store.root().display();
+                let text = format!(
+                    "pull {}: layer{which} needs more files: no inodes are left in {place}",
+                    self.image
+                );
+                Error::new(Kind::System, text)
+            }
             unpack::Failure::Space { needed, .. } => {
                 let room = room(self.store);
                 let needed = size::human(needed, 3);
@@ -200,6 +210,10 @@ impl Drop for Unpacking<'_> {
         worker::discard(&self.caller, self.store, running.chain(done));
     }
 }
+
+/// Fewer inodes than this that are free mean that it was they that were missing: what a failed unpacking made is
+/// still there when this is asked.
+const FEW_FILES: u64 = 64;
 
 /// How much may be written to the store, and where that is.
 pub(super) fn room(store: &Store) -> String {

@@ -335,7 +335,8 @@ impl Netd {
     fn is_over(&mut self) -> bool {
         let waiting = !self.core.world.members.is_empty()
             || self.core.world.has_leases()
-            || self.sessions.awaits_first();
+            || self.sessions.awaits_first()
+            || self.sessions.are_holding();
         self.idle_since = if waiting { None } else { self.idle_since.or(Some(self.core.now)) };
         self.idle_since.is_some_and(|since| self.core.now.duration_since(since) >= self.linger)
     }

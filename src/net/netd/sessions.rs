@@ -15,6 +15,8 @@ use crate::sys::socket;
 struct Session {
     socket: OwnedFd,
     member: Option<Key>,
+    /// It keeps G.
+    holds: bool,
 }
 
 /// All connections.
@@ -59,7 +61,7 @@ impl Sessions {
         socket::set_nonblocking(connection.as_fd(), true)?;
         // A large request comes in one packet.
         socket::set_send_buffer(connection.as_fd(), control::MAX_PACKET_BYTES * 2).ok();
-        let key = self.slab.insert(Session { socket: connection, member: None });
+        let key = self.slab.insert(Session { socket: connection, member: None, holds: false });
         let socket = &self.slab.get(key).expect("just inserted").socket;
         core.reactor.add(socket, Interest::Read, Token::new(Source::Session, key))?;
         Ok(key)
@@ -70,6 +72,18 @@ impl Sessions {
         if let Some(session) = self.slab.get_mut(key) {
             session.member = Some(member);
         }
+    }
+
+    /// Makes the connection one that keeps G.
+    fn hold(&mut self, key: Key) {
+        if let Some(session) = self.slab.get_mut(key) {
+            session.holds = true;
+        }
+    }
+
+    /// Whether any connection keeps G.
+    pub(super) fn are_holding(&self) -> bool {
+        self.slab.iter().any(|(_, session)| session.holds)
     }
 
     pub(super) fn member(&self, key: Key) -> Option<Key> {
@@ -143,6 +157,12 @@ impl Netd {
             Request::Update { network } => self.update(key, network),
             Request::Rename { container, name } => self.rename(key, &container, name),
             Request::Reload { container } => self.reload(key, &container),
+            Request::Hold => {
+                self.sessions.hold(key);
+                let held = Reply::Attached { endpoints: Vec::new() };
+                self.sessions.reply(key, &held, &[self.gateway.as_fd()]);
+                Ok(())
+            }
             Request::Query => {
                 self.sessions.reply(key, &Reply::State { containers: self.state() }, &[]);
                 Ok(())

@@ -44,15 +44,17 @@ type Result<T> = std::result::Result<T, Failure>;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Place {
     /// A directory of the host: the data of a volume.
-    Directory(PathBuf),
+    Directory(#[serde(with = "crate::base::bytes::path")] PathBuf),
     /// A running container, by process 1. Its pidfd is the second descriptor.
     Running { pid: i32 },
     /// A container that does not run and that nobody can start meanwhile.
     Stopped {
         spec: Box<ContainerSpec>,
         /// `containers/<id>`.
+        #[serde(with = "crate::base::bytes::path")]
         container: PathBuf,
         /// The store.
+        #[serde(with = "crate::base::bytes::path")]
         store: PathBuf,
         /// Its maps of users and groups from IDs inside to those of U, if they are not the same.
         id_maps: Option<(IdMap, IdMap)>,

@@ -70,8 +70,14 @@ fn set_limits(process: &Process) -> Result<()> {
         let what = || format!("set limit {} to {}:{}", limit.name, limit.soft, limit.hard);
         let resource =
             rlimit::resource(&limit.name).ok_or_else(|| invalid(format!("{}: unknown limit", limit.name)))?;
-        crate::sys::rlimit::set(resource, limit.soft, limit.hard)
-            .map_err(|errno| Failure::errno(what(), errno))?;
+        // No core file is what this says; whether one could be asked for later is up to the caller's own limit.
+        let hard = match (limit.name.as_str(), limit.soft) {
+            ("core", 0) => {
+                crate::sys::rlimit::get(resource).map_or(limit.hard, |(_, own)| limit.hard.min(own))
+            }
+            _ => limit.hard,
+        };
+        crate::sys::rlimit::set(resource, limit.soft, hard).map_err(|errno| Failure::errno(what(), errno))?;
     }
     if let Some(personality) = process.personality {
         use nix::sys::personality::{self, Persona};

@@ -53,8 +53,10 @@ pub(crate) const PLACEHOLDERS: [&str; 9] =
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Source {
     /// The directory with the changes; absolute.
+    #[serde(with = "crate::base::bytes::path")]
     pub(crate) upper: PathBuf,
     /// The directories that it lies on, the topmost first; absolute.
+    #[serde(with = "crate::base::bytes::paths")]
     pub(crate) lowers: Vec<PathBuf>,
     /// Everything that `lowers` show together, and not what `upper` changes of them.
     pub(crate) merged: bool,
@@ -74,13 +76,17 @@ pub(crate) enum Job {
         clamp: Option<i64>,
         /// Afterwards move the upper directory here, over an empty directory, less what is not in the
         /// archive. Its container is of no use then.
+        #[serde(default, with = "crate::base::bytes::optional_path")]
         take_to: Option<PathBuf>,
     },
     /// `Change`s, as [`list::read`] reads them.
     List,
     /// The same, of a [merged](Source::merged) source compared with what these directories show together,
     /// the topmost first.
-    Compare { with: Vec<PathBuf> },
+    Compare {
+        #[serde(with = "crate::base::bytes::paths")]
+        with: Vec<PathBuf>,
+    },
 }
 
 /// One order. Descriptor: the pipe to write to.

@@ -509,7 +509,14 @@ fn new_record(pid: i32, monitor_pid: i32, restarts: u32, streams: &Streams) -> R
 
 fn write_pid_file(path: Option<&Path>, pid: i32) -> Result<(), Failure> {
     let Some(path) = path else { return Ok(()) };
-    std::fs::write(path, pid.to_string())
+    // A FIFO without a reader is an error and holds nobody up.
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).custom_flags(libc::O_NONBLOCK);
+    options
+        .open(path)
+        .and_then(|mut file| file.write_all(pid.to_string().as_bytes()))
         .map_err(|err| Failure::errno(format!("write the pid file {}", path.display()), err))
 }
 

@@ -437,7 +437,7 @@ fn take_away(root: &Path, spec: &ContainerSpec) -> Option<Staged> {
         }
     }
     for file in spec.cid_file.iter().chain(&spec.pid_file) {
-        std::fs::remove_file(file).ok();
+        crate::sys::fs::remove_regular(file).ok();
     }
     taken
 }

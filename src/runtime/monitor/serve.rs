@@ -275,6 +275,7 @@ impl<'a, 'b> Serving<'a, 'b> {
             && let Some(wiring) = &mut self.company.wiring
         {
             wiring.on_ready();
+            self.tell_of_network();
         }
         if self.set.ready(notify).read
             && let Some(notifier) = &mut self.company.notifier
@@ -389,6 +390,14 @@ impl<'a, 'b> Serving<'a, 'b> {
         self.kill_at = self.company.grace.and_then(|grace| Instant::now().checked_add(grace));
     }
 
+    /// Notes that the network helper was gone, and whether it is back (REL-08).
+    fn tell_of_network(&mut self) {
+        let news = self.company.wiring.as_mut().and_then(|wiring| wiring.take_news());
+        if let (Some(news), Some(teller)) = (news, self.company.teller) {
+            teller.tell(&[teller.event(news)]);
+        }
+    }
+
     /// A client wants the container's health checked now.
     fn check_health(&mut self) {
         let outcome = match &mut self.company.health {
@@ -406,6 +415,7 @@ impl<'a, 'b> Serving<'a, 'b> {
         self.sources.iter_mut().for_each(|source| source.hung = false);
         if let Some(wiring) = self.company.wiring.as_mut().filter(|wiring| wiring.is_lost()) {
             wiring.bring_back();
+            self.tell_of_network();
         }
         if !std::mem::take(&mut self.active) {
             return;

@@ -27,8 +27,12 @@ use crate::net::ipam::{self, Subnet};
 use crate::net::network::{Network, PRIVATE_DRIVER};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::{netd, networks};
+use crate::sys::fs;
 
 use super::{Monitor, links, ports};
+
+/// The longest of the files below that is read, in bytes.
+const MAX_BYTES: usize = 16 << 20;
 
 /// The file that says what a running container has on its networks.
 pub(crate) const STATE_FILE: &str = "network.json";
@@ -48,7 +52,7 @@ pub(crate) struct NetworkState {
 impl NetworkState {
     /// Reads it from the container's directory.
     pub(crate) fn read(directory: &Path) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(directory.join(STATE_FILE)).ok()?).ok()
+        serde_json::from_slice(&read(&directory.join(STATE_FILE))?).ok()
     }
 }
 
@@ -57,14 +61,22 @@ const ATTACHMENTS_FILE: &str = "networks.json";
 
 /// The networks of a container, if they are not those of its spec any more.
 pub(crate) fn changed_attachments(directory: &Path) -> Option<Vec<NetworkAttachment>> {
-    serde_json::from_slice(&std::fs::read(directory.join(ATTACHMENTS_FILE)).ok()?).ok()
+    serde_json::from_slice(&read(&directory.join(ATTACHMENTS_FILE))?).ok()
+}
+
+/// A file that may be missing. One that is no file holds nobody up.
+fn read(path: &Path) -> Option<Vec<u8>> {
+    fs::read_at(rustix::fs::CWD, path, MAX_BYTES).ok()
 }
 
 /// Notes the networks of a container.
 pub(crate) fn change_attachments(directory: &Path, attachments: &[NetworkAttachment]) -> io::Result<()> {
     let new = directory.join("networks.json.new");
     std::fs::write(&new, serde_json::to_vec(attachments)?)?;
-    std::fs::rename(&new, directory.join(ATTACHMENTS_FILE))
+    // Whoever has been told that it is connected finds it so after a power cut (REL-33).
+    std::fs::File::open(&new)?.sync_all()?;
+    std::fs::rename(&new, directory.join(ATTACHMENTS_FILE))?;
+    std::fs::File::open(directory)?.sync_all()
 }
 
 /// The networks of one container, through all its lives.
@@ -89,6 +101,8 @@ pub(crate) struct Wiring {
     lost: bool,
     /// The netd that is there, or gets ready, before the first life.
     called: Option<Called>,
+    /// What has become of it, for whoever asks next: the status of an event.
+    news: Option<&'static str>,
     /// netd was asked to link the current life, and has not answered yet.
     asked: Option<Asked>,
     link_environment: Vec<Bytes>,
@@ -151,6 +165,7 @@ impl Wiring {
             namespace: None,
             lost: false,
             called: None,
+            news: None,
             asked: None,
             link_environment: Vec::new(),
         };
@@ -295,10 +310,20 @@ impl Wiring {
         let outcome = link
             .ask_again(netd, &start, namespace.as_fd())
             .and_then(|asked| link.linked_again(asked, netd, &start, namespace.as_fd(), &self.listeners));
-        self.lost = outcome.is_err();
+        let was_lost = std::mem::replace(&mut self.lost, outcome.is_err());
         if !self.lost {
             self.refresh_files();
         }
+        self.news = match (was_lost, self.lost) {
+            (true, true) => None,
+            (false, true) => Some("network_lost"),
+            (_, false) => Some("network_restored"),
+        };
+    }
+
+    /// What has become of netd since this was asked last: the status of an event.
+    pub(super) fn take_news(&mut self) -> Option<&'static str> {
+        self.news.take()
     }
 
     /// The files show what has changed. One that cannot be written keeps what it said.
@@ -429,7 +454,8 @@ fn private_endpoint(
     })
 }
 
-fn failure(error: ClientError, root: &Path) -> Failure {
+/// Why there is no network, and what could help.
+pub(crate) fn failure(error: ClientError, root: &Path) -> Failure {
     match error {
         ClientError::Refused(refusal) => {
             let kind = match refusal.kind {

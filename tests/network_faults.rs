@@ -1,0 +1,221 @@
+//! The process that carries the containers' traffic is killed, or names are asked for meanwhile: connections are lost, nothing else.
+//! And the namespace it works in, as the user sees it.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use common::{Sandbox, free_port, wait_for};
+use rustix::process::{Pid, Signal};
+
+/// Two containers of one network: `web`, which answers with its name, and `other`; the port of the host that leads to `web`.
+fn two(sandbox: &Sandbox) -> u16 {
+    let port = free_port();
+    sandbox.ok(["network", "create", "n"]);
+    let publish = format!("-p=127.0.0.1:{port}:80");
+    let serve = ["bb", "httpd", "-f", "-p", "80", "-h", "/etc"];
+    let web = ["run", "-d", "--name=web", "--hostname=web", "--network=n", &publish];
+    sandbox.ok([&web[..], &serve[..]].concat());
+    sandbox.ok(["run", "-d", "--name=other", "--network=n", "bb", "sleep", "1000"]);
+    wait_for("the server", || if fetch(port) == "web" { Ok(()) } else { Err(fetch(port)) });
+    port
+}
+
+/// What the server behind a port of the host answers; nothing if it cannot be reached.
+fn fetch(port: u16) -> String {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return String::new() };
+    let mut answer = String::new();
+    let asked = stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .and_then(|()| stream.write_all(b"GET /hostname HTTP/1.0\r\n\r\n"))
+        .and_then(|()| stream.read_to_string(&mut answer));
+    asked.map_or_else(
+        |_| String::new(),
+        |_| answer.rsplit("\r\n\r\n").next().unwrap_or_default().trim().to_owned(),
+    )
+}
+
+/// Kills the network helper and waits until another one serves.
+fn kill_helper(sandbox: &Sandbox) {
+    let helper = sandbox.netd();
+    let pid = Pid::from_raw(helper).expect("a process ID");
+    rustix::process::kill_process(pid, Signal::KILL).expect("kill a process of this test");
+    wait_for("another helper", || {
+        // Between the two nobody holds the lock.
+        match std::panic::catch_unwind(|| sandbox.netd()) {
+            Ok(now) if now != helper => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+}
+
+/// What container `other` has on its network, and whether `web` can be reached from there by name.
+fn seen_from_inside(sandbox: &Sandbox) -> (String, String) {
+    let addresses =
+        "ip -o addr show dev eth0 | sed 's/valid_lft.*//; s/ tentative//'; ip route; cat /etc/resolv.conf";
+    let reached = sandbox.ketch(["exec", "other", "wget", "-qO-", "http://web/hostname"]);
+    (sandbox.ok(["exec", "other", "sh", "-c", addresses]), reached.stdout)
+}
+
+/// REL-08: the same interface, addresses, routes and names as before, and an event that tells of it.
+#[test]
+fn rel_08_a_killed_helper_is_back_with_what_the_containers_had() {
+    let sandbox = Sandbox::new();
+    two(&sandbox);
+    let before = seen_from_inside(&sandbox);
+    assert_eq!(before.1, "web\n", "{before:?}");
+    for _ in 0..2 {
+        kill_helper(&sandbox);
+        wait_for("the network as it was", || {
+            let now = seen_from_inside(&sandbox);
+            if now == before { Ok(()) } else { Err(format!("{now:?}, and before {before:?}")) }
+        });
+    }
+    wait_for("an event of each container", || {
+        let events =
+            sandbox.ok(["events", "--stream=false", "--filter=event=network_restored", "--format={{.Name}}"]);
+        if ["web", "other"].iter().all(|name| events.contains(name)) { Ok(()) } else { Err(events) }
+    });
+    let listed = sandbox.ketch(["ps", "--format={{.Names}}"]);
+    assert_eq!((listed.ok().lines().count(), listed.stderr.as_str()), (2, ""), "and nothing to warn of");
+}
+
+/// REL-08: where it cannot be started again, `ps` says so and goes on listing; it is back as soon as it can be.
+#[test]
+fn rel_08_a_helper_that_cannot_come_back_is_said_to_be_missing() {
+    let sandbox = Sandbox::new();
+    let port = two(&sandbox);
+    // The monitors are held still: nobody starts it.
+    let monitors: Vec<Pid> = ["web", "other"]
+        .map(|name| {
+            sandbox
+                .inspect(name, ".State.ConmonPid")
+                .parse()
+                .ok()
+                .and_then(Pid::from_raw)
+                .expect("a process ID")
+        })
+        .into();
+    let to_all = |signal| {
+        monitors.iter().for_each(|pid| rustix::process::kill_process(*pid, signal).expect("signal a monitor"))
+    };
+    to_all(Signal::STOP);
+    let helper = Pid::from_raw(sandbox.netd()).expect("a process ID");
+    rustix::process::kill_process(helper, Signal::KILL).expect("kill a process of this test");
+    wait_for("a warning", || {
+        let listed = sandbox.ketch(["ps", "--format={{.Names}}"]);
+        let warned = listed.stderr.contains("network helper does not run");
+        if warned && listed.ok().lines().count() == 2 { Ok(()) } else { Err(format!("{listed:?}")) }
+    });
+    to_all(Signal::CONT);
+    wait_for("the port to answer", || if fetch(port) == "web" { Ok(()) } else { Err(String::new()) });
+    assert_eq!(sandbox.ketch(["ps", "-q"]).stderr, "");
+}
+
+/// REL-09: the listening sockets stay where they are, so that whoever connects meanwhile waits and is served.
+#[test]
+fn rel_09_published_ports_outlive_what_serves_them() {
+    let sandbox = Sandbox::new();
+    let port = two(&sandbox);
+    for _ in 0..3 {
+        let helper = Pid::from_raw(sandbox.netd()).expect("a process ID");
+        rustix::process::kill_process(helper, Signal::KILL).expect("kill a process of this test");
+        // Never refused, not even at once.
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the port still listens");
+        drop(stream);
+        assert!(sandbox.ok(["port", "web"]).contains(&port.to_string()));
+        wait_for("an answer", || if fetch(port) == "web" { Ok(()) } else { Err(String::new()) });
+    }
+}
+
+/// REL-10: names are served by the same process, from the same address, and what is new is known at once.
+#[test]
+fn rel_10_names_are_known_after_the_helper_was_killed() {
+    let sandbox = Sandbox::new();
+    two(&sandbox);
+    kill_helper(&sandbox);
+    sandbox.ok([
+        "run",
+        "-d",
+        "--name=late",
+        "--hostname=late",
+        "--network=n",
+        "bb",
+        "httpd",
+        "-f",
+        "-p",
+        "80",
+        "-h",
+        "/etc",
+    ]);
+    for name in ["web", "late"] {
+        wait_for(name, || {
+            let url = format!("http://{name}/hostname");
+            let output = sandbox.ketch(["exec", "other", "wget", "-qO-", &url]);
+            if output.stdout.trim() == name { Ok(()) } else { Err(format!("{output:?}")) }
+        });
+    }
+    sandbox.ok(["rm", "-f", "-t0", "late"]);
+    let gone = sandbox.ketch(["exec", "other", "nslookup", "late"]);
+    assert_ne!(gone.code, 0, "{}", gone.stdout);
+}
+
+/// podman's `unshare --rootless-netns`: where the containers' networks are, and only there.
+#[test]
+fn unshare_joins_the_namespace_of_the_networks() {
+    let sandbox = Sandbox::new();
+    two(&sandbox);
+    let address =
+        sandbox.ok(["inspect", "--format={{(index .NetworkSettings.Networks \"n\").IPAddress}}", "web"]);
+    let script = format!(
+        "busybox wget -qO- http://{address}/hostname; id -u; busybox ip link | grep -c ': ketch\\|: veth\\|: k'"
+    );
+    let seen = sandbox.ketch(["unshare", "--rootless-netns", "sh", "-c", &script]);
+    let lines: Vec<&str> = seen.ok().lines().collect();
+    assert_eq!(lines[..2], ["web", "0"], "{seen:?}");
+    assert!(lines[2].parse::<u32>().is_ok_and(|links| links > 0), "{seen:?}");
+    // It is a namespace of its own: the host's sockets are not there, and without the option nothing changes.
+    let links = |options: &[&str]| {
+        let command = ["readlink", "/proc/self/ns/net"];
+        sandbox.ok([&["unshare"][..], options, &command].concat())
+    };
+    let host = std::fs::read_link("/proc/self/ns/net").expect("read a link").display().to_string();
+    assert_eq!(links(&[]), host);
+    assert_ne!(links(&["--rootless-netns"]), host);
+    assert_eq!(sandbox.ketch(["unshare", "--rootless-netns", "sh", "-c", "exit 7"]).code, 7);
+}
+
+/// Without any container it is made for the command, stays as long as it runs, and is the one that containers then use.
+#[test]
+fn unshare_keeps_the_namespace_while_its_command_runs() {
+    let sandbox = Sandbox::new();
+    let mut held = sandbox
+        .command([
+            "unshare",
+            "--rootless-netns",
+            "sh",
+            "-c",
+            "readlink /proc/self/ns/net; read line; busybox ip -o addr",
+        ])
+        .spawn();
+    let first = held.expect("net:[").trim().to_owned();
+    let again = sandbox.ok(["unshare", "--rootless-netns", "readlink", "/proc/self/ns/net"]);
+    assert_eq!(again, first, "one namespace for all");
+    sandbox.ok(["run", "-d", "--name=c", "bb", "sleep", "1000"]);
+    let gateway = sandbox.inspect("c", ".NetworkSettings.Gateway");
+    held.send("\n");
+    let seen = held.wait();
+    assert!(
+        seen.ok().contains(&gateway),
+        "the bridge of a container that came later: {gateway}: {}",
+        seen.stdout
+    );
+    sandbox.ok(["rm", "-f", "-t0", "c"]);
+    let lock = sandbox.path("store/net/netd.lock");
+    wait_for("the helper to end", || {
+        let file = std::fs::File::open(&lock).expect("open the lock");
+        file.try_lock().map_err(|_| "it is held".to_owned())
+    });
+}
