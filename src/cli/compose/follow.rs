@@ -191,6 +191,8 @@ impl Follow<'_, '_> {
     /// Shows what containers have still written that were started, and have ended.
     fn show_rest(&self, begun: &Begun) -> anyhow::Result<()> {
         let engine = self.session.engine()?;
+        // One that is about to end is waited for.
+        open::with(self.session, self.project, false, |compose| Ok(compose.containers().map(drop)?))?;
         let is_wanted = |container: &Actual| {
             !container.running
                 && !begun.over.contains_key(&container.id)
