@@ -343,6 +343,20 @@ fn directories_and_archives() {
     }
 }
 
+/// An archive that was given no name has the image's own.
+#[test]
+fn an_archive_keeps_the_name() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["tag", "bb", "r.io/team/app:1"]);
+    sandbox.ok(["push", "-q", "r.io/team/app:1", "docker-archive:a.tar"]);
+    let other = Sandbox::empty();
+    let archive = sandbox.path("a.tar");
+    assert_eq!(
+        other.ok(["load", "-q", "-i", archive.to_str().expect("UTF-8")]),
+        "Loaded image: r.io/team/app:1"
+    );
+}
+
 /// `--compress` is for `dir:`, which else keeps layers as they are.
 #[test]
 fn a_directory_with_compressed_layers() {

@@ -134,7 +134,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result
     }
     let id = engine.commit(&target, &commit)?;
     if let Some(path) = &args.iidfile {
-        std::fs::write(path, id.to_string()).with_context(|| format!("write {}", path.display()))?;
+        // As podman: without the prefix, which `build --iidfile` has.
+        std::fs::write(path, id.hex()).with_context(|| format!("write {}", path.display()))?;
     }
     writeln!(session.out, "{}", id.hex())?;
     Ok(())

@@ -49,8 +49,12 @@ pub(super) fn push(
         Place::DockerArchive { path, name } => {
             let found =
                 found.ok_or_else(|| Error::invalid("docker-archive: holds images, and no lists of them"))?;
-            let names = name.iter().map(|name| crate::engine::image::new_name(name));
-            let chosen = Chosen::named(found.image.clone(), names.collect::<Result<_>>()?);
+            // Without a name of its own, the archive has the one that the image was found by.
+            let names = match name {
+                Some(name) => vec![crate::engine::image::new_name(name)?],
+                None => found.name.iter().filter(|name| name.digest().is_none()).cloned().collect(),
+            };
+            let chosen = Chosen::named(found.image.clone(), names);
             let how = Save { format: SaveFormat::DockerArchive, compress: false, uncompressed: false };
             replace(path, |file| pusher.engine.save_archive(&[chosen], &how, &mut Output::new(file)))?;
         }
