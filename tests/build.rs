@@ -432,3 +432,126 @@ fn a_working_directory_belongs_to_the_user_of_the_stage() {
         "/root/made 0:0\n/srv 1000:50\n/srv/a 1000:50\n/srv/a/b 1000:50\n/srv/a/b/mine 1000:50"
     );
 }
+
+/// Reads of a context what is used, whatever else lies there.
+#[test]
+fn odd_contexts() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let sandbox = Sandbox::new();
+    sandbox.write("ctx/used/f", "used");
+    sandbox.write("ctx/closed", "x");
+    let ctx = sandbox.path("ctx");
+    let set_mode = |path: &std::path::Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(&ctx.join("closed"), 0o000);
+    rustix::fs::mknodat(rustix::fs::CWD, ctx.join("used/pipe"), rustix::fs::FileType::Fifo, 0o640.into(), 0)
+        .unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(ctx.join("used/socket")).unwrap();
+    let hole = std::fs::File::create(ctx.join("used/hole")).unwrap();
+    hole.set_len(20 << 20).unwrap();
+    let dockerfile = "FROM bb\nCOPY used /used\nRUN stat -c '%n %F %a' /used/pipe /used/hole && ls -A /used && du -k /used/hole\n";
+    let text = built(&sandbox, dockerfile, &[]);
+    assert!(text.contains("/used/pipe fifo 640") && !text.contains("socket"), "{text}");
+    let kib = |line: &str| line.strip_suffix("/used/hole")?.trim().parse::<u64>().ok();
+    let blocks = text.lines().find_map(kib).unwrap();
+    assert!(blocks < 1024, "holes stay holes: {text}");
+    let wrong = build(&sandbox, "FROM bb\nCOPY . /all\n", &[]);
+    assert!(wrong.fails(125).contains("closed\": Permission denied"), "{}", wrong.stderr);
+    // The context may be one that nobody can write to.
+    std::fs::remove_file(ctx.join("closed")).unwrap();
+    sandbox.write("ctx/Dockerfile", "FROM bb\nCOPY . /all\nRUN cat /all/used/f\n");
+    set_mode(&ctx.join("used"), 0o555);
+    set_mode(&ctx, 0o555);
+    let output = command(&sandbox, &[]).run();
+    set_mode(&ctx, 0o755);
+    set_mode(&ctx.join("used"), 0o755);
+    assert!(output.ok().contains("used"), "{}", output.stdout);
+}
+
+#[test]
+fn a_long_dockerfile() {
+    let sandbox = Sandbox::new();
+    let mut dockerfile = "FROM bb\n".to_owned();
+    (0..130).for_each(|n| dockerfile.push_str(&format!("COPY <<E /f{n}\n{n}\nE\nENV V{n}=$V{n}x\n")));
+    dockerfile.push_str("RUN ls / | grep -c '^f[0-9]'\n");
+    assert!(built(&sandbox, &dockerfile, &["-t", "long"]).contains("\n130\n"));
+    assert_eq!(in_image(&sandbox, "long", "cat /f0 /f129"), "0\n129");
+}
+
+/// Killed anywhere, a build leaves whole steps or none.
+#[test]
+fn builds_killed_at_any_moment_go_on() {
+    let sandbox = Sandbox::new();
+    for n in 0..200 {
+        sandbox.write(format!("ctx/many/{n}"), n.to_string());
+    }
+    let dockerfile = "FROM bb AS a\nCOPY many /many\nRUN cat /many/* > /all && echo 1 > /1\nFROM bb\nRUN echo 2 > /2\nCOPY --from=a /all /1 /\nRUN cat /1 /2 > /3\nWORKDIR /w\n";
+    sandbox.write("ctx/Dockerfile", dockerfile);
+    let want = {
+        built(&sandbox, dockerfile, &["--no-cache", "-t", "whole"]);
+        in_image(&sandbox, "whole", "cat /3; wc -c < /all; pwd")
+    };
+    sandbox.ok(["rmi", "whole"]);
+    for moment in 0..6_u32 {
+        sandbox.ok(["builder", "prune", "--all", "--force"]);
+        let running: Running = command(&sandbox, &["-t", "killed"]).spawn();
+        // Anywhere from the first step to the last: what it does then does not matter.
+        std::thread::sleep(std::time::Duration::from_millis(u64::from(moment) * 60 + 5));
+        running.signal(rustix::process::Signal::KILL);
+        running.wait();
+        built(&sandbox, dockerfile, &["-t", "again"]);
+        assert_eq!(
+            in_image(&sandbox, "again", "cat /3; wc -c < /all; pwd"),
+            want,
+            "killed at moment {moment}"
+        );
+        sandbox.ok(["system", "check"]);
+        sandbox.ok(["rmi", "-f", "again", "killed"]);
+    }
+    sandbox.ok(["builder", "prune", "--all", "--force"]);
+    assert!(!sandbox.ok(["system", "df"]).contains("Build Cache"), "nothing is left");
+    assert_eq!(std::fs::read_dir(sandbox.store().join("staging")).unwrap().count(), 0);
+}
+
+#[test]
+fn the_same_build_twice_at_once() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ctx/f", "x");
+    let dockerfile = "FROM bb\nCOPY f /f\nRUN sleep 1; cp /f /g\nRUN cat /g > /h\n";
+    sandbox.write("ctx/Dockerfile", dockerfile);
+    let both = ["one", "two"].map(|name| command(&sandbox, &["-t", name]).spawn());
+    for running in both {
+        let output = running.wait();
+        assert_eq!(output.code, 0, "{}", output.stderr);
+    }
+    for name in ["one", "two"] {
+        assert_eq!(in_image(&sandbox, name, "cat /h"), "x");
+    }
+    sandbox.ok(["system", "check"]);
+}
+
+#[test]
+fn mistakes_are_shown_with_what_was_meant() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ctx/f", "x");
+    for (line, want) in [
+        ("COPY nothing /", "Error: \"/nothing\": not found"),
+        ("COPY --from=frist /x /", "hint: did you mean the stage first?"),
+        ("COPY --from=7 /x /", "there is no stage 7"),
+        ("VOLUME []", "VOLUME requires at least one argument"),
+        ("RUN --mount=type=secret,id=x,required=true true", "secret x: not found"),
+    ] {
+        let dockerfile = format!("FROM bb AS first\nRUN true\nFROM bb\n{line}\n");
+        let output = build(&sandbox, &dockerfile, &["--pull=never"]);
+        assert!(output.fails(125).contains(want), "{line}: {}", output.stderr);
+        assert!(output.stderr.contains("Dockerfile:4"), "{line}: {}", output.stderr);
+    }
+    // What a wildcard finds is left out by its name, as Docker documents it.
+    let text = built(
+        &sandbox,
+        "FROM bb\nCOPY <<E /d/home.txt\nE\nCOPY --exclude=*.txt f* /e/\nCOPY --from=bb --exclude=wget /bin/w* /w/\nRUN ls -A /e /w\n",
+        &[],
+    );
+    assert!(text.contains("watch\n") && !text.contains("wget\n"), "{text}");
+}

@@ -1,6 +1,7 @@
-//! `build` as it is used: a python application with pip and an index, a node application, a C program built in
-//! one stage and run in another, apt in a Debian system. Bases are made of the Debian packages of this machine,
-//! with all they depend on, and come from a real registry; nothing is asked of the network.
+//! `build` as it is used: a python application with pip and an index, node applications without and with npm, C and
+//! Rust programs built in one stage and run in another, apt in a Debian system. Bases are made of the Debian packages
+//! of this machine, with all they depend on, or by debootstrap, and come from a real registry; nothing is asked of the
+//! network.
 
 mod common;
 
@@ -220,6 +221,25 @@ fn a_c_program_in_two_stages() {
     assert!(wrong.stderr.contains(">>> RUN gcc $OPT"), "{}", wrong.stderr);
 }
 
+/// A repository of one package, `greeter`, in `ctx/repo`.
+fn repository(sandbox: &Sandbox) {
+    sandbox.write("deb/DEBIAN/control", "Package: greeter\nVersion: 1.0\nArchitecture: all\nMaintainer: T <t@example.com>\nDepends: bash\nDescription: says hello\n");
+    sandbox.write_program("deb/DEBIAN/postinst", "#!/bin/sh\nset -e\necho configured > /etc/greeter.conf\n");
+    sandbox
+        .write_program("deb/usr/bin/greeter", "#!/bin/bash\necho \"hello from $(cat /etc/greeter.conf)\"\n");
+    sandbox.write("ctx/repo/keep", "");
+    let (tree, deb) = (sandbox.path("deb"), sandbox.path("ctx/repo/greeter.deb"));
+    output_of("dpkg-deb", &["--build", "--root-owner-group", tree.to_str().unwrap(), deb.to_str().unwrap()])
+        .expect("make a package");
+    let bytes = std::fs::read(&deb).unwrap();
+    let control = sandbox.read("deb/DEBIAN/control");
+    let sum = common::faults::digest(&bytes).replace("sha256:", "");
+    sandbox.write(
+        "ctx/repo/Packages",
+        format!("{}\nFilename: ./greeter.deb\nSize: {}\nSHA256: {sum}\n", control.trim(), bytes.len()),
+    );
+}
+
 #[test]
 fn apt_in_a_debian_system() {
     let packages = [
@@ -259,21 +279,7 @@ fn apt_in_a_debian_system() {
     layer = layer.file("var/lib/dpkg/status", 0o644, status);
     let base = Registry::shared().push("real/debian", "1", &image(layer).build());
     let sandbox = Sandbox::empty();
-    sandbox.write("deb/DEBIAN/control", "Package: greeter\nVersion: 1.0\nArchitecture: all\nMaintainer: T <t@example.com>\nDepends: bash\nDescription: says hello\n");
-    sandbox.write_program("deb/DEBIAN/postinst", "#!/bin/sh\nset -e\necho configured > /etc/greeter.conf\n");
-    sandbox
-        .write_program("deb/usr/bin/greeter", "#!/bin/bash\necho \"hello from $(cat /etc/greeter.conf)\"\n");
-    sandbox.write("ctx/repo/keep", "");
-    let (tree, deb) = (sandbox.path("deb"), sandbox.path("ctx/repo/greeter.deb"));
-    output_of("dpkg-deb", &["--build", "--root-owner-group", tree.to_str().unwrap(), deb.to_str().unwrap()])
-        .expect("make a package");
-    let bytes = std::fs::read(&deb).unwrap();
-    let control = sandbox.read("deb/DEBIAN/control");
-    let sum = common::faults::digest(&bytes).replace("sha256:", "");
-    sandbox.write(
-        "ctx/repo/Packages",
-        format!("{}\nFilename: ./greeter.deb\nSize: {}\nSHA256: {sum}\n", control.trim(), bytes.len()),
-    );
+    repository(&sandbox);
     sandbox.write(
         "ctx/Dockerfile",
         format!(
@@ -296,4 +302,175 @@ fn apt_in_a_debian_system() {
             .replace('\n', " "),
         "1 0"
     );
+}
+
+/// A system that debootstrap has made, with all of its maintainers' scripts.
+#[test]
+fn apt_in_a_system_made_by_debootstrap() {
+    let Some(archive) = std::env::var_os("KETCH_DEBIAN").filter(|path| !path.is_empty()) else {
+        // Never a failure: the mirror that it comes from may be out of reach.
+        eprintln!("SKIPPED: needs the Debian system that tests/setup makes as root");
+        return;
+    };
+    let sandbox = Sandbox::empty();
+    let base = Registry::shared().reference("real/debootstrap", "1");
+    for words in [&["import", archive.to_str().unwrap(), &base][..], &["push", &base], &["rmi", &base]] {
+        sandbox.command(words).deadline(PATIENCE).run().ok();
+    }
+    repository(&sandbox);
+    sandbox.write(
+        "ctx/Dockerfile",
+        format!(
+            "FROM {base}\nSHELL [\"/bin/bash\", \"-o\", \"pipefail\", \"-euxc\"]\n\
+             RUN groupadd -r app && useradd -r -g app -d /srv/app -m -s /usr/sbin/nologin app\n\
+             RUN rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/* && echo 'deb [trusted=yes] file:/repo ./' > /etc/apt/sources.list\n\
+             RUN --mount=type=bind,source=repo,target=/repo --mount=type=cache,target=/var/cache/apt,sharing=locked \\\n    \
+             --mount=type=cache,target=/var/lib/apt,sharing=locked \\\n    \
+             apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends greeter\n\
+             RUN dpkg --audit && ldconfig && test -s /etc/greeter.conf\n\
+             USER app\nWORKDIR /srv/app\nCMD [\"sh\", \"-c\", \"greeter; id -un; pwd\"]\n"
+        ),
+    );
+    let ctx = sandbox.path("ctx");
+    let output = build(&sandbox, &["--network=none", "-t", "deb", ctx.to_str().unwrap()]);
+    assert!(output.ok().contains("Setting up greeter (1.0)"), "{}{}", output.stdout, output.stderr);
+    assert_eq!(run(&sandbox, &["deb"]), "hello from configured\napp\n/srv/app");
+}
+
+#[test]
+fn a_node_application_with_npm_and_a_registry() {
+    // Debian has it in a package of its own, others in that of node.
+    let of_its_own = installed().contains_key("npm");
+    let packages = ["coreutils", "dash", "nodejs", if of_its_own { "npm" } else { "nodejs" }];
+    if !of_its_own && !Path::new("/usr/bin/npm").exists() {
+        // Never a failure: Debian's package brings hundreds of others, so the set-up does not install it.
+        eprintln!("SKIPPED: needs npm");
+        return;
+    }
+    let Some((mut layer, _)) = root_of(&packages) else { return };
+    if !of_its_own {
+        // npm may have been brought up to date by itself, so that the package no longer knows its files.
+        layer = layer.tree("/usr/lib/node_modules/npm", "usr/lib/node_modules/npm");
+    }
+    let base = Registry::shared().push("real/npm", "1", &image(layer).build());
+    let sandbox = Sandbox::empty();
+    sandbox.write("left/package/package.json", r#"{"name": "left", "version": "1.2.0", "main": "index.js"}"#);
+    sandbox.write("left/package/index.js", "module.exports = (s, n) => s.padStart(n);\n");
+    let archive = sandbox.path("left.tgz");
+    let from = sandbox.path("left");
+    output_of("tar", &["-czf", archive.to_str().unwrap(), "-C", from.to_str().unwrap(), "package"])
+        .expect("pack a package");
+    // What npm asks of a registry: a package's document, then its archive, at the address that it was asked at.
+    let server = Faults::start(Content::default(), move |request, _| match request.path.as_str() {
+        "/left" => {
+            let host = request.header("host").unwrap_or_default().to_owned();
+            Answer::ok(format!(
+                r#"{{"name": "left", "dist-tags": {{"latest": "1.2.0"}}, "versions": {{"1.2.0":
+                {{"name": "left", "version": "1.2.0", "main": "index.js", "dist": {{"tarball": "http://{host}/left.tgz"}}}}}}}}"#
+            ))
+            .header("Content-Type", "application/json")
+        }
+        "/left.tgz" => std::fs::read(&archive).map_or_else(|_| Answer::status(404), Answer::ok),
+        _ => Answer::status(404),
+    });
+    sandbox.write(
+        "app/package.json",
+        r#"{"name": "app", "version": "2.0.0", "private": true, "scripts": {"build": "mkdir -p dist && cp index.js dist/"}, "dependencies": {"left": "^1.0.0"}}"#,
+    );
+    sandbox.write("app/index.js", "console.log(require('left')(process.argv[2] || 'none', 6));\n");
+    sandbox.write("app/.dockerignore", "node_modules\nnpm-debug.log\n");
+    sandbox.write("app/node_modules/left/index.js", "throw new Error('of the host');\n");
+    sandbox.write(
+        "app/Dockerfile",
+        format!(
+            "FROM {base} AS deps\nWORKDIR /usr/src/app\nENV HOME=/root npm_config_update_notifier=false\nCOPY package*.json ./\n\
+             RUN --mount=type=cache,target=/root/.npm npm install --no-audit --no-fund --registry http://{0}/\n\
+             FROM deps AS build\nCOPY . .\nRUN npm run build\n\
+             FROM {base}\nENV NODE_ENV=production\nWORKDIR /srv\nCOPY --from=deps /usr/src/app/node_modules ./node_modules\n\
+             COPY --from=build /usr/src/app/dist .\nUSER 1000\nENTRYPOINT [\"node\", \"index.js\"]\n",
+            server.address()
+        ),
+    );
+    let app = sandbox.path("app");
+    // The registry listens on this machine's loopback.
+    let output = build(&sandbox, &["--network=host", "-t", "npm", app.to_str().unwrap()]);
+    assert!(output.ok().contains("added 1 package"), "{}{}", output.stdout, output.stderr);
+    assert_eq!(run(&sandbox, &["npm", "hi"]), "    hi");
+    // Only the application has changed: npm does not install again.
+    sandbox.write("app/index.js", "console.log('changed', require('left')('x', 2));\n");
+    let again = build(&sandbox, &["--network=host", "-t", "npm", app.to_str().unwrap()]);
+    assert!(!again.ok().contains("added 1 package"), "{}", again.stdout);
+    assert_eq!(run(&sandbox, &["npm"]), "changed  x");
+}
+
+/// The Rust toolchain that builds ketch, if the test user can read it.
+fn rust_toolchain() -> Option<String> {
+    let given = std::env::var("KETCH_RUST").ok().filter(|path| !path.is_empty());
+    given.or_else(|| output_of("rustc", &["--print", "sysroot"]).map(|path| path.trim().to_owned()))
+}
+
+#[test]
+fn a_rust_program_in_two_stages() {
+    let Some(toolchain) = rust_toolchain() else {
+        skip("needs a Rust toolchain");
+        return;
+    };
+    let Some((layer, _)) = root_of(&["coreutils", "dash", "gcc", "libc6-dev"]) else { return };
+    let base = Registry::shared().push("real/rust", "1", &image(layer).build());
+    let sandbox = Sandbox::empty();
+    let no_sum = "0".repeat(64);
+    for (path, content) in [
+        (
+            "Cargo.toml",
+            "[package]\nname = \"hello\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[dependencies]\ngreet = \"1.2.0\"\n".to_owned(),
+        ),
+        (
+            "Cargo.lock",
+            format!(
+                "version = 3\n\n[[package]]\nname = \"greet\"\nversion = \"1.2.0\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\n\
+                 checksum = \"{no_sum}\"\n\n[[package]]\nname = \"hello\"\nversion = \"0.1.0\"\ndependencies = [\n \"greet\",\n]\n"
+            ),
+        ),
+        (
+            ".cargo/config.toml",
+            "[source.crates-io]\nreplace-with = \"vendored-sources\"\n[source.vendored-sources]\ndirectory = \"vendor\"\n".to_owned(),
+        ),
+        ("vendor/greet/.cargo-checksum.json", format!("{{\"files\":{{}},\"package\":\"{no_sum}\"}}")),
+        (
+            "vendor/greet/Cargo.toml",
+            "[package]\nname = \"greet\"\nversion = \"1.2.0\"\nedition = \"2021\"\n".to_owned(),
+        ),
+        ("vendor/greet/src/lib.rs", "pub fn hello(who: &str) -> String { format!(\"hello {who}\") }\n".to_owned()),
+        ("src/main.rs", "fn main() { println!(\"{}\", greet::hello(\"one\")); }\n".to_owned()),
+        (".dockerignore", "target\n**/*.swp\n".to_owned()),
+        (
+            "Dockerfile",
+            format!(
+                "# syntax=docker/dockerfile:1\nFROM {base} AS build\n\
+                 ENV PATH=/rust/bin:$PATH CARGO_HOME=/cargo RUSTFLAGS=\"-C target-feature=+crt-static -C linker=gcc\"\nWORKDIR /src\nCOPY . .\n\
+                 RUN --mount=type=bind,from=rust,target=/rust --mount=type=cache,target=/src/target <<EOF\nset -e\n\
+                 cargo build --release --offline --locked\ncp target/release/hello /hello\nEOF\n\
+                 FROM scratch\nCOPY --from=build --chmod=555 /hello /bin/hello\nUSER 65534\nENTRYPOINT [\"/bin/hello\"]\n"
+            ),
+        ),
+    ] {
+        sandbox.write(format!("src/{path}"), content);
+    }
+    let (src, context) = (sandbox.path("src"), format!("rust={toolchain}"));
+    let flags = ["--network=none", "--build-context", &context, "-t", "rust", src.to_str().unwrap()];
+    let output = build(&sandbox, &flags);
+    output.ok();
+    assert!(output.stderr.contains("Compiling greet v1.2.0"), "{}", output.stderr);
+    assert_eq!(run(&sandbox, &["rust"]), "hello one");
+    assert_eq!(sandbox.ok(["image", "inspect", "--format={{len .RootFS.Layers}}", "rust"]), "1");
+    // The cache mount has what was compiled before.
+    sandbox.write("src/src/main.rs", "fn main() { println!(\"{}\", greet::hello(\"two\")); }\n");
+    let again = build(&sandbox, &flags);
+    again.ok();
+    assert!(!again.stderr.contains("Compiling greet"), "{}", again.stderr);
+    assert_eq!(run(&sandbox, &["rust"]), "hello two");
+    // The compiler's complaint is shown, and its exit code passed on.
+    sandbox.write("src/src/main.rs", "fn main() { nothing }\n");
+    let wrong = build(&sandbox, &flags);
+    assert!(wrong.fails(101).contains("cannot find value `nothing`"), "{}", wrong.stderr);
 }

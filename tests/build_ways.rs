@@ -413,7 +413,6 @@ fn flags_of_the_image_and_of_run() {
         "--runtime-flag=x",
         "--userns-uid-map=0:1:2",
         "--provenance=mode=max",
-        "--builder=other",
     ] {
         let refused = build(&sandbox, &[flag, ctx]);
         assert!(

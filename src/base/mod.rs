@@ -8,6 +8,7 @@ pub(crate) mod digest;
 pub(crate) mod dockerfile;
 pub(crate) mod escape;
 pub(crate) mod etc;
+pub(crate) mod hcl;
 pub(crate) mod health;
 pub(crate) mod id;
 pub(crate) mod idmap;

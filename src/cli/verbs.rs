@@ -104,10 +104,17 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("build", build::BuildArgs, build::run),
     verb!("builder build", build::BuildArgs, build::run),
     verb!("builder prune", build::PruneArgs, build::prune),
+    verb!("buildx bake" | "f", build::BakeArgs, build::bake),
     verb!("buildx build" | "b", build::BuildArgs, build::run),
+    verb!("buildx create", build::BuildxCreateArgs, build::create),
+    verb!("buildx du", build::BuildxDuArgs, build::du),
+    verb!("buildx imagetools", build::ImagetoolsArgs, build::imagetools),
     verb!("buildx inspect", build::BuildxInspectArgs, build::inspect),
     verb!("buildx ls", build::BuildxLsArgs, build::ls),
     verb!("buildx prune", build::PruneArgs, build::prune),
+    verb!("buildx rm", build::BuildxRmArgs, build::rm),
+    verb!("buildx stop", build::BuildxStopArgs, build::stop),
+    verb!("buildx use", build::BuildxUseArgs, build::choose),
     verb!("buildx version", build::BuildxVersionArgs, build::version),
     verb!("commit", commit::CommitArgs, commit::run),
     verb!("completion", completion::CompletionArgs, completion::run),
@@ -383,6 +390,9 @@ pub(crate) fn find(words: &[OsString]) -> Found<'_> {
     if first == "help" {
         return Found::Help(words[1..].iter().map(|word| word.to_string_lossy().into_owned()).collect());
     }
+    // `build prune` is what `builder prune` is, unless there is a context of that name.
+    let prunes = first == "build" && words.get(1).is_some_and(|word| word == "prune");
+    let first = if prunes && !std::path::Path::new("prune").exists() { "builder".to_owned() } else { first };
     if let Some(verb) = lookup("", &first) {
         return Found::Verb { verb, called: first, rest: &words[1..] };
     }

@@ -10,7 +10,7 @@
 //! finished and nothing else (REL-05).
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -253,6 +253,20 @@ impl BuildCache<'_> {
         let staged = staging::file(self.store, content, false)?;
         let to = PathBuf::from("build/files").join(Digest::of(context).hex());
         fs::rename(self.store.dir(), &staged, self.store.dir(), &to)
+            .map_err(io_error("rename to", self.store.root().join(to)))
+    }
+
+    /// The names of builders, as they were written.
+    pub(crate) fn builders(&self) -> Vec<u8> {
+        fs::read_at(self.store.dir(), Path::new("build/builders"), 1 << 20).unwrap_or_default()
+    }
+
+    /// Keeps the names of builders.
+    pub(crate) fn keep_builders(&self, content: &[u8]) -> Result<()> {
+        self.make("build/steps")?;
+        let staged = staging::file(self.store, content, false)?;
+        let to = Path::new("build/builders");
+        fs::rename(self.store.dir(), &staged, self.store.dir(), to)
             .map_err(io_error("rename to", self.store.root().join(to)))
     }
 

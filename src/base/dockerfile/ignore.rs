@@ -121,8 +121,32 @@ impl Pattern {
         Ok((!parts.is_empty()).then_some(Self { parts, takes_back }))
     }
 
+    /// Does it match the path, or a directory above it? The first components that match are enough, so it is
+    /// enough to go back to the last `**`.
     fn matches_path_or_parent(&self, path: &[&[u8]]) -> bool {
-        (1..=path.len()).any(|length| matches(&self.parts, &path[..length]))
+        let (mut part, mut at) = (0, 0);
+        let mut back: Option<(usize, usize)> = None;
+        loop {
+            match self.parts.get(part) {
+                None => return true,
+                // At the end it must stand for at least one.
+                Some(Part::Any) if part + 1 == self.parts.len() => return at < path.len(),
+                Some(Part::Any) => {
+                    part += 1;
+                    back = Some((part, at));
+                }
+                Some(Part::Glob(glob)) if at < path.len() && glob.is_match(path[at]) => {
+                    (part, at) = (part + 1, at + 1);
+                }
+                Some(Part::Glob(_)) => match &mut back {
+                    Some((after, from)) if *from < path.len() => {
+                        *from += 1;
+                        (part, at) = (*after, *from);
+                    }
+                    _ => return false,
+                },
+            }
+        }
     }
 
     fn may_match_below(&self, dir: &[&[u8]]) -> bool {
@@ -137,38 +161,6 @@ impl Pattern {
         }
         true
     }
-}
-
-/// Do the components match as a whole? `**` at the end must stand for at least one.
-fn matches(parts: &[Part], path: &[&[u8]]) -> bool {
-    // Row i: can parts[..i] match the components so far?
-    let mut reached = vec![false; parts.len() + 1];
-    reached[0] = true;
-    let close = |reached: &mut [bool]| {
-        for i in 0..parts.len() {
-            if reached[i] && parts[i] == Part::Any && i + 1 < parts.len() {
-                reached[i + 1] = true;
-            }
-        }
-    };
-    close(&mut reached);
-    for component in path {
-        let mut next = vec![false; parts.len() + 1];
-        for (i, part) in parts.iter().enumerate() {
-            match part {
-                _ if !reached[i] => {}
-                Part::Any => {
-                    next[i] = true;
-                    next[i + 1] = true;
-                }
-                Part::Glob(glob) if glob.is_match(component) => next[i + 1] = true,
-                Part::Glob(_) => {}
-            }
-        }
-        close(&mut next);
-        reached = next;
-    }
-    reached[parts.len()]
 }
 
 impl Glob {

@@ -22,6 +22,13 @@ pub(crate) struct Line {
     pub(crate) lines: (usize, usize),
 }
 
+impl Line {
+    /// True if it makes or changes files: what BuildKit counts as a step.
+    pub(crate) fn is_of_files(&self) -> bool {
+        matches!(self.instruction, Instruction::Run(_) | Instruction::Transfer(_) | Instruction::Workdir(_))
+    }
+}
+
 /// A command in one of its two forms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {

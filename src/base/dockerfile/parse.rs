@@ -230,7 +230,12 @@ impl Rest<'_> {
                 }
             },
             "EXPOSE" => Instruction::Expose(self.words()),
-            "VOLUME" => Instruction::Volume(self.list()),
+            "VOLUME" => match self.list() {
+                paths if paths.is_empty() => {
+                    return Err(DockerfileError::new(self.at(), "VOLUME requires at least one argument"));
+                }
+                paths => Instruction::Volume(paths),
+            },
             "STOPSIGNAL" => Instruction::StopSignal(self.one_word()?),
             "HEALTHCHECK" => Instruction::Healthcheck(self.health()?),
             "ONBUILD" => Instruction::Onbuild(self.onbuild()?),

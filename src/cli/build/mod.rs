@@ -4,8 +4,11 @@
 //! last line, so that `id=$(ketch build -q .)` and scripts that take the last line work. `--progress=plain`
 //! is BuildKit's form (`#1 …` on standard error), a terminal gets the steps that run at the bottom.
 
+mod bake;
+mod bake_file;
 mod buildx;
 mod flags;
+mod imagetools;
 mod output;
 mod progress;
 mod prune;
@@ -18,8 +21,9 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::base::digest::Digest;
 use crate::base::dockerfile::{check, parse};
 use crate::base::manifest::Form;
 use crate::cli::build::flags::{ImageFlags, RunFlags, SourceFlags};
@@ -36,7 +40,12 @@ use crate::engine::pull::PullPolicy;
 use crate::engine::push::{self, PushRequest};
 use crate::engine::{Engine, Error};
 
-pub(crate) use buildx::{BuildxInspectArgs, BuildxLsArgs, BuildxVersionArgs, inspect, ls, version};
+pub(crate) use bake::{BakeArgs, bake};
+pub(crate) use buildx::{
+    BuildxCreateArgs, BuildxDuArgs, BuildxInspectArgs, BuildxLsArgs, BuildxRmArgs, BuildxStopArgs,
+    BuildxUseArgs, BuildxVersionArgs, choose, create, du, inspect, ls, rm, stop, version,
+};
+pub(crate) use imagetools::{ImagetoolsArgs, run as imagetools};
 pub(crate) use prune::{PruneArgs, prune};
 
 /// Build an image from a Containerfile or Dockerfile
@@ -111,9 +120,9 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     metadata_file: Option<PathBuf>,
 
-    /// What becomes of the result: a directory, `-`, or type=local|tar|oci|docker|image|registry|cacheonly[,dest=PATH]
+    /// What becomes of the result: a directory, `-`, or type=local|tar|oci|docker|image|registry|cacheonly[,dest=PATH] (can be repeated)
     #[arg(short, long, value_name = "OUTPUT")]
-    output: Option<String>,
+    output: Vec<String>,
 
     #[command(flatten)]
     platforms: BuildPlatforms,
@@ -157,8 +166,9 @@ pub(crate) struct BuildArgs {
 }
 
 /// Says whether the result itself goes to standard output.
-fn to_stdout(output: &Output) -> bool {
-    matches!(output, Output::Saved(path, _) | Output::Tar(path) if path.as_os_str() == "/dev/stdout")
+fn to_stdout(outputs: &[Output]) -> bool {
+    let is_stdout = |output: &Output| matches!(output, Output::Saved(path, _) | Output::Tar(path) if path.as_os_str() == "/dev/stdout");
+    outputs.iter().any(is_stdout)
 }
 
 fn parse_form(text: &str) -> Result<Form, String> {
@@ -171,9 +181,21 @@ fn parse_form(text: &str) -> Result<Form, String> {
 
 /// `build`.
 pub(crate) fn run(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<Exit> {
+    run_one(session, args).map(|(exit, _)| exit)
+}
+
+/// What a build for one platform has made.
+struct Made {
+    id: Option<Digest>,
+    /// What `--metadata-file` says of it.
+    metadata: Value,
+}
+
+/// Builds, and says what was made if it is one image.
+fn run_one(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<(Exit, Option<Made>)> {
     args.refused.refuse()?;
     if args.check || args.call == "check" {
-        return look(session, &args);
+        return Ok((look(session, &args)?, None));
     }
     let (mut request, push) = args.request()?;
     if args.format.is_none() {
@@ -183,7 +205,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<
         File::create(path).map_err(|err| Error::system(format!("create {}", path.display()), err))?;
     }
     if let Some(platforms) = args.platforms.several(session, &request)? {
-        return several::run(session, &args, request, &platforms, push);
+        return Ok((several::run(session, &args, request, &platforms, push)?, None));
     }
     let built = build_one(session, &args, &request, args.logfile.clone())?;
     if let Some(id) = &built.id {
@@ -191,13 +213,26 @@ pub(crate) fn run(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<
     }
     args.tell(session, &request, &built)?;
     if push {
-        let quiet = args.mode(session, &request.output) == Mode::Quiet;
+        let quiet = args.mode(session, &request.outputs) == Mode::Quiet;
         let engine = session.engine()?;
         for name in &request.names {
             push_to(engine, &name.to_string(), &args, quiet)?;
         }
     }
-    Ok(Exit::OK)
+    Ok((Exit::OK, Some(Made { id: built.id, metadata: metadata(&request, &built) })))
+}
+
+/// What buildx tells of a result.
+fn metadata(request: &BuildRequest, built: &Built) -> Value {
+    let Some(id) = &built.id else { return json!({}) };
+    let names: Vec<String> = request.names.iter().map(ToString::to_string).collect();
+    let mut document =
+        json!({ "containerimage.config.digest": id.to_string(), "image.name": names.join(",") });
+    if let Some(manifest) = &built.manifest {
+        document["containerimage.digest"] = manifest.digest.to_string().into();
+        document["containerimage.descriptor"] = crate::base::image_document::descriptor(manifest);
+    }
+    document
 }
 
 /// Builds for one platform, and shows how it goes.
@@ -207,7 +242,8 @@ fn build_one(
     request: &BuildRequest,
     log: Option<PathBuf>,
 ) -> anyhow::Result<Built> {
-    let mut show = Show::new(args.mode(session, &request.output), log.as_deref())?;
+    let mode = args.mode(session, &request.outputs);
+    let mut show = Show::new(mode, log.as_deref(), &args.refused.builder(session)?)?;
     let engine = session.engine()?;
     let outcome = build::build(engine, request, &mut |event| show.event(event));
     let built = match outcome {
@@ -251,9 +287,12 @@ impl BuildArgs {
         request.pull = self.registry.request(policy, None);
         request.container = self.run.request()?;
         let mut push = self.push;
-        if let Some(text) = &self.output {
+        for text in &self.output {
             let (output, name, pushes) = output::output(text)?;
-            request.output = output;
+            if to_stdout(&request.outputs) && to_stdout(std::slice::from_ref(&output)) {
+                return Err(Error::invalid("--output: only one result can go to standard output"));
+            }
+            request.outputs.push(output);
             push |= pushes;
             if let Some(name) = name {
                 request.names.push(crate::engine::image::new_name(&name)?);
@@ -267,12 +306,12 @@ impl BuildArgs {
         Ok((request, push))
     }
 
-    fn mode(&self, session: &Session<'_>, output: &Output) -> Mode {
+    fn mode(&self, session: &Session<'_>, outputs: &[Output]) -> Mode {
         match self.progress.as_str() {
             _ if self.quiet => Mode::Quiet,
             "quiet" | "none" => Mode::Quiet,
             // What goes to standard output must not be among the lines of the steps.
-            "auto" if to_stdout(output) => Mode::BuildKit,
+            "auto" if to_stdout(outputs) => Mode::BuildKit,
             "plain" => Mode::BuildKit,
             "tty" => Mode::Live,
             "rawjson" => Mode::Json,
@@ -292,26 +331,19 @@ impl BuildArgs {
         let write = |path: &PathBuf, text: String| {
             std::fs::write(path, text).map_err(|err| Error::system(format!("write {}", path.display()), err))
         };
+        if let Some(path) = &self.metadata_file {
+            write(path, format!("{:#}\n", metadata(request, built)))?;
+        }
         let Some(id) = built.id else { return Ok(()) };
         if let Some(path) = &self.iidfile {
             write(path, id.to_string())?;
         }
-        if let Some(path) = &self.metadata_file {
-            let names: Vec<String> = request.names.iter().map(ToString::to_string).collect();
-            let mut document =
-                json!({ "containerimage.config.digest": id.to_string(), "image.name": names.join(",") });
-            if let Some(manifest) = &built.manifest {
-                document["containerimage.digest"] = manifest.digest.to_string().into();
-                document["containerimage.descriptor"] = crate::base::image_document::descriptor(manifest);
-            }
-            write(path, format!("{document:#}\n"))?;
-        }
-        if !self.quiet && self.progress != "quiet" && !to_stdout(&request.output) {
+        if !self.quiet && self.progress != "quiet" && !to_stdout(&request.outputs) {
             for name in &request.names {
                 writeln!(session.out, "Successfully tagged {name}")?;
             }
         }
-        if matches!(request.output, Output::Image | Output::Saved(..)) && !to_stdout(&request.output) {
+        if !to_stdout(&request.outputs) {
             writeln!(session.out, "{}", id.hex())?;
         }
         Ok(())

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
 use crate::base::stream::Stream;
+use crate::cli::NAME;
 use crate::cli::error::shown;
 use crate::cli::progress::Progress;
 use crate::engine::build::request::{BuildEvent, StepName};
@@ -50,10 +51,14 @@ pub(super) struct Show {
     head: Option<ProgressBar>,
     begun: usize,
     done: usize,
+    /// BuildKit's lines: the number that the last step got.
+    number: usize,
 }
 
 /// A step that has begun.
 struct Running {
+    /// What BuildKit's lines call it.
+    number: usize,
     begun: Instant,
     started: Timestamp,
     bar: Option<ProgressBar>,
@@ -64,7 +69,8 @@ struct Running {
 }
 
 impl Show {
-    pub(super) fn new(mode: Mode, log: Option<&Path>) -> Result<Self> {
+    /// Shows a build that `builder` does, in a log file if one is named.
+    pub(super) fn new(mode: Mode, log: Option<&Path>, builder: &str) -> Result<Self> {
         // Several builds share a log.
         let create = |path: &Path| {
             let file = File::options().append(true).create(true).open(path);
@@ -78,7 +84,7 @@ impl Show {
             bar
         });
         let pull = Progress::new(matches!(mode, Mode::Quiet | Mode::Json));
-        Ok(Self {
+        let mut show = Self {
             mode,
             pull,
             log: log.map(create).transpose()?,
@@ -87,7 +93,12 @@ impl Show {
             head,
             begun: 0,
             done: 0,
-        })
+            number: 0,
+        };
+        if mode == Mode::BuildKit {
+            show.note(&format!("#0 building with {builder:?} instance using {NAME} driver"));
+        }
+        Ok(show)
     }
 
     pub(super) fn event(&mut self, event: &BuildEvent<'_>) {
@@ -95,6 +106,10 @@ impl Show {
             return self.pull.show(event);
         }
         if let BuildEvent::Step(step) = event {
+            // Elsewhere than in podman's lines only what has to do with files is a step.
+            if self.mode != Mode::Plain && step.file_place.is_none() {
+                return;
+            }
             let bar = self.bars.as_ref().map(|all| {
                 let bar = all.add(spinner(" => {prefix} {elapsed}{msg}"));
                 bar.set_prefix(shown(&title(step)));
@@ -102,9 +117,21 @@ impl Show {
                 bar
             });
             self.begun += 1;
-            let running =
-                Running { begun: Instant::now(), started: Timestamp::now(), bar, tail: vec![], rest: vec![] };
+            self.number += 1;
+            let running = Running {
+                number: self.number,
+                begun: Instant::now(),
+                started: Timestamp::now(),
+                bar,
+                tail: vec![],
+                rest: vec![],
+            };
             self.running.insert(step.serial, running);
+        }
+        if let BuildEvent::Done(step, _) | BuildEvent::Cached(step) = event
+            && !self.running.contains_key(&step.serial)
+        {
+            return;
         }
         match self.mode {
             Mode::Quiet => self.remember(event),
@@ -163,6 +190,11 @@ impl Show {
         self.write(Stream::Stdout, format!("{text}\n").as_bytes());
     }
 
+    /// A line beside the result: in the log, or on standard error.
+    fn note(&mut self, text: &str) {
+        self.write(Stream::Stderr, format!("{}\n", shown(text)).as_bytes());
+    }
+
     fn error_line(&self, text: &str) {
         io::stderr().write_all(format!("{}\n", shown(text)).as_bytes()).ok();
     }
@@ -196,33 +228,67 @@ impl Show {
                 self.line(&format!("COMMIT{name}"));
             }
             BuildEvent::Warning(text) => self.error_line(&format!("[Warning] {text}")),
-            BuildEvent::Done(_, None) | BuildEvent::Failed(_) | BuildEvent::Pull(_) => {}
+            BuildEvent::Done(_, None)
+            | BuildEvent::Failed { .. }
+            | BuildEvent::Made(..)
+            | BuildEvent::Pull(_) => {}
         }
     }
 
+    /// BuildKit's lines, as scripts look for them: `#5 [2/3] RUN …`, `#5 0.123 output`, `#5 CACHED`, `#5 DONE 0.1s`.
     fn buildkit(&mut self, event: &BuildEvent<'_>) {
-        let elapsed = |show: &Self, step: &StepName| {
-            show.running.get(&step.serial).map_or(0.0, |r| r.begun.elapsed().as_secs_f64())
-        };
         match event {
-            BuildEvent::Step(step) => self.error_line(&format!("\n#{} {}", step.serial, title(step))),
-            BuildEvent::Cached(step) => self.error_line(&format!("#{} CACHED", step.serial)),
-            BuildEvent::Done(step, _) => {
-                self.error_line(&format!("#{} DONE {:.1}s", step.serial, elapsed(self, step)));
+            BuildEvent::Step(step) => {
+                let number = self.number;
+                self.note(&format!("\n#{number} {}", title(step)));
             }
-            BuildEvent::Failed(step) => self.error_line(&format!("#{} ERROR", step.serial)),
+            BuildEvent::Cached(step) => {
+                let number = self.step(step).0;
+                self.note(&format!("#{number} CACHED"));
+            }
+            BuildEvent::Done(step, _) => {
+                self.end_of_line(step);
+                let (number, seconds) = self.step(step);
+                self.note(&format!("#{number} DONE {seconds:.1}s"));
+            }
+            BuildEvent::Failed { step, process, code } => {
+                self.end_of_line(step);
+                let (number, _) = self.step(step);
+                self.note(&format!("#{number} ERROR: {}", unsuccessful(process, *code)));
+            }
             BuildEvent::Output(step, _, bytes) => {
-                let time = elapsed(self, step);
+                let (number, seconds) = self.step(step);
                 for line in self.whole_lines(step, bytes) {
-                    self.error_line(&format!("#{} {time:.3} {line}", step.serial));
+                    self.note(&format!("#{number} {seconds:.3} {line}"));
                 }
             }
-            BuildEvent::Committing(names) => {
-                self.error_line("\n#0 exporting to image");
-                names.iter().for_each(|name| self.error_line(&format!("#0 naming to {name}")));
+            BuildEvent::Committing(_) => {
+                self.number += 1;
+                let number = self.number;
+                self.note(&format!("\n#{number} exporting to image"));
             }
-            BuildEvent::Warning(text) => self.error_line(&format!("WARNING: {text}")),
+            BuildEvent::Made(id, manifest, names) => {
+                let number = self.number;
+                self.note(&format!("#{number} exporting manifest {manifest} done"));
+                self.note(&format!("#{number} writing image {id} done"));
+                names.iter().for_each(|name| self.note(&format!("#{number} naming to {name} done")));
+                self.note(&format!("#{number} DONE 0.0s"));
+            }
+            BuildEvent::Warning(text) => self.note(&format!("WARNING: {text}")),
             BuildEvent::Pull(_) => {}
+        }
+    }
+
+    /// A step's number, and the seconds since it began.
+    fn step(&self, step: &StepName) -> (usize, f64) {
+        self.running.get(&step.serial).map_or((0, 0.0), |r| (r.number, r.begun.elapsed().as_secs_f64()))
+    }
+
+    /// Shows a last line that was not ended.
+    fn end_of_line(&mut self, step: &StepName) {
+        let (number, seconds) = self.step(step);
+        for line in self.whole_lines(step, b"\n").into_iter().filter(|line| !line.is_empty()) {
+            self.note(&format!("#{number} {seconds:.3} {line}"));
         }
     }
 
@@ -249,7 +315,7 @@ impl Show {
             }
             BuildEvent::Cached(step) => self.live_end(step, "CACHED "),
             BuildEvent::Done(step, _) => self.live_end(step, ""),
-            BuildEvent::Failed(step) => self.live_end(step, "ERROR "),
+            BuildEvent::Failed { step, .. } => self.live_end(step, "ERROR "),
             _ => {}
         }
     }
@@ -286,8 +352,8 @@ impl Show {
             BuildEvent::Step(step) => json!({ "vertexes": [vertex(self, step)] }),
             BuildEvent::Cached(step) => ended(self, step, "cached", true.into()),
             BuildEvent::Done(step, _) => ended(self, step, "", Value::Null),
-            BuildEvent::Failed(step) => {
-                ended(self, step, "error", "process did not complete successfully".into())
+            BuildEvent::Failed { step, process, code } => {
+                ended(self, step, "error", unsuccessful(process, *code).into())
             }
             BuildEvent::Output(step, stream, text) => json!({"logs": [{
                 "vertex": vertex_digest(step),
@@ -307,7 +373,7 @@ impl Show {
             BuildEvent::Warning(text) => {
                 json!({"warnings": [{"vertex": vertex_digest(&StepName::default()), "level": 1, "short": bytes(text.as_bytes())}]})
             }
-            BuildEvent::Pull(_) => return,
+            BuildEvent::Pull(_) | BuildEvent::Made(..) => return,
         };
         io::stderr().write_all(format!("{document}\n").as_bytes()).ok();
     }
@@ -339,14 +405,17 @@ fn last_lines(tail: &[u8]) -> String {
     lines[lines.len().saturating_sub(LINES)..].iter().map(cut).collect()
 }
 
+/// What has happened to a RUN that failed, in BuildKit's words.
+fn unsuccessful(process: &str, code: i32) -> String {
+    format!("process {process:?} did not complete successfully: exit code: {code}")
+}
+
 /// A step as BuildKit titles it.
 fn title(step: &StepName) -> String {
-    let name = match step.stage_name.as_str() {
-        "" if step.stages.1 > 1 => format!("stage-{} ", step.stage),
-        "" => String::new(),
-        name => format!("{name} "),
-    };
-    format!("[{name}{}/{}] {}", step.place.0, step.place.1, step.text)
+    let (at, of) = step.file_place.unwrap_or(step.place);
+    let name = if step.stage_name.is_empty() { String::new() } else { format!("{} ", step.stage_name) };
+    let width = of.to_string().len();
+    format!("[{name}{at:>width$}/{of}] {}", step.text)
 }
 
 #[cfg(test)]
@@ -367,8 +436,10 @@ mod tests {
         let step =
             StepName { place: (2, 3), stages: (1, 1), text: "RUN x".to_owned(), ..StepName::default() };
         assert_eq!(title(&step), "[2/3] RUN x");
-        let of_many = StepName { stages: (1, 2), stage: 4, ..step.clone() };
-        assert_eq!(title(&of_many), "[stage-4 2/3] RUN x");
+        let named = StepName { stage_name: "stage-4".to_owned(), ..step.clone() };
+        assert_eq!(title(&named), "[stage-4 2/3] RUN x");
+        let of_many = StepName { file_place: Some((2, 10)), ..step.clone() };
+        assert_eq!(title(&of_many), "[ 2/10] RUN x");
         assert_ne!(vertex_digest(&step), vertex_digest(&of_many));
     }
 }

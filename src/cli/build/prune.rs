@@ -21,6 +21,10 @@ pub(crate) struct PruneArgs {
     #[arg(short, long)]
     all: bool,
 
+    /// Builder: all have the same cache
+    #[arg(long, value_name = "NAME", env = "BUILDX_BUILDER")]
+    builder: Option<String>,
+
     /// Only what fits: until=TIME or unused-for=DURATION (can be repeated)
     #[arg(long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
@@ -36,6 +40,7 @@ pub(crate) struct PruneArgs {
 
 /// `builder prune`, `build prune`.
 pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Result<()> {
+    session.engine()?.builders().find(args.builder.as_deref())?;
     let mut how = PruneBuilds { all: args.all, ..PruneBuilds::default() };
     for filter in &args.filter {
         let Some(("until" | "unused-for", when)) = filter.split_once('=') else {

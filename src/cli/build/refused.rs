@@ -4,6 +4,7 @@
 use clap::Args;
 
 use crate::cli::NAME;
+use crate::cli::session::Session;
 use crate::engine::{Error, Kind, Result};
 
 /// Flags that cannot work.
@@ -14,7 +15,7 @@ pub(crate) struct RefusedFlags {
     #[arg(long, value_name = "ATTESTATION")]
     attest: Vec<String>,
 
-    /// Builder: there is one, called default
+    /// Builder: default, or a name that `buildx create` has made; all are this program
     #[arg(long, value_name = "NAME", env = "BUILDX_BUILDER")]
     builder: Option<String>,
 
@@ -96,6 +97,16 @@ pub(crate) struct RefusedFlags {
 }
 
 impl RefusedFlags {
+    /// The name of the builder.
+    ///
+    /// # Errors
+    ///
+    /// If nobody has made it.
+    pub(super) fn builder(&self, session: &Session<'_>) -> Result<String> {
+        let typed = self.builder.as_deref().filter(|name| *name != NAME);
+        session.engine()?.builders().find(typed).map(str::to_owned)
+    }
+
     /// Says which of the flags was used, and why it cannot work.
     ///
     /// # Errors
@@ -117,11 +128,8 @@ impl RefusedFlags {
             || !self.userns_uid_map.is_empty()
             || self.userns_gid_map_group.is_some()
             || self.userns_uid_map_user.is_some();
-        let other_builder =
-            self.builder.as_deref().is_some_and(|name| !matches!(name, "" | "default") && name != NAME);
         for (used, why) in [
             (self.attest.iter().any(attested), "--attest: ketch makes no attestations"),
-            (other_builder, "--builder: there is one builder, called default"),
             (self.cw.is_some(), "--cw: ketch makes no disk images for confidential workloads"),
             (!self.decryption_key.is_empty(), "--decryption-key: ketch does not decrypt images"),
             (!self.hooks_dir.is_empty(), "--hooks-dir: ketch runs no hooks of other runtimes"),

@@ -88,7 +88,7 @@ pub(super) fn run(
     platforms: &[Platform],
     push: bool,
 ) -> anyhow::Result<Exit> {
-    if request.output != Output::Image {
+    if request.outputs.iter().any(|output| *output != Output::Image) {
         let message = "--output: a build for several platforms makes images of the store";
         return Err(Error::invalid(message).hint("build for one platform at a time").into());
     }

@@ -21,7 +21,7 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "NAME=VALUE")]
     build_arg: Vec<String>,
 
-    /// The builder; there is one: default
+    /// Builder: default, or a name that `buildx create` has made; all are this program
     #[arg(long, value_name = "NAME")]
     builder: Option<String>,
 
@@ -59,11 +59,7 @@ pub(crate) struct BuildArgs {
 }
 
 pub(crate) fn build(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<Exit> {
-    if let Some(builder) = args.builder.as_deref().filter(|name| !["", "default"].contains(name)) {
-        return Err(Error::not_found(format!("no builder {builder:?} found"))
-            .hint("there is one, which is called default")
-            .into());
-    }
+    session.engine()?.builders().find(args.builder.as_deref())?;
     let project = open::project(session, &args.services)?;
     for name in project.select(&args.services, args.with_dependencies || args.services.is_empty())? {
         let Some(build) = project.service(&name)?.get("build") else { continue };

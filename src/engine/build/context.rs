@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 use crate::engine::{Error, Result};
-use crate::runtime::assemble::{Choice, digest};
+use crate::runtime::assemble::Choice;
+use crate::runtime::assemble::digest::{self, Place};
 use crate::runtime::rootfs::RootDir;
 use crate::store::Store;
 use crate::store::staging::Staged;
@@ -36,14 +37,28 @@ pub(super) struct Context {
 struct FileDigests {
     loaded: bool,
     changed: bool,
-    known: HashMap<Identity, Digest>,
+    known: HashMap<Identity, Known>,
+}
+
+/// The digest of one file.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    digest: Digest,
+    /// This build has met the file.
+    met: bool,
 }
 
 /// What changes when a file does: device, inode, length, times of modification and change.
 type Identity = [u64; 5];
 
-/// Bytes of one entry in the file that keeps them.
+/// Begins the file that keeps them: another one was written by a version that meant something else.
+const MAGIC: &[u8; 8] = b"ketchfd2";
+
+/// Bytes of one entry in it.
 const ENTRY: usize = 5 * 8 + 32;
+
+/// How many entries of files that are no longer met are kept for other builds of the same context: these, or as many as it has files.
+const UNMET: usize = 100_000;
 
 /// A file that was changed so recently could change again at the same time, as the file system counts it.
 const TOO_FRESH_MS: i128 = 1500;
@@ -81,7 +96,7 @@ impl Context {
             digests.load(store, &self.root);
         }
         let now = Timestamp::now().as_nanosecond();
-        let mut file = |fd: &OwnedFd, stat: &Stat| digests.of(fd, stat, now);
+        let mut file = |place: Place<'_>, stat: &Stat| digests.of(place, stat, now);
         digest::of_choice(&root, choice, false, &mut file).map_err(|err| Error::invalid(err.message))
     }
 
@@ -104,46 +119,61 @@ impl FileDigests {
             return;
         }
         let bytes = store.build_cache().file_digests(Bytes::from(root).as_bytes());
-        self.known.reserve(bytes.len() / ENTRY);
-        for entry in bytes.chunks_exact(ENTRY) {
+        let Some(entries) = bytes.strip_prefix(MAGIC) else { return };
+        self.known.reserve(entries.len() / ENTRY);
+        for entry in entries.chunks_exact(ENTRY) {
             let (numbers, digest) = entry.split_at(5 * 8);
             let mut identity = Identity::default();
             for (number, bytes) in identity.iter_mut().zip(numbers.chunks_exact(8)) {
                 *number = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
             }
             if let Ok(digest) = digest.try_into() {
-                self.known.insert(identity, Digest::from_bytes(digest));
+                let digest = Digest::from_bytes(digest);
+                self.known.insert(identity, Known { digest, met: false });
             }
         }
     }
 
+    /// What the file of them says. Of files that were not met only so many are kept that it does not grow for ever.
     fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.known.len() * ENTRY);
-        for (identity, digest) in &self.known {
+        let met = self.known.values().filter(|known| known.met).count();
+        let all = self.known.len() - met <= met.max(UNMET);
+        let mut bytes = Vec::with_capacity(MAGIC.len() + self.known.len() * ENTRY);
+        bytes.extend(MAGIC);
+        for (identity, known) in self.known.iter().filter(|(_, known)| all || known.met) {
             identity.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
-            bytes.extend(digest.as_bytes());
+            bytes.extend(known.digest.as_bytes());
         }
         bytes
     }
 
-    fn of(&mut self, fd: &OwnedFd, stat: &Stat, now: i128) -> io::Result<Digest> {
-        let ns =
-            |seconds: i64, nanoseconds: u64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
-        let changed = ns(stat.st_ctime, stat.st_ctime_nsec);
-        let low = |number: i128| u64::from_le_bytes(number.to_le_bytes()[..8].try_into().unwrap_or_default());
-        let modified = low(ns(stat.st_mtime, stat.st_mtime_nsec));
-        let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let identity = [stat.st_dev, stat.st_ino, size, modified, low(changed)];
-        if let Some(known) = self.known.get(&identity) {
-            return Ok(*known);
+    fn of(&mut self, place: Place<'_>, stat: &Stat, now: i128) -> io::Result<Digest> {
+        if let Some(known) = self.known.get_mut(&identity(stat)) {
+            known.met = true;
+            return Ok(known.digest);
         }
-        let digest = digest::hash_file(fd, stat)?;
-        if changed < now - TOO_FRESH_MS * 1_000_000 {
-            self.known.insert(identity, digest);
+        // What was read may have been put there meanwhile.
+        let (digest, stat) = digest::hash_file(place)?;
+        if nanoseconds(stat.st_ctime, stat.st_ctime_nsec) < now - TOO_FRESH_MS * 1_000_000 {
+            self.known.insert(identity(&stat), Known { digest, met: true });
             self.changed = true;
         }
         Ok(digest)
     }
+}
+
+fn nanoseconds(seconds: i64, nanoseconds: u64) -> i128 {
+    i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
+}
+
+fn identity(stat: &Stat) -> Identity {
+    // Times before 1970 and after 2554 wrap, and still differ.
+    let time = |seconds: i64, nanoseconds: u64| {
+        seconds.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(nanoseconds)
+    };
+    let (modified, changed) =
+        (time(stat.st_mtime, stat.st_mtime_nsec), time(stat.st_ctime, stat.st_ctime_nsec));
+    [stat.st_dev, stat.st_ino, stat.st_size.cast_unsigned(), modified, changed]
 }
 
 /// Reads a file of sane size.

@@ -79,6 +79,7 @@ impl Builder<'_> {
             let message = "when using COPY or ADD with more than one source file, the destination must be a directory and end with a /";
             return Err(DockerfileError::new(transfer.target.at, message).into());
         }
+        let shown_target = target.clone();
         let target = absolute(&state.directory("."), &target);
         let found = self.sources(lane, line, transfer, scope)?;
 
@@ -112,8 +113,37 @@ impl Builder<'_> {
                 several,
             }));
         }
-        let created_by = format!("{} # buildkit", line.shown);
+        let created_by =
+            self.shown(lane, transfer, scope, &shown_target, owner.as_deref(), mode.as_deref())?;
         Ok(FilesStep { key, order, to_digest, created_by, link: transfer.flags.link, directory: None })
+    }
+
+    /// What the history says of it, as BuildKit has it: variables put in, and without where the files are from.
+    fn shown(
+        &self,
+        lane: &Lane,
+        transfer: &Transfer,
+        scope: &Scope<'_>,
+        target: &str,
+        owner: Option<&str>,
+        mode: Option<&str>,
+    ) -> Result<String> {
+        let mut words = vec![if transfer.add.is_some() { "ADD" } else { "COPY" }.to_owned()];
+        if transfer.flags.parents {
+            words.push("--parents".to_owned());
+        }
+        words.extend(owner.map(|owner| format!("--chown={owner}")));
+        words.extend(mode.map(|mode| format!("--chmod={mode}")));
+        if transfer.flags.link {
+            words.push("--link".to_owned());
+        }
+        for source in &transfer.sources {
+            words.push(match source {
+                Source::Path(word) => lane.state.expand(word, scope)?,
+                Source::Heredoc(doc) => format!("<<{}", doc.name),
+            });
+        }
+        Ok(format!("{} {target} # buildkit", words.join(" ")))
     }
 
     /// Finds every source.

@@ -27,28 +27,37 @@ impl Builder<'_> {
     pub(super) fn finish(&mut self) -> Result<Built> {
         let state = self.done[self.plan.target].take();
         let state = state.ok_or_else(|| Fault::plain("the target stage was not built"))?;
-        match &self.request.output {
-            Output::Image => self.image(state),
-            Output::Saved(path, format) => {
-                let built = self.image(state)?;
-                self.save(&built, path, *format)?;
-                Ok(built)
+        let request = self.request;
+        for output in &request.outputs {
+            match output {
+                Output::Local(path) => self.export(&state, |archive| {
+                    let path = config::directory()?.join(path);
+                    std::fs::create_dir_all(&path)
+                        .map_err(|err| Error::system(format!("make {}", path.display()), err))?;
+                    let dir = open_directory(&path)?;
+                    copy::unpack_into(dir, archive, None, true)
+                        .map_err(|failure| Error::system("write the files", failure))
+                })?,
+                Output::Tar(path) => self.export(&state, |mut archive| {
+                    let path = config::directory()?.join(path);
+                    let written =
+                        File::create(&path).and_then(|mut file| std::io::copy(&mut archive, &mut file));
+                    written.map(drop).map_err(|err| Error::system("write the archive", err))
+                })?,
+                Output::Image | Output::Saved(..) | Output::Discard => {}
             }
-            Output::Discard => Ok(Built { id: None, manifest: None }),
-            Output::Local(path) => self.export(&state, |archive| {
-                let path = config::directory()?.join(path);
-                std::fs::create_dir_all(&path)
-                    .map_err(|err| Error::system(format!("make {}", path.display()), err))?;
-                let dir = open_directory(&path)?;
-                copy::unpack_into(dir, archive, None, true)
-                    .map_err(|failure| Error::system("write the files", failure))
-            }),
-            Output::Tar(path) => self.export(&state, |mut archive| {
-                let path = config::directory()?.join(path);
-                let written = File::create(&path).and_then(|mut file| std::io::copy(&mut archive, &mut file));
-                written.map(drop).map_err(|err| Error::system("write the archive", err))
-            }),
         }
+        if !request.makes_image() {
+            self.export_caches(&state)?;
+            return Ok(Built { id: None, manifest: None });
+        }
+        let built = self.image(state)?;
+        for output in &request.outputs {
+            if let Output::Saved(path, format) = output {
+                self.save(&built, path, *format)?;
+            }
+        }
+        Ok(built)
     }
 
     fn image(&mut self, mut state: State) -> Result<Built> {
@@ -106,6 +115,7 @@ impl Builder<'_> {
         let names: Vec<Digest> = state.layers.iter().map(|(wanted, _)| wanted.name).collect();
         self.engine.store().layers().settle(&names)?;
         let id = self.engine.register_image(&image)?;
+        self.event(&BuildEvent::Made(&id, &manifest.digest, &request.names));
         self.export_caches(&state)?;
         Ok(Built { id: Some(id), manifest: Some(manifest) })
     }
@@ -183,7 +193,7 @@ impl Builder<'_> {
     }
 
     /// Gives all files of a stage as an archive to `take`.
-    fn export(&self, state: &State, take: impl FnOnce(File) -> crate::engine::Result<()>) -> Result<Built> {
+    fn export(&self, state: &State, take: impl FnOnce(File) -> crate::engine::Result<()>) -> Result<()> {
         if let Some(source) = self.merged(state) {
             let failed = |failure: Failure| Fault::from(Error::system("read the files", failure));
             let job = Job::Pack { clamp: self.request.times.epoch, take_to: None };
@@ -194,7 +204,7 @@ impl Builder<'_> {
             reading.finish().map_err(failed)?;
             taken?;
         }
-        Ok(Built { id: None, manifest: None })
+        Ok(())
     }
 }
 

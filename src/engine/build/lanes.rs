@@ -148,11 +148,18 @@ impl Builder<'_> {
     fn begin(&mut self, number: usize) -> Result<Lane> {
         let stage = self.plan.stages[number].clone();
         let place = self.plan.needed.iter().position(|needed| *needed == number).map_or(1, |at| at + 1);
+        let is_scratch = matches!(stage.base, Base::Scratch);
+        let of_files =
+            usize::from(!is_scratch) + stage.lines.iter().filter(|line| line.is_of_files()).count();
         let mut name = StepName {
             stage: number,
             stages: (place, self.plan.needed.len()),
-            stage_name: stage.name.clone(),
+            stage_name: match stage.name.as_str() {
+                "" if self.plan.stages.len() > 1 => format!("stage-{number}"),
+                name => name.to_owned(),
+            },
             place: (1, stage.lines.len() + 1),
+            file_place: (!is_scratch).then_some((1, of_files)),
             text: stage.from.shown.clone(),
             ..StepName::default()
         };
@@ -180,6 +187,7 @@ impl Builder<'_> {
             lines.push_front(line);
         }
         name.place.1 = lines.len() + 1;
+        let of_files = usize::from(!is_scratch) + lines.iter().filter(|line| line.is_of_files()).count();
         self.event(&BuildEvent::Done(&name, None));
         let below =
             if self.request.single_layer { state.wanted().iter().map(|w| w.name).collect() } else { vec![] };
@@ -187,6 +195,7 @@ impl Builder<'_> {
         Ok(Lane {
             stage: number,
             place: (1, lines.len() + 1),
+            file_place: (usize::from(!is_scratch), of_files),
             lines,
             state,
             doing: Doing::Nothing,
@@ -207,10 +216,12 @@ impl Builder<'_> {
                 return Ok(true);
             };
             lane.place.0 += 1;
+            lane.file_place.0 += usize::from(line.is_of_files());
             self.serial += 1;
             lane.name = StepName {
                 serial: self.serial,
                 place: lane.place,
+                file_place: line.is_of_files().then_some(lane.file_place),
                 text: line.shown.clone(),
                 ..lane.name.clone()
             };
@@ -343,7 +354,7 @@ impl Builder<'_> {
                 }
                 Heard::Exit(code) => {
                     let name = lane.name.clone();
-                    self.event(&BuildEvent::Failed(&name));
+                    self.event(&BuildEvent::Failed { step: &name, process: &step.process(), code });
                     let message = format!(
                         "building at STEP \"{}\": while running runtime: exit status {code}",
                         lane.name.text

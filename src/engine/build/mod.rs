@@ -15,6 +15,7 @@
 //! their sockets. So independent stages run at the same time, and each step's clone happens in a
 //! single-threaded process.
 
+pub(crate) mod builders;
 pub(crate) mod cache;
 mod context;
 pub(crate) mod fault;
@@ -52,6 +53,7 @@ use crate::engine::build::plan::Plan;
 use crate::engine::build::request::{BuildEvent, BuildRequest, StepName};
 use crate::engine::build::run::{RunStep, Running};
 use crate::engine::build::sources::Named;
+pub(crate) use crate::engine::build::sources::inline_file;
 use crate::engine::build::state::State;
 use crate::engine::layer::NewLayer;
 use crate::engine::{Engine, Error};
@@ -112,6 +114,8 @@ pub(crate) struct Lane {
     lines: VecDeque<Line>,
     /// Steps done, and how many there are.
     place: (usize, usize),
+    /// The same of those that have to do with files.
+    file_place: (usize, usize),
     state: State,
     doing: Doing,
     line: Option<Line>,

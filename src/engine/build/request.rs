@@ -73,7 +73,16 @@ pub(crate) struct BuildRequest {
     pub(crate) pull: PullRequest,
     /// What the containers of RUN have in common: network, limits, volumes …
     pub(crate) container: ContainerRequest,
-    pub(crate) output: Output,
+    /// What becomes of the result; nothing said means an image of the store.
+    pub(crate) outputs: Vec<Output>,
+}
+
+impl BuildRequest {
+    /// True if the result, or one of the results, is an image of the store.
+    pub(crate) fn makes_image(&self) -> bool {
+        let is_image = |output: &Output| matches!(output, Output::Image | Output::Saved(..));
+        self.outputs.is_empty() || self.outputs.iter().any(is_image)
+    }
 }
 
 /// Where a secret is.
@@ -91,10 +100,9 @@ pub(crate) struct Times {
 }
 
 /// What becomes of the result.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Output {
     /// An image of the store.
-    #[default]
     Image,
     /// The files, in a directory of the host.
     Local(PathBuf),
@@ -117,9 +125,16 @@ pub(crate) enum BuildEvent<'a> {
     Output(&'a StepName, crate::base::stream::Stream, &'a [u8]),
     /// It is done; the layer it made, if it made one.
     Done(&'a StepName, Option<crate::base::digest::Digest>),
-    Failed(&'a StepName),
+    /// The process of a RUN has ended with another code than 0.
+    Failed {
+        step: &'a StepName,
+        process: &'a str,
+        code: i32,
+    },
     /// The image is written down.
     Committing(&'a [ImageRef]),
+    /// It is: its ID, and the digest of its manifest.
+    Made(&'a crate::base::digest::Digest, &'a crate::base::digest::Digest, &'a [ImageRef]),
     Warning(&'a str),
 }
 
@@ -131,10 +146,12 @@ pub(crate) struct StepName {
     pub(crate) stage: usize,
     /// How many stages are built, and the place of this one among them; from 1.
     pub(crate) stages: (usize, usize),
-    /// Name of the stage, or empty.
+    /// Name of the stage, `stage-N` where one of several has none, or empty.
     pub(crate) stage_name: String,
     /// Place among the steps of its stage, from 1, and how many those are.
     pub(crate) place: (usize, usize),
+    /// The same, as BuildKit counts: only what has to do with files. `None` for the rest.
+    pub(crate) file_place: Option<(usize, usize)>,
     /// The instruction.
     pub(crate) text: String,
 }

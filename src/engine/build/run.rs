@@ -269,6 +269,14 @@ impl Builder<'_> {
     }
 }
 
+impl RunStep {
+    /// What is executed, for messages.
+    pub(super) fn process(&self) -> String {
+        let words: Vec<_> = self.request.command.iter().map(Bytes::to_string_lossy).collect();
+        words.join(" ")
+    }
+}
+
 impl Running {
     pub(super) fn socket(&self) -> std::os::fd::BorrowedFd<'_> {
         self.socket.as_fd()

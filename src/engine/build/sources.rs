@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::base::digest::Digest;
+use crate::base::dockerfile::error::nearest;
 use crate::base::image_document::ConfigDocument;
 use crate::base::platform::Platform;
 use crate::base::spec::UserNamespace;
@@ -95,6 +96,32 @@ pub(super) fn read(engine: &Engine, request: &BuildRequest) -> Result<Read> {
     crate::base::dockerfile::ignore::Ignore::parse(context.ignore.as_bytes())
         .map_err(|line| Error::invalid(format!("the ignore file has a malformed pattern in line {line}")))?;
     Ok(Read { name, text, context })
+}
+
+/// A Dockerfile that is no file of its own.
+#[derive(Debug)]
+pub(crate) struct InlineFile(File);
+
+/// Makes a file of text, which is gone with the value.
+///
+/// # Errors
+///
+/// If the kernel refuses.
+pub(crate) fn inline_file(text: &str) -> Result<InlineFile, Error> {
+    use std::io::Write as _;
+    let failed = |err: std::io::Error| Error::system("keep a Dockerfile", err);
+    let fd = rustix::fs::memfd_create("Dockerfile", rustix::fs::MemfdFlags::CLOEXEC);
+    let mut file = File::from(fd.map_err(|errno| failed(errno.into()))?);
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    Ok(InlineFile(file))
+}
+
+impl InlineFile {
+    /// Where this process finds it.
+    pub(crate) fn path(&self) -> String {
+        use std::os::fd::AsRawFd as _;
+        format!("/proc/self/fd/{}", self.0.as_raw_fd())
+    }
 }
 
 /// Has the C preprocessor read a Dockerfile whose name ends in `.in`, as podman does.
@@ -274,7 +301,18 @@ impl Builder<'_> {
         if image == "scratch" {
             return Err(Error::invalid("there are no files in scratch"));
         }
-        let state = self.base_image(&image, None).map_err(|fault| fault.error)?;
+        if image.bytes().all(|digit| digit.is_ascii_digit()) {
+            let message = format!("--from={image}: there is no stage {image} before this one");
+            return Err(Error::new(Kind::NotFound, message).hint("stages are counted from 0"));
+        }
+        let state = self.base_image(&image, None).map_err(|fault| {
+            let stages: Vec<&str> =
+                self.plan.stages[..lane.stage].iter().map(|stage| stage.name.as_str()).collect();
+            match nearest(&image.to_ascii_lowercase(), &stages) {
+                Some(near) => fault.error.hint(format!("did you mean the stage {near}?")),
+                None => fault.error,
+            }
+        })?;
         Ok(Root::Layers(state.layers.iter().map(|(wanted, _)| wanted.name).collect()))
     }
 

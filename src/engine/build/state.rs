@@ -217,7 +217,7 @@ impl State {
                 self.cmd_is_own = true;
                 let words = self.command(command);
                 self.document.config.cmd.clone_from(&words);
-                format!("CMD {}", json(&words))
+                format!("CMD {}", quoted(&words))
             }
             Instruction::Entrypoint(command) => {
                 if !self.cmd_is_own {
@@ -225,11 +225,11 @@ impl State {
                 }
                 let words = self.command(command);
                 self.document.config.entrypoint.clone_from(&words);
-                format!("ENTRYPOINT {}", json(&words))
+                format!("ENTRYPOINT {}", quoted(&words))
             }
             Instruction::Shell(words) => {
                 self.document.config.shell.clone_from(words);
-                format!("SHELL {}", json(words))
+                format!("SHELL [{}]", words.join(" "))
             }
             Instruction::Expose(words) => self.expose(words, scope)?,
             Instruction::Volume(words) => {
@@ -374,9 +374,11 @@ fn shown_pairs(word: &str, pairs: &[(String, String)]) -> String {
     format!("{word} {}", pairs.join(" "))
 }
 
-/// Words as a JSON array.
-pub(super) fn json(words: &[String]) -> String {
-    serde_json::to_string(words).unwrap_or_default()
+/// Words as BuildKit's histories show them: `["nginx" "-g"]`.
+fn quoted(words: &[String]) -> String {
+    let words: Vec<String> =
+        words.iter().map(|word| serde_json::to_string(word).unwrap_or_default()).collect();
+    format!("[{}]", words.join(" "))
 }
 
 /// An absolute path without `.`, `..` and double slashes.

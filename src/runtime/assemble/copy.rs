@@ -341,7 +341,7 @@ impl Copier<'_> {
             self.give(file.as_fd(), uid, gid, path)?;
         }
         fs::chmod(&file, self.mode_of(stat)).map_err(failed(path))?;
-        for (name, value) in digest::attributes(fd) {
+        for (name, value) in digest::attributes_of_path(fd) {
             // Not every file system takes every attribute.
             fs::set_xattr(&file, name.as_str(), &value).ok();
         }

@@ -259,7 +259,8 @@ fn carry_out(order: &Order) -> Result<Report> {
         match task {
             Task::Digest(choice) => {
                 let tree = tree(&trees, choice)?;
-                report.digests.push(digest::of_choice(tree, choice, true, &mut digest::hash_file)?);
+                let mut read = |place: digest::Place<'_>, _: &_| Ok(digest::hash_file(place)?.0);
+                report.digests.push(digest::of_choice(tree, choice, true, &mut read)?);
             }
             Task::Give(owner) => {
                 let target = target.as_ref().ok_or_else(no_target)?;

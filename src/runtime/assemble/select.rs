@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use rustix::fs::OFlags;
@@ -54,6 +54,12 @@ impl Sieve {
     /// True if nothing is left out.
     fn is_open(&self) -> bool {
         self.ignore.is_empty() && self.exclude.is_empty()
+    }
+
+    /// Is a file that a wildcard has found excluded, by its name or its path?
+    fn leaves_out(&self, path: &[u8]) -> bool {
+        let name = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
+        self.exclude.excludes(name) || self.exclude.excludes(path)
     }
 
     /// Is `path` (from the root; `below` the source it is `inside`) left out? `None`: it is, but
@@ -163,11 +169,15 @@ fn one_pattern(
             Err(err) => return Err(not_there(&path, &err)),
         };
         let is_directory = fs::kind(&stat) == FileType::Directory;
+        // `--exclude=*.txt hom*`: what wildcards have found is left out by its name, too.
+        if wild && !is_directory && sieve.leaves_out(&path) {
+            continue;
+        }
         if sieve.passes(&path, b"", is_directory) == Some(false) && !path.is_empty() {
             if wild {
                 continue;
             }
-            let message = format!("{:?}: not found: an ignore file excludes it", shown(&path));
+            let message = format!("{:?}: not found: an ignore file excludes it", rooted(&path));
             return Err(Failure::new(FailureKind::Invalid, message));
         }
         let pivot = path.split(|&b| b == b'/').take(before).map(|part| part.len() + 1).sum::<usize>();
@@ -176,15 +186,21 @@ fn one_pattern(
     Ok(())
 }
 
-fn push(path: &mut Vec<u8>, part: &[u8]) {
+/// Adds a component to a path.
+pub(super) fn push(path: &mut Vec<u8>, part: &[u8]) {
     if !path.is_empty() {
         path.push(b'/');
     }
     path.extend_from_slice(part);
 }
 
+/// A path as Docker shows it: from the root of its tree.
+fn rooted(path: &[u8]) -> String {
+    format!("/{}", shown(path))
+}
+
 fn not_there(path: &[u8], err: &io::Error) -> Failure {
-    let mut failure = Failure::new(FailureKind::Invalid, format!("{:?}: not found", shown(path)));
+    let mut failure = Failure::new(FailureKind::Invalid, format!("{:?}: not found", rooted(path)));
     if err.kind() != io::ErrorKind::NotFound {
         failure = Failure::errno(
             format!("open {:?}", shown(path)),
@@ -229,9 +245,8 @@ pub(super) fn open_directory(fd: &OwnedFd) -> io::Result<OwnedFd> {
 
 /// Opens the regular file that `fd` (O_PATH) is, for reading: through our own descriptor, so that it is
 /// that very file.
-pub(super) fn open_file(fd: &OwnedFd) -> io::Result<OwnedFd> {
-    use std::os::fd::AsRawFd as _;
-    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+pub(super) fn open_file(fd: impl AsFd) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, rustix::fs::Mode::empty())?)
 }
@@ -266,6 +281,7 @@ mod tests {
         let choice = |pattern: &str, ignore: &str, parents| Choice {
             patterns: vec![pattern.into()],
             ignore: Bytes::from(ignore),
+            exclude: vec!["*.h".into()],
             parents,
             ..Choice::default()
         };
@@ -282,6 +298,8 @@ mod tests {
             ("**/*.c", "", true, Some("0|a/x.c 0|a/y.c 0|b/deep/w.c 0|b/x.c")),
             ("b/./deep/w.c", "", true, Some("2|b/deep/w.c")),
             ("out/passwd", "", false, None),
+            ("a/*", "", false, Some("0|a/x.c 0|a/y.c")),
+            ("a/z.h", "", false, Some("0|a/z.h")),
         ] {
             let got = found(dir.path(), &choice(pattern, ignore, parents)).ok().map(|tops| tops.join(" "));
             assert_eq!(got.as_deref(), want, "{pattern} without {ignore:?}");

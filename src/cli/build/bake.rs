@@ -1,0 +1,303 @@
+//! `buildx bake`: builds what a file lists.
+//!
+//! Each target becomes a command line of `build`: what that does stands in one place.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Command, FromArgMatches as _};
+use serde_json::{Map, Value, json};
+
+use crate::base::digest::Digest;
+use crate::base::hcl;
+use crate::cli::build::bake_file::{Definitions, Plan, texts};
+use crate::cli::build::{BuildArgs, run_one};
+use crate::cli::session::{Exit, Session};
+use crate::engine::build::inline_file;
+use crate::engine::{Error, config};
+
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Files that are read if nobody names one, all of them that are there.
+const FILES: [&str; 4] =
+    ["docker-bake.json", "docker-bake.hcl", "docker-bake.override.json", "docker-bake.override.hcl"];
+
+/// Compose files, the first of which is built if there is none of those.
+const COMPOSE: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+
+/// Build what a file lists
+///
+/// Reads docker-bake.hcl and docker-bake.json with their overrides; where there is none, builds the services of
+/// the Compose file. Targets are built one after the other.
+#[derive(Args, Debug)]
+pub(crate) struct BakeArgs {
+    /// Builder: default, or a name that `buildx create` has made; all are this program
+    #[arg(long, value_name = "NAME", env = "BUILDX_BUILDER")]
+    builder: Option<String>,
+
+    /// Privileges that RUN may ask for: they need no leave, containers are rootless
+    #[arg(long, value_name = "ENTITLEMENT")]
+    allow: Vec<String>,
+
+    /// A file: docker-bake.hcl, docker-bake.json or a Compose file (can be repeated)
+    #[arg(short, long, value_name = "FILE")]
+    file: Vec<PathBuf>,
+
+    /// Put the images into the local store: ketch always does
+    #[arg(long)]
+    load: bool,
+
+    /// Write what was built to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
+
+    /// Do every step anew
+    #[arg(long)]
+    no_cache: bool,
+
+    /// Print what would be built, as JSON, and build nothing
+    #[arg(long)]
+    print: bool,
+
+    /// How progress is shown, as for build
+    #[arg(long, value_name = "FORM", env = "BUILDKIT_PROGRESS")]
+    progress: Option<String>,
+
+    /// Ask the registry for base images
+    #[arg(long)]
+    pull: bool,
+
+    /// Push the images to their registries afterwards
+    #[arg(long)]
+    push: bool,
+
+    /// Set an attribute of targets: TARGET.ATTRIBUTE[.KEY]=VALUE, where TARGET may have wildcards (can be repeated)
+    #[arg(long, value_name = "OVERRIDE")]
+    set: Vec<String>,
+
+    /// Targets and groups; the group or target default if none is named
+    #[arg(value_name = "TARGET")]
+    targets: Vec<String>,
+}
+
+/// `buildx bake`.
+pub(crate) fn bake(session: &mut Session<'_>, args: BakeArgs) -> anyhow::Result<Exit> {
+    session.engine()?.builders().find(args.builder.as_deref())?;
+    let there = |names: &[&str]| -> Vec<PathBuf> {
+        names.iter().map(PathBuf::from).filter(|path| path.is_file()).collect()
+    };
+    let mut files = args.file.clone();
+    if files.is_empty() {
+        files = there(&FILES);
+    }
+    if files.is_empty() {
+        files = there(&COMPOSE).into_iter().take(1).collect();
+    }
+    if files.is_empty() {
+        let message = "couldn't find a bake definition";
+        return Err(Error::invalid(message).hint("write docker-bake.hcl, or name a file: -f FILE").into());
+    }
+    let is_compose =
+        |path: &PathBuf| path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+    if files.iter().all(is_compose) {
+        return compose(session, &args, &files);
+    }
+    let mut all = Definitions::default();
+    for path in &files {
+        let text = std::fs::read_to_string(path)
+            .map_err(|err| Error::invalid(format!("read {}", path.display())).because(err))?;
+        all.read(&path.display().to_string(), &text)?;
+    }
+    args.set.iter().try_for_each(|text| all.set(text))?;
+    let caller = |name: &str| config::variable_of_caller(name.as_ref())?.into_string().ok();
+    let plan = all.plan(&args.targets, &caller)?;
+    if args.print {
+        return print(session, &plan);
+    }
+    build_all(session, &args, &plan)
+}
+
+/// Builds the services of Compose files.
+fn compose(session: &mut Session<'_>, args: &BakeArgs, files: &[PathBuf]) -> anyhow::Result<Exit> {
+    if args.print || !args.set.is_empty() || args.metadata_file.is_some() {
+        let message = "--print, --set and --metadata-file: of a Compose file nothing but its images is known";
+        return Err(Error::invalid(message).hint("write the targets down in docker-bake.hcl").into());
+    }
+    let mut words: Vec<OsString> = vec!["compose".into()];
+    files.iter().for_each(|file| words.extend([OsString::from("--file"), file.into()]));
+    words.push("build".into());
+    for (flag, wanted) in [("--no-cache", args.no_cache), ("--pull", args.pull), ("--push", args.push)] {
+        words.extend(wanted.then(|| flag.into()));
+    }
+    words.extend(args.targets.iter().filter(|name| *name != "default").map(OsString::from));
+    session.out.flush()?;
+    let mut globals = session.globals.clone();
+    crate::cli::dispatch(&words, &mut globals)
+}
+
+fn print(session: &mut Session<'_>, plan: &Plan) -> anyhow::Result<Exit> {
+    let groups: Map<String, Value> =
+        plan.groups.iter().map(|(name, targets)| (name.clone(), json!({ "targets": targets }))).collect();
+    let mut targets = Map::new();
+    for (name, target) in &plan.targets {
+        let mut target = target.clone();
+        // What `build` takes if nothing is said.
+        for (key, default) in [("context", "."), ("dockerfile", "Dockerfile")] {
+            target.entry(key).or_insert_with(|| default.into());
+        }
+        targets.insert(name.clone(), target.into());
+    }
+    writeln!(session.out, "{:#}", json!({ "group": groups, "target": targets }))?;
+    Ok(Exit::OK)
+}
+
+fn build_all(session: &mut Session<'_>, args: &BakeArgs, plan: &Plan) -> anyhow::Result<Exit> {
+    let mut made: BTreeMap<&str, Digest> = BTreeMap::new();
+    let mut metadata = Map::new();
+    for (name, target) in &plan.targets {
+        // A Dockerfile that stands in the file is read through its descriptor.
+        let inline = target.get("dockerfile-inline").and_then(Value::as_str).map(inline_file).transpose()?;
+        let wrong = |message: String| Error::invalid(format!("target {name}: {message}"));
+        let mut words = words(target, &made).map_err(wrong)?;
+        if let Some(file) = &inline {
+            words.extend(["--file".to_owned(), file.path()]);
+        }
+        for (flag, wanted) in [("--no-cache", args.no_cache), ("--push", args.push), ("--pull", args.pull)] {
+            words.extend(wanted.then(|| flag.to_owned()));
+        }
+        words.extend(args.progress.iter().map(|form| format!("--progress={form}")));
+        words.extend(["--".to_owned(), context(target)]);
+        let matches = BuildArgs::augment_args(Command::new("build").no_binary_name(true))
+            .args_override_self(true)
+            .try_get_matches_from(&words)
+            .map_err(|err| wrong(err.to_string().lines().next().unwrap_or_default().to_owned()))?;
+        let (exit, built) = run_one(session, BuildArgs::from_arg_matches(&matches)?)?;
+        if exit != Exit::OK {
+            return Ok(exit);
+        }
+        if let Some(built) = built {
+            metadata.insert(name.clone(), built.metadata);
+            made.extend(built.id.map(|id| (name.as_str(), id)));
+        }
+    }
+    if let Some(path) = &args.metadata_file {
+        std::fs::write(path, format!("{:#}\n", Value::Object(metadata)))
+            .map_err(|err| Error::system(format!("write {}", path.display()), err))?;
+    }
+    Ok(Exit::OK)
+}
+
+fn context(target: &Map<String, Value>) -> String {
+    target.get("context").and_then(Value::as_str).unwrap_or(".").to_owned()
+}
+
+/// Attributes that are flags of `build` with one value, and with several.
+const ONE: [(&str, &str); 4] =
+    [("target", "--target"), ("network", "--network"), ("shm-size", "--shm-size"), ("call", "--call")];
+const SEVERAL: [(&str, &str); 11] = [
+    ("tags", "--tag"),
+    ("platforms", "--platform"),
+    ("cache-from", "--cache-from"),
+    ("cache-to", "--cache-to"),
+    ("output", "--output"),
+    ("secret", "--secret"),
+    ("ssh", "--ssh"),
+    ("no-cache-filter", "--no-cache-filter"),
+    ("annotations", "--annotation"),
+    ("ulimits", "--ulimit"),
+    ("attest", "--attest"),
+];
+
+/// Attributes that are read elsewhere, or that say nothing to a build.
+const ELSEWHERE: [&str; 4] = ["context", "dockerfile-inline", "description", "entitlements"];
+
+/// The command line that builds a target, without its context.
+fn words(target: &Map<String, Value>, made: &BTreeMap<&str, Digest>) -> Result<Vec<String>, String> {
+    let mut words: Vec<String> = Vec::new();
+    for (key, value) in target {
+        let mut add = |flag: &str, value: String| words.push(format!("{flag}={value}"));
+        if ELSEWHERE.contains(&key.as_str()) || value.is_null() {
+            continue;
+        }
+        if let Some((_, flag)) = ONE.iter().find(|(name, _)| name == key) {
+            add(flag, hcl::text(value)?);
+        } else if let Some((_, flag)) = SEVERAL.iter().find(|(name, _)| name == key) {
+            texts(value)?.into_iter().filter(|text| !text.is_empty()).for_each(|text| add(flag, text));
+        } else {
+            let pairs = value.as_object().cloned().unwrap_or_default();
+            let pairs = pairs.iter().filter(|(_, value)| !value.is_null());
+            let pairs = pairs.map(|(name, value)| Ok((name.as_str(), hcl::text(value)?)));
+            let pairs = pairs.collect::<Result<Vec<_>, String>>()?;
+            match key.as_str() {
+                "args" => {
+                    pairs.iter().for_each(|(name, value)| add("--build-arg", format!("{name}={value}")))
+                }
+                "labels" => pairs.iter().for_each(|(name, value)| add("--label", format!("{name}={value}"))),
+                "extra-hosts" => {
+                    pairs.iter().for_each(|(name, ip)| add("--add-host", format!("{name}:{ip}")))
+                }
+                "contexts" => {
+                    for (name, source) in &pairs {
+                        let source = match source.strip_prefix("target:") {
+                            Some(used) => match made.get(used) {
+                                Some(id) => format!("docker-image://{id}"),
+                                None => return Err(format!("contexts: {used} makes no image")),
+                            },
+                            None => source.clone(),
+                        };
+                        add("--build-context", format!("{name}={source}"));
+                    }
+                }
+                "dockerfile" => {
+                    let (context, file) = (context(target), hcl::text(value)?);
+                    // It lies in the context, unless that is elsewhere.
+                    let path = if Path::new(&context).is_dir() {
+                        Path::new(&context).join(&file).display().to_string()
+                    } else {
+                        file
+                    };
+                    add("--file", path);
+                }
+                "no-cache" | "pull" => {
+                    if *value == Value::Bool(true) {
+                        words.push(format!("--{key}"));
+                    }
+                }
+                _ => return Err(format!("the attribute {key} is not known")),
+            }
+        }
+    }
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_become_command_lines() {
+        let target = json!({
+            "args": {"A": "1", "N": 2, "none": null}, "tags": ["a:1", ""], "output": [{"type": "local", "dest": "o"}],
+            "contexts": {"lib": "target:lib"}, "no-cache": true, "pull": false, "target": "t", "context": "https://x",
+            "dockerfile": "D", "description": "says nothing",
+        });
+        let made = BTreeMap::from([("lib", Digest::of(b"x"))]);
+        let got = words(target.as_object().unwrap(), &made).unwrap();
+        for want in
+            ["--build-arg=A=1", "--build-arg=N=2", "--tag=a:1", "--no-cache", "--target=t", "--file=D"]
+        {
+            assert!(got.iter().any(|word| word == want), "{want}: {got:?}");
+        }
+        assert!(got.contains(&format!("--build-context=lib=docker-image://{}", Digest::of(b"x"))), "{got:?}");
+        assert!(
+            got.iter().any(|word| word.starts_with("--output=") && word.contains("type=local")),
+            "{got:?}"
+        );
+        assert_eq!(got.len(), 8, "{got:?}");
+        for wrong in [json!({"other": "x"}), json!({"contexts": {"a": "target:b"}}), json!({"target": []})] {
+            assert!(words(wrong.as_object().unwrap(), &made).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! `buildx`: builders by name, bake files, several results of one build, and what tools read of a build.
+
+mod common;
+
+use common::registry::Registry;
+use common::{Output, Sandbox, json, last_line};
+
+fn bake(sandbox: &Sandbox, args: &[&str]) -> Output {
+    sandbox.command([&["buildx", "bake"], args].concat()).current_dir(sandbox.path("ctx")).run()
+}
+
+#[test]
+fn builders_are_names() {
+    let sandbox = Sandbox::new();
+    // As continuous integration does it.
+    let made = sandbox.ketch([
+        "buildx",
+        "create",
+        "--name",
+        "ci",
+        "--driver",
+        "docker-container",
+        "--driver-opt",
+        "network=host",
+        "--buildkitd-flags",
+        "--debug",
+        "--use",
+    ]);
+    assert_eq!(made.ok().trim(), "ci");
+    assert!(made.stderr.contains("--driver-opt has no effect"), "{}", made.stderr);
+    assert!(sandbox.ok(["buildx", "inspect", "--bootstrap"]).starts_with("Name:          ci\n"));
+    assert!(sandbox.ok(["buildx", "ls"]).contains("\nci*"));
+    assert_eq!(sandbox.ok(["buildx", "ls", "--format={{.Name}} {{.Current}}"]), "default false\nci true");
+    sandbox.write("ctx/Dockerfile", "FROM scratch\nLABEL a=b\n");
+    let ctx = sandbox.path("ctx");
+    let ctx = ctx.to_str().unwrap();
+    let built = sandbox.ketch(["buildx", "build", "--progress=plain", ctx]);
+    built.ok();
+    assert!(built.stderr.contains("#0 building with \"ci\" instance"), "{}", built.stderr);
+    let other = sandbox.ketch(["buildx", "build", "--builder=other", ctx]);
+    assert!(other.fails(125).contains("no builder \"other\" found"), "{}", other.stderr);
+    sandbox.command(["buildx", "build", ctx]).env("BUILDX_BUILDER", "default").run().ok();
+    for (words, code) in [
+        (&["buildx", "create", "--name", "ci"][..], 125),
+        (&["buildx", "create", "--name", "ci", "--append"], 0),
+        (&["buildx", "create", "--driver", "kubernetes"], 125),
+        (&["buildx", "use", "none"], 125),
+        (&["buildx", "stop", "ci"], 0),
+        (&["buildx", "rm", "default"], 125),
+        (&["buildx", "prune", "--builder=ci", "-f"], 0),
+        (&["buildx", "rm", "-f", "none"], 0),
+    ] {
+        assert_eq!(sandbox.ketch(words).code, code, "{words:?}");
+    }
+    let name = sandbox.ok(["buildx", "create"]);
+    assert!(name.contains('_'), "{name}");
+    assert_eq!(sandbox.ok(["buildx", "rm", "ci"]), "ci removed");
+    assert!(sandbox.ok(["buildx", "ls"]).contains("default*"));
+    assert_eq!(sandbox.ok(["buildx", "rm", "--all-inactive", "--force"]), format!("{name} removed"));
+}
+
+#[test]
+fn what_builds_keep_is_listed() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "ctx/Dockerfile",
+        "FROM bb\nRUN echo kept > /kept\nRUN --mount=type=cache,target=/c echo x > /c/x\n",
+    );
+    sandbox.ok(["build", "-q", "--network=none", sandbox.path("ctx").to_str().unwrap()]);
+    let text = sandbox.ok(["buildx", "du"]);
+    assert!(text.starts_with("ID ") && text.contains("LAST ACCESSED") && text.contains("\nTotal:"), "{text}");
+    let text = sandbox.ok(["buildx", "du", "--verbose"]);
+    assert!(
+        text.contains("Description:    RUN echo kept > /kept") && text.contains("exec.cachemount"),
+        "{text}"
+    );
+    assert!(sandbox.ok(["build", "prune", "-f"]).contains("Total reclaimed space"));
+    let lines = sandbox.ok(["buildx", "du", "--format=json"]);
+    assert!(lines.lines().all(|line| json(line)["ID"].is_string()), "{lines}");
+}
+
+#[test]
+fn a_build_has_several_results() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ctx/f", "content");
+    sandbox.write("ctx/Dockerfile", "FROM scratch\nCOPY f /dir/\n");
+    let (out, tar, oci) = (sandbox.path("out"), sandbox.path("out.tar"), sandbox.path("oci.tar"));
+    let tar_output = format!("type=tar,dest={}", tar.display());
+    let oci_output = format!("type=oci,dest={}", oci.display());
+    let ctx = sandbox.path("ctx");
+    let words = ["build", "-t", "both", "-o", out.to_str().unwrap(), "-o", &tar_output, "-o", &oci_output];
+    let id = last_line(&sandbox.ok([&words[..], &["-o", "type=image", ctx.to_str().unwrap()]].concat()))
+        .to_owned();
+    assert_eq!(sandbox.read("out/dir/f"), "content");
+    assert_eq!(sandbox.ok(["image", "inspect", "--format={{.Id}}", "both"]), id);
+    assert!(tar.is_file() && oci.is_file());
+    sandbox.ok(["rmi", "both"]);
+    assert!(sandbox.ok(["load", "-i", oci.to_str().unwrap()]).contains("both"));
+    // Without an image among them none is made.
+    let before = sandbox.ok(["images", "-aq"]);
+    sandbox.write("ctx/f", "other");
+    sandbox.ok(["build", "-q", "-o", &tar_output, "-o", out.to_str().unwrap(), ctx.to_str().unwrap()]);
+    assert_eq!((sandbox.ok(["images", "-aq"]), sandbox.read("out/dir/f")), (before, "other".to_owned()));
+    let twice = sandbox.ketch(["build", "-o", "-", "-o", "type=oci", ctx.to_str().unwrap()]);
+    assert!(twice.fails(125).contains("only one result"), "{}", twice.stderr);
+}
+
+const BAKE: &str = r#"
+variable "TAG" { default = "v1" }
+variable "LOUD" { default = false }
+
+group "default" {
+  targets = ["app", "tools"]
+}
+
+target "_common" {
+  args = { FROM_COMMON = "yes", WHO = "nobody" }
+  labels = { "org.example.tag" = TAG }
+}
+
+target "lib" {
+  dockerfile-inline = <<EOT
+FROM bb
+RUN echo of the library > /lib.txt
+EOT
+}
+
+target "app" {
+  inherits = ["_common"]
+  contexts = { lib = "target:lib" }   # an image that is built first
+  args     = { WHO = LOUD ? upper("world") : "world" }
+  tags     = ["app:${TAG}", equal(TAG, "v1") ? "app:latest" : ""]
+  network  = "none"
+}
+
+target "tools" {
+  name       = "tools-${kind}"
+  matrix     = { kind = ["one", "two"] }
+  dockerfile = "tools/Dockerfile"
+  args       = { KIND = kind }
+  tags       = ["tools-${kind}"]
+}
+"#;
+
+#[test]
+fn bake_builds_what_a_file_lists() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ctx/docker-bake.hcl", BAKE);
+    sandbox.write(
+        "ctx/Dockerfile",
+        "FROM lib\nARG WHO\nARG FROM_COMMON\nRUN echo \"hello $WHO $FROM_COMMON\" | cat - /lib.txt > /hello\n",
+    );
+    sandbox.write("ctx/tools/Dockerfile", "FROM bb\nARG KIND\nENV KIND=$KIND\n");
+    let metadata = sandbox.path("meta.json");
+    bake(&sandbox, &["--metadata-file", metadata.to_str().unwrap()]).ok();
+    let hello = |image: &str| sandbox.ok(["run", "--rm", "--net=none", image, "cat", "/hello"]);
+    assert_eq!(hello("app:latest"), "hello world yes\nof the library");
+    assert_eq!(
+        sandbox.ok(["image", "inspect", "--format={{index .Labels \"org.example.tag\"}}", "app:v1"]),
+        "v1"
+    );
+    assert_eq!(sandbox.ok(["run", "--rm", "--net=none", "tools-two", "sh", "-c", "echo $KIND"]), "two");
+    let text = json(&sandbox.read("meta.json"));
+    let id = sandbox.ok(["image", "inspect", "--format={{.Id}}", "app:v1"]);
+    assert_eq!(text["app"]["containerimage.config.digest"], format!("sha256:{id}"));
+    // Variables of the caller, and what the command line sets.
+    let again = sandbox
+        .command(["buildx", "bake", "app", "--set", "app.args.FROM_COMMON=set", "--set", "*.labels.x=y"])
+        .current_dir(sandbox.path("ctx"))
+        .env("TAG", "v2")
+        .env("LOUD", "true")
+        .run();
+    again.ok();
+    assert_eq!(hello("app:v2"), "hello WORLD set\nof the library");
+    let printed = json(bake(&sandbox, &["--print", "tools"]).ok());
+    assert_eq!(printed["group"]["tools"]["targets"][1], "tools-two");
+    assert_eq!(printed["target"]["tools-one"]["args"]["KIND"], "one");
+    assert_eq!(printed["target"]["tools-one"]["context"], ".");
+    for (args, why) in [
+        (&["nothing"][..], "failed to find target nothing"),
+        (&["--set", "app"], "write TARGET.ATTRIBUTE"),
+        (&["--set", "app.wrong=1", "app"], "the attribute wrong is not known"),
+        (&["-f", "nosuch.hcl"], "read nosuch.hcl"),
+    ] {
+        assert!(bake(&sandbox, args).fails(125).contains(why), "{args:?}");
+    }
+}
+
+#[test]
+fn bake_reads_json_and_compose_files() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ctx/Dockerfile", "FROM bb\nARG V=none\nENV V=$V\n");
+    sandbox.write(
+        "ctx/compose.yaml",
+        "services:\n  web:\n    image: baked-web\n    build:\n      context: .\n      args: {V: compose}\n",
+    );
+    let variable = |image: &str| sandbox.ok(["run", "--rm", "--net=none", image, "sh", "-c", "echo $V"]);
+    bake(&sandbox, &[]).ok();
+    assert_eq!(variable("baked-web"), "compose");
+    let json = r#"{"variable": {"V": {"default": "json"}}, "target": {"default": {"args": {"V": "${V}"}, "tags": ["baked-json"]}}}"#;
+    sandbox.write("ctx/docker-bake.json", json);
+    bake(&sandbox, &[]).ok();
+    assert_eq!(variable("baked-json"), "json");
+    std::fs::remove_file(sandbox.path("ctx/docker-bake.json")).unwrap();
+    std::fs::remove_file(sandbox.path("ctx/compose.yaml")).unwrap();
+    assert!(bake(&sandbox, &[]).fails(125).contains("couldn't find a bake definition"));
+}
+
+#[test]
+fn images_of_a_registry_are_looked_at_and_put_under_one_name() {
+    let sandbox = Sandbox::empty();
+    let registry = Registry::shared();
+    let image = registry.push("buildx/single", "v1", &common::bb::image().build());
+    let shown = sandbox.ok(["buildx", "imagetools", "inspect", &image]);
+    assert!(shown.starts_with(&format!("Name:      {image}\nMediaType: application/vnd.")), "{shown}");
+    let raw = sandbox.ok(["buildx", "imagetools", "inspect", "--raw", &image]);
+    let digest = sandbox.ok(["buildx", "imagetools", "inspect", "--format={{.Manifest.digest}}", &image]);
+    assert!(json(&raw)["layers"].is_array() && shown.contains(&digest), "{raw}");
+    let list = registry.reference("buildx/list", "v1");
+    sandbox.ok(["buildx", "imagetools", "create", "-t", &list, &image]);
+    let shown = sandbox.ok(["buildx", "imagetools", "inspect", &list]);
+    assert!(shown.contains("Manifests:") && shown.contains(&digest) && shown.contains("linux/"), "{shown}");
+}
+
+/// The lines of BuildKit's plain output, which scripts look through.
+#[test]
+fn plain_progress_reads_like_buildkit() {
+    let sandbox = Sandbox::new();
+    let mut dockerfile = "FROM bb AS first\nENV A=1\nRUN echo one\n".to_owned();
+    dockerfile.push_str(
+        "FROM bb\nCOPY --from=first /bin/busybox /b\nLABEL x=y\nRUN printf 'no end'; echo; printf last\n",
+    );
+    sandbox.write("ctx/Dockerfile", dockerfile);
+    let ctx = sandbox.path("ctx");
+    let ctx = ctx.to_str().unwrap();
+    let plain = ["build", "--network=none", "--progress=plain", "-t", "p:1", "--jobs=1"];
+    let fresh = sandbox.ketch([&plain[..], &["--no-cache", ctx]].concat());
+    let id = last_line(fresh.ok()).to_owned();
+    for line in [
+        "#0 building with \"default\" instance using ketch driver\n",
+        "[first 1/2] FROM bb AS first\n",
+        "[first 2/2] RUN echo one\n",
+        "[stage-1 1/3] FROM bb\n",
+        "[stage-1 2/3] COPY --from=first /bin/busybox /b\n",
+        "[stage-1 3/3] RUN printf",
+        " exporting to image\n",
+        &format!(" writing image sha256:{id} done\n"),
+        " naming to localhost/p:1 done\n",
+    ] {
+        assert!(fresh.stderr.contains(line), "{line:?} in {}", fresh.stderr);
+    }
+    assert!(!fresh.stderr.contains("ENV A") && !fresh.stderr.contains("LABEL"), "{}", fresh.stderr);
+    let ends = |text: &str| fresh.stderr.lines().any(|line| line.starts_with('#') && line.ends_with(text));
+    assert!(ends(" no end") && ends(" last") && ends(" one"), "{}", fresh.stderr);
+    let numbers: Vec<usize> =
+        fresh.stderr.lines().filter_map(|line| line.get(1..)?.split(' ').next()?.parse().ok()).collect();
+    let most = numbers.iter().max().copied().unwrap();
+    assert!((0..=most).all(|number| numbers.contains(&number)), "without gaps: {}", fresh.stderr);
+    let cached = sandbox.ketch([&plain[..], &[ctx]].concat());
+    assert_eq!(cached.stderr.matches(" CACHED\n").count(), 3, "{}", cached.stderr);
+    assert_eq!(last_line(cached.ok()).len(), 64);
+    sandbox.write("ctx/Dockerfile", "FROM bb\nRUN echo before; exit 7\n");
+    let wrong = sandbox.ketch(["build", "--network=none", "--progress=plain", ctx]);
+    let why =
+        "ERROR: process \"/bin/sh -c echo before; exit 7\" did not complete successfully: exit code: 7\n";
+    assert!(wrong.fails(7).contains(why), "{}", wrong.stderr);
+}
+
+#[test]
+fn the_history_reads_like_buildkit() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ctx/f", "x");
+    sandbox.write("secret", "top-secret");
+    let lines = [
+        ("ARG DIR=/srv", "ARG DIR=/srv", true),
+        ("ENV A=1 B='two words'", "ENV A=1 B=two words", true),
+        ("WORKDIR $DIR", "WORKDIR /srv", false),
+        (
+            "COPY --chown=1:2 --chmod=600 f ${DIR}/g",
+            "COPY --chown=1:2 --chmod=600 f /srv/g # buildkit",
+            false,
+        ),
+        (
+            "RUN --mount=type=secret,id=s,env=S test -n \"$S\"; echo 1 > /1",
+            "RUN |1 DIR=/srv /bin/sh -c test -n \"$S\"; echo 1 > /1 # buildkit",
+            false,
+        ),
+        ("EXPOSE 80", "EXPOSE [80/tcp]", true),
+        ("SHELL [\"sh\", \"-ec\"]", "SHELL [sh -ec]", true),
+        ("ENTRYPOINT [\"a\", \"b c\"]", "ENTRYPOINT [\"a\" \"b c\"]", true),
+        ("CMD [\"nginx\", \"-g\", \"daemon off;\"]", "CMD [\"nginx\" \"-g\" \"daemon off;\"]", true),
+    ];
+    let text: String = lines.iter().map(|(line, ..)| format!("{line}\n")).collect();
+    sandbox.write("ctx/Dockerfile", format!("FROM bb\n{text}"));
+    let (secret, ctx) = (format!("id=s,src={}", sandbox.path("secret").display()), sandbox.path("ctx"));
+    sandbox.ok(["build", "-q", "--network=none", "-t", "h", "--secret", &secret, ctx.to_str().unwrap()]);
+    let document = json(&sandbox.ok(["image", "inspect", "h"]));
+    let history = document[0]["History"].as_array().unwrap().clone();
+    let ours = &history[history.len() - lines.len()..];
+    for ((_, want, empty), step) in lines.iter().zip(ours) {
+        assert_eq!(step["created_by"], *want);
+        assert_eq!(step["empty_layer"].as_bool().unwrap_or(false), *empty, "{want}");
+        assert_eq!(step["comment"], "buildkit.dockerfile.v0");
+    }
+    assert!(!document.to_string().contains("top-secret"));
+    let shown = sandbox.ok(["history", "--no-trunc", "--format={{.CreatedBy}}", "h"]);
+    assert!(shown.starts_with("CMD [\"nginx\" \"-g\" \"daemon off;\"]\n"), "{shown}");
+}
+
+/// A developer's shell asks for backtraces; the release could not take one.
+#[test]
+fn errors_are_told_where_backtraces_are_asked_for() {
+    let sandbox = Sandbox::empty();
+    let output = sandbox.command(["inspect", "nothing"]).env("RUST_BACKTRACE", "1").run();
+    assert!(output.fails(125).contains("Error: "), "{}", output.stderr);
+}
