@@ -197,7 +197,7 @@ fn sec_36_files_and_processes_without_number_hurt_the_container_only() {
             sandbox.ok(["exec", "c", "sh", "-c", fill, place]).trim().parse().expect("a number");
         assert!((1000..70_000).contains(&files), "{files} files in {place}");
     }
-    let queues = "mkdir -p /q; mount -t mqueue none /q 2> /dev/null; cd /dev/mqueue && i=0; while : 2> /dev/null > q$i; do i=$((i + 1)); [ $i -lt 5000 ] || break; done; echo $i";
+    let queues = "mkdir -p /q; mount -t mqueue none /q 2> /dev/null; cd /dev/mqueue && i=0; while touch q$i 2> /dev/null; do i=$((i + 1)); [ $i -lt 5000 ] || break; done; echo $i";
     let queues: usize = sandbox.ok(["exec", "c", "sh", "-c", queues]).trim().parse().expect("a number");
     assert!(queues < 5000, "{queues} message queues");
     let crowd = "i=0; while [ $i -lt 300 ]; do sleep 1000 & i=$((i + 1)); done; echo all; wait";
