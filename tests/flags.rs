@@ -384,6 +384,13 @@ fn everyday_spellings() {
     let run = |args: &[&str]| sandbox.ketch(["run", "--rm", "--net=none"].iter().chain(args));
     assert_eq!(run(&["--name=", "bb", "echo", "unnamed"]).ok(), "unnamed");
     assert_eq!(run(&["--group-add=55,66", "bb", "id", "-G"]).ok(), "0 55 66");
+    // What follows the image is the command's, however much it looks like a flag.
+    let entrypoint = r#"--entrypoint=["sh", "-c", "for word; do printf '%s ' \"$word\"; done", "sh"]"#;
+    for words in ["-c x", "--help", "-n --rm x", "-e A=b", "--nosuch", "-it", "--", "-- x --", "-"] {
+        let words: Vec<&str> = words.split(' ').collect();
+        assert_eq!(run(&[&[entrypoint, "bb"], &words[..]].concat()).ok().trim_end(), words.join(" "));
+    }
+    assert_eq!(run(&["--entrypoint", "sh", "bb", "-c", "echo of the shell"]).ok(), "of the shell");
     // A `--` after the image belongs to the command, one before it does not.
     let script = "echo $0 $@";
     assert_eq!(run(&["--", "bb", "sh", "-c", script, "a", "--", "b"]).ok(), "a -- b");
@@ -394,6 +401,12 @@ fn everyday_spellings() {
     let tmpfs = |option: &str| run(&[&format!("--mount=type=tmpfs,dst=/etc{option}"), "bb", "ls", "/etc"]);
     assert!(tmpfs("").ok().contains("passwd"), "what the image has there is copied up");
     assert!(!tmpfs(",notmpcopyup").ok().contains("passwd"));
+    let made = ["create", "--name=i", "--net=none", "--ipc=private", "--volumes-from=v", "bb", "true"];
+    sandbox.ok(["create", "--name=v", "--net=none", "bb", "true"]);
+    sandbox.ok(made);
+    assert_eq!(sandbox.inspect("i", ".HostConfig.IpcMode"), "private");
+    assert_eq!(sandbox.inspect("i", ".HostConfig.VolumesFrom"), "[v]");
+    assert_eq!(sandbox.inspect("v", ".HostConfig.IpcMode"), "shareable");
     let told = run(&["-p", "1:1", "bb", "true"]);
     assert!(told.stderr.contains("Port mappings have been discarded"), "{}", told.stderr);
     assert_eq!(told.code, 0);

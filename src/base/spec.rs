@@ -461,6 +461,9 @@ pub(crate) struct AsTyped {
     /// The streams of `create --attach`, in small letters.
     #[serde(default)]
     pub(crate) attach: Vec<String>,
+    /// `--volumes-from` values.
+    #[serde(default)]
+    pub(crate) volumes_from: Vec<String>,
 }
 
 /// One life of a container, from start to end. Written by its monitor alone.

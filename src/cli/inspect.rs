@@ -294,7 +294,8 @@ pub(crate) fn volume_document(engine: &Engine, volume: &VolumeRecord) -> Value {
         "Anonymous": volume.anonymous,
         "MountCount": 0,
         "NeedsCopyUp": volume.needs_copy_up,
-        "NeedsChown": false,
+        // As podman: until the first container has used it, whose directory's owner it then gets.
+        "NeedsChown": volume.needs_copy_up,
         "Status": {},
         "StorageID": "",
         "Timeout": 0,

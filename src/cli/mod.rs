@@ -73,6 +73,7 @@ mod stages;
 mod stats;
 mod stop;
 mod system;
+mod tail;
 mod targets;
 mod top;
 mod trust;
@@ -140,6 +141,7 @@ fn dispatch(args: &[OsString], globals: &mut Globals) -> anyhow::Result<Exit> {
 /// Parses the arguments of one verb with a command that knows nothing else, and runs it.
 fn run_verb(verb: &Verb, called: &str, rest: &[OsString], globals: &mut Globals) -> anyhow::Result<Exit> {
     let command = verb.command(called);
+    let rest = tail::mark(&command, rest);
     let mut matches = match command.try_get_matches_from(rest) {
         Ok(matches) => matches,
         Err(err) if err.kind() == clap::error::ErrorKind::DisplayHelp => {

@@ -100,20 +100,6 @@ impl ContainerFlags {
         }
     }
 
-    /// The command. A `--` right after the image is its first word, as with podman and docker: the parser takes it for its own.
-    fn words(&self) -> Vec<OsString> {
-        let typed: Vec<OsString> = std::env::args_os().collect();
-        let mut words = self.command.clone();
-        let before = typed.strip_suffix(&words[..]).unwrap_or_default();
-        if let [.., image, dashes] = before
-            && *image == self.image
-            && dashes == "--"
-        {
-            words.insert(0, dashes.clone());
-        }
-        words
-    }
-
     /// The request that the flags make. `attached`: a client is there from the start.
     ///
     /// # Errors
@@ -128,7 +114,7 @@ impl ContainerFlags {
         let mut request = ContainerRequest {
             image,
             rootfs: self.source.rootfs.then(|| rootfs(&self.image)),
-            command: self.words().iter().map(|word| word.as_os_str().into()).collect(),
+            command: self.command.iter().map(|word| word.as_os_str().into()).collect(),
             attached,
             create_command: std::env::args_os().map(Bytes::from).collect(),
             ..ContainerRequest::default()

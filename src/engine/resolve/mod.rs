@@ -164,6 +164,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
             uts: request.uts.clone(),
             cgroupns: request.cgroupns.clone(),
             attach: request.attach.clone(),
+            volumes_from: request.volumes_from.clone(),
         },
     })
 }

@@ -1,0 +1,130 @@
+//! Where a command line stops being ours: `run [FLAGS] IMAGE [COMMAND…]`.
+//!
+//! All that stands after the image is the command's, also what looks like a flag of ours (`run postgres -c fsync=off`,
+//! `run --entrypoint sh IMAGE -c '…'`, `run IMAGE --help`, `run IMAGE -- x`): podman and docker stop reading flags there. clap reads on until
+//! the second positional argument begins, so it is told by a `--` right after the first one.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+
+use clap::{Arg, Command};
+
+/// The arguments of a verb, with a `--` between its first positional argument and the command that follows, if it has one.
+pub(super) fn mark(command: &Command, args: &[OsString]) -> Vec<OsString> {
+    let mut marked = args.to_vec();
+    let runs_a_command = command.get_positionals().nth(1).is_some_and(Arg::is_trailing_var_arg_set);
+    if runs_a_command
+        && let Some(first) = first_word(command, args)
+        && first + 1 < args.len()
+    {
+        marked.insert(first + 1, "--".into());
+    }
+    marked
+}
+
+/// The place of the first argument that is neither a flag nor a flag's value; `None` if there is none, or if clap tells it by itself.
+fn first_word(command: &Command, args: &[OsString]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(arg) = args.get(at).map(|arg| arg.as_bytes()) {
+        let takes_next = match arg {
+            b"--" => return None,
+            [b'-', b'-', name @ ..] => long_takes_next(command, name)?,
+            [b'-', letters @ ..] if !letters.is_empty() => short_takes_next(command, letters)?,
+            _ => return Some(at),
+        };
+        at += 1 + usize::from(takes_next);
+    }
+    None
+}
+
+/// Does the flag `--name` take the next argument as its value? `None` for one that there is not.
+fn long_takes_next(command: &Command, name: &[u8]) -> Option<bool> {
+    let (name, has_value) = match name.iter().position(|&b| b == b'=') {
+        Some(end) => (&name[..end], true),
+        None => (name, false),
+    };
+    let name = OsStr::from_bytes(name).to_str()?;
+    let is_named = |arg: &&Arg| {
+        arg.get_long() == Some(name) || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
+    };
+    Some(takes_next(command.get_arguments().find(is_named)?) && !has_value)
+}
+
+/// Does the last of the flags `-letters` take the next argument as its value?
+fn short_takes_next(command: &Command, letters: &[u8]) -> Option<bool> {
+    for (at, letter) in letters.iter().enumerate() {
+        let letter = char::from(*letter);
+        let is_named = |arg: &&Arg| {
+            arg.get_short() == Some(letter)
+                || arg.get_all_short_aliases().is_some_and(|aliases| aliases.contains(&letter))
+        };
+        if takes_next(command.get_arguments().find(is_named)?) {
+            // What follows the letter is its value.
+            return Some(at + 1 == letters.len());
+        }
+    }
+    Some(false)
+}
+
+fn takes_next(arg: &Arg) -> bool {
+    arg.get_action().takes_values() && !arg.is_require_equals_set()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Arg, ArgAction};
+
+    use super::*;
+
+    fn run() -> Command {
+        let flag = |name: &'static str, short| Arg::new(name).long(name).short(short);
+        Command::new("run").no_binary_name(true).args([
+            flag("interactive", 'i').action(ArgAction::SetTrue),
+            flag("env", 'e').action(ArgAction::Append).alias("variable"),
+            flag("cpu-shares", 'c'),
+            flag("rm", 'r').num_args(0..=1).require_equals(true).default_missing_value("true"),
+            Arg::new("image").required(true),
+            Arg::new("command").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true),
+        ])
+    }
+
+    #[test]
+    fn what_follows_the_image_is_the_commands() {
+        for (line, want) in [
+            ("img", "img||"),
+            ("img true", "img|true|"),
+            ("img -c x", "img|-c x|"),
+            ("-i img -i --env", "img|-i --env|"),
+            ("img --help", "img|--help|"),
+            ("img -- x", "img|-- x|"),
+            ("-- img -- -c", "img|-- -c|"),
+            ("-e A img -c x", "img|-c x|A"),
+            ("-eA img -c x", "img|-c x|A"),
+            ("-ie A img -e B", "img|-e B|A"),
+            ("--env=A --env B img --env C", "img|--env C|A B"),
+            ("--variable A img -x", "img|-x|A"),
+            ("--rm img -c x", "img|-c x|"),
+            ("--rm=false -c 5 img -c x", "img|-c x|"),
+            ("img -", "img|-|"),
+        ] {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let found =
+                run().try_get_matches_from(mark(&run(), &args)).unwrap_or_else(|err| panic!("{line}: {err}"));
+            let texts = |name: &str| {
+                found.get_many::<String>(name).unwrap_or_default().cloned().collect::<Vec<_>>().join(" ")
+            };
+            assert_eq!(format!("{}|{}|{}", texts("image"), texts("command"), texts("env")), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_flag_is_left_to_clap() {
+        for line in ["--nosuch img -c x", "-x img", "--env", "-i"] {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert_eq!(mark(&run(), &args), args, "{line}");
+        }
+        let list = Command::new("ls").arg(Arg::new("names").num_args(0..));
+        let args: Vec<OsString> = vec!["a".into(), "-b".into()];
+        assert_eq!(mark(&list, &args), args);
+    }
+}
