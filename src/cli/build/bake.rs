@@ -232,11 +232,13 @@ fn words(target: &Map<String, Value>, made: &BTreeMap<&str, Digest>) -> Result<V
             let pairs = pairs.collect::<Result<Vec<_>, String>>()?;
             match key.as_str() {
                 "args" => {
-                    pairs.iter().for_each(|(name, value)| add("--build-arg", format!("{name}={value}")))
+                    pairs.iter().for_each(|(name, value)| add("--build-arg", format!("{name}={value}")));
                 }
-                "labels" => pairs.iter().for_each(|(name, value)| add("--label", format!("{name}={value}"))),
+                "labels" => {
+                    pairs.iter().for_each(|(name, value)| add("--label", format!("{name}={value}")));
+                }
                 "extra-hosts" => {
-                    pairs.iter().for_each(|(name, ip)| add("--add-host", format!("{name}:{ip}")))
+                    pairs.iter().for_each(|(name, ip)| add("--add-host", format!("{name}:{ip}")));
                 }
                 "contexts" => {
                     for (name, source) in &pairs {

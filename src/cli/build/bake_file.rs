@@ -22,6 +22,9 @@ const MAPS: [&str; 4] = ["args", "labels", "contexts", "extra-hosts"];
 /// A target as it is written: attributes, later ones before earlier ones of the same name.
 type Target = BTreeMap<String, Expr>;
 
+/// A target with its attributes, resolved.
+type Named = (String, Map<String, Value>);
+
 /// All that files define.
 #[derive(Debug, Default)]
 pub(super) struct Definitions {
@@ -37,7 +40,7 @@ pub(super) struct Definitions {
 pub(super) struct Plan {
     pub(super) groups: BTreeMap<String, Vec<String>>,
     /// In the order in which they are built: one that another uses comes before it.
-    pub(super) targets: Vec<(String, Map<String, Value>)>,
+    pub(super) targets: Vec<Named>,
 }
 
 impl Definitions {
@@ -228,7 +231,7 @@ impl Resolver<'_> {
     }
 
     /// The targets that a name means: one, or with a matrix several.
-    fn targets(&self, name: &str) -> Result<Vec<(String, Map<String, Value>)>, String> {
+    fn targets(&self, name: &str) -> Result<Vec<Named>, String> {
         let Some(target) = self.all.targets.get(name) else {
             // A target of some matrix, by its own name.
             for (of, target) in self.all.targets.iter().filter(|(_, target)| target.contains_key("matrix")) {
@@ -244,7 +247,7 @@ impl Resolver<'_> {
         Ok(vec![(name.to_owned(), self.resolved(name, target, &Map::new(), 0)?)])
     }
 
-    fn matrix(&self, name: &str, target: &Target) -> Result<Vec<(String, Map<String, Value>)>, String> {
+    fn matrix(&self, name: &str, target: &Target) -> Result<Vec<Named>, String> {
         let axes = target["matrix"].value(&|name| self.variable(name))?;
         let axes = axes.as_object().ok_or("matrix is no map")?;
         let mut points = vec![Map::new()];
@@ -338,7 +341,7 @@ fn put_on(below: &mut Map<String, Value>, above: Map<String, Value>) {
         match (below.get_mut(&key), value) {
             (_, Value::Null) => {}
             (Some(Value::Object(known)), Value::Object(more)) if MAPS.contains(&key.as_str()) => {
-                known.extend(more)
+                known.extend(more);
             }
             (_, value) => drop(below.insert(key, value)),
         }
