@@ -403,8 +403,7 @@ volumes: {{v: }}
         names.sort();
         assert_eq!(names, ["p-a-1", "p-b-1", "p-b-2"], "round {round}");
         for name in ["a-1", "b-1", "b-2"] {
-            let script = format!("echo $W; ls /anon; cat /v/word 2>/dev/null; ip -4 addr | grep -c eth");
-            let told = sandbox.ok(["exec", &format!("p-{name}"), "sh", "-c", &script]);
+            let told = sandbox.ok(["exec", &format!("p-{name}"), "sh", "-c", "echo $W; ls /anon"]);
             assert!(told.starts_with(&format!("{word}\n{name}\n")), "round {round}: {name}: {told}");
         }
         let label = sandbox.ok(["network", "inspect", "p_n", "--format", "{{.Labels}}"]);

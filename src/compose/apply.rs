@@ -80,6 +80,9 @@ pub(crate) struct UpOptions {
     pub(crate) grace: Option<Grace>,
 }
 
+/// What becomes of the containers of each service.
+type Plans = Vec<(String, Vec<Step>)>;
+
 /// One project, and what it is changed with.
 pub(crate) struct Compose<'a> {
     pub(crate) engine: &'a Engine,
@@ -157,7 +160,7 @@ impl Compose<'_> {
         containers: Vec<Actual>,
         files: &Files,
         options: &UpOptions,
-    ) -> Result<(Vec<(String, Vec<Step>)>, BTreeSet<String>)> {
+    ) -> Result<(Plans, BTreeSet<String>)> {
         let mut services = plan::by_service(containers);
         let is_named = |name: &String| options.services.is_empty() || options.services.contains(name);
         let mut anew: BTreeSet<String> = BTreeSet::new();
