@@ -229,9 +229,12 @@ fn repository(sandbox: &Sandbox) {
         .write_program("deb/usr/bin/greeter", "#!/bin/bash\necho \"hello from $(cat /etc/greeter.conf)\"\n");
     sandbox.write("ctx/repo/keep", "");
     let (tree, deb) = (sandbox.path("deb"), sandbox.path("ctx/repo/greeter.deb"));
-    output_of("dpkg-deb", &["--build", "--root-owner-group", tree.to_str().unwrap(), deb.to_str().unwrap()])
-        .expect("make a package");
-    let bytes = std::fs::read(&deb).unwrap();
+    output_of(
+        "dpkg-deb",
+        &["--build", "--root-owner-group", tree.to_str().expect("UTF-8"), deb.to_str().expect("UTF-8")],
+    )
+    .expect("make a package");
+    let bytes = std::fs::read(&deb).expect("read the package");
     let control = sandbox.read("deb/DEBIAN/control");
     let sum = common::faults::digest(&bytes).replace("sha256:", "");
     sandbox.write(
@@ -308,9 +311,7 @@ fn apt_in_a_debian_system() {
 #[test]
 fn apt_in_a_system_made_by_debootstrap() {
     let Some(archive) = std::env::var_os("KETCH_DEBIAN").filter(|path| !path.is_empty()) else {
-        // Never a failure: the mirror that it comes from may be out of reach.
-        eprintln!("SKIPPED: needs the Debian system that tests/setup makes as root");
-        return;
+        return common::skip_anywhere("needs the Debian system that tests/setup makes as root");
     };
     let sandbox = Sandbox::empty();
     let base = Registry::shared().reference("real/debootstrap", "1");
@@ -343,9 +344,8 @@ fn a_node_application_with_npm_and_a_registry() {
     let of_its_own = installed().contains_key("npm");
     let packages = ["coreutils", "dash", "nodejs", if of_its_own { "npm" } else { "nodejs" }];
     if !of_its_own && !Path::new("/usr/bin/npm").exists() {
-        // Never a failure: Debian's package brings hundreds of others, so the set-up does not install it.
-        eprintln!("SKIPPED: needs npm");
-        return;
+        // Debian's package brings hundreds of others, so the set-up does not install it.
+        return common::skip_anywhere("needs npm");
     }
     let Some((mut layer, _)) = root_of(&packages) else { return };
     if !of_its_own {

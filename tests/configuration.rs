@@ -136,6 +136,8 @@ fn keys_of_the_engine() {
         );
     }
     for verb in [&["mount", "--format=json"][..], &["image", "mount", "--format=json"]] {
+        // Both need the rights to mount.
+        let verb = [&["unshare", "ketch"], verb].concat();
         let lines = configured(&sandbox, "[ketch]\njson_lines=true\n", verb.iter().copied()).run();
         assert_eq!(lines.ok(), "", "{verb:?}");
     }

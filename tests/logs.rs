@@ -181,7 +181,7 @@ fn a_reader_that_leaves_ends_it_quietly() {
     let run = sandbox.program("sh", ["-c", script, "sh", binary.to_str().expect("UTF-8")]).run();
     assert_eq!(run.stdout, "1\n2\n125\n", "{}", run.stderr);
     assert!(
-        run.stderr.contains("No space left on device") && !run.stderr.contains("panicked"),
+        run.stderr.contains("no space left on device") && !run.stderr.contains("panicked"),
         "{}",
         run.stderr
     );

@@ -99,7 +99,9 @@ fn rel_08_a_helper_that_cannot_come_back_is_said_to_be_missing() {
         })
         .into();
     let to_all = |signal| {
-        monitors.iter().for_each(|pid| rustix::process::kill_process(*pid, signal).expect("signal a monitor"))
+        monitors
+            .iter()
+            .for_each(|pid| rustix::process::kill_process(*pid, signal).expect("signal a monitor"));
     };
     to_all(Signal::STOP);
     let helper = Pid::from_raw(sandbox.netd()).expect("a process ID");

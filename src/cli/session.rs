@@ -81,7 +81,11 @@ impl<'a> Session<'a> {
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
         }
-        let engine = Engine::open(&self.globals.config, tell)?;
+        // What it warns of is said once.
+        let engine = match self.conf.get() {
+            Some(conf) => Engine::with_conf(&self.globals.config, conf.clone(), tell)?,
+            None => Engine::open(&self.globals.config, tell)?,
+        };
         Ok(self.engine.get_or_init(|| engine))
     }
 

@@ -105,7 +105,7 @@ fn secret_variables(dir: BorrowedFd<'_>, spec: &ContainerSpec) -> Result<Vec<Byt
     let mut variables = Vec::new();
     for (index, secret) in spec.secrets.iter().enumerate() {
         let Some(name) = &secret.variable else { continue };
-        let value = fs::read_at(dir, &secret_file(index), MAX_BYTES)
+        let value = fs::read_at(dir, secret_file(index), MAX_BYTES)
             .map_err(|err| Error::system(format!("read secret {}", secret.name), err))?;
         variables.push([name.as_bytes(), b"=", &value].concat().into());
     }

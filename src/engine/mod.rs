@@ -110,9 +110,16 @@ impl Engine {
     ///
     /// If there is no place for a store, or what is there is none that this ketch can read.
     pub(crate) fn open(config: &Config, tell: Tell) -> Result<Self> {
-        let conf = config::containers_conf::read(&config.modules, tell)?;
+        Self::with_conf(config, config.containers_conf(tell)?, tell)
+    }
+
+    /// As [`open`](Self::open), where containers.conf was read already.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub(crate) fn with_conf(config: &Config, conf: ContainersConf, tell: Tell) -> Result<Self> {
         conf.engine.set_environment()?;
-        let conf = config.containers_conf(tell)?;
         Ok(Self {
             store: Store::open(&config.data_root()?)?,
             tell,
