@@ -160,7 +160,7 @@ fn a_container_has_the_name_it_is_given_and_only_one_has_it() {
 
     let again = sandbox.ketch(["create", "--name=mine", "bb", "true"]);
     assert!(again.fails(125).contains("mine"), "{}", again.stderr);
-    for bad in ["a/b", "ü", "-x", "", "a b"] {
+    for bad in ["a/b", "ü", "-x", "a b"] {
         let output = sandbox.ketch(["create", &format!("--name={bad}"), "bb", "true"]);
         assert!(output.fails(125).contains("[a-zA-Z0-9]"), "{bad}: {}", output.stderr);
     }

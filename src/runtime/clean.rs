@@ -113,6 +113,11 @@ fn sweep_for(command: OwnedFd) -> io::Result<()> {
     failure
 }
 
+/// An error and its cause in one line.
+fn with_cause(err: &dyn std::error::Error) -> String {
+    err.source().map_or_else(|| err.to_string(), |cause| format!("{err}: {cause}"))
+}
+
 /// The stage `clean`: one order, and what went wrong.
 pub(crate) fn main() -> ! {
     let answered = spawn::begin().is_ok_and(|command| {
@@ -121,7 +126,7 @@ pub(crate) fn main() -> ! {
             for path in order.paths {
                 use std::os::unix::ffi::OsStringExt as _;
                 let path = PathBuf::from(std::ffi::OsString::from_vec(path));
-                failure = failure.or(staging::remove_foreign(&path).err().map(|err| err.to_string()));
+                failure = failure.or(staging::remove_foreign(&path).err().map(|err| with_cause(&err)));
             }
             wire::send(command.as_fd(), &failure, &[]).is_ok()
         })

@@ -271,6 +271,8 @@ pub(crate) fn remove_foreign(path: &Path) -> Result<()> {
             path: path.to_owned(),
             source: io::ErrorKind::PermissionDenied.into(),
         }),
+        // Another process had it open and wrote into it meanwhile. What is left is garbage, which the next writer sweeps.
+        Err(err) if err.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
         Err(err) => Err(io_error("remove", path)(err)),
     }
 }
