@@ -1,0 +1,134 @@
+//! HCL, as far as docker-bake.hcl files are written in it: blocks, attributes, and expressions of variables. Pure.
+//!
+//! ```text
+//! text ─read─▶ Vec<Block{kind, labels, attributes: Expr}> ─value(lookup)─▶ serde_json::Value
+//! ```
+//!
+//! Left out, each with an error that says so: `for` expressions, functions that a file defines, and those of HCL's
+//! many functions that build files have no use for.
+
+mod read;
+mod value;
+
+use serde_json::Value;
+
+pub(crate) use read::{read, template};
+pub(crate) use value::text;
+
+/// A mistake, with the line it is in.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("line {line}: {message}")]
+pub(crate) struct HclError {
+    pub(crate) line: usize,
+    pub(crate) message: String,
+}
+
+type Result<T, E = HclError> = std::result::Result<T, E>;
+
+/// `kind "label" { name = value }`; the file itself is one without a kind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Block {
+    pub(crate) kind: String,
+    pub(crate) labels: Vec<String>,
+    pub(crate) attributes: Vec<(String, Expr)>,
+    pub(crate) blocks: Vec<Block>,
+}
+
+/// An expression.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Expr {
+    Value(Value),
+    /// Text with expressions in it.
+    Template(Vec<Expr>),
+    /// A variable.
+    Name(String),
+    List(Vec<Expr>),
+    Map(Vec<(Expr, Expr)>),
+    /// `a.b` and `a[b]`.
+    Of(Box<(Expr, Expr)>),
+    Call(String, Vec<Expr>),
+    /// `a ? b : c`.
+    If(Box<(Expr, Expr, Expr)>),
+    Not(Box<Expr>),
+    Two(&'static str, Box<(Expr, Expr)>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn value(text: &str) -> Result<Value, String> {
+        let file = read(&format!("x = {text}\n")).map_err(|err| err.to_string())?;
+        let lookup = |name: &str| {
+            Ok(match name {
+                "TAG" => Some(json!("v1")),
+                "N" => Some(json!(3)),
+                "LIST" => Some(json!(["a", "b"])),
+                "MAP" => Some(json!({"k": "v"})),
+                _ => None,
+            })
+        };
+        file.attributes[0].1.value(&lookup)
+    }
+
+    #[test]
+    fn expressions_have_their_value() {
+        for (text, want) in [
+            ("\"a\"", json!("a")),
+            ("\"app:${TAG}-${N}\"", json!("app:v1-3")),
+            ("\"$${TAG} \\\"q\\\" \\u00e9\"", json!("${TAG} \"q\" é")),
+            ("N", json!(3)),
+            ("\"${LIST}\"", json!(["a", "b"])),
+            ("[\"a\", TAG,\n # last\n N,]", json!(["a", "v1", 3])),
+            ("{ a = 1, \"b\" : TAG\n c = null }", json!({"a": 1, "b": "v1", "c": null})),
+            ("equal(TAG, \"v1\") ? \"yes\" : \"no\"", json!("yes")),
+            ("TAG == \"\" || !(N > 2 && N <= 3)", json!(false)),
+            ("1 + 2 * 3 - 8 / 2", json!(3)),
+            ("MAP.k", json!("v")),
+            ("LIST[1]", json!("b")),
+            ("join(\",\", concat(LIST, [\"c\"]))", json!("a,b,c")),
+            ("split(\"/\", \"a/b\")", json!(["a", "b"])),
+            ("replace(upper(TAG), \"V\", \"\")", json!("1")),
+            ("<<-EOT\n    one ${TAG}\n      two\n  EOT", json!("one v1\n  two\n")),
+            ("coalesce(\"\", TAG)", json!("v1")),
+        ] {
+            assert_eq!(value(text), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_line() {
+        for (text, want) in [
+            ("\"a", "line 2: text is not ended"),
+            ("[1 2]", "line 1: a comma or \"]\" is expected"),
+            ("[for x in LIST: x]", "line 1: for expressions are not supported"),
+            ("WRONG", "there is no variable named \"WRONG\""),
+            ("regex(\"a\")", "the function regex is not supported"),
+            ("lower()", "lower does not take these 0 arguments"),
+            ("1 / 0", "division by zero"),
+            ("\"${LIST}x\"", "[\"a\",\"b\"] is no text"),
+            ("\"a\" \"b\"", "line 1: the end of the line is expected"),
+        ] {
+            assert_eq!(value(text), Err(want.to_owned()), "{text}");
+        }
+        assert!(read(&format!("x = {}", "[".repeat(100_000))).is_err(), "no stack is used up");
+        assert!(read(&"a {".repeat(100_000)).is_err());
+        assert!(read(&format!("x = {}1", "!".repeat(100_000))).is_ok());
+        assert!(read(&format!("x = a{}", ".b".repeat(100_000))).is_err());
+        assert!(read(&format!("x = 1{}", " + 1".repeat(100_000))).is_err());
+    }
+
+    #[test]
+    fn files_are_blocks_and_attributes() {
+        let file = read(
+            "// c\nTAG = \"x\"\ngroup \"default\" { targets = [\"a\"] }\n/* d */ target \"a\" {\n  inherits = [\"b\"]\n  args = {\n    V = \"1\"\n  }\n}\n",
+        )
+        .unwrap();
+        assert_eq!(file.attributes[0].0, "TAG");
+        let kinds: Vec<_> = file.blocks.iter().map(|b| (b.kind.as_str(), b.labels[0].as_str())).collect();
+        assert_eq!(kinds, [("group", "default"), ("target", "a")]);
+        assert_eq!(file.blocks[1].attributes.len(), 2);
+        assert_eq!(read("target \"a\" {\n x = 1\n").unwrap_err().to_string(), "line 3: \"}\" is expected");
+    }
+}
