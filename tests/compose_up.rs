@@ -404,7 +404,7 @@ volumes: {{v: }}
         assert_eq!(names, ["p-a-1", "p-b-1", "p-b-2"], "round {round}");
         for name in ["a-1", "b-1", "b-2"] {
             let told = sandbox.ok(["exec", &format!("p-{name}"), "sh", "-c", "echo $W; ls /anon"]);
-            assert!(told.starts_with(&format!("{word}\n{name}\n")), "round {round}: {name}: {told}");
+            assert_eq!(told, format!("{word}\n{name}"), "round {round}: {name}");
         }
         let label = sandbox.ok(["network", "inspect", "p_n", "--format", "{{.Labels}}"]);
         assert!(label.contains(&word), "round {round}: {label}");

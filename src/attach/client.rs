@@ -297,6 +297,7 @@ impl<'a> Pump<'a> {
             typed: Typed { open: local.stdin.is_some(), matcher, buffer: Vec::new(), unsent: Vec::new() },
             local,
         };
+        pump.say_ready()?;
         pump.send_size()?;
         Ok(pump)
     }
@@ -458,6 +459,14 @@ impl<'a> Pump<'a> {
 
     fn ask_for_signal(&mut self, number: i32) -> io::Result<()> {
         match socket::send(self.socket.as_fd(), packet::signal(number).as_bytes()) {
+            Err(err) if !is_harmless(&err) => Err(err),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells the monitor that signals are passed on from now on.
+    fn say_ready(&mut self) -> io::Result<()> {
+        match socket::send(self.socket.as_fd(), packet::ready().as_bytes()) {
             Err(err) if !is_harmless(&err) => Err(err),
             _ => Ok(()),
         }

@@ -11,7 +11,8 @@
 //! byte of output is copied within a process.
 //!
 //! With `Hello` a client may pass on the pipe or file that its output goes to. The monitor then writes there
-//! itself, and sends no packets of that stream unless writing fails.
+//! itself, and sends no packets of that stream unless writing fails. `Ready` tells it that the client would pass
+//! on signals by now: who sees output may send one.
 
 use crate::base::stream::Stream;
 use crate::sys::tty::WindowSize;
@@ -30,6 +31,7 @@ const SIGNAL: u8 = 5;
 const CHECK: u8 = 6;
 const RELOAD: u8 = 7;
 const WATCH: u8 = 8;
+const READY: u8 = 9;
 const STDOUT: u8 = 16;
 const STDERR: u8 = 17;
 const EXIT: u8 = 18;
@@ -100,6 +102,8 @@ pub(crate) enum FromClient<'a> {
     Watch(i32),
     /// What `update` has written is to hold from now on; answered by `Reloaded`.
     Reload,
+    /// Output may be written to where it was passed on.
+    Ready,
 }
 
 /// What a monitor sends.
@@ -193,6 +197,11 @@ pub(crate) fn reload() -> Small {
     Small::empty(RELOAD)
 }
 
+/// The packet that says that output may be written directly.
+pub(crate) fn ready() -> Small {
+    Small::empty(READY)
+}
+
 /// The answer to [`reload`].
 pub(crate) fn reloaded() -> Small {
     Small::empty(RELOADED)
@@ -232,6 +241,7 @@ impl<'a> FromClient<'a> {
             (SIGNAL, &[a, b, c, d]) => Ok(Self::Signal(i32::from_le_bytes([a, b, c, d]))),
             (CHECK, []) => Ok(Self::Check),
             (RELOAD, []) => Ok(Self::Reload),
+            (READY, []) => Ok(Self::Ready),
             (WATCH, &[a, b, c, d]) => Ok(Self::Watch(i32::from_le_bytes([a, b, c, d]))),
             _ => Err(PacketError { kind, length: packet.len() }),
         }
@@ -280,6 +290,7 @@ mod tests {
             (signal(-1), FromClient::Signal(-1)),
             (check(), FromClient::Check),
             (reload(), FromClient::Reload),
+            (ready(), FromClient::Ready),
             (watch(7), FromClient::Watch(7)),
         ] {
             assert_eq!(FromClient::decode(packet.as_bytes()), Ok(want));

@@ -68,6 +68,8 @@ struct Client {
     first: bool,
     /// Where its standard output and standard error go, if this process is to write there itself.
     direct: [Option<OwnedFd>; 2],
+    /// It has not said yet that it is ready for output that it does not see.
+    prepares: bool,
     /// How much of the next packet's data was written there.
     written: usize,
     /// That one of `direct` takes no more at the moment.
@@ -92,6 +94,7 @@ impl Client {
             hello: None,
             first,
             direct: [None, None],
+            prepares: false,
             written: 0,
             full: None,
             owes: false,
@@ -184,6 +187,7 @@ impl Client {
             // One that would have to be waited for stays with the client.
             *place = if is_passed { passed.next().filter(|fd| never_blocks(fd.as_fd())) } else { None };
         }
+        self.prepares = self.direct.iter().any(Option::is_some);
     }
 }
 
@@ -215,10 +219,10 @@ impl Server {
         Ok(())
     }
 
-    /// True until the one who started the container has said what they want, or is gone. Output is not
-    /// to be read before: they are to see it from the first byte.
-    pub(crate) fn awaits_hello(&self) -> bool {
-        self.clients.first().is_some_and(|client| client.first && client.hello.is_none())
+    /// True until the one who started the container has said what they want and is ready for it, or is gone.
+    /// Output is not to be read before: they are to see it from the first byte.
+    pub(crate) fn awaits_first(&self) -> bool {
+        self.clients.first().is_some_and(|client| client.first && (client.hello.is_none() || client.prepares))
     }
 
     /// Adds all descriptors to `set`. Clients that send input are not listened to while
@@ -309,6 +313,10 @@ impl Server {
             (Ok(FromClient::Resize(size)), Some(_)) => Some(Request::Resize(size)),
             (Ok(FromClient::Signal(number)), Some(_)) => Some(Request::Signal(number)),
             (Ok(FromClient::Reload), Some(_)) => Some(Request::Reload),
+            (Ok(FromClient::Ready), Some(_)) => {
+                client.prepares = false;
+                None
+            }
             (Ok(FromClient::Watch(pid)), Some(_)) => Some(Request::Watch(pid)),
             (Ok(FromClient::Check), Some(_)) => {
                 client.asks_health = true;
@@ -448,10 +456,10 @@ mod tests {
     fn connected(hello: Hello) -> (Server, OwnedFd) {
         let (ours, theirs) = pair(Kind::Packet).unwrap();
         let mut server = Server::new(None, Some(ours)).unwrap();
-        assert!(server.awaits_hello());
+        assert!(server.awaits_first());
         socket::send(theirs.as_fd(), packet::hello(hello).as_bytes()).unwrap();
         assert_eq!(server.receive(0, &mut [0; 64]), None);
-        assert!(!server.awaits_hello());
+        assert!(!server.awaits_first());
         (server, theirs)
     }
 
@@ -508,6 +516,10 @@ mod tests {
         assert_eq!(server.receive(0, &mut [0; 64]), None);
         assert!(server.clients[0].direct[0].is_some(), "a pipe is written by the monitor");
         assert!(server.clients[0].direct[1].is_none(), "a device is not");
+        assert!(server.awaits_first(), "until the client says so");
+        socket::send(theirs.as_fd(), packet::ready().as_bytes()).unwrap();
+        assert_eq!(server.receive(0, &mut [0; 64]), None);
+        assert!(!server.awaits_first());
         (server, theirs, read)
     }
 

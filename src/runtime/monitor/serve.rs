@@ -337,7 +337,7 @@ impl<'a, 'b> Serving<'a, 'b> {
         let notify =
             set.add(company.notifier.as_ref().and_then(|notifier| notifier.descriptor()), Interest::READ);
         let first_source = notify + 1;
-        let reading = self.offered.is_none() && !self.server.awaits_hello();
+        let reading = self.offered.is_none() && !self.server.awaits_first();
         for source in &self.sources {
             set.add(Some(source.fd.as_fd()).filter(|_| reading && !source.hung), Interest::READ);
         }
