@@ -261,6 +261,18 @@ pub(crate) fn pins(store: &Store) -> Result<Pins> {
     Ok(pins)
 }
 
+/// The first thing in a tree that has nothing in it that can be seen: what could not be removed, most likely.
+fn deepest(tree: &Path) -> PathBuf {
+    let mut path = tree.to_owned();
+    while let Some(Ok(entry)) = std::fs::read_dir(&path).ok().and_then(|mut entries| entries.next()) {
+        path = entry.path();
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            break;
+        }
+    }
+    path
+}
+
 /// Removes a directory tree under `staging/` by path: the second half of a [`Removal::Foreign`], for
 /// a process in the user namespace.
 pub(crate) fn remove_foreign(path: &Path) -> Result<()> {
@@ -268,7 +280,7 @@ pub(crate) fn remove_foreign(path: &Path) -> Result<()> {
         Ok(tree::Removed::All) => Ok(()),
         Ok(tree::Removed::Partly) => Err(StoreError::Io {
             action: "remove",
-            path: path.to_owned(),
+            path: deepest(path),
             source: io::ErrorKind::PermissionDenied.into(),
         }),
         // Another process had it open and wrote into it meanwhile. What is left is garbage, which the next writer sweeps.

@@ -138,8 +138,11 @@ impl Monitor {
             }
         }
         let signals = serve::signals().map_err(|err| Failure::errno("read signals", err))?;
-        // Failing to announce only costs others time.
-        holders::announce(&self.order.root, own_pid, &self.order.fingerprint).ok();
+        // One that was born beside another container may be in that one's own namespace, where others would be without
+        // rights. Not to announce only costs others time.
+        if self.order.near.is_none() {
+            holders::announce(&self.order.root, own_pid, &self.order.fingerprint).ok();
+        }
         let mut command = Some(command);
         let mut pauses = restart::Pauses::new(&self.spec);
         let mut server = match self.open_server(client) {
