@@ -27,7 +27,9 @@ fn start(input: OwnedFd, stdin: OwnedFd, keys: &str) -> World {
         };
         pump(theirs, local)
     });
-    World { input, output: read.into(), monitor: ours, client }
+    let world = World { input, output: read.into(), monitor: ours, client };
+    assert_eq!(world.packet(), packet::ready().as_bytes(), "before all else");
+    world
 }
 
 fn on_pipe() -> World {
