@@ -80,7 +80,7 @@ pub(crate) struct PushRequest {
 ///
 /// # Errors
 ///
-/// [`Kind::Invalid`](crate::engine::Kind::Invalid) if `typed` has a tag or a digest, NotFound if no image has such a name.
+/// [`Kind::Invalid`] if `typed` has a tag or a digest, NotFound if no image has such a name.
 pub(crate) fn names_of_repository(engine: &Engine, typed: &str) -> Result<Vec<String>> {
     let wanted: ImageName = typed.parse().map_err(|err: RefError| Error::invalid(err.to_string()))?;
     if wanted.tag().is_some() || wanted.digest().is_some() {
