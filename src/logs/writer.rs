@@ -14,7 +14,7 @@ use crate::sys::memory::Scratch;
 /// A line longer than this is split into partial entries.
 const MAX_TEXT: usize = 16 * 1024;
 /// Size of the buffer in which entries gather before they are written: one write for many lines.
-const BUFFER: usize = 1024 * 1024;
+const BUFFER: usize = 256 * 1024;
 /// Room that any one entry fits in: each byte of text may need six in JSON, and then come the other fields.
 const MAX_ENTRY: usize = MAX_TEXT * 6 + 128;
 /// Time, stream and tag of a `k8s-file` entry.

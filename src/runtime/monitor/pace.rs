@@ -15,8 +15,8 @@ const FLOOD: u32 = 16;
 const GATHER: Duration = Duration::from_micros(400);
 /// The longest that a flood gathers.
 const LONGEST: Duration = Duration::from_millis(4);
-/// How much is to gather: a third of the pipe, so that its writer is never stopped.
-const WANTED: usize = 340 << 10;
+/// How much is to gather: what is read at once, nearly; far less than the pipe holds, so that its writer is never stopped.
+const WANTED: usize = 112 << 10;
 /// Less than this after gathering is no flood any more.
 const LITTLE: usize = 16 << 10;
 
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_gathers_until_a_third_of_the_pipe_is_full() {
+    fn a_flood_gathers_what_is_read_at_once() {
         let ms = Duration::from_millis;
         for (last, bytes, next) in [
             (ms(1), WANTED, ms(1)),
