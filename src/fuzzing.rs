@@ -1,7 +1,7 @@
 //! The pure parsers as fuzz targets: each takes any bytes, and neither panics nor runs for long on any of them.
 //!
-//! Compiled with the feature `fuzzing` only. `fuzz/` makes cargo-fuzz targets of them, `tests/fuzz.rs` runs them
-//! with the stable compiler on a small corpus and on random bytes.
+//! Compiled for tests and with the feature `fuzzing`. `fuzz/` makes cargo-fuzz targets of them; the test below runs
+//! them with the stable compiler on a small corpus and on what random changes make of it.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

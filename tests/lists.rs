@@ -5,7 +5,7 @@ mod common;
 use std::io::Write as _;
 
 use common::faults::{Answer, Content, Faults};
-use common::image::{Layer, of_architecture};
+use common::image::{Built, Layer, of_architecture};
 use common::registry::Registry;
 use common::{Sandbox, have, json};
 
@@ -108,19 +108,24 @@ fn platforms_of_directories_and_archives() {
     assert!(refused.fails(125).contains("not for linux/s390x"), "{}", refused.stderr);
 }
 
-#[test]
-fn a_list_goes_out_with_its_images() {
-    if !have("docker-registry") || !have("skopeo") {
-        return;
-    }
+/// A list `both` of images for two processors that a registry has, in a sandbox, and the images.
+fn both() -> (Registry, Sandbox, [Built; 2]) {
     let registry = Registry::private();
     let images = ["amd64", "arm64"].map(of_architecture);
     let sandbox = Sandbox::empty();
     for (image, tag) in images.iter().zip(["x", "a"]) {
         registry.push("m", tag, image);
     }
-    let names = ["x", "a"].map(|tag| registry.reference("m", tag));
-    sandbox.ok(["manifest", "create", "both", &names[0], &names[1]]);
+    sandbox.ok(["manifest", "create", "both", &registry.reference("m", "x"), &registry.reference("m", "a")]);
+    (registry, sandbox, images)
+}
+
+#[test]
+fn a_list_goes_out_with_its_images() {
+    if !have("docker-registry") || !have("skopeo") {
+        return;
+    }
+    let (registry, sandbox, images) = both();
     let layout = format!("oci:{}", sandbox.path("layout").display());
     sandbox.ok(["push", "-q", "both", &layout]);
     sandbox.ok(["push", "-q", "both", &registry.reference("out", "1")]);
@@ -150,13 +155,7 @@ fn a_list_in_further_compressions_and_other_forms() {
     if !have("docker-registry") {
         return;
     }
-    let registry = Registry::private();
-    let images = ["amd64", "arm64"].map(of_architecture);
-    let sandbox = Sandbox::empty();
-    for (image, tag) in images.iter().zip(["x", "a"]) {
-        registry.push("m", tag, image);
-    }
-    sandbox.ok(["manifest", "create", "both", &registry.reference("m", "x"), &registry.reference("m", "a")]);
+    let (registry, sandbox, images) = both();
     let original = sandbox.ok(["manifest", "inspect", "both"]);
     let push = |tag: &str, flags: &[&str]| {
         let to = registry.reference("out", tag);

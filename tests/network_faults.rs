@@ -138,20 +138,7 @@ fn rel_10_names_are_known_after_the_helper_was_killed() {
     let sandbox = Sandbox::new();
     two(&sandbox);
     kill_helper(&sandbox);
-    sandbox.ok([
-        "run",
-        "-d",
-        "--name=late",
-        "--hostname=late",
-        "--network=n",
-        "bb",
-        "httpd",
-        "-f",
-        "-p",
-        "80",
-        "-h",
-        "/etc",
-    ]);
+    sandbox.start("late", &["--hostname=late", "--network=n"], "exec httpd -f -p 80 -h /etc");
     for name in ["web", "late"] {
         wait_for(name, || {
             let url = format!("http://{name}/hostname");

@@ -17,7 +17,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::attach::detach::{DetachKeys, Matcher};
-use crate::attach::packet::{self, FromMonitor, Hello, MAX_PACKET};
+use crate::attach::packet::{self, FromMonitor, Hello, MAX_PACKET, Small};
 use crate::base::stream::Stream;
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::signal::{self, SignalFd, SignalSet};
@@ -297,7 +297,8 @@ impl<'a> Pump<'a> {
             typed: Typed { open: local.stdin.is_some(), matcher, buffer: Vec::new(), unsent: Vec::new() },
             local,
         };
-        pump.say_ready()?;
+        // Signals are passed on from now on.
+        pump.tell(packet::ready())?;
         pump.send_size()?;
         Ok(pump)
     }
@@ -448,7 +449,7 @@ impl<'a> Pump<'a> {
                 }
                 (number, Some(pass_on)) => {
                     if !pass_on(number) {
-                        self.ask_for_signal(number)?;
+                        self.tell(packet::signal(number))?;
                     }
                 }
                 (number, None) => return Ok(Some(End::Signal(number))),
@@ -457,16 +458,9 @@ impl<'a> Pump<'a> {
         Ok(None)
     }
 
-    fn ask_for_signal(&mut self, number: i32) -> io::Result<()> {
-        match socket::send(self.socket.as_fd(), packet::signal(number).as_bytes()) {
-            Err(err) if !is_harmless(&err) => Err(err),
-            _ => Ok(()),
-        }
-    }
-
-    /// Tells the monitor that signals are passed on from now on.
-    fn say_ready(&mut self) -> io::Result<()> {
-        match socket::send(self.socket.as_fd(), packet::ready().as_bytes()) {
+    /// Tells the monitor something that need not reach it.
+    fn tell(&self, packet: Small) -> io::Result<()> {
+        match socket::send(self.socket.as_fd(), packet.as_bytes()) {
             Err(err) if !is_harmless(&err) => Err(err),
             _ => Ok(()),
         }
@@ -481,10 +475,7 @@ impl<'a> Pump<'a> {
             [self.local.stdin, Some(self.local.stdout)].into_iter().flatten().find(|fd| tty::is_terminal(fd));
         if let Some(size) = terminal.and_then(|terminal| tty::window_size(terminal).ok()) {
             // If the socket is full, the size is not the user's problem.
-            match socket::send(self.socket.as_fd(), packet::resize(size).as_bytes()) {
-                Err(err) if !is_harmless(&err) => return Err(err),
-                _ => {}
-            }
+            self.tell(packet::resize(size))?;
         }
         Ok(())
     }

@@ -27,8 +27,8 @@ use crate::sys::tty::WindowSize;
 
 /// Most clients at one time; more wait in the socket's queue.
 const MAX_CLIENTS: usize = 512;
-/// Size of a client's pipe that is written faster than it is read.
-const LARGE_PIPE: usize = 1 << 20;
+/// Size of a pipe that one side of it is too slow for.
+pub(crate) const LARGE_PIPE: usize = 1 << 20;
 /// Room asked for in each client's socket.
 const SEND_BUFFER: usize = 1 << 20;
 

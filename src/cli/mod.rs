@@ -100,7 +100,10 @@ pub(crate) const NAME: &str = "ketch";
 /// Runs the program: one of its stages, or a command of the user.
 pub(crate) fn main() -> ExitCode {
     let started_ns = hello::monotonic_ns();
-    backtrace::never_capture(std::env::var_os(backtrace::SWITCH).as_deref());
+    let switch = std::env::var_os(backtrace::SWITCH);
+    if switch.is_some() || std::env::var_os("RUST_BACKTRACE").is_some() {
+        backtrace::never_capture(switch.as_deref());
+    }
     let args: Vec<OsString> = compose::called_by_name(std::env::args_os().collect());
     if args.get(1).is_some_and(|first| first == "--stage") {
         return stages::run(&args[2..]);

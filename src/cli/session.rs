@@ -95,13 +95,11 @@ impl<'a> Session<'a> {
     ///
     /// If a file cannot be read or understood.
     pub(crate) fn conf(&self) -> engine::Result<&ContainersConf> {
-        if let Some(engine) = self.engine.get() {
-            return Ok(engine.conf());
+        if let Some(conf) = self.engine.get().map(Engine::conf).or_else(|| self.conf.get()) {
+            return Ok(conf);
         }
-        if self.conf.get().is_none() {
-            self.conf.set(self.globals.config.containers_conf(tell)?).ok();
-        }
-        Ok(self.conf.get_or_init(ContainersConf::default))
+        let conf = self.globals.config.containers_conf(tell)?;
+        Ok(self.conf.get_or_init(|| conf))
     }
 
     /// Tells the user something that is no failure, if they want to know.

@@ -270,16 +270,7 @@ impl Engine {
         self.deliver(id, &held, &status, signal.number())?;
         self.record(self.event_of("kill", &spec));
         if signal == Signal::KILL {
-            let mut stopping = Stopping {
-                held,
-                status,
-                grace: Grace::Endless,
-                deadline: None,
-                killed: true,
-                remove: false,
-                event: None,
-            };
-            stopping.await_end(id)?;
+            Stopping::killed(held, status).await_end(id)?;
             self.await_release(id)?;
         }
         Ok(())
@@ -298,16 +289,7 @@ impl Engine {
             },
         };
         self.deliver(id, &held, &status, Signal::KILL.number())?;
-        let mut stopping = Stopping {
-            held,
-            status,
-            grace: Grace::Endless,
-            deadline: None,
-            killed: true,
-            remove: false,
-            event: None,
-        };
-        stopping.await_end(id)
+        Stopping::killed(held, status).await_end(id)
     }
 
     /// Gets hold of a running container; `None` if it has ended meanwhile.
@@ -433,6 +415,11 @@ impl Engine {
 }
 
 impl Stopping {
+    /// Of a container that was sent SIGKILL: nothing is left but to wait for it.
+    fn killed(held: Held, status: Status) -> Self {
+        Self { held, status, grace: Grace::Endless, deadline: None, killed: true, remove: false, event: None }
+    }
+
     fn kill(&mut self, engine: &Engine, id: &ContainerId) -> Result<()> {
         self.killed = true;
         self.deadline = Some(Instant::now() + PATIENCE);

@@ -33,8 +33,7 @@ const LARGE_FILES: u64 = 2000;
 /// What nothing refers to.
 #[derive(Debug, Default)]
 pub(crate) struct Garbage {
-    /// Blobs and their lengths.
-    blobs: Vec<(Digest, u64)>,
+    blobs: Vec<Digest>,
     layers: Vec<Digest>,
     /// Bytes of all of it.
     pub(crate) bytes: u64,
@@ -116,7 +115,7 @@ impl Store {
             if !reachable.blobs.contains(&digest) {
                 garbage.bytes += length;
                 garbage.files += 1;
-                garbage.blobs.push((digest, length));
+                garbage.blobs.push(digest);
             }
         }
         for chain_id in self.layers().ids()? {
@@ -142,15 +141,15 @@ impl Store {
         let mut freed = Freed {
             bytes: garbage.bytes,
             damaged: garbage.damaged,
+            blobs: garbage.blobs,
             layers: garbage.layers,
-            ..Freed::default()
+            taken: Vec::new(),
         };
-        for (digest, _) in garbage.blobs {
+        for digest in &freed.blobs {
             match sweeper {
-                Some(sweeper) => staging::leave_to(self, &Blobs::relative(&digest), sweeper)?,
-                None => drop(self.blobs().remove(&digest)?),
+                Some(sweeper) => staging::leave_to(self, &Blobs::relative(digest), sweeper)?,
+                None => drop(self.blobs().remove(digest)?),
             }
-            freed.blobs.push(digest);
         }
         for chain_id in &freed.layers {
             match sweeper {

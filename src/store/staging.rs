@@ -72,24 +72,24 @@ pub(crate) fn dir(store: &Store) -> Result<Staged> {
 pub(crate) fn take(store: &Store, path: &Path) -> Result<Option<Staged>> {
     let staged = fresh()?;
     let full = store.root().join(&staged);
-    let taken =
-        failpoint::reach("staging.take").and_then(|()| fs::rename(store.dir(), path, store.dir(), &staged));
-    match taken {
-        Ok(()) => Ok(Some(Staged { path: full, here: true })),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(err) => Err(io_error("move away", store.root().join(path))(err)),
-    }
+    Ok(move_away(store, path, &staged)?.then_some(Staged { path: full, here: true }))
 }
 
 /// Renames `path` (relative to the store) to an entry of the process `owner`, which will remove it. A missing
 /// one is a success.
 pub(crate) fn leave_to(store: &Store, path: &Path, owner: &Owner) -> Result<()> {
     let staged = Path::new("staging").join(owner.entry(SERIAL.fetch_add(1, Ordering::Relaxed)));
-    match fs::rename(store.dir(), path, store.dir(), &staged) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => {
-            Err(io_error("move away", store.root().join(path))(err))
-        }
-        _ => Ok(()),
+    move_away(store, path, &staged).map(drop)
+}
+
+/// Renames within the store; false if there is nothing to rename.
+fn move_away(store: &Store, path: &Path, staged: &Path) -> Result<bool> {
+    let moved =
+        failpoint::reach("staging.take").and_then(|()| fs::rename(store.dir(), path, store.dir(), staged));
+    match moved {
+        Ok(()) => Ok(true),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(err) => Err(io_error("move away", store.root().join(path))(err)),
     }
 }
 

@@ -422,11 +422,11 @@ fn is_early(plan: &HealthPlan, life: &Watched) -> bool {
 /// The pause before the next check, in nanoseconds; 0 for no other.
 fn interval_of(plan: &HealthPlan, life: &Watched, status: Health) -> u64 {
     let check = check_of(plan, life);
-    match check.start_interval_ns {
-        0 => check.interval_ns,
-        _ if check.interval_ns == 0 => 0,
-        early if status == Health::Starting && is_early(plan, life) => early,
-        _ => check.interval_ns,
+    let has_early = check.start_interval_ns > 0 && check.interval_ns > 0;
+    if has_early && status == Health::Starting && is_early(plan, life) {
+        check.start_interval_ns
+    } else {
+        check.interval_ns
     }
 }
 

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use rustix::io::Errno;
 
 use crate::attach::packet::{self, MAX_DATA, MAX_PACKET, output_kind};
-use crate::attach::server::{Request, Server};
+use crate::attach::server::{LARGE_PIPE, Request, Server};
 use crate::base::health::Health;
 use crate::base::stream::Stream;
 use crate::events::Event;
@@ -39,8 +39,6 @@ use crate::sys::{process, socket, tty};
 
 /// With nothing to do for this long, memory is given back.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Size of a pipe that is read more slowly than it is written.
-const LARGE_PIPE: usize = 1 << 20;
 /// Size of any other pipe: what the kernel gives.
 const USUAL_PIPE: usize = 64 << 10;
 /// Most that is read of a large pipe at once. It and its entries in the log have to fit a processor's second cache:

@@ -216,18 +216,15 @@ impl Wiring {
         let path = format!("/proc/{pid}/ns/net");
         let namespace = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| Failure::errno("open the container's network namespace", errno))?;
-        let called = if self.link.is_none() {
-            Some(self.called.take().map_or_else(|| self.call(), Ok)?)
-        } else {
-            None
-        };
         let (root, settings) = (&self.root, (self.linger, self.fingerprint.as_str(), &self.cgroups));
         let start =
             |first: OwnedFd, gateway: Option<BorrowedFd<'_>>| netd::start(root, settings, first, gateway);
-        let asked = match (&mut self.link, called) {
-            (Some(link), _) => link.ask_again(self.netd.as_fd(), &start, namespace.as_fd()),
-            (None, Some(called)) => Link::ask(called, &self.attach, namespace.as_fd()),
-            (None, None) => return Ok(()),
+        let asked = match &mut self.link {
+            Some(link) => link.ask_again(self.netd.as_fd(), &start, namespace.as_fd()),
+            None => {
+                let called = self.called.take().map_or_else(|| self.call(), Ok)?;
+                Link::ask(called, &self.attach, namespace.as_fd())
+            }
         };
         self.asked = Some(asked.map_err(|error| failure(error, &self.root))?);
         self.namespace = Some(namespace);
