@@ -6,10 +6,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::compose::{Compose, SERVE, project, serving};
+use common::Sandbox;
+use common::compose::{Compose, SERVE, project, says, serving};
 use common::image::{Compression, Image, Layer};
 use common::registry::Registry;
-use common::{Running, Sandbox, wait_for};
 use rustix::process::Signal;
 
 /// A service of `bb` without a network that runs `script`, with further keys in YAML's flow form.
@@ -20,14 +20,6 @@ fn service(name: &str, script: &str, keys: &str) -> String {
 /// A sandbox with a project of these services.
 fn services(list: &[String]) -> Sandbox {
     project(&format!("services:\n{}", list.concat()))
-}
-
-/// Waits until it has said `text` on standard error.
-fn says(running: &Running, text: &str) {
-    wait_for(text, || {
-        let said = running.stderr_so_far();
-        if said.contains(text) { Ok(()) } else { Err(said) }
-    });
 }
 
 /// What a store holds that commands could change.

@@ -5,15 +5,12 @@ mod common;
 
 use rustix::process::Signal;
 
-use common::compose::{Compose, SERVE, project, serving};
+use common::compose::{Compose, SERVE, project, says, serving};
 use common::{Running, Sandbox};
 
 /// Waits until it says on standard error that it watches.
 fn watches(running: &Running) {
-    common::wait_for("the word that files are watched", || {
-        let said = running.stderr_so_far();
-        if said.contains("watching ") { Ok(()) } else { Err(said) }
-    });
+    says(running, "watching ");
 }
 
 /// What it has said when it has ended of an interrupt. It listens: it has told that it watches, or shown output.

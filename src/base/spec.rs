@@ -316,6 +316,13 @@ pub(crate) enum NetworkMode {
     Private(PrivateNetwork),
 }
 
+impl NetworkMode {
+    /// True if netd carries the container's traffic.
+    pub(crate) fn uses_netd(&self) -> bool {
+        matches!(self, Self::Bridge(_) | Self::Private(_))
+    }
+}
+
 /// A device node of the host, seen inside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Device {

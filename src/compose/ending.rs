@@ -79,25 +79,24 @@ impl Compose<'_> {
 
     /// The containers in groups, the first of which nothing else depends on: the order in which they stop.
     pub(crate) fn stop_groups(&self, containers: Vec<Actual>) -> Vec<Vec<Actual>> {
-        let depths = self.depths();
-        let mut groups: BTreeMap<usize, Vec<Actual>> = BTreeMap::new();
-        for container in containers {
-            let depth = depths.get(&container.service).copied().unwrap_or_default();
-            groups.entry(depth).or_default().push(container);
-        }
-        groups.into_values().rev().collect()
+        self.by_depth(containers, |container| &container.service).into_values().rev().collect()
     }
 
     /// What is to be done with services, in groups that follow each other: the services of one do not depend
     /// on each other.
     pub(super) fn levels<T>(&self, plans: Vec<(String, T)>) -> Vec<Vec<(String, T)>> {
+        self.by_depth(plans, |(service, _)| service).into_values().collect()
+    }
+
+    /// What belongs to services, by how deep they stand.
+    fn by_depth<T>(&self, items: Vec<T>, service: fn(&T) -> &String) -> BTreeMap<usize, Vec<T>> {
         let depths = self.depths();
-        let mut levels: BTreeMap<usize, Vec<(String, T)>> = BTreeMap::new();
-        for (service, plan) in plans {
-            let depth = depths.get(&service).copied().unwrap_or_default();
-            levels.entry(depth).or_default().push((service, plan));
+        let mut groups: BTreeMap<usize, Vec<T>> = BTreeMap::new();
+        for item in items {
+            let depth = depths.get(service(&item)).copied().unwrap_or_default();
+            groups.entry(depth).or_default().push(item);
         }
-        levels.into_values().collect()
+        groups
     }
 
     /// How many services stand below each service, one upon the other.

@@ -203,7 +203,7 @@ impl Project {
         self.service(service).map(|node| hash::of(node, &self.tree)).unwrap_or_default()
     }
 
-    /// The labels of a service's own container.
+    /// The labels of a service's own container, but for its hash, which is known when its files are.
     pub(crate) fn labels(&self, service: &str, number: u32) -> BTreeMap<String, String> {
         let paths = |list: &[PathBuf]| {
             let list: Vec<String> = list.iter().map(|path| path.display().to_string()).collect();
@@ -225,7 +225,6 @@ impl Project {
             (label::PROJECT, self.name.clone()),
             (label::SERVICE, service.to_owned()),
             (label::NUMBER, number.to_string()),
-            (label::HASH, self.hash(service)),
             (label::ONE_OFF, "False".to_owned()),
             (label::DEPENDS, depends.join(",")),
             (label::WORKING_DIR, self.directory.display().to_string()),

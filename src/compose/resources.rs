@@ -186,9 +186,10 @@ impl Compose<'_> {
     }
 }
 
-/// Where the text of a secret or config is that has no file of its own: in a file that is named by what it holds.
-pub(crate) fn text_file(engine: &Engine, project: &Project, section: &str, text: &str) -> PathBuf {
-    state_path(engine, project).join(format!("{section}-{}", Digest::of(text.as_bytes()).hex()))
+/// Where the text of a secret, config or Dockerfile is that has no file of its own: in a file that is named by what
+/// it holds.
+pub(crate) fn text_file(engine: &Engine, project: &Project, kind: &str, text: &str) -> PathBuf {
+    state_path(engine, project).join(format!("{kind}-{}", Digest::of(text.as_bytes()).hex()))
 }
 
 /// Writes that file if it is not there.

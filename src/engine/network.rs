@@ -10,7 +10,6 @@ use std::os::fd::AsFd;
 use jiff::Timestamp;
 
 use crate::base::id::ContainerId;
-use crate::base::spec::NetworkMode;
 use crate::engine::config::containers_conf::SubnetPool;
 use crate::engine::filter::{self, Filters};
 use crate::engine::lifecycle::Grace;
@@ -68,7 +67,7 @@ impl Engine {
     pub(crate) fn networks(&self) -> Result<Vec<Network>> {
         let made = self.network_or_default(DEFAULT_NETWORK);
         let (networks, damaged) = self.network_records()?;
-        for name in damaged.iter().filter_map(|path| networks::name_of(path)) {
+        for name in &damaged {
             self.tell(&damaged_network(name).to_string());
         }
         // A damaged default network is told of, and hides no other.
@@ -78,7 +77,8 @@ impl Engine {
         Ok(networks)
     }
 
-    fn network_records(&self) -> Result<(Vec<Network>, Vec<std::path::PathBuf>)> {
+    /// The records of all networks, and the names of those that cannot be read.
+    fn network_records(&self) -> Result<(Vec<Network>, Vec<String>)> {
         networks::list(self.store().root()).map_err(|err| Error::system("list networks", err))
     }
 
@@ -212,7 +212,7 @@ impl Engine {
             };
         }
         // What was there is not replaced without a word.
-        if damaged.iter().any(|path| networks::name_of(path) == Some(&name)) {
+        if damaged.contains(&name) {
             return Err(damaged_network(&name));
         }
         let network = describe(request, name, new_id()?, &others, (&self.subnets_in_use(), &self.pools()?))?;
@@ -263,7 +263,7 @@ impl Engine {
 
     /// Whether there is a network `name` whose record cannot be read.
     fn is_damaged_network(&self, name: &str) -> Result<bool> {
-        Ok(self.network_records()?.1.iter().any(|path| networks::name_of(path) == Some(name)))
+        Ok(self.damaged_networks()?.iter().any(|damaged| damaged == name))
     }
 
     /// Removes a record that cannot be read. Containers on that network start again once it is made anew.
@@ -280,8 +280,7 @@ impl Engine {
 
     /// Names of the networks whose records cannot be read.
     pub(crate) fn damaged_networks(&self) -> Result<Vec<String>> {
-        let damaged = self.network_records()?.1;
-        Ok(damaged.iter().filter_map(|path| networks::name_of(path)).map(str::to_owned).collect())
+        Ok(self.network_records()?.1)
     }
 
     /// Containers, running or not, that are on a network.
@@ -373,9 +372,7 @@ impl Engine {
     /// monitors cannot start it again (REL-08).
     pub(crate) fn lacks_network_helper(&self, containers: &[Container]) -> bool {
         let needs_it = |container: &Container| {
-            let mode = &container.summary.network.mode;
-            container.status.phase == Phase::Up
-                && matches!(mode, NetworkMode::Bridge(_) | NetworkMode::Private(_))
+            container.status.phase == Phase::Up && container.summary.network.mode.uses_netd()
         };
         containers.iter().any(needs_it)
             && netd::directory(self.store().root()).is_ok_and(|dir| !client::is_there(dir.as_fd()))

@@ -23,7 +23,7 @@ use crate::registry::policy::{Policy, Requirement, Signed, scopes_of_path};
 use crate::registry::sigstore::{SIGNATURE, tag};
 
 /// Most signatures of one image that are looked at.
-const MAX_SIGNATURES: usize = 64;
+pub(in crate::engine) const MAX_SIGNATURES: usize = 64;
 
 /// The policy of this command.
 #[derive(Debug)]

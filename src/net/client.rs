@@ -81,6 +81,13 @@ pub(crate) struct Asked {
     session: Option<OwnedFd>,
 }
 
+impl Asked {
+    /// Sends `request`; what could not be sent is asked again.
+    fn of(session: OwnedFd, request: &Request, namespace: BorrowedFd<'_>) -> Self {
+        Self { session: control::send(&session, request, &[namespace]).is_ok().then_some(session) }
+    }
+}
+
 impl Link {
     /// Asks the netd that was called to link the container whose network namespace is `namespace`, and does not wait
     /// for it.
@@ -89,9 +96,7 @@ impl Link {
         attach: &Attach,
         namespace: BorrowedFd<'_>,
     ) -> Result<Asked, ClientError> {
-        let Called { session } = called;
-        let request = Request::Attach(attach.clone());
-        Ok(Asked { session: control::send(&session, &request, &[namespace]).is_ok().then_some(session) })
+        Ok(Asked::of(called.session, &Request::Attach(attach.clone()), namespace))
     }
 
     /// Waits until the container is linked.
@@ -124,8 +129,8 @@ impl Link {
     ) -> Result<Asked, ClientError> {
         self.want_what_it_has();
         let request = Request::Attach(self.attach.clone());
-        let gateway = Some(self.gateway.as_fd());
-        Ok(Asked { session: ask_once(directory, start, gateway, &request, &[namespace])? })
+        let session = connect_or_start(directory, start, Some(self.gateway.as_fd()))?;
+        Ok(Asked::of(session, &request, namespace))
     }
 
     /// As [`linked`](Self::linked), after [`ask_again`](Self::ask_again).
@@ -213,17 +218,9 @@ impl Link {
 /// Fewer than the kernel allows: descriptors under way count against the user's limit.
 const MAX_PER_PACKET: usize = 128;
 
-/// Sends `request` to the netd that there is, or to one that is started. `None` if it has to be tried
-/// again.
-fn ask_once(
-    directory: BorrowedFd<'_>,
-    start: Starter<'_>,
-    gateway: Option<BorrowedFd<'_>>,
-    request: &Request,
-    descriptors: &[BorrowedFd<'_>],
-) -> Result<Option<OwnedFd>, ClientError> {
-    let session = connect_or_start(directory, start, gateway)?;
-    Ok(control::send(&session, request, descriptors).is_ok().then_some(session))
+/// Connects to the netd that there is.
+fn connect(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    socket::connect_at(directory, OsStr::new(SOCKET_NAME), socket::Kind::Packet)
 }
 
 fn connect_or_start(
@@ -231,7 +228,7 @@ fn connect_or_start(
     start: Starter<'_>,
     gateway: Option<BorrowedFd<'_>>,
 ) -> Result<OwnedFd, ClientError> {
-    match socket::connect_at(directory, OsStr::new(SOCKET_NAME), socket::Kind::Packet) {
+    match connect(directory) {
         Ok(session) => Ok(session),
         Err(_) => start_netd(start, gateway),
     }
@@ -260,7 +257,7 @@ fn converse(
         let session = if let Some(session) = asked.take() {
             session
         } else {
-            let session = match socket::connect_at(directory, OsStr::new(SOCKET_NAME), socket::Kind::Packet) {
+            let session = match connect(directory) {
                 Ok(session) => session,
                 // Another process has started one, which is not ready yet.
                 Err(_) if expected => {
@@ -312,14 +309,12 @@ pub(crate) fn hold(directory: BorrowedFd<'_>, start: Starter<'_>) -> Result<(Own
 
 /// Whether a netd listens.
 pub(crate) fn is_there(directory: BorrowedFd<'_>) -> bool {
-    socket::connect_at(directory, OsStr::new(SOCKET_NAME), socket::Kind::Packet).is_ok()
+    connect(directory).is_ok()
 }
 
 /// Asks a running netd something; `None` if there is none.
 pub(crate) fn ask(directory: BorrowedFd<'_>, request: &Request) -> io::Result<Option<Reply>> {
-    let Ok(session) = socket::connect_at(directory, OsStr::new(SOCKET_NAME), socket::Kind::Packet) else {
-        return Ok(None);
-    };
+    let Ok(session) = connect(directory) else { return Ok(None) };
     control::send(&session, request, &[])?;
     Ok(control::receive::<Reply>(&session)?.map(|(reply, _)| reply))
 }

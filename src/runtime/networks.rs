@@ -38,28 +38,24 @@ pub(crate) fn load(root: &Path, name: &str) -> io::Result<Option<Network>> {
     }
 }
 
-/// The name of the network whose record is at `path`.
-pub(crate) fn name_of(path: &Path) -> Option<&str> {
-    path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"))
-}
-
-/// All records, by name, and the files that are none.
+/// All records, by name, and the names of those that cannot be read.
 ///
 /// # Errors
 ///
 /// If the directory cannot be read.
-pub(crate) fn list(root: &Path) -> io::Result<(Vec<Network>, Vec<PathBuf>)> {
+pub(crate) fn list(root: &Path) -> io::Result<(Vec<Network>, Vec<String>)> {
     let (mut networks, mut damaged) = (Vec::new(), Vec::new());
     let entries = match std::fs::read_dir(root.join("networks")) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok((networks, damaged)),
         entries => entries?,
     };
     for entry in entries {
-        let path = entry?.path();
-        let Some(name) = name_of(&path).filter(|name| is_name(name)) else { continue };
+        let file = entry?.file_name();
+        let name = file.to_str().and_then(|file| file.strip_suffix(".json"));
+        let Some(name) = name.filter(|name| is_name(name)) else { continue };
         match load(root, name) {
             Ok(Some(network)) if network.name == name => networks.push(network),
-            _ => damaged.push(path),
+            _ => damaged.push(name.to_owned()),
         }
     }
     networks.sort_by(|a, b| a.name.cmp(&b.name));

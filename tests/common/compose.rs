@@ -1,6 +1,6 @@
 //! Projects: a Compose file in a sandbox, and what is done with it.
 
-use super::{Invocation, Output, Sandbox};
+use super::{Invocation, Output, Running, Sandbox, wait_for};
 
 /// Runs until it is asked to end.
 pub(crate) const SERVE: &str = "trap exit TERM; while :; do sleep 0.05; done";
@@ -17,6 +17,14 @@ pub(crate) fn serving(keys: &str) -> Sandbox {
     project(&format!(
         "services:\n  a: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none{keys}}}\n"
     ))
+}
+
+/// Waits until it has said `text` on standard error.
+pub(crate) fn says(running: &Running, text: &str) {
+    wait_for(text, || {
+        let said = running.stderr_so_far();
+        if said.contains(text) { Ok(()) } else { Err(said) }
+    });
 }
 
 pub(crate) trait Compose {

@@ -133,14 +133,8 @@ impl Definitions {
         let resolver = Resolver { all: self, caller, known: RefCell::default() };
         let mut plan = Plan::default();
         let default = ["default".to_owned()];
-        let mut members = Vec::new();
-        for name in if wanted.is_empty() { &default[..] } else { wanted } {
-            for member in resolver.add(name, &mut plan, 0)? {
-                if !members.contains(&member) {
-                    members.push(member);
-                }
-            }
-        }
+        let wanted = if wanted.is_empty() { &default[..] } else { wanted };
+        let members = resolver.add_all(wanted, &mut plan, 0)?;
         plan.groups.insert("default".to_owned(), members);
         Ok(plan)
     }
@@ -192,6 +186,19 @@ impl Resolver<'_> {
         Ok(Some(value))
     }
 
+    /// Adds several. Returns the targets that their names mean, each once.
+    fn add_all(&self, names: &[String], plan: &mut Plan, depth: usize) -> Result<Vec<String>> {
+        let mut all = Vec::new();
+        for name in names {
+            for target in self.add(name, plan, depth)? {
+                if !all.contains(&target) {
+                    all.push(target);
+                }
+            }
+        }
+        Ok(all)
+    }
+
     /// Adds a group or a target, with those it needs. Returns the targets that the name means.
     fn add(&self, name: &str, plan: &mut Plan, depth: usize) -> Result<Vec<String>> {
         let wrong = |message: String| Error::invalid(format!("{name}: {message}"));
@@ -200,14 +207,7 @@ impl Resolver<'_> {
         }
         if let Some(group) = self.all.groups.get(name) {
             let members = texts(&group.value(&|name| self.variable(name)).map_err(wrong)?).map_err(wrong)?;
-            let mut all = Vec::new();
-            for member in members {
-                for target in self.add(&member, plan, depth + 1)? {
-                    if !all.contains(&target) {
-                        all.push(target);
-                    }
-                }
-            }
+            let all = self.add_all(&members, plan, depth + 1)?;
             plan.groups.insert(name.to_owned(), all.clone());
             return Ok(all);
         }

@@ -14,7 +14,7 @@ use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::image::new_name;
 use crate::engine::manifest_list::NewList;
-use crate::engine::push::{self, PushRequest, Wishes};
+use crate::engine::push::{self, PushRequest};
 
 /// Look at an image in its registry, or make one of several
 ///
@@ -95,8 +95,7 @@ fn inspect(session: &mut Session<'_>, args: &ImagetoolsArgs) -> anyhow::Result<(
     if !manifests.is_empty() {
         writeln!(session.out, "           \nManifests: ")?;
     }
-    let repository = full.to_string();
-    let repository = repository.rsplit_once(':').map_or(repository.as_str(), |(repository, _)| repository);
+    let repository = full.name();
     for entry in manifests {
         let platform = ["os", "architecture", "variant"].map(|key| word(&entry["platform"][key]));
         let platform: Vec<String> = platform.into_iter().filter(|part| !part.is_empty()).collect();
@@ -125,15 +124,8 @@ fn make(session: &mut Session<'_>, args: &ImagetoolsArgs) -> anyhow::Result<()> 
         let done = if args.dry_run {
             engine.manifest_list(&name).and_then(|list| engine.list_document(&list)).map(Some)
         } else {
-            let request = PushRequest {
-                image: name.clone(),
-                destination: None,
-                wishes: Wishes::default(),
-                all: true,
-                further: vec![],
-                sign: None,
-                remote: args.registry.remote(),
-            };
+            let request =
+                PushRequest { image: name.clone(), remote: args.registry.remote(), ..PushRequest::default() };
             push::push(engine, &request, &|event| progress.show(event)).map(|_| None)
         };
         if !was_there {

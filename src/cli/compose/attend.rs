@@ -59,7 +59,12 @@ impl Begun {
     }
 }
 
-fn interrupts() -> std::io::Result<SignalFd> {
+/// What interrupts a command that follows containers.
+///
+/// # Errors
+///
+/// If no more descriptors can be opened.
+pub(super) fn interrupts() -> std::io::Result<SignalFd> {
     SignalFd::new(&SignalSet::of(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]))
 }
 

@@ -4,10 +4,9 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use crate::base::digest::Digest;
 use crate::cli::compose::open;
 use crate::cli::session::{Exit, Session};
-use crate::compose::apply::{state_directory, state_path};
+use crate::compose::apply::state_directory;
 use crate::compose::node::Node;
 use crate::compose::project::Project;
 use crate::compose::resources::{text_file, write_text};
@@ -227,8 +226,7 @@ fn secret_of_variable(engine: &Engine, project: &Project, variable: &str, write:
 
 /// The file of a Dockerfile that stands in the Compose file; with `write` it is there.
 fn inline(engine: &Engine, project: &Project, text: &str, write: bool) -> Result<String> {
-    let name = format!("dockerfile-{}", Digest::of(text.as_bytes()).hex());
-    let path = state_path(engine, project).join(name);
+    let path = text_file(engine, project, "dockerfile", text);
     if write {
         state_directory(engine, project)?;
         std::fs::write(&path, text).map_err(|err| Error::system(format!("write {}", path.display()), err))?;

@@ -156,7 +156,7 @@ impl Follow<'_, '_> {
                     Followed::Awaited => break,
                     Followed::Ended(_, code) if self.how.abort.is_meant(code) => {
                         self.stop_all(ABORTED)?;
-                        following.rest(self.session)?;
+                        following.rest()?;
                         return Ok(exit_of(code));
                     }
                     Followed::Ended(id, _) => {
@@ -164,7 +164,7 @@ impl Follow<'_, '_> {
                     }
                     Followed::Interrupted => {
                         self.stop_all(INTERRUPTED)?;
-                        following.rest(self.session)?;
+                        following.rest()?;
                         return Ok(Exit(130));
                     }
                 }
@@ -198,38 +198,29 @@ impl Follow<'_, '_> {
                 && !begun.over.contains_key(&container.id)
                 && begun.has_started(engine, container)
         };
-        self.following(is_wanted, &begun.shown_until)?.rest(self.session)
+        self.following(is_wanted, &begun.shown_until)?.rest()
     }
 
+    /// Stops the containers of all services; a signal meanwhile kills them.
     fn stop_all(&self, why: &str) -> anyhow::Result<()> {
         eprintln!("{why}");
-        stop_all(self.session, self.project, &self.how.order, self.grace, &self.signals)
+        let containers = open::containers(self.session, self.project, &self.how.order, false)?;
+        let mut grace = self.grace;
+        open::with(self.session, self.project, false, |compose| {
+            for group in compose.stop_groups(containers) {
+                if grace != Some(NOW) && ask_to_end(compose, &group, grace, &self.signals)? {
+                    grace = Some(NOW);
+                }
+                end_group(compose, &group, grace)?;
+            }
+            Ok(())
+        })
     }
 }
 
-fn exit_of(code: i32) -> Exit {
+/// The exit code of a container as this command's own.
+pub(super) fn exit_of(code: i32) -> Exit {
     Exit(u8::try_from(code).unwrap_or(1))
-}
-
-/// Stops the containers of the services; a signal meanwhile kills them.
-fn stop_all(
-    session: &Session<'_>,
-    project: &Project,
-    order: &[String],
-    grace: Option<Grace>,
-    signals: &SignalFd,
-) -> anyhow::Result<()> {
-    let containers = open::containers(session, project, order, false)?;
-    let mut grace = grace;
-    open::with(session, project, false, |compose| {
-        for group in compose.stop_groups(containers) {
-            if grace != Some(NOW) && ask_to_end(compose, &group, grace, signals)? {
-                grace = Some(NOW);
-            }
-            end_group(compose, &group, grace)?;
-        }
-        Ok(())
-    })
 }
 
 /// No waiting: SIGKILL at once.

@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::base::id::ContainerId;
 use crate::base::signal::Signal;
+use crate::cli::compose::follow::exit_of;
 use crate::cli::compose::{down, open};
 use crate::cli::session::{Exit, Session};
 use crate::compose::apply::Compose;
@@ -317,5 +318,5 @@ pub(crate) fn wait(session: &mut Session<'_>, args: WaitArgs) -> anyhow::Result<
         // It has the flags of the project from this command.
         open::delegate(session, ["compose", "down"])?;
     }
-    Ok(Exit(u8::try_from(last).unwrap_or(1)))
+    Ok(exit_of(last))
 }

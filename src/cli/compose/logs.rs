@@ -200,7 +200,10 @@ impl<'a> Following<'a> {
         match self.read(limits)? {
             Stopped::Interrupted if signals.read()?.is_some() => Ok(Followed::Interrupted),
             Stopped::Interrupted => Ok(Followed::Awaited),
-            Stopped::Ended(at) => self.ended(at),
+            Stopped::Ended(at) => {
+                let (id, code) = self.ended(at)?;
+                Ok(Followed::Ended(id, code))
+            }
             Stopped::Done => Ok(Followed::All),
         }
     }
@@ -212,7 +215,7 @@ impl<'a> Following<'a> {
             .map_err(failed)
     }
 
-    fn ended(&mut self, at: usize) -> anyhow::Result<Followed> {
+    fn ended(&mut self, at: usize) -> io::Result<(ContainerId, i32)> {
         self.logs.remove(at);
         let place = self.places.remove(at);
         let id = self.ids[place].clone();
@@ -220,7 +223,7 @@ impl<'a> Following<'a> {
         let phase = self.engine.container_summary(&id).map(|found| found.status.phase);
         let code = phase.map_or(0, |phase| phase.exit_code());
         self.printer.borrow_mut().end(place, &format!("exited with code {code}"))?;
-        Ok(Followed::Ended(id, code))
+        Ok((id, code))
     }
 
     /// Shows what the containers have still written, which have been stopped.
@@ -228,11 +231,10 @@ impl<'a> Following<'a> {
     /// # Errors
     ///
     /// Reading, and writing to standard output.
-    pub(super) fn rest(&mut self, session: &Session<'_>) -> anyhow::Result<()> {
-        let is_over = |id: &ContainerId| {
-            let found = session.engine().map(|engine| engine.container_summary(id));
-            found.is_ok_and(|found| found.is_ok_and(|found| !observe::is_running(&found)))
-        };
+    pub(super) fn rest(&mut self) -> anyhow::Result<()> {
+        let engine = self.engine;
+        let is_over =
+            |id: &ContainerId| engine.container_summary(id).is_ok_and(|found| !observe::is_running(&found));
         while !self.logs.is_empty() && self.places.iter().all(|place| is_over(&self.ids[*place])) {
             let limits = Limits { until: None, interrupt: None, first_end: true };
             let Stopped::Ended(at) = self.read(limits)? else { break };
@@ -253,10 +255,7 @@ impl<'a> Following<'a> {
         }
         let limits = Limits { until: Some(Timestamp::now() + time), interrupt: None, first_end: true };
         let Stopped::Ended(at) = self.read(limits)? else { return Ok(None) };
-        match self.ended(at)? {
-            Followed::Ended(id, code) => Ok(Some((id, code))),
-            _ => Ok(None),
-        }
+        Ok(Some(self.ended(at)?))
     }
 
     /// Ends lines that have not ended, and notes how far the output was shown.
@@ -265,17 +264,13 @@ impl<'a> Following<'a> {
     ///
     /// Writing to standard output.
     pub(super) fn close(self, shown: &mut ShownUntil) -> io::Result<()> {
-        self.printer.borrow_mut().finish()?;
-        self.note_places(shown);
-        Ok(())
-    }
-
-    /// Notes how far the output was shown.
-    fn note_places(&self, shown: &mut ShownUntil) {
-        for (id, last) in self.ids.iter().zip(&self.printer.borrow().last) {
+        let mut printer = self.printer.into_inner();
+        printer.finish()?;
+        for (id, last) in self.ids.into_iter().zip(&printer.last) {
             let last = std::str::from_utf8(last).ok().and_then(|last| last.parse::<Timestamp>().ok());
-            shown.extend(last.map(|last| (id.clone(), last + Duration::from_nanos(1))));
+            shown.extend(last.map(|last| (id, last + Duration::from_nanos(1))));
         }
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::compose::attend::interrupts;
 use crate::cli::compose::open::{self, Shown};
 use crate::cli::session::{Exit, Session};
 use crate::compose::apply::UpOptions;
@@ -15,7 +16,6 @@ use crate::compose::tree::Tree;
 use crate::compose::watch::{self, Trigger};
 use crate::engine::Error;
 use crate::sys::poll::{Interest, PollSet};
-use crate::sys::signal::{SignalFd, SignalSet};
 
 /// Changes that come closer together than this are one: an editor writes a file in several steps.
 const QUIET: Duration = Duration::from_millis(100);
@@ -46,7 +46,7 @@ pub(crate) fn watch(session: &mut Session<'_>, args: WatchArgs) -> anyhow::Resul
         open::with_shown(session, &project, shown(args.quiet), |compose| Ok(compose.up(&options)?))?;
     }
     let mut watching = Watching::new(&project, &triggers, args.quiet)?;
-    let signals = SignalFd::new(&SignalSet::of(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]))?;
+    let signals = interrupts()?;
     watching.begin(session)?;
     let mut set = PollSet::default();
     loop {

@@ -32,11 +32,7 @@ pub(super) fn network_settings(engine: &Engine, details: &ContainerDetails) -> V
     let mut networks = Map::new();
     if matches!(spec.network.mode, NetworkMode::None | NetworkMode::Host) {
         let name = network_mode(spec);
-        let mut network = addresses();
-        network.insert("NetworkID".to_owned(), name.as_str().into());
-        for key in ["DriverOpts", "IPAMConfig", "Links"] {
-            network.insert(key.to_owned(), Value::Null);
-        }
+        let network = with_id(addresses(), &name);
         networks.insert(name, Value::Object(network));
     }
     let running = (details.status.pid() != 0).then(|| engine.network_state(&spec.id)).flatten();
@@ -44,25 +40,17 @@ pub(super) fn network_settings(engine: &Engine, details: &ContainerDetails) -> V
         let endpoint = running.as_ref().and_then(|state| state.endpoints.first());
         settings.extend(endpoint.map_or_else(addresses, endpoint_addresses));
     }
-    for (attachment, first) in engine
-        .attachments_of(&spec.id)
-        .unwrap_or_default()
-        .iter()
-        .zip(std::iter::once(true).chain(std::iter::repeat(false)))
-    {
+    for (n, attachment) in engine.attachments_of(&spec.id).unwrap_or_default().iter().enumerate() {
         let state = running.as_ref();
         let endpoint = state
             .and_then(|state| state.endpoints.iter().find(|endpoint| endpoint.network == attachment.name));
         let mut network = endpoint.map_or_else(addresses, endpoint_addresses);
-        if first {
+        if n == 0 {
             settings.extend(network.clone());
         }
         let id =
             engine.network(&attachment.name).map_or_else(|_| attachment.name.clone(), |network| network.id);
-        network.insert("NetworkID".to_owned(), id.into());
-        for key in ["DriverOpts", "IPAMConfig", "Links"] {
-            network.insert(key.to_owned(), Value::Null);
-        }
+        network = with_id(network, &id);
         let mut aliases = attachment.aliases.clone();
         aliases.push(spec.id.short().to_owned());
         network.insert("Aliases".to_owned(), aliases.into());
@@ -110,6 +98,15 @@ fn endpoint_addresses(endpoint: &Endpoint) -> Map<String, Value> {
     }
     fields.insert("MacAddress".to_owned(), mac_text(&endpoint.mac).into());
     fields
+}
+
+/// The addresses on a network, and which network it is.
+fn with_id(mut network: Map<String, Value>, id: &str) -> Map<String, Value> {
+    network.insert("NetworkID".to_owned(), id.into());
+    for key in ["DriverOpts", "IPAMConfig", "Links"] {
+        network.insert(key.to_owned(), Value::Null);
+    }
+    network
 }
 
 /// What every network has and the default one repeats at the top.

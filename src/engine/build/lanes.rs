@@ -149,7 +149,7 @@ impl Builder<'_> {
         let stage = self.plan.stages[number].clone();
         let place = self.plan.needed.iter().position(|needed| *needed == number).map_or(1, |at| at + 1);
         let is_scratch = matches!(stage.base, Base::Scratch);
-        let of_files =
+        let mut of_files =
             usize::from(!is_scratch) + stage.lines.iter().filter(|line| line.is_of_files()).count();
         let mut name = StepName {
             stage: number,
@@ -184,10 +184,10 @@ impl Builder<'_> {
             })?;
             line.lines = stage.from.lines;
             line.at = stage.from.at;
+            of_files += usize::from(line.is_of_files());
             lines.push_front(line);
         }
         name.place.1 = lines.len() + 1;
-        let of_files = usize::from(!is_scratch) + lines.iter().filter(|line| line.is_of_files()).count();
         self.event(&BuildEvent::Done(&name, None));
         let below =
             if self.request.single_layer { state.wanted().iter().map(|w| w.name).collect() } else { vec![] };

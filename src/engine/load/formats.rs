@@ -15,11 +15,9 @@ use crate::base::manifest::{Descriptor, Document, Form, ImageConfig, IndexEntry,
 use crate::base::platform::Platform;
 use crate::engine::load::parts::Parts;
 use crate::engine::load::{compression_of, shown};
+use crate::engine::trust::MAX_SIGNATURES;
 use crate::engine::{Error, Result};
 use crate::registry::sigstore;
-
-/// Most signatures of one image that are looked at.
-const MAX_SIGNATURES: usize = 64;
 
 /// One image of an archive.
 #[derive(Debug)]

@@ -28,12 +28,12 @@ impl Engine {
         })
     }
 
-    /// Joins a container to one more network, at once if it runs.
+    /// Joins a container to one more network, at once if it runs. `links` are other containers that it shall
+    /// know by names of its own (`NAME[:ALIAS]`).
     ///
     /// # Errors
     ///
     /// NotFound; Conflict if it is on it already; what netd could not do.
-    /// `links` are other containers that it shall know by names of its own (`NAME[:ALIAS]`).
     pub(crate) fn connect_network(
         &self,
         typed: &str,
@@ -142,8 +142,7 @@ impl Engine {
             let message = format!("container {} does not run, so it has no links", id.short());
             return Err(Error::new(Kind::Conflict, message));
         }
-        if !matches!(self.container_spec(id)?.network.mode, NetworkMode::Bridge(_) | NetworkMode::Private(_))
-        {
+        if !self.container_spec(id)?.network.mode.uses_netd() {
             return Ok(());
         }
         let container = id.to_string();

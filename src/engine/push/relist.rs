@@ -13,7 +13,7 @@
 use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
-use crate::base::manifest::Compression;
+use crate::base::manifest::{Compression, Form};
 use crate::engine::push::outgoing::{OutManifest, Outgoing};
 use crate::engine::push::{LayerFormat, ManifestFormat, Wishes, convert};
 use crate::engine::{Error, Kind, Result};
@@ -117,10 +117,8 @@ fn write(index: &OutManifest, entries: Vec<Value>, format: Option<ManifestFormat
     document["manifests"] = entries;
     let media_type = match format {
         None => index.media_type.clone(),
-        Some(ManifestFormat::Oci) => "application/vnd.oci.image.index.v1+json".to_owned(),
-        Some(ManifestFormat::DockerV2) => {
-            "application/vnd.docker.distribution.manifest.list.v2+json".to_owned()
-        }
+        Some(ManifestFormat::Oci) => Form::Oci.index().to_owned(),
+        Some(ManifestFormat::DockerV2) => Form::Docker.index().to_owned(),
     };
     if unchanged && media_type == index.media_type {
         return Ok(index.clone());

@@ -15,7 +15,7 @@ use crate::net::network::{DEFAULT_NETWORK, MTU};
 pub(super) fn network(request: &ContainerRequest, exposed: &[String], facts: &Facts<'_>) -> Result<Network> {
     let mode = mode(request, facts)?;
     let add_hosts = request.add_hosts.iter().map(|text| add_host(text)).collect::<Result<Vec<_>>>()?;
-    let on_networks = matches!(mode, NetworkMode::Bridge(_) | NetworkMode::Private(_));
+    let on_networks = mode.uses_netd();
     if let NetworkMode::Container(_) = mode
         && (request.publish_all || !request.publish.is_empty())
     {

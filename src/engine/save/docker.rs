@@ -64,7 +64,7 @@ fn inflated(
     diff_id: &Digest,
     name: &str,
     out: &mut Output,
-) -> Result<Option<Gap<Digest>>> {
+) -> Result<Option<Gap>> {
     let system = |err| Error::system(format!("read layer {}", layer.digest), err);
     let open = || engine.open_layer(layer);
     if Compression::of_layer(&layer.media_type) == Some(Compression::None) && layer.digest == *diff_id {
@@ -90,7 +90,7 @@ fn inflated(
     let mut content = decoder(open()?).map_err(system)?;
     if out.is_seekable() {
         let at = out.reserve(name, length)?;
-        return Ok(Some(Gap { name: name.to_owned(), at, length, what: layer.digest }));
+        return Ok(Some(Gap { name: name.to_owned(), at, length, blob: layer.digest }));
     }
     out.add_from(name, length, &mut content).map(|()| None)
 }

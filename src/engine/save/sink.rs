@@ -15,6 +15,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::base::digest::Digest;
 use crate::base::tar::{self, Entry, Kind};
 use crate::engine::{Error, Result};
 
@@ -73,22 +74,23 @@ impl Output {
         Ok(at)
     }
 
-    /// Writes the content of reserved files, several at once, the longest first. `open` gives each.
+    /// Writes the content of reserved files, several at once, the longest first. `open` gives what is in a
+    /// blob.
     ///
     /// # Errors
     ///
     /// The first failure ends all; also if a file has another length than was reserved.
-    pub(super) fn fill<T: Sync>(
+    pub(super) fn fill(
         &self,
-        mut gaps: Vec<Gap<T>>,
-        open: impl Fn(&T) -> Result<Box<dyn Read>> + Sync,
+        mut gaps: Vec<Gap>,
+        open: impl Fn(&Digest) -> Result<Box<dyn Read>> + Sync,
     ) -> Result<()> {
         gaps.sort_by_key(|gap| std::cmp::Reverse(gap.length));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
         let work = || {
             while let Some(gap) = gaps.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let filled = open(&gap.what).and_then(|mut content| {
+                let filled = open(&gap.blob).and_then(|mut content| {
                     copy(&gap.name, gap.length, &mut content, |at, piece| {
                         self.file.write_all_at(piece, gap.at + at)
                     })
@@ -154,13 +156,13 @@ impl Write for Output {
 
 /// A part of an archive that is still to be written.
 #[derive(Debug)]
-pub(super) struct Gap<T> {
+pub(super) struct Gap {
     pub(super) name: String,
     /// Where its content begins.
     pub(super) at: u64,
     pub(super) length: u64,
-    /// What it is filled with.
-    pub(super) what: T,
+    /// The blob it is filled from.
+    pub(super) blob: Digest,
 }
 
 /// Hands all of `content`, which must have this length, to `write`, each piece with its place.

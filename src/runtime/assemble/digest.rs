@@ -12,6 +12,7 @@
 use std::ffi::{CStr, CString};
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -145,9 +146,7 @@ impl Hasher<'_> {
 
     fn directory(&mut self, place: Place<'_>, depth: usize) -> Result<()> {
         let name = if place.name.is_empty() { c"." } else { place.name };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = rustix::fs::openat(place.dir, name, flags, Mode::empty());
-        let dir = dir.map_err(|errno| self.failed(errno))?;
+        let dir = fs::open_dir(place.dir, name).map_err(|err| self.failed(err))?;
         let names = names(&dir).map_err(|err| self.failed(err))?;
         let lengths = (self.path.len(), self.inside.len());
         for name in &names {
@@ -170,14 +169,10 @@ impl Hasher<'_> {
 /// The names in a directory, sorted by their bytes.
 fn names(dir: &OwnedFd) -> io::Result<Vec<CString>> {
     let mut names = Vec::new();
-    let mut buffer = Vec::with_capacity(32 << 10);
-    let mut entries = rustix::fs::RawDir::new(dir, buffer.spare_capacity_mut());
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            names.push(entry.file_name().to_owned());
-        }
-    }
+    fs::for_each_entry(dir, |name, _| {
+        names.push(CString::new(name.as_bytes())?);
+        Ok(())
+    })?;
     names.sort_unstable();
     Ok(names)
 }
