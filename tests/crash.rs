@@ -183,6 +183,45 @@ fn kill_monitor(sandbox: &Sandbox, name: &str) -> String {
     monitor
 }
 
+/// REL-06: one whose monitor is killed while a command ends it through that: the container ends all the same.
+#[test]
+fn rel_06_ending_does_not_end_with_the_monitor() {
+    let sandbox = Sandbox::new();
+    let endings: [(&[&str], bool); 5] = [
+        (&["rm", "-f", "-t0", "c"], false),
+        (&["rm", "-f", "-t0", "c"], true),
+        (&["rm", "-f", "-t=30", "c"], false),
+        (&["stop", "-t0", "c"], false),
+        (&["kill", "c"], false),
+    ];
+    for (args, damaged) in endings {
+        let id = sandbox.start("c", &[], "trap exit TERM; while :; do sleep 0.05; done");
+        let [monitor, process] = ["ConmonPid", "Pid"].map(|key| {
+            let pid = sandbox.inspect("c", &format!(".State.{key}"));
+            pid.parse().ok().and_then(Pid::from_raw).expect("a process ID")
+        });
+        let dir = sandbox.store().join("containers").join(&id);
+        if damaged {
+            std::fs::write(dir.join("spec.json"), "").expect("damage the spec");
+        }
+        rustix::process::kill_process(monitor, Signal::STOP).expect("hold the monitor still");
+        let ending = sandbox.command(args).spawn();
+        let stat = format!("/proc/{}/stat", ending.pid());
+        wait_for("it to wait for the monitor", || {
+            let marked = dir.join("stop-requested").exists();
+            let stat = std::fs::read_to_string(&stat).unwrap_or_default();
+            if marked && stat.contains(") S ") { Ok(()) } else { Err(stat) }
+        });
+        rustix::process::kill_process(monitor, Signal::KILL).expect("kill the monitor");
+
+        ending.wait().ok();
+        let left = rustix::process::test_kill_process(process);
+        assert!(left.is_err(), "{args:?}, spec damaged: {damaged}: its process lives on");
+        sandbox.ketch(["rm", "-f", "-t0", "c"]);
+        assert!(!dir.exists(), "{args:?}");
+    }
+}
+
 const COUNTS: &str = "trap 'exit 5' TERM; i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.05; done";
 
 #[test]

@@ -138,10 +138,11 @@ fn a_running_container_whose_files_are_damaged_is_removed_by_force() {
     }
     // Without its monitor, too, as long as the record says who it is.
     let id = sandbox.start("bad", &[], "exec sleep 1000");
-    let monitor = sandbox.inspect("bad", ".State.ConmonPid");
+    let [monitor, process] = ["ConmonPid", "Pid"].map(|key| sandbox.inspect("bad", &format!(".State.{key}")));
     sandbox.program("kill", ["-9", &monitor]).run().ok();
     hurt(&sandbox.store().join("containers").join(&id).join("spec.json"), "emptied");
     assert_eq!(sandbox.ok(["rm", "-f", "-t0", "bad"]), "bad");
+    assert!(!Path::new("/proc").join(process).exists(), "its process lives on");
 }
 
 /// REL-33: what a power cut leaves of a record whose content had not come to the disk yet.

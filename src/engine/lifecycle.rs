@@ -95,10 +95,12 @@ impl Held {
 struct Stopping {
     held: Held,
     status: Status,
+    /// What it was sent first.
+    signal: i32,
     grace: Grace,
     deadline: Option<Instant>,
     killed: bool,
-    /// Nobody else will: it is to be removed at its end, and it has lost its monitor.
+    /// It is to be removed at its end: by its monitor, or if it has lost that, by whoever stops it.
     remove: bool,
     /// What is noted when it has stopped.
     event: Option<Event>,
@@ -196,12 +198,18 @@ impl Engine {
             Phase::Initialized => Signal::KILL.number(),
             _ => order.signal.map_or(spec.stop.signal, Signal::number),
         };
-        let remove = spec.auto_remove
-            && matches!(held, Held::Process(_))
-            && fs::stat_at(&dir, RESTART_REQUESTED).is_err();
+        let remove = spec.auto_remove && fs::stat_at(&dir, RESTART_REQUESTED).is_err();
         let event = Some(self.event_of("stop", &spec));
-        let mut stopping =
-            Stopping { held, status, grace, deadline: grace.deadline(), killed: false, remove, event };
+        let mut stopping = Stopping {
+            held,
+            status,
+            signal,
+            grace,
+            deadline: grace.deadline(),
+            killed: false,
+            remove,
+            event,
+        };
         self.deliver(&order.id, &stopping.held, &stopping.status, signal)?;
         if grace == Grace::For(Duration::ZERO) {
             stopping.kill(self, &order.id)?;
@@ -216,13 +224,12 @@ impl Engine {
         stopping: &mut Stopping,
         ready: bool,
     ) -> Result<Option<Stopped>> {
-        if ready {
-            stopping.read_end(id)?;
+        if ready && stopping.has_ended(self, id)? {
             self.await_release(id)?;
             if let Some(event) = stopping.event.take() {
                 self.record(Event { time: jiff::Timestamp::now(), ..event });
             }
-            if stopping.remove {
+            if stopping.remove && matches!(stopping.held, Held::Process(_)) {
                 self.discard_container(id);
             }
             return Ok(Some(match (stopping.killed, stopping.grace) {
@@ -270,7 +277,7 @@ impl Engine {
         self.deliver(id, &held, &status, signal.number())?;
         self.record(self.event_of("kill", &spec));
         if signal == Signal::KILL {
-            Stopping::killed(held, status).await_end(id)?;
+            Stopping::killed(held, status).await_end(self, id)?;
             self.await_release(id)?;
         }
         Ok(())
@@ -289,7 +296,7 @@ impl Engine {
             },
         };
         self.deliver(id, &held, &status, Signal::KILL.number())?;
-        Stopping::killed(held, status).await_end(id)
+        Stopping::killed(held, status).await_end(self, id)
     }
 
     /// Gets hold of a running container; `None` if it has ended meanwhile.
@@ -310,6 +317,16 @@ impl Engine {
                     Err(err) => return Err(failed("connect to the monitor", id, err)),
                 },
             }
+        }
+    }
+
+    /// Gets hold of a container whose monitor has gone without a word; `None` if it has ended, too, or nobody can
+    /// say what of it runs.
+    fn hold_orphan(&self, id: &ContainerId) -> Result<Option<(Held, Status)>> {
+        let Ok(dir) = self.store().containers().open(id) else { return Ok(None) };
+        match state::examine(dir.as_fd(), id) {
+            Ok(status) if status.phase.is_running() => self.hold(dir.as_fd(), id),
+            _ => Ok(None),
         }
     }
 
@@ -417,7 +434,16 @@ impl Engine {
 impl Stopping {
     /// Of a container that was sent SIGKILL: nothing is left but to wait for it.
     fn killed(held: Held, status: Status) -> Self {
-        Self { held, status, grace: Grace::Endless, deadline: None, killed: true, remove: false, event: None }
+        Self {
+            held,
+            status,
+            signal: Signal::KILL.number(),
+            grace: Grace::Endless,
+            deadline: None,
+            killed: true,
+            remove: false,
+            event: None,
+        }
     }
 
     fn kill(&mut self, engine: &Engine, id: &ContainerId) -> Result<()> {
@@ -426,25 +452,34 @@ impl Stopping {
         engine.deliver(id, &self.held, &self.status, Signal::KILL.number())
     }
 
-    /// Reads the end that is there to be read.
-    fn read_end(&mut self, id: &ContainerId) -> Result<()> {
-        if let Held::Monitor(socket) = &self.held {
-            client::wait_for_exit(socket.as_fd()).map_err(|err| failed("wait for", id, err))?;
+    /// Reads what there is to be read: true if it is the end. A monitor that went away without a word was killed
+    /// itself, and its container may live on: then that is held, and told once more.
+    fn has_ended(&mut self, engine: &Engine, id: &ContainerId) -> Result<bool> {
+        let Held::Monitor(socket) = &self.held else { return Ok(true) };
+        if client::wait_for_exit(socket.as_fd()).map_err(|err| failed("wait for", id, err))?.is_some() {
+            return Ok(true);
         }
-        Ok(())
+        let Some((held, status)) = engine.hold_orphan(id)? else { return Ok(true) };
+        (self.held, self.status) = (held, status);
+        let signal = if self.killed { Signal::KILL.number() } else { self.signal };
+        engine.deliver(id, &self.held, &self.status, signal)?;
+        Ok(false)
     }
 
     /// Waits for the end.
-    fn await_end(&mut self, id: &ContainerId) -> Result<()> {
+    fn await_end(&mut self, engine: &Engine, id: &ContainerId) -> Result<()> {
         let mut set = PollSet::default();
-        set.add(Some(self.held.as_fd()), Interest::READ);
-        if !set.wait(Some(PATIENCE)).map_err(|err| failed("wait for", id, err))? {
-            return Err(Error::new(
-                Kind::System,
-                format!("container {} does not die of SIGKILL", id.short()),
-            ));
+        loop {
+            set.clear();
+            set.add(Some(self.held.as_fd()), Interest::READ);
+            if !set.wait(Some(PATIENCE)).map_err(|err| failed("wait for", id, err))? {
+                let message = format!("container {} does not die of SIGKILL", id.short());
+                return Err(Error::new(Kind::System, message));
+            }
+            if self.has_ended(engine, id)? {
+                return Ok(());
+            }
         }
-        self.read_end(id)
     }
 }
 
