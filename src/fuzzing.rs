@@ -127,8 +127,8 @@ impl dns::Names for OneName {
         (name == "web").then(|| vec![IpAddr::from([10, 88, 0, 2])])
     }
 
-    fn name_of(&self, ip: IpAddr) -> Option<String> {
-        self.is_inside(ip).then(|| "web".to_owned())
+    fn names_of(&self, ip: IpAddr) -> Vec<String> {
+        self.is_inside(ip).then(|| "web".to_owned()).into_iter().collect()
     }
 
     fn is_inside(&self, ip: IpAddr) -> bool {

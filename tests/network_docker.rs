@@ -108,3 +108,113 @@ fn a_network_may_have_ipv6_alone() {
     let subnets = sandbox.ok(["network", "inspect", "six", "--format={{len .Subnets}}"]);
     assert_eq!(subnets, "1");
 }
+
+#[test]
+fn addresses_of_the_link_alone() {
+    let sandbox = Sandbox::new();
+    let (one, two) = ("--link-local-ip=169.254.7.1", "--network=ketch:link-local-ip=169.254.7.2");
+    let web = ["bb", "httpd", "-f", "-p", "80", "-h", "/etc"];
+    let options = ["run", "-d", "--name=one", "--hostname=one", one, "--link-local-ip=fe80::71"];
+    sandbox.ok([&options[..], &web].concat());
+    sandbox.ok(["run", "-d", "--name=two", two, "bb", "sleep", "1000"]);
+    let address = sandbox.ok(["exec", "one", "ip", "-o", "addr", "show", "eth0"]);
+    assert!(address.contains("169.254.7.1/16") && address.contains("fe80::71/64"), "{address}");
+    assert_eq!(sandbox.ok(["exec", "two", "wget", "-qO-", "http://169.254.7.1/hostname"]), "one");
+    let host = sandbox.ok(["exec", "one", "ip", "route", "get", "169.254.1.2"]);
+    assert!(host.contains("via 10.88.0.1"), "the host has an address of the same kind elsewhere: {host}");
+    let asked = sandbox.inspect("one", ".NetworkSettings.Networks.ketch.IPAMConfig.LinkLocalIPs");
+    assert_eq!(asked, "[169.254.7.1 fe80::71]");
+
+    sandbox.ok(["network", "create", "other"]);
+    sandbox.ok(["network", "connect", "--link-local-ip=169.254.7.3", "other", "one"]);
+    let connected = sandbox.ok(["exec", "one", "ip", "-o", "addr", "show", "eth1"]);
+    assert!(connected.contains("169.254.7.3/16"), "{connected}");
+    sandbox.ok(["restart", "-t0", "one"]);
+    let again = sandbox.ok(["exec", "one", "ip", "-o", "addr"]);
+    assert!(again.contains("169.254.7.1/16") && again.contains("169.254.7.3/16"), "{again}");
+    for bad in ["--link-local-ip=10.0.0.1", "--link-local-ip=x", "--network=ketch:link-local-ip=fd00::1"] {
+        let refused = sandbox.ketch(["run", "--rm", bad, "bb", "true"]);
+        assert!(refused.fails(125).contains("link-local"), "{bad}: {}", refused.stderr);
+    }
+    let where_to = ["run", "--rm", one, "--network=ketch", "--network=other", "bb", "true"];
+    assert!(sandbox.ketch(where_to).fails(125).contains("single network"));
+}
+
+#[test]
+fn a_configuration_is_what_networks_are_made_from() {
+    let sandbox = Sandbox::new();
+    let subnet = ["--subnet=10.203.12.0/24", "--label=a=b", "--ipam-opt=k=v"];
+    sandbox.ok([&["network", "create", "--config-only"], &subnet[..], &["conf"]].concat());
+    assert_eq!(
+        sandbox.ok(["network", "ls", "--filter=name=conf", "--format={{.Name}} {{.Driver}}"]),
+        "conf null"
+    );
+    // It has no addresses itself.
+    sandbox.ok(["network", "create", "--config-from=conf", "--attachable", "made"]);
+    let seen = sandbox.ok(["run", "--rm", "--network=made", "bb", "ip", "-o", "-4", "addr", "show", "eth0"]);
+    assert!(seen.contains("10.203.12.2/24"), "{seen}");
+    let docker = "{{.ConfigFrom.Network}} {{.ConfigOnly}} {{.Attachable}} {{.IPAM.Options.k}} {{.Labels.a}}";
+    assert_eq!(sandbox.ok(["network", "inspect", "made", "--format", docker]), "conf false true v b");
+    assert_eq!(sandbox.ok(["network", "inspect", "conf", "--format={{.ConfigOnly}}"]), "true");
+
+    sandbox.ok(["run", "-d", "--name=one", "bb", "sleep", "1000"]);
+    for args in [&["run", "--rm", "--network=conf", "bb", "true"][..], &["network", "connect", "conf", "one"]]
+    {
+        let refused = sandbox.ketch(args);
+        let said = refused.fails(125);
+        assert!(said.contains("cannot create endpoint on configuration-only network"), "{said}");
+    }
+    let used = sandbox.ketch(["network", "rm", "conf"]);
+    assert!(used.stderr.contains("configuration network \"conf\" is in use"), "{}", used.stderr);
+    for (options, said) in [
+        (&["--config-from=nobody"][..], "configuration network \"nobody\" not found"),
+        (&["--config-from=made"], "configuration network \"made\" not found"),
+        (
+            &["--config-from=conf", "--subnet=10.203.13.0/24"],
+            "user specified configurations are not supported",
+        ),
+        (&["--config-only", "--internal"], "Network operator fields"),
+        (&["--ingress"], "Ingress network can only be global scope network"),
+    ] {
+        let refused = sandbox.ketch([&["network", "create"], options, &["other"]].concat());
+        assert!(refused.fails(125).contains(said), "{options:?}: {}", refused.stderr);
+    }
+    sandbox.ok(["network", "rm", "made"]);
+    sandbox.ok(["network", "prune", "-f"]);
+    sandbox.ok(["network", "inspect", "conf"]);
+    sandbox.ok(["network", "rm", "conf"]);
+}
+
+#[test]
+fn inspect_lists_who_does_not_run_if_asked() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["network", "create", "net"]);
+    sandbox.ok(["run", "-d", "--name=up", "--network=net", "bb", "sleep", "1000"]);
+    sandbox.ok(["create", "--name=down", "--network=net", "bb", "true"]);
+    let names = |options: &[&str]| {
+        let format = "--format={{range .Containers}}{{.name}}:{{len .interfaces}} {{end}}";
+        let mut names: Vec<String> = sandbox
+            .ok([&["network", "inspect", format], options, &["net"]].concat())
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&[]), ["up:1"]);
+    assert_eq!(names(&["--verbose"]), ["down:0", "up:1"]);
+}
+
+#[test]
+fn an_address_has_all_the_names_of_its_container() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["network", "create", "net"]);
+    let aliases = "--network=net:alias=first,alias=second";
+    sandbox.ok(["run", "-d", "--name=web", aliases, "bb", "sleep", "1000"]);
+    let id = sandbox.inspect("web", ".Id");
+    let ip = sandbox.inspect("web", ".NetworkSettings.Networks.net.IPAddress");
+    let answer = sandbox.ok(["run", "--rm", "--network=net", "bb", "nslookup", &ip]);
+    let names: Vec<&str> =
+        answer.lines().filter_map(|line| line.split_once("name = ")).map(|(_, n)| n).collect();
+    assert_eq!(names, ["web", "first", "second", &id[..12]], "{answer}");
+}

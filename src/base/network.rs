@@ -19,6 +19,9 @@ pub(crate) struct NetworkAttachment {
     /// Wanted addresses, at most one per family.
     #[serde(default)]
     pub(crate) ips: Vec<IpAddr>,
+    /// Further addresses, of the link alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) link_local: Vec<IpAddr>,
     #[serde(default)]
     pub(crate) mac: Option<[u8; 6]>,
     /// Further names of the container on this network.
@@ -82,9 +85,11 @@ pub(crate) enum NetworkSyntaxError {
     #[error("ports {0:?}: the ranges of host and container differ in length")]
     Range(String),
     #[error(
-        "network option {0:?}: known are ip=, ip6=, mac=, alias=, interface_name=, gw-priority= and driver-opt="
+        "network option {0:?}: known are ip=, ip6=, mac=, alias=, interface_name=, gw-priority=, link-local-ip= and driver-opt="
     )]
     Option(String),
+    #[error("invalid link-local address {0:?}: one of 169.254.0.0/16 or fe80::/10")]
+    LinkLocal(String),
     #[error("driver option {0:?}: known is {INTERFACE_OPTION}=NAME")]
     DriverOption(String),
     #[error("network option {option:?}: ketch has no {word}, and nothing that would do the same")]
@@ -202,6 +207,7 @@ impl FromStr for NetworkAttachment {
                 "mac" | "mac-address" => attachment.mac = Some(parse_mac(value)?),
                 "alias" => attachment.aliases.push(value.into()),
                 "interface_name" => attachment.interface = Some(value.into()),
+                "link-local-ip" => attachment.link_local.push(parse_link_local(value)?),
                 "gw-priority" => attachment.gw_priority = value.parse().map_err(|_| bad())?,
                 "driver-opt" => attachment.driver_option(value)?,
                 _ => return Err(bad()),
@@ -224,6 +230,16 @@ impl NetworkAttachment {
         }
         Ok(())
     }
+}
+
+/// Reads an address that holds on one link only.
+pub(crate) fn parse_link_local(text: &str) -> Result<IpAddr, NetworkSyntaxError> {
+    let is_one = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    let bad = || NetworkSyntaxError::LinkLocal(text.chars().take(60).collect());
+    text.parse().ok().filter(is_one).ok_or_else(bad)
 }
 
 impl PrivateNetwork {

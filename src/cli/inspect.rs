@@ -257,7 +257,7 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
         }
     }
     if wants(ObjectKind::Network) {
-        match crate::cli::network::document(engine, name) {
+        match crate::cli::network::document(engine, name, false) {
             Err(err) if is_missing(&err) && kind == ObjectKind::All => {}
             other => return other.map(|document| Object { document, type_name: "types.Network", omit: &[] }),
         }

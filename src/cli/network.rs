@@ -1,12 +1,14 @@
 //! `ketch network …`: networks, and who is on them.
 
+mod running;
+
 use std::io::Write;
 use std::net::IpAddr;
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::base::network::{NetworkAttachment, mac_text, parse_mac};
+use crate::base::network::mac_text;
 use crate::cli::error::FAILED;
 use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::labels::labels;
@@ -16,6 +18,11 @@ use crate::engine::lifecycle::Grace;
 use crate::engine::network::{FILTERS, NetworkRequest};
 use crate::engine::{Engine, Error, Kind};
 use crate::net::network::Network;
+
+pub(crate) use running::{
+    CheckArgs, ConnectArgs, DisconnectArgs, ReloadArgs, UpdateArgs, check, connect, disconnect, reload,
+    update,
+};
 
 /// Make a network
 ///
@@ -30,6 +37,14 @@ pub(crate) struct CreateArgs {
     /// Give no container this address, which something else has (NAME=IP; can be repeated)
     #[arg(long, value_name = "NAME=IP")]
     aux_address: Vec<String>,
+
+    /// Take subnets, options and labels from a network made with --config-only
+    #[arg(long, value_name = "NETWORK")]
+    config_from: Option<String>,
+
+    /// Make no network, but a configuration that others are made from
+    #[arg(long)]
+    config_only: bool,
 
     /// Leave names of containers unanswered
     #[arg(long)]
@@ -51,6 +66,10 @@ pub(crate) struct CreateArgs {
     #[arg(long)]
     ignore: bool,
 
+    /// Refused: a network that carries the published ports of a swarm
+    #[arg(long)]
+    ingress: bool,
+
     /// Name of the bridge
     #[arg(long, value_name = "NAME")]
     interface_name: Option<String>,
@@ -62,6 +81,10 @@ pub(crate) struct CreateArgs {
     /// Who gives addresses: host-local, or none for no addresses at all
     #[arg(long, value_name = "DRIVER", default_value = "host-local")]
     ipam_driver: String,
+
+    /// Note an option of the IPAM driver, which has none of its own (KEY=VALUE; can be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    ipam_opt: Vec<String>,
 
     /// Addresses that containers get unless they ask for one: ADDRESS/PREFIX or FIRST-LAST (can be repeated)
     #[arg(long, value_name = "RANGE")]
@@ -125,6 +148,11 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
         internal: args.internal,
         disable_dns: args.disable_dns,
         ipam_driver: args.ipam_driver,
+        ipam_options: labels(&args.ipam_opt),
+        attachable: args.attachable,
+        ingress: args.ingress,
+        config_only: args.config_only,
+        config_from: args.config_from,
         dns: args.dns,
         routes: args.route,
         labels: labels(&args.label),
@@ -204,6 +232,8 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
                 "DNSEnabled": network.dns_enabled,
                 "Options": network.options,
                 "IPAMOptions": network.ipam_options,
+                "Attachable": network.attachable,
+                "ConfigOnly": network.config_only,
             });
             let labels: Vec<_> = network.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
             row["Labels"] = labels.join(",").into();
@@ -238,6 +268,10 @@ pub(crate) struct InspectArgs {
     /// Print in this form: json, or a Go template
     #[arg(short, long, default_value = "json", value_name = "FORMAT")]
     format: String,
+
+    /// List the containers that do not run, too
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 const INSPECT_SHAPE: Shape =
@@ -249,7 +283,7 @@ pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::R
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for name in &args.networks {
         let engine = session.engine()?;
-        match document(engine, name) {
+        match document(engine, name, args.verbose) {
             Ok(network) => found.push(network),
             Err(err) => missing.push(err),
         }
@@ -266,8 +300,9 @@ pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::R
     session.outcome(code)
 }
 
-/// podman's `network inspect`: the record and the running containers.
-pub(crate) fn document(engine: &Engine, name: &str) -> Result<Value, Error> {
+/// podman's `network inspect`: the record and the running containers; with `verbose` the others, too, which have no
+/// interfaces.
+pub(crate) fn document(engine: &Engine, name: &str, verbose: bool) -> Result<Value, Error> {
     let network = engine.network(name)?;
     let mut containers = serde_json::Map::new();
     for (id, name, endpoint) in engine.endpoints_on(&network.name)? {
@@ -279,6 +314,10 @@ pub(crate) fn document(engine: &Engine, name: &str) -> Result<Value, Error> {
         let interface = json!({"subnets": subnets, "mac_address": mac_text(&endpoint.mac)});
         let interfaces = json!({endpoint.interface: interface});
         containers.insert(id.to_string(), json!({"name": name, "interfaces": interfaces}));
+    }
+    for id in if verbose { engine.containers_on(&network.name)? } else { Vec::new() } {
+        let name = engine.store().names().of(&id)?.into_iter().next().unwrap_or_default();
+        containers.entry(id.to_string()).or_insert_with(|| json!({"name": name, "interfaces": {}}));
     }
     let mut document = record(&network)?;
     document["containers"] = Value::Object(containers);
@@ -302,6 +341,8 @@ fn template_row(document: &Value) -> Value {
         ("IPAMOptions", "ipam_options"),
         ("Containers", "containers"),
         ("NetworkDNSServers", "network_dns_servers"),
+        ("Attachable", "attachable"),
+        ("ConfigOnly", "config_only"),
     ] {
         row[go] = document.get(own).cloned().unwrap_or(Value::Null);
     }
@@ -389,175 +430,4 @@ pub(crate) struct ExistsArgs {
 /// `network exists`.
 pub(crate) fn exists(session: &mut Session<'_>, args: ExistsArgs) -> anyhow::Result<Exit> {
     Exit::of_existence(session.engine()?.network(&args.network))
-}
-
-/// Connect a container to a network, running or not
-#[derive(Args, Debug)]
-pub(crate) struct ConnectArgs {
-    /// A further name of the container on this network (can be repeated)
-    #[arg(long, value_name = "NAME")]
-    alias: Vec<String>,
-
-    /// Set an option of the link: com.docker.network.endpoint.ifname=NAME (can be repeated)
-    #[arg(long, value_name = "KEY=VALUE")]
-    driver_opt: Vec<String>,
-
-    /// The container's way out is its network with the largest number
-    #[arg(long, value_name = "NUMBER", default_value_t = 0, allow_negative_numbers = true)]
-    gw_priority: i32,
-
-    /// IPv4 address on the network
-    #[arg(long, value_name = "IP")]
-    ip: Option<IpAddr>,
-
-    /// IPv6 address on the network
-    #[arg(long, visible_alias = "ipv6", value_name = "IP")]
-    ip6: Option<IpAddr>,
-
-    /// Know another container by a name of its own (NAME[:ALIAS]; can be repeated)
-    #[arg(long, value_name = "CONTAINER")]
-    link: Vec<String>,
-
-    /// Hardware address on the network
-    #[arg(long, value_name = "MAC")]
-    mac_address: Option<String>,
-
-    /// The network, by name or ID
-    #[arg(value_name = "NETWORK")]
-    network: String,
-
-    /// The container, by name or ID
-    #[arg(value_name = "CONTAINER")]
-    container: String,
-}
-
-/// `network connect`.
-pub(crate) fn connect(session: &mut Session<'_>, args: ConnectArgs) -> anyhow::Result<()> {
-    let mac = args.mac_address.as_deref().map(parse_mac).transpose();
-    let mut wanted = NetworkAttachment {
-        name: args.network,
-        interface: None,
-        ips: args.ip.into_iter().chain(args.ip6).collect(),
-        mac: mac.map_err(|err| Error::invalid(err.to_string()))?,
-        aliases: args.alias,
-        gw_priority: args.gw_priority,
-        links: Vec::new(),
-    };
-    for option in &args.driver_opt {
-        wanted.driver_option(option).map_err(|err| Error::invalid(err.to_string()))?;
-    }
-    Ok(session.engine()?.connect_network(&args.container, wanted, &args.link)?)
-}
-
-/// Take a container off a network, running or not
-#[derive(Args, Debug)]
-pub(crate) struct DisconnectArgs {
-    /// Accepted for compatibility: nothing can be in the way
-    #[arg(short, long)]
-    force: bool,
-
-    /// The network, by name or ID
-    #[arg(value_name = "NETWORK")]
-    network: String,
-
-    /// The container, by name or ID
-    #[arg(value_name = "CONTAINER")]
-    container: String,
-}
-
-/// `network disconnect`.
-pub(crate) fn disconnect(session: &mut Session<'_>, args: DisconnectArgs) -> anyhow::Result<()> {
-    match session.engine()?.disconnect_network(&args.container, &args.network) {
-        Err(err) if args.force && err.kind == Kind::NotFound => Ok(()),
-        other => Ok(other?),
-    }
-}
-
-/// Try out networks on this machine
-///
-/// Says what the kernel has and lacks, then links a namespace to the default network and has it resolve a
-/// name, connect to the host, send datagrams, be refused, and be reached through a published port. Nothing
-/// leaves the host. Exit code 0 means that everything works, 1 that something does not.
-#[derive(Args, Debug)]
-pub(crate) struct CheckArgs {
-    /// Print in this form: json
-    #[arg(long, value_name = "FORMAT", value_parser = ["json"])]
-    format: Option<String>,
-}
-
-/// `network check`.
-pub(crate) fn check(session: &mut Session<'_>, args: CheckArgs) -> anyhow::Result<Exit> {
-    let findings = session.engine()?.check_network()?;
-    let all_work = findings.iter().all(|finding| finding.works);
-    if args.format.is_some() {
-        json::print(session, &json::pretty(&serde_json::to_value(&findings)?, &[], "     "))?;
-    } else {
-        for finding in &findings {
-            let verdict = if finding.works { "ok    " } else { "FAILED" };
-            writeln!(session.out, "{verdict}  {}: {}", finding.what, finding.detail)?;
-        }
-    }
-    Ok(if all_work { Exit::OK } else { Exit(1) })
-}
-
-/// Build the network links of running containers anew
-///
-/// Connections through them are reset. Prints the IDs.
-#[derive(Args, Debug)]
-pub(crate) struct ReloadArgs {
-    /// All running containers
-    #[arg(short, long, conflicts_with = "containers")]
-    all: bool,
-
-    /// The container that was created last
-    #[arg(short, long, conflicts_with_all = ["all", "containers"])]
-    latest: bool,
-
-    /// Containers, by name or ID (can be repeated)
-    #[arg(required_unless_present_any = ["all", "latest"], value_name = "CONTAINER")]
-    containers: Vec<String>,
-}
-
-/// `network reload`.
-pub(crate) fn reload(session: &mut Session<'_>, args: ReloadArgs) -> anyhow::Result<()> {
-    let engine = session.engine()?;
-    let containers = match (args.all, args.latest) {
-        (true, _) => engine.containers_on_networks()?,
-        (_, true) => vec![engine.latest_container()?.to_string()],
-        _ => args.containers,
-    };
-    let mut code = 0;
-    for typed in &containers {
-        // Whatever was typed, the ID is printed, as podman does.
-        match session.engine()?.reload_network(typed) {
-            Ok(id) => writeln!(session.out, "{id}")?,
-            Err(err) => {
-                code = FAILED;
-                session.report(err);
-            }
-        }
-    }
-    session.outcome(code)
-}
-
-/// Change the name servers of a network
-#[derive(Args, Debug)]
-pub(crate) struct UpdateArgs {
-    /// Ask this server for names unknown to ketch (can be repeated)
-    #[arg(long, value_name = "IP", value_delimiter = ',')]
-    dns_add: Vec<IpAddr>,
-
-    /// Do not ask this server any more (can be repeated)
-    #[arg(long, value_name = "IP", value_delimiter = ',')]
-    dns_drop: Vec<IpAddr>,
-
-    /// The network, by name or ID
-    #[arg(value_name = "NETWORK")]
-    network: String,
-}
-
-/// `network update`.
-pub(crate) fn update(session: &mut Session<'_>, args: UpdateArgs) -> anyhow::Result<()> {
-    session.engine()?.update_network(&args.network, &args.dns_add, &args.dns_drop)?;
-    Ok(writeln!(session.out, "{}", args.network)?)
 }

@@ -170,6 +170,7 @@ fn networks(project: &Project, name: &str, service: &Node, aliases: bool, reques
         }
         options.extend(text(node, "ipv4_address").map(|ip| format!("ip={ip}")));
         options.extend(text(node, "ipv6_address").map(|ip| format!("ip6={ip}")));
+        options.extend(texts(node, "link_local_ips").iter().map(|ip| format!("link-local-ip={ip}")));
         options.extend(
             text(node, "mac_address")
                 .or_else(|| text(service, "mac_address"))

@@ -29,10 +29,8 @@ const WITHOUT_EFFECT: [(&str, &str); 21] = [
 ];
 
 /// The same for one network of a service.
-const NETWORK_WITHOUT_EFFECT: [(&str, &str); 2] = [
-    ("link_local_ips", "ketch gives no such addresses"),
-    ("driver_opts", "the bridge has no options for one container"),
-];
+const NETWORK_WITHOUT_EFFECT: [(&str, &str); 1] =
+    [("driver_opts", "the bridge has no options for one container")];
 
 /// What of a service ketch cannot do, one sentence each, with its place.
 pub(crate) fn warnings(name: &str, service: &Node, files: &Places) -> Vec<String> {

@@ -137,7 +137,7 @@ impl Engine {
             find_container: &|typed| self.container(typed),
             volumes_from: self.volumes_from(&request.volumes_from)?,
             find_image_layers: &|typed| Ok(self.image_facts(typed, &userns)?.layers),
-            find_network: &|typed| Ok(self.network(typed)?.name),
+            find_network: &|typed| self.network_to_join(typed),
             free_port: &|port| {
                 let mut chooser = chooser.borrow_mut();
                 chooser

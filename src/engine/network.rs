@@ -48,6 +48,15 @@ pub(crate) struct NetworkRequest {
     pub(crate) disable_dns: bool,
     /// `host-local` or `none`; empty is the former.
     pub(crate) ipam_driver: String,
+    /// Noted with the network: neither of the two has options.
+    pub(crate) ipam_options: BTreeMap<String, String>,
+    pub(crate) attachable: bool,
+    /// Docker's network that carries a swarm's published ports.
+    pub(crate) ingress: bool,
+    /// Make no network but what others are made from.
+    pub(crate) config_only: bool,
+    /// Name of the network to take subnets, options and labels from.
+    pub(crate) config_from: Option<String>,
     pub(crate) dns: Vec<IpAddr>,
     /// `DESTINATION,GATEWAY[,METRIC]`.
     pub(crate) routes: Vec<String>,
@@ -105,6 +114,20 @@ impl Engine {
             }
             _ => Err(Error::new(Kind::Conflict, format!("network {typed}: several IDs begin so"))),
         }
+    }
+
+    /// The name of a network that containers can be on.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`network`](Self::network); Conflict for one that only holds a configuration.
+    pub(crate) fn network_to_join(&self, typed: &str) -> Result<String> {
+        let network = self.network(typed)?;
+        if network.config_only {
+            return Err(Error::new(Kind::Conflict, "cannot create endpoint on configuration-only network")
+                .hint(format!("make one of it: ketch network create --config-from {}", network.name)));
+        }
+        Ok(network.name)
     }
 
     /// A network by name; the default one is made if it is not there.
@@ -215,7 +238,15 @@ impl Engine {
         if damaged.contains(&name) {
             return Err(damaged_network(&name));
         }
-        let network = describe(request, name, new_id()?, &others, (&self.subnets_in_use(), &self.pools()?))?;
+        let network = match &request.config_from {
+            None if request.config_only => describe::configuration(request, name, new_id()?)?,
+            None => describe(request, name, new_id()?, &others, (&self.subnets_in_use(), &self.pools()?))?,
+            Some(from) => {
+                let from = others.iter().find(|other| other.config_only && other.name == *from);
+                let request = &describe::configured(request, from)?;
+                describe(request, name, new_id()?, &others, (&self.subnets_in_use(), &self.pools()?))?
+            }
+        };
         self.write_network(&network)?;
         self.record_network("create", &network.id, &network.name, &network.driver);
         Ok(network)
@@ -236,6 +267,11 @@ impl Engine {
                 Kind::Conflict,
                 format!("default network {DEFAULT_NETWORK} cannot be removed"),
             ));
+        }
+        let made_from_it = |other: &Network| other.config_from.as_deref() == Some(network.name.as_str());
+        if network.config_only && self.network_records()?.0.iter().any(made_from_it) {
+            let message = format!("configuration network {:?} is in use", network.name);
+            return Err(Error::new(Kind::Conflict, message));
         }
         let users = self.containers_on(&network.name)?;
         if !users.is_empty() && !force {
@@ -311,7 +347,9 @@ impl Engine {
         }
         let mut removed = Vec::new();
         for network in self.network_records()?.0 {
-            if !used.contains(&network.name) && passes(&network, filters, &used)? {
+            // As with docker, what others are made from is not there for containers in the first place.
+            let unused = !used.contains(&network.name) && !network.config_only;
+            if unused && passes(&network, filters, &used)? {
                 removed.push(self.remove_network(&network.name, false, None)?);
             }
         }

@@ -119,6 +119,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) ip: Option<String>,
     pub(crate) ip6: Option<String>,
     pub(crate) mac: Option<String>,
+    /// `--link-local-ip`, each as typed: for a single network.
+    pub(crate) link_local_ips: Vec<String>,
     /// Names on all its networks.
     pub(crate) network_aliases: Vec<String>,
     /// `--link NAME[:ALIAS]`.

@@ -81,6 +81,11 @@ pub(crate) struct Attach {
 }
 
 impl Attach {
+    /// The first 12 digits of its ID, by which others know it as well.
+    pub(crate) fn short_id(&self) -> &str {
+        self.container.get(..12).unwrap_or(&self.container)
+    }
+
     /// Whether a name (in any case) is the container's: its name, its host name, or the first
     /// 12 or more digits of its ID.
     pub(crate) fn is_called(&self, name: &str) -> bool {
@@ -98,6 +103,9 @@ pub(crate) struct EndpointRequest {
     pub(crate) interface: Option<String>,
     /// Wanted addresses, at most one per family.
     pub(crate) ips: Vec<IpAddr>,
+    /// Further addresses, of the link alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) link_local: Vec<IpAddr>,
     pub(crate) mac: Option<[u8; 6]>,
     /// Further names on this network.
     pub(crate) aliases: Vec<String>,

@@ -12,6 +12,8 @@ use super::ipam::{LeaseRange, Pool, Subnet};
 pub(crate) const DEFAULT_NETWORK: &str = "ketch";
 /// The driver of a network that is made for one container and never written down.
 pub(crate) const PRIVATE_DRIVER: &str = "private";
+/// Docker's word for the driver of a network that only holds what others are made from.
+pub(crate) const NO_DRIVER: &str = "null";
 /// The metric podman gives default routes.
 pub(crate) const METRIC: u32 = 100;
 /// MTU of links in G: the largest that still leaves room in a 64 KiB packet. The far ends of all
@@ -50,6 +52,21 @@ pub(crate) struct Network {
     /// Addresses that no container gets, by what has them (`--aux-address`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) aux_addresses: BTreeMap<String, IpAddr>,
+    /// Docker's word for a network that containers may be connected to by hand, as they always may.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) attachable: bool,
+    /// It only holds what others are made from.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) config_only: bool,
+    /// Name of the network that it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) config_from: Option<String>,
+}
+
+// serde hands over a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A subnet of a network.
@@ -114,6 +131,9 @@ impl Network {
             options: BTreeMap::new(),
             ipam_options: BTreeMap::from([("driver".into(), "host-local".into())]),
             aux_addresses: BTreeMap::new(),
+            attachable: false,
+            config_only: false,
+            config_from: None,
         }
     }
 

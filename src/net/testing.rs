@@ -192,6 +192,7 @@ pub(crate) fn endpoint(network: &Network) -> EndpointRequest {
         network: network.clone(),
         interface: None,
         ips: vec![],
+        link_local: vec![],
         mac: None,
         aliases: vec![],
         prefer: vec![],

@@ -237,6 +237,7 @@ fn attach(order: &CheckOrder) -> Attach {
         network: order.network.clone(),
         interface: None,
         ips: Vec::new(),
+        link_local: Vec::new(),
         mac: None,
         aliases: Vec::new(),
         prefer: Vec::new(),

@@ -50,13 +50,17 @@ pub(crate) struct NetworkFlags {
     #[arg(long, value_name = "CONTAINER")]
     link: Vec<String>,
 
+    /// A further address, of the link alone: of 169.254.0.0/16 or fe80::/10 (can be repeated)
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    link_local_ip: Vec<String>,
+
     /// Hardware address on the network
     #[arg(long, value_name = "MAC")]
     mac_address: Option<String>,
 
     /// Network: a name, none, host, container:NAME or ns:PATH (names can be repeated)
     ///
-    /// A name may bring options: NAME:ip=IP,ip6=IP,mac=MAC,alias=NAME,interface_name=NAME.
+    /// A name may bring options: NAME:ip=IP,ip6=IP,mac=MAC,alias=NAME,interface_name=NAME,link-local-ip=IP.
     #[arg(long, visible_alias = "net", value_name = "NETWORK")]
     network: Vec<String>,
 
@@ -88,6 +92,7 @@ impl NetworkFlags {
         request.ip.clone_from(&self.ip);
         request.ip6.clone_from(&self.ip6);
         request.mac.clone_from(&self.mac_address);
+        request.link_local_ips.clone_from(&self.link_local_ip);
         request.network_aliases.clone_from(&self.network_alias);
         request.links.clone_from(&self.link);
         request.publish.clone_from(&self.publish);

@@ -58,13 +58,19 @@ pub(crate) fn network(document: &mut Value) {
     document["EnableIPv6"] = document["IPv6Enabled"].clone();
     document["IPv6"] = document["IPv6Enabled"].clone();
     document["CreatedAt"] = document["Created"].clone();
+    for key in ["Attachable", "ConfigOnly"] {
+        document[key] = (document[key] == Value::Bool(true)).into();
+    }
+    document["ConfigFrom"] = json!({"Network": document["config_from"].as_str().unwrap_or_default()});
     // Networks of swarms only.
-    document["Attachable"] = false.into();
     document["Ingress"] = false.into();
     let subnets = document["Subnets"].as_array().cloned().unwrap_or_default();
     let subnet = |subnet: &Value| json!({"Subnet": subnet["Subnet"], "Gateway": subnet["Gateway"]});
     let config: Vec<Value> = subnets.iter().map(subnet).collect();
-    document["IPAM"] = json!({"Driver": "default", "Options": null, "Config": config});
+    let mut options = document["IPAMOptions"].as_object().cloned().unwrap_or_default();
+    options.remove("driver");
+    let options = if options.is_empty() { Value::Null } else { Value::Object(options) };
+    document["IPAM"] = json!({"Driver": "default", "Options": options, "Config": config});
 }
 
 /// Adds `docker info`'s fields to the document that `info` prints.

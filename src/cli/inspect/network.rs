@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::base::network::mac_text;
+use crate::base::network::{NetworkAttachment, mac_text};
 use crate::base::spec::{ContainerSpec, NetworkMode};
 use crate::engine::Engine;
 use crate::engine::inspect::ContainerDetails;
@@ -51,6 +51,7 @@ pub(super) fn network_settings(engine: &Engine, details: &ContainerDetails) -> V
         let id =
             engine.network(&attachment.name).map_or_else(|_| attachment.name.clone(), |network| network.id);
         network = with_id(network, &id);
+        network.insert("IPAMConfig".to_owned(), asked_for(attachment));
         let mut aliases = attachment.aliases.clone();
         aliases.push(spec.id.short().to_owned());
         network.insert("Aliases".to_owned(), aliases.into());
@@ -98,6 +99,20 @@ fn endpoint_addresses(endpoint: &Endpoint) -> Map<String, Value> {
     }
     fields.insert("MacAddress".to_owned(), mac_text(&endpoint.mac).into());
     fields
+}
+
+/// The addresses that were asked for, as docker shows them.
+fn asked_for(attachment: &NetworkAttachment) -> Value {
+    let mut fields = Map::new();
+    for ip in &attachment.ips {
+        let key = if ip.is_ipv6() { "IPv6Address" } else { "IPv4Address" };
+        fields.insert(key.to_owned(), ip.to_string().into());
+    }
+    if !attachment.link_local.is_empty() {
+        let ips: Vec<String> = attachment.link_local.iter().map(ToString::to_string).collect();
+        fields.insert("LinkLocalIPs".to_owned(), ips.into());
+    }
+    if fields.is_empty() { Value::Null } else { Value::Object(fields) }
 }
 
 /// The addresses on a network, and which network it is.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::engine::network::NetworkRequest;
 use crate::engine::{Error, Kind, Result};
 use crate::net::ipam::{self, LeaseRange, Subnet};
-use crate::net::network::{Network, NetworkSubnet, Route};
+use crate::net::network::{NO_DRIVER, Network, NetworkSubnet, Route};
 
 /// The record of a new network.
 pub(super) fn describe(
@@ -16,26 +16,126 @@ pub(super) fn describe(
     name: String,
     id: String,
     others: &[Network],
-    (taken, pools): (&[Subnet], &[ipam::SubnetSource]),
+    free: (&[Subnet], &[ipam::SubnetSource]),
 ) -> Result<Network> {
-    let invalid = |err: &dyn std::fmt::Display| Error::invalid(err.to_string());
-    if !matches!(request.driver.as_str(), "" | "bridge") {
-        return Err(match request.driver.as_str() {
-            "macvlan" | "ipvlan" => Error::new(
-                Kind::Unsupported,
-                format!("network driver {} needs the host's interfaces, which only root has", request.driver),
-            ),
-            other => Error::invalid(format!("unsupported network driver {other:?}")),
-        }
-        .hint("use the driver bridge"));
+    if request.ingress {
+        return Err(Error::new(Kind::Unsupported, "Ingress network can only be global scope network")
+            .hint("there are no swarms; publish the ports of each container (-p)"));
     }
-    let wanted: Vec<Subnet> = request
-        .subnets
-        .iter()
-        .map(|text| text.parse().map_err(|err: ipam::IpamError| invalid(&err)))
-        .collect::<Result<_>>()?;
-    ipam::check_free(&wanted, taken).map_err(|err| invalid(&err))?;
-    let mut subnets = wanted;
+    check_driver(&request.driver)?;
+    let subnets = subnets(request, free)?;
+    let interface = bridge_name(request, others)?;
+    let mut network = Network::bridge(&name, id, interface, Timestamp::now(), &subnets);
+    fill(&mut network, request)?;
+    network.internal = request.internal;
+    network.attachable = request.attachable;
+    network.config_from.clone_from(&request.config_from);
+    if let Some(name) = network.options.remove(BRIDGE_NAME) {
+        network.network_interface = interface_name(name)?;
+    }
+    check(&network)?;
+    Ok(network)
+}
+
+/// The record of what other networks are made from (`--config-only`): as much of one as was asked for.
+pub(super) fn configuration(request: &NetworkRequest, name: String, id: String) -> Result<Network> {
+    if request.internal || request.attachable || request.ingress {
+        return Err(Error::invalid(
+            "configuration network can only contain network specific fields. Network operator fields like \
+             [ ingress | internal | attachable | scope ] are not supported",
+        ));
+    }
+    check_driver(&request.driver)?;
+    let mut network = Network::bridge(&name, id, String::new(), Timestamp::now(), &wanted(request)?);
+    network.driver = NO_DRIVER.into();
+    network.config_only = true;
+    network.ipv6_enabled |= request.ipv6;
+    // A gateway that nobody named is chosen for each network made of it.
+    network.subnets.iter_mut().for_each(|subnet| subnet.gateway = None);
+    fill(&mut network, request)?;
+    check(&network)?;
+    Ok(network)
+}
+
+/// What to make of a configuration: its part of `request`, which must not say the same things itself.
+pub(super) fn configured(request: &NetworkRequest, from: Option<&Network>) -> Result<NetworkRequest> {
+    let name = request.config_from.clone().unwrap_or_default();
+    if request.config_only {
+        return Err(Error::invalid("a configuration network cannot depend on another configuration network"));
+    }
+    let from = from.ok_or_else(|| Error::not_found(format!("configuration network {name:?} not found")))?;
+    let fixed = request.ipv6
+        || request.no_ipv4
+        || [&request.subnets, &request.gateways, &request.ranges, &request.routes]
+            .iter()
+            .any(|of| !of.is_empty())
+        || [&request.labels, &request.ipam_options, &request.aux_addresses].iter().any(|of| !of.is_empty())
+        || !matches!(request.ipam_driver.as_str(), "" | "default" | "host-local");
+    if fixed {
+        return Err(Error::invalid(
+            "user specified configurations are not supported if the network depends on a configuration network",
+        ));
+    }
+    if !request.options.is_empty() {
+        return Err(Error::invalid(
+            "network driver options are not supported if the network depends on a configuration network",
+        ));
+    }
+    let texts = |of: &dyn Fn(&NetworkSubnet) -> Option<String>| from.subnets.iter().filter_map(of).collect();
+    let range = |range: LeaseRange| format!("{}-{}", range.start_ip, range.end_ip);
+    let route = |route: &Route| match route.metric {
+        Some(metric) => format!("{},{},{metric}", route.destination, route.gateway),
+        None => format!("{},{}", route.destination, route.gateway),
+    };
+    let mut ipam_options = from.ipam_options.clone();
+    Ok(NetworkRequest {
+        subnets: texts(&|of| Some(of.subnet.to_string())),
+        gateways: texts(&|of| of.gateway.map(|ip| ip.to_string())),
+        ranges: texts(&|of| of.lease_range.map(range)),
+        routes: from.routes.iter().map(route).collect(),
+        ipv6: from.ipv6_enabled,
+        no_ipv4: from.ipv6_enabled
+            && from.subnets.iter().all(|of| of.subnet.is_ipv6())
+            && !from.subnets.is_empty(),
+        aux_addresses: from.aux_addresses.iter().map(|(name, ip)| (name.clone(), ip.to_string())).collect(),
+        ipam_driver: ipam_options.remove(IPAM_DRIVER).unwrap_or_default(),
+        ipam_options,
+        labels: from.labels.clone(),
+        options: from.options.clone(),
+        ..request.clone()
+    })
+}
+
+fn check(network: &Network) -> Result<()> {
+    network.check().map_err(|err| Error::invalid(err.to_string()))
+}
+
+fn check_driver(driver: &str) -> Result<()> {
+    let refused = match driver {
+        "" | "bridge" => return Ok(()),
+        "macvlan" | "ipvlan" => Error::new(
+            Kind::Unsupported,
+            format!("network driver {driver} needs the host's interfaces, which only root has"),
+        ),
+        other => Error::invalid(format!("unsupported network driver {other:?}")),
+    };
+    Err(refused.hint("use the driver bridge"))
+}
+
+/// The subnets that were asked for.
+fn wanted(request: &NetworkRequest) -> Result<Vec<Subnet>> {
+    let parse = |text: &String| text.parse().map_err(|err: ipam::IpamError| Error::invalid(err.to_string()));
+    request.subnets.iter().map(parse).collect()
+}
+
+/// The subnets that were asked for, and those that are chosen for a family without one.
+fn subnets(
+    request: &NetworkRequest,
+    (taken, pools): (&[Subnet], &[ipam::SubnetSource]),
+) -> Result<Vec<Subnet>> {
+    let invalid = |err: ipam::IpamError| Error::invalid(err.to_string());
+    let mut subnets = wanted(request)?;
+    ipam::check_free(&subnets, taken).map_err(invalid)?;
     let has_v4 = subnets.iter().any(|subnet| !subnet.is_ipv6());
     if request.no_ipv4 && (has_v4 || !request.ipv6) {
         return Err(Error::invalid(if has_v4 {
@@ -44,8 +144,11 @@ pub(super) fn describe(
             "--ipv4=false without --ipv6 leaves no addresses"
         }));
     }
+    if (!request.gateways.is_empty() || !request.ranges.is_empty()) && subnets.is_empty() {
+        return Err(Error::invalid("--gateway and --ip-range need a --subnet that they lie in"));
+    }
     if !has_v4 && !request.no_ipv4 {
-        subnets.push(ipam::free_subnet(taken, pools).map_err(|err| invalid(&err))?);
+        subnets.push(ipam::free_subnet(taken, pools).map_err(invalid)?);
     }
     if request.ipv6 && !subnets.iter().any(|subnet| subnet.is_ipv6()) {
         let random = || {
@@ -54,20 +157,25 @@ pub(super) fn describe(
             getrandom::fill(&mut bytes).ok();
             bytes
         };
-        subnets.push(ipam::free_subnet_v6(taken, random).map_err(|err| invalid(&err))?);
+        subnets.push(ipam::free_subnet_v6(taken, random).map_err(invalid)?);
     }
-    let n = (1..).find(|n| others.iter().all(|other| other.network_interface != Network::interface_name(*n)));
-    let interface = match &request.interface_name {
-        Some(name) if others.iter().any(|other| other.network_interface == *name) => {
-            return Err(Error::new(Kind::Conflict, format!("bridge name {name} already in use")));
+    Ok(subnets)
+}
+
+/// The name of the bridge: the one that was asked for, or the first that is free.
+fn bridge_name(request: &NetworkRequest, others: &[Network]) -> Result<String> {
+    let is_free = |name: &str| others.iter().all(|other| other.network_interface != name);
+    match &request.interface_name {
+        Some(name) if !is_free(name) => {
+            Err(Error::new(Kind::Conflict, format!("bridge name {name} already in use")))
         }
-        Some(name) => interface_name(name.clone())?,
-        None => Network::interface_name(n.unwrap_or_default()),
-    };
-    if (!request.gateways.is_empty() || !request.ranges.is_empty()) && request.subnets.is_empty() {
-        return Err(Error::invalid("--gateway and --ip-range need a --subnet that they lie in"));
+        Some(name) => interface_name(name.clone()),
+        None => Ok((1..).map(Network::interface_name).find(|name| is_free(name)).unwrap_or_default()),
     }
-    let mut network = Network::bridge(&name, id, interface, Timestamp::now(), &subnets);
+}
+
+/// What networks and configurations have in common.
+fn fill(network: &mut Network, request: &NetworkRequest) -> Result<()> {
     place(&mut network.subnets, &request.gateways, "gateway", |subnet, gateway| {
         subnet.gateway = Some(gateway);
     })?;
@@ -82,33 +190,35 @@ pub(super) fn describe(
             .lease_range = Some(range);
     }
     network.routes = request.routes.iter().map(|text| route(text)).collect::<Result<_>>()?;
-    network.internal = request.internal;
     network.dns_enabled = !request.disable_dns;
     network.network_dns_servers.clone_from(&request.dns);
     network.labels.clone_from(&request.labels);
     network.aux_addresses = request.aux_addresses.iter().map(auxiliary).collect::<Result<_>>()?;
     network.options = options(&request.options)?;
-    if let Some(name) = network.options.remove(BRIDGE_NAME) {
-        network.network_interface = interface_name(name)?;
+    if request.ipam_options.contains_key(IPAM_DRIVER) {
+        return Err(Error::invalid("--ipam-opt driver: name the driver with --ipam-driver"));
     }
+    network.ipam_options.extend(request.ipam_options.clone());
+    ipam_driver(network, request)
+}
+
+/// The option under which a record names its IPAM driver.
+const IPAM_DRIVER: &str = "driver";
+
+fn ipam_driver(network: &mut Network, request: &NetworkRequest) -> Result<()> {
     match request.ipam_driver.as_str() {
-        "" | "host-local" | "default" => {}
+        "" | "host-local" | "default" => Ok(()),
         "none" if request.subnets.is_empty() && !request.ipv6 => {
             network.subnets.clear();
             network.dns_enabled = false;
-            network.ipam_options.insert("driver".into(), "none".into());
+            network.ipam_options.insert(IPAM_DRIVER.into(), "none".into());
+            Ok(())
         }
-        "none" => {
-            return Err(Error::invalid("--ipam-driver none gives no addresses, so leave out the subnets"));
-        }
-        "dhcp" => {
-            return Err(Error::new(Kind::Unsupported, "the IPAM driver dhcp needs the host's network")
-                .hint("use host-local, or none"));
-        }
-        other => return Err(Error::invalid(format!("unsupported IPAM driver {other:?}"))),
+        "none" => Err(Error::invalid("--ipam-driver none gives no addresses, so leave out the subnets")),
+        "dhcp" => Err(Error::new(Kind::Unsupported, "the IPAM driver dhcp needs the host's network")
+            .hint("use host-local, or none")),
+        other => Err(Error::invalid(format!("unsupported IPAM driver {other:?}"))),
     }
-    network.check().map_err(|err| invalid(&err))?;
-    Ok(network)
 }
 
 /// `NAME=IP` of `--aux-address`.
@@ -232,6 +342,51 @@ mod tests {
         assert_eq!(families(six()).unwrap(), [true, false], "IPv4 unless it is switched off");
         assert_eq!(families(NetworkRequest { no_ipv4: true, ..six() }).unwrap(), [true]);
         assert!(families(NetworkRequest { no_ipv4: true, ..request(&[]) }).is_err());
+    }
+
+    #[test]
+    fn networks_are_made_from_configurations() {
+        let mut wanted = NetworkRequest { config_only: true, ..request(&["172.30.5.0/24"]) };
+        wanted.ranges = vec!["172.30.5.128/25".into()];
+        wanted.labels = BTreeMap::from([("a".into(), "b".into())]);
+        wanted.options = BTreeMap::from([("mtu".into(), "1400".into())]);
+        wanted.ipam_options = BTreeMap::from([("foo".into(), "bar".into())]);
+        let config = configuration(&wanted, "c".into(), "1".repeat(64)).unwrap();
+        assert_eq!((config.driver.as_str(), config.network_interface.as_str()), ("null", ""));
+        assert_eq!(config.subnets[0].gateway, None, "chosen by who uses it");
+        let use_it = NetworkRequest { config_from: Some("c".into()), internal: true, ..request(&[]) };
+        let network = made(&configured(&use_it, Some(&config)).unwrap()).unwrap();
+        assert_eq!(network.subnets[0].gateway.unwrap().to_string(), "172.30.5.1");
+        assert_eq!(network.subnets[0].lease_range, config.subnets[0].lease_range);
+        assert_eq!((&network.labels, &network.ipam_options), (&config.labels, &config.ipam_options));
+        assert!(network.internal && !network.config_only && network.mtu() == Ok(1400));
+        assert_eq!(network.config_from.as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn what_a_configuration_cannot_be() {
+        let from = || NetworkRequest { config_from: Some("c".into()), ..request(&[]) };
+        let only = || NetworkRequest { config_only: true, ..request(&[]) };
+        let config = configuration(&only(), "c".into(), "1".repeat(64)).unwrap();
+        let refused = |request: NetworkRequest| configured(&request, Some(&config)).unwrap_err().message;
+        assert!(refused(NetworkRequest { config_only: true, ..from() }).contains("cannot depend on another"));
+        assert!(
+            refused(NetworkRequest { subnets: vec!["10.1.0.0/24".into()], ..from() })
+                .contains("user specified")
+        );
+        let options = BTreeMap::from([("mtu".into(), "1".into())]);
+        assert!(refused(NetworkRequest { options, ..from() }).contains("network driver options"));
+        assert_eq!(configured(&from(), None).unwrap_err().message, "configuration network \"c\" not found");
+        for bad in [
+            NetworkRequest { internal: true, ..only() },
+            NetworkRequest { attachable: true, ..only() },
+            NetworkRequest { ingress: true, ..only() },
+        ] {
+            let error = configuration(&bad, "c".into(), "1".repeat(64)).unwrap_err();
+            assert!(error.message.contains("network specific fields"), "{}", error.message);
+        }
+        let ingress = NetworkRequest { ingress: true, ..request(&[]) };
+        assert_eq!(made(&ingress).unwrap_err(), "Ingress network can only be global scope network");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use crate::base::network::{NetworkAttachment, PortMapping, PrivateNetwork, Protocol, parse_mac};
+use crate::base::network::{
+    NetworkAttachment, PortMapping, PrivateNetwork, Protocol, parse_link_local, parse_mac,
+};
 use crate::base::spec::{Network, NetworkMode};
 use crate::engine::error::{Error, Result};
 use crate::engine::request::ContainerRequest;
@@ -67,12 +69,17 @@ fn mode(request: &ContainerRequest, facts: &Facts<'_>) -> Result<NetworkMode> {
     let Some((mode, text)) = mode else {
         return Ok(NetworkMode::Bridge(attachments(request, &names, facts)?));
     };
-    let fixed = [&request.ip, &request.ip6, &request.mac].into_iter().any(Option::is_some);
-    if fixed || !request.network_aliases.is_empty() {
+    if has_fixed_addresses(request) || !request.network_aliases.is_empty() {
         let message = format!("addresses and aliases need a network of ketch, not --network {text}");
         return Err(Error::invalid(message));
     }
     Ok(mode)
+}
+
+/// Whether addresses are asked for that only one network can have.
+fn has_fixed_addresses(request: &ContainerRequest) -> bool {
+    let single = [&request.ip, &request.ip6, &request.mac].into_iter().any(Option::is_some);
+    single || !request.link_local_ips.is_empty()
 }
 
 /// Checks what only the network's own types can.
@@ -119,15 +126,17 @@ fn attachments(
         let name = (facts.find_network)(DEFAULT_NETWORK)?;
         attachments.push(NetworkAttachment { name, ..NetworkAttachment::default() });
     }
-    let fixed = [&request.ip, &request.ip6, &request.mac].into_iter().any(Option::is_some);
-    if attachments.len() > 1 && fixed {
-        return Err(Error::invalid("--ip, --ip6 and --mac-address need a single network")
+    if attachments.len() > 1 && has_fixed_addresses(request) {
+        return Err(Error::invalid("--ip, --ip6, --link-local-ip and --mac-address need a single network")
             .hint("write --network NAME:ip=…,mac=… instead"));
     }
     for attachment in &mut attachments {
         for ip in request.ip.iter().chain(&request.ip6) {
             let ip = ip.parse().map_err(|_| Error::invalid(format!("invalid IP address {ip:?}")))?;
             attachment.ips.push(ip);
+        }
+        for ip in &request.link_local_ips {
+            attachment.link_local.push(parse_link_local(ip).map_err(invalid)?);
         }
         if let Some(mac) = &request.mac {
             attachment.mac = Some(parse_mac(mac).map_err(invalid)?);

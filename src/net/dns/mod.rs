@@ -30,8 +30,8 @@ const MAX_UDP_BYTES: u16 = 4096;
 pub(crate) trait Names {
     /// Addresses of the container with this name (lower case, no final dot); `None` if there is none.
     fn addresses(&self, name: &str) -> Option<Vec<IpAddr>>;
-    /// Name of the container with this address.
-    fn name_of(&self, ip: IpAddr) -> Option<String>;
+    /// Names of the container with this address, the best first; none if there is no such container.
+    fn names_of(&self, ip: IpAddr) -> Vec<String>;
     /// Whether the address belongs to a network of ketch.
     fn is_inside(&self, ip: IpAddr) -> bool;
 }
@@ -110,10 +110,11 @@ fn decide(question: &Query, names: &impl Names) -> Decision {
         return Decision::Outside;
     }
     if let Some(ip) = reverse(name) {
-        let Some(own) = names.name_of(ip) else {
-            return if names.is_inside(ip) { Decision::NoSuchName } else { Decision::Outside };
+        return match names.names_of(ip) {
+            own if !own.is_empty() => Decision::Records(pointers(question, &own)),
+            _ if names.is_inside(ip) => Decision::NoSuchName,
+            _ => Decision::Outside,
         };
-        return Decision::Records(pointer(question, &own));
     }
     let text = name.to_ascii().to_ascii_lowercase();
     let text = text.trim_end_matches('.');
@@ -140,12 +141,13 @@ fn reverse(name: &Name) -> Option<IpAddr> {
     (net.prefix_len() == net.max_prefix_len()).then(|| net.addr())
 }
 
-fn pointer(question: &Query, own: &str) -> Vec<Record> {
+fn pointers(question: &Query, own: &[String]) -> Vec<Record> {
     if !matches!(question.query_type(), RecordType::PTR | RecordType::ANY) {
         return Vec::new();
     }
-    let Ok(target) = Name::from_ascii(format!("{own}.")) else { return Vec::new() };
-    vec![Record::from_rdata(question.name().clone(), TTL_S, RData::PTR(PTR(target)))]
+    let targets = own.iter().filter_map(|own| Name::from_ascii(format!("{own}.")).ok());
+    let record = |target| Record::from_rdata(question.name().clone(), TTL_S, RData::PTR(PTR(target)));
+    targets.map(record).collect()
 }
 
 fn addresses(question: &Query, ips: &[IpAddr]) -> Vec<Record> {
@@ -204,8 +206,9 @@ mod tests {
                 _ => None,
             }
         }
-        fn name_of(&self, ip: IpAddr) -> Option<String> {
-            (ip.to_string() == "10.88.0.2").then(|| "web".into())
+        fn names_of(&self, ip: IpAddr) -> Vec<String> {
+            let names: &[&str] = if ip.to_string() == "10.88.0.2" { &["web", "www"] } else { &[] };
+            names.iter().map(|name| (*name).to_owned()).collect()
         }
         fn is_inside(&self, ip: IpAddr) -> bool {
             ip.to_string().starts_with("10.88.")
@@ -252,7 +255,7 @@ mod tests {
             ("example.com.", T::A, "forward"),
             ("web.example.com.", T::A, "forward"),
             ("notdns.podman.", T::A, "forward"),
-            ("2.0.88.10.in-addr.arpa.", T::PTR, "NoError web."),
+            ("2.0.88.10.in-addr.arpa.", T::PTR, "NoError web. www."),
             ("3.0.88.10.in-addr.arpa.", T::PTR, "NXDomain"),
             ("1.2.0.192.in-addr.arpa.", T::PTR, "forward"),
             ("88.10.in-addr.arpa.", T::PTR, "forward"),

@@ -29,6 +29,8 @@ struct Plan {
     network: Network,
     mtu: u32,
     endpoint: Endpoint,
+    /// Further addresses, of the link alone.
+    link_local: Vec<IpAddr>,
     link: String,
     /// Whether the default route of IPv4 and IPv6 leads here.
     default_route: [bool; 2],
@@ -142,11 +144,12 @@ impl Netd {
         for ip in &endpoint.ips {
             self.core.world.reserve(ip.ip, Owner { member, bridge });
         }
+        let link_local = request.link_local.clone();
         if let Some(of) = self.core.world.members.get_mut(member) {
             let joined = Joined { bridge, endpoint: endpoint.clone(), request, link: link.clone() };
             of.joined.push(joined);
         }
-        Ok(Plan { bridge, open, network, mtu, endpoint, link, default_route, again })
+        Ok(Plan { bridge, open, network, mtu, endpoint, link_local, link, default_route, again })
     }
 
     /// Gives a private network a subnet that nobody has, beginning with the one it asks for.
@@ -507,6 +510,7 @@ fn carry_out(
             bridge: &plan.network.network_interface,
             link: &plan.link,
             endpoint: &plan.endpoint,
+            link_local: &plan.link_local,
             network: &plan.network,
             mtu: plan.mtu,
             default_route: plan.default_route,

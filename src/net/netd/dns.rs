@@ -449,9 +449,19 @@ impl Names for View<'_> {
         found
     }
 
-    fn name_of(&self, ip: IpAddr) -> Option<String> {
-        let owner = self.world.owner(ip).filter(|owner| self.shares(owner.bridge))?;
-        Some(self.world.members.get(owner.member)?.attach.name.clone())
+    fn names_of(&self, ip: IpAddr) -> Vec<String> {
+        let owner = self.world.owner(ip).filter(|owner| self.shares(owner.bridge));
+        let of = owner.and_then(|owner| Some((owner, self.world.members.get(owner.member)?)));
+        let Some((owner, member)) = of else { return Vec::new() };
+        let mut names = vec![member.attach.name.clone()];
+        let here = member.joined.iter().filter(|joined| joined.bridge == owner.bridge);
+        let aliases = here.flat_map(|joined| joined.request.aliases.iter().cloned());
+        for name in aliases.chain([member.attach.short_id().to_owned()]) {
+            if !names.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     fn is_inside(&self, ip: IpAddr) -> bool {
@@ -474,7 +484,8 @@ mod tests {
         }
         assert_eq!(view.addresses("aaaaaaaaaaa"), None, "too short for an ID");
         assert_eq!(view.addresses("cb"), None, "on another network");
-        assert_eq!(view.name_of("10.2.0.2".parse().unwrap()), None);
+        assert_eq!(view.names_of("10.2.0.2".parse().unwrap()), [""; 0]);
+        assert_eq!(view.names_of("10.1.0.2".parse().unwrap()), ["ca", "aaaaaaaaaaaa"]);
         assert!(view.is_inside("10.2.0.2".parse().unwrap()), "so its reverse name does not leak");
         assert!(view.may_forward);
         assert!(!View::of(&world, b, "10.2.0.2".parse().unwrap()).unwrap().may_forward);

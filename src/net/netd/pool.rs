@@ -16,10 +16,12 @@ use rustix::net::{SocketType, sockopt};
 
 use crate::sys::{inet, netns};
 
-/// Below this many, a shelf is filled up.
-const LOW: usize = 16;
-/// This many are made at once.
-const BATCH: usize = 48;
+/// So many of a kind are kept ready at first, and at most where the loop has had to wait for one: on a busy machine the
+/// factory does not get a processor at once, and meanwhile no byte of any connection moves.
+const FEW: usize = 48;
+const MANY: usize = 512;
+/// This many are made between two looks at the shelves.
+const BATCH: usize = 16;
 /// Room for datagrams that wait while the loop does something else.
 const DATAGRAM_BUFFER_BYTES: usize = 1 << 20;
 
@@ -77,11 +79,40 @@ pub(super) fn prepare_datagrams(socket: impl AsFd) {
     inet::set_udp_gro(&socket).ok();
 }
 
+/// Ready sockets of one kind.
+#[derive(Debug, Default)]
+struct Shelf {
+    ready: Vec<OwnedFd>,
+    /// How many there shall be. None until the first is asked for.
+    goal: usize,
+    /// The factory has begun to fill it up and goes on until that is done.
+    filling: bool,
+}
+
+impl Shelf {
+    /// Takes a socket; says whether the factory must be woken. Where there is none, twice as many are made, up to `most`.
+    fn take(&mut self, most: usize) -> (Option<OwnedFd>, bool) {
+        let Some(socket) = self.ready.pop() else {
+            self.goal = (self.goal * 2).clamp(FEW.min(most), most);
+            self.filling = true;
+            return (None, true);
+        };
+        // The factory rests only while every shelf is half full: it is woken once.
+        let wakes = !self.filling && self.ready.len() < self.goal / 2;
+        self.filling |= wakes;
+        (Some(socket), wakes)
+    }
+
+    /// Adds new sockets.
+    fn put(&mut self, made: Vec<OwnedFd>) {
+        self.ready.extend(made);
+        self.filling = self.ready.len() < self.goal;
+    }
+}
+
 #[derive(Debug, Default)]
 struct Shelves {
-    ready: [Vec<OwnedFd>; 4],
-    /// Kinds that were ever asked for: only those are kept.
-    wanted: [bool; 4],
+    shelves: [Shelf; 4],
     /// Why the last attempt to make some failed.
     failure: Option<Errno>,
     closed: bool,
@@ -92,12 +123,17 @@ struct Shelves {
 pub(super) struct Pool {
     shelves: Mutex<Shelves>,
     changed: Condvar,
+    /// The largest goal of a shelf.
+    most: usize,
 }
 
 impl Pool {
     /// Starts the factory in the namespace `gateway`. It ends when the pool is closed.
     pub(super) fn start(gateway: OwnedFd) -> std::io::Result<Arc<Self>> {
-        let pool = Arc::new(Self::default());
+        // Connections need descriptors, too.
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let share = limit.map_or(MANY, |limit| usize::try_from(limit / 16).unwrap_or(MANY));
+        let pool = Arc::new(Self { most: share.clamp(1, MANY), ..Self::default() });
         let shared = Arc::clone(&pool);
         std::thread::Builder::new().name("sockets".into()).stack_size(128 * 1024).spawn(move || {
             match netns::enter(gateway.as_fd()) {
@@ -114,23 +150,23 @@ impl Pool {
 
     /// A socket of this kind, in G. Waits only if none is ready.
     pub(super) fn take(&self, kind: Kind) -> Result<OwnedFd, Errno> {
-        let shelf = kind.shelf();
         let mut shelves = self.lock();
-        shelves.wanted[shelf] = true;
         shelves.failure = None;
+        let (socket, wakes) = shelves.shelves[kind.shelf()].take(self.most);
+        if wakes {
+            self.changed.notify_all();
+        }
+        if let Some(socket) = socket {
+            return Ok(socket);
+        }
         loop {
-            if let Some(socket) = shelves.ready[shelf].pop() {
-                // The factory rests only while there are at least that many: it is woken once.
-                if shelves.ready[shelf].len() == LOW - 1 {
-                    self.changed.notify_all();
-                }
+            shelves = self.changed.wait(shelves).unwrap_or_else(PoisonError::into_inner);
+            if let Some(socket) = shelves.shelves[kind.shelf()].ready.pop() {
                 return Ok(socket);
             }
             if let Some(error) = shelves.failure {
                 return Err(error);
             }
-            self.changed.notify_all();
-            shelves = self.changed.wait(shelves).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -143,11 +179,7 @@ impl Pool {
     fn serve(&self) {
         let mut shelves = self.lock();
         while !shelves.closed {
-            let low = |kind: &Kind| {
-                shelves.wanted[kind.shelf()]
-                    && shelves.ready[kind.shelf()].len() < LOW
-                    && shelves.failure.is_none()
-            };
+            let low = |kind: &Kind| shelves.shelves[kind.shelf()].filling && shelves.failure.is_none();
             let Some(kind) = Kind::ALL.into_iter().find(low) else {
                 shelves = self.changed.wait(shelves).unwrap_or_else(PoisonError::into_inner);
                 continue;
@@ -156,12 +188,12 @@ impl Pool {
             let made: Result<Vec<OwnedFd>, Errno> = (0..BATCH).map(|_| kind.make()).collect();
             shelves = self.lock();
             match made {
-                Ok(made) => shelves.ready[kind.shelf()].extend(made),
+                Ok(made) => shelves.shelves[kind.shelf()].put(made),
                 Err(error) => shelves.failure = Some(error),
             }
             self.changed.notify_all();
         }
-        shelves.ready = Default::default();
+        shelves.shelves = Default::default();
     }
 
     fn fail(&self, error: Errno) {
@@ -172,5 +204,37 @@ impl Pool {
             self.changed.notify_all();
             shelves = self.changed.wait(shelves).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sockets(count: usize) -> Vec<OwnedFd> {
+        (0..count).map(|_| inet::socket(false, SocketType::DGRAM).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_shelf_that_ran_empty_is_made_larger() {
+        let mut shelf = Shelf::default();
+        for (most, goal) in [(200, FEW), (200, 2 * FEW), (200, 192), (200, 200), (50, 50)] {
+            let (none, wakes) = shelf.take(most);
+            assert!(none.is_none() && wakes && shelf.filling, "who waits wakes the factory, always");
+            assert_eq!(shelf.goal, goal);
+        }
+    }
+
+    #[test]
+    fn the_factory_is_woken_once_and_fills_up_to_the_goal() {
+        let mut shelf = Shelf::default();
+        shelf.take(MANY);
+        shelf.put(sockets(FEW - 1));
+        assert!(shelf.filling, "not full yet");
+        shelf.put(sockets(1));
+        assert!(!shelf.filling);
+        let woken = (0..FEW).filter(|_| shelf.take(MANY).1).count();
+        assert_eq!(woken, 1);
+        assert_eq!((shelf.ready.len(), shelf.goal), (0, FEW), "that was in time: no reason for more");
     }
 }

@@ -16,6 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SocketType, sockopt};
 
+use super::world::HOST_ALIAS;
 use crate::net::control::Endpoint;
 use crate::net::netlink::{self, Address, Batch, Change, ConfigError, End};
 use crate::net::network::{METRIC as DEFAULT_METRIC, Network};
@@ -320,6 +321,8 @@ pub(super) struct Join<'a> {
     /// Name of the link in G.
     pub(super) link: &'a str,
     pub(super) endpoint: &'a Endpoint,
+    /// Further addresses, of the link alone.
+    pub(super) link_local: &'a [IpAddr],
     pub(super) network: &'a Network,
     pub(super) mtu: u32,
     /// Whether the container's default route of IPv4 and IPv6 leads here.
@@ -378,8 +381,21 @@ fn configure_inside(join: &Join<'_>) -> Result<(), SiteError> {
         let destination = Address { ip: route.destination.first(), prefix: route.destination.prefix() };
         netlink::route(&mut batch, destination, route.gateway, index, route.metric.unwrap_or(metric));
     }
+    add_link_local(&mut batch, join, index);
     netlink::commit(&mut socket, batch)?;
     await_up(&mut socket, name, join.endpoint.ips.iter().map(|ip| ip.ip))
+}
+
+/// Adds the addresses of the link alone. The host's alias is one of their kind, but not on the link.
+fn add_link_local(batch: &mut Batch, join: &Join<'_>, index: u32) {
+    for ip in join.link_local {
+        Address { ip: *ip, prefix: if ip.is_ipv6() { 64 } else { 16 } }.add(batch, index);
+    }
+    let way_out = join.endpoint.ips.iter().find(|ip| !ip.ip.is_ipv6() && !join.network.internal);
+    if let Some(way_out) = way_out.filter(|_| join.link_local.iter().any(|ip| !ip.is_ipv6())) {
+        let host = Address { ip: HOST_ALIAS.into(), prefix: 32 };
+        netlink::route(batch, host, way_out.gateway, index, DEFAULT_METRIC);
+    }
 }
 
 /// Waits until a link passes packets and its addresses are taken for the namespace's own. The

@@ -370,6 +370,7 @@ pub(crate) fn endpoint(root: &Path, wanted: &NetworkAttachment) -> Result<Endpoi
         network,
         interface: wanted.interface.clone(),
         ips: wanted.ips.clone(),
+        link_local: wanted.link_local.clone(),
         mac: wanted.mac,
         aliases: wanted.aliases.clone(),
         prefer: Vec::new(),
@@ -389,8 +390,10 @@ fn prefer(endpoints: &mut [EndpointRequest], before: &NetworkState) {
 /// Subnets of all networks that are written down, and those that the host has routes to.
 pub(crate) fn subnets_in_use(root: &Path) -> Vec<Subnet> {
     let networks = networks::list(root).map_or_else(|_| Vec::new(), |(networks, _damaged)| networks);
+    // Those that only hold a configuration have no addresses themselves.
+    let real = networks.iter().filter(|network| !network.config_only);
     let mut taken: Vec<Subnet> =
-        networks.iter().flat_map(|network| network.subnets.iter().map(|of| of.subnet)).collect();
+        real.flat_map(|network| network.subnets.iter().map(|of| of.subnet)).collect();
     taken.extend(host_subnets());
     taken
 }
@@ -443,6 +446,7 @@ fn private_endpoint(
         network,
         interface: private.interface.clone(),
         ips: Vec::new(),
+        link_local: Vec::new(),
         mac: None,
         aliases: Vec::new(),
         prefer: Vec::new(),

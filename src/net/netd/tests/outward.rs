@@ -129,17 +129,19 @@ fn the_hosts_loopback_is_out_of_reach() {
 fn a_reset_is_seen_as_a_reset() {
     in_namespaces("net::netd::tests::outward::a_reset_is_seen_as_a_reset", || {
         world(|internet, container| {
-            let listener = internet.outside(|| TcpListener::bind(address(OUTSIDE, 80)).unwrap());
-            let mut client = connect(container, address(OUTSIDE, 80)).unwrap();
-            let (server, _) = listener.accept().unwrap();
-            sockopt::set_socket_linger(server.as_fd(), Some(Duration::ZERO)).unwrap();
-            drop(server);
-            assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
-            let client = connect(container, address(OUTSIDE, 80)).unwrap();
-            let (mut server, _) = listener.accept().unwrap();
-            sockopt::set_socket_linger(client.as_fd(), Some(Duration::ZERO)).unwrap();
-            drop(client);
-            assert_eq!(server.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+            for ip in [OUTSIDE, OUTSIDE6] {
+                let listener = internet.outside(|| TcpListener::bind(address(ip, 80)).unwrap());
+                let mut client = connect(container, address(ip, 80)).unwrap();
+                let (server, _) = listener.accept().unwrap();
+                sockopt::set_socket_linger(server.as_fd(), Some(Duration::ZERO)).unwrap();
+                drop(server);
+                assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset, "{ip}");
+                let client = connect(container, address(ip, 80)).unwrap();
+                let (mut server, _) = listener.accept().unwrap();
+                sockopt::set_socket_linger(client.as_fd(), Some(Duration::ZERO)).unwrap();
+                drop(client);
+                assert_eq!(server.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset, "{ip}");
+            }
         });
     });
 }
@@ -148,21 +150,23 @@ fn a_reset_is_seen_as_a_reset() {
 fn a_server_that_speaks_first_and_ends_first() {
     in_namespaces("net::netd::tests::outward::a_server_that_speaks_first_and_ends_first", || {
         world(|internet, container| {
-            let listener = internet.outside(|| TcpListener::bind(address(OUTSIDE, 80)).unwrap());
-            let server = std::thread::spawn(move || {
+            for ip in [OUTSIDE, OUTSIDE6] {
+                let listener = internet.outside(|| TcpListener::bind(address(ip, 80)).unwrap());
+                let server = std::thread::spawn(move || {
+                    for _ in 0..50 {
+                        let (mut server, _) = listener.accept().unwrap();
+                        server.write_all(b"220 hello\r\n").unwrap();
+                    }
+                });
+                // The data and the end are there before the container's side is accepted.
                 for _ in 0..50 {
-                    let (mut server, _) = listener.accept().unwrap();
-                    server.write_all(b"220 hello\r\n").unwrap();
+                    let mut client = connect(container, address(ip, 80)).unwrap();
+                    let mut greeting = String::new();
+                    client.read_to_string(&mut greeting).unwrap();
+                    assert_eq!(greeting, "220 hello\r\n", "{ip}");
                 }
-            });
-            // The data and the end are there before the container's side is accepted.
-            for _ in 0..50 {
-                let mut client = connect(container, address(OUTSIDE, 80)).unwrap();
-                let mut greeting = String::new();
-                client.read_to_string(&mut greeting).unwrap();
-                assert_eq!(greeting, "220 hello\r\n");
+                server.join().unwrap();
             }
-            server.join().unwrap();
         });
     });
 }
@@ -201,20 +205,22 @@ fn udp_reaches_the_outside() {
 fn many_datagrams_at_once_keep_their_bounds() {
     in_namespaces("net::netd::tests::outward::many_datagrams_at_once_keep_their_bounds", || {
         world(|internet, container| {
-            let server = internet.outside(|| UdpSocket::bind(address(OUTSIDE, 9)).unwrap());
-            server.set_read_timeout(Some(SHORT)).unwrap();
-            sockopt::set_socket_recv_buffer_size(server.as_fd(), 4 << 20).ok();
-            let client = container.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
-            client.connect(address(OUTSIDE, 9)).unwrap();
-            let mut buffer = [0; 2000];
-            client.send(b"first").unwrap();
-            assert_eq!(server.recv(&mut buffer).unwrap(), 5);
-            // Joined by the sender (GSO), parted by the time they arrive.
-            crate::sys::inet::set_option(&client, libc::SOL_UDP, libc::UDP_SEGMENT, 1000).unwrap();
-            client.send(&vec![1; 30_500]).unwrap();
-            let lengths: Vec<usize> = (0..31).map(|_| server.recv(&mut buffer).unwrap()).collect();
-            assert_eq!(lengths[..30], [1000; 30]);
-            assert_eq!(lengths[30], 500);
+            for (ip, any) in [(OUTSIDE, "0.0.0.0:0"), (OUTSIDE6, "[::]:0")] {
+                let server = internet.outside(|| UdpSocket::bind(address(ip, 9)).unwrap());
+                server.set_read_timeout(Some(SHORT)).unwrap();
+                sockopt::set_socket_recv_buffer_size(server.as_fd(), 4 << 20).ok();
+                let client = container.run(|| UdpSocket::bind(any).unwrap());
+                client.connect(address(ip, 9)).unwrap();
+                let mut buffer = [0; 2000];
+                client.send(b"first").unwrap();
+                assert_eq!(server.recv(&mut buffer).unwrap(), 5);
+                // Joined by the sender (GSO), parted by the time they arrive.
+                crate::sys::inet::set_option(&client, libc::SOL_UDP, libc::UDP_SEGMENT, 1000).unwrap();
+                client.send(&vec![1; 30_500]).unwrap();
+                let lengths: Vec<usize> = (0..31).map(|_| server.recv(&mut buffer).unwrap()).collect();
+                assert_eq!(lengths[..30], [1000; 30], "{ip}");
+                assert_eq!(lengths[30], 500, "{ip}");
+            }
         });
     });
 }

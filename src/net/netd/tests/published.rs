@@ -118,16 +118,20 @@ fn a_closed_port_resets_and_the_same_client_port_may_come_back() {
         || {
             let internet = Internet::new();
             let container = Container::new(&internet, "web", vec![endpoint(&both_families())]);
-            container.publish(Protocol::Tcp, "0.0.0.0:8080".parse().unwrap(), 80);
-            let refused = internet.outside(|| {
-                let mut client = TcpStream::connect(format!("{HOST}:8080")).unwrap();
-                client.set_read_timeout(Some(SHORT)).unwrap();
-                client.read(&mut [0]).unwrap_err()
-            });
-            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionReset, "{refused}");
-            who_am_i(&container, "0.0.0.0:80");
-            for _ in 0..20 {
-                internet.outside(|| ask_tcp(&format!("{HOST}:8080")));
+            for server in [format!("{HOST}:8080"), format!("[{HOST6}]:8080")] {
+                container.publish(Protocol::Tcp, server.parse().unwrap(), 80);
+                let refused = internet.outside(|| {
+                    let mut client = TcpStream::connect(&server).unwrap();
+                    client.set_read_timeout(Some(SHORT)).unwrap();
+                    client.read(&mut [0]).unwrap_err()
+                });
+                assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionReset, "{server}: {refused}");
+            }
+            who_am_i(&container, "[::]:80");
+            for server in [format!("{HOST}:8080"), format!("[{HOST6}]:8080")] {
+                for _ in 0..20 {
+                    internet.outside(|| ask_tcp(&server));
+                }
             }
         },
     );
@@ -154,5 +158,50 @@ fn many_ports_and_many_clients() {
                 }
             });
         });
+    });
+}
+
+#[test]
+fn much_data_a_half_close_and_large_datagrams_come_in() {
+    in_namespaces("net::netd::tests::published::much_data_a_half_close_and_large_datagrams_come_in", || {
+        let internet = Internet::new();
+        let container = Container::new(&internet, "sink", vec![endpoint(&both_families())]);
+        let (listener, socket) =
+            container.run(|| (TcpListener::bind("[::]:80").unwrap(), UdpSocket::bind("[::]:80").unwrap()));
+        std::thread::spawn(move || {
+            while let Ok((mut client, _)) = listener.accept() {
+                let mut got = Vec::new();
+                client.read_to_end(&mut got).unwrap();
+                // The client has ended its way, and waits for the answer on the other.
+                write!(client, "{} bytes", got.len()).unwrap();
+            }
+        });
+        std::thread::spawn(move || {
+            let mut buffer = vec![0; 65_536];
+            while let Ok((got, peer)) = socket.recv_from(&mut buffer) {
+                socket.send_to(&buffer[..got], peer).unwrap();
+            }
+        });
+        for (server, any) in [(format!("{HOST}:8080"), "0.0.0.0:0"), (format!("[{HOST6}]:8080"), "[::]:0")] {
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                container.publish(protocol, server.parse().unwrap(), 80);
+            }
+            internet.outside(|| {
+                let mut client = TcpStream::connect(&server).unwrap();
+                client.write_all(&vec![7; 3_000_000]).unwrap();
+                client.shutdown(std::net::Shutdown::Write).unwrap();
+                let mut answer = String::new();
+                client.read_to_string(&mut answer).unwrap();
+                assert_eq!(answer, "3000000 bytes", "{server}");
+                let client = UdpSocket::bind(any).unwrap();
+                client.set_read_timeout(Some(SHORT)).unwrap();
+                client.connect(&server).unwrap();
+                let mut buffer = vec![0; 65_536];
+                for size in [1, 60_000, 1400] {
+                    client.send(&vec![5; size]).unwrap();
+                    assert_eq!(client.recv(&mut buffer).unwrap(), size, "{server}: {size} bytes");
+                }
+            });
+        }
     });
 }
