@@ -88,7 +88,7 @@ fn published_ports_reach_the_container_and_are_listed() {
     let options: Vec<&str> = publish.iter().map(String::as_str).collect();
     server(&sandbox, "web", &options);
 
-    assert_eq!(fetch(&format!("127.0.0.1:{fixed}")), "web");
+    wait_until("the server listens", || fetch(&format!("127.0.0.1:{fixed}")) == "web");
     assert_eq!(fetch(&format!("[::1]:{fixed}")), "web", "IPv6 clients reach an IPv4 container");
     assert_eq!(fetch(&format!("127.0.0.1:{local}")), "web");
 
@@ -172,7 +172,7 @@ fn the_helper_comes_back_and_goes_away() {
     let sandbox = sandbox();
     let port = free_port();
     server(&sandbox, "web", &[&format!("-p={port}:80")]);
-    assert_eq!(fetch(&format!("127.0.0.1:{port}")), "web");
+    wait_until("the server listens", || fetch(&format!("127.0.0.1:{port}")) == "web");
     let held = || {
         let file = std::fs::File::open(sandbox.path("store/net/netd.lock")).unwrap();
         matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))

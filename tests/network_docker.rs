@@ -218,3 +218,31 @@ fn an_address_has_all_the_names_of_its_container() {
         answer.lines().filter_map(|line| line.split_once("name = ")).map(|(_, n)| n).collect();
     assert_eq!(names, ["web", "first", "second", &id[..12]], "{answer}");
 }
+
+#[test]
+fn dockers_fields_and_filters() {
+    let sandbox = Sandbox::new();
+    let subnets = ["--subnet=10.203.14.0/24", "--ip-range=10.203.14.128/25", "--aux-address=x=10.203.14.9"];
+    sandbox.ok([&["network", "create", "--ipv6"], &subnets[..], &["--subnet=fd77:9::/64", "net"]].concat());
+    sandbox.ok(["run", "-d", "--name=up", "--network=net:mac=02:00:00:00:00:07", "bb", "sleep", "1000"]);
+    let shown = |format: &str| sandbox.ok(["network", "inspect", "net", "--format", format]);
+    let container = "{{range .Containers}}{{.Name}} {{.IPv4Address}} {{.IPv6Address}} {{.MacAddress}}{{end}}";
+    assert_eq!(shown(container), "up 10.203.14.128/24 fd77:9::2/64 02:00:00:00:00:07");
+    let pools = "{{range .IPAM.Config}}{{.Subnet}} {{.IPRange}} {{.Gateway}} {{.AuxAddress.x}};{{end}}";
+    assert_eq!(
+        shown(pools),
+        "10.203.14.0/24 10.203.14.128/25 10.203.14.1 10.203.14.9;fd77:9::/64  fd77:9::1 <no value>;"
+    );
+    assert_eq!(shown("{{.EnableIPv4}} {{.EnableIPv6}} {{.Scope}} {{.Ingress}}"), "true true local false");
+    let listed = sandbox.ok(["network", "ls", "--format={{.Name}} {{.IPv4}} {{.IPv6}}"]);
+    assert_eq!(listed, "ketch true false\nnet true true");
+    for (filter, names) in [
+        ("type=custom", "net"),
+        ("type=builtin", "ketch"),
+        ("scope=local", "ketch\nnet"),
+        ("scope=swarm", ""),
+    ] {
+        assert_eq!(sandbox.ok(["network", "ls", "-q", "--filter", filter]), names, "{filter}");
+    }
+    assert_eq!(sandbox.ketch(["network", "ls", "--filter=type=other"]).code, 125);
+}

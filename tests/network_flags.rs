@@ -340,7 +340,7 @@ fn options_of_networks_have_their_effect() {
 
     for (options, said) in [
         (&["-o", "isolate=false"][..], "always isolated"),
-        (&["-o", "vlan=3"], "unsupported network option vlan"),
+        (&["-o", "vlan=3"], "unsupported bridge network option vlan"),
         (&["-o", "mtu=9"], "mtu=9"),
         (&["-d", "macvlan"], "only root"),
         (&["-d", "ipvlan", "-o", "parent=eth0"], "only root"),

@@ -80,10 +80,10 @@ pub(crate) struct PortMapping {
 /// A text that asks for no network, or no port.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum NetworkSyntaxError {
-    #[error("invalid port {0:?}: write [[IP:]HOST-PORT:]CONTAINER-PORT[/tcp|udp], ports may be ranges")]
-    Port(String),
-    #[error("ports {0:?}: the ranges of host and container differ in length")]
-    Range(String),
+    #[error("invalid port {text:?}: {why}")]
+    Port { text: String, why: String },
+    #[error("ports {text:?}: host and container port ranges have different lengths: {host} vs {container}")]
+    Range { text: String, host: u16, container: u16 },
     #[error(
         "network option {0:?}: known are ip=, ip6=, mac=, alias=, interface_name=, gw-priority=, link-local-ip= and driver-opt="
     )]
@@ -94,7 +94,7 @@ pub(crate) enum NetworkSyntaxError {
     DriverOption(String),
     #[error("network option {option:?}: ketch has no {word}, and nothing that would do the same")]
     Helper { word: String, option: String },
-    #[error("invalid hardware address {0:?}: write six pairs of hex digits, like 02:00:00:00:00:01")]
+    #[error("address {0}: invalid MAC address: write six pairs of hex digits, like 02:00:00:00:00:01")]
     Mac(String),
 }
 
@@ -141,9 +141,13 @@ impl FromStr for PortMapping {
 
     /// Reads what `--publish` takes: `80`, `8080:80`, `127.0.0.1::80`, `[::1]:53:53/udp`, `8000-8010:80-90`.
     fn from_str(text: &str) -> Result<Self, NetworkSyntaxError> {
-        let bad = || NetworkSyntaxError::Port(text.chars().take(100).collect());
+        let shortened = || text.chars().take(100).collect();
+        let bad = |why: String| NetworkSyntaxError::Port { text: shortened(), why };
         let (rest, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
-        let protocol = protocol.to_ascii_lowercase().parse().map_err(|()| bad())?;
+        let protocol = protocol
+            .to_ascii_lowercase()
+            .parse()
+            .map_err(|()| bad(format!("unrecognized protocol {protocol:?} in port mapping")))?;
         let (rest, container) = rest.rsplit_once(':').unwrap_or(("", rest));
         let (ip, host) = match rest.rsplit_once(':') {
             Some((ip, host)) => (ip, host),
@@ -152,37 +156,49 @@ impl FromStr for PortMapping {
         let host_ip = match (ip.strip_prefix('['), ip) {
             (_, "") => None,
             (Some(v6), _) => {
-                let v6: Ipv6Addr = v6.strip_suffix(']').and_then(|v6| v6.parse().ok()).ok_or_else(bad)?;
-                Some(IpAddr::V6(v6))
+                let v6: Option<Ipv6Addr> = v6.strip_suffix(']').and_then(|v6| v6.parse().ok());
+                Some(IpAddr::V6(v6.ok_or_else(|| bad(no_address(ip)))?))
             }
-            (None, v4) => Some(IpAddr::V4(v4.parse().map_err(|_| bad())?)),
+            (None, v4) => Some(IpAddr::V4(v4.parse().map_err(|_| bad(no_address(ip)))?)),
         };
-        let (container_port, range) = port_range(container).ok_or_else(bad)?;
+        if container.is_empty() {
+            return Err(bad("must provide a non-empty container port to publish".into()));
+        }
+        let (container_port, range) = port_range(container).map_err(bad)?;
         let (host_port, host_range) = match host {
             "" | "0" => (0, range),
-            _ => port_range(host).ok_or_else(bad)?,
+            _ => port_range(host).map_err(bad)?,
         };
         if host_range != range {
-            return Err(NetworkSyntaxError::Range(text.into()));
+            return Err(NetworkSyntaxError::Range { text: shortened(), host: host_range, container: range });
         }
         Ok(Self { host_ip, host_port, container_port, range, protocol })
     }
 }
 
-/// First port and number of ports of `80` or `80-90`.
-fn port_range(text: &str) -> Option<(u16, u16)> {
-    let number = |text: &str| -> Option<u16> {
+fn no_address(text: &str) -> String {
+    format!("cannot parse {text:?} as an IP address")
+}
+
+/// First port and number of ports of `80` or `80-90`; or what is wrong with it.
+fn port_range(text: &str) -> Result<(u16, u16), String> {
+    let number = |text: &str| -> Result<u16, String> {
         // `parse` would take a sign.
-        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        text.parse().ok().filter(|port| digits && *port > 0)
-    };
-    match text.split_once('-') {
-        None => Some((number(text)?, 1)),
-        Some((first, last)) => {
-            let (first, last) = (number(first)?, number(last)?);
-            Some((first, last.checked_sub(first)?.checked_add(1)?))
+        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(format!("invalid port number: {text:?}"));
         }
-    }
+        let within = text.parse().ok().filter(|port| *port > 0);
+        within.ok_or_else(|| format!("port numbers must be between 1 and 65535 (inclusive), got {text}"))
+    };
+    let Some((first, last)) = text.split_once('-') else { return Ok((number(text)?, 1)) };
+    let (first, last) = (number(first)?, number(last)?);
+    let more = last.checked_sub(first).ok_or_else(|| {
+        format!(
+            "the end port of a range must be higher than the start port - {last} is not higher than {first}"
+        )
+    })?;
+    // There is no port 0, so that there is room for one more.
+    Ok((first, more + 1))
 }
 
 /// Docker's word for the name of the interface inside.
@@ -342,7 +358,7 @@ mod tests {
                         p.protocol
                     )
                 })
-                .map_err(|err| matches!(err, NetworkSyntaxError::Range(_)))
+                .map_err(|err| matches!(err, NetworkSyntaxError::Range { .. }))
         };
         for (text, want) in [
             ("80", Ok("0.0.0.0 0 80 1 tcp")),

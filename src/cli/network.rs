@@ -169,7 +169,7 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
 pub(crate) struct LsArgs {
     /// List only networks for which this holds (can be repeated)
     ///
-    /// Keys: driver, id, label, label!, name, until, dangling, dns_enabled.
+    /// Keys: driver, id, label, label!, name, until, dangling, dns_enabled, scope (local), type (builtin or custom).
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
 

@@ -28,7 +28,7 @@ use crate::runtime::{netd, networks};
 
 /// Keys of `network ls` and `network prune`.
 pub(crate) const FILTERS: &[&str] =
-    &["driver", "id", "label", "label!", "name", "until", "dangling", "dns_enabled"];
+    &["driver", "id", "label", "label!", "name", "until", "dangling", "dns_enabled", "scope", "type"];
 
 /// What somebody wants of a new network.
 #[derive(Clone, Debug, Default)]
@@ -218,12 +218,15 @@ impl Engine {
             "" => free_name(&others),
             name if networks::is_name(name) => name.to_owned(),
             name => {
-                return Err(Error::invalid(format!("network name {name:?} is invalid"))
-                    .hint("letters, digits, '_', '.' and '-', the first a letter or digit"));
+                return Err(Error::invalid(format!(
+                    "network name {name} invalid: names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument"
+                )));
             }
         };
         if matches!(name.as_str(), "none" | "host" | "bridge" | "default" | "container" | "ns" | "private") {
-            return Err(Error::invalid(format!("network name {name:?} has a meaning of its own")));
+            return Err(Error::invalid(format!(
+                "cannot create network with name {name:?} because it conflicts with a valid network mode"
+            )));
         }
         if let Some(existing) = others.iter().find(|other| other.name == name) {
             return match request.ignore_existing {
@@ -279,12 +282,12 @@ impl Engine {
             return Err(Error::new(
                 Kind::Conflict,
                 format!(
-                    "{:?} has associated containers with it: {}: network is being used",
+                    "{:?} has associated containers with it: {}. Use -f to forcibly delete containers and pods: \
+                     network is being used",
                     network.name,
                     names.join(", ")
                 ),
-            )
-            .hint("remove them first, or use -f to do so"));
+            ));
         }
         for id in users {
             let how = Removing { force: true, grace, volumes: true, depend: false };
@@ -465,6 +468,13 @@ fn passes(network: &Network, filters: &Filters, used: &BTreeSet<String>) -> Resu
             "label" => filter::has_label(&network.labels, value),
             "label!" => !filter::has_label(&network.labels, value),
             "until" => network.created < until(value)?,
+            // Docker's: there is one machine, and one network that nobody made.
+            "scope" => value == "local",
+            "type" => match value.as_str() {
+                "builtin" => network.name == DEFAULT_NETWORK,
+                "custom" => network.name != DEFAULT_NETWORK,
+                _ => return Err(Error::invalid(format!("invalid filter 'type={value}': builtin or custom"))),
+            },
             "dns_enabled" => network.dns_enabled == filter::boolean(key, value)?,
             _ => {
                 (network.name != DEFAULT_NETWORK && !used.contains(&network.name))

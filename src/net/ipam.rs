@@ -24,7 +24,7 @@ pub(crate) struct Subnet {
 /// Why a subnet or an address cannot be had.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum IpamError {
-    #[error("invalid subnet {0:?}: expected ADDRESS/PREFIX, like 10.89.0.0/24")]
+    #[error("invalid CIDR address: {0}: write ADDRESS/PREFIX, like 10.89.0.0/24")]
     Subnet(String),
     #[error("no free subnet left in the pools")]
     NoSubnet,

@@ -88,6 +88,11 @@ pub(crate) struct Route {
     pub(crate) metric: Option<u32>,
 }
 
+/// What is said of a container that is to be connected to a network it is on.
+pub(crate) fn connected_already(network: &str) -> String {
+    format!("is already connected to network {network}: network is already connected")
+}
+
 /// Why a network cannot be as its record says.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum NetworkError {
@@ -95,7 +100,7 @@ pub(crate) enum NetworkError {
     Mtu(String),
     #[error("network option {key}={value}: expected {expected}")]
     Option { key: &'static str, value: String, expected: &'static str },
-    #[error("gateway {0} is not in subnet {1}")]
+    #[error("gateway {0} not in subnet {1}")]
     Gateway(IpAddr, Subnet),
     #[error("auxiliary address {0} is in no subnet of the network")]
     Auxiliary(IpAddr),
@@ -270,9 +275,6 @@ mod tests {
         }
         let mut network = example();
         network.subnets[0].gateway = Some("10.90.0.1".parse().unwrap());
-        assert_eq!(
-            network.check().unwrap_err().to_string(),
-            "gateway 10.90.0.1 is not in subnet 10.89.0.0/24"
-        );
+        assert_eq!(network.check().unwrap_err().to_string(), "gateway 10.90.0.1 not in subnet 10.89.0.0/24");
     }
 }

@@ -3,7 +3,11 @@
 //! They are added to what a template sees. JSON has podman's fields only, unless the configuration asks for
 //! Docker's form of listings (`[ketch] json_lines`): then [`line`] is what each line prints.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value, json};
+
+use crate::net::ipam::{LeaseRange, Subnet};
 
 /// `docker ps --format json`: its fields.
 pub(crate) const CONTAINER: &[&str] = &[
@@ -65,12 +69,73 @@ pub(crate) fn network(document: &mut Value) {
     // Networks of swarms only.
     document["Ingress"] = false.into();
     let subnets = document["Subnets"].as_array().cloned().unwrap_or_default();
-    let subnet = |subnet: &Value| json!({"Subnet": subnet["Subnet"], "Gateway": subnet["Gateway"]});
-    let config: Vec<Value> = subnets.iter().map(subnet).collect();
+    let others = document["aux_addresses"].clone();
+    let config: Vec<Value> = subnets.iter().map(|subnet| pool(subnet, &others)).collect();
+    let is_v4 = |pool: &Value| pool["Subnet"].as_str().is_some_and(|subnet| !subnet.contains(':'));
+    for key in ["EnableIPv4", "IPv4"] {
+        document[key] = config.iter().any(is_v4).into();
+    }
+    if let Value::Object(containers) = &mut document["Containers"] {
+        containers.values_mut().for_each(endpoint);
+    }
     let mut options = document["IPAMOptions"].as_object().cloned().unwrap_or_default();
     options.remove("driver");
     let options = if options.is_empty() { Value::Null } else { Value::Object(options) };
     document["IPAM"] = json!({"Driver": "default", "Options": options, "Config": config});
+}
+
+/// What Docker's `IPAM.Config` says of one subnet, which listings have as a text. `others` are the addresses that
+/// something else has, by name.
+fn pool(subnet: &Value, others: &Value) -> Value {
+    let of = subnet.get("Subnet").unwrap_or(subnet);
+    let parsed: Option<Subnet> = of.as_str().and_then(|text| text.parse().ok());
+    let within = |ip: &Value| -> bool {
+        let ip: Option<IpAddr> = ip.as_str().and_then(|text| text.parse().ok());
+        parsed.zip(ip).is_some_and(|(subnet, ip)| subnet.contains(ip))
+    };
+    let others: Map<String, Value> = others
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, ip)| within(ip))
+        .map(|(name, ip)| (name.clone(), ip.clone()))
+        .collect();
+    json!({
+        "Subnet": of,
+        "IPRange": parsed.map_or_else(String::new, |of| range(of, &subnet["LeaseRange"])),
+        "Gateway": subnet["Gateway"].as_str().unwrap_or_default(),
+        "AuxAddress": others,
+    })
+}
+
+/// A range of addresses as Docker takes it, `ADDRESS/PREFIX`; one that is none as `FIRST-LAST`.
+fn range(of: Subnet, range: &Value) -> String {
+    let address = |key: &str| -> Option<IpAddr> { range[key].as_str()?.parse().ok() };
+    let Some((start_ip, end_ip)) = address("StartIP").zip(address("EndIP")) else { return String::new() };
+    let range = LeaseRange { start_ip, end_ip };
+    let bits = if start_ip.is_ipv6() { 128 } else { 32 };
+    let parts = (of.prefix()..=bits).filter_map(|prefix| Subnet::new(start_ip, prefix));
+    let part = parts.into_iter().find(|part| LeaseRange::of(*part) == range);
+    part.map_or_else(|| format!("{start_ip}-{end_ip}"), |part| part.to_string())
+}
+
+/// Adds Docker's fields to a container of a network: its addresses at one level.
+fn endpoint(container: &mut Value) {
+    let interfaces = container["interfaces"].as_object().cloned().unwrap_or_default();
+    let interface = interfaces.values().next().cloned().unwrap_or_default();
+    let of_family = |v6: bool| {
+        let ips = interface["subnets"].as_array().into_iter().flatten();
+        let mut ips = ips.filter_map(|of| of["ipnet"].as_str());
+        ips.find(|ip| ip.contains(':') == v6).unwrap_or_default().to_owned()
+    };
+    let fields = json!({
+        "Name": container["name"],
+        "EndpointID": "",
+        "MacAddress": interface["mac_address"].as_str().unwrap_or_default(),
+        "IPv4Address": of_family(false),
+        "IPv6Address": of_family(true),
+    });
+    add(container, fields);
 }
 
 /// Adds `docker info`'s fields to the document that `info` prints.

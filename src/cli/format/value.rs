@@ -30,6 +30,7 @@ const MAPS: &[&str] = &[
     "IPAMOptions",
     "Containers",
     "containers",
+    "AuxAddress",
     "Interfaces",
     "interfaces",
 ];

@@ -7,6 +7,7 @@ use crate::base::network::NetworkAttachment;
 use crate::base::spec::NetworkMode;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::net::control::{Endpoint, Reply, Request};
+use crate::net::network::connected_already;
 use crate::runtime::monitor::wiring::{self, NetworkState};
 
 /// How long a container may take to come back to its networks.
@@ -48,7 +49,7 @@ impl Engine {
         wanted.name = self.network_to_join(&wanted.name)?;
         let mut attachments = self.changeable(&id)?;
         if attachments.iter().any(|on| on.name == wanted.name) {
-            let message = format!("container {typed} is already connected to network {}", wanted.name);
+            let message = format!("container {typed} {}", connected_already(&wanted.name));
             return Err(Error::new(Kind::Conflict, message));
         }
         if self.runs(&id)? {

@@ -117,7 +117,7 @@ fn check_driver(driver: &str) -> Result<()> {
             Kind::Unsupported,
             format!("network driver {driver} needs the host's interfaces, which only root has"),
         ),
-        other => Error::invalid(format!("unsupported network driver {other:?}")),
+        other => Error::invalid(format!("failed to find driver or plugin {other:?}")),
     };
     Err(refused.hint("use the driver bridge"))
 }
@@ -135,7 +135,12 @@ fn subnets(
 ) -> Result<Vec<Subnet>> {
     let invalid = |err: ipam::IpamError| Error::invalid(err.to_string());
     let mut subnets = wanted(request)?;
-    ipam::check_free(&subnets, taken).map_err(invalid)?;
+    ipam::check_free(&subnets, taken).map_err(|err| match err {
+        ipam::IpamError::Overlap(subnet, other) => Error::invalid(format!(
+            "subnet {subnet} is already used on the host or by another config: it overlaps {other}"
+        )),
+        other => invalid(other),
+    })?;
     let has_v4 = subnets.iter().any(|subnet| !subnet.is_ipv6());
     if request.no_ipv4 && (has_v4 || !request.ipv6) {
         return Err(Error::invalid(if has_v4 {
@@ -145,7 +150,9 @@ fn subnets(
         }));
     }
     if (!request.gateways.is_empty() || !request.ranges.is_empty()) && subnets.is_empty() {
-        return Err(Error::invalid("--gateway and --ip-range need a --subnet that they lie in"));
+        return Err(Error::invalid(
+            "cannot set gateway or range without subnet: they need a --subnet that they lie in",
+        ));
     }
     if !has_v4 && !request.no_ipv4 {
         subnets.push(ipam::free_subnet(taken, pools).map_err(invalid)?);
@@ -179,15 +186,14 @@ fn fill(network: &mut Network, request: &NetworkRequest) -> Result<()> {
     place(&mut network.subnets, &request.gateways, "gateway", |subnet, gateway| {
         subnet.gateway = Some(gateway);
     })?;
+    let all = network.subnets.clone();
     for text in &request.ranges {
         let range = lease_range(text)?;
         let fits = |subnet: &&mut NetworkSubnet| {
             subnet.subnet.contains(range.start_ip) && subnet.subnet.contains(range.end_ip)
         };
         let subnet = network.subnets.iter_mut().find(fits);
-        subnet
-            .ok_or_else(|| Error::invalid(format!("range {text} is in no subnet of the network")))?
-            .lease_range = Some(range);
+        subnet.ok_or_else(|| outside("lease range", text, &all))?.lease_range = Some(range);
     }
     network.routes = request.routes.iter().map(|text| route(text)).collect::<Result<_>>()?;
     network.dns_enabled = !request.disable_dns;
@@ -248,7 +254,7 @@ fn options(asked: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>>
                     .hint("connect a container to both networks instead: ketch network connect"));
             }
             _ => {
-                return Err(Error::invalid(format!("unsupported network option {key}"))
+                return Err(Error::invalid(format!("unsupported bridge network option {key}"))
                     .hint("known are mtu, metric, no_default_route, enable_icc, isolate"));
             }
         };
@@ -267,6 +273,12 @@ fn interface_name(name: String) -> Result<String> {
     Ok(name)
 }
 
+/// What is said of something that lies in none of a network's subnets.
+fn outside(what: &str, text: &str, subnets: &[NetworkSubnet]) -> Error {
+    let subnets: Vec<String> = subnets.iter().map(|of| of.subnet.to_string()).collect();
+    Error::invalid(format!("{what} {text} not in subnet {}", subnets.join(", ")))
+}
+
 /// Puts each address into the subnet that holds it.
 fn place(
     subnets: &mut [NetworkSubnet],
@@ -276,8 +288,10 @@ fn place(
 ) -> Result<()> {
     for text in addresses {
         let ip: IpAddr = text.parse().map_err(|_| Error::invalid(format!("invalid {what} {text:?}")))?;
-        let subnet = subnets.iter_mut().find(|subnet| subnet.subnet.contains(ip));
-        put(subnet.ok_or_else(|| Error::invalid(format!("{what} {ip} is in no subnet of the network")))?, ip);
+        let Some(at) = subnets.iter().position(|subnet| subnet.subnet.contains(ip)) else {
+            return Err(outside(what, text, subnets));
+        };
+        put(&mut subnets[at], ip);
     }
     Ok(())
 }
@@ -295,7 +309,7 @@ fn lease_range(text: &str) -> Result<LeaseRange> {
 }
 
 fn route(text: &str) -> Result<Route> {
-    let bad = || Error::invalid(format!("invalid route {text:?}: write DESTINATION,GATEWAY[,METRIC]"));
+    let bad = || Error::invalid(format!("invalid route: {text}: write DESTINATION,GATEWAY[,METRIC]"));
     let mut parts = text.split(',');
     let mut next = || parts.next().map(str::trim).filter(|part| !part.is_empty());
     let destination = next().and_then(|part| part.parse().ok()).ok_or_else(bad)?;
@@ -392,9 +406,9 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused() {
         let gateway = NetworkRequest { gateways: vec!["10.1.1.1".into()], ..request(&["172.30.0.0/24"]) };
-        assert_eq!(made(&gateway).unwrap_err(), "gateway 10.1.1.1 is in no subnet of the network");
+        assert_eq!(made(&gateway).unwrap_err(), "gateway 10.1.1.1 not in subnet 172.30.0.0/24");
         assert!(made(&request(&["172.30.0.0/24", "172.30.0.0/25"])).unwrap_err().contains("overlaps"));
-        assert!(made(&request(&["nonsense"])).unwrap_err().contains("invalid subnet"));
+        assert!(made(&request(&["nonsense"])).unwrap_err().contains("invalid CIDR address: nonsense"));
         let driver = NetworkRequest { driver: "macvlan".into(), ..request(&[]) };
         assert!(made(&driver).unwrap_err().contains("needs the host's interfaces"));
         let option =

@@ -45,6 +45,11 @@ fn mode(request: &ContainerRequest, facts: &Facts<'_>) -> Result<NetworkMode> {
         Ok(match text.split_once(':') {
             None if text == "none" => Some(NetworkMode::None),
             None if text == "host" => Some(NetworkMode::Host),
+            Some(("container", "")) => {
+                return Err(Error::invalid(
+                    "invalid config provided: namespace mode container requires a value",
+                ));
+            }
             Some(("container", name)) => Some(NetworkMode::Container((facts.find_container)(name)?)),
             Some(("ns", path)) if path.starts_with('/') => Some(NetworkMode::Path(PathBuf::from(path))),
             _ => match PrivateNetwork::parse(text) {
@@ -57,29 +62,36 @@ fn mode(request: &ContainerRequest, facts: &Facts<'_>) -> Result<NetworkMode> {
     let mut mode = None;
     for text in &request.networks {
         match single(text)? {
-            Some(found) => mode = Some((found, text)),
+            // The first one is named where there are several.
+            Some(found) => mode = mode.or(Some((found, text))),
             None => names.push(text.as_str()),
         }
     }
     if let (Some((_, text)), 2..) = (&mode, request.networks.len()) {
         return Err(Error::invalid(format!(
-            "cannot set multiple networks without bridge network mode, selected mode {text}"
+            "cannot set multiple networks without bridge network mode, selected mode {text}: invalid argument"
         )));
     }
     let Some((mode, text)) = mode else {
         return Ok(NetworkMode::Bridge(attachments(request, &names, facts)?));
     };
-    if has_fixed_addresses(request) || !request.network_aliases.is_empty() {
-        let message = format!("addresses and aliases need a network of ketch, not --network {text}");
-        return Err(Error::invalid(message));
+    let aliases = (!request.network_aliases.is_empty()).then_some("--network-alias");
+    if let Some(flag) = fixed_address(request).or(aliases) {
+        let message = format!("{flag} can only be set when the network mode is bridge: invalid argument");
+        return Err(Error::invalid(message).hint(format!("leave out --network {text}, or name a network")));
     }
     Ok(mode)
 }
 
-/// Whether addresses are asked for that only one network can have.
-fn has_fixed_addresses(request: &ContainerRequest) -> bool {
-    let single = [&request.ip, &request.ip6, &request.mac].into_iter().any(Option::is_some);
-    single || !request.link_local_ips.is_empty()
+/// The flag that asks for an address, which only one network can have.
+fn fixed_address(request: &ContainerRequest) -> Option<&'static str> {
+    let given = [
+        ("--ip", request.ip.is_some()),
+        ("--ip6", request.ip6.is_some()),
+        ("--link-local-ip", !request.link_local_ips.is_empty()),
+        ("--mac-address", request.mac.is_some()),
+    ];
+    given.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
 }
 
 /// Checks what only the network's own types can.
@@ -126,13 +138,13 @@ fn attachments(
         let name = (facts.find_network)(DEFAULT_NETWORK)?;
         attachments.push(NetworkAttachment { name, ..NetworkAttachment::default() });
     }
-    if attachments.len() > 1 && has_fixed_addresses(request) {
-        return Err(Error::invalid("--ip, --ip6, --link-local-ip and --mac-address need a single network")
+    if let Some(flag) = fixed_address(request).filter(|_| attachments.len() > 1) {
+        return Err(Error::invalid(format!("{flag} can only be set for a single network: invalid argument"))
             .hint("write --network NAME:ip=…,mac=… instead"));
     }
     for attachment in &mut attachments {
         for ip in request.ip.iter().chain(&request.ip6) {
-            let ip = ip.parse().map_err(|_| Error::invalid(format!("invalid IP address {ip:?}")))?;
+            let ip = ip.parse().map_err(|_| Error::invalid(format!("{ip:?} is not an ip address")))?;
             attachment.ips.push(ip);
         }
         for ip in &request.link_local_ips {
@@ -258,12 +270,12 @@ fn search_domain(text: &str) -> Result<()> {
 
 /// `name[;name…]:address`, as lines of /etc/hosts.
 fn add_host(text: &str) -> Result<Vec<(String, String)>> {
-    let bad = || Error::invalid(format!("invalid --add-host value {text:?}: write NAME:IP"));
-    let (names, address) = text.split_once([':', '=']).ok_or_else(bad)?;
+    let bad = || Error::invalid(format!("bad format for add-host: {text:?}: write NAME:IP"));
+    let (names, address) =
+        text.split_once([':', '=']).filter(|(names, _)| !names.is_empty()).ok_or_else(bad)?;
     let address = address.trim_matches(['[', ']']);
-    let known = address == "host-gateway" || address.parse::<std::net::IpAddr>().is_ok();
-    if names.is_empty() || !known {
-        return Err(bad());
+    if address != "host-gateway" && address.parse::<std::net::IpAddr>().is_err() {
+        return Err(Error::invalid(format!("invalid IP address in add-host: {address:?}")));
     }
     Ok(names.split(';').map(|name| (address.to_owned(), name.to_owned())).collect())
 }

@@ -102,8 +102,11 @@ impl Netd {
         let Some(of) = world.members.get(member) else { return Err(gone()) };
         let already = |joined: &Joined| joined.endpoint.network == network.name;
         if of.joined.iter().any(already) {
-            let message =
-                format!("container {} is already connected to network {}", of.attach.name, network.name);
+            let message = format!(
+                "container {} {}",
+                of.attach.name,
+                crate::net::network::connected_already(&network.name)
+            );
             return Err(refusal(RefusalKind::Conflict, message));
         }
         let n = (0..).find(|n| {
