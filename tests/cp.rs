@@ -202,3 +202,14 @@ fn volumes_are_exported_and_imported() {
     let refused = sandbox.ketch(["volume", "import", "two", "h.tar"]);
     assert!(refused.fails(125).contains("leads out of it"), "{}", refused.stderr);
 }
+
+#[test]
+fn a_file_that_cannot_be_written_is_named() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--net=none", "--name=c", "bb", "true"]);
+    std::fs::create_dir(sandbox.path("closed")).expect("make a directory");
+    sandbox.program("chmod", ["555", "closed"]).run().ok();
+    let message = sandbox.ketch(["cp", "c:/etc/passwd", "closed/"]).fails(125).to_owned();
+    sandbox.program("chmod", ["755", "closed"]).run().ok();
+    assert_eq!(message, "Error: write passwd: Permission denied\n");
+}

@@ -135,6 +135,58 @@ fn without_a_home_or_a_known_user_the_store_can_be_named() {
     assert_eq!(output.ok(), "fine");
 }
 
+#[test]
+fn without_a_home_it_is_the_one_of_the_passwd_file() {
+    let sandbox = Sandbox::new();
+    let of_passwd = "awk -F: -v uid=\"$(id -u)\" '$3 == uid { print $6; exit }' /etc/passwd";
+    let home = sandbox.program("sh", ["-c", of_passwd]).run().ok().to_owned();
+    for home_variable in [None, Some("")] {
+        let asked = sandbox
+            .command(["info", "--format={{.Store.GraphRoot}}"])
+            .env_remove("KETCH_ROOT")
+            .env_remove("XDG_DATA_HOME");
+        let asked = match home_variable {
+            None => asked.env_remove("HOME").run(),
+            Some(value) => asked.env("HOME", value).run(),
+        };
+        match home.as_str() {
+            "" => assert!(asked.fails(125).contains("no home directory"), "{}", asked.stderr),
+            home => assert_eq!(asked.ok(), format!("{home}/.local/share/ketch")),
+        }
+    }
+}
+
+#[test]
+fn a_removed_working_directory_is_in_nobodys_way() {
+    let sandbox = Sandbox::new();
+    let script = "mkdir gone && cd gone && rmdir ../gone && ketch run --rm --net=none bb echo fine; \
+        ketch run --rm --net=none -v ./x:/x bb echo wrong; \
+        printf 'FROM bb\\n' | ketch build -q - > /dev/null && echo built; ketch build .";
+    let output = sandbox.program("sh", ["-c", script]).run();
+    assert_eq!(output.stdout, "fine\nbuilt\n", "{}", output.stderr);
+    assert!(output.stderr.contains("gone (deleted)/./x: no such file or directory"), "{}", output.stderr);
+    assert!(output.stderr.contains("context directory .: not found"), "{}", output.stderr);
+}
+
+/// A directory within a container's own root is often on overlayfs.
+#[test]
+fn a_file_system_that_cannot_hold_containers_is_said_to_be_that() {
+    let sandbox = Sandbox::empty();
+    let dir = sandbox.path("o");
+    let script = format!(
+        "d={}; mkdir -p $d/lower $d/upper $d/work $d/on && \
+         mount -t overlay -o userxattr,lowerdir=$d/lower,upperdir=$d/upper,workdir=$d/work overlay $d/on && \
+         mount --bind /dev/null \"$(command -v newuidmap)\" && export KETCH_ROOT=$d/on/store",
+        dir.display(),
+    );
+    let output = after_mounting(&sandbox, &script, &["run", "--rm", "--net=none", "hello"]);
+    let message = output.fails(125);
+    assert!(
+        message.contains("Invalid argument") && message.contains("hint: the store's file system"),
+        "{message}"
+    );
+}
+
 /// ketch as the caller, in a mount namespace in which `script` (run as root of one that an ordinary user may make) has
 /// changed something. No setuid program gains anything there.
 fn after_mounting(sandbox: &Sandbox, script: &str, args: &[&str]) -> common::Output {

@@ -32,6 +32,19 @@ fn logs_are_what_was_written_byte_for_byte() {
     assert!(file.lines().all(|line| line.len() <= 16 * 1024 + 64), "long lines are split");
 }
 
+/// `-n` is podman's for names and docker's for a number of lines.
+#[test]
+fn a_number_behind_n_is_a_number_of_lines() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["run", "--name=l", "--net=none", "bb", "seq", "9"]);
+    for args in [&["-n", "2", "l"][..], &["l", "-n", "2"], &["-fn", "2", "l"], &["-n", "00002", "l"]] {
+        assert_eq!(sandbox.ok([&["logs"], args].concat()), "8\n9", "{args:?}");
+    }
+    assert_eq!(sandbox.ok(["logs", "-n", "l"]).lines().count(), 9);
+    sandbox.ok(["run", "--name=2", "--net=none", "bb", "echo", "two"]);
+    assert!(sandbox.ok(["logs", "-n", "2", "l"]).starts_with("2 two\nl 1\n"));
+}
+
 #[test]
 fn tail_since_until_and_timestamps_choose() {
     let sandbox = Sandbox::new();

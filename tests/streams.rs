@@ -84,6 +84,23 @@ fn a_reader_that_goes_away_is_no_panic_and_no_hang() {
     assert!(!output.stderr.contains("panicked"), "{}", output.stderr);
 }
 
+/// As with podman: one that was to be removed and whose output is lost has nobody left. It gets its stop signal.
+#[test]
+fn a_lost_reader_is_the_end_of_what_was_to_be_removed() {
+    let sandbox = Sandbox::new();
+    let script =
+        "ketch run --rm --net=none bb sh -c 'trap \"exit 0\" TERM; while :; do echo y; done' | head -n 1";
+    let output = sandbox.program("sh", ["-c", script]).run();
+    assert_eq!(output.ok(), "y");
+    common::wait_for("the container to be removed", || match sandbox.names() {
+        names if names.is_empty() => Ok(()),
+        names => Err(format!("{names:?}")),
+    });
+    let full = sandbox.program("sh", ["-c", "ketch run --rm --net=none bb echo y > /dev/full"]).run();
+    let message = full.fails(125);
+    assert!(message.contains("write the container's output: no space left on device"), "{message}");
+}
+
 #[test]
 fn a_terminal_session_works_as_typed() {
     let sandbox = Sandbox::new();
@@ -133,6 +150,7 @@ fn detaching_leaves_it_running_and_attaching_comes_back() {
     first.send("\x10\x11");
     let left = first.wait();
     assert_eq!(left.code, 0, "{}", left.stdout);
+    assert!(left.stdout.ends_with("read escape sequence\r\n"), "{:?}", left.stdout);
     assert_eq!(sandbox.inspect("d", ".State.Status"), "running");
 
     let mut second = sandbox.command(["attach", "d"]).on_terminal(24, 80);

@@ -30,6 +30,33 @@ fn a_hundred_run_at_once() {
     });
 }
 
+/// Joining a container takes several steps, and it may end before each of them.
+#[test]
+fn commands_in_containers_that_end_meanwhile_say_so() {
+    let sandbox = Sandbox::new();
+    let names: Vec<String> = (0..16).map(|n| format!("c{n}")).collect();
+    for _ in 0..2 {
+        for name in &names {
+            sandbox.start(name, &[], "exec sleep 1000");
+        }
+        let exec = |name: &String| sandbox.command(["exec", name, "true"]).deadline(PATIENCE).spawn();
+        let stop = |name: &String| sandbox.command(["kill", name]).deadline(PATIENCE).spawn();
+        let all: Vec<(Running, Running)> = names.iter().map(|name| (exec(name), stop(name))).collect();
+        for (exec, stop) in all {
+            stop.wait();
+            let output = exec.wait();
+            let is_told = output.stderr.contains("can only create exec sessions on running containers");
+            assert!(
+                matches!(output.code, 0 | 137) || output.code == 255 && is_told,
+                "{}: {}",
+                output.code,
+                output.stderr
+            );
+        }
+        sandbox.ok(["rm", "--force", "--all", "--time=0"]);
+    }
+}
+
 #[test]
 fn a_hundred_are_removed_by_one_command() {
     let sandbox = Sandbox::new();

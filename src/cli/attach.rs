@@ -1,8 +1,9 @@
 //! `ketch attach`, and the terminal's side of every attached command.
 
-use std::io;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 
+use anyhow::Context as _;
 use clap::{ArgAction, Args};
 
 use crate::attach::client::{self, End, Local};
@@ -101,10 +102,16 @@ pub(crate) fn pump(
         detach_keys,
         on_signal: pass_on.as_mut().map(|pass_on| pass_on as &mut dyn FnMut(i32) -> bool),
     };
-    match client::pump(socket, local)? {
+    match client::pump(socket, local).context("write the container's output")? {
         // Codes are 0 to 255 but for the -1 of an end that nobody saw.
         End::Exited(code) => Ok(Some(Exit(u8::try_from(code).unwrap_or(u8::MAX)))),
-        End::Detached => Ok(None),
+        End::Detached => {
+            // As docker says it, behind the container's prompt; for the shell's own begins a new line.
+            if io::stderr().is_terminal() {
+                io::stderr().write_all(b"read escape sequence\n").ok();
+            }
+            Ok(None)
+        }
         End::Signal(number) => {
             signal::set_default(number)?;
             signal::raise(number);

@@ -43,6 +43,8 @@ pub(crate) struct LogsArgs {
     latest: Latest,
 
     /// Begin lines of several containers with their names instead of their IDs
+    ///
+    /// With a number behind it, as docker has it: show this many lines from the end.
     #[arg(short, long)]
     names: bool,
 
@@ -65,6 +67,7 @@ pub(crate) struct LogsArgs {
 
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<()> {
+    let args = with_dockers_tail(session, args)?;
     let query = query(&args)?;
     let mut logs = Vec::new();
     let mut labels = Vec::new();
@@ -100,6 +103,26 @@ pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<(
         log.read(|entry| printer.print(index, entry))?;
     }
     Ok(printer.finish()?)
+}
+
+/// Docker's `-n LINES`, which is podman's `-n` and a container: a short number beside the container is a number of
+/// lines unless a container has that name.
+fn with_dockers_tail(session: &mut Session<'_>, mut args: LogsArgs) -> anyhow::Result<LogsArgs> {
+    const DIGITS: usize = 9; // with more it may be the beginning of an ID
+    if !args.names || args.containers.len() < 2 {
+        return Ok(args);
+    }
+    let is_number = |word: &String| word.len() <= DIGITS && word.bytes().all(|c| c.is_ascii_digit());
+    let Some(at) = args.containers.iter().position(is_number) else { return Ok(args) };
+    let word = &args.containers[at];
+    let engine = session.engine()?;
+    let is_name =
+        engine.container(word).is_ok_and(|id| engine.container_name(&id).is_ok_and(|name| name == *word));
+    if !is_name {
+        args.tail = args.containers.remove(at);
+        args.names = false;
+    }
+    Ok(args)
 }
 
 fn query(args: &LogsArgs) -> anyhow::Result<Query> {

@@ -17,6 +17,7 @@ use crate::cli::hello;
 use crate::cli::session::{Exit, Session};
 use crate::cli::targets::{self, Latest, Selection};
 use crate::engine::attach::SignalPath;
+use crate::engine::remove::Removing;
 use crate::engine::request::ContainerRequest;
 use crate::engine::start::{Start, is_passthrough};
 use crate::engine::{Engine, Error, Kind, config};
@@ -180,7 +181,12 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
         return Ok(Exit::OK);
     }
     let attachment = Attachment { hello, terminal: flags.process.tty, sig_proxy: args.sig_proxy };
-    let exit = attached(engine, &id, request.auto_remove, attachment, keys, keep)?;
+    let exit = attached(engine, &id, request.auto_remove, attachment, keys, keep).inspect_err(|err| {
+        if request.auto_remove && output_is_lost(err) {
+            // Nobody hears it any more, and nobody would remove it. That it cannot be is of no interest behind `| head`.
+            engine.remove_container(&id, &Removing { force: true, ..Removing::default() }).ok();
+        }
+    })?;
     if args.rmi {
         match engine.remove_image(&request.image, false) {
             // Others use it, or it has other names; or somebody has removed it meanwhile.
@@ -227,6 +233,13 @@ pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Resul
     };
     let attachment = Attachment { hello, terminal: spec.process.terminal, sig_proxy: args.sig_proxy };
     attached(engine, &id, false, attachment, keys, Vec::new())
+}
+
+/// Whether nobody reads what the container writes, or the disk takes no more of it. A terminal that was closed is none
+/// of both: who closes a window has detached.
+fn output_is_lost(err: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, StorageFull};
+    err.downcast_ref::<std::io::Error>().is_some_and(|err| matches!(err.kind(), BrokenPipe | StorageFull))
 }
 
 fn streams_on_terminal() -> bool {

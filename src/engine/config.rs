@@ -36,7 +36,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// If none of them is set and HOME is not either.
+    /// If none of them is set and there is no home directory either.
     pub(crate) fn data_root(&self) -> Result<PathBuf> {
         let path = match (&self.root, variable("KETCH_ROOT"), variable("XDG_DATA_HOME")) {
             (Some(root), ..) => root.clone(),
@@ -82,12 +82,26 @@ pub(crate) fn search_path() -> Option<std::ffi::OsString> {
     std::env::var_os("PATH")
 }
 
-/// The home directory.
+/// The home directory: HOME, or what the user's line in /etc/passwd says. Neither cron, `env -i` nor a unit
+/// of the system need set the variable.
+///
+/// # Errors
+///
+/// If neither is there.
 pub(crate) fn home() -> Result<PathBuf> {
-    variable("HOME").ok_or_else(|| {
-        Error::new(Kind::Invalid, "no home directory: HOME is not set")
+    variable("HOME").or_else(registered_home).ok_or_else(|| {
+        let message = "no home directory: HOME is not set, and /etc/passwd does not name one";
+        Error::new(Kind::Invalid, message)
             .hint("set HOME, or name a directory for the store with --root or KETCH_ROOT")
     })
+}
+
+/// The home directory in the user's line of /etc/passwd.
+fn registered_home() -> Option<PathBuf> {
+    let passwd = String::from_utf8_lossy(&std::fs::read("/etc/passwd").ok()?).into_owned();
+    let uid = rustix::process::getuid().as_raw();
+    let user = crate::base::passwd::host_user(&passwd, "", |_, found| found == uid)?;
+    Some(PathBuf::from(user.home)).filter(|home| home.is_absolute())
 }
 
 /// How long the network helper stays when no container needs it any more: `KETCH_NETWORK_LINGER`, in
@@ -146,19 +160,22 @@ fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// A directory of the XDG specification: absolute, or below HOME.
+/// A directory of the XDG specification: absolute, or below the home directory.
 fn xdg(name: &str, below_home: &str) -> Option<PathBuf> {
     let set = variable(name).filter(|path| path.is_absolute());
-    set.or_else(|| variable("HOME").map(|home| home.join(below_home)))
+    set.or_else(|| home().ok().map(|home| home.join(below_home)))
 }
 
-/// The working directory, from which relative paths start.
+/// The working directory, from which relative paths start. One that was removed is what the kernel calls it,
+/// `/where/it/was (deleted)`: whoever names no relative path need not know, and for who does there is nothing there.
 ///
 /// # Errors
 ///
-/// If it was removed.
+/// If it cannot be asked for.
 pub(crate) fn directory() -> Result<PathBuf> {
-    std::env::current_dir().map_err(|err| Error::system("find the working directory", err))
+    std::env::current_dir()
+        .or_else(|_| std::fs::read_link("/proc/self/cwd"))
+        .map_err(|err| Error::system("find the working directory", err))
 }
 
 /// The caller's proxies, as `KEY=value`, in both spellings. A proxy with a password in it stays outside

@@ -14,9 +14,10 @@ use crate::engine::start::{Start, failed};
 use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Error, Kind, Result, config, exec_sessions};
 use crate::runtime::enter::{self, EnterOrder, Entered};
+use crate::runtime::failure::FailureKind;
 use crate::runtime::plan::secret_file;
 use crate::store::secrets::MAX_BYTES;
-use crate::sys::fs;
+use crate::sys::{fs, pidfd};
 
 /// What somebody wants to run. Empty and `None` mean: as process 1 has it.
 #[derive(Clone, Debug, Default)]
@@ -62,8 +63,14 @@ impl Engine {
         }
         order.cgroup = self.admission(&spec, &record);
         let client: Option<OwnedFd> = start.client;
-        let entered = enter::enter(&self.caller(), &record, &order, client, &kept)
-            .map_err(|failure| failed(failure, id))?;
+        let entered =
+            enter::enter(&self.caller(), &record, &order, client, &kept).map_err(
+                |failure| match failure.kind {
+                    // Whatever step of joining it was that met the end of the container.
+                    FailureKind::System | FailureKind::Conflict if !is_alive(&record) => not_running(),
+                    _ => failed(failure, id),
+                },
+            )?;
         self.record(self.event_of("exec", &spec));
         Ok(entered)
     }
@@ -98,6 +105,12 @@ impl Engine {
         connect(dir.as_fd()).and_then(|socket| client::watch(socket.as_fd(), entered.pid)).ok();
         exec_sessions::note(dir.as_fd(), entered.pid)
     }
+}
+
+/// Whether process 1 of a life is still there, and not on its way out.
+fn is_alive(record: &Record) -> bool {
+    pidfd::open_verified(record.pid, record.pid_start_ticks, &record.boot_id)
+        .is_ok_and(|first| first.is_some() && !pidfd::is_ending(record.pid))
 }
 
 /// The secrets of a container that are variables, as its process 1 has them.

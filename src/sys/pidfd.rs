@@ -218,12 +218,26 @@ fn is_zombie(stat: &[u8]) -> bool {
     matches!(state, Some(b'Z' | b'X'))
 }
 
-/// Field 22 of a line of `/proc/PID/stat`. Field 2, the name, may hold spaces and parentheses, so
-/// fields are counted from the last `)`.
+/// True if there is no process `pid` any more, or if it is about to end: its namespaces can be gone already, or take
+/// no further process.
+pub(crate) fn is_ending(pid: i32) -> bool {
+    /// Of the flags in field 9 (`include/linux/sched.h`).
+    const PF_EXITING: u64 = 4;
+    let flags = read_stat(pid, |stat| Ok(parse_field(stat, 9)));
+    flags.is_ok_and(|flags| flags.is_none_or(|flags| flags & PF_EXITING != 0))
+}
+
+/// Field 22 of a line of `/proc/PID/stat`.
 fn parse_start_ticks(stat: &[u8]) -> Option<u64> {
+    parse_field(stat, 22)
+}
+
+/// Field `number`, a number itself, of a line of `/proc/PID/stat`. Field 2, the name, may hold spaces and parentheses,
+/// so fields are counted from the last `)`.
+fn parse_field(stat: &[u8], number: usize) -> Option<u64> {
     let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
-    let field = stat[after_name..].split(|&byte| byte == b' ').filter(|field| !field.is_empty()).nth(19)?;
-    std::str::from_utf8(field).ok()?.parse().ok()
+    let mut fields = stat[after_name..].split(|&byte| byte == b' ').filter(|field| !field.is_empty());
+    std::str::from_utf8(fields.nth(number.checked_sub(3)?)?).ok()?.parse().ok()
 }
 
 /// The random ID of this boot, as a UUID in text.
@@ -247,6 +261,8 @@ mod tests {
         let stat = b"7 (a) b ) (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 889120 9 9";
         assert_eq!(parse_start_ticks(stat), Some(889_120));
         assert_eq!(parse_start_ticks(b"7 (x) S 1"), None);
+        assert_eq!(parse_field(stat, 9), Some(4_194_560));
+        assert!(!is_ending(std::process::id().cast_signed()) && is_ending(i32::MAX));
         assert!(is_zombie(b"7 (a) S) Z 1") && !is_zombie(b"7 (Z) Z) S 1"));
     }
 

@@ -72,7 +72,13 @@ pub(super) fn read(engine: &Engine, request: &BuildRequest) -> Result<Read> {
         }
         context
     } else {
-        return Err(Error::new(Kind::Invalid, format!("context directory {text}: not found")).into());
+        return Err(match path.metadata() {
+            Err(err) if err.kind() == std::io::ErrorKind::PermissionDenied => {
+                Error::system(format!("read the context directory {text}"), err)
+            }
+            _ => Error::new(Kind::Invalid, format!("context directory {text}: not found")),
+        }
+        .into());
     };
     let (name, content, own_path) = match (dockerfile, &request.files[..]) {
         (Some(content), []) => ("Dockerfile".to_owned(), content, None),

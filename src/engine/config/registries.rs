@@ -27,7 +27,7 @@ pub(crate) fn credentials(named: Option<PathBuf>) -> Stores {
         return Stores::only(file);
     }
     let (runtime, docker) = (variable("XDG_RUNTIME_DIR"), variable("DOCKER_CONFIG"));
-    let (config, home) = (xdg("XDG_CONFIG_HOME", ".config"), variable("HOME"));
+    let (config, home) = (xdg("XDG_CONFIG_HOME", ".config"), super::home().ok());
     Stores::usual(runtime.as_deref(), config.as_deref(), home.as_deref(), docker.as_deref())
 }
 

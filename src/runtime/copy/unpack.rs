@@ -62,7 +62,8 @@ struct Unpacker {
 impl Unpacker {
     fn entry<R: io::BufRead>(&mut self, entry: &Entry, archive: &mut Archive<R>) -> Result<()> {
         let path = clean(&entry.path)?;
-        let failed = |err: io::Error| Failure::errno(format!("write {}", rootfs::shown(&entry.path)), err);
+        let name = self.landing.name.clone();
+        let failed = failed_to_write(entry, name.as_deref());
         let (dir, name) = match path.split_last() {
             Some((name, parents)) => (self.directory(parents).map_err(failed)?, name.clone()),
             None => match &self.landing.name {
@@ -146,7 +147,7 @@ impl Unpacker {
         entry: &Entry,
         archive: &mut Archive<R>,
     ) -> Result<()> {
-        let failed = |err: io::Error| Failure::errno(format!("write {}", rootfs::shown(&entry.path)), err);
+        let failed = failed_to_write(entry, Some(name));
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match self.clear(dir, name, false) {
             Ok(()) => rustix::fs::openat(
@@ -302,6 +303,20 @@ fn step(dir: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
             Ok(rustix::fs::openat(dir, name, O_DIR, Mode::empty())?)
         }
         other => Ok(other?),
+    }
+}
+
+/// What went wrong with an entry. The archive's root has the name under which it lands.
+fn failed_to_write<'a>(
+    entry: &'a Entry,
+    name: Option<&'a OsStr>,
+) -> impl Fn(io::Error) -> Failure + Copy + use<'a> {
+    move |err| {
+        let path = match (clean(&entry.path), name) {
+            (Ok(path), Some(name)) if path.is_empty() => name.to_string_lossy().into_owned(),
+            _ => rootfs::shown(&entry.path),
+        };
+        Failure::errno(format!("write {path}"), err)
     }
 }
 

@@ -490,6 +490,13 @@ fn overlay_failure(err: &MountError, plan: &OverlayPlan) -> Failure {
         Failure::errno(format!("mount the root file system of {} layers", plan.lowers.len()), err.source);
     if err.source == Errno::EINVAL && plan.lowers.len() > 500 {
         failure.hint = Some("Linux takes at most 500 layers".into());
+    } else if err.source == Errno::EINVAL {
+        // overlay itself, NFS, vfat and others: the kernel takes none of them for the upper directory.
+        failure.hint = Some(
+            "the store's file system cannot hold what overlayfs writes: \
+             name a directory on ext4, xfs, btrfs or tmpfs with --root or KETCH_ROOT"
+                .into(),
+        );
     } else if err.source == Errno::EPERM {
         failure.hint = Some("overlayfs in a user namespace needs Linux 5.13".into());
     }
