@@ -123,6 +123,7 @@ const LINES: &[(&str, i32, &str)] = &[
     ),
     ("network create --subnet=10.211.5.0/24 --ip-range=10.1.1.0/25 x", 125, "not in subnet 10.211.5.0/24"),
     ("network create --route=nonsense x", 125, "invalid route: nonsense"),
+    ("network rm -t 0 nosuch", 125, "--force option must be specified to use the --time option"),
     ("secret rm nosuch", 125, "no secret with name or id \"nosuch\": no such secret"),
     ("secret inspect nosuch", 125, "no secret with name or id \"nosuch\": no such secret"),
     ("run --secret=nosuch bb", 125, "no secret with name or id \"nosuch\": no such secret"),

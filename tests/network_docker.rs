@@ -210,13 +210,13 @@ fn an_address_has_all_the_names_of_its_container() {
     let sandbox = Sandbox::new();
     sandbox.ok(["network", "create", "net"]);
     let aliases = "--network=net:alias=first,alias=second";
-    sandbox.ok(["run", "-d", "--name=web", aliases, "bb", "sleep", "1000"]);
+    sandbox.ok(["run", "-d", "--name=web", "--hostname=page", aliases, "bb", "sleep", "1000"]);
     let id = sandbox.inspect("web", ".Id");
     let ip = sandbox.inspect("web", ".NetworkSettings.Networks.net.IPAddress");
     let answer = sandbox.ok(["run", "--rm", "--network=net", "bb", "nslookup", &ip]);
     let names: Vec<&str> =
         answer.lines().filter_map(|line| line.split_once("name = ")).map(|(_, n)| n).collect();
-    assert_eq!(names, ["web", "first", "second", &id[..12]], "{answer}");
+    assert_eq!(names, ["web", "first", "second", "page", &id[..12]], "{answer}");
 }
 
 #[test]
@@ -245,4 +245,34 @@ fn dockers_fields_and_filters() {
         assert_eq!(sandbox.ok(["network", "ls", "-q", "--filter", filter]), names, "{filter}");
     }
     assert_eq!(sandbox.ketch(["network", "ls", "--filter=type=other"]).code, 125);
+}
+
+#[test]
+fn several_networks_in_one_word() {
+    let sandbox = Sandbox::new();
+    for network in ["a", "b"] {
+        sandbox.ok(["network", "create", network]);
+    }
+    sandbox.ok(["run", "-d", "--name=both", "--network=a,b", "bb", "sleep", "1000"]);
+    let networks = "--format={{range $name, $n := .NetworkSettings.Networks}}{{$name}} {{end}}";
+    assert_eq!(sandbox.ok(["inspect", "both", networks]).trim(), "a b");
+    // What stands at the top is the default network's, with podman and docker.
+    assert_eq!(sandbox.inspect("both", ".NetworkSettings.IPAddress"), "");
+    sandbox.ok(["run", "-d", "--name=usual", "bb", "sleep", "1000"]);
+    assert!(sandbox.inspect("usual", ".NetworkSettings.IPAddress").starts_with("10."));
+
+    let missing = sandbox.ketch(["run", "--rm", "--network=a,nosuch", "bb", "true"]);
+    assert!(missing.fails(125).contains("nosuch: network not found"), "{}", missing.stderr);
+    for (option, said) in [
+        ("--dns=192.0.2.1", "conflicting options: dns and the network mode: container"),
+        ("--dns-search=a.b", "conflicting options: dns and the network mode: container"),
+        ("--add-host=a:1.2.3.4", "cannot set extra host entries"),
+    ] {
+        let refused = sandbox.ketch(["run", "--rm", "--network=container:both", option, "bb", "true"]);
+        assert!(refused.fails(125).contains(said), "{option}: {}", refused.stderr);
+    }
+    sandbox.ok(["network", "disconnect", "b", "both"]);
+    for options in [&["b", "both"][..], &["-f", "b", "both"], &["-f", "b", "nosuch"]] {
+        assert_eq!(sandbox.ketch([&["network", "disconnect"], options].concat()).code, 125, "{options:?}");
+    }
 }

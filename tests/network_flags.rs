@@ -239,6 +239,8 @@ fn names_servers_and_hosts_are_what_the_flags_say() {
     assert!(hosts.ends_with("\tinside box\n"), "{hosts}");
     assert!(resolv.starts_with("search a.test b.test\nnameserver 10.88.0.1\n"), "{resolv}");
     assert!(resolv.ends_with("options ndots:2"), "{resolv}");
+    let of_image = sh(&sandbox, &["--dns=none"], "cat /etc/resolv.conf 2>&1; true");
+    assert!(!of_image.contains("nameserver"), "the image's own, which has none: {of_image}");
     let none = sh(&sandbox, &["--no-hosts", "--dns-search=."], "cat /etc/hosts; cat /etc/resolv.conf");
     assert!(!none.contains("inside") && !none.contains("search"), "{none}");
 }

@@ -357,7 +357,10 @@ fn template_row(document: &Value) -> Value {
         range => json!({"StartIP": range["start_ip"], "EndIP": range["end_ip"]}),
     };
     let subnet = |subnet: &Value| json!({"Subnet": subnet["subnet"], "Gateway": subnet["gateway"], "LeaseRange": range(&subnet["lease_range"])});
-    row["Subnets"] = subnets.iter().map(subnet).collect();
+    row["Subnets"] = match subnets.is_empty() {
+        true => Value::Null,
+        false => subnets.iter().map(subnet).collect(),
+    };
     row["Routes"] = document.get("routes").cloned().unwrap_or_else(|| json!([]));
     docker::network(&mut row);
     row
@@ -381,6 +384,9 @@ pub(crate) struct RmArgs {
 
 /// `network rm`.
 pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> {
+    if args.time.is_some() && !args.force {
+        return Err(Error::invalid("--force option must be specified to use the --time option").into());
+    }
     let grace = args.time.map(Grace::from_seconds);
     let force = args.force;
     session.for_each_removal(&args.networks, |engine, name| match engine.remove_network(name, force, grace) {

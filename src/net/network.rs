@@ -31,7 +31,7 @@ pub(crate) struct Network {
     /// Name of the bridge in G.
     pub(crate) network_interface: String,
     pub(crate) created: Timestamp,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) subnets: Vec<NetworkSubnet>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) routes: Vec<Route>,

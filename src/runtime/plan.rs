@@ -402,6 +402,8 @@ fn generated_files(spec: &ContainerSpec, places: &Places) -> Vec<MountPlan> {
     let etc = &spec.etc;
     let is_wanted = |file: &str| match file {
         "hosts" => !spec.network.no_hosts && etc.hosts_base != HostsBase::Image,
+        // The image's own, if it has one (`--dns none`).
+        "resolv.conf" => spec.network.dns != ["none"],
         "hostname" => !etc.no_hostname,
         _ => true,
     };

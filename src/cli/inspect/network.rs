@@ -7,6 +7,7 @@ use crate::base::spec::{ContainerSpec, NetworkMode};
 use crate::engine::Engine;
 use crate::engine::inspect::ContainerDetails;
 use crate::net::control::Endpoint;
+use crate::net::network::DEFAULT_NETWORK;
 
 /// `--network` in one word.
 pub(super) fn network_mode(spec: &ContainerSpec) -> String {
@@ -40,12 +41,14 @@ pub(super) fn network_settings(engine: &Engine, details: &ContainerDetails) -> V
         let endpoint = running.as_ref().and_then(|state| state.endpoints.first());
         settings.extend(endpoint.map_or_else(addresses, endpoint_addresses));
     }
-    for (n, attachment) in engine.attachments_of(&spec.id).unwrap_or_default().iter().enumerate() {
+    let attachments = engine.attachments_of(&spec.id).unwrap_or_default();
+    for attachment in &attachments {
         let state = running.as_ref();
         let endpoint = state
             .and_then(|state| state.endpoints.iter().find(|endpoint| endpoint.network == attachment.name));
         let mut network = endpoint.map_or_else(addresses, endpoint_addresses);
-        if n == 0 {
+        // The default network's are repeated at the top, those of others never were.
+        if attachments.len() == 1 && attachment.name == DEFAULT_NETWORK {
             settings.extend(network.clone());
         }
         let id =

@@ -9,7 +9,7 @@ use crate::base::network::{NetworkAttachment, parse_link_local, parse_mac};
 use crate::cli::error::FAILED;
 use crate::cli::format::json;
 use crate::cli::session::{Exit, Session};
-use crate::engine::{Error, Kind};
+use crate::engine::Error;
 
 /// Connect a container to a network, running or not
 #[derive(Args, Debug)]
@@ -95,10 +95,7 @@ pub(crate) struct DisconnectArgs {
 
 /// `network disconnect`.
 pub(crate) fn disconnect(session: &mut Session<'_>, args: DisconnectArgs) -> anyhow::Result<()> {
-    match session.engine()?.disconnect_network(&args.container, &args.network) {
-        Err(err) if args.force && err.kind == Kind::NotFound => Ok(()),
-        other => Ok(other?),
-    }
+    Ok(session.engine()?.disconnect_network(&args.container, &args.network)?)
 }
 
 /// Try out networks on this machine

@@ -28,6 +28,10 @@ pub(super) fn describe(
     let mut network = Network::bridge(&name, id, interface, Timestamp::now(), &subnets);
     fill(&mut network, request)?;
     network.internal = request.internal;
+    if network.internal && !network.dns_enabled && request.gateways.is_empty() {
+        // Nothing leads there, and nobody answers.
+        network.subnets.iter_mut().for_each(|subnet| subnet.gateway = None);
+    }
     network.attachable = request.attachable;
     network.config_from.clone_from(&request.config_from);
     if let Some(name) = network.options.remove(BRIDGE_NAME) {
@@ -154,7 +158,8 @@ fn subnets(
             "cannot set gateway or range without subnet: they need a --subnet that they lie in",
         ));
     }
-    if !has_v4 && !request.no_ipv4 {
+    // Somebody who names an IPv6 subnet alone wants no other family, unless --ipv6 asks for both.
+    if !has_v4 && !request.no_ipv4 && (subnets.is_empty() || request.ipv6) {
         subnets.push(ipam::free_subnet(taken, pools).map_err(invalid)?);
     }
     if request.ipv6 && !subnets.iter().any(|subnet| subnet.is_ipv6()) {
@@ -354,6 +359,7 @@ mod tests {
         let six = || NetworkRequest { ipv6: true, ..request(&["fd12::/64"]) };
         assert_eq!(families(request(&[])).unwrap(), [false]);
         assert_eq!(families(six()).unwrap(), [true, false], "IPv4 unless it is switched off");
+        assert_eq!(families(request(&["fd12::/64"])).unwrap(), [true], "what was named, and no more");
         assert_eq!(families(NetworkRequest { no_ipv4: true, ..six() }).unwrap(), [true]);
         assert!(families(NetworkRequest { no_ipv4: true, ..request(&[]) }).is_err());
     }

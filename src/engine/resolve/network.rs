@@ -24,6 +24,9 @@ pub(super) fn network(request: &ContainerRequest, exposed: &[String], facts: &Fa
         return Err(Error::invalid("ports cannot be published for another container's network")
             .hint("publish them when you create that container"));
     }
+    if let NetworkMode::Container(_) = mode {
+        reject_names_of_its_own(request)?;
+    }
     request.dns.iter().try_for_each(|server| name_server(server))?;
     request.dns_search.iter().try_for_each(|domain| search_domain(domain))?;
     let links = request.links.iter().map(|text| link(text, facts)).collect::<Result<Vec<_>>>()?;
@@ -83,6 +86,11 @@ fn mode(request: &ContainerRequest, facts: &Facts<'_>) -> Result<NetworkMode> {
     Ok(mode)
 }
 
+/// The networks of one `--network`: without options it may be a list, as podman has it.
+fn one_by_one(text: &str) -> Vec<&str> {
+    if text.contains(':') || text.starts_with("name=") { vec![text] } else { text.split(',').collect() }
+}
+
 /// The flag that asks for an address, which only one network can have.
 fn fixed_address(request: &ContainerRequest) -> Option<&'static str> {
     let given = [
@@ -92,6 +100,21 @@ fn fixed_address(request: &ContainerRequest) -> Option<&'static str> {
         ("--mac-address", request.mac.is_some()),
     ];
     given.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
+}
+
+/// Whoever shares another container's network knows the servers and hosts that that one knows.
+fn reject_names_of_its_own(request: &ContainerRequest) -> Result<()> {
+    let given = |lists: &[&Vec<String>]| lists.iter().any(|list| !list.is_empty());
+    if given(&[&request.dns, &request.dns_search, &request.dns_options]) {
+        return Err(Error::invalid("conflicting options: dns and the network mode: container"));
+    }
+    if given(&[&request.add_hosts]) {
+        return Err(Error::invalid(
+            "invalid config provided: cannot set extra host entries when the container is joined to another \
+             containers network namespace: invalid configuration",
+        ));
+    }
+    Ok(())
 }
 
 /// Checks what only the network's own types can.
@@ -121,7 +144,7 @@ fn attachments(
 ) -> Result<Vec<NetworkAttachment>> {
     let invalid = |err: crate::base::network::NetworkSyntaxError| Error::invalid(err.to_string());
     let mut attachments = Vec::new();
-    for text in names {
+    for text in names.iter().flat_map(|text| one_by_one(text)) {
         let mut attachment: NetworkAttachment = text.parse().map_err(invalid)?;
         // The words of other engines for the usual network.
         if matches!(attachment.name.as_str(), "" | "default" | "bridge") {

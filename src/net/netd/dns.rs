@@ -456,7 +456,8 @@ impl Names for View<'_> {
         let mut names = vec![member.attach.name.clone()];
         let here = member.joined.iter().filter(|joined| joined.bridge == owner.bridge);
         let aliases = here.flat_map(|joined| joined.request.aliases.iter().cloned());
-        for name in aliases.chain([member.attach.short_id().to_owned()]) {
+        let others = [member.attach.hostname.clone(), member.attach.short_id().to_owned()];
+        for name in aliases.chain(others) {
             if !names.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
                 names.push(name);
             }
@@ -485,7 +486,7 @@ mod tests {
         assert_eq!(view.addresses("aaaaaaaaaaa"), None, "too short for an ID");
         assert_eq!(view.addresses("cb"), None, "on another network");
         assert_eq!(view.names_of("10.2.0.2".parse().unwrap()), [""; 0]);
-        assert_eq!(view.names_of("10.1.0.2".parse().unwrap()), ["ca", "aaaaaaaaaaaa"]);
+        assert_eq!(view.names_of("10.1.0.2".parse().unwrap()), ["ca", "hosta", "aaaaaaaaaaaa"]);
         assert!(view.is_inside("10.2.0.2".parse().unwrap()), "so its reverse name does not leak");
         assert!(view.may_forward);
         assert!(!View::of(&world, b, "10.2.0.2".parse().unwrap()).unwrap().may_forward);

@@ -121,7 +121,11 @@ fn containers_find_each_other() {
             (&format!("{}.", &two.id[..12]), RecordType::A, format!("NoError {second}")),
             ("db.", RecordType::A, format!("NoError {second} {third}")),
             ("nobody.", RecordType::A, "NXDomain".into()),
-            ("3.0.88.10.in-addr.arpa.", RecordType::PTR, format!("NoError {}. db. two.", &two.id[..12])),
+            (
+                "3.0.88.10.in-addr.arpa.",
+                RecordType::PTR,
+                format!("NoError {}. db. two-host. two.", &two.id[..12]),
+            ),
         ] {
             assert_eq!(ask(&one, gateway, name, kind), want, "{name} {kind}");
         }
