@@ -276,3 +276,34 @@ fn several_networks_in_one_word() {
         assert_eq!(sandbox.ketch([&["network", "disconnect"], options].concat()).code, 125, "{options:?}");
     }
 }
+
+#[test]
+fn dockers_options_of_bridges() {
+    let sandbox = Sandbox::new();
+    let options = [
+        "-o=com.docker.network.bridge.host_binding_ipv4=127.0.0.2",
+        "-o=com.docker.network.container_iface_prefix=lan",
+        "-o=com.docker.network.bridge.enable_ip_masquerade=true",
+    ];
+    sandbox.ok([&["network", "create"], &options[..], &["net"]].concat());
+    sandbox.ok(["network", "create", "plain"]);
+    let ports = ["-p=80", "-p=127.0.0.1::81", "--expose=82", "-P"];
+    let networks = ["--network=net", "--network=plain"];
+    sandbox.ok([&["run", "-d", "--name=one"], &networks[..], &ports, &["bb", "sleep", "1000"]].concat());
+    let shown = sandbox.ok(["port", "one"]);
+    let bound = |inside: &str, address: &str| {
+        shown.lines().any(|line| line.starts_with(&format!("{inside}/tcp -> {address}:")))
+    };
+    assert!(bound("80", "127.0.0.2") && bound("81", "127.0.0.1") && bound("82", "127.0.0.2"), "{shown}");
+    let links = sandbox.ok(["exec", "one", "ip", "-o", "link"]);
+    assert!(links.contains(": lan0@") && links.contains(": eth1@"), "{links}");
+    for (option, said) in [
+        ("-o=com.docker.network.bridge.host_binding_ipv4=x", "expected an IPv4 address"),
+        ("-o=com.docker.network.container_iface_prefix=much/toolong", "expected 1 to 11"),
+        ("-o=com.docker.network.bridge.enable_ip_masquerade=false", "the host's address"),
+        ("-o=com.docker.network.bridge.inhibit_ipv4=true", "unsupported bridge network option"),
+    ] {
+        let refused = sandbox.ketch(["network", "create", option, "other"]);
+        assert!(refused.fails(125).contains(said), "{option}: {}", refused.stderr);
+    }
+}

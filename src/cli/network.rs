@@ -113,7 +113,9 @@ pub(crate) struct CreateArgs {
     /// Set an option (can be repeated)
     ///
     /// Known are mtu=BYTES, metric=NUMBER of the default route, no_default_route=BOOL, enable_icc=false (its
-    /// containers do not reach each other), and isolate=true, which always holds.
+    /// containers do not reach each other), host_binding_ipv4=IP (where ports are published that name no address),
+    /// container_iface_prefix=NAME (of interfaces inside), and isolate=true and enable_ip_masquerade=true, which
+    /// always hold. Docker's long names of them are known as well.
     #[arg(short, long, value_name = "KEY=VALUE")]
     opt: Vec<String>,
 

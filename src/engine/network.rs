@@ -15,6 +15,7 @@ use crate::engine::filter::{self, Filters};
 use crate::engine::lifecycle::Grace;
 use crate::engine::list::Container;
 use crate::engine::network::describe::describe;
+pub(crate) use crate::engine::network::describe::known_option;
 use crate::engine::remove::Removing;
 use crate::engine::state::Phase;
 use crate::engine::{Engine, Error, Kind, Result};
@@ -116,18 +117,18 @@ impl Engine {
         }
     }
 
-    /// The name of a network that containers can be on.
+    /// A network that containers can be on.
     ///
     /// # Errors
     ///
     /// Those of [`network`](Self::network); Conflict for one that only holds a configuration.
-    pub(crate) fn network_to_join(&self, typed: &str) -> Result<String> {
+    pub(crate) fn network_to_join(&self, typed: &str) -> Result<Network> {
         let network = self.network(typed)?;
         if network.config_only {
             return Err(Error::new(Kind::Conflict, "cannot create endpoint on configuration-only network")
                 .hint(format!("make one of it: ketch network create --config-from {}", network.name)));
         }
-        Ok(network.name)
+        Ok(network)
     }
 
     /// A network by name; the default one is made if it is not there.

@@ -1,7 +1,7 @@
 //! The record of a network, `networks/<name>.json`, in the shape of podman's `network inspect`.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,10 @@ pub(crate) const DEFAULT_NETWORK: &str = "ketch";
 pub(crate) const PRIVATE_DRIVER: &str = "private";
 /// Docker's word for the driver of a network that only holds what others are made from.
 pub(crate) const NO_DRIVER: &str = "null";
+/// Option: the host's address at which ports are published that name none.
+pub(crate) const HOST_BINDING: &str = "host_binding_ipv4";
+/// Option: what interfaces inside are called, before their number.
+pub(crate) const INTERFACE_PREFIX: &str = "container_iface_prefix";
 /// The metric podman gives default routes.
 pub(crate) const METRIC: u32 = 100;
 /// MTU of links in G: the largest that still leaves room in a 64 KiB packet. The far ends of all
@@ -148,6 +152,8 @@ impl Network {
         self.metric()?;
         self.has_default_route()?;
         self.is_isolating()?;
+        self.host_binding()?;
+        self.interface_prefix()?;
         for subnet in &self.subnets {
             if let Some(gateway) = subnet.gateway.filter(|gateway| !subnet.subnet.contains(*gateway)) {
                 return Err(NetworkError::Gateway(gateway, subnet.subnet));
@@ -183,6 +189,34 @@ impl Network {
     /// Whether its containers reach only the gateway and not each other (`enable_icc=false`).
     pub(crate) fn is_isolating(&self) -> Result<bool, NetworkError> {
         Ok(!self.boolean("enable_icc", true)?)
+    }
+
+    /// The host's address at which ports of its containers are published that name none.
+    pub(crate) fn host_binding(&self) -> Result<Option<IpAddr>, NetworkError> {
+        let Some(value) = self.options.get(HOST_BINDING) else { return Ok(None) };
+        let address: Option<Ipv4Addr> = value.parse().ok();
+        address.map(|address| Some(address.into())).ok_or_else(|| NetworkError::Option {
+            key: HOST_BINDING,
+            value: value.clone(),
+            expected: "an IPv4 address",
+        })
+    }
+
+    /// What interfaces inside are called, before their number.
+    pub(crate) fn interface_prefix(&self) -> Result<&str, NetworkError> {
+        let Some(value) = self.options.get(INTERFACE_PREFIX) else { return Ok("eth") };
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        // Four bytes stay for the number.
+        let is_usable = (1..=11).contains(&value.len()) && value.bytes().all(is_name);
+        if is_usable {
+            Ok(value)
+        } else {
+            Err(NetworkError::Option {
+                key: INTERFACE_PREFIX,
+                value: value.clone(),
+                expected: "1 to 11 letters, digits, '-' or '_'",
+            })
+        }
     }
 
     fn boolean(&self, key: &'static str, default: bool) -> Result<bool, NetworkError> {

@@ -46,7 +46,7 @@ impl Engine {
             let (name, alias) = link.split_once(':').unwrap_or((link, link));
             wanted.links.push((alias.to_owned(), self.container(name)?));
         }
-        wanted.name = self.network_to_join(&wanted.name)?;
+        wanted.name = self.network_to_join(&wanted.name)?.name;
         let mut attachments = self.changeable(&id)?;
         if attachments.iter().any(|on| on.name == wanted.name) {
             let message = format!("container {typed} {}", connected_already(&wanted.name));

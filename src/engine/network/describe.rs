@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::engine::network::NetworkRequest;
 use crate::engine::{Error, Kind, Result};
 use crate::net::ipam::{self, LeaseRange, Subnet};
-use crate::net::network::{NO_DRIVER, Network, NetworkSubnet, Route};
+use crate::net::network::{HOST_BINDING, INTERFACE_PREFIX, NO_DRIVER, Network, NetworkSubnet, Route};
 
 /// The record of a new network.
 pub(super) fn describe(
@@ -241,28 +241,50 @@ fn auxiliary((name, ip): (&String, &String)) -> Result<(String, IpAddr)> {
 /// Docker's option for the name of the bridge.
 const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
 
+/// The name under which a record has an option, if it is one of ketch's.
+pub(crate) fn known_option(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "mtu" | "com.docker.network.driver.mtu" => "mtu",
+        "enable_icc" | "com.docker.network.bridge.enable_icc" => "enable_icc",
+        "enable_ip_masquerade" | "com.docker.network.bridge.enable_ip_masquerade" => MASQUERADE,
+        HOST_BINDING | "com.docker.network.bridge.host_binding_ipv4" => HOST_BINDING,
+        INTERFACE_PREFIX | "com.docker.network.container_iface_prefix" => INTERFACE_PREFIX,
+        "metric" => "metric",
+        "no_default_route" => "no_default_route",
+        "isolate" => "isolate",
+        BRIDGE_NAME => BRIDGE_NAME,
+        _ => return None,
+    })
+}
+
+const MASQUERADE: &str = "enable_ip_masquerade";
+
 /// The options of a network, under the names that its record has for them.
 fn options(asked: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
     let mut options = BTreeMap::new();
     for (key, value) in asked {
-        let known = match key.as_str() {
-            "mtu" | "com.docker.network.driver.mtu" => "mtu",
-            "enable_icc" | "com.docker.network.bridge.enable_icc" => "enable_icc",
-            "metric" => "metric",
-            "no_default_route" => "no_default_route",
-            BRIDGE_NAME => BRIDGE_NAME,
-            // Networks never reach each other: that is how netd is made.
-            "isolate" if matches!(value.as_str(), "true" | "1" | "strict") => "isolate",
-            "isolate" => {
-                let message = format!("network option isolate={value}: networks are always isolated");
-                return Err(Error::new(Kind::Unsupported, message)
-                    .hint("connect a container to both networks instead: ketch network connect"));
-            }
-            _ => {
-                return Err(Error::invalid(format!("unsupported bridge network option {key}"))
-                    .hint("known are mtu, metric, no_default_route, enable_icc, isolate"));
-            }
+        let known = known_option(key).ok_or_else(|| {
+            Error::invalid(format!("unsupported bridge network option {key}")).hint(
+                "known are mtu, metric, no_default_route, enable_icc, isolate, host_binding_ipv4, container_iface_prefix",
+            )
+        })?;
+        let holds = matches!(value.as_str(), "true" | "1" | "strict");
+        // Networks never reach each other, and nothing leaves under a container's address: that is how netd is made.
+        let refused = match known {
+            "isolate" if !holds => Some((
+                "networks are always isolated",
+                "connect a container to both networks instead: ketch network connect",
+            )),
+            MASQUERADE if !holds => Some((
+                "what leaves has the host's address",
+                "make a network that leads nowhere with --internal",
+            )),
+            _ => None,
         };
+        if let Some((why, instead)) = refused {
+            let message = format!("network option {known}={value}: {why}");
+            return Err(Error::new(Kind::Unsupported, message).hint(instead));
+        }
         options.insert(known.to_owned(), value.clone());
     }
     Ok(options)

@@ -64,8 +64,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) volumes_from: Vec<Mount>,
     /// The layers of an image that is to be mounted.
     pub(crate) find_image_layers: &'a dyn Fn(&str) -> Result<Vec<Digest>>,
-    /// The name of the network that a user typed.
-    pub(crate) find_network: &'a dyn Fn(&str) -> Result<String>,
+    /// The network that a user typed.
+    pub(crate) find_network: &'a dyn Fn(&str) -> Result<crate::net::network::Network>,
     /// A free port of the host for a mapping that takes any.
     pub(crate) free_port: &'a dyn Fn(PortMapping) -> Result<u16>,
     /// Is there a regular file of the host?

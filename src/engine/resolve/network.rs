@@ -1,6 +1,7 @@
 //! The container's networks and published ports.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::base::network::{
@@ -29,6 +30,8 @@ pub(super) fn network(request: &ContainerRequest, exposed: &[String], facts: &Fa
     }
     request.dns.iter().try_for_each(|server| name_server(server))?;
     request.dns_search.iter().try_for_each(|domain| search_domain(domain))?;
+    let publishes = on_networks && (request.publish_all || !request.publish.is_empty());
+    let binding = if publishes { host_binding(&mode, facts)? } else { None };
     let links = request.links.iter().map(|text| link(text, facts)).collect::<Result<Vec<_>>>()?;
     Ok(Network {
         mode,
@@ -38,7 +41,7 @@ pub(super) fn network(request: &ContainerRequest, exposed: &[String], facts: &Fa
         dns_options: request.dns_options.clone(),
         no_hosts: request.no_hosts,
         // Elsewhere the container's ports are the host's, or nobody's.
-        ports: if on_networks { ports(request, exposed, facts)? } else { Vec::new() },
+        ports: if on_networks { ports(request, exposed, binding, facts)? } else { Vec::new() },
         links,
     })
 }
@@ -150,7 +153,7 @@ fn attachments(
         if matches!(attachment.name.as_str(), "" | "default" | "bridge") {
             attachment.name = DEFAULT_NETWORK.into();
         }
-        attachment.name = (facts.find_network)(&attachment.name)?;
+        attachment.name = (facts.find_network)(&attachment.name)?.name;
         // Named again, it is what was said last.
         match attachments.iter_mut().find(|other: &&mut NetworkAttachment| other.name == attachment.name) {
             Some(other) => *other = attachment,
@@ -158,7 +161,7 @@ fn attachments(
         }
     }
     if attachments.is_empty() {
-        let name = (facts.find_network)(DEFAULT_NETWORK)?;
+        let name = (facts.find_network)(DEFAULT_NETWORK)?.name;
         attachments.push(NetworkAttachment { name, ..NetworkAttachment::default() });
     }
     if let Some(flag) = fixed_address(request).filter(|_| attachments.len() > 1) {
@@ -181,13 +184,29 @@ fn attachments(
     Ok(attachments)
 }
 
-/// `--publish`, and with `--publish-all` what is exposed beyond that.
-fn ports(request: &ContainerRequest, exposed: &[String], facts: &Facts<'_>) -> Result<Vec<PortMapping>> {
+/// The host's address at which ports are published that name none: an option of the network that is the way out.
+fn host_binding(mode: &NetworkMode, facts: &Facts<'_>) -> Result<Option<IpAddr>> {
+    let NetworkMode::Bridge(attachments) = mode else { return Ok(None) };
+    let way_out = attachments.iter().min_by_key(|attachment| std::cmp::Reverse(attachment.gw_priority));
+    let Some(way_out) = way_out else { return Ok(None) };
+    let network = (facts.find_network)(&way_out.name)?;
+    network.host_binding().map_err(|err| Error::invalid(err.to_string()))
+}
+
+/// `--publish`, and with `--publish-all` what is exposed beyond that. Ports that name no address of the host are
+/// published at `binding`.
+fn ports(
+    request: &ContainerRequest,
+    exposed: &[String],
+    binding: Option<IpAddr>,
+    facts: &Facts<'_>,
+) -> Result<Vec<PortMapping>> {
     let mut ports: Vec<PortMapping> = Vec::new();
     for text in &request.publish {
-        let port: PortMapping = text
+        let mut port: PortMapping = text
             .parse()
             .map_err(|err: crate::base::network::NetworkSyntaxError| Error::invalid(err.to_string()))?;
+        port.host_ip = port.host_ip.or(binding);
         // The very same twice is once, but each one that may have any port gets one.
         if port.host_port == 0 || !ports.contains(&port) {
             ports.push(port);
@@ -206,7 +225,13 @@ fn ports(request: &ContainerRequest, exposed: &[String], facts: &Facts<'_>) -> R
                 continue;
             };
             if !published.contains(&(container_port, protocol)) {
-                ports.push(PortMapping { host_ip: None, host_port: 0, container_port, range: 1, protocol });
+                ports.push(PortMapping {
+                    host_ip: binding,
+                    host_port: 0,
+                    container_port,
+                    range: 1,
+                    protocol,
+                });
             }
         }
     }

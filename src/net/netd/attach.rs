@@ -109,13 +109,14 @@ impl Netd {
             );
             return Err(refusal(RefusalKind::Conflict, message));
         }
+        let prefix = network.interface_prefix().map_err(|error| invalid(&error))?;
         let n = (0..).find(|n| {
-            let (link, name) = (link_name(&of.attach.container, *n), format!("eth{n}"));
+            let (link, name) = (link_name(&of.attach.container, *n), format!("{prefix}{n}"));
             of.joined.iter().all(|joined| joined.link != link && joined.endpoint.interface != name)
         });
         let n = n.unwrap_or_default();
         let link = link_name(&of.attach.container, n);
-        let interface = request.interface.clone().unwrap_or_else(|| format!("eth{n}"));
+        let interface = request.interface.clone().unwrap_or_else(|| format!("{prefix}{n}"));
         if interface.is_empty() || interface.len() > 15 || interface.bytes().any(|b| b == b'/' || b <= b' ') {
             return Err(refusal(RefusalKind::Invalid, format!("invalid interface name {interface:?}")));
         }
