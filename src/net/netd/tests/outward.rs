@@ -284,3 +284,75 @@ fn networks_are_isolated_from_each_other() {
         assert!(udp.recv(&mut [0]).is_err(), "UDP does not cross either");
     });
 }
+
+/// Sockets of this process, of which netd is a thread.
+fn sockets() -> usize {
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let is_socket = |entry: &std::fs::DirEntry| {
+        std::fs::read_link(entry.path())
+            .is_ok_and(|target| target.as_os_str().to_string_lossy().starts_with("socket:"))
+    };
+    descriptors.filter(is_socket).count()
+}
+
+#[test]
+fn flows_end_when_nothing_is_sent_any_more() {
+    in_namespaces("net::netd::tests::outward::flows_end_when_nothing_is_sent_any_more", || {
+        world(|internet, container| {
+            // A name is asked for once: such a flow is over after ten seconds.
+            let server = internet.outside(|| UdpSocket::bind(address(OUTSIDE, 53)).unwrap());
+            let client = container.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+            client.connect(address(OUTSIDE, 53)).unwrap();
+            let mut buffer = [0; 16];
+            let mut ask = || {
+                client.send(b"?").unwrap();
+                let (_, from) = server.recv_from(&mut buffer).unwrap();
+                from
+            };
+            let first = ask();
+            let with_flow = sockets();
+            assert_eq!(ask(), first, "one flow");
+            let (begun, deadline) = (Instant::now(), Duration::from_secs(60));
+            while sockets() > with_flow - 2 {
+                assert!(begun.elapsed() < deadline, "its two sockets are closed");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            assert!(begun.elapsed() >= Duration::from_secs(8), "not before: {:?}", begun.elapsed());
+            ask();
+        });
+    });
+}
+
+#[test]
+fn a_container_has_so_many_flows_and_no_more() {
+    in_namespaces("net::netd::tests::outward::a_container_has_so_many_flows_and_no_more", || {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+        if limit.is_some_and(|limit| limit < 8192) {
+            eprintln!("SKIPPED: needs more than {limit:?} descriptors");
+            return;
+        }
+        world(|internet, container| {
+            let client = container.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+            client.set_read_timeout(Some(SHORT)).unwrap();
+            let server = internet.outside(|| UdpSocket::bind(address(OUTSIDE, 21_600)).unwrap());
+            server.set_read_timeout(Some(SHORT)).unwrap();
+            internet.lose_packets();
+            for port in 20_000..21_600 {
+                client.send_to(b"x", address(BLACKHOLE, port)).unwrap();
+            }
+            // The youngest is served, whoever had to go for it.
+            let mut buffer = [0; 16];
+            let mut answered = false;
+            for _ in 0..20 {
+                client.send_to(b"last", address(OUTSIDE, 21_600)).ok();
+                answered |= server.recv_from(&mut buffer).is_ok();
+                if answered {
+                    break;
+                }
+            }
+            assert!(answered);
+            // Two for each flow, and what stands ready. After a quarter was ended there are three quarters.
+            assert!((2 * 700..2 * 1024 + 700).contains(&sockets()), "{} sockets", sockets());
+        });
+    });
+}
