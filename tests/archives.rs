@@ -94,7 +94,7 @@ fn every_form_there_and_back() {
     let loaded = sandbox.ok(["--root=third", "load", "-q", "-i", "names.tar"]);
     assert_eq!(
         loaded,
-        "Loaded image: localhost/app:v1\nLoaded image: localhost/more:1\nLoaded image: r.io/app:2"
+        "Loaded image: localhost/more:1\nLoaded image: r.io/app:2\nLoaded image: localhost/app:v1"
     );
 }
 

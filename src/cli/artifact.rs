@@ -92,13 +92,8 @@ pub(crate) struct LsArgs {
     noheading: bool,
 }
 
-const SHAPE: Shape = Shape {
-    command: "list",
-    type_name: "artifact.artifactListOutput",
-    headers: &[],
-    omit: &[],
-    heading: true,
-};
+const SHAPE: Shape =
+    Shape { command: "ls", type_name: "artifact.artifactListOutput", headers: &[], omit: &[], heading: true };
 
 /// `artifact ls`.
 pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> {

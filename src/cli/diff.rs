@@ -22,6 +22,10 @@ pub(crate) struct DiffArgs {
     #[arg(value_name = "CONTAINER|IMAGE", required_unless_present = "latest")]
     target: Option<String>,
 
+    /// What to compare it with, instead of the container's image or the layer below
+    #[arg(value_name = "CONTAINER|IMAGE", conflicts_with = "latest")]
+    other: Option<String>,
+
     /// Print in this form
     #[arg(long, value_name = "FORMAT")]
     format: Option<FormatArg>,
@@ -75,9 +79,10 @@ pub(crate) enum FormatArg {
 /// `diff`.
 pub(crate) fn run(session: &mut Session<'_>, args: DiffArgs) -> anyhow::Result<()> {
     let engine = session.engine()?;
-    let changes = match &args.target {
-        Some(typed) => of_either(engine, typed)?,
-        None => engine.container_changes(&targets::one(session, None, &args.latest)?)?,
+    let changes = match (&args.target, &args.other) {
+        (Some(typed), Some(other)) => engine.compare_either(typed, other)?,
+        (Some(typed), None) => of_either(engine, typed)?,
+        (None, _) => engine.container_changes(&targets::one(session, None, &args.latest)?)?,
     };
     print(session, &changes, args.format)
 }

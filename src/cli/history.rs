@@ -6,6 +6,7 @@ use clap::{ArgAction, Args};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::base::platform::Platform;
 use crate::base::size;
 use crate::base::time;
 use crate::cli::format::{self, Format, Shape, json, table::Table};
@@ -40,6 +41,10 @@ pub(crate) struct HistoryArgs {
     #[arg(long)]
     no_trunc: bool,
 
+    /// Of an image for several platforms, the one for this platform: OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+
     /// Print only IDs
     #[arg(short, long)]
     quiet: bool,
@@ -59,7 +64,8 @@ const COMMAND_WIDTH: usize = 45;
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: HistoryArgs) -> anyhow::Result<()> {
     let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
-    let steps = session.engine()?.image_history(&args.image)?;
+    let image = session.engine()?.on_platform(&args.image, args.platform.as_ref())?;
+    let steps = session.engine()?.image_history(&image)?;
     let now = Timestamp::now();
     if let Some(Format::Json) = format {
         let documents = steps.iter().map(document).collect();

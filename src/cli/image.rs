@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
+use crate::base::platform::Platform;
 use crate::base::size;
 use crate::cli::error::{FAILED, removal_exit_code};
 use crate::cli::session::{Exit, Session};
@@ -94,6 +95,10 @@ pub(crate) struct RmiArgs {
     /// Keep layers that nothing uses any more
     #[arg(long)]
     no_prune: bool,
+
+    /// Of an image for several platforms, remove only the one for this platform: OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM", conflicts_with = "all")]
+    platform: Option<Platform>,
 }
 
 /// `rmi`.
@@ -131,6 +136,7 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmiArgs) -> anyhow::Result<()>
 
 /// Removes one image, with `--force` after the containers that use it.
 fn remove(engine: &Engine, target: &str, args: &RmiArgs) -> crate::engine::Result<Removed> {
+    let target = &engine.on_platform(target, args.platform.as_ref())?;
     match engine.remove_image(target, args.force || args.all) {
         Err(err) if err.kind == Kind::Conflict && args.force => {
             let image = engine.image(target)?.image;
@@ -246,6 +252,8 @@ pub(crate) fn tree(session: &mut Session<'_>, args: TreeArgs) -> anyhow::Result<
             false => writeln!(session.out, " Top Layer of: {}", list(&names))?,
         }
     }
+    // As podman ends it.
+    writeln!(session.out)?;
     Ok(())
 }
 

@@ -11,10 +11,10 @@ use crate::cli::error::FAILED;
 use crate::cli::format::{json as json_format, table::Table};
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
-use crate::engine::Error;
 use crate::engine::filter::Filters;
 use crate::engine::load::Origin;
 use crate::engine::save::{Output, Save, SaveFormat};
+use crate::engine::{Error, Kind};
 
 /// Mount images read-only
 ///
@@ -105,7 +105,12 @@ pub(crate) struct UnmountArgs {
 /// `image unmount`.
 pub(crate) fn unmount(session: &mut Session<'_>, args: UnmountArgs) -> anyhow::Result<()> {
     let wanted = if args.all {
-        session.engine()?.mounted_images()?.iter().map(|one| one.id.hex()).collect()
+        match session.engine()?.mounted_images() {
+            Ok(mounted) => mounted.iter().map(|one| one.id.hex()).collect(),
+            // Outside of `unshare` nothing can be mounted.
+            Err(err) if err.kind == Kind::Unsupported => Vec::new(),
+            Err(err) => return Err(err.into()),
+        }
     } else {
         args.images
     };
@@ -183,7 +188,7 @@ fn remote(host: &str, verb: &str, image: &str) -> Command {
 
 fn send(session: &mut Session<'_>, image: &str, host: &str, quiet: bool) -> anyhow::Result<()> {
     let engine = session.engine()?;
-    let chosen = engine.choose_to_save(image, &[])?;
+    let chosen = engine.choose_to_save(image, &[], None)?;
     let mut command = remote(host, "load", "");
     command.stdin(Stdio::piped());
     if quiet {

@@ -12,6 +12,7 @@ use crate::base::image_ref::ImageRef;
 use crate::base::size;
 use crate::base::time;
 use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
+use crate::cli::images_tree;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::filter::{self, Filters};
@@ -43,7 +44,7 @@ pub(crate) struct ImagesArgs {
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
 
-    /// Show all names of each image
+    /// Show all names that each image has or once had
     #[arg(long)]
     history: bool,
 
@@ -62,6 +63,10 @@ pub(crate) struct ImagesArgs {
     /// Sort by created, id, repository, size or tag
     #[arg(long, default_value = "created", value_name = "FIELD")]
     sort: String,
+
+    /// Show the platforms of each image, and what they take
+    #[arg(long, conflicts_with_all = ["digests", "format", "history", "no_trunc", "noheading", "quiet", "sort"])]
+    tree: bool,
 }
 
 const SHAPE: Shape = Shape {
@@ -106,9 +111,12 @@ pub(crate) fn run(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Result
         filters.push("intermediate=false".to_owned());
     }
     let filters = Filters::parse(&filters, filter::IMAGE)?;
-    let found = session.engine()?.images_and_lists(&filters, format.is_some())?;
+    let found = session.engine()?.images_and_lists(&filters, format.is_some() || args.tree)?;
     for (_, err) in &found.damaged {
         session.warn(err);
+    }
+    if args.tree {
+        return images_tree::print(session, &found);
     }
     let rows = rows(&found, &args.sort);
     if args.quiet && format.is_none() {
@@ -170,8 +178,8 @@ impl Row<'_> {
         if no_trunc { id.to_string() } else { id.hex()[..12].to_owned() }
     }
 
-    fn names(&self) -> String {
-        self.image.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    fn history(&self) -> String {
+        self.image.names_history().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -209,7 +217,7 @@ fn print_table(
             size::human_spaced(row.image.record.size_bytes),
         ]);
         if args.history {
-            cells.push(row.names());
+            cells.push(row.history());
         }
         table.push(cells);
     }
@@ -237,13 +245,13 @@ fn document(image: &Image) -> Value {
         "Size": record.size_bytes,
         "SharedSize": 0,
         "VirtualSize": record.size_bytes,
-        "Labels": record.labels,
+        "Labels": if record.labels.is_empty() { Value::Null } else { json!(record.labels) },
         "Containers": image.containers.unwrap_or(0),
         "ReadOnly": false,
         "Dangling": image.names.is_empty(),
         "Arch": record.platform.arch,
         "Digest": record.manifest().map_or(String::new(), |manifest| manifest.digest.to_string()),
-        "History": names,
+        "History": image.names_history().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "IsManifestList": image.is_list,
         "Names": names,
         "Os": record.platform.os,
@@ -266,7 +274,7 @@ fn template_row(row: &Row<'_>, args: &ImagesArgs, now: Timestamp) -> Value {
     document["CreatedSince"] = ago.into();
     document["CreatedAt"] = at.clone().into();
     document["CreatedTime"] = at.into();
-    document["History"] = row.names().into();
+    document["History"] = row.history().into();
     document["IsDangling"] = image.names.is_empty().into();
     document["IsReadOnly"] = false.into();
     document

@@ -8,6 +8,7 @@ mod network;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::base::platform::Platform;
 use crate::cli::error::FAILED;
 use crate::cli::format::{self, Format, Shape, docker, json};
 use crate::cli::session::Session;
@@ -70,6 +71,10 @@ pub(crate) struct ImageArgs {
     /// Print in this form: json, or a Go template
     #[arg(short, long, default_value = "json", value_name = "FORMAT")]
     format: String,
+
+    /// Of an image for several platforms, the one for this platform: OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
 }
 
 /// Print everything about volumes
@@ -135,7 +140,18 @@ pub(crate) fn run_container(session: &mut Session<'_>, args: ContainerArgs) -> a
 
 /// `image inspect`.
 pub(crate) fn run_image(session: &mut Session<'_>, args: ImageArgs) -> anyhow::Result<()> {
-    inspect(session, ObjectKind::Image, args.images, false, &args.format, false)
+    let mut images = args.images;
+    if args.platform.is_some() {
+        for image in &mut images {
+            // What is not there at all is told below, with the others.
+            match session.engine()?.on_platform(image, args.platform.as_ref()) {
+                Ok(chosen) => *image = chosen,
+                Err(err) if session.engine()?.image(image).is_ok() => return Err(err.into()),
+                Err(_) => {}
+            }
+        }
+    }
+    inspect(session, ObjectKind::Image, images, false, &args.format, false)
 }
 
 /// `volume inspect`.

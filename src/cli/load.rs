@@ -24,6 +24,10 @@ pub(crate) struct LoadArgs {
     #[arg(short, long, value_name = "PATH")]
     input: Option<PathBuf>,
 
+    /// Load only images for this platform: OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+
     /// Print nothing but the names of the images
     #[arg(short, long)]
     quiet: bool,
@@ -37,14 +41,15 @@ pub(crate) struct LoadArgs {
 pub(crate) fn load(session: &mut Session<'_>, args: LoadArgs) -> anyhow::Result<()> {
     let engine = session.engine()?;
     engine.squash_ids(args.squash_ids);
+    let wanted = args.platform.as_ref();
     let loaded = match &args.input {
         Some(path) => {
             let meta = std::fs::metadata(path)
                 .map_err(|err| Error::system(format!("open {}", path.display()), err))?;
             if meta.is_dir() {
-                engine.load(Origin::Directory(path), None, None)?
+                engine.load(Origin::Directory(path), None, wanted)?
             } else {
-                engine.load(Origin::Archive(Box::new(open(path)?), Some(path)), None, None)?
+                engine.load(Origin::Archive(Box::new(open(path)?), Some(path)), None, wanted)?
             }
         }
         None => {
@@ -54,7 +59,7 @@ pub(crate) fn load(session: &mut Session<'_>, args: LoadArgs) -> anyhow::Result<
                 )
                 .into());
             }
-            engine.load(Origin::Archive(Box::new(io::stdin()), None), None, None)?
+            engine.load(Origin::Archive(Box::new(io::stdin()), None), None, wanted)?
         }
     };
     let place = args.input.as_ref().map_or_else(String::new, |path| path.display().to_string());

@@ -18,6 +18,7 @@ use crate::engine::artifact::NewArtifact;
 use crate::engine::manifest_list::{EntryWishes, NewList};
 use crate::engine::pull::PullEvent;
 use crate::engine::push::{LayerFormat, ManifestFormat, PushRequest, Wishes, others};
+use crate::engine::remote::RemoteOptions;
 use crate::engine::{Error, Kind};
 
 /// Reads `key=value`.
@@ -52,8 +53,21 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
     annotation: Vec<(String, String)>,
 
+    /// Take any certificate, and plain http too: docker's --tls-verify=false
+    #[arg(long, conflicts_with = "tls_verify")]
+    insecure: bool,
+
     #[command(flatten)]
     registry: RegistryArgs,
+}
+
+/// How registries are talked to, `--insecure` being what docker calls it.
+fn remote(args: &RegistryArgs, insecure: bool) -> RemoteOptions {
+    let mut remote = args.remote();
+    if insecure {
+        remote.tls_verify = Some(false);
+    }
+    remote
 }
 
 /// `manifest create`.
@@ -63,7 +77,7 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
         amend: args.amend,
         replace: false,
         annotations: args.annotation,
-        remote: args.registry.remote(),
+        remote: remote(&args.registry, args.insecure),
     };
     let progress = Progress::new(true);
     let events = |event: &PullEvent<'_>| progress.show(event);
@@ -252,13 +266,26 @@ pub(crate) struct InspectArgs {
     #[arg(value_name = "LIST|IMAGE")]
     list: String,
 
+    /// Print each manifest with its layers, its descriptor and what it is for
+    #[arg(short, long)]
+    verbose: bool,
+
+    /// Take any certificate, and plain http too: docker's --tls-verify=false
+    #[arg(long, conflicts_with = "tls_verify")]
+    insecure: bool,
+
     #[command(flatten)]
     registry: RegistryArgs,
 }
 
 /// `manifest inspect`.
 pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::Result<()> {
-    let text = session.engine()?.inspect_list(&args.list, &args.registry.remote())?;
+    let remote = remote(&args.registry, args.insecure);
+    if args.verbose {
+        let document = session.engine()?.inspect_list_fully(&args.list, &remote)?;
+        return json::print(session, &json::pretty(&document, &[], "    "));
+    }
+    let text = session.engine()?.inspect_list(&args.list, &remote)?;
     let document = serde_json::from_slice(&text).context("read the manifest list")?;
     json::print(session, &json::pretty(&document, &[], "    "))
 }
@@ -311,8 +338,12 @@ pub(crate) struct PushArgs {
     remove_signatures: bool,
 
     /// Remove the list after it was pushed
-    #[arg(long, alias = "purge")]
+    #[arg(long, short_alias = 'p', visible_alias = "purge")]
     rm: bool,
+
+    /// Take any certificate, and plain http too: docker's --tls-verify=false
+    #[arg(long, conflicts_with = "tls_verify")]
+    insecure: bool,
 
     #[command(flatten)]
     registry: RegistryArgs,
@@ -339,7 +370,7 @@ pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<
         all: args.all,
         further: args.add_compression,
         sign,
-        remote: args.registry.remote(),
+        remote: remote(&args.registry, args.insecure),
     };
     let progress = Progress::new(args.quiet);
     let events = |event: &PullEvent<'_>| progress.show(event);

@@ -43,6 +43,7 @@ mod history;
 mod image;
 mod image_mount;
 mod images;
+mod images_tree;
 mod info;
 mod init;
 mod inspect;

@@ -206,7 +206,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<(
         let result = if args.all_tags {
             pull::pull_all_tags(engine, image, &request, &events, &mut |pulled| ids.push(pulled.id))
         } else {
-            pull::pull(engine, image, &request, &events).map(|pulled| ids.push(pulled.id))
+            pull::pull(engine, image, &request, &events).map(|pulled| {
+                ids.push(pulled.id);
+                ids.extend(pulled.further);
+            })
         };
         drop(progress);
         for id in ids {

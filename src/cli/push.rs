@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::base::digest::Digest;
+use crate::base::platform::Platform;
 use crate::cli::progress::{Look, Progress, parse_look};
 use crate::cli::pull::RegistryArgs;
 use crate::cli::session::Session;
@@ -57,6 +58,10 @@ pub(crate) struct PushArgs {
     /// Form of the manifest: oci or v2s2 (Docker's)
     #[arg(short, long, value_name = "FORMAT", value_parser = parse_format)]
     format: Option<ManifestFormat>,
+
+    /// Push only the image for this platform: OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM", conflicts_with_all = ["all", "all_tags"])]
+    platform: Option<Platform>,
 
     /// How to show what goes on: auto, plain, json (one document per line), none
     #[arg(long, default_value = "auto", value_name = "FORM", value_parser = parse_look)]
@@ -126,7 +131,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<(
     let progress = Progress::with(if args.quiet { Look::None } else { args.progress });
     let events = |event: &PullEvent<'_>| progress.show(event);
     for name in names {
-        request.image = name;
+        request.image = engine.on_platform(&name, args.platform.as_ref())?;
+        if request.image != name && request.destination.is_none() {
+            request.destination = Some(engine.full_name(&name)?);
+        }
         let pushed = push::push(engine, &request, &events)?;
         write_digest(args.digestfile.as_deref(), &pushed.digest)?;
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
+use crate::base::platform::Platform;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::Error;
@@ -42,6 +43,10 @@ pub(crate) struct SaveArgs {
     /// Write to this file or directory
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
+
+    /// Of an image for several platforms, the one for this platform: OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
 
     /// Print no progress
     #[arg(short, long)]
@@ -87,10 +92,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: SaveArgs) -> anyhow::Result<(
     }
     let engine = session.engine()?;
     let images = if args.multi_image_archive {
-        let all = std::iter::once(&args.image).chain(&args.further);
-        all.map(|image| engine.choose_to_save(image, &[])).collect::<Result<Vec<_>, _>>()?
+        let all: Vec<String> = std::iter::once(&args.image).chain(&args.further).cloned().collect();
+        engine.choose_several(&all, args.platform.as_ref())?
     } else {
-        vec![engine.choose_to_save(&args.image, &args.further)?]
+        vec![engine.choose_to_save(&args.image, &args.further, args.platform.as_ref())?]
     };
     let how = Save { format: args.format.into(), compress: args.compress, uncompressed: args.uncompressed };
     let saved = match &args.output {

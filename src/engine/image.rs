@@ -13,13 +13,14 @@ use crate::engine::filter::{Filters, boolean, has_label};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::StoreError;
 use crate::store::images::ImageRecord;
+use crate::store::refs::Refs;
 use crate::store::shelf::Shelf;
 
 /// One image and its names.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     pub(crate) record: ImageRecord,
-    /// Its full names, sorted.
+    /// Its full names, the one that was given last first.
     pub(crate) names: Vec<ImageRef>,
     /// How many containers use it; `None` if nobody asked.
     pub(crate) containers: Option<usize>,
@@ -48,6 +49,12 @@ impl Image {
     /// When it was built, or came here if nobody knows.
     pub(crate) fn created(&self) -> Timestamp {
         self.record.created.unwrap_or(self.record.stored)
+    }
+
+    /// All names that it has or once had, as podman orders them: those it has, the oldest first, then the others.
+    pub(crate) fn names_history(&self) -> Vec<ImageRef> {
+        let former = self.record.former.iter().filter(|name| !self.names.contains(name));
+        self.names.iter().rev().chain(former).cloned().collect()
     }
 
     /// `repository@digest` for each repository it has a name in, and those it was pulled by.
@@ -99,11 +106,8 @@ impl Engine {
     }
 
     fn all_images(&self, count: bool) -> Result<Images> {
-        let mut names: HashMap<Digest, Vec<ImageRef>> = HashMap::new();
         let refs = self.store().refs().list()?;
-        for known in refs.items {
-            names.entry(known.image).or_default().push(known.name);
-        }
+        let mut names = Refs::by_image(refs.items);
         let users = if count { Some(self.image_users()?) } else { None };
         let listing = self.store().images().list()?;
         let name_of = |err: &StoreError| match err {
@@ -140,10 +144,9 @@ impl Engine {
         Ok(Image { record, names, containers: None, is_list: false })
     }
 
-    /// The names of an image, sorted.
+    /// The names of an image, the one that was given last first.
     pub(crate) fn names_of_image(&self, id: &Digest) -> Result<Vec<ImageRef>> {
-        let all = self.store().refs().list()?.items.into_iter();
-        Ok(all.filter(|known| known.image == *id).map(|known| known.name).collect())
+        Ok(Refs::by_image(self.store().refs().list()?.items).remove(id).unwrap_or_default())
     }
 
     /// Gives an image a further name; one without a registry is put on `localhost`.
@@ -181,6 +184,7 @@ impl Engine {
             going = names.iter().map(|name| find_name(&going, name)).collect::<Result<_>>()?;
         }
         for name in going {
+            self.store().images().remember_name(&image.id, &name, &lock)?;
             self.store().refs().remove(&name, &lock)?;
             self.record_image("untag", &image.id.hex(), &name.to_string());
         }
@@ -208,6 +212,7 @@ impl Engine {
         let names = self.names_of_image(&found.image.id)?;
         let by_name = found.name.as_ref().filter(|name| name.digest().is_none());
         if let (Some(name), [_, _, ..]) = (by_name, &names[..]) {
+            self.store().images().remember_name(&found.image.id, name, &lock)?;
             self.store().refs().remove(name, &lock)?;
             self.record_image("untag", &found.image.id.hex(), &name.to_string());
             return Ok(Removed { untagged: vec![name.clone()], deleted: None });
@@ -271,7 +276,11 @@ impl Engine {
             "label" => ImageTest::Label(text()),
             "label!" => ImageTest::NoLabel(text()),
             "reference!" => ImageTest::NoReference(text()),
-            _ => ImageTest::Reference(text()),
+            _ => {
+                // The beginning of an ID is as good as a name here.
+                let by_id = self.store().resolve_image(value).ok().filter(|found| found.name.is_none());
+                ImageTest::Reference(text(), by_id.map(|found| found.image.id))
+            }
         })
     }
 
@@ -301,7 +310,7 @@ enum ImageTest {
     Id(String),
     Label(String),
     NoLabel(String),
-    Reference(String),
+    Reference(String, Option<Digest>),
     NoReference(String),
 }
 
@@ -337,7 +346,9 @@ fn passes(image: &Image, test: &ImageTest, intermediates: &HashSet<Digest>) -> b
         ImageTest::Id(start) => image.record.id.hex().starts_with(start.as_str()),
         ImageTest::Label(filter) => has_label(&image.record.labels, filter),
         ImageTest::NoLabel(filter) => !has_label(&image.record.labels, filter),
-        ImageTest::Reference(reference) => matches_reference(image, reference),
+        ImageTest::Reference(reference, id) => {
+            *id == Some(image.record.id) || matches_reference(image, reference)
+        }
         ImageTest::NoReference(reference) => !matches_reference(image, reference),
     }
 }

@@ -72,8 +72,8 @@ impl Engine {
     ///
     /// If it is in use and not `force`.
     pub(crate) fn unmount_image(&self, typed: &str, force: bool) -> Result<Option<Digest>> {
-        self.assert_may_mount("image unmount")?;
         let id = self.image(typed)?.image.id;
+        self.assert_may_mount("image unmount")?;
         let Some(mounted) = self.mounted_images()?.into_iter().find(|known| known.id == id) else {
             return Ok(None);
         };

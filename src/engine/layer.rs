@@ -24,7 +24,7 @@ use crate::engine::start::failed;
 use crate::engine::unpack::Wanted;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::failure::Failure;
-use crate::runtime::layer::{self, Change, Job, PLACEHOLDERS, Packed, Source};
+use crate::runtime::layer::{self, Change, ChangeKind, Job, PLACEHOLDERS, Packed, Source};
 use crate::store::blobs::BlobWriter;
 use crate::store::compress::{self, Archived, How};
 use crate::store::images;
@@ -261,15 +261,50 @@ impl Engine {
     ///
     /// [`Kind::NotFound`].
     pub(crate) fn compare_images(&self, typed: &str, other: &str) -> Result<Vec<Change>> {
-        let directories = |typed: &str| -> Result<Vec<std::path::PathBuf>> {
-            let image = self.image(typed)?.image;
-            Ok(image.chain_ids().iter().rev().map(|chain| self.store().layers().fs_path(chain)).collect())
+        self.compare(typed, self.image_tree(typed)?, self.image_tree(other)?)
+    }
+
+    /// As [`compare_images`](Self::compare_images); a container of either name goes before an image.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`].
+    pub(crate) fn compare_either(&self, typed: &str, other: &str) -> Result<Vec<Change>> {
+        let tree = |typed: &str| match self.container(typed) {
+            Ok(id) => {
+                let details = self.inspect_container(&id, typed)?;
+                let of_it = self.layer_source(&details, &LayerOptions::default())?;
+                let lowers = std::iter::once(of_it.upper.clone()).chain(of_it.lowers.clone()).collect();
+                Ok(Source { lowers, merged: true, ..of_it })
+            }
+            Err(err) if err.kind == Kind::NotFound => self.image_tree(typed),
+            Err(err) => Err(err),
         };
-        let (lowers, with) = (directories(typed)?, directories(other)?);
-        let Some(upper) = lowers.first().cloned() else { return Ok(vec![]) };
-        let source = Source { upper, lowers, merged: true, id_maps: None, placeholders: vec![] };
-        let changes = self.changes(source, Job::Compare { with });
-        changes.map_err(|err| Error::system(format!("compare image {typed}"), err))
+        self.compare(typed, tree(typed)?, tree(other)?)
+    }
+
+    /// The layers of an image, the topmost first, as one tree.
+    fn image_tree(&self, typed: &str) -> Result<Source> {
+        let chain = self.image(typed)?.image.chain_ids();
+        let lowers: Vec<_> = chain.iter().rev().map(|chain| self.store().layers().fs_path(chain)).collect();
+        let upper = lowers.first().cloned().unwrap_or_default();
+        Ok(Source { upper, lowers, merged: true, id_maps: None, placeholders: vec![] })
+    }
+
+    fn compare(&self, typed: &str, mut source: Source, with: Source) -> Result<Vec<Change>> {
+        if source.lowers.is_empty() {
+            return Ok(vec![]);
+        }
+        let placeholders: Vec<Bytes> = source.placeholders.drain(..).chain(with.placeholders).collect();
+        let mut changes = self
+            .changes(source, Job::Compare { with: with.lowers })
+            .map_err(|err| Error::system(format!("compare {typed}"), err))?;
+        // What ketch puts into a container is no difference on either side.
+        changes.retain(|change| {
+            let path = change.path.as_bytes().strip_prefix(b"/").unwrap_or_default();
+            change.kind == ChangeKind::Changed || !placeholders.iter().any(|known| known.as_bytes() == path)
+        });
+        Ok(changes)
     }
 
     fn changes(

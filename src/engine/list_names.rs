@@ -141,6 +141,7 @@ fn record(item: &Item, size_bytes: u64) -> ImageRecord {
             layers: Vec::new(),
         }],
         repo_digests: Vec::new(),
+        former: vec![],
         rest: serde_json::Map::new(),
     }
 }

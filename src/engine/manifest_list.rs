@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
+use crate::base::image_ref::ImageRef;
 use crate::base::manifest::{Document, Form, ManifestError};
 use crate::engine::artifact::{NewArtifact, pinned};
 use crate::engine::pull::{self, PullEvent, PullPolicy, PullRequest};
 use crate::engine::register::MAX_DOCUMENT;
-use crate::engine::remote::{Remote, RemoteOptions};
+use crate::engine::remote::RemoteOptions;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::images::{ImageRecord, StoredManifest};
 use crate::store::shelf::{Item, Shelf};
@@ -233,33 +233,6 @@ impl Engine {
         Ok(list.id)
     }
 
-    /// A list, or the index or manifest of an image: of this store, else of its registry; byte for byte.
-    ///
-    /// # Errors
-    ///
-    /// [`Kind::NotFound`]; what can go wrong with a registry.
-    pub(crate) fn inspect_list(&self, typed: &str, options: &RemoteOptions) -> Result<Vec<u8>> {
-        let (name, insists) = local_part(typed);
-        if !insists {
-            match self.manifest_list(name) {
-                Ok(list) => return self.list_document(&list),
-                Err(err) if err.kind != Kind::NotFound => return Err(err),
-                Err(_) => {}
-            }
-            if let Ok(found) = self.image(name) {
-                let stored = manifest_of(&found.image)?;
-                let document = stored.index.unwrap_or(stored.digest);
-                return Ok(self.store().blobs().read_small(&document, MAX_DOCUMENT)?);
-            }
-        }
-        let parsed: ImageName = name.parse().map_err(|err| Error::invalid(format!("{err}")))?;
-        let image = parsed.on(DOCKER_HUB).with_default_tag();
-        let remote = Remote::new(options, self.conf())?;
-        remote.reading("inspect", &image, &|_| {}, &|_| {}, |client| {
-            Ok(client.manifest(&client.image().manifest_reference())?.bytes)
-        })
-    }
-
     fn read_index(&self, list: &Item) -> Result<Value> {
         serde_json::from_slice(&self.list_document(list)?)
             .map_err(|err| Error::system(format!("read the manifest list {}", list.name), err))
@@ -360,8 +333,22 @@ impl Engine {
         }
         let request =
             PullRequest { policy: PullPolicy::Always, remote: new.remote.clone(), ..PullRequest::default() };
-        let pulled = pull::pull(self, name, &request, events)?;
+        let pulled = match pull::pull(self, name, &request, events) {
+            // All of them are wanted, so any of them will do to begin with.
+            Err(err) if err.kind == Kind::NotFound && new.all => {
+                let Some(platform) = self.some_platform(typed, new)? else { return Err(err) };
+                pull::pull(self, name, &PullRequest { platform: Some(platform), ..request }, events)?
+            }
+            other => other?,
+        };
         Ok(self.store().images().get(&pulled.id)?)
+    }
+
+    /// A platform that the index at a registry has an image for.
+    fn some_platform(&self, typed: &str, new: &NewList) -> Result<Option<crate::base::platform::Platform>> {
+        let text = self.inspect_list(typed, &new.remote)?;
+        let Ok(Document::Index { entries, .. }) = Document::parse(&text, "") else { return Ok(None) };
+        Ok(entries.into_iter().filter_map(|entry| entry.platform).find(|platform| platform.os != "unknown"))
     }
 
     /// The images of an index, each pulled for its platform if it is not here.
@@ -428,7 +415,7 @@ fn list_name(typed: &str) -> Result<ImageRef> {
 }
 
 /// A name without its transport, and whether that insists on a registry.
-fn local_part(typed: &str) -> (&str, bool) {
+pub(in crate::engine) fn local_part(typed: &str) -> (&str, bool) {
     match (typed.strip_prefix("docker://"), typed.strip_prefix("containers-storage:")) {
         (Some(name), _) => (name, true),
         (_, Some(name)) => (name, false),
@@ -436,7 +423,7 @@ fn local_part(typed: &str) -> (&str, bool) {
     }
 }
 
-fn manifest_of(record: &ImageRecord) -> Result<&StoredManifest> {
+pub(in crate::engine) fn manifest_of(record: &ImageRecord) -> Result<&StoredManifest> {
     record
         .manifest()
         .ok_or_else(|| Error::not_found(format!("image {}: its manifest is not kept", record.id.hex())))

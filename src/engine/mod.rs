@@ -40,6 +40,7 @@ pub(crate) mod load;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod manifest_list;
+mod manifest_show;
 pub(crate) mod mapped;
 pub(crate) mod network;
 pub(crate) mod pause;
@@ -66,6 +67,7 @@ pub(crate) mod unpack;
 pub(crate) mod unshare;
 pub(crate) mod update;
 pub(crate) mod userns;
+pub(crate) mod variants;
 pub(crate) mod volume;
 mod volume_mount;
 

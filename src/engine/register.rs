@@ -124,6 +124,7 @@ impl Engine {
                 layers: manifest.layers.iter().map(|layer| layer.digest).collect(),
             }],
             repo_digests: image.repo_digests.clone(),
+            former: vec![],
             rest: serde_json::Map::new(),
         })
     }

@@ -68,6 +68,16 @@ impl Place {
 }
 
 impl Place {
+    /// True if it names one image of several.
+    pub(in crate::engine) fn selects(&self) -> bool {
+        match self {
+            Self::OciDir { name, .. } | Self::OciArchive { name, .. } | Self::DockerArchive { name, .. } => {
+                name.is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// What policy.json calls its transport, and the path its scopes are made of; `None` for registries, which
     /// have scopes of their own, and for the store, which is trusted.
     pub(in crate::engine) fn in_policy(&self) -> Option<(&'static str, &Path)> {

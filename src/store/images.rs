@@ -22,6 +22,9 @@ use crate::sys::fs;
 /// The version of image records that this program writes.
 pub(crate) const IMAGE_VERSION: u32 = 1;
 
+/// How many former names of an image are kept: a loop that tags and untags must not fill its record.
+const MAX_FORMER: usize = 64;
+
 /// One image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ImageRecord {
@@ -49,6 +52,9 @@ pub(crate) struct ImageRecord {
     /// `registry/repository@digest` under which it was pulled or pushed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) repo_digests: Vec<ImageRef>,
+    /// Names that it had once, the one lost last first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) former: Vec<ImageRef>,
     /// Fields of newer versions.
     #[serde(flatten)]
     pub(crate) rest: serde_json::Map<String, serde_json::Value>,
@@ -189,6 +195,15 @@ impl Images<'_> {
         Ok(image)
     }
 
+    /// Writes down that an image is losing a name. Nothing to do for an image that is not there.
+    pub(crate) fn remember_name(&self, id: &Digest, name: &ImageRef, _lock: &Exclusive) -> Result<()> {
+        let Ok(mut image) = self.get(id) else { return Ok(()) };
+        image.former.retain(|known| known != name);
+        image.former.insert(0, name.clone());
+        image.former.truncate(MAX_FORMER);
+        record::write(self.store, &Self::path(&id.hex()), &image)
+    }
+
     /// Removes the record of an image; false if there is none. Its layers and blobs are garbage then.
     pub(crate) fn remove(&self, id: &Digest, _lock: &Exclusive) -> Result<bool> {
         let path = Self::path(&id.hex());
@@ -226,6 +241,7 @@ pub(crate) mod tests {
                 layers: vec![digest("blob")],
             }],
             repo_digests: vec![],
+            former: vec![],
             rest: serde_json::Map::new(),
         }
     }

@@ -3,8 +3,10 @@
 //! `refs/<escaped name>`; the name is in the file too. `/` becomes `%2F`, `:` stays: the file of
 //! `localhost:5000/a/b:1` is `localhost:5000%2Fa%2Fb:1`. A name too long for a file name is hashed.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Digest;
@@ -28,6 +30,9 @@ pub(crate) struct RefRecord {
     pub(crate) image: Digest,
     /// The manifest it was given with, a blob; `None` for an image without one.
     pub(crate) manifest: Option<Digest>,
+    /// When it was given to the image; older versions did not write it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) given: Option<Timestamp>,
     /// Fields of newer versions.
     #[serde(flatten)]
     pub(crate) rest: serde_json::Map<String, serde_json::Value>,
@@ -77,16 +82,32 @@ impl Refs<'_> {
         Ok(listing)
     }
 
-    /// Makes `name` mean an image, whatever it meant before.
+    /// Of each image its names, the one that was given last first, as podman has them.
+    pub(crate) fn by_image(records: Vec<RefRecord>) -> HashMap<Digest, Vec<ImageRef>> {
+        let mut records = records;
+        records.sort_by(|a, b| (b.given, &a.name).cmp(&(a.given, &b.name)));
+        let mut names: HashMap<Digest, Vec<ImageRef>> = HashMap::new();
+        for known in records {
+            names.entry(known.image).or_default().push(known.name);
+        }
+        names
+    }
+
+    /// Makes `name` mean an image. An image that it meant before remembers that.
     pub(crate) fn set(
         &self,
         name: &ImageRef,
         image: &Digest,
         manifest: Option<Digest>,
-        _lock: &Exclusive,
+        lock: &Exclusive,
     ) -> Result<()> {
-        let rest = serde_json::Map::new();
-        let record = RefRecord { version: 1, name: name.clone(), image: *image, manifest, rest };
+        if let Ok(before) = self.get(name)
+            && before.image != *image
+        {
+            self.store.images().remember_name(&before.image, name, lock)?;
+        }
+        let (given, rest) = (Some(Timestamp::now()), serde_json::Map::new());
+        let record = RefRecord { version: 1, name: name.clone(), image: *image, manifest, given, rest };
         record::write(self.store, &path(name), &record)
     }
 
@@ -141,6 +162,13 @@ mod tests {
             }
         }
         assert_eq!(store.refs().list().unwrap().items.len(), 2);
+        // The one that was given last comes first; records of older versions come last.
+        let mut records = store.refs().list().unwrap().items;
+        let names =
+            |records: &[RefRecord]| Refs::by_image(records.to_vec()).remove(&Digest::of(b"2")).unwrap();
+        assert_eq!(names(&records), [long.clone(), records[1].name.clone()]);
+        records[0].given = None;
+        assert_eq!(names(&records)[1], records[0].name);
         assert!(store.refs().remove(&long, &lock).unwrap());
         assert!(!store.refs().remove(&long, &lock).unwrap());
     }

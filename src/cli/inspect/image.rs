@@ -69,7 +69,7 @@ pub(super) fn document(engine: &Engine, details: &ImageDetails) -> Value {
         "ManifestType": record.manifest().map_or("", |manifest| manifest.media_type.as_str()),
         "User": config.config.user,
         "History": history(config_json),
-        "NamesHistory": names,
+        "NamesHistory": image.names_history().iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
     document["HealthCheck"] = health_check(config_json);
     document

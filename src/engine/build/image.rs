@@ -146,7 +146,7 @@ impl Builder<'_> {
     fn save(&self, built: &Built, path: &Path, format: SaveFormat) -> Result<()> {
         let Some(id) = &built.id else { return Ok(()) };
         let names: Vec<String> = self.request.names.iter().map(ToString::to_string).collect();
-        let chosen = [self.engine.choose_to_save(&id.to_string(), &names)?];
+        let chosen = [self.engine.choose_to_save(&id.to_string(), &names, None)?];
         let how = Save { format, compress: false, uncompressed: false };
         let path = config::directory()?.join(path);
         if format == SaveFormat::OciDir {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::base::platform::Platform;
 use crate::engine::load::{Loaded, Origin};
-use crate::engine::pull::{PullEvent, Pulled};
+use crate::engine::pull::Pulled;
 use crate::engine::transport::Place;
 use crate::engine::{Engine, Error, Kind, Result};
 
@@ -14,12 +14,7 @@ use crate::engine::{Engine, Error, Kind, Result};
 /// # Errors
 ///
 /// [`Kind::NotFound`] if nothing lies there, [`Kind::Invalid`] if it is no image.
-pub(super) fn pull(
-    engine: &Engine,
-    place: &Place,
-    wanted: Option<&Platform>,
-    events: &dyn Fn(&PullEvent<'_>),
-) -> Result<Pulled> {
+pub(super) fn pull(engine: &Engine, place: &Place, wanted: Option<&Platform>) -> Result<Pulled> {
     let loaded = match place {
         Place::OciDir { path, name } => engine.load(Origin::Directory(path), name.as_deref(), wanted)?,
         Place::Dir(path) => engine.load(Origin::Directory(path), None, wanted)?,
@@ -32,27 +27,21 @@ pub(super) fn pull(
             if let Some(wanted) = wanted.filter(|wanted| !wanted.runs(is)) {
                 return Err(Error::not_found(format!("{name}: the image is for {is}, not for {wanted}")));
             }
-            return Ok(Pulled { id: found.image.id, name: found.name });
+            return Ok(Pulled { id: found.image.id, name: found.name, further: vec![] });
         }
         Place::Registry(name) => {
             return Err(Error::new(Kind::System, format!("{name} lies on a registry")));
         }
     };
-    let mut images = loaded.into_iter();
-    let first = images.next().ok_or_else(|| Error::not_found("there is no image in it"))?;
-    for further in images {
-        let text = format!("it holds several images; {} is here now too", shown(&further));
-        events(&PullEvent::Warning(&text));
-    }
+    let first = loaded.first().ok_or_else(|| Error::not_found("there is no image in it"))?;
     let name = match first.names.first() {
         Some(name) => Some(name.clone()),
-        None => name_after(engine, &first, place),
+        None => name_after(engine, first, place),
     };
-    Ok(Pulled { id: first.id, name })
-}
-
-fn shown(image: &Loaded) -> String {
-    image.names.first().map_or_else(|| image.id.hex(), ToString::to_string)
+    let all = loaded.iter().flat_map(|image| std::iter::repeat_n(image.id, image.names.len().max(1)));
+    // Who chose one by its name asked for nothing else.
+    let further = if place.selects() { Vec::new() } else { all.skip(1).collect() };
+    Ok(Pulled { id: first.id, name, further })
 }
 
 fn open(path: &Path) -> Result<File> {

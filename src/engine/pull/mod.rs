@@ -116,6 +116,8 @@ pub(crate) struct Pulled {
     /// The full name it has here, if it was found or pulled by a name. An alias of registries.conf
     /// leads to one that has nothing in common with what was typed.
     pub(crate) name: Option<ImageRef>,
+    /// Of an archive: for each further name in it, the image ID that has it.
+    pub(crate) further: Vec<Digest>,
 }
 
 /// Gets the image that `typed` names, if [`PullPolicy`] wants it from a registry.
@@ -140,7 +142,7 @@ pub(crate) fn pull(
             if let Some((transport, path)) = place.in_policy() {
                 trust::check_place(transport, Some(path), None)?;
             }
-            local::pull(engine, &place, request.platform.as_ref(), events)
+            local::pull(engine, &place, request.platform.as_ref())
         }
     }
 }
@@ -208,7 +210,7 @@ fn find_local(store: &Store, name: &str, wanted: Option<&Platform>) -> Option<Pu
     let found = store.resolve_image(name).ok()?;
     let fits = wanted.is_none_or(|wanted| wanted.runs(&found.image.platform));
     let whole = found.image.layers.iter().all(|layer| store.layers().has(&layer.chain_id));
-    (fits && whole).then_some(Pulled { id: found.image.id, name: found.name })
+    (fits && whole).then_some(Pulled { id: found.image.id, name: found.name, further: vec![] })
 }
 
 impl<'a> Puller<'a> {
@@ -266,7 +268,7 @@ impl<'a> Puller<'a> {
         self.first_endpoint(image, |client| {
             let found = fetch::fetch(store, client, image, wanted, self.events)?;
             self.trust.check(client, image, &[found.top, found.manifest_digest])?;
-            let pulled = Pulled { id: found.id(), name: Some(image.clone()) };
+            let pulled = Pulled { id: found.id(), name: Some(image.clone()), further: vec![] };
             if register::already_here(store, image, &found) {
                 self.report_present(&found);
                 return Ok(pulled);

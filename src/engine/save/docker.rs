@@ -37,8 +37,7 @@ pub(super) fn archive(engine: &Engine, images: &[Saved], out: &mut Output) -> Re
             let tags = repositories.entry(name.name()).or_default();
             tags.insert(name.tag().unwrap_or("latest").to_owned(), top.clone().into());
         }
-        let tags = if names.is_empty() { Value::Null } else { json!(names) };
-        list.push(json!({"Config": config, "RepoTags": tags, "Layers": layers}));
+        list.push(json!({"Config": config, "RepoTags": names, "Layers": layers}));
     }
     out.add("manifest.json", &serde_json::to_vec(&list).map_err(unwritten)?)?;
     if !repositories.is_empty() {

@@ -23,6 +23,7 @@ use crate::base::digest::Digest;
 use crate::base::image_document;
 use crate::base::image_ref::ImageRef;
 use crate::base::manifest::{Compression, Descriptor, Form, Manifest};
+use crate::base::platform::Platform;
 use crate::engine::layer::NewLayer;
 use crate::engine::register::MAX_DOCUMENT;
 use crate::engine::{Engine, Error, Result};
@@ -78,22 +79,57 @@ struct Saved {
 }
 
 impl Engine {
-    /// Finds an image to save by what was typed. It keeps the name it was found by, and gets `further`.
+    /// Finds images to save. One that was typed by several of its names is one image with all of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`choose_to_save`](Self::choose_to_save).
+    pub(crate) fn choose_several(
+        &self,
+        typed: &[String],
+        platform: Option<&Platform>,
+    ) -> Result<Vec<Chosen>> {
+        let mut all: Vec<Chosen> = Vec::new();
+        for typed in typed {
+            let chosen = self.choose_to_save(typed, &[], platform)?;
+            match all.iter_mut().find(|known| known.record.id == chosen.record.id) {
+                None => all.push(chosen),
+                Some(known) => {
+                    let new: Vec<_> = chosen.names.into_iter().filter(|n| !known.names.contains(n)).collect();
+                    known.names.extend(new);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Finds an image to save by what was typed. It gets `further` names, and keeps the one it was found by:
+    /// last, so that whoever loads the archive sees it first, as it is with podman.
+    ///
+    /// `platform` chooses among images of one name.
     ///
     /// # Errors
     ///
     /// [`Kind::NotFound`](crate::engine::Kind::NotFound); for a further name that is none.
-    pub(crate) fn choose_to_save(&self, typed: &str, further: &[String]) -> Result<Chosen> {
+    pub(crate) fn choose_to_save(
+        &self,
+        typed: &str,
+        further: &[String],
+        platform: Option<&Platform>,
+    ) -> Result<Chosen> {
         let found = self.image(typed)?;
-        let mut names: Vec<ImageRef> =
-            found.name.into_iter().filter(|name| name.digest().is_none()).collect();
+        // The image for another platform goes out under the name that was typed.
+        let record = self.image(&self.on_platform(typed, platform)?)?.image;
+        let mut names: Vec<ImageRef> = Vec::new();
         for name in further {
             let name = crate::engine::image::new_name(name)?;
             if !names.contains(&name) {
                 names.push(name);
             }
         }
-        Ok(Chosen { record: found.image, names })
+        let own = found.name.filter(|name| name.digest().is_none() && !names.contains(name));
+        names.extend(own);
+        Ok(Chosen { record, names })
     }
 
     /// Writes images as one archive to `output`. The caller has one thread.
