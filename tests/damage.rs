@@ -238,6 +238,26 @@ fn damaged_networks_and_secrets_are_told_of_and_can_be_made_again() {
     }
 }
 
+#[test]
+fn damaged_notes_of_a_containers_networks_are_told_of_and_forgotten() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["network", "create", "further"]);
+    sandbox.ok(["create", "--name=c", "--network=bridge", "bb", "true"]);
+    let id = sandbox.inspect("c", ".Id");
+    for how in WAYS.into_iter().filter(|how| *how != "gone") {
+        sandbox.ok(["network", "connect", "further", "c"]);
+        hurt(&sandbox.store().join("containers").join(&id).join("networks.json"), how);
+        let start = sandbox.ketch(["start", "-a", "c"]);
+        let told = "what was noted of its networks is damaged";
+        assert!(start.code == 0 && start.stderr.contains(told), "{how}: {}", start.stderr);
+        let check = sandbox.ketch(["system", "check", "--quick"]);
+        assert!(check.code == 125 && check.stdout.contains(told), "{how}: {} {}", check.stdout, check.stderr);
+        assert!(sandbox.ok(["system", "check", "--quick", "--repair"]).contains("mended"), "{how}");
+        sandbox.ok(["system", "check", "--quick"]);
+        assert_eq!(sandbox.ketch(["start", "-a", "c"]).stderr, "", "{how}");
+    }
+}
+
 /// REL-23, REL-24, REL-25, REL-27: an image or a name that is damaged is told of, and pulled or loaded again.
 #[test]
 fn damaged_images_and_names_are_told_of_and_loaded_again() {

@@ -145,3 +145,27 @@ fn one_failure_does_not_spare_the_others() {
     assert_eq!((rm.code, rm.stdout.as_str()), (1, "a\nb\n"), "{}", rm.stderr);
     assert!(sandbox.names().is_empty());
 }
+
+#[test]
+fn a_working_directory_that_is_none() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.start("up", &[], "exec sleep 100");
+    for (dir, run, exec, words) in
+        [("/nosuch", 126, 127, "does not exist on container"), ("/etc/passwd", 126, 126, "is not a directory")]
+    {
+        let output = sandbox.ketch(["run", "--rm", "--net=none", "-w", dir, "bb", "true"]);
+        assert!(output.fails(run).contains(words), "{dir}: {}", output.stderr);
+        assert!(output.stderr.contains(&format!("workdir \"{dir}\"")), "{dir}: {}", output.stderr);
+        let output = sandbox.ketch(["exec", "-w", dir, &id, "true"]);
+        assert!(output.fails(exec).contains(&format!("chdir to `{dir}`")), "{dir}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn what_is_so_already_or_gone_is_no_failure() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--name=c", "--net=none", "bb", "true"]);
+    assert_eq!(sandbox.ok(["rename", "c", "c"]), "");
+    assert_eq!(sandbox.names(), ["c"]);
+    assert_eq!(sandbox.ok(["container", "cleanup", "nosuch"]), "");
+}

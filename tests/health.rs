@@ -371,3 +371,39 @@ fn update_changes_start_up_checks_for_the_next_start() {
         assert!(shown.contains(part), "{part} in {shown}");
     }
 }
+
+#[test]
+fn a_check_that_is_switched_off_is_seen() {
+    let sandbox = Sandbox::new();
+    let test = |name: &str| sandbox.inspect(name, "json .Config.Healthcheck");
+    sandbox.ok(["create", "--name=off", "--no-healthcheck", "bb", "true"]);
+    sandbox.ok(["create", "--name=none", "--health-cmd=none", "bb", "true"]);
+    sandbox.ok(["create", "--name=plain", "bb", "true"]);
+    assert_eq!(test("off"), r#"{"Test":["NONE"]}"#);
+    assert_eq!(test("none"), r#"{"Test":["NONE"]}"#);
+    assert_eq!(test("plain"), "null");
+    sandbox.ok(["update", "--health-cmd=true", "off"]);
+    assert_eq!(sandbox.inspect("off", "json .Config.Healthcheck.Test"), r#"["CMD-SHELL","true"]"#);
+    sandbox.ok(["update", "--no-healthcheck", "off"]);
+    assert_eq!(test("off"), r#"{"Test":["NONE"]}"#);
+}
+
+#[test]
+fn a_check_has_the_variables_of_process_1() {
+    let sandbox = Sandbox::new();
+    sandbox.command(["secret", "create", "word", "-"]).stdin("open sesame").run().ok();
+    sandbox.start("other", &["--network=bridge", "-e", "OF_OTHER=1"], SLEEP);
+    let options = [
+        "--network=bridge",
+        "--link=other:o",
+        "--secret=word,type=env,target=WORD",
+        "--health-cmd=echo $WORD $O_ENV_OF_OTHER $MINE; test \"$WORD\" = 'open sesame'",
+        "--health-interval=disable",
+        "-e",
+        "MINE=2",
+    ];
+    sandbox.start("h", &options, SLEEP);
+    let run = sandbox.ketch(["healthcheck", "run", "h"]);
+    let log = sandbox.inspect("h", "(index .State.Health.Log 0).Output");
+    assert_eq!((run.code, log.trim_end()), (0, "open sesame 1 2"), "{}", run.stderr);
+}

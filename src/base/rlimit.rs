@@ -78,7 +78,7 @@ pub(crate) fn parse(text: &str) -> Result<Ulimit, UlimitError> {
     if soft > hard {
         return Err(UlimitError::SoftAboveHard(text.to_owned()));
     }
-    Ok(Ulimit::Limit(Rlimit { name: known.to_owned(), soft, hard }))
+    Ok(Ulimit::Limit(Rlimit { name: known.to_owned(), soft, hard, is_default: false }))
 }
 
 fn value(text: &str) -> Result<u64, UlimitError> {
@@ -105,7 +105,7 @@ mod tests {
             ("RLIMIT_NOFILE=1:1", "nofile", 1, 1),
             ("as=18446744073709551615", "as", UNLIMITED, UNLIMITED),
         ] {
-            let want = Rlimit { name: name.to_owned(), soft, hard };
+            let want = Rlimit { name: name.to_owned(), soft, hard, is_default: false };
             assert_eq!(parse(text), Ok(Ulimit::Limit(want)), "{text}");
         }
         assert_eq!(parse("host"), Ok(Ulimit::Host));

@@ -85,6 +85,9 @@ pub(crate) struct ContainerSpec {
     /// How its health is checked, if it is.
     #[serde(default)]
     pub(crate) health: Option<HealthPlan>,
+    /// Somebody said that it is not checked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) health_none: bool,
     /// Who tells the service manager that it is ready.
     #[serde(default)]
     pub(crate) sdnotify: SdNotify,
@@ -224,6 +227,9 @@ pub(crate) struct Rlimit {
     pub(crate) soft: u64,
     /// Hard limit.
     pub(crate) hard: u64,
+    /// Nobody asked for it: who starts the container may have less, and then it has that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_default: bool,
 }
 
 /// How the IDs inside relate to those of U, the user's one user namespace

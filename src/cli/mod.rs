@@ -154,7 +154,7 @@ fn run_verb(verb: &Verb, called: &str, rest: &[OsString], globals: &mut Globals)
         Err(err) => return Err(UsageError::from_clap(&err, called).into()),
     };
     globals.merge(&mut matches)?;
-    let mut session = Session::new(globals);
+    let mut session = Session::new(globals, verb.only_looks());
     let result = (verb.run)(&mut session, &mut matches).map_err(|err| match err.downcast::<clap::Error>() {
         Ok(err) => UsageError::from_clap(&err, called).into(),
         Err(err) => err,

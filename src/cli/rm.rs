@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::cli::session::Session;
+use crate::cli::targets::id_file;
 use crate::cli::usage::UsageError;
 use crate::engine::filter::{self, Filters};
 use crate::engine::lifecycle::{Grace, StopOrder};
@@ -105,8 +106,8 @@ fn stop_together(engine: &Engine, targets: &[String], grace: Option<Grace>) {
 fn targets(engine: &Engine, args: &RmArgs) -> anyhow::Result<Vec<String>> {
     let mut targets = args.containers.clone();
     for file in &args.cidfile {
-        match std::fs::read_to_string(file) {
-            Ok(id) => targets.push(id.lines().next().unwrap_or_default().trim().to_owned()),
+        match id_file(file) {
+            Ok(id) => targets.push(id),
             Err(err) if err.kind() == std::io::ErrorKind::NotFound && (args.ignore || args.force) => {}
             Err(err) => return Err(err).with_context(|| format!("reading CIDFile {}", file.display())),
         }

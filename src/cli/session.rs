@@ -1,13 +1,18 @@
 //! What a verb works with: the engine, the output, and the rule for several targets.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 
 use crate::cli::error::{AlreadyReported, removal_exit_code, report, shown};
 use crate::cli::globals::{Globals, LogLevel};
+use crate::engine::config::Config;
 use crate::engine::config::containers_conf::ContainersConf;
 use crate::engine::{self, Engine, Kind};
 
@@ -50,6 +55,28 @@ pub(crate) struct Session<'a> {
     engine: OnceCell<Engine>,
     /// What containers.conf says, for verbs that need no store.
     conf: OnceCell<ContainersConf>,
+    /// The verb only looks: where there is no store, it makes none.
+    only_looks: bool,
+    /// The empty store that it looks at instead. After the engine, which uses it.
+    nothing: OnceCell<EmptyPlace>,
+}
+
+/// A directory of this process alone, which goes with it.
+struct EmptyPlace(PathBuf);
+
+impl EmptyPlace {
+    fn make() -> Option<Self> {
+        let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos();
+        let path = std::env::temp_dir().join(format!("ketch-{}-{age}", std::process::id()));
+        std::fs::DirBuilder::new().mode(0o700).create(&path).ok().map(|()| Self(path))
+    }
+}
+
+impl Drop for EmptyPlace {
+    fn drop(&mut self) {
+        // What stays is an empty store in a place that is emptied anyway.
+        std::fs::remove_dir_all(&self.0).ok();
+    }
 }
 
 impl std::fmt::Debug for Session<'_> {
@@ -60,7 +87,9 @@ impl std::fmt::Debug for Session<'_> {
 
 impl<'a> Session<'a> {
     /// A session that prints to standard output.
-    pub(crate) fn new(globals: &'a Globals) -> Self {
+    ///
+    /// With `only_looks`, a store that is not there is not made.
+    pub(crate) fn new(globals: &'a Globals, only_looks: bool) -> Self {
         let stdout = io::stdout();
         let out_is_tty = stdout.is_terminal();
         Self {
@@ -69,6 +98,8 @@ impl<'a> Session<'a> {
             out_is_tty,
             engine: OnceCell::new(),
             conf: OnceCell::new(),
+            only_looks,
+            nothing: OnceCell::new(),
         }
     }
 
@@ -81,12 +112,24 @@ impl<'a> Session<'a> {
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
         }
+        let config = self.config()?;
         // What it warns of is said once.
         let engine = match self.conf.get() {
-            Some(conf) => Engine::with_conf(&self.globals.config, conf.clone(), tell)?,
-            None => Engine::open(&self.globals.config, tell)?,
+            Some(conf) => Engine::with_conf(&config, conf.clone(), tell)?,
+            None => Engine::open(&config, tell)?,
         };
         Ok(self.engine.get_or_init(|| engine))
+    }
+
+    /// The configuration, with an empty place for a store where a verb only looks and there is none.
+    fn config(&self) -> engine::Result<Cow<'a, Config>> {
+        let config = &self.globals.config;
+        if !self.only_looks || config.data_root()?.exists() {
+            return Ok(Cow::Borrowed(config));
+        }
+        let Some(place) = EmptyPlace::make() else { return Ok(Cow::Borrowed(config)) };
+        let root = Some(self.nothing.get_or_init(|| place).0.clone());
+        Ok(Cow::Owned(Config { root, ..config.clone() }))
     }
 
     /// What containers.conf says; opens no store.

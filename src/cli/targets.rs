@@ -134,9 +134,13 @@ impl Target {
 ///
 /// If it cannot be read.
 pub(crate) fn id_in(file: &Path) -> engine::Result<String> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|err| Error::system(format!("read the ID file {}", file.display()), err))?;
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+    id_file(file).map_err(|err| Error::system(format!("read the ID file {}", file.display()), err))
+}
+
+/// As [`id_in`], with the bare error.
+pub(crate) fn id_file(file: &Path) -> std::io::Result<String> {
+    let text = crate::sys::fs::read_named(file)?;
+    Ok(String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned())
 }
 
 /// Does `action` to each target and prints those that went well, in order: one failure does not spare

@@ -72,6 +72,14 @@ pub(crate) struct Verb {
     pub(crate) run: fn(&mut Session<'_>, &mut ArgMatches) -> anyhow::Result<Exit>,
 }
 
+impl Verb {
+    /// Does it only look at what is there? Then it makes no store.
+    pub(crate) fn only_looks(&self) -> bool {
+        let (of, what) = self.path.split_once(' ').unwrap_or(("", self.path));
+        matches!(what, "ls" | "exists" | "ps" | "images" | "port" | "logs") && of != "compose"
+    }
+}
+
 /// A row of the table: path, other names for its last word, argument struct, function.
 ///
 /// The function takes `(&mut Session<'_>, Args)` and returns `anyhow::Result` of `()` or [`Exit`].

@@ -72,7 +72,7 @@ fn os_arch() -> String {
 
 /// `--version`: one line, whose third word is the version. Programs that look for podman find its name.
 pub(crate) fn print_flag(globals: &Globals) -> anyhow::Result<Exit> {
-    let mut session = Session::new(globals);
+    let mut session = Session::new(globals, true);
     writeln!(session.out, "{NAME} version {VERSION} (podman-compatible)")?;
     session.finish()?;
     Ok(Exit::OK)

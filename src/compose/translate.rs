@@ -260,7 +260,7 @@ fn ulimits(service: &Node) -> Vec<Rlimit> {
             let both = int(Some(value));
             let soft = both.or_else(|| int(value.get("soft"))).unwrap_or(-1);
             let hard = both.or_else(|| int(value.get("hard"))).unwrap_or(-1);
-            Rlimit { name: name.clone(), soft: limit(soft), hard: limit(hard) }
+            Rlimit { name: name.clone(), soft: limit(soft), hard: limit(hard), is_default: false }
         })
         .collect()
 }

@@ -10,6 +10,7 @@ use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::engine::remove::Removing;
 use crate::engine::{Engine, Error, Result};
+use crate::runtime::monitor::wiring;
 use crate::store::StoreError;
 use crate::store::images::ImageRecord;
 
@@ -33,6 +34,8 @@ pub(crate) enum Remedy {
     Blob(Digest),
     /// Remove the container, with all that it has changed.
     Container(ContainerId),
+    /// Forget what was noted of the container's networks since it was created.
+    Attachments(ContainerId),
     /// Remove the name of an image, by its file.
     Name(String),
     /// Make the volume's record anew; its data stays.
@@ -173,6 +176,12 @@ impl Engine {
             };
             found.push(Damage { text, remedy: Remedy::Container(id) });
         }
+        for id in self.store().containers().list()? {
+            if let Err(err) = wiring::changed_attachments(&self.store().containers().path(&id)) {
+                let text = format!("container {id}: what was noted of its networks is damaged: {err}");
+                found.push(Damage { text, remedy: Remedy::Attachments(id) });
+            }
+        }
         for uses in self.store().containers().uses()?.items {
             let lacks = |layer: &&Digest| bad_layers.contains(layer) || !self.store().layers().has(layer);
             if let Some(layer) = uses.layers.iter().find(lacks) {
@@ -197,6 +206,11 @@ impl Engine {
             Remedy::Volume(name) => {
                 self.store().volumes().renew_record(name)?;
                 return Ok(Some("mended, without labels and options"));
+            }
+            Remedy::Attachments(id) => {
+                wiring::forget_attachments(&self.store().containers().path(id))
+                    .map_err(|err| Error::system("forget what was noted of the networks", err))?;
+                return Ok(Some("mended, it is on the networks it was created with"));
             }
             Remedy::Network(name) => drop(self.remove_damaged_network(name)?),
             Remedy::Secret(name) => drop(self.remove_secret(name)?),

@@ -1,6 +1,6 @@
 //! Running a further command in a running container.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::attach::client;
 use crate::base::bytes::Bytes;
@@ -15,9 +15,8 @@ use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Error, Kind, Result, config, exec_sessions};
 use crate::runtime::enter::{self, EnterOrder, Entered};
 use crate::runtime::failure::FailureKind;
-use crate::runtime::plan::secret_file;
-use crate::store::secrets::MAX_BYTES;
-use crate::sys::{fs, pidfd};
+use crate::runtime::monitor::prepare::secret_variables;
+use crate::sys::pidfd;
 
 /// What somebody wants to run. Empty and `None` mean: as process 1 has it.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +54,9 @@ impl Engine {
         let runs = status.phase.is_running() && status.phase != Phase::Initialized && !status.paused;
         let record = status.record.filter(|_| runs).ok_or_else(not_running)?;
         let mut spec = state::read_spec(dir.as_fd(), id)?;
-        spec.process.env.extend(secret_variables(dir.as_fd(), &spec)?);
+        let secrets = secret_variables(&spec, &self.store().containers().path(id));
+        let unread = |(name, err)| Error::system(format!("read secret {name}"), err);
+        spec.process.env.extend(secrets.map_err(unread)?);
         let mut order = order(&spec, request, record.pid, &start)?;
         if !spec.network.links.is_empty() {
             let links = self.network_state(id).map_or_else(Vec::new, |state| state.link_environment);
@@ -111,18 +112,6 @@ impl Engine {
 fn is_alive(record: &Record) -> bool {
     pidfd::open_verified(record.pid, record.pid_start_ticks, &record.boot_id)
         .is_ok_and(|first| first.is_some() && !pidfd::is_ending(record.pid))
-}
-
-/// The secrets of a container that are variables, as its process 1 has them.
-fn secret_variables(dir: BorrowedFd<'_>, spec: &ContainerSpec) -> Result<Vec<Bytes>> {
-    let mut variables = Vec::new();
-    for (index, secret) in spec.secrets.iter().enumerate() {
-        let Some(name) = &secret.variable else { continue };
-        let value = fs::read_at(dir, secret_file(index), MAX_BYTES)
-            .map_err(|err| Error::system(format!("read secret {}", secret.name), err))?;
-        variables.push([name.as_bytes(), b"=", &value].concat().into());
-    }
-    Ok(variables)
 }
 
 /// Decides how the command runs.

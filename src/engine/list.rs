@@ -20,8 +20,7 @@ use crate::engine::filter::{Filters, Tests, boolean, has_label};
 use crate::engine::half_made::is_half_made;
 use crate::engine::health;
 use crate::engine::state::{self, Phase, Status};
-use crate::engine::{Engine, Error, Kind, Result};
-use crate::runtime::monitor::wiring;
+use crate::engine::{Engine, Error, Result};
 use crate::store::record;
 use crate::store::{Store, StoreError};
 use crate::sys::fs;
@@ -144,7 +143,7 @@ impl Engine {
     /// Replaces the networks that a container was created on by those that it is on now.
     fn read_connections(&self, container: &mut Container) {
         if let NetworkMode::Bridge(networks) = &mut container.summary.network.mode
-            && let Some(changed) = wiring::changed_attachments(&self.store().containers().path(&container.id))
+            && let Some(changed) = self.changed_attachments(&container.id)
         {
             *networks = changed;
         }
@@ -200,13 +199,13 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Kind::NotFound`]; Conflict if the name is taken, Invalid if it is none.
+    /// [`NotFound`](crate::engine::Kind::NotFound); Conflict if another has the name, Invalid if it is none.
     pub(crate) fn rename_container(&self, typed: &str, new: &str) -> Result<()> {
         let lock = self.lock()?;
         let id = self.container(typed)?;
         let old = self.container_name(&id)?;
         if new == old {
-            return Err(Error::new(Kind::Conflict, format!("the container is named {new:?} already")));
+            return Ok(());
         }
         match old.as_str() {
             "" => self.store().names().reserve(new, &id, &lock)?,
@@ -223,7 +222,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Kind::NotFound`] if there is none.
+    /// [`NotFound`](crate::engine::Kind::NotFound) if there is none.
     pub(crate) fn latest_container(&self) -> Result<ContainerId> {
         let query = Query { last: Some(1), ..Query::default() };
         let latest = self.containers(&query)?.items.pop();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::base::id::ContainerId;
-use crate::base::spec::ContainerSpec;
+use crate::base::spec::{ContainerSpec, NetworkMode};
 use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::failure::{Failure, FailureKind};
@@ -129,6 +129,10 @@ impl Engine {
         let caller = self.caller();
         let spec = self.container_spec(id)?;
         self.start_required(&spec)?;
+        if matches!(spec.network.mode, NetworkMode::Bridge(_)) {
+            // The monitor cannot tell of damage there.
+            self.changed_attachments(id);
+        }
         let mut passed = crate::engine::config::passed_sockets();
         let sockets = passed.len();
         let stdio = is_passthrough(&spec.log.driver);

@@ -214,6 +214,7 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
     let filter = seccomp::compile(&order.security.seccomp, order.security.capabilities)
         .map_err(|err| Failure::new(FailureKind::Invalid, err.to_string()))?;
     let plan = RunPlan {
+        first_of: None,
         tied: false,
         seccomp: (!filter.is_empty()).then_some(filter),
         process: order.process,

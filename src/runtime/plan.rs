@@ -158,6 +158,7 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
     }
     steps.push(Step::Pivot);
     steps.push(Step::Run(Box::new(RunPlan {
+        first_of: Some(spec.id.clone()),
         process: process(spec, situation.secret_env),
         security: spec.security.clone(),
         seccomp: situation.seccomp,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::base::bytes::Bytes;
+use crate::base::id::ContainerId;
 use crate::base::passwd::Accounts;
 use crate::base::spec::{Process, Security};
 use crate::sys::seccomp::BpfInsn;
@@ -159,6 +160,8 @@ impl MountSource {
 /// The last step.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RunPlan {
+    /// Whose process 1 this is; `None` for a further command.
+    pub(crate) first_of: Option<ContainerId>,
     pub(crate) process: Process,
     pub(crate) security: Security,
     /// The compiled filter, if there is one.

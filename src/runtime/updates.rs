@@ -43,6 +43,7 @@ impl Updates {
             spec.restart = restart;
         }
         if self.no_health || self.health.is_some() {
+            spec.health_none = self.no_health;
             spec.health = self.health;
         }
     }

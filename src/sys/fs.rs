@@ -121,6 +121,35 @@ pub(crate) fn read_at(dir: impl AsFd, name: impl Arg, max_bytes: usize) -> io::R
     }
 }
 
+/// The longest file that a flag or a configuration may name, in bytes.
+const MAX_NAMED: usize = 16 << 20;
+
+/// Reads what a caller has named: a file or a pipe of at most 16 MiB.
+///
+/// # Errors
+///
+/// FileTooLarge beyond that, also for what has no end; the kernel's otherwise.
+pub(crate) fn read_named(path: &std::path::Path) -> io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut content = Vec::new();
+    std::fs::File::open(path)?.take(MAX_NAMED as u64 + 1).read_to_end(&mut content)?;
+    if content.len() > MAX_NAMED {
+        let most = format!("it has more than {} MiB", MAX_NAMED >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, most));
+    }
+    Ok(content)
+}
+
+/// As [`read_named`], for text.
+///
+/// # Errors
+///
+/// As there; InvalidData for what is not UTF-8.
+pub(crate) fn read_named_text(path: &std::path::Path) -> io::Result<String> {
+    String::from_utf8(read_named(path)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
 /// Removes the file at `path`, unless it is something else than a regular file: a device or a FIFO that was
 /// written to is not ours to remove. That it is gone already is a success.
 pub(crate) fn remove_regular(path: &std::path::Path) -> io::Result<()> {

@@ -96,7 +96,7 @@ fn ulimits(texts: &[String]) -> Result<Vec<Rlimit>> {
             Ulimit::Host => {
                 for (name, _) in rlimit::all() {
                     if let Some((soft, hard)) = config::limit_of_caller(name) {
-                        limits.push(Rlimit { name: name.to_owned(), soft, hard });
+                        limits.push(Rlimit { name: name.to_owned(), soft, hard, is_default: false });
                     }
                 }
             }

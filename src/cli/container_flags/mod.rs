@@ -133,9 +133,11 @@ impl ContainerFlags {
     }
 }
 
+/// The content of a file that a flag names (`--env-file`, `--label-file`, `--security-opt seccomp=`).
 fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|err| {
-        let mut error = Error::system(format!("open {}", path.display()), err);
+    crate::sys::fs::read_named(path).map_err(|err| {
+        let verb = if err.kind() == std::io::ErrorKind::FileTooLarge { "read" } else { "open" };
+        let mut error = Error::system(format!("{verb} {}", path.display()), err);
         error.kind = crate::engine::Kind::Invalid;
         error
     })

@@ -339,7 +339,11 @@ fn config(spec: &ContainerSpec) -> Value {
             document["Successes"] = json!(startup.successes);
             document
         }),
-        "Healthcheck": plan.map(|plan| check(&plan.check)),
+        "Healthcheck": match plan {
+            Some(plan) => check(&plan.check),
+            None if spec.health_none => json!({"Test": ["NONE"]}),
+            None => Value::Null,
+        },
         "HealthcheckOnFailureAction": plan.map_or("none", |plan| plan.on_failure.word()),
         "HealthLogDestination": plan.map_or("local".to_owned(), |plan| match &plan.log.destination {
             Destination::Local => "local".to_owned(),

@@ -199,7 +199,7 @@ fn security(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
     let asked = request.security_options.iter().any(|option| option.starts_with("seccomp"));
     if let (Some(path), false, false) = (&conf.seccomp_profile, asked, request.privileged) {
         let failed = |err| Error::system(format!("read the seccomp profile {}", path.display()), err);
-        request.seccomp_profile = Some(std::fs::read_to_string(path).map_err(failed)?);
+        request.seccomp_profile = Some(crate::sys::fs::read_named_text(path).map_err(failed)?);
         request.security_options.push(format!("seccomp={}", path.display()));
     }
     Ok(())

@@ -249,7 +249,7 @@ fn find_module(sources: &Sources, module: &OsString) -> Result<PathBuf> {
 
 /// Reads a file into what is known; one that is not there counts only if it was `named`.
 fn merge_file(merged: &mut Table, file: &Path, named: bool, tell: &mut dyn FnMut(&str)) -> Result<()> {
-    let text = match std::fs::read_to_string(file) {
+    let text = match crate::sys::fs::read_named_text(file) {
         Ok(text) => text,
         Err(err) if err.kind() == std::io::ErrorKind::NotFound && !named => return Ok(()),
         Err(err) => return Err(Error::system(format!("read {}", file.display()), err)),

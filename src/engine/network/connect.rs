@@ -22,10 +22,20 @@ impl Engine {
     pub(crate) fn attachments_of(&self, id: &ContainerId) -> Result<Vec<NetworkAttachment>> {
         let spec = self.container_spec(id)?;
         Ok(match spec.network.mode {
-            NetworkMode::Bridge(created) => {
-                wiring::changed_attachments(&self.store().containers().path(id)).unwrap_or(created)
-            }
+            NetworkMode::Bridge(created) => self.changed_attachments(id).unwrap_or(created),
             _ => Vec::new(),
+        })
+    }
+
+    /// What commands have changed about the networks of a container. Damage is told, and then nothing counts as changed.
+    pub(crate) fn changed_attachments(&self, id: &ContainerId) -> Option<Vec<NetworkAttachment>> {
+        let changed = wiring::changed_attachments(&self.store().containers().path(id));
+        changed.unwrap_or_else(|err| {
+            self.tell(&format!(
+                "Warning: container {}: what was noted of its networks is damaged ({err}); it has those it was created with",
+                id.short()
+            ));
+            None
         })
     }
 

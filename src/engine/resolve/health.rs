@@ -9,7 +9,7 @@ use crate::base::spec::{RestartPolicy, SdNotify};
 use crate::base::time::parse_duration;
 use crate::engine::error::{Error, Result};
 use crate::engine::request::{ContainerRequest, HealthRequest};
-use crate::engine::resolve::Facts;
+use crate::engine::resolve::{Facts, absolute};
 
 /// podman's and Docker's defaults.
 const INTERVAL_NS: u64 = 30_000_000_000;
@@ -46,11 +46,11 @@ pub(super) fn health(
     if on_failure == OnFailure::Restart && !matches!(request.restart, None | Some(RestartPolicy::No)) {
         return Err(Error::invalid("--health-on-failure=restart cannot be combined with a --restart policy"));
     }
-    Ok(Some(HealthPlan { check, startup, on_failure, log: log(wanted, &facts.directory)? }))
+    Ok(Some(HealthPlan { check, startup, on_failure, log: log(wanted, facts.directory.as_deref())? }))
 }
 
 /// Decides the health checks of a container that has `current` ones: what `wanted` does not say stays. `None` for
-/// none. `directory` is what a relative path starts from.
+/// none. `directory` is what a relative path starts from, if it is still there.
 ///
 /// # Errors
 ///
@@ -59,7 +59,7 @@ pub(crate) fn update(
     current: Option<&HealthPlan>,
     wanted: &HealthRequest,
     restart: RestartPolicy,
-    directory: &Path,
+    directory: Option<&Path>,
 ) -> Result<Option<HealthPlan>> {
     if wanted.disabled {
         if *wanted != (HealthRequest { disabled: true, ..HealthRequest::default() }) {
@@ -144,6 +144,17 @@ fn retries(number: i64) -> Result<u32> {
         .ok()
         .filter(|number| *number > 0)
         .ok_or_else(|| Error::invalid("healthcheck-retries must be greater than 0"))
+}
+
+/// Was it said that nothing is to be checked (which `inspect` shows)?
+pub(super) fn is_none(request: &ContainerRequest, defaults: &ContainerDefaults) -> bool {
+    let wanted = &request.health;
+    let of_image = || defaults.healthcheck.as_ref().and_then(|check| check.test.first());
+    match &wanted.cmd {
+        _ if wanted.disabled => true,
+        Some(text) => matches!(test(text), Ok(None)),
+        None => of_image().is_some_and(|word| word == "NONE"),
+    }
 }
 
 /// Decides who says that it is ready.
@@ -257,12 +268,12 @@ fn on_failure(wanted: &HealthRequest) -> Result<OnFailure> {
     }
 }
 
-fn log(wanted: &HealthRequest, directory: &Path) -> Result<HealthLog> {
+fn log(wanted: &HealthRequest, directory: Option<&Path>) -> Result<HealthLog> {
     let destination = match wanted.log_destination.as_deref() {
         None | Some("" | "local") => Destination::Local,
         Some("events_logger") => Destination::Events,
         Some(path) => {
-            let path = directory.join(path);
+            let path = absolute(directory, path.as_ref())?;
             if !path.is_dir() {
                 return Err(Error::invalid(format!(
                     "healthcheck log destination {}: no such directory",

@@ -42,7 +42,7 @@ pub(crate) fn become_command(plan: &RunPlan, first_closed: u32) -> Result<Failur
     set_limits(&plan.process)?;
     hand_over_streams(&identity);
     rustix::process::umask(Mode::from_raw_mode(plan.process.umask));
-    let entered = enter_directory(&root, &plan.process)?;
+    let entered = enter_directory(&root, plan)?;
     signal::reset_all().map_err(|err| Failure::errno("reset signals", err))?;
     let rights = confine(plan, &identity)?;
     if plan.tied {
@@ -53,7 +53,7 @@ pub(crate) fn become_command(plan: &RunPlan, first_closed: u32) -> Result<Failur
     if !entered {
         // Container root may not search it, but its user may.
         rustix::process::chdir(plan.process.cwd.as_os_str())
-            .map_err(|errno| cwd_failure(&plan.process, std::io::Error::from(errno)))?;
+            .map_err(|errno| cwd_failure(plan, std::io::Error::from(errno)))?;
     }
     assert_inside(&plan.process)?;
     process::close_on_exec_from(first_closed).map_err(|errno| Failure::errno("mark descriptors", errno))?;
@@ -64,20 +64,32 @@ pub(crate) fn become_command(plan: &RunPlan, first_closed: u32) -> Result<Failur
     Ok(command.execute())
 }
 
+/// How podman ends what it says of a command that cannot be executed; scripts look for it.
+const DENIED: &str = "OCI permission denied";
+
+/// A command that is not there, in words that scripts look for.
+fn not_found(what: &str) -> Failure {
+    let message =
+        format!("{what}: No such file or directory: OCI runtime attempted to invoke a command that was not found");
+    Failure::new(FailureKind::CommandNotFound, message)
+}
+
 /// Resource limits and the place in the OOM killer's list.
 fn set_limits(process: &Process) -> Result<()> {
     for limit in &process.rlimits {
         let what = || format!("set limit {} to {}:{}", limit.name, limit.soft, limit.hard);
         let resource =
             rlimit::resource(&limit.name).ok_or_else(|| invalid(format!("{}: unknown limit", limit.name)))?;
-        // No core file is what this says; whether one could be asked for later is up to the caller's own limit.
-        let hard = match (limit.name.as_str(), limit.soft) {
-            ("core", 0) => {
-                crate::sys::rlimit::get(resource).map_or(limit.hard, |(_, own)| limit.hard.min(own))
-            }
-            _ => limit.hard,
+        // No core file is what `core=0` says; whether one could be asked for later is up to the caller's own limit.
+        let most = match (limit.is_default, limit.name.as_str(), limit.soft) {
+            (true, ..) | (_, "core", 0) => crate::sys::rlimit::get(resource).map_or(u64::MAX, |(_, own)| own),
+            _ => u64::MAX,
         };
-        crate::sys::rlimit::set(resource, limit.soft, hard).map_err(|errno| Failure::errno(what(), errno))?;
+        crate::sys::rlimit::set(resource, limit.soft.min(most), limit.hard.min(most)).map_err(|errno| {
+            // What the caller may not have is no fault of ketch: 126, as with podman.
+            let kind = if errno == Errno::EPERM { FailureKind::NotExecutable } else { FailureKind::System };
+            Failure { kind, ..Failure::errno(what(), errno) }
+        })?;
     }
     if let Some(personality) = process.personality {
         use nix::sys::personality::{self, Persona};
@@ -111,7 +123,8 @@ fn hand_over_streams(identity: &Identity) {
 }
 
 /// Goes to the working directory; false if only the user may enter it.
-fn enter_directory(root: &RootDir, process: &Process) -> Result<bool> {
+fn enter_directory(root: &RootDir, plan: &RunPlan) -> Result<bool> {
+    let process = &plan.process;
     let path = process.cwd.as_bytes();
     let open = || root.open(path, OFlags::PATH | OFlags::DIRECTORY);
     let directory = match open() {
@@ -122,18 +135,32 @@ fn enter_directory(root: &RootDir, process: &Process) -> Result<bool> {
     };
     match directory {
         Ok(directory) => {
-            rustix::process::fchdir(&directory).map_err(|errno| cwd_failure(process, errno.into()))?;
+            rustix::process::fchdir(&directory).map_err(|errno| cwd_failure(plan, errno.into()))?;
             Ok(true)
         }
         Err(err) if err.kind() == std::io::ErrorKind::PermissionDenied => Ok(false),
-        Err(err) => Err(cwd_failure(process, err)),
+        Err(err) => Err(cwd_failure(plan, err)),
     }
 }
 
-fn cwd_failure(process: &Process, err: std::io::Error) -> Failure {
-    let mut failure = Failure::errno(format!("change to the working directory {:?}", process.cwd), err);
-    failure.kind = FailureKind::NotExecutable;
-    failure
+/// In the words and with the codes of podman: of process 1, a directory that is missing or none is not
+/// executable (126); of a further command, a missing one is what a missing command is (127).
+fn cwd_failure(plan: &RunPlan, err: std::io::Error) -> Failure {
+    use std::io::ErrorKind;
+    let cwd = plan.process.cwd.to_string_lossy();
+    let (kind, message) = match (&plan.first_of, err.kind()) {
+        (Some(id), ErrorKind::NotFound) => {
+            let message = format!("workdir \"{cwd}\" does not exist on container {id}");
+            return Failure::new(FailureKind::NotExecutable, message);
+        }
+        (Some(id), ErrorKind::NotADirectory) => {
+            let message = format!("workdir \"{cwd}\" exists on container {id}, but is not a directory");
+            return Failure::new(FailureKind::NotExecutable, message);
+        }
+        (None, ErrorKind::NotFound) => return not_found(&format!("chdir to `{cwd}`")),
+        _ => (FailureKind::NotExecutable, format!("chdir to `{cwd}`")),
+    };
+    Failure { kind, ..Failure::errno(message, err) }
 }
 
 /// A working directory outside of the root would be a way out of the container (security.md C2).
@@ -196,8 +223,7 @@ impl Command {
             .first()
             .ok_or_else(|| invalid("no command: the image has none, so give one after the image's name"))?;
         if name.is_empty() {
-            let message = "executable file `` not found in $PATH: No such file or directory";
-            return Err(Failure::new(FailureKind::CommandNotFound, message));
+            return Err(not_found("executable file `` not found in $PATH"));
         }
         let searched = !name.as_bytes().contains(&b'/');
         let candidates = if searched {
@@ -227,10 +253,7 @@ impl Command {
         let name = self.args[0].to_string_lossy();
         match denied {
             Some(errno) => self.failure(&self.args[0], errno),
-            None => Failure::new(
-                FailureKind::CommandNotFound,
-                format!("executable file `{name}` not found in $PATH: No such file or directory"),
-            ),
+            None => not_found(&format!("executable file `{name}` not found in $PATH")),
         }
     }
 
@@ -239,29 +262,22 @@ impl Command {
         let exists = rustix::fs::stat(file).ok();
         let is_file =
             exists.is_none_or(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-        let (kind, message) = match errno {
-            Errno::ENOENT | Errno::ENOTDIR if exists.is_none() => (
-                FailureKind::CommandNotFound,
-                format!("executable file `{name}` not found: No such file or directory"),
+        let message = match errno {
+            Errno::ENOENT | Errno::ENOTDIR if exists.is_none() => {
+                return not_found(&format!("executable file `{name}` not found"));
+            }
+            Errno::ENOENT => return not_found(&format!("execute `{name}`: its interpreter does not exist")),
+            Errno::E2BIG => format!(
+                "execute `{name}`: Argument list too long: {} of arguments and environment",
+                self.weight()
             ),
-            Errno::ENOENT => (
-                FailureKind::CommandNotFound,
-                format!("execute `{name}`: its interpreter does not exist: No such file or directory"),
-            ),
-            Errno::E2BIG => (
-                FailureKind::NotExecutable,
-                format!(
-                    "execute `{name}`: Argument list too long: {} of arguments and environment",
-                    self.weight()
-                ),
-            ),
-            _ if !is_file => (
-                FailureKind::NotExecutable,
-                format!("the path `{name}` is not a regular file: Permission denied"),
-            ),
-            errno => (FailureKind::NotExecutable, format!("execute `{name}`: {}", errno.desc())),
+            _ if !is_file => {
+                format!("the path `{name}` is not a regular file: Permission denied: {DENIED}")
+            }
+            Errno::EACCES | Errno::EPERM => format!("execute `{name}`: {}: {DENIED}", errno.desc()),
+            errno => format!("execute `{name}`: {}", errno.desc()),
         };
-        Failure::new(kind, message)
+        Failure::new(FailureKind::NotExecutable, message)
     }
 
     /// What the kernel weighs against its limit, as a text.

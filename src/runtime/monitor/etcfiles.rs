@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::base::etc::HostsBase;
 use crate::base::spec::{ContainerSpec, Network, NetworkMode};
 use crate::runtime::monitor::wiring::Wiring;
+use crate::sys::fs;
 
 /// The address by which netd knows the host.
 const HOST_ALIAS: &str = "169.254.1.2";
@@ -39,7 +40,7 @@ pub(super) fn write(
     let hosts_base = match &spec.etc.hosts_base {
         HostsBase::Usual => of_other("hosts").unwrap_or_else(|| text_of("/etc/hosts".as_ref())),
         HostsBase::None | HostsBase::Image => String::new(),
-        HostsBase::File(path) => std::fs::read_to_string(path)
+        HostsBase::File(path) => fs::read_named_text(path)
             .map_err(|err| io::Error::new(err.kind(), format!("hosts file {}: {err}", path.display())))?,
     };
     let resolv_base = of_other("resolv.conf").filter(|_| spec.network.dns.is_empty());

@@ -30,8 +30,10 @@ use crate::runtime::updates::Updates;
 use crate::sys::pidfd;
 use crate::sys::poll::{Interest, PollSet};
 
+use super::prepare::secret_variables;
 use super::record::{self, STOP_REQUESTED};
 use super::tell::Teller;
+use super::wiring::NetworkState;
 
 /// Output of a check beyond this is not even looked at, whatever is to be kept of it.
 const MAX_OUTPUT: usize = 64 << 10;
@@ -252,6 +254,11 @@ impl Checker {
         let (life, checks) = (self.life.as_mut()?, self.checks.as_ref()?);
         let check = check_of(&checks.plan, life);
         let mut order = order(&checks.spec, check, life.pid)?;
+        // What process 1 has beside its configuration. A secret that cannot be read is missed by the check itself.
+        if let Some(state) = NetworkState::read(&self.directory).filter(|_| !checks.spec.network.links.is_empty()) {
+            order.process.env.splice(..0, state.link_environment);
+        }
+        order.process.env.extend(secret_variables(&checks.spec, &self.directory).unwrap_or_default());
         order.cgroup.clone_from(&life.cgroup);
         let deadline = Instant::now() + Duration::from_nanos(check.timeout_ns);
         let began = Timestamp::now();

@@ -24,7 +24,7 @@ mod log;
 mod notify;
 mod pace;
 pub(crate) mod ports;
-mod prepare;
+pub(crate) mod prepare;
 pub(crate) mod record;
 mod restart;
 pub(crate) mod serve;

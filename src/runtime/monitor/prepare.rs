@@ -7,9 +7,12 @@ use std::path::Path;
 
 use crate::base::bytes::Bytes;
 use crate::base::idmap::IdMap;
+use crate::base::etc::SecretUse;
 use crate::base::spec::{ContainerSpec, MountKind};
 use crate::runtime::failure::Failure;
 use crate::runtime::plan::{self, ZONE_FILE};
+use crate::store::secrets::MAX_BYTES;
+use crate::sys::fs;
 
 /// Prepares the container's `directory`, and answers with the secrets that are variables, as `KEY=value`.
 ///
@@ -71,8 +74,7 @@ fn secrets(
         let path = directory.join(plan::secret_file(index));
         let failed = |err| Failure::errno(format!("prepare secret {}", secret.name), err);
         if let Some(name) = &secret.variable {
-            let value = std::fs::read(&path).map_err(failed)?;
-            variables.push([name.as_bytes(), b"=", &value].concat().into());
+            variables.push(secret_variable(name, &path).map_err(failed)?);
             continue;
         }
         let outside = |map: fn(&(IdMap, IdMap)) -> &IdMap, id| match maps {
@@ -87,4 +89,22 @@ fn secrets(
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(secret.mode)).map_err(failed)?;
     }
     Ok(variables)
+}
+
+/// The secrets of the container in `directory` that are variables, as `KEY=value`, as its process 1 has them.
+///
+/// # Errors
+///
+/// The name of the secret that cannot be read, and why.
+pub(crate) fn secret_variables(spec: &ContainerSpec, directory: &Path) -> Result<Vec<Bytes>, (String, io::Error)> {
+    let variable = |(index, secret): (usize, &SecretUse)| {
+        let value = secret_variable(secret.variable.as_ref()?, &directory.join(plan::secret_file(index)));
+        Some(value.map_err(|err| (secret.name.clone(), err)))
+    };
+    spec.secrets.iter().enumerate().filter_map(variable).collect()
+}
+
+fn secret_variable(name: &str, file: &Path) -> io::Result<Bytes> {
+    let value = fs::read_at(rustix::fs::CWD, file, MAX_BYTES)?;
+    Ok([name.as_bytes(), b"=", &value].concat().into())
 }

@@ -60,8 +60,22 @@ impl NetworkState {
 const ATTACHMENTS_FILE: &str = "networks.json";
 
 /// The networks of a container, if they are not those of its spec any more.
-pub(crate) fn changed_attachments(directory: &Path) -> Option<Vec<NetworkAttachment>> {
-    serde_json::from_slice(&read(&directory.join(ATTACHMENTS_FILE))?).ok()
+///
+/// # Errors
+///
+/// If what was noted cannot be read or understood.
+pub(crate) fn changed_attachments(directory: &Path) -> io::Result<Option<Vec<NetworkAttachment>>> {
+    match fs::read_at(rustix::fs::CWD, directory.join(ATTACHMENTS_FILE), MAX_BYTES) {
+        Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
+/// Forgets them: the container is on the networks of its spec again.
+pub(crate) fn forget_attachments(directory: &Path) -> io::Result<()> {
+    let file = directory.join(ATTACHMENTS_FILE);
+    std::fs::remove_file(&file).or_else(|_| std::fs::remove_dir_all(&file))
 }
 
 /// A file that may be missing. One that is no file holds nobody up.
@@ -120,7 +134,8 @@ impl Wiring {
         let mut host_loopback = false;
         let mut endpoints: Vec<EndpointRequest> = match &spec.network.mode {
             NetworkMode::Bridge(created) => {
-                let changed = changed_attachments(&monitor.directory);
+                // Who starts the container has told of damage.
+                let changed = changed_attachments(&monitor.directory).unwrap_or_default();
                 let attachments = changed.as_ref().unwrap_or(created);
                 attachments.iter().map(|wanted| endpoint(root, wanted)).collect::<Result<_, _>>()?
             }

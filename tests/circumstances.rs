@@ -1,0 +1,123 @@
+//! Containers whose caller or whose flags are unusual: a lower limit than at their creation, a directory that is gone,
+//! files without an end; and what flags do that seldom stand on a command line.
+
+mod common;
+
+use common::Sandbox;
+
+const SLEEP: &str = "exec sleep 1000";
+
+#[test]
+fn limits_that_nobody_asked_for_are_those_of_who_starts() {
+    let sandbox = Sandbox::new();
+    let both = "ulimit -n; ulimit -Hn";
+    sandbox.ok(["create", "--name=c", "--net=none", "bb", "sh", "-c", both]);
+    sandbox.start("up", &[], SLEEP);
+    let lowered = |args: &[&str]| sandbox.command(args).through(["prlimit", "--nofile=900:900"]).run();
+    assert_eq!(lowered(&["start", "-a", "c"]).ok(), "900\n900");
+    assert_eq!(lowered(&["exec", "up", "sh", "-c", both]).ok(), "900\n900");
+    // What somebody asked for is not made less without a word.
+    let asked = ["run", "--rm", "--net=none", "--ulimit=nofile=5000:5000", "bb", "true"];
+    let output = lowered(&asked);
+    assert!(output.fails(126).contains("nofile"), "{}", output.stderr);
+    sandbox.ok(asked);
+}
+
+#[test]
+fn a_working_directory_that_is_gone_is_not_needed() {
+    let sandbox = Sandbox::new();
+    let from_nowhere = |command: &str| {
+        let script = format!("mkdir gone && cd gone && rmdir ../gone && {command}");
+        sandbox.program("sh", ["-c", &script]).run()
+    };
+    assert_eq!(from_nowhere("ketch run --rm --net=none -v /usr:/u:ro bb echo fine").ok(), "fine");
+    assert_eq!(from_nowhere("ketch create --name=made --net=none bb true; ketch ps -aq | wc -l").ok().len(), 66);
+    let relative = from_nowhere("ketch run --rm --net=none -v ./x:/x bb true");
+    assert!(relative.fails(125).contains("working directory"), "{}", relative.stderr);
+}
+
+#[test]
+fn files_without_an_end_are_refused() {
+    let sandbox = Sandbox::new();
+    for flag in ["--env-file=/dev/zero", "--label-file=/dev/zero", "--security-opt=seccomp=/dev/zero"] {
+        let output = sandbox.ketch(["create", flag, "bb"]);
+        assert!(output.fails(125).contains("/dev/zero: it has more than 16 MiB"), "{flag}: {}", output.stderr);
+    }
+    let conf = sandbox.command(["create", "bb"]).env("CONTAINERS_CONF", "/dev/zero").run();
+    assert!(conf.fails(125).contains("/dev/zero: it has more than 16 MiB"), "{}", conf.stderr);
+    let rm = sandbox.ketch(["rm", "--cidfile=/dev/zero"]);
+    assert!(rm.fails(125).contains("more than 16 MiB"), "{}", rm.stderr);
+    sandbox.write("profile.conf", "[containers]\nseccomp_profile = \"/dev/zero\"\n");
+    let profile = sandbox.command(["create", "bb"]).env("CONTAINERS_CONF", sandbox.path("profile.conf")).run();
+    assert!(profile.fails(125).contains("more than 16 MiB"), "{}", profile.stderr);
+    assert!(sandbox.names().is_empty());
+}
+
+#[test]
+fn restart_may_be_of_those_that_run() {
+    let sandbox = Sandbox::new();
+    let up = sandbox.start("up", &[], SLEEP);
+    sandbox.ok(["create", "--name=made", "--net=none", "bb", "true"]);
+    let began = sandbox.inspect("up", ".State.StartedAt");
+    assert_eq!(sandbox.ok(["restart", "--running", "-t0"]), up);
+    assert_ne!(sandbox.inspect("up", ".State.StartedAt"), began);
+    assert_eq!(sandbox.inspect("made", ".State.Status"), "created");
+}
+
+#[test]
+fn containers_that_depend_on_one_go_with_it() {
+    let sandbox = Sandbox::new();
+    sandbox.start("first", &[], SLEEP);
+    sandbox.start("second", &["--network=container:first"], SLEEP);
+    sandbox.start("third", &["--pid=container:second"], SLEEP);
+    let without = sandbox.ketch(["rm", "-f", "-t0", "first"]);
+    assert!(without.fails(125).contains("depend"), "{}", without.stderr);
+    sandbox.ok(["rm", "-f", "-t0", "--depend", "first"]);
+    assert!(sandbox.names().is_empty());
+}
+
+#[test]
+fn the_callers_environment_comes_along_if_asked() {
+    let sandbox = Sandbox::new();
+    let run = |flags: &[&str]| {
+        let args = [&["run", "--rm", "--net=none"], flags, &["bb", "sh", "-c", "echo $FROM_CALLER"]].concat();
+        sandbox.command(args).env("FROM_CALLER", "x y").run().ok().to_owned()
+    };
+    assert_eq!(run(&[]), "");
+    assert_eq!(run(&["--env-host"]), "x y");
+    assert_eq!(run(&["--env-host", "-e", "FROM_CALLER=z"]), "z");
+}
+
+#[test]
+fn flags_that_change_nothing_of_an_answer() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.start("c", &[], SLEEP);
+    assert_eq!(sandbox.ok(["ps", "-q", "--no-trunc", "--sync"]), id);
+    assert_eq!(sandbox.ketch(["container", "exists", "--external", "c"]).code, 0);
+    assert_eq!(sandbox.ketch(["container", "exists", "--external", "nosuch"]).code, 1);
+    assert_eq!(sandbox.ok(["stats", "--no-stream", "--no-reset", "--format={{.Name}}"]), "c");
+    sandbox.command(["secret", "create", "--driver-opts=a=b", "s", "-"]).stdin("x").run().ok();
+    assert_eq!(sandbox.ok(["secret", "inspect", "--format={{.Spec.Driver.Options.a}}", "s"]), "b");
+}
+
+#[test]
+fn a_new_store_is_not_made_by_a_look_at_it() {
+    let sandbox = Sandbox::empty();
+    let root = sandbox.path("nowhere/store");
+    let look = |args: &[&str]| sandbox.command(args).env("KETCH_ROOT", &root).run();
+    for args in [
+        &["ps", "-aq"][..],
+        &["images", "-q"],
+        &["volume", "ls", "-q"],
+        &["secret", "ls", "-q"],
+        &["container", "ls", "--format={{.ID}}"],
+    ] {
+        assert_eq!(look(args).ok(), "", "{args:?}");
+        assert!(!root.exists(), "{args:?}");
+    }
+    assert_eq!(look(&["container", "exists", "c"]).code, 1);
+    assert!(look(&["logs", "c"]).fails(125).contains("no such container"));
+    assert!(!root.exists(), "questions about what is not there make nothing either");
+    look(&["volume", "create", "v"]).ok();
+    assert!(root.join("volumes/v").exists());
+}
