@@ -31,7 +31,10 @@ fn a_working_directory_that_is_gone_is_not_needed() {
         sandbox.program("sh", ["-c", &script]).run()
     };
     assert_eq!(from_nowhere("ketch run --rm --net=none -v /usr:/u:ro bb echo fine").ok(), "fine");
-    assert_eq!(from_nowhere("ketch create --name=made --net=none bb true; ketch ps -aq | wc -l").ok().len(), 66);
+    assert_eq!(
+        from_nowhere("ketch create --name=made --net=none bb true; ketch ps -aq | wc -l").ok().len(),
+        66
+    );
     let relative = from_nowhere("ketch run --rm --net=none -v ./x:/x bb true");
     assert!(relative.fails(125).contains("working directory"), "{}", relative.stderr);
 }
@@ -41,14 +44,19 @@ fn files_without_an_end_are_refused() {
     let sandbox = Sandbox::new();
     for flag in ["--env-file=/dev/zero", "--label-file=/dev/zero", "--security-opt=seccomp=/dev/zero"] {
         let output = sandbox.ketch(["create", flag, "bb"]);
-        assert!(output.fails(125).contains("/dev/zero: it has more than 16 MiB"), "{flag}: {}", output.stderr);
+        assert!(
+            output.fails(125).contains("/dev/zero: it has more than 16 MiB"),
+            "{flag}: {}",
+            output.stderr
+        );
     }
     let conf = sandbox.command(["create", "bb"]).env("CONTAINERS_CONF", "/dev/zero").run();
     assert!(conf.fails(125).contains("/dev/zero: it has more than 16 MiB"), "{}", conf.stderr);
     let rm = sandbox.ketch(["rm", "--cidfile=/dev/zero"]);
     assert!(rm.fails(125).contains("more than 16 MiB"), "{}", rm.stderr);
     sandbox.write("profile.conf", "[containers]\nseccomp_profile = \"/dev/zero\"\n");
-    let profile = sandbox.command(["create", "bb"]).env("CONTAINERS_CONF", sandbox.path("profile.conf")).run();
+    let profile =
+        sandbox.command(["create", "bb"]).env("CONTAINERS_CONF", sandbox.path("profile.conf")).run();
     assert!(profile.fails(125).contains("more than 16 MiB"), "{}", profile.stderr);
     assert!(sandbox.names().is_empty());
 }
@@ -65,15 +73,34 @@ fn restart_may_be_of_those_that_run() {
 }
 
 #[test]
-fn containers_that_depend_on_one_go_with_it() {
+fn containers_that_others_depend_on_stay() {
     let sandbox = Sandbox::new();
-    sandbox.start("first", &[], SLEEP);
-    sandbox.start("second", &["--network=container:first"], SLEEP);
-    sandbox.start("third", &["--pid=container:second"], SLEEP);
-    let without = sandbox.ketch(["rm", "-f", "-t0", "first"]);
-    assert!(without.fails(125).contains("depend"), "{}", without.stderr);
-    sandbox.ok(["rm", "-f", "-t0", "--depend", "first"]);
+    let ids: Vec<String> =
+        [("first", ""), ("second", "--network=container:first"), ("third", "--pid=container:second")]
+            .into_iter()
+            .map(|(name, option)| {
+                let options: Vec<&str> = [option].into_iter().filter(|option| !option.is_empty()).collect();
+                sandbox.start(name, &options, SLEEP)
+            })
+            .collect();
+    sandbox.ok(["create", "--name=fourth", "--net=none", "--requires=third", "bb", "true"]);
+    for (name, dependent) in [("first", Some(&ids[1])), ("second", Some(&ids[2])), ("third", None)] {
+        let rm = sandbox.ketch(["rm", "-f", "-t0", name]);
+        let told = rm.fails(125).contains("has dependent containers which must be removed before it");
+        assert!(told && dependent.is_none_or(|id| rm.stderr.contains(id)), "{name}: {}", rm.stderr);
+    }
+    assert!(sandbox.ketch(["rm", "first"]).fails(2).contains("running"), "that comes first");
+    assert_eq!(sandbox.names().len(), 4, "nothing went with them");
+    // Named together they go in the order in which they can.
+    assert_eq!(sandbox.ok(["rm", "-f", "-t0", "third", "fourth"]), "fourth\nthird");
+    assert_eq!(sandbox.ok(["rm", "-f", "-t0", "--depend", "first"]), format!("first\n{}", ids[1]));
     assert!(sandbox.names().is_empty());
+    sandbox.ok(["create", "--name=a", "--net=none", "bb", "true"]);
+    sandbox.ok(["create", "--name=b", "--network=container:a", "bb", "true"]);
+    assert_eq!(sandbox.ok(["container", "prune", "-f"]).lines().count(), 2);
+    sandbox.ok(["create", "--name=a", "--net=none", "bb", "true"]);
+    sandbox.ok(["create", "--name=b", "--network=container:a", "bb", "true"]);
+    assert_eq!(sandbox.ok(["rm", "-a"]).lines().count(), 2);
 }
 
 #[test]
@@ -120,4 +147,34 @@ fn a_new_store_is_not_made_by_a_look_at_it() {
     assert!(!root.exists(), "questions about what is not there make nothing either");
     look(&["volume", "create", "v"]).ok();
     assert!(root.join("volumes/v").exists());
+}
+
+#[test]
+fn links_are_removed_one_by_one() {
+    let sandbox = Sandbox::new();
+    sandbox.start("db", &["--network=bridge"], SLEEP);
+    let links = ["--network=bridge", "--link=db:one", "--link=db:two"];
+    sandbox.start("web", &links, "grep -ow -e one -e two /etc/hosts | sort | tr '\\n' ' '; exec sleep 1000");
+    sandbox.wait_until(&["logs", "web"], "one two");
+    assert_eq!(sandbox.ok(["rm", "--link", "/web/one"]), "/web/one");
+    sandbox.ok(["restart", "-t0", "web"]);
+    sandbox.wait_until(&["logs", "--tail=1", "web"], "two");
+    assert_eq!(sandbox.ok(["logs", "web"]).trim_end(), "one two two");
+    for (wrong, code, words) in [
+        ("web/one", 1, "no such link"),
+        ("nosuch/one", 1, "no such container"),
+        ("web", 2, "cannot remove the default link name"),
+    ] {
+        let output = sandbox.ketch(["rm", "--link", wrong]);
+        assert!(output.fails(code).contains(words), "{wrong}: {}", output.stderr);
+    }
+    assert_eq!(sandbox.names().len(), 2, "no container is removed");
+}
+
+#[test]
+fn update_of_nothing_changes_nothing() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(["create", "--name=c", "--net=none", "bb", "true"]);
+    assert_eq!(sandbox.ok(["update", "c"]), id);
+    assert!(sandbox.ketch(["update", "nosuch"]).fails(125).contains("no such container"));
 }

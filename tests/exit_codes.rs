@@ -150,9 +150,10 @@ fn one_failure_does_not_spare_the_others() {
 fn a_working_directory_that_is_none() {
     let sandbox = Sandbox::new();
     let id = sandbox.start("up", &[], "exec sleep 100");
-    for (dir, run, exec, words) in
-        [("/nosuch", 126, 127, "does not exist on container"), ("/etc/passwd", 126, 126, "is not a directory")]
-    {
+    for (dir, run, exec, words) in [
+        ("/nosuch", 126, 127, "does not exist on container"),
+        ("/etc/passwd", 126, 126, "is not a directory"),
+    ] {
         let output = sandbox.ketch(["run", "--rm", "--net=none", "-w", dir, "bb", "true"]);
         assert!(output.fails(run).contains(words), "{dir}: {}", output.stderr);
         assert!(output.stderr.contains(&format!("workdir \"{dir}\"")), "{dir}: {}", output.stderr);

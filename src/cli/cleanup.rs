@@ -41,7 +41,11 @@ pub(crate) struct CleanupArgs {
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: CleanupArgs) -> anyhow::Result<()> {
     // As podman: what is gone needs no cleaning.
-    let selection = Selection { all: args.all, ignore: args.exec.is_none(), ..Selection::of_names(&args.containers, &args.latest) };
+    let selection = Selection {
+        all: args.all,
+        ignore: args.exec.is_none(),
+        ..Selection::of_names(&args.containers, &args.latest)
+    };
     let targets = selection.targets(session)?;
     if let Some(exec) = &args.exec {
         if targets.len() != 1 {

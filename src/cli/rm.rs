@@ -1,5 +1,6 @@
 //! `ketch rm`: removes containers.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -52,6 +53,10 @@ pub(crate) struct RmArgs {
     #[arg(short, long)]
     latest: bool,
 
+    /// Remove links (`run --link`), written as CONTAINER/ALIAS, and no containers; a running container knows them until its next start
+    #[arg(long, conflicts_with_all = ["all", "cidfile", "depend", "filter", "force", "latest", "volumes"])]
+    link: bool,
+
     /// Seconds to wait before SIGKILL; -1 waits for ever [default: the container's own]
     #[arg(short, long, allow_negative_numbers = true, value_name = "SECONDS")]
     time: Option<i64>,
@@ -67,6 +72,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()>
         return Err(UsageError::new("--force option must be specified to use the --time option").into());
     }
     let targets = targets(session.engine()?, &args)?;
+    if args.link {
+        return session.for_each_removal(&targets, |engine, link| engine.remove_link(link).map(|()| true));
+    }
+    let targets = ordered(session.engine()?, targets)?;
     let how = Removing {
         force: args.force,
         grace: args.time.map(Grace::from_seconds),
@@ -78,10 +87,14 @@ pub(crate) fn run(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()>
     }
     let missing_is_fine = args.force || args.ignore || args.all;
     let mut is_missing = false;
+    let mut dependents = Vec::new();
     let removed = session.for_each_removal(&targets, |engine, target| {
-        let removed = engine.container(target).and_then(|id| engine.remove_container(&id, &how));
+        let removed = engine.container(target).and_then(|id| engine.remove_with_dependents(&id, &how));
         match removed {
-            Ok(()) => Ok(true),
+            Ok(others) => {
+                dependents.extend(others);
+                Ok(true)
+            }
             Err(err) if err.kind == Kind::NotFound && missing_is_fine => Ok(false),
             Err(mut err) if err.kind == Kind::NotFound => {
                 is_missing = true;
@@ -91,8 +104,27 @@ pub(crate) fn run(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()>
             Err(err) => Err(err),
         }
     });
+    for id in dependents {
+        writeln!(session.out, "{id}")?;
+    }
     // Whatever else is in the way: scripts tell by 1 that something was not there.
     if is_missing { session.outcome(1) } else { removed }
+}
+
+/// The targets, each behind those that depend on it; those that are not there come first.
+fn ordered(engine: &Engine, targets: Vec<String>) -> anyhow::Result<Vec<String>> {
+    if targets.len() < 2 {
+        return Ok(targets);
+    }
+    let (mut missing, mut found) = (Vec::new(), Vec::new());
+    for target in targets {
+        match engine.container(&target) {
+            Ok(id) => found.push((id, target)),
+            Err(_) => missing.push(target),
+        }
+    }
+    missing.extend(engine.dependents_first(found)?.into_iter().map(|(_, target)| target));
+    Ok(missing)
 }
 
 /// Stops all targets at once, so that their graces run side by side. Failures show up in the removal.

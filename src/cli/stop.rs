@@ -37,7 +37,7 @@ pub(crate) struct StopArgs {
     signal: Option<Signal>,
 
     /// Seconds to wait before SIGKILL; -1 waits for ever
-    #[arg(short, long, alias = "timeout", allow_negative_numbers = true, value_name = "SECONDS")]
+    #[arg(short, long, visible_alias = "timeout", allow_negative_numbers = true, value_name = "SECONDS")]
     time: Option<i64>,
 }
 

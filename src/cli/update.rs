@@ -6,7 +6,6 @@ use crate::cli::container_flags::{HealthCheckFlags, restart_policy};
 use crate::cli::resource_flags::ResourceFlags;
 use crate::cli::session::Session;
 use crate::cli::targets::{self, Latest, Selection};
-use crate::cli::usage::UsageError;
 use crate::engine::request::HealthRequest;
 
 /// Change limits, the restart policy and health checks of one or more containers
@@ -37,10 +36,15 @@ pub(crate) fn run(session: &mut Session<'_>, args: UpdateArgs) -> anyhow::Result
     let limits = args.resources.limits()?;
     let restart = args.restart.as_deref().map(|text| restart_policy(text, false)).transpose()?;
     let health = args.health.request();
-    if limits.is_empty() && restart.is_none() && health == HealthRequest::default() {
-        let message = "nothing to change: give a limit, --restart or something about health checks";
-        return Err(UsageError::new(message).into());
+    let mut targets = Selection::of_names(&args.containers, &args.latest).targets(session)?;
+    for target in &mut targets {
+        // podman prints IDs here, whatever was typed.
+        if let Ok(id) = &target.id {
+            target.shown = id.to_string();
+        }
     }
-    let targets = Selection::of_names(&args.containers, &args.latest).targets(session)?;
+    if limits.is_empty() && restart.is_none() && health == HealthRequest::default() {
+        return targets::for_each(session, targets, |_, _| Ok(()));
+    }
     targets::for_each(session, targets, |engine, id| engine.update_container(id, &limits, restart, &health))
 }

@@ -219,7 +219,7 @@ impl Engine {
                 self.store().refs().remove_damaged(file, &lock)?;
             }
             Remedy::Container(id) => {
-                self.remove_container(id, &Removing { force: true, ..Removing::default() })?;
+                self.remove_container(id, &Removing { force: true, depend: true, ..Removing::default() })?;
             }
             Remedy::Image(hex) => {
                 let lock = self.lock()?;

@@ -291,7 +291,7 @@ impl Engine {
             ));
         }
         for id in users {
-            let how = Removing { force: true, grace, volumes: true, depend: false };
+            let how = Removing { force: true, grace, volumes: true, depend: true };
             self.remove_container(&id, &how)?;
         }
         let path = networks::path(self.store().root(), &network.name);

@@ -37,10 +37,10 @@ impl Engine {
     pub(crate) fn prune_containers(&self, filters: &Filters) -> Result<Pruned<ContainerId>> {
         let query = Query { all: true, filters: filters.clone(), ..Query::default() };
         let mut pruned = Pruned::default();
-        for container in self.containers(&query)?.items {
-            if container.status.phase.is_running() {
-                continue;
-            }
+        let idle =
+            self.containers(&query)?.items.into_iter().filter(|found| !found.status.phase.is_running());
+        let idle = self.dependents_first(idle.map(|found| (found.id.clone(), found)).collect())?;
+        for (_, container) in idle {
             let size = self.container_size(&container.id).unwrap_or(0);
             match self.remove_container(&container.id, &Removing::default()) {
                 Ok(()) => {

@@ -1,6 +1,6 @@
 //! Removing containers, and giving back what nothing uses any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
@@ -29,11 +29,11 @@ pub(crate) struct Removing {
     pub(crate) grace: Option<Grace>,
     /// Remove their anonymous volumes too.
     pub(crate) volumes: bool,
-    /// Remove the containers that use their namespaces first.
+    /// Remove the containers that depend on them first.
     pub(crate) depend: bool,
 }
 
-/// For each container whose namespaces others use: those others.
+/// For each container that others depend on: those others.
 pub(crate) type Dependents = HashMap<ContainerId, Vec<ContainerId>>;
 
 /// The longest spec that is read, in bytes.
@@ -52,11 +52,13 @@ pub(crate) struct Freed {
     pub(crate) damaged: Vec<Error>,
 }
 
-/// The namespaces of other containers that a container uses: a part of its spec.
+/// What a container needs of others, their namespaces or that they run: a part of its spec.
 #[derive(Deserialize)]
 struct SpecDependencies {
     network: NetworkDependency,
     namespaces: Namespaces,
+    #[serde(default)]
+    requires: Vec<ContainerId>,
 }
 
 #[derive(Deserialize)]
@@ -77,29 +79,71 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Kind::Conflict`] if it runs (and `force` is not given), or if another container uses its
-    /// namespaces.
+    /// As [`Engine::remove_with_dependents`].
     pub(crate) fn remove_container(&self, id: &ContainerId, how: &Removing) -> Result<()> {
+        self.remove_with_dependents(id, how).map(drop)
+    }
+
+    /// Removes a container; answers with those that were removed before it because they depend on it (`depend`).
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Conflict`] if it runs (and `force` is not given); Invalid if another container depends on it.
+    pub(crate) fn remove_with_dependents(
+        &self,
+        id: &ContainerId,
+        how: &Removing,
+    ) -> Result<Vec<ContainerId>> {
+        let mut removed = Vec::new();
         let dependents = self.dependents(id)?;
         if !dependents.is_empty() {
-            if !how.depend && !how.force {
+            if !how.depend {
+                self.assert_removable(id, how)?;
                 let ids: Vec<_> = dependents.iter().map(ContainerId::as_str).collect();
-                return Err(Error::new(
-                    Kind::Conflict,
-                    format!(
-                        "container {id} has dependent containers which must be removed before it: {}: container already exists",
-                        ids.join(", ")
-                    ),
-                )
+                return Err(Error::invalid(format!(
+                    "container {id} has dependent containers which must be removed before it: {}: container already exists",
+                    ids.join(", ")
+                ))
                 .hint("use --depend to remove them too"));
             }
             let how = Removing { force: true, ..*how };
-            dependents.iter().try_for_each(|dependent| self.remove_container(dependent, &how))?;
+            for dependent in dependents {
+                removed.extend(self.remove_with_dependents(&dependent, &how)?);
+                removed.push(dependent);
+            }
         }
-        let Ok(dir) = self.store().containers().open(id) else { return Ok(()) };
+        let Ok(dir) = self.store().containers().open(id) else { return Ok(removed) };
         self.bring_to_rest(&dir, id, how)?;
         let leftover = self.take_container(&dir, id, how)?;
-        self.discard(leftover)
+        self.discard(leftover)?;
+        Ok(removed)
+    }
+
+    /// The same containers, each behind those among them that depend on it; otherwise in the order given.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub(crate) fn dependents_first<T>(
+        &self,
+        targets: Vec<(ContainerId, T)>,
+    ) -> Result<Vec<(ContainerId, T)>> {
+        let mut waiting = targets;
+        let mut ordered = Vec::with_capacity(waiting.len());
+        while !waiting.is_empty() {
+            let ids: HashSet<ContainerId> = waiting.iter().map(|(id, _)| id.clone()).collect();
+            let mut held = Vec::new();
+            for (id, target) in waiting {
+                let is_used = self.dependents(&id)?.iter().any(|user| ids.contains(user));
+                if is_used { held.push((id, target)) } else { ordered.push((id, target)) }
+            }
+            if held.len() == ids.len() {
+                // A circle, which only a changed spec can make.
+                ordered.append(&mut held);
+            }
+            waiting = held;
+        }
+        Ok(ordered)
     }
 
     /// Finds out whether a container could be removed as `how` says.
@@ -286,7 +330,7 @@ impl Engine {
         Ok(users.filter(|user| self.store().containers().exists(user)).cloned().collect())
     }
 
-    /// Reads who uses whose namespaces.
+    /// Reads who depends on whom.
     fn dependencies(&self) -> Result<Dependents> {
         let mut dependents = Dependents::new();
         for user in self.store().containers().list()? {
@@ -294,7 +338,8 @@ impl Engine {
             // One that cannot be read depends on nobody whom it could keep alive.
             let Ok(text) = fs::read_at(self.store().dir(), &path, MAX_SPEC_BYTES) else { continue };
             // Few do: most specs need no parsing.
-            if memchr::memmem::find(&text, b"{\"container\":").is_none() {
+            let says = |what: &[u8]| memchr::memmem::find(&text, what).is_some();
+            if !says(b"{\"container\":") && !says(b"\"requires\":[\"") {
                 continue;
             }
             let Ok(spec) = serde_json::from_slice::<SpecDependencies>(&text) else { continue };
@@ -323,7 +368,7 @@ fn assert_at_rest(status: &Status, id: &ContainerId, how: &Removing) -> Result<(
 }
 
 impl SpecDependencies {
-    /// The containers whose namespaces it uses.
+    /// The containers that it depends on.
     fn used(&self) -> impl Iterator<Item = &ContainerId> {
         let network = match &self.network.mode {
             NetworkMode::Container(used) => Some(used),
@@ -334,7 +379,7 @@ impl SpecDependencies {
             Namespace::Container(used) => Some(used),
             _ => None,
         });
-        network.into_iter().chain(others)
+        network.into_iter().chain(others).chain(&self.requires)
     }
 }
 
@@ -350,10 +395,13 @@ mod tests {
         let spec = serde_json::json!({
             "network": {"mode": NetworkMode::Container(id.clone())},
             "namespaces": {"pid": other, "ipc": private, "uts": private, "cgroup": private},
+            "requires": [id],
         });
         let text = spec.to_string();
-        assert!(memchr::memmem::find(text.as_bytes(), b"{\"container\":").is_some(), "{text}");
+        for part in ["{\"container\":", "\"requires\":[\""] {
+            assert!(text.contains(part), "{text}");
+        }
         let spec: SpecDependencies = serde_json::from_str(&text).unwrap();
-        assert_eq!(spec.used().collect::<Vec<_>>(), [&id, &id]);
+        assert_eq!(spec.used().collect::<Vec<_>>(), [&id, &id, &id]);
     }
 }

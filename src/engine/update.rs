@@ -1,10 +1,11 @@
 //! Changing limits, the restart policy and health checks of a container that exists: at once, and for its next start.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::AsFd;
 
 use crate::attach::client;
 use crate::base::id::ContainerId;
 use crate::base::limits::Limits;
+use crate::base::network::NetworkAttachment;
 use crate::base::spec::RestartPolicy;
 use crate::cgroup::settings;
 use crate::engine::lifecycle::{connect, is_absent};
@@ -40,7 +41,8 @@ impl Engine {
         let mut updates = Updates::read(&path);
         if *checks != HealthRequest::default() {
             let policy = restart.unwrap_or(spec.restart);
-            updates.health = health::update(spec.health.as_ref(), checks, policy, config::directory().ok().as_deref())?;
+            updates.health =
+                health::update(spec.health.as_ref(), checks, policy, config::directory().ok().as_deref())?;
             updates.no_health = updates.health.is_none();
         }
         if !newer.is_empty() {
@@ -52,9 +54,7 @@ impl Engine {
             updates.limits = Some(merged);
         }
         updates.restart = restart.or(updates.restart);
-        let failed = |err| Error::system(format!("write {}", path.join(FILE).display()), err);
-        let text = serde_json::to_vec(&updates).map_err(|err| failed(std::io::Error::from(err)))?;
-        fs::replace(&dir, FILE, &text, 0o644, false).map_err(failed)?;
+        write(&dir, &updates)?;
         self.record_container("update", id);
         if *checks != HealthRequest::default() {
             // One that does not run reads it at its start.
@@ -64,6 +64,42 @@ impl Engine {
                 }
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Takes a link between containers away, typed as `CONTAINER/ALIAS`. A running container knows it until its next start.
+    ///
+    /// # Errors
+    ///
+    /// NotFound for a container or a link that is not there; Conflict for the name of a container.
+    pub(crate) fn remove_link(&self, typed: &str) -> Result<()> {
+        let Some((container, alias)) = typed.trim_start_matches('/').rsplit_once('/') else {
+            let message = "Conflict, cannot remove the default link name of the container";
+            return Err(Error::new(Kind::Conflict, message).hint("a link is written as CONTAINER/ALIAS"));
+        };
+        let id = self.container(container)?;
+        let mut attachments = self.attachments_of(&id)?;
+        let dir = self.store().containers().open(&id)?;
+        let was_created =
+            state::read_spec(dir.as_fd(), &id)?.network.links.iter().any(|(known, _)| known == alias);
+        let is_on = |attachment: &NetworkAttachment| attachment.links.iter().any(|(known, _)| known == alias);
+        let was_connected = attachments.iter().any(is_on);
+        if !was_created && !was_connected {
+            return Err(Error::not_found(format!(
+                "container {container} has no link named {alias}: no such link"
+            )));
+        }
+        if was_connected {
+            for attachment in &mut attachments {
+                attachment.links.retain(|(known, _)| known != alias);
+            }
+            self.write_attachments(&id, &attachments)?;
+        }
+        if was_created {
+            let mut updates = state::read_updates(dir.as_fd(), &id)?;
+            updates.unlinked.push(alias.to_owned());
+            write(&dir, &updates)?;
         }
         Ok(())
     }
@@ -80,4 +116,11 @@ fn apply(leaf: Option<&std::path::Path>, limits: &Limits) -> Result<()> {
         let message = source.map_or_else(|| err.to_string(), |source| format!("{err}: {source}"));
         Error::invalid(message).hinted(err.hint())
     })
+}
+
+/// Puts what has changed beside the spec of the container in `dir`.
+fn write(dir: impl AsFd, updates: &Updates) -> Result<()> {
+    let failed = |err| Error::system(format!("write {FILE} of the container"), err);
+    let text = serde_json::to_vec(updates).map_err(|err| failed(std::io::Error::from(err)))?;
+    fs::replace(&dir, FILE, &text, 0o644, false).map_err(failed)
 }

@@ -24,6 +24,9 @@ pub(crate) struct Updates {
     /// It is not checked any more.
     #[serde(default)]
     pub(crate) no_health: bool,
+    /// Links by which it does not know others any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unlinked: Vec<String>,
 }
 
 impl Updates {
@@ -42,6 +45,7 @@ impl Updates {
         if let Some(restart) = self.restart {
             spec.restart = restart;
         }
+        spec.network.links.retain(|(alias, _)| !self.unlinked.contains(alias));
         if self.no_health || self.health.is_some() {
             spec.health_none = self.no_health;
             spec.health = self.health;

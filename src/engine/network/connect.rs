@@ -121,7 +121,11 @@ impl Engine {
         Ok(crate::engine::state::examine(dir.as_fd(), id)?.phase.is_running())
     }
 
-    fn write_attachments(&self, id: &ContainerId, attachments: &[NetworkAttachment]) -> Result<()> {
+    pub(in crate::engine) fn write_attachments(
+        &self,
+        id: &ContainerId,
+        attachments: &[NetworkAttachment],
+    ) -> Result<()> {
         wiring::change_attachments(&self.store().containers().path(id), attachments)
             .map_err(|err| Error::system("write down the container's networks", err))
     }

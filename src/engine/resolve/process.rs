@@ -188,7 +188,12 @@ fn rlimits(request: &ContainerRequest, facts: &Facts<'_>) -> Vec<Rlimit> {
     let mut limits = request.ulimits.clone();
     if !limits.iter().any(|limit| limit.name == "nofile") {
         let hard = facts.nofile_hard;
-        limits.push(Rlimit { name: "nofile".into(), soft: hard.min(NOFILE_SOFT_MAX), hard, is_default: true });
+        limits.push(Rlimit {
+            name: "nofile".into(),
+            soft: hard.min(NOFILE_SOFT_MAX),
+            hard,
+            is_default: true,
+        });
     }
     if !limits.iter().any(|limit| limit.name == "core") {
         limits.push(Rlimit { name: "core".into(), soft: 0, hard: u64::MAX, is_default: true });

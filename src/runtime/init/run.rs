@@ -69,8 +69,9 @@ const DENIED: &str = "OCI permission denied";
 
 /// A command that is not there, in words that scripts look for.
 fn not_found(what: &str) -> Failure {
-    let message =
-        format!("{what}: No such file or directory: OCI runtime attempted to invoke a command that was not found");
+    let message = format!(
+        "{what}: No such file or directory: OCI runtime attempted to invoke a command that was not found"
+    );
     Failure::new(FailureKind::CommandNotFound, message)
 }
 

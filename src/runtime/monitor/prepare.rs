@@ -6,8 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use crate::base::bytes::Bytes;
-use crate::base::idmap::IdMap;
 use crate::base::etc::SecretUse;
+use crate::base::idmap::IdMap;
 use crate::base::spec::{ContainerSpec, MountKind};
 use crate::runtime::failure::Failure;
 use crate::runtime::plan::{self, ZONE_FILE};
@@ -96,7 +96,10 @@ fn secrets(
 /// # Errors
 ///
 /// The name of the secret that cannot be read, and why.
-pub(crate) fn secret_variables(spec: &ContainerSpec, directory: &Path) -> Result<Vec<Bytes>, (String, io::Error)> {
+pub(crate) fn secret_variables(
+    spec: &ContainerSpec,
+    directory: &Path,
+) -> Result<Vec<Bytes>, (String, io::Error)> {
     let variable = |(index, secret): (usize, &SecretUse)| {
         let value = secret_variable(secret.variable.as_ref()?, &directory.join(plan::secret_file(index)));
         Some(value.map_err(|err| (secret.name.clone(), err)))
