@@ -6,6 +6,7 @@ use crate::cli::container_flags::{HealthCheckFlags, restart_policy};
 use crate::cli::resource_flags::ResourceFlags;
 use crate::cli::session::Session;
 use crate::cli::targets::{self, Latest, Selection};
+use crate::cli::usage::UsageError;
 use crate::engine::request::HealthRequest;
 
 /// Change limits, the restart policy and health checks of one or more containers
@@ -44,7 +45,11 @@ pub(crate) fn run(session: &mut Session<'_>, args: UpdateArgs) -> anyhow::Result
         }
     }
     if limits.is_empty() && restart.is_none() && health == HealthRequest::default() {
-        return targets::for_each(session, targets, |_, _| Ok(()));
+        for target in targets {
+            target.id?;
+        }
+        let message = "nothing to change: give a limit, --restart or something about health checks";
+        return Err(UsageError::new(message).into());
     }
     targets::for_each(session, targets, |engine, id| engine.update_container(id, &limits, restart, &health))
 }
