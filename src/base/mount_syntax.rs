@@ -340,6 +340,12 @@ pub(crate) fn parse_mount(text: &str) -> Result<MountRequest> {
             driver_options: fields.driver_options,
             labels: fields.labels,
         },
+        "tmpfs" | "ramfs" | "devpts" | "mqueue" if fields.source.is_some() => {
+            return Err(bad(match named {
+                "tmpfs" => "\"src\" option not supported for \"tmpfs\" mount types",
+                _ => "this type of mount has no source",
+            }));
+        }
         "tmpfs" | "ramfs" => {
             // As with --tmpfs: it begins with what the image has there, unless it is told not to.
             let copy_up = fields.copy_up.unwrap_or(named == "tmpfs");

@@ -6,7 +6,6 @@ use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use anyhow::Context as _;
 
@@ -66,9 +65,11 @@ struct EmptyPlace(PathBuf);
 
 impl EmptyPlace {
     fn make() -> Option<Self> {
-        let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos();
-        let path = std::env::temp_dir().join(format!("ketch-{}-{age}", std::process::id()));
-        std::fs::DirBuilder::new().mode(0o700).create(&path).ok().map(|()| Self(path))
+        // A killed process of the same number may have left one behind.
+        (0..100).find_map(|n| {
+            let path = std::env::temp_dir().join(format!("ketch-{}-{n}", std::process::id()));
+            std::fs::DirBuilder::new().mode(0o700).create(&path).ok().map(|()| Self(path))
+        })
     }
 }
 

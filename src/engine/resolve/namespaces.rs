@@ -31,7 +31,7 @@ fn namespace(flag: &str, text: &str, facts: &Facts<'_>) -> Result<Namespace> {
         None if flag == "ipc" && matches!(text, "shareable" | "none") => Ok(Namespace::Private),
         Some(("container", name)) => Ok(Namespace::Container((facts.find_container)(name)?)),
         Some(("ns", path)) if path.starts_with('/') => Ok(Namespace::Path(PathBuf::from(path))),
-        _ => Err(Error::invalid(format!("invalid --{flag} value {text:?}"))
+        _ => Err(Error::invalid(format!("invalid --{flag} value: unrecognized namespace mode {text} passed"))
             .hint("known are private, host, container:NAME and ns:PATH")),
     }
 }
@@ -55,7 +55,7 @@ pub(super) fn hostname(
 /// `--userns`.
 pub(crate) fn userns(text: &str, caller: (u32, u32)) -> Result<UserNamespace> {
     let bad = || {
-        Error::invalid(format!("invalid --userns value {text:?}"))
+        Error::invalid(format!("invalid --userns value: unrecognized namespace mode {text} passed"))
             .hint("known are host, auto, keep-id[:uid=N,gid=N,size=N], nomap, container:NAME and ns:PATH")
     };
     let (word, options) = text.split_once(':').unwrap_or((text, ""));
