@@ -36,7 +36,7 @@ fn a_working_directory_that_is_gone_is_not_needed() {
         66
     );
     let relative = from_nowhere("ketch run --rm --net=none -v ./x:/x bb true");
-    assert!(relative.fails(125).contains("working directory"), "{}", relative.stderr);
+    assert!(relative.fails(125).contains("(deleted)/x: no such file"), "{}", relative.stderr);
 }
 
 #[test]

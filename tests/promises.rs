@@ -137,6 +137,8 @@ fn rel_33_what_a_command_has_made_outlives_a_power_cut() {
     }
     let image = common::bb::image().layer(Layer::new().file("new", 0o644, "x"), Compression::Gzip).build();
     let image = Registry::shared().push("promises/durable", "v1", &image);
+    let kept = sandbox.ok(["create", "--name=kept", "--net=none", "bb", "true"]);
+    let updated = format!("{kept}>, \"updated.json\"");
     for (args, object) in [
         (&["volume", "create", "v"][..], "volumes/v"),
         (&["network", "create", "n"], "networks/n.json"),
@@ -144,6 +146,9 @@ fn rel_33_what_a_command_has_made_outlives_a_power_cut() {
         (&["tag", "bb", "other"], "refs/"),
         (&["pull", "-q", &image], "refs/"),
         (&["pull", "-q", &image], "images/"),
+        (&["secret", "create", "s", "/etc/hostname"], "secrets/s"),
+        (&["update", "--restart=always", &kept], &updated),
+        (&["commit", "-q", &kept, "committed"], "images/"),
     ] {
         sandbox.ketch(["rmi", "-f", &image]);
         let log = sandbox.path("strace.log");
@@ -172,7 +177,7 @@ fn rel_33_what_a_command_has_made_outlives_a_power_cut() {
             .unwrap_or_else(|| panic!("{args:?} names nothing {object}: {log}"));
         let is_sync = |(name, _): &&(&str, &str)| ["fsync", "fdatasync", "syncfs"].contains(name);
         assert!(seen[..named].iter().any(|call| is_sync(&call)), "{args:?}: content after its name: {log}");
-        let directory = object.split('/').next().expect("a directory");
+        let directory = object.split(['/', '>']).next().expect("a directory");
         let synced = |call: &(&str, &str)| {
             is_sync(&call) && (call.1.contains(&format!("/{directory}>")) || call.0 == "syncfs")
         };

@@ -92,31 +92,25 @@ fn files(directory: &Path) -> BTreeSet<String> {
     found
 }
 
-/// What a process holds: its descriptors, without the numbers of pipes and sockets.
-fn descriptors(pid: &str) -> Vec<String> {
-    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let target = |entry: std::fs::DirEntry| {
-        let target = std::fs::read_link(entry.path()).ok()?.display().to_string();
-        Some(target.split(':').next().unwrap_or_default().to_owned())
-    };
-    let mut all: Vec<String> = entries.filter_map(target).collect();
-    all.sort_unstable();
+/// What the processes of a sandbox hold: how many they are and in how many network namespaces, and of each of `pids` the descriptors
+/// (without the numbers of pipes and sockets) and the number of its mounts.
+///
+/// Asked as root of their user namespace: nobody else may look into a process that is not dumpable, and root there into no other one.
+fn census(sandbox: &Sandbox, pids: &[String]) -> Vec<String> {
+    let script = "for p in /proc/[0-9]*; do readlink $p/ns/net; done 2> /dev/null
+        for pid in $*; do echo of $pid; readlink /proc/$pid/fd/*; wc -l < /proc/$pid/mountinfo; done";
+    let args = ["unshare", "sh", "-c", script, "sh"].into_iter().chain(pids.iter().map(String::as_str));
+    let output = sandbox.ok(args);
+    let (processes, held) = output.split_once("of ").expect("processes, then descriptors");
+    let namespaces: BTreeSet<&str> = processes.lines().collect();
+    let mut all = vec![format!("{} processes in {} networks", processes.lines().count(), namespaces.len())];
+    for of in held.split("of ") {
+        let mut held: Vec<&str> = of.lines().map(|line| line.split(':').next().unwrap_or_default()).collect();
+        assert!(held.len() > 4, "descriptors of a process can be seen: {of}");
+        held[1..].sort_unstable();
+        all.extend(held.into_iter().map(str::to_owned));
+    }
     all
-}
-
-/// How many processes and how many network namespaces there are in this test's PID namespace.
-fn census(sandbox: &Sandbox) -> (usize, usize) {
-    let store = sandbox.store().display().to_string();
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter(|entry| {
-        let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let of_this = [environ, command].concat();
-        of_this.windows(store.len()).any(|part| part == store.as_bytes())
-    });
-    let processes: Vec<_> = processes.collect();
-    let namespaces: BTreeSet<_> =
-        processes.iter().filter_map(|entry| std::fs::read_link(entry.path().join("ns/net")).ok()).collect();
-    (processes.len(), namespaces.len())
 }
 
 /// REL-72
@@ -131,16 +125,19 @@ fn rel_72_hundreds_of_starts_leave_nothing_behind() {
     };
     // What the first ones make stays.
     (0..5).for_each(|_| cycle());
-    let monitor = sandbox.inspect("long", ".State.ConmonPid");
-    let mounts = || std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines().count();
+    // The network helper is the one process that sees them all.
+    let watched = [sandbox.inspect("long", ".State.ConmonPid"), sandbox.netd().to_string()];
     let state = || {
         let files = files(&sandbox.store());
         files.into_iter().filter(|path| !path.contains("/events/")).collect::<BTreeSet<_>>()
     };
-    let before = (descriptors(&monitor), mounts(), census(&sandbox), state());
-    (0..200).for_each(|_| cycle());
+    let held = || (census(&sandbox, &watched), state());
+    let before = held();
+    // A thousand by hand: KETCH_TEST_CYCLES=1000.
+    let cycles = std::env::var("KETCH_TEST_CYCLES").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    (0..cycles).for_each(|_| cycle());
     wait_for("as little as before", || {
-        let now = (descriptors(&monitor), mounts(), census(&sandbox), state());
+        let now = held();
         if now == before { Ok(()) } else { Err(format!("before {before:?}\nnow {now:?}")) }
     });
 }

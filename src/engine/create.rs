@@ -125,7 +125,7 @@ impl Engine {
             now: Timestamp::now(),
             image,
             userns: userns.clone(),
-            directory: config::directory().ok(),
+            directory: config::directory()?,
             home: config::home().ok(),
             nofile_hard,
             ids_are_the_hosts: self.caller().mapping.is_none()

@@ -41,8 +41,7 @@ impl Engine {
         let mut updates = Updates::read(&path);
         if *checks != HealthRequest::default() {
             let policy = restart.unwrap_or(spec.restart);
-            updates.health =
-                health::update(spec.health.as_ref(), checks, policy, config::directory().ok().as_deref())?;
+            updates.health = health::update(spec.health.as_ref(), checks, policy, &config::directory()?)?;
             updates.no_health = updates.health.is_none();
         }
         if !newer.is_empty() {
@@ -122,5 +121,5 @@ fn apply(leaf: Option<&std::path::Path>, limits: &Limits) -> Result<()> {
 fn write(dir: impl AsFd, updates: &Updates) -> Result<()> {
     let failed = |err| Error::system(format!("write {FILE} of the container"), err);
     let text = serde_json::to_vec(updates).map_err(|err| failed(std::io::Error::from(err)))?;
-    fs::replace(&dir, FILE, &text, 0o644, false).map_err(failed)
+    fs::replace(&dir, FILE, &text, 0o644, true).map_err(failed)
 }

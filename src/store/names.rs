@@ -108,10 +108,14 @@ impl Names<'_> {
         }
     }
 
-    /// Gives the container `id` the name `new` in place of `old`; at no moment it has none.
+    /// Gives the container `id` the name `new` in place of `old`; at no moment it has none. Outlives a power cut.
     pub(crate) fn rename(&self, old: &str, new: &str, id: &ContainerId, lock: &Exclusive) -> Result<()> {
         self.reserve(new, id, lock)?;
-        if old == new { Ok(()) } else { self.release(old, id) }
+        if old != new {
+            self.release(old, id)?;
+        }
+        let names = fs::open_dir(self.store.dir(), "names").and_then(fs::sync);
+        names.map_err(io_error("sync", self.store.root().join("names")))
     }
 
     /// All names with their containers, sorted. A damaged link is left out: it names nothing.

@@ -9,7 +9,7 @@ use crate::base::spec::{RestartPolicy, SdNotify};
 use crate::base::time::parse_duration;
 use crate::engine::error::{Error, Result};
 use crate::engine::request::{ContainerRequest, HealthRequest};
-use crate::engine::resolve::{Facts, absolute};
+use crate::engine::resolve::Facts;
 
 /// podman's and Docker's defaults.
 const INTERVAL_NS: u64 = 30_000_000_000;
@@ -46,11 +46,11 @@ pub(super) fn health(
     if on_failure == OnFailure::Restart && !matches!(request.restart, None | Some(RestartPolicy::No)) {
         return Err(Error::invalid("--health-on-failure=restart cannot be combined with a --restart policy"));
     }
-    Ok(Some(HealthPlan { check, startup, on_failure, log: log(wanted, facts.directory.as_deref())? }))
+    Ok(Some(HealthPlan { check, startup, on_failure, log: log(wanted, &facts.directory)? }))
 }
 
 /// Decides the health checks of a container that has `current` ones: what `wanted` does not say stays. `None` for
-/// none. `directory` is what a relative path starts from, if it is still there.
+/// none. `directory` is what a relative path starts from.
 ///
 /// # Errors
 ///
@@ -59,7 +59,7 @@ pub(crate) fn update(
     current: Option<&HealthPlan>,
     wanted: &HealthRequest,
     restart: RestartPolicy,
-    directory: Option<&Path>,
+    directory: &Path,
 ) -> Result<Option<HealthPlan>> {
     if wanted.disabled {
         if *wanted != (HealthRequest { disabled: true, ..HealthRequest::default() }) {
@@ -268,12 +268,12 @@ fn on_failure(wanted: &HealthRequest) -> Result<OnFailure> {
     }
 }
 
-fn log(wanted: &HealthRequest, directory: Option<&Path>) -> Result<HealthLog> {
+fn log(wanted: &HealthRequest, directory: &Path) -> Result<HealthLog> {
     let destination = match wanted.log_destination.as_deref() {
         None | Some("" | "local") => Destination::Local,
         Some("events_logger") => Destination::Events,
         Some(path) => {
-            let path = absolute(directory, path.as_ref())?;
+            let path = directory.join(path);
             if !path.is_dir() {
                 return Err(Error::invalid(format!(
                     "healthcheck log destination {}: no such directory",

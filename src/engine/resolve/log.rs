@@ -68,7 +68,7 @@ fn set(log: &mut Log, key: &str, value: &str, facts: &Facts<'_>) -> Result<()> {
     let bad = |why: &str| Error::invalid(format!("invalid log option {key}={value}: {why}"));
     match key {
         "path" if value.is_empty() => return Err(bad("an empty path")),
-        "path" => log.path = Some(facts.absolute(value)?),
+        "path" => log.path = Some(facts.directory.join(value)),
         "max-size" if value == "-1" => log.max_size_bytes = 0,
         "max-size" => log.max_size_bytes = size::parse_decimal(value).map_err(|err| bad(&err.to_string()))?,
         "max-file" => {

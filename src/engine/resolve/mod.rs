@@ -44,8 +44,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) image: Option<ImageFacts>,
     /// What `--userns` means; decided first, because the image's layers depend on it.
     pub(crate) userns: UserNamespace,
-    /// The caller's working directory: relative sources start here. `None` if it was removed.
-    pub(crate) directory: Option<PathBuf>,
+    /// The caller's working directory: relative sources start here.
+    pub(crate) directory: PathBuf,
     /// The caller's home: `~` in sources.
     pub(crate) home: Option<PathBuf>,
     /// Root of the host whose containers have the host's IDs: only there an idmapped mount can be.
@@ -74,28 +74,6 @@ pub(crate) struct Facts<'a> {
     pub(crate) new_volume_name: &'a dyn Fn() -> String,
 }
 
-impl Facts<'_> {
-    /// A path of the caller as an absolute one.
-    ///
-    /// # Errors
-    ///
-    /// System for a relative path, if the working directory was removed.
-    fn absolute(&self, path: impl AsRef<Path>) -> Result<PathBuf> {
-        absolute(self.directory.as_deref(), path.as_ref())
-    }
-}
-
-fn absolute(directory: Option<&Path>, path: &Path) -> Result<PathBuf> {
-    match directory {
-        Some(directory) => Ok(directory.join(path)),
-        None if path.is_absolute() => Ok(path.to_owned()),
-        None => {
-            let what = format!("find {}: the working directory is not there any more", path.display());
-            Err(Error::invalid(what).hint("change to another directory, or write an absolute path"))
-        }
-    }
-}
-
 /// What the image says.
 #[derive(Clone, Debug)]
 pub(crate) struct ImageFacts {
@@ -122,8 +100,8 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
     let health = health::health(request, defaults, facts)?;
     let (entrypoint, command) = process::words(request, defaults);
     let root = match (&request.rootfs, &facts.image) {
-        (Some((path, false)), _) => Root::Directory(facts.absolute(path)?),
-        (Some((path, true)), _) => Root::DirectoryOverlay(facts.absolute(path)?),
+        (Some((path, false)), _) => Root::Directory(facts.directory.join(path)),
+        (Some((path, true)), _) => Root::DirectoryOverlay(facts.directory.join(path)),
         (None, Some(image)) => Root::Layers(image.layers.clone()),
         (None, None) => return Err(Error::invalid("neither an image nor a root directory is given")),
     };
@@ -159,15 +137,15 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         labels: labels(request, defaults),
         annotations: request.annotations.clone(),
         exposed_ports,
-        pid_file: request.pid_file.as_deref().map(|path| facts.absolute(path)).transpose()?,
-        cid_file: request.cid_file.as_deref().map(|path| facts.absolute(path)).transpose()?,
-        monitor_pid_file: request.monitor_pid_file.as_deref().map(|path| facts.absolute(path)).transpose()?,
+        pid_file: request.pid_file.as_ref().map(|path| facts.directory.join(path)),
+        cid_file: request.cid_file.as_ref().map(|path| facts.directory.join(path)),
+        monitor_pid_file: request.monitor_pid_file.as_ref().map(|path| facts.directory.join(path)),
         requires: request
             .requires
             .iter()
             .map(|typed| (facts.find_container)(typed))
             .collect::<Result<_>>()?,
-        init_program: request.init_program.as_deref().map(|path| facts.absolute(path)).transpose()?,
+        init_program: request.init_program.as_ref().map(|path| facts.directory.join(path)),
         accounts: accounts(request, facts)?,
         etc: etc_files(request, facts)?,
         systemd,
@@ -289,7 +267,7 @@ fn etc_files(request: &ContainerRequest, facts: &Facts<'_>) -> Result<EtcFiles> 
     }
     Ok(EtcFiles {
         hosts_base: match &request.hosts_base {
-            HostsBase::File(path) => HostsBase::File(facts.absolute(path)?),
+            HostsBase::File(path) => HostsBase::File(facts.directory.join(path)),
             other => other.clone(),
         },
         no_hostname: request.no_hostname,

@@ -125,7 +125,7 @@ fn host_path(source: &Path, facts: &Facts<'_>) -> Result<PathBuf> {
             let rest = rest.strip_prefix(b"/").unwrap_or(rest);
             Ok(home.join(OsStr::from_bytes(rest)))
         }
-        _ => facts.absolute(source),
+        _ => Ok(facts.directory.join(source)),
     }
 }
 

@@ -31,8 +31,10 @@ fn namespace(flag: &str, text: &str, facts: &Facts<'_>) -> Result<Namespace> {
         None if flag == "ipc" && matches!(text, "shareable" | "none") => Ok(Namespace::Private),
         Some(("container", name)) => Ok(Namespace::Container((facts.find_container)(name)?)),
         Some(("ns", path)) if path.starts_with('/') => Ok(Namespace::Path(PathBuf::from(path))),
-        _ => Err(Error::invalid(format!("invalid --{flag} value: unrecognized namespace mode {text} passed"))
-            .hint("known are private, host, container:NAME and ns:PATH")),
+        _ => {
+            Err(Error::invalid(format!("invalid --{flag} value: unrecognized namespace mode {text} passed"))
+                .hint("known are private, host, container:NAME and ns:PATH"))
+        }
     }
 }
 
