@@ -149,7 +149,8 @@ fn the_hosts_loopback_is_given_to_who_asks_for_it() {
         }
     });
     let nc = format!("nc -w 5 host.containers.internal {port} < /dev/null");
-    for given in ["pasta:--map-gw", "slirp4netns:allow_host_loopback=true"] {
+    // The last one has IPv6 alone, and another address for the same.
+    for given in ["pasta:--map-gw", "slirp4netns:allow_host_loopback=true", "pasta:-6,--map-gw"] {
         assert_eq!(sh(&sandbox, &["--network", given], &nc), "the host", "{given}");
     }
     let other = sandbox.ketch(["run", "--rm", "--network=private", "bb", "sh", "-c", &nc]);

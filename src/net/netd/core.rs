@@ -11,7 +11,7 @@ use super::pool::Pool;
 use super::reactor::Reactor;
 use super::site::Sockets;
 use super::slab::Key;
-use super::world::World;
+use super::world::{World, is_host_alias};
 use crate::net::packet::{self, Flow, Unreachable};
 
 /// Shared by the parts of netd, each of which borrows it while it works.
@@ -60,11 +60,17 @@ impl Core {
     }
 }
 
+/// The host's own address, if `destination` is one by which containers mean the host; of that family if it has one.
+pub(super) fn host_behind(destination: IpAddr) -> Option<IpAddr> {
+    let v6 = destination.is_ipv6();
+    is_host_alias(destination).then(|| host_address(v6).or_else(|| host_address(!v6))).flatten()
+}
+
 /// The host's own address of one family: the one it would send from to somewhere far away.
 ///
 /// Asks the routing table by connecting a UDP socket, which sends nothing. The two addresses are
 /// reserved for documentation, so no route is special to them.
-pub(super) fn host_address(v6: bool) -> Option<IpAddr> {
+fn host_address(v6: bool) -> Option<IpAddr> {
     let far: SocketAddr = if v6 {
         SocketAddr::new(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(), 9)
     } else {

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::core::{Core, host_address};
+use super::core::{Core, host_behind};
 use super::reactor::{Interest, Source, Token};
 use super::slab::{Key, Slab};
-use super::world::{HOST_ALIAS, Verdict};
+use super::world::Verdict;
 use crate::net::packet::{self, Flow, Unreachable};
 use crate::sys::inet;
 
@@ -61,7 +61,7 @@ impl Echoes {
         message: &[u8],
     ) {
         let flow = Flow { inside: SocketAddr::new(source, 0), outside: SocketAddr::new(destination, 0) };
-        let host = (destination == HOST_ALIAS).then(|| host_address(false)).flatten();
+        let host = host_behind(destination);
         let quote = || {
             let mut start = message[..8].to_vec();
             packet::icmp_packet(source, destination, &mut start)
@@ -69,6 +69,10 @@ impl Echoes {
         let target = match core.world.verdict(Some(bridge), source, flow.outside, host) {
             Verdict::Ignore => return,
             Verdict::Refuse(why) => return core.refuse(flow, why, &quote()),
+            // An echo of one family is not one of the other.
+            Verdict::Dial(target) if target.is_ipv6() != destination.is_ipv6() => {
+                return core.refuse(flow, Unreachable::Network, &quote());
+            }
             Verdict::Dial(target) => target,
         };
         let conversation = (source, destination, identifier);

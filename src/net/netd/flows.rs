@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::SocketType;
 
-use super::core::{Core, host_address};
+use super::core::{Core, host_behind};
 use super::pool::{Kind, prepare_datagrams};
 use super::reactor::{Interest, Source, Token};
 use super::slab::{Key, Slab};
-use super::world::{HOST_ALIAS, Verdict};
+use super::world::Verdict;
 use crate::net::packet::{self, Flow, Unreachable};
 use crate::sys::datagram::Batch;
 use crate::sys::inet;
@@ -111,7 +111,7 @@ impl Flows {
         if let Some(key) = self.outward.get(&flow) {
             return Ok(Some(*key));
         }
-        let host = (flow.outside.ip() == HOST_ALIAS).then(|| host_address(false)).flatten();
+        let host = host_behind(flow.outside.ip());
         let target = match core.world.verdict(bridge, flow.inside.ip(), flow.outside, host) {
             Verdict::Dial(target) => target,
             Verdict::Ignore => return Ok(None),

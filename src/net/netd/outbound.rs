@@ -19,13 +19,13 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SocketFlags, SocketType, sockopt};
 
-use super::core::{Core, host_address};
+use super::core::{Core, host_behind};
 use super::echo::Echoes;
 use super::pool::prepare_stream;
 use super::reactor::{Interest, Source, Token};
 use super::relay::Relays;
 use super::slab::{Key, Slab};
-use super::world::{HOST_ALIAS, Verdict};
+use super::world::Verdict;
 use crate::net::packet::{self, Captured, Flow, Unreachable};
 use crate::sys::inet;
 
@@ -105,7 +105,7 @@ impl Outbound {
                 _ => self.forget(core, key),
             }
         }
-        let host = (flow.outside.ip() == HOST_ALIAS).then(|| host_address(false)).flatten();
+        let host = host_behind(flow.outside.ip());
         match core.world.verdict(Some(bridge), flow.inside.ip(), flow.outside, host) {
             Verdict::Ignore => {}
             Verdict::Refuse(why) => core.refuse(flow, why, packet),

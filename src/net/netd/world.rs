@@ -1,7 +1,7 @@
 //! Who is who: networks, containers, their addresses, and where a container may connect to.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use super::slab::{Key, Slab};
@@ -11,6 +11,13 @@ use crate::net::packet::Unreachable;
 
 /// The address by which containers reach the host, whatever its own are (`host.containers.internal`).
 pub(super) const HOST_ALIAS: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 2);
+/// The same for containers without IPv4: that address within the prefix for translation on one's own site (RFC 8215).
+const HOST_ALIAS6: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0xa9fe, 0x0102);
+
+/// Whether containers mean the host by this address.
+pub(super) fn is_host_alias(ip: IpAddr) -> bool {
+    ip == HOST_ALIAS || ip == HOST_ALIAS6
+}
 
 /// A network that has containers, or is about to.
 #[derive(Debug)]
@@ -161,7 +168,7 @@ impl World {
         if own.record.internal {
             return Verdict::Refuse(Unreachable::Network);
         }
-        if destination.ip() == IpAddr::V4(HOST_ALIAS) {
+        if is_host_alias(destination.ip()) {
             let loopback = self.members.get(owner.member).is_some_and(|member| member.attach.host_loopback);
             let host = if loopback { Some(Ipv4Addr::LOCALHOST.into()) } else { host };
             let target = host.map(|host| SocketAddr::new(host, destination.port()));
@@ -271,6 +278,7 @@ pub(super) mod tests {
             (a, "10.1.0.2", "198.51.100.1:80", dial("198.51.100.1:80")),
             (a, "10.1.0.2", "169.254.169.254:80", dial("169.254.169.254:80")),
             (a, "10.1.0.2", "169.254.1.2:80", dial("127.0.0.1:80")),
+            (a, "10.1.0.2", "[64:ff9b:1::a9fe:102]:80", dial("127.0.0.1:80")),
             (a, "10.1.0.2", "10.2.0.2:80", Verdict::Refuse(Unreachable::Prohibited)),
             (a, "10.1.0.2", "10.1.0.1:80", Verdict::Ignore),
             (a, "10.1.0.2", "127.0.0.1:80", Verdict::Ignore),

@@ -11,6 +11,8 @@ use crate::sys::fs;
 
 /// The address by which netd knows the host.
 const HOST_ALIAS: &str = "169.254.1.2";
+/// The same for containers without IPv4.
+const HOST_ALIAS6: &str = "64:ff9b:1::a9fe:102";
 /// What containers call the host.
 const HOST_NAMES: [&str; 2] = ["host.containers.internal", "host.docker.internal"];
 
@@ -100,7 +102,11 @@ fn hosts(
 ) -> String {
     let mut text = String::new();
     let in_host_network = network.mode == NetworkMode::Host;
-    let host = if in_host_network { "127.0.0.1" } else { HOST_ALIAS };
+    let host = match wired {
+        _ if in_host_network => "127.0.0.1",
+        Some(wired) if !wired.ips.is_empty() && wired.ips.iter().all(IpAddr::is_ipv6) => HOST_ALIAS6,
+        _ => HOST_ALIAS,
+    };
     for (address, name) in &network.add_hosts {
         let address = if address == "host-gateway" { host } else { address };
         text.push_str(&format!("{address}\t{name}\n"));
@@ -118,7 +124,7 @@ fn hosts(
         if in_host_network || hostname == name { &[hostname] } else { &[hostname, name] };
     match wired {
         Some(wired) => {
-            add_names(&mut text, &[HOST_ALIAS.to_owned()], &HOST_NAMES);
+            add_names(&mut text, &[host.to_owned()], &HOST_NAMES);
             wired.links.iter().for_each(|(ip, names)| text.push_str(&format!("{ip}\t{names}\n")));
             let ips: Vec<String> = wired.ips.iter().map(ToString::to_string).collect();
             add_names(&mut text, &ips, own_names);
@@ -245,6 +251,11 @@ mod tests {
         wanted.add_hosts = vec![("1.2.3.4".into(), "host.docker.internal".into())];
         let text = hosts(&wanted, ("box", "web"), "", Some(&wired));
         assert!(text.contains("\n169.254.1.2\thost.containers.internal\n"), "{text}");
+        wanted.add_hosts = vec![("host-gateway".into(), "me".into())];
+        let six = Wired { ips: vec!["fd00::2".parse().unwrap()], name_servers: vec![], links: vec![] };
+        let text = hosts(&wanted, ("box", "web"), "", Some(&six));
+        assert!(text.starts_with("64:ff9b:1::a9fe:102\tme\n"), "{text}");
+        assert!(text.contains("\n64:ff9b:1::a9fe:102\thost.containers.internal"), "{text}");
         let host = "nameserver 127.0.0.53\nsearch a.b\n";
         assert_eq!(resolv_conf(&wanted, host, Some(&wired)), "search dns.podman a.b\nnameserver 10.88.0.1\n");
         wanted.dns = vec!["1.1.1.1".into()];

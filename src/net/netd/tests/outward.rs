@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::net::testing::{
-    BLACKHOLE, BLACKHOLE6, Container, HOST, Internet, NOBODY, NOBODY6, OUTSIDE, OUTSIDE6, both_families,
-    endpoint, in_namespaces, network,
+    BLACKHOLE, BLACKHOLE6, Container, HOST, HOST6, Internet, NOBODY, NOBODY6, OUTSIDE, OUTSIDE6,
+    both_families, endpoint, in_namespaces, network,
 };
 
 const SHORT: Duration = Duration::from_millis(1500);
@@ -120,6 +120,8 @@ fn the_hosts_loopback_is_out_of_reach() {
             assert!(connect(container, address("10.88.0.1", 83)).is_err(), "the gateway is G, not the host");
             assert!(connect(container, address(HOST, 83)).is_ok(), "the host by its address");
             assert!(connect(container, address("169.254.1.2", 83)).is_ok(), "the host by its alias");
+            let _of_six = TcpListener::bind(address(HOST6, 84)).unwrap();
+            assert!(connect(container, address("64:ff9b:1::a9fe:102", 84)).is_ok(), "and by that of IPv6");
             let _ = &internet;
         });
     });
