@@ -330,8 +330,8 @@ fn a_container_has_so_many_flows_and_no_more() {
     in_namespaces("net::netd::tests::outward::a_container_has_so_many_flows_and_no_more", || {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
         if limit.is_some_and(|limit| limit < 8192) {
-            eprintln!("SKIPPED: needs more than {limit:?} descriptors");
-            return;
+            let skipped = format!("SKIPPED: needs more than {limit:?} descriptors\n");
+            return std::io::stderr().write_all(skipped.as_bytes()).unwrap();
         }
         world(|internet, container| {
             let client = container.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
