@@ -18,7 +18,7 @@ help:
 	@echo 'make bench      ketch beside podman in one run, written to BENCH.md (root; needs ../shared/tools/peer)'
 	@echo 'make bench-net  its networks beside pasta and slirp4netns, the same'
 	@echo 'make peer-test  the same command lines, archives and builds with ketch and podman (root; needs ../shared/tools/peer)'
-	@echo 'make vm-test    networks, limits, root and a reboot in a real machine (needs ../shared/tools/vm)'
+	@echo 'make vm-test    networks, limits, services, reboots, power cuts in a real machine (needs ../shared/tools/vm); ARGS="cgroups" narrows it'
 	@echo 'make install    to $$(DESTDIR)$$(PREFIX) ($(PREFIX)): binary, man pages, completions'
 
 # With the nightly compiler and cargo-fuzz: each target for a minute. The stable part is in `make test`, too.

@@ -189,6 +189,40 @@ fn restart_keeps_the_container_and_what_it_wrote() {
     assert_eq!(sandbox.names(), [""; 0], "--rm holds for the second life");
 }
 
+/// As systemd stops a service (KillMode=mixed), and everybody when the machine goes down.
+#[test]
+fn a_monitor_that_is_told_to_end_stops_its_container_for_good() {
+    let sandbox = Sandbox::new();
+    let tell = |id: &str| {
+        let pid =
+            i32::try_from(record(&sandbox, id)["monitor_pid"].as_i64().expect("a number")).expect("a pid");
+        let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("tell the monitor");
+    };
+    let ended = |name: &str| {
+        wait_for("the end of the container", || {
+            let state = sandbox.inspect(name, ".State.Status");
+            if state == "exited" { Ok(()) } else { Err(state) }
+        });
+        sandbox.inspect(name, ".State.ExitCode")
+    };
+    let polite = started(
+        &sandbox,
+        "polite",
+        &["--restart=always", "--stop-signal=USR1"],
+        &POLITE.replace("TERM", "USR1"),
+    );
+    tell(&polite);
+    assert_eq!((ended("polite"), sandbox.inspect("polite", ".RestartCount")), ("9".into(), "0".into()));
+    assert!(sandbox.ok(["logs", "polite"]).ends_with("bye"), "by its own signal, and not started again");
+    let on_boot = sandbox.ok(["ps", "-a", "--filter=should-start-on-boot=true", "--format={{.Names}}"]);
+    assert_eq!(on_boot, "polite", "the machine's end is not the user's wish");
+
+    let deaf = started(&sandbox, "deaf", &["--restart=always", "--stop-timeout=1"], DEAF);
+    tell(&deaf);
+    assert_eq!((ended("deaf"), sandbox.inspect("deaf", ".RestartCount")), ("137".into(), "0".into()));
+}
+
 #[test]
 fn a_restart_policy_obeys_stop() {
     let sandbox = Sandbox::new();

@@ -30,7 +30,7 @@ pub(crate) struct AdmissionOrder {
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     nest: Option<Nest>,
-    /// A manager, and what to tell it: scope and cgroup in it.
+    /// A manager, and what to tell it: scope or service, and cgroup in it.
     manager: Option<(Manager, String, String)>,
     /// Why there is no way, where one is needed.
     needed: Option<CgroupError>,
@@ -49,10 +49,10 @@ impl Admission {
                 Err(err) => return Self { needed: order.is_limited.then_some(err), ..Self::default() },
             }
         }
-        let manager = scope_of(&order.leaf).and_then(|(scope, name)| {
+        let manager = unit_of(&order.leaf).and_then(|(unit, name)| {
             let manager = order.systemd.as_ref().and_then(Manager::connect)?;
             let below = place.strip_prefix(&order.leaf).ok()?.to_str()?;
-            Some((manager, scope.to_owned(), format!("/{name}/{below}").trim_end_matches('/').to_owned()))
+            Some((manager, unit.to_owned(), format!("/{name}/{below}").trim_end_matches('/').to_owned()))
         });
         let needed = (manager.is_none() && order.is_limited).then(|| {
             let why = "a command for a container with limits cannot be put into its cgroup";
@@ -109,8 +109,9 @@ fn place_in(leaf: &Path, pid: i32) -> PathBuf {
     }
 }
 
-/// The scope that `leaf` is in, and the leaf's own name.
-fn scope_of(leaf: &Path) -> Option<(&str, &str)> {
-    let scope = leaf.parent()?.file_name()?.to_str().filter(|name| name.ends_with(".scope"))?;
-    Some((scope, leaf.file_name()?.to_str()?))
+/// The scope that `leaf` is in, or with `--cgroups=split` the service, and the leaf's own name.
+fn unit_of(leaf: &Path) -> Option<(&str, &str)> {
+    let is_unit = |name: &&str| name.ends_with(".scope") || name.ends_with(".service");
+    let unit = leaf.parent()?.file_name()?.to_str().filter(is_unit)?;
+    Some((unit, leaf.file_name()?.to_str()?))
 }

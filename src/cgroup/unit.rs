@@ -17,8 +17,8 @@ use crate::cgroup::{CgroupError, Result, control, settings};
 pub(crate) enum ManagerChoice {
     /// systemd if it answers, else the tree itself.
     #[default]
-    Any,
     Systemd,
+    /// The tree itself, as far as it was delegated to the caller.
     Cgroupfs,
 }
 
@@ -33,6 +33,15 @@ pub(crate) struct Surroundings {
 }
 
 impl Surroundings {
+    /// Who makes cgroups here: `systemd` if it is wanted and has a socket, else `cgroupfs`.
+    pub(crate) fn manager_name(&self) -> &'static str {
+        let answers = |sockets: &Sockets| {
+            sockets.private.exists() || sockets.bus.as_ref().is_some_and(|bus| bus.exists())
+        };
+        let systemd = self.choice == ManagerChoice::Systemd && self.systemd.as_ref().is_some_and(answers);
+        if systemd { "systemd" } else { "cgroupfs" }
+    }
+
     /// The slice that scopes are put into where no other is named.
     fn slice(&self) -> &'static str {
         if self.rootful { "machine.slice" } else { "user.slice" }
@@ -128,9 +137,6 @@ impl Wish<'_> {
         };
         match made {
             Ok(Some(unit)) => Ok(Some(unit)),
-            Ok(None) if self.surroundings.choice == ManagerChoice::Systemd => {
-                Err(CgroupError::Systemd("no manager answers".into()))
-            }
             Ok(None) => self.without("no cgroup of version 2 is delegated to you"),
             // Whatever is wrong: who asked for nothing gets the container all the same.
             Err(_) if self.wants_limits().is_none() && self.cgroup.parent.is_empty() => Ok(None),

@@ -88,6 +88,9 @@ impl Globals {
                 b"--events-backend" => {
                     self.config.events_backend = Some(utf8(&value()?, "--events-backend")?);
                 }
+                b"--cgroup-manager" => {
+                    self.config.cgroup_manager = Some(utf8(&value()?, "--cgroup-manager")?);
+                }
                 b"--module" => self.config.modules.push(value()?),
                 b"--registries-conf" => self.config.registries_conf = Some(PathBuf::from(value()?)),
                 b"--debug" | b"-D" => self.log_level = LogLevel::Debug,
@@ -120,6 +123,9 @@ impl Globals {
         if let Some(backend) = matches.remove_one::<OsString>("global-events-backend") {
             self.config.events_backend = Some(utf8(&backend, "--events-backend")?);
         }
+        if let Some(manager) = matches.remove_one::<OsString>("global-cgroup-manager") {
+            self.config.cgroup_manager = Some(utf8(&manager, "--cgroup-manager")?);
+        }
         if let Some(file) = matches.remove_one::<OsString>("global-registries-conf") {
             self.config.registries_conf = Some(file.into());
         }
@@ -140,12 +146,9 @@ fn refused(flag: &[u8]) -> Option<&'static str> {
         | b"-H" | b"--context" | b"--tls" | b"--tlsverify" | b"--tlscacert" | b"--tlscert" | b"--tlskey" => {
             Some(NO_SERVICE)
         }
-        b"--conmon"
-        | b"--runtime"
-        | b"--runtime-flag"
-        | b"--network-cmd-path"
-        | b"--hooks-dir"
-        | b"--cgroup-manager" => Some(NO_RUNTIME),
+        b"--conmon" | b"--runtime" | b"--runtime-flag" | b"--network-cmd-path" | b"--hooks-dir" => {
+            Some(NO_RUNTIME)
+        }
         b"--runroot"
         | b"--storage-driver"
         | b"--storage-opt"
@@ -186,12 +189,17 @@ pub(crate) fn add_to(command: Command) -> Command {
 }
 
 /// The flags for help and the manual.
-pub(crate) fn definitions() -> [Arg; 5] {
+pub(crate) fn definitions() -> [Arg; 6] {
     let flag = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help).value_parser(clap::value_parser!(OsString))
     };
     [
         flag("root", "DIR", "Keep all state below this directory instead of ~/.local/share/ketch"),
+        flag(
+            "cgroup-manager",
+            "MANAGER",
+            "Have cgroups made by systemd where it answers, or by ketch itself: cgroupfs",
+        ),
         flag("events-backend", "BACKEND", "Note events in this place: file, journald or none"),
         flag("module", "FILE", "Read this containers.conf module, too (can be repeated)")
             .action(clap::ArgAction::Append),

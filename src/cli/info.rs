@@ -73,7 +73,7 @@ fn document(engine: &Engine, host: &Host, store: &StoreInfo) -> Value {
         "host": {
             "arch": Platform::host().arch,
             "buildahVersion": "",
-            "cgroupManager": "cgroupfs",
+            "cgroupManager": host.cgroup_manager,
             "cgroupVersion": if host.cgroup_v2 { "v2" } else { "v1" },
             "cgroupControllers": host.cgroup_controllers,
             "conmon": part,

@@ -25,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) modules: Vec<std::ffi::OsString>,
     /// `--events-backend`, if it was given.
     pub(crate) events_backend: Option<String>,
+    /// `--cgroup-manager`, if it was given.
+    pub(crate) cgroup_manager: Option<String>,
     /// `--registries-conf`, if it was given.
     pub(crate) registries_conf: Option<PathBuf>,
 }
@@ -69,6 +71,22 @@ impl Config {
     pub(crate) fn events_backend(&self, conf: &ContainersConf) -> Result<Backend> {
         let configured = conf.engine.events_logger.as_deref().filter(|name| !name.is_empty());
         events::backend(self.events_backend.as_deref().or(configured).unwrap_or("file"), journal_socket())
+    }
+
+    /// Whom to ask for cgroups: `--cgroup-manager`, or systemd where it answers.
+    ///
+    /// # Errors
+    ///
+    /// For a word that means nothing.
+    pub(super) fn cgroup_manager(&self, conf: &ContainersConf) -> Result<ManagerChoice> {
+        let configured = conf.engine.cgroup_manager.as_deref().filter(|name| !name.is_empty());
+        match self.cgroup_manager.as_deref().or(configured) {
+            None | Some("systemd") => Ok(ManagerChoice::Systemd),
+            Some("cgroupfs") => Ok(ManagerChoice::Cgroupfs),
+            Some(other) => {
+                Err(Error::invalid(format!("cgroup manager {other:?} is not known: use systemd or cgroupfs")))
+            }
+        }
     }
 }
 
@@ -143,7 +161,7 @@ pub(crate) fn passed_descriptors(numbers: &[i32]) -> Result<Vec<std::os::fd::Own
 }
 
 /// How cgroups are come by: the user's systemd, or as root the machine's.
-pub(crate) fn cgroups(caller: &Caller) -> Surroundings {
+pub(crate) fn cgroups(caller: &Caller, choice: ManagerChoice) -> Surroundings {
     let rootful = caller.mapping.is_none();
     let runtime = match variable("XDG_RUNTIME_DIR") {
         _ if rootful => PathBuf::from("/run"),
@@ -152,7 +170,7 @@ pub(crate) fn cgroups(caller: &Caller) -> Surroundings {
     };
     let bus = if rootful { None } else { Some(runtime.join("bus")) };
     let systemd = Some(Sockets { private: runtime.join("systemd/private"), bus });
-    Surroundings { choice: ManagerChoice::Any, systemd, rootful }
+    Surroundings { choice, systemd, rootful }
 }
 
 /// An environment variable that is set to something.

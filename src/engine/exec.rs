@@ -89,7 +89,7 @@ impl Engine {
         record.cgroup.as_ref().map(|leaf| AdmissionOrder {
             leaf: leaf.clone(),
             pid: record.pid,
-            systemd: config::cgroups(&self.caller()).systemd,
+            systemd: self.cgroups(&self.caller()).systemd,
             is_limited: !spec.cgroup.limits.is_empty(),
         })
     }

@@ -30,6 +30,8 @@ pub(crate) struct Host {
     /// Controllers that the user may use.
     pub(crate) cgroup_controllers: Vec<String>,
     pub(crate) cgroup_v2: bool,
+    /// Who makes cgroups: `systemd` or `cgroupfs`.
+    pub(crate) cgroup_manager: &'static str,
     pub(crate) apparmor: bool,
     pub(crate) selinux: bool,
     pub(crate) seccomp: bool,
@@ -79,6 +81,7 @@ impl Engine {
             uptime_s: uptime.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0),
             cgroup_controllers: cgroup_controllers(),
             cgroup_v2: PathBuf::from("/sys/fs/cgroup/cgroup.controllers").exists(),
+            cgroup_manager: self.cgroups(&caller).manager_name(),
             apparmor: line("/sys/module/apparmor/parameters/enabled") == "Y",
             selinux,
             seccomp: read("/proc/self/status").contains("\nSeccomp:"),

@@ -75,6 +75,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 
 use crate::base::id::ContainerId;
+use crate::cgroup::unit::{ManagerChoice, Surroundings};
 use crate::engine::config::Config;
 use crate::engine::config::containers_conf::ContainersConf;
 pub(crate) use crate::engine::error::{Error, Kind, Result};
@@ -97,6 +98,8 @@ pub(crate) struct Engine {
     conf: ContainersConf,
     /// Where events go.
     events: events::Backend,
+    /// Whom to ask for cgroups.
+    cgroup_manager: ManagerChoice,
     /// Names of containers, as far as they were looked up for events.
     names: RefCell<HashMap<ContainerId, String>>,
     /// Who calls, once that was looked up.
@@ -127,6 +130,7 @@ impl Engine {
             tell,
             dependents: OnceCell::new(),
             events: config.events_backend(&conf)?,
+            cgroup_manager: config.cgroup_manager(&conf)?,
             conf,
             names: RefCell::default(),
             caller: OnceCell::new(),
@@ -142,6 +146,11 @@ impl Engine {
     /// The store.
     pub(crate) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// How cgroups are come by.
+    pub(crate) fn cgroups(&self, caller: &Caller) -> Surroundings {
+        config::cgroups(caller, self.cgroup_manager)
     }
 
     /// Who calls, and which IDs they may map.

@@ -392,7 +392,7 @@ impl Engine {
             root: self.store().root().to_owned(),
             linger_ms: crate::engine::config::network_linger_ms(),
             fingerprint: caller.fingerprint(),
-            cgroups: crate::engine::config::cgroups(&caller),
+            cgroups: self.cgroups(&caller),
             network: self.network_or_default(DEFAULT_NETWORK)?,
         };
         netcheck::check(&caller, &order)

@@ -166,7 +166,7 @@ impl Engine {
             window: None,
             adopt: false,
             restarts: 0,
-            cgroups: crate::engine::config::cgroups(caller),
+            cgroups: self.cgroups(caller),
             network_linger_ms: crate::engine::config::network_linger_ms(),
             notify_socket: None,
             passed_sockets: 0,

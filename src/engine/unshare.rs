@@ -31,7 +31,7 @@ impl Engine {
         let caller = self.caller();
         let gateway = gateway.then(|| IntoGateway {
             linger: Duration::from_millis(config::network_linger_ms()),
-            cgroups: config::cgroups(&caller),
+            cgroups: self.cgroups(&caller),
         });
         unshare::run(&caller, self.store().root(), &command, gateway.as_ref())
             .map_err(|failure| Error::new(Kind::System, failure.message).hinted(failure.hint))

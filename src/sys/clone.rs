@@ -40,6 +40,26 @@ pub(crate) fn clone3(namespaces: u64) -> Result<Cloned, Errno> {
     clone3_into(namespaces, None)
 }
 
+/// Goes on in a child of the caller, which ends: the new process is one of whoever reaps orphans. A service manager
+/// learns only of its own children how they ended.
+///
+/// # Errors
+///
+/// Those of [`clone3`]; the caller then goes on as it is.
+pub(crate) fn become_orphan() -> Result<(), Errno> {
+    let parent = nix::unistd::getpid();
+    match clone3(0)? {
+        Cloned::Parent { .. } => crate::sys::process::exit_now(0),
+        Cloned::Child => {
+            // The parent does nothing but end.
+            while nix::unistd::getppid() == parent {
+                std::thread::yield_now();
+            }
+            Ok(())
+        }
+    }
+}
+
 /// `CLONE_INTO_CGROUP` of linux/sched.h; libc's constant has the wrong type.
 const INTO_CGROUP: u64 = 1 << 33;
 

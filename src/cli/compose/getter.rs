@@ -100,6 +100,8 @@ fn words(globals: &Globals) -> Vec<OsString> {
     words.extend(globals.config.modules.iter().flat_map(|module| ["--module".into(), module.clone()]));
     let backend = globals.config.events_backend.iter();
     words.extend(backend.flat_map(|backend| ["--events-backend".into(), backend.into()]));
+    let manager = globals.config.cgroup_manager.iter();
+    words.extend(manager.flat_map(|manager| ["--cgroup-manager".into(), manager.into()]));
     if globals.log_level == LogLevel::Debug {
         words.push("--debug".into());
     }

@@ -230,7 +230,7 @@ impl Builder<'_> {
             near: None,
             window: None,
             restarts: 0,
-            cgroups: config::cgroups(&self.caller),
+            cgroups: self.engine.cgroups(&self.caller),
             adopt: false,
             network_linger_ms: config::network_linger_ms(),
             notify_socket: None,

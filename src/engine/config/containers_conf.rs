@@ -91,6 +91,7 @@ pub(crate) struct Containers {
 #[serde(default)]
 pub(crate) struct EngineConf {
     pub(crate) cdi_spec_dirs: Vec<PathBuf>,
+    pub(crate) cgroup_manager: Option<String>,
     pub(crate) detach_keys: Option<String>,
     /// Variables of the command itself, like `HTTPS_PROXY=…`; one that is set stays as it is.
     pub(crate) env: Vec<String>,

@@ -15,6 +15,7 @@
 mod adopt;
 pub(crate) mod birth;
 pub(crate) mod cgroups;
+mod company;
 mod etcfiles;
 pub(crate) mod health;
 mod hold;
@@ -48,10 +49,11 @@ use crate::runtime::init::kept;
 use crate::runtime::launch::{LaunchOrder, LaunchReport};
 use crate::runtime::monitor::birth::Living;
 use crate::runtime::monitor::cgroups::Cgroups;
+use crate::runtime::monitor::company::Company;
 use crate::runtime::monitor::health::Checker;
 use crate::runtime::monitor::log::Log;
 use crate::runtime::monitor::notify::Notifier;
-use crate::runtime::monitor::serve::{Company, Life, Outcome, Output};
+use crate::runtime::monitor::serve::{Life, Outcome, Output};
 use crate::runtime::monitor::tell::Teller;
 use crate::runtime::monitor::wiring::Wiring;
 pub(crate) use crate::runtime::plan::secret_file;
@@ -60,7 +62,7 @@ use crate::stage::{holders, spawn, wire};
 use crate::store::Store;
 use crate::store::staging::Staged;
 use crate::sys::signal::SignalFd;
-use crate::sys::{process, socket};
+use crate::sys::{clone, process, socket};
 
 /// The monitor's own state, for one container.
 struct Monitor {
@@ -83,6 +85,9 @@ pub(crate) fn main() -> ! {
     let Ok((order, descriptors)) = wire::receive::<LaunchOrder>(command.as_fd()) else {
         process::exit_now(125)
     };
+    if order.notify_socket.is_some() && clone::become_orphan().is_err() {
+        process::exit_now(125)
+    }
     let own_pid = std::process::id().cast_signed();
     let root = order.root.clone();
     // The first client, if there is one, then the passed sockets, then the streams of a container that has
@@ -95,12 +100,14 @@ pub(crate) fn main() -> ! {
     let client = descriptors.into_iter().next();
     let outcome =
         Monitor::new(order, stdio, kept).and_then(|monitor| monitor.run(&command, client, passed, own_pid));
-    if let Err(failure) = outcome {
+    let code = outcome.unwrap_or_else(|failure| {
         // Once the start was reported nobody reads this any more; the record has it.
         wire::send(command.as_fd(), &LaunchReport::Failed(failure), &[]).ok();
-    }
+        125
+    });
     holders::withdraw(&root, own_pid);
-    process::exit_now(0)
+    // The monitor is the main process of a systemd service: the container's code decides on Restart=on-failure.
+    process::exit_now(code)
 }
 
 impl Monitor {
@@ -123,14 +130,14 @@ impl Monitor {
         Ok(Self { order, directory, spec, teller, stdio, kept, lock })
     }
 
-    /// Starts the container and watches it to its end, again and again if its restart policy says so.
+    /// Starts the container and watches it to its end, again and again if its restart policy says so; its last exit code.
     fn run(
         mut self,
         command: &OwnedFd,
         client: Option<OwnedFd>,
         passed: Vec<OwnedFd>,
         own_pid: i32,
-    ) -> Result<(), Failure> {
+    ) -> Result<i32, Failure> {
         // Whoever wishes for the end of a container that is adopted may have said so already.
         if !self.order.adopt {
             for mark in [record::STOP_REQUESTED, record::RESTART_REQUESTED] {
@@ -204,19 +211,25 @@ impl Monitor {
                 grace: self.grace(),
                 teller: Some(&self.teller),
             };
-            let exit_code = self.live(living, &mut server, &mut log, &signals, company, &cgroups)?;
+            let (exit_code, told_to_end) =
+                self.live(living, &mut server, &mut log, &signals, company, &cgroups)?;
             self.teller.look_for_name();
             let died = Event { container_exit_code: Some(exit_code), ..self.teller.event("died") };
             self.teller.tell(&[died, self.teller.event("cleanup")]);
             let unhealthy = health.take_restart() && !self.directory.join(record::STOP_REQUESTED).exists();
-            if !unhealthy && !pauses.is_due(&self.directory, exit_code, started.elapsed()) {
+            let is_due = |pauses: &mut restart::Pauses| {
+                unhealthy || pauses.is_due(&self.directory, exit_code, started.elapsed())
+            };
+            if told_to_end || !is_due(&mut pauses) {
                 cgroups.remove();
-                return self.end(server, exit_code);
+                self.end(server, exit_code);
+                return Ok(exit_code);
             }
             server.announce(exit_code);
-            if !unhealthy && !pauses.pause(&self.directory) {
+            if !unhealthy && !pauses.pause(&self.directory, &signals) {
                 cgroups.remove();
-                return self.end(server, exit_code);
+                self.end(server, exit_code);
+                return Ok(exit_code);
             }
             self.order.restarts += 1;
         }
@@ -293,7 +306,7 @@ impl Monitor {
         Server::new(Some(listener), client).map_err(|err| Failure::errno("serve clients", err))
     }
 
-    /// One life: from the running command to its record.
+    /// One life: from the running command to its record. Its exit code, and whether the monitor was told to end it.
     fn live(
         &self,
         living: Living,
@@ -302,7 +315,7 @@ impl Monitor {
         signals: &SignalFd,
         mut company: Company<'_>,
         cgroups: &Cgroups,
-    ) -> Result<i32, Failure> {
+    ) -> Result<(i32, bool), Failure> {
         let Living { pidfd, streams, record, held: _ } = living;
         if let Some(health) = &mut company.health {
             // What `update` has written since the monitor began.
@@ -328,7 +341,7 @@ impl Monitor {
             nix::unistd::alarm::set(self.spec.stop.run_limit_s);
         }
         process::trim_heap();
-        let Outcome { status, at } =
+        let Outcome { status, at, told_to_end } =
             serve::serve_in_company(life, server, log.as_mut(), signals, &mut company)
                 .map_err(|err| Failure::errno("watch the container", err))?;
         nix::unistd::alarm::cancel();
@@ -346,12 +359,12 @@ impl Monitor {
             // The disk was full. If it still is, clients hear the code and later ones read "unknown".
             write_end().ok();
         }
-        Ok(exit_code)
+        Ok((exit_code, told_to_end))
     }
 
     /// The last life is over. Whoever waits sees the container in its final state, free to be started
     /// or removed, and does not wait for the cleaning up or for a slower client.
-    fn end(self, mut server: Server, exit_code: i32) -> Result<(), Failure> {
+    fn end(self, mut server: Server, exit_code: i32) {
         let stays = !self.spec.auto_remove || self.directory.join(record::RESTART_REQUESTED).exists();
         let leftover = if stays { None } else { take_away(&self.order.root, &self.spec) };
         if leftover.is_some() {
@@ -364,7 +377,6 @@ impl Monitor {
         if let Some(leftover) = leftover {
             leftover.remove().ok();
         }
-        Ok(())
     }
 
     /// A container that never ran: the failure goes into the record, too, unless nothing is to stay.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::base::spec::{ContainerSpec, RestartPolicy};
 use crate::runtime::monitor::record::STOP_REQUESTED;
 use crate::runtime::updates::Updates;
+use crate::sys::signal::SignalFd;
 
 /// The first pause; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -51,13 +52,16 @@ impl Pauses {
         is_due(&self.policy, exit_code, self.restarts, directory.join(STOP_REQUESTED).exists())
     }
 
-    /// Waits before the next life; false if the user wants none any more.
-    pub(super) fn pause(&mut self, directory: &Path) -> bool {
+    /// Waits before the next life; false if the user wants none any more, or whoever signals the monitor.
+    pub(super) fn pause(&mut self, directory: &Path, signals: &SignalFd) -> bool {
         let deadline = Instant::now() + self.pause;
         while let Some(left) = deadline.checked_duration_since(Instant::now()) {
             std::thread::sleep(left.min(LOOK));
+            // SIGHUP tells of a terminal that is gone.
+            let told_to_end =
+                signals.read().is_ok_and(|signal| signal.is_some_and(|number| number != libc::SIGHUP));
             // A container that was removed meanwhile has no directory any more.
-            if directory.join(STOP_REQUESTED).exists() || !directory.exists() {
+            if told_to_end || directory.join(STOP_REQUESTED).exists() || !directory.exists() {
                 return false;
             }
         }

@@ -24,13 +24,11 @@ use crate::attach::server::{LARGE_PIPE, Request, Server};
 use crate::base::health::Health;
 use crate::base::stream::Stream;
 use crate::events::Event;
-use crate::runtime::monitor::health::{Action, Checker, NO_CHECK};
+use crate::runtime::monitor::company::Company;
+use crate::runtime::monitor::health::{Action, NO_CHECK};
 use crate::runtime::monitor::input::Input;
 use crate::runtime::monitor::log::Log;
-use crate::runtime::monitor::notify::Notifier;
 use crate::runtime::monitor::pace::Pace;
-use crate::runtime::monitor::tell::Teller;
-use crate::runtime::monitor::wiring::Wiring;
 use crate::sys::memory::Scratch;
 use crate::sys::pidfd::{self, ExitStatus};
 use crate::sys::poll::{Interest, PollSet};
@@ -82,6 +80,8 @@ pub(crate) struct Life {
 pub(crate) struct Outcome {
     pub(crate) status: ExitStatus,
     pub(crate) at: Timestamp,
+    /// The monitor was told to end it: no further life follows.
+    pub(crate) told_to_end: bool,
 }
 
 /// Blocks the signals that a monitor reads instead of dying of them. Process 1 must be given a clean
@@ -111,20 +111,6 @@ pub(crate) fn serve(
     serve_in_company(life, server, log, signals, &mut Company::default())
 }
 
-/// What a container has beside its streams.
-#[derive(Debug, Default)]
-pub(super) struct Company<'a> {
-    /// Its networks, if they are ketch's.
-    pub(super) wiring: Option<&'a mut Wiring>,
-    pub(super) health: Option<&'a mut Checker>,
-    /// A service manager that wants to know.
-    pub(super) notifier: Option<&'a mut Notifier>,
-    /// Between the stop signal and SIGKILL, when its health is the reason.
-    pub(super) grace: Option<Duration>,
-    /// Who tells of the end of processes that run beside process 1.
-    pub(super) teller: Option<&'a Teller>,
-}
-
 /// Like [`serve`], for a container that has more than its streams.
 ///
 /// # Errors
@@ -141,7 +127,7 @@ pub(super) fn serve_in_company(
     while !serving.turn()? {}
     serving.drain()?;
     let status = pidfd::wait_or_ask(serving.pidfd.as_fd())?;
-    Ok(Outcome { status, at: Timestamp::now() })
+    Ok(Outcome { status, at: Timestamp::now(), told_to_end: serving.told_to_end })
 }
 
 /// True if a byte waits on the socket.
@@ -202,6 +188,7 @@ struct Serving<'a, 'b> {
     company: &'a mut Company<'b>,
     /// When a container that was asked to end is made to.
     kill_at: Option<Instant>,
+    told_to_end: bool,
     pace: Pace,
     /// Processes beside process 1 whose end is to be told (`exec --detach`).
     watched: Vec<OwnedFd>,
@@ -251,6 +238,7 @@ impl<'a, 'b> Serving<'a, 'b> {
             active: true,
             company,
             kill_at: None,
+            told_to_end: false,
             pace: Pace::new(),
             watched: Vec::new(),
         })
@@ -383,9 +371,15 @@ impl<'a, 'b> Serving<'a, 'b> {
             Action::Kill => libc::SIGKILL,
             Action::Stop => self.stop_signal,
         };
+        self.end_with(signal);
+    }
+
+    /// Asks process 1 to end with `signal`, and makes it end after the grace period.
+    fn end_with(&mut self, signal: i32) {
         // Refused only if process 1 has just ended, which is what was wanted.
         pidfd::send_signal(self.pidfd.as_fd(), signal).ok();
-        self.kill_at = self.company.grace.and_then(|grace| Instant::now().checked_add(grace));
+        let end = || self.company.grace.and_then(|grace| Instant::now().checked_add(grace));
+        self.kill_at = self.kill_at.or_else(end);
     }
 
     /// Notes that the network helper was gone, and whether it is back (REL-08).
@@ -432,15 +426,19 @@ impl<'a, 'b> Serving<'a, 'b> {
         process::trim_heap();
     }
 
-    /// The monitor itself was sent a signal: its container is to end.
+    /// The monitor itself was sent a signal: its container is to end, and to stay so. systemd stops services and machines so.
     fn obey(&mut self) -> io::Result<()> {
         while let Some(signal) = self.signals.read()? {
             let released = self.release.as_ref().is_some_and(is_released);
-            if signal != libc::SIGHUP && !released {
-                // Refused only if process 1 has just ended, which is what was wanted.
-                let its_time_is_over = signal == libc::SIGALRM;
-                let sent = if its_time_is_over { libc::SIGKILL } else { self.stop_signal };
-                pidfd::send_signal(self.pidfd.as_fd(), sent).ok();
+            match signal {
+                libc::SIGHUP => {}
+                _ if released => {}
+                // Its time is over.
+                libc::SIGALRM => self.end_with(libc::SIGKILL),
+                _ => {
+                    self.told_to_end = true;
+                    self.end_with(self.stop_signal);
+                }
             }
         }
         Ok(())

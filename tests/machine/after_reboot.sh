@@ -1,0 +1,14 @@
+# What runs after the machine was started again.
+case $(id -u) in 0) k="$bin --root /root/store" port=80 ;; *) k="$bin --root $t/store" port=8080 ;; esac
+names() { $k ps --format '{{.Names}}' | sort | tr '\n' ' '; }
+# `again` was stopped by hand, but has always: as with Docker's daemon it starts with the machine.
+comes 'running after the reboot' 'again always unless ' names
+[ $bad = 0 ] || systemctl $([ "$(id -u)" = 0 ] || echo --user) status ketch-autostart.service --no-pager
+comes 'the published port answers' page curl -s -m 60 http://127.0.0.1:$port/page
+is 'one without a policy has ended' "$($k inspect --format '{{.State.Status}}' no)" exited
+is 'and not with an invented success' "$([ "$($k inspect --format '{{.State.ExitCode}}' no)" != 0 ] && echo yes)" yes
+$k start no > /dev/null; is 'it starts again' "$? $($k inspect --format '{{.State.Status}}' no)" '0 running'
+$k rm -f -t0 -a > /dev/null; is 'rm of all' $? 0
+$k system autostart --remove > /dev/null; is 'system autostart --remove' $? 0
+$k rmi -f bb > /dev/null
+done_here

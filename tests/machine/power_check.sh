@@ -1,0 +1,27 @@
+# REL-33: after the power was cut. The list of what was done before is $t/done.
+k="$bin --root $t/power"
+$k ps -a > $t/out 2>&1; is 'ps' "$? $(grep -c -i -e error -e damaged $t/out)" '0 0'
+$k images > $t/out 2>&1; is 'images' "$? $(grep -c -i -e error -e damaged $t/out)" '0 0'
+is 'nothing runs' "$($k ps -q)" ''
+grep '^gone ' $t/done | cut -d' ' -f2- > $t/gone
+missing='' back='' wrong=''
+while read -r kind name stamp; do
+    ! grep -q -x "$kind $name" $t/gone || continue
+    $k "$kind" inspect "$name" > /dev/null 2> $t/out || missing="$missing $kind $name ($(head -n 1 $t/out))"
+    [ -z "$stamp" ] || [ "$($k run --rm --net=none "$name" cat /stamp 2>&1)" = "$stamp" ] || wrong="$wrong $name"
+done < <(grep -v '^gone ' $t/done)
+while read -r kind name; do
+    ! $k "$kind" exists "$name" 2> /dev/null || back="$back $kind $name"
+done < $t/gone
+is "all that was done is there ($(grep -c -v '^gone ' $t/done))" "$missing" ''
+is "all that was removed stays so ($(wc -l < $t/gone))" "$back" ''
+is 'images hold what was in them' "$wrong" ''
+ran=$(sed -n 's/^container \(ran-.*\)/\1/p' $t/done | tail -n 1)
+if [ -n "$ran" ]; then
+    is 'nobody invents a code' "$($k inspect --format '{{.State.Status}} {{.State.ExitCode}}' "$ran")" 'exited -1'
+    $k start "$ran" > /dev/null; is 'start' "$? $($k inspect --format '{{.State.Status}}' "$ran")" '0 running'
+fi
+$k system check > $t/out 2>&1; is 'system check' "$? $(cat $t/out)" '0 '
+is 'nothing half-made is left' "$(ls -A $t/power/staging)" ''
+$k rm -f -t0 -a > /dev/null; is 'rm of all' $? 0
+done_here

@@ -1,0 +1,28 @@
+# Networks, limits and volumes of root's own containers, in the machine's own namespaces.
+k="$bin --root /root/ketch-test"
+r=/root/ketch-rootfs
+rootfs $r httpd wget cat tail id touch
+echo page > $r/page
+$k network check > /tmp/check; is 'network check' $? 0
+$k network create back > /dev/null; is 'network create' $? 0
+$k run -d --name web --network back -p 80:80 -p '[::1]:8086:80' --rootfs $r httpd -f -p 80 -h / > /dev/null; is 'run -p 80:80' $? 0
+# Until the server listens.
+for _ in $(seq 60); do curl -s -o /dev/null http://127.0.0.1/page && break; sleep 1; done
+is 'a port below 1024' "$(curl -s http://127.0.0.1/page)" page
+is 'an IPv6 port' "$(curl -s -g 'http://[::1]:8086/page')" page
+is 'by name' "$($k run --rm --network back --rootfs $r wget -qO- http://web/page)" page
+is 'limits' "$($k run --rm -m 64m --cpus 0.5 --pids-limit 20 --rootfs $r sh -c 'read a < /sys/fs/cgroup/memory.max; read b < /sys/fs/cgroup/cpu.max; read c < /sys/fs/cgroup/pids.max; echo $a $b $c')" '67108864 50000 100000 20'
+is 'in machine.slice' "$($k inspect --format '{{.State.CgroupPath}}' web | grep -c '^/machine.slice/ketch-')" 1
+$k run --net=none --name=eater -m 24m --memory-swap 24m --rootfs $r sh -c 'tail /dev/zero' > /dev/null 2>&1; is 'out of memory' $? 137
+is 'OOMKilled' "$($k inspect --format '{{.State.OOMKilled}}' eater)" true
+$k pause web > /dev/null && $k unpause web > /dev/null; is 'pause and unpause' $? 0
+$k update -m 80m web > /dev/null && is 'update' "$($k exec web cat /sys/fs/cgroup/memory.max)" 83886080
+is '--userns=auto' "$($k run --rm --net=none --userns=auto --rootfs $r cat /proc/self/uid_map 2>&1 | awk '$1 == 0 && $2 > 0 {print "mapped"}')" mapped
+$k volume create data > /dev/null
+is 'a volume' "$($k run --rm --net=none -v data:/data --rootfs $r sh -c 'touch /data/x && echo made') $(ls "$($k volume inspect --format '{{.Mountpoint}}' data)")" 'made x'
+$k rm -f -t0 -a > /dev/null
+$k volume rm data > /dev/null
+$k network rm back > /dev/null; is 'network rm' $? 0
+comes 'no scope is left' '' systemctl list-units --all --plain --no-legend 'ketch-*.scope'
+rm -rf /root/ketch-test $r
+done_here
