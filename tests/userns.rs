@@ -70,3 +70,54 @@ fn a_new_volume_belongs_to_the_containers_user() {
         assert!(!again.ok().starts_with("44"), "{options:?}: it is not new any more: {}", again.stdout);
     }
 }
+
+/// ketch as root of a user namespace that holds all of U, which it takes for the machine's root; `file` is what
+/// /etc/subuid and /etc/subgid say there.
+fn as_root(sandbox: &Sandbox, file: &str, setpriv: &str, args: &[&str]) -> common::Output {
+    let file = sandbox.write("ranges", file);
+    let script = format!(
+        "mount --bind {0} /etc/subuid && mount --bind {0} /etc/subgid && exec setpriv {setpriv} ketch \"$@\"",
+        file.display()
+    );
+    let words = ["--user", "--map-root-user", "--map-auto", "--mount", "sh", "-c", &script, "sh"];
+    sandbox.program("unshare", [&words, args].concat()).run()
+}
+
+#[test]
+fn a_container_of_root_with_ids_of_its_own_owns_its_files() {
+    let sandbox = Sandbox::new();
+    let run = |ranges: &str, options: &[&str], script: &str| {
+        let args = [&["run", "--rm", "--net=none"], options, &["bb", "sh", "-c", script]].concat();
+        as_root(&sandbox, ranges, "--", &args)
+    };
+    let script = "cat /proc/self/uid_map | tr -s ' '; touch /etc/new && stat -c %u:%g /etc /etc/new";
+    let maps = ["--uidmap=0:1000:2000", "--gidmap=0:2000:2000"];
+    assert_eq!(run("", &maps, script).ok(), " 0 1000 2000\n0:0\n0:0");
+    assert_eq!(run("containers:3000:2000\n", &["--userns=auto"], script).ok(), " 0 3000 1024\n0:0\n0:0");
+
+    let none = run("", &["--userns=auto"], script);
+    let message = none.fails(125);
+    assert!(message.contains("no range for \"containers\" in /etc/subuid"), "{message}");
+    assert!(message.contains("hint: as root give it some"), "{message}");
+}
+
+/// Root of another container lacks some, and `--privileged` means all that there are.
+#[test]
+fn root_without_all_capabilities_gives_what_it_has() {
+    let sandbox = Sandbox::new();
+    let run = |options: &[&str]| {
+        let args = [&["run", "--rm", "--net=none"], options, &["bb", "grep", "CapEff", "/proc/self/status"]];
+        as_root(&sandbox, "", "--bounding-set=-sys_resource", &args.concat())
+    };
+    let has = |output: &common::Output| {
+        let hex = output.ok().split_whitespace().nth(1).expect("a set").to_owned();
+        u64::from_str_radix(&hex, 16).expect("a set")
+    };
+    const MISSING: u64 = 1 << 24;
+    const SYS_ADMIN: u64 = 1 << 21;
+    for options in [&["--privileged"][..], &["--cap-add=all"]] {
+        let set = has(&run(options));
+        assert_eq!(set & (MISSING | SYS_ADMIN), SYS_ADMIN, "{options:?}: {set:#x}");
+    }
+    assert_eq!(has(&run(&[])) & (MISSING | SYS_ADMIN), 0);
+}

@@ -149,6 +149,15 @@ pub(crate) fn resolve<S: AsRef<str>>(base: u64, add: &[S], drop: &[S]) -> Result
     }
 }
 
+/// The capabilities that `names` names one by one: `ALL` names none.
+///
+/// # Errors
+///
+/// [`CapsError::Unknown`].
+pub(crate) fn named<S: AsRef<str>>(names: &[S]) -> Result<u64, CapsError> {
+    Ok(collect(names)?.0)
+}
+
 /// The capabilities named one by one, and whether `ALL` was among the names.
 fn collect<S: AsRef<str>>(names: &[S]) -> Result<(u64, bool), CapsError> {
     names.iter().try_fold((0, false), |(set, all), name| {

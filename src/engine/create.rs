@@ -128,8 +128,8 @@ impl Engine {
             directory: config::directory()?,
             home: config::home().ok(),
             nofile_hard,
-            ids_are_the_hosts: self.caller().mapping.is_none()
-                && matches!(userns, UserNamespace::Default | UserNamespace::Host),
+            ids_are_the_hosts: self.ids_are_the_hosts(&userns),
+            reachable_capabilities: self.reachable_capabilities(&userns)?,
             caller: caller_of(&userns),
             find_host_user: &host_user,
             is_file: &|path| path.metadata().is_ok_and(|found| found.is_file()),

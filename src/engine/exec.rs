@@ -63,6 +63,9 @@ impl Engine {
             order.process.env.splice(..0, links);
         }
         order.cgroup = self.admission(&spec, &record);
+        if request.privileged {
+            order.security.capabilities &= self.reachable_capabilities(&spec.userns)?;
+        }
         let client: Option<OwnedFd> = start.client;
         let entered =
             enter::enter(&self.caller(), &record, &order, client, &kept).map_err(

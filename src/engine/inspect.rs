@@ -11,6 +11,7 @@ use crate::base::spec::{ContainerSpec, UserNamespace};
 use crate::engine::health;
 use crate::engine::image::Image;
 use crate::engine::state::{self, Status};
+use crate::engine::userns::machine_ids;
 use crate::engine::{Engine, Error, Result, exec_sessions};
 use crate::runtime::idmaps;
 use crate::store::volumes::VolumeRecord;
@@ -59,7 +60,11 @@ impl Engine {
         let status = state::examine(dir.as_fd(), id)?;
         let id_maps = match &spec.userns {
             UserNamespace::Default | UserNamespace::Host | UserNamespace::Path(_) => None,
-            wish => self.caller().mapping.and_then(|u| idmaps::of_container(wish, &u.uids, &u.gids, (0, 0))),
+            wish => {
+                let u = self.caller().mapping.map(|u| (u.uids, u.gids));
+                let (uids, gids) = u.unwrap_or_else(|| (machine_ids(), machine_ids()));
+                idmaps::of_container(wish, &uids, &gids, (0, 0))
+            }
         };
         let path = self.store().containers().path(id);
         // A name that means this container is its name: no need to look through all of them.

@@ -7,9 +7,10 @@
 //! `sha256("<chain ID>@<map>")`, so the store, its garbage collection and the overlay treat them alike.
 
 use crate::base::digest::Digest;
-use crate::base::idmap::IdMap;
+use crate::base::idmap::{IdExtent, IdMap};
 use crate::base::spec::UserNamespace;
 use crate::engine::unpack::Wanted;
+use crate::engine::userns::machine_ids;
 use crate::engine::{Engine, Error, Result};
 use crate::runtime::idmaps;
 use crate::store::images::ImageRecord;
@@ -47,11 +48,18 @@ impl Engine {
             return None;
         }
         let caller = self.caller();
-        // Root of the machine has no U; its containers' maps start from the machine's IDs.
-        let mapping = caller.mapping.as_ref().filter(|mapping| mapping.single.is_none())?;
+        let Some(mapping) = &caller.mapping else {
+            // Root of the machine has no U; its containers' maps start from the machine's IDs.
+            let machine = machine_ids();
+            let is_own = |map: &IdMap| map.0.iter().all(|extent| extent.inside == extent.outside);
+            return idmaps::of_container(userns, &machine, &machine, (0, 0))
+                .filter(|(uids, gids)| !(is_own(uids) && is_own(gids)));
+        };
+        if mapping.single.is_some() {
+            return None;
+        }
         let of_u = |map: &IdMap| {
-            let inside =
-                |e: &crate::base::idmap::IdExtent| crate::base::idmap::IdExtent { outside: e.inside, ..*e };
+            let inside = |e: &IdExtent| IdExtent { outside: e.inside, ..*e };
             IdMap(map.0.iter().map(inside).collect())
         };
         idmaps::of_container(userns, &of_u(&mapping.uids), &of_u(&mapping.gids), (0, 0))

@@ -9,6 +9,8 @@
 //! --subuidname, --subgidname            what /etc/subuid gives to a name, as far as it is in U
 //! ```
 
+use std::ops::Range;
+
 use rustix::fs::{Mode, OFlags};
 
 use crate::base::idmap::{IdExtent, IdMap};
@@ -78,13 +80,23 @@ impl Engine {
         Ok(UserNamespace::Maps { uids, gids })
     }
 
+    /// Whether a container's IDs are those of the host: it is root's, and has no user namespace.
+    pub(super) fn ids_are_the_hosts(&self, userns: &UserNamespace) -> bool {
+        self.caller().mapping.is_none() && matches!(userns, UserNamespace::Default | UserNamespace::Host)
+    }
+
+    /// The capabilities that a container can have at all. A user namespace has them all.
+    pub(super) fn reachable_capabilities(&self, userns: &UserNamespace) -> Result<u64> {
+        match self.ids_are_the_hosts(userns) {
+            true => crate::sys::caps::reachable().map_err(|err| Error::system("read capabilities", err)),
+            false => Ok(crate::base::caps::ALL),
+        }
+    }
+
     /// U's own maps, by which hosts' IDs become U's; those of the machine for its root.
     fn own_ids(&self) -> Result<(IdMap, IdMap)> {
         match self.caller().mapping {
-            None => {
-                let all = IdMap(vec![IdExtent { inside: 0, outside: 0, len: u32::MAX }]);
-                Ok((all.clone(), all))
-            }
+            None => Ok((machine_ids(), machine_ids())),
             Some(mapping) => match mapping.single {
                 None => Ok((mapping.uids, mapping.gids)),
                 Some(why) => Err(Error::new(Kind::Unsupported, "map IDs: there is just one").because(why)),
@@ -140,20 +152,42 @@ impl Engine {
             Some(size) => size,
             None => self.ids_of_image(request)?.max(AUTO_MIN),
         };
-        let (uids, gids) = self.own_ids()?;
-        let room = u32::try_from(uids.size().min(gids.size())).unwrap_or(u32::MAX);
-        let first = free_range(&self.auto_ranges()?, size, room).ok_or_else(|| {
-            Error::new(
-                Kind::Conflict,
-                format!("no {size} IDs are left for --userns=auto of the {room} that you have"),
-            )
-            .hint("remove containers that have some, or ask for fewer with auto:size=N")
-        })?;
+        let taken = self.auto_ranges()?;
+        let rooms = self.auto_rooms()?;
+        let first =
+            rooms.iter().find_map(|room| free_range(&taken, size, room.clone())).ok_or_else(|| {
+                let room: u64 = rooms.iter().map(|room| u64::from(room.end - room.start)).sum();
+                Error::new(
+                    Kind::Conflict,
+                    format!("no {size} IDs are left for --userns=auto of the {room} that you have"),
+                )
+                .hint("remove containers that have some, or ask for fewer with auto:size=N")
+            })?;
         let map = |fixed: Vec<IdExtent>| {
             let whole = IdMap(vec![IdExtent { inside: 0, outside: first, len: size }]);
             fixed.into_iter().fold(whole, with_fixed)
         };
         Ok(UserNamespace::Maps { uids: map(fixed_uids), gids: map(fixed_gids) })
+    }
+
+    /// Where containers with `auto` may get IDs. 0 of U is the user and never given away. The machine's root has
+    /// no IDs to spare but those of `containers` in /etc/subuid and /etc/subgid, as with podman: all others are
+    /// somebody's.
+    fn auto_rooms(&self) -> Result<Vec<Range<u32>>> {
+        if self.caller().mapping.is_some() {
+            let (uids, gids) = self.own_ids()?;
+            let end = u32::try_from(uids.size().min(gids.size())).unwrap_or(u32::MAX);
+            return Ok(vec![1..end]);
+        }
+        let machine = machine_ids();
+        let of_containers = |file| {
+            self.named_ids(file, Some("containers"), &machine).map_err(|err| {
+                err.hint(format!("as root give it some: echo containers:1000000000:1000000000 >> {file}"))
+            })
+        };
+        let (uids, gids) = (of_containers("/etc/subuid")?, of_containers("/etc/subgid")?);
+        let pairs = uids.0.iter().flat_map(|uid| gids.0.iter().map(move |gid| (uid, gid)));
+        Ok(pairs.map(|(uid, gid)| common(uid, gid)).filter(|room| !room.is_empty()).collect())
     }
 
     /// The ranges of U that containers with `auto` have: start and length.
@@ -198,6 +232,11 @@ impl Engine {
     }
 }
 
+/// Every ID of the machine under its own number: what its root has instead of U's maps.
+pub(super) fn machine_ids() -> IdMap {
+    IdMap(vec![IdExtent { inside: 0, outside: 0, len: u32::MAX }])
+}
+
 /// `INSIDE:OUTSIDE:COUNT`; `None` if that is no extent of IDs.
 fn extent(text: &str) -> Option<IdExtent> {
     let mut numbers = text.split(':').map(str::parse::<u32>);
@@ -234,18 +273,24 @@ fn with_fixed(map: IdMap, fixed: IdExtent) -> IdMap {
     IdMap(extents)
 }
 
-/// The first of `size` IDs below `room` that nobody has. 0 is the user and never given away.
-fn free_range(taken: &[(u32, u32)], size: u32, room: u32) -> Option<u32> {
+/// The numbers that are outside of both extents.
+fn common(one: &IdExtent, other: &IdExtent) -> Range<u32> {
+    let end = |extent: &IdExtent| extent.outside.saturating_add(extent.len);
+    one.outside.max(other.outside)..end(one).min(end(other))
+}
+
+/// The first of `size` IDs in `room` that nobody has.
+fn free_range(taken: &[(u32, u32)], size: u32, room: Range<u32>) -> Option<u32> {
     let mut taken = taken.to_vec();
     taken.sort_unstable();
-    let mut first = 1;
+    let mut first = room.start;
     for (start, len) in taken {
         if start >= first && start - first >= size {
             break;
         }
         first = first.max(start.saturating_add(len));
     }
-    (u64::from(first) + u64::from(size) <= u64::from(room)).then_some(first)
+    (u64::from(first) + u64::from(size) <= u64::from(room.end)).then_some(first)
 }
 
 #[cfg(test)]
@@ -261,8 +306,23 @@ mod tests {
             (&[(1, 1024), (2000, 10)], 1000, Some(2010)),
             (&[(1, 60_000)], 6000, None),
         ] {
-            assert_eq!(free_range(taken, size, 65_537), want, "{taken:?} {size}");
+            assert_eq!(free_range(taken, size, 1..65_537), want, "{taken:?} {size}");
         }
+    }
+
+    #[test]
+    fn ranges_lie_in_their_room() {
+        for (taken, size, room, want) in [
+            (&[][..], 1024, 5000..7000, Some(5000)),
+            (&[(5000, 1024)], 900, 5000..7000, Some(6024)),
+            (&[(5000, 1024)], 1024, 5000..7000, None),
+            (&[(1, 1024)], 2000, 5000..7000, Some(5000)),
+        ] {
+            assert_eq!(free_range(taken, size, room.clone()), want, "{taken:?} {size} {room:?}");
+        }
+        let of = |outside, len| IdExtent { inside: 0, outside, len };
+        assert_eq!(common(&of(10, 20), &of(15, 5)), 15..20);
+        assert!(common(&of(10, 5), &of(15, 5)).is_empty());
     }
 
     #[test]

@@ -169,6 +169,16 @@ fn verify(sets: &Sets, bounding: u64, ambient: u64) -> Result<(), CapError> {
     Ok(())
 }
 
+/// The capabilities that this process and its descendants can have at all: root of a machine or of another container
+/// need not have them all.
+///
+/// # Errors
+///
+/// `prctl(2)`.
+pub(crate) fn reachable() -> io::Result<u64> {
+    Ok(collect(|cap| prctl(libc::PR_CAPBSET_READ, cap, 0))?)
+}
+
 /// The set of the capabilities for which `ask` says 1.
 fn collect(ask: impl Fn(u32) -> Result<libc::c_int, Errno>) -> Result<u64, Errno> {
     let mut set = 0;

@@ -50,6 +50,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) home: Option<PathBuf>,
     /// Root of the host whose containers have the host's IDs: only there an idmapped mount can be.
     pub(crate) ids_are_the_hosts: bool,
+    /// The capabilities that the container can have at all.
+    pub(crate) reachable_capabilities: u64,
     /// The caller as a line of passwd.
     pub(crate) caller: Option<HostUser>,
     /// Users of the host by name or number.
@@ -113,7 +115,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         root,
         read_only: request.read_only,
         read_only_tmpfs: request.read_only_tmpfs,
-        security: security::security(request, defaults)?,
+        security: security::security(request, defaults, facts.reachable_capabilities)?,
         sysctls: security::sysctls(request, &namespaces, &network)?,
         mounts: mounts::mounts(request, defaults, facts, systemd)?,
         devices: request.devices.clone(),

@@ -13,8 +13,13 @@ use crate::runtime::defaults;
 /// Where an image may carry its profile.
 const SECCOMP_LABEL: &str = "io.containers.seccomp.profile";
 
-/// What confines the container.
-pub(super) fn security(request: &ContainerRequest, defaults: &ContainerDefaults) -> Result<Security> {
+/// What confines the container. Of capabilities that nobody has named those are left out that are out of reach
+/// (`reachable`), as podman does it: `--privileged` is all that there is.
+pub(super) fn security(
+    request: &ContainerRequest,
+    defaults: &ContainerDefaults,
+    reachable: u64,
+) -> Result<Security> {
     let invalid = |err: caps::CapsError| Error::invalid(err.to_string());
     let base = match &request.base_capabilities {
         _ if request.privileged => caps::ALL,
@@ -22,6 +27,7 @@ pub(super) fn security(request: &ContainerRequest, defaults: &ContainerDefaults)
         None => caps::DEFAULT,
     };
     let capabilities = caps::resolve(base, &request.cap_add, &request.cap_drop).map_err(invalid)?;
+    let capabilities = capabilities & (reachable | caps::named(&request.cap_add).map_err(invalid)?);
     // A process that is not root has just what was asked for by name.
     let ambient = caps::resolve(0, &request.cap_add, &[] as &[String]).map_err(invalid)? & capabilities;
     let mut security = Security {
