@@ -223,3 +223,41 @@ fn a_terminal_gets_no_control_characters() {
     let json: Value = serde_json::from_str(&sandbox.ok(["inspect", "evil"])).expect("it is JSON");
     assert_eq!(json[0]["Config"]["Labels"]["e"], evil);
 }
+
+/// Of many containers listings keep what specs say (`summaries` in the store): nobody can tell but by the time.
+#[test]
+fn many_are_listed_as_few_are() {
+    let sandbox = Sandbox::new();
+    for n in 0..70 {
+        let (name, label) = (format!("--name=n{n}"), format!("--label=n={n}"));
+        sandbox.ok(["create", &name, &label, "--net=none", "--restart=no", "bb", "true"]);
+    }
+    let format = "--format={{.ID}} {{.Names}} {{.Labels}} {{.Command}} {{.Image}} {{.CreatedAt}} {{.Status}} {{.Mounts}}";
+    let list = || sandbox.ok(["ps", "-a", format]);
+    let read = list();
+    let kept = sandbox.store().join("summaries");
+    assert!(kept.exists());
+    assert_eq!(list(), read);
+
+    // What changes is seen.
+    sandbox.ok(["rename", "n3", "other"]);
+    sandbox.ok(["rm", "n4"]);
+    sandbox.ok(["update", "--restart=always", "n5"]);
+    sandbox.ok(["create", "--name=new", "--net=none", "bb", "true"]);
+    let filter =
+        |filter: &str| sandbox.ok(["ps", "-a", "--format={{.Names}}", &format!("--filter={filter}")]);
+    assert_eq!(filter("name=^(n[345]|other|new)$"), "other\nn5\nnew");
+    assert_eq!(filter("restart-policy=always"), "n5");
+    assert_eq!(filter("label=n=3"), "other");
+
+    // And damage of the file hurts nobody.
+    let whole = list();
+    for damage in ["", "\0\0\0\0", "{}", "x y"] {
+        std::fs::write(&kept, damage).expect("damage it");
+        assert_eq!(list(), whole, "{damage:?}");
+    }
+    std::fs::remove_file(&kept).expect("remove it");
+    std::fs::create_dir(&kept).expect("make a directory of it");
+    assert_eq!(list(), whole);
+    sandbox.ok(["system", "check"]);
+}

@@ -1,12 +1,15 @@
 //! Containers as listings need them: a part of each spec, its state, its name.
 
-use std::collections::{BTreeMap, HashMap};
-use std::os::fd::{AsFd as _, OwnedFd};
+mod look;
+mod summaries;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
@@ -17,16 +20,12 @@ use crate::base::pattern::Regex;
 use crate::base::spec::{ImageOrigin, MountKind, NetworkMode, RestartPolicy};
 use crate::base::time;
 use crate::engine::filter::{Filters, Tests, boolean, has_label};
-use crate::engine::half_made::is_half_made;
-use crate::engine::health;
-use crate::engine::state::{self, Phase, Status};
+use crate::engine::list::look::{Seen, look_at};
+use crate::engine::list::summaries::Summaries;
+use crate::engine::state::{Phase, Status};
 use crate::engine::{Engine, Error, Result};
-use crate::store::record;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 use crate::sys::fs;
-
-/// The longest spec that is read, in bytes.
-const MAX_SPEC_BYTES: usize = 16 << 20;
 
 /// One container, as far as listings show it.
 #[derive(Clone, Debug)]
@@ -41,7 +40,7 @@ pub(crate) struct Container {
 
 /// The part of a [`ContainerSpec`](crate::base::spec::ContainerSpec) that listings show. Reading only
 /// this is what makes `ps` of hundreds of containers fast.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Summary {
     pub(crate) created: Timestamp,
     pub(crate) image: Option<ImageOrigin>,
@@ -56,11 +55,27 @@ pub(crate) struct Summary {
     pub(crate) as_typed: TypedSummary,
     /// There if its health is checked.
     #[serde(default)]
-    health: Option<serde::de::IgnoredAny>,
+    health: Option<There>,
+}
+
+/// That something is there, whatever it is.
+#[derive(Clone, Copy, Debug)]
+struct There;
+
+impl<'de> Deserialize<'de> for There {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+impl Serialize for There {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_bool(true)
+    }
 }
 
 /// The part of the network that listings show.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NetworkSummary {
     pub(crate) mode: NetworkMode,
     #[serde(default)]
@@ -68,29 +83,16 @@ pub(crate) struct NetworkSummary {
 }
 
 /// The part of a mount that listings show.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct MountSummary {
     pub(crate) target: Bytes,
     pub(crate) kind: MountKind,
 }
 
 /// The part of the options as typed that listings show.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TypedSummary {
     pub(crate) command: Vec<Bytes>,
-}
-
-/// As many containers as are worth a thread of their own.
-const LANE: usize = 64;
-
-/// What a look at one container's directory found.
-enum Seen {
-    /// Nothing that is listed: it does not run, or it was removed in the meantime.
-    Nothing,
-    Container(Box<Container>),
-    /// What a killed `run` left.
-    HalfMade,
-    Damaged(Error),
 }
 
 /// What a listing is about.
@@ -152,27 +154,47 @@ impl Engine {
     /// Every container, or every one that runs, in no order.
     fn all_containers(&self, any_state: bool) -> Result<Containers> {
         let store = self.store();
-        let mut names: HashMap<ContainerId, String> =
-            store.names().list()?.into_iter().rev().map(|(name, id)| (id, name)).collect();
-        let wanted: Vec<(ContainerId, String)> = store
-            .containers()
-            .list()?
-            .into_iter()
-            .map(|id| {
-                let name = names.remove(&id).unwrap_or_default();
-                (id, name)
-            })
-            .collect();
+        let ids = store.containers().list()?;
+        let known = Summaries::read(store, ids.len());
         let mut found = Containers::default();
-        for ((id, name), read) in wanted.iter().zip(look_at_all(store, &wanted, any_state)) {
-            match read {
+        for (id, seen) in ids.iter().zip(look::in_lanes(&ids, |id| look_at(store, &known, id, any_state))) {
+            match seen {
                 Seen::Nothing => {}
                 Seen::Container(container) => found.items.push(*container),
                 Seen::HalfMade => self.discard_container(id),
-                Seen::Damaged(err) => found.damaged.push((id.clone(), name.clone(), err)),
+                Seen::Damaged(err) => found.damaged.push((id.clone(), String::new(), err)),
             }
         }
+        if any_state {
+            known.keep(store, found.items.iter().map(|container| (&container.id, &container.summary)));
+        }
+        if !found.items.is_empty() || !found.damaged.is_empty() {
+            self.read_names(&mut found)?;
+        }
         Ok(found)
+    }
+
+    /// Says what the containers are called.
+    fn read_names(&self, found: &mut Containers) -> Result<()> {
+        let names = self.store().names().open()?;
+        let owners = look::in_lanes(names.files(), |name| names.owner(name));
+        // Of two names, in the middle of a rename, the same one each time.
+        let mut names: Vec<(ContainerId, &str)> = owners
+            .into_iter()
+            .zip(names.files())
+            .filter_map(|(id, name)| Some((id?, name.as_str())))
+            .collect();
+        names.sort_unstable();
+        let name_of = |id: &ContainerId| {
+            let at = names.partition_point(|(owner, _)| owner < id);
+            names
+                .get(at)
+                .filter(|(owner, _)| owner == id)
+                .map_or(String::new(), |(_, name)| (*name).to_owned())
+        };
+        found.items.iter_mut().for_each(|container| container.name = name_of(&container.id));
+        found.damaged.iter_mut().for_each(|(id, name, _)| *name = name_of(id));
+        Ok(())
     }
 
     /// One container, as listings show it.
@@ -182,8 +204,8 @@ impl Engine {
     /// If there is none, or it cannot be read.
     pub(crate) fn container_summary(&self, id: &ContainerId) -> Result<Container> {
         let dir = self.store().containers().open(id)?;
-        let container = read_container(self.store(), &dir, id, &self.container_name(id)?, true)?;
-        Ok(container.expect("any state was asked for"))
+        let container = look::read_container(self.store(), &Summaries::default(), &dir, id, true)?;
+        Ok(Container { name: self.container_name(id)?, ..container.expect("any state was asked for") })
     }
 
     /// The name of a container; empty if it has none.
@@ -355,81 +377,6 @@ fn restart(name: &str) -> Result<RestartPolicy> {
         "on-failure" => Ok(RestartPolicy::OnFailure { max: 0 }),
         _ => Err(Error::invalid(format!("unknown restart policy {name:?}"))),
     }
-}
-
-/// Looks at each of these containers, in their order. Hundreds are parted among the processors: what it
-/// costs is the kernel's time for a dozen calls each.
-fn look_at_all(store: &Store, wanted: &[(ContainerId, String)], any_state: bool) -> Vec<Seen> {
-    let lanes = match wanted.len() / LANE {
-        0 | 1 => 1,
-        full => {
-            std::thread::available_parallelism().map_or(1, |processors| full.min(processors.get()).min(4))
-        }
-    };
-    let look = |part: &[(ContainerId, String)]| -> Vec<Seen> {
-        part.iter().map(|(id, name)| look_at(store, id, name, any_state)).collect()
-    };
-    if lanes == 1 {
-        return look(wanted);
-    }
-    let mut parts = wanted.chunks(wanted.len().div_ceil(lanes));
-    let own = parts.next().unwrap_or_default();
-    std::thread::scope(|scope| {
-        let others: Vec<_> = parts.map(|part| scope.spawn(move || look(part))).collect();
-        let mut seen = look(own);
-        for lane in others {
-            seen.extend(lane.join().expect("a panic ends the process"));
-        }
-        seen
-    })
-}
-
-fn look_at(store: &Store, id: &ContainerId, name: &str, any_state: bool) -> Seen {
-    let containers = store.containers();
-    let dir = match containers.open(id) {
-        Ok(dir) => dir,
-        // Removed since its name was listed.
-        Err(err) if err.is_not_found() => return Seen::Nothing,
-        Err(err) => return Seen::Damaged(err.into()),
-    };
-    match read_container(store, &dir, id, name, any_state) {
-        Ok(None) => Seen::Nothing,
-        Ok(Some(container)) if container.status.phase == Phase::Created && is_half_made(dir.as_fd()) => {
-            Seen::HalfMade
-        }
-        Ok(Some(container)) => Seen::Container(Box::new(container)),
-        // Removed since its name was listed.
-        Err(_) if !containers.exists(id) => Seen::Nothing,
-        Err(err) => Seen::Damaged(err),
-    }
-}
-
-/// Reads a container; `None` for one that does not run, unless `any_state`. (Then its spec is not
-/// even opened.)
-fn read_container(
-    store: &Store,
-    dir: &OwnedFd,
-    id: &ContainerId,
-    name: &str,
-    any_state: bool,
-) -> Result<Option<Container>> {
-    let status = state::examine(dir.as_fd(), id)?;
-    if !any_state && !matches!(status.phase, Phase::Up | Phase::Unmonitored) {
-        return Ok(None);
-    }
-    let path = store.containers().path(id).join("spec.json");
-    let text = fs::read_at(dir, "spec.json", MAX_SPEC_BYTES)
-        .map_err(|err| Error::system(format!("read {}", path.display()), err))?;
-    let mut summary: Summary = record::parse(&text, "container", id.short(), &path)?;
-    let updates = state::read_updates(dir.as_fd(), id)?;
-    if let Some(restart) = updates.restart {
-        summary.restart = restart;
-    }
-    let health = match updates.checks_health(summary.health.is_some()) {
-        true => health::read(dir.as_fd(), id)?.map(|state| state.status).or(Some(Health::Starting)),
-        false => None,
-    };
-    Ok(Some(Container { id: id.clone(), name: name.to_owned(), summary, status, health }))
 }
 
 impl Container {

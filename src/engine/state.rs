@@ -116,7 +116,10 @@ impl Status {
 /// If its record cannot be read or understood: other containers are not affected.
 pub(crate) fn examine(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Status> {
     loop {
-        let held = is_locked(dir).map_err(|err| system("look at the lock", id, err))?;
+        let Some(held) = lock_held(dir).map_err(|err| system("look at the lock", id, err))? else {
+            // The lock is made before anything else is at the first start.
+            return Ok(Status { phase: Phase::Created, record: None, paused: false });
+        };
         let record = match read_record(dir, id) {
             Err(_) if !held && is_lost_record(dir) => {
                 return Ok(Status { phase: Phase::Exited(-1), record: None, paused: false });
@@ -135,7 +138,9 @@ pub(crate) fn examine(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Status> {
             (false, Some(record)) => match &record.ended {
                 Some(ended) => Phase::Exited(ended.exit_code),
                 // Rare, so worth a second look: it may have been started after the first one.
-                None if is_locked(dir).map_err(|err| system("look at the lock", id, err))? => continue,
+                None if lock_held(dir).map_err(|err| system("look at the lock", id, err))? == Some(true) => {
+                    continue;
+                }
                 None => {
                     let process = process_of(record).map_err(|err| system("find process 1", id, err))?;
                     if process.is_some() { Phase::Unmonitored } else { Phase::Exited(-1) }
@@ -192,10 +197,11 @@ fn read_record(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Option<Record>> 
 
 /// True if a monitor holds the container's lock: one without the file was never started. Asking takes the lock beside others who ask, for an
 /// instant; a monitor that starts in that instant tries again.
-fn is_locked(dir: BorrowedFd<'_>) -> io::Result<bool> {
+/// Whether somebody holds the container's lock; `None` if there is none.
+fn lock_held(dir: BorrowedFd<'_>) -> io::Result<Option<bool>> {
     match fs::open_at(dir, "lock", OFlags::RDONLY | OFlags::NONBLOCK, 0) {
-        Ok(file) => Ok(!fs::try_lock(&file, Share::Shared)?),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
+        Ok(file) => fs::try_lock(&file, Share::Shared).map(|free| Some(!free)),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(err) => Err(err),
     }
 }

@@ -19,7 +19,7 @@ use crate::store::error::{Result, StoreError, io_error};
 use crate::store::lock::Exclusive;
 use crate::store::record::{self, Listing};
 use crate::store::staging::{self, Staged};
-use crate::sys::fs;
+use crate::sys::fs::{self, OFlags};
 
 /// The containers of a store.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,19 @@ impl Containers<'_> {
             Err(err) if err.kind() == io::ErrorKind::NotFound => Err(not_found(id.as_str())),
             Err(err) => Err(io_error("open", self.path(id))(err)),
         }
+    }
+
+    /// Opens the directory of a container as a base for other calls alone (O_PATH), which is cheaper.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub(crate) fn open_base(&self, id: &ContainerId) -> Result<OwnedFd> {
+        let opened = fs::open_at(self.store.dir(), Self::relative(id), OFlags::PATH | OFlags::DIRECTORY, 0);
+        opened.map_err(|err| match err.kind() {
+            io::ErrorKind::NotFound => not_found(id.as_str()),
+            _ => io_error("open", self.path(id))(err),
+        })
     }
 
     /// Makes an empty directory in which a container is put together.

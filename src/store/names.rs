@@ -4,6 +4,7 @@
 //! taken but means nothing. Listing reads the links alone, so that it needs no container's files.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use crate::base::id::ContainerId;
@@ -118,17 +119,24 @@ impl Names<'_> {
         names.map_err(io_error("sync", self.store.root().join("names")))
     }
 
-    /// All names with their containers, sorted. A damaged link is left out: it names nothing.
-    pub(crate) fn list(&self) -> Result<Vec<(String, ContainerId)>> {
-        let root = self.store.root().join("names");
-        let dir = fs::open_dir(self.store.dir(), "names").map_err(|err| io_error("open", &root)(err))?;
-        let mut found = Vec::new();
+    /// The names that there are, to find out whose they are.
+    pub(crate) fn open(&self) -> Result<NameFiles> {
+        let root = || self.store.root().join("names");
+        let dir = fs::open_dir(self.store.dir(), "names").map_err(|err| io_error("open", root())(err))?;
+        let mut files = Vec::new();
         let listed = fs::for_each_entry(&dir, |name, _| {
-            let id = fs::readlink(&dir, name).ok().and_then(|id| id.to_str()?.parse().ok());
-            found.extend(name.to_str().map(str::to_owned).zip(id));
+            files.extend(name.to_str().map(str::to_owned));
             Ok(())
         });
-        listed.map_err(io_error("list", root))?;
+        listed.map_err(io_error("list", root()))?;
+        Ok(NameFiles { dir, files })
+    }
+
+    /// All names with their containers, sorted. A damaged link is left out: it names nothing.
+    pub(crate) fn list(&self) -> Result<Vec<(String, ContainerId)>> {
+        let names = self.open()?;
+        let owned = names.files.iter().filter_map(|name| Some((name.clone(), names.owner(name)?)));
+        let mut found: Vec<_> = owned.collect();
         found.sort_unstable();
         Ok(found)
     }
@@ -137,6 +145,25 @@ impl Names<'_> {
     pub(crate) fn of(&self, id: &ContainerId) -> Result<Vec<String>> {
         let all = self.list()?.into_iter();
         Ok(all.filter(|(_, owner)| owner == id).map(|(name, _)| name).collect())
+    }
+}
+
+/// The directory of names, listed.
+#[derive(Debug)]
+pub(crate) struct NameFiles {
+    dir: OwnedFd,
+    files: Vec<String>,
+}
+
+impl NameFiles {
+    /// The names, in no order.
+    pub(crate) fn files(&self) -> &[String] {
+        &self.files
+    }
+
+    /// The container that has a name; `None` if it is free meanwhile, or its link is damaged.
+    pub(crate) fn owner(&self, name: &str) -> Option<ContainerId> {
+        fs::readlink(&self.dir, name).ok()?.to_str()?.parse().ok()
     }
 }
 
