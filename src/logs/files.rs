@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 /// More rotated files than this are not looked for.
@@ -61,26 +61,37 @@ impl LogFiles {
 
     /// Moves each file one step on, drops what exceeds `keep` files, and opens a new newest one.
     /// Readers that hold a file open keep reading it.
+    ///
+    /// The oldest is removed first: where a file takes the place of another, ext4 writes it to the disk at once, and
+    /// whoever writes fast would wait for the disk at every rotation.
     pub(crate) fn rotate(&self, keep: u32) -> io::Result<File> {
         let keep = keep.clamp(1, MAX_FILES);
+        if_there(rustix::fs::unlinkat(&self.dir, self.name_of(keep - 1), AtFlags::empty()))?;
         for age in (0..keep - 1).rev() {
-            match rustix::fs::renameat(&self.dir, self.name_of(age), &self.dir, self.name_of(age + 1)) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        if keep == 1 {
-            rustix::fs::unlinkat(&self.dir, &self.name, rustix::fs::AtFlags::empty())?;
+            let (from, to) = (self.name_of(age), self.name_of(age + 1));
+            if_there(rustix::fs::renameat(&self.dir, from, &self.dir, to))?;
         }
         self.append()
+    }
+
+    /// The files that there are, the newest first. One may be missing in between, which is being renamed.
+    fn by_age(&self) -> impl Iterator<Item = io::Result<File>> {
+        let mut missing = 0;
+        (0..MAX_FILES)
+            .map(|age| self.open(age))
+            .take_while(move |opened| {
+                missing = if matches!(opened, Ok(None)) { missing + 1 } else { 0 };
+                missing < 2
+            })
+            .filter_map(Result::transpose)
     }
 
     /// All files that there are, the oldest first, each once, whatever rotates meanwhile.
     pub(crate) fn open_all(&self) -> io::Result<Vec<File>> {
         let mut files: Vec<(Identity, File)> = Vec::new();
         // From the newest: what is renamed meanwhile is met a second time, not missed.
-        for age in 0..MAX_FILES {
-            let Some(file) = self.open(age)? else { break };
+        for file in self.by_age() {
+            let file = file?;
             let identity = Identity::of(&file)?;
             if files.iter().all(|(known, _)| *known != identity) {
                 files.push((identity, file));
@@ -93,14 +104,22 @@ impl LogFiles {
     /// one that took its place; if that cannot be told any more, the oldest there is.
     pub(crate) fn successor(&self, current: Option<Identity>) -> io::Result<Option<File>> {
         let mut younger = None;
-        for age in 0..MAX_FILES {
-            let Some(file) = self.open(age)? else { break };
+        for file in self.by_age() {
+            let file = file?;
             if Some(Identity::of(&file)?) == current {
                 break;
             }
             younger = Some(file);
         }
         Ok(younger)
+    }
+}
+
+/// A file that is not there needs nothing to be done.
+fn if_there(done: rustix::io::Result<()>) -> io::Result<()> {
+    match done {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }
 
