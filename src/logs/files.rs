@@ -138,3 +138,32 @@ impl Identity {
         Ok(Self { device: metadata.dev(), inode: metadata.ino() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_goes_and_a_gap_hides_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = LogFiles::new(File::open(dir.path()).unwrap().into(), OsStr::new("log"));
+        let text_of = |file: File| std::io::read_to_string(file).unwrap();
+        let all = || files.open_all().unwrap().into_iter().map(text_of).collect::<Vec<_>>();
+        for n in 0..5 {
+            std::fs::write(dir.path().join("log"), n.to_string()).unwrap();
+            files.rotate(3).unwrap();
+        }
+        assert_eq!(all(), ["3", "4", ""]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+
+        // Between two renames.
+        std::fs::rename(dir.path().join("log.2"), dir.path().join("log.3")).unwrap();
+        std::fs::rename(dir.path().join("log.1"), dir.path().join("log.2")).unwrap();
+        assert_eq!(all(), ["3", "4", ""]);
+        let oldest = Identity::of(&files.open(3).unwrap().unwrap()).unwrap();
+        assert_eq!(text_of(files.successor(Some(oldest)).unwrap().unwrap()), "4");
+
+        files.rotate(1).unwrap();
+        assert_eq!(std::fs::read(dir.path().join("log")).unwrap(), b"");
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
@@ -14,6 +15,11 @@ use crate::runtime::step::{MountPlan, MountSource, OverlayPlan, RootPlan};
 use crate::sys::mount::{self, FileSystem, MountError, attr};
 
 use super::{Init, Result, copyup, identity_of, invalid, optional};
+
+/// How long the directories of an overlay may still be in use by the one before.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Pause between two looks at that.
+const LOOK: Duration = Duration::from_millis(5);
 
 const O_DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -456,7 +462,14 @@ pub(crate) fn mount_overlay(plan: &OverlayPlan) -> Result<OwnedFd> {
         // An overlay without an upper directory wants two layers; one needs no overlay.
         return Ok(mount::clone_tree(only.as_fd(), Path::new(""), false)?);
     }
-    overlay_of(&lowers, upper.as_ref(), plan.volatile).map_err(|err| overlay_failure(&err, plan))
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match overlay_of(&lowers, upper.as_ref(), plan.volatile) {
+            // Where overlays have an index (a setting of the kernel): the container's last life is still being written.
+            Err(err) if err.source == Errno::EBUSY && Instant::now() < deadline => std::thread::sleep(LOOK),
+            mounted => return mounted.map_err(|err| overlay_failure(&err, plan)),
+        }
+    }
 }
 
 /// Mounts an overlay of open directories, the topmost first; `upper` has its work directory beside it.

@@ -204,6 +204,7 @@ impl Monitor {
                 notifier.started();
             }
             let started = std::time::Instant::now();
+            let mounted = self.keep_mounted(living.record.pid);
             let company = Company {
                 wiring: wiring.as_mut(),
                 health: Some(&mut health),
@@ -222,13 +223,15 @@ impl Monitor {
             };
             if told_to_end || !is_due(&mut pauses) {
                 cgroups.remove();
-                self.end(server, exit_code);
+                self.end(server, exit_code, mounted);
                 return Ok(exit_code);
             }
             server.announce(exit_code);
+            // The next life mounts the same directories.
+            drop(mounted);
             if !unhealthy && !pauses.pause(&self.directory, &signals) {
                 cgroups.remove();
-                self.end(server, exit_code);
+                self.end(server, exit_code, None);
                 return Ok(exit_code);
             }
             self.order.restarts += 1;
@@ -275,6 +278,19 @@ impl Monitor {
             // Not there before the first life.
             std::fs::remove_dir_all(self.directory.join("work/work/incompat")).ok();
         }
+    }
+
+    /// Has a container's root file system outlive its process 1, by an open descriptor. When the last user of an
+    /// overlay goes, the kernel first writes to the disk all that waits for it, of the whole file system below, which
+    /// may take seconds: so the end is told before that, and not after.
+    fn keep_mounted(&self, pid: i32) -> Option<OwnedFd> {
+        if self.spec.auto_remove {
+            // Its overlay is volatile: nothing is written.
+            return None;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // Too late if it has ended: then all is written.
+        rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty()).ok()
     }
 
     /// Between the stop signal and SIGKILL; `None` for ever.
@@ -364,7 +380,7 @@ impl Monitor {
 
     /// The last life is over. Whoever waits sees the container in its final state, free to be started
     /// or removed, and does not wait for the cleaning up or for a slower client.
-    fn end(self, mut server: Server, exit_code: i32) {
+    fn end(self, mut server: Server, exit_code: i32, mounted: Option<OwnedFd>) {
         let stays = !self.spec.auto_remove || self.directory.join(record::RESTART_REQUESTED).exists();
         let leftover = if stays { None } else { take_away(&self.order.root, &self.spec) };
         if leftover.is_some() {
@@ -377,6 +393,7 @@ impl Monitor {
         if let Some(leftover) = leftover {
             leftover.remove().ok();
         }
+        drop(mounted);
     }
 
     /// A container that never ran: the failure goes into the record, too, unless nothing is to stay.
