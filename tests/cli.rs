@@ -107,13 +107,16 @@ fn the_store_is_where_it_is_said_to_be() {
     let sandbox = Sandbox::empty();
     let elsewhere = sandbox.path("elsewhere");
     let elsewhere = elsewhere.to_str().expect("UTF-8");
-    for args in [vec!["--root", elsewhere, "ps"], vec!["ps", "--root", elsewhere]] {
+    for args in [vec!["--root", elsewhere, "volume", "create"], vec!["volume", "create", "--root", elsewhere]]
+    {
+        sandbox.ok(["--root", elsewhere, "ps"]);
+        assert!(!sandbox.path("elsewhere").exists(), "looking makes nothing");
         sandbox.ok(&args);
         assert!(sandbox.path("elsewhere/format").exists(), "{args:?}");
         std::fs::remove_dir_all(elsewhere).expect("remove the store");
     }
     assert!(!sandbox.store().exists());
-    let home = sandbox.command(["ps"]).env_remove("KETCH_ROOT").run();
+    let home = sandbox.command(["volume", "create"]).env_remove("KETCH_ROOT").run();
     assert_eq!(home.code, 0, "{}", home.stderr);
     assert!(sandbox.path("home/.local/share/ketch/format").exists());
 }
