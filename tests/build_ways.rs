@@ -309,7 +309,7 @@ fn caches_travel() {
     missing.ok();
     assert!(missing.stderr.contains("is left out"), "{}", missing.stderr);
     assert!(
-        build(&sandbox, &["--cache-to=type=gha", ctx.to_str().unwrap()])
+        build(&sandbox, &["--cache-to=type=nosuch", ctx.to_str().unwrap()])
             .fails(125)
             .contains("known are registry")
     );
@@ -412,7 +412,6 @@ fn flags_of_the_image_and_of_run() {
         "--layer-label=a=b",
         "--runtime-flag=x",
         "--userns-uid-map=0:1:2",
-        "--provenance=mode=max",
     ] {
         let refused = build(&sandbox, &[flag, ctx]);
         assert!(
@@ -500,4 +499,142 @@ fn one_id_is_enough() {
     let text = output.ok();
     assert!(text.contains("\n0\n-rw-r--r--    1 0        0"), "{text}");
     assert!(output.stderr.contains("newuidmap"), "{}", output.stderr);
+}
+
+#[test]
+fn what_is_said_of_an_image_goes_with_it() {
+    let sandbox = Sandbox::new();
+    let registry = Registry::shared();
+    let name = registry.reference("build/attested", "1");
+    sandbox.write("ctx/Dockerfile", "FROM bb\nARG TOKEN\nCOPY Dockerfile /\n");
+    let ctx = sandbox.path("ctx");
+    let ctx = ctx.to_str().unwrap();
+    let meta = sandbox.path("meta.json");
+    let meta = meta.to_str().unwrap();
+    let args = [
+        "--provenance=mode=max",
+        "--build-arg=TOKEN=hush",
+        "--metadata-file",
+        meta,
+        "-t",
+        &name,
+        "--push",
+        ctx,
+    ];
+    build(&sandbox, &args).ok();
+    // As BuildKit keeps it: an index of the image, and of a manifest that refers to it.
+    let index = common::json(&sandbox.ok(["manifest", "inspect", &format!("docker://{name}")]));
+    let (image, statement) = (&index["manifests"][0], &index["manifests"][1]);
+    assert_eq!(image["platform"]["os"], "linux");
+    assert_eq!(statement["platform"]["architecture"], "unknown");
+    assert_eq!(statement["annotations"]["vnd.docker.reference.type"], "attestation-manifest");
+    assert_eq!(statement["annotations"]["vnd.docker.reference.digest"], image["digest"]);
+    let blob = |digest: &str| common::json(&std::fs::read_to_string(registry.blob_file(digest)).unwrap());
+    let repository = name.rsplit_once(':').unwrap().0;
+    let digest = statement["digest"].as_str().unwrap();
+    let manifest =
+        common::json(&sandbox.ok(["manifest", "inspect", &format!("docker://{repository}@{digest}")]));
+    let layer = &manifest["layers"][0];
+    assert_eq!(layer["mediaType"], "application/vnd.in-toto+json");
+    assert_eq!(layer["annotations"]["in-toto.io/predicate-type"], "https://slsa.dev/provenance/v0.2");
+    let said = blob(layer["digest"].as_str().unwrap());
+    assert_eq!(said["predicateType"], "https://slsa.dev/provenance/v0.2");
+    let hex = image["digest"].as_str().unwrap().trim_start_matches("sha256:");
+    assert_eq!(said["subject"][0]["digest"]["sha256"], hex);
+    let materials = said["predicate"]["materials"].as_array().unwrap();
+    assert!(materials[0]["uri"].as_str().unwrap().starts_with("pkg:docker/"), "{said}");
+    assert_eq!(materials[0]["digest"]["sha256"].as_str().unwrap().len(), 64);
+    assert_eq!(said["predicate"]["invocation"]["parameters"]["args"]["build-arg:TOKEN"], "hush");
+    assert_eq!(common::json(&sandbox.read("meta.json"))["buildx.build.provenance"], said["predicate"]);
+    // It is an image as any other, here and elsewhere.
+    sandbox.ok(["run", "--rm", "--net=none", &name, "true"]);
+    let other = Sandbox::empty();
+    other.ok(["run", "--rm", "--net=none", &name, "test", "-e", "/Dockerfile"]);
+    // Nobody's arguments are in the short form, and an archive has it too.
+    let archive = sandbox.path("out.tar");
+    let output = format!("type=oci,dest={}", archive.display());
+    build(&sandbox, &["--attest=type=provenance", "--build-arg=TOKEN=hush", "-o", &output, ctx]).ok();
+    let text = std::fs::read(&archive).unwrap();
+    let has = |part: &str| text.windows(part.len()).any(|window| window == part.as_bytes());
+    assert!(
+        has("attestation-manifest") && has("https://slsa.dev/provenance/v0.2") && !has("build-arg:TOKEN")
+    );
+    // What cannot be, and what is switched off.
+    for args in [&["--provenance=false", "--sbom=false"][..], &["--attest=type=provenance,disabled=true"]] {
+        let id = last_line(build(&sandbox, &[args, &["-t", "plain", ctx]].concat()).ok()).to_owned();
+        assert_eq!(sandbox.ok(["image", "inspect", "--format={{.Id}}", "plain"]), id);
+    }
+    for (args, part) in [
+        (&["--sbom"][..], "no bills of materials"),
+        (&["--provenance=mode=most"], "mode=most"),
+        (&["--provenance"], "needs a name"),
+        (&["--provenance", "-t", "x", "-o", "type=local,dest=/tmp/none"], "makes a list of images"),
+    ] {
+        assert!(build(&sandbox, &[args, &[ctx]].concat()).fails(125).contains(part), "{args:?}");
+    }
+}
+
+#[test]
+fn holes_stay_holes() {
+    use std::os::unix::fs::FileExt as _;
+    let sandbox = Sandbox::new();
+    let size: u64 = 3 << 30;
+    let big = std::fs::File::create(sandbox.write("ctx/big", "")).unwrap();
+    big.set_len(size).unwrap();
+    big.write_all_at(b"here", 1 << 30).unwrap();
+    sandbox.write(
+        "ctx/Dockerfile",
+        "FROM bb\nCOPY big /copied\nRUN truncate -s 3G /made && echo there | dd of=/made bs=1 seek=2000000 conv=notrunc\n",
+    );
+    let ctx = sandbox.path("ctx");
+    let look = |image: &str| {
+        let script = "stat -c '%s %b' /copied /made; dd if=/copied bs=1 skip=1073741824 count=4; dd if=/made bs=1 skip=2000000 count=5";
+        let text = sandbox.ok(["run", "--rm", "--net=none", image, "sh", "-c", script]);
+        let mut words = text.split_whitespace();
+        for _ in 0..2 {
+            assert_eq!(words.next().unwrap().parse::<u64>().unwrap(), size, "{text}");
+            let blocks: u64 = words.next().unwrap().parse().unwrap();
+            assert!(blocks < 8192, "{blocks} blocks of 512 bytes are stored: {text}");
+        }
+        words.collect::<String>()
+    };
+    build(&sandbox, &["-t", "sparse", ctx.to_str().unwrap()]).ok();
+    assert_eq!(look("sparse"), "herethere");
+    // What lies between the holes counts for the cache.
+    big.write_all_at(b"HERE", 1 << 30).unwrap();
+    build(&sandbox, &["-t", "sparse", ctx.to_str().unwrap()]).ok();
+    assert_eq!(look("sparse"), "HEREthere");
+    // And so it is after a journey.
+    let archive = sandbox.path("sparse.tar");
+    sandbox.ok(["save", "-q", "-o", archive.to_str().unwrap(), "sparse"]);
+    sandbox.ok(["rmi", "sparse"]);
+    sandbox.ok(["load", "-q", "-i", archive.to_str().unwrap()]);
+    assert_eq!(look("sparse"), "HEREthere");
+}
+
+#[test]
+fn services_that_keep_caches_elsewhere_are_told_of() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ctx/Dockerfile", "FROM scratch\nLABEL a=b\n");
+    let ctx = sandbox.path("ctx");
+    let ctx = ctx.to_str().unwrap();
+    let github = ["--cache-from=type=gha,scope=x", "--cache-to=type=gha,mode=max", ctx];
+    let outside = build(&sandbox, &github);
+    outside.ok();
+    assert!(outside.stderr.contains("--cache-to type=gha is passed over"), "{}", outside.stderr);
+    let inside =
+        |args: &[&str]| sandbox.command([&["build"], args].concat()).env("ACTIONS_RUNTIME_TOKEN", "x").run();
+    assert!(inside(&github).fails(125).contains("no caches of type \"gha\""));
+    inside(&["--cache-to=type=gha,ignore-error=true", ctx]).ok();
+    assert!(build(&sandbox, &["--cache-to=type=s3,region=x,bucket=y", ctx]).fails(125).contains("\"s3\""));
+}
+
+#[test]
+fn a_command_that_is_not_there_is_a_failed_step() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ctx/Dockerfile", "FROM bb\nRUN [\"/nosuch\"]\n");
+    let ctx = sandbox.path("ctx");
+    let failed = build(&sandbox, &[ctx.to_str().unwrap()]);
+    let message = failed.fails(1);
+    assert!(message.contains("/nosuch") && message.contains(">>> RUN"), "{message}");
 }

@@ -187,6 +187,36 @@ fn bake_builds_what_a_file_lists() {
 }
 
 #[test]
+fn targets_are_built_at_the_same_time() {
+    let sandbox = Sandbox::new();
+    // Each waits for the other.
+    let wait = |own: &str, other: &str| {
+        format!(
+            "FROM bb\nRUN --mount=type=cache,target=/c touch /c/{own}; for i in $(seq 600); do [ ! -e /c/{other} ] || exit 0; sleep 0.1; done; exit 9\n"
+        )
+    };
+    sandbox.write("ctx/one", wait("one", "two"));
+    sandbox.write("ctx/two", wait("two", "one"));
+    sandbox.write(
+        "ctx/docker-bake.hcl",
+        "function \"named\" {\n  params = [name]\n  result = \"${name}:baked\"\n}\ngroup \"default\" { targets = [for n in [\"one\", \"two\", \"last\"] : n] }\ntarget \"one\" {\n  dockerfile = \"one\"\n  tags = [named(\"one\")]\n}\ntarget \"two\" { dockerfile = \"two\" }\ntarget \"last\" {\n  contexts = { first = \"target:one\" }\n  dockerfile-inline = \"FROM first\\nENV A=last\"\n  tags = [named(\"last\")]\n}\n",
+    );
+    let baked = bake(&sandbox, &["--set=*.network=none", "--metadata-file=meta"]);
+    let said = baked.ok();
+    assert!(said.contains("[one] STEP 1/2: FROM bb\n") && said.contains("[last] STEP"), "{said}");
+    assert_eq!(sandbox.ok(["run", "--rm", "--net=none", "last:baked", "sh", "-c", "echo $A"]), "last");
+    let metadata = json(&sandbox.read("ctx/meta"));
+    assert!(
+        ["one", "two", "last"].iter().all(|name| metadata[name]["containerimage.config.digest"].is_string())
+    );
+    // One that fails keeps those from starting that need it.
+    sandbox.write("ctx/one", "FROM bb\nRUN exit 7\n");
+    let failed = bake(&sandbox, &["--set=*.network=none", "one", "last"]);
+    assert_eq!(failed.code, 7, "{}", failed.stdout);
+    assert!(!failed.stdout.contains("[last] STEP"), "{}", failed.stdout);
+}
+
+#[test]
 fn bake_reads_json_and_compose_files() {
     let sandbox = Sandbox::new();
     sandbox.write("ctx/Dockerfile", "FROM bb\nARG V=none\nENV V=$V\n");

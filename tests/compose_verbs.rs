@@ -43,7 +43,7 @@ fn a_project_s_containers_are_looked_into() {
         assert!(actions.iter().any(|action| action == wanted), "{actions:?}");
     }
     let plain = sandbox.compose(&["events", "--since", "10m", "--until", "0s", "nosuch"]);
-    plain.fails(125);
+    plain.fails(1);
     sandbox.compose(&["down"]).ok();
 }
 
@@ -60,7 +60,7 @@ fn hooks_run_after_the_start_and_before_the_stop() {
     assert_eq!(sandbox.read("p/out/stopped"), "bye\nbye\n");
     let failing = serving(", post_start: [{command: [sh, -c, 'echo no luck; exit 3']}]");
     let up = failing.compose(&["up", "-d"]);
-    let message = up.fails(125);
+    let message = up.fails(1);
     assert!(message.contains("a: post_start hook exited with status 3: no luck"), "{message}");
     failing.compose(&["down", "-t", "0"]).ok();
 }
@@ -101,7 +101,7 @@ fn gpus_are_asked_for_by_cdi() {
     ] {
         let sandbox = serving(keys);
         let up = sandbox.compose(&["up", "-d"]);
-        assert!(up.fails(125).contains(message), "{}", up.stderr);
+        assert!(up.fails(1).contains(message), "{}", up.stderr);
         sandbox.compose(&["down"]).ok();
     }
 }
@@ -157,7 +157,7 @@ volumes:
     sandbox.compose(&["down"]).ok();
     sandbox.write("p/compose.yaml", file("{type: nfs, o: addr=x, device: ':/x'}"));
     let up = sandbox.compose(&["up"]);
-    let message = up.fails(125);
+    let message = up.fails(1);
     assert!(message.contains("compose.yaml:4:6: volume v: driver_opts: only root can mount"), "{message}");
 }
 
@@ -230,8 +230,8 @@ fn containers_are_listed_as_docker_compose_lists_them() {
     assert_eq!(sandbox.compose(&["ps", "-a", "--services", "--status", "exited"]).ok(), "job");
     let ids = sandbox.compose(&["ps", "-q", "web"]).ok().to_owned();
     assert_eq!(ids, sandbox.inspect("p-web-1", ".Id"));
-    assert!(sandbox.compose(&["ps", "nosuch"]).fails(125).contains("no such service: nosuch"));
-    assert!(sandbox.compose(&["ps", "--filter", "x=y"]).fails(125).contains("unknown filter"));
+    assert!(sandbox.compose(&["ps", "nosuch"]).fails(1).contains("no such service: nosuch"));
+    assert!(sandbox.compose(&["ps", "--filter", "x=y"]).fails(1).contains("unknown filter"));
     let lines = sandbox.compose(&["ps", "-a", "--format", "json"]);
     let rows: Vec<serde_json::Value> = lines.ok().lines().map(common::json).collect();
     assert_eq!(rows.len(), 3);
@@ -253,9 +253,9 @@ fn containers_are_listed_as_docker_compose_lists_them() {
         "database:db\np-web-1:web"
     );
     assert_eq!(sandbox.compose(&["port", "web", "80"]).ok(), format!("127.0.0.1:{port}"));
-    sandbox.compose(&["port", "web", "81"]).fails(125);
+    sandbox.compose(&["port", "web", "81"]).fails(1);
     let not_running = sandbox.compose(&["exec", "-T", "job", "true"]);
-    assert!(not_running.fails(125).contains("service \"job\" is not running"), "{}", not_running.stderr);
+    assert!(not_running.fails(1).contains("service \"job\" is not running"), "{}", not_running.stderr);
     sandbox.compose(&["down", "-t", "0"]).ok();
     let empty = sandbox.compose(&["ps"]);
     assert_eq!(empty.ok(), "NAME      IMAGE     COMMAND   SERVICE   CREATED   STATUS    PORTS");
@@ -329,7 +329,7 @@ fn the_output_of_a_time_is_shown() {
     let mut lines: Vec<&str> = all.ok().lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["a-1  | third", "b-1  | other"]);
-    sandbox.compose(&["logs", "--tail", "x"]).fails(125);
+    sandbox.compose(&["logs", "--tail", "x"]).fails(1);
     sandbox.compose(&["down"]).ok();
 }
 
@@ -432,7 +432,7 @@ fn files_go_both_ways_and_commands_into_the_right_container() {
     sandbox.compose(&["cp", "a:/there/file", "back"]).ok();
     assert_eq!(sandbox.read("p/back"), "changed\n");
     let missing = exec(&["--index", "3", "a", "true"]);
-    assert!(missing.fails(125).contains("service \"a\" is not running container #3"), "{}", missing.stderr);
+    assert!(missing.fails(1).contains("service \"a\" is not running container #3"), "{}", missing.stderr);
     let told =
         exec(&["-e", "W=x", "-u", "app", "-w", "/tmp", "a", "sh", "-c", "echo $W $(id -un) $PWD; exit 6"]);
     assert_eq!((told.code, told.stdout.as_str()), (6, "x app /tmp\n"), "{}", told.stderr);
@@ -467,7 +467,7 @@ volumes: {{v: }}
     sandbox.compose(&["down", "-t", "0", "--rmi", "all", "-v"]).ok();
     assert!(!images().contains("p-built") && !images().contains("named"), "{}", images());
     assert!(!sandbox.ok(["volume", "ls", "-q"]).contains("p_v"));
-    assert!(sandbox.compose(&["down", "--rmi", "some"]).fails(125).contains("--rmi"));
+    assert!(sandbox.compose(&["down", "--rmi", "some"]).fails(1).contains("--rmi"));
 }
 
 #[test]
@@ -493,6 +493,6 @@ fn what_is_done_is_told_unless_nothing_is_to_be_told() {
         assert_eq!((output.ok(), output.stderr.as_str()), ("", ""), "{verb}");
     }
     assert_eq!(sandbox.inspect("p-a-1", ".State.Status"), "exited");
-    sandbox.compose(&["kill", "-s", "NOSUCH"]).fails(125);
+    sandbox.compose(&["kill", "-s", "NOSUCH"]).fails(1);
     sandbox.compose(&["down"]).ok();
 }

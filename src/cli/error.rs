@@ -18,6 +18,30 @@ pub(crate) struct AlreadyReported {
     pub(crate) code: u8,
 }
 
+/// A failure of the engine with an exit code of its own.
+#[derive(Debug)]
+pub(crate) struct Coded {
+    pub(crate) code: u8,
+    pub(crate) error: engine::Error,
+}
+
+impl std::fmt::Display for Coded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Coded {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// The engine's error that a failure is, if it is one.
+pub(crate) fn of_engine<'a>(err: &'a (dyn std::error::Error + 'static)) -> Option<&'a engine::Error> {
+    err.downcast_ref::<engine::Error>().or_else(|| Some(&err.downcast_ref::<Coded>()?.error))
+}
+
 /// Tells the user about a failure; returns the exit code for it.
 pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
     if let Some(reported) = err.downcast_ref::<AlreadyReported>() {
@@ -33,7 +57,7 @@ pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
             text.push_str(&format!("debug: {}\n", shown(&cause.to_string())));
         }
     }
-    if let Some(hint) = err.chain().find_map(|e| e.downcast_ref::<engine::Error>()?.hint.as_deref()) {
+    if let Some(hint) = err.chain().find_map(|e| of_engine(e)?.hint.as_deref()) {
         text.push_str(&format!("hint: {}\n", shown(hint)));
     }
     if let Some(usage) = err.downcast_ref::<UsageError>() {
@@ -72,6 +96,9 @@ fn plain(message: &str) -> String {
 
 /// Maps a failure to Docker's exit codes: 125 ketch failed, 126 and 127 the command could not run.
 pub(crate) fn exit_code(err: &anyhow::Error) -> u8 {
+    if let Some(coded) = err.downcast_ref::<Coded>() {
+        return coded.code;
+    }
     match err.downcast_ref::<engine::Error>().map(|e| e.kind) {
         Some(Kind::NotExecutable) => 126,
         Some(Kind::CommandNotFound) => 127,

@@ -67,6 +67,21 @@ pub(crate) enum First<'a> {
 }
 
 impl Globals {
+    /// The flags that another process of ketch needs to do its work in the same place.
+    pub(crate) fn words(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = Vec::new();
+        words.extend(self.config.root.iter().flat_map(|root| ["--root".into(), root.into()]));
+        words.extend(self.config.modules.iter().flat_map(|module| ["--module".into(), module.clone()]));
+        let backend = self.config.events_backend.iter();
+        words.extend(backend.flat_map(|backend| ["--events-backend".into(), backend.into()]));
+        let manager = self.config.cgroup_manager.iter();
+        words.extend(manager.flat_map(|manager| ["--cgroup-manager".into(), manager.into()]));
+        if self.log_level == LogLevel::Debug {
+            words.push("--debug".into());
+        }
+        words
+    }
+
     /// Reads the flags at the start of `args` (without the program's name).
     pub(crate) fn read<'a>(&mut self, args: &'a [OsString]) -> Result<First<'a>, UsageError> {
         let mut rest = args;

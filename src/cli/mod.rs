@@ -76,6 +76,7 @@ mod stop;
 mod system;
 mod tail;
 mod targets;
+mod together;
 mod top;
 mod trust;
 mod unshare;
@@ -129,10 +130,10 @@ fn dispatch(args: &[OsString], globals: &mut Globals) -> anyhow::Result<Exit> {
     match globals.read(args)? {
         First::Version => version::print_flag(globals),
         First::Help => help::print(globals, &[]),
-        First::Words([first, rest @ ..]) if first == "compose" => {
-            let rest = globals.project.read(rest)?;
-            compose::dispatch(rest, globals)
-        }
+        First::Words([first, rest @ ..]) if first == "compose" => match globals.project.read(rest) {
+            Ok(rest) => compose::dispatch(rest, globals),
+            Err(err) => Ok(Exit(compose::exit_code(&err.into(), globals))),
+        },
         First::Words(words) => match verbs::find(words) {
             Found::Verb { verb, called, rest } => run_verb(verb, &called, rest, globals),
             Found::Help(path) => help::print(globals, &path),

@@ -42,6 +42,11 @@ impl UsageError {
         self
     }
 
+    /// Is it a flag or a command that there is not?
+    pub(crate) fn is_unknown_word(&self) -> bool {
+        self.message.starts_with("unknown ") || self.message.starts_with("unrecognized command")
+    }
+
     /// The lines below `Error: …`.
     pub(crate) fn advice(&self) -> &[String] {
         &self.advice

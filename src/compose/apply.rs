@@ -77,6 +77,8 @@ pub(crate) struct UpOptions {
     /// `--pull`: always, missing, never, build.
     pub(crate) pull: Option<String>,
     pub(crate) no_start: bool,
+    /// Every question is answered with yes.
+    pub(crate) yes: bool,
     pub(crate) grace: Option<Grace>,
 }
 
@@ -95,6 +97,8 @@ pub(crate) struct Compose<'a> {
     /// What is done for a time in which there is nothing to do but wait; called for no time at all before the
     /// first container starts. Its error ends the work.
     pub(crate) pause: &'a dyn Fn(Duration) -> Result<()>,
+    /// Asks the user; what nobody answers is not confirmed.
+    pub(crate) confirm: &'a dyn Fn(&str) -> bool,
     /// Tell, and do nothing.
     pub(crate) dry_run: bool,
     /// How many containers are started or stopped, and images pulled, at once.
@@ -139,7 +143,7 @@ impl Compose<'_> {
         }
         self.obtain_images(&order, options)?;
         self.make_networks(&order, options.grace)?;
-        self.make_volumes(&order)?;
+        self.make_volumes(&order, options)?;
         let files = self.write_files(&order)?;
         let containers = self.containers()?;
         self.handle_orphans(&containers, options)?;

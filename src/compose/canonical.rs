@@ -16,17 +16,23 @@ pub(crate) struct Context<'a> {
     pub(crate) directory: &'a Path,
     /// `~`.
     pub(crate) home: Option<&'a Path>,
-    /// Leave paths as they are (`config --no-path-resolution`).
-    pub(crate) keep_paths: bool,
-    /// Leave values that hold a `$` as they are (`config --no-interpolate`).
+    /// Leave paths as they are, but for this in front of them (`config --no-path-resolution`): where the
+    /// file that a service extends lies.
+    pub(crate) keep_paths: Option<&'a Path>,
+    /// Leave values as they are written that may hold variables (`config --no-interpolate`).
     pub(crate) keep_variables: bool,
 }
 
 impl Context<'_> {
     /// A path of the host, absolute and without `.` and `..`.
     pub(crate) fn path(&self, path: &str) -> String {
-        if self.keep_paths {
-            return path.to_owned();
+        if let Some(before) = self.keep_paths {
+            let is_relative = !path.starts_with(['/', '~']) && !before.as_os_str().is_empty();
+            return if is_relative {
+                clean(&before.join(path)).to_string_lossy().into_owned()
+            } else {
+                path.to_owned()
+            };
         }
         let full = match (path.strip_prefix('~'), self.home) {
             (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
@@ -82,7 +88,34 @@ pub(super) struct Walk<'a, 'c> {
 impl Walk<'_, '_> {
     /// An error about a value, with its place and the keys that lead to it.
     pub(super) fn error(&self, at: Place, message: impl std::fmt::Display) -> Error {
-        self.context.files.error(at, format!("{} {message}", self.path.join(".")))
+        let path = if self.path.is_empty() { "(root)".to_owned() } else { self.path.join(".") };
+        self.context.files.error(at, format!("{path} {message}"))
+    }
+
+    /// With `--no-interpolate`: what can be read only once its variables are known stays as it is written.
+    fn stays(&self, shape: &Shape) -> bool {
+        let is_called = |names: &[&str]| self.path.last().is_some_and(|last| names.contains(&last.as_str()));
+        self.context.keep_variables
+            && match shape {
+                Shape::Any
+                | Shape::Text
+                | Shape::Bool
+                | Shape::Int
+                | Shape::Float
+                | Shape::Duration
+                | Shape::Bytes
+                | Shape::Word
+                | Shape::OneOf(_)
+                | Shape::Command
+                | Shape::Test
+                | Shape::Environment
+                | Shape::Labels
+                | Shape::Options
+                | Shape::Hosts
+                | Shape::Replaced(_) => true,
+                Shape::Words(_) => is_called(&["tmpfs", "dns_opt", "dns_search"]),
+                _ => false,
+            }
     }
 
     /// Walks one step down the path.
@@ -97,8 +130,8 @@ impl Walk<'_, '_> {
         if node.tag == Tag::Reset || node.is_null() {
             return Ok(Node { kind: Kind::Null, ..node });
         }
-        if self.context.keep_variables && node.as_str().is_some_and(|text| text.contains('$')) {
-            return Ok(node);
+        if self.stays(shape) {
+            return Ok(sorted(node));
         }
         let (at, tag) = (node.at, node.tag);
         let done = match shape {
@@ -128,6 +161,7 @@ impl Walk<'_, '_> {
             Shape::OneOf(words) => match node.as_str() {
                 Some(word) if words.contains(&word) => node,
                 _ => {
+                    let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
                     let words = words.join(", ");
                     return Err(self.error(at, format!("must be one of the following: {words}")));
                 }
@@ -139,13 +173,23 @@ impl Walk<'_, '_> {
             Shape::Test => self.test(node)?,
             Shape::Environment => self.pairs(node, true)?,
             Shape::Labels => self.pairs(node, false)?,
+            Shape::Options => {
+                let values = node.as_map().into_iter().flatten();
+                if let Some((name, value)) = values.into_iter().find(|(_, v)| matches!(v.kind, Kind::Bool(_)))
+                {
+                    let at = value.at;
+                    return self.under(name, |walk| Err(walk.error(at, "must be a string, number or null")));
+                }
+                self.pairs(node, false)?
+            }
             Shape::Hosts => self.hosts(node)?,
             Shape::Named(item) | Shape::Replaced(item) => self.named(node, item)?,
             Shape::Record(record) => self.record(node, record)?,
-            Shape::Short(long, shape) => {
-                let node = long(node).map_err(|message| self.error(at, message))?;
-                self.value(node, shape)?
-            }
+            Shape::Short(long, shape) => match long(node.clone()) {
+                Ok(node) => self.value(node, shape)?,
+                Err(_) if self.context.keep_variables => node,
+                Err(message) => return Err(self.error(at, message)),
+            },
             Shape::Mount(record) => self.mount(node, record)?,
             Shape::Ssh => self.ssh(&node)?,
             Shape::Done => node,
@@ -155,6 +199,13 @@ impl Walk<'_, '_> {
     }
 
     fn list(&mut self, node: Node, item: &'static Shape) -> Result<Node> {
+        // Of ports with variables none is made longer than it is written.
+        if let (Shape::Several(expand, _), Kind::List(list)) = (item, &node.kind)
+            && self.context.keep_variables
+            && list.iter().any(|item| expand(item.clone()).is_err())
+        {
+            return Ok(node);
+        }
         let Kind::List(list) = node.kind else { return Err(self.error(node.at, "must be a list")) };
         let mut items = Vec::with_capacity(list.len());
         for (place, node) in list.into_iter().enumerate() {

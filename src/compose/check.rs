@@ -40,7 +40,7 @@ pub(crate) fn project(file: &Node, known: &BTreeSet<String>, files: &Files) -> R
         limits(name, service, &bad)?;
     }
     for (name, secret) in section("secrets") {
-        let sources = ["file", "environment"].iter().filter(|key| secret.get(key).is_some()).count();
+        let sources = one_source(&format!("secrets.{name}"), secret, &["file", "environment"], files)?;
         if sources == 0 && !secret.flag("external") && secret.get("driver").is_none() {
             let message = format!("secret {name:?} must declare either `file` or `environment`");
             return Err(files.error(secret.at, format!("{message}: invalid compose project")));
@@ -48,13 +48,30 @@ pub(crate) fn project(file: &Node, known: &BTreeSet<String>, files: &Files) -> R
     }
     for (name, config) in section("configs") {
         let sources =
-            ["file", "environment", "content"].iter().filter(|key| config.get(key).is_some()).count();
+            one_source(&format!("configs.{name}"), config, &["file", "environment", "content"], files)?;
         if sources == 0 && !config.flag("external") {
             let message = format!("config {name:?} must declare either `file`, `environment` or `content`");
             return Err(files.error(config.at, format!("{message}: invalid compose project")));
         }
     }
+    for (name, volume) in section("volumes").iter().filter(|(_, volume)| volume.flag("external")) {
+        if let Some(key) = ["driver", "driver_opts", "labels"].iter().find(|key| volume.get(key).is_some()) {
+            let message =
+                format!("volumes.{name}: conflicting parameters \"external\" and {key:?} specified");
+            return Err(files.error(volume.at, message));
+        }
+    }
     cycles(services, files)
+}
+
+/// How many of these keys say where the content comes from: more than one is an error.
+fn one_source(path: &str, node: &Node, keys: &[&str], files: &Files) -> Result<usize> {
+    let sources = keys.iter().filter(|key| node.get(key).is_some()).count();
+    if sources > 1 {
+        let message = format!("{path}: {} attributes are mutually exclusive", keys.join("|"));
+        return Err(files.error(node.at, message));
+    }
+    Ok(sources)
 }
 
 fn references(name: &str, service: &Node, file: &Node, bad: &dyn Fn(String) -> Error) -> Result<()> {
@@ -84,11 +101,12 @@ fn dependencies(
         if services.contains_key(dependency) || !fields.flag("required") && known.contains(dependency) {
             continue;
         }
-        return Err(bad(if known.contains(dependency) {
-            format!("service {name:?} depends on {dependency:?}, which no active profile enables")
+        let error = bad(format!("service {name:?} depends on undefined service {dependency:?}"));
+        return Err(if known.contains(dependency) {
+            error.hint(format!("{dependency:?} is there, but no active profile enables it"))
         } else {
-            format!("service {name:?} depends on undefined service {dependency:?}")
-        }));
+            error
+        });
     }
     Ok(())
 }
@@ -127,7 +145,7 @@ fn limits(name: &str, service: &Node, bad: &dyn Fn(String) -> Error) -> Result<(
     let several = scale.or(replicas).and_then(|n| n.parse::<u32>().ok()).is_some_and(|n| n > 1);
     if several && service.get("container_name").is_some() {
         return Err(bad(format!(
-            "services.{name}: can't set container_name and scale: a name is of one container"
+            "services.{name}: can't set container_name and scale as container name must be unique"
         )));
     }
     Ok(())

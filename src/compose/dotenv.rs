@@ -106,6 +106,14 @@ fn statement(text: &str, line: usize) -> Result<(usize, Option<(String, Option<V
     let inside = &value[1..=close];
     let after_close = value_at + close + 2;
     let consumed = text[after_close..].find('\n').map_or(text.len(), |place| after_close + place + 1);
+    let behind = text[after_close..consumed].trim();
+    if !behind.is_empty() && !behind.starts_with('#') {
+        let message = format!(
+            "unexpected character {:?} behind the quoted value of {name}",
+            behind.chars().next().unwrap_or_default()
+        );
+        return Err(Fault { line, message });
+    }
     let parsed = if quote == '\'' {
         Value::Literal(inside.replace("\\'", "'"))
     } else {
@@ -185,5 +193,7 @@ mod tests {
         assert_eq!(parse("A=1\n=x\n", &none).unwrap_err().line, 2);
         assert_eq!(parse("A=1\nB='x\n", &none).unwrap_err().line, 2);
         assert_eq!(parse("A B=1\n", &none).unwrap_err().line, 1);
+        assert_eq!(parse("A='x''y'\n", &none).unwrap_err().line, 1);
+        assert_eq!(parse("A='x' # y\n", &none).unwrap().len(), 1);
     }
 }

@@ -39,8 +39,23 @@ pub(crate) fn document(tree: &Node) -> serde_json::Result<String> {
         }
     }
     let text = serde_json::to_string_pretty(&Value::Object(sections.into_iter().collect()))?;
-    // Go's encoder writes these so that the text may stand in HTML.
-    Ok(text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"))
+    Ok(for_html(&text))
+}
+
+/// A tree as it is written, all keys in order.
+///
+/// # Errors
+///
+/// None in practice: text is always UTF-8 here.
+pub(crate) fn written(tree: &Node) -> serde_json::Result<String> {
+    let mut value = tree.to_json();
+    value.sort_all_objects();
+    Ok(for_html(&serde_json::to_string_pretty(&value)?))
+}
+
+/// Go's encoder writes these so that the text may stand in HTML.
+fn for_html(text: &str) -> String {
+    text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
 /// Puts a field in its place among the others if it is missing.

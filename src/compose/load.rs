@@ -84,23 +84,25 @@ pub(crate) fn load(options: &Options) -> Result<Loaded> {
     let all_services: BTreeSet<String> =
         tree.get("services").and_then(Node::as_map).map(|s| s.keys().cloned().collect()).unwrap_or_default();
     let profiles = all_profiles(&tree);
-    let find = |name: &str| environment.get(name).cloned();
+    let find = |name: &str| environment.get(name).cloned().filter(|_| !options.no_interpolate);
     let context = normal::Context { project: &base, directory: &directory, find: &find };
-    if !options.no_env_resolution {
+    if !options.no_env_resolution && !options.no_interpolate {
         env_files_of_services(&mut tree, &files, &find)?;
+        normal::resolve_environments(&mut tree, &context);
     }
     normal::name(&mut tree, &base);
     if !options.no_normalize {
         normal::complete(&mut tree, &context);
     }
-    activate(&mut tree, options, &environment);
-    if !options.no_consistency {
-        check::project(&tree, &all_services, &files)?;
-    }
-    if !options.no_normalize {
+    // With its variables unknown a file is shown as it is written.
+    if !options.no_interpolate {
+        activate(&mut tree, options, &environment);
+        if !options.no_consistency {
+            check::project(&tree, &all_services, &files)?;
+        }
         normal::drop_unused(&mut tree);
+        normal::omit_empty_file(&mut tree);
     }
-    normal::omit_empty_file(&mut tree);
     Ok(Loaded {
         name: base,
         directory,
@@ -161,12 +163,13 @@ impl Loader<'_> {
         Ok(documents)
     }
 
-    fn long_form(&self, document: Node, directory: &Path) -> Result<Node> {
+    /// `before`: what stands in front of paths that are not made absolute.
+    fn long_form(&self, document: Node, directory: &Path, before: &Path) -> Result<Node> {
         let context = canonical::Context {
             files: &self.files,
             directory,
             home: self.options.home.as_deref(),
-            keep_paths: self.options.no_path_resolution,
+            keep_paths: self.options.no_path_resolution.then_some(before),
             keep_variables: self.options.no_interpolate,
         };
         canonical::file(document, &context)
@@ -179,7 +182,7 @@ impl Loader<'_> {
         directory: &Path,
         chain: &mut Vec<PathBuf>,
     ) -> Result<Node> {
-        let mut tree = self.long_form(document, directory)?;
+        let mut tree = self.long_form(document, directory, Path::new(""))?;
         let names: Vec<String> = match tree.get("services").and_then(Node::as_map) {
             Some(services) => services
                 .iter()
@@ -241,7 +244,8 @@ impl Loader<'_> {
                 let other_directory = other.parent().unwrap_or(directory).to_path_buf();
                 let mut whole = Node::map(Map::new(), Default::default());
                 for document in self.documents(&other)? {
-                    whole = merge::records(whole, self.long_form(document, &other_directory)?, &FILE);
+                    let before = other_directory.strip_prefix(directory).unwrap_or(&other_directory);
+                    whole = merge::records(whole, self.long_form(document, &other_directory, before)?, &FILE);
                 }
                 self.extended(&whole, &base_name, &other, &other_directory, chain)?
             }

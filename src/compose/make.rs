@@ -5,6 +5,7 @@ use crate::base::id::ContainerId;
 use crate::base::mount_syntax::{MountKindRequest, MountRequest};
 use crate::base::spec::MountKind;
 use crate::compose::apply::{Compose, UpOptions};
+use crate::compose::mounts;
 use crate::compose::node::Node;
 use crate::compose::normal::uses;
 use crate::compose::plan::{Actual, Step};
@@ -97,6 +98,12 @@ impl Compose<'_> {
                 let name = files.get(&(section, key)).and_then(|path| path.file_name());
                 text.push_str(&name.map(|name| name.to_string_lossy()).unwrap_or_default());
             }
+            // What is copied does not change with its file.
+            for entry in list(node, section).iter().filter(|entry| mounts::is_copied(entry)) {
+                let key = entry.str_at("source").unwrap_or_default().to_owned();
+                let content = files.get(&(section, key)).and_then(|path| std::fs::read(path).ok());
+                text.push_str(&content.map(|content| Digest::of(&content).hex()).unwrap_or_default());
+            }
         }
         Ok(if text.is_empty() { hash } else { Digest::of(format!("{hash}{text}").as_bytes()).hex() })
     }
@@ -111,7 +118,7 @@ impl Compose<'_> {
         let order = [service.to_owned()];
         self.obtain_images(&order, &UpOptions { build, ..UpOptions::default() })?;
         self.make_networks(&order, None)?;
-        self.make_volumes(&order)?;
+        self.make_volumes(&order, &UpOptions::default())?;
         let files = self.write_files(&order)?;
         if !self.dry_run {
             self.make_bind_sources(service)?;

@@ -57,7 +57,7 @@ fn values(base: Node, over: Node, shape: &'static Shape) -> Node {
         }
         Shape::Record(record) | Shape::Mount(record) => records(base, over, record),
         Shape::Named(item) => named(base, over, item),
-        Shape::Environment | Shape::Labels => pairs(base, over),
+        Shape::Environment | Shape::Labels | Shape::Options => pairs(base, over),
         Shape::Replaced(_) => pairs(base, over),
         Shape::List(_) => lists(base, over, Key::None),
         Shape::Set(_, key) | Shape::Words(key) => lists(base, over, *key),
@@ -89,6 +89,9 @@ fn named(base: Node, over: Node, item: &'static Shape) -> Node {
 
 fn pairs(base: Node, over: Node) -> Node {
     let at = over.at;
+    if base.as_list().is_some() || over.as_list().is_some() {
+        return written_pairs(base, over);
+    }
     let (Kind::Map(mut base), Kind::Map(over)) = (base.kind, over.kind) else { return Node::null(at) };
     for (key, value) in over {
         if value.tag == Tag::Reset {
@@ -101,10 +104,36 @@ fn pairs(base: Node, over: Node) -> Node {
     Node::map(base, at)
 }
 
+/// Pairs that were left as they are written (`--no-interpolate`), one of both as a list: a list of them all.
+fn written_pairs(base: Node, over: Node) -> Node {
+    let at = over.at;
+    let mut all: Vec<Node> = [base, over].into_iter().flat_map(items).collect();
+    all = unique(all, Key::Name);
+    all.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+    Node::list(all, at)
+}
+
+/// The items of a list; of a mapping as `key=value`, and of one value that value.
+fn items(node: Node) -> Vec<Node> {
+    let at = node.at;
+    match node.kind {
+        Kind::List(list) => list,
+        Kind::Map(map) => map
+            .iter()
+            .map(|(key, value)| match value.scalar_text() {
+                Some(text) => Node::text(format!("{key}={text}"), at),
+                None => Node::text(key.as_str(), at),
+            })
+            .collect(),
+        Kind::Null => vec![],
+        kind => vec![Node { kind, at, tag: node.tag }],
+    }
+}
+
 fn lists(base: Node, over: Node, key: Key) -> Node {
     let at = over.at;
-    let (Kind::List(mut base), Kind::List(over)) = (base.kind, over.kind) else { return Node::null(at) };
-    base.extend(over.into_iter().filter(|item| item.tag != Tag::Reset));
+    let mut base = items(base);
+    base.extend(items(over).into_iter().filter(|item| item.tag != Tag::Reset));
     Node::list(unique(base, key), at)
 }
 
@@ -120,6 +149,8 @@ pub(crate) fn unique(items: Vec<Node>, key: Key) -> Vec<Node> {
 
 fn identity(item: &Node, key: Key) -> Option<String> {
     match key {
+        // What was left as it is written has no fields yet.
+        Key::Field(_) | Key::Port if item.as_map().is_none() => item.scalar_text(),
         Key::None => None,
         Key::Whole => item.scalar_text(),
         Key::Name => item.as_str().map(|text| text.split(['=', ':']).next().unwrap_or(text).to_owned()),

@@ -1,6 +1,7 @@
 //! What a service's container has mounted: volumes, tmpfs, secrets and configs.
 
 use crate::base::bytes::Bytes;
+use crate::base::etc::SecretUse;
 use crate::base::mount_syntax::{self, MountKindRequest, MountRequest};
 use crate::compose::node::Node;
 use crate::compose::project::Project;
@@ -34,7 +35,11 @@ pub(super) fn mounts(
                 // One that is not the project's: it is in ketch's own store.
                 if section == "secrets" {
                     let name = project.full_name(section, &key);
-                    request.secrets.push(format!("{name},type=mount,target={target}"));
+                    let copy = copied(project, entry, &key, &target)?;
+                    request.secrets.push(format!(
+                        "{name},type=mount,target={target},uid={},gid={},mode={:o}",
+                        copy.uid, copy.gid, copy.mode
+                    ));
                     continue;
                 }
                 return Err(Error::invalid(format!(
@@ -43,6 +48,10 @@ pub(super) fn mounts(
                 ))
                 .hint("give it a file, an environment variable or (a config) a content"));
             };
+            if is_copied(entry) {
+                request.copies.push((source.clone(), copied(project, entry, &key, &target)?));
+                continue;
+            }
             request.mounts.push(MountRequest {
                 kind: MountKindRequest::Bind {
                     source: source.clone(),
@@ -60,6 +69,32 @@ pub(super) fn mounts(
         }
     }
     Ok(())
+}
+
+/// Whether a service wants a secret or config with an owner or a mode of its own, and so a copy of it.
+pub(super) fn is_copied(entry: &Node) -> bool {
+    ["uid", "gid", "mode"].iter().any(|key| entry.get(key).is_some())
+}
+
+/// How a container gets a secret or config of its own.
+fn copied(project: &Project, entry: &Node, key: &str, target: &str) -> Result<SecretUse> {
+    let id = |field: &str| match entry.str_at(field).map(str::parse::<u32>) {
+        None => Ok(0),
+        Some(Ok(id)) => Ok(id),
+        Some(Err(_)) => {
+            Err(project.files.error(entry.at, format!("{field} of {key:?} must be the number of an ID")))
+        }
+    };
+    let mode = int(entry.get("mode")).and_then(|mode| u32::try_from(mode).ok()).unwrap_or(0o444);
+    Ok(SecretUse {
+        id: String::new(),
+        name: key.to_owned(),
+        variable: None,
+        target: target.into(),
+        mode: mode & 0o7777,
+        uid: id("uid")?,
+        gid: id("gid")?,
+    })
 }
 
 /// A volume in the words of `-v`, for `inspect`.

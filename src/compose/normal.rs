@@ -25,6 +25,16 @@ pub(crate) fn name(file: &mut Node, project: &str) {
     top.shift_insert(0, "name".to_owned(), Node::text(project, at));
 }
 
+/// Gives variables of services without a value the one of the project.
+pub(crate) fn resolve_environments(file: &mut Node, context: &Context<'_>) {
+    let services = file.as_map_mut().and_then(|top| top.get_mut("services")).and_then(Node::as_map_mut);
+    for service in services.into_iter().flat_map(Map::values_mut).filter_map(Node::as_map_mut) {
+        if let Some(environment) = service.get_mut("environment").and_then(Node::as_map_mut) {
+            resolve(environment, context, false);
+        }
+    }
+}
+
 /// Completes the whole file, which has its name.
 pub(crate) fn complete(file: &mut Node, context: &Context<'_>) {
     let Some(top) = file.as_map_mut() else { return };
@@ -99,9 +109,6 @@ fn complete_service(service: &mut Map, context: &Context<'_>) {
     }
     if service.get("pull_policy").and_then(Node::as_str) == Some("if_not_present") {
         service.insert("pull_policy".to_owned(), Node::text("missing", at));
-    }
-    if let Some(environment) = service.get_mut("environment").and_then(Node::as_map_mut) {
-        resolve(environment, context, false);
     }
     if let Some(secrets) = service.get_mut("secrets") {
         complete_secrets(secrets);

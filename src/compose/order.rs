@@ -15,6 +15,11 @@ pub(crate) fn file(file: &mut Node) {
     }
 }
 
+/// The same for a file as it is written, all keys in one order.
+pub(crate) fn written(file: &mut Node) {
+    below(file, &Shape::Any);
+}
+
 fn below(node: &mut Node, shape: &'static Shape) {
     match (&mut node.kind, shape) {
         (_, Shape::Short(_, inner) | Shape::Several(_, inner)) => below(node, inner),
@@ -25,7 +30,12 @@ fn below(node: &mut Node, shape: &'static Shape) {
         }
         (
             Kind::Map(named),
-            Shape::Named(_) | Shape::Replaced(_) | Shape::Environment | Shape::Labels | Shape::Any,
+            Shape::Named(_)
+            | Shape::Replaced(_)
+            | Shape::Environment
+            | Shape::Labels
+            | Shape::Options
+            | Shape::Any,
         ) => {
             named.sort_by(|a, _, b, _| keys(a, b));
             let item = match shape {

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::base::digest::Digest;
-use crate::compose::apply::{Compose, state_directory, state_path};
+use crate::base::spec::MountKind;
+use crate::compose::apply::{Compose, UpOptions, state_directory, state_path};
 use crate::compose::node::Node;
+use crate::compose::plan::Actual;
 use crate::compose::project::{COMPATIBLE, Project, label};
 use crate::compose::translate::Files;
 use crate::compose::{hash, mounts};
@@ -13,6 +15,7 @@ use crate::engine::lifecycle::Grace;
 use crate::engine::network::{NetworkRequest, known_option};
 use crate::engine::volume::VolumeRequest;
 use crate::engine::{Engine, Error, Result};
+use crate::store::volumes::VolumeRecord;
 
 impl Compose<'_> {
     /// Makes the networks of the services that are missing, and anew those that are another's than the files
@@ -106,37 +109,96 @@ impl Compose<'_> {
         }
     }
 
-    /// Makes the volumes of the services that are missing.
-    pub(super) fn make_volumes(&self, order: &[String]) -> Result<()> {
+    /// Makes the volumes of the services that are missing, and anew those that are another's than the files say
+    /// now, if the user confirms that.
+    pub(super) fn make_volumes(&self, order: &[String], options: &UpOptions) -> Result<()> {
         for key in self.used("volumes", order)? {
             let name = self.project.full_name("volumes", &key);
             let Some(node) = self.project.resource("volumes", &key) else { continue };
-            let there = self.engine.store().volumes().get(&name).is_ok();
+            let there = self.engine.store().volumes().get(&name).ok();
             if node.flag("external") {
-                if !there {
+                if there.is_none() {
                     return Err(Error::not_found(format!("external volume {name:?} not found"))
                         .hint(format!("make it: ketch volume create {name}")));
                 }
                 continue;
             }
             // What is mounted from elsewhere needs no directory here.
-            if there || mounts::of_driver(self.project, &key)?.is_some() {
+            if mounts::of_driver(self.project, &key)?.is_some() {
                 continue;
             }
-            self.event("Volume", &name, "Creating");
+            if let Some(volume) = there
+                && !self.is_to_be_replaced(&volume, node, options)?
+            {
+                continue;
+            }
+            // As docker compose writes it: quoted here, and plain where it is removed.
+            let quoted = format!("{name:?}");
+            self.event("Volume", &quoted, "Creating");
             if !self.dry_run {
                 let request = self.volume_request(&key, &name, node);
                 self.engine.create_volume(request)?;
             }
-            self.event("Volume", &name, "Created");
+            self.event("Volume", &quoted, "Created");
         }
         Ok(())
+    }
+
+    /// Looks whether a volume is what the files say. One that is to be made anew is removed, with the project's
+    /// containers that use it.
+    fn is_to_be_replaced(&self, volume: &VolumeRecord, node: &Node, options: &UpOptions) -> Result<bool> {
+        let name = &volume.name;
+        let advice = "Use `external: true` to use an existing volume";
+        match volume.labels.get(label::PROJECT) {
+            None => {
+                (self.warn)(&format!(
+                    "volume {name:?} already exists but was not created by Docker Compose. {advice}"
+                ));
+                return Ok(false);
+            }
+            Some(other) if *other != self.project.name => {
+                let expected = &self.project.name;
+                (self.warn)(&format!(
+                    "volume {name:?} already exists but was created for project {other:?} (expected {expected:?}). {advice}"
+                ));
+                return Ok(false);
+            }
+            Some(_) => {}
+        }
+        if volume.labels.get(label::HASH).is_none_or(|was| *was == hash::of_resource(node)) {
+            return Ok(false);
+        }
+        let differs = format!("Volume {name:?} exists but doesn't match configuration in compose file.");
+        if !options.yes && !(self.confirm)(&format!("{differs} Recreate (data will be lost)?")) {
+            (self.warn)(&format!(
+                "{differs} It stays as it is; up --yes makes it anew, and its data is lost"
+            ));
+            return Ok(false);
+        }
+        let mut users = self.containers()?;
+        users.retain(|container| self.mounts_volume(container, name));
+        self.remove_all(&users.iter().collect::<Vec<_>>(), options.grace)?;
+        self.event("Volume", name, "Removing");
+        if !self.dry_run {
+            self.engine.remove_volume(name, None)?;
+        }
+        self.event("Volume", name, "Removed");
+        Ok(true)
+    }
+
+    fn mounts_volume(&self, container: &Actual, volume: &str) -> bool {
+        let spec = self.engine.container_spec(&container.id);
+        spec.is_ok_and(|spec| {
+            let is_it = |kind: &MountKind| matches!(kind, MountKind::Volume { name, .. } if name == volume);
+            spec.mounts.iter().any(|mount| is_it(&mount.kind))
+        })
     }
 
     fn volume_request(&self, key: &str, name: &str, node: &Node) -> VolumeRequest {
         let mut labels: BTreeMap<String, String> = BTreeMap::from([
             (label::PROJECT.to_owned(), self.project.name.clone()),
             (label::VOLUME.to_owned(), key.to_owned()),
+            (label::HASH.to_owned(), hash::of_resource(node)),
             (label::VERSION.to_owned(), COMPATIBLE.to_owned()),
         ]);
         labels.extend(pairs(node.get("labels")));

@@ -44,8 +44,9 @@ impl Walk<'_, '_> {
 
     pub(super) fn duration(&self, node: &Node) -> Result<Node> {
         let text = node.as_str().ok_or_else(|| self.error(node.at, "must be a string"))?;
-        let ns = duration_ns(text)
-            .ok_or_else(|| self.error(node.at, format!("must be a duration like 1m30s, not {text:?}")))?;
+        let ns = duration_ns(text).ok_or_else(|| {
+            self.error(node.at, format!("must be a duration like 1m30s: time: invalid duration {text:?}"))
+        })?;
         Ok(Node::text(time::go_duration(ns), node.at))
     }
 
@@ -55,7 +56,10 @@ impl Walk<'_, '_> {
             Kind::Text(text) => bytes(text),
             _ => None,
         };
-        let value = value.ok_or_else(|| self.error(node.at, "must be a size like 64m"))?;
+        let value = value.ok_or_else(|| {
+            let written = node.scalar_text().unwrap_or_default();
+            self.error(node.at, format!("must be a size like 64m: invalid size: '{written}'"))
+        })?;
         Ok(Node::text(value.to_string(), node.at))
     }
 }

@@ -41,6 +41,8 @@ pub(crate) enum Shape {
     Environment,
     /// The same; a name alone has the empty value.
     Labels,
+    /// The same, in which true and false are no values.
+    Options,
     /// `{host: address}` or a list of `host:address`; the long form is a list of `host=address`.
     Hosts,
     /// Any names, each with a value of this shape.
@@ -121,7 +123,7 @@ const fn record(fields: &'static [(&'static str, Shape)]) -> Record {
 
 use Shape::{
     Any, Bool, Bytes, Command, Context, Duration, Environment, Float, Hosts, Int, Labels, List, Named, OneOf,
-    Path, Replaced, Set, Several, Short, Test, Text, Word, Words,
+    Options, Path, Replaced, Set, Several, Short, Test, Text, Word, Words,
 };
 
 static TEXT: Shape = Text;
@@ -310,7 +312,7 @@ static DEVICE: Record = record(&[("source", Text), ("target", Text), ("permissio
 static ENV_FILE: Record =
     Record { fields: &[("path", Path), ("required", Bool), ("format", Text)], required: &["path"] };
 static EXTENDS: Record = Record { fields: &[("file", Text), ("service", Text)], required: &["service"] };
-static LOGGING: Record = record(&[("driver", Text), ("options", Labels)]);
+static LOGGING: Record = record(&[("driver", Text), ("options", Options)]);
 static SERVICE_NETWORK: Record = record(&[
     ("priority", Int),
     ("gw_priority", Int),

@@ -1,7 +1,6 @@
 //! Keys that a Compose file may have and that change nothing here: each is told of, with its place.
 
 use crate::compose::node::{Files as Places, Node, Place};
-use crate::compose::translate::list;
 
 /// Keys of a service that change nothing here, each with what to know about it. Dots lead into mappings.
 const WITHOUT_EFFECT: [(&str, &str); 21] = [
@@ -47,13 +46,6 @@ pub(crate) fn warnings(name: &str, service: &Node, files: &Places) -> Vec<String
         for (network, node) in networks {
             for (key, why) in NETWORK_WITHOUT_EFFECT {
                 add(node.get(key), &format!("networks.{network}.{key}"), why);
-            }
-        }
-    }
-    for section in ["secrets", "configs"] {
-        for (place, entry) in list(service, section).iter().enumerate() {
-            for key in ["uid", "gid", "mode"] {
-                add(entry.get(key), &format!("{section}.{place}.{key}"), "the file is mounted as it is");
             }
         }
     }

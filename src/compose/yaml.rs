@@ -43,7 +43,7 @@ fn sequence(out: &mut String, list: &[Node], depth: usize) {
             Kind::Map(map) if !map.is_empty() => mapping(out, map, depth + 1),
             Kind::List(list) if !list.is_empty() => sequence(out, list, depth + 1),
             _ => {
-                inline(out, item, depth);
+                inline(out, item, depth + 1);
                 out.push('\n');
             }
         }
@@ -129,6 +129,7 @@ fn means_something_else(text: &str) -> bool {
         "true", "True", "TRUE", "false", "False", "FALSE",
     ];
     !matches!(scalar::resolve(text), Kind::Text(_))
+        || text.bytes().all(|b| b.is_ascii_digit())
         || OLD_BOOLEANS.contains(&text)
         || text == "<<"
         || is_base_60(text)
@@ -269,5 +270,8 @@ mod tests {
             let map = Map::from_iter([("k".to_owned(), Node::text(text, Default::default()))]);
             assert_eq!(document(&Node::map(map, Default::default())), written, "{text:?}");
         }
+        let list = Node::list(vec![Node::text("a\nb", Default::default())], Default::default());
+        let map = Map::from_iter([("k".to_owned(), list)]);
+        assert_eq!(document(&Node::map(map, Default::default())), "k:\n  - |-\n    a\n    b\n");
     }
 }

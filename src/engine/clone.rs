@@ -1,6 +1,7 @@
 //! `container clone`: another container like one that there is.
 
 use crate::base::bytes::Bytes;
+use crate::base::etc::SecretUse;
 use crate::base::id::ContainerId;
 use crate::base::limits::Limits;
 use crate::base::spec::{ContainerSpec, MountKind, Root};
@@ -8,6 +9,7 @@ use crate::engine::create::{Draft, random};
 use crate::engine::remove::Removing;
 use crate::engine::resolve::limits;
 use crate::engine::{Engine, Error, Kind, Result};
+use crate::runtime::monitor::secret_file;
 use crate::store::volumes::VolumeRecord;
 
 /// How many names are tried for a clone that was given none.
@@ -73,10 +75,20 @@ impl Engine {
         Ok(new)
     }
 
+    /// The content of a file that a container has a copy of.
+    fn copied_file(&self, of: &ContainerId, index: usize) -> Result<Vec<u8>> {
+        let path = self.store().containers().path(of).join(secret_file(index));
+        std::fs::read(&path).map_err(|err| Error::system(format!("read {}", path.display()), err))
+    }
+
     /// Gives the clone its name and place.
     fn write_clone(&self, spec: &ContainerSpec, of: &ContainerId, request: &CloneRequest) -> Result<()> {
-        let secrets = spec.secrets.iter().map(|used| Ok(self.store().secrets().data(&used.name)?));
-        let secrets = secrets.collect::<Result<Vec<_>>>()?;
+        let secret = |(index, used): (usize, &SecretUse)| match used.id.is_empty() {
+            false => Ok(self.store().secrets().data(&used.name)?),
+            // A copy of a file, which only the container has.
+            true => self.copied_file(of, index),
+        };
+        let secrets = spec.secrets.iter().enumerate().map(secret).collect::<Result<Vec<_>>>()?;
         let draft = Draft { spec, secrets: &secrets, to_be_started: false };
         if request.name.is_some() {
             return self.write_container(&draft, request.name.as_deref());

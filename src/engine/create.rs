@@ -56,6 +56,12 @@ impl Engine {
             spec.secrets.push(used);
             secrets.push(data);
         }
+        for (source, used) in &request.copies {
+            let data = std::fs::read(source)
+                .map_err(|err| Error::invalid(format!("read {}", source.display())).because(err))?;
+            spec.secrets.push(used.clone());
+            secrets.push(data);
+        }
         check_sources(&spec)?;
         let draft = Draft { spec: &spec, secrets: &secrets, to_be_started: request.to_be_started };
         let name = request.name.as_deref();

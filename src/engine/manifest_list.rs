@@ -172,6 +172,62 @@ impl Engine {
         Ok(list.id)
     }
 
+    /// Adds a statement about an image of a list, in a manifest of its own that refers to the image's, as BuildKit
+    /// keeps attestations. `kind` is the type of its predicate. Returns the digest of the list's document.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`] for the list.
+    ///
+    /// # Source
+    ///
+    /// BuildKit, `docs/attestations/attestation-storage.md`.
+    pub(crate) fn attest_in_list(
+        &self,
+        typed: &str,
+        subject: &Digest,
+        kind: &str,
+        statement: &[u8],
+    ) -> Result<Digest> {
+        let list = self.manifest_list(typed)?;
+        let mut index = self.read_index(&list)?;
+        let pins = staging::dir(self.store())?;
+        let layer = pinned(self.store(), &pins, statement)?;
+        let config = json!({
+            "architecture": "unknown", "os": "unknown", "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [layer.to_string()]},
+        });
+        let config = config.to_string();
+        let config_digest = pinned(self.store(), &pins, config.as_bytes())?;
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": Form::Oci.manifest(),
+            "config": {
+                "mediaType": Form::Oci.config(), "digest": config_digest.to_string(), "size": config.len(),
+            },
+            "layers": [{
+                "mediaType": "application/vnd.in-toto+json", "digest": layer.to_string(), "size": statement.len(),
+                "annotations": {"in-toto.io/predicate-type": kind},
+            }],
+        });
+        let manifest = manifest.to_string();
+        let digest = pinned(self.store(), &pins, manifest.as_bytes())?;
+        put(
+            &mut index,
+            json!({
+                "mediaType": Form::Oci.manifest(), "digest": digest.to_string(), "size": manifest.len(),
+                "annotations": {
+                    "vnd.docker.reference.digest": subject.to_string(),
+                    "vnd.docker.reference.type": "attestation-manifest",
+                },
+                "platform": {"architecture": "unknown", "os": "unknown"},
+            }),
+        );
+        let blobs = list.blobs.iter().copied().chain([layer, config_digest, digest]).collect();
+        self.save_list(&list.name, list.id, list.created, &index, blobs)?;
+        Ok(self.manifest_list(typed)?.document)
+    }
+
     /// Changes what a list says of one of its images, or with `image` absent of itself. Returns its ID.
     ///
     /// # Errors

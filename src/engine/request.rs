@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::base::bytes::Bytes;
-use crate::base::etc::HostsBase;
+use crate::base::etc::{HostsBase, SecretUse};
 use crate::base::limits::Cgroup;
 use crate::base::mount_syntax::MountRequest;
 use crate::base::spec::{Device, Personality, RestartPolicy, Rlimit};
@@ -64,6 +64,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) timezone: Option<String>,
     /// `--secret`, each as typed.
     pub(crate) secrets: Vec<String>,
+    /// Files of the host of which the container gets a copy, owned and moded as is said beside it.
+    pub(crate) copies: Vec<(PathBuf, SecretUse)>,
     /// Names of CDI devices (`--device vendor.com/class=name`, `--gpus`).
     pub(crate) cdi_devices: Vec<String>,
     /// `--seccomp-policy image`: the profile in the image's label counts.

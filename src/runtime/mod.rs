@@ -22,6 +22,7 @@ pub(crate) mod plan;
 pub(crate) mod rootfs;
 pub(crate) mod seccomp;
 pub(crate) mod send_signal;
+mod sparse;
 pub(crate) mod step;
 pub(crate) mod suspend;
 pub(crate) mod unshare;

@@ -1,19 +1,19 @@
 //! HCL, as far as docker-bake.hcl files are written in it: blocks, attributes, and expressions of variables. Pure.
 //!
 //! ```text
-//! text ─read─▶ Vec<Block{kind, labels, attributes: Expr}> ─value(lookup)─▶ serde_json::Value
+//! text ─read─▶ Vec<Block{kind, labels, attributes: Expr}> ─value(Names)─▶ serde_json::Value
 //! ```
 //!
-//! Left out, each with an error that says so: `for` expressions, functions that a file defines, and those of HCL's
-//! many functions that build files have no use for.
+//! Left out, with an error that says so: those of HCL's many functions that build files have no use for.
 
+mod functions;
 mod read;
 mod value;
 
 use serde_json::Value;
 
 pub(crate) use read::{read, template};
-pub(crate) use value::text;
+pub(crate) use value::{Function, Functions, Names, text};
 
 /// A mistake, with the line it is in.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -51,6 +51,25 @@ pub(crate) enum Expr {
     If(Box<(Expr, Expr, Expr)>),
     Not(Box<Expr>),
     Two(&'static str, Box<(Expr, Expr)>),
+    For(Box<For>),
+    /// `a[*].b` and `a.*.b`: what comes after it, of each item. The items stand for the name `*`.
+    Each(Box<(Expr, Expr)>),
+}
+
+/// `[for key, value in of : item if condition]`, and with braces `{for … : key => item...}`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct For {
+    pub(crate) key: Option<String>,
+    pub(crate) value: String,
+    pub(crate) of: Expr,
+    /// What makes the key of a map.
+    pub(crate) to: Option<Expr>,
+    pub(crate) item: Expr,
+    /// `...`: items of the same key become a list.
+    pub(crate) grouped: bool,
+    pub(crate) condition: Option<Expr>,
+    /// `%{ for }` in text: the items are put together.
+    pub(crate) joined: bool,
 }
 
 #[cfg(test)]
@@ -69,7 +88,22 @@ mod tests {
                 _ => None,
             })
         };
-        file.attributes[0].1.value(&lookup)
+        let twice = Function {
+            params: vec!["n".to_owned()],
+            rest: None,
+            result: read("r = n * 2").map_err(|err| err.to_string())?.attributes.remove(0).1,
+        };
+        let endless = Function {
+            params: vec![],
+            rest: Some("more".to_owned()),
+            result: read("r = \"${endless()}${endless(more)}\"")
+                .map_err(|err| err.to_string())?
+                .attributes
+                .remove(0)
+                .1,
+        };
+        let functions = Functions::from([("twice".to_owned(), twice), ("endless".to_owned(), endless)]);
+        file.attributes[0].1.value(&Names::new(&lookup, &functions))
     }
 
     #[test]
@@ -92,6 +126,39 @@ mod tests {
             ("replace(upper(TAG), \"V\", \"\")", json!("1")),
             ("<<-EOT\n    one ${TAG}\n      two\n  EOT", json!("one v1\n  two\n")),
             ("coalesce(\"\", TAG)", json!("v1")),
+            ("[for x in LIST : upper(x)]", json!(["A", "B"])),
+            ("[for i, x in LIST : \"${i}${x}\" if x != \"a\"]", json!(["1b"])),
+            ("{for x in LIST : x => \"${x}!\"}", json!({"a": "a!", "b": "b!"})),
+            ("{for k, v in {a = 1, b = 2, c = 1} : v => k...}", json!({"1": ["a", "c"], "2": ["b"]})),
+            ("[for k, v in MAP : \"${k}=${v}\"]", json!(["k=v"])),
+            ("twice(N) + twice(1)", json!(8)),
+            ("[{n = 1}, {n = 2}][*].n", json!([1, 2])),
+            ("[{n = [1]}, {n = [2]}].*.n[0]", json!([1, 2])),
+            ("\"%{ if N > 2 }big%{ else }small%{ endif }!\"", json!("big!")),
+            ("\"%{ for x in LIST }<${x}>%{ endfor }\"", json!("<a><b>")),
+            ("\"a %{~ if true ~} b %{~ endif ~} c\"", json!("abc")),
+            ("-N", json!(-3)),
+            ("format(\"%s-%03d-%v\", TAG, N, true)", json!("v1-003-true")),
+            ("flatten([[1], [2, [3]]])", json!([1, 2, 3])),
+            ("distinct([1, 1, 2])", json!([1, 2])),
+            ("sort([\"b\", \"a\"])", json!(["a", "b"])),
+            ("keys(MAP)", json!(["k"])),
+            ("lookup(MAP, \"x\", \"none\")", json!("none")),
+            ("element(LIST, 3)", json!("b")),
+            ("slice([1, 2, 3], 1, 3)", json!([2, 3])),
+            ("range(3)", json!([0, 1, 2])),
+            ("max(1, N, 2)", json!(3)),
+            ("substr(\"hello\", 1, 3)", json!("ell")),
+            ("sanitize(\"a/b.c\")", json!("a_b_c")),
+            ("title(\"a word\")", json!("A Word")),
+            ("setproduct([1, 2], [\"x\"])", json!([[1, "x"], [2, "x"]])),
+            ("zipmap([\"a\"], [1])", json!({"a": 1})),
+            ("jsondecode(\"[1]\")", json!([1])),
+            ("jsonencode(MAP)", json!("{\"k\":\"v\"}")),
+            ("base64decode(base64encode(\"x\"))", json!("x")),
+            ("sha256(\"\")", json!("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")),
+            ("basename(\"a/b.c\")", json!("b.c")),
+            ("dirname(\"a/b.c\")", json!("a")),
         ] {
             assert_eq!(value(text), Ok(want), "{text}");
         }
@@ -102,7 +169,16 @@ mod tests {
         for (text, want) in [
             ("\"a", "line 2: text is not ended"),
             ("[1 2]", "line 1: a comma or \"]\" is expected"),
-            ("[for x in LIST: x]", "line 1: for expressions are not supported"),
+            ("[for x in LIST]", "line 1: \":\" is expected"),
+            ("[for x in TAG : x]", "for takes a list or a map, not \"v1\""),
+            (
+                "{for x in LIST : \"k\" => x}",
+                "two values for the key \"k\": write ... behind the value to have both",
+            ),
+            ("twice()", "twice takes 1 arguments, not 0"),
+            ("endless()", "expressions need too many steps"),
+            ("\"%{ if true }x\"", "line 1: %{ endif } is expected"),
+            ("\"%{ endif }\"", "line 1: %{ endif } has no beginning"),
             ("WRONG", "there is no variable named \"WRONG\""),
             ("regex(\"a\")", "the function regex is not supported"),
             ("lower()", "lower does not take these 0 arguments"),

@@ -2,7 +2,7 @@
 
 use serde_json::{Number, Value};
 
-use super::{Block, Expr, HclError, Result};
+use super::{Block, Expr, For, HclError, Result};
 
 /// How deep expressions may lie in each other.
 const MAX_DEPTH: usize = 64;
@@ -40,6 +40,13 @@ pub(crate) fn read(text: &str) -> Result<Block> {
 pub(crate) fn template(text: &str) -> Result<Expr> {
     let mut reader = Reader { text: text.as_bytes(), at: 0, depth: 0 };
     reader.parts(None, false)
+}
+
+/// What ends a part of text: its end, or a directive `%{ word }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    End,
+    Word(&'static str),
 }
 
 fn is_name(byte: u8) -> bool {
@@ -152,8 +159,135 @@ impl<'a> Reader<'a> {
         Ok(text)
     }
 
-    /// Text with `${…}` in it, up to `end`.
+    /// Text with `${…}` and `%{…}` in it, up to `end`.
     fn parts(&mut self, end: Option<&str>, escapes: bool) -> Result<Expr> {
+        match self.parts_until(end, escapes)? {
+            (text, Stop::End) => Ok(text),
+            (_, Stop::Word(word)) => Err(self.wrong(format!("%{{ {word} }} has no beginning"))),
+        }
+    }
+
+    /// A directive, whose `%{` was read: a part of text, or what ends the text of another one.
+    fn directive(&mut self, end: Option<&str>, escapes: bool) -> Result<Result<Expr, Stop>> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(self.wrong("directives lie too deep in each other"));
+        }
+        self.skip(true);
+        let word = self.name().unwrap_or_default();
+        self.skip(true);
+        let made = match word.as_str() {
+            "if" => {
+                let condition = self.expression(true)?;
+                self.end_of_directive()?;
+                let (yes, mut stop) = self.parts_until(end, escapes)?;
+                let mut no = Expr::Value("".into());
+                if stop == Stop::Word("else") {
+                    (no, stop) = self.parts_until(end, escapes)?;
+                }
+                self.expect_stop(stop, "endif")?;
+                Ok(Expr::If(Box::new((condition, yes, no))))
+            }
+            "for" => {
+                let mut made = self.for_head()?;
+                self.end_of_directive()?;
+                let (item, stop) = self.parts_until(end, escapes)?;
+                self.expect_stop(stop, "endfor")?;
+                (made.item, made.joined) = (item, true);
+                Ok(Expr::For(Box::new(made)))
+            }
+            word => match ["else", "endif", "endfor"].into_iter().find(|known| *known == word) {
+                Some(known) => {
+                    self.end_of_directive()?;
+                    Err(Stop::Word(known))
+                }
+                None => return Err(self.wrong(format!("%{{ {word} }} is no directive"))),
+            },
+        };
+        self.depth -= 1;
+        Ok(made)
+    }
+
+    fn expect_stop(&self, stop: Stop, word: &'static str) -> Result<()> {
+        match stop == Stop::Word(word) {
+            true => Ok(()),
+            false => Err(self.wrong(format!("%{{ {word} }} is expected"))),
+        }
+    }
+
+    /// The `}` of a directive or an expression in text; `~}` takes away the blanks behind it.
+    fn end_of_directive(&mut self) -> Result<()> {
+        self.skip(true);
+        let trims = self.take("~");
+        self.expect("}")?;
+        while trims && self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    /// `key, value in of :`, without the colon.
+    fn for_head(&mut self) -> Result<For> {
+        let missing = |reader: &Self| reader.wrong("a name is expected");
+        let mut value = self.name().ok_or_else(|| missing(self))?;
+        self.skip(true);
+        let mut key = None;
+        if self.take(",") {
+            self.skip(true);
+            key = Some(std::mem::replace(&mut value, self.name().ok_or_else(|| missing(self))?));
+            self.skip(true);
+        }
+        self.expect("in")?;
+        self.skip(true);
+        let of = self.expression(true)?;
+        Ok(For {
+            key,
+            value,
+            of,
+            to: None,
+            item: Expr::Value(Value::Null),
+            grouped: false,
+            condition: None,
+            joined: false,
+        })
+    }
+
+    /// A `for` in brackets or braces, from its first name to the closing `end`.
+    fn for_expression(&mut self, end: &str) -> Result<Expr> {
+        self.expect("for")?;
+        self.skip(true);
+        let mut made = self.for_head()?;
+        self.skip(true);
+        self.expect(":")?;
+        self.skip(true);
+        made.item = self.expression(true)?;
+        self.skip(true);
+        if end == "}" {
+            self.expect("=>")?;
+            self.skip(true);
+            let value = self.expression(true)?;
+            made.to = Some(std::mem::replace(&mut made.item, value));
+            self.skip(true);
+            made.grouped = self.take("...");
+            self.skip(true);
+        }
+        if self.rest().starts_with(b"if") {
+            self.at += 2;
+            self.skip(true);
+            made.condition = Some(self.expression(true)?);
+            self.skip(true);
+        }
+        self.expect(end)?;
+        Ok(Expr::For(Box::new(made)))
+    }
+
+    /// Is a `for` next, and no variable of a name like that?
+    fn is_at_for(&self) -> bool {
+        self.rest().strip_prefix(b"for").and_then(<[u8]>::first).is_some_and(u8::is_ascii_whitespace)
+    }
+
+    fn parts_until(&mut self, end: Option<&str>, escapes: bool) -> Result<(Expr, Stop)> {
+        let mut stop = Stop::End;
         let mut parts = Vec::new();
         let mut text: Vec<u8> = Vec::new();
         let finish = |text: &mut Vec<u8>| {
@@ -169,18 +303,37 @@ impl<'a> Reader<'a> {
                     text.extend(b"${");
                     self.at += 3;
                 }
-                (Some(b'%'), _) if rest.starts_with(b"%{") => {
-                    return Err(self.wrong("%{…} in text is not supported: write a condition ? a : b"));
+                (Some(b'%'), _) if rest.starts_with(b"%%{") => {
+                    text.extend(b"%{");
+                    self.at += 3;
                 }
-                (Some(b'$'), _) if rest.starts_with(b"${") => {
+                (Some(b'%'), _) if rest.starts_with(b"%{") => {
+                    self.at += 2;
+                    if self.take("~") {
+                        text.truncate(text.trim_ascii_end().len());
+                    }
                     if !text.is_empty() {
                         parts.push(finish(&mut text));
                     }
+                    match self.directive(end, escapes)? {
+                        Ok(part) => parts.push(part),
+                        Err(word) => {
+                            stop = word;
+                            break;
+                        }
+                    }
+                }
+                (Some(b'$'), _) if rest.starts_with(b"${") => {
                     self.at += 2;
+                    if self.take("~") {
+                        text.truncate(text.trim_ascii_end().len());
+                    }
+                    if !text.is_empty() {
+                        parts.push(finish(&mut text));
+                    }
                     self.skip(true);
                     parts.push(self.expression(true)?);
-                    self.skip(true);
-                    self.expect("}")?;
+                    self.end_of_directive()?;
                 }
                 (Some(b'\\'), _) if escapes => {
                     self.at += 1;
@@ -194,12 +347,12 @@ impl<'a> Reader<'a> {
             }
         }
         if parts.is_empty() {
-            return Ok(finish(&mut text));
+            return Ok((finish(&mut text), stop));
         }
         if !text.is_empty() {
             parts.push(finish(&mut text));
         }
-        Ok(Expr::Template(parts))
+        Ok((Expr::Template(parts), stop))
     }
 
     fn escape(&mut self) -> Result<char> {
@@ -307,12 +460,26 @@ impl<'a> Reader<'a> {
 
     /// A value, or a part of one.
     fn member(&mut self) -> Result<Expr> {
-        let mut value = self.primary()?;
+        let value = self.primary()?;
+        self.members_of(value)
+    }
+
+    /// The parts of `value` that are written behind it.
+    fn members_of(&mut self, mut value: Expr) -> Result<Expr> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(self.wrong("parts of parts go too deep"));
+        }
         let mut parts = 0;
         loop {
             parts += 1;
             if parts > MAX_DEPTH {
                 return Err(self.wrong("parts of parts go too deep"));
+            }
+            if self.take("[*]") || self.take(".*") {
+                let each = self.members_of(Expr::Name("*".to_owned()))?;
+                self.depth -= 1;
+                return Ok(Expr::Each(Box::new((value, each))));
             }
             if self.take("[") {
                 self.skip(true);
@@ -320,11 +487,12 @@ impl<'a> Reader<'a> {
                 self.skip(true);
                 self.expect("]")?;
                 value = Expr::Of(Box::new((value, key)));
-            } else if self.peek() == Some(b'.') {
+            } else if self.peek() == Some(b'.') && !self.rest().starts_with(b"...") {
                 self.at += 1;
                 let key = self.name().ok_or_else(|| self.wrong("a name is expected"))?;
                 value = Expr::Of(Box::new((value, Expr::Value(key.into()))));
             } else {
+                self.depth -= 1;
                 return Ok(value);
             }
         }
@@ -344,6 +512,12 @@ impl<'a> Reader<'a> {
                 Ok(value)
             }
             Some(b'<') if self.take("<<") => self.heredoc(),
+            Some(b'-') if !self.rest().get(1).is_some_and(u8::is_ascii_digit) => {
+                self.at += 1;
+                self.skip(false);
+                let value = self.member()?;
+                Ok(Expr::Two("-", Box::new((Expr::Value(0.into()), value))))
+            }
             Some(b'-' | b'0'..=b'9') => self.number(),
             _ => self.named(),
         }
@@ -379,9 +553,6 @@ impl<'a> Reader<'a> {
             if self.take(end) {
                 return Ok(items);
             }
-            if self.rest().starts_with(b"for ") {
-                return Err(self.wrong("for expressions are not supported"));
-            }
             items.push(self.expression(true)?);
             self.skip(true);
             if !self.take(",") && !self.rest().starts_with(end.as_bytes()) {
@@ -392,19 +563,24 @@ impl<'a> Reader<'a> {
 
     fn list(&mut self) -> Result<Expr> {
         self.expect("[")?;
+        self.skip(true);
+        if self.is_at_for() {
+            return self.for_expression("]");
+        }
         self.items("]").map(Expr::List)
     }
 
     fn map(&mut self) -> Result<Expr> {
         self.expect("{")?;
+        self.skip(true);
+        if self.is_at_for() {
+            return self.for_expression("}");
+        }
         let mut entries = Vec::new();
         loop {
             self.skip(true);
             if self.take("}") {
                 return Ok(Expr::Map(entries));
-            }
-            if self.rest().starts_with(b"for ") {
-                return Err(self.wrong("for expressions are not supported"));
             }
             // A bare word is a name of its own, and no variable.
             let key = match self.peek() {

@@ -167,10 +167,10 @@ impl Node {
     }
 }
 
-/// A number as Go's `%v` prints it.
+/// A number as Go's `%v` prints it: with an exponent from a million on.
 pub(crate) fn float_text(value: f64) -> String {
     let exponent = if value == 0.0 { 0.0 } else { value.abs().log10().floor() };
-    if (-4.0..21.0).contains(&exponent) || !value.is_finite() {
+    if (-4.0..6.0).contains(&exponent) || !value.is_finite() {
         return format!("{value}");
     }
     let text = format!("{value:e}");
@@ -180,5 +180,27 @@ pub(crate) fn float_text(value: f64) -> String {
             format!("{mantissa}e{sign}{digits:0>2}")
         }
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_go_writes_them() {
+        for (value, text) in [
+            (1e3, "1000"),
+            (100_000.0, "100000"),
+            (1e6, "1e+06"),
+            (123_456_789.0, "1.23456789e+08"),
+            (0.0001, "0.0001"),
+            (-1e-7, "-1e-07"),
+            (0.5, "0.5"),
+            (1e22, "1e+22"),
+            (0.0, "0"),
+        ] {
+            assert_eq!(float_text(value), text);
+        }
     }
 }

@@ -17,6 +17,11 @@ pub(crate) fn resolve(text: &str) -> Kind {
     if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
         return Kind::Text(text.to_owned());
     }
+    // Larger than any number here, but not in Go: it is its digits.
+    if text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<i64>().is_err() && text.parse::<u64>().is_ok()
+    {
+        return Kind::Text(text.to_owned());
+    }
     integer(text)
         .map(Kind::Int)
         .or_else(|| float(text).map(Kind::Float))
@@ -80,6 +85,7 @@ mod tests {
             ("089", Kind::Float(89.0)),
             ("0x1F", Kind::Int(31)),
             ("1_000", Kind::Int(1000)),
+            ("12345678901234567890", Kind::Text("12345678901234567890".into())),
             ("1.10", Kind::Float(1.1)),
             ("1e3", Kind::Float(1000.0)),
             ("1.2.3", Kind::Text("1.2.3".into())),

@@ -15,8 +15,10 @@ use crate::base::hcl;
 use crate::cli::build::bake_file::{Definitions, Plan, texts};
 use crate::cli::build::{BuildArgs, run_one};
 use crate::cli::session::{Exit, Session};
-use crate::engine::build::inline_file;
+use crate::cli::together::{self, Job};
+use crate::engine::build::{InlineFile, inline_file};
 use crate::engine::{Error, config};
+use crate::store::staging;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -30,7 +32,7 @@ const COMPOSE: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml",
 /// Build what a file lists
 ///
 /// Reads docker-bake.hcl and docker-bake.json with their overrides; where there is none, builds the services of
-/// the Compose file. Targets are built one after the other.
+/// the Compose file. Targets are built at the same time, but for those that use each other.
 #[derive(Args, Debug)]
 pub(crate) struct BakeArgs {
     /// Builder: default, or a name that `buildx create` has made; all are this program
@@ -153,34 +155,105 @@ fn print(session: &mut Session<'_>, plan: &Plan) -> anyhow::Result<Exit> {
     Ok(Exit::OK)
 }
 
+/// The words of a target's command line that do not depend on others.
+fn with_flags(args: &BakeArgs, target: &Map<String, Value>, file: Option<&str>, words: &mut Vec<String>) {
+    words.extend(file.into_iter().flat_map(|file| ["--file".to_owned(), file.to_owned()]));
+    for (flag, wanted) in [("--no-cache", args.no_cache), ("--push", args.push), ("--pull", args.pull)] {
+        words.extend(wanted.then(|| flag.to_owned()));
+    }
+    words.extend(args.progress.iter().map(|form| format!("--progress={form}")));
+    words.extend(["--".to_owned(), context(target)]);
+}
+
+/// A command line, read; mistakes in it are those of the target.
+fn read(name: &str, words: &[String]) -> anyhow::Result<BuildArgs> {
+    let matches = BuildArgs::augment_args(Command::new("build").no_binary_name(true))
+        .args_override_self(true)
+        .try_get_matches_from(words)
+        .map_err(|err| {
+            let message = err.to_string().lines().next().unwrap_or_default().to_owned();
+            Error::invalid(format!("target {name}: {message}"))
+        })?;
+    Ok(BuildArgs::from_arg_matches(&matches)?)
+}
+
+fn wrong(name: &str) -> impl Fn(String) -> Error + '_ {
+    move |message| Error::invalid(format!("target {name}: {message}"))
+}
+
+/// Builds a lone target in this process, with its progress.
+fn build_one(
+    session: &mut Session<'_>,
+    args: &BakeArgs,
+    (name, target): &(String, Map<String, Value>),
+    metadata: &mut Map<String, Value>,
+) -> anyhow::Result<Exit> {
+    // A Dockerfile that stands in the file is read through its descriptor.
+    let inline = target.get("dockerfile-inline").and_then(Value::as_str).map(inline_file).transpose()?;
+    let mut words = words(target, &BTreeMap::new()).map_err(wrong(name))?;
+    with_flags(args, target, inline.as_ref().map(InlineFile::path).as_deref(), &mut words);
+    let (exit, built) = run_one(session, read(name, &words)?)?;
+    if let Some(built) = built {
+        metadata.insert(name.clone(), built.metadata);
+    }
+    Ok(exit)
+}
+
+/// Builds several targets, each in a process of its own, which leaves what it has to tell in a file.
+fn build_together(
+    session: &mut Session<'_>,
+    args: &BakeArgs,
+    plan: &Plan,
+    metadata: &mut Map<String, Value>,
+) -> anyhow::Result<Exit> {
+    let directory = staging::dir(session.engine()?.store()).map_err(Error::from)?;
+    let file = |place: usize, ending: &str| directory.path().join(format!("{place}.{ending}"));
+    let told = |place: usize| -> Option<Value> {
+        serde_json::from_slice(&std::fs::read(file(place, "json")).ok()?).ok()
+    };
+    let place_of = |name: &str| plan.targets.iter().position(|(known, _)| known == name);
+    let jobs: Vec<Job> = plan
+        .targets
+        .iter()
+        .map(|(name, target)| {
+            let used = target.get("contexts").and_then(Value::as_object).into_iter().flat_map(Map::values);
+            let used = used.filter_map(|used| used.as_str()?.strip_prefix("target:"));
+            Job { name: name.clone(), after: used.filter_map(place_of).collect() }
+        })
+        .collect();
+    let mut line = |place: usize| -> anyhow::Result<Vec<OsString>> {
+        let (name, target) = &plan.targets[place];
+        let mut made: BTreeMap<&str, Digest> = BTreeMap::new();
+        for used in &jobs[place].after {
+            let id = told(*used).and_then(|told| told["containerimage.config.digest"].as_str()?.parse().ok());
+            made.extend(id.map(|id| (plan.targets[*used].0.as_str(), id)));
+        }
+        let mut words = words(target, &made).map_err(wrong(name))?;
+        let mut dockerfile = None;
+        if let Some(text) = target.get("dockerfile-inline").and_then(Value::as_str) {
+            directory.write(&format!("{place}.Dockerfile"), text.as_bytes(), false).map_err(Error::from)?;
+            dockerfile = Some(file(place, "Dockerfile").display().to_string());
+        }
+        with_flags(args, target, dockerfile.as_deref(), &mut words);
+        read(name, &words)?;
+        let own = [OsString::from("build"), "--metadata-file".into(), file(place, "json").into()];
+        Ok(own.into_iter().chain(words.into_iter().map(OsString::from)).collect())
+    };
+    let exit = together::run(session, &jobs, together::limit(), &mut line)?;
+    for (place, (name, _)) in plan.targets.iter().enumerate() {
+        metadata.extend(told(place).map(|told| (name.clone(), told)));
+    }
+    Ok(exit)
+}
+
 fn build_all(session: &mut Session<'_>, args: &BakeArgs, plan: &Plan) -> anyhow::Result<Exit> {
-    let mut made: BTreeMap<&str, Digest> = BTreeMap::new();
     let mut metadata = Map::new();
-    for (name, target) in &plan.targets {
-        // A Dockerfile that stands in the file is read through its descriptor.
-        let inline = target.get("dockerfile-inline").and_then(Value::as_str).map(inline_file).transpose()?;
-        let wrong = |message: String| Error::invalid(format!("target {name}: {message}"));
-        let mut words = words(target, &made).map_err(wrong)?;
-        if let Some(file) = &inline {
-            words.extend(["--file".to_owned(), file.path()]);
-        }
-        for (flag, wanted) in [("--no-cache", args.no_cache), ("--push", args.push), ("--pull", args.pull)] {
-            words.extend(wanted.then(|| flag.to_owned()));
-        }
-        words.extend(args.progress.iter().map(|form| format!("--progress={form}")));
-        words.extend(["--".to_owned(), context(target)]);
-        let matches = BuildArgs::augment_args(Command::new("build").no_binary_name(true))
-            .args_override_self(true)
-            .try_get_matches_from(&words)
-            .map_err(|err| wrong(err.to_string().lines().next().unwrap_or_default().to_owned()))?;
-        let (exit, built) = run_one(session, BuildArgs::from_arg_matches(&matches)?)?;
-        if exit != Exit::OK {
-            return Ok(exit);
-        }
-        if let Some(built) = built {
-            metadata.insert(name.clone(), built.metadata);
-            made.extend(built.id.map(|id| (name.as_str(), id)));
-        }
+    let exit = match &plan.targets[..] {
+        [target] => build_one(session, args, target, &mut metadata)?,
+        _ => build_together(session, args, plan, &mut metadata)?,
+    };
+    if exit != Exit::OK {
+        return Ok(exit);
     }
     if let Some(path) = &args.metadata_file {
         std::fs::write(path, format!("{:#}\n", Value::Object(metadata)))

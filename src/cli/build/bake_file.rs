@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::base::dockerfile::ignore::Glob;
-use crate::base::hcl::{self, Block, Expr};
+use crate::base::hcl::{self, Block, Expr, Function, Functions, Names};
 use crate::engine::Error;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -31,6 +31,7 @@ pub(super) struct Definitions {
     variables: BTreeMap<String, Option<Expr>>,
     groups: BTreeMap<String, Expr>,
     targets: BTreeMap<String, Target>,
+    functions: Functions,
     /// `--set`: pattern of targets, attribute, key within it, value.
     overrides: Vec<(Glob, String, Option<String>, String)>,
 }
@@ -74,8 +75,10 @@ impl Definitions {
                     );
                 }
                 "target" => self.add_target(label, attributes),
-                "function" => return Err(format!("function {label:?}: own functions are not supported")),
-                kind => return Err(format!("{kind:?} is not known: write target, group or variable")),
+                "function" => drop(self.functions.insert(label.clone(), function(label, attributes)?)),
+                kind => {
+                    return Err(format!("{kind:?} is not known: write target, group, variable or function"));
+                }
             }
         }
         Ok(())
@@ -89,6 +92,17 @@ impl Definitions {
         }
         for (name, group) in entries("group") {
             self.groups.insert(name, expression(&group["targets"])?);
+        }
+        for (name, function_) in entries("function") {
+            let attributes = function_.as_object().cloned().unwrap_or_default();
+            let expr = |(key, value): (&String, &Value)| {
+                // The names of parameters stand as texts in JSON.
+                let is_name = matches!(key.as_str(), "params" | "variadic_param" | "variadic_params");
+                Ok((key.clone(), if is_name { names_of(value) } else { expression(value)? }))
+            };
+            let attributes = attributes.iter().map(expr).collect::<Result<Target, String>>()?;
+            let made = function(&name, attributes)?;
+            self.functions.insert(name, made);
         }
         for (name, target) in entries("target") {
             let attributes = target.as_object().cloned().unwrap_or_default();
@@ -140,6 +154,41 @@ impl Definitions {
     }
 }
 
+/// Texts that are names.
+fn names_of(value: &Value) -> Expr {
+    match value {
+        Value::String(name) => Expr::Name(name.clone()),
+        Value::Array(items) => Expr::List(items.iter().map(names_of).collect()),
+        other => Expr::Value(other.clone()),
+    }
+}
+
+/// A function that a file defines: `params`, `variadic_params` and `result`.
+fn function(name: &str, mut attributes: Target) -> Result<Function, String> {
+    let wrong = |what: &str| format!("function {name:?}: {what}");
+    let params = match attributes.remove("params") {
+        None => vec![],
+        Some(Expr::List(params)) => params
+            .into_iter()
+            .map(|param| match param {
+                Expr::Name(name) => Ok(name),
+                _ => Err(wrong("params is a list of names")),
+            })
+            .collect::<Result<_, String>>()?,
+        Some(_) => return Err(wrong("params is a list of names")),
+    };
+    let rest = match attributes.remove("variadic_params").or_else(|| attributes.remove("variadic_param")) {
+        None => None,
+        Some(Expr::Name(name)) => Some(name),
+        Some(_) => return Err(wrong("variadic_params is a name")),
+    };
+    let result = attributes.remove("result").ok_or_else(|| wrong("it needs a result"))?;
+    match attributes.into_keys().next() {
+        Some(key) => Err(wrong(&format!("{key} is not known"))),
+        None => Ok(Function { params, rest, result }),
+    }
+}
+
 /// A JSON value whose texts may have `${…}` in them.
 fn expression(value: &Value) -> Result<Expr, String> {
     Ok(match value {
@@ -162,6 +211,15 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
+    /// What an expression is worth where names mean this.
+    fn value(
+        &self,
+        expr: &Expr,
+        lookup: &dyn Fn(&str) -> Result<Option<Value>, String>,
+    ) -> Result<Value, String> {
+        expr.value(&Names::new(lookup, &self.all.functions))
+    }
+
     /// A variable: of the caller, in the type that its default has, or its default.
     fn variable(&self, name: &str) -> Result<Option<Value>, String> {
         let Some(default) = self.all.variables.get(name) else {
@@ -173,7 +231,7 @@ impl Resolver<'_> {
         }
         self.known.borrow_mut().insert(name.to_owned(), None);
         let default = match default {
-            Some(expr) => expr.value(&|name| self.variable(name))?,
+            Some(expr) => self.value(expr, &|name| self.variable(name))?,
             None => "".into(),
         };
         let value = match ((self.caller)(name), &default) {
@@ -206,7 +264,8 @@ impl Resolver<'_> {
             return Err(wrong("groups or targets need themselves".to_owned()));
         }
         if let Some(group) = self.all.groups.get(name) {
-            let members = texts(&group.value(&|name| self.variable(name)).map_err(wrong)?).map_err(wrong)?;
+            let members =
+                texts(&self.value(group, &|name| self.variable(name)).map_err(wrong)?).map_err(wrong)?;
             let all = self.add_all(&members, plan, depth + 1)?;
             plan.groups.insert(name.to_owned(), all.clone());
             return Ok(all);
@@ -248,7 +307,7 @@ impl Resolver<'_> {
     }
 
     fn matrix(&self, name: &str, target: &Target) -> Result<Vec<Named>, String> {
-        let axes = target["matrix"].value(&|name| self.variable(name))?;
+        let axes = self.value(&target["matrix"], &|name| self.variable(name))?;
         let axes = axes.as_object().ok_or("matrix is no map")?;
         let mut points = vec![Map::new()];
         for (axis, values) in axes {
@@ -264,7 +323,7 @@ impl Resolver<'_> {
         let expr = target.get("name").ok_or_else(|| format!("{name}: a matrix needs a name"))?;
         let mut all = Vec::new();
         for point in points {
-            let own = hcl::text(&expr.value(&|name| self.at(name, &point))?)?;
+            let own = hcl::text(&self.value(expr, &|name| self.at(name, &point))?)?;
             let attributes = self.resolved(&own, target, &point, 0)?;
             all.push((own, attributes));
         }
@@ -290,7 +349,7 @@ impl Resolver<'_> {
         let lookup = |name: &str| self.at(name, point);
         let mut all = Map::new();
         if let Some(parents) = target.get("inherits") {
-            for parent in texts(&parents.value(&lookup)?)? {
+            for parent in texts(&self.value(parents, &lookup)?)? {
                 let of = self.all.targets.get(&parent);
                 let of = of.ok_or_else(|| format!("failed to find target {parent}"))?;
                 put_on(&mut all, self.resolved("", of, point, depth + 1)?);
@@ -298,7 +357,7 @@ impl Resolver<'_> {
         }
         let own = target.iter().filter(|(key, _)| !["inherits", "matrix", "name"].contains(&key.as_str()));
         let own = own.map(|(key, expr)| {
-            Ok((key.clone(), expr.value(&lookup).map_err(|err| format!("{key}: {err}"))?))
+            Ok((key.clone(), self.value(expr, &lookup).map_err(|err| format!("{key}: {err}"))?))
         });
         put_on(&mut all, own.collect::<Result<_, String>>()?);
         if depth == 0 {
@@ -434,6 +493,16 @@ target "many" {
     }
 
     #[test]
+    fn functions_of_files() {
+        let hcl = "variable \"REG\" { default = \"r.io\" }\nfunction \"tag\" {\n  params = [name]\n  variadic_params = more\n  result = concat([\"${REG}/${name}\"], [for m in more : \"${REG}/${name}:${m}\"])\n}\ntarget \"default\" {\n  tags = tag(\"app\", \"1\", \"2\")\n}\n";
+        let made = plan(&[("a.hcl", hcl)], &[], &[]).unwrap();
+        assert_eq!(made.targets[0].1["tags"], json!(["r.io/app", "r.io/app:1", "r.io/app:2"]));
+        let text = r#"{"function": {"inc": {"params": ["n"], "result": "${n + 1}"}}, "target": {"default": {"args": {"V": "${inc(4)}"}}}}"#;
+        let made = plan(&[("a.json", text)], &[], &[]).unwrap();
+        assert_eq!(made.targets[0].1["args"], json!({"V": 5}));
+    }
+
+    #[test]
     fn mistakes_are_told() {
         for (text, wanted, want) in [
             ("target \"a\" {}", "b", "failed to find target b"),
@@ -441,7 +510,9 @@ target "many" {
             ("variable \"x\" { default = x }\ntarget \"a\" { context = x }", "a", "needs itself"),
             ("target \"a\" { context = y }", "a", "no variable named \"y\""),
             ("group \"a\" { targets = [\"a\"] }", "a", "need themselves"),
-            ("function \"f\" {}", "a", "own functions"),
+            ("function \"f\" {}", "a", "it needs a result"),
+            ("function \"f\" {\nparams = [\"x\"]\nresult = 1 }", "a", "a list of names"),
+            ("function \"f\" {\nresult = f() }\ntarget \"a\" { context = f() }", "a", "too many steps"),
             ("other \"f\" {}", "a", "is not known"),
             ("target \"a\" {", "a", "x.hcl: line 1"),
         ] {

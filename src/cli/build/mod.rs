@@ -4,6 +4,7 @@
 //! last line, so that `id=$(ketch build -q .)` and scripts that take the last line work. `--progress=plain`
 //! is BuildKit's form (`#1 …` on standard error), a terminal gets the steps that run at the bottom.
 
+mod attest;
 mod bake;
 mod bake_file;
 mod buildx;
@@ -23,9 +24,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::base::digest::Digest;
 use crate::base::dockerfile::{check, parse};
 use crate::base::manifest::Form;
+use crate::base::platform::Platform;
+use crate::cli::build::attest::AttestFlags;
 use crate::cli::build::flags::{ImageFlags, RunFlags, SourceFlags};
 use crate::cli::build::output::CacheFlags;
 use crate::cli::build::progress::{Mode, Show};
@@ -72,6 +74,9 @@ pub(crate) struct BuildArgs {
     /// What to do: build, or check, as --check
     #[arg(long, value_name = "METHOD", value_parser = ["build", "check"], default_value = "build")]
     call: String,
+
+    #[command(flatten)]
+    attest: AttestFlags,
 
     #[command(flatten)]
     cache: CacheFlags,
@@ -186,7 +191,6 @@ pub(crate) fn run(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<
 
 /// What a build for one platform has made.
 struct Made {
-    id: Option<Digest>,
     /// What `--metadata-file` says of it.
     metadata: Value,
 }
@@ -204,8 +208,14 @@ fn run_one(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<(Exit, 
     if let Some(path) = &args.logfile {
         File::create(path).map_err(|err| Error::system(format!("create {}", path.display()), err))?;
     }
-    if let Some(platforms) = args.platforms.several(session, &request)? {
-        return Ok((several::run(session, &args, request, &platforms, push)?, None));
+    let wished = args.attest.wished()?;
+    let mut platforms = args.platforms.several(session, &request)?;
+    if wished.is_some() && platforms.is_none() {
+        platforms = Some(vec![request.platform.clone().unwrap_or_else(Platform::host)]);
+    }
+    if let Some(platforms) = platforms {
+        let made = several::run(session, &args, request, &platforms, push, wished.as_ref())?;
+        return Ok((Exit::OK, Some(made)));
     }
     let built = build_one(session, &args, &request, args.logfile.clone())?;
     if let Some(id) = &built.id {
@@ -219,7 +229,7 @@ fn run_one(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<(Exit, 
             push_to(engine, &name.to_string(), &args, quiet)?;
         }
     }
-    Ok((Exit::OK, Some(Made { id: built.id, metadata: metadata(&request, &built) })))
+    Ok((Exit::OK, Some(Made { metadata: metadata(&request, &built) })))
 }
 
 /// What buildx tells of a result.

@@ -50,10 +50,16 @@ impl CacheFlags {
             request.cache_ttl = Some(ttl);
         }
         for text in &self.cache_from {
-            request.cache_from.extend(cache_from(text)?);
+            match absent_service("--cache-from", text)? {
+                Some(note) => request.notes.push(note),
+                None => request.cache_from.extend(cache_from(text)?),
+            }
         }
         for text in &self.cache_to {
-            request.cache_to.push(cache_to(text)?);
+            match absent_service("--cache-to", text)? {
+                Some(note) => request.notes.push(note),
+                None => request.cache_to.push(cache_to(text)?),
+            }
         }
         // What Docker's scripts say for type=inline.
         if request.args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1") {
@@ -61,6 +67,35 @@ impl CacheFlags {
         }
         Ok(())
     }
+}
+
+/// The variable by which GitHub Actions says that its cache is there.
+const GITHUB: &str = "ACTIONS_RUNTIME_TOKEN";
+
+/// Caches of services: GitHub's is passed over elsewhere than there, as buildx does, and that is told.
+///
+/// # Errors
+///
+/// [`Kind::Unsupported`](crate::engine::Kind::Unsupported) for a service that is there and not known here.
+fn absent_service(flag: &str, text: &str) -> Result<Option<String>> {
+    let fields = csv::fields(text);
+    let kind = fields.iter().find_map(|field| field.strip_prefix("type=")).unwrap_or_default();
+    if !["gha", "s3", "azblob"].contains(&kind) {
+        return Ok(None);
+    }
+    let may_fail = fields.iter().any(|field| field == "ignore-error=true");
+    if kind == "gha" && crate::engine::config::variable_of_caller(GITHUB.as_ref()).is_none() {
+        return Ok(Some(format!(
+            "{flag} type=gha is passed over: this is not GitHub Actions ({GITHUB} is not set)"
+        )));
+    }
+    let message = format!("{flag}: ketch keeps no caches of type {kind:?}");
+    if may_fail {
+        return Ok(Some(message));
+    }
+    Err(Error::new(crate::engine::Kind::Unsupported, message).hint(
+        "use type=registry,ref=IMAGE, or type=local,dest=DIRECTORY with a step that keeps the directory",
+    ))
 }
 
 /// Fields of `--cache-from` and `--cache-to`.

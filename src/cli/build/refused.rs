@@ -11,10 +11,6 @@ use crate::engine::{Error, Kind, Result};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Known, but refused with the reason")]
 pub(crate) struct RefusedFlags {
-    /// Attestation: ketch makes none (only `type=…,disabled=true` is taken)
-    #[arg(long, value_name = "ATTESTATION")]
-    attest: Vec<String>,
-
     /// Builder: default, or a name that `buildx create` has made; all are this program
     #[arg(long, value_name = "NAME", env = "BUILDX_BUILDER")]
     builder: Option<String>,
@@ -35,17 +31,9 @@ pub(crate) struct RefusedFlags {
     #[arg(long, value_name = "KEY=VALUE")]
     layer_label: Vec<String>,
 
-    /// Provenance attestation: ketch makes none (only `false` is taken)
-    #[arg(long, value_name = "ATTESTATION", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    provenance: Option<String>,
-
     /// Option for another runtime: ketch uses none
     #[arg(long, value_name = "FLAG")]
     runtime_flag: Vec<String>,
-
-    /// Bill of materials: ketch makes none (only `false` is taken)
-    #[arg(long, value_name = "PRESET", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    sbom: Option<String>,
 
     /// Bill of materials in the image: as --sbom
     #[arg(long, value_name = "PATH")]
@@ -113,8 +101,6 @@ impl RefusedFlags {
     ///
     /// [`Kind::Unsupported`], if any was.
     pub(super) fn refuse(&self) -> Result<()> {
-        let wanted = |flag: &Option<String>| flag.as_deref().is_some_and(|value| value != "false");
-        let attested = |text: &String| !text.split(',').any(|field| field == "disabled=true");
         let materials = [
             &self.sbom_image_output,
             &self.sbom_image_purl_output,
@@ -129,14 +115,12 @@ impl RefusedFlags {
             || self.userns_gid_map_group.is_some()
             || self.userns_uid_map_user.is_some();
         for (used, why) in [
-            (self.attest.iter().any(attested), "--attest: ketch makes no attestations"),
             (self.cw.is_some(), "--cw: ketch makes no disk images for confidential workloads"),
             (!self.decryption_key.is_empty(), "--decryption-key: ketch does not decrypt images"),
             (!self.hooks_dir.is_empty(), "--hooks-dir: ketch runs no hooks of other runtimes"),
             (!self.layer_label.is_empty(), "--layer-label: ketch keeps no intermediate images to label"),
-            (wanted(&self.provenance), "--provenance: ketch makes no attestations"),
             (!self.runtime_flag.is_empty(), "--runtime-flag: ketch uses no other runtime"),
-            (wanted(&self.sbom) || materials, "--sbom: ketch makes no bills of materials"),
+            (materials, "--sbom-*: ketch makes no bills of materials"),
             (self.sign_by.is_some(), "--sign-by: an image is signed when it is pushed: push --sign-by"),
             (maps, "--userns-*-map: the files of a build belong to the IDs of the default map"),
         ] {

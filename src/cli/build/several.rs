@@ -1,19 +1,23 @@
-//! Builds for several platforms: one after the other, and a manifest list of them all.
+//! Builds for several platforms, and those with statements about them: one after the other, and a manifest list of
+//! them all.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
 use crate::base::platform::Platform;
-use crate::cli::build::BuildArgs;
-use crate::cli::session::{Exit, Session};
-use crate::engine::build::platforms;
+use crate::cli::build::{BuildArgs, Made};
+use crate::cli::session::Session;
+use crate::engine::build::provenance::Wished;
 use crate::engine::build::request::{BuildRequest, Output};
+use crate::engine::build::{Built, platforms, provenance};
 use crate::engine::manifest_list::NewList;
-use crate::engine::{Error, Result};
+use crate::engine::push::{self, PushRequest};
+use crate::engine::save::SaveFormat;
+use crate::engine::{Engine, Error, Result, config};
 
 /// What the image is for.
 #[derive(Args, Debug)]
@@ -87,36 +91,107 @@ pub(super) fn run(
     request: BuildRequest,
     platforms: &[Platform],
     push: bool,
-) -> anyhow::Result<Exit> {
-    if request.outputs.iter().any(|output| *output != Output::Image) {
-        let message = "--output: a build for several platforms makes images of the store";
-        return Err(Error::invalid(message).hint("build for one platform at a time").into());
+    wished: Option<&Wished>,
+) -> anyhow::Result<Made> {
+    let is_list = |output: &Output| match output {
+        Output::Image => true,
+        Output::Saved(path, format) => {
+            *format != SaveFormat::DockerArchive && path.as_os_str() != "/dev/stdout"
+        }
+        _ => false,
+    };
+    if !request.outputs.iter().all(is_list) {
+        let message =
+            "--output: a build for several platforms, and one with attestations, makes a list of images";
+        return Err(Error::invalid(message)
+            .hint("known for lists are type=image, type=registry and type=oci,dest=FILE")
+            .into());
     }
-    let names = request.names.clone();
+    let (names, outputs) = (request.names.clone(), request.outputs.clone());
+    let request = BuildRequest { outputs: vec![Output::Image], ..request };
     let mut built = Vec::new();
     for platform in platforms {
         let request = BuildRequest { platform: Some(platform.clone()), names: vec![], ..request.clone() };
         let log = args.logfile.as_deref().map(|file| log_of(file, platform, args.logsplit));
         let done = super::build_one(session, args, &request, log)?;
         if let Some(id) = done.id {
-            built.push((platform.clone(), id));
+            built.push((platform.clone(), id, done));
         }
     }
-    let ids: Vec<String> = built.iter().map(|(_, id)| id.to_string()).collect();
-    let lists: Vec<String> =
+    let ids: Vec<String> = built.iter().map(|(_, id, _)| id.to_string()).collect();
+    let mut lists: Vec<String> =
         names.iter().map(ToString::to_string).chain(args.platforms.manifest.clone()).collect();
+    // A list without a name is there only until it is written where it is to go.
+    let passing = lists.is_empty() && outputs.iter().any(|output| matches!(output, Output::Saved(..)));
+    if passing {
+        lists.push(format!("localhost/build-{}", &Digest::of(ids.concat().as_bytes()).hex()[..16]));
+    } else if lists.is_empty() && wished.is_some() {
+        let message = "--provenance: what is said of an image is kept in a list, which needs a name";
+        return Err(Error::invalid(message).hint("give it one: -t NAME").into());
+    }
+    let mut document = metadata(&lists, &built);
     let mut last = None;
     for name in &lists {
         let is_own = args.platforms.manifest.as_deref() == Some(name);
         let id = list(session, name, &ids, is_own)?;
+        let engine = session.engine()?;
+        for (platform, _, done) in &built {
+            if let (Some(wished), Some(manifest)) = (wished, &done.manifest) {
+                let named = BuildRequest { names: names.clone(), ..request.clone() };
+                let statement =
+                    provenance::statement(wished, &done.facts, &named, platform, &manifest.digest);
+                let text = statement.to_string();
+                engine.attest_in_list(name, &manifest.digest, wished.predicate_type(), text.as_bytes())?;
+                let suffix = if built.len() > 1 { format!("/{platform}") } else { String::new() };
+                document[format!("buildx.build.provenance{suffix}")] = statement["predicate"].clone();
+            }
+        }
         last = Some(id);
+        let list = engine.manifest_list(name)?;
+        document["containerimage.digest"] = list.document.to_string().into();
         if push {
-            let engine = session.engine()?;
-            super::push_to(engine, &engine.manifest_list(name)?.name, args, args.quiet)?;
+            super::push_to(engine, &list.name, args, args.quiet)?;
         }
     }
-    tell(session, args, &built, &lists, last)?;
-    Ok(Exit::OK)
+    if let Some(name) = lists.first() {
+        save(session.engine()?, name, &outputs, !passing)?;
+    }
+    if passing {
+        session.engine()?.remove_list(&lists[0], true)?;
+        last = None;
+    }
+    tell(session, args, &built, &document, last)?;
+    Ok(Made { metadata: document })
+}
+
+/// Writes a list to where `--output` says, under its name or without one.
+fn save(engine: &Engine, list: &str, outputs: &[Output], named: bool) -> Result<()> {
+    for output in outputs {
+        let Output::Saved(path, format) = output else { continue };
+        let transport = if *format == SaveFormat::OciDir { "oci" } else { "oci-archive" };
+        let name = if named { format!(":{list}") } else { String::new() };
+        let path = config::directory()?.join(path);
+        let request = PushRequest {
+            image: list.to_owned(),
+            destination: Some(format!("{transport}:{}{name}", path.display())),
+            ..PushRequest::default()
+        };
+        push::push(engine, &request, &|_| {})?;
+    }
+    Ok(())
+}
+
+/// What `--metadata-file` says of the images.
+fn metadata(lists: &[String], built: &[(Platform, Digest, Built)]) -> Value {
+    let mut document = json!({ "image.name": lists.join(",") });
+    if let [(_, id, _)] = built {
+        document["containerimage.config.digest"] = id.to_string().into();
+        return document;
+    }
+    for (platform, id, _) in built {
+        document[format!("containerimage.config.digest/{platform}")] = id.to_string().into();
+    }
+    document
 }
 
 /// Makes a list, or with `amend` goes on with one.
@@ -150,23 +225,19 @@ fn log_of(file: &std::path::Path, platform: &Platform, split: bool) -> PathBuf {
 fn tell(
     session: &mut Session<'_>,
     args: &BuildArgs,
-    built: &[(Platform, Digest)],
-    lists: &[String],
+    built: &[(Platform, Digest, Built)],
+    metadata: &Value,
     list: Option<Digest>,
 ) -> anyhow::Result<()> {
     let write = |path: &PathBuf, text: String| {
         std::fs::write(path, text).map_err(|err| Error::system(format!("write {}", path.display()), err))
     };
-    let id = list.or_else(|| built.last().map(|(_, id)| *id));
+    let id = list.or_else(|| built.last().map(|(_, id, _)| *id));
     if let (Some(path), Some(id)) = (&args.iidfile, &id) {
         write(path, id.to_string())?;
     }
     if let Some(path) = &args.metadata_file {
-        let mut document = json!({ "image.name": lists.join(",") });
-        for (platform, id) in built {
-            document[format!("containerimage.config.digest/{platform}")] = id.to_string().into();
-        }
-        write(path, format!("{document:#}\n"))?;
+        write(path, format!("{metadata:#}\n"))?;
     }
     if let Some(id) = id {
         writeln!(session.out, "{}", id.hex())?;

@@ -5,7 +5,10 @@ use std::ffi::OsString;
 use clap::Args;
 
 use crate::cli::compose::open;
+use crate::cli::compose::project::BUILD_FAILED;
+use crate::cli::error::AlreadyReported;
 use crate::cli::session::{Exit, Session};
+use crate::cli::together::{self, Job};
 use crate::compose::apply::state_directory;
 use crate::compose::node::Node;
 use crate::compose::project::Project;
@@ -60,6 +63,7 @@ pub(crate) struct BuildArgs {
 pub(crate) fn build(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<Exit> {
     session.engine()?.builders().find(args.builder.as_deref())?;
     let project = open::project(session, &args.services)?;
+    let mut lines: Vec<(String, Vec<OsString>)> = Vec::new();
     for name in project.select(&args.services, args.with_dependencies || args.services.is_empty())? {
         let Some(build) = project.service(&name)?.get("build") else { continue };
         let write = !session.globals.project.dry_run;
@@ -77,12 +81,42 @@ pub(crate) fn build(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Resul
         words.extend(args.ssh.iter().map(|key| format!("--ssh={key}").into()));
         words.extend(args.memory.iter().map(|size| format!("--memory={size}").into()));
         words.push(context);
-        let exit = open::delegate(session, words)?;
-        if exit != Exit::OK {
-            return Ok(exit);
+        lines.push((name, words));
+    }
+    let flags = &session.globals.project;
+    let limit = flags.parallel.unwrap_or_else(together::limit);
+    let exit = if lines.len() < 2 || limit < 2 || flags.dry_run {
+        one_by_one(session, &lines)?
+    } else {
+        let place = |name: &str| lines.iter().position(|(known, _)| known == name);
+        let jobs = lines.iter().map(|(name, _)| {
+            let contexts =
+                project.service(name).ok().and_then(|node| node.get("build")?.get("additional_contexts"));
+            let used = pairs(contexts).into_values();
+            let after = used.filter_map(|used| place(used.strip_prefix("service:")?)).collect();
+            Job { name: name.clone(), after }
+        });
+        let jobs: Vec<Job> = jobs.collect();
+        together::run(session, &jobs, limit, &mut |place| Ok(lines[place].1.clone()))?
+    };
+    if exit != Exit::OK {
+        return Ok(Exit(BUILD_FAILED));
+    }
+    if args.push {
+        for (name, _) in &lines {
+            open::delegate(session, ["push".to_owned(), project.image(name)])?;
         }
-        if args.push {
-            open::delegate(session, ["push".to_owned(), project.image(&name)])?;
+    }
+    Ok(Exit::OK)
+}
+
+fn one_by_one(session: &mut Session<'_>, lines: &[(String, Vec<OsString>)]) -> anyhow::Result<Exit> {
+    for (_, words) in lines {
+        match open::delegate(session, words.clone()) {
+            Ok(Exit::OK) => {}
+            // Its own code is of no interest here.
+            Err(err) if err.is::<AlreadyReported>() => return Ok(Exit(BUILD_FAILED)),
+            other => return other,
         }
     }
     Ok(Exit::OK)

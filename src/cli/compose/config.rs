@@ -89,6 +89,10 @@ pub(crate) struct ConfigArgs {
     #[arg(long)]
     networks: bool,
 
+    /// Print the variables that files are read with
+    #[arg(long)]
+    environment: bool,
+
     /// Services; all if none is named
     #[arg(value_name = "SERVICE")]
     names: Vec<String>,
@@ -117,7 +121,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: ConfigArgs) -> anyhow::Result
         let map = loaded.tree.get(section).and_then(Node::as_map);
         map.map(|map| map.keys().cloned().collect()).unwrap_or_default()
     };
-    let lines = if args.services {
+    let lines = if args.environment {
+        loaded.environment.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    } else if args.services {
         names("services")
     } else if args.volumes {
         names("volumes")
@@ -133,9 +139,14 @@ pub(crate) fn run(session: &mut Session<'_>, args: ConfigArgs) -> anyhow::Result
         let mut tree = if args.no_interpolate { loaded.tree.clone() } else { loaded.tree.escaped() };
         let text = match args.format.as_str() {
             "yaml" => {
-                order::file(&mut tree);
+                if args.no_interpolate {
+                    order::written(&mut tree);
+                } else {
+                    order::file(&mut tree);
+                }
                 yaml::document(&tree)
             }
+            "json" if args.no_interpolate => json::written(&tree)?,
             "json" => json::document(&tree)?,
             other => {
                 return Err(UsageError::new(format!("unsupported format {other:?}"))
@@ -232,7 +243,6 @@ fn select(loaded: &mut Loaded, names: &[String]) -> anyhow::Result<()> {
         services.retain(|name, _| kept.contains(name));
         services.values_mut().for_each(|service| forget_missing(service, &kept));
     }
-    crate::compose::normal::drop_unused(&mut loaded.tree);
     Ok(())
 }
 

@@ -3,11 +3,10 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::process::{Child, Command, Stdio};
 
 use crate::base::platform::Platform;
-use crate::cli::globals::{Globals, LogLevel};
+use crate::cli::globals::Globals;
 use crate::cli::progress::Progress;
 use crate::cli::session::Exit;
 use crate::compose::apply::{Images, ToPull};
@@ -84,28 +83,13 @@ impl Getter<'_> {
     /// Starts a pull in a process of its own.
     fn begin(&self, image: &ToPull) -> Result<Child> {
         let mut command = Command::new("/proc/self/exe");
-        command.args(words(self.globals)).args(["pull", "--quiet"]);
+        command.args(self.globals.words()).args(["pull", "--quiet"]);
         if let Some(platform) = &image.platform {
             command.args(["--platform", platform]);
         }
         command.arg(&image.image).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.spawn().map_err(|err| Error::system(format!("start the pull of {}", image.image), err))
     }
-}
-
-/// The global flags that another process of ketch needs to do its work in the same place.
-fn words(globals: &Globals) -> Vec<OsString> {
-    let mut words: Vec<OsString> = Vec::new();
-    words.extend(globals.config.root.iter().flat_map(|root| ["--root".into(), root.into()]));
-    words.extend(globals.config.modules.iter().flat_map(|module| ["--module".into(), module.clone()]));
-    let backend = globals.config.events_backend.iter();
-    words.extend(backend.flat_map(|backend| ["--events-backend".into(), backend.into()]));
-    let manager = globals.config.cgroup_manager.iter();
-    words.extend(manager.flat_map(|manager| ["--cgroup-manager".into(), manager.into()]));
-    if globals.log_level == LogLevel::Debug {
-        words.push("--debug".into());
-    }
-    words
 }
 
 /// Waits for a pull; what it has said is why it has failed.

@@ -20,8 +20,10 @@ pub(crate) mod within;
 
 use std::ffi::OsString;
 
+use crate::cli::error::{self, AlreadyReported};
 use crate::cli::globals::Globals;
 use crate::cli::session::Exit;
+use crate::cli::usage::UsageError;
 use crate::cli::verbs::{self, Found};
 use crate::cli::{help, run_verb};
 
@@ -57,10 +59,22 @@ pub(crate) fn dispatch(words: &[OsString], globals: &mut Globals) -> anyhow::Res
     } else {
         all.extend_from_slice(words);
     }
-    match verbs::find(&all) {
+    let done = match verbs::find(&all) {
         Found::Verb { verb, called, rest } => run_verb(verb, &called, rest, globals),
         Found::Help(path) => help::print(globals, &path),
+        Found::Missing(_) if words.is_empty() => help::print(globals, &["compose".to_owned()]),
         Found::Missing(group) => help::missing_command(globals, &group),
         Found::Unknown { group, word } => Err(help::unknown_command(&group, &word).into()),
+    };
+    done.map_err(|err| AlreadyReported { code: exit_code(&err, globals) }.into())
+}
+
+/// Tells of a failure of `compose`, and answers docker compose's exit code for it.
+pub(crate) fn exit_code(err: &anyhow::Error, globals: &Globals) -> u8 {
+    let is_unknown = err.downcast_ref::<UsageError>().is_some_and(UsageError::is_unknown_word);
+    match error::report(err, globals) {
+        error::FAILED if is_unknown => project::UNKNOWN_WORD,
+        error::FAILED => project::GENERAL,
+        code => code,
     }
 }

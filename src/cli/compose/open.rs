@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use crate::cli::compose::getter::Getter;
+use crate::cli::error::of_engine;
 use crate::cli::progress::Progress;
 use crate::cli::session::{Exit, Session};
 use crate::compose::apply::{Compose, Event};
@@ -15,6 +17,7 @@ use crate::compose::observe;
 use crate::compose::plan::Actual;
 use crate::compose::project::Project;
 use crate::engine::{Error, Kind};
+use crate::sys::poll::{Interest, PollSet};
 
 /// Loads the project of this command. `services` are those named on the command line.
 ///
@@ -48,7 +51,7 @@ pub(super) fn project_or_containers(session: &Session<'_>, services: &[String]) 
             }
             Ok(project)
         }
-        Err(err) => match (err.downcast_ref::<Error>(), session.globals.project.name()) {
+        Err(err) => match (of_engine(err.as_ref()), session.globals.project.name()) {
             (Some(Error { kind: Kind::NotFound, .. }), Some(name)) => Ok(Project::new(nameless(name))),
             _ => Err(err),
         },
@@ -156,9 +159,27 @@ pub(super) fn with_pause<T>(
         images: &images,
         hook_output: &hook_output,
         pause,
+        confirm: &confirm,
         dry_run: flags.dry_run,
         parallel: flags.parallel.unwrap_or(PARALLEL),
     })
+}
+
+/// Asks on standard error. Nobody answers where standard input is no terminal and has nothing to say.
+fn confirm(question: &str) -> bool {
+    eprint!("{question} [y/N] ");
+    let stdin = std::io::stdin();
+    let mut poll = PollSet::default();
+    poll.add(Some(stdin.as_fd()), Interest::READ);
+    let has_answer = stdin.is_terminal() || poll.wait(Some(Duration::ZERO)).unwrap_or(false);
+    let mut answer = String::new();
+    if !has_answer || stdin.read_line(&mut answer).is_err() {
+        answer.clear();
+    }
+    if !stdin.is_terminal() {
+        eprintln!();
+    }
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
 /// How much is done at once where nothing is said.

@@ -7,11 +7,24 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use crate::cli::error::Coded;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::compose::load::{self, Loaded, Options};
 use crate::compose::locate;
 use crate::engine::config;
+
+/// docker compose's exit codes: what has no other, a file that is not there, one that means nothing, words that are
+/// no command and no flag, and a build that has failed.
+///
+/// # Source
+///
+/// Observed: docker compose 2.26.
+pub(super) const GENERAL: u8 = 1;
+const NO_FILE: u8 = 14;
+const UNREADABLE: u8 = 15;
+pub(super) const UNKNOWN_WORD: u8 = 16;
+pub(super) const BUILD_FAILED: u8 = 17;
 
 /// What stands between `compose` and its verb.
 #[derive(Clone, Debug, Default)]
@@ -189,7 +202,15 @@ impl ProjectFlags {
     ///
     /// Those of [`load::load`].
     pub(crate) fn load(&self, session: &Session<'_>, options: &Options) -> anyhow::Result<Loaded> {
-        let loaded = load::load(options)?;
+        let loaded = load::load(options).map_err(|error| {
+            let is_absent = error.message.starts_with("no configuration file provided")
+                || std::error::Error::source(&error)
+                    .and_then(|source| source.downcast_ref::<std::io::Error>())
+                    .is_some_and(|err| err.kind() == std::io::ErrorKind::NotFound);
+            let is_name = error.message.starts_with("invalid project name");
+            let code = if is_absent { NO_FILE } else { UNREADABLE };
+            Coded { code: if is_name { GENERAL } else { code }, error }
+        })?;
         for name in &loaded.missed {
             session.warn(format!("The {name:?} variable is not set. Defaulting to a blank string."));
         }

@@ -197,6 +197,7 @@ pub(crate) fn up(session: &mut Session<'_>, args: UpArgs) -> anyhow::Result<Exit
         recreate_dependencies: args.always_recreate_deps,
         renew_volumes: args.renew_anon_volumes,
         no_start: args.no_start,
+        yes: args.yes,
         grace,
         ..args.make.options(&args.services, &session.globals.project)?
     };
@@ -270,8 +271,11 @@ pub(crate) struct CreateArgs {
 
 pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Result<()> {
     let project = open::project(session, &args.services)?;
-    let options =
-        UpOptions { no_start: true, ..args.make.options(&args.services, &session.globals.project)? };
+    let options = UpOptions {
+        no_start: true,
+        yes: args.yes,
+        ..args.make.options(&args.services, &session.globals.project)?
+    };
     open::with(session, &project, args.make.quiet_pull, |compose| Ok(compose.up(&options).map(drop)?))
 }
 

@@ -10,6 +10,7 @@ use crate::base::digest::Digest;
 use crate::base::manifest::Descriptor;
 use crate::engine::build::fault::Fault;
 use crate::engine::build::key::Key;
+use crate::engine::build::provenance::Facts;
 use crate::engine::build::request::{BuildEvent, Output};
 use crate::engine::build::state::State;
 use crate::engine::build::{Builder, Built, Result};
@@ -49,7 +50,7 @@ impl Builder<'_> {
         }
         if !request.makes_image() {
             self.export_caches(&state)?;
-            return Ok(Built { id: None, manifest: None });
+            return Ok(Built { id: None, manifest: None, facts: Facts::default() });
         }
         let built = self.image(state)?;
         for output in &request.outputs {
@@ -117,7 +118,7 @@ impl Builder<'_> {
         let id = self.engine.register_image(&image)?;
         self.event(&BuildEvent::Made(&id, &manifest.digest, &request.names));
         self.export_caches(&state)?;
-        Ok(Built { id: Some(id), manifest: Some(manifest) })
+        Ok(Built { id: Some(id), manifest: Some(manifest), facts: Facts::default() })
     }
 
     /// When the image was made. One that an earlier build has made just so keeps its time, and so its ID.

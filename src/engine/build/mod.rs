@@ -26,6 +26,7 @@ mod lanes;
 mod mounts;
 mod plan;
 pub(crate) mod platforms;
+pub(crate) mod provenance;
 pub(crate) mod prune;
 mod remote;
 pub(crate) mod request;
@@ -50,10 +51,11 @@ use crate::engine::build::fault::Fault;
 use crate::engine::build::files::FilesStep;
 use crate::engine::build::key::Key;
 use crate::engine::build::plan::Plan;
+use crate::engine::build::provenance::{Facts, Material};
 use crate::engine::build::request::{BuildEvent, BuildRequest, StepName};
 use crate::engine::build::run::{RunStep, Running};
 use crate::engine::build::sources::Named;
-pub(crate) use crate::engine::build::sources::inline_file;
+pub(crate) use crate::engine::build::sources::{InlineFile, inline_file};
 use crate::engine::build::state::State;
 use crate::engine::layer::NewLayer;
 use crate::engine::{Engine, Error};
@@ -103,6 +105,8 @@ struct Builder<'a> {
     used: Vec<CachedStep>,
     /// Standard input for RUN: what was read and not yet passed on; `None` at its end.
     input: Option<Vec<u8>>,
+    /// What was used that is not the caller's.
+    materials: Vec<Material>,
     /// New layers, which pin themselves.
     held: Vec<NewLayer>,
     serial: usize,
@@ -153,6 +157,8 @@ pub(crate) struct Built {
     /// The image, if the result is one.
     pub(crate) id: Option<Digest>,
     pub(crate) manifest: Option<Descriptor>,
+    /// What it was made of, and when.
+    pub(crate) facts: Facts,
 }
 
 /// Builds.
@@ -169,8 +175,12 @@ pub(crate) fn build(
     engine.sweep();
     let read = sources::read(engine, request)?;
     let (name, text) = (read.name.clone(), read.text.clone());
+    let started = Timestamp::now();
     let outcome = build_read(engine, request, events, read);
-    outcome.map_err(|fault| fault.drawn(&name, &text))
+    let mut built = outcome.map_err(|fault| fault.drawn(&name, &text))?;
+    (built.facts.started, built.facts.finished) = (started, Timestamp::now());
+    built.facts.dockerfile = (name, text);
+    Ok(built)
 }
 
 /// The name and the text of the Dockerfile that a build would read.
@@ -230,11 +240,18 @@ fn build_read(
         imported: vec![],
         used: vec![],
         input: request.container.interactive.then(Vec::new),
+        materials: read.materials,
         held: vec![],
         serial: 0,
     };
+    for note in &request.notes {
+        builder.event(&BuildEvent::Warning(note));
+    }
     builder.import_caches();
-    let built = builder.stages().and_then(|()| builder.finish());
+    let mut built = builder.stages().and_then(|()| builder.finish());
+    if let Ok(built) = &mut built {
+        built.facts.materials = std::mem::take(&mut builder.materials);
+    }
     builder.context.keep_digests(engine.store());
     builder.clean_up();
     built

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::base::digest::Digest;
 use crate::engine::build::Builder;
+use crate::engine::build::provenance::Material;
 use crate::engine::{Engine, Error, Kind, Result, config};
 use crate::store::staging::{self, Staged};
 
@@ -58,24 +59,27 @@ impl Builder<'_> {
     /// Gets what an ADD names.
     pub(super) fn fetch(&mut self, address: &str, checksum: Option<&str>, keep_git: bool) -> Result<Fetched> {
         if let Some(repository) = repository(address) {
-            let (staged, path) = check_out(self.engine, &repository, keep_git)?;
+            let (staged, path, commit) = check_out(self.engine, &repository, keep_git)?;
             self.scratch.push(staged);
+            self.materials.push(Material { uri: address.to_owned(), algorithm: "sha1", digest: commit });
             return Ok(Fetched { path, name: String::new(), is_tree: true });
         }
         let (staged, fetched) = download(self.engine, address)?;
         self.scratch.push(staged);
+        let got = digest_of(&fetched.path.join(&fetched.name))?;
         if let Some(want) = checksum {
             let want: Digest = want.parse().map_err(|err| Error::invalid(format!("--checksum: {err}")))?;
-            let got = digest_of(&fetched.path.join(&fetched.name))?;
             if got != want {
                 return Err(Error::invalid(format!("digest mismatch {got}: {want} of {address}")));
             }
         }
+        self.materials.push(Material { uri: address.to_owned(), algorithm: "sha256", digest: got.hex() });
         Ok(fetched)
     }
 }
 
-fn digest_of(path: &std::path::Path) -> Result<Digest> {
+/// The digest of a file.
+pub(super) fn digest_of(path: &std::path::Path) -> Result<Digest> {
     use sha2::{Digest as _, Sha256};
     let mut hash = Sha256::new();
     let failed = |err| Error::system(format!("read {}", path.display()), err);
@@ -124,7 +128,7 @@ fn file_name(address: &str) -> String {
 }
 
 /// Checks the repository of an address out; `None` if it is the address of none.
-pub(super) fn context_of_repository(engine: &Engine, address: &str) -> Option<Result<(Staged, PathBuf)>> {
+pub(super) fn context_of_repository(engine: &Engine, address: &str) -> Option<Result<CheckedOut>> {
     // A repository of this machine is the caller's to name, and never a Dockerfile's.
     let found = match address.strip_prefix("file://") {
         Some(path) => repository(&format!("git://{path}"))
@@ -134,12 +138,15 @@ pub(super) fn context_of_repository(engine: &Engine, address: &str) -> Option<Re
     Some(check_out(engine, &found?, true))
 }
 
-/// Checks a repository out in staging; returns the directory that was asked for.
-fn check_out(engine: &Engine, repository: &Repository, keep_git: bool) -> Result<(Staged, PathBuf)> {
+/// A repository in staging, the directory of it that was asked for, and the commit.
+type CheckedOut = (Staged, PathBuf, String);
+
+/// Checks a repository out in staging.
+fn check_out(engine: &Engine, repository: &Repository, keep_git: bool) -> Result<CheckedOut> {
     let staged = staging::dir(engine.store())?;
     drop(staged.subdir("repository")?);
     let path = staged.path().join("repository");
-    let git = |args: &[&str]| run_git(&path, args);
+    let git = |args: &[&str]| run_git(&path, args).map(drop);
     git(&["init", "-q"])?;
     // What looks like an option or a local path of git's is neither.
     if repository.reference.starts_with('-') || repository.address.starts_with('-') {
@@ -171,6 +178,7 @@ fn check_out(engine: &Engine, repository: &Repository, keep_git: bool) -> Result
         "FETCH_HEAD" => err,
         _ => Error::invalid(format!("{}: no branch, tag or commit {reference:?}", repository.address)),
     })?;
+    let commit = run_git(&path, &["rev-parse", "HEAD"])?.trim().to_owned();
     if path.join(".gitmodules").exists() {
         git(&["submodule", "update", "-q", "--init", "--recursive", "--depth=1"])?;
     }
@@ -192,16 +200,17 @@ fn check_out(engine: &Engine, repository: &Repository, keep_git: bool) -> Result
     use std::os::fd::AsRawFd as _;
     let real = std::fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))
         .map_err(|err| Error::system("find the directory in the repository", err))?;
-    Ok((staged, real))
+    Ok((staged, real, commit))
 }
 
-fn run_git(dir: &std::path::Path, args: &[&str]) -> Result<()> {
+/// Runs git in `dir`; returns what it has printed.
+fn run_git(dir: &std::path::Path, args: &[&str]) -> Result<String> {
     let mut command = Command::new("git");
     // It asks nobody, and runs no hook or file of the repository's.
     command.args(["-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never"]);
     command.args(["-c", "advice.detachedHead=false"]).args(args);
     command.current_dir(dir).env("GIT_TERMINAL_PROMPT", "0");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = command.output().map_err(|err| {
         let path = config::search_path().unwrap_or_default();
         Error::new(Kind::Unsupported, "a git repository needs the program git")
@@ -209,7 +218,7 @@ fn run_git(dir: &std::path::Path, args: &[&str]) -> Result<()> {
             .hint(format!("install git; it was looked for in {}", path.to_string_lossy()))
     })?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let text = String::from_utf8_lossy(&output.stderr);
     let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it failed");

@@ -55,6 +55,8 @@ pub(crate) struct BuildRequest {
     pub(crate) cache_from: Vec<CachePlace>,
     /// Where the steps of this build are kept beside the store.
     pub(crate) cache_to: Vec<CacheTarget>,
+    /// What to tell before anything is done.
+    pub(crate) notes: Vec<String>,
     /// Stages that are built anew.
     pub(crate) no_cache_filter: Vec<String>,
     /// `--layers=false`: all steps of a stage become one layer.

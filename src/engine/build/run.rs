@@ -21,7 +21,7 @@ use crate::engine::build::state::{self, Scope};
 use crate::engine::build::{Builder, Fault, Lane, Result, Root};
 use crate::engine::request::{ContainerRequest, ImageVolumes};
 use crate::engine::resolve::ImageFacts;
-use crate::engine::{Error, config, create};
+use crate::engine::{Error, Kind as ErrorKind, config, create};
 use crate::runtime::assemble::Choice;
 use crate::runtime::launch::{self, LaunchOrder};
 use crate::store::staging::Staged;
@@ -243,8 +243,12 @@ impl Builder<'_> {
             // A step is no container that anybody asked for.
             events: crate::events::Backend::None,
         };
-        launch::launch(&self.caller, &order, Some(theirs), &[])
-            .map_err(|failure| Fault::at(line, crate::engine::start::failed(failure, &id)))?;
+        launch::launch(&self.caller, &order, Some(theirs), &[]).map_err(|failure| {
+            let error = crate::engine::start::failed(failure, &id);
+            // A command that is not there is a step that has failed, and not ketch.
+            let is_of_step = matches!(error.kind, ErrorKind::CommandNotFound | ErrorKind::NotExecutable);
+            Fault { exit: is_of_step.then_some(1), ..Fault::at(line, error) }
+        })?;
         let running = Running { socket: ours, _locks: locks, placeholders };
         if stdin && self.input.is_none() {
             running.end_of_input().map_err(attach)?;

@@ -13,6 +13,7 @@ use crate::base::platform::Platform;
 use crate::base::spec::UserNamespace;
 use crate::engine::build::context::{Context, MAX_FILE, find_ignore, read_file};
 use crate::engine::build::fault::Fault;
+use crate::engine::build::provenance::{self, Material};
 use crate::engine::build::request::{BuildEvent, BuildRequest};
 use crate::engine::build::state::State;
 use crate::engine::build::{Builder, Lane, Result, Root, plan, remote};
@@ -20,6 +21,7 @@ use crate::engine::pull::{self, PullPolicy};
 use crate::engine::register::MAX_DOCUMENT;
 use crate::engine::{Engine, Error, Kind, config};
 use crate::runtime::copy;
+use crate::store::images::ImageRecord;
 use crate::store::staging;
 use crate::store::unpack::decoder;
 
@@ -30,6 +32,8 @@ pub(super) struct Read {
     pub(super) name: String,
     pub(super) text: String,
     pub(super) context: Context,
+    /// What of it came from elsewhere.
+    pub(super) materials: Vec<Material>,
 }
 
 /// What `--build-context` names.
@@ -48,15 +52,19 @@ pub(super) fn read(engine: &Engine, request: &BuildRequest) -> Result<Read> {
     let text = request.context.to_string_lossy().into_owned();
     let path = directory.join(request.context.as_path());
     let mut dockerfile = None;
+    let mut materials = Vec::new();
     let mut context = if text == "-" {
         let from_stdin = read_stdin_context(engine)?;
         dockerfile = from_stdin.1;
         from_stdin.0
     } else if let Some(checked_out) = remote::context_of_repository(engine, &text) {
-        let (staged, root) = checked_out?;
+        let (staged, root, commit) = checked_out?;
+        materials.push(Material { uri: text.clone(), algorithm: "sha1", digest: commit });
         Context::new(root, Some(staged))
     } else if remote::is_remote(&text) {
         let (staged, fetched) = remote::download(engine, &text)?;
+        let digest = remote::digest_of(&fetched.path.join(&fetched.name))?.hex();
+        materials.push(Material { uri: text.clone(), algorithm: "sha256", digest });
         let file = open(&fetched.path.join(&fetched.name))?;
         let read = of_archive_or_dockerfile(engine, file)?;
         drop(staged);
@@ -101,7 +109,7 @@ pub(super) fn read(engine: &Engine, request: &BuildRequest) -> Result<Read> {
     };
     crate::base::dockerfile::ignore::Ignore::parse(context.ignore.as_bytes())
         .map_err(|line| Error::invalid(format!("the ignore file has a malformed pattern in line {line}")))?;
-    Ok(Read { name, text, context })
+    Ok(Read { name, text, context, materials })
 }
 
 /// A Dockerfile that is no file of its own.
@@ -256,7 +264,7 @@ pub(super) fn contexts(engine: &Engine, request: &BuildRequest) -> Result<BTreeM
         let named = if let Some(image) = image.iter().find_map(|prefix| text.strip_prefix(prefix)) {
             Named::Image(image.to_owned())
         } else if let Some(checked_out) = remote::context_of_repository(engine, text) {
-            let (staged, root) = checked_out?;
+            let (staged, root, _) = checked_out?;
             Named::Files(Context::new(root, Some(staged)))
         } else if remote::is_remote(text) {
             let (_staged, fetched) = remote::download(engine, text)?;
@@ -339,6 +347,7 @@ impl Builder<'_> {
         let id = self.obtain(&typed, platform)?;
         let store = self.engine.store();
         let image = self.engine.image(&id.to_string())?.image;
+        self.note_image(&typed, &image);
         let text = store.blobs().read_small(&image.id, MAX_DOCUMENT)?;
         let document = ConfigDocument::parse(&text)
             .map_err(|err| Error::system(format!("understand the configuration of image {typed}"), err))?;
@@ -356,6 +365,17 @@ impl Builder<'_> {
         state.created = image.created;
         self.images.insert(known, state.clone());
         Ok(state)
+    }
+
+    /// Notes that an image was used.
+    fn note_image(&mut self, typed: &str, image: &ImageRecord) {
+        let Some(stored) = image.manifest() else { return };
+        let digest = stored.index.unwrap_or(stored.digest);
+        let uri = provenance::package(typed, &image.platform);
+        let material = Material { uri, algorithm: "sha256", digest: digest.hex() };
+        if !self.materials.contains(&material) {
+            self.materials.push(material);
+        }
     }
 
     /// Gets an image; the built-in one is made.

@@ -25,6 +25,7 @@ use crate::runtime::assemble::{CopyTask, Result, digest, identity};
 use crate::runtime::copy;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::rootfs::{RootDir, shown};
+use crate::runtime::sparse;
 use crate::store::unpack::decoder;
 use crate::sys::fs::{self, FileType, Stat};
 
@@ -335,7 +336,7 @@ impl Copier<'_> {
             other => other,
         };
         let mut file = File::from(file.map_err(|errno| failed(path)(errno.into()))?);
-        self.data(source, &mut file).map_err(failed(path))?;
+        self.data(source, stat, &mut file).map_err(failed(path))?;
         let (uid, gid) = self.owner_of(stat);
         if (uid, gid) != (0, 0) {
             self.give(file.as_fd(), uid, gid, path)?;
@@ -354,9 +355,18 @@ impl Copier<'_> {
     }
 
     /// Copies content: shared blocks where the file system can, else through a buffer; holes stay holes.
-    fn data(&mut self, mut from: File, to: &mut File) -> io::Result<()> {
+    fn data(&mut self, mut from: File, stat: &Stat, to: &mut File) -> io::Result<()> {
         if rustix::fs::ioctl_ficlone(&*to, &from).is_ok() {
             return Ok(());
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        if let Some(pieces) = sparse::pieces(&from, stat, size)? {
+            for (start, length) in pieces {
+                from.seek(io::SeekFrom::Start(start))?;
+                to.seek(io::SeekFrom::Start(start))?;
+                io::copy(&mut (&from).take(length), to)?;
+            }
+            return to.set_len(size);
         }
         let mut length = 0_u64;
         let mut hole = false;

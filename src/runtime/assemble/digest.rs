@@ -10,7 +10,7 @@
 //! no allocation but its name.
 
 use std::ffi::{CStr, CString};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -23,6 +23,7 @@ use crate::runtime::assemble::select::{self, MAX_DEPTH, Sieve};
 use crate::runtime::assemble::{Choice, Result};
 use crate::runtime::failure::Failure;
 use crate::runtime::rootfs::{RootDir, shown};
+use crate::runtime::sparse;
 use crate::sys::fs::{self, FileType, Stat};
 
 /// Room for the names of the attributes that nearly every file has, and for the longest list there is.
@@ -57,6 +58,19 @@ pub(crate) fn hash_file(place: Place<'_>) -> io::Result<(Digest, Stat)> {
     let attributes = attributes(&file);
     let mut file = std::fs::File::from(file);
     let mut hash = Sha256::new();
+    let size = u64::try_from(stat.st_size).unwrap_or(0);
+    let holes = sparse::pieces(&file, &stat, size)?;
+    if let Some(pieces) = &holes {
+        // Where the data is, and the data: what is not stored is not read.
+        field(&mut hash, b"size", &size.to_le_bytes());
+        for &(start, length) in pieces {
+            field(&mut hash, b"at", &start.to_le_bytes());
+            hash.update(length.to_le_bytes());
+            file.seek(io::SeekFrom::Start(start))?;
+            io::copy(&mut (&file).take(length), &mut Hashing(&mut hash))?;
+        }
+        file.seek(io::SeekFrom::End(0))?;
+    }
     // Most files are small, and a large buffer takes longer to clear than such a file to read.
     let mut buffer = vec![0; usize::try_from(stat.st_size).unwrap_or(0).clamp(1 << 10, 128 << 10)];
     let content = loop {
@@ -75,6 +89,20 @@ pub(crate) fn hash_file(place: Place<'_>) -> io::Result<(Digest, Stat)> {
         field(&mut both, b"value", &value);
     }
     Ok((Digest::from_hash(both), stat))
+}
+
+/// Lets a hash be written to.
+struct Hashing<'a>(&'a mut Sha256);
+
+impl io::Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Lengths keep what follows one another apart.

@@ -4,20 +4,16 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
-
-use rustix::fs::SeekFrom;
 
 use crate::base::idmap::IdMap;
 use crate::base::tar::{self, Entry, Kind, Sparse};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::layer::walk::{Found, Sink, attributes};
 use crate::runtime::layer::{Packed, Result, unreadable, written};
+use crate::runtime::sparse;
 use crate::sys::fs::{self, FileType, Stat};
-
-/// Holes of fewer bytes in all are packed as zeros: every reader can take those.
-const HOLES_MIN: u64 = 1 << 20;
 
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -107,7 +103,7 @@ impl<'a, W: Write> Packer<'a, W> {
             self.linked.insert(key, found.path.to_vec());
         }
         let size = u64::try_from(found.stat.st_size).unwrap_or(0);
-        let pieces = pieces(file, found.stat, size).map_err(|err| unreadable(found.path, err))?;
+        let pieces = sparse::pieces(file, found.stat, size).map_err(|err| unreadable(found.path, err))?;
         let xattrs = self.attributes(file, found.path)?;
         let sparse = pieces.as_ref().map(|pieces| Sparse { pieces });
         let entry =
@@ -183,39 +179,6 @@ impl<W: Write> Sink for Packer<'_, W> {
     }
 }
 
-/// Where a file has data; `None` if it has no holes worth the trouble.
-fn pieces(file: &OwnedFd, stat: &Stat, size: u64) -> std::io::Result<Option<Vec<(u64, u64)>>> {
-    let allocated = u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
-    if size.saturating_sub(allocated) < HOLES_MIN {
-        return Ok(None);
-    }
-    let mut pieces = Vec::new();
-    let mut at = 0;
-    while at < size {
-        let start = match rustix::fs::seek(file.as_fd(), SeekFrom::Data(at)) {
-            Ok(start) => start,
-            // Nothing but a hole up to the end.
-            Err(rustix::io::Errno::NXIO) => break,
-            Err(rustix::io::Errno::INVAL) => return Ok(None),
-            Err(errno) => return Err(errno.into()),
-        };
-        let end = match rustix::fs::seek(file.as_fd(), SeekFrom::Hole(start)) {
-            Ok(end) => end.min(size),
-            Err(errno) => return Err(errno.into()),
-        };
-        if end <= start {
-            break;
-        }
-        pieces.push((start, end - start));
-        at = end;
-    }
-    // What ends in a hole says so by an empty piece at its end.
-    if pieces.last().is_none_or(|(offset, length)| offset + length < size) {
-        pieces.push((size, 0));
-    }
-    Ok(Some(pieces))
-}
-
 /// Makes capabilities of a user namespace's root (version 3) those of any root (version 2), which is how
 /// images have them.
 ///
@@ -273,21 +236,5 @@ mod tests {
         let mut value = acl(5);
         translate_acl(&mut value, &map, &map);
         assert_eq!(value, acl(4));
-    }
-
-    #[test]
-    fn holes_are_found() {
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(8 << 20).unwrap();
-        file.write_all_at(b"x", 4 << 20).unwrap();
-        let file = OwnedFd::from(file);
-        let stat = fs::stat(&file).unwrap();
-        let found = pieces(&file, &stat, 8 << 20).unwrap().expect("holes");
-        assert_eq!(found.len(), 2);
-        assert_eq!((found[0].0, found[1]), (4 << 20, (8 << 20, 0)));
-        let dense = tempfile::tempfile().unwrap();
-        dense.set_len(4096).unwrap();
-        let dense = OwnedFd::from(dense);
-        assert_eq!(pieces(&dense, &fs::stat(&dense).unwrap(), 4096).unwrap(), None);
     }
 }
