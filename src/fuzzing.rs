@@ -225,7 +225,7 @@ fn compose_file(data: &[u8]) {
             files: &files,
             directory,
             home: Some(Path::new("/home/user")),
-            keep_paths: false,
+            keep_paths: None,
             keep_variables: false,
         };
         let Ok(mut tree) = canonical::file(document, &context) else { continue };

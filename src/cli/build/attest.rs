@@ -95,11 +95,8 @@ fn bill(flag: &str, text: &str) -> Result<()> {
     if csv::fields(text).iter().any(disabled) {
         return Ok(());
     }
-    Err(Error::new(
-        Kind::Unsupported,
-        format!("{flag}: ketch makes no bills of materials: it looks for no packages"),
-    )
-    .hint("have a scanner read the image: ketch save --format oci-archive IMAGE"))
+    let message = format!("{flag}: ketch makes no bills of materials: it looks for no packages in images");
+    Err(Error::new(Kind::Unsupported, message))
 }
 
 #[cfg(test)]
