@@ -391,7 +391,8 @@ fn a_command_is_run_in_a_new_container() {
     assert_eq!(sandbox.ok(["port", "served"]), format!("80/tcp -> 127.0.0.1:{port}"));
     let other = common::free_port().to_string();
     let publish = format!("127.0.0.1:{other}:81");
-    sandbox.compose(&["run", "-d", "--name", "aliased", "--use-aliases", "-p", &publish, "a"]).ok();
+    let printed = sandbox.compose(&["run", "-d", "--name", "aliased", "--use-aliases", "-p", &publish, "a"]);
+    assert_eq!(printed.ok(), sandbox.inspect("aliased", ".Id"));
     assert_eq!(sandbox.ok(["port", "aliased"]), format!("81/tcp -> 127.0.0.1:{other}"));
     // Only the one that was asked to is known by the service's names.
     let aliases = |name: &str| {

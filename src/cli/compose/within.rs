@@ -112,7 +112,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "CAPABILITY")]
     cap_drop: Vec<String>,
 
-    /// Leave it running in the background and print its name
+    /// Leave it running in the background and print its ID
     #[arg(short, long)]
     detach: bool,
 
@@ -253,8 +253,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     let engine = session.engine()?;
     if args.detach {
         engine.start_container(&id, Start::default())?;
-        let name = engine.container_name(&id)?;
-        writeln!(session.out, "{name}")?;
+        writeln!(session.out, "{id}")?;
         return Ok(Exit::OK);
     }
     let hello = Hello { stdout: true, stderr: true, stdin: args.interactive, ..Hello::default() };
