@@ -37,7 +37,7 @@ is 'throttled' "$([ "$(sed -n 's/^nr_throttled //p' $group/cpu.stat)" -gt 0 ] &&
 is '--cpuset-cpus' "$($k run --rm --net=none --cpuset-cpus 1 --rootfs $r sed -n 's/^Cpus_allowed_list:.//p' /proc/self/status)" 1
 is '--cpuset-mems' "$($k run --rm --net=none --cpuset-mems 0 --rootfs $r cat /sys/fs/cgroup/cpuset.mems)" 0
 is '--cpu-shares' "$($k run --rm --net=none --cpu-shares 2048 --rootfs $r cat /sys/fs/cgroup/cpu.weight | sed 's/^[1-9][0-9]*$/a weight/')" 'a weight'
-$k run --rm --net=none --cpuset-cpus 99 --rootfs $r true > $t/out 2>&1; is 'a processor that is none' "$? $(grep -c cpuset $t/out)" '125 1'
+$k run --rm --net=none --cpuset-cpus 99 --rootfs $r true > $out 2>&1; is 'a processor that is none' "$? $(grep -c cpuset $out)" '125 1'
 
 # Disks. The machine's only one is /dev/vda.
 device=$(stat -c '%Hr:%Lr' /dev/vda)

@@ -4,11 +4,12 @@
 #   comes WHAT WANTED CMD...     the same, once CMD says WANTED; after two minutes what it said last
 #   rootfs DIR APPLET...         a root file system of busybox; `debian` is one that borrows /usr of the machine
 #   done_here                    the exit code
+#   $out                         a file for what a command says
 set -u
 t=/home/dev/t
 bin=$t/bin/ketch
+out=$(mktemp)
 bad=0
-# Each command is told apart from its checks by its own standard error.
 is() { if [ "$2" = "$3" ]; then echo "ok: $1"; else echo "FAILED: $1: $2, wanted $3"; bad=1; fi; }
 comes() {
     local what=$1 wanted=$2 got=
@@ -35,4 +36,4 @@ debian() {
     mkdir -p "$dir/usr" "$dir/etc" "$dir/tmp" "$dir/run"
     for name in bin sbin lib lib64; do ln -sfn "usr/$name" "$dir/$name"; done
 }
-done_here() { exit $bad; }
+done_here() { rm -f "$out"; exit $bad; }

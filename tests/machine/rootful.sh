@@ -1,6 +1,6 @@
 # Networks, limits and volumes of root's own containers, in the machine's own namespaces.
 k="$bin --root /root/ketch-test"
-r=/root/ketch-rootfs
+r=/var/lib/ketch-rootfs
 rootfs $r httpd wget cat tail id touch
 echo page > $r/page
 $k network check > /tmp/check; is 'network check' $? 0
@@ -17,7 +17,11 @@ $k run --net=none --name=eater -m 24m --memory-swap 24m --rootfs $r sh -c 'tail 
 is 'OOMKilled' "$($k inspect --format '{{.State.OOMKilled}}' eater)" true
 $k pause web > /dev/null && $k unpause web > /dev/null; is 'pause and unpause' $? 0
 $k update -m 80m web > /dev/null && is 'update' "$($k exec web cat /sys/fs/cgroup/memory.max)" 83886080
-is '--userns=auto' "$($k run --rm --net=none --userns=auto --rootfs $r cat /proc/self/uid_map 2>&1 | awk '$1 == 0 && $2 > 0 {print "mapped"}')" mapped
+# Whose IDs they are, as with podman.
+for file in /etc/subuid /etc/subgid; do grep -q '^containers:' $file || echo containers:2000000:65536 >> $file; done
+mapped() { $k run --rm --net=none --userns=auto "$@" cat /proc/self/uid_map 2>&1 | awk '$1 == 0 && $2 >= 2000000 {print "mapped"; next} {print}' | grep -v '^unpacking'; }
+tar -C $r -c . | $k import -q - bb > /dev/null
+is '--userns=auto' "$(mapped bb)" mapped
 $k volume create data > /dev/null
 is 'a volume' "$($k run --rm --net=none -v data:/data --rootfs $r sh -c 'touch /data/x && echo made') $(ls "$($k volume inspect --format '{{.Mountpoint}}' data)")" 'made x'
 $k rm -f -t0 -a > /dev/null

@@ -55,7 +55,7 @@ UNIT
 # In the foreground: the command is the service.
 unit kt-front.service << UNIT
 [Service]
-ExecStart=$k run --rm --replace --net=none --name kt-front --rootfs $r sh -c 'trap "exit 3" TERM; echo said by a container; while :; do sleep 1; done'
+ExecStart=$k run --rm --replace --net=none --name kt-front --rootfs $r sh -c 'trap "exit 3" TERM; echo said by container $$; while :; do sleep 1; done'
 TimeoutStopSec=120
 UNIT
 # systemd holds the port.
@@ -103,7 +103,7 @@ is 'ready when the container says so' "$(systemctl --user is-active kt-inside.se
 systemctl --user stop kt-inside.service
 
 systemctl --user start kt-front.service
-comes 'the journal has what it says' 1 sh -c 'journalctl --user -u kt-front.service -o cat | grep -c "^said by a container$"'
+comes 'the journal has what it says' 1 sh -c 'journalctl --user -u kt-front.service -o cat | grep -c "^said by container '$$'\$"'
 systemctl --user stop kt-front.service
 is 'its own code' "$(show kt-front.service ExecMainStatus) $(show kt-front.service Result)" '3 exit-code'
 
