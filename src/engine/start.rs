@@ -24,6 +24,16 @@ pub(crate) struct Start {
     pub(crate) keep: Vec<i32>,
 }
 
+/// Is told how each of several starts went.
+type Done<'a> = dyn FnMut(usize, Result<i32>) -> Result<()> + 'a;
+
+/// How far a start has come.
+enum Begun {
+    /// Process 1.
+    Started(i32),
+    UnderWay(Launching),
+}
+
 impl Engine {
     /// Starts a container, and returns its process 1 once the command runs.
     ///
@@ -56,41 +66,52 @@ impl Engine {
         ids: &[ContainerId],
         limit: usize,
         begun: &mut dyn FnMut(usize),
-        done: &mut dyn FnMut(usize, Result<i32>) -> Result<()>,
+        done: &mut Done<'_>,
     ) -> Result<()> {
-        let mut under_way: VecDeque<(usize, Launching)> = VecDeque::new();
+        let finish = |(index, launching): (usize, Launching), done: &mut Done<'_>| {
+            done(index, launching.finish().map_err(|failure| failed(failure, &ids[index])))
+        };
+        let mut under_way = VecDeque::new();
         let mut result = Ok(());
         for (index, id) in ids.iter().enumerate() {
             begun(index);
-            let started = match self.startable(id) {
-                Ok(Phase::Initialized) => self.start_container(id, Start::default()),
-                Ok(_) => match self.begin_launch(id, Start::default(), false) {
-                    Ok(launching) => {
-                        // The user namespace that the first one makes is the others' as well.
-                        let most = if launching.made_namespace { 1 } else { limit.max(1) };
-                        under_way.push_back((index, launching));
-                        while under_way.len() >= most
-                            && let Some((first, launching)) = under_way.pop_front()
-                        {
-                            let started = launching.finish().map_err(|failure| failed(failure, &ids[first]));
-                            result = result.and(done(first, started));
-                        }
-                        if result.is_err() { break } else { continue }
-                    }
-                    Err(err) => Err(err),
-                },
-                Err(err) => Err(err),
+            let most = match self.begin_start(id) {
+                Ok(Begun::UnderWay(launching)) => {
+                    // The user namespace that the first one makes is the others' as well.
+                    let most = if launching.made_namespace { 1 } else { limit.max(1) };
+                    under_way.push_back((index, launching));
+                    most
+                }
+                Ok(Begun::Started(pid)) => {
+                    result = done(index, Ok(pid));
+                    limit.max(1)
+                }
+                Err(err) => {
+                    result = done(index, Err(err));
+                    limit.max(1)
+                }
             };
-            result = done(index, started);
+            while under_way.len() >= most
+                && let Some(first) = under_way.pop_front()
+            {
+                result = result.and(finish(first, done));
+            }
             if result.is_err() {
                 break;
             }
         }
-        for (index, launching) in under_way {
-            let started = launching.finish().map_err(|failure| failed(failure, &ids[index]));
-            result = result.and(done(index, started));
+        for launching in under_way {
+            result = result.and(finish(launching, done));
         }
         result
+    }
+
+    /// Begins to start a container; one that only waits for its start is told to.
+    fn begin_start(&self, id: &ContainerId) -> Result<Begun> {
+        Ok(match self.startable(id)? {
+            Phase::Initialized => Begun::Started(self.start_container(id, Start::default())?),
+            _ => Begun::UnderWay(self.begin_launch(id, Start::default(), false)?),
+        })
     }
 
     /// What a container that is to be started is.
