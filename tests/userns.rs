@@ -121,3 +121,32 @@ fn root_without_all_capabilities_gives_what_it_has() {
     }
     assert_eq!(has(&run(&[])) & (MISSING | SYS_ADMIN), 0);
 }
+
+#[test]
+fn the_containers_root_may_change_its_hosts() {
+    let sandbox = Sandbox::new();
+    let script = "stat -c %u:%g /etc/hosts /etc/resolv.conf /etc/hostname /run/.containerenv | uniq
+                  echo 1.2.3.4 added >> /etc/hosts && tail -n 1 /etc/hosts";
+    for network in ["none", "bridge"] {
+        let network = format!("--network={network}");
+        for mode in ["auto", "nomap", "keep-id", "host"] {
+            let output = sandbox.sh(&[&network, &format!("--userns={mode}"), "--user=0"], script);
+            assert_eq!(output.ok(), "0:0\n1.2.3.4 added", "{network} --userns={mode}");
+        }
+    }
+    // One that joins the user namespace of another, and its second life.
+    sandbox.start("first", &["--userns=auto"], "exec sleep 1000");
+    sandbox.ok([
+        "create",
+        "--name=second",
+        "--net=none",
+        "--userns=container:first",
+        "bb",
+        "sh",
+        "-c",
+        script,
+    ]);
+    for _life in 0..2 {
+        assert_eq!(sandbox.ok(["start", "--attach", "second"]), "0:0\n1.2.3.4 added");
+    }
+}

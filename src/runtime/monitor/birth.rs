@@ -86,7 +86,10 @@ pub(super) fn start(
     let wanted = maps(spec, &places)?.filter(|_| first_life || !plan::joins_user_namespace(spec));
     let volumes = Volumes::of(monitor)?;
     let new_volumes = volumes.new_ones();
-    give_root_what_is_its_own(&places, wanted.as_ref(), &new_volumes)?;
+    let root = wanted.as_ref().and_then(|(uids, gids)| root_outside(uids, gids));
+    give_root_what_is_its_own(&places, root, &new_volumes)?;
+    // Init shows them to a container with networks before they say everything.
+    etcfiles::prepare(&monitor.directory, root).map_err(etc_failure)?;
     let secret_env = prepare::prepare(spec, &places.container, &places.volumes, wanted.as_ref())?;
     let (places, reach) = within_reach(spec, places, wanted.as_ref())?;
     join_shared_namespaces(monitor)?;
@@ -115,12 +118,9 @@ pub(super) fn start(
     if let Some(wiring) = wiring.as_deref_mut() {
         let links = wiring.link_environment(&spec.process.env)?;
         plan::await_network(&mut steps, spec, links);
-        // Init shows them to the container before they say everything.
-        etcfiles::prepare(&monitor.directory)
     } else {
-        etcfiles::write(spec, &monitor.name(), &monitor.directory, None)
+        etcfiles::write(spec, &monitor.name(), &monitor.directory, None).map_err(etc_failure)?;
     }
-    .map_err(|err| Failure::errno("write the files of the container's /etc", err))?;
     let hold = monitor.order.hold && first_life;
     if hold {
         steps.insert(steps.len().saturating_sub(1), Step::AwaitStart);
@@ -148,7 +148,7 @@ pub(super) fn start(
                 let Some(wiring) = wiring.as_mut() else { return Ok(()) };
                 wiring.finish()?;
                 etcfiles::write(spec, wiring.name(), &monitor.directory, Some(wiring))
-                    .map_err(|err| Failure::errno("write the files of the container's /etc", err))?;
+                    .map_err(etc_failure)?;
                 // An init that has failed meanwhile does not read it, and says why.
                 rustix::io::write(&report, b"n").ok();
                 Ok(())
@@ -263,6 +263,10 @@ fn is_passable(path: &Path, uids: &IdMap, gids: &IdMap) -> bool {
 /// The first number of the descriptors that init opens for [`within_reach`].
 const REACH: i32 = 100;
 
+fn etc_failure(err: std::io::Error) -> Failure {
+    Failure::errno("write the files of the container's /etc", err)
+}
+
 /// The IDs out here of the container's root, if it is not the user.
 fn root_outside(uids: &IdMap, gids: &IdMap) -> Option<(u32, u32)> {
     Some((uids.to_outside(0)?, gids.to_outside(0)?)).filter(|ids| *ids != (0, 0))
@@ -272,11 +276,10 @@ fn root_outside(uids: &IdMap, gids: &IdMap) -> Option<(u32, u32)> {
 /// root of the container, then gives a volume to whom it is for.
 fn give_root_what_is_its_own(
     places: &Places,
-    maps: Option<&(IdMap, IdMap)>,
+    root: Option<(u32, u32)>,
     new_volumes: &[String],
 ) -> Result<(), Failure> {
-    let Some((uids, gids)) = maps else { return Ok(()) };
-    let Some((uid, gid)) = root_outside(uids, gids) else { return Ok(()) };
+    let Some((uid, gid)) = root else { return Ok(()) };
     let own = ["upper", "work"].iter().map(|name| places.container.join(name));
     let volumes = new_volumes.iter().map(|name| places.volumes.join(name).join("data"));
     own.chain(volumes).try_for_each(|path| {

@@ -19,10 +19,13 @@ const HOST_NAMES: [&str; 2] = ["host.containers.internal", "host.docker.internal
 /// The names of the generated files in the container's directory.
 const FILES: [&str; 4] = ["hosts", "resolv.conf", "hostname", "containerenv"];
 
-/// Makes sure that the files are there to be mounted. What they say is written to them later.
-pub(super) fn prepare(directory: &Path) -> io::Result<()> {
-    let make = |name| std::fs::OpenOptions::new().append(true).create(true).open(directory.join(name));
-    FILES.iter().try_for_each(|name| make(name).map(drop))
+/// Makes sure that the files are there to be mounted. What they say is written to them later. They belong to `owner`,
+/// the container's root, where that is not the user.
+pub(super) fn prepare(directory: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+    FILES.iter().try_for_each(|name| {
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(directory.join(name))?;
+        owner.map_or(Ok(()), |(uid, gid)| std::os::unix::fs::fchown(&file, Some(uid), Some(gid)))
+    })
 }
 
 /// Writes the generated files into the container's directory, each in place: a running container has
