@@ -9,6 +9,10 @@ fn bake(sandbox: &Sandbox, args: &[&str]) -> Output {
     sandbox.command([&["buildx", "bake"], args].concat()).current_dir(sandbox.path("ctx")).run()
 }
 
+fn build(sandbox: &Sandbox, args: &[&str]) -> Output {
+    sandbox.ketch([&["build", "--network=none"], args].concat())
+}
+
 #[test]
 fn builders_are_names() {
     let sandbox = Sandbox::new();
@@ -343,4 +347,114 @@ fn errors_are_told_where_backtraces_are_asked_for() {
     let sandbox = Sandbox::empty();
     let output = sandbox.command(["inspect", "nothing"]).env("RUST_BACKTRACE", "1").run();
     assert!(output.fails(125).contains("Error: "), "{}", output.stderr);
+}
+
+#[test]
+fn what_is_said_of_an_image_goes_with_it() {
+    let sandbox = Sandbox::new();
+    let registry = Registry::shared();
+    let name = registry.reference("build/attested", "1");
+    sandbox.write("ctx/Dockerfile", "FROM bb\nARG TOKEN\nCOPY Dockerfile /\n");
+    let ctx = sandbox.path("ctx");
+    let ctx = ctx.to_str().unwrap();
+    let meta = sandbox.path("meta.json");
+    let meta = meta.to_str().unwrap();
+    let args = [
+        "--provenance=mode=max",
+        "--build-arg=TOKEN=hush",
+        "--metadata-file",
+        meta,
+        "-t",
+        &name,
+        "--push",
+        ctx,
+    ];
+    build(&sandbox, &args).ok();
+    // As BuildKit keeps it: an index of the image, and of a manifest that refers to it.
+    let index = json(&sandbox.ok(["manifest", "inspect", &format!("docker://{name}")]));
+    let (image, statement) = (&index["manifests"][0], &index["manifests"][1]);
+    assert_eq!(image["platform"]["os"], "linux");
+    assert_eq!(statement["platform"]["architecture"], "unknown");
+    assert_eq!(statement["annotations"]["vnd.docker.reference.type"], "attestation-manifest");
+    assert_eq!(statement["annotations"]["vnd.docker.reference.digest"], image["digest"]);
+    let blob = |digest: &str| json(&std::fs::read_to_string(registry.blob_file(digest)).unwrap());
+    let repository = name.rsplit_once(':').unwrap().0;
+    let digest = statement["digest"].as_str().unwrap();
+    let manifest = json(&sandbox.ok(["manifest", "inspect", &format!("docker://{repository}@{digest}")]));
+    let layer = &manifest["layers"][0];
+    assert_eq!(layer["mediaType"], "application/vnd.in-toto+json");
+    assert_eq!(layer["annotations"]["in-toto.io/predicate-type"], "https://slsa.dev/provenance/v0.2");
+    let said = blob(layer["digest"].as_str().unwrap());
+    assert_eq!(said["predicateType"], "https://slsa.dev/provenance/v0.2");
+    let hex = image["digest"].as_str().unwrap().trim_start_matches("sha256:");
+    assert_eq!(said["subject"][0]["digest"]["sha256"], hex);
+    let materials = said["predicate"]["materials"].as_array().unwrap();
+    assert!(materials[0]["uri"].as_str().unwrap().starts_with("pkg:docker/"), "{said}");
+    assert_eq!(materials[0]["digest"]["sha256"].as_str().unwrap().len(), 64);
+    assert_eq!(said["predicate"]["invocation"]["parameters"]["args"]["build-arg:TOKEN"], "hush");
+    assert_eq!(json(&sandbox.read("meta.json"))["buildx.build.provenance"], said["predicate"]);
+    // It is an image as any other, here and elsewhere.
+    sandbox.ok(["run", "--rm", "--net=none", &name, "true"]);
+    let other = Sandbox::empty();
+    other.ok(["run", "--rm", "--net=none", &name, "test", "-e", "/Dockerfile"]);
+    // Nobody's arguments are in the short form, and an archive has it too.
+    let archive = sandbox.path("out.tar");
+    let output = format!("type=oci,dest={}", archive.display());
+    build(&sandbox, &["--attest=type=provenance", "--build-arg=TOKEN=hush", "-o", &output, ctx]).ok();
+    let text = std::fs::read(&archive).unwrap();
+    let has = |part: &str| text.windows(part.len()).any(|window| window == part.as_bytes());
+    assert!(
+        has("attestation-manifest") && has("https://slsa.dev/provenance/v0.2") && !has("build-arg:TOKEN")
+    );
+    // What cannot be, and what is switched off.
+    for args in [&["--provenance=false", "--sbom=false"][..], &["--attest=type=provenance,disabled=true"]] {
+        let id = last_line(build(&sandbox, &[args, &["-t", "plain", ctx]].concat()).ok()).to_owned();
+        assert_eq!(sandbox.ok(["image", "inspect", "--format={{.Id}}", "plain"]), id);
+    }
+    for (args, part) in [
+        (&["--sbom"][..], "no bills of materials"),
+        (&["--provenance=mode=most"], "mode=most"),
+        (&["--provenance"], "needs a name"),
+        (&["--provenance", "-t", "x", "-o", "type=local,dest=/tmp/none"], "makes a list of images"),
+    ] {
+        assert!(build(&sandbox, &[args, &[ctx]].concat()).fails(125).contains(part), "{args:?}");
+    }
+}
+
+#[test]
+fn holes_stay_holes() {
+    use std::os::unix::fs::FileExt as _;
+    let sandbox = Sandbox::new();
+    let size: u64 = 3 << 30;
+    let big = std::fs::File::create(sandbox.write("ctx/big", "")).unwrap();
+    big.set_len(size).unwrap();
+    big.write_all_at(b"here", 1 << 30).unwrap();
+    sandbox.write(
+        "ctx/Dockerfile",
+        "FROM bb\nCOPY big /copied\nRUN truncate -s 3G /made && echo there | dd of=/made bs=1 seek=2000000 conv=notrunc\n",
+    );
+    let ctx = sandbox.path("ctx");
+    let look = |image: &str| {
+        let script = "stat -c '%s %b' /copied /made; dd if=/copied bs=1 skip=1073741824 count=4; dd if=/made bs=1 skip=2000000 count=5";
+        let text = sandbox.ok(["run", "--rm", "--net=none", image, "sh", "-c", script]);
+        let mut words = text.split_whitespace();
+        for _ in 0..2 {
+            assert_eq!(words.next().unwrap().parse::<u64>().unwrap(), size, "{text}");
+            let blocks: u64 = words.next().unwrap().parse().unwrap();
+            assert!(blocks < 8192, "{blocks} blocks of 512 bytes are stored: {text}");
+        }
+        words.collect::<String>()
+    };
+    build(&sandbox, &["-t", "sparse", ctx.to_str().unwrap()]).ok();
+    assert_eq!(look("sparse"), "herethere");
+    // What lies between the holes counts for the cache.
+    big.write_all_at(b"HERE", 1 << 30).unwrap();
+    build(&sandbox, &["-t", "sparse", ctx.to_str().unwrap()]).ok();
+    assert_eq!(look("sparse"), "HEREthere");
+    // And so it is after a journey.
+    let archive = sandbox.path("sparse.tar");
+    sandbox.ok(["save", "-q", "-o", archive.to_str().unwrap(), "sparse"]);
+    sandbox.ok(["rmi", "sparse"]);
+    sandbox.ok(["load", "-q", "-i", archive.to_str().unwrap()]);
+    assert_eq!(look("sparse"), "HEREthere");
 }

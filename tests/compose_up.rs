@@ -551,106 +551,20 @@ fn images_are_pulled_in_parallel_or_one_by_one() {
 }
 
 #[test]
-fn secrets_and_configs_have_owners_and_modes() {
-    let text = |mode: &str| {
-        format!(
-            "services:
+fn an_interrupt_before_the_first_start_ends_it() {
+    let sandbox = project(
+        "services:
   a:
-    image: bb
-    command: [sh, -c, '{SERVE}']
+    build: {dockerfile_inline: \"FROM bb\\nRUN echo waits; sleep 1000\", network: none}
     network_mode: none
-    secrets: [{{source: s, target: t, uid: '1000', gid: '50', mode: {mode}}}, plain]
-    configs: [{{source: c, target: /etc/c.conf, mode: 0400}}]
-secrets: {{s: {{file: ./s}}, plain: {{file: ./s}}}}
-configs: {{c: {{content: conf}}}}
-"
-        )
-    };
-    let sandbox = project(&text("0440"));
-    sandbox.write("p/s", "hush");
-    let up = sandbox.compose(&["up", "-d"]);
-    up.ok();
-    assert!(!up.stderr.contains("no effect"), "{}", up.stderr);
-    let look = || {
-        let script = "stat -c '%u:%g %a' /run/secrets/t /run/secrets/plain /etc/c.conf; cat /run/secrets/t /etc/c.conf";
-        sandbox.compose(&["exec", "-T", "a", "sh", "-c", script]).ok().to_owned()
-    };
-    let seen = look();
-    let lines: Vec<&str> = seen.lines().collect();
-    assert_eq!((lines[0], lines[2], lines[3]), ("1000:50 440", "0:0 400", "hushconf"), "{seen}");
-    // The copy follows its file and what is said of it.
-    sandbox.write("p/s", "other");
-    sandbox.compose(&["up", "-d"]).ok();
-    assert!(look().ends_with("otherconf"), "{}", look());
-    sandbox.write("p/compose.yaml", text("0o444"));
-    sandbox.compose(&["up", "-d"]).ok();
-    assert!(look().starts_with("1000:50 444\n"), "{}", look());
-    assert!(sandbox.compose(&["up", "-d"]).stderr.contains("Container p-a-1  Running"));
-    sandbox.write("p/compose.yaml", text("0440, uid: me").replace("uid: '1000', ", ""));
-    assert!(sandbox.compose(&["up", "-d"]).fails(1).contains("must be the number of an ID"));
-    sandbox.compose(&["down", "-t0"]).ok();
-}
-
-#[test]
-fn a_volume_that_has_changed_is_asked_about() {
-    let text = |more: &str| {
-        format!(
-            "services:
-  a: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none, volumes: ['data:/d']}}
-volumes: {{data: {{{more}}}}}
-"
-        )
-    };
-    let sandbox = project(&text("labels: {a: one}"));
-    sandbox.compose(&["up", "-d"]).ok();
-    sandbox.compose(&["exec", "-T", "a", "touch", "/d/kept"]).ok();
-    let has_file = || sandbox.compose(&["exec", "-T", "a", "test", "-e", "/d/kept"]).code == 0;
-    let label = || sandbox.ok(["volume", "inspect", "--format={{index .Labels \"a\"}}", "p_data"]);
-    assert_eq!((has_file(), label().as_str()), (true, "one"));
-    // Nobody confirms it: it stays.
-    sandbox.write("p/compose.yaml", text("labels: {a: two}"));
-    let up = sandbox.compose(&["up", "-d"]);
-    up.ok();
-    let question = "Volume \"p_data\" exists but doesn't match configuration in compose file.";
-    assert!(up.stderr.contains(&format!("{question} Recreate (data will be lost)?")), "{}", up.stderr);
-    assert_eq!((has_file(), label().as_str()), (true, "one"));
-    sandbox.compose(&["up", "-d", "--yes"]).ok();
-    assert_eq!((has_file(), label().as_str()), (false, "two"));
-    assert!(!sandbox.compose(&["up", "-d"]).stderr.contains("doesn't match"));
-    // One that is somebody else's is left alone, and that is told.
-    sandbox.compose(&["down", "-v", "-t0"]).ok();
-    sandbox.ok(["volume", "create", "p_data"]);
-    let up = sandbox.compose(&["up", "-d", "--yes"]);
-    up.ok();
-    assert!(up.stderr.contains("was not created by Docker Compose"), "{}", up.stderr);
-    sandbox.compose(&["down", "-t0"]).ok();
-}
-
-#[test]
-fn exit_codes_are_those_of_docker_compose() {
-    let sandbox = project("services:\n  a: {image: bb, network_mode: none}\n");
-    sandbox.write("p/bad.yaml", "services:\n  a: {image: bb, nosuch: 1}\n");
-    sandbox.write("p/fails.yaml", "services:\n  a:\n    build: {dockerfile_inline: \"FROM bb\\nRUN exit 3\", network: none}\n  b:\n    build: {dockerfile_inline: \"FROM bb\"}\n");
-    sandbox.write("empty/x", "");
-    for (args, code) in [
-        (&["config", "nosuch"][..], 1),
-        (&["-p", "A b", "config"], 1),
-        (&["up", "--scale", "x"], 1),
-        (&["config", "--format", "xml"], 1),
-        (&["exec", "a"], 1),
-        (&["--project-directory", "../empty", "-f", "nosuch.yaml", "config"], 14),
-        (&["-f", "bad.yaml", "up"], 15),
-        (&["config", "--nosuch"], 16),
-        (&["nosuch"], 16),
-        (&["--nosuch"], 16),
-        (&["-f", "fails.yaml", "build"], 17),
-        (&["-f", "fails.yaml", "build", "a"], 17),
-        (&["-f", "fails.yaml", "build", "b"], 0),
-        (&[], 0),
-    ] {
-        let output = sandbox.compose(args);
-        assert_eq!(output.code, code, "{args:?}: {}{}", output.stdout, output.stderr);
+",
+    );
+    for signal in [Signal::INT, Signal::TERM] {
+        let up = sandbox.compose_command(&["up"]).spawn();
+        up.expect("waits");
+        up.signal(signal);
+        let output = up.wait();
+        assert_eq!(output.code, 130, "{}", output.stderr);
+        assert!(sandbox.names().is_empty());
     }
-    let nothing = sandbox.command(["compose", "ps"]).current_dir(sandbox.path("empty")).run();
-    assert!(nothing.fails(14).contains("no configuration file provided: not found"));
 }

@@ -174,9 +174,8 @@ impl Walk<'_, '_> {
             Shape::Environment => self.pairs(node, true)?,
             Shape::Labels => self.pairs(node, false)?,
             Shape::Options => {
-                let values = node.as_map().into_iter().flatten();
-                if let Some((name, value)) = values.into_iter().find(|(_, v)| matches!(v.kind, Kind::Bool(_)))
-                {
+                let mut values = node.as_map().into_iter().flatten();
+                if let Some((name, value)) = values.find(|(_, value)| matches!(value.kind, Kind::Bool(_))) {
                     let at = value.at;
                     return self.under(name, |walk| Err(walk.error(at, "must be a string, number or null")));
                 }

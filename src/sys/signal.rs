@@ -92,6 +92,34 @@ fn set_action(signal: i32, action: libc::sighandler_t) -> io::Result<()> {
     if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// The exit code of a command that the user has cancelled: 128 + SIGINT.
+const CANCELLED: i32 = 130;
+
+extern "C" fn end_cancelled(_: libc::c_int) {
+    // SAFETY: _exit(2) takes a number, and may be called within a signal handler (signal-safety(7)).
+    unsafe { libc::_exit(CANCELLED) }
+}
+
+/// Has SIGINT and SIGTERM end this process at once with the exit code 130, until somebody else wants them. A program
+/// that it executes has their default actions again. One that is ignored stays ignored.
+///
+/// # Errors
+///
+/// None in practice.
+pub(crate) fn end_when_cancelled() -> io::Result<()> {
+    let handler: extern "C" fn(libc::c_int) = end_cancelled;
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the handler is a function of this program, does nothing but end it, and needs no state.
+        let before = unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+        match before {
+            libc::SIG_ERR => return Err(io::Error::last_os_error()),
+            libc::SIG_IGN => set_ignored(signal)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Signals that the C library keeps for its threads and refuses to touch. Its posix_spawn leaves the first ignored
 /// in what it starts, so a caller may hand that on to ketch.
 const KEPT_BY_LIBC_FIRST: i32 = 32;

@@ -155,11 +155,11 @@ fn numbers(name: &str, args: &[Value]) -> Result<Option<Value>> {
             let all = args.iter().map(whole).collect::<Result<Vec<i64>>>()?;
             let (from, to) = if all.len() == 1 { (0, all[0]) } else { (all[0], all[1]) };
             let step = all.get(2).copied().unwrap_or(if to < from { -1 } else { 1 });
-            let count = if step == 0 { 0 } else { ((to - from) as f64 / step as f64).ceil().max(0.0) as i64 };
-            if count > 1024 || step == 0 {
+            if step == 0 || to.abs_diff(from) / step.unsigned_abs() > 1024 {
                 return Err("range makes at most 1024 numbers".to_owned());
             }
-            (0..count).map(|number| Value::from(from + number * step)).collect()
+            let is_within = |number: &i64| if step > 0 { *number < to } else { *number > to };
+            (0..).map(|place| from + place * step).take_while(is_within).map(Value::from).collect()
         }
         _ => return Ok(None),
     }))
@@ -250,9 +250,9 @@ fn title(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if starts {
-            out.extend(c.to_uppercase())
+            out.extend(c.to_uppercase());
         } else {
-            out.push(c)
+            out.push(c);
         }
         starts = c.is_whitespace();
     }

@@ -8,6 +8,7 @@
 
 mod functions;
 mod read;
+mod text;
 mod value;
 
 use serde_json::Value;

@@ -26,6 +26,7 @@ use crate::cli::session::Exit;
 use crate::cli::usage::UsageError;
 use crate::cli::verbs::{self, Found};
 use crate::cli::{help, run_verb};
+use crate::sys::signal;
 
 /// The name of links to ketch by which it is docker compose: the program, and the docker command's plugin.
 const NAME: &str = "docker-compose";
@@ -59,6 +60,8 @@ pub(crate) fn dispatch(words: &[OsString], globals: &mut Globals) -> anyhow::Res
     } else {
         all.extend_from_slice(words);
     }
+    // Until a verb takes its signals itself: docker compose's exit code for what was cancelled.
+    signal::end_when_cancelled().ok();
     let done = match verbs::find(&all) {
         Found::Verb { verb, called, rest } => run_verb(verb, &called, rest, globals),
         Found::Help(path) => help::print(globals, &path),
