@@ -119,14 +119,15 @@ fn roots_are_mounted_and_unmounted_in_unshare() {
     // The names are a list of their own.
     let end = told[end + 1..].find(']').map_or(end, |next| end + 1 + next);
     let listed = json(&told[start..=end]);
-    assert_eq!((&listed[0]["id"], &listed[0]["Names"][0]), (&Value::from(id), &Value::from("c")));
+    assert_eq!((&listed[0]["id"], &listed[0]["Names"][0]), (&Value::from(id.clone()), &Value::from("c")));
     let rest: Vec<_> = told[end + 1..].split_whitespace().collect();
     assert_eq!(rest[..5], ["new", "0", "c", "c", "1"], "the tmpfs is not the root's: {told}");
     assert_eq!(rest.len(), 6, "only what was mounted: {told}");
     let copied = sandbox.path("out").display().to_string();
     sandbox.ok(["cp", "c:/written", &copied]);
     assert_eq!(sandbox.read("out"), "written\n", "the mount was the container's own root");
-    let events = sandbox.ok(["events", "--stream=false", "--filter=container=c", "--format={{.Status}}"]);
+    let events =
+        sandbox.ok(["events", "--stream=false", &format!("--filter=container={id}"), "--format={{.Status}}"]);
     assert_eq!(
         events.lines().filter(|line| line.contains("mount")).collect::<Vec<_>>(),
         ["mount", "unmount"]

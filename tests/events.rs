@@ -33,7 +33,7 @@ fn the_life_of_a_container_is_told_in_order() {
     sandbox.ok(["start", "d"]);
     sandbox.ok(["kill", "d"]);
     sandbox.ok(["rm", "d"]);
-    sandbox.ok(["run", "--rm", "--net=none", "--name=e", "bb", "true"]);
+    sandbox.ok(["run", "--rm", "--net=none", "--name=x", "bb", "true"]);
 
     let events = told(&sandbox, &["--filter=type=container"]);
     let status = |line: &String| line.split(' ').nth(1).map(str::to_owned);
@@ -50,7 +50,7 @@ fn the_life_of_a_container_is_told_in_order() {
         let mut rest = later.iter();
         assert!(part.iter().all(|wanted| rest.any(|found| found == wanted)), "{part:?} in {later:?}");
     }
-    assert_eq!(of("e"), ["create", "init", "start", "attach", "died", "cleanup", "remove"]);
+    assert_eq!(of("x"), ["create", "init", "start", "attach", "died", "cleanup", "remove"]);
 
     let died = sandbox.ok([
         "events",
@@ -62,14 +62,14 @@ fn the_life_of_a_container_is_told_in_order() {
     let codes: Vec<_> = died.lines().map(|line| line.split(' ').next().unwrap_or_default()).collect();
     assert_eq!(codes, ["3", "137"], "{died}");
     assert!(died.lines().all(|line| line.contains(" red ") && line.contains("bb")), "{died}");
-    let json = sandbox.ok(["events", "--stream=false", "--filter=container=e", "--format=json"]);
+    let json = sandbox.ok(["events", "--stream=false", "--filter=container=x", "--format=json"]);
     let first: serde_json::Value =
         serde_json::from_str(json.lines().next().expect("an event")).expect("JSON");
     assert_eq!((first["Status"].as_str(), first["Type"].as_str()), (Some("create"), Some("container")));
     assert!(first["timeNano"].as_i64() > first["time"].as_i64());
-    let plain = sandbox.ok(["events", "--stream=false", "--filter=container=e", "--no-trunc=false"]);
+    let plain = sandbox.ok(["events", "--stream=false", "--filter=container=x", "--no-trunc=false"]);
     let line = plain.lines().next().expect("an event");
-    assert!(line.contains(" UTC container create ") && line.ends_with("name=e)"), "{line}");
+    assert!(line.contains(" UTC container create ") && line.ends_with("name=x)"), "{line}");
 }
 
 #[test]
