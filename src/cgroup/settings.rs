@@ -248,6 +248,15 @@ mod tests {
         assert!(files(&Limits { cpu_shares: Some(0), ..Limits::default() }).is_empty());
     }
 
+    /// SEC-36: a crowd of processes stops at 2048, if nobody says otherwise.
+    #[test]
+    fn processes_are_limited_by_default() {
+        let leaf = tempfile::tempdir().unwrap();
+        std::fs::write(leaf.path().join("pids.max"), "max\n").unwrap();
+        apply_default_pids(leaf.path());
+        assert_eq!(std::fs::read_to_string(leaf.path().join("pids.max")).unwrap().trim_end(), "2048");
+    }
+
     #[test]
     fn block_devices() {
         let sda = |rate| vec![DeviceRate { path: "/dev/sda".into(), rate }];

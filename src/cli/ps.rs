@@ -1,6 +1,5 @@
 //! `ketch ps`: lists containers.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
@@ -234,7 +233,7 @@ fn sort(containers: &mut [Container], field: &str, sizes: &Sizes) {
         "id" => containers.sort_by_cached_key(|c| c.id.clone()),
         "image" => containers.sort_by_cached_key(image_name),
         "names" => containers.sort_by_cached_key(|c| c.name.clone()),
-        "runningfor" => containers.sort_by_key(|c| Reverse(started(c))),
+        "runningfor" => containers.sort_by_key(started),
         "size" => containers.sort_by_key(|c| sizes.of(c)),
         "status" => containers.sort_by_key(|c| c.status.word()),
         // The engine lists the oldest first.
