@@ -149,7 +149,9 @@ fn enter_directory(root: &RootDir, plan: &RunPlan) -> Result<bool> {
 fn cwd_failure(plan: &RunPlan, err: std::io::Error) -> Failure {
     use std::io::ErrorKind;
     let cwd = plan.process.cwd.to_string_lossy();
-    let (kind, message) = match (&plan.first_of, err.kind()) {
+    // An image's directory would have been made.
+    let asked = plan.first_of.as_ref().filter(|_| !plan.process.create_cwd);
+    let (kind, message) = match (asked, err.kind()) {
         (Some(id), ErrorKind::NotFound) => {
             let message = format!("workdir \"{cwd}\" does not exist on container {id}");
             return Failure::new(FailureKind::NotExecutable, message);
@@ -157,6 +159,9 @@ fn cwd_failure(plan: &RunPlan, err: std::io::Error) -> Failure {
         (Some(id), ErrorKind::NotADirectory) => {
             let message = format!("workdir \"{cwd}\" exists on container {id}, but is not a directory");
             return Failure::new(FailureKind::NotExecutable, message);
+        }
+        _ if plan.first_of.is_some() => {
+            (FailureKind::NotExecutable, format!("change to the working directory {cwd:?}"))
         }
         (None, ErrorKind::NotFound) => return not_found(&format!("chdir to `{cwd}`")),
         _ => (FailureKind::NotExecutable, format!("chdir to `{cwd}`")),
