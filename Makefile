@@ -15,6 +15,7 @@ help:
 	@echo 'make check      format, lints, documentation of private items'
 	@echo 'make failpoints every point of failure in the store × kill, EIO, ENOSPC'
 	@echo 'make fuzz       the pure parsers against random bytes, MINUTES=10 for so long each; where cargo-fuzz is, with it for a minute each, too'
+	@echo 'make check-fuzz the targets of fuzz/, type-checked'
 	@echo 'make bench      ketch beside podman in one run, written to BENCH.md (root; needs ../shared/tools/peer)'
 	@echo 'make bench-net  its networks beside pasta and slirp4netns, the same'
 	@echo 'make peer-test  the same command lines, archives and builds with ketch and podman (root; needs ../shared/tools/peer)'
@@ -47,6 +48,12 @@ check:
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
 
+# The targets of fuzz/ against the parsers as they are now. libFuzzer itself, which is C++, is neither built nor linked for that.
+check-fuzz:
+	@if $(CARGO) fetch -q --target x86_64-unknown-linux-gnu --manifest-path fuzz/Cargo.toml; then \
+		CUSTOM_LIBFUZZER_PATH=$(CURDIR)/target/libfuzzer.a $(CARGO) check --manifest-path fuzz/Cargo.toml --target-dir target; \
+	else echo 'check-fuzz: libfuzzer-sys cannot be fetched: left out'; fi
+
 peer-test: build
 	tests/peer/run $(release) $(ARGS)
 	tests/peer-images $(release) ../shared/tools/peer
@@ -68,4 +75,4 @@ install: build
 	[ ! -e completions/_ketch ] || install -D -m 644 completions/_ketch $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ketch
 	[ ! -e completions/ketch.fish ] || install -D -m 644 completions/ketch.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ketch.fish
 
-.PHONY: help failpoints fuzz build test test-release check peer-test vm-test bench bench-net install
+.PHONY: help failpoints fuzz build test test-release check check-fuzz peer-test vm-test bench bench-net install

@@ -103,6 +103,37 @@ fn archives_keep_all_names_of_an_image() {
     }
 }
 
+/// Checked against podman 5.4.2.
+#[test]
+fn names_of_other_kinds() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(["image", "inspect", "--format={{.Id}}", "bb"]);
+    // What looks like a digest is no name to give.
+    for name in ["sha256:abc", &format!("sha256:{id}"), &format!("a@sha256:{id}")] {
+        let refused = sandbox.ketch(["tag", "bb", name]);
+        assert!(refused.fails(125).contains("tag by digest not supported"), "{name}: {}", refused.stderr);
+    }
+    assert_eq!(names(&sandbox, "bb").len(), 1);
+    // A push into the store is a further name.
+    sandbox.ok(["push", "-q", "bb", "containers-storage:cs:1"]);
+    assert_eq!(names(&sandbox, "bb")[0], "cs:1");
+    assert_eq!(sandbox.ok(["image", "inspect", "--format={{.Id}}", "cs:1"]), id);
+    let several = sandbox.ketch(["rmi", &id]);
+    assert!(several.fails(125).contains("with more than one tag ([localhost/cs:1 "), "{}", several.stderr);
+    assert!(several.stderr.contains("please force removal"), "{}", several.stderr);
+    // Images of an archive by their number.
+    sandbox.write("Containerfile", "FROM bb\nLABEL other=1\n");
+    let second = sandbox.ok(["build", "-q", "-t", "second", &sandbox.path(".").display().to_string()]);
+    let archive = sandbox.path("two.tar").display().to_string();
+    sandbox.ok(["save", "-q", "-m", "-o", &archive, "bb", "second"]);
+    let other = Sandbox::empty();
+    for (number, id) in [("@1", second.trim_start_matches("sha256:")), ("@0", &id)] {
+        assert_eq!(other.ok(["pull", "-q", &format!("docker-archive:{archive}:{number}")]), *id, "{number}");
+    }
+    let missing = other.ketch(["pull", "-q", &format!("docker-archive:{archive}:@2")]);
+    assert!(missing.fails(125).contains("index @2, only 2 manifest items available"), "{}", missing.stderr);
+}
+
 /// One image for two processors at a registry; both are pulled, the second one has the name.
 #[test]
 fn platforms_of_one_name() {

@@ -278,6 +278,7 @@ fn print_required_by(session: &mut Session<'_>, chain: &[Digest]) -> anyhow::Res
             list(&other.names)
         )?;
     }
+    writeln!(session.out)?;
     Ok(())
 }
 

@@ -220,20 +220,15 @@ impl Engine {
         let id = found.image.id;
         if by_name.is_none() && names.len() > 1 && !force {
             let names: Vec<_> = names.iter().map(ToString::to_string).collect();
-            return Err(Error::new(
-                Kind::Conflict,
-                format!(
-                    "unable to delete image {:?} by ID with more than one tag ([{}])",
-                    id.hex(),
-                    names.join(" ")
-                ),
-            )
-            .hint("remove its names one by one, or use --force"));
+            return Err(several_names(&id, &names));
         }
         if let Some(user) = self.users_of_image(&id)?.first() {
             return Err(Error::new(
                 Kind::Conflict,
-                format!("image used by {user}: image is in use by a container"),
+                format!(
+                    "image used by {user}: image is in use by a container: \
+                     consider listing external containers and force-removing image"
+                ),
             )
             .hint("remove that container first, or use --force to remove it too"));
         }
@@ -373,11 +368,26 @@ fn matches_reference(image: &Image, reference: &str) -> bool {
     })
 }
 
+/// The refusal to remove by its ID what has several names, in podman's words and with its exit code.
+pub(in crate::engine) fn several_names(id: &Digest, names: &[String]) -> Error {
+    Error::invalid(format!(
+        "unable to delete image {:?} by ID with more than one tag ([{}]): please force removal",
+        id.hex(),
+        names.join(" ")
+    ))
+    .hint("remove its names one by one, or use --force")
+}
+
 /// A name that is about to be given: `app` becomes `localhost/app:latest`.
 pub(crate) fn new_name(typed: &str) -> Result<ImageRef> {
+    let by_digest = || Error::invalid(format!("{typed}: tag by digest not supported"));
+    // It could be read as the tag of a repository of that name, which nobody means.
+    if typed.starts_with("sha256:") {
+        return Err(by_digest());
+    }
     let name: ImageName = typed.parse().map_err(|err| Error::invalid(format!("{err}")))?;
     if name.digest().is_some() {
-        return Err(Error::invalid(format!("{typed}: a tag cannot hold a digest")));
+        return Err(by_digest());
     }
     let full = match name.is_short() {
         true => name.on(crate::base::image_ref::LOCALHOST),

@@ -7,8 +7,8 @@ use crate::base::image_ref::ImageRef;
 use crate::base::manifest::Form;
 use crate::base::platform::Platform;
 use crate::engine::filter::Filters;
-use crate::engine::image::{Image, Images, Removed, find_name, new_name};
-use crate::engine::{Engine, Error, Kind, Result};
+use crate::engine::image::{Image, Images, Removed, find_name, new_name, several_names};
+use crate::engine::{Engine, Error, Result};
 use crate::store::images::{IMAGE_VERSION, ImageRecord, StoredManifest};
 use crate::store::shelf::{Item, Shelf};
 
@@ -87,7 +87,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Kind::Conflict`] if it has several names and was given by its ID, without `force`.
+    /// If it has several names and was given by its ID, without `force`.
     pub(crate) fn remove_list(&self, typed: &str, force: bool) -> Result<Option<Removed>> {
         let typed = typed.strip_prefix("containers-storage:").unwrap_or(typed);
         let Some(list) = self.store().find_list(typed)? else { return Ok(None) };
@@ -98,14 +98,7 @@ impl Engine {
             (Some(name), 2..) => vec![name.clone()],
             (None, 2..) if !force => {
                 let shown: Vec<_> = names.iter().map(ToString::to_string).collect();
-                let message = format!(
-                    "unable to delete image {:?} by ID with more than one tag ([{}])",
-                    list.id.hex(),
-                    shown.join(" ")
-                );
-                return Err(
-                    Error::new(Kind::Conflict, message).hint("remove its names one by one, or use --force")
-                );
+                return Err(several_names(&list.id, &shown));
             }
             _ => names.clone(),
         };

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -137,6 +138,8 @@ type Rule = dyn Fn(&Request, Answer) -> Answer + Send + Sync;
 pub(crate) struct Faults {
     port: u16,
     log: Arc<Mutex<Vec<Request>>>,
+    /// Bytes behind the end of bodies that [`How::Endless`] has sent.
+    surplus: Arc<AtomicUsize>,
 }
 
 impl Faults {
@@ -149,7 +152,7 @@ impl Faults {
         let port = listener.local_addr().expect("bound").port();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (rule, content): (Arc<Rule>, _) = (Arc::new(rule), Arc::new(content));
-        let server = Faults { port, log };
+        let server = Faults { port, log, surplus: Arc::default() };
         let this = server.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -176,6 +179,11 @@ impl Faults {
         self.requests().into_iter().filter(|request| request.path.contains(part)).collect()
     }
 
+    /// How many bytes behind the end of bodies clients (or buffers on the way to them) have taken.
+    pub(crate) fn surplus(&self) -> usize {
+        self.surplus.load(Ordering::SeqCst)
+    }
+
     fn serve(&self, mut stream: TcpStream, content: &Content, rule: &Rule) -> io::Result<()> {
         let mut waiting = Vec::new();
         while let Some(mut request) = read_request(&mut stream, &mut waiting)? {
@@ -186,7 +194,7 @@ impl Faults {
                 log.push(request.clone());
             }
             let answer = rule(&request, right_answer(content, &request));
-            if !send(&mut stream, &answer)? {
+            if !send(&mut stream, &answer, &self.surplus)? {
                 return Ok(());
             }
         }
@@ -245,7 +253,7 @@ fn read_more(stream: &mut TcpStream, waiting: &mut Vec<u8>) -> io::Result<bool> 
 }
 
 /// Sends an answer; false if the connection is of no further use.
-fn send(stream: &mut TcpStream, answer: &Answer) -> io::Result<bool> {
+fn send(stream: &mut TcpStream, answer: &Answer, surplus: &AtomicUsize) -> io::Result<bool> {
     let mut head = format!("HTTP/1.1 {} Because\r\n", answer.status);
     for (name, value) in &answer.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -293,6 +301,7 @@ fn send(stream: &mut TcpStream, answer: &Answer) -> io::Result<bool> {
             write_chunk(stream, body)?;
             loop {
                 write_chunk(stream, &[0; 8192])?;
+                surplus.fetch_add(8192, Ordering::SeqCst);
             }
         }
     }

@@ -132,6 +132,43 @@ fn assert_harmless(what: &str, output: &str) {
     assert_eq!(bad, None, "{what}: {output:?}");
 }
 
+/// What an image's author and a registry's search wrote.
+fn what_images_say_is_harmless(sandbox: &Sandbox) {
+    let changes = [format!("LABEL x=\"{HOSTILE}\""), format!("ENV A=\"{HOSTILE}\"")];
+    let flags = changes.iter().flat_map(|change| ["-c", change.as_str()]);
+    sandbox.ok(["commit", "-q", "-f", "docker", "-a", HOSTILE, "-m", HOSTILE]
+        .into_iter()
+        .chain(flags)
+        .chain(["c", "odd"]));
+    let found = serde_json::json!({"results": [{"name": HOSTILE, "description": HOSTILE, "star_count": 1}]})
+        .to_string();
+    let tags = serde_json::json!({"name": "x", "tags": [HOSTILE]}).to_string();
+    let registry = Faults::start(Content::default(), move |request, answer| match request.path.as_str() {
+        path if path.starts_with("/v1/search") => Answer::ok(found.clone().into_bytes()),
+        path if path.contains("/tags/list") => Answer::ok(tags.clone().into_bytes()),
+        _ => answer,
+    });
+    let (term, repository) = (format!("{}/x", registry.address()), format!("{}/x", registry.address()));
+    for args in [
+        &["history", "--no-trunc", "odd"][..],
+        &["history", "--format={{.CreatedBy}} {{.Comment}}", "odd"],
+        &["image", "inspect", "--format={{.Author}} {{.Comment}} {{.Labels}} {{.Config.Env}}", "odd"],
+        &["image", "inspect", "odd"],
+        &["images", "--format={{.Labels}} {{.Repository}}", "odd"],
+        &["search", &term],
+        &["search", "--no-trunc", "--format={{.Name}} {{.Description}}", &term],
+        &["search", "--list-tags", &repository],
+        &["image", "tree", HOSTILE],
+        &["manifest", "inspect", HOSTILE],
+        &["artifact", "inspect", HOSTILE],
+        &["save", "-o", "x", HOSTILE],
+    ] {
+        let output = sandbox.command(args).on_terminal(24, 200).wait();
+        assert!(!output.stdout.is_empty(), "{args:?}");
+        assert_harmless(&format!("{args:?}"), &output.stdout);
+    }
+}
+
 #[test]
 fn sec_31_listings_show_no_control_characters_on_a_terminal() {
     let sandbox = Sandbox::new();
@@ -168,6 +205,8 @@ fn sec_31_listings_show_no_control_characters_on_a_terminal() {
     assert_eq!(pull.code, 125, "{}", pull.stdout);
     assert!(pull.stdout.contains("pwned"), "the registry's words are shown: {}", pull.stdout);
     assert_harmless("pull", &pull.stdout);
+
+    what_images_say_is_harmless(&sandbox);
 
     // Machine-readable output is exact.
     let labels = sandbox.ok(["inspect", "--format={{json .Config.Labels}}", &id]);

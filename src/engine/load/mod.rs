@@ -77,10 +77,7 @@ impl Engine {
         };
         let (kind, mut found) = formats::find(&mut parts, wanted)?;
         if let Some(wanted) = select {
-            found.retain(|image| image.is_called(wanted));
-            if found.is_empty() {
-                return Err(Error::not_found(format!("no image {wanted:?} in it")));
-            }
+            found = chosen(found, wanted)?;
         }
         if let Some(wanted) = wanted {
             found.iter().try_for_each(|image| image.must_be_for(wanted))?;
@@ -120,6 +117,23 @@ impl Engine {
         };
         Ok(Loaded { id: self.register_image(&image)?, names })
     }
+}
+
+/// The images of an archive that `wanted` names; `@1` is the second one, as in skopeo's `docker-archive:FILE:@1`.
+fn chosen(mut found: Vec<Found>, wanted: &str) -> Result<Vec<Found>> {
+    if let Some(number) = wanted.strip_prefix('@').and_then(|digits| digits.parse::<usize>().ok()) {
+        let count = found.len();
+        if number >= count {
+            let message = format!("invalid source index @{number}, only {count} manifest items available");
+            return Err(Error::not_found(message));
+        }
+        return Ok(vec![found.swap_remove(number)]);
+    }
+    found.retain(|image| image.is_called(wanted));
+    if found.is_empty() {
+        return Err(Error::not_found(format!("no image {wanted:?} in it")));
+    }
+    Ok(found)
 }
 
 /// Asks policy.json about all images that were found.

@@ -59,7 +59,7 @@ pub(super) fn push(
             replace(path, |file| pusher.engine.save_archive(&[chosen], &how, &mut Output::new(file)))?;
         }
         Place::Registry(_) | Place::Storage(_) => {
-            return Err(Error::invalid("an image of the store gets a further name with tag"));
+            return Err(Error::invalid("neither an archive nor a directory"));
         }
     }
     Ok(Pushed { digest: top.digest })

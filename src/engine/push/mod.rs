@@ -155,6 +155,12 @@ pub(crate) fn push(
             let cargo = pusher.load(&found, request.wishes, true)?;
             remote::push(&pusher, Some(&found.image), &cargo, &destination)?
         }
+        Place::Storage(name) => {
+            pusher.refuse_to_sign(&Place::Storage(name.clone()))?;
+            let digest = stored_manifest(&found, &request.image)?.digest;
+            engine.tag_image(&found.image.id.to_string(), &name)?;
+            Pushed { digest }
+        }
         place => {
             pusher.refuse_to_sign(&place)?;
             let compress_plain = request.wishes.compress || !matches!(place, Place::Dir(_));
