@@ -177,7 +177,7 @@ impl Engine {
         if self.caller().mapping.is_some() {
             let (uids, gids) = self.own_ids()?;
             let end = u32::try_from(uids.size().min(gids.size())).unwrap_or(u32::MAX);
-            return Ok(vec![1..end]);
+            return Ok(std::iter::once(1..end).collect());
         }
         let machine = machine_ids();
         let of_containers = |file| {
