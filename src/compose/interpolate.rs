@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::compose::node::{Files, Kind, Node};
+use crate::compose::node::{Files, Kind, Node, Place};
 use crate::engine::Result;
 
 /// Where variables come from, and which were missed.
@@ -44,17 +44,14 @@ impl std::fmt::Display for Fault {
 ///
 /// A [`Fault`], with its place and the path of its key.
 pub(crate) fn tree(node: &mut Node, variables: &mut Variables<'_>, files: &Files) -> Result<()> {
-    below(node, variables, &mut Vec::new()).map_err(|(node, path, fault)| {
+    below(node, variables, &mut Vec::new()).map_err(|(at, text, path, fault)| {
         let path = path.join(".");
         match fault {
             Fault::Format => {
-                let text = node.as_str().unwrap_or_default();
                 let advice = "You may need to escape any $ with another $.";
-                files.error(node.at, format!("invalid interpolation format for {path}.\n{advice}\n{text}"))
+                files.error(at, format!("invalid interpolation format for {path}.\n{advice}\n{text}"))
             }
-            Fault::Required { .. } => {
-                files.error(node.at, format!("error while interpolating {path}: {fault}"))
-            }
+            Fault::Required { .. } => files.error(at, format!("error while interpolating {path}: {fault}")),
         }
     })
 }
@@ -63,11 +60,11 @@ fn below(
     node: &mut Node,
     variables: &mut Variables<'_>,
     path: &mut Vec<String>,
-) -> std::result::Result<(), (Node, Vec<String>, Fault)> {
+) -> std::result::Result<(), (Place, String, Vec<String>, Fault)> {
     match &mut node.kind {
         Kind::Text(value) if value.contains('$') => match text(value, variables) {
             Ok(replaced) => *value = replaced,
-            Err(fault) => return Err((node.clone(), path.clone(), fault)),
+            Err(fault) => return Err((node.at, value.clone(), path.clone(), fault)),
         },
         Kind::List(list) => {
             for item in list {
