@@ -191,7 +191,10 @@ fn settings_of_the_image() {
     assert!(!env.iter().any(|v| v.starts_with("HOSTNAME=") || v.starts_with("container=")), "{env:?}");
     assert_eq!(sandbox.ok(["run", "--rm", "--net=none", "set"]), "word");
 
-    let refused = sandbox.ketch(["commit", "-m", "why", "c"]);
+    sandbox.ok(["commit", "-m", "as docker's tutorials do", "c", "told"]);
+    let history = sandbox.ok(["history", "--format={{.Comment}}", "told"]);
+    assert_eq!(history.lines().next(), Some("as docker's tutorials do"));
+    let refused = sandbox.ketch(["commit", "-f=oci", "-m", "why", "c"]);
     assert!(refused.fails(125).contains("only compatible with the docker image format"));
     assert!(sandbox.ketch(["commit", "-c", "RUN x", "c"]).fails(125).contains("unknown instruction RUN"));
     sandbox.ketch(["commit", "nosuch"]).fails(125);

@@ -105,7 +105,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result
         Some(form) => form.into(),
         None => session.engine()?.conf().engine.default_form()?,
     };
-    if !args.message.is_empty() && form == Form::Oci {
+    // Docker's users write a message without a thought of formats: then it stands in the history alone.
+    if !args.message.is_empty() && matches!(args.format, Some(FormArg::Oci)) {
         return Err(
             Error::invalid("messages are only compatible with the docker image format (-f docker)").into()
         );
