@@ -387,7 +387,7 @@ fn a_command_is_run_in_a_new_container() {
         "-c",
         "while :; do echo hi | nc -l -p 80; done",
     ];
-    assert_eq!(sandbox.compose(&publishing).ok(), "served");
+    assert_eq!(sandbox.compose(&publishing).ok(), sandbox.inspect("served", ".Id"));
     assert_eq!(sandbox.ok(["port", "served"]), format!("80/tcp -> 127.0.0.1:{port}"));
     let other = common::free_port().to_string();
     let publish = format!("127.0.0.1:{other}:81");

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Running, Sandbox, wait_for};
+use common::{Running, Sandbox, entries, wait_for};
 
 /// For one of a hundred processes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -140,4 +140,27 @@ fn rel_72_hundreds_of_starts_leave_nothing_behind() {
         let now = held();
         if now == before { Ok(()) } else { Err(format!("before {before:?}\nnow {now:?}")) }
     });
+}
+
+/// Of several that start when nothing runs, one makes the user namespace that all of them are in: the network helper
+/// could not serve containers of another.
+#[test]
+fn first_starts_at_once_share_a_user_namespace() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["network", "create", "n"]);
+    for round in 0..5 {
+        let starts: Vec<_> = (0..4)
+            .map(|_| {
+                let run = sandbox.command(["run", "--rm", "--network=n", "bb", "echo", "fine"]);
+                run.env("KETCH_NETWORK_LINGER", "0").spawn()
+            })
+            .collect();
+        for start in starts {
+            assert_eq!(start.wait().ok(), "fine", "round {round}");
+        }
+        wait_for("everything to end", || {
+            let left = entries(&sandbox.store(), "holders");
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        });
+    }
 }

@@ -147,6 +147,11 @@ pub(crate) fn wait_for_exit(socket: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     }
 }
 
+/// Nobody reads any more, whether what was sent before was read or not.
+fn is_gone(err: &io::Error) -> bool {
+    matches!(err.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
 /// Asks the monitor to signal process 1, and waits for its answer; the error is the one that the
 /// monitor got. For a connection that asked for no streams.
 ///
@@ -156,7 +161,7 @@ pub(crate) fn wait_for_exit(socket: BorrowedFd<'_>) -> io::Result<Option<i32>> {
 pub(crate) fn send_signal(socket: BorrowedFd<'_>, number: i32) -> io::Result<()> {
     let gone = || io::Error::from(Errno::SRCH);
     match socket::send(socket, packet::signal(number).as_bytes()) {
-        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => return Err(gone()),
+        Err(err) if is_gone(&err) => return Err(gone()),
         other => other?,
     };
     let mut buffer = [0; 64];
@@ -178,7 +183,7 @@ pub(crate) fn send_signal(socket: BorrowedFd<'_>, number: i32) -> io::Result<()>
 /// A packet that breaks the protocol.
 pub(crate) fn check_health(socket: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     match socket::send(socket, packet::check().as_bytes()) {
-        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => return Ok(None),
+        Err(err) if is_gone(&err) => return Ok(None),
         other => other?,
     };
     let mut buffer = [0; 64];
@@ -427,7 +432,7 @@ impl<'a> Pump<'a> {
         match socket::send(self.socket.as_fd(), &packet) {
             Ok(_) => self.typed.buffer = packet,
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.typed.unsent = packet,
-            Err(err) if matches!(err.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+            Err(err) if is_gone(&err) => {
                 self.typed.open = false;
             }
             Err(err) => return Err(err),

@@ -44,7 +44,8 @@ impl UsageError {
 
     /// Is it a flag or a command that there is not?
     pub(crate) fn is_unknown_word(&self) -> bool {
-        self.message.starts_with("unknown ") || self.message.starts_with("unrecognized command")
+        let unknown = ["unknown flag", "unknown shorthand flag", "unknown command", "unrecognized command"];
+        unknown.iter().any(|beginning| self.message.starts_with(beginning))
     }
 
     /// The lines below `Error: …`.

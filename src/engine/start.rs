@@ -75,23 +75,12 @@ impl Engine {
         let mut result = Ok(());
         for (index, id) in ids.iter().enumerate() {
             begun(index);
-            let most = match self.begin_start(id) {
-                Ok(Begun::UnderWay(launching)) => {
-                    // The user namespace that the first one makes is the others' as well.
-                    let most = if launching.made_namespace { 1 } else { limit.max(1) };
-                    under_way.push_back((index, launching));
-                    most
-                }
-                Ok(Begun::Started(pid)) => {
-                    result = done(index, Ok(pid));
-                    limit.max(1)
-                }
-                Err(err) => {
-                    result = done(index, Err(err));
-                    limit.max(1)
-                }
-            };
-            while under_way.len() >= most
+            match self.begin_start(id) {
+                Ok(Begun::UnderWay(launching)) => under_way.push_back((index, launching)),
+                Ok(Begun::Started(pid)) => result = done(index, Ok(pid)),
+                Err(err) => result = done(index, Err(err)),
+            }
+            while under_way.len() >= limit.max(1)
                 && let Some(first) = under_way.pop_front()
             {
                 result = result.and(finish(first, done));

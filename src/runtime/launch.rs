@@ -116,6 +116,32 @@ impl Caller {
         }
     }
 
+    /// Starts a stage that stays in U for a while and announces itself. Whoever comes next joins the same U, if the
+    /// turn ends when it is announced.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn::spawn`].
+    pub(crate) fn spawn_holder(&self, root: &Path, stage: &Stage<'_>) -> Result<(Child, Turn), StageError> {
+        let Some(mapping) = &self.mapping else {
+            return Ok((spawn::spawn(stage, &UserNamespace::None)?, Turn(None)));
+        };
+        let join = |turn: Option<OwnedFd>| {
+            let held = holders::find(root, &mapping.fingerprint())?;
+            // Its holder may end between finding and joining it.
+            Some((spawn::spawn(stage, &UserNamespace::Join(held)).ok()?, Turn(turn)))
+        };
+        // Where there can be no turns, a U too many is better than no container.
+        if let Some(joined) = join(holders::turn(root, false).ok()) {
+            return Ok(joined);
+        }
+        let turn = holders::turn(root, true).ok();
+        if let Some((joined, _)) = join(None) {
+            return Ok((joined, Turn(turn)));
+        }
+        Ok((spawn::spawn(stage, &UserNamespace::Create(mapping.clone()))?, Turn(turn)))
+    }
+
     /// The U that process `pid` lives in: a container that shares namespaces of another must be born in
     /// the same U, and there may be several with the same maps.
     fn namespace_of(&self, pid: i32) -> Option<UserNamespace> {
@@ -162,12 +188,23 @@ fn may_administer() -> bool {
         })
 }
 
+/// A turn among those that start processes in U (see [`holders::turn`]).
+#[derive(Debug)]
+pub(crate) struct Turn(Option<OwnedFd>);
+
+impl Turn {
+    /// Ends when the stage has announced itself. It has its orders.
+    pub(crate) fn end(self, root: &Path, child: &Child) {
+        if self.0.is_some() {
+            holders::await_announced(root, child.pid);
+        }
+    }
+}
+
 /// A monitor that has its order and has not reported yet.
 #[derive(Debug)]
 pub(crate) struct Launching {
     child: Child,
-    /// It made U for itself: the next one may join that once this one has reported.
-    pub(crate) made_namespace: bool,
 }
 
 /// Starts the monitor of container `id`, which starts the container.
@@ -186,21 +223,15 @@ pub(crate) fn begin(
 ) -> Result<Launching, Failure> {
     let name = CString::new(order.id.as_str()).unwrap_or_default();
     let stage = Stage { name: c"monitor", args: &[name], detached: true };
-    let near = order.near.and_then(|pid| caller.namespace_of(pid));
-    let shared = near.is_some();
-    let namespace = near.unwrap_or_else(|| caller.namespace(&order.root));
-    let made_namespace = matches!(namespace, UserNamespace::Create(_));
-    let child = match spawn::spawn(&stage, &namespace) {
-        // The holder ended between finding and joining it: make U anew, once.
-        Err(_) if matches!(namespace, UserNamespace::Join(_)) && !shared => {
-            let mapping = caller.mapping.clone().expect("only a caller with a mapping joins");
-            spawn::spawn(&stage, &UserNamespace::Create(mapping)).map_err(|err| stage_failure(&err))?
-        }
-        other => other.map_err(|err| stage_failure(&err))?,
+    let spawned = match order.near.and_then(|pid| caller.namespace_of(pid)) {
+        Some(shared) => spawn::spawn(&stage, &shared).map(|child| (child, Turn(None))),
+        None => caller.spawn_holder(&order.root, &stage),
     };
+    let (child, turn) = spawned.map_err(|err| stage_failure(&err))?;
     let descriptors: Vec<_> = client.iter().chain(passed).map(AsFd::as_fd).collect();
     child.send(order, &descriptors).map_err(|err| stage_failure(&err.into()))?;
-    Ok(Launching { child, made_namespace })
+    turn.end(&order.root, &child);
+    Ok(Launching { child })
 }
 
 impl Launching {

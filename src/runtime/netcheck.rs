@@ -69,8 +69,9 @@ pub(crate) struct Finding {
 /// If the stage cannot be started. What does not work is a finding.
 pub(crate) fn check(caller: &Caller, order: &CheckOrder) -> Result<Vec<Finding>, Failure> {
     let stage = Stage { name: c"netcheck", args: &[], detached: false };
-    let child = spawn::spawn(&stage, &caller.namespace(&order.root)).map_err(|err| stage_failure(&err))?;
+    let (child, turn) = caller.spawn_holder(&order.root, &stage).map_err(|err| stage_failure(&err))?;
     child.send(order, &[]).map_err(|err| stage_failure(&err.into()))?;
+    turn.end(&order.root, &child);
     let (findings, _) = child.receive::<Vec<Finding>>().map_err(|err| stage_failure(&err))?;
     child.wait().ok();
     Ok(findings)

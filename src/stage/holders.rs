@@ -10,9 +10,38 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::sys::pidfd;
+
+/// Whose turn it is to look for U and to announce a process in it: many at once where all join, one alone where U is
+/// made. Without that, several started at once would each have a U of their own, and the network helper serves only
+/// containers of the one that it is in itself. Ends when it is dropped.
+pub(crate) fn turn(root: &Path, alone: bool) -> io::Result<OwnedFd> {
+    let dir = root.join("holders");
+    let open = || rustix::fs::open(&dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let file = match open() {
+        Err(rustix::io::Errno::NOENT) => {
+            std::fs::create_dir_all(&dir)?;
+            open()?
+        }
+        opened => opened?,
+    };
+    let operation = if alone { FlockOperation::LockExclusive } else { FlockOperation::LockShared };
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation))?;
+    Ok(file)
+}
+
+/// Waits a moment for process `pid` to announce itself; not for one that cannot.
+pub(crate) fn await_announced(root: &Path, pid: i32) {
+    let link = root.join("holders").join(pid.to_string());
+    for _ in 0..200 {
+        if link.symlink_metadata().is_ok() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_micros(100));
+    }
+}
 
 /// Announces the calling process, which is in U, as a holder.
 pub(crate) fn announce(root: &Path, pid: i32, fingerprint: &str) -> io::Result<()> {

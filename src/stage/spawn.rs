@@ -54,6 +54,7 @@ pub(crate) struct Stage<'a> {
 /// A running stage.
 #[derive(Debug)]
 pub(crate) struct Child {
+    pub(crate) pid: i32,
     pub(crate) pidfd: OwnedFd,
     /// The parent's end of the socket.
     pub(crate) socket: OwnedFd,
@@ -146,7 +147,7 @@ pub(crate) fn spawn(stage: &Stage<'_>, namespace: &UserNamespace) -> Result<Chil
         }
         Cloned::Parent { pid, pidfd } => {
             drop(theirs);
-            let child = Child { pidfd, socket: ours };
+            let child = Child { pid, pidfd, socket: ours };
             if let UserNamespace::Create(mapping) = namespace {
                 // On failure the socket closes and the child, which waits for this byte, ends.
                 write_maps(pid, mapping)?;

@@ -125,7 +125,8 @@ fn host_path(source: &Path, facts: &Facts<'_>) -> Result<PathBuf> {
             let rest = rest.strip_prefix(b"/").unwrap_or(rest);
             Ok(home.join(OsStr::from_bytes(rest)))
         }
-        _ => Ok(facts.directory.join(source)),
+        // Without `.` and doubled slashes, as `inspect` shows it.
+        _ => Ok(facts.directory.join(source).components().collect()),
     }
 }
 

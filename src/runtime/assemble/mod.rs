@@ -144,11 +144,12 @@ impl Assembler {
     /// Starts one. The caller has one thread.
     pub(crate) fn start(caller: &Caller, store: &Path) -> Result<Self> {
         let stage = Stage { name: c"assemble", args: &[], detached: false };
-        let child = spawn::spawn(&stage, &caller.namespace(store)).map_err(|err| stage_failure(&err))?;
+        let (child, turn) = caller.spawn_holder(store, &stage).map_err(|err| stage_failure(&err))?;
         let opening = Opening { store: store.to_owned(), fingerprint: caller.fingerprint() };
         child.send(&opening, &[]).map_err(|err| Failure::system("start building", &err))?;
         // Its first word says that it holds U, for those who come next.
         child.receive::<Report>().map_err(|err| stage_failure(&err))?;
+        drop(turn);
         Ok(Self { child })
     }
 

@@ -1,5 +1,6 @@
 //! /etc/hosts, /etc/resolv.conf and /etc/hostname of a container, written anew at each start.
 
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
@@ -23,7 +24,7 @@ const FILES: [&str; 4] = ["hosts", "resolv.conf", "hostname", "containerenv"];
 /// the container's root, where that is not the user.
 pub(super) fn prepare(directory: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
     FILES.iter().try_for_each(|name| {
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(directory.join(name))?;
+        let file = open(&directory.join(name))?;
         owner.map_or(Ok(()), |(uid, gid)| std::os::unix::fs::fchown(&file, Some(uid), Some(gid)))
     })
 }
@@ -64,11 +65,24 @@ pub(super) fn write(
     FILES.iter().zip(texts).try_for_each(|(file, text)| rewrite(&directory.join(file), text.as_bytes()))
 }
 
+/// Opens one of the files, made if it is missing. Something else in its place is an error and holds nobody up.
+fn open(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = options.custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    let message = format!("{} is no regular file", path.display());
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
 /// Gives a file other contents, if they are others. It is never empty in between: somebody in the
 /// container may be reading it.
 fn rewrite(path: &Path, new: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
-    let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let file = open(path)?;
     let old_length = file.metadata()?.len();
     let mut old = vec![0; new.len()];
     let is_same = old_length == new.len() as u64 && file.read_exact_at(&mut old, 0).is_ok() && old == new;
