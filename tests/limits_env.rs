@@ -164,7 +164,7 @@ fn a_removed_working_directory_is_in_nobodys_way() {
         printf 'FROM bb\\n' | ketch build -q - > /dev/null && echo built; ketch build .";
     let output = sandbox.program("sh", ["-c", script]).run();
     assert_eq!(output.stdout, "fine\nbuilt\n", "{}", output.stderr);
-    assert!(output.stderr.contains("gone (deleted)/./x: no such file or directory"), "{}", output.stderr);
+    assert!(output.stderr.contains("gone (deleted)/x: no such file or directory"), "{}", output.stderr);
     assert!(output.stderr.contains("context directory .: not found"), "{}", output.stderr);
 }
 
