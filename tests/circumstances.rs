@@ -30,13 +30,21 @@ fn a_working_directory_that_is_gone_is_not_needed() {
         let script = format!("mkdir gone && cd gone && rmdir ../gone && {command}");
         sandbox.program("sh", ["-c", &script]).run()
     };
-    assert_eq!(from_nowhere("ketch run --rm --net=none -v /usr:/u:ro bb echo fine").ok(), "fine");
+    for options in ["", "-v /usr:/u:ro"] {
+        let run = format!("ketch run --rm --net=none {options} bb echo fine");
+        assert_eq!(from_nowhere(&run).ok(), "fine", "{options}");
+    }
     assert_eq!(
         from_nowhere("ketch create --name=made --net=none bb true; ketch ps -aq | wc -l").ok().len(),
         66
     );
+    let build = "printf 'FROM bb\\n' | ketch build -q - > /dev/null && echo built";
+    assert_eq!(from_nowhere(build).ok(), "built");
     let relative = from_nowhere("ketch run --rm --net=none -v ./x:/x bb true");
-    assert!(relative.fails(125).contains("(deleted)/x: no such file"), "{}", relative.stderr);
+    let told = "gone (deleted)/x: no such file or directory";
+    assert!(relative.fails(125).contains(told), "{}", relative.stderr);
+    let context = from_nowhere("ketch build .");
+    assert!(context.stderr.contains("context directory .: not found"), "{}", context.stderr);
 }
 
 #[test]

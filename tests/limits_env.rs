@@ -156,18 +156,6 @@ fn without_a_home_it_is_the_one_of_the_passwd_file() {
     }
 }
 
-#[test]
-fn a_removed_working_directory_is_in_nobodys_way() {
-    let sandbox = Sandbox::new();
-    let script = "mkdir gone && cd gone && rmdir ../gone && ketch run --rm --net=none bb echo fine; \
-        ketch run --rm --net=none -v ./x:/x bb echo wrong; \
-        printf 'FROM bb\\n' | ketch build -q - > /dev/null && echo built; ketch build .";
-    let output = sandbox.program("sh", ["-c", script]).run();
-    assert_eq!(output.stdout, "fine\nbuilt\n", "{}", output.stderr);
-    assert!(output.stderr.contains("gone (deleted)/x: no such file or directory"), "{}", output.stderr);
-    assert!(output.stderr.contains("context directory .: not found"), "{}", output.stderr);
-}
-
 /// A directory within a container's own root is often on overlayfs.
 #[test]
 fn a_file_system_that_cannot_hold_containers_is_said_to_be_that() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::faults::{Answer, Content, Faults, How, Request, digest};
 use common::image::{Built, Compression, Image, Layer};
-use common::process::Output;
+use common::process::{Invocation, Output};
 use common::{Sandbox, noise, wait_for};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -36,8 +36,12 @@ fn layer(image: &Built, number: usize) -> String {
 }
 
 fn pull(sandbox: &Sandbox, server: &Faults, flags: &[&str]) -> Output {
+    pulling(sandbox, server, flags).run()
+}
+
+fn pulling(sandbox: &Sandbox, server: &Faults, flags: &[&str]) -> Invocation {
     let name = format!("{}/a/b:1", server.address());
-    sandbox.ketch(["pull", "--retry-delay=10ms"].iter().chain(flags).copied().chain([name.as_str()]))
+    sandbox.command(["pull", "--retry-delay=10ms"].iter().chain(flags).copied().chain([name.as_str()]))
 }
 
 /// What a failed pull left that anybody could see or that takes room, partial downloads aside.
@@ -69,9 +73,7 @@ fn blobs_are_whole(sandbox: &Sandbox) {
 #[track_caller]
 fn refused(server: &Faults, flags: &[&str], word: &str) {
     let sandbox = Sandbox::empty();
-    let name = format!("{}/a/b:1", server.address());
-    let words = ["pull", "--retry-delay=10ms"].iter().chain(flags).copied().chain([name.as_str()]);
-    let output = sandbox.command(words).through(["prlimit", "--data=67108864"]).run();
+    let output = pulling(&sandbox, server, flags).through(["prlimit", "--data=67108864"]).run();
     assert_eq!((output.code, output.stdout.as_str()), (125, ""), "{}", output.stderr);
     assert!(output.stderr.contains("Error: ") && output.stderr.contains(word), "{word}: {}", output.stderr);
     assert_eq!(leftovers(&sandbox), Vec::<String>::new());
@@ -139,12 +141,7 @@ fn hostile_manifests_are_refused() {
     let text = original.to_string();
     let twice = |key: &str| {
         let value = json!({key: original[key]}).to_string();
-        format!(
-            "{},{}",
-            text.trim_end_matches('}').to_owned()
-                + &"}".repeat(text.len() - text.trim_end_matches('}').len() - 1),
-            &value[1..]
-        )
+        format!("{},{}", text.strip_suffix('}').expect("an object"), &value[1..])
     };
     for key in ["config", "layers", "mediaType"] {
         refused(&serve_manifest(&image, twice(key)), &[], "duplicate");

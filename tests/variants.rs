@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::image::of_architecture;
+use common::image::{Built, of_architecture};
 use common::registry::{Access, Registry};
 use common::{Sandbox, have, json};
 
@@ -134,6 +134,13 @@ fn names_of_other_kinds() {
     assert!(missing.fails(125).contains("index @2, only 2 manifest items available"), "{}", missing.stderr);
 }
 
+/// Images for two processors, and the one name by which the registry has them.
+fn two_platforms(registry: &Registry) -> ([Built; 2], String) {
+    let images = ["s390x", "arm64"].map(of_architecture);
+    let name = registry.push_index("m", "all", &images.each_ref());
+    (images, name)
+}
+
 /// One image for two processors at a registry; both are pulled, the second one has the name.
 #[test]
 fn platforms_of_one_name() {
@@ -141,8 +148,7 @@ fn platforms_of_one_name() {
         return;
     }
     let registry = Registry::private();
-    let images = ["s390x", "arm64"].map(of_architecture);
-    let name = registry.push_index("m", "all", &images.each_ref());
+    let (images, name) = two_platforms(&registry);
     let sandbox = Sandbox::empty();
     let ids = images.each_ref().map(|image| image.id().replace("sha256:", ""));
     for (arch, id) in ["s390x", "arm64"].iter().zip(&ids) {
@@ -213,8 +219,7 @@ fn trees_show_what_is_here_and_what_is_not() {
         return;
     }
     let registry = Registry::private();
-    let images = ["s390x", "arm64"].map(of_architecture);
-    let name = registry.push_index("m", "all", &images.each_ref());
+    let (images, name) = two_platforms(&registry);
     let sandbox = Sandbox::new();
     sandbox.ok(["pull", "-q", "--arch=arm64", &name]);
     sandbox.ok(["tag", "bb", "further"]);
@@ -249,8 +254,7 @@ fn manifests_in_full() {
         return;
     }
     let registry = Registry::private();
-    let images = ["s390x", "arm64"].map(of_architecture);
-    let name = registry.push_index("m", "all", &images.each_ref());
+    let (images, name) = two_platforms(&registry);
     let one = registry.push("m", "one", &images[0]);
     let sandbox = Sandbox::empty();
     let full = |image: &str| json(&sandbox.ok(["manifest", "inspect", "-v", image]));

@@ -432,9 +432,7 @@ impl<'a> Pump<'a> {
         match socket::send(self.socket.as_fd(), &packet) {
             Ok(_) => self.typed.buffer = packet,
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.typed.unsent = packet,
-            Err(err) if is_gone(&err) => {
-                self.typed.open = false;
-            }
+            Err(err) if is_gone(&err) => self.typed.open = false,
             Err(err) => return Err(err),
         }
         Ok(())
@@ -488,8 +486,7 @@ impl<'a> Pump<'a> {
 
 /// True for what the reading side will notice as well.
 fn is_harmless(err: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
-    matches!(err.kind(), BrokenPipe | ConnectionReset | WouldBlock)
+    is_gone(err) || err.kind() == io::ErrorKind::WouldBlock
 }
 
 /// Every signal that is passed on, the two about the terminal, and SIGPIPE: dying of that would leave

@@ -7,9 +7,6 @@ use crate::cli::session::Session;
 use crate::engine::image::{Image, Images};
 use crate::engine::variants::Variant;
 
-/// What is shown for a size of nothing.
-const NOTHING: &str = "0B";
-
 /// Prints the tree. `found` counts containers.
 pub(super) fn print(session: &mut Session<'_>, found: &Images) -> anyhow::Result<()> {
     let mut table =
@@ -55,20 +52,17 @@ fn row(
 ) -> anyhow::Result<[String; 5]> {
     let platform = variant.platform.as_ref().map_or_else(|| "unknown".to_owned(), Platform::to_string);
     let (id, unpacked, content) = match &variant.image {
-        None => (variant.manifest.hex(), NOTHING.to_owned(), NOTHING.to_owned()),
-        Some(record) => {
-            let content = session.engine()?.content_bytes(record)?;
-            (record.id.hex(), size::human(record.size_bytes, 4), size::human(content, 4))
-        }
+        None => (variant.manifest.hex(), 0, 0),
+        Some(record) => (record.id.hex(), record.size_bytes, session.engine()?.content_bytes(record)?),
     };
+    let (unpacked, content) = (size::human(unpacked, 4), size::human(content, 4));
     Ok([format!("{branch} {platform}"), id[..12].to_owned(), unpacked, content, extra.to_owned()])
 }
 
 /// Whether containers use the image of a platform.
 fn users(variant: &Variant, found: &Images) -> &'static str {
-    let is_used = |record: &crate::store::images::ImageRecord| {
-        let mut images = found.items.iter().filter(|image| image.record.id == record.id);
-        images.any(|image| image.containers.unwrap_or(0) > 0)
-    };
-    if variant.image.as_ref().is_some_and(is_used) { "U" } else { "" }
+    let is_used = variant.image.as_ref().is_some_and(|record| {
+        found.items.iter().any(|image| image.record.id == record.id && image.containers.unwrap_or(0) > 0)
+    });
+    if is_used { "U" } else { "" }
 }

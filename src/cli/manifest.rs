@@ -28,6 +28,27 @@ pub(crate) fn parse_pair(text: &str) -> Result<(String, String), String> {
         .ok_or_else(|| "not of the form key=value".to_owned())
 }
 
+/// How registries are talked to, with docker's word for any certificate.
+#[derive(Args, Debug)]
+struct InsecureArgs {
+    /// Take any certificate, and plain http too: docker's --tls-verify=false
+    #[arg(long, conflicts_with = "tls_verify")]
+    insecure: bool,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+impl InsecureArgs {
+    fn remote(&self) -> RemoteOptions {
+        let mut remote = self.registry.remote();
+        if self.insecure {
+            remote.tls_verify = Some(false);
+        }
+        remote
+    }
+}
+
 /// Make a manifest list
 ///
 /// A list has one name and an image for each platform. Prints the list's ID.
@@ -53,21 +74,8 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
     annotation: Vec<(String, String)>,
 
-    /// Take any certificate, and plain http too: docker's --tls-verify=false
-    #[arg(long, conflicts_with = "tls_verify")]
-    insecure: bool,
-
     #[command(flatten)]
-    registry: RegistryArgs,
-}
-
-/// How registries are talked to, `--insecure` being what docker calls it.
-fn remote(args: &RegistryArgs, insecure: bool) -> RemoteOptions {
-    let mut remote = args.remote();
-    if insecure {
-        remote.tls_verify = Some(false);
-    }
-    remote
+    registry: InsecureArgs,
 }
 
 /// `manifest create`.
@@ -77,7 +85,7 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
         amend: args.amend,
         replace: false,
         annotations: args.annotation,
-        remote: remote(&args.registry, args.insecure),
+        remote: args.registry.remote(),
     };
     let progress = Progress::new(true);
     let events = |event: &PullEvent<'_>| progress.show(event);
@@ -270,17 +278,13 @@ pub(crate) struct InspectArgs {
     #[arg(short, long)]
     verbose: bool,
 
-    /// Take any certificate, and plain http too: docker's --tls-verify=false
-    #[arg(long, conflicts_with = "tls_verify")]
-    insecure: bool,
-
     #[command(flatten)]
-    registry: RegistryArgs,
+    registry: InsecureArgs,
 }
 
 /// `manifest inspect`.
 pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::Result<()> {
-    let remote = remote(&args.registry, args.insecure);
+    let remote = args.registry.remote();
     if args.verbose {
         let document = session.engine()?.inspect_list_fully(&args.list, &remote)?;
         return json::print(session, &json::pretty(&document, &[], "    "));
@@ -341,12 +345,8 @@ pub(crate) struct PushArgs {
     #[arg(long, short_alias = 'p', visible_alias = "purge")]
     rm: bool,
 
-    /// Take any certificate, and plain http too: docker's --tls-verify=false
-    #[arg(long, conflicts_with = "tls_verify")]
-    insecure: bool,
-
     #[command(flatten)]
-    registry: RegistryArgs,
+    registry: InsecureArgs,
 
     #[command(flatten)]
     signing: SigningArgs,
@@ -370,7 +370,7 @@ pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<
         all: args.all,
         further: args.add_compression,
         sign,
-        remote: remote(&args.registry, args.insecure),
+        remote: args.registry.remote(),
     };
     let progress = Progress::new(args.quiet);
     let events = |event: &PullEvent<'_>| progress.show(event);

@@ -13,6 +13,7 @@ use crate::engine::filter::{Filters, boolean, has_label};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::StoreError;
 use crate::store::images::ImageRecord;
+use crate::store::lock::Exclusive;
 use crate::store::refs::Refs;
 use crate::store::shelf::Shelf;
 
@@ -184,10 +185,16 @@ impl Engine {
             going = names.iter().map(|name| find_name(&going, name)).collect::<Result<_>>()?;
         }
         for name in going {
-            self.store().images().remember_name(&image.id, &name, &lock)?;
-            self.store().refs().remove(&name, &lock)?;
-            self.record_image("untag", &image.id.hex(), &name.to_string());
+            self.take_name(&image.id, &name, &lock)?;
         }
+        Ok(())
+    }
+
+    /// Takes a name off an image, which remembers it.
+    fn take_name(&self, id: &Digest, name: &ImageRef, lock: &Exclusive) -> Result<()> {
+        self.store().images().remember_name(id, name, lock)?;
+        self.store().refs().remove(name, lock)?;
+        self.record_image("untag", &id.hex(), &name.to_string());
         Ok(())
     }
 
@@ -212,14 +219,11 @@ impl Engine {
         let names = self.names_of_image(&found.image.id)?;
         let by_name = found.name.as_ref().filter(|name| name.digest().is_none());
         if let (Some(name), [_, _, ..]) = (by_name, &names[..]) {
-            self.store().images().remember_name(&found.image.id, name, &lock)?;
-            self.store().refs().remove(name, &lock)?;
-            self.record_image("untag", &found.image.id.hex(), &name.to_string());
+            self.take_name(&found.image.id, name, &lock)?;
             return Ok(Removed { untagged: vec![name.clone()], deleted: None });
         }
         let id = found.image.id;
         if by_name.is_none() && names.len() > 1 && !force {
-            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
             return Err(several_names(&id, &names));
         }
         if let Some(user) = self.users_of_image(&id)?.first() {
@@ -369,7 +373,8 @@ fn matches_reference(image: &Image, reference: &str) -> bool {
 }
 
 /// The refusal to remove by its ID what has several names, in podman's words and with its exit code.
-pub(in crate::engine) fn several_names(id: &Digest, names: &[String]) -> Error {
+pub(in crate::engine) fn several_names(id: &Digest, names: &[ImageRef]) -> Error {
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
     Error::invalid(format!(
         "unable to delete image {:?} by ID with more than one tag ([{}]): please force removal",
         id.hex(),

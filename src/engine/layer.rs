@@ -273,9 +273,10 @@ impl Engine {
         let tree = |typed: &str| match self.container(typed) {
             Ok(id) => {
                 let details = self.inspect_container(&id, typed)?;
-                let of_it = self.layer_source(&details, &LayerOptions::default())?;
-                let lowers = std::iter::once(of_it.upper.clone()).chain(of_it.lowers.clone()).collect();
-                Ok(Source { lowers, merged: true, ..of_it })
+                let mut tree = self.layer_source(&details, &LayerOptions::default())?;
+                tree.lowers.insert(0, tree.upper.clone());
+                tree.merged = true;
+                Ok(tree)
             }
             Err(err) if err.kind == Kind::NotFound => self.image_tree(typed),
             Err(err) => Err(err),

@@ -95,7 +95,7 @@ impl Held {
 struct Stopping {
     held: Held,
     status: Status,
-    /// What it was sent first.
+    /// What it was sent last.
     signal: i32,
     grace: Grace,
     deadline: Option<Instant>,
@@ -447,9 +447,9 @@ impl Stopping {
     }
 
     fn kill(&mut self, engine: &Engine, id: &ContainerId) -> Result<()> {
-        self.killed = true;
+        (self.killed, self.signal) = (true, Signal::KILL.number());
         self.deadline = Some(Instant::now() + PATIENCE);
-        engine.deliver(id, &self.held, &self.status, Signal::KILL.number())
+        engine.deliver(id, &self.held, &self.status, self.signal)
     }
 
     /// Reads what there is to be read: true if it is the end. A monitor that went away without a word was killed
@@ -461,8 +461,7 @@ impl Stopping {
         }
         let Some((held, status)) = engine.hold_orphan(id)? else { return Ok(true) };
         (self.held, self.status) = (held, status);
-        let signal = if self.killed { Signal::KILL.number() } else { self.signal };
-        engine.deliver(id, &self.held, &self.status, signal)?;
+        engine.deliver(id, &self.held, &self.status, self.signal)?;
         Ok(false)
     }
 

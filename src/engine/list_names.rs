@@ -96,10 +96,7 @@ impl Engine {
         let by_name = find_name(&names, typed).ok();
         let going = match (&by_name, names.len()) {
             (Some(name), 2..) => vec![name.clone()],
-            (None, 2..) if !force => {
-                let shown: Vec<_> = names.iter().map(ToString::to_string).collect();
-                return Err(several_names(&list.id, &shown));
-            }
+            (None, 2..) if !force => return Err(several_names(&list.id, &names)),
             _ => names.clone(),
         };
         let deleted = (going.len() == names.len()).then_some(list.id);

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
 use crate::base::manifest::{Document, Form, ManifestError};
+use crate::base::platform::Platform;
 use crate::engine::artifact::{NewArtifact, pinned};
 use crate::engine::pull::{self, PullEvent, PullPolicy, PullRequest};
 use crate::engine::register::MAX_DOCUMENT;
@@ -173,7 +174,7 @@ impl Engine {
     }
 
     /// Adds a statement about an image of a list, in a manifest of its own that refers to the image's, as BuildKit
-    /// keeps attestations. `kind` is the type of its predicate. Returns the digest of the list's document.
+    /// keeps attestations. `kind` is the type of its predicate.
     ///
     /// # Errors
     ///
@@ -188,7 +189,7 @@ impl Engine {
         subject: &Digest,
         kind: &str,
         statement: &[u8],
-    ) -> Result<Digest> {
+    ) -> Result<()> {
         let list = self.manifest_list(typed)?;
         let mut index = self.read_index(&list)?;
         let pins = staging::dir(self.store())?;
@@ -224,8 +225,7 @@ impl Engine {
             }),
         );
         let blobs = list.blobs.iter().copied().chain([layer, config_digest, digest]).collect();
-        self.save_list(&list.name, list.id, list.created, &index, blobs)?;
-        Ok(self.manifest_list(typed)?.document)
+        self.save_list(&list.name, list.id, list.created, &index, blobs)
     }
 
     /// Changes what a list says of one of its images, or with `image` absent of itself. Returns its ID.
@@ -362,15 +362,11 @@ impl Engine {
             added = self.all_of_index(typed, &of_index, new, events)?;
         }
         for (platform, stored) in added {
-            let mut described = json!({"architecture": platform.arch, "os": platform.os});
-            if !platform.variant.is_empty() {
-                described["variant"] = platform.variant.clone().into();
-            }
             let mut entry = json!({
                 "mediaType": stored.media_type,
                 "digest": stored.digest.to_string(),
                 "size": stored.size_bytes,
-                "platform": described,
+                "platform": platform_document(&platform),
             });
             apply(&mut entry, wishes);
             put(index, entry);
@@ -401,7 +397,7 @@ impl Engine {
     }
 
     /// A platform that the index at a registry has an image for.
-    fn some_platform(&self, typed: &str, new: &NewList) -> Result<Option<crate::base::platform::Platform>> {
+    fn some_platform(&self, typed: &str, new: &NewList) -> Result<Option<Platform>> {
         let text = self.inspect_list(typed, &new.remote)?;
         let Ok(Document::Index { entries, .. }) = Document::parse(&text, "") else { return Ok(None) };
         Ok(entries.into_iter().filter_map(|entry| entry.platform).find(|platform| platform.os != "unknown"))
@@ -414,7 +410,7 @@ impl Engine {
         index: &Digest,
         new: &NewList,
         events: Events<'_>,
-    ) -> Result<Vec<(crate::base::platform::Platform, StoredManifest)>> {
+    ) -> Result<Vec<(Platform, StoredManifest)>> {
         let text = self.store().blobs().read_small(index, MAX_DOCUMENT)?;
         let Ok(Document::Index { entries, .. }) = Document::parse(&text, "") else {
             return Err(Error::system(format!("read the index of {typed}"), "it is no index"));
@@ -483,6 +479,15 @@ pub(in crate::engine) fn manifest_of(record: &ImageRecord) -> Result<&StoredMani
     record
         .manifest()
         .ok_or_else(|| Error::not_found(format!("image {}: its manifest is not kept", record.id.hex())))
+}
+
+/// A platform as the entries of an index have it.
+pub(in crate::engine) fn platform_document(platform: &Platform) -> Value {
+    let mut document = json!({"architecture": platform.arch, "os": platform.os});
+    if !platform.variant.is_empty() {
+        document["variant"] = platform.variant.clone().into();
+    }
+    document
 }
 
 /// Sets annotations of an index or an entry.

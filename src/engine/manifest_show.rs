@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::base::digest::Digest;
 use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
 use crate::base::manifest::{Document, Form, ImageConfig};
-use crate::engine::manifest_list::{local_part, manifest_of};
+use crate::engine::manifest_list::{local_part, manifest_of, platform_document};
 use crate::engine::register::MAX_DOCUMENT;
 use crate::engine::remote::{Remote, RemoteOptions, Trouble};
 use crate::engine::{Engine, Error, Kind, Result};
@@ -98,15 +98,11 @@ fn described(name: &str, text: &[u8], read: Read<'_>) -> Tried<Value> {
         Document::Manifest(manifest) => {
             let config = read(&manifest.config.digest, Some(manifest.config.size))?;
             let platform = ImageConfig::parse(&config).map_err(|err| malformed(&err))?.platform();
-            let mut described = json!({"architecture": platform.arch, "os": platform.os});
-            if !platform.variant.is_empty() {
-                described["variant"] = platform.variant.into();
-            }
             let descriptor = json!({
                 "mediaType": manifest.media_type,
                 "digest": Digest::of(text).to_string(),
                 "size": text.len(),
-                "platform": described,
+                "platform": platform_document(&platform),
             });
             Ok(one(name, descriptor, text, json))
         }

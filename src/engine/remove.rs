@@ -316,7 +316,7 @@ impl Engine {
         })
     }
 
-    /// The containers that use a namespace of container `id`.
+    /// The containers that depend on container `id`.
     fn dependents(&self, id: &ContainerId) -> Result<Vec<ContainerId>> {
         // Read once for a command that removes hundreds.
         let all = match self.dependents.get() {

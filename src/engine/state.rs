@@ -195,9 +195,8 @@ fn read_record(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Option<Record>> 
     }
 }
 
-/// True if a monitor holds the container's lock: one without the file was never started. Asking takes the lock beside others who ask, for an
-/// instant; a monitor that starts in that instant tries again.
-/// Whether somebody holds the container's lock; `None` if there is none.
+/// Whether a monitor holds the container's lock; `None` if there is none, as with one that was never started. Asking
+/// takes the lock beside others who ask, for an instant; a monitor that starts in that instant tries again.
 fn lock_held(dir: BorrowedFd<'_>) -> io::Result<Option<bool>> {
     match fs::open_at(dir, "lock", OFlags::RDONLY | OFlags::NONBLOCK, 0) {
         Ok(file) => fs::try_lock(&file, Share::Shared).map(|free| Some(!free)),

@@ -43,7 +43,7 @@ pub(crate) fn clean(caller: &Caller, root: &Path, paths: &[PathBuf]) -> io::Resu
     let bytes = |path: &PathBuf| path.as_os_str().as_encoded_bytes().to_vec();
     let order = CleanOrder { paths: paths.iter().map(bytes).collect() };
     let stage = Stage { name: c"clean", args: &[], detached: false };
-    let child = spawn::spawn(&stage, &caller.namespace(root)).map_err(io::Error::other)?;
+    let child = caller.spawn(root, &stage).map_err(io::Error::other)?;
     child.send(&order, &[]).map_err(io::Error::other)?;
     let (failure, _) = child.receive::<Option<String>>().map_err(io::Error::other)?;
     child.wait()?;
@@ -73,7 +73,7 @@ impl Sweeper {
     pub(crate) fn start(caller: &Caller, store: &Store) -> io::Result<Self> {
         let lock = store.lock_for_sweeper().map_err(io::Error::other)?;
         let stage = Stage { name: c"sweep", args: &[], detached: true };
-        let child = spawn::spawn(&stage, &caller.namespace(store.root())).map_err(io::Error::other)?;
+        let child = caller.spawn(store.root(), &stage).map_err(io::Error::other)?;
         let order = SweepOrder { root: store.root().as_os_str().as_encoded_bytes().to_vec() };
         child.send(&order, &[lock.as_fd()]).map_err(io::Error::other)?;
         let (name, _) = child.receive::<String>().map_err(io::Error::other)?;

@@ -123,23 +123,36 @@ impl Caller {
     ///
     /// As [`spawn::spawn`].
     pub(crate) fn spawn_holder(&self, root: &Path, stage: &Stage<'_>) -> Result<(Child, Turn), StageError> {
-        let Some(mapping) = &self.mapping else {
-            return Ok((spawn::spawn(stage, &UserNamespace::None)?, Turn(None)));
-        };
-        let join = |turn: Option<OwnedFd>| {
-            let held = holders::find(root, &mapping.fingerprint())?;
-            // Its holder may end between finding and joining it.
-            Some((spawn::spawn(stage, &UserNamespace::Join(held)).ok()?, Turn(turn)))
-        };
-        // Where there can be no turns, a U too many is better than no container.
-        if let Some(joined) = join(holders::turn(root, false).ok()) {
-            return Ok(joined);
+        if self.mapping.is_none() {
+            return Ok((self.spawn(root, stage)?, Turn(None)));
         }
-        let turn = holders::turn(root, true).ok();
-        if let Some((joined, _)) = join(None) {
+        // Where there can be no turns, a U too many is better than no container.
+        let turn = holders::turn(root, false).ok();
+        if let Some(joined) = self.join(root, stage) {
             return Ok((joined, Turn(turn)));
         }
-        Ok((spawn::spawn(stage, &UserNamespace::Create(mapping.clone()))?, Turn(turn)))
+        drop(turn);
+        let turn = holders::turn(root, true).ok();
+        Ok((self.spawn(root, stage)?, Turn(turn)))
+    }
+
+    /// Starts a stage in U: joins it where a process holds it, else creates it.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn::spawn`].
+    pub(crate) fn spawn(&self, root: &Path, stage: &Stage<'_>) -> Result<Child, StageError> {
+        match (&self.mapping, self.join(root, stage)) {
+            (_, Some(joined)) => Ok(joined),
+            (Some(mapping), None) => spawn::spawn(stage, &UserNamespace::Create(mapping.clone())),
+            (None, None) => spawn::spawn(stage, &UserNamespace::None),
+        }
+    }
+
+    /// Starts a stage in the U that a process holds; `None` if there is none, or it ends between finding and joining it.
+    fn join(&self, root: &Path, stage: &Stage<'_>) -> Option<Child> {
+        let held = holders::find(root, &self.mapping.as_ref()?.fingerprint())?;
+        spawn::spawn(stage, &UserNamespace::Join(held)).ok()
     }
 
     /// The U that process `pid` lives in: a container that shares namespaces of another must be born in

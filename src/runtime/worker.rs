@@ -33,7 +33,7 @@ use crate::runtime::clean;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::launch::{Caller, stage_failure};
 use crate::stage::idranges;
-use crate::stage::spawn::{self, Child, Stage, StageError, UserNamespace};
+use crate::stage::spawn::{self, Child, Stage, StageError};
 use crate::stage::wire::{self, WireError};
 use crate::store::Store;
 use crate::store::layers::StagedLayer;
@@ -266,15 +266,7 @@ fn makes_devices(caller: &Caller) -> bool {
 
 fn start(caller: &Caller, root: &Path) -> Result<Child, Failure> {
     let stage = Stage { name: c"unpack", args: &[], detached: false };
-    let namespace = caller.namespace(root);
-    let started = match (spawn::spawn(&stage, &namespace), &caller.mapping) {
-        // The holder ended between finding and joining it: make U anew, once.
-        (Err(_), Some(mapping)) if matches!(namespace, UserNamespace::Join(_)) => {
-            spawn::spawn(&stage, &UserNamespace::Create(mapping.clone()))
-        }
-        (started, _) => started,
-    };
-    started.map_err(|err| stage_failure(&err))
+    caller.spawn(root, &stage).map_err(|err| stage_failure(&err))
 }
 
 fn talk(err: &WireError) -> Failure {

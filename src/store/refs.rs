@@ -83,8 +83,7 @@ impl Refs<'_> {
     }
 
     /// Of each image its names, the one that was given last first, as podman has them.
-    pub(crate) fn by_image(records: Vec<RefRecord>) -> HashMap<Digest, Vec<ImageRef>> {
-        let mut records = records;
+    pub(crate) fn by_image(mut records: Vec<RefRecord>) -> HashMap<Digest, Vec<ImageRef>> {
         records.sort_by(|a, b| (b.given, &a.name).cmp(&(a.given, &b.name)));
         let mut names: HashMap<Digest, Vec<ImageRef>> = HashMap::new();
         for known in records {

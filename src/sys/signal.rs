@@ -74,7 +74,8 @@ fn change_mask(how: i32, set: &SignalSet) -> io::Result<SignalSet> {
 ///
 /// EINVAL for SIGKILL, SIGSTOP and what is no signal.
 pub(crate) fn set_default(signal: i32) -> io::Result<()> {
-    set_action(signal, libc::SIG_DFL)
+    set_action(signal, libc::SIG_DFL)?;
+    Ok(())
 }
 
 /// Ignores `signal`.
@@ -83,13 +84,16 @@ pub(crate) fn set_default(signal: i32) -> io::Result<()> {
 ///
 /// As [`set_default`].
 pub(crate) fn set_ignored(signal: i32) -> io::Result<()> {
-    set_action(signal, libc::SIG_IGN)
+    set_action(signal, libc::SIG_IGN)?;
+    Ok(())
 }
 
-fn set_action(signal: i32, action: libc::sighandler_t) -> io::Result<()> {
-    // SAFETY: the two actions that callers pass, SIG_DFL and SIG_IGN, run no code of this process.
+/// Gives `signal` an action, and answers with the one from before.
+fn set_action(signal: i32, action: libc::sighandler_t) -> io::Result<libc::sighandler_t> {
+    // SAFETY: of the actions that callers pass, SIG_DFL and SIG_IGN run no code of this process; `end_cancelled` does
+    // nothing but end it, and needs no state.
     let before = unsafe { libc::signal(signal, action) };
-    if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(before) }
 }
 
 /// The exit code of a command that the user has cancelled: 128 + SIGINT.
@@ -109,12 +113,8 @@ extern "C" fn end_cancelled(_: libc::c_int) {
 pub(crate) fn end_when_cancelled() -> io::Result<()> {
     let handler: extern "C" fn(libc::c_int) = end_cancelled;
     for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the handler is a function of this program, does nothing but end it, and needs no state.
-        let before = unsafe { libc::signal(signal, handler as libc::sighandler_t) };
-        match before {
-            libc::SIG_ERR => return Err(io::Error::last_os_error()),
-            libc::SIG_IGN => set_ignored(signal)?,
-            _ => {}
+        if set_action(signal, handler as libc::sighandler_t)? == libc::SIG_IGN {
+            set_ignored(signal)?;
         }
     }
     Ok(())

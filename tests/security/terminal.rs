@@ -148,15 +148,15 @@ fn what_images_say_is_harmless(sandbox: &Sandbox) {
         path if path.contains("/tags/list") => Answer::ok(tags.clone().into_bytes()),
         _ => answer,
     });
-    let (term, repository) = (format!("{}/x", registry.address()), format!("{}/x", registry.address()));
+    let repository = format!("{}/x", registry.address());
     for args in [
         &["history", "--no-trunc", "odd"][..],
         &["history", "--format={{.CreatedBy}} {{.Comment}}", "odd"],
         &["image", "inspect", "--format={{.Author}} {{.Comment}} {{.Labels}} {{.Config.Env}}", "odd"],
         &["image", "inspect", "odd"],
         &["images", "--format={{.Labels}} {{.Repository}}", "odd"],
-        &["search", &term],
-        &["search", "--no-trunc", "--format={{.Name}} {{.Description}}", &term],
+        &["search", &repository],
+        &["search", "--no-trunc", "--format={{.Name}} {{.Description}}", &repository],
         &["search", "--list-tags", &repository],
         &["image", "tree", HOSTILE],
         &["manifest", "inspect", HOSTILE],

@@ -119,7 +119,10 @@ impl Engine {
     ) -> Result<Chosen> {
         let found = self.image(typed)?;
         // The image for another platform goes out under the name that was typed.
-        let record = self.image(&self.on_platform(typed, platform)?)?.image;
+        let record = match platform {
+            None => found.image,
+            Some(_) => self.image(&self.on_platform(typed, platform)?)?.image,
+        };
         let mut names: Vec<ImageRef> = Vec::new();
         for name in further {
             let name = crate::engine::image::new_name(name)?;

@@ -36,7 +36,7 @@ use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::init::mounts::mount_overlay;
 use crate::runtime::launch::{Caller, stage_failure};
 use crate::runtime::step::OverlayPlan;
-use crate::stage::spawn::{self, Child, Stage, UserNamespace};
+use crate::stage::spawn::{self, Child, Stage};
 use crate::stage::wire;
 use crate::sys::{fs, process};
 
@@ -134,15 +134,7 @@ pub(crate) fn start(caller: &Caller, store: &Path, source: Source, job: Job) -> 
     // A larger pipe means fewer switches between the two processes; it is no loss if it is refused.
     rustix::pipe::fcntl_setpipe_size(&write, 1 << 20).ok();
     let stage = Stage { name: c"layer", args: &[], detached: false };
-    let namespace = caller.namespace(store);
-    let child = match (spawn::spawn(&stage, &namespace), &caller.mapping) {
-        // The holder ended between finding and joining it: make U anew, once.
-        (Err(_), Some(mapping)) if matches!(namespace, UserNamespace::Join(_)) => {
-            spawn::spawn(&stage, &UserNamespace::Create(mapping.clone()))
-        }
-        (started, _) => started,
-    };
-    let child = child.map_err(|err| stage_failure(&err))?;
+    let child = caller.spawn(store, &stage).map_err(|err| stage_failure(&err))?;
     let order = LayerOrder { source, job };
     child.send(&order, &[write.as_fd()]).map_err(|err| Failure::system("order a layer", &err))?;
     Ok((Reading(child), File::from(read)))

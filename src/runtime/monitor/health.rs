@@ -255,8 +255,8 @@ impl Checker {
         let check = check_of(&checks.plan, life);
         let mut order = order(&checks.spec, check, life.pid)?;
         // What process 1 has beside its configuration. A secret that cannot be read is missed by the check itself.
-        if let Some(state) =
-            NetworkState::read(&self.directory).filter(|_| !checks.spec.network.links.is_empty())
+        if !checks.spec.network.links.is_empty()
+            && let Some(state) = NetworkState::read(&self.directory)
         {
             order.process.env.splice(..0, state.link_environment);
         }

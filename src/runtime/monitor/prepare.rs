@@ -69,14 +69,13 @@ fn secrets(
     directory: &Path,
     maps: Option<&(IdMap, IdMap)>,
 ) -> Result<Vec<Bytes>, Failure> {
-    let mut variables = Vec::new();
+    let failed_to = |name: &str, err: io::Error| Failure::errno(format!("prepare secret {name}"), err);
     for (index, secret) in spec.secrets.iter().enumerate() {
-        let path = directory.join(plan::secret_file(index));
-        let failed = |err| Failure::errno(format!("prepare secret {}", secret.name), err);
-        if let Some(name) = &secret.variable {
-            variables.push(secret_variable(name, &path).map_err(failed)?);
+        if secret.variable.is_some() {
             continue;
         }
+        let path = directory.join(plan::secret_file(index));
+        let failed = |err| failed_to(&secret.name, err);
         let outside = |map: fn(&(IdMap, IdMap)) -> &IdMap, id| match maps {
             Some(maps) => map(maps).to_outside(id),
             None => Some(id),
@@ -88,7 +87,7 @@ fn secrets(
         std::os::unix::fs::chown(&path, Some(uid), Some(gid)).map_err(failed)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(secret.mode)).map_err(failed)?;
     }
-    Ok(variables)
+    secret_variables(spec, directory).map_err(|(name, err)| failed_to(&name, err))
 }
 
 /// The secrets of the container in `directory` that are variables, as `KEY=value`, as its process 1 has them.
@@ -101,13 +100,10 @@ pub(crate) fn secret_variables(
     directory: &Path,
 ) -> Result<Vec<Bytes>, (String, io::Error)> {
     let variable = |(index, secret): (usize, &SecretUse)| {
-        let value = secret_variable(secret.variable.as_ref()?, &directory.join(plan::secret_file(index)));
-        Some(value.map_err(|err| (secret.name.clone(), err)))
+        let name = secret.variable.as_ref()?;
+        let value = fs::read_at(rustix::fs::CWD, directory.join(plan::secret_file(index)), MAX_BYTES);
+        let line = value.map(|value| Bytes::from([name.as_bytes(), b"=", &value].concat()));
+        Some(line.map_err(|err| (secret.name.clone(), err)))
     };
     spec.secrets.iter().enumerate().filter_map(variable).collect()
-}
-
-fn secret_variable(name: &str, file: &Path) -> io::Result<Bytes> {
-    let value = fs::read_at(rustix::fs::CWD, file, MAX_BYTES)?;
-    Ok([name.as_bytes(), b"=", &value].concat().into())
 }
