@@ -54,9 +54,7 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     for id in &pruned.removed {
         writeln!(session.out, "{id}")?;
     }
-    let code = if pruned.failed.is_empty() { 0 } else { crate::cli::error::FAILED };
-    pruned.failed.into_iter().for_each(|err| session.report(err));
-    session.outcome(code)
+    session.outcome_of(pruned.failed)
 }
 
 /// Rename a container

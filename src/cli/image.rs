@@ -8,7 +8,7 @@ use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
 use crate::base::platform::Platform;
 use crate::base::size;
-use crate::cli::error::{FAILED, removal_exit_code};
+use crate::cli::error::removal_exit_code;
 use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
 use crate::engine::build::prune::PruneBuilds;
@@ -210,9 +210,7 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
         }
         failed.extend(cache.failed);
     }
-    let code = if failed.is_empty() { 0 } else { FAILED };
-    failed.into_iter().for_each(|err| session.report(err));
-    session.outcome(code)
+    session.outcome_of(failed)
 }
 
 /// Print the layers of an image as a tree

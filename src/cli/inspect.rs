@@ -9,7 +9,6 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::base::platform::Platform;
-use crate::cli::error::FAILED;
 use crate::cli::format::{self, Format, Shape, docker, json};
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
@@ -196,9 +195,7 @@ fn inspect(
         }
     }
     print(session, &format, found)?;
-    let code = if missing.is_empty() { 0 } else { FAILED };
-    missing.into_iter().for_each(|err| session.report(err));
-    session.outcome(code)
+    session.outcome_of(missing)
 }
 
 /// podman's name of the type of a container's document.

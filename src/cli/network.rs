@@ -9,7 +9,6 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::base::network::mac_text;
-use crate::cli::error::FAILED;
 use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::labels::labels;
 use crate::cli::session::{Exit, Session};
@@ -297,9 +296,7 @@ pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::R
             format::print_rows(session, &INSPECT_SHAPE, &format, &rows)?;
         }
     }
-    let code = if missing.is_empty() { 0 } else { FAILED };
-    missing.into_iter().for_each(|err| session.report(err));
-    session.outcome(code)
+    session.outcome_of(missing)
 }
 
 /// podman's `network inspect`: the record and the running containers; with `verbose` the others, too, which have no

@@ -215,9 +215,7 @@ pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::R
         }
         _ => format::print_rows(session, &INSPECT_SHAPE, &format, &found)?,
     }
-    let code = if missing.is_empty() { 0 } else { FAILED };
-    missing.into_iter().for_each(|err| session.report(err));
-    session.outcome(code)
+    session.outcome_of(missing)
 }
 
 fn document(engine: &Engine, typed: &str, with_value: bool) -> Result<Value, Error> {

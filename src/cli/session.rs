@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use crate::cli::error::{AlreadyReported, removal_exit_code, report, shown};
+use crate::cli::error::{AlreadyReported, FAILED, removal_exit_code, report, shown};
 use crate::cli::globals::{Globals, LogLevel};
 use crate::engine::config::Config;
 use crate::engine::config::containers_conf::ContainersConf;
@@ -200,6 +200,17 @@ impl<'a> Session<'a> {
     /// [`AlreadyReported`] with that code.
     pub(crate) fn outcome(&self, code: u8) -> anyhow::Result<()> {
         if code == 0 { Ok(()) } else { Err(AlreadyReported { code }.into()) }
+    }
+
+    /// Reports what could not be done, and answers the result of the command: a failure if there was any.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyReported`] with [`FAILED`].
+    pub(crate) fn outcome_of(&mut self, failed: Vec<engine::Error>) -> anyhow::Result<()> {
+        let code = if failed.is_empty() { 0 } else { FAILED };
+        failed.into_iter().for_each(|err| self.report(err));
+        self.outcome(code)
     }
 
     /// Asks a question that is answered by `y`; anything else means no.

@@ -7,7 +7,6 @@ use jiff::SignedDuration;
 
 use crate::base::size;
 use crate::base::time;
-use crate::cli::error::FAILED;
 use crate::cli::session::Session;
 use crate::engine::build::prune::PruneBuilds;
 use crate::engine::filter::{self, Filters};
@@ -83,9 +82,7 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     writeln!(session.out, "Total reclaimed space: {}", size::human(bytes, 4))?;
     let failed = containers.failed.into_iter().chain(volumes.failed).chain(images.failed);
     let failed: Vec<_> = failed.chain(builds.failed).collect();
-    let code = if failed.is_empty() { 0 } else { FAILED };
-    failed.into_iter().for_each(|err| session.report(err));
-    session.outcome(code)
+    session.outcome_of(failed)
 }
 
 /// `system prune --external`.
@@ -186,7 +183,5 @@ pub(crate) fn reset(session: &mut Session<'_>, args: ResetArgs) -> anyhow::Resul
         return Ok(());
     }
     let failed = session.engine()?.reset()?;
-    let code = if failed.is_empty() { 0 } else { FAILED };
-    failed.into_iter().for_each(|err| session.report(err));
-    session.outcome(code)
+    session.outcome_of(failed)
 }

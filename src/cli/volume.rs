@@ -260,7 +260,5 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     for name in &pruned.removed {
         writeln!(session.out, "{name}")?;
     }
-    let code = if pruned.failed.is_empty() { 0 } else { crate::cli::error::FAILED };
-    pruned.failed.into_iter().for_each(|err| session.report(err));
-    session.outcome(code)
+    session.outcome_of(pruned.failed)
 }

@@ -121,6 +121,21 @@ pub(crate) struct EndpointRequest {
 }
 
 impl EndpointRequest {
+    /// Any free place on `network`, and nothing beyond.
+    pub(crate) fn on(network: Network) -> Self {
+        Self {
+            network,
+            interface: None,
+            ips: Vec::new(),
+            link_local: Vec::new(),
+            mac: None,
+            aliases: Vec::new(),
+            prefer: Vec::new(),
+            gw_priority: 0,
+            links: Vec::new(),
+        }
+    }
+
     /// Whether the container's way out may lead through this network.
     pub(crate) fn leads_out(&self) -> bool {
         // A record with options that cannot be read was refused before it came here.

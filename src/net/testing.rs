@@ -188,17 +188,7 @@ pub(crate) fn both_families() -> Network {
 }
 
 pub(crate) fn endpoint(network: &Network) -> EndpointRequest {
-    EndpointRequest {
-        network: network.clone(),
-        interface: None,
-        ips: vec![],
-        link_local: vec![],
-        mac: None,
-        aliases: vec![],
-        prefer: vec![],
-        gw_priority: 0,
-        links: Vec::new(),
-    }
+    EndpointRequest::on(network.clone())
 }
 
 /// A container: a network namespace and its session with netd.

@@ -234,17 +234,7 @@ fn endpoint(order: &CheckOrder) -> Result<Vec<Finding>, String> {
 }
 
 fn attach(order: &CheckOrder) -> Attach {
-    let endpoint = EndpointRequest {
-        network: order.network.clone(),
-        interface: None,
-        ips: Vec::new(),
-        link_local: Vec::new(),
-        mac: None,
-        aliases: Vec::new(),
-        prefer: Vec::new(),
-        gw_priority: 0,
-        links: Vec::new(),
-    };
+    let endpoint = EndpointRequest::on(order.network.clone());
     Attach {
         // No container has this ID: it has 63 zeros.
         container: format!("{:064x}", std::process::id()),

@@ -63,9 +63,5 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
         writeln!(session.out, "{id}")?;
     }
     writeln!(session.out, "Total reclaimed space: {}", size::human(pruned.bytes, 4))?;
-    let failed = !pruned.failed.is_empty();
-    for err in pruned.failed {
-        session.report(err);
-    }
-    session.outcome(if failed { crate::cli::error::FAILED } else { 0 })
+    session.outcome_of(pruned.failed)
 }

@@ -382,15 +382,14 @@ pub(crate) fn endpoint(root: &Path, wanted: &NetworkAttachment) -> Result<Endpoi
         .map_err(|err| Failure::errno(what(), err))?
         .ok_or_else(|| Failure::new(FailureKind::Invalid, format!("network {} not found", wanted.name)))?;
     Ok(EndpointRequest {
-        network,
         interface: wanted.interface.clone(),
         ips: wanted.ips.clone(),
         link_local: wanted.link_local.clone(),
         mac: wanted.mac,
         aliases: wanted.aliases.clone(),
-        prefer: Vec::new(),
         gw_priority: wanted.gw_priority,
         links: wanted.links.iter().map(|(alias, id)| (alias.clone(), id.to_string())).collect(),
+        ..EndpointRequest::on(network)
     })
 }
 
@@ -457,17 +456,7 @@ fn private_endpoint(
         network.driver = PRIVATE_DRIVER.into();
     }
     network.options.extend(private.mtu.map(|mtu| ("mtu".to_owned(), mtu.to_string())));
-    Ok(EndpointRequest {
-        network,
-        interface: private.interface.clone(),
-        ips: Vec::new(),
-        link_local: Vec::new(),
-        mac: None,
-        aliases: Vec::new(),
-        prefer: Vec::new(),
-        gw_priority: 0,
-        links: Vec::new(),
-    })
+    Ok(EndpointRequest { interface: private.interface.clone(), ..EndpointRequest::on(network) })
 }
 
 /// Why there is no network, and what could help.
