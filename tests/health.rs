@@ -352,6 +352,7 @@ fn update_changes_checks_of_a_container_that_runs() {
 fn update_changes_start_up_checks_for_the_next_start() {
     let sandbox = Sandbox::new();
     sandbox.start("s", &["--health-cmd=true", "--health-interval=200ms"], SLEEP);
+    sandbox.ok(["wait", "--condition=healthy", "s"]);
     sandbox.ok([
         "update",
         "--health-startup-cmd=echo x >> /starts; test $(wc -l < /starts) -ge 3",

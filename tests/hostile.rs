@@ -262,6 +262,20 @@ fn files_beside_the_state_that_are_something_else_hold_nobody_up() {
     }
 }
 
+#[test]
+fn a_directory_for_a_mark_is_a_mark() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.start("c", &["--restart=always", "--stop-timeout=0"], "sleep 1000");
+    for mark in ["stop-requested", "restart-requested"] {
+        std::fs::create_dir(sandbox.store().join("containers").join(&id).join(mark))
+            .expect("make a directory");
+    }
+    sandbox.ok(["stop", "c"]);
+    assert_eq!(sandbox.inspect("c", ".State.Running"), "false");
+    sandbox.ok(["start", "c"]);
+    assert_eq!(sandbox.ok(["rm", "-f", "-t0", "c"]), "c");
+}
+
 /// How long the crowd works.
 const WHILE: Duration = Duration::from_secs(20);
 

@@ -512,9 +512,15 @@ fn a_socket_that_systemd_passed_serves_the_port() {
     let output = command.env("HOME", sandbox.path("home")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     drop(listener);
-    let mut page = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    page.write_all(b"GET /hostname HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    page.read_to_string(&mut answer).unwrap();
+    let answer = wait_for("the server to listen", || {
+        let fetch = || {
+            let mut page = TcpStream::connect(("127.0.0.1", port))?;
+            page.write_all(b"GET /hostname HTTP/1.0\r\n\r\n")?;
+            let mut answer = String::new();
+            page.read_to_string(&mut answer)?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        fetch().map_err(|err| err.to_string())
+    });
     assert!(answer.ends_with("web\n"), "{answer}");
 }

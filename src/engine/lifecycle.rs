@@ -570,9 +570,11 @@ pub(crate) fn is_absent(err: &io::Error) -> bool {
 
 /// Tells a monitor what the user wishes, by a file that it looks for when the container ends.
 fn mark(dir: BorrowedFd<'_>, wish: &str, id: &ContainerId) -> Result<()> {
-    fs::open_at(dir, wish, OFlags::WRONLY | OFlags::CREATE, 0o600)
-        .map(drop)
-        .map_err(|err| failed("leave a mark for the monitor", id, err))
+    match fs::open_at(dir, wish, OFlags::WRONLY | OFlags::CREATE, 0o600) {
+        // Whatever has the name says as much: only its presence is looked at.
+        Err(err) if err.kind() == io::ErrorKind::IsADirectory => Ok(()),
+        opened => opened.map(drop).map_err(|err| failed("leave a mark for the monitor", id, err)),
+    }
 }
 
 fn failed(

@@ -209,7 +209,7 @@ impl Turn {
     /// Ends when the stage has announced itself. It has its orders.
     pub(crate) fn end(self, root: &Path, child: &Child) {
         if self.0.is_some() {
-            holders::await_announced(root, child.pid);
+            holders::await_announced(root, child.pid, child.socket.as_fd());
         }
     }
 }

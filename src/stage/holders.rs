@@ -6,13 +6,21 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::sys::pidfd;
+use crate::sys::poll::{Interest, PollSet};
+
+/// Between two looks for an announcement, which mostly comes at once; on a busy machine it may take seconds.
+const SHORT: Duration = Duration::from_micros(100);
+const LONG: Duration = Duration::from_millis(2);
+/// No turn takes longer: something hangs, and a second U is better than nothing at all.
+const LONGEST_TURN: Duration = Duration::from_secs(20);
 
 /// Whose turn it is to look for U and to announce a process in it: many at once where all join, one alone where U is
 /// made. Without that, several started at once would each have a U of their own, and the network helper serves only
@@ -32,15 +40,32 @@ pub(crate) fn turn(root: &Path, alone: bool) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// Waits a moment for process `pid` to announce itself; not for one that cannot.
-pub(crate) fn await_announced(root: &Path, pid: i32) {
+/// Waits for process `pid` to announce itself. Not for one that cannot: `report`, the socket on which it tells what
+/// became of it, is readable before then, be it by its end.
+pub(crate) fn await_announced(root: &Path, pid: i32, report: BorrowedFd<'_>) {
     let link = root.join("holders").join(pid.to_string());
-    for _ in 0..200 {
-        if link.symlink_metadata().is_ok() {
+    let begun = Instant::now();
+    while !is_announced(&link, pid) && begun.elapsed() < LONGEST_TURN {
+        let is_late = begun.elapsed() > Duration::from_millis(20);
+        std::thread::sleep(if is_late { LONG } else { SHORT });
+        if is_late && has_word(report) {
             return;
         }
-        std::thread::sleep(std::time::Duration::from_micros(100));
     }
+}
+
+/// Whether there is something to read, without waiting for it.
+fn has_word(socket: BorrowedFd<'_>) -> bool {
+    let mut set = PollSet::default();
+    set.add(Some(socket), Interest::READ);
+    set.wait(Some(Duration::ZERO)).unwrap_or(true)
+}
+
+/// Whether the link is there, and not left by an earlier process of the same number.
+fn is_announced(link: &Path, pid: i32) -> bool {
+    let Ok(target) = std::fs::read_link(link) else { return false };
+    let ticks = target.to_str().and_then(|text| text.split_once(' ')?.0.parse().ok());
+    ticks.is_some() && pidfd::start_ticks(pid).is_ok_and(|now| now == ticks)
 }
 
 /// Announces the calling process, which is in U, as a holder.
