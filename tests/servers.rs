@@ -316,7 +316,7 @@ volumes:
     let url = format!("http://127.0.0.1:{port}/");
     for visits in ["visits: 1", "visits: 2"] {
         let up = compose_in(sandbox, "p", &["up", "-d", "--wait"]);
-        up.ok();
+        assert_eq!(up.code, 0, "{}\n{:?}", up.stderr, sandbox.compose(&["logs"]));
         let place = |text: &str| up.stderr.find(text).unwrap_or_else(|| panic!("no {text}: {}", up.stderr));
         assert!(place("p-db-1  Healthy") < place("p-app-1  Starting"), "{}", up.stderr);
         assert_eq!(client(sandbox, ON_HOST, &["wget", "-qO-", &url]), visits);
