@@ -25,11 +25,12 @@ pub(crate) use process::{Invocation, Output, Running};
 pub(crate) use sandbox::Sandbox;
 
 use std::io::Write;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long anything may take before a test calls it hung. The machine may be busy with other things.
 ///
@@ -138,10 +139,22 @@ pub(crate) fn entries(store: &Path, dir: &str) -> Vec<String> {
     entries.map(|entry| format!("{dir}/{}", entry.file_name().display())).collect()
 }
 
-/// A port of the host that nobody uses now.
+/// So many ports in a row are free.
+const PORTS_IN_A_ROW: u16 = 20;
+
+/// A port of the host that nobody uses now, nor the next ones. They are none of those that the kernel hands out to
+/// clients, who could have got them meanwhile, and each call answers others.
 pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("listen");
-    listener.local_addr().expect("bound").port()
+    static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| {
+        AtomicU32::new(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_micros()))
+    });
+    let (lowest, rows) = (10_000, (32_760 - 10_000) / u32::from(PORTS_IN_A_ROW));
+    let first = NEXT.fetch_add(1, Ordering::Relaxed);
+    let ports = (0..rows).map(|row| lowest + (first + row) % rows * u32::from(PORTS_IN_A_ROW));
+    let mut ports = ports.map(|port| u16::try_from(port).expect("below 32,768"));
+    let is_free =
+        |port: u16| TcpListener::bind(("0.0.0.0", port)).and(UdpSocket::bind(("0.0.0.0", port))).is_ok();
+    ports.find(|port| (*port..port + PORTS_IN_A_ROW).all(is_free)).expect("free ports")
 }
 
 /// Bytes that no compressor makes smaller, the same each time.
