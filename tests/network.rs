@@ -6,6 +6,8 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::process::private_dirty;
@@ -275,4 +277,38 @@ fn the_helper_dies_under_traffic_and_connections_are_reset() {
         wait_until("the port answers again", answers);
     }
     assert_eq!(sandbox.ok(["exec", "web", "cat", "/w/small"]), "up", "the container runs on");
+}
+
+/// Who is told of the end of a container finds its ports and its address free, however busy the machine is.
+#[test]
+fn ports_and_addresses_are_free_at_the_end() {
+    let sandbox = Sandbox::new();
+    let port = free_port();
+    let [tcp, udp] = [format!("-p={port}:80"), format!("-p={port}:80/udp")];
+    let args = ["run", "-d", "--name=c", &tcp, &udp, "bb", "sleep", "1000"];
+    sandbox.ok(args);
+    let ip = sandbox.inspect("c", ".NetworkSettings.IPAddress");
+    let done = Arc::new(AtomicBool::new(false));
+    let busy: Vec<_> = (0..2)
+        .map(|_| {
+            let done = Arc::clone(&done);
+            std::thread::spawn(move || while !done.load(Ordering::Relaxed) {})
+        })
+        .collect();
+    for _ in 0..10 {
+        sandbox.ok(["stop", "-t0", "c"]);
+        sandbox.ok(["start", "c"]);
+        assert_eq!(sandbox.inspect("c", ".NetworkSettings.IPAddress"), ip);
+    }
+    for _ in 0..5 {
+        sandbox.ok(["rm", "-f", "-t0", "c"]);
+        sandbox.ok(args);
+    }
+    let address = format!("--ip={ip}");
+    for _ in 0..5 {
+        sandbox.ok(["rm", "-f", "-t0", "c"]);
+        sandbox.ok(["run", "-d", "--name=c", &address, "bb", "sleep", "1000"]);
+    }
+    done.store(true, Ordering::Relaxed);
+    busy.into_iter().for_each(|thread| thread.join().unwrap());
 }

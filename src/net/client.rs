@@ -19,6 +19,7 @@ use super::control::{self, Attach, Endpoint, EndpointRequest, PublishedPort, Ref
 use super::netd::SOCKET_NAME;
 use crate::base::network::Protocol;
 pub(crate) use crate::net::ports::{PortChooser, listen};
+use crate::sys::poll::{Interest, PollSet};
 use crate::sys::socket;
 
 /// How long netd may take to be there.
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often netd is started before that is given up.
 const STARTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(2);
+/// How long the end of a container is held up by a netd that does not answer.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(2);
 
 /// Starts netd, with a connection to it and the namespace of an earlier one's G.
 pub(crate) type Starter<'a> = &'a dyn Fn(OwnedFd, Option<BorrowedFd<'_>>) -> io::Result<()>;
@@ -149,6 +152,25 @@ impl Link {
         (self.session, self.endpoints, self.gateway) = (session, endpoints, gateway);
         self.linked.clear();
         self.publish(listeners)
+    }
+
+    /// Ends the container's life on its networks. Its ports and addresses are free for others then, unless netd is too
+    /// busy to say so within [`LONGEST_FAREWELL`].
+    pub(crate) fn leave(self) {
+        if rustix::net::shutdown(&self.session, rustix::net::Shutdown::Write).is_err() {
+            return;
+        }
+        let begun = Instant::now();
+        let mut set = PollSet::default();
+        while let Some(left) = LONGEST_FAREWELL.checked_sub(begun.elapsed()) {
+            set.clear();
+            set.add(Some(self.session.as_fd()), Interest::READ);
+            let is_over = !set.wait(Some(left)).unwrap_or(false)
+                || matches!(control::receive::<Reply>(&self.session), Ok(None) | Err(_));
+            if is_over {
+                return;
+            }
+        }
     }
 
     fn want_what_it_has(&mut self) {

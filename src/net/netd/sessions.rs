@@ -103,14 +103,13 @@ impl Sessions {
         Some(control::receive(&session.socket))
     }
 
-    /// Ends a connection; returns the container whose life it was.
-    pub(super) fn close(&mut self, core: &Core, key: Key) -> Option<Key> {
+    /// Ends a connection.
+    pub(super) fn close(&mut self, core: &Core, key: Key) {
         self.first = self.first.filter(|first| *first != key);
-        let session = self.slab.remove(key)?;
+        let Some(session) = self.slab.remove(key) else { return };
         core.reactor.remove(&session.socket);
         // The first connection has a copy that waits for a failure to report: closing does not end it.
         rustix::net::shutdown(&session.socket, rustix::net::Shutdown::Both).ok();
-        session.member
     }
 }
 
@@ -133,9 +132,11 @@ impl Netd {
                 }
                 // The end, or as good as that.
                 Some(Ok(None) | Err(_)) => {
-                    if let Some(member) = self.sessions.close(&self.core, key) {
+                    // First: the peer may wait for the end of the connection, to find ports and addresses free.
+                    if let Some(member) = self.sessions.member(key) {
                         self.detach(member);
                     }
+                    self.sessions.close(&self.core, key);
                     return;
                 }
             }

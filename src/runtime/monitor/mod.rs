@@ -223,6 +223,7 @@ impl Monitor {
             };
             if told_to_end || !is_due(&mut pauses) {
                 cgroups.remove();
+                wiring.into_iter().for_each(Wiring::end);
                 self.end(server, exit_code, mounted);
                 return Ok(exit_code);
             }
@@ -231,6 +232,7 @@ impl Monitor {
             drop(mounted);
             if !unhealthy && !pauses.pause(&self.directory, &signals) {
                 cgroups.remove();
+                wiring.into_iter().for_each(Wiring::end);
                 self.end(server, exit_code, None);
                 return Ok(exit_code);
             }

@@ -333,6 +333,19 @@ impl Wiring {
         };
     }
 
+    /// The last life is over: its ports and addresses are given back before anybody hears of it, who may want them for
+    /// the next life or container at once. Nobody knows those of one that goes with its chance address.
+    pub(super) fn end(self) {
+        let asked_for = |endpoint: &EndpointRequest| !endpoint.ips.is_empty() || endpoint.mac.is_some();
+        let is_missed = !self.spec.auto_remove
+            || !self.listeners.is_empty()
+            || self.attach.endpoints.iter().any(asked_for);
+        drop(self.listeners);
+        if let Some(link) = self.link.filter(|_| is_missed && !self.lost) {
+            link.leave();
+        }
+    }
+
     /// What has become of netd since this was asked last: the status of an event.
     pub(super) fn take_news(&mut self) -> Option<&'static str> {
         self.news.take()
