@@ -35,6 +35,33 @@ fn git(dir: &Path, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// As podman has it: an ENV behind each FROM, which the file's own ENV overrides.
+#[test]
+fn variables_of_the_command_line_are_there_while_it_is_built() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "Dockerfile",
+        "FROM bb AS first\nENV A=file\nRUN echo 1 $A $B > /made\nFROM first\n\
+         RUN echo 2 $A $B $C >> /made\nENV B=file\nRUN echo 3 $A $B $C >> /made; cat /made\nLABEL seen=$C\n",
+    );
+    let context = sandbox.path("");
+    let context = context.to_str().expect("UTF-8");
+    let variables = ["--env=A=flag", "--env=B=flag", "--env=C=q"];
+    build(&sandbox, &[&variables[..], &["-q", "-t", "made", context]].concat()).ok();
+    assert_eq!(
+        sandbox.ok(["run", "--rm", "--net=none", "made", "cat", "/made"]),
+        "1 file flag\n2 flag flag q\n3 flag file q"
+    );
+    let config = sandbox.ok([
+        "image",
+        "inspect",
+        "--format={{range .Config.Env}}{{.}};{{end}}{{.Config.Labels.seen}}",
+        "made",
+    ]);
+    assert!(config.ends_with(";A=flag;B=file;C=q;q"), "{config}");
+    assert!(sandbox.ok(["history", "--no-trunc", "made"]).contains("ENV \"A\"=\"flag\""));
+}
+
 #[test]
 fn contexts_from_addresses() {
     let sandbox = Sandbox::new();

@@ -429,3 +429,12 @@ fn exec_has_the_secrets_that_are_variables() {
     assert_eq!(sandbox.ok(["exec", "-e", "TOKEN=mine", "c", "sh", "-c", "echo $TOKEN"]), "mine");
     assert!(!sandbox.ok(["inspect", "c"]).contains("of the secret"));
 }
+
+#[test]
+fn a_unit_of_systemd_is_a_label_of_its_containers() {
+    let sandbox = Sandbox::new();
+    let create = ["create", "--name=c", "--net=none", "--label=PODMAN_SYSTEMD_UNIT=mine", "bb", "true"];
+    sandbox.command(create).env("PODMAN_SYSTEMD_UNIT", "web.service").run().ok();
+    let label = "--format={{index .Config.Labels \"PODMAN_SYSTEMD_UNIT\"}}";
+    assert_eq!(sandbox.ok(["inspect", label, "c"]), "web.service");
+}

@@ -42,6 +42,27 @@ fn host_is_the_network_of_the_caller() {
 }
 
 #[test]
+fn commands_and_checks_join_containers_with_namespaces_of_the_host() {
+    let sandbox = Sandbox::new();
+    let own = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}")).expect("a namespace of ours");
+    for (option, kind) in [
+        ("--network=host", "net"),
+        ("--ipc=host", "ipc"),
+        ("--uts=host", "uts"),
+        ("--pid=host", "pid"),
+        ("--cgroupns=host", "cgroup"),
+    ] {
+        sandbox.start("c", &[option, "--health-cmd=true", "--health-interval=disable"], "exec sleep 1000");
+        let link = sandbox.ok(["exec", "c", "readlink", &format!("/proc/self/ns/{kind}")]);
+        assert_eq!(Some(link.as_str()), own(kind).to_str(), "{option}");
+        let others = sandbox.ok(["exec", "c", "readlink", "/proc/self/ns/mnt"]);
+        assert_ne!(Some(others.as_str()), own("mnt").to_str(), "{option}: all else is the container's");
+        assert_eq!(sandbox.ketch(["healthcheck", "run", "c"]).code, 0, "{option}");
+        sandbox.ok(["rm", "-f", "-t0", "c"]);
+    }
+}
+
+#[test]
 fn containers_can_share_one_network() {
     let sandbox = Sandbox::new();
     sandbox.start("server", &[], "echo hello | nc -l -p 8080; exec sleep 100");

@@ -292,6 +292,26 @@ impl Unit {
         Self { directory, leaf: leaf.to_owned(), home: None, is_scope }
     }
 
+    /// Moves this process to where the monitor was whose place it takes: whoever has started it may be a service, which
+    /// would take it along when it is stopped. Where that cannot be done it stays where it is.
+    pub(crate) fn succeed(&mut self, surroundings: &Surroundings) {
+        let Some(name) = [MONITOR, RUNTIME].into_iter().find(|name| self.directory.join(name).is_dir())
+        else {
+            return;
+        };
+        let home = tree::place_of("self").map(|place| place.directory());
+        if tree::move_into(&self.directory.join(name), 0).is_ok() {
+            self.home = home;
+            return;
+        }
+        // From a login session into the user's own part of the tree: systemd's right alone.
+        let unit = self.directory.file_name().and_then(|unit| unit.to_str());
+        let manager = surroundings.systemd.as_ref().and_then(Manager::connect);
+        if let (Some(unit), Some(mut manager)) = (unit, manager) {
+            manager.attach(unit, &format!("/{name}"), std::process::id().cast_signed()).ok();
+        }
+    }
+
     /// The container's cgroup.
     pub(crate) fn leaf(&self) -> &Path {
         &self.leaf
@@ -362,35 +382,37 @@ impl Unit {
     }
 }
 
-/// Moves this process, which serves several containers, out of the cgroup of the one whose monitor started it.
+/// Moves this process, which serves several containers, out of the cgroup of whoever started it: the container whose
+/// monitor that was, or a service of systemd that would take it along when it is stopped.
 ///
 /// # Errors
 ///
-/// If that is not possible: it then lives in that container's cgroup, which stays as long as it does.
+/// If that is not possible: it then lives in that cgroup, which stays as long as it does.
 pub(crate) fn stand_alone(name: &str, surroundings: &Surroundings) -> Result<()> {
-    let pid = std::process::id().cast_signed();
-    let is_monitors = |place: &Place| place.path.ends_with(MONITOR);
-    let Some(place) = tree::place_of("self").filter(is_monitors) else { return Ok(()) };
+    let Some(place) = tree::place_of("self") else { return Ok(()) };
+    let asked = scope_of_its_own(name, surroundings);
+    // …/ketch/ketch-<id>/monitor, where no systemd is asked
     let directory = place.directory();
-    // …/ketch/ketch-<id>/monitor
-    let (unit, above) = (directory.parent(), directory.parent().and_then(Path::parent));
+    let unit = directory.parent().filter(|_| directory.ends_with(MONITOR));
     let is_scope = unit.and_then(Path::extension).is_some_and(|extension| extension == "scope");
-    match (is_scope, &surroundings.systemd, above) {
-        (true, Some(sockets), _) => {
-            let slice = surroundings.slice();
-            let (unit, description) = (format!("ketch-{name}-{pid}.scope"), format!("ketch {name}"));
-            let scope = Scope { name: &unit, slice, description: &description, pid, stop_seconds: 5 };
-            let mut manager =
-                Manager::connect(sockets).ok_or_else(|| CgroupError::Systemd("no manager answers".into()))?;
-            manager.start_scope(&scope).map(drop)
-        }
-        (false, _, Some(above)) => {
+    match (asked, unit.and_then(Path::parent)) {
+        (Ok(false) | Err(_), Some(above)) if !is_scope => {
             let leaf = above.join(name);
             tree::make(&leaf)?;
             tree::move_into(&leaf, 0).map_err(super::io_error("move to the cgroup", leaf))
         }
-        _ => Ok(()),
+        (asked, _) => asked.map(drop),
     }
+}
+
+/// Has systemd move this process into a scope of its own. False where systemd is not to be asked, or does not answer.
+fn scope_of_its_own(name: &str, surroundings: &Surroundings) -> Result<bool> {
+    let sockets = surroundings.systemd.as_ref().filter(|_| surroundings.choice == ManagerChoice::Systemd);
+    let Some(mut manager) = sockets.and_then(Manager::connect) else { return Ok(false) };
+    let pid = std::process::id().cast_signed();
+    let (unit, description) = (format!("ketch-{name}-{pid}.scope"), format!("ketch {name}"));
+    let slice = surroundings.slice();
+    manager.start_scope(&Scope { name: &unit, slice, description: &description, pid, stop_seconds: 5 })
 }
 
 /// Removes what a monitor that was killed left behind: `leaf` as the record has it.

@@ -235,8 +235,9 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
                 process::exit_now(125) // the parent knows why
             }
             let Ok(theirs) = kept::out_of_the_way(theirs, &plan.kept) else { process::exit_now(125) };
-            let failed = join_cgroup_namespace(&cgroup_namespace)
-                .map_or_else(|failure| failure, |()| child(&plan, terminal, pairs, order.detached));
+            let joined = cgroup_namespace.as_ref().map_or(Ok(()), join_cgroup_namespace);
+            let failed =
+                joined.map_or_else(|failure| failure, |()| child(&plan, terminal, pairs, order.detached));
             wire::send(theirs.as_fd(), &failed, &[]).ok();
             process::exit_now(125)
         }
@@ -293,28 +294,41 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
     server.finish().map_err(failed)
 }
 
-/// Joins every namespace of process 1 that is not ours already.
+/// Joins every namespace of process 1 that is not ours already. One of the host's (`--network=host` and its like) is: the
+/// kernel would let nobody join it who has no rights over the host.
 fn join(pid: i32, first: &OwnedFd) -> Result<(), Failure> {
-    let same_user = identity(&format!("/proc/{pid}/ns/user")) == identity("/proc/self/ns/user");
-    let mut flags = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWNET;
-    if !same_user {
-        flags |= CloneFlags::CLONE_NEWUSER;
-    }
+    let flags = [
+        ("mnt", CloneFlags::CLONE_NEWNS),
+        ("pid", CloneFlags::CLONE_NEWPID),
+        ("ipc", CloneFlags::CLONE_NEWIPC),
+        ("uts", CloneFlags::CLONE_NEWUTS),
+        ("net", CloneFlags::CLONE_NEWNET),
+        ("user", CloneFlags::CLONE_NEWUSER),
+    ]
+    .into_iter()
+    .filter(|(name, _)| is_foreign(pid, name))
+    .fold(CloneFlags::empty(), |flags, (_, flag)| flags | flag);
     nix::sched::setns(first, flags).map_err(|errno| Failure::errno("join the container", errno))?;
     // IDs stay the same numbers; which they are is set by the command's own identity later on.
     Ok(())
 }
 
-/// The cgroup namespace of process 1. It is opened while this process still has U's capabilities: the kernel
+/// Whether process 1 is in another namespace of a kind than this process, as far as that is to be seen.
+fn is_foreign(pid: i32, kind: &str) -> bool {
+    let ours = identity(&format!("/proc/self/ns/{kind}"));
+    ours.is_none() || identity(&format!("/proc/{pid}/ns/{kind}")) != ours
+}
+
+/// The cgroup namespace of process 1, if it is not ours. It is opened while this process still has U's capabilities: the kernel
 /// lets nobody else look into a process that is not dumpable, as `--init`'s is. That the process was the right
 /// one shows when it is joined by its pidfd afterwards.
-fn cgroup_namespace(pid: i32) -> Result<OwnedFd, Failure> {
+fn cgroup_namespace(pid: i32) -> Result<Option<OwnedFd>, Failure> {
+    if !is_foreign(pid, "cgroup") {
+        return Ok(None);
+    }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     rustix::fs::open(format!("/proc/{pid}/ns/cgroup"), flags, Mode::empty())
+        .map(Some)
         .map_err(|errno| Failure::errno("open the container's cgroup namespace", errno))
 }
 

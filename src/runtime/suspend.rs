@@ -54,19 +54,25 @@ impl SuspendOrder {
     fn carry_out(&self) -> io::Result<()> {
         let first = pidfd::open_verified(self.pid, self.start_ticks, &self.boot_id)?
             .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+        // Its others would be everybody's (`--pid=host`).
+        if !self.is_in_other("pid")? {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
         let signal = if self.stop { libc::SIGSTOP } else { libc::SIGCONT };
         pidfd::send_signal(first.as_fd(), signal)?;
         self.signal_others(&first, signal)
     }
 
+    /// Whether process 1 is in another namespace of this kind than this process.
+    fn is_in_other(&self, kind: &str) -> io::Result<bool> {
+        let link = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/{kind}"));
+        Ok(link("self")? != link(&self.pid.to_string())?)
+    }
+
     /// Signals all but process 1 of its PID namespace.
     fn signal_others(&self, first: &OwnedFd, signal: i32) -> io::Result<()> {
-        let same = |kind: &str| {
-            let link = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/{kind}"));
-            Ok::<_, io::Error>(link("self")? == link(&self.pid.to_string())?)
-        };
         let mut flags = CloneFlags::CLONE_NEWPID;
-        if !same("user")? {
+        if self.is_in_other("user")? {
             flags |= CloneFlags::CLONE_NEWUSER;
         }
         nix::sched::setns(first, flags)?;

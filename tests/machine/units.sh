@@ -2,12 +2,14 @@
 k="$bin --root $t/units"
 r=$t/uroot
 d=$t/udebian
-rootfs $r httpd cat touch test
+rootfs $r httpd wget cat touch test
 debian $d
 units=$HOME/.config/systemd/user
 mkdir -p "$units"
 unit() { cat > "$units/$1"; }
 show() { systemctl --user show -P "$2" "$1"; }
+# The network helper's process.
+helper() { pgrep -u "$(id -u)" -f -x 'ketch --stage netd'; }
 running() { $k inspect --format '{{.State.Running}}' "$1" 2>&1; }
 
 # As `podman generate systemd` writes them: the monitor is the service's main process, the container has a scope of its own.
@@ -112,6 +114,44 @@ systemctl --user start kt-web.socket
 comes 'a socket of systemd starts it and serves' page curl -s -m 60 http://127.0.0.1:8089/page
 is 'started by the socket' "$(systemctl --user is-active kt-web.service)" active
 systemctl --user stop kt-web.socket kt-web.service
+
+# What serves several containers is nobody's: a service that was the first to need the network helper, and U, ends without them.
+for mode in no-conmon split; do
+    unit kt-first.service << UNIT
+[Service]
+Type=notify
+NotifyAccess=all
+Delegate=yes
+TimeoutStartSec=300
+TimeoutStopSec=120
+ExecStart=$k run --cgroups=$mode --rm --sdnotify=conmon --replace -d --name kt-first --rootfs $r sh -c 'trap "exit 0" TERM; while :; do sleep 1; done'
+ExecStop=$k stop --ignore -t 60 kt-first
+ExecStopPost=$k rm -f --ignore -t 1 kt-first
+UNIT
+    systemctl --user daemon-reload
+    # One of before lingers.
+    comes "$mode: no helper yet" '' helper
+    systemctl --user start kt-first.service; is "$mode: start" $? 0
+    first=$(helper)
+    is "$mode: the helper has a scope of its own" "$(grep -c "/ketch-netd-$first.scope\$" /proc/$first/cgroup)" 1
+    $k run -d --name kt-other --network-alias page --rootfs $r sh -c 'httpd -p 80 -h /etc; sleep 100000' > /dev/null; is "$mode: another" $? 0
+    $k run -d --name kt-third --rootfs $r sleep 100000 > /dev/null
+    systemctl --user stop kt-first.service; is "$mode: stop" "$? $(show kt-first.service Result)" '0 success'
+    is "$mode: nothing is left in it" "$(cat /sys/fs/cgroup/user.slice/user-$(id -u).slice/user@$(id -u).service/app.slice/kt-first.service/cgroup.procs 2> /dev/null)" ''
+    is "$mode: the same helper" "$(helper)" "$first"
+    is "$mode: others reach each other" "$($k exec kt-third wget -q -T 60 -O- http://kt-other/page 2>&1)" page
+    is "$mode: and are in one U with who comes now" "$($k run --rm --rootfs $r wget -q -T 60 -O- http://kt-other/page 2>&1)" page
+    $k rm -f -t0 kt-other kt-third > /dev/null; is "$mode: rm" $? 0
+done
+
+# A service that looks at a container whose monitor was killed gives it a new one, which is not the service's.
+$k run -d --name kt-orphan --net=none --rootfs $r sleep 100000 > /dev/null
+kill -9 "$($k inspect --format '{{.State.ConmonPid}}' kt-orphan)"
+systemd-run --user --quiet --wait --collect -p KillMode=control-group $k exec kt-orphan true; is 'exec in a service' $? 0
+is 'the new monitor is with the container' "$(grep -c '/ketch-[0-9a-f]*.scope/monitor$' /proc/$($k inspect --format '{{.State.ConmonPid}}' kt-orphan)/cgroup)" 1
+monitor=$($k inspect --format '{{.State.ConmonPid}}' kt-orphan)
+$k exec kt-orphan true; is 'and stays' "$? $($k inspect --format '{{.State.ConmonPid}}' kt-orphan)" "0 $monitor"
+$k rm -f -t0 kt-orphan > /dev/null
 
 systemctl --user reset-failed 2> /dev/null
 rm -f "$units"/kt-*

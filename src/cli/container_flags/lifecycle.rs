@@ -10,7 +10,10 @@ use crate::base::spec::RestartPolicy;
 use crate::cli::container_flags::{pairs, read};
 use crate::cli::labels::label;
 use crate::engine::request::ContainerRequest;
-use crate::engine::{Error, Result};
+use crate::engine::{Error, Result, config};
+
+/// The variable, and the label, that name the unit of systemd that a container belongs to.
+const UNIT: &str = "PODMAN_SYSTEMD_UNIT";
 
 /// How it is named, stopped, started again and removed.
 #[derive(Args, Debug)]
@@ -108,6 +111,10 @@ impl LifecycleFlags {
             labels.extend(lines.map(label));
         }
         labels.extend(self.label.iter().map(|text| label(text)));
+        // Whose service it is: units that Quadlet and `podman generate systemd` write say so.
+        if let Some(unit) = config::variable_of_caller(UNIT.as_ref()) {
+            labels.insert(UNIT.to_owned(), unit.to_string_lossy().into_owned());
+        }
         if labels.contains_key("") {
             return Err(Error::invalid("invalid label format: a label needs a name, like NAME=VALUE"));
         }

@@ -63,10 +63,6 @@ impl Builder<'_> {
 
     fn image(&mut self, mut state: State) -> Result<Built> {
         let request = self.request;
-        for entry in &request.env {
-            let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
-            state.set_env(key, value);
-        }
         for name in &request.unset_env {
             let prefix = format!("{name}=");
             state.document.config.env.retain(|entry| !entry.starts_with(&prefix));

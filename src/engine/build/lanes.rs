@@ -177,6 +177,7 @@ impl Builder<'_> {
             }
         };
         state.complete();
+        state.predefine(&self.request.env);
         let mut lines: VecDeque<Line> = stage.lines.into();
         for trigger in std::mem::take(&mut state.document.config.on_build).into_iter().rev() {
             let mut line = parse_trigger(&trigger).map_err(|err| {

@@ -35,7 +35,7 @@ pub(crate) struct BuildRequest {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) unset_labels: Vec<String>,
-    /// `--env`: variables of the image.
+    /// `--env`: variables of each stage, and so of the image.
     pub(crate) env: Vec<String>,
     pub(crate) unset_env: Vec<String>,
     pub(crate) form: Form,

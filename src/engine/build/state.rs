@@ -93,6 +93,19 @@ impl State {
         }
     }
 
+    /// What `--env` gives each stage: an ENV right behind its FROM.
+    pub(super) fn predefine(&mut self, entries: &[String]) {
+        let mut shown = String::from("ENV");
+        for entry in entries {
+            let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
+            self.set_env(key, value);
+            shown += &format!(" {key:?}={value:?}");
+        }
+        if !entries.is_empty() {
+            self.note(shown, None);
+        }
+    }
+
     /// The same for programs of another platform.
     pub(super) fn on(self, platform: Platform) -> Self {
         Self { platform, ..self }

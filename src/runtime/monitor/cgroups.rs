@@ -32,9 +32,12 @@ impl Cgroups {
         Self { id: id.to_owned(), surroundings, stop_seconds, unit: None, is_adopted: false }
     }
 
-    /// Takes over the cgroup `leaf` of a container that runs.
+    /// Takes over the cgroup `leaf` of a container that runs, and goes to where its monitor was.
     pub(super) fn adopt(&mut self, leaf: Option<&Path>) {
         self.unit = leaf.map(Unit::of_leaf);
+        if let Some(unit) = &mut self.unit {
+            unit.succeed(&self.surroundings);
+        }
         self.is_adopted = true;
     }
 
