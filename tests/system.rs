@@ -27,6 +27,68 @@ fn info_tells_of_the_machine_and_the_store() {
 }
 
 #[test]
+fn docker_scripts_learn_who_the_engine_is() {
+    let sandbox = Sandbox::empty();
+    let info = |field: &str| sandbox.ok(["info", &format!("--format={field}")]);
+    let version = |field: &str| sandbox.ok(["version", &format!("--format={field}")]);
+
+    let id = info("{{.ID}}");
+    assert_eq!((id.len(), id.matches('-').count()), (36, 4), "{id}");
+    assert_eq!(info("{{.ID}}"), id, "the same at every question");
+    assert_eq!(
+        info(
+            "{{.Driver}} {{.Swarm.LocalNodeState}} {{.ClientInfo.Context}} {{.DefaultRuntime}} {{len .ServerErrors}}"
+        ),
+        "overlay inactive default ketch 0"
+    );
+    assert_eq!(info("{{.NCPU}}"), info("{{.Host.CPUs}}"));
+    assert_eq!(info("{{.ServerVersion}}"), version("{{.Server.Version}}"));
+    assert_eq!(
+        version("{{.Server.Os}}/{{.Server.Arch}} {{.Client.Context}} {{.Server.Platform.Name}}"),
+        "linux/amd64 default Ketch"
+    );
+    let both = common::json(&version("{{json .}}"));
+    assert_eq!(both["Server"]["Version"], both["Client"]["Version"]);
+}
+
+#[test]
+fn there_is_one_context() {
+    let sandbox = Sandbox::empty();
+    for (args, stdout) in [
+        ("show", "default"),
+        ("ls -q", "default"),
+        ("ls --format {{.Name}}:{{.Current}}", "default:true"),
+        ("use default", "default"),
+        ("inspect --format {{.Name}}:{{.Endpoints.docker.SkipTLSVerify}}", "default:false"),
+        ("rm -f other", ""),
+    ] {
+        let done = sandbox.ketch(["context"].into_iter().chain(args.split(' ')));
+        assert_eq!((done.code, done.stdout.trim_end()), (0, stdout), "{args}: {}", done.stderr);
+    }
+    let table = sandbox.ok(["context", "ls"]);
+    assert!(table.starts_with("NAME") && table.contains("\ndefault *"), "{table}");
+    assert_eq!(common::json(&sandbox.ok(["context", "ls", "--format=json"]))["Current"], true);
+    assert_eq!(common::json(&sandbox.ok(["context", "inspect", "default"]))[0]["Name"], "default");
+    assert_eq!(sandbox.ketch(["--context", "default", "ps", "-q"]).code, 0);
+
+    for (args, code, message) in [
+        ("context use far", 125, "context \"far\": context not found"),
+        ("context inspect far", 125, "context \"far\": context not found"),
+        ("context rm default", 125, "context \"default\" cannot be removed"),
+        ("context rm far", 1, "context \"far\": context not found"),
+        ("context create far --docker host=ssh://far", 125, "context \"far\": ketch has no daemon"),
+        ("context update --description x default", 125, "ketch has no daemon"),
+        ("context export default -", 125, "ketch has no daemon"),
+        ("context import far -", 125, "ketch has no daemon"),
+        ("--context far ps", 125, "context \"far\": context not found"),
+    ] {
+        let done = sandbox.ketch(args.split(' '));
+        assert_eq!((done.code, done.stdout.as_str()), (code, ""), "{args}: {}", done.stderr);
+        assert!(done.stderr.contains(message), "{args}: {}", done.stderr);
+    }
+}
+
+#[test]
 fn df_counts_and_measures() {
     let sandbox = Sandbox::new();
     let script = "head -c 5000 /dev/zero > /file; head -c 70 /dev/zero > /v/f";

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Command};
 
 use crate::cli::compose::project::ProjectFlags;
+use crate::cli::context;
 use crate::cli::usage::UsageError;
 use crate::engine::config::Config;
 
@@ -110,6 +111,8 @@ impl Globals {
                 b"--registries-conf" => self.config.registries_conf = Some(PathBuf::from(value()?)),
                 b"--debug" | b"-D" => self.log_level = LogLevel::Debug,
                 b"--log-level" => self.log_level = LogLevel::parse(&value()?)?,
+                b"--context" | b"-c" => context::find(&utf8(&value()?, "--context")?)
+                    .map_err(|err| UsageError::new(err.to_string()))?,
                 b"--version" | b"-v" => return Ok(First::Version),
                 b"--help" | b"-h" => return Ok(First::Help),
                 other if let Some(why) = refused(other) => {
@@ -157,10 +160,8 @@ fn refused(flag: &[u8]) -> Option<&'static str> {
     const NO_RUNTIME: &str = "ketch starts containers itself and uses no other program";
     const OWN_STORE: &str = "ketch has one kind of store; --root says where it is";
     match flag {
-        b"--url" | b"--remote" | b"-r" | b"--connection" | b"-c" | b"--identity" | b"--ssh" | b"--host"
-        | b"-H" | b"--context" | b"--tls" | b"--tlsverify" | b"--tlscacert" | b"--tlscert" | b"--tlskey" => {
-            Some(NO_SERVICE)
-        }
+        b"--url" | b"--remote" | b"-r" | b"--connection" | b"--identity" | b"--ssh" | b"--host" | b"-H"
+        | b"--tls" | b"--tlsverify" | b"--tlscacert" | b"--tlscert" | b"--tlskey" => Some(NO_SERVICE),
         b"--conmon" | b"--runtime" | b"--runtime-flag" | b"--network-cmd-path" | b"--hooks-dir" => {
             Some(NO_RUNTIME)
         }
@@ -237,6 +238,7 @@ mod tests {
             ("ps --root x", None, LogLevel::Warn, "ps --root x"),
             ("--root /x ps -a", Some("/x"), LogLevel::Warn, "ps -a"),
             ("--root=/x --log-level=debug ps", Some("/x"), LogLevel::Debug, "ps"),
+            ("--context default ps", None, LogLevel::Warn, "ps"),
         ] {
             let (mut globals, args, rest) = (Globals::default(), words(line), words(rest));
             assert_eq!(globals.read(&args).unwrap(), First::Words(&rest), "{line}");
@@ -244,7 +246,15 @@ mod tests {
         }
         assert_eq!(Globals::default().read(&words("-v ")).unwrap(), First::Version);
         assert_eq!(Globals::default().read(&words("--root / --help ps")).unwrap(), First::Help);
-        for bad in ["--url=x ps", "--runroot /x ps", "--bogus ps", "--root", "--log-level=loud ps", "-x"] {
+        for bad in [
+            "--url=x ps",
+            "--context=far ps",
+            "--runroot /x ps",
+            "--bogus ps",
+            "--root",
+            "--log-level=loud ps",
+            "-x",
+        ] {
             assert!(Globals::default().read(&words(bad)).is_err(), "{bad}");
         }
     }

@@ -40,6 +40,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: InfoArgs) -> anyhow::Result<(
         Some(Format::Json) => json::print(session, &json::pretty(&document, SHAPE.omit, "  ")),
         Some(template) => {
             docker::info(&mut document, &rustix::system::uname().machine().to_string_lossy());
+            document["ID"] = engine.installation_id().into();
+            document["SystemTime"] = jiff::Timestamp::now().to_string().into();
             format::print_rows(session, &SHAPE, &template, &[document])
         }
         None => {

@@ -26,6 +26,7 @@ mod compose;
 mod container;
 mod container_flags;
 mod container_mount;
+mod context;
 mod cp;
 mod diff;
 mod error;

@@ -16,6 +16,7 @@ use crate::cli::completion;
 use crate::cli::compose;
 use crate::cli::container;
 use crate::cli::container_mount;
+use crate::cli::context;
 use crate::cli::cp;
 use crate::cli::diff;
 use crate::cli::events;
@@ -190,6 +191,15 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("container unpause", pause::UnpauseArgs, pause::unpause),
     verb!("container update", update::UpdateArgs, update::run),
     verb!("container wait", wait::WaitArgs, wait::run),
+    verb!("context create", context::RefusedArgs, context::refuse),
+    verb!("context export", context::RefusedArgs, context::refuse),
+    verb!("context import", context::RefusedArgs, context::refuse),
+    verb!("context inspect", context::InspectArgs, context::inspect),
+    verb!("context ls" | "list", context::LsArgs, context::ls),
+    verb!("context rm" | "remove", context::RmArgs, context::rm),
+    verb!("context show", context::ShowArgs, context::show),
+    verb!("context update", context::RefusedArgs, context::refuse),
+    verb!("context use", context::UseArgs, context::choose),
     verb!("cp", cp::CpArgs, cp::cp),
     verb!("create", run::CreateArgs, run::create),
     verb!("diff", diff::DiffArgs, diff::run),
@@ -306,6 +316,7 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("buildx", "Build images, as Docker's plug-in does"),
     ("compose", "Run several containers as one project"),
     ("container", "Manage containers"),
+    ("context", "Show the one context there is, for scripts made for Docker"),
     ("generate", "Describe what there is in other tools' forms"),
     ("healthcheck", "Check the health of containers"),
     ("image", "Manage images"),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::base::digest::Digest;
 use crate::base::idmap::IdMap;
 use crate::engine::config::containers_conf::ContainersConf;
 use crate::engine::filter::Filters;
@@ -90,6 +91,17 @@ impl Engine {
             program: crate::stage::spawn::own_path(),
             search_registries: search_registries(self.conf()),
         }
+    }
+
+    /// Who this engine is, for those who keep a list of engines: the same for one store of one machine, as a UUID.
+    ///
+    /// The machine's own ID does not show (machine-id(5): it is hashed with the purpose).
+    pub(crate) fn installation_id(&self) -> String {
+        let mut text = line("/etc/machine-id").into_bytes();
+        text.extend(b" ketch ");
+        text.extend(self.store().root().as_os_str().as_encoded_bytes());
+        let hex = Digest::of(&text).hex();
+        [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| hex[part].to_owned()).join("-")
     }
 
     /// Counts what the store holds.

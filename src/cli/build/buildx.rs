@@ -12,7 +12,7 @@ use crate::base::platform::Platform;
 use crate::base::{size, time};
 use crate::cli::NAME;
 use crate::cli::format::table::Table;
-use crate::cli::format::{self, Format, Shape};
+use crate::cli::format::{self, Shape};
 use crate::cli::session::Session;
 use crate::engine::Kind;
 use crate::engine::build::builders::{DEFAULT, made_up_name};
@@ -214,7 +214,7 @@ pub(crate) fn ls(session: &mut Session<'_>, args: BuildxLsArgs) -> anyhow::Resul
             })
         };
         let rows: Vec<Value> = builders.names().map(row).collect();
-        return print_lines(session, &LS, &args.format, &rows);
+        return format::print_lines(session, &LS, &args.format, &rows);
     }
     writeln!(session.out, "{:<16}{:<18}{:<10}PLATFORMS", "NAME/NODE", "DRIVER/ENDPOINT", "STATUS")?;
     for name in builders.names() {
@@ -224,14 +224,6 @@ pub(crate) fn ls(session: &mut Session<'_>, args: BuildxLsArgs) -> anyhow::Resul
         writeln!(session.out, "{node:<16}{:<18}{:<10}{platform}", " \\_ default", "running")?;
     }
     Ok(())
-}
-
-/// Prints as Docker does: an object per line, or a template for each.
-fn print_lines(session: &mut Session<'_>, shape: &Shape, text: &str, rows: &[Value]) -> anyhow::Result<()> {
-    match Format::parse(text, shape)? {
-        Format::Json => rows.iter().try_for_each(|row| Ok(writeln!(session.out, "{row}")?)),
-        template => format::print_rows(session, shape, &template, rows),
-    }
 }
 
 /// `buildx inspect`.
@@ -316,7 +308,7 @@ pub(crate) fn du(session: &mut Session<'_>, args: BuildxDuArgs) -> anyhow::Resul
     let now = Timestamp::now();
     if args.format != "table" {
         let rows: Vec<Value> = kept.iter().map(|kept| row(kept, now)).collect();
-        return print_lines(session, &DU, &args.format, &rows);
+        return format::print_lines(session, &DU, &args.format, &rows);
     }
     if args.verbose {
         for kept in &kept {

@@ -154,6 +154,8 @@ pub(crate) fn info(document: &mut Value, machine: &str) {
             security.push(option);
         }
     }
+    let version = document["version"]["Version"].clone();
+    let plugins = &document["plugins"];
     let fields = json!({
         "Containers": store["containerStore"]["number"],
         "ContainersRunning": store["containerStore"]["running"],
@@ -161,9 +163,14 @@ pub(crate) fn info(document: &mut Value, machine: &str) {
         "ContainersStopped": store["containerStore"]["stopped"],
         "Images": store["imageStore"]["number"],
         "Driver": store["graphDriverName"],
+        "DriverStatus": pairs(&store["graphStatus"]),
         "DockerRootDir": store["graphRoot"],
-        "ServerVersion": document["version"]["Version"],
+        "Plugins": {
+            "Volume": plugins["volume"], "Network": plugins["network"], "Authorization": Value::Null, "Log": plugins["log"],
+        },
+        "ServerVersion": version,
         "OperatingSystem": system.trim(),
+        "OSVersion": distribution["version"],
         "OSType": host["os"],
         "Architecture": machine,
         "NCPU": host["cpus"],
@@ -174,14 +181,56 @@ pub(crate) fn info(document: &mut Value, machine: &str) {
         "CgroupVersion": flat(&host["cgroupVersion"]).trim_start_matches('v'),
         "LoggingDriver": host["logDriver"],
         "SecurityOptions": security,
+        "DefaultRuntime": host["ociRuntime"]["name"],
+        "Runtimes": {flat(&host["ociRuntime"]["name"]): {"path": host["ociRuntime"]["path"]}},
+        "InitBinary": host["ociRuntime"]["name"],
+        "IndexServerAddress": "https://index.docker.io/v1/",
+        "Labels": [],
+        "Warnings": Value::Null,
+        "Debug": false,
+        "ExperimentalBuild": false,
+        // Containers run on whatever becomes of the program that started them.
+        "LiveRestoreEnabled": true,
+        "ServerErrors": [],
+        "ClientInfo": {"Version": version, "Context": "default", "Debug": false, "Plugins": [], "Warnings": Value::Null},
+        "Swarm": {
+            "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "",
+            "RemoteManagers": Value::Null,
+        },
     });
     add(document, fields);
+    add(document, controllers(&host["cgroupControllers"]));
+}
+
+/// Docker's words for what can be limited, by the controllers of cgroup v2 that are there.
+fn controllers(names: &Value) -> Value {
+    let has = |name: &str| names.as_array().is_some_and(|names| names.iter().any(|have| have == name));
+    let (memory, cpu) = (has("memory"), has("cpu"));
+    json!({
+        "MemoryLimit": memory, "SwapLimit": memory, "CpuCfsPeriod": cpu, "CpuCfsQuota": cpu, "CPUShares": cpu,
+        "CPUSet": has("cpuset"), "PidsLimit": has("pids"), "OomKillDisable": false,
+    })
+}
+
+/// A map as the list of pairs that Docker has in its place.
+fn pairs(map: &Value) -> Value {
+    map.as_object().into_iter().flatten().map(|(key, value)| json!([key, value])).collect()
 }
 
 /// Adds `docker version`'s fields to one side of the document that `version` prints.
 pub(crate) fn version(side: &mut Value, kernel: &str) {
     let arch = flat(&side["OsArch"]).rsplit('/').next().unwrap_or_default().to_owned();
-    let fields = json!({"Arch": arch, "MinAPIVersion": side["APIVersion"], "KernelVersion": kernel});
+    let fields = json!({
+        "Arch": arch,
+        "MinAPIVersion": side["APIVersion"],
+        "DefaultAPIVersion": side["APIVersion"],
+        "KernelVersion": kernel,
+        "BuildTime": side["BuiltTime"],
+        "Experimental": false,
+        "Context": "default",
+        "Platform": {"Name": "Ketch"},
+        "Components": [{"Name": "Engine", "Version": side["Version"], "Details": {"Arch": arch, "Os": side["Os"], "KernelVersion": kernel}}],
+    });
     add(side, fields);
 }
 

@@ -137,6 +137,23 @@ pub(crate) fn print_rows(
     Ok(result?)
 }
 
+/// Prints as Docker lists things: an object per line, or a template for each.
+///
+/// # Errors
+///
+/// If the template cannot be read or does not fit the data.
+pub(crate) fn print_lines(
+    session: &mut Session<'_>,
+    shape: &Shape,
+    format: &str,
+    rows: &[Value],
+) -> anyhow::Result<()> {
+    match Format::parse(format, shape)? {
+        Format::Json => rows.iter().try_for_each(|row| Ok(writeln!(session.out, "{row}")?)),
+        template => print_rows(session, shape, &template, rows),
+    }
+}
+
 /// Turns the two-character sequences `\n` and `\t`, as they arrive from a shell's single quotes, into
 /// what they stand for.
 ///
