@@ -48,6 +48,77 @@ fn a_working_directory_that_is_gone_is_not_needed() {
 }
 
 #[test]
+fn a_umask_that_takes_everything_is_no_hindrance() {
+    let sandbox = Sandbox::new();
+    let done = sandbox.program("sh", ["-c", "umask 0777
+        ketch run -d --name=c --net=none -v made:/v bb sleep 1000 > /dev/null && ketch exec c sh -c 'umask; echo x > /v/f' &&
+        ketch stop -t 0 c && ketch logs c && ketch cp c:/etc/passwd out && head -n 1 out | cut -d: -f1 && echo v | ketch secret create s - > /dev/null &&
+        ketch secret rm s > /dev/null && ketch rm c && ketch volume rm made"]);
+    assert_eq!(done.run().ok(), "0022\nc\nroot\nc\nmade");
+}
+
+#[test]
+fn a_stack_that_is_too_small_is_told() {
+    let sandbox = Sandbox::new();
+    let run = sandbox
+        .command(["run", "--rm", "--net=none", "bb", "true"])
+        .through(["prlimit", "--stack=65536:65536"])
+        .run();
+    assert!(
+        run.fails(125).contains("Error: the stack may have 64 KiB here (ulimit -s), ketch needs 512"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+}
+
+/// Nothing is lost, and containers run on without what their log cannot take.
+#[test]
+fn files_that_may_not_grow_are_told() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--name=c", "--net=none", "bb", "sleep", "1000"]);
+    let limited = |bytes: &str, args: &[&str]| {
+        sandbox.command(args).through(["prlimit", &format!("--fsize={bytes}:{bytes}")]).run()
+    };
+    for args in [
+        &["run", "--rm", "--net=none", "bb", "true"][..],
+        &["volume", "create", "v"],
+        &["tag", "bb", "other"],
+        &["start", "c"],
+    ] {
+        let done = limited("0", args);
+        assert!(
+            done.code != 0 && done.stderr.to_lowercase().contains("file too large"),
+            "{args:?}: {} {}",
+            done.code,
+            done.stderr
+        );
+    }
+    assert_eq!(sandbox.names(), ["c"]);
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "");
+    assert_eq!(sandbox.ok(["images", "-q"]).lines().count(), 1);
+    sandbox.ok(["start", "c"]);
+    assert_eq!(sandbox.ok(["exec", "c", "echo", "well"]), "well");
+
+    let talk = "while :; do echo 0123456789012345678901234567890123456789 || exit 5; done";
+    assert_eq!(
+        limited("16384", &["run", "-d", "--name=talks", "--net=none", "bb", "sh", "-c", talk]).code,
+        0
+    );
+    common::wait_for("a full log", || match sandbox.ok(["logs", "talks"]).len() {
+        length if length > 4000 => Ok(()),
+        length => Err(length.to_string()),
+    });
+    assert_eq!(
+        sandbox.ok(["ps", "--format={{.Status}}", "--filter=name=talks"]).contains("unmonitored"),
+        false
+    );
+    assert_eq!(sandbox.inspect("talks", ".State.Status"), "running");
+    assert_eq!(sandbox.ok(["stop", "-t0", "talks"]), "talks");
+    sandbox.ok(["system", "check"]);
+}
+
+#[test]
 fn files_without_an_end_are_refused() {
     let sandbox = Sandbox::new();
     for flag in ["--env-file=/dev/zero", "--label-file=/dev/zero", "--security-opt=seccomp=/dev/zero"] {

@@ -31,6 +31,25 @@ fn users_that_the_image_does_not_know_get_a_line() {
 }
 
 #[test]
+fn empty_and_repeated_values_are_what_podman_and_docker_make_of_them() {
+    let sandbox = Sandbox::new();
+    for (options, script, stdout) in [
+        (&["--workdir="][..], "pwd", "/"),
+        (&["--hostname="], "hostname | tr -d '\n' | wc -c", "12"),
+        (&["--umask=7777"], "umask", "0777"),
+        (&["--tmpfs=/t:size=1m", "--tmpfs=/t:size=2m"], "df -k /t | grep -c ' 2048 '", "1"),
+        (&["--volume=v:/t", "--mount=type=volume,src=v,dst=/t"], "echo once", "once"),
+    ] {
+        let run = sandbox.sh(options, script);
+        assert_eq!((run.code, run.stdout.trim_end()), (0, stdout), "{options:?}: {}", run.stderr);
+    }
+    sandbox.start("up", &[], "exec sleep 1000");
+    assert_eq!(sandbox.ok(["exec", "-w", "", "up", "pwd"]), "/");
+    let refused = sandbox.sh(&["--volume=v:/t", "--tmpfs=/t"], "true");
+    assert!(refused.fails(125).contains("/t: duplicate mount destination"), "{}", refused.stderr);
+}
+
+#[test]
 fn keep_id_knows_the_caller_by_name() {
     let sandbox = Sandbox::new();
     assert_eq!(sandbox.sh(&["--userns=keep-id"], "id -un").ok(), me());

@@ -11,6 +11,17 @@ fn document(text: &str) -> Value {
 }
 
 #[test]
+fn sizes_are_told_to_who_asks_though_they_are_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--name=c", "bb", "true"]);
+    let document =
+        |args: &[&str]| common::json(&sandbox.ok([&["container", "inspect", "c"], args].concat()))[0].clone();
+    assert_eq!(document(&["--size"])["SizeRw"], 0);
+    assert!(document(&["--size"])["SizeRootFs"].as_u64() > Some(0));
+    assert_eq!(document(&[]).get("SizeRw"), None);
+}
+
+#[test]
 fn a_container_tells_what_was_asked_for() {
     let sandbox = Sandbox::new();
     let host_dir = sandbox.path("home");

@@ -45,6 +45,18 @@ fn ps_shows_states_and_columns() {
 }
 
 #[test]
+fn templates_may_go_through_all_rows_themselves() {
+    let sandbox = three();
+    sandbox.ok(["volume", "create", "v"]);
+
+    let each = "--format={{range .}}<{{.Names}} {{.State}}>{{end}}";
+    assert_eq!(sandbox.ok(["ps", "-a", "--sort=names", each]), "<ended exited><made created><up running>");
+    assert_eq!(sandbox.ok(["volume", "ls", "--format={{ range . -}} {{.Name}};{{end}}"]), "v;");
+    assert_eq!(sandbox.ok(["ps", "-a", "--filter=name=none", each]), "");
+    assert_eq!(sandbox.ok(["ps", "--format={{range $k, $v := .Labels}}{{$k}}{{end}}"]), "");
+}
+
+#[test]
 fn ps_filters() {
     let sandbox = three();
     let up = sandbox.inspect("up", ".Id");

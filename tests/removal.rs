@@ -13,6 +13,18 @@ fn entries(sandbox: &Sandbox, below: &str) -> usize {
 }
 
 #[test]
+fn rm_takes_what_it_is_told_once() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(["create", "--name=one", "bb"]);
+    sandbox.ok(["create", "--name=two", "bb"]);
+
+    assert_eq!(sandbox.ketch(["rm", "--latest", "one"]).code, 125);
+    assert_eq!(sandbox.names().len(), 2, "nothing was removed");
+    assert_eq!(sandbox.ketch(["rm", "one", &id, "one"]).ok(), "one");
+    assert_eq!(sandbox.names(), ["two"]);
+}
+
+#[test]
 fn rm_removes_what_does_not_run() {
     let sandbox = Sandbox::new();
     sandbox.ok(["create", "--name=one", "bb"]);

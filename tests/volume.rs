@@ -5,6 +5,25 @@ mod common;
 use common::{Sandbox, wait_for};
 
 #[test]
+fn a_new_volume_is_filled_and_owned_before_it_is_read_only() {
+    let sandbox = Sandbox::new();
+    for (options, script) in [
+        (&["--volume=new:/etc:ro"][..], "grep -c ^root: /etc/passwd; touch /etc/x || echo refused"),
+        (
+            &["--mount=type=volume,src=new2,dst=/d,readonly", "--user=77"],
+            "echo 1; touch /d/x || echo refused",
+        ),
+        (&["--mount=type=tmpfs,dst=/bin,ro"], "ls /bin/sh | wc -l; touch /bin/x || echo refused"),
+        (&["--volume=new3:/d:ro,U", "--user=77"], "stat -c %u /d | grep -c 77; touch /d/x || echo refused"),
+    ] {
+        let run = sandbox.sh(options, script);
+        assert_eq!((run.code, run.stdout.as_str()), (0, "1\nrefused\n"), "{options:?}: {}", run.stderr);
+    }
+    let owner = sandbox.sh(&["--volume=new3:/d"], "touch /d/x; stat -c %u /d");
+    assert_eq!(owner.ok(), "77");
+}
+
+#[test]
 fn volumes_are_made_listed_inspected_and_removed() {
     let sandbox = Sandbox::new();
     assert_eq!(sandbox.ketch(["volume", "ls"]).ok(), "", "not even headings");

@@ -82,13 +82,13 @@ const NAMES: [&str; 41] = [
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CapsError {
     /// No such capability.
-    #[error("unknown capability {0:?}")]
+    #[error("\"CAP_{}\": unknown capability", .0.to_ascii_uppercase().trim_start_matches("CAP_"))]
     Unknown(String),
     /// The same one is wanted and not wanted.
-    #[error("capability {0} cannot be both added and dropped")]
+    #[error("capability {0:?} cannot be dropped and added")]
     Both(String),
     /// `--cap-add=ALL --cap-drop=ALL`.
-    #[error("adding all capabilities and dropping all capabilities contradict each other")]
+    #[error("adding all caps and removing all caps not allowed")]
     AllBoth,
 }
 

@@ -113,15 +113,16 @@ fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
         (engine.container(&typed)?, &args.words[1..])
     };
     if command.is_empty() {
-        return Err(
-            engine::Error::invalid("must provide a non-empty command to start an exec session").into()
-        );
+        return Err(engine::Error::invalid(
+            "must provide a non-empty command to start an exec session: invalid argument",
+        )
+        .into());
     }
     let request = ExecRequest {
         command: command.iter().map(|word| Bytes::from(word.as_os_str())).collect(),
         env: environment(false, &args.env_file, &args.env)?,
         user: args.user,
-        workdir: args.workdir.map(Bytes::from),
+        workdir: args.workdir.filter(|path| !path.is_empty()).map(Bytes::from),
         terminal: args.tty,
         interactive: args.interactive,
         privileged: args.privileged,

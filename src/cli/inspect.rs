@@ -240,7 +240,7 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
                 return Ok(Object {
                     document: container::document(engine, &details, sizes),
                     type_name: CONTAINER,
-                    omit: container::OMIT,
+                    omit: if size { container::OMIT_BUT_SIZES } else { container::OMIT },
                 });
             }
             Err(err) if !is_missing(&err) => return Err(err),

@@ -18,6 +18,7 @@ mod artifact;
 mod attach;
 mod autostart;
 mod build;
+mod circumstances;
 mod cleanup;
 mod clone;
 mod commit;
@@ -122,7 +123,8 @@ pub(crate) fn main() -> ExitCode {
         return done;
     }
     let mut globals = Globals { started_ns, ..Globals::default() };
-    let result = dispatch(args.get(1..).unwrap_or_default(), &mut globals);
+    let prepared = circumstances::prepare().map_err(anyhow::Error::from);
+    let result = prepared.and_then(|()| dispatch(args.get(1..).unwrap_or_default(), &mut globals));
     ExitCode::from(result.map_or_else(|err| error::report(&err, &globals), |exit| exit.0))
 }
 

@@ -18,6 +18,7 @@ use crate::base::time;
 use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::ports;
 use crate::cli::session::Session;
+use crate::cli::usage::UsageError;
 use crate::engine::Engine;
 use crate::engine::filter::{self, Filters};
 use crate::engine::list::{Container, Containers, Query};
@@ -147,6 +148,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: PsArgs) -> anyhow::Result<()>
 }
 
 fn print_once(session: &mut Session<'_>, args: &PsArgs) -> anyhow::Result<()> {
+    if args.size && args.ns {
+        return Err(UsageError::new("size and namespace options conflict").into());
+    }
     let mut shape = SHAPE;
     shape.heading = !args.noheading;
     let format = args.format.as_deref().map(|text| Format::parse(text, &shape)).transpose()?;

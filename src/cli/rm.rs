@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::cli::session::Session;
-use crate::cli::targets::id_file;
+use crate::cli::targets::{Selection, id_file};
 use crate::cli::usage::UsageError;
 use crate::engine::filter::{self, Filters};
 use crate::engine::lifecycle::{Grace, StopOrder};
@@ -71,6 +71,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()>
     if args.time.is_some() && !args.force {
         return Err(UsageError::new("--force option must be specified to use the --time option").into());
     }
+    if !args.link {
+        check(&args)?;
+    }
     let targets = targets(session.engine()?, &args)?;
     if args.link {
         return session.for_each_removal(&targets, |engine, link| engine.remove_link(link).map(|()| true));
@@ -111,6 +114,23 @@ pub(crate) fn run(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()>
     if is_missing { session.outcome(1) } else { removed }
 }
 
+/// Whether it is said in one way which containers are meant.
+fn check(args: &RmArgs) -> Result<(), UsageError> {
+    let selection = Selection {
+        names: &args.containers,
+        all: args.all,
+        latest: args.latest,
+        cidfiles: &args.cidfile,
+        filters: &args.filter,
+        ..Selection::default()
+    };
+    selection.check()?;
+    match args.filter.is_empty() || args.containers.is_empty() && args.cidfile.is_empty() && !args.latest {
+        true => Ok(()),
+        false => Err(UsageError::new("--filter takes no arguments")),
+    }
+}
+
 /// The targets, each behind those that depend on it; those that are not there come first.
 fn ordered(engine: &Engine, targets: Vec<String>) -> anyhow::Result<Vec<String>> {
     if targets.len() < 2 {
@@ -119,6 +139,8 @@ fn ordered(engine: &Engine, targets: Vec<String>) -> anyhow::Result<Vec<String>>
     let (mut missing, mut found) = (Vec::new(), Vec::new());
     for target in targets {
         match engine.container(&target) {
+            // Named twice, it is removed once.
+            Ok(id) if found.iter().any(|(known, _)| *known == id) => {}
             Ok(id) => found.push((id, target)),
             Err(_) => missing.push(target),
         }
@@ -141,25 +163,19 @@ fn targets(engine: &Engine, args: &RmArgs) -> anyhow::Result<Vec<String>> {
         match id_file(file) {
             Ok(id) => targets.push(id),
             Err(err) if err.kind() == std::io::ErrorKind::NotFound && (args.ignore || args.force) => {}
-            Err(err) => return Err(err).with_context(|| format!("reading CIDFile {}", file.display())),
+            Err(err) => return Err(err).with_context(|| format!("reading CIDFile: open {}", file.display())),
         }
     }
     if args.latest {
         targets.push(engine.latest_container()?.to_string());
     }
     if args.all || !args.filter.is_empty() {
-        if !targets.is_empty() {
-            return Err(UsageError::new("--all and --filter cannot be used with names of containers").into());
-        }
         let filters = Filters::parse(&args.filter, filter::CONTAINER)?;
         let found = engine.containers(&Query { all: true, filters, ..Query::default() })?;
         let damaged = found.damaged.into_iter().filter(|_| args.all && args.filter.is_empty());
         targets.extend(found.items.into_iter().map(|container| container.id.to_string()));
         targets.extend(damaged.map(|(id, ..)| id.to_string()));
         return Ok(targets);
-    }
-    if targets.is_empty() && args.cidfile.is_empty() {
-        return Err(UsageError::new("you must provide at least one name or id").into());
     }
     Ok(targets)
 }

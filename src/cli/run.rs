@@ -360,8 +360,9 @@ fn streams(names: &[String], interactive: bool) -> Result<Hello, Error> {
             "stdout" => hello.stdout = true,
             "stderr" => hello.stderr = true,
             _ => {
-                return Err(Error::invalid(format!("invalid stream {name:?} for --attach"))
-                    .hint("known are stdin, stdout and stderr"));
+                return Err(Error::invalid(format!(
+                    "invalid stream {name:?} for --attach - must be one of stdin, stdout, or stderr"
+                )));
             }
         }
     }

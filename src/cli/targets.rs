@@ -105,14 +105,25 @@ impl<'a> Selection<'a> {
         Ok(targets)
     }
 
-    fn check(&self) -> Result<(), UsageError> {
+    /// Whether it is said in one way which containers are meant.
+    ///
+    /// # Errors
+    ///
+    /// If it is said in several that exclude each other, or in none.
+    pub(crate) fn check(&self) -> Result<(), UsageError> {
         let by_name = !self.names.is_empty();
         let refuse = |message: &str| Err(UsageError::new(message));
-        if self.all && (by_name || self.latest || !self.cidfiles.is_empty()) {
-            return refuse("--all, --latest, --cidfile and containers by name cannot be used together");
+        if !self.cidfiles.is_empty() && (self.all || self.latest) {
+            return refuse("--all, --latest, and --cidfile cannot be used together");
         }
-        if self.latest && (by_name || !self.cidfiles.is_empty()) {
-            return refuse("--latest and containers by name cannot be used together");
+        if self.all && self.latest {
+            return refuse("--all and --latest cannot be used together");
+        }
+        if self.all && by_name {
+            return refuse("no arguments are needed with --all");
+        }
+        if self.latest && by_name {
+            return refuse("--latest and containers cannot be used together");
         }
         let nothing = !by_name && !self.all && !self.latest;
         if nothing && self.cidfiles.is_empty() && self.filters.is_empty() {
@@ -134,7 +145,7 @@ impl Target {
 ///
 /// If it cannot be read.
 pub(crate) fn id_in(file: &Path) -> engine::Result<String> {
-    id_file(file).map_err(|err| Error::system(format!("read the ID file {}", file.display()), err))
+    id_file(file).map_err(|err| Error::system(format!("reading CIDFile: open {}", file.display()), err))
 }
 
 /// As [`id_in`], with the bare error.

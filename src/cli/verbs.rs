@@ -357,7 +357,7 @@ impl Verb {
 
     /// The parser for the arguments after the verb, which was called by the words `called`.
     pub(crate) fn command(&self, called: &str) -> Command {
-        let definition = self.definition().mut_args(takes_truth_value);
+        let definition = self.definition().mut_args(|arg| takes_any_value(takes_truth_value(arg)));
         globals::add_to(definition).bin_name(format!("{NAME} {called}")).no_binary_name(true)
     }
 
@@ -378,6 +378,14 @@ fn takes_truth_value(arg: Arg) -> Arg {
         .default_value("false")
         .default_missing_value("true")
         .value_parser(truth_value)
+}
+
+/// Lets a flag that needs a value take the next word, whatever that looks like, as podman's do: `--name -x`.
+fn takes_any_value(arg: Arg) -> Arg {
+    let needs_value = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append)
+        && !arg.is_positional()
+        && arg.get_num_args().is_none_or(|count| count.min_values() > 0);
+    if needs_value { arg.allow_hyphen_values(true) } else { arg }
 }
 
 /// Reads a truth value as Go does.

@@ -37,7 +37,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: VersionArgs) -> anyhow::Resul
     };
     let mut client = document();
     match Format::parse(&format, &SHAPE)? {
-        Format::Json => json::print(session, &json::compact(&json!({"Client": client}), &[])),
+        // Who uses docker's form asks for the server, which podman leaves out where there is none.
+        Format::Json => {
+            json::print(session, &json::compact(&json!({"Client": client, "Server": client}), &[]))
+        }
         template => {
             // Client and server are one program. Without either word a field is the client's.
             docker::version(&mut client, &rustix::system::uname().release().to_string_lossy());

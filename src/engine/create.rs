@@ -198,13 +198,16 @@ impl Engine {
         let mut mounts = Vec::new();
         for source in sources {
             let (name, options) = source.split_once(':').unwrap_or((source, ""));
-            let id = self.container(name)?;
+            let id = self.container(name).map_err(|mut err| {
+                err.message = format!("looking up container {name:?} for volumes-from: {}", err.message);
+                err
+            })?;
             let dir = self.store().containers().open(&id)?;
             let spec = state::read_spec(dir.as_fd(), &id)?;
             let known = ["", "ro", "rw", "z", "Z", "U"];
             if let Some(bad) = options.split(',').find(|option| !known.contains(option)) {
                 return Err(Error::invalid(format!(
-                    "invalid option {bad:?} of --volumes-from {source:?}: known are ro, rw and z"
+                    "invalid option {bad:?} specified - volumes from another container can only use z,ro,rw options"
                 )));
             }
             let read_only = options.split(',').any(|option| option == "ro");

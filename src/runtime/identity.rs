@@ -24,7 +24,7 @@ pub(crate) enum IdentityError {
     UnknownUser(String),
     #[error("unable to find group {0}: no matching entries in group file")]
     UnknownGroup(String),
-    #[error("{0:?} is not a user or group ID: IDs are numbers below 4294967295")]
+    #[error("{0:?} is no user or group ID: uids and gids must be in range 0-4294967294")]
     OutOfRange(String),
 }
 

@@ -127,6 +127,14 @@ pub(crate) fn restart(text: &str, auto_remove: bool) -> Result<RestartPolicy> {
         Error::invalid(format!("{text:?} is not a valid restart policy"))
             .hint("known are no, always, unless-stopped and on-failure[:TIMES]")
     };
+    if let Some((policy, _)) = text.split_once(':')
+        && policy != "on-failure"
+        && RestartPolicy::parse(policy).is_some()
+    {
+        return Err(Error::invalid(
+            "restart policy retries can only be specified with on-failure restart policy",
+        ));
+    }
     let policy = match text {
         "never" => RestartPolicy::No,
         text => RestartPolicy::parse(text).ok_or_else(bad)?,

@@ -50,7 +50,8 @@ impl NamespaceFlags {
     /// Values that mean nothing; files that cannot be read.
     pub(super) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
         let mode = |mode: &Option<String>| mode.clone().unwrap_or_default();
-        request.hostname.clone_from(&self.hostname);
+        // An empty one is none, as with podman and docker.
+        request.hostname = self.hostname.clone().filter(|name| !name.is_empty());
         request.domainname.clone_from(&self.domainname);
         request.pid = mode(&self.pid);
         request.ipc = mode(&self.ipc);

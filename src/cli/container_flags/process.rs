@@ -100,7 +100,8 @@ impl ProcessFlags {
         request.env = environment(self.env_host, &self.env_file, &self.env)?;
         request.unset_env.clone_from(&self.unsetenv);
         request.unset_all_env = self.unsetenv_all;
-        request.workdir = self.workdir.as_deref().map(Bytes::from);
+        // An empty one is none, as with podman and docker.
+        request.workdir = self.workdir.as_deref().filter(|path| !path.is_empty()).map(Bytes::from);
         request.terminal = self.tty;
         request.interactive = self.interactive;
         request.init = self.init || self.init_path.is_some();
@@ -188,8 +189,10 @@ fn systemd(text: &str) -> Result<Systemd> {
 }
 
 fn umask(text: &str) -> Result<u32> {
-    u32::from_str_radix(text, 8)
-        .ok()
-        .filter(|mask| *mask <= 0o777)
-        .ok_or_else(|| Error::invalid(format!("invalid umask {text:?}: write an octal number up to 0777")))
+    let is_octal = (1..=4).contains(&text.len()) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    // As podman: the bits that no mask has are passed over.
+    let mask = u32::from_str_radix(text, 8).ok().filter(|_| is_octal).map(|mask| mask & 0o777);
+    mask.ok_or_else(|| {
+        Error::invalid(format!("invalid umask string {text}: write up to four octal digits, like 0022"))
+    })
 }

@@ -125,16 +125,24 @@ pub(crate) fn print_rows(
         return Ok(());
     };
     let mut text = String::new();
-    if *table && shape.heading {
+    let is_over_all = shape.heading && ranges_over_rows(&template.source);
+    if *table && shape.heading && !is_over_all {
         template.render_header(shape.headers, &mut text);
     }
+    let mut render = |row| eval::render(template, row, shape, session.out_is_tty, &mut text);
     let result =
-        rows.iter().try_for_each(|row| eval::render(template, row, shape, session.out_is_tty, &mut text));
+        if is_over_all { render(&Value::Array(rows.to_vec())) } else { rows.iter().try_for_each(render) };
     if *table {
         text = table::align(&text);
     }
     session.out.write_all(text.as_bytes())?;
     Ok(result?)
+}
+
+/// Does a template of a listing go through the rows by itself, as podman's manual has it: `{{range .}}…{{end}}`?
+fn ranges_over_rows(template: &str) -> bool {
+    let inside = template.strip_prefix("{{").and_then(|rest| rest.split_once("}}"));
+    inside.is_some_and(|(action, _)| action.trim_matches(['-', ' ']).split_whitespace().eq(["range", "."]))
 }
 
 /// Prints as Docker lists things: an object per line, or a template for each.
@@ -239,6 +247,20 @@ mod tests {
             ("{{.A}}:{{.B}}", "{{.A}}:{{.B}}"),
         ] {
             assert_eq!(separate_by_tabs(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn templates_that_range_over_all_rows() {
+        for (text, is) in [
+            ("{{range .}}{{.ID}}{{end}}", true),
+            ("{{ range . -}}{{.ID}}{{end}}", true),
+            ("{{range .Labels}}x{{end}}", false),
+            ("{{range $k, $v := .Labels}}x{{end}}", false),
+            ("{{.ID}}{{range .}}{{end}}", false),
+            ("range .", false),
+        ] {
+            assert_eq!(ranges_over_rows(text), is, "{text}");
         }
     }
 

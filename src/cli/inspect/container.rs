@@ -23,6 +23,8 @@ use crate::engine::{Engine, Result};
 
 /// Fields that JSON leaves out when they are empty.
 pub(super) const OMIT: &[&str] = &[
+    "SizeRw",
+    "SizeRootFs",
     "ConmonPid",
     "Health",
     "Healthcheck",
@@ -34,8 +36,6 @@ pub(super) const OMIT: &[&str] = &[
     "Restored",
     "StoppedByUser",
     "OCIConfigPath",
-    "SizeRw",
-    "SizeRootFs",
     "StartupHealthCheck",
     "Timezone",
     "SystemdMode",
@@ -54,6 +54,9 @@ pub(super) const OMIT: &[&str] = &[
     "Name",
     "SubPath",
 ];
+
+/// As [`OMIT`] for who has asked for the sizes, and is told of none.
+pub(super) const OMIT_BUT_SIZES: &[&str] = OMIT.split_at(2).1;
 
 /// An object with these fields, in this order. (`json!` recurses per token, too deep for these.)
 macro_rules! object {

@@ -168,7 +168,7 @@ pub(super) fn sdnotify(request: &ContainerRequest, health: &Option<HealthPlan>) 
         }
         Some("healthy") => Ok(SdNotify::Healthy),
         Some(other) => Err(Error::invalid(format!(
-            "invalid sdnotify value {other:?}: must be container, conmon, healthy or ignore"
+            "invalid sdnotify value {other:?}: must be conmon, container, healthy or ignore"
         ))),
     }
 }

@@ -25,13 +25,17 @@ pub(super) fn mounts(
     let mut mounts: Vec<Mount> = Vec::new();
     for wish in &request.mounts {
         let mount = mount(wish, facts)?;
-        if mounts.iter().any(|other| other.target == mount.target) {
-            return Err(Error::invalid(format!(
-                "{}: duplicate mount destination",
-                mount.target.to_string_lossy()
-            )));
+        match mounts.iter_mut().find(|other| other.target == mount.target) {
+            None => mounts.push(mount),
+            // The same once more, and the last of several `--tmpfs`, as with podman and docker.
+            Some(other) if *other == mount || is_tmpfs(other) && is_tmpfs(&mount) => *other = mount,
+            Some(_) => {
+                return Err(Error::invalid(format!(
+                    "{}: duplicate mount destination",
+                    mount.target.to_string_lossy()
+                )));
+            }
         }
-        mounts.push(mount);
     }
     let mut add_if_free = |mount: Mount| {
         if !mounts.iter().any(|other| other.target == mount.target) {
@@ -61,6 +65,10 @@ pub(super) fn mounts(
 
 fn depth(target: &Bytes) -> usize {
     target.as_bytes().iter().filter(|&&b| b == b'/').count()
+}
+
+fn is_tmpfs(mount: &Mount) -> bool {
+    matches!(mount.kind, MountKind::Tmpfs { .. })
 }
 
 fn tmpfs(target: Bytes, data: Vec<String>) -> Mount {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::base::id::ContainerId;
 use crate::base::spec::{Namespace, Namespaces, Network, NetworkMode, UserNamespace};
 use crate::engine::error::{Error, Result};
 use crate::engine::request::ContainerRequest;
@@ -16,9 +17,9 @@ pub(super) fn namespaces(request: &ContainerRequest, facts: &Facts<'_>) -> Resul
         cgroup: namespace("cgroupns", &request.cgroupns, facts)?,
     };
     if request.hostname.is_some() && namespaces.uts != Namespace::Private {
-        return Err(Error::invalid(
-            "a host name needs a UTS namespace of the container's own: leave out --uts",
-        ));
+        let whose = if namespaces.uts == Namespace::Host { "the host" } else { "another" };
+        return Err(Error::invalid(format!("cannot set hostname when running in {whose} UTS namespace"))
+            .hint("leave out --uts or --hostname"));
     }
     Ok(namespaces)
 }
@@ -29,13 +30,21 @@ fn namespace(flag: &str, text: &str, facts: &Facts<'_>) -> Result<Namespace> {
         None if text == "host" => Ok(Namespace::Host),
         // Docker's other words for IPC: every private one of ketch can be joined.
         None if flag == "ipc" && matches!(text, "shareable" | "none") => Ok(Namespace::Private),
-        Some(("container", name)) => Ok(Namespace::Container((facts.find_container)(name)?)),
+        Some(("container", name)) => Ok(Namespace::Container(shared(facts, flag, name)?)),
         Some(("ns", path)) if path.starts_with('/') => Ok(Namespace::Path(PathBuf::from(path))),
         _ => {
             Err(Error::invalid(format!("invalid --{flag} value: unrecognized namespace mode {text} passed"))
                 .hint("known are private, host, container:NAME and ns:PATH"))
         }
     }
+}
+
+/// The container of `container:NAME`, whose namespace of this kind is joined.
+pub(super) fn shared(facts: &Facts<'_>, kind: &str, name: &str) -> Result<ContainerId> {
+    (facts.find_container)(name).map_err(|mut err| {
+        err.message = format!("looking up container to share {kind} namespace with: {}", err.message);
+        err
+    })
 }
 
 /// The name of the container's host: its short ID, unless the network or the request has another.

@@ -10,7 +10,7 @@ use crate::base::network::{
 use crate::base::spec::{Network, NetworkMode};
 use crate::engine::error::{Error, Result};
 use crate::engine::request::ContainerRequest;
-use crate::engine::resolve::Facts;
+use crate::engine::resolve::{Facts, namespaces};
 use crate::net::ipam::Subnet;
 use crate::net::network::{DEFAULT_NETWORK, MTU};
 
@@ -56,7 +56,9 @@ fn mode(request: &ContainerRequest, facts: &Facts<'_>) -> Result<NetworkMode> {
                     "invalid config provided: namespace mode container requires a value",
                 ));
             }
-            Some(("container", name)) => Some(NetworkMode::Container((facts.find_container)(name)?)),
+            Some(("container", name)) => {
+                Some(NetworkMode::Container(namespaces::shared(facts, "net", name)?))
+            }
             Some(("ns", path)) if path.starts_with('/') => Some(NetworkMode::Path(PathBuf::from(path))),
             _ => match PrivateNetwork::parse(text) {
                 Some(private) => Some(NetworkMode::Private(private_network(private)?)),

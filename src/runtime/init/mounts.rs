@@ -51,19 +51,17 @@ impl Init {
     /// Makes one mount below the root.
     pub(super) fn mount(&mut self, plan: &MountPlan) -> Result<()> {
         let what = rootfs::shown(plan.target.as_bytes());
-        let opened = match open_source(&plan.source, plan.attributes, &what) {
+        // What is filled or given away first is made read-only when that is done.
+        let is_prepared = plan.copy_up || plan.adopt || plan.chown || plan.owner.is_some();
+        let early = if is_prepared { plan.attributes & !attr::RDONLY } else { plan.attributes };
+        let opened = match open_source(&plan.source, early, &what) {
             Err(_) if plan.optional => return Ok(()),
             opened => opened?,
         };
         let Some(source) = optional(opened, plan.optional)? else { return Ok(()) };
         if !matches!(plan.source, MountSource::FileSystem { .. }) {
-            let set = mount::set_attributes(
-                source.as_fd(),
-                plan.recursive,
-                plan.attributes,
-                plan.clear,
-                plan.propagation,
-            );
+            let set =
+                mount::set_attributes(source.as_fd(), plan.recursive, early, plan.clear, plan.propagation);
             if optional(set, plan.optional)?.is_none() {
                 return Ok(());
             }
@@ -88,6 +86,9 @@ impl Init {
             let identity = identity_of(self.root(), &self.owner, &[])?;
             copyup::give_to(source.as_fd(), identity.uid, identity.gid)
                 .map_err(|err| Failure::errno(format!("change the owner of {what}"), err))?;
+        }
+        if early != plan.attributes {
+            mount::set_attributes(source.as_fd(), plan.recursive, attr::RDONLY, 0, 0)?;
         }
         if optional(mount::attach(source.as_fd(), target.as_fd(), &what), plan.optional)?.is_none() {
             return Ok(());
