@@ -197,3 +197,55 @@ fn policy_json_knows_the_places_of_archives_and_directories() {
     load("in/dir").ok();
     refused(&sandbox.command(["import", "-"]).stdin(Layer::new().finish()).run());
 }
+
+/// ketch with `args` on a machine without any registries.conf, where only the first of `ways` to a network is there.
+fn on_a_fresh_machine(sandbox: &Sandbox, ways: &str, args: &[&str]) -> Output {
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let script = format!(
+        "for dir in /etc/containers /usr/share/containers; do [ ! -d $dir ] || mount -t tmpfs none $dir; done; {ways} && \
+         exec unshare --user --map-user={uid} --map-group={gid} ketch \"$@\""
+    );
+    let words = [&["--user", "--map-root-user", "--mount", "--net", "sh", "-c", &script, "sh"], args].concat();
+    sandbox.program("unshare", words).run()
+}
+
+#[test]
+fn without_any_configuration_short_names_are_asked_for_at_docker_hub() {
+    let sandbox = Sandbox::empty();
+    let why = "hint: short-name \"NAME\" did not resolve to an alias and no unqualified-search registries are defined \
+               in \"/etc/containers/registries.conf\", so docker.io was asked";
+    for (args, name, full) in [
+        (&["pull", "x:zz"][..], "x:zz", "docker.io/library/x:zz"),
+        (&["run", "--rm", "--net=none", "team/app"], "team/app", "docker.io/team/app:latest"),
+        (&["pull", "--all-tags", "x"], "x", "docker.io/library/x:latest"),
+        (&["search", "--list-tags", "x"], "x", "docker.io/library/x"),
+    ] {
+        let output = on_a_fresh_machine(&sandbox, "true", args);
+        let message = output.fails(125);
+        assert!(message.contains(&why.replace("NAME", name)), "{args:?}: {message}");
+        assert!(message.contains(full), "{args:?}: {message}");
+    }
+    // A file that is named says all there is to say; what has a registry is none of it.
+    let output = on_a_fresh_machine(&sandbox, "export CONTAINERS_REGISTRIES_CONF=/dev/null", &["pull", "x:zz"]);
+    assert!(output.fails(125).contains("Error: short-name \"x:zz\" did not resolve"), "{}", output.stderr);
+    let output = on_a_fresh_machine(&sandbox, "true", &["pull", "docker.io/x:zz"]);
+    assert!(!output.fails(125).contains("short-name"), "{}", output.stderr);
+}
+
+#[test]
+fn where_there_is_no_network_a_lookup_fails_at_once() {
+    let sandbox = Sandbox::empty();
+    let servers = "printf 'nameserver 192.0.2.1\\nnameserver 127.0.0.1\\nnameserver 2001:db8::1\\n' > $TMPDIR/resolv && \
+                   mount --bind $TMPDIR/resolv \"$(readlink -f /etc/resolv.conf)\"";
+    let none = "mount --bind /dev/null \"$(readlink -f /etc/resolv.conf)\"";
+    for ways in ["true", servers, none] {
+        // A busy machine may be slow once; waiting for an answer that cannot come is slow each time.
+        let fastest = (0..3).map(|_| {
+            let began = std::time::Instant::now();
+            on_a_fresh_machine(&sandbox, ways, &["pull", "-q", "x:zz"]).fails(125);
+            began.elapsed()
+        });
+        let fastest = fastest.min().unwrap_or_default();
+        assert!(fastest.as_secs() < 2, "{ways}: {fastest:?}");
+    }
+}

@@ -229,3 +229,77 @@ fn a_large_image_is_removed_behind_the_callers_back() {
         left => Err(format!("{left} entries")),
     });
 }
+
+/// A sandbox with `bb`, `two` made from that, and `three` made from that; and the IDs of all.
+fn family() -> (Sandbox, [String; 3]) {
+    let sandbox = Sandbox::new();
+    for (base, image) in [("bb", "two"), ("two", "three")] {
+        sandbox.ok(["create", "--name=c", base]);
+        sandbox.ok(["commit", "-q", "c", image]);
+        sandbox.ok(["rm", "c"]);
+    }
+    let ids = ["bb", "two", "three"].map(|image| sandbox.ok(["image", "inspect", "-f", "{{.Id}}", image]));
+    (sandbox, ids)
+}
+
+#[test]
+fn an_image_knows_what_it_is_made_from() {
+    let (sandbox, [bb, two, three]) = family();
+    sandbox.write("ctx/Dockerfile", "FROM two\nRUN true\nLABEL a=b\n");
+    sandbox.ok(["build", "-q", "--network=none", "-t", "built", "ctx"]);
+    let parent = |image: &str| sandbox.ok(["image", "inspect", "-f", "{{.Parent}}", image]);
+    assert_eq!([parent("bb"), parent("two"), parent("three"), parent("built")], ["", &bb, &two, &two]);
+    let listed = sandbox.ok(["images", "--format={{.Repository}} {{.ParentId}}", "--sort=created"]);
+    assert!(listed.ends_with(&format!("/three {two}\nlocalhost/two {bb}\nlocalhost/bb ")), "{listed}");
+    let history = sandbox.ok(["history", "--no-trunc", "-q", "three"]);
+    assert!(history.starts_with(&format!("{three}\n{two}\n{bb}")), "{history}");
+    // Whoever gets them from elsewhere finds out by their histories, where they tell.
+    sandbox.ok(["save", "-q", "-m", "-o", "all.tar", "bb", "two", "three"]);
+    sandbox.ok(["rmi", "-a"]);
+    sandbox.ok(["load", "-q", "-i", "all.tar"]);
+    assert_eq!([parent("bb"), parent("two"), parent("three")], ["", &bb, &two]);
+    sandbox.ok(["rmi", "two"]);
+    assert_eq!(parent("three"), "");
+}
+
+#[test]
+fn parents_without_a_name_stay_while_something_is_made_from_them() {
+    let (sandbox, [_, two, three]) = family();
+    let ids = |args: &[&str]| sandbox.ok([&["images", "-q", "--no-trunc", "--filter"], args].concat());
+    let all = || sandbox.ok(["images", "-aq"]).lines().count();
+    sandbox.ok(["untag", "two"]);
+    assert_eq!(sandbox.ok(["images", "-q"]).lines().count(), 2);
+    assert_eq!(ids(&["intermediate=true"]), format!("sha256:{two}"));
+    assert_eq!(ids(&["dangling=true"]), "");
+    assert_eq!(sandbox.ok(["image", "prune", "-f"]), "");
+    assert_eq!(all(), 3);
+    // What others are made from is gone without being told of: most of its bytes stay.
+    assert_eq!(sandbox.ok(["rmi", "bb"]), "Untagged: localhost/bb:latest");
+    let gone = format!("Untagged: localhost/three:latest\nDeleted: {three}");
+    assert_eq!(sandbox.ok(["rmi", "--no-prune", "three"]), gone);
+    assert_eq!(ids(&["dangling=true"]), format!("sha256:{two}"));
+    assert_eq!(sandbox.ok(["rmi", &two]), format!("Deleted: {two}"));
+
+    let (sandbox, [_, two, three]) = family();
+    sandbox.ok(["untag", "two"]);
+    let output = sandbox.ok(["rmi", "three"]);
+    assert_eq!(output, format!("Untagged: localhost/three:latest\nDeleted: {three}\nDeleted: {two}"));
+    assert_eq!(sandbox.ok(["images", "-a", "--format={{.Repository}}"]), "localhost/bb");
+
+    let (sandbox, [_, two, three]) = family();
+    sandbox.ok(["untag", "two"]);
+    sandbox.ok(["untag", "three"]);
+    assert_eq!(sandbox.ok(["image", "prune", "-f"]), format!("{three}\n{two}"));
+
+    let (sandbox, [_, _, three]) = family();
+    sandbox.ok(["tag", "bb", "more"]);
+    let output = sandbox.ok(["rmi", "-a"]);
+    let names = "Untagged: localhost/more:latest\nUntagged: localhost/bb:latest\nUntagged: localhost/two:latest\n";
+    assert_eq!(output, format!("{names}Untagged: localhost/three:latest\nDeleted: {three}"));
+
+    let (sandbox, [bb, two, three]) = family();
+    let sorted = sandbox.ok(["images", "--sort=tag", "--format={{.Repository}}"]);
+    assert_eq!(sorted, "localhost/bb\nlocalhost/two\nlocalhost/three", "the oldest first where all are the same");
+    assert_eq!(sandbox.ok(["image", "prune", "-af"]), format!("{bb}\n{two}\n{three}"));
+    assert_eq!(sandbox.ok(["images", "-aq"]), "");
+}

@@ -92,7 +92,7 @@ pub(crate) struct RmiArgs {
     #[arg(short, long)]
     ignore: bool,
 
-    /// Keep layers that nothing uses any more
+    /// Keep layers that nothing uses any more, and images without a name that this one was made from
     #[arg(long)]
     no_prune: bool,
 
@@ -113,7 +113,8 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmiArgs) -> anyhow::Result<()>
         }
         (images, false) => images.to_vec(),
         ([], true) => {
-            let images = session.engine()?.images_and_lists(&Filters::default(), false)?.items;
+            let mut images = session.engine()?.images_and_lists(&Filters::default(), false)?.items;
+            images.sort_by_key(|image| image.record.stored);
             images.into_iter().map(|image| image.record.id.to_string()).collect()
         }
     };
@@ -121,7 +122,8 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmiArgs) -> anyhow::Result<()>
     for target in &targets {
         match remove(session.engine()?, target, &args) {
             Ok(removed) => print_removed(session, &removed)?,
-            Err(err) if err.kind == Kind::NotFound && (args.force || args.ignore) => {}
+            // One of all may have gone with its last child.
+            Err(err) if err.kind == Kind::NotFound && (args.force || args.ignore || args.all) => {}
             Err(err) => {
                 code = code.max(removal_exit_code(&err));
                 session.report(err);
@@ -137,7 +139,7 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmiArgs) -> anyhow::Result<()>
 /// Removes one image, with `--force` after the containers that use it.
 fn remove(engine: &Engine, target: &str, args: &RmiArgs) -> crate::engine::Result<Removed> {
     let target = &engine.on_platform(target, args.platform.as_ref())?;
-    match engine.remove_image(target, args.force || args.all) {
+    match engine.remove_image_and(target, args.force || args.all, !args.no_prune) {
         Err(err) if err.kind == Kind::Conflict && args.force => {
             let image = engine.image(target)?.image;
             let how = Removing { force: true, volumes: false, depend: true, grace: None };
@@ -145,7 +147,7 @@ fn remove(engine: &Engine, target: &str, args: &RmiArgs) -> crate::engine::Resul
                 .users_of_image(&image.id)?
                 .iter()
                 .try_for_each(|user| engine.remove_container(user, &how))?;
-            engine.remove_image(target, true)
+            engine.remove_image_and(target, true, !args.no_prune)
         }
         other => other,
     }
@@ -156,7 +158,7 @@ pub(crate) fn print_removed(session: &mut Session<'_>, removed: &Removed) -> any
     for name in &removed.untagged {
         writeln!(session.out, "Untagged: {name}")?;
     }
-    if let Some(id) = &removed.deleted {
+    for id in &removed.deleted {
         writeln!(session.out, "Deleted: {}", id.hex())?;
     }
     Ok(())
@@ -164,7 +166,7 @@ pub(crate) fn print_removed(session: &mut Session<'_>, removed: &Removed) -> any
 
 /// Remove images that nothing uses
 ///
-/// Removes images without a name; with --all, every image that no container uses.
+/// Removes images without a name that no other image is made from; with --all, every image that no container uses.
 #[derive(Args, Debug)]
 pub(crate) struct PruneArgs {
     /// Remove all images that no container uses, not only those without a name

@@ -149,6 +149,10 @@ fn rows<'a>(found: &'a Images, sort: &str) -> Vec<Row<'a>> {
             names => rows.extend(names.iter().map(|name| Row { image, name: Some(name) })),
         }
     }
+    if sort != "created" {
+        // What is equal stays in the order in which it came.
+        rows.sort_by_key(|row| row.image.record.stored);
+    }
     match sort {
         "id" => rows.sort_by_key(|row| row.image.record.id),
         "repository" => rows.sort_by_key(|row| (row.repository(), row.tag())),
@@ -239,7 +243,7 @@ fn document(image: &Image) -> Value {
     let names: Vec<_> = image.names.iter().map(ToString::to_string).collect();
     json!({
         "Id": record.id.hex(),
-        "ParentId": "",
+        "ParentId": image.parent.map_or(String::new(), |parent| parent.hex()),
         "RepoTags": names,
         "RepoDigests": image.repo_digests().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "Size": record.size_bytes,
@@ -248,7 +252,7 @@ fn document(image: &Image) -> Value {
         "Labels": if record.labels.is_empty() { Value::Null } else { json!(record.labels) },
         "Containers": image.containers.unwrap_or(0),
         "ReadOnly": false,
-        "Dangling": image.names.is_empty(),
+        "Dangling": image.is_dangling(),
         "Arch": record.platform.arch,
         "Digest": record.manifest().map_or(String::new(), |manifest| manifest.digest.to_string()),
         "History": image.names_history().iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -275,7 +279,7 @@ fn template_row(row: &Row<'_>, args: &ImagesArgs, now: Timestamp) -> Value {
     document["CreatedAt"] = at.clone().into();
     document["CreatedTime"] = at.into();
     document["History"] = row.history().into();
-    document["IsDangling"] = image.names.is_empty().into();
+    document["IsDangling"] = image.is_dangling().into();
     document["IsReadOnly"] = false.into();
     document
 }

@@ -94,6 +94,7 @@ impl Engine {
         });
         let mut image = NewImage::of(document.to_bytes(), &descriptors, commit.form, &BTreeMap::new());
         image.names.clone_from(&commit.names);
+        image.parent = Some(base.id);
         let registered = self.register_image(&image);
         drop(layer);
         registered

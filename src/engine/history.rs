@@ -8,7 +8,7 @@ use crate::engine::{Engine, Result};
 /// One step, the last one first.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
-    /// The image, for its last step; nobody knows the IDs of the others.
+    /// The image, for its last step; for the others an image that is here and ends with that step.
     pub(crate) id: Option<Digest>,
     pub(crate) created: Option<Timestamp>,
     pub(crate) created_by: String,
@@ -28,14 +28,19 @@ impl Engine {
     pub(crate) fn image_history(&self, typed: &str) -> Result<Vec<Step>> {
         let details = self.inspect_image(typed)?;
         let record = &details.image.record;
-        let mut layers = record.chain_ids().into_iter();
-        let mut steps = Vec::new();
+        let all = self.store().images().list()?.items;
+        let chain = record.chain_ids();
+        let mut layers = chain.iter().copied();
+        let mut steps: Vec<Step> = Vec::new();
         for made in &details.config.history {
             let layer = if made.empty_layer { None } else { layers.next() };
+            let below = &record.layers[..record.layers.len() - layers.len()];
             let bytes =
                 layer.and_then(|layer| self.store().layers().get(&layer).ok()).map_or(0, |l| l.size_bytes);
+            // The image as it was then may be here too.
+            let then = all.iter().find(|other| other.history == steps.len() + 1 && other.layers == below);
             steps.push(Step {
-                id: None,
+                id: then.map(|image| image.id),
                 created: made.created,
                 created_by: made.created_by.clone(),
                 bytes,

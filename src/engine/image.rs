@@ -1,6 +1,6 @@
 //! Local images: listing, naming, removing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -10,6 +10,7 @@ use crate::base::image_ref::{ImageName, ImageRef};
 use crate::base::pattern;
 use crate::base::time;
 use crate::engine::filter::{Filters, boolean, has_label};
+use crate::engine::lineage::Lineage;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::StoreError;
 use crate::store::images::ImageRecord;
@@ -27,6 +28,10 @@ pub(crate) struct Image {
     pub(crate) containers: Option<usize>,
     /// A manifest list, which is shown among images.
     pub(crate) is_list: bool,
+    /// The image that it is made from; `None` also if nobody asked.
+    pub(crate) parent: Option<Digest>,
+    /// Others are made from it; false also if nobody asked.
+    pub(crate) has_children: bool,
 }
 
 /// A listing, and what could not be read.
@@ -42,14 +47,20 @@ pub(crate) struct Images {
 pub(crate) struct Removed {
     /// Names that are gone.
     pub(crate) untagged: Vec<ImageRef>,
-    /// The image, if it is gone too.
-    pub(crate) deleted: Option<Digest>,
+    /// The image, if it is gone too, and then its parents that had no other purpose. One that others are made from
+    /// goes without being told of: most of it stays.
+    pub(crate) deleted: Vec<Digest>,
 }
 
 impl Image {
     /// When it was built, or came here if nobody knows.
     pub(crate) fn created(&self) -> Timestamp {
         self.record.created.unwrap_or(self.record.stored)
+    }
+
+    /// True if it has no name and nothing is made from it, as far as somebody asked.
+    pub(crate) fn is_dangling(&self) -> bool {
+        self.names.is_empty() && !self.has_children
     }
 
     /// All names that it has or once had, as podman orders them: those it has, the oldest first, then the others.
@@ -71,7 +82,7 @@ impl Image {
 }
 
 impl Engine {
-    /// The images that pass `filters`, the newest first. `count` asks for [`Image::containers`].
+    /// The images that pass `filters`, the newest first. `count` asks for [`Image::containers`] and for relations.
     ///
     /// # Errors
     ///
@@ -90,20 +101,30 @@ impl Engine {
         let tests = filters.tests(|key, value| self.image_test(key, value))?;
         let count = count || filters.values("containers").next().is_some();
         let mut found = self.all_images(count)?;
+        let relations = ["intermediate", "dangling"].iter().any(|key| filters.values(key).next().is_some());
+        // Only those without a name may be one or the other.
+        if count || (relations && found.items.iter().any(|image| image.names.is_empty())) {
+            self.relate(&mut found.items);
+        }
         found.items.extend(lists);
-        let intermediate = match filters.values("intermediate").next() {
-            Some(_) => intermediate(&found.items),
-            None => HashSet::new(),
-        };
         let mut items = Vec::with_capacity(found.items.len());
         for image in found.items {
-            if tests.pass(|test| Ok(passes(&image, test, &intermediate)))? {
+            if tests.pass(|test| Ok(passes(&image, test)))? {
                 items.push(image);
             }
         }
         items.sort_by(|a, b| (b.created(), a.record.id).cmp(&(a.created(), b.record.id)));
         found.items = items;
         Ok(found)
+    }
+
+    /// Says of each image what it is made from, and whether others are made from it.
+    fn relate(&self, images: &mut [Image]) {
+        let lineage = Lineage::of(self.store(), images.iter().map(|image| &image.record));
+        for image in images {
+            image.parent = lineage.parent(&image.record.id).copied();
+            image.has_children = lineage.has_children(&image.record.id);
+        }
     }
 
     fn all_images(&self, count: bool) -> Result<Images> {
@@ -120,7 +141,7 @@ impl Engine {
         let items = listing.items.into_iter().map(|record| {
             let names = names.remove(&record.id).unwrap_or_default();
             let containers = users.as_ref().map(|users| users.get(&record.id).copied().unwrap_or(0));
-            Image { record, names, containers, is_list: false }
+            Image { record, names, containers, is_list: false, parent: None, has_children: false }
         });
         Ok(Images { items: items.collect(), damaged })
     }
@@ -142,7 +163,7 @@ impl Engine {
     pub(crate) fn image_details(&self, typed: &str) -> Result<Image> {
         let record = self.image(typed)?.image;
         let names = self.names_of_image(&record.id)?;
-        Ok(Image { record, names, containers: None, is_list: false })
+        Ok(Image { record, names, containers: None, is_list: false, parent: None, has_children: false })
     }
 
     /// The names of an image, the one that was given last first.
@@ -201,13 +222,23 @@ impl Engine {
     /// Removes a name, and with its last name the image; what only it used is freed by a following
     /// garbage collection.
     ///
-    /// With `force`, an image with several names goes when its ID was given.
+    /// With `force`, an image with several names goes when its ID was given. With it go its parents that have no name
+    /// and no other children.
     ///
     /// # Errors
     ///
     /// [`Kind::NotFound`]; [`Kind::Conflict`] if a container uses it, or if it has several names and
     /// was given by ID.
     pub(crate) fn remove_image(&self, typed: &str, force: bool) -> Result<Removed> {
+        self.remove_image_and(typed, force, true)
+    }
+
+    /// As [`remove_image`](Self::remove_image); its parents stay without `parents`.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) fn remove_image_and(&self, typed: &str, force: bool, parents: bool) -> Result<Removed> {
         if typed.is_empty() {
             return Err(Error::invalid("the name of an image must not be empty"));
         }
@@ -220,7 +251,7 @@ impl Engine {
         let by_name = found.name.as_ref().filter(|name| name.digest().is_none());
         if let (Some(name), [_, _, ..]) = (by_name, &names[..]) {
             self.take_name(&found.image.id, name, &lock)?;
-            return Ok(Removed { untagged: vec![name.clone()], deleted: None });
+            return Ok(Removed { untagged: vec![name.clone()], deleted: vec![] });
         }
         let id = found.image.id;
         if by_name.is_none() && names.len() > 1 && !force {
@@ -240,9 +271,38 @@ impl Engine {
             self.store().refs().remove(name, &lock)?;
             self.record_image("untag", &id.hex(), &name.to_string());
         }
-        self.store().images().remove(&id, &lock)?;
-        self.record_image("remove", &id.hex(), &names.first().map_or(String::new(), ToString::to_string));
-        Ok(Removed { untagged: names, deleted: Some(id) })
+        let deleted = self.remove_family(&found.image, &names, parents, &lock)?;
+        Ok(Removed { untagged: names, deleted })
+    }
+
+    /// Removes an image that has lost its `names`, and with `parents` those above that are dangling then. Gives those
+    /// without children.
+    fn remove_family(
+        &self,
+        image: &ImageRecord,
+        names: &[ImageRef],
+        parents: bool,
+        lock: &Exclusive,
+    ) -> Result<Vec<Digest>> {
+        let mut lineage = self.lineage()?;
+        let mut deleted = Vec::new();
+        let mut going = Some(image.id);
+        let mut name = names.first().map_or(String::new(), ToString::to_string);
+        while let Some(id) = going {
+            self.store().images().remove(&id, lock)?;
+            self.record_image("remove", &id.hex(), &std::mem::take(&mut name));
+            let parent = lineage.parent(&id).copied().filter(|_| parents);
+            if !lineage.has_children(&id) {
+                deleted.push(id);
+            }
+            let Some(parent) = parent else { break };
+            lineage = self.lineage()?;
+            let is_needed = lineage.has_children(&parent)
+                || !self.names_of_image(&parent)?.is_empty()
+                || !self.users_of_image(&parent)?.is_empty();
+            going = Some(parent).filter(|_| !is_needed);
+        }
+        Ok(deleted)
     }
 
     /// The containers that use an image.
@@ -313,31 +373,15 @@ enum ImageTest {
     NoReference(String),
 }
 
-/// The images without a name that others are made of.
-fn intermediate(images: &[Image]) -> HashSet<Digest> {
-    let is_below = |image: &Image| {
-        let chain = image.record.chain_ids();
-        chain.last().is_some_and(|top| {
-            let mut others = images.iter().filter(|other| other.record.id != image.record.id);
-            others.any(|other| {
-                let above = other.record.chain_ids();
-                above.len() > chain.len() && above.contains(top)
-            })
-        })
-    };
-    let nameless = images.iter().filter(|image| image.names.is_empty());
-    nameless.filter(|image| is_below(image)).map(|image| image.record.id).collect()
-}
-
-fn passes(image: &Image, test: &ImageTest, intermediates: &HashSet<Digest>) -> bool {
+fn passes(image: &Image, test: &ImageTest) -> bool {
     match test {
         ImageTest::Always => true,
         ImageTest::Never => false,
         ImageTest::Before(time) => image.created() < *time,
         ImageTest::Since(time) => image.created() > *time,
         ImageTest::Used(wanted) => (image.containers.unwrap_or(0) > 0) == *wanted,
-        ImageTest::Dangling(wanted) => image.names.is_empty() == *wanted,
-        ImageTest::Intermediate(wanted) => intermediates.contains(&image.record.id) == *wanted,
+        ImageTest::Dangling(wanted) => image.is_dangling() == *wanted,
+        ImageTest::Intermediate(wanted) => (image.names.is_empty() && image.has_children) == *wanted,
         ImageTest::List(wanted) => image.is_list == *wanted,
         ImageTest::Digest(start) => {
             image.record.manifests.iter().any(|manifest| manifest.digest.to_string().starts_with(start))

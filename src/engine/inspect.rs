@@ -83,7 +83,8 @@ impl Engine {
     ///
     /// [`Kind::NotFound`](crate::engine::Kind::NotFound); if its configuration is missing or damaged.
     pub(crate) fn inspect_image(&self, typed: &str) -> Result<ImageDetails> {
-        let image = self.image_details(typed)?;
+        let mut image = self.image_details(typed)?;
+        image.parent = self.lineage()?.parent(&image.record.id).copied();
         let text = self.store().blobs().read_small(&image.record.id, MAX_DOCUMENT)?;
         let damaged = |err: &dyn std::fmt::Display| {
             Error::system(format!("understand the configuration of image {typed}"), err.to_string())

@@ -37,6 +37,8 @@ impl Engine {
                         names: vec![name],
                         containers: Some(0),
                         is_list: true,
+                        parent: None,
+                        has_children: false,
                     });
                 }
             }
@@ -99,14 +101,15 @@ impl Engine {
             (None, 2..) if !force => return Err(several_names(&list.id, &names)),
             _ => names.clone(),
         };
-        let deleted = (going.len() == names.len()).then_some(list.id);
+        let is_gone = going.len() == names.len();
         for name in &going {
             self.store().shelf(Shelf::Lists).remove(&name.to_string(), &lock)?;
             self.record_image("untag", &list.id.hex(), &name.to_string());
         }
-        if deleted.is_some() {
+        if is_gone {
             self.record_image("remove", &list.id.hex(), &list.name);
         }
+        let deleted = if is_gone { vec![list.id] } else { vec![] };
         Ok(Some(Removed { untagged: going, deleted }))
     }
 }
@@ -131,6 +134,7 @@ fn record(item: &Item, size_bytes: u64) -> ImageRecord {
             layers: Vec::new(),
         }],
         repo_digests: Vec::new(),
+        parent: None,
         former: vec![],
         rest: serde_json::Map::new(),
     }

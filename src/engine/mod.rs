@@ -34,6 +34,7 @@ pub(crate) mod inspect;
 pub(crate) mod journal;
 pub(crate) mod layer;
 pub(crate) mod lifecycle;
+pub(crate) mod lineage;
 pub(crate) mod list;
 mod list_names;
 pub(crate) mod load;

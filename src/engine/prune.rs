@@ -53,19 +53,27 @@ impl Engine {
         Ok(pruned)
     }
 
-    /// Removes images that no container uses: those without a name or, with `all`, all of them.
+    /// Removes images that no container uses: those without a name that nothing is made from or, with `all`, all of them.
     ///
     /// # Errors
     ///
     /// For a filter that means nothing; if the store cannot be read or changed.
     pub(crate) fn prune_images(&self, all: bool, filters: &Filters) -> Result<Pruned<Digest>> {
         let mut pruned = Pruned::default();
-        for image in self.images_and_lists(filters, true)?.items {
-            if image.containers != Some(0) || !(all || image.names.is_empty()) {
+        let mut images = self.images_and_lists(filters, true)?.items;
+        images.sort_by_key(|image| image.record.stored);
+        for image in images {
+            let id = image.record.id;
+            let is_unused = image.containers == Some(0) && (all || image.is_dangling());
+            // The last child of a parent without a name takes that along.
+            if !is_unused || pruned.removed.contains(&id) {
                 continue;
             }
-            match self.remove_image(&image.record.id.to_string(), true) {
-                Ok(_) => pruned.removed.push(image.record.id),
+            match self.remove_image(&id.to_string(), true) {
+                Ok(removed) => {
+                    pruned.removed.push(id);
+                    pruned.removed.extend(removed.deleted.into_iter().filter(|other| *other != id));
+                }
                 Err(err) => pruned.failed.push(err),
             }
         }

@@ -28,6 +28,8 @@ pub(crate) struct NewImage {
     pub(crate) names: Vec<ImageRef>,
     /// `repository@digest` by which it is known elsewhere.
     pub(crate) repo_digests: Vec<ImageRef>,
+    /// The image that it is made from.
+    pub(crate) parent: Option<Digest>,
 }
 
 impl NewImage {
@@ -44,7 +46,7 @@ impl NewImage {
             size: config.len() as u64,
         };
         let manifest = image_document::manifest(form, &descriptor, layers, annotations);
-        Self { config, manifest, index: None, names: vec![], repo_digests: vec![] }
+        Self { config, manifest, index: None, names: vec![], repo_digests: vec![], parent: None }
     }
 }
 
@@ -124,6 +126,7 @@ impl Engine {
                 layers: manifest.layers.iter().map(|layer| layer.digest).collect(),
             }],
             repo_digests: image.repo_digests.clone(),
+            parent: image.parent,
             former: vec![],
             rest: serde_json::Map::new(),
         })

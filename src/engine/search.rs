@@ -4,7 +4,7 @@ use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
 use crate::engine::config::containers_conf::ContainersConf;
 use crate::engine::error::{Error, Result};
 use crate::engine::filter::{Filters, boolean};
-use crate::engine::remote::error::unresolved;
+use crate::engine::remote::error::{of_short_name, unresolved};
 use crate::engine::remote::{Remote, RemoteOptions};
 use crate::registry::client::{Client, Notice, Purpose};
 use crate::registry::search::Hit;
@@ -85,7 +85,9 @@ pub(crate) fn tags(conf: &ContainersConf, request: &SearchRequest) -> Result<(Im
     let image = candidates.into_iter().next();
     let image = image.ok_or_else(|| Error::invalid(format!("{name} leads to no registry")))?;
     let image = image.without_reference();
-    let mut tags = remote.reading("search", &image, &|_| {}, &|_| {}, |client| Ok(client.tags()?))?;
+    let mut tags = remote
+        .reading("search", &image, &|_| {}, &|_| {}, |client| Ok(client.tags()?))
+        .map_err(|err| of_short_name(&remote.registries, &name, err))?;
     tags.truncate(request.limit);
     Ok((image, tags))
 }

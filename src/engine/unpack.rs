@@ -1,6 +1,8 @@
 //! Unpacking layers whose blobs are in the store: of images that were loaded, imported or committed, and
 //! of known images once more for other owners.
 
+use std::fs::File;
+
 use crate::base::digest::Digest;
 use crate::engine::{Engine, Error, Result};
 use crate::runtime::failure::Failure;
@@ -18,9 +20,20 @@ pub(crate) struct Wanted {
     pub(crate) blob: Digest,
 }
 
+/// Where the bytes of a layer are.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) blob: File,
+    /// Its length.
+    pub(crate) bytes: u64,
+    /// This command has hashed it.
+    pub(crate) verified: bool,
+}
+
 /// One that has to be unpacked.
 struct Missing {
     index: usize,
+    blob_bytes: u64,
     staged: StagedLayer,
 }
 
@@ -32,9 +45,28 @@ impl Engine {
     ///
     /// If a blob is missing, broken, not what its diff ID says, or has owners that are not mapped.
     pub(crate) fn unpack(&self, layers: &[Wanted], ids: Option<&Ids>) -> Result<()> {
+        let stored = |layer: &Wanted| {
+            let bytes = self.store().blobs().length(&layer.blob)?.unwrap_or_default();
+            Ok(Source { blob: self.store().blobs().open(&layer.blob)?, bytes, verified: false })
+        };
+        self.unpack_from(layers, ids, &stored).map(drop)
+    }
+
+    /// As [`unpack`](Self::unpack), from where `source` says that each layer is. True if all that was written to the
+    /// store until now is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) fn unpack_from(
+        &self,
+        layers: &[Wanted],
+        ids: Option<&Ids>,
+        source: &dyn Fn(&Wanted) -> Result<Source>,
+    ) -> Result<bool> {
         let store = self.store();
         if layers.iter().all(|layer| store.layers().has(&layer.name)) {
-            return Ok(());
+            return Ok(false);
         }
         let caller = self.caller();
         let failed = |err: Failure| Error::system("unpack a layer", err);
@@ -50,9 +82,10 @@ impl Engine {
             if let Some(ids) = ids {
                 order.ids = ids.clone();
             }
-            let blob = store.blobs().open(&layer.blob)?;
+            let Source { blob, bytes, verified } = source(layer)?;
+            order.verified = verified && layer.blob == layer.diff_id;
             unpacker.unpack(index, order, staged.open_fs()?, &blob, None).map_err(failed)?;
-            missing.push(Missing { index, staged });
+            missing.push(Missing { index, blob_bytes: bytes, staged });
         }
         let reports = (0..missing.len()).map(|_| {
             let (index, result) = unpacker.report().map_err(failed)?;
@@ -76,31 +109,28 @@ impl Engine {
             if let Some(first) = &report.squashed {
                 self.tell(&squashed(&first.to_string_lossy()));
             }
-            let record = self.layer_record(layers, layer.index, &report);
+            let record = layer_record(layers, &layer, &report);
             (layer.staged, record)
         });
-        Ok(store.layers().publish(unpacked.collect())?)
+        store.layers().publish(unpacked.collect())?;
+        Ok(true)
     }
+}
 
-    fn layer_record(&self, layers: &[Wanted], index: usize, report: &Report) -> LayerRecord {
-        let layer = &layers[index];
-        LayerRecord {
-            version: 1,
-            chain_id: layer.name,
-            parent: index.checked_sub(1).map(|below| layers[below].name),
-            diff_id: layer.diff_id,
-            blob: layer.blob,
-            blob_bytes: self.store().blobs().length(&layer.blob).ok().flatten().unwrap_or_default(),
-            archive_bytes: report.archive_bytes,
-            size_bytes: report.size_bytes,
-            entries: report.entries,
-            skipped_devices: report
-                .device_names
-                .iter()
-                .map(|name| name.to_string_lossy().into_owned())
-                .collect(),
-            rest: serde_json::Map::new(),
-        }
+fn layer_record(layers: &[Wanted], missing: &Missing, report: &Report) -> LayerRecord {
+    let layer = &layers[missing.index];
+    LayerRecord {
+        version: 1,
+        chain_id: layer.name,
+        parent: missing.index.checked_sub(1).map(|below| layers[below].name),
+        diff_id: layer.diff_id,
+        blob: layer.blob,
+        blob_bytes: missing.blob_bytes,
+        archive_bytes: report.archive_bytes,
+        size_bytes: report.size_bytes,
+        entries: report.entries,
+        skipped_devices: report.device_names.iter().map(|name| name.to_string_lossy().into_owned()).collect(),
+        rest: serde_json::Map::new(),
     }
 }
 

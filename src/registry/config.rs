@@ -34,6 +34,8 @@ pub(crate) struct Registries {
     helpers: Vec<String>,
     /// The main file, for messages.
     file: PathBuf,
+    /// No file says anything, so short names mean Docker Hub.
+    unconfigured: bool,
 }
 
 /// `short-name-mode`.
@@ -118,7 +120,12 @@ pub(crate) struct Paths {
     pub(crate) drop_ins: Vec<PathBuf>,
     /// A file of remembered aliases, stronger than all.
     pub(crate) alias_cache: Option<PathBuf>,
+    /// The user has named the main file: it says all there is to say, even if it does not exist.
+    pub(crate) named: bool,
 }
+
+/// The file of the machine's administrator, which messages name where there is none at all.
+const SYSTEM_FILE: &str = "/etc/containers/registries.conf";
 
 impl Paths {
     /// The usual places, from the environment variables that move them.
@@ -129,16 +136,18 @@ impl Paths {
     ) -> Self {
         let alias_cache = cache_home.map(|dir| dir.join("containers/short-name-aliases.conf"));
         if let Some(file) = override_file {
-            return Self { main: vec![file], drop_ins: Vec::new(), alias_cache };
+            return Self { main: vec![file], drop_ins: Vec::new(), alias_cache, named: true };
         }
         let user = config_home.map(|dir| dir.join("containers/registries.conf"));
-        let system = PathBuf::from("/etc/containers/registries.conf");
         let user_dir = config_home.map(|dir| dir.join("containers/registries.conf.d"));
-        let system_dir = PathBuf::from("/etc/containers/registries.conf.d");
+        let of_system = [SYSTEM_FILE, "/usr/share/containers/registries.conf"].map(PathBuf::from);
+        let dirs_of_system =
+            ["/usr/share/containers/registries.conf.d", "/etc/containers/registries.conf.d"].map(PathBuf::from);
         Self {
-            main: user.into_iter().chain([system]).collect(),
-            drop_ins: [system_dir].into_iter().chain(user_dir).collect(),
+            main: user.into_iter().chain(of_system).collect(),
+            drop_ins: dirs_of_system.into_iter().chain(user_dir).collect(),
             alias_cache,
+            named: false,
         }
     }
 }
@@ -156,7 +165,7 @@ impl Registries {
 
     /// Reads the configuration.
     ///
-    /// Where no file exists at all, short names mean Docker Hub, as Docker's users expect.
+    /// Where no file exists at all and none was named, short names mean Docker Hub, as Docker's users expect.
     ///
     /// # Errors
     ///
@@ -183,11 +192,13 @@ impl Registries {
         {
             all.merge(path, &text)?;
         }
-        if !read_any {
+        all.unconfigured = !read_any && !paths.named;
+        if all.unconfigured {
             all.search = vec![DOCKER_HUB.to_owned()];
         }
         if all.file.as_os_str().is_empty() {
-            all.file = paths.main.last().cloned().unwrap_or_default();
+            let named = paths.main.first().filter(|_| paths.named);
+            all.file = named.cloned().unwrap_or_else(|| PathBuf::from(SYSTEM_FILE));
         }
         Ok(all)
     }
@@ -258,6 +269,13 @@ impl Registries {
             }),
             _ => Ok(candidates),
         }
+    }
+
+    /// Why `name` was looked for on Docker Hub, if only because nothing is configured.
+    pub(crate) fn assumed(&self, name: &ImageName) -> Option<String> {
+        let assumed = self.unconfigured && name.is_short() && self.alias(name).is_ok_and(|alias| alias.is_none());
+        let undefined = || Error::ShortName { name: name.to_string(), file: self.file.clone() };
+        assumed.then(|| format!("{}, so {DOCKER_HUB} was asked", undefined()))
     }
 
     /// What the user is to choose from, where a terminal is there to ask; `None` if there is nothing to
@@ -515,8 +533,27 @@ mod tests {
         let file = dir.path().join("registries.conf");
         let paths = Paths { main: vec![file.clone()], ..Paths::default() };
         assert_eq!(resolved(&Registries::load(&paths).unwrap(), "app"), "docker.io/library/app:latest");
+        let hub = Registries::load(&paths).unwrap();
+        let assumed = |all: &Registries, name: &str| all.assumed(&name.parse().unwrap());
+        assert_eq!(
+            assumed(&hub, "x:zz").as_deref(),
+            Some(
+                "short-name \"x:zz\" did not resolve to an alias and no unqualified-search registries are \
+                 defined in \"/etc/containers/registries.conf\", so docker.io was asked"
+            )
+        );
+        assert_eq!(assumed(&hub, "docker.io/x"), None);
+        let named = Registries::load(&Paths { named: true, ..paths.clone() }).unwrap();
+        assert_eq!(resolved(&named, "app"), "ShortName", "a file that was named and is not there");
+        let aliases = dir.path().join("aliases.conf");
+        std::fs::write(&aliases, "[aliases]\n'deb'='quay.io/x/debian'\n").unwrap();
+        let remembered = Paths { alias_cache: Some(aliases), ..paths.clone() };
+        let hub = Registries::load(&remembered).unwrap();
+        assert_eq!(resolved(&hub, "app/b"), "docker.io/app/b:latest");
+        assert_eq!((resolved(&hub, "deb").as_str(), assumed(&hub, "deb")), ("quay.io/x/debian:latest", None));
         std::fs::write(&file, "").unwrap();
         assert_eq!(resolved(&Registries::load(&paths).unwrap(), "app"), "ShortName");
+        assert_eq!(assumed(&Registries::load(&paths).unwrap(), "app"), None);
         let drop_ins = dir.path().join("d");
         std::fs::create_dir(&drop_ins).unwrap();
         std::fs::write(drop_ins.join("1.conf"), "unqualified-search-registries=['x.io']").unwrap();

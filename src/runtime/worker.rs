@@ -128,7 +128,7 @@ impl Unpacker {
             return Err(Failure { hint: Some(hint), ..Failure::new(FailureKind::System, message) });
         }
         let (limits, squash_ids) = (Limits::within(&space), caller.squash_ids);
-        Ok(Order { diff_id, ids, limits, make_devices, no_umask: true, squash_ids })
+        Ok(Order { diff_id, ids, limits, make_devices, no_umask: true, squash_ids, verified: false })
     }
 
     /// Tells of a layer that is unpacked already, by its directory.

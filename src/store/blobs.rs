@@ -77,6 +77,16 @@ impl BlobWriter {
         Digest::from_hash(self.hash.clone())
     }
 
+    /// Its bytes, to be read before it has its name.
+    pub(crate) fn reader(&self) -> Result<File> {
+        File::open(&self.path).map_err(io_error("open", &self.path))
+    }
+
+    /// How many bytes are there.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Writes its bytes to the disk, so that [`finish`](Self::finish) takes no time.
     pub(crate) fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(io_error("sync", &self.path))

@@ -239,6 +239,7 @@ fn describe(
             layers: vec![layer],
         }],
         repo_digests: vec![],
+        parent: None,
         former: vec![],
         rest: serde_json::Map::from_iter([(MADE_FROM.to_owned(), made_from.into())]),
     })

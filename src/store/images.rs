@@ -52,6 +52,9 @@ pub(crate) struct ImageRecord {
     /// `registry/repository@digest` under which it was pulled or pushed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) repo_digests: Vec<ImageRef>,
+    /// The image that it was made from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<Digest>,
     /// Names that it had once, the one lost last first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) former: Vec<ImageRef>,
@@ -110,6 +113,7 @@ impl ImageRecord {
                 None => self.manifests.push(manifest.clone()),
             }
         }
+        self.parent = other.parent.or(self.parent);
         for name in &other.repo_digests {
             if !self.repo_digests.contains(name) {
                 self.repo_digests.push(name.clone());
@@ -241,6 +245,7 @@ pub(crate) mod tests {
                 layers: vec![digest("blob")],
             }],
             repo_digests: vec![],
+            parent: None,
             former: vec![],
             rest: serde_json::Map::new(),
         }

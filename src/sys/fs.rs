@@ -221,7 +221,8 @@ pub(crate) fn sync_filesystem(dir: impl AsFd) -> io::Result<()> {
     Ok(rfs::syncfs(dir)?)
 }
 
-/// Asks the kernel to start writing a range of a file to the disk, without waiting for it.
+/// Asks the kernel to start writing a range of a file to the disk, without waiting for it. A length of 0 means all behind
+/// `offset`.
 ///
 /// # Source
 ///

@@ -22,7 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::base::digest::Digest;
 use crate::base::platform::Platform;
 
-pub(crate) use config::{ContainerDefaults, Healthcheck, ImageConfig};
+pub(crate) use config::{ContainerDefaults, Healthcheck, History, ImageConfig};
 
 /// Most layers that one overlay mount can have below it (the kernel's OVL_MAX_STACK).
 pub(crate) const MAX_LAYERS: usize = 500;

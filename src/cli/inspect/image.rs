@@ -49,7 +49,7 @@ pub(super) fn document(engine: &Engine, details: &ImageDetails) -> Value {
         "Digest": record.manifest().map_or(String::new(), |manifest| manifest.digest.to_string()),
         "RepoTags": names,
         "RepoDigests": image.repo_digests().iter().map(ImageRef::to_string).collect::<Vec<_>>(),
-        "Parent": "",
+        "Parent": image.parent.map_or(String::new(), |parent| parent.hex()),
         "Comment": last.map_or("", |step| step.comment.as_str()),
         "Created": image.created().to_string(),
         "Config": config_of(config_json),

@@ -103,6 +103,7 @@ impl Builder<'_> {
         self.put_cache_inline(&mut state);
         let mut image = NewImage::of(state.document.to_bytes(), &layers, request.form, &request.annotations);
         image.names.clone_from(&request.names);
+        image.parent = state.base;
         self.event(&BuildEvent::Committing(&request.names));
         let manifest = Descriptor {
             media_type: request.form.manifest().to_owned(),

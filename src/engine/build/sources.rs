@@ -363,6 +363,7 @@ impl Builder<'_> {
         }
         let mut state = State::new(document, layers).on(image.platform.clone());
         state.created = image.created;
+        state.base = Some(image.id);
         self.images.insert(known, state.clone());
         Ok(state)
     }

@@ -50,6 +50,8 @@ pub(super) struct State {
     pub(super) platform: Platform,
     /// When the base was made.
     pub(super) created: Option<Timestamp>,
+    /// The base, if it is an image.
+    pub(super) base: Option<Digest>,
     /// A CMD of this stage; one of the base goes with a new ENTRYPOINT.
     cmd_is_own: bool,
 }
@@ -75,6 +77,7 @@ impl State {
             author: None,
             platform: Platform::host(),
             created: None,
+            base: None,
             cmd_is_own: false,
         }
     }

@@ -98,7 +98,6 @@ impl Engine {
             let blob = parts.blob(layer)?;
             layers.push((found.diff_ids[index], blob));
         }
-        parts.settle()?;
         let chain = chain_ids(&found.diff_ids);
         let layers: Vec<Wanted> = chain
             .iter()
@@ -106,13 +105,16 @@ impl Engine {
             .map(|(&name, &(diff_id, (blob, _)))| Wanted { name, diff_id, blob })
             .collect();
         parts.pin_layers(&chain)?;
-        self.unpack(&layers, None)?;
+        // The disk writes the blobs while they are unpacked; one wait is for all.
+        let on_disk = self.unpack_from(&layers, None, &|layer| parts.source(&layer.blob))?;
+        parts.settle(on_disk)?;
         let names = found.names.clone();
         let image = NewImage {
             config: found.config,
             manifest: found.manifest,
             index: found.index,
             names: found.names,
+            parent: None,
             repo_digests: vec![],
         };
         Ok(Loaded { id: self.register_image(&image)?, names })

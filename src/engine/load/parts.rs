@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::base::digest::Digest;
 use crate::engine::load::shown;
 use crate::engine::register::MAX_DOCUMENT;
+use crate::engine::unpack::Source;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::blobs::BlobWriter;
 use crate::store::staging::{self, Staged};
@@ -24,6 +25,9 @@ const SMALL_IN_ALL: u64 = 64 << 20;
 
 /// Most parts of an archive.
 const PARTS_MAX: usize = 100_000;
+
+/// Most blobs that wait for the disk.
+const UNSETTLED_MAX: usize = 100;
 
 /// Most links that lead from one part to the next.
 const LINKS_MAX: usize = 16;
@@ -43,8 +47,8 @@ pub(super) struct Parts<'e> {
     known: HashMap<Vec<u8>, Part>,
     links: HashMap<Vec<u8>, Vec<u8>>,
     directory: Option<OwnedFd>,
-    /// Blobs that are written, but not named yet.
-    unsettled: Vec<(Vec<u8>, BlobWriter)>,
+    /// Blobs that are written, but not on the disk for certain and not named yet.
+    unsettled: Vec<(Digest, BlobWriter)>,
     pins: Staged,
 }
 
@@ -80,7 +84,7 @@ impl<'e> Parts<'e> {
             error.because(err)
         };
         while let Some(entry) = archive.next().map_err(|err| unreadable(err, parts.is_empty()))? {
-            if parts.known.len() + parts.links.len() + parts.unsettled.len() >= PARTS_MAX {
+            if parts.known.len() + parts.links.len() >= PARTS_MAX {
                 return Err(Error::invalid(format!("the archive has more than {PARTS_MAX} files")));
             }
             parts.add(&entry, &mut archive, &mut in_memory).map_err(|err| match err {
@@ -88,12 +92,11 @@ impl<'e> Parts<'e> {
                 Trouble::Other(err) => err,
             })?;
         }
-        parts.settle()?;
         Ok(parts)
     }
 
     fn is_empty(&self) -> bool {
-        self.known.is_empty() && self.unsettled.is_empty()
+        self.known.is_empty()
     }
 
     fn add<R: std::io::BufRead>(
@@ -133,11 +136,16 @@ impl<'e> Parts<'e> {
         }
         let mut blob = self.engine.store().blobs().writer().map_err(Error::from)?;
         copy(archive, |piece| Ok(blob.append(piece)?))?;
-        self.unsettled.push((path, blob));
-        if self.unsettled.len() >= 100 {
-            self.settle()?;
-        }
-        Ok(())
+        Ok(self.written(path, blob)?)
+    }
+
+    /// Takes note of a blob that is complete.
+    fn written(&mut self, path: Vec<u8>, blob: BlobWriter) -> Result<()> {
+        let digest = blob.content_digest();
+        self.known.insert(path, Part::Blob(digest, blob.length()));
+        self.unsettled.push((digest, blob));
+        // Each keeps a file open.
+        if self.unsettled.len() >= UNSETTLED_MAX { self.settle(false) } else { Ok(()) }
     }
 
     /// A blob that the store has already, if the path is a digest (`blobs/sha256/<hex>`, `<hex>.tar`).
@@ -159,21 +167,39 @@ impl<'e> Parts<'e> {
         Ok(Some(Part::Blob(digest, size)))
     }
 
-    /// Gives the blobs that were written their names.
-    pub(super) fn settle(&mut self) -> Result<()> {
+    /// Gives the blobs that were written their names, as soon as they are on the disk; `on_disk` says that they are.
+    pub(super) fn settle(&mut self, on_disk: bool) -> Result<()> {
         if self.unsettled.is_empty() {
             return Ok(());
         }
         let store = self.engine.store();
-        fs::sync_filesystem(store.dir()).map_err(|err| Error::system("write the blobs to the disk", err))?;
+        if !on_disk {
+            fs::sync_filesystem(store.dir())
+                .map_err(|err| Error::system("write the blobs to the disk", err))?;
+        }
         // Without the lock, a collection could take a blob away before it is pinned.
         let _lock = store.lock_shared(&mut |_, _| {})?;
-        for (path, blob) in self.unsettled.drain(..) {
-            let (digest, size) = blob.finish_synced()?;
+        for (digest, blob) in self.unsettled.drain(..) {
             self.pins.pin_blob(&digest)?;
-            self.known.insert(path, Part::Blob(digest, size));
+            blob.finish_synced()?;
         }
         Ok(())
+    }
+
+    fn unsettled(&self, digest: &Digest) -> Option<&BlobWriter> {
+        self.unsettled.iter().find(|(known, _)| known == digest).map(|(_, blob)| blob)
+    }
+
+    /// Where the bytes of a blob are, which has its name or is to get it.
+    pub(super) fn source(&self, digest: &Digest) -> Result<Source> {
+        let blobs = self.engine.store().blobs();
+        match self.unsettled(digest) {
+            Some(blob) => Ok(Source { blob: blob.reader()?, bytes: blob.length(), verified: true }),
+            None => {
+                let bytes = blobs.length(digest)?.unwrap_or_default();
+                Ok(Source { blob: blobs.open(digest)?, bytes, verified: false })
+            }
+        }
     }
 
     /// Keeps garbage collection off layers that are about to be unpacked.
@@ -231,8 +257,7 @@ impl<'e> Parts<'e> {
                 got => blob.append(&buffer[..got])?,
             }
         }
-        self.unsettled.push((path.to_vec(), blob));
-        self.settle()
+        self.written(path.to_vec(), blob)
     }
 
     /// The bytes of a document; `None` if there is none.
@@ -241,6 +266,9 @@ impl<'e> Parts<'e> {
             None => Ok(None),
             Some(Part::Memory(bytes)) => Ok(Some(bytes)),
             Some(Part::Blob(digest, _)) => {
+                if self.unsettled(&digest).is_some() {
+                    self.settle(false)?;
+                }
                 Ok(Some(self.engine.store().blobs().read_small(&digest, MAX_DOCUMENT)?))
             }
         }
@@ -253,7 +281,7 @@ impl<'e> Parts<'e> {
             Some(Part::Memory(bytes)) => Ok(bytes[..bytes.len().min(8)].to_vec()),
             Some(Part::Blob(digest, _)) => {
                 let mut start = Vec::new();
-                let read = self.engine.store().blobs().open(&digest)?.take(8).read_to_end(&mut start);
+                let read = self.source(&digest)?.blob.take(8).read_to_end(&mut start);
                 read.map_err(|err| Error::system("read a blob", err))?;
                 Ok(start)
             }

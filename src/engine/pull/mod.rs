@@ -27,7 +27,7 @@ use crate::engine::Engine;
 use crate::engine::config::registries as files;
 use crate::engine::error::Error;
 use crate::engine::pull::fetch::Found;
-use crate::engine::remote::error::{from_store, unresolved};
+use crate::engine::remote::error::{from_store, of_short_name, unresolved};
 use crate::engine::remote::{Remote, RemoteOptions, Trouble};
 use crate::engine::transport::Place;
 use crate::engine::trust::{self, Trust};
@@ -186,7 +186,9 @@ pub(crate) fn pull_all_tags(
     }
     let puller = Puller::new(engine, request, events)?;
     for candidate in puller.remote.registries.resolve(&name).map_err(unresolved)? {
-        let tags = puller.first_endpoint(&candidate, |client| Ok(client.tags()?))?;
+        let tags = puller
+            .first_endpoint(&candidate, |client| Ok(client.tags()?))
+            .map_err(|err| of_short_name(&puller.remote.registries, &name, err))?;
         for tag in tags {
             let tagged = candidate.with_tag(&tag).map_err(|err| Error::invalid(err.to_string()))?;
             done(puller.pull_image(&tagged)?);
@@ -248,7 +250,8 @@ impl<'a> Puller<'a> {
                 Err(err) => failure = Some(err),
             }
         }
-        Err(failure.unwrap_or_else(|| Error::invalid(format!("{name} leads to no registry"))))
+        let failure = failure.unwrap_or_else(|| Error::invalid(format!("{name} leads to no registry")));
+        Err(of_short_name(&self.remote.registries, name, failure))
     }
 
     /// What the user says a short name means, where they are to be asked and are there.

@@ -98,6 +98,7 @@ fn record(found: &Found, repo_digests: &[ImageRef], size_bytes: u64) -> ImageRec
             layers: found.manifest.layers.iter().map(|layer| layer.digest).collect(),
         }],
         repo_digests: repo_digests.to_vec(),
+        parent: None,
         former: vec![],
         rest: serde_json::Map::new(),
     }

@@ -1,8 +1,9 @@
 //! Failures of registry and store, in the words of the use case, with what to type next.
 
-use crate::base::image_ref::ImageRef;
+use crate::base::image_ref::{ImageName, ImageRef};
 use crate::base::manifest::ManifestError;
 use crate::engine::error::{Error, Kind};
+use crate::registry::config::Registries;
 use crate::registry::error::Error as RegistryError;
 use crate::registry::transport::{host_of, is_loopback};
 use crate::runtime::failure::Failure;
@@ -24,6 +25,16 @@ pub(in crate::engine) fn unresolved(err: RegistryError) -> Error {
         Some(hint) => error.hint(hint),
         None => error,
     }
+}
+
+/// A failure to find what `name` may mean, with what led to the registry that was asked if only a default did.
+pub(in crate::engine) fn of_short_name(registries: &Registries, name: &ImageName, err: Error) -> Error {
+    let Some(assumed) = registries.assumed(name) else { return err };
+    let hint = match &err.hint {
+        Some(hint) => format!("{assumed}; {hint}"),
+        None => assumed,
+    };
+    err.hint(hint)
 }
 
 /// A failure of what `verb` says (pull, push …) about `image` on a registry.

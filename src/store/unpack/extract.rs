@@ -22,6 +22,9 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// The unit in which disk space is counted.
 const DISK_BLOCK: u64 = 4096;
 
+/// Files from this length on are given to the disk as soon as they are whole.
+const WRITEBACK_BYTES: u64 = 1 << 20;
+
 /// How many left-out device nodes are named.
 const DEVICE_NAMES_MAX: usize = 16;
 
@@ -242,7 +245,13 @@ impl<'a> Extractor<'a> {
         let (file, _) = self.make(place, |place| fs::open_at(&*place.parent, place.name, flags, mode))?;
         let file = File::from(file);
         match &entry.pieces {
-            None => copy(archive, &file)?,
+            None => {
+                copy(archive, &file)?;
+                if entry.size >= WRITEBACK_BYTES {
+                    // Whoever wants the layer on the disk in the end waits less. No promise, so no failure.
+                    fs::start_writeback(&file, 0, 0).ok();
+                }
+            }
             Some(pieces) => {
                 copy_pieces(archive, &file, pieces)?;
                 fs::set_length(&file, entry.size).map_err(doing("set the length"))?;

@@ -165,6 +165,13 @@ impl<R: Read> Read for Gzip<R> {
     }
 }
 
+/// True if the blob is the archive itself.
+pub(super) fn is_plain(blob: &File) -> io::Result<bool> {
+    let mut start = [0; 6];
+    let got = std::os::unix::fs::FileExt::read_at(blob, &mut start, 0)?;
+    Ok(Compression::of(&start[..got]) == Compression::None)
+}
+
 /// A decompressing reader for whatever `input` holds.
 pub(crate) fn decoder<'a>(input: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
     let mut input = Lookahead::new(input);
@@ -204,7 +211,8 @@ pub(super) struct Pieces {
     empty: SyncSender<Vec<u8>>,
     piece: Vec<u8>,
     used: usize,
-    hash: Sha256,
+    /// `None` if nobody wants to know.
+    hash: Option<Sha256>,
     /// Bytes received.
     length: u64,
 }
@@ -216,18 +224,18 @@ impl std::fmt::Debug for Pieces {
 }
 
 impl Pieces {
-    /// Starts inflating `blob`.
+    /// Starts inflating `blob`, and hashing what comes out if `hashed`.
     ///
     /// The thread ends when the input does, at an error, or when this is dropped; it is not waited for,
     /// because it may itself be waiting for a download.
-    pub(super) fn start(blob: Follow) -> io::Result<Self> {
+    pub(super) fn start(blob: Follow, hashed: bool) -> io::Result<Self> {
         let (full_in, full) = sync_channel(PIECES);
         let (empty, empty_out) = sync_channel::<Vec<u8>>(PIECES + 2);
         std::thread::Builder::new()
             .name("inflate".into())
             .stack_size(256 << 10)
             .spawn(move || inflate(blob, &full_in, &empty_out))?;
-        Ok(Self { full, empty, piece: Vec::new(), used: 0, hash: Sha256::new(), length: 0 })
+        Ok(Self { full, empty, piece: Vec::new(), used: 0, hash: hashed.then(Sha256::new), length: 0 })
     }
 
     /// How many bytes of the archive have been seen.
@@ -235,9 +243,9 @@ impl Pieces {
         self.length
     }
 
-    /// The digest of everything, once everything was read.
-    pub(super) fn digest(self) -> Digest {
-        Digest::from_hash(self.hash)
+    /// The digest of everything, once everything was read, if it was hashed.
+    pub(super) fn digest(self) -> Option<Digest> {
+        self.hash.map(Digest::from_hash)
     }
 }
 
@@ -252,7 +260,9 @@ impl BufRead for Pieces {
             }
             // A closed channel is the end; errors come through it.
             self.piece = self.full.recv().unwrap_or_else(|_| Ok(Vec::new()))?;
-            self.hash.update(&self.piece);
+            if let Some(hash) = &mut self.hash {
+                hash.update(&self.piece);
+            }
             self.length += self.piece.len() as u64;
         }
         Ok(&self.piece[self.used..])
@@ -325,11 +335,11 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(blob).unwrap();
         io::Seek::rewind(&mut file).unwrap();
-        let mut pieces = Pieces::start(Follow::new(file, None))?;
+        let mut pieces = Pieces::start(Follow::new(file, None), true)?;
         let mut content = Vec::new();
         pieces.read_to_end(&mut content)?;
         assert_eq!(pieces.length(), content.len() as u64);
-        Ok((content, pieces.digest()))
+        Ok((content, pieces.digest().expect("hashed")))
     }
 
     #[test]
@@ -397,7 +407,7 @@ mod tests {
         let path = tempfile::NamedTempFile::new().unwrap();
         let mut writer = path.reopen().unwrap();
         let (wake, waker) = rustix::pipe::pipe().unwrap();
-        let mut pieces = Pieces::start(Follow::new(path.reopen().unwrap(), Some(wake))).unwrap();
+        let mut pieces = Pieces::start(Follow::new(path.reopen().unwrap(), Some(wake)), true).unwrap();
         let appender = std::thread::spawn(move || {
             for chunk in blob.chunks(10_007) {
                 writer.write_all(chunk).unwrap();
