@@ -205,7 +205,8 @@ fn on_a_fresh_machine(sandbox: &Sandbox, ways: &str, args: &[&str]) -> Output {
         "for dir in /etc/containers /usr/share/containers; do [ ! -d $dir ] || mount -t tmpfs none $dir; done; {ways} && \
          exec unshare --user --map-user={uid} --map-group={gid} ketch \"$@\""
     );
-    let words = [&["--user", "--map-root-user", "--mount", "--net", "sh", "-c", &script, "sh"], args].concat();
+    let words =
+        [&["--user", "--map-root-user", "--mount", "--net", "sh", "-c", &script, "sh"], args].concat();
     sandbox.program("unshare", words).run()
 }
 
@@ -226,7 +227,8 @@ fn without_any_configuration_short_names_are_asked_for_at_docker_hub() {
         assert!(message.contains(full), "{args:?}: {message}");
     }
     // A file that is named says all there is to say; what has a registry is none of it.
-    let output = on_a_fresh_machine(&sandbox, "export CONTAINERS_REGISTRIES_CONF=/dev/null", &["pull", "x:zz"]);
+    let output =
+        on_a_fresh_machine(&sandbox, "export CONTAINERS_REGISTRIES_CONF=/dev/null", &["pull", "x:zz"]);
     assert!(output.fails(125).contains("Error: short-name \"x:zz\" did not resolve"), "{}", output.stderr);
     let output = on_a_fresh_machine(&sandbox, "true", &["pull", "docker.io/x:zz"]);
     assert!(!output.fails(125).contains("short-name"), "{}", output.stderr);

@@ -294,12 +294,16 @@ fn parents_without_a_name_stay_while_something_is_made_from_them() {
     let (sandbox, [_, _, three]) = family();
     sandbox.ok(["tag", "bb", "more"]);
     let output = sandbox.ok(["rmi", "-a"]);
-    let names = "Untagged: localhost/more:latest\nUntagged: localhost/bb:latest\nUntagged: localhost/two:latest\n";
+    let names =
+        "Untagged: localhost/more:latest\nUntagged: localhost/bb:latest\nUntagged: localhost/two:latest\n";
     assert_eq!(output, format!("{names}Untagged: localhost/three:latest\nDeleted: {three}"));
 
     let (sandbox, [bb, two, three]) = family();
     let sorted = sandbox.ok(["images", "--sort=tag", "--format={{.Repository}}"]);
-    assert_eq!(sorted, "localhost/bb\nlocalhost/two\nlocalhost/three", "the oldest first where all are the same");
+    assert_eq!(
+        sorted, "localhost/bb\nlocalhost/two\nlocalhost/three",
+        "the oldest first where all are the same"
+    );
     assert_eq!(sandbox.ok(["image", "prune", "-af"]), format!("{bb}\n{two}\n{three}"));
     assert_eq!(sandbox.ok(["images", "-aq"]), "");
 }

@@ -117,16 +117,17 @@ impl ImageName {
         homes.iter().map(|home| self.on(home).with_default_tag()).collect()
     }
 
+    /// True if this short name is the end of `full`'s repository, whatever tags and digests say.
+    pub(crate) fn is_repository_of(&self, full: &ImageRef) -> bool {
+        let head = full.repository.strip_suffix(self.repository.as_str());
+        self.is_short() && head.is_some_and(|head| head.is_empty() || head.ends_with('/'))
+    }
+
     /// True if this short name is the end of `full`'s repository (`app` of `quay.io/team/app`), and
     /// tag and digest do not contradict. No tag means `latest`.
     pub(crate) fn is_tail_of(&self, full: &ImageRef) -> bool {
-        let same_end = full
-            .repository
-            .strip_suffix(self.repository.as_str())
-            .is_some_and(|head| head.is_empty() || head.ends_with('/'));
         let tag = self.tag.as_deref().or(if self.digest.is_none() { Some(LATEST) } else { None });
-        self.is_short()
-            && same_end
+        self.is_repository_of(full)
             && tag.is_none_or(|tag| full.tag() == Some(tag))
             && self.digest.is_none_or(|digest| full.digest() == Some(&digest))
     }

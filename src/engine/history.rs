@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::base::digest::Digest;
 use crate::engine::{Engine, Result};
+use crate::store::refs::Refs;
 
 /// One step, the last one first.
 #[derive(Clone, Debug)]
@@ -15,7 +16,7 @@ pub(crate) struct Step {
     /// Bytes of the layer that it made; 0 if it made none.
     pub(crate) bytes: u64,
     pub(crate) comment: String,
-    /// The image's names, for its last step.
+    /// The names of that image.
     pub(crate) tags: Vec<String>,
 }
 
@@ -29,6 +30,8 @@ impl Engine {
         let details = self.inspect_image(typed)?;
         let record = &details.image.record;
         let all = self.store().images().list()?.items;
+        let names = Refs::by_image(self.store().refs().list()?.items);
+        let tags = |id: &Digest| names.get(id).into_iter().flatten().map(ToString::to_string).collect();
         let chain = record.chain_ids();
         let mut layers = chain.iter().copied();
         let mut steps: Vec<Step> = Vec::new();
@@ -40,12 +43,12 @@ impl Engine {
             // The image as it was then may be here too.
             let then = all.iter().find(|other| other.history == steps.len() + 1 && other.layers == below);
             steps.push(Step {
+                tags: then.map(|image| tags(&image.id)).unwrap_or_default(),
                 id: then.map(|image| image.id),
                 created: made.created,
                 created_by: made.created_by.clone(),
                 bytes,
                 comment: made.comment.clone(),
-                tags: Vec::new(),
             });
         }
         // An image without a history has its layers all the same.
@@ -64,7 +67,7 @@ impl Engine {
         }
         if let Some(last) = steps.last_mut() {
             last.id = Some(record.id);
-            last.tags = details.image.names.iter().map(ToString::to_string).collect();
+            last.tags = tags(&record.id);
         }
         steps.reverse();
         Ok(steps)

@@ -72,7 +72,9 @@ impl<'a> Search<'a> {
     /// The parent of `child`: the one that its record names, or else podman's rule.
     fn parent(&mut self, child: &ImageRecord) -> Option<Digest> {
         let recorded = child.parent.and_then(|parent| self.by_id.get(&parent));
-        if let Some(parent) = recorded.filter(|parent| parent.id != child.id && child.layers.starts_with(&parent.layers)) {
+        if let Some(parent) =
+            recorded.filter(|parent| parent.id != child.id && child.layers.starts_with(&parent.layers))
+        {
             return Some(parent.id);
         }
         // The same layers, or all but the top one.
@@ -143,13 +145,14 @@ mod tests {
         let more = put(&store, &["a", "b"], &["add a", "label", "add b"]);
         let other = put(&store, &["a", "b"], &["add a", "other", "add b"]);
         let two_steps = put(&store, &["a", "b", "c"], &["add a", "label", "add b", "x", "add c"]);
-        let built = ImageRecord { parent: Some(base.id), ..put(&store, &["a", "z"], &["add a", "1", "2", "3"]) };
+        let built =
+            ImageRecord { parent: Some(base.id), ..put(&store, &["a", "z"], &["add a", "1", "2", "3"]) };
         let squashed = ImageRecord { parent: Some(base.id), ..put(&store, &["y"], &["all"]) };
         let empty = put(&store, &[], &["one"]);
         let emptier = put(&store, &[], &["one", "two"]);
-        let gone = ImageRecord { parent: Some(Digest::of(b"gone")), ..put(&store, &["a"], &["add a", "env"]) };
-        let all =
-            [&base, &with_label, &more, &other, &two_steps, &built, &squashed, &empty, &emptier, &gone];
+        let gone =
+            ImageRecord { parent: Some(Digest::of(b"gone")), ..put(&store, &["a"], &["add a", "env"]) };
+        let all = [&base, &with_label, &more, &other, &two_steps, &built, &squashed, &empty, &emptier, &gone];
         let lineage = Lineage::of(&store, all);
         for (name, child, parent) in [
             ("base", &base, None),

@@ -141,8 +141,8 @@ impl Paths {
         let user = config_home.map(|dir| dir.join("containers/registries.conf"));
         let user_dir = config_home.map(|dir| dir.join("containers/registries.conf.d"));
         let of_system = [SYSTEM_FILE, "/usr/share/containers/registries.conf"].map(PathBuf::from);
-        let dirs_of_system =
-            ["/usr/share/containers/registries.conf.d", "/etc/containers/registries.conf.d"].map(PathBuf::from);
+        let dirs_of_system = ["/usr/share/containers/registries.conf.d", "/etc/containers/registries.conf.d"]
+            .map(PathBuf::from);
         Self {
             main: user.into_iter().chain(of_system).collect(),
             drop_ins: dirs_of_system.into_iter().chain(user_dir).collect(),
@@ -273,7 +273,8 @@ impl Registries {
 
     /// Why `name` was looked for on Docker Hub, if only because nothing is configured.
     pub(crate) fn assumed(&self, name: &ImageName) -> Option<String> {
-        let assumed = self.unconfigured && name.is_short() && self.alias(name).is_ok_and(|alias| alias.is_none());
+        let assumed =
+            self.unconfigured && name.is_short() && self.alias(name).is_ok_and(|alias| alias.is_none());
         let undefined = || Error::ShortName { name: name.to_string(), file: self.file.clone() };
         assumed.then(|| format!("{}, so {DOCKER_HUB} was asked", undefined()))
     }

@@ -6,7 +6,7 @@
 //! 2. for a short name: `localhost/app`, `docker.io/library/app` ([`ImageName::local_candidates`]);
 //! 3. for a short name: any repository that ends in it, if that is one image;
 //! 4. the beginning of one image ID, `sha256:` before it or not;
-//! 5. `name@digest`: a manifest or a repository digest of that name.
+//! 5. `name@digest`: a repository digest, or the manifest or index of an image with a name in that repository.
 //!
 //! A manifest list has a name like an image, and stands for the one of its images that is for this machine.
 
@@ -99,7 +99,8 @@ impl Store {
     fn image_by_name(&self, typed: &str, name: &ImageName) -> Result<Option<Resolved>> {
         for full in name.local_candidates() {
             let found = match full.digest() {
-                Some(digest) => self.image_by_repo_digest(&full, digest)?,
+                // A tag beside the digest is not looked at, as in Docker.
+                Some(digest) => self.image_by_digest(digest, |known| known.name() == full.name())?,
                 None => self.image_of_ref(&full)?,
             };
             if found.is_some() {
@@ -112,8 +113,11 @@ impl Store {
                 Err(err) => return Err(err),
             }
         }
-        if !name.is_short() || name.digest().is_some() {
+        if !name.is_short() {
             return Ok(None);
+        }
+        if let Some(digest) = name.digest() {
+            return self.image_by_digest(digest, |known| name.is_repository_of(known));
         }
         let mut tails: Vec<_> =
             self.refs().list()?.items.into_iter().filter(|known| name.is_tail_of(&known.name)).collect();
@@ -143,16 +147,22 @@ impl Store {
         Ok(Some(Resolved { image, name: Some(full.clone()), manifest }))
     }
 
-    /// `name@digest`; a tag beside the digest is not looked at, as in Docker.
-    fn image_by_repo_digest(&self, full: &ImageRef, digest: &Digest) -> Result<Option<Resolved>> {
-        let wanted = full.with_digest(*digest);
+    /// An image that has a name which `fits`, and `digest` as the one of its manifest or of the index it came by.
+    fn image_by_digest(&self, digest: &Digest, fits: impl Fn(&ImageRef) -> bool) -> Result<Option<Resolved>> {
+        let refs = self.refs().list()?.items;
         for image in self.images().list()?.items {
-            if image.repo_digests.contains(&wanted) {
-                let is_manifest = image.manifests.iter().any(|m| m.digest == *digest);
-                let by_index = image.manifests.iter().find(|m| m.index == Some(*digest)).map(|m| m.digest);
-                let manifest = if is_manifest { Some(*digest) } else { by_index };
+            let manifest = image.manifests.iter().find(|m| m.digest == *digest || m.index == Some(*digest));
+            let manifest = manifest.map(|m| m.digest);
+            let elsewhere =
+                image.repo_digests.iter().find(|name| name.digest() == Some(digest) && fits(name));
+            let here = || {
+                let mut names = refs.iter().filter(|known| known.image == image.id && manifest.is_some());
+                names.find(|known| fits(&known.name)).map(|known| &known.name)
+            };
+            if let Some(name) = elsewhere.or_else(here) {
+                let name = Some(name.with_digest(*digest));
                 let manifest = manifest.or_else(|| image.manifest().map(|m| m.digest));
-                return Ok(Some(Resolved { image, name: Some(wanted), manifest }));
+                return Ok(Some(Resolved { image, name, manifest }));
             }
         }
         Ok(None)
@@ -209,6 +219,12 @@ mod tests {
             ("localhost:5000/x/y:v1", "port"),
         ]);
         let digest = image("tail").manifests[0].digest;
+        // What was made here was never on a registry.
+        let lock = store.lock(&mut |_, _| {}).unwrap();
+        store.images().register(image("mine"), &lock).unwrap();
+        store.refs().set(&"localhost/mine:1".parse().unwrap(), &image("mine").id, None, &lock).unwrap();
+        drop(lock);
+        let of_mine = image("mine").manifests[0].digest;
         let id = image("port").id.hex();
         for (typed, seed) in [
             ("app", Some("local")),
@@ -225,6 +241,12 @@ mod tests {
             (&format!("sha256:{id}"), Some("port")),
             (&format!("quay.io/team/tail@{digest}"), Some("tail")),
             (&format!("quay.io/team/other@{digest}"), None),
+            (&format!("tail:9@{digest}"), Some("tail")),
+            (&format!("ail@{digest}"), None),
+            (&format!("localhost/mine@{of_mine}"), Some("mine")),
+            (&format!("mine@{of_mine}"), Some("mine")),
+            (&format!("localhost/mine@{digest}"), None),
+            (&format!("localhost/app@{of_mine}"), None),
             ("sha256:../../x", None),
             ("", None),
             ("UPPER", None),
