@@ -8,11 +8,12 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Child, Command, Stdio};
 
 use crate::cli::error::shown;
+use crate::cli::globals::Globals;
 use crate::cli::session::{Exit, Session};
 use crate::engine::Error;
 use crate::sys::poll::{Interest, PollSet};
@@ -35,6 +36,27 @@ struct Running {
     rest: Vec<u8>,
 }
 
+/// Where the lines go, and what all commands are told.
+pub(crate) struct Screen<'a> {
+    pub(crate) out: &'a mut dyn Write,
+    /// A terminal: text from elsewhere is escaped.
+    pub(crate) is_tty: bool,
+    pub(crate) globals: &'a Globals,
+}
+
+impl std::fmt::Debug for Screen<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Screen").field("is_tty", &self.is_tty).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Screen<'a> {
+    /// The session's standard output.
+    pub(crate) fn of(session: &'a mut Session<'_>) -> Self {
+        Self { out: &mut session.out, is_tty: session.out_is_tty, globals: session.globals }
+    }
+}
+
 /// How many are best done at once on this machine.
 pub(crate) fn limit() -> usize {
     std::thread::available_parallelism().map_or(2, |processors| processors.get().max(2))
@@ -47,12 +69,12 @@ pub(crate) fn limit() -> usize {
 ///
 /// If a process cannot be started or listened to; those of `words`.
 pub(crate) fn run(
-    session: &mut Session<'_>,
+    screen: &mut Screen<'_>,
     jobs: &[Job],
     limit: usize,
     words: &mut dyn FnMut(usize) -> anyhow::Result<Vec<OsString>>,
 ) -> anyhow::Result<Exit> {
-    session.out.flush()?;
+    screen.out.flush()?;
     let mut waiting: Vec<usize> = (0..jobs.len()).collect();
     let mut well = vec![false; jobs.len()];
     let mut exit = Exit::OK;
@@ -65,7 +87,7 @@ pub(crate) fn run(
             && let Some(at) = waiting.iter().position(is_ready)
         {
             let job = waiting.remove(at);
-            running.push(begin(session, job, &words(job)?)?);
+            running.push(begin(screen.globals, job, &words(job)?)?);
         }
         if running.is_empty() {
             return Ok(exit);
@@ -78,7 +100,7 @@ pub(crate) fn run(
         let mut ended = Vec::new();
         for (place, one) in running.iter_mut().enumerate() {
             let ready = poll.ready(place);
-            if (ready.read || ready.hung_up) && !listen(session, one, &jobs[one.job].name)? {
+            if (ready.read || ready.hung_up) && !listen(screen, one, &jobs[one.job].name)? {
                 ended.push(place);
             }
         }
@@ -90,18 +112,18 @@ pub(crate) fn run(
                 exit = Exit(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
             }
         }
-        session.out.flush()?;
+        screen.out.flush()?;
     }
 }
 
-fn begin(session: &Session<'_>, job: usize, words: &[OsString]) -> anyhow::Result<Running> {
+fn begin(globals: &Globals, job: usize, words: &[OsString]) -> anyhow::Result<Running> {
     let failed = |err: std::io::Error| Error::system("start a command", err);
     let (reader, writer) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
     let other: OwnedFd = writer.try_clone().map_err(failed)?;
     // The command keeps its copies of the pipe until it is dropped.
     let child = Command::new("/proc/self/exe")
-        .args(session.globals.words())
+        .args(globals.words())
         .args(words)
         .stdin(Stdio::null())
         .stdout(Stdio::from(writer))
@@ -112,7 +134,7 @@ fn begin(session: &Session<'_>, job: usize, words: &[OsString]) -> anyhow::Resul
 }
 
 /// Shows the lines that a command has written; false at the end.
-fn listen(session: &mut Session<'_>, one: &mut Running, name: &str) -> anyhow::Result<bool> {
+fn listen(screen: &mut Screen<'_>, one: &mut Running, name: &str) -> anyhow::Result<bool> {
     let mut buffer = [0; 16 << 10];
     let count = one.output.read(&mut buffer).map_err(|err| Error::system("listen to a command", err))?;
     one.rest.extend(&buffer[..count]);
@@ -121,11 +143,11 @@ fn listen(session: &mut Session<'_>, one: &mut Running, name: &str) -> anyhow::R
     }
     while let Some(end) = one.rest.iter().position(|byte| *byte == b'\n') {
         let line: Vec<u8> = one.rest.drain(..=end).collect();
-        write!(session.out, "[{name}] ")?;
-        if session.out_is_tty {
-            writeln!(session.out, "{}", shown(&String::from_utf8_lossy(&line[..end])))?;
+        write!(screen.out, "[{name}] ")?;
+        if screen.is_tty {
+            writeln!(screen.out, "{}", shown(&String::from_utf8_lossy(&line[..end])))?;
         } else {
-            session.out.write_all(&line)?;
+            screen.out.write_all(&line)?;
         }
     }
     Ok(count > 0)

@@ -53,8 +53,8 @@ pub(crate) trait Images {
         limit: usize,
         done: &mut dyn FnMut(&ToPull, Result<()>) -> Result<()>,
     ) -> Result<()>;
-    /// Builds the image of a service.
-    fn build(&self, project: &Project, service: &str) -> Result<()>;
+    /// Builds the images of services, several at once where they do not need one another.
+    fn build(&self, project: &Project, services: &[String]) -> Result<()>;
 }
 
 /// What `up` and `create` may do beside the usual.
@@ -134,6 +134,7 @@ impl Compose<'_> {
     ///
     /// The first thing that cannot be done; what was done before it stays.
     pub(crate) fn up(&self, options: &UpOptions) -> Result<Vec<String>> {
+        options.scale.keys().try_for_each(|name| self.project.service(name).map(drop))?;
         let _lock = self.lock()?;
         let order = self.project.select(&options.services, !options.no_dependencies)?;
         for name in &order {
@@ -251,7 +252,7 @@ impl Compose<'_> {
             let here = self.engine.image(&image).is_ok();
             let build = has_build && !options.no_build && (options.build || policy == "build" || !here);
             if build {
-                to_build.push((name, image));
+                to_build.push((name.clone(), image));
             } else if policy == "always" && !has_build || !here && policy != "never" && policy != "build" {
                 let wanted = ToPull { image, platform: service.str_at("platform").map(str::to_owned) };
                 if !to_pull.contains(&wanted) {
@@ -263,13 +264,12 @@ impl Compose<'_> {
             }
         }
         self.pull(&to_pull, &mut |_, result| result)?;
-        to_build.iter().try_for_each(|(name, image)| match self.dry_run {
-            true => {
-                self.event("Image", image, "Building");
-                Ok(())
-            }
-            false => self.images.build(self.project, name),
-        })
+        if self.dry_run {
+            to_build.iter().for_each(|(_, image)| self.event("Image", image, "Building"));
+            return Ok(());
+        }
+        let services: Vec<String> = to_build.into_iter().map(|(name, _)| name).collect();
+        if services.is_empty() { Ok(()) } else { self.images.build(self.project, &services) }
     }
 
     /// Pulls images, several at once, and tells of each. `done` decides whether a failure ends it.

@@ -7,34 +7,44 @@ use crate::compose::locate::read_text;
 use crate::compose::node::{Files, Kind, Map, Node};
 use crate::engine::Result;
 
+/// Where the files are that services name.
+pub(super) struct Lookup<'a> {
+    pub(super) files: &'a Files,
+    /// The value of a variable that an env file uses.
+    pub(super) find: &'a dyn Fn(&str) -> Option<String>,
+    /// The project's directory, and the one that has what was published with the project.
+    pub(super) published: Option<(&'a Path, &'a Path)>,
+}
+
+impl Lookup<'_> {
+    fn read(&self, path: &str) -> std::io::Result<String> {
+        let beside = self.published.and_then(|(directory, published)| {
+            let inside = Path::new(path).strip_prefix(directory).ok()?;
+            Some(published.join(inside)).filter(|path| path.is_file())
+        });
+        read_text(beside.as_deref().unwrap_or(Path::new(path)))
+    }
+}
+
 /// Lays the variables of `env_file` under those of `environment`.
-pub(super) fn env_files_of_services(
-    tree: &mut Node,
-    files: &Files,
-    find: &dyn Fn(&str) -> Option<String>,
-) -> Result<()> {
+pub(super) fn env_files_of_services(tree: &mut Node, lookup: &Lookup<'_>) -> Result<()> {
     let services = tree.as_map_mut().and_then(|top| top.get_mut("services")).and_then(Node::as_map_mut);
     for service in services.into_iter().flat_map(Map::values_mut) {
         let Some(fields) = service.as_map_mut() else { continue };
-        read_pairs(fields, "env_file", "environment", files, find)?;
-        read_pairs(fields, "label_file", "labels", files, find)?;
+        read_pairs(fields, "env_file", "environment", lookup)?;
+        read_pairs(fields, "label_file", "labels", lookup)?;
     }
     Ok(())
 }
 
-fn read_pairs(
-    fields: &mut Map,
-    file_key: &str,
-    key: &str,
-    files: &Files,
-    find: &dyn Fn(&str) -> Option<String>,
-) -> Result<()> {
+fn read_pairs(fields: &mut Map, file_key: &str, key: &str, lookup: &Lookup<'_>) -> Result<()> {
+    let Lookup { files, find, .. } = lookup;
     let Some(Kind::List(list)) = fields.shift_remove(file_key).map(|node| node.kind) else { return Ok(()) };
     let mut pairs = Map::new();
     for item in list {
         let Some(path) = item.as_str().or_else(|| item.str_at("path")) else { continue };
         let required = item.as_str().is_some() || item.flag("required");
-        let text = match read_text(Path::new(path)) {
+        let text = match lookup.read(path) {
             Ok(text) => text,
             Err(err) if err.kind() == std::io::ErrorKind::NotFound && !required => continue,
             Err(err) => return Err(files.error(item.at, format!("env file {path} not found")).because(err)),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::compose::env_files::env_files_of_services;
+use crate::compose::env_files::{Lookup, env_files_of_services};
 use crate::compose::interpolate::Variables;
 use crate::compose::locate::{canonical_name_of, env_file, environment, locate, read_text};
 use crate::compose::node::{Files, Kind, Map, Node};
@@ -18,6 +18,8 @@ pub(crate) struct Options {
     pub(crate) files: Vec<PathBuf>,
     /// `--project-directory`.
     pub(crate) project_directory: Option<PathBuf>,
+    /// Where the files lie that came with a published project; paths in it are the project directory's all the same.
+    pub(crate) published: Option<PathBuf>,
     /// `-p`.
     pub(crate) project_name: Option<String>,
     /// `--env-file`; empty: `.env` beside the project, if there.
@@ -87,7 +89,8 @@ pub(crate) fn load(options: &Options) -> Result<Loaded> {
     let find = |name: &str| environment.get(name).cloned().filter(|_| !options.no_interpolate);
     let context = normal::Context { project: &base, directory: &directory, find: &find };
     if !options.no_env_resolution && !options.no_interpolate {
-        env_files_of_services(&mut tree, &files, &find)?;
+        let published = options.published.as_deref().map(|published| (directory.as_path(), published));
+        env_files_of_services(&mut tree, &Lookup { files: &files, find: &find, published })?;
         normal::resolve_environments(&mut tree, &context);
     }
     normal::name(&mut tree, &base);

@@ -34,6 +34,7 @@ mod pairs;
 pub(crate) mod plan;
 mod ports;
 pub(crate) mod project;
+pub(crate) mod published;
 mod ready;
 pub(crate) mod resources;
 mod scalars;

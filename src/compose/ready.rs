@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::base::health::Health;
 use crate::base::id::ContainerId;
 use crate::compose::apply::{Compose, LOOK};
@@ -177,6 +179,7 @@ impl Compose<'_> {
                         None => Condition::Started,
                     };
                     match is_fulfilled(container, condition) {
+                        Ok(true) if condition == Condition::Started && !has_lasted(container) => all = false,
                         Ok(true) => {
                             self.event("Container", &container.name, "Healthy");
                             ready.insert(container.id.clone());
@@ -197,6 +200,14 @@ impl Compose<'_> {
             (self.pause)(LOOK)?;
         }
     }
+}
+
+/// How long a container without a check must have run to count as well: docker compose first looks then.
+const PROBATION: SignedDuration = SignedDuration::from_millis(500);
+
+fn has_lasted(container: &Container) -> bool {
+    let started = container.status.record.as_ref().map(|record| record.started);
+    started.is_some_and(|started| Timestamp::now().duration_since(started).abs() >= PROBATION)
 }
 
 /// `1m30s`.

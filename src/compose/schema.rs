@@ -316,6 +316,7 @@ static LOGGING: Record = record(&[("driver", Text), ("options", Options)]);
 static SERVICE_NETWORK: Record = record(&[
     ("priority", Int),
     ("gw_priority", Int),
+    ("interface_name", Text),
     ("aliases", Set(&TEXT, Key::Whole)),
     ("ipv4_address", Text),
     ("ipv6_address", Text),

@@ -152,6 +152,22 @@ fn volumes_from(project: &Project, service: &Node) -> Vec<String> {
         .collect()
 }
 
+/// Options of Docker's bridge for one container: the name of its interface, and what the kernel shall do with that.
+pub(super) const INTERFACE_OPTION: &str = "com.docker.network.endpoint.ifname";
+pub(super) const SYSCTLS_OPTION: &str = "com.docker.network.endpoint.sysctls";
+
+/// The name that the interface of a network must have, if it matters; takes its kernel parameters, which stand in
+/// one option, after one another, with `IFNAME` for the interface.
+fn interface(node: &Node, place: usize, sysctls: &mut BTreeMap<String, String>) -> Option<String> {
+    let mut options = pairs(node.get("driver_opts"));
+    let named = text(node, "interface_name").or_else(|| options.remove(INTERFACE_OPTION));
+    let Some(parameters) = options.remove(SYSCTLS_OPTION) else { return named };
+    let name = named.unwrap_or_else(|| format!("eth{place}"));
+    let each = parameters.split(',').filter_map(|parameter| parameter.trim().split_once('='));
+    sysctls.extend(each.map(|(key, value)| (key.replace("IFNAME", &name), value.to_owned())));
+    Some(name)
+}
+
 fn networks(project: &Project, name: &str, service: &Node, aliases: bool, request: &mut ContainerRequest) {
     if service.get("network_mode").is_some() {
         request.networks = vec![namespace(project, service, "network_mode")];
@@ -162,7 +178,7 @@ fn networks(project: &Project, name: &str, service: &Node, aliases: bool, reques
     let mut networks: Vec<(&String, &Node)> = map.iter().collect();
     // The one with the highest priority comes first, and has the default route.
     networks.sort_by_key(|(key, node)| (-int(node.get("priority")).unwrap_or(0), (*key).clone()));
-    for (key, node) in networks {
+    for (place, (key, node)) in networks.into_iter().enumerate() {
         let mut options = Vec::new();
         if aliases {
             options.push(format!("alias={name}"));
@@ -175,6 +191,10 @@ fn networks(project: &Project, name: &str, service: &Node, aliases: bool, reques
             text(node, "mac_address")
                 .or_else(|| text(service, "mac_address"))
                 .map(|mac| format!("mac={mac}")),
+        );
+        options.extend(int(node.get("gw_priority")).map(|priority| format!("gw-priority={priority}")));
+        options.extend(
+            interface(node, place, &mut request.sysctls).map(|name| format!("interface_name={name}")),
         );
         let network = project.full_name("networks", key);
         request.networks.push(match options.is_empty() {

@@ -1,6 +1,7 @@
 //! Keys that a Compose file may have and that change nothing here: each is told of, with its place.
 
-use crate::compose::node::{Files as Places, Node, Place};
+use crate::compose::node::{Files as Places, Map, Node, Place};
+use crate::compose::translate;
 
 /// Keys of a service that change nothing here, each with what to know about it. Dots lead into mappings.
 const WITHOUT_EFFECT: [(&str, &str); 21] = [
@@ -27,10 +28,6 @@ const WITHOUT_EFFECT: [(&str, &str); 21] = [
     ("deploy.resources.reservations.cpus", "nothing is reserved on one machine; use cpu_shares"),
 ];
 
-/// The same for one network of a service.
-const NETWORK_WITHOUT_EFFECT: [(&str, &str); 1] =
-    [("driver_opts", "the bridge has no options for one container")];
-
 /// What of a service ketch cannot do, one sentence each, with its place.
 pub(crate) fn warnings(name: &str, service: &Node, files: &Places) -> Vec<String> {
     let mut found: Vec<(Place, String)> = Vec::new();
@@ -42,10 +39,12 @@ pub(crate) fn warnings(name: &str, service: &Node, files: &Places) -> Vec<String
     for (path, why) in WITHOUT_EFFECT {
         add(path.split('.').try_fold(service, |node, key| node.get(key)), path, why);
     }
-    if let Some(networks) = service.get("networks").and_then(Node::as_map) {
-        for (network, node) in networks {
-            for (key, why) in NETWORK_WITHOUT_EFFECT {
-                add(node.get(key), &format!("networks.{network}.{key}"), why);
+    let empty = Map::new();
+    for (network, node) in service.get("networks").and_then(Node::as_map).unwrap_or(&empty) {
+        for (option, value) in node.get("driver_opts").and_then(Node::as_map).unwrap_or(&empty) {
+            if ![translate::INTERFACE_OPTION, translate::SYSCTLS_OPTION].contains(&option.as_str()) {
+                let key = format!("networks.{network}.driver_opts.{option}");
+                add(Some(value), &key, "the bridge has no such option for one container");
             }
         }
     }

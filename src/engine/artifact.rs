@@ -3,6 +3,8 @@
 //! A manifest with an empty configuration and one blob for each file (OCI image-spec, "Guidelines for
 //! Artifact Usage"). They are in the store beside the images, under the same garbage collection.
 
+pub(crate) mod documents;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};

@@ -15,7 +15,7 @@ use crate::base::hcl;
 use crate::cli::build::bake_file::{Definitions, Plan, texts};
 use crate::cli::build::{BuildArgs, run_one};
 use crate::cli::session::{Exit, Session};
-use crate::cli::together::{self, Job};
+use crate::cli::together::{self, Job, Screen};
 use crate::engine::build::{InlineFile, inline_file};
 use crate::engine::{Error, config};
 use crate::store::staging;
@@ -239,7 +239,7 @@ fn build_together(
         let own = [OsString::from("build"), "--metadata-file".into(), file(place, "json").into()];
         Ok(own.into_iter().chain(words.into_iter().map(OsString::from)).collect())
     };
-    let exit = together::run(session, &jobs, together::limit(), &mut line)?;
+    let exit = together::run(&mut Screen::of(session), &jobs, together::limit(), &mut line)?;
     for (place, (name, _)) in plan.targets.iter().enumerate() {
         metadata.extend(told(place).map(|told| (name.clone(), told)));
     }

@@ -178,8 +178,8 @@ pub(crate) struct RunFlags {
     #[arg(long, value_name = "NAMESPACE", default_value = "")]
     ipc: String,
 
-    /// How they are isolated: ketch has one way, called oci, rootless or default
-    #[arg(long, value_name = "WAY", env = "BUILDAH_ISOLATION", default_value = "default", value_parser = ["default", "oci", "rootless"])]
+    /// How they are isolated: ketch has one way, called oci, rootless or default; chroot gets that too
+    #[arg(long, value_name = "WAY", env = "BUILDAH_ISOLATION", default_value = "default", value_parser = ["default", "oci", "rootless", "chroot"])]
     isolation: String,
 
     /// Network: a name, default, none or host

@@ -348,13 +348,27 @@ impl BuildArgs {
         if let Some(path) = &self.iidfile {
             write(path, id.to_string())?;
         }
-        if !self.quiet && self.progress != "quiet" && !to_stdout(&request.outputs) {
+        if to_stdout(&request.outputs) {
+            return Ok(());
+        }
+        let mut lines = Vec::new();
+        if !self.quiet && self.progress != "quiet" {
             for name in &request.names {
-                writeln!(session.out, "Successfully tagged {name}")?;
+                writeln!(lines, "Successfully tagged {name}")?;
             }
         }
-        if !to_stdout(&request.outputs) {
-            writeln!(session.out, "{}", id.hex())?;
+        writeln!(lines, "{}", id.hex())?;
+        match &self.logfile {
+            // As podman: all that would be written goes there.
+            Some(path) => {
+                let failed = |err| Error::system(format!("write {}", path.display()), err);
+                File::options()
+                    .append(true)
+                    .open(path)
+                    .and_then(|mut log| log.write_all(&lines))
+                    .map_err(failed)?;
+            }
+            None => session.out.write_all(&lines)?,
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::cli::compose::open;
 use crate::cli::compose::project::BUILD_FAILED;
 use crate::cli::error::AlreadyReported;
 use crate::cli::session::{Exit, Session};
-use crate::cli::together::{self, Job};
+use crate::cli::together::{self, Job, Screen};
 use crate::compose::apply::state_directory;
 use crate::compose::node::Node;
 use crate::compose::project::Project;
@@ -88,16 +88,7 @@ pub(crate) fn build(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Resul
     let exit = if lines.len() < 2 || limit < 2 || flags.dry_run {
         one_by_one(session, &lines)?
     } else {
-        let place = |name: &str| lines.iter().position(|(known, _)| known == name);
-        let jobs = lines.iter().map(|(name, _)| {
-            let contexts =
-                project.service(name).ok().and_then(|node| node.get("build")?.get("additional_contexts"));
-            let used = pairs(contexts).into_values();
-            let after = used.filter_map(|used| place(used.strip_prefix("service:")?)).collect();
-            Job { name: name.clone(), after }
-        });
-        let jobs: Vec<Job> = jobs.collect();
-        together::run(session, &jobs, limit, &mut |place| Ok(lines[place].1.clone()))?
+        side_by_side(&mut Screen::of(session), &project, &lines, limit)?
     };
     if exit != Exit::OK {
         return Ok(Exit(BUILD_FAILED));
@@ -108,6 +99,25 @@ pub(crate) fn build(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Resul
         }
     }
     Ok(Exit::OK)
+}
+
+/// Builds several at once; one whose context is another's image comes after that.
+pub(super) fn side_by_side(
+    screen: &mut Screen<'_>,
+    project: &Project,
+    lines: &[(String, Vec<OsString>)],
+    limit: usize,
+) -> anyhow::Result<Exit> {
+    let place = |name: &str| lines.iter().position(|(known, _)| known == name);
+    let jobs = lines.iter().map(|(name, _)| {
+        let contexts =
+            project.service(name).ok().and_then(|node| node.get("build")?.get("additional_contexts"));
+        let used = pairs(contexts).into_values();
+        let after = used.filter_map(|used| place(used.strip_prefix("service:")?)).collect();
+        Job { name: name.clone(), after }
+    });
+    let jobs: Vec<Job> = jobs.collect();
+    together::run(screen, &jobs, limit, &mut |place| Ok(lines[place].1.clone()))
 }
 
 fn one_by_one(session: &mut Session<'_>, lines: &[(String, Vec<OsString>)]) -> anyhow::Result<Exit> {

@@ -198,7 +198,7 @@ fn texts(node: &Node, see: &mut impl FnMut(&str)) {
 }
 
 /// Gives every image its digest, which its registry is asked for.
-fn pin_images(session: &Session<'_>, loaded: &mut Loaded) -> anyhow::Result<()> {
+pub(super) fn pin_images(session: &Session<'_>, loaded: &mut Loaded) -> anyhow::Result<()> {
     let services = loaded.tree.as_map_mut().and_then(|top| top.get_mut("services")?.as_map_mut());
     for service in services.into_iter().flat_map(Map::values_mut) {
         let Some(image) = service.as_map_mut().and_then(|fields| fields.get_mut("image")) else { continue };

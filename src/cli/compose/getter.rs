@@ -3,12 +3,15 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::process::{Child, Command, Stdio};
 
 use crate::base::platform::Platform;
 use crate::cli::globals::Globals;
 use crate::cli::progress::Progress;
 use crate::cli::session::Exit;
+use crate::cli::together::{self, Screen};
 use crate::compose::apply::{Images, ToPull};
 use crate::compose::project::Project;
 use crate::engine::pull::{self, PullEvent, PullPolicy, PullRequest};
@@ -55,14 +58,25 @@ impl Images for Getter<'_> {
         result
     }
 
-    fn build(&self, project: &Project, service: &str) -> Result<()> {
-        let Some(build) = project.service(service)?.get("build") else { return Ok(()) };
-        let mut words = super::build::words(self.engine, project, service, build, true)?;
-        if self.quiet_build {
-            words.insert(1, "--quiet".into());
+    fn build(&self, project: &Project, services: &[String]) -> Result<()> {
+        let mut lines = Vec::new();
+        for name in services {
+            let Some(build) = project.service(name)?.get("build") else { continue };
+            let mut words = super::build::words(self.engine, project, name, build, true)?;
+            if self.quiet_build {
+                words.insert(1, "--quiet".into());
+            }
+            lines.push((name.clone(), words));
         }
-        let failed = || Error::new(Kind::System, format!("build the image of service {service}"));
-        match crate::cli::dispatch(&words, &mut self.globals.clone()) {
+        let limit = self.globals.project.parallel.unwrap_or_else(together::limit);
+        if lines.len() < 2 || limit < 2 {
+            return lines.iter().try_for_each(|(name, words)| self.build_here(name, words));
+        }
+        let stdout = std::io::stdout();
+        let is_tty = stdout.is_terminal();
+        let mut screen = Screen { out: &mut stdout.lock(), is_tty, globals: self.globals };
+        let failed = || Error::new(Kind::System, "build the images of the services");
+        match super::build::side_by_side(&mut screen, project, &lines, limit) {
             Ok(Exit::OK) => Ok(()),
             Ok(_) => Err(failed()),
             Err(err) => Err(failed().because(format!("{err:#}"))),
@@ -71,6 +85,15 @@ impl Images for Getter<'_> {
 }
 
 impl Getter<'_> {
+    fn build_here(&self, service: &str, words: &[OsString]) -> Result<()> {
+        let failed = || Error::new(Kind::System, format!("build the image of service {service}"));
+        match crate::cli::dispatch(words, &mut self.globals.clone()) {
+            Ok(Exit::OK) => Ok(()),
+            Ok(_) => Err(failed()),
+            Err(err) => Err(failed().because(format!("{err:#}"))),
+        }
+    }
+
     fn pull_here(&self, image: &ToPull) -> Result<()> {
         let platform = image.platform.as_deref().map(str::parse::<Platform>).transpose();
         let platform = platform.map_err(|err| Error::invalid(err.to_string()))?;

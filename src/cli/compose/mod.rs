@@ -12,9 +12,11 @@ pub(crate) mod logs;
 pub(crate) mod look;
 mod open;
 pub(crate) mod project;
+pub(crate) mod publish;
 pub(crate) mod take;
 pub(crate) mod up;
 pub(crate) mod version;
+pub(crate) mod volumes;
 pub(crate) mod watch;
 pub(crate) mod within;
 

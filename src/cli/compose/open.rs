@@ -166,7 +166,7 @@ pub(super) fn with_pause<T>(
 }
 
 /// Asks on standard error. Nobody answers where standard input is no terminal and has nothing to say.
-fn confirm(question: &str) -> bool {
+pub(super) fn confirm(question: &str) -> bool {
     eprint!("{question} [y/N] ");
     let stdin = std::io::stdin();
     let mut poll = PollSet::default();

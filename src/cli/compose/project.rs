@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use crate::cli::compose::publish;
 use crate::cli::error::Coded;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
@@ -202,7 +203,8 @@ impl ProjectFlags {
     ///
     /// Those of [`load::load`].
     pub(crate) fn load(&self, session: &Session<'_>, options: &Options) -> anyhow::Result<Loaded> {
-        let loaded = load::load(options).map_err(|error| {
+        let options = publish::fetched(session, options)?;
+        let loaded = load::load(&options).map_err(|error| {
             let is_absent = error.message.starts_with("no configuration file provided")
                 || std::error::Error::source(&error)
                     .and_then(|source| source.downcast_ref::<std::io::Error>())

@@ -9,12 +9,14 @@ use crate::attach::packet::Hello;
 use crate::base::bytes::Bytes;
 use crate::base::mount_syntax;
 use crate::cli::compose::open;
+use crate::cli::container_flags::environment;
 use crate::cli::labels::labels;
 use crate::cli::run::{self, Attachment};
 use crate::cli::session::{Exit, Session};
 use crate::compose::apply::{ToPull, UpOptions};
 use crate::compose::project::label;
 use crate::engine::Error;
+use crate::engine::exec::ExecRequest;
 use crate::engine::start::Start;
 
 /// Run a command in a running container of a service
@@ -68,6 +70,20 @@ pub(crate) struct ExecArgs {
 pub(crate) fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
     let project = open::project_or_containers(session, std::slice::from_ref(&args.service))?;
     let container = open::running_container(session, &project, &args.service, args.index)?;
+    if args.detach && !session.globals.project.dry_run {
+        // As docker compose: unlike `exec -d` it prints nothing.
+        let request = ExecRequest {
+            command: args.command.into_iter().map(Bytes::from).collect(),
+            env: environment(false, &[], &args.env)?,
+            user: args.user,
+            workdir: args.workdir.map(Bytes::from),
+            privileged: args.privileged,
+            detached: true,
+            ..ExecRequest::default()
+        };
+        session.engine()?.exec_detached(&container.id, &request)?;
+        return Ok(Exit::OK);
+    }
     let mut words: Vec<OsString> = vec!["exec".into()];
     if args.detach {
         words.push("--detach".into());

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::bytes::Bytes;
 use crate::base::dockerfile::flags::{RunMount, RunMountKind, Sharing};
@@ -36,7 +36,7 @@ impl Builder<'_> {
         Ok(match &mount.kind {
             RunMountKind::Bind { from, source, writable } => {
                 let scratch = if *writable { Some(self.overlay_scratch()?) } else { None };
-                let (lowers, path) = self.tree_of(lane, from, source)?;
+                let (lowers, path) = self.tree_of(lane, from, source, *writable)?;
                 Prepared::Mount(tree(&target, lowers, &path, !*writable, scratch))
             }
             RunMountKind::Cache { id, from, source, sharing, read_only, mode, uid, gid } => {
@@ -105,15 +105,23 @@ impl Builder<'_> {
     }
 
     /// The directories that `from` means, and the path in them.
-    fn tree_of(&mut self, lane: &Lane, from: &str, source: &str) -> Result<(Vec<Bytes>, String)> {
+    fn tree_of(
+        &mut self,
+        lane: &Lane,
+        from: &str,
+        source: &str,
+        writable: bool,
+    ) -> Result<(Vec<Bytes>, String)> {
         match self.root_of(lane, from)? {
             Root::Layers(layers) => Ok((self.lower_paths(&layers), source.to_owned())),
             Root::Context(name) => {
                 let context = self.context(name.as_deref());
-                if context.ignore.is_empty() {
+                // An overlay cannot change what belongs to an ID that is not mapped (EOVERFLOW).
+                let is_foreign = || writable && self.has_foreign(&context.root, source);
+                if context.ignore.is_empty() && !is_foreign() {
                     return Ok((vec![context.root.as_path().into()], source.to_owned()));
                 }
-                // What is ignored must not be seen: the rest is copied.
+                // What is ignored must not be seen: the rest is copied. Copies are of owners that are mapped.
                 let choice = Choice {
                     patterns: vec![source.into()],
                     ignore: context.ignore.clone(),
@@ -127,6 +135,21 @@ impl Builder<'_> {
                 Ok((vec![to.as_path().into()], source.to_owned()))
             }
         }
+    }
+
+    /// Whether something of a context belongs to a user or group that containers do not have. What cannot be
+    /// looked at cannot be changed either.
+    fn has_foreign(&self, root: &Path, source: &str) -> bool {
+        let Some(mapping) = &self.caller.mapping else { return false };
+        let is_foreign = |stat: &fs::Stat| {
+            mapping.uids.to_inside(stat.st_uid).is_none() || mapping.gids.to_inside(stat.st_gid).is_none()
+        };
+        let flags = fs::OFlags::PATH | fs::OFlags::DIRECTORY;
+        let Ok(root) = fs::open_at(fs::here(), root, flags, 0) else { return false };
+        let Ok(top) = fs::open_within(root, source, fs::Within::Root, fs::OFlags::PATH, 0) else {
+            return false;
+        };
+        fs::stat(&top).is_ok_and(|stat| is_foreign(&stat)) || any_below(&top, &is_foreign, 0)
     }
 
     /// Copies to a directory of this build, and waits for it.
@@ -290,6 +313,30 @@ impl Builder<'_> {
         std::fs::remove_file(&file).map_err(system)?;
         Ok(dir)
     }
+}
+
+/// Whether `is_it` holds for anything in a directory, at any depth that a build goes to.
+fn any_below(dir: &OwnedFd, is_it: &dyn Fn(&fs::Stat) -> bool, depth: usize) -> bool {
+    const MAX_DEPTH: usize = 200;
+    let Ok(dir) = fs::open_dir(dir, c".") else { return false };
+    let mut directories = Vec::new();
+    let mut found = false;
+    fs::for_each_entry(&dir, |name, _| {
+        if let Ok(stat) = fs::stat_at(&dir, name) {
+            found |= is_it(&stat);
+            if fs::kind(&stat) == fs::FileType::Directory {
+                directories.push(name.to_owned());
+            }
+        }
+        Ok(())
+    })
+    .ok();
+    let below = |name: &std::ffi::OsString| {
+        let flags = fs::OFlags::PATH | fs::OFlags::DIRECTORY | fs::OFlags::NOFOLLOW;
+        let sub = fs::open_at(&dir, name, flags, 0);
+        sub.is_ok_and(|sub| any_below(&sub, is_it, depth + 1))
+    };
+    found || depth < MAX_DEPTH && directories.iter().any(below)
 }
 
 /// A mount of directories that lie on each other.

@@ -1,0 +1,180 @@
+//! A project's files as an artifact in a registry: what `publish` sends, and where `-f oci://…` finds it again.
+//!
+//! ```text
+//! compose.yaml ─▶ layer ┐                      ┌▶ compose.yaml   the files, one document after the other
+//! override     ─▶ layer ┼▶ artifact ─ oci://… ─┤
+//! .env files   ─▶ layer ┘                      └▶ .env files     beside it, in compose/.published/<digest>
+//! ```
+//!
+//! # Source
+//!
+//! Media types and annotations: docker compose 2.36, `internal/oci`.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Component, Path, PathBuf};
+
+use crate::compose::node::{Files, Node};
+use crate::engine::artifact::documents::{Document, Documents, DocumentsKind};
+use crate::engine::{Engine, Error, Result};
+
+/// What the name of a published project begins with, as a file of `-f`.
+pub(crate) const SCHEME: &str = "oci://";
+
+const PROJECT_TYPE: &str = "application/vnd.docker.compose.project";
+const EMPTY_CONFIG_TYPE: &str = "application/vnd.docker.compose.config.empty.v1+json";
+const FILE_TYPE: &str = "application/vnd.docker.compose.file+yaml";
+const ENV_FILE_TYPE: &str = "application/vnd.docker.compose.envfile";
+const FILE_NAME: &str = "com.docker.compose.file";
+const ENV_FILE_NAME: &str = "com.docker.compose.envfile";
+/// A file that another one extends: it is no part of the project by itself.
+const EXTENDED: &str = "com.docker.compose.extends";
+const VERSION: &str = "com.docker.compose.version";
+
+/// How the artifact is marked for a version of OCI's image specification.
+///
+/// # Errors
+///
+/// For versions that there are not.
+pub(crate) fn kind(oci_version: Option<&str>) -> Result<DocumentsKind> {
+    match oci_version {
+        None | Some("1.1") => Ok(DocumentsKind::Artifact(PROJECT_TYPE.to_owned())),
+        Some("1.0") => Ok(DocumentsKind::Configuration(EMPTY_CONFIG_TYPE.to_owned())),
+        Some(other) => {
+            Err(Error::invalid(format!("invalid OCI version {other:?}")).hint("choose 1.0 or 1.1"))
+        }
+    }
+}
+
+/// One Compose file as a layer.
+pub(crate) fn compose_file(name: &str, content: Vec<u8>) -> Document {
+    document(FILE_TYPE, FILE_NAME, name, content)
+}
+
+/// One file of variables as a layer; `name` is what the Compose file calls it.
+pub(crate) fn env_file(name: &str, content: Vec<u8>) -> Document {
+    document(ENV_FILE_TYPE, ENV_FILE_NAME, name, content)
+}
+
+fn document(media_type: &str, annotation: &str, name: &str, content: Vec<u8>) -> Document {
+    let annotations = BTreeMap::from([
+        (annotation.to_owned(), name.to_owned()),
+        (VERSION.to_owned(), super::project::COMPATIBLE.to_owned()),
+    ]);
+    Document { media_type: media_type.to_owned(), annotations, content }
+}
+
+/// Whether a file of `-f` is a published project: its name in the registry.
+pub(crate) fn name_of(file: &Path) -> Option<&str> {
+    file.to_str()?.strip_prefix(SCHEME)
+}
+
+/// Looks whether a file can be published by itself: what it refers to on this machine stays here.
+///
+/// # Errors
+///
+/// If it includes or extends another file; if it cannot be read.
+pub(crate) fn check(path: &Path, text: &str) -> Result<()> {
+    let mut files = Files::default();
+    let file = files.add(path.display().to_string());
+    for document in files.documents(text, file)? {
+        if let Some(include) = document.get("include") {
+            return Err(files.error(include.at, "cannot publish a file that includes others".to_owned()));
+        }
+        for (name, service) in document.get("services").and_then(Node::as_map).into_iter().flatten() {
+            if let Some(file) = service.get("extends").and_then(|extends| extends.get("file")) {
+                let message = format!("cannot publish service {name}: it extends one of another file");
+                return Err(files.error(file.at, message));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes what was read from a registry where the project is loaded from, and returns the Compose file.
+///
+/// # Errors
+///
+/// If it is no project; if a name in it leads out of the directory; if a file cannot be written.
+pub(crate) fn unpack(engine: &Engine, name: &str, artifact: &Documents) -> Result<PathBuf> {
+    if ![PROJECT_TYPE, EMPTY_CONFIG_TYPE].contains(&artifact.kind.as_str()) {
+        let message = format!("{name} is not a compose project OCI artifact, but {}", artifact.kind);
+        return Err(Error::invalid(message));
+    }
+    let directory = engine.store().root().join("compose/.published").join(artifact.digest.hex());
+    let mut whole = Vec::new();
+    for document in &artifact.documents {
+        let beside = document.annotations.get(EXTENDED).or_else(|| document.annotations.get(ENV_FILE_NAME));
+        match beside {
+            Some(path) => write(&directory, path, &document.content)?,
+            None if document.media_type == FILE_TYPE => {
+                if !whole.is_empty() {
+                    whole.extend(b"\n---\n");
+                }
+                whole.extend(&document.content);
+            }
+            // Of a later version: what is not known is not needed.
+            None => {}
+        }
+    }
+    write(&directory, "compose.yaml", &whole)?;
+    Ok(directory.join("compose.yaml"))
+}
+
+/// Writes a file below `directory`; whoever reads it meanwhile sees the old or the new one.
+fn write(directory: &Path, path: &str, content: &[u8]) -> Result<()> {
+    let is_inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    if path.is_empty() || !is_inside {
+        return Err(Error::invalid(format!("the artifact holds a file that is outside of it: {path:?}")));
+    }
+    let path = directory.join(path);
+    let new = directory.join(format!(".new-{}", std::process::id()));
+    let write = || {
+        let parent = path.parent().unwrap_or(directory);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        std::io::Write::write_all(&mut file, content)?;
+        std::fs::rename(&new, &path)
+    };
+    write().map_err(|err| Error::system(format!("write {}", path.display()), err))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_the_registry_are_told_from_files() {
+        for (file, want) in [
+            ("oci://r.example/a:1", Some("r.example/a:1")),
+            ("oci:/a", None),
+            ("compose.yaml", None),
+            ("-", None),
+        ] {
+            assert_eq!(name_of(Path::new(file)), want, "{file}");
+        }
+    }
+
+    #[test]
+    fn files_that_need_others_are_not_published() {
+        for (text, want) in [
+            ("services: {a: {image: x, extends: {service: b}}, b: {image: y}}\n", ""),
+            ("include: [b.yaml]\n", "includes others"),
+            ("services:\n  a:\n    extends: {file: b.yaml, service: b}\n", "service a: it extends"),
+        ] {
+            let said = check(Path::new("f"), text).err().map(|err| err.to_string()).unwrap_or_default();
+            assert!(said.contains(want) && said.is_empty() == want.is_empty(), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_stays_in_its_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, well) in [("a", true), ("b/c.env", true), ("../x", false), ("/etc/x", false), ("", false)]
+        {
+            assert_eq!(write(dir.path(), path, b"1").is_ok(), well, "{path}");
+        }
+        assert_eq!(std::fs::read(dir.path().join("b/c.env")).unwrap(), b"1");
+    }
+}

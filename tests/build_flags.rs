@@ -1,0 +1,66 @@
+//! `build`: flags that change what steps see, and where output goes.
+
+mod common;
+
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::process::Command;
+
+use common::{Output, Sandbox, last_line};
+
+/// Builds from the sandbox's directory `ctx`, whose Dockerfile is `text`.
+fn build(sandbox: &Sandbox, text: &str, args: &[&str]) -> Output {
+    sandbox.write("ctx/Dockerfile", text);
+    let context = sandbox.path("ctx");
+    sandbox.ketch([&["build", "--network=none", context.to_str().expect("UTF-8")], args].concat())
+}
+
+#[test]
+fn variables_of_env_stand_behind_every_from() {
+    let sandbox = Sandbox::new();
+    let text =
+        "FROM bb AS a\nENV Q=2\nRUN echo 1-$Q-$Z\nFROM a\nARG Z=arg\nRUN echo 2-$Q-$Z\nENV V=${Z}v Z=last\n";
+    let built = build(&sandbox, text, &["--env=Q=1", "--env", "Z=z", "-t", "x"]);
+    let said = built.ok();
+    assert!(said.contains("1-2-z\n") && said.contains("2-1-z\n"), "{said}");
+    let env = sandbox.ok(["image", "inspect", "--format={{json .Config.Env}}", "x"]);
+    assert!(env.contains("\"Q=1\"") && env.contains("\"Z=last\"") && env.contains("\"V=zv\""), "{env}");
+    // Another value is another step.
+    let again = build(&sandbox, text, &["--env=Q=1", "--env", "Z=y"]);
+    assert!(again.ok().contains("1-2-y\n"), "{}", again.stdout);
+}
+
+#[test]
+fn a_log_file_gets_everything() {
+    let sandbox = Sandbox::new();
+    let log = sandbox.path("log");
+    let built =
+        build(&sandbox, "FROM bb\nRUN echo said\n", &["-t", "x:1", "--logfile", log.to_str().unwrap()]);
+    assert_eq!(built.ok(), "");
+    let text = sandbox.read("log");
+    let id = sandbox.ok(["image", "inspect", "--format={{.Id}}", "x:1"]);
+    assert!(text.contains("said\n") && text.contains("Successfully tagged localhost/x:1\n"), "{text}");
+    assert_eq!(last_line(&text), id);
+}
+
+/// An overlay cannot change what belongs to a group that containers do not have.
+#[test]
+fn a_writable_bind_takes_files_of_foreign_groups() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ctx/dir/file", "old\n");
+    let dir = sandbox.path("ctx/dir");
+    let groups = Command::new("id").arg("-G").output().expect("run id").stdout;
+    let own = std::fs::metadata(&dir).expect("look at the directory").gid();
+    let groups = String::from_utf8_lossy(&groups).into_owned();
+    let Some(foreign) = groups.split_whitespace().filter_map(|gid| gid.parse().ok()).find(|gid| *gid != own)
+    else {
+        eprintln!("skipped: this user has one group only");
+        return;
+    };
+    for path in [&dir, &dir.join("file")] {
+        chown(path, None, Some(foreign)).expect("give it to another group of the user");
+    }
+    let text = "FROM bb\nRUN --mount=type=bind,target=/c,rw echo new >> /c/dir/file && touch /c/dir/more && cat /c/dir/file && ls /c/dir\n";
+    let built = build(&sandbox, text, &[]);
+    assert!(built.ok().contains("old\nnew\nfile\nmore\n"), "{}", built.stdout);
+    assert_eq!(sandbox.read("ctx/dir/file"), "old\n");
+}
