@@ -144,6 +144,20 @@ networks: {{one: {{}}, two: {{}}}}
     sandbox.compose(&["down", "-t", "0"]).ok();
 }
 
+/// Its process 1 belongs to another container's user namespace, and is a program of ketch's that nobody may look into.
+#[test]
+fn a_service_in_another_s_namespaces_with_an_init_is_entered() {
+    let sandbox = project(&format!(
+        "services:
+  a: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none}}
+  b: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: 'service:a', pid: 'service:a', ipc: 'service:a', init: true}}
+"
+    ));
+    sandbox.compose(&["up", "-d"]).ok();
+    assert_eq!(sandbox.compose(&["exec", "-T", "b", "echo", "inside"]).ok(), "inside");
+    sandbox.compose(&["down", "-t", "0"]).ok();
+}
+
 #[test]
 fn services_are_built_side_by_side() {
     let sandbox = project(

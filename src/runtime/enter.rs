@@ -34,7 +34,7 @@ use crate::stage::spawn::{self, Stage, StageError, UserNamespace};
 use crate::stage::wire::{self, WireError};
 use crate::sys::clone::{self, Cloned};
 use crate::sys::socket::{self, Kind};
-use crate::sys::{pidfd, process, tty};
+use crate::sys::{pidfd, process, tty, userns};
 
 /// What to run, and where. Descriptors: the pidfd of process 1, then the socket of the client unless
 /// detached, then what the command gets.
@@ -128,8 +128,23 @@ pub(super) fn namespace(caller: &Caller, record: &Record) -> Result<UserNamespac
     // A dead monitor's U is gone from view; the container's own namespace will do, whose owner we are.
     open(record.monitor_pid)
         .or_else(|_| open(record.pid))
-        .map(UserNamespace::Join)
+        .map(|found| UserNamespace::Join(highest(found)))
         .map_err(|errno| Failure::errno("open the container's user namespace", errno))
+}
+
+/// U, for a namespace that is U or below it: a monitor whose container shares another's is in that one's own, where it
+/// has no right over what was started in U (the process 1 of `--init`).
+fn highest(namespace: OwnedFd) -> OwnedFd {
+    let identity = |fd: &OwnedFd| rustix::fs::fstat(fd).ok().map(|stat| (stat.st_dev, stat.st_ino));
+    let own = rustix::fs::open("/proc/self/ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let Ok(own) = own.map(|own| identity(&own)) else { return namespace };
+    let mut found = namespace;
+    while let Ok(parent) = userns::parent_of(found.as_fd())
+        && identity(&parent) != own
+    {
+        found = parent;
+    }
+    found
 }
 
 /// The stage `enter`.
