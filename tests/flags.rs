@@ -184,7 +184,19 @@ fn hosts_and_hostname_files() {
     };
     assert_eq!(mounted(&[]), "2");
     assert_eq!(mounted(&["--no-hostname"]), "1");
-    assert_eq!(mounted(&["--hosts-file=image"]), "1");
+    assert_eq!(mounted(&["--hosts-file=image"]), "2");
+    sandbox.ok(["run", "--name=with", "--no-hosts", "bb", "sh", "-c", "echo 10.9.8.6 of-image > /etc/hosts"]);
+    sandbox.ok(["commit", "-q", "with", "with"]);
+    let said = sandbox.ok([
+        "run",
+        "--rm",
+        "--hosts-file=image",
+        "--add-host=db:1.2.3.4",
+        "with",
+        "cat",
+        "/etc/hosts",
+    ]);
+    assert!(said.contains("10.9.8.6\tof-image") && said.contains("1.2.3.4\tdb"), "{said}");
     assert_eq!(mounted(&["--hosts-file=none"]), "2");
     let output = sandbox.sh(&["--no-hosts", "--add-host=a:1.2.3.4"], "true");
     assert!(output.fails(125).contains("cannot be set together"), "{}", output.stderr);

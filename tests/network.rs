@@ -30,6 +30,9 @@ fn sh(sandbox: &Sandbox, options: &[&str], script: &str) -> String {
     sandbox.command(args).run().ok().to_owned()
 }
 
+/// Waits, inside, until the web server listens.
+const LISTENS: &str = "until wget -qO /dev/null http://127.0.0.1/hostname 2> /dev/null; do sleep 0.05; done";
+
 /// Starts a web server that answers with the container's host name.
 #[track_caller]
 fn server(sandbox: &Sandbox, name: &str, options: &[&str]) {
@@ -38,15 +41,16 @@ fn server(sandbox: &Sandbox, name: &str, options: &[&str]) {
     args.extend(options);
     args.extend(["bb", "httpd", "-f", "-p", "80", "-h", "/etc"]);
     sandbox.command(args).run().ok();
+    sandbox.ok(["exec", &name[7..], "sh", "-c", LISTENS]);
 }
 
 /// What the server at `address` answers to GET /hostname; nothing if it cannot be reached.
 fn fetch(address: &str) -> String {
     let address: SocketAddr = address.parse().unwrap();
-    let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(5)) else {
+    let Ok(mut stream) = TcpStream::connect_timeout(&address, common::deadline()) else {
         return String::new();
     };
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.set_read_timeout(Some(common::deadline())).unwrap();
     let mut answer = String::new();
     if stream.write_all(b"GET /hostname HTTP/1.0\r\n\r\n").is_err()
         || stream.read_to_string(&mut answer).is_err()

@@ -14,6 +14,9 @@ fn way_out(sandbox: &Sandbox, container: &str) -> String {
         .map_or_else(String::new, |(_, rest)| rest.split(' ').next().unwrap_or("").into())
 }
 
+/// Waits, inside, until the web server listens.
+const LISTENS: &str = "until wget -qO /dev/null http://127.0.0.1/hostname 2> /dev/null; do sleep 0.05; done";
+
 #[test]
 fn the_way_out_is_the_network_with_the_largest_priority() {
     let sandbox = Sandbox::new();
@@ -49,6 +52,7 @@ fn a_connected_container_knows_another_by_a_link() {
         sandbox.ok(["network", "create", network]);
     }
     sandbox.ok(["run", "-d", "--name=db", "bb", "httpd", "-f", "-p", "80", "-h", "/etc"]);
+    sandbox.ok(["exec", "db", "sh", "-c", LISTENS]);
     sandbox.ok(["run", "-d", "--name=app", "--network=b", "bb", "sleep", "1000"]);
     sandbox.ok(["network", "connect", "a", "db"]);
     sandbox.ok(["network", "connect", "--link=db:database", "a", "app"]);
@@ -116,6 +120,7 @@ fn addresses_of_the_link_alone() {
     let web = ["bb", "httpd", "-f", "-p", "80", "-h", "/etc"];
     let options = ["run", "-d", "--name=one", "--hostname=one", one, "--link-local-ip=fe80::71"];
     sandbox.ok([&options[..], &web].concat());
+    sandbox.ok(["exec", "one", "sh", "-c", LISTENS]);
     sandbox.ok(["run", "-d", "--name=two", two, "bb", "sleep", "1000"]);
     let address = sandbox.ok(["exec", "one", "ip", "-o", "addr", "show", "eth0"]);
     assert!(address.contains("169.254.7.1/16") && address.contains("fe80::71/64"), "{address}");
@@ -300,8 +305,15 @@ fn dockers_options_of_bridges() {
     for (option, said) in [
         ("-o=com.docker.network.bridge.host_binding_ipv4=x", "expected an IPv4 address"),
         ("-o=com.docker.network.container_iface_prefix=much/toolong", "expected 1 to 11"),
-        ("-o=com.docker.network.bridge.enable_ip_masquerade=false", "the host's address"),
-        ("-o=com.docker.network.bridge.inhibit_ipv4=true", "unsupported bridge network option"),
+        ("-o=com.docker.network.bridge.enable_ip_masquerade=maybe", "expected true or false"),
+        ("-o=com.docker.network.bridge.inhibit_ipv4=true", "only the bridge's own address leads out of it"),
+        ("-o=com.docker.network.bridge.gateway_mode_ipv4=routed", "nothing outside has a route"),
+        (
+            "-o=com.docker.network.bridge.gateway_mode_ipv6=isolated",
+            "can only be used for an internal network",
+        ),
+        ("-o=com.docker.network.host_ipv4=::1", "expected an IPv4 address"),
+        ("-o=com.docker.network.bridge.trusted_host_interfaces=eth0", "unsupported bridge network option"),
     ] {
         let refused = sandbox.ketch(["network", "create", option, "other"]);
         assert!(refused.fails(125).contains(said), "{option}: {}", refused.stderr);

@@ -88,6 +88,8 @@ pub(crate) enum NetworkSyntaxError {
         "network option {0:?}: known are ip=, ip6=, mac=, alias=, interface_name=, gw-priority=, link-local-ip= and driver-opt="
     )]
     Option(String),
+    #[error("invalid option for network {0}: alias cannot be empty")]
+    Alias(String),
     #[error("invalid link-local address {0:?}: one of 169.254.0.0/16 or fe80::/10")]
     LinkLocal(String),
     #[error("driver option {0:?}: known is {INTERFACE_OPTION}=NAME")]
@@ -221,6 +223,7 @@ impl FromStr for NetworkAttachment {
             match key {
                 "ip" | "ip6" => attachment.ips.push(value.parse().map_err(|_| bad())?),
                 "mac" | "mac-address" => attachment.mac = Some(parse_mac(value)?),
+                "alias" if value.is_empty() => return Err(NetworkSyntaxError::Alias(name.into())),
                 "alias" => attachment.aliases.push(value.into()),
                 "interface_name" => attachment.interface = Some(value.into()),
                 "link-local-ip" => attachment.link_local.push(parse_link_local(value)?),

@@ -113,8 +113,10 @@ pub(crate) struct CreateArgs {
     ///
     /// Known are mtu=BYTES, metric=NUMBER of the default route, no_default_route=BOOL, enable_icc=false (its
     /// containers do not reach each other), host_binding_ipv4=IP (where ports are published that name no address),
-    /// container_iface_prefix=NAME (of interfaces inside), and isolate=true and enable_ip_masquerade=true, which
-    /// always hold. Docker's long names of them are known as well.
+    /// host_ipv4=IP and host_ipv6=IP (the host's address from which its containers' connections leave),
+    /// enable_ip_masquerade=false (its containers reach the host and nothing beyond),
+    /// container_iface_prefix=NAME (of interfaces inside), gateway_mode_ipv4 and gateway_mode_ipv6 (nat, or isolated with
+    /// --internal), and isolate=true, which always holds. Docker's long names of them are known as well.
     #[arg(short, long, value_name = "KEY=VALUE")]
     opt: Vec<String>,
 
@@ -221,27 +223,10 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
     if let Some(template) = format {
         let shape = Shape { heading: !args.noheading, ..SHAPE };
         let row = |network: &Network| -> anyhow::Result<Value> {
-            let mut row = json!({
-                "ID": id(network),
-                "Name": network.name,
-                "Driver": network.driver,
-                "NetworkInterface": network.network_interface,
-                "Created": network.created.to_string(),
-                "Subnets": network.subnets.iter().map(|subnet| subnet.subnet.to_string()).collect::<Vec<_>>(),
-                "IPv6Enabled": network.ipv6_enabled,
-                "Internal": network.internal,
-                "DNSEnabled": network.dns_enabled,
-                "Options": network.options,
-                "IPAMOptions": network.ipam_options,
-                "Attachable": network.attachable,
-                "ConfigOnly": network.config_only,
-            });
+            let mut row = template_row(&record(network)?);
+            row["ID"] = id(network).into();
             let labels: Vec<_> = network.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
             row["Labels"] = labels.join(",").into();
-            row["Routes"] =
-                network.routes.iter().map(|route| serde_json::to_value(route).unwrap_or_default()).collect();
-            row["NetworkDNSServers"] = serde_json::to_value(&network.network_dns_servers).unwrap_or_default();
-            docker::network(&mut row);
             Ok(row)
         };
         let rows: Vec<Value> = networks.iter().map(row).collect::<Result<_, _>>()?;

@@ -294,7 +294,10 @@ impl Engine {
             "label" => ContainerTest::Label(text()),
             "label!" => ContainerTest::NoLabel(text()),
             "volume" => ContainerTest::Volume(text()),
-            "network" => ContainerTest::Network(text()),
+            // By name or ID; what is no network may be the word that a container was given.
+            "network" => {
+                ContainerTest::Network(self.network(value).map_or_else(|_| text(), |network| network.name))
+            }
             "restart-policy" => ContainerTest::Restart(restart(value)?),
             "command" => ContainerTest::Command(text()),
             "should-start-on-boot" => ContainerTest::StartsOnBoot(boolean(key, value)?),

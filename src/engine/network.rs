@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use jiff::Timestamp;
 
 use crate::base::id::ContainerId;
+use crate::base::pattern::Regex;
 use crate::engine::config::containers_conf::SubnetPool;
 use crate::engine::filter::{self, Filters};
 use crate::engine::lifecycle::Grace;
@@ -465,7 +466,9 @@ fn passes(network: &Network, filters: &Filters, used: &BTreeSet<String>) -> Resu
         Ok(match key.as_str() {
             "driver" => network.driver == *value,
             "id" => network.id.starts_with(value.as_str()),
-            "name" => network.name.contains(value.as_str()),
+            "name" => {
+                Regex::new(value).map_err(|err| Error::invalid(err.to_string()))?.is_match(&network.name)
+            }
             "label" => filter::has_label(&network.labels, value),
             "label!" => !filter::has_label(&network.labels, value),
             "until" => network.created < until(value)?,

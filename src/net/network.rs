@@ -18,6 +18,13 @@ pub(crate) const NO_DRIVER: &str = "null";
 pub(crate) const HOST_BINDING: &str = "host_binding_ipv4";
 /// Option: what interfaces inside are called, before their number.
 pub(crate) const INTERFACE_PREFIX: &str = "container_iface_prefix";
+/// Options: the host's address from which connections of its containers leave, IPv4 and IPv6.
+pub(crate) const SOURCES: [&str; 2] = ["host_ipv4", "host_ipv6"];
+/// Option: whether what containers send leaves under the host's address. Under theirs no answer would find the way back,
+/// so that without it they reach the host alone.
+pub(crate) const MASQUERADE: &str = "enable_ip_masquerade";
+/// Options: how containers and the world beyond the bridge reach each other, IPv4 and IPv6.
+pub(crate) const GATEWAY_MODES: [&str; 2] = ["gateway_mode_ipv4", "gateway_mode_ipv6"];
 /// The metric podman gives default routes.
 pub(crate) const METRIC: u32 = 100;
 /// MTU of links in G: the largest that still leaves room in a 64 KiB packet. The far ends of all
@@ -106,8 +113,16 @@ pub(crate) enum NetworkError {
     Option { key: &'static str, value: String, expected: &'static str },
     #[error("gateway {0} not in subnet {1}")]
     Gateway(IpAddr, Subnet),
+    #[error("it has no subnet for address {0}")]
+    NoSubnet(IpAddr),
+    #[error("address {0} is not in subnet {1}")]
+    Outside(IpAddr, Subnet),
+    #[error("addresses {0} and {1} are both of {2}, of which a container has one")]
+    Twice(IpAddr, IpAddr, Subnet),
     #[error("auxiliary address {0} is in no subnet of the network")]
     Auxiliary(IpAddr),
+    #[error("network option {0}=isolated: gateway mode 'isolated' can only be used for an internal network")]
+    Isolated(&'static str),
 }
 
 impl Network {
@@ -154,6 +169,10 @@ impl Network {
         self.is_isolating()?;
         self.host_binding()?;
         self.interface_prefix()?;
+        self.reaches_only_host()?;
+        self.source(false)?;
+        self.source(true)?;
+        self.check_gateway_modes()?;
         for subnet in &self.subnets {
             if let Some(gateway) = subnet.gateway.filter(|gateway| !subnet.subnet.contains(*gateway)) {
                 return Err(NetworkError::Gateway(gateway, subnet.subnet));
@@ -166,6 +185,9 @@ impl Network {
     /// The MTU of the network's links.
     pub(crate) fn mtu(&self) -> Result<u32, NetworkError> {
         let Some(text) = self.options.get("mtu") else { return Ok(MTU) };
+        if text.is_empty() {
+            return Ok(MTU);
+        }
         let mtu = text.parse().ok().filter(|mtu| *mtu == 0 || (68..=MTU).contains(mtu));
         let mtu = mtu.ok_or_else(|| NetworkError::Mtu(text.clone()))?;
         Ok(if mtu == 0 { MTU } else { mtu })
@@ -202,6 +224,36 @@ impl Network {
         })
     }
 
+    /// Whether what its containers send ends at the host (`enable_ip_masquerade=false`).
+    pub(crate) fn reaches_only_host(&self) -> Result<bool, NetworkError> {
+        Ok(!self.boolean(MASQUERADE, true)?)
+    }
+
+    /// The host's address from which connections of its containers leave; the one that routing chooses if `None`.
+    pub(crate) fn source(&self, v6: bool) -> Result<Option<IpAddr>, NetworkError> {
+        let key = SOURCES[usize::from(v6)];
+        let Some(value) = self.options.get(key) else { return Ok(None) };
+        let address = value.parse().ok().filter(|ip: &IpAddr| ip.is_ipv6() == v6 && !ip.is_unspecified());
+        let expected = if v6 { "an IPv6 address" } else { "an IPv4 address" };
+        address.map(Some).ok_or_else(|| NetworkError::Option { key, value: value.clone(), expected })
+    }
+
+    /// `isolated` is what an internal network is; only `nat` is what another one can be.
+    fn check_gateway_modes(&self) -> Result<(), NetworkError> {
+        for key in GATEWAY_MODES {
+            match self.options.get(key).map(String::as_str) {
+                None | Some("" | "nat") => {}
+                Some("isolated") if self.internal => {}
+                Some("isolated") => return Err(NetworkError::Isolated(key)),
+                Some(value) => {
+                    let expected = "nat, or isolated for an internal network";
+                    return Err(NetworkError::Option { key, value: value.into(), expected });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What interfaces inside are called, before their number.
     pub(crate) fn interface_prefix(&self) -> Result<&str, NetworkError> {
         let Some(value) = self.options.get(INTERFACE_PREFIX) else { return Ok("eth") };
@@ -233,14 +285,32 @@ impl Network {
         self.driver == PRIVATE_DRIVER
     }
 
-    /// Where addresses of one family come from, if the network has that family.
-    pub(crate) fn pool(&self, v6: bool) -> Option<Pool> {
-        let subnet = self.subnets.iter().find(|subnet| subnet.subnet.is_ipv6() == v6)?;
-        Some(Pool {
+    /// Where addresses come from: every container has one of each, IPv4 first.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = Pool> {
+        let of_family = |v6: bool| self.subnets.iter().filter(move |subnet| subnet.subnet.is_ipv6() == v6);
+        of_family(false).chain(of_family(true)).map(|subnet| Pool {
             subnet: subnet.subnet,
             gateway: Some(subnet.gateway.unwrap_or_else(|| subnet.subnet.gateway())),
             range: subnet.lease_range,
         })
+    }
+
+    /// Where the first address of one family comes from, if the network has that family.
+    pub(crate) fn pool(&self, v6: bool) -> Option<Pool> {
+        self.pools().find(|pool| pool.subnet.is_ipv6() == v6)
+    }
+
+    /// Checks the addresses that a container asks for: one for each subnet at most.
+    pub(crate) fn check_addresses(&self, ips: &[IpAddr]) -> Result<(), NetworkError> {
+        for (n, ip) in ips.iter().enumerate() {
+            let Some(first) = self.pool(ip.is_ipv6()) else { return Err(NetworkError::NoSubnet(*ip)) };
+            let of = self.pools().find(|pool| pool.subnet.contains(*ip));
+            let of = of.ok_or(NetworkError::Outside(*ip, first.subnet))?.subnet;
+            if let Some(other) = ips[..n].iter().find(|other| of.contains(**other)) {
+                return Err(NetworkError::Twice(*other, *ip, of));
+            }
+        }
+        Ok(())
     }
 
     /// The address of G on this network.
@@ -298,14 +368,60 @@ mod tests {
     }
 
     #[test]
+    fn a_container_asks_for_one_address_of_each_subnet() {
+        let mut network = example();
+        let more =
+            NetworkSubnet { subnet: "10.90.0.0/24".parse().unwrap(), gateway: None, lease_range: None };
+        network.subnets.push(more);
+        for (ips, want) in [
+            (&["10.90.0.7", "10.89.0.7", "fd00:1::7"][..], Ok(())),
+            (&["10.91.0.7"], Err("address 10.91.0.7 is not in subnet 10.89.0.0/24")),
+            (
+                &["10.89.0.7", "10.89.0.8"],
+                Err(
+                    "addresses 10.89.0.7 and 10.89.0.8 are both of 10.89.0.0/24, of which a container has one",
+                ),
+            ),
+        ] {
+            let ips: Vec<IpAddr> = ips.iter().map(|ip| ip.parse().unwrap()).collect();
+            let got = network.check_addresses(&ips).map_err(|error| error.to_string());
+            assert_eq!(got, want.map_err(str::to_owned), "{ips:?}");
+        }
+        let families: Vec<bool> = network.pools().map(|pool| pool.subnet.is_ipv6()).collect();
+        assert_eq!(families, [false, false, true]);
+    }
+
+    #[test]
     fn options_are_checked() {
-        for (mtu, want) in
-            [("1500", Ok(1500)), ("0", Ok(MTU)), ("67", Err(())), ("x", Err(())), ("65521", Err(()))]
-        {
+        for (mtu, want) in [
+            ("1500", Ok(1500)),
+            ("0", Ok(MTU)),
+            ("", Ok(MTU)),
+            ("67", Err(())),
+            ("x", Err(())),
+            ("65521", Err(())),
+        ] {
             let mut network = example();
             network.options.insert("mtu".into(), mtu.into());
             assert_eq!(network.mtu().map_err(|_| ()), want, "{mtu}");
             assert_eq!(network.check().is_ok(), want.is_ok());
+        }
+        for (key, value, internal, holds) in [
+            ("enable_ip_masquerade", "false", false, true),
+            ("enable_ip_masquerade", "maybe", false, false),
+            ("host_ipv4", "192.0.2.1", false, true),
+            ("host_ipv4", "fd00::1", false, false),
+            ("host_ipv6", "fd00::1", false, true),
+            ("host_ipv6", "::", false, false),
+            ("gateway_mode_ipv4", "nat", false, true),
+            ("gateway_mode_ipv4", "isolated", false, false),
+            ("gateway_mode_ipv6", "isolated", true, true),
+            ("gateway_mode_ipv6", "routed", true, false),
+        ] {
+            let mut network = example();
+            network.internal = internal;
+            network.options.insert(key.into(), value.into());
+            assert_eq!(network.check().is_ok(), holds, "{key}={value}");
         }
         let mut network = example();
         network.subnets[0].gateway = Some("10.90.0.1".parse().unwrap());

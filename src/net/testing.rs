@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::control::{
     self, Attach, Endpoint, EndpointRequest, Protocol, PublishedPort, Refusal, Reply, Request,
@@ -37,6 +37,18 @@ pub(crate) const NOBODY6: &str = "2001:db8:1::99";
 pub(crate) const BLACKHOLE: &str = "198.18.0.98";
 pub(crate) const BLACKHOLE6: &str = "2001:db8:1::98";
 
+/// How long to wait for what must come: long enough for a machine that does much else.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until something is so; `what` says what.
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Runs `test` inside new user, network and mount namespaces.
 ///
 /// `name` is the full path of the calling test, by which the test binary is started again.
@@ -46,7 +58,7 @@ pub(crate) fn in_namespaces(name: &str, test: impl FnOnce()) {
     }
     let own = std::env::current_exe().unwrap();
     let output = Command::new("timeout")
-        .args(["120", "unshare", "--user", "--map-root-user", "--net", "--mount", "--"])
+        .args(["300", "unshare", "--user", "--map-root-user", "--net", "--mount", "--"])
         .arg(own)
         .args(["--exact", name, "--test-threads=1", "--nocapture"])
         .env(INSIDE, "1")
@@ -121,7 +133,7 @@ impl Internet {
         // The two know each other before anything is timed.
         for ip in [OUTSIDE, OUTSIDE6] {
             let nobody_listens = SocketAddr::new(ip.parse().unwrap(), 1);
-            let answer = std::net::TcpStream::connect_timeout(&nobody_listens, Duration::from_secs(5));
+            let answer = std::net::TcpStream::connect_timeout(&nobody_listens, PATIENCE);
             assert_eq!(answer.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
         }
         let directory = tempfile::tempdir().unwrap();
@@ -167,6 +179,11 @@ impl Internet {
             netlink::neighbour(&mut batch, ip.parse().unwrap(), [2, 0, 0, 0, 0, 0x98], index);
         }
         netlink::commit(&mut socket, batch).unwrap();
+    }
+
+    /// Gives the host further addresses on its link to the outside.
+    pub(crate) fn add_host_addresses(&self, ips: &[(&str, u8)]) {
+        configure_link("out0", ips);
     }
 
     /// Runs `work` in the outside.

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
-use crate::base::etc::HostsBase;
 use crate::base::spec::{
     ContainerSpec, Mount, MountKind, Namespace, NetworkMode, Process, Root, UserNamespace,
 };
@@ -402,7 +401,7 @@ fn devices(spec: &ContainerSpec, situation: &Situation) -> Vec<Step> {
 fn generated_files(spec: &ContainerSpec, places: &Places) -> Vec<MountPlan> {
     let etc = &spec.etc;
     let is_wanted = |file: &str| match file {
-        "hosts" => !spec.network.no_hosts && etc.hosts_base != HostsBase::Image,
+        "hosts" => !spec.network.no_hosts,
         // The image's own, if it has one (`--dns none`).
         "resolv.conf" => spec.network.dns != ["none"],
         "hostname" => !etc.no_hostname,

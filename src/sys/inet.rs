@@ -80,6 +80,11 @@ pub(crate) fn hold_last_acknowledgement(socket: impl AsFd) -> Result<(), Errno> 
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 1)
 }
 
+/// Binding to an address alone chooses no port yet; connecting does (`IP_BIND_ADDRESS_NO_PORT`, ip(7)).
+pub(crate) fn choose_port_late(socket: impl AsFd) -> Result<(), Errno> {
+    set_option(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
+}
+
 /// Every packet the socket sends carries this firewall mark (`SO_MARK`).
 pub(crate) fn set_mark(socket: impl AsFd, mark: c_int) -> Result<(), Errno> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_MARK, mark)

@@ -101,6 +101,7 @@ impl NetworkFlags {
         if let Some(bad) = self.dns.iter().find(|text| *text != "none" && text.parse::<IpAddr>().is_err()) {
             return Err(Error::invalid(format!("{bad} is not an ip address")));
         }
+        check_dns_none(self)?;
         request.dns.clone_from(&self.dns);
         request.dns_search.clone_from(&self.dns_search);
         request.dns_options.clone_from(&self.dns_option);
@@ -113,5 +114,25 @@ impl NetworkFlags {
             Some((path, _)) => HostsBase::File(path.to_owned()),
         };
         Ok(())
+    }
+}
+
+/// `--dns none` leaves /etc/resolv.conf to the image, which other flags would write.
+fn check_dns_none(flags: &NetworkFlags) -> Result<()> {
+    if !flags.dns.iter().any(|server| server == "none") {
+        return Ok(());
+    }
+    let clash = |what| {
+        format!("invalid config provided: UseImageResolvConf and {what} are mutually exclusive options")
+    };
+    if flags.dns.len() > 1 {
+        return Err(Error::invalid("none is not allowed to be specified with other DNS ip addresses"));
+    }
+    if !flags.dns_search.is_empty() {
+        return Err(Error::invalid(clash("DNSSearch")));
+    }
+    match flags.dns_option.is_empty() {
+        true => Ok(()),
+        false => Err(Error::invalid(clash("DNSOption"))),
     }
 }

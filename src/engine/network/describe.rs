@@ -8,7 +8,10 @@ use jiff::Timestamp;
 use crate::engine::network::NetworkRequest;
 use crate::engine::{Error, Kind, Result};
 use crate::net::ipam::{self, LeaseRange, Subnet};
-use crate::net::network::{HOST_BINDING, INTERFACE_PREFIX, NO_DRIVER, Network, NetworkSubnet, Route};
+use crate::net::network::{
+    GATEWAY_MODES, HOST_BINDING, INTERFACE_PREFIX, MASQUERADE, NO_DRIVER, Network, NetworkSubnet, Route,
+    SOURCES,
+};
 
 /// The record of a new network.
 pub(super) fn describe(
@@ -139,6 +142,12 @@ fn subnets(
 ) -> Result<Vec<Subnet>> {
     let invalid = |err: ipam::IpamError| Error::invalid(err.to_string());
     let mut subnets = wanted(request)?;
+    let is_loopback = |subnet: &&Subnet| subnet.first().is_loopback();
+    if let Some(subnet) = subnets.iter().find(is_loopback) {
+        return Err(Error::invalid(format!(
+            "subnet {subnet} is already used on the host or by another config"
+        )));
+    }
     ipam::check_free(&subnets, taken).map_err(|err| match err {
         ipam::IpamError::Overlap(subnet, other) => Error::invalid(format!(
             "subnet {subnet} is already used on the host or by another config: it overlaps {other}"
@@ -157,6 +166,12 @@ fn subnets(
         return Err(Error::invalid(
             "cannot set gateway or range without subnet: they need a --subnet that they lie in",
         ));
+    }
+    if request.gateways.len() > request.subnets.len() {
+        return Err(Error::invalid("cannot set more gateways than subnets"));
+    }
+    if request.ranges.len() > request.subnets.len() {
+        return Err(Error::invalid("cannot set more ranges than subnets"));
     }
     // Somebody who names an IPv6 subnet alone wants no other family, unless --ipv6 asks for both.
     if !has_v4 && !request.no_ipv4 && (subnets.is_empty() || request.ipv6) {
@@ -177,7 +192,7 @@ fn subnets(
 /// The name of the bridge: the one that was asked for, or the first that is free.
 fn bridge_name(request: &NetworkRequest, others: &[Network]) -> Result<String> {
     let is_free = |name: &str| others.iter().all(|other| other.network_interface != name);
-    match &request.interface_name {
+    match request.interface_name.as_ref().filter(|name| !name.is_empty()) {
         Some(name) if !is_free(name) => {
             Err(Error::new(Kind::Conflict, format!("bridge name {name} already in use")))
         }
@@ -246,7 +261,12 @@ pub(crate) fn known_option(key: &str) -> Option<&'static str> {
     Some(match key {
         "mtu" | "com.docker.network.driver.mtu" => "mtu",
         "enable_icc" | "com.docker.network.bridge.enable_icc" => "enable_icc",
-        "enable_ip_masquerade" | "com.docker.network.bridge.enable_ip_masquerade" => MASQUERADE,
+        MASQUERADE | "com.docker.network.bridge.enable_ip_masquerade" => MASQUERADE,
+        "host_ipv4" | "com.docker.network.host_ipv4" => SOURCES[0],
+        "host_ipv6" | "com.docker.network.host_ipv6" => SOURCES[1],
+        "gateway_mode_ipv4" | "com.docker.network.bridge.gateway_mode_ipv4" => GATEWAY_MODES[0],
+        "gateway_mode_ipv6" | "com.docker.network.bridge.gateway_mode_ipv6" => GATEWAY_MODES[1],
+        INHIBIT | "com.docker.network.bridge.inhibit_ipv4" => INHIBIT,
         HOST_BINDING | "com.docker.network.bridge.host_binding_ipv4" => HOST_BINDING,
         INTERFACE_PREFIX | "com.docker.network.container_iface_prefix" => INTERFACE_PREFIX,
         "metric" => "metric",
@@ -257,7 +277,8 @@ pub(crate) fn known_option(key: &str) -> Option<&'static str> {
     })
 }
 
-const MASQUERADE: &str = "enable_ip_masquerade";
+/// Docker's option for a bridge without an address, whose gateway is somebody else.
+const INHIBIT: &str = "inhibit_ipv4";
 
 /// The options of a network, under the names that its record has for them.
 fn options(asked: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
@@ -265,19 +286,24 @@ fn options(asked: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>>
     for (key, value) in asked {
         let known = known_option(key).ok_or_else(|| {
             Error::invalid(format!("unsupported bridge network option {key}")).hint(
-                "known are mtu, metric, no_default_route, enable_icc, isolate, host_binding_ipv4, container_iface_prefix",
+                "known are mtu, metric, no_default_route, enable_icc, enable_ip_masquerade, isolate, host_binding_ipv4, \
+                 host_ipv4, host_ipv6, gateway_mode_ipv4, gateway_mode_ipv6, container_iface_prefix",
             )
         })?;
-        let holds = matches!(value.as_str(), "true" | "1" | "strict");
         // Networks never reach each other, and nothing leaves under a container's address: that is how netd is made.
-        let refused = match known {
-            "isolate" if !holds => Some((
+        let refused = match (known, value.as_str()) {
+            ("isolate", "true" | "1" | "strict") | (INHIBIT, "false" | "0") => None,
+            ("isolate", _) => Some((
                 "networks are always isolated",
                 "connect a container to both networks instead: ketch network connect",
             )),
-            MASQUERADE if !holds => Some((
-                "what leaves has the host's address",
-                "make a network that leads nowhere with --internal",
+            (INHIBIT, _) => Some((
+                "only the bridge's own address leads out of it",
+                "make a network that leads nowhere with --internal, or without addresses with --ipam-driver none",
+            )),
+            (of, "routed" | "nat-unprotected") if GATEWAY_MODES.contains(&of) => Some((
+                "nothing outside has a route to containers",
+                "publish the ports that shall be reached: -p",
             )),
             _ => None,
         };
@@ -342,6 +368,9 @@ fn route(text: &str) -> Result<Route> {
     let destination = next().and_then(|part| part.parse().ok()).ok_or_else(bad)?;
     let gateway = next().and_then(|part| part.parse().ok()).ok_or_else(bad)?;
     let metric = next().map(|part| part.parse().map_err(|_| bad())).transpose()?;
+    if parts.next().is_some() {
+        return Err(bad());
+    }
     Ok(Route { destination, gateway, metric })
 }
 
@@ -442,6 +471,11 @@ mod tests {
         let option =
             NetworkRequest { options: BTreeMap::from([("vlan".into(), "1".into())]), ..request(&[]) };
         assert!(made(&option).is_err());
+        assert!(made(&request(&["127.5.0.0/16"])).unwrap_err().contains("already used on the host"));
+        let both = vec!["172.30.0.1".into(), "172.30.0.2".into()];
+        let gateways = NetworkRequest { gateways: both, ..request(&["172.30.0.0/24"]) };
+        assert_eq!(made(&gateways).unwrap_err(), "cannot set more gateways than subnets");
+        assert!(route("10.1.0.0/16,10.2.0.1,5,6").is_err() && route("10.1.0.0/16,10.2.0.1,5").is_ok());
         for bad in ["10.1.0.5-10.1.0.1", "x", "10.1.0.1"] {
             assert!(lease_range(bad).is_err(), "{bad}");
         }

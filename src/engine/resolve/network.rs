@@ -32,6 +32,7 @@ pub(super) fn network(request: &ContainerRequest, exposed: &[String], facts: &Fa
     request.dns_search.iter().try_for_each(|domain| search_domain(domain))?;
     let publishes = on_networks && (request.publish_all || !request.publish.is_empty());
     let binding = if publishes { host_binding(&mode, facts)? } else { None };
+    let asked = asked_ports(request, binding)?;
     let links = request.links.iter().map(|text| link(text, facts)).collect::<Result<Vec<_>>>()?;
     Ok(Network {
         mode,
@@ -41,7 +42,7 @@ pub(super) fn network(request: &ContainerRequest, exposed: &[String], facts: &Fa
         dns_options: request.dns_options.clone(),
         no_hosts: request.no_hosts,
         // Elsewhere the container's ports are the host's, or nobody's.
-        ports: if on_networks { ports(request, exposed, binding, facts)? } else { Vec::new() },
+        ports: if on_networks { ports(request, exposed, (asked, binding), facts)? } else { Vec::new() },
         links,
     })
 }
@@ -195,14 +196,8 @@ fn host_binding(mode: &NetworkMode, facts: &Facts<'_>) -> Result<Option<IpAddr>>
     network.host_binding().map_err(|err| Error::invalid(err.to_string()))
 }
 
-/// `--publish`, and with `--publish-all` what is exposed beyond that. Ports that name no address of the host are
-/// published at `binding`.
-fn ports(
-    request: &ContainerRequest,
-    exposed: &[String],
-    binding: Option<IpAddr>,
-    facts: &Facts<'_>,
-) -> Result<Vec<PortMapping>> {
+/// `--publish`. Ports that name no address of the host are published at `binding`.
+fn asked_ports(request: &ContainerRequest, binding: Option<IpAddr>) -> Result<Vec<PortMapping>> {
     let mut ports: Vec<PortMapping> = Vec::new();
     for text in &request.publish {
         let mut port: PortMapping = text
@@ -214,6 +209,16 @@ fn ports(
             ports.push(port);
         }
     }
+    Ok(ports)
+}
+
+/// The ports that were asked for, and with `--publish-all` what is exposed beyond that, at `binding`.
+fn ports(
+    request: &ContainerRequest,
+    exposed: &[String],
+    (mut ports, binding): (Vec<PortMapping>, Option<IpAddr>),
+    facts: &Facts<'_>,
+) -> Result<Vec<PortMapping>> {
     if request.publish_all {
         let published: HashSet<(u16, Protocol)> = ports
             .iter()

@@ -117,7 +117,8 @@ impl Netd {
         let n = n.unwrap_or_default();
         let link = link_name(&of.attach.container, n);
         let interface = request.interface.clone().unwrap_or_else(|| format!("{prefix}{n}"));
-        if interface.is_empty() || interface.len() > 15 || interface.bytes().any(|b| b == b'/' || b <= b' ') {
+        let is_odd = |b: u8| b == b'/' || b <= b' ';
+        if !(1..=15).contains(&interface.len()) || interface == "lo" || interface.bytes().any(is_odd) {
             return Err(refusal(RefusalKind::Invalid, format!("invalid interface name {interface:?}")));
         }
         // The route through this network takes the place of one that counts less.
@@ -214,15 +215,15 @@ impl Netd {
             };
             refusal(kind, format!("network {}: {error}", network.name))
         };
-        if let Some(ip) = request.ips.iter().find(|ip| network.pool(ip.is_ipv6()).is_none()) {
-            let message = format!("network {} has no subnet for address {ip}", network.name);
-            return Err(refusal(RefusalKind::Invalid, message));
-        }
+        network
+            .check_addresses(&request.ips)
+            .map_err(|error| refusal(RefusalKind::Invalid, format!("network {}: {error}", network.name)))?;
         let world = &mut self.core.world;
-        let mut ips = Vec::new();
-        for v6 in [false, true] {
-            let Some(pool) = network.pool(v6) else { continue };
-            let wanted = request.ips.iter().find(|ip| ip.is_ipv6() == v6).copied();
+        let mut ips: Vec<AssignedIp> = Vec::new();
+        for pool in network.pools() {
+            let v6 = pool.subnet.is_ipv6();
+            let wanted = request.ips.iter().find(|ip| pool.subnet.contains(**ip)).copied();
+            let is_first = ips.iter().all(|ip| ip.ip.is_ipv6() != v6);
             let last = world.bridges.get(bridge).and_then(|bridge| bridge.last[usize::from(v6)]);
             let reserved = |ip: IpAddr| network.aux_addresses.values().any(|of| *of == ip);
             let taken = |ip: IpAddr| world.is_taken(ip, container) || reserved(ip);
@@ -232,7 +233,7 @@ impl Netd {
                 Some(ip) => pool.check(ip, taken).map(|()| ip).map_err(kind)?,
                 None => before.map_or_else(|| pool.next(last, taken), Ok).map_err(kind)?,
             };
-            if let Some(bridge) = world.bridges.get_mut(bridge).filter(|_| wanted.is_none()) {
+            if let Some(bridge) = world.bridges.get_mut(bridge).filter(|_| wanted.is_none() && is_first) {
                 bridge.last[usize::from(v6)] = Some(ip);
             }
             let gateway = pool.gateway.unwrap_or_else(|| pool.subnet.gateway());
@@ -356,8 +357,12 @@ impl Netd {
             let message = format!("container is not connected to network {network}");
             return Err(refusal(RefusalKind::NotFound, message));
         }
-        self.sessions.reply(session, &Reply::Disconnected, &[]);
-        self.report_change(member, session);
+        // The link and its route go before that is told.
+        let told = move |netd: &mut Self, ()| {
+            netd.sessions.reply(session, &Reply::Disconnected, &[]);
+            netd.report_change(member, session);
+        };
+        self.worker.submit(|_site| (), told);
         Ok(())
     }
 

@@ -5,13 +5,15 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use super::pool::Pool;
 use super::reactor::Reactor;
 use super::site::Sockets;
 use super::slab::Key;
-use super::world::{World, is_host_alias};
+use super::world::{Verdict, World, is_host_alias};
+use crate::net::network::Network;
 use crate::net::packet::{self, Flow, Unreachable};
 
 /// Shared by the parts of netd, each of which borrows it while it works.
@@ -50,8 +52,44 @@ impl Core {
 
     /// G's address on the network of `inside`.
     fn gateway_of(&self, inside: IpAddr) -> Option<IpAddr> {
+        self.network_of(inside)?.gateway(inside.is_ipv6())
+    }
+
+    /// May `source`, seen on `bridge`, send to `destination`, and where is that really?
+    pub(super) fn verdict(&self, bridge: Option<Key>, source: IpAddr, destination: SocketAddr) -> Verdict {
+        let verdict = self.world.verdict(bridge, source, destination, host_behind(destination.ip()));
+        match verdict {
+            Verdict::Dial(target) if self.reaches_only_host(source) && !is_of_host(target.ip()) => {
+                Verdict::Refuse(Unreachable::Network)
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn reaches_only_host(&self, source: IpAddr) -> bool {
+        // Checked when the network was made.
+        self.network_of(source).is_some_and(|network| network.reaches_only_host().unwrap_or(true))
+    }
+
+    /// Has `socket` connect to `target` on behalf of `source`: from the address that its network shall leave by.
+    pub(super) fn connect_outward(
+        &self,
+        socket: &OwnedFd,
+        source: IpAddr,
+        target: SocketAddr,
+    ) -> Result<(), Errno> {
+        let of = self.network_of(source).and_then(|network| network.source(target.is_ipv6()).ok().flatten());
+        if let Some(ip) = of.filter(|_| !target.ip().is_loopback()) {
+            // The port is chosen for the connection, so that there are as many as without.
+            crate::sys::inet::choose_port_late(socket).ok();
+            rustix::net::bind(socket, &SocketAddr::new(ip, 0))?;
+        }
+        rustix::net::connect(socket, &target)
+    }
+
+    fn network_of(&self, inside: IpAddr) -> Option<&Network> {
         let owner = self.world.owner(inside)?;
-        self.world.bridges.get(owner.bridge)?.record.gateway(inside.is_ipv6())
+        self.world.bridges.get(owner.bridge).map(|bridge| &bridge.record)
     }
 
     /// The container with this address.
@@ -60,8 +98,14 @@ impl Core {
     }
 }
 
+/// Whether an address is one of the host's own: only such a one can be bound to.
+fn is_of_host(ip: IpAddr) -> bool {
+    let socket = crate::sys::inet::socket(ip.is_ipv6(), rustix::net::SocketType::DGRAM);
+    socket.is_ok_and(|socket| rustix::net::bind(&socket, &SocketAddr::new(ip, 0)).is_ok())
+}
+
 /// The host's own address, if `destination` is one by which containers mean the host; of that family if it has one.
-pub(super) fn host_behind(destination: IpAddr) -> Option<IpAddr> {
+fn host_behind(destination: IpAddr) -> Option<IpAddr> {
     let v6 = destination.is_ipv6();
     is_host_alias(destination).then(|| host_address(v6).or_else(|| host_address(!v6))).flatten()
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::core::{Core, host_behind};
+use super::core::Core;
 use super::reactor::{Interest, Source, Token};
 use super::slab::{Key, Slab};
 use super::world::Verdict;
@@ -61,12 +61,11 @@ impl Echoes {
         message: &[u8],
     ) {
         let flow = Flow { inside: SocketAddr::new(source, 0), outside: SocketAddr::new(destination, 0) };
-        let host = host_behind(destination);
         let quote = || {
             let mut start = message[..8].to_vec();
             packet::icmp_packet(source, destination, &mut start)
         };
-        let target = match core.world.verdict(Some(bridge), source, flow.outside, host) {
+        let target = match core.verdict(Some(bridge), source, flow.outside) {
             Verdict::Ignore => return,
             Verdict::Refuse(why) => return core.refuse(flow, why, &quote()),
             // An echo of one family is not one of the other.
@@ -110,7 +109,7 @@ impl Echoes {
         let v6 = target.is_ipv6();
         let socket = inet::ping_socket(v6)?;
         inet::set_receive_errors(&socket, v6)?;
-        rustix::net::connect(&socket, &target)?;
+        core.connect_outward(&socket, conversation.0, target)?;
         let echo = Echo { conversation, socket, last: core.now, request: [0; 8], owner };
         let key = self.slab.insert(echo);
         self.by_conversation.insert(conversation, key);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::SocketType;
 
-use super::core::{Core, host_behind};
+use super::core::Core;
 use super::pool::{Kind, prepare_datagrams};
 use super::reactor::{Interest, Source, Token};
 use super::slab::{Key, Slab};
@@ -111,8 +111,7 @@ impl Flows {
         if let Some(key) = self.outward.get(&flow) {
             return Ok(Some(*key));
         }
-        let host = host_behind(flow.outside.ip());
-        let target = match core.world.verdict(bridge, flow.inside.ip(), flow.outside, host) {
+        let target = match core.verdict(bridge, flow.inside.ip(), flow.outside) {
             Verdict::Dial(target) => target,
             Verdict::Ignore => return Ok(None),
             Verdict::Refuse(why) => {
@@ -124,7 +123,7 @@ impl Flows {
         self.make_room(core, owner);
         let outside = inet::socket(target.is_ipv6(), SocketType::DGRAM)?;
         prepare_datagrams(&outside);
-        rustix::net::connect(&outside, &target)?;
+        core.connect_outward(&outside, flow.inside.ip(), target)?;
         let inside = core.pool.take(Kind { v6: flow.outside.is_ipv6(), udp: true })?;
         rustix::net::bind(&inside, &flow.outside)?;
         rustix::net::connect(&inside, &flow.inside)?;

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SocketFlags, SocketType, sockopt};
 
-use super::core::{Core, host_behind};
+use super::core::Core;
 use super::echo::Echoes;
 use super::pool::prepare_stream;
 use super::reactor::{Interest, Source, Token};
@@ -105,8 +105,7 @@ impl Outbound {
                 _ => self.forget(core, key),
             }
         }
-        let host = host_behind(flow.outside.ip());
-        match core.world.verdict(Some(bridge), flow.inside.ip(), flow.outside, host) {
+        match core.verdict(Some(bridge), flow.inside.ip(), flow.outside) {
             Verdict::Ignore => {}
             Verdict::Refuse(why) => core.refuse(flow, why, packet),
             Verdict::Dial(target) => {
@@ -126,17 +125,18 @@ impl Outbound {
         target: SocketAddr,
     ) -> Result<(), Errno> {
         let Some(owner) = core.member_of(flow.inside.ip()) else { return Ok(()) };
-        let Some(member) = core.world.members.get_mut(owner) else { return Ok(()) };
-        if member.dials >= MAX_DIALS {
+        if core.world.members.get(owner).is_none_or(|member| member.dials >= MAX_DIALS) {
             return Ok(());
         }
         let socket = inet::socket(target.is_ipv6(), SocketType::STREAM)?;
         prepare_stream(&socket)?;
-        match rustix::net::connect(&socket, &target) {
+        match core.connect_outward(&socket, flow.inside.ip(), target) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error),
         }
-        member.dials += 1;
+        if let Some(member) = core.world.members.get_mut(owner) {
+            member.dials += 1;
+        }
         let mut syn = packet.to_vec();
         packet::complete_checksum(&mut syn);
         let held = Held { flow, sequence, syn, dialled: socket, injected: None, owner };

@@ -450,7 +450,7 @@ mod tests {
             relays.open(&reactor, inside, outside, owner);
             while relays.len() > 0 {
                 let mut events = Vec::new();
-                let timeout = if relays.is_busy() { Duration::ZERO } else { Duration::from_secs(10) };
+                let timeout = if relays.is_busy() { Duration::ZERO } else { Duration::from_secs(60) };
                 reactor.wait(Some(timeout), &mut events).unwrap();
                 assert!(relays.is_busy() || !events.is_empty(), "stuck");
                 relays.continue_busy();

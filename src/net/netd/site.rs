@@ -163,7 +163,7 @@ impl Site {
         netlink::commit(&mut self.route, batch)?;
         let index = self.index_of(name)?;
         let mut batch = Batch::new();
-        for pool in [false, true].into_iter().filter_map(|v6| network.pool(v6)) {
+        for pool in network.pools() {
             if let Some(ip) = pool.gateway {
                 Address { ip, prefix: pool.subnet.prefix() }.add(&mut batch, index);
             }
@@ -369,8 +369,11 @@ fn configure_inside(join: &Join<'_>) -> Result<(), SiteError> {
         Address { ip: ip.ip, prefix: ip.prefix }.add(&mut batch, index);
     }
     netlink::set_link(&mut batch, index, &[Change::Up]);
-    for ip in join.endpoint.ips.iter().filter(|ip| join.default_route[usize::from(ip.ip.is_ipv6())]) {
-        netlink::default_route(&mut batch, ip.gateway, index, metric);
+    for v6 in [false, true] {
+        let first = join.endpoint.ips.iter().find(|ip| ip.ip.is_ipv6() == v6);
+        if let Some(ip) = first.filter(|_| join.default_route[usize::from(v6)]) {
+            netlink::default_route(&mut batch, ip.gateway, index, metric);
+        }
     }
     for ip in &join.endpoint.ips {
         if let Some(mac) = bridge_mac(join.network) {

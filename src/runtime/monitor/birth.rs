@@ -8,6 +8,7 @@ use nix::sched::CloneFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
+use crate::base::etc::HostsBase;
 use crate::base::id::ContainerId;
 use crate::base::idmap::IdMap;
 use crate::base::spec::{
@@ -90,6 +91,10 @@ pub(super) fn start(
     give_root_what_is_its_own(&places, root, &new_volumes)?;
     // Init shows them to a container with networks before they say everything.
     etcfiles::prepare(&monitor.directory, root).map_err(etc_failure)?;
+    if spec.etc.hosts_base == HostsBase::Image {
+        let text = image_directories(spec, &places).iter().find_map(|top| read_below(top, b"etc/hosts"));
+        etcfiles::note_image_hosts(&monitor.directory, &text.unwrap_or_default()).map_err(etc_failure)?;
+    }
     let secret_env = prepare::prepare(spec, &places.container, &places.volumes, wanted.as_ref())?;
     let (places, reach) = within_reach(spec, places, wanted.as_ref())?;
     join_shared_namespaces(monitor)?;
@@ -300,22 +305,28 @@ fn forget_new_volumes(monitor: &Monitor, names: &[String]) {
     }
 }
 
-/// In single-ID mode the one ID is that of the process, which may be named in the image only.
-fn single_user(spec: &ContainerSpec, places: &Places) -> Result<(u32, u32), Failure> {
-    let tops = match &spec.root {
+/// What the container's root is made of below its own layer, the topmost first.
+fn image_directories(spec: &ContainerSpec, places: &Places) -> Vec<PathBuf> {
+    match &spec.root {
         crate::base::spec::Root::Layers(layers) => {
             layers.iter().rev().map(|chain| places.layers.join(chain.hex()).join("fs")).collect()
         }
         crate::base::spec::Root::Directory(path) | crate::base::spec::Root::DirectoryOverlay(path) => {
             vec![path.clone()]
         }
-    };
+    }
+}
+
+fn read_below(top: &Path, file: &[u8]) -> Option<Vec<u8>> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    RootDir::new(rustix::fs::open(top, flags, Mode::empty()).ok()?).read_small(file)
+}
+
+/// In single-ID mode the one ID is that of the process, which may be named in the image only.
+fn single_user(spec: &ContainerSpec, places: &Places) -> Result<(u32, u32), Failure> {
     let read = |file: &[u8]| {
-        std::iter::once(places.container.join("upper")).chain(tops.iter().cloned()).find_map(|top| {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let top = rustix::fs::open(top, flags, Mode::empty()).ok()?;
-            RootDir::new(top).read_small(file)
-        })
+        let own = read_below(&places.container.join("upper"), file);
+        own.or_else(|| image_directories(spec, places).iter().find_map(|top| read_below(top, file)))
     };
     let (passwd, group) = (read(b"etc/passwd").unwrap_or_default(), read(b"etc/group").unwrap_or_default());
     let found = identity::resolve(&spec.process.user, &[], &passwd, &group)

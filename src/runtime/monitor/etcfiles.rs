@@ -20,6 +20,14 @@ const HOST_NAMES: [&str; 2] = ["host.containers.internal", "host.docker.internal
 /// The names of the generated files in the container's directory.
 const FILES: [&str; 4] = ["hosts", "resolv.conf", "hostname", "containerenv"];
 
+/// What the image's /etc/hosts says, in the container's directory: the container sees the generated file in its place.
+const IMAGE_HOSTS: &str = "hosts.image";
+
+/// Notes what the image's /etc/hosts says (`--hosts-file image`), for [`write()`].
+pub(super) fn note_image_hosts(directory: &Path, text: &[u8]) -> io::Result<()> {
+    std::fs::write(directory.join(IMAGE_HOSTS), text)
+}
+
 /// Makes sure that the files are there to be mounted. What they say is written to them later. They belong to `owner`,
 /// the container's root, where that is not the user.
 pub(super) fn prepare(directory: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
@@ -45,7 +53,8 @@ pub(super) fn write(
     };
     let hosts_base = match &spec.etc.hosts_base {
         HostsBase::Usual => of_other("hosts").unwrap_or_else(|| text_of("/etc/hosts".as_ref())),
-        HostsBase::None | HostsBase::Image => String::new(),
+        HostsBase::None => String::new(),
+        HostsBase::Image => text_of(&directory.join(IMAGE_HOSTS)),
         HostsBase::File(path) => fs::read_named_text(path)
             .map_err(|err| io::Error::new(err.kind(), format!("hosts file {}: {err}", path.display())))?,
     };

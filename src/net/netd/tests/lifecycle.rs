@@ -4,28 +4,20 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::net::control::{self, Protocol, RefusalKind, Reply, Request};
 use crate::net::netd::{self, Start};
 use crate::net::netlink;
 use crate::net::testing::{
-    Container, HOST, Internet, OUTSIDE, attach, both_families, endpoint, in_namespaces, network,
-    new_namespace,
+    Container, HOST, Internet, OUTSIDE, PATIENCE, attach, both_families, endpoint, in_namespaces, network,
+    new_namespace, wait_until,
 };
 use crate::sys::netlink::{Netlink, Protocol as NetlinkProtocol};
 use crate::sys::{netns, socket};
 
 fn reaches(from: &Container, to: SocketAddr) -> bool {
-    from.run(|| TcpStream::connect_timeout(&to, Duration::from_millis(1500)).is_ok())
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    from.run(|| TcpStream::connect_timeout(&to, PATIENCE).is_ok())
 }
 
 fn links_in(namespace: &OwnedFd) -> Vec<String> {
@@ -72,10 +64,30 @@ fn addresses_are_given_in_order_and_on_request() {
         // What failed has left nothing.
         let three = Container::new(&internet, "three", vec![endpoint(&net)]);
         assert_eq!(three.ip(0, false).to_string(), "10.88.0.3");
-        assert!(
-            reaches(&three, "10.88.0.2:1".parse().unwrap())
-                || !reaches(&three, "10.88.0.2:1".parse().unwrap())
-        );
+        let _listener = one.run(|| TcpListener::bind("0.0.0.0:80").unwrap());
+        assert!(reaches(&three, "10.88.0.2:80".parse().unwrap()));
+    });
+}
+
+#[test]
+fn a_network_of_two_subnets_gives_an_address_of_each() {
+    in_namespaces("net::netd::tests::lifecycle::a_network_of_two_subnets_gives_an_address_of_each", || {
+        let internet = Internet::new();
+        let net = network("two", &["10.96.1.0/24", "10.96.2.0/24"]);
+        let ips = |container: &Container| {
+            container.endpoints[0].ips.iter().map(|ip| ip.ip.to_string()).collect::<Vec<_>>()
+        };
+        let one = Container::new(&internet, "one", vec![endpoint(&net)]);
+        assert_eq!(ips(&one), ["10.96.1.2", "10.96.2.2"]);
+        let mut wanted = endpoint(&net);
+        wanted.ips = vec!["10.96.2.9".parse().unwrap()];
+        let two = Container::new(&internet, "two", vec![wanted]);
+        assert_eq!(ips(&two), ["10.96.1.3", "10.96.2.9"]);
+        let _listener = two.run(|| TcpListener::bind("0.0.0.0:80").unwrap());
+        let _far = internet.outside(|| TcpListener::bind((OUTSIDE, 80)).unwrap());
+        for to in ["10.96.1.3:80", "10.96.2.9:80", &format!("{OUTSIDE}:80")] {
+            assert!(reaches(&one, to.parse().unwrap()), "{to}");
+        }
     });
 }
 
@@ -106,7 +118,8 @@ fn networks_are_joined_and_left_while_running() {
         // Leaving the network with the default route: the other one takes over.
         let leave = Request::Disconnect { container: None, network: "a".into() };
         assert_eq!(one.request(&leave), Reply::Disconnected);
-        wait_until("the default route moves", || reaches(&one, far));
+        assert_eq!(links_in(&one.namespace), ["lo", "eth1"], "the link is gone when that is told");
+        assert!(reaches(&one, far), "the default route has moved");
         assert!(
             matches!(one.request(&leave), Reply::Refused(refusal) if refusal.kind == RefusalKind::NotFound)
         );

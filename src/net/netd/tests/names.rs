@@ -10,7 +10,9 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-use crate::net::testing::{Container, Internet, OUTSIDE, both_families, endpoint, in_namespaces, network};
+use crate::net::testing::{
+    Container, Internet, OUTSIDE, PATIENCE, both_families, endpoint, in_namespaces, network, wait_until,
+};
 
 fn query(name: &str, kind: RecordType) -> Vec<u8> {
     let mut message = Message::new(77, MessageType::Query, OpCode::Query);
@@ -32,7 +34,7 @@ fn ask(container: &Container, server: IpAddr, name: &str, kind: RecordType) -> S
     container.run(|| {
         let any = if server.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
         let socket = UdpSocket::bind(any).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(6))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.connect(SocketAddr::new(server, 53)).unwrap();
         socket.send(&query(name, kind)).unwrap();
         let mut buffer = [0; 4096];
@@ -44,7 +46,7 @@ fn ask(container: &Container, server: IpAddr, name: &str, kind: RecordType) -> S
 fn ask_stream(container: &Container, server: IpAddr, names: &[&str]) -> Vec<String> {
     container.run(|| {
         let mut stream = TcpStream::connect(SocketAddr::new(server, 53)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(6))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         for name in names {
             let query = query(name, RecordType::A);
             stream.write_all(&u16::try_from(query.len()).unwrap().to_be_bytes()).unwrap();
@@ -136,11 +138,9 @@ fn containers_find_each_other() {
             [format!("NoError {second}"), "NXDomain".into(), format!("NoError {third}")]
         );
         drop(two);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while ask(&one, gateway, "two.", RecordType::A) != "NXDomain" {
-            assert!(Instant::now() < deadline, "a container that is gone has no name");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_until("a container that is gone has no name", || {
+            ask(&one, gateway, "two.", RecordType::A) == "NXDomain"
+        });
     });
 }
 
@@ -173,9 +173,12 @@ fn other_names_are_asked_for_outside_and_only_those() {
         // Another network, another server: no restart of anything.
         server_outside(&internet, &format!("{OUTSIDE}:5300"), [192, 0, 2, 81]);
         std::fs::write(internet.resolv_conf(), "nameserver 198.18.0.1\n").unwrap();
-        let start = Instant::now();
-        assert_eq!(ask(&one, gateway, "example.com.", RecordType::A), "ServFail", "nobody listens there");
-        assert!(start.elapsed() < Duration::from_secs(1), "refused, so no waiting");
+        wait_until("refused, so no waiting, if the machine has the time", || {
+            let start = Instant::now();
+            let answer = ask(&one, gateway, "example.com.", RecordType::A);
+            assert_eq!(answer, "ServFail", "nobody listens there");
+            start.elapsed() < Duration::from_secs(1)
+        });
         std::fs::write(internet.resolv_conf(), format!("nameserver {OUTSIDE}\n")).unwrap();
         assert_eq!(ask(&one, gateway, "example.com.", RecordType::A), "NoError 192.0.2.80");
     });
@@ -197,11 +200,11 @@ fn a_silent_server_costs_a_second() {
             assert_eq!(answer, "NoError 192.0.2.80");
             start.elapsed().as_millis()
         };
-        let mut took = Vec::new();
-        while took.last().is_none_or(|took| *took >= 2500) && took.len() < 5 {
-            took.push(attempt());
-        }
-        assert!(took.iter().all(|took| *took >= 900) && took.iter().any(|took| *took < 2500), "{took:?} ms");
+        wait_until("a second, and not much more", || {
+            let took = attempt();
+            assert!(took >= 900, "{took} ms");
+            took < 2500
+        });
     });
 }
 

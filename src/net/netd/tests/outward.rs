@@ -2,18 +2,18 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
+use crate::net::control::Protocol;
 use crate::net::testing::{
-    BLACKHOLE, BLACKHOLE6, Container, HOST, HOST6, Internet, NOBODY, NOBODY6, OUTSIDE, OUTSIDE6,
-    both_families, endpoint, in_namespaces, network,
+    BLACKHOLE, BLACKHOLE6, Container, HOST, HOST6, Internet, NOBODY, NOBODY6, OUTSIDE, OUTSIDE6, PATIENCE,
+    both_families, endpoint, in_namespaces, network, wait_until,
 };
 use crate::sys::netns;
-
-const SHORT: Duration = Duration::from_millis(1500);
 
 fn address(ip: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip.parse().unwrap(), port)
@@ -26,7 +26,7 @@ fn world(test: impl FnOnce(&Internet, &Container)) {
 }
 
 fn connect(container: &Container, to: SocketAddr) -> std::io::Result<TcpStream> {
-    container.run(|| TcpStream::connect_timeout(&to, Duration::from_secs(8)))
+    container.run(|| TcpStream::connect_timeout(&to, PATIENCE))
 }
 
 #[test]
@@ -70,11 +70,15 @@ fn failures_are_those_of_the_network() {
                 (address(NOBODY, 80), libc::EHOSTUNREACH, 500, 5000),
                 (address(NOBODY6, 80), libc::EHOSTUNREACH, 500, 5000),
             ] {
-                let start = Instant::now();
-                let error = connect(container, to).unwrap_err();
-                let took = start.elapsed().as_millis();
-                assert_eq!(error.raw_os_error(), Some(want), "{to}: {error}");
-                assert!((at_least..at_most).contains(&took), "{to} after {took} ms");
+                // Once at least, on a machine that does much else: the first repetition comes after a second.
+                wait_until("in time", || {
+                    let start = Instant::now();
+                    let error = connect(container, to).unwrap_err();
+                    let took = start.elapsed().as_millis();
+                    assert_eq!(error.raw_os_error(), Some(want), "{to}: {error}");
+                    assert!(took >= at_least, "{to} after {took} ms");
+                    took < at_most
+                });
             }
         });
     });
@@ -187,7 +191,7 @@ fn udp_reaches_the_outside() {
                     }
                 });
                 let client = container.run(|| UdpSocket::bind(any).unwrap());
-                client.set_read_timeout(Some(SHORT)).unwrap();
+                client.set_read_timeout(Some(PATIENCE)).unwrap();
                 client.connect(address(ip, 9)).unwrap();
                 let mut buffer = vec![0; 65_536];
                 for size in [1, 1400, large, 0, 3000] {
@@ -210,7 +214,7 @@ fn many_datagrams_at_once_keep_their_bounds() {
         world(|internet, container| {
             for (ip, any) in [(OUTSIDE, "0.0.0.0:0"), (OUTSIDE6, "[::]:0")] {
                 let server = internet.outside(|| UdpSocket::bind(address(ip, 9)).unwrap());
-                server.set_read_timeout(Some(SHORT)).unwrap();
+                server.set_read_timeout(Some(PATIENCE)).unwrap();
                 sockopt::set_socket_recv_buffer_size(server.as_fd(), 4 << 20).ok();
                 let client = container.run(|| UdpSocket::bind(any).unwrap());
                 client.connect(address(ip, 9)).unwrap();
@@ -237,7 +241,7 @@ fn ping_reaches_the_outside() {
                 let socket = container.run(|| crate::sys::inet::ping_socket(target.is_ipv6()).unwrap());
                 rustix::io::ioctl_fionbio(&socket, false).unwrap();
                 let timeout = sockopt::Timeout::Recv;
-                sockopt::set_socket_timeout(&socket, timeout, Some(SHORT)).unwrap();
+                sockopt::set_socket_timeout(&socket, timeout, Some(PATIENCE)).unwrap();
                 rustix::net::connect(&socket, &target).unwrap();
                 for sequence in 1..4 {
                     let request = [kind, 0, 0, 0, 0, 0, 0, sequence, b'h', b'i'];
@@ -269,7 +273,7 @@ fn networks_are_isolated_from_each_other() {
         let _far = internet.outside(|| TcpListener::bind(address(OUTSIDE, 80)).unwrap());
         let reach = |from: &Container, ip: IpAddr| {
             let to = SocketAddr::new(ip, 80);
-            from.run(|| TcpStream::connect_timeout(&to, SHORT)).map_err(|e| e.raw_os_error().unwrap_or(0))
+            from.run(|| TcpStream::connect_timeout(&to, PATIENCE)).map_err(|e| e.raw_os_error().unwrap_or(0))
         };
         let outside: IpAddr = OUTSIDE.parse().unwrap();
         assert!(reach(&one, three.ip(0, false)).is_ok(), "the same network");
@@ -288,26 +292,17 @@ fn networks_are_isolated_from_each_other() {
     });
 }
 
-/// Sockets of this process, of which netd is a thread.
-fn sockets() -> usize {
-    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
-    let is_socket = |entry: &std::fs::DirEntry| {
-        std::fs::read_link(entry.path())
-            .is_ok_and(|target| target.as_os_str().to_string_lossy().starts_with("socket:"))
-    };
-    descriptors.filter(is_socket).count()
-}
-
-/// netd's sockets of the flows to port 53: connected ones in the namespaces of the host and of G.
+/// netd's sockets of the flows to these ports: connected ones in the namespaces of the host and of G.
 ///
 /// Not every socket of the process: ready ones are made at any time.
-fn flow_sockets(container: &Container) -> usize {
+fn flow_sockets(container: &Container, to: Range<u16>) -> usize {
     let of_this_namespace = || {
         let table = std::fs::read_to_string("/proc/thread-self/net/udp").unwrap();
         let is_of_flow = |line: &&str| {
             let ends = line.split_whitespace().skip(1).take(2);
-            let ports: Vec<&str> = ends.map(|end| end.rsplit(':').next().unwrap()).collect();
-            ports.contains(&"0035") && !ports.contains(&"0000")
+            let port = |end: &str| u16::from_str_radix(end.rsplit(':').next().unwrap(), 16).unwrap();
+            let ports: Vec<u16> = ends.map(port).collect();
+            ports.iter().any(|port| to.contains(port)) && !ports.contains(&0)
         };
         table.lines().skip(1).filter(is_of_flow).count()
     };
@@ -329,13 +324,10 @@ fn flows_end_when_nothing_is_sent_any_more() {
                 from
             };
             let first = ask();
+            let begun = Instant::now();
             assert_eq!(ask(), first, "one flow");
-            assert_eq!(flow_sockets(container), 2);
-            let (begun, deadline) = (Instant::now(), Duration::from_secs(60));
-            while flow_sockets(container) > 0 {
-                assert!(begun.elapsed() < deadline, "its two sockets are closed");
-                std::thread::sleep(Duration::from_millis(100));
-            }
+            assert_eq!(flow_sockets(container, 53..54), 2);
+            wait_until("its two sockets are closed", || flow_sockets(container, 53..54) == 0);
             assert!(begun.elapsed() >= Duration::from_secs(8), "not before: {:?}", begun.elapsed());
             ask();
         });
@@ -352,26 +344,79 @@ fn a_container_has_so_many_flows_and_no_more() {
         }
         world(|internet, container| {
             let client = container.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
-            client.set_read_timeout(Some(SHORT)).unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
             let server = internet.outside(|| UdpSocket::bind(address(OUTSIDE, 21_600)).unwrap());
-            server.set_read_timeout(Some(SHORT)).unwrap();
             internet.lose_packets();
-            for port in 20_000..21_600 {
-                client.send_to(b"x", address(BLACKHOLE, port)).unwrap();
-            }
+            // Two sockets for each; after a quarter was ended there are three quarters. Datagrams that come faster than netd
+            // gets a processor are lost: again, then.
+            let flows = || flow_sockets(container, 20_000..21_600) / 2;
+            wait_until("many flows", || {
+                for port in 20_000..21_600 {
+                    client.send_to(b"x", address(BLACKHOLE, port)).unwrap();
+                }
+                assert!(flows() <= 1024, "{} flows", flows());
+                flows() >= 700
+            });
             // The youngest is served, whoever had to go for it.
             let mut buffer = [0; 16];
-            let mut answered = false;
-            for _ in 0..20 {
+            server.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+            wait_until("the youngest is served", || {
                 client.send_to(b"last", address(OUTSIDE, 21_600)).ok();
-                answered |= server.recv_from(&mut buffer).is_ok();
-                if answered {
-                    break;
-                }
-            }
-            assert!(answered);
-            // Two for each flow, and what stands ready. After a quarter was ended there are three quarters.
-            assert!((2 * 700..2 * 1024 + 700).contains(&sockets()), "{} sockets", sockets());
+                server.recv_from(&mut buffer).is_ok()
+            });
+            assert!((700..=1024).contains(&flows()), "{} flows", flows());
         });
+    });
+}
+
+#[test]
+fn a_network_without_masquerade_reaches_the_host_alone() {
+    in_namespaces("net::netd::tests::outward::a_network_without_masquerade_reaches_the_host_alone", || {
+        let internet = Internet::new();
+        let mut net = both_families();
+        net.options.insert("enable_ip_masquerade".into(), "false".into());
+        let container = Container::new(&internet, "one", vec![endpoint(&net)]);
+        let _here = [HOST, HOST6].map(|ip| TcpListener::bind(address(ip, 80)).unwrap());
+        let _far =
+            internet.outside(|| [OUTSIDE, OUTSIDE6].map(|ip| TcpListener::bind(address(ip, 80)).unwrap()));
+        for ip in [HOST, HOST6, "169.254.1.2"] {
+            assert!(connect(&container, address(ip, 80)).is_ok(), "{ip} is the host");
+        }
+        for ip in [OUTSIDE, OUTSIDE6] {
+            let error = connect(&container, address(ip, 80)).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{ip}");
+        }
+        let server = internet.outside(|| UdpSocket::bind(address(OUTSIDE, 9)).unwrap());
+        server.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        container.run(|| UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"x", address(OUTSIDE, 9)).unwrap());
+        assert!(server.recv(&mut [0]).is_err(), "nor datagrams");
+        // Who comes from there is answered.
+        let inside = container.run(|| TcpListener::bind("0.0.0.0:80").unwrap());
+        container.publish(Protocol::Tcp, "0.0.0.0:8080".parse().unwrap(), 80);
+        let client = internet.outside(|| TcpStream::connect(address(HOST, 8080)).unwrap());
+        assert_eq!(inside.accept().unwrap().1, client.local_addr().unwrap());
+    });
+}
+
+#[test]
+fn connections_leave_from_the_address_of_their_network() {
+    in_namespaces("net::netd::tests::outward::connections_leave_from_the_address_of_their_network", || {
+        let internet = Internet::new();
+        let mut net = both_families();
+        let sources = ["198.18.0.7", "2001:db8:1::7"];
+        internet.add_host_addresses(&[(sources[0], 24), (sources[1], 64)]);
+        for (key, source) in crate::net::network::SOURCES.into_iter().zip(sources) {
+            net.options.insert(key.into(), source.into());
+        }
+        let container = Container::new(&internet, "one", vec![endpoint(&net)]);
+        for (ip, source, any) in [(OUTSIDE, sources[0], "0.0.0.0:0"), (OUTSIDE6, sources[1], "[::]:0")] {
+            let listener = internet.outside(|| TcpListener::bind(address(ip, 80)).unwrap());
+            let _client = connect(&container, address(ip, 80)).unwrap();
+            assert_eq!(listener.accept().unwrap().1.ip().to_string(), source);
+            let server = internet.outside(|| UdpSocket::bind(address(ip, 9)).unwrap());
+            let client = container.run(|| UdpSocket::bind(any).unwrap());
+            client.send_to(b"x", address(ip, 9)).unwrap();
+            assert_eq!(server.recv_from(&mut [0]).unwrap().1.ip().to_string(), source);
+        }
     });
 }

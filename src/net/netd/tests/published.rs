@@ -2,14 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
 
 use crate::net::control::Protocol;
 use crate::net::testing::{
-    Container, HOST, HOST6, Internet, OUTSIDE, OUTSIDE6, both_families, endpoint, in_namespaces, network,
+    Container, HOST, HOST6, Internet, OUTSIDE, OUTSIDE6, PATIENCE, both_families, endpoint, in_namespaces,
+    network,
 };
-
-const SHORT: Duration = Duration::from_millis(1500);
 
 /// A server that tells each client what it takes it for.
 fn who_am_i(container: &Container, bind: &str) {
@@ -29,8 +27,8 @@ fn who_am_i(container: &Container, bind: &str) {
 }
 
 fn ask_tcp(server: &str) -> (SocketAddr, SocketAddr) {
-    let mut client = TcpStream::connect_timeout(&server.parse().unwrap(), SHORT).unwrap();
-    client.set_read_timeout(Some(SHORT)).unwrap();
+    let mut client = TcpStream::connect_timeout(&server.parse().unwrap(), PATIENCE).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut seen = String::new();
     client.read_to_string(&mut seen).unwrap();
     (client.local_addr().unwrap(), seen.parse().unwrap())
@@ -39,7 +37,7 @@ fn ask_tcp(server: &str) -> (SocketAddr, SocketAddr) {
 fn ask_udp(server: &str) -> (SocketAddr, SocketAddr) {
     let server: SocketAddr = server.parse().unwrap();
     let client = UdpSocket::bind(if server.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" }).unwrap();
-    client.set_read_timeout(Some(SHORT)).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.connect(server).unwrap();
     let mut buffer = [0; 100];
     for _ in 0..3 {
@@ -122,7 +120,7 @@ fn a_closed_port_resets_and_the_same_client_port_may_come_back() {
                 container.publish(Protocol::Tcp, server.parse().unwrap(), 80);
                 let refused = internet.outside(|| {
                     let mut client = TcpStream::connect(&server).unwrap();
-                    client.set_read_timeout(Some(SHORT)).unwrap();
+                    client.set_read_timeout(Some(PATIENCE)).unwrap();
                     client.read(&mut [0]).unwrap_err()
                 });
                 assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionReset, "{server}: {refused}");
@@ -194,7 +192,7 @@ fn much_data_a_half_close_and_large_datagrams_come_in() {
                 client.read_to_string(&mut answer).unwrap();
                 assert_eq!(answer, "3000000 bytes", "{server}");
                 let client = UdpSocket::bind(any).unwrap();
-                client.set_read_timeout(Some(SHORT)).unwrap();
+                client.set_read_timeout(Some(PATIENCE)).unwrap();
                 client.connect(&server).unwrap();
                 let mut buffer = vec![0; 65_536];
                 for size in [1, 60_000, 1400] {
