@@ -24,6 +24,8 @@ fn info_tells_of_the_machine_and_the_store() {
     let rootless = !rustix::process::getuid().is_root();
     assert_eq!(sandbox.ok(["info", "-f", fields]), format!("{} ketch overlay {rootless}", root.display()));
     assert_eq!(json["host"]["idMappings"]["uidmap"].is_null(), !rootless);
+    // What editors ask before they start a container.
+    assert_eq!(sandbox.ok(["info", "-f", "{{.Runtimes.nvidia}} {{.DefaultRuntime}}"]), "<no value> ketch");
 }
 
 #[test]
@@ -132,6 +134,17 @@ fn prune_and_reset_leave_what_they_should() {
     assert!(sandbox.store().join("volumes/vol").exists(), "volumes go with --volumes only");
     let pruned = sandbox.ok(["system", "prune", "--force", "--volumes"]);
     assert!(pruned.contains("Deleted Volumes\nvol\n"), "{pruned}");
+    // Networks that nobody is on go, as with podman and docker; that of a container stays, and the default one.
+    for network in ["idle", "used"] {
+        sandbox.ok(["network", "create", network]);
+    }
+    sandbox.ok(["create", "--name=member", "--network=used", "bb"]);
+    sandbox.ok(["run", "-d", "--name=runs", "--network=used", "bb", "sleep", "1000"]);
+    let asked = sandbox.command(["system", "prune"]).stdin("y\n").run();
+    assert!(asked.ok().contains("\t- all networks not used by at least one container\n"), "{}", asked.stdout);
+    assert!(asked.stdout.contains("Deleted Networks\nidle\nTotal"), "{}", asked.stdout);
+    assert_eq!(sandbox.ok(["network", "ls", "-q"]), "ketch\nused");
+    sandbox.ok(["rm", "-f", "-t0", "runs"]);
 
     sandbox.ok(["system", "reset", "--force"]);
 

@@ -57,8 +57,9 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     }
     let images = if args.all { "all images without at least one container" } else { "all dangling images" };
     let volumes = if args.volumes { "\n\t- all volumes not used by at least one container" } else { "" };
-    let question =
-        format!("WARNING! This command removes:\n\t- all stopped containers{volumes}\n\t- {images}\n");
+    let question = format!(
+        "WARNING! This command removes:\n\t- all stopped containers\n\t- all networks not used by at least one container{volumes}\n\t- {images}\n"
+    );
     if !args.force && !session.confirm(&question)? {
         return Ok(());
     }
@@ -66,6 +67,7 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     let containers = engine.prune_containers(&filters)?;
     let volumes = if args.volumes { Some(engine.prune_volumes(true, &filters)?) } else { None };
     let images = engine.prune_images(args.all, &filters)?;
+    let networks = engine.prune_networks(&filters)?;
     let volumes = volumes.unwrap_or_default();
     // Filters are about objects with labels and names; what builds keep has neither.
     let builds = match args.filter.is_empty() {
@@ -78,6 +80,7 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     section(session, "Deleted Containers", containers.removed.iter().map(ToString::to_string))?;
     section(session, "Deleted Volumes", volumes.removed.into_iter())?;
     section(session, "Deleted Images", images.removed.iter().map(|id| id.hex()))?;
+    section(session, "Deleted Networks", networks.into_iter())?;
     section(session, "Deleted build cache objects", builds.removed.into_iter())?;
     writeln!(session.out, "Total reclaimed space: {}", size::human(bytes, 4))?;
     let failed = containers.failed.into_iter().chain(volumes.failed).chain(images.failed);

@@ -355,7 +355,12 @@ impl Engine {
             // As with docker, what others are made from is not there for containers in the first place.
             let unused = !used.contains(&network.name) && !network.config_only;
             if unused && passes(&network, filters, &used)? {
-                removed.push(self.remove_network(&network.name, false, None)?);
+                match self.remove_network(&network.name, false, None) {
+                    Ok(name) => removed.push(name),
+                    // Another command was faster: it has removed it, or put a container on it.
+                    Err(err) if matches!(err.kind, Kind::NotFound | Kind::Conflict) => {}
+                    Err(err) => return Err(err),
+                }
             }
         }
         Ok(removed)

@@ -24,6 +24,7 @@ const MAPS: &[&str] = &[
     "LogOptions",
     "GraphOptions",
     "GraphStatus",
+    "Runtimes",
     "Registries",
     "Sysctls",
     "CgroupConf",
