@@ -2,8 +2,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::Sandbox;
 use rustix::process::Signal;
 
@@ -123,13 +121,11 @@ fn several_clients_see_the_same_and_share_the_input() {
     one.send("a\n");
     one.expect("got a");
     // The second may have come too late for the first line.
-    for n in 0..600 {
-        one.send(format!("{n}\n"));
-        std::thread::sleep(Duration::from_millis(5));
-        if two.stdout_so_far().contains("got") {
-            break;
-        }
-    }
+    common::wait_for("the second client", || {
+        one.send("again\n");
+        let seen = two.stdout_so_far();
+        if seen.contains("got") { Ok(()) } else { Err(seen) }
+    });
     one.send("last\n");
     one.expect("got last");
     two.expect("got last");

@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::Sandbox;
-use common::compose::{Compose, SERVE, project, says, serving};
+use common::compose::{Compose, SERVE, project, says, serve_saying, serving};
 use common::image::{Compression, Image, Layer};
 use common::registry::Registry;
 use rustix::process::Signal;
@@ -58,9 +58,10 @@ fn only_a_failure_ends_all_if_that_is_asked_for() {
 
 #[test]
 fn each_end_is_told_when_it_comes() {
-    let sandbox = services(&[service("short", "exit 3", ""), service("long", SERVE, "")]);
+    let sandbox = services(&[service("short", "exit 3", ""), service("long", &serve_saying("there"), "")]);
     // A project's name may hold what separates it from the service.
     let up = sandbox.compose_command(&["-p", "my-app", "up"]).spawn();
+    up.expect("there");
     up.expect("short-1 exited with code 3");
     let running = sandbox.compose(&["-p", "my-app", "ps", "--services"]);
     assert_eq!(running.ok(), "long");
@@ -97,9 +98,9 @@ fn output_is_shown_while_others_wait() {
     let once =
         ", depends_on: {job: {condition: service_completed_successfully}, db: {condition: service_healthy}}";
     let sandbox = services(&[
-        service("db", &format!("echo initialising; {SERVE}"), keys),
+        service("db", &serve_saying("initialising"), keys),
         service("job", "echo migrated", ""),
-        service("web", &format!("echo serving; {SERVE}"), once),
+        service("web", &serve_saying("serving"), once),
     ]);
     // What came first is shown although the last one has not been started; and an interrupt ends it all.
     let up = sandbox.compose_command(&["up"]).spawn();
@@ -448,7 +449,7 @@ fn a_dependency_that_is_restarted_restarts_what_depends_on_it() {
 #[test]
 fn a_range_of_ports_has_one_for_each_container() {
     let first = common::free_port();
-    let range = format!("{first}-{}", first.saturating_add(9));
+    let range = format!("{first}-{}", first + 9);
     let sandbox = serving("");
     sandbox.write(
         "p/compose.yaml",

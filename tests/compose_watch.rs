@@ -125,7 +125,7 @@ fn orphans_can_be_ignored_and_removed_by_a_variable() {
 fn an_attached_up_ends_as_it_is_asked_to() {
     let sandbox = project(&format!(
         "services:
-  a: {{image: bb, command: [sh, -c, 'echo from a; trap \"echo a ends; exit 0\" TERM; while :; do sleep 0.05; done'], network_mode: none}}
+  a: {{image: bb, command: [sh, -c, 'trap \"echo a ends; exit 0\" TERM; echo from a; while :; do sleep 0.05; done'], network_mode: none}}
   quiet: {{image: bb, command: [sh, -c, 'echo secret; {SERVE}'], network_mode: none, attach: false}}
   bad: {{image: bb, command: [sh, -c, 'exit 7'], network_mode: none, profiles: [bad]}}
   good: {{image: bb, command: 'true', network_mode: none, profiles: [bad]}}

@@ -349,7 +349,7 @@ fn a_silent_server_is_left_after_30_seconds() {
     let began = Instant::now();
     let output = pulled(&Sandbox::empty(), &server, &image, &[]);
     assert!(output.stderr.contains("sent nothing for 30 s"), "{}", output.stderr);
-    assert!((30..45).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!((30..60).contains(&began.elapsed().as_secs()), "once: {:?}", began.elapsed());
     assert_eq!(server.asked(&path)[1].header("range"), Some("bytes=1000000-"));
 }
 
@@ -473,12 +473,9 @@ fn a_killed_pull_leaves_nothing_but_what_helps() {
 fn a_worker_that_is_killed_ends_the_pull_with_a_word() {
     let image = image();
     let path = layer(&image, 0);
-    let server = serve(
-        &image,
-        move |request, answer| {
-            if request.path == path { answer.how(How::Trickle(20_000)) } else { answer }
-        },
-    );
+    let server = serve(&image, move |request, answer| {
+        if request.path == path && request.before == 0 { answer.how(How::Trickle(5_000)) } else { answer }
+    });
     let sandbox = Sandbox::empty();
     let name = format!("{}/a/b:1", server.address());
     let running = sandbox.command(["pull", &name]).spawn();
@@ -535,8 +532,7 @@ fn a_full_disk_is_said_and_cleaned_up() {
 #[test]
 fn unreachable_and_unknown() {
     let sandbox = Sandbox::empty();
-    let port =
-        std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).expect("a port").port();
+    let port = common::free_port();
     for (name, words) in [
         (format!("127.0.0.1:{port}/a/b:1"), vec!["pull 127.0.0.1:", "refused"]),
         (format!("localhost:{port}/a/b:1"), vec!["refused"]),

@@ -239,7 +239,12 @@ volumes:
         let words = [&["exec", "-T", "web", "redis-cli", "-h", "store"], args].concat();
         sandbox.compose(&words).ok().to_owned()
     };
-    assert_eq!(redis(&["SET", "answer", "42"]), "OK");
+    // The page is there; the other server may not be yet.
+    wait_for("the other server", || {
+        let answer =
+            sandbox.compose(&["exec", "-T", "web", "redis-cli", "-h", "store", "SET", "answer", "42"]);
+        if answer.stdout == "OK\n" { Ok(()) } else { Err(format!("{answer:?}")) }
+    });
     assert_eq!(redis(&["SAVE"]), "OK");
     let ps = sandbox.compose(&["ps", "--format", "{{.Service}} {{.State}} {{.Ports}}"]);
     assert!(ps.ok().contains(&format!("web running 0.0.0.0:{port}->80/tcp")), "{}", ps.stdout);

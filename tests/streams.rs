@@ -194,13 +194,17 @@ fn signals_to_the_caller_reach_the_container() {
 #[test]
 fn several_clients_see_the_same() {
     let sandbox = Sandbox::new();
-    sandbox.start("many", &["-i"], "read line; echo got $line; exec sleep 100");
+    sandbox.start("many", &["-i"], "while read line; do echo got $line; done");
     let mut clients: Vec<_> = (0..3).map(|_| sandbox.command(["attach", "many"]).spawn()).collect();
-    // All have to be attached before anything is said: each is once the monitor has taken its connection.
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    clients[0].send("words\n");
+    // What is said before one is attached it does not see: it is said until all are.
+    common::wait_for("all clients", || {
+        clients[0].send("words\n");
+        let missing = clients.iter().filter(|client| !client.stdout_so_far().contains("got words")).count();
+        if missing == 0 { Ok(()) } else { Err(format!("{missing} do not see it")) }
+    });
+    clients[2].send("more\n");
     for client in &clients {
-        client.expect("got words");
+        client.expect("got more");
     }
     sandbox.ok(["rm", "-f", "-t0", "many"]);
     for client in clients {

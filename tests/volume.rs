@@ -94,6 +94,7 @@ fn filters_choose_volumes() {
 fn one_in_use_is_kept_and_its_users_are_named() {
     let sandbox = Sandbox::new();
     let id = sandbox.start("user", &["-v", "data:/data"], "echo kept > /data/f; exec sleep 1000");
+    sandbox.wait_until(&["exec", "user", "cat", "/data/f"], "kept");
     let refused = sandbox.ketch(["volume", "rm", "data"]);
     assert!(refused.fails(2).contains(&id), "{}", refused.stderr);
     sandbox.ok(["volume", "create", "idle"]);

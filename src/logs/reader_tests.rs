@@ -121,7 +121,12 @@ fn the_end_of_a_large_log_is_near() {
     let file = File::create(&path).unwrap();
     let end = b"\n1970-01-01T00:00:00Z stdout F one\n1970-01-01T00:00:02Z stdout F two\n";
     file.write_all_at(end, 10 << 30).unwrap();
-    let started = std::time::Instant::now();
-    assert_eq!(read(dir.path(), Query { tail: Some(1), ..Query::default() }), "two\n");
-    assert!(started.elapsed().as_millis() < 100, "{:?}", started.elapsed());
+    // On a machine that does much else, one of them may take longer; not each.
+    let best = (0..20).map(|_| {
+        let started = std::time::Instant::now();
+        assert_eq!(read(dir.path(), Query { tail: Some(1), ..Query::default() }), "two\n");
+        started.elapsed()
+    });
+    let best = best.min().unwrap();
+    assert!(best.as_millis() < 100, "{best:?}");
 }

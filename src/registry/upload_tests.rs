@@ -70,13 +70,9 @@ fn job(content: &[u8], from: &[&str]) -> Upload {
     }
 }
 
-fn with_client<T>(server: &Faults, from: &[&str], work: impl FnOnce(&Client<'_>) -> T) -> T {
-    let policy = Policy {
-        retries: 4,
-        delay: Duration::from_millis(5),
-        stall: Duration::from_millis(300),
-        rate_limit: Duration::from_secs(3),
-    };
+fn with_client<T>(server: &Faults, from: &[&str], stall: Duration, work: impl FnOnce(&Client<'_>) -> T) -> T {
+    let policy =
+        Policy { retries: 4, delay: Duration::from_millis(5), stall, rate_limit: Duration::from_secs(3) };
     let options = Options { policy, ..Options::default() };
     let image: ImageRef = format!("{}/a/b:1", server.address()).parse().unwrap();
     let from: Vec<String> = from.iter().map(|&s| s.to_owned()).collect();
@@ -85,9 +81,15 @@ fn with_client<T>(server: &Faults, from: &[&str], work: impl FnOnce(&Client<'_>)
     work(&Client::new(&endpoint, Purpose::Push { from: &from }, &options, &notices).unwrap())
 }
 
+/// A server that works is never silent for a minute, on any machine.
 fn upload(server: &Faults, content: &[u8], from: &[&str]) -> Result<Outcome> {
+    upload_within(server, content, from, Duration::from_secs(60))
+}
+
+/// As [`upload`], by one that tries again after so much silence.
+fn upload_within(server: &Faults, content: &[u8], from: &[&str], stall: Duration) -> Result<Outcome> {
     let outcome = Mutex::new(None);
-    with_client(server, from, |client| {
+    with_client(server, from, stall, |client| {
         client.upload(vec![job(content, from)], 2, &|_, event| {
             if let Event::Done(done) = event {
                 *outcome.lock().unwrap() = Some((*done).clone());
@@ -211,7 +213,8 @@ fn silence_and_resets_are_tried_again() {
             "PATCH" if request.before == 0 => answer.map(|_| b"later".to_vec()).how(how),
             _ => answer,
         });
-        assert_eq!(upload(&server, &content, &[]).unwrap(), Outcome::Sent, "{how:?}");
+        let outcome = upload_within(&server, &content, &[], Duration::from_millis(300));
+        assert_eq!(outcome.unwrap(), Outcome::Sent, "{how:?}");
         assert_eq!(*taken.lock().unwrap(), content);
     }
 }
@@ -284,7 +287,7 @@ fn another_server_that_takes_the_upload_sees_no_token() {
 fn manifests_are_put_as_they_are() {
     let bytes = br#"{"schemaVersion": 2}"#;
     let put = |server: &Faults| {
-        with_client(server, &[], |client| {
+        with_client(server, &[], Duration::from_secs(60), |client| {
             client.put_manifest("1", "application/vnd.oci.image.manifest.v1+json", bytes)
         })
     };

@@ -5,6 +5,11 @@ use super::{Invocation, Output, Running, Sandbox, wait_for};
 /// Runs until it is asked to end.
 pub(crate) const SERVE: &str = "trap exit TERM; while :; do sleep 0.05; done";
 
+/// The same, and says `text` first: who sees that can ask it to end.
+pub(crate) fn serve_saying(text: &str) -> String {
+    SERVE.replacen(';', &format!("; echo {text};"), 1)
+}
+
 /// A sandbox with a project `p` whose file is `text`.
 pub(crate) fn project(text: &str) -> Sandbox {
     let sandbox = Sandbox::new();

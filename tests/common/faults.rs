@@ -252,6 +252,30 @@ fn read_more(stream: &mut TcpStream, waiting: &mut Vec<u8>) -> io::Result<bool> 
     Ok(got > 0)
 }
 
+/// Waits until the client, which is on this machine, has read all that was sent to it; at most a minute.
+fn await_read(stream: &TcpStream) -> io::Result<()> {
+    let (own, theirs) = (stream.local_addr()?.port(), stream.peer_addr()?.port());
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    while is_on_the_way(&std::fs::read_to_string("/proc/thread-self/net/tcp")?, own, theirs)
+        && std::time::Instant::now() < end
+    {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Whether the kernel's table of connections shows bytes that `own` has sent and `theirs` has not read.
+fn is_on_the_way(table: &str, own: u16, theirs: u16) -> bool {
+    let is_port = |address: &str, port: u16| address.ends_with(&format!(":{port:04X}"));
+    table.lines().skip(1).any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, remote, _, queues, ..] = fields[..] else { return false };
+        let Some((sent, received)) = queues.split_once(':') else { return false };
+        (is_port(local, own) && is_port(remote, theirs) && sent != "00000000")
+            || (is_port(local, theirs) && is_port(remote, own) && received != "00000000")
+    })
+}
+
 /// Sends an answer; false if the connection is of no further use.
 fn send(stream: &mut TcpStream, answer: &Answer, surplus: &AtomicUsize) -> io::Result<bool> {
     let mut head = format!("HTTP/1.1 {} Because\r\n", answer.status);
@@ -287,7 +311,7 @@ fn send(stream: &mut TcpStream, answer: &Answer, surplus: &AtomicUsize) -> io::R
         How::ResetAt(at) => {
             stream.write_all(&body[..at.min(body.len())])?;
             // What was sent arrives before the reset overtakes it.
-            std::thread::sleep(Duration::from_millis(100));
+            await_read(stream)?;
             rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
             return Ok(false);
         }

@@ -380,6 +380,13 @@ impl Collected {
     }
 }
 
+/// Whether a process still works. One that has ended and that its parent has not taken note of yet does not.
+pub(crate) fn lives(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name, which may hold anything, stands the state.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
 /// KiB of memory that a process has to itself.
 pub(crate) fn private_dirty(pid: i32) -> u64 {
     let memory = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("look at a process");

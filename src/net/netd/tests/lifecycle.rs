@@ -149,6 +149,10 @@ fn nothing_is_left_behind() {
         // And netd itself, a while after the last container.
         drop(stay);
         wait_until("netd ends", || !internet.directory.path().join(netd::SOCKET_NAME).exists());
+        // The lock is the last that it gives up: until then another one would leave the place to it.
+        let lock = std::fs::File::open(internet.directory.path().join("netd.lock")).unwrap();
+        wait_until("its lock is free", || lock.try_lock().is_ok());
+        drop(lock);
         Container::new(&internet, "again", vec![endpoint(&both_families())]);
     });
 }
