@@ -237,17 +237,20 @@ fn without_any_configuration_short_names_are_asked_for_at_docker_hub() {
 #[test]
 fn where_there_is_no_network_a_lookup_fails_at_once() {
     let sandbox = Sandbox::empty();
-    let servers = "printf 'nameserver 192.0.2.1\\nnameserver 127.0.0.1\\nnameserver 2001:db8::1\\n' > $TMPDIR/resolv && \
-                   mount --bind $TMPDIR/resolv \"$(readlink -f /etc/resolv.conf)\"";
-    let none = "mount --bind /dev/null \"$(readlink -f /etc/resolv.conf)\"";
-    for ways in ["true", servers, none] {
-        // A busy machine may be slow once; waiting for an answer that cannot come is slow each time.
-        let fastest = (0..3).map(|_| {
+    let over = |file: &str| {
+        format!(
+            "to=$(readlink -f /etc/resolv.conf) && {{ [ ! -f \"$to\" ] || mount --bind {file} \"$to\"; }}"
+        )
+    };
+    let servers = "nameserver 192.0.2.1\nnameserver 127.0.0.1\nnameserver 2001:db8::1\n";
+    let servers = over(&sandbox.write("servers", servers).display().to_string());
+    for ways in ["true", &servers, &over("/dev/null")] {
+        // A busy machine may be slow now and then; waiting for an answer that cannot come is slow each time.
+        let at_once = (0..10).any(|_| {
             let began = std::time::Instant::now();
             on_a_fresh_machine(&sandbox, ways, &["pull", "-q", "x:zz"]).fails(125);
-            began.elapsed()
+            began.elapsed().as_secs() < 2
         });
-        let fastest = fastest.min().unwrap_or_default();
-        assert!(fastest.as_secs() < 2, "{ways}: {fastest:?}");
+        assert!(at_once, "{ways}");
     }
 }

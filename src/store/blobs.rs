@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
 
 use sha2::{Digest as _, Sha256};
 
@@ -62,14 +63,62 @@ pub(crate) struct BlobWriter {
 impl BlobWriter {
     /// Adds bytes at the end.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(io_error("write", &self.path))?;
+        self.write(bytes)?;
         self.hash.update(bytes);
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(io_error("write", &self.path))?;
         self.length += bytes.len() as u64;
         if self.length - self.written_back >= WRITEBACK_BYTES {
             fs::start_writeback(&self.file, self.written_back, self.length - self.written_back).ok();
             self.written_back = self.length;
         }
         Ok(())
+    }
+
+    /// Adds at the end what `next` gives, piece by piece, until it gives an empty one. A thread hashes each piece while
+    /// the next one is read and written.
+    ///
+    /// # Errors
+    ///
+    /// What `next` fails with; if the file cannot be written.
+    pub(crate) fn append_all<E: From<StoreError>>(
+        &mut self,
+        mut next: impl FnMut(&mut Vec<u8>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let (full, pieces) = sync_channel::<Vec<u8>>(2);
+        let (spent, empty) = sync_channel::<Vec<u8>>(3);
+        let mut hash = std::mem::take(&mut self.hash);
+        std::thread::scope(|scope| {
+            let hashing = std::thread::Builder::new().name("hash".into()).stack_size(256 << 10);
+            let hashing = hashing.spawn_scoped(scope, move || {
+                for piece in pieces {
+                    hash.update(&piece);
+                    spent.try_send(piece).ok();
+                }
+                hash
+            });
+            let hashing = hashing.map_err(|err| E::from(io_error("hash", &self.path)(err)))?;
+            let written = loop {
+                let mut piece = empty.try_recv().unwrap_or_default();
+                piece.clear();
+                match next(&mut piece) {
+                    Ok(()) if piece.is_empty() => break Ok(()),
+                    Ok(()) => {}
+                    Err(err) => break Err(err),
+                }
+                if let Err(err) = self.write(&piece) {
+                    break Err(err.into());
+                }
+                // It takes all until this end is dropped.
+                full.send(piece).ok();
+            };
+            drop(full);
+            self.hash = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            written
+        })
     }
 
     /// The digest of the bytes that are there.

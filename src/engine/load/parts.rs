@@ -11,6 +11,7 @@ use crate::engine::load::shown;
 use crate::engine::register::MAX_DOCUMENT;
 use crate::engine::unpack::Source;
 use crate::engine::{Engine, Error, Kind, Result};
+use crate::store::StoreError;
 use crate::store::blobs::BlobWriter;
 use crate::store::staging::{self, Staged};
 use crate::store::unpack::any_decoder;
@@ -135,7 +136,7 @@ impl<'e> Parts<'e> {
             return Ok(());
         }
         let mut blob = self.engine.store().blobs().writer().map_err(Error::from)?;
-        copy(archive, |piece| Ok(blob.append(piece)?))?;
+        blob.append_all(|buffer| fill(archive, buffer))?;
         Ok(self.written(path, blob)?)
     }
 
@@ -327,10 +328,37 @@ impl From<crate::store::unpack::Failure> for Trouble {
     }
 }
 
+impl From<StoreError> for Trouble {
+    fn from(err: StoreError) -> Self {
+        Self::Other(err.into())
+    }
+}
+
 impl From<Error> for Trouble {
     fn from(err: Error) -> Self {
         Self::Other(err)
     }
+}
+
+/// Bytes of a blob that are written at once.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Puts the next bytes of the current entry into `buffer`, which is empty; none at the entry's end.
+fn fill<R: std::io::BufRead>(
+    archive: &mut Archive<R>,
+    buffer: &mut Vec<u8>,
+) -> std::result::Result<(), Trouble> {
+    buffer.reserve(PIECE_BYTES);
+    while buffer.len() < PIECE_BYTES {
+        let piece = archive.data()?;
+        let length = piece.len().min(PIECE_BYTES - buffer.len());
+        if length == 0 {
+            break;
+        }
+        buffer.extend_from_slice(&piece[..length]);
+        archive.consume(length);
+    }
+    Ok(())
 }
 
 /// Gives the data of the current entry to `take`.

@@ -116,6 +116,10 @@ impl<R: Read> Lookahead<R> {
 
 impl<R: Read> Read for Lookahead<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.start == self.end && out.len() >= self.buffer.len() {
+            // Nothing to look at first: no way round through the buffer.
+            return self.inner.read(out);
+        }
         let available = self.fill_buf()?;
         let take = available.len().min(out.len());
         out[..take].copy_from_slice(&available[..take]);
