@@ -35,7 +35,8 @@ if [ -d $t/power-registry ]; then
         pulled="$pulled$($k run --rm --net=none "127.0.0.1:5005/img:$i" cat /stamp 2>&1) "
     done
     is 'the rest can be pulled' "$pulled" "$(for i in $(seq 12); do printf '%s ' "$number-$i"; done)"
-    rm -rf $t/power-registry $t/power-source
+    $bin --root $t/power-source system reset -f > /dev/null 2>&1
+    rm -rf $t/power-registry
 fi
 $k system check > $out 2>&1 || cat $out; is 'system check' "$($k system check > /dev/null 2>&1; echo $?)" 0
 comes 'nothing half-made is left' '' ls -A $t/power/staging
