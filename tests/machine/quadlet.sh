@@ -11,7 +11,8 @@ up() { systemctl --user start "$1"; is "start $1" "$? $(systemctl --user is-acti
 # A container that does not end by itself when it is told to is a failed service, with podman as well: its monitor ends with its code.
 down() { systemctl --user stop "$1"; is "stop $1" "$? $(systemctl --user is-active "$1") $(show "$1" Result) $(show "$1" ExecMainStatus)" "0 ${2:-inactive success 0}"; }
 of() { $k inspect --format "$2" "$1" 2>&1; }
-journal() { journalctl --user -u "$1" -o cat --no-pager 2> /dev/null; }
+started=$(date +%s)
+journal() { journalctl --user --since "@$started" -u "$1" -o cat --no-pager 2> /dev/null; }
 
 # The images, one of them from a registry.
 tar -C $r -c . | $k import -q - localhost/bb > /dev/null; is 'import' $? 0
