@@ -7,6 +7,52 @@ use common::{Sandbox, json, wait_for};
 use serde_json::Value;
 
 #[test]
+fn short_flags_have_their_values_beside_them() {
+    let sandbox = Sandbox::new();
+    sandbox.start("up", &[], "exec sleep 1000");
+    for (args, stdout) in [
+        (&["exec", "-eA=1", "-e", "B=-2", "up", "sh", "-c", "echo $A$B"][..], "1-2"),
+        (&["exec", "-w/etc", "up", "pwd"], "/etc"),
+        (&["exec", "-u77:88", "up", "id", "-u"], "77"),
+        (&["exec", "-u=77", "up", "id", "-u"], "77"),
+        (&["exec", "-lw/etc", "pwd"], "/etc"),
+        (&["exec", "up", "echo", "-w/etc", "--", "-e"], "-w/etc -- -e"),
+        (&["exec", "--", "up", "echo", "-e", "x"], "x"),
+        (&["top", "up", "pid"], "PID"),
+    ] {
+        let done = sandbox.ketch(args);
+        assert_eq!((done.code, done.stdout.lines().next()), (0, Some(stdout)), "{args:?}: {}", done.stderr);
+    }
+    let unknown = sandbox.ketch(["exec", "--nosuch", "up", "true"]);
+    assert!(unknown.fails(125).contains("unknown flag: --nosuch"), "{}", unknown.stderr);
+}
+
+#[test]
+fn what_podmans_scripts_see_of_changes() {
+    let sandbox = Sandbox::new();
+    sandbox.ok([
+        "create",
+        "--name=c",
+        "--net=none",
+        "--health-cmd=true",
+        "--health-interval=90s",
+        "bb",
+        "sleep",
+        "1000",
+    ]);
+    assert_eq!(sandbox.inspect("c", ".Config.Healthcheck.Interval"), "1m30s");
+    assert_eq!(sandbox.inspect("c", "json .Config.Healthcheck.Interval"), "90000000000");
+    sandbox.ok(["commit", "-q", "c", "made"]);
+    let commits = ["events", "--stream=false", "--since=1h", "--filter=event=commit", "--format={{.Name}}"];
+    assert_eq!(sandbox.ok(commits), "c");
+    let id = sandbox.inspect("c", ".Id");
+    assert_eq!(sandbox.ok(["stop", "--filter=name=c"]), id, "as one that is named and does not run");
+    assert!(
+        sandbox.ketch(["stop", "--filter=name=c", "c"]).fails(125).contains("--filter takes no arguments")
+    );
+}
+
+#[test]
 fn one_that_is_initialized_has_all_but_its_command() {
     let sandbox = Sandbox::new();
     let dir = sandbox.path("d").display().to_string();
@@ -25,6 +71,7 @@ fn one_that_is_initialized_has_all_but_its_command() {
     ]);
     assert_eq!(sandbox.ok(["init", "c"]), "c");
     assert_eq!(sandbox.inspect("c", ".State.Status"), "initialized");
+    assert_eq!(sandbox.inspect("c", ".State.Running"), "false");
     let pid = sandbox.inspect("c", ".State.Pid");
     assert_ne!(pid, "0");
     assert!(std::path::Path::new(&format!("/proc/{pid}/root")).exists() || cfg!(not(target_os = "linux")));

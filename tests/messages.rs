@@ -210,6 +210,14 @@ const LINES: &[(&str, i32, &str)] = &[
     ("run --volumes-from=made:what bb", 125, "volumes from another container can only use z,ro,rw options"),
     ("run --restart=always:3 bb", 125, "retries can only be specified with on-failure restart policy"),
     ("run --umask=9 bb", 125, "invalid umask string 9"),
+    ("run --annotation=x bb", 125, "annotations must be formatted KEY=VALUE"),
+    ("run --sysctl=x bb", 125, "sysctls must be formatted KEY=VALUE"),
+    ("run --expose=70000 bb", 125, "invalid range format for --expose: 70000"),
+    (
+        "run --image-volume=what bb",
+        125,
+        "invalid image volume mode \"what\" required value: anonymous, tmpfs, ignore",
+    ),
     ("run --attach=what bb", 125, "must be one of stdin, stdout, or stderr"),
     ("nosuch", 125, "unrecognized command `"),
 ];

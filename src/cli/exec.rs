@@ -74,12 +74,7 @@ pub(crate) struct ExecArgs {
     workdir: Option<OsString>,
 
     /// Container, command and arguments; without the container with --latest and --cidfile
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CONTAINER COMMAND"
-    )]
+    #[arg(required = true, trailing_var_arg = true, value_name = "CONTAINER COMMAND")]
     words: Vec<OsString>,
 }
 

@@ -157,7 +157,7 @@ pub(crate) fn run_image(session: &mut Session<'_>, args: ImageArgs) -> anyhow::R
 pub(crate) fn run_volume(session: &mut Session<'_>, args: VolumeArgs) -> anyhow::Result<()> {
     let VolumeArgs { mut volumes, all, format } = args;
     if all != volumes.is_empty() {
-        return Err(UsageError::new("choose either one or more volumes or all").into());
+        return Err(UsageError::new("provide one or more volume names or use --all").into());
     }
     if all {
         let found = session.engine()?.volumes(&Filters::default())?;

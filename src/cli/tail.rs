@@ -9,15 +9,15 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use clap::{Arg, Command};
 
-/// The arguments of a verb, with a `--` between its first positional argument and the command that follows, if it has one.
+/// The arguments of a verb, with a `--` before the command that follows, if it has one: behind its first positional
+/// argument, or before it where that begins the command (`exec`, whose container may be left out).
 pub(super) fn mark(command: &Command, args: &[OsString]) -> Vec<OsString> {
     let mut marked = args.to_vec();
-    let runs_a_command = command.get_positionals().nth(1).is_some_and(Arg::is_trailing_var_arg_set);
-    if runs_a_command
+    if let Some(before) = command.get_positionals().take(2).position(Arg::is_trailing_var_arg_set)
         && let Some(first) = first_word(command, args)
-        && first + 1 < args.len()
+        && first + before < args.len()
     {
-        marked.insert(first + 1, "--".into());
+        marked.insert(first + before, "--".into());
     }
     marked
 }
@@ -114,6 +114,31 @@ mod tests {
                 found.get_many::<String>(name).unwrap_or_default().cloned().collect::<Vec<_>>().join(" ")
             };
             assert_eq!(format!("{}|{}|{}", texts("image"), texts("command"), texts("env")), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_begins_the_command_ends_the_flags() {
+        let exec = || {
+            Command::new("exec").no_binary_name(true).args([
+                Arg::new("env").long("env").short('e').action(ArgAction::Append),
+                Arg::new("words").num_args(1..).required(true).trailing_var_arg(true),
+            ])
+        };
+        for (line, want) in [
+            ("box sh -c x", "box sh -c x|"),
+            ("-eA=1 box env -e B", "box env -e B|A=1"),
+            ("-e A -eB box true", "box true|A B"),
+            ("--env=A -- box -x", "box -x|A"),
+        ] {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let found = exec()
+                .try_get_matches_from(mark(&exec(), &args))
+                .unwrap_or_else(|err| panic!("{line}: {err}"));
+            let texts = |name: &str| {
+                found.get_many::<String>(name).unwrap_or_default().cloned().collect::<Vec<_>>().join(" ")
+            };
+            assert_eq!(format!("{}|{}", texts("words"), texts("env")), want, "{line}");
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct TopArgs {
     latest: Latest,
 
     /// The container, by name or ID, then descriptors or options of ps(1)
-    #[arg(value_name = "CONTAINER [FORMAT|PS OPTIONS]", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "CONTAINER [FORMAT|PS OPTIONS]", trailing_var_arg = true)]
     words: Vec<String>,
 }
 

@@ -97,6 +97,9 @@ impl Engine {
         image.parent = Some(base.id);
         let registered = self.register_image(&image);
         drop(layer);
+        if registered.is_ok() {
+            self.record_container("commit", id);
+        }
         registered
     }
 }

@@ -49,6 +49,11 @@ impl Engine {
         let halted = self.halt(dir.as_fd(), id, record, true);
         if halted.is_err() {
             forget(dir.as_fd());
+            let now = state::examine(dir.as_fd(), id)?;
+            if !matches!(now.phase, Phase::Up | Phase::Unmonitored) {
+                // It has ended meanwhile.
+                return Err(improper(id, "is not running, can't pause"));
+            }
         } else {
             self.record_container("pause", id);
         }

@@ -51,7 +51,7 @@ impl Engine {
         let is_clean = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         if name.is_empty() || name.len() > 253 || !name.chars().all(is_clean) {
             return Err(Error::invalid(format!(
-                "secret name {name:?} can not include '=', '/', ',', or the NULL character and be between 1-253 characters"
+                "secret name {name:?} can not include '=', '/', ',', or the '\\0' (NULL) and be between 1 and 253 characters: invalid secret name"
             )));
         }
         if request.data.is_empty() || request.data.len() >= MAX_BYTES {

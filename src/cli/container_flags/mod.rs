@@ -155,10 +155,9 @@ fn pairs(texts: &[String], what: &str) -> Result<BTreeMap<String, String>> {
     texts
         .iter()
         .map(|text| {
-            let (key, value) = text
-                .split_once('=')
-                .filter(|(key, _)| !key.is_empty())
-                .ok_or_else(|| Error::invalid(format!("invalid {what} {text:?}: write KEY=VALUE")))?;
+            let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
+                Error::invalid(format!("{what} {text:?}: {what}s must be formatted KEY=VALUE"))
+            })?;
             Ok((key.to_owned(), value.to_owned()))
         })
         .collect()

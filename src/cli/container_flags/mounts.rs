@@ -88,8 +88,9 @@ impl MountFlags {
     fn image_volumes(&self) -> Result<Option<ImageVolumes>> {
         let Some(text) = &self.image_volume else { return Ok(None) };
         ImageVolumes::named(text).map(Some).ok_or_else(|| {
-            Error::invalid(format!("invalid --image-volume {text:?}"))
-                .hint("known are anonymous, bind, tmpfs and ignore")
+            Error::invalid(format!(
+                "invalid image volume mode {text:?} required value: anonymous, tmpfs, ignore (or docker's bind)"
+            ))
         })
     }
 }

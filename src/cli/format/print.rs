@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 
 use super::value::{Val, is_list, is_map, sorted};
 use crate::base::escape::Escaped;
-use crate::base::time::go_string;
+use crate::base::time::{go_duration, go_string};
 
 /// Writes `value` as `%v`; with `escape`, text of the document is made safe for a terminal.
 pub(crate) fn value(out: &mut String, value: &Val<'_>, escape: bool) {
@@ -15,6 +15,7 @@ pub(crate) fn value(out: &mut String, value: &Val<'_>, escape: bool) {
         Val::Null(_) => out.push_str("<nil>"),
         Val::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
         Val::Int(value) => out.push_str(&value.to_string()),
+        Val::Duration(ns) => out.push_str(&go_duration(*ns)),
         Val::Float(value) => out.push_str(&float(*value, 'g', None)),
         Val::Foreign(text) if escape => out.push_str(&Escaped(text).to_string()),
         Val::Foreign(text) => out.push_str(text),
@@ -29,8 +30,8 @@ pub(crate) fn value(out: &mut String, value: &Val<'_>, escape: bool) {
             out.push(':');
             self::value(out, item, escape);
         }),
-        Val::Struct(object, _) => group(out, "{", object.iter(), "}", |out, (key, item)| {
-            self::value(out, &Val::of(item, key), escape);
+        Val::Struct(object, own) => group(out, "{", object.iter(), "}", |out, (key, item)| {
+            self::value(out, &Val::member(own, key, item), escape);
         }),
     }
 }
@@ -176,7 +177,7 @@ fn verbatim(directive: &Directive, verb: char, arg: &Val<'_>, escape: bool) -> S
         ('x', Val::Foreign(_) | Val::Text(_)) => {
             as_text().bytes().map(|byte| format!("{byte:02x}")).collect()
         }
-        ('d', Val::Int(value)) => signed(value.unsigned_abs().to_string(), *value < 0),
+        ('d', Val::Int(value) | Val::Duration(value)) => signed(value.unsigned_abs().to_string(), *value < 0),
         ('x', Val::Int(value)) => signed(
             format!("{}{:x}", if directive.sharp { "0x" } else { "" }, value.unsigned_abs()),
             *value < 0,

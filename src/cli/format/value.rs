@@ -106,6 +106,9 @@ const RENAMED: &[(&str, &str)] = &[
     ("CreatedAt", "CreatedAtText"),
 ];
 
+/// Fields of health checks that are a `time.Duration`, in nanoseconds.
+const DURATIONS: &[&str] = &["Interval", "Timeout", "StartPeriod", "StartInterval"];
+
 /// podman's names of nested types, for errors.
 const TYPES: &[(&str, &str)] = &[
     ("State", "*define.InspectContainerState"),
@@ -143,6 +146,8 @@ pub(crate) enum Val<'v> {
     /// Text of the template itself, or made by its functions.
     Text(String),
     Time(Timestamp),
+    /// In nanoseconds.
+    Duration(i64),
     /// A list of the document.
     List(&'v [Value]),
     /// A list that a function made.
@@ -173,6 +178,15 @@ impl<'v> Val<'v> {
         }
     }
 
+    /// The field `key` of an object that stands under `parent`.
+    pub(crate) fn member(parent: &str, key: &'v str, value: &'v Value) -> Self {
+        let is_duration = matches!(parent, "Healthcheck" | "StartupHealthCheck") && DURATIONS.contains(&key);
+        match value.as_i64() {
+            Some(ns) if is_duration => Self::Duration(ns),
+            _ => Self::of(value, key),
+        }
+    }
+
     /// The field `name`.
     ///
     /// # Errors
@@ -186,7 +200,9 @@ impl<'v> Val<'v> {
             Self::Struct(object, _) if EMBEDDED.contains(&name) && !object.contains_key(name) => {
                 Some(self.clone())
             }
-            Self::Struct(object, _) => find(object, name).map(|(key, value)| Self::of(value, key)),
+            Self::Struct(object, parent) => {
+                find(object, name).map(|(key, value)| Self::member(parent, key, value))
+            }
             Self::Null(key) => {
                 return Err(format!(
                     "nil pointer evaluating {}.{name}",
@@ -208,6 +224,7 @@ impl<'v> Val<'v> {
             Self::Float(_) => "float64".to_owned(),
             Self::Foreign(_) | Self::Text(_) => "string".to_owned(),
             Self::Time(_) => "time.Time".to_owned(),
+            Self::Duration(_) => "time.Duration".to_owned(),
             Self::List(items) if items.iter().any(|item| !item.is_string()) => "[]interface {}".to_owned(),
             Self::List(_) | Self::Made(_) => "[]string".to_owned(),
             Self::Map(map) if map.values().any(|item| !item.is_string()) => {
@@ -224,7 +241,7 @@ impl<'v> Val<'v> {
         match self {
             Self::Missing | Self::Null(_) => false,
             Self::Bool(value) => *value,
-            Self::Int(value) => *value != 0,
+            Self::Int(value) | Self::Duration(value) => *value != 0,
             Self::Float(value) => *value != 0.0,
             Self::Foreign(text) => !text.is_empty(),
             Self::Text(text) => !text.is_empty(),
@@ -259,7 +276,7 @@ impl<'v> Val<'v> {
         match self {
             Self::Missing | Self::Null(_) => Value::Null,
             Self::Bool(value) => Value::from(*value),
-            Self::Int(value) => Value::from(*value),
+            Self::Int(value) | Self::Duration(value) => Value::from(*value),
             Self::Float(value) => Value::from(*value),
             Self::Foreign(text) => Value::from(*text),
             Self::Text(text) => Value::from(text.as_str()),

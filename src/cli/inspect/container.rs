@@ -19,6 +19,7 @@ use crate::base::spec::{
 };
 use crate::base::time::go_zero;
 use crate::engine::inspect::ContainerDetails;
+use crate::engine::state::Phase;
 use crate::engine::{Engine, Result};
 
 /// Fields that JSON leaves out when they are empty.
@@ -167,7 +168,8 @@ fn state(details: &ContainerDetails) -> Value {
     json!({
         "OciVersion": "1.2.0",
         "Status": status.word(),
-        "Running": is_up,
+        // What `init` has made is there, and waits for `start`.
+        "Running": is_up && status.phase != Phase::Initialized,
         "Paused": status.paused,
         "Restarting": false,
         "OOMKilled": ended.is_some_and(|end| end.oom_killed),

@@ -186,7 +186,7 @@ fn labels(request: &ContainerRequest, defaults: &ContainerDefaults) -> BTreeMap<
 fn exposed_ports(request: &ContainerRequest, defaults: &ContainerDefaults) -> Result<Vec<String>> {
     let mut ports = std::collections::BTreeSet::new();
     for text in defaults.exposed_ports.iter().chain(&request.expose) {
-        let bad = || Error::invalid(format!("invalid port to expose: {text:?}"));
+        let bad = || Error::invalid(format!("invalid range format for --expose: {text}"));
         let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         if !["tcp", "udp", "sctp"].contains(&protocol) {
             return Err(bad());
