@@ -383,6 +383,54 @@ fn options_of_networks_have_their_effect() {
 }
 
 #[test]
+fn networks_are_found_as_podman_finds_them() {
+    let sandbox = Sandbox::new();
+    for (name, subnet) in [("neta", "10.201.20.0/24"), ("netb", "10.201.21.0/24")] {
+        sandbox.ok(["network", "create", "--subnet", subnet, name]);
+    }
+    for (pattern, want) in
+        [("name=^net", "neta\nnetb"), ("name=a$", "neta"), ("name=^a", ""), ("name=t.b", "netb")]
+    {
+        assert_eq!(sandbox.ok(["network", "ls", "-q", "--filter", pattern]), want, "{pattern}");
+    }
+    let subnets = "--format={{range .Subnets}}{{.Subnet}} {{.Gateway}}{{end}}";
+    let listed = sandbox.ok(["network", "ls", "--filter=name=neta", subnets]);
+    assert_eq!(listed, "10.201.20.0/24 10.201.20.1");
+    let id = sandbox.ok(["network", "inspect", "neta", "--format={{.ID}}"]);
+    sandbox.ok(["create", "--name=one", "--network=neta", "bb", "true"]);
+    let by_id = format!("--filter=network={id}");
+    assert_eq!(sandbox.ok(["ps", "-a", &by_id, "--format={{.Names}}"]), "one");
+}
+
+#[test]
+fn mistakes_are_told_and_not_passed_over() {
+    let sandbox = Sandbox::new();
+    for (options, said) in [
+        (&["--network=none", "-p=1:2:3:4:5"][..], "invalid port"),
+        (&["--network=ketch:alias="], "alias cannot be empty"),
+        (&["--network=ketch:interface_name=lo"], "invalid interface name"),
+        (&["--network=ketch:ip=10.88.0.8,ip=10.88.0.9"], "of which a container has one"),
+        (&["--dns=none", "--dns=192.0.2.1"], "none is not allowed"),
+        (&["--dns=none", "--dns-search=a.b"], "UseImageResolvConf and DNSSearch"),
+        (&["--dns=none", "--dns-option=ndots:1"], "UseImageResolvConf and DNSOption"),
+    ] {
+        let refused = sandbox.ketch([&["run", "--rm"], options, &["bb", "true"]].concat());
+        assert!(refused.fails(125).contains(said), "{options:?}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn a_container_has_an_address_of_every_subnet() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["network", "create", "--subnet=10.201.22.0/24", "--subnet=10.201.23.0/24", "n"]);
+    let given = "ip -o -4 addr show eth0 | grep -o '10[.0-9]*/24'; ip route | grep -c default";
+    // The bridge stays, and with it what was given last.
+    sandbox.ok(["run", "-d", "--name=hold", "--network=n", "bb", "sleep", "1000"]);
+    assert_eq!(sh(&sandbox, &["--network=n"], given), "10.201.22.3/24\n10.201.23.3/24\n1");
+    assert_eq!(sh(&sandbox, &["--network=n:ip=10.201.23.9"], given), "10.201.22.4/24\n10.201.23.9/24\n1");
+}
+
+#[test]
 fn addresses_that_were_asked_for() {
     let sandbox = Sandbox::new();
     sandbox.ok(["network", "create", "--subnet=10.201.9.0/24", "--subnet=fd12:9::/64", "n"]);

@@ -133,8 +133,10 @@ impl Internet {
         // The two know each other before anything is timed.
         for ip in [OUTSIDE, OUTSIDE6] {
             let nobody_listens = SocketAddr::new(ip.parse().unwrap(), 1);
-            let answer = std::net::TcpStream::connect_timeout(&nobody_listens, PATIENCE);
-            assert_eq!(answer.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+            wait_until("the outside answers", || {
+                let answer = std::net::TcpStream::connect_timeout(&nobody_listens, PATIENCE);
+                answer.unwrap_err().kind() == std::io::ErrorKind::ConnectionRefused
+            });
         }
         let directory = tempfile::tempdir().unwrap();
         Self { outside, directory, linger: Duration::from_millis(300) }
@@ -219,21 +221,48 @@ pub(crate) struct Container {
 }
 
 impl Container {
-    /// Attaches a new container, which must work.
+    /// Attaches a new container, which must work. A netd that is about to end is asked in vain, as by any client.
     pub(crate) fn new(internet: &Internet, name: &str, endpoints: Vec<EndpointRequest>) -> Self {
-        Self::attach(internet.session(), new_namespace(), attach(name, endpoints)).unwrap()
+        let namespace = new_namespace();
+        let request = Request::Attach(attach(name, endpoints));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < deadline, "no netd serves");
+            let session = internet.session();
+            if control::send(&session, &request, &[namespace.as_fd()]).is_err() {
+                continue;
+            }
+            match control::receive::<Reply>(&session) {
+                Ok(Some((Reply::Elsewhere, _))) | Ok(None) | Err(_) => {}
+                Ok(Some((reply, descriptors))) => {
+                    let Request::Attach(attach) = request else { unreachable!("made above") };
+                    return Self::attached(session, namespace, attach.container, reply, descriptors).unwrap();
+                }
+            }
+        }
     }
 
     pub(crate) fn attach(session: OwnedFd, namespace: OwnedFd, attach: Attach) -> Result<Self, Refusal> {
         let id = attach.container.clone();
         control::send(&session, &Request::Attach(attach), &[namespace.as_fd()]).unwrap();
-        match control::receive::<Reply>(&session).unwrap().unwrap() {
-            (Reply::Attached { endpoints }, mut descriptors) => {
+        let (reply, descriptors) = control::receive::<Reply>(&session).unwrap().unwrap();
+        Self::attached(session, namespace, id, reply, descriptors)
+    }
+
+    fn attached(
+        session: OwnedFd,
+        namespace: OwnedFd,
+        id: String,
+        reply: Reply,
+        mut descriptors: Vec<OwnedFd>,
+    ) -> Result<Self, Refusal> {
+        match reply {
+            Reply::Attached { endpoints } => {
                 let gateway = descriptors.remove(0);
                 Ok(Self { id, namespace, session, endpoints, gateway })
             }
-            (Reply::Refused(refusal), _) => Err(refusal),
-            (other, _) => panic!("unexpected answer {other:?}"),
+            Reply::Refused(refusal) => Err(refusal),
+            other => panic!("unexpected answer {other:?}"),
         }
     }
 
