@@ -389,7 +389,7 @@ fn networks_are_found_as_podman_finds_them() {
         sandbox.ok(["network", "create", "--subnet", subnet, name]);
     }
     for (pattern, want) in
-        [("name=^net", "neta\nnetb"), ("name=a$", "neta"), ("name=^a", ""), ("name=t.b", "netb")]
+        [("name=^net", "neta\nnetb"), ("name=a$", "neta"), ("name=^a", ""), ("name=e.b", "netb")]
     {
         assert_eq!(sandbox.ok(["network", "ls", "-q", "--filter", pattern]), want, "{pattern}");
     }
