@@ -17,8 +17,7 @@ fn build(sandbox: &Sandbox, text: &str, args: &[&str]) -> Output {
 #[test]
 fn variables_of_env_stand_behind_every_from() {
     let sandbox = Sandbox::new();
-    let text =
-        "FROM bb AS a\nENV Q=2\nRUN echo 1-$Q-$Z\nFROM a\nARG Z=arg\nRUN echo 2-$Q-$Z\nENV V=${Z}v Z=last\n";
+    let text = "FROM bb AS a\nENV Q=2\nRUN echo 1-$Q-$Z$container\nFROM a\nARG Z=arg\nRUN echo 2-$Q-$Z\nENV V=${Z}v Z=last\n";
     let built = build(&sandbox, text, &["--env=Q=1", "--env", "Z=z", "-t", "x"]);
     let said = built.ok();
     assert!(said.contains("1-2-z\n") && said.contains("2-1-z\n"), "{said}");

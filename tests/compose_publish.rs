@@ -171,6 +171,10 @@ fn services_are_built_side_by_side() {
     for line in ["[a] built-a\n", "[b] built-b\n", "one\n", "two\n"] {
         assert!(said.contains(line), "{line}: {said}");
     }
+    let plain = sandbox.compose(&["--progress", "plain", "build", "a"]);
+    plain.ok();
+    assert!(plain.stderr.contains("#0 building with"), "{}", plain.stderr);
+    assert!(sandbox.compose(&["build", "--check", "a"]).ok().contains("no warnings found"));
     let limited = sandbox.compose(&["--parallel", "1", "up", "--build", "--force-recreate"]);
     assert!(!limited.ok().contains("[a] "), "{}", limited.stdout);
     sandbox.compose(&["down", "-t", "0"]).ok();
@@ -183,5 +187,15 @@ fn up_waits_for_what_lasts_and_scales_what_there_is() {
     assert!(up.fails(1).contains("container p-a-1 exited (5)"), "{}", up.stderr);
     let scaled = sandbox.compose(&["up", "-d", "--scale", "nosuch=2"]);
     assert!(scaled.fails(1).contains("no such service: nosuch"), "{}", scaled.stderr);
+    let run = sandbox.compose(&["run", "-q", "--rm", "--pull", "never", "a", "echo", "said"]);
+    assert_eq!((run.ok(), run.stderr.as_str()), ("said", ""));
+    // No limit needs no cgroup.
+    sandbox.write(
+        "p/compose.yaml",
+        "services: {a: {image: bb, network_mode: none, pids_limit: -1, container_name: own}}\n",
+    );
+    assert_eq!(sandbox.compose(&["run", "--rm", "a", "echo", "free"]).ok(), "free");
+    let scaled = sandbox.compose(&["up", "-d", "--scale", "a=2"]);
+    assert!(scaled.fails(1).contains("only one container can have"), "{}", scaled.stderr);
     sandbox.compose(&["down", "-t", "0"]).ok();
 }

@@ -25,6 +25,11 @@ impl Setting {
         Self { flag, file: file.to_owned(), value: value.to_string(), otherwise: None, optional: false }
     }
 
+    /// That there shall be no limit, which holds as well where nothing can be limited.
+    pub(super) fn limits_nothing(&self) -> bool {
+        self.value == "max" || self.value.starts_with("max ") || self.value.ends_with("=max")
+    }
+
     /// The controller: the file's name up to its first dot.
     fn controller(&self) -> &str {
         self.file.split('.').next().unwrap_or(&self.file)
@@ -162,6 +167,9 @@ pub(crate) fn apply(leaf: &Path, limits: &Limits) -> Result<()> {
     let has = tree::words(&leaf.join("cgroup.controllers"));
     for setting in wanted {
         if !has.iter().any(|name| name == setting.controller()) {
+            if setting.limits_nothing() {
+                continue;
+            }
             let controller = setting.controller().to_owned();
             return Err(CgroupError::NoController { flag: setting.flag, controller });
         }
@@ -246,6 +254,24 @@ mod tests {
         assert_eq!(one(limits(Some(-1), Some(20_000))), pair("cpu.max", "max 20000"));
         assert_eq!(one(Limits { cpu_shares: Some(512), ..Limits::default() }), pair("cpu.weight", "20"));
         assert!(files(&Limits { cpu_shares: Some(0), ..Limits::default() }).is_empty());
+    }
+
+    #[test]
+    fn no_limit_needs_no_controller() {
+        for (limits, nothing) in [
+            (Limits { pids: Some(-1), ..Limits::default() }, true),
+            (Limits { pids: Some(5), ..Limits::default() }, false),
+            (Limits { cpu_quota_us: Some(-1), ..Limits::default() }, true),
+            (Limits { cpu_quota_us: Some(5000), ..Limits::default() }, false),
+            (Limits { memory: Some(-1), memory_swap: Some(-1), ..Limits::default() }, true),
+        ] {
+            let found = settings(&limits, &|_| None).unwrap();
+            assert_eq!(found.iter().all(Setting::limits_nothing), nothing, "{limits:?}");
+        }
+        let leaf = tempfile::tempdir().unwrap();
+        std::fs::write(leaf.path().join("cgroup.controllers"), "memory\n").unwrap();
+        apply(leaf.path(), &Limits { pids: Some(-1), ..Limits::default() }).unwrap();
+        assert!(apply(leaf.path(), &Limits { pids: Some(5), ..Limits::default() }).is_err());
     }
 
     /// SEC-36: a crowd of processes stops at 2048, if nobody says otherwise.

@@ -437,5 +437,5 @@ fn first_flag(limits: &Limits) -> Option<&'static str> {
     }
     // Devices are looked at later: here any number will do.
     let settings = settings::settings(limits, &|_| Some((0, 0))).ok()?;
-    Some(settings.first().map_or("a limit", |setting| setting.flag))
+    settings.iter().find(|setting| !setting.limits_nothing()).map(|setting| setting.flag)
 }

@@ -134,7 +134,15 @@ impl Compose<'_> {
     ///
     /// The first thing that cannot be done; what was done before it stays.
     pub(crate) fn up(&self, options: &UpOptions) -> Result<Vec<String>> {
-        options.scale.keys().try_for_each(|name| self.project.service(name).map(drop))?;
+        for (name, count) in &options.scale {
+            let own = self.project.service(name)?.str_at("container_name");
+            if let Some(own) = own.filter(|_| *count > 1) {
+                return Err(Error::invalid(format!(
+                    "service {name:?} has the container name {own:?}, which only one container can have"
+                ))
+                .hint("remove `container_name` to have several"));
+            }
+        }
         let _lock = self.lock()?;
         let order = self.project.select(&options.services, !options.no_dependencies)?;
         for name in &order {

@@ -112,11 +112,11 @@ impl Compose<'_> {
     pub(crate) fn prepare_one_off(
         &self,
         service: &str,
-        build: bool,
+        options: &UpOptions,
         aliases: bool,
     ) -> Result<ContainerRequest> {
         let order = [service.to_owned()];
-        self.obtain_images(&order, &UpOptions { build, ..UpOptions::default() })?;
+        self.obtain_images(&order, options)?;
         self.make_networks(&order, None)?;
         self.make_volumes(&order, &UpOptions::default())?;
         let files = self.write_files(&order)?;

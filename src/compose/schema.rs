@@ -211,8 +211,6 @@ pub(crate) static SERVICE_FIELDS: Record = record(&[
     ("pids_limit", Int),
     ("platform", Text),
     ("ports", Set(&Several(short::ports, &Shape::Record(&PORT)), Key::Port)),
-    ("post_start", List(&Shape::Record(&HOOK))),
-    ("pre_stop", List(&Shape::Record(&HOOK))),
     ("privileged", Bool),
     ("pull_policy", Text),
     ("read_only", Bool),
@@ -236,6 +234,8 @@ pub(crate) static SERVICE_FIELDS: Record = record(&[
     ("volumes", Set(&Short(short::volume, &Shape::Mount(&SERVICE_VOLUME)), Key::Field("target"))),
     ("volumes_from", Set(&TEXT, Key::Whole)),
     ("working_dir", Text),
+    ("post_start", List(&Shape::Record(&HOOK))),
+    ("pre_stop", List(&Shape::Record(&HOOK))),
 ]);
 
 static BUILD: Record = record(&[

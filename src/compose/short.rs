@@ -336,7 +336,8 @@ pub(crate) fn volume(node: Node) -> Result<Node> {
     }
     if is_path {
         bind.insert("create_host_path".to_owned(), Node::bool(true, node.at));
-    } else {
+    } else if written.len() > 2 {
+        // As docker compose: what is that short gets nothing beside its target.
         add("volume", Node::map(volume, node.at));
     }
     if !bind.is_empty() {
@@ -383,6 +384,7 @@ mod tests {
     fn volumes_have_short_forms() {
         for (written, expected) in [
             ("/data", json!({"type": "volume", "target": "/data", "volume": {}})),
+            ("/d", json!({"type": "volume", "target": "/d"})),
             ("v:/data", json!({"type": "volume", "source": "v", "target": "/data", "volume": {}})),
             (
                 "./a:/b/:ro,Z",

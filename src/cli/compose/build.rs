@@ -31,6 +31,14 @@ pub(crate) struct BuildArgs {
     #[arg(short, long, value_name = "SIZE")]
     memory: Option<String>,
 
+    /// Look at the Dockerfiles, tell what could be better, and build nothing
+    #[arg(long)]
+    check: bool,
+
+    /// Show it in this form: as --progress before the verb
+    #[arg(long, value_name = "FORM", hide = true)]
+    progress: Option<String>,
+
     /// Build every step again
     #[arg(long)]
     no_cache: bool,
@@ -72,12 +80,17 @@ pub(crate) fn build(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Resul
         for arg in &args.build_arg {
             words.extend(["--build-arg".into(), arg.into()]);
         }
-        for (flag, wanted) in [("--no-cache", args.no_cache), ("--pull", args.pull), ("--quiet", args.quiet)]
-        {
+        for (flag, wanted) in [
+            ("--no-cache", args.no_cache),
+            ("--pull", args.pull),
+            ("--quiet", args.quiet),
+            ("--check", args.check),
+        ] {
             if wanted {
                 words.push(flag.into());
             }
         }
+        words.extend(shown_as(args.progress.as_ref().or(session.globals.project.progress.as_ref())));
         words.extend(args.ssh.iter().map(|key| format!("--ssh={key}").into()));
         words.extend(args.memory.iter().map(|size| format!("--memory={size}").into()));
         words.push(context);
@@ -118,6 +131,11 @@ pub(super) fn side_by_side(
     });
     let jobs: Vec<Job> = jobs.collect();
     together::run(screen, &jobs, limit, &mut |place| Ok(lines[place].1.clone()))
+}
+
+/// The flag of `build` for a form that `--progress` names.
+pub(super) fn shown_as(progress: Option<&String>) -> Option<OsString> {
+    progress.map(|form| format!("--progress={form}").into())
 }
 
 fn one_by_one(session: &mut Session<'_>, lines: &[(String, Vec<OsString>)]) -> anyhow::Result<Exit> {

@@ -66,6 +66,7 @@ impl Images for Getter<'_> {
             if self.quiet_build {
                 words.insert(1, "--quiet".into());
             }
+            words.splice(1..1, super::build::shown_as(self.globals.project.progress.as_ref()));
             lines.push((name.clone(), words));
         }
         let limit = self.globals.project.parallel.unwrap_or_else(together::limit);

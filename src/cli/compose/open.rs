@@ -93,6 +93,8 @@ pub(super) fn with<T>(
 pub(super) struct Shown {
     /// Not how images are pulled.
     pub(super) quiet_pull: bool,
+    /// Nothing of what is done.
+    pub(super) quiet: bool,
     /// Not how images are built.
     pub(super) quiet_build: bool,
     /// What hooks write, like the output of containers.
@@ -130,7 +132,7 @@ pub(super) fn with_pause<T>(
     work: impl FnOnce(&Compose<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let flags = &session.globals.project;
-    let quiet = flags.quiet;
+    let quiet = flags.quiet || shown.quiet;
     // As docker compose writes it: with a blank of its own before what follows.
     let prefix = if flags.dry_run { "DRY-RUN MODE -  " } else { "" };
     let report = move |event: Event<'_>| {

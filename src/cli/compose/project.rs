@@ -41,6 +41,8 @@ pub(crate) struct ProjectFlags {
     pub(crate) no_colour: bool,
     /// `--progress quiet`.
     pub(crate) quiet: bool,
+    /// `--progress`: the form in which builds are shown, if it is another than theirs.
+    pub(crate) progress: Option<String>,
     /// `--parallel`: how much is done at once; `None` if nothing is said, or no limit is wanted.
     pub(crate) parallel: Option<usize>,
     /// `--version`, or no verb but `--help`.
@@ -122,7 +124,10 @@ impl ProjectFlags {
             },
             b"--progress" => match text().as_str() {
                 "quiet" => self.quiet = true,
-                "auto" | "tty" | "plain" => {}
+                "auto" => {}
+                "tty" | "plain" => self.progress = Some(text()),
+                // As docker compose calls it.
+                "json" | "rawjson" => self.progress = Some("rawjson".to_owned()),
                 other => {
                     return Err(
                         UsageError::new(format!("unsupported --progress value {other:?}")).see("compose")

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::attach::packet::Hello;
 use crate::base::bytes::Bytes;
 use crate::base::mount_syntax;
-use crate::cli::compose::open;
+use crate::cli::compose::open::{self, Shown};
 use crate::cli::container_flags::environment;
 use crate::cli::labels::labels;
 use crate::cli::run::{self, Attachment};
@@ -164,6 +164,18 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "PORT")]
     publish: Vec<String>,
 
+    /// When to pull the image: always, missing or never
+    #[arg(long, value_name = "POLICY", value_parser = ["always", "missing", "never"])]
+    pull: Option<String>,
+
+    /// Tell nothing of what goes on; the command's output is shown
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Do not show how images are built
+    #[arg(long)]
+    quiet_build: bool,
+
     /// Do not show how images are pulled
     #[arg(long)]
     quiet_pull: bool,
@@ -209,7 +221,13 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     let project = open::project(session, std::slice::from_ref(&args.service))?;
     let terminal =
         !args.no_tty && !args.detach && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
-    let id = open::with(session, &project, args.quiet_pull, |compose| {
+    let shown = Shown {
+        quiet_pull: args.quiet_pull || args.quiet,
+        quiet_build: args.quiet_build || args.quiet,
+        quiet: args.quiet,
+        ..Shown::default()
+    };
+    let id = open::with_shown(session, &project, shown, |compose| {
         let mut dependencies = project.select(std::slice::from_ref(&args.service), true)?;
         dependencies.retain(|name| *name != args.service);
         if !args.no_deps && !dependencies.is_empty() {
@@ -220,7 +238,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
             };
             compose.up(&options)?;
         }
-        let mut request = compose.prepare_one_off(&args.service, args.build, args.use_aliases)?;
+        let options = UpOptions { build: args.build, pull: args.pull.clone(), ..UpOptions::default() };
+        let mut request = compose.prepare_one_off(&args.service, &options, args.use_aliases)?;
         let number = &random()?;
         let name =
             args.name.clone().unwrap_or_else(|| format!("{}-{}-run-{number}", project.name, args.service));

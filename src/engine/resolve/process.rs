@@ -111,16 +111,20 @@ fn environment(
     for proxy in &request.proxies {
         set(proxy.clone());
     }
-    if !request.unset_all_env {
-        for entry in &defaults.env {
-            // An image may hold nonsense like "=x"; Docker starts it all the same.
-            let name = entry.split('=').next().unwrap_or_default();
-            if !name.is_empty() && entry.contains('=') && !request.unset_env.iter().any(|unset| unset == name)
-            {
-                set(entry.as_str().into());
-            }
+    for entry in &defaults.env {
+        // An image may hold nonsense like "=x"; Docker starts it all the same.
+        let name = entry.split('=').next().unwrap_or_default();
+        if !name.is_empty() && entry.contains('=') {
+            set(entry.as_str().into());
         }
     }
+    // What nobody has asked for; as with podman, ketch's own variables too.
+    let is_unset = |entry: &Bytes| {
+        let name = entry.as_bytes().split(|&b| b == b'=').next().unwrap_or_default();
+        request.unset_all_env || request.unset_env.iter().any(|unset| unset.as_bytes() == name)
+    };
+    env.retain(|entry| !is_unset(entry));
+    let mut set = |entry: Bytes| put(&mut env, entry);
     if systemd {
         set(format!("container_uuid={}", &facts.id.as_str()[..32]).into());
     }
