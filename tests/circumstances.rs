@@ -109,10 +109,8 @@ fn files_that_may_not_grow_are_told() {
         length if length > 4000 => Ok(()),
         length => Err(length.to_string()),
     });
-    assert_eq!(
-        sandbox.ok(["ps", "--format={{.Status}}", "--filter=name=talks"]).contains("unmonitored"),
-        false
-    );
+    let status = sandbox.ok(["ps", "--format={{.Status}}", "--filter=name=talks"]);
+    assert!(!status.contains("unmonitored"), "{status}");
     assert_eq!(sandbox.inspect("talks", ".State.Status"), "running");
     assert_eq!(sandbox.ok(["stop", "-t0", "talks"]), "talks");
     sandbox.ok(["system", "check"]);
