@@ -23,6 +23,8 @@ fn variables_of_env_stand_behind_every_from() {
     assert!(said.contains("1-2-z\n") && said.contains("2-1-z\n"), "{said}");
     let env = sandbox.ok(["image", "inspect", "--format={{json .Config.Env}}", "x"]);
     assert!(env.contains("\"Q=1\"") && env.contains("\"Z=last\"") && env.contains("\"V=zv\""), "{env}");
+    let told = build(&sandbox, "FROM bb\nENV container=oci\nRUN echo in-$container\n", &[]);
+    assert!(told.ok().contains("in-oci\n"), "{}", told.stdout);
     // Another value is another step.
     let again = build(&sandbox, text, &["--env=Q=1", "--env", "Z=y"]);
     assert!(again.ok().contains("1-2-y\n"), "{}", again.stdout);

@@ -80,8 +80,10 @@ impl Builder<'_> {
         request.command = words.iter().map(|word| Bytes::from(word.as_str())).collect();
         request.entrypoint = Some(vec![]);
         request.env = self.predefined();
-        // A step is not told that it is in a container, as with buildah and BuildKit.
-        request.unset_env.push("container".to_owned());
+        // A step is not told that it is in a container, as with buildah and BuildKit; but by its image.
+        if state.lookup("container").is_none() {
+            request.unset_env.push("container".to_owned());
+        }
         request.env.extend(args.iter().map(|(key, value)| Bytes::from(format!("{key}={value}"))));
         if let Some(word) = &run.flags.network {
             match state.expand(word, scope)?.as_str() {
