@@ -56,7 +56,7 @@ fn the_start_period_has_a_pause_of_its_own() {
     // With the pause of an hour alone, the second check would never come.
     sandbox.ok(["exec", "h", "touch", "/ok"]);
     assert_eq!(sandbox.ok(["wait", "--condition=healthy", "h"]), "-1");
-    assert_eq!(sandbox.inspect("h", ".Config.Healthcheck.StartInterval"), "200000000");
+    assert_eq!(sandbox.inspect("h", ".Config.Healthcheck.StartInterval"), "200ms");
 }
 
 #[test]
