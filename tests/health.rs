@@ -255,15 +255,17 @@ fn a_service_manager_is_told() {
     let socket = start("conmon", &["--sdnotify=conmon"], SLEEP);
     let main = format!("MAINPID={}", sandbox.inspect("conmon", ".State.ConmonPid"));
     assert_eq!(heard(&socket), format!("{main}\nREADY=1"));
+    assert_eq!(heard(&socket), format!("{main}\nREADY=1"), "from the monitor, and from the command");
 
     let socket = start("healthy", &["--sdnotify=healthy", "--health-interval=100ms", BY_FILE], SLEEP);
-    assert_eq!(heard(&socket), format!("MAINPID={}", sandbox.inspect("healthy", ".State.ConmonPid")));
+    let main = format!("MAINPID={}", sandbox.inspect("healthy", ".State.ConmonPid"));
+    assert_eq!((heard(&socket), heard(&socket)), (main.clone(), main));
     sandbox.ok(["exec", "healthy", "touch", "/ok"]);
     assert_eq!(heard(&socket), "READY=1");
 
     let socket =
         start("container", &[], "echo $NOTIFY_SOCKET; test -S $NOTIFY_SOCKET && echo there; sleep 1000");
-    assert!(heard(&socket).starts_with("MAINPID="));
+    assert!(heard(&socket).starts_with("MAINPID=") && heard(&socket).starts_with("MAINPID="));
     sandbox.wait_until(&["logs", "container"], "/run/notify/notify.sock\nthere");
     let inside = sandbox.store().join("containers").join(sandbox.inspect("container", ".Id")).join("notify");
     let link = sandbox.path("n");

@@ -130,7 +130,7 @@ pub(super) struct Message {
     reply_to: u32,
     member: String,
     error: String,
-    /// The texts at the beginning of the body, as far as its types are `s`, `o` and `u`.
+    /// The texts at the beginning of the body, as far as its types are `s`, `o` and `u`, or one of them as a variant.
     pub(super) words: Vec<String>,
 }
 
@@ -324,6 +324,7 @@ fn decode(head: &[u8; 16], rest: &[u8], sizes: &Header) -> Option<Message> {
         message.words.push(match kind {
             's' | 'o' => body.text()?,
             'u' => body.u32()?.to_string(),
+            'v' if matches!(body.signature()?.as_str(), "s" | "o") => body.text()?,
             _ => break,
         });
     }

@@ -18,6 +18,7 @@
 pub(crate) mod admission;
 pub(crate) mod control;
 mod dbus;
+pub(crate) mod service;
 pub(crate) mod settings;
 pub(crate) mod stat;
 pub(crate) mod systemd;

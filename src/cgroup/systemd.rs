@@ -109,6 +109,22 @@ impl Manager {
         self.0.call(&manager("AttachProcessesToUnit", "ssau"), body).map(drop).map_err(refused)
     }
 
+    /// The property `name`, a text, of the unit `unit`; `interface` is what it is a property of, `Unit` or `Service`.
+    pub(super) fn property(&mut self, unit: &str, interface: &str, name: &str) -> Result<String> {
+        let get = Method {
+            destination: DESTINATION,
+            path: &format!("{PATH}/unit/{}", object_name(unit)),
+            interface: "org.freedesktop.DBus.Properties",
+            name: "Get",
+            signature: "ss",
+        };
+        let mut body = Body::default();
+        body.text(&format!("{DESTINATION}.{interface}"));
+        body.text(name);
+        let reply = self.0.call(&get, body).map_err(refused)?;
+        Ok(reply.words.into_iter().next().unwrap_or_default())
+    }
+
     /// Waits for the end of a job; its result.
     fn await_job(&mut self, job: &str) -> io::Result<String> {
         loop {
@@ -119,6 +135,24 @@ impl Manager {
             }
         }
     }
+}
+
+/// A unit's name as a part of an object's path.
+///
+/// # Source
+///
+/// sd_bus_path_encode(3).
+fn object_name(unit: &str) -> String {
+    use std::fmt::Write as _;
+    let mut name = String::with_capacity(unit.len() * 2);
+    for (at, byte) in unit.bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit()) {
+            name.push(char::from(byte));
+        } else {
+            write!(name, "_{byte:02x}").expect("a String takes all");
+        }
+    }
+    name
 }
 
 fn manager<'a>(name: &'a str, signature: &'a str) -> Method<'a> {

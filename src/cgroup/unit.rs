@@ -30,6 +30,10 @@ pub(crate) struct Surroundings {
     pub(crate) systemd: Option<Sockets>,
     /// The caller is root of the machine, and not of U.
     pub(crate) rootful: bool,
+    /// The caller is how a service starts that the monitor is to be the main process of
+    /// ([`crate::cgroup::service`]): it stays in the service's cgroup.
+    #[serde(default)]
+    pub(crate) in_service: bool,
 }
 
 impl Surroundings {
@@ -113,9 +117,18 @@ impl Wish<'_> {
         first_flag(&self.cgroup.limits)
     }
 
+    /// The monitor stays where it is, and only the container gets a cgroup.
+    fn leaves_monitor(&self) -> bool {
+        match self.cgroup.mode {
+            CgroupMode::NoMonitor => true,
+            CgroupMode::Enabled => self.surroundings.in_service,
+            CgroupMode::Disabled | CgroupMode::Split => false,
+        }
+    }
+
     /// Must the container's own process be there before its scope can be made?
     pub(crate) fn is_made_after_birth(&self) -> bool {
-        self.cgroup.mode == CgroupMode::NoMonitor && self.surroundings.choice != ManagerChoice::Cgroupfs
+        self.leaves_monitor() && self.surroundings.choice != ManagerChoice::Cgroupfs
     }
 
     /// Makes the cgroups of the container and moves `pid` into the scope, if it is systemd that makes it:
@@ -186,12 +199,11 @@ impl Wish<'_> {
             .map(|place| place.directory())
             .ok_or_else(|| CgroupError::Systemd("the new scope is not to be seen".into()))?;
         let unit = Unit { leaf: directory.join(CONTAINER), directory, home: None, is_scope: true };
-        match self.cgroup.mode {
-            CgroupMode::NoMonitor => {
-                tree::make(&unit.leaf)?;
-                unit.admit(pid)?;
-            }
-            _ => unit.step_aside(MONITOR)?,
+        if self.leaves_monitor() {
+            tree::make(&unit.leaf)?;
+            unit.admit(pid)?;
+        } else {
+            unit.step_aside(MONITOR)?;
         }
         tree::enable_controllers(&unit.directory);
         Ok(Some(unit))
@@ -212,7 +224,7 @@ impl Wish<'_> {
         directory.push(format!("ketch-{}", self.id));
         tree::make(&directory)?;
         let mut unit = Unit { leaf: directory.join(CONTAINER), directory, home: None, is_scope: false };
-        if self.cgroup.mode == CgroupMode::Enabled {
+        if !self.leaves_monitor() {
             // Where the caller was may be an inner directory by now.
             unit.home = tree::place_of("self").map(|place| place.directory());
             unit.step_aside(MONITOR)?;

@@ -7,6 +7,7 @@ pub(crate) mod registries;
 
 use std::path::PathBuf;
 
+use crate::cgroup::service;
 use crate::cgroup::systemd::Sockets;
 use crate::cgroup::unit::{ManagerChoice, Surroundings};
 use crate::engine::Tell;
@@ -170,7 +171,13 @@ pub(crate) fn cgroups(caller: &Caller, choice: ManagerChoice) -> Surroundings {
     };
     let bus = if rootful { None } else { Some(runtime.join("bus")) };
     let systemd = Some(Sockets { private: runtime.join("systemd/private"), bus });
-    Surroundings { choice, systemd, rootful }
+    Surroundings { choice, systemd, rootful, in_service: false }
+}
+
+/// True if this command is how a service of systemd starts that waits for its main process.
+pub(crate) fn starts_service(surroundings: &Surroundings) -> bool {
+    // What systemd starts has this, and passes it on.
+    variable("INVOCATION_ID").is_some() && service::is_starting(surroundings.systemd.as_ref())
 }
 
 /// An environment variable that is set to something.

@@ -150,7 +150,10 @@ impl Engine {
             passed.extend(own_streams().map_err(|err| Error::system("pass the standard streams on", err))?);
         }
         passed.extend(crate::engine::config::passed_descriptors(&start.keep)?);
+        let mut cgroups = self.cgroups(&caller);
+        cgroups.in_service = crate::engine::config::starts_service(&cgroups);
         let order = LaunchOrder {
+            cgroups,
             keep: start.keep,
             hold,
             passed_sockets: sockets,

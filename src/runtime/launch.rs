@@ -11,6 +11,7 @@ use crate::base::id::ContainerId;
 use crate::cgroup::unit::Surroundings;
 use crate::events::Backend;
 use crate::runtime::failure::{Failure, FailureKind};
+use crate::runtime::monitor::notify;
 use crate::stage::idranges::Mapping;
 use crate::stage::spawn::{self, Child, Stage, StageError, UserNamespace};
 use crate::stage::{holders, idranges, wire};
@@ -82,6 +83,9 @@ pub(crate) enum LaunchReport {
     /// The command runs as process `pid` of the host.
     Started {
         pid: i32,
+        /// What the service manager is to hear: with `NotifyAccess=main` it listens to the command alone.
+        #[serde(default)]
+        notice: Option<String>,
     },
     Failed(Failure),
 }
@@ -218,6 +222,7 @@ impl Turn {
 #[derive(Debug)]
 pub(crate) struct Launching {
     child: Child,
+    notify_socket: Option<Bytes>,
 }
 
 /// Starts the monitor of container `id`, which starts the container.
@@ -244,7 +249,7 @@ pub(crate) fn begin(
     let descriptors: Vec<_> = client.iter().chain(passed).map(AsFd::as_fd).collect();
     child.send(order, &descriptors).map_err(|err| stage_failure(&err.into()))?;
     turn.end(&order.root, &child);
-    Ok(Launching { child })
+    Ok(Launching { child, notify_socket: order.notify_socket.clone() })
 }
 
 impl Launching {
@@ -255,7 +260,12 @@ impl Launching {
     /// A [`Failure`] that says what to tell the user; nothing is left running then.
     pub(crate) fn finish(self) -> Result<i32, Failure> {
         match reported(&self.child)? {
-            LaunchReport::Started { pid } => Ok(pid),
+            LaunchReport::Started { pid, notice } => {
+                if let (Some(manager), Some(notice)) = (&self.notify_socket, notice) {
+                    notify::tell(manager, &notice);
+                }
+                Ok(pid)
+            }
             LaunchReport::Failed(failure) => {
                 // Its last acts, like removing a container that was to be removed, happen before we return.
                 self.child.wait().ok();
@@ -300,7 +310,7 @@ pub(crate) fn start_held(
         .and_then(|()| wire::receive::<LaunchReport>(connected.as_fd()))
         .map_err(|err| Failure::system("hear from the container's monitor", &err))?;
     match answer.0 {
-        LaunchReport::Started { pid } => Ok(pid),
+        LaunchReport::Started { pid, .. } => Ok(pid),
         LaunchReport::Failed(failure) => Err(failure),
     }
 }

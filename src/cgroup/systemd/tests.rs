@@ -6,9 +6,12 @@ use std::path::Path;
 
 use super::*;
 
+/// Not a kind of message: the answer to call 1 whose text is a variant.
+const VARIANT: u8 = 0x80;
+
 /// A message of the manager: `kind` 2 answers call 1, 3 refuses it, 4 is the signal JobRemoved.
 fn message(kind: u8, words: &[&str]) -> Vec<u8> {
-    let mut body: Vec<u8> = Vec::new();
+    let mut body: Vec<u8> = if kind == VARIANT { b"\x01s\0".to_vec() } else { Vec::new() };
     let mut text = |word: &str| {
         while !body.len().is_multiple_of(4) {
             body.push(0);
@@ -42,7 +45,8 @@ fn message(kind: u8, words: &[&str]) -> Vec<u8> {
         }
         _ => field(&mut fields, 5, "u", &1_u32.to_le_bytes()),
     }
-    let types = "s".repeat(words.len());
+    let types = if kind == VARIANT { "v".to_owned() } else { "s".repeat(words.len()) };
+    let kind = if kind == VARIANT { 2 } else { kind };
     let mut signature = vec![u8::try_from(types.len()).unwrap()];
     signature.extend(types.as_bytes());
     signature.push(0);
@@ -115,4 +119,18 @@ fn a_name_in_use_and_a_failed_job_are_told_apart() {
 fn no_manager_is_no_failure() {
     let nowhere = Sockets { private: "/nowhere/private".into(), bus: None };
     assert!(Manager::connect(&nowhere).is_none());
+}
+
+#[test]
+fn a_property_is_asked_of_the_unit() {
+    let dir = tempfile::tempdir().unwrap();
+    let private = dir.path().join("private");
+    let thread = manager_at(&private, vec![message(VARIANT, &["forking"])]);
+    let mut manager = Manager::connect(&Sockets { private, bus: None }).unwrap();
+    assert_eq!(manager.property("a-b@1.service", "Service", "Type").unwrap(), "forking");
+    let heard = thread.join().unwrap();
+    let heard = String::from_utf8_lossy(&heard);
+    for word in ["/unit/a_2db_401_2eservice", "org.freedesktop.systemd1.Service", "Get", "Type"] {
+        assert!(heard.contains(word), "{word}");
+    }
 }

@@ -22,7 +22,7 @@ mod hold;
 mod input;
 mod links;
 mod log;
-mod notify;
+pub(in crate::runtime) mod notify;
 mod pace;
 pub(crate) mod ports;
 pub(crate) mod prepare;
@@ -186,7 +186,7 @@ impl Monitor {
             if living.held.is_some() {
                 let listener = hold::listen(&self.directory)?;
                 self.teller.tell(&[self.teller.event("init")]);
-                command.take().iter().for_each(|command| report_start(command, living.record.pid));
+                command.take().iter().for_each(|command| report_start(command, living.record.pid, None));
                 starter = self
                     .await_start(&mut living, &listener, &mut server, &signals)
                     .inspect_err(|_| cgroups.remove())?;
@@ -198,7 +198,7 @@ impl Monitor {
             self.teller.tell(&events);
             beginning = vec!["restart", "init", "start"];
             for command in command.take().into_iter().chain(&starter) {
-                report_start(command, living.record.pid);
+                report_start(command, living.record.pid, notifier.as_ref().map(Notifier::at_start));
             }
             if let Some(notifier) = &mut notifier {
                 notifier.started();
@@ -420,8 +420,8 @@ impl Monitor {
 }
 
 /// Tells the command that waits for it that process 1 is there.
-fn report_start(command: &OwnedFd, pid: i32) {
-    wire::send(command.as_fd(), &LaunchReport::Started { pid }, &[]).ok();
+fn report_start(command: &OwnedFd, pid: i32, notice: Option<String>) {
+    wire::send(command.as_fd(), &LaunchReport::Started { pid, notice }, &[]).ok();
     // The command must see the end of the stream although this process lives on.
     rustix::net::shutdown(command, rustix::net::Shutdown::Both).ok();
 }

@@ -52,10 +52,7 @@ impl Notifier {
         directory: &Path,
     ) -> io::Result<Option<Self>> {
         let Some(manager) = manager.filter(|_| spec.sdnotify != SdNotify::Ignore) else { return Ok(None) };
-        let manager = match manager.as_bytes() {
-            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
-            path => SocketAddr::from_pathname(OsStr::from_bytes(path))?,
-        };
+        let manager = address(manager)?;
         let from_container = match spec.sdnotify {
             SdNotify::Container => Some(socket_for(spec, directory)?),
             _ => None,
@@ -66,13 +63,15 @@ impl Notifier {
 
     /// Process 1 runs.
     pub(super) fn started(&mut self) {
-        let main = format!("MAINPID={}", std::process::id());
-        if self.mode == SdNotify::Conmon && !self.ready {
-            self.ready = true;
-            self.send(&format!("{main}\nREADY=1"));
-        } else {
-            self.send(&main);
-        }
+        self.send(&self.at_start());
+        self.ready |= self.mode == SdNotify::Conmon;
+    }
+
+    /// What the manager hears when process 1 runs: from the monitor, and from the command that started it, for which
+    /// it is the service's main process until then.
+    pub(super) fn at_start(&self) -> String {
+        let ready = if self.mode == SdNotify::Conmon && !self.ready { "\nREADY=1" } else { "" };
+        format!("MAINPID={}{ready}", std::process::id())
     }
 
     /// The container is healthy.
@@ -104,6 +103,21 @@ impl Notifier {
     /// A manager that does not listen is not the container's fault.
     fn send(&self, text: &str) {
         self.socket.send_to_addr(text.as_bytes(), &self.manager).ok();
+    }
+}
+
+/// Where `manager`, the value of NOTIFY_SOCKET, listens.
+fn address(manager: &Bytes) -> io::Result<SocketAddr> {
+    match manager.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        path => SocketAddr::from_pathname(OsStr::from_bytes(path)),
+    }
+}
+
+/// Tells `manager`, the value of NOTIFY_SOCKET, as far as it listens.
+pub(in crate::runtime) fn tell(manager: &Bytes, text: &str) {
+    if let (Ok(manager), Ok(socket)) = (address(manager), UnixDatagram::unbound()) {
+        socket.send_to_addr(text.as_bytes(), &manager).ok();
     }
 }
 
