@@ -25,7 +25,8 @@ pub(crate) fn is_starting(user: Option<&Sockets>) -> bool {
     let mut is = |interface, name, wanted: &[&str]| {
         manager.property(&unit, interface, name).is_ok_and(|value| wanted.contains(&value.as_str()))
     };
-    is("Service", "Type", &["forking", "notify", "notify-reload"]) && is("Unit", "ActiveState", &["activating"])
+    is("Service", "Type", &["forking", "notify", "notify-reload"])
+        && is("Unit", "ActiveState", &["activating"])
 }
 
 /// Where the machine's manager is reached: by root directly, by others on the bus.
