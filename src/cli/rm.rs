@@ -175,7 +175,6 @@ fn targets(engine: &Engine, args: &RmArgs) -> anyhow::Result<Vec<String>> {
         let damaged = found.damaged.into_iter().filter(|_| args.all && args.filter.is_empty());
         targets.extend(found.items.into_iter().map(|container| container.id.to_string()));
         targets.extend(damaged.map(|(id, ..)| id.to_string()));
-        return Ok(targets);
     }
     Ok(targets)
 }

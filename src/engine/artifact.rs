@@ -21,7 +21,7 @@ use crate::engine::remote::{Remote, RemoteOptions, Trouble};
 use crate::engine::trust::Trust;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::registry::blob::{Blob, Opened, Sink};
-use crate::registry::client::{Client, Notice};
+use crate::registry::client::{Client, Fetched, Notice};
 use crate::store::Store;
 use crate::store::blobs::BlobWriter;
 use crate::store::shelf::{Item, Shelf};
@@ -254,20 +254,30 @@ impl Engine {
         options: &RemoteOptions,
         events: &dyn Fn(&PullEvent<'_>),
     ) -> Result<Digest> {
-        let name = check_name(typed)?;
-        let image = name.on(DOCKER_HUB).with_default_tag();
-        let (remote, trust) = (Remote::new(options, self.conf())?, Trust::load()?);
+        let image = check_name(typed)?.on(DOCKER_HUB).with_default_tag();
         let pins = staging::dir(self.store())?;
-        let notices = |notice: &Notice<'_>| events(&PullEvent::from(notice));
-        let trying = |image: &ImageRef| events(&PullEvent::Trying(image));
-        let manifest = remote.reading("pull", &image, &notices, &trying, |client| {
-            let fetched = client.manifest(&client.image().manifest_reference())?;
-            trust.check(client, &image, &[fetched.digest])?;
-            self.fetch_files(client, &fetched.bytes, &pins, events)?;
-            Ok(fetched.bytes)
-        })?;
+        let manifest = self.fetch_artifact(&image, options, &pins, events)?.bytes;
         let blobs = blobs_of(&manifest)?.iter().map(|blob| blob.digest).collect();
         self.save_artifact(&image.to_string(), &manifest, blobs, &pins)
+    }
+
+    /// Fetches an artifact's manifest, and those of its blobs that are not here, which `pins` then keeps.
+    fn fetch_artifact(
+        &self,
+        image: &ImageRef,
+        options: &RemoteOptions,
+        pins: &Staged,
+        events: &dyn Fn(&PullEvent<'_>),
+    ) -> Result<Fetched> {
+        let (remote, trust) = (Remote::new(options, self.conf())?, Trust::load()?);
+        let notices = |notice: &Notice<'_>| events(&PullEvent::from(notice));
+        let trying = |image: &ImageRef| events(&PullEvent::Trying(image));
+        remote.reading("pull", image, &notices, &trying, |client| {
+            let fetched = client.manifest(&client.image().manifest_reference())?;
+            trust.check(client, image, &[fetched.digest])?;
+            self.fetch_files(client, &fetched.bytes, pins, events)?;
+            Ok(fetched)
+        })
     }
 
     /// Fetches those blobs of a manifest that are not here.

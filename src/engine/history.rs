@@ -27,7 +27,7 @@ impl Engine {
     ///
     /// [`Kind::NotFound`](crate::engine::Kind::NotFound); if its configuration cannot be read.
     pub(crate) fn image_history(&self, typed: &str) -> Result<Vec<Step>> {
-        let details = self.inspect_image(typed)?;
+        let details = self.read_image(typed)?;
         let record = &details.image.record;
         let all = self.store().images().list()?.items;
         let names = Refs::by_image(self.store().refs().list()?.items);

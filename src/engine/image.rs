@@ -53,6 +53,11 @@ pub(crate) struct Removed {
 }
 
 impl Image {
+    /// An image and its names; nobody has asked for more.
+    pub(in crate::engine) fn new(record: ImageRecord, names: Vec<ImageRef>) -> Self {
+        Self { record, names, containers: None, is_list: false, parent: None, has_children: false }
+    }
+
     /// When it was built, or came here if nobody knows.
     pub(crate) fn created(&self) -> Timestamp {
         self.record.created.unwrap_or(self.record.stored)
@@ -141,7 +146,7 @@ impl Engine {
         let items = listing.items.into_iter().map(|record| {
             let names = names.remove(&record.id).unwrap_or_default();
             let containers = users.as_ref().map(|users| users.get(&record.id).copied().unwrap_or(0));
-            Image { record, names, containers, is_list: false, parent: None, has_children: false }
+            Image { containers, ..Image::new(record, names) }
         });
         Ok(Images { items: items.collect(), damaged })
     }
@@ -163,7 +168,7 @@ impl Engine {
     pub(crate) fn image_details(&self, typed: &str) -> Result<Image> {
         let record = self.image(typed)?.image;
         let names = self.names_of_image(&record.id)?;
-        Ok(Image { record, names, containers: None, is_list: false, parent: None, has_children: false })
+        Ok(Image::new(record, names))
     }
 
     /// The names of an image, the one that was given last first.

@@ -77,14 +77,24 @@ impl Engine {
         Ok(ContainerDetails { id: id.clone(), name, spec, status, health, dir: path, id_maps, exec_ids })
     }
 
-    /// Reads everything about a local image.
+    /// Reads everything about a local image, its parent among it.
     ///
     /// # Errors
     ///
     /// [`Kind::NotFound`](crate::engine::Kind::NotFound); if its configuration is missing or damaged.
     pub(crate) fn inspect_image(&self, typed: &str) -> Result<ImageDetails> {
-        let mut image = self.image_details(typed)?;
-        image.parent = self.lineage()?.parent(&image.record.id).copied();
+        let mut details = self.read_image(typed)?;
+        details.image.parent = self.parent_of(&details.image.record)?;
+        Ok(details)
+    }
+
+    /// Reads everything about a local image but its parent, which others have to be read for.
+    ///
+    /// # Errors
+    ///
+    /// As [`inspect_image`](Self::inspect_image).
+    pub(in crate::engine) fn read_image(&self, typed: &str) -> Result<ImageDetails> {
+        let image = self.image_details(typed)?;
         let text = self.store().blobs().read_small(&image.record.id, MAX_DOCUMENT)?;
         let damaged = |err: &dyn std::fmt::Display| {
             Error::system(format!("understand the configuration of image {typed}"), err.to_string())

@@ -54,8 +54,8 @@ struct Search<'a> {
     by_id: HashMap<Digest, &'a ImageRecord>,
     /// By top layer and number of steps.
     by_shape: HashMap<(Option<Digest>, usize), Vec<&'a ImageRecord>>,
-    /// What was read already.
-    histories: HashMap<Digest, Vec<History>>,
+    /// What was read already; `None` if it cannot be read.
+    histories: HashMap<Digest, Option<Vec<History>>>,
 }
 
 impl<'a> Search<'a> {
@@ -92,22 +92,32 @@ impl<'a> Search<'a> {
 
     /// True if the history of `child` is that of `parent` and one step more.
     fn goes_on(&mut self, parent: &ImageRecord, child: &ImageRecord) -> bool {
-        let (Some(before), Some(after)) = (self.history(parent), self.history(child)) else { return false };
-        after.len() == before.len() + 1 && after.starts_with(&before)
-    }
-
-    fn history(&mut self, image: &ImageRecord) -> Option<Vec<History>> {
-        if let Some(known) = self.histories.get(&image.id) {
-            return Some(known.clone());
+        for image in [parent, child] {
+            self.histories.entry(image.id).or_insert_with(|| history(self.store, image));
         }
-        let text = self.store.blobs().read_small(&image.id, MAX_DOCUMENT).ok()?;
-        let history = ImageConfig::parse(&text).ok()?.history;
-        self.histories.insert(image.id, history.clone());
-        Some(history)
+        match (&self.histories[&parent.id], &self.histories[&child.id]) {
+            (Some(before), Some(after)) => after.len() == before.len() + 1 && after.starts_with(before),
+            _ => false,
+        }
     }
 }
 
+fn history(store: &Store, image: &ImageRecord) -> Option<Vec<History>> {
+    let text = store.blobs().read_small(&image.id, MAX_DOCUMENT).ok()?;
+    Some(ImageConfig::parse(&text).ok()?.history)
+}
+
 impl Engine {
+    /// The image that `image` is made from.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub(crate) fn parent_of(&self, image: &ImageRecord) -> Result<Option<Digest>> {
+        let records = self.store().images().list()?.items;
+        Ok(Search::new(self.store(), &records.iter().collect::<Vec<_>>()).parent(image))
+    }
+
     /// The relations of all images.
     ///
     /// # Errors

@@ -32,14 +32,8 @@ impl Engine {
                 Some(list) => list.names.push(name),
                 None => {
                     let size_bytes = self.store().blobs().length(&item.document)?.unwrap_or(0);
-                    lists.push(Image {
-                        record: record(&item, size_bytes),
-                        names: vec![name],
-                        containers: Some(0),
-                        is_list: true,
-                        parent: None,
-                        has_children: false,
-                    });
+                    let list = Image::new(record(&item, size_bytes), vec![name]);
+                    lists.push(Image { containers: Some(0), is_list: true, ..list });
                 }
             }
         }

@@ -7,6 +7,7 @@ use crate::base::digest::Digest;
 use crate::engine::{Engine, Error, Result};
 use crate::runtime::failure::Failure;
 use crate::runtime::worker::{self, Unpacker};
+use crate::store::Store;
 use crate::store::layers::{LayerRecord, StagedLayer};
 use crate::store::unpack::{Ids, Report};
 
@@ -30,6 +31,18 @@ pub(crate) struct Source {
     pub(crate) verified: bool,
 }
 
+impl Source {
+    /// The blob in the store.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there.
+    pub(in crate::engine) fn stored(store: &Store, blob: &Digest) -> Result<Self> {
+        let bytes = store.blobs().length(blob)?.unwrap_or_default();
+        Ok(Self { blob: store.blobs().open(blob)?, bytes, verified: false })
+    }
+}
+
 /// One that has to be unpacked.
 struct Missing {
     index: usize,
@@ -45,11 +58,7 @@ impl Engine {
     ///
     /// If a blob is missing, broken, not what its diff ID says, or has owners that are not mapped.
     pub(crate) fn unpack(&self, layers: &[Wanted], ids: Option<&Ids>) -> Result<()> {
-        let stored = |layer: &Wanted| {
-            let bytes = self.store().blobs().length(&layer.blob)?.unwrap_or_default();
-            Ok(Source { blob: self.store().blobs().open(&layer.blob)?, bytes, verified: false })
-        };
-        self.unpack_from(layers, ids, &stored).map(drop)
+        self.unpack_from(layers, ids, &|layer| Source::stored(self.store(), &layer.blob)).map(drop)
     }
 
     /// As [`unpack`](Self::unpack), from where `source` says that each layer is. True if all that was written to the

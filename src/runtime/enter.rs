@@ -34,7 +34,7 @@ use crate::stage::spawn::{self, Stage, StageError, UserNamespace};
 use crate::stage::wire::{self, WireError};
 use crate::sys::clone::{self, Cloned};
 use crate::sys::socket::{self, Kind};
-use crate::sys::{pidfd, process, tty, userns};
+use crate::sys::{namespace, pidfd, process, tty, userns};
 
 /// What to run, and where. Descriptors: the pidfd of process 1, then the socket of the client unless
 /// detached, then what the command gets.
@@ -100,7 +100,7 @@ pub(crate) fn enter(
     let first = pidfd::open_verified(record.pid, record.pid_start_ticks, &record.boot_id)
         .map_err(|err| Failure::errno("find process 1", err))?
         .ok_or_else(gone)?;
-    let namespace = namespace(caller, record)?;
+    let namespace = user_namespace(caller, record)?;
     let stage = Stage { name: c"enter", args: &[], detached: order.detached };
     let child = spawn::spawn(&stage, &namespace).map_err(|err| launch::stage_failure(&err))?;
     let mut descriptors = vec![first.as_fd()];
@@ -117,30 +117,23 @@ pub(crate) fn enter(
 }
 
 /// The user namespace that the stage starts in: that of the container's monitor.
-pub(super) fn namespace(caller: &Caller, record: &Record) -> Result<UserNamespace, Failure> {
+pub(super) fn user_namespace(caller: &Caller, record: &Record) -> Result<UserNamespace, Failure> {
     if caller.mapping.is_none() {
         return Ok(UserNamespace::None);
     }
-    let open = |pid: i32| {
-        let path = format!("/proc/{pid}/ns/user");
-        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-    };
     // A dead monitor's U is gone from view; the container's own namespace will do, whose owner we are.
-    open(record.monitor_pid)
-        .or_else(|_| open(record.pid))
+    namespace::open(record.monitor_pid, "user")
+        .or_else(|_| namespace::open(record.pid, "user"))
         .map(|found| UserNamespace::Join(highest(found)))
         .map_err(|errno| Failure::errno("open the container's user namespace", errno))
 }
 
 /// U, for a namespace that is U or below it: a monitor whose container shares another's is in that one's own, where it
 /// has no right over what was started in U (the process 1 of `--init`).
-fn highest(namespace: OwnedFd) -> OwnedFd {
-    let identity = |fd: &OwnedFd| rustix::fs::fstat(fd).ok().map(|stat| (stat.st_dev, stat.st_ino));
-    let own = rustix::fs::open("/proc/self/ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let Ok(own) = own.map(|own| identity(&own)) else { return namespace };
-    let mut found = namespace;
+fn highest(mut found: OwnedFd) -> OwnedFd {
+    let Ok(own) = namespace::open_own("user").and_then(namespace::identity) else { return found };
     while let Ok(parent) = userns::parent_of(found.as_fd())
-        && identity(&parent) != own
+        && namespace::identity(&parent) != Ok(own)
     {
         found = parent;
     }
@@ -330,8 +323,7 @@ fn join(pid: i32, first: &OwnedFd) -> Result<(), Failure> {
 
 /// Whether process 1 is in another namespace of a kind than this process, as far as that is to be seen.
 fn is_foreign(pid: i32, kind: &str) -> bool {
-    let ours = identity(&format!("/proc/self/ns/{kind}"));
-    ours.is_none() || identity(&format!("/proc/{pid}/ns/{kind}")) != ours
+    !namespace::is_shared(pid, kind).unwrap_or(false)
 }
 
 /// The cgroup namespace of process 1, if it is not ours. It is opened while this process still has U's capabilities: the kernel
@@ -341,8 +333,7 @@ fn cgroup_namespace(pid: i32) -> Result<Option<OwnedFd>, Failure> {
     if !is_foreign(pid, "cgroup") {
         return Ok(None);
     }
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    rustix::fs::open(format!("/proc/{pid}/ns/cgroup"), flags, Mode::empty())
+    namespace::open(pid, "cgroup")
         .map(Some)
         .map_err(|errno| Failure::errno("open the container's cgroup namespace", errno))
 }
@@ -352,12 +343,6 @@ fn cgroup_namespace(pid: i32) -> Result<Option<OwnedFd>, Failure> {
 fn join_cgroup_namespace(namespace: &OwnedFd) -> Result<(), Failure> {
     nix::sched::setns(namespace, CloneFlags::CLONE_NEWCGROUP)
         .map_err(|errno| Failure::errno("join the container's cgroup namespace", errno))
-}
-
-/// Device and inode of a namespace file.
-fn identity(path: &str) -> Option<(u64, u64)> {
-    let stat = rustix::fs::stat(path).ok()?;
-    Some((stat.st_dev, stat.st_ino))
 }
 
 /// A terminal pair of the container's devpts.

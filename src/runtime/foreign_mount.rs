@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::stage::wire;
 use crate::sys::clone::{self, Cloned};
-use crate::sys::{mount, pidfd, process};
+use crate::sys::{mount, namespace, pidfd, process};
 
 /// statfs(2).
 const TMPFS_MAGIC: i64 = 0x0102_1994;
@@ -51,9 +51,7 @@ enum Answer {
 /// If there is something else, or the process has ended.
 pub(crate) fn copy_of(pid: i32, wanted: Wanted<'_>) -> Result<OwnedFd, Failure> {
     let what = wanted.what;
-    let path = format!("/proc/{pid}/ns/mnt");
-    let namespace = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| Failure::errno(what, errno))?;
+    let namespace = namespace::open(pid, "mnt").map_err(|errno| Failure::errno(what, errno))?;
     let (ours, theirs) = wire::pair().map_err(|err| Failure::errno("make a socket", err))?;
     match clone::clone3(0).map_err(|errno| Failure::errno("start a process", errno))? {
         Cloned::Child => {

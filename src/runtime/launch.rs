@@ -15,7 +15,7 @@ use crate::runtime::monitor::notify;
 use crate::stage::idranges::Mapping;
 use crate::stage::spawn::{self, Child, Stage, StageError, UserNamespace};
 use crate::stage::{holders, idranges, wire};
-use crate::sys::{socket, userns};
+use crate::sys::{namespace, socket, userns};
 
 /// What a command tells the monitor that it starts. One descriptor may come along: the socket of the
 /// first client.
@@ -163,9 +163,7 @@ impl Caller {
     /// the same U, and there may be several with the same maps.
     fn namespace_of(&self, pid: i32) -> Option<UserNamespace> {
         self.mapping.as_ref()?;
-        let path = format!("/proc/{pid}/ns/user");
-        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-        rustix::fs::open(path, flags, rustix::fs::Mode::empty()).ok().map(UserNamespace::Join)
+        namespace::open(pid, "user").ok().map(UserNamespace::Join)
     }
 
     /// The U that a running process 1 lives in or right below. Only there is anybody root over it.
@@ -173,16 +171,11 @@ impl Caller {
         if self.mapping.is_none() {
             return Some(UserNamespace::None);
         }
-        let open = |path: &str| {
-            let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-            rustix::fs::open(path, flags, rustix::fs::Mode::empty()).ok()
-        };
-        let identity = |fd: &OwnedFd| rustix::fs::fstat(fd).ok().map(|stat| (stat.st_dev, stat.st_ino));
-        let ours = identity(&open("/proc/self/ns/user")?)?;
-        let inner = open(&format!("/proc/{pid}/ns/user"))?;
+        let ours = namespace::open_own("user").and_then(namespace::identity).ok()?;
+        let inner = namespace::open(pid, "user").ok()?;
         let outer = userns::parent_of(inner.as_fd()).ok()?;
         // With --userns=host the container has none of its own: U is a child of ours.
-        let around = if identity(&outer)? == ours { inner } else { outer };
+        let around = if namespace::identity(&outer).ok()? == ours { inner } else { outer };
         Some(UserNamespace::Join(around))
     }
 

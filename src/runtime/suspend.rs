@@ -18,7 +18,7 @@ use crate::base::spec::Record;
 use crate::runtime::launch::Caller;
 use crate::runtime::{enter, errand};
 use crate::sys::clone::{self, Cloned};
-use crate::sys::{pidfd, process};
+use crate::sys::{namespace, pidfd, process};
 
 /// Whose processes, and whether they stop or go on.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ pub(crate) fn suspend(caller: &Caller, record: &Record, stop: bool) -> io::Resul
         boot_id: record.boot_id.clone(),
         stop,
     };
-    let namespace = enter::namespace(caller, record).map_err(io::Error::other)?;
+    let namespace = enter::user_namespace(caller, record).map_err(io::Error::other)?;
     errand::run(c"suspend", &namespace, &order)
 }
 
@@ -55,7 +55,7 @@ impl SuspendOrder {
         let first = pidfd::open_verified(self.pid, self.start_ticks, &self.boot_id)?
             .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
         // Its others would be everybody's (`--pid=host`).
-        if !self.is_in_other("pid")? {
+        if namespace::is_shared(self.pid, "pid")? {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
         }
         let signal = if self.stop { libc::SIGSTOP } else { libc::SIGCONT };
@@ -63,16 +63,10 @@ impl SuspendOrder {
         self.signal_others(&first, signal)
     }
 
-    /// Whether process 1 is in another namespace of this kind than this process.
-    fn is_in_other(&self, kind: &str) -> io::Result<bool> {
-        let link = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/{kind}"));
-        Ok(link("self")? != link(&self.pid.to_string())?)
-    }
-
     /// Signals all but process 1 of its PID namespace.
     fn signal_others(&self, first: &OwnedFd, signal: i32) -> io::Result<()> {
         let mut flags = CloneFlags::CLONE_NEWPID;
-        if self.is_in_other("user")? {
+        if !namespace::is_shared(self.pid, "user")? {
             flags |= CloneFlags::CLONE_NEWUSER;
         }
         nix::sched::setns(first, flags)?;

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use crate::sys::pidfd;
 use crate::sys::poll::{Interest, PollSet};
+use crate::sys::{namespace, pidfd};
 
 /// Between two looks for an announcement, which mostly comes at once; on a busy machine it may take seconds.
 const SHORT: Duration = Duration::from_micros(100);
@@ -64,8 +64,14 @@ fn has_word(socket: BorrowedFd<'_>) -> bool {
 /// Whether the link is there, and not left by an earlier process of the same number.
 fn is_announced(link: &Path, pid: i32) -> bool {
     let Ok(target) = std::fs::read_link(link) else { return false };
-    let ticks = target.to_str().and_then(|text| text.split_once(' ')?.0.parse().ok());
-    ticks.is_some() && pidfd::start_ticks(pid).is_ok_and(|now| now == ticks)
+    announced(target.as_os_str())
+        .is_some_and(|(ticks, _)| pidfd::start_ticks(pid).is_ok_and(|now| now == Some(ticks)))
+}
+
+/// What a link says: when its process started, in ticks, and the fingerprint of its maps.
+fn announced(target: &OsStr) -> Option<(u64, &str)> {
+    let (ticks, maps) = target.to_str()?.split_once(' ')?;
+    Some((ticks.parse().ok()?, maps))
 }
 
 /// Announces the calling process, which is in U, as a holder.
@@ -110,14 +116,11 @@ pub(crate) fn find(root: &Path, fingerprint: &str) -> Option<OwnedFd> {
 struct Stale;
 
 fn join(pid: i32, target: &OsStr, fingerprint: &str) -> Result<Option<OwnedFd>, Stale> {
-    let text = std::str::from_utf8(target.as_bytes()).map_err(|_| Stale)?;
-    let (ticks, maps) = text.split_once(' ').ok_or(Stale)?;
-    let ticks: u64 = ticks.parse().map_err(|_| Stale)?;
+    let (ticks, maps) = announced(target).ok_or(Stale)?;
     if maps != fingerprint {
         return Ok(None);
     }
-    let namespace = format!("/proc/{pid}/ns/user");
-    let namespace = rustix::fs::open(namespace, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let namespace = namespace::open(pid, "user");
     // Compared after opening: the number cannot have changed hands in between and back.
     match pidfd::start_ticks(pid) {
         Ok(Some(now)) if now == ticks => Ok(namespace.ok()),

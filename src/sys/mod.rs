@@ -12,6 +12,7 @@ pub(crate) mod journal;
 pub(crate) mod landlock;
 pub(crate) mod memory;
 pub(crate) mod mount;
+pub(crate) mod namespace;
 pub(crate) mod netdev;
 pub(crate) mod netlink;
 pub(crate) mod netns;

@@ -76,23 +76,15 @@ impl Images for Getter<'_> {
         let stdout = std::io::stdout();
         let is_tty = stdout.is_terminal();
         let mut screen = Screen { out: &mut stdout.lock(), is_tty, globals: self.globals };
-        let failed = || Error::new(Kind::System, "build the images of the services");
-        match super::build::side_by_side(&mut screen, project, &lines, limit) {
-            Ok(Exit::OK) => Ok(()),
-            Ok(_) => Err(failed()),
-            Err(err) => Err(failed().because(format!("{err:#}"))),
-        }
+        let ended = super::build::side_by_side(&mut screen, project, &lines, limit);
+        must_be_ok(ended, || "build the images of the services".to_owned())
     }
 }
 
 impl Getter<'_> {
     fn build_here(&self, service: &str, words: &[OsString]) -> Result<()> {
-        let failed = || Error::new(Kind::System, format!("build the image of service {service}"));
-        match crate::cli::dispatch(words, &mut self.globals.clone()) {
-            Ok(Exit::OK) => Ok(()),
-            Ok(_) => Err(failed()),
-            Err(err) => Err(failed().because(format!("{err:#}"))),
-        }
+        let ended = crate::cli::dispatch(words, &mut self.globals.clone());
+        must_be_ok(ended, || format!("build the image of service {service}"))
     }
 
     fn pull_here(&self, image: &ToPull) -> Result<()> {
@@ -113,6 +105,15 @@ impl Getter<'_> {
         }
         command.arg(&image.image).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.spawn().map_err(|err| Error::system(format!("start the pull of {}", image.image), err))
+    }
+}
+
+/// Makes an error of a command that did not end well; `action` is what it was to do.
+fn must_be_ok(ended: anyhow::Result<Exit>, action: impl FnOnce() -> String) -> Result<()> {
+    match ended {
+        Ok(Exit::OK) => Ok(()),
+        Ok(_) => Err(Error::new(Kind::System, action())),
+        Err(err) => Err(Error::new(Kind::System, action()).because(format!("{err:#}"))),
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::base::{size, time};
 use crate::cli::compose::open;
 use crate::cli::format::table::Table;
-use crate::cli::format::{self, Format, Shape};
+use crate::cli::format::{self, Shape};
 use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
 use crate::cli::{ports, ps};
@@ -133,17 +133,10 @@ pub(crate) fn ps(session: &mut Session<'_>, args: PsArgs) -> anyhow::Result<()> 
             }
             table.print(session)
         }
-        "json" => {
-            for container in &found {
-                writeln!(session.out, "{}", row(container, &project, now, args.no_trunc))?;
-            }
-            Ok(())
-        }
-        template => {
-            let format = Format::parse(template, &PS)?;
+        format => {
             let rows: Vec<Value> =
                 found.iter().map(|container| row(container, &project, now, args.no_trunc)).collect();
-            format::print_rows(session, &PS, &format, &rows)
+            format::print_lines(session, &PS, format, &rows)
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::base::spec::MountKind;
 use crate::cli::compose::open;
-use crate::cli::format::{self, Format, Shape};
+use crate::cli::format::{self, Shape};
 use crate::cli::session::Session;
 use crate::compose::project::label;
 use crate::engine::filter::Filters;
@@ -68,15 +68,8 @@ pub(crate) fn volumes(session: &mut Session<'_>, args: VolumesArgs) -> anyhow::R
         .iter()
         .map(|volume| row(volume, &engine.store().volumes().data_path(&volume.name)))
         .collect();
-    match args.format.as_str() {
-        // As docker: an object on each line.
-        "json" => Ok(rows.iter().try_for_each(|row| writeln!(session.out, "{row}"))?),
-        template => {
-            let template = if template == "table" { "table {{.Driver}}\t{{.Name}}" } else { template };
-            let format = Format::parse(template, &SHAPE)?;
-            format::print_rows(session, &SHAPE, &format, &rows)
-        }
-    }
+    let format = if args.format == "table" { "table {{.Driver}}\t{{.Name}}" } else { &args.format };
+    format::print_lines(session, &SHAPE, format, &rows)
 }
 
 /// A volume in the words of docker's listing; what that does not know of it is `N/A` there too.

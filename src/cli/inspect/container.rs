@@ -22,7 +22,7 @@ use crate::engine::inspect::ContainerDetails;
 use crate::engine::state::Phase;
 use crate::engine::{Engine, Result};
 
-/// Fields that JSON leaves out when they are empty.
+/// Fields that JSON leaves out when they are empty. The sizes stand first, for [`OMIT_BUT_SIZES`].
 pub(super) const OMIT: &[&str] = &[
     "SizeRw",
     "SizeRootFs",

@@ -6,16 +6,15 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::{DOCKER_HUB, ImageRef};
+use crate::base::image_ref::DOCKER_HUB;
 use crate::base::manifest::Form;
 use crate::engine::artifact::{EMPTY, EMPTY_TYPE, check_name, pinned};
 use crate::engine::pull::PullEvent;
 use crate::engine::push::{PushRequest, Pushed, others};
 use crate::engine::register::MAX_DOCUMENT;
-use crate::engine::remote::{Remote, RemoteOptions};
-use crate::engine::trust::Trust;
+use crate::engine::remote::RemoteOptions;
 use crate::engine::{Engine, Error, Result};
-use crate::registry::client::Notice;
+use crate::registry::client::Fetched;
 use crate::store::staging;
 
 /// One document of an artifact.
@@ -103,16 +102,9 @@ impl Engine {
         events: &dyn Fn(&PullEvent<'_>),
     ) -> Result<Documents> {
         let image = check_name(typed)?.on(DOCKER_HUB).with_default_tag();
-        let (remote, trust) = (Remote::new(options, self.conf())?, Trust::load()?);
+        // Keeps the blobs until they are read.
         let pins = staging::dir(self.store())?;
-        let notices = |notice: &Notice<'_>| events(&PullEvent::from(notice));
-        let trying = |image: &ImageRef| events(&PullEvent::Trying(image));
-        let (digest, bytes) = remote.reading("pull", &image, &notices, &trying, |client| {
-            let fetched = client.manifest(&client.image().manifest_reference())?;
-            trust.check(client, &image, &[fetched.digest])?;
-            self.fetch_files(client, &fetched.bytes, &pins, events)?;
-            Ok((fetched.digest, fetched.bytes))
-        })?;
+        let Fetched { digest, bytes, .. } = self.fetch_artifact(&image, options, &pins, events)?;
         let malformed = |err: &dyn std::fmt::Display| Error::invalid(format!("{typed}: {err}"));
         let json: Value = serde_json::from_slice(&bytes).map_err(|err| malformed(&err))?;
         let mut documents = Vec::new();

@@ -193,13 +193,9 @@ impl<'e> Parts<'e> {
 
     /// Where the bytes of a blob are, which has its name or is to get it.
     pub(super) fn source(&self, digest: &Digest) -> Result<Source> {
-        let blobs = self.engine.store().blobs();
         match self.unsettled(digest) {
             Some(blob) => Ok(Source { blob: blob.reader()?, bytes: blob.length(), verified: true }),
-            None => {
-                let bytes = blobs.length(digest)?.unwrap_or_default();
-                Ok(Source { blob: blobs.open(digest)?, bytes, verified: false })
-            }
+            None => Source::stored(self.engine.store(), digest),
         }
     }
 

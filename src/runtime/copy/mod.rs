@@ -181,17 +181,17 @@ pub(crate) fn start(
     job: Job,
     archive: BorrowedFd<'_>,
 ) -> Result<Copying> {
-    let (namespace, first) = match record {
-        None => (caller.namespace(store), None),
+    let stage = Stage { name: c"copy", args: &[], detached: false };
+    let (child, first) = match record {
+        None => (caller.spawn(store, &stage), None),
         Some(record) => {
             let first = pidfd::open_verified(record.pid, record.pid_start_ticks, &record.boot_id)
                 .map_err(|err| Failure::errno("find process 1", err))?
                 .ok_or_else(|| Failure::new(FailureKind::Conflict, "the container is not running"))?;
-            (enter::namespace(caller, record)?, Some(first))
+            (spawn::spawn(&stage, &enter::user_namespace(caller, record)?), Some(first))
         }
     };
-    let stage = Stage { name: c"copy", args: &[], detached: false };
-    let child = spawn::spawn(&stage, &namespace).map_err(|err| launch::stage_failure(&err))?;
+    let child = child.map_err(|err| launch::stage_failure(&err))?;
     let mut descriptors = vec![archive];
     descriptors.extend(first.iter().map(AsFd::as_fd));
     child

@@ -16,7 +16,7 @@ use crate::runtime::plan::{self, Places};
 use crate::runtime::rootfs::{self, RootDir};
 use crate::runtime::step::RootPlan;
 use crate::store::Store;
-use crate::sys::mount;
+use crate::sys::{mount, namespace};
 
 const O_DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -41,9 +41,8 @@ pub(super) fn open(place: Place, first: Option<OwnedFd>) -> Result<RootDir> {
 /// Joins the user and the mount namespace of process 1; not the PID namespace, so that nothing in the
 /// container sees this process.
 fn join(pid: i32, first: &OwnedFd) -> Result<()> {
-    let user = |path: &str| rustix::fs::stat(path).map(|stat| (stat.st_dev, stat.st_ino)).ok();
     let mut flags = CloneFlags::CLONE_NEWNS;
-    if user(&format!("/proc/{pid}/ns/user")) != user("/proc/self/ns/user") {
+    if !namespace::is_shared(pid, "user").unwrap_or(false) {
         flags |= CloneFlags::CLONE_NEWUSER;
     }
     nix::sched::setns(first, flags).map_err(|errno| Failure::errno("join the container", errno))?;

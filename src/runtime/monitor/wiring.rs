@@ -13,7 +13,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::base::bytes::Bytes;
@@ -27,7 +26,7 @@ use crate::net::ipam::{self, Subnet};
 use crate::net::network::{Network, PRIVATE_DRIVER};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::{netd, networks};
-use crate::sys::fs;
+use crate::sys::{fs, namespace};
 
 use super::{Monitor, links, ports};
 
@@ -228,8 +227,7 @@ impl Wiring {
     /// Asks netd to link the network namespace of process `pid`, which has just been born. The answer
     /// comes with [`finish`](Self::finish).
     pub(super) fn begin(&mut self, pid: i32) -> Result<(), Failure> {
-        let path = format!("/proc/{pid}/ns/net");
-        let namespace = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        let namespace = namespace::open(pid, "net")
             .map_err(|errno| Failure::errno("open the container's network namespace", errno))?;
         let (root, settings) = (&self.root, (self.linger, self.fingerprint.as_str(), &self.cgroups));
         let start =
