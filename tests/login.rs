@@ -34,6 +34,7 @@ fn a_password_is_tried_out_kept_used_and_forgotten() {
     let wrong = sandbox.ketch(["login", "-u", USER, "-p", "wrong", &address]);
     assert_eq!((wrong.code, wrong.stdout.as_str()), (125, ""), "{}", wrong.stderr);
     assert!(wrong.stderr.contains("denies access"), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("invalid username/password"), "{}", wrong.stderr);
     assert!(wrong.stderr.contains("Warning: a password on the command line"), "{}", wrong.stderr);
     assert!(!sandbox.path("run/containers/auth.json").exists());
     sandbox.ketch(["login", "--get-login", &address]).fails(125);
@@ -95,7 +96,19 @@ fn files_that_are_named() {
         assert_eq!(document["auths"], entry, "{file}");
         assert_eq!(document["HttpHeaders"].is_object(), file == "config.json");
     }
+    // DOCKER_CONFIG names a directory that need not be there, and stands in the place of all other files.
+    let docker = sandbox.path("docker");
+    login(&[]).env("DOCKER_CONFIG", &docker).run().ok();
+    let document: Value = serde_json::from_str(&sandbox.read("docker/config.json")).expect("JSON");
+    assert_eq!(document["auths"], entry);
+    let known = |dir| sandbox.command(["login", "--get-login", &address]).env("DOCKER_CONFIG", dir).run();
+    assert_eq!(known(docker).ok(), USER);
+    known(sandbox.path("empty")).fails(125);
     assert!(!sandbox.path("run/containers").exists());
+    for args in [&["logout", "--authfile=nosuch", &address][..], &["logout", "--authfile=nosuch", "--all"]] {
+        let refused = sandbox.ketch(args);
+        assert!(refused.fails(125).contains("credential file is not accessible"), "{}", refused.stderr);
+    }
     assert_eq!(sandbox.ok(["login", "--get-login", &flag, &address]), USER);
     sandbox.ok(["logout", &flag, "--all"]);
     sandbox.ketch(["login", "--get-login", &flag, &address]).fails(125);

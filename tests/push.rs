@@ -260,6 +260,27 @@ fn what_cannot_be_pushed_is_said() {
     }
 }
 
+/// What was built as `me/app` is `localhost/me/app` here, and is pushed to where docker and podman push it.
+#[test]
+fn a_short_name_is_pushed_to_docker_hub() {
+    let sandbox = Sandbox::new();
+    let conf =
+        sandbox.write("conf", "[[registry]]\nprefix='docker.io'\nlocation='127.0.0.1:1'\nblocked=true");
+    sandbox.ok(["tag", "bb", "me/app:1"]);
+    sandbox.ok(["manifest", "create", "me/list", "bb"]);
+    for (args, name) in [
+        (&["push", "me/app:1"][..], "docker.io/me/app:1"),
+        (&["push", "-a", "me/app"], "docker.io/me/app:1"),
+        (&["push", "bb"], "docker.io/library/bb:latest"),
+        (&["push", "me/list"], "docker.io/me/list:latest"),
+        (&["manifest", "push", "me/list"], "docker.io/me/list:latest"),
+    ] {
+        let refused = sandbox.command(args).env("CONTAINERS_REGISTRIES_CONF", &conf).run();
+        let want = format!("push {name}: registry docker.io is blocked");
+        assert!(refused.fails(125).contains(&want), "{args:?}: {}", refused.stderr);
+    }
+}
+
 /// skopeo reads what ketch pushed, and ketch pulls what skopeo pushed: the digests agree.
 #[test]
 fn skopeo_agrees() {

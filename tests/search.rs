@@ -118,9 +118,18 @@ fn a_short_name_is_chosen_on_a_terminal() {
     let wanted = marked("second");
     second.push("chosen", "1", &wanted);
     let search = format!("['{}', '{}']", first.address(), second.address());
-    let conf = sandbox.write("two.conf", format!("unqualified-search-registries={search}"));
-    let pull = || sandbox.command(["pull", "chosen:1"]).env("CONTAINERS_REGISTRIES_CONF", &conf);
-    assert!(pull().run().fails(125).contains("may mean"));
+    let two = format!("unqualified-search-registries={search}");
+    let conf = sandbox.write("two.conf", &two);
+    let strict = sandbox.write("strict.conf", format!("short-name-mode='enforcing'\n{two}"));
+    let with = |conf, name| sandbox.command(["pull", name]).env("CONTAINERS_REGISTRIES_CONF", conf);
+    let pull = || with(&conf, "chosen:1");
+    let refused = with(&strict, "chosen:1").run();
+    assert!(refused.fails(125).contains("enforced but cannot prompt without a TTY: \"chosen:1\" may mean"));
+    // Without a terminal and without strictness, one registry after the other is asked.
+    let several = with(&conf, "chosen:2").run();
+    for part in ["2 errors occurred while pulling:", first.address(), second.address(), "manifest unknown"] {
+        assert!(several.fails(125).contains(part), "{part}: {}", several.stderr);
+    }
     let mut asking = pull().on_terminal(24, 120);
     asking.expect(&format!("2) {}", second.reference("chosen", "1")));
     asking.expect("Number [1]: ");

@@ -36,25 +36,27 @@ const TAG_MAX: usize = 128;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum RefError {
     /// No text, or nothing before the tag.
-    #[error("image name {0:?}: empty")]
+    #[error("image name {0:?}: invalid reference format: empty")]
     Empty(String),
     /// Upper case in a repository.
-    #[error("image name {0:?}: repository names are lower case")]
+    #[error("image name {0:?}: invalid reference format: repository name must be lowercase")]
     UpperCase(String),
     /// The part before the first `/` looks like a registry but is no host name.
-    #[error("image name {name:?}: {registry:?} is not a host name with an optional port")]
+    #[error(
+        "image name {name:?}: invalid reference format: {registry:?} is not a host name with an optional port"
+    )]
     Registry { name: String, registry: String },
     /// A component between slashes breaks the grammar.
-    #[error("image name {name:?}: invalid component {component:?}")]
+    #[error("image name {name:?}: invalid reference format: invalid component {component:?}")]
     Component { name: String, component: String },
     /// The repository is longer than registries accept.
-    #[error("image name {0:?}: repository longer than {REPOSITORY_MAX} bytes")]
+    #[error("image name {0:?}: invalid reference format: repository longer than {REPOSITORY_MAX} bytes")]
     TooLong(String),
     /// The tag is not one.
-    #[error("image name {name:?}: invalid tag {tag:?}")]
+    #[error("image name {name:?}: invalid reference format: invalid tag {tag:?}")]
     Tag { name: String, tag: String },
     /// The digest is not one.
-    #[error("image name {name:?}")]
+    #[error("image name {name:?}: invalid reference format")]
     Digest { name: String, source: DigestError },
     /// 64 hex digits are an ID, never a name.
     #[error("image name {0:?}: 64 hex digits are an image ID, not a name")]

@@ -230,6 +230,6 @@ pub(crate) fn logout(session: &mut Session<'_>, args: LogoutArgs) -> anyhow::Res
     }
     let files = &args.files;
     let login = Login::new(args.registry.as_deref(), &files.remote(), files.kind(), session.conf()?)?;
-    login.forget()?;
+    login.forget(&files.remote())?;
     Ok(writeln!(session.out, "Removed login credentials for {}", login.key())?)
 }

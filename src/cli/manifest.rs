@@ -358,7 +358,7 @@ pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<
     let engine = session.engine()?;
     let list = engine.manifest_list(&args.list)?;
     let request = PushRequest {
-        image: list.name.clone(),
+        image: args.list,
         destination: args.destination,
         wishes: Wishes {
             format: args.format,

@@ -76,7 +76,7 @@ const SHAPE: Shape = Shape {
     command: "search",
     type_name: "entities.ImageSearchReport",
     headers: &[],
-    omit: &["Tag"],
+    omit: &[],
     heading: true,
 };
 
@@ -92,7 +92,8 @@ const TAG_SHAPE: Shape = Shape {
 pub(crate) fn run(session: &mut Session<'_>, args: SearchArgs) -> anyhow::Result<()> {
     let request = SearchRequest {
         term: args.term.clone(),
-        limit: args.limit.unwrap_or(LIMIT),
+        // As with podman, no limit is the usual one.
+        limit: args.limit.filter(|limit| *limit > 0).unwrap_or(LIMIT),
         // podman takes a key alone for the two that are true or false.
         filters: Filters::parse(&args.filter.iter().map(with_value).collect::<Vec<_>>(), FILTERS)?,
         remote: RemoteOptions {

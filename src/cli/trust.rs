@@ -92,7 +92,13 @@ fn show(session: &mut Session<'_>, args: &TrustArgs) -> anyhow::Result<()> {
         let documents: Vec<Value> = rows
             .iter()
             .map(|row| {
-                json!({"transport": row.transport, "name": row.name, "repo_name": row.name, "type": row.kind, "keys": row.keys})
+                let name = if row.transport == "all" { "* (default)" } else { &row.name };
+                let mut document =
+                    json!({"transport": row.transport, "name": name, "repo_name": row.name, "type": row.kind});
+                if !row.keys.is_empty() {
+                    document["keys"] = json!(row.keys);
+                }
+                document
             })
             .collect();
         return json::print_list(session, &documents, &[], "    ");

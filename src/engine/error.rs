@@ -76,6 +76,17 @@ impl Error {
         self
     }
 
+    /// The sentence with all its causes, for where several failures make one.
+    pub(crate) fn whole(&self) -> String {
+        let mut text = self.message.clone();
+        let mut cause = std::error::Error::source(self);
+        while let Some(err) = cause {
+            text.push_str(&format!(": {err}"));
+            cause = err.source();
+        }
+        text
+    }
+
     /// Adds what to type or change next.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {

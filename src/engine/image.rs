@@ -166,7 +166,10 @@ impl Engine {
     ///
     /// [`Kind::NotFound`].
     pub(crate) fn image_details(&self, typed: &str) -> Result<Image> {
-        let record = self.image(typed)?.image;
+        let found = self.image(typed)?;
+        let mut record = found.image;
+        // A name that stands for another manifest of the image than its first shows that one.
+        record.manifests.sort_by_key(|manifest| Some(manifest.digest) != found.manifest);
         let names = self.names_of_image(&record.id)?;
         Ok(Image::new(record, names))
     }

@@ -14,7 +14,6 @@ use crate::engine::error::{Error, Kind, Result};
 use crate::engine::remote::{Remote, RemoteOptions};
 use crate::registry::auth::Credential;
 use crate::registry::client::{Client, Notice, Purpose};
-use crate::registry::config::Endpoint;
 use crate::registry::error::Error as RegistryError;
 use crate::registry::keyring::{Forgotten, Keyring};
 
@@ -61,14 +60,7 @@ impl Login {
         };
         let registry = key.split('/').next().unwrap_or_default().to_owned();
         image_on(&registry)?;
-        let keyring = match file {
-            AuthFile::Docker(path) => Keyring::new(path, true),
-            AuthFile::Own => {
-                let path = files::credentials_to_write(options.auth_file.clone());
-                Keyring::new(path.ok_or_else(no_place)?, false)
-            }
-        };
-        Ok(Self { key, registry, remote, keyring })
+        Ok(Self { key, registry, remote, keyring: keyring(options, file)? })
     }
 
     /// What the credential is good for: a registry, or a path on one.
@@ -97,13 +89,18 @@ impl Login {
     /// [`Kind::Unauthorized`] if it is not; [`Kind::System`] if the registry cannot be reached.
     pub(crate) fn check(&self, credential: &Credential) -> Result<()> {
         let image = image_on(&self.registry)?;
-        let endpoint = self.remote.registries.endpoints(&image).map_err(|err| self.failed(err))?.pop();
-        let endpoint = endpoint.unwrap_or(Endpoint { image, insecure: false });
+        let endpoint = self.remote.registries.own(&image).map_err(|err| self.failed(err))?;
         let mut options = self.remote.options.clone();
         options.credential = Some(credential.clone());
         let notices = |_: &Notice<'_>| {};
         let client = Client::new(&endpoint, Purpose::Login, &options, &notices);
-        client.and_then(|client| client.check_login()).map_err(|err| self.failed(err))
+        client.and_then(|client| client.check_login()).map_err(|err| match err {
+            RegistryError::Unauthorized { .. } => {
+                let message = format!("log into {}: invalid username/password", self.key);
+                Error::new(Kind::Unauthorized, message).because(err)
+            }
+            err => self.failed(err),
+        })
     }
 
     /// Remembers the credential.
@@ -121,7 +118,8 @@ impl Login {
     /// # Errors
     ///
     /// [`Kind::NotFound`] if there is none; if the file cannot be written or a helper fails.
-    pub(crate) fn forget(&self) -> Result<()> {
+    pub(crate) fn forget(&self, options: &RemoteOptions) -> Result<()> {
+        accessible(options)?;
         let helpers = self.remote.registries.helpers();
         match self.keyring.erase(&self.key, helpers).map_err(|err| self.failed(err))? {
             Forgotten::Yes => Ok(()),
@@ -151,14 +149,27 @@ impl Login {
 /// If the file cannot be written or a helper fails.
 pub(crate) fn forget_all(options: &RemoteOptions, file: AuthFile, conf: &ContainersConf) -> Result<()> {
     let remote = Remote::new(options, conf)?;
-    let keyring = match file {
-        AuthFile::Docker(path) => Keyring::new(path, true),
-        AuthFile::Own => {
-            Keyring::new(files::credentials_to_write(options.auth_file.clone()).ok_or_else(no_place)?, false)
-        }
-    };
+    accessible(options)?;
+    let keyring = keyring(options, file)?;
     let failed = |err| Error::system("forget all credentials", err);
     keyring.erase_all(remote.registries.helpers()).map_err(failed)
+}
+
+/// The file that is changed.
+fn keyring(options: &RemoteOptions, file: AuthFile) -> Result<Keyring> {
+    let (path, docker) = match file {
+        AuthFile::Docker(path) => (path, true),
+        AuthFile::Own => files::credentials_to_write(options.auth_file.clone()).ok_or_else(no_place)?,
+    };
+    Ok(Keyring::new(path, docker))
+}
+
+/// Refuses a file of credentials that the user has named and that is not there: nothing can be forgotten in it.
+fn accessible(options: &RemoteOptions) -> Result<()> {
+    let Some(path) = &options.auth_file else { return Ok(()) };
+    std::fs::metadata(path)
+        .map(drop)
+        .map_err(|err| Error::system(format!("credential file is not accessible: {}", path.display()), err))
 }
 
 fn no_place() -> Error {

@@ -70,7 +70,9 @@ impl Trust {
             match requirement {
                 Requirement::Accept => {}
                 Requirement::Reject => {
-                    let message = format!("pull {image}: images of {scope:?} are rejected by policy");
+                    let message = format!(
+                        "pull {image}: Source image rejected: images of {scope:?} are rejected by policy"
+                    );
                     return Err(forbidden(message, policy));
                 }
                 Requirement::Signed(by) => signed(client, image, digests, by).map_err(|why| {
@@ -119,7 +121,8 @@ pub(in crate::engine) fn check_place(
         match (requirement, offered) {
             (Requirement::Accept, _) | (Requirement::Signed(_), None) => {}
             (Requirement::Reject, _) => {
-                let message = format!("{what}: images of {scope:?} are rejected by policy");
+                let message =
+                    format!("{what}: Source image rejected: images of {scope:?} are rejected by policy");
                 return Err(forbidden(message, &policy));
             }
             (Requirement::Signed(by), Some(offered)) => {

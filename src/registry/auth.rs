@@ -71,18 +71,12 @@ impl Stores {
         Self { files: vec![file], named: true, ..Self::default() }
     }
 
-    /// The usual places. `docker_config` is DOCKER_CONFIG, a directory.
-    pub(crate) fn usual(
-        runtime_dir: Option<&Path>,
-        config_home: Option<&Path>,
-        home: Option<&Path>,
-        docker_config: Option<&Path>,
-    ) -> Self {
-        let docker = docker_config.map(Path::to_owned).or_else(|| home.map(|dir| dir.join(".docker")));
+    /// The usual places.
+    pub(crate) fn usual(runtime_dir: Option<&Path>, config_home: Option<&Path>, home: Option<&Path>) -> Self {
         let files = [
             runtime_dir.map(|dir| dir.join("containers/auth.json")),
             config_home.map(|dir| dir.join("containers/auth.json")),
-            docker.map(|dir| dir.join("config.json")),
+            home.map(|dir| dir.join(".docker/config.json")),
             home.map(|dir| dir.join(".dockercfg")),
         ];
         Self { files: files.into_iter().flatten().collect(), ..Self::default() }
@@ -151,7 +145,9 @@ impl Stores {
                 Err(err) if err.kind() == std::io::ErrorKind::NotFound && !self.named => continue,
                 // Docker's directory may belong to somebody else (sudo): that is no reason to stop.
                 Err(err) if err.kind() == std::io::ErrorKind::PermissionDenied && !self.named => continue,
-                Err(err) => return Err(Error::Config { path: path.clone(), reason: err.to_string() }),
+                Err(err) => {
+                    return Err(Error::CredentialFile { path: path.clone(), reason: err.to_string() });
+                }
             };
             let file = AuthFile::parse(path, &text)?;
             if let Some(found) = ask(&file, path)? {
@@ -330,7 +326,7 @@ mod tests {
         let image: ImageRef = "r.io/x".parse().unwrap();
         let missing = PathBuf::from("/nonexistent/auth.json");
         assert!(Stores::only(missing).find(&image).is_err());
-        let usual = Stores::usual(None, Some(Path::new("/nonexistent")), None, None);
+        let usual = Stores::usual(None, Some(Path::new("/nonexistent")), None);
         assert_eq!(usual.find(&image).unwrap(), None);
     }
 

@@ -42,9 +42,9 @@ pub(crate) struct Registries {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Mode {
     /// Ask the user; without a terminal, refuse.
-    #[default]
     Enforcing,
     /// Ask the user; without a terminal, try one after the other.
+    #[default]
     Permissive,
     /// Try one after the other.
     Disabled,
@@ -251,7 +251,7 @@ impl Registries {
     /// # Errors
     ///
     /// [`Error::ShortName`] if it leads nowhere, [`Error::Ambiguous`] if it leads to several
-    /// registries and the configuration does not say that guessing is fine.
+    /// registries and the configuration forbids to guess (`short-name-mode = "enforcing"`).
     pub(crate) fn resolve(&self, name: &ImageName) -> Result<Vec<ImageRef>> {
         if !name.is_short() {
             return Ok(vec![name.on(DOCKER_HUB).with_default_tag()]);
@@ -330,7 +330,7 @@ impl Registries {
             return Ok(vec![Endpoint { image: image.clone(), insecure: false }]);
         };
         if rule.blocked {
-            return Err(Error::Blocked { prefix: rule.prefix.clone(), file: rule.file.clone() });
+            return Err(rule.refusal());
         }
         let mirrors = rule.mirrors.iter().filter(|mirror| rule.uses(mirror, image));
         let own = (rule.location.as_str(), rule.insecure);
@@ -341,6 +341,20 @@ impl Registries {
                 Ok(Endpoint { image: rule.rewrite(image, &name, location)?, insecure })
             })
             .collect()
+    }
+
+    /// The registry that `image` itself names, to write to or to log into: neither a mirror nor a `location` is in
+    /// the way, as with podman.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Blocked`] if the configuration forbids it.
+    pub(crate) fn own(&self, image: &ImageRef) -> Result<Endpoint> {
+        let rule = self.rule(&image.name());
+        match rule {
+            Some(rule) if rule.blocked => Err(rule.refusal()),
+            _ => Ok(Endpoint { image: image.clone(), insecure: rule.is_some_and(|rule| rule.insecure) }),
+        }
     }
 
     /// The rule with the longest prefix that fits.
@@ -375,6 +389,11 @@ impl Rule {
             mirrors: table.mirror,
             file: file.to_owned(),
         })
+    }
+
+    /// What is said of a blocked registry.
+    fn refusal(&self) -> Error {
+        Error::Blocked { prefix: self.prefix.clone(), file: self.file.clone() }
     }
 
     /// True if `mirror` may serve this kind of name.

@@ -45,8 +45,8 @@ fn short_names() {
     let one = from_text(
         "unqualified-search-registries = ['docker.io']\n[aliases]\n'deb'='quay.io/x/debian'\n'off'=''",
     );
-    let two = from_text("unqualified-search-registries = ['a.io', 'b.io']");
-    let lax = from_text("unqualified-search-registries = ['a.io', 'b.io']\nshort-name-mode='permissive'");
+    let lax = from_text("unqualified-search-registries = ['a.io', 'b.io']");
+    let two = from_text("unqualified-search-registries = ['a.io', 'b.io']\nshort-name-mode='enforcing'");
     for (all, name, want) in [
         (&none, "app", "ShortName"),
         (&none, "docker.io/app", "docker.io/library/app:latest"),
@@ -149,4 +149,12 @@ fn rules_rewrite_and_order() {
     }
     let blocked = all.endpoints(&"bad.io/x".parse().unwrap());
     assert!(matches!(blocked, Err(Error::Blocked { prefix, .. }) if prefix == "bad.io"));
+    // What is written goes to the registry that the name says.
+    for (image, insecure) in
+        [("docker.io/a/b:1", false), ("docker.io/library/x:1", false), ("lab:5000/x:1", true)]
+    {
+        let image: ImageRef = image.parse().unwrap();
+        assert_eq!(all.own(&image).unwrap(), Endpoint { image, insecure });
+    }
+    assert!(matches!(all.own(&"bad.io/x".parse().unwrap()), Err(Error::Blocked { .. })));
 }

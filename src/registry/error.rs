@@ -78,8 +78,11 @@ pub(crate) enum Error {
     )]
     ShortName { name: String, file: PathBuf },
     /// A short name that several registries may have.
-    #[error("short name {name:?} may mean {}", candidates.join(" or "))]
+    #[error("short-name resolution enforced but cannot prompt without a TTY: {name:?} may mean {}", candidates.join(" or "))]
     Ambiguous { name: String, candidates: Vec<String> },
+    /// The file of credentials that the user has named is not there, or not to be read.
+    #[error("credential file is not accessible: {path:?}: {reason}")]
+    CredentialFile { path: PathBuf, reason: String },
     /// A configuration file that cannot be used.
     #[error("read {path:?}: {reason}")]
     Config { path: PathBuf, reason: String },

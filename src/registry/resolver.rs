@@ -44,7 +44,7 @@ impl Resolver {
         let trusted = name.eq_ignore_ascii_case(&self.trusted);
         let found = resolver.lookup_ip(name).await.map_err(|err| {
             if err.is_no_records_found() {
-                format!("there is no host named {name}")
+                format!("lookup {name}: no such host")
             } else {
                 format!("find {name}: the name servers of /etc/resolv.conf do not answer ({err})")
             }

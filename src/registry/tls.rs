@@ -19,7 +19,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, InvalidMessage, RootCertStore,
+    SignatureScheme,
 };
 
 use crate::registry::error::{Error, Result};
@@ -175,6 +176,26 @@ impl Verifier {
     }
 }
 
+/// Why TLS failed, in the words that users of other tools know.
+pub(super) fn reason(err: &TlsError) -> String {
+    let certificate = match err {
+        TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => "signed by unknown authority",
+        err if is_ca_as_server(err) => "signed by unknown authority",
+        TlsError::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => "has expired or is not yet valid",
+        // What a server that knows no TLS sends looks like a damaged record.
+        TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            return "server gave HTTP response to HTTPS client".to_owned();
+        }
+        err => return err.to_string(),
+    };
+    format!("tls: failed to verify certificate: x509: certificate {certificate}")
+}
+
 /// webpki's word for a CA certificate that a server shows as its own. It says so after it has
 /// found the certificate valid at this time.
 fn is_ca_as_server(err: &TlsError) -> bool {
@@ -264,5 +285,31 @@ impl ServerCertVerifier for AnyServer {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_in_known_words() {
+        for (err, want) in [
+            (
+                TlsError::InvalidCertificate(CertificateError::UnknownIssuer),
+                "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+            ),
+            (
+                TlsError::InvalidCertificate(CertificateError::Expired),
+                "tls: failed to verify certificate: x509: certificate has expired or is not yet valid",
+            ),
+            (
+                TlsError::InvalidMessage(InvalidMessage::InvalidContentType),
+                "server gave HTTP response to HTTPS client",
+            ),
+            (TlsError::DecryptError, "cannot decrypt peer's message"),
+        ] {
+            assert_eq!(reason(&err), want);
+        }
     }
 }

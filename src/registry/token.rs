@@ -84,7 +84,7 @@ pub(crate) async fn answer(
             Authorization::basic(registry, user, password)
         }
         (Challenge::Basic, _) => {
-            let message = ": it wants a name and a password".to_owned();
+            let message = ": authentication required".to_owned();
             Err(Error::Unauthorized { registry: registry.to_owned(), message })
         }
         (Challenge::Bearer { realm, service }, _) => {

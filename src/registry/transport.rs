@@ -239,11 +239,13 @@ impl Transport {
         let mut is_tls = false;
         while let Some(source) = cause.source() {
             cause = source;
-            is_tls |= is_tls_error(cause);
+            is_tls |= tls_of(cause).is_some();
         }
         let errno = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-        let reason =
-            errno.map_or_else(|| cause.to_string(), |errno| Errno::from_raw(errno).desc().to_owned());
+        let reason = match errno {
+            Some(errno) => Errno::from_raw(errno).desc().to_lowercase(),
+            None => tls_of(cause).map_or_else(|| cause.to_string(), tls::reason),
+        };
         // No connection at the first attempt is a wrong name or a server that is not there.
         let transient = !is_tls && !err.is_builder() && (!err.is_connect() || self.reached.get());
         Error::Transport { url: shown(url), reason: from_outside(&reason), transient }
@@ -285,11 +287,11 @@ impl Transport {
     }
 }
 
-/// True for a failure of TLS. An io::Error passes over what it holds when it is asked for its source,
+/// The failure of TLS that `err` is. An io::Error passes over what it holds when it is asked for its source,
 /// and holds another one here.
-fn is_tls_error(err: &(dyn std::error::Error + 'static)) -> bool {
-    let held = err.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    err.is::<rustls::Error>() || held.is_some_and(|held| is_tls_error(held))
+fn tls_of<'a>(err: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let held = || err.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    err.downcast_ref().or_else(|| tls_of(held()?))
 }
 
 /// Adds the body and what describes it.
@@ -406,8 +408,9 @@ mod tests {
     fn failures_of_tls_are_known_however_deep() {
         let tls = || rustls::Error::DecryptError;
         let once = std::io::Error::new(std::io::ErrorKind::InvalidData, tls());
-        assert!(is_tls_error(&tls()) && is_tls_error(&once) && is_tls_error(&std::io::Error::other(once)));
-        assert!(!is_tls_error(&std::io::Error::other("reset")));
+        assert!(tls_of(&tls()).is_some() && tls_of(&once).is_some());
+        assert!(tls_of(&std::io::Error::other(once)).is_some());
+        assert!(tls_of(&std::io::Error::other("reset")).is_none());
     }
 
     #[test]

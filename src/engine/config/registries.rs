@@ -26,17 +26,30 @@ pub(crate) fn credentials(named: Option<PathBuf>) -> Stores {
     if let Some(file) = named.or_else(|| variable("REGISTRY_AUTH_FILE")) {
         return Stores::only(file);
     }
-    let (runtime, docker) = (variable("XDG_RUNTIME_DIR"), variable("DOCKER_CONFIG"));
+    if let Some(file) = dockers_credentials() {
+        return Stores::only(file).lenient();
+    }
+    let runtime: Option<PathBuf> = variable("XDG_RUNTIME_DIR");
     let (config, home) = (xdg("XDG_CONFIG_HOME", ".config"), super::home().ok());
-    Stores::usual(runtime.as_deref(), config.as_deref(), home.as_deref(), docker.as_deref())
+    Stores::usual(runtime.as_deref(), config.as_deref(), home.as_deref())
 }
 
-/// The file that `login` writes: the one that `named` or REGISTRY_AUTH_FILE says, that of the session,
-/// or where there is none, the user's. `None` without a home.
-pub(crate) fn credentials_to_write(named: Option<PathBuf>) -> Option<PathBuf> {
-    let session = || variable("XDG_RUNTIME_DIR").or_else(|| xdg("XDG_CONFIG_HOME", ".config"));
-    let usual = || session().map(|dir| dir.join("containers/auth.json"));
-    named.or_else(|| variable("REGISTRY_AUTH_FILE")).or_else(usual)
+/// The file of the directory that DOCKER_CONFIG names, which stands in the place of all others, as with podman.
+fn dockers_credentials() -> Option<PathBuf> {
+    variable("DOCKER_CONFIG").map(|dir: PathBuf| dir.join("config.json"))
+}
+
+/// The file that `login` writes, and whether it is of Docker's kind: the one that `named`, REGISTRY_AUTH_FILE or
+/// DOCKER_CONFIG says, that of the session, or where there is none, the user's. `None` without a home.
+pub(crate) fn credentials_to_write(named: Option<PathBuf>) -> Option<(PathBuf, bool)> {
+    if let Some(file) = named.or_else(|| variable("REGISTRY_AUTH_FILE")) {
+        return Some((file, false));
+    }
+    if let Some(file) = dockers_credentials() {
+        return Some((file, true));
+    }
+    let session = variable("XDG_RUNTIME_DIR").or_else(|| xdg("XDG_CONFIG_HOME", ".config"));
+    session.map(|dir| (dir.join("containers/auth.json"), false))
 }
 
 /// The `certs.d` directories, the strongest first.

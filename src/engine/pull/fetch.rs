@@ -97,7 +97,11 @@ fn choose<'a>(
         .collect();
     have.sort();
     have.dedup();
-    let error = Error::new(Kind::NotFound, format!("pull {image}: there is no image for {wanted}"));
+    let what = format!(
+        "no image found in image index for architecture {:?}, variant {:?}, OS {:?}",
+        wanted.arch, wanted.variant, wanted.os
+    );
+    let error = Error::new(Kind::NotFound, format!("pull {image}: {what}"));
     Err(match have.first() {
         Some(first) => {
             error.hint(format!("there are images for {}; try --platform {first}", have.join(", ")))
@@ -148,11 +152,11 @@ fn check(
     if expected.runs(&is) {
         return Ok(());
     }
-    if wanted.is_some() {
-        let message = format!("pull {image}: the image is for {is}, not for {expected}");
-        return Err(Error::new(Kind::NotFound, message));
-    }
-    let warning = format!("{image} is for {is}, this machine is {expected}: its programs may not run");
+    // Many images say the wrong thing of themselves; those of other tools are taken with a word, too.
+    let warning = match wanted {
+        Some(_) => format!("image platform ({is}) does not match the expected platform ({expected})"),
+        None => format!("{image} is for {is}, this machine is {expected}: its programs may not run"),
+    };
     events(&PullEvent::Warning(&warning));
     Ok(())
 }

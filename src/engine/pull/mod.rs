@@ -215,6 +215,18 @@ fn find_local(store: &Store, name: &str, wanted: Option<&Platform>) -> Option<Pu
     (fits && whole).then_some(Pulled { id: found.image.id, name: found.name, further: vec![] })
 }
 
+/// One failure for those of all images that `name` may have meant.
+fn of_all(name: &ImageName, mut failures: Vec<Error>) -> Error {
+    let Some(last) = failures.pop() else { return Error::invalid(format!("{name} leads to no registry")) };
+    if failures.is_empty() {
+        return last;
+    }
+    let kind = last.kind;
+    let lines: Vec<String> =
+        failures.iter().chain([&last]).map(|err| format!("\n * {}", err.whole())).collect();
+    Error::new(kind, format!("{} errors occurred while pulling:{}", lines.len(), lines.concat()))
+}
+
 impl<'a> Puller<'a> {
     fn new(engine: &'a Engine, request: &'a PullRequest, events: &'a dyn Fn(&PullEvent<'_>)) -> Result<Self> {
         let remote = Remote::new(&request.remote, engine.conf())?;
@@ -243,15 +255,14 @@ impl<'a> Puller<'a> {
             return Ok(pulled);
         }
         let candidates = self.remote.registries.resolve(name).map_err(unresolved)?;
-        let mut failure = None;
+        let mut failures = Vec::new();
         for candidate in &candidates {
             match self.pull_image(candidate) {
                 Ok(pulled) => return Ok(pulled),
-                Err(err) => failure = Some(err),
+                Err(err) => failures.push(err),
             }
         }
-        let failure = failure.unwrap_or_else(|| Error::invalid(format!("{name} leads to no registry")));
-        Err(of_short_name(&self.remote.registries, name, failure))
+        Err(of_short_name(&self.remote.registries, name, of_all(name, failures)))
     }
 
     /// What the user says a short name means, where they are to be asked and are there.

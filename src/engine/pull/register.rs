@@ -32,9 +32,10 @@ pub(super) fn already_here(store: &Store, image: &ImageRef, found: &Found) -> bo
     let known = record.manifests.iter().any(|manifest| manifest.digest == found.manifest_digest);
     let whole = record.layers.iter().all(|layer| store.layers().has(&layer.chain_id));
     let named = match image.tag() {
-        Some(_) if image.digest().is_none() => {
-            store.refs().get(image).is_ok_and(|named| named.image == record.id)
-        }
+        Some(_) if image.digest().is_none() => store
+            .refs()
+            .get(image)
+            .is_ok_and(|named| named.image == record.id && named.manifest == Some(found.manifest_digest)),
         _ => true,
     };
     known && whole && named && record.repo_digests.contains(&image.with_digest(found.top))

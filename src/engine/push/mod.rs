@@ -18,7 +18,7 @@ mod sign;
 use std::sync::Arc;
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::{ImageName, RefError};
+use crate::base::image_ref::{ImageName, ImageRef, RefError};
 use crate::base::manifest::Document;
 use crate::engine::pull::PullEvent;
 use crate::engine::push::outgoing::{Outgoing, gather, read_manifest};
@@ -89,7 +89,12 @@ pub(crate) fn names_of_repository(engine: &Engine, typed: &str) -> Result<Vec<St
     let known = engine.store().refs().list()?.items;
     for candidate in wanted.local_candidates() {
         let here = known.iter().filter(|record| record.name.name() == candidate.name());
-        let mut names: Vec<String> = here.map(|record| record.name.to_string()).collect();
+        // What was typed, not what it is called here, says where to: `app` is Docker Hub's.
+        let named = |full: &ImageRef| match full.tag().filter(|_| wanted.is_short()) {
+            Some(tag) => format!("{wanted}:{tag}"),
+            None => full.to_string(),
+        };
+        let mut names: Vec<String> = here.map(|record| named(&record.name)).collect();
         if !names.is_empty() {
             names.sort_unstable();
             return Ok(names);
@@ -193,12 +198,23 @@ fn destination(typed: &str) -> Result<ImageName> {
     Ok(name)
 }
 
+/// The registry that a name stands for that was `typed`, where the object is called `full` here.
+fn named_place(typed: &str, full: String) -> Place {
+    match typed.parse::<ImageName>() {
+        Ok(name) if name.is_short() => Place::Registry(typed.to_owned()),
+        _ => Place::Registry(full),
+    }
+}
+
 impl Pusher<'_> {
-    /// Where to: what was said, or the image's own name.
+    /// Where to: what was said, or the image's own name as it was typed. A short one means Docker Hub, wherever it
+    /// is kept here (`localhost/me/app` for what was built as `me/app`).
     fn place(&self, found: &Resolved) -> Result<Place> {
         match (&self.request.destination, &found.name) {
             (Some(typed), _) => Place::parse(typed),
-            (None, Some(name)) if name.tag().is_some() => Ok(Place::Registry(name.to_string())),
+            (None, Some(name)) if name.tag().is_some() => {
+                Ok(named_place(&self.request.image, name.to_string()))
+            }
             (None, _) => {
                 let message = format!("{}: it was not found by a name, so say where to", self.request.image);
                 Err(Error::invalid(message).hint("push IMAGE docker://REGISTRY/NAME:TAG"))

@@ -9,7 +9,7 @@ use crate::base::image_ref::ImageName;
 use crate::base::manifest::{Descriptor, Document};
 use crate::engine::pull::PullEvent;
 use crate::engine::push::outgoing::{OutBlob, OutManifest, Outgoing, gather, read_manifest};
-use crate::engine::push::{Cargo, PushRequest, Pushed, Pusher, local, remote};
+use crate::engine::push::{Cargo, PushRequest, Pushed, Pusher, local, named_place, remote};
 use crate::engine::register::MAX_DOCUMENT;
 use crate::engine::transport::Place;
 use crate::engine::{Engine, Error, Kind, Result};
@@ -44,7 +44,11 @@ pub(crate) fn push_list(
         }
     }
     let cargo = pusher.listed(index, images)?;
-    match Place::parse(request.destination.as_deref().unwrap_or(&list.name))? {
+    let to = match &request.destination {
+        Some(typed) => Place::parse(typed)?,
+        None => named_place(&request.image, list.name.clone()),
+    };
+    match to {
         Place::Registry(name) => remote::push(&pusher, None, &cargo, &destination(&name)?),
         place => {
             pusher.refuse_to_sign(&place)?;

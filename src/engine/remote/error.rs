@@ -79,9 +79,8 @@ fn hint(verb: &str, image: &ImageRef, err: &RegistryError) -> Option<String> {
         RegistryError::Transport { reason, .. } if reason.contains("certificate") => Some(format!(
             "put the CA's certificate into ~/.config/containers/certs.d/{registry}/ca.crt, or use --tls-verify=false"
         )),
-        // What a server that knows no TLS sends looks like a damaged record.
         RegistryError::Transport { reason, .. }
-            if reason.contains("corrupt message") && !is_loopback(host_of(registry)) =>
+            if reason.contains("HTTP response to HTTPS client") && !is_loopback(host_of(registry)) =>
         {
             Some("--tls-verify=false allows plain http".to_owned())
         }

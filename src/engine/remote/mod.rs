@@ -132,7 +132,8 @@ impl Remote {
     }
 
     /// Does `work` with the first server that can, to read what `verb` says: mirrors, then the registry
-    /// itself. The failure that is reported is the last, the registry's own. `trying` hears of each server.
+    /// itself. The failure that is reported is the last, the registry's own, with those of mirrors in its message. `trying`
+    /// hears of the image once.
     ///
     /// # Errors
     ///
@@ -146,27 +147,36 @@ impl Remote {
         mut work: impl FnMut(&Client<'_>) -> std::result::Result<T, Trouble>,
     ) -> Result<T> {
         let failed = |err| from_registry(verb, image, err);
-        let mut failure = None;
-        for endpoint in self.registries.endpoints(image).map_err(failed)? {
-            trying(&endpoint.image);
+        let endpoints = self.registries.endpoints(image).map_err(failed)?;
+        trying(image);
+        let mut failure: Option<RegistryError> = None;
+        let mut mirrors = Vec::new();
+        for endpoint in endpoints {
             let client = Client::new(&endpoint, Purpose::Pull, &self.options, notices);
             match client.map_err(Trouble::from).and_then(|client| work(&client)) {
                 Ok(done) => return Ok(done),
                 Err(Trouble::Image(err)) => return Err(err),
-                Err(Trouble::Server(err)) => failure = Some(err),
+                Err(Trouble::Server(err)) => {
+                    mirrors.extend(failure.replace(err).map(|err| err.to_string()));
+                }
             }
         }
-        Err(failure.map_or_else(|| Error::invalid(format!("no server is configured for {image}")), failed))
+        let Some(failure) = failure else {
+            return Err(Error::invalid(format!("no server is configured for {image}")));
+        };
+        let mut error = failed(failure);
+        if !mirrors.is_empty() {
+            error.message.push_str(&format!(" (Mirrors also failed: [{}])", mirrors.join("; ")));
+        }
+        Err(error)
     }
 
-    /// The registry that has `image` itself: mirrors, which come before it, are passed over.
+    /// The registry that `image` itself names, to write to: see [`Registries::own`].
     ///
     /// # Errors
     ///
     /// If the configuration forbids it, as a failure of what `verb` says.
     pub(in crate::engine) fn own_endpoint(&self, verb: &str, image: &ImageRef) -> Result<Endpoint> {
-        let mut endpoints =
-            self.registries.endpoints(image).map_err(|err| from_registry(verb, image, err))?;
-        endpoints.pop().ok_or_else(|| Error::invalid(format!("no server is configured for {image}")))
+        self.registries.own(image).map_err(|err| from_registry(verb, image, err))
     }
 }
