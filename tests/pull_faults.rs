@@ -536,7 +536,7 @@ fn unreachable_and_unknown() {
     for (name, words) in [
         (format!("127.0.0.1:{port}/a/b:1"), vec!["pull 127.0.0.1:", "refused"]),
         (format!("localhost:{port}/a/b:1"), vec!["refused"]),
-        ("UPPER".into(), vec!["lower case"]),
+        ("UPPER".into(), vec!["invalid reference format", "repository name must be lowercase"]),
         ("a:b:c".into(), vec!["invalid tag"]),
         ("oci:/tmp/x".into(), vec!["/tmp/x"]),
     ] {
