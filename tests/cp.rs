@@ -213,3 +213,27 @@ fn a_file_that_cannot_be_written_is_named() {
     sandbox.program("chmod", ["755", "closed"]).run().ok();
     assert_eq!(message, "Error: write passwd: Permission denied\n");
 }
+
+#[test]
+fn volumes_of_a_container_that_never_ran_take_and_give_files() {
+    let sandbox = Sandbox::new();
+    sandbox.write("new", "x\n");
+    std::fs::create_dir(sandbox.path("bound")).expect("make a directory");
+    let bind = format!("{}:/bound/deep", sandbox.path("bound").display());
+    let read = "cat /not/there/new /etc/new; ls /bound/deep";
+    sandbox.ok([
+        "create", "--net=none", "--name=c", "-v", "named:/not/there", "-v", "filled:/etc", "-v", &bind, "bb", "sh",
+        "-c", read,
+    ]);
+    // What the image has there is the new volume's, as it would be after a start.
+    sandbox.ok(["cp", "c:/etc/passwd", &sandbox.path("out").display().to_string()]);
+    assert!(std::fs::read_to_string(sandbox.path("out")).expect("read").contains("root:"));
+    for target in ["c:/not/there", "c:/etc/", "c:/bound/deep/"] {
+        sandbox.ok(["cp", &sandbox.path("new").display().to_string(), target]);
+    }
+    assert!(sandbox.path("bound/new").exists());
+    assert_eq!(sandbox.ok(["run", "--rm", "--net=none", "-v", "named:/d", "bb", "cat", "/d/new"]), "x");
+    assert_eq!(sandbox.ok(["start", "-a", "c"]), "x\nx\nnew");
+    let unnamed = sandbox.ketch(["cp", "c:", "out"]);
+    assert!(unnamed.fails(125).contains("you must specify paths"), "{}", unnamed.stderr);
+}

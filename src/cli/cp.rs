@@ -52,6 +52,10 @@ pub(crate) struct CpArgs {
     #[arg(short, long)]
     quiet: bool,
 
+    /// Pause the container meanwhile (docker's and podman's of old; without effect)
+    #[arg(long, hide = true)]
+    pause: bool,
+
     /// Let a directory take the place of a file, and the other way round
     #[arg(long)]
     overwrite: bool,
@@ -96,6 +100,12 @@ fn word(engine: &Engine, text: &OsStr) -> anyhow::Result<Word> {
     if let Some(at) = bytes.iter().position(|&b| b == b':').filter(|at| !is_path && *at > 0) {
         let path = &bytes[at + 1..];
         match std::str::from_utf8(&bytes[..at]).map(|name| engine.container(name)) {
+            Ok(Ok(_)) if path.is_empty() => {
+                let shown = text.display();
+                return Err(
+                    UsageError::new(format!("invalid argument {shown:?}: you must specify paths")).into()
+                );
+            }
             Ok(Ok(id)) => {
                 let path = if path.starts_with(b"/") { path.to_vec() } else { [b"/", path].concat() };
                 return Ok(Word::End(End::Container(id, Bytes::from(path))));

@@ -22,7 +22,7 @@ use crate::engine::filter::Filters;
 pub(crate) struct EventsArgs {
     /// Show only events for which this holds (can be repeated)
     ///
-    /// Keys: container, event, image, label, network, pod, type, volume.
+    /// Keys: container, event (also called status), image, label, network, pod, type, volume.
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
 
@@ -162,7 +162,7 @@ fn podman_fields(event: &Event) -> Value {
         "Attributes": event.attributes,
     });
     json!({
-        "ContainerExitCode": event.container_exit_code.unwrap_or_default(),
+        "ContainerExitCode": event.container_exit_code,
         "ID": event.id,
         "Image": event.image,
         "Name": event.name,

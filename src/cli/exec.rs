@@ -10,7 +10,7 @@ use crate::attach::packet::Hello;
 use crate::base::bytes::Bytes;
 use crate::cli::attach::Route;
 use crate::cli::container_flags::{KeptFds, environment};
-use crate::cli::error::AlreadyReported;
+use crate::cli::error::{AlreadyReported, FAILED};
 use crate::cli::run::{Attachment, attached_to, detach_keys};
 use crate::cli::session::{Exit, Session};
 use crate::cli::targets;
@@ -125,7 +125,14 @@ fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
         keep: args.kept.numbers()?,
     };
     if args.detach {
-        let exec_id = engine.exec_detached(&id, &request)?;
+        let exec_id = match engine.exec_detached(&id, &request) {
+            // Nobody waits for the command, so that its code is no answer: 125, as podman has it.
+            Err(err) if matches!(err.kind, Kind::CommandNotFound | Kind::NotExecutable) => {
+                session.report(err);
+                return Err(AlreadyReported { code: FAILED }.into());
+            }
+            other => other?,
+        };
         writeln!(session.out, "{exec_id}")?;
         return Ok(Exit::OK);
     }

@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Arg, ArgMatches, Command};
 
 use crate::cli::compose::project::ProjectFlags;
@@ -52,6 +53,8 @@ pub(crate) struct Globals {
     pub(crate) config: Config,
     /// `--log-level`.
     pub(crate) log_level: LogLevel,
+    /// `--out FILE`, or /dev/null for `--noout`: podman's hidden flags.
+    pub(crate) out: Option<PathBuf>,
     /// The flags between `compose` and its verb.
     pub(crate) project: ProjectFlags,
 }
@@ -107,6 +110,8 @@ impl Globals {
                 b"--cgroup-manager" => {
                     self.config.cgroup_manager = Some(utf8(&value()?, "--cgroup-manager")?);
                 }
+                b"--out" => self.out = Some(PathBuf::from(value()?)),
+                b"--noout" => self.out = Some("/dev/null".into()),
                 b"--module" => self.config.modules.push(value()?),
                 b"--registries-conf" => self.config.registries_conf = Some(PathBuf::from(value()?)),
                 b"--debug" | b"-D" => self.log_level = LogLevel::Debug,
@@ -130,6 +135,17 @@ impl Globals {
             }
         }
         Ok(First::Words(&[]))
+    }
+
+    /// Sends standard output to where `--out` says.
+    ///
+    /// # Errors
+    ///
+    /// If that file cannot be written.
+    pub(crate) fn redirect(&self) -> anyhow::Result<()> {
+        let Some(path) = &self.out else { return Ok(()) };
+        let file = std::fs::File::create(path).with_context(|| format!("open {}", path.display()))?;
+        Ok(nix::unistd::dup2_stdout(file)?)
     }
 
     /// Takes over the global flags that followed the verb.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::base::stream::Stream;
-use crate::base::time::parse_when;
+use crate::base::time::{parse_duration, parse_when};
 use crate::cli::session::Session;
 use crate::cli::targets::{Latest, Selection};
 use crate::cli::usage::UsageError;
@@ -128,7 +128,14 @@ fn with_dockers_tail(session: &mut Session<'_>, mut args: LogsArgs) -> anyhow::R
 fn query(args: &LogsArgs) -> anyhow::Result<Query> {
     let (now, zone) = (Timestamp::now(), TimeZone::system());
     let when = |text: &Option<String>| text.as_ref().map(|text| parse_when(text, now, &zone)).transpose();
-    Ok(Query { tail: tail(&args.tail)?, since: when(&args.since)?, until: when(&args.until)? })
+    // Whoever follows means what is still to come, as podman does and docker's manual shows.
+    let ahead = args.until.as_deref().filter(|_| args.follow).and_then(|text| parse_duration(text).ok());
+    let until = match ahead.filter(|ahead| ahead.is_positive()).and_then(|ahead| now.checked_add(ahead).ok())
+    {
+        None => when(&args.until)?,
+        some => some,
+    };
+    Ok(Query { tail: tail(&args.tail)?, since: when(&args.since)?, until })
 }
 
 /// Reads `--tail`; `None` means everything.

@@ -130,7 +130,9 @@ pub(crate) fn main() -> ExitCode {
 
 /// Finds out what is asked for, and does it.
 fn dispatch(args: &[OsString], globals: &mut Globals) -> anyhow::Result<Exit> {
-    match globals.read(args)? {
+    let first = globals.read(args)?;
+    globals.redirect()?;
+    match first {
         First::Version => version::print_flag(globals),
         First::Help => help::print(globals, &[]),
         First::Words([first, rest @ ..]) if first == "compose" => match globals.project.read(rest) {

@@ -40,8 +40,9 @@ pub(crate) struct PsArgs {
 
     /// Show only containers for which this holds, like status=exited (can be repeated)
     ///
-    /// Keys: ancestor, before, command, exited, health, id, label, label!, name (a regular
-    /// expression), network, pod, restart-policy, should-start-on-boot, since, status, until, volume.
+    /// Keys: ancestor, before, command, exited, expose (a port of the container, 80 or 80-90/tcp), health, id, label,
+    /// label!, name (a regular expression), network, pod, publish (a port of the host), restart-policy,
+    /// should-start-on-boot, since, status, until, volume.
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
 

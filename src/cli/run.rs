@@ -152,6 +152,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     let keys = detach_keys(session.engine()?, args.detach_keys.as_deref())?;
     let hello = streams(&args.attach, flags.process.interactive)?;
     let mut request = flags.request(!args.detach)?;
+    if args.rmi && flags.lifecycle.rm == Some(false) {
+        return Err(Error::invalid("the --rmi option does not work without --rm").into());
+    }
     request.auto_remove |= args.rmi;
     request.to_be_started = true;
     request.hello = Some(hello::variable(session.globals.started_ns));
@@ -175,11 +178,17 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     let id = create_container(engine, &request)?;
     warn_of_ports(session, &request);
     if args.detach {
-        start_or_discard(engine, &id, flags.lifecycle.rm, Start { keep, ..Start::default() })?;
+        start_or_discard(engine, &id, request.auto_remove, Start { keep, ..Start::default() })?;
         writeln!(session.out, "{id}")?;
         autostart::tell_once(session, request.restart);
         return Ok(Exit::OK);
     }
+    if !args.attach.is_empty() && !hello.stdout && !hello.stderr && passthrough.is_none() {
+        // Who takes its input only sees nothing of it else.
+        writeln!(session.out, "{id}")?;
+        session.out.flush()?;
+    }
+    let engine = session.engine()?;
     let attachment = Attachment { hello, terminal: flags.process.tty, sig_proxy: args.sig_proxy };
     let exit = attached(engine, &id, request.auto_remove, attachment, keys, keep).inspect_err(|err| {
         if request.auto_remove && output_is_lost(err) {
@@ -204,6 +213,11 @@ pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Resul
         ..Selection::of_names(&args.containers, &args.latest)
     };
     let mut targets = selection.targets(session)?;
+    if args.all {
+        // Those that run are as they should be, and not named.
+        let engine = session.engine()?;
+        targets.retain(|target| !target.id.as_ref().is_ok_and(|id| engine.runs(id).unwrap_or(false)));
+    }
     if !args.attach && !args.interactive {
         // The oldest first, so that one whose namespaces another uses is there.
         targets::for_each(session, targets, |engine, id| {

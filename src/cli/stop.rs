@@ -73,8 +73,12 @@ fn stop(
     for Target { shown, id } in targets {
         match id.and_then(|_| answers.next().unwrap_or(Ok(Stopped::Idle))) {
             Ok(stopped) => {
-                if let Stopped::Killed(grace) = stopped {
-                    session.warn(format!("{shown} did not stop within {} s and was killed", grace.as_secs()));
+                if let Stopped::Killed { signal, grace } = stopped {
+                    let signal = signal.map(|signal| signal.to_string()).unwrap_or_default();
+                    session.warn(format!(
+                        "StopSignal {signal} failed to stop container {shown} in {} seconds, resorting to SIGKILL",
+                        grace.as_secs()
+                    ));
                 }
                 writeln!(session.out, "{shown}")?;
             }

@@ -391,7 +391,7 @@ fn takes_any_value(arg: Arg) -> Arg {
 }
 
 /// Reads a truth value as Go does.
-fn truth_value(text: &str) -> Result<bool, String> {
+pub(crate) fn truth_value(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

@@ -25,6 +25,10 @@ pub(crate) struct CreateArgs {
     #[arg(value_name = "NAME")]
     name: Option<String>,
 
+    /// The name, as docker's older manuals have it
+    #[arg(long = "name", value_name = "NAME", hide = true, conflicts_with = "name")]
+    named: Option<String>,
+
     /// What holds the data: local is the only driver
     #[arg(short, long, default_value = "local", value_name = "DRIVER")]
     driver: String,
@@ -64,8 +68,12 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
     for (key, id) in [("UID", args.uid), ("GID", args.gid)] {
         options.extend(id.map(|id| (key.to_owned(), id.to_string())));
     }
-    let request =
-        VolumeRequest { name: args.name, labels: labels(&args.label), options, ignore: args.ignore };
+    let request = VolumeRequest {
+        name: args.name.or(args.named),
+        labels: labels(&args.label),
+        options,
+        ignore: args.ignore,
+    };
     let name = session.engine()?.create_volume(request)?;
     writeln!(session.out, "{name}")?;
     Ok(())
@@ -252,9 +260,20 @@ pub(crate) struct PruneArgs {
 /// `volume prune`.
 pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Result<()> {
     let filters = Filters::parse(&args.filter, filter::PRUNE)?;
-    let question = "WARNING! This will remove all volumes not used by at least one container.";
-    if !args.force && !session.confirm(question)? {
-        return Ok(());
+    if !args.force {
+        let doomed = session.engine()?.prunable_volumes(true, &filters)?;
+        if doomed.is_empty() {
+            return Ok(writeln!(session.out, "No dangling volumes found")?);
+        }
+        let names: Vec<&str> = doomed.iter().map(|volume| volume.name.as_str()).collect();
+        let question = format!(
+            "WARNING! This will remove all volumes not used by at least one container. The following volumes will be \
+             removed:\n{}",
+            names.join("\n")
+        );
+        if !session.confirm(&question)? {
+            return Ok(());
+        }
     }
     let pruned = session.engine()?.prune_volumes(true, &filters)?;
     for name in &pruned.removed {

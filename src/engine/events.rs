@@ -24,7 +24,7 @@ use crate::sys::poll::{Interest, PollSet};
 
 /// Keys of `events --filter`.
 pub(crate) const FILTERS: &[&str] =
-    &["container", "event", "image", "label", "network", "pod", "type", "volume"];
+    &["container", "event", "image", "label", "network", "pod", "status", "type", "volume"];
 
 /// How often to look where the kernel cannot report changes.
 const LOOK: Duration = Duration::from_millis(100);
@@ -136,7 +136,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// For a filter that means nothing; reading; what `sink` and `flush` answer.
+    /// For a filter that means nothing; where no events are kept; reading; what `sink` and `flush` answer.
     pub(crate) fn events(
         &self,
         query: &EventQuery,
@@ -145,6 +145,9 @@ impl Engine {
     ) -> Result<()> {
         let tests = query.filters.tests(|key, value| Ok((key.to_owned(), value.to_owned())))?;
         let failed = |err: io::Error| Error::system("read the events", err);
+        if self.events == Backend::None {
+            return Err(Error::invalid("cannot read events with the \"none\" backend"));
+        }
         if let Backend::Journald(_) = self.events {
             return journal_events(query, &tests, &mut sink, &mut flush);
         }
@@ -214,7 +217,7 @@ fn passes_one(key: &str, value: &str, event: &Event) -> bool {
     let begins = |text: &str| !value.is_empty() && text.starts_with(value);
     match key {
         "container" => event.kind == "container" && (event.name == value || begins(&event.id)),
-        "event" => event.status == if value == "die" { "died" } else { value },
+        "event" | "status" => event.status == podmans_word(value),
         "image" => {
             let of_container = event.kind == "container" && is_image(&event.image, value);
             of_container || event.kind == "image" && (is_image(&event.name, value) || begins(&event.id))
@@ -225,6 +228,16 @@ fn passes_one(key: &str, value: &str, event: &Event) -> bool {
         "volume" => event.kind == "volume" && begins(&event.name),
         // There are no pods.
         _ => false,
+    }
+}
+
+/// podman's word for what docker calls otherwise.
+fn podmans_word(status: &str) -> &str {
+    match status {
+        "die" => "died",
+        "destroy" | "delete" => "remove",
+        "exec_die" => "exec_died",
+        other => other,
     }
 }
 

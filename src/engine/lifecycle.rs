@@ -39,8 +39,8 @@ pub(crate) enum Stopped {
     Idle,
     /// The stop signal was enough.
     Gently,
-    /// It took SIGKILL, after this grace.
-    Killed(Duration),
+    /// It took SIGKILL, after this signal and this grace.
+    Killed { signal: Option<Signal>, grace: Duration },
 }
 
 /// What to stop, and for how long to be gentle.
@@ -95,6 +95,8 @@ impl Held {
 struct Stopping {
     held: Held,
     status: Status,
+    /// What it was sent first.
+    asked: i32,
     /// What it was sent last.
     signal: i32,
     grace: Grace,
@@ -203,6 +205,7 @@ impl Engine {
         let mut stopping = Stopping {
             held,
             status,
+            asked: signal,
             signal,
             grace,
             deadline: grace.deadline(),
@@ -233,7 +236,9 @@ impl Engine {
                 self.discard_container(id);
             }
             return Ok(Some(match (stopping.killed, stopping.grace) {
-                (true, Grace::For(grace)) if !grace.is_zero() => Stopped::Killed(grace),
+                (true, Grace::For(grace)) if !grace.is_zero() => {
+                    Stopped::Killed { signal: Signal::from_number(stopping.asked), grace }
+                }
                 _ => Stopped::Gently,
             }));
         }
@@ -437,6 +442,7 @@ impl Stopping {
         Self {
             held,
             status,
+            asked: Signal::KILL.number(),
             signal: Signal::KILL.number(),
             grace: Grace::Endless,
             deadline: None,

@@ -15,7 +15,7 @@ use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 use crate::base::health::Health;
 use crate::base::id::ContainerId;
-use crate::base::network::PortMapping;
+use crate::base::network::{PortMapping, Protocol};
 use crate::base::pattern::Regex;
 use crate::base::spec::{ImageOrigin, MountKind, NetworkMode, RestartPolicy};
 use crate::base::time;
@@ -223,6 +223,7 @@ impl Engine {
     ///
     /// [`NotFound`](crate::engine::Kind::NotFound); Conflict if another has the name, Invalid if it is none.
     pub(crate) fn rename_container(&self, typed: &str, new: &str) -> Result<()> {
+        let new = new.strip_prefix('/').unwrap_or(new);
         let lock = self.lock()?;
         let id = self.container(typed)?;
         let old = self.container_name(&id)?;
@@ -286,9 +287,17 @@ impl Engine {
                 }
             },
             "status" => ContainerTest::Word(status_word(value)?),
-            "id" => ContainerTest::Id(value.to_ascii_lowercase()),
+            "id" if value.bytes().all(|c| c.is_ascii_hexdigit()) => {
+                ContainerTest::Id(value.to_ascii_lowercase())
+            }
+            "id" => ContainerTest::IdLike(Regex::new(value).map_err(|err| Error::invalid(err.to_string()))?),
             "name" => {
-                let pattern = Regex::new(value.strip_prefix('/').unwrap_or(value));
+                // Docker's names begin with a slash, and its filters often say so: `^/web$`.
+                let plain = match value.strip_prefix("^/") {
+                    Some(rest) => format!("^{rest}"),
+                    None => value.strip_prefix('/').unwrap_or(value).to_owned(),
+                };
+                let pattern = Regex::new(&plain);
                 ContainerTest::Name(pattern.map_err(|err| Error::invalid(err.to_string()))?)
             }
             "label" => ContainerTest::Label(text()),
@@ -298,6 +307,8 @@ impl Engine {
             "network" => {
                 ContainerTest::Network(self.network(value).map_or_else(|_| text(), |network| network.name))
             }
+            "expose" => ContainerTest::Expose(PortRange::read(value)?),
+            "publish" => ContainerTest::Publish(PortRange::read(value)?),
             "restart-policy" => ContainerTest::Restart(restart(value)?),
             "command" => ContainerTest::Command(text()),
             "should-start-on-boot" => ContainerTest::StartsOnBoot(boolean(key, value)?),
@@ -348,6 +359,7 @@ enum ContainerTest {
     Exited(i32),
     Word(&'static str),
     Id(String),
+    IdLike(Regex),
     Name(Regex),
     Label(String),
     NoLabel(String),
@@ -355,7 +367,35 @@ enum ContainerTest {
     Network(String),
     Restart(RestartPolicy),
     Command(String),
+    Expose(PortRange),
+    Publish(PortRange),
     StartsOnBoot(bool),
+}
+
+/// What docker's filters of ports take: `80`, `8000-8100/udp`; TCP if it does not say.
+#[derive(Debug)]
+struct PortRange {
+    first: u16,
+    last: u16,
+    protocol: Protocol,
+}
+
+impl PortRange {
+    fn read(text: &str) -> Result<Self> {
+        let invalid = || Error::invalid(format!("invalid port {text:?}: write 80, 80/udp or 8000-8100"));
+        let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+        let read = |port: &str| port.parse().map_err(|_| invalid());
+        let protocol = protocol.parse().map_err(|()| invalid())?;
+        let range = Self { first: read(first)?, last: read(last)?, protocol };
+        if range.first <= range.last { Ok(range) } else { Err(invalid()) }
+    }
+
+    /// Whether one of `count` ports from `first` on is in it.
+    fn meets(&self, first: u16, count: u16, protocol: Protocol) -> bool {
+        let last = first.saturating_add(count.saturating_sub(1));
+        protocol == self.protocol && first <= self.last && self.first <= last
+    }
 }
 
 /// The word that [`Phase::word`] has for a state's name.
@@ -407,6 +447,7 @@ impl Container {
             },
             ContainerTest::Word(word) => self.status.word() == *word,
             ContainerTest::Id(start) => self.id.as_str().starts_with(start.as_str()),
+            ContainerTest::IdLike(pattern) => pattern.is_match(self.id.as_str()),
             ContainerTest::Name(pattern) => pattern.is_match(&self.name),
             ContainerTest::Label(filter) => has_label(labels, filter),
             ContainerTest::NoLabel(filter) => !has_label(labels, filter),
@@ -418,6 +459,21 @@ impl Container {
             ContainerTest::Restart(policy) => self.summary.restart == *policy,
             ContainerTest::Command(word) => {
                 self.summary.as_typed.command.first().is_some_and(|first| first.as_bytes() == word.as_bytes())
+            }
+            ContainerTest::Publish(ports) => self
+                .summary
+                .network
+                .ports
+                .iter()
+                .any(|map| ports.meets(map.host_port, map.range, map.protocol)),
+            ContainerTest::Expose(ports) => {
+                let mut published = self.summary.network.ports.iter();
+                let exposed =
+                    || self.summary.exposed_ports.iter().filter_map(|port| PortRange::read(port).ok());
+                published.any(|map| ports.meets(map.container_port, map.range, map.protocol))
+                    || exposed().any(|own| {
+                        ports.meets(own.first, (own.last - own.first).saturating_add(1), own.protocol)
+                    })
             }
             ContainerTest::StartsOnBoot(wanted) => self.starts_on_boot() == *wanted,
         }

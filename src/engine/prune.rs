@@ -9,7 +9,8 @@ use crate::base::time;
 use crate::engine::filter::{Filters, has_label};
 use crate::engine::list::Query;
 use crate::engine::remove::Removing;
-use crate::engine::{Engine, Error, Result};
+use crate::engine::{Engine, Error, Kind, Result};
+use crate::store::volumes::VolumeRecord;
 use crate::sys::fs;
 
 /// What a prune removed.
@@ -90,21 +91,15 @@ impl Engine {
     /// For a filter that means nothing; if the store cannot be read or changed.
     pub(crate) fn prune_volumes(&self, all: bool, filters: &Filters) -> Result<Pruned<String>> {
         let mut pruned = Pruned::default();
-        let uses = self.store().containers().uses()?;
-        if !uses.damaged.is_empty() {
-            // A container that cannot be read may use any of them.
-            pruned.failed.extend(uses.damaged.into_iter().map(Error::from));
-            return Ok(pruned);
-        }
-        let until = until(filters)?;
-        for volume in self.store().volumes().list()?.items {
-            let is_used = uses.items.iter().any(|user| user.volumes.contains(&volume.name));
-            let passes = filters.values("label").all(|filter| has_label(&volume.labels, filter))
-                && !filters.values("label!").any(|filter| has_label(&volume.labels, filter))
-                && until.is_none_or(|until| volume.created < until);
-            if is_used || !passes || !(all || volume.anonymous) {
-                continue;
+        let doomed = match self.prunable_volumes(all, filters) {
+            Ok(doomed) => doomed,
+            Err(err) if err.kind == Kind::Invalid => return Err(err),
+            Err(err) => {
+                pruned.failed.push(err);
+                return Ok(pruned);
             }
+        };
+        for volume in doomed {
             let bytes = self.volume_size(&volume.name);
             if let Some(taken) = self.store().volumes().take(&volume.name)? {
                 self.discard(vec![taken])?;
@@ -114,6 +109,28 @@ impl Engine {
             }
         }
         Ok(pruned)
+    }
+
+    /// The volumes that `prune` would remove.
+    ///
+    /// # Errors
+    ///
+    /// For a filter that means nothing; if the store, or a container that may use any of them, cannot be read.
+    pub(crate) fn prunable_volumes(&self, all: bool, filters: &Filters) -> Result<Vec<VolumeRecord>> {
+        let uses = self.store().containers().uses()?;
+        if let Some(damaged) = uses.damaged.into_iter().next() {
+            return Err(damaged.into());
+        }
+        let until = until(filters)?;
+        let mut volumes = self.store().volumes().list()?.items;
+        volumes.retain(|volume| {
+            let is_used = uses.items.iter().any(|user| user.volumes.contains(&volume.name));
+            let passes = filters.values("label").all(|filter| has_label(&volume.labels, filter))
+                && !filters.values("label!").any(|filter| has_label(&volume.labels, filter))
+                && until.is_none_or(|until| volume.created < until);
+            !is_used && passes && (all || volume.anonymous)
+        });
+        Ok(volumes)
     }
 
     /// Removes what killed commands left in the store: unfinished writes and downloads that nobody goes on

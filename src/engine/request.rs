@@ -92,6 +92,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) auto_remove: bool,
     pub(crate) init: bool,
     pub(crate) read_only: bool,
+    /// `--read-only=false`, whatever the configuration says.
+    pub(crate) writable_asked: bool,
     /// With `read_only`: writable tmpfs on /run, /tmp and /var/tmp.
     pub(crate) read_only_tmpfs: bool,
     pub(crate) privileged: bool,

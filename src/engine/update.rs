@@ -40,8 +40,7 @@ impl Engine {
         }
         let mut updates = Updates::read(&path);
         if *checks != HealthRequest::default() {
-            let policy = restart.unwrap_or(spec.restart);
-            updates.health = health::update(spec.health.as_ref(), checks, policy, &config::directory()?)?;
+            updates.health = health::update(spec.health.as_ref(), checks, &config::directory()?)?;
             updates.no_health = updates.health.is_none();
         }
         if !newer.is_empty() {

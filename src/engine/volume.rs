@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use crate::base::id::ContainerId;
 use crate::base::pattern::Regex;
 use crate::base::time;
-use crate::base::volume_options::{VolumeOptionError, VolumeOptions};
+use crate::base::volume_options::{VolumeKind, VolumeOptionError, VolumeOptions};
 use crate::engine::filter::{self, Filters, has_label};
 use crate::engine::remove::Removing;
 use crate::engine::{Engine, Error, Kind, Result};
@@ -211,6 +211,12 @@ pub(super) fn checked_options(mut options: BTreeMap<String, String>) -> Result<B
         VolumeOptionError::Quota => Error::new(Kind::Unsupported, err.to_string()),
         _ => Error::invalid(err.to_string()),
     })?;
+    if let VolumeKind::Bind { source, .. } = &read.kind
+        && let Err(err) = std::fs::metadata(source)
+    {
+        let what = format!("invalid volume option device for driver 'local': {}", source.display());
+        return Err(Error::new(Kind::Invalid, what).because(err));
+    }
     for (key, id) in [("UID", read.uid), ("GID", read.gid)] {
         if let Some(id) = id {
             options.insert(key.to_owned(), id.to_string());

@@ -131,13 +131,15 @@ impl Containers<'_> {
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    /// Finds the container that `typed` means: a name, a full ID, or the beginning of one ID.
+    /// Finds the container that `typed` means: a name (with docker's slash before it, too), a full ID, or the beginning
+    /// of one ID.
     ///
     /// # Errors
     ///
     /// [`StoreError::NotFound`], [`StoreError::Ambiguous`].
     pub(crate) fn find(&self, typed: &str) -> Result<ContainerId> {
-        if let Some(id) = self.store.names().get(typed)?
+        let name = typed.strip_prefix('/').unwrap_or(typed);
+        if let Some(id) = self.store.names().get(name)?
             && self.exists(&id)
         {
             return Ok(id);

@@ -9,6 +9,7 @@ use crate::base::signal::Signal;
 use crate::base::spec::RestartPolicy;
 use crate::cli::container_flags::{pairs, read};
 use crate::cli::labels::label;
+use crate::cli::verbs::truth_value;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Error, Result, config};
 
@@ -60,8 +61,8 @@ pub(crate) struct LifecycleFlags {
     restart: Option<String>,
 
     /// Remove it, with its anonymous volumes, when it has ended
-    #[arg(long)]
-    pub(crate) rm: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = truth_value)]
+    pub(crate) rm: Option<bool>,
 
     /// Signal that asks it to end
     #[arg(long, value_name = "SIGNAL")]
@@ -83,18 +84,21 @@ impl LifecycleFlags {
     ///
     /// Values that mean nothing; files that cannot be read.
     pub(super) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
-        // An empty one is none, as scripts have it that pass a variable on.
-        request.name = self.name.clone().filter(|name| !name.is_empty());
+        // Docker shows names with a slash before them, and takes them so. An empty one is none, as scripts have it that
+        // pass a variable on.
+        let name = self.name.as_deref().map(|name| name.strip_prefix('/').unwrap_or(name));
+        request.name = name.filter(|name| !name.is_empty()).map(str::to_owned);
         if self.replace && request.name.is_none() {
             return Err(Error::invalid("cannot replace container without --name being set"));
         }
         request.replace = self.replace;
-        request.auto_remove = self.rm;
+        request.auto_remove = self.rm == Some(true);
         request.labels = self.labels()?;
         request.annotations = pairs(&self.annotation, "annotation")?;
         request.stop_signal = self.stop_signal.map(Signal::number);
         request.stop_timeout_s = self.stop_timeout;
-        request.restart = self.restart.as_deref().map(|text| restart(text, self.rm)).transpose()?;
+        request.restart =
+            self.restart.as_deref().map(|text| restart(text, request.auto_remove)).transpose()?;
         request.pid_file.clone_from(&self.pidfile);
         request.cid_file.clone_from(&self.cidfile);
         request.monitor_pid_file.clone_from(&self.conmon_pidfile);

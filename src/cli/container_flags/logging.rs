@@ -14,6 +14,9 @@ pub(crate) struct LoggingFlags {
     log_driver: Option<String>,
 
     /// Set an option of the log: max-size, max-file, path, tag, labels, env (can be repeated)
+    ///
+    /// Docker's compress, mode and max-buffer-size are taken, too, and change nothing: old files are not compressed,
+    /// and a container never waits for its log.
     #[arg(long, value_name = "KEY=VALUE")]
     log_opt: Vec<String>,
 }

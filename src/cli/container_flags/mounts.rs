@@ -8,6 +8,7 @@ use crate::base::device;
 use crate::base::mount_syntax;
 use crate::base::spec::Device;
 use crate::cli::container_flags::bytes;
+use crate::cli::verbs::truth_value;
 use crate::engine::request::{ContainerRequest, ImageVolumes};
 use crate::engine::{Error, Result};
 
@@ -32,8 +33,8 @@ pub(crate) struct MountFlags {
     mount: Vec<String>,
 
     /// Mount the root file system read-only
-    #[arg(long)]
-    read_only: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = truth_value)]
+    read_only: Option<bool>,
 
     /// With --read-only: mount writable tmpfs on /run, /tmp and /var/tmp
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
@@ -51,8 +52,8 @@ pub(crate) struct MountFlags {
     #[arg(short, long, value_name = "VOLUME")]
     volume: Vec<OsString>,
 
-    /// Mount the volumes of another container (NAME[:ro]; can be repeated)
-    #[arg(long, value_name = "CONTAINER", value_delimiter = ',')]
+    /// Mount the volumes of another container (NAME[:ro,z]; can be repeated)
+    #[arg(long, value_name = "CONTAINER")]
     volumes_from: Vec<String>,
 }
 
@@ -63,7 +64,8 @@ impl MountFlags {
     ///
     /// Values that mean nothing; files that cannot be read.
     pub(super) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
-        request.read_only = self.read_only;
+        request.read_only = self.read_only == Some(true);
+        request.writable_asked = self.read_only == Some(false);
         request.read_only_tmpfs = self.read_only_tmpfs;
         request.mounts = self.mounts()?;
         request.binds = self.volume.iter().map(|text| text.to_string_lossy().into_owned()).collect();

@@ -244,8 +244,24 @@ pub(crate) fn hit(row: &mut Value) {
 
 /// Adds `docker events`' fields to an event.
 pub(crate) fn event(row: &mut Value) {
-    row["Action"] = row["Status"].clone();
-    row["Actor"] = json!({"ID": row["ID"], "Attributes": row["Attributes"]});
+    let action = match (row["Type"].as_str(), row["Status"].as_str()) {
+        (_, Some("died")) => "die",
+        (_, Some("exec_died")) => "exec_die",
+        (Some("container" | "network" | "volume"), Some("remove")) => "destroy",
+        (Some("image"), Some("remove")) => "delete",
+        (_, other) => other.unwrap_or_default(),
+    };
+    let mut attributes = row["Attributes"].as_object().cloned().unwrap_or_default();
+    for (key, field) in [("name", "Name"), ("image", "Image")] {
+        if row[field].as_str().is_some_and(|text| !text.is_empty()) {
+            attributes.insert(key.to_owned(), row[field].clone());
+        }
+    }
+    if let Some(code) = row["ContainerExitCode"].as_i64() {
+        attributes.insert("exitCode".to_owned(), code.to_string().into());
+    }
+    let (action, actor) = (action.to_owned(), json!({"ID": row["ID"], "Attributes": attributes}));
+    add(row, json!({"Action": action, "Actor": actor, "From": row["Image"], "Scope": "local"}));
 }
 
 fn add(document: &mut Value, fields: Value) {

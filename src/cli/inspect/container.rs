@@ -38,6 +38,17 @@ pub(super) const OMIT: &[&str] = &[
     "StoppedByUser",
     "OCIConfigPath",
     "StartupHealthCheck",
+    "Healthcheck.StartPeriod",
+    "Healthcheck.StartInterval",
+    "Healthcheck.Interval",
+    "Healthcheck.Timeout",
+    "Healthcheck.Retries",
+    "StartupHealthCheck.StartPeriod",
+    "StartupHealthCheck.StartInterval",
+    "StartupHealthCheck.Interval",
+    "StartupHealthCheck.Timeout",
+    "StartupHealthCheck.Retries",
+    "StartupHealthCheck.Successes",
     "Timezone",
     "SystemdMode",
     "Secrets",
@@ -295,7 +306,7 @@ fn health(details: &ContainerDetails) -> Value {
 /// A health check as images write it.
 fn check(check: &Check) -> Value {
     let mut document = json!({"Test": texts(&check.test)});
-    // As Docker and podman have it, what is 0 is not shown.
+    // As Docker and podman have it, JSON leaves out what is 0; templates know it.
     for (key, value) in [
         ("StartPeriod", check.start_period_ns),
         // Docker's; podman knows no such pause.
@@ -304,9 +315,7 @@ fn check(check: &Check) -> Value {
         ("Timeout", check.timeout_ns),
         ("Retries", check.retries.into()),
     ] {
-        if value != 0 {
-            document[key] = value.into();
-        }
+        document[key] = value.into();
     }
     document
 }

@@ -31,12 +31,18 @@ pub(crate) fn apply(request: &mut ContainerRequest, conf: &ContainersConf) -> Re
         request.log_driver.clone_from(&containers.log_driver);
     }
     let has = |options: &[String], key: &str| options.iter().any(|option| option.starts_with(key));
-    if let Some(bytes) = containers.log_size_max.filter(|bytes| *bytes > 0)
+    // The others have no files that could grow, or no tags.
+    let driver = request.log_driver.as_deref().unwrap_or("k8s-file");
+    let (in_files, tagged) = (
+        !matches!(driver, "none" | "journald") && !driver.starts_with("passthrough"),
+        matches!(driver, "journald" | "json-file"),
+    );
+    if let Some(bytes) = containers.log_size_max.filter(|bytes| *bytes > 0 && in_files)
         && !has(&request.log_options, "max-size=")
     {
         request.log_options.push(format!("max-size={bytes}"));
     }
-    if let Some(tag) = containers.log_tag.as_ref().filter(|tag| !tag.is_empty())
+    if let Some(tag) = containers.log_tag.as_ref().filter(|tag| !tag.is_empty() && tagged)
         && !has(&request.log_options, "tag=")
     {
         request.log_options.push(format!("tag={tag}"));
@@ -167,6 +173,11 @@ fn cgroup(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
         };
         asked.mode = read("cgroups", text, mode)?;
     }
+    let files = if asked.mode == CgroupMode::Disabled { &[][..] } else { &conf.cgroup_conf };
+    for text in files {
+        let (file, value) = read("cgroup_conf", text, limits::cgroup_conf(text).ok())?;
+        asked.limits.unified.entry(file).or_insert(value);
+    }
     if let (Some(count), None, false) =
         (conf.pids_limit, asked.limits.pids, asked.mode == CgroupMode::Disabled)
     {
@@ -180,7 +191,7 @@ const AS_SHIPPED: (&str, &str) = ("net.ipv4.ping_group_range", "0 0");
 
 fn security(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
     request.privileged |= conf.privileged;
-    request.read_only |= conf.read_only;
+    request.read_only = request.read_only || conf.read_only && !request.writable_asked;
     request.base_capabilities.clone_from(&conf.default_capabilities);
     for text in &conf.default_sysctls {
         let (key, value) = read("default_sysctls", text, text.split_once('='))?;

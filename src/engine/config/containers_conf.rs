@@ -48,6 +48,7 @@ pub(crate) struct ContainersConf {
 pub(crate) struct Containers {
     pub(crate) annotations: Vec<String>,
     pub(crate) base_hosts_file: Option<String>,
+    pub(crate) cgroup_conf: Vec<String>,
     pub(crate) cgroupns: Option<String>,
     pub(crate) cgroups: Option<String>,
     pub(crate) container_name_as_hostname: bool,

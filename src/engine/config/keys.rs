@@ -60,13 +60,16 @@ pub(super) fn unknown(file: &Table) -> Vec<String> {
 }
 
 /// Keys that ask for something which ketch does otherwise: what it does instead, as it is told.
-const WITHOUT_EFFECT: [(&str, &str, &str); 3] = [
+const WITHOUT_EFFECT: [(&str, &str, &str); 6] = [
     (
         "containers",
         "interface_name",
         "interfaces are named eth0, eth1, …, or by --network NAME:interface_name=…",
     ),
     ("containers", "log_path", "logs lie with their containers, or where --log-opt path=… says"),
+    ("engine", "events_logfile_path", "events are kept in the store, which --root or KETCH_ROOT moves"),
+    ("engine", "hooks_dir", "ketch starts containers itself and runs no hooks"),
+    ("engine", "static_dir", "all is in the store, which --root or KETCH_ROOT moves"),
     ("engine", "volume_path", "volumes lie in the store, which --root or KETCH_ROOT moves"),
 ];
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::base::bytes::Bytes;
 use crate::base::health::{Check, Destination, HealthLog, HealthPlan, OnFailure, Startup};
 use crate::base::manifest::ContainerDefaults;
-use crate::base::spec::{RestartPolicy, SdNotify};
+use crate::base::spec::SdNotify;
 use crate::base::time::parse_duration;
 use crate::engine::error::{Error, Result};
 use crate::engine::request::{ContainerRequest, HealthRequest};
@@ -43,9 +43,6 @@ pub(super) fn health(
         }
         return Ok(None);
     };
-    if on_failure == OnFailure::Restart && !matches!(request.restart, None | Some(RestartPolicy::No)) {
-        return Err(Error::invalid("--health-on-failure=restart cannot be combined with a --restart policy"));
-    }
     Ok(Some(HealthPlan { check, startup, on_failure, log: log(wanted, &facts.directory)? }))
 }
 
@@ -58,7 +55,6 @@ pub(super) fn health(
 pub(crate) fn update(
     current: Option<&HealthPlan>,
     wanted: &HealthRequest,
-    restart: RestartPolicy,
     directory: &Path,
 ) -> Result<Option<HealthPlan>> {
     if wanted.disabled {
@@ -96,9 +92,6 @@ pub(crate) fn update(
         (None, Some(plan)) => plan.on_failure,
         _ => on_failure(wanted)?,
     };
-    if on_failure == OnFailure::Restart && restart != RestartPolicy::No {
-        return Err(Error::invalid("--health-on-failure=restart cannot be combined with a --restart policy"));
-    }
     let startup = updated_startup(current.and_then(|plan| plan.startup.as_ref()), wanted)?;
     let mut log = log(wanted, directory)?;
     if let Some(old) = current.map(|plan| &plan.log) {
@@ -301,9 +294,8 @@ fn interval(text: Option<&str>, name: &str) -> Result<Option<u64>> {
 fn timeout(text: Option<&str>, name: &str) -> Result<Option<u64>> {
     let Some(text) = text else { return Ok(None) };
     match duration(text, name)? {
-        short if short < 1_000_000_000 => {
-            Err(Error::invalid(format!("healthcheck-{name} must be at least 1 second")))
-        }
+        // podman's words, and what it does: any time will do.
+        0 => Err(Error::invalid(format!("healthcheck-{name} must be at least 1 second"))),
         time => Ok(Some(time)),
     }
 }
@@ -342,7 +334,8 @@ mod tests {
     #[test]
     fn times_have_bounds() {
         assert_eq!(timeout(Some("1s"), "timeout").unwrap(), Some(1_000_000_000));
-        assert!(timeout(Some("999ms"), "timeout").unwrap_err().message.contains("at least 1 second"));
+        assert_eq!(timeout(Some("999ms"), "timeout").unwrap(), Some(999_000_000));
+        assert!(timeout(Some("0s"), "timeout").unwrap_err().message.contains("at least 1 second"));
         assert_eq!(interval(Some("disable"), "interval").unwrap(), Some(0));
         assert!(duration("-1s", "start-period").is_err());
         assert!(duration("soon", "start-period").is_err());

@@ -15,8 +15,11 @@ const FILES: u32 = 3;
 
 /// Drivers, and the options that each has.
 const DRIVERS: [(&str, &[&str]); 6] = [
-    ("k8s-file", &["path", "max-size", "max-file"]),
-    ("json-file", &["path", "max-size", "max-file", "tag", "labels", "env"]),
+    ("k8s-file", &["path", "max-size", "max-file", "compress", "mode", "max-buffer-size"]),
+    (
+        "json-file",
+        &["path", "max-size", "max-file", "tag", "labels", "env", "compress", "mode", "max-buffer-size"],
+    ),
     ("journald", &["tag", "labels", "env"]),
     ("passthrough", &[]),
     ("passthrough-tty", &[]),
@@ -74,6 +77,15 @@ fn set(log: &mut Log, key: &str, value: &str, facts: &Facts<'_>) -> Result<()> {
         "max-file" => {
             let count = value.parse().ok().filter(|count| *count > 0);
             log.max_files = count.ok_or_else(|| bad("a number of at least 1"))?;
+        }
+        // Docker's, best effort: old files stay as they are, and the monitor never makes the container wait for a file.
+        "compress" if !matches!(value, "true" | "false") => return Err(bad("true or false")),
+        "mode" if !matches!(value, "blocking" | "non-blocking") => {
+            return Err(bad("blocking or non-blocking"));
+        }
+        "max-buffer-size" => {
+            size::parse_decimal(value).map_err(|err| bad(&err.to_string()))?;
+            log.options.insert(key.to_owned(), value.to_owned());
         }
         "tag" => {
             log_tag::render(value, &TagFacts::default()).map_err(|err| Error::invalid(err.to_string()))?;

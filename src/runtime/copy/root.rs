@@ -67,33 +67,45 @@ fn mounted(spec: &ContainerSpec, container: PathBuf, store: &Path) -> Result<Roo
     // A mount that fsmount made must be opened again to be walked from.
     let root = RootDir::new(open_directory(Path::new("."))?);
     for mounted in &spec.mounts {
-        let source = match &mounted.kind {
-            MountKind::Bind { source, .. } => source.clone(),
-            MountKind::Volume { name, subpath: None, .. } => match volume(store, name) {
-                Some(path) => path,
+        let (source, copy_up) = match &mounted.kind {
+            MountKind::Bind { source, .. } => (source.clone(), false),
+            MountKind::Volume { name, subpath: None, copy_up, .. } => match volume(store, name) {
+                Some((path, may_fill)) => (path, *copy_up && may_fill),
                 None => continue,
             },
             _ => continue,
         };
-        // What was never started has no mount points yet, and a source may have gone.
-        let Ok(target) = root.open(mounted.target.as_bytes(), OFlags::PATH) else { continue };
+        let what = rootfs::shown(mounted.target.as_bytes());
+        // A source may have gone. What was never started has no mount points yet, and its volumes are still empty: both
+        // become what the start would make of them, or a copy would end where nobody finds it.
         let Ok(tree) = mount::clone_tree(rustix::fs::CWD, &source, true) else { continue };
-        if mounted.read_only {
+        let Ok(shape) = rootfs::shape_of(tree.as_fd()) else { continue };
+        let copy_up = copy_up && root.open(mounted.target.as_bytes(), OFlags::PATH).is_ok();
+        let Ok(target) = root.target(mounted.target.as_bytes(), shape, false) else { continue };
+        if copy_up {
+            init::copyup::fill(target.as_fd(), tree.as_fd(), false)
+                .map_err(|err| Failure::errno(format!("copy the image's {what} into the volume"), err))?;
+        }
+        // Into an overlay's own place nothing is copied, and never into what lies below it.
+        if mounted.read_only || mounted.overlay.is_some() {
             mount::set_attributes(tree.as_fd(), true, mount::attr::RDONLY, 0, 0)?;
         }
-        mount::attach(tree.as_fd(), target.as_fd(), &rootfs::shown(mounted.target.as_bytes()))?;
+        mount::attach(tree.as_fd(), target.as_fd(), &what)?;
     }
     Ok(root)
 }
 
-/// Where the files of a volume are; a tmpfs has none while nobody uses it.
-fn volume(store: &Path, name: &str) -> Option<PathBuf> {
+/// Where the files of a volume are, and whether the image's files may fill it; a tmpfs has none while nobody uses it.
+fn volume(store: &Path, name: &str) -> Option<(PathBuf, bool)> {
     let store = Store::open(store).ok()?;
     let options = store.volumes().get(name).ok().map(|volume| volume.options).unwrap_or_default();
-    match VolumeOptions::parse(&options).map(|options| options.kind) {
-        Ok(VolumeKind::Bind { source, .. }) => Some(source),
-        Ok(VolumeKind::Tmpfs(_)) => None,
-        _ => Some(store.volumes().data_path(name)),
+    let Ok(options) = VolumeOptions::parse(&options) else {
+        return Some((store.volumes().data_path(name), false));
+    };
+    match options.kind {
+        VolumeKind::Bind { source, .. } => Some((source, false)),
+        VolumeKind::Tmpfs(_) => None,
+        VolumeKind::Directory => Some((store.volumes().data_path(name), !options.no_copy)),
     }
 }
 

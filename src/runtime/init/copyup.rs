@@ -15,7 +15,7 @@ const O_DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFO
 /// Copies the content of directory `from` to directory `to` if `to` is empty.
 ///
 /// If `from` is no directory there is nothing to copy. With `keep_mode`, `to` has a mode that someone chose.
-pub(super) fn fill(from: BorrowedFd<'_>, to: BorrowedFd<'_>, keep_mode: bool) -> io::Result<()> {
+pub(in crate::runtime) fn fill(from: BorrowedFd<'_>, to: BorrowedFd<'_>, keep_mode: bool) -> io::Result<()> {
     let stat = rustix::fs::fstat(from)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return Ok(());
@@ -48,8 +48,15 @@ pub(super) fn give_some(file: BorrowedFd<'_>, uid: Option<u32>, gid: Option<u32>
     Ok(rustix::fs::chownat(file, c"", owner, group, AtFlags::EMPTY_PATH)?)
 }
 
+/// Gives everything in the tree at `top` to `uid`:`gid`, unless `top` is theirs already: later starts cost nothing, and
+/// what the container has given to others stays theirs, as with podman's `:U`.
+pub(super) fn give_once(top: BorrowedFd<'_>, uid: u32, gid: u32) -> io::Result<()> {
+    let stat = rustix::fs::fstat(top)?;
+    if (stat.st_uid, stat.st_gid) == (uid, gid) { Ok(()) } else { give_to(top, uid, gid) }
+}
+
 /// Gives everything in the tree at `top` to `uid`:`gid`.
-pub(super) fn give_to(top: BorrowedFd<'_>, uid: u32, gid: u32) -> io::Result<()> {
+fn give_to(top: BorrowedFd<'_>, uid: u32, gid: u32) -> io::Result<()> {
     let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     give(top, uid, gid)?;
     let dir = match rustix::fs::openat(top, ".", O_DIR, Mode::empty()) {

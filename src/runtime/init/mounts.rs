@@ -84,13 +84,18 @@ impl Init {
         }
         if plan.chown {
             let identity = identity_of(self.root(), &self.owner, &[])?;
-            copyup::give_to(source.as_fd(), identity.uid, identity.gid)
+            copyup::give_once(source.as_fd(), identity.uid, identity.gid)
                 .map_err(|err| Failure::errno(format!("change the owner of {what}"), err))?;
         }
         if early != plan.attributes {
             mount::set_attributes(source.as_fd(), plan.recursive, attr::RDONLY, 0, 0)?;
         }
-        if optional(mount::attach(source.as_fd(), target.as_fd(), &what), plan.optional)?.is_none() {
+        let attached = mount::attach(source.as_fd(), target.as_fd(), &what);
+        if attached.is_err() && rootfs::shape_of(target.as_fd()).is_ok_and(|there| there != shape) {
+            let why = "a directory cannot be mounted over a file, nor a file over a directory";
+            return Err(Failure::errno(format!("mount on {what}: {why}"), Errno::ENOTDIR));
+        }
+        if optional(attached, plan.optional)?.is_none() {
             return Ok(());
         }
         match plan.target.as_bytes() {

@@ -101,10 +101,19 @@ fn set_limits(process: &Process) -> Result<()> {
         personality::set(persona).map_err(|errno| Failure::errno("set the personality", errno))?;
     }
     if let Some(score) = process.oom_score_adj {
-        std::fs::write("/proc/self/oom_score_adj", score.to_string())
-            .map_err(|err| Failure::errno(format!("set oom_score_adj to {score}"), err))?;
+        set_oom_score(score).map_err(|err| Failure::errno(format!("set oom_score_adj to {score}"), err))?;
     }
     Ok(())
+}
+
+/// How soon the kernel takes this process when memory runs out. Who is no root of the host cannot go below what it has,
+/// and keeps that then, as with podman.
+fn set_oom_score(score: i32) -> std::io::Result<()> {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    let Err(err) = std::fs::write(FILE, score.to_string()) else { return Ok(()) };
+    let own = std::fs::read_to_string(FILE)?.trim().parse::<i32>();
+    let is_lower = err.kind() == std::io::ErrorKind::PermissionDenied && own.is_ok_and(|own| score < own);
+    if is_lower { Ok(()) } else { Err(err) }
 }
 
 /// Lets the user open /dev/stdout and friends: pipes and terminals belong to their maker otherwise.

@@ -69,9 +69,25 @@ pub(super) fn write(
         hosts(&spec.network, (&hostname, name), &hosts_base, wired.as_ref()),
         resolv_conf(&spec.network, &resolv_base, wired.as_ref()),
         format!("{hostname}\n"),
-        String::new(),
+        if spec.security.privileged { container_env(spec, name) } else { String::new() },
     ];
     FILES.iter().zip(texts).try_for_each(|(file, text)| rewrite(&directory.join(file), text.as_bytes()))
+}
+
+/// What a privileged container may know of itself, in podman's form: toolbox, distrobox and prompts of shells read it.
+fn container_env(spec: &ContainerSpec, name: &str) -> String {
+    let id = &spec.id;
+    let (image, image_id) = match &spec.image {
+        Some(image) => (image.name.as_str(), image.id.hex()),
+        None => ("", String::new()),
+    };
+    // Root of the host has all numbers; whoever else has those of U.
+    let maps = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let rootless = u8::from(maps.split_ascii_whitespace().nth(2) != Some("4294967295"));
+    format!(
+        "engine=\"ketch-{}\"\nname={name:?}\nid=\"{id}\"\nimage={image:?}\nimageid=\"{image_id}\"\nrootless={rootless}\n",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 /// Opens one of the files, made if it is missing. Something else in its place is an error and holds nobody up.
