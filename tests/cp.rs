@@ -222,8 +222,19 @@ fn volumes_of_a_container_that_never_ran_take_and_give_files() {
     let bind = format!("{}:/bound/deep", sandbox.path("bound").display());
     let read = "cat /not/there/new /etc/new; ls /bound/deep";
     sandbox.ok([
-        "create", "--net=none", "--name=c", "-v", "named:/not/there", "-v", "filled:/etc", "-v", &bind, "bb", "sh",
-        "-c", read,
+        "create",
+        "--net=none",
+        "--name=c",
+        "-v",
+        "named:/not/there",
+        "-v",
+        "filled:/etc",
+        "-v",
+        &bind,
+        "bb",
+        "sh",
+        "-c",
+        read,
     ]);
     // What the image has there is the new volume's, as it would be after a start.
     sandbox.ok(["cp", "c:/etc/passwd", &sandbox.path("out").display().to_string()]);

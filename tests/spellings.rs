@@ -193,7 +193,12 @@ fn who_runs_is_not_started_again_and_ids_may_be_patterns() {
     let id = sandbox.ok(["create", "--name=new", "--net=none", "bb", "sleep", "1000"]);
     assert_eq!(sandbox.ok(["start", "--all"]), id);
     assert_eq!(sandbox.ok(["start", "--all"]), "");
-    for (filter, want) in [(id[..5].to_uppercase(), 1), (format!("^{}", &id[..9]), 1), ("[0-9a-f]".into(), 2), ("[^0-9a-f]".into(), 0)] {
+    for (filter, want) in [
+        (id[..5].to_uppercase(), 1),
+        (format!("^{}", &id[..9]), 1),
+        ("[0-9a-f]".into(), 2),
+        ("[^0-9a-f]".into(), 0),
+    ] {
         let found = sandbox.ok(["ps", "-aq", &format!("--filter=id={filter}")]);
         assert_eq!(found.lines().count(), want, "{filter}");
     }
@@ -202,9 +207,27 @@ fn who_runs_is_not_started_again_and_ids_may_be_patterns() {
 #[test]
 fn a_check_is_whole_in_templates() {
     let sandbox = Sandbox::new();
-    sandbox.ok(["create", "--name=c", "--net=none", "--health-cmd=true", "--health-interval=disable", "--health-timeout=500ms", "--health-on-failure=restart", "--restart=always", "bb"]);
+    sandbox.ok([
+        "create",
+        "--name=c",
+        "--net=none",
+        "--health-cmd=true",
+        "--health-interval=disable",
+        "--health-timeout=500ms",
+        "--health-on-failure=restart",
+        "--restart=always",
+        "bb",
+    ]);
     let check = "{{.Interval}} {{.Timeout}} {{.StartPeriod}} {{.Retries}}";
-    assert_eq!(sandbox.ok(["inspect", "--format", &format!("{{{{with .Config.Healthcheck}}}}{check}{{{{end}}}}"), "c"]), "0s 500ms 0s 3");
+    assert_eq!(
+        sandbox.ok([
+            "inspect",
+            "--format",
+            &format!("{{{{with .Config.Healthcheck}}}}{check}{{{{end}}}}"),
+            "c"
+        ]),
+        "0s 500ms 0s 3"
+    );
     let json = sandbox.inspect("c", "json .Config.Healthcheck");
     assert_eq!(json, r#"{"Test":["CMD-SHELL","true"],"Timeout":500000000,"Retries":3}"#);
 }
@@ -214,13 +237,22 @@ fn volumes_of_others_take_several_options() {
     let sandbox = Sandbox::new();
     sandbox.ok(["create", "--name=c", "--net=none", "-v", "v:/v", "bb"]);
     let run = |from: &str, code: i32| {
-        let done = sandbox.ketch(["run", "--rm", "--net=none", "--volumes-from", from, "bb", "touch", "/v/f"]);
+        let done =
+            sandbox.ketch(["run", "--rm", "--net=none", "--volumes-from", from, "bb", "touch", "/v/f"]);
         assert_eq!(done.code, code, "{from}: {}", done.stderr);
     };
     run("c:ro,z", 1);
     run("c:rw,z", 0);
     run("c:rw,what", 125);
-    let wrong = sandbox.ketch(["run", "--rm", "--net=none", "-v", &format!("{}:/etc/passwd", sandbox.path("").display()), "bb", "true"]);
+    let wrong = sandbox.ketch([
+        "run",
+        "--rm",
+        "--net=none",
+        "-v",
+        &format!("{}:/etc/passwd", sandbox.path("").display()),
+        "bb",
+        "true",
+    ]);
     assert!(wrong.fails(125).contains("a directory cannot be mounted over a file"), "{}", wrong.stderr);
     assert_eq!(sandbox.ok(["volume", "create", "--name", "old"]), "old");
 }
