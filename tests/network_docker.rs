@@ -319,3 +319,63 @@ fn dockers_options_of_bridges() {
         assert!(refused.fails(125).contains(said), "{option}: {}", refused.stderr);
     }
 }
+
+#[test]
+fn the_default_network_is_known_by_what_others_call_theirs() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["network", "create", "--subnet=10.93.79.0/24", "made"]);
+    sandbox.ok(["run", "-d", "--name=one", "--network=made", "--network-alias=uno", "bb", "sleep", "1000"]);
+    for typed in ["ketch", "podman", "bridge"] {
+        assert_eq!(sandbox.ok(["network", "inspect", "--format={{.Name}}", typed]), "ketch");
+        sandbox.ok(["network", "exists", typed]);
+        sandbox.ok(["run", "--rm", "--network", typed, "bb", "grep", "-q", "eth0", "/proc/net/dev"]);
+        sandbox.ok(["network", "connect", typed, "one"]);
+        let field = format!("--format={{{{.NetworkSettings.Networks.{typed}.IPAddress}}}}");
+        let address = sandbox.ok(["inspect", &field, "one"]);
+        assert!(address.starts_with("10.88."), "{typed}: {address}");
+        let indexed = format!("--format={{{{(index .NetworkSettings.Networks \"{typed}\").IPAddress}}}}");
+        assert_eq!(sandbox.ok(["inspect", &indexed, "one"]), address);
+        let filter = format!("--filter=network={typed}");
+        assert_eq!(sandbox.ok(["ps", &filter, "--format={{.Names}}"]), "one");
+        sandbox.ok(["network", "disconnect", typed, "one"]);
+        let kept = sandbox.ketch(["network", "rm", typed]);
+        assert!(kept.fails(1).contains(&format!("default network {typed} cannot be removed")), "{}", kept.stderr);
+    }
+    let names = "--format={{json .NetworkSettings.Networks.made.DNSNames}}";
+    let names = sandbox.ok(["inspect", names, "one"]);
+    assert!(names.starts_with("[\"one\",\"uno\",\""), "{names}");
+    let again = sandbox.ketch(["network", "create", "podman"]);
+    assert!(again.fails(125).contains("network name podman already used"), "{}", again.stderr);
+    assert_eq!(sandbox.ok(["network", "create", "--ignore", "podman"]), "ketch");
+}
+
+#[test]
+fn families_and_gateway_modes_are_options_too() {
+    let sandbox = Sandbox::new();
+    let ipv6 = "-o=com.docker.network.enable_ipv6=true";
+    sandbox.ok(["network", "create", ipv6, "both"]);
+    sandbox.ok(["network", "create", ipv6, "-o=com.docker.network.enable_ipv4=false", "six"]);
+    for (network, families) in [("both", "true true"), ("six", "false true")] {
+        let format = "--format={{.EnableIPv4}} {{.EnableIPv6}}";
+        assert_eq!(sandbox.ok(["network", "inspect", format, network]), families, "{network}");
+    }
+    let wrong = sandbox.ketch(["network", "create", "-o=com.docker.network.enable_ipv6=perhaps", "x"]);
+    assert!(wrong.fails(125).contains("expected true or false"), "{}", wrong.stderr);
+    sandbox.ok(["network", "create", "-o=com.docker.network.bridge.gateway_mode_ipv4=nat-unprotected", "open"]);
+    sandbox.ok(["run", "--rm", "--network=open", "bb", "true"]);
+}
+
+#[test]
+fn a_network_is_the_domain_of_its_containers() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["network", "create", "back"]);
+    sandbox.ok(["network", "create", "front"]);
+    let server = ["run", "-d", "--name=db", "--network=back", "--network-alias=pg", "bb"];
+    sandbox.ok([&server[..], &["httpd", "-f", "-p", "80", "-h", "/etc"]].concat());
+    sandbox.ok(["exec", "db", "sh", "-c", LISTENS]);
+    for name in ["db.back", "pg.back", "DB.Back"] {
+        sandbox.ok(["run", "--rm", "--network=back", "bb", "wget", "-qO-", &format!("http://{name}/hostname")]);
+    }
+    let elsewhere = sandbox.ketch(["run", "--rm", "--network=front", "bb", "nslookup", "db.back"]);
+    assert_ne!(elsewhere.code, 0, "{}", elsewhere.stdout);
+}

@@ -240,8 +240,16 @@ fn names_servers_and_hosts_are_what_the_flags_say() {
         "{hosts}"
     );
     assert!(hosts.ends_with("\tinside box\n"), "{hosts}");
-    assert!(resolv.starts_with("search a.test b.test\nnameserver 10.88.0.1\n"), "{resolv}");
+    assert!(resolv.starts_with("search a.test b.test\nnameserver 192.0.2.53\n"), "{resolv}");
     assert!(resolv.ends_with("options ndots:2"), "{resolv}");
+    // As with podman and docker, on a network that somebody made the network's own server is asked.
+    sandbox.ok(["network", "create", "--subnet=10.93.78.0/24", "made"]);
+    let made = sh(&sandbox, &["--network=made", "--dns=192.0.2.53"], "cat /etc/resolv.conf");
+    assert!(made.contains("nameserver 10.93.78.1") && !made.contains("192.0.2.53"), "{made}");
+    for private in ["pasta", "slirp4netns", "private"] {
+        let seen = sh(&sandbox, &["--network", private, "--dns=192.0.2.53"], "grep nameserver /etc/resolv.conf");
+        assert_eq!(seen, "nameserver 192.0.2.53", "{private}");
+    }
     let of_image = sh(&sandbox, &["--dns=none"], "cat /etc/resolv.conf 2>&1; true");
     assert!(!of_image.contains("nameserver"), "the image's own, which has none: {of_image}");
     let none = sh(&sandbox, &["--no-hosts", "--dns-search=."], "cat /etc/hosts; cat /etc/resolv.conf");
@@ -448,7 +456,7 @@ fn addresses_that_were_asked_for() {
         assert_eq!(settings[key], want, "{settings}");
     }
     let taken = sandbox.ketch(["run", "--rm", "--network=n:ip=10.201.9.77", "bb", "true"]);
-    assert!(taken.fails(125).contains("in use by another container"), "{}", taken.stderr);
+    assert!(taken.fails(125).contains("is already allocated to another container"), "{}", taken.stderr);
     let outside = sandbox.ketch(["run", "--rm", "--network=n", "--ip=10.9.9.9", "bb", "true"]);
     assert!(outside.fails(125).contains("not in subnet"), "{}", outside.stderr);
     let named = sh(&sandbox, &["--network=n:interface_name=lan0,mac=02:00:00:00:00:01"], "ip addr show lan0");

@@ -12,7 +12,7 @@ use crate::compose::project::{COMPATIBLE, Project, label};
 use crate::compose::translate::Files;
 use crate::compose::{hash, mounts};
 use crate::engine::lifecycle::Grace;
-use crate::engine::network::{NetworkRequest, known_option};
+use crate::engine::network::{FAMILIES, NetworkRequest, known_option};
 use crate::engine::volume::VolumeRequest;
 use crate::engine::{Engine, Error, Result};
 use crate::store::volumes::VolumeRecord;
@@ -89,7 +89,8 @@ impl Compose<'_> {
         if let Some(mtu) = options.remove("com.docker.network.driver.mtu") {
             options.insert("mtu".to_owned(), mtu);
         }
-        options.retain(|name, _| !name.starts_with("com.docker.") || known_option(name).is_some());
+        let has_meaning = |name: &str| known_option(name).is_some() || FAMILIES.contains(&name);
+        options.retain(|name, _| !name.starts_with("com.docker.") || has_meaning(name));
         NetworkRequest {
             name: name.to_owned(),
             driver: match node.str_at("driver") {

@@ -16,14 +16,14 @@ use crate::engine::filter::{self, Filters};
 use crate::engine::lifecycle::Grace;
 use crate::engine::list::Container;
 use crate::engine::network::describe::describe;
-pub(crate) use crate::engine::network::describe::known_option;
+pub(crate) use crate::engine::network::describe::{FAMILIES, known_option};
 use crate::engine::remove::Removing;
 use crate::engine::state::Phase;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::net::client;
 use crate::net::control::{Reply, Request};
 use crate::net::ipam::{self, Subnet};
-use crate::net::network::{DEFAULT_NETWORK, Network};
+use crate::net::network::{DEFAULT_ELSEWHERE, DEFAULT_NETWORK, Network};
 use crate::runtime::monitor::wiring;
 use crate::runtime::netcheck::{self, CheckOrder, Finding};
 use crate::runtime::{netd, networks};
@@ -93,7 +93,7 @@ impl Engine {
         networks::list(self.store().root()).map_err(|err| Error::system("list networks", err))
     }
 
-    /// Finds a network by name, ID, or the beginning of its ID.
+    /// Finds a network by name, ID, or the beginning of its ID; the default one also by what others call theirs.
     ///
     /// # Errors
     ///
@@ -103,8 +103,8 @@ impl Engine {
         if let Some(found) = networks::load(self.store().root(), typed).map_err(read)? {
             return Ok(found);
         }
-        if typed == DEFAULT_NETWORK {
-            return self.network_or_default(typed);
+        if typed == DEFAULT_NETWORK || DEFAULT_ELSEWHERE.contains(&typed) {
+            return self.network_or_default(DEFAULT_NETWORK);
         }
         let found: Vec<Network> =
             self.network_records()?.0.into_iter().filter(|network| network.id.starts_with(typed)).collect();
@@ -214,6 +214,11 @@ impl Engine {
     /// Conflict if there is one of that name; Invalid for subnets that overlap, and for drivers that
     /// need root.
     pub(crate) fn create_network(&self, request: &NetworkRequest) -> Result<Network> {
+        if request.name == DEFAULT_ELSEWHERE[0] {
+            // It is there without being made.
+            return name_taken(&self.network(&request.name)?, request);
+        }
+        let request = &describe::with_families(request)?;
         let _lock = self.lock()?;
         let (others, damaged) = self.network_records()?;
         let name = match request.name.as_str() {
@@ -231,13 +236,7 @@ impl Engine {
             )));
         }
         if let Some(existing) = others.iter().find(|other| other.name == name) {
-            return match request.ignore_existing {
-                true => Ok(existing.clone()),
-                false => Err(Error::new(
-                    Kind::Conflict,
-                    format!("network name {name} already used: network already exists"),
-                )),
-            };
+            return name_taken(existing, request);
         }
         // What was there is not replaced without a word.
         if damaged.contains(&name) {
@@ -270,7 +269,7 @@ impl Engine {
         if network.name == DEFAULT_NETWORK {
             return Err(Error::new(
                 Kind::Conflict,
-                format!("default network {DEFAULT_NETWORK} cannot be removed"),
+                format!("default network {typed} cannot be removed"),
             ));
         }
         let made_from_it = |other: &Network| other.config_from.as_deref() == Some(network.name.as_str());
@@ -446,6 +445,15 @@ impl Engine {
 }
 
 fn drop_reply(_reply: Option<Reply>) {}
+
+/// What comes of a request for a network whose name `existing` has.
+fn name_taken(existing: &Network, request: &NetworkRequest) -> Result<Network> {
+    if request.ignore_existing {
+        return Ok(existing.clone());
+    }
+    let message = format!("network name {} already used: network already exists", request.name);
+    Err(Error::new(Kind::Conflict, message))
+}
 
 /// 64 random hex digits.
 fn new_id() -> Result<String> {

@@ -32,9 +32,9 @@ pub(crate) enum IpamError {
     Overlap(Subnet, Subnet),
     #[error("no free address left in {0}")]
     Exhausted(Subnet),
-    #[error("address {0} is not in subnet {1}")]
+    #[error("requested static ip {0} not in any subnet: {1}")]
     Outside(IpAddr, Subnet),
-    #[error("address {0} is in use by another container")]
+    #[error("requested ip address {0} is already allocated to another container")]
     Taken(IpAddr),
     #[error("address {0} is the gateway's, or the first or last of its subnet")]
     Reserved(IpAddr),

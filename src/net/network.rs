@@ -10,6 +10,8 @@ use super::ipam::{LeaseRange, Pool, Subnet};
 
 /// Name of the network that containers join unless told otherwise.
 pub(crate) const DEFAULT_NETWORK: &str = "ketch";
+/// What podman and docker call theirs: scripts name it so, and mean ours where there is no network of that name.
+pub(crate) const DEFAULT_ELSEWHERE: [&str; 2] = ["podman", "bridge"];
 /// The driver of a network that is made for one container and never written down.
 pub(crate) const PRIVATE_DRIVER: &str = "private";
 /// Docker's word for the driver of a network that only holds what others are made from.
@@ -115,7 +117,7 @@ pub(crate) enum NetworkError {
     Gateway(IpAddr, Subnet),
     #[error("it has no subnet for address {0}")]
     NoSubnet(IpAddr),
-    #[error("address {0} is not in subnet {1}")]
+    #[error("requested static ip {0} not in any subnet: {1}")]
     Outside(IpAddr, Subnet),
     #[error("addresses {0} and {1} are both of {2}, of which a container has one")]
     Twice(IpAddr, IpAddr, Subnet),
@@ -242,7 +244,8 @@ impl Network {
     fn check_gateway_modes(&self) -> Result<(), NetworkError> {
         for key in GATEWAY_MODES {
             match self.options.get(key).map(String::as_str) {
-                None | Some("" | "nat") => {}
+                // Unprotected are ports that nobody outside has a route to.
+                None | Some("" | "nat" | "nat-unprotected") => {}
                 Some("isolated") if self.internal => {}
                 Some("isolated") => return Err(NetworkError::Isolated(key)),
                 Some(value) => {
@@ -375,7 +378,7 @@ mod tests {
         network.subnets.push(more);
         for (ips, want) in [
             (&["10.90.0.7", "10.89.0.7", "fd00:1::7"][..], Ok(())),
-            (&["10.91.0.7"], Err("address 10.91.0.7 is not in subnet 10.89.0.0/24")),
+            (&["10.91.0.7"], Err("requested static ip 10.91.0.7 not in any subnet: 10.89.0.0/24")),
             (
                 &["10.89.0.7", "10.89.0.8"],
                 Err(
@@ -414,6 +417,7 @@ mod tests {
             ("host_ipv6", "fd00::1", false, true),
             ("host_ipv6", "::", false, false),
             ("gateway_mode_ipv4", "nat", false, true),
+            ("gateway_mode_ipv4", "nat-unprotected", false, true),
             ("gateway_mode_ipv4", "isolated", false, false),
             ("gateway_mode_ipv6", "isolated", true, true),
             ("gateway_mode_ipv6", "routed", true, false),

@@ -54,6 +54,14 @@ fn flat(value: &Value) -> String {
 pub(crate) fn container(document: &mut Value) {
     document["LogPath"] = document["HostConfig"]["LogConfig"]["Path"].clone();
     document["Platform"] = "linux".into();
+    let name = document["Name"].as_str().unwrap_or_default().trim_start_matches('/').to_owned();
+    let networks = document["NetworkSettings"]["Networks"].as_object_mut();
+    for network in networks.into_iter().flat_map(Map::values_mut) {
+        let aliases = network["Aliases"].as_array().cloned().unwrap_or_default();
+        let mut names = vec![Value::from(name.as_str())];
+        names.extend(aliases.into_iter().filter(|alias| *alias != name.as_str()));
+        network["DNSNames"] = names.into();
+    }
 }
 
 /// Adds `docker network inspect`'s and `network ls`'s fields to the document about a network.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::eval::Context;
 use super::print;
-use super::value::{Val, sorted};
+use super::value::{Val, default_network, sorted};
 
 /// Names of all functions.
 const NAMES: &[&str] = &[
@@ -168,7 +168,8 @@ fn index<'v>(value: &Val<'v>, key: &Val<'v>) -> Result<Val<'v>, String> {
                 true => Val::Null(""),
                 false => Val::Text(String::new()),
             };
-            Ok(sorted(map).into_iter().find(|(known, _)| *known == name).map_or(zero, |(_, item)| item))
+            let found = sorted(map).into_iter().find(|(known, _)| *known == name).map(|(_, item)| item);
+            Ok(found.or_else(|| default_network(map, &name).map(|value| Val::of(value, ""))).unwrap_or(zero))
         }
         Val::Null(_) | Val::Missing if key.as_text().is_some() => Err("index of untyped nil".to_owned()),
         Val::Foreign(_) | Val::Text(_) => {

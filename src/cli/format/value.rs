@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::net::network::{DEFAULT_ELSEWHERE, DEFAULT_NETWORK};
+
 /// Keys under which an object is a map and not a struct.
 const MAPS: &[&str] = &[
     "Labels",
@@ -195,7 +197,8 @@ impl<'v> Val<'v> {
     pub(crate) fn field(&self, name: &str, root_type: &str) -> Result<Self, String> {
         let found = match self {
             Self::Map(map) => {
-                Some(map.get_key_value(name).map_or(Self::Missing, |(_, value)| Self::of(value, "")))
+                let found = map.get(name).or_else(|| default_network(map, name));
+                Some(found.map_or(Self::Missing, |value| Self::of(value, "")))
             }
             Self::Struct(object, _) if EMBEDDED.contains(&name) && !object.contains_key(name) => {
                 Some(self.clone())
@@ -306,6 +309,11 @@ pub(crate) fn sorted<'v>(map: &'v Map<String, Value>) -> Vec<(&'v str, Val<'v>)>
         map.iter().map(|(key, value)| (key.as_str(), Val::of(value, kind(key)))).collect();
     entries.sort_unstable_by_key(|(key, _)| *key);
     entries
+}
+
+/// The default network in a map of networks, by what others call theirs: `.NetworkSettings.Networks.bridge.IPAddress`.
+pub(crate) fn default_network<'v>(map: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
+    map.get(DEFAULT_NETWORK).filter(|value| DEFAULT_ELSEWHERE.contains(&name) && value.is_object())
 }
 
 /// A field by its name; `.Id` finds `ID` and the other way round, as docker's and podman's spelling differ.

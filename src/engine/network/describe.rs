@@ -277,6 +277,27 @@ pub(crate) fn known_option(key: &str) -> Option<&'static str> {
     })
 }
 
+/// Docker's options for whether there is IPv4, and IPv6.
+pub(crate) const FAMILIES: [&str; 2] = ["com.docker.network.enable_ipv4", "com.docker.network.enable_ipv6"];
+
+/// The request with those options as what they mean.
+pub(super) fn with_families(request: &NetworkRequest) -> Result<NetworkRequest> {
+    let mut request = request.clone();
+    for key in FAMILIES {
+        let Some(text) = request.options.remove(key) else { continue };
+        let wanted = match text.as_str() {
+            "true" | "1" => true,
+            "false" | "0" => false,
+            _ => return Err(Error::invalid(format!("network option {key}={text}: expected true or false"))),
+        };
+        match key == FAMILIES[0] {
+            true => request.no_ipv4 |= !wanted,
+            false => request.ipv6 |= wanted,
+        }
+    }
+    Ok(request)
+}
+
 /// Docker's option for a bridge without an address, whose gateway is somebody else.
 const INHIBIT: &str = "inhibit_ipv4";
 
@@ -301,7 +322,7 @@ fn options(asked: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>>
                 "only the bridge's own address leads out of it",
                 "make a network that leads nowhere with --internal, or without addresses with --ipam-driver none",
             )),
-            (of, "routed" | "nat-unprotected") if GATEWAY_MODES.contains(&of) => Some((
+            (of, "routed") if GATEWAY_MODES.contains(&of) => Some((
                 "nothing outside has a route to containers",
                 "publish the ports that shall be reached: -p",
             )),

@@ -6,9 +6,13 @@
 //!                                                        1 s each, the next, twice around
 //! ```
 //!
+//! A container that asks a server that was named for it (`--dns`) is answered in that server's place, so that it finds
+//! the other containers all the same.
+//!
 //! A query over UDP is passed on over UDP, one over TCP over TCP; a truncated answer is passed back,
 //! and the container's resolver asks again over TCP.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -18,11 +22,14 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use super::core::Core;
+use super::pool::Kind;
 use super::reactor::{Event, Interest, Source, Token};
 use super::slab::{Key, Slab};
 use super::world::World;
 use crate::net::dns::resolv_conf::Watched;
 use crate::net::dns::{self, Answer, Names};
+use crate::net::network::DEFAULT_NETWORK;
+use crate::net::packet::Flow;
 use crate::sys::inet;
 
 /// How exactly timeouts are kept.
@@ -35,12 +42,17 @@ const MAX_PENDING: usize = 512;
 const MAX_STREAMS: usize = 256;
 const STREAM_IDLE: Duration = Duration::from_secs(10);
 const QUERIES_PER_TURN: usize = 32;
+/// How long a socket stands in for a server elsewhere after a query, and how many may.
+const STAND_IN: Duration = Duration::from_secs(10);
+const MAX_STAND_INS: usize = 256;
 const UDP_BYTES: usize = 65_535;
 
 #[derive(Debug)]
 struct Server {
     socket: OwnedFd,
     bridge: Key,
+    /// Of one that stands in for a server elsewhere: for whom, and when it was asked last.
+    stands_in: Option<(Flow, Instant)>,
 }
 
 /// Who asked.
@@ -82,6 +94,8 @@ struct Stream {
 #[derive(Debug)]
 pub(super) struct Dns {
     servers: Slab<Server>,
+    /// Those of `servers` that stand in for one elsewhere.
+    stand_ins: HashMap<Flow, Key>,
     listeners: Slab<Server>,
     streams: Slab<Stream>,
     pending: Slab<Pending>,
@@ -93,6 +107,7 @@ impl Dns {
     pub(super) fn new(resolv_conf: PathBuf) -> Self {
         Self {
             servers: Slab::new(),
+            stand_ins: HashMap::new(),
             listeners: Slab::new(),
             streams: Slab::new(),
             pending: Slab::new(),
@@ -106,13 +121,18 @@ impl Dns {
         self.pending.is_empty() && self.streams.is_empty()
     }
 
+    /// Whether there are sockets that stand in for servers elsewhere, until nobody asks them.
+    pub(super) fn stands_in(&self) -> bool {
+        !self.stand_ins.is_empty()
+    }
+
     /// Serves a new bridge.
     pub(super) fn open(&mut self, core: &Core, bridge: Key, udp: Vec<OwnedFd>, tcp: Vec<OwnedFd>) {
         let tables =
             [(udp, &mut self.servers, Source::DnsUdp), (tcp, &mut self.listeners, Source::DnsListener)];
         for (sockets, table, source) in tables {
             for socket in sockets {
-                let key = table.insert(Server { socket, bridge });
+                let key = table.insert(Server { socket, bridge, stands_in: None });
                 let socket = &table.get(key).expect("just inserted").socket;
                 if core.reactor.add(socket, Interest::Read, Token::new(source, key)).is_err() {
                     table.remove(key);
@@ -124,7 +144,7 @@ impl Dns {
     /// Stops serving a bridge.
     pub(super) fn close(&mut self, bridge: Key) {
         for key in self.servers.keys_where(|server| server.bridge == bridge) {
-            self.servers.remove(key);
+            self.remove_server(key);
         }
         for key in self.listeners.keys_where(|server| server.bridge == bridge) {
             self.listeners.remove(key);
@@ -134,10 +154,61 @@ impl Dns {
         }
     }
 
+    fn remove_server(&mut self, key: Key) {
+        if let Some((flow, _)) = self.servers.remove(key).and_then(|server| server.stands_in) {
+            self.stand_ins.remove(&flow);
+        }
+    }
+
+    /// Answers a datagram of a container to a server elsewhere if that was named for it; says whether it was.
+    pub(super) fn on_query_elsewhere(
+        &mut self,
+        core: &Core,
+        bridge: Option<Key>,
+        flow: Flow,
+        query: &[u8],
+    ) -> bool {
+        let Some(bridge) = bridge.filter(|bridge| is_named_server(&core.world, *bridge, flow)) else {
+            return false;
+        };
+        let server = match self.stand_ins.get(&flow) {
+            Some(key) => *key,
+            None => match self.stand_in(core, bridge, flow) {
+                Some(key) => key,
+                // It is asked itself, like any other.
+                None => return false,
+            },
+        };
+        let client = Client::Datagram { server, address: flow.inside };
+        self.on_query(core, bridge, flow.inside.ip(), query.to_vec(), client);
+        true
+    }
+
+    /// A socket under the address of a server elsewhere, for one port of one container.
+    fn stand_in(&mut self, core: &Core, bridge: Key, flow: Flow) -> Option<Key> {
+        if self.stand_ins.len() >= MAX_STAND_INS {
+            return None;
+        }
+        let socket = core.pool.take(Kind { v6: flow.outside.is_ipv6(), udp: true }).ok()?;
+        rustix::net::bind(&socket, &flow.outside).ok()?;
+        rustix::net::connect(&socket, &flow.inside).ok()?;
+        let key = self.servers.insert(Server { socket, bridge, stands_in: Some((flow, core.now)) });
+        self.stand_ins.insert(flow, key);
+        let socket = &self.servers.get(key).expect("just inserted").socket;
+        if core.reactor.add(socket, Interest::Read, Token::new(Source::DnsUdp, key)).is_err() {
+            self.remove_server(key);
+            return None;
+        }
+        Some(key)
+    }
+
     /// Queries wait at a UDP socket.
     pub(super) fn on_datagram(&mut self, core: &Core, server: Key) {
         for _ in 0..QUERIES_PER_TURN {
-            let Some(of) = self.servers.get(server) else { return };
+            let Some(of) = self.servers.get_mut(server) else { return };
+            if let Some((_, last)) = &mut of.stands_in {
+                *last = core.now;
+            }
             let bridge = of.bridge;
             let Ok((got, _, from)) =
                 rustix::net::recvfrom(&of.socket, &mut self.buffer[..], RecvFlags::empty())
@@ -311,6 +382,10 @@ impl Dns {
             }
             self.ask(core, key);
         }
+        let unasked = |of: &Server| of.stands_in.is_some_and(|(_, last)| core.now.duration_since(last) > STAND_IN);
+        for key in self.servers.keys_where(unasked) {
+            self.remove_server(key);
+        }
         let idle = |stream: &Stream| !stream.busy && core.now.duration_since(stream.last) > STREAM_IDLE;
         for key in self.streams.keys_where(idle) {
             self.streams.remove(key);
@@ -396,6 +471,22 @@ fn with_length(message: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Whether a container sends to a name server that was named for it. On the default network such a one stands in its
+/// resolv.conf; on others the gateway does.
+fn is_named_server(world: &World, bridge: Key, flow: Flow) -> bool {
+    let asker = world.owner(flow.inside.ip()).filter(|owner| owner.bridge == bridge);
+    let member = asker.and_then(|asker| world.members.get(asker.member));
+    flow.outside.port() == 53
+        && world.bridges.get(bridge).is_some_and(|bridge| bridge.record.name == DEFAULT_NETWORK)
+        && member.is_some_and(|member| member.attach.dns.contains(&flow.outside.ip()))
+}
+
+/// `db` of `db.backend`.
+fn strip_domain<'n>(name: &'n str, domain: &str) -> Option<&'n str> {
+    let (start, end) = name.split_at_checked(name.len().checked_sub(domain.len())?)?;
+    start.strip_suffix('.').filter(|start| !start.is_empty() && end.eq_ignore_ascii_case(domain))
+}
+
 /// What one container may know of the others: those with which it shares a network with names.
 struct View<'a> {
     world: &'a World,
@@ -437,10 +528,13 @@ impl Names for View<'_> {
         for (_, member) in self.world.members.iter() {
             let is_linked = linked.is_some_and(|(_, container)| *container == member.attach.container);
             for joined in member.joined.iter().filter(|joined| self.shares(joined.bridge)) {
-                let aliases = &joined.request.aliases;
-                let own = is_linked
-                    || member.attach.is_called(name)
-                    || aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name));
+                // As with docker, a network is the domain of its containers, too.
+                let within = strip_domain(name, &joined.request.network.name);
+                let is_called = |name: &str| {
+                    let aliases = &joined.request.aliases;
+                    member.attach.is_called(name) || aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
+                };
+                let own = is_linked || is_called(name) || within.is_some_and(is_called);
                 if own && joined.request.network.dns_enabled {
                     found.get_or_insert_with(Vec::new).extend(joined.endpoint.ips.iter().map(|ip| ip.ip));
                 }
@@ -480,11 +574,13 @@ mod tests {
         let (world, a, b) = two_networks();
         let view = View::of(&world, a, "10.1.0.2".parse().unwrap()).unwrap();
         let own: Vec<IpAddr> = vec!["10.1.0.2".parse().unwrap()];
-        for name in ["ca", "CA", "hosta", "aaaaaaaaaaaa"] {
+        for name in ["ca", "CA", "hosta", "aaaaaaaaaaaa", "ca.a", "hosta.A"] {
             assert_eq!(view.addresses(name).as_ref(), Some(&own), "{name}");
         }
         assert_eq!(view.addresses("aaaaaaaaaaa"), None, "too short for an ID");
-        assert_eq!(view.addresses("cb"), None, "on another network");
+        for name in ["cb", "cb.b", "cb.a", "ca.b", "ca.", ".a", "xca.a"] {
+            assert_eq!(view.addresses(name), None, "{name}: on another network, or nobody");
+        }
         assert_eq!(view.names_of("10.2.0.2".parse().unwrap()), [""; 0]);
         assert_eq!(view.names_of("10.1.0.2".parse().unwrap()), ["ca", "hosta", "aaaaaaaaaaaa"]);
         assert!(view.is_inside("10.2.0.2".parse().unwrap()), "so its reverse name does not leak");

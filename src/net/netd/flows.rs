@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use rustix::net::SocketType;
 
 use super::core::Core;
+use super::dns::Dns;
 use super::pool::{Kind, prepare_datagrams};
 use super::reactor::{Interest, Source, Token};
 use super::slab::{Key, Slab};
@@ -86,7 +87,7 @@ impl Flows {
     }
 
     /// Datagrams to addresses elsewhere wait at G's listener.
-    pub(super) fn on_listener(&mut self, core: &mut Core, listener: usize) {
+    pub(super) fn on_listener(&mut self, core: &mut Core, dns: &mut Dns, listener: usize) {
         let Some(socket) = core.sockets.udp.get(listener) else { return };
         let Ok(count) = self.batch.receive(socket) else { return };
         for i in 0..count {
@@ -94,6 +95,9 @@ impl Flows {
             let (Some(inside), Some(outside)) = (datagram.source, datagram.destination) else { continue };
             let bridge = core.world.bridge_of_link(datagram.interface);
             let flow = Flow { inside, outside };
+            if dns.on_query_elsewhere(core, bridge, flow, datagram.bytes) {
+                continue;
+            }
             match self.outward_flow(core, bridge, flow) {
                 Ok(Some(key)) => self.send_outward(core, key, i),
                 Ok(None) => {}

@@ -278,7 +278,7 @@ impl Netd {
             Source::Capture => self.outbound.on_capture(&mut self.core, &mut self.echoes, key),
             Source::Dial => self.outbound.on_dial(&mut self.core, key),
             Source::TcpListener => self.outbound.on_accept(&mut self.core, &mut self.relays, index),
-            Source::UdpListener => self.flows.on_listener(&mut self.core, index),
+            Source::UdpListener => self.flows.on_listener(&mut self.core, &mut self.dns, index),
             Source::Echo => self.echoes.on_reply(&self.core, key),
             Source::PublishTcp => self.publisher.on_clients(&self.core, &mut self.relays, key),
             Source::PublishUdp => self.publisher.on_datagrams(&mut self.core, &mut self.flows, key),
@@ -310,6 +310,7 @@ impl Netd {
             || !self.flows.is_empty()
             || !self.echoes.is_empty()
             || !self.dns.is_quiet()
+            || self.dns.stands_in()
             || self.core.world.has_leases();
         let tick = busy.then(|| (self.last_tick + self.tick_length()).saturating_duration_since(now));
         let end = self.idle_since.map(|since| (since + self.linger).saturating_duration_since(now));

@@ -122,6 +122,8 @@ fn rewrite(path: &Path, new: &[u8]) -> io::Result<()> {
 struct Wired {
     ips: Vec<IpAddr>,
     name_servers: Vec<IpAddr>,
+    /// Servers of the command line stand in resolv.conf themselves: netd answers in their place.
+    names_given: bool,
     /// Linked containers: address and names.
     links: Vec<(IpAddr, String)>,
 }
@@ -129,7 +131,12 @@ struct Wired {
 impl Wired {
     fn of(wiring: &Wiring) -> Self {
         let ips = wiring.endpoints().iter().flat_map(|endpoint| endpoint.ips.iter().map(|ip| ip.ip));
-        Self { ips: ips.collect(), name_servers: wiring.name_servers(), links: wiring.link_hosts() }
+        Self {
+            ips: ips.collect(),
+            name_servers: wiring.name_servers(),
+            names_given: !wiring.is_on_custom(),
+            links: wiring.link_hosts(),
+        }
     }
 }
 
@@ -202,7 +209,8 @@ fn names_host(hosts: &str, name: &str) -> bool {
 /// The text of /etc/resolv.conf: the host's, but for what the command line replaces. A name server
 /// on the host's loopback is of use only to a container in the host's network.
 fn resolv_conf(network: &Network, host_file: &str, wired: Option<&Wired>) -> String {
-    let own = wired.map_or(&[][..], |wired| &wired.name_servers);
+    let asks_own = |wired: &&Wired| network.dns.is_empty() || !wired.names_given;
+    let own = wired.filter(asks_own).map_or(&[][..], |wired| &wired.name_servers);
     let of_host = |keyword: &'static str| {
         host_file.lines().filter_map(move |line| {
             let mut words = line.split_ascii_whitespace();
@@ -283,6 +291,7 @@ mod tests {
         let wired = Wired {
             ips: vec!["10.88.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
             name_servers: vec!["10.88.0.1".parse().unwrap()],
+            names_given: false,
             links: vec![("10.88.0.9".parse().unwrap(), "mysql wpdb".into())],
         };
         let mut wanted = network(NetworkMode::Bridge(Vec::new()));
@@ -294,7 +303,7 @@ mod tests {
         let text = hosts(&wanted, ("box", "web"), "", Some(&wired));
         assert!(text.contains("\n169.254.1.2\thost.containers.internal\n"), "{text}");
         wanted.add_hosts = vec![("host-gateway".into(), "me".into())];
-        let six = Wired { ips: vec!["fd00::2".parse().unwrap()], name_servers: vec![], links: vec![] };
+        let six = Wired { ips: vec!["fd00::2".parse().unwrap()], name_servers: vec![], names_given: true, links: vec![] };
         let text = hosts(&wanted, ("box", "web"), "", Some(&six));
         assert!(text.starts_with("64:ff9b:1::a9fe:102\tme\n"), "{text}");
         assert!(text.contains("\n64:ff9b:1::a9fe:102\thost.containers.internal"), "{text}");
@@ -305,6 +314,10 @@ mod tests {
             resolv_conf(&wanted, host, Some(&wired)).contains("nameserver 10.88.0.1\n"),
             "netd asks 1.1.1.1"
         );
+        let usual = Wired { names_given: true, ..wired };
+        assert_eq!(resolv_conf(&wanted, host, Some(&usual)), "search a.b\nnameserver 1.1.1.1\n");
+        wanted.dns.clear();
+        assert_eq!(resolv_conf(&wanted, host, Some(&usual)), "search dns.podman a.b\nnameserver 10.88.0.1\n");
     }
 
     #[test]

@@ -13,8 +13,10 @@ use crate::runtime::monitor::wiring::NetworkState;
 /// What to tell the user of a port that could not be bound.
 pub(super) fn failure(root: &Path, address: SocketAddr, protocol: Protocol, source: Errno) -> Failure {
     let port = address.port();
-    let mut failure = Failure::errno(format!("publish port {port}/{protocol} at {}", address.ip()), source);
-    failure.kind = FailureKind::Invalid;
+    // The end is what podman says on its own networks, and what scripts look for.
+    let meaning = nix::errno::Errno::from_raw(source.raw_os_error()).desc().to_ascii_lowercase();
+    let message = format!("publish port {port}/{protocol}: listen {protocol} {address}: bind: {meaning}");
+    let mut failure = Failure::new(FailureKind::Invalid, message);
     failure.hint = match source {
         Errno::ACCESS | Errno::PERM => Some(format!(
             "only root may use ports below {}; as root: sysctl net.ipv4.ip_unprivileged_port_start={port}, \

@@ -23,7 +23,7 @@ use crate::cgroup::unit::Surroundings;
 use crate::net::client::{self, Asked, Called, ClientError, Link, Listeners};
 use crate::net::control::{Attach, Endpoint, EndpointRequest, RefusalKind};
 use crate::net::ipam::{self, Subnet};
-use crate::net::network::{Network, PRIVATE_DRIVER};
+use crate::net::network::{DEFAULT_NETWORK, Network, PRIVATE_DRIVER};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::{netd, networks};
 use crate::sys::{fs, namespace};
@@ -288,6 +288,14 @@ impl Wiring {
             wanted.is_some_and(|wanted| wanted.network.dns_enabled)
         };
         link.endpoints().iter().filter(with_names).flat_map(|e| e.ips.iter().map(|ip| ip.gateway)).collect()
+    }
+
+    /// Whether it is on a network that somebody made. Elsewhere other engines have no name server of their own, and a
+    /// container finds the servers that were named for it in its resolv.conf.
+    pub(super) fn is_on_custom(&self) -> bool {
+        let is_usual = |wanted: &EndpointRequest| wanted.network.name == DEFAULT_NETWORK;
+        let wanted = self.link.as_ref().map_or(&[][..], Link::wanted);
+        matches!(self.spec.network.mode, NetworkMode::Bridge(_)) && !wanted.iter().all(is_usual)
     }
 
     /// Readable when [`Wiring::on_ready`] has something to do.

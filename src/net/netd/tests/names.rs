@@ -11,7 +11,8 @@ use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use crate::net::testing::{
-    Container, Internet, OUTSIDE, PATIENCE, both_families, endpoint, in_namespaces, network, wait_until,
+    Container, Internet, OUTSIDE, PATIENCE, attach, both_families, endpoint, in_namespaces, network,
+    new_namespace, wait_until,
 };
 
 fn query(name: &str, kind: RecordType) -> Vec<u8> {
@@ -118,6 +119,7 @@ fn containers_find_each_other() {
         for (name, kind, want) in [
             ("two.", RecordType::A, format!("NoError {second}")),
             ("TWO.dns.podman.", RecordType::A, format!("NoError {second}")),
+            ("two.ketch.", RecordType::A, format!("NoError {second}")),
             ("two-host.", RecordType::A, format!("NoError {second}")),
             ("two.", RecordType::AAAA, format!("NoError {}", two.ip(0, true))),
             (&format!("{}.", &two.id[..12]), RecordType::A, format!("NoError {second}")),
@@ -222,5 +224,37 @@ fn names_stay_within_their_networks() {
         assert_eq!(ask(&one, at_a, "both.", RecordType::A), format!("NoError {}", both.ip(0, false)));
         assert_eq!(ask(&both, at_a, "two.", RecordType::A), format!("NoError {}", two.ip(0, false)));
         assert_eq!(ask(&two, at_b, "example.com.", RecordType::A), "NXDomain", "internal: asks nobody");
+    });
+}
+
+#[test]
+fn a_server_named_for_a_container_is_answered_for() {
+    in_namespaces("net::netd::tests::names::a_server_named_for_a_container_is_answered_for", || {
+        let internet = Internet::new();
+        let count = server_outside(&internet, &format!("{OUTSIDE}:53"), [192, 0, 2, 80]);
+        let server: IpAddr = OUTSIDE.parse().unwrap();
+        let other = Container::new(&internet, "other", vec![endpoint(&both_families())]);
+        let mut wanted = attach("one", vec![endpoint(&both_families())]);
+        wanted.dns = vec![server];
+        let one = Container::attach(internet.session(), new_namespace(), wanted).unwrap();
+        // Two questions from one port, as resolvers ask for both families; the answers come from the server's address.
+        let both = one.run(|| {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket.connect(SocketAddr::new(server, 53)).unwrap();
+            let questions = [("other.", RecordType::A), ("other.", RecordType::AAAA), ("other.", RecordType::A)];
+            questions.iter().for_each(|(name, kind)| drop(socket.send(&query(name, *kind)).unwrap()));
+            let mut buffer = [0; 4096];
+            let mut answers = questions.map(|_| read(&buffer[..socket.recv(&mut buffer).unwrap()]));
+            answers.sort();
+            answers
+        });
+        let (v4, v6) = (other.ip(0, false), other.ip(0, true));
+        assert_eq!(both, [format!("NoError {v4}"), format!("NoError {v4}"), format!("NoError {v6}")]);
+        assert_eq!(count.load(Ordering::SeqCst), 0, "it was not asked for that");
+        assert_eq!(ask(&one, server, "example.com.", RecordType::A), "NoError 192.0.2.80");
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        assert_eq!(ask(&other, server, "one.", RecordType::A), "NoError 192.0.2.80", "not named for it");
+        assert_eq!(ask_stream(&one, server, &["example.com."]), ["NoError 192.0.2.80"]);
     });
 }
