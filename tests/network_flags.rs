@@ -247,7 +247,8 @@ fn names_servers_and_hosts_are_what_the_flags_say() {
     let made = sh(&sandbox, &["--network=made", "--dns=192.0.2.53"], "cat /etc/resolv.conf");
     assert!(made.contains("nameserver 10.93.78.1") && !made.contains("192.0.2.53"), "{made}");
     for private in ["pasta", "slirp4netns", "private"] {
-        let seen = sh(&sandbox, &["--network", private, "--dns=192.0.2.53"], "grep nameserver /etc/resolv.conf");
+        let seen =
+            sh(&sandbox, &["--network", private, "--dns=192.0.2.53"], "grep nameserver /etc/resolv.conf");
         assert_eq!(seen, "nameserver 192.0.2.53", "{private}");
     }
     let of_image = sh(&sandbox, &["--dns=none"], "cat /etc/resolv.conf 2>&1; true");

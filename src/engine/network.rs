@@ -260,17 +260,14 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// NotFound; Conflict for the default one and for one in use.
+    /// NotFound; Invalid for the default one; Conflict for one in use.
     pub(crate) fn remove_network(&self, typed: &str, force: bool, grace: Option<Grace>) -> Result<String> {
         let network = match self.network(typed) {
             Err(_) if self.is_damaged_network(typed)? => return self.remove_damaged_network(typed),
             found => found?,
         };
         if network.name == DEFAULT_NETWORK {
-            return Err(Error::new(
-                Kind::Conflict,
-                format!("default network {typed} cannot be removed"),
-            ));
+            return Err(Error::invalid(format!("default network {typed} cannot be removed")));
         }
         let made_from_it = |other: &Network| other.config_from.as_deref() == Some(network.name.as_str());
         if network.config_only && self.network_records()?.0.iter().any(made_from_it) {

@@ -382,7 +382,8 @@ impl Dns {
             }
             self.ask(core, key);
         }
-        let unasked = |of: &Server| of.stands_in.is_some_and(|(_, last)| core.now.duration_since(last) > STAND_IN);
+        let unasked =
+            |of: &Server| of.stands_in.is_some_and(|(_, last)| core.now.duration_since(last) > STAND_IN);
         for key in self.servers.keys_where(unasked) {
             self.remove_server(key);
         }
@@ -532,7 +533,8 @@ impl Names for View<'_> {
                 let within = strip_domain(name, &joined.request.network.name);
                 let is_called = |name: &str| {
                     let aliases = &joined.request.aliases;
-                    member.attach.is_called(name) || aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
+                    member.attach.is_called(name)
+                        || aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
                 };
                 let own = is_linked || is_called(name) || within.is_some_and(is_called);
                 if own && joined.request.network.dns_enabled {

@@ -303,7 +303,12 @@ mod tests {
         let text = hosts(&wanted, ("box", "web"), "", Some(&wired));
         assert!(text.contains("\n169.254.1.2\thost.containers.internal\n"), "{text}");
         wanted.add_hosts = vec![("host-gateway".into(), "me".into())];
-        let six = Wired { ips: vec!["fd00::2".parse().unwrap()], name_servers: vec![], names_given: true, links: vec![] };
+        let six = Wired {
+            ips: vec!["fd00::2".parse().unwrap()],
+            name_servers: vec![],
+            names_given: true,
+            links: vec![],
+        };
         let text = hosts(&wanted, ("box", "web"), "", Some(&six));
         assert!(text.starts_with("64:ff9b:1::a9fe:102\tme\n"), "{text}");
         assert!(text.contains("\n64:ff9b:1::a9fe:102\thost.containers.internal"), "{text}");

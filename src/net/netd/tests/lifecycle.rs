@@ -54,7 +54,10 @@ fn addresses_are_given_in_order_and_on_request() {
         };
         let (kind, message) = refused("three", vec![wanted.clone()]);
         assert_eq!(kind, RefusalKind::Conflict);
-        assert_eq!(message, "network ketch: requested ip address 10.88.7.7 is already allocated to another container");
+        assert_eq!(
+            message,
+            "network ketch: requested ip address 10.88.7.7 is already allocated to another container"
+        );
         wanted.ips = vec!["10.99.0.1".parse().unwrap()];
         assert_eq!(refused("three", vec![wanted]).0, RefusalKind::Invalid);
         let overlapping = network("other", &["10.88.4.0/24"]);

@@ -242,7 +242,8 @@ fn a_server_named_for_a_container_is_answered_for() {
             let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
             socket.set_read_timeout(Some(PATIENCE)).unwrap();
             socket.connect(SocketAddr::new(server, 53)).unwrap();
-            let questions = [("other.", RecordType::A), ("other.", RecordType::AAAA), ("other.", RecordType::A)];
+            let questions =
+                [("other.", RecordType::A), ("other.", RecordType::AAAA), ("other.", RecordType::A)];
             questions.iter().for_each(|(name, kind)| drop(socket.send(&query(name, *kind)).unwrap()));
             let mut buffer = [0; 4096];
             let mut answers = questions.map(|_| read(&buffer[..socket.recv(&mut buffer).unwrap()]));
