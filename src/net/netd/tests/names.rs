@@ -246,7 +246,10 @@ fn a_server_named_for_a_container_is_answered_for() {
                 [("other.", RecordType::A), ("other.", RecordType::AAAA), ("other.", RecordType::A)];
             questions.iter().for_each(|(name, kind)| drop(socket.send(&query(name, *kind)).unwrap()));
             let mut buffer = [0; 4096];
-            let mut answers = questions.map(|_| read(&buffer[..socket.recv(&mut buffer).unwrap()]));
+            let mut answers = questions.map(|_| {
+                let got = socket.recv(&mut buffer).unwrap();
+                read(&buffer[..got])
+            });
             answers.sort();
             answers
         });
