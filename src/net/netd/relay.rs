@@ -5,8 +5,8 @@
 //!            ◀────────────────────────────────────
 //! ```
 //!
-//! Each way starts with copying: one `recv`, one `send`, no pipe. A read that fills the buffer
-//! switches it to `splice`, which moves pages, until little comes again. Pipes are taken from a shared
+//! Each way starts with copying: one `recv`, one `send`, no pipe. A read that fills the buffer, or many large ones that
+//! nothing answers, switch it to `splice`, which moves pages, until little comes again. Pipes are taken from a shared
 //! stock only while bytes are under way: a user may have few of them, connections are many.
 //!
 //! The end of one way is passed on as such (half-close). An error of either socket resets both.
@@ -24,6 +24,9 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const PIPE_BYTES: usize = 1 << 20;
 /// Less than this at a time is copied: two calls either way, and no pipe.
 const SMALL_BYTES: usize = 16 * 1024;
+/// So many larger reads, with nothing from the other side in between, are a stream as well: who reads each packet as it
+/// comes (of at most 64 kB with its headers) never sees a full buffer.
+const STREAM_READS: u8 = 16;
 /// All pipes together stay below what an unprivileged user may have (16384 pages).
 const MAX_PIPES: usize = 32;
 /// Reads per turn, so that one fast connection does not starve the others.
@@ -76,6 +79,10 @@ struct Way {
     piped: usize,
     /// Use splice.
     bulk: bool,
+    /// How many reads in a row were no small ones.
+    large_reads: u8,
+    /// Something was read since this was last looked at.
+    moved: bool,
     /// There may be something to read.
     readable: bool,
     /// The reading side has ended; a short read is not the last one.
@@ -241,6 +248,10 @@ impl Relays {
                 Turn::Again => more = true,
                 Turn::Broken => return self.reset(key),
             }
+            if std::mem::take(&mut way.moved) {
+                // Question and answer are no stream.
+                relay.ways[1 - side].large_reads = 0;
+            }
         }
         if relay.ways.iter().all(|way| way.shut) {
             self.close(key);
@@ -358,7 +369,9 @@ impl Way {
             return Ok(false);
         }
         let full = got == buffer.len();
-        self.bulk = full;
+        self.moved = true;
+        self.large_reads = if got < SMALL_BYTES { 0 } else { self.large_reads.saturating_add(1) };
+        self.bulk = full || self.large_reads >= STREAM_READS;
         // A short read has emptied the socket; a change since then is an event of its own.
         self.readable = full || self.ending;
         Ok(self.readable)
@@ -498,6 +511,42 @@ mod tests {
         }
         drop((left, right));
         thread.join().unwrap();
+    }
+
+    /// Has the relay take what is written, write by write; whether it then moves pages.
+    fn is_streaming(writes: &[(usize, usize)]) -> bool {
+        let ((left, inside), (right, outside)) = (pair(), pair());
+        let mut clients = [left, right];
+        let mut relays = Relays::new();
+        let owner = Key { index: 0, generation: 0 };
+        let relay = Relay { sockets: [inside, outside], ways: Default::default(), connecting: false, owner };
+        let key = relays.slab.insert(relay);
+        let mut buffer = vec![0; 100_000];
+        for &(side, size) in writes {
+            clients[side].write_all(&vec![1; size]).unwrap();
+            clients[1 - side].set_nonblocking(true).unwrap();
+            let mut missing = size;
+            while missing > 0 {
+                relays.slab.get_mut(key).unwrap().ways[side].readable = true;
+                relays.turn(key);
+                missing -= clients[1 - side].read(&mut buffer[..missing]).unwrap_or_default();
+            }
+        }
+        relays.slab.get(key).unwrap().ways.iter().any(|way| way.bulk)
+    }
+
+    #[test]
+    fn many_large_writes_are_a_stream_unless_they_are_answers() {
+        let large = (0, SMALL_BYTES);
+        for (what, writes, want) in [
+            ("one", vec![large], false),
+            ("many", vec![large; usize::from(STREAM_READS)], true),
+            ("many and a small one", [vec![large; 20], vec![(0, 1)]].concat(), false),
+            ("answers", [(1, 100), large].repeat(20), false),
+            ("small ones", vec![(0, 1000); 50], false),
+        ] {
+            assert_eq!(is_streaming(&writes), want, "{what}");
+        }
     }
 
     #[test]
