@@ -209,7 +209,7 @@ comes 'inetd: nothing is left' '' $k ps -aq
 # At once: systemd-run, in the foreground and in the background, with limits of the unit around it.
 is 'systemd-run --pipe' "$(echo through | systemd-run --user --quiet --wait --collect --pipe $k run -i --rm --net=none bb cat)" through
 is 'systemd-run --pty' "$(systemd-run --user --quiet --wait --collect --pty $k run -t --rm --net=none bb sh -c 'test -t 1 && echo terminal' < /dev/null | tr -d '\r')" terminal
-is 'systemd-run --scope' "$(systemd-run --user --quiet --scope -p MemoryMax=512M $k run --rm --net=none bb echo in scope)" 'in scope'
+is 'systemd-run --scope' "$(systemd-run --user --quiet --scope -p MemoryMax=512M $k run --rm --net=none bb sh -c 'echo in scope')" 'in scope'
 systemd-run --user --quiet --collect --unit kt-run -p TasksMax=64 $k run --rm --net=none --name kt-run bb sh -c "$loop"; is 'systemd-run' $? 0
 comes 'its container' true $k inspect --format '{{.State.Running}}' kt-run
 systemctl --user stop kt-run.service

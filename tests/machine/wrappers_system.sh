@@ -73,7 +73,7 @@ for name in user-forking user-notify user-front; do
     comes "$name: runs" true as_dev $u inspect --format '{{.State.Running}}' kt
     [ $name = user-front ] || is "$name: its main process" "$(show kt-$name.service MainPID)" "$(as_dev $u inspect --format '{{.State.ConmonPid}}' kt)"
     [ $name != user-notify ] || is "$name: its limit" "$(as_dev $u exec kt cat /sys/fs/cgroup/memory.max)" 67108864
-    is "$name: exec from a session" "$(as_dev $u exec kt echo here)" here
+    is "$name: exec from a session" "$(as_dev $u exec kt sh -c "echo here")" here
     systemctl stop kt-$name.service; is "$name: stop" "$? $(state kt-$name.service) $(as_dev $u ps -aq)" '0 inactive success '
 done
 for name in root notify split user-forking user-notify user-front; do rm -f $units/kt-$name.service; done
