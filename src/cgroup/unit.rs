@@ -300,8 +300,7 @@ impl Unit {
     /// The cgroups of a running container whose own is `leaf`.
     pub(crate) fn of_leaf(leaf: &Path) -> Self {
         let directory = leaf.parent().unwrap_or(leaf).to_owned();
-        let is_scope = directory.extension().is_some_and(|extension| extension == "scope");
-        Self { directory, leaf: leaf.to_owned(), home: None, is_scope }
+        Self { is_scope: is_scope(&directory), directory, leaf: leaf.to_owned(), home: None }
     }
 
     /// Moves this process to where the monitor was whose place it takes: whoever has started it may be a service, which
@@ -406,9 +405,8 @@ pub(crate) fn stand_alone(name: &str, surroundings: &Surroundings) -> Result<()>
     // …/ketch/ketch-<id>/monitor, where no systemd is asked
     let directory = place.directory();
     let unit = directory.parent().filter(|_| directory.ends_with(MONITOR));
-    let is_scope = unit.and_then(Path::extension).is_some_and(|extension| extension == "scope");
     match (asked, unit.and_then(Path::parent)) {
-        (Ok(false) | Err(_), Some(above)) if !is_scope => {
+        (Ok(false) | Err(_), Some(above)) if !unit.is_some_and(is_scope) => {
             let leaf = above.join(name);
             tree::make(&leaf)?;
             tree::move_into(&leaf, 0).map_err(super::io_error("move to the cgroup", leaf))
@@ -436,10 +434,17 @@ pub(crate) fn sweep(leaf: &Path, id: &str) {
         return;
     }
     control::remove(leaf).ok();
-    if let Some(directory) = leaf.parent().filter(|directory| directory.file_name().is_some_and(is_ours)) {
+    let is_mine = |directory: &&Path| directory.file_name().is_some_and(is_ours) && !is_scope(directory);
+    if let Some(directory) = leaf.parent().filter(is_mine) {
         std::fs::remove_dir(directory.join(MONITOR)).ok();
         std::fs::remove_dir(directory).ok();
     }
+}
+
+/// True for a scope of systemd, which removes it when it is empty. It learns of that from the directory: where that is
+/// gone before, the scope counts as running for ever.
+fn is_scope(directory: &Path) -> bool {
+    directory.extension().is_some_and(|extension| extension == "scope")
 }
 
 /// The flag of the first limit that was asked for.

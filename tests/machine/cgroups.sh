@@ -75,6 +75,12 @@ is '--cgroup-parent' "$($k inspect --format '{{.State.CgroupPath}}' sliced | gre
 is '--cgroups=disabled' "$($k run --rm --net=none --cgroups=disabled --cgroupns=host --rootfs $r cat /proc/self/cgroup)" "$(cat /proc/self/cgroup)"
 $k rm -f -t0 -a > /dev/null
 is 'no cgroup is left' "$(ls -d $group $leaf 2> /dev/null)" ''
+# systemd is to see that they are empty before they are gone, however they ended.
+for n in 1 2 3 4; do
+    $k run -d --net=none --name=brief --rootfs $r sleep 1000 > /dev/null
+    [ $n -gt 2 ] || kill -9 "$(state brief ConmonPid)" "$(state brief Pid)"
+    $k rm -f -t0 brief > /dev/null
+done
 comes 'no scope is left' '' systemctl --user list-units --all --plain --no-legend 'ketch-*.scope'
 
 # Without systemd to make a scope of it.
