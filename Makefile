@@ -15,6 +15,7 @@ help:
 	@echo 'make check      format, lints, documentation of private items'
 	@echo 'make failpoints every point of failure in the store × kill, EIO, ENOSPC'
 	@echo 'make fuzz       the pure parsers against random bytes, MINUTES=10 for so long each; where cargo-fuzz is, with it for a minute each, too'
+	@echo 'make fuzz-guided  the same guided by coverage, for MINUTES each (1), with the stable compiler; its build takes long'
 	@echo 'make check-fuzz the targets of fuzz/, type-checked'
 	@echo 'make bench      ketch beside podman in one run, written to BENCH.md (root; needs ../shared/tools/peer)'
 	@echo 'make bench-net  its networks beside pasta and slirp4netns, the same'
@@ -48,6 +49,14 @@ check:
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
 
+# Guided by coverage with the stable compiler: rustc's own pass for it (sanitizer coverage), libFuzzer from crates.io, a corpus in fuzz/corpus.
+SANCOV = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Cdebug-assertions -Coverflow-checks
+fuzz-guided:
+	RUSTFLAGS="$(SANCOV) -Ccodegen-units=16" $(CARGO) build --manifest-path fuzz/Cargo.toml --release --target $(target) --config profile.release.opt-level=1
+	@for name in fuzz/fuzz_targets/*.rs; do name=$${name##*/}; name=$${name%.rs}; mkdir -p "fuzz/corpus/$$name"; \
+		"fuzz/target/$(target)/release/$$name" -max_total_time=$$(($(or $(MINUTES),1) * 60)) -max_len=4096 "fuzz/corpus/$$name" || exit; done
+
 # The targets of fuzz/ against the parsers as they are now. libFuzzer itself, which is C++, is neither built nor linked for that.
 check-fuzz:
 	@if $(CARGO) fetch -q --target x86_64-unknown-linux-gnu --manifest-path fuzz/Cargo.toml; then \
@@ -75,4 +84,4 @@ install: build
 	[ ! -e completions/_ketch ] || install -D -m 644 completions/_ketch $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ketch
 	[ ! -e completions/ketch.fish ] || install -D -m 644 completions/ketch.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ketch.fish
 
-.PHONY: help failpoints fuzz build test test-release check check-fuzz peer-test vm-test bench bench-net install
+.PHONY: help failpoints fuzz fuzz-guided build test test-release check check-fuzz peer-test vm-test bench bench-net install

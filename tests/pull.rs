@@ -167,6 +167,11 @@ fn passwords_from_the_command_line_and_from_files() {
         "{}",
         without.stderr
     );
+    // The file that the environment names is made by `login`; until then there are no credentials.
+    let later = sandbox.command(["pull", &name]).env("REGISTRY_AUTH_FILE", sandbox.path("later.json")).run();
+    assert!(later.fails(125).contains("denies access: authentication required"), "{}", later.stderr);
+    let named = sandbox.ketch(["pull", "--authfile=nosuch.json", &name]);
+    assert!(named.fails(125).contains("credential file is not accessible"), "{}", named.stderr);
     let wrong = sandbox.ketch(["pull", "--creds=alice:wrong", &name]);
     assert_eq!(wrong.code, 125, "{}", wrong.stderr);
     is(&sandbox.ketch(["pull", &format!("--creds={USER}:{PASSWORD}"), &name]), &image);

@@ -260,6 +260,27 @@ fn what_cannot_be_pushed_is_said() {
     }
 }
 
+/// A name shows the manifest that it stands for, not another one of the same image.
+#[test]
+fn a_digest_is_that_of_the_name() {
+    if !have("docker-registry") {
+        return;
+    }
+    let (registry, sandbox) = (Registry::private(), Sandbox::new());
+    let name = registry.reference("digest", "1");
+    sandbox.ok(["push", "-q", "--digestfile=digest", "--compression-format=zstd", "bb", &name]);
+    let pushed = sandbox.read("digest");
+    let digest = |name: &str| sandbox.ok(["image", "inspect", "--format={{.Digest}}", name]);
+    let own = digest("bb");
+    assert_ne!(own, pushed, "another compression is another manifest");
+    sandbox.ok(["pull", "-q", &name]);
+    assert_eq!((digest(&name), digest("bb")), (pushed, own.clone()));
+    // The tag is pushed anew, with other compression.
+    sandbox.ok(["push", "-q", "--digestfile=digest", "bb", &name]);
+    sandbox.ok(["pull", "-q", &name]);
+    assert_eq!((digest(&name), sandbox.read("digest")), (own.clone(), own));
+}
+
 /// What was built as `me/app` is `localhost/me/app` here, and is pushed to where docker and podman push it.
 #[test]
 fn a_short_name_is_pushed_to_docker_hub() {

@@ -127,7 +127,9 @@ fn a_short_name_is_chosen_on_a_terminal() {
     assert!(refused.fails(125).contains("enforced but cannot prompt without a TTY: \"chosen:1\" may mean"));
     // Without a terminal and without strictness, one registry after the other is asked.
     let several = with(&conf, "chosen:2").run();
-    for part in ["2 errors occurred while pulling:", &first.address(), &second.address(), "manifest unknown"]
+    let how = format!("Resolving \"chosen\" using unqualified-search registries ({})\n", conf.display());
+    for part in
+        [&how, "2 errors occurred while pulling:", &first.address(), &second.address(), "manifest unknown"]
     {
         assert!(several.fails(125).contains(part), "{part}: {}", several.stderr);
     }

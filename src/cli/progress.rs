@@ -118,6 +118,7 @@ impl Drop for Progress {
 fn document(event: &PullEvent<'_>) -> Value {
     match event {
         PullEvent::Pushing => json!({"event": "pushing"}),
+        PullEvent::Resolved(text) => json!({"event": "resolved", "text": text}),
         PullEvent::Trying(image) => json!({"event": "trying", "image": image.to_string()}),
         PullEvent::Layers { count } => json!({"event": "layers", "count": count}),
         PullEvent::Layer { digest, size, present } => {
@@ -137,6 +138,7 @@ fn document(event: &PullEvent<'_>) -> Value {
 /// podman's line for an event.
 fn plain(event: &PullEvent<'_>) -> Option<String> {
     Some(match event {
+        PullEvent::Resolved(text) => (*text).to_owned(),
         PullEvent::Trying(image) => format!("Trying to pull {image}..."),
         PullEvent::Layers { .. } => "Getting image source signatures".to_owned(),
         PullEvent::Layer { digest, present: false, .. } => format!("Copying blob {digest}"),
@@ -174,7 +176,7 @@ impl Bars {
                 self.finish();
                 self.outwards = true;
             }
-            PullEvent::Trying(_) => {
+            PullEvent::Resolved(_) | PullEvent::Trying(_) => {
                 self.finish();
                 self.outwards = false;
                 plain(event).into_iter().for_each(|text| line(&text));

@@ -66,7 +66,7 @@ pub(crate) struct Stores {
 }
 
 impl Stores {
-    /// Just this file: `--authfile` or REGISTRY_AUTH_FILE.
+    /// Just this file, which has to exist: `--authfile`; with [`Stores::lenient`] REGISTRY_AUTH_FILE and DOCKER_CONFIG.
     pub(crate) fn only(file: PathBuf) -> Self {
         Self { files: vec![file], named: true, ..Self::default() }
     }

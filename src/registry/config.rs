@@ -25,8 +25,8 @@ use crate::sys::fs::{self, OFlags, Share};
 pub(crate) struct Registries {
     /// Where short names are looked for, in this order.
     search: Vec<String>,
-    /// Short name → full name without tag.
-    aliases: BTreeMap<String, String>,
+    /// Short name → full name without tag, and the file that says so.
+    aliases: BTreeMap<String, (String, PathBuf)>,
     rules: Vec<Rule>,
     /// What to do where a short name may mean several.
     mode: Mode,
@@ -242,7 +242,8 @@ impl Registries {
             self.rules.retain(|old| old.prefix != rule.prefix);
             self.rules.push(rule);
         }
-        self.aliases.extend(file.aliases);
+        let aliases = file.aliases.into_iter();
+        self.aliases.extend(aliases.map(|(name, target)| (name, (target, path.to_owned()))));
         Ok(())
     }
 
@@ -295,13 +296,32 @@ impl Registries {
         self.search.iter().map(|registry| name.on(registry).with_default_tag()).collect()
     }
 
+    /// What a short name means and which file says so, in podman's words; `None` where no file does.
+    pub(crate) fn resolution(&self, name: &ImageName) -> Option<String> {
+        if !name.is_short() || self.unconfigured {
+            return None;
+        }
+        let short = name.repository();
+        Some(match self.alias_of(name) {
+            Some((_, file)) => format!("Resolved {short:?} as an alias ({})", file.display()),
+            None => {
+                format!("Resolving {short:?} using unqualified-search registries ({})", self.file.display())
+            }
+        })
+    }
+
+    /// An alias and the file that it is from; an empty one is none.
+    fn alias_of(&self, name: &ImageName) -> Option<&(String, PathBuf)> {
+        self.aliases.get(name.repository()).filter(|(target, _)| !target.is_empty())
+    }
+
     /// The name an alias stands for, with the tag and digest that were typed.
     fn alias(&self, name: &ImageName) -> Result<Option<ImageRef>> {
-        let Some(target) = self.aliases.get(name.repository()).filter(|target| !target.is_empty()) else {
+        let Some((target, file)) = self.alias_of(name) else {
             return Ok(None);
         };
         let bad = |reason: String| Error::Config {
-            path: self.file.clone(),
+            path: file.clone(),
             reason: format!("alias {:?}: {reason}", name.repository()),
         };
         let mut text = target.clone();

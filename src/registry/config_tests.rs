@@ -47,6 +47,16 @@ fn short_names() {
     );
     let lax = from_text("unqualified-search-registries = ['a.io', 'b.io']");
     let two = from_text("unqualified-search-registries = ['a.io', 'b.io']\nshort-name-mode='enforcing'");
+    let file = "(registries.conf)";
+    for (all, name, want) in [
+        (&one, "deb:12", Some(format!("Resolved \"deb\" as an alias {file}"))),
+        (&one, "off", Some(format!("Resolving \"off\" using unqualified-search registries {file}"))),
+        (&one, "quay.io/deb", None),
+    ] {
+        let mut all = all.clone();
+        all.file = "registries.conf".into();
+        assert_eq!(all.resolution(&name.parse().unwrap()), want, "{name}");
+    }
     for (all, name, want) in [
         (&none, "app", "ShortName"),
         (&none, "docker.io/app", "docker.io/library/app:latest"),

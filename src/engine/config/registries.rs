@@ -23,10 +23,11 @@ pub(crate) fn registries(conf: &ContainersConf) -> Paths {
 /// Where credentials are: in `named` (`--authfile`), or where the environment says, or in the usual
 /// places.
 pub(crate) fn credentials(named: Option<PathBuf>) -> Stores {
-    if let Some(file) = named.or_else(|| variable("REGISTRY_AUTH_FILE")) {
+    if let Some(file) = named {
         return Stores::only(file);
     }
-    if let Some(file) = dockers_credentials() {
+    // Of a file that is only meant to be the one, nothing is demanded before `login` has made it.
+    if let Some(file) = variable("REGISTRY_AUTH_FILE").or_else(dockers_credentials) {
         return Stores::only(file).lenient();
     }
     let runtime: Option<PathBuf> = variable("XDG_RUNTIME_DIR");

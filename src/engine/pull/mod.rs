@@ -70,6 +70,8 @@ pub(crate) type Chooser = fn(name: &str, images: &[ImageRef]) -> Option<usize>;
 pub(crate) enum PullEvent<'a> {
     /// The image goes out.
     Pushing,
+    /// What a short name means, and which file says so.
+    Resolved(&'a str),
     /// A registry is asked for this image.
     Trying(&'a ImageRef),
     /// Manifest and configuration are known; the layers come.
@@ -255,6 +257,9 @@ impl<'a> Puller<'a> {
             return Ok(pulled);
         }
         let candidates = self.remote.registries.resolve(name).map_err(unresolved)?;
+        if let Some(text) = self.remote.registries.resolution(name) {
+            (self.events)(&PullEvent::Resolved(&text));
+        }
         let mut failures = Vec::new();
         for candidate in &candidates {
             match self.pull_image(candidate) {
