@@ -562,7 +562,7 @@ fn an_interrupt_before_the_first_start_ends_it() {
     );
     for signal in [Signal::INT, Signal::TERM] {
         let up = sandbox.compose_command(&["up"]).spawn();
-        up.expect("waits");
+        says(&up, "waits\n");
         up.signal(signal);
         let output = up.wait();
         assert_eq!(output.code, 130, "{}", output.stderr);

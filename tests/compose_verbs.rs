@@ -312,7 +312,8 @@ fn the_output_of_a_time_is_shown() {
     );
     sandbox.compose(&["up", "-d"]).ok();
     let follow = sandbox.compose(&["logs", "-f", "--no-log-prefix", "a"]);
-    assert_eq!(follow.ok(), "first\nsecond\nthird");
+    // As with docker compose, who follows is told of the end.
+    assert_eq!(follow.ok(), "first\nsecond\nthird\na-1 exited with code 0");
     let lines = sandbox.compose(&["logs", "-t", "--no-log-prefix", "a"]);
     let times: Vec<String> =
         lines.ok().lines().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect();

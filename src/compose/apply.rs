@@ -144,7 +144,7 @@ impl Compose<'_> {
             }
         }
         let _lock = self.lock()?;
-        let order = self.project.select(&options.services, !options.no_dependencies)?;
+        let mut order = self.project.select(&options.services, !options.no_dependencies)?;
         for name in &order {
             without_effect::warnings(name, self.project.service(name)?, &self.project.files)
                 .iter()
@@ -156,10 +156,13 @@ impl Compose<'_> {
         let files = self.write_files(&order)?;
         let containers = self.containers()?;
         self.handle_orphans(&containers, options)?;
-        let (plans, anew) = self.plans(&order, containers, &files, options)?;
-        for level in self.levels(plans) {
-            self.carry_out(&level, &files, options)?;
+        let (mut plans, mut anew) = self.plans(&order, containers.clone(), &files, options)?;
+        let followers = self.followers(&order, &containers, &anew);
+        if !followers.is_empty() {
+            order.extend(followers);
+            (plans, anew) = self.plans(&order, containers, &files, options)?;
         }
+        self.carry_out(&self.levels(plans), &files, options)?;
         if !options.no_start {
             self.start_in_order(&order, &anew, options.grace)?;
         }
@@ -192,7 +195,7 @@ impl Compose<'_> {
                 scale: options.scale.get(name).copied().unwrap_or_else(|| self.project.scale(name)),
             };
             let steps = plan::service(&wanted, &actual, recreate);
-            if steps.iter().any(|step| matches!(step, Step::Recreate(_) | Step::Create(_))) {
+            if plan::brings_new(&steps) {
                 anew.insert(name.clone());
             }
             plans.push((name.clone(), steps));
@@ -231,7 +234,10 @@ impl Compose<'_> {
     /// it: what it will be then decides.
     pub(crate) fn containers(&self) -> Result<Vec<Actual>> {
         let end = Instant::now() + PATIENCE;
-        let is_changing = |c: &Container| matches!(c.status.phase, Phase::Starting | Phase::Ending(_));
+        // Between two lives it counts as running: the next one may be a minute away.
+        let is_changing = |c: &Container| {
+            matches!(c.status.phase, Phase::Starting | Phase::Ending(_)) && !observe::will_restart(c)
+        };
         let mut found = observe::containers(self.engine, &self.project.name)?;
         while found.iter().any(is_changing) && Instant::now() < end {
             std::thread::sleep(LOOK);
@@ -319,15 +325,33 @@ impl Compose<'_> {
         Ok(())
     }
 
+    /// Services beside those in `order` that have containers in the namespaces of one that is made `anew`: such a
+    /// container cannot outlive it.
+    fn followers(&self, order: &[String], containers: &[Actual], anew: &BTreeSet<String>) -> Vec<String> {
+        let (mut found, mut anew) = (Vec::new(), anew.clone());
+        for name in self.project.select(&[], true).unwrap_or_default() {
+            let is_there = containers.iter().any(|container| container.service == name && !container.one_off);
+            if is_there && !order.contains(&name) && self.lives_in(&name, &anew) {
+                anew.insert(name.clone());
+                found.push(name);
+            }
+        }
+        found
+    }
+
+    /// Whether a service uses namespaces of one that is made anew.
+    fn lives_in(&self, name: &str, anew: &BTreeSet<String>) -> bool {
+        let Ok(service) = self.project.service(name) else { return false };
+        let keys = ["network_mode", "ipc", "pid"].iter();
+        let mut others = keys.filter_map(|key| service.str_at(key)?.strip_prefix("service:"));
+        others.any(|other| anew.contains(other))
+    }
+
     /// Whether a service uses namespaces or volumes of one that is made anew.
     fn shares_with(&self, name: &str, anew: &BTreeSet<String>) -> bool {
         let Ok(service) = self.project.service(name) else { return false };
-        let shared = ["network_mode", "ipc", "pid"]
-            .iter()
-            .filter_map(|key| service.str_at(key)?.strip_prefix("service:"))
-            .any(|other| anew.contains(other));
         let from = service.get("volumes_from").and_then(Node::as_list).unwrap_or_default();
-        shared
+        self.lives_in(name, anew)
             || from
                 .iter()
                 .filter_map(Node::as_str)

@@ -22,42 +22,54 @@ struct Successor<'a> {
 }
 
 impl Compose<'_> {
-    /// Carries out the steps of services that do not depend on each other. New containers are complete before
-    /// old ones go, so that nothing is lost if one cannot be made; and those that go end all at once.
+    /// Carries out the steps of services, those first that others depend on. New containers are complete before
+    /// old ones go, so that nothing is lost if one cannot be made; and those that go end at once, dependents first.
     pub(super) fn carry_out(
         &self,
-        level: &[(String, Vec<Step>)],
+        levels: &[Vec<(String, Vec<Step>)>],
         files: &Files,
         options: &UpOptions,
     ) -> Result<()> {
-        let (mut leaving, mut kept, mut successors) = (Vec::new(), Vec::new(), Vec::new());
-        for (service, step) in
-            level.iter().flat_map(|(service, steps)| steps.iter().map(move |s| (service, s)))
-        {
+        let (mut leaving, mut kept) = (Vec::new(), Vec::new());
+        let mut successors: Vec<Successor<'_>> = Vec::new();
+        let services = levels.iter().flatten();
+        for (service, step) in services.flat_map(|(name, steps)| steps.iter().map(move |s| (name, s))) {
             match step {
-                Step::Remove(container) => leaving.push(container),
+                Step::Remove(container) => leaving.push(container.clone()),
                 Step::Keep(container) | Step::Start(container) => {
-                    if container.running {
-                        self.event("Container", &container.name, "Running");
-                    }
+                    self.event(
+                        "Container",
+                        &container.name,
+                        if container.running { "Running" } else { "Created" },
+                    );
                     kept.push((service, container));
                 }
                 Step::Create(number) => {
                     let mut request = self.request(service, *number, files, true)?;
                     self.choose_ports(&mut request, None)?;
+                    mean_successors(&mut request, &successors);
                     let name = request.name.clone().unwrap_or_default();
                     self.event("Container", &name, "Creating");
                     self.create(service, &request)?;
                     self.event("Container", &name, "Created");
                 }
-                Step::Recreate(old) => successors.extend(self.succeed(service, old, files, options)?),
+                Step::Recreate(old) => {
+                    let successor = self.succeed(service, old, files, options, &successors)?;
+                    successors.extend(successor);
+                }
             }
         }
-        let replaced: Vec<&Actual> = successors.iter().map(|successor| successor.old).collect();
-        self.stop(&replaced, options.grace)?;
-        self.remove_all(&leaving, options.grace)?;
-        for Successor { old, new, name } in &successors {
+        for group in self.stop_groups(successors.iter().map(|successor| successor.old.clone()).collect()) {
+            self.stop(&group.iter().collect::<Vec<_>>(), options.grace)?;
+        }
+        for group in self.stop_groups(leaving) {
+            self.remove_all(&group.iter().collect::<Vec<_>>(), options.grace)?;
+        }
+        // One that lives in another's namespaces goes before that one.
+        for Successor { old, .. } in successors.iter().rev() {
             self.discard(old, options.renew_volumes)?;
+        }
+        for Successor { new, name, .. } in &successors {
             self.engine.rename_container(new.as_str(), name)?;
             self.event("Container", name, "Recreated");
         }
@@ -145,12 +157,14 @@ impl Compose<'_> {
         old: &'a Actual,
         files: &Files,
         options: &UpOptions,
+        successors: &[Successor<'_>],
     ) -> Result<Option<Successor<'a>>> {
         let mut request = self.request(service, old.number, files, true)?;
         self.choose_ports(&mut request, Some(&old.id))?;
         if !options.renew_volumes {
             self.keep_anonymous_volumes(&old.id, &mut request)?;
         }
+        mean_successors(&mut request, successors);
         let name = request.name.clone().unwrap_or_default();
         request.name = Some(format!("{}_{name}", old.id.short()));
         self.event("Container", &name, "Recreate");
@@ -196,6 +210,25 @@ impl Compose<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Where a request names a container that is being replaced, it means the one that takes its place, which does not
+/// have that name yet.
+fn mean_successors(request: &mut ContainerRequest, successors: &[Successor<'_>]) {
+    for Successor { new, name, .. } in successors {
+        let replace = |text: &mut String, before: &str| {
+            let Some(rest) = text.strip_prefix(before).and_then(|rest| rest.strip_prefix(name.as_str()))
+            else {
+                return;
+            };
+            if rest.is_empty() || rest.starts_with(':') {
+                *text = format!("{before}{new}{rest}");
+            }
+        };
+        let modes = [&mut request.pid, &mut request.ipc].into_iter().chain(&mut request.networks);
+        modes.for_each(|mode| replace(mode, "container:"));
+        request.volumes_from.iter_mut().chain(&mut request.links).for_each(|from| replace(from, ""));
     }
 }
 

@@ -83,6 +83,19 @@ pub(crate) fn service(wanted: &Wanted, actual: &[Actual], recreate: Recreate) ->
     steps
 }
 
+/// Whether a service gets containers that it did not have before; one that a killed command has made already is among
+/// them as long as the one is there that it takes the place of.
+pub(crate) fn brings_new(steps: &[Step]) -> bool {
+    let stays = |number: u32| {
+        steps.iter().any(|step| matches!(step, Step::Keep(c) | Step::Start(c) if c.number == number))
+    };
+    steps.iter().any(|step| match step {
+        Step::Recreate(_) | Step::Create(_) => true,
+        Step::Remove(container) => stays(container.number),
+        Step::Keep(_) | Step::Start(_) => false,
+    })
+}
+
 /// The containers by service, in the order of their numbers.
 pub(crate) fn by_service(actual: Vec<Actual>) -> BTreeMap<String, Vec<Actual>> {
     let mut services: BTreeMap<String, Vec<Actual>> = BTreeMap::new();
@@ -129,6 +142,11 @@ mod tests {
             service(&wanted(1), &[kept.clone(), newer.clone()], Recreate::Changed),
             [Step::Remove(kept.clone()), Step::Keep(newer)]
         );
+        assert!(brings_new(&[
+            Step::Remove(kept.clone()),
+            Step::Keep(Actual { running: false, ..kept.clone() })
+        ]));
+        assert!(!brings_new(&[Step::Remove(stopped.clone()), Step::Keep(kept.clone())]));
         assert_eq!(service(&wanted(1), &[], Recreate::Changed), [Step::Create(1)]);
         assert_eq!(
             service(&wanted(1), std::slice::from_ref(&kept), Recreate::Always),

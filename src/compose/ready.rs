@@ -230,6 +230,10 @@ fn is_of(container: &Container, service: &str) -> bool {
 /// Why it never will.
 fn is_fulfilled(container: &Container, condition: Condition) -> std::result::Result<bool, String> {
     let name = &container.name;
+    // Its next life may do better.
+    if observe::will_restart(container) {
+        return Ok(false);
+    }
     let exited = match container.status.phase {
         Phase::Exited(code) | Phase::Ending(code) => Some(code),
         _ => None,

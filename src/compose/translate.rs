@@ -331,11 +331,13 @@ fn health(node: Option<&Node>) -> Result<HealthRequest> {
     if node.flag("disable") || test.first().is_some_and(|first| first == "NONE") {
         return Ok(HealthRequest { disabled: true, ..HealthRequest::default() });
     }
+    let mut program = Vec::new();
     let cmd = match test.split_first() {
         None => None,
         Some((first, [shell])) if first == "CMD-SHELL" => Some(shell.clone()),
         Some((first, words)) if first == "CMD" => {
-            Some(serde_json::to_string(words).map_err(|err| Error::system("write a health check", err))?)
+            program = words.to_vec();
+            None
         }
         Some(_) => {
             return Err(Error::invalid(
@@ -345,6 +347,7 @@ fn health(node: Option<&Node>) -> Result<HealthRequest> {
     };
     Ok(HealthRequest {
         cmd,
+        program,
         interval: text(node, "interval"),
         timeout: text(node, "timeout"),
         start_interval: text(node, "start_interval"),

@@ -180,7 +180,7 @@ impl Engine {
     }
 
     /// Notices new events; `None` where the user watches too much already: then looking now and then does it.
-    fn watch_events(&self) -> Option<Watch> {
+    pub(crate) fn watch_events(&self) -> Option<Watch> {
         let directory = events::directory(self.store().root());
         // A store that cannot be written has no new events, but may have old ones.
         fs::mkdir(self.store().dir(), "events", 0o700).ok();

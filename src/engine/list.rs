@@ -92,6 +92,8 @@ pub(crate) struct MountSummary {
 /// The part of the options as typed that listings show.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TypedSummary {
+    #[serde(default)]
+    pub(crate) entrypoint: Vec<Bytes>,
     pub(crate) command: Vec<Bytes>,
 }
 

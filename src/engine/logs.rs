@@ -22,6 +22,8 @@ use crate::logs::{Format, LogFiles};
 use crate::sys::fs::{self, OFlags};
 use crate::sys::poll::{Interest, PollSet};
 
+/// How often to look for the next life of a container whose monitor cannot be reached meanwhile.
+const NEXT_LIFE: Duration = Duration::from_millis(10);
 /// How often to look where the kernel cannot report changes.
 const LOOK: Duration = Duration::from_millis(50);
 /// A journal that tells nothing new for so long, of a container that has ended, has told all.
@@ -42,8 +44,12 @@ pub(crate) struct ContainerLog {
     source: Source,
     /// The container's directory.
     dir: OwnedFd,
-    /// Becomes readable when the container ends; `None` if it does not run.
+    /// Becomes readable when the container ends; `None` if it does not run, or is between two lives.
     end: Option<OwnedFd>,
+    /// It has a monitor that is not listening now: between two lives, or before the first one.
+    between: bool,
+    /// A life has ended with this code, and another one follows.
+    life_ended: Option<i32>,
     finished: bool,
 }
 
@@ -75,7 +81,7 @@ impl Engine {
             "json-file" => Format::Json,
             "journald" => {
                 let source = Source::Journal(JournalLog::open(id, &query, follow)?);
-                return Ok(ContainerLog { id: id.clone(), source, dir, end: None, finished: false });
+                return Ok(ContainerLog::new(id, source, dir));
             }
             other => return Err(unreadable(other)),
         };
@@ -89,7 +95,7 @@ impl Engine {
         };
         let reader = files.and_then(|files| Reader::open(files?, format, query));
         let reader = reader.map_err(|err| failed("open the log", err))?;
-        Ok(ContainerLog { id: id.clone(), source: Source::Files(reader), dir, end: None, finished: false })
+        Ok(ContainerLog::new(id, Source::Files(reader), dir))
     }
 }
 
@@ -111,6 +117,11 @@ fn unreadable(driver: &str) -> Error {
 }
 
 impl ContainerLog {
+    fn new(id: &ContainerId, source: Source, dir: OwnedFd) -> Self {
+        let id = id.clone();
+        Self { id, source, dir, end: None, between: false, life_ended: None, finished: false }
+    }
+
     /// Gives each entry recorded so far to `sink`.
     ///
     /// # Errors
@@ -161,26 +172,28 @@ impl ContainerLog {
         }
     }
 
-    /// Connects to the monitor, so that the end is heard of. False if the container does not run.
-    fn listen_for_end(&mut self) -> Result<bool> {
-        loop {
-            let phase = state::examine(self.dir.as_fd(), &self.id)?.phase;
-            // A monitor that is between two lives will start the container again, or go away.
-            if matches!(phase, Phase::Created | Phase::Exited(_) | Phase::Unmonitored) {
-                return Ok(false);
-            }
-            match connect(self.dir.as_fd()) {
-                Ok(socket) => {
-                    self.end = Some(socket);
-                    return Ok(true);
-                }
-                Err(err) if is_absent(&err) => std::thread::sleep(Duration::from_millis(2)),
-                Err(err) => {
-                    let what = format!("connect to the monitor of container {}", self.id.short());
-                    return Err(Error::system(what, err));
-                }
+    /// Connects to the monitor, so that the end is heard of, unless it is connected already. Never waits: between two
+    /// lives others have something to say.
+    fn listen_for_end(&mut self) -> Result<()> {
+        if self.end.is_some() {
+            return Ok(());
+        }
+        let phase = state::examine(self.dir.as_fd(), &self.id)?.phase;
+        // A monitor that is between two lives will start the container again, or go away.
+        self.finished = matches!(phase, Phase::Created | Phase::Exited(_) | Phase::Unmonitored);
+        self.between = false;
+        if self.finished {
+            return Ok(());
+        }
+        match connect(self.dir.as_fd()) {
+            Ok(socket) => self.end = Some(socket),
+            Err(err) if is_absent(&err) => self.between = true,
+            Err(err) => {
+                let what = format!("connect to the monitor of container {}", self.id.short());
+                return Err(Error::system(what, err));
             }
         }
+        Ok(())
     }
 }
 
@@ -191,7 +204,7 @@ pub(crate) struct Limits<'a> {
     pub(crate) until: Option<Timestamp>,
     /// As soon as this is readable.
     pub(crate) interrupt: Option<BorrowedFd<'a>>,
-    /// When the first container has ended.
+    /// When the first container has ended, or one of its lives that another one follows.
     pub(crate) first_end: bool,
 }
 
@@ -203,6 +216,8 @@ pub(crate) enum Stopped {
     Interrupted,
     /// This container has ended.
     Ended(usize),
+    /// A life of this container has ended with this code; its restart policy gives it another one.
+    LifeEnded(usize, i32),
 }
 
 /// Gives the entries of several logs to `sink` as they are recorded, each with the place of its log in
@@ -223,7 +238,7 @@ pub(crate) fn follow(
     let watch =
         watch.filter(|watch| logs.iter().filter_map(ContainerLog::watched).all(|dir| watch.add(dir).is_ok()));
     for log in logs.iter_mut() {
-        log.finished = !log.listen_for_end()?;
+        log.listen_for_end()?;
     }
     let mut set = PollSet::default();
     let mut quiet = false;
@@ -238,6 +253,12 @@ pub(crate) fn follow(
             log.read_new(ready, |entry| sink(index, entry))?;
         }
         flush()?;
+        // What it has written in that life was given to `sink` just now.
+        if limits.first_end
+            && let Some((index, code)) = take_ended_life(logs)
+        {
+            return Ok(Stopped::LifeEnded(index, code));
+        }
         // A journal does not say that it has told all of a container that has ended: silence does.
         let ended = |log: &ContainerLog| log.is_done() || log.finished && quiet;
         if limits.first_end
@@ -257,16 +278,24 @@ pub(crate) fn follow(
         let interrupt = set.add(limits.interrupt, Interest::READ);
         let silence = logs.iter().all(|log| log.finished || log.is_done()).then_some(SILENCE);
         let pause = pause_of(watch.is_some(), until, now);
-        quiet = !set.wait(pause.into_iter().chain(silence).min())?;
+        let next_life = logs.iter().any(|log| log.between).then_some(NEXT_LIFE);
+        let woken = set.wait(pause.into_iter().chain(silence).chain(next_life).min())?;
+        quiet = !woken && next_life.is_none();
         if set.ready(interrupt).read {
             return Ok(Stopped::Interrupted);
         }
         for (index, log) in logs.iter_mut().enumerate() {
             if set.ready(1 + 2 * index).read {
                 log.take_end()?;
+            } else if log.between {
+                log.listen_for_end()?;
             }
         }
     }
+}
+
+fn take_ended_life(logs: &mut [ContainerLog]) -> Option<(usize, i32)> {
+    logs.iter_mut().enumerate().find_map(|(index, log)| Some((index, log.life_ended.take()?)))
 }
 
 /// How long to wait at most.
@@ -280,10 +309,12 @@ fn pause_of(watched: bool, until: Option<Timestamp>, now: Timestamp) -> Option<D
 impl ContainerLog {
     /// The monitor has said something: the end of a life. All of its output is in the log now.
     fn take_end(&mut self) -> std::result::Result<(), FollowError> {
-        if let Some(socket) = self.end.take() {
-            client::wait_for_exit(socket.as_fd())?;
-        }
-        self.finished = !self.listen_for_end()?;
+        let code = match self.end.take() {
+            Some(socket) => client::wait_for_exit(socket.as_fd())?,
+            None => None,
+        };
+        self.listen_for_end()?;
+        self.life_ended = code.filter(|_| !self.finished);
         Ok(())
     }
 }

@@ -212,6 +212,8 @@ impl ImageVolumes {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HealthRequest {
     pub(crate) cmd: Option<String>,
+    /// The words of the check, where they are known apart, in place of `cmd`: a program and its arguments.
+    pub(crate) program: Vec<String>,
     pub(crate) interval: Option<String>,
     pub(crate) log_destination: Option<String>,
     pub(crate) max_log_count: Option<u32>,

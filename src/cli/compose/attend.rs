@@ -152,7 +152,7 @@ impl<'a, 's> Attendance<'a, 's> {
         }
         if !ids.is_empty() {
             let shown = &state.begun.shown_until;
-            let following = Following::new(self.session, self.project, &containers, self.style, shown)?;
+            let following = Following::new(self.session, self.project, &containers, self.style, shown, None)?;
             state.following = Some((ids, following));
         }
         Ok(())

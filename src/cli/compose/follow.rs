@@ -151,14 +151,15 @@ impl Follow<'_, '_> {
             let is_wanted = |container: &Actual| container.running || !over.contains(&container.id);
             let mut following = self.following(is_wanted, &shown_until)?;
             loop {
-                match following.follow(&self.signals, beside)? {
+                match following.follow(Some(&self.signals), beside)? {
                     Followed::All => return Ok(Exit::OK),
                     Followed::Awaited => break,
-                    Followed::Ended(_, code) if self.how.abort.is_meant(code) => {
+                    Followed::Ended(_, code) | Followed::Restarts(code) if self.how.abort.is_meant(code) => {
                         self.stop_all(ABORTED)?;
                         following.rest()?;
                         return Ok(exit_of(code));
                     }
+                    Followed::Restarts(_) => {}
                     Followed::Ended(id, _) => {
                         over.insert(id);
                     }
@@ -185,7 +186,7 @@ impl Follow<'_, '_> {
         let mut containers = open::containers(self.session, self.project, self.how.followed(), false)?;
         containers.retain(are_wanted);
         let style = self.how.style(self.session);
-        Following::new(self.session, self.project, &containers, style, shown_until)
+        Following::new(self.session, self.project, &containers, style, shown_until, None)
     }
 
     /// Shows what containers have still written that were started, and have ended.

@@ -4,7 +4,8 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process::{Child, Command, Stdio};
 
 use crate::base::platform::Platform;
@@ -73,9 +74,10 @@ impl Images for Getter<'_> {
         if lines.len() < 2 || limit < 2 {
             return lines.iter().try_for_each(|(name, words)| self.build_here(name, words));
         }
-        let stdout = std::io::stdout();
-        let is_tty = stdout.is_terminal();
-        let mut screen = Screen { out: &mut stdout.lock(), is_tty, globals: self.globals };
+        // Standard output is the command's of `run`.
+        let stderr = std::io::stderr();
+        let is_tty = stderr.is_terminal();
+        let mut screen = Screen { out: &mut stderr.lock(), is_tty, globals: self.globals };
         let ended = super::build::side_by_side(&mut screen, project, &lines, limit);
         must_be_ok(ended, || "build the images of the services".to_owned())
     }
@@ -83,7 +85,7 @@ impl Images for Getter<'_> {
 
 impl Getter<'_> {
     fn build_here(&self, service: &str, words: &[OsString]) -> Result<()> {
-        let ended = crate::cli::dispatch(words, &mut self.globals.clone());
+        let ended = to_stderr(|| crate::cli::dispatch(words, &mut self.globals.clone()))?;
         must_be_ok(ended, || format!("build the image of service {service}"))
     }
 
@@ -115,6 +117,19 @@ fn must_be_ok(ended: anyhow::Result<Exit>, action: impl FnOnce() -> String) -> R
         Ok(_) => Err(Error::new(Kind::System, action())),
         Err(err) => Err(Error::new(Kind::System, action()).because(format!("{err:#}"))),
     }
+}
+
+/// Does something whose standard output goes to standard error meanwhile.
+fn to_stderr<T>(work: impl FnOnce() -> T) -> Result<T> {
+    let failed = |err: std::io::Error| Error::system("redirect the standard output", err);
+    let own = std::io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
+    let redirect = |to: BorrowedFd<'_>| {
+        std::io::stdout().flush().and_then(|()| Ok(nix::unistd::dup2_stdout(to)?)).map_err(failed)
+    };
+    redirect(std::io::stderr().as_fd())?;
+    let result = work();
+    redirect(own.as_fd())?;
+    Ok(result)
 }
 
 /// Waits for a pull; what it has said is why it has failed.

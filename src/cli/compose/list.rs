@@ -8,14 +8,15 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::base::{size, time};
-use crate::cli::compose::open;
+use crate::cli::compose::{open, ports};
 use crate::cli::format::table::Table;
 use crate::cli::format::{self, Shape};
+use crate::cli::ps;
 use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
-use crate::cli::{ports, ps};
 use crate::compose::observe;
 use crate::compose::project::{Project, label};
+use crate::engine::Error;
 use crate::engine::list::Container;
 
 /// List the containers of a project
@@ -103,7 +104,7 @@ pub(crate) fn ps(session: &mut Session<'_>, args: PsArgs) -> anyhow::Result<()> 
             let Some(actual) = observe::actual(container) else { return false };
             let is_named = args.names.is_empty() || args.names.contains(&actual.service);
             let is_known = args.orphans || project.service(&actual.service).is_ok();
-            let state = container.status.phase.word();
+            let state = observe::state(container);
             let is_wanted = match statuses.is_empty() {
                 true => args.all || actual.running && !actual.one_off,
                 false => statuses.iter().any(|status| status == state),
@@ -141,10 +142,11 @@ pub(crate) fn ps(session: &mut Session<'_>, args: PsArgs) -> anyhow::Result<()> 
     }
 }
 
-/// The command in one line, its parts quoted as Docker quotes them: those with blanks.
+/// Entrypoint and command in one line, the parts quoted as Docker quotes them: those with blanks.
 fn command(container: &Container) -> String {
     let mut line = String::new();
-    for (place, word) in container.summary.as_typed.command.iter().enumerate() {
+    let typed = &container.summary.as_typed;
+    for (place, word) in typed.entrypoint.iter().chain(&typed.command).enumerate() {
         let word = word.to_string_lossy();
         match place {
             0 => line.push_str(&word),
@@ -176,39 +178,15 @@ fn familiar(name: &str) -> String {
 
 /// The state in Docker's words: one that is paused is up all the same.
 fn status(container: &Container, now: Timestamp) -> String {
+    let ended = container.status.record.as_ref().and_then(|record| record.ended.as_ref());
+    if let Some(end) = ended.filter(|_| observe::will_restart(container)) {
+        return format!("Restarting ({}) {}", end.exit_code, time::human_ago(end.at, now));
+    }
     if !container.status.paused {
-        return ps::status(container, now);
+        return ps::status(container, now).replace(" (starting)", " (health: starting)");
     }
     let since = container.status.record.as_ref().map_or(now, |record| record.started);
     format!("Up {} (Paused)", time::human(now.duration_since(since)))
-}
-
-/// Published and exposed ports, each of its own; null if there are none.
-fn publishers(container: &Container) -> Value {
-    let published = &container.summary.network.ports;
-    let mut all: Vec<Value> = published
-        .iter()
-        .flat_map(|port| port.each().map(move |each| (port.host_ip_text(), each)))
-        .map(|(address, port)| {
-            json!({
-                "URL": address.trim_matches(['[', ']']),
-                "TargetPort": port.container_port,
-                "PublishedPort": port.host_port,
-                "Protocol": port.protocol,
-            })
-        })
-        .collect();
-    let is_published = |port: u64| all.iter().any(|known| known["TargetPort"] == port);
-    let exposed = container.summary.exposed_ports.iter().filter_map(|text| text.split_once('/'));
-    let exposed: Vec<Value> = exposed
-        .filter_map(|(port, protocol)| Some((port.parse::<u64>().ok()?, protocol)))
-        .filter(|(port, _)| !is_published(*port))
-        .map(|(port, protocol)| {
-            json!({ "URL": "", "TargetPort": port, "PublishedPort": 0, "Protocol": protocol })
-        })
-        .collect();
-    all.extend(exposed);
-    if all.is_empty() { Value::Null } else { Value::Array(all) }
 }
 
 /// One container in docker compose's field names.
@@ -221,6 +199,7 @@ fn row(container: &Container, project: &Project, now: Timestamp, no_trunc: bool)
     };
     let label_text: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let code = container.status.phase.exit_code();
+    let ports = ports::of(container);
     json!({
         "Command": format!("{command:?}"),
         "CreatedAt": time::go_string(container.summary.created, &jiff::tz::TimeZone::system()),
@@ -234,13 +213,13 @@ fn row(container: &Container, project: &Project, now: Timestamp, no_trunc: bool)
         "Name": container.name,
         "Names": container.name,
         "Networks": container.network_names().join(","),
-        "Ports": ports::text(container),
+        "Ports": ports::text(&ports),
         "Project": project.name,
-        "Publishers": publishers(container),
+        "Publishers": ports::document(&ports),
         "RunningFor": time::human_ago(container.summary.created, now),
         "Service": labels.get(label::SERVICE),
         "Size": "0B",
-        "State": container.status.phase.word(),
+        "State": observe::state(container),
         "Status": status(container, now),
     })
 }
@@ -271,7 +250,7 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
         let labels = &container.summary.labels;
         let Some(name) = labels.get(label::PROJECT) else { continue };
         let (states, files) = projects.entry(name.clone()).or_default();
-        *states.entry(container.status.phase.word()).or_default() += 1;
+        *states.entry(observe::state(&container)).or_default() += 1;
         *files = labels.get(label::CONFIG_FILES).cloned().unwrap_or_default();
     }
     let mut patterns = Vec::new();
@@ -386,8 +365,15 @@ pub(crate) struct PortArgs {
 pub(crate) fn port(session: &mut Session<'_>, args: PortArgs) -> anyhow::Result<Exit> {
     let project = open::project_or_containers(session, std::slice::from_ref(&args.service))?;
     let container = open::running_container(session, &project, &args.service, args.index)?;
-    open::delegate_reading(
-        session,
-        ["port".to_owned(), container.id.to_string(), format!("{}/{}", args.port, args.protocol)],
-    )
+    let there = ports::of(&session.engine()?.container_summary(&container.id)?);
+    let wanted = format!("{}/{}", args.port, args.protocol);
+    let is_meant =
+        |port: &&ports::Port| port.public > 0 && format!("{}/{}", port.private, port.protocol) == wanted;
+    if let Some(port) = there.iter().find(is_meant) {
+        writeln!(session.out, "{}", port.address())?;
+        return Ok(Exit::OK);
+    }
+    let there: Vec<String> = there.iter().map(|port| format!("{}/{}", port.public, port.protocol)).collect();
+    let why = format!("no port {wanted} for container {}: {}", container.name, there.join(", "));
+    Err(Error::not_found(why).into())
 }

@@ -1,7 +1,7 @@
 //! `ketch compose logs`, and the output of `up`.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use crate::engine::Engine;
 use crate::engine::logs::{ContainerLog, FollowError, Limits, Stopped};
 use crate::logs::entry::Entry;
 use crate::logs::reader::Query;
+use crate::logs::watch::Watch;
 use crate::sys::inotify::AnyOf;
 use crate::sys::signal::SignalFd;
 
@@ -44,6 +45,8 @@ pub(super) enum Followed {
     Interrupted,
     /// A container has ended with this code, and is no longer followed.
     Ended(ContainerId, i32),
+    /// A container has ended with this code, and its restart policy starts it again.
+    Restarts(i32),
     /// What was awaited beside has come.
     Awaited,
 }
@@ -99,8 +102,6 @@ pub(crate) struct LogsArgs {
 
 pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<()> {
     let project = open::project_or_containers(session, &args.services)?;
-    let mut containers = open::containers(session, &project, &args.services, false)?;
-    containers.retain(|container| args.index.is_none_or(|index| index == container.number));
     let (now, zone) = (Timestamp::now(), TimeZone::system());
     let when = |text: &Option<String>| text.as_ref().map(|text| parse_when(text, now, &zone)).transpose();
     let tail =
@@ -118,25 +119,68 @@ pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<(
         silent: false,
     };
     session.out.flush()?;
+    if args.follow {
+        return follow_all(session, &project, &args, query, style);
+    }
+    let containers = chosen(session, &project, &args)?;
     let engine = session.engine()?;
     let mut logs: Vec<ContainerLog> = containers
         .iter()
-        .map(|container| engine.log(&container.id, query, args.follow))
+        .map(|container| engine.log(&container.id, query, false))
         .collect::<Result<_, _>>()?;
     let printer = RefCell::new(Printer::new(&containers, &project.name, style));
-    if args.follow {
-        let limits = Limits { until: query.until, ..Limits::default() };
-        let sink = |index: usize, entry: &Entry<'_>| printer.borrow_mut().print(index, entry);
-        crate::engine::logs::follow(&mut logs, limits, sink, || printer.borrow_mut().flush())
-            .map_err(failed)?;
-        printer.borrow_mut().finish()?;
-        return Ok(());
-    }
     for (index, log) in logs.iter_mut().enumerate() {
         log.read(|entry| printer.borrow_mut().print(index, entry))?;
     }
     printer.borrow_mut().finish()?;
     Ok(())
+}
+
+/// The containers that `logs` is about, as they are now.
+fn chosen(session: &Session<'_>, project: &Project, args: &LogsArgs) -> anyhow::Result<Vec<Actual>> {
+    let mut containers = open::containers(session, project, &args.services, false)?;
+    containers.retain(|container| args.index.is_none_or(|index| index == container.number));
+    Ok(containers)
+}
+
+/// Shows what there is and what comes, also of containers that are started meanwhile, until none runs any more.
+fn follow_all(
+    session: &Session<'_>,
+    project: &Project,
+    args: &LogsArgs,
+    query: Query,
+    style: Style,
+) -> anyhow::Result<()> {
+    let news = session.engine()?.watch_events();
+    let mut shown = ShownUntil::new();
+    let mut over: BTreeSet<ContainerId> = BTreeSet::new();
+    let mut queried = Some(query);
+    loop {
+        let mut containers = chosen(session, project, args)?;
+        containers.retain(|container| container.running || !over.contains(&container.id));
+        let mut followed: BTreeSet<ContainerId> = containers.iter().map(|c| c.id.clone()).collect();
+        over.retain(|id| !followed.contains(id));
+        let mut following = Following::new(session, project, &containers, style, &shown, queried.take())?;
+        following.until = query.until;
+        loop {
+            match following.follow(None, news.as_ref().map(AsFd::as_fd))? {
+                Followed::Ended(id, _) => {
+                    followed.remove(&id);
+                    over.insert(id);
+                }
+                Followed::Restarts(_) => {}
+                Followed::All | Followed::Interrupted => return Ok(()),
+                Followed::Awaited => {
+                    news.as_ref().map_or(Ok(()), Watch::clear)?;
+                    let now = chosen(session, project, args)?;
+                    if now.iter().any(|container| container.running && !followed.contains(&container.id)) {
+                        break;
+                    }
+                }
+            }
+        }
+        following.close(&mut shown)?;
+    }
 }
 
 fn failed(err: FollowError) -> anyhow::Error {
@@ -154,9 +198,13 @@ pub(super) struct Following<'a> {
     logs: Vec<ContainerLog>,
     places: Vec<usize>,
     ids: Vec<ContainerId>,
+    /// Nothing recorded after this is waited for.
+    until: Option<Timestamp>,
 }
 
 impl<'a> Following<'a> {
+    /// Of what was recorded before, what `query` says; without one, what comes after what was `shown`.
+    ///
     /// # Errors
     ///
     /// Logs that cannot be read.
@@ -166,6 +214,7 @@ impl<'a> Following<'a> {
         containers: &[Actual],
         style: Style,
         shown: &ShownUntil,
+        query: Option<Query>,
     ) -> anyhow::Result<Self> {
         let engine = session.engine()?;
         let mut logs: Vec<ContainerLog> = Vec::new();
@@ -173,11 +222,12 @@ impl<'a> Following<'a> {
             // Only what this start has brought: an older life of the container is not of interest.
             let started = engine.container_summary(&container.id)?.status.record.map(|record| record.started);
             let since = shown.get(&container.id).copied().or(started);
-            logs.push(engine.log(&container.id, Query { since, ..Query::default() }, true)?);
+            let query = query.unwrap_or(Query { since, ..Query::default() });
+            logs.push(engine.log(&container.id, query, true)?);
         }
         let printer = RefCell::new(Printer::new(containers, &project.name, style));
         let ids = containers.iter().map(|container| container.id.clone()).collect();
-        Ok(Self { engine, printer, logs, places: (0..containers.len()).collect(), ids })
+        Ok(Self { engine, printer, logs, places: (0..containers.len()).collect(), ids, until: None })
     }
 
     /// Shows the output until a container has ended, or a signal or what is awaited `beside` has come.
@@ -187,25 +237,47 @@ impl<'a> Following<'a> {
     /// Reading, and writing to standard output.
     pub(super) fn follow(
         &mut self,
-        signals: &SignalFd,
+        signals: Option<&SignalFd>,
         beside: Option<BorrowedFd<'_>>,
     ) -> anyhow::Result<Followed> {
-        if self.logs.is_empty() {
-            self.printer.borrow_mut().finish()?;
-            return Ok(Followed::All);
-        }
-        let awaited: Vec<BorrowedFd<'_>> = [Some(signals.as_fd()), beside].into_iter().flatten().collect();
+        let awaited: Vec<BorrowedFd<'_>> = [signals.map(AsFd::as_fd), beside].into_iter().flatten().collect();
         let awaited = AnyOf::new(&awaited)?;
-        let limits = Limits { until: None, interrupt: Some(awaited.as_fd()), first_end: true };
-        match self.read(limits)? {
-            Stopped::Interrupted if signals.read()?.is_some() => Ok(Followed::Interrupted),
-            Stopped::Interrupted => Ok(Followed::Awaited),
-            Stopped::Ended(at) => {
-                let (id, code) = self.ended(at)?;
-                Ok(Followed::Ended(id, code))
+        let limits = Limits { until: self.until, interrupt: Some(awaited.as_fd()), first_end: true };
+        loop {
+            if self.logs.is_empty() {
+                self.printer.borrow_mut().finish()?;
+                return Ok(Followed::All);
             }
-            Stopped::Done => Ok(Followed::All),
+            match self.read(limits)? {
+                Stopped::Interrupted if signals.map_or(Ok(None), SignalFd::read)?.is_some() => {
+                    return Ok(Followed::Interrupted);
+                }
+                Stopped::Interrupted => return Ok(Followed::Awaited),
+                Stopped::Ended(at) => {
+                    let (id, code) = self.ended(at)?;
+                    return Ok(Followed::Ended(id, code));
+                }
+                Stopped::LifeEnded(at, code) if self.lives_on(at, code)? => {
+                    return Ok(Followed::Restarts(code));
+                }
+                Stopped::LifeEnded(..) => {}
+                Stopped::Done => {
+                    self.printer.borrow_mut().finish()?;
+                    return Ok(Followed::All);
+                }
+            }
         }
+    }
+
+    /// Tells of the end of a life, if another one follows; the end of the last one is told as that of the container.
+    fn lives_on(&mut self, at: usize, code: i32) -> io::Result<bool> {
+        let place = self.places[at];
+        let now = self.engine.container_summary(&self.ids[place]);
+        let lives_on = now.is_ok_and(|now| observe::will_restart(&now) || now.status.phase.is_running());
+        if lives_on {
+            self.printer.borrow_mut().end(place, &format!("exited with code {code}"))?;
+        }
+        Ok(lives_on)
     }
 
     fn read(&mut self, limits: Limits<'_>) -> anyhow::Result<Stopped> {
@@ -237,8 +309,11 @@ impl<'a> Following<'a> {
             |id: &ContainerId| engine.container_summary(id).is_ok_and(|found| !observe::is_running(&found));
         while !self.logs.is_empty() && self.places.iter().all(|place| is_over(&self.ids[*place])) {
             let limits = Limits { until: None, interrupt: None, first_end: true };
-            let Stopped::Ended(at) = self.read(limits)? else { break };
-            self.ended(at)?;
+            match self.read(limits)? {
+                Stopped::Ended(at) => drop(self.ended(at)?),
+                Stopped::LifeEnded(..) => {}
+                Stopped::Interrupted | Stopped::Done => break,
+            }
         }
         Ok(self.printer.borrow_mut().finish()?)
     }
@@ -254,8 +329,11 @@ impl<'a> Following<'a> {
             return Ok(None);
         }
         let limits = Limits { until: Some(Timestamp::now() + time), interrupt: None, first_end: true };
-        let Stopped::Ended(at) = self.read(limits)? else { return Ok(None) };
-        Ok(Some(self.ended(at)?))
+        match self.read(limits)? {
+            Stopped::Ended(at) => Ok(Some(self.ended(at)?)),
+            Stopped::LifeEnded(at, code) => self.lives_on(at, code).map(|_| None).map_err(Into::into),
+            Stopped::Interrupted | Stopped::Done => Ok(None),
+        }
     }
 
     /// Ends lines that have not ended, and notes how far the output was shown.

@@ -50,11 +50,33 @@ pub(crate) fn top(session: &mut Session<'_>, args: TopArgs) -> anyhow::Result<()
         writeln!(session.out, "{}", container.name)?;
         let mut table = Table::new(session, &TOP.map(|(heading, _)| heading)).columns(5, 3);
         // Each cell is a column's, the last one too: what docker compose prints ends in blanks.
-        rows.into_iter().skip(1).for_each(|row| table.push(row.into_iter().chain([String::new()])));
+        for row in rows.into_iter().skip(1) {
+            let cells = row.into_iter().zip(TOP).map(|(cell, (heading, _))| as_ps(heading, cell));
+            table.push(cells.chain([String::new()]));
+        }
         table.print(session)?;
         writeln!(session.out)?;
     }
     Ok(())
+}
+
+/// A cell as ps(1) prints it, which docker compose shows: use of the processor in whole per cent, and its time as a
+/// clock has it.
+fn as_ps(heading: &str, cell: String) -> String {
+    match heading {
+        "C" => cell.split('.').next().unwrap_or_default().to_owned(),
+        "TIME" => clock(&cell).unwrap_or(cell),
+        _ => cell,
+    }
+}
+
+/// `1h2m3.5s` as `01:02:03`.
+fn clock(span: &str) -> Option<String> {
+    let (hours, rest) = span.split_once('h').unwrap_or(("0", span));
+    let (minutes, rest) = rest.split_once('m').unwrap_or(("0", rest));
+    let seconds = rest.strip_suffix('s')?.split('.').next()?;
+    let [hours, minutes, seconds] = [hours, minutes, seconds].map(|part| part.parse::<u64>().ok());
+    Some(format!("{:02}:{:02}:{:02}", hours?, minutes?, seconds?))
 }
 
 /// Show what a project's containers use
@@ -150,7 +172,10 @@ pub(crate) fn events(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Res
     let print = |event: &Event| {
         let service = event.attributes.get(label::SERVICE).cloned().unwrap_or_default();
         let is_one_off = event.attributes.get(label::ONE_OFF).is_some_and(|value| value == "True");
-        if is_one_off || !args.services.is_empty() && !args.services.contains(&service) {
+        if is_one_off
+            || OF_PODMAN.contains(&event.status.as_str())
+            || !args.services.is_empty() && !args.services.contains(&service)
+        {
             return Ok(());
         }
         let line = if args.json { document(event, &service) } else { sentence(event, &zone) };
@@ -161,34 +186,42 @@ pub(crate) fn events(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Res
     Ok(result?)
 }
 
+/// What Docker's engine does not tell of.
+const OF_PODMAN: [&str; 3] = ["init", "cleanup", "sync"];
+
 /// Docker's word for what has happened.
-fn action(status: &str) -> &str {
-    match status {
-        "died" => "die",
-        "remove" => "destroy",
-        other => other,
+fn action(event: &Event) -> String {
+    match event.status.as_str() {
+        "died" => "die".to_owned(),
+        "exec_died" => "exec_die".to_owned(),
+        "remove" => "destroy".to_owned(),
+        "health_status" if !event.health_status.is_empty() => {
+            format!("health_status: {}", event.health_status)
+        }
+        other => other.to_owned(),
     }
 }
 
 /// What is told of a container: all but compose's own labels.
-fn attributes(event: &Event) -> impl Iterator<Item = (&str, &str)> {
+fn attributes(event: &Event) -> impl Iterator<Item = (&str, String)> {
+    let code = event.container_exit_code.map(|code| ("exitCode", code.to_string()));
     let labels = event.attributes.iter().filter(|(key, _)| !key.starts_with("com.docker.compose."));
-    let own = [("image", event.image.as_str()), ("name", event.name.as_str())];
-    own.into_iter().chain(labels.map(|(key, value)| (key.as_str(), value.as_str())))
+    let own = [("image", event.image.clone()), ("name", event.name.clone())];
+    code.into_iter().chain(own).chain(labels.map(|(key, value)| (key.as_str(), value.clone())))
 }
 
 /// `2026-11-21 08:58:56.359537 container die ID (image=…, name=…)`.
 fn sentence(event: &Event, zone: &TimeZone) -> String {
     let time = event.time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S.%6f").to_string();
     let told: Vec<String> = attributes(event).map(|(key, value)| format!("{key}={value}")).collect();
-    format!("{time} container {} {} ({})", action(&event.status), event.id, told.join(", "))
+    format!("{time} container {} {} ({})", action(event), event.id, told.join(", "))
 }
 
 fn document(event: &Event, service: &str) -> String {
     let attributes: serde_json::Map<_, _> =
         attributes(event).map(|(key, value)| (key.to_owned(), json!(value))).collect();
     json!({
-        "action": action(&event.status),
+        "action": action(event),
         "attributes": attributes,
         "id": event.id,
         "service": service,
@@ -201,6 +234,14 @@ fn document(event: &Event, service: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_a_clock_s() {
+        for (span, want) in [("0s", "00:00:00"), ("1m2.5s", "00:01:02"), ("12h0m59s", "12:00:59")] {
+            assert_eq!(clock(span).as_deref(), Some(want));
+        }
+        assert_eq!(as_ps("C", "12.345".into()), "12");
+    }
 
     #[test]
     fn events_are_told_in_docker_s_words() {
@@ -222,6 +263,10 @@ mod tests {
             (&told["action"], &told["service"], &told["attributes"]["own"]),
             (&json!("die"), &json!("web"), &json!("label"))
         );
-        assert_eq!(action("remove"), "destroy");
+        let died = Event { container_exit_code: Some(3), ..event.clone() };
+        assert!(sentence(&died, &TimeZone::UTC).contains("(exitCode=3, image=nginx"), "{died:?}");
+        let health = Event { health_status: "healthy".into(), ..Event::new("container", "health_status") };
+        assert_eq!(action(&health), "health_status: healthy");
+        assert_eq!(action(&Event::new("container", "remove")), "destroy");
     }
 }

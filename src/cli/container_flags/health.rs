@@ -97,6 +97,7 @@ impl HealthCheckFlags {
     /// What is asked for.
     pub(crate) fn request(&self) -> HealthRequest {
         HealthRequest {
+            program: Vec::new(),
             cmd: self.health_cmd.clone(),
             interval: self.health_interval.clone(),
             log_destination: self.health_log_destination.clone(),

@@ -168,13 +168,18 @@ pub(super) fn sdnotify(request: &ContainerRequest, health: &Option<HealthPlan>) 
 
 fn check(wanted: &HealthRequest, defaults: &ContainerDefaults) -> Result<Option<Check>> {
     let image = defaults.healthcheck.clone().unwrap_or_default();
+    let own = wanted.cmd.is_some() || !wanted.program.is_empty();
     let test = match &wanted.cmd {
+        _ if !wanted.program.is_empty() => {
+            let words = std::iter::once("CMD").chain(wanted.program.iter().map(String::as_str));
+            Some(words.map(Bytes::from).collect())
+        }
         Some(text) => test(text)?,
         None => Some(image.test.iter().map(|word| Bytes::from(word.as_str())).collect()),
     };
     let Some(test) = test else { return Ok(None) };
     // An image's times, unless the command line has its own check.
-    let of_image = |value: i64| u64::try_from(value).ok().filter(|v| *v > 0 && wanted.cmd.is_none());
+    let of_image = |value: i64| u64::try_from(value).ok().filter(|v| *v > 0 && !own);
     let check = Check {
         test,
         interval_ns: interval(wanted.interval.as_deref(), "interval")?

@@ -23,7 +23,7 @@ use crate::runtime::{identity, idmaps, seccomp};
 use crate::stage::wire::{self, WireError};
 use crate::store::Store;
 use crate::sys::clone::{Cloned, flags};
-use crate::sys::pidfd;
+use crate::sys::{namespace, pidfd};
 
 use super::cgroups::{self, Cgroups};
 use super::volumes::Volumes;
@@ -148,7 +148,11 @@ pub(super) fn start(
             let owner = maps.as_ref().and_then(|(uids, gids)| root_outside(uids, gids));
             let started = write_maps_of(pid, maps.as_ref()).and_then(|()| {
                 cgroups.settle(&spec.cgroup, pid, owner)?;
-                wiring.as_mut().map_or(Ok(()), |wiring| wiring.begin(pid))?;
+                let network = || match monitor_makes_network(spec) {
+                    true => namespace::open_own("net"),
+                    false => namespace::open(pid, "net"),
+                };
+                wiring.as_mut().map_or(Ok(()), |wiring| wiring.begin(network()))?;
                 let_go(&report)?;
                 let Some(wiring) = wiring.as_mut() else { return Ok(()) };
                 wiring.finish()?;
@@ -340,7 +344,7 @@ fn clone_flags(spec: &ContainerSpec, own_user: bool) -> u64 {
     let namespaces = &spec.namespaces;
     flags::MOUNT
         | if own_user { flags::USER } else { 0 }
-        | if plan::has_own_network(spec) { flags::NET } else { 0 }
+        | if plan::has_own_network(spec) && !monitor_makes_network(spec) { flags::NET } else { 0 }
         | private(&namespaces.pid, flags::PID)
         | private(&namespaces.ipc, flags::IPC)
         | private(&namespaces.uts, flags::UTS)
@@ -361,17 +365,20 @@ fn clone_failure(errno: nix::errno::Errno) -> Failure {
 /// Joins what other containers, or files, share with this one. Process 1 inherits it.
 fn join_shared_namespaces(monitor: &Monitor) -> Result<(), Failure> {
     let spec = &monitor.spec;
+    // Opened all before the first is joined: in the other's user namespace nobody may look into an init that is not
+    // dumpable.
+    let mut shared = Vec::new();
     if let Some(id) = plan::shares_user_namespace_of(spec) {
-        join(format!("/proc/{}/ns/user", pid_of(monitor, id)?), CloneFlags::CLONE_NEWUSER)?;
+        shared.push(Shared::of(monitor, id, "user", CloneFlags::CLONE_NEWUSER)?);
     }
     if let UserNamespace::Path(path) = &spec.userns {
-        join(path, CloneFlags::CLONE_NEWUSER)?;
+        shared.push(Shared::open(path.clone(), CloneFlags::CLONE_NEWUSER)?);
     }
     match &spec.network.mode {
         NetworkMode::Container(id) => {
-            join(format!("/proc/{}/ns/net", pid_of(monitor, id)?), CloneFlags::CLONE_NEWNET)?;
+            shared.push(Shared::of(monitor, id, "net", CloneFlags::CLONE_NEWNET)?);
         }
-        NetworkMode::Path(path) => join(path, CloneFlags::CLONE_NEWNET)?,
+        NetworkMode::Path(path) => shared.push(Shared::open(path.clone(), CloneFlags::CLONE_NEWNET)?),
         NetworkMode::None | NetworkMode::Host | NetworkMode::Bridge(_) | NetworkMode::Private(_) => {}
     }
     let namespaces = &spec.namespaces;
@@ -382,23 +389,54 @@ fn join_shared_namespaces(monitor: &Monitor) -> Result<(), Failure> {
         (&namespaces.cgroup, "cgroup", CloneFlags::CLONE_NEWCGROUP),
     ] {
         match namespace {
-            Namespace::Container(id) => join(format!("/proc/{}/ns/{name}", pid_of(monitor, id)?), flag)?,
-            Namespace::Path(path) => join(path, flag)?,
+            Namespace::Container(id) => shared.push(Shared::of(monitor, id, name, flag)?),
+            Namespace::Path(path) => shared.push(Shared::open(path.clone(), flag)?),
             Namespace::Private | Namespace::Host => {}
         }
+    }
+    shared.into_iter().try_for_each(Shared::join)?;
+    if monitor_makes_network(spec) {
+        nix::sched::unshare(CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| Failure::errno("make the container's network namespace", errno))?;
     }
     Ok(())
 }
 
-fn join(path: impl AsRef<Path>, flag: CloneFlags) -> Result<(), Failure> {
-    let path = path.as_ref();
-    let what = || format!("join the namespace {}", path.display());
-    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| Failure::errno(what(), errno))?;
-    match nix::sched::setns(file, flag) {
-        // A user namespace cannot be joined twice: we are in it since the last start.
-        Err(nix::errno::Errno::EINVAL) if flag == CloneFlags::CLONE_NEWUSER => Ok(()),
-        other => other.map_err(|errno| Failure::errno(what(), errno)),
+/// Whether the monitor makes the network namespace, and process 1 inherits it: from within another container's user
+/// namespace it could not open that of process 1, which is not dumpable.
+fn monitor_makes_network(spec: &ContainerSpec) -> bool {
+    plan::joins_user_namespace(spec)
+        && matches!(spec.network.mode, NetworkMode::Bridge(_) | NetworkMode::Private(_))
+}
+
+/// A namespace that is there already, open.
+struct Shared {
+    path: PathBuf,
+    file: OwnedFd,
+    flag: CloneFlags,
+}
+
+impl Shared {
+    /// That of another container, which must be running.
+    fn of(monitor: &Monitor, id: &ContainerId, name: &str, flag: CloneFlags) -> Result<Self, Failure> {
+        Self::open(format!("/proc/{}/ns/{name}", pid_of(monitor, id)?), flag)
+    }
+
+    fn open(path: impl Into<PathBuf>, flag: CloneFlags) -> Result<Self, Failure> {
+        let path = path.into();
+        let file = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| Failure::errno(format!("join the namespace {}", path.display()), errno))?;
+        Ok(Self { path, file, flag })
+    }
+
+    fn join(self) -> Result<(), Failure> {
+        match nix::sched::setns(self.file, self.flag) {
+            // A user namespace cannot be joined twice: we are in it since the last start.
+            Err(nix::errno::Errno::EINVAL) if self.flag == CloneFlags::CLONE_NEWUSER => Ok(()),
+            other => other.map_err(|errno| {
+                Failure::errno(format!("join the namespace {}", self.path.display()), errno)
+            }),
+        }
     }
 }
 

@@ -65,8 +65,13 @@ pub(super) fn write(
     } else {
         spec.hostname.clone()
     };
+    // The name with its domain comes first, so that it is the canonical one (hosts(5)): `hostname -f` prints it.
+    let full_name = match spec.domainname.as_str() {
+        "" => hostname.clone(),
+        domain => format!("{hostname}.{domain} {hostname}"),
+    };
     let texts = [
-        hosts(&spec.network, (&hostname, name), &hosts_base, wired.as_ref()),
+        hosts(&spec.network, (&full_name, name), &hosts_base, wired.as_ref()),
         resolv_conf(&spec.network, &resolv_base, wired.as_ref()),
         format!("{hostname}\n"),
         if spec.security.privileged { container_env(spec, name) } else { String::new() },

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::base::bytes::Bytes;
@@ -224,11 +225,11 @@ impl Wiring {
         self.spec.network.links.iter().chain(&connected).filter_map(line).collect()
     }
 
-    /// Asks netd to link the network namespace of process `pid`, which has just been born. The answer
+    /// Asks netd to link the network namespace of a process that has just been born. The answer
     /// comes with [`finish`](Self::finish).
-    pub(super) fn begin(&mut self, pid: i32) -> Result<(), Failure> {
-        let namespace = namespace::open(pid, "net")
-            .map_err(|errno| Failure::errno("open the container's network namespace", errno))?;
+    pub(super) fn begin(&mut self, namespace: Result<OwnedFd, Errno>) -> Result<(), Failure> {
+        let namespace =
+            namespace.map_err(|errno| Failure::errno("open the container's network namespace", errno))?;
         let (root, settings) = (&self.root, (self.linger, self.fingerprint.as_str(), &self.cgroups));
         let start =
             |first: OwnedFd, gateway: Option<BorrowedFd<'_>>| netd::start(root, settings, first, gateway);
@@ -265,7 +266,7 @@ impl Wiring {
     /// monitor. Whatever is refused, the container goes on without.
     pub(super) fn adopt(&mut self, pid: i32) {
         self.attach.again = true;
-        if self.begin(pid).and_then(|()| self.finish()).is_ok() {
+        if self.begin(namespace::open(pid, "net")).and_then(|()| self.finish()).is_ok() {
             self.refresh_files();
         }
     }

@@ -1,0 +1,208 @@
+//! Compose: containers that start again, and containers that live in the namespaces of others.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::compose::{Compose, SERVE, project, serve_saying};
+use common::{Running, Sandbox, json, wait_for};
+use rustix::process::Signal;
+
+/// Waits until it has written `text` so often on standard output.
+fn writes(running: &Running, text: &str, times: usize) {
+    wait_for(text, || {
+        let said = running.stdout_so_far();
+        if said.matches(text).count() >= times { Ok(()) } else { Err(said) }
+    });
+}
+
+/// A service that fails again and again, and one that talks.
+fn failing_and_talking() -> Sandbox {
+    project(
+        "services:
+  bad: {image: bb, command: [sh, -c, 'echo try; exit 3'], restart: always, network_mode: none}
+  good: {image: bb, command: [sh, -c, 'trap exit TERM; while :; do echo word; sleep 0.1; done'], network_mode: none}
+",
+    )
+}
+
+#[test]
+fn others_are_heard_while_one_waits_for_its_next_life() {
+    let sandbox = failing_and_talking();
+    let up = sandbox.compose_command(&["up", "-t", "20"]).spawn();
+    // After the fifth end the pause is longer than a second.
+    writes(&up, "bad-1 exited with code 3\n", 5);
+    writes(&up, "good-1  | word\n", up.stdout_so_far().matches("good-1  | word\n").count() + 5);
+    up.signal(Signal::INT);
+    let up = up.wait();
+    assert_eq!(up.code, 130, "{}", up.stderr);
+    assert_eq!(sandbox.inspect("p-bad-1", ".State.Status"), "exited");
+    sandbox.compose(&["down", "-t", "0"]).ok();
+}
+
+#[test]
+fn the_first_end_aborts_whatever_the_restart_policy_says() {
+    let sandbox = failing_and_talking();
+    let up = sandbox.compose_command(&["up", "-t", "20", "--abort-on-container-exit"]).run();
+    assert_eq!(up.code, 3, "{}", up.stderr);
+    assert!(up.stdout.contains("bad-1 exited with code 3\n"), "{}", up.stdout);
+    assert_eq!(sandbox.inspect("p-good-1", ".State.Status"), "exited");
+    sandbox.compose(&["down", "-t", "0"]).ok();
+}
+
+#[test]
+fn one_that_waits_for_its_next_life_is_restarting() {
+    let sandbox = project(
+        "services:
+  bad: {image: bb, entrypoint: [sh, -c], command: ['exit 3'], restart: always, network_mode: none}
+",
+    );
+    sandbox.compose(&["up", "-d"]).ok();
+    let row = wait_for("the state restarting", || {
+        let ps = sandbox.compose(&["ps", "--format", "json"]);
+        let row = json(ps.ok());
+        if row["State"] == "restarting" { Ok(row) } else { Err(row.to_string()) }
+    });
+    assert!(row["Status"].as_str().unwrap().starts_with("Restarting (3) "), "{row}");
+    assert_eq!(row["Command"], "\"sh -c 'exit 3'\"");
+    wait_for("it among those that restart", || {
+        let ps = sandbox.compose(&["ps", "-q", "--status", "restarting"]);
+        if ps.ok().is_empty() { Err(String::new()) } else { Ok(()) }
+    });
+    sandbox.compose(&["down", "-t", "0"]).ok();
+}
+
+#[test]
+fn a_dependency_may_need_several_lives() {
+    let sandbox = project(
+        "services:
+  job: {image: bb, command: [sh, -c, 'test -e /v/there || { touch /v/there; exit 4; }'], restart: on-failure, network_mode: none, volumes: ['v:/v']}
+  next: {image: bb, command: 'echo after', network_mode: none, depends_on: {job: {condition: service_completed_successfully}}}
+volumes: {v: }
+",
+    );
+    let up = sandbox.compose(&["up", "--no-color"]);
+    up.ok();
+    assert!(up.stdout.contains("next-1  | after\n"), "{}", up.stdout);
+    sandbox.compose(&["down", "-v", "-t", "0"]).ok();
+}
+
+#[test]
+fn logs_follow_what_is_started_meanwhile() {
+    let file = |more: &str| {
+        format!(
+            "services:\n  a: {{image: bb, command: [sh, -c, '{}'], network_mode: none}}\n{more}",
+            serve_saying("here is a")
+        )
+    };
+    let sandbox = project(&file(""));
+    sandbox.compose(&["up", "-d"]).ok();
+    let logs = sandbox.compose_command(&["logs", "-f"]).spawn();
+    writes(&logs, "a-1  | here is a\n", 1);
+    sandbox.write(
+        "p/compose.yaml",
+        file(&format!(
+            "  b: {{image: bb, command: [sh, -c, '{}'], network_mode: none}}\n",
+            serve_saying("here is b")
+        )),
+    );
+    sandbox.compose(&["up", "-d"]).ok();
+    writes(&logs, "b-1  | here is b\n", 1);
+    // It ends, and another life of it begins, while the other one runs.
+    sandbox.compose(&["restart", "-t", "20", "a"]).ok();
+    writes(&logs, "here is a\n", 2);
+    sandbox.compose(&["down", "-t", "20"]).ok();
+    let logs = logs.wait();
+    assert_eq!(logs.code, 0, "{}", logs.stderr);
+    assert_eq!(logs.stdout.matches("b-1 exited with code ").count(), 1, "{}", logs.stdout);
+    assert_eq!(logs.stdout.matches("here is b\n").count(), 1, "{}", logs.stdout);
+}
+
+#[test]
+fn who_lives_in_another_s_namespaces_is_made_anew_with_it() {
+    let file = |word: &str| {
+        format!(
+            "services:
+  a: {{image: bb, command: [sh, -c, '{SERVE}'], environment: {{WORD: {word}}}}}
+  b: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: 'service:a', volumes: [/data]}}
+  c: {{image: bb, command: [sh, -c, '{SERVE}'], pid: 'service:b', network_mode: none}}
+  d: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none}}
+"
+        )
+    };
+    let sandbox = project(&file("one"));
+    let id = |name: &str| sandbox.inspect(name, ".Id");
+    let all = || ["p-a-1", "p-b-1", "p-c-1", "p-d-1"].map(id);
+    let are_all_up = || {
+        let ps = sandbox.compose(&["ps", "--services"]);
+        assert_eq!(ps.ok(), "a\nb\nc\nd");
+    };
+    sandbox.compose(&["up", "-d"]).ok();
+    sandbox.compose(&["exec", "-T", "b", "touch", "/data/kept"]).ok();
+    let first = all();
+    sandbox.write("p/compose.yaml", file("two"));
+    sandbox.compose(&["up", "-d", "-t", "0"]).ok();
+    let second = all();
+    are_all_up();
+    assert!(first[..3].iter().zip(&second).all(|(old, new)| old != new), "{first:?} {second:?}");
+    assert_eq!(first[3], second[3], "it has nothing to do with that");
+    assert!(sandbox.inspect("p-b-1", ".HostConfig.NetworkMode").contains(&second[0]), "the new one's");
+    sandbox.compose(&["exec", "-T", "b", "test", "-e", "/data/kept"]).ok();
+    // Also where only the other one is named.
+    sandbox.compose(&["up", "-d", "-t", "0", "--force-recreate", "a"]).ok();
+    let third = all();
+    are_all_up();
+    assert!(second[..3].iter().zip(&third).all(|(old, new)| old != new), "{second:?} {third:?}");
+    sandbox.compose(&["down", "-v", "-t", "0"]).ok();
+}
+
+#[test]
+fn namespaces_are_shared_with_who_has_an_init_and_a_user() {
+    let sandbox = project(&format!(
+        "services:
+  a: {{image: bb, command: [sh, -c, '{SERVE}'], init: true, user: '1000', cap_drop: [ALL]}}
+  net: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: 'service:a'}}
+  pid: {{image: bb, command: [sh, -c, '{SERVE}'], pid: 'service:a'}}
+  ipc: {{image: bb, command: [sh, -c, '{SERVE}'], ipc: 'service:a', hostname: box, domainname: example.org}}
+"
+    ));
+    sandbox.compose(&["up", "-d"]).ok();
+    let namespace = |service: &str, kind: &str| {
+        let link = format!("/proc/self/ns/{kind}");
+        sandbox.compose(&["exec", "-T", service, "readlink", &link]).ok().to_owned()
+    };
+    for kind in ["net", "pid", "ipc"] {
+        for other in ["net", "pid", "ipc"] {
+            assert_eq!(namespace("a", kind) == namespace(other, kind), kind == other, "{kind} of {other}");
+        }
+    }
+    // It has a network of its own, and is found there.
+    sandbox.wait_until(&["exec", "p-ipc-1", "nslookup", "pid"], "Address");
+    assert_eq!(sandbox.compose(&["exec", "-T", "ipc", "hostname", "-f"]).ok(), "box.example.org");
+    sandbox.compose(&["down", "-t", "0"]).ok();
+}
+
+#[test]
+fn a_check_of_one_word_is_a_program() {
+    let sandbox = project(&format!(
+        "services:
+  a: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none, healthcheck: {{test: [CMD, /bin/true], interval: 1h}}}}
+"
+    ));
+    sandbox.compose(&["up", "-d", "--wait"]).ok();
+    assert_eq!(sandbox.inspect("p-a-1", "json .Config.Healthcheck.Test"), "[\"CMD\",\"/bin/true\"]");
+    let port = sandbox.compose(&["port", "a", "80"]);
+    assert!(port.fails(1).contains("no port 80/tcp for container p-a-1"), "{}", port.stderr);
+    sandbox.compose(&["down", "-t", "0"]).ok();
+}
+
+#[test]
+fn how_an_image_is_built_is_no_output_of_the_command() {
+    let sandbox = project(
+        "services:\n  a: {build: {dockerfile_inline: \"FROM bb\\nENV A=1\\n\"}, network_mode: none}\n",
+    );
+    let run = sandbox.compose(&["run", "--rm", "-T", "a", "echo", "out"]);
+    assert_eq!(run.ok(), "out", "{}", run.stderr);
+    assert!(run.stderr.contains("FROM bb"), "{}", run.stderr);
+    sandbox.compose(&["down"]).ok();
+}
