@@ -278,7 +278,8 @@ mod tests {
 
     /// Something of each kind to begin with, for those targets that need more than luck.
     #[rustfmt::skip]
-    const CORPUS: [&[u8]; 36] = [
+    const CORPUS: [&[u8]; 37] = [
+        &[b'a'; 255],
         b"docker.io/library/nginx:1.27@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         b"localhost:5000/a/b_c-d.e:tag",
         br#"{"schemaVersion":2,"config":{"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":2},"layers":[]}"#,

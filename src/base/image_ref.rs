@@ -239,7 +239,7 @@ impl FromStr for ImageName {
         if let Some(registry) = registry {
             check_registry(text, registry)?;
         }
-        check_repository(text, repository)?;
+        check_repository(text, repository, room(registry, repository))?;
         if registry.is_none() && repository.len() == 64 && repository.bytes().all(is_lower_hex) {
             return Err(RefError::HexId(shown(text)));
         }
@@ -305,11 +305,18 @@ fn is_domain_label(label: &str) -> bool {
         && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
-fn check_repository(name: &str, repository: &str) -> Result<(), RefError> {
+/// How long a repository may be: on Docker Hub, where a short name may lead, `library/` may come before it.
+fn room(registry: Option<&str>, repository: &str) -> usize {
+    let on_hub = registry.is_none_or(|registry| registry == DOCKER_HUB || registry == "index.docker.io");
+    let prefix = if on_hub && !repository.contains('/') { "library/".len() } else { 0 };
+    REPOSITORY_MAX - prefix
+}
+
+fn check_repository(name: &str, repository: &str, room: usize) -> Result<(), RefError> {
     if repository.is_empty() {
         return Err(RefError::Empty(shown(name)));
     }
-    if repository.len() > REPOSITORY_MAX {
+    if repository.len() > room {
         return Err(RefError::TooLong(shown(name)));
     }
     if repository.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -405,6 +412,19 @@ mod tests {
     use super::*;
 
     const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    /// Found by fuzzing: on Docker Hub a name of one part grows by `library/`.
+    #[test]
+    fn the_longest_names() {
+        for (prefix, longest) in
+            [("", 247), ("docker.io/", 247), ("a/", 253), ("r.io/", 255), ("docker.io/a/", 253)]
+        {
+            let text = |length: usize| format!("{prefix}{}", "x".repeat(length));
+            let full: ImageRef = text(longest).parse().unwrap();
+            assert_eq!(full.to_string().parse(), Ok(full), "{prefix}");
+            assert!(matches!(text(longest + 1).parse::<ImageRef>(), Err(RefError::TooLong(_))), "{prefix}");
+        }
+    }
 
     #[test]
     fn normalises_as_docker_does() {
