@@ -459,7 +459,7 @@ fn addresses_that_were_asked_for() {
     let taken = sandbox.ketch(["run", "--rm", "--network=n:ip=10.201.9.77", "bb", "true"]);
     assert!(taken.fails(125).contains("is already allocated to another container"), "{}", taken.stderr);
     let outside = sandbox.ketch(["run", "--rm", "--network=n", "--ip=10.9.9.9", "bb", "true"]);
-    assert!(outside.fails(125).contains("not in subnet"), "{}", outside.stderr);
+    assert!(outside.fails(125).contains("not in any subnet"), "{}", outside.stderr);
     let named = sh(&sandbox, &["--network=n:interface_name=lan0,mac=02:00:00:00:00:01"], "ip addr show lan0");
     assert!(named.contains("02:00:00:00:00:01"), "{named}");
 }

@@ -244,7 +244,9 @@ fn a_server_named_for_a_container_is_answered_for() {
             socket.connect(SocketAddr::new(server, 53)).unwrap();
             let questions =
                 [("other.", RecordType::A), ("other.", RecordType::AAAA), ("other.", RecordType::A)];
-            questions.iter().for_each(|(name, kind)| drop(socket.send(&query(name, *kind)).unwrap()));
+            for (name, kind) in &questions {
+                socket.send(&query(name, *kind)).unwrap();
+            }
             let mut buffer = [0; 4096];
             let mut answers = questions.map(|_| {
                 let got = socket.recv(&mut buffer).unwrap();
