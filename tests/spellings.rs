@@ -256,3 +256,37 @@ fn volumes_of_others_take_several_options() {
     assert!(wrong.fails(125).contains("a directory cannot be mounted over a file"), "{}", wrong.stderr);
     assert_eq!(sandbox.ok(["volume", "create", "--name", "old"]), "old");
 }
+
+#[test]
+fn json_of_everything_is_one_line_for_each() {
+    let sandbox = Sandbox::new();
+    for name in ["a", "b"] {
+        sandbox.ok([
+            "create",
+            "--name",
+            name,
+            "--net=none",
+            "--ipc=none",
+            "bb",
+            "sh",
+            "-c",
+            "test -e /dev/shm; echo $?",
+        ]);
+    }
+    sandbox.ok(["volume", "create", "v"]);
+    let names = |args: &[&str], field: &str| -> Vec<String> {
+        let text = sandbox.ok(args.iter().copied().chain(["--format", "{{json .}}"]));
+        let name = |line: &str| common::json(line)[field].as_str().unwrap_or_default().to_owned();
+        text.lines().map(name).collect()
+    };
+    assert_eq!(names(&["inspect", "a", "b"], "Name"), ["a", "b"]);
+    assert_eq!(names(&["volume", "inspect", "v"], "Name"), ["v"]);
+    assert_eq!(names(&["network", "inspect", "ketch"], "driver"), ["bridge"]);
+    // docker's names beside podman's.
+    assert_eq!(names(&["info"], "OSType"), ["linux"]);
+    assert_eq!(sandbox.inspect("a", ".HostConfig.IpcMode"), "none");
+    assert_eq!(sandbox.ok(["start", "-a", "a"]), "1", "nothing is shared, nothing is there");
+    for verb in ["migrate", "renumber"] {
+        assert_eq!(sandbox.ok(["system", verb]), "");
+    }
+}

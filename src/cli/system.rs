@@ -168,6 +168,31 @@ pub(crate) fn check(session: &mut Session<'_>, args: CheckArgs) -> anyhow::Resul
     }
 }
 
+/// Make containers of an earlier version usable
+///
+/// For scripts: there is nothing to do. Changed ranges in /etc/subuid hold as soon as no container runs, and what an earlier
+/// version has stored is read as it is.
+#[derive(Args, Debug)]
+pub(crate) struct MigrateArgs {}
+
+/// `system migrate`.
+pub(crate) fn migrate(session: &mut Session<'_>, _: MigrateArgs) -> anyhow::Result<()> {
+    session.engine()?;
+    Ok(())
+}
+
+/// Give locks other numbers
+///
+/// For scripts: there is nothing to do, as ketch's locks are the containers' own files and have no numbers.
+#[derive(Args, Debug)]
+pub(crate) struct RenumberArgs {}
+
+/// `system renumber`.
+pub(crate) fn renumber(session: &mut Session<'_>, _: RenumberArgs) -> anyhow::Result<()> {
+    session.engine()?;
+    Ok(())
+}
+
 /// Remove everything: containers, images and volumes
 #[derive(Args, Debug)]
 pub(crate) struct ResetArgs {

@@ -384,7 +384,9 @@ fn devices(spec: &ContainerSpec, situation: &Situation) -> Vec<Step> {
     };
     let shm = situation.shared_shm.map_or(shm, MountSource::Detached);
     let shm_attributes = SAFE | if has_read_only_dev(spec) { attr::RDONLY } else { 0 };
-    steps.push(Step::Mount(standard("/dev/shm", shm, shm_attributes)));
+    if spec.as_typed.ipc != "none" {
+        steps.push(Step::Mount(standard("/dev/shm", shm, shm_attributes)));
+    }
     steps.push(Step::Mount(MountPlan { optional: !private_ipc, ..standard("/dev/mqueue", mqueue, SAFE) }));
     steps.extend(DEVICES.iter().map(|name| Step::Device {
         source: Path::new("/dev").join(name),

@@ -66,7 +66,7 @@ impl Format {
     /// If it is a template with a mistake.
     pub(crate) fn parse(text: &str, shape: &Shape) -> Result<Self, FormatError> {
         let trimmed = text.trim();
-        if trimmed == "json" || trimmed.replace(' ', "") == "{{json.}}" && !shape.heading {
+        if trimmed == "json" {
             return Ok(Self::Json);
         }
         let (text, table) = match text.strip_prefix("table ") {

@@ -445,7 +445,10 @@ fn host_config(details: &ContainerDetails) -> Value {
         "ExtraHosts": hosts,
         "HostsFile": "",
         "GroupAdd": spec.process.groups,
-        "IpcMode": namespace_mode(&spec.namespaces.ipc, if spec.as_typed.ipc == "private" { "private" } else { "shareable" }),
+        "IpcMode": namespace_mode(&spec.namespaces.ipc, match spec.as_typed.ipc.as_str() {
+            known @ ("private" | "none") => known,
+            _ => "shareable",
+        }),
         "Cgroup": "",
         "Cgroups": limits::mode(spec.cgroup.mode),
         "Links": Value::Null,
