@@ -3,7 +3,7 @@
 //! Compiled for tests and with the feature `fuzzing`. `fuzz/` makes cargo-fuzz targets of them; the test below runs
 //! them with the stable compiler on a small corpus and on what random changes make of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -189,7 +189,16 @@ fn dockerfile(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match dockerfile::parse(text) {
         Ok(file) => {
-            check::check(&file, text);
+            let (args, options) = (BTreeMap::new(), check::Options::parse(text).unwrap_or_default());
+            let around = check::Around {
+                args: &args,
+                platform: &args,
+                ignore: data,
+                base: &|_| Some(check::BaseFacts::default()),
+                needed: None,
+                options: &options,
+            };
+            check::check(&file, text, &around);
         }
         Err(err) => {
             err.picture("Dockerfile", text);

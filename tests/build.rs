@@ -145,8 +145,7 @@ stat -c '%n %a %u:%g' /owned /owned/f /owned/d/sub/y /exec /file; find /parents 
     for (instruction, part) in [
         ("COPY ignored/secret /", "excludes it"),
         ("COPY nothing /", "not found"),
-        ("COPY *.none /", "no source files"),
-        ("COPY a.txt b.txt /x", "must be a directory"),
+        ("COPY a.txt b.txt /bin/busybox", "Not a directory"),
         ("COPY dir /bin/busybox", "directory"),
         ("COPY ../../../etc/hostname /x", "not found"),
         ("COPY outside /x", "not found"),
@@ -266,11 +265,12 @@ fn a_failing_step_shows_its_lines_and_passes_its_code_on() {
     }
     let wrong = build(&sandbox, "FROM bb\n\nRNU x\n", &[]);
     assert!(
-        wrong.fails(125).contains("Dockerfile:3:1: unknown instruction: RNU\n  3 | RNU x\n    | ^"),
+        wrong
+            .fails(125)
+            .contains("Dockerfile:3:1: unknown instruction: RNU (did you mean RUN?)\n  3 | RNU x\n    | ^"),
         "{}",
         wrong.stderr
     );
-    assert!(wrong.stderr.contains("hint: did you mean RUN?"), "{}", wrong.stderr);
     assert!(build(&sandbox, "FROM bb\n", &["--target=nope"]).fails(125).contains("nope"));
     let unused = build(&sandbox, "FROM bb\n", &["--build-arg=NOPE=1"]);
     unused.ok();

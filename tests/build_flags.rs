@@ -65,3 +65,38 @@ fn a_writable_bind_takes_files_of_foreign_groups() {
     assert!(built.ok().contains("old\nnew\nfile\nmore\n"), "{}", built.stdout);
     assert_eq!(sandbox.read("ctx/dir/file"), "old\n");
 }
+
+#[test]
+fn files_and_arguments_as_buildkit_has_them() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ctx/priv/f", "x");
+    sandbox.write("ctx/a", "a");
+    sandbox.write("ctx/b", "b");
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(sandbox.path("ctx/priv"), private).unwrap();
+    let text = "FROM bb AS base\nARG SET=one\nARG GIVEN\nRUN mkdir -m 711 /src && chown 5:6 /src && mkdir -m 750 /src/in && mkdir /there\n\
+                FROM base\nRUN echo \"[$SET $GIVEN]\"\nENV KEPT=$SET\n\
+                COPY priv /new\nCOPY --chmod=640 --chown=7:8 priv /owned/\nCOPY --from=base /src /copied\n\
+                COPY a b /there\nCOPY a b /made\nCOPY a none* none?.json /some/\nCOPY *.nothing /none/\n\
+                RUN stat -c '%n %a %u:%g' /new /owned /owned/f /copied /copied/in; ls /there /made /some; ls -d /none || true\n";
+    let output = build(&sandbox, text, &["--build-arg=GIVEN=two", "-t", "made"]);
+    let stdout = output.ok();
+    assert!(stdout.contains("[one two]\n"), "ARGs go on to stages that go on: {stdout}");
+    let want = "/new 755 0:0\n/owned 755 7:8\n/owned/f 640 7:8\n/copied 755 0:0\n/copied/in 750 0:0\n\
+                /made:\na\nb\n\n/some:\na\n\n/there:\na\nb\n";
+    assert!(stdout.contains(want), "{stdout}");
+    let env = sandbox.ok(["image", "inspect", "made", "--format", "{{.Config.Env}} {{.Config.Healthcheck}}"]);
+    assert!(env.contains("KEPT=one") && env.ends_with("<nil>"), "{env}");
+    let history = sandbox.ok(["history", "--no-trunc", "--format", "{{.CreatedBy}}", "made"]);
+    assert!(history.contains("RUN |2 SET=one GIVEN=two /bin/sh -c echo"), "{history}");
+    let missing = sandbox.ketch(["build", "--authfile=/nonexistent", "."]);
+    assert!(missing.fails(125).contains("credential file is not accessible: faccessat /nonexistent"));
+    // Nothing at all is an archive, and a directory, with nothing in it.
+    sandbox.write("ctx/.dockerignore", "*\n");
+    let dest = sandbox.path("empty.tar");
+    build(&sandbox, "FROM scratch\nCOPY . /\n", &["-o", &format!("type=tar,dest={}", dest.display())]).ok();
+    assert!(std::fs::read(&dest).unwrap().iter().all(|&b| b == 0));
+    let dest = sandbox.path("empty");
+    build(&sandbox, "FROM scratch\nCOPY . /\n", &["-o", dest.to_str().unwrap()]).ok();
+    assert_eq!(std::fs::read_dir(&dest).unwrap().count(), 0);
+}

@@ -1,10 +1,12 @@
 //! `ketch pull`: gets images from registries.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use crate::base::image_ref::ImageRef;
 use crate::base::platform::Platform;
@@ -92,7 +94,7 @@ impl PlatformArgs {
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct RegistryArgs {
     /// File with stored credentials, instead of the usual ones
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().try_map(parse_auth_file))]
     authfile: Option<PathBuf>,
 
     /// Directory with `*.crt`, `*.cert` and `*.key` for the registry, instead of certs.d
@@ -184,6 +186,22 @@ pub(crate) fn parse_credential(text: &str) -> Result<Credential, String> {
     match text.split_once(':') {
         Some((name, _)) if !name.is_empty() => Ok(Credential::from_option(text)),
         _ => Err("not of the form NAME:PASSWORD".to_owned()),
+    }
+}
+
+/// A file that is named must be there, needed or not: so it is with podman.
+fn parse_auth_file(text: OsString) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let there = if path.as_os_str().is_empty() { Ok(()) } else { path.metadata().map(drop) };
+    match there {
+        Ok(()) => Ok(path),
+        Err(err) => {
+            let why = match err.kind() {
+                io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+                _ => err.to_string(),
+            };
+            Err(format!("credential file is not accessible: faccessat {}: {why}", path.display()))
+        }
     }
 }
 

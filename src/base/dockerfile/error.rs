@@ -56,6 +56,31 @@ impl DockerfileError {
     }
 }
 
+/// The lines of an instruction and those around it, as BuildKit draws them:
+///
+/// ```text
+/// Dockerfile:3
+/// --------------------
+///    1 |     FROM a
+///    2 |     
+///    3 | >>> RUN false
+///    4 |     
+/// --------------------
+/// ```
+pub(crate) fn excerpt(name: &str, text: &str, (first, last): (usize, usize)) -> String {
+    let lines: Vec<&str> = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).collect();
+    // One line stands between two, several between one.
+    let around = if first == last { 2 } else { 1 };
+    let shown = first.saturating_sub(around).max(1)..=(last + around).min(lines.len());
+    let mut out = format!("{name}:{first}\n--------------------\n");
+    for (number, line) in (1..).zip(lines).filter(|(number, _)| shown.contains(number)) {
+        let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
+        out.push_str(&format!("{number:>4} | {mark} {line}\n"));
+    }
+    out.push_str("--------------------");
+    out
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)
@@ -106,6 +131,27 @@ mod tests {
         );
         // A place beyond the text is no reason to fail.
         assert!(err.picture("Dockerfile", "").ends_with("  2 | \n    | ^"));
+    }
+
+    #[test]
+    fn excerpts_show_what_is_around() {
+        let text = "FROM a\n\nRUN x \\\n  y\nCMD z\n";
+        for (lines, want) in [
+            (
+                (3, 4),
+                "Dockerfile:3\n--------------------\n   2 |     \n   3 | >>> RUN x \\\n   4 | >>>   y\n   5 |     CMD z\n",
+            ),
+            (
+                (5, 5),
+                "Dockerfile:5\n--------------------\n   3 |     RUN x \\\n   4 |       y\n   5 | >>> CMD z\n   6 |     \n",
+            ),
+            (
+                (1, 1),
+                "Dockerfile:1\n--------------------\n   1 | >>> FROM a\n   2 |     \n   3 |     RUN x \\\n",
+            ),
+        ] {
+            assert_eq!(excerpt("Dockerfile", text, lines), format!("{want}--------------------"));
+        }
     }
 
     #[test]

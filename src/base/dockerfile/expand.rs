@@ -135,7 +135,10 @@ impl<'a> Reader<'a> {
             match self.next() {
                 Some('\'') => return Ok(()),
                 Some(c) => out.push((c, true)),
-                None => return self.fail(begun, "unexpected end: the single quote is never closed"),
+                None => {
+                    return self
+                        .fail(begun, "unexpected end of statement while looking for matching single-quote");
+                }
             }
         }
     }
@@ -161,7 +164,10 @@ impl<'a> Reader<'a> {
                     _ => out.push((c, true)),
                 },
                 Some(c) => out.push((c, true)),
-                None => return self.fail(begun, "unexpected end: the double quote is never closed"),
+                None => {
+                    return self
+                        .fail(begun, "unexpected end of statement while looking for matching double-quote");
+                }
             }
         }
     }
@@ -183,9 +189,17 @@ impl<'a> Reader<'a> {
 
     fn name(&mut self) -> String {
         let mut name = String::new();
-        if let Some(c) = self.peek().filter(|c| is_special(*c) || c.is_ascii_digit()) {
+        if let Some(c) = self.peek().filter(|c| is_special(*c)) {
             self.at += 1;
             name.push(c);
+            return name;
+        }
+        // A name that begins with a digit is a number.
+        if self.peek().is_some_and(|c| c.is_ascii_digit()) {
+            while let Some(c) = self.peek().filter(char::is_ascii_digit) {
+                self.at += 1;
+                name.push(c);
+            }
             return name;
         }
         while let Some(c) = self.peek().filter(|c| is_name(*c)) {
@@ -199,20 +213,23 @@ impl<'a> Reader<'a> {
     fn braces(&mut self, begun: usize, depth: usize) -> Result<String, ExpandError> {
         let name = self.name();
         if name.is_empty() {
-            return self.fail(begun, "bad substitution: a variable's name is missing");
+            return self.fail(begun, "syntax error: bad substitution");
         }
         let value = (self.how.lookup)(&name);
         match self.next() {
             Some('}') => Ok(value.unwrap_or_default()),
             Some(':') => match self.next() {
                 Some(modifier @ ('-' | '+' | '?')) => {
+                    let what = if value.is_some() { "empty" } else { "unset" };
                     let filled = value.filter(|value| !value.is_empty());
-                    self.choose(&name, filled, modifier, begun, depth)
+                    self.choose(&name, filled, (modifier, what), begun, depth)
                 }
                 Some(other) => self.fail(self.at - 1, format!("unsupported modifier (:{other})")),
-                None => self.fail(begun, "bad substitution: the brace is never closed"),
+                None => self.fail(begun, "syntax error: missing '}'"),
             },
-            Some(modifier @ ('-' | '+' | '?')) => self.choose(&name, value, modifier, begun, depth),
+            Some(modifier @ ('-' | '+' | '?')) => {
+                self.choose(&name, value, (modifier, "unset"), begun, depth)
+            }
             Some(c @ ('#' | '%')) => {
                 let longest = self.peek() == Some(c);
                 self.at += usize::from(longest);
@@ -230,13 +247,13 @@ impl<'a> Reader<'a> {
                 let replacement = match self.next() {
                     Some('/') => self.operand(&['}'], begun, depth)?,
                     Some('}') => vec![],
-                    _ => return self.fail(begun, "bad substitution: the brace is never closed"),
+                    _ => return self.fail(begun, "syntax error: missing '}'"),
                 };
                 let replacement: String = replacement.into_iter().map(|(c, _)| c).collect();
                 Ok(replace(&value.unwrap_or_default(), &Glob::new(&pattern), &replacement, all))
             }
             Some(other) => self.fail(self.at - 1, format!("unsupported modifier ({other}) in substitution")),
-            None => self.fail(begun, "bad substitution: the brace is never closed"),
+            None => self.fail(begun, "syntax error: missing '}'"),
         }
     }
 
@@ -245,7 +262,7 @@ impl<'a> Reader<'a> {
         let word = self.until(Some(stop), depth + 1)?;
         match self.next() {
             Some(_) => Ok(word),
-            None => self.fail(begun, "bad substitution: the brace is never closed"),
+            None => self.fail(begun, "syntax error: missing '}'"),
         }
     }
 
@@ -253,7 +270,7 @@ impl<'a> Reader<'a> {
         &mut self,
         name: &str,
         value: Option<String>,
-        modifier: char,
+        (modifier, what): (char, &str),
         begun: usize,
         depth: usize,
     ) -> Result<String, ExpandError> {
@@ -263,7 +280,7 @@ impl<'a> Reader<'a> {
             ('-', None) => Ok(word),
             ('+', Some(_)) => Ok(word),
             ('+', None) => Ok(String::new()),
-            _ if word.is_empty() => self.fail(begun, format!("{name} is not set")),
+            _ if word.is_empty() => self.fail(begun, format!("{name}: is not allowed to be {what}")),
             _ => self.fail(begun, format!("{name}: {word}")),
         }
     }

@@ -65,6 +65,14 @@ impl Flag {
         }
     }
 
+    /// The value of an option that says nothing if its value is empty (`--chown=`).
+    pub(super) fn optional(self) -> Result<Option<Word>, DockerfileError> {
+        match self.value {
+            Some(value) if value.text.is_empty() => Ok(None),
+            _ => self.value().map(Some),
+        }
+    }
+
     /// The value of a switch.
     pub(super) fn switch(self) -> Result<bool, DockerfileError> {
         match self.value.as_ref().map(|value| value.text.as_str()) {

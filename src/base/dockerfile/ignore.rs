@@ -72,6 +72,11 @@ impl Ignore {
         self.patterns.is_empty()
     }
 
+    /// True if some pattern takes back what others leave out.
+    pub(crate) fn takes_back(&self) -> bool {
+        self.patterns.iter().any(|pattern| pattern.takes_back)
+    }
+
     /// Is the file `path`, relative to the context, left out?
     pub(crate) fn excludes(&self, path: &[u8]) -> bool {
         let components: Vec<&[u8]> = components(path).collect();
@@ -106,9 +111,9 @@ impl Pattern {
         let mut parts: Vec<Part> = Vec::new();
         for part in components(line) {
             match part {
-                b".." => {
-                    parts.pop();
-                }
+                // What lies outside of the context matches nothing in it.
+                b".." if parts.pop().is_none() && !line.starts_with(b"/") => return Ok(None),
+                b".." => {}
                 b"**" => {
                     if parts.last() != Some(&Part::Any) {
                         parts.push(Part::Any);
@@ -298,6 +303,9 @@ mod tests {
             ("# c\n\n  /foo/bar  ", "foo/bar", true),
             ("foo/", "foo/x", true),
             ("./a/../b", "b", true),
+            ("../foo", "foo", false),
+            ("a/../../foo", "foo", false),
+            ("/../foo", "foo", true),
             ("*\n!a", "a/b", false),
             ("*\n!a/b", "a/c", true),
             ("[a-c]x", "bx", true),

@@ -97,8 +97,11 @@ fn directives(lines: &[&str]) -> Result<Directives> {
                     "\\" => '\\',
                     "`" => '`',
                     _ => {
-                        return Err(DockerfileError::new(at, format!("invalid escape character {value:?}"))
-                            .hint("write # escape=\\ or # escape=`"));
+                        return Err(DockerfileError::new(
+                            at,
+                            format!("invalid escape token '{value}' does not match ` or \\"),
+                        )
+                        .hint("write # escape=\\ or # escape=`"));
                     }
                 }
             }
@@ -141,7 +144,7 @@ fn join(lines: &[&str], first: usize, escape: char) -> (Logical, usize) {
 }
 
 /// What a line has before its continuation character, if it ends with one that is not itself escaped.
-fn continued(line: &str, escape: char) -> Option<&str> {
+pub(super) fn continued(line: &str, escape: char) -> Option<&str> {
     let kept = line.trim_end_matches([' ', '\t']).strip_suffix(escape)?;
     if kept.ends_with(escape) { None } else { Some(kept) }
 }
@@ -155,7 +158,7 @@ fn attach_heredocs(logical: &mut Logical, lines: &[&str], next: usize, escape: c
         loop {
             let Some(line) = lines.get(at) else {
                 let place = logical.position(offset);
-                return Err(DockerfileError::new(place, format!("the heredoc {} has no end", name.name))
+                return Err(DockerfileError::new(place, format!("unterminated heredoc {}", name.name))
                     .hint(format!("a line with nothing but {} ends it", name.name)));
             };
             at += 1;

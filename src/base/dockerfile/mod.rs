@@ -25,7 +25,7 @@ pub(crate) mod mode;
 mod parse;
 
 pub(crate) use error::DockerfileError;
-pub(crate) use instruction::{Command, Instruction, Line};
+pub(crate) use instruction::Line;
 pub(crate) use parse::{parse, parse_trigger};
 
 /// The lines at the top that change how the rest is read.

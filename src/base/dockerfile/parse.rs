@@ -109,11 +109,9 @@ fn instruction(logical: &Logical, escape: char) -> Result<Line> {
     let typed = &text[start..end];
     let upper = typed.to_ascii_uppercase();
     let Some(keyword) = INSTRUCTIONS.iter().find(|known| **known == upper) else {
-        let err = DockerfileError::new(at, format!("unknown instruction: {typed}"));
-        return Err(match nearest(typed, &INSTRUCTIONS) {
-            Some(near) => err.hint(format!("did you mean {near}?")),
-            None => err,
-        });
+        let near = nearest(typed, &INSTRUCTIONS).map(|near| format!(" (did you mean {near}?)"));
+        let message = format!("unknown instruction: {typed}{}", near.unwrap_or_default());
+        return Err(DockerfileError::new(at, message));
     };
     let rest = Rest { logical, escape, keyword, offset: end };
     let body = text[end..].trim();
@@ -187,16 +185,25 @@ impl Rest<'_> {
     }
 
     /// The strings of a JSON array, if the rest is one.
-    fn json(&self) -> Option<Vec<String>> {
+    fn json(&self) -> Result<Option<Vec<String>>> {
         let text = self.text().trim();
-        text.starts_with('[').then(|| serde_json::from_str(text).ok()).flatten()
+        if !text.starts_with('[') {
+            return Ok(None);
+        }
+        let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(text) else { return Ok(None) };
+        let words: Option<Vec<String>> =
+            values.iter().map(|value| value.as_str().map(str::to_owned)).collect();
+        match words {
+            Some(words) => Ok(Some(words)),
+            None => self.fail("when using JSON array syntax, arrays must be comprised of strings only"),
+        }
     }
 
-    fn command(&self) -> Command {
-        match self.json() {
+    fn command(&self) -> Result<Command> {
+        Ok(match self.json()? {
             Some(words) => Command::Exec(words),
             None => Command::Shell(self.text().trim().to_owned()),
-        }
+        })
     }
 
     fn read(mut self) -> Result<Instruction> {
@@ -206,7 +213,13 @@ impl Rest<'_> {
         }
         let may_be_empty = matches!(keyword, "CMD" | "ENTRYPOINT");
         if self.text().trim().is_empty() && !may_be_empty {
-            return self.fail(format!("{keyword} requires at least one argument"));
+            return self.fail(match keyword {
+                "FROM" => "FROM requires either one or three arguments".to_owned(),
+                "WORKDIR" | "USER" | "STOPSIGNAL" | "MAINTAINER" => {
+                    format!("{keyword} requires exactly one argument")
+                }
+                _ => format!("{keyword} requires at least one argument"),
+            });
         }
         Ok(match keyword {
             "FROM" => Instruction::From(self.from()?),
@@ -217,9 +230,9 @@ impl Rest<'_> {
             "COPY" | "ADD" => Instruction::Transfer(self.transfer()?),
             "WORKDIR" => Instruction::Workdir(self.single()?),
             "USER" => Instruction::User(self.single()?),
-            "CMD" => Instruction::Cmd(self.command()),
-            "ENTRYPOINT" => Instruction::Entrypoint(self.command()),
-            "SHELL" => match self.json() {
+            "CMD" => Instruction::Cmd(self.command()?),
+            "ENTRYPOINT" => Instruction::Entrypoint(self.command()?),
+            "SHELL" => match self.json()? {
                 Some(words) if !words.is_empty() => Instruction::Shell(words),
                 _ => {
                     return Err(DockerfileError::new(
@@ -230,7 +243,7 @@ impl Rest<'_> {
                 }
             },
             "EXPOSE" => Instruction::Expose(self.words()),
-            "VOLUME" => match self.list() {
+            "VOLUME" => match self.list()? {
                 paths if paths.is_empty() => {
                     return Err(DockerfileError::new(self.at(), "VOLUME requires at least one argument"));
                 }
@@ -251,15 +264,15 @@ impl Rest<'_> {
     }
 
     /// A JSON array or words.
-    fn list(&self) -> Vec<Word> {
-        match self.json() {
+    fn list(&self) -> Result<Vec<Word>> {
+        Ok(match self.json()? {
             Some(words) => {
                 let at = self.at();
                 // Quotes and escapes are JSON's here; what is left means itself, but for variables.
                 words.into_iter().map(|text| Word { text: quoted(&text, self.escape), at }).collect()
             }
             None => self.words(),
-        }
+        })
     }
 
     fn from(&mut self) -> Result<From> {
@@ -267,7 +280,7 @@ impl Rest<'_> {
         flags.check("FROM", &["platform"])?;
         let mut platform = None;
         for flag in flags.found {
-            platform = Some(flag.value()?);
+            platform = flag.optional()?;
         }
         let words = self.words();
         match &words[..] {
@@ -341,8 +354,13 @@ impl Rest<'_> {
                 let value = Word { text: value.to_owned(), at: Position { column, ..word.at } };
                 Ok((Word { text: key.to_owned(), at: word.at }, value))
             }
-            None => Err(DockerfileError::new(word.at, format!("can't find = in {:?}", word.text))
-                .hint("write name=value; put a value with blanks in quotes")),
+            None => {
+                let why = format!(
+                    "Syntax error - can't find = in {:?}. Must be of the form: name=value",
+                    word.text
+                );
+                Err(DockerfileError::new(word.at, why).hint("put a value with blanks in quotes"))
+            }
         };
         words.into_iter().map(pair).collect()
     }
@@ -369,7 +387,7 @@ impl Rest<'_> {
         if self.text().trim().is_empty() {
             return self.fail("RUN requires at least one argument");
         }
-        Ok(Run { command: self.command(), heredocs: self.logical.heredocs.clone(), flags: found })
+        Ok(Run { command: self.command()?, heredocs: self.logical.heredocs.clone(), flags: found })
     }
 
     fn transfer(&mut self) -> Result<Transfer> {
@@ -384,9 +402,9 @@ impl Rest<'_> {
         let (mut found, mut add) = (CopyFlags::default(), AddFlags::default());
         for flag in flags.found {
             match flag.name.as_str() {
-                "from" => found.from = Some(flag.value()?),
-                "chown" => found.chown = Some(flag.value()?),
-                "chmod" => found.chmod = Some(flag.value()?),
+                "from" => found.from = flag.optional()?,
+                "chown" => found.chown = flag.optional()?,
+                "chmod" => found.chmod = flag.optional()?,
                 "link" => found.link = flag.switch()?,
                 "parents" => found.parents = flag.switch()?,
                 "exclude" => found.exclude.push(flag.value()?),
@@ -395,9 +413,12 @@ impl Rest<'_> {
                 _ => add.unpack = Some(flag.switch()?),
             }
         }
-        let mut words = self.list();
+        let mut words = self.list()?;
         let (Some(target), false) = (words.pop(), words.is_empty()) else {
-            return self.fail(format!("{} requires at least two arguments", self.keyword));
+            return self.fail(format!(
+                "{} requires at least two arguments, but only one was provided. Destination could not be determined",
+                self.keyword
+            ));
         };
         let mut heredocs = self.logical.heredocs.iter();
         let source =
@@ -447,9 +468,9 @@ impl Rest<'_> {
         match word.to_ascii_uppercase().as_str() {
             "NONE" if self.text().trim().is_empty() => Ok(Health::None),
             "NONE" => self.fail("HEALTHCHECK NONE takes no arguments"),
-            "CMD" if self.text().trim().is_empty() => self.fail("missing command after HEALTHCHECK CMD"),
-            "CMD" => Ok(Health::Check { command: self.command(), flags: found }),
-            _ => Err(DockerfileError::new(at, format!("unknown type {word:?} in HEALTHCHECK"))
+            "CMD" if self.text().trim().is_empty() => self.fail("Missing command after HEALTHCHECK CMD"),
+            "CMD" => Ok(Health::Check { command: self.command()?, flags: found }),
+            _ => Err(DockerfileError::new(at, format!("Unknown type {word:?} in HEALTHCHECK (try CMD)"))
                 .hint("write HEALTHCHECK CMD command, or HEALTHCHECK NONE")),
         }
     }

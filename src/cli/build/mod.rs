@@ -8,6 +8,7 @@ mod attest;
 mod bake;
 mod bake_file;
 mod buildx;
+mod call;
 mod flags;
 mod imagetools;
 mod output;
@@ -24,16 +25,16 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::base::dockerfile::{check, parse};
 use crate::base::manifest::Form;
 use crate::base::platform::Platform;
 use crate::cli::build::attest::AttestFlags;
+use crate::cli::build::call::Call;
 use crate::cli::build::flags::{ImageFlags, RunFlags, SourceFlags};
 use crate::cli::build::output::CacheFlags;
 use crate::cli::build::progress::{Mode, Show};
 use crate::cli::build::refused::RefusedFlags;
 use crate::cli::build::several::BuildPlatforms;
-use crate::cli::error::{AlreadyReported, FAILED, shown};
+use crate::cli::error::{AlreadyReported, FAILED};
 use crate::cli::pull::RegistryArgs;
 use crate::cli::session::{Exit, Session};
 use crate::engine::build::request::{BuildRequest, Output};
@@ -71,9 +72,9 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',', value_parser = ["network.host", "security.insecure"])]
     allow: Vec<String>,
 
-    /// What to do: build, or check, as --check
-    #[arg(long, value_name = "METHOD", value_parser = ["build", "check"], default_value = "build")]
-    call: String,
+    /// What to do: build, check (as --check), outline (what the target takes) or targets (the stages); `,format=json`
+    #[arg(long, value_name = "METHOD", visible_alias = "print", value_parser = call::parse, default_value = "build")]
+    call: Call,
 
     #[command(flatten)]
     attest: AttestFlags,
@@ -198,8 +199,8 @@ struct Made {
 /// Builds, and says what was made if it is one image.
 fn run_one(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<(Exit, Option<Made>)> {
     args.refused.refuse()?;
-    if args.check || args.call == "check" {
-        return Ok((look(session, &args)?, None));
+    if let Some(call) = args.call.instead(args.check) {
+        return Ok((call::run(session, &args, call)?, None));
     }
     let (mut request, push) = args.request()?;
     if args.format.is_none() {
@@ -372,28 +373,4 @@ impl BuildArgs {
         }
         Ok(())
     }
-}
-
-/// `--check`: the remarks, and 1 if there are any.
-fn look(session: &mut Session<'_>, args: &BuildArgs) -> anyhow::Result<Exit> {
-    let (request, _) = args.request()?;
-    let (name, text) = build::dockerfile_of(session.engine()?, &request).map_err(|fault| fault.error)?;
-    let file = match parse(&text) {
-        Ok(file) => file,
-        Err(err) => {
-            writeln!(session.out, "{}", shown(&err.picture(&name, &text)))?;
-            return Ok(Exit(1));
-        }
-    };
-    let warnings = check::check(&file, &text);
-    if warnings.is_empty() {
-        writeln!(session.out, "Check complete, no warnings found.")?;
-        return Ok(Exit::OK);
-    }
-    writeln!(session.out, "Check complete, {} warnings have been found!", warnings.len())?;
-    for warning in warnings {
-        let err = crate::base::dockerfile::DockerfileError::new(warning.at, warning.message);
-        writeln!(session.out, "\nWARNING: {}\n{}", warning.rule, shown(&err.picture(&name, &text)))?;
-    }
-    Ok(Exit(1))
 }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
+use crate::base::dockerfile::check::Warning;
 use crate::base::stream::Stream;
 use crate::cli::NAME;
 use crate::cli::error::shown;
@@ -53,6 +54,8 @@ pub(super) struct Show {
     done: usize,
     /// BuildKit's lines: the number that the last step got.
     number: usize,
+    /// What could be written better, to be said at the end.
+    remarks: Vec<String>,
 }
 
 /// A step that has begun.
@@ -94,6 +97,7 @@ impl Show {
             begun: 0,
             done: 0,
             number: 0,
+            remarks: vec![],
         };
         if mode == Mode::BuildKit {
             show.note(&format!("#0 building with {builder:?} instance using {NAME} driver"));
@@ -104,6 +108,9 @@ impl Show {
     pub(super) fn event(&mut self, event: &BuildEvent<'_>) {
         if let BuildEvent::Pull(event) = event {
             return self.pull.show(event);
+        }
+        if let BuildEvent::Remarks(remarks) = event {
+            self.remarks = remarks.iter().map(Warning::short).collect();
         }
         if let BuildEvent::Step(step) = event {
             // Elsewhere than in podman's lines only what has to do with files is a step.
@@ -162,6 +169,7 @@ impl Show {
                 last.iter().for_each(|line| self.error_line(line));
             }
         }
+        self.say_remarks();
         if let Some(picture) = picture {
             picture.lines().for_each(|line| self.error_line(line));
         }
@@ -171,6 +179,19 @@ impl Show {
         if let Some(bars) = self.bars.take() {
             bars.clear().ok();
         }
+        self.say_remarks();
+    }
+
+    /// What could be written better, as buildx says it; podman says nothing.
+    fn say_remarks(&mut self) {
+        let remarks = std::mem::take(&mut self.remarks);
+        if remarks.is_empty() || !matches!(self.mode, Mode::BuildKit | Mode::Live) {
+            return;
+        }
+        let count =
+            if remarks.len() == 1 { "1 warning".to_owned() } else { format!("{} warnings", remarks.len()) };
+        self.note(&format!("\n {count} found (use --check to expand):"));
+        remarks.iter().for_each(|remark| self.note(&format!(" - {remark}")));
     }
 
     /// Writes where output goes: the log file, or standard output.
@@ -231,6 +252,7 @@ impl Show {
             BuildEvent::Done(_, None)
             | BuildEvent::Failed { .. }
             | BuildEvent::Made(..)
+            | BuildEvent::Remarks(_)
             | BuildEvent::Pull(_) => {}
         }
     }
@@ -275,7 +297,7 @@ impl Show {
                 self.note(&format!("#{number} DONE 0.0s"));
             }
             BuildEvent::Warning(text) => self.note(&format!("WARNING: {text}")),
-            BuildEvent::Pull(_) => {}
+            BuildEvent::Pull(_) | BuildEvent::Remarks(_) => {}
         }
     }
 
@@ -372,6 +394,15 @@ impl Show {
             }
             BuildEvent::Warning(text) => {
                 json!({"warnings": [{"vertex": vertex_digest(&StepName::default()), "level": 1, "short": bytes(text.as_bytes())}]})
+            }
+            BuildEvent::Remarks(remarks) => {
+                let warning = |remark: &Warning| {
+                    let (start, end) = remark.lines;
+                    json!({"vertex": vertex_digest(&StepName::default()), "level": 1,
+                        "short": bytes(remark.short().as_bytes()), "detail": [bytes(remark.rule.description.as_bytes())],
+                        "url": remark.rule.url(), "range": [{"start": {"line": start}, "end": {"line": end}}]})
+                };
+                json!({ "warnings": remarks.iter().map(warning).collect::<Vec<_>>() })
             }
             BuildEvent::Pull(_) | BuildEvent::Made(..) => return,
         };

@@ -10,6 +10,7 @@ use crate::engine::inspect::ImageDetails;
 pub(super) const OMIT: &[&str] = &[
     "Config.User",
     "Config.Labels",
+    "Config.Healthcheck",
     "ExposedPorts",
     "Env",
     "Entrypoint",
@@ -125,6 +126,8 @@ fn config_of(config_json: &Value) -> Value {
         ("ArgsEscaped", false.into()),
         ("OnBuild", Value::Null),
         ("Shell", Value::Null),
+        // Docker's place of it.
+        ("Healthcheck", Value::Null),
     ];
     for (key, default) in defaults {
         shown.insert(key.to_owned(), config.get(key).cloned().unwrap_or(default));

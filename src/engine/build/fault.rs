@@ -1,5 +1,6 @@
 //! What went wrong with a build, and where in its Dockerfile.
 
+use crate::base::dockerfile::error::excerpt;
 use crate::base::dockerfile::{DockerfileError, Line};
 use crate::engine::{Error, Kind};
 use crate::store::StoreError;
@@ -51,27 +52,6 @@ impl Fault {
     }
 }
 
-/// The lines of an instruction between two more on either side:
-///
-/// ```text
-/// Dockerfile:3
-/// --------------------
-///    2 |
-///    3 | >>> RUN false
-/// --------------------
-/// ```
-fn excerpt(name: &str, text: &str, (first, last): (usize, usize)) -> String {
-    let mut out = format!("{name}:{first}\n--------------------\n");
-    let shown = first.saturating_sub(2).max(1)..=last + 2;
-    for (number, line) in (1..).zip(text.lines()).filter(|(number, _)| shown.contains(number)) {
-        let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
-        out.push_str(format!("{number:>4} | {mark} {line}").trim_end());
-        out.push('\n');
-    }
-    out.push_str("--------------------");
-    out
-}
-
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         Self { error, lines: None, place: None, exit: None, picture: None }
@@ -92,19 +72,5 @@ impl From<DockerfileError> for Fault {
             None => error,
         };
         Self { error, lines: None, place: Some(Box::new(place)), exit: None, picture: None }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn excerpts_show_what_is_around() {
-        let text = "FROM a\n\nRUN x \\\n  y\nCMD z\n";
-        assert_eq!(
-            excerpt("Dockerfile", text, (3, 4)),
-            "Dockerfile:3\n--------------------\n   1 |     FROM a\n   2 |\n   3 | >>> RUN x \\\n   4 | >>>   y\n   5 |     CMD z\n--------------------"
-        );
     }
 }

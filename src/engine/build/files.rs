@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::base::bytes::Bytes;
+use crate::base::dockerfile::Line;
 use crate::base::dockerfile::expand::Expander;
 use crate::base::dockerfile::instruction::{Heredoc, Source, Transfer};
-use crate::base::dockerfile::{DockerfileError, Line};
 use crate::engine::build::context::Context;
 use crate::engine::build::key::Key;
 use crate::engine::build::state::Scope;
@@ -75,10 +75,6 @@ impl Builder<'_> {
         }
         let target = state.expand(&transfer.target, scope)?;
         let several = transfer.sources.len() > 1;
-        if several && !target.ends_with('/') && !target.ends_with("/.") && target != "." {
-            let message = "when using COPY or ADD with more than one source file, the destination must be a directory and end with a /";
-            return Err(DockerfileError::new(transfer.target.at, message).into());
-        }
         let shown_target = target.clone();
         let target = absolute(&state.directory("."), &target);
         let found = self.sources(lane, line, transfer, scope)?;

@@ -13,7 +13,7 @@ use crate::engine::build::key::Key;
 use crate::engine::build::provenance::Facts;
 use crate::engine::build::request::{BuildEvent, Output};
 use crate::engine::build::state::State;
-use crate::engine::build::{Builder, Built, Result};
+use crate::engine::build::{Builder, Built, Result, inline_file};
 use crate::engine::layer::LayerOptions;
 use crate::engine::register::NewImage;
 use crate::engine::save::{self, Save, SaveFormat};
@@ -192,17 +192,20 @@ impl Builder<'_> {
 
     /// Gives all files of a stage as an archive to `take`.
     fn export(&self, state: &State, take: impl FnOnce(File) -> crate::engine::Result<()>) -> Result<()> {
-        if let Some(source) = self.merged(state) {
-            let failed = |failure: Failure| Fault::from(Error::system("read the files", failure));
-            let job = Job::Pack { clamp: self.request.times.epoch, take_to: None };
-            let (reading, pipe) =
-                layer::start(&self.caller, self.engine.store().root(), source, job).map_err(failed)?;
-            let taken = take(pipe);
-            // Why nothing more comes is told better by the one who writes.
-            reading.finish().map_err(failed)?;
-            taken?;
-        }
-        Ok(())
+        let Some(source) = self.merged(state) else {
+            // No layer: an archive with nothing in it.
+            let empty = inline_file(&"\0".repeat(1024))?;
+            let opened = File::open(empty.path()).map_err(|err| Error::system("read the files", err))?;
+            return Ok(take(opened)?);
+        };
+        let failed = |failure: Failure| Fault::from(Error::system("read the files", failure));
+        let job = Job::Pack { clamp: self.request.times.epoch, take_to: None };
+        let (reading, pipe) =
+            layer::start(&self.caller, self.engine.store().root(), source, job).map_err(failed)?;
+        let taken = take(pipe);
+        // Why nothing more comes is told better by the one who writes.
+        reading.finish().map_err(failed)?;
+        Ok(taken?)
     }
 }
 

@@ -23,6 +23,7 @@ mod files;
 mod image;
 mod key;
 mod lanes;
+pub(crate) mod look;
 mod mounts;
 mod plan;
 pub(crate) mod platforms;
@@ -43,7 +44,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
-use crate::base::dockerfile::{Line, check};
+use crate::base::dockerfile::{Dockerfile, Line};
 use crate::base::manifest::Descriptor;
 use crate::base::platform::Platform;
 use crate::engine::build::context::Context;
@@ -183,16 +184,6 @@ pub(crate) fn build(
     Ok(built)
 }
 
-/// The name and the text of the Dockerfile that a build would read.
-///
-/// # Errors
-///
-/// If there is none.
-pub(crate) fn dockerfile_of(engine: &Engine, request: &BuildRequest) -> Result<(String, String)> {
-    let read = sources::read(engine, request)?;
-    Ok((read.name, read.text))
-}
-
 fn build_read(
     engine: &Engine,
     request: &BuildRequest,
@@ -200,11 +191,10 @@ fn build_read(
     read: sources::Read,
 ) -> Result<Built> {
     let file = crate::base::dockerfile::parse(&read.text)?;
-    if check::remarks_are_errors(&file)
-        && let Some(remark) = check::check(&file, &read.text).into_iter().next()
-    {
-        let message = format!("{}: {}", remark.rule, remark.message);
-        return Err(crate::base::dockerfile::DockerfileError::new(remark.at, message).into());
+    let ignore = read.context.ignore.clone();
+    if look::options(&file, request)?.error {
+        let base = |name: &str| look::local_base(engine, name);
+        look::refuse(&look::remarks((&file, &read.text), request, ignore.as_bytes(), &base, None)?)?;
     }
     let contexts = sources::contexts(engine, request)?;
     let names: Vec<String> = contexts.keys().cloned().collect();
@@ -249,6 +239,7 @@ fn build_read(
     }
     builder.import_caches();
     let mut built = builder.stages().and_then(|()| builder.finish());
+    builder.remark(&file, &read.text, ignore.as_bytes());
     if let Ok(built) = &mut built {
         built.facts.materials = std::mem::take(&mut builder.materials);
     }
@@ -258,6 +249,17 @@ fn build_read(
 }
 
 impl Builder<'_> {
+    /// Tells what could be written better.
+    fn remark(&mut self, file: &Dockerfile, text: &str, ignore: &[u8]) {
+        let base = |name: &str| look::used_base(&self.images, name);
+        let needed = Some(&self.plan.needed[..]);
+        if let Ok(remarks) = look::remarks((file, text), self.request, ignore, &base, needed)
+            && !remarks.is_empty()
+        {
+            self.event(&BuildEvent::Remarks(&remarks));
+        }
+    }
+
     fn event(&mut self, event: &BuildEvent<'_>) {
         (self.events)(event);
     }

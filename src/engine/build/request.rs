@@ -138,6 +138,8 @@ pub(crate) enum BuildEvent<'a> {
     /// It is: its ID, and the digest of its manifest.
     Made(&'a crate::base::digest::Digest, &'a crate::base::digest::Digest, &'a [ImageRef]),
     Warning(&'a str),
+    /// What could be written better.
+    Remarks(&'a [crate::base::dockerfile::check::Warning]),
 }
 
 /// Which step.

@@ -115,10 +115,7 @@ impl Builder<'_> {
         for (mount, word) in mounts.iter().zip(&run.flags.mounts) {
             self.mount_key(lane, line, mount, &state.expand(word, scope)?, &mut key)?;
         }
-        let with_args: Vec<String> = args.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let prefix =
-            if args.is_empty() { String::new() } else { format!("|{} {} ", args.len(), with_args.join(" ")) };
-        let created_by = format!("RUN {prefix}{} # buildkit", words.join(" "));
+        let created_by = format!("RUN {}{} # buildkit", state.shown_args(), words.join(" "));
         Ok(RunStep { key, created_by, request, mounts, scripts })
     }
 

@@ -114,9 +114,9 @@ impl State {
         Self { platform, ..self }
     }
 
-    /// A stage that goes on from this one: what it has declared for itself does not count there.
+    /// A stage that goes on from this one. It has its ARGs, too: "automatically inherited by its child stages".
     pub(super) fn successor(&self) -> Self {
-        Self { args: vec![], cmd_is_own: false, ..self.clone() }
+        Self { cmd_is_own: false, ..self.clone() }
     }
 
     pub(super) fn config(&self) -> &ContainerDefaults {
@@ -149,6 +149,22 @@ impl State {
             found.push((name.clone(), value.clone()));
         }
         found
+    }
+
+    /// What the history says of the ARGs of a RUN: `|2 A=1 B= `, each once, with what it is worth there.
+    pub(super) fn shown_args(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for (name, _) in &self.args {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        let shown = names.iter().map(|name| format!("{name}={} ", self.lookup(name).unwrap_or_default()));
+        if names.is_empty() {
+            String::new()
+        } else {
+            format!("|{} {}", names.len(), shown.collect::<String>())
+        }
     }
 
     /// The words of a command: shell forms get their shell.

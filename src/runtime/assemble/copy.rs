@@ -95,11 +95,8 @@ impl Copier<'_> {
             return self.entry(&top.fd, &top.stat, &at, &select::base_name(kept), &top.path, b"", 0);
         }
         if kind == FileType::Directory {
-            let existed = target.open(path, OFlags::PATH | OFlags::DIRECTORY).is_ok();
+            // What is copied is the content: the directory it goes to is like any that is missing.
             let at = self.directory(target, path)?;
-            if !existed {
-                self.attributes_of_directory(at.as_fd(), &top.stat, &top.path)?;
-            }
             return self.content(&top.fd, &at, &top.path, b"", 0);
         }
         if self.task.unpack && kind == FileType::RegularFile && self.unpack(target, top)? {

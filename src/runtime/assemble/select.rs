@@ -83,16 +83,11 @@ impl Sieve {
 ///
 /// # Errors
 ///
-/// If one without wildcards is not there; if all have some and nothing is found.
+/// If one without wildcards is not there. A pattern that matches nothing is no mistake, as with BuildKit.
 pub(crate) fn select(root: &RootDir, choice: &Choice, sieve: &Sieve) -> Result<Vec<Top>> {
     let mut found = Vec::new();
     for pattern in &choice.patterns {
         one_pattern(root, choice, pattern.as_bytes(), sieve, &mut found)?;
-    }
-    if found.is_empty() && !choice.patterns.is_empty() {
-        let patterns: Vec<String> = choice.patterns.iter().map(|pattern| shown(pattern.as_bytes())).collect();
-        let message = format!("no source files were specified: nothing matches {}", patterns.join(" "));
-        return Err(Failure::new(FailureKind::Invalid, message));
     }
     Ok(found)
 }
