@@ -13,8 +13,10 @@ fn a_published_project_runs_from_the_registry() {
     }
     let name = Registry::shared().reference("compose/published", "1");
     let sandbox = project(
-        "services: {a: {image: bb, command: [cat, /etc/hostname], network_mode: none, hostname: one}}\n",
+        "services: {a: {image: bb, command: [cat, /etc/hostname], network_mode: none, hostname: one, extends: {file: parts/base.yaml, service: base}}}\n",
     );
+    sandbox.write("p/parts/base.yaml", "services: {base: {extends: {file: labels.yaml, service: all}}}\n");
+    sandbox.write("p/parts/labels.yaml", "services: {all: {labels: {from: labels.yaml}}}\n");
     sandbox.write(
         "p/more.yaml",
         "services: {a: {hostname: two}, b: {image: bb, command: ['true'], env_file: [v/b.env]}}\n",
@@ -33,6 +35,7 @@ fn a_published_project_runs_from_the_registry() {
     let config = other.compose(&["-f", &from, "config"]);
     let text = config.ok();
     assert!(text.starts_with("name: p\n") && text.contains("hostname: two"), "{text}");
+    assert!(text.contains("from: labels.yaml"), "{text}");
     assert!(text.contains("FROM_FILE: \"yes\"") || text.contains("FROM_FILE: yes"), "{text}");
     let up = other.compose(&["-f", &from, "up", "--no-log-prefix", "a"]);
     assert!(up.ok().contains("two\n"), "{}", up.stdout);

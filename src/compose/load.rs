@@ -246,7 +246,7 @@ impl Loader<'_> {
                 let other = canonical::clean(&directory.join(file));
                 let other_directory = other.parent().unwrap_or(directory).to_path_buf();
                 let mut whole = Node::map(Map::new(), Default::default());
-                for document in self.documents(&other)? {
+                for document in self.documents(&self.published(&other))? {
                     let before = other_directory.strip_prefix(directory).unwrap_or(&other_directory);
                     whole = merge::records(whole, self.long_form(document, &other_directory, before)?, &FILE);
                 }
@@ -254,6 +254,16 @@ impl Loader<'_> {
             }
         };
         Ok(merge::records(base, service, &SERVICE_FIELDS))
+    }
+
+    /// Where a file of the project is: what was published with it lies elsewhere.
+    fn published(&self, path: &Path) -> PathBuf {
+        let (published, directory) = (&self.options.published, &self.options.project_directory);
+        let beside = published.as_ref().zip(directory.as_ref()).and_then(|(published, directory)| {
+            let inside = path.strip_prefix(canonical::clean(directory)).ok()?;
+            Some(published.join(inside)).filter(|beside| beside.is_file())
+        });
+        beside.unwrap_or_else(|| path.to_path_buf())
     }
 
     /// Another project's files, with their own directory and variables.

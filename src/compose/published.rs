@@ -27,7 +27,7 @@ const FILE_TYPE: &str = "application/vnd.docker.compose.file+yaml";
 const ENV_FILE_TYPE: &str = "application/vnd.docker.compose.envfile";
 const FILE_NAME: &str = "com.docker.compose.file";
 const ENV_FILE_NAME: &str = "com.docker.compose.envfile";
-/// A file that another one extends: it is no part of the project by itself.
+/// Marks a file that another one extends: it is no part of the project by itself.
 const EXTENDED: &str = "com.docker.compose.extends";
 const VERSION: &str = "com.docker.compose.version";
 
@@ -51,6 +51,13 @@ pub(crate) fn compose_file(name: &str, content: Vec<u8>) -> Document {
     document(FILE_TYPE, FILE_NAME, name, content)
 }
 
+/// A file that another one extends as a layer; `name` is its path in the project.
+pub(crate) fn extended_file(name: &str, content: Vec<u8>) -> Document {
+    let mut document = document(FILE_TYPE, FILE_NAME, name, content);
+    document.annotations.insert(EXTENDED.to_owned(), "true".to_owned());
+    document
+}
+
 /// One file of variables as a layer; `name` is what the Compose file calls it.
 pub(crate) fn env_file(name: &str, content: Vec<u8>) -> Document {
     document(ENV_FILE_TYPE, ENV_FILE_NAME, name, content)
@@ -69,26 +76,24 @@ pub(crate) fn name_of(file: &Path) -> Option<&str> {
     file.to_str()?.strip_prefix(SCHEME)
 }
 
-/// Looks whether a file can be published by itself: what it refers to on this machine stays here.
+/// The files that a file extends, as it names them: they are published with it.
 ///
 /// # Errors
 ///
-/// If it includes or extends another file; if it cannot be read.
-pub(crate) fn check(path: &Path, text: &str) -> Result<()> {
+/// If it includes another file, which stays on this machine; if it cannot be read.
+pub(crate) fn extended_by(path: &Path, text: &str) -> Result<Vec<String>> {
+    let mut extended = Vec::new();
     let mut files = Files::default();
     let file = files.add(path.display().to_string());
     for document in files.documents(text, file)? {
         if let Some(include) = document.get("include") {
             return Err(files.error(include.at, "cannot publish a file that includes others".to_owned()));
         }
-        for (name, service) in document.get("services").and_then(Node::as_map).into_iter().flatten() {
-            if let Some(file) = service.get("extends").and_then(|extends| extends.get("file")) {
-                let message = format!("cannot publish service {name}: it extends one of another file");
-                return Err(files.error(file.at, message));
-            }
-        }
+        let services = document.get("services").and_then(Node::as_map).into_iter().flatten();
+        let named = services.filter_map(|(_, service)| service.get("extends")?.str_at("file"));
+        extended.extend(named.map(str::to_owned));
     }
-    Ok(())
+    Ok(extended)
 }
 
 /// Writes what was read from a registry where the project is loaded from, and returns the Compose file.
@@ -104,7 +109,8 @@ pub(crate) fn unpack(engine: &Engine, name: &str, artifact: &Documents) -> Resul
     let directory = engine.store().root().join("compose/.published").join(artifact.digest.hex());
     let mut whole = Vec::new();
     for document in &artifact.documents {
-        let beside = document.annotations.get(EXTENDED).or_else(|| document.annotations.get(ENV_FILE_NAME));
+        let is_extended = document.annotations.contains_key(EXTENDED);
+        let beside = document.annotations.get(if is_extended { FILE_NAME } else { ENV_FILE_NAME });
         match beside {
             Some(path) => write(&directory, path, &document.content)?,
             None if document.media_type == FILE_TYPE => {
@@ -157,14 +163,17 @@ mod tests {
     }
 
     #[test]
-    fn files_that_need_others_are_not_published() {
+    fn files_that_need_others_name_them() {
         for (text, want) in [
-            ("services: {a: {image: x, extends: {service: b}}, b: {image: y}}\n", ""),
-            ("include: [b.yaml]\n", "includes others"),
-            ("services:\n  a:\n    extends: {file: b.yaml, service: b}\n", "service a: it extends"),
+            ("services: {a: {image: x, extends: {service: b}}, b: {image: y}}\n", Ok(vec![])),
+            ("include: [b.yaml]\n", Err("includes others")),
+            ("services:\n  a:\n    extends: {file: b.yaml, service: b}\n", Ok(vec!["b.yaml".to_owned()])),
         ] {
-            let said = check(Path::new("f"), text).err().map(|err| err.to_string()).unwrap_or_default();
-            assert!(said.contains(want) && said.is_empty() == want.is_empty(), "{text}: {said}");
+            match (extended_by(Path::new("f"), text), want) {
+                (Ok(found), Ok(want)) => assert_eq!(found, want, "{text}"),
+                (Err(err), Err(want)) => assert!(err.to_string().contains(want), "{text}: {err}"),
+                (found, want) => panic!("{text}: {found:?}, not {want:?}"),
+            }
         }
     }
 

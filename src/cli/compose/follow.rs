@@ -19,6 +19,7 @@ use crate::cli::compose::open::{self, Shown};
 use crate::cli::compose::watch::{self, Watching};
 use crate::cli::session::{Exit, Session};
 use crate::compose::apply::{Compose, UpOptions};
+use crate::compose::observe;
 use crate::compose::plan::Actual;
 use crate::compose::project::Project;
 use crate::engine::Kind;
@@ -236,6 +237,12 @@ fn ask_to_end(
 ) -> anyhow::Result<bool> {
     let mut limit = Duration::ZERO;
     for container in group.iter().filter(|container| container.running) {
+        let now = compose.engine.container_summary(&container.id);
+        if now.is_ok_and(|now| observe::will_restart(&now)) {
+            // There is nobody to be asked between two lives, and no further one is wanted.
+            compose.end(&[container], grace)?;
+            continue;
+        }
         compose.before_stop(container)?;
         let stop = compose.engine.container_spec(&container.id)?.stop;
         let own = Grace::from_seconds(if stop.timeout_s == u32::MAX { -1 } else { stop.timeout_s.into() });
@@ -256,7 +263,7 @@ fn ask_to_end(
         }
         let running = group.iter().any(|container| {
             let now = compose.engine.container_summary(&container.id);
-            now.is_ok_and(|now| crate::compose::observe::is_running(&now))
+            now.is_ok_and(|now| observe::is_running(&now))
         });
         if !running {
             break;

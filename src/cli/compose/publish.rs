@@ -1,6 +1,7 @@
 //! `ketch compose publish`: a project's files as an artifact in a registry. And its other end: `-f oci://…`.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,6 +12,7 @@ use crate::cli::compose::open;
 use crate::cli::error::AlreadyReported;
 use crate::cli::progress::Progress;
 use crate::cli::session::Session;
+use crate::compose::canonical;
 use crate::compose::load::{Loaded, Options};
 use crate::compose::node::Node;
 use crate::compose::project::Project;
@@ -97,19 +99,41 @@ pub(crate) fn publish(session: &mut Session<'_>, args: PublishArgs) -> anyhow::R
     Ok(())
 }
 
-/// The files of `-f`, as they are written.
+/// The files of `-f`, and those that they extend, as they are written.
 fn compose_files(loaded: &Loaded) -> anyhow::Result<Vec<Document>> {
     let mut documents = Vec::new();
+    let mut extended: Vec<PathBuf> = Vec::new();
     for path in &loaded.config_files {
         if path.as_os_str() == "-" {
             return Err(Error::invalid("cannot publish what comes from standard input").into());
         }
         let content = read(path)?;
-        published::check(path, &String::from_utf8_lossy(&content))?;
+        let named = published::extended_by(path, &String::from_utf8_lossy(&content))?;
+        extended.extend(named.iter().map(|file| canonical::clean(&loaded.directory.join(file))));
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         documents.push(published::compose_file(&name, content));
     }
+    let mut known = BTreeSet::new();
+    while let Some(path) = extended.pop() {
+        if !known.insert(path.clone()) {
+            continue;
+        }
+        let content = read(&path)?;
+        let named = published::extended_by(&path, &String::from_utf8_lossy(&content))?;
+        let directory = path.parent().unwrap_or(&loaded.directory);
+        extended.extend(named.iter().map(|file| canonical::clean(&directory.join(file))));
+        documents.push(published::extended_file(&name_inside(loaded, &path)?, content));
+    }
     Ok(documents)
+}
+
+/// The path of a file in the project.
+fn name_inside(loaded: &Loaded, path: &Path) -> anyhow::Result<String> {
+    let inside = path.strip_prefix(&loaded.directory).ok().and_then(Path::to_str);
+    let name = inside.ok_or_else(|| {
+        Error::invalid(format!("cannot publish {}: it is outside of the project", path.display()))
+    })?;
+    Ok(name.to_owned())
 }
 
 /// The files of variables, by their names in the Compose file. Without `allowed` there must be no variables at all:
@@ -127,12 +151,9 @@ fn env_files(loaded: &Loaded, allowed: bool) -> anyhow::Result<Vec<(String, Path
         }
         for file in files {
             let path = PathBuf::from(file.str_at("path").or_else(|| file.as_str()).unwrap_or_default());
-            let inside = path.strip_prefix(&loaded.directory).ok().and_then(Path::to_str);
-            let name = inside.ok_or_else(|| {
-                Error::invalid(format!("cannot publish {}: it is outside of the project", path.display()))
-            })?;
-            if path.exists() && !found.iter().any(|(known, _)| known == name) {
-                found.push((name.to_owned(), path));
+            let name = name_inside(loaded, &path)?;
+            if path.exists() && !found.iter().any(|(known, _)| *known == name) {
+                found.push((name, path));
             }
         }
     }

@@ -4,16 +4,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use nix::sched::CloneFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
 use crate::base::etc::HostsBase;
-use crate::base::id::ContainerId;
 use crate::base::idmap::IdMap;
-use crate::base::spec::{
-    ContainerSpec, MountKind, Namespace, NetworkMode, Record, SPEC_VERSION, UserNamespace,
-};
+use crate::base::spec::{ContainerSpec, MountKind, Namespace, Record, SPEC_VERSION, UserNamespace};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::init::{self, InitReport, kept};
 use crate::runtime::plan::{self, Places, Situation};
@@ -23,12 +19,12 @@ use crate::runtime::{identity, idmaps, seccomp};
 use crate::stage::wire::{self, WireError};
 use crate::store::Store;
 use crate::sys::clone::{Cloned, flags};
-use crate::sys::{namespace, pidfd};
+use crate::sys::pidfd;
 
 use super::cgroups::{self, Cgroups};
 use super::volumes::Volumes;
 use super::wiring::{self, Wiring};
-use super::{Monitor, etcfiles, prepare, record, shared_shm};
+use super::{Monitor, etcfiles, join, prepare, record, shared_shm};
 
 /// A container that has just started, and everything its monitor holds of it.
 #[derive(Debug)]
@@ -79,7 +75,7 @@ pub(super) fn start(
     let places = places(monitor);
     // Before the monitor is in the other container's user namespace, where it is not what it is here.
     let shared_shm = match &spec.namespaces.ipc {
-        Namespace::Container(id) => Some(shared_shm::of_container(pid_of(monitor, id)?)?),
+        Namespace::Container(id) => Some(shared_shm::of_container(join::pid_of(monitor, id)?)?),
         _ => None,
     };
     let nest = cgroups.nest(&spec.cgroup)?;
@@ -97,7 +93,7 @@ pub(super) fn start(
     }
     let secret_env = prepare::prepare(spec, &places.container, &places.volumes, wanted.as_ref())?;
     let (places, reach) = within_reach(spec, places, wanted.as_ref())?;
-    join_shared_namespaces(monitor)?;
+    join::shared_namespaces(monitor)?;
     // Those of a namespace that was joined are written already.
     let maps = wanted.filter(|_| plan::shares_user_namespace_of(spec).is_none());
     let own_gids = own_map("gid_map");
@@ -148,11 +144,7 @@ pub(super) fn start(
             let owner = maps.as_ref().and_then(|(uids, gids)| root_outside(uids, gids));
             let started = write_maps_of(pid, maps.as_ref()).and_then(|()| {
                 cgroups.settle(&spec.cgroup, pid, owner)?;
-                let network = || match monitor_makes_network(spec) {
-                    true => namespace::open_own("net"),
-                    false => namespace::open(pid, "net"),
-                };
-                wiring.as_mut().map_or(Ok(()), |wiring| wiring.begin(network()))?;
+                wiring.as_mut().map_or(Ok(()), |wiring| wiring.begin(join::network_of(spec, pid)))?;
                 let_go(&report)?;
                 let Some(wiring) = wiring.as_mut() else { return Ok(()) };
                 wiring.finish()?;
@@ -344,7 +336,7 @@ fn clone_flags(spec: &ContainerSpec, own_user: bool) -> u64 {
     let namespaces = &spec.namespaces;
     flags::MOUNT
         | if own_user { flags::USER } else { 0 }
-        | if plan::has_own_network(spec) && !monitor_makes_network(spec) { flags::NET } else { 0 }
+        | if plan::has_own_network(spec) && !join::makes_network(spec) { flags::NET } else { 0 }
         | private(&namespaces.pid, flags::PID)
         | private(&namespaces.ipc, flags::IPC)
         | private(&namespaces.uts, flags::UTS)
@@ -360,98 +352,6 @@ fn clone_failure(errno: nix::errno::Errno) -> Failure {
         _ => None,
     };
     failure
-}
-
-/// Joins what other containers, or files, share with this one. Process 1 inherits it.
-fn join_shared_namespaces(monitor: &Monitor) -> Result<(), Failure> {
-    let spec = &monitor.spec;
-    // Opened all before the first is joined: in the other's user namespace nobody may look into an init that is not
-    // dumpable.
-    let mut shared = Vec::new();
-    if let Some(id) = plan::shares_user_namespace_of(spec) {
-        shared.push(Shared::of(monitor, id, "user", CloneFlags::CLONE_NEWUSER)?);
-    }
-    if let UserNamespace::Path(path) = &spec.userns {
-        shared.push(Shared::open(path.clone(), CloneFlags::CLONE_NEWUSER)?);
-    }
-    match &spec.network.mode {
-        NetworkMode::Container(id) => {
-            shared.push(Shared::of(monitor, id, "net", CloneFlags::CLONE_NEWNET)?);
-        }
-        NetworkMode::Path(path) => shared.push(Shared::open(path.clone(), CloneFlags::CLONE_NEWNET)?),
-        NetworkMode::None | NetworkMode::Host | NetworkMode::Bridge(_) | NetworkMode::Private(_) => {}
-    }
-    let namespaces = &spec.namespaces;
-    for (namespace, name, flag) in [
-        (&namespaces.ipc, "ipc", CloneFlags::CLONE_NEWIPC),
-        (&namespaces.uts, "uts", CloneFlags::CLONE_NEWUTS),
-        (&namespaces.pid, "pid", CloneFlags::CLONE_NEWPID),
-        (&namespaces.cgroup, "cgroup", CloneFlags::CLONE_NEWCGROUP),
-    ] {
-        match namespace {
-            Namespace::Container(id) => shared.push(Shared::of(monitor, id, name, flag)?),
-            Namespace::Path(path) => shared.push(Shared::open(path.clone(), flag)?),
-            Namespace::Private | Namespace::Host => {}
-        }
-    }
-    shared.into_iter().try_for_each(Shared::join)?;
-    if monitor_makes_network(spec) {
-        nix::sched::unshare(CloneFlags::CLONE_NEWNET)
-            .map_err(|errno| Failure::errno("make the container's network namespace", errno))?;
-    }
-    Ok(())
-}
-
-/// Whether the monitor makes the network namespace, and process 1 inherits it: from within another container's user
-/// namespace it could not open that of process 1, which is not dumpable.
-fn monitor_makes_network(spec: &ContainerSpec) -> bool {
-    plan::joins_user_namespace(spec)
-        && matches!(spec.network.mode, NetworkMode::Bridge(_) | NetworkMode::Private(_))
-}
-
-/// A namespace that is there already, open.
-struct Shared {
-    path: PathBuf,
-    file: OwnedFd,
-    flag: CloneFlags,
-}
-
-impl Shared {
-    /// That of another container, which must be running.
-    fn of(monitor: &Monitor, id: &ContainerId, name: &str, flag: CloneFlags) -> Result<Self, Failure> {
-        Self::open(format!("/proc/{}/ns/{name}", pid_of(monitor, id)?), flag)
-    }
-
-    fn open(path: impl Into<PathBuf>, flag: CloneFlags) -> Result<Self, Failure> {
-        let path = path.into();
-        let file = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| Failure::errno(format!("join the namespace {}", path.display()), errno))?;
-        Ok(Self { path, file, flag })
-    }
-
-    fn join(self) -> Result<(), Failure> {
-        match nix::sched::setns(self.file, self.flag) {
-            // A user namespace cannot be joined twice: we are in it since the last start.
-            Err(nix::errno::Errno::EINVAL) if self.flag == CloneFlags::CLONE_NEWUSER => Ok(()),
-            other => other.map_err(|errno| {
-                Failure::errno(format!("join the namespace {}", self.path.display()), errno)
-            }),
-        }
-    }
-}
-
-/// Process 1 of another container, which must be running.
-fn pid_of(monitor: &Monitor, id: &ContainerId) -> Result<i32, Failure> {
-    let directory = monitor.order.root.join("containers").join(id.as_str());
-    record::read(&directory)
-        .filter(|record| record.ended.is_none())
-        .map(|record| record.pid)
-        .filter(|pid| pidfd::start_ticks(*pid).is_ok_and(|ticks| ticks.is_some()))
-        .ok_or_else(|| {
-            let message =
-                format!("container {} is not running, so its namespaces cannot be joined", id.short());
-            Failure::new(FailureKind::Conflict, message)
-        })
 }
 
 /// Both ends of the standard streams of a container without a terminal.

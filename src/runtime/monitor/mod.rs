@@ -20,6 +20,7 @@ mod etcfiles;
 pub(crate) mod health;
 mod hold;
 mod input;
+mod join;
 mod links;
 mod log;
 pub(in crate::runtime) mod notify;
