@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn defaults_fill_gaps_and_give_way() {
         let text = "[containers]\nenv=['A=1']\ninit=true\nshm_size='1m'\nuserns='keep-id'\ndns_servers=['9.9.9.9']\n\
-                    default_ulimits=['nofile=10:20','nproc=5']\nvolumes=['/a:/b']\nlog_driver='none'\nlog_size_max=5\n\
+                    default_ulimits=['nofile=10:20','nproc=5']\nvolumes=['/a:/b']\nlog_driver='json-file'\nlog_size_max=5\nlog_tag='t'\n\
                     default_sysctls=['net.ipv4.x=1']\numask='0077'\npids_limit=9\n[engine]\nstop_timeout=3\nimage_volume_mode='ignore'\n[network]\ndefault_network='n'\n";
         let conf = conf(text);
         let mut open = ContainerRequest::default();
@@ -267,7 +267,8 @@ mod tests {
             (Some(1 << 20), Some(0o77), Some(3))
         );
         assert_eq!((open.cgroup.limits.pids, open.image_volumes), (Some(9), Some(ImageVolumes::Ignore)));
-        assert_eq!((open.networks, open.log_options), (vec!["n".to_owned()], vec!["max-size=5".to_owned()]));
+        assert_eq!(open.networks, ["n"]);
+        assert_eq!(open.log_options, ["max-size=5", "tag=t"]);
         assert_eq!((open.mounts.len(), open.ulimits.len(), open.default_env.len()), (1, 2, 1));
 
         let mut asked = ContainerRequest {
@@ -280,6 +281,12 @@ mod tests {
         apply(&mut asked, &conf).unwrap();
         assert_eq!((asked.userns.as_str(), asked.networks.len(), asked.shm_size_bytes), ("host", 1, Some(1)));
         assert_eq!(asked.stop_timeout_s, Some(0));
+        // What a driver has no use for does not reach it.
+        for (driver, want) in [("none", &[][..]), ("journald", &["tag=t"]), ("k8s-file", &["max-size=5"])] {
+            let mut asked = ContainerRequest { log_driver: Some(driver.into()), ..ContainerRequest::default() };
+            apply(&mut asked, &conf).unwrap();
+            assert_eq!(asked.log_options, want, "{driver}");
+        }
     }
 
     #[test]
