@@ -12,7 +12,7 @@ use crate::base::signal::Signal;
 use crate::base::spec::{Namespace, NetworkMode};
 use crate::engine::cleanup::sweep_cgroup;
 use crate::engine::events::Event;
-use crate::engine::lifecycle::{Grace, StopOrder};
+use crate::engine::lifecycle::{Grace, StopOrder, Stopped};
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::clean::{self, Sweeper};
@@ -161,13 +161,13 @@ impl Engine {
         let status = match self.status_with_monitor(dir.as_fd(), id) {
             Ok(status) => status,
             // One that cannot be read runs if it is locked.
-            Err(_) if how.force => return self.kill_damaged(dir.as_fd(), id),
+            Err(_) if how.force => return self.unless_gone(id, self.kill_damaged(dir.as_fd(), id)),
             // Its lock is what stops the removal below.
             Err(_) => return Ok(()),
         };
         assert_at_rest(&status, id, how)?;
         if status.phase.is_running() && state::read_spec(dir.as_fd(), id).is_err() {
-            self.kill_damaged(dir.as_fd(), id)?;
+            self.unless_gone(id, self.kill_damaged(dir.as_fd(), id))?;
             sweep_cgroup(&status, id);
             return Ok(());
         }
@@ -180,12 +180,16 @@ impl Engine {
             self.kill(id, Signal::KILL).ok();
         }
         let order = StopOrder { id: id.clone(), grace: how.grace, signal: None };
-        match self.stop(&[order]).pop() {
-            Some(Err(err)) if err.kind != Kind::NotFound && self.store().containers().exists(id) => Err(err),
-            _ => {
-                sweep_cgroup(&status, id);
-                Ok(())
-            }
+        self.unless_gone(id, self.stop(&[order]).pop().unwrap_or(Ok(Stopped::Idle)))?;
+        sweep_cgroup(&status, id);
+        Ok(())
+    }
+
+    /// What has failed for a container that somebody else has removed meanwhile has not failed.
+    fn unless_gone<T>(&self, id: &ContainerId, done: Result<T>) -> Result<()> {
+        match done {
+            Err(err) if err.kind != Kind::NotFound && self.store().containers().exists(id) => Err(err),
+            _ => Ok(()),
         }
     }
 

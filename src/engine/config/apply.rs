@@ -283,7 +283,8 @@ mod tests {
         assert_eq!(asked.stop_timeout_s, Some(0));
         // What a driver has no use for does not reach it.
         for (driver, want) in [("none", &[][..]), ("journald", &["tag=t"]), ("k8s-file", &["max-size=5"])] {
-            let mut asked = ContainerRequest { log_driver: Some(driver.into()), ..ContainerRequest::default() };
+            let mut asked =
+                ContainerRequest { log_driver: Some(driver.into()), ..ContainerRequest::default() };
             apply(&mut asked, &conf).unwrap();
             assert_eq!(asked.log_options, want, "{driver}");
         }
