@@ -147,7 +147,7 @@ pub(crate) fn check(engine: &Engine, request: &BuildRequest) -> Result<Looked<Ch
 ///
 /// # Errors
 ///
-/// As [`check`].
+/// As [`check()`].
 pub(crate) fn targets(engine: &Engine, request: &BuildRequest) -> Result<Looked<Vec<Target>>> {
     read(engine, request, |file, text, _, _| {
         let raw: Vec<&str> = text.lines().collect();
@@ -181,7 +181,7 @@ fn described(raw: &[&str], line: &Line, name: &str) -> String {
 ///
 /// # Errors
 ///
-/// As [`check`].
+/// As [`check()`].
 pub(crate) fn outline(engine: &Engine, request: &BuildRequest) -> Result<Looked<Outline>> {
     read(engine, request, |file, text, plan, _| Ok(outlined(file, text, &plan?, request)))
 }
