@@ -231,6 +231,17 @@ fn passes_one(key: &str, value: &str, event: &Event) -> bool {
     }
 }
 
+/// Docker's word for what has happened to something of this kind: the other way round.
+pub(crate) fn dockers_word<'s>(kind: &str, status: &'s str) -> &'s str {
+    match (kind, status) {
+        (_, "died") => "die",
+        (_, "exec_died") => "exec_die",
+        ("container" | "network" | "volume", "remove") => "destroy",
+        ("image", "remove") => "delete",
+        (_, other) => other,
+    }
+}
+
 /// podman's word for what docker calls otherwise.
 fn podmans_word(status: &str) -> &str {
     match status {

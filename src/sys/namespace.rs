@@ -14,6 +14,12 @@ pub(crate) struct Identity {
     inode: u64,
 }
 
+impl From<rustix::fs::Stat> for Identity {
+    fn from(stat: rustix::fs::Stat) -> Self {
+        Self { device: stat.st_dev, inode: stat.st_ino }
+    }
+}
+
 /// Opens the namespace of a kind (`user`, `pid`, …) that a process is in.
 pub(crate) fn open(pid: i32, kind: &str) -> Result<OwnedFd, Errno> {
     rustix::fs::open(format!("/proc/{pid}/ns/{kind}"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
@@ -26,14 +32,12 @@ pub(crate) fn open_own(kind: &str) -> Result<OwnedFd, Errno> {
 
 /// Which namespace an open one is.
 pub(crate) fn identity(namespace: impl AsFd) -> Result<Identity, Errno> {
-    rustix::fs::fstat(namespace).map(|stat| Identity { device: stat.st_dev, inode: stat.st_ino })
+    rustix::fs::fstat(namespace).map(Identity::from)
 }
 
 /// Whether a process is in the caller's own namespace of a kind.
 pub(crate) fn is_shared(pid: i32, kind: &str) -> Result<bool, Errno> {
-    let identity = |process: &str| {
-        rustix::fs::stat(format!("/proc/{process}/ns/{kind}")).map(|stat| (stat.st_dev, stat.st_ino))
-    };
+    let identity = |process: &str| rustix::fs::stat(format!("/proc/{process}/ns/{kind}")).map(Identity::from);
     Ok(identity("self")? == identity(&pid.to_string())?)
 }
 

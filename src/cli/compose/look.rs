@@ -14,7 +14,7 @@ use crate::cli::error::shown;
 use crate::cli::format::table::Table;
 use crate::cli::session::{Exit, Session};
 use crate::compose::project::label;
-use crate::engine::events::{self, Event, EventQuery};
+use crate::engine::events::{self, Event, EventQuery, dockers_word};
 use crate::engine::filter::Filters;
 
 /// Show the processes of a project's containers
@@ -192,13 +192,10 @@ const OF_PODMAN: [&str; 3] = ["init", "cleanup", "sync"];
 /// Docker's word for what has happened.
 fn action(event: &Event) -> String {
     match event.status.as_str() {
-        "died" => "die".to_owned(),
-        "exec_died" => "exec_die".to_owned(),
-        "remove" => "destroy".to_owned(),
         "health_status" if !event.health_status.is_empty() => {
             format!("health_status: {}", event.health_status)
         }
-        other => other.to_owned(),
+        status => dockers_word(&event.kind, status).to_owned(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
+use crate::engine::events::dockers_word;
 use crate::net::ipam::{LeaseRange, Subnet};
 
 /// `docker ps --format json`: its fields.
@@ -252,13 +253,8 @@ pub(crate) fn hit(row: &mut Value) {
 
 /// Adds `docker events`' fields to an event.
 pub(crate) fn event(row: &mut Value) {
-    let action = match (row["Type"].as_str(), row["Status"].as_str()) {
-        (_, Some("died")) => "die",
-        (_, Some("exec_died")) => "exec_die",
-        (Some("container" | "network" | "volume"), Some("remove")) => "destroy",
-        (Some("image"), Some("remove")) => "delete",
-        (_, other) => other.unwrap_or_default(),
-    };
+    let text = |field: &str| row[field].as_str().unwrap_or_default();
+    let action = dockers_word(text("Type"), text("Status"));
     let mut attributes = row["Attributes"].as_object().cloned().unwrap_or_default();
     for (key, field) in [("name", "Name"), ("image", "Image")] {
         if row[field].as_str().is_some_and(|text| !text.is_empty()) {

@@ -102,14 +102,7 @@ fn read<T>(
         let file = parse(&read.text)?;
         let names: Vec<String> = request.contexts.keys().cloned().collect();
         let platform = request.platform.clone().unwrap_or_else(Platform::host);
-        let given = plan::Given {
-            args: &request.args,
-            target: request.target.as_deref(),
-            base: request.base.as_deref(),
-            contexts: &names,
-            platform: &platform,
-            all_stages: request.all_stages,
-        };
+        let given = plan::Given::of(request, &names, &platform);
         let plan = plan::plan(&file, &given).map_err(Fault::from);
         look(&file, &read.text, plan, read.context.ignore.as_bytes())
     };

@@ -199,14 +199,7 @@ fn build_read(
     let contexts = sources::contexts(engine, request)?;
     let names: Vec<String> = contexts.keys().cloned().collect();
     let platform = request.platform.clone().unwrap_or_else(Platform::host);
-    let given = plan::Given {
-        args: &request.args,
-        target: request.target.as_deref(),
-        base: request.base.as_deref(),
-        contexts: &names,
-        platform: &platform,
-        all_stages: request.all_stages,
-    };
+    let given = plan::Given::of(request, &names, &platform);
     let plan = plan::plan(&file, &given)?;
     let caller = engine.caller();
     if let Some(why) = caller.mapping.as_ref().and_then(|mapping| mapping.single.as_deref()) {

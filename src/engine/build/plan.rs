@@ -7,6 +7,7 @@ use crate::base::dockerfile::flags::{RunMount, RunMountKind};
 use crate::base::dockerfile::instruction::{From, Instruction, Line, Run, Transfer, Word};
 use crate::base::dockerfile::{Dockerfile, DockerfileError};
 use crate::base::platform::Platform;
+use crate::engine::build::request::BuildRequest;
 
 type Result<T> = std::result::Result<T, DockerfileError>;
 
@@ -70,6 +71,20 @@ pub(super) struct Given<'a> {
     pub(super) contexts: &'a [String],
     pub(super) platform: &'a Platform,
     pub(super) all_stages: bool,
+}
+
+impl<'a> Given<'a> {
+    /// What a request says; `contexts` are the names of its further contexts.
+    pub(super) fn of(request: &'a BuildRequest, contexts: &'a [String], platform: &'a Platform) -> Self {
+        Self {
+            args: &request.args,
+            target: request.target.as_deref(),
+            base: request.base.as_deref(),
+            contexts,
+            platform,
+            all_stages: request.all_stages,
+        }
+    }
 }
 
 /// Values of the platform ARGs.

@@ -19,15 +19,7 @@ pub(crate) fn of_bases(engine: &Engine, request: &BuildRequest) -> Result<Vec<Pl
     let read = sources::read(engine, request)?;
     let file = crate::base::dockerfile::parse(&read.text)?;
     let contexts: Vec<String> = request.contexts.keys().cloned().collect();
-    let given = Given {
-        args: &request.args,
-        target: request.target.as_deref(),
-        base: request.base.as_deref(),
-        contexts: &contexts,
-        platform: &Platform::host(),
-        all_stages: request.all_stages,
-    };
-    let plan = plan::plan(&file, &given)?;
+    let plan = plan::plan(&file, &Given::of(request, &contexts, &Platform::host()))?;
     let mut common: Option<Vec<Platform>> = None;
     for stage in plan.needed.iter().map(|number| &plan.stages[*number]) {
         // A stage of a fixed platform is the same in all builds.

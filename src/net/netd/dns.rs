@@ -478,10 +478,12 @@ fn with_length(message: &[u8]) -> Vec<u8> {
 /// Whether a container sends to a name server that was named for it. On the default network such a one stands in its
 /// resolv.conf; on others the gateway does.
 fn is_named_server(world: &World, bridge: Key, flow: Flow) -> bool {
+    if flow.outside.port() != 53 {
+        return false;
+    }
     let asker = world.owner(flow.inside.ip()).filter(|owner| owner.bridge == bridge);
     let member = asker.and_then(|asker| world.members.get(asker.member));
-    flow.outside.port() == 53
-        && world.bridges.get(bridge).is_some_and(|bridge| bridge.record.name == DEFAULT_NETWORK)
+    world.bridges.get(bridge).is_some_and(|bridge| bridge.record.name == DEFAULT_NETWORK)
         && member.is_some_and(|member| member.attach.dns.contains(&flow.outside.ip()))
 }
 
