@@ -207,3 +207,27 @@ fn up_waits_for_what_lasts_and_scales_what_there_is() {
     assert!(scaled.fails(1).contains("only one container can have"), "{}", scaled.stderr);
     sandbox.compose(&["down", "-t", "0"]).ok();
 }
+
+#[test]
+fn limits_are_those_of_either_spelling() {
+    let sandbox = project(
+        "services:\n  \
+           a: {image: bb, network_mode: none, mem_limit: 64m, cpus: 0.5, pids_limit: 50}\n  \
+           b: {image: bb, network_mode: none, deploy: {resources: {limits: {cpus: '0.25', memory: 32M, pids: 20}, reservations: {memory: 16M}}}}\n  \
+           c: {image: bb, network_mode: none, mem_limit: 64m, memswap_limit: 80m, cpus: 0.5, cpu_period: 50000}\n  \
+           d: {image: bb, network_mode: none, mem_limit: 0, memswap_limit: 0, cpus: 0, cpu_quota: 30000}\n  \
+           e: {image: bb, network_mode: none, mem_limit: 0, memswap_limit: 0, cpus: 0}\n",
+    );
+    sandbox.compose(&["create"]).ok();
+    let fields = "{{.Name}} {{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.MemoryReservation}} \
+                  {{.HostConfig.NanoCpus}} {{.HostConfig.CpuQuota}} {{.HostConfig.CpuPeriod}} {{.HostConfig.PidsLimit}}";
+    let made = sandbox.ok(["inspect", "--format", fields, "p-a-1", "p-b-1", "p-c-1", "p-d-1"]);
+    let wanted = "p-a-1 67108864 134217728 0 500000000 50000 100000 50\n\
+                  p-b-1 33554432 67108864 16777216 250000000 25000 100000 20\n\
+                  p-c-1 67108864 83886080 0 500000000 25000 50000 2048\n\
+                  p-d-1 0 0 0 0 30000 0 2048";
+    assert_eq!(made, wanted);
+    // Where there are no controllers as well: there is nothing to limit.
+    assert_eq!(sandbox.compose(&["run", "--rm", "e", "echo", "free"]).ok(), "free");
+    sandbox.compose(&["down", "-t", "0"]).ok();
+}

@@ -290,6 +290,8 @@ fn cgroup(service: &Node) -> Cgroup {
     let part = |part: &str, key: &str| service.get("deploy")?.get("resources")?.get(part)?.get(key);
     let number =
         |node: Option<&Node>| node.and_then(Node::scalar_text).and_then(|text| text.parse::<i64>().ok());
+    // No bytes is no limit, as in podman and Docker.
+    let bytes = |node: Option<&Node>| number(node).filter(|bytes| *bytes != 0);
     let count = |key: &str| number(service.get(key)).and_then(|value| u64::try_from(value).ok());
     let cpus = service.get("cpus").or_else(|| part("limits", "cpus")).and_then(Node::scalar_text);
     let quota = cpus.and_then(|text| text.parse::<f64>().ok()).filter(|cpus| *cpus > 0.0);
@@ -305,12 +307,13 @@ fn cgroup(service: &Node) -> Cgroup {
         list.unwrap_or_default().iter().filter_map(rate).collect()
     };
     let limits = Limits {
-        memory: number(service.get("mem_limit").or_else(|| part("limits", "memory"))),
-        memory_reservation: number(service.get("mem_reservation").or_else(|| part("reservations", "memory"))),
-        memory_swap: number(service.get("memswap_limit")),
+        memory: bytes(service.get("mem_limit").or_else(|| part("limits", "memory"))),
+        memory_reservation: bytes(service.get("mem_reservation").or_else(|| part("reservations", "memory"))),
+        memory_swap: bytes(service.get("memswap_limit")),
         cpu_shares: count("cpu_shares"),
         cpu_quota_us: quota.or_else(|| number(service.get("cpu_quota"))),
-        cpu_period_us: period,
+        // As of `--cpus`: where both are known, `inspect` can say how many processors that is.
+        cpu_period_us: period.or(quota.map(|_| CPU_PERIOD_US)),
         cpuset_cpus: text(service, "cpuset"),
         pids: number(service.get("pids_limit").or_else(|| part("limits", "pids"))),
         blkio_weight: number(service.get("blkio_config").and_then(|config| config.get("weight")))

@@ -13,6 +13,8 @@ is 'killed is not OOMKilled' "$(state shot ExitCode) $(state shot OOMKilled)" '1
 $k run -d --net=none --name=twice -m 24m --memory-swap 24m --restart on-failure:2 --rootfs $r sh -c 'tail /dev/zero' > /dev/null
 comes 'restarted after running out of memory' 'exited 2 true' $k inspect --format '{{.State.Status}} {{.RestartCount}} {{.State.OOMKilled}}' twice
 is '--memory-reservation, --memory-swap' "$($k run --rm --net=none -m 64m --memory-reservation 32m --memory-swap 80m --rootfs $r cat /sys/fs/cgroup/memory.low /sys/fs/cgroup/memory.swap.max | tr '\n' ' ')" '33554432 16777216 '
+$k run --rm --net=none -m 64k --rootfs $r true > $out 2>&1; is 'too little memory to begin' "$? $(grep -c OOM-killed $out)" '125 1'
+is 'nothing is left of it' "$($k ps -aq --filter status=created | wc -l)" 0
 
 # Processes.
 is '--pids-limit' "$($k run --rm --net=none --pids-limit 4 --rootfs $r sh -c 'for i in 1 2 3 4 5 6; do sleep 9 & done; wait' 2>&1 | grep -c -i "can't fork" | sed 's/^[1-9].*/some/')" some

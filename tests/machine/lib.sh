@@ -1,4 +1,4 @@
-# What the scripts of this directory share; tests/vm sends it before each of them, into a shell inside the machine.
+# What the scripts of this directory share; tests/vm puts it before each of them.
 #
 #   is WHAT GOT WANTED           one line, `ok:` or `FAILED:`
 #   comes WHAT WANTED CMD...     the same, once CMD says WANTED; after two minutes what it said last

@@ -154,9 +154,10 @@ pub(super) fn start(
                 rustix::io::write(&report, b"n").ok();
                 Ok(())
             });
-            let streams = started.and_then(|()| become_command(&report, ours)).inspect_err(|_| {
+            let streams = started.and_then(|()| become_command(&report, ours)).map_err(|failure| {
                 pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL).ok();
                 pidfd::wait(pidfd.as_fd()).ok();
+                cgroups.explain(failure)
             })?;
             let record = Record {
                 cgroup: cgroups.leaf().map(Path::to_owned),

@@ -91,6 +91,15 @@ impl Cgroups {
         self.unit.as_ref().map(Unit::leaf)
     }
 
+    /// Why a life did not begin: where memory ran out, that is the reason of whatever else went wrong.
+    pub(super) fn explain(&self, failure: Failure) -> Failure {
+        if self.leaf().is_none_or(|leaf| stat::oom_kills(leaf) == 0) {
+            return failure;
+        }
+        let message = "start init: container init was OOM-killed (memory limit too low?)";
+        Failure { hint: Some("give it more with --memory".into()), ..Failure::new(failure.kind, message) }
+    }
+
     /// A life is over: was one of its processes killed because memory ran out? What is left of them ends now.
     pub(super) fn leave(&self) -> bool {
         let Some(unit) = &self.unit else { return false };
