@@ -174,6 +174,72 @@ fn what_the_configuration_asks_in_vain_is_told() {
     assert_eq!(output.ok(), "");
 }
 
+/// Keys that the command line has flags for: what they change is what the flag changes.
+#[test]
+fn keys_in_place_of_flags() {
+    let sandbox = Sandbox::new();
+    let size = |conf: &str, userns: &str| {
+        let output = sh(&sandbox, conf, &["--net=none", userns], "cat /proc/self/uid_map");
+        output.ok().split_whitespace().nth(2).map(str::to_owned)
+    };
+    let conf = "[containers]\nuserns_size=2000\n";
+    assert_eq!(size(conf, "--userns=auto").as_deref(), Some("2000"));
+    assert_eq!(size(conf, "--userns=auto:size=1500").as_deref(), Some("1500"));
+
+    let layer = |conf: &str, more: &[&str]| {
+        let args = [&["push", "-q"][..], more, &["bb", "dir:out"]].concat();
+        configured(&sandbox, conf, args).run().ok();
+        let manifest = sandbox.read("out/manifest.json");
+        ["tar+gzip", "tar+zstd"].into_iter().find(|kind| manifest.contains(kind)).map(str::to_owned)
+    };
+    let conf = "[engine]\ncompression_format='zstd'\ncompression_level=3\n";
+    assert_eq!(layer(conf, &[]).as_deref(), Some("tar+zstd"));
+    assert_eq!(layer(conf, &["--compression-format=gzip"]).as_deref(), Some("tar+gzip"));
+    let wrong = configured(&sandbox, "[engine]\ncompression_format='rar'\n", ["push", "bb", "dir:out"]).run();
+    assert!(wrong.fails(125).contains("compression_format"), "{}", wrong.stderr);
+
+    sandbox.ok(["tag", "bb", "other:1"]);
+    let conf = "[engine]\nmulti_image_archive=true\n";
+    configured(&sandbox, conf, ["save", "-q", "-o", "both.tar", "bb", "other:1"]).run().ok();
+
+    let mode = |conf: &str| {
+        configured(&sandbox, conf, ["create", "--name=n", "--replace", "bb", "true"]).run().ok();
+        sandbox.inspect("n", ".HostConfig.NetworkMode")
+    };
+    assert_eq!(mode("[network]\ndefault_rootless_network_cmd='slirp4netns'\n"), "slirp4netns");
+    assert_eq!(mode("[network]\npasta_options=['-m','1400']\n"), "pasta");
+}
+
+#[test]
+fn checks_are_no_events_where_the_configuration_says_so() {
+    let sandbox = Sandbox::new();
+    for (name, conf) in [("told", "[engine]\n"), ("silent", "[engine]\nhealthcheck_events=false\n")] {
+        let args = [
+            "run",
+            "-d",
+            "--net=none",
+            "--name",
+            name,
+            "--health-cmd=true",
+            "--health-interval=0",
+            "bb",
+            "sleep",
+            "1000",
+        ];
+        configured(&sandbox, conf, args).run().ok();
+        sandbox.ok(["healthcheck", "run", name]);
+        let filter = format!("--filter=container={name}");
+        let events = sandbox.ok([
+            "events",
+            "--stream=false",
+            &filter,
+            "--filter=event=health_status",
+            "--format={{.Name}}",
+        ]);
+        assert_eq!(events.contains(name), name == "told", "{events}");
+    }
+}
+
 #[test]
 fn keys_that_detach_are_those_of_the_configuration_for_attach_too() {
     let sandbox = Sandbox::new();

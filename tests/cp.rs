@@ -145,6 +145,68 @@ fn export_writes_the_root_file_system_without_mounts() {
     }
 }
 
+/// What the image has where a volume is mounted lies below it and is a part of the root file system.
+#[test]
+fn export_has_the_images_files_below_volumes() {
+    let sandbox = Sandbox::new();
+    let has_mine = |state: &str| {
+        sandbox.ok(["export", "-o", "out.tar", "c"]);
+        let listed = sandbox.program("tar", ["-t", "-f", "out.tar"]).run();
+        assert_eq!(
+            listed.ok().lines().filter(|line| *line == "home/app/mine").count(),
+            1,
+            "{state}: {}",
+            listed.stdout
+        );
+        assert!(!listed.stdout.contains("home/app/new"), "{state}: {}", listed.stdout);
+    };
+    sandbox.ok(["create", "--name=c", "--net=none", "-v", "data:/home/app", "bb", "sleep", "1000"]);
+    has_mine("never started");
+    sandbox.ok(["start", "c"]);
+    sandbox.ok(["exec", "c", "touch", "/home/app/new"]);
+    has_mine("running");
+    sandbox.ok(["stop", "--time=0", "c"]);
+    has_mine("stopped");
+}
+
+#[test]
+fn files_go_to_and_from_a_part_of_a_volume_of_a_container_that_never_ran() {
+    let sandbox = Sandbox::new();
+    sandbox.write("f", "seen\n");
+    sandbox.ok(["volume", "create", "data"]);
+    sandbox.ok([
+        "run",
+        "--rm",
+        "--net=none",
+        "-v",
+        "data:/d",
+        "bb",
+        "sh",
+        "-c",
+        "mkdir /d/part; echo old > /d/part/old",
+    ]);
+    let mount = "--mount=type=volume,src=data,dst=/part,subpath=part";
+    sandbox.ok(["create", "--name=c", "--net=none", mount, "bb", "cat", "/part/f"]);
+    sandbox.ok(["cp", "c:/part/old", "out"]);
+    assert_eq!(sandbox.read("out"), "old\n");
+    sandbox.ok(["cp", "f", "c:/part/f"]);
+    assert_eq!(sandbox.ok(["start", "-a", "c"]), "seen");
+    assert_eq!(sandbox.ok(["run", "--rm", "--net=none", "-v", "data:/d", "bb", "cat", "/d/part/f"]), "seen");
+}
+
+#[test]
+fn a_device_alone_is_no_file_to_copy() {
+    let sandbox = Sandbox::new();
+    sandbox.start("c", &[], "exec sleep 1000");
+    let refused = sandbox.ketch(["cp", "c:/dev/null", "out"]);
+    assert!(refused.fails(125).contains("a device cannot be copied"), "{}", refused.stderr);
+    let refused = sandbox.ketch(["cp", "/dev/null", "c:/out"]);
+    assert!(refused.fails(125).contains("a device cannot be copied"), "{}", refused.stderr);
+    // Among others it is left out.
+    sandbox.ok(["cp", "c:/dev", "dev"]);
+    assert!(!sandbox.path("dev/null").exists());
+}
+
 /// SEC-13: a container that swaps a directory for a link to `/` gets and gives nothing of the host.
 #[test]
 fn swapped_links_do_not_escape() {

@@ -190,6 +190,27 @@ fn other_drivers() {
 }
 
 /// REL-70.
+/// The reader leaves while nothing more comes: `logs -f | grep -m 1 ready` and `events | head -n 1` end then, and do not
+/// wait for a next line.
+#[test]
+fn following_ends_with_its_reader() {
+    let sandbox = Sandbox::new();
+    sandbox.start("l", &[], "echo one; echo ready; exec sleep 1000");
+    sandbox.wait_until(&["logs", "l"], "ready");
+    let binary = common::ketch_binary();
+    for (script, want) in [
+        ("timeout 60 \"$1\" logs -f l | grep -m 1 ready; ", "ready\n"),
+        ("timeout 60 \"$1\" logs -ft l l | grep -m 1 -o ready", "ready\n"),
+        ("timeout 60 \"$1\" events --since 1h --filter event=start --format '{{.Name}}' | head -n 1", "l\n"),
+    ] {
+        let script = format!("set -o pipefail; {script}; test $? = 141");
+        let began = std::time::Instant::now();
+        let run = sandbox.program("bash", ["-c", &script, "sh", binary.to_str().expect("UTF-8")]).run();
+        assert_eq!((run.stdout.as_str(), run.stderr.as_str(), run.code), (want, "", 0), "{script}");
+        assert!(began.elapsed().as_secs() < 50, "{script}");
+    }
+}
+
 #[test]
 fn a_reader_that_leaves_ends_it_quietly() {
     let sandbox = Sandbox::new();

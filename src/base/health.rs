@@ -24,6 +24,9 @@ pub(crate) struct HealthPlan {
     pub(crate) startup: Option<Startup>,
     pub(crate) on_failure: OnFailure,
     pub(crate) log: HealthLog,
+    /// Checks are no events (`healthcheck_events=false` in containers.conf).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) silent: bool,
 }
 
 /// One check that is repeated.

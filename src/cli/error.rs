@@ -120,6 +120,15 @@ pub(crate) fn shown(text: &str) -> String {
     if io::stderr().is_terminal() { Escaped(text).to_string() } else { text.to_owned() }
 }
 
+/// What an engine's use case has failed with that prints as it goes: that its reader left is no failure of the engine.
+pub(crate) fn of_printing(err: engine::Error) -> anyhow::Error {
+    let cause = err.source.as_deref().and_then(|source| source.downcast_ref::<io::Error>());
+    match cause.map(io::Error::kind) {
+        Some(kind @ io::ErrorKind::BrokenPipe) => io::Error::from(kind).into(),
+        _ => err.into(),
+    }
+}
+
 /// True if standard output was closed by its reader. (Only printing yields a bare `io::Error`.)
 fn lost_reader(err: &anyhow::Error) -> bool {
     err.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::base::time::{go_string, parse_when};
-use crate::cli::error::shown;
+use crate::cli::error::{of_printing, shown};
 use crate::cli::format::{Format, Shape, docker, render_row};
 use crate::cli::session::Session;
 use crate::engine::events::{self, Event, EventQuery};
@@ -55,7 +56,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Result
     let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
     let (now, zone) = (Timestamp::now(), TimeZone::system());
     let when = |text: &Option<String>| text.as_ref().map(|text| parse_when(text, now, &zone)).transpose();
+    let stdout = io::stdout();
     let query = EventQuery {
+        outlet: Some(stdout.as_fd()),
         since: when(&args.since)?,
         until: when(&args.until)?,
         filters: Filters::parse(&args.filter, events::FILTERS)?,
@@ -81,7 +84,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Result
     };
     let outcome = session.engine()?.events(&query, print, || out.borrow_mut().flush());
     session.out = out.into_inner();
-    Ok(outcome?)
+    outcome.map_err(of_printing)
 }
 
 /// One line for people, in podman's words.

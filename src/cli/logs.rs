@@ -87,9 +87,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<(
     let mut printer = Printer::new(decoration)?;
     if args.follow {
         let printer = std::cell::RefCell::new(printer);
+        let stdout = io::stdout();
         follow(
             &mut logs,
-            Limits { until: query.until, ..Limits::default() },
+            Limits { until: query.until, outlet: Some(stdout.as_fd()), ..Limits::default() },
             |index, entry| printer.borrow_mut().print(index, entry),
             || printer.borrow_mut().flush(),
         )

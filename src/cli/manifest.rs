@@ -357,6 +357,14 @@ pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<
     let sign = args.signing.key(session)?;
     let engine = session.engine()?;
     let list = engine.manifest_list(&args.list)?;
+    let configured = &engine.conf().engine.add_compression;
+    let further = match args.add_compression.is_empty() {
+        true => configured
+            .iter()
+            .map(|text| LayerFormat::configured("add_compression", text))
+            .collect::<Result<_, _>>()?,
+        false => args.add_compression,
+    };
     let request = PushRequest {
         image: args.list,
         destination: args.destination,
@@ -366,9 +374,10 @@ pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<
             level: args.compression_level,
             force: args.force_compression,
             compress: false,
-        },
+        }
+        .or_configured(&engine.conf().engine)?,
         all: args.all,
-        further: args.add_compression,
+        further,
         sign,
         remote: args.registry.remote(),
     };

@@ -90,12 +90,7 @@ pub(crate) struct PushArgs {
 }
 
 pub(crate) fn parse_compression(text: &str) -> Result<LayerFormat, String> {
-    match text {
-        "gzip" => Ok(LayerFormat::Gzip),
-        "zstd" => Ok(LayerFormat::Zstd),
-        "zstd:chunked" => Ok(LayerFormat::ZstdChunked),
-        _ => Err("choose from: gzip, zstd, zstd:chunked".to_owned()),
-    }
+    LayerFormat::named(text).ok_or_else(|| "choose from: gzip, zstd, zstd:chunked".to_owned())
 }
 
 pub(crate) fn parse_format(text: &str) -> Result<ManifestFormat, String> {
@@ -122,7 +117,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<(
             level: args.compression_level,
             force: args.force_compression,
             compress: args.compress,
-        },
+        }
+        .or_configured(&engine.conf().engine)?,
         all: args.all,
         further: vec![],
         sign,

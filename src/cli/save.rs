@@ -91,7 +91,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: SaveArgs) -> anyhow::Result<(
         return Err(UsageError::new("--compress can only be set when --format is 'docker-dir'").into());
     }
     let engine = session.engine()?;
-    let images = if args.multi_image_archive {
+    let images = if args.multi_image_archive || engine.conf().engine.multi_image_archive {
         let all: Vec<String> = std::iter::once(&args.image).chain(&args.further).cloned().collect();
         engine.choose_several(&all, args.platform.as_ref())?
     } else {

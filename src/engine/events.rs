@@ -4,7 +4,7 @@
 //! after it has succeeded. A container's monitor does the same for what happens in it.
 
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -139,7 +139,7 @@ impl Engine {
     /// For a filter that means nothing; where no events are kept; reading; what `sink` and `flush` answer.
     pub(crate) fn events(
         &self,
-        query: &EventQuery,
+        query: &EventQuery<'_>,
         mut sink: impl FnMut(&Event) -> io::Result<()>,
         mut flush: impl FnMut() -> io::Result<()>,
     ) -> Result<()> {
@@ -175,7 +175,11 @@ impl Engine {
             let look = if watch.is_some() { None } else { Some(LOOK) };
             let mut set = PollSet::default();
             set.add(watch.as_ref().map(|watch| watch.as_fd()), Interest::READ);
+            let outlet = set.add_for_hang_up(query.outlet);
             set.wait(rest.into_iter().chain(look).min()).map_err(failed)?;
+            if set.ready(outlet).hung_up {
+                return Err(failed(io::ErrorKind::BrokenPipe.into()));
+            }
         }
     }
 
@@ -193,15 +197,17 @@ impl Engine {
 
 /// Which events somebody wants.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct EventQuery {
+pub(crate) struct EventQuery<'a> {
     pub(crate) since: Option<Timestamp>,
     pub(crate) until: Option<Timestamp>,
     pub(crate) filters: Filters,
     /// Those that come, too, up to `until`.
     pub(crate) follow: bool,
+    /// What the events are written to: when nobody reads it any more, that is a broken pipe.
+    pub(crate) outlet: Option<BorrowedFd<'a>>,
 }
 
-impl EventQuery {
+impl EventQuery<'_> {
     fn covers(&self, event: &Event) -> bool {
         self.since.is_none_or(|since| event.time >= since)
             && self.until.is_none_or(|until| event.time <= until)
@@ -261,7 +267,7 @@ fn is_image(name: &str, typed: &str) -> bool {
 
 /// Reads events from the system's journal, by its own program: its files are read by no other.
 fn journal_events(
-    query: &EventQuery,
+    query: &EventQuery<'_>,
     tests: &Tests<(String, String)>,
     sink: &mut impl FnMut(&Event) -> io::Result<()>,
     flush: &mut impl FnMut() -> io::Result<()>,

@@ -204,6 +204,8 @@ pub(crate) struct Limits<'a> {
     pub(crate) until: Option<Timestamp>,
     /// As soon as this is readable.
     pub(crate) interrupt: Option<BorrowedFd<'a>>,
+    /// As soon as nobody reads this any more, which is what entries are written to: that is a broken pipe.
+    pub(crate) outlet: Option<BorrowedFd<'a>>,
     /// When the first container has ended, or one of its lives that another one follows.
     pub(crate) first_end: bool,
 }
@@ -276,11 +278,15 @@ pub(crate) fn follow(
             set.add(log.descriptor(), Interest::READ);
         }
         let interrupt = set.add(limits.interrupt, Interest::READ);
+        let outlet = set.add_for_hang_up(limits.outlet);
         let silence = logs.iter().all(|log| log.finished || log.is_done()).then_some(SILENCE);
         let pause = pause_of(watch.is_some(), until, now);
         let next_life = logs.iter().any(|log| log.between).then_some(NEXT_LIFE);
         let woken = set.wait(pause.into_iter().chain(silence).chain(next_life).min())?;
         quiet = !woken && next_life.is_none();
+        if set.ready(outlet).hung_up {
+            return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
+        }
         if set.ready(interrupt).read {
             return Ok(Stopped::Interrupted);
         }

@@ -230,4 +230,6 @@ pub(crate) struct HealthRequest {
     pub(crate) timeout: Option<String>,
     /// No check, whatever the image says.
     pub(crate) disabled: bool,
+    /// Checks are no events.
+    pub(crate) silent: bool,
 }

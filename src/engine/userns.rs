@@ -148,7 +148,7 @@ impl Engine {
                 _ => return Err(bad()),
             }
         }
-        let size = match size {
+        let size = match size.or(self.conf().containers.userns_size.filter(|size| *size > 0)) {
             Some(size) => size,
             None => self.ids_of_image(request)?.max(AUTO_MIN),
         };

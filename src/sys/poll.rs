@@ -59,6 +59,13 @@ impl PollSet {
         self.0.len() - 1
     }
 
+    /// Adds a descriptor that only its hang-up matters of, as when nobody reads a pipe any more; answers its place.
+    pub(crate) fn add_for_hang_up(&mut self, fd: Option<BorrowedFd<'_>>) -> usize {
+        let fd = fd.map_or(-1, |fd| fd.as_raw_fd());
+        self.0.push(libc::pollfd { fd, events: 0, revents: 0 });
+        self.0.len() - 1
+    }
+
     /// Waits until something happens or the time is over; `None` waits for ever. True if something has
     /// happened. A signal that is handled ends the wait early, with nothing ready.
     ///
@@ -120,5 +127,18 @@ mod tests {
         assert_eq!(look(false), Ready::default());
         drop(write);
         assert_eq!(look(true), Ready { read: true, write: false, hung_up: true });
+    }
+
+    #[test]
+    fn a_writer_learns_that_nobody_reads() {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        let mut set = PollSet::default();
+        let place = set.add_for_hang_up(Some(write.as_fd()));
+        assert!(!set.wait(Some(Duration::ZERO)).unwrap() && !set.ready(place).hung_up);
+        drop(read);
+        assert!(set.wait(Some(Duration::ZERO)).unwrap() && set.ready(place).hung_up);
+        set.clear();
+        let place = set.add_for_hang_up(None);
+        assert!(!set.wait(Some(Duration::ZERO)).unwrap() && !set.ready(place).hung_up);
     }
 }

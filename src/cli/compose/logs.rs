@@ -242,7 +242,8 @@ impl<'a> Following<'a> {
     ) -> anyhow::Result<Followed> {
         let awaited: Vec<BorrowedFd<'_>> = [signals.map(AsFd::as_fd), beside].into_iter().flatten().collect();
         let awaited = AnyOf::new(&awaited)?;
-        let limits = Limits { until: self.until, interrupt: Some(awaited.as_fd()), first_end: true };
+        let limits =
+            Limits { until: self.until, interrupt: Some(awaited.as_fd()), first_end: true, outlet: None };
         loop {
             if self.logs.is_empty() {
                 self.printer.borrow_mut().finish()?;
@@ -283,6 +284,8 @@ impl<'a> Following<'a> {
     fn read(&mut self, limits: Limits<'_>) -> anyhow::Result<Stopped> {
         let (printer, places) = (&self.printer, &self.places);
         let sink = |at: usize, entry: &Entry<'_>| printer.borrow_mut().print(places[at], entry);
+        let stdout = io::stdout();
+        let limits = Limits { outlet: Some(stdout.as_fd()), ..limits };
         crate::engine::logs::follow(&mut self.logs, limits, sink, || printer.borrow_mut().flush())
             .map_err(failed)
     }
@@ -308,7 +311,7 @@ impl<'a> Following<'a> {
         let is_over =
             |id: &ContainerId| engine.container_summary(id).is_ok_and(|found| !observe::is_running(&found));
         while !self.logs.is_empty() && self.places.iter().all(|place| is_over(&self.ids[*place])) {
-            let limits = Limits { until: None, interrupt: None, first_end: true };
+            let limits = Limits { until: None, interrupt: None, first_end: true, outlet: None };
             match self.read(limits)? {
                 Stopped::Ended(at) => drop(self.ended(at)?),
                 Stopped::LifeEnded(..) => {}
@@ -328,7 +331,8 @@ impl<'a> Following<'a> {
             std::thread::sleep(time);
             return Ok(None);
         }
-        let limits = Limits { until: Some(Timestamp::now() + time), interrupt: None, first_end: true };
+        let limits =
+            Limits { until: Some(Timestamp::now() + time), interrupt: None, first_end: true, outlet: None };
         match self.read(limits)? {
             Stopped::Ended(at) => Ok(Some(self.ended(at)?)),
             Stopped::LifeEnded(at, code) => self.lives_on(at, code).map(|_| None).map_err(Into::into),

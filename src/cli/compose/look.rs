@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use serde_json::json;
 
 use crate::base::time::parse_when;
 use crate::cli::compose::open;
-use crate::cli::error::shown;
+use crate::cli::error::{of_printing, shown};
 use crate::cli::format::table::Table;
 use crate::cli::session::{Exit, Session};
 use crate::compose::project::label;
@@ -159,11 +160,13 @@ pub(crate) fn events(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Res
     let (now, zone) = (Timestamp::now(), TimeZone::system());
     let when = |text: &Option<String>| text.as_ref().map(|text| parse_when(text, now, &zone)).transpose();
     let filters = ["type=container".to_owned(), format!("label={}={}", label::PROJECT, project.name)];
+    let stdout = io::stdout();
     let query = EventQuery {
         since: when(&args.since)?,
         until: when(&args.until)?,
         filters: Filters::parse(&filters, events::FILTERS)?,
         follow: true,
+        outlet: Some(stdout.as_fd()),
     };
     session.engine()?;
     let escape = session.out_is_tty;
@@ -183,7 +186,7 @@ pub(crate) fn events(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Res
     };
     let result = session.engine()?.events(&query, print, || out.borrow_mut().flush());
     session.out = out.into_inner();
-    Ok(result?)
+    result.map_err(of_printing)
 }
 
 /// What Docker's engine does not tell of.

@@ -114,6 +114,7 @@ impl HealthCheckFlags {
             startup_timeout: self.health_startup_timeout.clone(),
             timeout: self.health_timeout.clone(),
             disabled: self.no_healthcheck,
+            silent: false,
         }
     }
 }

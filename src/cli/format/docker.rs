@@ -57,7 +57,9 @@ pub(crate) fn container(document: &mut Value) {
     document["Platform"] = "linux".into();
     let name = document["Name"].as_str().unwrap_or_default().trim_start_matches('/').to_owned();
     let networks = document["NetworkSettings"]["Networks"].as_object_mut();
-    for network in networks.into_iter().flat_map(Map::values_mut) {
+    // Nobody is asked for names where a container has no network of its own.
+    let named = networks.into_iter().flatten().filter(|(mode, _)| !matches!(mode.as_str(), "none" | "host"));
+    for (_, network) in named {
         let aliases = network["Aliases"].as_array().cloned().unwrap_or_default();
         let mut names = vec![Value::from(name.as_str())];
         names.extend(aliases.into_iter().filter(|alias| *alias != name.as_str()));

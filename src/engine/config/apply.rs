@@ -48,6 +48,7 @@ pub(crate) fn apply(request: &mut ContainerRequest, conf: &ContainersConf) -> Re
         request.log_options.push(format!("tag={tag}"));
     }
     request.stop_timeout_s = request.stop_timeout_s.or(conf.engine.stop_timeout);
+    request.health.silent |= conf.engine.healthcheck_events == Some(false);
     Ok(())
 }
 
@@ -124,7 +125,34 @@ fn namespaces(request: &mut ContainerRequest, conf: &ContainersConf) {
         let netns = containers.netns.clone().filter(|mode| !matches!(mode.as_str(), "" | "private"));
         // The name of podman's own default network means ketch's.
         let named = conf.network.default_network.clone().filter(|name| name != "podman" && !name.is_empty());
-        request.networks.extend(netns.or(named));
+        request.networks.extend(netns.or(named).or_else(|| helper_named(conf)));
+    }
+    for mode in &mut request.networks {
+        add_helper_options(mode, "pasta", &conf.network.pasta_options);
+        add_helper_options(mode, "slirp4netns", &conf.engine.network_cmd_options);
+    }
+}
+
+/// The network that the configuration chooses by its helper. `pasta` is podman's own choice and chooses nothing, unless it is
+/// to have options.
+fn helper_named(conf: &ContainersConf) -> Option<String> {
+    let helper = conf.network.default_rootless_network_cmd.as_deref().unwrap_or("pasta");
+    let chosen = helper == "slirp4netns" || helper == "pasta" && !conf.network.pasta_options.is_empty();
+    chosen.then(|| helper.to_owned())
+}
+
+/// Gives the mode `helper` the options of the configuration, before those that it was typed with: the last one counts.
+fn add_helper_options(mode: &mut String, helper: &str, options: &[String]) {
+    let Some(typed) = mode.strip_prefix(helper) else { return };
+    let typed = match typed.strip_prefix(':') {
+        Some(typed) => Some(typed),
+        None if typed.is_empty() => None,
+        None => return,
+    };
+    let all: Vec<&str> =
+        options.iter().map(String::as_str).chain(typed).filter(|text| !text.is_empty()).collect();
+    if !all.is_empty() {
+        *mode = format!("{helper}:{}", all.join(","));
     }
 }
 
@@ -288,6 +316,34 @@ mod tests {
             apply(&mut asked, &conf).unwrap();
             assert_eq!(asked.log_options, want, "{driver}");
         }
+    }
+
+    #[test]
+    fn options_of_network_helpers_go_before_what_was_typed() {
+        let conf = conf(
+            "[network]\npasta_options=['-m','1400']\n[engine]\nnetwork_cmd_options=['enable_ipv6=false']\n",
+        );
+        for (typed, want) in [
+            (&[][..], "pasta:-m,1400"),
+            (&["pasta"], "pasta:-m,1400"),
+            (&["pasta:-4"], "pasta:-m,1400,-4"),
+            (&["slirp4netns:mtu=9000"], "slirp4netns:enable_ipv6=false,mtu=9000"),
+            (&["pastas"], "pastas"),
+            (&["host"], "host"),
+        ] {
+            let networks = typed.iter().map(|mode| (*mode).to_owned()).collect();
+            let mut request = ContainerRequest { networks, ..ContainerRequest::default() };
+            apply(&mut request, &conf).unwrap();
+            assert_eq!(request.networks, [want], "{typed:?}");
+        }
+        let slirp = self::conf("[network]\ndefault_rootless_network_cmd='slirp4netns'\n");
+        let mut request = ContainerRequest::default();
+        apply(&mut request, &slirp).unwrap();
+        assert_eq!(request.networks, ["slirp4netns"]);
+        let pasta = self::conf("[network]\ndefault_rootless_network_cmd='pasta'\n");
+        let mut request = ContainerRequest::default();
+        apply(&mut request, &pasta).unwrap();
+        assert!(request.networks.is_empty());
     }
 
     #[test]

@@ -83,6 +83,8 @@ pub(crate) struct Containers {
     pub(crate) tz: Option<String>,
     pub(crate) umask: Option<String>,
     pub(crate) userns: Option<String>,
+    /// How many IDs `auto` gives where it is not told a size.
+    pub(crate) userns_size: Option<u32>,
     pub(crate) utsns: Option<String>,
     pub(crate) volumes: Vec<String>,
 }
@@ -91,14 +93,26 @@ pub(crate) struct Containers {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct EngineConf {
+    /// `manifest push --add-compression`.
+    pub(crate) add_compression: Vec<String>,
     pub(crate) cdi_spec_dirs: Vec<PathBuf>,
     pub(crate) cgroup_manager: Option<String>,
+    /// `push --compression-format`.
+    pub(crate) compression_format: Option<String>,
+    pub(crate) compression_level: Option<i32>,
     pub(crate) detach_keys: Option<String>,
     /// Variables of the command itself, like `HTTPS_PROXY=…`; one that is set stays as it is.
     pub(crate) env: Vec<String>,
     pub(crate) events_logger: Option<String>,
+    pub(crate) healthcheck_events: Option<bool>,
     pub(crate) image_default_format: Option<String>,
+    /// Layers that are fetched at once; 0 for the usual number.
+    pub(crate) image_parallel_copies: Option<usize>,
     pub(crate) image_volume_mode: Option<String>,
+    /// `save --multi-image-archive`.
+    pub(crate) multi_image_archive: bool,
+    /// Options of `--network slirp4netns`.
+    pub(crate) network_cmd_options: Vec<String>,
     pub(crate) pull_policy: Option<String>,
     pub(crate) retry: Option<u32>,
     /// How long, like `2s`.
@@ -128,8 +142,11 @@ impl EngineConf {
 #[serde(default)]
 pub(crate) struct NetworkConf {
     pub(crate) default_network: Option<String>,
+    pub(crate) default_rootless_network_cmd: Option<String>,
     pub(crate) default_subnet: Option<String>,
     pub(crate) default_subnet_pools: Vec<SubnetPool>,
+    /// Options of `--network pasta`.
+    pub(crate) pasta_options: Vec<String>,
 }
 
 /// Where new networks take their subnets from.

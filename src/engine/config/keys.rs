@@ -4,7 +4,7 @@
 //!
 //! containers.conf(5) of podman 5.4.
 
-use toml::Table;
+use toml::{Table, Value};
 
 /// Sections and their keys. One without keys is not for ketch and may hold anything.
 const KNOWN: [(&str, &str); 8] = [
@@ -24,11 +24,11 @@ const KNOWN: [(&str, &str); 8] = [
     ),
     (
         "engine",
-        "active_service add_compression cdi_spec_dirs cgroup_check cgroup_manager compat_api_enforce_docker_hub \
-         compose_providers compose_warning_logs compression_format compression_level conmon_env_vars conmon_path \
+        "active_service add_compression cdi_spec_dirs cgroup_check cgroup_manager chown_copied_files \
+         compat_api_enforce_docker_hub compose_providers compose_warning_logs compression_format compression_level conmon_env_vars conmon_path \
          conmonrs_path database_backend detach_keys enable_port_reservation env events_container_create_inspect_data \
          events_logfile_max_size events_logfile_path events_logger exit_command exit_command_delay \
-         healthcheck_events helper_binaries_dir hooks_dir image_build_format image_default_format \
+         healthcheck_events helper_binaries_dir hooks_dir image_build_format image_copy_tmp_dir image_default_format \
          image_default_transport image_parallel_copies image_volume_mode infra_command infra_image \
          kube_generate_type lock_type machine_enabled multi_image_archive namespace network_cmd_options \
          network_cmd_path no_pivot_root num_locks platform_to_oci_runtime pod_exit_policy podmansh_container \
@@ -59,28 +59,117 @@ pub(super) fn unknown(file: &Table) -> Vec<String> {
     unknown
 }
 
-/// Keys that ask for something which ketch does otherwise: what it does instead, as it is told.
-const WITHOUT_EFFECT: [(&str, &str, &str); 6] = [
-    (
+/// A key that asks for something which ketch does otherwise.
+struct Idle {
+    section: &'static str,
+    key: &'static str,
+    /// Values that ask for what ketch does anyway. An empty one asks for nothing.
+    fine: &'static [&'static str],
+    /// What ketch does, as it is told.
+    instead: &'static str,
+}
+
+const fn idle(
+    section: &'static str,
+    key: &'static str,
+    fine: &'static [&'static str],
+    instead: &'static str,
+) -> Idle {
+    Idle { section, key, fine, instead }
+}
+
+/// What is neither here nor read asks for nothing that a user could miss: programs that ketch does without, and how
+/// other engines divide their work (locks, databases, services, pods).
+const WITHOUT_EFFECT: [Idle; 27] = [
+    idle(
+        "containers",
+        "apparmor_profile",
+        &["unconfined", "container-default"],
+        "only root of the host can set a profile",
+    ),
+    idle(
         "containers",
         "interface_name",
+        &[],
         "interfaces are named eth0, eth1, …, or by --network NAME:interface_name=…",
     ),
-    ("containers", "log_path", "logs lie with their containers, or where --log-opt path=… says"),
-    ("engine", "events_logfile_path", "events are kept in the store, which --root or KETCH_ROOT moves"),
-    ("engine", "hooks_dir", "ketch starts containers itself and runs no hooks"),
-    ("engine", "static_dir", "all is in the store, which --root or KETCH_ROOT moves"),
-    ("engine", "volume_path", "volumes lie in the store, which --root or KETCH_ROOT moves"),
+    idle("containers", "keyring", &["true"], "every container has a session keyring of its own"),
+    idle("containers", "label_users", &["false"], "ketch sets no SELinux labels"),
+    idle("containers", "log_path", &[], "logs lie with their containers, or where --log-opt path=… says"),
+    idle(
+        "containers",
+        "prepare_volume_on_create",
+        &["false"],
+        "a volume gets the image's files when its container starts, or when `cp` looks for them",
+    ),
+    idle("engine", "compose_providers", &[], "`compose` is a part of ketch"),
+    idle(
+        "engine",
+        "events_container_create_inspect_data",
+        &["false"],
+        "events hold names, labels and codes; `inspect` has the rest",
+    ),
+    idle(
+        "engine",
+        "events_logfile_max_size",
+        &["8m"],
+        "the file of events is renamed at 8 MiB, and one is kept",
+    ),
+    idle(
+        "engine",
+        "events_logfile_path",
+        &[],
+        "events are kept in the store, which --root or KETCH_ROOT moves",
+    ),
+    idle("engine", "hooks_dir", &[], "ketch starts containers itself and runs no hooks"),
+    idle(
+        "engine",
+        "image_copy_tmp_dir",
+        &["storage", "/var/tmp"],
+        "images are written into the store at once",
+    ),
+    idle(
+        "engine",
+        "image_default_transport",
+        &["docker", "docker://"],
+        "a name without a transport is one of a registry",
+    ),
+    idle("engine", "kube_generate_type", &[], "ketch has no Kubernetes files yet"),
+    idle("engine", "namespace", &[], "the store, which --root or KETCH_ROOT moves, is the only namespace"),
+    idle("engine", "remote", &["false"], "there is no daemon to connect to"),
+    idle("engine", "runtime", &["crun", "runc", "ketch"], "ketch starts containers itself"),
+    idle("engine", "static_dir", &[], "all is in the store, which --root or KETCH_ROOT moves"),
+    idle("engine", "tmp_dir", &["/run/libpod"], "all is in the store, which --root or KETCH_ROOT moves"),
+    idle("engine", "volume_path", &[], "volumes lie in the store, which --root or KETCH_ROOT moves"),
+    idle("engine", "volume_plugins", &[], "\"local\" is the only driver"),
+    idle("network", "cni_plugin_dirs", &[], "ketch carries networks itself"),
+    idle("network", "dns_bind_port", &["0", "53"], "containers ask at port 53 of their gateway"),
+    idle("network", "netavark_plugin_dirs", &[], "ketch carries networks itself"),
+    idle("network", "network_backend", &["netavark"], "ketch carries networks itself"),
+    idle(
+        "network",
+        "network_config_dir",
+        &[],
+        "networks are described in the store, which --root or KETCH_ROOT moves",
+    ),
+    idle("secrets", "driver", &["file"], "\"file\" is the only driver"),
 ];
 
 /// What is set and cannot be followed, as it is shown to the user.
 pub(super) fn without_effect(file: &Table) -> Vec<String> {
-    let is_set = |section: &str, key: &str| {
-        let value = file.get(section).and_then(|values| values.get(key));
-        value.is_some_and(|value| value.as_str() != Some(""))
+    let in_vain = |idle: &&Idle| {
+        let value = file.get(idle.section).and_then(|values| values.get(idle.key));
+        value.is_some_and(|value| match value {
+            Value::String(text) => !text.is_empty() && !idle.fine.contains(&text.as_str()),
+            Value::Array(list) => !list.is_empty(),
+            Value::Table(table) => !table.is_empty(),
+            Value::Boolean(word) => !idle.fine.contains(&if *word { "true" } else { "false" }),
+            Value::Integer(number) => !idle.fine.contains(&number.to_string().as_str()),
+            Value::Float(_) | Value::Datetime(_) => true,
+        })
     };
-    let idle = WITHOUT_EFFECT.iter().filter(|(section, key, _)| is_set(section, key));
-    idle.map(|(section, key, instead)| format!("{key:?} in [{section}] has no effect: {instead}")).collect()
+    let told = |idle: &Idle| format!("{:?} in [{}] has no effect: {}", idle.key, idle.section, idle.instead);
+    WITHOUT_EFFECT.iter().filter(in_vain).map(told).collect()
 }
 
 #[cfg(test)]
@@ -102,9 +191,30 @@ mod tests {
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].starts_with("\"interface_name\" in [containers] has no effect"), "{told:?}");
         assert!(told[1].contains("volume_path"), "{told:?}");
-        let known = |(section, key, _): &(&str, &str, &str)| {
-            KNOWN.iter().any(|(name, keys)| name == section && keys.split(' ').any(|known| known == *key))
+        let known = |idle: &Idle| {
+            KNOWN.iter().any(|(name, keys)| {
+                *name == idle.section && (keys.is_empty() || keys.split(' ').any(|known| known == idle.key))
+            })
         };
         assert!(WITHOUT_EFFECT.iter().all(known));
+    }
+
+    #[test]
+    fn what_is_done_anyway_needs_no_word() {
+        for (text, count) in [
+            ("[containers]\nkeyring=true\napparmor_profile='container-default'\n", 0),
+            ("[containers]\nkeyring=false\napparmor_profile='mine'\n", 2),
+            ("[engine]\nruntime='crun'\nremote=false\nvolume_plugins={}\ncompose_providers=[]\n", 0),
+            (
+                "[engine]\nruntime='kata'\nremote=true\ncompose_providers=['/x']\n[engine.volume_plugins]\na='/b'\n",
+                4,
+            ),
+            ("[network]\ndns_bind_port=53\nnetwork_backend='netavark'\n[secrets]\ndriver='file'\n", 0),
+            ("[network]\ndns_bind_port=1053\nnetwork_backend='cni'\n[secrets]\ndriver='pass'\n", 3),
+        ] {
+            let table = text.parse().unwrap();
+            assert_eq!(without_effect(&table).len(), count, "{text}");
+            assert_eq!(unknown(&table), [""; 0], "{text}");
+        }
     }
 }

@@ -68,7 +68,8 @@ pub(super) fn layers(
             }
         }
     }
-    client.blobs(jobs, LANES)?;
+    let configured = puller.engine.conf().engine.image_parallel_copies.filter(|lanes| *lanes > 0);
+    client.blobs(jobs, configured.unwrap_or(LANES))?;
     Ok(unpacking.finish()?)
 }
 

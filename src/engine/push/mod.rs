@@ -20,6 +20,7 @@ use std::sync::Arc;
 use crate::base::digest::Digest;
 use crate::base::image_ref::{ImageName, ImageRef, RefError};
 use crate::base::manifest::Document;
+use crate::engine::config::containers_conf::EngineConf;
 use crate::engine::pull::PullEvent;
 use crate::engine::push::outgoing::{Outgoing, gather, read_manifest};
 use crate::engine::remote::RemoteOptions;
@@ -124,7 +125,45 @@ struct Cargo {
     index: Option<outgoing::OutManifest>,
 }
 
+impl LayerFormat {
+    /// The format of this name.
+    pub(crate) fn named(text: &str) -> Option<Self> {
+        match text {
+            "gzip" => Some(Self::Gzip),
+            "zstd" => Some(Self::Zstd),
+            "zstd:chunked" => Some(Self::ZstdChunked),
+            _ => None,
+        }
+    }
+
+    /// The format that `key` of containers.conf names.
+    ///
+    /// # Errors
+    ///
+    /// For a name of none.
+    pub(crate) fn configured(key: &str, text: &str) -> Result<Self> {
+        Self::named(text).ok_or_else(|| {
+            Error::invalid(format!("containers.conf: {key}: {text:?} means nothing"))
+                .hint("choose from gzip, zstd, zstd:chunked")
+        })
+    }
+}
+
 impl Wishes {
+    /// The wishes, and where they leave the compression open, that of containers.conf.
+    ///
+    /// # Errors
+    ///
+    /// If that means nothing.
+    pub(crate) fn or_configured(mut self, conf: &EngineConf) -> Result<Self> {
+        let configured = conf.compression_format.as_deref().filter(|text| !text.is_empty());
+        if let (None, Some(text)) = (self.compression, configured) {
+            self.compression = Some(LayerFormat::configured("compression_format", text)?);
+        }
+        self.level = self.level.or(conf.compression_level);
+        Ok(self)
+    }
+
     /// True if something is to be other than it is here.
     fn any(&self) -> bool {
         self.format.is_some() || self.compression.is_some() || self.force || self.compress

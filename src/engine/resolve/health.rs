@@ -43,7 +43,8 @@ pub(super) fn health(
         }
         return Ok(None);
     };
-    Ok(Some(HealthPlan { check, startup, on_failure, log: log(wanted, &facts.directory)? }))
+    let log = log(wanted, &facts.directory)?;
+    Ok(Some(HealthPlan { check, startup, on_failure, log, silent: wanted.silent }))
 }
 
 /// Decides the health checks of a container that has `current` ones: what `wanted` does not say stays. `None` for
@@ -101,7 +102,8 @@ pub(crate) fn update(
         log.max_count = wanted.max_log_count.unwrap_or(old.max_count);
         log.max_size = wanted.max_log_size.unwrap_or(old.max_size);
     }
-    Ok(Some(HealthPlan { check, startup, on_failure, log }))
+    let silent = current.map_or(wanted.silent, |plan| plan.silent);
+    Ok(Some(HealthPlan { check, startup, on_failure, log, silent }))
 }
 
 /// As [`update`], for the check of the start-up.

@@ -68,7 +68,7 @@ pub(crate) struct Pack {
     pub(crate) path: Bytes,
     /// Name of the topmost entry in the archive; `.` or empty packs what is in a directory.
     pub(crate) name: Bytes,
-    /// Leave out what is mounted below: only mount points come along, empty.
+    /// Leave out what is mounted into the root: what lies below a mount comes along in its place.
     pub(crate) one_file_system: bool,
 }
 
@@ -273,7 +273,8 @@ fn carry_out(order: CopyOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) -> 
         Place::Stopped { id_maps, .. } => id_maps.clone(),
         _ => None,
     };
-    let root = root::open(order.place, descriptors.next())?;
+    let alone = matches!(&order.job, Job::Pack(Pack { one_file_system: true, .. }));
+    let root = root::open(order.place, descriptors.next(), alone)?;
     match order.job {
         Job::Pack(job) => {
             let source = open_source(&root, &job.path)?;

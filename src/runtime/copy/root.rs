@@ -25,16 +25,27 @@ pub(super) fn host() -> Result<RootDir> {
     open_directory(Path::new("/")).map(RootDir::new)
 }
 
-/// Opens the root of `place`; `first` is the pidfd of a running container's process 1.
-pub(super) fn open(place: Place, first: Option<OwnedFd>) -> Result<RootDir> {
+/// Opens the root of `place`; `first` is the pidfd of a running container's process 1. `alone` leaves out what is mounted
+/// into it, so that what lies below such a mount is seen.
+pub(super) fn open(place: Place, first: Option<OwnedFd>, alone: bool) -> Result<RootDir> {
     match place {
         Place::Directory(path) => open_directory(&path).map(RootDir::new),
         Place::Running { pid } => {
             let first = first.ok_or_else(|| Failure::new(FailureKind::System, "no process 1 given"))?;
             join(pid, &first)?;
-            host()
+            match mount::clone_tree(rustix::fs::CWD, Path::new("/"), false) {
+                Ok(tree) if alone => walkable(tree),
+                // There may be mounts that this user namespace must not take off.
+                _ => host(),
+            }
         }
-        Place::Stopped { spec, container, store, .. } => mounted(&spec, container, &store),
+        Place::Stopped { spec, container, store, .. } => {
+            let root = root_of(&spec, container, &store)?;
+            if !alone {
+                mount_all(&spec, &root, &store)?;
+            }
+            Ok(root)
+        }
     }
 }
 
@@ -49,8 +60,8 @@ fn join(pid: i32, first: &OwnedFd) -> Result<()> {
     init::become_root()
 }
 
-/// Mounts a stopped container's root and volumes, in the mount namespace of this stage alone.
-fn mounted(spec: &ContainerSpec, container: PathBuf, store: &Path) -> Result<RootDir> {
+/// Mounts a stopped container's root, in the mount namespace of this stage alone.
+fn root_of(spec: &ContainerSpec, container: PathBuf, store: &Path) -> Result<RootDir> {
     let places = Places { container, layers: store.join("layers"), volumes: store.join("volumes") };
     let root = match plan::root(spec, &places) {
         RootPlan::Overlay(mut overlay) => {
@@ -63,14 +74,22 @@ fn mounted(spec: &ContainerSpec, container: PathBuf, store: &Path) -> Result<Roo
         }
         RootPlan::Directory(path) => open_directory(&path)?,
     };
-    rustix::process::fchdir(&root).map_err(|errno| Failure::errno("enter the root", errno))?;
-    // A mount that fsmount made must be opened again to be walked from.
-    let root = RootDir::new(open_directory(Path::new("."))?);
+    walkable(root)
+}
+
+/// A mount that fsmount made must be opened again to be walked from.
+fn walkable(root: OwnedFd) -> Result<RootDir> {
+    rustix::process::fchdir(root).map_err(|errno| Failure::errno("enter the root", errno))?;
+    open_directory(Path::new(".")).map(RootDir::new)
+}
+
+/// Mounts a stopped container's volumes and binds into its root.
+fn mount_all(spec: &ContainerSpec, root: &RootDir, store: &Path) -> Result<()> {
     for mounted in &spec.mounts {
-        let (source, copy_up) = match &mounted.kind {
-            MountKind::Bind { source, .. } => (source.clone(), false),
-            MountKind::Volume { name, subpath: None, copy_up, .. } => match volume(store, name) {
-                Some((path, may_fill)) => (path, *copy_up && may_fill),
+        let (source, below, copy_up) = match &mounted.kind {
+            MountKind::Bind { source, .. } => (source.clone(), None, false),
+            MountKind::Volume { name, subpath, copy_up, .. } => match volume(store, name) {
+                Some((path, may_fill)) => (path, subpath.as_ref(), *copy_up && may_fill),
                 None => continue,
             },
             _ => continue,
@@ -78,7 +97,16 @@ fn mounted(spec: &ContainerSpec, container: PathBuf, store: &Path) -> Result<Roo
         let what = rootfs::shown(mounted.target.as_bytes());
         // A source may have gone. What was never started has no mount points yet, and its volumes are still empty: both
         // become what the start would make of them, or a copy would end where nobody finds it.
-        let Ok(tree) = mount::clone_tree(rustix::fs::CWD, &source, true) else { continue };
+        let tree = match below {
+            None => mount::clone_tree(rustix::fs::CWD, &source, true),
+            Some(below) => {
+                match open_directory(&source).map(RootDir::new)?.open(below.as_bytes(), OFlags::PATH) {
+                    Ok(below) => mount::clone_tree(below.as_fd(), Path::new(""), false),
+                    Err(_) => continue,
+                }
+            }
+        };
+        let Ok(tree) = tree else { continue };
         let Ok(shape) = rootfs::shape_of(tree.as_fd()) else { continue };
         let copy_up = copy_up && root.open(mounted.target.as_bytes(), OFlags::PATH).is_ok();
         let Ok(target) = root.target(mounted.target.as_bytes(), shape, false) else { continue };
@@ -92,7 +120,7 @@ fn mounted(spec: &ContainerSpec, container: PathBuf, store: &Path) -> Result<Roo
         }
         mount::attach(tree.as_fd(), target.as_fd(), &what)?;
     }
-    Ok(root)
+    Ok(())
 }
 
 /// Where the files of a volume are, and whether the image's files may fill it; a tmpfs has none while nobody uses it.
