@@ -458,3 +458,125 @@ fn holes_stay_holes() {
     sandbox.ok(["load", "-q", "-i", archive.to_str().unwrap()]);
     assert_eq!(look("sparse"), "HEREthere");
 }
+
+/// Each platform's image goes under its digest alone, and a name for them all is made of the digests: what workflows
+/// that build on several machines do.
+#[test]
+fn images_are_pushed_by_digest_and_compressed_anew() {
+    let registry = Registry::shared();
+    let (sandbox, other) = (Sandbox::new(), Sandbox::empty());
+    sandbox.write("ctx/Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY Dockerfile /$TARGETARCH\n");
+    let ctx = sandbox.path("ctx").display().to_string();
+    let repository = registry.reference("buildx/digests", "x");
+    let repository = repository.strip_suffix(":x").unwrap();
+    let metadata = sandbox.path("metadata").display().to_string();
+    let digest = || -> String {
+        let told: serde_json::Value = serde_json::from_str(&sandbox.read("metadata")).unwrap();
+        told["containerimage.digest"].as_str().unwrap().to_owned()
+    };
+    let output = format!("type=image,name={repository},push-by-digest=true,name-canonical=true,push=true");
+    let mut digests = Vec::new();
+    for platform in ["linux/amd64", "linux/arm64"] {
+        build(&sandbox, &["--platform", platform, "-o", &output, "--metadata-file", &metadata, &ctx]).ok();
+        digests.push(format!("{repository}@{}", digest()));
+    }
+    other.ketch(["pull", "-q", &format!("{repository}:latest")]).fails(125);
+    let name = format!("{repository}:all");
+    other.ok(["buildx", "imagetools", "create", "-t", &name, &digests[0], &digests[1]]);
+    for arch in ["amd64", "arm64"] {
+        other.ok(["pull", "-q", "--arch", arch, &name]);
+        assert_eq!(other.ok(["image", "inspect", "--format={{.Architecture}}", &name]), arch);
+    }
+    let tagged = format!("type=image,name={name},push-by-digest=true,push=true");
+    assert!(build(&sandbox, &["-o", &tagged, &ctx]).fails(125).contains("by digest"));
+    // A list of several, too.
+    let both = ["--platform=linux/amd64,linux/arm64", "-o", &output, "--metadata-file", &metadata];
+    build(&sandbox, &[&both[..], &["--annotation=index:said=here", &ctx]].concat()).ok();
+    let list = format!("{repository}@{}", digest());
+    let raw = other.ok(["buildx", "imagetools", "inspect", "--raw", &list]);
+    assert!(raw.contains("\"said\":\"here\"") && raw.contains("arm64"), "{raw}");
+
+    let name = registry.reference("buildx/zstd", "1");
+    let output =
+        format!("type=registry,name={name},compression=zstd,compression-level=3,oci-mediatypes=true");
+    build(&sandbox, &["-o", &output, "--metadata-file", &metadata, &ctx]).ok();
+    let raw = other.ok(["buildx", "imagetools", "inspect", "--raw", &name]);
+    assert!(raw.contains("tar+zstd"), "{raw}");
+    let by_digest = format!("{}@{}", name.rsplit_once(':').unwrap().0, digest());
+    assert_eq!(other.ok(["buildx", "imagetools", "inspect", "--raw", &by_digest]), raw);
+    let alone = build(&sandbox, &["--annotation=index:a=b", &ctx]);
+    assert!(alone.fails(125).contains("index annotations not supported"), "{}", alone.stderr);
+}
+
+#[test]
+fn layouts_are_written_and_built_on() {
+    let sandbox = Sandbox::new();
+    let at = |name: &str| sandbox.path(name).display().to_string();
+    sandbox.write(
+        "ctx/Dockerfile",
+        "FROM scratch\nARG TARGETARCH\nCOPY Dockerfile /for-$TARGETARCH\nENV MADE=yes\n",
+    );
+    let output = format!("type=oci,dest={},tar=false,compression=zstd,force-compression=true", at("layout"));
+    build(&sandbox, &["-q", "-o", &output, "-t", "latest", &at("ctx")]).ok();
+    let index: serde_json::Value = serde_json::from_str(&sandbox.read("layout/index.json")).unwrap();
+    let entry = &index["manifests"][0];
+    let digest = entry["digest"].as_str().unwrap();
+    let manifest = sandbox.read(&format!("layout/blobs/{}", digest.replace(':', "/")));
+    assert!(manifest.contains("tar+zstd"), "{manifest}");
+
+    let called = entry["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap();
+    sandbox.write("on/Dockerfile", "FROM base\nCOPY --from=base /for-* /copied\nENV SEEN=$MADE\n");
+    for way in [format!("@{digest}"), format!(":{}", called.rsplit(':').next().unwrap())] {
+        let context = format!("base=oci-layout://{}{way}", at("layout"));
+        build(&sandbox, &["-q", "--build-context", &context, "-t", "on", &at("on")]).ok();
+        let env = sandbox.ok(["image", "inspect", "--format={{.Config.Env}}", "on"]);
+        assert!(env.contains("SEEN=yes"), "{way}: {env}");
+    }
+    let context = format!("base=oci-layout://{}:nosuch", at("layout"));
+    let missing = build(&sandbox, &["--build-context", &context, &at("on")]);
+    assert!(missing.fails(125).contains("nosuch"), "{}", missing.stderr);
+
+    // Files of several platforms have a directory each.
+    let platforms = "--platform=linux/amd64,linux/arm/v7";
+    build(&sandbox, &[platforms, "-o", &format!("type=local,dest={}", at("files")), &at("ctx")]).ok();
+    assert!(sandbox.path("files/linux_amd64/for-amd64").is_file());
+    assert!(sandbox.path("files/linux_arm_v7/for-arm").is_file());
+    let together = format!("type=local,dest={},platform-split=false", at("together"));
+    build(&sandbox, &[platforms, "-o", &together, &at("ctx")]).ok();
+    assert!(sandbox.path("together/for-amd64").is_file() && sandbox.path("together/for-arm").is_file());
+    let alone = format!("type=local,dest={},platform-split=true", at("alone"));
+    build(&sandbox, &["--platform=linux/amd64", "-o", &alone, &at("ctx")]).ok();
+    assert!(sandbox.path("alone/linux_amd64/for-amd64").is_file());
+}
+
+/// As with BuildKit: a Dockerfile may not give itself privileges.
+#[test]
+fn insecure_steps_need_leave() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ctx/Dockerfile", "FROM bb\nRUN --security=insecure grep CapEff /proc/self/status\n");
+    sandbox.write("ctx/docker-bake.hcl", "target \"default\" { network = \"none\" }\n");
+    let ctx = sandbox.path("ctx").display().to_string();
+    let refused = build(&sandbox, &[&ctx]);
+    assert!(refused.fails(125).contains("security.insecure is not allowed"), "{}", refused.stderr);
+    build(&sandbox, &["--allow=security.insecure", &ctx]).ok();
+    bake(&sandbox, &[]).fails(125);
+    bake(&sandbox, &["--allow=security.insecure"]).ok();
+}
+
+#[test]
+fn bases_and_triggers_are_shown_for_what_they_are() {
+    let sandbox = Sandbox::new();
+    sandbox.write("on/Dockerfile", "FROM bb\nONBUILD ARG V=1\nONBUILD RUN echo v=$V\n");
+    sandbox.write("ctx/Dockerfile", "ARG BASE=wrong\nFROM $BASE AS x\nRUN echo done\n");
+    let on = sandbox.path("on").display().to_string();
+    let ctx = sandbox.path("ctx").display().to_string();
+    build(&sandbox, &["-q", "-t", "on", &on]).ok();
+    let flags = ["--build-arg=BASE=on", "--build-arg=V=3", "--build-arg=W=4"];
+    let built = build(&sandbox, &[&flags[..], &[&ctx]].concat());
+    assert!(built.ok().contains("FROM on AS x"), "{}", built.stdout);
+    assert!(built.stdout.contains("v=3"), "{}", built.stdout);
+    assert!(built.stderr.contains("not consumed: [W]"), "{}", built.stderr);
+    // Docker's plug-in takes the builder before the verb, too.
+    sandbox.ok(["buildx", "--builder", "default", "build", "-q", &ctx, "--build-arg=BASE=bb"]);
+    sandbox.ketch(["buildx", "--builder=nosuch", "du"]).fails(125);
+}

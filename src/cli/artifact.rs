@@ -189,6 +189,7 @@ pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<
     let engine = session.engine()?;
     let artifact = engine.artifact(&args.name)?;
     let request = PushRequest {
+        by_digest: false,
         image: artifact.name.clone(),
         destination: None,
         wishes: Wishes::default(),

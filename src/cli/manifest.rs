@@ -366,6 +366,7 @@ pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<
         false => args.add_compression,
     };
     let request = PushRequest {
+        by_digest: false,
         image: args.list,
         destination: args.destination,
         wishes: Wishes {

@@ -139,12 +139,14 @@ fn dispatch(args: &[OsString], globals: &mut Globals) -> anyhow::Result<Exit> {
             Ok(rest) => compose::dispatch(rest, globals),
             Err(err) => Ok(Exit(compose::exit_code(&err.into(), globals))),
         },
-        First::Words(words) => match verbs::find(words) {
-            Found::Verb { verb, called, rest } => run_verb(verb, &called, rest, globals),
-            Found::Help(path) => help::print(globals, &path),
-            Found::Missing(group) => help::missing_command(globals, &group),
-            Found::Unknown { group, word } => Err(help::unknown_command(&group, &word).into()),
-        },
+        First::Words(words) => {
+            match verbs::find(verbs::builder_behind_verb(words).as_deref().unwrap_or(words)) {
+                Found::Verb { verb, called, rest } => run_verb(verb, &called, rest, globals),
+                Found::Help(path) => help::print(globals, &path),
+                Found::Missing(group) => help::missing_command(globals, &group),
+                Found::Unknown { group, word } => Err(help::unknown_command(&group, &word).into()),
+            }
+        }
     }
 }
 

@@ -109,6 +109,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<(
     let names =
         if args.all_tags { push::names_of_repository(engine, &args.image)? } else { vec![args.image] };
     let mut request = PushRequest {
+        by_digest: false,
         image: String::new(),
         destination: args.destination,
         wishes: Wishes {

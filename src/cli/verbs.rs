@@ -440,6 +440,29 @@ pub(crate) fn find(words: &[OsString]) -> Found<'_> {
     }
 }
 
+/// `buildx --builder NAME VERB …`, as Docker's plug-in takes it, with the flag behind the verb; a verb that does not
+/// know it goes without. `None` for anything else.
+pub(crate) fn builder_behind_verb(words: &[OsString]) -> Option<Vec<OsString>> {
+    let [group, flag, rest @ ..] = words else { return None };
+    let flag = flag.to_str().filter(|_| group == "buildx")?.strip_prefix("--builder")?;
+    let (name, rest) = match flag.strip_prefix('=') {
+        Some(name) => (OsString::from(name), rest),
+        None if flag.is_empty() => rest.split_first().map(|(name, rest)| (name.clone(), rest))?,
+        None => return None,
+    };
+    let (word, rest) = rest.split_first()?;
+    let command = lookup("buildx", &word.to_string_lossy())?.command("");
+    let is_known = command.get_arguments().any(|known| known.get_long() == Some("builder"));
+    let flag = is_known.then(|| ["--builder".into(), name]);
+    Some(
+        [group.clone(), word.clone()]
+            .into_iter()
+            .chain(flag.into_iter().flatten())
+            .chain(rest.iter().cloned())
+            .collect(),
+    )
+}
+
 /// The verb called `word` in `group`.
 pub(crate) fn lookup(group: &str, word: &str) -> Option<&'static Verb> {
     VERBS.iter().find(|verb| verb.group() == group && verb.is_called(word))
@@ -466,6 +489,22 @@ mod tests {
                 "{}",
                 verb.path
             );
+        }
+    }
+
+    #[test]
+    fn a_builder_may_stand_before_the_verb() {
+        let words = |text: &str| -> Vec<OsString> { text.split(' ').map(OsString::from).collect() };
+        for (typed, want) in [
+            ("buildx --builder b build .", Some("buildx build --builder b .")),
+            ("buildx --builder=b du", Some("buildx du --builder b")),
+            ("buildx --builder b ls", Some("buildx ls")),
+            ("buildx build --builder b .", None),
+            ("buildx --builder", None),
+            ("buildx --builders b ls", None),
+            ("build --builder b .", None),
+        ] {
+            assert_eq!(builder_behind_verb(&words(typed)), want.map(words), "{typed}");
         }
     }
 

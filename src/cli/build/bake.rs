@@ -39,8 +39,8 @@ pub(crate) struct BakeArgs {
     #[arg(long, value_name = "NAME", env = "BUILDX_BUILDER")]
     builder: Option<String>,
 
-    /// Privileges that RUN may ask for: they need no leave, containers are rootless
-    #[arg(long, value_name = "ENTITLEMENT")]
+    /// Privileges that RUN may ask for, as for build
+    #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
     allow: Vec<String>,
 
     /// A file: docker-bake.hcl, docker-bake.json or a Compose file (can be repeated)
@@ -161,6 +161,9 @@ fn with_flags(args: &BakeArgs, target: &Map<String, Value>, file: Option<&str>, 
     for (flag, wanted) in [("--no-cache", args.no_cache), ("--push", args.push), ("--pull", args.pull)] {
         words.extend(wanted.then(|| flag.to_owned()));
     }
+    // What bake itself may read and write is not asked for here.
+    let entitlements = args.allow.iter().filter(|allowed| !allowed.starts_with("fs"));
+    words.extend(entitlements.map(|allowed| format!("--allow={allowed}")));
     words.extend(args.progress.iter().map(|form| format!("--progress={form}")));
     words.extend(["--".to_owned(), context(target)]);
 }

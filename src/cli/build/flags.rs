@@ -14,7 +14,7 @@ use crate::cli::container_flags::mounts::device;
 use crate::cli::container_flags::security::seccomp_profile;
 use crate::engine::build::request::{BuildRequest, Secret};
 use crate::engine::request::ContainerRequest;
-use crate::engine::{Error, Result, config};
+use crate::engine::{Error, Kind, Result, config};
 
 /// Where files come from.
 #[derive(Args, Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct SourceFlags {
     #[arg(long, value_name = "FILE")]
     build_arg_file: Vec<PathBuf>,
 
-    /// A further context: NAME=DIRECTORY, =ADDRESS or =docker-image://IMAGE (can be repeated)
+    /// A further context: NAME=DIRECTORY, =ADDRESS, =docker-image://IMAGE or =oci-layout://DIRECTORY[:NAME|@DIGEST] (can be repeated)
     #[arg(long, value_name = "NAME=SOURCE")]
     build_context: Vec<String>,
 
@@ -65,7 +65,7 @@ pub(crate) struct SourceFlags {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Image")]
 pub(crate) struct ImageFlags {
-    /// Add an annotation to the manifest (can be repeated)
+    /// Add an annotation to the manifest, or with index: before the key to the list of several (can be repeated)
     #[arg(long, value_name = "KEY=VALUE")]
     annotation: Vec<String>,
 
@@ -275,9 +275,7 @@ impl ImageFlags {
     pub(super) fn fill(&self, request: &mut BuildRequest) -> Result<()> {
         for text in &self.annotation {
             let (key, value) = pair(text, "--annotation", "KEY=VALUE")?;
-            // Docker's prefixes say where; an image's own manifest is the only place.
-            let key = key.strip_prefix("manifest:").unwrap_or(&key).to_owned();
-            request.annotations.insert(key, value);
+            annotate(request, &key, &value)?;
         }
         for text in &self.env {
             request.env.push(match text.contains('=') {
@@ -362,6 +360,31 @@ fn argument(text: &str, args: &mut BTreeMap<String, String>) {
     }
 }
 
+/// An annotation: of the image's manifest, or with Docker's prefix `index:` of the list of several.
+pub(super) fn annotate(request: &mut BuildRequest, key: &str, value: &str) -> Result<()> {
+    let (of, rest) = key.split_once(':').unwrap_or(("", key));
+    let (of, rest) = match of {
+        "manifest" | "index" => (of, rest),
+        _ if of.contains('[') || of.ends_with("-descriptor") => {
+            let message = format!("annotation {key:?}: ketch annotates manifests and indexes as a whole");
+            return Err(
+                Error::new(Kind::Unsupported, message).hint("write manifest:KEY=VALUE or index:KEY=VALUE")
+            );
+        }
+        // A key may have a colon.
+        _ => ("manifest", key),
+    };
+    if rest.is_empty() {
+        return Err(Error::invalid(format!("annotation {key:?}: it needs a key")));
+    }
+    if of == "index" {
+        request.index_annotations.push((rest.to_owned(), value.to_owned()));
+    } else {
+        request.annotations.insert(rest.to_owned(), value.to_owned());
+    }
+    Ok(())
+}
+
 fn of_caller(name: &str) -> Option<String> {
     config::variable_of_caller(name.as_ref()).and_then(|value| value.into_string().ok())
 }
@@ -414,6 +437,20 @@ fn secret(text: &str) -> Result<(String, Secret)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn annotations() {
+        let mut request = BuildRequest::default();
+        for (key, value) in [("a", "1"), ("manifest:b", "2"), ("index:c", "3"), ("x:d", "4")] {
+            annotate(&mut request, key, value).unwrap();
+        }
+        let said: Vec<_> = request.annotations.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(said, [("a", "1"), ("b", "2"), ("x:d", "4")]);
+        assert_eq!(request.index_annotations, [("c".to_owned(), "3".to_owned())]);
+        for key in ["index:", "manifest[linux/amd64]:a", "manifest-descriptor:a", "index-descriptor:a"] {
+            assert!(annotate(&mut request, key, "1").is_err(), "{key}");
+        }
+    }
 
     #[test]
     fn secrets() {

@@ -7,11 +7,13 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
+use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef, RefError};
 use crate::cli::format::{self, Format, Shape};
 use crate::cli::progress::Progress;
 use crate::cli::pull::RegistryArgs;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
+use crate::engine::Error;
 use crate::engine::image::new_name;
 use crate::engine::manifest_list::NewList;
 use crate::engine::push::{self, PushRequest};
@@ -67,7 +69,7 @@ fn inspect(session: &mut Session<'_>, args: &ImagetoolsArgs) -> anyhow::Result<(
     let [name] = &args.names[..] else {
         return Err(UsageError::new("imagetools inspect takes one name").into());
     };
-    let full = new_name(name)?;
+    let full = on_registry(name)?;
     // What the registry has, whatever this store has under the name.
     let text = session.engine()?.inspect_list(&format!("docker://{full}"), &args.registry.remote())?;
     if args.raw {
@@ -110,6 +112,12 @@ fn inspect(session: &mut Session<'_>, args: &ImagetoolsArgs) -> anyhow::Result<(
     Ok(())
 }
 
+/// What a name means that is always a registry's: a short one is Docker Hub's.
+fn on_registry(typed: &str) -> Result<ImageRef, Error> {
+    let name: ImageName = typed.parse().map_err(|err: RefError| Error::invalid(err.to_string()))?;
+    Ok(name.on(DOCKER_HUB).with_default_tag())
+}
+
 fn make(session: &mut Session<'_>, args: &ImagetoolsArgs) -> anyhow::Result<()> {
     if args.tag.is_empty() {
         return Err(UsageError::new("imagetools create needs a name: -t NAME").into());
@@ -118,7 +126,9 @@ fn make(session: &mut Session<'_>, args: &ImagetoolsArgs) -> anyhow::Result<()> 
     let engine = session.engine()?;
     let progress = Progress::new(args.dry_run);
     for tag in &args.tag {
-        let name = new_name(tag)?.to_string();
+        // Checks that it can be a name, too.
+        new_name(tag)?;
+        let name = on_registry(tag)?.to_string();
         let was_there = engine.manifest_list(&name).is_ok();
         engine.create_list(&name, &args.names, &new, &|event| progress.show(event))?;
         let done = if args.dry_run {

@@ -8,10 +8,11 @@ mod attest;
 mod bake;
 mod bake_file;
 mod buildx;
+mod caches;
 mod call;
+mod exports;
 mod flags;
 mod imagetools;
-mod output;
 mod progress;
 mod prune;
 mod refused;
@@ -25,12 +26,14 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::base::digest::Digest;
 use crate::base::manifest::Form;
 use crate::base::platform::Platform;
 use crate::cli::build::attest::AttestFlags;
+use crate::cli::build::caches::CacheFlags;
 use crate::cli::build::call::Call;
+use crate::cli::build::exports::Delivery;
 use crate::cli::build::flags::{ImageFlags, RunFlags, SourceFlags};
-use crate::cli::build::output::CacheFlags;
 use crate::cli::build::progress::{Mode, Show};
 use crate::cli::build::refused::RefusedFlags;
 use crate::cli::build::several::BuildPlatforms;
@@ -41,6 +44,7 @@ use crate::engine::build::request::{BuildRequest, Output};
 use crate::engine::build::{self, Built};
 use crate::engine::pull::PullPolicy;
 use crate::engine::push::{self, PushRequest};
+use crate::engine::save::SaveFormat;
 use crate::engine::{Engine, Error};
 
 pub(crate) use bake::{BakeArgs, bake};
@@ -68,7 +72,7 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     image: ImageFlags,
 
-    /// Privileges that RUN --security and --network may ask for: they need no leave, containers are rootless
+    /// Privileges that RUN may ask for: security.insecure, or network.host, which needs no leave
     #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',', value_parser = ["network.host", "security.insecure"])]
     allow: Vec<String>,
 
@@ -140,9 +144,13 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "FORM", env = "BUILDKIT_PROGRESS", default_value = "auto", value_parser = ["auto", "plain", "tty", "rawjson", "quiet", "none"])]
     progress: String,
 
-    /// When to ask the registry for base images: missing, always, never or newer
-    #[arg(long, value_name = "POLICY", num_args = 0..=1, require_equals = true, default_value = "missing", default_missing_value = "always", value_parser = crate::cli::pull::parse_policy)]
+    /// When to ask the registry for base images: missing, always, never or newer; newer if only the flag is there
+    #[arg(long, value_name = "POLICY", num_args = 0..=1, require_equals = true, default_value = "missing", default_missing_value = "newer", value_parser = crate::cli::pull::parse_policy)]
     pull: PullPolicy,
+
+    /// Always ask the registry
+    #[arg(long, hide = true, conflicts_with = "pull_never")]
+    pull_always: bool,
 
     /// Never ask a registry
     #[arg(long, hide = true)]
@@ -202,10 +210,11 @@ fn run_one(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<(Exit, 
     if let Some(call) = args.call.instead(args.check) {
         return Ok((call::run(session, &args, call)?, None));
     }
-    let (mut request, push) = args.request()?;
-    if args.format.is_none() {
-        request.form = session.engine()?.conf().engine.default_form()?;
-    }
+    let (mut request, delivery) = args.request()?;
+    request.form = match args.format.or(delivery.form) {
+        Some(form) => form,
+        None => session.engine()?.conf().engine.default_form()?,
+    };
     if let Some(path) = &args.logfile {
         File::create(path).map_err(|err| Error::system(format!("create {}", path.display()), err))?;
     }
@@ -215,22 +224,54 @@ fn run_one(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<(Exit, 
         platforms = Some(vec![request.platform.clone().unwrap_or_else(Platform::host)]);
     }
     if let Some(platforms) = platforms {
-        let made = several::run(session, &args, request, &platforms, push, wished.as_ref())?;
+        let made = several::run(session, &args, request, &platforms, (&delivery, wished.as_ref()))?;
         return Ok((Exit::OK, Some(made)));
     }
+    if !request.index_annotations.is_empty() {
+        let message = "index annotations not supported for single platform export";
+        return Err(Error::invalid(message).hint("several platforms make an index: --platform").into());
+    }
+    if request.split_platforms == Some(true) {
+        let platform = request.platform.clone().unwrap_or_else(Platform::host);
+        request.outputs.iter_mut().for_each(|output| *output = several::of_platform(output, &platform, true));
+    }
+    let layouts = take_layouts(&mut request.outputs, &delivery);
     let built = build_one(session, &args, &request, args.logfile.clone())?;
     if let Some(id) = &built.id {
         several::add_to_list(session, &args, id)?;
     }
-    args.tell(session, &request, &built)?;
-    if push {
-        let quiet = args.mode(session, &request.outputs) == Mode::Quiet;
-        let engine = session.engine()?;
-        for name in &request.names {
-            push_to(engine, &name.to_string(), &args, quiet)?;
+    let mut document = metadata(&request, &built);
+    let quiet = args.mode(session, &request.outputs) == Mode::Quiet;
+    let engine = session.engine()?;
+    if let Some(id) = &built.id {
+        let name = request.names.first().map(ToString::to_string);
+        several::save(engine, (&id.to_string(), name.as_deref()), &layouts, &delivery)?;
+        let named = request.names.iter().map(|name| (name.to_string(), None));
+        let plain = delivery.by_digest.iter().map(|to| (id.to_string(), Some(to.as_str())));
+        for (image, to) in named.filter(|_| delivery.push).chain(plain) {
+            let digest = push_to(engine, (&image, to), &args, &delivery, quiet)?;
+            several::set_digest(&mut document, &digest);
+        }
+        if request.names.is_empty() && !delivery.by_digest.is_empty() {
+            document["image.name"] = delivery.by_digest.join(",").into();
         }
     }
-    Ok((Exit::OK, Some(Made { metadata: metadata(&request, &built) })))
+    args.tell(session, &request, &built, &document)?;
+    Ok((Exit::OK, Some(Made { metadata: document })))
+}
+
+/// Takes away the OCI layouts whose layers are to be other than they are here: they are written like a push.
+fn take_layouts(outputs: &mut Vec<Output>, delivery: &Delivery) -> Vec<Output> {
+    let is_one = |output: &Output| matches!(output, Output::Saved(path, format) if *format != SaveFormat::DockerArchive && path.as_os_str() != "/dev/stdout");
+    if !delivery.changes() {
+        return vec![];
+    }
+    let (layouts, mut others): (Vec<_>, Vec<_>) = outputs.drain(..).partition(is_one);
+    if !layouts.is_empty() {
+        others.push(Output::Image);
+    }
+    *outputs = others;
+    layouts
 }
 
 /// What buildx tells of a result.
@@ -270,17 +311,32 @@ fn build_one(
     Ok(built)
 }
 
-/// Pushes an image or a manifest list.
-fn push_to(engine: &Engine, name: &str, args: &BuildArgs, quiet: bool) -> anyhow::Result<()> {
+/// Pushes an image or a manifest list: under its name, or under its digest alone to a repository.
+fn push_to(
+    engine: &Engine,
+    (image, repository): (&str, Option<&str>),
+    args: &BuildArgs,
+    delivery: &Delivery,
+    quiet: bool,
+) -> anyhow::Result<Digest> {
     let progress = crate::cli::progress::Progress::new(quiet);
-    let request =
-        PushRequest { image: name.to_owned(), remote: args.registry.remote(), ..PushRequest::default() };
-    push::push(engine, &request, &|event| progress.show(event))?;
-    Ok(())
+    let mut remote = args.registry.remote();
+    if delivery.insecure {
+        remote.tls_verify = Some(false);
+    }
+    let request = PushRequest {
+        image: image.to_owned(),
+        destination: repository.map(|name| format!("docker://{name}")),
+        by_digest: repository.is_some(),
+        wishes: delivery.wishes,
+        remote,
+        ..PushRequest::default()
+    };
+    Ok(push::push(engine, &request, &|event| progress.show(event))?.digest)
 }
 
 impl BuildArgs {
-    fn request(&self) -> Result<(BuildRequest, bool), Error> {
+    fn request(&self) -> Result<(BuildRequest, Delivery), Error> {
         let mut request = BuildRequest {
             context: self.context.clone().unwrap_or_else(|| ".".into()).into(),
             ..BuildRequest::default()
@@ -294,27 +350,37 @@ impl BuildArgs {
         request.discard_in_volumes = self.run.compat_volumes == Some(true);
         request.all_stages = !self.skip_unused_stages;
         request.jobs = if self.jobs == 0 { usize::MAX } else { self.jobs };
-        let policy = if self.pull_never { PullPolicy::Never } else { self.pull };
+        let policy = match (self.pull_never, self.pull_always) {
+            (true, _) => PullPolicy::Never,
+            (_, true) => PullPolicy::Always,
+            _ => self.pull,
+        };
         request.pull = self.registry.request(policy, None);
         request.container = self.run.request()?;
-        let mut push = self.push;
+        request.insecure = self.allow.iter().any(|entitlement| entitlement == "security.insecure");
+        let mut delivery = Delivery { push: self.push, ..Delivery::default() };
         for text in &self.output {
-            let (output, name, pushes) = output::output(text)?;
-            if to_stdout(&request.outputs) && to_stdout(std::slice::from_ref(&output)) {
+            let export = exports::read(text)?;
+            if to_stdout(&request.outputs) && to_stdout(std::slice::from_ref(&export.output)) {
                 return Err(Error::invalid("--output: only one result can go to standard output"));
             }
-            request.outputs.push(output);
-            push |= pushes;
-            if let Some(name) = name {
-                request.names.push(crate::engine::image::new_name(&name)?);
+            request.outputs.push(export.output);
+            request.uncompressed |= export.uncompressed;
+            request.split_platforms = export.split.or(request.split_platforms);
+            for (key, value) in &export.annotations {
+                flags::annotate(&mut request, key, value)?;
             }
+            for name in &export.names {
+                request.names.push(crate::engine::image::new_name(name)?);
+            }
+            delivery.extend(export.delivery);
         }
-        if push && request.names.is_empty() {
+        if delivery.push && request.names.is_empty() {
             return Err(
                 Error::invalid("an image that is pushed needs a name").hint("give it one: -t REGISTRY/NAME")
             );
         }
-        Ok((request, push))
+        Ok((request, delivery))
     }
 
     fn mode(&self, session: &Session<'_>, outputs: &[Output]) -> Mode {
@@ -338,12 +404,18 @@ impl BuildArgs {
     }
 
     /// Tells what was built, on standard output and in files.
-    fn tell(&self, session: &mut Session<'_>, request: &BuildRequest, built: &Built) -> anyhow::Result<()> {
+    fn tell(
+        &self,
+        session: &mut Session<'_>,
+        request: &BuildRequest,
+        built: &Built,
+        metadata: &Value,
+    ) -> anyhow::Result<()> {
         let write = |path: &PathBuf, text: String| {
             std::fs::write(path, text).map_err(|err| Error::system(format!("write {}", path.display()), err))
         };
         if let Some(path) = &self.metadata_file {
-            write(path, format!("{:#}\n", metadata(request, built)))?;
+            write(path, format!("{metadata:#}\n"))?;
         }
         let Some(id) = built.id else { return Ok(()) };
         if let Some(path) = &self.iidfile {

@@ -55,6 +55,8 @@ pub(super) struct Show {
     /// BuildKit's lines: the number that the last step got.
     number: usize,
     /// What could be written better, to be said at the end.
+    /// The last stage among several, until it is told that the image is written.
+    of_last: String,
     remarks: Vec<String>,
 }
 
@@ -97,6 +99,7 @@ impl Show {
             begun: 0,
             done: 0,
             number: 0,
+            of_last: String::new(),
             remarks: vec![],
         };
         if mode == Mode::BuildKit {
@@ -239,6 +242,7 @@ impl Show {
             BuildEvent::Step(step) => {
                 let (at, of) = step.stages;
                 let prefix = if of > 1 { format!("[{at}/{of}] ") } else { String::new() };
+                self.of_last = if of > 1 { format!("[{of}/{of}] ") } else { String::new() };
                 self.line(&format!("{prefix}STEP {}/{}: {}", step.place.0, step.place.1, step.text));
             }
             BuildEvent::Cached(_) => self.line("--> Using cache"),
@@ -246,12 +250,13 @@ impl Show {
             BuildEvent::Done(_, Some(layer)) => self.line(&format!("--> {}", &layer.hex()[..12])),
             BuildEvent::Committing(names) => {
                 let name = names.first().map(|name| format!(" {}", name.familiar())).unwrap_or_default();
-                self.line(&format!("COMMIT{name}"));
+                let prefix = std::mem::take(&mut self.of_last);
+                self.line(&format!("{prefix}COMMIT{name}"));
             }
+            BuildEvent::Made(id, ..) => self.line(&format!("--> {}", &id.hex()[..12])),
             BuildEvent::Warning(text) => self.error_line(&format!("[Warning] {text}")),
             BuildEvent::Done(_, None)
             | BuildEvent::Failed { .. }
-            | BuildEvent::Made(..)
             | BuildEvent::Remarks(_)
             | BuildEvent::Pull(_) => {}
         }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
 use crate::base::platform::Platform;
+use crate::cli::build::exports::Delivery;
 use crate::cli::build::{BuildArgs, Made};
 use crate::cli::session::Session;
 use crate::engine::build::provenance::Wished;
@@ -90,8 +91,7 @@ pub(super) fn run(
     args: &BuildArgs,
     request: BuildRequest,
     platforms: &[Platform],
-    push: bool,
-    wished: Option<&Wished>,
+    (delivery, wished): (&Delivery, Option<&Wished>),
 ) -> anyhow::Result<Made> {
     let is_list = |output: &Output| match output {
         Output::Image => true,
@@ -100,29 +100,49 @@ pub(super) fn run(
         }
         _ => false,
     };
-    if !request.outputs.iter().all(is_list) {
+    // What is said of an image has no place among files.
+    let is_files = |output: &Output| wished.is_none() && matches!(output, Output::Local(_) | Output::Discard);
+    if !request.outputs.iter().all(|output| is_list(output) || is_files(output)) {
         let message =
             "--output: a build for several platforms, and one with attestations, makes a list of images";
         return Err(Error::invalid(message)
-            .hint("known for lists are type=image, type=registry and type=oci,dest=FILE")
+            .hint("known for several are type=image, type=registry, type=oci,dest=FILE and type=local,dest=DIRECTORY")
             .into());
     }
     let (names, outputs) = (request.names.clone(), request.outputs.clone());
-    let request = BuildRequest { outputs: vec![Output::Image], ..request };
+    let makes_list = outputs.is_empty() || outputs.iter().any(is_list);
+    let split = request.split_platforms.unwrap_or(platforms.len() > 1);
     let mut built = Vec::new();
     for platform in platforms {
-        let request = BuildRequest { platform: Some(platform.clone()), names: vec![], ..request.clone() };
+        let mut each: Vec<Output> = outputs
+            .iter()
+            .filter(|output| is_files(output))
+            .map(|output| of_platform(output, platform, split))
+            .collect();
+        each.extend(makes_list.then_some(Output::Image));
+        let request = BuildRequest {
+            platform: Some(platform.clone()),
+            names: vec![],
+            outputs: each,
+            ..request.clone()
+        };
         let log = args.logfile.as_deref().map(|file| log_of(file, platform, args.logsplit));
         let done = super::build_one(session, args, &request, log)?;
         if let Some(id) = done.id {
             built.push((platform.clone(), id, done));
         }
     }
+    if !makes_list {
+        tell(session, args, &built, &json!({}), None)?;
+        return Ok(Made { metadata: json!({}) });
+    }
     let ids: Vec<String> = built.iter().map(|(_, id, _)| id.to_string()).collect();
     let mut lists: Vec<String> =
         names.iter().map(ToString::to_string).chain(args.platforms.manifest.clone()).collect();
     // A list without a name is there only until it is written where it is to go.
-    let passing = lists.is_empty() && outputs.iter().any(|output| matches!(output, Output::Saved(..)));
+    let leaves =
+        !delivery.by_digest.is_empty() || outputs.iter().any(|output| matches!(output, Output::Saved(..)));
+    let passing = lists.is_empty() && leaves;
     if passing {
         lists.push(format!("localhost/build-{}", &Digest::of(ids.concat().as_bytes()).hex()[..16]));
     } else if lists.is_empty() && wished.is_some() {
@@ -133,7 +153,7 @@ pub(super) fn run(
     let mut last = None;
     for name in &lists {
         let is_own = args.platforms.manifest.as_deref() == Some(name);
-        let id = list(session, name, &ids, is_own)?;
+        let id = list(session, name, &ids, (is_own, &request.index_annotations))?;
         let engine = session.engine()?;
         for (platform, _, done) in &built {
             if let (Some(wished), Some(manifest)) = (wished, &done.manifest) {
@@ -149,12 +169,21 @@ pub(super) fn run(
         last = Some(id);
         let list = engine.manifest_list(name)?;
         document["containerimage.digest"] = list.document.to_string().into();
-        if push {
-            super::push_to(engine, &list.name, args, args.quiet)?;
+        if delivery.push {
+            let digest = super::push_to(engine, (&list.name, None), args, delivery, args.quiet)?;
+            set_digest(&mut document, &digest);
         }
     }
     if let Some(name) = lists.first() {
-        save(session.engine()?, name, &outputs, !passing)?;
+        let engine = session.engine()?;
+        save(engine, (name, (!passing).then_some(name)), &outputs, delivery)?;
+        for repository in &delivery.by_digest {
+            let digest = super::push_to(engine, (name, Some(repository)), args, delivery, args.quiet)?;
+            set_digest(&mut document, &digest);
+            if passing {
+                document["image.name"] = delivery.by_digest.join(",").into();
+            }
+        }
     }
     if passing {
         session.engine()?.remove_list(&lists[0], true)?;
@@ -164,16 +193,41 @@ pub(super) fn run(
     Ok(Made { metadata: document })
 }
 
-/// Writes a list to where `--output` says, under its name or without one.
-fn save(engine: &Engine, list: &str, outputs: &[Output], named: bool) -> Result<()> {
+/// Where the files of a platform go: with `split` to a directory of their own, as `linux_arm_v7`.
+pub(super) fn of_platform(output: &Output, platform: &Platform, split: bool) -> Output {
+    match output {
+        Output::Local(path) if split => Output::Local(path.join(platform.to_string().replace('/', "_"))),
+        other => other.clone(),
+    }
+}
+
+/// What was pushed may be compressed otherwise than what is here.
+pub(super) fn set_digest(document: &mut Value, digest: &Digest) {
+    let text = digest.to_string();
+    if document["containerimage.digest"] != text.as_str() {
+        if let Some(fields) = document.as_object_mut() {
+            fields.remove("containerimage.descriptor");
+        }
+        document["containerimage.digest"] = text.into();
+    }
+}
+
+/// Writes an image or a list to where `--output` says, under its name or without one.
+pub(super) fn save(
+    engine: &Engine,
+    (image, name): (&str, Option<&str>),
+    outputs: &[Output],
+    delivery: &Delivery,
+) -> Result<()> {
     for output in outputs {
         let Output::Saved(path, format) = output else { continue };
         let transport = if *format == SaveFormat::OciDir { "oci" } else { "oci-archive" };
-        let name = if named { format!(":{list}") } else { String::new() };
+        let name = name.map(|name| format!(":{name}")).unwrap_or_default();
         let path = config::directory()?.join(path);
         let request = PushRequest {
-            image: list.to_owned(),
+            image: image.to_owned(),
             destination: Some(format!("{transport}:{}{name}", path.display())),
+            wishes: delivery.wishes,
             ..PushRequest::default()
         };
         push::push(engine, &request, &|_| {})?;
@@ -195,18 +249,24 @@ fn metadata(lists: &[String], built: &[(Platform, Digest, Built)]) -> Value {
 }
 
 /// Makes a list, or with `amend` goes on with one.
-fn list(session: &mut Session<'_>, name: &str, images: &[String], amend: bool) -> Result<Digest> {
+fn list(
+    session: &mut Session<'_>,
+    name: &str,
+    images: &[String],
+    (amend, annotations): (bool, &[(String, String)]),
+) -> Result<Digest> {
     let engine = session.engine()?;
     if !amend && engine.manifest_list(name).is_ok() {
         engine.remove_list(name, true)?;
     }
-    engine.create_list(name, images, &NewList { amend, replace: !amend, ..NewList::default() }, &|_| {})
+    let new = NewList { amend, replace: !amend, annotations: annotations.to_vec(), ..NewList::default() };
+    engine.create_list(name, images, &new, &|_| {})
 }
 
 /// Adds an image to the list of `--manifest`.
 pub(super) fn add_to_list(session: &mut Session<'_>, args: &BuildArgs, id: &Digest) -> anyhow::Result<()> {
     if let Some(name) = &args.platforms.manifest {
-        list(session, name, &[id.to_string()], true)?;
+        list(session, name, &[id.to_string()], (true, &[]))?;
     }
     Ok(())
 }
@@ -250,8 +310,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logs_of_platforms() {
+    fn places_of_platforms() {
         let arm = Platform::new("linux", "arm", "v7");
+        let local = Output::Local("o".into());
+        assert_eq!(of_platform(&local, &arm, true), Output::Local("o/linux_arm_v7".into()));
+        assert_eq!(of_platform(&local, &arm, false), local);
         assert_eq!(log_of("a/log".as_ref(), &arm, true), PathBuf::from("a/log_linux_arm_v7"));
         assert_eq!(log_of("a/log".as_ref(), &arm, false), PathBuf::from("a/log"));
         assert_eq!(platform("local").unwrap(), Platform::host());

@@ -260,6 +260,11 @@ pub(super) fn words(
         })?;
         add("--secret", format!("id={id},{from}"));
     }
+    let mut allowed = texts(build, "entitlements");
+    if build.flag("privileged") {
+        allowed.push("security.insecure".to_owned());
+    }
+    words.extend(allowed.into_iter().map(|entitlement| format!("--allow={entitlement}").into()));
     for key in texts(build, "ssh") {
         let key = key.split_once(": ").map_or(key.clone(), |(id, path)| format!("{id}={path}"));
         words.push(format!("--ssh={key}").into());

@@ -83,6 +83,7 @@ pub(crate) fn publish(session: &mut Session<'_>, args: PublishArgs) -> anyhow::R
     }
     push_images(session, &project)?;
     let request = PushRequest {
+        by_digest: false,
         image: repository.clone(),
         destination: None,
         wishes: Wishes::default(),

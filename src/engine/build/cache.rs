@@ -83,7 +83,7 @@ impl Builder<'_> {
                     self.imported.push(Imported { steps, place: place.clone() });
                 }
                 Err(err) => {
-                    let text = format!("the cache {} is left out: {err}", shown(place));
+                    let text = format!("the cache {} is left out: {}", shown(place), err.whole());
                     self.event(&BuildEvent::Warning(&text));
                 }
             }

@@ -22,7 +22,13 @@ const INPUT: usize = 4096;
 impl Builder<'_> {
     /// Builds all stages that are needed.
     pub(super) fn stages(&mut self) -> Result<()> {
+        let built = self.build_stages();
+        // Only now it is known which triggers there were.
         self.warn_of_unused_args();
+        built
+    }
+
+    fn build_stages(&mut self) -> Result<()> {
         let names: Vec<String> = self.contexts.keys().cloned().collect();
         let mut waiting: VecDeque<usize> = self.plan.needed.clone().into();
         let mut lanes: Vec<Lane> = Vec::new();
@@ -133,6 +139,7 @@ impl Builder<'_> {
                 || platform.contains_key(name)
                 || name.starts_with("BUILDKIT_")
                 || name == "SOURCE_DATE_EPOCH"
+                || self.triggered.contains(name)
                 || self.plan.stages.iter().flat_map(|stage| &stage.lines).any(|line| {
                     matches!(&line.instruction, Instruction::Arg(args) if args.iter().any(|(known, _)| known == name))
                 })
@@ -160,7 +167,7 @@ impl Builder<'_> {
             },
             place: (1, stage.lines.len() + 1),
             file_place: (!is_scratch).then_some((1, of_files)),
-            text: stage.from.shown.clone(),
+            text: shown_from(&stage),
             ..StepName::default()
         };
         self.serial += 1;
@@ -183,6 +190,9 @@ impl Builder<'_> {
             let mut line = parse_trigger(&trigger).map_err(|err| {
                 Fault::plain(format!("the base's trigger ONBUILD {trigger}: {}", err.message)).of(&stage.from)
             })?;
+            if let Instruction::Arg(args) = &line.instruction {
+                self.triggered.extend(args.iter().map(|(name, _)| name.clone()));
+            }
             line.lines = stage.from.lines;
             line.at = stage.from.at;
             of_files += usize::from(line.is_of_files());
@@ -365,6 +375,18 @@ impl Builder<'_> {
             },
         };
         resumed.map_err(|fault| fault.of(&line))
+    }
+}
+
+/// FROM as progress shows it: with the image that its variables mean.
+fn shown_from(stage: &plan::Stage) -> String {
+    let shown = &stage.from.shown;
+    match &stage.base {
+        Base::Image { name, .. } if shown.contains('$') => match stage.name.as_str() {
+            "" => format!("FROM {name}"),
+            stage => format!("FROM {name} AS {stage}"),
+        },
+        _ => shown.clone(),
     }
 }
 

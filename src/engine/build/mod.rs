@@ -110,6 +110,8 @@ struct Builder<'a> {
     materials: Vec<Material>,
     /// New layers, which pin themselves.
     held: Vec<NewLayer>,
+    /// ARGs that triggers of base images declare.
+    triggered: Vec<String>,
     serial: usize,
 }
 
@@ -225,6 +227,7 @@ fn build_read(
         input: request.container.interactive.then(Vec::new),
         materials: read.materials,
         held: vec![],
+        triggered: vec![],
         serial: 0,
     };
     for note in &request.notes {
@@ -278,6 +281,10 @@ impl Builder<'_> {
     fn below(&self, mut key: Key, top: Option<Digest>) -> Digest {
         if self.request.uncompressed {
             key.field("layers", "uncompressed");
+        }
+        // With a time, files are no younger than that: another layer.
+        if let Some(epoch) = self.request.times.epoch {
+            key.field("epoch", epoch.to_string());
         }
         key.field("below", top.map_or_else(|| "scratch".to_owned(), |top| top.to_string()));
         key.finish()

@@ -34,6 +34,8 @@ pub(crate) struct BuildRequest {
     pub(crate) names: Vec<ImageRef>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
+    /// Annotations of the list of several platforms.
+    pub(crate) index_annotations: Vec<(String, String)>,
     pub(crate) unset_labels: Vec<String>,
     /// `--env`: variables of each stage, and so of the image.
     pub(crate) env: Vec<String>,
@@ -75,8 +77,12 @@ pub(crate) struct BuildRequest {
     pub(crate) pull: PullRequest,
     /// What the containers of RUN have in common: network, limits, volumes …
     pub(crate) container: ContainerRequest,
+    /// RUN may ask for `--security=insecure`.
+    pub(crate) insecure: bool,
     /// What becomes of the result; nothing said means an image of the store.
     pub(crate) outputs: Vec<Output>,
+    /// Files of each platform in a directory of their own; nothing said: where several are built.
+    pub(crate) split_platforms: Option<bool>,
 }
 
 impl BuildRequest {

@@ -92,7 +92,12 @@ impl Builder<'_> {
             }
         }
         if let Some(word) = &run.flags.security {
-            request.privileged |= state.expand(word, scope)? == "insecure";
+            let insecure = state.expand(word, scope)? == "insecure";
+            if insecure && !self.request.insecure {
+                let message = "security.insecure is not allowed";
+                return Err(Fault::plain(message).hint("allow it: --allow security.insecure"));
+            }
+            request.privileged |= insecure;
         }
         if let Some(bad) =
             mounts.iter().find(|mount| !mount.target.is_empty() && state.directory(&mount.target) == "/")

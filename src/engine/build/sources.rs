@@ -23,7 +23,7 @@ use crate::engine::{Engine, Error, Kind, config};
 use crate::runtime::copy;
 use crate::store::images::ImageRecord;
 use crate::store::staging;
-use crate::store::unpack::decoder;
+use crate::store::unpack::any_decoder;
 
 /// What a build is made of.
 #[derive(Debug)]
@@ -177,7 +177,7 @@ fn of_archive_or_dockerfile(engine: &Engine, file: File) -> Result<(Context, Opt
         use std::os::fd::AsRawFd as _;
         open(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))
     };
-    if is_archive(again(&file)?) {
+    if copy::is_archive(again(&file)?) {
         unpack(again(&file)?, dir)?;
         return Ok((Context::new(root, Some(staged)), None));
     }
@@ -191,14 +191,9 @@ fn of_archive_or_dockerfile(engine: &Engine, file: File) -> Result<(Context, Opt
     Ok((Context::new(root, Some(staged)), Some(content)))
 }
 
-fn is_archive(file: File) -> bool {
-    let Ok(mut decoded) = decoder(file) else { return false };
-    let mut header = [0; 512];
-    decoded.read_exact(&mut header).is_ok() && header[257..262] == *b"ustar"
-}
-
 fn unpack(file: File, dir: OwnedFd) -> Result<()> {
-    let archive = decoder(file).map_err(|err| Error::invalid("read the context's archive").because(err))?;
+    let archive =
+        any_decoder(file).map_err(|err| Error::invalid("read the context's archive").because(err))?;
     copy::unpack_into(dir, archive, None, true).map_err(|failure| Fault::plain(failure.message))
 }
 
@@ -256,6 +251,16 @@ fn find_dockerfile(
     Ok((name, all, path))
 }
 
+/// DIRECTORY[:NAME|@DIGEST], as buildx has it, as a place of images: without a name it is the image called `latest`.
+fn of_layout(directory: &Path, layout: &str) -> String {
+    let (path, name) = match (layout.split_once('@'), layout.rsplit_once(':')) {
+        (Some((path, digest)), _) => (path, digest),
+        (None, Some((path, name))) if !name.contains('/') => (path, name),
+        _ => (layout, "latest"),
+    };
+    format!("oci:{}:{name}", directory.join(path).display())
+}
+
 /// The contexts of `--build-context`.
 pub(super) fn contexts(engine: &Engine, request: &BuildRequest) -> Result<BTreeMap<String, Named>> {
     let mut found = BTreeMap::new();
@@ -263,6 +268,8 @@ pub(super) fn contexts(engine: &Engine, request: &BuildRequest) -> Result<BTreeM
         let image = ["docker-image://", "container-image://", "container-image:", "docker://"];
         let named = if let Some(image) = image.iter().find_map(|prefix| text.strip_prefix(prefix)) {
             Named::Image(image.to_owned())
+        } else if let Some(layout) = text.strip_prefix("oci-layout://") {
+            Named::Image(of_layout(&config::directory()?, layout))
         } else if let Some(checked_out) = remote::context_of_repository(engine, text) {
             let (staged, root, _) = checked_out?;
             Named::Files(Context::new(root, Some(staged)))
@@ -389,5 +396,22 @@ impl Builder<'_> {
         let events = std::cell::RefCell::new(&mut *self.events);
         let tell = |event: &pull::PullEvent<'_>| (events.borrow_mut())(&BuildEvent::Pull(event));
         Ok(pull::pull(self.engine, typed, &request, &tell)?.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        for (text, want) in [
+            ("d", "oci:/c/d:latest".to_owned()),
+            ("/a/d:1.2", "oci:/a/d:1.2".to_owned()),
+            (&format!("d@{digest}"), format!("oci:/c/d:{digest}")),
+        ] {
+            assert_eq!(of_layout(Path::new("/c"), text), want, "{text}");
+        }
     }
 }

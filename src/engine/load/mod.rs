@@ -131,7 +131,10 @@ fn chosen(mut found: Vec<Found>, wanted: &str) -> Result<Vec<Found>> {
         }
         return Ok(vec![found.swap_remove(number)]);
     }
-    found.retain(|image| image.is_called(wanted));
+    let digest: Option<Digest> = wanted.parse().ok();
+    found.retain(|image| {
+        image.is_called(wanted) || digest.is_some_and(|digest| image.digests().contains(&digest))
+    });
     if found.is_empty() {
         return Err(Error::not_found(format!("no image {wanted:?} in it")));
     }

@@ -67,6 +67,8 @@ pub(crate) struct PushRequest {
     pub(crate) image: String,
     /// Where to; the image's own name if nothing was said.
     pub(crate) destination: Option<String>,
+    /// Under its digest alone: no tag of the repository changes.
+    pub(crate) by_digest: bool,
     pub(crate) wishes: Wishes,
     /// All images of the index that the name was pulled by.
     pub(crate) all: bool,

@@ -82,7 +82,11 @@ fn send(
         })?;
         (pusher.events)(&PullEvent::Registering { config: &config });
     }
-    let tag = client.image().tag().unwrap_or("latest").to_owned();
+    let top = cargo.top().map_or_else(|| Digest::of(b""), |top| top.digest);
+    let tag = match pusher.request.by_digest {
+        true => top.to_string(),
+        false => client.image().tag().unwrap_or("latest").to_owned(),
+    };
     let single = cargo.index.is_none();
     for image in cargo.images.iter().map(|image| &image.manifest) {
         let reference = if single { tag.clone() } else { image.digest.to_string() };
@@ -91,7 +95,7 @@ fn send(
     if let Some(index) = &cargo.index {
         client.put_manifest(&tag, &index.media_type, &index.bytes)?;
     }
-    Ok(cargo.top().map_or_else(|| Digest::of(b""), |top| top.digest))
+    Ok(top)
 }
 
 /// Where uploads of large blobs go on, kept for a later command.

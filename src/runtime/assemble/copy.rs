@@ -26,7 +26,7 @@ use crate::runtime::copy;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::rootfs::{RootDir, shown};
 use crate::runtime::sparse;
-use crate::store::unpack::decoder;
+use crate::store::unpack::any_decoder;
 use crate::sys::fs::{self, FileType, Stat};
 
 const O_DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -422,11 +422,11 @@ impl Copier<'_> {
     /// Unpacks a source that is an archive into the target; false if it is none.
     fn unpack(&self, target: &RootDir, top: &Top) -> Result<bool> {
         let open = || select::open_file(&top.fd).map(File::from).map_err(failed(&top.path));
-        if !is_archive(open()?) {
+        if !copy::is_archive(open()?) {
             return Ok(false);
         }
         let dir = self.directory(target, self.task.target.as_bytes())?;
-        let archive = decoder(open()?).map_err(failed(&top.path))?;
+        let archive = any_decoder(open()?).map_err(failed(&top.path))?;
         // Whose the files are says the archive, even with --chown: so it is with Docker and podman.
         copy::unpack_into(dir, archive, None, self.single)?;
         Ok(true)
@@ -435,17 +435,4 @@ impl Copier<'_> {
 
 fn mtime(stat: &Stat) -> fs::Timespec {
     fs::Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) }
-}
-
-/// Is it a tar archive, possibly compressed? Its first header's checksum tells.
-fn is_archive(file: File) -> bool {
-    let Ok(mut decoded) = decoder(file) else { return false };
-    let mut header = [0; 512];
-    if decoded.read_exact(&mut header).is_err() {
-        return false;
-    }
-    let field = std::str::from_utf8(&header[148..156]).unwrap_or_default();
-    let Ok(want) = u32::from_str_radix(field.trim_matches(['\0', ' ']), 8) else { return false };
-    header[148..156].fill(b' ');
-    want != 256 && header.iter().map(|&b| u32::from(b)).sum::<u32>() == want
 }

@@ -1,13 +1,11 @@
-//! `--output`, `--cache-from` and `--cache-to`: lists of fields between commas, as buildx reads them.
-
-use std::path::PathBuf;
+//! `--cache-from` and `--cache-to`: lists of fields between commas, as buildx reads them.
 
 use clap::Args;
 
 use crate::base::{csv, time};
+use crate::cli::build::exports::without_tag;
 use crate::engine::build::cache::{CachePlace, CacheTarget};
-use crate::engine::build::request::{BuildRequest, Output};
-use crate::engine::save::SaveFormat;
+use crate::engine::build::request::BuildRequest;
 use crate::engine::{Error, Result};
 
 /// The tag of a cache in a repository for which no tag was typed: no image has it.
@@ -58,7 +56,11 @@ impl CacheFlags {
         for text in &self.cache_to {
             match absent_service("--cache-to", text)? {
                 Some(note) => request.notes.push(note),
-                None => request.cache_to.push(cache_to(text)?),
+                None => {
+                    let (target, note) = cache_to(text)?;
+                    request.cache_to.push(target);
+                    request.notes.extend(note);
+                }
             }
         }
         // What Docker's scripts say for type=inline.
@@ -106,6 +108,8 @@ struct Fields {
     directory: Option<String>,
     all_stages: bool,
     may_fail: bool,
+    /// What was wished for the layers, which go as they are.
+    compression: Option<String>,
 }
 
 impl Fields {
@@ -118,6 +122,14 @@ impl Fields {
                 "ref" => fields.reference = Some(value.to_owned()),
                 "mode" if matches!(value, "min" | "max") => fields.all_stages = value == "max",
                 "ignore-error" => fields.may_fail = value == "true",
+                // Such is every cache that is written here.
+                "image-manifest" | "oci-mediatypes" if directory_key == "dest" && value == "true" => {}
+                "compression" if directory_key == "dest" => {
+                    fields.compression = (value != "gzip").then(|| field.clone());
+                }
+                "compression-level" | "force-compression" if directory_key == "dest" => {
+                    fields.compression = Some(field.clone());
+                }
                 key if key == directory_key => fields.directory = Some(value.to_owned()),
                 _ => {
                     return Err(Error::invalid(format!("{flag} {text:?}: {field:?} is not known"))
@@ -144,11 +156,6 @@ impl Fields {
     }
 }
 
-/// A repository that was typed without a tag.
-fn without_tag(text: &str) -> bool {
-    !text.contains('@') && !text.rsplit('/').next().unwrap_or_default().contains(':')
-}
-
 fn cache_from(text: &str) -> Result<Vec<CachePlace>> {
     if !text.contains('=') {
         let mut places = Vec::new();
@@ -161,61 +168,18 @@ fn cache_from(text: &str) -> Result<Vec<CachePlace>> {
     Ok(vec![Fields::read("--cache-from", text, "src")?.place("--cache-from", text)?])
 }
 
-fn cache_to(text: &str) -> Result<CacheTarget> {
+fn cache_to(text: &str) -> Result<(CacheTarget, Option<String>)> {
     if !text.contains('=') {
         let name = if without_tag(text) { format!("{text}:{CACHE_TAG}") } else { text.to_owned() };
         let place = Some(CachePlace::Registry(name));
-        return Ok(CacheTarget { place, all_stages: true, may_fail: false });
+        return Ok((CacheTarget { place, all_stages: true, may_fail: false }, None));
     }
     let fields = Fields::read("--cache-to", text, "dest")?;
     let place = if fields.kind == "inline" { None } else { Some(fields.place("--cache-to", text)?) };
-    Ok(CacheTarget { place, all_stages: fields.all_stages, may_fail: fields.may_fail })
-}
-
-/// Reads `--output`: a directory, `-`, or `type=…,dest=…`; also whether the image is to be pushed.
-pub(super) fn output(text: &str) -> Result<(Output, Option<String>, bool)> {
-    let at = |dest: &str| if dest == "-" { PathBuf::from("/dev/stdout") } else { PathBuf::from(dest) };
-    if !text.contains('=') {
-        return Ok(if text == "-" {
-            (Output::Tar(at(text)), None, false)
-        } else {
-            (Output::Local(at(text)), None, false)
-        });
-    }
-    let (mut kind, mut dest, mut name, mut push, mut tar) = (String::new(), None, None, false, true);
-    for field in csv::fields(text) {
-        let (key, value) = field.split_once('=').unwrap_or((&field, "true"));
-        match key {
-            "type" => value.clone_into(&mut kind),
-            "dest" => dest = Some(value.to_owned()),
-            "name" => name = Some(value.to_owned()),
-            "push" => push = value == "true",
-            "tar" => tar = value == "true",
-            "load" | "store" => {}
-            other => return Err(Error::invalid(format!("--output {text:?}: {other:?} is not known"))),
-        }
-    }
-    let needs = || Error::invalid(format!("--output {text:?}: it needs dest=PATH"));
-    let output = match (kind.as_str(), dest) {
-        ("local", dest) => Output::Local(at(&dest.ok_or_else(needs)?)),
-        ("tar", dest) => Output::Tar(at(dest.as_deref().unwrap_or("-"))),
-        ("image" | "registry", None) | ("docker", None) => Output::Image,
-        ("docker", Some(dest)) => Output::Saved(at(&dest), SaveFormat::DockerArchive),
-        ("oci", Some(dest)) if !tar => Output::Saved(at(&dest), SaveFormat::OciDir),
-        ("oci", dest) => Output::Saved(at(dest.as_deref().unwrap_or("-")), SaveFormat::OciArchive),
-        ("image" | "registry", Some(_)) => {
-            return Err(Error::invalid(format!(
-                "--output {text:?}: an image goes to the store, not to a file"
-            ))
-            .hint("for a file write type=oci or type=docker"));
-        }
-        ("cacheonly", _) => Output::Discard,
-        (other, _) => {
-            return Err(Error::invalid(format!("--output: unknown type {other:?}"))
-                .hint("known are local, tar, image, docker, oci, registry and cacheonly"));
-        }
-    };
-    Ok((output, name, push || kind == "registry"))
+    let note = fields.compression.map(|field| {
+        format!("--cache-to: {field} is passed over: the layers of a cache go as they are in the store")
+    });
+    Ok((CacheTarget { place, all_stages: fields.all_stages, may_fail: fields.may_fail }, note))
 }
 
 #[cfg(test)]
@@ -223,40 +187,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outputs() {
-        for (text, want) in [
-            ("out", (Output::Local("out".into()), false)),
-            ("-", (Output::Tar("/dev/stdout".into()), false)),
-            ("type=local,dest=a", (Output::Local("a".into()), false)),
-            ("type=tar,dest=a.tar", (Output::Tar("a.tar".into()), false)),
-            ("type=docker", (Output::Image, false)),
-            ("type=docker,dest=d", (Output::Saved("d".into(), SaveFormat::DockerArchive), false)),
-            ("type=oci,dest=d", (Output::Saved("d".into(), SaveFormat::OciArchive), false)),
-            ("type=oci,dest=d,tar=false", (Output::Saved("d".into(), SaveFormat::OciDir), false)),
-            ("type=image,push=true", (Output::Image, true)),
-            ("type=registry", (Output::Image, true)),
-            ("type=cacheonly", (Output::Discard, false)),
-        ] {
-            let (output, _, push) = output(text).unwrap();
-            assert_eq!((output, push), want, "{text}");
-        }
-        for text in ["type=local", "type=x", "dest=a", "type=image,wrong=1", "type=image,dest=x"] {
-            assert!(output(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn caches() {
         let registry = |name: &str| CachePlace::Registry(name.to_owned());
         assert_eq!(cache_from("r:5000/a").unwrap(), [registry("r:5000/a:ketch-cache"), registry("r:5000/a")]);
         assert_eq!(cache_from("r/a:1").unwrap(), [registry("r/a:1")]);
         assert_eq!(cache_from("type=local,src=d").unwrap(), [CachePlace::Directory("d".into())]);
-        let to = cache_to("type=registry,ref=r/a:c,mode=max,ignore-error=true").unwrap();
+        let to = cache_to("type=registry,ref=r/a:c,mode=max,ignore-error=true").unwrap().0;
         assert_eq!(to, CacheTarget { place: Some(registry("r/a:c")), all_stages: true, may_fail: true });
-        assert_eq!(cache_to("type=inline").unwrap().place, None);
-        assert_eq!(cache_to("r/a").unwrap().place, Some(registry("r/a:ketch-cache")));
+        assert_eq!(cache_to("type=inline").unwrap().0.place, None);
+        assert_eq!(cache_to("r/a").unwrap().0.place, Some(registry("r/a:ketch-cache")));
         for text in ["type=gha", "type=local", "type=registry", "type=local,src=x,wrong=1"] {
             assert!(cache_to(text).is_err(), "{text}");
         }
+        // As guides for ECR and others write it.
+        let (to, note) = cache_to(
+            "type=registry,ref=r/a:c,mode=max,image-manifest=true,oci-mediatypes=true,compression=gzip",
+        )
+        .unwrap();
+        assert_eq!((to.place, note), (Some(registry("r/a:c")), None));
+        let (_, note) = cache_to("type=registry,ref=r/a:c,compression=zstd").unwrap();
+        assert!(note.unwrap().contains("compression=zstd is passed over"));
+        for text in ["type=registry,ref=r/a:c,image-manifest=false", "type=local,dest=d,oci-mediatypes=false"]
+        {
+            assert!(cache_to(text).is_err(), "{text}");
+        }
+        assert!(cache_from("type=registry,ref=r/a:c,image-manifest=true").is_err());
     }
 }
