@@ -26,6 +26,49 @@ fn version_is_the_third_word() {
     assert!(!sandbox.store().exists(), "the version needs no store");
 }
 
+/// What ansible, podman-compose, cibuildwheel, kind and devcontainer read of podman and docker.
+#[test]
+fn a_link_named_podman_or_docker_tells_their_versions() {
+    let sandbox = Sandbox::empty();
+    let link = |name: &str| {
+        let link = sandbox.path(name);
+        std::os::unix::fs::symlink(ketch_binary(), &link).expect("make a link");
+        link
+    };
+    let (podman, docker) = (link("podman"), link("docker"));
+    let run = |link: &std::path::Path, args: &[&str]| sandbox.program(link, args).run().ok().to_owned();
+    let json = |link: &std::path::Path, args: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&run(link, args)).expect("it is JSON")
+    };
+    // podman-compose takes the last word, ansible what follows `version`.
+    assert_eq!(run(&podman, &["--version", ""]), "podman version 5.4.2");
+    assert!(run(&podman, &["version"]).contains("\nVersion:       5.4.2\nAPI Version:   5.4.2\n"));
+    for format in ["json", "{{json .}}"] {
+        let said = json(&podman, &["version", "--format", format]);
+        assert_eq!(said["Client"]["Version"], "5.4.2");
+        let said = json(&docker, &["version", "-f", format]);
+        for side in ["Client", "Server"] {
+            assert_eq!(
+                (&said[side]["Version"], &said[side]["ApiVersion"]),
+                (&"28.3.3".into(), &"1.51".into())
+            );
+        }
+    }
+    assert_eq!(run(&podman, &["info", "--format", "{{.Version.Version}}"]), "5.4.2");
+    let line = run(&docker, &["-v"]);
+    assert!(line.starts_with("Docker version 28.3.3, build ketch-") && line.contains("podman"), "{line}");
+    let lines = run(&docker, &["version"]);
+    assert!(lines.contains("\n API version:       1.51\n") && lines.contains("\nServer: "), "{lines}");
+    assert_eq!(
+        run(&docker, &["version", "-f", "{{.Server.APIVersion}} {{.Server.MinAPIVersion}}"]),
+        "1.51 1.24"
+    );
+    assert_eq!(run(&docker, &["info", "--format", "{{.ServerVersion}}"]), "28.3.3");
+    assert!(run(&docker, &["buildx", "version"]).starts_with("github.com/docker/buildx v0.26.1 "));
+    assert_eq!(run(&docker, &["logout", "127.0.0.1:1"]), "Not logged in to 127.0.0.1:1");
+    sandbox.ketch(["logout", "127.0.0.1:1"]).fails(125);
+}
+
 #[test]
 fn mistakes_are_told_in_one_line_and_end_with_125() {
     let sandbox = Sandbox::empty();

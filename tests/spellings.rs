@@ -290,3 +290,27 @@ fn json_of_everything_is_one_line_for_each() {
         assert_eq!(sandbox.ok(["system", verb]), "");
     }
 }
+
+/// podman's normal forms of older names, which ansible's podman_container still writes; docker's `secret remove`.
+#[test]
+fn flags_have_podman_s_older_names() {
+    let sandbox = Sandbox::new();
+    let checks = "--healthcheck-command=true --healthcheck-interval=30s --healthcheck-retries=4 \
+                  --healthcheck-start-period=5s --healthcheck-timeout=6s --override-arch=amd64 --override-os=linux";
+    let args = ["create", "--name=c", "--net=none"].into_iter().chain(checks.split_whitespace());
+    sandbox.ok(args.chain(["bb", "true"]));
+    let check = common::json(&sandbox.inspect("c", "json .Config.Healthcheck"));
+    assert_eq!((&check["Test"][1], &check["Retries"]), (&"true".into(), &4.into()));
+    for (field, seconds) in [("Interval", 30), ("StartPeriod", 5), ("Timeout", 6)] {
+        assert_eq!(check[field], seconds * 1_000_000_000_u64, "{field}");
+    }
+    let id = sandbox.ok(["ps", "-a", "--notruncate", "--storage", "--format={{.ID}}"]);
+    assert_eq!(id.len(), 64, "{id}");
+    assert!(sandbox.ok(["ps", "-a", "--namespace"]).contains("CGROUPNS"));
+    assert_eq!(sandbox.ok(["history", "--notruncate", "--format={{.ID}}", "bb"]).len(), 64);
+    let file = sandbox.path("value");
+    std::fs::write(&file, "x").expect("write a file");
+    sandbox.ok(["secret", "create", "s", file.to_str().expect("UTF-8")]);
+    sandbox.ok(["secret", "remove", "s"]);
+    assert_eq!(sandbox.ok(["secret", "ls", "-q"]), "");
+}

@@ -35,6 +35,33 @@ fn the_user_namespace_maps_as_asked() {
     assert!(bad.fails(125).contains("bogus"), "{}", bad.stderr);
 }
 
+/// As podman has it: the caller's numbers are the user's only where neither the image nor `--user` names
+/// one, but their group is everybody's.
+#[test]
+fn keep_id_leaves_the_images_user_in_force() {
+    let sandbox = Sandbox::new();
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    sandbox.ok(["create", "--name=c", "bb"]);
+    for user in ["app", "root"] {
+        sandbox.ok(["commit", "-q", &format!("--change=USER {user}"), "c", user]);
+    }
+    let run = |image: &str, options: &[&str]| {
+        let mut args = vec!["run", "--rm", "--userns=keep-id"];
+        args.extend(options);
+        args.extend([image, "sh", "-c", "id -u; id -g; id -G | tr ' ' '\n' | sort -n | tr '\n' ' '"]);
+        sandbox.ok(args)
+    };
+    let groups = |more: u32| {
+        let (low, high) = (gid.min(more), gid.max(more));
+        if low == high { format!("{low} ") } else { format!("{low} {high} ") }
+    };
+    assert_eq!(run("bb", &[]), format!("{uid}\n{gid}\n{gid} "));
+    assert_eq!(run("app", &[]), format!("1000\n1000\n{}", groups(1000)));
+    assert_eq!(run("root", &[]), format!("0\n0\n{}", groups(0)));
+    assert_eq!(run("app", &["--user=root:root"]), format!("0\n0\n{}", groups(0)));
+    assert_eq!(run("app", &["--user=33:44"]), format!("33\n44\n{}", groups(44)));
+}
+
 #[test]
 fn keep_id_sees_the_images_files_with_their_owners() {
     let sandbox = Sandbox::new();

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Arg, ArgMatches, Command};
 
+use crate::cli::called::Called;
 use crate::cli::compose::project::ProjectFlags;
 use crate::cli::context;
 use crate::cli::usage::UsageError;
@@ -49,6 +50,8 @@ impl LogLevel {
 pub(crate) struct Globals {
     /// CLOCK_MONOTONIC when this command began, in nanoseconds.
     pub(crate) started_ns: u64,
+    /// What the program was called as.
+    pub(crate) called: Called,
     /// What the engine is opened with.
     pub(crate) config: Config,
     /// `--log-level`.

@@ -38,7 +38,7 @@ pub(crate) struct HistoryArgs {
     human: bool,
 
     /// Do not shorten IDs and commands
-    #[arg(long)]
+    #[arg(long, alias = "notruncate")]
     no_trunc: bool,
 
     /// Of an image for several platforms, the one for this platform: OS/ARCH[/VARIANT]

@@ -9,6 +9,7 @@ use crate::base::caps;
 use crate::base::escape::Escaped;
 use crate::base::idmap::IdMap;
 use crate::base::platform::Platform;
+use crate::cli::called::Called;
 use crate::cli::format::{self, Format, Shape, docker, json, yaml};
 use crate::cli::session::Session;
 use crate::cli::version;
@@ -34,8 +35,9 @@ const SHAPE: Shape = Shape {
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: InfoArgs) -> anyhow::Result<()> {
     let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
+    let called = session.globals.called;
     let engine = session.engine()?;
-    let mut document = document(engine, &engine.host_info(), &engine.store_info()?);
+    let mut document = document(engine, &engine.host_info(), &engine.store_info()?, called);
     match format {
         Some(Format::Json) => json::print(session, &json::pretty(&document, SHAPE.omit, "  ")),
         Some(template) => {
@@ -57,7 +59,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: InfoArgs) -> anyhow::Result<(
     }
 }
 
-fn document(engine: &Engine, host: &Host, store: &StoreInfo) -> Value {
+fn document(engine: &Engine, host: &Host, store: &StoreInfo, called: Called) -> Value {
     let event_logger = engine.events_backend_name();
     let log_driver = engine.conf().containers.log_driver.as_deref().filter(|driver| !driver.is_empty());
     let log_driver = log_driver.unwrap_or("k8s-file");
@@ -116,7 +118,7 @@ fn document(engine: &Engine, host: &Host, store: &StoreInfo) -> Value {
             "log": ["k8s-file", "json-file", "journald", "none", "passthrough", "passthrough-tty"],
             "authorization": Value::Null,
         },
-        "version": version::document(),
+        "version": version::document(called),
     })
 }
 

@@ -18,6 +18,7 @@ mod artifact;
 mod attach;
 mod autostart;
 mod build;
+mod called;
 mod circumstances;
 mod cleanup;
 mod clone;
@@ -92,6 +93,7 @@ mod wait;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::cli::called::Called;
 use crate::cli::globals::{First, Globals};
 use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
@@ -109,6 +111,7 @@ pub(crate) fn main() -> ExitCode {
         backtrace::never_capture(switch.as_deref());
     }
     let args: Vec<OsString> = compose::called_by_name(std::env::args_os().collect());
+    let called = Called::of(args.first().map(OsString::as_os_str));
     if args.get(1).is_some_and(|first| first == "--stage") {
         return stages::run(&args[2..]);
     }
@@ -122,7 +125,7 @@ pub(crate) fn main() -> ExitCode {
     if let Some(done) = help::complete(&args) {
         return done;
     }
-    let mut globals = Globals { started_ns, ..Globals::default() };
+    let mut globals = Globals { started_ns, called, ..Globals::default() };
     let prepared = circumstances::prepare().map_err(anyhow::Error::from);
     let result = prepared.and_then(|()| dispatch(args.get(1..).unwrap_or_default(), &mut globals));
     ExitCode::from(result.map_or_else(|err| error::report(&err, &globals), |exit| exit.0))

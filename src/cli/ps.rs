@@ -35,7 +35,7 @@ pub(crate) struct PsArgs {
 
     /// Accepted for podman's sake: nobody but ketch puts containers into the store, and --all shows those
     /// that are damaged, too
-    #[arg(long)]
+    #[arg(long, alias = "storage")]
     external: bool,
 
     /// Show only containers for which this holds, like status=exited (can be repeated)
@@ -59,7 +59,7 @@ pub(crate) struct PsArgs {
     latest: bool,
 
     /// Do not shorten IDs and commands
-    #[arg(long)]
+    #[arg(long, alias = "notruncate")]
     no_trunc: bool,
 
     /// Print no headings
@@ -67,7 +67,7 @@ pub(crate) struct PsArgs {
     noheading: bool,
 
     /// Show namespaces
-    #[arg(long)]
+    #[arg(long, alias = "namespace")]
     ns: bool,
 
     /// Show the pod of each container; there are no pods yet

@@ -68,15 +68,15 @@ pub(crate) struct PlatformArgs {
     platform: Option<Platform>,
 
     /// Processor to choose images for, like `arm64`, instead of this machine's
-    #[arg(long, value_name = "ARCH")]
+    #[arg(long, alias = "override-arch", value_name = "ARCH")]
     arch: Option<String>,
 
     /// Operating system to choose images for, instead of linux
-    #[arg(long, value_name = "OS")]
+    #[arg(long, alias = "override-os", value_name = "OS")]
     os: Option<String>,
 
     /// Variant of the processor, like `v7`
-    #[arg(long, value_name = "VARIANT")]
+    #[arg(long, alias = "override-variant", value_name = "VARIANT")]
     variant: Option<String>,
 }
 

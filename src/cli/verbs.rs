@@ -278,7 +278,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("secret exists", secret::ExistsArgs, secret::exists),
     verb!("secret inspect", secret::InspectArgs, secret::inspect),
     verb!("secret ls" | "list", secret::LsArgs, secret::ls),
-    verb!("secret rm", secret::RmArgs, secret::rm),
+    verb!("secret rm" | "remove", secret::RmArgs, secret::rm),
     verb!("start", run::StartArgs, run::start),
     verb!("stats", stats::StatsArgs, stats::run),
     verb!("stop", stop::StopArgs, stop::run),

@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::NAME;
+use crate::cli::called::Called;
 use crate::cli::format::{self, Format, Shape, docker, json};
 use crate::cli::globals::Globals;
 use crate::cli::session::{Exit, Session};
@@ -27,23 +27,22 @@ const SHAPE: Shape =
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: VersionArgs) -> anyhow::Result<()> {
     let Some(format) = args.format else {
-        let platform = os_arch();
-        writeln!(session.out, "Client:        Ketch (podman-compatible)")?;
-        writeln!(
-            session.out,
-            "Version:       {VERSION}\nAPI Version:   {VERSION}\nOS/Arch:       {platform}"
-        )?;
+        writeln!(session.out, "{}", session.globals.called.lines(&os_arch()))?;
         return Ok(());
     };
-    let mut client = document();
+    let called = session.globals.called;
+    let mut client = document(called);
     match Format::parse(&format, &SHAPE)? {
         // Who uses docker's form asks for the server, which podman leaves out where there is none.
         Format::Json => {
+            if called == Called::Docker {
+                docker::version(&mut client, called.oldest_api(), &kernel());
+            }
             json::print(session, &json::compact(&json!({"Client": client, "Server": client}), &[]))
         }
         template => {
             // Client and server are one program. Without either word a field is the client's.
-            docker::version(&mut client, &rustix::system::uname().release().to_string_lossy());
+            docker::version(&mut client, called.oldest_api(), &kernel());
             let mut row = client.clone();
             row["Client"] = client.clone();
             row["Server"] = client;
@@ -52,11 +51,11 @@ pub(crate) fn run(session: &mut Session<'_>, args: VersionArgs) -> anyhow::Resul
     }
 }
 
-/// The version in podman's field names.
-pub(crate) fn document() -> Value {
+/// The version in podman's field names, of what the program was called as.
+pub(crate) fn document(called: Called) -> Value {
     json!({
-        "APIVersion": VERSION,
-        "Version": VERSION,
+        "APIVersion": called.api(),
+        "Version": called.version(),
         "GoVersion": "",
         "GitCommit": "",
         "BuiltTime": "",
@@ -67,16 +66,21 @@ pub(crate) fn document() -> Value {
     })
 }
 
+/// The kernel's release.
+fn kernel() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
 /// `linux/amd64`.
 fn os_arch() -> String {
     let platform = crate::base::platform::Platform::host();
     format!("{}/{}", platform.os, platform.arch)
 }
 
-/// `--version`: one line, whose third word is the version. Programs that look for podman find its name.
+/// `--version`: one line, whose third word is the version.
 pub(crate) fn print_flag(globals: &Globals) -> anyhow::Result<Exit> {
     let mut session = Session::new(globals, true);
-    writeln!(session.out, "{NAME} version {VERSION} (podman-compatible)")?;
+    writeln!(session.out, "{}", globals.called.line())?;
     session.finish()?;
     Ok(Exit::OK)
 }

@@ -194,10 +194,13 @@ const VERBOSE: [(&str, &str); 9] = [
     ("Type", "Type"),
 ];
 
+/// The buildx that ketch keeps to.
+const COMPATIBLE: &str = "0.26.1";
+
 /// `buildx version`.
 pub(crate) fn version(session: &mut Session<'_>, _: BuildxVersionArgs) -> anyhow::Result<()> {
-    // IDEs look for a version of the form vMAJOR.MINOR.PATCH in the second word.
-    writeln!(session.out, "github.com/{NAME}/{NAME} v{} {NAME}", env!("CARGO_PKG_VERSION"))?;
+    // IDEs look for a version of the form vMAJOR.MINOR.PATCH in the second word, and leave out what came later.
+    writeln!(session.out, "github.com/docker/buildx v{COMPATIBLE} {NAME}-{}", env!("CARGO_PKG_VERSION"))?;
     Ok(())
 }
 

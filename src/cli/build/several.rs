@@ -29,7 +29,7 @@ pub(crate) struct BuildPlatforms {
     all_platforms: bool,
 
     /// Processor the image is for, like `arm64`
-    #[arg(long, value_name = "ARCH")]
+    #[arg(long, alias = "override-arch", value_name = "ARCH")]
     arch: Option<String>,
 
     /// Manifest list to add the image to; it is made if there is none
@@ -37,7 +37,7 @@ pub(crate) struct BuildPlatforms {
     pub(super) manifest: Option<String>,
 
     /// Operating system the image is for
-    #[arg(long, value_name = "OS")]
+    #[arg(long, alias = "override-os", value_name = "OS")]
     os: Option<String>,
 
     /// Operating system and processor: OS/ARCH[/VARIANT]; several make a manifest list (can be repeated)
@@ -45,7 +45,7 @@ pub(crate) struct BuildPlatforms {
     platform: Vec<Platform>,
 
     /// Variant of the processor, like `v7`
-    #[arg(long, value_name = "VARIANT")]
+    #[arg(long, alias = "override-variant", value_name = "VARIANT")]
     variant: Option<String>,
 }
 

@@ -21,11 +21,11 @@ pub(crate) struct HealthFlags {
 #[command(next_help_heading = "Health")]
 pub(crate) struct HealthCheckFlags {
     /// Check the container's health with this command: a line for the shell, or a JSON list; none for no check
-    #[arg(long, value_name = "COMMAND", allow_hyphen_values = true)]
+    #[arg(long, alias = "healthcheck-command", value_name = "COMMAND", allow_hyphen_values = true)]
     health_cmd: Option<String>,
 
     /// Pause between health checks, like 30s; disable checks only on request (`healthcheck run`)
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, alias = "healthcheck-interval", value_name = "DURATION")]
     health_interval: Option<String>,
 
     /// Where to keep the log of health checks: local, a directory, or events_logger
@@ -45,7 +45,7 @@ pub(crate) struct HealthCheckFlags {
     health_on_failure: Option<String>,
 
     /// So many failures in a row make it unhealthy
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(long, alias = "healthcheck-retries", value_name = "NUMBER", allow_negative_numbers = true)]
     health_retries: Option<i64>,
 
     /// Pause between checks in the start period, until one has succeeded (otherwise as later)
@@ -53,7 +53,7 @@ pub(crate) struct HealthCheckFlags {
     health_start_interval: Option<String>,
 
     /// Failures do not count this long after the start
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, alias = "healthcheck-start-period", value_name = "DURATION")]
     health_start_period: Option<String>,
 
     /// Begin with this check, which takes the place of the other until it has succeeded
@@ -77,7 +77,7 @@ pub(crate) struct HealthCheckFlags {
     health_startup_timeout: Option<String>,
 
     /// A health check that takes longer has failed
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, alias = "healthcheck-timeout", value_name = "DURATION")]
     health_timeout: Option<String>,
 
     /// Do not check the container's health, whatever the image says

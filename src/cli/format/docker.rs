@@ -228,12 +228,14 @@ fn pairs(map: &Value) -> Value {
     map.as_object().into_iter().flatten().map(|(key, value)| json!([key, value])).collect()
 }
 
-/// Adds `docker version`'s fields to one side of the document that `version` prints.
-pub(crate) fn version(side: &mut Value, kernel: &str) {
+/// Adds `docker version`'s fields to one side of the document that `version` prints. JSON spells one of them
+/// otherwise than templates do.
+pub(crate) fn version(side: &mut Value, oldest_api: &str, kernel: &str) {
     let arch = flat(&side["OsArch"]).rsplit('/').next().unwrap_or_default().to_owned();
     let fields = json!({
         "Arch": arch,
-        "MinAPIVersion": side["APIVersion"],
+        "ApiVersion": side["APIVersion"],
+        "MinAPIVersion": oldest_api,
         "DefaultAPIVersion": side["APIVersion"],
         "KernelVersion": kernel,
         "BuildTime": side["BuiltTime"],
@@ -291,7 +293,7 @@ mod tests {
     #[test]
     fn other_names_of_the_same() {
         let mut version_side = json!({"OsArch": "linux/amd64", "APIVersion": "1"});
-        version(&mut version_side, "6.12");
+        version(&mut version_side, "1.24", "6.12");
         assert_eq!(
             (&version_side["Arch"], &version_side["KernelVersion"]),
             (&json!("amd64"), &json!("6.12"))

@@ -81,11 +81,11 @@ fn directory(request: &ContainerRequest, defaults: &ContainerDefaults) -> Result
     }
 }
 
-/// With keep-id the caller is who they are outside, whatever the image says.
+/// The request's user, or the image's. With keep-id the caller is who they are outside where neither says anything.
 fn user(request: &ContainerRequest, defaults: &ContainerDefaults, userns: &UserNamespace) -> String {
     match (&request.user, userns) {
         (Some(user), _) => user.clone(),
-        (None, UserNamespace::KeepId { uid, gid, .. }) => format!("{uid}:{gid}"),
+        (None, UserNamespace::KeepId { uid, gid, .. }) if defaults.user.is_empty() => format!("{uid}:{gid}"),
         (None, _) => defaults.user.clone(),
     }
 }

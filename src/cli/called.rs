@@ -1,0 +1,130 @@
+//! What the program was called as.
+//!
+//! ```text
+//! ketch  --version  ->  ketch version 0.1.0 (podman-compatible)
+//! podman --version  ->  podman version 5.4.2
+//! docker --version  ->  Docker version 28.3.3, build ketch-0.1.0 (podman-compatible)
+//! ```
+//!
+//! Programs compare the version of `podman` or `docker` with the one that brought what they need (ansible,
+//! podman-compose, cibuildwheel), and look at the first words (kind): to them a link of that name answers
+//! with the version that ketch keeps to. docker's holds podman's name, because some (devcontainer) ask for
+//! their own IDs in a container without root's rights only then.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use crate::cli::NAME;
+use crate::cli::version::VERSION;
+
+/// The podman that ketch keeps to; its interface has the same number.
+const PODMAN: &str = "5.4.2";
+
+/// The docker that ketch keeps to.
+const DOCKER: &str = "28.3.3";
+
+/// The version of that docker's interface.
+const DOCKER_API: &str = "1.51";
+
+/// The oldest interface that docker still speaks.
+const DOCKER_OLDEST_API: &str = "1.24";
+
+/// The name of the file that was started, as far as it matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Called {
+    /// Its own name, or any other.
+    #[default]
+    Ketch,
+    /// A link named `podman`.
+    Podman,
+    /// A link named `docker`.
+    Docker,
+}
+
+impl Called {
+    /// By the first word of the command line.
+    pub(crate) fn of(program: Option<&OsStr>) -> Self {
+        match program.and_then(|path| Path::new(path).file_name()).and_then(OsStr::to_str) {
+            Some("podman") => Self::Podman,
+            Some("docker") => Self::Docker,
+            _ => Self::Ketch,
+        }
+    }
+
+    /// The version that it says it is.
+    pub(crate) fn version(self) -> &'static str {
+        match self {
+            Self::Ketch => VERSION,
+            Self::Podman => PODMAN,
+            Self::Docker => DOCKER,
+        }
+    }
+
+    /// The version of the interface.
+    pub(crate) fn api(self) -> &'static str {
+        match self {
+            Self::Docker => DOCKER_API,
+            _ => self.version(),
+        }
+    }
+
+    /// The oldest version of the interface that is understood.
+    pub(crate) fn oldest_api(self) -> &'static str {
+        match self {
+            Self::Docker => DOCKER_OLDEST_API,
+            _ => self.version(),
+        }
+    }
+
+    /// What `--version` prints.
+    pub(crate) fn line(self) -> String {
+        match self {
+            Self::Ketch => format!("{NAME} version {VERSION} (podman-compatible)"),
+            Self::Podman => format!("podman version {PODMAN}"),
+            Self::Docker => {
+                format!("Docker version {DOCKER}, build {NAME}-{VERSION} (podman-compatible)")
+            }
+        }
+    }
+
+    /// What `version` prints, on a machine like `linux/amd64`.
+    pub(crate) fn lines(self, platform: &str) -> String {
+        let (version, api) = (self.version(), self.api());
+        let client = match self {
+            Self::Ketch => "Ketch (podman-compatible)".to_owned(),
+            Self::Podman => format!("Podman Engine ({NAME} {VERSION})"),
+            Self::Docker => {
+                return format!(
+                    "Client:\n Version:           {version}\n API version:       {api}\n OS/Arch:           {platform}\n \
+                     Context:           default\n\nServer: {NAME} {VERSION} (podman-compatible)\n Engine:\n  \
+                     Version:          {version}\n  API version:      {api} (minimum version {})\n  \
+                     OS/Arch:          {platform}\n  Experimental:     false",
+                    self.oldest_api()
+                );
+            }
+        };
+        format!(
+            "Client:        {client}\nVersion:       {version}\nAPI Version:   {api}\nOS/Arch:       {platform}"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_file_decides() {
+        for (program, called) in [
+            (Some("/usr/bin/podman"), Called::Podman),
+            (Some("docker"), Called::Docker),
+            (Some("./ketch"), Called::Ketch),
+            (Some("/opt/podman/ketch"), Called::Ketch),
+            (Some("docker-compose"), Called::Ketch),
+            (Some(""), Called::Ketch),
+            (None, Called::Ketch),
+        ] {
+            assert_eq!(Called::of(program.map(OsStr::new)), called, "{program:?}");
+        }
+    }
+}
