@@ -359,3 +359,53 @@ fn a_part_of_an_image_is_what_the_whole_image_shows_there() {
     }
     assert!(list("f/b").fails(125).contains("the image has no f/b"));
 }
+
+/// As podman and docker have it: a bind mount is inside what it is on the host, devices included.
+#[test]
+fn devices_in_bind_mounts_can_be_used() {
+    let sandbox = Sandbox::new();
+    for options in [&["-v=/dev/null:/x/null"][..], &["-v=/dev:/x:ro"], &["--mount=type=bind,src=/dev,dst=/x"]]
+    {
+        assert_eq!(
+            sandbox.sh(options, "echo lost > /x/null && cat /x/null && echo used").ok(),
+            "used",
+            "{options:?}"
+        );
+    }
+    let refused = sandbox.sh(&["-v=/dev/null:/x:nodev"], "echo > /x");
+    assert!(refused.fails(1).contains("Permission denied"), "{}", refused.stderr);
+}
+
+/// The host's /dev and /sys may take the place of the container's own; terminals and shared memory are still its own.
+#[test]
+fn the_host_s_dev_and_sys_may_be_shown() {
+    let sandbox = Sandbox::new();
+    let both = ["-v=/dev:/dev:rslave", "-v=/sys:/sys:rslave"];
+    let script = "echo > /dev/null; echo x > /dev/shm/ketch-own; ls /sys/kernel > /dev/null; ls /dev/pts";
+    assert_eq!(sandbox.sh(&both, script).ok(), "ptmx");
+    assert!(!std::path::Path::new("/dev/shm/ketch-own").exists(), "shared memory is the container's");
+    let terminal = sandbox.sh(&["-t", both[0], both[1]], "tty; test -c /dev/console && echo console");
+    assert_eq!(terminal.ok().replace('\r', ""), "/dev/pts/0\nconsole");
+    sandbox.start("c", &both, "exec sleep 1000");
+    assert_eq!(sandbox.ok(["exec", "-t", "c", "tty"]).trim(), "/dev/pts/0");
+    for bad in ["--tmpfs=/dev", "-v=v:/sys", "-v=/proc:/proc"] {
+        assert!(sandbox.sh(&[bad], "true").fails(125).contains("is not allowed"), "{bad}");
+    }
+}
+
+/// What distrobox (1.8) writes; its first program mounts a devpts of its own.
+#[test]
+fn a_container_as_distrobox_makes_it() {
+    let sandbox = Sandbox::new();
+    let options = "--hostname=box --privileged --security-opt=label=disable --security-opt=apparmor=unconfined \
+        --pids-limit=-1 --user=root:root --ipc=host --network=host --pid=host --label=manager=distrobox \
+        --volume=/tmp:/tmp:rslave --volume=/:/run/host/:rslave --volume=/dev:/dev:rslave --volume=/sys:/sys:rslave \
+        --volume=/dev/pts --volume=/dev/null:/dev/ptmx --volume=/var/log/journal --volume=/etc/hosts:/etc/hosts:ro \
+        --annotation=run.oci.keep_original_groups=1 --ulimit=host --userns=keep-id";
+    let options: Vec<&str> = options.split_whitespace().collect();
+    let script = "id -u; test -e /run/host/etc/passwd && echo host; \
+        mount -t devpts devpts -o noexec,nosuid,newinstance,ptmxmode=0666,mode=0620 /dev/pts && \
+        mount -o bind /dev/pts/ptmx /dev/ptmx && echo > /dev/null && ls /dev/pts";
+    let run = sandbox.sh(&options, script);
+    assert_eq!(run.ok(), "0\nhost\nptmx", "{}", run.stderr);
+}

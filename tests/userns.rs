@@ -42,8 +42,8 @@ fn keep_id_leaves_the_images_user_in_force() {
     let sandbox = Sandbox::new();
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     sandbox.ok(["create", "--name=c", "bb"]);
-    for user in ["app", "root"] {
-        sandbox.ok(["commit", "-q", &format!("--change=USER {user}"), "c", user]);
+    for (image, user) in [("app", "1000:1000"), ("root", "root")] {
+        sandbox.ok(["commit", "-q", &format!("--change=USER {user}"), "c", image]);
     }
     let run = |image: &str, options: &[&str]| {
         let mut args = vec!["run", "--rm", "--userns=keep-id"];

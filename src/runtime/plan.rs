@@ -122,18 +122,21 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
     }
     steps.push(Step::Root(root(spec, places)));
     steps.extend(accounts(spec));
-    steps.extend(kernel_file_systems(spec));
-    steps.extend(devices(spec, &situation));
+    let user_mount = |index: usize| user_mount(&spec.mounts[index], index, places, &situation.volumes);
+    let in_place_of = |target: &str| {
+        let found = spec.mounts.iter().position(|mount| mount.target.as_bytes() == target.as_bytes());
+        found.map(|index| (index, user_mount(index)))
+    };
+    let (sys, dev) = (in_place_of("/sys"), in_place_of("/dev"));
+    let taken = [&sys, &dev].map(|place| place.as_ref().map(|(index, _)| *index));
+    steps.extend(kernel_file_systems(spec, sys.map(|(_, mount)| mount)));
+    steps.extend(devices(spec, &situation, dev.map(|(_, mount)| mount)));
     // What lies below a tmpfs of the user's would be covered by it, so it comes after.
     let (below, beside): (Vec<_>, Vec<_>) =
         generated_files(spec, places).into_iter().partition(|plan| is_below_tmpfs(&plan.target, spec));
     steps.extend(beside.into_iter().map(Step::Mount));
-    let user_mounts = spec
-        .mounts
-        .iter()
-        .enumerate()
-        .map(|(index, mount)| user_mount(mount, index, places, &situation.volumes));
-    steps.extend(user_mounts.map(Step::Mount));
+    let others = (0..spec.mounts.len()).filter(|index| !taken.contains(&Some(*index)));
+    steps.extend(others.map(|index| Step::Mount(user_mount(index))));
     steps.extend(below.into_iter().map(Step::Mount));
     steps.extend(
         spec.devices
@@ -152,7 +155,7 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
     if spec.read_only {
         steps.push(Step::RootReadOnly);
     }
-    if has_read_only_dev(spec) {
+    if has_read_only_dev(spec) && taken[1].is_none() {
         steps.push(Step::DevReadOnly);
     }
     steps.push(Step::Pivot);
@@ -333,8 +336,9 @@ fn host(path: &str) -> MountSource {
 const SAFE: u64 = attr::NOSUID | attr::NODEV | attr::NOEXEC;
 
 /// /proc, /sys and the cgroup file system. Where a namespace is the host's, so is the file system
-/// that shows it: the kernel does not let us mount one for namespaces that are not ours.
-fn kernel_file_systems(spec: &ContainerSpec) -> Vec<Step> {
+/// that shows it: the kernel does not let us mount one for namespaces that are not ours. The user's mount may take
+/// the place of /sys.
+fn kernel_file_systems(spec: &ContainerSpec, users_sys: Option<MountPlan>) -> Vec<Step> {
     let read_only = if spec.security.privileged { 0 } else { attr::RDONLY };
     let proc = match spec.namespaces.pid {
         Namespace::Host => MountPlan { recursive: true, ..standard("/proc", host("/proc"), SAFE) },
@@ -344,7 +348,9 @@ fn kernel_file_systems(spec: &ContainerSpec) -> Vec<Step> {
         }
     };
     let own_network = has_own_network(spec) || shares_user_namespace_of(spec).is_some();
-    let sys = if own_network {
+    let sys = if let Some(sys) = users_sys {
+        sys
+    } else if own_network {
         standard("/sys", file_system("sysfs", &[]), SAFE | read_only)
     } else {
         MountPlan { recursive: true, ..standard("/sys", host("/sys"), SAFE | read_only) }
@@ -358,7 +364,9 @@ fn kernel_file_systems(spec: &ContainerSpec) -> Vec<Step> {
     mounts.into_iter().map(Step::Mount).collect()
 }
 
-fn devices(spec: &ContainerSpec, situation: &Situation) -> Vec<Step> {
+/// /dev, and what is in it. The user's mount may take its place, as with podman: then terminals, shared memory and
+/// message queues are still the container's own, and the devices are those that are there.
+fn devices(spec: &ContainerSpec, situation: &Situation, users_dev: Option<MountPlan>) -> Vec<Step> {
     let tmpfs = file_system(
         "tmpfs",
         &[("source", "tmpfs"), ("mode", "755"), ("size", "65536k"), ("nr_inodes", "65536")],
@@ -367,8 +375,10 @@ fn devices(spec: &ContainerSpec, situation: &Situation) -> Vec<Step> {
     if situation.group_tty_mapped {
         pts.push(("gid", "5"));
     }
+    let is_own = users_dev.is_none();
+    let dev = users_dev.unwrap_or_else(|| standard("/dev", tmpfs, attr::NOSUID | attr::NOEXEC));
     let mut steps = vec![
-        Step::Mount(standard("/dev", tmpfs, attr::NOSUID | attr::NOEXEC)),
+        Step::Mount(dev),
         Step::Mount(standard("/dev/pts", file_system("devpts", &pts), attr::NOSUID | attr::NOEXEC)),
     ];
     let private_ipc = spec.namespaces.ipc != Namespace::Host;
@@ -391,7 +401,11 @@ fn devices(spec: &ContainerSpec, situation: &Situation) -> Vec<Step> {
     if spec.as_typed.ipc != "none" {
         steps.push(Step::Mount(standard("/dev/shm", shm, shm_attributes)));
     }
-    steps.push(Step::Mount(MountPlan { optional: !private_ipc, ..standard("/dev/mqueue", mqueue, SAFE) }));
+    let may_lack = !private_ipc || !is_own;
+    steps.push(Step::Mount(MountPlan { optional: may_lack, ..standard("/dev/mqueue", mqueue, SAFE) }));
+    if !is_own {
+        return steps;
+    }
     steps.extend(DEVICES.iter().map(|name| Step::Device {
         source: Path::new("/dev").join(name),
         target: format!("/dev/{name}").into(),
@@ -451,7 +465,10 @@ fn user_mount(
     let (source, defaults, chown, copy_up) = match &mount.kind {
         MountKind::Bind { source, recursive, chown } => {
             let source = MountSource::Host { path: source.clone(), recursive: *recursive };
-            (source, attr::NOSUID | attr::NODEV, *chown, false)
+            // What it is on the host it is inside, as with podman and docker: devices can be used. What is
+            // written above an overlay is the container's.
+            let defaults = if mount.overlay.is_some() { attr::NOSUID | attr::NODEV } else { 0 };
+            (source, defaults, *chown, false)
         }
         MountKind::Volume { name, copy_up, subpath, chown, .. } => {
             let whole = volume.and_then(|volume| volume.source.clone()).unwrap_or_else(|| {

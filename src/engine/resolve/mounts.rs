@@ -76,7 +76,8 @@ fn tmpfs(target: Bytes, data: Vec<String>) -> Mount {
 }
 
 fn mount(wish: &MountRequest, facts: &Facts<'_>) -> Result<Mount> {
-    let target = target(wish.target.as_bytes(), "mount")?;
+    let is_bind = matches!(wish.kind, MountKindRequest::Bind { .. });
+    let target = target(wish.target.as_bytes(), "mount", is_bind)?;
     let kind = match &wish.kind {
         MountKindRequest::Bind { source, recursive, chown, glob: _ } => {
             MountKind::Bind { source: host_path(source, facts)?, recursive: *recursive, chown: *chown }
@@ -138,8 +139,9 @@ fn host_path(source: &Path, facts: &Facts<'_>) -> Result<PathBuf> {
     }
 }
 
-/// The target of a mount: absolute, without `.` and `..`, and not one of the trees that ketch makes.
-fn target(path: &[u8], what: &str) -> Result<Bytes> {
+/// The target of a mount: absolute, without `.` and `..`, and not one of the trees that ketch makes. What the host
+/// shows of its kernel may be shown instead of the container's own (`-v /dev:/dev`, distrobox and toolbox do so).
+fn target(path: &[u8], what: &str, is_bind: bool) -> Result<Bytes> {
     let shown = String::from_utf8_lossy(path).into_owned();
     let path = Path::new(OsStr::from_bytes(path));
     if !path.is_absolute() {
@@ -157,8 +159,7 @@ fn target(path: &[u8], what: &str) -> Result<Bytes> {
     }
     let refused = clean == Path::new("/")
         || clean == Path::new("/proc")
-        || clean == Path::new("/sys")
-        || clean == Path::new("/dev")
+        || !is_bind && (clean == Path::new("/sys") || clean == Path::new("/dev"))
         || clean.starts_with("/proc/");
     if refused {
         return Err(Error::invalid(format!(
@@ -178,7 +179,7 @@ fn image_volume(declared: &str, how: ImageVolumes, facts: &Facts<'_>) -> Result<
                 "image declares volume {declared:?}, which is no clean path"
             )));
         }
-        target(declared.as_bytes(), "image declares volume, mount")
+        target(declared.as_bytes(), "image declares volume, mount", false)
             .map_err(|err| Error::invalid(format!("image declares volume {declared:?}: {}", err.message)))
     };
     Ok(match how {
@@ -210,13 +211,15 @@ mod tests {
             ("/sys/fs/x", Some("/sys/fs/x")),
         ] {
             assert_eq!(
-                target(path.as_bytes(), "mount").ok().as_ref().and_then(Bytes::as_str),
+                target(path.as_bytes(), "mount", false).ok().as_ref().and_then(Bytes::as_str),
                 want,
                 "{path}"
             );
         }
         for bad in ["/", "/..", "/proc", "/proc/self/attr", "/a/../proc/sys", "/sys", "/dev", "a", ""] {
-            assert!(target(bad.as_bytes(), "mount").is_err(), "{bad}");
+            assert!(target(bad.as_bytes(), "mount", false).is_err(), "{bad}");
+            let is_shown = ["/sys", "/dev"].contains(&bad);
+            assert_eq!(target(bad.as_bytes(), "mount", true).is_ok(), is_shown, "{bad}");
         }
     }
 }

@@ -31,6 +31,9 @@ pub(super) fn process(
     }
     let (cwd, create_cwd) = directory(request, defaults)?;
     let keep_groups = request.groups.iter().any(|group| group == "keep-groups");
+    // crun's word for the same, which distrobox writes.
+    let kept_by_annotation = request.groups.is_empty()
+        && request.annotations.get("run.oci.keep_original_groups").is_some_and(|value| value == "1");
     if keep_groups && request.groups.len() > 1 {
         return Err(Error::invalid(
             "the '--group-add keep-groups' option is not allowed with any other --group-add options",
@@ -43,7 +46,7 @@ pub(super) fn process(
         create_cwd,
         user: user(request, defaults, userns),
         groups: if keep_groups { Vec::new() } else { request.groups.clone() },
-        keep_groups,
+        keep_groups: keep_groups || kept_by_annotation,
         personality: request.personality,
         terminal: request.terminal,
         open_stdin: request.interactive,

@@ -69,7 +69,10 @@ impl Init {
         let shape = rootfs::shape_of(source.as_fd()).map_err(|err| Failure::errno(&what, err))?;
         // A mount point that is made here has nothing to give, its mode included.
         let copy_up = plan.copy_up && self.root().open(plan.target.as_bytes(), OFlags::PATH).is_ok();
-        let target = self.target(&plan.target, shape, plan.no_symlinks)?;
+        let target = match self.target(&plan.target, shape, plan.no_symlinks) {
+            Err(_) if plan.optional => return Ok(()),
+            target => target?,
+        };
         if copy_up {
             self.copy_up(target.as_fd(), source.as_fd(), plan.source.mode_is_given(), &what)?;
         }
@@ -99,7 +102,11 @@ impl Init {
             return Ok(());
         }
         match plan.target.as_bytes() {
-            b"/dev" if self.dev.is_none() => self.dev = Some(reopen(&source)?),
+            b"/dev" if self.dev.is_none() => {
+                self.dev = Some(reopen(&source)?);
+                // What the user has there is walked with care.
+                self.dev_covered = !matches!(plan.source, MountSource::FileSystem { .. });
+            }
             b"/dev" => self.dev_covered = true,
             b"/proc" if matches!(plan.source, MountSource::FileSystem { .. }) => {
                 self.proc = Some(reopen(&source)?);
@@ -138,9 +145,15 @@ impl Init {
         Ok(target)
     }
 
-    /// Makes a mount point in the tmpfs that is /dev.
+    /// Makes a mount point in /dev, or takes the one that the host's has.
     pub(super) fn target_in_dev(&self, name: &str, shape: Shape) -> Result<OwnedFd> {
         let failed = |errno| Failure::errno(format!("make /dev/{name}"), std::io::Error::from(errno));
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        if self.dev_covered
+            && let Ok(there) = rustix::fs::openat(self.dev(), name, flags, Mode::empty())
+        {
+            return Ok(there);
+        }
         let made = match shape {
             Shape::Directory => rustix::fs::mkdirat(self.dev(), name, Mode::from_raw_mode(0o755)),
             Shape::File => {
@@ -152,7 +165,6 @@ impl Init {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(errno) => return Err(failed(errno)),
         }
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(self.dev(), name, flags, Mode::empty()).map_err(failed)
     }
 
