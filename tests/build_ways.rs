@@ -142,6 +142,28 @@ fn contexts_from_git_repositories() {
     assert!(added.ok().contains("sub of dev\nDockerfile\nf\nsub\n"), "{}", added.stdout);
     sandbox.write("ctx/Dockerfile", format!("FROM bb\nADD {file} /r\n"));
     assert!(build(&sandbox, &[ctx.to_str().unwrap()]).fails(125).contains("not found"));
+    // As with BuildKit: what git keeps beside the files is no part of a context, unless it is asked for.
+    for (flags, kept) in [(&[][..], "no"), (&["--build-arg=BUILDKIT_CONTEXT_KEEP_GIT_DIR=1"], "yes")] {
+        build(&sandbox, &[flags, &["-q", "-t", "kept", &http]].concat()).ok();
+        let script = "[ -d /ctx/.git ] && echo yes || echo no";
+        assert_eq!(sandbox.ok(["run", "--rm", "--net=none", "kept", "sh", "-c", script]), kept);
+    }
+    // A checksum is the commit's.
+    let other = format!("{}{}", if commit.starts_with('0') { "1" } else { "0" }, &commit[1..]);
+    for (add, said) in [
+        (format!("--checksum={commit} {http}#dev"), None),
+        (format!("--checksum={} {http}#v1", &commit[..12]), None),
+        (format!("--checksum={other} {http}#dev"), Some("expected checksum to match")),
+        ("--checksum=sha256:00 Dockerfile".to_owned(), Some("checksum requires HTTP(S) or Git sources")),
+        (format!("--checksum={commit} {http}#dev {http}"), Some("multiple sources")),
+    ] {
+        sandbox.write("ctx/Dockerfile", format!("FROM bb\nADD {add} /r/\n"));
+        let added = build(&sandbox, &[ctx.to_str().unwrap()]);
+        match said {
+            None => drop(added.ok()),
+            Some(said) => assert!(added.fails(125).contains(said), "{add}: {}", added.stderr),
+        }
+    }
 }
 
 #[test]

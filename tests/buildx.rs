@@ -78,6 +78,13 @@ fn what_builds_keep_is_listed() {
         text.contains("Description:    RUN echo kept > /kept") && text.contains("exec.cachemount"),
         "{text}"
     );
+    let count =
+        |filter: &str| sandbox.ok(["buildx", "du", "--format=json", "--filter", filter]).lines().count();
+    assert_eq!((count("type=exec.cachemount"), count("description=echo kept")), (1, 1));
+    sandbox.ketch(["buildx", "du", "--filter=type=none"]).fails(125);
+    // Who asks for cache mounts need not ask for everything.
+    sandbox.ok(["builder", "prune", "-f", "--filter=type=exec.cachemount"]);
+    assert_eq!((count("type=exec.cachemount"), count("description=echo kept")), (0, 1));
     assert!(sandbox.ok(["build", "prune", "-f"]).contains("Total reclaimed space"));
     let lines = sandbox.ok(["buildx", "du", "--format=json"]);
     assert!(lines.lines().all(|line| json(line)["ID"].is_string()), "{lines}");
@@ -180,6 +187,8 @@ fn bake_builds_what_a_file_lists() {
     assert_eq!(printed["group"]["tools"]["targets"][1], "tools-two");
     assert_eq!(printed["target"]["tools-one"]["args"]["KIND"], "one");
     assert_eq!(printed["target"]["tools-one"]["context"], ".");
+    assert!(bake(&sandbox, &["--print", "--var=TAG=v9", "app"]).ok().contains("app:v9"));
+    assert!(bake(&sandbox, &["--check", "tools-one"]).ok().contains("Check complete"));
     for (args, why) in [
         (&["nothing"][..], "failed to find target nothing"),
         (&["--set", "app"], "write TARGET.ATTRIBUTE"),
@@ -254,6 +263,16 @@ fn images_of_a_registry_are_looked_at_and_put_under_one_name() {
     sandbox.ok(["buildx", "imagetools", "create", "-t", &list, &image]);
     let shown = sandbox.ok(["buildx", "imagetools", "inspect", &list]);
     assert!(shown.contains("Manifests:") && shown.contains(&digest) && shown.contains("linux/"), "{shown}");
+    // The list goes on with a further image, and says something of itself.
+    let other = Sandbox::new();
+    let further = registry.reference("buildx/further", "v1");
+    other.write("ctx/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    build(&other, &["--platform=linux/arm64", "--push", "-t", &further, other.path("ctx").to_str().unwrap()])
+        .ok();
+    let flags = ["--append", "--annotation=index:said=so", "--progress=quiet"];
+    sandbox.ok([&["buildx", "imagetools", "create", "-t", &list], &flags[..], &[&further]].concat());
+    let raw = sandbox.ok(["buildx", "imagetools", "inspect", "--raw", &list]);
+    assert!(raw.contains(&digest) && raw.contains("arm64") && raw.contains("\"said\":\"so\""), "{raw}");
 }
 
 /// The lines of BuildKit's plain output, which scripts look through.

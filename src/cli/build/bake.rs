@@ -43,6 +43,14 @@ pub(crate) struct BakeArgs {
     #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
     allow: Vec<String>,
 
+    /// What to do with each target, as for build
+    #[arg(long, value_name = "METHOD", conflicts_with = "check")]
+    call: Option<String>,
+
+    /// Look at the Dockerfiles, tell what could be better, and build nothing
+    #[arg(long)]
+    check: bool,
+
     /// A file: docker-bake.hcl, docker-bake.json or a Compose file (can be repeated)
     #[arg(short, long, value_name = "FILE")]
     file: Vec<PathBuf>,
@@ -67,6 +75,10 @@ pub(crate) struct BakeArgs {
     #[arg(long, value_name = "FORM", env = "BUILDKIT_PROGRESS")]
     progress: Option<String>,
 
+    /// Say where the images come from, as for build
+    #[arg(long, value_name = "ATTESTATION", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    provenance: Option<String>,
+
     /// Ask the registry for base images
     #[arg(long)]
     pull: bool,
@@ -78,6 +90,14 @@ pub(crate) struct BakeArgs {
     /// Set an attribute of targets: TARGET.ATTRIBUTE[.KEY]=VALUE, where TARGET may have wildcards (can be repeated)
     #[arg(long, value_name = "OVERRIDE")]
     set: Vec<String>,
+
+    /// Bill of materials, as for build
+    #[arg(long, value_name = "PRESET", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    sbom: Option<String>,
+
+    /// Set a variable of the file (can be repeated)
+    #[arg(long, value_name = "NAME=VALUE")]
+    var: Vec<String>,
 
     /// Targets and groups; the group or target default if none is named
     #[arg(value_name = "TARGET")]
@@ -113,7 +133,13 @@ pub(crate) fn bake(session: &mut Session<'_>, args: BakeArgs) -> anyhow::Result<
         all.read(&path.display().to_string(), &text)?;
     }
     args.set.iter().try_for_each(|text| all.set(text))?;
-    let caller = |name: &str| config::variable_of_caller(name.as_ref())?.into_string().ok();
+    let set = |name: &str| {
+        args.var.iter().rev().find_map(|text| text.split_once('=').filter(|(known, _)| *known == name))
+    };
+    let caller = |name: &str| match set(name) {
+        Some((_, value)) => Some(value.to_owned()),
+        None => config::variable_of_caller(name.as_ref())?.into_string().ok(),
+    };
     let plan = all.plan(&args.targets, &caller)?;
     if args.print {
         return print(session, &plan);
@@ -160,6 +186,11 @@ fn with_flags(args: &BakeArgs, target: &Map<String, Value>, file: Option<&str>, 
     words.extend(file.into_iter().flat_map(|file| ["--file".to_owned(), file.to_owned()]));
     for (flag, wanted) in [("--no-cache", args.no_cache), ("--push", args.push), ("--pull", args.pull)] {
         words.extend(wanted.then(|| flag.to_owned()));
+    }
+    words.extend(args.check.then(|| "--check".to_owned()));
+    for (flag, value) in [("--call", &args.call), ("--provenance", &args.provenance), ("--sbom", &args.sbom)]
+    {
+        words.extend(value.iter().map(|value| format!("{flag}={value}")));
     }
     // What bake itself may read and write is not asked for here.
     let entitlements = args.allow.iter().filter(|allowed| !allowed.starts_with("fs"));

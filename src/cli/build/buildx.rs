@@ -16,7 +16,7 @@ use crate::cli::format::{self, Shape};
 use crate::cli::session::Session;
 use crate::engine::Kind;
 use crate::engine::build::builders::{DEFAULT, made_up_name};
-use crate::engine::build::prune::KeptBuild;
+use crate::engine::build::prune::{KeptBuild, KeptFilter};
 
 /// Show the version of the builder
 #[derive(Args, Debug)]
@@ -168,6 +168,10 @@ pub(crate) struct BuildxDuArgs {
     #[arg(long, value_name = "NAME")]
     builder: Option<String>,
 
+    /// Only what fits: id, type=regular|exec.cachemount, shared, private or description (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+
     /// Print as JSON, or by a Go template
     #[arg(long, value_name = "FORMAT", default_value = "table", conflicts_with = "verbose")]
     format: String,
@@ -307,7 +311,9 @@ pub(crate) fn stop(session: &mut Session<'_>, args: BuildxStopArgs) -> anyhow::R
 pub(crate) fn du(session: &mut Session<'_>, args: BuildxDuArgs) -> anyhow::Result<()> {
     let engine = session.engine()?;
     engine.builders().find(args.builder.as_deref())?;
-    let kept = engine.kept_builds()?;
+    let filters = args.filter.iter().map(|text| KeptFilter::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let mut kept = engine.kept_builds()?;
+    kept.retain(|kept| kept.fits(&filters));
     let now = Timestamp::now();
     if args.format != "table" {
         let rows: Vec<Value> = kept.iter().map(|kept| row(kept, now)).collect();
@@ -351,7 +357,7 @@ fn row(kept: &KeptBuild, now: Timestamp) -> Value {
         "Reclaimable": !kept.shared,
         "Shared": kept.shared,
         "Size": size::human(kept.bytes, 4),
-        "Type": if kept.cached.is_mount { "exec.cachemount" } else { "regular" },
+        "Type": kept.kind(),
         "UsageCount": 1,
     })
 }

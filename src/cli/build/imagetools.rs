@@ -32,6 +32,14 @@ pub(crate) struct ImagetoolsArgs {
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
 
+    /// With create: annotation of the list, `index:` before it or not (can be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    annotation: Vec<String>,
+
+    /// With create: go on with what the name has in its registry
+    #[arg(long)]
+    append: bool,
+
     /// Builder: there is one
     #[arg(long, value_name = "NAME")]
     builder: Option<String>,
@@ -43,6 +51,10 @@ pub(crate) struct ImagetoolsArgs {
     /// With inspect: print by a Go template
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
+
+    /// How progress is shown: auto, plain, tty, or quiet for not at all
+    #[arg(long, value_name = "FORM", default_value = "auto", value_parser = ["auto", "plain", "tty", "quiet", "none"])]
+    progress: String,
 
     /// With inspect: print the document as it is
     #[arg(long)]
@@ -122,15 +134,32 @@ fn make(session: &mut Session<'_>, args: &ImagetoolsArgs) -> anyhow::Result<()> 
     if args.tag.is_empty() {
         return Err(UsageError::new("imagetools create needs a name: -t NAME").into());
     }
-    let new = NewList { all: true, replace: true, remote: args.registry.remote(), ..NewList::default() };
+    let mut annotations = Vec::new();
+    for text in &args.annotation {
+        let (key, value) = text.strip_prefix("index:").unwrap_or(text).split_once('=').unwrap_or_default();
+        if key.is_empty() || key.contains("manifest") && key.contains(':') {
+            let message = format!("--annotation {text:?}: a list takes index:KEY=VALUE");
+            return Err(Error::invalid(message).into());
+        }
+        annotations.push((key.to_owned(), value.to_owned()));
+    }
+    let remote = args.registry.remote();
+    let new = NewList { all: true, replace: true, remote, annotations, ..NewList::default() };
     let engine = session.engine()?;
-    let progress = Progress::new(args.dry_run);
+    let progress = Progress::new(args.dry_run || matches!(args.progress.as_str(), "quiet" | "none"));
     for tag in &args.tag {
         // Checks that it can be a name, too.
         new_name(tag)?;
-        let name = on_registry(tag)?.to_string();
+        let full = on_registry(tag)?;
+        let name = full.to_string();
         let was_there = engine.manifest_list(&name).is_ok();
-        engine.create_list(&name, &args.names, &new, &|event| progress.show(event))?;
+        let mut sources = args.names.clone();
+        if args.append {
+            // By its digest: the name is to be the new list's.
+            let there = engine.inspect_list(&format!("docker://{name}"), &args.registry.remote())?;
+            sources.insert(0, format!("{}@{}", full.name(), Digest::of(&there)));
+        }
+        engine.create_list(&name, &sources, &new, &|event| progress.show(event))?;
         let done = if args.dry_run {
             engine.manifest_list(&name).and_then(|list| engine.list_document(&list)).map(Some)
         } else {

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use crate::base::{size, time};
 use crate::cli::session::Session;
 use crate::engine::Error;
-use crate::engine::build::prune::PruneBuilds;
+use crate::engine::build::prune::{KeptFilter, PruneBuilds};
 
 /// Remove what builds have kept
 ///
@@ -25,7 +25,7 @@ pub(crate) struct PruneArgs {
     #[arg(long, value_name = "NAME", env = "BUILDX_BUILDER")]
     builder: Option<String>,
 
-    /// Only what fits: until=TIME or unused-for=DURATION (can be repeated)
+    /// Only what fits: until=TIME, unused-for=DURATION, id, type=regular|exec.cachemount, shared, private, description (can be repeated)
     #[arg(long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
 
@@ -34,7 +34,7 @@ pub(crate) struct PruneArgs {
     force: bool,
 
     /// Keep what was used last, up to this size, like 10GB
-    #[arg(long, visible_alias = "max-used-space", value_name = "SIZE")]
+    #[arg(long, visible_aliases = ["max-used-space", "reserved-space"], value_name = "SIZE")]
     keep_storage: Option<String>,
 }
 
@@ -44,9 +44,8 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     let mut how = PruneBuilds { all: args.all, ..PruneBuilds::default() };
     for filter in &args.filter {
         let Some(("until" | "unused-for", when)) = filter.split_once('=') else {
-            return Err(Error::invalid(format!("invalid filter {filter:?}"))
-                .hint("known are until and unused-for")
-                .into());
+            how.filters.push(KeptFilter::parse(filter)?);
+            continue;
         };
         let when = time::parse_when(when, Timestamp::now(), &TimeZone::system());
         how.unused_since = Some(when.map_err(|err| Error::invalid(err.to_string()))?);

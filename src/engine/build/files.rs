@@ -6,6 +6,7 @@ use crate::base::bytes::Bytes;
 use crate::base::dockerfile::Line;
 use crate::base::dockerfile::expand::Expander;
 use crate::base::dockerfile::instruction::{Heredoc, Source, Transfer};
+use crate::engine::Error;
 use crate::engine::build::context::Context;
 use crate::engine::build::key::Key;
 use crate::engine::build::state::Scope;
@@ -153,6 +154,14 @@ impl Builder<'_> {
         let mut found = Vec::new();
         let mut patterns: Vec<Bytes> = Vec::new();
         let is_add = transfer.add.is_some();
+        if transfer.add.as_ref().is_some_and(|add| add.checksum.is_some()) {
+            let why = match &transfer.sources[..] {
+                [Source::Path(word)] if remote::is_remote(&lane.state.expand(word, scope)?) => None,
+                [_] => Some("checksum requires HTTP(S) or Git sources"),
+                _ => Some("checksum can't be specified for multiple sources"),
+            };
+            why.map_or(Ok(()), |why| Err(Fault::at(line, Error::invalid(why))))?;
+        }
         for source in &transfer.sources {
             match source {
                 Source::Heredoc(doc) => found.push(self.heredoc(lane, doc, scope)?),

@@ -167,7 +167,7 @@ impl Builder<'_> {
             },
             place: (1, stage.lines.len() + 1),
             file_place: (!is_scratch).then_some((1, of_files)),
-            text: shown_from(&stage),
+            text: shown_from(&stage, &self.plan.stages),
             ..StepName::default()
         };
         self.serial += 1;
@@ -378,15 +378,17 @@ impl Builder<'_> {
     }
 }
 
-/// FROM as progress shows it: with the image that its variables mean.
-fn shown_from(stage: &plan::Stage) -> String {
-    let shown = &stage.from.shown;
-    match &stage.base {
-        Base::Image { name, .. } if shown.contains('$') => match stage.name.as_str() {
-            "" => format!("FROM {name}"),
-            stage => format!("FROM {name} AS {stage}"),
-        },
-        _ => shown.clone(),
+/// FROM as progress shows it: with the image or stage that its variables mean.
+fn shown_from(stage: &plan::Stage, stages: &[plan::Stage]) -> String {
+    let base = match &stage.base {
+        _ if !stage.from.shown.contains('$') => return stage.from.shown.clone(),
+        Base::Image { name, .. } => name,
+        Base::Stage(base) => &stages[*base].name,
+        Base::Scratch => "scratch",
+    };
+    match stage.name.as_str() {
+        "" => format!("FROM {base}"),
+        name => format!("FROM {base} AS {name}"),
     }
 }
 

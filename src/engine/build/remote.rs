@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use crate::base::digest::Digest;
 use crate::engine::build::Builder;
 use crate::engine::build::provenance::Material;
+use crate::engine::build::request::BuildRequest;
 use crate::engine::{Engine, Error, Kind, Result, config};
 use crate::store::staging::{self, Staged};
 
@@ -61,6 +62,11 @@ impl Builder<'_> {
         if let Some(repository) = repository(address) {
             let (staged, path, commit) = check_out(self.engine, &repository, keep_git)?;
             self.scratch.push(staged);
+            if let Some(want) = checksum.filter(|want| !is_commit(&commit, want)) {
+                return Err(Error::invalid(format!(
+                    "expected checksum to match {want}, got {commit} of {address}"
+                )));
+            }
             self.materials.push(Material { uri: address.to_owned(), algorithm: "sha1", digest: commit });
             return Ok(Fetched { path, name: String::new(), is_tree: true });
         }
@@ -76,6 +82,11 @@ impl Builder<'_> {
         self.materials.push(Material { uri: address.to_owned(), algorithm: "sha256", digest: got.hex() });
         Ok(fetched)
     }
+}
+
+/// Does `typed` name the commit: all of its digits, or the first seven and more?
+fn is_commit(commit: &str, typed: &str) -> bool {
+    typed.len() >= 7 && commit.starts_with(&typed.to_ascii_lowercase())
 }
 
 /// The digest of a file.
@@ -127,15 +138,22 @@ fn file_name(address: &str) -> String {
     if matches!(name, "" | "." | "..") { "download".to_owned() } else { name.to_owned() }
 }
 
-/// Checks the repository of an address out; `None` if it is the address of none.
-pub(super) fn context_of_repository(engine: &Engine, address: &str) -> Option<Result<CheckedOut>> {
+/// Checks the repository of an address out, as a context: without its .git, unless the request has Docker's argument for
+/// that. `None` if it is the address of none.
+pub(super) fn context_of_repository(
+    engine: &Engine,
+    request: &BuildRequest,
+    address: &str,
+) -> Option<Result<CheckedOut>> {
+    let keep = request.args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
+    let keep = keep.is_some_and(|value| matches!(value.as_str(), "1" | "true"));
     // A repository of this machine is the caller's to name, and never a Dockerfile's.
     let found = match address.strip_prefix("file://") {
         Some(path) => repository(&format!("git://{path}"))
             .map(|found| Repository { address: format!("file://{}", &found.address[6..]), ..found }),
         None => repository(address),
     };
-    Some(check_out(engine, &found?, true))
+    Some(check_out(engine, &found?, keep))
 }
 
 /// A repository in staging, the directory of it that was asked for, and the commit.
@@ -243,6 +261,12 @@ mod tests {
             let got = repository(text);
             let got = got.as_ref().map(|r| (r.address.as_str(), r.reference.as_str(), r.directory.as_str()));
             assert_eq!(got, want, "{text}");
+        }
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        for (typed, want) in
+            [(commit, true), ("0123456", true), ("012345", false), ("0123457", false), ("", false)]
+        {
+            assert_eq!(is_commit(commit, typed), want, "{typed}");
         }
         assert!(is_remote("http://h/x") && !is_remote("a/b.git"));
         for (address, name) in [

@@ -57,7 +57,7 @@ pub(super) fn read(engine: &Engine, request: &BuildRequest) -> Result<Read> {
         let from_stdin = read_stdin_context(engine)?;
         dockerfile = from_stdin.1;
         from_stdin.0
-    } else if let Some(checked_out) = remote::context_of_repository(engine, &text) {
+    } else if let Some(checked_out) = remote::context_of_repository(engine, request, &text) {
         let (staged, root, commit) = checked_out?;
         materials.push(Material { uri: text.clone(), algorithm: "sha1", digest: commit });
         Context::new(root, Some(staged))
@@ -270,7 +270,7 @@ pub(super) fn contexts(engine: &Engine, request: &BuildRequest) -> Result<BTreeM
             Named::Image(image.to_owned())
         } else if let Some(layout) = text.strip_prefix("oci-layout://") {
             Named::Image(of_layout(&config::directory()?, layout))
-        } else if let Some(checked_out) = remote::context_of_repository(engine, text) {
+        } else if let Some(checked_out) = remote::context_of_repository(engine, request, text) {
             let (staged, root, _) = checked_out?;
             Named::Files(Context::new(root, Some(staged)))
         } else if remote::is_remote(text) {
