@@ -168,6 +168,8 @@ impl Compose<'_> {
         let mut ready = BTreeSet::new();
         loop {
             let mut all = true;
+            // Before the look: on a slow machine one that ran then may have been young, and have ended since.
+            let looked = Timestamp::now();
             let found = observe::containers(self.engine, &self.project.name)?;
             for name in order {
                 for container in found.iter().filter(|container| is_of(container, name)) {
@@ -179,7 +181,9 @@ impl Compose<'_> {
                         None => Condition::Started,
                     };
                     match is_fulfilled(container, condition) {
-                        Ok(true) if condition == Condition::Started && !has_lasted(container) => all = false,
+                        Ok(true) if condition == Condition::Started && !has_lasted(container, looked) => {
+                            all = false
+                        }
                         Ok(true) => {
                             self.event("Container", &container.name, "Healthy");
                             ready.insert(container.id.clone());
@@ -205,9 +209,9 @@ impl Compose<'_> {
 /// How long a container without a check must have run to count as well: docker compose first looks then.
 const PROBATION: SignedDuration = SignedDuration::from_millis(500);
 
-fn has_lasted(container: &Container) -> bool {
+fn has_lasted(container: &Container, looked: Timestamp) -> bool {
     let started = container.status.record.as_ref().map(|record| record.started);
-    started.is_some_and(|started| Timestamp::now().duration_since(started).abs() >= PROBATION)
+    started.is_some_and(|started| looked.duration_since(started).abs() >= PROBATION)
 }
 
 /// `1m30s`.
