@@ -210,6 +210,21 @@ fn keys_in_place_of_flags() {
     assert_eq!(mode("[network]\npasta_options=['-m','1400']\n"), "pasta");
 }
 
+/// Every container gets copies of what mounts.conf names; the host's own files stay as they are.
+#[test]
+fn files_of_mounts_conf_are_copied() {
+    let sandbox = Sandbox::new();
+    sandbox.write("secrets/deep/key", "of the host\n");
+    let line = format!("/no/such:/nowhere\n{}:/run/secrets\n", sandbox.path("secrets").display());
+    sandbox.write("home/.config/containers/mounts.conf", &line);
+    let script = "cat /run/secrets/deep/key; echo changed 2>/dev/null > /run/secrets/deep/key || echo kept";
+    let invocation = sandbox.command(["run", "--net=none", "--name=c", "bb", "sh", "-c", script]);
+    let output = invocation.env("XDG_CONFIG_HOME", sandbox.path("home/.config")).run();
+    assert_eq!(output.ok(), "of the host\nkept");
+    assert_eq!(sandbox.read("secrets/deep/key"), "of the host\n");
+    assert_eq!(sandbox.inspect("c", "len .Config.Secrets"), "0");
+}
+
 #[test]
 fn checks_are_no_events_where_the_configuration_says_so() {
     let sandbox = Sandbox::new();

@@ -39,6 +39,11 @@ fn a_check_says_how_a_container_is() {
     let streak: u32 = sandbox.inspect("h", ".State.Health.FailingStreak").parse().expect("a number");
     assert!(streak >= 2, "{streak}");
 
+    // Its name of old.
+    assert_eq!(
+        sandbox.inspect("h", ".State.Healthcheck.Status"),
+        sandbox.inspect("h", ".State.Health.Status")
+    );
     let log = sandbox.inspect("h", "json .State.Health.Log");
     let log: serde_json::Value = serde_json::from_str(&log).expect("the log is JSON");
     let last = log.as_array().and_then(|log| log.last()).expect("a check");

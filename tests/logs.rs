@@ -199,7 +199,7 @@ fn following_ends_with_its_reader() {
     sandbox.wait_until(&["logs", "l"], "ready");
     let binary = common::ketch_binary();
     for (script, want) in [
-        ("timeout 60 \"$1\" logs -f l | grep -m 1 ready; ", "ready\n"),
+        ("timeout 60 \"$1\" logs -f l | grep -m 1 ready", "ready\n"),
         ("timeout 60 \"$1\" logs -ft l l | grep -m 1 -o ready", "ready\n"),
         ("timeout 60 \"$1\" events --since 1h --filter event=start --format '{{.Name}}' | head -n 1", "l\n"),
     ] {

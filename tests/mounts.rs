@@ -276,6 +276,38 @@ fn a_read_only_container_keeps_its_tmpfs_unless_told_otherwise() {
 }
 
 #[test]
+fn devices_of_the_host_may_be_bound_as_files_and_directories() {
+    let sandbox = Sandbox::new();
+    let options =
+        ["-v", "/dev/null:/dev/foo", "-v", "/dev:/of-host", "--mount=type=bind,src=/dev/zero,dst=/zero"];
+    let script = "echo x > /dev/foo && echo x > /of-host/null && head -c 2 /zero | wc -c";
+    assert_eq!(sandbox.sh(&options, script).ok(), "2");
+    for wrong in ["chown=maybe", "ro=perhaps", "volume-nocopy=2"] {
+        let refused = sandbox.sh(&[&format!("--mount=type=volume,dst=/x,{wrong}")], "true");
+        assert!(
+            refused.fails(125).contains(wrong.split('=').next().unwrap_or_default()),
+            "{}",
+            refused.stderr
+        );
+    }
+}
+
+/// Who keeps its IPC namespace to itself shares it with nobody, as with podman and docker.
+#[test]
+fn a_private_ipc_namespace_is_not_joined() {
+    let sandbox = Sandbox::new();
+    for (name, mode) in [("mine", "private"), ("nobodys", "none"), ("ours", "shareable")] {
+        sandbox.ok(["create", "--name", name, "--net=none", "--ipc", mode, "bb", "true"]);
+        let joined =
+            sandbox.ketch(["create", "--net=none", &format!("--ipc=container:{name}"), "bb", "true"]);
+        match mode {
+            "shareable" => assert_eq!(joined.code, 0, "{}", joined.stderr),
+            _ => assert!(joined.fails(125).contains("non-shareable IPC"), "{name}: {}", joined.stderr),
+        }
+    }
+}
+
+#[test]
 fn who_shares_ipc_shares_the_shared_memory() {
     let sandbox = Sandbox::new();
     sandbox.start(

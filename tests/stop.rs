@@ -320,3 +320,19 @@ fn a_container_that_died_with_its_monitor_starts_again() {
     assert!(status(&sandbox, "both").starts_with("Up"));
     assert_eq!(sandbox.ok(["rm", "--force", "--time=0", "both"]), "both");
 }
+
+/// `start --filter` chooses among the names; the others take a filter in place of names.
+#[test]
+fn filters_and_names() {
+    let sandbox = Sandbox::new();
+    for (name, label) in [("one", "k=1"), ("two", "k=2")] {
+        sandbox.ok(["create", "--name", name, "--net=none", "-l", label, "bb", "true"]);
+    }
+    assert_eq!(sandbox.ok(["start", "--filter=label=k=2", "one", "two"]), "two");
+    assert_eq!(sandbox.ok(["start", "--filter=label=k=9", "one"]), "");
+    assert_eq!(sandbox.inspect("one", ".State.Status"), "created");
+    for verb in ["stop", "restart", "pause", "unpause", "rm"] {
+        let refused = sandbox.ketch([verb, "--filter=label=k=1", "two"]);
+        assert!(refused.fails(125).contains("--filter takes no arguments"), "{verb}: {}", refused.stderr);
+    }
+}

@@ -365,9 +365,16 @@ pub(crate) fn parse_mount(text: &str) -> Result<MountRequest> {
 
 /// Takes one `key[=value]` of `--mount`; false if it is not known.
 fn take_field(fields: &mut Fields, key: &str, value: Option<&str>) -> bool {
-    let truth = !matches!(value, Some("false" | "0" | "f"));
+    let truth = !matches!(value, Some("false" | "False" | "FALSE" | "0" | "f" | "F"));
+    let is_true = matches!(value, None | Some("true" | "True" | "TRUE" | "1" | "t" | "T"));
     let text = || value.map(str::to_owned);
     match (key, value) {
+        // As Go reads them: what is neither true nor false is a mistake.
+        (
+            "readonly" | "ro" | "rw" | "readwrite" | "bind-nonrecursive" | "volume-nocopy" | "tmpcopyup"
+            | "notmpcopyup" | "chown" | "U",
+            _,
+        ) if truth && !is_true => return false,
         ("type", Some(_)) => fields.kind = text(),
         ("source" | "src", Some(_)) => fields.source = text(),
         ("target" | "destination" | "dst", Some(_)) => fields.target = text(),

@@ -44,13 +44,15 @@ impl Signal {
 impl FromStr for Signal {
     type Err = SignalError;
 
-    /// Reads `15`, `TERM`, `SIGTERM`, in any case, and `RTMIN`, `RTMIN+3`, `SIGRTMAX-2`.
+    /// Reads `15`, `TERM`, `SIGTERM`, in any case, and `RTMIN`, `RTMIN+3`, `SIGRTMAX-2`; all of them also with a dash
+    /// before it, as kill(1) takes them.
     fn from_str(text: &str) -> Result<Self, SignalError> {
         let unknown = || SignalError(text.chars().take(80).collect());
-        if let Ok(number) = text.parse() {
+        let bare = text.strip_prefix('-').unwrap_or(text);
+        if let Some(number) = bare.parse().ok().filter(|_| !bare.starts_with(['-', '+'])) {
             return Self::from_number(number).ok_or_else(unknown);
         }
-        let upper = text.to_ascii_uppercase();
+        let upper = bare.to_ascii_uppercase();
         let name = upper.strip_prefix("SIG").unwrap_or(&upper);
         if let Some(index) = NAMES.iter().position(|&known| known == name) {
             return Ok(Self(i32::try_from(index + 1).map_err(|_| unknown())?));
@@ -109,7 +111,13 @@ mod tests {
             ("rtmax-1", Some(63)),
             ("0", None),
             ("65", None),
-            ("-9", None),
+            ("-9", Some(9)),
+            ("-INT", Some(2)),
+            ("-SIGUSR1", Some(10)),
+            ("--9", None),
+            ("+9", None),
+            ("-0", None),
+            ("-", None),
             ("RTMIN3", None),
             ("RTMIN+31", None),
             ("RTMAX+1", None),

@@ -124,11 +124,7 @@ fn check(args: &RmArgs) -> Result<(), UsageError> {
         filters: &args.filter,
         ..Selection::default()
     };
-    selection.check()?;
-    match args.filter.is_empty() || args.containers.is_empty() && args.cidfile.is_empty() && !args.latest {
-        true => Ok(()),
-        false => Err(UsageError::new("--filter takes no arguments")),
-    }
+    selection.check()
 }
 
 /// The targets, each behind those that depend on it; those that are not there come first.

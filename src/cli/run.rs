@@ -210,6 +210,7 @@ pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Resul
     let selection = Selection {
         all: args.all,
         filters: &args.filter,
+        narrows: true,
         ..Selection::of_names(&args.containers, &args.latest)
     };
     let mut targets = selection.targets(session)?;

@@ -8,7 +8,6 @@ use crate::base::signal::Signal;
 use crate::cli::error::{AlreadyReported, FAILED};
 use crate::cli::session::Session;
 use crate::cli::targets::{Many, Selection, Target};
-use crate::cli::usage::UsageError;
 use crate::engine::lifecycle::{Grace, StopOrder, Stopped};
 
 /// Stop one or more containers
@@ -44,9 +43,6 @@ pub(crate) struct StopArgs {
 
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: StopArgs) -> anyhow::Result<()> {
-    if !args.filter.is_empty() && !args.containers.is_empty() {
-        return Err(UsageError::new("--filter takes no arguments").into());
-    }
     let selection = Selection {
         filters: &args.filter,
         ignore: args.ignore,

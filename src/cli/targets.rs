@@ -52,6 +52,8 @@ pub(crate) struct Selection<'a> {
     pub(crate) latest: bool,
     pub(crate) cidfiles: &'a [PathBuf],
     pub(crate) filters: &'a [String],
+    /// Of the containers that are named, those that pass `filters` are meant.
+    pub(crate) narrows: bool,
     /// What is missing is left out.
     pub(crate) ignore: bool,
     /// `all` and `filters` mean those that run.
@@ -78,9 +80,11 @@ impl<'a> Selection<'a> {
         self.check()?;
         let engine = session.engine()?;
         let mut targets = Vec::new();
-        if self.all || !self.filters.is_empty() {
-            let filters = Filters::parse(self.filters, filter::CONTAINER)?;
-            let listed = engine.containers(&Query { all: !self.running, filters, ..Query::default() })?;
+        let filters = Filters::parse(self.filters, filter::CONTAINER)?;
+        let query = Query { all: !self.running, filters, ..Query::default() };
+        let by_name = !self.names.is_empty();
+        if self.all || !self.filters.is_empty() && !by_name {
+            let listed = engine.containers(&query)?;
             targets.extend(listed.items.into_iter().map(|container| Target::of(container.id)));
             // Damaged ones are not acted on, and that is told.
             targets.extend(
@@ -99,6 +103,11 @@ impl<'a> Selection<'a> {
         }
         for name in self.names {
             targets.push(Target { id: engine.container(name), shown: name.clone() });
+        }
+        if by_name && !self.filters.is_empty() {
+            let passing = engine.containers(&query)?.items;
+            let passes = |id: &ContainerId| passing.iter().any(|container| container.id == *id);
+            targets.retain(|target| target.id.as_ref().map_or(true, passes));
         }
         let missing = |target: &Target| matches!(&target.id, Err(err) if err.kind == Kind::NotFound);
         targets.retain(|target| !(self.ignore && missing(target)));
@@ -124,6 +133,10 @@ impl<'a> Selection<'a> {
         }
         if self.latest && by_name {
             return refuse("--latest and containers cannot be used together");
+        }
+        let otherwise = by_name && !self.narrows || self.latest || !self.cidfiles.is_empty();
+        if !self.filters.is_empty() && otherwise {
+            return refuse("--filter takes no arguments");
         }
         let nothing = !by_name && !self.all && !self.latest;
         if nothing && self.cidfiles.is_empty() && self.filters.is_empty() {

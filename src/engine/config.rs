@@ -3,6 +3,7 @@
 mod apply;
 pub(crate) mod containers_conf;
 mod keys;
+mod mounts_conf;
 pub(crate) mod registries;
 
 use std::path::PathBuf;

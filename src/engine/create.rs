@@ -12,7 +12,7 @@ use crate::base::manifest::ImageConfig;
 use crate::base::mount_syntax::MountKindRequest;
 use crate::base::names;
 use crate::base::passwd::{self, HostUser};
-use crate::base::spec::{ContainerSpec, ImageOrigin, Mount, MountKind, UserNamespace};
+use crate::base::spec::{ContainerSpec, ImageOrigin, Mount, MountKind, Namespace, UserNamespace};
 use crate::engine::remove::Removing;
 use crate::engine::request::ContainerRequest;
 use crate::engine::resolve::{self, Facts, ImageFacts};
@@ -154,7 +154,21 @@ impl Engine {
                 random().map(|bytes| ContainerId::from_random(bytes).to_string()).unwrap_or_default()
             },
         };
-        resolve::resolve(request, &facts)
+        let spec = resolve::resolve(request, &facts)?;
+        if let Namespace::Container(donor) = &spec.namespaces.ipc {
+            self.refuse_private_ipc(donor)?;
+        }
+        Ok(spec)
+    }
+
+    /// An error if `donor` was asked to keep its IPC namespace to itself.
+    fn refuse_private_ipc(&self, donor: &ContainerId) -> Result<()> {
+        match self.container_spec(donor)?.as_typed.ipc.as_str() {
+            "private" | "none" => Err(Error::invalid(format!(
+                "joining IPC of container {donor} is not allowed: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Makes the built-in image, if `typed` means it and no other image has that name; false if it does

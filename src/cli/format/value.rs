@@ -101,6 +101,8 @@ const EMBEDDED: &[&str] = &[
 const RENAMED: &[(&str, &str)] = &[
     ("HealthMaxLogCount", "HealthcheckMaxLogCount"),
     ("HealthMaxLogSize", "HealthcheckMaxLogSize"),
+    // Of a container's state; its configuration has a field of this name.
+    ("Healthcheck", "Health"),
     ("CgroupsVersion", "cgroupVersion"),
     ("CreatedBy", "created_by"),
     ("EmptyLayer", "empty_layer"),

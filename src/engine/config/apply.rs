@@ -10,7 +10,7 @@ use crate::base::mount_syntax;
 use crate::base::rlimit::{self, Ulimit};
 use crate::base::size;
 use crate::engine::config::containers_conf::{Containers, ContainersConf};
-use crate::engine::config::{environment_of_caller, variable};
+use crate::engine::config::{environment_of_caller, mounts_conf, variable};
 use crate::engine::error::{Error, Result};
 use crate::engine::request::{ContainerRequest, ImageVolumes};
 
@@ -48,6 +48,7 @@ pub(crate) fn apply(request: &mut ContainerRequest, conf: &ContainersConf) -> Re
         request.log_options.push(format!("tag={tag}"));
     }
     request.stop_timeout_s = request.stop_timeout_s.or(conf.engine.stop_timeout);
+    request.copies.extend(mounts_conf::copies());
     request.health.silent |= conf.engine.healthcheck_events == Some(false);
     Ok(())
 }

@@ -67,7 +67,7 @@ pub(crate) fn update(
         return Ok(None);
     }
     if wanted.cmd.is_none() && current.is_none() {
-        return Err(Error::invalid("the container has no health check: define one with --health-cmd"));
+        return Err(Error::invalid("healthcheck command is not set: define one with --health-cmd"));
     }
     // A command without anything else gives the defaults, as for a new container.
     let Some(mut check) = check(wanted, &ContainerDefaults::default())?.or_else(|| {
