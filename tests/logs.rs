@@ -190,6 +190,21 @@ fn other_drivers() {
 }
 
 /// REL-70.
+#[test]
+fn a_reader_that_leaves_ends_it_quietly() {
+    let sandbox = Sandbox::new();
+    sandbox.ketch(["run", "--name=l", "--net=none", "bb", "seq", "1", "300000"]);
+    let binary = common::ketch_binary();
+    let script = "\"$1\" logs l | head -n 2; \"$1\" logs l > /dev/full; echo $?";
+    let run = sandbox.program("sh", ["-c", script, "sh", binary.to_str().expect("UTF-8")]).run();
+    assert_eq!(run.stdout, "1\n2\n125\n", "{}", run.stderr);
+    assert!(
+        run.stderr.contains("no space left on device") && !run.stderr.contains("panicked"),
+        "{}",
+        run.stderr
+    );
+}
+
 /// The reader leaves while nothing more comes: `logs -f | grep -m 1 ready` and `events | head -n 1` end then, and do not
 /// wait for a next line.
 #[test]
@@ -209,19 +224,4 @@ fn following_ends_with_its_reader() {
         assert_eq!((run.stdout.as_str(), run.stderr.as_str(), run.code), (want, "", 0), "{script}");
         assert!(began.elapsed().as_secs() < 50, "{script}");
     }
-}
-
-#[test]
-fn a_reader_that_leaves_ends_it_quietly() {
-    let sandbox = Sandbox::new();
-    sandbox.ketch(["run", "--name=l", "--net=none", "bb", "seq", "1", "300000"]);
-    let binary = common::ketch_binary();
-    let script = "\"$1\" logs l | head -n 2; \"$1\" logs l > /dev/full; echo $?";
-    let run = sandbox.program("sh", ["-c", script, "sh", binary.to_str().expect("UTF-8")]).run();
-    assert_eq!(run.stdout, "1\n2\n125\n", "{}", run.stderr);
-    assert!(
-        run.stderr.contains("no space left on device") && !run.stderr.contains("panicked"),
-        "{}",
-        run.stderr
-    );
 }
