@@ -540,7 +540,7 @@ fn layouts_are_written_and_built_on() {
     let index: serde_json::Value = serde_json::from_str(&sandbox.read("layout/index.json")).unwrap();
     let entry = &index["manifests"][0];
     let digest = entry["digest"].as_str().unwrap();
-    let manifest = sandbox.read(&format!("layout/blobs/{}", digest.replace(':', "/")));
+    let manifest = sandbox.read(format!("layout/blobs/{}", digest.replace(':', "/")));
     assert!(manifest.contains("tar+zstd"), "{manifest}");
 
     let called = entry["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap();
