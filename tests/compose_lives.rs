@@ -206,3 +206,116 @@ fn how_an_image_is_built_is_no_output_of_the_command() {
     assert!(run.stderr.contains("FROM bb"), "{}", run.stderr);
     sandbox.compose(&["down"]).ok();
 }
+
+#[test]
+fn down_removes_what_the_project_has_as_it_was_loaded() {
+    let service = |name: &str, volume: &str, more: &str| {
+        format!(
+            "  {name}: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none, volumes: ['{volume}:/d']{more}}}\n"
+        )
+    };
+    let first = service("a", "mine", "");
+    let both = format!(
+        "services:\n{first}{}volumes: {{mine: , theirs: }}\n",
+        service("b", "theirs", ", profiles: [extra]")
+    );
+    let sandbox = project(&both);
+    let there = || (sandbox.names().join(" "), sandbox.ok(["volume", "ls", "-q"]).replace('\n', " "));
+    let is = |names: &str, volumes: &str| (names.to_owned(), volumes.to_owned());
+    sandbox.compose(&["--profile", "extra", "up", "-d"]).ok();
+    // A profile that is not active keeps its containers and volumes.
+    sandbox.compose(&["down", "-v", "-t", "0", "--remove-orphans"]).ok();
+    assert_eq!(there(), is("p-b-1", "p_theirs"));
+    sandbox.compose(&["up", "-d"]).ok();
+    // What the file has no more stays, its containers unless they are asked for.
+    sandbox.write("p/compose.yaml", format!("services:\n{first}volumes: {{mine: }}\n"));
+    sandbox.compose(&["down", "-v", "-t", "0"]).ok();
+    assert_eq!(there(), is("p-b-1", "p_theirs"));
+    sandbox.compose(&["down", "-v", "-t", "0", "--remove-orphans"]).ok();
+    assert_eq!(there(), is("", "p_theirs"));
+    // Named ones go whatever their profile, and all goes where there are no files.
+    sandbox.write("p/compose.yaml", &both);
+    sandbox.compose(&["--profile", "extra", "up", "-d"]).ok();
+    sandbox.compose(&["down", "-t", "0", "b"]).ok();
+    assert_eq!(there(), is("p-a-1", "p_mine p_theirs"));
+    sandbox.ok(["compose", "-p", "p", "down", "-v", "-t", "0"]);
+    assert_eq!(there(), is("", ""));
+}
+
+#[test]
+fn run_waits_for_what_the_service_depends_on() {
+    let sandbox = project(
+        "services:
+  first: {image: bb, command: [sh, -c, 'sleep 1; touch /out/done'], network_mode: none, volumes: ['./out:/out']}
+  bad: {image: bb, command: [sh, -c, 'exit 3'], network_mode: none}
+  a:
+    image: bb
+    network_mode: none
+    volumes: ['./out:/out']
+    depends_on: {first: {condition: service_completed_successfully}}
+  b:
+    image: bb
+    network_mode: none
+    depends_on: {bad: {condition: service_completed_successfully}}
+",
+    );
+    let script = "test -e /out/done && echo \"$WORD\" && ! env | grep NOSUCH";
+    let args = ["run", "--rm", "-T", "-e", "WORD", "-e", "NOSUCH", "a", "sh", "-c", script];
+    let run = sandbox.compose_command(&args).env("WORD", "the caller's").run();
+    assert_eq!(run.ok(), "the caller's", "{}", run.stderr);
+    let refused = sandbox.compose(&["run", "--rm", "-T", "b", "true"]);
+    assert!(refused.fails(1).contains("dependency failed to start"), "{}", refused.stderr);
+    assert_eq!(sandbox.compose(&["run", "--rm", "-T", "--no-deps", "b", "echo", "alone"]).ok(), "alone");
+    sandbox.compose(&["down", "-t", "0"]).ok();
+}
+
+#[test]
+fn pull_heeds_the_policy_of_each_service() {
+    let sandbox = project(
+        "services:
+  a: {image: 'localhost:1/none/a', pull_policy: never}
+  b: {image: bb, pull_policy: if_not_present}
+  c: {image: 'localhost:1/none/c', pull_policy: build}
+",
+    );
+    let pull = sandbox.compose(&["pull"]);
+    pull.ok();
+    assert!(!pull.stderr.contains("Pulling"), "{}", pull.stderr);
+    // What is asked for comes first.
+    let pull = sandbox.compose(&["pull", "--policy", "always", "a"]);
+    assert!(pull.code != 0 && pull.stderr.contains("Image localhost:1/none/a  Pulling"), "{}", pull.stderr);
+}
+
+#[test]
+fn a_file_that_a_power_cut_has_emptied_is_written_again() {
+    let sandbox = project(&format!(
+        "services:
+  a:
+    build: {{dockerfile_inline: \"FROM bb\\nENV A=1\\n\"}}
+    command: [sh, -c, '{SERVE}']
+    network_mode: none
+    configs: [c]
+configs: {{c: {{content: 'all of it'}}}}
+"
+    ));
+    let named = |kind: &str| {
+        let files = common::entries(&sandbox.store(), "compose/p");
+        let found = files.iter().find(|name| name.contains(kind));
+        sandbox.store().join(found.unwrap_or_else(|| panic!("no {kind} among {files:?}")))
+    };
+    sandbox.compose(&["up", "-d"]).ok();
+    for kind in ["/configs-", "/dockerfile-"] {
+        let file = named(kind);
+        let mode = std::fs::metadata(&file).unwrap().permissions();
+        std::fs::remove_file(&file).unwrap();
+        // Before and after its name came: both are to be replaced.
+        for file in [file.with_extension("new"), file] {
+            std::fs::write(&file, "").unwrap();
+            std::fs::set_permissions(&file, mode.clone()).unwrap();
+        }
+    }
+    sandbox.compose(&["up", "-d", "--build", "--force-recreate", "-t", "0"]).ok();
+    assert_eq!(sandbox.compose(&["exec", "-T", "a", "cat", "/c"]).ok(), "all of it");
+    assert_eq!(std::fs::read_to_string(named("/dockerfile-")).unwrap(), "FROM bb\nENV A=1\n");
+    sandbox.compose(&["down", "-t", "0"]).ok();
+}

@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 
-use common::image::of_architecture;
+use common::image::{of_architecture, write_layout};
 use common::registry::Registry;
 use common::{Sandbox, have, json};
 
@@ -170,4 +170,42 @@ fn images_are_mounted_in_unshare_and_compared() {
         "A /d\nA /d/e\nC /etc\nD /etc/group\nD /home\nA /new\nC /root"
     );
     assert_eq!(sandbox.ok(["image", "diff", "bb", "bb"]), "");
+}
+
+#[test]
+fn lists_that_are_changed_at_once_lose_nothing() {
+    let sandbox = Sandbox::empty();
+    let names = ["386", "amd64", "arm", "arm64", "mips64le", "ppc64le", "riscv64", "s390x"];
+    for name in names {
+        let image = of_architecture(name);
+        write_layout(&sandbox, name, &[&image], &image.manifest, &format!("{name}:1"));
+        sandbox.ok(["pull", "-q", &format!("oci:{name}:{name}:1")]);
+    }
+    let ids = sandbox.ok(["images", "-q", "--no-trunc"]);
+    let ids: Vec<&str> = ids.lines().collect();
+    assert_eq!(ids.len(), names.len());
+    sandbox.ok(["manifest", "create", "multi"]);
+    let entries = || {
+        let found = json(&sandbox.ok(["manifest", "inspect", "multi"]));
+        found["manifests"].as_array().expect("a list").clone()
+    };
+    let at_once = |commands: Vec<Vec<&str>>| {
+        let running: Vec<_> = commands.into_iter().map(|args| sandbox.command(args).spawn()).collect();
+        for output in running.into_iter().map(common::Running::wait) {
+            output.ok();
+        }
+    };
+    at_once(ids.iter().map(|id| vec!["manifest", "add", "multi", id]).collect());
+    assert_eq!(entries().len(), names.len());
+    let digests = entries();
+    let digests: Vec<&str> = digests.iter().filter_map(|entry| entry["digest"].as_str()).collect();
+    let annotate = |digest| vec!["manifest", "annotate", "--annotation=a=b", "multi", digest];
+    at_once(digests.iter().copied().map(annotate).collect());
+    assert!(entries().iter().all(|entry| entry["annotations"]["a"] == "b"), "{:?}", entries());
+    at_once(digests[1..].iter().map(|digest| vec!["manifest", "remove", "multi", digest]).collect());
+    assert_eq!(entries().len(), 1);
+    let create = |id| vec!["manifest", "create", "--amend", "other", id];
+    at_once(ids.iter().copied().map(create).collect());
+    let other = json(&sandbox.ok(["manifest", "inspect", "other"]));
+    assert_eq!(other["manifests"].as_array().map(Vec::len), Some(names.len()));
 }

@@ -244,3 +244,25 @@ fn import_takes_the_beginning_of_a_name() {
     sandbox.ok(["volume", "import", "abc", archive.to_str().expect("UTF-8")]);
     assert_eq!(sandbox.sh(&["--volume=abcdef:/v"], "cat /v/file").ok(), "in");
 }
+
+#[test]
+fn prune_spares_a_volume_that_has_come_into_use() {
+    let sandbox = Sandbox::new();
+    for name in ["a", "z"] {
+        sandbox.ok(["volume", "create", name]);
+    }
+    // So much that others come in between while the first volume is removed.
+    let data = sandbox.store().join("volumes/a/data");
+    for number in 0..20_000 {
+        std::fs::write(data.join(number.to_string()), "").expect("write a file");
+    }
+    let prune = sandbox.command(["volume", "prune", "-af"]).spawn();
+    wait_for("the first volume to go", || if data.exists() { Err("it is there".to_owned()) } else { Ok(()) });
+    sandbox.ok(["create", "--name=c", "--net=none", "-v=z:/d", "bb", "cat", "/d/f"]);
+    let pruned = prune.wait();
+    assert!(pruned.ok().contains('a'), "{}", pruned.stdout);
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "z");
+    std::fs::write(sandbox.store().join("volumes/z/data/f"), "kept").expect("write a file");
+    assert_eq!(sandbox.ok(["start", "-a", "c"]), "kept");
+    sandbox.ok(["rm", "c"]);
+}

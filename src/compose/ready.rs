@@ -100,6 +100,19 @@ impl Compose<'_> {
         self.engine.start_containers(&ids, self.parallel, &mut begun, &mut done)
     }
 
+    /// Waits until all that a service depends on has come so far, for one that is started beside the plan.
+    ///
+    /// # Errors
+    ///
+    /// If a dependency fails that is required.
+    pub(crate) fn wait_for_dependencies(&self, name: &str, dependencies: &[String]) -> Result<()> {
+        let mut told = BTreeSet::new();
+        while !self.may_start(name, &[], dependencies, &mut told)? {
+            (self.pause)(LOOK)?;
+        }
+        Ok(())
+    }
+
     /// Whether all that a service depends on has come so far.
     fn may_start(
         &self,

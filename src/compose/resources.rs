@@ -1,6 +1,7 @@
 //! What containers need before they are made: networks, volumes, and files of secrets and configs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::digest::Digest;
@@ -15,7 +16,9 @@ use crate::engine::lifecycle::Grace;
 use crate::engine::network::{FAMILIES, NetworkRequest, known_option};
 use crate::engine::volume::VolumeRequest;
 use crate::engine::{Engine, Error, Result};
+use crate::store::lock::Share;
 use crate::store::volumes::VolumeRecord;
+use crate::sys::fs;
 
 impl Compose<'_> {
     /// Makes the networks of the services that are missing, and anew those that are another's than the files
@@ -255,22 +258,36 @@ pub(crate) fn text_file(engine: &Engine, project: &Project, kind: &str, text: &s
     state_path(engine, project).join(format!("{kind}-{}", Digest::of(text.as_bytes()).hex()))
 }
 
-/// Writes that file if it is not there.
+/// Writes that file, unless it is there and whole: a power cut may leave an empty one.
 ///
 /// # Errors
 ///
 /// If it cannot be written.
 pub(crate) fn write_text(engine: &Engine, project: &Project, path: &Path, text: &str) -> Result<()> {
-    if path.exists() {
+    let is_whole = || std::fs::read(path).is_ok_and(|there| there == text.as_bytes());
+    if is_whole() {
         return Ok(());
     }
-    state_directory(engine, project)?;
-    let new = path.with_extension("new");
+    let directory = state_directory(engine, project)?;
     let write = || {
-        std::fs::write(&new, text)?;
+        let directory = fs::open_dir(fs::here(), &directory)?;
+        // Builds of one project may come here at once.
+        fs::lock(&directory, Share::Exclusive)?;
+        if is_whole() {
+            return Ok(());
+        }
+        let new = path.with_extension("new");
+        std::fs::remove_file(&new).or_else(|err| match err.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(err),
+        })?;
+        let mut file = std::fs::File::create(&new)?;
+        file.write_all(text.as_bytes())?;
         // Readable for the container's users; the directory above keeps everybody else out.
-        std::fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o444))?;
-        std::fs::rename(&new, path)
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o444))?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)?;
+        fs::sync(&directory)
     };
     write().map_err(|err| Error::system(format!("write {}", path.display()), err))
 }

@@ -89,7 +89,8 @@ impl Engine {
             true => self.copied_file(of, index),
         };
         let secrets = spec.secrets.iter().enumerate().map(secret).collect::<Result<Vec<_>>>()?;
-        let draft = Draft { spec, secrets: &secrets, to_be_started: false };
+        let volumes: Vec<_> = spec.anonymous_volumes().map(|name| VolumeRecord::new(name, true)).collect();
+        let draft = Draft { spec, secrets: &secrets, volumes: &volumes, to_be_started: false };
         if request.name.is_some() {
             return self.write_container(&draft, request.name.as_deref());
         }

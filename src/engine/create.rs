@@ -63,13 +63,15 @@ impl Engine {
             secrets.push(data);
         }
         check_sources(&spec)?;
-        let draft = Draft { spec: &spec, secrets: &secrets, to_be_started: request.to_be_started };
+        let volumes = volumes_of(&spec, request)?;
+        let to_be_started = request.to_be_started;
+        let draft = Draft { spec: &spec, secrets: &secrets, volumes: &volumes, to_be_started };
         let name = request.name.as_deref();
-        let created =
-            self.make_volumes(&spec, request).and_then(|()| match name.filter(|_| request.replace) {
-                Some(name) => self.write_in_place_of(&draft, name),
-                None => self.write_container(&draft, name),
-            });
+        // Outside of the lock, since it waits for the disk.
+        let created = self.make_volumes(&volumes).and_then(|()| match name.filter(|_| request.replace) {
+            Some(name) => self.write_in_place_of(&draft, name),
+            None => self.write_container(&draft, name),
+        });
         if created.is_err() {
             self.discard_anonymous_volumes(&spec);
         }
@@ -77,15 +79,13 @@ impl Engine {
     }
 
     /// Makes the volumes of a new container that are not there yet.
-    fn make_volumes(&self, spec: &ContainerSpec, request: &ContainerRequest) -> Result<()> {
-        for mount in &spec.mounts {
-            if let MountKind::Volume { name, anonymous, .. } = &mount.kind {
-                let volumes = self.store().volumes();
-                let is_new = !volumes.data_path(name).exists();
-                volumes.get_or_create(&new_volume(name, *anonymous, mount, request)?)?;
-                if is_new {
-                    self.record_volume("create", name);
-                }
+    fn make_volumes(&self, wanted: &[VolumeRecord]) -> Result<()> {
+        for volume in wanted {
+            let volumes = self.store().volumes();
+            let is_new = !volumes.data_path(&volume.name).exists();
+            volumes.get_or_create(volume)?;
+            if is_new {
+                self.record_volume("create", &volume.name);
             }
         }
         Ok(())
@@ -240,7 +240,7 @@ impl Engine {
 
     /// Puts the container's directory together, and gives it its name and place.
     pub(super) fn write_container(&self, draft: &Draft<'_>, name: Option<&str>) -> Result<()> {
-        let Draft { spec, secrets, to_be_started } = *draft;
+        let Draft { spec, secrets, volumes, to_be_started } = *draft;
         let durable = !spec.auto_remove;
         let system = |what: &'static str| move |err| Error::system(what, err);
         let containers = self.store().containers();
@@ -262,6 +262,8 @@ impl Engine {
             let wanted = name.map_or_else(|| names::from_random(number, attempt), str::to_owned);
             let lock = self.lock()?;
             self.assert_layers(spec)?;
+            // A volume may have been removed since it was made; under the lock it stays.
+            self.make_volumes(volumes)?;
             match containers.create(staged, &spec.id, &wanted, durable, &lock) {
                 Err(StoreError::NameInUse { .. }) if self.discard_half_made(&wanted, lock)? => {}
                 Err(StoreError::NameInUse { .. }) if name.is_none() && attempt < NAME_ATTEMPTS => {
@@ -312,7 +314,18 @@ pub(super) struct Draft<'a> {
     pub(super) spec: &'a ContainerSpec,
     /// The values of its secrets, in the order of `spec.secrets`.
     pub(super) secrets: &'a [Vec<u8>],
+    /// Its volumes, as they are made if they are not there.
+    pub(super) volumes: &'a [VolumeRecord],
     pub(super) to_be_started: bool,
+}
+
+/// The volumes that the mounts ask for.
+fn volumes_of(spec: &ContainerSpec, request: &ContainerRequest) -> Result<Vec<VolumeRecord>> {
+    let wanted = spec.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Volume { name, anonymous, .. } => Some(new_volume(name, *anonymous, mount, request)),
+        _ => None,
+    });
+    wanted.collect()
 }
 
 /// A volume that a mount asks for, as it is made if it is not there.

@@ -5,7 +5,8 @@
 //!                                 list record: name, ID, index, every blob of its images   (store::shelf)
 //! ```
 //!
-//! A list keeps the blobs of its images alive, whatever becomes of the images.
+//! A list keeps the blobs of its images alive, whatever becomes of the images. Commands that change one list at once
+//! lose nothing of each other: what is added is got first, and the list is read and written under one lock.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -20,6 +21,7 @@ use crate::engine::register::MAX_DOCUMENT;
 use crate::engine::remote::RemoteOptions;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::images::{ImageRecord, StoredManifest};
+use crate::store::lock::Exclusive;
 use crate::store::shelf::{Item, Shelf};
 use crate::store::staging;
 
@@ -49,6 +51,20 @@ pub(crate) struct NewList {
 }
 
 type Events<'a> = &'a dyn Fn(&PullEvent<'_>);
+
+/// What is to be added to a list: entries, and every blob that they need.
+#[derive(Debug, Default)]
+struct Additions {
+    entries: Vec<Value>,
+    blobs: Vec<Digest>,
+}
+
+impl Additions {
+    fn add_to(self, index: &mut Value, blobs: &mut Vec<Digest>) {
+        self.entries.into_iter().for_each(|entry| put(index, entry));
+        blobs.extend(self.blobs);
+    }
+}
 
 impl Engine {
     /// The list that `typed` means.
@@ -84,33 +100,21 @@ impl Engine {
         events: Events<'_>,
     ) -> Result<Digest> {
         let name = list_name(typed)?;
-        let taken = |id: &Digest| {
-            let message = format!("image name \"{name}\" is already associated with image {:?}", id.hex());
-            Error::new(Kind::Conflict, format!("{message}: that name is already in use"))
-        };
-        let known = match self.manifest_list(&name.to_string()) {
-            Ok(known) if new.amend => Some(known),
-            Ok(known) => return Err(taken(&known.id).hint("use --amend to go on with it")),
-            Err(err) if err.kind == Kind::NotFound => {
-                if new.replace {
-                    let lock = self.lock()?;
-                    self.store().refs().remove(&name, &lock)?;
-                } else if let Ok(image) = self.store().refs().get(&name) {
-                    return Err(taken(&image.image));
-                }
-                None
-            }
-            Err(err) => return Err(err),
-        };
+        // Before anything is pulled for it.
+        self.list_to_amend(&name, new)?;
+        let added = self.additions(images, new, &EntryWishes::default(), events)?;
+        let lock = self.lock()?;
+        let known = self.list_to_amend(&name, new)?;
+        if known.is_none() && new.replace {
+            self.store().refs().remove(&name, &lock)?;
+        }
         let mut index = match &known {
             Some(known) => self.read_index(known)?,
             None => json!({"schemaVersion": 2, "mediaType": Form::Oci.index(), "manifests": []}),
         };
         annotate(&mut index, &new.annotations);
         let mut blobs = known.as_ref().map(|known| known.blobs.clone()).unwrap_or_default();
-        for image in images {
-            self.add_image(&mut index, &mut blobs, image, new, &EntryWishes::default(), events)?;
-        }
+        added.add_to(&mut index, &mut blobs);
         let (id, created) = match &known {
             Some(known) => (known.id, known.created),
             None => {
@@ -118,8 +122,25 @@ impl Engine {
                 (Digest::of(format!("{name} {now}").as_bytes()), now)
             }
         };
-        self.save_list(&name.to_string(), id, created, &index, blobs)?;
+        self.save_list(&name.to_string(), id, created, &index, blobs, &lock)?;
         Ok(id)
+    }
+
+    /// The list of this name that is to be gone on with; `None` if a new one is to be made.
+    fn list_to_amend(&self, name: &ImageRef, new: &NewList) -> Result<Option<Item>> {
+        let taken = |id: &Digest| {
+            let message = format!("image name \"{name}\" is already associated with image {:?}", id.hex());
+            Error::new(Kind::Conflict, format!("{message}: that name is already in use"))
+        };
+        match self.manifest_list(&name.to_string()) {
+            Ok(known) if new.amend => Ok(Some(known)),
+            Ok(known) => Err(taken(&known.id).hint("use --amend to go on with it")),
+            Err(err) if err.kind == Kind::NotFound => match self.store().refs().get(name) {
+                Ok(image) if !new.replace => Err(taken(&image.image)),
+                _ => Ok(None),
+            },
+            Err(err) => Err(err),
+        }
     }
 
     /// Adds images to a list, and returns its ID. What is not here is pulled.
@@ -135,13 +156,13 @@ impl Engine {
         wishes: &EntryWishes,
         events: Events<'_>,
     ) -> Result<Digest> {
-        let list = self.manifest_list(typed)?;
-        let (mut index, mut blobs) = (self.read_index(&list)?, list.blobs.clone());
-        for image in images {
-            self.add_image(&mut index, &mut blobs, image, new, wishes, events)?;
-        }
-        self.save_list(&list.name, list.id, list.created, &index, blobs)?;
-        Ok(list.id)
+        // Before anything is pulled for it.
+        self.manifest_list(typed)?;
+        let added = self.additions(images, new, wishes, events)?;
+        self.change_list(typed, |index, blobs| {
+            added.add_to(index, blobs);
+            Ok(())
+        })
     }
 
     /// Adds files to a list as an artifact, and returns the list's ID.
@@ -155,8 +176,7 @@ impl Engine {
         artifact: &NewArtifact,
         wishes: &EntryWishes,
     ) -> Result<Digest> {
-        let list = self.manifest_list(typed)?;
-        let mut index = self.read_index(&list)?;
+        self.manifest_list(typed)?;
         let pins = staging::dir(self.store())?;
         let (text, blobs) = self.artifact_manifest(artifact, &pins)?;
         let digest = pinned(self.store(), &pins, &text)?;
@@ -167,10 +187,11 @@ impl Engine {
             entry["artifactType"] = kind.clone().into();
         }
         apply(&mut entry, wishes);
-        put(&mut index, entry);
-        let blobs = list.blobs.iter().copied().chain(blobs).chain([digest]).collect();
-        self.save_list(&list.name, list.id, list.created, &index, blobs)?;
-        Ok(list.id)
+        let added = Additions { entries: vec![entry], blobs: blobs.into_iter().chain([digest]).collect() };
+        self.change_list(typed, |index, blobs| {
+            added.add_to(index, blobs);
+            Ok(())
+        })
     }
 
     /// Adds a statement about an image of a list, in a manifest of its own that refers to the image's, as BuildKit
@@ -190,8 +211,6 @@ impl Engine {
         kind: &str,
         statement: &[u8],
     ) -> Result<()> {
-        let list = self.manifest_list(typed)?;
-        let mut index = self.read_index(&list)?;
         let pins = staging::dir(self.store())?;
         let layer = pinned(self.store(), &pins, statement)?;
         let config = json!({
@@ -213,19 +232,20 @@ impl Engine {
         });
         let manifest = manifest.to_string();
         let digest = pinned(self.store(), &pins, manifest.as_bytes())?;
-        put(
-            &mut index,
-            json!({
-                "mediaType": Form::Oci.manifest(), "digest": digest.to_string(), "size": manifest.len(),
-                "annotations": {
-                    "vnd.docker.reference.digest": subject.to_string(),
-                    "vnd.docker.reference.type": "attestation-manifest",
-                },
-                "platform": {"architecture": "unknown", "os": "unknown"},
-            }),
-        );
-        let blobs = list.blobs.iter().copied().chain([layer, config_digest, digest]).collect();
-        self.save_list(&list.name, list.id, list.created, &index, blobs)
+        let entry = json!({
+            "mediaType": Form::Oci.manifest(), "digest": digest.to_string(), "size": manifest.len(),
+            "annotations": {
+                "vnd.docker.reference.digest": subject.to_string(),
+                "vnd.docker.reference.type": "attestation-manifest",
+            },
+            "platform": {"architecture": "unknown", "os": "unknown"},
+        });
+        let added = Additions { entries: vec![entry], blobs: vec![layer, config_digest, digest] };
+        self.change_list(typed, |index, blobs| {
+            added.add_to(index, blobs);
+            Ok(())
+        })?;
+        Ok(())
     }
 
     /// Changes what a list says of one of its images, or with `image` absent of itself. Returns its ID.
@@ -240,26 +260,25 @@ impl Engine {
         wishes: &EntryWishes,
         subject: Option<&str>,
     ) -> Result<Digest> {
-        let list = self.manifest_list(typed)?;
-        let mut index = self.read_index(&list)?;
-        if let Some(subject) = subject {
-            let record = self.image(subject)?.image;
-            let stored = manifest_of(&record)?;
-            index["subject"] = json!({
-                "mediaType": stored.media_type, "digest": stored.digest.to_string(), "size": stored.size_bytes,
-            });
-        }
-        match image {
-            None => annotate(&mut index, &wishes.annotations),
-            Some(image) => {
-                let digest = self.entry_digest(image)?;
-                let entry = entry_of(&mut index, &digest)
-                    .ok_or_else(|| Error::not_found(format!("{typed}: no image {image} in it")))?;
-                apply(entry, wishes);
+        self.change_list(typed, |index, _| {
+            if let Some(subject) = subject {
+                let record = self.image(subject)?.image;
+                let stored = manifest_of(&record)?;
+                index["subject"] = json!({
+                    "mediaType": stored.media_type, "digest": stored.digest.to_string(), "size": stored.size_bytes,
+                });
             }
-        }
-        self.save_list(&list.name, list.id, list.created, &index, list.blobs)?;
-        Ok(list.id)
+            match image {
+                None => annotate(index, &wishes.annotations),
+                Some(image) => {
+                    let digest = self.entry_digest(image)?;
+                    let entry = entry_of(index, &digest)
+                        .ok_or_else(|| Error::not_found(format!("{typed}: no image {image} in it")))?;
+                    apply(entry, wishes);
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Takes an image out of a list, and returns the list's ID.
@@ -268,24 +287,35 @@ impl Engine {
     ///
     /// As [`annotate_list`](Self::annotate_list).
     pub(crate) fn remove_from_list(&self, typed: &str, image: &str) -> Result<Digest> {
+        self.change_list(typed, |index, blobs| {
+            let digest = self.entry_digest(image)?.to_string();
+            let Some(entries) = index["manifests"].as_array_mut() else {
+                return Err(Error::not_found(format!("{typed}: it is empty")));
+            };
+            let before = entries.len();
+            entries.retain(|entry| entry["digest"].as_str() != Some(&digest));
+            if entries.len() == before {
+                return Err(Error::not_found(format!("{typed}: no image {image} in it")));
+            }
+            blobs.clear();
+            for left in entries.iter().filter_map(|entry| entry["digest"].as_str()?.parse().ok()) {
+                blobs.extend(self.blobs_of(&left)?);
+            }
+            Ok(())
+        })
+    }
+
+    /// Changes the index of a list and the blobs that it needs, with nobody else changing it meanwhile.
+    fn change_list(
+        &self,
+        typed: &str,
+        change: impl FnOnce(&mut Value, &mut Vec<Digest>) -> Result<()>,
+    ) -> Result<Digest> {
+        let lock = self.lock()?;
         let list = self.manifest_list(typed)?;
-        let mut index = self.read_index(&list)?;
-        let digest = self.entry_digest(image)?.to_string();
-        let Some(entries) = index["manifests"].as_array_mut() else {
-            return Err(Error::not_found(format!("{typed}: it is empty")));
-        };
-        let before = entries.len();
-        entries.retain(|entry| entry["digest"].as_str() != Some(&digest));
-        if entries.len() == before {
-            return Err(Error::not_found(format!("{typed}: no image {image} in it")));
-        }
-        let left: Vec<Digest> =
-            entries.iter().filter_map(|entry| entry["digest"].as_str()?.parse().ok()).collect();
-        let mut blobs = Vec::new();
-        for digest in &left {
-            blobs.extend(self.blobs_of(digest)?);
-        }
-        self.save_list(&list.name, list.id, list.created, &index, blobs)?;
+        let (mut index, mut blobs) = (self.read_index(&list)?, list.blobs.clone());
+        change(&mut index, &mut blobs)?;
+        self.save_list(&list.name, list.id, list.created, &index, blobs, &lock)?;
         Ok(list.id)
     }
 
@@ -301,13 +331,13 @@ impl Engine {
         created: Timestamp,
         index: &Value,
         mut blobs: Vec<Digest>,
+        lock: &Exclusive,
     ) -> Result<()> {
         let text = serde_json::to_vec(index).map_err(|err| Error::system("write down the list", err))?;
         blobs.sort();
         blobs.dedup();
-        let pins = staging::dir(self.store())?;
-        let document = pinned(self.store(), &pins, &text)?;
-        let lock = self.lock()?;
+        // Nothing collects garbage under the lock.
+        let document = self.store().blobs().put(&text)?;
         let lists = self.store().shelf(Shelf::Lists);
         // It may have been given further names.
         let mut names: Vec<String> =
@@ -317,9 +347,8 @@ impl Engine {
         }
         for name in names {
             let (blobs, rest) = (blobs.clone(), Map::new());
-            lists.set(&Item { version: 1, name, id, document, blobs, created, rest }, &lock)?;
+            lists.set(&Item { version: 1, name, id, document, blobs, created, rest }, lock)?;
         }
-        drop((lock, pins));
         Ok(())
     }
 
@@ -331,11 +360,25 @@ impl Engine {
         }
     }
 
+    /// What images add to a list. What is not here is pulled.
+    fn additions(
+        &self,
+        images: &[String],
+        new: &NewList,
+        wishes: &EntryWishes,
+        events: Events<'_>,
+    ) -> Result<Additions> {
+        let mut added = Additions::default();
+        for image in images {
+            self.add_image(&mut added, image, new, wishes, events)?;
+        }
+        Ok(added)
+    }
+
     /// Adds one image, or with `all` every image of the index it was pulled by.
     fn add_image(
         &self,
-        index: &mut Value,
-        blobs: &mut Vec<Digest>,
+        to: &mut Additions,
         typed: &str,
         new: &NewList,
         wishes: &EntryWishes,
@@ -348,9 +391,9 @@ impl Engine {
             let entries = self.read_index(&other)?["manifests"].as_array().cloned().unwrap_or_default();
             for mut entry in entries {
                 apply(&mut entry, wishes);
-                put(index, entry);
+                to.entries.push(entry);
             }
-            blobs.extend(other.blobs);
+            to.blobs.extend(other.blobs);
             return Ok(());
         }
         let record = self.image_or_pull(typed, new, events)?;
@@ -369,8 +412,8 @@ impl Engine {
                 "platform": platform_document(&platform),
             });
             apply(&mut entry, wishes);
-            put(index, entry);
-            blobs.extend(self.blobs_of(&stored.digest)?);
+            to.entries.push(entry);
+            to.blobs.extend(self.blobs_of(&stored.digest)?);
         }
         Ok(())
     }

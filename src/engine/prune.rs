@@ -99,15 +99,29 @@ impl Engine {
                 return Ok(pruned);
             }
         };
-        for volume in doomed {
-            let bytes = self.volume_size(&volume.name);
-            if let Some(taken) = self.store().volumes().take(&volume.name)? {
-                self.discard(vec![taken])?;
-                self.record_volume("remove", &volume.name);
-                pruned.bytes += bytes;
-                pruned.removed.push(volume.name);
+        let sizes: Vec<u64> = doomed.iter().map(|volume| self.volume_size(&volume.name)).collect();
+        let mut leftovers = Vec::new();
+        {
+            // A container may have come to use one of them since the look above; under the lock none can.
+            let _lock = self.lock()?;
+            let unused = self.prunable_volumes(all, filters)?;
+            for (volume, bytes) in doomed.into_iter().zip(sizes) {
+                if !unused.iter().any(|other| other.name == volume.name) {
+                    continue;
+                }
+                match self.store().volumes().take(&volume.name) {
+                    Ok(None) => {}
+                    Ok(Some(taken)) => {
+                        leftovers.push(taken);
+                        pruned.bytes += bytes;
+                        pruned.removed.push(volume.name);
+                    }
+                    Err(err) => pruned.failed.push(err.into()),
+                }
             }
         }
+        pruned.removed.iter().for_each(|name| self.record_volume("remove", name));
+        self.discard(leftovers)?;
         Ok(pruned)
     }
 

@@ -22,6 +22,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::base::image_ref::{DOCKER_HUB, ImageRef};
+use crate::base::manifest::or_default;
 use crate::registry::error::{Error, Result};
 use crate::registry::helper::{self, server_name};
 
@@ -165,9 +166,10 @@ pub(super) fn registry_of(key: &str) -> &str {
 
 #[derive(Debug, Default, Deserialize)]
 struct AuthFile {
-    #[serde(default)]
+    // Programs that write such files leave `null` for an empty table.
+    #[serde(default, deserialize_with = "or_default")]
     auths: BTreeMap<String, Entry>,
-    #[serde(default, rename = "credHelpers")]
+    #[serde(default, rename = "credHelpers", deserialize_with = "or_default")]
     cred_helpers: BTreeMap<String, String>,
     #[serde(default, rename = "credsStore")]
     creds_store: Option<String>,
@@ -317,6 +319,12 @@ mod tests {
         let file = AuthFile::parse(path, r#"{"auths":{"r.io":{"auth":"%%%"}}}"#).unwrap();
         assert!(matches!(file.find(path, "r.io/x"), Err(Error::Config { .. })));
         assert!(find("", "r.io/x").is_none());
+        let empty = r#"{"auths":null,"credHelpers":null,"credsStore":null}"#;
+        assert!(find(empty, "r.io/x").is_none());
+        assert_eq!(
+            find(r#"{"auths":{"r.io":{"auth":"dTpw"}},"credHelpers":null}"#, "r.io/x").as_deref(),
+            Some("u/p")
+        );
         let old = AuthFile::parse(Path::new(".dockercfg"), r#"{"r.io":{"auth":"dTpw"}}"#).unwrap();
         assert!(old.find(path, "r.io/x").unwrap().is_some());
     }

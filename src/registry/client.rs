@@ -310,7 +310,8 @@ impl Session<'_> {
         let (page, next) = self
             .retrying(what, async || {
                 let response = self.get(path, None, None, what).await?;
-                let next = response.headers().get(LINK).and_then(|link| next_page(link.to_str().ok()?));
+                let link = response.headers().get(LINK).and_then(|link| link.to_str().ok());
+                let next = link.and_then(|link| next_page(response.url(), link));
                 Ok((self.transport.body(response, what, MAX_MANIFEST).await?, next))
             })
             .await?;
@@ -517,11 +518,14 @@ fn media_type(response: &Response) -> String {
     from_outside(value.split(';').next().unwrap_or_default().trim())
 }
 
-/// The path of `<path>; rel="next"`, if it stays on the server.
-fn next_page(link: &str) -> Option<String> {
+/// The path and query of `<URL>; rel="next"` on the page `at`, if it stays on the server. The URL may be absolute
+/// or relative to the page's; a registry behind a proxy may name its own scheme and port.
+fn next_page(at: &Url, link: &str) -> Option<String> {
     let (target, params) = link.strip_prefix('<')?.split_once('>')?;
-    let path = target.strip_prefix('/').filter(|path| path.starts_with("v2/"))?;
-    params.contains("next").then(|| path.to_owned())
+    let next = at.join(target).ok().filter(|next| next.host() == at.host())?;
+    let path = next.path().strip_prefix('/').filter(|path| path.starts_with("v2/"))?;
+    let query = next.query().map_or_else(String::new, |query| format!("?{query}"));
+    params.contains("next").then(|| format!("{path}{query}"))
 }
 
 #[cfg(test)]
@@ -548,11 +552,19 @@ mod tests {
     fn pages_of_tags() {
         for (link, want) in [
             (r#"</v2/a/tags/list?last=x&n=2>; rel="next""#, Some("v2/a/tags/list?last=x&n=2")),
-            (r#"<http://evil/v2/a>; rel="next""#, None),
+            (r#"<https://r.io/v2/a/tags/list?last=x&n=2>; rel="next""#, Some("v2/a/tags/list?last=x&n=2")),
+            (r#"<https://r.io:443/v2/_catalog>; rel="next""#, Some("v2/_catalog")),
+            (r#"<list?last=y>; rel="next""#, Some("v2/a/tags/list?last=y")),
+            (r#"<?last=z>; rel="next""#, Some("v2/a/tags/list?last=z")),
+            (r#"<http://r.io:5000/v2/a?n=2>; rel="next""#, Some("v2/a?n=2")),
+            (r#"<https://evil/v2/a>; rel="next""#, None),
             (r#"<//evil/v2/a>; rel="next""#, None),
+            (r#"</other/a>; rel="next""#, None),
+            (r#"</v2/a>; rel="prev""#, None),
             ("nonsense", None),
         ] {
-            assert_eq!(next_page(link).as_deref(), want, "{link}");
+            let at = Url::parse("https://r.io/v2/a/tags/list?n=2").unwrap();
+            assert_eq!(next_page(&at, link).as_deref(), want, "{link}");
         }
     }
 }

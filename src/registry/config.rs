@@ -468,19 +468,20 @@ fn matched<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
 /// [`Error::Config`] if the file cannot be read, understood or written.
 pub(crate) fn remember_alias(file: &Path, name: &ImageName, image: &ImageRef) -> Result<()> {
     let bad = |reason: String| Error::Config { path: file.to_owned(), reason };
-    let known: File = toml::from_str(&read(file)?.unwrap_or_default()).map_err(|err| bad(err.to_string()))?;
-    let mut aliases = known.aliases;
-    aliases.insert(name.repository().to_owned(), image.name());
-    // Names of images hold nothing that would have to be escaped between quotes.
-    let lines = aliases.iter().map(|(short, full)| format!("  \"{short}\" = \"{full}\"\n"));
-    let text = format!("[aliases]\n{}", lines.collect::<String>());
     let io = |err: std::io::Error| bad(err.to_string());
     let (Some(dir), Some(base)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else {
         return Err(bad("no file name".to_owned()));
     };
     std::fs::create_dir_all(dir).map_err(io)?;
     let dir = fs::open_at(fs::here(), dir, OFlags::RDONLY | OFlags::DIRECTORY, 0).map_err(io)?;
+    // Before the file is read: two commands may each have something to remember.
     fs::lock(&dir, Share::Exclusive).map_err(io)?;
+    let known: File = toml::from_str(&read(file)?.unwrap_or_default()).map_err(|err| bad(err.to_string()))?;
+    let mut aliases = known.aliases;
+    aliases.insert(name.repository().to_owned(), image.name());
+    // Names of images hold nothing that would have to be escaped between quotes.
+    let lines = aliases.iter().map(|(short, full)| format!("  \"{short}\" = \"{full}\"\n"));
+    let text = format!("[aliases]\n{}", lines.collect::<String>());
     fs::replace(&dir, base, text.as_bytes(), 0o600, false).map_err(io)
 }
 

@@ -37,6 +37,25 @@ fn choices_are_offered_where_somebody_is_to_choose() {
     let text = std::fs::read_to_string(&file).unwrap();
     assert_eq!(text, "[aliases]\n  \"app\" = \"c.io/app\"\n  \"t/x\" = \"b.io/t/x\"\n");
     assert_eq!(resolved(&from_text(&text), "app:3"), "c.io/app:3");
+    // One who waits for another sees what that one has written.
+    let held = fs::open_dir(fs::here(), file.parent().unwrap()).unwrap();
+    fs::lock(&held, Share::Exclusive).unwrap();
+    let waits = format!(":{} ", fs::stat(&held).unwrap().st_ino);
+    let waits = |locks: String| locks.lines().any(|line| line.contains("->") && line.contains(&waits));
+    let (of, image) = (name("late"), "d.io/late".parse().unwrap());
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| remember_alias(&file, &of, &image));
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !waits(std::fs::read_to_string("/proc/locks").unwrap()) {
+            assert!(std::time::Instant::now() < end && !late.is_finished(), "it does not wait");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        std::fs::write(&file, "[aliases]\n'early' = 'e.io/early'\n").unwrap();
+        drop(held);
+        late.join().unwrap().unwrap();
+    });
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("e.io/early") && text.contains("d.io/late"), "{text}");
 }
 
 #[test]

@@ -354,6 +354,11 @@ pub(crate) fn set_xattr(file: impl AsFd, name: impl Arg, value: &[u8]) -> io::Re
     Ok(rfs::fsetxattr(file, name, value, rfs::XattrFlags::empty())?)
 }
 
+/// Removes an extended attribute of an open file.
+pub(crate) fn remove_xattr(file: impl AsFd, name: impl Arg) -> io::Result<()> {
+    Ok(rfs::fremovexattr(file, name)?)
+}
+
 /// An extended attribute of an open file; `None` if it has no such one.
 pub(crate) fn xattr(file: impl AsFd, name: impl Arg) -> io::Result<Option<Vec<u8>>> {
     // The kernel's limit for a value (XATTR_SIZE_MAX).

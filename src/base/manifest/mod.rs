@@ -327,7 +327,9 @@ fn malformed(what: &'static str, reason: &dyn std::fmt::Display) -> ManifestErro
 }
 
 /// `null` is what Go writes for an empty list or map.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(input: D) -> Result<T, D::Error> {
+pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    input: D,
+) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(input)?.unwrap_or_default())
 }
 

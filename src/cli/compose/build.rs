@@ -9,7 +9,6 @@ use crate::cli::compose::project::BUILD_FAILED;
 use crate::cli::error::AlreadyReported;
 use crate::cli::session::{Exit, Session};
 use crate::cli::together::{self, Job, Screen};
-use crate::compose::apply::state_directory;
 use crate::compose::node::Node;
 use crate::compose::project::Project;
 use crate::compose::resources::{text_file, write_text};
@@ -295,8 +294,7 @@ fn secret_of_variable(engine: &Engine, project: &Project, variable: &str, write:
 fn inline(engine: &Engine, project: &Project, text: &str, write: bool) -> Result<String> {
     let path = text_file(engine, project, "dockerfile", text);
     if write {
-        state_directory(engine, project)?;
-        std::fs::write(&path, text).map_err(|err| Error::system(format!("write {}", path.display()), err))?;
+        write_text(engine, project, &path, text)?;
     }
     Ok(path.display().to_string())
 }

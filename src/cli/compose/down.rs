@@ -52,8 +52,13 @@ pub(crate) fn down(session: &mut Session<'_>, args: DownArgs) -> anyhow::Result<
     let from_labels = project.services().next().is_none();
     let mut containers = open::containers(session, &project, &args.services, true)?;
     let orphans = args.remove_orphans || session.globals.project.truth("COMPOSE_REMOVE_ORPHANS");
-    if !orphans && !from_labels {
-        containers.retain(|container| project.knows(&container.service));
+    if !from_labels {
+        // What an inactive profile has is no orphan, and stays as well unless it is named.
+        containers.retain(|container| {
+            let is_known = project.knows(&container.service);
+            let is_active = project.service(&container.service).is_ok();
+            is_active || args.services.contains(&container.service) || orphans && !is_known
+        });
     }
     let images: BTreeSet<String> = match args.rmi.as_deref() {
         None => BTreeSet::new(),
@@ -75,7 +80,7 @@ pub(crate) fn down(session: &mut Session<'_>, args: DownArgs) -> anyhow::Result<
             return Ok(());
         }
         if args.volumes {
-            remove_volumes(compose)?;
+            remove_volumes(compose, from_labels)?;
         }
         remove_images(compose, &images)?;
         remove_networks(compose)
@@ -117,7 +122,8 @@ fn remove_networks(compose: &Compose<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn remove_volumes(compose: &Compose<'_>) -> anyhow::Result<()> {
+/// Removes the volumes of the project as it was loaded; with `from_labels`, where there are no files, all of its name.
+fn remove_volumes(compose: &Compose<'_>, from_labels: bool) -> anyhow::Result<()> {
     let project = compose.project;
     let own: BTreeSet<String> = project
         .section("volumes")
@@ -126,7 +132,7 @@ fn remove_volumes(compose: &Compose<'_>) -> anyhow::Result<()> {
         .collect();
     for volume in compose.engine.store().volumes().list()?.items {
         let is_own = volume.labels.get(label::PROJECT) == Some(&project.name);
-        if is_own || own.contains(&volume.name) {
+        if own.contains(&volume.name) || (from_labels && is_own) {
             step(compose, "Volume", &volume.name, || {
                 compose.engine.remove_volume(&volume.name, None::<&Removing>)
             })?;

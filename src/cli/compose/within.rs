@@ -138,7 +138,7 @@ pub(crate) struct RunArgs {
 
     /// Set a variable (can be repeated)
     #[arg(short, long, value_name = "NAME=VALUE")]
-    env: Vec<String>,
+    env: Vec<OsString>,
 
     /// Keep standard input open
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
@@ -236,7 +236,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
                 remove_orphans: args.remove_orphans,
                 ..UpOptions::default()
             };
-            compose.up(&options)?;
+            let started = compose.up(&options)?;
+            compose.wait_for_dependencies(&args.service, &started)?;
         }
         let options = UpOptions { build: args.build, pull: args.pull.clone(), ..UpOptions::default() };
         let mut request = compose.prepare_one_off(&args.service, &options, args.use_aliases)?;
@@ -262,7 +263,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
         }
         compose.choose_ports(&mut request, None)?;
         request.publish.extend(args.publish.iter().cloned());
-        request.env.extend(args.env.iter().map(|variable| Bytes::from(variable.as_str())));
+        request.env.extend(environment(false, &[], &args.env)?);
         request.cap_add.extend(args.cap_add.iter().cloned());
         request.cap_drop.extend(args.cap_drop.iter().cloned());
         request.labels.extend(labels(&args.label));
@@ -355,9 +356,9 @@ pub(crate) struct PullArgs {
     #[arg(long)]
     include_deps: bool,
 
-    /// always or missing
-    #[arg(long, value_name = "POLICY", default_value = "always")]
-    policy: String,
+    /// always or missing, whatever the files say
+    #[arg(long, value_name = "POLICY")]
+    policy: Option<String>,
 
     /// Do not show how images are pulled
     #[arg(short, long)]
@@ -376,8 +377,14 @@ pub(crate) fn pull(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<
         let built =
             service.get("build").is_some() && (args.ignore_buildable || service.get("image").is_none());
         let image = project.image(&name);
-        let here = args.policy == "missing" && session.engine()?.image(&image).is_ok();
-        if built || here || wanted.iter().any(|known| known.image == image) {
+        // The files' `if_not_present` is read as `missing`.
+        let policy = args.policy.as_deref().or_else(|| service.str_at("pull_policy")).unwrap_or("always");
+        let here = policy == "missing" && session.engine()?.image(&image).is_ok();
+        if built
+            || here
+            || ["never", "build"].contains(&policy)
+            || wanted.iter().any(|known| known.image == image)
+        {
             continue;
         }
         if !session.globals.project.dry_run && session.engine()?.obtain_builtin(&image)? {

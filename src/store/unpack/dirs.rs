@@ -20,6 +20,9 @@ const OPEN_MAX: usize = 32;
 /// Longest path that is given to the kernel at once; PATH_MAX is 4096.
 const PATH_MAX: usize = 4000;
 
+/// The attribute with the access control list of what is made in a directory.
+const DEFAULT_ACL: &str = "system.posix_acl_default";
+
 /// Bytes of paths that [`Dirs::implicit`] may hold.
 const IMPLICIT_MAX: usize = 8 << 20;
 
@@ -35,8 +38,9 @@ pub(super) struct DirMeta {
 
 #[derive(Debug)]
 enum OnClose {
-    /// It was there before: its time must be as it was, and its mode if that was changed.
-    Restore(Timespec, Option<u32>),
+    /// It was there before: its time must be as it was, and its mode and default access control list if those were
+    /// changed.
+    Restore(Timespec, Option<u32>, Option<Vec<u8>>),
     Set(DirMeta),
 }
 
@@ -60,6 +64,8 @@ pub(super) struct Dirs {
     pub(super) implicit: Vec<Implicit>,
     implicit_bytes: usize,
     pub(super) skipped_xattrs: u64,
+    /// Some directory has got a default access control list.
+    has_default_acl: bool,
 }
 
 type Result<T> = std::result::Result<T, Trouble>;
@@ -69,7 +75,15 @@ const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 impl Dirs {
     pub(super) fn new(root: OwnedFd) -> Self {
         let implicit = Vec::new();
-        Self { root, open: Vec::new(), clock: 0, implicit, implicit_bytes: 0, skipped_xattrs: 0 }
+        Self {
+            root,
+            open: Vec::new(),
+            clock: 0,
+            implicit,
+            implicit_bytes: 0,
+            skipped_xattrs: 0,
+            has_default_acl: false,
+        }
     }
 
     /// Notes that no entry has described the directory `path` and `levels - 1` above it yet.
@@ -254,8 +268,10 @@ impl Dirs {
         if hands_down {
             fs::chmod(&fd, stat.st_mode & 0o5777).map_err(doing("set the mode"))?;
         }
+        // And in one with a default access control list that.
+        let acl = if self.has_default_acl { take_default_acl(&fd)? } else { None };
         let fd = Rc::new(fd);
-        let on_close = OnClose::Restore(time, hands_down.then_some(stat.st_mode));
+        let on_close = OnClose::Restore(time, hands_down.then_some(stat.st_mode), acl);
         let paths = vec![path.to_vec()];
         self.open.push(OpenDir { id, paths, fd: fd.clone(), on_close, used: self.clock });
         Ok(fd)
@@ -264,9 +280,12 @@ impl Dirs {
     fn close(&mut self, open: &OpenDir) -> Result<()> {
         let fd = &*open.fd;
         match &open.on_close {
-            OnClose::Restore(time, mode) => {
+            OnClose::Restore(time, mode, acl) => {
                 if let Some(mode) = mode {
                     fs::chmod(fd, *mode).map_err(doing("set the mode"))?;
+                }
+                if let Some(acl) = acl {
+                    fs::set_xattr(fd, DEFAULT_ACL, acl).map_err(doing("set the access control list"))?;
                 }
                 fs::set_mtime(fd, *time).map_err(doing("set the time"))
             }
@@ -276,12 +295,22 @@ impl Dirs {
                 }
                 fs::chmod(fd, meta.mode).map_err(doing("set the mode"))?;
                 for (name, value) in &meta.xattrs {
+                    self.has_default_acl |= name == DEFAULT_ACL.as_bytes();
                     self.skipped_xattrs += u64::from(!set_xattr(fd, name, value)?);
                 }
                 fs::set_mtime(fd, meta.mtime).map_err(doing("set the time"))
             }
         }
     }
+}
+
+/// Takes the default access control list away that files made in the directory would get a part of.
+fn take_default_acl(dir: &OwnedFd) -> Result<Option<Vec<u8>>> {
+    let acl = fs::xattr(dir, DEFAULT_ACL).map_err(doing("read the access control list"))?;
+    if acl.is_some() {
+        fs::remove_xattr(dir, DEFAULT_ACL).map_err(doing("set the access control list"))?;
+    }
+    Ok(acl)
 }
 
 fn make_implicit(parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd> {

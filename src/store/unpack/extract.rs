@@ -19,6 +19,11 @@ use crate::sys::fs::{self, FileType, OFlags, tree};
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
+/// What AUFS's own notes begin with, and the directory where it kept files with several links. The notes mean nothing
+/// to others; the files may be linked to.
+const NOTE: &[u8] = b".wh..wh.";
+const LINKED: &[u8] = b".wh..wh.plnk";
+
 /// The unit in which disk space is counted.
 const DISK_BLOCK: u64 = 4096;
 
@@ -61,6 +66,8 @@ pub(super) fn doing(action: &'static str) -> impl FnOnce(io::Error) -> Trouble {
 pub(super) struct Extractor<'a> {
     order: &'a Order,
     dirs: Dirs,
+    /// There is a directory of files that only links of other entries keep.
+    has_linked: bool,
     /// What new files belong to without a chown.
     me: (u32, u32),
     spent: u64,
@@ -90,6 +97,7 @@ impl<'a> Extractor<'a> {
         let mut extractor = Self {
             order,
             dirs: Dirs::new(root),
+            has_linked: false,
             me: (stat.st_uid, rustix::process::getegid().as_raw()),
             spent: 0,
             opaque_root: false,
@@ -117,6 +125,7 @@ impl<'a> Extractor<'a> {
 
     /// Sets what is still to be set on directories.
     pub(super) fn finish(mut self) -> std::result::Result<Unpacked, Failure> {
+        self.remove_linked().map_err(|trouble| self.failure(LINKED, trouble))?;
         self.dirs.flush().map_err(|trouble| self.failure(b"", trouble))?;
         self.report.skipped_xattrs += self.dirs.skipped_xattrs;
         let implicit = std::mem::take(&mut self.dirs.implicit);
@@ -153,6 +162,9 @@ impl<'a> Extractor<'a> {
             return self.root(entry);
         }
         let (dir, name) = split(&path);
+        if path.split(|&b| b == b'/').any(|part| part.starts_with(NOTE) && part != OPAQUE) {
+            return self.note(entry, dir, name, archive);
+        }
         if dir.split(|&b| b == b'/').any(|part| part.starts_with(WHITEOUT)) {
             return Err(Trouble::Problem("a whiteout cannot be a directory".into()));
         }
@@ -167,6 +179,44 @@ impl<'a> Extractor<'a> {
             Kind::Hardlink => self.hardlink(entry, place),
             Kind::Fifo => self.node(entry, place, FileType::Fifo, 0),
             Kind::Character | Kind::Block => self.device(entry, place),
+        }
+    }
+
+    /// A note of AUFS, which means nothing, or a file that other entries may be links to.
+    ///
+    /// # Source
+    ///
+    /// moby, `pkg/archive/diff.go`.
+    fn note<R: BufRead>(
+        &mut self,
+        entry: &Entry,
+        dir: &[u8],
+        name: &[u8],
+        archive: &mut Archive<R>,
+    ) -> Result<()> {
+        if dir != LINKED || entry.kind != Kind::Regular || name.starts_with(WHITEOUT) {
+            return Ok(());
+        }
+        // It goes where its links look for it: no other entry can have this name. `finish` takes it away.
+        if !self.has_linked {
+            let root = self.dirs.get(b"")?;
+            fs::mkdir(&*root, LINKED, 0o700).map_err(doing("create"))?;
+            self.has_linked = true;
+        }
+        let place = Place { dir, parent: self.dirs.get(dir)?, name };
+        self.regular(entry, place, archive)
+    }
+
+    fn remove_linked(&mut self) -> Result<()> {
+        if !self.has_linked {
+            return Ok(());
+        }
+        // The times of the root are set after this.
+        let root = self.dirs.get(b"")?;
+        match tree::remove(&*root, std::os::unix::ffi::OsStrExt::from_bytes(LINKED)) {
+            Ok(tree::Removed::All) => Ok(()),
+            Ok(tree::Removed::Partly) => Err(Trouble::Problem("it cannot be removed".into())),
+            Err(err) => Err(doing("remove")(err)),
         }
     }
 

@@ -197,6 +197,7 @@ fn hostile_entries_are_refused_by_name_and_nothing_leaves() {
         (t().dir("d", 0o755).hardlink("h", "d"), "h", "is a directory"),
         (t().hardlink("h", "/"), "h", "is not in this layer"),
         (t().hardlink("h", "h"), "h", "is not in this layer"),
+        (t().hardlink("h", ".wh..wh.plnk/1.2"), "h", "is not in this layer"),
         (t().file(".wh.a", "").hardlink("h", "a"), "h", "is not in this layer"),
         (t().symlink(".", "/etc"), ".", "must be a directory"),
         (t().symlink("./", "/etc"), "./", "must be a directory"),
@@ -289,6 +290,23 @@ fn odd_entries_end_where_docker_puts_them() {
         ("whiteout, then file", t().file(".wh.a", "").file("a", "x"), list(&[("a", "file x")])),
         ("file, then whiteout", t().file("a", "x").file(".wh.a", ""), list(&[("a", "file x")])),
         ("notes of AUFS", t().file(".wh..wh.plnk", "").file("f", "x"), list(&[("f", "file x")])),
+        (
+            "more notes of AUFS",
+            t().dir(".wh..wh.orph", 0o700)
+                .file(".wh..wh.orph/a/b", "x")
+                .symlink(".wh..wh.aufs", "x")
+                .file("d/.wh..wh.plnk/1.2", "x")
+                .dir(".wh..wh.plnk", 0o700)
+                .file(".wh..wh.plnk/.wh.x", "x"),
+            list(&[]),
+        ),
+        (
+            "links of AUFS",
+            t().file(".wh..wh.plnk/12.34", "x")
+                .hardlink("a/f", ".wh..wh.plnk/12.34")
+                .hardlink("g", "/.wh..wh.plnk/12.34"),
+            list(&[("a", "dir"), ("a/f", "file x"), ("g", "file x")]),
+        ),
         ("continuous file", t().with(b'7', b"f", b"", b"x", &PLAIN), list(&[("f", "file x")])),
         ("old directory", t().with(0, b"d/", b"", b"", &PLAIN), list(&[("d", "dir")])),
         ("old file", t().with(0, b"f", b"", b"x", &PLAIN), list(&[("f", "file x")])),
@@ -342,6 +360,34 @@ fn whiteouts_and_opaque_directories_are_overlays() {
         );
     }
     assert_eq!(xattr(&ground.layer().join("plain"), "user.overlay.opaque"), None);
+}
+
+#[test]
+fn a_directory_that_is_opened_again_hands_no_access_down() {
+    let acl = |own: u32| {
+        let entry = |tag: u16, id: u32| [&tag.to_le_bytes()[..], &[7, 0], &id.to_le_bytes()].concat();
+        let none = u32::MAX;
+        [vec![2, 0, 0, 0], entry(1, none), entry(2, own), entry(4, none), entry(16, none), entry(32, none)]
+            .concat()
+    };
+    let acl = acl(rustix::process::geteuid().as_raw());
+    let mut archive = Tar::default().pax(&[("SCHILY.xattr.system.posix_acl_default", &acl)]).dir("a", 0o755);
+    // More directories than stay open.
+    for number in 0..40 {
+        archive = archive.file(&format!("d{number}/f"), "");
+    }
+    let archive = archive.file("a/late", "").dir("a/dir", 0o755).end();
+    let ground = Ground::new();
+    let report = unpack(&ground, &archive).unwrap().settle(&[]).unwrap();
+    if report.skipped_xattrs > 0 {
+        return; // This file system has no access control lists.
+    }
+    let at = |name: &str| ground.layer().join(name);
+    assert_eq!(xattr(&at("a"), "system.posix_acl_default"), Some(acl));
+    assert_eq!(xattr(&at("a/late"), "system.posix_acl_access"), None);
+    assert_eq!(xattr(&at("a/dir"), "system.posix_acl_default"), None);
+    assert_eq!(std::fs::metadata(at("a/late")).unwrap().mode() & 0o7777, 0o644);
+    assert_eq!(std::fs::metadata(at("a")).unwrap().mtime(), 1_600_000_000);
 }
 
 #[test]
