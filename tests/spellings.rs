@@ -297,7 +297,10 @@ fn flags_have_podman_s_older_names() {
     let sandbox = Sandbox::new();
     let checks = "--healthcheck-command=true --healthcheck-interval=30s --healthcheck-retries=4 \
                   --healthcheck-start-period=5s --healthcheck-timeout=6s --override-arch=amd64 --override-os=linux";
-    let args = ["create", "--name=c", "--net=none"].into_iter().chain(checks.split_whitespace());
+    // Truth values as Go reads them: ansible writes Python's.
+    let truths = "--read-only=True --read-only-tmpfs=True --tty=False --passwd=T --rm=F --no-healthcheck=0";
+    let words = checks.split_whitespace().chain(truths.split_whitespace());
+    let args = ["create", "--name=c", "--net=none"].into_iter().chain(words);
     sandbox.ok(args.chain(["bb", "true"]));
     let check = common::json(&sandbox.inspect("c", "json .Config.Healthcheck"));
     assert_eq!((&check["Test"][1], &check["Retries"]), (&"true".into(), &4.into()));

@@ -371,10 +371,12 @@ impl Verb {
     }
 }
 
-/// Lets a flag without a value take one all the same, as podman's do: `--all=false`, `--rm=true`.
+/// Lets a flag without a value take one all the same, as podman's do: `--all=false`, `--rm=true`; and reads all
+/// of them alike: ansible writes `True`.
 fn takes_truth_value(arg: Arg) -> Arg {
     if !matches!(arg.get_action(), ArgAction::SetTrue) {
-        return arg;
+        let is_truth = arg.get_value_parser().type_id() == std::any::TypeId::of::<bool>();
+        return if is_truth { arg.value_parser(truth_value) } else { arg };
     }
     arg.action(ArgAction::Set)
         .num_args(0..=1)
