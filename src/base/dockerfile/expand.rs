@@ -59,12 +59,21 @@ impl Expander<'_> {
         Ok(words)
     }
 
-    /// Puts variables into a document: quotes are ordinary characters, `\$` is a dollar.
+    /// Puts variables into a document: quotes are ordinary characters, and a backslash is taken off whatever follows
+    /// it. As with BuildKit it is a backslash there, whatever the file's escape character is.
     pub(crate) fn document(&self, text: &str) -> Result<String, ExpandError> {
-        let mut reader = Reader::new(self, text, true);
+        let how = Expander { escape: '\\', ..*self };
+        let mut reader = Reader::new(&how, text, true);
         let pieces = reader.until(None, 0)?;
         Ok(pieces.into_iter().map(|(c, _)| c).collect())
     }
+}
+
+/// A word without its quotes, before its variables have values: `$v` and `${v:-word}` stay `$v`. One that cannot be read
+/// stays as it is.
+pub(crate) fn unquoted(text: &str, escape: char) -> String {
+    let lookup = |name: &str| Some(format!("${name}"));
+    Expander { lookup: &lookup, escape }.word(text).unwrap_or_else(|_| text.to_owned())
 }
 
 struct Reader<'a> {
@@ -116,8 +125,6 @@ impl<'a> Reader<'a> {
                     out.extend(value.chars().map(|c| (c, false)));
                 }
                 c if c == self.how.escape => match self.peek() {
-                    // In a document only what would mean something else can be escaped.
-                    Some(next) if self.raw_quotes && next != '$' && next != c => out.push((c, true)),
                     Some(next) => {
                         self.at += 1;
                         out.push((next, true));
@@ -484,11 +491,22 @@ mod tests {
     }
 
     #[test]
+    fn quotes_go_before_variables_come() {
+        for (text, want) in
+            [("'a,b=c'", "a,b=c"), ("\"a,b=$c\"", "a,b=$c"), ("a=\\'${c:-x}", "a='$c"), ("'open", "'open")]
+        {
+            assert_eq!(unquoted(text, '\\'), want, "{text}");
+        }
+    }
+
+    #[test]
     fn splitting_and_documents() {
         let how = Expander { lookup: &lookup, escape: '\\' };
         assert_eq!(how.words("80 $two \"$two\" 'x y'").unwrap(), ["80", "a", "b", "a b", "x y"]);
-        assert_eq!(how.document("it's \"$v\" \\$v \\n\n").unwrap(), "it's \"value\" $v \\n\n");
+        let document = "it's \"$v\" \\$v a\\.b \\\\ `x\\\n\n";
+        assert_eq!(how.document(document).unwrap(), "it's \"value\" $v a.b \\ `x\n\n");
         let backtick = Expander { lookup: &lookup, escape: '`' };
+        assert_eq!(backtick.document(document).unwrap(), "it's \"value\" $v a.b \\ `x\n\n");
         assert_eq!(backtick.word("c:\\dir`$v").unwrap(), "c:\\dir$v");
     }
 

@@ -2,6 +2,7 @@
 
 use crate::base::dockerfile::Dockerfile;
 use crate::base::dockerfile::error::{DockerfileError, Position, nearest};
+use crate::base::dockerfile::expand::unquoted;
 use crate::base::dockerfile::flags::{AddFlags, CopyFlags, Flag, Flags, HealthFlags, RunFlags, RunMount};
 use crate::base::dockerfile::instruction::{
     Command, From, Health, Heredoc, Instruction, Line, Run, Source, Transfer, Word,
@@ -375,7 +376,7 @@ impl Rest<'_> {
                     let word = flag.value()?;
                     // What holds no variable can be judged now.
                     if !word.text.contains('$') {
-                        RunMount::parse(&word.text.replace(['\''], ""))
+                        RunMount::parse(&unquoted(&word.text, self.escape))
                             .map_err(|message| DockerfileError::new(word.at, message))?;
                     }
                     found.mounts.push(word);

@@ -36,7 +36,7 @@ impl Builder<'_> {
                     std::fs::create_dir_all(&path)
                         .map_err(|err| Error::system(format!("make {}", path.display()), err))?;
                     let dir = open_directory(&path)?;
-                    copy::unpack_into(dir, archive, None, true)
+                    copy::unpack_into(dir, archive)
                         .map_err(|failure| Error::system("write the files", failure))
                 })?,
                 Output::Tar(path) => self.export(&state, |mut archive| {

@@ -37,8 +37,8 @@ impl Builder<'_> {
         let mut buffer = Vec::new();
         loop {
             let mut at = 0;
-            while at < waiting.len() && lanes.len() < jobs {
-                let used = plan::uses(&self.plan.stages, waiting[at], &names);
+            while at < waiting.len() && working(&lanes) < jobs {
+                let used = plan::uses(&self.plan, waiting[at], &names);
                 if used.iter().all(|stage| self.done[*stage].is_some()) {
                     let stage = waiting.remove(at).unwrap_or_default();
                     lanes.push(self.begin(stage)?);
@@ -57,11 +57,13 @@ impl Builder<'_> {
                     index += 1;
                 }
             }
-            if finished {
-                continue;
-            }
-            if lanes.is_empty() {
+            self.need_more(&lanes, &mut waiting, &names);
+            if lanes.is_empty() && !finished {
                 return Ok(());
+            }
+            // Where all lanes wait for stages there is one that can begin: each means earlier ones only.
+            if finished || working(&lanes) == 0 {
+                continue;
             }
             poll.clear();
             let mut retry = None;
@@ -73,7 +75,7 @@ impl Builder<'_> {
                         retry = Some(RETRY);
                         None
                     }
-                    Doing::Nothing => None,
+                    Doing::Nothing | Doing::Stages(_) => None,
                 };
                 poll.add(fd, Interest::READ);
             }
@@ -89,6 +91,24 @@ impl Builder<'_> {
                 self.pass_input(&lanes[reader], ready.read || ready.hung_up, ready.write)?;
             }
         }
+    }
+
+    /// Has the stages built that triggers of images mean: no plan could know of them.
+    fn need_more(&mut self, lanes: &[Lane], waiting: &mut VecDeque<usize>, contexts: &[String]) {
+        for lane in lanes {
+            let Doing::Stages(meant) = &lane.doing else { continue };
+            let known = self.plan.needed.len();
+            meant.iter().for_each(|stage| plan::visit(&mut self.plan, *stage, contexts));
+            waiting.extend(&self.plan.needed[known..]);
+        }
+    }
+
+    /// The stages that a line of a lane means and that are not done.
+    fn missing(&self, lane: &Lane, line: &Line) -> Vec<usize> {
+        let contexts: Vec<String> = self.contexts.keys().cloned().collect();
+        let mut meant = plan::meant(&self.plan, lane.stage, &line.instruction, &contexts);
+        meant.retain(|stage| self.done[*stage].is_none());
+        meant
     }
 
     /// With `--stdin`: waits for input, or for the container that reads it to take what was read. Returns
@@ -214,11 +234,17 @@ impl Builder<'_> {
             name,
             open,
             below,
+            placeholders: vec![],
         })
     }
 
     /// Goes on with a lane until it waits (false) or is done (true).
     fn advance(&mut self, lane: &mut Lane) -> Result<bool> {
+        if let Doing::Stages(meant) = &lane.doing
+            && meant.iter().all(|stage| self.done[*stage].is_some())
+        {
+            lane.doing = Doing::Nothing;
+        }
         while matches!(lane.doing, Doing::Nothing) {
             let Some(line) = lane.lines.pop_front() else {
                 if let Some(open) = lane.open.take() {
@@ -226,6 +252,12 @@ impl Builder<'_> {
                 }
                 return Ok(true);
             };
+            let missing = self.missing(lane, &line);
+            if !missing.is_empty() {
+                lane.lines.push_front(line);
+                lane.doing = Doing::Stages(missing);
+                break;
+            }
             lane.place.0 += 1;
             lane.file_place.0 += usize::from(line.is_of_files());
             self.serial += 1;
@@ -330,7 +362,10 @@ impl Builder<'_> {
     fn resume(&mut self, lane: &mut Lane, buffer: &mut Vec<u8>) -> Result<()> {
         let Some(line) = lane.line.clone() else { return Ok(()) };
         let resumed = match std::mem::replace(&mut lane.doing, Doing::Nothing) {
-            Doing::Nothing => Ok(()),
+            waiting @ (Doing::Nothing | Doing::Stages(_)) => {
+                lane.doing = waiting;
+                Ok(())
+            }
             Doing::Cache(step, directory) => self.try_run(lane, &line, step, directory),
             Doing::Digests(worker, mut step) => match worker.report() {
                 Ok(report) => {
@@ -390,6 +425,11 @@ fn shown_from(stage: &plan::Stage, stages: &[plan::Stage]) -> String {
         "" => format!("FROM {base}"),
         name => format!("FROM {base} AS {name}"),
     }
+}
+
+/// How many lanes do something or could: those that wait for other stages take no one's place.
+fn working(lanes: &[Lane]) -> usize {
+    lanes.iter().filter(|lane| !matches!(lane.doing, Doing::Stages(_))).count()
 }
 
 /// A failure of the assembling stage: usually of the Dockerfile.

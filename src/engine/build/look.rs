@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::dockerfile::check::{self, Around, BaseFacts, Options, Warning, comments_above};
-use crate::base::dockerfile::expand::Expander;
+use crate::base::dockerfile::expand::{Expander, unquoted};
 use crate::base::dockerfile::flags::{RunMount, RunMountKind};
 use crate::base::dockerfile::instruction::{Instruction, Line, Word};
 use crate::base::dockerfile::{Dockerfile, parse};
@@ -246,7 +246,8 @@ fn note(
             }
         }
         Instruction::Run(run) => {
-            for mount in run.flags.mounts.iter().filter_map(|word| RunMount::parse(&word.text).ok()) {
+            let parse = |word: &Word| RunMount::parse(&unquoted(&word.text, plan.escape)).ok();
+            for mount in run.flags.mounts.iter().filter_map(parse) {
                 let (list, id, required) = match mount.kind {
                     RunMountKind::Secret { id, required, .. } => (&mut outline.secrets, id, required),
                     RunMountKind::Ssh { id, required, .. } => (&mut outline.agents, id, required),

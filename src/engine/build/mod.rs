@@ -131,6 +131,8 @@ pub(crate) struct Lane {
     open: Option<Staged>,
     /// Names of the layers that `open` lies on.
     below: Vec<Digest>,
+    /// Mount points that its RUNs had in `open`.
+    placeholders: Vec<Bytes>,
 }
 
 impl Lane {
@@ -146,6 +148,8 @@ impl Lane {
 /// What a lane waits for.
 enum Doing {
     Nothing,
+    /// Stages that only a trigger of its base image means.
+    Stages(Vec<usize>),
     /// Digests of what is to be copied.
     Digests(Assembler, Box<FilesStep>),
     Files(Assembler, Box<FilesStep>, Digest, Staged),

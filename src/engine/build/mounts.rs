@@ -1,6 +1,6 @@
 //! The mounts of a RUN: where their files come from.
 
-use std::io;
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -24,13 +24,44 @@ pub(super) enum Prepared {
     Busy,
 }
 
+/// The caches of one RUN. Each is taken once, however often it is mounted: a second lock would wait for the first.
+pub(super) struct Caches<'a> {
+    mounts: &'a [RunMount],
+    /// By ID: the directory, and what holds its lock.
+    held: BTreeMap<String, (PathBuf, OwnedFd)>,
+}
+
+impl<'a> Caches<'a> {
+    pub(super) fn of(mounts: &'a [RunMount]) -> Self {
+        Self { mounts, held: BTreeMap::new() }
+    }
+
+    /// How the RUN takes a cache: as the strictest of its mounts wants it.
+    fn sharing(&self, id: &str) -> Sharing {
+        let wanted = self.mounts.iter().filter_map(|mount| match &mount.kind {
+            RunMountKind::Cache { id: known, sharing, .. } if known == id => Some(*sharing),
+            _ => None,
+        });
+        wanted.fold(Sharing::Shared, |strictest, sharing| match (strictest, sharing) {
+            (Sharing::Locked, _) | (_, Sharing::Locked) => Sharing::Locked,
+            (Sharing::Private, _) | (_, Sharing::Private) => Sharing::Private,
+            _ => Sharing::Shared,
+        })
+    }
+
+    /// What holds the locks.
+    pub(super) fn locks(self) -> Vec<OwnedFd> {
+        self.held.into_values().map(|(_, lock)| lock).collect()
+    }
+}
+
 impl Builder<'_> {
     pub(super) fn mount(
         &mut self,
         lane: &Lane,
         mount: &RunMount,
         request: &mut ContainerRequest,
-        locks: &mut Vec<OwnedFd>,
+        caches: &mut Caches<'_>,
     ) -> Result<Prepared> {
         let target = lane.state.directory(&mount.target);
         Ok(match &mount.kind {
@@ -39,10 +70,21 @@ impl Builder<'_> {
                 let (lowers, path) = self.tree_of(lane, from, source, *writable)?;
                 Prepared::Mount(tree(&target, lowers, &path, !*writable, scratch))
             }
-            RunMountKind::Cache { id, from, source, sharing, read_only, mode, uid, gid } => {
-                let Some((data, lock)) = self.cache(id, *sharing)? else { return Ok(Prepared::Busy) };
-                locks.push(lock);
-                self.fill_cache(lane, &data, from, source, (*mode, *uid, *gid))?;
+            RunMountKind::Cache { id, from, source, read_only, mode, uid, gid, .. } => {
+                let known = caches.held.get(id).map(|(data, _)| data.clone());
+                let data = match known {
+                    Some(data) => data,
+                    None => {
+                        let sharing = caches.sharing(id);
+                        let Some((data, lock)) = self.cache(id, sharing)? else { return Ok(Prepared::Busy) };
+                        self.fill_cache(lane, &data, from, source, (*mode, *uid, *gid))?;
+                        if sharing == Sharing::Shared && !try_lock_cache(id, &lock, Share::Shared)? {
+                            return Ok(Prepared::Busy);
+                        }
+                        caches.held.insert(id.clone(), (data.clone(), lock));
+                        data
+                    }
+                };
                 Prepared::Mount(tree(&target, vec![data.as_path().into()], "/", *read_only, None))
             }
             RunMountKind::Tmpfs { size_bytes } => {
@@ -190,26 +232,23 @@ impl Builder<'_> {
         Ok(dir)
     }
 
-    /// The directory of a cache mount, locked as its sharing mode says; `None` if it is in use.
+    /// The directory of a cache mount, locked as its sharing mode says; `None` if it is in use. One that has yet to be
+    /// filled is for its first user alone.
     fn cache(&mut self, id: &str, sharing: Sharing) -> Result<Option<(PathBuf, OwnedFd)>> {
         let store = self.engine.store();
-        let failed = |err: io::Error| Error::system(format!("lock the cache {id}"), err);
         match sharing {
-            Sharing::Shared => {
+            Sharing::Shared | Sharing::Locked => {
                 let (data, lock) = store.build_cache().mount(id)?;
-                let free = fs::try_lock(&lock, Share::Shared).map_err(failed)?;
-                Ok(free.then_some((data, lock)))
-            }
-            Sharing::Locked => {
-                let (data, lock) = store.build_cache().mount(id)?;
-                let free = fs::try_lock(&lock, Share::Exclusive).map_err(failed)?;
-                Ok(free.then_some((data, lock)))
+                let is_filled = mark_of(&data).exists();
+                let share =
+                    if is_filled && sharing == Sharing::Shared { Share::Shared } else { Share::Exclusive };
+                Ok(try_lock_cache(id, &lock, share)?.then_some((data, lock)))
             }
             Sharing::Private => {
                 for number in 1_u32.. {
                     let name = if number == 1 { id.to_owned() } else { format!("{id}#{number}") };
                     let (data, lock) = store.build_cache().mount(&name)?;
-                    if fs::try_lock(&lock, Share::Exclusive).map_err(failed)? {
+                    if try_lock_cache(id, &lock, Share::Exclusive)? {
                         return Ok(Some((data, lock)));
                     }
                 }
@@ -227,7 +266,7 @@ impl Builder<'_> {
         source: &str,
         (mode, uid, gid): (u32, u32, u32),
     ) -> Result<()> {
-        let mark = data.with_file_name("filled");
+        let mark = mark_of(data);
         if mark.exists() {
             return Ok(());
         }
@@ -315,6 +354,16 @@ impl Builder<'_> {
     }
 }
 
+/// What says that a cache has had its first content.
+fn mark_of(data: &Path) -> PathBuf {
+    data.with_file_name("filled")
+}
+
+/// Locks a cache, or changes how it is locked; false if others are in the way.
+fn try_lock_cache(id: &str, lock: &OwnedFd, share: Share) -> Result<bool> {
+    fs::try_lock(lock, share).map_err(|err| Error::system(format!("lock the cache {id}"), err).into())
+}
+
 /// Whether `is_it` holds for anything in a directory, at any depth that a build goes to.
 fn any_below(dir: &OwnedFd, is_it: &dyn Fn(&fs::Stat) -> bool, depth: usize) -> bool {
     const MAX_DEPTH: usize = 200;
@@ -353,4 +402,23 @@ pub(super) fn tree(
 /// A mount without options.
 fn plain(target: &str, kind: MountKind, read_only: bool) -> Mount {
     Mount { target: target.into(), kind, read_only, options: vec![], propagation: None, overlay: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_is_taken_as_its_strictest_mount_wants() {
+        for (modes, want) in [
+            (&["shared", "shared"][..], Sharing::Shared),
+            (&["shared", "private"], Sharing::Private),
+            (&["private", "locked", "shared"], Sharing::Locked),
+        ] {
+            let mount = |mode: &&str| RunMount::parse(&format!("type=cache,id=c,target=/c,sharing={mode}"));
+            let mut mounts: Vec<RunMount> = modes.iter().map(|mode| mount(mode).unwrap()).collect();
+            mounts.push(RunMount::parse("type=cache,target=/other,sharing=locked").unwrap());
+            assert_eq!(Caches::of(&mounts).sharing("c"), want, "{modes:?}");
+        }
+    }
 }

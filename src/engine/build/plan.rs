@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::dockerfile::expand::Expander;
+use crate::base::dockerfile::expand::{Expander, unquoted};
 use crate::base::dockerfile::flags::{RunMount, RunMountKind};
 use crate::base::dockerfile::instruction::{From, Instruction, Line, Run, Transfer, Word};
-use crate::base::dockerfile::{Dockerfile, DockerfileError};
+use crate::base::dockerfile::{Dockerfile, DockerfileError, parse_trigger};
 use crate::base::platform::Platform;
 use crate::engine::build::request::BuildRequest;
 
@@ -226,12 +226,12 @@ fn target(stages: &[Stage], given: &Given<'_>, file: &Dockerfile) -> Result<usiz
     })
 }
 
-/// Puts a stage behind all that it uses.
-fn visit(plan: &mut Plan, number: usize, contexts: &[String]) {
+/// Puts a stage behind all that it uses, among those that are needed.
+pub(super) fn visit(plan: &mut Plan, number: usize, contexts: &[String]) {
     if plan.needed.contains(&number) {
         return;
     }
-    for used in uses(&plan.stages, number, contexts) {
+    for used in uses(plan, number, contexts) {
         visit(plan, used, contexts);
     }
     if !plan.needed.contains(&number) {
@@ -240,24 +240,42 @@ fn visit(plan: &mut Plan, number: usize, contexts: &[String]) {
 }
 
 /// The stages that a stage uses: only earlier ones can be meant.
-pub(super) fn uses(stages: &[Stage], number: usize, contexts: &[String]) -> Vec<usize> {
-    let stage = &stages[number];
-    let mut found = Vec::new();
+pub(super) fn uses(plan: &Plan, number: usize, contexts: &[String]) -> Vec<usize> {
+    let stage = &plan.stages[number];
+    let mut found: Vec<usize> =
+        stage.lines.iter().flat_map(|line| meant(plan, number, &line.instruction, contexts)).collect();
     if let Base::Stage(base) = stage.base {
         found.push(base);
-    }
-    for line in &stage.lines {
-        for name in froms(&line.instruction) {
-            // A name with a variable in it may mean any of them.
-            if name.contains('$') {
-                found.extend(0..number);
-            } else if !contexts.contains(&name) {
-                found.extend(find(stages, number, &name));
+        for line in &plan.stages[base].lines {
+            // What is wrong with a trigger is told when it is carried out.
+            if let Instruction::Onbuild(text) = &line.instruction
+                && let Ok(trigger) = parse_trigger(text)
+            {
+                found.extend(meant(plan, number, &trigger.instruction, contexts));
             }
         }
     }
     found.sort_unstable();
     found.dedup();
+    found
+}
+
+/// The stages that an instruction of a stage means by `--from` and `from=`.
+pub(super) fn meant(
+    plan: &Plan,
+    number: usize,
+    instruction: &Instruction,
+    contexts: &[String],
+) -> Vec<usize> {
+    let mut found = Vec::new();
+    for name in froms(instruction, plan.escape) {
+        // A name with a variable in it may mean any of them.
+        if name.contains('$') {
+            found.extend(0..number);
+        } else if !contexts.contains(&name) {
+            found.extend(find(&plan.stages, number, &name));
+        }
+    }
     found
 }
 
@@ -269,13 +287,12 @@ pub(super) fn find(stages: &[Stage], before: usize, name: &str) -> Option<usize>
 }
 
 /// What `--from` of an instruction, or `from=` of its mounts, names.
-fn froms(instruction: &Instruction) -> Vec<String> {
+fn froms(instruction: &Instruction, escape: char) -> Vec<String> {
+    let unquoted = |word: &Word| unquoted(&word.text, escape);
     match instruction {
-        Instruction::Transfer(Transfer { flags, .. }) => {
-            flags.from.iter().map(|word| word.text.trim_matches(['"', '\'']).to_owned()).collect()
-        }
+        Instruction::Transfer(Transfer { flags, .. }) => flags.from.iter().map(unquoted).collect(),
         Instruction::Run(Run { flags, .. }) => {
-            let from = |word: &Word| match RunMount::parse(&word.text).ok()?.kind {
+            let from = |word: &Word| match RunMount::parse(&unquoted(word)).ok()?.kind {
                 RunMountKind::Bind { from, .. } | RunMountKind::Cache { from, .. } if !from.is_empty() => {
                     Some(from)
                 }
@@ -283,7 +300,6 @@ fn froms(instruction: &Instruction) -> Vec<String> {
             };
             flags.mounts.iter().filter_map(from).collect()
         }
-        Instruction::Onbuild(_) => vec![],
         _ => vec![],
     }
 }
@@ -315,6 +331,23 @@ mod tests {
             assert_eq!(planned(text, target, &[]).unwrap().needed, want, "{target:?}");
         }
         assert!(planned(text, Some("five"), &[]).unwrap_err().hint.unwrap().contains("three"));
+    }
+
+    #[test]
+    fn stages_are_found_behind_quotes_and_in_triggers() {
+        for (user, want) in [
+            ("FROM x\nRUN --mount='type=bind,from=one,target=/m' y", vec![0, 2]),
+            ("FROM x\nRUN --mount=\"type=cache,from=one,target=/m\" y", vec![0, 2]),
+            ("FROM x\nRUN --mount=type=bind,from=${S:-one},target=/m y", vec![0, 1, 2]),
+            ("FROM x\nCOPY --from='one' / /", vec![0, 2]),
+            ("FROM x AS base\nONBUILD COPY --from=one / /\nFROM base", vec![0, 2, 3]),
+            ("FROM x AS base\nONBUILD COPY --from=one / /\nONBUILD RUN true", vec![2]),
+        ] {
+            let text = format!("FROM a AS one\nFROM b AS two\n{user}");
+            let mut needed = planned(&text, None, &[]).unwrap().needed;
+            needed.sort_unstable();
+            assert_eq!(needed, want, "{user}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::base::spec::{ImageOrigin, Mount};
 use crate::base::stream::Stream;
 use crate::engine::build::files::write_file;
 use crate::engine::build::key::Key;
-use crate::engine::build::mounts::{Prepared, tree};
+use crate::engine::build::mounts::{Caches, Prepared, tree};
 use crate::engine::build::state::{self, Scope};
 use crate::engine::build::{Builder, Fault, Lane, Result, Root};
 use crate::engine::request::{ContainerRequest, ImageVolumes};
@@ -24,6 +24,7 @@ use crate::engine::resolve::ImageFacts;
 use crate::engine::{Error, Kind as ErrorKind, config, create};
 use crate::runtime::assemble::Choice;
 use crate::runtime::launch::{self, LaunchOrder};
+use crate::runtime::layer::PLACEHOLDERS;
 use crate::store::staging::Staged;
 use crate::sys::socket::{self, Kind as SocketKind};
 
@@ -180,10 +181,10 @@ impl Builder<'_> {
     ) -> Result<Option<Running>> {
         let mut request = step.request.clone();
         let mut mounts = Vec::new();
-        let mut locks = Vec::new();
+        let mut caches = Caches::of(&step.mounts);
         for mount in &step.mounts {
             let prepared =
-                self.mount(lane, mount, &mut request, &mut locks).map_err(|fault| fault.of(line))?;
+                self.mount(lane, mount, &mut request, &mut caches).map_err(|fault| fault.of(line))?;
             match prepared {
                 Prepared::Mount(mount) => mounts.push(mount),
                 Prepared::Nothing => {}
@@ -255,7 +256,7 @@ impl Builder<'_> {
             let is_of_step = matches!(error.kind, ErrorKind::CommandNotFound | ErrorKind::NotExecutable);
             Fault { exit: is_of_step.then_some(1), ..Fault::at(line, error) }
         })?;
-        let running = Running { socket: ours, _locks: locks, placeholders };
+        let running = Running { socket: ours, _locks: caches.locks(), placeholders };
         if stdin && self.input.is_none() {
             running.end_of_input().map_err(attach)?;
         }
@@ -342,10 +343,10 @@ fn command(state: &state::State, run: &Run) -> (Vec<String>, Vec<(String, String
     (state.words(&Command::Shell(text)), vec![])
 }
 
-/// The targets of mounts and the directories above them, relative to the root: what is empty there
-/// afterwards was made for the mount.
+/// The targets of mounts and the directories above them, relative to the root, and what every container has: what is
+/// empty there afterwards was made for the mount.
 fn placeholders(mounts: &[Mount]) -> Vec<Bytes> {
-    let mut found = Vec::new();
+    let mut found: Vec<Bytes> = PLACEHOLDERS.iter().map(|path| Bytes::from(*path)).collect();
     for mount in mounts {
         let path = mount.target.as_bytes().strip_prefix(b"/").unwrap_or(mount.target.as_bytes());
         for (at, _) in path.iter().enumerate().filter(|(_, b)| **b == b'/') {

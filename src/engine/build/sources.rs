@@ -194,7 +194,7 @@ fn of_archive_or_dockerfile(engine: &Engine, file: File) -> Result<(Context, Opt
 fn unpack(file: File, dir: OwnedFd) -> Result<()> {
     let archive =
         any_decoder(file).map_err(|err| Error::invalid("read the context's archive").because(err))?;
-    copy::unpack_into(dir, archive, None, true).map_err(|failure| Fault::plain(failure.message))
+    copy::unpack_into(dir, archive).map_err(|failure| Fault::plain(failure.message))
 }
 
 /// Finds and reads the Dockerfile; several are read one after the other.

@@ -319,7 +319,10 @@ impl State {
                 (None, None) => scope.globals.get(name).or_else(|| scope.platform.get(name)).cloned(),
             };
             shown.push(value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}")));
-            self.args.push((name.clone(), value));
+            // Without a value it takes none away that it has from before or from the base.
+            if value.is_some() || !self.args.iter().any(|(known, _)| known == name) {
+                self.args.push((name.clone(), value));
+            }
         }
         Ok(format!("ARG {}", shown.join(" ")))
     }

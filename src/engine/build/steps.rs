@@ -9,7 +9,7 @@ use crate::engine::build::request::BuildEvent;
 use crate::engine::build::{Builder, Lane, Result};
 use crate::engine::layer::LayerOptions;
 use crate::engine::unpack::Wanted;
-use crate::runtime::layer::{PLACEHOLDERS, Source};
+use crate::runtime::layer::Source;
 use crate::store::build_cache::{CachedLayer, CachedStep};
 use crate::store::compress::How;
 use crate::store::staging::{self, Staged};
@@ -49,7 +49,8 @@ impl Builder<'_> {
         Ok(true)
     }
 
-    /// Makes a layer of what a step has changed, and keeps it for later builds.
+    /// Makes a layer of what a step has changed, and keeps it for later builds. `placeholders` are mount points that
+    /// the step had: empty ones are no change.
     pub(super) fn finish_step(
         &mut self,
         lane: &mut Lane,
@@ -62,6 +63,7 @@ impl Builder<'_> {
         let created = self.now();
         if lane.open.is_some() || self.request.single_layer {
             lane.open = Some(directory);
+            lane.placeholders.extend(placeholders);
             lane.state.note(created_by, None);
             let name = lane.name.clone();
             self.event(&BuildEvent::Done(&name, None));
@@ -98,7 +100,7 @@ impl Builder<'_> {
             lowers: lowers.iter().rev().map(|layer| self.engine.store().layers().fs_path(layer)).collect(),
             merged: false,
             id_maps: None,
-            placeholders: PLACEHOLDERS.iter().map(|path| Bytes::from(*path)).chain(placeholders).collect(),
+            placeholders,
         };
         let options = LayerOptions {
             clamp: self.request.times.epoch,
@@ -133,7 +135,8 @@ impl Builder<'_> {
     /// The end of a stage that is one layer.
     pub(super) fn close(&mut self, lane: &mut Lane, open: Staged) -> Result<()> {
         let lowers = lane.below.clone();
-        let layer = self.layer(lane, &open, &lowers, vec![])?;
+        let placeholders = std::mem::take(&mut lane.placeholders);
+        let layer = self.layer(lane, &open, &lowers, placeholders)?;
         self.scratch.push(open);
         let created = self.now();
         if let Some((layer, _)) = layer {

@@ -257,7 +257,7 @@ impl Copier<'_> {
                     .map_err(|errno| failed(path)(errno.into()))?;
                 self.content(fd, &to, path, inside, depth + 1)?;
                 if is_new || self.mode.is_some() || self.task.owner.is_some() || inside != b"" {
-                    self.attributes_of_directory(to.as_fd(), stat, path)?;
+                    self.attributes_of_directory(fd, to.as_fd(), stat, path)?;
                 }
                 Ok(())
             }
@@ -386,9 +386,23 @@ impl Copier<'_> {
         if hole { to.set_len(length) } else { Ok(()) }
     }
 
-    fn attributes_of_directory(&self, dir: BorrowedFd<'_>, stat: &Stat, path: &[u8]) -> Result<()> {
+    fn attributes_of_directory(
+        &self,
+        from: &OwnedFd,
+        dir: BorrowedFd<'_>,
+        stat: &Stat,
+        path: &[u8],
+    ) -> Result<()> {
         let (uid, gid) = self.owner_of(stat);
         self.give(dir, uid, gid, path)?;
+        let attributes = digest::attributes_of_path(from);
+        if !attributes.is_empty() {
+            let opened = fs::open_dir(dir, c".").map_err(failed(path))?;
+            for (name, value) in attributes {
+                // Not every file system takes every attribute.
+                fs::set_xattr(&opened, name.as_str(), &value).ok();
+            }
+        }
         let mode = match &self.mode {
             Some(mode) => mode.apply(stat.st_mode & 0o7777, true),
             None => stat.st_mode & 0o7777,
@@ -428,7 +442,7 @@ impl Copier<'_> {
         let dir = self.directory(target, self.task.target.as_bytes())?;
         let archive = any_decoder(open()?).map_err(failed(&top.path))?;
         // Whose the files are says the archive, even with --chown: so it is with Docker and podman.
-        copy::unpack_into(dir, archive, None, self.single)?;
+        copy::unpack_within(archive, dir, (target, self.task.target.as_bytes()), self.single)?;
         Ok(true)
     }
 }

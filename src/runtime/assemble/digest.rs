@@ -175,6 +175,10 @@ impl Hasher<'_> {
     fn directory(&mut self, place: Place<'_>, depth: usize) -> Result<()> {
         let name = if place.name.is_empty() { c"." } else { place.name };
         let dir = fs::open_dir(place.dir, name).map_err(|err| self.failed(err))?;
+        for (name, value) in attributes(&dir) {
+            field(&mut self.hash, b"attribute", name.as_bytes());
+            field(&mut self.hash, b"value", &value);
+        }
         let names = names(&dir).map_err(|err| self.failed(err))?;
         let lengths = (self.path.len(), self.inside.len());
         for name in &names {

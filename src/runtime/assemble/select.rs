@@ -62,6 +62,11 @@ impl Sieve {
         self.exclude.excludes(name) || self.exclude.excludes(path)
     }
 
+    /// Is a file that a wildcard has found wanted?
+    fn wants(&self, path: &[u8]) -> bool {
+        !self.leaves_out(path) && self.passes(path, b"", false) == Some(true)
+    }
+
     /// Is `path` (from the root; `below` the source it is `inside`) left out? `None`: it is, but
     /// something below it may not be.
     pub(crate) fn passes(&self, path: &[u8], inside: &[u8], is_directory: bool) -> Option<bool> {
@@ -160,7 +165,8 @@ fn one_pattern(
         let top = opened.and_then(|fd| Ok((fs::stat(&fd)?, fd)));
         let (stat, fd) = match top {
             Ok((stat, fd)) => (stat, fd),
-            Err(_) if wild => continue,
+            // A link to nothing can no more be copied than a name without a file; what is left out is not missed.
+            Err(_) if wild && (!is_link(root, &path) || !sieve.wants(&path)) => continue,
             Err(err) => return Err(not_there(&path, &err)),
         };
         let is_directory = fs::kind(&stat) == FileType::Directory;
@@ -179,6 +185,11 @@ fn one_pattern(
         found.push(Top { pivot: pivot.min(path.len()), path, fd, stat });
     }
     Ok(())
+}
+
+fn is_link(root: &RootDir, path: &[u8]) -> bool {
+    let opened = root.open(path, OFlags::PATH | OFlags::NOFOLLOW);
+    opened.and_then(fs::stat).is_ok_and(|stat| fs::kind(&stat) == FileType::Symlink)
 }
 
 /// Adds a component to a path.

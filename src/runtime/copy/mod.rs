@@ -225,24 +225,30 @@ pub(crate) fn unpack_here(archive: impl Read + Send, job: &Unpack) -> Result<()>
     unpack(&root, job, owner, archive)
 }
 
-/// Unpacks an archive into a directory, which keeps its own owner and mode only if the archive does not
-/// name it. `owner` is whom everything is given to, if not to those the archive names.
+/// Unpacks an archive into a directory, which keeps its own mode only if the archive does not name it. All files are
+/// this user's.
 ///
 /// # Errors
 ///
 /// If the archive is broken or leads out of the directory.
-pub(crate) fn unpack_into(
-    dir: OwnedFd,
+pub(crate) fn unpack_into(dir: OwnedFd, archive: impl Read) -> Result<()> {
+    unpack::unpack(archive, land::Landing { dir, name: None }, unpack::Owning::Caller, true)
+}
+
+/// Unpacks an archive into `dir`, which is `path` of `root`, and follows the root's links on the way to an entry. Its
+/// files belong to whom it says, or to this user if only one ID is mapped (`single`).
+///
+/// # Errors
+///
+/// As [`unpack_into`].
+pub(crate) fn unpack_within(
     archive: impl Read,
-    owner: Option<(u32, u32)>,
+    dir: OwnedFd,
+    (root, path): (&RootDir, &[u8]),
     single: bool,
 ) -> Result<()> {
-    let owner = match owner {
-        _ if single => unpack::Owning::Caller,
-        Some((uid, gid)) => unpack::Owning::Is { uid, gid },
-        None => unpack::Owning::Archive(None),
-    };
-    unpack::unpack(archive, land::Landing { dir, name: None }, owner, true)
+    let owner = if single { unpack::Owning::Caller } else { unpack::Owning::Archive(None) };
+    unpack::unpack_within(archive, dir, owner, root, path)
 }
 
 pub(crate) use pack::Ids;

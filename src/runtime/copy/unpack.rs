@@ -1,10 +1,11 @@
-//! A tar archive as a tree, below a directory that may be hostile: no link is ever followed.
+//! A tar archive as a tree, below a directory that may be hostile: no link is followed, but for those of an image by ADD,
+//! within its root.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -12,7 +13,7 @@ use rustix::io::Errno;
 use crate::base::idmap::IdMap;
 use crate::runtime::copy::{Result, land::Landing};
 use crate::runtime::failure::{Failure, FailureKind};
-use crate::runtime::rootfs;
+use crate::runtime::rootfs::{self, RootDir, Shape};
 use crate::store::unpack::archive::{Archive, Entry, Kind};
 use crate::sys::fs;
 
@@ -33,33 +34,56 @@ pub(super) enum Owning {
 
 /// Unpacks `archive` at `landing`.
 pub(super) fn unpack(archive: impl Read, landing: Landing, owner: Owning, overwrite: bool) -> Result<()> {
-    let mut archive = Archive::new(BufReader::with_capacity(64 << 10, archive));
-    let mut unpacker = Unpacker { landing, top: None, owner, overwrite, directories: Vec::new(), last: None };
-    let broken = |err: crate::store::unpack::Failure| {
-        Failure::new(FailureKind::Invalid, format!("the archive is broken: {err}"))
-    };
-    while let Some(entry) = archive.next().map_err(broken)? {
-        unpacker.entry(&entry, &mut archive)?;
-    }
-    // The padding behind the end, so that its writer does not find a broken pipe.
-    io::copy(&mut archive.into_inner(), &mut io::sink())
-        .map_err(|err| Failure::errno("read the archive", err))?;
-    unpacker.finish()
+    let unpacker =
+        Unpacker { landing, top: None, owner, overwrite, within: None, directories: Vec::new(), last: None };
+    unpacker.run(archive)
 }
 
-struct Unpacker {
+/// Unpacks `archive` in `dir`, which is `path` of `root`: a path that goes through a link goes on where it leads within
+/// the root, as with Docker. An entry whose own name is a link's takes its place.
+pub(super) fn unpack_within(
+    archive: impl Read,
+    dir: OwnedFd,
+    owner: Owning,
+    root: &RootDir,
+    path: &[u8],
+) -> Result<()> {
+    let landing = Landing { dir, name: None };
+    let within = Some((root, path));
+    let unpacker =
+        Unpacker { landing, top: None, owner, overwrite: true, within, directories: vec![], last: None };
+    unpacker.run(archive)
+}
+
+struct Unpacker<'a> {
     landing: Landing,
     /// The directory that the archive's `.` became.
     top: Option<OwnedFd>,
     owner: Owning,
     overwrite: bool,
+    /// Where links are followed: the root, and the path in it at which the archive lands.
+    within: Option<(&'a RootDir, &'a [u8])>,
     /// Directories by path, whose mode and time are set when nothing more comes into them.
     directories: Vec<(Vec<OsString>, u32, fs::Timespec)>,
     /// The directory of the last entry.
     last: Option<(Vec<OsString>, OwnedFd)>,
 }
 
-impl Unpacker {
+impl Unpacker<'_> {
+    fn run(mut self, archive: impl Read) -> Result<()> {
+        let mut archive = Archive::new(BufReader::with_capacity(64 << 10, archive));
+        let broken = |err: crate::store::unpack::Failure| {
+            Failure::new(FailureKind::Invalid, format!("the archive is broken: {err}"))
+        };
+        while let Some(entry) = archive.next().map_err(broken)? {
+            self.entry(&entry, &mut archive)?;
+        }
+        // The padding behind the end, so that its writer does not find a broken pipe.
+        io::copy(&mut archive.into_inner(), &mut io::sink())
+            .map_err(|err| Failure::errno("read the archive", err))?;
+        self.finish()
+    }
+
     fn entry<R: io::BufRead>(&mut self, entry: &Entry, archive: &mut Archive<R>) -> Result<()> {
         let path = clean(&entry.path)?;
         let name = self.landing.name.clone();
@@ -120,7 +144,13 @@ impl Unpacker {
             (None, Some(name)) => step(&self.landing.dir, name)?,
         };
         for name in path {
-            at = step(&at, name)?;
+            at = match (step(&at, name), self.within) {
+                (Err(err), Some((root, landing))) if err.raw_os_error() == Some(libc::ENOTDIR) => {
+                    at = follow(root, landing, path)?;
+                    break;
+                }
+                (stepped, _) => stepped?,
+            };
         }
         self.last = Some((path.to_vec(), at.try_clone()?));
         Ok(at)
@@ -253,11 +283,24 @@ impl Unpacker {
         entry.mode & mask
     }
 
+    /// The directory that an entry has made; none if links are followed and one has taken its place since: what that
+    /// leads to is not the archive's.
+    fn made(&mut self, path: &[OsString]) -> io::Result<Option<OwnedFd>> {
+        let (Some(_), Some((name, parents))) = (self.within, path.split_last()) else {
+            return self.directory(path).map(Some);
+        };
+        let parent = self.directory(parents)?;
+        match rustix::fs::openat(&parent, name, O_DIR, Mode::empty()) {
+            Err(Errno::NOTDIR | Errno::NOENT) => Ok(None),
+            opened => Ok(Some(opened?)),
+        }
+    }
+
     /// Sets what could not be set before the directories were full.
     fn finish(mut self) -> Result<()> {
         for (path, mode, mtime) in std::mem::take(&mut self.directories).into_iter().rev() {
             let failed = |err| Failure::errno("set the mode of a directory", err);
-            let dir = self.directory(&path).map_err(failed)?;
+            let Some(dir) = self.made(&path).map_err(failed)? else { continue };
             let dir = rustix::fs::openat(&dir, ".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
                 .map_err(|errno| failed(errno.into()))?;
             fs::chmod(&dir, mode).map_err(failed)?;
@@ -310,6 +353,16 @@ fn step(dir: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
     }
 }
 
+/// The directory that `path` below `landing` leads to within `root`; what is missing is made.
+fn follow(root: &RootDir, landing: &[u8], path: &[OsString]) -> io::Result<OwnedFd> {
+    let mut whole = landing.to_vec();
+    for name in path {
+        whole.push(b'/');
+        whole.extend_from_slice(name.as_bytes());
+    }
+    root.target(&whole, Shape::Directory, false)
+}
+
 /// What went wrong with an entry. The archive's root has the name under which it lands.
 fn failed_to_write<'a>(
     entry: &'a Entry,
@@ -340,8 +393,6 @@ fn clean(path: &[u8]) -> Result<Vec<OsString>> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::ffi::OsStrExt as _;
-
     use super::*;
 
     #[test]
