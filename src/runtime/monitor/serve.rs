@@ -28,7 +28,7 @@ use crate::runtime::monitor::company::Company;
 use crate::runtime::monitor::health::{Action, NO_CHECK};
 use crate::runtime::monitor::input::Input;
 use crate::runtime::monitor::log::Log;
-use crate::runtime::monitor::pace::Pace;
+use crate::runtime::monitor::pace::{self, Pace};
 use crate::sys::memory::Scratch;
 use crate::sys::pidfd::{self, ExitStatus};
 use crate::sys::poll::{Interest, PollSet};
@@ -248,7 +248,9 @@ impl<'a, 'b> Serving<'a, 'b> {
     fn turn(&mut self) -> io::Result<bool> {
         let Places { ended, signalled, input, netd, health, notify, first_source, first_watched } =
             self.register();
-        self.pace.settle();
+        if self.server.len() > 0 {
+            self.pace.settle();
+        }
         if !self.set.wait(self.timeout())? {
             self.pause();
             self.tend(false);
@@ -484,9 +486,12 @@ impl<'a, 'b> Serving<'a, 'b> {
     fn pump(&mut self, index: usize) -> io::Result<Option<usize>> {
         let source = &mut self.sources[index];
         let room = if source.grown { LARGE_READ } else { MAX_DATA };
-        let Some(length) = source.read(&mut self.output_buffer[1..=room])? else { return Ok(None) };
+        let Some(mut length) = source.read(&mut self.output_buffer[1..=room])? else { return Ok(None) };
         self.active = true;
-        if source.is_pipe {
+        if source.is_pipe && self.server.len() == 0 && self.pace.is_flood() {
+            length = source.read_on(&mut self.output_buffer[1..=room], length)?;
+            self.pace.note_read_on(length);
+        } else if source.is_pipe {
             self.pace.note(length, room);
         }
         let stream = source.stream;
@@ -567,6 +572,22 @@ impl Source {
             }
             Err(errno) => Err(errno.into()),
         }
+    }
+
+    /// Reads what comes within a moment into `buffer`, of which `length` bytes are filled. Answers how many are now.
+    fn read_on(&mut self, buffer: &mut [u8], mut length: usize) -> io::Result<usize> {
+        let deadline = Instant::now() + pace::READ_ON;
+        let mut set = PollSet::default();
+        set.add(Some(self.fd.as_fd()), Interest::READ);
+        while length < pace::READ_ON_BYTES {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || !set.wait(Some(left))? {
+                break;
+            }
+            let Some(more) = self.read(&mut buffer[length..])? else { break };
+            length += more;
+        }
+        Ok(length)
     }
 
     /// Lets a pipe hold more, when its writer is faster than this loop.
