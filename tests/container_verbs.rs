@@ -442,3 +442,24 @@ fn rmi_of_an_image_that_has_lost_its_name() {
     let output = run.wait();
     assert_eq!(output.code, 3, "{}", output.stderr);
 }
+
+/// Without somebody at the other end of its terminal it would be sent SIGHUP.
+#[test]
+fn a_detached_command_with_a_terminal_lives_on() {
+    let sandbox = Sandbox::new();
+    sandbox.start("c", &[], "exec sleep 1000");
+    sandbox.ok([
+        "exec",
+        "-d",
+        "-t",
+        "c",
+        "sh",
+        "-c",
+        "tty > /tty; usleep 300000; echo much; echo yes > /ended",
+    ]);
+    wait_for("its end", || match sandbox.ketch(["exec", "c", "cat", "/ended"]) {
+        output if output.stdout == "yes\n" => Ok(()),
+        output => Err(output.stderr),
+    });
+    assert!(sandbox.ok(["exec", "c", "cat", "/tty"]).starts_with("/dev/pts/"));
+}

@@ -204,3 +204,104 @@ fn sec_40_nonsense_is_refused_without_a_crash() {
     }
     assert_eq!(sandbox.names(), Vec::<String>::new());
 }
+
+/// A start that fails at its last step leaves no process behind that nobody knows of.
+#[test]
+fn a_start_that_cannot_be_noted_ends_its_command() {
+    let sandbox = Sandbox::new();
+    let mark = sandbox.path("alive").display().to_string();
+    std::fs::create_dir(sandbox.path("d")).expect("make a directory");
+    for flag in ["--pidfile", "--conmon-pidfile"] {
+        let bind = format!("{}:/d", sandbox.path("d").display());
+        let script = "while :; do touch /d/alive; usleep 20000; done";
+        let missing = format!("{flag}=/nonexistent/pid");
+        let run = sandbox.ketch([
+            "run",
+            "-d",
+            "--name=c",
+            "--net=none",
+            "-v",
+            &bind,
+            &missing,
+            "bb",
+            "sh",
+            "-c",
+            script,
+        ]);
+        assert!(run.fails(125).contains("/nonexistent/pid"), "{flag}: {} {mark}", run.stderr);
+        assert_eq!(sandbox.ok(["ps", "--quiet"]), "");
+        // It has ended when the failure is told: nothing makes the file again.
+        std::fs::remove_file(sandbox.path("d/alive")).ok();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(!sandbox.path("d/alive").exists(), "{flag}: the command lives on");
+        sandbox.ok(["rm", "--force", "c"]);
+    }
+}
+
+/// Whose number another process has now is not joined.
+#[test]
+fn namespaces_of_a_process_that_has_only_the_number_are_not_joined() {
+    let sandbox = Sandbox::new();
+    sandbox.start("other", &[], "exec sleep 1000");
+    sandbox.ok(["run", "--name=a", "--net=none", "bb", "true"]);
+    sandbox.ok(["create", "--name=b", "--net=container:a", "bb", "true"]);
+    let id = sandbox.inspect("a", ".Id");
+    let path = format!("store/containers/{id}/record.json");
+    let mut record: serde_json::Value = serde_json::from_str(&sandbox.read(&path)).expect("JSON");
+    record["ended"] = serde_json::Value::Null;
+    for (key, field) in [("pid", ".State.Pid"), ("monitor_pid", ".State.ConmonPid")] {
+        record[key] = sandbox.inspect("other", field).parse::<u64>().expect("a number").into();
+    }
+    sandbox.write(&path, record.to_string());
+    let start = sandbox.ketch(["start", "--attach", "b"]);
+    // As podman: what it needs is started first, or the start is refused. It never runs in the other one.
+    let joined = sandbox.inspect("b", ".State.Status");
+    assert!(start.code == 0 || start.stderr.contains("is not running"), "{} {joined}", start.stderr);
+    if start.code == 0 {
+        assert_ne!(sandbox.inspect("a", ".State.Pid"), sandbox.inspect("other", ".State.Pid"));
+    }
+}
+
+/// A monitor that is held up (here by SIGSTOP, else by a file server that is gone) keeps nobody from ending its container.
+#[test]
+fn a_monitor_that_does_not_answer_is_passed_by() {
+    let sandbox = Sandbox::new();
+    sandbox.start("c", &[], "exec sleep 1000");
+    let [monitor, first] = ["ConmonPid", "Pid"]
+        .map(|key| sandbox.inspect("c", &format!(".State.{key}")).parse::<i32>().expect("a number"));
+    let pid = rustix::process::Pid::from_raw(monitor).expect("a process");
+    rustix::process::kill_process(pid, Signal::STOP).expect("stop the monitor");
+    let kill = sandbox.ketch(["kill", "c"]);
+    assert!(kill.fails(125).contains("does not answer"), "{}", kill.stderr);
+    assert!(!common::process::lives(first), "process 1 has ended");
+    rustix::process::kill_process(pid, Signal::CONT).expect("let the monitor go on");
+    assert_eq!(sandbox.ok(["wait", "c"]), "137");
+}
+
+/// /etc/hosts of a container is written by its own processes, and read for those that share its network.
+#[test]
+fn an_endless_hosts_file_of_a_container_is_not_read() {
+    let sandbox = Sandbox::new();
+    sandbox.start(
+        "c",
+        &[],
+        "dd if=/dev/zero of=/etc/hosts bs=1M count=64 2>/dev/null; echo done; exec sleep 1000",
+    );
+    sandbox.wait_until(&["logs", "c"], "done");
+    let run = sandbox.sh(&["--net=container:c"], "wc -c < /etc/hosts");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let length: u64 = run.stdout.trim().parse().expect("a number");
+    assert!(length < 1 << 20, "{length}");
+}
+
+/// SIGHUP tells a monitor nothing, also of a container that is only initialized.
+#[test]
+fn an_initialized_container_outlives_sighup() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--name=c", "--net=none", "bb", "echo", "ran"]);
+    sandbox.ok(["init", "c"]);
+    let monitor: i32 = sandbox.inspect("c", ".State.ConmonPid").parse().expect("a number");
+    let pid = rustix::process::Pid::from_raw(monitor).expect("a process");
+    rustix::process::kill_process(pid, Signal::HUP).expect("hang up");
+    assert_eq!(sandbox.ok(["start", "--attach", "c"]), "ran");
+}

@@ -266,3 +266,37 @@ fn prune_spares_a_volume_that_has_come_into_use() {
     assert_eq!(sandbox.ok(["start", "-a", "c"]), "kept");
     sandbox.ok(["rm", "c"]);
 }
+
+/// Those of a container that is removed at its end, too.
+#[test]
+fn an_anonymous_volume_stays_as_long_as_another_container_uses_it() {
+    let sandbox = Sandbox::new();
+    sandbox.start("first", &["--rm", "--volume=/data"], "echo kept > /data/f; exec sleep 1000");
+    sandbox.start("second", &["--volumes-from=first"], "exec sleep 1000");
+    let volume = sandbox.inspect("first", "(index .Mounts 0).Name");
+    wait_for("the file", || match sandbox.ketch(["exec", "second", "cat", "/data/f"]) {
+        output if output.stdout == "kept\n" => Ok(()),
+        output => Err(output.stdout + &output.stderr),
+    });
+    sandbox.ok(["stop", "--time=0", "first"]);
+    assert_eq!(sandbox.ketch(["container", "exists", "first"]).code, 1);
+    assert_eq!(sandbox.ok(["exec", "second", "cat", "/data/f"]), "kept");
+    sandbox.ok(["rm", "--force", "--time=0", "--volumes", "second"]);
+    assert_eq!(sandbox.ketch(["volume", "exists", &volume]).code, 0, "it was not made for the second one");
+}
+
+#[test]
+fn a_tmpfs_volume_may_be_at_two_places_of_a_container() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["volume", "create", "--opt=type=tmpfs", "--opt=device=tmpfs", "t"]);
+    let run = sandbox
+        .sh(&["--volume=t:/a", "--volume=t:/b:ro"], "echo one > /a/f; cat /b/f; touch /b/x || echo refused");
+    assert_eq!((run.code, run.stdout.as_str()), (0, "one\nrefused\n"), "{}", run.stderr);
+    sandbox.start("c", &["--volume=t:/a"], "echo two > /a/f; exec sleep 1000");
+    wait_for("the file", || match sandbox.ketch(["exec", "c", "cat", "/a/f"]) {
+        output if output.stdout == "two\n" => Ok(()),
+        output => Err(output.stdout + &output.stderr),
+    });
+    let shared = sandbox.sh(&["--volume=t:/b", "--volume=t:/c"], "cat /b/f /c/f");
+    assert_eq!((shared.code, shared.stdout.as_str()), (0, "two\ntwo\n"), "{}", shared.stderr);
+}

@@ -12,9 +12,11 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::net::sockopt;
 
 use crate::attach::detach::{DetachKeys, Matcher};
 use crate::attach::packet::{self, FromMonitor, Hello, MAX_PACKET, Small};
@@ -157,23 +159,33 @@ fn is_gone(err: &io::Error) -> bool {
 ///
 /// # Errors
 ///
-/// ESRCH if process 1 or the monitor is gone; EINVAL for no signal.
+/// ESRCH if process 1 or the monitor is gone; EINVAL for no signal; WouldBlock if the monitor does not answer for two
+/// seconds: then whether it has sent the signal is not known.
 pub(crate) fn send_signal(socket: BorrowedFd<'_>, number: i32) -> io::Result<()> {
     let gone = || io::Error::from(Errno::SRCH);
     match socket::send(socket, packet::signal(number).as_bytes()) {
         Err(err) if is_gone(&err) => return Err(gone()),
         other => other?,
     };
+    let await_answer = |limit| sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, limit);
+    await_answer(Some(ANSWER))?;
     let mut buffer = [0; 64];
-    loop {
-        match receive(socket, &mut buffer)? {
-            None | Some(FromMonitor::Exit(_)) => return Err(gone()),
-            Some(FromMonitor::Signalled(0)) => return Ok(()),
-            Some(FromMonitor::Signalled(errno)) => return Err(io::Error::from_raw_os_error(errno)),
-            Some(FromMonitor::Output(..) | FromMonitor::Checked(_) | FromMonitor::Reloaded) => {}
+    let outcome = loop {
+        match receive(socket, &mut buffer) {
+            Ok(None | Some(FromMonitor::Exit(_))) => break Err(gone()),
+            Ok(Some(FromMonitor::Signalled(0))) => break Ok(()),
+            Ok(Some(FromMonitor::Signalled(errno))) => break Err(io::Error::from_raw_os_error(errno)),
+            Ok(Some(FromMonitor::Output(..) | FromMonitor::Checked(_) | FromMonitor::Reloaded)) => {}
+            Err(err) => break Err(err),
         }
-    }
+    };
+    await_answer(None)?;
+    outcome
 }
+
+/// How long a monitor may take to pass a signal on. It does nothing that takes long, unless a device, a file server or
+/// somebody else holds it up.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// Asks the monitor to check the container's health, and waits for the exit code of the check; `None` if
 /// the container has ended meanwhile. For a connection that asked for no streams.

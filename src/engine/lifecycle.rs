@@ -244,8 +244,10 @@ impl Engine {
         }
         if stopping.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             if stopping.killed {
-                let why = "its processes do not die of SIGKILL: the kernel is waiting for a device or a file system";
-                return Err(Error::new(Kind::System, format!("stop container {}: {why}", id.short())));
+                return Err(Error::new(
+                    Kind::System,
+                    format!("stop container {}: {}", id.short(), why_undead(&stopping.status)),
+                ));
             }
             stopping.kill(self, id)?;
         }
@@ -337,11 +339,14 @@ impl Engine {
 
     /// Sends a signal to what is held. That it has just ended is no failure.
     fn deliver(&self, id: &ContainerId, held: &Held, status: &Status, signal: i32) -> Result<()> {
+        let directly = |record| send_signal::send(&self.caller(), self.store().root(), record, signal);
         let sent = match (held, &status.record) {
-            (Held::Monitor(socket), _) => client::send_signal(socket.as_fd(), signal),
-            (Held::Process(_), Some(record)) => {
-                send_signal::send(&self.caller(), self.store().root(), record, signal)
-            }
+            (Held::Monitor(socket), record) => match (client::send_signal(socket.as_fd(), signal), record) {
+                // Its monitor is held up.
+                (Err(err), Some(record)) if err.kind() == std::io::ErrorKind::WouldBlock => directly(record),
+                (sent, _) => sent,
+            },
+            (Held::Process(_), Some(record)) => directly(record),
             (Held::Process(_), None) => Ok(()),
         };
         match sent {
@@ -478,13 +483,24 @@ impl Stopping {
             set.clear();
             set.add(Some(self.held.as_fd()), Interest::READ);
             if !set.wait(Some(PATIENCE)).map_err(|err| failed("wait for", id, err))? {
-                let message = format!("container {} does not die of SIGKILL", id.short());
+                let message = format!("kill container {}: {}", id.short(), why_undead(&self.status));
                 return Err(Error::new(Kind::System, message));
             }
             if self.has_ended(engine, id)? {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Why nobody tells of a container's end that was sent SIGKILL.
+fn why_undead(status: &Status) -> String {
+    match (&status.record, status.process()) {
+        (Some(record), Ok(None)) => {
+            format!("it has ended, but its monitor, process {}, does not answer", record.monitor_pid)
+        }
+        _ => "its processes do not die of SIGKILL: the kernel is waiting for a device or a file system"
+            .to_owned(),
     }
 }
 

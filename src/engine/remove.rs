@@ -215,14 +215,10 @@ impl Engine {
         }
         let mut leftovers: Vec<Staged> = taken.into_iter().collect();
         let Some(spec) = spec else { return Ok(leftovers) };
-        if (how.volumes || spec.auto_remove) && spec.anonymous_volumes().next().is_some() {
-            let uses = self.store().containers().uses()?;
-            for volume in spec.anonymous_volumes() {
-                let is_used = uses.items.iter().any(|user| user.volumes.iter().any(|used| used == volume));
-                if !is_used && let Some(taken) = self.store().volumes().take(volume)? {
-                    leftovers.push(taken);
-                    self.record_volume("remove", volume);
-                }
+        if how.volumes || spec.auto_remove {
+            for (volume, taken) in self.store().take_unused_volumes(spec.anonymous_volumes())? {
+                leftovers.push(taken);
+                self.record_volume("remove", volume);
             }
         }
         for file in spec.cid_file.iter().chain(&spec.pid_file) {

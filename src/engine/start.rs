@@ -212,7 +212,8 @@ impl Engine {
     fn shared_monitor(&self, spec: &ContainerSpec) -> Result<Option<i32>> {
         let Some(other) = plan::shares_user_namespace_of(spec) else { return Ok(None) };
         let dir = self.store().containers().open(other)?;
-        Ok(state::examine(dir.as_fd(), other)?.record.map(|record| record.monitor_pid))
+        let status = state::examine(dir.as_fd(), other)?;
+        Ok(status.record.filter(|_| status.phase.is_running()).map(|record| record.monitor_pid))
     }
 
     /// What was decided about a container.
@@ -239,10 +240,8 @@ impl Engine {
 
     /// Removes the volumes that were made for a container that never ran, as far as that can be done now.
     pub(super) fn discard_anonymous_volumes(&self, spec: &ContainerSpec) {
-        for volume in spec.anonymous_volumes() {
-            if let Ok(Some(volume)) = self.store().volumes().take(volume) {
-                volume.remove().ok();
-            }
+        for (_, volume) in self.store().take_unused_volumes(spec.anonymous_volumes()).unwrap_or_default() {
+            volume.remove().ok();
         }
     }
 }

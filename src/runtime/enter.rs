@@ -11,6 +11,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::sched::CloneFlags;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -33,6 +34,8 @@ use crate::runtime::step::RunPlan;
 use crate::stage::spawn::{self, Stage, StageError, UserNamespace};
 use crate::stage::wire::{self, WireError};
 use crate::sys::clone::{self, Cloned};
+use crate::sys::poll::{Interest, PollSet};
+use crate::sys::signal::SignalFd;
 use crate::sys::socket::{self, Kind};
 use crate::sys::{namespace, pidfd, process, tty, userns};
 
@@ -214,6 +217,10 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
     if !order.detached {
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)
             .map_err(|errno| Failure::errno("watch the command", errno))?;
+        // It may have ended before that.
+        if is_hung_up(command.as_fd()) {
+            return Err(Failure::new(FailureKind::System, "nobody waits for the command any more"));
+        }
     }
     // While the host's files and cgroups are to be seen.
     let mut admission = Admission::prepare(order.cgroup.as_ref());
@@ -260,6 +267,11 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
         pidfd::wait(pidfd.as_fd()).ok();
         return Err(failure);
     }
+    if let Err(failure) = await_command(report.as_fd(), &signals) {
+        pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL).ok();
+        pidfd::wait(pidfd.as_fd()).ok();
+        return Err(failure);
+    }
     match wire::receive::<Failure>(report.as_fd()) {
         Err(WireError::Closed) => {}
         Ok((failure, _)) => {
@@ -271,10 +283,11 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
     }
     wire::send(command.as_fd(), &EnterReport::Started { pid }, &[])
         .map_err(|err| Failure::system("report the start", &err))?;
-    if order.detached {
+    if order.detached && terminal.is_none() {
         // The command becomes a child of the container's process 1.
         return Ok(());
     }
+    // With a terminal, somebody has to be at its other end: without, the command would be sent SIGHUP.
     let client = descriptors.next();
     let (output, stdin) = match (terminal, pairs) {
         (Some(terminal), _) => (Output::Terminal(terminal.master), None),
@@ -295,11 +308,39 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
         interactive: plan.process.open_stdin,
         stdin_once: true,
         stop_signal: libc::SIGKILL,
-        release: Some(command.try_clone().map_err(failed)?),
+        release: if order.detached { None } else { Some(command.try_clone().map_err(failed)?) },
     };
     let outcome = serve::serve(life, &mut server, None, &signals).map_err(failed)?;
     server.announce(outcome.status.shell_code());
     server.finish().map_err(failed)
+}
+
+/// Waits until the new process reports, or has become the command. The container's own processes can hold it up for as
+/// long as they like: whoever ends this one ends it as well.
+fn await_command(report: BorrowedFd<'_>, signals: &SignalFd) -> Result<(), Failure> {
+    let failed = |err| Failure::errno("wait for the new process", err);
+    let mut set = PollSet::default();
+    let reported = set.add(Some(report), Interest::READ);
+    set.add(Some(signals.as_fd()), Interest::READ);
+    loop {
+        set.wait(None).map_err(failed)?;
+        let state = set.ready(reported);
+        if state.read || state.hung_up {
+            return Ok(());
+        }
+        while let Some(signal) = signals.read().map_err(failed)? {
+            if signal != libc::SIGHUP {
+                return Err(Failure::new(FailureKind::System, "the command was ended before it began"));
+            }
+        }
+    }
+}
+
+/// True if nobody is at the other end of a socket.
+fn is_hung_up(socket: BorrowedFd<'_>) -> bool {
+    let mut set = PollSet::default();
+    let place = set.add(Some(socket), Interest::READ);
+    set.wait(Some(Duration::ZERO)).is_ok() && set.ready(place).hung_up
 }
 
 /// Joins every namespace of process 1 that is not ours already. One of the host's (`--network=host` and its like) is: the

@@ -136,7 +136,8 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
         generated_files(spec, places).into_iter().partition(|plan| is_below_tmpfs(&plan.target, spec));
     steps.extend(beside.into_iter().map(Step::Mount));
     let others = (0..spec.mounts.len()).filter(|index| !taken.contains(&Some(*index)));
-    steps.extend(others.map(|index| Step::Mount(user_mount(index))));
+    let others = others.map(|index| (&spec.mounts[index], user_mount(index)));
+    steps.extend(shared_among_themselves(others).into_iter().map(Step::Mount));
     steps.extend(below.into_iter().map(Step::Mount));
     steps.extend(
         spec.devices
@@ -449,6 +450,26 @@ fn generated_files(spec: &ContainerSpec, places: &Places) -> Vec<MountPlan> {
             MountPlan { target, no_symlinks: false, ..standard("", source, attributes) }
         })
         .collect()
+}
+
+/// A volume that is no directory is one mount. Where the container has it at several places, it is made for the first of
+/// them, and the others get what is there.
+fn shared_among_themselves<'a>(mounts: impl Iterator<Item = (&'a Mount, MountPlan)>) -> Vec<MountPlan> {
+    let mut first_targets: BTreeMap<&'a str, Bytes> = BTreeMap::new();
+    let share = |(mount, plan): (&'a Mount, MountPlan)| {
+        let MountKind::Volume { name, .. } = &mount.kind else { return plan };
+        if !matches!(plan.source, MountSource::FileSystem { .. } | MountSource::Detached(_)) {
+            return plan;
+        }
+        match first_targets.get(name.as_str()) {
+            Some(first) => MountPlan { source: MountSource::Earlier(first.clone()), copy_up: false, ..plan },
+            None => {
+                first_targets.insert(name, plan.target.clone());
+                plan
+            }
+        }
+    };
+    mounts.map(share).collect()
 }
 
 /// A mount that the user or the image asks for.

@@ -125,6 +125,8 @@ pub(crate) enum MountSource {
     FileSystem { kind: &'static str, options: Vec<(String, String)> },
     /// A detached mount that this process holds as the descriptor of this number.
     Detached(i32),
+    /// What an earlier mount has put on a path of the container: one file system at two places.
+    Earlier(Bytes),
     /// A file or directory of the host.
     Host { path: PathBuf, recursive: bool },
     /// A directory below `base`, resolved so that it cannot leave it (a volume's subpath).

@@ -207,6 +207,30 @@ impl Volumes<'_> {
     }
 }
 
+impl Store {
+    /// Takes away those of `volumes` that no container uses. The caller then [removes](Staged::remove) them.
+    ///
+    /// # Errors
+    ///
+    /// If the containers cannot be read; then all stay.
+    pub(crate) fn take_unused_volumes<'a>(
+        &self,
+        volumes: impl Iterator<Item = &'a str>,
+    ) -> Result<Vec<(&'a str, Staged)>> {
+        let mut volumes = volumes.peekable();
+        if volumes.peek().is_none() {
+            return Ok(Vec::new());
+        }
+        let uses = self.containers().uses()?.items;
+        let is_used = |volume: &str| uses.iter().any(|user| user.volumes.iter().any(|used| used == volume));
+        let mut taken = Vec::new();
+        for volume in volumes.filter(|volume| !is_used(volume)) {
+            taken.extend(self.volumes().take(volume)?.map(|staged| (volume, staged)));
+        }
+        Ok(taken)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

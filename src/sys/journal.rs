@@ -11,8 +11,11 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, SealFlags};
+
+use crate::sys::poll::{Interest, PollSet};
 
 /// Where journald listens.
 pub(crate) const SOCKET: &str = "/run/systemd/journal/socket";
@@ -24,7 +27,12 @@ pub(crate) struct Journal {
     path: PathBuf,
     /// The entry that is being put together.
     entry: Vec<u8>,
+    /// It took nothing for [`PATIENCE`]: until it takes something again, it is not waited for.
+    stuck: bool,
 }
+
+/// How long a journal that takes nothing is waited for. Whoever writes to it may have other things to do.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Journal {
     /// Opens the way to the journal that listens on `path`.
@@ -35,7 +43,8 @@ impl Journal {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.connect(path)?;
-        Ok(Self { socket, path: path.to_owned(), entry: Vec::new() })
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, path: path.to_owned(), entry: Vec::new(), stuck: false })
     }
 
     /// Adds a field to the entry. `key` is upper case.
@@ -57,23 +66,40 @@ impl Journal {
     ///
     /// If the journal is gone, or takes no more.
     pub(crate) fn send(&mut self) -> io::Result<()> {
+        let mut sent = self.try_send();
+        if !self.stuck && is_full(&sent) {
+            let deadline = Instant::now() + PATIENCE;
+            while let Some(left) = deadline.checked_duration_since(Instant::now())
+                && is_full(&sent)
+            {
+                let mut set = PollSet::default();
+                set.add(Some(self.socket.as_fd()), Interest::WRITE);
+                set.wait(Some(left))?;
+                sent = self.try_send();
+            }
+        }
+        self.stuck = is_full(&sent);
+        self.entry.clear();
+        if self.entry.capacity() > 64 << 10 {
+            self.entry.shrink_to(4 << 10);
+        }
+        sent
+    }
+
+    /// Sends the entry if the journal takes it now.
+    fn try_send(&self) -> io::Result<()> {
         let sent = match self.socket.send(&self.entry) {
             Err(err) if is_gone(&err) => {
                 self.socket.connect(&self.path).and_then(|()| self.socket.send(&self.entry))
             }
             other => other,
         };
-        let sent = match sent {
+        match sent {
             Err(err) if matches!(err.raw_os_error(), Some(libc::EMSGSIZE | libc::ENOBUFS)) => {
                 self.send_as_file()
             }
             other => other.map(drop),
-        };
-        self.entry.clear();
-        if self.entry.capacity() > 64 << 10 {
-            self.entry.shrink_to(4 << 10);
         }
-        sent
     }
 
     fn send_as_file(&self) -> io::Result<()> {
@@ -92,6 +118,10 @@ impl Journal {
         rustix::net::sendmsg(&self.socket, &[], &mut control, rustix::net::SendFlags::NOSIGNAL)?;
         Ok(())
     }
+}
+
+fn is_full(sent: &io::Result<()>) -> bool {
+    sent.as_ref().is_err_and(|err| err.kind() == io::ErrorKind::WouldBlock)
 }
 
 fn is_gone(err: &io::Error) -> bool {
@@ -130,6 +160,26 @@ mod tests {
         let mut start = [0; 9];
         file.read_exact_at(&mut start, 0).unwrap();
         assert_eq!((&start, file.metadata().unwrap().len()), (b"MESSAGE=x", (4 << 20) + 9));
+    }
+
+    #[test]
+    fn a_journal_that_takes_nothing_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let journald = UnixDatagram::bind(&path).unwrap();
+        let mut journal = Journal::open(&path).unwrap();
+        let mut entry = |text: &[u8]| {
+            journal.field("MESSAGE", text);
+            journal.send()
+        };
+        let mut refused = 0;
+        // Far more than its queue holds: it is waited for once.
+        for _ in 0..100_000 {
+            refused += u32::from(is_full(&entry(b"one")));
+        }
+        assert!(refused > 90_000, "{refused}");
+        journald.recv(&mut [0; 100]).unwrap();
+        entry(b"again").unwrap();
     }
 
     #[test]

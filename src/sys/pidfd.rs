@@ -10,6 +10,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
@@ -238,6 +239,16 @@ fn parse_field(stat: &[u8], number: usize) -> Option<u64> {
     let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
     let mut fields = stat[after_name..].split(|&byte| byte == b' ').filter(|field| !field.is_empty());
     std::str::from_utf8(fields.nth(number.checked_sub(3)?)?).ok()?.parse().ok()
+}
+
+/// How long a process has been there that was started at `start_ticks` ([`start_ticks`]); time that the machine slept counts.
+pub(crate) fn age(start_ticks: u64) -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let since_boot =
+        Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs().try_into().unwrap_or(0));
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    let start = Duration::from_secs(start_ticks / per_second);
+    since_boot.saturating_sub(start)
 }
 
 /// The random ID of this boot, as a UUID in text.

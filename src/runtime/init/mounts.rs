@@ -54,7 +54,7 @@ impl Init {
         // What is filled or given away first is made read-only when that is done.
         let is_prepared = plan.copy_up || plan.adopt || plan.chown || plan.owner.is_some();
         let early = if is_prepared { plan.attributes & !attr::RDONLY } else { plan.attributes };
-        let opened = match open_source(&plan.source, early, &what) {
+        let opened = match open_source(self.root(), &plan.source, early, &what) {
             Err(_) if plan.optional => return Ok(()),
             opened => opened?,
         };
@@ -301,6 +301,7 @@ fn reopen(mount: &OwnedFd) -> Result<OwnedFd> {
 /// Makes the detached mount that a plan asks for. The outer result is the request's fault, the inner
 /// the kernel's.
 fn open_source(
+    root: &RootDir,
     source: &MountSource,
     attributes: u64,
     what: &str,
@@ -321,6 +322,12 @@ fn open_source(
             let mount = rustix::fs::open(name, O_DIR, Mode::empty())
                 .map_err(|errno| Failure::errno(format!("open the shared {what}"), errno))?;
             Ok(Ok(mount))
+        }
+        MountSource::Earlier(path) => {
+            let mounted = root
+                .open(path.as_bytes(), OFlags::PATH)
+                .map_err(|err| Failure::errno(format!("open {}", rootfs::shown(path.as_bytes())), err))?;
+            Ok(mount::clone_tree(mounted.as_fd(), Path::new(""), false))
         }
         MountSource::Below { base, path } => {
             Ok(mount::clone_tree(open_subpath(base, path)?.as_fd(), Path::new(""), false))
@@ -421,6 +428,7 @@ fn directories(source: &MountSource, what: &str) -> Result<Vec<OwnedFd>> {
         MountSource::FileSystem { .. }
         | MountSource::Overlay { .. }
         | MountSource::Tree { .. }
+        | MountSource::Earlier(_)
         | MountSource::Detached(_) => {
             Err(invalid(format!("mount on {what}: nothing that an overlay can lie on")))
         }

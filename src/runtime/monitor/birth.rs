@@ -164,15 +164,27 @@ pub(super) fn start(
                 initialized: hold,
                 ..new_record(pid, own_pid, monitor.order.restarts, &streams)
             };
-            record::write(&monitor.directory, &record)
-                .map_err(|err| Failure::errno("write the container's record", err))?;
-            write_pid_file(spec.pid_file.as_deref(), pid)?;
-            write_pid_file(spec.monitor_pid_file.as_deref(), own_pid)?;
+            note(monitor, &record, (pid, own_pid)).inspect_err(|_| {
+                pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL).ok();
+                pidfd::wait(pidfd.as_fd()).ok();
+            })?;
             forget_new_volumes(monitor, &new_volumes);
             drop(volumes);
             Ok(Living { pidfd, streams, record, held: hold.then_some(report) })
         }
     }
+}
+
+/// Makes the start known: from now on others find the container's process 1 and its monitor.
+fn note(monitor: &Monitor, record: &Record, (pid, own_pid): (i32, i32)) -> Result<(), Failure> {
+    let spec = &monitor.spec;
+    let write = || record::write(&monitor.directory, record);
+    let release = || Store::open(&monitor.order.root).is_ok_and(|store| store.release_reserve());
+    write()
+        .or_else(|err| if release() { write() } else { Err(err) })
+        .map_err(|err| Failure::errno("write the container's record", err))?;
+    write_pid_file(spec.pid_file.as_deref(), pid)?;
+    write_pid_file(spec.monitor_pid_file.as_deref(), own_pid)
 }
 
 fn places(monitor: &Monitor) -> Places {

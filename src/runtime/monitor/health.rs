@@ -370,6 +370,8 @@ impl Checker {
         }
         let interval = interval_of(plan, life, self.state.status);
         life.next = match at_once {
+            // It is being stopped: no further check is to say so again.
+            _ if restart => None,
             true => Some(Instant::now()),
             false => (interval > 0).then(|| Instant::now() + Duration::from_nanos(interval)),
         };

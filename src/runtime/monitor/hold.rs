@@ -12,6 +12,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -100,6 +101,9 @@ pub(super) fn listen(directory: &Path) -> Result<OwnedFd, Failure> {
     listening().map_err(|err| Failure::errno("open the socket for the start", err))
 }
 
+/// How long whoever connects may take to say what is to happen. Nobody else is heard meanwhile.
+const SILENCE: Duration = Duration::from_secs(2);
+
 fn forget(directory: &Path) {
     // Not there before the first time.
     std::fs::remove_file(directory.join(START_SOCKET)).ok();
@@ -121,9 +125,14 @@ fn wait(living: &Living, listener: &OwnedFd, server: &mut Server, signals: &Sign
             return Ok(Event::Ended);
         }
         if set.ready(signalled).read {
-            while signals.read()?.is_some_and(|signal| signal == libc::SIGHUP) {}
-            // This monitor is to end; process 1 obeys nothing else yet.
-            pidfd::send_signal(living.pidfd.as_fd(), libc::SIGKILL).ok();
+            let mut told_to_end = false;
+            while let Some(signal) = signals.read()? {
+                told_to_end |= signal != libc::SIGHUP;
+            }
+            if told_to_end {
+                // Process 1 obeys nothing else yet.
+                pidfd::send_signal(living.pidfd.as_fd(), libc::SIGKILL).ok();
+            }
         }
         if set.ready(starter).read
             && let Some(event) = take_order(listener)?
@@ -150,7 +159,8 @@ fn take_order(listener: &OwnedFd) -> io::Result<Option<Event>> {
         return Ok(None);
     }
     socket::set_nonblocking(command.as_fd(), false)?;
-    // One that connects and says nothing sensible is not waited for again.
+    // One that connects and says nothing sensible is not waited for again; nor is one that says nothing.
+    rustix::net::sockopt::set_socket_timeout(&command, rustix::net::sockopt::Timeout::Recv, Some(SILENCE))?;
     let Ok((order, descriptors)) = wire::receive::<StartOrder>(command.as_fd()) else { return Ok(None) };
     Ok(Some(Event::Start { command, order, client: descriptors.into_iter().next() }))
 }

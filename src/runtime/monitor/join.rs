@@ -16,7 +16,7 @@ use crate::base::spec::{ContainerSpec, Namespace, NetworkMode, UserNamespace};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::monitor::{Monitor, record};
 use crate::runtime::plan;
-use crate::sys::{namespace, pidfd};
+use crate::sys::namespace;
 
 /// Joins what other containers, or files, share with this one. Process 1 inherits it.
 pub(super) fn shared_namespaces(monitor: &Monitor) -> Result<(), Failure> {
@@ -75,7 +75,10 @@ struct Shared {
 impl Shared {
     /// That of another container, which must be running.
     fn of(monitor: &Monitor, id: &ContainerId, name: &str, flag: CloneFlags) -> Result<Self, Failure> {
-        Self::open(format!("/proc/{}/ns/{name}", pid_of(monitor, id)?), flag)
+        let pid = pid_of(monitor, id)?;
+        let opened = Self::open(format!("/proc/{pid}/ns/{name}"), flag);
+        // Its number may have become another process's meanwhile.
+        if pid_of(monitor, id)? == pid { opened } else { Self::of(monitor, id, name, flag) }
     }
 
     fn open(path: impl Into<PathBuf>, flag: CloneFlags) -> Result<Self, Failure> {
@@ -99,15 +102,10 @@ impl Shared {
 /// Process 1 of another container, which must be running.
 pub(super) fn pid_of(monitor: &Monitor, id: &ContainerId) -> Result<i32, Failure> {
     let directory = monitor.order.root.join("containers").join(id.as_str());
-    record::read(&directory)
-        .filter(|record| record.ended.is_none())
-        .map(|record| record.pid)
-        .filter(|pid| pidfd::start_ticks(*pid).is_ok_and(|ticks| ticks.is_some()))
-        .ok_or_else(|| {
-            let message =
-                format!("container {} is not running, so its namespaces cannot be joined", id.short());
-            Failure::new(FailureKind::Conflict, message)
-        })
+    record::of_running(&directory).map(|record| record.pid).ok_or_else(|| {
+        let message = format!("container {} is not running, so its namespaces cannot be joined", id.short());
+        Failure::new(FailureKind::Conflict, message)
+    })
 }
 
 /// The network namespace of a container whose process 1 is `pid`.

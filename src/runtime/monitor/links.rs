@@ -71,8 +71,7 @@ fn linked(root: &Path, alias: &str, id: &ContainerId, networks: &[&str]) -> Resu
 
 /// What a container has on its networks, if it runs.
 fn running(directory: &Path) -> Option<NetworkState> {
-    let runs = record::read(directory).is_some_and(|record| record.ended.is_none());
-    NetworkState::read(directory).filter(|_| runs)
+    record::of_running(directory).and_then(|_| NetworkState::read(directory))
 }
 
 fn shared_ip(state: &NetworkState, networks: &[&str]) -> Option<IpAddr> {

@@ -63,7 +63,7 @@ use crate::stage::{holders, spawn, wire};
 use crate::store::Store;
 use crate::store::staging::Staged;
 use crate::sys::signal::SignalFd;
-use crate::sys::{clone, process, socket};
+use crate::sys::{clone, pidfd, process, socket};
 
 /// The monitor's own state, for one container.
 struct Monitor {
@@ -219,8 +219,9 @@ impl Monitor {
             let died = Event { container_exit_code: Some(exit_code), ..self.teller.event("died") };
             self.teller.tell(&[died, self.teller.event("cleanup")]);
             let unhealthy = health.take_restart() && !self.directory.join(record::STOP_REQUESTED).exists();
+            let restarts = self.order.restarts;
             let is_due = |pauses: &mut restart::Pauses| {
-                unhealthy || pauses.is_due(&self.directory, exit_code, started.elapsed())
+                unhealthy || pauses.is_due(&self.directory, exit_code, restarts, started.elapsed())
             };
             if told_to_end || !is_due(&mut pauses) {
                 cgroups.remove();
@@ -357,13 +358,13 @@ impl Monitor {
         };
         if self.spec.stop.run_limit_s > 0 {
             // Comes as SIGALRM, which `serve` obeys with SIGKILL.
-            nix::unistd::alarm::set(self.spec.stop.run_limit_s);
+            nix::unistd::alarm::set(left_of(self.spec.stop.run_limit_s, record.pid_start_ticks));
         }
         process::trim_heap();
         let Outcome { status, at, told_to_end } =
             serve::serve_in_company(life, server, log.as_mut(), signals, &mut company)
                 .map_err(|err| Failure::errno("watch the container", err))?;
-        nix::unistd::alarm::cancel();
+        let told_to_end = told_to_end | silence_alarm(signals);
         if let Some(health) = &mut company.health {
             health.end();
         }
@@ -420,6 +421,24 @@ impl Monitor {
     }
 }
 
+/// What is left of `limit` seconds to a process that was started at `start_ticks`, also where another monitor began to count;
+/// at least one.
+fn left_of(limit: u32, start_ticks: u64) -> u32 {
+    let age = pidfd::age(start_ticks).as_secs();
+    limit.saturating_sub(u32::try_from(age).unwrap_or(u32::MAX)).max(1)
+}
+
+/// No alarm comes any more, nor waits to be read: it was for the life that is over. True if there was a signal that says that
+/// no other is to follow.
+fn silence_alarm(signals: &SignalFd) -> bool {
+    nix::unistd::alarm::cancel();
+    let mut told_to_end = false;
+    while let Ok(Some(signal)) = signals.read() {
+        told_to_end |= !matches!(signal, libc::SIGALRM | libc::SIGHUP);
+    }
+    told_to_end
+}
+
 /// Tells the command that waits for it that process 1 is there.
 fn report_start(command: &OwnedFd, pid: i32, notice: Option<String>) {
     wire::send(command.as_fd(), &LaunchReport::Started { pid, notice }, &[]).ok();
@@ -466,10 +485,9 @@ fn take_away(root: &Path, spec: &ContainerSpec) -> Option<Staged> {
     let store = Store::open(root).ok()?;
     let lock = store.lock(&mut |_, _| {}).ok()?;
     let taken = store.containers().take(&spec.id, &lock).ok()?;
-    for volume in spec.anonymous_volumes() {
-        if let Ok(Some(volume)) = store.volumes().take(volume) {
-            volume.remove().ok();
-        }
+    // What others use stays; so do all if that cannot be told.
+    for (_, volume) in store.take_unused_volumes(spec.anonymous_volumes()).unwrap_or_default() {
+        volume.remove().ok();
     }
     for file in spec.cid_file.iter().chain(&spec.pid_file) {
         crate::sys::fs::remove_regular(file).ok();

@@ -28,6 +28,13 @@ pub(super) fn read(directory: &Path) -> Option<Record> {
     serde_json::from_slice(&std::fs::read(directory.join("record.json")).ok()?).ok()
 }
 
+/// The record of a container whose process 1 runs: the one that it tells of, and not another that has its number now.
+pub(super) fn of_running(directory: &Path) -> Option<Record> {
+    let record = read(directory).filter(|record| record.ended.is_none())?;
+    pidfd::open_verified(record.pid, record.pid_start_ticks, &record.boot_id).ok().flatten()?;
+    Some(record)
+}
+
 /// The spec of a container as it was created, if it can be read.
 pub(super) fn spec(directory: &Path) -> Option<ContainerSpec> {
     serde_json::from_slice(&std::fs::read(directory.join("spec.json")).ok()?).ok()

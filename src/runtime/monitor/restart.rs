@@ -32,24 +32,22 @@ pub(super) fn is_due(policy: &RestartPolicy, exit_code: i32, restarts: u32, stop
 pub(super) struct Pauses {
     policy: RestartPolicy,
     pause: Duration,
-    /// Restarts in a row.
-    restarts: u32,
 }
 
 impl Pauses {
     pub(super) fn new(spec: &ContainerSpec) -> Self {
-        Self { policy: spec.restart, pause: FIRST_PAUSE, restarts: 0 }
+        Self { policy: spec.restart, pause: FIRST_PAUSE }
     }
 
-    /// True if the container is to start again, after a life that lasted `life`.
-    pub(super) fn is_due(&mut self, directory: &Path, exit_code: i32, life: Duration) -> bool {
+    /// True if the container is to start again, after `restarts` restarts and a life that lasted `life`.
+    pub(super) fn is_due(&mut self, directory: &Path, exit_code: i32, restarts: u32, life: Duration) -> bool {
         if life >= LONG_LIFE {
-            (self.pause, self.restarts) = (FIRST_PAUSE, 0);
+            self.pause = FIRST_PAUSE;
         }
         if let Some(policy) = Updates::read(directory).restart {
             self.policy = policy;
         }
-        is_due(&self.policy, exit_code, self.restarts, directory.join(STOP_REQUESTED).exists())
+        is_due(&self.policy, exit_code, restarts, directory.join(STOP_REQUESTED).exists())
     }
 
     /// Waits before the next life; false if the user wants none any more, or whoever signals the monitor.
@@ -65,7 +63,6 @@ impl Pauses {
                 return false;
             }
         }
-        self.restarts += 1;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         true
     }
@@ -95,5 +92,14 @@ mod tests {
                 "{policy:?} {code} {restarts} {stopped}"
             );
         }
+    }
+
+    #[test]
+    fn a_long_life_shortens_the_pause_and_not_the_count() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut pauses = Pauses { policy: RestartPolicy::OnFailure { max: 1 }, pause: LONGEST_PAUSE };
+        assert!(pauses.is_due(directory.path(), 3, 0, LONG_LIFE));
+        assert_eq!(pauses.pause, FIRST_PAUSE);
+        assert!(!pauses.is_due(directory.path(), 3, 1, LONG_LIFE));
     }
 }

@@ -18,7 +18,6 @@ use crate::runtime::plan::{self, VolumePlan};
 use crate::runtime::step::MountSource;
 use crate::store::Store;
 use crate::store::volumes::VolumeRecord;
-use crate::sys::pidfd;
 
 use super::{Monitor, record};
 
@@ -38,11 +37,14 @@ impl Volumes {
     /// For options that mean nothing; if the tmpfs of another container cannot be shared.
     pub(super) fn of(monitor: &Monitor) -> Result<Self, Failure> {
         let mut found = Self::default();
-        let names = monitor.spec.mounts.iter().filter_map(|mount| match &mount.kind {
-            MountKind::Volume { name, subpath, .. } => Some((name, subpath)),
-            _ => None,
-        });
-        let names: Vec<_> = names.collect();
+        // Each once, and by name: two containers that start at the same time lock what they share in the same order.
+        let mut names = BTreeMap::new();
+        for mount in &monitor.spec.mounts {
+            if let MountKind::Volume { name, subpath, .. } = &mount.kind {
+                let known: &mut Option<&Bytes> = names.entry(name).or_default();
+                *known = known.or(subpath.as_ref());
+            }
+        }
         if names.is_empty() {
             return Ok(found);
         }
@@ -50,7 +52,7 @@ impl Volumes {
         let Ok(store) = Store::open(&monitor.order.root) else { return Ok(found) };
         for (name, subpath) in names {
             let Ok(volume) = store.volumes().get(name) else { continue };
-            found.add(monitor, &store, &volume, subpath.as_ref())?;
+            found.add(monitor, &store, &volume, subpath)?;
         }
         Ok(found)
     }
@@ -129,8 +131,7 @@ impl Volumes {
 
 /// Process 1 of the container in `directory`, and where it has the volume, if it runs.
 fn mounted_by(directory: &Path, volume: &str) -> Option<(i32, Bytes)> {
-    let record = record::read(directory).filter(|record| record.ended.is_none())?;
-    pidfd::open_verified(record.pid, record.pid_start_ticks, &record.boot_id).ok().flatten()?;
+    let record = record::of_running(directory)?;
     let mount = record::spec(directory)?
         .mounts
         .into_iter()
