@@ -22,7 +22,7 @@ use crate::engine::state::Phase;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::net::client;
 use crate::net::control::{Reply, Request};
-use crate::net::ipam::{self, Subnet};
+use crate::net::ipam::{self, Subnet, Taken};
 use crate::net::network::{DEFAULT_ELSEWHERE, DEFAULT_NETWORK, Network};
 use crate::runtime::monitor::wiring;
 use crate::runtime::netcheck::{self, CheckOrder, Finding};
@@ -147,7 +147,10 @@ impl Engine {
         let invalid = |err: ipam::IpamError| Error::invalid(err.to_string());
         let subnet = match &self.conf().network.default_subnet {
             Some(text) => text.parse().map_err(invalid)?,
-            None => ipam::default_subnet(&self.subnets_in_use(), &self.pools()?).map_err(invalid)?,
+            None => {
+                let pools = self.pools()?;
+                self.subnets_in_use().choose(|taken| ipam::default_subnet(taken, &pools)).map_err(invalid)?
+            }
         };
         let network =
             Network::bridge(name, new_id()?, Network::interface_name(0), Timestamp::now(), &[subnet]);
@@ -179,11 +182,11 @@ impl Engine {
 
     /// Subnets that a new network must not meet: those of the others, of the host, and of containers that
     /// have a private one.
-    fn subnets_in_use(&self) -> Vec<Subnet> {
+    fn subnets_in_use(&self) -> Taken {
         let mut taken = wiring::subnets_in_use(self.store().root());
         if let Ok(Some(Reply::State { containers })) = self.ask_netd(&Request::Query) {
             let endpoints = containers.iter().flat_map(|container| &container.endpoints);
-            taken.extend(
+            taken.networks.extend(
                 endpoints.flat_map(|endpoint| &endpoint.ips).filter_map(|ip| Subnet::new(ip.ip, ip.prefix)),
             );
         }

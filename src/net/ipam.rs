@@ -78,6 +78,25 @@ impl Subnet {
         self.contains(other.first) || other.contains(self.first)
     }
 
+    /// Whether some of its addresses are no machine's, or netd's own.
+    pub(crate) fn is_special(self) -> bool {
+        let v4 = |octets: [u8; 4], prefix| Self { first: IpAddr::V4(octets.into()), prefix };
+        let v6 =
+            |first: u16, prefix| Self { first: Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0).into(), prefix };
+        let loopback6 = Self { first: Ipv6Addr::LOCALHOST.into(), prefix: 128 };
+        // 169.254.1.2 and its like of IPv6 are the host.
+        let host =
+            [Self { first: HOST_ALIAS.into(), prefix: 32 }, Self { first: HOST_ALIAS6.into(), prefix: 128 }];
+        let reserved =
+            [v4([0; 4], 8), v4([127, 0, 0, 0], 8), v4([224, 0, 0, 0], 3), v6(0xfe80, 10), v6(0xff00, 8)];
+        reserved.into_iter().chain(host).chain([loopback6]).any(|special| self.overlaps(special))
+    }
+
+    /// Whether `ip` means the network itself or everybody on it, and is no machine's address.
+    pub(crate) fn is_edge(self, ip: IpAddr) -> bool {
+        !self.is_ipv6() && self.prefix <= 30 && (ip == self.first() || ip == self.last())
+    }
+
     /// The address that the gateway gets unless another is asked for: the first one after the network's own.
     pub(crate) fn gateway(self) -> IpAddr {
         from_number(to_number(self.first) + 1, self.is_ipv6())
@@ -164,6 +183,51 @@ const POOL_PREFIX: u8 = 24;
 pub(crate) fn usual_pools() -> Vec<SubnetSource> {
     let range = |(first, prefix)| Subnet { first: IpAddr::V4(Ipv4Addr::from(first)), prefix };
     POOLS.map(|pool| SubnetSource { range: range(pool), size: POOL_PREFIX }).to_vec()
+}
+
+/// The address by which containers reach the host, whatever its own are (`host.containers.internal`).
+pub(crate) const HOST_ALIAS: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 2);
+/// The same for containers without IPv4: that address within the prefix for translation on one's own site (RFC 8215).
+pub(crate) const HOST_ALIAS6: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0xa9fe, 0x0102);
+
+/// What a new subnet is not to meet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Taken {
+    /// Those of networks: it never does.
+    pub(crate) networks: Vec<Subnet>,
+    /// Where interfaces of the host are. Containers on such a subnet do not reach what is there, and nothing else is wrong:
+    /// it may be asked for nowhere, but if nothing is free it is chosen even so.
+    pub(crate) near: Vec<Subnet>,
+    /// What the host reaches by other machines. With a VPN that may be every address there is, so that it is only better
+    /// not to meet them.
+    pub(crate) far: Vec<Subnet>,
+}
+
+impl Taken {
+    /// A route of the host: to `subnet`, by way of another machine or not.
+    pub(crate) fn add_route(&mut self, subnet: Subnet, by_gateway: bool) {
+        // Wider than any network that a machine is on: everything goes this way.
+        let is_wide = subnet.prefix < if subnet.is_ipv6() { 48 } else { 16 };
+        match (subnet.prefix, by_gateway || is_wide) {
+            (0, _) => {}
+            (_, true) => self.far.push(subnet),
+            (_, false) => self.near.push(subnet),
+        }
+    }
+
+    /// Chooses what meets nothing, else what meets only far ones, else what meets no network.
+    pub(crate) fn choose<T>(
+        &self,
+        choose: impl Fn(&[Subnet]) -> Result<T, IpamError>,
+    ) -> Result<T, IpamError> {
+        let all = [&self.networks[..], &self.near, &self.far].concat();
+        choose(&all).or_else(|_| choose(&self.certain())).or_else(|_| choose(&self.networks))
+    }
+
+    /// What somebody who asks for a subnet cannot have.
+    pub(crate) fn certain(&self) -> Vec<Subnet> {
+        [&self.networks[..], &self.near].concat()
+    }
 }
 
 /// The subnet of the default network, if nothing stands against it.
@@ -355,8 +419,47 @@ mod tests {
     }
 
     #[test]
+    fn some_subnets_are_no_networks() {
+        for special in [
+            "0.0.0.0/8",
+            "127.1.0.0/16",
+            "169.254.1.0/24",
+            "224.0.0.0/24",
+            "240.0.0.0/8",
+            "fe80::/64",
+            "ff02::/16",
+            "::1/128",
+        ] {
+            assert!(subnet(special).is_special(), "{special}");
+        }
+        for usual in ["10.0.0.0/8", "169.254.7.0/24", "192.0.2.0/24", "fd00::/64", "2001:db8::/32"] {
+            assert!(!subnet(usual).is_special(), "{usual}");
+        }
+        let is_edge = |ip: &str| subnet("10.1.0.0/24").is_edge(ip.parse().unwrap());
+        assert!(is_edge("10.1.0.0") && is_edge("10.1.0.255") && !is_edge("10.1.0.1"));
+        assert!(!subnet("10.1.0.0/31").is_edge("10.1.0.0".parse().unwrap()));
+    }
+
+    #[test]
     fn networks_avoid_each_other_and_the_hosts_routes() {
         assert_eq!(default_subnet(&[], &usual_pools()), Ok(subnet("10.88.0.0/16")));
+        // A VPN that all goes through, and one of a firm that uses every private address.
+        for routes in [&["0.0.0.0/1", "128.0.0.0/1"][..], &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]]
+        {
+            let mut taken = Taken::default();
+            routes.iter().for_each(|route| taken.add_route(subnet(route), true));
+            assert_eq!(
+                taken.choose(|taken| default_subnet(taken, &usual_pools())),
+                Ok(subnet("10.88.0.0/16"))
+            );
+            assert_eq!(taken.certain(), []);
+            taken.add_route(subnet("10.88.7.0/24"), false);
+            let other = taken.choose(|taken| default_subnet(taken, &usual_pools()));
+            assert_eq!(other, Ok(subnet("10.89.0.0/24")), "{routes:?}");
+            taken.networks.push(subnet("10.89.0.0/24"));
+            let next = taken.choose(|taken| default_subnet(taken, &usual_pools()));
+            assert_eq!(next, Ok(subnet("10.89.1.0/24")), "{routes:?}");
+        }
         assert_eq!(default_subnet(&[subnet("10.88.5.0/24")], &usual_pools()), Ok(subnet("10.89.0.0/24")));
         let taken = [subnet("10.88.0.0/16"), subnet("10.89.0.0/23"), subnet("192.168.0.0/16")];
         assert_eq!(free_subnet(&taken, &usual_pools()), Ok(subnet("10.89.2.0/24")));

@@ -176,7 +176,9 @@ impl Network {
         self.source(true)?;
         self.check_gateway_modes()?;
         for subnet in &self.subnets {
-            if let Some(gateway) = subnet.gateway.filter(|gateway| !subnet.subnet.contains(*gateway)) {
+            let is_wrong =
+                |gateway: &IpAddr| !subnet.subnet.contains(*gateway) || subnet.subnet.is_edge(*gateway);
+            if let Some(gateway) = subnet.gateway.filter(is_wrong) {
                 return Err(NetworkError::Gateway(gateway, subnet.subnet));
             }
         }

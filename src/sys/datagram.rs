@@ -239,7 +239,8 @@ fn read_controls(mut bytes: &[u8], slot: &mut Slot) {
             }
             // struct in_pktinfo: interface, chosen local address, address in the header.
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                let octets = data.get(8..12).and_then(|d| <[u8; 4]>::try_from(d).ok());
+                // The chosen one is the host's own also where the datagram went to everybody on its network.
+                let octets = data.get(4..8).and_then(|d| <[u8; 4]>::try_from(d).ok());
                 let local = octets.map(|octets| SocketAddr::new(IpAddr::from(octets), 0));
                 slot.destination = slot.destination.or(local);
                 slot.interface = number(data, 0).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::engine::network::NetworkRequest;
 use crate::engine::{Error, Kind, Result};
-use crate::net::ipam::{self, LeaseRange, Subnet};
+use crate::net::ipam::{self, LeaseRange, Subnet, Taken};
 use crate::net::network::{
     GATEWAY_MODES, HOST_BINDING, INTERFACE_PREFIX, MASQUERADE, NO_DRIVER, Network, NetworkSubnet, Route,
     SOURCES,
@@ -19,7 +19,7 @@ pub(super) fn describe(
     name: String,
     id: String,
     others: &[Network],
-    free: (&[Subnet], &[ipam::SubnetSource]),
+    free: (&Taken, &[ipam::SubnetSource]),
 ) -> Result<Network> {
     if request.ingress {
         return Err(Error::new(Kind::Unsupported, "Ingress network can only be global scope network")
@@ -136,19 +136,15 @@ fn wanted(request: &NetworkRequest) -> Result<Vec<Subnet>> {
 }
 
 /// The subnets that were asked for, and those that are chosen for a family without one.
-fn subnets(
-    request: &NetworkRequest,
-    (taken, pools): (&[Subnet], &[ipam::SubnetSource]),
-) -> Result<Vec<Subnet>> {
+fn subnets(request: &NetworkRequest, (taken, pools): (&Taken, &[ipam::SubnetSource])) -> Result<Vec<Subnet>> {
     let invalid = |err: ipam::IpamError| Error::invalid(err.to_string());
     let mut subnets = wanted(request)?;
-    let is_loopback = |subnet: &&Subnet| subnet.first().is_loopback();
-    if let Some(subnet) = subnets.iter().find(is_loopback) {
+    if let Some(subnet) = subnets.iter().find(|subnet| subnet.is_special()) {
         return Err(Error::invalid(format!(
-            "subnet {subnet} is already used on the host or by another config"
+            "subnet {subnet} is already used on the host or by another config: its addresses are no machines'"
         )));
     }
-    ipam::check_free(&subnets, taken).map_err(|err| match err {
+    ipam::check_free(&subnets, &taken.certain()).map_err(|err| match err {
         ipam::IpamError::Overlap(subnet, other) => Error::invalid(format!(
             "subnet {subnet} is already used on the host or by another config: it overlaps {other}"
         )),
@@ -175,7 +171,7 @@ fn subnets(
     }
     // Somebody who names an IPv6 subnet alone wants no other family, unless --ipv6 asks for both.
     if !has_v4 && !request.no_ipv4 && (subnets.is_empty() || request.ipv6) {
-        subnets.push(ipam::free_subnet(taken, pools).map_err(invalid)?);
+        subnets.push(taken.choose(|taken| ipam::free_subnet(taken, pools)).map_err(invalid)?);
     }
     if request.ipv6 && !subnets.iter().any(|subnet| subnet.is_ipv6()) {
         let random = || {
@@ -184,7 +180,7 @@ fn subnets(
             getrandom::fill(&mut bytes).ok();
             bytes
         };
-        subnets.push(ipam::free_subnet_v6(taken, random).map_err(invalid)?);
+        subnets.push(taken.choose(|taken| ipam::free_subnet_v6(taken, random)).map_err(invalid)?);
     }
     Ok(subnets)
 }

@@ -57,6 +57,9 @@ pub(crate) fn rules() -> Vec<Rule> {
         reinjected(loopback6),
         Rule::new().input(LOOPBACK).accept(),
         Rule::new().syn().destination_is_not(AddressType::Local).drop(),
+        // A socket of netd's takes packets from whatever link: nobody sends any in the name of a container elsewhere.
+        Rule::new().proto(Proto::Tcp).source_is_elsewhere().drop(),
+        Rule::new().proto(Proto::Udp).source_is_elsewhere().drop(),
         of_netd(Proto::Tcp),
         of_netd(Proto::Udp),
         Rule::new().destination_is(AddressType::Local).accept(),

@@ -50,6 +50,8 @@ enum Expression {
     NotEqual(Vec<u8>),
     /// The type of the destination address.
     LoadDestinationType,
+    /// Whether a way leads back to the source by the link that the packet came in through.
+    LoadWayBack,
     /// Whether the packet belongs to a socket with `IP_TRANSPARENT`.
     LoadTransparent,
     Data {
@@ -122,6 +124,11 @@ impl Rule {
         self.with([Expression::LoadDestinationType, Expression::NotEqual(value)])
     }
 
+    /// What it says it comes from is not behind the link that it came in through.
+    pub(super) fn source_is_elsewhere(self) -> Self {
+        self.with([Expression::LoadWayBack, Expression::Equal(vec![0])])
+    }
+
     /// It belongs to a socket that takes what is sent to addresses of others.
     pub(super) fn transparent_socket(self) -> Self {
         self.with([Expression::LoadTransparent, Expression::Equal(vec![1])])
@@ -179,7 +186,7 @@ impl Expression {
             Self::LoadTransport { .. } => "payload",
             Self::Mask(_) => "bitwise",
             Self::Equal(_) | Self::NotEqual(_) => "cmp",
-            Self::LoadDestinationType => "fib",
+            Self::LoadDestinationType | Self::LoadWayBack => "fib",
             Self::LoadTransparent => "socket",
             Self::Data { .. } | Self::Verdict(_) => "immediate",
             Self::Tproxy { .. } => "tproxy",
@@ -211,6 +218,14 @@ impl Expression {
                 const FLAG_DESTINATION: u32 = 2;
                 const RESULT_ADDRESS_TYPE: u32 = 3;
                 data.number_be(3, FLAG_DESTINATION).number_be(2, RESULT_ADDRESS_TYPE).number_be(1, REG_1);
+            }
+            Self::LoadWayBack => {
+                const FLAG_SOURCE: u32 = 1;
+                const FLAG_INPUT: u32 = 8;
+                const FLAG_PRESENT: u32 = 32;
+                const RESULT_LINK: u32 = 1;
+                let flags = FLAG_SOURCE | FLAG_INPUT | FLAG_PRESENT;
+                data.number_be(3, flags).number_be(2, RESULT_LINK).number_be(1, REG_1);
             }
             Self::LoadTransparent => {
                 const KEY_TRANSPARENT: u32 = 0;

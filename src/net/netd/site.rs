@@ -16,8 +16,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SocketType, sockopt};
 
-use super::world::HOST_ALIAS;
 use crate::net::control::Endpoint;
+use crate::net::ipam::HOST_ALIAS;
 use crate::net::netlink::{self, Address, Batch, Change, ConfigError, End};
 use crate::net::network::{METRIC as DEFAULT_METRIC, Network};
 use crate::net::{capture, firewall};
@@ -469,6 +469,8 @@ fn set_sysctls(v6: bool) -> Result<(), SiteError> {
         ("net/ipv4/conf/all/rp_filter", "0"),
         ("net/ipv4/conf/default/rp_filter", "0"),
         ("net/ipv4/conf/lo/rp_filter", "0"),
+        ("net/ipv4/conf/all/accept_redirects", "0"),
+        ("net/ipv4/conf/default/accept_redirects", "0"),
         // A client that connects again from the same port keeps its address.
         ("net/ipv4/tcp_tw_reuse", "1"),
         // Nothing is lost between G and a container. What the host uses outwards may send by a timer (bbr), which costs
@@ -477,6 +479,11 @@ fn set_sysctls(v6: bool) -> Result<(), SiteError> {
     ];
     let for_v6 = [
         ("net/ipv6/conf/all/forwarding", "0"),
+        // A container is no router of G's.
+        ("net/ipv6/conf/all/accept_ra", "0"),
+        ("net/ipv6/conf/default/accept_ra", "0"),
+        ("net/ipv6/conf/all/accept_redirects", "0"),
+        ("net/ipv6/conf/default/accept_redirects", "0"),
         ("net/ipv6/conf/default/accept_dad", "0"),
         ("net/ipv6/conf/all/disable_ipv6", "0"),
         ("net/ipv6/conf/default/disable_ipv6", "0"),

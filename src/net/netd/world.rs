@@ -1,18 +1,14 @@
 //! Who is who: networks, containers, their addresses, and where a container may connect to.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use super::slab::{Key, Slab};
 use crate::net::control::{Attach, Endpoint, EndpointRequest};
+use crate::net::ipam::{HOST_ALIAS, HOST_ALIAS6};
 use crate::net::network::Network;
 use crate::net::packet::Unreachable;
-
-/// The address by which containers reach the host, whatever its own are (`host.containers.internal`).
-pub(super) const HOST_ALIAS: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 2);
-/// The same for containers without IPv4: that address within the prefix for translation on one's own site (RFC 8215).
-const HOST_ALIAS6: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0xa9fe, 0x0102);
 
 /// Whether containers mean the host by this address.
 pub(super) fn is_host_alias(ip: IpAddr) -> bool {
@@ -187,9 +183,13 @@ impl World {
     /// of the wanted family if it has one, and whether that network has a way out at all.
     pub(super) fn published_address(&self, member: Key, v6: bool) -> Option<(IpAddr, bool)> {
         let member = self.members.get(member)?;
-        let outward =
-            |joined: &&Joined| self.bridges.get(joined.bridge).is_some_and(|bridge| !bridge.record.internal);
-        let joined = member.joined.iter().find(outward);
+        let outward = |joined: &&Joined| {
+            let bridge = self.bridges.get(joined.bridge);
+            bridge.is_some_and(|bridge| bridge.record.has_default_route().unwrap_or(!bridge.record.internal))
+        };
+        // The first of those with the largest priority: where the container's default route leads, and so its answers.
+        let outward = member.joined.iter().filter(outward);
+        let joined = outward.min_by_key(|joined| std::cmp::Reverse(joined.request.gw_priority));
         let has_way_out = joined.is_some();
         let ips = &joined.or_else(|| member.joined.first())?.endpoint.ips;
         let ip = ips.iter().find(|ip| ip.ip.is_ipv6() == v6).or_else(|| ips.first())?;

@@ -23,7 +23,8 @@ use crate::base::spec::{ContainerSpec, NetworkMode};
 use crate::cgroup::unit::Surroundings;
 use crate::net::client::{self, Asked, Called, ClientError, Link, Listeners};
 use crate::net::control::{Attach, Endpoint, EndpointRequest, RefusalKind};
-use crate::net::ipam::{self, Subnet};
+use crate::net::ipam::{self, Subnet, Taken};
+use crate::net::netlink::RouteEntry;
 use crate::net::network::{DEFAULT_NETWORK, Network, PRIVATE_DRIVER};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::{netd, networks};
@@ -140,9 +141,11 @@ impl Wiring {
                 attachments.iter().map(|wanted| endpoint(root, wanted)).collect::<Result<_, _>>()?
             }
             NetworkMode::Private(private) => {
-                avoid = subnets_in_use(root);
+                let taken = subnets_in_use(root);
                 host_loopback = private.host_loopback;
-                vec![private_endpoint(private, spec.id.as_str(), &avoid)?]
+                let endpoint = private_endpoint(private, spec.id.as_str(), &taken)?;
+                avoid = taken.certain();
+                vec![endpoint]
             }
             _ => return Ok(None),
         };
@@ -422,33 +425,31 @@ fn prefer(endpoints: &mut [EndpointRequest], before: &NetworkState) {
 }
 
 /// Subnets of all networks that are written down, and those that the host has routes to.
-pub(crate) fn subnets_in_use(root: &Path) -> Vec<Subnet> {
+pub(crate) fn subnets_in_use(root: &Path) -> Taken {
     let networks = networks::list(root).map_or_else(|_| Vec::new(), |(networks, _damaged)| networks);
     // Those that only hold a configuration have no addresses themselves.
     let real = networks.iter().filter(|network| !network.config_only);
-    let mut taken: Vec<Subnet> =
-        real.flat_map(|network| network.subnets.iter().map(|of| of.subnet)).collect();
-    taken.extend(host_subnets());
+    let networks = real.flat_map(|network| network.subnets.iter().map(|of| of.subnet)).collect();
+    let mut taken = Taken { networks, ..Taken::default() };
+    for route in host_routes() {
+        if let Some(subnet) = Subnet::new(route.destination.ip, route.destination.prefix) {
+            taken.add_route(subnet, route.gateway.is_some());
+        }
+    }
     taken
 }
 
-/// Subnets that the host has routes to. Without them a collision is possible, but nothing else is wrong.
-pub(crate) fn host_subnets() -> Vec<Subnet> {
+/// The host's routes. Without them a collision is possible, but nothing else is wrong.
+fn host_routes() -> Vec<RouteEntry> {
     use crate::sys::netlink::{Netlink, Protocol};
-    let routes = Netlink::open(Protocol::Route)
+    Netlink::open(Protocol::Route)
         .ok()
         .and_then(|mut socket| crate::net::netlink::routes(&mut socket).ok())
-        .unwrap_or_default();
-    let subnets = routes.into_iter().filter_map(|to| Subnet::new(to.destination.ip, to.destination.prefix));
-    subnets.filter(|subnet| subnet.prefix() > 0).collect()
+        .unwrap_or_default()
 }
 
 /// A network for one container. Its subnets follow from the container's ID unless they are taken.
-fn private_endpoint(
-    private: &PrivateNetwork,
-    id: &str,
-    avoid: &[Subnet],
-) -> Result<EndpointRequest, Failure> {
+fn private_endpoint(private: &PrivateNetwork, id: &str, avoid: &Taken) -> Result<EndpointRequest, Failure> {
     let invalid = |err: ipam::IpamError| Failure::new(FailureKind::Invalid, err.to_string());
     let mut bytes = [0; 7];
     for (byte, pair) in bytes.iter_mut().zip(id.as_bytes().chunks(2)) {
@@ -460,7 +461,7 @@ fn private_endpoint(
         let number = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
         subnets.push(match &private.subnet {
             Some(text) => text.parse().map_err(invalid)?,
-            None => ipam::private_subnet(number, avoid).map_err(invalid)?,
+            None => avoid.choose(|taken| ipam::private_subnet(number, taken)).map_err(invalid)?,
         });
     }
     if private.ipv6 {
