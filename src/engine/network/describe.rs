@@ -400,7 +400,7 @@ mod tests {
     }
 
     fn made(request: &NetworkRequest) -> std::result::Result<Network, String> {
-        describe(request, "n".into(), "0".repeat(64), &[], (&[], &ipam::usual_pools()))
+        describe(request, "n".into(), "0".repeat(64), &[], (&Taken::default(), &ipam::usual_pools()))
             .map_err(|err| err.message)
     }
 
