@@ -191,6 +191,11 @@ fn settings_of_the_image() {
     assert!(!env.iter().any(|v| v.starts_with("HOSTNAME=") || v.starts_with("container=")), "{env:?}");
     assert_eq!(sandbox.ok(["run", "--rm", "--net=none", "set"]), "word");
 
+    sandbox.ok(["create", "--name=published", "-p=127.0.0.1::90", "--expose=91/udp", "bb"]);
+    sandbox.ok(["commit", "-q", "published", "exposed"]);
+    let ports = sandbox.ok(["image", "inspect", "--format={{json .Config.ExposedPorts}}", "exposed"]);
+    assert_eq!(ports, r#"{"90/tcp":{},"91/udp":{}}"#);
+
     sandbox.ok(["commit", "-m", "as docker's tutorials do", "c", "told"]);
     let history = sandbox.ok(["history", "--format={{.Comment}}", "told"]);
     assert_eq!(history.lines().next(), Some("as docker's tutorials do"));

@@ -59,6 +59,18 @@ fn the_life_of_a_container_is_told_in_order() {
         "--filter=label=colour=red",
         "--format={{.ContainerExitCode}} {{.Attributes.colour}} {{.Image}}",
     ]);
+    let of_create = |filter: &str, template: &str| {
+        let filters = ["events", "--stream=false", "--filter=label=colour=red", filter, "--format", template];
+        sandbox.ok(filters)
+    };
+    assert_eq!(of_create("--filter=event=remove", "{{.ContainerExitCode}}"), "137");
+    // Labels are a map: what is not among them is no mistake.
+    assert_eq!(
+        of_create("--filter=EVENT=create", "{{.Attributes.nosuch}} {{.Attributes.colour}}"),
+        "<no value> red"
+    );
+    assert_eq!(of_create("--filter=scope=swarm", "{{.Name}}"), "");
+    assert_eq!(of_create("--filter=daemon=x", "{{.Name}}"), "");
     let codes: Vec<_> = died.lines().map(|line| line.split(' ').next().unwrap_or_default()).collect();
     assert_eq!(codes, ["3", "137"], "{died}");
     assert!(died.lines().all(|line| line.contains(" red ") && line.contains("bb")), "{died}");

@@ -438,6 +438,30 @@ fn everyday_spellings() {
     assert_eq!(sandbox.inspect("i", ".HostConfig.IpcMode"), "private");
     assert_eq!(sandbox.inspect("i", ".HostConfig.VolumesFrom"), "[v]");
     assert_eq!(sandbox.inspect("v", ".HostConfig.IpcMode"), "shareable");
+    #[rustfmt::skip]
+    sandbox.ok([
+        "create", "--name=commas", "-p=127.0.0.1:18001:80,127.0.0.1:18002:81", "--expose=90,91/udp",
+        "--add-host=a:1.2.3.4,b:1.2.3.5", "--ulimit=nofile=100:200,nproc=50:60", "--dns-option=ndots:1,rotate",
+        "--sysctl=net.ipv4.ip_default_ttl=61,net.ipv4.tcp_syncookies=1", "-a=stdout,stderr", "bb",
+    ]);
+    for (field, want) in [
+        (
+            "json .HostConfig.PortBindings",
+            r#"{"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"18001"}],"81/tcp":[{"HostIp":"127.0.0.1","HostPort":"18002"}]}"#,
+        ),
+        ("json .Config.ExposedPorts", r#"{"80/tcp":{},"81/tcp":{},"90/tcp":{},"91/udp":{}}"#),
+        (".HostConfig.ExtraHosts", "[a:1.2.3.4 b:1.2.3.5]"),
+        ("(index .HostConfig.Ulimits 1).Name", "RLIMIT_NPROC"),
+        (".HostConfig.DnsOptions", "[ndots:1 rotate]"),
+        (".Config.AttachStdout", "true"),
+        (".Config.AttachStderr", "true"),
+    ] {
+        assert_eq!(sandbox.inspect("commas", field), want, "{field}");
+    }
+    // As for anybody who may not raise them: no limit is as much as there is.
+    assert_eq!(run(&["--ulimit=nofile=1024:-1", "bb", "sh", "-c", "ulimit -Sn"]).ok(), "1024");
+    assert_eq!(run(&["--ulimit=memlock=-1:-1", "bb", "echo", "ran"]).ok(), "ran");
+    assert_eq!(run(&["--log-opt=tag={{.Name}}", "bb", "echo", "tagged"]).ok(), "tagged");
     let told = run(&["-p", "1:1", "bb", "true"]);
     assert!(told.stderr.contains("Port mappings have been discarded"), "{}", told.stderr);
     assert_eq!(told.code, 0);

@@ -139,6 +139,27 @@ fn an_unhealthy_container_is_dealt_with() {
 }
 
 #[test]
+fn a_paused_container_is_not_checked() {
+    let sandbox = Sandbox::new();
+    let options =
+        ["--health-cmd=true", "--health-interval=100ms", "--health-timeout=1s", "--health-retries=1000"];
+    sandbox.start("h", &options, SLEEP);
+    sandbox.ok(["wait", "--condition=healthy", "h"]);
+    sandbox.ok(["pause", "h"]);
+    assert!(sandbox.ketch(["healthcheck", "run", "h"]).fails(125).contains("is not running"));
+    let streak = || sandbox.inspect("h", ".State.Health.FailingStreak").parse::<u32>().expect("a number");
+    let (before, at) = (streak(), std::time::Instant::now());
+    // A check that stood still with the container would be given up after one second, and ended after five more.
+    while at.elapsed() < Duration::from_secs(8) {
+        assert!(streak() <= before, "checks fail while it is paused");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    sandbox.ok(["unpause", "h"]);
+    assert_eq!(sandbox.ok(["wait", "--condition=healthy", "h"]), "-1");
+    assert_eq!(sandbox.inspect("h", ".State.Status"), "running");
+}
+
+#[test]
 fn the_start_up_has_a_check_of_its_own() {
     let sandbox = Sandbox::new();
     let options = [

@@ -73,6 +73,12 @@ fn a_container_tells_what_was_asked_for() {
     assert!(doc["Config"]["Env"].as_array().expect("a list").contains(&json!("A=b c")));
     assert!(!doc["BoundingCaps"].as_array().expect("a list").contains(&json!("CAP_CHOWN")));
     assert!(doc["HostConfig"]["Tmpfs"]["/t"].is_string(), "{doc:#}");
+    assert_eq!(document(&sandbox.ok(["inspect", "--format=", "box"])), doc, "no template is the usual form");
+
+    let labelled = ["create", "--name=z", "--net=none", "--stop-timeout=-1", "-v=data:/data:ro,Z", "bb"];
+    sandbox.ok(labelled);
+    assert_eq!(sandbox.inspect("z", "(index .Mounts 0).Mode"), "Z");
+    assert_eq!(sandbox.inspect("z", ".Config.StopTimeout"), "-1");
 }
 
 #[test]

@@ -104,6 +104,11 @@ fn a_paused_container_stands_still() {
     assert_eq!(sandbox.ok(["ps", "-a", "--format={{.Status}}"]), "Paused");
     assert_eq!(sandbox.ok(["ps", "-aq", "--filter=status=paused"]).lines().count(), 1);
 
+    assert_eq!(sandbox.ok(["wait", "--condition=paused", "a"]), "-1");
+    let counts = "{{.Store.ContainerStore.Running}} {{.Store.ContainerStore.Paused}} {{.Store.ContainerStore.Stopped}}";
+    assert_eq!(sandbox.ok(["info", "--format", counts]), "0 1 0");
+
+    assert!(sandbox.ketch(["start", "a"]).fails(125).contains("is paused: container state improper"));
     assert!(sandbox.ketch(["pause", "a"]).fails(125).contains("is already paused"));
     assert!(sandbox.ketch(["stop", "a"]).fails(125).contains("is in state paused"));
     assert!(sandbox.ketch(["exec", "a", "true"]).fails(255).contains("only create exec sessions on running"));
@@ -114,6 +119,21 @@ fn a_paused_container_stands_still() {
     let before = beats(&sandbox, "a");
     wait_for("a further beat", || if beats(&sandbox, "a") > before { Ok(()) } else { Err(String::new()) });
     assert!(sandbox.ketch(["unpause", "a"]).fails(125).contains("is not paused, can't unpause"));
+}
+
+#[test]
+fn a_refused_restart_changes_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.start("a", &["--rm"], "sleep 1000");
+    sandbox.ok(["pause", "a"]);
+    assert!(sandbox.ketch(["restart", "-t0", "a"]).fails(125).contains("is in state paused"));
+    sandbox.ok(["unpause", "a"]);
+    sandbox.ok(["stop", "-t0", "a"]);
+    // As --rm has it: that it was to be started again is forgotten.
+    wait_for("the container to be removed", || match sandbox.ketch(["container", "exists", "a"]).code {
+        1 => Ok(()),
+        code => Err(code.to_string()),
+    });
 }
 
 #[test]

@@ -184,6 +184,7 @@ fn a_link_brings_variables_a_hosts_line_and_the_name() {
     sandbox.ok(["run", "-d", "--name=app", "--link=wpdb", "bb", "sleep", "1000"]);
     let env = sandbox.ok(["exec", "app", "env"]);
     assert!(env.contains("\nWPDB_NAME=/app/wpdb\n"), "exec has them too: {env}");
+    assert_eq!(sandbox.inspect("app", ".HostConfig.Links"), "[/wpdb:/app/wpdb]");
 
     sandbox.ok(["stop", "-t0", "wpdb"]);
     let stopped = sandbox.ketch(["run", "--rm", "--link=wpdb", "bb", "true"]);
@@ -518,12 +519,23 @@ fn ports_may_be_ranges_any_or_thousands() {
     assert!(listed.contains("92/tcp -> [::1]:") || listed.contains("92/tcp -> ::1:"), "{listed}");
     sandbox.ok(["rm", "-f", "-t0", "range"]);
 
+    // One port for a range of the host's: the first that is free.
+    // Should another test have it by now, it is just as taken.
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", base)).ok();
+    let one = format!("-p=127.0.0.1:{base}-{}:80", base + 20);
+    web(&sandbox, "one", &[&one]);
+    let port = sandbox.ok(["port", "one", "80"]);
+    let port: u16 = port.rsplit(':').next().unwrap().parse().unwrap();
+    assert!((base + 1..=base + 20).contains(&port), "{port} of {base}");
+    sandbox.ok(["rm", "-f", "-t0", "one"]);
+
     // REL-67: podman fails with "argument list too long".
     let started = std::time::Instant::now();
     web(&sandbox, "many", &["-P", "--expose=1-3000", "--expose=53/udp"]);
     assert!(started.elapsed() < common::deadline(), "{:?}", started.elapsed());
     let ports = sandbox.ok(["port", "many"]);
     assert_eq!(ports.lines().count(), 3001, "{}", &ports[..200]);
+    assert_eq!(sandbox.inspect("many", ".HostConfig.PublishAllPorts"), "true");
     let port = sandbox.ok(["port", "many", "80"]);
     let port: u16 = port.rsplit(':').next().unwrap().parse().unwrap();
     let mut page = TcpStream::connect(("127.0.0.1", port)).unwrap();

@@ -31,6 +31,7 @@ fn are_made_listed_shown_and_removed() {
         "one b file"
     );
     let shown = sandbox.ok(["secret", "inspect", "one"]);
+    assert_eq!(sandbox.ok(["secret", "inspect", "--format=", "one"]), shown, "no template is the usual form");
     assert!(!shown.contains("SecretData") && !shown.contains("first"), "{shown}");
     assert_eq!(
         sandbox.ok(["secret", "inspect", "--showsecret", "--format={{.SecretData}}", "two"]),

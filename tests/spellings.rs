@@ -10,7 +10,15 @@ fn names_may_have_docker_s_slash() {
     sandbox.ok(["create", "--name=/web", "--net=none", "bb", "true"]);
     assert_eq!(sandbox.names(), ["web"]);
     assert_eq!(sandbox.ok(["inspect", "--format={{.Name}}", "/web"]), "web");
-    for (filter, count) in [("^/web$", 1), ("/web", 1), ("^web$", 1), ("^/we$", 0)] {
+    for (filter, count) in [
+        ("^/web$", 1),
+        ("^(/web|/db)$", 1),
+        ("(?i)^WEB$", 1),
+        ("^w[[:alpha:]]{2}$", 1),
+        ("/web", 1),
+        ("^web$", 1),
+        ("^/we$", 0),
+    ] {
         let found = sandbox.ok(["ps", "-aq", &format!("--filter=name={filter}")]);
         assert_eq!(found.lines().count(), count, "{filter}");
     }

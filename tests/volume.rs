@@ -19,6 +19,11 @@ fn a_new_volume_is_filled_and_owned_before_it_is_read_only() {
         let run = sandbox.sh(options, script);
         assert_eq!((run.code, run.stdout.as_str()), (0, "1\nrefused\n"), "{options:?}: {}", run.stderr);
     }
+    let empty = sandbox.sh(
+        &["--volume=new4:/tmp:nocopy", "--volume=new5:/etc:nocopy"],
+        "stat -c %a /tmp /etc; ls /etc | grep -c group",
+    );
+    assert_eq!(empty.stdout, "1777\n755\n0\n", "only what the directory is like: {}", empty.stderr);
     let owner = sandbox.sh(&["--volume=new3:/d"], "touch /d/x; stat -c %u /d");
     assert_eq!(owner.ok(), "77");
 }
@@ -88,6 +93,14 @@ fn filters_choose_volumes() {
         assert_eq!(list(filters), want, "{filters:?}");
     }
     assert!(sandbox.ketch(["volume", "ls", "-f", "foo=1"]).fails(125).contains("invalid filter"));
+
+    let prune = |filter: &str| sandbox.ok(["volume", "prune", "-f", "--filter", filter]);
+    assert_eq!(prune("dangling=false"), "", "what is in use is never meant");
+    assert_eq!(prune("all=false"), anonymous, "what has a name stays");
+    assert_eq!(prune("since=one"), "two");
+    assert_eq!(prune("after=used"), "");
+    assert_eq!(list(&[]), "one used");
+    assert!(sandbox.ketch(["volume", "prune", "-f", "--filter=all=maybe"]).code == 125);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::base::bytes::Bytes;
 use crate::base::csv;
+use crate::base::size;
 
 /// A mount as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -365,39 +366,38 @@ pub(crate) fn parse_mount(text: &str) -> Result<MountRequest> {
 
 /// Takes one `key[=value]` of `--mount`; false if it is not known.
 fn take_field(fields: &mut Fields, key: &str, value: Option<&str>) -> bool {
-    let truth = !matches!(value, Some("false" | "False" | "FALSE" | "0" | "f" | "F"));
-    let is_true = matches!(value, None | Some("true" | "True" | "TRUE" | "1" | "t" | "T"));
+    let truth = match value {
+        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Some(true),
+        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Some(false),
+        Some(_) => None,
+    };
+    if let Some(truth) = truth
+        && take_switch(fields, key, truth)
+    {
+        return true;
+    }
     let text = || value.map(str::to_owned);
     match (key, value) {
-        // As Go reads them: what is neither true nor false is a mistake.
-        (
-            "readonly" | "ro" | "rw" | "readwrite" | "bind-nonrecursive" | "volume-nocopy" | "tmpcopyup"
-            | "notmpcopyup" | "chown" | "U",
-            _,
-        ) if truth && !is_true => return false,
         ("type", Some(_)) => fields.kind = text(),
         ("source" | "src", Some(_)) => fields.source = text(),
         ("target" | "destination" | "dst", Some(_)) => fields.target = text(),
-        ("readonly" | "ro", _) => fields.options.set_read_only(truth),
-        ("rw" | "readwrite", _) => {
-            fields.options.set_read_only(!truth);
-            fields.writable = truth;
-        }
         ("bind-propagation", Some(value)) => return fields.options.take(value),
-        ("bind-nonrecursive", _) => fields.options.not_recursive = truth,
         ("bind-recursive", Some(value)) => fields.options.not_recursive = value == "disabled",
-        ("volume-nocopy", _) => fields.options.no_copy = truth,
         ("volume-subpath" | "image-subpath" | "subpath", Some(_)) => fields.subpath = text(),
         ("volume-opt", Some(value)) => fields.driver_options.push(value.to_owned()),
         ("volume-label", Some(value)) => fields.labels.push(value.to_owned()),
         ("volume-driver", Some("local" | "")) => {}
         ("idmap", None) => fields.options.idmap = true,
-        ("idmap", Some(value)) if value.parse() == Ok(truth) => fields.options.idmap = truth,
-        ("tmpfs-size", Some(value)) => fields.options.data.push(format!("size={value}")),
+        ("idmap", Some(value)) => match value.parse() {
+            Ok(truth) => fields.options.idmap = truth,
+            Err(_) => return false,
+        },
+        // `64mb` is docker's; the kernel's own forms (`10%`) are left to it.
+        ("tmpfs-size", Some(value)) => fields.options.data.push(match size::parse(value) {
+            Ok(bytes) => format!("size={bytes}"),
+            Err(_) => format!("size={value}"),
+        }),
         ("tmpfs-mode", Some(value)) => fields.options.data.push(format!("mode={value}")),
-        ("tmpcopyup", _) => fields.copy_up = Some(truth),
-        ("notmpcopyup", _) => fields.copy_up = Some(!truth),
-        ("chown" | "U", _) => fields.options.chown = truth,
         ("relabel", Some("shared" | "private")) => {}
         ("consistency", Some(_)) => {}
         (key @ ("uid" | "gid" | "mode" | "max" | "ptmxmode"), Some(value)) => {
@@ -412,9 +412,48 @@ fn take_field(fields: &mut Fields, key: &str, value: Option<&str>) -> bool {
     true
 }
 
+/// Takes a key that is true or false; false if it is none of them.
+fn take_switch(fields: &mut Fields, key: &str, truth: bool) -> bool {
+    match key {
+        "readonly" | "ro" => fields.options.set_read_only(truth),
+        "rw" | "readwrite" => {
+            fields.options.set_read_only(!truth);
+            fields.writable = truth;
+        }
+        "bind-nonrecursive" => fields.options.not_recursive = truth,
+        "volume-nocopy" => fields.options.no_copy = truth,
+        "tmpcopyup" => fields.copy_up = Some(truth),
+        "notmpcopyup" => fields.copy_up = Some(!truth),
+        "chown" | "U" => fields.options.chown = truth,
+        _ => return false,
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn switches_are_read_as_go_reads_them() {
+        let read_only = |word: &str| {
+            parse_mount(&format!("type=bind,src=/a,dst=/b,ro{word}")).map(|request| request.read_only).ok()
+        };
+        for word in ["", "=1", "=t", "=T", "=true", "=TRUE", "=True"] {
+            assert_eq!(read_only(word), Some(true), "{word}");
+        }
+        for word in ["=0", "=f", "=F", "=false", "=FALSE", "=False"] {
+            assert_eq!(read_only(word), Some(false), "{word}");
+        }
+        for word in ["=no", "=yes", "=", "=tRUE", "=10"] {
+            assert_eq!(read_only(word), None, "{word}");
+        }
+        for key in ["rw", "readwrite", "bind-nonrecursive", "volume-nocopy", "tmpcopyup", "notmpcopyup", "U"]
+        {
+            let text = |value| format!("type=bind,src=/a,dst=/b,{key}={value}");
+            assert!(parse_mount(&text("T")).is_ok() && parse_mount(&text("off")).is_err(), "{key}");
+        }
+    }
 
     #[test]
     fn volumes() {
@@ -472,7 +511,7 @@ mod tests {
         assert!(request.read_only && request.propagation.as_deref() == Some("rshared"));
         assert!(matches!(request.kind, MountKindRequest::Bind { .. }));
         let request = parse_mount("type=tmpfs,target=/t,tmpfs-size=64m,tmpfs-mode=0700").unwrap();
-        let data = vec!["size=64m".to_owned(), "mode=0700".to_owned()];
+        let data = vec!["size=67108864".to_owned(), "mode=0700".to_owned()];
         assert_eq!(request.kind, MountKindRequest::Tmpfs { data, copy_up: true, chown: false, ramfs: false });
         let request = parse_mount("type=bind,\"src=/a,b\",target=/b").unwrap();
         assert!(

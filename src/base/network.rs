@@ -122,6 +122,19 @@ impl FromStr for Protocol {
 }
 
 impl PortMapping {
+    /// What `8000-8003:80` asks for: each of the host's ports, of which one is to lead there. None for all else.
+    pub(crate) fn choices(text: &str) -> Vec<Self> {
+        let Some((rest, container)) = text.rsplit_once(':') else { return Vec::new() };
+        let host_at = rest.rfind(':').map_or(0, |colon| colon + 1);
+        let (ip, host) = rest.split_at(host_at);
+        match port_range(host) {
+            Ok((first, count)) if count > 1 && !container.contains('-') => (first..=first + (count - 1))
+                .filter_map(|port| format!("{ip}{port}:{container}").parse().ok())
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Each port by itself.
     pub(crate) fn each(self) -> impl Iterator<Item = Self> {
         (0..self.range.max(1)).map(move |n| Self {
@@ -393,6 +406,20 @@ mod tests {
             .map(|p| (p.host_port, p.container_port))
             .collect();
         assert_eq!(each, [(8000, 80), (8001, 81), (8002, 82)]);
+    }
+
+    #[test]
+    fn one_port_of_several() {
+        let choices =
+            |text: &str| PortMapping::choices(text).iter().map(|port| port.host_port).collect::<Vec<_>>();
+        assert_eq!(choices("8000-8002:80"), [8000, 8001, 8002]);
+        assert_eq!(choices("[::1]:8000-8001:80/udp"), [8000, 8001]);
+        assert_eq!(choices("65534-65535:80"), [65534, 65535]);
+        for other in
+            ["80", "8000:80", "8000-8002:80-82", "8000-8001", "127.0.0.1::80", "8001-8000:80", "1-2:x"]
+        {
+            assert_eq!(choices(other), [], "{other}");
+        }
     }
 
     #[test]

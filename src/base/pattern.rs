@@ -1,12 +1,16 @@
 //! Patterns of filters: shell globs, and the regular expressions people put into `--filter name=`.
 //!
 //! Both are matched by one small backtracking matcher over a list of atoms. A full regex engine
-//! would cost more at start-up than all of `ps`; this one knows `. [] () | * + ? ^ $ \`, without
-//! groups to refer back to.
+//! would cost more at start-up than all of `ps`; this one knows `. [] () | * + ? {} ^ $ \`, the classes of Go's
+//! regexp but those of Unicode, and `(?i)` at the beginning. What it does not know is an error.
 
 /// A regular expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Regex(Alternatives);
+pub(crate) struct Regex {
+    alternatives: Alternatives,
+    /// Small and capital letters are the same: `(?i)`.
+    fold: bool,
+}
 
 /// A text that is no pattern.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -34,9 +38,17 @@ enum Atom {
     Any,
     Start,
     End,
-    Class { negated: bool, ranges: Vec<(char, char)> },
+    /// `\b`: between a word and what is none; `\B` where it is false.
+    Boundary(bool),
+    Class {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+    },
     Group(Alternatives),
 }
+
+/// How often something may be asked for, as in Go.
+const MAX_REPEAT: usize = 1000;
 
 /// How many steps a match may take; a hostile pattern ends here and matches nothing.
 const MAX_STEPS: usize = 200_000;
@@ -46,16 +58,17 @@ impl Regex {
     ///
     /// # Errors
     ///
-    /// If a bracket is open at the end or a repetition has nothing to repeat.
+    /// If a bracket is open at the end, a repetition has nothing to repeat, or something is not known.
     pub(crate) fn new(pattern: &str) -> Result<Self, PatternError> {
         let fail = |reason| PatternError { pattern: pattern.to_owned(), reason };
-        let chars: Vec<char> = pattern.chars().collect();
+        let fold = pattern.starts_with("(?i)");
+        let chars: Vec<char> = pattern.chars().skip(if fold { 4 } else { 0 }).collect();
         let mut parser = Parser { chars: &chars, at: 0, depth: 0 };
         let alternatives = parser.alternatives().map_err(fail)?;
         if parser.at < chars.len() {
             return Err(fail("unexpected )"));
         }
-        Ok(Self(alternatives))
+        Ok(Self { alternatives, fold })
     }
 
     /// True if the expression matches somewhere in `text`.
@@ -63,8 +76,12 @@ impl Regex {
         let text: Vec<char> = text.chars().collect();
         let mut steps = MAX_STEPS;
         (0..=text.len()).any(|start| {
-            let mut matcher = Matcher { text: &text, steps };
-            let found = self.0.0.iter().any(|sequence| matcher.sequence(sequence, start, &mut |_, _| true));
+            let mut matcher = Matcher { text: &text, steps, fold: self.fold };
+            let found = self
+                .alternatives
+                .0
+                .iter()
+                .any(|sequence| matcher.sequence(sequence, start, &mut |_, _| true));
             steps = matcher.steps;
             found
         })
@@ -111,25 +128,49 @@ impl Parser<'_> {
             Some('.') => Atom::Any,
             Some('^') => Atom::Start,
             Some('$') => Atom::End,
-            Some('[') => self.class()?,
+            Some('[') => self.class(false)?,
             Some('(') => self.group()?,
+            Some('{') if self.counts()?.is_some() => return Err("missing argument to repetition operator"),
             Some('*' | '+' | '?') => return Err("missing argument to repetition operator"),
             Some('\\') => self.escape()?,
             Some(c) => Atom::Char(c),
             None => return Err("unexpected end"),
         };
-        let (min, max) = match self.peek() {
-            Some('*') => (0, usize::MAX),
-            Some('+') => (1, usize::MAX),
-            Some('?') => (0, 1),
-            _ => return Ok(Repeated { atom, min: 1, max: 1 }),
+        let counts = match self.next() {
+            Some('*') => Some((0, usize::MAX)),
+            Some('+') => Some((1, usize::MAX)),
+            Some('?') => Some((0, 1)),
+            Some('{') => self.counts()?,
+            _ => None,
         };
-        self.at += 1;
+        let Some((min, max)) = counts else {
+            // It is the next one's.
+            self.at -= 1;
+            return Ok(Repeated { atom, min: 1, max: 1 });
+        };
         // Whether a repetition is lazy does not change whether there is a match.
         if self.peek() == Some('?') {
             self.at += 1;
         }
         Ok(Repeated { atom, min, max })
+    }
+
+    /// What stands behind `{`: `n}`, `n,}` or `n,m}`. Anything else is nothing special, as in Go.
+    fn counts(&mut self) -> Result<Option<(usize, usize)>, &'static str> {
+        let rest = &self.chars[self.at..];
+        let Some(end) = rest.iter().position(|c| *c == '}') else { return Ok(None) };
+        let text: String = rest[..end].iter().collect();
+        let (min, max) = text.split_once(',').unwrap_or((&text, &text));
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if !is_number(min) || !(is_number(max) || max.is_empty()) {
+            return Ok(None);
+        }
+        self.at += end + 1;
+        let number = |text: &str| text.parse().ok().filter(|count| *count <= MAX_REPEAT);
+        let bad = "invalid repeat count";
+        let min: usize = number(min).ok_or(bad)?;
+        let max = if max.is_empty() { usize::MAX } else { number(max).ok_or(bad)? };
+        if max < min { Err(bad) } else { Ok(Some((min, max))) }
     }
 
     fn group(&mut self) -> Result<Atom, &'static str> {
@@ -139,6 +180,8 @@ impl Parser<'_> {
         }
         if self.chars[self.at..].starts_with(&['?', ':']) {
             self.at += 2;
+        } else if self.peek() == Some('?') {
+            return Err("invalid or unsupported Perl syntax");
         }
         let inner = self.alternatives()?;
         self.depth -= 1;
@@ -146,23 +189,21 @@ impl Parser<'_> {
     }
 
     fn escape(&mut self) -> Result<Atom, &'static str> {
-        let class = |negated, ranges: &[(char, char)]| Atom::Class { negated, ranges: ranges.to_vec() };
-        let word = [('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')];
-        let space = [('\t', '\r'), (' ', ' ')];
-        Ok(match self.next() {
-            None => return Err("trailing backslash at end of expression"),
-            Some(c @ ('d' | 'D')) => class(c == 'D', &[('0', '9')]),
-            Some(c @ ('w' | 'W')) => class(c == 'W', &word),
-            Some(c @ ('s' | 'S')) => class(c == 'S', &space),
-            Some('n') => Atom::Char('\n'),
-            Some('t') => Atom::Char('\t'),
-            Some(c) if c.is_ascii_alphanumeric() => return Err("invalid escape sequence"),
-            Some(c) => Atom::Char(c),
+        let c = self.next().ok_or("trailing backslash at end of expression")?;
+        Ok(match c {
+            'b' | 'B' => Atom::Boundary(c == 'b'),
+            'A' => Atom::Start,
+            'z' => Atom::End,
+            _ => match perl_class(c) {
+                Some((negated, ranges)) => Atom::Class { negated, ranges: ranges.to_vec() },
+                None => Atom::Char(escaped(c)?),
+            },
         })
     }
 
-    fn class(&mut self) -> Result<Atom, &'static str> {
-        let negated = matches!(self.peek(), Some('^' | '!'));
+    /// What stands behind `[`. Those of globs are plainer: they know `!` besides `^`, and no names of classes.
+    fn class(&mut self, of_glob: bool) -> Result<Atom, &'static str> {
+        let negated = self.peek() == Some('^') || of_glob && self.peek() == Some('!');
         if negated {
             self.at += 1;
         }
@@ -171,25 +212,121 @@ impl Parser<'_> {
             let low = match self.next() {
                 None => return Err("missing closing ]"),
                 Some(']') if !ranges.is_empty() => return Ok(Atom::Class { negated, ranges }),
-                Some('\\') => self.next().ok_or("missing closing ]")?,
+                Some('[') if !of_glob && self.peek() == Some(':') => {
+                    if self.posix_class(&mut ranges)? {
+                        continue;
+                    }
+                    '['
+                }
+                Some('\\') => {
+                    let c = self.next().ok_or("missing closing ]")?;
+                    if let (false, Some((negated, class))) = (of_glob, perl_class(c)) {
+                        push_class(&mut ranges, class, negated);
+                        continue;
+                    }
+                    if of_glob { c } else { escaped(c)? }
+                }
                 Some(c) => c,
             };
             let is_range = self.peek() == Some('-') && self.chars.get(self.at + 1).is_some_and(|c| *c != ']');
             if is_range {
                 self.at += 1;
             }
-            let high = if is_range { self.next().ok_or("missing closing ]")? } else { low };
+            let high = match is_range.then(|| self.next()).flatten() {
+                None => low,
+                Some('\\') if !of_glob => escaped(self.next().ok_or("missing closing ]")?)?,
+                Some(c) => c,
+            };
             if high < low {
                 return Err("invalid character class range");
             }
             ranges.push((low, high));
         }
     }
+
+    /// Takes `:alpha:]` or `:^alpha:]`; false if it is nothing of the kind.
+    fn posix_class(&mut self, ranges: &mut Vec<(char, char)>) -> Result<bool, &'static str> {
+        let rest: String = self.chars[self.at + 1..].iter().take(12).collect();
+        let Some((name, _)) = rest.split_once(":]") else { return Ok(false) };
+        let plain = name.strip_prefix('^').unwrap_or(name);
+        let (_, class) =
+            POSIX.iter().find(|(known, _)| *known == plain).ok_or("invalid character class range")?;
+        push_class(ranges, class, plain != name);
+        self.at += name.chars().count() + 3;
+        Ok(true)
+    }
+}
+
+/// Ranges of characters, in their order.
+type Ranges = &'static [(char, char)];
+
+const WORD: Ranges = &[('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')];
+
+/// The classes that have names, of ASCII as in Go.
+const POSIX: &[(&str, Ranges)] = &[
+    ("alnum", &[('0', '9'), ('A', 'Z'), ('a', 'z')]),
+    ("alpha", &[('A', 'Z'), ('a', 'z')]),
+    ("ascii", &[('\0', '\x7f')]),
+    ("blank", &[('\t', '\t'), (' ', ' ')]),
+    ("cntrl", &[('\0', '\x1f'), ('\x7f', '\x7f')]),
+    ("digit", &[('0', '9')]),
+    ("graph", &[('!', '~')]),
+    ("lower", &[('a', 'z')]),
+    ("print", &[(' ', '~')]),
+    ("punct", &[('!', '/'), (':', '@'), ('[', '`'), ('{', '~')]),
+    ("space", &[('\t', '\r'), (' ', ' ')]),
+    ("upper", &[('A', 'Z')]),
+    ("word", WORD),
+    ("xdigit", &[('0', '9'), ('A', 'F'), ('a', 'f')]),
+];
+
+/// The class that `\c` stands for, and whether what is not in it is meant.
+fn perl_class(c: char) -> Option<(bool, Ranges)> {
+    let ranges: Ranges = match c.to_ascii_lowercase() {
+        'd' => &[('0', '9')],
+        'w' => WORD,
+        's' => &[('\t', '\n'), ('\x0c', '\r'), (' ', ' ')],
+        _ => return None,
+    };
+    Some((c.is_ascii_uppercase(), ranges))
+}
+
+/// The character that `\c` stands for.
+fn escaped(c: char) -> Result<char, &'static str> {
+    Ok(match c {
+        'n' => '\n',
+        't' => '\t',
+        'r' => '\r',
+        'f' => '\x0c',
+        'v' => '\x0b',
+        'a' => '\x07',
+        _ if c.is_ascii_alphanumeric() => return Err("invalid escape sequence"),
+        _ => c,
+    })
+}
+
+/// Adds a class, or all that is not in it.
+fn push_class(ranges: &mut Vec<(char, char)>, class: Ranges, negated: bool) {
+    if !negated {
+        return ranges.extend(class);
+    }
+    let mut next = Some('\0');
+    for (low, high) in class {
+        let before = char::from_u32(u32::from(*low).wrapping_sub(1));
+        if let (Some(first), Some(last)) = (next, before)
+            && first <= last
+        {
+            ranges.push((first, last));
+        }
+        next = char::from_u32(u32::from(*high) + 1);
+    }
+    ranges.extend(next.map(|first| (first, char::MAX)));
 }
 
 struct Matcher<'a> {
     text: &'a [char],
     steps: usize,
+    fold: bool,
 }
 
 /// What is to match behind what has matched.
@@ -213,8 +350,11 @@ impl Matcher<'_> {
         self.steps -= 1;
         let more = count < part.max
             && self.atom(&part.atom, at, &mut |matcher: &mut Matcher<'_>, next| {
-                // An empty match repeated would be repeated for ever.
-                (next > at || part.max == 1) && matcher.repeat(part, count + 1, next, rest)
+                match next > at || part.max == 1 {
+                    true => matcher.repeat(part, count + 1, next, rest),
+                    // An empty match repeated would be repeated for ever; it is as many as there must be.
+                    false => count < part.min && rest(matcher, next),
+                }
             });
         more || count >= part.min && rest(self, at)
     }
@@ -226,9 +366,21 @@ impl Matcher<'_> {
             Atom::End => here.is_none() && rest(self, at),
             Atom::Group(Alternatives(all)) => all.iter().any(|sequence| self.sequence(sequence, at, rest)),
             Atom::Any => here.is_some() && rest(self, at + 1),
-            Atom::Char(c) => here == Some(*c) && rest(self, at + 1),
+            Atom::Boundary(wanted) => {
+                let is_word = |c: Option<&char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || *c == '_');
+                let before = at.checked_sub(1).and_then(|at| self.text.get(at));
+                (is_word(before) != is_word(self.text.get(at))) == *wanted && rest(self, at)
+            }
+            Atom::Char(c) => {
+                let same = |here: char| here == *c || self.fold && here.to_lowercase().eq(c.to_lowercase());
+                here.is_some_and(same) && rest(self, at + 1)
+            }
             Atom::Class { negated, ranges } => {
-                let inside = |c| ranges.iter().any(|(low, high)| (*low..=*high).contains(&c));
+                let within = |c| ranges.iter().any(|(low, high)| (*low..=*high).contains(&c));
+                let inside = |c: char| {
+                    let other = || c.to_lowercase().chain(c.to_uppercase()).any(within);
+                    within(c) || self.fold && other()
+                };
                 here.is_some_and(|c| inside(c) != *negated) && rest(self, at + 1)
             }
         }
@@ -251,7 +403,7 @@ pub(crate) fn glob(glob: &str, text: &str, within_parts: bool) -> bool {
             '*' => (any(), 0, usize::MAX),
             '?' => (any(), 1, 1),
             '\\' => (Atom::Char(parser.next().unwrap_or('\\')), 1, 1),
-            '[' => match parser.class() {
+            '[' => match parser.class(true) {
                 Ok(class) => (class, 1, 1),
                 Err(_) => return false,
             },
@@ -261,7 +413,7 @@ pub(crate) fn glob(glob: &str, text: &str, within_parts: bool) -> bool {
     }
     sequence.push(Repeated { atom: Atom::End, min: 1, max: 1 });
     let text: Vec<char> = text.chars().collect();
-    Matcher { text: &text, steps: MAX_STEPS }.sequence(&sequence, 0, &mut |_, _| true)
+    Matcher { text: &text, steps: MAX_STEPS, fold: false }.sequence(&sequence, 0, &mut |_, _| true)
 }
 
 #[cfg(test)]
@@ -285,7 +437,34 @@ mod tests {
             ("^a*b?$", "aaab", true),
             ("^[a-c]+[^0-9]$", "abcx", true),
             ("^[a-c]+[^0-9]$", "abc1", false),
-            ("^\\w+-\\d{0}", "a-{0}", false),
+            ("^\\w+-\\d{0}$", "a-", true),
+            ("^\\w+-\\d{0}$", "a-{0}", false),
+            ("^a{2}$", "aa", true),
+            ("^a{2}$", "aaa", false),
+            ("^a{2,}$", "aaaa", true),
+            ("^a{2,}$", "a", false),
+            ("^(ab){1,2}?c$", "ababc", true),
+            ("^(ab){1,2}c$", "abababc", false),
+            ("^(a?){3}$", "a", true),
+            ("^(a*)+b$", "b", true),
+            ("^a{x}$", "a{x}", true),
+            ("^a{,2}$", "a{,2}", true),
+            ("^[[:alpha:]_]+$", "aZ_", true),
+            ("^[[:^digit:]]$", "7", false),
+            ("^[[:^digit:]]$", "ä", true),
+            ("^[\\d.]+$", "1.2", true),
+            ("^[\\d.]+$", "1d2", false),
+            ("^[\\D]$", "1", false),
+            ("^[^\\s]+$", "a b", false),
+            ("^[!a]+$", "a!", true),
+            ("^[\\]a-]+$", "]-a", true),
+            ("(?i)^web-[a-c]$", "WEB-B", true),
+            ("^web$", "Web", false),
+            ("\\bweb\\b", "my-web-1", true),
+            ("\\bweb\\b", "webs", false),
+            ("web\\B", "webs", true),
+            ("\\Aweb\\z", "web", true),
+            ("\\Aweb\\z", "web1", false),
             ("\\d+$", "web12", true),
             ("^[]a]$", "]", true),
             ("a|b", "xxb", true),
@@ -294,7 +473,27 @@ mod tests {
         ] {
             assert_eq!(Regex::new(pattern).unwrap().is_match(text), want, "{pattern} {text}");
         }
-        for bad in ["(", "[a", "*", "a)", "\\", "(?a", "[b-a]"] {
+        for bad in [
+            "(",
+            "[a",
+            "*",
+            "a)",
+            "\\",
+            "(?a",
+            "[b-a]",
+            "(?P<n>a)",
+            "a(?i)b",
+            "a{2,1}",
+            "a{1001}",
+            "{2}",
+            "a{2}{3}",
+            "\\pL",
+            "\\x41",
+            "\\1",
+            "[\\x]",
+            "[[:word2:]]",
+            "\\Qa\\E",
+        ] {
             assert!(Regex::new(bad).is_err(), "{bad}");
         }
     }

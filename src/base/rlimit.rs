@@ -81,6 +81,14 @@ pub(crate) fn parse(text: &str) -> Result<Ulimit, UlimitError> {
     Ok(Ulimit::Limit(Rlimit { name: known.to_owned(), soft, hard, is_default: false }))
 }
 
+/// What a caller who cannot raise limits gets of `limit`: none at all is as much as `hard` allows, as podman has it.
+pub(crate) fn within(limit: Rlimit, hard: u64) -> Rlimit {
+    match limit.hard {
+        UNLIMITED => Rlimit { hard, soft: limit.soft.min(hard), ..limit },
+        _ => limit,
+    }
+}
+
 fn value(text: &str) -> Result<u64, UlimitError> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text {
@@ -109,6 +117,19 @@ mod tests {
             assert_eq!(parse(text), Ok(Ulimit::Limit(want)), "{text}");
         }
         assert_eq!(parse("host"), Ok(Ulimit::Host));
+    }
+
+    #[test]
+    fn no_limit_is_as_much_as_there_is() {
+        for (soft, hard, want) in [
+            (UNLIMITED, UNLIMITED, (4096, 4096)),
+            (1024, UNLIMITED, (1024, 4096)),
+            (1024, 8192, (1024, 8192)),
+        ] {
+            let limit = Rlimit { name: "nofile".into(), soft, hard, is_default: false };
+            let got = within(limit, 4096);
+            assert_eq!((got.soft, got.hard), want, "{soft}:{hard}");
+        }
     }
 
     #[test]

@@ -477,6 +477,9 @@ pub(crate) struct AsTyped {
     /// `--volumes-from` values.
     #[serde(default)]
     pub(crate) volumes_from: Vec<String>,
+    /// `--publish-all`.
+    #[serde(default)]
+    pub(crate) publish_all: bool,
 }
 
 /// One life of a container, from start to end. Written by its monitor alone.

@@ -51,6 +51,14 @@ pub(crate) struct EventsArgs {
 const SHAPE: Shape =
     Shape { command: "events", type_name: "*events.Event", headers: &[], omit: &["Details"], heading: false };
 
+/// A filter whose key may be written in any case, as with podman.
+fn key_in_small(filter: &str) -> String {
+    match filter.split_once('=') {
+        Some((key, value)) => format!("{}={value}", key.to_ascii_lowercase()),
+        None => filter.to_owned(),
+    }
+}
+
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Result<()> {
     let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
@@ -61,7 +69,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Result
         outlet: Some(stdout.as_fd()),
         since: when(&args.since)?,
         until: when(&args.until)?,
-        filters: Filters::parse(&args.filter, events::FILTERS)?,
+        filters: Filters::parse(
+            &args.filter.iter().map(|text| key_in_small(text)).collect::<Vec<_>>(),
+            events::FILTERS,
+        )?,
         follow: args.stream,
     };
     session.engine()?;

@@ -159,9 +159,9 @@ fn store_document(store: &StoreInfo) -> Value {
         "configFile": "",
         "containerStore": {
             "number": store.containers,
-            "paused": 0,
+            "paused": store.paused,
             "running": store.running,
-            "stopped": store.containers - store.running,
+            "stopped": store.containers - store.running - store.paused,
         },
         "graphDriverName": "overlay",
         "graphOptions": {},

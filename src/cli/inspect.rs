@@ -184,6 +184,8 @@ fn inspect(
         return Err(UsageError::new("no names or ids specified").into());
     }
     // `{{.Src}}` and the like are podman's older names of fields.
+    // As with podman and docker, none is the usual one.
+    let format = if format.is_empty() { "json" } else { format };
     let format = format.replace("{{.Src}}", "{{.Source}}").replace("{{.Dst}}", "{{.Destination}}");
     let format = Format::parse(&format, &SHAPE)?;
     let mut found = Vec::new();

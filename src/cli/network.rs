@@ -265,7 +265,9 @@ const INSPECT_SHAPE: Shape =
 
 /// `network inspect`.
 pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::Result<()> {
-    let format = Format::parse(&args.format, &INSPECT_SHAPE)?;
+    // As with podman and docker, none is the usual one.
+    let format = if args.format.is_empty() { "json" } else { &args.format };
+    let format = Format::parse(format, &INSPECT_SHAPE)?;
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for name in &args.networks {
         let engine = session.engine()?;

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::base::limits::{self, DeviceRate, LimitError, Limits};
+use crate::base::size;
 use crate::engine::{Error, Kind, Result};
 
 /// What may be used of the machine.
@@ -14,7 +15,7 @@ pub(crate) struct ResourceFlags {
     blkio_weight: Option<u64>,
 
     /// Weight of block I/O on one device (DEVICE:WEIGHT; can be repeated)
-    #[arg(long, value_name = "DEVICE:WEIGHT")]
+    #[arg(long, value_name = "DEVICE:WEIGHT", value_delimiter = ',')]
     blkio_weight_device: Vec<String>,
 
     /// Length of a period of the CPU quota, in microseconds
@@ -50,19 +51,19 @@ pub(crate) struct ResourceFlags {
     cpuset_mems: Option<String>,
 
     /// Bytes per second read from a device (DEVICE:SIZE; can be repeated)
-    #[arg(long, value_name = "DEVICE:SIZE")]
+    #[arg(long, value_name = "DEVICE:SIZE", value_delimiter = ',')]
     device_read_bps: Vec<String>,
 
     /// Operations per second reading from a device (DEVICE:NUMBER; can be repeated)
-    #[arg(long, value_name = "DEVICE:NUMBER")]
+    #[arg(long, value_name = "DEVICE:NUMBER", value_delimiter = ',')]
     device_read_iops: Vec<String>,
 
     /// Bytes per second written to a device (DEVICE:SIZE; can be repeated)
-    #[arg(long, value_name = "DEVICE:SIZE")]
+    #[arg(long, value_name = "DEVICE:SIZE", value_delimiter = ',')]
     device_write_bps: Vec<String>,
 
     /// Operations per second writing to a device (DEVICE:NUMBER; can be repeated)
-    #[arg(long, value_name = "DEVICE:NUMBER")]
+    #[arg(long, value_name = "DEVICE:NUMBER", value_delimiter = ',')]
     device_write_iops: Vec<String>,
 
     /// Limit of kernel memory (cgroup v1 only: refused)
@@ -110,8 +111,11 @@ impl ResourceFlags {
     fn read(&self) -> std::result::Result<Limits, LimitError> {
         let memory =
             |flag, text: &Option<String>| text.as_deref().map(|t| limits::memory(flag, t)).transpose();
-        let list =
-            |flag, text: &Option<String>| text.as_deref().map(|t| limits::cpu_list(flag, t)).transpose();
+        let list = |flag, text: &Option<String>| {
+            // An empty one is none, as scripts have it that pass a variable on.
+            let text = text.as_deref().filter(|text| !text.is_empty());
+            text.map(|t| limits::cpu_list(flag, t)).transpose()
+        };
         let rates = |flag, texts: &[String], sizes| -> std::result::Result<Vec<DeviceRate>, LimitError> {
             texts.iter().map(|text| limits::device_rate(flag, text, sizes)).collect()
         };
@@ -124,7 +128,11 @@ impl ResourceFlags {
         Ok(Limits {
             memory: memory("--memory", &self.memory)?,
             memory_reservation: memory("--memory-reservation", &self.memory_reservation)?,
-            memory_swap: memory("--memory-swap", &self.memory_swap)?,
+            // Unlike the others: 0 is as if it was not given, which leaves as much swap as memory.
+            memory_swap: match self.memory_swap.as_deref().map(size::parse) {
+                Some(Ok(0)) => None,
+                _ => memory("--memory-swap", &self.memory_swap)?,
+            },
             cpu_shares: self.cpu_shares,
             // `--cpus 0` takes a limit away, which matters to `update`.
             cpu_quota_us: of_cpus.map(|quota| quota.unwrap_or(limits::UNLIMITED)).or(self.cpu_quota),
@@ -173,6 +181,24 @@ mod tests {
         assert!(flags(-1.0).limits().is_err());
         let both = ResourceFlags { cpu_quota: Some(1), ..flags(1.0) };
         assert!(both.limits().is_err());
+    }
+
+    #[test]
+    fn what_says_nothing_is_unset() {
+        let flags = |swap: &str, cpus: &str| ResourceFlags {
+            memory_swap: Some(swap.into()),
+            cpuset_cpus: Some(cpus.into()),
+            cpuset_mems: Some(cpus.into()),
+            ..ResourceFlags::default()
+        };
+        assert!(flags("0", "").limits().unwrap().is_empty());
+        assert!(flags("0b", "").limits().unwrap().is_empty());
+        let limits = flags("-1", "0-1").limits().unwrap();
+        assert_eq!(
+            (limits.memory_swap, limits.cpuset_cpus),
+            (Some(limits::UNLIMITED), Some("0-1".to_owned()))
+        );
+        assert!(flags("x", "").limits().is_err() && flags("", "").limits().is_err());
     }
 
     #[test]

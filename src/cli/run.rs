@@ -32,7 +32,7 @@ use crate::sys::tty;
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
     /// Attach to stdin, stdout or stderr only (can be repeated)
-    #[arg(short, long, value_name = "STREAM")]
+    #[arg(short, long, value_name = "STREAM", value_delimiter = ',')]
     attach: Vec<String>,
 
     /// Leave it running in the background and print its ID
@@ -66,7 +66,7 @@ pub(crate) struct CreateArgs {
     /// Note in `inspect` which of stdin, stdout and stderr are to be attached (can be repeated)
     ///
     /// As with podman, `start --attach` attaches to all output whatever is noted.
-    #[arg(short, long, value_name = "STREAM")]
+    #[arg(short, long, value_name = "STREAM", value_delimiter = ',')]
     attach: Vec<String>,
 
     #[command(flatten)]

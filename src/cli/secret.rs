@@ -200,7 +200,13 @@ const PRETTY: &str = "ID:              {{.ID}}\nName:              {{.Spec.Name}
 
 /// `secret inspect`.
 pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::Result<()> {
-    let format = Format::parse(if args.pretty { PRETTY } else { &args.format }, &INSPECT_SHAPE)?;
+    let format = match (args.pretty, args.format.as_str()) {
+        (true, _) => PRETTY,
+        // As with podman and docker, none is the usual one.
+        (false, "") => "json",
+        (false, format) => format,
+    };
+    let format = Format::parse(format, &INSPECT_SHAPE)?;
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for name in &args.secrets {
         match document(session.engine()?, name, args.showsecret) {

@@ -259,7 +259,7 @@ pub(crate) struct PruneArgs {
 
 /// `volume prune`.
 pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Result<()> {
-    let filters = Filters::parse(&args.filter, filter::PRUNE)?;
+    let filters = Filters::parse(&args.filter, filter::PRUNE_VOLUMES)?;
     if !args.force {
         let doomed = session.engine()?.prunable_volumes(true, &filters)?;
         if doomed.is_empty() {

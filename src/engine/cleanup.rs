@@ -8,11 +8,10 @@ use std::os::fd::AsFd as _;
 use crate::attach::client;
 use crate::base::id::ContainerId;
 use crate::cgroup::unit;
-use crate::engine::pause::PAUSED;
 use crate::engine::state::{Phase, Status};
 use crate::engine::{Engine, Result, exec_sessions};
 use crate::runtime::launch::START_SOCKET;
-use crate::runtime::monitor::record::{RESTART_REQUESTED, STOP_REQUESTED};
+use crate::runtime::monitor::record::{PAUSED, RESTART_REQUESTED, STOP_REQUESTED};
 use crate::runtime::monitor::wiring;
 use crate::sys::fs::{self, OFlags, Share};
 

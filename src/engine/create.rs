@@ -145,6 +145,12 @@ impl Engine {
             find_image_layers: &|typed| Ok(self.image_facts(typed, &userns)?.layers),
             find_network: &|typed| self.network_to_join(typed),
             free_port: &|port| {
+                if port.host_port != 0 {
+                    let listening = crate::net::client::listen(&[port], Vec::new());
+                    return listening
+                        .map(|_free| port.host_port)
+                        .map_err(|err| Error::system("use a port of the host", err));
+                }
                 let mut chooser = chooser.borrow_mut();
                 chooser
                     .choose(port.host_ip, port.protocol)

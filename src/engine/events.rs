@@ -23,8 +23,23 @@ use crate::sys::fs;
 use crate::sys::poll::{Interest, PollSet};
 
 /// Keys of `events --filter`.
-pub(crate) const FILTERS: &[&str] =
-    &["container", "event", "image", "label", "network", "pod", "status", "type", "volume"];
+pub(crate) const FILTERS: &[&str] = &[
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "pod",
+    "scope",
+    "service",
+    "status",
+    "type",
+    "volume",
+];
 
 /// How often to look where the kernel cannot report changes.
 const LOOK: Duration = Duration::from_millis(100);
@@ -144,6 +159,8 @@ impl Engine {
         mut flush: impl FnMut() -> io::Result<()>,
     ) -> Result<()> {
         let tests = query.filters.tests(|key, value| Ok((key.to_owned(), value.to_owned())))?;
+        // Two words for one thing, whose values are alternatives.
+        let tests = tests.joined("status", "event");
         let failed = |err: io::Error| Error::system("read the events", err);
         if self.events == Backend::None {
             return Err(Error::invalid("cannot read events with the \"none\" backend"));
@@ -232,7 +249,9 @@ fn passes_one(key: &str, value: &str, event: &Event) -> bool {
         "network" => event.kind == "network" && (event.network == value || begins(&event.id)),
         "type" => event.kind == value,
         "volume" => event.kind == "volume" && begins(&event.name),
-        // There are no pods.
+        // Nothing is known beyond this machine.
+        "scope" => value == "local",
+        // There are no pods, and nothing of a swarm.
         _ => false,
     }
 }
@@ -350,6 +369,9 @@ mod tests {
             ("type", "image", false),
             ("volume", "web", false),
             ("pod", "x", false),
+            ("scope", "local", true),
+            ("scope", "swarm", false),
+            ("daemon", "x", false),
         ] {
             assert_eq!(passes_one(key, value, &container), want, "{key}={value}");
         }

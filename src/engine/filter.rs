@@ -62,6 +62,9 @@ pub(crate) const IMAGE: &[&str] = &[
     "until",
 ];
 
+/// Keys for the prune of volumes.
+pub(crate) const PRUNE_VOLUMES: &[&str] = &["after", "all", "dangling", "label", "label!", "since", "until"];
+
 /// Keys for prune.
 pub(crate) const PRUNE: &[&str] = &["label", "label!", "until"];
 
@@ -111,6 +114,14 @@ impl Filters {
 pub(crate) struct Tests<T>(BTreeMap<String, Vec<T>>);
 
 impl<T> Tests<T> {
+    /// The tests of the key `one` as more of those of the key `other`, which means the same.
+    pub(crate) fn joined(mut self, one: &str, other: &str) -> Self {
+        if let Some(tests) = self.0.remove(one) {
+            self.0.entry(other.to_owned()).or_default().extend(tests);
+        }
+        self
+    }
+
     /// True if an object passes; `passes` tries one filter.
     ///
     /// # Errors

@@ -38,7 +38,10 @@ impl Engine {
     pub(crate) fn check_health(&self, id: &ContainerId) -> Result<Health> {
         let dir = self.store().containers().open(id)?;
         let stopped = || Error::new(Kind::Conflict, format!("container {id} is not running"));
-        match self.status_with_monitor(dir.as_fd(), id)?.phase {
+        let status = self.status_with_monitor(dir.as_fd(), id)?;
+        match status.phase {
+            // Nothing in it could answer.
+            _ if status.paused => return Err(stopped()),
             Phase::Up => {}
             Phase::Unmonitored => {
                 let message = format!("container {} has lost its monitor, which would check it", id.short());

@@ -51,7 +51,9 @@ pub(crate) struct Host {
 pub(crate) struct StoreInfo {
     pub(crate) root: PathBuf,
     pub(crate) containers: usize,
+    /// Those that are paused are none of them.
     pub(crate) running: usize,
+    pub(crate) paused: usize,
     pub(crate) images: usize,
     /// Of the file system it is on.
     pub(crate) total_bytes: u64,
@@ -112,10 +114,13 @@ impl Engine {
     pub(crate) fn store_info(&self) -> Result<StoreInfo> {
         let all = self.containers(&Query { all: true, ..Query::default() })?;
         let space = self.store().space()?;
+        let up = || all.items.iter().filter(|container| container.is_up());
+        let paused = up().filter(|container| container.status.paused).count();
         Ok(StoreInfo {
             root: self.store().root().to_owned(),
             containers: all.items.len() + all.damaged.len(),
-            running: all.items.iter().filter(|container| container.is_up()).count(),
+            running: up().count() - paused,
+            paused,
             images: self.images(&Filters::default(), false)?.items.len(),
             total_bytes: space.total_bytes,
             used_bytes: space.total_bytes.saturating_sub(space.free_bytes),

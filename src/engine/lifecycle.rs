@@ -13,12 +13,11 @@ use std::time::{Duration, Instant};
 
 use crate::attach::client;
 use crate::attach::packet::Hello;
-use crate::base::health::Health;
 use crate::base::id::ContainerId;
 use crate::base::signal::Signal;
+pub(crate) use crate::engine::condition::Condition;
 use crate::engine::events::Event;
 use crate::engine::health;
-use crate::engine::start::Start;
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::logs::watch::Watch;
@@ -149,29 +148,6 @@ impl Engine {
             });
         }
         answers.into_iter().flatten().collect()
-    }
-
-    /// Stops containers, all at once, and starts them again, one after the other. One that does not run is
-    /// just started.
-    pub(crate) fn restart(&self, orders: &[StopOrder]) -> Vec<Result<()>> {
-        let marked = orders.iter().map(|order| {
-            let dir = self.store().containers().open(&order.id)?;
-            mark(dir.as_fd(), RESTART_REQUESTED, &order.id)
-        });
-        let marked: Vec<Result<()>> = marked.collect();
-        let stopped = self.stop(orders);
-        marked
-            .into_iter()
-            .zip(stopped)
-            .zip(orders)
-            .map(|((marked, stopped), order)| {
-                marked?;
-                stopped?;
-                self.start_container(&order.id, Start::default())?;
-                self.record_container("restart", &order.id);
-                Ok(())
-            })
-            .collect()
     }
 
     /// Sends the stop signal; `None` if there is nothing to stop.
@@ -391,7 +367,7 @@ impl Engine {
                 };
             }
             let status = self.status_with_monitor(dir.as_fd(), id)?;
-            if let Some(code) = conditions.iter().find_map(|condition| condition.met_by(status.phase)) {
+            if let Some(code) = conditions.iter().find_map(|condition| condition.met_by(&status)) {
                 return Ok(code);
             }
             if self.has_health(dir.as_fd(), id, &status, conditions)? {
@@ -504,56 +480,6 @@ fn why_undead(status: &Status) -> String {
     }
 }
 
-/// What `wait` waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Condition {
-    Created,
-    Initialized,
-    Running,
-    Stopping,
-    /// It has ended.
-    Stopped,
-    Removing,
-    /// Its health check has found this.
-    Health(Health),
-}
-
-impl std::str::FromStr for Condition {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "configured" | "created" => Ok(Self::Created),
-            "initialized" => Ok(Self::Initialized),
-            "running" => Ok(Self::Running),
-            "stopping" => Ok(Self::Stopping),
-            "stopped" | "exited" => Ok(Self::Stopped),
-            "removing" => Ok(Self::Removing),
-            "healthy" => Ok(Self::Health(Health::Healthy)),
-            "unhealthy" => Ok(Self::Health(Health::Unhealthy)),
-            "paused" => Err(Error::new(
-                Kind::Unsupported,
-                format!("wait for a container to be {text}: not supported yet"),
-            )),
-            _ => Err(Error::invalid(format!("invalid condition {text:?}"))),
-        }
-    }
-}
-
-impl Condition {
-    /// The answer of `wait` if a container in `phase` meets this.
-    fn met_by(self, phase: Phase) -> Option<i32> {
-        match (self, phase) {
-            (Self::Stopped, Phase::Exited(code) | Phase::Ending(code)) => Some(code),
-            (Self::Created, Phase::Created)
-            | (Self::Initialized, Phase::Starting | Phase::Initialized)
-            | (Self::Running, Phase::Up | Phase::Unmonitored)
-            | (Self::Stopping, Phase::Ending(_)) => Some(-1),
-            _ => None,
-        }
-    }
-}
-
 /// Waits for the end of a container that has a monitor; `None` if the monitor has gone without telling.
 fn wait_for_exit(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Option<i32>> {
     match connect(dir) {
@@ -591,7 +517,7 @@ pub(crate) fn is_absent(err: &io::Error) -> bool {
 }
 
 /// Tells a monitor what the user wishes, by a file that it looks for when the container ends.
-fn mark(dir: BorrowedFd<'_>, wish: &str, id: &ContainerId) -> Result<()> {
+pub(super) fn mark(dir: BorrowedFd<'_>, wish: &str, id: &ContainerId) -> Result<()> {
     match fs::open_at(dir, wish, OFlags::WRONLY | OFlags::CREATE, 0o600) {
         // Whatever has the name says as much: only its presence is looked at.
         Err(err) if err.kind() == io::ErrorKind::IsADirectory => Ok(()),

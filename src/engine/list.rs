@@ -294,12 +294,8 @@ impl Engine {
             }
             "id" => ContainerTest::IdLike(Regex::new(value).map_err(|err| Error::invalid(err.to_string()))?),
             "name" => {
-                // Docker's names begin with a slash, and its filters often say so: `^/web$`.
-                let plain = match value.strip_prefix("^/") {
-                    Some(rest) => format!("^{rest}"),
-                    None => value.strip_prefix('/').unwrap_or(value).to_owned(),
-                };
-                let pattern = Regex::new(&plain);
+                // Docker's names begin with a slash, and its filters often say so: `^/web$`, `^(/a|/b)$`. No name has one.
+                let pattern = Regex::new(&value.replace('/', ""));
                 ContainerTest::Name(pattern.map_err(|err| Error::invalid(err.to_string()))?)
             }
             "label" => ContainerTest::Label(text()),

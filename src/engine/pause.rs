@@ -10,20 +10,13 @@ use crate::base::spec::{Namespace, Record};
 use crate::cgroup::control;
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
+use crate::runtime::monitor::record::{PAUSED, pause_mark};
 use crate::runtime::suspend;
 use crate::sys::fs::{self, OFlags};
 
-/// The file that says so.
-pub(super) const PAUSED: &str = "paused";
-
-/// What the file says: process 1 and its start, so that it means this life only.
-fn mark_of(record: &Record) -> String {
-    format!("{} {}\n", record.pid, record.pid_start_ticks)
-}
-
 /// Is the life that `record` tells of paused? Only asked of one that runs.
 pub(super) fn is_paused(dir: BorrowedFd<'_>, record: &Record) -> bool {
-    fs::read_at(dir, PAUSED, 64).is_ok_and(|text| text == mark_of(record).as_bytes())
+    fs::read_at(dir, PAUSED, 64).is_ok_and(|text| text == pause_mark(record).as_bytes())
 }
 
 impl Engine {
@@ -44,7 +37,7 @@ impl Engine {
         };
         // First the mark: who is killed in between leaves a container that can be unpaused.
         fs::open_at(dir.as_fd(), PAUSED, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC, 0o600)
-            .and_then(|file| Ok(rustix::io::write(&file, mark_of(record).as_bytes())?))
+            .and_then(|file| Ok(rustix::io::write(&file, pause_mark(record).as_bytes())?))
             .map_err(|err| Error::system(format!("note that container {name} is paused"), err))?;
         let halted = self.halt(dir.as_fd(), id, record, true);
         if halted.is_err() {

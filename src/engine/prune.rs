@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::base::time;
-use crate::engine::filter::{Filters, has_label};
+use crate::engine::filter::{self, Filters, has_label};
 use crate::engine::list::Query;
 use crate::engine::remove::Removing;
 use crate::engine::{Engine, Error, Kind, Result};
@@ -135,16 +135,29 @@ impl Engine {
         if let Some(damaged) = uses.damaged.into_iter().next() {
             return Err(damaged.into());
         }
-        let until = until(filters)?;
+        let (since, until) = (self.since_volume(filters)?, until(filters)?);
+        let truths = |key: &'static str| filters.values(key).map(move |value| filter::boolean(key, value));
+        // Docker's: `all=false` leaves those that have names. What is in use is never meant.
+        let all = truths("all").collect::<Result<Vec<_>>>()?.into_iter().all(|wanted| wanted) && all;
+        let dangling = truths("dangling").collect::<Result<Vec<_>>>()?;
+        let any = dangling.is_empty() || dangling.contains(&true);
         let mut volumes = self.store().volumes().list()?.items;
         volumes.retain(|volume| {
             let is_used = uses.items.iter().any(|user| user.volumes.contains(&volume.name));
             let passes = filters.values("label").all(|filter| has_label(&volume.labels, filter))
                 && !filters.values("label!").any(|filter| has_label(&volume.labels, filter))
-                && until.is_none_or(|until| volume.created < until);
-            !is_used && passes && (all || volume.anonymous)
+                && until.is_none_or(|until| volume.created < until)
+                && since.is_none_or(|since| volume.created > since);
+            any && !is_used && passes && (all || volume.anonymous)
         });
         Ok(volumes)
+    }
+
+    /// When the earliest of the volumes was made that `after` and `since` name.
+    fn since_volume(&self, filters: &Filters) -> Result<Option<Timestamp>> {
+        let names = filters.values("after").chain(filters.values("since"));
+        let created = |name: &str| Ok(self.store().volumes().get(name)?.created);
+        Ok(names.map(created).collect::<Result<Vec<_>>>()?.into_iter().min())
     }
 
     /// Removes what killed commands left in the store: unfinished writes and downloads that nobody goes on

@@ -195,6 +195,8 @@ impl Engine {
 
     /// Takes a container out of the store, with its name and its anonymous volumes.
     fn take_container(&self, dir: &OwnedFd, id: &ContainerId, how: &Removing) -> Result<Vec<Staged>> {
+        // Before its lock is held, by which it would seem to run.
+        let exit_code = state::examine(dir.as_fd(), id).map_or(0, |status| status.phase.exit_code());
         // Held until it is taken away: nobody can start it meanwhile.
         let _still = match fs::open_at(dir, "lock", OFlags::RDWR | OFlags::CREATE, 0o600) {
             Ok(file) => Some(self.hold_still(file, id)?),
@@ -204,7 +206,6 @@ impl Engine {
         // A damaged spec names no volumes and no files.
         let spec = state::read_spec(dir.as_fd(), id).ok();
         let lock = self.lock()?;
-        let exit_code = state::examine(dir.as_fd(), id).map_or(0, |status| status.phase.exit_code());
         let event = match &spec {
             Some(spec) => self.event_of("remove", spec),
             None => self.container_event("remove", id),

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::base::id::ContainerId;
 use crate::base::spec::{ContainerSpec, NetworkMode};
-use crate::engine::state::{self, Phase};
+use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::launch::{self, Caller, LaunchOrder, Launching, StartOrder};
@@ -106,7 +106,12 @@ impl Engine {
     /// What a container that is to be started is.
     fn startable(&self, id: &ContainerId) -> Result<Phase> {
         let dir = self.store().containers().open(id)?;
-        let phase = self.status_with_monitor(dir.as_fd(), id)?.phase;
+        let Status { phase, paused, .. } = self.status_with_monitor(dir.as_fd(), id)?;
+        if paused {
+            // No conflict: that it is there already is not what `start` wishes.
+            let message = format!("container {id} is paused: container state improper");
+            return Err(Error::invalid(message).hint("let it go on: unpause"));
+        }
         if matches!(phase, Phase::Up | Phase::Unmonitored) {
             let message = format!("container {}: the container is already running", id.short());
             return Err(Error::new(Kind::Conflict, message));

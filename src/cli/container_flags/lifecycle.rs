@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::base::signal::Signal;
 use crate::base::spec::RestartPolicy;
-use crate::cli::container_flags::{pairs, read};
+use crate::cli::container_flags::{BYTE_ORDER_MARK, pairs, read};
 use crate::cli::labels::label;
 use crate::cli::verbs::truth_value;
 use crate::engine::request::ContainerRequest;
@@ -68,8 +68,8 @@ pub(crate) struct LifecycleFlags {
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<Signal>,
 
-    /// Seconds between that signal and SIGKILL
-    #[arg(long, value_name = "SECONDS")]
+    /// Seconds between that signal and SIGKILL; -1 for no SIGKILL at all
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = stop_timeout)]
     stop_timeout: Option<u32>,
 
     /// Kill it when it has run for this many seconds
@@ -110,7 +110,9 @@ impl LifecycleFlags {
     fn labels(&self) -> Result<BTreeMap<String, String>> {
         let mut labels = BTreeMap::new();
         for file in &self.label_file {
-            let text = String::from_utf8_lossy(&read(file)?).into_owned();
+            let text = read(file)?;
+            let text =
+                String::from_utf8_lossy(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text)).into_owned();
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
             labels.extend(lines.map(label));
         }
@@ -123,6 +125,14 @@ impl LifecycleFlags {
             return Err(Error::invalid("invalid label format: a label needs a name, like NAME=VALUE"));
         }
         Ok(labels)
+    }
+}
+
+/// Seconds; -1 is docker's word for ever.
+fn stop_timeout(text: &str) -> std::result::Result<u32, String> {
+    match text {
+        "-1" => Ok(u32::MAX),
+        _ => text.parse().map_err(|_| "a number of seconds, or -1 for no limit".to_owned()),
     }
 }
 
@@ -149,4 +159,18 @@ pub(crate) fn restart(text: &str, auto_remove: bool) -> Result<RestartPolicy> {
         ));
     }
     Ok(policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stop_timeouts() {
+        for (text, want) in
+            [("0", Some(0)), ("30", Some(30)), ("-1", Some(u32::MAX)), ("-2", None), ("x", None)]
+        {
+            assert_eq!(stop_timeout(text).ok(), want, "{text}");
+        }
+    }
 }

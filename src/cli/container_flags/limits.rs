@@ -26,7 +26,7 @@ pub(crate) struct LimitFlags {
     cgroups: CgroupMode,
 
     /// Allow or deny devices by number (refused: only root could, and ketch has no such list)
-    #[arg(long, value_name = "RULE")]
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
     device_cgroup_rule: Vec<String>,
 
     /// Keep the out-of-memory killer away (cgroup v1 only: refused)
@@ -38,7 +38,7 @@ pub(crate) struct LimitFlags {
     oom_score_adj: Option<i32>,
 
     /// Set a resource limit (NAME=SOFT[:HARD], or host; can be repeated)
-    #[arg(long, value_name = "LIMIT")]
+    #[arg(long, value_name = "LIMIT", value_delimiter = ',')]
     ulimit: Vec<String>,
 
     #[command(flatten)]
@@ -102,7 +102,10 @@ fn ulimits(texts: &[String]) -> Result<Vec<Rlimit>> {
             }
             Ulimit::Limit(limit) => {
                 limits.retain(|known| known.name != limit.name);
-                limits.push(limit);
+                limits.push(match config::limit_of_caller(&limit.name) {
+                    Some((_, hard)) if !rustix::process::geteuid().is_root() => rlimit::within(limit, hard),
+                    _ => limit,
+                });
             }
         }
     }

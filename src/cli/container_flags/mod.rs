@@ -143,6 +143,9 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     })
 }
 
+/// What editors of Windows put before a text; docker passes over it, too.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// `PATH` or `PATH:O`.
 fn rootfs(text: &OsStr) -> (PathBuf, bool) {
     match text.as_bytes().strip_suffix(b":O") {

@@ -15,7 +15,7 @@ use crate::engine::{Error, Result};
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetworkFlags {
     /// Add a custom host-to-IP mapping (NAME:IP; can be repeated)
-    #[arg(long, value_name = "NAME:IP")]
+    #[arg(long, value_name = "NAME:IP", value_delimiter = ',')]
     add_host: Vec<String>,
 
     /// Use this name server instead of the host's (can be repeated)
@@ -23,7 +23,7 @@ pub(crate) struct NetworkFlags {
     dns: Vec<String>,
 
     /// Set a resolver option (can be repeated)
-    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
+    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION", value_delimiter = ',')]
     dns_option: Vec<String>,
 
     /// Set a search domain; `.` for none (can be repeated)
@@ -31,7 +31,7 @@ pub(crate) struct NetworkFlags {
     dns_search: Vec<String>,
 
     /// Declare a port, or a range of them (can be repeated)
-    #[arg(long, value_name = "PORT[/PROTOCOL]")]
+    #[arg(long, value_name = "PORT[/PROTOCOL]", value_delimiter = ',')]
     expose: Vec<String>,
 
     /// What /etc/hosts begins with: a file of the host, image or none
@@ -65,7 +65,7 @@ pub(crate) struct NetworkFlags {
     network: Vec<String>,
 
     /// A further name on the container's networks (can be repeated)
-    #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
+    #[arg(long, visible_alias = "net-alias", value_name = "NAME", value_delimiter = ',')]
     network_alias: Vec<String>,
 
     /// Leave /etc/hosts to the image
@@ -73,7 +73,7 @@ pub(crate) struct NetworkFlags {
     no_hosts: bool,
 
     /// Publish a port: [[IP:]HOST-PORT:]CONTAINER-PORT[/tcp|udp], ports may be ranges (can be repeated)
-    #[arg(short, long, value_name = "PORT")]
+    #[arg(short, long, value_name = "PORT", value_delimiter = ',')]
     publish: Vec<String>,
 
     /// Publish every exposed port on some port of the host

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::base::bytes::Bytes;
 use crate::base::spec::Personality;
-use crate::cli::container_flags::{bytes, read};
+use crate::cli::container_flags::{BYTE_ORDER_MARK, bytes, read};
 use crate::engine::request::{ContainerRequest, Systemd};
 use crate::engine::{Error, Result, config};
 
@@ -77,7 +77,7 @@ pub(crate) struct ProcessFlags {
     umask: Option<String>,
 
     /// Leave out a variable of the image (can be repeated)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
     unsetenv: Vec<String>,
 
     /// Leave out all variables of the image
@@ -127,6 +127,7 @@ pub(crate) fn environment(env_host: bool, files: &[PathBuf], single: &[OsString]
     let mut env = if env_host { config::environment_of_caller() } else { Vec::new() };
     for file in files {
         let text = read(file)?;
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
         for line in text.split(|&b| b == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             let start = line.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(line.len());
@@ -195,4 +196,18 @@ fn umask(text: &str) -> Result<u32> {
     mask.ok_or_else(|| {
         Error::invalid(format!("invalid umask string {text}: write up to four octal digits, like 0022"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("env");
+        std::fs::write(&file, "\u{feff}FIRST=1\n# none\n SECOND=\u{feff}\n").unwrap();
+        let env = environment(false, &[file], &[]).unwrap();
+        assert_eq!(env, [Bytes::from("FIRST=1"), Bytes::from("SECOND=\u{feff}")]);
+    }
 }

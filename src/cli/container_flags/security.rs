@@ -53,7 +53,7 @@ impl SecurityFlags {
         request.cap_drop.clone_from(&self.cap_drop);
         request.seccomp_profile = seccomp_profile(&self.security_opt)?;
         request.security_options.clone_from(&self.security_opt);
-        request.sysctls = pairs(&self.sysctl, "sysctl")?;
+        request.sysctls = pairs(&split_pairs(&self.sysctl), "sysctl")?;
         request.secrets.clone_from(&self.secret);
         request.seccomp_of_image = match self.seccomp_policy.as_str() {
             "default" | "" => false,
@@ -68,6 +68,22 @@ impl SecurityFlags {
     }
 }
 
+/// `a=1,b=2` is two pairs, as podman reads it; in `a=1,2` the comma is docker's, a part of the value.
+fn split_pairs(texts: &[String]) -> Vec<String> {
+    let mut pairs: Vec<String> = Vec::new();
+    for text in texts {
+        let mut parts = text.split(',');
+        pairs.extend(parts.next().map(str::to_owned));
+        for part in parts {
+            match pairs.last_mut() {
+                Some(last) if !part.contains('=') => last.extend([",", part]),
+                _ => pairs.push(part.to_owned()),
+            }
+        }
+    }
+    pairs
+}
+
 /// The text of the file that the last `seccomp=FILE` names.
 pub(crate) fn seccomp_profile(options: &[String]) -> Result<Option<String>> {
     let file = options.iter().rev().find_map(|option| {
@@ -80,4 +96,18 @@ pub(crate) fn seccomp_profile(options: &[String]) -> Result<Option<String>> {
     String::from_utf8(read(Path::new(file))?)
         .map(Some)
         .map_err(|_| Error::invalid(format!("the seccomp profile {file} is not UTF-8")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_between_commas() {
+        let split = |text: &str| split_pairs(&[text.to_owned()]);
+        assert_eq!(split("a=1,b=2"), ["a=1", "b=2"]);
+        assert_eq!(split("a=80,443,b=2"), ["a=80,443", "b=2"]);
+        assert_eq!(split("a=1"), ["a=1"]);
+        assert_eq!(split_pairs(&["a=1".to_owned(), "b=2,3".to_owned()]), ["a=1", "b=2,3"]);
+    }
 }

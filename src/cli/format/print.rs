@@ -92,10 +92,10 @@ struct Directive {
 pub(crate) fn sprintf(format: &str, args: &[Val<'_>], escape: bool) -> String {
     let mut out = String::new();
     let mut rest = format;
-    let mut next = 0;
+    let mut operands = Operands { args, next: 0, reordered: false, bad_index: false };
     while let Some(at) = rest.find('%') {
         out.push_str(&rest[..at]);
-        let (directive, after) = directive(&rest[at + 1..]);
+        let (directive, after) = directive(&rest[at + 1..], &mut operands, &mut out);
         let Some(verb) = after.chars().next() else {
             out.push_str("%!(NOVERB)");
             return out;
@@ -105,14 +105,14 @@ pub(crate) fn sprintf(format: &str, args: &[Val<'_>], escape: bool) -> String {
             out.push('%');
             continue;
         }
-        match args.get(next) {
+        match operands.take() {
+            _ if operands.bad_index => out.push_str(&format!("%!{verb}(BADINDEX)")),
             None => out.push_str(&format!("%!{verb}(MISSING)")),
-            Some(arg) => out.push_str(&pad(verbatim(&directive, verb, arg, escape), &directive)),
+            Some(arg) => printed(&mut out, &directive, verb, arg, escape),
         }
-        next += 1;
     }
     out.push_str(rest);
-    if let Some(extra @ [_, ..]) = args.get(next..) {
+    if let (false, Some(extra @ [_, ..])) = (operands.reordered, args.get(operands.next..)) {
         let extra: Vec<_> =
             extra.iter().map(|arg| format!("{}={}", arg.type_name("struct"), text(arg, escape))).collect();
         out.push_str(&format!("%!(EXTRA {})", extra.join(", ")));
@@ -120,8 +120,47 @@ pub(crate) fn sprintf(format: &str, args: &[Val<'_>], escape: bool) -> String {
     out
 }
 
-/// Reads flags, width and precision.
-fn directive(text: &str) -> (Directive, &str) {
+/// What is to be printed: one after the other, unless a directive chooses by `[n]`.
+struct Operands<'a, 'v> {
+    args: &'a [Val<'v>],
+    next: usize,
+    reordered: bool,
+    /// The last `[n]` names none.
+    bad_index: bool,
+}
+
+impl<'a, 'v> Operands<'a, 'v> {
+    fn take(&mut self) -> Option<&'a Val<'v>> {
+        let arg = self.args.get(self.next);
+        self.next += 1;
+        arg
+    }
+
+    /// Takes `[n]`, if it is there.
+    fn choose<'t>(&mut self, text: &'t str) -> &'t str {
+        let Some((index, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) else {
+            return text;
+        };
+        self.reordered = true;
+        match index.parse::<usize>().ok().filter(|n| (1..=self.args.len()).contains(n)) {
+            Some(n) => self.next = n - 1,
+            None => self.bad_index = true,
+        }
+        rest
+    }
+
+    /// Takes the number that a `*` stands for.
+    fn number(&mut self) -> Option<i64> {
+        match self.take() {
+            Some(Val::Int(number)) => Some(*number).filter(|number| number.unsigned_abs() <= 1_000_000),
+            _ => None,
+        }
+    }
+}
+
+/// Reads flags, width, precision and which operand; what is wrong with them goes to `out`.
+fn directive<'t>(text: &'t str, operands: &mut Operands<'_, '_>, out: &mut String) -> (Directive, &'t str) {
+    operands.bad_index = false;
     let mut directive = Directive::default();
     let mut rest = text;
     loop {
@@ -140,15 +179,48 @@ fn directive(text: &str) -> (Directive, &str) {
         let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         (text[..end].parse::<usize>().ok().map(|number| number.min(10_000)), end)
     };
-    let (width, end) = number(rest);
-    directive.width = width;
-    rest = &rest[end..];
-    if let Some(after) = rest.strip_prefix('.') {
-        let (precision, end) = number(after);
-        directive.precision = Some(precision.unwrap_or(0));
-        rest = &after[end..];
+    let within = |number: i64| usize::try_from(number.unsigned_abs()).unwrap_or(usize::MAX).min(10_000);
+    rest = operands.choose(rest);
+    if let Some(after) = rest.strip_prefix('*') {
+        match operands.number() {
+            Some(width) => {
+                directive.minus |= width < 0;
+                directive.width = Some(within(width));
+            }
+            None => out.push_str("%!(BADWIDTH)"),
+        }
+        rest = after;
+    } else {
+        let (width, end) = number(rest);
+        directive.width = width;
+        rest = &rest[end..];
     }
-    (directive, rest)
+    if let Some(after) = rest.strip_prefix('.') {
+        let after = operands.choose(after);
+        if let Some(after) = after.strip_prefix('*') {
+            // One below zero is none at all.
+            match operands.number() {
+                Some(precision) => directive.precision = (precision >= 0).then(|| within(precision)),
+                None => out.push_str("%!(BADPREC)"),
+            }
+            rest = after;
+        } else {
+            let (precision, end) = number(after);
+            directive.precision = Some(precision.unwrap_or(0));
+            rest = &after[end..];
+        }
+    }
+    (directive, operands.choose(rest))
+}
+
+/// Prints one argument; what is asked of a list is asked of each in it.
+fn printed(out: &mut String, directive: &Directive, verb: char, arg: &Val<'_>, escape: bool) {
+    match arg.as_list() {
+        Some(items) if verb != 'T' => group(out, "[", items.iter(), "]", |out, item| {
+            printed(out, directive, verb, item, escape);
+        }),
+        _ => out.push_str(&pad(verbatim(directive, verb, arg, escape), directive)),
+    }
 }
 
 /// The argument in the form that `verb` asks for, not yet padded.
@@ -172,6 +244,8 @@ fn verbatim(directive: &Directive, verb: char, arg: &Val<'_>, escape: bool) -> S
         ('T', _) => arg.type_name("struct"),
         ('t', Val::Bool(_)) => as_text(),
         ('q', Val::Foreign(_) | Val::Text(_)) => quote(&as_text()),
+        ('q', Val::Int(value)) => quote_char(character(*value)),
+        ('U', Val::Int(value)) => format!("U+{value:04X}"),
         ('s', Val::Int(_) | Val::Float(_) | Val::Bool(_)) => bad(verb, arg, escape),
         ('s', _) => as_text(),
         ('x', Val::Foreign(_) | Val::Text(_)) => {
@@ -185,9 +259,7 @@ fn verbatim(directive: &Directive, verb: char, arg: &Val<'_>, escape: bool) -> S
         ('X', Val::Int(value)) => signed(format!("{:X}", value.unsigned_abs()), *value < 0),
         ('o', Val::Int(value)) => signed(format!("{:o}", value.unsigned_abs()), *value < 0),
         ('b', Val::Int(value)) => signed(format!("{:b}", value.unsigned_abs()), *value < 0),
-        ('c', Val::Int(value)) => {
-            u32::try_from(*value).ok().and_then(char::from_u32).unwrap_or('\u{fffd}').to_string()
-        }
+        ('c', Val::Int(value)) => character(*value).to_string(),
         ('f' | 'F' | 'g' | 'e', Val::Float(value)) => {
             signed(float(value.abs(), verb, directive.precision), value.is_sign_negative())
         }
@@ -246,6 +318,23 @@ fn go_exponent(text: &str) -> String {
     format!("{mantissa}e{sign}{digits:0>2}")
 }
 
+/// The character of this number; that for none if it has none.
+fn character(number: i64) -> char {
+    u32::try_from(number).ok().and_then(char::from_u32).unwrap_or('\u{fffd}')
+}
+
+/// A character in single quotes, as `%q` of a number.
+fn quote_char(c: char) -> String {
+    match c {
+        '\'' => "'\\''".to_owned(),
+        '"' => "'\"'".to_owned(),
+        c => {
+            let quoted = quote(&c.to_string());
+            format!("'{}'", &quoted[1..quoted.len() - 1])
+        }
+    }
+}
+
 /// A text in double quotes, as `%q`.
 pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
@@ -289,6 +378,25 @@ mod tests {
             ("%", vec![], "%!(NOVERB)"),
             ("%f %.1f %g %e", vec![&ratio, &ratio, &ratio, &ratio], "1.500000 1.5 1.5 1.500000e+00"),
             ("%5.2f|%T", vec![&ratio, &ratio], " 1.50|float64"),
+        ] {
+            let args: Vec<_> = args.into_iter().cloned().collect();
+            assert_eq!(sprintf(format, &args, false), want, "{format}");
+        }
+        let list = Val::Made(vec![Val::Text("a".into()), Val::Text("b c".into())]);
+        let (five, letter) = (Val::Int(5), Val::Int(39));
+        for (format, args, want) in [
+            ("%q", vec![&list], "[\"a\" \"b c\"]"),
+            ("%s|%v", vec![&list, &list], "[a b c]|[a b c]"),
+            ("%4s|", vec![&list], "[   a  b c]|"),
+            ("%d", vec![&list], "[%!d(string=a) %!d(string=b c)]"),
+            ("%q %U", vec![&letter, &letter], "'\\'' U+0027"),
+            ("%[2]s %[1]s", vec![&text, &list], "[a b c] one"),
+            ("%[1]s %[1]q", vec![&text, &five], "one \"one\""),
+            ("%[3]s", vec![&text], "%!s(BADINDEX)"),
+            ("%*d|%-*d|", vec![&five, &five, &five, &five], "    5|5    |"),
+            ("%[2]*[1]s|", vec![&text, &five], "  one|"),
+            ("%.*s", vec![&Val::Int(2), &text], "on"),
+            ("%*s", vec![&text, &text], "%!(BADWIDTH)one"),
         ] {
             let args: Vec<_> = args.into_iter().cloned().collect();
             assert_eq!(sprintf(format, &args, false), want, "{format}");

@@ -12,6 +12,7 @@ use crate::net::network::{DEFAULT_ELSEWHERE, DEFAULT_NETWORK};
 
 /// Keys under which an object is a map and not a struct.
 const MAPS: &[&str] = &[
+    "Attributes",
     "Labels",
     "Annotations",
     "Volumes",

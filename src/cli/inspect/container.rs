@@ -10,6 +10,7 @@ use crate::base::bytes::Bytes;
 use crate::base::caps;
 use crate::base::etc::SecretUse;
 use crate::base::health::{Check, Destination};
+use crate::base::id::ContainerId;
 use crate::base::idmap::IdMap;
 use crate::base::rlimit::UNLIMITED;
 use crate::base::signal::Signal;
@@ -135,7 +136,7 @@ pub(super) fn document(engine: &Engine, details: &ContainerDetails, sizes: Optio
         "GraphDriver": graph_driver(engine, details),
         "SizeRw": sizes.map(|(changed, _)| changed),
         "SizeRootFs": sizes.map(|(_, all)| all),
-        "Mounts": spec.mounts.iter().filter_map(|mount| shown_mount(engine, mount)).collect::<Vec<_>>(),
+        "Mounts": spec.mounts.iter().filter_map(|mount| shown_mount(engine, spec, mount)).collect::<Vec<_>>(),
         "Dependencies": dependencies(spec),
         "NetworkSettings": network_settings(engine, details),
         "Namespace": "",
@@ -144,7 +145,7 @@ pub(super) fn document(engine: &Engine, details: &ContainerDetails, sizes: Optio
         "KubeExitCodePropagation": "invalid",
         "lockNumber": 0,
         "Config": config(spec),
-        "HostConfig": host_config(details),
+        "HostConfig": host_config(engine, details),
         "UseImageHosts": spec.network.no_hosts,
         "UseImageHostname": false,
     }
@@ -236,7 +237,7 @@ fn dependencies(spec: &ContainerSpec) -> Vec<String> {
 }
 
 /// A volume or bind mount as it is listed; others are not.
-fn shown_mount(engine: &Engine, mount: &Mount) -> Option<Value> {
+fn shown_mount(engine: &Engine, spec: &ContainerSpec, mount: &Mount) -> Option<Value> {
     let (kind, name, source, driver, mut options, sub_path) = match &mount.kind {
         MountKind::Bind { source, recursive, .. } => {
             let bind = if *recursive { "rbind" } else { "bind" };
@@ -259,12 +260,27 @@ fn shown_mount(engine: &Engine, mount: &Mount) -> Option<Value> {
         "Source": source,
         "Destination": mount.target.to_string_lossy(),
         "Driver": driver,
-        "Mode": "",
+        "Mode": relabelled(spec, mount),
         "Options": options,
         "RW": !mount.read_only,
         "Propagation": mount.propagation.as_deref().unwrap_or("rprivate"),
         "SubPath": sub_path,
     }))
+}
+
+/// The `z` or `Z` that `-v` asked for.
+fn relabelled(spec: &ContainerSpec, mount: &Mount) -> &'static str {
+    let options = spec.as_typed.binds.iter().find_map(|bind| {
+        let (rest, options) = bind.rsplit_once(':')?;
+        let target = rest.rsplit_once(':')?.1;
+        (target.as_bytes() == mount.target.as_bytes()).then_some(options)
+    });
+    let asked = |word| options.is_some_and(|options| options.split(',').any(|option| option == word));
+    match (asked("z"), asked("Z")) {
+        (_, true) => "Z",
+        (true, _) => "z",
+        _ => "",
+    }
 }
 
 /// `source:target:options` of a volume or bind mount.
@@ -371,7 +387,10 @@ fn config(spec: &ContainerSpec) -> Value {
         "Umask": format!("{:04o}", spec.process.umask),
         "Secrets": spec.secrets.iter().filter(|used| !used.id.is_empty()).map(secret).collect::<Vec<_>>(),
         "Timeout": spec.stop.run_limit_s,
-        "StopTimeout": spec.stop.timeout_s,
+        "StopTimeout": match spec.stop.timeout_s {
+            u32::MAX => json!(-1),
+            seconds => json!(seconds),
+        },
         "Passwd": !spec.accounts.untouched,
         "ChrootDirs": texts_or_null(&spec.etc.chroot_dirs),
         "sdNotifyMode": spec.sdnotify.word(),
@@ -395,7 +414,7 @@ fn namespace_mode(namespace: &Namespace, private: &str) -> String {
 }
 
 #[allow(clippy::too_many_lines)] // a table of podman's fields
-fn host_config(details: &ContainerDetails) -> Value {
+fn host_config(engine: &Engine, details: &ContainerDetails) -> Value {
     let spec = &details.spec;
     let limits = &spec.cgroup.limits;
     let (restart, retries) = match spec.restart {
@@ -450,11 +469,11 @@ fn host_config(details: &ContainerDetails) -> Value {
         }),
         "Cgroup": "",
         "Cgroups": limits::mode(spec.cgroup.mode),
-        "Links": Value::Null,
+        "Links": links(engine, details),
         "OomScoreAdj": spec.process.oom_score_adj.unwrap_or(0),
         "PidMode": namespace_mode(&spec.namespaces.pid, "private"),
         "Privileged": spec.security.privileged,
-        "PublishAllPorts": false,
+        "PublishAllPorts": spec.as_typed.publish_all,
         "ReadonlyRootfs": spec.read_only,
         "SecurityOpt": spec.security.options,
         "Tmpfs": tmpfs,
@@ -507,6 +526,18 @@ fn host_config(details: &ContainerDetails) -> Value {
         "IOMaximumBandwidth": 0,
         "CgroupConf": limits::unified(limits),
         "IntelRdtClosID": "",
+    }
+}
+
+/// `/OTHER:/NAME/ALIAS`, as docker writes links; null if there are none.
+fn links(engine: &Engine, details: &ContainerDetails) -> Value {
+    let link = |(alias, id): &(String, ContainerId)| {
+        let other = engine.container_name(id).unwrap_or_else(|_| id.to_string());
+        Value::from(format!("/{other}:/{}/{alias}", details.name))
+    };
+    match &details.spec.network.links[..] {
+        [] => Value::Null,
+        links => links.iter().map(link).collect(),
     }
 }
 

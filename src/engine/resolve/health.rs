@@ -222,6 +222,8 @@ fn test(text: &str) -> Result<Option<Vec<Bytes>>> {
             return Err(Error::invalid("must define a healthcheck command for all healthchecks"));
         }
         "CMD" => bytes(&[&["CMD"], rest].concat()),
+        // A line stays as it was typed, with the blanks within its quotes.
+        "CMD-SHELL" if list.is_none() => bytes(&["CMD-SHELL", text.trim_start()[first.len()..].trim_start()]),
         "CMD-SHELL" => bytes(&["CMD-SHELL", &rest.join(" ")]),
         _ if list.is_some() && words.len() > 1 => bytes(&[&["CMD"], &words[..]].concat()),
         _ if list.is_some() => bytes(&["CMD-SHELL", first]),
@@ -329,6 +331,8 @@ mod tests {
             ("[\"a b\"]", Some(&["CMD-SHELL", "a b"])),
             ("CMD a b", Some(&["CMD", "a", "b"])),
             ("CMD-SHELL a && b", Some(&["CMD-SHELL", "a && b"])),
+            ("CMD-SHELL curl -f \"a  b\"", Some(&["CMD-SHELL", "curl -f \"a  b\""])),
+            (" cmd-shell  a '\t'", Some(&["CMD-SHELL", "a '\t'"])),
         ] {
             let want = want.map(|words| words.iter().map(|word| Bytes::from(*word)).collect::<Vec<_>>());
             assert_eq!(test(text).unwrap(), want, "{text}");

@@ -15,7 +15,10 @@ const FILES: u32 = 3;
 
 /// Drivers, and the options that each has.
 const DRIVERS: [(&str, &[&str]); 6] = [
-    ("k8s-file", &["path", "max-size", "max-file", "compress", "mode", "max-buffer-size"]),
+    (
+        "k8s-file",
+        &["path", "max-size", "max-file", "tag", "labels", "env", "compress", "mode", "max-buffer-size"],
+    ),
     (
         "json-file",
         &["path", "max-size", "max-file", "tag", "labels", "env", "compress", "mode", "max-buffer-size"],
@@ -105,6 +108,8 @@ mod tests {
         for (driver, known) in DRIVERS {
             assert_eq!(DRIVERS.iter().filter(|(name, _)| *name == driver).count(), 1);
             assert_eq!(known.contains(&"max-size"), driver.ends_with("-file"), "{driver}");
+            let has_tag = driver.ends_with("-file") || driver == "journald";
+            assert_eq!(known.contains(&"tag"), has_tag, "{driver}");
         }
     }
 }

@@ -68,7 +68,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) find_image_layers: &'a dyn Fn(&str) -> Result<Vec<Digest>>,
     /// The network that a user typed.
     pub(crate) find_network: &'a dyn Fn(&str) -> Result<crate::net::network::Network>,
-    /// A free port of the host for a mapping that takes any.
+    /// A free port of the host for a mapping that takes any; that of one that names a port, if it is free.
     pub(crate) free_port: &'a dyn Fn(PortMapping) -> Result<u16>,
     /// Is there a regular file of the host?
     pub(crate) is_file: &'a dyn Fn(&Path) -> bool,
@@ -168,6 +168,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
             cgroupns: request.cgroupns.clone(),
             attach: request.attach.clone(),
             volumes_from: request.volumes_from.clone(),
+            publish_all: request.publish_all,
         },
     })
 }

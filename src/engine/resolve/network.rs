@@ -32,7 +32,7 @@ pub(super) fn network(request: &ContainerRequest, exposed: &[String], facts: &Fa
     request.dns_search.iter().try_for_each(|domain| search_domain(domain))?;
     let publishes = on_networks && (request.publish_all || !request.publish.is_empty());
     let binding = if publishes { host_binding(&mode, facts)? } else { None };
-    let asked = asked_ports(request, binding)?;
+    let asked = asked_ports(request, binding, facts)?;
     let links = request.links.iter().map(|text| link(text, facts)).collect::<Result<Vec<_>>>()?;
     Ok(Network {
         mode,
@@ -197,9 +197,18 @@ fn host_binding(mode: &NetworkMode, facts: &Facts<'_>) -> Result<Option<IpAddr>>
 }
 
 /// `--publish`. Ports that name no address of the host are published at `binding`.
-fn asked_ports(request: &ContainerRequest, binding: Option<IpAddr>) -> Result<Vec<PortMapping>> {
+fn asked_ports(
+    request: &ContainerRequest,
+    binding: Option<IpAddr>,
+    facts: &Facts<'_>,
+) -> Result<Vec<PortMapping>> {
     let mut ports: Vec<PortMapping> = Vec::new();
     for text in &request.publish {
+        let choices = PortMapping::choices(text);
+        if !choices.is_empty() {
+            ports.push(first_free(choices, binding, &ports, facts)?);
+            continue;
+        }
         let mut port: PortMapping = text
             .parse()
             .map_err(|err: crate::base::network::NetworkSyntaxError| Error::invalid(err.to_string()))?;
@@ -210,6 +219,29 @@ fn asked_ports(request: &ContainerRequest, binding: Option<IpAddr>) -> Result<Ve
         }
     }
     Ok(ports)
+}
+
+/// The first of several ports that neither the host nor another flag uses; as docker has it, not kept free until the start.
+fn first_free(
+    choices: Vec<PortMapping>,
+    binding: Option<IpAddr>,
+    taken: &[PortMapping],
+    facts: &Facts<'_>,
+) -> Result<PortMapping> {
+    let mut last = None;
+    for port in choices {
+        let port = PortMapping { host_ip: port.host_ip.or(binding), ..port };
+        let is_taken =
+            |other: &PortMapping| (other.host_port, other.protocol) == (port.host_port, port.protocol);
+        if taken.iter().any(is_taken) {
+            continue;
+        }
+        match (facts.free_port)(port) {
+            Ok(_) => return Ok(port),
+            Err(err) => last = Some(err),
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::invalid("each port of a range is published already")))
 }
 
 /// The ports that were asked for, and with `--publish-all` what is exposed beyond that, at `binding`.

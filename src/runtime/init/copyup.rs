@@ -37,6 +37,18 @@ pub(in crate::runtime) fn fill(from: BorrowedFd<'_>, to: BorrowedFd<'_>, keep_mo
     Ok(())
 }
 
+/// Gives directory `to` the owner, mode and times of the directory `from` that it covers; false if `from` is none.
+pub(super) fn resemble(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<bool> {
+    let stat = rustix::fs::fstat(from)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Ok(false);
+    }
+    let from = rustix::fs::openat(from, ".", O_DIR, Mode::empty())?;
+    let to = rustix::fs::openat(to, ".", O_DIR, Mode::empty())?;
+    take_attributes(from.as_fd(), to.as_fd(), &stat)?;
+    Ok(true)
+}
+
 /// Gives one file or directory to `uid`:`gid`.
 pub(super) fn give(file: BorrowedFd<'_>, uid: u32, gid: u32) -> io::Result<()> {
     give_some(file, Some(uid), Some(gid))

@@ -68,7 +68,11 @@ impl Init {
         }
         let shape = rootfs::shape_of(source.as_fd()).map_err(|err| Failure::errno(&what, err))?;
         // A mount point that is made here has nothing to give, its mode included.
-        let copy_up = plan.copy_up && self.root().open(plan.target.as_bytes(), OFlags::PATH).is_ok();
+        let covered = match plan.copy_up || plan.adopt {
+            true => self.root().open(plan.target.as_bytes(), OFlags::PATH).ok(),
+            false => None,
+        };
+        let copy_up = plan.copy_up && covered.is_some();
         let target = match self.target(&plan.target, shape, plan.no_symlinks) {
             Err(_) if plan.optional => return Ok(()),
             target => target?,
@@ -77,9 +81,13 @@ impl Init {
             self.copy_up(target.as_fd(), source.as_fd(), plan.source.mode_is_given(), &what)?;
         }
         if plan.adopt && !copy_up {
-            let identity = identity_of(self.root(), &self.owner, &[])?;
-            copyup::give(source.as_fd(), identity.uid, identity.gid)
-                .map_err(|err| Failure::errno(format!("give {what} its owner"), err))?;
+            let resembles =
+                covered.map_or(Ok(false), |covered| copyup::resemble(covered.as_fd(), source.as_fd()));
+            let failed = |err| Failure::errno(format!("give {what} its owner"), err);
+            if !resembles.map_err(failed)? {
+                let identity = identity_of(self.root(), &self.owner, &[])?;
+                copyup::give(source.as_fd(), identity.uid, identity.gid).map_err(failed)?;
+            }
         }
         if let Some((uid, gid)) = plan.owner {
             copyup::give_some(source.as_fd(), uid, gid)

@@ -31,7 +31,7 @@ use crate::sys::pidfd;
 use crate::sys::poll::{Interest, PollSet};
 
 use super::prepare::secret_variables;
-use super::record::{self, STOP_REQUESTED};
+use super::record::{self, PAUSED, STOP_REQUESTED};
 use super::tell::Teller;
 use super::wiring::NetworkState;
 
@@ -86,6 +86,8 @@ impl Checks {
 #[derive(Debug)]
 struct Watched {
     pid: i32,
+    /// What the file [`PAUSED`] says while this life is paused.
+    pause_mark: String,
     /// Where its commands run.
     cgroup: Option<AdmissionOrder>,
     process: OwnedFd,
@@ -169,6 +171,7 @@ impl Checker {
         let startup = startup.map(|_| Counts::default());
         let mut life = Watched {
             pid: record.pid,
+            pause_mark: record::pause_mark(record),
             cgroup: record.cgroup.as_ref().map(|leaf| AdmissionOrder {
                 leaf: leaf.clone(),
                 pid: record.pid,
@@ -222,6 +225,10 @@ impl Checker {
     /// is over, and what it means for the container.
     pub(super) fn on_time(&mut self) -> Option<(i32, Action)> {
         let now = Instant::now();
+        if self.deadline().is_some_and(|deadline| deadline <= now) && self.is_paused() {
+            self.put_off();
+            return None;
+        }
         let life = self.life.as_mut()?;
         match &mut life.probing {
             None if life.next.is_some_and(|next| next <= now) => self.probe(),
@@ -246,7 +253,28 @@ impl Checker {
         }
         match self.life.as_ref()?.probing {
             Some(_) => None,
+            // It cannot answer; who asks is told as much before (`Engine::check_health`).
+            None if self.is_paused() => Some((NO_CHECK, Action::None)),
             None => self.probe(),
+        }
+    }
+
+    /// Is this life held still? Then no check would end, which says nothing about how the container is.
+    fn is_paused(&self) -> bool {
+        let mark = std::fs::read(self.directory.join(PAUSED)).ok();
+        let of_life = |life: &Watched| mark.is_some_and(|mark| mark == life.pause_mark.as_bytes());
+        self.life.as_ref().is_some_and(of_life)
+    }
+
+    /// Looks again after an interval; a check that the pause has caught gets its whole time anew.
+    fn put_off(&mut self) {
+        let (Some(life), Some(checks)) = (&mut self.life, &self.checks) else { return };
+        let now = Instant::now();
+        let timeout = Duration::from_nanos(check_of(&checks.plan, life).timeout_ns);
+        let interval = interval_of(&checks.plan, life, self.state.status);
+        match &mut life.probing {
+            Some(probing) => probing.deadline = now + timeout,
+            None => life.next = (interval > 0).then(|| now + Duration::from_nanos(interval)),
         }
     }
 

@@ -15,6 +15,14 @@ pub(crate) const STOP_REQUESTED: &str = "stop-requested";
 /// The file that `restart` leaves behind: the container is to stay even if it is removed at its end.
 pub(crate) const RESTART_REQUESTED: &str = "restart-requested";
 
+/// The file that says that a container is paused.
+pub(crate) const PAUSED: &str = "paused";
+
+/// What that file says: process 1 and its start, so that it means this life only.
+pub(crate) fn pause_mark(record: &Record) -> String {
+    format!("{} {}\n", record.pid, record.pid_start_ticks)
+}
+
 /// Replaces the record in one step.
 pub(super) fn write(directory: &Path, record: &Record) -> io::Result<()> {
     let text = serde_json::to_vec(record)?;
