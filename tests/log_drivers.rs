@@ -18,7 +18,7 @@ fn options_are_checked() {
         (&["--log-opt=max-size=ten"], "invalid log option max-size=ten"),
         (&["--log-opt=max-file=0"], "a number of at least 1"),
         (&["--log-opt=colour=red"], "log option \"colour\" is not known to k8s-file"),
-        (&["--log-opt=tag=x"], "log option \"tag\" is not known to k8s-file"),
+        (&["--log-driver=none", "--log-opt=tag=x"], "log option \"tag\" is not known to none"),
         (&["--log-driver=journald", "--log-opt=max-size=1m"], "not known to journald"),
         (&["--log-driver=json-file", "--log-opt=tag={{.Nose}}"], "field \".Nose\" is not known"),
         (&["--log-driver=none", "--log-opt=path=/x"], "not known to none"),

@@ -90,9 +90,9 @@ const LINES: &[(&str, i32, &str)] = &[
         "the end port of a range must be higher than the start port - 5 is not higher than 10",
     ),
     (
-        "run --network=ketch -p 18084-18085:80 bb",
+        "run --network=ketch -p 18084-18085:80-82 bb",
         125,
-        "host and container port ranges have different lengths: 2 vs 1",
+        "host and container port ranges have different lengths: 2 vs 3",
     ),
     ("run --network=ketch -p 1.2.3:18084:80 bb", 125, "cannot parse \"1.2.3\" as an IP address"),
     ("run --network=ketch -p 18084:80/what bb", 125, "unrecognized protocol \"what\" in port mapping"),

@@ -179,6 +179,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn two_words_for_one_thing_are_alternatives() {
+        let filters = Filters::parse(&["status=a", "event=b"], &["event", "status"]).unwrap();
+        let tests = || filters.tests(|_, value| Ok(value.to_owned())).unwrap();
+        let passes = |tests: Tests<String>, is: &str| tests.pass(|value| Ok(value == is)).unwrap();
+        for (is, want) in [("a", true), ("b", true), ("c", false)] {
+            assert_eq!(passes(tests().joined("status", "event"), is), want, "{is}");
+            assert!(!passes(tests(), is), "by themselves both must hold");
+        }
+    }
+
+    #[test]
     fn unknown_filters_are_refused() {
         for (text, message) in [("foo=bar", "foo is an invalid filter"), ("name", "invalid filter \"name\"")]
         {
