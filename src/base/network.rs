@@ -418,7 +418,7 @@ mod tests {
         for other in
             ["80", "8000:80", "8000-8002:80-82", "8000-8001", "127.0.0.1::80", "8001-8000:80", "1-2:x"]
         {
-            assert_eq!(choices(other), [], "{other}");
+            assert!(choices(other).is_empty(), "{other}");
         }
     }
 

@@ -383,7 +383,7 @@ mod tests {
             assert_eq!(sprintf(format, &args, false), want, "{format}");
         }
         let list = Val::Made(vec![Val::Text("a".into()), Val::Text("b c".into())]);
-        let (five, letter) = (Val::Int(5), Val::Int(39));
+        let (two, five, letter) = (Val::Int(2), Val::Int(5), Val::Int(39));
         for (format, args, want) in [
             ("%q", vec![&list], "[\"a\" \"b c\"]"),
             ("%s|%v", vec![&list, &list], "[a b c]|[a b c]"),
@@ -395,7 +395,7 @@ mod tests {
             ("%[3]s", vec![&text], "%!s(BADINDEX)"),
             ("%*d|%-*d|", vec![&five, &five, &five, &five], "    5|5    |"),
             ("%[2]*[1]s|", vec![&text, &five], "  one|"),
-            ("%.*s", vec![&Val::Int(2), &text], "on"),
+            ("%.*s", vec![&two, &text], "on"),
             ("%*s", vec![&text, &text], "%!(BADWIDTH)one"),
         ] {
             let args: Vec<_> = args.into_iter().cloned().collect();
