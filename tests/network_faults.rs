@@ -210,3 +210,53 @@ fn unshare_keeps_the_namespace_while_its_command_runs() {
         file.try_lock().map_err(|_| "it is held".to_owned())
     });
 }
+
+/// A process that is held still until this is dropped.
+struct Still(Pid);
+
+impl Still {
+    fn hold(pid: i32) -> Self {
+        let pid = Pid::from_raw(pid).expect("a process ID");
+        rustix::process::kill_process(pid, Signal::STOP).expect("stop a process of this test");
+        Self(pid)
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        rustix::process::kill_process(self.0, Signal::CONT).ok();
+    }
+}
+
+/// A helper that does not answer holds up no command that can do without, nor all that wait for the store's lock.
+#[test]
+fn a_helper_that_is_held_still_holds_up_nobody_else() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["run", "-d", "--name=c", "bb", "sleep", "1000"]);
+    let still = Still::hold(sandbox.netd());
+    sandbox.ok(["network", "create", "n"]);
+    assert!(sandbox.ok(["network", "ls", "--format={{.Name}}"]).lines().any(|name| name == "n"));
+    drop(still);
+    sandbox.ok(["rm", "-f", "-t0", "c"]);
+}
+
+/// Whoever connects a container to a network does not lose the one that another command connects it to meanwhile.
+#[test]
+fn networks_that_are_connected_at_the_same_time_are_all_noted() {
+    let sandbox = Sandbox::new();
+    let networks = ["n1", "n2", "n3", "n4", "n5", "n6"];
+    for network in networks {
+        sandbox.ok(["network", "create", network]);
+    }
+    sandbox.ok(["create", "--name=c", "bb", "true"]);
+    let commands = networks.map(|network| sandbox.command(["network", "connect", network, "c"]).spawn());
+    for command in commands {
+        command.wait().ok();
+    }
+    let file = format!("store/containers/{}/networks.json", sandbox.inspect("c", ".Id"));
+    let noted = std::fs::read_to_string(sandbox.path(&file)).expect("read what was noted");
+    for network in networks {
+        assert!(noted.contains(&format!("\"{network}\"")), "{network}: {noted}");
+    }
+    sandbox.ok(["rm", "c"]);
+}

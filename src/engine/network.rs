@@ -110,10 +110,7 @@ impl Engine {
             self.network_records()?.0.into_iter().filter(|network| network.id.starts_with(typed)).collect();
         match found.len() {
             1 if !typed.is_empty() => Ok(found.into_iter().next().expect("there is one")),
-            0 | 1 => {
-                let message = format!("unable to find network with name or ID {typed}: network not found");
-                Err(Error::not_found(message))
-            }
+            0 | 1 => Err(no_such_network(typed)),
             _ => Err(Error::new(Kind::Conflict, format!("network {typed}: several IDs begin so"))),
         }
     }
@@ -140,6 +137,8 @@ impl Engine {
         if let Some(found) = load()? {
             return Ok(found);
         }
+        // Whoever makes containers waits for the lock, but not for netd.
+        let given = self.subnets_given();
         let _lock = self.lock()?;
         if let Some(found) = load()? {
             return Ok(found);
@@ -149,7 +148,8 @@ impl Engine {
             Some(text) => text.parse().map_err(invalid)?,
             None => {
                 let pools = self.pools()?;
-                self.subnets_in_use().choose(|taken| ipam::default_subnet(taken, &pools)).map_err(invalid)?
+                let taken = self.subnets_in_use(given);
+                taken.choose(|taken| ipam::default_subnet(taken, &pools)).map_err(invalid)?
             }
         };
         let network =
@@ -180,17 +180,20 @@ impl Engine {
         configured.iter().map(read).collect()
     }
 
-    /// Subnets that a new network must not meet: those of the others, of the host, and of containers that
-    /// have a private one.
-    fn subnets_in_use(&self) -> Taken {
+    /// Subnets that a new network must not meet: those of the others, of the host, and those `given` to containers.
+    fn subnets_in_use(&self, given: Vec<Subnet>) -> Taken {
         let mut taken = wiring::subnets_in_use(self.store().root());
-        if let Ok(Some(Reply::State { containers })) = self.ask_netd(&Request::Query) {
-            let endpoints = containers.iter().flat_map(|container| &container.endpoints);
-            taken.networks.extend(
-                endpoints.flat_map(|endpoint| &endpoint.ips).filter_map(|ip| Subnet::new(ip.ip, ip.prefix)),
-            );
-        }
+        taken.networks.extend(given);
         taken
+    }
+
+    /// Subnets that containers have now, private ones included.
+    fn subnets_given(&self) -> Vec<Subnet> {
+        let Ok(Some(Reply::State { containers, .. })) = self.ask_netd(&Request::Query) else {
+            return Vec::new();
+        };
+        let endpoints = containers.iter().flat_map(|container| &container.endpoints);
+        endpoints.flat_map(|endpoint| &endpoint.ips).filter_map(|ip| Subnet::new(ip.ip, ip.prefix)).collect()
     }
 
     fn write_network(&self, network: &Network) -> Result<()> {
@@ -222,6 +225,8 @@ impl Engine {
             return name_taken(&self.network(&request.name)?, request);
         }
         let request = &describe::with_families(request)?;
+        // Whoever makes containers waits for the lock, but not for netd.
+        let given = if request.config_only { Vec::new() } else { self.subnets_given() };
         let _lock = self.lock()?;
         let (others, damaged) = self.network_records()?;
         let name = match request.name.as_str() {
@@ -247,11 +252,13 @@ impl Engine {
         }
         let network = match &request.config_from {
             None if request.config_only => describe::configuration(request, name, new_id()?)?,
-            None => describe(request, name, new_id()?, &others, (&self.subnets_in_use(), &self.pools()?))?,
+            None => {
+                describe(request, name, new_id()?, &others, (&self.subnets_in_use(given), &self.pools()?))?
+            }
             Some(from) => {
                 let from = others.iter().find(|other| other.config_only && other.name == *from);
                 let request = &describe::configured(request, from)?;
-                describe(request, name, new_id()?, &others, (&self.subnets_in_use(), &self.pools()?))?
+                describe(request, name, new_id()?, &others, (&self.subnets_in_use(given), &self.pools()?))?
             }
         };
         self.write_network(&network)?;
@@ -277,26 +284,28 @@ impl Engine {
             let message = format!("configuration network {:?} is in use", network.name);
             return Err(Error::new(Kind::Conflict, message));
         }
-        let users = self.containers_on(&network.name)?;
-        if !users.is_empty() && !force {
-            let names: Vec<&str> = users.iter().map(|id| id.short()).collect();
-            return Err(Error::new(
-                Kind::Conflict,
-                format!(
-                    "{:?} has associated containers with it: {}. Use -f to forcibly delete containers and pods: \
-                     network is being used",
-                    network.name,
-                    names.join(", ")
-                ),
-            ));
-        }
-        for id in users {
-            let how = Removing { force: true, grace, volumes: true, depend: true };
-            self.remove_container(&id, &how)?;
-        }
+        // Held until the record is gone: nobody is put on the network meanwhile.
+        let _lock = loop {
+            let lock = self.lock()?;
+            let users = self.containers_on(&network.name)?;
+            if users.is_empty() {
+                break lock;
+            }
+            if !force {
+                return Err(in_use(&network.name, &users));
+            }
+            drop(lock);
+            for id in users {
+                let how = Removing { force: true, grace, volumes: true, depend: true };
+                self.remove_container(&id, &how)?;
+            }
+        };
         let path = networks::path(self.store().root(), &network.name);
-        std::fs::remove_file(path)
-            .map_err(|err| Error::system(format!("remove network {}", network.name), err))?;
+        std::fs::remove_file(path).map_err(|err| match err.kind() {
+            // Another command was faster.
+            std::io::ErrorKind::NotFound => no_such_network(typed),
+            _ => Error::system(format!("remove network {}", network.name), err),
+        })?;
         self.record_network("remove", &network.id, &network.name, &network.driver);
         Ok(network.name)
     }
@@ -431,8 +440,12 @@ impl Engine {
     ///
     /// NotFound; if the record cannot be written.
     pub(crate) fn update_network(&self, typed: &str, add: &[IpAddr], drop: &[IpAddr]) -> Result<()> {
-        let mut network = self.network(typed)?;
-        let _lock = self.lock()?;
+        let name = self.network(typed)?.name;
+        let lock = self.lock()?;
+        // What another command has changed meanwhile stays changed.
+        let read = |err| Error::system(format!("read network {name}"), err);
+        let found = networks::load(self.store().root(), &name).map_err(read)?;
+        let mut network = found.ok_or_else(|| no_such_network(typed))?;
         network.network_dns_servers.retain(|server| !drop.contains(server));
         for server in add {
             if !network.network_dns_servers.contains(server) {
@@ -440,8 +453,24 @@ impl Engine {
             }
         }
         self.write_network(&network)?;
+        std::mem::drop(lock);
         self.ask_netd(&Request::Update { network }).map(drop_reply)
     }
+}
+
+fn no_such_network(typed: &str) -> Error {
+    Error::not_found(format!("unable to find network with name or ID {typed}: network not found"))
+}
+
+/// Why a network cannot be removed without force.
+fn in_use(network: &str, users: &[ContainerId]) -> Error {
+    let names: Vec<&str> = users.iter().map(|id| id.short()).collect();
+    let message = format!(
+        "{network:?} has associated containers with it: {}. Use -f to forcibly delete containers and pods: \
+         network is being used",
+        names.join(", ")
+    );
+    Error::new(Kind::Conflict, message)
 }
 
 fn drop_reply(_reply: Option<Reply>) {}

@@ -20,13 +20,17 @@ use super::netd::SOCKET_NAME;
 use crate::base::network::Protocol;
 pub(crate) use crate::net::ports::{PortChooser, listen};
 use crate::sys::poll::{Interest, PollSet};
-use crate::sys::socket;
+use crate::sys::{netns, socket};
 
 /// How long netd may take to be there.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often netd is started before that is given up.
 const STARTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(2);
+/// How long netd may take to answer: links are made one after the other, and many containers may start at once.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long it may take to say who is where, which it knows.
+const KNOWN: Duration = Duration::from_secs(5);
 /// How long the end of a container is held up by a netd that does not answer.
 const LONGEST_FAREWELL: Duration = Duration::from_secs(2);
 
@@ -87,7 +91,10 @@ pub(crate) struct Asked {
 impl Asked {
     /// Sends `request`; what could not be sent is asked again.
     fn of(session: OwnedFd, request: &Request, namespace: BorrowedFd<'_>) -> Self {
-        Self { session: control::send(&session, request, &[namespace]).is_ok().then_some(session) }
+        let own = netns::current().ok();
+        let descriptors: Vec<_> =
+            [Some(namespace), own.as_ref().map(AsFd::as_fd)].into_iter().flatten().collect();
+        Self { session: control::send(&session, request, &descriptors).is_ok().then_some(session) }
     }
 }
 
@@ -117,7 +124,7 @@ impl Link {
     ) -> Result<Self, ClientError> {
         let request = Request::Attach(attach.clone());
         let (session, endpoints, gateway) = converse(asked, directory, start, None, &request, &[namespace])?;
-        let link = Self { session, gateway, attach, endpoints, linked: Vec::new() };
+        let mut link = Self { session, gateway, attach, endpoints, linked: Vec::new() };
         link.publish(listeners)?;
         Ok(link)
     }
@@ -210,24 +217,35 @@ impl Link {
     /// Takes up what netd says. False if it is gone.
     pub(crate) fn listen(&mut self) -> bool {
         match control::receive::<Reply>(&self.session) {
-            Ok(Some((Reply::Changed { wanted, endpoints, linked, name }, _))) => {
-                self.linked = linked;
-                self.attach.endpoints = wanted;
-                self.attach.name = name;
-                self.endpoints = endpoints;
+            Ok(Some((reply, _))) => {
+                self.take_up(reply);
                 true
             }
-            Ok(Some(_)) => true,
             Ok(None) | Err(_) => false,
         }
     }
 
-    fn publish(&self, listeners: &Listeners) -> Result<(), ClientError> {
+    /// Takes up what has changed about the container, if that is what netd has said.
+    fn take_up(&mut self, reply: Reply) {
+        if let Reply::Changed { wanted, endpoints, linked, name } = reply {
+            self.linked = linked;
+            self.attach.endpoints = wanted;
+            self.attach.name = name;
+            self.endpoints = endpoints;
+        }
+    }
+
+    fn publish(&mut self, listeners: &Listeners) -> Result<(), ClientError> {
         for some in listeners.chunks(control::MAX_PORTS.min(MAX_PER_PACKET)) {
             let ports = some.iter().map(|(port, _)| *port).collect();
             let sockets: Vec<_> = some.iter().map(|(_, socket)| socket.as_fd()).collect();
             control::send(&self.session, &Request::Publish { ports }, &sockets).map_err(ClientError::Talk)?;
-            match control::receive::<Reply>(&self.session).map_err(ClientError::Talk)? {
+            let mut news = None;
+            let answer = answer(&self.session, Instant::now() + ANSWER, |reply| news = Some(reply));
+            if let Some(news) = news {
+                self.take_up(news);
+            }
+            match answer.map_err(unanswered)? {
                 Some((Reply::Refused(refusal), _)) => return Err(ClientError::Refused(refusal)),
                 Some(_) => {}
                 None => return Err(ClientError::Silent),
@@ -262,6 +280,44 @@ fn start_netd(start: Starter<'_>, gateway: Option<BorrowedFd<'_>>) -> Result<Own
     Ok(own)
 }
 
+/// Waits until `deadline` for the next packet of netd.
+fn receive_until(session: &OwnedFd, deadline: Instant) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
+    let mut set = PollSet::default();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        set.clear();
+        set.add(Some(session.as_fd()), Interest::READ);
+        if set.wait(Some(left))? {
+            return control::receive(session);
+        }
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+}
+
+/// Waits until `deadline` for netd's answer. What it says unasked meanwhile is no answer, and goes to `on_change`.
+fn answer(
+    session: &OwnedFd,
+    deadline: Instant,
+    mut on_change: impl FnMut(Reply),
+) -> io::Result<Option<(Reply, Vec<OwnedFd>)>> {
+    loop {
+        match receive_until(session, deadline)? {
+            Some((changed @ Reply::Changed { .. }, _)) => on_change(changed),
+            answer => return Ok(answer),
+        }
+    }
+}
+
+/// Why there is no answer.
+fn unanswered(error: io::Error) -> ClientError {
+    match error.kind() {
+        io::ErrorKind::TimedOut => ClientError::Silent,
+        _ => ClientError::Talk(error),
+    }
+}
+
 /// Waits for the answer to what was `asked`, and asks again until a netd answers.
 fn converse(
     asked: Asked,
@@ -275,6 +331,9 @@ fn converse(
     let mut starts = 0;
     let mut expected = false;
     let mut asked = asked.session;
+    // netd serves those of its own network namespace.
+    let own = netns::current().ok();
+    let descriptors: Vec<_> = descriptors.iter().copied().chain(own.as_ref().map(AsFd::as_fd)).collect();
     while begun.elapsed() < PATIENCE {
         let session = if let Some(session) = asked.take() {
             session
@@ -294,12 +353,18 @@ fn converse(
                 Err(_) => break,
             };
             // A netd that is about to end closes the connection without an answer.
-            if control::send(&session, request, descriptors).is_err() {
-                continue;
+            match control::send(&session, request, &descriptors) {
+                Ok(()) => {}
+                // It is too long, and stays so.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    return Err(ClientError::Talk(error));
+                }
+                Err(_) => continue,
             }
             session
         };
-        match control::receive::<Reply>(&session) {
+        // What has changed before it is attached, `Attached` tells.
+        match answer(&session, Instant::now() + ANSWER, drop) {
             Ok(Some((Reply::Attached { endpoints }, descriptors))) => {
                 let gateway = descriptors.into_iter().next().ok_or(ClientError::Silent)?;
                 return Ok((session, endpoints, gateway));
@@ -312,7 +377,7 @@ fn converse(
             }
             Ok(_) => {}
             Err(error) if error.raw_os_error().is_some() => {}
-            Err(error) => return Err(ClientError::Talk(error)),
+            Err(error) => return Err(unanswered(error)),
         }
     }
     Err(ClientError::Silent)
@@ -335,8 +400,78 @@ pub(crate) fn is_there(directory: BorrowedFd<'_>) -> bool {
 }
 
 /// Asks a running netd something; `None` if there is none.
+///
+/// # Errors
+///
+/// `TimedOut` if it does not answer; those of talking to it.
 pub(crate) fn ask(directory: BorrowedFd<'_>, request: &Request) -> io::Result<Option<Reply>> {
     let Ok(session) = connect(directory) else { return Ok(None) };
-    control::send(&session, request, &[])?;
-    Ok(control::receive::<Reply>(&session)?.map(|(reply, _)| reply))
+    let patience = if *request == Request::Query { KNOWN } else { ANSWER };
+    ask_within(&session, request, Instant::now() + patience)
+}
+
+/// Asks one question, and for the rest of an answer that comes in several parts.
+fn ask_within(session: &OwnedFd, request: &Request, deadline: Instant) -> io::Result<Option<Reply>> {
+    let mut known = Vec::new();
+    let mut request = std::borrow::Cow::Borrowed(request);
+    loop {
+        control::send(session, &*request, &[])?;
+        match answer(session, deadline, drop)?.map(|(reply, _)| reply) {
+            Some(Reply::State { containers, more }) => {
+                known.extend(containers);
+                let last = known.last().filter(|_| more).map(|last| last.container.clone());
+                let Some(container) = last else {
+                    return Ok(Some(Reply::State { containers: known, more: false }));
+                };
+                request = std::borrow::Cow::Owned(Request::QueryAfter { container });
+            }
+            other => return Ok(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::control::ContainerState;
+
+    fn state(container: &str, more: bool) -> Reply {
+        let of = ContainerState { container: container.into(), name: String::new(), endpoints: vec![] };
+        Reply::State { containers: vec![of], more }
+    }
+
+    fn changed() -> Reply {
+        Reply::Changed { wanted: vec![], endpoints: vec![], linked: vec![], name: "new".into() }
+    }
+
+    #[test]
+    fn who_does_not_answer_is_not_waited_for_for_ever() {
+        let (own, _theirs) = socket::pair(socket::Kind::Packet).unwrap();
+        let error =
+            ask_within(&own, &Request::Query, Instant::now() + Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_long_answer_is_asked_for_in_parts() {
+        let (own, theirs) = socket::pair(socket::Kind::Packet).unwrap();
+        control::send(&theirs, &state("a", true), &[]).unwrap();
+        control::send(&theirs, &state("b", false), &[]).unwrap();
+        let got = ask_within(&own, &Request::Query, Instant::now() + ANSWER).unwrap();
+        let Some(Reply::State { containers, more: false }) = got else { panic!("{got:?}") };
+        assert_eq!(containers.iter().map(|of| of.container.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(control::receive::<Request>(&theirs).unwrap().unwrap().0, Request::Query);
+        let after = Request::QueryAfter { container: "a".into() };
+        assert_eq!(control::receive::<Request>(&theirs).unwrap().unwrap().0, after);
+    }
+
+    #[test]
+    fn what_comes_unasked_is_no_answer() {
+        let (own, theirs) = socket::pair(socket::Kind::Packet).unwrap();
+        control::send(&theirs, &changed(), &[]).unwrap();
+        control::send(&theirs, &Reply::Published, &[]).unwrap();
+        let mut told = Vec::new();
+        let got = answer(&own, Instant::now() + ANSWER, |reply| told.push(reply)).unwrap();
+        assert_eq!((got.unwrap().0, told), (Reply::Published, vec![changed()]));
+    }
 }

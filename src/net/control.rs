@@ -29,13 +29,16 @@ use crate::sys::socket;
 
 /// Largest packet. The kernel's limit for one is about 200 KiB by default.
 pub(crate) const MAX_PACKET_BYTES: usize = 128 * 1024;
+/// So much of a list goes into one packet; the rest is asked for anew.
+pub(crate) const PAGE_BYTES: usize = MAX_PACKET_BYTES / 2;
 /// Listening sockets per `Publish`.
 pub(crate) const MAX_PORTS: usize = socket::MAX_FDS;
 
 /// What is asked of netd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// A container starts; descriptor 0 is its network namespace. This connection is its life.
+    /// A container starts; descriptor 0 is its network namespace, descriptor 1 that of whoever attaches it. This
+    /// connection is its life.
     Attach(Attach),
     /// More published ports of this connection's container; one descriptor per port.
     Publish { ports: Vec<PublishedPort> },
@@ -51,8 +54,10 @@ pub(crate) enum Request {
     Reload { container: String },
     /// Who is where?
     Query,
-    /// Keeps G, and netd with it, for as long as this connection is open. The answer is `Attached`
-    /// with no endpoints.
+    /// The same, of those whose IDs come after this one: an answer said that there are more.
+    QueryAfter { container: String },
+    /// Keeps G, and netd with it, for as long as this connection is open; descriptor 0 is the network namespace of
+    /// whoever holds it. The answer is `Attached` with no endpoints.
     Hold,
 }
 
@@ -174,8 +179,12 @@ pub(crate) enum Reply {
         linked: Vec<(String, IpAddr)>,
         name: String,
     },
+    /// In the order of the containers' IDs.
     State {
         containers: Vec<ContainerState>,
+        /// There are others after these, more than one packet takes.
+        #[serde(default)]
+        more: bool,
     },
     /// Not done, for this reason.
     Refused(Refusal),

@@ -24,6 +24,15 @@ pub(crate) fn set_option(socket: impl AsFd, level: c_int, name: c_int, value: c_
     if ret == 0 { Ok(()) } else { Err(last_error()) }
 }
 
+/// Bytes that were sent on a TCP socket and that its peer has not acknowledged yet (tcp(7), `SIOCOUTQ`).
+pub(crate) fn unacknowledged(socket: impl AsFd) -> Result<usize, Errno> {
+    let mut bytes: c_int = 0;
+    // SAFETY: the kernel writes one c_int to the address of `bytes`, which lives until the call returns; the descriptor
+    // is borrowed and open.
+    let ret = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if ret == 0 { Ok(usize::try_from(bytes).unwrap_or_default()) } else { Err(last_error()) }
+}
+
 /// The error of the system call that has just failed on this thread.
 pub(crate) fn last_error() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)

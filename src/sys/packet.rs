@@ -7,9 +7,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use libc::{c_void, socklen_t};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::inet::last_error;
+
+/// Room for some thousands of packets that begin a connection, each of which counts with about 800 bytes.
+const BUFFER_BYTES: usize = 4 << 20;
 
 /// One instruction of classic BPF (`struct sock_filter`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,7 @@ pub(crate) fn capture(index: u32, ether_type: u16, filter: &[Instruction]) -> Re
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, None)?;
     attach_filter(&socket, filter)?;
+    make_room(&socket);
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
         sll_protocol: ether_type.to_be(),
@@ -43,6 +47,14 @@ pub(crate) fn capture(index: u32, ether_type: u16, filter: &[Instruction]) -> Re
     // the call returns.
     let ret = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
     if ret == 0 { Ok(socket) } else { Err(last_error()) }
+}
+
+/// Many connections may be opened at once, and a packet that finds no room comes again only after a second.
+fn make_room(socket: &OwnedFd) {
+    // Only root may have more than `net.core.rmem_max`; for others that is what the second call gets.
+    if sockopt::set_socket_recv_buffer_size_force(socket, BUFFER_BYTES).is_err() {
+        sockopt::set_socket_recv_buffer_size(socket, BUFFER_BYTES).ok();
+    }
 }
 
 fn attach_filter(socket: &OwnedFd, filter: &[Instruction]) -> Result<(), Errno> {

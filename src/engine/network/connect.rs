@@ -10,6 +10,10 @@ use crate::net::control::{Endpoint, Reply, Request};
 use crate::net::network::connected_already;
 use crate::runtime::monitor::wiring::{self, NetworkState};
 
+/// How long the monitor of a container that runs may take to bring the network helper back.
+const HELPER: std::time::Duration = std::time::Duration::from_secs(5);
+/// How often is looked for it meanwhile.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 /// How long a container may take to come back to its networks.
 const RELOAD: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -57,6 +61,7 @@ impl Engine {
             wanted.links.push((alias.to_owned(), self.container(name)?));
         }
         wanted.name = self.network_to_join(&wanted.name)?.name;
+        let _alone = self.lock_attachments(&id)?;
         let mut attachments = self.changeable(&id)?;
         if attachments.iter().any(|on| on.name == wanted.name) {
             let message = format!("container {typed} {}", connected_already(&wanted.name));
@@ -65,7 +70,8 @@ impl Engine {
         if self.runs(&id)? {
             let endpoint = wiring::endpoint(self.store().root(), &wanted)
                 .map_err(|failure| crate::engine::start::failed(failure, &id))?;
-            self.ask_netd(&Request::Connect { container: Some(id.to_string()), endpoint })?;
+            let container = Some(id.to_string());
+            self.ask_netd_about(&id, &Request::Connect { container, endpoint })?;
         }
         let network = wanted.name.clone();
         attachments.push(wanted);
@@ -82,18 +88,37 @@ impl Engine {
     pub(crate) fn disconnect_network(&self, typed: &str, network: &str) -> Result<()> {
         let id = self.container(typed)?;
         let network = self.network(network)?.name;
+        let _alone = self.lock_attachments(&id)?;
         let mut attachments = self.changeable(&id)?;
         let Some(at) = attachments.iter().position(|on| on.name == network) else {
             return Err(Error::not_found(format!("container {typed} is not connected to network {network}")));
         };
-        if self.runs(&id)? {
-            let network = network.clone();
-            self.ask_netd(&Request::Disconnect { container: Some(id.to_string()), network })?;
-        }
+        let container = Some(id.to_string());
+        self.ask_netd_about(&id, &Request::Disconnect { container, network: network.clone() })?;
         attachments.remove(at);
         self.write_attachments(&id, &attachments)?;
         self.record_connection("disconnect", &id, &network);
         Ok(())
+    }
+
+    /// Asks netd about a container for as long as that runs: after a crash its monitor brings netd back.
+    fn ask_netd_about(&self, id: &ContainerId, request: &Request) -> Result<()> {
+        let deadline = std::time::Instant::now() + HELPER;
+        while self.runs(id)? {
+            if self.ask_netd(request)?.is_some() {
+                return Ok(());
+            }
+            if std::time::Instant::now() >= deadline {
+                return Err(Error::new(Kind::System, "the network helper is not there"));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    fn lock_attachments(&self, id: &ContainerId) -> Result<std::os::fd::OwnedFd> {
+        wiring::lock_attachments(&self.store().containers().path(id))
+            .map_err(|err| Error::system("lock the container's networks", err))
     }
 
     fn changeable(&self, id: &ContainerId) -> Result<Vec<NetworkAttachment>> {
@@ -164,7 +189,7 @@ impl Engine {
         self.ask_netd(&Request::Reload { container: container.clone() })?;
         let deadline = std::time::Instant::now() + RELOAD;
         while std::time::Instant::now() < deadline {
-            if let Some(Reply::State { containers }) = self.ask_netd(&Request::Query)?
+            if let Some(Reply::State { containers, .. }) = self.ask_netd(&Request::Query)?
                 && containers.iter().any(|there| there.container == container)
             {
                 return Ok(());

@@ -26,6 +26,11 @@ const TTL_S: u32 = 10;
 /// beyond this, answers of ours would be worth abusing.
 const MAX_UDP_BYTES: u16 = 4096;
 
+/// Length of the header of a message.
+const HEADER_BYTES: usize = 12;
+/// In its third byte: it is an answer.
+const IS_RESPONSE: u8 = 0x80;
+
 /// What containers are called, as one of them may know it.
 pub(crate) trait Names {
     /// Addresses of the container with this name (lower case, no final dot); `None` if there is none.
@@ -76,16 +81,37 @@ pub(crate) fn server_failure(query: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// Whether `response` can be the answer to `query`: same number, same question.
+/// Whether `response` can be the answer to `query`: same number, same question, or none at all, as some servers refuse.
+/// What else is in it is for who has asked: one odd record makes no name unknown.
 pub(crate) fn answers(response: &[u8], query: &[u8]) -> bool {
-    let question = |bytes: &[u8]| -> Option<(u16, bool, Query)> {
-        let message = Message::from_vec(bytes).ok()?;
-        let is_response = message.metadata.message_type == MessageType::Response;
-        Some((message.metadata.id, is_response, message.queries.first()?.clone()))
-    };
+    if response.len() < HEADER_BYTES || response.get(..2) != query.get(..2) || response[2] & IS_RESPONSE == 0
+    {
+        return false;
+    }
+    if response[4..6] == [0, 0] {
+        return true;
+    }
     match (question(response), question(query)) {
-        (Some((id, true, asked)), Some((wanted, _, ask))) => id == wanted && asked == ask,
+        (Some((name, kind)), Some((wanted, of))) => name.eq_ignore_ascii_case(wanted) && kind == of,
         _ => false,
+    }
+}
+
+/// The first question of a message as it stands there: its name, and its type and class. A name that refers to another
+/// place has nothing before it to refer to.
+fn question(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    const MAX_LABEL: usize = 63;
+    const MAX_NAME: usize = 255;
+    let mut end = HEADER_BYTES;
+    loop {
+        let length = usize::from(*message.get(end)?);
+        end += 1 + length;
+        if length > MAX_LABEL || end - HEADER_BYTES > MAX_NAME {
+            return None;
+        }
+        if length == 0 {
+            return Some((&message[HEADER_BYTES..end], message.get(end..end + 4)?));
+        }
     }
 }
 
@@ -183,9 +209,8 @@ fn reply(query: &Message, code: ResponseCode, records: Vec<Record>, stream: bool
 
 /// A message that cannot be read, but has a header, is answered so that its sender need not wait.
 fn malformed(bytes: &[u8]) -> Answer {
-    const IS_RESPONSE: u8 = 0x80;
     let [high, low, flags, ..] = *bytes else { return Answer::Drop };
-    if bytes.len() < 12 || flags & IS_RESPONSE != 0 {
+    if bytes.len() < HEADER_BYTES || flags & IS_RESPONSE != 0 {
         return Answer::Drop;
     }
     let id = u16::from_be_bytes([high, low]);
@@ -292,6 +317,39 @@ mod tests {
         let mut other = response.clone();
         other[1] ^= 1;
         assert!(!answers(&other, &good), "another number");
+        assert!(!answers(&good, &good), "a question");
+        for length in 0..response.len() {
+            // Never a panic.
+            answers(&response[..length], &good);
+            answers(&response, &good[..length.min(good.len())]);
+        }
         assert!(is_failure(&server_failure(&good).unwrap()));
+    }
+
+    #[test]
+    fn odd_records_make_no_name_unknown() {
+        let asked = query("Example.COM.", RecordType::A);
+        let answer = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = query("example.com.", RecordType::A);
+            bytes[2] |= IS_RESPONSE;
+            change(&mut bytes);
+            answers(&bytes, &asked)
+        };
+        // A record of 65,535 bytes that are not there, and half a header.
+        assert!(answer(&|bytes| {
+            bytes[7] = 2;
+            bytes.extend([0xc0, 12, 0, 15, 0, 1, 0, 0, 0, 60, 0xff, 0xff, 1, 2, 3]);
+        }));
+        assert!(answer(&|bytes| {
+            bytes.truncate(HEADER_BYTES);
+            bytes[5] = 0;
+        }));
+        for what in [RecordType::AAAA, RecordType::MX] {
+            let mut other = query("example.com.", what);
+            other[2] |= IS_RESPONSE;
+            assert!(!answers(&other, &asked), "{what}");
+        }
+        assert!(!answer(&|bytes| bytes[13] = b'f'), "another name");
+        assert!(!answer(&|bytes| bytes[12] = 0xc0), "a name that leads elsewhere");
     }
 }

@@ -56,6 +56,8 @@ impl Netd {
             joined: Vec::new(),
             flows: 0,
             dials: 0,
+            ready: false,
+            changed: false,
         });
         self.sessions.bind(session, member);
         let mut plans = Vec::new();
@@ -78,9 +80,14 @@ impl Netd {
         Ok(())
     }
 
-    fn report_attached(&self, session: Key, member: Key) {
+    fn report_attached(&mut self, session: Key, member: Key) {
         let endpoints = self.endpoints(member);
         self.sessions.reply(session, &Reply::Attached { endpoints }, &[self.gateway.as_fd()]);
+        let Some(of) = self.core.world.members.get_mut(member) else { return };
+        of.ready = true;
+        if of.changed {
+            self.report(member);
+        }
         self.report_to_linked(member);
     }
 
@@ -410,7 +417,7 @@ impl Netd {
     }
 
     /// Tells a container's monitor what it has now, if somebody else has changed that, and those who know it by a link.
-    fn report_change(&self, member: Key, by: Key) {
+    fn report_change(&mut self, member: Key, by: Key) {
         if self.core.world.members.get(member).is_some_and(|of| of.session != by) {
             self.report(member);
         }
@@ -418,11 +425,11 @@ impl Netd {
     }
 
     /// Tells the monitors of containers that are linked to `member` where that is now.
-    fn report_to_linked(&self, member: Key) {
+    fn report_to_linked(&mut self, member: Key) {
         let members = &self.core.world.members;
         let Some(of) = members.get(member) else { return };
         let is_linked = |other: &Member| other.links().any(|(_, id)| *id == of.attach.container);
-        for (key, _) in members.iter().filter(|(_, other)| is_linked(other)) {
+        for key in members.keys_where(is_linked) {
             self.report(key);
         }
     }
@@ -438,8 +445,13 @@ impl Netd {
         of.links().filter_map(address).collect()
     }
 
-    /// Tells a container's monitor what it has now.
-    fn report(&self, member: Key) {
+    /// Tells a container's monitor what it has now; one that waits for its links, as soon as they are there.
+    fn report(&mut self, member: Key) {
+        let Some(of) = self.core.world.members.get_mut(member) else { return };
+        of.changed = !of.ready;
+        if of.changed {
+            return;
+        }
         let Some(of) = self.core.world.members.get(member) else { return };
         let as_it_is = |joined: &Joined| EndpointRequest {
             ips: joined.endpoint.ips.iter().map(|ip| ip.ip).collect(),
@@ -450,7 +462,7 @@ impl Netd {
         let wanted = of.joined.iter().map(as_it_is).collect();
         let (endpoints, name) = (self.endpoints(member), of.attach.name.clone());
         let linked = self.linked_to(of);
-        self.sessions.reply(of.session, &Reply::Changed { wanted, endpoints, linked, name }, &[]);
+        self.sessions.tell(of.session, &Reply::Changed { wanted, endpoints, linked, name });
     }
 
     /// Removes one endpoint. Returns whether there was one.
@@ -465,8 +477,8 @@ impl Netd {
         let rest: Vec<(Endpoint, bool)> =
             rest.into_iter().map(|j| (j.endpoint.clone(), !j.request.leads_out())).collect();
         let namespace = of.namespace.try_clone();
-        // Connections through the removed link would hang; those of the other links only suffer.
-        self.drop_traffic(member, false);
+        // Connections through the removed link would hang.
+        self.drop_traffic(member, Some(joined.bridge));
         self.remove_link(joined);
         if let Ok(namespace) = namespace {
             self.worker.submit(move |site| site.reroute(&namespace, &rest), |_netd, _outcome| {});
@@ -484,19 +496,20 @@ impl Netd {
 
     /// Ends everything of a container.
     pub(super) fn detach(&mut self, member: Key) {
-        self.drop_traffic(member, true);
+        self.drop_traffic(member, None);
         let Some(gone) = self.core.world.members.remove(member) else { return };
         for joined in gone.joined {
             self.remove_link(joined);
         }
     }
 
-    fn drop_traffic(&mut self, member: Key, ports: bool) {
-        self.relays.drop_owner(member);
-        self.outbound.drop_owner(&mut self.core, member);
-        self.echoes.drop_owner(member);
-        self.flows.drop_owner(&mut self.core, member);
-        if ports {
+    /// Ends what a container has under way on the network of `bridge`, or everywhere, its ports included.
+    fn drop_traffic(&mut self, member: Key, bridge: Option<Key>) {
+        self.relays.drop_owner(member, bridge);
+        self.outbound.drop_owner(&mut self.core, member, bridge);
+        self.echoes.drop_owner(member, bridge);
+        self.flows.drop_owner(&mut self.core, member, bridge);
+        if bridge.is_none() {
             self.publisher.drop_owner(&mut self.core, &mut self.flows, member);
         }
     }

@@ -12,7 +12,8 @@ use super::pool::Pool;
 use super::reactor::Reactor;
 use super::site::Sockets;
 use super::slab::Key;
-use super::world::{Verdict, World, is_host_alias};
+use super::spare::Spare;
+use super::world::{Owner, Verdict, World, is_host_alias};
 use crate::net::network::Network;
 use crate::net::packet::{self, Flow, Unreachable};
 
@@ -23,6 +24,7 @@ pub(super) struct Core {
     pub(super) world: World,
     pub(super) pool: Arc<Pool>,
     pub(super) sockets: Sockets,
+    pub(super) spare: Spare,
     /// Read once per turn of the loop.
     pub(super) now: Instant,
 }
@@ -92,9 +94,9 @@ impl Core {
         self.world.bridges.get(owner.bridge).map(|bridge| &bridge.record)
     }
 
-    /// The container with this address.
-    pub(super) fn member_of(&self, inside: IpAddr) -> Option<Key> {
-        self.world.owner(inside).map(|owner| owner.member)
+    /// The container with this address, and where it has that.
+    pub(super) fn owner_of(&self, inside: IpAddr) -> Option<Owner> {
+        self.world.owner(inside)
     }
 }
 

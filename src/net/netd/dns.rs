@@ -3,7 +3,8 @@
 //! ```text
 //! container ─▶ gateway:53 (G) ─▶ net::dns::answer ─┬─▶ reply
 //!                                                  └─▶ socket in the host's namespace ─▶ server
-//!                                                        1 s each, the next, twice around
+//!                                                        the next after 1 s, twice around; the answer
+//!                                                        of any, for 5 s after the last was asked
 //! ```
 //!
 //! A container that asks a server that was named for it (`--dns`) is answered in that server's place, so that it finds
@@ -12,6 +13,8 @@
 //! A query over UDP is passed on over UDP, one over TCP over TCP; a truncated answer is passed back,
 //! and the container's resolver asks again over TCP.
 
+mod askers;
+mod upstream;
 mod view;
 
 use std::collections::HashMap;
@@ -21,8 +24,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 
+use self::askers::Askers;
+use self::upstream::Upstream;
 use self::view::View;
 use super::core::Core;
 use super::pool::Kind;
@@ -33,16 +38,20 @@ use crate::net::dns::resolv_conf::Watched;
 use crate::net::dns::{self, Answer};
 use crate::net::network::DEFAULT_NETWORK;
 use crate::net::packet::Flow;
-use crate::sys::inet;
 
 /// How exactly timeouts are kept.
 pub(super) const TICK: Duration = Duration::from_millis(200);
 /// How long a server has before the next one is asked.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the answer of any of them is waited for once all were asked.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
 /// How often each server is asked.
 const ROUNDS: usize = 2;
-const MAX_PENDING: usize = 512;
-const MAX_STREAMS: usize = 256;
+/// Queries under way and connections, of one container and of all.
+const OWN_PENDING: usize = 256;
+const MAX_PENDING: usize = 4096;
+const OWN_STREAMS: usize = 32;
+const MAX_STREAMS: usize = 1024;
 const STREAM_IDLE: Duration = Duration::from_secs(10);
 const QUERIES_PER_TURN: usize = 32;
 /// How long a socket stands in for a server elsewhere after a query, and how many may.
@@ -69,15 +78,18 @@ enum Client {
 #[derive(Debug)]
 struct Pending {
     client: Client,
+    /// The container.
+    asker: Key,
     query: Vec<u8>,
     servers: Vec<SocketAddr>,
     /// Which of `servers`, counted on through the rounds.
     attempt: usize,
-    socket: Option<OwnedFd>,
-    /// Of a TCP query: what came back so far.
-    received: Vec<u8>,
-    /// Of a TCP query: whether it is written.
-    written: bool,
+    /// The servers asked so far that may answer yet, the latest last.
+    asked: Vec<Upstream>,
+    /// What a server has said that did not know, for want of better.
+    failure: Option<Vec<u8>>,
+    begun: Instant,
+    /// When the next one is asked; after the last, when all is given up.
     deadline: Instant,
 }
 
@@ -86,11 +98,15 @@ struct Pending {
 struct Stream {
     socket: OwnedFd,
     bridge: Key,
+    /// The container.
+    asker: Key,
     peer: IpAddr,
     received: Vec<u8>,
     last: Instant,
     /// A query of it is under way; the next one waits.
     busy: bool,
+    /// No more queries come: it goes with the answer to the last.
+    ended: bool,
 }
 
 /// All name servers.
@@ -102,6 +118,10 @@ pub(super) struct Dns {
     listeners: Slab<Server>,
     streams: Slab<Stream>,
     pending: Slab<Pending>,
+    /// Connections whose query has failed: the next one of each can be taken up.
+    freed: Vec<Key>,
+    /// How much of `pending` and `streams` belongs to whom.
+    askers: Askers,
     host: Watched,
     buffer: Vec<u8>,
 }
@@ -114,6 +134,8 @@ impl Dns {
             listeners: Slab::new(),
             streams: Slab::new(),
             pending: Slab::new(),
+            freed: Vec::new(),
+            askers: Askers::default(),
             host: Watched::new(resolv_conf),
             buffer: vec![0; UDP_BYTES],
         }
@@ -153,8 +175,20 @@ impl Dns {
             self.listeners.remove(key);
         }
         for key in self.streams.keys_where(|stream| stream.bridge == bridge) {
-            self.streams.remove(key);
+            self.remove_stream(key);
         }
+    }
+
+    fn remove_stream(&mut self, key: Key) {
+        if let Some(stream) = self.streams.remove(key) {
+            self.askers.count_stream(stream.asker, false);
+        }
+    }
+
+    fn remove_pending(&mut self, key: Key) -> Option<Pending> {
+        let pending = self.pending.remove(key)?;
+        self.askers.count_pending(pending.asker, false);
+        Some(pending)
     }
 
     fn remove_server(&mut self, key: Key) {
@@ -226,26 +260,47 @@ impl Dns {
 
     /// A container connects.
     pub(super) fn on_client(&mut self, core: &Core, listener: Key) {
-        let Some(of) = self.listeners.get(listener) else { return };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        while let Ok((socket, peer)) = rustix::net::acceptfrom_with(&of.socket, flags) {
+        while let Some(of) = self.listeners.get(listener) {
+            let (bridge, accepted) = (of.bridge, rustix::net::acceptfrom_with(&of.socket, flags));
+            let (socket, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) if core.spare.turns_away(&of.socket, error) => continue,
+                Err(_) => return,
+            };
             let Some(peer) = peer.and_then(|peer| SocketAddr::try_from(peer).ok()) else { continue };
+            // A container's own connections make room for its next, and nobody else's.
+            let Some(asker) = asker(core, bridge, peer.ip()) else { continue };
+            if self.askers.streams(asker) >= OWN_STREAMS {
+                self.close_idlest(asker);
+            }
             if self.streams.len() >= MAX_STREAMS {
                 continue;
             }
             let stream = Stream {
                 socket,
-                bridge: of.bridge,
+                bridge,
+                asker,
                 peer: peer.ip(),
                 received: Vec::new(),
                 last: core.now,
                 busy: false,
+                ended: false,
             };
             let key = self.streams.insert(stream);
+            self.askers.count_stream(asker, true);
             let socket = &self.streams.get(key).expect("just inserted").socket;
             if core.reactor.add(socket, Interest::Read, Token::new(Source::DnsTcp, key)).is_err() {
-                self.streams.remove(key);
+                self.remove_stream(key);
             }
+        }
+    }
+
+    /// Closes the connection of a container that has been idle for longest.
+    fn close_idlest(&mut self, asker: Key) {
+        let own = self.streams.iter().filter(|(_, stream)| stream.asker == asker);
+        if let Some((key, _)) = own.min_by_key(|(_, stream)| (stream.busy, stream.last)) {
+            self.remove_stream(key);
         }
     }
 
@@ -258,11 +313,13 @@ impl Dns {
                 stream.last = core.now;
             }
             Err(Errno::AGAIN | Errno::INTR) => return,
-            // The end, an error, or far more than it should send at once.
-            _ => {
-                self.streams.remove(key);
-                return;
+            Ok((0, _)) => {
+                // What it has asked for is answered still. The end would be reported again and again.
+                stream.ended = true;
+                core.reactor.remove(&stream.socket);
             }
+            // An error, or far more than it should send at once.
+            _ => return self.remove_stream(key),
         }
         self.next_query(core, key);
     }
@@ -270,7 +327,12 @@ impl Dns {
     /// Takes up the next query of a connection, unless one is under way.
     fn next_query(&mut self, core: &Core, key: Key) {
         while let Some(stream) = self.streams.get_mut(key).filter(|stream| !stream.busy) {
-            let Some(query) = take_message(&mut stream.received) else { return };
+            let Some(query) = take_message(&mut stream.received) else {
+                if stream.ended {
+                    self.remove_stream(key);
+                }
+                return;
+            };
             stream.busy = true;
             let (bridge, peer) = (stream.bridge, stream.peer);
             self.on_query(core, bridge, peer, query, Client::Stream(key));
@@ -278,18 +340,30 @@ impl Dns {
     }
 
     fn on_query(&mut self, core: &Core, bridge: Key, from: IpAddr, query: Vec<u8>, client: Client) {
-        let Some(view) = View::of(&core.world, bridge, from) else { return };
+        let (Some(view), Some(asker)) = (View::of(&core.world, bridge, from), asker(core, bridge, from))
+        else {
+            return self.release(client);
+        };
         let stream = matches!(client, Client::Stream(_));
         match dns::answer(&query, &view, view.may_forward, stream) {
             Answer::Reply(reply) => self.reply(client, &reply),
-            Answer::Drop => {}
+            Answer::Drop => self.release(client),
             Answer::Forward => {
                 let servers = match view.servers() {
                     own if !own.is_empty() => own,
                     _ => self.host.servers().to_vec(),
                 };
-                self.forward(core, client, query, servers);
+                self.forward(core, (client, asker), query, servers);
             }
+        }
+    }
+
+    /// There is nothing to say to a client: what it asks next can be taken up.
+    fn release(&mut self, client: Client) {
+        if let Client::Stream(key) = client
+            && let Some(stream) = self.streams.get_mut(key)
+        {
+            stream.busy = false;
         }
     }
 
@@ -308,83 +382,139 @@ impl Dns {
                 let sent = rustix::net::send(&stream.socket, &message, SendFlags::NOSIGNAL);
                 // A resolver that does not read its answers is not waited for.
                 if sent != Ok(message.len()) {
-                    self.streams.remove(key);
+                    self.remove_stream(key);
                 }
             }
         }
     }
 
-    fn forward(&mut self, core: &Core, client: Client, query: Vec<u8>, servers: Vec<SocketAddr>) {
+    fn forward(
+        &mut self,
+        core: &Core,
+        (client, asker): (Client, Key),
+        query: Vec<u8>,
+        servers: Vec<SocketAddr>,
+    ) {
+        if self.askers.pending(asker) >= OWN_PENDING {
+            self.fail_oldest(asker);
+        }
         if self.pending.len() >= MAX_PENDING {
-            return self.fail(client, &query);
+            return self.fail(client, &query, None);
         }
         let key = self.pending.insert(Pending {
             client,
+            asker,
             query,
             servers,
             attempt: 0,
-            socket: None,
-            received: Vec::new(),
-            written: false,
+            asked: Vec::new(),
+            failure: None,
+            begun: core.now,
             deadline: core.now + PATIENCE,
         });
+        self.askers.count_pending(asker, true);
         self.ask(core, key);
     }
 
-    /// Asks the server whose turn it is, or the next one that can be asked at all.
-    fn ask(&mut self, core: &Core, key: Key) {
-        while let Some(pending) = self.pending.get_mut(key) {
-            if pending.attempt >= pending.servers.len() * ROUNDS {
-                if let Some(pending) = self.pending.remove(key) {
-                    self.fail(pending.client, &pending.query);
-                }
-                return;
-            }
-            pending.deadline = core.now + PATIENCE;
-            if pending.connect(core, key).is_ok() {
-                return;
-            }
-            pending.attempt += 1;
+    /// Gives up the query of a container that has waited for longest: nobody else's makes room for its next.
+    fn fail_oldest(&mut self, asker: Key) {
+        let own = self.pending.iter().filter(|(_, pending)| pending.asker == asker);
+        let oldest = own.min_by_key(|(_, pending)| pending.begun).map(|(key, _)| key);
+        if let Some(pending) = oldest.and_then(|key| self.remove_pending(key)) {
+            self.fail(pending.client, &pending.query, pending.failure);
         }
     }
 
-    fn fail(&mut self, client: Client, query: &[u8]) {
-        if let Some(reply) = dns::server_failure(query) {
-            self.reply(client, &reply);
+    /// Asks the server whose turn it is, or the next one that can be asked at all. Once all were asked, those that have
+    /// not answered are waited for.
+    fn ask(&mut self, core: &Core, key: Key) {
+        let Some(pending) = self.pending.get_mut(key) else { return };
+        let tried = pending.attempt;
+        while pending.attempt < pending.servers.len() * ROUNDS {
+            let server = pending.servers[pending.attempt % pending.servers.len()];
+            let stream = matches!(pending.client, Client::Stream(_));
+            let token = Token::new(Source::DnsUpstream, key);
+            pending.attempt += 1;
+            if let Ok(asked) = Upstream::ask(core, server, stream, &pending.query, token) {
+                pending.asked.push(asked);
+                let is_last = pending.attempt == pending.servers.len() * ROUNDS;
+                pending.deadline = core.now + if is_last { LAST_PATIENCE } else { PATIENCE };
+                return;
+            }
+        }
+        if pending.asked.is_empty() {
+            self.give_up(key);
+        } else if pending.attempt > tried {
+            // The last could not be asked: the others have the time that it would have had.
+            pending.deadline = core.now + LAST_PATIENCE;
+        }
+    }
+
+    fn give_up(&mut self, key: Key) {
+        if let Some(pending) = self.remove_pending(key) {
+            self.fail(pending.client, &pending.query, pending.failure);
+        }
+    }
+
+    /// Tells a client that there is no answer, with the `words` of a server if there are any.
+    fn fail(&mut self, client: Client, query: &[u8], words: Option<Vec<u8>>) {
+        match words.or_else(|| dns::server_failure(query)) {
+            Some(reply) => self.reply(client, &reply),
+            None => self.release(client),
+        }
+        if let Client::Stream(key) = client {
+            self.freed.push(key);
+        }
+    }
+
+    /// Takes up what waits behind queries that have failed.
+    fn take_up_freed(&mut self, core: &Core) {
+        while let Some(key) = self.freed.pop() {
+            self.next_query(core, key);
         }
     }
 
     /// A server has answered, or cannot be reached.
-    pub(super) fn on_upstream(&mut self, core: &Core, key: Key, event: Event) {
+    pub(super) fn on_upstream(&mut self, core: &Core, key: Key, _event: Event) {
         let Some(pending) = self.pending.get_mut(key) else { return };
-        match pending.receive(event, &mut self.buffer) {
-            Ok(None) => return,
-            Ok(Some(response)) => {
-                let last = pending.attempt + 1 >= pending.servers.len() * ROUNDS;
-                if !dns::is_failure(&response) || last {
-                    let client = pending.client;
-                    self.pending.remove(key);
-                    self.reply(client, &response);
-                    if let Client::Stream(stream) = client {
-                        self.next_query(core, stream);
-                    }
-                    return;
+        let latest = pending.asked.len();
+        let mut answer = None;
+        let mut is_waiting = false;
+        for (i, mut asked) in std::mem::take(&mut pending.asked).into_iter().enumerate() {
+            match asked.receive(&pending.query, &mut self.buffer) {
+                Ok(None) => {
+                    is_waiting |= i + 1 == latest;
+                    pending.asked.push(asked);
                 }
+                Ok(Some(response)) if dns::is_failure(&response) => pending.failure = Some(response),
+                Ok(Some(response)) => answer = Some(response),
+                Err(_) => {}
             }
-            Err(_) => {}
         }
-        pending.attempt += 1;
-        self.ask(core, key);
+        if let Some(answer) = answer {
+            let client = pending.client;
+            self.remove_pending(key);
+            self.reply(client, &answer);
+            if let Client::Stream(stream) = client {
+                self.next_query(core, stream);
+            }
+        } else if !is_waiting {
+            self.ask(core, key);
+        }
+        self.take_up_freed(core);
     }
 
     /// Turns to the next server where one has not answered, and closes idle connections.
     pub(super) fn expire(&mut self, core: &Core) {
         for key in self.pending.keys_where(|pending| pending.deadline <= core.now) {
-            if let Some(pending) = self.pending.get_mut(key) {
-                pending.attempt += 1;
+            let Some(pending) = self.pending.get(key) else { continue };
+            if pending.attempt < pending.servers.len() * ROUNDS {
+                self.ask(core, key);
+            } else {
+                self.give_up(key);
             }
-            self.ask(core, key);
         }
+        self.take_up_freed(core);
         let unasked =
             |of: &Server| of.stands_in.is_some_and(|(_, last)| core.now.duration_since(last) > STAND_IN);
         for key in self.servers.keys_where(unasked) {
@@ -392,71 +522,14 @@ impl Dns {
         }
         let idle = |stream: &Stream| !stream.busy && core.now.duration_since(stream.last) > STREAM_IDLE;
         for key in self.streams.keys_where(idle) {
-            self.streams.remove(key);
+            self.remove_stream(key);
         }
     }
 }
 
-impl Pending {
-    fn is_stream(&self) -> bool {
-        matches!(self.client, Client::Stream(_))
-    }
-
-    fn connect(&mut self, core: &Core, key: Key) -> Result<(), Errno> {
-        let server = self.servers[self.attempt % self.servers.len()];
-        let kind = if self.is_stream() { SocketType::STREAM } else { SocketType::DGRAM };
-        let socket = inet::socket(server.is_ipv6(), kind)?;
-        self.received.clear();
-        self.written = false;
-        let token = Token::new(Source::DnsUpstream, key);
-        match rustix::net::connect(&socket, &server) {
-            Ok(()) | Err(Errno::INPROGRESS) => {}
-            Err(error) => return Err(error),
-        }
-        if self.is_stream() {
-            core.reactor.add(&socket, Interest::Edges, token)?;
-        } else {
-            // The kernel chooses a port of its own at random for each query.
-            rustix::net::send(&socket, &self.query, SendFlags::NOSIGNAL)?;
-            core.reactor.add(&socket, Interest::Read, token)?;
-        }
-        self.socket = Some(socket);
-        Ok(())
-    }
-
-    /// The answer, if it is there.
-    fn receive(&mut self, event: Event, buffer: &mut [u8]) -> Result<Option<Vec<u8>>, Errno> {
-        let Some(socket) = &self.socket else { return Ok(None) };
-        if self.is_stream() && event.writable() && !self.written {
-            let message = with_length(&self.query);
-            let sent = rustix::net::send(socket, &message, SendFlags::NOSIGNAL)?;
-            if sent < message.len() {
-                return Err(Errno::MSGSIZE);
-            }
-            self.written = true;
-        }
-        if !event.readable() {
-            return Ok(None);
-        }
-        loop {
-            let got = match rustix::net::recv(socket, &mut *buffer, RecvFlags::empty()) {
-                Ok((0, _)) if self.is_stream() => return Err(Errno::CONNRESET),
-                Ok((got, _)) => got,
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(error) => return Err(error),
-            };
-            let message = if self.is_stream() {
-                self.received.extend_from_slice(&buffer[..got]);
-                take_message(&mut self.received)
-            } else {
-                Some(buffer[..got].to_vec())
-            };
-            // Something else than the answer is somebody's attempt to be taken for it.
-            if let Some(message) = message.filter(|message| dns::answers(message, &self.query)) {
-                return Ok(Some(message));
-            }
-        }
-    }
+/// The container that asks from an address of a network.
+fn asker(core: &Core, bridge: Key, from: IpAddr) -> Option<Key> {
+    core.owner_of(from).filter(|owner| owner.bridge == bridge).map(|owner| owner.member)
 }
 
 /// The first whole message of a TCP stream, each of which begins with its length.

@@ -14,7 +14,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use super::core::Core;
 use super::reactor::{Interest, Source, Token};
 use super::slab::{Key, Slab};
-use super::world::Verdict;
+use super::world::{Owner, Verdict};
 use crate::net::packet::{self, Flow, Unreachable};
 use crate::sys::inet;
 
@@ -31,7 +31,7 @@ struct Echo {
     last: Instant,
     /// The latest request, as far as an error quotes it.
     request: [u8; 8],
-    owner: Key,
+    owner: Owner,
 }
 
 /// Who is pinging whom.
@@ -105,7 +105,7 @@ impl Echoes {
         if self.slab.len() >= MAX_ECHOES {
             return Err(Errno::NOBUFS);
         }
-        let owner = core.member_of(conversation.0).ok_or(Errno::HOSTUNREACH)?;
+        let owner = core.owner_of(conversation.0).ok_or(Errno::HOSTUNREACH)?;
         let v6 = target.is_ipv6();
         let socket = inet::ping_socket(v6)?;
         inet::set_receive_errors(&socket, v6)?;
@@ -154,9 +154,9 @@ impl Echoes {
         }
     }
 
-    /// Forgets the conversations of a container that is gone.
-    pub(super) fn drop_owner(&mut self, owner: Key) {
-        for key in self.slab.keys_where(|echo| echo.owner == owner) {
+    /// Forgets the conversations of a container that is gone, or that has left the network of `bridge`.
+    pub(super) fn drop_owner(&mut self, member: Key, bridge: Option<Key>) {
+        for key in self.slab.keys_where(|echo| echo.owner.is(member, bridge)) {
             self.remove(key);
         }
     }

@@ -22,7 +22,7 @@ use super::dns::Dns;
 use super::pool::{Kind, prepare_datagrams};
 use super::reactor::{Interest, Source, Token};
 use super::slab::{Key, Slab};
-use super::world::Verdict;
+use super::world::{Owner, Verdict};
 use crate::net::packet::{self, Flow, Unreachable};
 use crate::sys::datagram::Batch;
 use crate::sys::inet;
@@ -53,7 +53,7 @@ enum Outside {
 struct UdpFlow {
     inside: OwnedFd,
     outside: Outside,
-    owner: Key,
+    owner: Owner,
     last: Instant,
     answered: bool,
 }
@@ -123,8 +123,8 @@ impl Flows {
                 return Ok(None);
             }
         };
-        let Some(owner) = core.member_of(flow.inside.ip()) else { return Ok(None) };
-        self.make_room(core, owner);
+        let Some(owner) = core.owner_of(flow.inside.ip()) else { return Ok(None) };
+        self.make_room(core, owner.member);
         let outside = inet::socket(target.is_ipv6(), SocketType::DGRAM)?;
         prepare_datagrams(&outside);
         core.connect_outward(&outside, flow.inside.ip(), target)?;
@@ -146,7 +146,7 @@ impl Flows {
     }
 
     fn insert(&mut self, core: &mut Core, flow: UdpFlow) -> Result<Key, Errno> {
-        let owner = flow.owner;
+        let owner = flow.owner.member;
         let key = self.slab.insert(flow);
         if let Some(member) = core.world.members.get_mut(owner) {
             member.flows += 1;
@@ -246,6 +246,7 @@ impl Flows {
     ) -> Option<Key> {
         self.make_room(core, owner);
         let inside = super::publish::dial_inside(core, owner, port, inward.client, true).ok()?;
+        let owner = super::publish::dialled(core, owner, inward.client)?;
         let outside = Outside::Shared { socket: std::rc::Rc::clone(socket), inward };
         let flow = UdpFlow { inside, outside, owner, last: core.now, answered: false };
         let key = self.insert(core, flow).ok()?;
@@ -261,9 +262,9 @@ impl Flows {
         }
     }
 
-    /// Ends the flows of a container that is gone.
-    pub(super) fn drop_owner(&mut self, core: &mut Core, owner: Key) {
-        for key in self.slab.keys_where(|flow| flow.owner == owner) {
+    /// Ends the flows of a container that is gone, or that has left the network of `bridge`.
+    pub(super) fn drop_owner(&mut self, core: &mut Core, member: Key, bridge: Option<Key>) {
+        for key in self.slab.keys_where(|flow| flow.owner.is(member, bridge)) {
             self.remove(core, key);
         }
     }
@@ -284,7 +285,7 @@ impl Flows {
         let mut own: Vec<(Instant, Key)> = self
             .slab
             .iter()
-            .filter(|(_, flow)| flow.owner == owner)
+            .filter(|(_, flow)| flow.owner.member == owner)
             .map(|(key, flow)| (flow.last, key))
             .collect();
         own.sort_unstable();
@@ -300,7 +301,7 @@ impl Flows {
             Outside::Own { flow, .. } => self.outward.remove(flow),
             Outside::Shared { inward, .. } => self.inward.remove(inward),
         };
-        if let Some(member) = core.world.members.get_mut(flow.owner) {
+        if let Some(member) = core.world.members.get_mut(flow.owner.member) {
             member.flows = member.flows.saturating_sub(1);
         }
     }

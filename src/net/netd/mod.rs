@@ -30,6 +30,7 @@ mod relay;
 mod sessions;
 mod site;
 mod slab;
+mod spare;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -56,10 +57,12 @@ use self::relay::Relays;
 use self::sessions::Sessions;
 use self::site::Site;
 pub(crate) use self::site::SiteError;
+use self::spare::Spare;
 use self::worker::Worker;
 use self::world::World;
 use crate::net::control::{self, Refusal, RefusalKind, Reply};
-use crate::sys::socket;
+use crate::sys::namespace::{self, Identity};
+use crate::sys::{netns, socket};
 
 /// Name of netd's socket in its directory.
 pub(crate) const SOCKET_NAME: &str = "netd.sock";
@@ -188,6 +191,8 @@ pub(crate) struct Netd {
     worker: Worker,
     /// G's namespace.
     gateway: OwnedFd,
+    /// The network namespace that it connects from, as far as that can be told.
+    host: Option<Identity>,
     linger: Duration,
     /// Since when there are no containers.
     idle_since: Option<Instant>,
@@ -198,6 +203,8 @@ pub(crate) struct Netd {
 
 impl Netd {
     fn start(start: Start) -> Result<Self, NetdError> {
+        // Later it may not look there.
+        let host = netns::current().ok().and_then(|own| namespace::identity(own).ok());
         let gateway = start.gateway;
         // A thread of its own, since the main thread must not leave the host's namespace.
         let opening = std::thread::spawn(move || Site::open(gateway));
@@ -225,7 +232,7 @@ impl Netd {
             }
         }
         let now = Instant::now();
-        let core = Core { reactor, world: World::new(leases), pool, sockets, now };
+        let core = Core { reactor, world: World::new(leases), pool, sockets, spare: Spare::new(), now };
         let sessions = Sessions::new(&core, listener).map_err(failed("watch netd.sock"))?;
         Ok(Self {
             core,
@@ -238,6 +245,7 @@ impl Netd {
             sessions,
             worker,
             gateway,
+            host,
             linger: start.linger,
             idle_since: Some(now),
             started: now,
@@ -311,6 +319,7 @@ impl Netd {
             || !self.echoes.is_empty()
             || !self.dns.is_quiet()
             || self.dns.stands_in()
+            || self.relays.are_parting()
             || self.core.world.has_leases();
         let tick = busy.then(|| (self.last_tick + self.tick_length()).saturating_duration_since(now));
         let end = self.idle_since.map(|since| (since + self.linger).saturating_duration_since(now));
@@ -318,7 +327,7 @@ impl Netd {
     }
 
     fn tick_length(&self) -> Duration {
-        if self.dns.is_quiet() { TICK } else { dns::TICK }
+        if self.dns.is_quiet() && !self.relays.are_parting() { TICK } else { dns::TICK }
     }
 
     fn tick(&mut self) {
@@ -326,6 +335,7 @@ impl Netd {
         self.outbound.expire(&mut self.core);
         self.flows.expire(&mut self.core);
         self.echoes.expire(self.core.now);
+        self.relays.expire(self.core.now);
         self.dns.expire(&self.core);
         if self.core.world.has_leases() && self.core.now.duration_since(self.started) > RETURN {
             let gone = self.core.world.forget_leases();
@@ -337,7 +347,8 @@ impl Netd {
         let waiting = !self.core.world.members.is_empty()
             || self.core.world.has_leases()
             || self.sessions.awaits_first()
-            || self.sessions.are_holding();
+            || self.sessions.are_holding()
+            || self.relays.are_parting();
         self.idle_since = if waiting { None } else { self.idle_since.or(Some(self.core.now)) };
         self.idle_since.is_some_and(|since| self.core.now.duration_since(since) >= self.linger)
     }

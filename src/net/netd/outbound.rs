@@ -25,7 +25,7 @@ use super::pool::prepare_stream;
 use super::reactor::{Interest, Source, Token};
 use super::relay::Relays;
 use super::slab::{Key, Slab};
-use super::world::Verdict;
+use super::world::{Owner, Verdict};
 use crate::net::packet::{self, Captured, Flow, Unreachable};
 use crate::sys::inet;
 
@@ -37,6 +37,9 @@ const MAX_DIALS: u32 = 1024;
 /// A connection that was dialled but that the container no longer wants is closed after this.
 const UNCLAIMED: Duration = Duration::from_secs(20);
 
+/// So much later than it was due, a repetition of a SYN does not come any more.
+const MISSING: Duration = Duration::from_secs(4);
+
 #[derive(Debug)]
 struct Held {
     flow: Flow,
@@ -45,7 +48,10 @@ struct Held {
     dialled: OwnedFd,
     /// When the SYN was re-injected, if it was.
     injected: Option<Instant>,
-    owner: Key,
+    /// When the container has sent its SYN, first and last.
+    first_syn: Instant,
+    last_syn: Instant,
+    owner: Owner,
 }
 
 /// Connections on their way out.
@@ -93,9 +99,10 @@ impl Outbound {
 
     fn on_syn(&mut self, core: &mut Core, bridge: Key, flow: Flow, sequence: u32, packet: &[u8]) {
         if let Some(key) = self.by_flow.get(&flow).copied() {
-            match self.held.get(key) {
+            match self.held.get_mut(key) {
                 // Dialling still; or the re-injected SYN was lost on the way.
                 Some(held) if held.sequence == sequence => {
+                    held.last_syn = core.now;
                     if held.injected.is_some() {
                         core.inject(&held.syn, flow.outside.ip());
                     }
@@ -124,8 +131,8 @@ impl Outbound {
         packet: &[u8],
         target: SocketAddr,
     ) -> Result<(), Errno> {
-        let Some(owner) = core.member_of(flow.inside.ip()) else { return Ok(()) };
-        if core.world.members.get(owner).is_none_or(|member| member.dials >= MAX_DIALS) {
+        let Some(owner) = core.owner_of(flow.inside.ip()) else { return Ok(()) };
+        if core.world.members.get(owner.member).is_none_or(|member| member.dials >= MAX_DIALS) {
             return Ok(());
         }
         let socket = inet::socket(target.is_ipv6(), SocketType::STREAM)?;
@@ -134,12 +141,13 @@ impl Outbound {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error),
         }
-        if let Some(member) = core.world.members.get_mut(owner) {
+        if let Some(member) = core.world.members.get_mut(owner.member) {
             member.dials += 1;
         }
         let mut syn = packet.to_vec();
         packet::complete_checksum(&mut syn);
-        let held = Held { flow, sequence, syn, dialled: socket, injected: None, owner };
+        let (first_syn, last_syn) = (core.now, core.now);
+        let held = Held { flow, sequence, syn, dialled: socket, injected: None, first_syn, last_syn, owner };
         let key = self.held.insert(held);
         self.by_flow.insert(flow, key);
         let socket = &self.held.get(key).expect("just inserted").dialled;
@@ -174,6 +182,7 @@ impl Outbound {
             let accepted = match rustix::net::acceptfrom_with(socket, flags) {
                 Ok((accepted, Some(peer))) => Some(accepted).zip(SocketAddr::try_from(peer).ok()),
                 Ok(_) => None,
+                Err(error) if core.spare.turns_away(socket, error) => None,
                 Err(_) => return,
             };
             let Some((inside, peer)) = accepted else { continue };
@@ -188,17 +197,20 @@ impl Outbound {
         }
     }
 
-    /// Closes connections that nobody took.
+    /// Closes connections that nobody took, and those that nobody waits for any more.
     pub(super) fn expire(&mut self, core: &mut Core) {
-        let old = |held: &Held| held.injected.is_some_and(|at| core.now.duration_since(at) > UNCLAIMED);
+        let old = |held: &Held| match held.injected {
+            Some(at) => core.now.duration_since(at) > UNCLAIMED,
+            None => is_given_up(held.last_syn - held.first_syn, core.now - held.last_syn),
+        };
         for key in self.held.keys_where(old) {
             self.forget(core, key);
         }
     }
 
-    /// Closes what a container that is gone was dialling.
-    pub(super) fn drop_owner(&mut self, core: &mut Core, owner: Key) {
-        for key in self.held.keys_where(|held| held.owner == owner) {
+    /// Closes what a container that is gone, or has left the network of `bridge`, was dialling.
+    pub(super) fn drop_owner(&mut self, core: &mut Core, member: Key, bridge: Option<Key>) {
+        for key in self.held.keys_where(|held| held.owner.is(member, bridge)) {
             self.forget(core, key);
         }
     }
@@ -206,7 +218,7 @@ impl Outbound {
     fn take(&mut self, core: &mut Core, key: Key) -> Option<Held> {
         let held = self.held.remove(key)?;
         self.by_flow.remove(&held.flow);
-        if let Some(member) = core.world.members.get_mut(held.owner) {
+        if let Some(member) = core.world.members.get_mut(held.owner.member) {
             member.dials -= 1;
         }
         Some(held)
@@ -215,6 +227,12 @@ impl Outbound {
     fn forget(&mut self, core: &mut Core, key: Key) {
         drop(self.take(core, key));
     }
+}
+
+/// Whether a container that has repeated its SYN for `repeated` and been silent for `silent` since does not wait any more:
+/// after 1, 3, 7 … seconds comes the next one, each time about twice as late.
+fn is_given_up(repeated: Duration, silent: Duration) -> bool {
+    silent > repeated * 2 + MISSING
 }
 
 /// Without flow label and scope, which the captured packet did not bring.
@@ -235,5 +253,25 @@ fn give_up(core: &Core, flow: Flow, sequence: u32, original: &[u8], error: Errno
         Errno::HOSTUNREACH | Errno::HOSTDOWN => core.refuse(flow, Unreachable::Host, original),
         // Nobody answered (ETIMEDOUT), or netd is out of descriptors: the container tries again.
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_still_repeats_its_syn_is_waited_for() {
+        // As Linux does it: doubled from the start, or after four seconds of one each.
+        let doubled = [0, 1, 3, 7, 15, 31, 63, 127];
+        let linear = [0, 1, 2, 3, 4, 5, 7, 11, 19, 35, 67];
+        for times in [&doubled[..], &linear] {
+            for pair in times.windows(2) {
+                let (repeated, next) = (Duration::from_secs(pair[0]), Duration::from_secs(pair[1]));
+                assert!(!is_given_up(repeated, next - repeated), "{pair:?}");
+            }
+        }
+        assert!(is_given_up(Duration::ZERO, Duration::from_secs(5)), "a connect that was given up at once");
+        assert!(is_given_up(Duration::from_secs(3), Duration::from_secs(11)));
     }
 }

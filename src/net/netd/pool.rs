@@ -185,12 +185,16 @@ impl Pool {
                 continue;
             };
             drop(shelves);
-            let made: Result<Vec<OwnedFd>, Errno> = (0..BATCH).map(|_| kind.make()).collect();
-            shelves = self.lock();
-            match made {
-                Ok(made) => shelves.shelves[kind.shelf()].put(made),
-                Err(error) => shelves.failure = Some(error),
+            let (mut made, mut failure) = (Vec::with_capacity(BATCH), None);
+            while made.len() < BATCH && failure.is_none() {
+                match kind.make() {
+                    Ok(socket) => made.push(socket),
+                    Err(error) => failure = Some(error),
+                }
             }
+            shelves = self.lock();
+            shelves.shelves[kind.shelf()].put(made);
+            shelves.failure = failure;
             self.changed.notify_all();
         }
         shelves.shelves = Default::default();

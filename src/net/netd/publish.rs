@@ -21,6 +21,7 @@ use super::pool::{Kind, prepare_stream};
 use super::reactor::{Interest, Source, Token};
 use super::relay::Relays;
 use super::slab::{Key, Slab};
+use super::world::Owner;
 use crate::net::control::{Protocol, PublishedPort};
 
 const ACCEPTS_PER_TURN: usize = 64;
@@ -89,11 +90,21 @@ impl Publisher {
         let Some(listener) = self.listeners.get(key) else { return };
         for _ in 0..ACCEPTS_PER_TURN {
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            let Ok((outside, peer)) = rustix::net::acceptfrom_with(&*listener.socket, flags) else { return };
+            let (outside, peer) = match rustix::net::acceptfrom_with(&*listener.socket, flags) {
+                Ok(accepted) => accepted,
+                Err(error) if core.spare.turns_away(&*listener.socket, error) => continue,
+                Err(_) => return,
+            };
             let Some(client) = peer.and_then(|peer| SocketAddr::try_from(peer).ok()) else { continue };
             let port = listener.port.container_port;
-            if let Ok(inside) = dial_inside(core, listener.owner, port, client, false) {
-                relays.open_inward(&core.reactor, inside, outside, listener.owner);
+            if !relays.has_room(listener.owner) {
+                // Dropping it resets it.
+                continue;
+            }
+            if let Ok(inside) = dial_inside(core, listener.owner, port, client, false)
+                && let Some(owner) = dialled(core, listener.owner, client)
+            {
+                relays.open_inward(&core.reactor, inside, outside, owner);
             }
         }
     }
@@ -133,6 +144,12 @@ pub(super) fn dial_inside(
     let socket = core.pool.take(kind)?;
     connect(&socket, target)?;
     Ok(socket)
+}
+
+/// Where a connection of `client` to a published port of container `member` leads: on which of its networks.
+pub(super) fn dialled(core: &Core, member: Key, client: SocketAddr) -> Option<Owner> {
+    let (ip, ..) = core.world.published_address(member, client.ip().to_canonical().is_ipv6())?;
+    core.owner_of(ip)
 }
 
 /// Whether an answer to `client` would come to G.

@@ -9,16 +9,25 @@
 //! nothing answers, switch it to `splice`, which moves pages, until little comes again. Pipes are taken from a shared
 //! stock only while bytes are under way: a user may have few of them, connections are many.
 //!
-//! The end of one way is passed on as such (half-close). An error of either socket resets both.
+//! The end of one way is passed on as such (half-close). An error of either socket resets both, but not before the other
+//! has what was said until then: a server's early answer, the last words of a container that is gone (`parting`).
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, sockopt};
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
 use super::reactor::{Event, Interest, Reactor, Source, Token};
 use super::slab::{Key, Slab};
+use super::world::Owner;
+use crate::sys::inet;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 const PIPE_BYTES: usize = 1 << 20;
@@ -31,6 +40,12 @@ const STREAM_READS: u8 = 16;
 const MAX_PIPES: usize = 32;
 /// Reads per turn, so that one fast connection does not starve the others.
 const ROUNDS: u32 = 32;
+/// How long one side of a broken connection may take to accept what the other has said before.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long the far side may take to accept what a container that is gone has sent before.
+const LEGACY: Duration = Duration::from_secs(60);
+/// At least so many connections each container may have.
+const FEW_RELAYS: usize = 64;
 
 #[derive(Debug)]
 struct Pipe {
@@ -106,8 +121,25 @@ enum Turn {
     Wait,
     /// There is more.
     Again,
-    /// The connection is broken.
-    Broken,
+    /// The connection is broken: this failed.
+    Broken(Doing),
+}
+
+/// What was done with a socket when it turned out to be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    Reading,
+    Writing,
+}
+
+/// How a connection ends one of whose sides is gone: the bytes of one way still arrive.
+#[derive(Clone, Copy, Debug)]
+struct Parting {
+    /// The way.
+    side: usize,
+    /// The stream is complete, and ends as such; else with a reset.
+    complete: bool,
+    until: Instant,
 }
 
 #[derive(Debug)]
@@ -118,7 +150,26 @@ struct Relay {
     ways: [Way; 2],
     /// Whether the inside is connected is not known yet.
     connecting: bool,
-    owner: Key,
+    parting: Option<Parting>,
+    owner: Owner,
+}
+
+impl Relay {
+    fn new(inside: OwnedFd, outside: OwnedFd, owner: Owner) -> Self {
+        let ways = Default::default();
+        Self { sockets: [inside, outside], ways, connecting: false, parting: None, owner }
+    }
+
+    /// Whether all has come that the container has to say: the end has been read, or waits to be.
+    fn is_complete(&self) -> bool {
+        if self.ways[0].ended {
+            return true;
+        }
+        let mut polled = [PollFd::new(&self.sockets[0], PollFlags::RDHUP)];
+        let found = rustix::event::poll(&mut polled, Some(&Timespec::default()));
+        let events = polled[0].revents();
+        found.is_ok() && events.contains(PollFlags::RDHUP) && !events.contains(PollFlags::ERR)
+    }
 }
 
 /// All relayed connections.
@@ -131,6 +182,12 @@ pub(super) struct Relays {
     again: Vec<Key>,
     /// Some connection's pages were moved, and there were no more, since this was last asked.
     streaming: bool,
+    /// Connections that are parting.
+    parting: Vec<Key>,
+    /// How many each container has.
+    counts: HashMap<Key, usize>,
+    /// How many each may have.
+    most: usize,
 }
 
 impl Relays {
@@ -141,7 +198,36 @@ impl Relays {
             buffer: vec![0; BUFFER_BYTES].into(),
             again: Vec::new(),
             streaming: false,
+            parting: Vec::new(),
+            counts: HashMap::new(),
+            most: most_per_container(),
         }
+    }
+
+    /// Whether a container may have one more connection.
+    pub(super) fn has_room(&self, member: Key) -> bool {
+        self.counts.get(&member).is_none_or(|count| *count < self.most)
+    }
+
+    fn insert(&mut self, relay: Relay) -> Key {
+        *self.counts.entry(relay.owner.member).or_default() += 1;
+        self.slab.insert(relay)
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Relay> {
+        let relay = self.slab.remove(key)?;
+        if let Some(count) = self.counts.get_mut(&relay.owner.member) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&relay.owner.member);
+            }
+        }
+        Some(relay)
+    }
+
+    /// Whether some connection has yet to deliver what was said before its end.
+    pub(super) fn are_parting(&self) -> bool {
+        !self.parting.is_empty()
     }
 
     #[cfg(test)]
@@ -161,16 +247,19 @@ impl Relays {
 
     /// Begins to relay between an accepted connection and the one dialled for it, which the reactor
     /// watches already.
-    pub(super) fn open(&mut self, reactor: &Reactor, inside: OwnedFd, outside: OwnedFd, owner: Key) {
-        let relay = Relay { sockets: [inside, outside], ways: Default::default(), connecting: false, owner };
-        let key = self.slab.insert(relay);
+    pub(super) fn open(&mut self, reactor: &Reactor, inside: OwnedFd, outside: OwnedFd, owner: Owner) {
+        if !self.has_room(owner.member) {
+            // Dropping them resets both.
+            return;
+        }
+        let key = self.insert(Relay::new(inside, outside, owner));
         let sockets = &self.slab.get(key).expect("just inserted").sockets;
         let watched =
             reactor.add(&sockets[0], Interest::Edges, Token::new(Source::RelayInside, key)).and_then(|()| {
                 reactor.change(&sockets[1], Interest::Edges, Token::new(Source::RelayOutside, key))
             });
         if watched.is_err() {
-            self.slab.remove(key);
+            self.remove(key);
         }
     }
 
@@ -178,17 +267,17 @@ impl Relays {
     ///
     /// What the client has sent already goes to the container at once, with the packet that ends the handshake: both
     /// are usually there by now, since a handshake within one machine takes no longer than the call that begins it.
-    pub(super) fn open_inward(&mut self, reactor: &Reactor, inside: OwnedFd, outside: OwnedFd, owner: Key) {
-        let mut ways: [Way; 2] = Default::default();
-        ways[1].readable = true;
-        let key = self.slab.insert(Relay { sockets: [inside, outside], ways, connecting: true, owner });
+    pub(super) fn open_inward(&mut self, reactor: &Reactor, inside: OwnedFd, outside: OwnedFd, owner: Owner) {
+        let mut relay = Relay { connecting: true, ..Relay::new(inside, outside, owner) };
+        relay.ways[1].readable = true;
+        let key = self.insert(relay);
         self.turn(key);
         let Some(Relay { sockets, .. }) = self.slab.get(key) else { return };
         let watched = reactor
             .add(&sockets[0], Interest::Edges, Token::new(Source::RelayInside, key))
             .and_then(|()| reactor.add(&sockets[1], Interest::Edges, Token::new(Source::RelayOutside, key)));
         if watched.is_err() {
-            self.slab.remove(key);
+            self.remove(key);
         }
     }
 
@@ -225,15 +314,78 @@ impl Relays {
         }
     }
 
-    /// Resets all connections of a container that is gone.
-    pub(super) fn drop_owner(&mut self, owner: Key) {
-        for key in self.slab.keys_where(|relay| relay.owner == owner) {
+    /// Ends the connections of a container that is gone, or has left the network of `bridge`. What it has sent and ended
+    /// still arrives; the others are reset.
+    pub(super) fn drop_owner(&mut self, member: Key, bridge: Option<Key>) {
+        for key in self.slab.keys_where(|relay| relay.owner.is(member, bridge) && relay.parting.is_none()) {
+            // Takes what has come already, which makes room for the rest and the end behind it.
+            self.turn(key);
+            match self.slab.get(key) {
+                Some(relay) if relay.parting.is_some() => {}
+                Some(relay) if relay.is_complete() => self.begin_parting(key, 0, true),
+                _ => self.reset(key),
+            }
+        }
+    }
+
+    /// From now on only the bytes of way `side` count, and then that ends, too.
+    fn begin_parting(&mut self, key: Key, side: usize, complete: bool) {
+        let Some(relay) = self.slab.get_mut(key) else { return };
+        let until = Instant::now() + if complete { LEGACY } else { LAST_WORDS };
+        relay.parting = Some(Parting { side, complete, until });
+        relay.ways[side].readable = true;
+        self.parting.push(key);
+        self.part(key);
+    }
+
+    /// Delivers what one side has said before it went.
+    fn part(&mut self, key: Key) {
+        let Some(relay) = self.slab.get_mut(key) else { return };
+        let Some(Parting { side, complete, .. }) = relay.parting else { return };
+        let way = &mut relay.ways[side];
+        let (from, to) = (&relay.sockets[side], &relay.sockets[1 - side]);
+        if !way.shut && !way.blocked && (way.readable || way.has_unsent()) {
+            match way.pump(from, to, &mut self.buffer, &mut self.pipes, !complete) {
+                Turn::Again => return self.again.push(key),
+                Turn::Broken(Doing::Reading) if !complete => way.readable = false,
+                Turn::Broken(_) => return self.reset(key),
+                Turn::Wait => {}
+            }
+        }
+        let is_read = way.ended || (!complete && !way.readable);
+        if !is_read || way.has_unsent() {
+            return;
+        }
+        if complete {
+            // Until now, closing meant a reset.
+            sockopt::set_socket_linger(to, None).ok();
+        }
+        // Closing would throw away what is not acknowledged: at a reset, and where something came that nobody reads.
+        if inet::unacknowledged(to).unwrap_or_default() == 0 {
             self.reset(key);
+        }
+    }
+
+    /// Ends connections whose time to part is over, and looks which have delivered everything.
+    pub(super) fn expire(&mut self, now: Instant) {
+        for key in std::mem::take(&mut self.parting) {
+            let Some(parting) = self.slab.get(key).and_then(|relay| relay.parting) else { continue };
+            if parting.until <= now {
+                self.reset(key);
+                continue;
+            }
+            self.part(key);
+            if self.slab.get(key).is_some() {
+                self.parting.push(key);
+            }
         }
     }
 
     fn turn(&mut self, key: Key) {
         let Some(relay) = self.slab.get_mut(key) else { return };
+        if relay.parting.is_some() {
+            return self.part(key);
+        }
         let mut more = false;
         for side in [0, 1] {
             // The other way's end is passed on by closing, one call instead of two.
@@ -246,7 +398,11 @@ impl Relays {
             match way.pump(from, to, &mut self.buffer, &mut self.pipes, last) {
                 Turn::Wait => self.streaming |= way.bulk,
                 Turn::Again => more = true,
-                Turn::Broken => return self.reset(key),
+                Turn::Broken(doing) => {
+                    // Whoever is broken may have said something before: it goes this way, or the other.
+                    let last_words = if doing == Doing::Reading { side } else { 1 - side };
+                    return self.begin_parting(key, last_words, false);
+                }
             }
             if std::mem::take(&mut way.moved) {
                 // Question and answer are no stream.
@@ -262,7 +418,7 @@ impl Relays {
 
     /// Ends a connection both of whose ways have ended well.
     fn close(&mut self, key: Key) {
-        let Some(relay) = self.slab.remove(key) else { return };
+        let Some(relay) = self.remove(key) else { return };
         for socket in &relay.sockets {
             // Until now, closing meant a reset.
             sockopt::set_socket_linger(socket, None).ok();
@@ -272,7 +428,7 @@ impl Relays {
 
     /// Ends a connection with a reset on both sides, which the sockets' linger option makes of closing.
     fn reset(&mut self, key: Key) {
-        if let Some(relay) = self.slab.remove(key) {
+        if let Some(relay) = self.remove(key) {
             self.return_pipes(relay);
         }
     }
@@ -311,7 +467,7 @@ impl Way {
             match moved {
                 Ok(true) => {}
                 Ok(false) => return self.finish(to, last),
-                Err(_) => return Turn::Broken,
+                Err(doing) => return Turn::Broken(doing),
             }
         }
         Turn::Again
@@ -322,14 +478,14 @@ impl Way {
         if self.ended && !self.has_unsent() && !self.shut {
             self.shut = true;
             if !last && rustix::net::shutdown(to, Shutdown::Write).is_err() {
-                return Turn::Broken;
+                return Turn::Broken(Doing::Writing);
             }
         }
         Turn::Wait
     }
 
     /// One `recv` and one `send`. Returns whether there may be more to do at once.
-    fn copy(&mut self, from: &OwnedFd, to: &OwnedFd, buffer: &mut [u8]) -> Result<bool, Errno> {
+    fn copy(&mut self, from: &OwnedFd, to: &OwnedFd, buffer: &mut [u8]) -> Result<bool, Doing> {
         if !self.rest.is_empty() {
             let sent = self.write(to, None, SendFlags::empty())?;
             self.rest.drain(..sent);
@@ -348,12 +504,12 @@ impl Way {
                 self.readable = false;
                 if std::mem::take(&mut self.corked) {
                     // Sets nothing new, but sends what waits.
-                    sockopt::set_tcp_nodelay(to, true)?;
+                    sockopt::set_tcp_nodelay(to, true).map_err(|_| Doing::Writing)?;
                 }
                 return Ok(false);
             }
             Err(Errno::INTR) => return Ok(true),
-            Err(error) => return Err(error),
+            Err(_) => return Err(Doing::Reading),
         };
         if got == 0 {
             self.ended = true;
@@ -377,19 +533,19 @@ impl Way {
         Ok(self.readable)
     }
 
-    fn write(&mut self, to: &OwnedFd, bytes: Option<&[u8]>, flags: SendFlags) -> Result<usize, Errno> {
+    fn write(&mut self, to: &OwnedFd, bytes: Option<&[u8]>, flags: SendFlags) -> Result<usize, Doing> {
         match rustix::net::send(to, bytes.unwrap_or(&self.rest), SendFlags::NOSIGNAL | flags) {
             Ok(sent) => {
                 self.sent = true;
                 Ok(sent)
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-            Err(error) => Err(error),
+            Err(_) => Err(Doing::Writing),
         }
     }
 
     /// Fills the pipe and empties it. Returns whether there may be more to do at once.
-    fn splice(&mut self, from: &OwnedFd, to: &OwnedFd, pipes: &mut Pipes) -> Result<bool, Errno> {
+    fn splice(&mut self, from: &OwnedFd, to: &OwnedFd, pipes: &mut Pipes) -> Result<bool, Doing> {
         if self.pipe.is_none() {
             self.pipe = pipes.take();
         }
@@ -407,19 +563,19 @@ impl Way {
                 }
                 Err(Errno::AGAIN) => self.readable = false,
                 Err(Errno::INTR) => return Ok(true),
-                Err(error) => return Err(error),
+                Err(_) => return Err(Doing::Reading),
             }
         }
         while self.piped > 0 {
             match splice(&pipe.reader, to, self.piped) {
-                Ok(0) => return Err(Errno::PIPE),
+                Ok(0) => return Err(Doing::Writing),
                 Ok(sent) => self.piped -= sent,
                 Err(Errno::AGAIN) => {
                     self.blocked = true;
                     return Ok(false);
                 }
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(error),
+                Err(_) => return Err(Doing::Writing),
             }
         }
         let more = self.readable && !self.ended;
@@ -432,130 +588,12 @@ impl Way {
     }
 }
 
-fn splice(from: impl AsFd, to: impl AsFd, bytes: usize) -> Result<usize, Errno> {
-    rustix::pipe::splice(from, None, to, None, bytes, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)
+/// Half of the descriptors that netd may have, two for each connection.
+fn most_per_container() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit / 4).unwrap_or(usize::MAX)).max(FEW_RELAYS)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
-    use std::time::Duration;
-
-    fn pair() -> (TcpStream, OwnedFd) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (server, _) = listener.accept().unwrap();
-        server.set_nonblocking(true).unwrap();
-        super::super::pool::prepare_stream(&server).unwrap();
-        (client, server.into())
-    }
-
-    /// Runs the relay between two connections on a thread until both are done with it.
-    fn relay() -> (TcpStream, TcpStream, std::thread::JoinHandle<()>) {
-        let ((left, inside), (right, outside)) = (pair(), pair());
-        let thread = std::thread::spawn(move || {
-            let mut reactor = Reactor::new().unwrap();
-            let mut relays = Relays::new();
-            let owner = Key { index: 0, generation: 0 };
-            reactor.add(&outside, Interest::Edges, Token::new(Source::Dial, owner)).unwrap();
-            relays.open(&reactor, inside, outside, owner);
-            while relays.len() > 0 {
-                let mut events = Vec::new();
-                let timeout = if relays.is_busy() { Duration::ZERO } else { Duration::from_secs(60) };
-                reactor.wait(Some(timeout), &mut events).unwrap();
-                assert!(relays.is_busy() || !events.is_empty(), "stuck");
-                relays.continue_busy();
-                for event in events {
-                    relays.on_event(event.token.key, event);
-                }
-            }
-        });
-        (left, right, thread)
-    }
-
-    #[test]
-    fn bytes_cross_and_ends_are_passed_on() {
-        let (mut left, mut right, thread) = relay();
-        // Far more than the sockets hold: the sender is blocked until the reader begins.
-        let sent: Vec<u8> = (0..30_000_000_u32).map(|i| (i / 3) as u8).collect();
-        let expected = sent.clone();
-        let writer = std::thread::spawn(move || {
-            left.write_all(&sent).unwrap();
-            left.shutdown(std::net::Shutdown::Write).unwrap();
-            let mut answer = String::new();
-            left.read_to_string(&mut answer).unwrap();
-            answer
-        });
-        std::thread::sleep(Duration::from_millis(50));
-        let mut got = Vec::new();
-        right.read_to_end(&mut got).unwrap();
-        assert!(got == expected, "{} bytes", got.len());
-        right.write_all(b"after the half-close").unwrap();
-        drop(right);
-        assert_eq!(writer.join().unwrap(), "after the half-close");
-        thread.join().unwrap();
-    }
-
-    #[test]
-    fn questions_and_answers_take_turns() {
-        let (mut left, mut right, thread) = relay();
-        let mut buffer = [0; 100_000];
-        for size in [1, 10, 65_535, 65_536, 65_537, 100_000, 3] {
-            left.write_all(&vec![1; size]).unwrap();
-            right.read_exact(&mut buffer[..size]).unwrap();
-            right.write_all(&vec![2; size]).unwrap();
-            left.read_exact(&mut buffer[..size]).unwrap();
-            assert!(buffer[..size].iter().all(|byte| *byte == 2));
-        }
-        drop((left, right));
-        thread.join().unwrap();
-    }
-
-    /// Has the relay take what is written, write by write; whether it then moves pages.
-    fn is_streaming(writes: &[(usize, usize)]) -> bool {
-        let ((left, inside), (right, outside)) = (pair(), pair());
-        let mut clients = [left, right];
-        let mut relays = Relays::new();
-        let owner = Key { index: 0, generation: 0 };
-        let relay = Relay { sockets: [inside, outside], ways: Default::default(), connecting: false, owner };
-        let key = relays.slab.insert(relay);
-        let mut buffer = vec![0; 100_000];
-        for &(side, size) in writes {
-            clients[side].write_all(&vec![1; size]).unwrap();
-            clients[1 - side].set_nonblocking(true).unwrap();
-            let mut missing = size;
-            while missing > 0 {
-                relays.slab.get_mut(key).unwrap().ways[side].readable = true;
-                relays.turn(key);
-                missing -= clients[1 - side].read(&mut buffer[..missing]).unwrap_or_default();
-            }
-        }
-        relays.slab.get(key).unwrap().ways.iter().any(|way| way.bulk)
-    }
-
-    #[test]
-    fn many_large_writes_are_a_stream_unless_they_are_answers() {
-        let large = (0, SMALL_BYTES);
-        for (what, writes, want) in [
-            ("one", vec![large], false),
-            ("many", vec![large; usize::from(STREAM_READS)], true),
-            ("many and a small one", [vec![large; 20], vec![(0, 1)]].concat(), false),
-            ("answers", [(1, 100), large].repeat(20), false),
-            ("small ones", vec![(0, 1000); 50], false),
-        ] {
-            assert_eq!(is_streaming(&writes), want, "{what}");
-        }
-    }
-
-    #[test]
-    fn a_reset_is_passed_on_as_one() {
-        let (left, mut right, thread) = relay();
-        sockopt::set_socket_linger(&left, Some(Duration::ZERO)).unwrap();
-        drop(left);
-        let error = right.read(&mut [0]).unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-        thread.join().unwrap();
-    }
+fn splice(from: impl AsFd, to: impl AsFd, bytes: usize) -> Result<usize, Errno> {
+    rustix::pipe::splice(from, None, to, None, bytes, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)
 }

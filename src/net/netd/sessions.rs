@@ -8,8 +8,8 @@ use super::Netd;
 use super::core::Core;
 use super::reactor::{Interest, Source, Token};
 use super::slab::{Key, Slab};
-use crate::net::control::{self, ContainerState, Refusal, RefusalKind, Reply, Request};
-use crate::sys::socket;
+use crate::net::control::{self, ContainerState, PAGE_BYTES, Refusal, RefusalKind, Reply, Request};
+use crate::sys::{namespace, socket};
 
 #[derive(Debug)]
 struct Session {
@@ -90,10 +90,22 @@ impl Sessions {
         self.slab.get(key)?.member
     }
 
-    /// Sends an answer. A peer that reads nothing is not waited for.
+    /// Sends an answer. A peer that reads nothing is not waited for. One that cannot be answered learns why, or sees
+    /// the end of the connection: it would wait for ever.
     pub(super) fn reply(&self, key: Key, reply: &Reply, descriptors: &[BorrowedFd<'_>]) {
+        let Some(session) = self.slab.get(key) else { return };
+        let Err(error) = control::send(&session.socket, reply, descriptors) else { return };
+        let refusal = Reply::Refused(refusal(RefusalKind::System, format!("answer: {error}")));
+        if control::send(&session.socket, &refusal, &[]).is_err() {
+            // Its end is an event of its own.
+            rustix::net::shutdown(&session.socket, rustix::net::Shutdown::Both).ok();
+        }
+    }
+
+    /// Tells a monitor something that it has not asked for. One that reads nothing keeps what it knew.
+    pub(super) fn tell(&self, key: Key, news: &Reply) {
         if let Some(session) = self.slab.get(key) {
-            control::send(&session.socket, reply, descriptors).ok();
+            control::send(&session.socket, news, &[]).ok();
         }
     }
 
@@ -146,10 +158,17 @@ impl Netd {
     fn on_request(&mut self, key: Key, request: Request, descriptors: Vec<OwnedFd>) {
         self.sessions.first = self.sessions.first.filter(|first| *first != key);
         let outcome = match request {
-            Request::Attach(attach) => match descriptors.into_iter().next() {
-                Some(namespace) => self.attach(key, attach, namespace),
-                None => Err(refusal(RefusalKind::Invalid, "attach: no network namespace came along")),
-            },
+            Request::Attach(attach) => {
+                let mut descriptors = descriptors.into_iter();
+                match (descriptors.next(), descriptors.next()) {
+                    (Some(namespace), caller) => {
+                        self.check_caller(caller.as_ref()).and_then(|()| self.attach(key, attach, namespace))
+                    }
+                    (None, _) => {
+                        Err(refusal(RefusalKind::Invalid, "attach: no network namespace came along"))
+                    }
+                }
+            }
             Request::Publish { ports } => self.publish(key, &ports, descriptors),
             Request::Connect { container, endpoint } => self.connect(key, container.as_deref(), endpoint),
             Request::Disconnect { container, network } => {
@@ -158,14 +177,17 @@ impl Netd {
             Request::Update { network } => self.update(key, network),
             Request::Rename { container, name } => self.rename(key, &container, name),
             Request::Reload { container } => self.reload(key, &container),
-            Request::Hold => {
+            Request::Hold => self.check_caller(descriptors.first()).map(|()| {
                 self.sessions.hold(key);
                 let held = Reply::Attached { endpoints: Vec::new() };
                 self.sessions.reply(key, &held, &[self.gateway.as_fd()]);
+            }),
+            Request::Query => {
+                self.sessions.reply(key, &self.state(""), &[]);
                 Ok(())
             }
-            Request::Query => {
-                self.sessions.reply(key, &Reply::State { containers: self.state() }, &[]);
+            Request::QueryAfter { container } => {
+                self.sessions.reply(key, &self.state(&container), &[]);
                 Ok(())
             }
         };
@@ -174,17 +196,76 @@ impl Netd {
         }
     }
 
-    fn state(&self) -> Vec<ContainerState> {
+    /// Refuses whoever is in another network namespace than netd (`caller`): from here its containers would go out by
+    /// ways that it does not have, past the VPN that the namespace is for.
+    fn check_caller(&self, caller: Option<&OwnedFd>) -> Result<(), Refusal> {
+        let Some(caller) = caller.and_then(|caller| namespace::identity(caller).ok()) else { return Ok(()) };
+        // Who was led into G (`unshare --rootless-netns`) is no stranger.
+        let of_containers = namespace::identity(&self.gateway).ok();
+        if self.host.is_none_or(|own| own == caller) || of_containers == Some(caller) {
+            return Ok(());
+        }
+        let message = "the network helper runs in another network namespace; stop its containers, or use another --root";
+        Err(refusal(RefusalKind::Conflict, message))
+    }
+
+    /// Who is where, of those that are linked and whose IDs come after `after`.
+    fn state(&self, after: &str) -> Reply {
+        let members = self.core.world.members.iter().map(|(_, member)| member);
+        let mut left: Vec<_> =
+            members.filter(|member| member.ready && member.attach.container.as_str() > after).collect();
+        left.sort_unstable_by(|one, other| one.attach.container.cmp(&other.attach.container));
         let of = |member: &super::world::Member| ContainerState {
             container: member.attach.container.clone(),
             name: member.attach.name.clone(),
             endpoints: member.joined.iter().map(|joined| joined.endpoint.clone()).collect(),
         };
-        self.core.world.members.iter().map(|(_, member)| of(member)).collect()
+        page(left.into_iter().map(of))
     }
+}
+
+/// As many of them as fit into one packet, at least one.
+fn page(all: impl Iterator<Item = ContainerState>) -> Reply {
+    let mut containers = Vec::new();
+    let mut bytes = 0;
+    for of in all {
+        bytes += serde_json::to_vec(&of).map_or(0, |text| text.len() + 1);
+        if bytes > PAGE_BYTES && !containers.is_empty() {
+            return Reply::State { containers, more: true };
+        }
+        containers.push(of);
+    }
+    Reply::State { containers, more: false }
 }
 
 /// serde_json's errors become io errors of various kinds.
 fn is_json(error: &std::io::Error) -> bool {
     error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<serde_json::Error>)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_one_packet_comes_in_parts() {
+        let of = |n: usize| ContainerState {
+            container: format!("{n:064x}"),
+            name: "n".repeat(200),
+            endpoints: vec![],
+        };
+        let (mut next, mut pages) = (0, 0);
+        loop {
+            let reply = page((next..2000).map(of));
+            assert!(serde_json::to_vec(&reply).unwrap().len() <= control::MAX_PACKET_BYTES);
+            let Reply::State { containers, more } = reply else { panic!("no state") };
+            assert_eq!(containers.first(), Some(&of(next)));
+            next += containers.len();
+            pages += 1;
+            if !more {
+                break;
+            }
+        }
+        assert!(next == 2000 && pages > 4, "{next} in {pages}");
+    }
 }

@@ -9,7 +9,9 @@
 //! is known as long as, and only as long as, the link exists; a netd that comes after a crash reads
 //! it there.
 
-use std::collections::HashMap;
+mod left;
+
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -75,6 +77,8 @@ pub(crate) struct Site {
     /// Closing it waits, for ten milliseconds and more, until the kernel has forgotten the rules that were replaced.
     _filter: Netlink,
     bridges: HashMap<String, u32>,
+    /// Those of them that an earlier netd has made, and that nobody has asked for since.
+    left: HashSet<String>,
 }
 
 /// A link that an earlier netd made.
@@ -101,7 +105,7 @@ impl Site {
         let v6 = std::path::Path::new("/proc/sys/net/ipv6").exists();
         set_sysctls(v6)?;
         let mut route = open_netlink(Protocol::Route)?;
-        let mut bridges = HashMap::new();
+        let mut bridges: HashMap<String, u32> = HashMap::new();
         let mut leases = HashMap::new();
         for link in netlink::links(&mut route)? {
             if let Some(old) = OldLink::read(&link) {
@@ -114,7 +118,10 @@ impl Site {
         let mut filter = open_netlink(Protocol::Netfilter)?;
         firewall::install(&mut filter)?;
         let sockets = Sockets::open(v6)?;
-        Ok((Self { namespace, route, _filter: filter, bridges }, sockets, leases))
+        let left = bridges.keys().cloned().collect();
+        let mut site = Self { namespace, route, _filter: filter, bridges, left };
+        site.remove_left()?;
+        Ok((site, sockets, leases))
     }
 
     /// Moves the calling thread into G.
@@ -130,8 +137,13 @@ impl Site {
     /// Makes sure that the bridge of `network` is there; opens its sockets. Called in G.
     pub(super) fn open_bridge(&mut self, network: &Network, mtu: u32) -> Result<BridgeSockets, SiteError> {
         let name = &network.network_interface;
-        let index = match self.bridges.get(name) {
-            Some(index) => *index,
+        let index = match self.bridges.get(name).copied() {
+            Some(index) => {
+                if self.left.remove(name) {
+                    self.renew_bridge(network, mtu, index)?;
+                }
+                index
+            }
             None => self.make_bridge(network, mtu)?,
         };
         let mut sockets = BridgeSockets { index, ..BridgeSockets::default() };
@@ -163,10 +175,8 @@ impl Site {
         netlink::commit(&mut self.route, batch)?;
         let index = self.index_of(name)?;
         let mut batch = Batch::new();
-        for pool in network.pools() {
-            if let Some(ip) = pool.gateway {
-                Address { ip, prefix: pool.subnet.prefix() }.add(&mut batch, index);
-            }
+        for address in gateways(network) {
+            address.add(&mut batch, index);
         }
         netlink::commit(&mut self.route, batch)?;
         self.bridges.insert(name.clone(), index);
@@ -180,6 +190,7 @@ impl Site {
 
     /// Removes the bridge of a network that nobody uses any more.
     pub(super) fn close_bridge(&mut self, interface: &str) -> Result<(), SiteError> {
+        self.left.remove(interface);
         let Some(index) = self.bridges.remove(interface) else { return Ok(()) };
         let mut batch = Batch::new();
         netlink::delete_link(&mut batch, index);
@@ -296,19 +307,6 @@ impl Site {
             _ => Ok(()),
         }
     }
-
-    /// Removes the links of containers that did not come back after a crash of netd.
-    pub(super) fn sweep(&mut self, containers: &[String]) -> Result<(), SiteError> {
-        for link in netlink::links(&mut self.route)? {
-            let Some(old) = OldLink::read(&link) else { continue };
-            if containers.contains(&old.container) {
-                let mut batch = Batch::new();
-                netlink::delete_link(&mut batch, old.index);
-                netlink::commit(&mut self.route, batch)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// One endpoint to make.
@@ -349,6 +347,12 @@ impl OldLink {
 /// The name of the host-side link of a container's `n`-th endpoint: at most 15 bytes.
 pub(super) fn link_name(container: &str, n: usize) -> String {
     format!("v{}.{n}", container.get(..10).unwrap_or(container))
+}
+
+/// G's addresses on a network.
+fn gateways(network: &Network) -> Vec<Address> {
+    let pools = network.pools();
+    pools.filter_map(|pool| Some(Address { ip: pool.gateway?, prefix: pool.subnet.prefix() })).collect()
 }
 
 /// The hardware address of a network's bridge.

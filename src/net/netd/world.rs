@@ -50,6 +50,10 @@ pub(super) struct Member {
     pub(super) flows: u32,
     /// Connections being dialled for it.
     pub(super) dials: u32,
+    /// Its links are there, and its monitor has been told so.
+    pub(super) ready: bool,
+    /// Something has changed that its monitor could not be told of before that.
+    pub(super) changed: bool,
 }
 
 impl Member {
@@ -85,6 +89,13 @@ pub(super) struct World {
 pub(super) struct Owner {
     pub(super) member: Key,
     pub(super) bridge: Key,
+}
+
+impl Owner {
+    /// Whether that is container `member`, on the network of `bridge` if one is named.
+    pub(super) fn is(self, member: Key, bridge: Option<Key>) -> bool {
+        self.member == member && bridge.is_none_or(|bridge| self.bridge == bridge)
+    }
 }
 
 impl World {
@@ -262,6 +273,8 @@ pub(super) mod tests {
                 joined: vec![Joined { bridge, endpoint, request, link: String::new() }],
                 flows: 0,
                 dials: 0,
+                ready: true,
+                changed: false,
             });
             world.reserve(ip, Owner { member, bridge });
             keys.push(bridge);

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::message::{Batch, REPLACE};
 
 const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
@@ -47,6 +48,21 @@ impl Address {
                 batch.number(IFA_FLAGS, IFA_F_NODAD);
             }
         }
+    }
+}
+
+impl Address {
+    /// Takes this address, which it has, away from link `index`.
+    pub(crate) fn remove(self, batch: &mut Batch, index: u32) {
+        let mut info = [0; 8];
+        info[0] = super::route::family(self.ip);
+        info[1] = self.prefix;
+        info[4..8].copy_from_slice(&index.to_ne_bytes());
+        batch.begin(RTM_DELADDR, 0, format!("delete address {self} of link {index}")).raw(&info);
+        match self.ip {
+            IpAddr::V4(ip) => batch.attribute(IFA_LOCAL, &ip.octets()),
+            IpAddr::V6(ip) => batch.attribute(IFA_LOCAL, &ip.octets()),
+        };
     }
 }
 

@@ -120,6 +120,12 @@ pub(crate) fn set_link(batch: &mut Batch, index: u32, changes: &[Change]) {
     }
 }
 
+/// Sets the size of the largest packet that link `index` passes.
+pub(crate) fn set_mtu(batch: &mut Batch, index: u32, mtu: u32) {
+    batch.begin(RTM_NEWLINK, 0, format!("set MTU of link {index}")).raw(&ifinfo(0, index, 0, 0));
+    batch.number(IFLA_MTU, mtu);
+}
+
 /// Removes link `index`, and with a veth its other end.
 pub(crate) fn delete_link(batch: &mut Batch, index: u32) {
     batch.begin(RTM_DELLINK, 0, format!("delete link {index}")).raw(&ifinfo(0, index, 0, 0));

@@ -12,8 +12,10 @@ mod message;
 mod route;
 
 pub(crate) use address::{Address, neighbour};
-pub(crate) use dump::{LinkEntry, RouteEntry, addresses, is_delivered, link_named, links, routes};
-pub(crate) use link::{Change, End, bridge, delete_link, set_link, veth};
+pub(crate) use dump::{
+    AddressEntry, LinkEntry, RouteEntry, addresses, is_delivered, link_named, links, routes,
+};
+pub(crate) use link::{Change, End, bridge, delete_link, set_link, set_mtu, veth};
 pub(crate) use message::Batch;
 pub(crate) use route::{default_route, local_table_route, mark_rule, route};
 

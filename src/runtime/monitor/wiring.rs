@@ -59,6 +59,8 @@ impl NetworkState {
 
 /// The file that says which networks a container is on, once a command has changed that.
 const ATTACHMENTS_FILE: &str = "networks.json";
+/// The file that whoever changes them holds locked.
+const LOCK_FILE: &str = "networks.lock";
 
 /// The networks of a container, if they are not those of its spec any more.
 ///
@@ -84,9 +86,21 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     fs::read_at(rustix::fs::CWD, path, MAX_BYTES).ok()
 }
 
+/// Waits until nobody else changes the networks of a container, and keeps others from it until it is dropped.
+///
+/// # Errors
+///
+/// If the container's directory takes no file.
+pub(crate) fn lock_attachments(directory: &Path) -> io::Result<OwnedFd> {
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CREATE;
+    let file = fs::open_at(rustix::fs::CWD, directory.join(LOCK_FILE), flags, 0o600)?;
+    fs::lock(&file, fs::Share::Exclusive)?;
+    Ok(file)
+}
+
 /// Notes the networks of a container.
 pub(crate) fn change_attachments(directory: &Path, attachments: &[NetworkAttachment]) -> io::Result<()> {
-    let new = directory.join("networks.json.new");
+    let new = directory.join(format!("networks.json.{}.new", std::process::id()));
     std::fs::write(&new, serde_json::to_vec(attachments)?)?;
     // Whoever has been told that it is connected finds it so after a power cut (REL-33).
     std::fs::File::open(&new)?.sync_all()?;

@@ -127,7 +127,9 @@ fn networks_are_joined_and_left_while_running() {
             matches!(one.request(&leave), Reply::Refused(refusal) if refusal.kind == RefusalKind::NotFound)
         );
         control::send(&command, &Request::Query, &[]).unwrap();
-        let (Reply::State { containers }, _) = control::receive::<Reply>(&command).unwrap().unwrap() else {
+        let (Reply::State { containers, more: false }, _) =
+            control::receive::<Reply>(&command).unwrap().unwrap()
+        else {
             panic!("no state")
         };
         let names: Vec<_> = containers.iter().map(|c| (c.name.as_str(), c.endpoints.len())).collect();
@@ -297,6 +299,67 @@ fn a_killed_netd_comes_back() {
         for container in [&one, &two, &three] {
             assert!(reaches(container, far));
         }
+    });
+}
+
+#[test]
+fn a_bridge_left_by_a_killed_netd_is_made_what_its_network_is_now() {
+    let name = "net::netd::tests::lifecycle::a_bridge_left_by_a_killed_netd_is_made_what_its_network_is_now";
+    in_namespaces(name, || {
+        let internet = Internet::new();
+        let (mut process, session) = Process::start(&internet, None);
+        let before = vec![endpoint(&network("n", &["10.94.0.0/24"]))];
+        let one = Container::attach(session, new_namespace(), attach("one", before)).unwrap();
+        process.child.kill().unwrap();
+        process.child.wait().unwrap();
+        let Container { gateway, .. } = one;
+        let (_second, session) = Process::start(&internet, Some(&gateway));
+        let after = vec![endpoint(&network("n", &["10.97.0.0/24"]))];
+        let _two = Container::attach(session, new_namespace(), attach("two", after)).unwrap();
+        let addresses = netns::within(&gateway, || {
+            let mut socket = Netlink::open(NetlinkProtocol::Route).unwrap();
+            netlink::addresses(&mut socket).unwrap()
+        });
+        let has = |ip: &str| addresses.as_ref().unwrap().iter().any(|of| of.address.ip.to_string() == ip);
+        assert!(has("10.97.0.1") && !has("10.94.0.1"), "{addresses:?}");
+    });
+}
+
+#[test]
+fn whoever_is_in_another_network_namespace_is_refused() {
+    in_namespaces("net::netd::tests::lifecycle::whoever_is_in_another_network_namespace_is_refused", || {
+        let internet = Internet::new();
+        let _one = Container::new(&internet, "one", vec![endpoint(&both_families())]);
+        let (own, elsewhere) = (netns::current().unwrap(), new_namespace());
+        let ask = |caller: &OwnedFd| {
+            let session = internet.session();
+            let request = Request::Attach(attach("two", vec![endpoint(&both_families())]));
+            let namespace = new_namespace();
+            control::send(&session, &request, &[namespace.as_fd(), caller.as_fd()]).unwrap();
+            control::receive::<Reply>(&session).unwrap().unwrap().0
+        };
+        assert!(matches!(ask(&own), Reply::Attached { .. }));
+        let refused = ask(&elsewhere);
+        assert!(matches!(&refused, Reply::Refused(of) if of.kind == RefusalKind::Conflict), "{refused:?}");
+    });
+}
+
+#[test]
+fn a_connection_outlives_that_another_network_is_left() {
+    in_namespaces("net::netd::tests::lifecycle::a_connection_outlives_that_another_network_is_left", || {
+        let internet = Internet::new();
+        let (a, b) = (network("a", &["10.91.0.0/24"]), network("b", &["10.92.0.0/24"]));
+        let one = Container::new(&internet, "one", vec![endpoint(&a), endpoint(&b)]);
+        let far = internet.outside(|| TcpListener::bind((OUTSIDE, 80)).unwrap());
+        let to: SocketAddr = format!("{OUTSIDE}:80").parse().unwrap();
+        let mut client = one.run(|| TcpStream::connect(to).unwrap());
+        let (mut server, _) = far.accept().unwrap();
+        let leave = |network: &str| Request::Disconnect { container: None, network: network.into() };
+        assert_eq!(one.request(&leave("b")), Reply::Disconnected);
+        server.write_all(b"still there").unwrap();
+        client.read_exact(&mut [0; 11]).unwrap();
+        assert_eq!(one.request(&leave("a")), Reply::Disconnected);
+        assert_eq!(server.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     });
 }
 

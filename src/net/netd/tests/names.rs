@@ -264,3 +264,56 @@ fn a_server_named_for_a_container_is_answered_for() {
         assert_eq!(ask_stream(&one, server, &["example.com."]), ["NoError 192.0.2.80"]);
     });
 }
+
+#[test]
+fn a_slow_answer_is_an_answer() {
+    in_namespaces("net::netd::tests::names::a_slow_answer_is_an_answer", || {
+        let internet = Internet::new();
+        let slow = internet.outside(|| UdpSocket::bind(format!("{OUTSIDE}:53")).unwrap());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok((got, from)) = slow.recv_from(&mut buffer) {
+                // Longer than until it is asked again.
+                std::thread::sleep(Duration::from_millis(1500));
+                let asked = Message::from_vec(&buffer[..got]).unwrap();
+                let mut message = Message::response(asked.metadata.id, OpCode::Query);
+                message.add_queries(asked.queries.iter().cloned());
+                let name = asked.queries[0].name().clone();
+                message.add_answer(Record::from_rdata(name, 60, RData::A(A([192, 0, 2, 80].into()))));
+                // Whoever has asked may be gone.
+                slow.send_to(&message.to_vec().unwrap(), from).ok();
+            }
+        });
+        std::fs::write(internet.resolv_conf(), format!("nameserver {OUTSIDE}\n")).unwrap();
+        let one = Container::new(&internet, "one", vec![endpoint(&both_families())]);
+        let gateway = "10.88.0.1".parse().unwrap();
+        assert_eq!(ask(&one, gateway, "example.com.", RecordType::A), "NoError 192.0.2.80");
+    });
+}
+
+#[test]
+fn what_waits_behind_a_failed_query_is_answered() {
+    in_namespaces("net::netd::tests::names::what_waits_behind_a_failed_query_is_answered", || {
+        let internet = Internet::new();
+        // Nobody listens there.
+        std::fs::write(internet.resolv_conf(), "nameserver 198.18.0.1\n").unwrap();
+        let one = Container::new(&internet, "one", vec![endpoint(&both_families())]);
+        let gateway: IpAddr = "10.88.0.1".parse().unwrap();
+        let own = format!("NoError {}", one.ip(0, false));
+        let names = ["example.com.", "one.", "example.org.", "one."];
+        assert_eq!(ask_stream(&one, gateway, &names), ["ServFail", &own, "ServFail", &own]);
+        // And one that says with its question that there will be no other.
+        let answer = one.run(|| {
+            let mut stream = TcpStream::connect(SocketAddr::new(gateway, 53)).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let query = query("example.com.", RecordType::A);
+            stream.write_all(&u16::try_from(query.len()).unwrap().to_be_bytes()).unwrap();
+            stream.write_all(&query).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).unwrap();
+            answer
+        });
+        assert_eq!(answer.get(2..).map(read).as_deref(), Some("ServFail"));
+    });
+}
