@@ -20,7 +20,7 @@ use super::netd::SOCKET_NAME;
 use crate::base::network::Protocol;
 pub(crate) use crate::net::ports::{PortChooser, listen};
 use crate::sys::poll::{Interest, PollSet};
-use crate::sys::{netns, socket};
+use crate::sys::{namespace, netns, socket};
 
 /// How long netd may take to be there.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -91,7 +91,9 @@ pub(crate) struct Asked {
 impl Asked {
     /// Sends `request`; what could not be sent is asked again.
     fn of(session: OwnedFd, request: &Request, namespace: BorrowedFd<'_>) -> Self {
-        let own = netns::current().ok();
+        // A monitor that has made the container's namespace is in it, and no longer where it was called from.
+        let containers = namespace::identity(namespace).ok();
+        let own = netns::current().ok().filter(|own| namespace::identity(own).ok() != containers);
         let descriptors: Vec<_> =
             [Some(namespace), own.as_ref().map(AsFd::as_fd)].into_iter().flatten().collect();
         Self { session: control::send(&session, request, &descriptors).is_ok().then_some(session) }

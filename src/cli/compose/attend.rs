@@ -140,6 +140,7 @@ impl<'a, 's> Attendance<'a, 's> {
     fn renew(&self, state: &mut State<'a>) -> anyhow::Result<()> {
         let engine = self.session.engine()?;
         let mut containers = open::containers(self.session, self.project, self.services, false)?;
+        let style = self.style.wide_enough(&containers, &self.project.name);
         containers.retain(|c| {
             !state.begun.over.contains_key(&c.id) && (c.running || state.begun.has_started(engine, c))
         });
@@ -152,7 +153,7 @@ impl<'a, 's> Attendance<'a, 's> {
         }
         if !ids.is_empty() {
             let shown = &state.begun.shown_until;
-            let following = Following::new(self.session, self.project, &containers, self.style, shown, None)?;
+            let following = Following::new(self.session, self.project, &containers, style, shown, None)?;
             state.following = Some((ids, following));
         }
         Ok(())

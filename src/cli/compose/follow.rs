@@ -70,6 +70,7 @@ impl Attached {
             prefix: !self.no_log_prefix,
             timestamps: self.timestamps,
             silent: self.shown.is_empty(),
+            width: 0,
         }
     }
 }
@@ -185,8 +186,8 @@ impl Follow<'_, '_> {
         shown_until: &ShownUntil,
     ) -> anyhow::Result<Following<'_>> {
         let mut containers = open::containers(self.session, self.project, self.how.followed(), false)?;
+        let style = self.how.style(self.session).wide_enough(&containers, &self.project.name);
         containers.retain(are_wanted);
-        let style = self.how.style(self.session);
         Following::new(self.session, self.project, &containers, style, shown_until, None)
     }
 

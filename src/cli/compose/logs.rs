@@ -35,6 +35,16 @@ pub(super) struct Style {
     pub(super) timestamps: bool,
     /// Nothing at all.
     pub(super) silent: bool,
+    /// How wide the names are at least: those that are shown later, or not any more, count as well.
+    pub(super) width: usize,
+}
+
+impl Style {
+    /// With room for the names of all these containers.
+    pub(super) fn wide_enough(self, containers: &[Actual], project: &str) -> Self {
+        let widths = containers.iter().map(|container| short_name(&container.name, project).len());
+        Self { width: widths.max().unwrap_or(0).max(self.width), ..self }
+    }
 }
 
 /// Why following paused.
@@ -117,6 +127,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<(
         prefix: !args.no_log_prefix,
         timestamps: args.timestamps,
         silent: false,
+        width: 0,
     };
     session.out.flush()?;
     if args.follow {
@@ -372,7 +383,7 @@ impl Printer {
     fn new(containers: &[Actual], project: &str, style: Style) -> Self {
         let names: Vec<String> =
             containers.iter().map(|container| short_name(&container.name, project).to_owned()).collect();
-        let width = names.iter().map(String::len).max().unwrap_or(0);
+        let width = style.wide_enough(containers, project).width;
         let prefixes = names
             .iter()
             .enumerate()

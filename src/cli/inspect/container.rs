@@ -341,8 +341,9 @@ fn config(spec: &ContainerSpec) -> Value {
         .map_or_else(|| spec.stop.signal.to_string(), |signal| signal.to_string());
     let published = spec.network.ports.iter().flat_map(|port| port.each());
     let published = published.map(|port| format!("{}/{}", port.container_port, port.protocol));
-    let exposed: Map<String, Value> =
+    let mut exposed: Map<String, Value> =
         spec.exposed_ports.iter().cloned().chain(published).map(|port| (port, json!({}))).collect();
+    exposed.sort_keys();
     object! {
         "Hostname": hostname(spec),
         "Domainname": spec.domainname,

@@ -126,7 +126,7 @@ impl Rule {
 
     /// What it says it comes from is not behind the link that it came in through.
     pub(super) fn source_is_elsewhere(self) -> Self {
-        self.with([Expression::LoadWayBack, Expression::Equal(vec![0])])
+        self.with([Expression::LoadWayBack, Expression::Equal(vec![0; 4])])
     }
 
     /// It belongs to a socket that takes what is sent to addresses of others.

@@ -46,6 +46,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 const LEGACY: Duration = Duration::from_secs(60);
 /// At least so many connections each container may have.
 const FEW_RELAYS: usize = 64;
+/// So many descriptors one container alone does not use up.
+const KEPT_FOR_OTHERS: u64 = 256;
 
 #[derive(Debug)]
 struct Pipe {
@@ -588,10 +590,12 @@ impl Way {
     }
 }
 
-/// Half of the descriptors that netd may have, two for each connection.
+/// All but a few of the descriptors that netd may have, two for each connection: however many one container has, others
+/// have some.
 fn most_per_container() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    limit.map_or(usize::MAX, |limit| usize::try_from(limit / 4).unwrap_or(usize::MAX)).max(FEW_RELAYS)
+    let most = limit.map_or(u64::MAX, |limit| (limit - (limit / 4).min(KEPT_FOR_OTHERS)) / 2);
+    usize::try_from(most).unwrap_or(usize::MAX).max(FEW_RELAYS)
 }
 
 fn splice(from: impl AsFd, to: impl AsFd, bytes: usize) -> Result<usize, Errno> {
