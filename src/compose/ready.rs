@@ -195,7 +195,7 @@ impl Compose<'_> {
                     };
                     match is_fulfilled(container, condition) {
                         Ok(true) if condition == Condition::Started && !has_lasted(container, looked) => {
-                            all = false
+                            all = false;
                         }
                         Ok(true) => {
                             self.event("Container", &container.name, "Healthy");
