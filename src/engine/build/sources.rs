@@ -251,7 +251,7 @@ fn find_dockerfile(
     Ok((name, all, path))
 }
 
-/// DIRECTORY[:NAME|@DIGEST], as buildx has it, as a place of images: without a name it is the image called `latest`.
+/// `DIRECTORY[:NAME|@DIGEST]`, as buildx has it, as a place of images: without a name it is the image called `latest`.
 fn of_layout(directory: &Path, layout: &str) -> String {
     let (path, name) = match (layout.split_once('@'), layout.rsplit_once(':')) {
         (Some((path, digest)), _) => (path, digest),
