@@ -131,8 +131,11 @@ const MAX_NAMED: usize = 16 << 20;
 /// FileTooLarge beyond that, also for what has no end; the kernel's otherwise.
 pub(crate) fn read_named(path: &std::path::Path) -> io::Result<Vec<u8>> {
     use std::io::Read as _;
-    let mut content = Vec::new();
-    std::fs::File::open(path)?.take(MAX_NAMED as u64 + 1).read_to_end(&mut content)?;
+    let file = std::fs::File::open(path)?;
+    // Every command reads containers.conf: one call, and not one for each doubling.
+    let expected = file.metadata().map_or(0, |metadata| usize::try_from(metadata.len()).unwrap_or(0));
+    let mut content = Vec::with_capacity(expected.min(MAX_NAMED) + 1);
+    file.take(MAX_NAMED as u64 + 1).read_to_end(&mut content)?;
     if content.len() > MAX_NAMED {
         let most = format!("it has more than {} MiB", MAX_NAMED >> 20);
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, most));

@@ -47,6 +47,8 @@ pub(super) struct Unpacking<'a> {
     /// Ordered and not done, by index.
     running: RefCell<HashMap<usize, (Missing, StagedLayer)>>,
     done: RefCell<Vec<(usize, StagedLayer, LayerRecord)>>,
+    /// What withdrawn orders have made, or make yet.
+    useless: RefCell<Vec<StagedLayer>>,
     /// How many reports of an index belong to orders that were withdrawn.
     withdrawn: RefCell<HashMap<usize, usize>>,
 }
@@ -65,6 +67,7 @@ impl<'a> Unpacking<'a> {
             running: RefCell::default(),
             done: RefCell::default(),
             withdrawn: RefCell::default(),
+            useless: RefCell::default(),
         })
     }
 
@@ -99,11 +102,18 @@ impl<'a> Unpacking<'a> {
 
     /// Forgets an order whose blob turned out to be damaged; its report will not count.
     pub(super) fn withdraw(&self, layer: &Missing) {
-        let running = self.running.borrow_mut().remove(&layer.index).is_some();
-        let done = self.done.borrow_mut().extract_if(.., |(index, ..)| *index == layer.index).count() > 0;
-        if running && !done {
+        let running = self.running.borrow_mut().remove(&layer.index);
+        let done: Vec<_> =
+            self.done.borrow_mut().extract_if(.., |(index, ..)| *index == layer.index).collect();
+        if running.is_some() && done.is_empty() {
             *self.withdrawn.borrow_mut().entry(layer.index).or_default() += 1;
         }
+        // Removed when the worker has ended, which may be writing there yet.
+        let staged = running
+            .map(|(_, staged)| staged)
+            .into_iter()
+            .chain(done.into_iter().map(|(_, staged, _)| staged));
+        self.useless.borrow_mut().extend(staged);
     }
 
     /// Takes the reports that have come, without waiting.
@@ -207,7 +217,7 @@ impl Drop for Unpacking<'_> {
         self.worker.stop();
         let running = self.running.take().into_values().map(|(_, staged)| staged);
         let done = self.done.take().into_iter().map(|(_, staged, _)| staged);
-        worker::discard(&self.caller, self.store, running.chain(done));
+        worker::discard(&self.caller, self.store, running.chain(done).chain(self.useless.take()));
     }
 }
 
