@@ -31,5 +31,6 @@ pub(crate) mod spec;
 pub(crate) mod stream;
 pub(crate) mod tar;
 pub(crate) mod time;
+pub(crate) mod truth;
 pub(crate) mod volume_options;
 pub(crate) mod yaml;

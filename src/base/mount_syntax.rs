@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crate::base::bytes::Bytes;
 use crate::base::csv;
 use crate::base::size;
+use crate::base::truth;
 
 /// A mount as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -366,12 +367,7 @@ pub(crate) fn parse_mount(text: &str) -> Result<MountRequest> {
 
 /// Takes one `key[=value]` of `--mount`; false if it is not known.
 fn take_field(fields: &mut Fields, key: &str, value: Option<&str>) -> bool {
-    let truth = match value {
-        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Some(true),
-        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Some(false),
-        Some(_) => None,
-    };
-    if let Some(truth) = truth
+    if let Some(truth) = value.map_or(Some(true), truth::parse)
         && take_switch(fields, key, truth)
     {
         return true;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::base::truth;
 use crate::cli::NAME;
 use crate::cli::artifact;
 use crate::cli::attach;
@@ -396,11 +397,7 @@ fn takes_any_value(arg: Arg) -> Arg {
 
 /// Reads a truth value as Go does.
 pub(crate) fn truth_value(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(format!("strconv.ParseBool: parsing {text:?}: invalid syntax")),
-    }
+    truth::parse(text).ok_or_else(|| format!("strconv.ParseBool: parsing {text:?}: invalid syntax"))
 }
 
 /// What the words after the global flags ask for.

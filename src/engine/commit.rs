@@ -117,9 +117,7 @@ fn configure(defaults: &mut ContainerDefaults, spec: &ContainerSpec, volumes: bo
             changes::set_env(defaults, key, value);
         }
     }
-    let published = spec.network.ports.iter().flat_map(|port| port.each());
-    let published = published.map(|port| format!("{}/{}", port.container_port, port.protocol));
-    defaults.exposed_ports.extend(spec.exposed_ports.iter().cloned().chain(published));
+    defaults.exposed_ports.extend(spec.all_exposed_ports());
     defaults.labels.clone_from(&spec.labels);
     if !spec.process.user.is_empty() {
         defaults.user.clone_from(&spec.process.user);

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::pattern;
+use crate::base::{pattern, truth};
 use crate::engine::{Error, Result};
 
 /// The filters of one command.
@@ -165,13 +165,12 @@ pub(crate) fn has_label(labels: &BTreeMap<String, String>, filter: &str) -> bool
 ///
 /// For anything else, in podman's words.
 pub(crate) fn boolean(key: &str, value: &str) -> Result<bool> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(Error::invalid(format!(
+    let no_truth = || {
+        Error::invalid(format!(
             "non-boolean value {value:?} for {key} filter: strconv.ParseBool: parsing {value:?}: invalid syntax"
-        ))),
-    }
+        ))
+    };
+    truth::parse(value).ok_or_else(no_truth)
 }
 
 #[cfg(test)]

@@ -159,10 +159,7 @@ impl Engine {
         // Before anything is pulled for it.
         self.manifest_list(typed)?;
         let added = self.additions(images, new, wishes, events)?;
-        self.change_list(typed, |index, blobs| {
-            added.add_to(index, blobs);
-            Ok(())
-        })
+        self.put_into_list(typed, added)
     }
 
     /// Adds files to a list as an artifact, and returns the list's ID.
@@ -188,10 +185,7 @@ impl Engine {
         }
         apply(&mut entry, wishes);
         let added = Additions { entries: vec![entry], blobs: blobs.into_iter().chain([digest]).collect() };
-        self.change_list(typed, |index, blobs| {
-            added.add_to(index, blobs);
-            Ok(())
-        })
+        self.put_into_list(typed, added)
     }
 
     /// Adds a statement about an image of a list, in a manifest of its own that refers to the image's, as BuildKit
@@ -241,10 +235,7 @@ impl Engine {
             "platform": {"architecture": "unknown", "os": "unknown"},
         });
         let added = Additions { entries: vec![entry], blobs: vec![layer, config_digest, digest] };
-        self.change_list(typed, |index, blobs| {
-            added.add_to(index, blobs);
-            Ok(())
-        })?;
+        self.put_into_list(typed, added)?;
         Ok(())
     }
 
@@ -301,6 +292,13 @@ impl Engine {
             for left in entries.iter().filter_map(|entry| entry["digest"].as_str()?.parse().ok()) {
                 blobs.extend(self.blobs_of(&left)?);
             }
+            Ok(())
+        })
+    }
+
+    fn put_into_list(&self, typed: &str, added: Additions) -> Result<Digest> {
+        self.change_list(typed, |index, blobs| {
+            added.add_to(index, blobs);
             Ok(())
         })
     }

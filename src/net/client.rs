@@ -20,7 +20,7 @@ use super::netd::SOCKET_NAME;
 use crate::base::network::Protocol;
 pub(crate) use crate::net::ports::{PortChooser, listen};
 use crate::sys::poll::{Interest, PollSet};
-use crate::sys::{namespace, netns, socket};
+use crate::sys::{netns, socket};
 
 /// How long netd may take to be there.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -91,13 +91,15 @@ pub(crate) struct Asked {
 impl Asked {
     /// Sends `request`; what could not be sent is asked again.
     fn of(session: OwnedFd, request: &Request, namespace: BorrowedFd<'_>) -> Self {
-        // A monitor that has made the container's namespace is in it, and no longer where it was called from.
-        let containers = namespace::identity(namespace).ok();
-        let own = netns::current().ok().filter(|own| namespace::identity(own).ok() != containers);
-        let descriptors: Vec<_> =
-            [Some(namespace), own.as_ref().map(AsFd::as_fd)].into_iter().flatten().collect();
-        Self { session: control::send(&session, request, &descriptors).is_ok().then_some(session) }
+        Self { session: send(&session, request, Some(namespace)).is_ok().then_some(session) }
     }
+}
+
+/// Sends a request that only callers of netd's own network namespace may make: the sender's comes along, behind the container's.
+fn send(session: &OwnedFd, request: &Request, container: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let own = netns::current().ok();
+    let descriptors: Vec<_> = container.into_iter().chain(own.as_ref().map(AsFd::as_fd)).collect();
+    control::send(session, request, &descriptors)
 }
 
 impl Link {
@@ -125,7 +127,8 @@ impl Link {
         listeners: &Listeners,
     ) -> Result<Self, ClientError> {
         let request = Request::Attach(attach.clone());
-        let (session, endpoints, gateway) = converse(asked, directory, start, None, &request, &[namespace])?;
+        let (session, endpoints, gateway) =
+            converse(asked, directory, start, None, &request, Some(namespace))?;
         let mut link = Self { session, gateway, attach, endpoints, linked: Vec::new() };
         link.publish(listeners)?;
         Ok(link)
@@ -157,7 +160,7 @@ impl Link {
         let request = Request::Attach(self.attach.clone());
         let gateway = Some(self.gateway.as_fd());
         let (session, endpoints, gateway) =
-            converse(asked, directory, start, gateway, &request, &[namespace])?;
+            converse(asked, directory, start, gateway, &request, Some(namespace))?;
         (self.session, self.endpoints, self.gateway) = (session, endpoints, gateway);
         self.linked.clear();
         self.publish(listeners)
@@ -327,15 +330,12 @@ fn converse(
     start: Starter<'_>,
     gateway: Option<BorrowedFd<'_>>,
     request: &Request,
-    descriptors: &[BorrowedFd<'_>],
+    container: Option<BorrowedFd<'_>>,
 ) -> Result<(OwnedFd, Vec<Endpoint>, OwnedFd), ClientError> {
     let begun = Instant::now();
     let mut starts = 0;
     let mut expected = false;
     let mut asked = asked.session;
-    // netd serves those of its own network namespace.
-    let own = netns::current().ok();
-    let descriptors: Vec<_> = descriptors.iter().copied().chain(own.as_ref().map(AsFd::as_fd)).collect();
     while begun.elapsed() < PATIENCE {
         let session = if let Some(session) = asked.take() {
             session
@@ -355,7 +355,7 @@ fn converse(
                 Err(_) => break,
             };
             // A netd that is about to end closes the connection without an answer.
-            match control::send(&session, request, &descriptors) {
+            match send(&session, request, container) {
                 Ok(()) => {}
                 // It is too long, and stays so.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
@@ -392,7 +392,7 @@ fn converse(
 /// As [`Link::linked`].
 pub(crate) fn hold(directory: BorrowedFd<'_>, start: Starter<'_>) -> Result<(OwnedFd, OwnedFd), ClientError> {
     let asked = Asked { session: None };
-    let (session, _none, gateway) = converse(asked, directory, start, None, &Request::Hold, &[])?;
+    let (session, _none, gateway) = converse(asked, directory, start, None, &Request::Hold, None)?;
     Ok((gateway, session))
 }
 

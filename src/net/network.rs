@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ipam::{LeaseRange, Pool, Subnet};
+use crate::base::truth;
 
 /// Name of the network that containers join unless told otherwise.
 pub(crate) const DEFAULT_NETWORK: &str = "ketch";
@@ -277,12 +278,9 @@ impl Network {
     }
 
     fn boolean(&self, key: &'static str, default: bool) -> Result<bool, NetworkError> {
-        match self.options.get(key).map(String::as_str) {
-            None => Ok(default),
-            Some("true" | "1") => Ok(true),
-            Some("false" | "0") => Ok(false),
-            Some(value) => Err(NetworkError::Option { key, value: value.into(), expected: "true or false" }),
-        }
+        let Some(value) = self.options.get(key) else { return Ok(default) };
+        let no_truth = || NetworkError::Option { key, value: value.clone(), expected: "true or false" };
+        truth::parse(value).ok_or_else(no_truth)
     }
 
     /// Whether it was made for one container and goes with it.

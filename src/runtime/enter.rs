@@ -268,8 +268,7 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
         return Err(failure);
     }
     if let Err(failure) = await_command(report.as_fd(), &signals) {
-        pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL).ok();
-        pidfd::wait(pidfd.as_fd()).ok();
+        pidfd::end(pidfd.as_fd());
         return Err(failure);
     }
     match wire::receive::<Failure>(report.as_fd()) {
@@ -328,10 +327,8 @@ fn await_command(report: BorrowedFd<'_>, signals: &SignalFd) -> Result<(), Failu
         if state.read || state.hung_up {
             return Ok(());
         }
-        while let Some(signal) = signals.read().map_err(failed)? {
-            if signal != libc::SIGHUP {
-                return Err(Failure::new(FailureKind::System, "the command was ended before it began"));
-            }
+        if serve::are_told_to_end(signals).map_err(failed)? {
+            return Err(Failure::new(FailureKind::System, "the command was ended before it began"));
         }
     }
 }
@@ -339,7 +336,7 @@ fn await_command(report: BorrowedFd<'_>, signals: &SignalFd) -> Result<(), Failu
 /// True if nobody is at the other end of a socket.
 fn is_hung_up(socket: BorrowedFd<'_>) -> bool {
     let mut set = PollSet::default();
-    let place = set.add(Some(socket), Interest::READ);
+    let place = set.add_for_hang_up(Some(socket));
     set.wait(Some(Duration::ZERO)).is_ok() && set.ready(place).hung_up
 }
 

@@ -186,8 +186,7 @@ impl Unpacker {
     pub(crate) fn stop(&mut self) {
         if let Some(child) = self.child.take() {
             // It has nothing to save; and nothing may write to staging any more when this returns.
-            pidfd::send_signal(child.pidfd.as_fd(), libc::SIGKILL).ok();
-            child.wait().ok();
+            pidfd::end(child.pidfd.as_fd());
         }
     }
 }

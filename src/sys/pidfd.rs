@@ -114,6 +114,12 @@ pub(crate) fn wait(pidfd: BorrowedFd<'_>) -> io::Result<ExitStatus> {
     }
 }
 
+/// Kills a child and reaps it, in whatever state it is.
+pub(crate) fn end(pidfd: BorrowedFd<'_>) {
+    send_signal(pidfd, libc::SIGKILL).ok();
+    wait(pidfd).ok();
+}
+
 /// How a process ended: reaps a child; of another process, which has ended, the kernel tells from Linux
 /// 6.15 on, once its parent has reaped it. For that we wait a while.
 ///

@@ -80,7 +80,7 @@ const fn idle(
 
 /// What is neither here nor read asks for nothing that a user could miss: programs that ketch does without, and how
 /// other engines divide their work (locks, databases, services, pods).
-const WITHOUT_EFFECT: [Idle; 27] = [
+const WITHOUT_EFFECT: [Idle; 28] = [
     idle(
         "containers",
         "apparmor_profile",
@@ -101,6 +101,12 @@ const WITHOUT_EFFECT: [Idle; 27] = [
         "prepare_volume_on_create",
         &["false"],
         "a volume gets the image's files when its container starts, or when `cp` looks for them",
+    ),
+    idle(
+        "engine",
+        "chown_copied_files",
+        &["true"],
+        "`cp` gives what it copies to the container's user, or with --archive=false leaves its owner",
     ),
     idle("engine", "compose_providers", &[], "`compose` is a part of ketch"),
     idle(

@@ -13,7 +13,6 @@
 //! A query over UDP is passed on over UDP, one over TCP over TCP; a truncated answer is passed back,
 //! and the container's resolver asks again over TCP.
 
-mod askers;
 mod upstream;
 mod view;
 
@@ -26,10 +25,10 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 
-use self::askers::Askers;
 use self::upstream::Upstream;
 use self::view::View;
 use super::core::Core;
+use super::count::Count;
 use super::pool::Kind;
 use super::reactor::{Event, Interest, Source, Token};
 use super::slab::{Key, Slab};
@@ -121,7 +120,8 @@ pub(super) struct Dns {
     /// Connections whose query has failed: the next one of each can be taken up.
     freed: Vec<Key>,
     /// How much of `pending` and `streams` belongs to whom.
-    askers: Askers,
+    own_pending: Count,
+    own_streams: Count,
     host: Watched,
     buffer: Vec<u8>,
 }
@@ -135,7 +135,8 @@ impl Dns {
             streams: Slab::new(),
             pending: Slab::new(),
             freed: Vec::new(),
-            askers: Askers::default(),
+            own_pending: Count::default(),
+            own_streams: Count::default(),
             host: Watched::new(resolv_conf),
             buffer: vec![0; UDP_BYTES],
         }
@@ -181,13 +182,13 @@ impl Dns {
 
     fn remove_stream(&mut self, key: Key) {
         if let Some(stream) = self.streams.remove(key) {
-            self.askers.count_stream(stream.asker, false);
+            self.own_streams.less(stream.asker);
         }
     }
 
     fn remove_pending(&mut self, key: Key) -> Option<Pending> {
         let pending = self.pending.remove(key)?;
-        self.askers.count_pending(pending.asker, false);
+        self.own_pending.less(pending.asker);
         Some(pending)
     }
 
@@ -271,7 +272,7 @@ impl Dns {
             let Some(peer) = peer.and_then(|peer| SocketAddr::try_from(peer).ok()) else { continue };
             // A container's own connections make room for its next, and nobody else's.
             let Some(asker) = asker(core, bridge, peer.ip()) else { continue };
-            if self.askers.streams(asker) >= OWN_STREAMS {
+            if self.own_streams.of(asker) >= OWN_STREAMS {
                 self.close_idlest(asker);
             }
             if self.streams.len() >= MAX_STREAMS {
@@ -288,7 +289,7 @@ impl Dns {
                 ended: false,
             };
             let key = self.streams.insert(stream);
-            self.askers.count_stream(asker, true);
+            self.own_streams.more(asker);
             let socket = &self.streams.get(key).expect("just inserted").socket;
             if core.reactor.add(socket, Interest::Read, Token::new(Source::DnsTcp, key)).is_err() {
                 self.remove_stream(key);
@@ -395,7 +396,7 @@ impl Dns {
         query: Vec<u8>,
         servers: Vec<SocketAddr>,
     ) {
-        if self.askers.pending(asker) >= OWN_PENDING {
+        if self.own_pending.of(asker) >= OWN_PENDING {
             self.fail_oldest(asker);
         }
         if self.pending.len() >= MAX_PENDING {
@@ -412,7 +413,7 @@ impl Dns {
             begun: core.now,
             deadline: core.now + PATIENCE,
         });
-        self.askers.count_pending(asker, true);
+        self.own_pending.more(asker);
         self.ask(core, key);
     }
 

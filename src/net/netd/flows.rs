@@ -242,11 +242,10 @@ impl Flows {
         core: &mut Core,
         inward: Inward,
         socket: &std::rc::Rc<OwnedFd>,
-        (owner, port): (Key, u16),
+        (member, port): (Key, u16),
     ) -> Option<Key> {
-        self.make_room(core, owner);
-        let inside = super::publish::dial_inside(core, owner, port, inward.client, true).ok()?;
-        let owner = super::publish::dialled(core, owner, inward.client)?;
+        self.make_room(core, member);
+        let (inside, owner) = super::publish::dial_inside(core, member, port, inward.client, true).ok()?;
         let outside = Outside::Shared { socket: std::rc::Rc::clone(socket), inward };
         let flow = UdpFlow { inside, outside, owner, last: core.now, answered: false };
         let key = self.insert(core, flow).ok()?;

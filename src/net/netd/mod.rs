@@ -18,6 +18,7 @@
 mod attach;
 mod confine;
 mod core;
+mod count;
 mod dns;
 mod echo;
 mod flows;

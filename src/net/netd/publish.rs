@@ -101,9 +101,7 @@ impl Publisher {
                 // Dropping it resets it.
                 continue;
             }
-            if let Ok(inside) = dial_inside(core, listener.owner, port, client, false)
-                && let Some(owner) = dialled(core, listener.owner, client)
-            {
+            if let Ok((inside, owner)) = dial_inside(core, listener.owner, port, client, false) {
                 relays.open_inward(&core.reactor, inside, outside, owner);
             }
         }
@@ -118,17 +116,18 @@ impl Publisher {
 }
 
 /// A socket in G that connects, or is connected, to a container's port, under the address of
-/// `client` if the container can answer to that.
+/// `client` if the container can answer to that; and on which of its networks that is.
 pub(super) fn dial_inside(
     core: &Core,
-    owner: Key,
+    member: Key,
     port: u16,
     client: SocketAddr,
     udp: bool,
-) -> Result<OwnedFd, Errno> {
+) -> Result<(OwnedFd, Owner), Errno> {
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
     let (ip, has_way_out) =
-        core.world.published_address(owner, client.is_ipv6()).ok_or(Errno::HOSTUNREACH)?;
+        core.world.published_address(member, client.is_ipv6()).ok_or(Errno::HOSTUNREACH)?;
+    let owner = core.owner_of(ip).ok_or(Errno::HOSTUNREACH)?;
     let target = SocketAddr::new(ip, port);
     let kind = Kind { v6: target.is_ipv6(), udp };
     if has_way_out && is_answerable(core, client.ip(), target.ip()) {
@@ -137,19 +136,13 @@ pub(super) fn dial_inside(
         for source in [client, SocketAddr::new(client.ip(), 0)] {
             let socket = core.pool.take(kind)?;
             if rustix::net::bind(&socket, &source).is_ok() && connect(&socket, target).is_ok() {
-                return Ok(socket);
+                return Ok((socket, owner));
             }
         }
     }
     let socket = core.pool.take(kind)?;
     connect(&socket, target)?;
-    Ok(socket)
-}
-
-/// Where a connection of `client` to a published port of container `member` leads: on which of its networks.
-pub(super) fn dialled(core: &Core, member: Key, client: SocketAddr) -> Option<Owner> {
-    let (ip, ..) = core.world.published_address(member, client.ip().to_canonical().is_ipv6())?;
-    core.owner_of(ip)
+    Ok((socket, owner))
 }
 
 /// Whether an answer to `client` would come to G.

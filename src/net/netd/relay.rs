@@ -12,32 +12,31 @@
 //! The end of one way is passed on as such (half-close). An error of either socket resets both, but not before the other
 //! has what was said until then: a server's early answer, the last words of a container that is gone (`parting`).
 
+mod pipes;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, sockopt};
-use rustix::pipe::{PipeFlags, SpliceFlags};
+use rustix::pipe::SpliceFlags;
 
+use self::pipes::{PIPE_BYTES, Pipe, Pipes};
+use super::count::Count;
 use super::reactor::{Event, Interest, Reactor, Source, Token};
 use super::slab::{Key, Slab};
 use super::world::Owner;
 use crate::sys::inet;
 
 const BUFFER_BYTES: usize = 64 * 1024;
-const PIPE_BYTES: usize = 1 << 20;
 /// Less than this at a time is copied: two calls either way, and no pipe.
 const SMALL_BYTES: usize = 16 * 1024;
 /// So many larger reads, with nothing from the other side in between, are a stream as well: who reads each packet as it
 /// comes (of at most 64 kB with its headers) never sees a full buffer.
 const STREAM_READS: u8 = 16;
-/// All pipes together stay below what an unprivileged user may have (16384 pages).
-const MAX_PIPES: usize = 32;
 /// Reads per turn, so that one fast connection does not starve the others.
 const ROUNDS: u32 = 32;
 /// How long one side of a broken connection may take to accept what the other has said before.
@@ -48,43 +47,6 @@ const LEGACY: Duration = Duration::from_secs(60);
 const FEW_RELAYS: usize = 64;
 /// So many descriptors one container alone does not use up.
 const KEPT_FOR_OTHERS: u64 = 256;
-
-#[derive(Debug)]
-struct Pipe {
-    reader: OwnedFd,
-    writer: OwnedFd,
-}
-
-/// Empty pipes, ready for use.
-#[derive(Debug, Default)]
-struct Pipes {
-    idle: Vec<Pipe>,
-    made: usize,
-}
-
-impl Pipes {
-    fn take(&mut self) -> Option<Pipe> {
-        if let Some(pipe) = self.idle.pop() {
-            return Some(pipe);
-        }
-        if self.made >= MAX_PIPES {
-            return None;
-        }
-        let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-        // A smaller pipe works too.
-        rustix::pipe::fcntl_setpipe_size(&writer, PIPE_BYTES).ok();
-        self.made += 1;
-        Some(Pipe { reader, writer })
-    }
-
-    fn give_back(&mut self, pipe: Pipe, empty: bool) {
-        if empty {
-            self.idle.push(pipe);
-        } else {
-            self.made -= 1;
-        }
-    }
-}
 
 /// Bytes from one socket of a pair to the other.
 #[derive(Debug, Default)]
@@ -187,7 +149,7 @@ pub(super) struct Relays {
     /// Connections that are parting.
     parting: Vec<Key>,
     /// How many each container has.
-    counts: HashMap<Key, usize>,
+    counts: Count,
     /// How many each may have.
     most: usize,
 }
@@ -201,29 +163,24 @@ impl Relays {
             again: Vec::new(),
             streaming: false,
             parting: Vec::new(),
-            counts: HashMap::new(),
+            counts: Count::default(),
             most: most_per_container(),
         }
     }
 
     /// Whether a container may have one more connection.
     pub(super) fn has_room(&self, member: Key) -> bool {
-        self.counts.get(&member).is_none_or(|count| *count < self.most)
+        self.counts.of(member) < self.most
     }
 
     fn insert(&mut self, relay: Relay) -> Key {
-        *self.counts.entry(relay.owner.member).or_default() += 1;
+        self.counts.more(relay.owner.member);
         self.slab.insert(relay)
     }
 
     fn remove(&mut self, key: Key) -> Option<Relay> {
         let relay = self.slab.remove(key)?;
-        if let Some(count) = self.counts.get_mut(&relay.owner.member) {
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(&relay.owner.member);
-            }
-        }
+        self.counts.less(relay.owner.member);
         Some(relay)
     }
 

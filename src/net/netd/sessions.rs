@@ -162,7 +162,8 @@ impl Netd {
                 let mut descriptors = descriptors.into_iter();
                 match (descriptors.next(), descriptors.next()) {
                     (Some(namespace), caller) => {
-                        self.check_caller(caller.as_ref()).and_then(|()| self.attach(key, attach, namespace))
+                        let checked = self.check_caller(caller.as_ref(), Some(&namespace));
+                        checked.and_then(|()| self.attach(key, attach, namespace))
                     }
                     (None, _) => {
                         Err(refusal(RefusalKind::Invalid, "attach: no network namespace came along"))
@@ -177,7 +178,7 @@ impl Netd {
             Request::Update { network } => self.update(key, network),
             Request::Rename { container, name } => self.rename(key, &container, name),
             Request::Reload { container } => self.reload(key, &container),
-            Request::Hold => self.check_caller(descriptors.first()).map(|()| {
+            Request::Hold => self.check_caller(descriptors.first(), None).map(|()| {
                 self.sessions.hold(key);
                 let held = Reply::Attached { endpoints: Vec::new() };
                 self.sessions.reply(key, &held, &[self.gateway.as_fd()]);
@@ -198,11 +199,16 @@ impl Netd {
 
     /// Refuses whoever is in another network namespace than netd (`caller`): from here its containers would go out by
     /// ways that it does not have, past the VPN that the namespace is for.
-    fn check_caller(&self, caller: Option<&OwnedFd>) -> Result<(), Refusal> {
-        let Some(caller) = caller.and_then(|caller| namespace::identity(caller).ok()) else { return Ok(()) };
-        // Who was led into G (`unshare --rootless-netns`) is no stranger.
-        let of_containers = namespace::identity(&self.gateway).ok();
-        if self.host.is_none_or(|own| own == caller) || of_containers == Some(caller) {
+    fn check_caller(&self, caller: Option<&OwnedFd>, container: Option<&OwnedFd>) -> Result<(), Refusal> {
+        let identity = |namespace: &OwnedFd| namespace::identity(namespace).ok();
+        let Some(caller) = caller.and_then(identity) else { return Ok(()) };
+        // Who was led into G (`unshare --rootless-netns`) is no stranger, nor is a monitor that is in the namespace which it
+        // has made for its container.
+        let is_known = [Some(&self.gateway), container]
+            .into_iter()
+            .flatten()
+            .any(|known| identity(known) == Some(caller));
+        if is_known || self.host.is_none_or(|own| own == caller) {
             return Ok(());
         }
         let message = "the network helper runs in another network namespace; stop its containers, or use another --root";

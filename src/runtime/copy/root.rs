@@ -33,10 +33,11 @@ pub(super) fn open(place: Place, first: Option<OwnedFd>, alone: bool) -> Result<
         Place::Running { pid } => {
             let first = first.ok_or_else(|| Failure::new(FailureKind::System, "no process 1 given"))?;
             join(pid, &first)?;
-            match mount::clone_tree(rustix::fs::CWD, Path::new("/"), false) {
-                Ok(tree) if alone => walkable(tree),
+            let tree = alone.then(|| mount::clone_tree(rustix::fs::CWD, Path::new("/"), false));
+            match tree {
+                Some(Ok(tree)) => walkable(tree),
                 // There may be mounts that this user namespace must not take off.
-                _ => host(),
+                None | Some(Err(_)) => host(),
             }
         }
         Place::Stopped { spec, container, store, .. } => {

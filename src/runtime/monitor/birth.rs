@@ -155,8 +155,7 @@ pub(super) fn start(
                 Ok(())
             });
             let streams = started.and_then(|()| become_command(&report, ours)).map_err(|failure| {
-                pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL).ok();
-                pidfd::wait(pidfd.as_fd()).ok();
+                pidfd::end(pidfd.as_fd());
                 cgroups.explain(failure)
             })?;
             let record = Record {
@@ -164,10 +163,7 @@ pub(super) fn start(
                 initialized: hold,
                 ..new_record(pid, own_pid, monitor.order.restarts, &streams)
             };
-            note(monitor, &record, (pid, own_pid)).inspect_err(|_| {
-                pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL).ok();
-                pidfd::wait(pidfd.as_fd()).ok();
-            })?;
+            note(monitor, &record, (pid, own_pid)).inspect_err(|_| pidfd::end(pidfd.as_fd()))?;
             forget_new_volumes(monitor, &new_volumes);
             drop(volumes);
             Ok(Living { pidfd, streams, record, held: hold.then_some(report) })

@@ -28,9 +28,6 @@ pub(super) fn note_image_hosts(directory: &Path, text: &[u8]) -> io::Result<()> 
     std::fs::write(directory.join(IMAGE_HOSTS), text)
 }
 
-/// A longer file is none of those that resolvers read.
-const MOST_BYTES: usize = 4 << 20;
-
 /// Makes sure that the files are there to be mounted. What they say is written to them later. They belong to `owner`,
 /// the container's root, where that is not the user.
 pub(super) fn prepare(directory: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
@@ -50,10 +47,7 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let wired = wiring.map(Wired::of);
     // Those of a running container may have been written by its own processes: anything, and of any size.
-    let text_of = |path: &Path| {
-        let text = fs::read_at(rustix::fs::CWD, path, MOST_BYTES).unwrap_or_default();
-        String::from_utf8(text).unwrap_or_default()
-    };
+    let text_of = |path: &Path| fs::read_named_text(path).unwrap_or_default();
     let of_other = |file: &str| match &spec.network.mode {
         NetworkMode::Container(id) => Some(text_of(&directory.parent()?.join(id.as_str()).join(file))),
         _ => None,

@@ -21,6 +21,7 @@ use crate::attach::server::{Request, Server};
 use crate::runtime::failure::Failure;
 use crate::runtime::init::InitReport;
 use crate::runtime::launch::{LaunchReport, START_SOCKET, StartOrder};
+use crate::runtime::monitor::serve;
 use crate::stage::wire::{self, WireError};
 use crate::sys::fs;
 use crate::sys::poll::{Interest, PollSet};
@@ -124,15 +125,9 @@ fn wait(living: &Living, listener: &OwnedFd, server: &mut Server, signals: &Sign
         if set.ready(ended).read {
             return Ok(Event::Ended);
         }
-        if set.ready(signalled).read {
-            let mut told_to_end = false;
-            while let Some(signal) = signals.read()? {
-                told_to_end |= signal != libc::SIGHUP;
-            }
-            if told_to_end {
-                // Process 1 obeys nothing else yet.
-                pidfd::send_signal(living.pidfd.as_fd(), libc::SIGKILL).ok();
-            }
+        if set.ready(signalled).read && serve::are_told_to_end(signals)? {
+            // Process 1 obeys nothing else yet.
+            pidfd::send_signal(living.pidfd.as_fd(), libc::SIGKILL).ok();
         }
         if set.ready(starter).read
             && let Some(event) = take_order(listener)?

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::spec::{ContainerSpec, RestartPolicy};
 use crate::runtime::monitor::record::STOP_REQUESTED;
+use crate::runtime::monitor::serve;
 use crate::runtime::updates::Updates;
 use crate::sys::signal::SignalFd;
 
@@ -55,9 +56,7 @@ impl Pauses {
         let deadline = Instant::now() + self.pause;
         while let Some(left) = deadline.checked_duration_since(Instant::now()) {
             std::thread::sleep(left.min(LOOK));
-            // SIGHUP tells of a terminal that is gone.
-            let told_to_end =
-                signals.read().is_ok_and(|signal| signal.is_some_and(|number| number != libc::SIGHUP));
+            let told_to_end = serve::are_told_to_end(signals).unwrap_or(false);
             // A container that was removed meanwhile has no directory any more.
             if told_to_end || directory.join(STOP_REQUESTED).exists() || !directory.exists() {
                 return false;

@@ -17,10 +17,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use rustix::io::Errno;
 
 use crate::attach::packet::{self, MAX_DATA, MAX_PACKET, output_kind};
-use crate::attach::server::{LARGE_PIPE, Request, Server};
+use crate::attach::server::{Request, Server};
 use crate::base::health::Health;
 use crate::base::stream::Stream;
 use crate::events::Event;
@@ -28,7 +27,8 @@ use crate::runtime::monitor::company::Company;
 use crate::runtime::monitor::health::{Action, NO_CHECK};
 use crate::runtime::monitor::input::Input;
 use crate::runtime::monitor::log::Log;
-use crate::runtime::monitor::pace::{self, Pace};
+use crate::runtime::monitor::pace::Pace;
+use crate::runtime::monitor::source::Source;
 use crate::sys::memory::Scratch;
 use crate::sys::pidfd::{self, ExitStatus};
 use crate::sys::poll::{Interest, PollSet};
@@ -37,8 +37,6 @@ use crate::sys::{process, socket, tty};
 
 /// With nothing to do for this long, memory is given back.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Size of any other pipe: what the kernel gives.
-const USUAL_PIPE: usize = 64 << 10;
 /// Most that is read of a large pipe at once. It and its entries in the log have to fit a processor's second cache:
 /// with half a megabyte everything took a fifth longer.
 const LARGE_READ: usize = 128 << 10;
@@ -94,6 +92,20 @@ pub(crate) fn signals() -> io::Result<SignalFd> {
     SignalFd::new(&SignalSet::of(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGALRM]))
 }
 
+/// Reads all signals that wait. True if one of them asks for the end: SIGHUP tells of a terminal that is gone, SIGALRM of a
+/// container's time that is over, which is for the loop that serves it.
+///
+/// # Errors
+///
+/// Reading.
+pub(crate) fn are_told_to_end(signals: &SignalFd) -> io::Result<bool> {
+    let mut told_to_end = false;
+    while let Some(signal) = signals.read()? {
+        told_to_end |= !matches!(signal, libc::SIGHUP | libc::SIGALRM);
+    }
+    Ok(told_to_end)
+}
+
 /// Serves a container until process 1 has ended, and reaps it. All output that was written before is
 /// then in the log and with the clients, or in their backlogs; they are still to be told
 /// ([`Server::announce`]).
@@ -134,17 +146,6 @@ pub(super) fn serve_in_company(
 fn is_released(socket: &OwnedFd) -> bool {
     let flags = rustix::net::RecvFlags::DONTWAIT | rustix::net::RecvFlags::PEEK;
     rustix::net::recv(socket, &mut [0_u8], flags).is_ok_and(|(_, length)| length > 0)
-}
-
-/// One output stream.
-struct Source {
-    fd: OwnedFd,
-    stream: Stream,
-    is_pipe: bool,
-    grown: bool,
-    is_open: bool,
-    /// A terminal that nobody has open at the moment; somebody may again.
-    hung: bool,
 }
 
 /// Where in the poll set things are.
@@ -203,20 +204,16 @@ impl<'a, 'b> Serving<'a, 'b> {
         company: &'a mut Company<'b>,
     ) -> io::Result<Self> {
         let Life { pidfd, output, stdin, interactive, stdin_once, stop_signal, release } = life;
-        let source = |fd: OwnedFd, stream, is_pipe| {
-            socket::set_nonblocking(fd.as_fd(), true)?;
-            Ok::<_, io::Error>(Source { fd, stream, is_pipe, grown: false, is_open: true, hung: false })
-        };
         let (sources, stdin, is_pipe) = match output {
             Output::Passed => (Vec::new(), None, true),
             Output::Pipes { stdout, stderr } => (
-                vec![source(stdout, Stream::Stdout, true)?, source(stderr, Stream::Stderr, true)?],
+                vec![Source::new(stdout, Stream::Stdout, true)?, Source::new(stderr, Stream::Stderr, true)?],
                 stdin,
                 true,
             ),
             Output::Terminal(master) => {
                 let stdin = if interactive { Some(master.try_clone()?) } else { None };
-                (vec![source(master, Stream::Stdout, false)?], stdin, false)
+                (vec![Source::new(master, Stream::Stdout, false)?], stdin, false)
             }
         };
         if let Some(stdin) = &stdin {
@@ -548,61 +545,6 @@ impl<'a, 'b> Serving<'a, 'b> {
             }
         }
         Ok(())
-    }
-}
-
-impl Source {
-    /// Reads a chunk; `None` if there is nothing at the moment or any more.
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        match rustix::io::retry_on_intr(|| rustix::io::read(&self.fd, &mut *buffer)) {
-            Ok(0) => {
-                self.is_open = false;
-                Ok(None)
-            }
-            Ok(length) => {
-                if length == buffer.len() {
-                    self.grow();
-                }
-                Ok(Some(length))
-            }
-            Err(Errno::AGAIN) => Ok(None),
-            Err(Errno::IO) if !self.is_pipe => {
-                self.hung = true;
-                Ok(None)
-            }
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
-    /// Reads what comes within a moment into `buffer`, of which `length` bytes are filled. Answers how many are now.
-    fn read_on(&mut self, buffer: &mut [u8], mut length: usize) -> io::Result<usize> {
-        let deadline = Instant::now() + pace::READ_ON;
-        let mut set = PollSet::default();
-        set.add(Some(self.fd.as_fd()), Interest::READ);
-        while length < pace::READ_ON_BYTES {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || !set.wait(Some(left))? {
-                break;
-            }
-            let Some(more) = self.read(&mut buffer[length..])? else { break };
-            length += more;
-        }
-        Ok(length)
-    }
-
-    /// Lets a pipe hold more, when its writer is faster than this loop.
-    fn grow(&mut self) {
-        if self.is_pipe && !self.grown {
-            self.grown = true;
-            // Refused when the user's pipes are many; then it stays as it is.
-            rustix::pipe::fcntl_setpipe_size(&self.fd, LARGE_PIPE).ok();
-        }
-    }
-
-    fn shrink(&mut self) {
-        if std::mem::take(&mut self.grown) {
-            rustix::pipe::fcntl_setpipe_size(&self.fd, USUAL_PIPE).ok();
-        }
     }
 }
 
