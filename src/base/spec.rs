@@ -143,6 +143,13 @@ fn yes() -> bool {
 }
 
 impl ContainerSpec {
+    /// The ports that were exposed, and then those that are published: `80/tcp`.
+    pub(crate) fn all_exposed_ports(&self) -> impl Iterator<Item = String> {
+        let published = self.network.ports.iter().flat_map(|port| port.each());
+        let published = published.map(|port| format!("{}/{}", port.container_port, port.protocol));
+        self.exposed_ports.iter().cloned().chain(published)
+    }
+
     /// The volumes that were made for this container alone.
     pub(crate) fn anonymous_volumes(&self) -> impl Iterator<Item = &str> {
         self.mounts.iter().filter_map(|mount| match &mount.kind {
@@ -486,7 +493,7 @@ pub(crate) struct AsTyped {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) version: u32,
-    /// Process 1, in the host's numbers.
+    /// Process 1, in the host's numbers; [`Self::NEVER_RAN`] if it could not be started.
     pub(crate) pid: i32,
     /// Field 22 of `/proc/PID/stat`, which with `boot_id` tells a reused pid apart.
     pub(crate) pid_start_ticks: u64,
@@ -509,6 +516,16 @@ pub(crate) struct Record {
     /// The directory of its cgroup, if it has one of its own.
     #[serde(default, with = "crate::base::bytes::optional_path")]
     pub(crate) cgroup: Option<PathBuf>,
+}
+
+impl Record {
+    /// In place of process 1: there was none, its start failed.
+    pub(crate) const NEVER_RAN: i32 = 0;
+
+    /// Whether there was ever a process 1.
+    pub(crate) fn has_run(&self) -> bool {
+        self.pid != Self::NEVER_RAN
+    }
 }
 
 /// The end of one life.

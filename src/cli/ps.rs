@@ -404,7 +404,7 @@ impl View<'_> {
             "CIDFile": summary.cid_file.as_ref().map_or(String::new(), |path| path.display().to_string()),
             "Exited": !container.status.phase.is_running() && record.is_some(),
             "ExitedAt": ended.map_or(never, |end| end.at.as_second()),
-            "ExitCode": container.status.phase.exit_code(),
+            "ExitCode": container.status.exit_code(),
             "ExposedPorts": ports,
             "Id": container.id.as_str(),
             "Image": image_name(container),

@@ -46,6 +46,8 @@ impl Condition {
         }
         match (self, status.phase) {
             (Self::Stopped, Phase::Exited(code) | Phase::Ending(code)) => Some(code),
+            // As with docker and podman: it does not run.
+            (Self::Stopped, Phase::Created) => Some(status.exit_code()),
             (Self::Created, Phase::Created)
             | (Self::Initialized, Phase::Starting | Phase::Initialized)
             | (Self::Running, Phase::Up | Phase::Unmonitored)
@@ -62,7 +64,7 @@ mod tests {
     #[test]
     fn conditions_of_wait() {
         let met = |word: &str, phase, paused| {
-            word.parse::<Condition>().unwrap().met_by(&Status { phase, record: None, paused })
+            word.parse::<Condition>().unwrap().met_by(&Status { paused, ..Status::of(phase) })
         };
         for (word, phase, paused, want) in [
             ("running", Phase::Up, false, Some(-1)),
@@ -74,6 +76,8 @@ mod tests {
             ("exited", Phase::Exited(3), false, Some(3)),
             ("stopped", Phase::Up, true, None),
             ("created", Phase::Created, false, Some(-1)),
+            ("exited", Phase::Created, false, Some(0)),
+            ("running", Phase::Created, false, None),
         ] {
             assert_eq!(met(word, phase, paused), want, "{word} {phase:?} {paused}");
         }

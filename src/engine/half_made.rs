@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::attach::client;
-use crate::engine::state::{self, Phase};
+use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Result};
 use crate::store::lock::Exclusive;
 use crate::store::owner::Owner;
@@ -18,8 +18,11 @@ pub(crate) const STARTER: &str = "starter";
 /// Longest content of that file.
 const MAX_STARTER: usize = 256;
 
-/// True for a container, by its directory, that is waiting for a process that is dead.
-pub(super) fn is_half_made(dir: BorrowedFd<'_>) -> bool {
+/// True for a container, by its directory and its status, that is waiting for a process that is dead.
+pub(super) fn is_half_made(dir: BorrowedFd<'_>, status: &Status) -> bool {
+    if status.phase != Phase::Created || status.failed_start.is_some() {
+        return false;
+    }
     let Ok(text) = fs::read_at(dir, STARTER, MAX_STARTER) else { return false };
     let starter = std::str::from_utf8(&text).ok().and_then(Owner::parse);
     // A monitor that has come so far as to listen has started it: its record may have been lost since then, by a
@@ -39,8 +42,7 @@ impl Engine {
         drop(lock);
         let Some(id) = self.store().names().get(name)? else { return Ok(false) };
         let Ok(dir) = self.store().containers().open(&id) else { return Ok(false) };
-        let created = state::examine(dir.as_fd(), &id).is_ok_and(|status| status.phase == Phase::Created);
-        if !created || !is_half_made(dir.as_fd()) {
+        if !state::examine(dir.as_fd(), &id).is_ok_and(|status| is_half_made(dir.as_fd(), &status)) {
             return Ok(false);
         }
         self.discard_container(&id);

@@ -271,7 +271,7 @@ impl Engine {
     pub(super) fn kill_damaged(&self, dir: BorrowedFd<'_>, id: &ContainerId) -> Result<()> {
         mark(dir, STOP_REQUESTED, id)?;
         let (held, status) = match connect(dir) {
-            Ok(socket) => (Held::Monitor(socket), Status { phase: Phase::Up, record: None, paused: false }),
+            Ok(socket) => (Held::Monitor(socket), Status::of(Phase::Up)),
             Err(_) => match self.hold(dir, id) {
                 Ok(Some(found)) => found,
                 // It does not run, or nobody can say what of it runs.

@@ -196,7 +196,7 @@ impl Engine {
     /// Takes a container out of the store, with its name and its anonymous volumes.
     fn take_container(&self, dir: &OwnedFd, id: &ContainerId, how: &Removing) -> Result<Vec<Staged>> {
         // Before its lock is held, by which it would seem to run.
-        let exit_code = state::examine(dir.as_fd(), id).map_or(0, |status| status.phase.exit_code());
+        let exit_code = state::examine(dir.as_fd(), id).map_or(0, |status| status.exit_code());
         // Held until it is taken away: nobody can start it meanwhile.
         let _still = match fs::open_at(dir, "lock", OFlags::RDWR | OFlags::CREATE, 0o600) {
             Ok(file) => Some(self.hold_still(file, id)?),

@@ -7,6 +7,7 @@
 //! held   an end, by this monitor     Ending: its monitor will go away or start it again
 //! held   an end, by another one      Starting once more
 //! free   none                        Created
+//! free   of a start that failed      Created, if it has never run; else as of its last life
 //! free   an empty file, or NULs      Exited (-1): what a power cut leaves of a record that was just written
 //! free   no end, process 1 alive     Unmonitored
 //! free   no end, process 1 gone      Exited (-1): lost with the machine or the monitor
@@ -17,7 +18,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::base::id::ContainerId;
-use crate::base::spec::{ContainerSpec, Record};
+use crate::base::spec::{ContainerSpec, Ended, Record};
 use crate::engine::error::{Error, Kind, Result};
 use crate::engine::pause;
 use crate::runtime::updates::{self, Updates};
@@ -52,8 +53,7 @@ impl Phase {
         matches!(self, Self::Starting | Self::Initialized | Self::Up | Self::Unmonitored)
     }
 
-    /// The exit code, once it has ended; else 0, as podman shows it.
-    pub(crate) fn exit_code(self) -> i32 {
+    fn exit_code(self) -> i32 {
         match self {
             Self::Ending(code) | Self::Exited(code) => code,
             _ => 0,
@@ -80,12 +80,30 @@ pub(crate) struct Status {
     pub(crate) record: Option<Record>,
     /// It runs, and its processes are held still.
     pub(crate) paused: bool,
+    /// It has never run, because its start failed.
+    pub(crate) failed_start: Option<Ended>,
 }
 
 impl Status {
+    /// Nothing but a phase is known.
+    pub(crate) fn of(phase: Phase) -> Self {
+        Self { phase, record: None, paused: false, failed_start: None }
+    }
+
     /// The word of `ps` and `inspect`.
     pub(crate) fn word(&self) -> &'static str {
         if self.paused { "paused" } else { self.phase.word() }
+    }
+
+    /// The exit code, once it has ended, or its start has failed; else 0.
+    pub(crate) fn exit_code(&self) -> i32 {
+        self.failed_start.as_ref().map_or_else(|| self.phase.exit_code(), |failed| failed.exit_code)
+    }
+
+    /// What went wrong with its last start, or with recording its life; may be empty.
+    pub(crate) fn error(&self) -> &str {
+        let ended = self.record.as_ref().and_then(|record| record.ended.as_ref());
+        self.failed_start.as_ref().or(ended).map_or("", |ended| &ended.error)
     }
 
     /// Process 1 in the host's numbers, while it runs; else 0.
@@ -118,14 +136,20 @@ pub(crate) fn examine(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Status> {
     loop {
         let Some(held) = lock_held(dir).map_err(|err| system("look at the lock", id, err))? else {
             // The lock is made before anything else is at the first start.
-            return Ok(Status { phase: Phase::Created, record: None, paused: false });
+            return Ok(Status::of(Phase::Created));
         };
         let record = match read_record(dir, id) {
             Err(_) if !held && is_lost_record(dir) => {
-                return Ok(Status { phase: Phase::Exited(-1), record: None, paused: false });
+                return Ok(Status::of(Phase::Exited(-1)));
             }
             other => other?,
         };
+        if let Some(Record { ended: Some(ended), .. }) = record.as_ref().filter(|record| !record.has_run()) {
+            return Ok(match held {
+                true => Status::of(Phase::Starting),
+                false => Status { failed_start: Some(ended.clone()), ..Status::of(Phase::Created) },
+            });
+        }
         let phase = match (held, &record) {
             (true, None) => Phase::Starting,
             (true, Some(record)) => match &record.ended {
@@ -149,7 +173,7 @@ pub(crate) fn examine(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Status> {
         };
         let runs = matches!(phase, Phase::Up | Phase::Unmonitored);
         let paused = record.as_ref().is_some_and(|record| runs && pause::is_paused(dir, record));
-        return Ok(Status { phase, record, paused });
+        return Ok(Status { record, paused, ..Status::of(phase) });
     }
 }
 

@@ -135,7 +135,7 @@ impl Follow<'_, '_> {
         let Some(service) = &self.how.exit_code_from else { return Ok(exit) };
         let container = open::container(self.session, self.project, service, None)?;
         let found = self.session.engine()?.container_summary(&container.id)?;
-        Ok(exit_of(found.status.phase.exit_code()))
+        Ok(exit_of(found.status.exit_code()))
     }
 
     /// Shows the output to the end.

@@ -298,7 +298,7 @@ pub(crate) fn wait(session: &mut Session<'_>, args: WaitArgs) -> anyhow::Result<
         for (place, container) in waiting.iter().enumerate() {
             let now = session.engine()?.container_summary(&container.id)?;
             if !crate::compose::observe::is_running(&now) {
-                ended = Some((place, now.status.phase.exit_code()));
+                ended = Some((place, now.status.exit_code()));
                 break;
             }
         }

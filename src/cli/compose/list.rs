@@ -198,7 +198,7 @@ fn row(container: &Container, project: &Project, now: Timestamp, no_trunc: bool)
         _ => command,
     };
     let label_text: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let code = container.status.phase.exit_code();
+    let code = container.status.exit_code();
     let ports = ports::of(container);
     json!({
         "Command": format!("{command:?}"),

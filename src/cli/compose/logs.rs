@@ -306,8 +306,8 @@ impl<'a> Following<'a> {
         let place = self.places.remove(at);
         let id = self.ids[place].clone();
         // One that is removed at its end has nobody who knows its code any more.
-        let phase = self.engine.container_summary(&id).map(|found| found.status.phase);
-        let code = phase.map_or(0, |phase| phase.exit_code());
+        let found = self.engine.container_summary(&id);
+        let code = found.map_or(0, |found| found.status.exit_code());
         self.printer.borrow_mut().end(place, &format!("exited with code {code}"))?;
         Ok((id, code))
     }

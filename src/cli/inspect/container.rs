@@ -188,8 +188,8 @@ fn state(details: &ContainerDetails) -> Value {
         "Dead": false,
         "Pid": status.pid(),
         "ConmonPid": if is_up { record.map_or(0, |record| record.monitor_pid) } else { 0 },
-        "ExitCode": status.phase.exit_code(),
-        "Error": ended.map_or("", |end| end.error.as_str()),
+        "ExitCode": status.exit_code(),
+        "Error": status.error(),
         "StartedAt": record.map_or_else(|| never.clone(), |record| record.started.to_string()),
         "FinishedAt": ended.map_or_else(|| never.clone(), |end| end.at.to_string()),
         "Health": health(details),
@@ -339,10 +339,7 @@ fn config(spec: &ContainerSpec) -> Value {
     let plan = spec.health.as_ref();
     let stop_signal = Signal::from_number(spec.stop.signal)
         .map_or_else(|| spec.stop.signal.to_string(), |signal| signal.to_string());
-    let published = spec.network.ports.iter().flat_map(|port| port.each());
-    let published = published.map(|port| format!("{}/{}", port.container_port, port.protocol));
-    let mut exposed: Map<String, Value> =
-        spec.exposed_ports.iter().cloned().chain(published).map(|port| (port, json!({}))).collect();
+    let mut exposed: Map<String, Value> = spec.all_exposed_ports().map(|port| (port, json!({}))).collect();
     exposed.sort_keys();
     object! {
         "Hostname": hostname(spec),

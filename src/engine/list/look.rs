@@ -69,9 +69,7 @@ pub(super) fn look_at(store: &Store, known: &Summaries, id: &ContainerId, any_st
     };
     match read_container(store, known, &dir, id, any_state) {
         Ok(None) => Seen::Nothing,
-        Ok(Some(container)) if container.status.phase == Phase::Created && is_half_made(dir.as_fd()) => {
-            Seen::HalfMade
-        }
+        Ok(Some(container)) if is_half_made(dir.as_fd(), &container.status) => Seen::HalfMade,
         Ok(Some(container)) => Seen::Container(Box::new(container)),
         // Removed since it was listed.
         Err(_) if !containers.exists(id) => Seen::Nothing,

@@ -31,6 +31,7 @@ pub(crate) mod record;
 mod restart;
 pub(crate) mod serve;
 mod shared_shm;
+mod source;
 mod tell;
 mod volumes;
 pub(crate) mod wiring;
@@ -400,7 +401,7 @@ impl Monitor {
         drop(mounted);
     }
 
-    /// A container that never ran: the failure goes into the record, too, unless nothing is to stay.
+    /// The failure goes into the record, too, unless nothing is to stay.
     fn could_not_start(&self, failure: &Failure) {
         if self.order.adopt {
             // The container runs, whatever its next monitor cannot do.
@@ -416,7 +417,7 @@ impl Monitor {
                 taken.remove().ok();
             }
         } else {
-            record::never_ran(&self.directory, failure, exit_code, self.order.restarts);
+            record::could_not_start(&self.directory, failure, exit_code, self.order.restarts);
         }
     }
 }
@@ -432,11 +433,7 @@ fn left_of(limit: u32, start_ticks: u64) -> u32 {
 /// no other is to follow.
 fn silence_alarm(signals: &SignalFd) -> bool {
     nix::unistd::alarm::cancel();
-    let mut told_to_end = false;
-    while let Ok(Some(signal)) = signals.read() {
-        told_to_end |= !matches!(signal, libc::SIGALRM | libc::SIGHUP);
-    }
-    told_to_end
+    serve::are_told_to_end(signals).unwrap_or(false)
 }
 
 /// Tells the command that waits for it that process 1 is there.

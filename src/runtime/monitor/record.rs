@@ -63,18 +63,31 @@ pub(super) fn end(
     write(directory, &record).map(|()| record)
 }
 
-/// Notes that a start failed, so that `ps` and `inspect` can say why.
-pub(super) fn never_ran(directory: &Path, failure: &Failure, exit_code: i32, restarts: u32) {
+/// Notes that a start failed, so that `inspect` can say why. What is known of an earlier life stays.
+pub(super) fn could_not_start(directory: &Path, failure: &Failure, exit_code: i32, restarts: u32) {
     let now = Timestamp::now();
     let error = failure.to_string();
+    let end = |exit_code| Ended {
+        at: now,
+        exit_code,
+        oom_killed: false,
+        error: String::new(),
+        stopped_by_user: false,
+    };
+    if let Some(earlier) = read(directory).filter(Record::has_run) {
+        let ended =
+            Ended { error, stopped_by_user: false, ..earlier.ended.clone().unwrap_or_else(|| end(-1)) };
+        write(directory, &Record { ended: Some(ended), ..earlier }).ok();
+        return;
+    }
     let record = Record {
         version: SPEC_VERSION,
-        pid: 0,
+        pid: Record::NEVER_RAN,
         pid_start_ticks: 0,
         monitor_pid: std::process::id().cast_signed(),
         boot_id: pidfd::boot_id().unwrap_or_default(),
         started: now,
-        ended: Some(Ended { at: now, exit_code, oom_killed: false, error, stopped_by_user: false }),
+        ended: Some(Ended { error, ..end(exit_code) }),
         restarts,
         initialized: false,
         pipes: [0; 3],
