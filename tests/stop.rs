@@ -173,13 +173,48 @@ fn wait_prints_the_code_of_a_container_that_is_removed_at_its_end() {
 }
 
 #[test]
-fn wait_waits_for_a_container_that_has_not_started() {
+fn a_container_that_never_started_does_not_run() {
     let sandbox = Sandbox::new();
     sandbox.ok(["create", "--name=later", "--net=none", "bb", "sh", "-c", "exit 8"]);
-    let wait = sandbox.command(["wait", "later"]).spawn();
+    assert_eq!(sandbox.ok(["wait", "later"]), "0", "as with podman and docker, at once");
     assert_eq!(sandbox.ok(["wait", "--condition=created", "later"]), "-1");
-    sandbox.ok(["start", "later"]);
-    assert_eq!(wait.wait().ok(), "8");
+    sandbox.ketch(["start", "--attach", "later"]).fails(8);
+    assert_eq!(sandbox.ok(["wait", "later"]), "8");
+}
+
+#[test]
+fn a_start_that_fails_leaves_the_state_as_it_was() {
+    let sandbox = Sandbox::new();
+    let state = |name: &str| {
+        sandbox.ok([
+            "inspect",
+            name,
+            "--format",
+            "{{.State.Status}} {{.State.ExitCode}} {{.State.StartedAt}} {{.State.Error}}",
+        ])
+    };
+    sandbox.ketch(["run", "--name=never", "--net=none", "bb", "nosuch"]).fails(127);
+    let row = sandbox.ok(["ps", "-a", "--format", "{{.Names}} {{.Status}} {{.State}}"]);
+    assert_eq!(row, "never Created created");
+    assert!(
+        state("never")
+            .starts_with("created 127 0001-01-01 00:00:00 +0000 UTC executable file `nosuch` not found"),
+        "{}",
+        state("never")
+    );
+    assert_eq!(sandbox.ok(["wait", "never"]), "127");
+    assert_eq!(sandbox.ok(["ps", "-aq", "--filter=status=created"]).lines().count(), 1);
+    sandbox.ok(["stop", "never"]);
+    assert!(sandbox.ketch(["start", "never"]).fails(125).contains("nosuch"));
+    assert_eq!(sandbox.names(), ["never"], "it is not taken for one whose `run` was killed");
+
+    sandbox.ketch(["run", "--name=once", "--net=none", "bb", "sh", "-c", "rm /bin/sh; exit 4"]).fails(4);
+    let before = state("once");
+    assert!(before.starts_with("exited 4 2"), "{before}");
+    sandbox.ketch(["start", "once"]).fails(125);
+    let after = state("once");
+    assert!(after.starts_with(before.trim_end()) && after.contains("not found"), "{before}: {after}");
+    sandbox.ok(["rm", "never", "once"]);
 }
 
 #[test]
