@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 
 use common::{Sandbox, free_port, wait_for};
 use rustix::process::{Pid, Signal};
@@ -259,4 +259,100 @@ fn networks_that_are_connected_at_the_same_time_are_all_noted() {
         assert!(noted.contains(&format!("\"{network}\"")), "{network}: {noted}");
     }
     sandbox.ok(["rm", "c"]);
+}
+
+/// The variable that makes a test of this binary a name server.
+const SERVE_NAMES: &str = "KETCH_TEST_SERVE_NAMES";
+
+/// Not a test by itself: a name server inside a container, where this binary is mounted. Every name is at 7.7.7.7.
+#[test]
+fn serve_names_inside() {
+    if std::env::var_os(SERVE_NAMES).is_none() {
+        return;
+    }
+    const A: u8 = 1;
+    let socket = UdpSocket::bind("0.0.0.0:53").expect("bind");
+    let mut buffer = [0; 512];
+    loop {
+        let (got, from) = socket.recv_from(&mut buffer).expect("receive");
+        let mut answer = buffer[..got].to_vec();
+        answer[2] |= 0x80;
+        if answer[got - 3] == A {
+            answer[7] = 1;
+            answer.extend([0xc0, 12, 0, A, 0, 1, 0, 0, 0, 60, 0, 4, 7, 7, 7, 7]);
+        }
+        socket.send_to(&answer, from).expect("send");
+    }
+}
+
+/// A name server that is a container is asked over the network that it shares with who asks, and `network update`
+/// outlives what carries it out.
+#[test]
+fn a_name_server_may_be_a_container() {
+    let sandbox = Sandbox::new();
+    let own = std::env::current_exe().expect("the path of this test");
+    let mount = format!("-v={}:/serve:ro", own.display());
+    let variable = format!("-e={SERVE_NAMES}=1");
+    sandbox.ok(["network", "create", "--subnet=10.93.81.0/24", "named"]);
+    sandbox.ok(["network", "create", "--internal", "--subnet=10.93.82.0/24", "shut"]);
+    sandbox.ok(["network", "create", "--subnet=10.93.83.0/24", "other"]);
+    let server = ["--network=named:ip=10.93.81.53", "--network=shut:ip=10.93.82.53", "bb", "/serve"];
+    let fixed = ["run", "-d", "--name=names", &mount, &variable];
+    sandbox.ok([&fixed[..], &server[..], &["--exact", "serve_names_inside", "--nocapture"]].concat());
+    let finds = |args: &[&str]| {
+        let looked = sandbox.ketch([args, &["nslookup", "www.example.org"]].concat());
+        looked.stdout.contains("7.7.7.7")
+    };
+    let ask = |network: &str, dns: &str| {
+        finds(&["run", "--rm", &format!("--network={network}"), &format!("--dns={dns}"), "bb"])
+    };
+    wait_for("an answer", || if ask("named", "10.93.81.53") { Ok(()) } else { Err(()) });
+    assert!(ask("shut", "10.93.82.53"), "on an internal network, too");
+    assert!(!ask("other", "10.93.81.53"), "not from a network that the two do not share");
+
+    sandbox.ok(["run", "-d", "--name=c", "--network=named", "bb", "sleep", "1000"]);
+    assert!(!finds(&["exec", "c"]));
+    sandbox.ok(["network", "update", "--dns-add=10.93.81.53", "named"]);
+    assert!(finds(&["exec", "c"]));
+    sandbox.ok(["rm", "-f", "-t0", "names"]);
+    sandbox.ok([&fixed[..], &server[..], &["--exact", "serve_names_inside", "--nocapture"]].concat());
+    kill_helper(&sandbox);
+    wait_for("an answer after the helper has come back", || {
+        if finds(&["exec", "c"]) { Ok(()) } else { Err(()) }
+    });
+    assert!(!finds(&["exec", "names"]), "a server that was named for its own network does not ask itself");
+}
+
+/// What processes of a container have written into its files stays when networks come and go.
+#[test]
+fn what_a_container_has_written_into_its_files_stays() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["network", "create", "--subnet=10.93.84.0/24", "n1"]);
+    sandbox.ok(["network", "create", "--subnet=10.93.85.0/24", "n2"]);
+    sandbox.ok(["run", "-d", "--name=c", "--network=n1:ip=10.93.84.7", "bb", "sleep", "1000"]);
+    let write = "echo 1.2.3.4 mine >> /etc/hosts; echo options ndots:3 >> /etc/resolv.conf";
+    sandbox.ok(["exec", "c", "sh", "-c", write]);
+    let files = || sandbox.ok(["exec", "c", "cat", "/etc/hosts", "/etc/resolv.conf"]);
+    let becomes = |what: &str, is_so: &dyn Fn(&str) -> bool| {
+        wait_for(what, || match files() {
+            now if is_so(&now) => Ok(()),
+            now => Err(now),
+        });
+        let now = files();
+        assert!(now.contains("1.2.3.4 mine\n") && now.ends_with("\noptions ndots:3"), "{what}: {now}");
+        assert!(now.contains("10.93.84.7\t"), "{what}: {now}");
+    };
+    let before = files();
+    sandbox.ok(["network", "connect", "--ip=10.93.85.7", "n2", "c"]);
+    let on_both = |now: &str| now.contains("10.93.85.7\t") && now.contains("nameserver 10.93.85.1");
+    becomes("connected", &on_both);
+    kill_helper(&sandbox);
+    becomes("the helper killed", &on_both);
+    sandbox.ok(["network", "disconnect", "n2", "c"]);
+    becomes("disconnected", &|now| now == before);
+    sandbox.ok(["rename", "c", "d"]);
+    sandbox.ok(["rename", "d", "c"]);
+    sandbox.ok(["restart", "-t0", "c"]);
+    let anew = files();
+    assert!(!anew.contains("mine") && !anew.contains("ndots:3"), "a start writes them anew: {anew}");
 }

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use super::control::{self, Attach, Endpoint, EndpointRequest, PublishedPort, Refusal, Reply, Request};
 use super::netd::SOCKET_NAME;
+use super::network::Network;
 use crate::base::network::Protocol;
 pub(crate) use crate::net::ports::{PortChooser, listen};
 use crate::sys::poll::{Interest, PollSet};
@@ -134,15 +135,21 @@ impl Link {
         Ok(link)
     }
 
-    /// As [`ask`](Self::ask), after netd has gone or the container has started anew. It keeps its
-    /// addresses.
+    /// As [`ask`](Self::ask), after netd has gone or the container has started anew. It keeps its addresses. Its
+    /// networks are as `record` has them now, by name; as they were known where there is none.
     pub(crate) fn ask_again(
         &mut self,
         directory: BorrowedFd<'_>,
         start: Starter<'_>,
         namespace: BorrowedFd<'_>,
+        record: impl Fn(&str) -> Option<Network>,
     ) -> Result<Asked, ClientError> {
         self.want_what_it_has();
+        for EndpointRequest { network, .. } in &mut self.attach.endpoints {
+            if let Some(now) = record(&network.name).filter(|now| now.id == network.id) {
+                *network = now;
+            }
+        }
         let request = Request::Attach(self.attach.clone());
         let session = connect_or_start(directory, start, Some(self.gateway.as_fd()))?;
         Ok(Asked::of(session, &request, namespace))

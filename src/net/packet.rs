@@ -142,9 +142,9 @@ pub(crate) fn reset(flow: Flow, sequence: u32) -> Vec<u8> {
     ip_packet(from, to, TCP, &segment)
 }
 
-/// The ICMP error with which `router` tells the sender that `original` did not arrive.
-pub(crate) fn unreachable(why: Unreachable, router: IpAddr, to: IpAddr, original: &[u8]) -> Vec<u8> {
-    let (kind, code, most) = if router.is_ipv4() {
+/// The ICMP error with which `from` tells the sender that `original` did not arrive.
+pub(crate) fn unreachable(why: Unreachable, from: IpAddr, to: IpAddr, original: &[u8]) -> Vec<u8> {
+    let (kind, code, most) = if from.is_ipv4() {
         let code = match why {
             Unreachable::Network => 0,
             Unreachable::Host => 1,
@@ -163,7 +163,7 @@ pub(crate) fn unreachable(why: Unreachable, router: IpAddr, to: IpAddr, original
     };
     let mut message = vec![kind, code, 0, 0, 0, 0, 0, 0];
     message.extend(&original[..original.len().min(most)]);
-    icmp_packet(router, to, &mut message)
+    icmp_packet(from, to, &mut message)
 }
 
 /// The echo reply `message` (type, code and identifier as they must be) from `from` to `to`.

@@ -188,6 +188,16 @@ impl Internet {
         configure_link("out0", ips);
     }
 
+    /// The host is elsewhere: its link to the outside has this address instead of another.
+    pub(crate) fn move_host(&self, from: (&str, u8), to: (&str, u8)) {
+        let mut socket = Netlink::open(NetlinkProtocol::Route).unwrap();
+        let index = netlink::link_named(&mut socket, "out0").unwrap().unwrap().index;
+        let mut batch = Batch::new();
+        Address { ip: from.0.parse().unwrap(), prefix: from.1 }.remove(&mut batch, index);
+        Address { ip: to.0.parse().unwrap(), prefix: to.1 }.add(&mut batch, index);
+        netlink::commit(&mut socket, batch).unwrap();
+    }
+
     /// Runs `work` in the outside.
     pub(crate) fn outside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         netns::within(&self.outside, work).unwrap()

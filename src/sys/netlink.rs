@@ -77,6 +77,17 @@ pub(crate) struct Netlink {
     sequence: u32,
 }
 
+/// `RTMGRP_LINK`, and of IPv4 and IPv6 `_IFADDR`, `_ROUTE` and `_RULE`: one bit for each.
+const ROUTE_GROUPS: u32 = 1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18;
+
+/// A socket that becomes readable when links, addresses, routes or rules of the calling thread's network namespace change.
+pub(crate) fn watch_routes() -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+    rustix::net::bind(&socket, &netlink::SocketAddrNetlink::new(0, ROUTE_GROUPS))?;
+    Ok(socket)
+}
+
 impl Netlink {
     /// Opens a socket into the calling thread's network namespace.
     pub(crate) fn open(protocol: Protocol) -> Result<Self, NetlinkError> {

@@ -30,11 +30,13 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// Refuses a connection or datagram of a container as a router on the way would.
+    /// Refuses a connection or datagram of a container as a router on the way would; for a port, as the far side
+    /// itself (RFC 1122, 3.2.2.1).
     pub(super) fn refuse(&self, flow: Flow, why: Unreachable, original: &[u8]) {
         let inside = flow.inside.ip();
-        let Some(router) = self.gateway_of(inside) else { return };
-        self.send_raw(&packet::unreachable(why, router, inside, original), inside);
+        let from = if why == Unreachable::Port { Some(flow.outside.ip()) } else { self.gateway_of(inside) };
+        let Some(from) = from else { return };
+        self.send_raw(&packet::unreachable(why, from, inside, original), inside);
     }
 
     /// Sends a forged packet to a container.
@@ -87,6 +89,17 @@ impl Core {
             rustix::net::bind(socket, &SocketAddr::new(ip, 0))?;
         }
         rustix::net::connect(socket, &target)
+    }
+
+    /// Whether a new socket would reach `target` on behalf of `inside` from another address than `socket`: the host's
+    /// network has changed since that was connected.
+    pub(super) fn has_moved(&self, socket: &OwnedFd, inside: IpAddr, target: SocketAddr) -> bool {
+        let now = crate::sys::inet::socket(target.is_ipv6(), rustix::net::SocketType::DGRAM);
+        let Some(now) = now.ok().filter(|now| self.connect_outward(now, inside, target).is_ok()) else {
+            // There is no way at all: the old one may come back.
+            return false;
+        };
+        local_address(&now) != local_address(socket)
     }
 
     fn network_of(&self, inside: IpAddr) -> Option<&Network> {

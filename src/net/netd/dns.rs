@@ -3,6 +3,7 @@
 //! ```text
 //! container ─▶ gateway:53 (G) ─▶ net::dns::answer ─┬─▶ reply
 //!                                                  └─▶ socket in the host's namespace ─▶ server
+//!                                                      (in G, to one that is a container)
 //!                                                        the next after 1 s, twice around; the answer
 //!                                                        of any, for 5 s after the last was asked
 //! ```
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 
-use self::upstream::Upstream;
+use self::upstream::{Target, Upstream};
 use self::view::View;
 use super::core::Core;
 use super::count::Count;
@@ -80,7 +81,7 @@ struct Pending {
     /// The container.
     asker: Key,
     query: Vec<u8>,
-    servers: Vec<SocketAddr>,
+    servers: Vec<Target>,
     /// Which of `servers`, counted on through the rounds.
     attempt: usize,
     /// The servers asked so far that may answer yet, the latest last.
@@ -346,16 +347,11 @@ impl Dns {
             return self.release(client);
         };
         let stream = matches!(client, Client::Stream(_));
-        match dns::answer(&query, &view, view.may_forward, stream) {
+        let servers = view.servers(self.host.servers());
+        match dns::answer(&query, &view, view.may_forward || !servers.is_empty(), stream) {
             Answer::Reply(reply) => self.reply(client, &reply),
             Answer::Drop => self.release(client),
-            Answer::Forward => {
-                let servers = match view.servers() {
-                    own if !own.is_empty() => own,
-                    _ => self.host.servers().to_vec(),
-                };
-                self.forward(core, (client, asker), query, servers);
-            }
+            Answer::Forward => self.forward(core, (client, asker), query, servers),
         }
     }
 
@@ -389,13 +385,7 @@ impl Dns {
         }
     }
 
-    fn forward(
-        &mut self,
-        core: &Core,
-        (client, asker): (Client, Key),
-        query: Vec<u8>,
-        servers: Vec<SocketAddr>,
-    ) {
+    fn forward(&mut self, core: &Core, (client, asker): (Client, Key), query: Vec<u8>, servers: Vec<Target>) {
         if self.own_pending.of(asker) >= OWN_PENDING {
             self.fail_oldest(asker);
         }

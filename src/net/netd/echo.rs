@@ -12,13 +12,15 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::core::Core;
+use super::count::Count;
 use super::reactor::{Interest, Source, Token};
 use super::slab::{Key, Slab};
 use super::world::{Owner, Verdict};
 use crate::net::packet::{self, Flow, Unreachable};
 use crate::sys::inet;
 
-const MAX_ECHOES: usize = 512;
+/// Conversations of one container; then the one that was idle longest goes.
+const OWN_ECHOES: usize = 512;
 const IDLE: Duration = Duration::from_secs(15);
 const MSG_ERRQUEUE: u32 = 0x2000;
 
@@ -28,6 +30,7 @@ type Conversation = (IpAddr, IpAddr, u16);
 struct Echo {
     conversation: Conversation,
     socket: OwnedFd,
+    target: SocketAddr,
     last: Instant,
     /// The latest request, as far as an error quotes it.
     request: [u8; 8],
@@ -39,12 +42,14 @@ struct Echo {
 pub(super) struct Echoes {
     slab: Slab<Echo>,
     by_conversation: HashMap<Conversation, Key>,
+    own: Count,
     buffer: Vec<u8>,
 }
 
 impl Echoes {
     pub(super) fn new() -> Self {
-        Self { slab: Slab::new(), by_conversation: HashMap::new(), buffer: vec![0; 65_536] }
+        let (slab, by_conversation, own) = (Slab::new(), HashMap::new(), Count::default());
+        Self { slab, by_conversation, own, buffer: vec![0; 65_536] }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -102,20 +107,21 @@ impl Echoes {
         if let Some(key) = self.by_conversation.get(&conversation) {
             return Ok(*key);
         }
-        if self.slab.len() >= MAX_ECHOES {
-            return Err(Errno::NOBUFS);
-        }
         let owner = core.owner_of(conversation.0).ok_or(Errno::HOSTUNREACH)?;
+        if self.own.of(owner.member) >= OWN_ECHOES {
+            self.remove_idlest(owner.member);
+        }
         let v6 = target.is_ipv6();
         let socket = inet::ping_socket(v6)?;
         inet::set_receive_errors(&socket, v6)?;
         core.connect_outward(&socket, conversation.0, target)?;
-        let echo = Echo { conversation, socket, last: core.now, request: [0; 8], owner };
+        let echo = Echo { conversation, socket, target, last: core.now, request: [0; 8], owner };
         let key = self.slab.insert(echo);
         self.by_conversation.insert(conversation, key);
+        self.own.more(owner.member);
         let socket = &self.slab.get(key).expect("just inserted").socket;
-        core.reactor.add(socket, Interest::Read, Token::new(Source::Echo, key))?;
-        Ok(key)
+        let watched = core.reactor.add(socket, Interest::Read, Token::new(Source::Echo, key));
+        watched.map(|()| key).inspect_err(|_| self.remove(key))
     }
 
     /// An echo came back, or an error.
@@ -147,6 +153,22 @@ impl Echoes {
         }
     }
 
+    /// Forgets the conversation of a container that was idle for longest.
+    fn remove_idlest(&mut self, container: Key) {
+        let own = self.slab.iter().filter(|(_, echo)| echo.owner.member == container);
+        if let Some((key, _)) = own.min_by_key(|(_, echo)| echo.last) {
+            self.remove(key);
+        }
+    }
+
+    /// Forgets conversations whose way out has changed with the host's network: the next request takes that of now.
+    pub(super) fn drop_moved(&mut self, core: &Core) {
+        let has_moved = |echo: &Echo| core.has_moved(&echo.socket, echo.conversation.0, echo.target);
+        for key in self.slab.keys_where(has_moved) {
+            self.remove(key);
+        }
+    }
+
     /// Forgets conversations that have ended.
     pub(super) fn expire(&mut self, now: Instant) {
         for key in self.slab.keys_where(|echo| now.duration_since(echo.last) > IDLE) {
@@ -164,6 +186,7 @@ impl Echoes {
     fn remove(&mut self, key: Key) {
         if let Some(echo) = self.slab.remove(key) {
             self.by_conversation.remove(&echo.conversation);
+            self.own.less(echo.owner.member);
         }
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct Inward {
 
 #[derive(Debug)]
 enum Outside {
-    Own { socket: OwnedFd, flow: Flow },
+    Own { socket: OwnedFd, flow: Flow, target: SocketAddr },
     Shared { socket: std::rc::Rc<OwnedFd>, inward: Inward },
 }
 
@@ -135,7 +135,7 @@ impl Flows {
             core,
             UdpFlow {
                 inside,
-                outside: Outside::Own { socket: outside, flow },
+                outside: Outside::Own { socket: outside, flow, target },
                 owner,
                 last: core.now,
                 answered: false,
@@ -171,7 +171,7 @@ impl Flows {
     fn send_outward(&mut self, core: &Core, key: Key, slot: usize) {
         let Some(udp) = self.slab.get_mut(key) else { return };
         udp.last = core.now;
-        if let Outside::Own { socket, flow } = &udp.outside
+        if let Outside::Own { socket, flow, .. } = &udp.outside
             && let Some(error) = self.batch.forward_one(slot, socket)
         {
             refuse(core, *flow, error);
@@ -187,7 +187,7 @@ impl Flows {
         }
         udp.last = core.now;
         match &udp.outside {
-            Outside::Own { socket, flow } => {
+            Outside::Own { socket, flow, .. } => {
                 if let Some(error) = self.batch.forward(socket, None, None) {
                     refuse(core, *flow, error);
                 }
@@ -202,7 +202,7 @@ impl Flows {
     /// The far side has sent.
     pub(super) fn on_outside(&mut self, core: &Core, key: Key) {
         let Some(udp) = self.slab.get_mut(key) else { return };
-        let Outside::Own { socket, flow } = &udp.outside else { return };
+        let Outside::Own { socket, flow, .. } = &udp.outside else { return };
         match self.batch.receive(socket) {
             Ok(_) => {
                 udp.last = core.now;
@@ -251,6 +251,17 @@ impl Flows {
         let key = self.insert(core, flow).ok()?;
         self.inward.insert(inward, key);
         Some(key)
+    }
+
+    /// Ends flows whose way out has changed with the host's network: what is sent next takes that of now.
+    pub(super) fn drop_moved(&mut self, core: &mut Core) {
+        let has_moved = |udp: &UdpFlow| match &udp.outside {
+            Outside::Own { socket, flow, target } => core.has_moved(socket, flow.inside.ip(), *target),
+            Outside::Shared { .. } => false,
+        };
+        for key in self.slab.keys_where(has_moved) {
+            self.remove(core, key);
+        }
     }
 
     /// Ends idle flows.

@@ -5,7 +5,7 @@
 //!   sessions ─▶ attach ─▶ worker (thread in G) ─▶ site: netlink, nf_tables
 //!   outbound ─▶ relay      held SYNs, then connected pairs
 //!   publish  ─▶ relay, flows
-//!   flows, echo, dns
+//!   flows, echo, dns; moves ─▶ those of them that lead out by a way that is no more
 //! pool (thread in G): ready sockets of G
 //! ```
 //!
@@ -22,6 +22,7 @@ mod count;
 mod dns;
 mod echo;
 mod flows;
+mod moves;
 mod outbound;
 mod pace;
 mod pool;
@@ -49,6 +50,7 @@ use self::core::Core;
 use self::dns::Dns;
 use self::echo::Echoes;
 use self::flows::Flows;
+use self::moves::Moves;
 use self::outbound::Outbound;
 use self::pace::Pace;
 use self::pool::Pool;
@@ -190,6 +192,7 @@ pub(crate) struct Netd {
     dns: Dns,
     sessions: Sessions,
     worker: Worker,
+    moves: Moves,
     /// G's namespace.
     gateway: OwnedFd,
     /// The network namespace that it connects from, as far as that can be told.
@@ -234,6 +237,7 @@ impl Netd {
         }
         let now = Instant::now();
         let core = Core { reactor, world: World::new(leases), pool, sockets, spare: Spare::new(), now };
+        let moves = Moves::open(&core.reactor);
         let sessions = Sessions::new(&core, listener).map_err(failed("watch netd.sock"))?;
         Ok(Self {
             core,
@@ -245,6 +249,7 @@ impl Netd {
             dns: Dns::new(start.resolv_conf),
             sessions,
             worker,
+            moves,
             gateway,
             host,
             linger: start.linger,
@@ -298,6 +303,7 @@ impl Netd {
             Source::Session => self.on_session(key),
             Source::SessionListener => self.sessions.on_listener(&self.core),
             Source::Worker => self.on_worker(),
+            Source::Moves => self.moves.on_event(),
         }
     }
 
@@ -328,12 +334,17 @@ impl Netd {
     }
 
     fn tick_length(&self) -> Duration {
-        if self.dns.is_quiet() && !self.relays.are_parting() { TICK } else { dns::TICK }
+        let is_calm = self.dns.is_quiet() && !self.relays.are_parting() && !self.moves.are_news();
+        if is_calm { TICK } else { dns::TICK }
     }
 
     fn tick(&mut self) {
         self.last_tick = self.core.now;
         self.outbound.expire(&mut self.core);
+        if self.moves.take_news() {
+            self.flows.drop_moved(&mut self.core);
+            self.echoes.drop_moved(&self.core);
+        }
         self.flows.expire(&mut self.core);
         self.echoes.expire(self.core.now);
         self.relays.expire(self.core.now);

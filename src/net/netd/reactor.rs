@@ -38,9 +38,11 @@ pub(super) enum Source {
     SessionListener,
     /// Jobs that ran in G are done.
     Worker,
+    /// The host's addresses or routes have changed.
+    Moves,
 }
 
-const SOURCES: [Source; 18] = [
+const SOURCES: [Source; 19] = [
     Source::Capture,
     Source::TcpListener,
     Source::UdpListener,
@@ -59,6 +61,7 @@ const SOURCES: [Source; 18] = [
     Source::Session,
     Source::SessionListener,
     Source::Worker,
+    Source::Moves,
 ];
 
 /// What an event is about: kind, and entry in that kind's table.

@@ -151,9 +151,13 @@ impl World {
 
     /// Whether an address belongs to any network that has containers.
     pub(super) fn is_inside(&self, ip: IpAddr) -> bool {
-        self.bridges
-            .iter()
-            .any(|(_, bridge)| bridge.record.subnets.iter().any(|subnet| subnet.subnet.contains(ip)))
+        self.bridge_around(ip).is_some()
+    }
+
+    /// The network that an address belongs to, of those that have containers.
+    pub(super) fn bridge_around(&self, ip: IpAddr) -> Option<Key> {
+        let around = |bridge: &Bridge| bridge.record.subnets.iter().any(|subnet| subnet.subnet.contains(ip));
+        self.bridges.iter().find(|(_, bridge)| around(bridge)).map(|(key, _)| key)
     }
 
     /// May `source`, seen on `bridge`, send to `destination`, and where is that really?

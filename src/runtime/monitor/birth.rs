@@ -120,7 +120,9 @@ pub(super) fn start(
         let links = wiring.link_environment(&spec.process.env)?;
         plan::await_network(&mut steps, spec, links);
     } else {
-        etcfiles::write(spec, &monitor.name(), &monitor.directory, None).map_err(etc_failure)?;
+        etcfiles::texts(spec, &monitor.name(), &monitor.directory, None)
+            .and_then(|texts| etcfiles::write(&monitor.directory, &texts))
+            .map_err(etc_failure)?;
     }
     let hold = monitor.order.hold && first_life;
     if hold {
@@ -148,8 +150,7 @@ pub(super) fn start(
                 let_go(&report)?;
                 let Some(wiring) = wiring.as_mut() else { return Ok(()) };
                 wiring.finish()?;
-                etcfiles::write(spec, wiring.name(), &monitor.directory, Some(wiring))
-                    .map_err(etc_failure)?;
+                wiring.write_files().map_err(etc_failure)?;
                 // An init that has failed meanwhile does not read it, and says why.
                 rustix::io::write(&report, b"n").ok();
                 Ok(())

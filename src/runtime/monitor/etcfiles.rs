@@ -1,5 +1,6 @@
-//! /etc/hosts, /etc/resolv.conf and /etc/hostname of a container, written anew at each start.
+//! /etc/hosts, /etc/resolv.conf and /etc/hostname of a container: written anew at each start, and kept true while it runs.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::IpAddr;
@@ -20,10 +21,13 @@ const HOST_NAMES: [&str; 2] = ["host.containers.internal", "host.docker.internal
 /// The names of the generated files in the container's directory.
 const FILES: [&str; 4] = ["hosts", "resolv.conf", "hostname", "containerenv"];
 
+/// What the generated files say, in the order of `FILES`.
+pub(super) type Texts = [String; FILES.len()];
+
 /// What the image's /etc/hosts says, in the container's directory: the container sees the generated file in its place.
 const IMAGE_HOSTS: &str = "hosts.image";
 
-/// Notes what the image's /etc/hosts says (`--hosts-file image`), for [`write()`].
+/// Notes what the image's /etc/hosts says (`--hosts-file image`), for [`texts`].
 pub(super) fn note_image_hosts(directory: &Path, text: &[u8]) -> io::Result<()> {
     std::fs::write(directory.join(IMAGE_HOSTS), text)
 }
@@ -37,14 +41,14 @@ pub(super) fn prepare(directory: &Path, owner: Option<(u32, u32)>) -> io::Result
     })
 }
 
-/// Writes the generated files into the container's directory, each in place: a running container has
-/// them mounted. One that shares another's network knows the hosts and the servers that it knows.
-pub(super) fn write(
+/// What the generated files have to say. A container that shares another's network knows the hosts and the servers that
+/// it knows.
+pub(super) fn texts(
     spec: &ContainerSpec,
     name: &str,
     directory: &Path,
     wiring: Option<&Wiring>,
-) -> io::Result<()> {
+) -> io::Result<Texts> {
     let wired = wiring.map(Wired::of);
     // Those of a running container may have been written by its own processes: anything, and of any size.
     let text_of = |path: &Path| fs::read_named_text(path).unwrap_or_default();
@@ -71,13 +75,64 @@ pub(super) fn write(
         "" => hostname.clone(),
         domain => format!("{hostname}.{domain} {hostname}"),
     };
-    let texts = [
+    Ok([
         hosts(&spec.network, (&full_name, name), &hosts_base, wired.as_ref()),
         resolv_conf(&spec.network, &resolv_base, wired.as_ref()),
         format!("{hostname}\n"),
         if spec.security.privileged { container_env(spec, name) } else { String::new() },
-    ];
+    ])
+}
+
+/// Writes the generated files into the container's directory, each in place: they are mounted.
+pub(super) fn write(directory: &Path, texts: &Texts) -> io::Result<()> {
     FILES.iter().zip(texts).try_for_each(|(file, text)| rewrite(&directory.join(file), text.as_bytes()))
+}
+
+/// Changes the generated files of a running container from `before`, where that is known, to `texts`. What its own
+/// processes have written there stays. A file that cannot be read or written keeps what it says.
+pub(super) fn refresh(directory: &Path, before: Option<&Texts>, texts: &Texts) {
+    for (i, text) in texts.iter().enumerate() {
+        let old = before.map_or("", |before| &before[i]);
+        if old == text {
+            continue;
+        }
+        let path = directory.join(FILES[i]);
+        if let Ok(now) = read(&path) {
+            rewrite(&path, &merge(old, text, &now)).ok();
+        }
+    }
+}
+
+/// `now`, with those lines that `new` has and `old` had not in the place of those that only `old` had, or at its end.
+fn merge(old: &str, new: &str, now: &[u8]) -> Vec<u8> {
+    if now == old.as_bytes() {
+        return new.into();
+    }
+    let text = |line: &[u8]| line.strip_suffix(b"\n").unwrap_or(line).to_vec();
+    let lines = |text: &str| text.lines().map(|line| line.as_bytes().to_vec()).collect::<HashSet<_>>();
+    let (olds, news) = (lines(old), lines(new));
+    let present: Vec<&[u8]> = now.split_inclusive(|byte| *byte == b'\n').collect();
+    let known: HashSet<_> = present.iter().map(|line| text(line)).collect();
+    let is_gone = |line: &&[u8]| olds.contains(&text(line)) && !news.contains(&text(line));
+    let added = new.lines().map(str::as_bytes).filter(|line| !olds.contains(*line) && !known.contains(*line));
+    let place = present.iter().position(is_gone).unwrap_or(present.len());
+    let mut merged = present[..place].concat();
+    for line in added {
+        if !merged.is_empty() && !merged.ends_with(b"\n") {
+            merged.push(b'\n');
+        }
+        merged.extend([line, b"\n"].concat());
+    }
+    merged.extend(present[place..].iter().filter(|line| !is_gone(line)).copied().flatten());
+    merged
+}
+
+/// The longest of these files that is read, in bytes: a list of hosts that are not to be reached may be long.
+const MAX_BYTES: usize = 16 << 20;
+
+/// What one of the files says, which processes of the container may have written.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    fs::read_at(rustix::fs::CWD, path, MAX_BYTES)
 }
 
 /// What a privileged container may know of itself, in podman's form: toolbox, distrobox and prompts of shells read it.
@@ -329,6 +384,22 @@ mod tests {
         assert_eq!(resolv_conf(&wanted, host, Some(&usual)), "search a.b\nnameserver 1.1.1.1\n");
         wanted.dns.clear();
         assert_eq!(resolv_conf(&wanted, host, Some(&usual)), "search dns.podman a.b\nnameserver 10.88.0.1\n");
+    }
+
+    #[test]
+    fn what_others_have_written_stays() {
+        let (old, new) = ("a\nb\nc\n", "a\nd\nc\ne\n");
+        for (now, want) in [
+            ("a\nb\nc\n", "a\nd\nc\ne\n"),
+            ("a\nb\nc\nmine\n", "a\nd\ne\nc\nmine\n"),
+            ("mine", "mine\nd\ne\n"),
+            ("mine\nb", "mine\nd\ne\n"),
+            ("b\nd\nmine\nb\n", "e\nd\nmine\n"),
+            ("", "d\ne\n"),
+        ] {
+            assert_eq!(String::from_utf8(merge(old, new, now.as_bytes())).unwrap(), want, "{now:?}");
+        }
+        assert_eq!(merge("", "a\nb\n", b"b\n\xff\n"), b"b\n\xff\na\n", "of a monitor that knows no old ones");
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::{netd, networks};
 use crate::sys::{fs, namespace};
 
+use super::etcfiles::{self, Texts};
 use super::{Monitor, links, ports};
 
 /// The longest of the files below that is read, in bytes.
@@ -135,6 +136,8 @@ pub(crate) struct Wiring {
     /// netd was asked to link the current life, and has not answered yet.
     asked: Option<Asked>,
     link_environment: Vec<Bytes>,
+    /// What the container's files were made to say last; unknown to a monitor that has adopted it.
+    texts: Option<Texts>,
 }
 
 impl Wiring {
@@ -200,6 +203,7 @@ impl Wiring {
             news: None,
             asked: None,
             link_environment: Vec::new(),
+            texts: None,
         };
         wiring.called = Some(wiring.call()?);
         Ok(Some(wiring))
@@ -251,7 +255,9 @@ impl Wiring {
         let start =
             |first: OwnedFd, gateway: Option<BorrowedFd<'_>>| netd::start(root, settings, first, gateway);
         let asked = match &mut self.link {
-            Some(link) => link.ask_again(self.netd.as_fd(), &start, namespace.as_fd()),
+            Some(link) => {
+                link.ask_again(self.netd.as_fd(), &start, namespace.as_fd(), |name| record(root, name))
+            }
             None => {
                 let called = self.called.take().map_or_else(|| self.call(), Ok)?;
                 Link::ask(called, &self.attach, namespace.as_fd())
@@ -344,7 +350,7 @@ impl Wiring {
             |first: OwnedFd, gateway: Option<BorrowedFd<'_>>| netd::start(root, settings, first, gateway);
         let netd = self.netd.as_fd();
         let outcome = link
-            .ask_again(netd, &start, namespace.as_fd())
+            .ask_again(netd, &start, namespace.as_fd(), |name| record(root, name))
             .and_then(|asked| link.linked_again(asked, netd, &start, namespace.as_fd(), &self.listeners));
         let was_lost = std::mem::replace(&mut self.lost, outcome.is_err());
         if !self.lost {
@@ -375,10 +381,20 @@ impl Wiring {
         self.news.take()
     }
 
+    /// Writes the container's files for a new life.
+    pub(super) fn write_files(&mut self) -> io::Result<()> {
+        let texts = etcfiles::texts(&self.spec, self.name(), &self.directory, Some(self))?;
+        etcfiles::write(&self.directory, &texts)?;
+        self.texts = Some(texts);
+        Ok(())
+    }
+
     /// The files show what has changed. One that cannot be written keeps what it said.
-    fn refresh_files(&self) {
+    fn refresh_files(&mut self) {
         self.write_state().ok();
-        super::etcfiles::write(&self.spec, self.name(), &self.directory, Some(self)).ok();
+        let Ok(texts) = etcfiles::texts(&self.spec, self.name(), &self.directory, Some(self)) else { return };
+        etcfiles::refresh(&self.directory, self.texts.as_ref(), &texts);
+        self.texts = Some(texts);
     }
 
     fn write_state(&self) -> io::Result<()> {
@@ -410,6 +426,11 @@ fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).ok();
+}
+
+/// What is written down about a network, if it can be read.
+fn record(root: &Path, network: &str) -> Option<Network> {
+    networks::load(root, network).ok().flatten()
 }
 
 /// What to ask netd for one network.

@@ -1,4 +1,4 @@
-//! One server outside that was asked, and may answer yet.
+//! One server that was asked, and may answer yet.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -9,10 +9,38 @@ use rustix::net::{RecvFlags, SendFlags, SocketType};
 use super::{take_message, with_length};
 use crate::net::dns;
 use crate::net::netd::core::Core;
+use crate::net::netd::pool::Kind;
 use crate::net::netd::reactor::{Interest, Token};
 use crate::sys::inet;
 
-/// A socket of the host that leads to the server.
+/// A server to ask, and where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Wherever the host's routes lead.
+    Outside(SocketAddr),
+    /// A container, which only G reaches.
+    Inside(SocketAddr),
+}
+
+impl Target {
+    fn address(self) -> SocketAddr {
+        match self {
+            Self::Outside(address) | Self::Inside(address) => address,
+        }
+    }
+
+    /// A socket from which it can be reached.
+    fn socket(self, core: &Core, stream: bool) -> Result<OwnedFd, Errno> {
+        match self {
+            Self::Outside(address) => {
+                inet::socket(address.is_ipv6(), if stream { SocketType::STREAM } else { SocketType::DGRAM })
+            }
+            Self::Inside(address) => core.pool.take(Kind { v6: address.is_ipv6(), udp: !stream }),
+        }
+    }
+}
+
+/// A socket that leads to the server.
 #[derive(Debug)]
 pub(super) struct Upstream {
     socket: OwnedFd,
@@ -27,14 +55,13 @@ impl Upstream {
     /// Asks a server, over TCP or UDP. The reactor reports under `token` when there may be an answer.
     pub(super) fn ask(
         core: &Core,
-        server: SocketAddr,
+        server: Target,
         stream: bool,
         query: &[u8],
         token: Token,
     ) -> Result<Self, Errno> {
-        let kind = if stream { SocketType::STREAM } else { SocketType::DGRAM };
-        let socket = inet::socket(server.is_ipv6(), kind)?;
-        match rustix::net::connect(&socket, &server) {
+        let socket = server.socket(core, stream)?;
+        match rustix::net::connect(&socket, &server.address()) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error),
         }

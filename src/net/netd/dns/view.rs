@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::upstream::Target;
 use crate::net::dns::Names;
 use crate::net::netd::slab::Key;
 use crate::net::netd::world::World;
@@ -29,13 +30,36 @@ impl<'a> View<'a> {
         Some(Self { world, asker: owner.member, may_forward, bridge })
     }
 
-    /// Servers that were named for this container or its network.
-    pub(super) fn servers(&self) -> Vec<SocketAddr> {
+    /// Where queries are passed on to: to the servers that were named for this container or its network, else to those
+    /// of the `host`.
+    ///
+    /// A container that is a server is asked where the two share a network. Nobody is asked for itself: a server that
+    /// was named for its own network asks the host's, as does who named netd.
+    pub(super) fn servers(&self, host: &[SocketAddr]) -> Vec<Target> {
         let own = self.world.members.get(self.asker).map_or(&[][..], |member| &member.attach.dns);
         let network = self.world.bridges.get(self.bridge);
         let network = network.map_or(&[][..], |bridge| &bridge.record.network_dns_servers);
         let chosen = if own.is_empty() { network } else { own };
-        chosen.iter().map(|ip| SocketAddr::new(*ip, 53)).collect()
+        let others: Vec<IpAddr> = chosen.iter().copied().filter(|ip| !self.is_itself(*ip)).collect();
+        if others.is_empty() {
+            let host = host.iter().filter(|_| self.may_forward);
+            return host.copied().map(Target::Outside).collect();
+        }
+        others.into_iter().filter_map(|ip| self.target(SocketAddr::new(ip, 53))).collect()
+    }
+
+    /// Whether an address is the asker's, or netd's on some network.
+    fn is_itself(&self, ip: IpAddr) -> bool {
+        self.world.owner(ip).is_some_and(|owner| owner.member == self.asker)
+            || self.world.bridges.iter().any(|(_, of)| of.record.gateway(ip.is_ipv6()) == Some(ip))
+    }
+
+    /// From where a named server can be asked, if this container may.
+    fn target(&self, server: SocketAddr) -> Option<Target> {
+        match self.world.bridge_around(server.ip()) {
+            Some(bridge) => self.shares(bridge).then_some(Target::Inside(server)),
+            None => self.may_forward.then_some(Target::Outside(server)),
+        }
     }
 
     /// Networks of the asker.
@@ -113,5 +137,32 @@ mod tests {
         assert!(view.may_forward);
         assert!(!View::of(&world, b, "10.2.0.2".parse().unwrap()).unwrap().may_forward);
         assert!(View::of(&world, b, "10.1.0.2".parse().unwrap()).is_none(), "forged source");
+    }
+
+    #[test]
+    fn named_servers_are_asked_where_they_are() {
+        let (mut world, a, b) = two_networks();
+        let host: SocketAddr = "192.0.2.53:53".parse().unwrap();
+        let at = |text: &str| SocketAddr::new(text.parse().unwrap(), 53);
+        for (bridge, from, named, want) in [
+            (a, "10.1.0.2", &[][..], vec![Target::Outside(host)]),
+            (a, "10.1.0.2", &["9.9.9.9"], vec![Target::Outside(at("9.9.9.9"))]),
+            (
+                a,
+                "10.1.0.2",
+                &["10.1.0.7", "9.9.9.9"],
+                vec![Target::Inside(at("10.1.0.7")), Target::Outside(at("9.9.9.9"))],
+            ),
+            (a, "10.1.0.2", &["10.2.0.2"], vec![]), // of a network that it is not on
+            (a, "10.1.0.2", &["10.1.0.2"], vec![Target::Outside(host)]), // itself
+            (a, "10.1.0.2", &["10.1.0.1", "10.1.0.2"], vec![Target::Outside(host)]),
+            (b, "10.2.0.2", &[], vec![]), // internal
+            (b, "10.2.0.2", &["9.9.9.9", "10.2.0.7"], vec![Target::Inside(at("10.2.0.7"))]),
+        ] {
+            world.bridges.get_mut(bridge).unwrap().record.network_dns_servers =
+                named.iter().map(|ip| ip.parse().unwrap()).collect();
+            let view = View::of(&world, bridge, from.parse().unwrap()).unwrap();
+            assert_eq!(view.servers(&[host]), want, "{from}, {named:?}");
+        }
     }
 }

@@ -420,3 +420,89 @@ fn connections_leave_from_the_address_of_their_network() {
         }
     });
 }
+
+#[test]
+fn a_port_is_refused_by_the_far_side_itself() {
+    in_namespaces("net::netd::tests::outward::a_port_is_refused_by_the_far_side_itself", || {
+        world(|_internet, container| {
+            let errors = container.run(|| {
+                let icmp = Some(rustix::net::ipproto::ICMP);
+                rustix::net::socket(AddressFamily::INET, SocketType::RAW, icmp).unwrap()
+            });
+            sockopt::set_socket_timeout(&errors, sockopt::Timeout::Recv, Some(PATIENCE)).unwrap();
+            let client = container.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+            let sender = |to: &str| {
+                client.send_to(b"x", address(to, 10)).unwrap();
+                let mut packet = [0; 128];
+                rustix::net::recv(&errors, &mut packet[..], rustix::net::RecvFlags::empty()).unwrap();
+                // The sender of the error, its type and code.
+                let from: [u8; 4] = packet[12..16].try_into().unwrap();
+                (std::net::Ipv4Addr::from(from).to_string(), packet[20], packet[21])
+            };
+            assert_eq!(sender(OUTSIDE), (OUTSIDE.to_owned(), 3, 3), "the port");
+            assert_eq!(sender("203.0.113.1"), ("10.88.0.1".to_owned(), 3, 0), "the network, by the router");
+        });
+    });
+}
+
+/// A socket that asks `to` for echoes.
+fn ping_socket(container: &Container, to: SocketAddr) -> std::os::fd::OwnedFd {
+    let socket = container.run(|| crate::sys::inet::ping_socket(to.is_ipv6()).unwrap());
+    rustix::net::connect(&socket, &to).unwrap();
+    socket
+}
+
+/// Whether an echo comes back within a tenth of a second.
+fn is_echoed(socket: &impl AsFd) -> bool {
+    rustix::net::send(socket, &[8, 0, 0, 0, 0, 0, 0, 1], rustix::net::SendFlags::empty()).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    rustix::net::recv(socket, &mut [0; 64][..], rustix::net::RecvFlags::empty()).is_ok()
+}
+
+#[test]
+fn who_pings_without_end_leaves_others_their_echoes() {
+    in_namespaces("net::netd::tests::outward::who_pings_without_end_leaves_others_their_echoes", || {
+        let internet = Internet::new();
+        let one = Container::new(&internet, "one", vec![endpoint(&both_families())]);
+        let two = Container::new(&internet, "two", vec![endpoint(&both_families())]);
+        let to = address(OUTSIDE, 0);
+        let many: Vec<_> = (0..600).map(|_| ping_socket(&one, to)).collect();
+        let request = [8, 0, 0, 0, 0, 0, 0, 1];
+        for socket in &many {
+            rustix::net::send(socket, &request, rustix::net::SendFlags::empty()).unwrap();
+        }
+        let of_other = ping_socket(&two, to);
+        wait_until("another's echo", || is_echoed(&of_other));
+        wait_until("its own youngest", || is_echoed(&many[599]));
+    });
+}
+
+#[test]
+fn what_goes_on_sending_follows_the_host_to_another_address() {
+    in_namespaces(
+        "net::netd::tests::outward::what_goes_on_sending_follows_the_host_to_another_address",
+        || {
+            world(|internet, container| {
+                for (ip, any, from, to) in [
+                    (OUTSIDE, "0.0.0.0:0", (HOST, 24), ("198.18.0.9", 24)),
+                    (OUTSIDE6, "[::]:0", (HOST6, 64), ("2001:db8:1::9", 64)),
+                ] {
+                    let server = internet.outside(|| UdpSocket::bind(address(ip, 9)).unwrap());
+                    server.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+                    let client = container.run(|| UdpSocket::bind(any).unwrap());
+                    let heard_from = || {
+                        client.send_to(b"x", address(ip, 9)).unwrap();
+                        server.recv_from(&mut [0; 8]).ok().map(|(_, from)| from.ip().to_string())
+                    };
+                    wait_until("a datagram", || heard_from().as_deref() == Some(from.0));
+                    internet.move_host(from, to);
+                    wait_until("a datagram from elsewhere", || heard_from().as_deref() == Some(to.0));
+                }
+                let ping = ping_socket(container, address(OUTSIDE, 0));
+                wait_until("an echo", || is_echoed(&ping));
+                internet.move_host(("198.18.0.9", 24), (HOST, 24));
+                wait_until("an echo elsewhere", || is_echoed(&ping));
+            });
+        },
+    );
+}
