@@ -306,7 +306,7 @@ fn a_name_server_may_be_a_container() {
     let ask = |network: &str, dns: &str| {
         finds(&["run", "--rm", &format!("--network={network}"), &format!("--dns={dns}"), "bb"])
     };
-    wait_for("an answer", || if ask("named", "10.93.81.53") { Ok(()) } else { Err(()) });
+    wait_for("an answer", || if ask("named", "10.93.81.53") { Ok(()) } else { Err(String::new()) });
     assert!(ask("shut", "10.93.82.53"), "on an internal network, too");
     assert!(!ask("other", "10.93.81.53"), "not from a network that the two do not share");
 
@@ -318,7 +318,7 @@ fn a_name_server_may_be_a_container() {
     sandbox.ok([&fixed[..], &server[..], &["--exact", "serve_names_inside", "--nocapture"]].concat());
     kill_helper(&sandbox);
     wait_for("an answer after the helper has come back", || {
-        if finds(&["exec", "c"]) { Ok(()) } else { Err(()) }
+        if finds(&["exec", "c"]) { Ok(()) } else { Err(String::new()) }
     });
     assert!(!finds(&["exec", "names"]), "a server that was named for its own network does not ask itself");
 }
@@ -339,7 +339,7 @@ fn what_a_container_has_written_into_its_files_stays() {
             now => Err(now),
         });
         let now = files();
-        assert!(now.contains("1.2.3.4 mine\n") && now.ends_with("\noptions ndots:3"), "{what}: {now}");
+        assert!(now.contains("1.2.3.4 mine\n") && now.contains("\noptions ndots:3"), "{what}: {now}");
         assert!(now.contains("10.93.84.7\t"), "{what}: {now}");
     };
     let before = files();
