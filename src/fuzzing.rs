@@ -250,7 +250,7 @@ fn compose_file(data: &[u8]) {
 fn env_file(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     dotenv::parse(text, &variable).ok();
-    dotenv::raw(text);
+    drop(dotenv::raw(text, &|_| None));
 }
 
 /// A packet that a container has sent to the outside.

@@ -397,3 +397,24 @@ fn layers_that_are_there_are_on_the_disk_before_an_image_is() {
         assert!(!text.contains("unsynced"), "{text}");
     }
 }
+
+/// docker's words are images, podman's further ones names of the first: who meant images is told.
+#[test]
+fn docker_saves_each_image_that_is_named() {
+    let sandbox = Sandbox::new();
+    sandbox.write("ctx/Dockerfile", "FROM bb\nLABEL other=yes\n");
+    sandbox.ok(["build", "-q", "-t", "other", "ctx"]);
+    let docker = sandbox.path("docker");
+    std::os::unix::fs::symlink(common::ketch_binary(), &docker).expect("make a link");
+    let ids = |sandbox: &Sandbox| ["bb", "other"].map(|name| field(sandbox, name, ".Id"));
+    let before = ids(&sandbox);
+    sandbox.program(&docker, ["save", "-o", "both.tar", "bb", "other"]).run().ok();
+    let saved = sandbox.ketch(["save", "-q", "-o", "one.tar", "bb", "other"]);
+    saved.ok();
+    assert!(saved.stderr.contains("Warning: other is not saved"), "{}", saved.stderr);
+    let named = sandbox.ketch(["save", "-q", "-o", "named.tar", "bb", "new:1"]);
+    assert!(named.ok().is_empty() && named.stderr.is_empty(), "{}", named.stderr);
+    sandbox.ok(["rmi", "-f", "other", "bb"]);
+    sandbox.ok(["load", "-i", "both.tar"]);
+    assert_eq!(ids(&sandbox), before);
+}

@@ -56,7 +56,9 @@ fn a_link_named_podman_or_docker_tells_their_versions() {
     }
     assert_eq!(run(&podman, &["info", "--format", "{{.Version.Version}}"]), "5.4.2");
     let line = run(&docker, &["-v"]);
-    assert!(line.starts_with("Docker version 28.3.3, build ketch-") && line.contains("podman"), "{line}");
+    // pytest-container wants the build in one word.
+    let build = line.strip_prefix("Docker version 28.3.3, build ketch-").unwrap_or_else(|| panic!("{line}"));
+    assert!(build.contains("podman") && !build.contains(' '), "{line}");
     let lines = run(&docker, &["version"]);
     assert!(lines.contains("\n API version:       1.51\n") && lines.contains("\nServer: "), "{lines}");
     assert_eq!(
@@ -65,6 +67,17 @@ fn a_link_named_podman_or_docker_tells_their_versions() {
     );
     assert_eq!(run(&docker, &["info", "--format", "{{.ServerVersion}}"]), "28.3.3");
     assert!(run(&docker, &["buildx", "version"]).starts_with("github.com/docker/buildx v0.26.1 "));
+    let plugins = "{{range .ClientInfo.Plugins}}{{.Name}} {{.Version}} {{end}}";
+    assert_eq!(run(&docker, &["info", "-f", plugins]), "buildx v0.26.1 compose v2.26.1 ");
+    // What ansible asks first.
+    for here in ["unix:///var/run/docker.sock", "unix:///run/user/1000/docker.sock", ""] {
+        assert_eq!(
+            run(&docker, &["--host", here, "-l", "error", "version", "-f", "{{.Server.Version}}"]),
+            "28.3.3"
+        );
+    }
+    let far = sandbox.program(&docker, ["-H", "tcp://far:2375", "ps"]).run();
+    assert!(far.fails(125).contains("flag --host cannot work here"), "{}", far.stderr);
     assert_eq!(run(&docker, &["logout", "127.0.0.1:1"]), "Not logged in to 127.0.0.1:1");
     sandbox.ketch(["logout", "127.0.0.1:1"]).fails(125);
 }

@@ -4,7 +4,9 @@
 
 mod common;
 
-use common::compose::{Compose, SERVE, project, serve_saying};
+use common::compose::{Compose, SERVE, project, serve_saying, serving};
+use common::image::{Compression, Image};
+use common::registry::Registry;
 use common::{Running, Sandbox, json, wait_for};
 use rustix::process::Signal;
 
@@ -284,6 +286,110 @@ fn pull_heeds_the_policy_of_each_service() {
     // What is asked for comes first.
     let pull = sandbox.compose(&["pull", "--policy", "always", "a"]);
     assert!(pull.code != 0 && pull.stderr.contains("Image localhost:1/none/a  Pulling"), "{}", pull.stderr);
+}
+
+/// One service builds the image that others use; where it is found in a registry it comes from there.
+#[test]
+fn an_image_is_built_where_it_cannot_be_pulled() {
+    let file = |image: &str, more: &str| {
+        format!(
+            "services:
+  a: {{image: '{image}', command: [cat, /mark], network_mode: none{more}}}
+  web: {{image: '{image}', build: {{dockerfile_inline: \"FROM bb\\nRUN echo built > /mark\", network: none}}, command: [cat, /mark], network_mode: none}}
+"
+        )
+    };
+    let sandbox = project(&file("localhost:1/none/app", ""));
+    let shown = |args: &[&str]| {
+        let up = sandbox.compose(args);
+        assert_eq!(up.code, 0, "{}", up.stderr);
+        sandbox.compose(&["down", "-t", "0"]).ok();
+        (up.stdout, up.stderr)
+    };
+    let (out, err) = shown(&["up"]);
+    assert_eq!(out.matches("| built\n").count(), 2, "{out}{err}");
+    assert!(err.contains(" Image localhost:1/none/app  Warning\n"), "{err}");
+    // The second one is not needed to have it built.
+    sandbox.ok(["rmi", "localhost:1/none/app"]);
+    assert!(shown(&["up", "a"]).0.contains("| built\n"));
+    sandbox.ok(["rmi", "localhost:1/none/app"]);
+    let (_, err) = shown(&["up", "--build"]);
+    assert!(!err.contains("Pulling"), "{err}");
+    sandbox.ok(["rmi", "localhost:1/none/app"]);
+    let up = sandbox.compose(&["up", "--no-build"]);
+    assert!(up.fails(1).contains("localhost:1/none/app"), "{}", up.stderr);
+
+    sandbox.write("p/compose.yaml", file("localhost:1/none/app", ", pull_policy: alwyas"));
+    let up = sandbox.compose(&["up"]);
+    assert!(up.fails(15).contains("pull_policy must be always, missing"), "{}", up.stderr);
+    if !common::have("docker-registry") {
+        return;
+    }
+    let layer = common::bb::root_layer().file("mark", 0o644, "pulled\n");
+    let image =
+        Registry::shared().push("compose-app", "1", &Image::new().layer(layer, Compression::Gzip).build());
+    let file = |more: &str| file(&image, more);
+    sandbox.write("p/compose.yaml", file(""));
+    assert_eq!(shown(&["up"]).0.matches("| pulled\n").count(), 2);
+    assert_eq!(shown(&["up", "--build"]).0.matches("| built\n").count(), 2);
+    sandbox.write("p/compose.yaml", file(", pull_policy: daily"));
+    assert!(!shown(&["up"]).1.contains("Pulling"));
+    sandbox.write("p/compose.yaml", file(", pull_policy: every_0s"));
+    assert_eq!(shown(&["up", "a"]).0.matches("| pulled\n").count(), 1);
+}
+
+#[test]
+fn the_name_of_a_project_is_seen_in_every_form_of_a_file() {
+    let sandbox = project("services: {}\n");
+    let json = "{\n  \"services\": {\"a\": {\"image\": \"bb\"}},\n  \"name\": \"json\"\n}\n";
+    sandbox.write("p/p.json", json);
+    sandbox.write("p/flow.yaml", "{services: {a: {image: bb}}, name: flow}\n");
+    for (file, name) in [("p.json", "json"), ("flow.yaml", "flow")] {
+        let config = sandbox.compose(&["-f", file, "config"]);
+        assert!(config.ok().starts_with(&format!("name: {name}\n")), "{file}: {}", config.stdout);
+    }
+    let config = sandbox
+        .compose_command(&["-f", "-", "config"])
+        .stdin("name: yaml\nservices: {a: {image: bb}}\n")
+        .run();
+    assert!(config.ok().starts_with("name: yaml\nservices:\n  a:\n"), "{}", config.stdout);
+}
+
+#[test]
+fn raw_env_files_are_read_as_those_of_run() {
+    let sandbox = project(
+        "services:\n  a: {image: bb, network_mode: none, env_file: [{path: raw.env, format: raw}]}\n",
+    );
+    sandbox.write("p/raw.env", "#HASH=1\n  A='$B' # c\nJUSTNAME\nMISSING\n");
+    let config = sandbox.compose_command(&["config"]).env("JUSTNAME", "said").run();
+    let wanted = "    environment:\n      A: '''$$B'' # c'\n      JUSTNAME: said\n    image: bb\n";
+    assert!(config.ok().contains(wanted), "{}", config.stdout);
+}
+
+/// As with docker: what is not of the image stays writable, and nothing is added.
+#[test]
+fn a_read_only_service_may_write_to_shared_memory() {
+    let sandbox = project("services:\n  a: {image: bb, read_only: true, network_mode: none}\n");
+    let run = |script: &str| sandbox.compose(&["run", "--rm", "-T", "a", "sh", "-c", script]);
+    run("touch /dev/shm/x && mkdir /dev/mqueue 2> /dev/null; touch /dev/x").ok();
+    for place in ["/x", "/tmp/x", "/run/x"] {
+        assert_ne!(run(&format!("touch {place}")).code, 0, "{place}");
+    }
+}
+
+#[test]
+fn a_dry_run_may_be_asked_for_behind_the_verb() {
+    let sandbox = serving("");
+    for args in [&["up", "-d", "--dry-run"][..], &["up", "--detach", "--quiet-pull", "--dry-run", "--"]] {
+        let up = sandbox.compose(args);
+        up.ok();
+        assert!(up.stderr.contains("DRY-RUN MODE -  Container p-a-1  Started"), "{}", up.stderr);
+        assert!(sandbox.names().is_empty());
+    }
+    sandbox.compose(&["up", "-d", "--dry-run=false"]).ok();
+    sandbox.compose(&["down", "--dry-run"]).ok();
+    assert_eq!(sandbox.names(), ["p-a-1"]);
+    sandbox.compose(&["down", "-t", "0"]).ok();
 }
 
 #[test]

@@ -297,6 +297,18 @@ fn a_wait_ends_when_all_are_ready_or_never_will_be() {
     assert_eq!(sandbox.inspect("p-slow-1", ".State.Status"), "running");
     sandbox.compose(&["--profile", "*", "down", "-t", "0"]).ok();
     assert!(sandbox.names().is_empty());
+    // A job that others wait for is ready when it has ended well.
+    let after = ", depends_on: {job: {condition: service_completed_successfully}}";
+    let jobs = |code: u8| {
+        format!("services:\n{}{}", service("job", &format!("exit {code}"), ""), service("web", SERVE, after))
+    };
+    sandbox.write("p/compose.yaml", jobs(0));
+    let up = sandbox.compose(&["up", "-d", "--wait"]);
+    up.ok();
+    assert!(up.stderr.contains(" Container p-job-1  Exited"), "{}", up.stderr);
+    sandbox.write("p/compose.yaml", jobs(3));
+    sandbox.compose(&["up", "--wait"]).fails(1);
+    sandbox.compose(&["down", "-t", "0"]).ok();
 }
 
 #[test]

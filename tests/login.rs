@@ -120,6 +120,22 @@ fn files_that_are_named() {
     assert_eq!(sandbox.ok(["logout", &flag, &scoped]), format!("Removed login credentials for {scoped}"));
 }
 
+/// docker's `--config DIR` and podman's are the directory of config.json, for this command alone.
+#[test]
+fn a_directory_of_docker_s_is_named_before_the_verb() {
+    let sandbox = Sandbox::empty();
+    sandbox.write("x/config.json", json!({"auths": {"r.example": {"auth": AUTH}}}).to_string());
+    let login = ["login", "--get-login", "r.example"];
+    assert_eq!(sandbox.ok([&["--config", "x"], &login[..]].concat()), USER);
+    assert_eq!(sandbox.ok([&["--config=x", "-l", "error"], &login[..]].concat()), USER);
+    let over = sandbox.command([&["--config", "x"], &login[..]].concat()).env("DOCKER_CONFIG", "none");
+    assert_eq!(over.run().ok(), USER);
+    sandbox.ketch(login).fails(125);
+    sandbox.ok(["--config", "x", "logout", "r.example"]);
+    let left: Value = serde_json::from_str(&sandbox.read("x/config.json")).expect("JSON");
+    assert!(left["auths"].as_object().is_none_or(|auths| auths.is_empty()), "{left}");
+}
+
 /// SEC-30: a file of credentials is the user's alone, whatever it was before, and no password is seen elsewhere.
 #[test]
 fn passwords_stay_secret() {

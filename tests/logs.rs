@@ -40,6 +40,10 @@ fn a_number_behind_n_is_a_number_of_lines() {
     for args in [&["-n", "2", "l"][..], &["l", "-n", "2"], &["-fn", "2", "l"], &["-n", "00002", "l"]] {
         assert_eq!(sandbox.ok([&["logs"], args].concat()), "8\n9", "{args:?}");
     }
+    for args in [&["-n2", "l"][..], &["l", "-n=2"], &["-fn2", "l"]] {
+        assert_eq!(sandbox.ok([&["logs"], args].concat()), "8\n9", "{args:?}");
+    }
+    assert_eq!(sandbox.ok(["logs", "-n", "all", "l"]).lines().count(), 9);
     assert_eq!(sandbox.ok(["logs", "-n", "l"]).lines().count(), 9);
     sandbox.ok(["run", "--name=2", "--net=none", "bb", "echo", "two"]);
     assert!(sandbox.ok(["logs", "-n", "2", "l"]).starts_with("2 two\nl 1\n"));

@@ -50,6 +50,9 @@ pub(crate) struct ContainerSpec {
     /// With `read_only`: leave /dev and /dev/shm writable (`--read-only-tmpfs`, the default).
     #[serde(default = "yes")]
     pub(crate) read_only_tmpfs: bool,
+    /// With `read_only`: leave them writable without what else that brings.
+    #[serde(default)]
+    pub(crate) writable_dev: bool,
     /// The first process.
     pub(crate) process: Process,
     /// The mapping of IDs.

@@ -3,7 +3,7 @@
 //! ```text
 //! ketch  --version  ->  ketch version 0.1.0 (podman-compatible)
 //! podman --version  ->  podman version 5.4.2
-//! docker --version  ->  Docker version 28.3.3, build ketch-0.1.0 (podman-compatible)
+//! docker --version  ->  Docker version 28.3.3, build ketch-0.1.0-podman-compatible
 //! ```
 //!
 //! Programs compare the version of `podman` or `docker` with the one that brought what they need (ansible,
@@ -82,7 +82,8 @@ impl Called {
             Self::Ketch => format!("{NAME} version {VERSION} (podman-compatible)"),
             Self::Podman => format!("podman version {PODMAN}"),
             Self::Docker => {
-                format!("Docker version {DOCKER}, build {NAME}-{VERSION} (podman-compatible)")
+                // docker's build is one word, and some read the line so.
+                format!("Docker version {DOCKER}, build {NAME}-{VERSION}-podman-compatible")
             }
         }
     }

@@ -170,3 +170,26 @@ pub(crate) fn find(name: &str) -> Result<(), Error> {
     Err(Error::new(Kind::NotFound, format!("context {name:?}: context not found"))
         .hint(format!("ketch has no daemon, and the one context {DEFAULT:?}")))
 }
+
+/// Accepts the addresses at which docker has its daemon by itself: they mean this machine, as `default` does.
+///
+/// # Errors
+///
+/// For any other address.
+pub(crate) fn is_here(address: &str) -> Result<(), Error> {
+    let is_socket = |path: &str| {
+        path.is_empty()
+            || matches!(path, "/var/run/docker.sock" | "/run/docker.sock")
+            || path.starts_with("/run/user/") && path.ends_with("/docker.sock")
+    };
+    match address.strip_prefix("unix://") {
+        Some(path) if is_socket(path) => Ok(()),
+        None if address.is_empty() => Ok(()),
+        _ => Err(Error::new(
+            Kind::Unsupported,
+            format!(
+                "flag --host cannot work here: ketch has no daemon and connects to no service at {address:?}"
+            ),
+        )),
+    }
+}

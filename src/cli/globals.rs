@@ -58,6 +58,8 @@ pub(crate) struct Globals {
     pub(crate) log_level: LogLevel,
     /// `--out FILE`, or /dev/null for `--noout`: podman's hidden flags.
     pub(crate) out: Option<PathBuf>,
+    /// `--config DIR`: what DOCKER_CONFIG is for this command, until it has been set.
+    pub(crate) docker_config: Option<OsString>,
     /// The flags between `compose` and its verb.
     pub(crate) project: ProjectFlags,
 }
@@ -118,8 +120,11 @@ impl Globals {
                 b"--module" => self.config.modules.push(value()?),
                 b"--registries-conf" => self.config.registries_conf = Some(PathBuf::from(value()?)),
                 b"--debug" | b"-D" => self.log_level = LogLevel::Debug,
-                b"--log-level" => self.log_level = LogLevel::parse(&value()?)?,
+                b"--log-level" | b"-l" => self.log_level = LogLevel::parse(&value()?)?,
+                b"--config" => self.docker_config = Some(value()?),
                 b"--context" | b"-c" => context::find(&utf8(&value()?, "--context")?)
+                    .map_err(|err| UsageError::new(err.to_string()))?,
+                b"--host" | b"-H" => context::is_here(&utf8(&value()?, "--host")?)
                     .map_err(|err| UsageError::new(err.to_string()))?,
                 b"--version" | b"-v" => return Ok(First::Version),
                 b"--help" | b"-h" => return Ok(First::Help),
@@ -140,6 +145,13 @@ impl Globals {
         Ok(First::Words(&[]))
     }
 
+    /// Makes `--config` the DOCKER_CONFIG of this process and those that it starts, as podman does.
+    pub(crate) fn set_docker_config(&mut self) {
+        if let Some(directory) = self.docker_config.take() {
+            crate::sys::process::set_variable("DOCKER_CONFIG".as_ref(), &directory);
+        }
+    }
+
     /// Sends standard output to where `--out` says.
     ///
     /// # Errors
@@ -153,6 +165,7 @@ impl Globals {
 
     /// Takes over the global flags that followed the verb.
     pub(crate) fn merge(&mut self, matches: &mut ArgMatches) -> Result<(), UsageError> {
+        self.project.merge(matches);
         if let Some(root) = matches.remove_one::<OsString>("global-root") {
             self.config.root = Some(root.into());
         }
@@ -179,8 +192,8 @@ fn refused(flag: &[u8]) -> Option<&'static str> {
     const NO_RUNTIME: &str = "ketch starts containers itself and uses no other program";
     const OWN_STORE: &str = "ketch has one kind of store; --root says where it is";
     match flag {
-        b"--url" | b"--remote" | b"-r" | b"--connection" | b"--identity" | b"--ssh" | b"--host" | b"-H"
-        | b"--tls" | b"--tlsverify" | b"--tlscacert" | b"--tlscert" | b"--tlskey" => Some(NO_SERVICE),
+        b"--url" | b"--remote" | b"-r" | b"--connection" | b"--identity" | b"--ssh" | b"--tls"
+        | b"--tlsverify" | b"--tlscacert" | b"--tlscert" | b"--tlskey" => Some(NO_SERVICE),
         b"--conmon" | b"--runtime" | b"--runtime-flag" | b"--network-cmd-path" | b"--hooks-dir" => {
             Some(NO_RUNTIME)
         }
@@ -194,7 +207,6 @@ fn refused(flag: &[u8]) -> Option<&'static str> {
         | b"--volumepath"
         | b"--network-config-dir" => Some(OWN_STORE),
         b"--syslog" => Some("messages go to standard error only"),
-        b"--config" => Some("credentials are named with --authfile or DOCKER_CONFIG"),
         _ => None,
     }
 }
@@ -258,6 +270,9 @@ mod tests {
             ("--root /x ps -a", Some("/x"), LogLevel::Warn, "ps -a"),
             ("--root=/x --log-level=debug ps", Some("/x"), LogLevel::Debug, "ps"),
             ("--context default ps", None, LogLevel::Warn, "ps"),
+            ("--host unix:///var/run/docker.sock ps", None, LogLevel::Warn, "ps"),
+            ("-H unix:///run/docker.sock ps", None, LogLevel::Warn, "ps"),
+            ("--config /x -l debug ps", None, LogLevel::Debug, "ps"),
         ] {
             let (mut globals, args, rest) = (Globals::default(), words(line), words(rest));
             assert_eq!(globals.read(&args).unwrap(), First::Words(&rest), "{line}");
@@ -267,6 +282,7 @@ mod tests {
         assert_eq!(Globals::default().read(&words("--root / --help ps")).unwrap(), First::Help);
         for bad in [
             "--url=x ps",
+            "--host tcp://far:2375 ps",
             "--context=far ps",
             "--runroot /x ps",
             "--bogus ps",

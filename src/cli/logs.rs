@@ -1,5 +1,6 @@
 //! `ketch logs`: shows what containers have written.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
@@ -113,7 +114,8 @@ fn with_dockers_tail(session: &mut Session<'_>, mut args: LogsArgs) -> anyhow::R
     if !args.names || args.containers.len() < 2 {
         return Ok(args);
     }
-    let is_number = |word: &String| word.len() <= DIGITS && word.bytes().all(|c| c.is_ascii_digit());
+    let is_number =
+        |word: &String| word == "all" || word.len() <= DIGITS && word.bytes().all(|c| c.is_ascii_digit());
     let Some(at) = args.containers.iter().position(is_number) else { return Ok(args) };
     let word = &args.containers[at];
     let engine = session.engine()?;
@@ -124,6 +126,34 @@ fn with_dockers_tail(session: &mut Session<'_>, mut args: LogsArgs) -> anyhow::R
         args.names = false;
     }
     Ok(args)
+}
+
+/// Docker's `-nLINES` and `-n=LINES`, also behind other letters (`-fn100`), as `--tail`.
+pub(super) fn split_tail(args: &[OsString]) -> Vec<OsString> {
+    let mut split = Vec::with_capacity(args.len() + 1);
+    for (at, arg) in args.iter().enumerate() {
+        if arg == "--" {
+            split.extend_from_slice(&args[at..]);
+            break;
+        }
+        match arg.to_str().and_then(joined_tail) {
+            Some((letters, lines)) => {
+                split.extend((!letters.is_empty()).then(|| format!("-{letters}").into()));
+                split.push(format!("--tail={lines}").into());
+            }
+            None => split.push(arg.clone()),
+        }
+    }
+    split
+}
+
+/// The letters before the `n`, and the number behind it.
+fn joined_tail(word: &str) -> Option<(&str, &str)> {
+    let (letters, lines) = word.strip_prefix('-')?.split_once('n')?;
+    let lines = lines.strip_prefix('=').unwrap_or(lines);
+    let is_lines = lines == "all" || lines.parse::<i64>().is_ok();
+    (is_lines && letters.bytes().all(|letter| matches!(letter, b'f' | b'l' | b't')))
+        .then_some((letters, lines))
 }
 
 fn query(args: &LogsArgs) -> anyhow::Result<Query> {
@@ -292,6 +322,22 @@ mod tests {
             ("x", None),
         ] {
             assert_eq!(tail(text).ok(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn joined_tails() {
+        for (typed, want) in [
+            ("-n1 web", "--tail=1 web"),
+            ("web -n=20", "web --tail=20"),
+            ("-fn100 web", "-f --tail=100 web"),
+            ("-tfnall", "-tf --tail=all"),
+            ("-n 1 web", "-n 1 web"),
+            ("-fn web", "-fn web"),
+            ("-nf --names -- -n1", "-nf --names -- -n1"),
+        ] {
+            let words: Vec<OsString> = typed.split(' ').map(OsString::from).collect();
+            assert_eq!(split_tail(&words).join(" ".as_ref()), want, "{typed}");
         }
     }
 

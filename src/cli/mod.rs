@@ -134,6 +134,7 @@ pub(crate) fn main() -> ExitCode {
 /// Finds out what is asked for, and does it.
 fn dispatch(args: &[OsString], globals: &mut Globals) -> anyhow::Result<Exit> {
     let first = globals.read(args)?;
+    globals.set_docker_config();
     globals.redirect()?;
     match first {
         First::Version => version::print_flag(globals),
@@ -156,7 +157,10 @@ fn dispatch(args: &[OsString], globals: &mut Globals) -> anyhow::Result<Exit> {
 /// Parses the arguments of one verb with a command that knows nothing else, and runs it.
 fn run_verb(verb: &Verb, called: &str, rest: &[OsString], globals: &mut Globals) -> anyhow::Result<Exit> {
     let command = verb.command(called);
-    let rest = tail::mark(&command, rest);
+    let rest = match verb.path {
+        "logs" | "container logs" => logs::split_tail(rest),
+        _ => tail::mark(&command, rest),
+    };
     let mut matches = match command.try_get_matches_from(rest) {
         Ok(matches) => matches,
         Err(err) if err.kind() == clap::error::ErrorKind::DisplayHelp => {

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use crate::base::platform::Platform;
+use crate::cli::called::Called;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::Error;
@@ -17,7 +18,7 @@ use crate::engine::save::{Output, Save, SaveFormat};
 /// Save images to an archive or directory
 ///
 /// Writes to standard output unless --output names something. Further arguments are further names of the
-/// image in the archive; with --multi-image-archive they are further images.
+/// image in the archive; with --multi-image-archive, or through a link named docker, they are further images.
 #[derive(Args, Debug)]
 pub(crate) struct SaveArgs {
     /// The image, by name or ID
@@ -91,12 +92,27 @@ pub(crate) fn run(session: &mut Session<'_>, args: SaveArgs) -> anyhow::Result<(
         return Err(UsageError::new("--compress can only be set when --format is 'docker-dir'").into());
     }
     let engine = session.engine()?;
-    let images = if args.multi_image_archive || engine.conf().engine.multi_image_archive {
+    // docker's words are images, all of them.
+    let several = args.multi_image_archive
+        || engine.conf().engine.multi_image_archive
+        || session.globals.called == Called::Docker;
+    let images = if several {
         let all: Vec<String> = std::iter::once(&args.image).chain(&args.further).cloned().collect();
         engine.choose_several(&all, args.platform.as_ref())?
     } else {
         vec![engine.choose_to_save(&args.image, &args.further, args.platform.as_ref())?]
     };
+    if !several {
+        let id = |name: &String| engine.image(name).ok().map(|found| found.image.id);
+        let saved = id(&args.image);
+        let is_other = |name: &&String| id(name).is_some_and(|id| saved != Some(id));
+        for name in args.further.iter().filter(is_other) {
+            session.warn(format!(
+                "{name} is not saved: it becomes a name of {} in the archive; to save both give --multi-image-archive",
+                args.image
+            ));
+        }
+    }
     let how = Save { format: args.format.into(), compress: args.compress, uncompressed: args.uncompressed };
     let saved = match &args.output {
         Some(path) if is_dir => Ok(engine.save_directory(&images, &how, path)?),

@@ -362,7 +362,11 @@ impl Verb {
 
     /// The parser for the arguments after the verb, which was called by the words `called`.
     pub(crate) fn command(&self, called: &str) -> Command {
-        let definition = self.definition().mut_args(|arg| takes_any_value(takes_truth_value(arg)));
+        let definition = match self.group() {
+            "compose" => compose::project::add_to(self.definition()),
+            _ => self.definition(),
+        };
+        let definition = definition.mut_args(|arg| takes_any_value(takes_truth_value(arg)));
         globals::add_to(definition).bin_name(format!("{NAME} {called}")).no_binary_name(true)
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct Event<'a> {
 pub(crate) struct ToPull {
     pub(crate) image: String,
     pub(crate) platform: Option<String>,
+    /// The service that builds it if it cannot be pulled.
+    pub(crate) builder: Option<String>,
 }
 
 /// How images are got: the command line shows how far they are.
@@ -249,63 +251,6 @@ impl Compose<'_> {
     pub(super) fn image_id(&self, service: &str) -> Option<String> {
         let image = self.engine.image(&self.project.image(service)).ok()?;
         Some(image.image.id.hex())
-    }
-
-    /// Builds and pulls what the services need.
-    pub(super) fn obtain_images(&self, order: &[String], options: &UpOptions) -> Result<()> {
-        let (mut to_pull, mut to_build) = (Vec::new(), Vec::new());
-        for name in order {
-            let service = self.project.service(name)?;
-            let image = self.project.image(name);
-            let has_build = service.get("build").is_some();
-            let policy =
-                options.pull.as_deref().or_else(|| service.str_at("pull_policy")).unwrap_or("missing");
-            if !self.dry_run && self.engine.obtain_builtin(&image)? {
-                continue;
-            }
-            let here = self.engine.image(&image).is_ok();
-            let build = has_build && !options.no_build && (options.build || policy == "build" || !here);
-            if build {
-                to_build.push((name.clone(), image));
-            } else if policy == "always" && !has_build || !here && policy != "never" && policy != "build" {
-                let wanted = ToPull { image, platform: service.str_at("platform").map(str::to_owned) };
-                if !to_pull.contains(&wanted) {
-                    to_pull.push(wanted);
-                }
-            } else if !here {
-                return Err(Error::not_found(format!("no such image: {image}"))
-                    .hint("the pull policy keeps it from being pulled"));
-            }
-        }
-        self.pull(&to_pull, &mut |_, result| result)?;
-        if self.dry_run {
-            to_build.iter().for_each(|(_, image)| self.event("Image", image, "Building"));
-            return Ok(());
-        }
-        let services: Vec<String> = to_build.into_iter().map(|(name, _)| name).collect();
-        if services.is_empty() { Ok(()) } else { self.images.build(self.project, &services) }
-    }
-
-    /// Pulls images, several at once, and tells of each. `done` decides whether a failure ends it.
-    ///
-    /// # Errors
-    ///
-    /// What `done` gives back.
-    pub(crate) fn pull(
-        &self,
-        images: &[ToPull],
-        done: &mut dyn FnMut(&ToPull, Result<()>) -> Result<()>,
-    ) -> Result<()> {
-        images.iter().for_each(|wanted| self.event("Image", &wanted.image, "Pulling"));
-        let mut told = |wanted: &ToPull, result: Result<()>| {
-            let state = if result.is_ok() { "Pulled" } else { "Error" };
-            self.event("Image", &wanted.image, state);
-            done(wanted, result)
-        };
-        match self.dry_run {
-            true => images.iter().try_for_each(|wanted| told(wanted, Ok(()))),
-            false => self.images.pull(images, self.parallel, &mut told),
-        }
     }
 
     fn handle_orphans(&self, containers: &[Actual], options: &UpOptions) -> Result<()> {

@@ -45,12 +45,34 @@ pub(crate) fn parse(
     Ok(found)
 }
 
-/// Lines of `NAME=value` without any quoting, comments or variables (`format: raw`).
-pub(crate) fn raw(text: &str) -> Vec<(String, String)> {
-    text.lines()
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+/// Lines of `NAME=value` without any quoting or variables (`format: raw`), as `run --env-file` reads them: a name
+/// alone takes its value from `find`, and is left out if that has none.
+///
+/// # Errors
+///
+/// The first line that has no name, or one with a blank in it.
+pub(crate) fn raw(text: &str, find: &dyn Fn(&str) -> Option<String>) -> Result<Vec<(String, String)>, Fault> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut found = Vec::new();
+    for (place, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, value) = match line.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (line, find(line)),
+        };
+        let fault = |message: String| Fault { line: place + 1, message };
+        if name.is_empty() {
+            return Err(fault(format!("no variable name in {line:?}")));
+        }
+        if name.contains([' ', '\t']) {
+            return Err(fault(format!("variable {name:?} contains whitespaces")));
+        }
+        found.extend(value.map(|value| (name.to_owned(), value)));
+    }
+    Ok(found)
 }
 
 enum Value {
@@ -185,6 +207,17 @@ mod tests {
         ];
         let expected: Vec<_> = expected.map(|(a, b)| (a.to_owned(), b.to_owned())).into();
         assert_eq!(parsed, expected);
+    }
+
+    #[test]
+    fn raw_lines_are_taken_as_they_are() {
+        let find = |name: &str| (name == "F").then(|| "host".to_owned());
+        let text = "\u{feff}# comment\n#A=1\n\n  B=\"two\" # $C \r\nC=\nF\nHOST_ONLY\nD=a=b\n";
+        let parsed = raw(text, &find).unwrap();
+        let expected = [("B", "\"two\" # $C "), ("C", ""), ("F", "host"), ("D", "a=b")];
+        assert_eq!(parsed, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+        assert_eq!(raw("A=1\n=x\n", &find).unwrap_err().line, 2);
+        assert_eq!(raw("A B=x\n", &find).unwrap_err().line, 1);
     }
 
     #[test]

@@ -49,17 +49,16 @@ fn read_pairs(fields: &mut Map, file_key: &str, key: &str, lookup: &Lookup<'_>) 
             Err(err) if err.kind() == std::io::ErrorKind::NotFound && !required => continue,
             Err(err) => return Err(files.error(item.at, format!("env file {path} not found")).because(err)),
         };
-        let parsed = if item.str_at("format") == Some("raw") {
-            dotenv::raw(&text)
-        } else {
-            let seen = |name: &str| {
-                find(name)
-                    .or_else(|| pairs.get(name).and_then(|node: &Node| node.as_str()).map(str::to_owned))
-            };
-            dotenv::parse(&text, &seen).map_err(|fault| {
-                files.error(item.at, format!("failed to read {path}: line {}: {}", fault.line, fault.message))
-            })?
+        let seen = |name: &str| {
+            find(name).or_else(|| pairs.get(name).and_then(|node: &Node| node.as_str()).map(str::to_owned))
         };
+        let parsed = match item.str_at("format") {
+            Some("raw") => dotenv::raw(&text, find),
+            _ => dotenv::parse(&text, &seen),
+        };
+        let parsed = parsed.map_err(|fault| {
+            files.error(item.at, format!("failed to read {path}: line {}: {}", fault.line, fault.message))
+        })?;
         pairs.extend(parsed.into_iter().map(|(name, value)| (name, Node::text(value, item.at))));
     }
     let at = pairs.first().map(|(_, node)| node.at).unwrap_or_default();

@@ -69,8 +69,16 @@ pub(crate) struct Loaded {
 pub(crate) fn load(options: &Options) -> Result<Loaded> {
     let (found, directory) = locate(options)?;
     let (environment, env_files) = environment(options, &directory)?;
-    let mut loader = Loader { options, environment, files: Files::default(), missed: BTreeSet::new() };
-    let base = canonical_name_of(&found, options, &loader.environment, &directory, &mut loader.files)?;
+    let stdin = found.iter().find(|path| path.as_os_str() == "-").map(|path| text_of(path)).transpose()?;
+    let mut loader = Loader { options, environment, files: Files::default(), missed: BTreeSet::new(), stdin };
+    let base = canonical_name_of(
+        &found,
+        options,
+        &loader.environment,
+        &directory,
+        loader.stdin.as_deref(),
+        &mut loader.files,
+    )?;
     loader.environment.insert("COMPOSE_PROJECT_NAME".to_owned(), base.clone());
     let mut tree = Node::map(Map::new(), Default::default());
     for path in &found {
@@ -125,6 +133,12 @@ struct Loader<'a> {
     environment: BTreeMap<String, String>,
     files: Files,
     missed: BTreeSet<String>,
+    /// What has been read from standard input.
+    stdin: Option<String>,
+}
+
+fn text_of(path: &Path) -> Result<String> {
+    read_text(path).map_err(|err| Error::invalid(format!("open {}", path.display())).because(err))
 }
 
 impl Loader<'_> {
@@ -147,8 +161,10 @@ impl Loader<'_> {
 
     /// The documents of a file, variables replaced.
     fn documents(&mut self, path: &Path) -> Result<Vec<Node>> {
-        let text =
-            read_text(path).map_err(|err| Error::invalid(format!("open {}", path.display())).because(err))?;
+        let text = match &self.stdin {
+            Some(text) if path.as_os_str() == "-" => text.clone(),
+            _ => text_of(path)?,
+        };
         let file = self.files.add(path.display().to_string());
         let mut documents = self.files.documents(&text, file)?;
         if documents.is_empty() {

@@ -136,6 +136,7 @@ pub(super) fn env_file(path: &Path, find: &dyn Fn(&str) -> Option<String>) -> Re
     })
 }
 
+/// The text of a file, or of standard input for `-`, which can be read once.
 pub(super) fn read_text(path: &Path) -> std::io::Result<String> {
     let bytes = if path.as_os_str() == "-" {
         let mut bytes = Vec::new();
@@ -148,12 +149,21 @@ pub(super) fn read_text(path: &Path) -> std::io::Result<String> {
         .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
+/// Whether the top of a Compose file may have a `name`: most have none, and reading them twice would be felt with
+/// thousands of services.
+fn may_have_name(text: &str) -> bool {
+    let is_flow = text.trim_start_matches('\u{feff}').trim_start().starts_with('{');
+    is_flow && text.contains("name")
+        || text.lines().any(|line| line.trim_start_matches(['"', '\'']).starts_with("name"))
+}
+
 /// The project's name: `-p`, $COMPOSE_PROJECT_NAME, `name:` of the last file that has one, the directory.
 pub(super) fn canonical_name_of(
     found: &[PathBuf],
     options: &Options,
     environment: &BTreeMap<String, String>,
     directory: &Path,
+    stdin: Option<&str>,
     files: &mut Files,
 ) -> Result<String> {
     let given = options.project_name.clone().or_else(|| environment.get("COMPOSE_PROJECT_NAME").cloned());
@@ -166,12 +176,12 @@ pub(super) fn canonical_name_of(
         return Ok(name);
     }
     let mut named = None;
-    for path in found.iter().filter(|path| path.as_os_str() != "-") {
-        let Ok(text) = read_text(path) else { continue };
-        // Cheap look: most files have no name, and reading them twice would be felt with thousands of services.
-        if !text.lines().any(|line| line.starts_with("name") || line.starts_with("\"name")) {
-            continue;
-        }
+    for path in found {
+        let text = match stdin.filter(|_| path.as_os_str() == "-") {
+            Some(text) => Ok(text.to_owned()),
+            None => read_text(path),
+        };
+        let Some(text) = text.ok().filter(|text| may_have_name(text)) else { continue };
         let file = files.add(path.display().to_string());
         for document in files.documents(&text, file)? {
             if let Some(name) = document.str_at("name") {

@@ -19,6 +19,7 @@ mod ending;
 mod env_files;
 pub(crate) mod hash;
 mod hooks;
+mod images;
 pub(crate) mod interpolate;
 pub(crate) mod json;
 pub(crate) mod load;

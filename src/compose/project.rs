@@ -163,6 +163,14 @@ impl Project {
             .collect()
     }
 
+    /// Whether some service starts only when this one has ended well.
+    pub(crate) fn is_waited_for_to_end(&self, service: &str) -> bool {
+        self.services().any(|(name, _)| {
+            let mut dependencies = self.dependencies(name).into_iter();
+            dependencies.any(|d| d.service == service && d.condition == Condition::Completed)
+        })
+    }
+
     /// The named services and, with `dependencies`, those they need; all if none is named. Each comes after
     /// what it depends on.
     ///

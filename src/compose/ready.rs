@@ -168,7 +168,8 @@ impl Compose<'_> {
         Ok(all)
     }
 
-    /// Waits until every container of the services runs and, where it has a check, is healthy.
+    /// Waits until every container of the services runs and, where it has a check, is healthy; those of a service
+    /// whose end others wait for, until they have ended well.
     ///
     /// # Errors
     ///
@@ -185,11 +186,13 @@ impl Compose<'_> {
             let looked = Timestamp::now();
             let found = observe::containers(self.engine, &self.project.name)?;
             for name in order {
+                let is_job = self.project.is_waited_for_to_end(name);
                 for container in found.iter().filter(|container| is_of(container, name)) {
                     if ready.contains(&container.id) {
                         continue;
                     }
                     let condition = match container.health {
+                        _ if is_job => Condition::Completed,
                         Some(_) => Condition::Healthy,
                         None => Condition::Started,
                     };
@@ -198,7 +201,8 @@ impl Compose<'_> {
                             all = false;
                         }
                         Ok(true) => {
-                            self.event("Container", &container.name, "Healthy");
+                            let state = if is_job { "Exited" } else { "Healthy" };
+                            self.event("Container", &container.name, state);
                             ready.insert(container.id.clone());
                         }
                         Ok(false) => all = false,

@@ -212,7 +212,7 @@ pub(crate) static SERVICE_FIELDS: Record = record(&[
     ("platform", Text),
     ("ports", Set(&Several(short::ports, &Shape::Record(&PORT)), Key::Port)),
     ("privileged", Bool),
-    ("pull_policy", Text),
+    ("pull_policy", Short(short::pull_policy, &TEXT)),
     ("read_only", Bool),
     ("restart", Text),
     ("runtime", Text),

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use crate::compose::images::Policy;
 use crate::compose::node::{Kind, Map, Node};
 
 type Result<T> = std::result::Result<T, String>;
@@ -46,6 +47,12 @@ pub(crate) fn build(node: Node) -> Result<Node> {
         Some(context) => map(&node, [("context", text(&node, context))]),
         None => node,
     })
+}
+
+/// `pull_policy`, which has to be one that there is.
+pub(crate) fn pull_policy(node: Node) -> Result<Node> {
+    node.as_str().map_or(Ok(()), |text| Policy::parse(text).map(drop))?;
+    Ok(node)
 }
 
 /// `extends: service`.

@@ -50,6 +50,7 @@ pub(crate) fn request(
         interactive: service.flag("stdin_open"),
         init: service.flag("init"),
         read_only: service.flag("read_only"),
+        writable_dev: true,
         privileged: service.flag("privileged"),
         cap_add: texts(service, "cap_add"),
         cap_drop: texts(service, "cap_drop"),

@@ -96,6 +96,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) writable_asked: bool,
     /// With `read_only`: writable tmpfs on /run, /tmp and /var/tmp.
     pub(crate) read_only_tmpfs: bool,
+    /// With `read_only`: /dev and /dev/shm stay writable without that, as with docker.
+    pub(crate) writable_dev: bool,
     pub(crate) privileged: bool,
     pub(crate) cap_add: Vec<String>,
     pub(crate) cap_drop: Vec<String>,

@@ -174,7 +174,7 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
 
 /// `--read-only --read-only-tmpfs=false`: nothing at all can be written to, as with podman.
 fn has_read_only_dev(spec: &ContainerSpec) -> bool {
-    spec.read_only && !spec.read_only_tmpfs
+    spec.read_only && !spec.read_only_tmpfs && !spec.writable_dev
 }
 
 /// The kernel parameters of the spec; and every group may ping, where the network is the container's own, whose

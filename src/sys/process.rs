@@ -9,13 +9,24 @@ use nix::errno::Errno;
 ///
 /// For a command that has one thread still: nobody else may read the environment meanwhile.
 pub(crate) fn set_default_variable(name: &OsStr, value: &OsStr) {
+    put_variable(name, value, false);
+}
+
+/// Gives this process an environment variable, whatever it was before.
+///
+/// For a command that has one thread still, as above.
+pub(crate) fn set_variable(name: &OsStr, value: &OsStr) {
+    put_variable(name, value, true);
+}
+
+fn put_variable(name: &OsStr, value: &OsStr, replace: bool) {
     use std::os::unix::ffi::OsStrExt as _;
     let text = |text: &OsStr| CString::new(text.as_bytes());
     // What holds a NUL cannot be in an environment.
     let (Ok(name), Ok(value)) = (text(name), text(value)) else { return };
-    // SAFETY: both are NUL-terminated, live until the call returns, and are copied by it; the caller promises
+    // SAFETY: both are NUL-terminated, live until the call returns, and are copied by it; the callers promise
     // that no other thread reads the environment.
-    unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 0) };
+    unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), replace.into()) };
 }
 
 /// Marks every descriptor from `first` on close-on-exec.

@@ -199,7 +199,7 @@ const VERBOSE: [(&str, &str); 9] = [
 ];
 
 /// The buildx that ketch keeps to.
-const COMPATIBLE: &str = "0.26.1";
+pub(crate) const COMPATIBLE: &str = "0.26.1";
 
 /// `buildx version`.
 pub(crate) fn version(session: &mut Session<'_>, _: BuildxVersionArgs) -> anyhow::Result<()> {

@@ -50,7 +50,8 @@ use crate::engine::{Engine, Error};
 pub(crate) use bake::{BakeArgs, bake};
 pub(crate) use buildx::{
     BuildxCreateArgs, BuildxDuArgs, BuildxInspectArgs, BuildxLsArgs, BuildxRmArgs, BuildxStopArgs,
-    BuildxUseArgs, BuildxVersionArgs, choose, create, du, inspect, ls, rm, stop, version,
+    BuildxUseArgs, BuildxVersionArgs, COMPATIBLE as BUILDX, choose, create, du, inspect, ls, rm, stop,
+    version,
 };
 pub(crate) use imagetools::{ImagetoolsArgs, run as imagetools};
 pub(crate) use prune::{PruneArgs, prune};

@@ -7,6 +7,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
 use crate::cli::compose::publish;
 use crate::cli::error::Coded;
 use crate::cli::session::Session;
@@ -144,6 +146,13 @@ impl ProjectFlags {
         Ok(())
     }
 
+    /// Takes over the flag that followed the verb.
+    pub(crate) fn merge(&mut self, matches: &mut ArgMatches) {
+        if let Ok(Some(true)) = matches.try_remove_one::<bool>(DRY_RUN) {
+            self.dry_run = true;
+        }
+    }
+
     /// The name that `-p` or the environment gives.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
@@ -224,6 +233,13 @@ impl ProjectFlags {
         Ok(loaded)
     }
 }
+
+/// Makes clap take `--dry-run` after the verb too, as docker compose does. Hidden there; `compose --help` lists it.
+pub(crate) fn add_to(command: Command) -> Command {
+    command.arg(Arg::new(DRY_RUN).long("dry-run").action(ArgAction::SetTrue).hide(true))
+}
+
+const DRY_RUN: &str = "compose-dry-run";
 
 /// `--flag=value`, `-fvalue` and `-f=value`.
 fn split(word: &[u8]) -> (&[u8], Option<&[u8]>) {

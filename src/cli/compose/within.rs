@@ -390,7 +390,7 @@ pub(crate) fn pull(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<
         if !session.globals.project.dry_run && session.engine()?.obtain_builtin(&image)? {
             continue;
         }
-        wanted.push(ToPull { image, platform: service.str_at("platform").map(str::to_owned) });
+        wanted.push(ToPull { image, platform: service.str_at("platform").map(str::to_owned), builder: None });
     }
     open::with(session, &project, args.quiet, |compose| {
         let mut done = |wanted: &ToPull, result: crate::engine::Result<()>| match result {

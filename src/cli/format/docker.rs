@@ -7,6 +7,8 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
+use crate::cli::build::BUILDX;
+use crate::compose::project::COMPATIBLE;
 use crate::engine::events::dockers_word;
 use crate::net::ipam::{LeaseRange, Subnet};
 
@@ -203,7 +205,7 @@ pub(crate) fn info(document: &mut Value, machine: &str) {
         // Containers run on whatever becomes of the program that started them.
         "LiveRestoreEnabled": true,
         "ServerErrors": [],
-        "ClientInfo": {"Version": version, "Context": "default", "Debug": false, "Plugins": [], "Warnings": Value::Null},
+        "ClientInfo": {"Version": version, "Context": "default", "Debug": false, "Plugins": own_plugins(&host["ociRuntime"]["path"]), "Warnings": Value::Null},
         "Swarm": {
             "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "",
             "RemoteManagers": Value::Null,
@@ -211,6 +213,20 @@ pub(crate) fn info(document: &mut Value, machine: &str) {
     });
     add(document, fields);
     add(document, controllers(&host["cgroupControllers"]));
+}
+
+/// What docker has as plugins of its command, which are parts of this program.
+fn own_plugins(path: &Value) -> Value {
+    let plugin = |name: &str, version: &str, about: &str| {
+        json!({
+            "SchemaVersion": "0.1.0", "Vendor": "ketch", "Version": format!("v{version}"), "ShortDescription": about,
+            "Name": name, "Path": path,
+        })
+    };
+    json!([
+        plugin("buildx", BUILDX, "Build images"),
+        plugin("compose", COMPATIBLE, "Run several containers as one project"),
+    ])
 }
 
 /// Docker's words for what can be limited, by the controllers of cgroup v2 that are there.

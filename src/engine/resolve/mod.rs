@@ -115,6 +115,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         root,
         read_only: request.read_only,
         read_only_tmpfs: request.read_only_tmpfs,
+        writable_dev: request.writable_dev,
         security: security::security(request, defaults, facts.reachable_capabilities)?,
         sysctls: security::sysctls(request, &namespaces, &network)?,
         mounts: mounts::mounts(request, defaults, facts, systemd)?,
