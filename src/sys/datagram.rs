@@ -50,6 +50,18 @@ pub(crate) struct Datagram<'a> {
     pub(crate) destination: Option<SocketAddr>,
     /// Index of the link it came in by, if the socket asks for that; else 0.
     pub(crate) interface: u32,
+    /// Length of each joined one; 0 if there is just one.
+    segment: u16,
+}
+
+impl<'a> Datagram<'a> {
+    /// The datagrams one by one.
+    pub(crate) fn parts(&self) -> Vec<&'a [u8]> {
+        match usize::from(self.segment) {
+            0 => vec![self.bytes],
+            size => self.bytes.chunks(size).collect(),
+        }
+    }
 }
 
 /// Up to [`SLOTS`] received datagrams. One MiB, of which only the used pages are ever touched.
@@ -116,34 +128,22 @@ impl Batch {
             source: slot.source,
             destination: slot.destination,
             interface: slot.interface,
+            segment: slot.segment,
         }
     }
 
-    /// Sends all filled slots through a connected `socket`, or to `to`, from the local address `from`.
+    /// Sends the filled slots `range` through a connected `socket`, or to `to`, from the local address `from`.
     ///
     /// What does not fit the socket's buffer is dropped, as a network would. Returns the error that
     /// an earlier datagram provoked (ECONNREFUSED and such), once, if there was one.
     pub(crate) fn forward(
         &self,
         socket: impl AsFd,
-        to: Option<SocketAddr>,
-        from: Option<IpAddr>,
-    ) -> Option<Errno> {
-        self.forward_range(socket.as_fd(), 0..self.filled, to, from)
-    }
-
-    /// Sends slot `index` alone, like [`Batch::forward`].
-    pub(crate) fn forward_one(&self, index: usize, socket: impl AsFd) -> Option<Errno> {
-        self.forward_range(socket.as_fd(), index..index + 1, None, None)
-    }
-
-    fn forward_range(
-        &self,
-        socket: BorrowedFd<'_>,
         range: std::ops::Range<usize>,
         to: Option<SocketAddr>,
         from: Option<IpAddr>,
     ) -> Option<Errno> {
+        let socket = socket.as_fd();
         let mut earlier = None;
         let mut at = range.start;
         while at < range.end {
@@ -209,8 +209,7 @@ impl Batch {
 
     /// Sends the joined datagrams of a slot one by one, where the way out knows no segmentation.
     fn send_pieces(&self, socket: BorrowedFd<'_>, index: usize, to: Option<SocketAddr>) {
-        let size = usize::from(self.slots[index].segment).max(1);
-        for piece in self.get(index).bytes.chunks(size) {
+        for piece in self.get(index).parts() {
             let flags = rustix::net::SendFlags::NOSIGNAL | rustix::net::SendFlags::DONTWAIT;
             // Lost like any datagram if it cannot be sent now.
             match to {
@@ -316,7 +315,7 @@ mod tests {
         assert_eq!(batch.get(0).bytes, b"one");
         assert_eq!(batch.get(0).source, Some(client_address));
         assert_eq!(batch.get(0).destination, Some(SocketAddr::new(middle_address.ip(), 0)));
-        assert_eq!(batch.forward(&middle, Some(server_address), Some(middle_address.ip())), None);
+        assert_eq!(batch.forward(&middle, 0..3, Some(server_address), Some(middle_address.ip())), None);
         let mut buffer = vec![0; 65_536];
         assert_eq!(server.recv_from(&mut buffer).unwrap(), (3, middle_address));
         assert_eq!(server.recv(&mut buffer).unwrap(), 60_000);
@@ -337,7 +336,9 @@ mod tests {
         let slots = batch.receive(&middle).unwrap();
         let total: usize = (0..slots).map(|i| batch.get(i).bytes.len()).sum();
         assert_eq!(total, 350);
-        assert_eq!(batch.forward(&middle, None, None), None);
+        let lengths: Vec<usize> = (0..slots).flat_map(|i| batch.get(i).parts()).map(<[u8]>::len).collect();
+        assert_eq!(lengths, [100, 100, 100, 50]);
+        assert_eq!(batch.forward(&middle, 0..slots, None, None), None);
         let mut buffer = [0; 1000];
         let lengths: Vec<usize> = (0..4).map(|_| server.recv(&mut buffer).unwrap()).collect();
         assert_eq!(lengths, [100, 100, 100, 50]);

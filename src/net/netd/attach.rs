@@ -472,16 +472,17 @@ impl Netd {
             return false;
         };
         let joined = of.joined.remove(at);
-        let mut rest: Vec<&Joined> = of.joined.iter().collect();
-        rest.sort_by_key(|joined| std::cmp::Reverse(joined.request.gw_priority));
-        let rest: Vec<(Endpoint, bool)> =
-            rest.into_iter().map(|j| (j.endpoint.clone(), !j.request.leads_out())).collect();
+        let mut ways: Vec<&Joined> = of.joined.iter().filter(|of| of.request.leads_out()).collect();
+        ways.sort_by_key(|joined| std::cmp::Reverse(joined.request.gw_priority));
+        let metric = |of: &Joined| of.request.network.metric().unwrap_or_default();
+        let ways: Vec<(Endpoint, u32)> =
+            ways.into_iter().map(|of| (of.endpoint.clone(), metric(of))).collect();
         let namespace = of.namespace.try_clone();
         // Connections through the removed link would hang.
         self.drop_traffic(member, Some(joined.bridge));
         self.remove_link(joined);
         if let Ok(namespace) = namespace {
-            self.worker.submit(move |site| site.reroute(&namespace, &rest), |_netd, _outcome| {});
+            self.worker.submit(move |site| site.reroute(&namespace, &ways), |_netd, _outcome| {});
         }
         true
     }

@@ -99,7 +99,8 @@ impl Core {
             // There is no way at all: the old one may come back.
             return false;
         };
-        local_address(&now) != local_address(socket)
+        let ip = |socket| local_address(socket).map(|address| address.ip());
+        ip(&now) != ip(socket)
     }
 
     fn network_of(&self, inside: IpAddr) -> Option<&Network> {
@@ -137,7 +138,7 @@ fn host_address(v6: bool) -> Option<IpAddr> {
     };
     let socket = crate::sys::inet::socket(v6, rustix::net::SocketType::DGRAM).ok()?;
     if rustix::net::connect(&socket, &far).is_ok() {
-        return local_address(&socket);
+        return local_address(&socket).map(|address| address.ip());
     }
     // No default route: any address of a link that is up will do.
     let mut netlink = crate::sys::netlink::Netlink::open(crate::sys::netlink::Protocol::Route).ok()?;
@@ -149,7 +150,7 @@ fn host_address(v6: bool) -> Option<IpAddr> {
     addresses.into_iter().map(|entry| entry.address.ip).find(usable)
 }
 
-fn local_address(socket: &OwnedFd) -> Option<IpAddr> {
-    let name = rustix::net::getsockname(socket).ok()?;
-    SocketAddr::try_from(name).ok().map(|address| address.ip())
+/// What a socket is bound to.
+pub(super) fn local_address(socket: &OwnedFd) -> Option<SocketAddr> {
+    rustix::net::getsockname(socket).ok()?.try_into().ok()
 }

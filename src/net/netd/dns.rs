@@ -241,23 +241,25 @@ impl Dns {
         Some(key)
     }
 
-    /// Queries wait at a UDP socket.
-    pub(super) fn on_datagram(&mut self, core: &Core, server: Key) {
+    /// Queries wait at a UDP socket. Returns what has come to one that stands in before that was connected, from others.
+    pub(super) fn on_datagram(&mut self, core: &Core, server: Key) -> Vec<(Flow, Vec<u8>)> {
+        let mut strays = Vec::new();
         for _ in 0..QUERIES_PER_TURN {
-            let Some(of) = self.servers.get_mut(server) else { return };
-            if let Some((_, last)) = &mut of.stands_in {
+            let Some(of) = self.servers.get_mut(server) else { break };
+            let received = rustix::net::recvfrom(&of.socket, &mut self.buffer[..], RecvFlags::empty());
+            let Ok((got, _, from)) = received else { break };
+            let Some(address) = from.and_then(|from| SocketAddr::try_from(from).ok()) else { continue };
+            let (bridge, query) = (of.bridge, self.buffer[..got].to_vec());
+            if let Some((flow, last)) = &mut of.stands_in {
+                if flow.inside != address {
+                    strays.push((Flow { inside: address, ..*flow }, query));
+                    continue;
+                }
                 *last = core.now;
             }
-            let bridge = of.bridge;
-            let Ok((got, _, from)) =
-                rustix::net::recvfrom(&of.socket, &mut self.buffer[..], RecvFlags::empty())
-            else {
-                return;
-            };
-            let Some(address) = from.and_then(|from| SocketAddr::try_from(from).ok()) else { continue };
-            let query = self.buffer[..got].to_vec();
             self.on_query(core, bridge, address.ip(), query, Client::Datagram { server, address });
         }
+        strays
     }
 
     /// A container connects.

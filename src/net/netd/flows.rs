@@ -6,16 +6,20 @@
 //! in:  client ─▶ published socket (shared) ⇄ inside (G, bound to the client's address)
 //! ```
 //!
+//! A socket of G that is bound to a far address, and not connected yet, takes what anybody sends there: strays, which go
+//! the way that they would have gone.
+//!
 //! A flow ends when nothing was sent for a while, like conntrack's: 30 s before the first answer,
 //! 180 s after it.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::SocketType;
+use rustix::net::{SendFlags, SocketType};
 
 use super::core::Core;
 use super::dns::Dns;
@@ -52,6 +56,8 @@ enum Outside {
 #[derive(Debug)]
 struct UdpFlow {
     inside: OwnedFd,
+    /// The container's address, which `inside` is connected to.
+    peer: SocketAddr,
     outside: Outside,
     owner: Owner,
     last: Instant,
@@ -66,6 +72,33 @@ impl UdpFlow {
             _ => UNANSWERED,
         }
     }
+}
+
+impl UdpFlow {
+    /// Sends on what the container has sent.
+    fn send_out(&mut self, core: &Core, batch: &Batch, slots: Range<usize>) {
+        self.last = core.now;
+        match &self.outside {
+            Outside::Own { socket, flow, .. } => {
+                if let Some(error) = batch.forward(socket, slots, None, None) {
+                    refuse(core, *flow, error);
+                }
+            }
+            Outside::Shared { socket, inward } => {
+                self.answered = true;
+                batch.forward(&**socket, slots, Some(inward.client), inward.local);
+            }
+        }
+    }
+}
+
+/// What has come to a socket before it was connected to `peer`, from others: whose it is, and where to.
+fn strays(batch: &Batch, count: usize, socket: &OwnedFd, peer: SocketAddr) -> Vec<(Flow, Vec<u8>)> {
+    let Some(outside) = super::core::local_address(socket) else { return Vec::new() };
+    let others = (0..count).map(|i| batch.get(i)).filter_map(|got| Some((got.source?, got)));
+    let others = others.filter(|(source, _)| *source != peer);
+    let parts = others.flat_map(|(source, got)| got.parts().into_iter().map(move |part| (source, part)));
+    parts.map(|(inside, part)| (Flow { inside, outside }, part.to_vec())).collect()
 }
 
 /// All flows.
@@ -135,6 +168,7 @@ impl Flows {
             core,
             UdpFlow {
                 inside,
+                peer: flow.inside,
                 outside: Outside::Own { socket: outside, flow, target },
                 owner,
                 last: core.now,
@@ -172,30 +206,43 @@ impl Flows {
         let Some(udp) = self.slab.get_mut(key) else { return };
         udp.last = core.now;
         if let Outside::Own { socket, flow, .. } = &udp.outside
-            && let Some(error) = self.batch.forward_one(slot, socket)
+            && let Some(error) = self.batch.forward(socket, slot..slot + 1, None, None)
         {
             refuse(core, *flow, error);
         }
     }
 
     /// The container has sent.
-    pub(super) fn on_inside(&mut self, core: &Core, key: Key) {
+    pub(super) fn on_inside(&mut self, core: &mut Core, dns: &mut Dns, key: Key) {
         let Some(udp) = self.slab.get_mut(key) else { return };
         // An ICMP error of the container (port closed) is of no use to a far side behind a proxy.
-        if self.batch.receive(&udp.inside).is_err() {
+        let Ok(count) = self.batch.receive(&udp.inside) else { return };
+        let peer = Some(udp.peer);
+        let is_own = |i: &usize| self.batch.get(*i).source == peer;
+        if (0..count).all(|i| is_own(&i)) {
+            return udp.send_out(core, &self.batch, 0..count);
+        }
+        (0..count).filter(is_own).for_each(|i| udp.send_out(core, &self.batch, i..i + 1));
+        for (flow, datagram) in strays(&self.batch, count, &udp.inside, udp.peer) {
+            self.on_stray(core, dns, flow, &datagram);
+        }
+    }
+
+    /// Sends a datagram that came to the socket of another flow where it belongs.
+    pub(super) fn on_stray(&mut self, core: &mut Core, dns: &mut Dns, flow: Flow, datagram: &[u8]) {
+        // The packet filter has let it pass by the link of its source only.
+        let bridge = core.owner_of(flow.inside.ip()).map(|owner| owner.bridge);
+        if dns.on_query_elsewhere(core, bridge, flow, datagram) {
             return;
         }
-        udp.last = core.now;
-        match &udp.outside {
-            Outside::Own { socket, flow, .. } => {
-                if let Some(error) = self.batch.forward(socket, None, None) {
-                    refuse(core, *flow, error);
-                }
-            }
-            Outside::Shared { socket, inward } => {
-                udp.answered = true;
-                self.batch.forward(&**socket, Some(inward.client), inward.local);
-            }
+        let sent = self.outward_flow(core, bridge, flow).and_then(|key| {
+            let Some(udp) = key.and_then(|key| self.slab.get_mut(key)) else { return Ok(0) };
+            udp.last = core.now;
+            let Outside::Own { socket, .. } = &udp.outside else { return Ok(0) };
+            rustix::net::send(socket, datagram, SendFlags::NOSIGNAL)
+        });
+        if let Err(error) = sent {
+            refuse(core, flow, error);
         }
     }
 
@@ -204,10 +251,10 @@ impl Flows {
         let Some(udp) = self.slab.get_mut(key) else { return };
         let Outside::Own { socket, flow, .. } = &udp.outside else { return };
         match self.batch.receive(socket) {
-            Ok(_) => {
+            Ok(count) => {
                 udp.last = core.now;
                 udp.answered = true;
-                self.batch.forward(&udp.inside, None, None);
+                self.batch.forward(&udp.inside, 0..count, None, None);
             }
             Err(error) => refuse(core, *flow, error),
         }
@@ -233,7 +280,7 @@ impl Flows {
             };
             let Some(udp) = key.and_then(|key| self.slab.get_mut(key)) else { continue };
             udp.last = core.now;
-            self.batch.forward_one(i, &udp.inside);
+            self.batch.forward(&udp.inside, i..i + 1, None, None);
         }
     }
 
@@ -247,7 +294,8 @@ impl Flows {
         self.make_room(core, member);
         let (inside, owner) = super::publish::dial_inside(core, member, port, inward.client, true).ok()?;
         let outside = Outside::Shared { socket: std::rc::Rc::clone(socket), inward };
-        let flow = UdpFlow { inside, outside, owner, last: core.now, answered: false };
+        let peer = rustix::net::getpeername(&inside).ok().flatten()?.try_into().ok()?;
+        let flow = UdpFlow { inside, peer, outside, owner, last: core.now, answered: false };
         let key = self.insert(core, flow).ok()?;
         self.inward.insert(inward, key);
         Some(key)

@@ -287,7 +287,7 @@ impl Netd {
         let index = key.index as usize;
         match event.token.source {
             Source::RelayInside | Source::RelayOutside => self.relays.on_event(key, event),
-            Source::FlowInside => self.flows.on_inside(&self.core, key),
+            Source::FlowInside => self.flows.on_inside(&mut self.core, &mut self.dns, key),
             Source::FlowOutside => self.flows.on_outside(&self.core, key),
             Source::Capture => self.outbound.on_capture(&mut self.core, &mut self.echoes, key),
             Source::Dial => self.outbound.on_dial(&mut self.core, key),
@@ -296,7 +296,11 @@ impl Netd {
             Source::Echo => self.echoes.on_reply(&self.core, key),
             Source::PublishTcp => self.publisher.on_clients(&self.core, &mut self.relays, key),
             Source::PublishUdp => self.publisher.on_datagrams(&mut self.core, &mut self.flows, key),
-            Source::DnsUdp => self.dns.on_datagram(&self.core, key),
+            Source::DnsUdp => {
+                for (flow, datagram) in self.dns.on_datagram(&self.core, key) {
+                    self.flows.on_stray(&mut self.core, &mut self.dns, flow, &datagram);
+                }
+            }
             Source::DnsListener => self.dns.on_client(&self.core, key),
             Source::DnsTcp => self.dns.on_stream(&self.core, key, event),
             Source::DnsUpstream => self.dns.on_upstream(&self.core, key, event),

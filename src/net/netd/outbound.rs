@@ -186,7 +186,7 @@ impl Outbound {
                 Err(_) => return,
             };
             let Some((inside, peer)) = accepted else { continue };
-            let local = rustix::net::getsockname(&inside).ok().and_then(|name| name.try_into().ok());
+            let local = super::core::local_address(&inside);
             let Some(flow) = local.map(|local| Flow { inside: plain(peer), outside: plain(local) }) else {
                 continue;
             };

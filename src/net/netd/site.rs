@@ -282,16 +282,12 @@ impl Site {
         outcome
     }
 
-    /// Gives a container that has lost an endpoint a default route through the first of the `rest`
-    /// that is not internal.
-    pub(super) fn reroute(
-        &mut self,
-        namespace: &OwnedFd,
-        rest: &[(Endpoint, bool)],
-    ) -> Result<(), SiteError> {
+    /// Gives a container that has lost an endpoint a default route through the first of `ways`, of which each is the
+    /// endpoint on a network that leads out, and the metric of that.
+    pub(super) fn reroute(&mut self, namespace: &OwnedFd, ways: &[(Endpoint, u32)]) -> Result<(), SiteError> {
         let failed = |action| move |source: Errno| SiteError::Namespace { action, source: source.into() };
         netns::enter(namespace.as_fd()).map_err(failed("enter container's"))?;
-        let outcome = reroute_inside(rest);
+        let outcome = reroute_inside(ways);
         self.enter().map_err(failed("return to gateway's"))?;
         outcome
     }
@@ -423,16 +419,15 @@ fn await_up(socket: &mut Netlink, link: &str, ips: impl Iterator<Item = IpAddr>)
     Ok(())
 }
 
-fn reroute_inside(rest: &[(Endpoint, bool)]) -> Result<(), SiteError> {
+fn reroute_inside(ways: &[(Endpoint, u32)]) -> Result<(), SiteError> {
     let mut socket = open_netlink(Protocol::Route)?;
     let links = netlink::links(&mut socket)?;
     for v6 in [false, true] {
-        let ways = rest.iter().filter(|(_, internal)| !internal);
-        let way = ways.flat_map(|(endpoint, _)| endpoint.ips.iter().map(move |ip| (endpoint, ip)));
-        let Some((endpoint, ip)) = way.into_iter().find(|(_, ip)| ip.ip.is_ipv6() == v6) else { continue };
+        let mut all = ways.iter().flat_map(|way| way.0.ips.iter().map(move |ip| (way, ip)));
+        let Some(((endpoint, metric), ip)) = all.find(|(_, ip)| ip.ip.is_ipv6() == v6) else { continue };
         let Some(link) = links.iter().find(|link| link.name == endpoint.interface) else { continue };
         let mut batch = Batch::new();
-        netlink::default_route(&mut batch, ip.gateway, link.index, DEFAULT_METRIC);
+        netlink::default_route(&mut batch, ip.gateway, link.index, *metric);
         netlink::commit(&mut socket, batch)?;
     }
     Ok(())

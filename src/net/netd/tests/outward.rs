@@ -506,3 +506,43 @@ fn what_goes_on_sending_follows_the_host_to_another_address() {
         },
     );
 }
+
+#[test]
+fn datagrams_of_many_to_one_address_do_not_cross() {
+    in_namespaces("net::netd::tests::outward::datagrams_of_many_to_one_address_do_not_cross", || {
+        let internet = Internet::new();
+        let (a, b) = (network("a", &["10.91.0.0/24"]), network("b", &["10.92.0.0/24"]));
+        let one = Container::new(&internet, "one", vec![endpoint(&a)]);
+        let two = Container::new(&internet, "two", vec![endpoint(&b)]);
+        let server = internet.outside(|| UdpSocket::bind(address(OUTSIDE, 9)).unwrap());
+        sockopt::set_socket_recv_buffer_size(server.as_fd(), 4 << 20).ok();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 128];
+            while let Ok((got, from)) = server.recv_from(&mut buffer) {
+                server.send_to(&buffer[..got], from).unwrap();
+            }
+        });
+        // Each socket hears its own word again, and nothing else.
+        let round = |container: &Container, round: u32| {
+            let open = || (0..60).map(|_| UdpSocket::bind("0.0.0.0:0").unwrap()).collect::<Vec<_>>();
+            let sockets = container.run(open);
+            let word = |n: usize| format!("{} {round} {n}", container.id);
+            for (n, socket) in sockets.iter().enumerate() {
+                socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                socket.connect(address(OUTSIDE, 9)).unwrap();
+                socket.send(word(n).as_bytes()).unwrap();
+            }
+            for (n, socket) in sockets.iter().enumerate() {
+                let mut buffer = [0; 128];
+                let got = socket.recv(&mut buffer).expect("an answer");
+                assert_eq!(String::from_utf8_lossy(&buffer[..got]), word(n));
+            }
+        };
+        for number in 0..10 {
+            std::thread::scope(|scope| {
+                scope.spawn(|| round(&one, number));
+                round(&two, number);
+            });
+        }
+    });
+}
