@@ -46,6 +46,20 @@ fn the_way_out_is_the_network_with_the_largest_priority() {
 }
 
 #[test]
+fn the_way_out_that_is_left_keeps_its_metric() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["network", "create", "--subnet=10.93.86.0/24", "--opt=metric=50", "left"]);
+    sandbox.ok(["network", "create", "--subnet=10.93.87.0/24", "gone"]);
+    let networks = ["--network=gone", "--network=left"];
+    sandbox.ok([&["run", "-d", "--name=c"], &networks[..], &["bb", "sleep", "1000"]].concat());
+    sandbox.ok(["network", "disconnect", "gone", "c"]);
+    wait_for("the other way", || match sandbox.ok(["exec", "c", "ip", "route", "show", "default"]) {
+        way if way.contains("via 10.93.86.1") && way.trim_end().ends_with("metric 50") => Ok(()),
+        way => Err(way),
+    });
+}
+
+#[test]
 fn a_connected_container_knows_another_by_a_link() {
     let sandbox = Sandbox::new();
     for network in ["a", "b"] {
