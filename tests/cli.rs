@@ -177,6 +177,35 @@ fn the_store_is_where_it_is_said_to_be() {
     assert!(sandbox.path("home/.local/share/ketch/format").exists());
 }
 
+/// `--root /tmp`, once mistyped, would close it to everybody else.
+#[test]
+fn a_directory_with_other_things_in_it_is_no_store() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let sandbox = Sandbox::empty();
+    sandbox.write("shared/file", "x");
+    let (shared, mode) = (sandbox.path("shared"), std::fs::Permissions::from_mode(0o1777));
+    std::fs::set_permissions(&shared, mode).expect("open it to all");
+    let root = shared.to_str().expect("UTF-8");
+    for args in [&["ps"][..], &["volume", "create"]] {
+        let output = sandbox.ketch([&["--root", root], args].concat());
+        assert!(
+            output.fails(125).contains("is not a store of ketch and not empty: there is \"file\""),
+            "{}",
+            output.stderr
+        );
+        let entries: Vec<_> = shared.read_dir().expect("list it").flatten().collect();
+        assert_eq!(entries.len(), 1, "{entries:?}");
+        assert_eq!(shared.metadata().expect("look").permissions().mode() & 0o7777, 0o1777);
+    }
+    // What a killed command has begun to make is one, and so is an empty directory.
+    for begun in ["new/lost+found", "begun/refs"] {
+        let root = sandbox.path(begun).parent().expect("it has one").display().to_string();
+        std::fs::create_dir_all(sandbox.path(begun)).expect("make it");
+        sandbox.ok(["--root", &root, "volume", "create"]);
+        assert_eq!(std::fs::metadata(&root).expect("look").permissions().mode() & 0o7777, 0o700);
+    }
+}
+
 #[test]
 fn output_that_cannot_be_written_is_a_failure() {
     let output = Command::new(ketch_binary())

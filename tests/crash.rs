@@ -386,6 +386,65 @@ fn rel_16_many_may_run_at_once() {
     assert!(sandbox.names().is_empty());
 }
 
+/// The first commands of all, while there is no store.
+#[test]
+fn many_may_make_the_store() {
+    for _ in 0..10 {
+        let sandbox = Sandbox::empty();
+        let all: Vec<Running> =
+            (0..8).map(|n| sandbox.command(["volume", "create", &format!("v{n}")]).spawn()).collect();
+        all.into_iter().map(Running::wait).for_each(|output| drop(output.ok().to_owned()));
+        assert_eq!(sandbox.ok(["volume", "ls", "-q"]).lines().count(), 8);
+    }
+}
+
+/// What one prune has removed is nothing that another one failed at.
+#[test]
+fn many_may_prune() {
+    let sandbox = Sandbox::new();
+    for _ in 0..5 {
+        sandbox.ok(["create", "--net=none", "--name=one", "bb", "true"]);
+        let all: Vec<Running> = (0..4).map(|_| sandbox.command(["rm", "one"]).spawn()).collect();
+        for output in all.into_iter().map(Running::wait) {
+            assert!(output.code == 0 || output.stderr.contains("no such container"), "{}", output.stderr);
+        }
+    }
+    let dockerfile = sandbox.write("Dockerfile", "FROM bb\nARG n\nLABEL n=$n\n");
+    for n in 0..8 {
+        let (argument, tag) = (format!("--build-arg=n={n}"), format!("t{n}"));
+        sandbox.ok([
+            "build",
+            "-q",
+            "--network=none",
+            &argument,
+            "-t",
+            &tag,
+            "-f",
+            dockerfile.to_str().expect("text"),
+            ".",
+        ]);
+        sandbox.ok(["create", "--net=none", "bb", "true"]);
+    }
+    for args in [&["container", "prune", "-f"][..], &["image", "prune", "-af"]] {
+        let all: Vec<Running> = (0..4).map(|_| sandbox.command(args).spawn()).collect();
+        for output in all.into_iter().map(Running::wait) {
+            output.ok();
+        }
+    }
+    assert!(sandbox.names().is_empty());
+    assert_eq!(sandbox.ok(["images", "-q"]), "");
+}
+
+#[test]
+fn many_may_replace_a_secret() {
+    let sandbox = Sandbox::empty();
+    sandbox.write("value", "x");
+    let all: Vec<Running> =
+        (0..8).map(|_| sandbox.command(["secret", "create", "--replace", "s", "value"]).spawn()).collect();
+    all.into_iter().map(Running::wait).for_each(|output| drop(output.ok().to_owned()));
+    assert_eq!(sandbox.ok(["secret", "ls", "-q"]).lines().count(), 1);
+}
+
 #[test]
 fn two_pulls_of_one_image_are_both_right() {
     let sandbox = Sandbox::new();

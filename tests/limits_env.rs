@@ -215,6 +215,16 @@ fn rel_59_without_a_range_ordinary_images_still_run() {
     let root = after_mounting(&sandbox, hide, &["run", "--rm", "--net=none", "--user=0", &name, "id", "-u"]);
     assert_eq!(root.ok(), "0");
     assert!(root.stderr.contains("subuid"), "one hint: {}", root.stderr);
+    assert!(root.stderr.contains("--add-subuids 100000-165535 "), "{}", root.stderr);
+    // What is proposed is not somebody else's.
+    let others = sandbox.write("others", "ana:100000:65536\nbob:165536:65536\n");
+    let hide_own = &format!("mount --bind {0} /etc/subuid && mount --bind {0} /etc/subgid", others.display());
+    let root = after_mounting(&sandbox, hide_own, &["run", "--rm", "--net=none", "--user=0", &name, "true"]);
+    assert!(
+        root.stderr.contains("--add-subuids 231072-296607 --add-subgids 231072-296607 "),
+        "{}",
+        root.stderr
+    );
     let app = after_mounting(
         &sandbox,
         hide,

@@ -441,3 +441,20 @@ fn a_container_as_distrobox_makes_it() {
     let run = sandbox.sh(&options, script);
     assert_eq!(run.ok(), "0\nhost\nptmx", "{}", run.stderr);
 }
+
+/// What is copied into a new volume is the image's, whatever is mounted there: /sys, and a directory of the host.
+#[test]
+fn new_volumes_get_what_the_image_has_and_not_what_is_mounted() {
+    let sandbox = Sandbox::new();
+    let dockerfile =
+        "FROM bb\nRUN mkdir -p /data/sub && echo image > /data/sub/f\nVOLUME /sys/fs/cgroup /data/sub\n";
+    sandbox.write("Dockerfile", dockerfile);
+    sandbox.ok(["build", "-q", "--network=none", "-t", "v", "."]);
+    sandbox.write("host/sub/f", "host");
+    let bind = format!("{}:/data", sandbox.path("host").display());
+    let look = ["v", "sh", "-c", "cat /data/sub/f; ls /sys/fs/cgroup | wc -l"];
+    let run = |options: &[&str]| sandbox.ok([&["run", "--rm", "--net=none"], options, &look].concat());
+    assert_eq!(run(&[]), "image\n0");
+    assert_eq!(run(&["-v", &bind]), "image\n0");
+    assert_eq!(run(&["--privileged", "--tmpfs=/sys/fs/cgroup"]), "image\n0");
+}

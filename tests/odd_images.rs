@@ -176,3 +176,49 @@ fn rel_63_a_store_in_memory() {
     }
     assert_eq!(output.ok(), "linux\n0");
 }
+
+/// getmntent(3) reads /etc/mtab: an image without one has it in its containers, and nowhere else.
+#[test]
+fn the_mount_table_is_where_programs_look_for_it() {
+    let sandbox = Sandbox::new();
+    let look = "readlink /etc/mtab; grep -c ' / ' /etc/mtab";
+    assert_eq!(sandbox.sh(&["--read-only"], look).ok(), "/proc/mounts\n1");
+    sandbox.ok(["run", "--net=none", "--name=c", "bb", "sh", "-c", "grep -q proc /etc/mtab; touch /new"]);
+    assert_eq!(sandbox.ok(["diff", "c"]), "A /new");
+    sandbox.ok(["commit", "-q", "c", "made"]);
+    sandbox.write(
+        "Dockerfile",
+        "FROM bb\nRUN test -L /etc/mtab && touch /new\nFROM bb\nRUN rm /etc/mtab && ln -s other /etc/mtab\n",
+    );
+    sandbox.ok(["build", "-q", "--network=none", "-t", "own", "."]);
+    sandbox.ok(["build", "-q", "--network=none", "--target=0", "-t", "built", "."]);
+    for image in ["made", "built"] {
+        assert_eq!(sandbox.ok(["image", "diff", image]), "A /new", "{image}");
+    }
+    assert_eq!(sandbox.ok(["run", "--rm", "--net=none", "own", "readlink", "/etc/mtab"]), "other");
+    assert!(sandbox.ok(["image", "diff", "own"]).contains("A /etc/mtab"));
+}
+
+/// Root file systems packed from a directory of mktemp(1) say that nobody else may enter.
+#[test]
+fn everybody_may_enter_the_root_of_an_image() {
+    let sandbox = Sandbox::new();
+    let archive = common::bb::root_layer().dir("./", 0o700).finish();
+    sandbox.write("root.tar", &archive);
+    sandbox.ok(["import", "-q", "root.tar", "imported"]);
+    sandbox.write("Dockerfile", "FROM scratch\nADD root.tar /\nUSER 1000\nRUN id -u\n");
+    sandbox.ok(["build", "-q", "--network=none", "-t", "added", "."]);
+    for image in ["imported", "added"] {
+        let look = ["run", "--name", image, "--user=1000", "--net=none", image, "stat", "-c", "%a %u", "/"];
+        assert_eq!(sandbox.ok(look), "755 0", "{image}");
+        assert_eq!(sandbox.ok(["diff", image]), "", "{image}");
+    }
+}
+
+#[test]
+fn an_entrypoint_of_an_empty_word_is_none() {
+    let image = common::bb::image().set("Entrypoint", serde_json::json!([""])).build();
+    let server = serve(&image);
+    let name = format!("{}/a/b:1", server.address());
+    assert_eq!(Sandbox::empty().ok(["run", "-q", "--rm", "--net=none", &name, "echo", "fine"]), "fine");
+}

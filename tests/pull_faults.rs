@@ -5,9 +5,9 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::faults::{Answer, Content, Faults, How, Request, digest};
-use common::image::{Built, Compression, Image, Layer};
+use common::image::{Built, Compression, Format, Image, Layer};
 use common::process::{Invocation, Output};
-use common::{Sandbox, noise, wait_for};
+use common::{Sandbox, entries, noise, wait_for};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -510,7 +510,7 @@ fn a_full_disk_is_said_and_cleaned_up() {
         std::fs::create_dir(sandbox.store()).expect("a directory to mount on");
         let script = format!(
             "mount -t tmpfs -o size=30m,mode=700 none \"$KETCH_ROOT\" && cd \"$KETCH_ROOT\" || exit 99
-             dd if=/dev/zero of=filler bs=1M count={used} 2> /dev/null
+             mkdir refs && dd if=/dev/zero of=filler bs=1M count={used} 2> /dev/null
              ketch pull -q {name}; echo code $?
              echo left $(ls images refs layers staging | grep -v :)
              rm filler; ketch pull -q {name}"
@@ -598,4 +598,106 @@ fn a_password_goes_to_no_foreign_realm() {
     let file = format!("--authfile={}", sandbox.write("auth.json", auth.to_string()).display());
     let output = pull(&sandbox, &server, &["--retry=0", &file]);
     assert!(output.code == 125 && output.stderr.contains("reach https://auth.example"), "{}", output.stderr);
+}
+
+/// Docker 1.10 and registries of its time wrote other media types for configurations; of OCI's manifests they make
+/// artifacts.
+#[test]
+fn configurations_of_old_docker_have_other_media_types() {
+    for (format, taken) in [(Format::Docker, true), (Format::Oci, false)] {
+        for media_type in ["application/octet-stream", "application/json", "text/html"] {
+            let layer = Layer::new().file("mark", 0o644, "old");
+            let mut image = Image::new().format(format).layer(layer, Compression::Gzip).build();
+            image.config.media_type = media_type.to_owned();
+            image.manifest =
+                common::image::manifest(&image.manifest.media_type, &image.config, &image.layers);
+            let server = serve(&image, |_, answer| answer);
+            match taken {
+                true => drop(pulled(&Sandbox::empty(), &server, &image, &[])),
+                false => refused(&server, &[], "not a container image but an artifact"),
+            }
+        }
+    }
+}
+
+/// A registry that has no parts of blobs, only the whole.
+#[test]
+fn a_server_that_refuses_ranges_is_asked_for_the_whole() {
+    let image = image();
+    let path = layer(&image, 0);
+    let wanted = path.clone();
+    let server = serve(&image, move |request, answer| match request.path == wanted {
+        true if request.header("range").is_some() => Answer::status(416),
+        true if request.before < 4 => answer.how(How::ResetAt(400_000 + 100_000 * request.before)),
+        _ => answer,
+    });
+    pulled(&Sandbox::empty(), &server, &image, &[]);
+    let ranges = server.asked(&path).iter().filter(|request| request.header("range").is_some()).count();
+    assert_eq!(ranges, 1, "what it refuses once is not asked for again");
+    // What an earlier command has left is gone on with, too.
+    let (sandbox, path) = (Sandbox::empty(), layer(&image, 0));
+    let wanted = path.clone();
+    let server = serve(&image, move |request, answer| match request.path == wanted {
+        true if request.header("range").is_some() => Answer::status(416),
+        true if request.before == 0 => answer.how(How::ResetAt(2_000_000)),
+        _ => answer,
+    });
+    assert_eq!(pull(&sandbox, &server, &["--retry=0"]).code, 125);
+    pulled(&sandbox, &server, &image, &[]);
+}
+
+#[test]
+fn tokens_may_come_with_null_and_with_any_lifetime() {
+    let image = image();
+    for token in
+        [r#"{"token":null,"access_token":"t"}"#, r#"{"token":"t","access_token":null,"expires_in":-1}"#]
+    {
+        let server = serve(&image, move |request, answer| {
+            let host = request.header("host").unwrap_or_default();
+            match request.header("authorization") {
+                _ if request.path == "/v2/" => answer,
+                _ if request.path.starts_with("/token") => Answer::ok(token),
+                Some("Bearer t") => answer,
+                _ => Answer::challenge(format!(r#"Bearer realm="http://{host}/token",service="x""#)),
+            }
+        });
+        pulled(&Sandbox::empty(), &server, &image, &[]);
+    }
+}
+
+/// Two images with one layer, which each has in a blob of its own.
+#[test]
+fn an_image_has_its_own_blobs_though_its_layer_was_here() {
+    let built = |compression, label| {
+        Image::new()
+            .layer(Layer::new().file("f", 0o644, noise(100_000)), compression)
+            .label("l", label)
+            .build()
+    };
+    let (first, second) = (built(Compression::Gzip, "1"), built(Compression::Zstd, "2"));
+    let mut content = first.content();
+    for blob in second.layers.iter().chain([&second.config]) {
+        content.blob("a/b", &blob.bytes);
+    }
+    content.manifest("a/b", "2", &second.manifest.media_type, &second.manifest.bytes);
+    let server = Faults::start(content, |_, answer| answer);
+    let sandbox = Sandbox::empty();
+    pulled(&sandbox, &server, &first, &[]);
+    let (path, name) = (layer(&second, 0), format!("{}/a/b:2", server.address()));
+    sandbox.ok(["pull", "-q", &name]);
+    assert_eq!(server.asked(&path).len(), 1);
+    sandbox.ok(["save", "-q", "--format=oci-archive", "-o", "second.tar", &name]);
+    sandbox.ok(["system", "check"]);
+    // A blob that is lost is said to be, and pulled again.
+    let blob = second.layers[0].digest();
+    std::fs::remove_file(sandbox.store().join("blobs/sha256").join(&blob["sha256:".len()..]))
+        .expect("lose it");
+    let check = sandbox.ketch(["system", "check"]);
+    check.fails(125);
+    assert!(check.stdout.contains(&blob) && check.stdout.contains("pull it again"), "{}", check.stdout);
+    sandbox.ok(["pull", "-q", &name]);
+    sandbox.ok(["system", "check"]);
+    sandbox.ok(["rmi", &format!("{}/a/b:1", server.address())]);
+    sandbox.ok(["push", "-q", &name, "oci:there"]);
+    assert_eq!(entries(&sandbox.store(), "staging"), Vec::<String>::new());
 }

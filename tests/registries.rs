@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::faults::{Answer, Content, Faults};
 use common::image::{Layer, marked, of_architecture, write_layout};
 use common::process::Output;
@@ -253,4 +255,29 @@ fn where_there_is_no_network_a_lookup_fails_at_once() {
         });
         assert!(at_once, "{ways}");
     }
+}
+
+/// The user's registries.conf takes the place of the machine's directory of further files, too; a named file does not.
+#[test]
+fn the_users_own_registries_conf_is_not_mixed_with_the_machines() {
+    let sandbox = Sandbox::empty();
+    let machine = "if [ -d /etc/containers ]; then mkdir /etc/containers/registries.conf.d && \
+                   printf \"[aliases]\\n'app'='example.invalid/machine/app'\\n\" > /etc/containers/registries.conf.d/a.conf; fi";
+    let conf = "unqualified-search-registries=['localhost:1']\n";
+    let named = sandbox.write("named.conf", conf);
+    let named = format!("{machine}; export CONTAINERS_REGISTRIES_CONF={}", named.display());
+    let refused = |ways: &str| on_a_fresh_machine(&sandbox, ways, &["pull", "app"]).fails(125).to_owned();
+    if Path::new("/etc/containers").exists() {
+        for ways in [machine, &named] {
+            assert!(refused(ways).contains("example.invalid/machine/app"), "{ways}");
+        }
+    }
+    sandbox.write("home/.config/containers/registries.conf", conf);
+    let said = refused(machine);
+    assert!(said.contains("localhost:1/app") && !said.contains("machine"), "{said}");
+    sandbox.write(
+        "home/.config/containers/registries.conf.d/mine.conf",
+        "[aliases]\n'app'='localhost:1/mine/app'\n",
+    );
+    assert!(refused(machine).contains("localhost:1/mine/app"));
 }

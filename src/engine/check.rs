@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::engine::remove::Removing;
-use crate::engine::{Engine, Error, Result};
+use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::monitor::wiring;
 use crate::store::StoreError;
 use crate::store::images::ImageRecord;
@@ -84,7 +84,7 @@ impl Engine {
     fn check_layers(&self, found: &mut Vec<Damage>) -> Result<HashSet<Digest>> {
         let mut bad = HashSet::new();
         for layer in self.store().layers().ids()? {
-            if !self.store().layers().has(&layer) {
+            if !self.store().layers().has(&layer) && self.store().layers().exists(&layer) {
                 let text = format!("layer {layer} is incomplete");
                 found.push(Damage { text, remedy: Remedy::Layer(layer) });
                 bad.insert(layer);
@@ -97,7 +97,11 @@ impl Engine {
     fn check_blobs(&self, found: &mut Vec<Damage>) -> Result<HashSet<Digest>> {
         let mut bad = HashSet::new();
         for (blob, _) in self.store().blobs().list()? {
-            let digest = self.digest_of_blob(&blob)?;
+            let digest = match self.digest_of_blob(&blob) {
+                // Removed meanwhile.
+                Err(err) if err.kind == Kind::NotFound => continue,
+                other => other?,
+            };
             if digest != blob {
                 let text = format!("blob {blob} has digest {digest}");
                 found.push(Damage { text, remedy: Remedy::Blob(blob) });
@@ -128,13 +132,20 @@ impl Engine {
     ) -> Result<()> {
         for hex in self.store().images().ids()? {
             let Ok(id) = Digest::from_hex(&hex) else { continue };
-            let what_is_wrong = match self.store().images().get(&id) {
+            let damage = match self.store().images().get(&id) {
                 Err(err) if err.is_not_found() => continue,
-                Err(err) => Some(err.to_string()),
-                Ok(image) => self.missing_part(&image, bad_layers, bad_blobs)?,
+                Err(err) => Some(Damage { text: err.to_string(), remedy: Remedy::Image(hex) }),
+                Ok(image) => match self.missing_part(&image, bad_layers, bad_blobs)? {
+                    Some(text) => Some(Damage { text, remedy: Remedy::Image(hex) }),
+                    None => self.missing_layer_blob(&image)?,
+                },
             };
-            if let Some(text) = what_is_wrong {
-                found.push(Damage { text, remedy: Remedy::Image(hex) });
+            // What belongs to an image that is removed meanwhile may be gone before it.
+            let is_gone = || self.store().images().get(&id).is_err_and(|err| err.is_not_found());
+            if let Some(damage) = damage
+                && !is_gone()
+            {
+                found.push(damage);
             }
         }
         found.extend(self.store().refs().list()?.damaged.into_iter().map(Damage::from));
@@ -154,11 +165,25 @@ impl Engine {
                 return Ok(Some(format!("image {id}: layer {layer} is missing or incomplete")));
             }
         }
-        // Compressed layers may have been given back; configuration and manifests may not.
+        // Without the blobs of its layers it still runs; without configuration and manifests it does not.
         let documents = image.manifests.iter().map(|manifest| manifest.digest).chain([image.id]);
         for blob in documents {
             if bad_blobs.contains(&blob) || self.store().blobs().length(&blob)?.is_none() {
                 return Ok(Some(format!("image {id}: blob {blob} is missing or damaged")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// That an image cannot leave the machine, because the blob of a layer is not there.
+    fn missing_layer_blob(&self, image: &ImageRecord) -> Result<Option<Damage>> {
+        for blob in image.manifests.iter().flat_map(|manifest| &manifest.layers) {
+            if self.store().blobs().length(blob)?.is_none() {
+                let id = image.id.hex();
+                let text = format!(
+                    "image {id}: the blob {blob} of a layer is missing: it runs, but cannot be saved or pushed; pull it again"
+                );
+                return Ok(Some(Damage { text, remedy: Remedy::Nothing }));
             }
         }
         Ok(None)
@@ -232,7 +257,11 @@ impl Engine {
             Remedy::Layer(layer) => {
                 let taken = {
                     let _lock = self.lock()?;
-                    self.store().layers().take(layer)?
+                    // A pull may have made it anew meanwhile.
+                    match self.store().layers().has(layer) {
+                        true => None,
+                        false => self.store().layers().take(layer)?,
+                    }
                 };
                 self.discard(taken.into_iter().collect())?;
             }

@@ -48,6 +48,8 @@ impl Engine {
                     pruned.bytes += size;
                     pruned.removed.push(container.id);
                 }
+                // It was started meanwhile, or another command removes it.
+                Err(err) if matches!(err.kind, Kind::NotFound | Kind::Conflict) => {}
                 Err(err) => pruned.failed.push(err),
             }
         }
@@ -75,6 +77,8 @@ impl Engine {
                     pruned.removed.push(id);
                     pruned.removed.extend(removed.deleted.into_iter().filter(|other| *other != id));
                 }
+                // Another command was faster.
+                Err(err) if err.kind == Kind::NotFound => {}
                 Err(err) => pruned.failed.push(err),
             }
         }

@@ -159,6 +159,12 @@ impl Engine {
     /// Makes sure that nothing of a container runs.
     fn bring_to_rest(&self, dir: &OwnedFd, id: &ContainerId, how: &Removing) -> Result<()> {
         let status = match self.status_with_monitor(dir.as_fd(), id) {
+            Ok(status) if status.phase == Phase::Starting && !how.force => {
+                match self.past_its_start(dir, id)? {
+                    Some(status) => status,
+                    None => return Ok(()),
+                }
+            }
             Ok(status) => status,
             // One that cannot be read runs if it is locked.
             Err(_) if how.force => return self.unless_gone(id, self.kill_damaged(dir.as_fd(), id)),
@@ -183,6 +189,22 @@ impl Engine {
         self.unless_gone(id, self.stop(&[order]).pop().unwrap_or(Ok(Stopped::Idle)))?;
         sweep_cgroup(&status, id);
         Ok(())
+    }
+
+    /// Waits until a container that seems to start does not any more: so it looks, too, while another command removes
+    /// it. `None` if it is gone.
+    fn past_its_start(&self, dir: &OwnedFd, id: &ContainerId) -> Result<Option<Status>> {
+        for _ in 0..500 {
+            if !self.store().containers().exists(id) {
+                return Ok(None);
+            }
+            match state::examine(dir.as_fd(), id) {
+                Ok(status) if status.phase != Phase::Starting => return Ok(Some(status)),
+                // Its record may be gone a moment before it.
+                _ => std::thread::sleep(std::time::Duration::from_millis(10)),
+            }
+        }
+        state::examine(dir.as_fd(), id).map(Some)
     }
 
     /// What has failed for a container that somebody else has removed meanwhile has not failed.

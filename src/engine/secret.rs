@@ -29,6 +29,9 @@ pub(crate) struct SecretRequest {
     pub(crate) ignore: bool,
 }
 
+/// How often a replacement gives way to others that replace the same secret.
+const REPLACEMENTS: usize = 100;
+
 /// One `--secret NAME[,key=value…]`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SecretWish {
@@ -77,18 +80,24 @@ impl Engine {
         {
             return Ok(known.id);
         }
-        if request.replace
-            && let Ok(known) = secrets.get(name)
-        {
-            record.created = known.created;
-            self.remove_secret(name)?;
-        }
-        match secrets.create(&record, &request.data) {
-            Err(StoreError::Exists { .. }) => {
-                Err(Error::new(Kind::Conflict, format!("{name}: secret name in use")))
+        for _ in 0..REPLACEMENTS {
+            if request.replace
+                && let Ok(known) = secrets.get(name)
+            {
+                record.created = known.created;
+                match self.remove_secret(name) {
+                    Err(err) if err.kind == Kind::NotFound => {}
+                    other => drop(other?),
+                }
             }
-            other => Ok(other.map(|()| record.id)?),
+            match secrets.create(&record, &request.data) {
+                // Another command has made or replaced it meanwhile.
+                Err(StoreError::Exists { .. }) if request.replace => {}
+                Err(StoreError::Exists { .. }) => break,
+                other => return Ok(other.map(|()| record.id)?),
+            }
         }
+        Err(Error::new(Kind::Conflict, format!("{name}: secret name in use")))
     }
 
     /// The secret that `typed` means.

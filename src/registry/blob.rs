@@ -1,7 +1,7 @@
 //! Blobs: downloaded several at once, continued where they broke off, verified as they come.
 //!
 //! ```text
-//!            ┌──────────────── Range: bytes=at- ◀───────────────┐
+//!            ┌──── Range: bytes=at- (none any more after a 416) ◀┐
 //! open(at) ─▶ GET ─▶ 206: append │ 200: skip `at` bytes, append ─┤ broke off: wait
 //!                                   │ at = size                  │
 //!                                   ▼                            │
@@ -117,20 +117,21 @@ impl Session<'_> {
             sink.restart().map_err(io)?;
             at = 0;
         }
+        let mut ranges = true;
         let mut attempts = self.attempts();
         let mut best = at;
         let what = format!("blob {}", blob.digest);
         loop {
             if at < blob.size
-                && let Err(err) = self.stream(blob, &what, &mut at, sink).await
+                && let Err(err) = self.stream(blob, &what, ranges, &mut at, sink).await
             {
                 if at >= best.saturating_add(PROGRESS) {
                     attempts.progress();
                     best = at;
                 }
-                if matches!(err, Error::Status { status: 416, .. }) && inherited {
-                    (at, inherited) = (0, false);
-                    sink.restart().map_err(io)?;
+                // Some servers have the whole, and no part of it.
+                if matches!(err, Error::Status { status: 416, .. }) && at > 0 && ranges {
+                    ranges = false;
                     continue;
                 }
                 if matches!(err, Error::Size { .. } | Error::Endless { .. }) {
@@ -151,11 +152,19 @@ impl Session<'_> {
         }
     }
 
-    /// Makes one request for what is missing from byte `at` on, and appends what comes.
-    async fn stream(&self, blob: Blob, what: &str, at: &mut u64, sink: &mut impl Sink) -> Result<()> {
+    /// Makes one request for what is missing from byte `at` on, without `ranges` for the whole, and appends
+    /// what comes behind that byte.
+    async fn stream(
+        &self,
+        blob: Blob,
+        what: &str,
+        ranges: bool,
+        at: &mut u64,
+        sink: &mut impl Sink,
+    ) -> Result<()> {
         let path = format!("v2/{}/blobs/{}", self.image().repository(), blob.digest);
         let from = (*at > 0).then_some(*at);
-        let mut response = self.get(&path, None, from, what).await?;
+        let mut response = self.get(&path, None, from.filter(|_| ranges), what).await?;
         let mut skip = bytes_to_skip(&response, from)?;
         let missing = blob.size - *at + skip;
         if let Some(length) = response.content_length().filter(|length| *length != missing) {

@@ -114,13 +114,15 @@ struct Mirror {
 /// Where the configuration may be, in the words of [`Registries::load`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Paths {
-    /// Main files; the first that exists is read.
+    /// The user's own directory. A main file in it stands in the place of all files of the machine.
+    pub(crate) own: Option<PathBuf>,
+    /// Main files of the machine; the first that exists is read.
     pub(crate) main: Vec<PathBuf>,
-    /// Directories of `*.conf` files, the weakest first.
+    /// Directories of `*.conf` files of the machine, the weakest first. Those of the user are stronger.
     pub(crate) drop_ins: Vec<PathBuf>,
     /// A file of remembered aliases, stronger than all.
     pub(crate) alias_cache: Option<PathBuf>,
-    /// The user has named the main file: it says all there is to say, even if it does not exist.
+    /// The user has named `main`: it stands in the place of all main files, even if it does not exist.
     pub(crate) named: bool,
 }
 
@@ -134,21 +136,26 @@ impl Paths {
         config_home: Option<&Path>,
         cache_home: Option<&Path>,
     ) -> Self {
-        let alias_cache = cache_home.map(|dir| dir.join("containers/short-name-aliases.conf"));
-        if let Some(file) = override_file {
-            return Self { main: vec![file], drop_ins: Vec::new(), alias_cache, named: true };
-        }
-        let user = config_home.map(|dir| dir.join("containers/registries.conf"));
-        let user_dir = config_home.map(|dir| dir.join("containers/registries.conf.d"));
-        let of_system = [SYSTEM_FILE, "/usr/share/containers/registries.conf"].map(PathBuf::from);
-        let dirs_of_system = ["/usr/share/containers/registries.conf.d", "/etc/containers/registries.conf.d"]
-            .map(PathBuf::from);
+        let of_system = || [SYSTEM_FILE, "/usr/share/containers/registries.conf"].map(PathBuf::from).to_vec();
+        let drop_ins = ["/usr/share/containers/registries.conf.d", "/etc/containers/registries.conf.d"];
         Self {
-            main: user.into_iter().chain(of_system).collect(),
-            drop_ins: dirs_of_system.into_iter().chain(user_dir).collect(),
-            alias_cache,
-            named: false,
+            own: config_home.map(|dir| dir.join("containers")),
+            named: override_file.is_some(),
+            main: override_file.map_or_else(of_system, |file| vec![file]),
+            drop_ins: drop_ins.map(PathBuf::from).to_vec(),
+            alias_cache: cache_home.map(|dir| dir.join("containers/short-name-aliases.conf")),
         }
+    }
+
+    /// The user's main file, where it counts.
+    fn own_file(&self) -> Option<PathBuf> {
+        self.own.as_ref().filter(|_| !self.named).map(|dir| dir.join("registries.conf"))
+    }
+
+    /// The directories of `*.conf` files to read beside the main file `main`, the weakest first.
+    fn drop_ins_beside(&self, main: &Path) -> Vec<PathBuf> {
+        let of_system = if self.own_file().is_some_and(|own| own == main) { &[][..] } else { &self.drop_ins };
+        of_system.iter().cloned().chain(self.own.as_ref().map(|dir| dir.join("registries.conf.d"))).collect()
     }
 }
 
@@ -173,7 +180,7 @@ impl Registries {
     pub(crate) fn load(paths: &Paths) -> Result<Self> {
         let mut all = Self::default();
         let mut read_any = false;
-        for path in &paths.main {
+        for path in paths.own_file().iter().chain(&paths.main) {
             if let Some(text) = read(path)? {
                 all.file.clone_from(path);
                 all.merge(path, &text)?;
@@ -181,7 +188,7 @@ impl Registries {
                 break;
             }
         }
-        for path in paths.drop_ins.iter().flat_map(|dir| conf_files(dir)) {
+        for path in paths.drop_ins_beside(&all.file).iter().flat_map(|dir| conf_files(dir)) {
             if let Some(text) = read(&path)? {
                 all.merge(&path, &text)?;
                 read_any = true;

@@ -20,6 +20,7 @@ use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
+use crate::base::manifest::or_default;
 use crate::registry::auth::Credential;
 use crate::registry::challenge::Challenge;
 use crate::registry::error::{Error, Result};
@@ -56,11 +57,12 @@ impl Authorization {
 
 #[derive(Deserialize)]
 struct TokenAnswer {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     token: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     access_token: String,
-    expires_in: Option<u64>,
+    /// Seconds; some servers say less than none.
+    expires_in: Option<i64>,
 }
 
 /// Answers `challenge` of the registry at `base`, for `scopes` (`repository:a/b:pull,push` …). `is_confirmed`
@@ -179,7 +181,8 @@ async fn fetch(transport: &Transport, registry: &str, request: &Request<'_>) -> 
     if token.is_empty() {
         return Err(bad("the token server's answer holds no token"));
     }
-    let life = answer.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs).max(DEFAULT_LIFE);
+    let seconds = answer.expires_in.and_then(|seconds| u64::try_from(seconds).ok());
+    let life = seconds.map_or(DEFAULT_LIFE, Duration::from_secs).max(DEFAULT_LIFE);
     // A tenth is left for clocks and for the way.
     let until = Instant::now().checked_add(life - life / 10);
     Ok(Authorization { header: secret_header(registry, &format!("Bearer {token}"))?, until })

@@ -135,6 +135,8 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
     let (below, beside): (Vec<_>, Vec<_>) =
         generated_files(spec, places).into_iter().partition(|plan| is_below_tmpfs(&plan.target, spec));
     steps.extend(beside.into_iter().map(Step::Mount));
+    // Before the user's mounts, one of which may be /etc.
+    steps.push(Step::MountTable);
     let others = (0..spec.mounts.len()).filter(|index| !taken.contains(&Some(*index)));
     let others = others.map(|index| (&spec.mounts[index], user_mount(index)));
     steps.extend(shared_among_themselves(others).into_iter().map(Step::Mount));
@@ -377,7 +379,9 @@ fn devices(spec: &ContainerSpec, situation: &Situation, users_dev: Option<MountP
         pts.push(("gid", "5"));
     }
     let is_own = users_dev.is_none();
-    let dev = users_dev.unwrap_or_else(|| standard("/dev", tmpfs, attr::NOSUID | attr::NOEXEC));
+    // Its devices are bound, each with flags of its own: root of the machine who may make nodes may open none of them.
+    let nodev = if spec.security.privileged { 0 } else { attr::NODEV };
+    let dev = users_dev.unwrap_or_else(|| standard("/dev", tmpfs, attr::NOSUID | attr::NOEXEC | nodev));
     let mut steps = vec![
         Step::Mount(dev),
         Step::Mount(standard("/dev/pts", file_system("devpts", &pts), attr::NOSUID | attr::NOEXEC)),

@@ -27,6 +27,9 @@ pub(crate) enum Shape {
     File,
 }
 
+/// Where programs look for what is mounted, below the root, and the link that leads them to it.
+pub(crate) const MOUNT_TABLE: (&str, &str) = ("etc/mtab", "/proc/mounts");
+
 /// The root directory of a container.
 #[derive(Debug)]
 pub(crate) struct RootDir(OwnedFd);

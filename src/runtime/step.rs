@@ -38,6 +38,8 @@ pub(crate) enum Step {
     Accounts(Box<AccountsPlan>),
     /// Mount something below the root.
     Mount(MountPlan),
+    /// Make the link /etc/mtab, where getmntent(3) looks for the mounts, unless the image has something there.
+    MountTable,
     /// Bind a device of the host to a path below the root.
     Device {
         source: PathBuf,

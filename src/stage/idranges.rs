@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 
 use crate::base::idmap::{IdExtent, IdMap};
 
+/// How many subordinate IDs a user gets, and where the first user's begin (login.defs(5), SUB_UID_COUNT and SUB_UID_MIN).
+const RANGE: u32 = 65_536;
+const FIRST_RANGE: u32 = 100_000;
+
 /// What U maps, and how that is told to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
@@ -43,9 +47,12 @@ pub(crate) fn of_user(uid: u32, gid: u32, path: Option<&OsStr>) -> Mapping {
     };
     if uids.is_empty() || gids.is_empty() {
         let file = if uids.is_empty() { "/etc/subuid" } else { "/etc/subgid" };
+        let taken = ["/etc/subuid", "/etc/subgid"].map(|file| std::fs::read(file).unwrap_or_default());
+        let first = free_range(&taken.concat());
+        let range = format!("{first}-{}", first + RANGE - 1);
         return single(format!(
             "no range of subordinate IDs for {who} in {file}, so containers have one user; \
-             as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {who}"
+             as root: usermod --add-subuids {range} --add-subgids {range} {who}"
         ));
     }
     let helpers = find_program("newuidmap", path).zip(find_program("newgidmap", path));
@@ -81,24 +88,37 @@ pub(crate) fn user_name(passwd: &[u8], uid: u32) -> Option<Vec<u8>> {
 }
 
 /// The ranges `(start, length)` of a user in the text of a subuid or subgid file.
+fn ranges(text: &[u8], name: Option<&[u8]>, uid: u32) -> Vec<(u32, u32)> {
+    let number = uid.to_string();
+    let is_own = |owner: &[u8]| Some(owner) == name || owner == number.as_bytes();
+    lines(text).filter(|(owner, ..)| is_own(owner)).map(|(_, start, len)| (start, len)).collect()
+}
+
+/// The lines of a subuid or subgid file: owner, start, length.
 ///
 /// # Source
 ///
 /// subuid(5): `name-or-uid:start:count`.
-fn ranges(text: &[u8], name: Option<&[u8]>, uid: u32) -> Vec<(u32, u32)> {
-    let number = uid.to_string();
-    text.split(|&b| b == b'\n')
-        .filter_map(|line| {
-            let mut fields = line.split(|&b| b == b':');
-            let owner = fields.next()?;
-            if Some(owner) != name && owner != number.as_bytes() {
-                return None;
-            }
-            let mut number = || std::str::from_utf8(fields.next()?).ok()?.trim().parse::<u32>().ok();
-            let (start, len) = (number()?, number()?);
-            (len > 0 && start.checked_add(len).is_some()).then_some((start, len))
-        })
-        .collect()
+fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], u32, u32)> {
+    text.split(|&b| b == b'\n').filter_map(|line| {
+        let mut fields = line.split(|&b| b == b':');
+        let owner = fields.next()?;
+        let mut number = || std::str::from_utf8(fields.next()?).ok()?.trim().parse::<u32>().ok();
+        let (start, len) = (number()?, number()?);
+        (len > 0 && start.checked_add(len).is_some()).then_some((owner, start, len))
+    })
+}
+
+/// The first of [`RANGE`] IDs that no line of `text` gives to anybody.
+fn free_range(text: &[u8]) -> u32 {
+    let mut taken: Vec<(u32, u32)> = lines(text).map(|(_, start, len)| (start, len)).collect();
+    taken.sort_unstable();
+    let after = |first: u32, &(start, len): &(u32, u32)| match first.checked_add(RANGE) {
+        Some(end) if start >= end => first,
+        _ => first.max(start + len),
+    };
+    let first = taken.iter().fold(FIRST_RANGE, after);
+    if first.checked_add(RANGE).is_some() { first } else { FIRST_RANGE }
 }
 
 /// The first executable file `name` in the directories of `path`, or in the usual ones.
@@ -122,6 +142,20 @@ mod tests {
         assert_eq!(ranges(text, Some(b"ana"), 1000), [(100_000, 65_536), (300_000, 10)]);
         assert_eq!(ranges(text, None, 1000), [(300_000, 10)]);
         assert_eq!(ranges(text, Some(b"eve"), 7), []);
+    }
+
+    #[test]
+    fn a_free_range_is_nobodys() {
+        for (text, first) in [
+            ("", 100_000),
+            ("ana:100000:65536\n", 165_536),
+            ("bob:165536:65536\nana:100000:65536\n", 231_072),
+            ("ana:165536:65536\n", 100_000),
+            ("ana:120000:10\nbob:1:5\n", 120_010),
+            ("ana:100000:4294860000\n", 100_000),
+        ] {
+            assert_eq!(free_range(text.as_bytes()), first, "{text}");
+        }
     }
 
     #[test]

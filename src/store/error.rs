@@ -18,8 +18,8 @@ pub(crate) enum StoreError {
     #[error("the store {root:?} has format {found}, this ketch knows format 1; use a newer ketch")]
     Format { root: PathBuf, found: u32 },
     /// The directory holds something else.
-    #[error("{root:?} is not a store of ketch")]
-    Foreign { root: PathBuf },
+    #[error("{root:?} is not a store of ketch and not empty: there is {entry:?}")]
+    Foreign { root: PathBuf, entry: String },
     /// A file of an object cannot be understood. Other objects are not affected.
     #[error("{what} {name} is damaged: {path:?}: {reason}")]
     Damaged { what: &'static str, name: String, path: PathBuf, reason: String },

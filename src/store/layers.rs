@@ -137,6 +137,11 @@ impl Layers<'_> {
             && fs::stat_at(self.store.dir(), Self::relative(chain_id).join(FS)).is_ok()
     }
 
+    /// True if there is anything of a layer, whole or not.
+    pub(crate) fn exists(&self, chain_id: &Digest) -> bool {
+        fs::stat_at(self.store.dir(), Self::relative(chain_id)).is_ok()
+    }
+
     /// The record of a layer.
     ///
     /// # Errors

@@ -48,13 +48,13 @@ use crate::sys::fs;
 /// The format that this program writes and reads.
 const FORMAT: u32 = 1;
 
-/// Directories of a store.
+/// Directories of a store. By the first one, a store that is not complete is known.
 const DIRECTORIES: [&str; 10] = [
+    "refs",
     "blobs",
     "blobs/sha256",
     "blobs/partial",
     "images",
-    "refs",
     "layers",
     "names",
     "containers",
@@ -95,8 +95,9 @@ impl Store {
             Err(err) => return Err(io_error("open the store", &root)(err)),
         };
         let store = Self { root, dir };
-        store.close_to_others()?;
+        // Only what is a store is closed: anything else may be everybody's.
         store.check_format()?;
+        store.close_to_others()?;
         Ok(store)
     }
 
@@ -183,19 +184,37 @@ impl Store {
         }
     }
 
-    /// Makes the directories, and last the file that says that all is there.
+    /// Makes the directories, and last the file that says that all is there. Of several commands one does it.
     fn initialise(&self) -> Result<()> {
-        if fs::stat_at(&self.dir, "containers").is_ok() && fs::stat_at(&self.dir, "images").is_err() {
-            return Err(StoreError::Foreign { root: self.root.clone() });
+        let alone = fs::open_dir(&self.dir, ".")
+            .and_then(|dir| fs::lock(&dir, fs::Share::Exclusive).map(|()| dir))
+            .map_err(io_error("lock", &self.root))?;
+        if fs::stat_at(&self.dir, "format").is_ok() {
+            return self.check_format();
         }
+        if let Some(other) = self.foreign_entry()? {
+            return Err(StoreError::Foreign { root: self.root.clone(), entry: other });
+        }
+        self.close_to_others()?;
         DIRECTORIES.iter().try_for_each(|name| self.make_directory(name))?;
         // Layers are made in staging/, several at once. All in one block group they would queue for its
         // inodes, and pass over those that a removal has just freed, which ext4 does not use again for
         // minutes: half of a pull's CPU time right after rmi (measured). It helps or it does not.
         fs::open_dir(&self.dir, "staging").and_then(fs::spread_directories).ok();
         self.renew_reserve();
-        fs::replace(&self.dir, "format", format!("{FORMAT}\n").as_bytes(), 0o600, true)
+        fs::replace(&alone, "format", format!("{FORMAT}\n").as_bytes(), 0o600, true)
             .map_err(io_error("write", self.root.join("format")))
+    }
+
+    /// Something in the directory by which it is no store, not even one that a killed command has begun to make.
+    fn foreign_entry(&self) -> Result<Option<String>> {
+        let names = fs::names(&self.dir, ".").map_err(io_error("read", &self.root))?;
+        if names.iter().any(|name| name == DIRECTORIES[0]) {
+            return Ok(None);
+        }
+        // New file systems have that one.
+        let other = names.into_iter().find(|name| name != "lost+found");
+        Ok(other.map(|name| name.display().to_string()))
     }
 
     /// Makes a directory of the store, unless it is there. Stores of older versions lack some.

@@ -299,12 +299,16 @@ impl Manifest {
         if self.layers.len() > MAX_LAYERS {
             return Err(ManifestError::TooManyLayers(self.layers.len()));
         }
-        let is_config = matches!(
-            self.config.media_type.as_str(),
+        let is_config = match self.config.media_type.as_str() {
             "application/vnd.oci.image.config.v1+json"
-                | "application/vnd.docker.container.image.v1+json"
-                | ""
-        );
+            | "application/vnd.docker.container.image.v1+json"
+            | "" => true,
+            // What Docker 1.10 and registries of its time wrote; Docker takes these for an image, too.
+            "application/octet-stream" | "application/json" | "text/html" => {
+                Form::of(&self.media_type) == Form::Docker
+            }
+            _ => false,
+        };
         if !is_config {
             return Err(ManifestError::Artifact(
                 artifact_type.unwrap_or_else(|| self.config.media_type.clone()),

@@ -5,6 +5,9 @@
 //!   │  ╰─▶ Partial ─▶ order(reader, feed) ─ append ─ grown ─ append ─ … ─ commit, end of the feed
 //!   ╰────▶ Busy: ask again                      ╰─ damaged part: withdraw … commit, order(blob)
 //! ```
+//!
+//! A layer that another image has brought may have come in another blob: then this image's own is downloaded
+//! as well, and not unpacked. Without it the image could not be saved, pushed or unpacked for other owners.
 
 use std::io;
 
@@ -38,48 +41,58 @@ pub(super) fn layers(
     found: &Found,
 ) -> std::result::Result<(), Trouble> {
     let store = puller.engine.store();
-    let all = layers_of(found);
-    let (present, missing): (Vec<Missing>, Vec<Missing>) =
-        all.into_iter().partition(|layer| store.layers().has(&layer.chain_id));
-    report(puller, found, &missing);
-    if missing.is_empty() {
+    let wanted = wanted(store, layers_of(found)).map_err(|err| from_store("pull", image, err))?;
+    report(puller, found, &wanted.blobs);
+    if wanted.blobs.is_empty() {
         return Ok(());
     }
-    check_room(store, image, &missing)?;
+    check_room(store, image, &wanted.blobs)?;
     let unpacking = Unpacking::start(puller, image, found.manifest.layers.len())?;
-    for layer in present {
-        unpacking.below(layer.index, &layer.chain_id)?;
-    }
-    let mut jobs: Vec<(Blob, BlobSink<'_>)> = Vec::new();
-    for layer in missing {
-        match jobs.iter_mut().find(|(blob, _)| blob.digest == layer.blob.digest) {
-            Some((_, sink)) => sink.layers.push(layer),
-            None => {
-                let sink = BlobSink {
-                    store,
-                    image,
-                    events: puller.events,
-                    unpacking: &unpacking,
-                    blob: layer.blob,
-                    layers: vec![layer],
-                    open: None,
-                };
-                jobs.push((layer.blob, sink));
-            }
-        }
-    }
+    wanted.unpacked.iter().try_for_each(|layer| unpacking.below(layer.index, &layer.chain_id))?;
+    let jobs = wanted.blobs.into_iter().map(|(blob, layers)| {
+        let (events, unpacking) = (puller.events, &unpacking);
+        (blob, BlobSink { store, image, events, unpacking, blob, layers, open: None })
+    });
     let configured = puller.engine.conf().engine.image_parallel_copies.filter(|lanes| *lanes > 0);
-    client.blobs(jobs, configured.unwrap_or(LANES))?;
+    client.blobs(jobs.collect(), configured.unwrap_or(LANES))?;
     Ok(unpacking.finish()?)
 }
 
+/// What is to be done for an image's layers.
+struct Wanted {
+    /// The layers that are unpacked already.
+    unpacked: Vec<Missing>,
+    /// The blobs to have, each with those layers to unpack from it: none if all are.
+    blobs: Vec<(Blob, Vec<Missing>)>,
+}
+
+fn wanted(store: &Store, layers: Vec<Missing>) -> std::result::Result<Wanted, StoreError> {
+    let mut wanted = Wanted { unpacked: Vec::new(), blobs: Vec::new() };
+    for layer in layers {
+        let is_unpacked = store.layers().has(&layer.chain_id);
+        if is_unpacked {
+            wanted.unpacked.push(layer);
+            if store.blobs().length(&layer.blob.digest)?.is_some() {
+                continue;
+            }
+        }
+        let to_unpack = (!is_unpacked).then_some(layer);
+        match wanted.blobs.iter_mut().find(|(blob, _)| blob.digest == layer.blob.digest) {
+            Some((_, layers)) => layers.extend(to_unpack),
+            None => wanted.blobs.push((layer.blob, Vec::from_iter(to_unpack))),
+        }
+    }
+    Ok(wanted)
+}
+
 /// Refuses to begin what certainly does not fit: the compressed layers alone need more than there is.
-fn check_room(store: &Store, image: &ImageRef, missing: &[Missing]) -> std::result::Result<(), Trouble> {
-    let mut seen = std::collections::HashSet::new();
-    let to_come = missing
-        .iter()
-        .filter(|layer| seen.insert(layer.blob.digest))
-        .map(|layer| layer.blob.size.saturating_sub(store.blobs().length_so_far(&layer.blob.digest)));
+fn check_room(
+    store: &Store,
+    image: &ImageRef,
+    blobs: &[(Blob, Vec<Missing>)],
+) -> std::result::Result<(), Trouble> {
+    let to_come =
+        blobs.iter().map(|(blob, _)| blob.size.saturating_sub(store.blobs().length_so_far(&blob.digest)));
     let to_come = to_come.fold(0, u64::saturating_add);
     let fits = || store.space().map_or(true, |space| to_come <= space.free_bytes);
     if fits() {
@@ -110,10 +123,10 @@ fn layers_of(found: &Found) -> Vec<Missing> {
 }
 
 /// Tells what is there and what is to come.
-fn report(puller: &Puller<'_>, found: &Found, missing: &[Missing]) {
+fn report(puller: &Puller<'_>, found: &Found, blobs: &[(Blob, Vec<Missing>)]) {
     (puller.events)(&PullEvent::Layers { count: found.manifest.layers.len() });
     for layer in &found.manifest.layers {
-        let present = !missing.iter().any(|missing| missing.blob.digest == layer.digest);
+        let present = !blobs.iter().any(|(blob, _)| blob.digest == layer.digest);
         (puller.events)(&PullEvent::Layer { digest: &layer.digest, size: layer.size, present });
     }
 }
@@ -125,7 +138,7 @@ struct BlobSink<'a> {
     events: &'a dyn Fn(&PullEvent<'_>),
     unpacking: &'a Unpacking<'a>,
     blob: Blob,
-    /// Usually one; an image may have the same layer twice.
+    /// What to unpack from it: usually one; an image may have the same layer twice, or have it unpacked already.
     layers: Vec<Missing>,
     /// What is being written.
     open: Option<Open>,
@@ -143,6 +156,13 @@ struct Open {
 impl<'a> BlobSink<'a> {
     fn progress(&self, bytes: u64) {
         (self.events)(&PullEvent::Progress { digest: &self.blob.digest, bytes });
+    }
+
+    /// Tells that a blob is done with from which nothing is to be unpacked.
+    fn unpacked_already(&self) {
+        if self.layers.is_empty() {
+            (self.events)(&PullEvent::Unpacked { digest: &self.blob.digest });
+        }
     }
 
     fn store_error(&self) -> impl Fn(StoreError) -> Error + use<'a> {
@@ -176,6 +196,7 @@ impl<'a> BlobSink<'a> {
                     }
                 }
                 self.progress(length);
+                self.unpacked_already();
                 return Ok(Opened::Complete);
             }
             Claim::Present(_, length) => {
@@ -229,6 +250,7 @@ impl<'a> BlobSink<'a> {
         let failed = self.store_error();
         let Some(Open { partial, feeds, .. }) = self.open.take() else { return Ok(()) };
         self.store.blobs().commit(partial, self.blob.size).map_err(&failed)?;
+        self.unpacked_already();
         if feeds.is_empty() {
             let file = self.store.blobs().open(&self.blob.digest).map_err(&failed)?;
             for layer in &self.layers {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::base::image_ref::ImageRef;
+use crate::base::manifest::Descriptor;
 use crate::engine::Engine;
 use crate::engine::pull::fetch::Found;
 use crate::engine::remote::error::from_store;
@@ -24,13 +25,16 @@ pub(super) fn pin(store: &Store, found: &Found) -> Result<Staged> {
     Ok(pins)
 }
 
-/// True if name, record and all layers are here already.
+/// True if name, record and all layers with their blobs are here already.
 pub(super) fn already_here(store: &Store, image: &ImageRef, found: &Found) -> bool {
     let Ok(record) = store.images().get(&found.id()) else {
         return false;
     };
     let known = record.manifests.iter().any(|manifest| manifest.digest == found.manifest_digest);
     let whole = record.layers.iter().all(|layer| store.layers().has(&layer.chain_id));
+    let has_blob =
+        |layer: &Descriptor| store.blobs().length(&layer.digest).is_ok_and(|length| length.is_some());
+    let whole = whole && found.manifest.layers.iter().all(has_blob);
     let named = match image.tag() {
         Some(_) if image.digest().is_none() => store
             .refs()

@@ -61,7 +61,9 @@ pub(super) fn process(
 /// replaces it.
 pub(super) fn words(request: &ContainerRequest, defaults: &ContainerDefaults) -> (Vec<Bytes>, Vec<Bytes>) {
     let bytes = |words: &[String]| words.iter().map(|word| Bytes::from(word.as_str())).collect::<Vec<_>>();
-    let entrypoint = request.entrypoint.clone().unwrap_or_else(|| bytes(&defaults.entrypoint));
+    // An entrypoint of one empty word is none, as with docker and podman.
+    let of_image = if defaults.entrypoint == [""] { &[][..] } else { &defaults.entrypoint };
+    let entrypoint = request.entrypoint.clone().unwrap_or_else(|| bytes(of_image));
     let command = if !request.command.is_empty() {
         request.command.clone()
     } else if request.entrypoint.is_some() {

@@ -94,7 +94,11 @@ impl Unpacker<'_> {
                 Some(name) => (self.landing.dir.try_clone().map_err(failed)?, name.clone()),
                 None if entry.kind == Kind::Directory => {
                     self.give(self.landing.dir.as_fd(), entry)?;
-                    self.directories.push((path, self.mode(entry), entry.mtime));
+                    // As of layers: everybody may enter the root of an image.
+                    let is_root =
+                        self.within.is_some_and(|(_, path)| path.iter().all(|&b| b == b'/' || b == b'.'));
+                    let mode = self.mode(entry) | if is_root { 0o555 } else { 0 };
+                    self.directories.push((path, mode, entry.mtime));
                     return Ok(());
                 }
                 None => return Err(Failure::new(FailureKind::Invalid, "the archive's root is no directory")),

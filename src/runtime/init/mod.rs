@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::identity::Identity;
-use crate::runtime::rootfs::{RootDir, Shape};
+use crate::runtime::rootfs::{MOUNT_TABLE, RootDir, Shape};
 use crate::runtime::step::Step;
 use crate::stage::wire;
 use crate::sys::mount::{self, MountError};
@@ -160,6 +160,10 @@ impl Init {
             Step::Root(plan) => self.mount_root(&plan),
             Step::Accounts(plan) => self.add_accounts(&plan),
             Step::Mount(plan) => self.mount(&plan),
+            Step::MountTable => {
+                self.link_mount_table();
+                Ok(())
+            }
             Step::Device { source, target } => self.device(&source, &target),
             Step::HostDevices => self.host_devices(),
             Step::DevLink { name, target } => self.dev_link(name, target),
@@ -186,6 +190,15 @@ impl Init {
     /// The container's /dev.
     fn dev(&self) -> &OwnedFd {
         self.dev.as_ref().expect("the plan mounts /dev before anything that needs it")
+    }
+
+    /// Makes /etc/mtab. What the image has there stays; a root that takes no link is no reason not to start.
+    fn link_mount_table(&self) {
+        let (path, target) = MOUNT_TABLE;
+        let Some((directory, name)) = path.rsplit_once('/') else { return };
+        if let Ok(directory) = self.root().open(directory.as_bytes(), OFlags::PATH | OFlags::DIRECTORY) {
+            rustix::fs::symlinkat(target, &directory, name).ok();
+        }
     }
 
     /// A symbolic link in the tmpfs that is /dev.

@@ -69,18 +69,18 @@ impl Init {
         let shape = rootfs::shape_of(source.as_fd()).map_err(|err| Failure::errno(&what, err))?;
         // A mount point that is made here has nothing to give, its mode included.
         let covered = match plan.copy_up || plan.adopt {
-            true => self.root().open(plan.target.as_bytes(), OFlags::PATH).ok(),
+            true => self.in_image(plan.target.as_bytes())?,
             false => None,
         };
-        let copy_up = plan.copy_up && covered.is_some();
         let target = match self.target(&plan.target, shape, plan.no_symlinks) {
             Err(_) if plan.optional => return Ok(()),
             target => target?,
         };
-        if copy_up {
-            self.copy_up(target.as_fd(), source.as_fd(), plan.source.mode_is_given(), &what)?;
+        let given = covered.as_ref().filter(|_| plan.copy_up);
+        if let Some(given) = given {
+            self.copy_up(given.as_fd(), source.as_fd(), plan.source.mode_is_given(), &what)?;
         }
-        if plan.adopt && !copy_up {
+        if plan.adopt && given.is_none() {
             let resembles =
                 covered.map_or(Ok(false), |covered| copyup::resemble(covered.as_fd(), source.as_fd()));
             let failed = |err| Failure::errno(format!("give {what} its owner"), err);
@@ -122,6 +122,22 @@ impl Init {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What the image has at `path`, whatever is mounted there or above it.
+    fn in_image(&self, path: &[u8]) -> Result<Option<OwnedFd>> {
+        let alone = match mount::clone_tree(self.root().as_fd(), Path::new(""), false) {
+            Ok(tree) => {
+                let entered = |errno| Failure::errno("enter the root", errno);
+                rustix::process::fchdir(&tree).map_err(entered)?;
+                let alone = open_directory(Path::new("."));
+                rustix::process::fchdir(self.root().as_fd()).map_err(entered)?;
+                Some(RootDir::new(alone?))
+            }
+            // A directory of the host may have mounts below it that this user namespace must not take off.
+            Err(_) => None,
+        };
+        Ok(alone.as_ref().unwrap_or(self.root()).open(path, OFlags::PATH).ok())
     }
 
     /// Fills an empty new mount with what the image has there; `keep_mode` leaves it its own mode.

@@ -35,6 +35,7 @@ use crate::base::idmap::IdMap;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::init::mounts::mount_overlay;
 use crate::runtime::launch::{Caller, stage_failure};
+use crate::runtime::rootfs::MOUNT_TABLE;
 use crate::runtime::step::OverlayPlan;
 use crate::stage::spawn::{self, Child, Stage};
 use crate::stage::wire;
@@ -44,10 +45,20 @@ pub(crate) use list::{Change, ChangeKind};
 
 type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// Mount points that ketch itself makes in a container. Those that are empty and were not in the image
-/// are no change that anybody made.
-pub(crate) const PLACEHOLDERS: [&str; 9] =
-    ["dev", "etc", "etc/hostname", "etc/hosts", "etc/resolv.conf", "proc", "run", "run/.containerenv", "sys"];
+/// Mount points that ketch itself makes in a container, and the link to the mount table. Those that are empty
+/// and were not in the image are no change that anybody made.
+pub(crate) const PLACEHOLDERS: [&str; 10] = [
+    "dev",
+    "etc",
+    "etc/hostname",
+    "etc/hosts",
+    MOUNT_TABLE.0,
+    "etc/resolv.conf",
+    "proc",
+    "run",
+    "run/.containerenv",
+    "sys",
+];
 
 /// Where a layer is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,7 +73,8 @@ pub(crate) struct Source {
     pub(crate) merged: bool,
     /// The container's maps of users and groups from IDs inside to those of U, if they are not the same.
     pub(crate) id_maps: Option<(IdMap, IdMap)>,
-    /// Empty files and directories that do not count, relative to the root: mount points.
+    /// Empty files and directories that do not count, relative to the root: mount points, and the link to
+    /// the mount table.
     pub(crate) placeholders: Vec<Bytes>,
 }
 

@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::base::bytes::Bytes;
 use crate::runtime::failure::Failure;
 use crate::runtime::layer::{Result, unreadable};
+use crate::runtime::rootfs::MOUNT_TABLE;
 use crate::sys::fs::{self, FileType, Stat};
 
 /// The attribute that makes a directory hide the one below, and its value. Newer kernels also write
@@ -165,13 +166,29 @@ impl<S: Sink> Walk<'_, S> {
                 self.left_out.push(path.to_vec());
                 Ok(())
             }
+            FileType::Symlink if before.is_none() && self.is_mount_table(dir, name, path) => {
+                self.left_out.push(path.to_vec());
+                Ok(())
+            }
             kind => self.file(dir, name, path, kind, &stat, before.is_none()),
         }
     }
 
     fn is_placeholder(&self, path: &[u8], stat: &Stat) -> bool {
         matches!(fs::kind(stat), FileType::RegularFile | FileType::Directory)
-            && self.placeholders.iter().any(|known| known.as_bytes() == path)
+            && path != MOUNT_TABLE.0.as_bytes()
+            && self.does_not_count(path)
+    }
+
+    /// True for the link that ketch itself makes.
+    fn is_mount_table(&self, dir: &OwnedFd, name: &OsStr, path: &[u8]) -> bool {
+        path == MOUNT_TABLE.0.as_bytes()
+            && self.does_not_count(path)
+            && fs::readlink(dir, name).is_ok_and(|target| target.as_bytes() == MOUNT_TABLE.1.as_bytes())
+    }
+
+    fn does_not_count(&self, path: &[u8]) -> bool {
+        self.placeholders.iter().any(|known| known.as_bytes() == path)
     }
 
     fn file(

@@ -249,12 +249,14 @@ impl<'a> Extractor<'a> {
         Ok(DirMeta { owner, mode: entry.mode, mtime: entry.mtime, xattrs })
     }
 
-    /// The entry for the layer's own directory.
+    /// The entry for the layer's own directory. Whatever it says, everybody may enter a container's root: docker and podman
+    /// do not look at it at all.
     fn root(&mut self, entry: &Entry) -> Result<()> {
         if entry.kind != Kind::Directory {
             return Err(Trouble::Problem("the root must be a directory".into()));
         }
-        let meta = self.dir_meta(entry)?;
+        let mut meta = self.dir_meta(entry)?;
+        meta.mode |= 0o555;
         self.dirs.set(b"", meta)
     }
 
