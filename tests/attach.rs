@@ -238,3 +238,20 @@ fn a_detached_exec_is_a_session_as_long_as_it_runs() {
         if ids == "[]" { Ok(()) } else { Err(ids) }
     });
 }
+
+#[test]
+fn an_attached_session_is_listed_while_it_runs() {
+    let sandbox = Sandbox::new();
+    sandbox.start("c", &[], "exec sleep 1000");
+    let script = "while [ ! -e /stop ]; do sleep 0.05; done";
+    let session = sandbox.command(["exec", "c", "sh", "-c", script]).spawn();
+    common::wait_for("the session", || {
+        match sandbox.ok(["inspect", "c", "--format={{len .ExecIDs}}"]).as_str() {
+            "1" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    });
+    sandbox.ok(["exec", "c", "touch", "/stop"]);
+    session.wait().ok();
+    assert_eq!(sandbox.inspect("c", ".ExecIDs"), "[]");
+}

@@ -177,3 +177,84 @@ fn the_containers_root_may_change_its_hosts() {
         assert_eq!(sandbox.ok(["start", "--attach", "second"]), "0:0\n1.2.3.4 added");
     }
 }
+
+/// The outer ends of a container's map of users.
+fn range(sandbox: &Sandbox, name: &str) -> String {
+    sandbox.ok(["exec", name, "awk", "{print $2, $3}", "/proc/self/uid_map"])
+}
+
+#[test]
+fn no_two_containers_with_auto_have_an_id_in_common() {
+    let sandbox = Sandbox::new();
+    let names: Vec<String> = (0..6).map(|n| format!("a{n}")).collect();
+    let begun: Vec<_> = names
+        .iter()
+        .map(|name| {
+            sandbox
+                .command(["run", "-d", "--name", name, "--net=none", "--userns=auto", "bb", "sleep", "1000"])
+                .spawn()
+        })
+        .collect();
+    begun.into_iter().for_each(|run| drop(run.wait().ok().to_owned()));
+    let ranges: std::collections::BTreeSet<String> = names.iter().map(|name| range(&sandbox, name)).collect();
+    assert_eq!(ranges.len(), names.len(), "{ranges:?}");
+}
+
+#[test]
+fn auto_is_large_enough_for_who_is_asked_for() {
+    let sandbox = Sandbox::new();
+    let run = |options: &[&str], script: &str| sandbox.sh(options, script).ok().to_owned();
+    assert_eq!(run(&["--userns=auto", "--user=3000:4000"], "id -u; id -g"), "3000\n4000");
+    assert_eq!(run(&["--userns=auto", "--group-add=2500"], "id -G | tr ' ' '\n' | grep 2500"), "2500");
+    let uid = rustix::process::getuid().as_raw();
+    let own = format!("--userns=auto:uidmapping=3:@{uid}:1");
+    assert_eq!(run(&[&own], "awk '$1 == 3 {print $2, $3}' /proc/self/uid_map"), "0 1");
+    let whole = run(&["--userns=auto:size=0"], "awk '{print $3}' /proc/self/uid_map");
+    assert!(whole.parse::<u32>().unwrap() >= 1024, "{whole}");
+}
+
+#[test]
+fn files_whose_owner_is_not_mapped_belong_to_nobody() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["run", "--name=c", "--net=none", "bb", "sh", "-c", "touch /far; chown 5000:7 /far"]);
+    sandbox.ok(["commit", "-q", "c", "far"]);
+    for mode in ["auto:size=500", "keep-id:uid=5,gid=6,size=100"] {
+        let owner = sandbox.ok([
+            "run",
+            "--rm",
+            "--net=none",
+            &format!("--userns={mode}"),
+            "far",
+            "stat",
+            "-c",
+            "%u:%g",
+            "/far",
+        ]);
+        assert_eq!(owner, "65534:7", "{mode}");
+    }
+}
+
+#[test]
+fn files_are_copied_into_a_container_that_has_none_of_ones_ids() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path("file");
+    fs::write(&file, "text").unwrap();
+    for mode in ["nomap", "auto", "keep-id"] {
+        sandbox.ok([
+            "run",
+            "-d",
+            "--name=c",
+            "--net=none",
+            &format!("--userns={mode}"),
+            "bb",
+            "sleep",
+            "1000",
+        ]);
+        sandbox.ok(["cp", file.to_str().unwrap(), "c:/tmp"]);
+        assert_eq!(sandbox.ok(["exec", "c", "cat", "/tmp/file"]), "text", "{mode}");
+        let owner = sandbox.ok(["exec", "c", "stat", "-c", "%u:%g", "/tmp/file"]);
+        let user = sandbox.ok(["exec", "c", "sh", "-c", "echo $(id -u):$(id -g)"]);
+        assert_eq!(owner, user, "{mode}");
+        sandbox.ok(["rm", "-f", "-t0", "c"]);
+    }
+}

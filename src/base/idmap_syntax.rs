@@ -43,6 +43,17 @@ pub(crate) struct Mapping {
     groups: bool,
 }
 
+impl Mapping {
+    /// Its extents in IDs of U, whose map is `u`.
+    ///
+    /// # Errors
+    ///
+    /// [`IdMapError::NotYours`].
+    pub(crate) fn extents(&self, u: &IdMap) -> Result<Vec<IdExtent>, IdMapError> {
+        if self.of_host { of_host(self.extent, u) } else { Ok(vec![self.extent]) }
+    }
+}
+
 /// Reads one mapping. `for_users`: it is a `--uidmap`, which flags may make one for groups as well.
 ///
 /// # Errors
@@ -100,8 +111,7 @@ fn build(mappings: &[Mapping], u: &IdMap) -> Result<IdMap, IdMapError> {
     let mut extents: Vec<IdExtent> = Vec::new();
     let mut extends = mappings.is_empty();
     for mapping in mappings {
-        let parts = if mapping.of_host { of_host(mapping.extent, u)? } else { vec![mapping.extent] };
-        for extent in parts {
+        for extent in mapping.extents(u)? {
             if mapping.extend {
                 extends = true;
                 extents = extents.into_iter().flat_map(|old| without(old, extent)).collect();

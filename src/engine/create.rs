@@ -51,6 +51,8 @@ impl Engine {
         self.add_cdi_devices(&mut expanded)?;
         expand::expand(&mut expanded)?;
         let request = &expanded;
+        self.check_groups(request)?;
+        let _ranges = self.lock_ranges(request)?;
         let (mut spec, mut secrets) = (self.resolve_request(request, &id)?, Vec::new());
         for (used, data) in self.secrets_for(&request.secrets)? {
             spec.secrets.push(used);

@@ -41,6 +41,14 @@ impl Engine {
     ///
     /// Conflict if the container does not run; CommandNotFound and NotExecutable for the command.
     pub(crate) fn exec(&self, id: &ContainerId, request: &ExecRequest, start: Start) -> Result<Entered> {
+        let entered = self.enter(id, request, start)?;
+        // For `inspect` alone.
+        let dir = self.store().containers().open(id)?;
+        exec_sessions::note(dir.as_fd(), entered.pid).ok();
+        Ok(entered)
+    }
+
+    fn enter(&self, id: &ContainerId, request: &ExecRequest, start: Start) -> Result<Entered> {
         let kept = config::passed_descriptors(&request.keep)?;
         let dir = self.store().containers().open(id)?;
         let status = self.status_with_monitor(dir.as_fd(), id)?;
@@ -103,7 +111,7 @@ impl Engine {
     ///
     /// As [`Engine::exec`].
     pub(crate) fn exec_detached(&self, id: &ContainerId, request: &ExecRequest) -> Result<String> {
-        let entered = self.exec(id, request, Start::default())?;
+        let entered = self.enter(id, request, Start::default())?;
         let dir = self.store().containers().open(id)?;
         // Nobody else will be there to tell. A monitor that is gone tells nothing.
         connect(dir.as_fd()).and_then(|socket| client::watch(socket.as_fd(), entered.pid)).ok();

@@ -1,4 +1,4 @@
-//! Commands that run in the background of a container: what `exec -d` prints and `inspect` lists.
+//! Further commands that run in a container: what `exec -d` prints and `inspect` lists.
 //!
 //! `containers/<id>/exec/<session ID>` is a symbolic link to `<pid>:<start ticks>:<boot ID>`; made in one
 //! call, it needs no cleaning up after a crash: a session whose process is gone is no session.

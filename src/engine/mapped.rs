@@ -14,7 +14,7 @@ use crate::engine::userns::machine_ids;
 use crate::engine::{Engine, Error, Result};
 use crate::runtime::idmaps;
 use crate::store::images::ImageRecord;
-use crate::store::unpack::Ids;
+use crate::store::unpack::{Ids, NOBODY};
 
 impl Engine {
     /// The layers of `image` for a container with the user namespace `userns`, the lowest first; unpacks
@@ -33,9 +33,16 @@ impl Engine {
             .collect();
         if names.iter().any(|name| !self.store().layers().has(name)) {
             self.tell("unpacking the image's layers for this user mapping; this happens once");
-            self.unpack_for(image, &names, &Ids::Translated { uids, gids })?;
+            let nobody = self.has_nobody().then_some(NOBODY);
+            self.unpack_for(image, &names, &Ids::Translated { uids, gids, nobody })?;
         }
         Ok(names)
+    }
+
+    /// Whether U has a nobody to give files to that have no place in a container's map.
+    fn has_nobody(&self) -> bool {
+        let has = |map: &IdMap| map.to_outside(NOBODY).is_some();
+        self.caller().mapping.as_ref().is_none_or(|mapping| has(&mapping.uids) && has(&mapping.gids))
     }
 
     /// The maps, unless they are those that layers are unpacked with anyway.

@@ -10,6 +10,7 @@
 //! ```
 
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
 
@@ -19,12 +20,14 @@ use crate::base::spec::UserNamespace;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Engine, Error, Kind, Result, resolve, state};
 use crate::runtime::rootfs::RootDir;
+use crate::store::unpack::NOBODY;
+use crate::sys::fs;
 
 /// How many IDs `auto` gives at least, as podman's `auto-userns-min-size`.
 const AUTO_MIN: u32 = 1024;
 
-/// nobody: not a reason to give 65,535 IDs.
-const NOBODY: u32 = 65_534;
+/// The file that is locked while a range is chosen, in the store.
+const RANGES_LOCK: &str = "ranges.lock";
 
 impl Engine {
     /// The user namespace that a request asks for.
@@ -49,6 +52,15 @@ impl Engine {
                     Ok(UserNamespace::Container { id, ids })
                 }
                 ("ns", path) if path.starts_with('/') => Ok(UserNamespace::Path(path.into())),
+                ("nomap", _) if self.caller().mapping.is_none() => {
+                    Err(Error::new(Kind::Unsupported, "nomap is only supported in rootless mode"))
+                }
+                // With one ID there is no other that the container's root could be.
+                ("nomap", _) => self.own_ids().and_then(|_| resolve::userns(text, caller)),
+                // As with podman: root's own IDs are those of the container anyway.
+                ("keep-id", _) if self.caller().mapping.is_none() => {
+                    resolve::userns(text, caller).map(|_| UserNamespace::Default)
+                }
                 _ => resolve::userns(text, caller),
             };
         }
@@ -78,6 +90,27 @@ impl Engine {
         let (uid_maps, gid_maps) = (parse(&request.uid_maps)?, parse(&request.gid_maps)?);
         let (uids, gids) = idmap_syntax::maps(&uid_maps, &gid_maps, (&uids, &gids)).map_err(invalid)?;
         Ok(UserNamespace::Maps { uids, gids })
+    }
+
+    /// For a request with `auto`: a lock to be held until its container is written down, so that whoever asks next finds
+    /// its range taken.
+    pub(super) fn lock_ranges(&self, request: &ContainerRequest) -> Result<Option<OwnedFd>> {
+        if !request.userns.starts_with("auto") {
+            return Ok(None);
+        }
+        let failed = |err| Error::system("lock the ranges of user IDs", err);
+        let flags = OFlags::RDWR | OFlags::CREATE;
+        let file = fs::open_at(self.store().dir(), RANGES_LOCK, flags, 0o600).map_err(failed)?;
+        fs::lock(&file, fs::Share::Exclusive).map_err(failed)?;
+        Ok(Some(file))
+    }
+
+    /// Refuses groups that no container can have where there is one ID.
+    pub(super) fn check_groups(&self, request: &ContainerRequest) -> Result<()> {
+        match request.groups.iter().any(|group| group != "keep-groups") {
+            true => self.own_ids().map(drop).map_err(|err| err.hint("leave --group-add away")),
+            false => Ok(()),
+        }
     }
 
     /// Whether a container's IDs are those of the host: it is root's, and has no user namespace.
@@ -134,21 +167,25 @@ impl Engine {
     fn auto_namespace(&self, options: &str, request: &ContainerRequest) -> Result<UserNamespace> {
         let bad = || {
             Error::invalid(format!("invalid --userns value \"auto:{options}\""))
-                .hint("known are auto:size=N, uidmapping=INSIDE:OUTSIDE:N and gidmapping=INSIDE:OUTSIDE:N")
+                .hint("known are auto:size=N, uidmapping=INSIDE:OUTSIDE:N and gidmapping=INSIDE:OUTSIDE:N; @OUTSIDE is a number of the host")
         };
         let mut size = None;
         let (mut fixed_uids, mut fixed_gids) = (Vec::new(), Vec::new());
         for option in options.split(',').filter(|option| !option.is_empty()) {
             match option.split_once('=').ok_or_else(bad)? {
-                ("size", number) => {
-                    size = Some(number.parse::<u32>().ok().filter(|size| *size > 0).ok_or_else(bad)?);
-                }
-                ("uidmapping", text) => fixed_uids.push(extent(text).ok_or_else(bad)?),
-                ("gidmapping", text) => fixed_gids.push(extent(text).ok_or_else(bad)?),
+                ("size", number) => size = Some(number.parse::<u32>().map_err(|_| bad())?),
+                ("uidmapping", text) => fixed_uids.extend(extents(text, &self.own_ids()?.0)?),
+                ("gidmapping", text) => fixed_gids.extend(extents(text, &self.own_ids()?.1)?),
                 _ => return Err(bad()),
             }
         }
-        let size = match size.or(self.conf().containers.userns_size.filter(|size| *size > 0)) {
+        // 0 means: choose.
+        let size = match size.filter(|size| *size > 0).or(self
+            .conf()
+            .containers
+            .userns_size
+            .filter(|size| *size > 0))
+        {
             Some(size) => size,
             None => self.ids_of_image(request)?.max(AUTO_MIN),
         };
@@ -206,7 +243,7 @@ impl Engine {
         Ok(ranges)
     }
 
-    /// One more than the highest ID that the image's passwd, group and user name.
+    /// One more than the highest ID that the image's passwd, group and user name, or the request.
     fn ids_of_image(&self, request: &ContainerRequest) -> Result<u32> {
         if request.rootfs.is_some() {
             return Ok(0);
@@ -226,8 +263,13 @@ impl Engine {
                 text.lines().filter_map(|line| line.split(':').nth(2)?.parse().ok()).collect();
             ids
         });
-        let user = facts.defaults.user.split(':').filter_map(|part| part.parse().ok()).collect::<Vec<u32>>();
-        let highest = numbers.chain(user).filter(|id| *id < NOBODY).max();
+        let user = request.user.as_deref().unwrap_or(&facts.defaults.user);
+        let asked = user.split(':').chain(request.groups.iter().map(String::as_str));
+        let highest = numbers
+            .chain(asked.filter_map(|id| id.parse().ok()))
+            // Not a reason to give 65,535 IDs.
+            .filter(|id| *id < NOBODY)
+            .max();
         Ok(highest.map_or(0, |id| id + 1))
     }
 }
@@ -237,14 +279,10 @@ pub(super) fn machine_ids() -> IdMap {
     IdMap(vec![IdExtent { inside: 0, outside: 0, len: u32::MAX }])
 }
 
-/// `INSIDE:OUTSIDE:COUNT`; `None` if that is no extent of IDs.
-fn extent(text: &str) -> Option<IdExtent> {
-    let mut numbers = text.split(':').map(str::parse::<u32>);
-    let mut next = || numbers.next()?.ok();
-    let extent = IdExtent { inside: next()?, outside: next()?, len: next()? };
-    let ends = |start: u32| start.checked_add(extent.len).is_some();
-    (numbers.next().is_none() && extent.len > 0 && ends(extent.inside) && ends(extent.outside))
-        .then_some(extent)
+/// `INSIDE:[@]OUTSIDE:COUNT`, in IDs of U, whose map is `u`.
+fn extents(text: &str, u: &IdMap) -> Result<Vec<IdExtent>> {
+    let parts = idmap_syntax::parse(text).and_then(|mapping| mapping.extents(u));
+    parts.map_err(|err| Error::invalid(err.to_string()))
 }
 
 /// `map` with one extent fixed; what it covers inside is taken out of the rest.
@@ -333,12 +371,16 @@ mod tests {
     }
 
     #[test]
-    fn extents_have_ends() {
-        assert_eq!(extent("3:0:2"), Some(IdExtent { inside: 3, outside: 0, len: 2 }));
-        for bad in
-            ["", "1:2", "1:2:0", "1:2:3:4", "4294967295:0:1", "0:4294967290:10", "0:0:4294967296", "-1:0:1"]
-        {
-            assert_eq!(extent(bad), None, "{bad}");
+    fn extents_are_of_u() {
+        let u = IdMap(vec![
+            IdExtent { inside: 0, outside: 1000, len: 1 },
+            IdExtent { inside: 1, outside: 100_000, len: 65_536 },
+        ]);
+        let of = |inside, outside, len| IdExtent { inside, outside, len };
+        assert_eq!(extents("3:0:2", &u).unwrap(), [of(3, 0, 2)]);
+        assert_eq!(extents("3:@1000:1", &u).unwrap(), [of(3, 0, 1)]);
+        for bad in ["", "1:2:0", "1:2:3:4", "4294967295:0:1", "0:4294967290:10", "-1:0:1", "3:@7:1"] {
+            assert!(extents(bad, &u).is_err(), "{bad}");
         }
     }
 }

@@ -173,7 +173,7 @@ impl Store {
         };
         let text = String::from_utf8_lossy(&text);
         match text.trim_end().parse::<u32>() {
-            Ok(FORMAT) => Ok(()),
+            Ok(FORMAT) => self.make_what_is_missing(),
             Ok(found) => Err(StoreError::Format { root: self.root.clone(), found }),
             Err(_) => Err(StoreError::Damaged {
                 what: "store",
@@ -217,6 +217,19 @@ impl Store {
         Ok(other.map(|name| name.display().to_string()))
     }
 
+    /// Makes the directories again of a store that was copied without its empty ones (git, zip, rsync -m):
+    /// between commands this one is.
+    fn make_what_is_missing(&self) -> Result<()> {
+        match fs::stat_at(&self.dir, "staging") {
+            // On a read-only file system what is missing stays so, and listing may work.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                DIRECTORIES.iter().try_for_each(|name| self.make_directory(name)).ok();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes a directory of the store, unless it is there. Stores of older versions lack some.
     fn make_directory(&self, name: &str) -> Result<()> {
         match fs::mkdir(&self.dir, name, 0o700) {
@@ -244,6 +257,17 @@ mod tests {
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o755)).unwrap();
         Store::open(&root).unwrap();
         assert_eq!(mode(), 0o700);
+    }
+
+    #[test]
+    fn empty_directories_that_a_copy_has_left_out_are_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        Store::open(dir.path()).unwrap();
+        for name in ["staging", "names", "volumes", "blobs/partial"] {
+            std::fs::remove_dir(dir.path().join(name)).unwrap();
+        }
+        Store::open(dir.path()).unwrap();
+        assert!(DIRECTORIES.iter().all(|name| dir.path().join(name).is_dir()));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(crate) mod run;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::errno::Errno;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde::{Deserialize, Serialize};
 
@@ -103,18 +104,11 @@ pub(super) fn become_root() -> Result<()> {
     if rustix::process::getuid().is_root() && rustix::process::getgid().is_root() {
         return Ok(());
     }
-    let failed = |errno| Failure::errno("become root of the container", std::io::Error::from(errno));
-    let has_root = |file| {
-        let map = std::fs::read_to_string(file).unwrap_or_default();
-        crate::runtime::idmaps::parse_kernel(&map).to_outside(0).is_some()
-    };
-    if has_root("/proc/self/gid_map") {
-        process::set_gid(0).map_err(failed)?;
-    }
-    if has_root("/proc/self/uid_map") {
-        process::set_uid(0).map_err(failed)?;
-    }
-    Ok(())
+    [process::set_gid(0), process::set_uid(0)].into_iter().try_for_each(|set| match set {
+        // The ID is not mapped: there is no root.
+        Ok(()) | Err(Errno::EINVAL) => Ok(()),
+        Err(errno) => Err(Failure::errno("become root of the container", std::io::Error::from(errno))),
+    })
 }
 
 /// The user that the last step runs as.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::idmap::IdMap;
 
 /// Who owns what belongs to nobody that is known.
-const NOBODY: u64 = 65_534;
+pub(crate) const NOBODY: u32 = 65_534;
 
 /// Whose IDs are those of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,8 +16,9 @@ pub(crate) enum Ids {
     /// The layer's IDs are those of the user namespace that the worker is in, with these maps.
     Mapped { uids: IdMap, gids: IdMap },
     /// The layer's IDs are those of a container with these maps, from its IDs to those of the user
-    /// namespace that the worker is in.
-    Translated { uids: IdMap, gids: IdMap },
+    /// namespace that the worker is in. Those without a place in the maps become `nobody` there, whom the container
+    /// does not have either: its files show the overflow ID. With `None` they are an error.
+    Translated { uids: IdMap, gids: IdMap, nobody: Option<u32> },
 }
 
 /// A user or a group.
@@ -50,7 +51,8 @@ impl Ids {
     /// As [`Ids::owner`], with nobody (or where that is not mapped either, root) in the place of IDs that have
     /// none; tells whether one had none.
     pub(super) fn squashed_owner(&self, uid: u64, gid: u64) -> (Option<(u32, u32)>, bool) {
-        let near = if self.owner(NOBODY, NOBODY).is_ok() { NOBODY } else { 0 };
+        let nobody = u64::from(NOBODY);
+        let near = if self.owner(nobody, nobody).is_ok() { nobody } else { 0 };
         let uid_or = if self.owner(uid, 0).is_ok() { uid } else { near };
         let gid_or = if self.owner(0, gid).is_ok() { gid } else { near };
         (self.owner(uid_or, gid_or).unwrap_or_default(), (uid, gid) != (uid_or, gid_or))
@@ -62,14 +64,14 @@ impl Ids {
     ///
     /// The ID that has no place in the map.
     pub(super) fn owner(&self, uid: u64, gid: u64) -> Result<Option<(u32, u32)>, (IdKind, u64)> {
-        let (uids, gids, translate) = match self {
+        let (uids, gids, translate, nobody) = match self {
             Self::Single => return Ok(None),
-            Self::Mapped { uids, gids } => (uids, gids, false),
-            Self::Translated { uids, gids } => (uids, gids, true),
+            Self::Mapped { uids, gids } => (uids, gids, false, None),
+            Self::Translated { uids, gids, nobody } => (uids, gids, true, *nobody),
         };
         let find = |map: &IdMap, kind, id: u64| {
             let inside = u32::try_from(id).map_err(|_| (kind, id))?;
-            let outside = map.to_outside(inside).ok_or((kind, id))?;
+            let outside = map.to_outside(inside).or(nobody).ok_or((kind, id))?;
             Ok(if translate { outside } else { inside })
         };
         Ok(Some((find(uids, IdKind::User, uid)?, find(gids, IdKind::Group, gid)?)))
@@ -123,6 +125,10 @@ mod tests {
         let few = Ids::Mapped { uids: few.clone(), gids: few };
         assert_eq!(few.squashed_owner(50, 6), (Some((0, 6)), true));
         assert_eq!(Ids::Single.squashed_owner(50, 6), (None, false));
+        let part = IdMap(vec![IdExtent { inside: 0, outside: 2000, len: 10 }]);
+        let part = |nobody| Ids::Translated { uids: part.clone(), gids: part.clone(), nobody };
+        assert_eq!(part(None).owner(50, 6), Err((IdKind::User, 50)));
+        assert_eq!(part(Some(65_534)).owner(50, 6), Ok(Some((65_534, 2006))));
     }
 
     #[test]

@@ -48,7 +48,7 @@ use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use crate::store::unpack::extract::hidden_by;
-pub(crate) use crate::store::unpack::ids::{IdKind, Ids, line_to_add};
+pub(crate) use crate::store::unpack::ids::{IdKind, Ids, NOBODY, line_to_add};
 use crate::store::unpack::settle::Implicit;
 pub(crate) use crate::store::unpack::source::{any_decoder, decoder};
 use crate::sys::fs::Space;
