@@ -80,6 +80,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: StatsArgs) -> anyhow::Result<
     if args.all && (args.latest.latest || !args.containers.is_empty()) {
         return Err(UsageError::new("--all, --latest and containers cannot be used together").into());
     }
+    if args.interval == 0 {
+        return Err(UsageError::new("invalid interval, must be a positive number greater zero").into());
+    }
     let mut ids = Vec::new();
     if args.latest.latest || !args.containers.is_empty() {
         for target in Selection::of_names(&args.containers, &args.latest).targets(session)? {
@@ -99,7 +102,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: StatsArgs) -> anyhow::Result<
             return Ok(());
         }
         before = samples.into_iter().map(|sample| (sample.id.clone(), sample)).collect();
-        std::thread::sleep(Duration::from_secs(args.interval.max(1)));
+        std::thread::sleep(Duration::from_secs(args.interval));
     }
 }
 

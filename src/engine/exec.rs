@@ -57,10 +57,13 @@ impl Engine {
                 Kind::Conflict,
                 "can only create exec sessions on running containers: container state improper",
             )
-            .hint(format!("start it: ketch start {}", id.short()))
+            .hint(match status.paused {
+                true => format!("let it go on first: ketch unpause {}", id.short()),
+                false => format!("start it: ketch start {}", id.short()),
+            })
         };
         let runs = status.phase.is_running() && status.phase != Phase::Initialized && !status.paused;
-        let record = status.record.filter(|_| runs).ok_or_else(not_running)?;
+        let record = status.record.as_ref().filter(|_| runs).cloned().ok_or_else(not_running)?;
         let mut spec = state::read_spec(dir.as_fd(), id)?;
         let secrets = secret_variables(&spec, &self.store().containers().path(id));
         let unread = |(name, err)| Error::system(format!("read secret {name}"), err);

@@ -5,13 +5,16 @@
 //!   re-injected SYN (mark 1 on lo)        → netd's TCP listener, with its address kept
 //!   anything else on lo                   → as usual
 //!   SYN to an address that is not G's     → dropped: the packet socket has a copy
-//!   belongs to a socket of netd           → mark 1, which the policy route makes local
+//!   TCP that belongs to a socket of netd  → mark 1, which the policy route makes local
 //!   for G itself, broadcast, multicast    → as usual (neighbours, DNS, ping of the gateway)
-//!   UDP to elsewhere                      → netd's UDP socket, with its address kept
+//!   UDP to elsewhere                      → the flow's socket, or netd's for all of UDP; mark 1
 //!   the rest                              → dropped: G forwards nothing
 //! ```
 //!
 //! A pure SYN never matches a socket of netd, or one in TIME_WAIT would answer it.
+//!
+//! A datagram is given to its socket right there (tproxy takes only connected ones): were it only marked, it would be
+//! looked up once more on its way, and lost if the socket that was found at first has been connected meanwhile.
 
 mod batch;
 mod rule;
@@ -51,7 +54,6 @@ pub(crate) fn rules() -> Vec<Rule> {
     let datagram = |to: IpAddr| {
         Rule::new().family(to.is_ipv6()).proto(Proto::Udp).tproxy(to, UDP_PORT).set_mark(MARK).accept()
     };
-    let of_netd = |proto| Rule::new().proto(proto).transparent_socket().set_mark(MARK).accept();
     vec![
         reinjected(loopback4),
         reinjected(loopback6),
@@ -60,8 +62,7 @@ pub(crate) fn rules() -> Vec<Rule> {
         // A socket of netd's takes packets from whatever link: nobody sends any in the name of a container elsewhere.
         Rule::new().proto(Proto::Tcp).source_is_elsewhere().drop(),
         Rule::new().proto(Proto::Udp).source_is_elsewhere().drop(),
-        of_netd(Proto::Tcp),
-        of_netd(Proto::Udp),
+        Rule::new().proto(Proto::Tcp).transparent_socket().set_mark(MARK).accept(),
         Rule::new().destination_is(AddressType::Local).accept(),
         Rule::new().destination_is(AddressType::Broadcast).accept(),
         Rule::new().destination_is(AddressType::Multicast).accept(),
