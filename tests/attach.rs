@@ -200,6 +200,10 @@ fn start_attaches_too() {
         let start = sandbox.command(["start", "-ai", "s"]).stdin("typed").run();
         assert_eq!((start.code, start.stdout.as_str(), start.stderr.as_str()), (13, "typed", "end\n"));
     }
+    // To one that runs already, too.
+    sandbox.ok(["start", "s"]);
+    let start = sandbox.command(["start", "-ai", "s"]).stdin("typed").run();
+    assert_eq!((start.code, start.stdout.as_str(), start.stderr.as_str()), (13, "typed", "end\n"));
 }
 
 /// SEC-32: the container never holds the terminal of the one who started it.

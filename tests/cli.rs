@@ -277,6 +277,13 @@ fn names_of_everything_are_completed() {
             (&["ketch", "run", "--secret", "kn"], "known-secret"),
             (&["ketch", "run", "--network", "kn"], "known-network"),
             (&["ketch", "rmi", "localhost/"], "localhost/bb:latest"),
+            (&["ketch", "run", "b"], "bb:latest"),
+            (&["ketch", "exec", "-it", "kn"], "known-container"),
+            (&["ketch", "top", "kn"], "known-container"),
+            (&["ketch", "inspect", "kn"], "known-container"),
+            (&["ketch", "inspect", "loc"], "localhost/bb:latest"),
+            (&["ketch", "diff", "kn"], "known-container"),
+            (&["ketch", "cp", "kn"], "known-container:"),
         ] {
             let offered = offered(&sandbox, shell, words);
             let names: Vec<_> = offered.lines().map(|line| line.split('\t').next().unwrap_or(line)).collect();

@@ -335,3 +335,24 @@ fn cdi_devices_of_a_configured_directory() {
     let output = sh(&sandbox, &conf, &["--net=none", "--device=test.example/thing=two"], "true");
     assert!(output.fails(125).contains("unresolvable CDI devices"), "{}", output.stderr);
 }
+
+#[test]
+fn what_the_configuration_switches_on_is_switched_off_by_flags() {
+    let sandbox = Sandbox::new();
+    let conf = "[containers]\nnetns='none'\ninit=true\nprivileged=true\nenv_host=true\nno_hosts=true\n";
+    let script =
+        "cat /proc/1/comm; grep CapEff /proc/self/status | cut -f2; echo \"$KETCH_ROOT\"; wc -l < /etc/hosts";
+    let output = sh(
+        &sandbox,
+        conf,
+        &["--init=false", "--privileged=false", "--env-host=false", "--no-hosts=false"],
+        script,
+    );
+    let lines: Vec<&str> = output.ok().lines().collect();
+    assert!(
+        matches!(lines[..], ["sh", caps, "", hosts] if caps != "000001ffffffffff" && hosts != "0"),
+        "{lines:?}"
+    );
+    let output = sh(&sandbox, conf, &[], "cat /proc/1/comm; echo \"$KETCH_ROOT\"");
+    assert!(output.ok().starts_with("ketch\n/"), "{}", output.stdout);
+}

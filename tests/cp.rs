@@ -310,3 +310,52 @@ fn volumes_of_a_container_that_never_ran_take_and_give_files() {
     let unnamed = sandbox.ketch(["cp", "c:", "out"]);
     assert!(unnamed.fails(125).contains("you must specify paths"), "{}", unnamed.stderr);
 }
+
+#[test]
+fn a_container_between_two_lives_is_read_at_once() {
+    let sandbox = Sandbox::new();
+    sandbox.start("e", &["--restart=always"], "echo data > /f; exit 1");
+    // The pause after this life is one of several seconds.
+    sandbox.wait_until(&["inspect", "--format={{.RestartCount}} {{.State.Status}}", "e"], "6 exited");
+    let out = sandbox.path("f").display().to_string();
+    sandbox.ok(["cp", "e:/f", &out]);
+    assert_eq!(sandbox.inspect("e", ".RestartCount"), "6", "it was not waited for the next life");
+    assert_eq!(sandbox.read("f"), "data\n");
+    assert_eq!(sandbox.ok(["diff", "e"]), "A /f");
+    sandbox.ok(["commit", "-q", "e", "core"]);
+    sandbox.ok(["export", "e", "-o", "/dev/null"]);
+    assert_eq!(sandbox.ok(["run", "--rm", "--net=none", "core", "cat", "/f"]), "data");
+    sandbox.wait_until(&["inspect", "--format={{.RestartCount}}", "e"], "7");
+    sandbox.ok(["stop", "--time=0", "e"]);
+}
+
+#[test]
+fn a_container_that_ends_at_that_moment_is_read_all_the_same() {
+    let sandbox = Sandbox::new();
+    for n in 0..24 {
+        let name = format!("r{n}");
+        sandbox.start(&name, &[], &format!("echo data > /f; sleep 0.0{}", n % 6));
+        sandbox.ketch(["export", &name, "-o", "/dev/null"]).ok();
+        sandbox.ketch(["commit", "-q", &name]).ok();
+        sandbox.wait_until(&["diff", &name], "A /f");
+        sandbox.ketch(["cp", &format!("{name}:/f"), &sandbox.path("f").display().to_string()]).ok();
+    }
+}
+
+#[test]
+fn a_start_waits_for_a_copy_of_the_files() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--name=c", "--net=none", "bb", "sleep", "1000"]);
+    sandbox.write("big", vec![1; 8 << 20]);
+    sandbox.ok(["cp", &sandbox.path("big").display().to_string(), "c:/big"]);
+    let copy = sandbox.program("sh", ["-c", "ketch cp c:/big - | (echo begun >&2; sleep 2; wc -c)"]).spawn();
+    common::wait_for("the copy", || match copy.stderr_so_far().is_empty() {
+        true => Err("nothing yet".to_owned()),
+        false => Ok(()),
+    });
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(sandbox.inspect("c", ".State.Status"), "created", "a copy is no start");
+    sandbox.ok(["start", "c"]);
+    assert_eq!(sandbox.inspect("c", ".State.Status"), "running");
+    assert!(copy.wait().ok().trim().parse::<u64>().is_ok_and(|length| length > 8 << 20));
+}

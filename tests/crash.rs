@@ -511,3 +511,32 @@ fn rel_18_a_full_store_can_be_cleaned() {
     assert!(output.stdout.contains("fill Exited (1)"), "{output:?}");
     assert!(output.stdout.contains("rm 0\n") && output.stdout.ends_with("fine\n"), "{output:?}");
 }
+
+#[test]
+fn rel_18_the_exit_code_of_every_container_that_fills_the_disk_is_kept() {
+    let sandbox = Sandbox::empty();
+    let image = Registry::shared().push("crash/small", "v3", &common::bb::image().build());
+    let script = format!(
+        "ketch pull -q {image} > /dev/null
+         for n in 1 2 3; do
+           ketch run --name fill --net=none {image} sh -c 'cat /dev/zero > /full; exit 5' 2> /dev/null
+           ketch ps -a --format '{{{{.Names}}}} {{{{.Status}}}}'; ketch rm -f fill > /dev/null
+         done"
+    );
+    let output = on_a_small_disk(&sandbox, "40m", &script);
+    assert_eq!(output.stdout.matches("fill Exited (5)").count(), 3, "{output:?}");
+}
+
+#[test]
+fn a_copy_that_does_not_fit_says_so() {
+    let sandbox = Sandbox::empty();
+    let image = Registry::shared().push("crash/small", "v4", &common::bb::image().build());
+    let script = format!(
+        "ketch pull -q {image} > /dev/null; ketch create --name c --net=none {image} true > /dev/null
+         head -c 60000000 /dev/zero > \"$HOME/big\"; ketch cp \"$HOME/big\" c:/big; echo cp $?
+         ketch commit -q c; echo commit $?"
+    );
+    let output = on_a_small_disk(&sandbox, "24m", &script);
+    assert!(output.stdout.starts_with("cp 125\ncommit 125\n"), "{output:?}");
+    assert_eq!(output.stderr.to_lowercase().matches("no space left on device").count(), 2, "{output:?}");
+}

@@ -127,6 +127,9 @@ fn events_are_followed_until_a_time_and_filters_choose() {
 
     let past = sandbox.ketch(["events", "--until=1s", "--since=1h"]);
     assert_eq!(past.code, 0, "{}", past.stderr);
+    let begun = std::time::Instant::now();
+    let ahead = sandbox.ketch(["events", "--until=1s"]);
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(1), "{}", ahead.stderr);
     let now = sandbox.ok(["events", "--stream=false", "--since=0s"]);
     assert_eq!(now, "", "nothing since now");
     let soon = sandbox.ketch(["events", "--since=1h", "--until=-300ms", "--filter=volume=last"]);
@@ -167,6 +170,16 @@ fn events_can_go_elsewhere() {
         ["PODMAN_EVENT=create\n", "PODMAN_TYPE=volume\n", "PODMAN_NAME=v\n", "SYSLOG_IDENTIFIER=ketch\n"]
     {
         assert!(entry.contains(field), "{entry}");
+    }
+    // In place of systemd's program, which goes on for ever when it follows.
+    let line = r#"{"SYSLOG_IDENTIFIER":"ketch","PODMAN_EVENT":"create","PODMAN_TYPE":"volume","PODMAN_NAME":"v","PODMAN_TIME":"2026-11-21T08:58:56Z"}"#;
+    let program = format!("#!/bin/sh\necho '{line}'\ncase \"$*\" in *--follow*) exec sleep 600;; esac\n");
+    sandbox.write_program("bin/journalctl", program);
+    let bin = sandbox.path("bin").display().to_string();
+    for script in ["--since=1 --until=1m", "--until=1s", "--stream=false", "| head -n 1"] {
+        let script = format!("PATH={bin}:$PATH; ketch --events-backend=journald events {script}");
+        let events = sandbox.program("sh", ["-c", &script]).run();
+        assert_eq!((events.code, events.stdout.lines().count()), (0, 1), "{script}: {events:?}");
     }
     let bad = sandbox.ketch(["--events-backend=paper", "ps"]);
     assert!(bad.fails(125).contains("unknown events backend"), "{}", bad.stderr);

@@ -486,6 +486,31 @@ fn exec_has_the_secrets_that_are_variables() {
 }
 
 #[test]
+fn a_secret_that_is_a_variable_has_its_new_value_at_the_next_start() {
+    let sandbox = Sandbox::new();
+    let set = |value: &str| {
+        sandbox.command(["secret", "create", "--replace", "s", "-"]).stdin(value).run().ok().to_owned()
+    };
+    set("old");
+    sandbox.ok([
+        "create",
+        "--name=c",
+        "--net=none",
+        "--secret=s,type=env,target=S",
+        "bb",
+        "sh",
+        "-c",
+        "echo $S",
+    ]);
+    assert_eq!(sandbox.ok(["start", "-a", "c"]), "old");
+    set("new");
+    assert_eq!(sandbox.ok(["start", "-a", "c"]), "new");
+    sandbox.ok(["secret", "rm", "s"]);
+    let start = sandbox.ketch(["start", "-a", "c"]);
+    assert!(start.fails(125).contains("secret s: no such secret"), "{}", start.stderr);
+}
+
+#[test]
 fn a_unit_of_systemd_is_a_label_of_its_containers() {
     let sandbox = Sandbox::new();
     let create = ["create", "--name=c", "--net=none", "--label=PODMAN_SYSTEMD_UNIT=mine", "bb", "true"];

@@ -96,6 +96,12 @@ fn a_life_is_told_from_start_to_end() {
 
     let state = "{{.State.Status}} {{.State.Running}} {{.State.Pid}} {{.State.ExitCode}} {{.State.FinishedAt.IsZero}}";
     assert_eq!(sandbox.ok(["inspect", "-f", state, "box"]), "exited false 0 137 false");
+    // The last end is known in the next lives, too.
+    let end = sandbox.inspect("box", ".State.FinishedAt");
+    sandbox.ok(["start", "box"]);
+    assert_eq!(sandbox.inspect("box", ".State.FinishedAt"), end);
+    sandbox.ok(["kill", "box"]);
+    assert_ne!(sandbox.inspect("box", ".State.FinishedAt"), end);
 }
 
 #[test]

@@ -273,6 +273,20 @@ fn an_update_is_kept_for_the_next_start() {
 }
 
 #[test]
+fn updates_at_the_same_time_lose_nothing_of_each_other() {
+    let sandbox = Sandbox::new();
+    for n in 0..8 {
+        let name = format!("u{n}");
+        sandbox.ok(["create", "--name", &name, "--net=none", "bb", "true"]);
+        let changes = ["--restart=always", "--health-cmd=true", "--pids-limit=77", "--memory=64m"];
+        let updates = changes.map(|change| sandbox.command(["update", change, &name]).spawn());
+        updates.into_iter().for_each(|update| drop(update.wait().ok().to_owned()));
+        let seen = "{{.HostConfig.RestartPolicy.Name}} {{len .Config.Healthcheck.Test}} {{.HostConfig.PidsLimit}} {{.HostConfig.Memory}}";
+        assert_eq!(sandbox.ok(["inspect", "--format", seen, &name]), "always 2 77 67108864");
+    }
+}
+
+#[test]
 fn an_update_of_the_restart_policy_holds_at_once() {
     let sandbox = Sandbox::new();
     sandbox.start("a", &[], "sleep 1000");

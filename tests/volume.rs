@@ -299,6 +299,15 @@ fn an_anonymous_volume_stays_as_long_as_another_container_uses_it() {
 }
 
 #[test]
+fn a_container_in_place_of_another_leaves_that_ones_anonymous_volume() {
+    let sandbox = Sandbox::new();
+    sandbox.start("db", &["--volume=/data"], "exec sleep 1000");
+    let volume = sandbox.inspect("db", "(index .Mounts 0).Name");
+    sandbox.start("db", &["--replace", "--volume=/data"], "exec sleep 1000");
+    assert_eq!(sandbox.ketch(["volume", "exists", &volume]).code, 0);
+}
+
+#[test]
 fn a_tmpfs_volume_may_be_at_two_places_of_a_container() {
     let sandbox = Sandbox::new();
     sandbox.ok(["volume", "create", "--opt=type=tmpfs", "--opt=device=tmpfs", "t"]);

@@ -253,9 +253,13 @@ impl Server {
     /// Lets new clients in, if the last wait found some. To be called after all clients were looked
     /// at: it changes their number.
     pub(crate) fn accept(&mut self, set: &PollSet) {
-        if !set.ready(self.base).read {
-            return;
+        if set.ready(self.base).read {
+            self.admit_waiting();
         }
+    }
+
+    /// Lets those in who wait in the socket's queue.
+    fn admit_waiting(&mut self) {
         while let Some(listener) = self.listener.as_ref().filter(|_| self.clients.len() < MAX_CLIENTS) {
             match socket::accept(listener.as_fd()) {
                 Ok(Some(socket)) => self.admit(socket),
@@ -387,6 +391,13 @@ impl Server {
         self.clients.retain(|client| !done(client));
     }
 
+    /// As [`announce`](Self::announce) at the end of the last life: those who have just come hear of it, too, of whom nobody
+    /// else would let them in.
+    pub(crate) fn announce_last(&mut self, code: i32) {
+        self.admit_waiting();
+        self.announce(code);
+    }
+
     /// Tells every client that the container has ended with `code`. Their connections end when they
     /// have taken what waits for them.
     pub(crate) fn announce(&mut self, code: i32) {
@@ -461,6 +472,20 @@ mod tests {
         assert_eq!(server.receive(0, &mut [0; 64]), None);
         assert!(!server.awaits_first());
         (server, theirs)
+    }
+
+    #[test]
+    fn who_comes_at_the_end_hears_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = File::open(dir.path()).unwrap();
+        let listener =
+            socket::listen_at(directory.as_fd(), client::SOCKET_NAME.as_ref(), Kind::Packet).unwrap();
+        let mut server = Server::new(Some(listener), None).unwrap();
+        let late = client::connect(directory.as_fd()).unwrap();
+        client::greet(late.as_fd(), Hello::default()).unwrap();
+        server.announce_last(7);
+        server.finish().unwrap();
+        assert_eq!(client::wait_for_exit(late.as_fd()).unwrap(), Some(7));
     }
 
     #[test]

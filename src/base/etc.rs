@@ -51,3 +51,10 @@ pub(crate) struct SecretUse {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
 }
+
+impl SecretUse {
+    /// True for a variable with the value of a secret of the store: the container has no copy.
+    pub(crate) fn is_read_at_start(&self) -> bool {
+        self.variable.is_some() && !self.id.is_empty()
+    }
+}

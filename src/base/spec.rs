@@ -507,6 +507,9 @@ pub(crate) struct Record {
     pub(crate) started: Timestamp,
     /// How it ended; `None` while it runs, and for ever if the machine died with it.
     pub(crate) ended: Option<Ended>,
+    /// When the life before it ended, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ended_before: Option<Timestamp>,
     /// How many times the restart policy started it again.
     pub(crate) restarts: u32,
     /// Process 1 waits for its start, with everything around it in place (`container init`).
@@ -528,6 +531,11 @@ impl Record {
     /// Whether there was ever a process 1.
     pub(crate) fn has_run(&self) -> bool {
         self.pid != Self::NEVER_RAN
+    }
+
+    /// When the container ended last, in this life or in the one before.
+    pub(crate) fn last_end(&self) -> Option<Timestamp> {
+        self.ended.as_ref().filter(|_| self.has_run()).map(|ended| ended.at).or(self.ended_before)
     }
 }
 

@@ -72,6 +72,19 @@ pub(crate) fn parse_when(text: &str, now: Timestamp, zone: &TimeZone) -> Result<
     now.checked_sub(before).map_err(|_| bad())
 }
 
+/// As [`parse_when`], but a duration is a time to come: `10s` is in ten seconds.
+///
+/// # Errors
+///
+/// As [`parse_when`].
+pub(crate) fn parse_when_ahead(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, TimeError> {
+    let ahead = parse_duration(text).ok().filter(|ahead| ahead.is_positive());
+    match ahead.and_then(|ahead| now.checked_add(ahead).ok()) {
+        Some(time) => Ok(time),
+        None => parse_when(text, now, zone),
+    }
+}
+
 /// `1795239720.25` → the time.
 fn parse_unix(text: &str) -> Option<Timestamp> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));

@@ -8,11 +8,12 @@ use clap::{ArgAction, Args};
 
 use crate::attach::client::{self, End, Local};
 use crate::attach::detach::DetachKeys;
+use crate::base::id::ContainerId;
 use crate::cli::run;
 use crate::cli::session::{Exit, Session};
 use crate::cli::targets::{self, Latest};
 use crate::engine::attach::{Attachment, SignalPath};
-use crate::engine::{Error, Kind};
+use crate::engine::{Engine, Error, Kind};
 use crate::sys::{pidfd, signal};
 
 /// Attach to a running container
@@ -49,9 +50,24 @@ pub(crate) struct AttachArgs {
 pub(crate) fn run(session: &mut Session<'_>, args: AttachArgs) -> anyhow::Result<Exit> {
     let id = targets::one(session, args.container.as_ref(), &args.latest)?;
     let keys = run::detach_keys(session.engine()?, args.detach_keys.as_deref())?;
-    let Attachment { socket, terminal, stdin, signals } = session.engine()?.attach(&id, !args.no_stdin)?;
-    let route = args.sig_proxy.then_some(Route::Monitor(signals));
-    Ok(pump(socket, terminal, stdin, keys, route)?.unwrap_or(Exit::OK))
+    to_running(session.engine()?, &id, !args.no_stdin, keys, args.sig_proxy)
+}
+
+/// Attaches to a running container, to its input only with `stdin`, and stays until it ends or the user leaves.
+///
+/// # Errors
+///
+/// Conflict if it does not run; as [`pump`].
+pub(crate) fn to_running(
+    engine: &Engine,
+    id: &ContainerId,
+    stdin: bool,
+    detach_keys: DetachKeys,
+    sig_proxy: bool,
+) -> anyhow::Result<Exit> {
+    let Attachment { socket, terminal, stdin, signals } = engine.attach(id, stdin)?;
+    let route = sig_proxy.then_some(Route::Monitor(signals));
+    Ok(pump(socket, terminal, stdin, detach_keys, route)?.unwrap_or(Exit::OK))
 }
 
 /// How signals reach a process that a command is attached to.

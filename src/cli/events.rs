@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use crate::base::time::{go_string, parse_when};
+use crate::base::time::{go_string, parse_when, parse_when_ahead};
 use crate::cli::error::{of_printing, shown};
 use crate::cli::format::{Format, Shape, docker, render_row};
 use crate::cli::session::Session;
@@ -43,7 +43,7 @@ pub(crate) struct EventsArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     stream: bool,
 
-    /// End with the events until a time or a duration ago
+    /// End with the events until a time or a duration ago; without --since, in a duration from now
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
 }
@@ -63,12 +63,14 @@ fn key_in_small(filter: &str) -> String {
 pub(crate) fn run(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Result<()> {
     let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
     let (now, zone) = (Timestamp::now(), TimeZone::system());
-    let when = |text: &Option<String>| text.as_ref().map(|text| parse_when(text, now, &zone)).transpose();
+    // Who waits for events, and asks for none of the past, means what is still to come, as with `logs --follow`.
+    let ahead = args.stream && args.since.is_none();
+    let parse_until = if ahead { parse_when_ahead } else { parse_when };
     let stdout = io::stdout();
     let query = EventQuery {
         outlet: Some(stdout.as_fd()),
-        since: when(&args.since)?,
-        until: when(&args.until)?,
+        since: args.since.as_ref().map(|text| parse_when(text, now, &zone)).transpose()?,
+        until: args.until.as_ref().map(|text| parse_until(text, now, &zone)).transpose()?,
         filters: Filters::parse(
             &args.filter.iter().map(|text| key_in_small(text)).collect::<Vec<_>>(),
             events::FILTERS,

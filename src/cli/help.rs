@@ -1,11 +1,12 @@
 //! Help, completion and "did you mean": all that needs the whole tree of verbs.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, Command};
-use clap_complete::{ArgValueCandidates, CompletionCandidate};
+use clap_complete::CompletionCandidate;
+use clap_complete::engine::{ArgValueCompleter, PathCompleter, ValueCompleter};
 
 use crate::cli::error::FAILED;
 use crate::cli::globals::{self, Globals};
@@ -143,20 +144,59 @@ fn completing_tree() -> Command {
 }
 
 /// Makes an argument that names a container, an image, a volume, a network or a secret complete to those that there are.
+/// The name of its value says which: `CONTAINER`, `CONTAINER|IMAGE`, `CONTAINER COMMAND`, `[CONTAINER:]SOURCE`.
 fn knows_names(arg: Arg) -> Arg {
-    let is = |word: &str| arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == word));
-    if is("CONTAINER") {
-        arg.add(ArgValueCandidates::new(container_names))
-    } else if is("IMAGE") {
-        arg.add(ArgValueCandidates::new(image_names))
-    } else if is("VOLUME") {
-        arg.add(ArgValueCandidates::new(volume_names))
-    } else if is("NETWORK") {
-        arg.add(ArgValueCandidates::new(network_names))
-    } else if is("SECRET") {
-        arg.add(ArgValueCandidates::new(secret_names))
-    } else {
-        arg
+    let says = arg.get_value_names().unwrap_or_default().iter().map(ToString::to_string);
+    let says = says.collect::<Vec<_>>().join("|");
+    let words: Vec<&str> = says.split(['|', ' ']).collect();
+    let is = |word: &str| words.contains(&word);
+    let is_path = is("[CONTAINER:]SOURCE") || is("[CONTAINER:]TARGET");
+    let kinds: Vec<KnownNames> = [
+        (is("CONTAINER") || is("OBJECT"), container_names as KnownNames),
+        (is_path, container_roots),
+        (is("IMAGE") || is("OBJECT"), image_names),
+        (is("VOLUME"), volume_names),
+        (is("NETWORK"), network_names),
+        (is("SECRET"), secret_names),
+    ]
+    .into_iter()
+    .filter_map(|(is_meant, names)| is_meant.then_some(names))
+    .collect();
+    match kinds.is_empty() {
+        true => arg,
+        false => arg.add(ArgValueCompleter::new(Names { kinds, is_path, first_only: says.contains(' ') })),
+    }
+}
+
+/// The names of one kind that begin as what was typed.
+type KnownNames = fn(&str) -> Vec<String>;
+
+/// Completes to names of the store.
+struct Names {
+    kinds: Vec<KnownNames>,
+    /// Files are meant, too.
+    is_path: bool,
+    /// What follows the first value is something else.
+    first_only: bool,
+}
+
+impl ValueCompleter for Names {
+    fn complete(&self, current: &OsStr) -> Vec<CompletionCandidate> {
+        let typed = current.to_string_lossy();
+        let names = self.kinds.iter().flat_map(|names| names(&typed));
+        let mut found: Vec<_> =
+            names.filter(|name| name.starts_with(&*typed)).map(CompletionCandidate::new).collect();
+        if self.is_path {
+            found.extend(PathCompleter::any().complete(current));
+        }
+        found
+    }
+
+    fn complete_at(&self, index: usize, current: &OsStr) -> Vec<CompletionCandidate> {
+        match self.first_only && index > 0 {
+            true => PathCompleter::any().complete(current),
+            false => self.complete(current),
+        }
     }
 }
 
@@ -167,31 +207,41 @@ fn present_store() -> Option<Engine> {
     Engine::open(&config, |_| {}).ok()
 }
 
-fn container_names() -> Vec<CompletionCandidate> {
+fn container_names(_: &str) -> Vec<String> {
     let names = present_store().and_then(|engine| engine.store().names().list().ok()).unwrap_or_default();
-    names.into_iter().map(|(name, _)| CompletionCandidate::new(name)).collect()
+    names.into_iter().map(|(name, _)| name).collect()
 }
 
-fn image_names() -> Vec<CompletionCandidate> {
+fn container_roots(typed: &str) -> Vec<String> {
+    container_names(typed).into_iter().map(|name| name + ":").collect()
+}
+
+/// Images by their whole names, or from behind the part that was left out: `bb:latest`.
+fn image_names(typed: &str) -> Vec<String> {
     let refs = present_store().and_then(|engine| engine.store().refs().list().ok()).unwrap_or_default();
-    refs.items.into_iter().map(|known| CompletionCandidate::new(known.name.to_string())).collect()
+    let as_typed = |name: String| {
+        let ends = name.match_indices('/').map(|(at, _)| at + 1);
+        let found = std::iter::once(0).chain(ends).find(|start| name[*start..].starts_with(typed));
+        found.map(|start| name[start..].to_owned())
+    };
+    refs.items.into_iter().filter_map(|known| as_typed(known.name.to_string())).collect()
 }
 
-fn volume_names() -> Vec<CompletionCandidate> {
+fn volume_names(_: &str) -> Vec<String> {
     let volumes = present_store().and_then(|engine| engine.store().volumes().list().ok()).unwrap_or_default();
-    volumes.items.into_iter().map(|volume| CompletionCandidate::new(volume.name)).collect()
+    volumes.items.into_iter().map(|volume| volume.name).collect()
 }
 
-fn network_names() -> Vec<CompletionCandidate> {
+fn network_names(_: &str) -> Vec<String> {
     let root = present_store().map(|engine| engine.store().root().join("networks"));
     let files = root.and_then(|root| std::fs::read_dir(root).ok()).into_iter().flatten().flatten();
     let name = |file: std::fs::DirEntry| Some(file.file_name().to_str()?.strip_suffix(".json")?.to_owned());
-    files.filter_map(name).map(CompletionCandidate::new).collect()
+    files.filter_map(name).collect()
 }
 
-fn secret_names() -> Vec<CompletionCandidate> {
+fn secret_names(_: &str) -> Vec<String> {
     let found = present_store().and_then(|engine| engine.store().secrets().list().ok()).unwrap_or_default();
-    found.items.into_iter().map(|secret| CompletionCandidate::new(secret.name)).collect()
+    found.items.into_iter().map(|secret| secret.name).collect()
 }
 
 /// The script that makes `shell` ask [`complete`].

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::base::stream::Stream;
-use crate::base::time::{parse_duration, parse_when};
+use crate::base::time::{parse_when, parse_when_ahead};
 use crate::cli::session::Session;
 use crate::cli::targets::{Latest, Selection};
 use crate::cli::usage::UsageError;
@@ -158,15 +158,11 @@ fn joined_tail(word: &str) -> Option<(&str, &str)> {
 
 fn query(args: &LogsArgs) -> anyhow::Result<Query> {
     let (now, zone) = (Timestamp::now(), TimeZone::system());
-    let when = |text: &Option<String>| text.as_ref().map(|text| parse_when(text, now, &zone)).transpose();
     // Whoever follows means what is still to come, as podman does and docker's manual shows.
-    let ahead = args.until.as_deref().filter(|_| args.follow).and_then(|text| parse_duration(text).ok());
-    let until = match ahead.filter(|ahead| ahead.is_positive()).and_then(|ahead| now.checked_add(ahead).ok())
-    {
-        None => when(&args.until)?,
-        some => some,
-    };
-    Ok(Query { tail: tail(&args.tail)?, since: when(&args.since)?, until })
+    let parse_until = if args.follow { parse_when_ahead } else { parse_when };
+    let since = args.since.as_ref().map(|text| parse_when(text, now, &zone)).transpose()?;
+    let until = args.until.as_ref().map(|text| parse_until(text, now, &zone)).transpose()?;
+    Ok(Query { tail: tail(&args.tail)?, since, until })
 }
 
 /// Reads `--tail`; `None` means everything.

@@ -247,7 +247,17 @@ pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Resul
         },
     };
     let attachment = Attachment { hello, terminal: spec.process.terminal, sig_proxy: args.sig_proxy };
-    attached(engine, &id, false, attachment, keys, Vec::new())
+    match attached(engine, &id, false, attachment, keys.clone(), Vec::new()) {
+        // It runs already, as with `attach`.
+        Err(err) if is_conflict(&err) && engine.runs(&id).unwrap_or(false) => {
+            attach::to_running(engine, &id, args.interactive, keys, args.sig_proxy)
+        }
+        other => other,
+    }
+}
+
+fn is_conflict(err: &anyhow::Error) -> bool {
+    err.downcast_ref::<Error>().is_some_and(|err| err.kind == Kind::Conflict)
 }
 
 /// Whether nobody reads what the container writes, or the disk takes no more of it. A terminal that was closed is none

@@ -13,7 +13,7 @@ use crate::base::manifest::{ContainerDefaults, Form};
 use crate::base::spec::{ContainerSpec, MountKind};
 use crate::engine::layer::LayerOptions;
 use crate::engine::register::{MAX_DOCUMENT, NewImage};
-use crate::engine::{Engine, Error, Result, changes};
+use crate::engine::{Engine, Error, Kind, Result, changes};
 
 /// Variables that ketch itself gives to containers, and that a further one gets anew.
 const OWN_VARIABLES: [&str; 4] = ["HOME", "HOSTNAME", "TERM", "container"];
@@ -62,9 +62,14 @@ impl Engine {
 
         let below = if commit.squash { vec![] } else { self.image_layers(&base)? };
         let options = LayerOptions { squash: commit.squash, ..LayerOptions::default() };
-        let mut layer = match commit.pause && self.runs(id)? && !self.is_paused(id)? {
-            true => self.while_paused(id, || self.commit_upper(id, &options))?,
-            false => self.commit_upper(id, &options)?,
+        let paused = match commit.pause && self.runs(id)? && !self.is_paused(id)? {
+            true => self.while_paused(id, || self.commit_upper(id, &options)),
+            false => self.commit_upper(id, &options),
+        };
+        let mut layer = match paused {
+            // It has ended before it could be paused.
+            Err(err) if err.kind == Kind::Conflict && !self.runs(id)? => self.commit_upper(id, &options)?,
+            other => other?,
         };
         let (wanted, mut descriptors): (Vec<_>, Vec<_>) = below.into_iter().unzip();
         self.add_layer(&wanted, &mut layer)?;

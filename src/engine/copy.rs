@@ -2,20 +2,19 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::base::bytes::Bytes;
 use crate::base::id::ContainerId;
 use crate::base::spec::Record;
 use crate::engine::start::failed;
-use crate::engine::{Engine, Error, Kind, Result, state};
+use crate::engine::still::{LOOK, PATIENCE};
+use crate::engine::{Engine, Error, Result, state};
 use crate::runtime::copy::{self, Content, Copying, Ids, Job, Owner, Pack, Place, Unpack};
 use crate::runtime::failure::Failure;
+use crate::runtime::still::Still;
 use crate::store::volumes::VolumeRecord;
-use crate::sys::fs::{self, OFlags, Share};
-
-/// How long a copy waits for another one of the same stopped container.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::sys::signal::BrokenPipesAreErrors;
 
 /// One end of a copy.
 #[derive(Clone, Debug)]
@@ -38,10 +37,27 @@ pub(crate) struct Copy {
 /// A container as a copy finds it.
 struct Standing {
     place: Place,
+    /// Of one that runs.
     record: Option<Record>,
     /// Keeps one that does not run from being started.
-    _still: Option<OwnedFd>,
-    user: String,
+    still: Option<Still>,
+}
+
+/// A copy that has found the container's files.
+struct Begun {
+    copying: Copying,
+    /// The source of a pack is one.
+    is_directory: bool,
+    still: Option<Still>,
+}
+
+impl Begun {
+    /// Waits for the end.
+    fn finish(self) -> std::result::Result<(), Failure> {
+        let finished = self.copying.finish();
+        drop(self.still);
+        finished
+    }
 }
 
 impl Engine {
@@ -52,9 +68,7 @@ impl Engine {
     /// If the container is gone, or the archive cannot be written.
     pub(crate) fn export(&self, id: &ContainerId, archive: BorrowedFd<'_>) -> Result<()> {
         let pack = Pack { path: "/".into(), name: "".into(), one_file_system: true };
-        let copying =
-            self.begin(&self.standing(id)?, Job::Pack(pack), archive).map_err(|err| failed(err, id))?;
-        copying.begun().and_then(|_| copying.finish()).map_err(|err| failed(err, id))
+        self.begin(id, &Job::Pack(pack), archive)?.finish().map_err(|err| failed(err, id))
     }
 
     /// Writes the files of a volume to `archive`.
@@ -108,9 +122,7 @@ impl Engine {
         let (name, content_only) = name_of(path);
         let name = if content_only { ".".into() } else { name };
         let pack = Pack { path: path.clone(), name, one_file_system: false };
-        let copying =
-            self.begin(&self.standing(id)?, Job::Pack(pack), archive).map_err(|err| failed(err, id))?;
-        copying.begun().and_then(|_| copying.finish()).map_err(|err| failed(err, id))
+        self.begin(id, &Job::Pack(pack), archive)?.finish().map_err(|err| failed(err, id))
     }
 
     /// Unpacks the tar archive `archive` into the directory `path` of a container.
@@ -125,10 +137,8 @@ impl Engine {
         archive: BorrowedFd<'_>,
         how: Copy,
     ) -> Result<()> {
-        let standing = self.standing(id)?;
-        let job = how.unpack(path, "".into(), Content::Stream, &standing.user);
-        let copying = self.begin(&standing, Job::Unpack(job), archive).map_err(|err| failed(err, id))?;
-        copying.finish().map_err(|err| failed(err, id))
+        let job = how.unpack(path, "".into(), Content::Stream, &self.container_spec(id)?.process.user);
+        self.begin(id, &Job::Unpack(job), archive)?.finish().map_err(|err| failed(err, id))
     }
 
     /// Copies a file or a directory. At least one end is in a container.
@@ -145,35 +155,32 @@ impl Engine {
             }
             (End::Container(id, path), target) => {
                 let pack = Pack { path: path.clone(), name: ".".into(), one_file_system: false };
-                let source = self.standing(id)?;
-                let packing =
-                    self.begin(&source, Job::Pack(pack), write.as_fd()).map_err(|err| failed(err, id))?;
+                let packing = self.begin(id, &Job::Pack(pack), write.as_fd())?;
                 drop(write);
-                let content = packing.begun().map(|is_directory| content_of(is_directory, path));
-                let content = content.map_err(|err| failed(err, id))?;
+                let content = content_of(packing.is_directory, path);
                 let name = name_of(path).0;
                 let landed = match target {
                     End::Host(target) => {
                         let job = how.unpack_to_host(target, name, content);
-                        copy::unpack_here(File::from(read), &job)
+                        copy::unpack_here(File::from(read), &job).map_err(|err| failed(err, id))
                     }
                     End::Container(to, target) => {
                         // Within one container that does not run there is one lock to hold.
-                        let other = if to == id { None } else { Some(self.standing(to)?) };
-                        if other.is_none() && source.record.is_none() {
+                        if to == id && packing.still.is_some() {
                             return Err(Error::invalid("copy within a container that does not run")
                                 .hint(format!("start it: ketch start {}", id.short())));
                         }
-                        let other = other.as_ref().unwrap_or(&source);
-                        let job = how.unpack(target, name, content, &other.user);
-                        let unpacking = self.begin(other, Job::Unpack(job), read.as_fd());
+                        let user = self.container_spec(to)?.process.user;
+                        let job = how.unpack(target, name, content, &user);
+                        let unpacking = self.begin(to, &Job::Unpack(job), read.as_fd());
                         drop(read);
-                        unpacking.and_then(Copying::finish)
+                        unpacking.and_then(|unpacking| unpacking.finish().map_err(|err| failed(err, to)))
                     }
                 };
                 // Why nothing arrives is told better by the one who reads it.
                 match (landed, packing.finish()) {
-                    (Err(err), _) | (Ok(()), Err(err)) => Err(failed(err, id)),
+                    (Err(err), _) => Err(err),
+                    (Ok(()), Err(err)) => Err(failed(err, id)),
                     (Ok(()), Ok(())) => Ok(()),
                 }
             }
@@ -194,12 +201,16 @@ impl Engine {
             Error::invalid(format!("{:?} could not be found on the host", path.to_string_lossy()))
                 .because(err)
         })?;
-        let standing = self.standing(id)?;
-        let job = how.unpack(target, name_of(path).0, content_of(found.is_dir(), path), &standing.user);
-        let copying = self.begin(&standing, Job::Unpack(job), read.as_fd()).map_err(|err| failed(err, id))?;
+        let user = self.container_spec(id)?.process.user;
+        let job = how.unpack(target, name_of(path).0, content_of(found.is_dir(), path), &user);
+        let copying = self.begin(id, &Job::Unpack(job), read.as_fd())?;
         drop(read);
         let ids = if self.caller().mapping.is_some() { Ids::Root } else { Ids::Same };
-        let packed = copy::pack_here(path, File::from(write), ids);
+        let packed = {
+            let _heard =
+                BrokenPipesAreErrors::begin().map_err(|err| Error::system("ignore a signal", err))?;
+            copy::pack_here(path, File::from(write), ids)
+        };
         // A reader that gave up knows why better than the writer whose pipe broke.
         match (copying.finish(), packed) {
             (Err(err), _) | (Ok(()), Err(err)) => Err(failed(err, id)),
@@ -207,49 +218,45 @@ impl Engine {
         }
     }
 
-    fn begin(
-        &self,
-        at: &Standing,
-        job: Job,
-        archive: BorrowedFd<'_>,
-    ) -> std::result::Result<Copying, Failure> {
+    /// Has a copy begin at a container. One that ends while its files are being found is looked at again: it does not
+    /// run, then.
+    fn begin(&self, id: &ContainerId, job: &Job, archive: BorrowedFd<'_>) -> Result<Begun> {
         let store = self.store().root();
-        copy::start(&self.caller(), store, at.place.clone(), at.record.as_ref(), job, archive)
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let Standing { place, record, still } = self.standing(id)?;
+            let begun = copy::start(&self.caller(), store, place, record.as_ref(), job.clone(), archive)
+                .and_then(|copying| Ok((copying.begun()?, copying)));
+            match begun {
+                Ok((is_directory, copying)) => return Ok(Begun { copying, is_directory, still }),
+                Err(_)
+                    if record.as_ref().is_some_and(|record| !state::goes_on(record))
+                        && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(LOOK);
+                }
+                Err(failure) => return Err(failed(failure, id)),
+            }
+        }
     }
 
     /// Finds out how a container's files are reached, and keeps it that way.
     fn standing(&self, id: &ContainerId) -> Result<Standing> {
-        let dir = self.store().containers().open(id)?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let status = state::examine(dir.as_fd(), id)?;
-            if let Some(record) = status.record.filter(|_| status.phase.is_running()) {
-                let user = state::read_spec(dir.as_fd(), id)?.process.user;
-                let place = Place::Running { pid: record.pid };
-                return Ok(Standing { place, record: Some(record), _still: None, user });
-            }
-            let lock = fs::open_at(&dir, "lock", OFlags::RDWR | OFlags::CREATE, 0o600)
-                .map_err(|err| Error::system(format!("lock container {}", id.short()), err))?;
-            match fs::try_lock(&lock, Share::Exclusive) {
-                Ok(true) => {
-                    let details = self.inspect_container(id, id.as_str())?;
-                    let user = details.spec.process.user.clone();
-                    let place = Place::Stopped {
-                        spec: Box::new(details.spec),
-                        container: details.dir,
-                        store: self.store().root().to_owned(),
-                        id_maps: details.id_maps,
-                    };
-                    return Ok(Standing { place, record: None, _still: Some(lock), user });
-                }
-                // It starts or ends just now, or another copy is under way.
-                Ok(false) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-                Ok(false) => {
-                    return Err(Error::new(Kind::Conflict, format!("container {} is busy", id.short())));
-                }
-                Err(err) => return Err(Error::system(format!("lock container {}", id.short()), err)),
-            }
+        let (status, still) = self.hold_still(id)?;
+        if still.is_none()
+            && let Some(record) = status.record
+        {
+            let place = Place::Running { pid: record.pid };
+            return Ok(Standing { place, record: Some(record), still });
         }
+        let details = self.inspect_container(id, id.as_str())?;
+        let place = Place::Stopped {
+            spec: Box::new(details.spec),
+            container: details.dir,
+            store: self.store().root().to_owned(),
+            id_maps: details.id_maps,
+        };
+        Ok(Standing { place, record: None, still })
     }
 }
 

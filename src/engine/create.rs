@@ -97,7 +97,8 @@ impl Engine {
     ///
     /// Of several that replace one another at once the last one to come stays.
     fn write_in_place_of(&self, draft: &Draft<'_>, name: &str) -> Result<()> {
-        let how = Removing { force: true, volumes: true, ..Removing::default() };
+        // Its anonymous volumes stay, as with `rm`: a database may be in them.
+        let how = Removing { force: true, ..Removing::default() };
         for _ in 0..REPLACE_TRIES {
             match self.write_container(draft, Some(name)) {
                 Err(err) if err.kind == Kind::Conflict => {}
@@ -258,8 +259,10 @@ impl Engine {
             let staged = containers.stage()?;
             let text = serde_json::to_vec(spec).map_err(|err| Error::system("write down the spec", err))?;
             staged.write("spec.json", &text, durable)?;
-            for (index, data) in secrets.iter().enumerate() {
-                staged.write(&secret_file(index), data, durable)?;
+            for (index, (used, data)) in spec.secrets.iter().zip(secrets).enumerate() {
+                if !used.is_read_at_start() {
+                    staged.write(&secret_file(index), data, durable)?;
+                }
             }
             if to_be_started {
                 staged.write(half_made::STARTER, Owner::current()?.entry(0).as_bytes(), false)?;

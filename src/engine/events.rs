@@ -6,7 +6,6 @@
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,6 +14,7 @@ use serde::Deserialize;
 use crate::base::id::ContainerId;
 use crate::base::spec::{ContainerSpec, ImageOrigin};
 use crate::engine::filter::{Filters, Tests, has_label};
+use crate::engine::journal::{Journal, when};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::events::{self, reader::Reader};
 pub(crate) use crate::events::{Backend, Event};
@@ -292,36 +292,43 @@ fn journal_events(
     flush: &mut impl FnMut() -> io::Result<()>,
 ) -> Result<()> {
     let failed = |err: io::Error| Error::system("read the events from the journal", err);
-    let mut command = Command::new("journalctl");
-    command.args(["--output=json", "--all", "--quiet", "SYSLOG_IDENTIFIER=ketch"]);
-    if let Some(since) = query.since {
-        command.arg(format!("--since=@{}", since.as_second()));
+    let follow = query.follow && query.until.is_none_or(|until| until > Timestamp::now());
+    let mut what = vec!["SYSLOG_IDENTIFIER=ketch".to_owned()];
+    what.extend(query.since.map(|since| format!("--since={}", when(since))));
+    what.extend(query.until.filter(|_| !follow).map(|until| format!("--until={}", when(until))));
+    if follow {
+        // As from the file: all that there was if it is to end some time, else what is new.
+        let only_new = query.since.is_none() && query.until.is_none();
+        what.extend(["--follow", if only_new { "--lines=0" } else { "--no-tail" }].map(str::to_owned));
     }
-    if query.follow {
-        command.args(["--follow", if query.since.is_some() { "--no-tail" } else { "--lines=0" }]);
-    }
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|err| {
-        let hint = "use --events-backend=file, or install systemd's journalctl";
-        match err.kind() {
-            io::ErrorKind::NotFound => {
-                Error::new(Kind::Unsupported, "the journal cannot be read: journalctl is missing").hint(hint)
-            }
-            _ => failed(err),
+    let mut journal = Journal::open(&what).map_err(|err| match err.kind() {
+        io::ErrorKind::NotFound => {
+            Error::new(Kind::Unsupported, "the journal cannot be read: journalctl is missing")
+                .hint("use --events-backend=file, or install systemd's journalctl")
         }
+        _ => failed(err),
     })?;
-    let Some(output) = child.stdout.take() else { return Ok(()) };
-    for line in io::BufRead::split(io::BufReader::new(output), b'\n') {
-        let Some(event) = events::journal::parse(&line.map_err(failed)?) else { continue };
-        if query.until.is_some_and(|until| event.time > until) {
+    while !journal.has_ended() {
+        let rest = query.until.filter(|_| follow).map(|until| until.duration_since(Timestamp::now()));
+        if rest.is_some_and(|rest| rest.is_negative()) {
             break;
         }
-        if query.covers(&event) && passes(tests, &event) {
-            sink(&event).and_then(|()| flush()).map_err(failed)?;
+        let rest = rest.map(|rest| Duration::try_from(rest).unwrap_or_default() + Duration::from_millis(1));
+        let mut set = PollSet::default();
+        let readable = set.add(Some(journal.as_fd()), Interest::READ);
+        let outlet = set.add_for_hang_up(query.outlet);
+        set.wait(rest).map_err(failed)?;
+        if set.ready(outlet).hung_up {
+            return Err(failed(io::ErrorKind::BrokenPipe.into()));
+        }
+        if set.ready(readable).read {
+            let taken = journal.read_some(|line| match events::journal::parse(line) {
+                Some(event) if query.covers(&event) && passes(tests, &event) => sink(&event),
+                _ => Ok(()),
+            });
+            taken.and_then(|()| flush()).map_err(failed)?;
         }
     }
-    // It goes on for ever when it follows.
-    child.kill().ok();
-    child.wait().map_err(failed)?;
     Ok(())
 }
 

@@ -16,7 +16,6 @@ use crate::engine::{Engine, Error, Kind, Result, config, exec_sessions};
 use crate::runtime::enter::{self, EnterOrder, Entered};
 use crate::runtime::failure::FailureKind;
 use crate::runtime::monitor::prepare::secret_variables;
-use crate::sys::pidfd;
 
 /// What somebody wants to run. Empty and `None` mean: as process 1 has it.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +64,7 @@ impl Engine {
         let runs = status.phase.is_running() && status.phase != Phase::Initialized && !status.paused;
         let record = status.record.as_ref().filter(|_| runs).cloned().ok_or_else(not_running)?;
         let mut spec = state::read_spec(dir.as_fd(), id)?;
-        let secrets = secret_variables(&spec, &self.store().containers().path(id));
+        let secrets = secret_variables(&spec, &self.store().containers().path(id), self.store().root());
         let unread = |(name, err)| Error::system(format!("read secret {name}"), err);
         spec.process.env.extend(secrets.map_err(unread)?);
         let mut order = order(&spec, request, record.pid, &start)?;
@@ -82,7 +81,7 @@ impl Engine {
             enter::enter(&self.caller(), &record, &order, client, &kept).map_err(
                 |failure| match failure.kind {
                     // Whatever step of joining it was that met the end of the container.
-                    FailureKind::System | FailureKind::Conflict if !is_alive(&record) => not_running(),
+                    FailureKind::System | FailureKind::Conflict if !state::goes_on(&record) => not_running(),
                     _ => failed(failure, id),
                 },
             )?;
@@ -120,12 +119,6 @@ impl Engine {
         connect(dir.as_fd()).and_then(|socket| client::watch(socket.as_fd(), entered.pid)).ok();
         exec_sessions::note(dir.as_fd(), entered.pid)
     }
-}
-
-/// Whether process 1 of a life is still there, and not on its way out.
-fn is_alive(record: &Record) -> bool {
-    pidfd::open_verified(record.pid, record.pid_start_ticks, &record.boot_id)
-        .is_ok_and(|first| first.is_some() && !pidfd::is_ending(record.pid))
 }
 
 /// Decides how the command runs.

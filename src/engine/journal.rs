@@ -15,9 +15,9 @@ use crate::engine::{Error, Kind, Result};
 use crate::logs::entry::Entry;
 use crate::logs::reader::Query;
 
-/// The entries of one container.
+/// What `journalctl` prints, while it runs.
 #[derive(Debug)]
-pub(crate) struct JournalLog {
+pub(crate) struct Journal {
     child: Child,
     output: ChildStdout,
     /// A line of which the end has not come.
@@ -25,41 +25,21 @@ pub(crate) struct JournalLog {
     ended: bool,
 }
 
-impl JournalLog {
-    /// Asks for the entries of container `id`.
+impl Journal {
+    /// Asks for the entries that `what` chooses, one JSON object a line.
     ///
     /// # Errors
     ///
-    /// [`Kind::Unsupported`] without `journalctl`.
-    pub(crate) fn open(id: &ContainerId, query: &Query, follow: bool) -> Result<Self> {
+    /// Starting the program; NotFound if there is none.
+    pub(crate) fn open(what: &[String]) -> io::Result<Self> {
         let mut command = Command::new("journalctl");
-        command.args(["--output=json", "--all", "--quiet", &format!("CONTAINER_ID_FULL={id}")]);
-        if let Some(since) = query.since {
-            command.arg(format!("--since={}", when(since)));
-        }
-        if let Some(until) = query.until.filter(|_| !follow) {
-            command.arg(format!("--until={}", when(until)));
-        }
-        match query.tail {
-            Some(lines) => command.arg(format!("--lines={lines}")),
-            None => command.arg("--no-tail"),
-        };
-        if follow {
-            command.arg("--follow");
-        }
-        let failed = |err: io::Error| match err.kind() {
-            io::ErrorKind::NotFound => Error::new(
-                Kind::Unsupported,
-                "the container's output is in the journal, and journalctl is not installed to read it",
-            ),
-            _ => Error::system("read the journal", err),
-        };
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+        command.args(["--output=json", "--all", "--quiet"]).args(what);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().expect("its output is a pipe");
         Ok(Self { child, output, buffer: Vec::new(), ended: false })
     }
 
-    /// Readable when there are entries.
+    /// Readable when there are entries, or will be no more.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.output.as_fd()
     }
@@ -69,26 +49,23 @@ impl JournalLog {
         self.ended
     }
 
-    /// Reads once, waiting for it, and gives what has come to `sink`.
+    /// Reads once, waiting for it, and gives the lines that have come to `sink`.
     ///
     /// # Errors
     ///
     /// Reading, and what `sink` answers.
-    pub(crate) fn read_some(&mut self, mut sink: impl FnMut(&Entry<'_>) -> io::Result<()>) -> io::Result<()> {
+    pub(crate) fn read_some(&mut self, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut block = vec![0; 64 << 10];
         let length = self.output.read(&mut block)?;
         self.ended = length == 0;
         self.buffer.extend_from_slice(&block[..length]);
         let Some(end) = memchr::memrchr(b'\n', &self.buffer) else { return Ok(()) };
         let lines: Vec<u8> = self.buffer.drain(..=end).collect();
-        for entry in lines[..end].split(|&byte| byte == b'\n').filter_map(parse) {
-            sink(&entry)?;
-        }
-        Ok(())
+        lines[..end].split(|&byte| byte == b'\n').try_for_each(|line| sink(line))
     }
 }
 
-impl Drop for JournalLog {
+impl Drop for Journal {
     fn drop(&mut self) {
         // It goes on for ever when it follows.
         self.child.kill().ok();
@@ -96,8 +73,53 @@ impl Drop for JournalLog {
     }
 }
 
+/// The entries of one container.
+#[derive(Debug)]
+pub(crate) struct JournalLog(Journal);
+
+impl JournalLog {
+    /// Asks for the entries of container `id`.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unsupported`] without `journalctl`.
+    pub(crate) fn open(id: &ContainerId, query: &Query, follow: bool) -> Result<Self> {
+        let mut what = vec![format!("CONTAINER_ID_FULL={id}")];
+        what.extend(query.since.map(|since| format!("--since={}", when(since))));
+        what.extend(query.until.filter(|_| !follow).map(|until| format!("--until={}", when(until))));
+        what.push(query.tail.map_or("--no-tail".to_owned(), |lines| format!("--lines={lines}")));
+        what.extend(follow.then(|| "--follow".to_owned()));
+        Journal::open(&what).map(Self).map_err(|err| match err.kind() {
+            io::ErrorKind::NotFound => Error::new(
+                Kind::Unsupported,
+                "the container's output is in the journal, and journalctl is not installed to read it",
+            ),
+            _ => Error::system("read the journal", err),
+        })
+    }
+
+    /// Readable when there are entries.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// True if there will be no more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.has_ended()
+    }
+
+    /// Reads once, waiting for it, and gives what has come to `sink`.
+    ///
+    /// # Errors
+    ///
+    /// Reading, and what `sink` answers.
+    pub(crate) fn read_some(&mut self, mut sink: impl FnMut(&Entry<'_>) -> io::Result<()>) -> io::Result<()> {
+        self.0.read_some(|line| parse(line).map_or(Ok(()), |entry| sink(&entry)))
+    }
+}
+
 /// A time as journalctl takes it: with fractions, in UTC.
-fn when(time: Timestamp) -> String {
+pub(super) fn when(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S.%6f UTC").to_string()
 }
 

@@ -11,8 +11,6 @@
 //! has, then [`Engine::register_image`](crate::engine::register).
 
 use std::io::Read;
-use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
 
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
@@ -30,10 +28,6 @@ use crate::store::compress::{self, Archived, How};
 use crate::store::images;
 use crate::store::layers::{LayerRecord, StagedLayer};
 use crate::store::staging::{self, Staged};
-use crate::sys::fs::{self, OFlags, Share};
-
-/// How long a stopped container that is busy is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a layer is made.
 #[derive(Clone, Debug)]
@@ -90,9 +84,6 @@ impl NewLayer {
     }
 }
 
-/// Keeps a container from being started, or what it was not needed for.
-pub(crate) type Still = Option<OwnedFd>;
-
 impl Engine {
     /// Makes a layer of what a container has changed. It may run, unless its files are to be taken.
     ///
@@ -129,9 +120,14 @@ impl Engine {
             layer::start(&self.caller(), self.store().root(), source, job).map_err(failed)?;
         let mut blob = self.store().blobs().writer()?;
         let archived = compress::store(pipe, &mut blob, options.how);
-        // Why the archive ends too early is told better by the one who writes it.
-        let packed = reading.finish().map_err(failed)?;
-        let archived = archived.map_err(|err| Error::system("read the layer", err))??;
+        let packed = reading.finish().map_err(failed);
+        // What the store does not take is why the one who writes the archive meets a broken pipe; why it ends too early is
+        // told better by that one.
+        let (packed, archived) = match archived {
+            Ok(Err(err)) => return Err(err.into()),
+            Ok(Ok(archived)) => (packed?, archived),
+            Err(err) => return Err(packed.err().unwrap_or_else(|| Error::system("read the layer", err))),
+        };
         let taken = staged.filter(|_| packed.taken);
         self.pin_layer(blob, archived, options.how, packed, (taken, options.unsynced))
     }
@@ -334,32 +330,6 @@ impl Engine {
             lowers.insert(0, upper.clone());
         }
         Ok(Source { upper, lowers, merged: options.squash, id_maps: details.id_maps.clone(), placeholders })
-    }
-
-    /// Looks at a container, and keeps one that does not run from being started.
-    ///
-    /// # Errors
-    ///
-    /// [`Kind::NotFound`]; [`Kind::Conflict`] if it is busy for a long time.
-    pub(crate) fn hold_container(&self, id: &ContainerId) -> Result<(ContainerDetails, Still)> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let details = self.inspect_container(id, id.as_str())?;
-            if details.status.phase.is_running() {
-                return Ok((details, None));
-            }
-            let system = |err| Error::system(format!("lock container {}", id.short()), err);
-            let dir = self.store().containers().open(id)?;
-            let lock = fs::open_at(&dir, "lock", OFlags::RDWR | OFlags::CREATE, 0o600).map_err(system)?;
-            if fs::try_lock(&lock, Share::Exclusive).map_err(system)? {
-                return Ok((self.inspect_container(id, id.as_str())?, Some(lock)));
-            }
-            // It starts or ends just now.
-            if Instant::now() >= deadline {
-                return Err(Error::new(Kind::Conflict, format!("container {} is busy", id.short())));
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
     }
 
     /// The layers of a local image as [`add_layer`](Self::add_layer) takes them, with the descriptors of

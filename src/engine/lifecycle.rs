@@ -358,12 +358,13 @@ impl Engine {
         let watch = Watch::new().and_then(|watch| watch.add(dir.as_fd()).map(|()| watch)).ok();
         loop {
             if !containers.exists(id) {
-                return if conditions.contains(&Condition::Removing) {
-                    Ok(-1)
-                } else {
-                    Err(Error::not_found(format!(
-                        "no container with name or ID {id:?} found: no such container"
-                    )))
+                return match state::examine(dir.as_fd(), id).map(|status| status.phase) {
+                    _ if conditions.contains(&Condition::Removing) => Ok(-1),
+                    // It was removed at its end, and its record not yet.
+                    Ok(Phase::Exited(code) | Phase::Ending(code)) if for_end => Ok(code),
+                    _ => Err(Error::not_found(format!(
+                        "no container with name or ID \"{id}\" found: no such container"
+                    ))),
                 };
             }
             let status = self.status_with_monitor(dir.as_fd(), id)?;

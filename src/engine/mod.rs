@@ -63,6 +63,7 @@ pub(crate) mod secret;
 pub(crate) mod start;
 pub(crate) mod state;
 pub(crate) mod stats;
+mod still;
 pub(crate) mod top;
 pub(crate) mod transport;
 pub(crate) mod trust;

@@ -16,6 +16,7 @@ use crate::engine::lifecycle::{Grace, StopOrder, Stopped};
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::clean::{self, Sweeper};
+use crate::runtime::still::Still;
 use crate::store::StoreError;
 use crate::store::staging::{self, Removal, Staged};
 use crate::sys::fs::{self, OFlags, Share};
@@ -221,7 +222,7 @@ impl Engine {
         let exit_code = state::examine(dir.as_fd(), id).map_or(0, |status| status.exit_code());
         // Held until it is taken away: nobody can start it meanwhile.
         let _still = match fs::open_at(dir, "lock", OFlags::RDWR | OFlags::CREATE, 0o600) {
-            Ok(file) => Some(self.hold_still(file, id)?),
+            Ok(file) => Some(self.lock_for_removal(file, id)?),
             // A full disk or a read-only file system: the lock was never made, so nothing runs.
             Err(_) => None,
         };
@@ -251,16 +252,25 @@ impl Engine {
         Ok(leftovers)
     }
 
-    /// Takes a container's own lock, which its monitor may hold for a moment yet.
-    fn hold_still(&self, file: OwnedFd, id: &ContainerId) -> Result<OwnedFd> {
+    /// Takes a container's own lock, which its monitor may hold for a moment yet, and waits for those who use its files.
+    fn lock_for_removal(&self, file: OwnedFd, id: &ContainerId) -> Result<(OwnedFd, Option<Still>)> {
+        let path = self.store().containers().path(id);
+        let failed = |err| Error::system(format!("lock container {}", id.short()), err);
+        let mut is_at_rest = false;
         for _ in 0..500 {
-            match fs::try_lock(&file, Share::Exclusive) {
-                Ok(true) => return Ok(file),
-                Ok(false) => std::thread::sleep(std::time::Duration::from_millis(10)),
-                Err(err) => return Err(Error::system(format!("lock container {}", id.short()), err)),
+            is_at_rest = is_at_rest || fs::try_lock(&file, Share::Exclusive).map_err(failed)?;
+            if is_at_rest {
+                match Still::try_take(&path) {
+                    Ok(None) => {}
+                    Ok(still) => return Ok((file, still)),
+                    // Another command has removed it, or nobody can hold it.
+                    Err(_) => return Ok((file, None)),
+                }
             }
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
-        let message = format!("cannot remove container {id} as it is running: container state improper");
+        let why = if is_at_rest { "its files are being copied" } else { "it is running" };
+        let message = format!("cannot remove container {id} as {why}: container state improper");
         Err(Error::new(Kind::Conflict, message))
     }
 
@@ -277,7 +287,10 @@ impl Engine {
                 Err(err) => return Err(err.into()),
             }
         }
-        self.clean(&foreign)
+        self.clean(&foreign)?;
+        // There is room again.
+        self.store().renew_reserve();
+        Ok(())
     }
 
     /// Removes what killed processes left under `staging/`. What cannot be removed now waits for the next time.
@@ -327,8 +340,8 @@ impl Engine {
         };
         // That is what it waits for.
         drop(sweeper);
-        self.discard(freed.taken)?;
         self.clean(&foreign)?;
+        self.discard(freed.taken)?;
         Ok(Freed { bytes: freed.bytes, damaged: freed.damaged.into_iter().map(Error::from).collect() })
     }
 

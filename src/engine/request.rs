@@ -13,6 +13,16 @@ use crate::base::mount_syntax::MountRequest;
 use crate::base::spec::{Device, Personality, RestartPolicy, Rlimit};
 use crate::engine::resolve::ImageFacts;
 
+/// What somebody has said no to (`--privileged=false`), whatever the configuration says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Denied {
+    pub(crate) privileged: bool,
+    pub(crate) init: bool,
+    pub(crate) env_host: bool,
+    pub(crate) no_hosts: bool,
+    pub(crate) read_only: bool,
+}
+
 /// A container that somebody wants. `None` and empty mean: as the image, the configuration or ketch
 /// decides.
 #[derive(Clone, Debug, Default)]
@@ -92,8 +102,7 @@ pub(crate) struct ContainerRequest {
     pub(crate) auto_remove: bool,
     pub(crate) init: bool,
     pub(crate) read_only: bool,
-    /// `--read-only=false`, whatever the configuration says.
-    pub(crate) writable_asked: bool,
+    pub(crate) denied: Denied,
     /// With `read_only`: writable tmpfs on /run, /tmp and /var/tmp.
     pub(crate) read_only_tmpfs: bool,
     /// With `read_only`: /dev and /dev/shm stay writable without that, as with docker.

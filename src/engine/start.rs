@@ -143,6 +143,8 @@ impl Engine {
     fn begin_launch(&self, id: &ContainerId, start: Start, hold: bool) -> Result<Launching> {
         let caller = self.caller();
         let spec = self.container_spec(id)?;
+        // What keeps its exit code on a full disk.
+        self.store().renew_reserve();
         self.start_required(&spec)?;
         if matches!(spec.network.mode, NetworkMode::Bridge(_)) {
             // The monitor cannot tell of damage there.

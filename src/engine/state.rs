@@ -237,6 +237,11 @@ fn is_alive(pid: i32) -> bool {
     pidfd::open(pid).and_then(|process| pidfd::has_ended(&process)).is_ok_and(|ended| !ended)
 }
 
+/// Whether process 1 of a life is still there, and not on its way out.
+pub(super) fn goes_on(record: &Record) -> bool {
+    process_of(record).is_ok_and(|first| first.is_some() && !pidfd::is_ending(record.pid))
+}
+
 /// A file of the container that cannot be read: it affects this container only.
 fn damaged(
     action: &str,

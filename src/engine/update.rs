@@ -1,6 +1,6 @@
 //! Changing limits, the restart policy and health checks of a container that exists: at once, and for its next start.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::attach::client;
 use crate::base::id::ContainerId;
@@ -12,7 +12,7 @@ use crate::engine::lifecycle::{connect, is_absent};
 use crate::engine::request::HealthRequest;
 use crate::engine::resolve::{health, limits};
 use crate::engine::{Engine, Error, Kind, Result, config, state};
-use crate::runtime::updates::{FILE, Updates};
+use crate::runtime::updates::{self, FILE, Updates};
 use crate::sys::fs;
 
 impl Engine {
@@ -30,6 +30,7 @@ impl Engine {
         checks: &HealthRequest,
     ) -> Result<()> {
         let dir = self.store().containers().open(id)?;
+        let _alone = self.lock_changes(id)?;
         let spec = state::read_spec(dir.as_fd(), id)?;
         let path = self.store().containers().path(id);
         if restart.is_some_and(|policy| policy != RestartPolicy::No) && spec.auto_remove {
@@ -77,6 +78,7 @@ impl Engine {
             return Err(Error::new(Kind::Conflict, message).hint("a link is written as CONTAINER/ALIAS"));
         };
         let id = self.container(container)?;
+        let _alone = self.lock_changes(&id)?;
         let mut attachments = self.attachments_of(&id)?;
         let dir = self.store().containers().open(&id)?;
         let was_created =
@@ -100,6 +102,14 @@ impl Engine {
             write(&dir, &updates)?;
         }
         Ok(())
+    }
+}
+
+impl Engine {
+    /// Keeps others from changing a container until it is dropped.
+    pub(super) fn lock_changes(&self, id: &ContainerId) -> Result<OwnedFd> {
+        updates::lock(&self.store().containers().path(id))
+            .map_err(|err| Error::system(format!("lock what is known of container {}", id.short()), err))
     }
 }
 

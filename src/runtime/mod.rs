@@ -24,6 +24,7 @@ pub(crate) mod seccomp;
 pub(crate) mod send_signal;
 mod sparse;
 pub(crate) mod step;
+pub(crate) mod still;
 pub(crate) mod suspend;
 pub(crate) mod unshare;
 pub(crate) mod updates;

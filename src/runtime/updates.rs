@@ -1,6 +1,8 @@
 //! What `update` has changed since a container was created: `updated.json` beside `spec.json`, which itself
 //! never changes. Written by the command; the monitor looks at it before each life and at each end.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -8,9 +10,26 @@ use serde::{Deserialize, Serialize};
 use crate::base::health::HealthPlan;
 use crate::base::limits::Limits;
 use crate::base::spec::{ContainerSpec, RestartPolicy};
+use crate::sys::fs;
 
 /// The file's name.
 pub(crate) const FILE: &str = "updated.json";
+
+/// The file that whoever changes this or the networks of a container holds locked.
+const LOCK_FILE: &str = "changes.lock";
+
+/// Waits until nobody else changes the container in `directory`, and keeps others from it until it is dropped: from
+/// reading what holds to writing what shall hold.
+///
+/// # Errors
+///
+/// If the directory takes no file.
+pub(crate) fn lock(directory: &Path) -> io::Result<OwnedFd> {
+    let flags = fs::OFlags::RDWR | fs::OFlags::CREATE;
+    let file = fs::open_at(rustix::fs::CWD, directory.join(LOCK_FILE), flags, 0o600)?;
+    fs::lock(&file, fs::Share::Exclusive)?;
+    Ok(file)
+}
 
 /// The changes, all of them since the beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +52,7 @@ impl Updates {
     /// Those of the container in `directory`; none if there is no such file or it is damaged.
     pub(crate) fn read(directory: &Path) -> Self {
         let path = directory.join(FILE);
-        let text = crate::sys::fs::read_at(rustix::fs::CWD, path, 16 << 20).unwrap_or_default();
+        let text = fs::read_at(rustix::fs::CWD, path, 16 << 20).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 

@@ -7,7 +7,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,11 @@ impl Store {
     pub(crate) fn secrets(&self) -> Secrets<'_> {
         Secrets { store: self }
     }
+}
+
+/// Where the value of a secret of the store `root` is.
+pub(crate) fn data_path(root: &Path, name: &str) -> PathBuf {
+    root.join(Secrets::relative(name)).join("data")
 }
 
 impl Secrets<'_> {
@@ -127,7 +132,7 @@ impl Secrets<'_> {
     ///
     /// [`StoreError::Io`].
     pub(crate) fn data(&self, name: &str) -> Result<Vec<u8>> {
-        let path = self.directory().join(name).join("data");
+        let path = data_path(self.store.root(), name);
         std::fs::read(&path).map_err(io_error("read", path))
     }
 

@@ -441,6 +441,11 @@ pub(crate) fn lock(file: impl AsFd, share: Share) -> io::Result<()> {
     Ok(rustix::io::retry_on_intr(|| rfs::flock(&file, operation))?)
 }
 
+/// Gives the flock(2) of an open file back, whoever else has a copy of the descriptor.
+pub(crate) fn unlock(file: impl AsFd) -> io::Result<()> {
+    Ok(rfs::flock(file, FlockOperation::Unlock)?)
+}
+
 /// Calls `each` for the entries of a directory but `.` and `..`, in the kernel's order.
 ///
 /// The type is `Unknown` on file systems that do not tell it.

@@ -88,10 +88,31 @@ pub(crate) fn set_ignored(signal: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// As long as this is held, a write into a pipe that nobody reads is an error (EPIPE), and not this process's end.
+#[derive(Debug)]
+pub(crate) struct BrokenPipesAreErrors(libc::sighandler_t);
+
+impl BrokenPipesAreErrors {
+    /// Ignores SIGPIPE from now on.
+    ///
+    /// # Errors
+    ///
+    /// None in practice.
+    pub(crate) fn begin() -> io::Result<Self> {
+        set_action(libc::SIGPIPE, libc::SIG_IGN).map(Self)
+    }
+}
+
+impl Drop for BrokenPipesAreErrors {
+    fn drop(&mut self) {
+        set_action(libc::SIGPIPE, self.0).ok();
+    }
+}
+
 /// Gives `signal` an action, and answers with the one from before.
 fn set_action(signal: i32, action: libc::sighandler_t) -> io::Result<libc::sighandler_t> {
     // SAFETY: of the actions that callers pass, SIG_DFL and SIG_IGN run no code of this process; `end_cancelled` does
-    // nothing but end it, and needs no state.
+    // nothing but end it, and needs no state; and what was the action before may be it again.
     let before = unsafe { libc::signal(signal, action) };
     if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(before) }
 }

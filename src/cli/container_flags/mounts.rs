@@ -66,7 +66,7 @@ impl MountFlags {
     /// Values that mean nothing; files that cannot be read.
     pub(super) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
         request.read_only = self.read_only == Some(true);
-        request.writable_asked = self.read_only == Some(false);
+        request.denied.read_only = self.read_only == Some(false);
         request.read_only_tmpfs = self.read_only_tmpfs;
         request.mounts = self.mounts()?;
         request.binds = self.volume.iter().map(|text| text.to_string_lossy().into_owned()).collect();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::base::etc::HostsBase;
-
+use crate::cli::verbs::truth_value;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Error, Result};
 
@@ -69,8 +69,8 @@ pub(crate) struct NetworkFlags {
     network_alias: Vec<String>,
 
     /// Leave /etc/hosts to the image
-    #[arg(long)]
-    no_hosts: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = truth_value)]
+    no_hosts: Option<bool>,
 
     /// Publish a port: [[IP:]HOST-PORT:]CONTAINER-PORT[/tcp|udp], ports may be ranges (can be repeated)
     #[arg(short, long, value_name = "PORT", value_delimiter = ',')]
@@ -105,7 +105,8 @@ impl NetworkFlags {
         request.dns.clone_from(&self.dns);
         request.dns_search.clone_from(&self.dns_search);
         request.dns_options.clone_from(&self.dns_option);
-        request.no_hosts = self.no_hosts;
+        request.no_hosts = self.no_hosts == Some(true);
+        request.denied.no_hosts = self.no_hosts == Some(false);
         request.expose.clone_from(&self.expose);
         request.hosts_base = match self.hosts_file.as_deref().map(|path| (path, path.to_str())) {
             None => HostsBase::Usual,

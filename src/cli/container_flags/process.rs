@@ -9,6 +9,7 @@ use clap::Args;
 use crate::base::bytes::Bytes;
 use crate::base::spec::Personality;
 use crate::cli::container_flags::{BYTE_ORDER_MARK, bytes, read};
+use crate::cli::verbs::truth_value;
 use crate::engine::request::{ContainerRequest, Systemd};
 use crate::engine::{Error, Result, config};
 
@@ -33,16 +34,16 @@ pub(crate) struct ProcessFlags {
     env_file: Vec<PathBuf>,
 
     /// Pass the whole environment of the caller
-    #[arg(long)]
-    env_host: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = truth_value)]
+    env_host: Option<bool>,
 
     /// Do not pass the caller's proxy variables (which happens only for proxies without a password)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     http_proxy: Option<bool>,
 
     /// Run a small init as process 1 that forwards signals and reaps
-    #[arg(long)]
-    init: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = truth_value)]
+    init: Option<bool>,
 
     /// Run this program of the host as process 1, and the command below it; implies --init
     #[arg(long, value_name = "FILE")]
@@ -97,14 +98,16 @@ impl ProcessFlags {
     /// Values that mean nothing; files that cannot be read.
     pub(super) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
         request.entrypoint = self.entrypoint.as_deref().map(entrypoint);
-        request.env = environment(self.env_host, &self.env_file, &self.env)?;
+        request.env = environment(self.env_host == Some(true), &self.env_file, &self.env)?;
         request.unset_env.clone_from(&self.unsetenv);
         request.unset_all_env = self.unsetenv_all;
         // An empty one is none, as with podman and docker.
         request.workdir = self.workdir.as_deref().filter(|path| !path.is_empty()).map(Bytes::from);
         request.terminal = self.tty;
         request.interactive = self.interactive;
-        request.init = self.init || self.init_path.is_some();
+        request.init = self.init == Some(true) || self.init_path.is_some();
+        request.denied.init = self.init == Some(false);
+        request.denied.env_host = self.env_host == Some(false);
         request.init_program.clone_from(&self.init_path);
         if let Some(bad) = self.env_merge.iter().find(|text| !text.contains('=')) {
             return Err(Error::invalid(format!("missing `=` for --env-merge substitution {bad}")));

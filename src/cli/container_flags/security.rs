@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Args;
 
 use crate::cli::container_flags::{pairs, read};
+use crate::cli::verbs::truth_value;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Error, Result};
 
@@ -21,8 +22,8 @@ pub(crate) struct SecurityFlags {
     cap_drop: Vec<String>,
 
     /// Confine the container as little as possible
-    #[arg(long)]
-    privileged: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = truth_value)]
+    privileged: Option<bool>,
 
     /// Set a security option: no-new-privileges, seccomp=FILE|unconfined, mask=PATH, unmask=PATH|ALL, proc-opts=OPTIONS, systempaths=unconfined, label=…, apparmor=… (can be repeated)
     #[arg(long, value_name = "OPTION")]
@@ -48,7 +49,8 @@ impl SecurityFlags {
     ///
     /// Values that mean nothing; files that cannot be read.
     pub(super) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
-        request.privileged = self.privileged;
+        request.privileged = self.privileged == Some(true);
+        request.denied.privileged = self.privileged == Some(false);
         request.cap_add.clone_from(&self.cap_add);
         request.cap_drop.clone_from(&self.cap_drop);
         request.seccomp_profile = seccomp_profile(&self.security_opt)?;

@@ -16,7 +16,8 @@ use crate::base::rlimit::UNLIMITED;
 use crate::base::signal::Signal;
 use crate::base::size;
 use crate::base::spec::{
-    ContainerSpec, Mount, MountKind, Namespace, NetworkMode, RestartPolicy, Rlimit, Root, UserNamespace,
+    ContainerSpec, Mount, MountKind, Namespace, NetworkMode, Record, RestartPolicy, Rlimit, Root,
+    UserNamespace,
 };
 use crate::base::time::go_zero;
 use crate::engine::inspect::ContainerDetails;
@@ -191,7 +192,7 @@ fn state(details: &ContainerDetails) -> Value {
         "ExitCode": status.exit_code(),
         "Error": status.error(),
         "StartedAt": record.map_or_else(|| never.clone(), |record| record.started.to_string()),
-        "FinishedAt": ended.map_or_else(|| never.clone(), |end| end.at.to_string()),
+        "FinishedAt": record.and_then(Record::last_end).map_or_else(|| never.clone(), |at| at.to_string()),
         "Health": health(details),
         "Checkpointed": false,
         "CgroupPath": limits::path(details),

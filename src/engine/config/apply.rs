@@ -59,7 +59,7 @@ fn read<T>(key: &str, text: &str, value: Option<T>) -> Result<T> {
 }
 
 fn process(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
-    if conf.env_host {
+    if conf.env_host && !request.denied.env_host {
         request.default_env = environment_of_caller();
     }
     // A name alone stands for what the caller has, if anything.
@@ -73,7 +73,7 @@ fn process(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
     if conf.http_proxy == Some(false) && !request.http_proxy_asked {
         request.proxies.clear();
     }
-    request.init |= conf.init;
+    request.init |= conf.init && !request.denied.init;
     if request.init && request.init_program.is_none() {
         request.init_program.clone_from(&conf.init_path);
     }
@@ -168,7 +168,7 @@ fn network(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
         }
     }
     if request.add_hosts.is_empty() && request.hosts_base == HostsBase::Usual {
-        request.no_hosts |= conf.no_hosts;
+        request.no_hosts |= conf.no_hosts && !request.denied.no_hosts;
     }
     if request.hosts_base == HostsBase::Usual && !request.no_hosts {
         request.hosts_base = match conf.base_hosts_file.as_deref() {
@@ -219,8 +219,8 @@ fn cgroup(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
 const AS_SHIPPED: (&str, &str) = ("net.ipv4.ping_group_range", "0 0");
 
 fn security(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
-    request.privileged |= conf.privileged;
-    request.read_only = request.read_only || conf.read_only && !request.writable_asked;
+    request.privileged |= conf.privileged && !request.denied.privileged;
+    request.read_only |= conf.read_only && !request.denied.read_only;
     request.base_capabilities.clone_from(&conf.default_capabilities);
     for text in &conf.default_sysctls {
         let (key, value) = read("default_sysctls", text, text.split_once('='))?;

@@ -61,7 +61,7 @@ impl Engine {
             wanted.links.push((alias.to_owned(), self.container(name)?));
         }
         wanted.name = self.network_to_join(&wanted.name)?.name;
-        let _alone = self.lock_attachments(&id)?;
+        let _alone = self.lock_changes(&id)?;
         let mut attachments = self.changeable(&id)?;
         if attachments.iter().any(|on| on.name == wanted.name) {
             let message = format!("container {typed} {}", connected_already(&wanted.name));
@@ -88,7 +88,7 @@ impl Engine {
     pub(crate) fn disconnect_network(&self, typed: &str, network: &str) -> Result<()> {
         let id = self.container(typed)?;
         let network = self.network(network)?.name;
-        let _alone = self.lock_attachments(&id)?;
+        let _alone = self.lock_changes(&id)?;
         let mut attachments = self.changeable(&id)?;
         let Some(at) = attachments.iter().position(|on| on.name == network) else {
             return Err(Error::not_found(format!("container {typed} is not connected to network {network}")));
@@ -114,11 +114,6 @@ impl Engine {
             std::thread::sleep(PAUSE);
         }
         Ok(())
-    }
-
-    fn lock_attachments(&self, id: &ContainerId) -> Result<std::os::fd::OwnedFd> {
-        wiring::lock_attachments(&self.store().containers().path(id))
-            .map_err(|err| Error::system("lock the container's networks", err))
     }
 
     fn changeable(&self, id: &ContainerId) -> Result<Vec<NetworkAttachment>> {

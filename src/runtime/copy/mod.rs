@@ -126,11 +126,14 @@ struct CopyOrder {
     job: Job,
 }
 
-/// What the stage tells: for a pack `Packing` when it begins, for both jobs the outcome.
+/// What the stage tells: that it has found the root and begins, and the outcome.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum CopyReport {
-    Packing { is_directory: bool },
+    /// `is_directory`: so is the source of a pack.
+    Begun {
+        is_directory: bool,
+    },
     Done,
     Failed(Failure),
 }
@@ -140,14 +143,15 @@ enum CopyReport {
 pub(crate) struct Copying(Child);
 
 impl Copying {
-    /// For a pack: waits until it begins; tells whether the source is a directory.
+    /// Waits until it begins; for a pack, tells whether the source is a directory. Nothing of the archive was read or
+    /// written before.
     ///
     /// # Errors
     ///
-    /// If the source is not there or may not be read.
+    /// If the container has ended; if the source is not there or may not be read.
     pub(crate) fn begun(&self) -> Result<bool> {
         match self.0.receive::<CopyReport>().map_err(|err| launch::stage_failure(&err))?.0 {
-            CopyReport::Packing { is_directory } => Ok(is_directory),
+            CopyReport::Begun { is_directory } => Ok(is_directory),
             CopyReport::Failed(failure) => Err(failure),
             CopyReport::Done => Err(Failure::new(FailureKind::System, "a copy ended before it began")),
         }
@@ -159,10 +163,13 @@ impl Copying {
     ///
     /// What went wrong.
     pub(crate) fn finish(self) -> Result<()> {
-        match self.0.receive::<CopyReport>().map_err(|err| launch::stage_failure(&err))?.0 {
-            CopyReport::Failed(failure) => Err(failure),
-            CopyReport::Packing { .. } | CopyReport::Done => {
-                self.0.wait().map_err(|err| Failure::errno("wait for a copy", err))
+        loop {
+            match self.0.receive::<CopyReport>().map_err(|err| launch::stage_failure(&err))?.0 {
+                CopyReport::Begun { .. } => {}
+                CopyReport::Failed(failure) => return Err(failure),
+                CopyReport::Done => {
+                    return self.0.wait().map_err(|err| Failure::errno("wait for a copy", err));
+                }
             }
         }
     }
@@ -281,16 +288,20 @@ fn carry_out(order: CopyOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) -> 
     };
     let alone = matches!(&order.job, Job::Pack(Pack { one_file_system: true, .. }));
     let root = root::open(order.place, descriptors.next(), alone)?;
+    let begin = |is_directory| {
+        wire::send(command.as_fd(), &CopyReport::Begun { is_directory }, &[])
+            .map_err(|err| Failure::system("report", &err))
+    };
     match order.job {
         Job::Pack(job) => {
             let source = open_source(&root, &job.path)?;
-            let report = CopyReport::Packing { is_directory: source.is_directory };
-            wire::send(command.as_fd(), &report, &[]).map_err(|err| Failure::system("report", &err))?;
+            begin(source.is_directory)?;
             let ids = id_maps.map_or(Ids::Same, |(uids, gids)| Ids::Inside { uids, gids });
             let archive = BufWriter::with_capacity(64 << 10, File::from(archive));
             pack::pack(source, job.path.as_bytes(), job.name.as_bytes(), job.one_file_system, ids, archive)
         }
         Job::Unpack(job) => {
+            begin(false)?;
             let owner = match &job.owner {
                 Owner::Archive => unpack::Owning::Archive(id_maps),
                 Owner::Caller => unpack::Owning::Caller,

@@ -91,7 +91,7 @@ pub(super) fn start(
         let text = image_directories(spec, &places).iter().find_map(|top| read_below(top, b"etc/hosts"));
         etcfiles::note_image_hosts(&monitor.directory, &text.unwrap_or_default()).map_err(etc_failure)?;
     }
-    let secret_env = prepare::prepare(spec, &places.container, &places.volumes, wanted.as_ref())?;
+    let secret_env = prepare::prepare(spec, &places.container, &monitor.order.root, wanted.as_ref())?;
     let (places, reach) = within_reach(spec, places, wanted.as_ref())?;
     join::shared_namespaces(monitor)?;
     // Those of a namespace that was joined are written already.
@@ -160,6 +160,7 @@ pub(super) fn start(
                 cgroups.explain(failure)
             })?;
             let record = Record {
+                ended_before: record::read(&monitor.directory).and_then(|earlier| earlier.last_end()),
                 cgroup: cgroups.leaf().map(Path::to_owned),
                 initialized: hold,
                 ..new_record(pid, own_pid, monitor.order.restarts, &streams)
@@ -462,6 +463,7 @@ fn new_record(pid: i32, monitor_pid: i32, restarts: u32, streams: &Streams) -> R
         boot_id: pidfd::boot_id().unwrap_or_default(),
         started: Timestamp::now(),
         ended: None,
+        ended_before: None,
         restarts,
         initialized: false,
         pipes: streams.inodes(),

@@ -60,6 +60,7 @@ pub(crate) struct Checker {
     /// `None` if its health is not checked.
     checks: Option<Checks>,
     directory: PathBuf,
+    store: PathBuf,
     teller: Teller,
     state: HealthState,
     life: Option<Watched>,
@@ -118,10 +119,11 @@ struct Probing {
 
 impl Checker {
     /// The health checks of the container of `spec`, if it has any.
-    pub(super) fn new(spec: &ContainerSpec, directory: &Path, teller: &Teller) -> Self {
+    pub(super) fn new(spec: &ContainerSpec, directory: &Path, store: &Path, teller: &Teller) -> Self {
         Self {
             checks: Checks::of(spec),
             directory: directory.to_owned(),
+            store: store.to_owned(),
             teller: teller.clone(),
             state: HealthState::default(),
             life: None,
@@ -288,7 +290,8 @@ impl Checker {
         {
             order.process.env.splice(..0, state.link_environment);
         }
-        order.process.env.extend(secret_variables(&checks.spec, &self.directory).unwrap_or_default());
+        let secrets = secret_variables(&checks.spec, &self.directory, &self.store);
+        order.process.env.extend(secrets.unwrap_or_default());
         order.cgroup.clone_from(&life.cgroup);
         let deadline = Instant::now() + Duration::from_nanos(check.timeout_ns);
         let began = Timestamp::now();

@@ -39,7 +39,7 @@ pub(crate) mod wiring;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
@@ -59,6 +59,7 @@ use crate::runtime::monitor::serve::{Life, Outcome, Output};
 use crate::runtime::monitor::tell::Teller;
 use crate::runtime::monitor::wiring::Wiring;
 pub(crate) use crate::runtime::plan::secret_file;
+use crate::runtime::still::Still;
 use crate::runtime::updates::Updates;
 use crate::stage::{holders, spawn, wire};
 use crate::store::Store;
@@ -154,8 +155,9 @@ impl Monitor {
         }
         let mut command = Some(command);
         let mut pauses = restart::Pauses::new(&self.spec);
-        let mut server = match self.open_server(client) {
-            Ok(server) => server,
+        let opened = self.open_server(client).and_then(|server| Ok((server, self.first_turn(&signals)?)));
+        let (mut server, mut turn) = match opened {
+            Ok(opened) => opened,
             Err(failure) => {
                 self.could_not_start(&failure);
                 return Err(failure);
@@ -176,7 +178,7 @@ impl Monitor {
                 return Err(failure);
             }
         };
-        let mut health = Checker::new(&self.spec, &self.directory, &self.teller);
+        let mut health = Checker::new(&self.spec, &self.directory, &self.order.root, &self.teller);
         // An adopted container has begun long ago.
         let mut beginning = if self.order.adopt { Vec::new() } else { vec!["init", "start"] };
         if server.len() > 0 {
@@ -184,6 +186,7 @@ impl Monitor {
         }
         loop {
             let mut living = self.begin_life(own_pid, wiring.as_mut(), &mut cgroups)?;
+            drop(turn.take());
             let mut starter = None;
             if living.held.is_some() {
                 let listener = hold::listen(&self.directory)?;
@@ -205,7 +208,7 @@ impl Monitor {
             if let Some(notifier) = &mut notifier {
                 notifier.started();
             }
-            let started = std::time::Instant::now();
+            let started = Instant::now();
             let mounted = self.keep_mounted(living.record.pid);
             let company = Company {
                 wiring: wiring.as_mut(),
@@ -233,7 +236,10 @@ impl Monitor {
             server.announce(exit_code);
             // The next life mounts the same directories.
             drop(mounted);
-            if !unhealthy && !pauses.pause(&self.directory, &signals) {
+            if unhealthy || pauses.pause(&self.directory, &signals) {
+                turn = restart::await_turn(&self.directory, &signals, None).unwrap_or_default();
+            }
+            if turn.is_none() {
                 cgroups.remove();
                 wiring.into_iter().for_each(Wiring::end);
                 self.end(server, exit_code, None);
@@ -241,6 +247,18 @@ impl Monitor {
             }
             self.order.restarts += 1;
         }
+    }
+
+    /// Waits for the first life's turn, which one that is adopted has had.
+    fn first_turn(&self, signals: &SignalFd) -> Result<Option<Still>, Failure> {
+        if self.order.adopt {
+            return Ok(None);
+        }
+        let deadline = Instant::now() + LONGEST_COPY;
+        let turn = restart::await_turn(&self.directory, signals, Some(deadline))
+            .map_err(|err| Failure::errno("lock the container's directory", err))?;
+        let busy = || Failure::new(FailureKind::Conflict, "its files are in use: a copy is under way");
+        turn.ok_or_else(busy).map(Some)
     }
 
     /// The container's name; its short ID if it has none.
@@ -393,7 +411,7 @@ impl Monitor {
             self.teller.tell(&[Event { container_exit_code: Some(exit_code), ..event }]);
         }
         drop(self.lock);
-        server.announce(exit_code);
+        server.announce_last(exit_code);
         server.finish().ok();
         if let Some(leftover) = leftover {
             leftover.remove().ok();
@@ -462,6 +480,9 @@ fn lock(directory: &Path) -> Result<OwnedFd, Failure> {
 
 /// A container that is waited for for ever does not keep the machine from going down for longer, in seconds.
 const LONGEST_STOP_SECONDS: u64 = 90;
+
+/// How long a start waits for a copy of the container's files.
+const LONGEST_COPY: Duration = Duration::from_secs(60);
 
 /// How often the lock is tried, a millisecond apart.
 const LOCK_TRIES: u32 = 50;

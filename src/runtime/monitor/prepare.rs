@@ -11,7 +11,7 @@ use crate::base::idmap::IdMap;
 use crate::base::spec::{ContainerSpec, MountKind};
 use crate::runtime::failure::Failure;
 use crate::runtime::plan::{self, ZONE_FILE};
-use crate::store::secrets::MAX_BYTES;
+use crate::store::secrets::{self, MAX_BYTES};
 use crate::sys::fs;
 
 /// Prepares the container's `directory`, and answers with the secrets that are variables, as `KEY=value`.
@@ -20,7 +20,7 @@ use crate::sys::fs;
 pub(super) fn prepare(
     spec: &ContainerSpec,
     directory: &Path,
-    volumes: &Path,
+    store: &Path,
     maps: Option<&(IdMap, IdMap)>,
 ) -> Result<Vec<Bytes>, Failure> {
     for (index, mount) in spec.mounts.iter().enumerate() {
@@ -28,7 +28,7 @@ pub(super) fn prepare(
         if overlay.upper.is_none() {
             let source = match &mount.kind {
                 MountKind::Bind { source, .. } => Some(source.clone()),
-                MountKind::Volume { name, .. } => Some(volumes.join(name).join("data")),
+                MountKind::Volume { name, .. } => Some(store.join("volumes").join(name).join("data")),
                 _ => None,
             };
             let place = directory.join(plan::overlay_directory(index));
@@ -40,7 +40,7 @@ pub(super) fn prepare(
         std::fs::copy(zone, directory.join(ZONE_FILE.0))
             .map_err(|err| Failure::errno(format!("copy the time zone {}", zone.display()), err))?;
     }
-    secrets(spec, directory, maps)
+    secrets(spec, directory, store, maps)
 }
 
 /// New, empty directories for the changes above `source`, whose owner and mode the upper one takes.
@@ -67,6 +67,7 @@ fn new_overlay(place: &Path, source: Option<&Path>) -> io::Result<()> {
 fn secrets(
     spec: &ContainerSpec,
     directory: &Path,
+    store: &Path,
     maps: Option<&(IdMap, IdMap)>,
 ) -> Result<Vec<Bytes>, Failure> {
     let failed_to = |name: &str, err: io::Error| Failure::errno(format!("prepare secret {name}"), err);
@@ -87,10 +88,11 @@ fn secrets(
         std::os::unix::fs::chown(&path, Some(uid), Some(gid)).map_err(failed)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(secret.mode)).map_err(failed)?;
     }
-    secret_variables(spec, directory).map_err(|(name, err)| failed_to(&name, err))
+    secret_variables(spec, directory, store).map_err(|(name, err)| failed_to(&name, err))
 }
 
-/// The secrets of the container in `directory` that are variables, as `KEY=value`, as its process 1 has them.
+/// The secrets of the container in `directory` that are variables, as `KEY=value`. Those of the store have the values that
+/// they have there now, as with podman: who replaces one gives it to the next start.
 ///
 /// # Errors
 ///
@@ -98,10 +100,18 @@ fn secrets(
 pub(crate) fn secret_variables(
     spec: &ContainerSpec,
     directory: &Path,
+    store: &Path,
 ) -> Result<Vec<Bytes>, (String, io::Error)> {
     let variable = |(index, secret): (usize, &SecretUse)| {
         let name = secret.variable.as_ref()?;
-        let value = fs::read_at(rustix::fs::CWD, directory.join(plan::secret_file(index)), MAX_BYTES);
+        let path = match secret.is_read_at_start() {
+            true => secrets::data_path(store, &secret.name),
+            false => directory.join(plan::secret_file(index)),
+        };
+        let value = fs::read_at(rustix::fs::CWD, path, MAX_BYTES).map_err(|err| match err.kind() {
+            io::ErrorKind::NotFound => io::Error::other("no such secret"),
+            _ => err,
+        });
         let line = value.map(|value| Bytes::from([name.as_bytes(), b"=", &value].concat()));
         Some(line.map_err(|err| (secret.name.clone(), err)))
     };

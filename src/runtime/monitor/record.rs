@@ -88,6 +88,7 @@ pub(super) fn could_not_start(directory: &Path, failure: &Failure, exit_code: i3
         boot_id: pidfd::boot_id().unwrap_or_default(),
         started: now,
         ended: Some(Ended { error, ..end(exit_code) }),
+        ended_before: None,
         restarts,
         initialized: false,
         pipes: [0; 3],

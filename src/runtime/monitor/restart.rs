@@ -1,11 +1,13 @@
 //! Restart policies: whether a container that has ended starts again, and after which pause.
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::base::spec::{ContainerSpec, RestartPolicy};
 use crate::runtime::monitor::record::STOP_REQUESTED;
 use crate::runtime::monitor::serve;
+use crate::runtime::still::Still;
 use crate::runtime::updates::Updates;
 use crate::sys::signal::SignalFd;
 
@@ -17,6 +19,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const LONG_LIFE: Duration = Duration::from_secs(10);
 /// How often a pause looks whether the user has asked for the end.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often a life that is due looks whether a copy is done: most take less.
+const SHORT_LOOK: Duration = Duration::from_millis(5);
 
 /// Does `policy` start a container again that ended with `exit_code` after `restarts` restarts?
 pub(super) fn is_due(policy: &RestartPolicy, exit_code: i32, restarts: u32, stop_requested: bool) -> bool {
@@ -56,15 +60,37 @@ impl Pauses {
         let deadline = Instant::now() + self.pause;
         while let Some(left) = deadline.checked_duration_since(Instant::now()) {
             std::thread::sleep(left.min(LOOK));
-            let told_to_end = serve::are_told_to_end(signals).unwrap_or(false);
-            // A container that was removed meanwhile has no directory any more.
-            if told_to_end || directory.join(STOP_REQUESTED).exists() || !directory.exists() {
+            if is_unwanted(directory, signals) {
                 return false;
             }
         }
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         true
     }
+}
+
+/// Waits until nobody uses the container's files from outside, and keeps others from it. `None` if no life is wanted any
+/// more, or at `deadline`.
+pub(super) fn await_turn(
+    directory: &Path,
+    signals: &SignalFd,
+    deadline: Option<Instant>,
+) -> io::Result<Option<Still>> {
+    loop {
+        let turn = Still::try_take(directory)?;
+        let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
+        if turn.is_some() || is_late || is_unwanted(directory, signals) {
+            return Ok(turn);
+        }
+        std::thread::sleep(SHORT_LOOK);
+    }
+}
+
+/// Does the user want no further life, or whoever signals the monitor?
+fn is_unwanted(directory: &Path, signals: &SignalFd) -> bool {
+    let told_to_end = serve::are_told_to_end(signals).unwrap_or(false);
+    // A container that was removed meanwhile has no directory any more.
+    told_to_end || directory.join(STOP_REQUESTED).exists() || !directory.exists()
 }
 
 #[cfg(test)]

@@ -60,8 +60,6 @@ impl NetworkState {
 
 /// The file that says which networks a container is on, once a command has changed that.
 const ATTACHMENTS_FILE: &str = "networks.json";
-/// The file that whoever changes them holds locked.
-const LOCK_FILE: &str = "networks.lock";
 
 /// The networks of a container, if they are not those of its spec any more.
 ///
@@ -85,18 +83,6 @@ pub(crate) fn forget_attachments(directory: &Path) -> io::Result<()> {
 /// A file that may be missing. One that is no file holds nobody up.
 fn read(path: &Path) -> Option<Vec<u8>> {
     fs::read_at(rustix::fs::CWD, path, MAX_BYTES).ok()
-}
-
-/// Waits until nobody else changes the networks of a container, and keeps others from it until it is dropped.
-///
-/// # Errors
-///
-/// If the container's directory takes no file.
-pub(crate) fn lock_attachments(directory: &Path) -> io::Result<OwnedFd> {
-    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CREATE;
-    let file = fs::open_at(rustix::fs::CWD, directory.join(LOCK_FILE), flags, 0o600)?;
-    fs::lock(&file, fs::Share::Exclusive)?;
-    Ok(file)
 }
 
 /// Notes the networks of a container.
