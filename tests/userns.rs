@@ -258,3 +258,47 @@ fn files_are_copied_into_a_container_that_has_none_of_ones_ids() {
         sandbox.ok(["rm", "-f", "-t0", "c"]);
     }
 }
+
+/// A sidecar of a development container.
+#[test]
+fn who_shares_a_network_has_the_ids_of_its_files_and_can_be_stopped() {
+    let sandbox = Sandbox::new();
+    for mode in ["keep-id", "nomap"] {
+        sandbox.ok([
+            "run",
+            "-d",
+            "--name=x",
+            "--net=none",
+            &format!("--userns={mode}"),
+            "bb",
+            "sleep",
+            "1000",
+        ]);
+        let script = "stat -c %u:%g /bin; touch /mine; stat -c %u /mine; id -u; exec sleep 1000";
+        sandbox.ok(["run", "-d", "--name=y", "--net=container:x", "--user=0", "bb", "sh", "-c", script]);
+        sandbox.wait_until(&["logs", "y"], "0:0\n0\n0\n");
+        sandbox.ok(["exec", "y", "true"]);
+        sandbox.ok(["stop", "-t0", "y"]);
+        assert!(!sandbox.inspect("y", ".State.Running").contains("true"), "{mode}");
+        sandbox.ok(["start", "y"]);
+        sandbox.ok(["rm", "-f", "-t0", "y", "x"]);
+    }
+}
+
+#[test]
+fn a_clone_has_ids_of_its_own() {
+    let sandbox = Sandbox::new();
+    sandbox.ok([
+        "create",
+        "--name=one",
+        "--net=none",
+        "--userns=auto",
+        "bb",
+        "sh",
+        "-c",
+        "stat -c %u /bin; awk '{print $2}' /proc/self/uid_map",
+    ]);
+    sandbox.ok(["container", "clone", "one", "two"]);
+    let (one, two) = (sandbox.ok(["start", "-a", "one"]), sandbox.ok(["start", "-a", "two"]));
+    assert!(one.starts_with("0\n") && two.starts_with("0\n") && one != two, "{one}, {two}");
+}

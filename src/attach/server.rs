@@ -51,8 +51,6 @@ pub(crate) enum Request<'a> {
 #[derive(Debug)]
 pub(crate) struct Server {
     listener: Option<OwnedFd>,
-    /// The only user who may connect, as this process sees IDs.
-    uid: u32,
     clients: Vec<Client>,
     /// Where `register` put the first of its descriptors.
     base: usize,
@@ -204,8 +202,7 @@ impl Server {
             socket::set_nonblocking(first.as_fd(), true)?;
             clients.push(Client::new(first, true));
         }
-        let uid = rustix::process::geteuid().as_raw();
-        Ok(Self { listener, uid, clients, base: 0, exhausted: false })
+        Ok(Self { listener, clients, base: 0, exhausted: false })
     }
 
     /// Takes in the command that starts the container, which comes later than this server.
@@ -275,7 +272,9 @@ impl Server {
     /// Takes a client in, if it is of the same user. (The mode and the directory of the socket say so
     /// already; this says it again.)
     fn admit(&mut self, socket: OwnedFd) {
-        if socket::peer(socket.as_fd()).is_ok_and(|peer| peer.uid == self.uid) {
+        // Not known beforehand: a monitor may have joined another container's user namespace, where both have other numbers.
+        let own = rustix::process::geteuid().as_raw();
+        if socket::peer(socket.as_fd()).is_ok_and(|peer| peer.uid == own) {
             self.clients.push(Client::new(socket, false));
         }
     }

@@ -58,7 +58,7 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     let images = if args.all { "all images without at least one container" } else { "all dangling images" };
     let volumes = if args.volumes { "\n\t- all volumes not used by at least one container" } else { "" };
     let question = format!(
-        "WARNING! This command removes:\n\t- all stopped containers\n\t- all networks not used by at least one container{volumes}\n\t- {images}\n"
+        "WARNING! This command removes:\n\t- all stopped containers\n\t- all networks not used by at least one container{volumes}\n\t- {images}\n\t- all dangling build cache\n"
     );
     if !args.force && !session.confirm(&question)? {
         return Ok(());

@@ -7,6 +7,7 @@ use crate::base::limits::Limits;
 use crate::base::spec::{ContainerSpec, MountKind, Root};
 use crate::engine::create::{Draft, random};
 use crate::engine::remove::Removing;
+use crate::engine::request::ContainerRequest;
 use crate::engine::resolve::limits;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::monitor::secret_file;
@@ -46,9 +47,26 @@ impl Engine {
         }
         let new = ContainerId::from_random(random()?);
         let mut spec = renewed(original, &new);
-        if let Some(image) = &request.image {
-            let facts = self.image_facts(image, &spec.userns)?;
-            spec.image = Some(facts.origin);
+        let is_auto = spec.as_typed.userns.starts_with("auto");
+        let own = spec.image.as_ref().filter(|_| is_auto).map(|image| image.id.to_string());
+        let image = request.image.clone().or(own);
+        // Its IDs are to be its own as well.
+        let wanted = ContainerRequest {
+            userns: spec.as_typed.userns.clone(),
+            image: image.clone().unwrap_or_default(),
+            user: Some(spec.process.user.clone()).filter(|user| !user.is_empty()),
+            groups: spec.process.groups.clone(),
+            ..ContainerRequest::default()
+        };
+        let _ranges = self.lock_ranges(&wanted)?;
+        if is_auto && image.is_some() {
+            spec.userns = self.user_namespace(&wanted)?;
+        }
+        if let Some(image) = image {
+            let facts = self.image_facts(&image, &spec.userns)?;
+            if request.image.is_some() {
+                spec.image = Some(facts.origin);
+            }
             spec.root = Root::Layers(facts.layers);
         }
         spec.cgroup.limits = limits::updated(&spec.cgroup, &request.limits)?;

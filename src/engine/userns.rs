@@ -14,6 +14,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
 
+use crate::base::id::ContainerId;
 use crate::base::idmap::{IdExtent, IdMap};
 use crate::base::idmap_syntax::{self, IdMapError};
 use crate::base::spec::UserNamespace;
@@ -45,12 +46,10 @@ impl Engine {
                 ("auto", options) => self.auto_namespace(options, request),
                 ("container", name) if !name.is_empty() => {
                     let id = self.container(name)?;
-                    let ids = match self.container_spec(&id)?.userns {
-                        UserNamespace::Container { ids, .. } => ids,
-                        own => Box::new(own),
-                    };
+                    let ids = self.ids_of(&id)?;
                     Ok(UserNamespace::Container { id, ids })
                 }
+                ("", _) => self.shared_namespace(request),
                 ("ns", path) if path.starts_with('/') => Ok(UserNamespace::Path(path.into())),
                 ("nomap", _) if self.caller().mapping.is_none() => {
                     Err(Error::new(Kind::Unsupported, "nomap is only supported in rootless mode"))
@@ -90,6 +89,29 @@ impl Engine {
         let (uid_maps, gid_maps) = (parse(&request.uid_maps)?, parse(&request.gid_maps)?);
         let (uids, gids) = idmap_syntax::maps(&uid_maps, &gid_maps, (&uids, &gids)).map_err(invalid)?;
         Ok(UserNamespace::Maps { uids, gids })
+    }
+
+    /// Whose IDs a container has.
+    fn ids_of(&self, id: &ContainerId) -> Result<Box<UserNamespace>> {
+        Ok(match self.container_spec(id)?.userns {
+            UserNamespace::Container { ids, .. } => ids,
+            own => Box::new(own),
+        })
+    }
+
+    /// The user namespace of a request that says nothing of it: that of the container of which it shares another namespace
+    /// (`plan::shares_user_namespace_of`), whose files it then needs, too.
+    fn shared_namespace(&self, request: &ContainerRequest) -> Result<UserNamespace> {
+        let namespaces = [&request.pid, &request.ipc, &request.uts];
+        let shared =
+            request.networks.iter().chain(namespaces).find_map(|text| text.strip_prefix("container:"));
+        let Some(name) = shared else { return Ok(UserNamespace::Default) };
+        let id = self.container(name)?;
+        let ids = self.ids_of(&id)?;
+        Ok(match *ids {
+            UserNamespace::Default | UserNamespace::Host => UserNamespace::Default,
+            _ => UserNamespace::Container { id, ids },
+        })
     }
 
     /// For a request with `auto`: a lock to be held until its container is written down, so that whoever asks next finds

@@ -58,6 +58,7 @@ use crate::runtime::monitor::notify::Notifier;
 use crate::runtime::monitor::serve::{Life, Outcome, Output};
 use crate::runtime::monitor::tell::Teller;
 use crate::runtime::monitor::wiring::Wiring;
+use crate::runtime::plan;
 pub(crate) use crate::runtime::plan::secret_file;
 use crate::runtime::still::Still;
 use crate::runtime::updates::Updates;
@@ -148,9 +149,9 @@ impl Monitor {
             }
         }
         let signals = serve::signals().map_err(|err| Failure::errno("read signals", err))?;
-        // One that was born beside another container may be in that one's own namespace, where others would be without
-        // rights. Not to announce only costs others time.
-        if self.order.near.is_none() {
+        // One that was born beside another container, or goes into a user namespace that is there already, may be in that
+        // one, where others would be without rights. Not to announce only costs others time.
+        if self.order.near.is_none() && !plan::joins_user_namespace(&self.spec) {
             holders::announce(&self.order.root, own_pid, &self.order.fingerprint).ok();
         }
         let mut command = Some(command);
