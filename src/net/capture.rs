@@ -1,4 +1,4 @@
-//! Packet filters (classic BPF) for what netd captures: pure SYNs and echo requests.
+//! Packet filters (classic BPF) for what netd captures: pure SYNs, echo requests, and parts of ICMP messages.
 
 use crate::sys::packet::Instruction;
 
@@ -25,30 +25,38 @@ const ALL: u32 = 0x4_0000;
 const SYN_OR_ACK: u32 = 0x12;
 const SYN: u32 = 0x02;
 
-/// For IPv4. No fragments: a SYN is never one.
-pub(crate) const IPV4: [Instruction; 13] = [
-    op(LDH, 0, 0, 6),
-    op(JSET, 9, 0, 0x1fff),
+/// The offset of a fragment, and that more follow.
+const FRAGMENT: u32 = 0x3fff;
+
+/// For IPv4. A SYN is never a fragment.
+pub(crate) const IPV4: [Instruction; 15] = [
     op(LDX_HEADER, 0, 0, 0),
     op(LDB, 0, 0, 9),
-    op(JEQ, 0, 3, 6), // TCP?
+    op(JEQ, 0, 5, 6), // TCP?
+    op(LDH, 0, 0, 6),
+    op(JSET, 8, 0, FRAGMENT),
     op(LDB_X, 0, 0, 13),
     op(AND, 0, 0, SYN_OR_ACK),
-    op(JEQ, 4, 3, SYN),
-    op(JEQ, 0, 2, 1), // ICMP?
+    op(JEQ, 6, 5, SYN),
+    op(JEQ, 0, 4, 1), // ICMP?
+    op(LDH, 0, 0, 6),
+    op(JSET, 3, 0, FRAGMENT),
     op(LDB_X, 0, 0, 0),
     op(JEQ, 1, 0, 8), // echo request
     op(RET, 0, 0, 0),
     op(RET, 0, 0, ALL),
 ];
 
-/// For IPv6. No extension headers: neither SYNs nor echo requests have them in practice.
-pub(crate) const IPV6: [Instruction; 10] = [
+/// For IPv6. No extension headers but that of fragments: neither SYNs nor echo requests have others in practice.
+pub(crate) const IPV6: [Instruction; 13] = [
     op(LDB, 0, 0, 6),
     op(JEQ, 0, 3, 6), // TCP?
     op(LDB, 0, 0, 40 + 13),
     op(AND, 0, 0, SYN_OR_ACK),
-    op(JEQ, 4, 3, SYN),
+    op(JEQ, 7, 6, SYN),
+    op(JEQ, 0, 2, 44), // a fragment?
+    op(LDB, 0, 0, 40),
+    op(JEQ, 4, 3, 58), // of ICMPv6
     op(JEQ, 0, 2, 58), // ICMPv6?
     op(LDB, 0, 0, 40),
     op(JEQ, 1, 0, 128), // echo request
@@ -112,8 +120,12 @@ mod tests {
             (6, 0x4000, 13, 0x12, 20, false),
             (6, 0x4000, 13, 0x10, 20, false),
             (6, 0x0001, 13, 0x02, 20, false),
+            (6, 0x2000, 13, 0x02, 20, false),
             (1, 0, 0, 8, 20, true),
             (1, 0, 0, 0, 20, false),
+            (1, 0x2000, 0, 8, 20, true), // the first part
+            (1, 0x0001, 0, 0, 20, true), // a later one
+            (17, 0x2000, 0, 8, 20, false),
             (17, 0, 0, 8, 20, false),
         ] {
             let got = run(&IPV4, &packet(protocol, fragment, at, byte, header)) > 0;
@@ -129,6 +141,8 @@ mod tests {
             (6, 53, 0x12, false),
             (58, 40, 128, true),
             (58, 40, 135, false), // neighbour solicitation
+            (44, 40, 58, true),
+            (44, 40, 17, false),
             (17, 40, 128, false),
         ] {
             let mut packet = vec![0; 60];

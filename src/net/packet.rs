@@ -1,4 +1,4 @@
-//! The few packets that netd reads and forges itself: SYN, RST, ICMP unreachable, ICMP echo.
+//! The few packets that netd reads and forges itself: SYN, RST, ICMP unreachable, ICMP echo, in parts if it is long.
 //!
 //! Pure functions on bytes. Packets begin with the network layer's header, as a packet socket of
 //! type SOCK_DGRAM delivers them and a raw socket sends them.
@@ -13,6 +13,12 @@ const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
+/// The header of a fragment (RFC 8200, 4.5), which stands before what it is a part of.
+const FRAGMENT: u8 = 44;
+const FRAGMENT_HEADER_BYTES: usize = 8;
+/// In IPv4's field of flags and offset: more parts follow.
+const MORE: u16 = 0x2000;
+const IPV4_HEADER_BYTES: usize = 20;
 const IPV6_HEADER_BYTES: usize = 40;
 /// An IPv4 error quotes as much as fits 576 bytes, an IPv6 error what fits 1280.
 const QUOTE_BYTES_V4: usize = 548;
@@ -34,6 +40,19 @@ pub(crate) enum Captured<'a> {
     Syn { flow: Flow, sequence: u32 },
     /// It asks for an echo.
     Echo { source: IpAddr, destination: IpAddr, identifier: u16, message: &'a [u8] },
+    /// An ICMP message that was too long for one packet.
+    Part { source: IpAddr, destination: IpAddr, place: Place, bytes: &'a [u8] },
+}
+
+/// Where a part belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Tells a message from others between the same two.
+    pub(crate) number: u32,
+    /// In bytes.
+    pub(crate) offset: usize,
+    /// It is not the last part.
+    pub(crate) more: bool,
 }
 
 /// Why a packet does not reach its destination.
@@ -49,13 +68,26 @@ struct Header<'a> {
     source: IpAddr,
     destination: IpAddr,
     protocol: u8,
+    place: Option<Place>,
     payload: &'a [u8],
+}
+
+/// The identifier of an echo request, if an ICMP message is one.
+pub(crate) fn echo_identifier(v6: bool, message: &[u8]) -> Option<u16> {
+    const ECHO_REQUEST: [u8; 2] = [8, 128];
+    let is_request = message.len() >= 8 && message[0] == ECHO_REQUEST[usize::from(v6)];
+    is_request.then(|| number_u16(message, 4)).flatten()
 }
 
 /// Reads a packet; `None` for what is malformed or of no interest.
 pub(crate) fn parse(packet: &[u8]) -> Option<Captured<'_>> {
     let header = parse_header(packet)?;
     let payload = header.payload;
+    let (source, destination) = (header.source, header.destination);
+    if let Some(place) = header.place {
+        let is_icmp = matches!(header.protocol, ICMP | ICMPV6);
+        return is_icmp.then_some(Captured::Part { source, destination, place, bytes: payload });
+    }
     match header.protocol {
         TCP => {
             // The data offset covers options; a SYN shorter than its header is broken.
@@ -64,18 +96,16 @@ pub(crate) fn parse(packet: &[u8]) -> Option<Captured<'_>> {
                 return None;
             }
             let flow = Flow {
-                inside: SocketAddr::new(header.source, number_u16(payload, 0)?),
-                outside: SocketAddr::new(header.destination, number_u16(payload, 2)?),
+                inside: SocketAddr::new(source, number_u16(payload, 0)?),
+                outside: SocketAddr::new(destination, number_u16(payload, 2)?),
             };
             let sequence = u32::from_be_bytes(payload.get(4..8)?.try_into().ok()?);
             Some(Captured::Syn { flow, sequence })
         }
-        ICMP | ICMPV6 if payload.len() >= 8 => Some(Captured::Echo {
-            source: header.source,
-            destination: header.destination,
-            identifier: number_u16(payload, 4)?,
-            message: payload,
-        }),
+        ICMP | ICMPV6 => {
+            let identifier = echo_identifier(source.is_ipv6(), payload)?;
+            Some(Captured::Echo { source, destination, identifier, message: payload })
+        }
         _ => None,
     }
 }
@@ -85,23 +115,40 @@ fn parse_header(packet: &[u8]) -> Option<Header<'_>> {
         4 => {
             let header_length = usize::from(packet[0] & 15) * 4;
             let total = usize::from(number_u16(packet, 2)?);
-            if header_length < 20 || total < header_length {
+            if header_length < IPV4_HEADER_BYTES || total < header_length {
                 return None;
             }
+            let field = number_u16(packet, 6)?;
+            let place = Place {
+                number: number_u16(packet, 4)?.into(),
+                offset: usize::from(field & 0x1fff) * 8,
+                more: field & MORE != 0,
+            };
             Some(Header {
                 source: IpAddr::from(<[u8; 4]>::try_from(packet.get(12..16)?).ok()?),
                 destination: IpAddr::from(<[u8; 4]>::try_from(packet.get(16..20)?).ok()?),
                 protocol: packet[9],
+                place: (place.offset > 0 || place.more).then_some(place),
                 payload: packet.get(header_length..total)?,
             })
         }
         6 => {
             let length = usize::from(number_u16(packet, 4)?);
+            let (mut protocol, mut place) = (*packet.get(6)?, None);
+            let mut payload = packet.get(IPV6_HEADER_BYTES..IPV6_HEADER_BYTES + length)?;
+            if protocol == FRAGMENT {
+                let (header, rest) = payload.split_at_checked(FRAGMENT_HEADER_BYTES)?;
+                let field = number_u16(header, 2)?;
+                let number = u32::from_be_bytes(header[4..].try_into().ok()?);
+                place = Some(Place { number, offset: usize::from(field & !7), more: field & 1 != 0 });
+                (protocol, payload) = (header[0], rest);
+            }
             Some(Header {
                 source: IpAddr::from(<[u8; 16]>::try_from(packet.get(8..24)?).ok()?),
                 destination: IpAddr::from(<[u8; 16]>::try_from(packet.get(24..40)?).ok()?),
-                protocol: *packet.get(6)?,
-                payload: packet.get(IPV6_HEADER_BYTES..IPV6_HEADER_BYTES + length)?,
+                protocol,
+                place,
+                payload,
             })
         }
         _ => None,
@@ -214,6 +261,45 @@ fn ip_packet(from: IpAddr, to: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> 
     }
 }
 
+/// A packet of ours as parts that fit `mtu`, or as it is. `number` tells them from those of others.
+pub(crate) fn split(packet: Vec<u8>, mtu: usize, number: u32) -> Vec<Vec<u8>> {
+    if packet.len() <= mtu {
+        return vec![packet];
+    }
+    let v6 = packet[0] >> 4 == 6;
+    let length = if v6 { IPV6_HEADER_BYTES } else { IPV4_HEADER_BYTES };
+    let (header, payload) = packet.split_at(length);
+    let own = if v6 { length + FRAGMENT_HEADER_BYTES } else { length };
+    let size = (mtu.saturating_sub(own) / 8 * 8).max(8);
+    let count = payload.len().div_ceil(size);
+    let part = |(i, bytes): (usize, &[u8])| {
+        let (more, offset) = (i + 1 < count, i * size);
+        // An offset is less than 64 KiB: so long is the longest packet.
+        let mut part = header.to_vec();
+        if v6 {
+            let total = ((FRAGMENT_HEADER_BYTES + bytes.len()) as u16).to_be_bytes();
+            part[4..6].copy_from_slice(&total);
+            let next = std::mem::replace(&mut part[6], FRAGMENT);
+            part.extend([next, 0]);
+            part.extend((offset as u16 | u16::from(more)).to_be_bytes());
+            part.extend(number.to_be_bytes());
+        } else {
+            let total = ((length + bytes.len()) as u16).to_be_bytes();
+            let field = (offset / 8) as u16 | if more { MORE } else { 0 };
+            part[2..4].copy_from_slice(&total);
+            // 0 would have the kernel choose another number for each.
+            part[4..6].copy_from_slice(&((number % 0xffff + 1) as u16).to_be_bytes());
+            part[6..8].copy_from_slice(&field.to_be_bytes());
+            part[10..12].fill(0);
+            let sum = fold(add(0, &part)).to_be_bytes();
+            part[10..12].copy_from_slice(&sum);
+        }
+        part.extend(bytes);
+        part
+    };
+    payload.chunks(size).enumerate().map(part).collect()
+}
+
 fn octets_v6(ip: IpAddr) -> [u8; 16] {
     match ip {
         IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
@@ -308,6 +394,30 @@ mod tests {
             assert_eq!(packet.len(), most);
             let small = unreachable(Unreachable::Port, gateway, flow.inside.ip(), &udp_quote(flow));
             assert!(is_right(&small));
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_goes_in_parts() {
+        for (v6, kind) in [(false, 8), (true, 128)] {
+            let Flow { inside, outside } = flow(v6);
+            let mut message = vec![kind; 4000];
+            let whole = icmp_packet(outside.ip(), inside.ip(), &mut message);
+            assert_eq!(split(whole.clone(), 5000, 7), [whole.clone()]);
+            let parts = split(whole, 1500, 7);
+            let mut joined = Vec::new();
+            for part in &parts {
+                assert!(part.len() <= 1500);
+                let Some(Captured::Part { source, destination, place, bytes }) = parse(part) else {
+                    panic!()
+                };
+                assert_eq!((source, destination), (outside.ip(), inside.ip()));
+                assert_eq!((place.number, place.offset), (if v6 { 7 } else { 8 }, joined.len()));
+                joined.extend_from_slice(bytes);
+                assert_eq!(place.more, joined.len() < message.len());
+                assert!(v6 || fold(add(0, &part[..20])) == 0);
+            }
+            assert_eq!((parts.len(), joined), (3, message));
         }
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Core {
     pub(super) pool: Arc<Pool>,
     pub(super) sockets: Sockets,
     pub(super) spare: Spare,
+    /// Of the packet forged last: the parts of each have one of their own.
+    pub(super) number: std::cell::Cell<u32>,
     /// Read once per turn of the loop.
     pub(super) now: Instant,
 }
@@ -36,14 +38,18 @@ impl Core {
         let inside = flow.inside.ip();
         let from = if why == Unreachable::Port { Some(flow.outside.ip()) } else { self.gateway_of(inside) };
         let Some(from) = from else { return };
-        self.send_raw(&packet::unreachable(why, from, inside, original), inside);
+        self.send_raw(packet::unreachable(why, from, inside, original), inside);
     }
 
-    /// Sends a forged packet to a container.
-    pub(super) fn send_raw(&self, bytes: &[u8], to: IpAddr) {
-        if let Some(socket) = self.sockets.raw.get(usize::from(to.is_ipv6())) {
+    /// Sends a forged packet to a container, in parts if it is too long for the network.
+    pub(super) fn send_raw(&self, packet: Vec<u8>, to: IpAddr) {
+        let Some(socket) = self.sockets.raw.get(usize::from(to.is_ipv6())) else { return };
+        let mtu = self.network_of(to).and_then(|network| network.mtu().ok()).unwrap_or(u32::MAX);
+        let number = self.number.get().wrapping_add(1);
+        self.number.set(number);
+        for part in packet::split(packet, mtu as usize, number) {
             // Lost like any packet if it cannot be sent.
-            rustix::net::sendto(socket, bytes, SendFlags::empty(), &SocketAddr::new(to, 0)).ok();
+            rustix::net::sendto(socket, &part, SendFlags::empty(), &SocketAddr::new(to, 0)).ok();
         }
     }
 

@@ -133,7 +133,7 @@ impl Echoes {
                 Ok((got, _)) if got >= 8 => {
                     let message = &mut self.buffer[..got];
                     message[4..6].copy_from_slice(&identifier.to_be_bytes());
-                    core.send_raw(&packet::icmp_packet(outside, inside, message), inside);
+                    core.send_raw(packet::icmp_packet(outside, inside, message), inside);
                 }
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return,

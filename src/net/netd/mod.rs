@@ -25,6 +25,7 @@ mod flows;
 mod moves;
 mod outbound;
 mod pace;
+mod parts;
 mod pool;
 mod publish;
 mod reactor;
@@ -236,7 +237,8 @@ impl Netd {
             }
         }
         let now = Instant::now();
-        let core = Core { reactor, world: World::new(leases), pool, sockets, spare: Spare::new(), now };
+        let (world, spare) = (World::new(leases), Spare::new());
+        let core = Core { reactor, world, pool, sockets, spare, number: 0.into(), now };
         let moves = Moves::open(&core.reactor);
         let sessions = Sessions::new(&core, listener).map_err(failed("watch netd.sock"))?;
         Ok(Self {

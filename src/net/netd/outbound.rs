@@ -21,6 +21,7 @@ use rustix::net::{RecvFlags, SocketFlags, SocketType, sockopt};
 
 use super::core::Core;
 use super::echo::Echoes;
+use super::parts::Parts;
 use super::pool::prepare_stream;
 use super::reactor::{Interest, Source, Token};
 use super::relay::Relays;
@@ -59,16 +60,18 @@ struct Held {
 pub(super) struct Outbound {
     held: Slab<Held>,
     by_flow: HashMap<Flow, Key>,
+    parts: Parts,
     buffer: Vec<u8>,
 }
 
 impl Outbound {
     pub(super) fn new() -> Self {
-        Self { held: Slab::new(), by_flow: HashMap::new(), buffer: vec![0; 65_536] }
+        let parts = Parts::default();
+        Self { held: Slab::new(), by_flow: HashMap::new(), parts, buffer: vec![0; 65_536] }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.held.is_empty() && self.parts.is_empty()
     }
 
     /// Packets wait at a packet socket of a bridge.
@@ -89,6 +92,14 @@ impl Outbound {
                     }
                     Some(Captured::Echo { source, destination, identifier, message }) => {
                         echoes.on_request(core, bridge, (source, destination), identifier, message);
+                    }
+                    Some(Captured::Part { source, destination, place, bytes }) => {
+                        let ends = (source, destination);
+                        let whole = self.parts.add((bridge, source, destination), place, bytes, core.now);
+                        let whole = whole.unwrap_or_default();
+                        if let Some(identifier) = packet::echo_identifier(source.is_ipv6(), &whole) {
+                            echoes.on_request(core, bridge, ends, identifier, &whole);
+                        }
                     }
                     None => {}
                 }
@@ -206,6 +217,7 @@ impl Outbound {
         for key in self.held.keys_where(old) {
             self.forget(core, key);
         }
+        self.parts.expire(core.now);
     }
 
     /// Closes what a container that is gone, or has left the network of `bridge`, was dialling.
@@ -244,7 +256,7 @@ fn plain(address: SocketAddr) -> SocketAddr {
 fn give_up(core: &Core, flow: Flow, sequence: u32, original: &[u8], error: Errno) {
     match error {
         Errno::CONNREFUSED | Errno::CONNRESET => {
-            core.send_raw(&packet::reset(flow, sequence), flow.inside.ip());
+            core.send_raw(packet::reset(flow, sequence), flow.inside.ip());
         }
         Errno::NETUNREACH | Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL => {
             core.refuse(flow, Unreachable::Network, original);

@@ -258,6 +258,33 @@ fn ping_reaches_the_outside() {
 }
 
 #[test]
+fn echoes_of_any_length_come_back_whole() {
+    in_namespaces("net::netd::tests::outward::echoes_of_any_length_come_back_whole", || {
+        let internet = Internet::new();
+        let mut small = network("small", &["10.91.0.0/24", "fd00:91::/64"]);
+        small.options.insert("mtu".into(), "1500".into());
+        for net in [both_families(), small] {
+            let container = Container::new(&internet, &net.name, vec![endpoint(&net)]);
+            for (ip, kind) in [(OUTSIDE, 8_u8), (OUTSIDE6, 128)] {
+                let socket = ping_socket(&container, address(ip, 0));
+                for length in [1400, 4000, 65_515] {
+                    let mut request: Vec<u8> = (0_u8..250).cycle().take(length).collect();
+                    request[..8].copy_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 1]);
+                    let mut reply = vec![0; 65_536];
+                    wait_until("the whole echo", || {
+                        rustix::net::send(&socket, &request, rustix::net::SendFlags::empty()).unwrap();
+                        std::thread::sleep(Duration::from_millis(100));
+                        let got = rustix::net::recv(&socket, &mut reply[..], rustix::net::RecvFlags::empty());
+                        got.is_ok_and(|(got, _)| got == length)
+                    });
+                    assert!(reply[8..length] == request[8..], "{ip} {length}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn networks_are_isolated_from_each_other() {
     in_namespaces("net::netd::tests::outward::networks_are_isolated_from_each_other", || {
         let internet = Internet::new();
