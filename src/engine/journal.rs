@@ -54,14 +54,14 @@ impl Journal {
     /// # Errors
     ///
     /// Reading, and what `sink` answers.
-    pub(crate) fn read_some(&mut self, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    pub(crate) fn read_some(&mut self, sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut block = vec![0; 64 << 10];
         let length = self.output.read(&mut block)?;
         self.ended = length == 0;
         self.buffer.extend_from_slice(&block[..length]);
         let Some(end) = memchr::memrchr(b'\n', &self.buffer) else { return Ok(()) };
         let lines: Vec<u8> = self.buffer.drain(..=end).collect();
-        lines[..end].split(|&byte| byte == b'\n').try_for_each(|line| sink(line))
+        lines[..end].split(|&byte| byte == b'\n').try_for_each(sink)
     }
 }
 
@@ -113,7 +113,7 @@ impl JournalLog {
     /// # Errors
     ///
     /// Reading, and what `sink` answers.
-    pub(crate) fn read_some(&mut self, mut sink: impl FnMut(&Entry<'_>) -> io::Result<()>) -> io::Result<()> {
+    pub(crate) fn read_some(&mut self, sink: impl FnMut(&Entry<'_>) -> io::Result<()>) -> io::Result<()> {
         self.0.read_some(|line| parse(line).map_or(Ok(()), |entry| sink(&entry)))
     }
 }

@@ -403,7 +403,7 @@ mod tests {
             let Flow { inside, outside } = flow(v6);
             let mut message = vec![kind; 4000];
             let whole = icmp_packet(outside.ip(), inside.ip(), &mut message);
-            assert_eq!(split(whole.clone(), 5000, 7), [whole.clone()]);
+            assert_eq!(split(whole.clone(), 5000, 7), std::slice::from_ref(&whole));
             let parts = split(whole, 1500, 7);
             let mut joined = Vec::new();
             for part in &parts {
