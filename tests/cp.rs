@@ -336,7 +336,7 @@ fn a_container_that_ends_at_that_moment_is_read_all_the_same() {
         let name = format!("r{n}");
         sandbox.start(&name, &[], &format!("echo data > /f; sleep 0.0{}", n % 6));
         sandbox.ketch(["export", &name, "-o", "/dev/null"]).ok();
-        sandbox.ketch(["commit", "-q", &name]).ok();
+        sandbox.ketch(["commit", "-q", "--pause", &name]).ok();
         sandbox.wait_until(&["diff", &name], "A /f");
         sandbox.ketch(["cp", &format!("{name}:/f"), &sandbox.path("f").display().to_string()]).ok();
     }

@@ -67,8 +67,8 @@ impl Engine {
             false => self.commit_upper(id, &options),
         };
         let mut layer = match paused {
-            // It has ended before it could be paused.
-            Err(err) if err.kind == Kind::Conflict && !self.runs(id)? => self.commit_upper(id, &options)?,
+            // It has ended before it could be paused, or somebody else has paused it.
+            Err(err) if err.kind == Kind::Conflict => self.commit_upper(id, &options)?,
             other => other?,
         };
         let (wanted, mut descriptors): (Vec<_>, Vec<_>) = below.into_iter().unzip();

@@ -42,8 +42,7 @@ impl Engine {
         let halted = self.halt(dir.as_fd(), id, record, true);
         if halted.is_err() {
             forget(dir.as_fd());
-            let now = state::examine(dir.as_fd(), id)?;
-            if !matches!(now.phase, Phase::Up | Phase::Unmonitored) {
+            if !state::goes_on(record) {
                 // It has ended meanwhile.
                 return Err(improper(id, "is not running, can't pause"));
             }
@@ -64,7 +63,11 @@ impl Engine {
         let Status { paused: true, record: Some(record), .. } = &status else {
             return Err(improper(id, "is not paused, can't unpause"));
         };
-        self.halt(dir.as_fd(), id, record, false)?;
+        match self.halt(dir.as_fd(), id, record, false) {
+            // It was killed meanwhile.
+            Err(_) if !state::goes_on(record) => return Err(improper(id, "is not paused, can't unpause")),
+            other => other?,
+        }
         forget(dir.as_fd());
         self.record_container("unpause", id);
         Ok(())
