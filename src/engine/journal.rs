@@ -113,7 +113,7 @@ impl JournalLog {
     /// # Errors
     ///
     /// Reading, and what `sink` answers.
-    pub(crate) fn read_some(&mut self, sink: impl FnMut(&Entry<'_>) -> io::Result<()>) -> io::Result<()> {
+    pub(crate) fn read_some(&mut self, mut sink: impl FnMut(&Entry<'_>) -> io::Result<()>) -> io::Result<()> {
         self.0.read_some(|line| parse(line).map_or(Ok(()), |entry| sink(&entry)))
     }
 }
