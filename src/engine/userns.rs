@@ -105,8 +105,10 @@ impl Engine {
         let namespaces = [&request.pid, &request.ipc, &request.uts];
         let shared =
             request.networks.iter().chain(namespaces).find_map(|text| text.strip_prefix("container:"));
-        let Some(name) = shared else { return Ok(UserNamespace::Default) };
-        let id = self.container(name)?;
+        // That there is none is said where the namespace itself is looked up.
+        let Some(id) = shared.and_then(|name| self.container(name).ok()) else {
+            return Ok(UserNamespace::Default);
+        };
         let ids = self.ids_of(&id)?;
         Ok(match *ids {
             UserNamespace::Default | UserNamespace::Host => UserNamespace::Default,
