@@ -43,7 +43,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Kind::Invalid`](crate::engine::Kind::Invalid) for a container without an image or a change that
+    /// [`Kind::Invalid`] for a container without an image or a change that
     /// is none; what cannot be read or written.
     pub(crate) fn commit(&self, id: &ContainerId, commit: &Commit) -> Result<Digest> {
         let spec = self.container_spec(id)?;

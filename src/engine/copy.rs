@@ -75,7 +75,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Kind::NotFound`]; if the archive cannot be written.
+    /// [`NotFound`](crate::engine::Kind::NotFound); if the archive cannot be written.
     pub(crate) fn export_volume(&self, name: &str, archive: BorrowedFd<'_>) -> Result<()> {
         let pack = Pack { path: ".".into(), name: ".".into(), one_file_system: false };
         let copying = self.begin_volume(&self.volume(name)?, Job::Pack(pack), archive)?;
@@ -86,7 +86,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Kind::NotFound`]; if the archive is broken or does not fit.
+    /// [`NotFound`](crate::engine::Kind::NotFound); if the archive is broken or does not fit.
     pub(crate) fn import_volume(&self, name: &str, archive: BorrowedFd<'_>) -> Result<()> {
         let job = Unpack {
             path: ".".into(),
