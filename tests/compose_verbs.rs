@@ -498,3 +498,24 @@ fn what_is_done_is_told_unless_nothing_is_to_be_told() {
     sandbox.compose(&["kill", "-s", "NOSUCH"]).fails(1);
     sandbox.compose(&["down"]).ok();
 }
+
+#[test]
+fn colours_are_for_terminals_and_who_wants_them() {
+    let sandbox = project("services:\n  a: {image: bb, command: [echo, tick], network_mode: none}\n");
+    sandbox.compose(&["up", "-d"]).ok();
+    sandbox.ok(["wait", "p-a-1"]);
+    for (variables, coloured) in [
+        (&[][..], true),
+        (&[("NO_COLOR", "1")], false),
+        (&[("NO_COLOR", "")], true),
+        (&[("NO_COLOR", "1"), ("COMPOSE_ANSI", "always")], true),
+    ] {
+        let mut logs = sandbox.compose_command(&["logs"]).env("TERM", "xterm");
+        for (name, value) in variables {
+            logs = logs.env(name, value);
+        }
+        let output = logs.on_terminal(24, 80).wait();
+        assert!(output.stdout.contains("tick"), "{}", output.stdout);
+        assert_eq!(output.stdout.contains("\x1b["), coloured, "{variables:?}: {:?}", output.stdout);
+    }
+}

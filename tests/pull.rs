@@ -338,9 +338,17 @@ fn bars_on_a_terminal() {
     }
     let (sandbox, image) = (Sandbox::empty(), image("bars"));
     let name = Registry::shared().push("bars", "1", &image);
-    let output = sandbox.command(["pull", &name]).on_terminal(40, 120).wait();
-    assert_eq!(output.code, 0);
     let digest = &image.layers[0].digest()["sha256:".len()..];
-    assert!(output.stdout.contains(&format!("Copying blob {}", &digest[..12])), "{}", output.stdout);
-    assert!(output.stdout.contains(&image.id()["sha256:".len()..]), "{}", output.stdout);
+    for (term, draws) in [("xterm", true), ("dumb", false)] {
+        let output = sandbox.command(["pull", &name]).env("TERM", term).on_terminal(40, 120).wait();
+        assert_eq!(output.code, 0);
+        assert!(
+            output.stdout.contains("Copying blob ") && output.stdout.contains(&digest[..12]),
+            "{term}: {}",
+            output.stdout
+        );
+        assert!(output.stdout.contains(&image.id()["sha256:".len()..]), "{term}: {}", output.stdout);
+        assert_eq!(output.stdout.contains('\x1b'), draws, "{term}: {:?}", output.stdout);
+        sandbox.ok(["rmi", &name]);
+    }
 }

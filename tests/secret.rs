@@ -76,6 +76,7 @@ fn replacing_and_ignoring() {
         (&["--replace"][..], "", "larger than 0"),
         (&["--replace"], &*"x".repeat(600_000), "less than 512000"),
         (&["--driver=vault"], "x", "vault"),
+        (&["--driver-opts=path=/elsewhere"], "x", "driver option path cannot work here"),
     ] {
         let output = create(options, value);
         assert!(output.fails(125).contains(said), "{options:?}: {}", output.stderr);

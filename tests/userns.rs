@@ -302,3 +302,21 @@ fn a_clone_has_ids_of_its_own() {
     let (one, two) = (sandbox.ok(["start", "-a", "one"]), sandbox.ok(["start", "-a", "two"]));
     assert!(one.starts_with("0\n") && two.starts_with("0\n") && one != two, "{one}, {two}");
 }
+
+#[test]
+fn an_image_without_users_gets_those_that_it_needs() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["run", "--name=c", "--net=none", "bb", "rm", "-f", "/etc/passwd", "/etc/group"]);
+    sandbox.ok(["commit", "-q", "c", "bare"]);
+    let run = |options: &[&str]| {
+        sandbox
+            .ok([&["run", "--rm", "--net=none"][..], options, &["bare", "sh", "-c", "cat /etc/passwd"]]
+                .concat())
+    };
+    assert!(run(&["--user=77"]).starts_with("77:*:77:"), "{}", run(&["--user=77"]));
+    let uid = rustix::process::getuid().as_raw();
+    assert!(run(&["--userns=keep-id"]).contains(&format!(":*:{uid}:")), "{}", run(&["--userns=keep-id"]));
+    let none =
+        ["run", "--rm", "--net=none", "--passwd=false", "--user=77", "bare", "test", "-e", "/etc/passwd"];
+    sandbox.ketch(none).fails(1);
+}

@@ -71,6 +71,11 @@ impl std::fmt::Debug for Progress {
     }
 }
 
+/// Can lines of the terminal be drawn over?
+pub(crate) fn can_draw() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
 impl Progress {
     /// Bars if standard error is a terminal, lines if not, neither if `quiet`.
     pub(crate) fn new(quiet: bool) -> Self {
@@ -82,7 +87,7 @@ impl Progress {
         let mode = match look {
             Look::None => Mode::Quiet,
             Look::Json => Mode::Json,
-            Look::Auto if io::stderr().is_terminal() => Mode::Bars(RefCell::default()),
+            Look::Auto if io::stderr().is_terminal() && can_draw() => Mode::Bars(RefCell::default()),
             Look::Auto | Look::Plain => Mode::Plain,
         };
         Self { mode }

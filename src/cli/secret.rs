@@ -65,6 +65,11 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
             .hint("ketch knows the driver file")
             .into());
     }
+    if args.driver_opts.iter().any(|option| option.starts_with("path=")) {
+        let message =
+            "driver option path cannot work here: secrets are kept in the store, which --root moves";
+        return Err(Error::new(Kind::Unsupported, message).into());
+    }
     let request = SecretRequest {
         data: value(&args.file, args.env)?,
         name: args.name,

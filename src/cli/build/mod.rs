@@ -38,6 +38,7 @@ use crate::cli::build::progress::{Mode, Show};
 use crate::cli::build::refused::RefusedFlags;
 use crate::cli::build::several::BuildPlatforms;
 use crate::cli::error::{AlreadyReported, FAILED};
+use crate::cli::progress::can_draw;
 use crate::cli::pull::RegistryArgs;
 use crate::cli::session::{Exit, Session};
 use crate::engine::build::request::{BuildRequest, Output};
@@ -395,7 +396,7 @@ impl BuildArgs {
             "rawjson" => Mode::Json,
             _ if session.out_is_tty
                 && std::io::IsTerminal::is_terminal(&std::io::stderr())
-                && progress::can_draw()
+                && can_draw()
                 && self.logfile.is_none() =>
             {
                 Mode::Live

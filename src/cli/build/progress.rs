@@ -420,11 +420,6 @@ fn vertex_digest(step: &StepName) -> String {
     Digest::of(format!("{} {}", step.serial, title(step)).as_bytes()).to_string()
 }
 
-/// Can lines of the terminal be drawn over?
-pub(super) fn can_draw() -> bool {
-    std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
-}
-
 fn spinner(template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template);
     ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))

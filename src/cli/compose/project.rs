@@ -183,6 +183,10 @@ impl ProjectFlags {
                 self.set(flag, OsStr::new(&value))?;
             }
         }
+        // https://no-color.org, behind what was asked of compose itself.
+        let is_wanted =
+            self.given.contains(&&b"--ansi"[..]) || locate::own_variable(&options, "COMPOSE_ANSI").is_some();
+        self.no_colour |= !is_wanted && std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Ok(())
     }
 

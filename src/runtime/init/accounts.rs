@@ -9,34 +9,43 @@ use rustix::fs::{FileType, OFlags};
 use crate::base::passwd::{self, Wish};
 use crate::runtime::failure::Failure;
 use crate::runtime::step::AccountsPlan;
+use crate::sys::fs;
 
 use super::{Init, Result};
 
 impl Init {
-    /// Adds the lines that are missing. An image without these files stays without.
+    /// Adds the lines that are missing, and the files, where the image has none but a place for them.
     pub(super) fn add_accounts(&self, plan: &AccountsPlan) -> Result<()> {
         let read =
             |path| self.root().read_small(path).map(|text| String::from_utf8_lossy(&text).into_owned());
-        let Some(passwd) = read(b"etc/passwd") else { return Ok(()) };
-        let group = read(b"etc/group");
+        let (passwd, group) = (read(b"etc/passwd"), read(b"etc/group"));
         let wish = Wish {
             accounts: &plan.accounts,
             user: &plan.user,
             directory: &plan.directory,
             mounted_homes: &plan.mounted,
         };
-        let (users, groups) = passwd::additions(&wish, &passwd, group.as_deref().unwrap_or_default());
-        self.append(b"etc/passwd", &passwd, &users)?;
-        match group {
-            Some(group) => self.append(b"etc/group", &group, &groups),
-            None => Ok(()),
+        let known = |text: &'_ Option<String>| text.clone().unwrap_or_default();
+        let (users, groups) = passwd::additions(&wish, &known(&passwd), &known(&group));
+        self.add("passwd", passwd.as_deref(), &users)?;
+        self.add("group", group.as_deref(), &groups)
+    }
+
+    /// Adds lines to a file of /etc that says what is `known`.
+    fn add(&self, name: &str, known: Option<&str>, lines: &str) -> Result<()> {
+        match known {
+            _ if lines.is_empty() => Ok(()),
+            Some(known) => self.append(format!("etc/{name}").as_bytes(), known, lines),
+            None => {
+                // What is there and cannot be read, or is no directory, stays as it is.
+                let place = self.root().open(b"etc", OFlags::PATH | OFlags::DIRECTORY).ok();
+                place.and_then(|etc| fs::write_new(etc, name, lines.as_bytes(), 0o644, false).ok());
+                Ok(())
+            }
         }
     }
 
     fn append(&self, path: &[u8], known: &str, lines: &str) -> Result<()> {
-        if lines.is_empty() {
-            return Ok(());
-        }
         let failed = |err| Failure::errno(format!("add users to /{}", String::from_utf8_lossy(path)), err);
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = self.root().open(path, flags).map_err(failed)?;
