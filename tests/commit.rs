@@ -82,6 +82,7 @@ fn other_user_mappings_and_single_id() {
             "--rm",
             "--net=none",
             "--user=0",
+            "--passwd=false",
             &format!("--userns={userns}"),
             "kept",
             "sh",
