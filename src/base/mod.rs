@@ -29,6 +29,7 @@ pub(crate) mod signal;
 pub(crate) mod size;
 pub(crate) mod spec;
 pub(crate) mod stream;
+pub(crate) mod subids;
 pub(crate) mod tar;
 pub(crate) mod time;
 pub(crate) mod truth;

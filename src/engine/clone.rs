@@ -1,5 +1,7 @@
 //! `container clone`: another container like one that there is.
 
+use std::os::fd::OwnedFd;
+
 use crate::base::bytes::Bytes;
 use crate::base::etc::SecretUse;
 use crate::base::id::ContainerId;
@@ -9,6 +11,7 @@ use crate::engine::create::{Draft, random};
 use crate::engine::remove::Removing;
 use crate::engine::request::ContainerRequest;
 use crate::engine::resolve::limits;
+use crate::engine::userns::is_auto;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::monitor::secret_file;
 use crate::store::volumes::VolumeRecord;
@@ -47,21 +50,13 @@ impl Engine {
         }
         let new = ContainerId::from_random(random()?);
         let mut spec = renewed(original, &new);
-        let is_auto = spec.as_typed.userns.starts_with("auto");
-        let own = spec.image.as_ref().filter(|_| is_auto).map(|image| image.id.to_string());
-        let image = request.image.clone().or(own);
-        // Its IDs are to be its own as well.
-        let wanted = ContainerRequest {
-            userns: spec.as_typed.userns.clone(),
-            image: image.clone().unwrap_or_default(),
-            user: Some(spec.process.user.clone()).filter(|user| !user.is_empty()),
-            groups: spec.process.groups.clone(),
-            ..ContainerRequest::default()
+        let own = spec.image.as_ref().map(|image| image.id.to_string());
+        let is_auto = is_auto(&spec.as_typed.userns);
+        let image = request.image.clone().or(own.filter(|_| is_auto));
+        let _ranges = match &image {
+            Some(image) if is_auto => self.choose_ids_anew(&mut spec, image)?,
+            _ => None,
         };
-        let _ranges = self.lock_ranges(&wanted)?;
-        if is_auto && image.is_some() {
-            spec.userns = self.user_namespace(&wanted)?;
-        }
         if let Some(image) = image {
             let facts = self.image_facts(&image, &spec.userns)?;
             if request.image.is_some() {
@@ -91,6 +86,21 @@ impl Engine {
             self.remove_container(id, &how)?;
         }
         Ok(new)
+    }
+
+    /// Gives the clone of a container with `--userns=auto` IDs of its own; they are its own once it is written down, and
+    /// until then the lock is held.
+    fn choose_ids_anew(&self, spec: &mut ContainerSpec, image: &str) -> Result<Option<OwnedFd>> {
+        let wanted = ContainerRequest {
+            userns: spec.as_typed.userns.clone(),
+            image: image.to_owned(),
+            user: Some(spec.process.user.clone()).filter(|user| !user.is_empty()),
+            groups: spec.process.groups.clone(),
+            ..ContainerRequest::default()
+        };
+        let lock = self.lock_ranges(&wanted)?;
+        spec.userns = self.user_namespace(&wanted)?;
+        Ok(lock)
     }
 
     /// The content of a file that a container has a copy of.

@@ -18,6 +18,7 @@ use crate::base::id::ContainerId;
 use crate::base::idmap::{IdExtent, IdMap};
 use crate::base::idmap_syntax::{self, IdMapError};
 use crate::base::spec::UserNamespace;
+use crate::base::subids;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Engine, Error, Kind, Result, resolve, state};
 use crate::runtime::rootfs::RootDir;
@@ -99,8 +100,9 @@ impl Engine {
         })
     }
 
-    /// The user namespace of a request that says nothing of it: that of the container of which it shares another namespace
-    /// (`plan::shares_user_namespace_of`), whose files it then needs, too.
+    /// The user namespace of a request that says nothing of it: that of the container of which it shares another namespace,
+    /// whose files it then needs, too. Here it is about whose IDs the layers are unpacked with, which a container with the
+    /// IDs of U has no need to write down; `plan::shares_user_namespace_of` says of any spec what is joined.
     fn shared_namespace(&self, request: &ContainerRequest) -> Result<UserNamespace> {
         let namespaces = [&request.pid, &request.ipc, &request.uts];
         let shared =
@@ -119,7 +121,7 @@ impl Engine {
     /// For a request with `auto`: a lock to be held until its container is written down, so that whoever asks next finds
     /// its range taken.
     pub(super) fn lock_ranges(&self, request: &ContainerRequest) -> Result<Option<OwnedFd>> {
-        if !request.userns.starts_with("auto") {
+        if !is_auto(&request.userns) {
             return Ok(None);
         }
         let failed = |err| Error::system("lock the ranges of user IDs", err);
@@ -164,17 +166,11 @@ impl Engine {
     /// 0… are the ranges that `file` gives to `name`.
     fn named_ids(&self, file: &str, name: Option<&str>, u: &IdMap) -> Result<IdMap> {
         let name = name.unwrap_or_default();
-        let text = std::fs::read_to_string(file).map_err(|err| Error::system(format!("read {file}"), err))?;
+        let text = std::fs::read(file).map_err(|err| Error::system(format!("read {file}"), err))?;
         let mut extents = Vec::new();
-        let mut inside = 0;
-        for line in text.lines() {
-            let fields: Vec<&str> = line.trim().split(':').collect();
-            let [owner, start, len] = fields[..] else { continue };
-            let (Ok(start), Ok(len)) = (start.parse::<u32>(), len.parse::<u32>()) else { continue };
-            if owner != name || len == 0 {
-                continue;
-            }
-            let outside = u.to_inside(start).filter(|_| u.to_inside(start.saturating_add(len - 1)).is_some());
+        let mut inside: u32 = 0;
+        for (_, start, len) in subids::lines(&text).filter(|(owner, ..)| *owner == name.as_bytes()) {
+            let outside = u.to_inside(start).filter(|_| u.to_inside(start + (len - 1)).is_some());
             let outside = outside.ok_or_else(|| Error::invalid(IdMapError::NotYours(start).to_string()))?;
             extents.push(IdExtent { inside, outside, len });
             inside = inside.checked_add(len).ok_or_else(|| {
@@ -215,15 +211,16 @@ impl Engine {
         };
         let taken = self.auto_ranges()?;
         let rooms = self.auto_rooms()?;
-        let first =
-            rooms.iter().find_map(|room| free_range(&taken, size, room.clone())).ok_or_else(|| {
+        let first = rooms.iter().find_map(|room| subids::free_range(&taken, size, room.clone())).ok_or_else(
+            || {
                 let room: u64 = rooms.iter().map(|room| u64::from(room.end - room.start)).sum();
                 Error::new(
                     Kind::Conflict,
                     format!("no {size} IDs are left for --userns=auto of the {room} that you have"),
                 )
                 .hint("remove containers that have some, or ask for fewer with auto:size=N")
-            })?;
+            },
+        )?;
         let map = |fixed: Vec<IdExtent>| {
             let whole = IdMap(vec![IdExtent { inside: 0, outside: first, len: size }]);
             fixed.into_iter().fold(whole, with_fixed)
@@ -258,8 +255,7 @@ impl Engine {
         for id in self.store().containers().list()? {
             let Ok(dir) = self.store().containers().open(&id) else { continue };
             let Ok(spec) = state::read_spec(dir.as_fd(), &id) else { continue };
-            if let (true, UserNamespace::Maps { uids, gids }) =
-                (spec.as_typed.userns.starts_with("auto"), &spec.userns)
+            if let (true, UserNamespace::Maps { uids, gids }) = (is_auto(&spec.as_typed.userns), &spec.userns)
             {
                 ranges.extend(uids.0.iter().chain(&gids.0).map(|extent| (extent.outside, extent.len)));
             }
@@ -296,6 +292,11 @@ impl Engine {
             .max();
         Ok(highest.map_or(0, |id| id + 1))
     }
+}
+
+/// Whether `--userns` asks for a range that no other container has: `auto[:OPTIONS]`.
+pub(super) fn is_auto(text: &str) -> bool {
+    text.split(':').next() == Some("auto")
 }
 
 /// Every ID of the machine under its own number: what its root has instead of U's maps.
@@ -341,47 +342,12 @@ fn common(one: &IdExtent, other: &IdExtent) -> Range<u32> {
     one.outside.max(other.outside)..end(one).min(end(other))
 }
 
-/// The first of `size` IDs in `room` that nobody has.
-fn free_range(taken: &[(u32, u32)], size: u32, room: Range<u32>) -> Option<u32> {
-    let mut taken = taken.to_vec();
-    taken.sort_unstable();
-    let mut first = room.start;
-    for (start, len) in taken {
-        if start >= first && start - first >= size {
-            break;
-        }
-        first = first.max(start.saturating_add(len));
-    }
-    (u64::from(first) + u64::from(size) <= u64::from(room.end)).then_some(first)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn ranges_do_not_touch() {
-        for (taken, size, want) in [
-            (&[][..], 1024, Some(1)),
-            (&[(1, 1024)], 1024, Some(1025)),
-            (&[(1, 1024), (2000, 10)], 500, Some(1025)),
-            (&[(1, 1024), (2000, 10)], 1000, Some(2010)),
-            (&[(1, 60_000)], 6000, None),
-        ] {
-            assert_eq!(free_range(taken, size, 1..65_537), want, "{taken:?} {size}");
-        }
-    }
-
-    #[test]
-    fn ranges_lie_in_their_room() {
-        for (taken, size, room, want) in [
-            (&[][..], 1024, 5000..7000, Some(5000)),
-            (&[(5000, 1024)], 900, 5000..7000, Some(6024)),
-            (&[(5000, 1024)], 1024, 5000..7000, None),
-            (&[(1, 1024)], 2000, 5000..7000, Some(5000)),
-        ] {
-            assert_eq!(free_range(taken, size, room.clone()), want, "{taken:?} {size} {room:?}");
-        }
+    fn what_two_extents_have_in_common() {
         let of = |outside, len| IdExtent { inside: 0, outside, len };
         assert_eq!(common(&of(10, 20), &of(15, 5)), 15..20);
         assert!(common(&of(10, 5), &of(15, 5)).is_empty());

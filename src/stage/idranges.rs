@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::idmap::{IdExtent, IdMap};
+use crate::base::subids;
 
 /// How many subordinate IDs a user gets, and where the first user's begin (login.defs(5), SUB_UID_COUNT and SUB_UID_MIN).
 const RANGE: u32 = 65_536;
@@ -91,34 +92,13 @@ pub(crate) fn user_name(passwd: &[u8], uid: u32) -> Option<Vec<u8>> {
 fn ranges(text: &[u8], name: Option<&[u8]>, uid: u32) -> Vec<(u32, u32)> {
     let number = uid.to_string();
     let is_own = |owner: &[u8]| Some(owner) == name || owner == number.as_bytes();
-    lines(text).filter(|(owner, ..)| is_own(owner)).map(|(_, start, len)| (start, len)).collect()
-}
-
-/// The lines of a subuid or subgid file: owner, start, length.
-///
-/// # Source
-///
-/// subuid(5): `name-or-uid:start:count`.
-fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], u32, u32)> {
-    text.split(|&b| b == b'\n').filter_map(|line| {
-        let mut fields = line.split(|&b| b == b':');
-        let owner = fields.next()?;
-        let mut number = || std::str::from_utf8(fields.next()?).ok()?.trim().parse::<u32>().ok();
-        let (start, len) = (number()?, number()?);
-        (len > 0 && start.checked_add(len).is_some()).then_some((owner, start, len))
-    })
+    subids::lines(text).filter(|(owner, ..)| is_own(owner)).map(|(_, start, len)| (start, len)).collect()
 }
 
 /// The first of [`RANGE`] IDs that no line of `text` gives to anybody.
 fn free_range(text: &[u8]) -> u32 {
-    let mut taken: Vec<(u32, u32)> = lines(text).map(|(_, start, len)| (start, len)).collect();
-    taken.sort_unstable();
-    let after = |first: u32, &(start, len): &(u32, u32)| match first.checked_add(RANGE) {
-        Some(end) if start >= end => first,
-        _ => first.max(start + len),
-    };
-    let first = taken.iter().fold(FIRST_RANGE, after);
-    if first.checked_add(RANGE).is_some() { first } else { FIRST_RANGE }
+    let taken: Vec<(u32, u32)> = subids::lines(text).map(|(_, start, len)| (start, len)).collect();
+    subids::free_range(&taken, RANGE, FIRST_RANGE..u32::MAX).unwrap_or(FIRST_RANGE)
 }
 
 /// The first executable file `name` in the directories of `path`, or in the usual ones.

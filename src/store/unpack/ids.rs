@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::idmap::IdMap;
+use crate::base::subids;
 
 /// Who owns what belongs to nobody that is known.
 pub(crate) const NOBODY: u32 = 65_534;
@@ -86,14 +87,10 @@ impl Ids {
 pub(crate) fn line_to_add(text: &str, user: &str, uid: u32, id: u64) -> Option<String> {
     let own_number = uid.to_string();
     let (mut mapped, mut end) = (0_u64, 100_000_u64);
-    for line in text.lines() {
-        let mut fields = line.split(':');
-        let owner = fields.next().unwrap_or_default();
-        let mut number = || fields.next()?.trim().parse::<u64>().ok();
-        let (Some(start), Some(length)) = (number(), number()) else { continue };
-        end = end.max(start.checked_add(length)?);
-        if owner == user || owner == own_number {
-            mapped += length;
+    for (owner, start, length) in subids::lines(text.as_bytes()) {
+        end = end.max(u64::from(start) + u64::from(length));
+        if [user, &own_number].map(str::as_bytes).contains(&owner) {
+            mapped += u64::from(length);
         }
     }
     let missing = id.checked_sub(mapped).filter(|missing| *missing > 0)?;
