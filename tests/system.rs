@@ -117,6 +117,33 @@ fn df_counts_and_measures() {
     );
 }
 
+/// Layers that were unpacked once more for other IDs.
+#[test]
+fn df_counts_layers_in_every_form() {
+    let sandbox = Sandbox::new();
+    let images = || {
+        let lines = sandbox.ok(["system", "df", "--format={{.RawSize}} {{.RawReclaimable}}"]);
+        let numbers: Vec<u64> =
+            lines.lines().next().unwrap().split(' ').map(|number| number.parse().unwrap()).collect();
+        (numbers[0], numbers[1])
+    };
+    let (plain, all) = images();
+    assert_eq!(plain, all, "no container uses it");
+    sandbox.ok(["run", "--rm", "--net=none", "--userns=keep-id", "bb", "true"]);
+    assert_eq!(images(), (2 * plain, 2 * plain));
+    sandbox.ok(["create", "--name=plain", "bb"]);
+    assert_eq!(images(), (2 * plain, plain));
+    sandbox.ok(["create", "--name=kept", "--userns=keep-id", "bb"]);
+    assert_eq!(images(), (2 * plain, 0));
+    let verbose = sandbox.ok(["system", "df", "-v"]);
+    let size = sandbox.ok(["system", "df", "--format={{.Size}}"]).lines().next().unwrap().to_owned();
+    let image = verbose.lines().find(|line| line.contains("latest")).unwrap();
+    assert_eq!(image.split_whitespace().filter(|word| *word == size).count(), 2, "{verbose}");
+    sandbox.ok(["rm", "kept"]);
+    sandbox.ok(["system", "prune", "-f"]);
+    assert_eq!(images().0, images().1);
+}
+
 #[test]
 fn prune_and_reset_leave_what_they_should() {
     let sandbox = Sandbox::new();

@@ -92,7 +92,7 @@ fn lines(usage: &Usage) -> Vec<Line> {
             total: usage.images.len(),
             active: used.count(),
             bytes: usage.layers_bytes,
-            reclaimable: unused.map(|image| image.unique_bytes).sum(),
+            reclaimable: unused.map(|image| image.unique_bytes).sum::<u64>() + usage.loose_bytes,
         },
         Line {
             kind: "Containers",
