@@ -477,10 +477,14 @@ fn host_config(engine: &Engine, details: &ContainerDetails) -> Value {
         "SecurityOpt": spec.security.options,
         "Tmpfs": tmpfs,
         "UTSMode": namespace_mode(&spec.namespaces.uts, "private"),
-        "UsernsMode": match spec.userns {
-            UserNamespace::Default => "",
-            UserNamespace::Host => "host",
-            _ => "private",
+        "UsernsMode": match &spec.userns {
+            UserNamespace::Default => String::new(),
+            UserNamespace::Host => "host".to_owned(),
+            // That of a container of which it shares something else is not its own wish.
+            UserNamespace::Container { .. } if spec.as_typed.userns.is_empty() => String::new(),
+            UserNamespace::Container { id, .. } => format!("container:{id}"),
+            UserNamespace::Path(path) => format!("ns:{}", path.display()),
+            _ => "private".to_owned(),
         },
         "IDMappings": details.id_maps.as_ref().map(|(uids, gids)| {
             json!({"UidMap": extents(uids), "GidMap": extents(gids)})
