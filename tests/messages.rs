@@ -177,6 +177,13 @@ const LINES: &[(&str, i32, &str)] = &[
     ("kill -s NOSUCH up", 125, "invalid signal: NOSUCH"),
     ("run --ulimit=nofile=2:1 bb", 125, "ulimit soft limit must be less than or equal to hard limit"),
     ("run --userns=keep-id --uidmap=0:0:1 bb", 125, "--subuidname/--subgidname are mutually exclusive"),
+    ("run --shm-size=1m --ipc=host bb", 125, "cannot set shmsize when running in the host IPC Namespace"),
+    ("run --shm-size=1m --ipc=none bb", 125, "cannot set shmsize when running in the none IPC Namespace"),
+    (
+        "run --shm-size=1m --ipc=container:up bb",
+        125,
+        "cannot set shmsize when running in the container:up IPC",
+    ),
     ("run --nosuch bb", 125, "unknown flag: --nosuch"),
     ("exec --nosuch up true", 125, "unknown flag: --nosuch"),
     ("exec up", 125, "must provide a non-empty command to start an exec session"),

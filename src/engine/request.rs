@@ -176,6 +176,13 @@ pub(crate) struct ContainerRequest {
     pub(crate) create_command: Vec<Bytes>,
 }
 
+impl ContainerRequest {
+    /// Whether the container gets a /dev/shm of its own, whose size can be chosen.
+    pub(crate) fn has_own_shm(&self) -> bool {
+        !matches!(self.ipc.as_str(), "host" | "none") && !self.ipc.starts_with("container:")
+    }
+}
+
 /// What the container's passwd and group get added.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AccountsRequest {

@@ -250,9 +250,8 @@ fn mounts(request: &mut ContainerRequest, conf: &ContainersConf) -> Result<()> {
         request.image_volumes = Some(read("image_volume_mode", text, ImageVolumes::named(text))?);
     }
     let conf = &conf.containers;
-    if let (None, Some(text)) =
-        (request.shm_size_bytes, conf.shm_size.as_ref().filter(|text| !text.is_empty()))
-    {
+    let size = conf.shm_size.as_ref().filter(|text| !text.is_empty() && request.has_own_shm());
+    if let (None, Some(text)) = (request.shm_size_bytes, size) {
         request.shm_size_bytes = Some(read("shm_size", text, size::parse(text).ok())?);
     }
     let volumes =

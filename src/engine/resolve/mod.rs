@@ -127,7 +127,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         cgroup: limits::cgroup(request)?,
         hostname,
         domainname: request.domainname.clone().unwrap_or_default(),
-        shm_size_bytes: request.shm_size_bytes.unwrap_or(SHM_SIZE),
+        shm_size_bytes: shm_size_bytes(request)?,
         log: log::log(request, facts)?,
         stop: stop(request, defaults, systemd)?,
         sdnotify: health::sdnotify(request, &health)?,
@@ -176,6 +176,16 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
 
 /// podman's and Docker's default: 65,536,000 bytes, `64000k` in the mount table.
 const SHM_SIZE: u64 = 64_000 << 10;
+
+fn shm_size_bytes(request: &ContainerRequest) -> Result<u64> {
+    match request.shm_size_bytes {
+        Some(_) if !request.has_own_shm() => {
+            let message = format!("cannot set shmsize when running in the {} IPC Namespace", request.ipc);
+            Err(Error::invalid(message).hint("leave out --shm-size or --ipc"))
+        }
+        wanted => Ok(wanted.unwrap_or(SHM_SIZE)),
+    }
+}
 
 /// The image's labels and the request's, which win.
 fn labels(request: &ContainerRequest, defaults: &ContainerDefaults) -> BTreeMap<String, String> {
