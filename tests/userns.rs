@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use common::Sandbox;
 
@@ -319,4 +319,141 @@ fn an_image_without_users_gets_those_that_it_needs() {
     let none =
         ["run", "--rm", "--net=none", "--passwd=false", "--user=77", "bare", "test", "-e", "/etc/passwd"];
     sandbox.ketch(none).fails(1);
+}
+
+/// What is given away belongs to the user or to others of U, none of whom the container has.
+#[test]
+fn a_directory_of_ids_that_the_container_lacks_is_given_to_its_user() {
+    let sandbox = Sandbox::new();
+    sandbox.write("home/d/sub/file", "x");
+    std::os::unix::fs::symlink("/etc/passwd", sandbox.path("home/d/link")).unwrap();
+    fs::set_permissions(sandbox.path("home"), fs::Permissions::from_mode(0o700)).unwrap();
+    let bind = format!("{}:/d", sandbox.path("home/d").display());
+    let names = ["/d", "/d/sub", "/d/sub/file", "/d/link"];
+    let look = format!("stat -c %u:%g {}", names.join(" "));
+    for (mode, users) in [
+        ("--userns=auto", &[("0:0", "0:0"), ("app", "1000:1000"), ("5:6", "5:6")][..]),
+        ("--userns=nomap", &[("app", "1000:1000")]),
+        ("--uidmap=0:100:2000", &[("5:6", "5:6")]),
+        ("--userns=keep-id:uid=5,gid=6,size=9", &[("0:0", "0:0")]),
+    ] {
+        for (user, want) in users {
+            let user = format!("--user={user}");
+            let seen = sandbox.sh(&[mode, &user, "-v", &format!("{bind}:U")], &look);
+            assert_eq!(seen.ok(), [*want; 4].join("\n"), "{mode} {user}");
+            // A volume that another container has filled, by way of the other spelling, and a part of it.
+            sandbox.sh(&["-v=v:/v"], "mkdir -p /v/sub; touch /v/f /v/sub/f; chown 7 /v/f").ok();
+            let volume = "--mount=type=volume,src=v,dst=/v,U=true";
+            let seen = sandbox.sh(&[mode, &user, volume], "stat -c %u:%g /v /v/f");
+            assert_eq!(seen.ok(), [*want; 2].join("\n"), "{mode} {user}");
+            sandbox.sh(&["-v=v:/v", "-v", &bind], "chown -hR 3000 /v /d").ok();
+            let part = "--mount=type=volume,src=v,dst=/v,U=true,volume-subpath=sub";
+            let seen = sandbox.sh(&[mode, &user, part], "stat -c %u:%g /v /v/f");
+            assert_eq!(seen.ok(), [*want; 2].join("\n"), "{mode} {user}");
+            assert_eq!(sandbox.sh(&["-v=v:/v"], "stat -c %u /v /v/f").ok(), "3000\n3000", "the rest stays");
+            sandbox.sh(&["-v=v:/v", "-v", &bind], "chown -hR 0:0 /v /d").ok();
+        }
+    }
+    // In the user namespace of another container, and once only.
+    sandbox.start("x", &["--userns=auto"], "exec sleep 1000");
+    sandbox.ok([
+        "create",
+        "--name=y",
+        "--net=none",
+        "--userns=container:x",
+        "-u=5:6",
+        "-v",
+        &format!("{bind}:U"),
+        "bb",
+        "sh",
+        "-c",
+        &look,
+    ]);
+    for _life in 0..2 {
+        assert_eq!(sandbox.ok(["start", "-a", "y"]), ["5:6"; 4].join("\n"));
+    }
+    sandbox.sh(&["-v", &bind], "chown -hR 0:0 /d").ok();
+}
+
+/// tmpfs can be idmapped by whoever is root where it was mounted.
+#[test]
+fn an_idmapped_mount_shows_the_owners_on_the_disk() {
+    let sandbox = Sandbox::new();
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let numbers: Vec<u32> = release.split('.').take(2).filter_map(|part| part.parse().ok()).collect();
+    if numbers < vec![6, 3] {
+        return;
+    }
+    let disk = sandbox.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let disk = disk.to_str().unwrap();
+    let script = format!(
+        "mount -t tmpfs t {disk} && touch {disk}/f && chown 5:6 {disk}/f || exit 9
+         run() {{ ketch run --rm --net=none --uidmap=0:1000:2000 --gidmap=0:2000:2000 \"$@\"; }}
+         for option in idmap idmap,U; do
+             run -u 7:8 -v {disk}:/d:$option bb sh -c 'stat -c %u:%g /d /d/f; touch /d/new'
+             stat -c %u:%g {disk}/new
+         done
+         run -v {disk}/f:/file:idmap bb stat -c %u:%g /file
+         run --mount type=tmpfs,dst=/d,idmap bb stat -c %u:%g /d
+         stat -c %u:%g {disk} {disk}/f"
+    );
+    let output = sandbox
+        .program("unshare", ["--user", "--map-root-user", "--map-auto", "--mount", "sh", "-c", &script])
+        .run();
+    let lines: Vec<&str> = output.ok().lines().collect();
+    let want = ["0:0", "5:6", "7:8", "7:8", "7:8", "7:8", "7:8", "0:0", "7:8", "7:8"];
+    assert_eq!(lines, want, "{}", output.stderr);
+}
+
+#[test]
+fn namespaces_of_a_container_with_other_ids_can_be_shared() {
+    let sandbox = Sandbox::new();
+    let uid = rustix::process::getuid().as_raw();
+    for own in ["", "--userns=auto"] {
+        let options: Vec<&str> = [own].into_iter().filter(|option| !option.is_empty()).collect();
+        sandbox.start("x", &options, "exec sleep 1234");
+        let run = |options: &[&str], script: &str| {
+            let options = [&["--userns=keep-id"], options].concat();
+            sandbox.sh(&options, script).ok().to_owned()
+        };
+        let seen =
+            run(&["--pid=container:x"], "id -u; ps -o args | grep -c '[s]leep 1234'; cat /proc/keys | wc -c");
+        assert_eq!(seen, format!("{uid}\n1\n0"), "{own}");
+        sandbox.ok(["exec", "x", "touch", "/dev/shm/here"]);
+        let script = "ls /dev/shm; grep -c ' /dev/mqueue mqueue ' /proc/mounts; readlink /proc/self/ns/ipc";
+        let inside = sandbox.ok(["exec", "x", "readlink", "/proc/self/ns/ipc"]);
+        assert_eq!(run(&["--ipc=container:x"], script), format!("here\n1\n{inside}"), "{own}");
+        let all = ["--pid=container:x", "--ipc=container:x", "--uts=container:x", "--net=container:x"];
+        assert_eq!(
+            run(&all, "hostname; ls /proc/1/comm"),
+            format!("{}\n/proc/1/comm", sandbox.ok(["exec", "x", "hostname"]))
+        );
+        sandbox.ok(["rm", "-f", "-t0", "x"]);
+    }
+}
+
+#[test]
+fn a_commit_has_the_owners_that_the_container_sees() {
+    let sandbox = Sandbox::new();
+    for mode in ["keep-id", "auto", "nomap", ""] {
+        sandbox.start("x", &[&format!("--userns={mode}")], "exec sleep 1000");
+        sandbox.ok([
+            "run",
+            "--name=y",
+            "--net=none",
+            "--userns=container:x",
+            "-u=0",
+            "bb",
+            "sh",
+            "-c",
+            "touch /a /b; chown 5:6 /b",
+        ]);
+        sandbox.ok(["commit", "-q", "y", "new"]);
+        let seen = sandbox.ok(["run", "--rm", "--net=none", "new", "stat", "-c", "%u:%g", "/a", "/b"]);
+        assert_eq!(seen, "0:0\n5:6", "{mode}");
+        let id = sandbox.inspect("x", ".Id");
+        assert_eq!(sandbox.inspect("y", ".HostConfig.UsernsMode"), format!("container:{id}"));
+        sandbox.ok(["rm", "-f", "-t0", "y", "x"]);
+    }
 }

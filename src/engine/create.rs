@@ -137,7 +137,7 @@ impl Engine {
             directory: config::directory()?,
             home: config::home().ok(),
             nofile_hard,
-            ids_are_the_hosts: self.ids_are_the_hosts(&userns),
+            is_root: self.caller().mapping.is_none(),
             reachable_capabilities: self.reachable_capabilities(&userns)?,
             caller: caller_of(&userns),
             find_host_user: &host_user,

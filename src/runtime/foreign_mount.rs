@@ -39,7 +39,7 @@ pub(crate) struct Wanted<'a> {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
-    Copied,
+    Made,
     Failed(Failure),
 }
 
@@ -52,11 +52,23 @@ enum Answer {
 pub(crate) fn copy_of(pid: i32, wanted: Wanted<'_>) -> Result<OwnedFd, Failure> {
     let what = wanted.what;
     let namespace = namespace::open(pid, "mnt").map_err(|errno| Failure::errno(what, errno))?;
+    made_by_child(what, || copy(&namespace, wanted))
+}
+
+/// The mount that `make` makes in a child of the caller, which has one thread. `what` is what it is for, for messages.
+///
+/// # Errors
+///
+/// Those of `make`.
+pub(crate) fn made_by_child(
+    what: &str,
+    make: impl FnOnce() -> Result<OwnedFd, Failure>,
+) -> Result<OwnedFd, Failure> {
     let (ours, theirs) = wire::pair().map_err(|err| Failure::errno("make a socket", err))?;
     match clone::clone3(0).map_err(|errno| Failure::errno("start a process", errno))? {
         Cloned::Child => {
-            let sent = match copy(&namespace, wanted) {
-                Ok(copied) => wire::send(theirs.as_fd(), &Answer::Copied, &[copied.as_fd()]),
+            let sent = match make() {
+                Ok(made) => wire::send(theirs.as_fd(), &Answer::Made, &[made.as_fd()]),
                 Err(failure) => wire::send(theirs.as_fd(), &Answer::Failed(failure), &[]),
             };
             process::exit_now(i32::from(sent.is_err()))
@@ -66,9 +78,9 @@ pub(crate) fn copy_of(pid: i32, wanted: Wanted<'_>) -> Result<OwnedFd, Failure> 
             let answer = wire::receive::<Answer>(ours.as_fd()).map_err(|err| Failure::system(what, &err));
             pidfd::wait(pidfd.as_fd()).ok();
             match answer? {
-                (Answer::Copied, descriptors) => {
-                    let [copied] = wire::take(descriptors).map_err(|err| Failure::system(what, &err))?;
-                    Ok(copied)
+                (Answer::Made, descriptors) => {
+                    let [made] = wire::take(descriptors).map_err(|err| Failure::system(what, &err))?;
+                    Ok(made)
                 }
                 (Answer::Failed(failure), _) => Err(failure),
             }

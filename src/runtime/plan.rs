@@ -4,6 +4,8 @@
 //! points before the root becomes read-only, /proc before what is written through it, everything
 //! before the pivot that lets go of the host.
 
+mod user_mounts;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +18,9 @@ use crate::runtime::step::{AccountsPlan, MountPlan, MountSource, OverlayPlan, Ro
 use crate::sys::mount::attr;
 use crate::sys::seccomp::BpfInsn;
 use crate::sys::tty::WindowSize;
+
+pub(crate) use user_mounts::{OfTheHost, of_the_host};
+use user_mounts::{shared_among_themselves, user_mount};
 
 /// The host's side of a container.
 #[derive(Clone, Debug)]
@@ -41,6 +46,11 @@ pub(crate) struct Situation {
     pub(crate) seccomp: Option<Vec<BpfInsn>>,
     /// The /dev/shm of the container whose IPC namespace this one shares: the number of a descriptor.
     pub(crate) shared_shm: Option<i32>,
+    /// /proc and /dev/mqueue of namespaces that are [foreign](is_foreign): numbers of descriptors.
+    pub(crate) foreign_proc: Option<i32>,
+    pub(crate) foreign_mqueue: Option<i32>,
+    /// Mounts that are made already, by their number in the spec: the numbers of descriptors.
+    pub(crate) prepared: BTreeMap<usize, i32>,
     /// The groups of the container, from the first to the last, as `ping_group_range` wants them.
     pub(crate) groups: Option<(u32, u32)>,
     /// The container is on netd's networks, and the host's congestion control is one that sends by a timer.
@@ -121,15 +131,19 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
         }
     }
     steps.push(Step::Root(root(spec, places)));
-    steps.extend(accounts(spec));
+    steps.extend(accounts(spec).map(|plan| Step::Accounts(Box::new(plan))));
     let user_mount = |index: usize| user_mount(&spec.mounts[index], index, places, &situation.volumes);
+    let prepared = |index: usize, mount: MountPlan| match situation.prepared.get(&index) {
+        Some(number) => MountPlan { source: MountSource::Detached(*number), ..mount },
+        None => mount,
+    };
     let in_place_of = |target: &str| {
         let found = spec.mounts.iter().position(|mount| mount.target.as_bytes() == target.as_bytes());
-        found.map(|index| (index, user_mount(index)))
+        found.map(|index| (index, prepared(index, user_mount(index))))
     };
     let (sys, dev) = (in_place_of("/sys"), in_place_of("/dev"));
     let taken = [&sys, &dev].map(|place| place.as_ref().map(|(index, _)| *index));
-    steps.extend(kernel_file_systems(spec, sys.map(|(_, mount)| mount)));
+    steps.extend(kernel_file_systems(spec, &situation, sys.map(|(_, mount)| mount)));
     steps.extend(devices(spec, &situation, dev.map(|(_, mount)| mount)));
     // What lies below a tmpfs of the user's would be covered by it, so it comes after.
     let (below, beside): (Vec<_>, Vec<_>) =
@@ -137,9 +151,10 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
     steps.extend(beside.into_iter().map(Step::Mount));
     // Before the user's mounts, one of which may be /etc.
     steps.push(Step::MountTable);
-    let others = (0..spec.mounts.len()).filter(|index| !taken.contains(&Some(*index)));
-    let others = others.map(|index| (&spec.mounts[index], user_mount(index)));
-    steps.extend(shared_among_themselves(others).into_iter().map(Step::Mount));
+    let others: Vec<usize> = (0..spec.mounts.len()).filter(|index| !taken.contains(&Some(*index))).collect();
+    let mounts = others.iter().map(|&index| (&spec.mounts[index], user_mount(index)));
+    let mounts = others.iter().zip(shared_among_themselves(mounts));
+    steps.extend(mounts.map(|(&index, mount)| Step::Mount(prepared(index, mount))));
     steps.extend(below.into_iter().map(Step::Mount));
     steps.extend(
         spec.devices
@@ -227,7 +242,7 @@ fn process(spec: &ContainerSpec, secret_env: Vec<Bytes>) -> Process {
 
 /// Users and groups that may have to be added: where the image's files are ours to change, and there is a
 /// user whom the image may not know.
-fn accounts(spec: &ContainerSpec) -> Option<Step> {
+pub(crate) fn accounts(spec: &ContainerSpec) -> Option<AccountsPlan> {
     let accounts = &spec.accounts;
     let user = spec.process.user.split(':').next().unwrap_or_default();
     let by_number = user.parse::<u32>().is_ok_and(|uid| uid != 0);
@@ -241,12 +256,12 @@ fn accounts(spec: &ContainerSpec) -> Option<Step> {
         }
         _ => None,
     };
-    Some(Step::Accounts(Box::new(AccountsPlan {
+    Some(AccountsPlan {
         accounts: accounts.clone(),
         user: spec.process.user.clone(),
         directory: spec.process.cwd.to_string_lossy().into_owned(),
         mounted: spec.mounts.iter().filter_map(same_place).collect(),
-    })))
+    })
 }
 
 /// Does the user mount a tmpfs above this path?
@@ -282,6 +297,16 @@ pub(crate) fn shares_user_namespace_of(spec: &ContainerSpec) -> Option<&crate::b
         Namespace::Container(id) => Some(id),
         _ => None,
     })
+}
+
+/// Whether a namespace that the container joins is, or may be, of another user namespace than its own. There the container's
+/// root has no power over it, and cannot mount the file system that shows it.
+pub(crate) fn is_foreign(namespace: &Namespace, spec: &ContainerSpec) -> bool {
+    match namespace {
+        Namespace::Container(id) => shares_user_namespace_of(spec) != Some(id),
+        Namespace::Path(_) => true,
+        Namespace::Private | Namespace::Host => false,
+    }
 }
 
 fn layer_paths(layers: &[Digest], places: &Places) -> Vec<PathBuf> {
@@ -341,13 +366,17 @@ const SAFE: u64 = attr::NOSUID | attr::NODEV | attr::NOEXEC;
 /// /proc, /sys and the cgroup file system. Where a namespace is the host's, so is the file system
 /// that shows it: the kernel does not let us mount one for namespaces that are not ours. The user's mount may take
 /// the place of /sys.
-fn kernel_file_systems(spec: &ContainerSpec, users_sys: Option<MountPlan>) -> Vec<Step> {
+fn kernel_file_systems(
+    spec: &ContainerSpec,
+    situation: &Situation,
+    users_sys: Option<MountPlan>,
+) -> Vec<Step> {
     let read_only = if spec.security.privileged { 0 } else { attr::RDONLY };
     let proc = match spec.namespaces.pid {
         Namespace::Host => MountPlan { recursive: true, ..standard("/proc", host("/proc"), SAFE) },
         _ => {
-            let options = key_values(&spec.security.proc_options);
-            standard("/proc", file_system("proc", &options), SAFE)
+            let own = || file_system("proc", &key_values(&spec.security.proc_options));
+            standard("/proc", situation.foreign_proc.map_or_else(own, MountSource::Detached), SAFE)
         }
     };
     let own_network = has_own_network(spec) || shares_user_namespace_of(spec).is_some();
@@ -402,6 +431,7 @@ fn devices(spec: &ContainerSpec, situation: &Situation, users_dev: Option<MountP
         (host("/dev/shm"), host("/dev/mqueue"))
     };
     let shm = situation.shared_shm.map_or(shm, MountSource::Detached);
+    let mqueue = situation.foreign_mqueue.map_or(mqueue, MountSource::Detached);
     let shm_attributes = SAFE | if has_read_only_dev(spec) { attr::RDONLY } else { 0 };
     if spec.as_typed.ipc != "none" {
         steps.push(Step::Mount(standard("/dev/shm", shm, shm_attributes)));
@@ -454,142 +484,4 @@ fn generated_files(spec: &ContainerSpec, places: &Places) -> Vec<MountPlan> {
             MountPlan { target, no_symlinks: false, ..standard("", source, attributes) }
         })
         .collect()
-}
-
-/// A volume that is no directory is one mount. Where the container has it at several places, it is made for the first of
-/// them, and the others get what is there.
-fn shared_among_themselves<'a>(mounts: impl Iterator<Item = (&'a Mount, MountPlan)>) -> Vec<MountPlan> {
-    let mut first_targets: BTreeMap<&'a str, Bytes> = BTreeMap::new();
-    let share = |(mount, plan): (&'a Mount, MountPlan)| {
-        let MountKind::Volume { name, .. } = &mount.kind else { return plan };
-        if !matches!(plan.source, MountSource::FileSystem { .. } | MountSource::Detached(_)) {
-            return plan;
-        }
-        match first_targets.get(name.as_str()) {
-            Some(first) => MountPlan { source: MountSource::Earlier(first.clone()), copy_up: false, ..plan },
-            None => {
-                first_targets.insert(name, plan.target.clone());
-                plan
-            }
-        }
-    };
-    mounts.map(share).collect()
-}
-
-/// A mount that the user or the image asks for.
-fn user_mount(
-    mount: &Mount,
-    index: usize,
-    places: &Places,
-    volumes: &BTreeMap<String, VolumePlan>,
-) -> MountPlan {
-    let volume = match &mount.kind {
-        MountKind::Volume { name, .. } => volumes.get(name),
-        _ => None,
-    };
-    let (source, defaults, chown, copy_up) = match &mount.kind {
-        MountKind::Bind { source, recursive, chown } => {
-            let source = MountSource::Host { path: source.clone(), recursive: *recursive };
-            // What it is on the host it is inside, as with podman and docker: devices can be used. What is
-            // written above an overlay is the container's.
-            let defaults = if mount.overlay.is_some() { attr::NOSUID | attr::NODEV } else { 0 };
-            (source, defaults, *chown, false)
-        }
-        MountKind::Volume { name, copy_up, subpath, chown, .. } => {
-            let whole = volume.and_then(|volume| volume.source.clone()).unwrap_or_else(|| {
-                MountSource::Host { path: places.volumes.join(name).join("data"), recursive: false }
-            });
-            let source = match (subpath, whole) {
-                (Some(path), MountSource::Host { path: base, .. }) => {
-                    MountSource::Below { base, path: path.clone() }
-                }
-                (_, whole) => whole,
-            };
-            let is_shared = matches!(source, MountSource::Detached(_));
-            let copy_up = *copy_up && !is_shared && volume.is_none_or(|volume| !volume.no_copy);
-            (source, attr::NOSUID | attr::NODEV, *chown, copy_up)
-        }
-        MountKind::Tmpfs { data, copy_up, chown, ramfs } => {
-            let kind = if *ramfs { "ramfs" } else { "tmpfs" };
-            // What `df` and `mount` show first.
-            let mut options = vec![("source", kind)];
-            options.extend(key_values(data));
-            (file_system(kind, &options), attr::NOSUID | attr::NODEV, *chown, *copy_up)
-        }
-        MountKind::Devpts { data } => {
-            let own = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
-            let wanted = key_values(data);
-            let kept = own.into_iter().filter(|(key, _)| !wanted.iter().any(|(other, _)| other == key));
-            let options: Vec<_> = kept.chain(wanted.iter().copied()).collect();
-            (file_system("devpts", &options), attr::NOSUID | attr::NOEXEC, false, false)
-        }
-        MountKind::Mqueue => (file_system("mqueue", &[]), SAFE, false, false),
-        MountKind::Image { layers, subpath, .. } => {
-            let lowers = layer_paths(layers, places);
-            let read_only = if mount.overlay.is_some() { 0 } else { attr::RDONLY };
-            let source = MountSource::Image { lowers, subpath: subpath.clone() };
-            (source, attr::NOSUID | attr::NODEV | read_only, false, false)
-        }
-        MountKind::Tree { lowers, path, scratch } => {
-            let lowers = lowers.iter().map(|lower| lower.as_path().to_owned()).collect();
-            let (path, scratch) = (path.clone(), scratch.clone());
-            (MountSource::Tree { lowers, path, scratch }, attr::NOSUID | attr::NODEV, false, false)
-        }
-    };
-    let source = match &mount.overlay {
-        None => source,
-        Some(overlay) => {
-            let own = places.container.join(overlay_directory(index));
-            let place = |named: &Option<PathBuf>, name| named.clone().unwrap_or_else(|| own.join(name));
-            let (upper, work) = (place(&overlay.upper, "upper"), place(&overlay.work, "work"));
-            MountSource::Overlay { below: Box::new(source), upper, work }
-        }
-    };
-    let own_flags = volume.map_or(&[][..], |volume| &volume.flags);
-    let (set, clear) = flags(&[own_flags, &mount.options[..]].concat());
-    let read_only = mount.read_only || own_flags.iter().any(|flag| flag == "ro");
-    let read_only = if read_only { attr::RDONLY } else { 0 };
-    MountPlan {
-        target: mount.target.clone(),
-        recursive: matches!(mount.kind, MountKind::Bind { recursive: true, .. }) && mount.overlay.is_none(),
-        source,
-        attributes: (defaults & !clear) | set | read_only,
-        clear: clear & attr::ATIME_MASK,
-        propagation: mount.propagation.as_deref().map_or(0, propagation),
-        no_symlinks: false,
-        optional: false,
-        copy_up,
-        chown,
-        adopt: matches!(&mount.kind, MountKind::Volume { subpath: None, .. })
-            && volume.is_some_and(|volume| {
-                volume.is_new && matches!(volume.source, None | Some(MountSource::Host { .. }))
-            }),
-        owner: volume.and_then(|volume| volume.owner),
-    }
-}
-
-/// The attributes that mount options set, and those that they clear.
-fn flags(options: &[String]) -> (u64, u64) {
-    options.iter().fold((0, 0), |(set, clear), option| match option.as_str() {
-        "nosuid" => (set | attr::NOSUID, clear),
-        "suid" => (set, clear | attr::NOSUID),
-        "nodev" => (set | attr::NODEV, clear),
-        "dev" => (set, clear | attr::NODEV),
-        "noexec" => (set | attr::NOEXEC, clear),
-        "exec" => (set, clear | attr::NOEXEC),
-        "noatime" => (set | attr::NOATIME, clear | attr::ATIME_MASK),
-        "strictatime" => (set | attr::STRICTATIME, clear | attr::ATIME_MASK),
-        "nodiratime" => (set | attr::NODIRATIME, clear),
-        _ => (set, clear),
-    })
-}
-
-/// The `MS_*` flag of a propagation by name; the `r` of a recursive one is in the mount's `recursive`.
-fn propagation(name: &str) -> u64 {
-    match name.trim_start_matches('r') {
-        "slave" => libc::MS_SLAVE,
-        "shared" => libc::MS_SHARED,
-        "unbindable" => libc::MS_UNBINDABLE,
-        _ => libc::MS_PRIVATE,
-    }
 }

@@ -155,6 +155,11 @@ pub(crate) struct AccountsPlan {
 }
 
 impl MountSource {
+    /// Is it a file or directory of the host as it is?
+    pub(crate) fn is_of_the_host(&self) -> bool {
+        matches!(self, MountSource::Host { .. } | MountSource::Below { .. })
+    }
+
     /// Was the mode of its root chosen by an option?
     pub(crate) fn mode_is_given(&self) -> bool {
         matches!(self, MountSource::FileSystem { options, .. } if options.iter().any(|(key, _)| key == "mode"))

@@ -131,6 +131,40 @@ pub(crate) fn set_attributes(
     propagation: u64,
 ) -> Result<()> {
     let attributes = libc::mount_attr { attr_set: set, attr_clr: clear, propagation, userns_fd: 0 };
+    mount_setattr(mount, recursive, &attributes).map_err(|source| MountError {
+        call: "mount_setattr",
+        what: format!("{set:#x} {clear:#x} {propagation:#x}"),
+        source,
+    })
+}
+
+/// Lets a detached mount show files of ID n, as they are on the disk, as those of ID n of `user_namespace`, and new ones the other way.
+///
+/// # Errors
+///
+/// EINVAL where the file system cannot do that, EPERM for all but root of the user namespace that it was mounted in.
+///
+/// # Source
+///
+/// mount_setattr(2), "ID-mapped mounts", Linux 5.12.
+pub(crate) fn map_ids(
+    mount: BorrowedFd<'_>,
+    user_namespace: BorrowedFd<'_>,
+) -> std::result::Result<(), Errno> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::from(user_namespace.as_raw_fd().cast_unsigned()),
+    };
+    mount_setattr(mount, false, &attributes)
+}
+
+fn mount_setattr(
+    mount: BorrowedFd<'_>,
+    recursive: bool,
+    attributes: &libc::mount_attr,
+) -> std::result::Result<(), Errno> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a NUL-terminated literal, `attributes` lives until the call returns, and
     // the size given is its own; the kernel keeps no pointer to either.
@@ -140,15 +174,11 @@ pub(crate) fn set_attributes(
             mount.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             std::mem::size_of::<libc::mount_attr>(),
         )
     };
-    Errno::result(ret).map(drop).map_err(|source| MountError {
-        call: "mount_setattr",
-        what: format!("{set:#x} {clear:#x} {propagation:#x}"),
-        source,
-    })
+    Errno::result(ret).map(drop)
 }
 
 /// Changes the propagation of every mount in the caller's namespace; `flag` is `MS_SLAVE` or

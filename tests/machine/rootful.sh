@@ -1,7 +1,7 @@
 # Networks, limits and volumes of root's own containers, in the machine's own namespaces.
 k="$bin --root /root/ketch-test"
 r=/var/lib/ketch-rootfs
-rootfs $r httpd wget cat tail id touch
+rootfs $r httpd wget cat tail id touch ls
 echo page > $r/page
 $k network check > /tmp/check; is 'network check' $? 0
 $k network create back > /dev/null; is 'network create' $? 0
@@ -22,6 +22,14 @@ for file in /etc/subuid /etc/subgid; do grep -q '^containers:' $file || echo con
 mapped() { $k run --rm --net=none --userns=auto "$@" cat /proc/self/uid_map 2>&1 | awk '$1 == 0 && $2 >= 2000000 {print "mapped"; next} {print}' | grep -v '^unpacking'; }
 tar -C $r -c . | $k import -q - bb > /dev/null
 is '--userns=auto' "$(mapped bb)" mapped
+# Files of IDs that the container has not, in a directory that is closed to its root.
+mkdir -p /root/ketch-owned && touch /root/ketch-owned/f && chown 5:6 /root/ketch-owned/f
+owned() { $k run --rm --net=none --userns=auto "$@" bb sh -c 'touch /c/new; exec ls -ln /c' 2> /dev/null | awk '/^-/ {print $3 ":" $4}' | xargs; }
+is ':idmap' "$(owned -v /root/ketch-owned:/c:idmap)" '5:6 0:0'
+is 'what is written through it' "$(stat -c %u:%g /root/ketch-owned/new)" 0:0
+is ':U' "$(owned -u 3:4 -v /root/ketch-owned:/c:U)" '3:4 3:4'
+is 'outside' "$(expr "$(stat -c %u /root/ketch-owned/f)" - 3 '>=' 2000000)" 1
+rm -rf /root/ketch-owned
 $k volume create data > /dev/null
 is 'a volume' "$($k run --rm --net=none -v data:/data --rootfs $r sh -c 'touch /data/x && echo made') $(ls "$($k volume inspect --format '{{.Mountpoint}}' data)")" 'made x'
 $k rm -f -t0 -a > /dev/null

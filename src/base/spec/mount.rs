@@ -21,12 +21,23 @@ pub(crate) struct Mount {
     /// Changes go above the source and not into it (`:O`).
     #[serde(default)]
     pub(crate) overlay: Option<MountOverlay>,
+    /// Show the owners on the disk as the container's IDs (`:idmap`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) idmap: bool,
 }
 
 impl Mount {
     /// A mount that can be written to, without any options.
     pub(crate) fn plain(target: Bytes, kind: MountKind) -> Self {
-        Self { target, kind, read_only: false, options: Vec::new(), propagation: None, overlay: None }
+        Self {
+            target,
+            kind,
+            read_only: false,
+            options: Vec::new(),
+            propagation: None,
+            overlay: None,
+            idmap: false,
+        }
     }
 }
 

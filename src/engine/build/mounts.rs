@@ -401,7 +401,15 @@ pub(super) fn tree(
 
 /// A mount without options.
 fn plain(target: &str, kind: MountKind, read_only: bool) -> Mount {
-    Mount { target: target.into(), kind, read_only, options: vec![], propagation: None, overlay: None }
+    Mount {
+        target: target.into(),
+        kind,
+        read_only,
+        options: vec![],
+        propagation: None,
+        overlay: None,
+        idmap: false,
+    }
 }
 
 #[cfg(test)]

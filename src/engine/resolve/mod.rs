@@ -48,8 +48,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) directory: PathBuf,
     /// The caller's home: `~` in sources.
     pub(crate) home: Option<PathBuf>,
-    /// Root of the host whose containers have the host's IDs: only there an idmapped mount can be.
-    pub(crate) ids_are_the_hosts: bool,
+    /// The caller is root of the host: only for root an idmapped mount can be.
+    pub(crate) is_root: bool,
     /// The capabilities that the container can have at all.
     pub(crate) reachable_capabilities: u64,
     /// The caller as a line of passwd.

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::base::bytes::Bytes;
 use crate::base::manifest::ContainerDefaults;
 use crate::base::mount_syntax::{MountKindRequest, MountRequest};
-use crate::base::spec::{Mount, MountKind, MountOverlay};
+use crate::base::spec::{Mount, MountKind, MountOverlay, UserNamespace};
 use crate::engine::error::{Error, Kind, Result};
 use crate::engine::request::{ContainerRequest, ImageVolumes};
 use crate::engine::resolve::Facts;
@@ -100,11 +100,6 @@ fn mount(wish: &MountRequest, facts: &Facts<'_>) -> Result<Mount> {
             reference: reference.clone(),
         },
     };
-    if wish.idmap && !facts.ids_are_the_hosts {
-        let message = "idmapped mounts are for root of the host: the kernel refuses them to users";
-        return Err(Error::new(Kind::Unsupported, message)
-            .hint("leave out idmap; with --userns=keep-id your files are yours inside"));
-    }
     let writable_image = matches!(wish.kind, MountKindRequest::Image { writable: true, .. });
     let overlay = match &wish.overlay {
         Some(wanted) => Some(MountOverlay {
@@ -123,7 +118,30 @@ fn mount(wish: &MountRequest, facts: &Facts<'_>) -> Result<Mount> {
         options: wish.options.clone(),
         propagation: wish.propagation.clone(),
         overlay,
+        idmap: idmap(wish, facts)?,
     })
+}
+
+/// Whether the mount is to show the owners on the disk as the container's IDs: only files of the host have others, and only
+/// where the container has IDs of its own.
+fn idmap(wish: &MountRequest, facts: &Facts<'_>) -> Result<bool> {
+    let is_of_the_host = matches!(wish.kind, MountKindRequest::Bind { .. } | MountKindRequest::Volume { .. });
+    let has_same_ids = matches!(facts.userns, UserNamespace::Default | UserNamespace::Host);
+    if !wish.idmap || !is_of_the_host || has_same_ids {
+        return Ok(false);
+    }
+    if !facts.is_root {
+        let message = "idmapped mounts are for root of the host: the kernel refuses them to users";
+        return Err(Error::new(Kind::Unsupported, message)
+            .hint("leave out idmap; with --userns=keep-id your files are yours inside"));
+    }
+    if matches!(facts.userns, UserNamespace::Container { .. } | UserNamespace::Path(_)) {
+        let message = "idmap needs a user namespace of the container's own";
+        return Err(
+            Error::new(Kind::Unsupported, message).hint("--userns=auto, --uidmap and --gidmap make one")
+        );
+    }
+    Ok(true)
 }
 
 /// A source as an absolute path of the host; `~` is the caller's home.

@@ -13,22 +13,27 @@ use crate::sys::fs;
 
 use super::{Init, Result};
 
+/// The lines that the container's passwd and group lack.
+pub(in crate::runtime) fn additions(plan: &AccountsPlan, passwd: &str, group: &str) -> (String, String) {
+    let wish = Wish {
+        accounts: &plan.accounts,
+        user: &plan.user,
+        directory: &plan.directory,
+        mounted_homes: &plan.mounted,
+    };
+    passwd::additions(&wish, passwd, group)
+}
+
 impl Init {
     /// Adds the lines that are missing, and the files, where the image has none but a place for them.
     pub(super) fn add_accounts(&self, plan: &AccountsPlan) -> Result<()> {
         let read =
             |path| self.root().read_small(path).map(|text| String::from_utf8_lossy(&text).into_owned());
         let (passwd, group) = (read(b"etc/passwd"), read(b"etc/group"));
-        let wish = Wish {
-            accounts: &plan.accounts,
-            user: &plan.user,
-            directory: &plan.directory,
-            mounted_homes: &plan.mounted,
-        };
-        let known = |text: &'_ Option<String>| text.clone().unwrap_or_default();
-        let (users, groups) = passwd::additions(&wish, &known(&passwd), &known(&group));
-        self.add("passwd", passwd.as_deref(), &users)?;
-        self.add("group", group.as_deref(), &groups)
+        let (passwd, group) = (passwd.as_deref(), group.as_deref());
+        let (users, groups) = additions(plan, passwd.unwrap_or_default(), group.unwrap_or_default());
+        self.add("passwd", passwd, &users)?;
+        self.add("group", group, &groups)
     }
 
     /// Adds lines to a file of /etc that says what is `known`.

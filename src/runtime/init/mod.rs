@@ -5,6 +5,7 @@
 //! are linked"), after `container init` for one more ("start"), sends at most one terminal and at most one failure, and its socket closes by itself when `execve` succeeds.
 
 mod accounts;
+pub(in crate::runtime) use accounts::additions;
 pub(super) mod copyup;
 pub(crate) mod kept;
 pub(crate) mod mounts;

@@ -95,8 +95,7 @@ impl Init {
         }
         if plan.chown {
             let identity = identity_of(self.root(), &self.owner, &[])?;
-            copyup::give_once(source.as_fd(), identity.uid, identity.gid)
-                .map_err(|err| Failure::errno(format!("change the owner of {what}"), err))?;
+            give(source.as_fd(), (identity.uid, identity.gid), &what)?;
         }
         if early != plan.attributes {
             mount::set_attributes(source.as_fd(), plan.recursive, attr::RDONLY, 0, 0)?;
@@ -116,7 +115,8 @@ impl Init {
                 self.dev_covered = !matches!(plan.source, MountSource::FileSystem { .. });
             }
             b"/dev" => self.dev_covered = true,
-            b"/proc" if matches!(plan.source, MountSource::FileSystem { .. }) => {
+            // Whoever made it: nobody else can mount anything there.
+            b"/proc" if matches!(plan.source, MountSource::FileSystem { .. } | MountSource::Detached(_)) => {
                 self.proc = Some(reopen(&source)?);
             }
             _ => {}
@@ -303,6 +303,12 @@ fn refuse_proc(target: &OwnedFd, path: &Bytes) -> Result<()> {
     Ok(())
 }
 
+/// Gives a mounted tree to its new owner (`:U`).
+pub(in crate::runtime) fn give(tree: BorrowedFd<'_>, (uid, gid): (u32, u32), what: &str) -> Result<()> {
+    copyup::give_once(tree, uid, gid)
+        .map_err(|err| Failure::errno(format!("change the owner of {what}"), err))
+}
+
 /// A read-only tmpfs with nothing in it.
 fn empty_directory() -> Result<OwnedFd> {
     let tmpfs = FileSystem::open("tmpfs")?;
@@ -332,18 +338,10 @@ fn open_source(
 ) -> Result<std::result::Result<OwnedFd, MountError>> {
     match source {
         MountSource::FileSystem { kind, options } => Ok(new_file_system(kind, options, attributes)),
-        MountSource::Host { path, recursive } => {
-            let tree = mount::clone_tree(rustix::fs::CWD, path, *recursive);
-            match tree {
-                Err(err) if err.source == Errno::ENOENT => {
-                    Err(invalid(format!("mount on {what}: {} does not exist", path.display())))
-                }
-                other => Ok(other),
-            }
-        }
+        MountSource::Host { .. } | MountSource::Below { .. } => copy_of_the_hosts(source, what),
         MountSource::Detached(number) => {
             let name = format!("/proc/self/fd/{number}");
-            let mount = rustix::fs::open(name, O_DIR, Mode::empty())
+            let mount = rustix::fs::open(name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
                 .map_err(|errno| Failure::errno(format!("open the shared {what}"), errno))?;
             Ok(Ok(mount))
         }
@@ -352,9 +350,6 @@ fn open_source(
                 .open(path.as_bytes(), OFlags::PATH)
                 .map_err(|err| Failure::errno(format!("open {}", rootfs::shown(path.as_bytes())), err))?;
             Ok(mount::clone_tree(mounted.as_fd(), Path::new(""), false))
-        }
-        MountSource::Below { base, path } => {
-            Ok(mount::clone_tree(open_subpath(base, path)?.as_fd(), Path::new(""), false))
         }
         MountSource::Image { subpath, .. } => match &directories(source, what)?[..] {
             // A file, or the one directory that there is.
@@ -367,6 +362,25 @@ fn open_source(
             Ok(overlay_of(&lowers, Some(&(open_directory(upper)?, open_directory(work)?)), false))
         }
         MountSource::Tree { lowers, path, scratch } => open_tree(lowers, path, scratch.as_deref(), what),
+    }
+}
+
+/// A detached copy of what the host has there, for a source that [is of the host](MountSource::is_of_the_host).
+pub(in crate::runtime) fn copy_of_the_hosts(
+    source: &MountSource,
+    what: &str,
+) -> Result<std::result::Result<OwnedFd, MountError>> {
+    match source {
+        MountSource::Host { path, recursive } => match mount::clone_tree(rustix::fs::CWD, path, *recursive) {
+            Err(err) if err.source == Errno::ENOENT => {
+                Err(invalid(format!("mount on {what}: {} does not exist", path.display())))
+            }
+            other => Ok(other),
+        },
+        MountSource::Below { base, path } => {
+            Ok(mount::clone_tree(open_subpath(base, path)?.as_fd(), Path::new(""), false))
+        }
+        _ => Err(invalid(format!("mount on {what}: this is nothing of the host's"))),
     }
 }
 
@@ -483,7 +497,7 @@ fn open_tree(
     Ok(mount::clone_tree(below.as_fd(), Path::new(""), false))
 }
 
-fn new_file_system(
+pub(in crate::runtime) fn new_file_system(
     kind: &'static str,
     options: &[(String, String)],
     attributes: u64,

@@ -1,5 +1,6 @@
 //! From the spec to a running process 1.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,7 @@ use crate::sys::pidfd;
 use super::cgroups::{self, Cgroups};
 use super::volumes::Volumes;
 use super::wiring::{self, Wiring};
-use super::{Monitor, etcfiles, join, prepare, record, shared_shm};
+use super::{Monitor, etcfiles, join, outside, prepare, record, shared_shm};
 
 /// A container that has just started, and everything its monitor holds of it.
 #[derive(Debug)]
@@ -84,7 +85,14 @@ pub(super) fn start(
     let volumes = Volumes::of(monitor)?;
     let new_volumes = volumes.new_ones();
     let root = wanted.as_ref().and_then(|(uids, gids)| root_outside(uids, gids));
-    give_root_what_is_its_own(&places, root, &new_volumes)?;
+    let mounts = plan::of_the_host(spec, &places, &volumes.plans);
+    let is_idmapped = |name: &String| mounts.iter().any(|m| m.idmap && m.volume.as_ref() == Some(name));
+    let theirs = new_volumes.iter().filter(|name| !is_idmapped(name));
+    give_root_what_is_its_own(&places, root, theirs)?;
+    let prepared = match &wanted {
+        Some(maps) => outside::prepared(&mounts, maps, || user(spec, &places).ok())?,
+        None => BTreeMap::new(),
+    };
     // Init shows them to a container with networks before they say everything.
     etcfiles::prepare(&monitor.directory, root).map_err(etc_failure)?;
     if spec.etc.hosts_base == HostsBase::Image {
@@ -94,6 +102,7 @@ pub(super) fn start(
     let secret_env = prepare::prepare(spec, &places.container, &monitor.order.root, wanted.as_ref())?;
     let (places, reach) = within_reach(spec, places, wanted.as_ref())?;
     join::shared_namespaces(monitor)?;
+    let foreign = outside::Foreign::of(spec)?;
     // Those of a namespace that was joined are written already.
     let maps = wanted.filter(|_| plan::shares_user_namespace_of(spec).is_none());
     let own_gids = own_map("gid_map");
@@ -106,6 +115,9 @@ pub(super) fn start(
             .map(|filter| (!filter.is_empty()).then_some(filter))
             .map_err(|err| Failure::new(FailureKind::Invalid, err.to_string()))?,
         shared_shm: shared_shm.as_ref().map(AsRawFd::as_raw_fd),
+        foreign_proc: foreign.proc.as_ref().map(AsRawFd::as_raw_fd),
+        foreign_mqueue: foreign.mqueue.as_ref().map(AsRawFd::as_raw_fd),
+        prepared: prepared.iter().map(|(index, mount)| (*index, mount.as_raw_fd())).collect(),
         groups: match &maps {
             Some((_, gids)) => idmaps::group_range(gids, &own_gids),
             None => idmaps::group_range(&idmaps::identity_of(&own_gids), &own_gids),
@@ -141,7 +153,7 @@ pub(super) fn start(
             init::main(steps, theirs, streams.map(|pairs| pairs.theirs))
         }
         Cloned::Parent { pid, pidfd } => {
-            drop((theirs, steps, shared_shm));
+            drop((theirs, steps, shared_shm, foreign, prepared));
             let ours = streams.map(|pairs| pairs.ours);
             let owner = maps.as_ref().and_then(|(uids, gids)| root_outside(uids, gids));
             let started = write_maps_of(pid, maps.as_ref()).and_then(|()| {
@@ -195,7 +207,7 @@ fn places(monitor: &Monitor) -> Places {
 }
 
 /// The map of this process, which is in U.
-fn own_map(name: &str) -> IdMap {
+pub(super) fn own_map(name: &str) -> IdMap {
     idmaps::parse_kernel(&std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default())
 }
 
@@ -210,7 +222,7 @@ fn maps(spec: &ContainerSpec, places: &Places) -> Result<Option<(IdMap, IdMap)>,
         // Root without a user namespace: containers have none either, as with podman and Docker.
         return Ok(None);
     }
-    let user = if uids.size() == 1 { single_user(spec, places)? } else { (0, 0) };
+    let user = if uids.size() == 1 { user(spec, places)? } else { (0, 0) };
     Ok(idmaps::of_container(&spec.userns, &uids, &gids, user))
 }
 
@@ -246,17 +258,17 @@ fn within_reach(
     }
     let by_number = |number: i32| PathBuf::from(format!("/proc/self/fd/{number}"));
     let reach = vec![
-        (places.container.clone(), REACH),
-        (places.layers.clone(), REACH + 1),
-        (places.volumes.clone(), REACH + 2),
+        (places.container.clone(), REACH.start),
+        (places.layers.clone(), REACH.start + 1),
+        (places.volumes.clone(), REACH.start + 2),
     ];
-    let [container, layers, volumes] = [0, 1, 2].map(|n| by_number(REACH + n));
+    let [container, layers, volumes] = [0, 1, 2].map(|n| by_number(REACH.start + n));
     Ok((Places { container, layers, volumes }, reach))
 }
 
 /// Can the root of a container with these maps go through every directory down to `path`? Its power over a closed one needs
 /// that owner and group are mapped: capabilities(7), "Interaction of capabilities and user namespaces".
-fn is_passable(path: &Path, uids: &IdMap, gids: &IdMap) -> bool {
+pub(super) fn is_passable(path: &Path, uids: &IdMap, gids: &IdMap) -> bool {
     // What nobody maps into U is shown as this ID; that this may be one of U's as well does no harm.
     const NOBODY: u32 = 65_534;
     let has = |map: &IdMap, id: u32| id != NOBODY && map.to_inside(id).is_some();
@@ -272,28 +284,28 @@ fn is_passable(path: &Path, uids: &IdMap, gids: &IdMap) -> bool {
     })
 }
 
-/// The first number of the descriptors that init opens for [`within_reach`].
-const REACH: i32 = 100;
+/// The numbers of the descriptors that init opens for [`within_reach`].
+pub(super) const REACH: std::ops::Range<i32> = 100..103;
 
 fn etc_failure(err: std::io::Error) -> Failure {
     Failure::errno("write the files of the container's /etc", err)
 }
 
 /// The IDs out here of the container's root, if it is not the user.
-fn root_outside(uids: &IdMap, gids: &IdMap) -> Option<(u32, u32)> {
+pub(super) fn root_outside(uids: &IdMap, gids: &IdMap) -> Option<(u32, u32)> {
     Some((uids.to_outside(0)?, gids.to_outside(0)?)).filter(|ids| *ids != (0, 0))
 }
 
 /// `/` and new volumes belong to the container's root, who is not the user with every map. Init, which is
 /// root of the container, then gives a volume to whom it is for.
-fn give_root_what_is_its_own(
+fn give_root_what_is_its_own<'a>(
     places: &Places,
     root: Option<(u32, u32)>,
-    new_volumes: &[String],
+    new_volumes: impl Iterator<Item = &'a String>,
 ) -> Result<(), Failure> {
     let Some((uid, gid)) = root else { return Ok(()) };
     let own = ["upper", "work"].iter().map(|name| places.container.join(name));
-    let volumes = new_volumes.iter().map(|name| places.volumes.join(name).join("data"));
+    let volumes = new_volumes.map(|name| places.volumes.join(name).join("data"));
     own.chain(volumes).try_for_each(|path| {
         std::os::unix::fs::chown(&path, Some(uid), Some(gid))
             .map_err(|err| Failure::errno(format!("give {} to the container's root", path.display()), err))
@@ -329,13 +341,22 @@ fn read_below(top: &Path, file: &[u8]) -> Option<Vec<u8>> {
     RootDir::new(rustix::fs::open(top, flags, Mode::empty()).ok()?).read_small(file)
 }
 
-/// In single-ID mode the one ID is that of the process, which may be named in the image only.
-fn single_user(spec: &ContainerSpec, places: &Places) -> Result<(u32, u32), Failure> {
+/// The numbers of the container's user, who may be named in the image only, or be one of those that init adds there.
+fn user(spec: &ContainerSpec, places: &Places) -> Result<(u32, u32), Failure> {
     let read = |file: &[u8]| {
         let own = read_below(&places.container.join("upper"), file);
         own.or_else(|| image_directories(spec, places).iter().find_map(|top| read_below(top, file)))
     };
-    let (passwd, group) = (read(b"etc/passwd").unwrap_or_default(), read(b"etc/group").unwrap_or_default());
+    let (mut passwd, mut group) =
+        (read(b"etc/passwd").unwrap_or_default(), read(b"etc/group").unwrap_or_default());
+    if let Some(plan) = plan::accounts(spec) {
+        let added =
+            init::additions(&plan, &String::from_utf8_lossy(&passwd), &String::from_utf8_lossy(&group));
+        for (text, lines) in [(&mut passwd, added.0), (&mut group, added.1)] {
+            text.extend_from_slice(b"\n");
+            text.extend_from_slice(lines.as_bytes());
+        }
+    }
     let found = identity::resolve(&spec.process.user, &[], &passwd, &group)
         .map_err(|err| Failure::new(FailureKind::NotExecutable, err.to_string()))?;
     Ok((found.uid, found.gid))
@@ -446,7 +467,7 @@ fn become_command(report: &OwnedFd, mut streams: Option<Streams>) -> Result<Stre
 }
 
 /// Writes the maps of a child's user namespace, which the monitor may do as root of U.
-fn write_maps(pid: i32, uids: &IdMap, gids: &IdMap) -> std::io::Result<()> {
+pub(super) fn write_maps(pid: i32, uids: &IdMap, gids: &IdMap) -> std::io::Result<()> {
     if own_map("uid_map").size() == 1 {
         std::fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
     }

@@ -24,6 +24,7 @@ mod join;
 mod links;
 mod log;
 pub(in crate::runtime) mod notify;
+mod outside;
 mod pace;
 pub(crate) mod ports;
 pub(crate) mod prepare;

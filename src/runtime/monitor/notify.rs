@@ -139,13 +139,7 @@ fn socket_for(spec: &mut ContainerSpec, directory: &Path) -> io::Result<UnixData
     spec.process.env.retain(|entry| !entry.as_bytes().starts_with(b"NOTIFY_SOCKET="));
     spec.process.env.push(format!("NOTIFY_SOCKET={INSIDE}/{NAME}").into());
     spec.mounts.retain(|mount| mount.target.as_bytes() != INSIDE.as_bytes());
-    spec.mounts.push(Mount {
-        target: INSIDE.into(),
-        kind: MountKind::Bind { source: inside, recursive: false, chown: false },
-        read_only: false,
-        options: Vec::new(),
-        propagation: None,
-        overlay: None,
-    });
+    let kind = MountKind::Bind { source: inside, recursive: false, chown: false };
+    spec.mounts.push(Mount::plain(INSIDE.into(), kind));
     Ok(socket)
 }
