@@ -1,6 +1,5 @@
 //! From the spec to a running process 1.
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +12,7 @@ use crate::base::idmap::IdMap;
 use crate::base::spec::{ContainerSpec, MountKind, Namespace, Record, SPEC_VERSION, UserNamespace};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::init::{self, InitReport, kept};
-use crate::runtime::plan::{self, Places, Situation};
+use crate::runtime::plan::{self, OfTheHost, Places, Situation};
 use crate::runtime::rootfs::RootDir;
 use crate::runtime::step::Step;
 use crate::runtime::{identity, idmaps, seccomp};
@@ -86,19 +85,11 @@ pub(super) fn start(
     let new_volumes = volumes.new_ones();
     let root = wanted.as_ref().and_then(|(uids, gids)| root_outside(uids, gids));
     let mounts = plan::of_the_host(spec, &places, &volumes.plans);
-    let is_idmapped = |name: &String| mounts.iter().any(|m| m.idmap && m.volume.as_ref() == Some(name));
-    let theirs = new_volumes.iter().filter(|name| !is_idmapped(name));
-    give_root_what_is_its_own(&places, root, theirs)?;
-    let prepared = match &wanted {
-        Some(maps) => outside::prepared(&mounts, maps, || user(spec, &places).ok())?,
-        None => BTreeMap::new(),
-    };
+    give_root_what_is_its_own(&places, root, &mounts, &new_volumes)?;
+    let prepared = outside::prepared(&mounts, wanted.as_ref(), || user(spec, &places).ok())?;
     // Init shows them to a container with networks before they say everything.
     etcfiles::prepare(&monitor.directory, root).map_err(etc_failure)?;
-    if spec.etc.hosts_base == HostsBase::Image {
-        let text = image_directories(spec, &places).iter().find_map(|top| read_below(top, b"etc/hosts"));
-        etcfiles::note_image_hosts(&monitor.directory, &text.unwrap_or_default()).map_err(etc_failure)?;
-    }
+    note_image_hosts(spec, &places).map_err(etc_failure)?;
     let secret_env = prepare::prepare(spec, &places.container, &monitor.order.root, wanted.as_ref())?;
     let (places, reach) = within_reach(spec, places, wanted.as_ref())?;
     join::shared_namespaces(monitor)?;
@@ -298,14 +289,17 @@ pub(super) fn root_outside(uids: &IdMap, gids: &IdMap) -> Option<(u32, u32)> {
 
 /// `/` and new volumes belong to the container's root, who is not the user with every map. Init, which is
 /// root of the container, then gives a volume to whom it is for.
-fn give_root_what_is_its_own<'a>(
+fn give_root_what_is_its_own(
     places: &Places,
     root: Option<(u32, u32)>,
-    new_volumes: impl Iterator<Item = &'a String>,
+    mounts: &[OfTheHost],
+    new_volumes: &[String],
 ) -> Result<(), Failure> {
     let Some((uid, gid)) = root else { return Ok(()) };
     let own = ["upper", "work"].iter().map(|name| places.container.join(name));
-    let volumes = new_volumes.map(|name| places.volumes.join(name).join("data"));
+    let is_idmapped = |name: &&String| mounts.iter().any(|m| m.idmap && m.volume.as_ref() == Some(*name));
+    let volumes = new_volumes.iter().filter(|name| !is_idmapped(name));
+    let volumes = volumes.map(|name| places.volumes.join(name).join("data"));
     own.chain(volumes).try_for_each(|path| {
         std::os::unix::fs::chown(&path, Some(uid), Some(gid))
             .map_err(|err| Failure::errno(format!("give {} to the container's root", path.display()), err))
@@ -334,6 +328,15 @@ fn image_directories(spec: &ContainerSpec, places: &Places) -> Vec<PathBuf> {
             vec![path.clone()]
         }
     }
+}
+
+/// Keeps the image's /etc/hosts for a container that starts with it.
+fn note_image_hosts(spec: &ContainerSpec, places: &Places) -> std::io::Result<()> {
+    if spec.etc.hosts_base != HostsBase::Image {
+        return Ok(());
+    }
+    let text = image_directories(spec, places).iter().find_map(|top| read_below(top, b"etc/hosts"));
+    etcfiles::note_image_hosts(&places.container, &text.unwrap_or_default())
 }
 
 fn read_below(top: &Path, file: &[u8]) -> Option<Vec<u8>> {

@@ -33,9 +33,11 @@ use super::birth::{REACH, is_passable, own_map, root_outside, write_maps};
 /// If something is not ours to give, or the kernel does not map IDs there.
 pub(super) fn prepared(
     mounts: &[OfTheHost],
-    maps: &(IdMap, IdMap),
+    maps: Option<&(IdMap, IdMap)>,
     user: impl FnOnce() -> Option<(u32, u32)>,
 ) -> Result<BTreeMap<usize, OwnedFd>, Failure> {
+    let mut prepared = BTreeMap::new();
+    let Some(maps) = maps else { return Ok(prepared) };
     let is_given = |mount: &OfTheHost| mount.plan.chown && !mount.idmap;
     let owner = match mounts.iter().any(is_given) && lacks_some(maps) {
         // Init says what is wrong with a user that there is not.
@@ -46,7 +48,6 @@ pub(super) fn prepared(
         true => Some(user_namespace(maps)?),
         false => None,
     };
-    let mut prepared = BTreeMap::new();
     for mount in mounts {
         let owner = owner.filter(|_| is_given(mount));
         let stays = mount.idmap || is_out_of_reach(&mount.plan.source, maps);
@@ -89,9 +90,8 @@ fn lacks_some((uids, gids): &(IdMap, IdMap)) -> bool {
 }
 
 fn is_out_of_reach(source: &MountSource, (uids, gids): &(IdMap, IdMap)) -> bool {
-    let path = match source {
-        MountSource::Host { path, .. } | MountSource::Below { base: path, .. } => path,
-        _ => return false,
+    let (MountSource::Host { path, .. } | MountSource::Below { base: path, .. }) = source else {
+        return false;
     };
     root_outside(uids, gids).is_some() && !is_passable(path, uids, gids)
 }
