@@ -37,7 +37,7 @@ impl Engine {
     /// Creates a container from a local image or a directory.
     ///
     /// Once this returns, the container survives a power cut, unless it is to be removed after its
-    /// first run.
+    /// first run, or to be started at once: then once it is started.
     ///
     /// # Errors
     ///
@@ -69,12 +69,16 @@ impl Engine {
         let to_be_started = request.to_be_started;
         let draft = Draft { spec: &spec, secrets: &secrets, volumes: &volumes, to_be_started };
         let name = request.name.as_deref();
+        if to_be_started && !request.replace {
+            self.send_ahead(&spec);
+        }
         // Outside of the lock, since it waits for the disk.
         let created = self.make_volumes(&volumes).and_then(|()| match name.filter(|_| request.replace) {
             Some(name) => self.write_in_place_of(&draft, name),
             None => self.write_container(&draft, name),
         });
         if created.is_err() {
+            self.forerunner.take();
             self.discard_anonymous_volumes(&spec);
         }
         created.map(|()| id)
@@ -275,19 +279,33 @@ impl Engine {
             self.assert_layers(spec)?;
             // A volume may have been removed since it was made; under the lock it stays.
             self.make_volumes(volumes)?;
-            match containers.create(staged, &spec.id, &wanted, durable, &lock) {
-                Err(StoreError::NameInUse { .. }) if self.discard_half_made(&wanted, lock)? => {}
-                Err(StoreError::NameInUse { .. }) if name.is_none() && attempt < NAME_ATTEMPTS => {
-                    attempt += 1;
+            match containers.create(staged, &spec.id, &wanted, &lock) {
+                Err(err @ StoreError::NameInUse { .. }) => {
+                    if !self.discard_half_made(&wanted, lock)? {
+                        if name.is_some() || attempt == NAME_ATTEMPTS {
+                            return Err(err.into());
+                        }
+                        attempt += 1;
+                    }
                 }
-                other => {
-                    other?;
+                created => {
+                    created?;
+                    drop(lock);
                     self.remember_name(&spec.id, &wanted);
                     self.record(self.event_of("create", spec));
-                    return Ok(());
+                    return if durable { self.sync_container() } else { Ok(()) };
                 }
             }
         }
+    }
+
+    /// Waits for the disk to have a new container's entry, or leaves that for the time in which its monitor comes up.
+    fn sync_container(&self) -> Result<()> {
+        if self.forerunner.borrow().is_some() {
+            self.unsynced.set(true);
+            return Ok(());
+        }
+        Ok(self.store().containers().sync()?)
     }
 
     /// `/` of the container has the mode of `/` of its topmost layer.

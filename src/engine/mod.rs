@@ -84,7 +84,7 @@ use crate::engine::config::Config;
 use crate::engine::config::containers_conf::ContainersConf;
 pub(crate) use crate::engine::error::{Error, Kind, Result};
 use crate::engine::remove::Dependents;
-use crate::runtime::launch::Caller;
+use crate::runtime::launch::{Caller, Forerunner};
 use crate::store::lock::Exclusive;
 use crate::store::resolve::Resolved;
 use crate::store::{Store, StoreError};
@@ -106,6 +106,10 @@ pub(crate) struct Engine {
     cgroup_manager: ManagerChoice,
     /// Names of containers, as far as they were looked up for events.
     names: RefCell<HashMap<ContainerId, String>>,
+    /// The monitor-to-be of a container that is created to be started at once.
+    forerunner: RefCell<Option<Forerunner>>,
+    /// The entry of that container is not known to be on the disk.
+    unsynced: Cell<bool>,
     /// Who calls, once that was looked up.
     caller: OnceCell<Caller>,
     /// Files in layers whose owners are not mapped belong to nobody.
@@ -137,6 +141,8 @@ impl Engine {
             cgroup_manager: config.cgroup_manager(&conf)?,
             conf,
             names: RefCell::default(),
+            forerunner: RefCell::default(),
+            unsynced: Cell::new(false),
             caller: OnceCell::new(),
             squash_ids: Cell::new(false),
         })

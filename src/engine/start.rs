@@ -8,7 +8,7 @@ use crate::base::spec::{ContainerSpec, NetworkMode};
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::failure::{Failure, FailureKind};
-use crate::runtime::launch::{self, Caller, LaunchOrder, Launching, StartOrder};
+use crate::runtime::launch::{self, Caller, Forerunner, LaunchOrder, Launching, StartOrder};
 use crate::runtime::monitor::ports;
 use crate::runtime::plan;
 use crate::sys::tty::WindowSize;
@@ -136,7 +136,12 @@ impl Engine {
 
     /// Starts a monitor, which starts the container; with `hold`, all of it but its command.
     fn launch(&self, id: &ContainerId, start: Start, hold: bool) -> Result<i32> {
-        self.begin_launch(id, start, hold)?.finish().map_err(|failure| failed(failure, id))
+        let launching = self.begin_launch(id, start, hold)?;
+        // The disk works while the monitor does.
+        let synced = if self.unsynced.take() { self.store().containers().sync() } else { Ok(()) };
+        let pid = launching.finish().map_err(|failure| failed(failure, id))?;
+        synced?;
+        Ok(pid)
     }
 
     /// The same without waiting for the monitor's report.
@@ -170,7 +175,17 @@ impl Engine {
             notify_socket: crate::engine::config::notify_socket(),
             ..self.launch_order(&caller, id)
         };
-        launch::begin(&caller, &order, start.client, &passed).map_err(|failure| failed(failure, id))
+        let ahead = self.forerunner.take().filter(|ahead| ahead.id() == id);
+        launch::begin(&caller, &order, start.client, &passed, ahead).map_err(|failure| failed(failure, id))
+    }
+
+    /// Has the monitor of a container come up while that is written down. What is in its way is told when it is started.
+    pub(super) fn send_ahead(&self, spec: &ContainerSpec) {
+        // Those that it needs come first.
+        if spec.requires.is_empty() && plan::shares_user_namespace_of(spec).is_none() {
+            let ahead = Forerunner::send(&self.caller(), self.store().root(), &spec.id);
+            self.forerunner.replace(ahead.ok());
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::events::Backend;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::monitor::notify;
 use crate::stage::idranges::Mapping;
-use crate::stage::spawn::{self, Child, Stage, StageError, UserNamespace};
+use crate::stage::spawn::{self, Child, Stage, StageError, Starting, UserNamespace};
 use crate::stage::{holders, idranges, wire};
 use crate::sys::{namespace, socket, userns};
 
@@ -127,8 +127,14 @@ impl Caller {
     ///
     /// As [`spawn::spawn`].
     pub(crate) fn spawn_holder(&self, root: &Path, stage: &Stage<'_>) -> Result<(Child, Turn), StageError> {
+        let (starting, turn) = self.begin_holder(root, stage)?;
+        Ok((starting.finish()?, turn))
+    }
+
+    /// The same without waiting for it.
+    fn begin_holder(&self, root: &Path, stage: &Stage<'_>) -> Result<(Starting, Turn), StageError> {
         if self.mapping.is_none() {
-            return Ok((self.spawn(root, stage)?, Turn(None)));
+            return Ok((self.begin_spawn(root, stage)?, Turn(None)));
         }
         // Where there can be no turns, a U too many is better than no container.
         let turn = holders::turn(root, false).ok();
@@ -137,7 +143,7 @@ impl Caller {
         }
         drop(turn);
         let turn = holders::turn(root, true).ok();
-        Ok((self.spawn(root, stage)?, Turn(turn)))
+        Ok((self.begin_spawn(root, stage)?, Turn(turn)))
     }
 
     /// Starts a stage in U: joins it where a process holds it, else creates it.
@@ -146,17 +152,21 @@ impl Caller {
     ///
     /// As [`spawn::spawn`].
     pub(crate) fn spawn(&self, root: &Path, stage: &Stage<'_>) -> Result<Child, StageError> {
+        self.begin_spawn(root, stage)?.finish()
+    }
+
+    fn begin_spawn(&self, root: &Path, stage: &Stage<'_>) -> Result<Starting, StageError> {
         match (&self.mapping, self.join(root, stage)) {
             (_, Some(joined)) => Ok(joined),
-            (Some(mapping), None) => spawn::spawn(stage, &UserNamespace::Create(mapping.clone())),
-            (None, None) => spawn::spawn(stage, &UserNamespace::None),
+            (Some(mapping), None) => spawn::begin_spawn(stage, &UserNamespace::Create(mapping.clone())),
+            (None, None) => spawn::begin_spawn(stage, &UserNamespace::None),
         }
     }
 
     /// Starts a stage in the U that a process holds; `None` if there is none, or it ends between finding and joining it.
-    fn join(&self, root: &Path, stage: &Stage<'_>) -> Option<Child> {
+    fn join(&self, root: &Path, stage: &Stage<'_>) -> Option<Starting> {
         let held = holders::find(root, &self.mapping.as_ref()?.fingerprint())?;
-        spawn::spawn(stage, &UserNamespace::Join(held)).ok()
+        spawn::begin_spawn(stage, &UserNamespace::Join(held)).ok()
     }
 
     /// The U that process `pid` lives in: a container that shares namespaces of another must be born in
@@ -218,7 +228,51 @@ pub(crate) struct Launching {
     notify_socket: Option<Bytes>,
 }
 
-/// Starts the monitor of container `id`, which starts the container.
+/// The process that is to be a container's monitor, while the container is still being written down: a process in U takes
+/// about as long to come up as that takes. Dropped, it ends without having done anything.
+#[derive(Debug)]
+pub(crate) struct Forerunner {
+    id: ContainerId,
+    /// Until it has its order.
+    coming: Option<(Starting, Turn)>,
+}
+
+impl Forerunner {
+    /// Sends one ahead for container `id` of the store at `root`, which shares no other container's namespaces.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] that says what to tell the user.
+    pub(crate) fn send(caller: &Caller, root: &Path, id: &ContainerId) -> Result<Self, Failure> {
+        let name = CString::new(id.as_str()).unwrap_or_default();
+        let begun = caller.begin_holder(root, &monitor_stage(&[name]));
+        Ok(Self { id: id.clone(), coming: Some(begun.map_err(|err| stage_failure(&err))?) })
+    }
+
+    /// Whose monitor it is to be.
+    pub(crate) fn id(&self) -> &ContainerId {
+        &self.id
+    }
+
+    fn arrive(mut self) -> Option<Result<(Child, Turn), StageError>> {
+        let (starting, turn) = self.coming.take()?;
+        Some(starting.finish().map(|child| (child, turn)))
+    }
+}
+
+impl Drop for Forerunner {
+    fn drop(&mut self) {
+        if let Some((starting, _)) = self.coming.take() {
+            starting.abandon();
+        }
+    }
+}
+
+fn monitor_stage(args: &[CString]) -> Stage<'_> {
+    Stage { name: c"monitor", args, detached: true }
+}
+
+/// Starts the monitor of container `id`, which starts the container; that is what was sent ahead, if there is such a process.
 ///
 /// `client` is the socket of the first client, whose other end the caller keeps; `passed` are sockets for
 /// published ports.
@@ -231,12 +285,14 @@ pub(crate) fn begin(
     order: &LaunchOrder,
     client: Option<OwnedFd>,
     passed: &[OwnedFd],
+    ahead: Option<Forerunner>,
 ) -> Result<Launching, Failure> {
-    let name = CString::new(order.id.as_str()).unwrap_or_default();
-    let stage = Stage { name: c"monitor", args: &[name], detached: true };
-    let spawned = match order.near.and_then(|pid| caller.namespace_of(pid)) {
-        Some(shared) => spawn::spawn(&stage, &shared).map(|child| (child, Turn(None))),
-        None => caller.spawn_holder(&order.root, &stage),
+    let args = [CString::new(order.id.as_str()).unwrap_or_default()];
+    let stage = monitor_stage(&args);
+    let spawned = match (ahead.and_then(Forerunner::arrive), order.near.and_then(|pid| caller.namespace_of(pid))) {
+        (Some(arrived), _) => arrived,
+        (None, Some(shared)) => spawn::spawn(&stage, &shared).map(|child| (child, Turn(None))),
+        (None, None) => caller.spawn_holder(&order.root, &stage),
     };
     let (child, turn) = spawned.map_err(|err| stage_failure(&err))?;
     let descriptors: Vec<_> = client.iter().chain(passed).map(AsFd::as_fd).collect();
@@ -281,7 +337,7 @@ pub(crate) fn launch(
     client: Option<OwnedFd>,
     passed: &[OwnedFd],
 ) -> Result<i32, Failure> {
-    begin(caller, order, client, passed)?.finish()
+    begin(caller, order, client, passed, None)?.finish()
 }
 
 /// Starts the container that is held ready in the directory `dir`; returns its process 1.
@@ -314,12 +370,11 @@ pub(crate) fn start_held(
 ///
 /// Conflict if the container has ended, or has a monitor again; what a start can fail with.
 pub(crate) fn adopt(caller: &Caller, order: &LaunchOrder, pid: i32) -> Result<(), Failure> {
-    let name = CString::new(order.id.as_str()).unwrap_or_default();
-    let stage = Stage { name: c"monitor", args: &[name], detached: true };
+    let args = [CString::new(order.id.as_str()).unwrap_or_default()];
     let namespace = caller
         .namespace_around(pid)
         .ok_or_else(|| Failure::new(FailureKind::Conflict, "the container is not running"))?;
-    let child = spawn::spawn(&stage, &namespace).map_err(|err| stage_failure(&err))?;
+    let child = spawn::spawn(&monitor_stage(&args), &namespace).map_err(|err| stage_failure(&err))?;
     child.send(order, &[]).map_err(|err| stage_failure(&err.into()))?;
     match reported(&child)? {
         LaunchReport::Started { .. } => Ok(()),

@@ -20,6 +20,7 @@ use crate::runtime::failure::Failure;
 use crate::runtime::launch::{Caller, stage_failure};
 use crate::runtime::monitor::wiring;
 use crate::runtime::netd;
+use crate::stage::maps::{self, Maps};
 use crate::stage::spawn::{self, StageError, UserNamespace};
 use crate::stage::wire;
 use crate::sys::clone::{self, Cloned};
@@ -59,6 +60,7 @@ pub(crate) fn run(
     let namespace = caller.namespace(root);
     let failed = |err: StageError| stage_failure(&err);
     let (ours, theirs) = wire::pair().map_err(|err| failed(err.into()))?;
+    let (closed, gate) = maps::gate().map_err(|err| failed(err.into()))?;
     let flags = match &namespace {
         UserNamespace::Create(_) => clone::flags::USER,
         _ => 0,
@@ -69,11 +71,11 @@ pub(crate) fn run(
     }
     match clone::clone3(flags).map_err(|source| failed(StageError::Namespace { source }))? {
         Cloned::Child => {
-            drop(ours);
+            drop((ours, gate));
             for number in [libc::SIGINT, libc::SIGQUIT, libc::SIGPIPE] {
                 signal::set_default(number).ok();
             }
-            if spawn::enter_namespaces_of(&namespace, &theirs).is_err() {
+            if spawn::enter_namespaces_of(&namespace, &closed).is_err() {
                 process::exit_now(125);
             }
             if let Some(how) = gateway {
@@ -87,8 +89,7 @@ pub(crate) fn run(
         Cloned::Parent { pid, pidfd } => {
             drop(theirs);
             if let UserNamespace::Create(mapping) = &namespace {
-                spawn::write_maps(pid, mapping).map_err(failed)?;
-                rustix::io::write(&ours, b"m").map_err(|err| failed(std::io::Error::from(err).into()))?;
+                Maps::begin(pid, mapping, gate).and_then(Maps::finish).map_err(failed)?;
             }
             // Closed when the command has ended: netd may go then.
             let _held = gateway.map(|_| held(&ours)).transpose()?;

@@ -11,5 +11,6 @@
 
 pub(crate) mod holders;
 pub(crate) mod idranges;
+pub(crate) mod maps;
 pub(crate) mod spawn;
 pub(crate) mod wire;

@@ -13,7 +13,6 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
@@ -22,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::stage::idranges::Mapping;
+use crate::stage::maps::{self, Maps};
 use crate::stage::wire::{self, WireError};
 use crate::sys::clone::{self, Cloned};
 use crate::sys::{mount, process};
@@ -116,22 +116,52 @@ impl Child {
 
     /// Waits until the process has ended, and reaps it.
     pub(crate) fn wait(self) -> io::Result<()> {
-        let options = rustix::process::WaitIdOptions::EXITED;
-        loop {
-            match rustix::process::waitid(rustix::process::WaitId::PidFd(self.pidfd.as_fd()), options) {
-                Err(rustix::io::Errno::INTR) => {}
-                other => return other.map(drop).map_err(Into::into),
-            }
-        }
+        await_end(&self.pidfd)
     }
 }
 
-/// Starts `stage` in the user namespace `namespace`.
+fn await_end(pidfd: &OwnedFd) -> io::Result<()> {
+    let process = || rustix::process::WaitId::PidFd(pidfd.as_fd());
+    rustix::io::retry_on_intr(|| rustix::process::waitid(process(), rustix::process::WaitIdOptions::EXITED))?;
+    Ok(())
+}
+
+/// A stage that comes up while its caller does something else. Dropped, it ends without having done anything.
+#[derive(Debug)]
+pub(crate) struct Starting {
+    child: Child,
+    maps: Maps,
+}
+
+impl Starting {
+    /// Waits for the stage's ID maps; whether it became the stage shows in its first message.
+    ///
+    /// # Errors
+    ///
+    /// [`StageError::IdMap`].
+    pub(crate) fn finish(self) -> Result<Child, StageError> {
+        self.maps.finish()?;
+        Ok(self.child)
+    }
+
+    /// Ends it, and waits for that.
+    pub(crate) fn abandon(self) {
+        self.maps.finish().ok();
+        let Child { pidfd, socket, .. } = self.child;
+        // What it reads is the end.
+        drop(socket);
+        await_end(&pidfd).ok();
+    }
+}
+
+/// Starts `stage` in the user namespace `namespace`. The caller should have one thread.
 ///
-/// When this returns the child has its ID maps; whether it became the stage shows in its first
-/// message. The caller should have one thread.
-pub(crate) fn spawn(stage: &Stage<'_>, namespace: &UserNamespace) -> Result<Child, StageError> {
+/// # Errors
+///
+/// What the kernel refuses; what a helper refuses shows in [`Starting::finish`].
+pub(crate) fn begin_spawn(stage: &Stage<'_>, namespace: &UserNamespace) -> Result<Starting, StageError> {
     let (ours, theirs) = wire::pair()?;
+    let (closed, gate) = maps::gate()?;
     let binary = Binary::of_this_process()?;
     let flags = match namespace {
         UserNamespace::Create(_) => clone::flags::USER,
@@ -139,62 +169,29 @@ pub(crate) fn spawn(stage: &Stage<'_>, namespace: &UserNamespace) -> Result<Chil
     };
     match clone::clone3(flags).map_err(|source| StageError::Namespace { source })? {
         Cloned::Child => {
-            drop(ours);
-            let failed = become_stage(stage, namespace, &theirs, &binary);
+            drop((ours, gate));
+            let failed = become_stage(stage, namespace, &closed, &theirs, &binary);
             let report = StillBorn { still_born: failed.what, errno: failed.errno as i32 };
             wire::send(theirs.as_fd(), &report, &[]).ok();
             process::exit_now(125)
         }
         Cloned::Parent { pid, pidfd } => {
-            drop(theirs);
-            let child = Child { pid, pidfd, socket: ours };
-            if let UserNamespace::Create(mapping) = namespace {
-                // On failure the socket closes and the child, which waits for this byte, ends.
-                write_maps(pid, mapping)?;
-                rustix::io::write(&child.socket, b"m").map_err(io::Error::from)?;
-            }
-            Ok(child)
+            let maps = match namespace {
+                UserNamespace::Create(mapping) => Maps::begin(pid, mapping, gate)?,
+                _ => Maps::none(),
+            };
+            Ok(Starting { child: Child { pid, pidfd, socket: ours }, maps })
         }
     }
 }
 
-/// Lets the kernel, or the setuid helpers, map the IDs of process `pid`.
-pub(crate) fn write_maps(pid: i32, mapping: &Mapping) -> Result<(), StageError> {
-    let Some((newuidmap, newgidmap)) = &mapping.helpers else {
-        std::fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
-        std::fs::write(format!("/proc/{pid}/uid_map"), mapping.uids.to_kernel())?;
-        std::fs::write(format!("/proc/{pid}/gid_map"), mapping.gids.to_kernel())?;
-        return Ok(());
-    };
-    // Both at once: each takes over a millisecond, most of it in execve and PAM-free setuid checks.
-    let jobs = [(newuidmap, &mapping.uids), (newgidmap, &mapping.gids)].map(|(program, map)| {
-        let numbers = map.to_kernel();
-        let running = Command::new(program)
-            .arg(pid.to_string())
-            .args(numbers.split_ascii_whitespace())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        (program, running)
-    });
-    let mut result = Ok(());
-    for (program, running) in jobs {
-        let output = running.and_then(std::process::Child::wait_with_output);
-        let message = match output {
-            Ok(output) if output.status.success() => continue,
-            Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-            // The limit of processes, not the helper, has refused.
-            Err(err) if err.raw_os_error() == Some(libc::EAGAIN) => {
-                let what = format!("run {}", program.display());
-                result = Err(StageError::Setup { what, source: Errno::EAGAIN });
-                continue;
-            }
-            Err(err) => err.to_string(),
-        };
-        result = Err(StageError::IdMap { program: program.display().to_string(), message });
-    }
-    result
+/// Starts `stage`, and waits until it has its ID maps.
+///
+/// # Errors
+///
+/// As [`begin_spawn`] and [`Starting::finish`].
+pub(crate) fn spawn(stage: &Stage<'_>, namespace: &UserNamespace) -> Result<Child, StageError> {
+    begin_spawn(stage, namespace)?.finish()
 }
 
 /// What stopped a child on its way.
@@ -212,8 +209,14 @@ fn failed<E: Into<io::Error>>(what: &str) -> impl FnOnce(E) -> Failed {
 }
 
 /// The child's way to `execveat`. Returns only what went wrong.
-fn become_stage(stage: &Stage<'_>, ns: &UserNamespace, socket: &OwnedFd, binary: &Binary) -> Failed {
-    let Err(failed) = enter_namespaces(ns, socket).and_then(|()| {
+fn become_stage(
+    stage: &Stage<'_>,
+    ns: &UserNamespace,
+    gate: &OwnedFd,
+    socket: &OwnedFd,
+    binary: &Binary,
+) -> Failed {
+    let Err(failed) = enter_namespaces(ns, gate).and_then(|()| {
         if stage.detached {
             rustix::process::setsid().map_err(failed("start a session"))?;
         }
@@ -244,12 +247,12 @@ fn become_stage(stage: &Stage<'_>, ns: &UserNamespace, socket: &OwnedFd, binary:
     failed
 }
 
-/// Enters U and a mount namespace of its own.
-pub(crate) fn enter_namespaces_of(ns: &UserNamespace, go: &OwnedFd) -> io::Result<()> {
-    enter_namespaces(ns, go).map_err(|failed| io::Error::from_raw_os_error(failed.errno as i32))
+/// Enters U and a mount namespace of its own. Where U is new, its maps are waited for at `gate`.
+pub(crate) fn enter_namespaces_of(ns: &UserNamespace, gate: &OwnedFd) -> io::Result<()> {
+    enter_namespaces(ns, gate).map_err(|failed| io::Error::from_raw_os_error(failed.errno as i32))
 }
 
-fn enter_namespaces(ns: &UserNamespace, socket: &OwnedFd) -> Result<(), Failed> {
+fn enter_namespaces(ns: &UserNamespace, gate: &OwnedFd) -> Result<(), Failed> {
     match ns {
         UserNamespace::None => {
             nix::sched::unshare(CloneFlags::CLONE_NEWNS).map_err(failed("create a mount namespace"))?;
@@ -260,12 +263,7 @@ fn enter_namespaces(ns: &UserNamespace, socket: &OwnedFd) -> Result<(), Failed> 
         UserNamespace::Join(user) => {
             nix::sched::setns(user, CloneFlags::CLONE_NEWUSER).map_err(failed("join the user namespace"))?;
         }
-        UserNamespace::Create(_) => {
-            let mut go = [0];
-            if rustix::io::read(socket, &mut go).map_err(failed("wait for the ID maps"))? == 0 {
-                process::exit_now(125); // the parent knows why
-            }
-        }
+        UserNamespace::Create(_) => maps::pass(gate).map_err(failed("wait for the ID maps"))?,
     }
     process::set_gid(0).map_err(failed("become group 0 of the user namespace"))?;
     process::set_uid(0).map_err(failed("become user 0 of the user namespace"))?;

@@ -94,9 +94,8 @@ impl Containers<'_> {
 
     /// Gives a container that was put together its name and its place.
     ///
-    /// With `durable` it survives a power cut once this returns; the files in it are the caller's to
-    /// sync. If this fails or is killed, neither the name nor the container is there (a name without
-    /// a container is free).
+    /// It survives a power cut once its files and then [its entry](Self::sync) are synced. If this fails or is killed,
+    /// neither the name nor the container is there (a name without a container is free).
     ///
     /// # Errors
     ///
@@ -106,11 +105,10 @@ impl Containers<'_> {
         mut staged: Staged,
         id: &ContainerId,
         name: &str,
-        durable: bool,
         lock: &Exclusive,
     ) -> Result<()> {
         self.store.names().reserve(name, id, lock)?;
-        let made = match staged.publish(self.store, &Self::relative(id), durable) {
+        let made = match staged.publish(self.store, &Self::relative(id), false) {
             Ok(true) => Ok(()),
             Ok(false) => Err(StoreError::Exists { what: "container", name: id.to_string() }),
             Err(err) => Err(err),
@@ -119,10 +117,17 @@ impl Containers<'_> {
             // The first failure is the one to report; a name without a container is free.
             self.store.names().release(name, id).ok();
         }
-        if durable && made.is_ok() {
-            record::sync_dir(self.store, Path::new("names"))?;
-        }
         made
+    }
+
+    /// Waits until the entries and names of all containers are on the disk.
+    ///
+    /// # Errors
+    ///
+    /// The disk's.
+    pub(crate) fn sync(&self) -> Result<()> {
+        record::sync_dir(self.store, Path::new("containers"))?;
+        record::sync_dir(self.store, Path::new("names"))
     }
 
     /// The IDs of all containers, sorted.
@@ -276,7 +281,7 @@ pub(crate) mod tests {
         let lock = store.lock(&mut |_, _| {}).unwrap();
         let staged = store.containers().stage().unwrap();
         staged.write("spec.json", spec.to_string().as_bytes(), false).unwrap();
-        store.containers().create(staged, id, name, false, &lock)
+        store.containers().create(staged, id, name, &lock)
     }
 
     #[test]
