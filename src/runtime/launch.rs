@@ -289,11 +289,12 @@ pub(crate) fn begin(
 ) -> Result<Launching, Failure> {
     let args = [CString::new(order.id.as_str()).unwrap_or_default()];
     let stage = monitor_stage(&args);
-    let spawned = match (ahead.and_then(Forerunner::arrive), order.near.and_then(|pid| caller.namespace_of(pid))) {
-        (Some(arrived), _) => arrived,
-        (None, Some(shared)) => spawn::spawn(&stage, &shared).map(|child| (child, Turn(None))),
-        (None, None) => caller.spawn_holder(&order.root, &stage),
-    };
+    let spawned =
+        match (ahead.and_then(Forerunner::arrive), order.near.and_then(|pid| caller.namespace_of(pid))) {
+            (Some(arrived), _) => arrived,
+            (None, Some(shared)) => spawn::spawn(&stage, &shared).map(|child| (child, Turn(None))),
+            (None, None) => caller.spawn_holder(&order.root, &stage),
+        };
     let (child, turn) = spawned.map_err(|err| stage_failure(&err))?;
     let descriptors: Vec<_> = client.iter().chain(passed).map(AsFd::as_fd).collect();
     child.send(order, &descriptors).map_err(|err| stage_failure(&err.into()))?;

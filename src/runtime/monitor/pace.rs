@@ -1,13 +1,12 @@
-//! Reading a fast writer in large pieces.
+//! Reading a fast writer in larger pieces.
 //!
 //! A program that prints in small writes wakes its reader for each of them. Once that happens many times
-//! within a moment, what it prints is taken in larger pieces, so that a write to the log, and a packet to each client, hold
+//! within a moment, the reader sleeps a little before each read, so that a read, a write to the log, and a packet to each client hold
 //! many writes of the program (measured with base64, which writes 4 KiB at a time). A slow writer is never waited for.
 //!
-//! - Nobody is attached: the reader reads on, write by write as they come. The pipe stays nearly empty and its few pages in
-//!   the caches, which is best for the program; only the log is written in larger pieces.
-//! - Somebody is: the reader sleeps a little, so that the next read takes what has gathered. That saves half of its work,
-//!   and the processors have those to serve who take the output.
+//! The pieces stay small: what has gathered is still in the caches, and the processor does not fall into a sleep out of which
+//! the program's own helpers (`dd | base64`) would have to wake it. With pieces of 112 KiB, read every half millisecond, a virtual
+//! machine passed on a fifth less.
 
 use std::time::{Duration, Instant};
 
@@ -16,17 +15,13 @@ const QUICK: Duration = Duration::from_micros(150);
 /// So many quick reads in a row are a flood.
 const FLOOD: u32 = 16;
 /// How long a flood gathers at first: less than a pipe of 1 MiB takes to fill, at 2 GB/s.
-const GATHER: Duration = Duration::from_micros(400);
+const GATHER: Duration = Duration::from_micros(50);
 /// The longest that a flood gathers.
 const LONGEST: Duration = Duration::from_millis(4);
-/// How much is to gather: what is read at once, nearly; far less than the pipe holds, so that its writer is never stopped.
-const WANTED: usize = 112 << 10;
-/// The longest that is read on: what else the monitor serves waits meanwhile.
-pub(super) const READ_ON: Duration = Duration::from_millis(1);
-/// How much is wanted where it is read on for.
-pub(super) const READ_ON_BYTES: usize = 48 << 10;
+/// How much is to gather: far less than the pipe holds, so that its writer is never stopped.
+const WANTED: usize = 32 << 10;
 /// Less than this after gathering is no flood any more.
-const LITTLE: usize = 16 << 10;
+const LITTLE: usize = 8 << 10;
 
 /// The pace at which a container's output comes.
 #[derive(Debug)]
@@ -68,16 +63,8 @@ impl Pace {
         self.last = now;
     }
 
-    /// Notes that `bytes` came while it was read on.
-    pub(super) fn note_read_on(&mut self, bytes: usize) {
-        self.last = Instant::now();
-        if bytes < LITTLE {
-            self.quick = 0;
-        }
-    }
-
     /// True if more is likely to come at once.
-    pub(super) fn is_flood(&self) -> bool {
+    fn is_flood(&self) -> bool {
         self.quick >= FLOOD
     }
 
@@ -113,16 +100,6 @@ mod tests {
         assert!(pace.is_flood() && !pace.gathered, "it goes on");
         (pace.gathered, pace.bytes) = (true, 0);
         pace.note(100, 65535);
-        assert!(!pace.is_flood(), "it has ended");
-    }
-
-    #[test]
-    fn what_is_read_on_for_is_a_flood_while_much_comes() {
-        let mut pace = Pace::new();
-        pace.quick = FLOOD;
-        pace.note_read_on(READ_ON_BYTES);
-        assert!(pace.is_flood(), "it goes on");
-        pace.note_read_on(100);
         assert!(!pace.is_flood(), "it has ended");
     }
 

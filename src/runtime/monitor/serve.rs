@@ -245,9 +245,7 @@ impl<'a, 'b> Serving<'a, 'b> {
     fn turn(&mut self) -> io::Result<bool> {
         let Places { ended, signalled, input, netd, health, notify, first_source, first_watched } =
             self.register();
-        if self.server.len() > 0 {
-            self.pace.settle();
-        }
+        self.pace.settle();
         if !self.set.wait(self.timeout())? {
             self.pause();
             self.tend(false);
@@ -483,12 +481,9 @@ impl<'a, 'b> Serving<'a, 'b> {
     fn pump(&mut self, index: usize) -> io::Result<Option<usize>> {
         let source = &mut self.sources[index];
         let room = if source.grown { LARGE_READ } else { MAX_DATA };
-        let Some(mut length) = source.read(&mut self.output_buffer[1..=room])? else { return Ok(None) };
+        let Some(length) = source.read(&mut self.output_buffer[1..=room])? else { return Ok(None) };
         self.active = true;
-        if source.is_pipe && self.server.len() == 0 && self.pace.is_flood() {
-            length = source.read_on(&mut self.output_buffer[1..=room], length)?;
-            self.pace.note_read_on(length);
-        } else if source.is_pipe {
+        if source.is_pipe {
             self.pace.note(length, room);
         }
         let stream = source.stream;

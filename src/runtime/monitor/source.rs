@@ -2,14 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::time::Instant;
 
 use rustix::io::Errno;
 
 use crate::attach::server::LARGE_PIPE;
 use crate::base::stream::Stream;
-use crate::runtime::monitor::pace;
-use crate::sys::poll::{Interest, PollSet};
 use crate::sys::socket;
 
 /// Size of any other pipe: what the kernel gives.
@@ -54,22 +51,6 @@ impl Source {
             }
             Err(errno) => Err(errno.into()),
         }
-    }
-
-    /// Reads what comes within a moment into `buffer`, of which `length` bytes are filled. Answers how many are now.
-    pub(super) fn read_on(&mut self, buffer: &mut [u8], mut length: usize) -> io::Result<usize> {
-        let deadline = Instant::now() + pace::READ_ON;
-        let mut set = PollSet::default();
-        set.add(Some(self.fd.as_fd()), Interest::READ);
-        while length < pace::READ_ON_BYTES {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || !set.wait(Some(left))? {
-                break;
-            }
-            let Some(more) = self.read(&mut buffer[length..])? else { break };
-            length += more;
-        }
-        Ok(length)
     }
 
     /// Lets a pipe hold more, when its writer is faster than this loop.
