@@ -32,6 +32,7 @@ pub(crate) mod stream;
 pub(crate) mod subids;
 pub(crate) mod tar;
 pub(crate) mod time;
+pub(crate) mod toml_text;
 pub(crate) mod truth;
 pub(crate) mod volume_options;
 pub(crate) mod yaml;

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
+use crate::base::toml_text::without_comments;
 use crate::registry::error::{Error, Result};
 use crate::sys::fs::{self, OFlags, Share};
 
@@ -225,6 +226,7 @@ impl Registries {
     /// Adds what one file says; a later file wins.
     fn merge(&mut self, path: &Path, text: &str) -> Result<()> {
         let bad = |reason: String| Error::Config { path: path.to_owned(), reason };
+        let text = &without_comments(text);
         let file: File = toml::from_str(text).map_err(|err| bad(err.to_string().trim_end().to_owned()))?;
         if file.registries.is_some() {
             return Err(bad(

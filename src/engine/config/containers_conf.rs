@@ -24,6 +24,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::base::manifest::Form;
+use crate::base::toml_text::without_comments;
 use crate::engine::Tell;
 use crate::engine::config::{keys, variable, xdg};
 use crate::engine::error::{Error, Kind, Result};
@@ -273,7 +274,7 @@ fn merge_file(merged: &mut Table, file: &Path, named: bool, tell: &mut dyn FnMut
         Err(err) if err.kind() == std::io::ErrorKind::NotFound && !named => return Ok(()),
         Err(err) => return Err(Error::system(format!("read {}", file.display()), err)),
     };
-    let table: Table = text.parse().map_err(|err: toml::de::Error| {
+    let table: Table = without_comments(&text).parse().map_err(|err: toml::de::Error| {
         Error::invalid(format!("read {}", file.display())).because(err.to_string())
     })?;
     for unknown in keys::unknown(&table) {
