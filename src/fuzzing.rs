@@ -138,7 +138,7 @@ impl dns::Names for OneName {
 
 fn dns(data: &[u8]) {
     for (forward, stream) in [(false, false), (true, true)] {
-        dns::answer(data, &OneName, forward, stream);
+        dns::answer(data, &OneName, || forward, stream);
     }
     dns::server_failure(data);
     dns::is_failure(data);

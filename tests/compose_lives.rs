@@ -343,7 +343,7 @@ fn the_name_of_a_project_is_seen_in_every_form_of_a_file() {
     let sandbox = project("services: {}\n");
     let json = "{\n  \"services\": {\"a\": {\"image\": \"bb\"}},\n  \"name\": \"json\"\n}\n";
     sandbox.write("p/p.json", json);
-    sandbox.write("p/flow.yaml", "{services: {a: {image: bb}}, name: flow}\n");
+    sandbox.write("p/flow.yaml", "# made by a program\n{services: {a: {image: bb}}, name: flow}\n");
     for (file, name) in [("p.json", "json"), ("flow.yaml", "flow")] {
         let config = sandbox.compose(&["-f", file, "config"]);
         assert!(config.ok().starts_with(&format!("name: {name}\n")), "{file}: {}", config.stdout);

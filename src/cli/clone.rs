@@ -17,6 +17,18 @@ use crate::engine::{Error, Kind};
 /// networks, limits. Named volumes are shared, anonymous ones are new. Prints the new ID.
 #[derive(Args, Debug)]
 pub(crate) struct CloneArgs {
+    /// The original, by name or ID
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+
+    /// Name of the new container
+    #[arg(value_name = "NAME")]
+    new_name: Option<String>,
+
+    /// Another image for it
+    #[arg(value_name = "IMAGE")]
+    image: Option<String>,
+
     /// Remove the original
     #[arg(long)]
     destroy: bool,
@@ -39,18 +51,6 @@ pub(crate) struct CloneArgs {
 
     #[command(flatten)]
     resources: ResourceFlags,
-
-    /// The original, by name or ID
-    #[arg(value_name = "CONTAINER")]
-    container: String,
-
-    /// Name of the new container
-    #[arg(value_name = "NAME")]
-    new_name: Option<String>,
-
-    /// Another image for it
-    #[arg(value_name = "IMAGE")]
-    image: Option<String>,
 }
 
 /// Runs the verb.

@@ -118,7 +118,7 @@ pub(crate) struct RegistryArgs {
     retry_delay: Option<Duration>,
 
     /// Accepted for Docker's sake: ketch has no content trust to disable
-    #[arg(long = "disable-content-trust", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long = "disable-content-trust", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     _content_trust: Option<bool>,
 }
 

@@ -518,4 +518,18 @@ mod tests {
             verb.command(verb.path).debug_assert();
         }
     }
+
+    #[test]
+    fn nothing_stands_under_the_heading_of_a_group_that_it_is_not_of() {
+        // A flag that is declared behind a group of flags takes the group's heading.
+        let own = ["jobs", "progress", "push", "quiet", "rm", "authfile", "skip_unused_stages"];
+        for verb in VERBS {
+            let command = verb.command(verb.path);
+            for arg in command.get_arguments() {
+                let is_own =
+                    arg.is_positional() || verb.path == "build" && own.contains(&arg.get_id().as_str());
+                assert!(!is_own || arg.get_help_heading().is_none(), "{}: {arg}", verb.path);
+            }
+        }
+    }
 }

@@ -152,7 +152,10 @@ pub(super) fn read_text(path: &Path) -> std::io::Result<String> {
 /// Whether the top of a Compose file may have a `name`: most have none, and reading them twice would be felt with
 /// thousands of services.
 fn may_have_name(text: &str) -> bool {
-    let is_flow = text.trim_start_matches('\u{feff}').trim_start().starts_with('{');
+    let text = text.trim_start_matches('\u{feff}');
+    // `{"name": …}` as JSON and YAML's flow have it, behind comments and the start of a document.
+    let begins_flow = |line: &str| line.strip_prefix("---").map_or(line, str::trim_start).starts_with('{');
+    let is_flow = text.trim_start().starts_with('{') || text.lines().any(begins_flow);
     is_flow && text.contains("name")
         || text.lines().any(|line| line.trim_start_matches(['"', '\'']).starts_with("name"))
 }

@@ -179,6 +179,8 @@ impl Compose<'_> {
             return Ok(());
         }
         let end = limit.map(|limit| Instant::now() + limit);
+        let is_job = |name: &&String| self.project.is_waited_for_to_end(name);
+        let jobs: BTreeSet<&String> = order.iter().filter(is_job).collect();
         let mut ready = BTreeSet::new();
         loop {
             let mut all = true;
@@ -186,7 +188,7 @@ impl Compose<'_> {
             let looked = Timestamp::now();
             let found = observe::containers(self.engine, &self.project.name)?;
             for name in order {
-                let is_job = self.project.is_waited_for_to_end(name);
+                let is_job = jobs.contains(name);
                 for container in found.iter().filter(|container| is_of(container, name)) {
                     if ready.contains(&container.id) {
                         continue;

@@ -62,11 +62,11 @@ impl Engine {
 
         let below = if commit.squash { vec![] } else { self.image_layers(&base)? };
         let options = LayerOptions { squash: commit.squash, ..LayerOptions::default() };
-        let paused = match commit.pause && self.runs(id)? && !self.is_paused(id)? {
+        let layer = match commit.pause && self.runs(id)? && !self.is_paused(id)? {
             true => self.while_paused(id, || self.commit_upper(id, &options)),
             false => self.commit_upper(id, &options),
         };
-        let mut layer = match paused {
+        let mut layer = match layer {
             // It has ended before it could be paused, or somebody else has paused it.
             Err(err) if err.kind == Kind::Conflict => self.commit_upper(id, &options)?,
             other => other?,

@@ -1,6 +1,6 @@
 //! Running a further command in a running container.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::attach::client;
 use crate::base::bytes::Bytes;
@@ -40,30 +40,36 @@ impl Engine {
     ///
     /// Conflict if the container does not run; CommandNotFound and NotExecutable for the command.
     pub(crate) fn exec(&self, id: &ContainerId, request: &ExecRequest, start: Start) -> Result<Entered> {
-        let entered = self.enter(id, request, start)?;
-        // For `inspect` alone.
         let dir = self.store().containers().open(id)?;
+        let entered = self.enter(dir.as_fd(), id, request, start)?;
+        // For `inspect` alone.
         exec_sessions::note(dir.as_fd(), entered.pid).ok();
         Ok(entered)
     }
 
-    fn enter(&self, id: &ContainerId, request: &ExecRequest, start: Start) -> Result<Entered> {
+    fn enter(
+        &self,
+        dir: BorrowedFd<'_>,
+        id: &ContainerId,
+        request: &ExecRequest,
+        start: Start,
+    ) -> Result<Entered> {
         let kept = config::passed_descriptors(&request.keep)?;
-        let dir = self.store().containers().open(id)?;
-        let status = self.status_with_monitor(dir.as_fd(), id)?;
+        let status = self.status_with_monitor(dir, id)?;
+        let paused = status.paused;
         let not_running = || {
             Error::new(
                 Kind::Conflict,
                 "can only create exec sessions on running containers: container state improper",
             )
-            .hint(match status.paused {
+            .hint(match paused {
                 true => format!("let it go on first: ketch unpause {}", id.short()),
                 false => format!("start it: ketch start {}", id.short()),
             })
         };
-        let runs = status.phase.is_running() && status.phase != Phase::Initialized && !status.paused;
-        let record = status.record.as_ref().filter(|_| runs).cloned().ok_or_else(not_running)?;
-        let mut spec = state::read_spec(dir.as_fd(), id)?;
+        let runs = status.phase.is_running() && status.phase != Phase::Initialized && !paused;
+        let record = status.record.filter(|_| runs).ok_or_else(not_running)?;
+        let mut spec = state::read_spec(dir, id)?;
         let secrets = secret_variables(&spec, &self.store().containers().path(id), self.store().root());
         let unread = |(name, err)| Error::system(format!("read secret {name}"), err);
         spec.process.env.extend(secrets.map_err(unread)?);
@@ -113,8 +119,8 @@ impl Engine {
     ///
     /// As [`Engine::exec`].
     pub(crate) fn exec_detached(&self, id: &ContainerId, request: &ExecRequest) -> Result<String> {
-        let entered = self.enter(id, request, Start::default())?;
         let dir = self.store().containers().open(id)?;
+        let entered = self.enter(dir.as_fd(), id, request, Start::default())?;
         // Nobody else will be there to tell. A monitor that is gone tells nothing.
         connect(dir.as_fd()).and_then(|socket| client::watch(socket.as_fd(), entered.pid)).ok();
         exec_sessions::note(dir.as_fd(), entered.pid)

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -20,6 +21,12 @@ use crate::runtime::still::Still;
 use crate::store::StoreError;
 use crate::store::staging::{self, Removal, Staged};
 use crate::sys::fs::{self, OFlags, Share};
+use crate::sys::waiting;
+
+/// How long somebody else may need to let go of a container that is to be removed.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// How containers are removed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -195,17 +202,15 @@ impl Engine {
     /// Waits until a container that seems to start does not any more: so it looks, too, while another command removes
     /// it. `None` if it is gone.
     fn past_its_start(&self, dir: &OwnedFd, id: &ContainerId) -> Result<Option<Status>> {
-        for _ in 0..500 {
+        let seen = waiting::until(PATIENCE, LOOK, || {
             if !self.store().containers().exists(id) {
-                return Ok(None);
+                return Ok(Some(None));
             }
-            match state::examine(dir.as_fd(), id) {
-                Ok(status) if status.phase != Phase::Starting => return Ok(Some(status)),
-                // Its record may be gone a moment before it.
-                _ => std::thread::sleep(std::time::Duration::from_millis(10)),
-            }
-        }
-        state::examine(dir.as_fd(), id).map(Some)
+            // Its record may be gone a moment before it.
+            let status = state::examine(dir.as_fd(), id).ok();
+            Ok::<_, Error>(status.filter(|status| status.phase != Phase::Starting).map(Some))
+        })?;
+        seen.map_or_else(|| state::examine(dir.as_fd(), id).map(Some), Ok)
     }
 
     /// What has failed for a container that somebody else has removed meanwhile has not failed.
@@ -257,17 +262,16 @@ impl Engine {
         let path = self.store().containers().path(id);
         let failed = |err| Error::system(format!("lock container {}", id.short()), err);
         let mut is_at_rest = false;
-        for _ in 0..500 {
+        let held = waiting::until(PATIENCE, LOOK, || {
             is_at_rest = is_at_rest || fs::try_lock(&file, Share::Exclusive).map_err(failed)?;
-            if is_at_rest {
-                match Still::try_take(&path) {
-                    Ok(None) => {}
-                    Ok(still) => return Ok((file, still)),
-                    // Another command has removed it, or nobody can hold it.
-                    Err(_) => return Ok((file, None)),
-                }
+            if !is_at_rest {
+                return Ok(None);
             }
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            // Another command has removed it, or nobody can hold it.
+            Ok::<_, Error>(Still::try_take(&path).map_or(Some(None), |still| still.map(Some)))
+        })?;
+        if let Some(still) = held {
+            return Ok((file, still));
         }
         let why = if is_at_rest { "its files are being copied" } else { "it is running" };
         let message = format!("cannot remove container {id} as {why}: container state improper");

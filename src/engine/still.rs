@@ -1,13 +1,14 @@
 //! Looking at a container's files: one that runs is left to run, one that does not is kept from it meanwhile.
 
 use std::os::fd::AsFd as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::base::id::ContainerId;
 use crate::engine::inspect::ContainerDetails;
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::still::Still;
+use crate::sys::waiting;
 
 /// How long a container is waited for that starts, or whose files somebody else uses.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,33 +25,27 @@ impl Engine {
     pub(super) fn hold_still(&self, id: &ContainerId) -> Result<(Status, Option<Still>)> {
         let containers = self.store().containers();
         let dir = containers.open(id)?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        let found = waiting::until(PATIENCE, LOOK, || {
             let status = state::examine(dir.as_fd(), id)?;
             if status.pid() != 0 {
-                return Ok((status, None));
+                return Ok(Some((status, None)));
             }
-            if status.phase != Phase::Starting {
-                let still = Still::try_take(&containers.path(id));
-                let still =
-                    still.map_err(|err| Error::system(format!("lock container {}", id.short()), err))?;
-                // It may have begun a life since the first look.
-                let status = state::examine(dir.as_fd(), id)?;
-                let rests = match status.phase {
-                    Phase::Created | Phase::Exited(_) => true,
-                    // One that is removed at its end is about to go.
-                    Phase::Ending(_) => !state::read_spec(dir.as_fd(), id)?.auto_remove,
-                    _ => false,
-                };
-                if rests && still.is_some() {
-                    return Ok((status, still));
-                }
+            if status.phase == Phase::Starting {
+                return Ok(None);
             }
-            if Instant::now() >= deadline {
-                return Err(Error::new(Kind::Conflict, format!("container {} is busy", id.short())));
-            }
-            std::thread::sleep(LOOK);
-        }
+            let still = Still::try_take(&containers.path(id));
+            let still = still.map_err(|err| Error::system(format!("lock container {}", id.short()), err))?;
+            // It may have begun a life since the first look.
+            let status = state::examine(dir.as_fd(), id)?;
+            let rests = match status.phase {
+                Phase::Created | Phase::Exited(_) => true,
+                // One that is removed at its end is about to go.
+                Phase::Ending(_) => !state::read_spec(dir.as_fd(), id)?.auto_remove,
+                _ => false,
+            };
+            Ok::<_, Error>((rests && still.is_some()).then_some((status, still)))
+        })?;
+        found.ok_or_else(|| Error::new(Kind::Conflict, format!("container {} is busy", id.short())))
     }
 
     /// Looks at a container, and keeps one that does not run from being started.

@@ -42,6 +42,17 @@ impl RootDir {
         Self(root)
     }
 
+    /// The root directory of a mount, attached or not. What fsmount(2) and open_tree(2) give must be opened once more to
+    /// be walked from.
+    ///
+    /// # Errors
+    ///
+    /// ENOTDIR for the mount of a file.
+    pub(crate) fn of_mount(mount: impl AsFd) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(rustix::fs::openat(mount, ".", flags, Mode::empty())?))
+    }
+
     /// The descriptor.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

@@ -327,7 +327,7 @@ mod tests {
     fn joined_datagrams_are_parted_again() {
         let ((client, _), (middle, middle_address), (server, server_address)) =
             (loopback(), loopback(), loopback());
-        crate::sys::inet::set_udp_gro(&middle).unwrap();
+        crate::sys::inet::set_udp_gro(&middle, true).unwrap();
         crate::sys::inet::set_option(&client, libc::SOL_UDP, libc::UDP_SEGMENT, 100).unwrap();
         client.send_to(&vec![1; 350], middle_address).unwrap();
         middle.connect(server_address).unwrap();

@@ -78,8 +78,8 @@ pub(crate) fn set_packet_info(socket: impl AsFd, v6: bool) -> Result<(), Errno> 
 }
 
 /// The kernel may hand over several datagrams of a flow as one, with their size (`UDP_GRO`, udp(7)).
-pub(crate) fn set_udp_gro(socket: impl AsFd) -> Result<(), Errno> {
-    set_option(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
+pub(crate) fn set_udp_gro(socket: impl AsFd, joined: bool) -> Result<(), Errno> {
+    set_option(socket, libc::SOL_UDP, libc::UDP_GRO, joined.into())
 }
 
 /// A socket that connects does not acknowledge the answer to its SYN by itself, but with its first data or when

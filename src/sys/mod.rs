@@ -26,3 +26,4 @@ pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod tty;
 pub(crate) mod userns;
+pub(crate) mod waiting;

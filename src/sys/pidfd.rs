@@ -131,16 +131,8 @@ pub(crate) fn wait_or_ask(pidfd: BorrowedFd<'_>) -> io::Result<ExitStatus> {
         Err(err) if err.raw_os_error() == Some(libc::ECHILD) => {}
         other => return other,
     }
-    let deadline = std::time::Instant::now() + REAPING;
-    loop {
-        match exit_info(pidfd) {
-            Ok(Some(status)) => return Ok(status),
-            Ok(None) if std::time::Instant::now() < deadline => {
-                std::thread::sleep(std::time::Duration::from_millis(2));
-            }
-            _ => return Ok(ExitStatus::Unknown),
-        }
-    }
+    let told = super::waiting::until(REAPING, std::time::Duration::from_millis(2), || exit_info(pidfd));
+    Ok(told.ok().flatten().unwrap_or(ExitStatus::Unknown))
 }
 
 /// How a process ended that is no child of this one, if the kernel tells (Linux 6.15) and its parent has reaped it.

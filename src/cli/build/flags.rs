@@ -143,7 +143,7 @@ pub(crate) struct RunFlags {
     cap_drop: Vec<String>,
 
     /// The cgroup namespace: private or host
-    #[arg(long, value_name = "NAMESPACE", default_value = "")]
+    #[arg(long, value_name = "NAMESPACE", default_value = "", hide_default_value = true)]
     cgroupns: String,
 
     /// Let what RUN changes in directories of VOLUME be lost
@@ -175,7 +175,7 @@ pub(crate) struct RunFlags {
     http_proxy: bool,
 
     /// The IPC namespace: private, host or shareable
-    #[arg(long, value_name = "NAMESPACE", default_value = "")]
+    #[arg(long, value_name = "NAMESPACE", default_value = "", hide_default_value = true)]
     ipc: String,
 
     /// How they are isolated: ketch has one way, called oci, rootless or default; chroot gets that too
@@ -195,7 +195,7 @@ pub(crate) struct RunFlags {
     no_hosts: bool,
 
     /// The PID namespace: private or host
-    #[arg(long, value_name = "NAMESPACE", default_value = "")]
+    #[arg(long, value_name = "NAMESPACE", default_value = "", hide_default_value = true)]
     pid: String,
 
     /// Security options, as for run (can be repeated)
@@ -211,11 +211,11 @@ pub(crate) struct RunFlags {
     stdin: bool,
 
     /// The user namespace: private or host
-    #[arg(long, value_name = "NAMESPACE", default_value = "", value_parser = ["", "private", "host"])]
+    #[arg(long, value_name = "NAMESPACE", default_value = "", hide_default_value = true, value_parser = ["", "private", "host"], hide_possible_values = true)]
     userns: String,
 
     /// The UTS namespace: private or host
-    #[arg(long, value_name = "NAMESPACE", default_value = "")]
+    #[arg(long, value_name = "NAMESPACE", default_value = "", hide_default_value = true)]
     uts: String,
 
     /// Mount a directory or file of the host: SOURCE:TARGET[:OPTIONS] (can be repeated)

@@ -68,12 +68,6 @@ pub(crate) struct BuildArgs {
     #[arg(value_name = "CONTEXT")]
     context: Option<OsString>,
 
-    #[command(flatten)]
-    source: SourceFlags,
-
-    #[command(flatten)]
-    image: ImageFlags,
-
     /// Privileges that RUN may ask for: security.insecure, or network.host, which needs no leave
     #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',', value_parser = ["network.host", "security.insecure"])]
     allow: Vec<String>,
@@ -81,12 +75,6 @@ pub(crate) struct BuildArgs {
     /// What to do: build, check (as --check), outline (what the target takes) or targets (the stages); `,format=json`
     #[arg(long, value_name = "METHOD", visible_alias = "print", value_parser = call::parse, default_value = "build")]
     call: Call,
-
-    #[command(flatten)]
-    attest: AttestFlags,
-
-    #[command(flatten)]
-    cache: CacheFlags,
 
     /// Compress what goes to a server: there is none, and it has no effect
     #[arg(long)]
@@ -136,12 +124,6 @@ pub(crate) struct BuildArgs {
     #[arg(short, long, value_name = "OUTPUT")]
     output: Vec<String>,
 
-    #[command(flatten)]
-    platforms: BuildPlatforms,
-
-    #[command(flatten)]
-    refused: RefusedFlags,
-
     /// How progress is shown: auto, plain (BuildKit's form), tty, rawjson or quiet
     #[arg(long, value_name = "FORM", env = "BUILDKIT_PROGRESS", default_value = "auto", value_parser = ["auto", "plain", "tty", "rawjson", "quiet", "none"])]
     progress: String,
@@ -173,12 +155,30 @@ pub(crate) struct BuildArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     rm: Option<bool>,
 
-    #[command(flatten)]
-    run: RunFlags,
-
     /// Leave out stages that the target does not need
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     skip_unused_stages: bool,
+
+    #[command(flatten)]
+    source: SourceFlags,
+
+    #[command(flatten)]
+    image: ImageFlags,
+
+    #[command(flatten)]
+    attest: AttestFlags,
+
+    #[command(flatten)]
+    cache: CacheFlags,
+
+    #[command(flatten)]
+    platforms: BuildPlatforms,
+
+    #[command(flatten)]
+    run: RunFlags,
+
+    #[command(flatten)]
+    refused: RefusedFlags,
 }
 
 /// Says whether the result itself goes to standard output.

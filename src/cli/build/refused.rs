@@ -12,7 +12,7 @@ use crate::engine::{Error, Kind, Result};
 #[command(next_help_heading = "Known, but refused with the reason")]
 pub(crate) struct RefusedFlags {
     /// Builder: default, or a name that `buildx create` has made; all are this program
-    #[arg(long, value_name = "NAME", env = "BUILDX_BUILDER")]
+    #[arg(long, value_name = "NAME", env = "BUILDX_BUILDER", help_heading = None)]
     builder: Option<String>,
 
     /// Confidential workloads: ketch makes no disk images

@@ -37,6 +37,14 @@ use crate::engine::{Engine, Error, Result};
 #[derive(Args, Debug)]
 #[command(disable_help_flag = true)]
 pub(crate) struct ContainerFlags {
+    /// Image, or directory with --rootfs
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) image: OsString,
+
+    /// Command and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+
     /// Print help
     #[arg(long, action = clap::ArgAction::HelpLong)]
     help: Option<bool>,
@@ -76,14 +84,6 @@ pub(crate) struct ContainerFlags {
 
     #[command(flatten)]
     unsupported: unsupported::UnsupportedFlags,
-
-    /// Image, or directory with --rootfs
-    #[arg(required = true, value_name = "IMAGE")]
-    pub(crate) image: OsString,
-
-    /// Command and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
-    command: Vec<OsString>,
 }
 
 impl ContainerFlags {

@@ -37,7 +37,7 @@ pub(crate) struct ProcessFlags {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = truth_value)]
     env_host: Option<bool>,
 
-    /// Do not pass the caller's proxy variables (which happens only for proxies without a password)
+    /// Pass the caller's proxy variables, of proxies without a password, where the configuration does not say no
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     http_proxy: Option<bool>,
 

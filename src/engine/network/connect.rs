@@ -1,6 +1,7 @@
 //! Containers connected to networks and taken off.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use crate::base::id::ContainerId;
 use crate::base::network::NetworkAttachment;
@@ -9,13 +10,15 @@ use crate::engine::{Engine, Error, Kind, Result};
 use crate::net::control::{Endpoint, Reply, Request};
 use crate::net::network::connected_already;
 use crate::runtime::monitor::wiring::{self, NetworkState};
+use crate::sys::waiting;
 
 /// How long the monitor of a container that runs may take to bring the network helper back.
-const HELPER: std::time::Duration = std::time::Duration::from_secs(5);
+const HELPER: Duration = Duration::from_secs(5);
 /// How often is looked for it meanwhile.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
-/// How long a container may take to come back to its networks.
-const RELOAD: std::time::Duration = std::time::Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long a container may take to come back to its networks, and how often is looked.
+const RELOAD: Duration = Duration::from_secs(10);
+const RELOAD_LOOK: Duration = Duration::from_millis(2);
 
 impl Engine {
     /// The networks of a container as they are now: what it was created with, and what commands changed.
@@ -103,17 +106,9 @@ impl Engine {
 
     /// Asks netd about a container for as long as that runs: after a crash its monitor brings netd back.
     fn ask_netd_about(&self, id: &ContainerId, request: &Request) -> Result<()> {
-        let deadline = std::time::Instant::now() + HELPER;
-        while self.runs(id)? {
-            if self.ask_netd(request)?.is_some() {
-                return Ok(());
-            }
-            if std::time::Instant::now() >= deadline {
-                return Err(Error::new(Kind::System, "the network helper is not there"));
-            }
-            std::thread::sleep(PAUSE);
-        }
-        Ok(())
+        let is_told = || Ok::<_, Error>((!self.runs(id)? || self.ask_netd(request)?.is_some()).then_some(()));
+        let told = waiting::until(HELPER, PAUSE, is_told)?;
+        told.ok_or_else(|| Error::new(Kind::System, "the network helper is not there"))
     }
 
     fn changeable(&self, id: &ContainerId) -> Result<Vec<NetworkAttachment>> {
@@ -182,16 +177,14 @@ impl Engine {
         }
         let container = id.to_string();
         self.ask_netd(&Request::Reload { container: container.clone() })?;
-        let deadline = std::time::Instant::now() + RELOAD;
-        while std::time::Instant::now() < deadline {
-            if let Some(Reply::State { containers, .. }) = self.ask_netd(&Request::Query)?
-                && containers.iter().any(|there| there.container == container)
-            {
-                return Ok(());
-            }
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
-        Err(Error::new(Kind::System, format!("container {} did not come back to its networks", id.short())))
+        let is_back = || {
+            let Some(Reply::State { containers, .. }) = self.ask_netd(&Request::Query)? else {
+                return Ok(None);
+            };
+            Ok::<_, Error>(containers.iter().any(|there| there.container == container).then_some(()))
+        };
+        let message = || format!("container {} did not come back to its networks", id.short());
+        waiting::until(RELOAD, RELOAD_LOOK, is_back)?.ok_or_else(|| Error::new(Kind::System, message()))
     }
 
     /// Tells netd a container's new name, if it is on a network now.

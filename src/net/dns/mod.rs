@@ -52,8 +52,14 @@ pub(crate) enum Answer {
     Drop,
 }
 
-/// Decides about a query as it came over UDP, or (`stream`) TCP.
-pub(crate) fn answer(bytes: &[u8], names: &impl Names, may_forward: bool, stream: bool) -> Answer {
+/// Decides about a query as it came over UDP, or (`stream`) TCP. Whether a server outside may be asked is looked up
+/// only where that matters.
+pub(crate) fn answer(
+    bytes: &[u8],
+    names: &impl Names,
+    may_forward: impl FnOnce() -> bool,
+    stream: bool,
+) -> Answer {
     let Ok(query) = Message::from_vec(bytes) else { return malformed(bytes) };
     if query.metadata.message_type != MessageType::Query {
         return Answer::Drop;
@@ -67,7 +73,7 @@ pub(crate) fn answer(bytes: &[u8], names: &impl Names, may_forward: bool, stream
     match decide(question, names) {
         Decision::Records(records) => reply(&query, ResponseCode::NoError, records, stream),
         Decision::NoSuchName => reply(&query, ResponseCode::NXDomain, Vec::new(), stream),
-        Decision::Outside if may_forward => Answer::Forward,
+        Decision::Outside if may_forward() => Answer::Forward,
         Decision::Outside => reply(&query, ResponseCode::NXDomain, Vec::new(), stream),
     }
 }
@@ -248,7 +254,7 @@ mod tests {
     }
 
     fn ask(name: &str, kind: RecordType, may_forward: bool) -> String {
-        match answer(&query(name, kind), &Few, may_forward, false) {
+        match answer(&query(name, kind), &Few, || may_forward, false) {
             Answer::Forward => "forward".into(),
             Answer::Drop => "drop".into(),
             Answer::Reply(bytes) => {
@@ -293,9 +299,9 @@ mod tests {
     #[test]
     fn long_answers_are_truncated_over_udp_only() {
         let bytes = query("many.", RecordType::A);
-        let Answer::Reply(short) = answer(&bytes, &Few, true, false) else { panic!("no reply") };
+        let Answer::Reply(short) = answer(&bytes, &Few, || true, false) else { panic!("no reply") };
         assert!(short.len() <= 512 && Message::from_vec(&short).unwrap().metadata.truncation);
-        let Answer::Reply(long) = answer(&bytes, &Few, true, true) else { panic!("no reply") };
+        let Answer::Reply(long) = answer(&bytes, &Few, || true, true) else { panic!("no reply") };
         assert_eq!(Message::from_vec(&long).unwrap().answers.len(), 100);
     }
 
@@ -304,14 +310,14 @@ mod tests {
         let good = query("web.", RecordType::A);
         for length in 0..good.len() {
             // Never a panic; a header alone is answered with an error.
-            match answer(&good[..length], &Few, true, false) {
+            match answer(&good[..length], &Few, || true, false) {
                 Answer::Drop => assert!(length < 12, "{length}"),
                 Answer::Reply(bytes) => assert_eq!(bytes[3] & 15, 1, "{length}"),
                 Answer::Forward => panic!("{length} bytes forwarded"),
             }
         }
-        let Answer::Reply(response) = answer(&good, &Few, true, false) else { panic!("no reply") };
-        assert!(matches!(answer(&response, &Few, true, false), Answer::Drop), "no loops");
+        let Answer::Reply(response) = answer(&good, &Few, || true, false) else { panic!("no reply") };
+        assert!(matches!(answer(&response, &Few, || true, false), Answer::Drop), "no loops");
         assert!(answers(&response, &good));
         assert!(!answers(&response, &query("other.", RecordType::A)));
         let mut other = response.clone();

@@ -120,6 +120,17 @@ impl Core {
     }
 }
 
+/// What a container is told of an error that its traffic has met outside; nothing of one that may pass.
+pub(super) fn reason(error: Errno) -> Option<Unreachable> {
+    match error {
+        Errno::CONNREFUSED => Some(Unreachable::Port),
+        Errno::NETUNREACH | Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL => Some(Unreachable::Network),
+        Errno::HOSTUNREACH | Errno::HOSTDOWN => Some(Unreachable::Host),
+        Errno::ACCESS | Errno::PERM => Some(Unreachable::Prohibited),
+        _ => None,
+    }
+}
+
 /// Whether an address is one of the host's own: only such a one can be bound to.
 fn is_of_host(ip: IpAddr) -> bool {
     let socket = crate::sys::inet::socket(ip.is_ipv6(), rustix::net::SocketType::DGRAM);

@@ -38,6 +38,7 @@ use crate::net::dns::resolv_conf::Watched;
 use crate::net::dns::{self, Answer};
 use crate::net::network::DEFAULT_NETWORK;
 use crate::net::packet::Flow;
+use crate::sys::inet;
 
 /// How exactly timeouts are kept.
 pub(super) const TICK: Duration = Duration::from_millis(200);
@@ -229,6 +230,8 @@ impl Dns {
             return None;
         }
         let socket = core.pool.take(Kind { v6: flow.outside.is_ipv6(), udp: true }).ok()?;
+        // Each query by itself.
+        inet::set_udp_gro(&socket, false).ok()?;
         rustix::net::bind(&socket, &flow.outside).ok()?;
         rustix::net::connect(&socket, &flow.inside).ok()?;
         let key = self.servers.insert(Server { socket, bridge, stands_in: Some((flow, core.now)) });
@@ -241,7 +244,7 @@ impl Dns {
         Some(key)
     }
 
-    /// Queries wait at a UDP socket. Returns what has come to one that stands in before that was connected, from others.
+    /// Queries wait at a UDP socket. Returns what has come from others to one that stands in, as to those of flows.
     pub(super) fn on_datagram(&mut self, core: &Core, server: Key) -> Vec<(Flow, Vec<u8>)> {
         let mut strays = Vec::new();
         for _ in 0..QUERIES_PER_TURN {
@@ -349,8 +352,12 @@ impl Dns {
             return self.release(client);
         };
         let stream = matches!(client, Client::Stream(_));
-        let servers = view.servers(self.host.servers());
-        match dns::answer(&query, &view, view.may_forward || !servers.is_empty(), stream) {
+        let mut servers = Vec::new();
+        let may_forward = || {
+            servers = view.servers(self.host.servers());
+            view.may_forward || !servers.is_empty()
+        };
+        match dns::answer(&query, &view, may_forward, stream) {
             Answer::Reply(reply) => self.reply(client, &reply),
             Answer::Drop => self.release(client),
             Answer::Forward => self.forward(core, (client, asker), query, servers),

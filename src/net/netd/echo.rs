@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::core::Core;
+use super::core::{Core, reason};
 use super::count::Count;
 use super::reactor::{Interest, Source, Token};
 use super::slab::{Key, Slab};
@@ -188,15 +188,5 @@ impl Echoes {
             self.by_conversation.remove(&echo.conversation);
             self.own.less(echo.owner.member);
         }
-    }
-}
-
-fn reason(error: Errno) -> Option<Unreachable> {
-    match error {
-        Errno::NETUNREACH | Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL => Some(Unreachable::Network),
-        Errno::HOSTUNREACH | Errno::HOSTDOWN => Some(Unreachable::Host),
-        Errno::ACCESS | Errno::PERM => Some(Unreachable::Prohibited),
-        Errno::CONNREFUSED => Some(Unreachable::Port),
-        _ => None,
     }
 }

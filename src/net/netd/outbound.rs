@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SocketFlags, SocketType, sockopt};
 
-use super::core::Core;
+use super::core::{Core, reason};
 use super::echo::Echoes;
 use super::parts::Parts;
 use super::pool::prepare_stream;
@@ -27,7 +27,7 @@ use super::reactor::{Interest, Source, Token};
 use super::relay::Relays;
 use super::slab::{Key, Slab};
 use super::world::{Owner, Verdict};
-use crate::net::packet::{self, Captured, Flow, Unreachable};
+use crate::net::packet::{self, Captured, Flow};
 use crate::sys::inet;
 
 /// Packets taken from a packet socket per event.
@@ -94,8 +94,10 @@ impl Outbound {
                         echoes.on_request(core, bridge, (source, destination), identifier, message);
                     }
                     Some(Captured::Part { source, destination, place, bytes }) => {
+                        let owner = core.owner_of(source).filter(|owner| owner.bridge == bridge);
+                        let Some(owner) = owner else { continue };
                         let ends = (source, destination);
-                        let whole = self.parts.add((bridge, source, destination), place, bytes, core.now);
+                        let whole = self.parts.add(owner.member, ends, place, bytes, core.now);
                         let whole = whole.unwrap_or_default();
                         if let Some(identifier) = packet::echo_identifier(source.is_ipv6(), &whole) {
                             echoes.on_request(core, bridge, ends, identifier, &whole);
@@ -258,13 +260,12 @@ fn give_up(core: &Core, flow: Flow, sequence: u32, original: &[u8], error: Errno
         Errno::CONNREFUSED | Errno::CONNRESET => {
             core.send_raw(packet::reset(flow, sequence), flow.inside.ip());
         }
-        Errno::NETUNREACH | Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL => {
-            core.refuse(flow, Unreachable::Network, original);
+        // Of others nothing is told: nobody answered (ETIMEDOUT), or netd is out of descriptors. The container tries again.
+        other => {
+            if let Some(why) = reason(other) {
+                core.refuse(flow, why, original);
+            }
         }
-        Errno::ACCESS | Errno::PERM => core.refuse(flow, Unreachable::Prohibited, original),
-        Errno::HOSTUNREACH | Errno::HOSTDOWN => core.refuse(flow, Unreachable::Host, original),
-        // Nobody answered (ETIMEDOUT), or netd is out of descriptors: the container tries again.
-        _ => {}
     }
 }
 

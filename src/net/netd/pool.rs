@@ -76,7 +76,7 @@ pub(super) fn prepare_stream(socket: impl AsFd) -> Result<(), Errno> {
 /// Options of every UDP socket of netd. All of them help only.
 pub(super) fn prepare_datagrams(socket: impl AsFd) {
     sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_BUFFER_BYTES).ok();
-    inet::set_udp_gro(&socket).ok();
+    inet::set_udp_gro(&socket, true).ok();
 }
 
 /// Ready sockets of one kind.

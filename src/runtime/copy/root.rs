@@ -35,7 +35,7 @@ pub(super) fn open(place: Place, first: Option<OwnedFd>, alone: bool) -> Result<
             join(pid, &first)?;
             let tree = alone.then(|| mount::clone_tree(rustix::fs::CWD, Path::new("/"), false));
             match tree {
-                Some(Ok(tree)) => walkable(tree),
+                Some(Ok(tree)) => of_mount(tree),
                 // There may be mounts that this user namespace must not take off.
                 None | Some(Err(_)) => host(),
             }
@@ -75,13 +75,11 @@ fn root_of(spec: &ContainerSpec, container: PathBuf, store: &Path) -> Result<Roo
         }
         RootPlan::Directory(path) => open_directory(&path)?,
     };
-    walkable(root)
+    of_mount(root)
 }
 
-/// A mount that fsmount made must be opened again to be walked from.
-fn walkable(root: OwnedFd) -> Result<RootDir> {
-    rustix::process::fchdir(root).map_err(|errno| Failure::errno("enter the root", errno))?;
-    open_directory(Path::new(".")).map(RootDir::new)
+fn of_mount(root: OwnedFd) -> Result<RootDir> {
+    RootDir::of_mount(root).map_err(|err| Failure::errno("open the root", err))
 }
 
 /// Mounts a stopped container's volumes and binds into its root.

@@ -40,11 +40,7 @@ impl Init {
                 tree
             }
         };
-        rustix::process::fchdir(&root).map_err(|errno| Failure::errno("enter the root", errno))?;
-        // A mount that fsmount made must be opened again to be walked from.
-        let root = rustix::fs::open(".", O_DIR, Mode::empty())
-            .map_err(|errno| Failure::errno("open the root", errno))?;
-        self.root = Some(RootDir::new(root));
+        self.root = Some(RootDir::of_mount(root).map_err(|err| Failure::errno("open the root", err))?);
         Ok(())
     }
 
@@ -126,17 +122,9 @@ impl Init {
 
     /// What the image has at `path`, whatever is mounted there or above it.
     fn in_image(&self, path: &[u8]) -> Result<Option<OwnedFd>> {
-        let alone = match mount::clone_tree(self.root().as_fd(), Path::new(""), false) {
-            Ok(tree) => {
-                let entered = |errno| Failure::errno("enter the root", errno);
-                rustix::process::fchdir(&tree).map_err(entered)?;
-                let alone = open_directory(Path::new("."));
-                rustix::process::fchdir(self.root().as_fd()).map_err(entered)?;
-                Some(RootDir::new(alone?))
-            }
-            // A directory of the host may have mounts below it that this user namespace must not take off.
-            Err(_) => None,
-        };
+        // A directory of the host may have mounts below it that this user namespace must not take off.
+        let alone = mount::clone_tree(self.root().as_fd(), Path::new(""), false).ok().map(RootDir::of_mount);
+        let alone = alone.transpose().map_err(|err| Failure::errno("open the root alone", err))?;
         Ok(alone.as_ref().unwrap_or(self.root()).open(path, OFlags::PATH).ok())
     }
 

@@ -162,11 +162,7 @@ impl<S: Sink> Walk<'_, S> {
                 self.left_out.push(path.to_vec());
                 Ok(())
             }
-            _ if before.is_none() && stat.st_size == 0 && self.is_placeholder(path, &stat) => {
-                self.left_out.push(path.to_vec());
-                Ok(())
-            }
-            FileType::Symlink if before.is_none() && self.is_mount_table(dir, name, path) => {
+            _ if before.is_none() && self.is_placeholder((dir, name), path, &stat) => {
                 self.left_out.push(path.to_vec());
                 Ok(())
             }
@@ -174,21 +170,20 @@ impl<S: Sink> Walk<'_, S> {
         }
     }
 
-    fn is_placeholder(&self, path: &[u8], stat: &Stat) -> bool {
-        matches!(fs::kind(stat), FileType::RegularFile | FileType::Directory)
-            && path != MOUNT_TABLE.0.as_bytes()
-            && self.does_not_count(path)
-    }
-
-    /// True for the link that ketch itself makes.
-    fn is_mount_table(&self, dir: &OwnedFd, name: &OsStr, path: &[u8]) -> bool {
-        path == MOUNT_TABLE.0.as_bytes()
-            && self.does_not_count(path)
-            && fs::readlink(dir, name).is_ok_and(|target| target.as_bytes() == MOUNT_TABLE.1.as_bytes())
-    }
-
-    fn does_not_count(&self, path: &[u8]) -> bool {
-        self.placeholders.iter().any(|known| known.as_bytes() == path)
+    /// True for what ketch itself makes: an empty file, a directory, or the link to the mount table.
+    fn is_placeholder(&self, (dir, name): (&OwnedFd, &OsStr), path: &[u8], stat: &Stat) -> bool {
+        let is_link = path == MOUNT_TABLE.0.as_bytes();
+        let is_as_made = match fs::kind(stat) {
+            FileType::RegularFile => stat.st_size == 0 && !is_link,
+            FileType::Directory => !is_link,
+            FileType::Symlink => {
+                is_link
+                    && fs::readlink(dir, name)
+                        .is_ok_and(|target| target.as_bytes() == MOUNT_TABLE.1.as_bytes())
+            }
+            _ => false,
+        };
+        is_as_made && self.placeholders.iter().any(|known| known.as_bytes() == path)
     }
 
     fn file(
@@ -248,7 +243,7 @@ impl<S: Sink> Walk<'_, S> {
         let is_new = before.is_none();
         let untouched = match &below {
             Some(below) => !opaque && is_same(&opened, &stat, below).map_err(|err| unreadable(path, err))?,
-            None => is_new && self.is_placeholder(path, &stat),
+            None => is_new && self.is_placeholder((dir, name), path, &stat),
         };
         let (depth, left_out) = (self.pending.len(), self.left_out.len());
         if untouched {

@@ -97,7 +97,7 @@ pub(super) fn refresh(directory: &Path, before: Option<&Texts>, texts: &Texts) {
             continue;
         }
         let path = directory.join(FILES[i]);
-        if let Ok(now) = read(&path) {
+        if let Ok(now) = fs::read_named(&path) {
             rewrite(&path, &merge(old, text, &now)).ok();
         }
     }
@@ -125,14 +125,6 @@ fn merge(old: &str, new: &str, now: &[u8]) -> Vec<u8> {
     }
     merged.extend(present[place..].iter().filter(|line| !is_gone(line)).copied().flatten());
     merged
-}
-
-/// The longest of these files that is read, in bytes: a list of hosts that are not to be reached may be long.
-const MAX_BYTES: usize = 16 << 20;
-
-/// What one of the files says, which processes of the container may have written.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    fs::read_at(rustix::fs::CWD, path, MAX_BYTES)
 }
 
 /// What a privileged container may know of itself, in podman's form: toolbox, distrobox and prompts of shells read it.

@@ -42,7 +42,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 
 use crate::attach::server::Server;
 use crate::base::spec::ContainerSpec;
@@ -67,7 +67,7 @@ use crate::stage::{holders, spawn, wire};
 use crate::store::Store;
 use crate::store::staging::Staged;
 use crate::sys::signal::SignalFd;
-use crate::sys::{clone, pidfd, process, socket};
+use crate::sys::{clone, fs, pidfd, process, socket, waiting};
 
 /// The monitor's own state, for one container.
 struct Monitor {
@@ -239,7 +239,7 @@ impl Monitor {
             // The next life mounts the same directories.
             drop(mounted);
             if unhealthy || pauses.pause(&self.directory, &signals) {
-                turn = restart::await_turn(&self.directory, &signals, None).unwrap_or_default();
+                turn = restart::await_turn(&self.directory, &signals, Duration::MAX).unwrap_or_default();
             }
             if turn.is_none() {
                 cgroups.remove();
@@ -256,8 +256,7 @@ impl Monitor {
         if self.order.adopt {
             return Ok(None);
         }
-        let deadline = Instant::now() + LONGEST_COPY;
-        let turn = restart::await_turn(&self.directory, signals, Some(deadline))
+        let turn = restart::await_turn(&self.directory, signals, LONGEST_COPY)
             .map_err(|err| Failure::errno("lock the container's directory", err))?;
         let busy = || Failure::new(FailureKind::Conflict, "its files are in use: a copy is under way");
         turn.ok_or_else(busy).map(Some)
@@ -470,14 +469,12 @@ fn lock(directory: &Path) -> Result<OwnedFd, Failure> {
     let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600))
         .map_err(|errno| Failure::errno(format!("open {}", path.display()), errno))?;
     // A command that looks at the state holds a shared lock for a moment (engine::state).
-    for _ in 0..LOCK_TRIES {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(std::time::Duration::from_millis(1)),
-            Err(errno) => return Err(Failure::errno("lock the container", errno)),
-        }
+    let take = || Ok::<_, std::io::Error>(fs::try_lock(&file, fs::Share::Exclusive)?.then_some(()));
+    match waiting::until(LOCK_PATIENCE, Duration::from_millis(1), take) {
+        Ok(Some(())) => Ok(file),
+        Ok(None) => Err(Failure::new(FailureKind::Conflict, "the container is already running")),
+        Err(err) => Err(Failure::errno("lock the container", err)),
     }
-    Err(Failure::new(FailureKind::Conflict, "the container is already running"))
 }
 
 /// A container that is waited for for ever does not keep the machine from going down for longer, in seconds.
@@ -486,8 +483,8 @@ const LONGEST_STOP_SECONDS: u64 = 90;
 /// How long a start waits for a copy of the container's files.
 const LONGEST_COPY: Duration = Duration::from_secs(60);
 
-/// How often the lock is tried, a millisecond apart.
-const LOCK_TRIES: u32 = 50;
+/// How long those may hold the lock who only look at the state.
+const LOCK_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Opens `attach.sock`, in place of one that an earlier life left behind.
 fn listen(directory: &Path) -> Result<OwnedFd, Failure> {
@@ -510,7 +507,7 @@ fn take_away(root: &Path, spec: &ContainerSpec) -> Option<Staged> {
         volume.remove().ok();
     }
     for file in spec.cid_file.iter().chain(&spec.pid_file) {
-        crate::sys::fs::remove_regular(file).ok();
+        fs::remove_regular(file).ok();
     }
     taken
 }

@@ -10,6 +10,7 @@ use crate::runtime::monitor::serve;
 use crate::runtime::still::Still;
 use crate::runtime::updates::Updates;
 use crate::sys::signal::SignalFd;
+use crate::sys::waiting;
 
 /// The first pause; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -70,20 +71,17 @@ impl Pauses {
 }
 
 /// Waits until nobody uses the container's files from outside, and keeps others from it. `None` if no life is wanted any
-/// more, or at `deadline`.
+/// more, or that takes longer than `patience`.
 pub(super) fn await_turn(
     directory: &Path,
     signals: &SignalFd,
-    deadline: Option<Instant>,
+    patience: Duration,
 ) -> io::Result<Option<Still>> {
-    loop {
+    let turn = waiting::until(patience, SHORT_LOOK, || {
         let turn = Still::try_take(directory)?;
-        let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
-        if turn.is_some() || is_late || is_unwanted(directory, signals) {
-            return Ok(turn);
-        }
-        std::thread::sleep(SHORT_LOOK);
-    }
+        Ok::<_, io::Error>((turn.is_some() || is_unwanted(directory, signals)).then_some(turn))
+    })?;
+    Ok(turn.flatten())
 }
 
 /// Does the user want no further life, or whoever signals the monitor?

@@ -14,6 +14,7 @@ use crate::net::testing::{
     Container, Internet, OUTSIDE, PATIENCE, attach, both_families, endpoint, in_namespaces, network,
     new_namespace, wait_until,
 };
+use crate::sys::inet::set_option;
 
 fn query(name: &str, kind: RecordType) -> Vec<u8> {
     let mut message = Message::new(77, MessageType::Query, OpCode::Query);
@@ -248,11 +249,19 @@ fn a_server_named_for_a_container_is_answered_for() {
                 socket.send(&query(name, *kind)).unwrap();
             }
             let mut buffer = [0; 4096];
-            let mut answers = questions.map(|_| {
+            let mut answer = || {
                 let got = socket.recv(&mut buffer).unwrap();
                 read(&buffer[..got])
-            });
+            };
+            let mut answers = questions.map(|_| answer());
             answers.sort();
+            // The kernel keeps questions of one length together for as long as it can.
+            let one = query("other.", RecordType::A);
+            set_option(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, i32::try_from(one.len()).unwrap()).unwrap();
+            socket.send(&one.repeat(3)).unwrap();
+            for _ in 0..3 {
+                assert_eq!(answer(), answers[0]);
+            }
             answers
         });
         let (v4, v6) = (other.ip(0, false), other.ip(0, true));
