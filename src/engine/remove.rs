@@ -24,7 +24,7 @@ use crate::sys::fs::{self, OFlags, Share};
 use crate::sys::waiting;
 
 /// How long somebody else may need to let go of a container that is to be removed.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at it.
 const LOOK: Duration = Duration::from_millis(10);
 

@@ -484,7 +484,7 @@ const LONGEST_STOP_SECONDS: u64 = 90;
 const LONGEST_COPY: Duration = Duration::from_secs(60);
 
 /// How long those may hold the lock who only look at the state.
-const LOCK_PATIENCE: Duration = Duration::from_millis(50);
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Opens `attach.sock`, in place of one that an earlier life left behind.
 fn listen(directory: &Path) -> Result<OwnedFd, Failure> {
