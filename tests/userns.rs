@@ -457,3 +457,21 @@ fn a_commit_has_the_owners_that_the_container_sees() {
         sandbox.ok(["rm", "-f", "-t0", "y", "x"]);
     }
 }
+
+/// The monitor is in the other container's user namespace by then.
+#[test]
+fn who_shares_a_user_namespace_is_started_again_by_its_policy() {
+    let sandbox = Sandbox::new();
+    for mode in ["auto", "nomap", "keep-id", ""] {
+        sandbox.start("x", &[&format!("--userns={mode}")], "exec sleep 1000");
+        let script = "echo life; touch /v/f /here; exit 3";
+        let policy = ["--restart=on-failure:2", "--net=container:x", "-u=0", "-v=v:/v"];
+        sandbox.ok([&["run", "-d", "--name=y"], &policy[..], &["bb", "sh", "-c", script]].concat());
+        sandbox.wait_until(&["logs", "y"], "life\nlife\nlife\n");
+        sandbox.ok(["wait", "y"]);
+        assert_eq!(sandbox.inspect("y", ".State.ExitCode"), "3", "{mode}");
+        assert_eq!(sandbox.inspect("y", ".State.Error"), "", "{mode}");
+        sandbox.ok(["rm", "-f", "-t0", "y", "x"]);
+        sandbox.ok(["volume", "rm", "v"]);
+    }
+}

@@ -80,7 +80,9 @@ pub(super) fn start(
     };
     let nest = cgroups.nest(&spec.cgroup)?;
     let first_life = monitor.order.restarts == 0;
-    let wanted = maps(spec, &places)?.filter(|_| first_life || !plan::joins_user_namespace(spec));
+    // In its later lives the monitor is in the other's user namespace.
+    let is_inside = !first_life && plan::joins_user_namespace(spec);
+    let wanted = maps(spec, &places)?.filter(|_| !is_inside);
     let volumes = Volumes::of(monitor)?;
     let new_volumes = volumes.new_ones();
     let root = wanted.as_ref().and_then(|(uids, gids)| root_outside(uids, gids));
@@ -91,7 +93,7 @@ pub(super) fn start(
     etcfiles::prepare(&monitor.directory, root).map_err(etc_failure)?;
     note_image_hosts(spec, &places).map_err(etc_failure)?;
     let secret_env = prepare::prepare(spec, &places.container, &monitor.order.root, wanted.as_ref())?;
-    let (places, reach) = within_reach(spec, places, wanted.as_ref())?;
+    let (places, reach) = within_reach(spec, places, wanted.as_ref(), is_inside)?;
     join::shared_namespaces(monitor)?;
     let foreign = outside::Foreign::of(spec)?;
     // Those of a namespace that was joined are written already.
@@ -219,21 +221,37 @@ fn maps(spec: &ContainerSpec, places: &Places) -> Result<Option<(IdMap, IdMap)>,
 
 /// Where the user is not mapped (`--userns=nomap`, `auto`), the container's root is nobody to the user's directories; where a group is not, to
 /// that group's. Init opens those it needs before it becomes root, under fixed numbers, and root may pass through what lies directly in them; the
-/// store as a whole stays closed.
+/// store as a whole stays closed. With `is_inside` the monitor is in that root's user namespace itself, and has let it pass in the life before.
 fn within_reach(
     spec: &ContainerSpec,
     places: Places,
     maps: Option<&(IdMap, IdMap)>,
+    is_inside: bool,
 ) -> Result<(Places, Vec<(PathBuf, i32)>), Failure> {
-    use std::os::unix::fs::PermissionsExt;
     let ways = [&places.container, &places.layers, &places.volumes];
     // Where root is the user, the user's rights will do.
     let can_pass = |(uids, gids): &(IdMap, IdMap)| {
         root_outside(uids, gids).is_none() || ways.iter().all(|path| is_passable(path, uids, gids))
     };
-    if maps.is_none_or(can_pass) {
+    if !is_inside && maps.is_none_or(can_pass) {
         return Ok((places, Vec::new()));
     }
+    if !is_inside {
+        let_root_pass(spec, &places)?;
+    }
+    let by_number = |number: i32| PathBuf::from(format!("/proc/self/fd/{number}"));
+    let reach = vec![
+        (places.container.clone(), REACH.start),
+        (places.layers.clone(), REACH.start + 1),
+        (places.volumes.clone(), REACH.start + 2),
+    ];
+    let [container, layers, volumes] = [0, 1, 2].map(|n| by_number(REACH.start + n));
+    Ok((Places { container, layers, volumes }, reach))
+}
+
+/// Opens the directories that a container needs to a root who is neither their owner nor of their group.
+fn let_root_pass(spec: &ContainerSpec, places: &Places) -> Result<(), Failure> {
+    use std::os::unix::fs::PermissionsExt;
     let pass = |path: &Path| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o711))
             .map_err(|err| Failure::errno(format!("open {} to the container's root", path.display()), err))
@@ -247,14 +265,7 @@ fn within_reach(
     if let crate::base::spec::Root::Layers(layers) = &spec.root {
         layers.iter().try_for_each(|chain| pass(&places.layers.join(chain.hex())))?;
     }
-    let by_number = |number: i32| PathBuf::from(format!("/proc/self/fd/{number}"));
-    let reach = vec![
-        (places.container.clone(), REACH.start),
-        (places.layers.clone(), REACH.start + 1),
-        (places.volumes.clone(), REACH.start + 2),
-    ];
-    let [container, layers, volumes] = [0, 1, 2].map(|n| by_number(REACH.start + n));
-    Ok((Places { container, layers, volumes }, reach))
+    Ok(())
 }
 
 /// Can the root of a container with these maps go through every directory down to `path`? Its power over a closed one needs
