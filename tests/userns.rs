@@ -462,16 +462,21 @@ fn a_commit_has_the_owners_that_the_container_sees() {
 #[test]
 fn who_shares_a_user_namespace_is_started_again_by_its_policy() {
     let sandbox = Sandbox::new();
+    let file = sandbox.write("home/d/file", "x");
+    fs::set_permissions(sandbox.path("home"), fs::Permissions::from_mode(0o700)).unwrap();
+    let given = format!("-v={}:/d:U", sandbox.path("home/d").display());
+    let file = format!("-v={}:/file:ro", file.display());
     for mode in ["auto", "nomap", "keep-id", ""] {
         sandbox.start("x", &[&format!("--userns={mode}")], "exec sleep 1000");
-        let script = "echo life; touch /v/f /here; exit 3";
-        let policy = ["--restart=on-failure:2", "--net=container:x", "-u=0", "-v=v:/v"];
+        let script = "stat -c %u:%g /d/file; cat /file; echo; touch /v/f /d/f /here; exit 3";
+        let policy = ["--restart=on-failure:2", "--net=container:x", "-u=0", "-v=v:/v", &given, &file];
         sandbox.ok([&["run", "-d", "--name=y"], &policy[..], &["bb", "sh", "-c", script]].concat());
-        sandbox.wait_until(&["logs", "y"], "life\nlife\nlife\n");
+        sandbox.wait_until(&["logs", "y"], "0:0\nx\n0:0\nx\n0:0\nx\n");
         sandbox.ok(["wait", "y"]);
         assert_eq!(sandbox.inspect("y", ".State.ExitCode"), "3", "{mode}");
         assert_eq!(sandbox.inspect("y", ".State.Error"), "", "{mode}");
         sandbox.ok(["rm", "-f", "-t0", "y", "x"]);
         sandbox.ok(["volume", "rm", "v"]);
+        sandbox.sh(&[given.trim_end_matches(":U")], "chown -R 0:0 /d").ok();
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Places {
 /// What only the running monitor knows.
 #[derive(Clone, Debug)]
 pub(crate) struct Situation {
-    /// Directories that init opens, under these numbers, before it becomes root.
+    /// Directories and files that init opens, under these numbers, before it becomes root.
     pub(crate) reach: Vec<(PathBuf, i32)>,
     /// Group 5, to which terminals belong by custom, exists inside.
     pub(crate) group_tty_mapped: bool,
@@ -49,6 +49,8 @@ pub(crate) struct Situation {
     /// /proc and /dev/mqueue of namespaces that are [foreign](is_foreign): numbers of descriptors.
     pub(crate) foreign_proc: Option<i32>,
     pub(crate) foreign_mqueue: Option<i32>,
+    /// Mounts whose sources are among `reach`, by their number in the spec: the numbers of descriptors.
+    pub(crate) reached: BTreeMap<usize, i32>,
     /// Mounts that are made already, by their number in the spec: the numbers of descriptors.
     pub(crate) prepared: BTreeMap<usize, i32>,
     /// The groups of the container, from the first to the last, as `ping_group_range` wants them.
@@ -133,9 +135,15 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
     steps.push(Step::Root(root(spec, places)));
     steps.extend(accounts(spec).map(|plan| Step::Accounts(Box::new(plan))));
     let user_mount = |index: usize| user_mount(&spec.mounts[index], index, places, &situation.volumes);
-    let prepared = |index: usize, mount: MountPlan| match situation.prepared.get(&index) {
-        Some(number) => MountPlan { source: MountSource::Detached(*number), ..mount },
-        None => mount,
+    let prepared = |index: usize, mount: MountPlan| {
+        let source = match (situation.prepared.get(&index), situation.reached.get(&index), mount.source) {
+            (Some(number), ..) => MountSource::Detached(*number),
+            (None, Some(number), MountSource::Host { recursive, .. }) => {
+                MountSource::Host { path: format!("/proc/self/fd/{number}").into(), recursive }
+            }
+            (.., source) => source,
+        };
+        MountPlan { source, ..mount }
     };
     let in_place_of = |target: &str| {
         let found = spec.mounts.iter().position(|mount| mount.target.as_bytes() == target.as_bytes());

@@ -87,13 +87,12 @@ pub(crate) fn main(steps: Vec<Step>, report: OwnedFd, streams: Option<Streams>) 
     process::exit_now(125)
 }
 
-/// Opens directories under fixed numbers, in this mount namespace and with the user's rights.
+/// Opens directories, and files to be mounted, under fixed numbers, in this mount namespace and with the user's rights.
 fn open_within_reach(reach: &[(std::path::PathBuf, i32)]) -> Result<()> {
     for (path, number) in reach {
         let failed = |errno: rustix::io::Errno| Failure::errno(format!("open {}", path.display()), errno);
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
-        process::place_at(directory.as_fd(), *number)
+        let opened = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+        process::place_at(opened.as_fd(), *number)
             .map_err(|errno| Failure::errno(format!("open {}", path.display()), errno))?;
     }
     Ok(())

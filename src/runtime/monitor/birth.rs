@@ -1,5 +1,6 @@
 //! From the spec to a running process 1.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::init::{self, InitReport, kept};
 use crate::runtime::plan::{self, OfTheHost, Places, Situation};
 use crate::runtime::rootfs::RootDir;
-use crate::runtime::step::Step;
+use crate::runtime::step::{MountSource, Step};
 use crate::runtime::{identity, idmaps, seccomp};
 use crate::stage::wire::{self, WireError};
 use crate::store::Store;
@@ -93,7 +94,7 @@ pub(super) fn start(
     etcfiles::prepare(&monitor.directory, root).map_err(etc_failure)?;
     note_image_hosts(spec, &places).map_err(etc_failure)?;
     let secret_env = prepare::prepare(spec, &places.container, &monitor.order.root, wanted.as_ref())?;
-    let (places, reach) = within_reach(spec, places, wanted.as_ref(), is_inside)?;
+    let (places, reach, reached) = within_reach(spec, places, &mounts, wanted.as_ref(), is_inside)?;
     join::shared_namespaces(monitor)?;
     let foreign = outside::Foreign::of(spec)?;
     // Those of a namespace that was joined are written already.
@@ -110,6 +111,7 @@ pub(super) fn start(
         shared_shm: shared_shm.as_ref().map(AsRawFd::as_raw_fd),
         foreign_proc: foreign.proc.as_ref().map(AsRawFd::as_raw_fd),
         foreign_mqueue: foreign.mqueue.as_ref().map(AsRawFd::as_raw_fd),
+        reached,
         prepared: prepared.iter().map(|(index, mount)| (*index, mount.as_raw_fd())).collect(),
         groups: match &maps {
             Some((_, gids)) => idmaps::group_range(gids, &own_gids),
@@ -221,33 +223,51 @@ fn maps(spec: &ContainerSpec, places: &Places) -> Result<Option<(IdMap, IdMap)>,
 
 /// Where the user is not mapped (`--userns=nomap`, `auto`), the container's root is nobody to the user's directories; where a group is not, to
 /// that group's. Init opens those it needs before it becomes root, under fixed numbers, and root may pass through what lies directly in them; the
-/// store as a whole stays closed. With `is_inside` the monitor is in that root's user namespace itself, and has let it pass in the life before.
+/// store as a whole stays closed. With `is_inside` the monitor is in that root's user namespace itself, where it has prepared no mount, and has let
+/// it pass in the life before. The answer: the places; what init opens; and which mounts have their sources there, under which numbers.
 fn within_reach(
     spec: &ContainerSpec,
     places: Places,
+    mounts: &[OfTheHost],
     maps: Option<&(IdMap, IdMap)>,
     is_inside: bool,
-) -> Result<(Places, Vec<(PathBuf, i32)>), Failure> {
+) -> Result<(Places, Reach, BTreeMap<usize, i32>), Failure> {
     let ways = [&places.container, &places.layers, &places.volumes];
     // Where root is the user, the user's rights will do.
     let can_pass = |(uids, gids): &(IdMap, IdMap)| {
         root_outside(uids, gids).is_none() || ways.iter().all(|path| is_passable(path, uids, gids))
     };
     if !is_inside && maps.is_none_or(can_pass) {
-        return Ok((places, Vec::new()));
+        return Ok((places, Vec::new(), BTreeMap::new()));
     }
     if !is_inside {
         let_root_pass(spec, &places)?;
     }
+    let reached = if is_inside { reached(mounts) } else { Vec::new() };
     let by_number = |number: i32| PathBuf::from(format!("/proc/self/fd/{number}"));
-    let reach = vec![
+    let mut reach = vec![
         (places.container.clone(), REACH.start),
         (places.layers.clone(), REACH.start + 1),
         (places.volumes.clone(), REACH.start + 2),
     ];
     let [container, layers, volumes] = [0, 1, 2].map(|n| by_number(REACH.start + n));
-    Ok((Places { container, layers, volumes }, reach))
+    let numbers = reached.iter().map(|(index, _, number)| (*index, *number)).collect();
+    reach.extend(reached.into_iter().map(|(_, path, number)| (path, number)));
+    Ok((Places { container, layers, volumes }, reach, numbers))
 }
+
+/// What init opens of the user's own for mounts: their numbers in the spec, the paths, and the numbers of the descriptors.
+fn reached(mounts: &[OfTheHost]) -> Vec<(usize, PathBuf, i32)> {
+    let path = |mount: &OfTheHost| match &mount.plan.source {
+        MountSource::Host { path, .. } if mount.volume.is_none() => Some((mount.index, path.clone())),
+        _ => None,
+    };
+    let numbered = mounts.iter().filter_map(path).zip(REACH.end + MADE..);
+    numbered.map(|((index, path), number)| (index, path, number)).collect()
+}
+
+/// At most so many descriptors are put behind [`REACH`] (`outside`).
+const MADE: i32 = 2;
 
 /// Opens the directories that a container needs to a root who is neither their owner nor of their group.
 fn let_root_pass(spec: &ContainerSpec, places: &Places) -> Result<(), Failure> {
@@ -285,6 +305,9 @@ pub(super) fn is_passable(path: &Path, uids: &IdMap, gids: &IdMap) -> bool {
         by_right != 0 || has(uids, stat.st_uid) && has(gids, stat.st_gid)
     })
 }
+
+/// Paths that init opens, and under which numbers.
+type Reach = Vec<(PathBuf, i32)>;
 
 /// The numbers of the descriptors that init opens for [`within_reach`].
 pub(super) const REACH: std::ops::Range<i32> = 100..103;
