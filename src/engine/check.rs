@@ -168,7 +168,7 @@ impl Engine {
         // Without the blobs of its layers it still runs; without configuration and manifests it does not.
         let documents = image.manifests.iter().map(|manifest| manifest.digest).chain([image.id]);
         for blob in documents {
-            if bad_blobs.contains(&blob) || self.store().blobs().length(&blob)?.is_none() {
+            if bad_blobs.contains(&blob) || !self.store().blobs().has(&blob)? {
                 return Ok(Some(format!("image {id}: blob {blob} is missing or damaged")));
             }
         }
@@ -178,7 +178,7 @@ impl Engine {
     /// That an image cannot leave the machine, because the blob of a layer is not there.
     fn missing_layer_blob(&self, image: &ImageRecord) -> Result<Option<Damage>> {
         for blob in image.manifests.iter().flat_map(|manifest| &manifest.layers) {
-            if self.store().blobs().length(blob)?.is_none() {
+            if !self.store().blobs().has(blob)? {
                 let id = image.id.hex();
                 let text = format!(
                     "image {id}: the blob {blob} of a layer is missing: it runs, but cannot be saved or pushed; pull it again"

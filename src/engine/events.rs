@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::base::id::ContainerId;
 use crate::base::spec::{ContainerSpec, ImageOrigin};
 use crate::engine::filter::{Filters, Tests, has_label};
-use crate::engine::journal::{Journal, when};
+use crate::engine::journal::{self, Journal};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::events::{self, reader::Reader};
 pub(crate) use crate::events::{Backend, Event};
@@ -294,8 +294,7 @@ fn journal_events(
     let failed = |err: io::Error| Error::system("read the events from the journal", err);
     let follow = query.follow && query.until.is_none_or(|until| until > Timestamp::now());
     let mut what = vec!["SYSLOG_IDENTIFIER=ketch".to_owned()];
-    what.extend(query.since.map(|since| format!("--since={}", when(since))));
-    what.extend(query.until.filter(|_| !follow).map(|until| format!("--until={}", when(until))));
+    what.extend(journal::times(query.since, query.until, follow));
     if follow {
         // As from the file: all that there was if it is to end some time, else what is new.
         let only_new = query.since.is_none() && query.until.is_none();

@@ -85,10 +85,8 @@ impl JournalLog {
     /// [`Kind::Unsupported`] without `journalctl`.
     pub(crate) fn open(id: &ContainerId, query: &Query, follow: bool) -> Result<Self> {
         let mut what = vec![format!("CONTAINER_ID_FULL={id}")];
-        what.extend(query.since.map(|since| format!("--since={}", when(since))));
-        what.extend(query.until.filter(|_| !follow).map(|until| format!("--until={}", when(until))));
+        what.extend(times(query.since, query.until, follow));
         what.push(query.tail.map_or("--no-tail".to_owned(), |lines| format!("--lines={lines}")));
-        what.extend(follow.then(|| "--follow".to_owned()));
         Journal::open(&what).map(Self).map_err(|err| match err.kind() {
             io::ErrorKind::NotFound => Error::new(
                 Kind::Unsupported,
@@ -118,9 +116,14 @@ impl JournalLog {
     }
 }
 
-/// A time as journalctl takes it: with fractions, in UTC.
-pub(super) fn when(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%S.%6f UTC").to_string()
+/// What chooses a time, for [`Journal::open`]. With `follow` what is new comes, too, and the end is for the reader to see:
+/// journalctl knows only one of both.
+pub(super) fn times(since: Option<Timestamp>, until: Option<Timestamp>, follow: bool) -> Vec<String> {
+    // With fractions, in UTC.
+    let when = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M:%S.%6f UTC");
+    let since = since.map(|since| format!("--since={}", when(since)));
+    let until = until.filter(|_| !follow).map(|until| format!("--until={}", when(until)));
+    since.into_iter().chain(until).chain(follow.then(|| "--follow".to_owned())).collect()
 }
 
 /// The entry in a line of `journalctl -o json`.

@@ -213,6 +213,11 @@ impl Blobs<'_> {
         }
     }
 
+    /// Is the blob there?
+    pub(crate) fn has(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.length(digest)?.is_some())
+    }
+
     /// Opens a blob for reading.
     ///
     /// # Errors

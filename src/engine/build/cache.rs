@@ -235,7 +235,7 @@ fn shown(place: &CachePlace) -> String {
 /// Whether a layer is in the store, with its blob.
 pub(super) fn is_here(engine: &Engine, layer: &CachedLayer) -> Result<bool> {
     let store = engine.store();
-    Ok(store.layers().has(&layer.chain_id) && store.blobs().length(&layer.blob)?.is_some())
+    Ok(store.layers().has(&layer.chain_id) && store.blobs().has(&layer.blob)?)
 }
 
 /// Reads the list of a cache.

@@ -209,7 +209,7 @@ impl Engine {
         for entry in entries {
             let Some(platform) = entry.platform.filter(|platform| platform.os != "unknown") else { continue };
             let digest = entry.descriptor.digest;
-            if self.store().blobs().length(&digest)?.is_none() {
+            if !self.store().blobs().has(&digest)? {
                 let remote = new.remote.clone();
                 let request = PullRequest {
                     policy: PullPolicy::Always,

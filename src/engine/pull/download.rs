@@ -72,7 +72,7 @@ fn wanted(store: &Store, layers: Vec<Missing>) -> std::result::Result<Wanted, St
         let is_unpacked = store.layers().has(&layer.chain_id);
         if is_unpacked {
             wanted.unpacked.push(layer);
-            if store.blobs().length(&layer.blob.digest)?.is_some() {
+            if store.blobs().has(&layer.blob.digest)? {
                 continue;
             }
         }

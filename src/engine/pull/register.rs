@@ -32,8 +32,7 @@ pub(super) fn already_here(store: &Store, image: &ImageRef, found: &Found) -> bo
     };
     let known = record.manifests.iter().any(|manifest| manifest.digest == found.manifest_digest);
     let whole = record.layers.iter().all(|layer| store.layers().has(&layer.chain_id));
-    let has_blob =
-        |layer: &Descriptor| store.blobs().length(&layer.digest).is_ok_and(|length| length.is_some());
+    let has_blob = |layer: &Descriptor| store.blobs().has(&layer.digest).unwrap_or(false);
     let whole = whole && found.manifest.layers.iter().all(has_blob);
     let named = match image.tag() {
         Some(_) if image.digest().is_none() => store
