@@ -165,7 +165,7 @@ fn variables_of_the_configuration() {
 #[test]
 fn what_the_configuration_asks_in_vain_is_told() {
     let sandbox = Sandbox::new();
-    let conf = "[containers]\ninterface_name='device'\nlog_path='/l'\n[engine]\nvolume_path='/v'\n";
+    let conf = "[containers]\ninterface_name='lan'\nlog_path='/l'\n[engine]\nvolume_path='/v'\n";
     let output = configured(&sandbox, conf, ["volume", "ls"]).run();
     for key in ["interface_name", "log_path", "volume_path"] {
         let told = output.stderr.lines().filter(|line| line.starts_with("Warning: ") && line.contains(key));
@@ -223,6 +223,43 @@ fn files_of_mounts_conf_are_copied() {
     assert_eq!(output.ok(), "of the host\nkept");
     assert_eq!(sandbox.read("secrets/deep/key"), "of the host\n");
     assert_eq!(sandbox.inspect("c", "len .Config.Secrets"), "0");
+
+    // Another file in its place.
+    sandbox.write("other/key", "of another\n");
+    let file = sandbox.write("mounts", format!("{}:/run/other\n", sandbox.path("other").display()));
+    let file = file.to_str().expect("UTF-8");
+    let script = "cat /run/other/key; ls /run/secrets 2>/dev/null || echo none";
+    let args = ["--default-mounts-file", file, "run", "--rm", "--net=none", "bb", "sh", "-c", script];
+    let output = sandbox.command(args).env("XDG_CONFIG_HOME", sandbox.path("home/.config")).run();
+    assert_eq!(output.ok(), "of another\nnone");
+    let missing = sandbox.ketch(["run", "--default-mounts-file=/no/such", "--net=none", "bb", "true"]);
+    assert!(missing.fails(125).contains("/no/such"), "{}", missing.stderr);
+}
+
+#[test]
+fn events_may_go_to_another_file() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path("elsewhere/deep/events");
+    let conf = format!("[engine]\nevents_logfile_path='{}'\n", file.display());
+    configured(&sandbox, &conf, ["volume", "create", "v"]).run().ok();
+    configured(&sandbox, &conf, ["run", "--rm", "--net=none", "bb", "true"]).run().ok();
+    let args = ["events", "--stream=false", "--format={{.Type}} {{.Status}}"];
+    let told = configured(&sandbox, &conf, args).run();
+    for event in ["volume create", "container start", "container died"] {
+        assert!(told.ok().contains(event), "{event}: {}", told.stdout);
+    }
+    assert!(sandbox.read("elsewhere/deep/events").contains("\"volume\""));
+    assert!(!sandbox.ok(args).contains("volume create"), "the store's own file knows nothing of it");
+    let relative = configured(&sandbox, "[engine]\nevents_logfile_path='events'\n", ["ps"]).run();
+    assert!(relative.fails(125).contains("no absolute path"), "{}", relative.stderr);
+}
+
+/// The name of a host's device, which is what podman means by this, is for kinds of networks without a bridge.
+#[test]
+fn interfaces_named_by_the_device_need_no_word() {
+    let sandbox = Sandbox::new();
+    let output = configured(&sandbox, "[containers]\ninterface_name='device'\n", ["volume", "ls"]).run();
+    assert_eq!(output.stderr, "");
 }
 
 #[test]

@@ -85,6 +85,10 @@ impl Globals {
         words.extend(backend.flat_map(|backend| ["--events-backend".into(), backend.into()]));
         let manager = self.config.cgroup_manager.iter();
         words.extend(manager.flat_map(|manager| ["--cgroup-manager".into(), manager.into()]));
+        let registries = self.config.registries_conf.iter();
+        words.extend(registries.flat_map(|file| ["--registries-conf".into(), file.into()]));
+        let mounts = self.config.mounts_file.iter();
+        words.extend(mounts.flat_map(|file| ["--default-mounts-file".into(), file.into()]));
         if self.log_level == LogLevel::Debug {
             words.push("--debug".into());
         }
@@ -119,6 +123,7 @@ impl Globals {
                 b"--noout" => self.out = Some("/dev/null".into()),
                 b"--module" => self.config.modules.push(value()?),
                 b"--registries-conf" => self.config.registries_conf = Some(PathBuf::from(value()?)),
+                b"--default-mounts-file" => self.config.mounts_file = Some(PathBuf::from(value()?)),
                 b"--debug" | b"-D" => self.log_level = LogLevel::Debug,
                 b"--log-level" | b"-l" => self.log_level = LogLevel::parse(&value()?)?,
                 b"--config" => self.docker_config = Some(value()?),
@@ -179,6 +184,9 @@ impl Globals {
         if let Some(file) = matches.remove_one::<OsString>("global-registries-conf") {
             self.config.registries_conf = Some(file.into());
         }
+        if let Some(file) = matches.remove_one::<OsString>("global-default-mounts-file") {
+            self.config.mounts_file = Some(file.into());
+        }
         if let Some(level) = matches.remove_one::<OsString>("global-log-level") {
             self.log_level = LogLevel::parse(&level)?;
         }
@@ -236,7 +244,7 @@ pub(crate) fn add_to(command: Command) -> Command {
 }
 
 /// The flags for help and the manual.
-pub(crate) fn definitions() -> [Arg; 6] {
+pub(crate) fn definitions() -> [Arg; 7] {
     let flag = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help).value_parser(clap::value_parser!(OsString))
     };
@@ -251,6 +259,7 @@ pub(crate) fn definitions() -> [Arg; 6] {
         flag("module", "FILE", "Read this containers.conf module, too (can be repeated)")
             .action(clap::ArgAction::Append),
         flag("registries-conf", "FILE", "Read this file instead of registries.conf and its directories"),
+        flag("default-mounts-file", "FILE", "Read this file instead of mounts.conf, wherever there is one"),
         flag("log-level", "LEVEL", "Report this much: error, warn, info or debug"),
     ]
 }

@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) cgroup_manager: Option<String>,
     /// `--registries-conf`, if it was given.
     pub(crate) registries_conf: Option<PathBuf>,
+    /// `--default-mounts-file`, if it was given.
+    pub(crate) mounts_file: Option<PathBuf>,
 }
 
 impl Config {
@@ -62,17 +64,29 @@ impl Config {
     /// A file that cannot be read or understood.
     pub(crate) fn containers_conf(&self, tell: Tell) -> Result<ContainersConf> {
         let conf = containers_conf::read(&self.modules, tell)?;
-        Ok(ContainersConf { registries_conf: self.registries_conf.clone(), ..conf })
+        let (registries_conf, mounts_file) = (self.registries_conf.clone(), self.mounts_file.clone());
+        Ok(ContainersConf { registries_conf, mounts_file, ..conf })
     }
 
-    /// Where events go: `--events-backend`, or the file of the store.
+    /// Where events go: `--events-backend`, the file that containers.conf names, or that of the store.
     ///
     /// # Errors
     ///
     /// For a word that means nothing.
     pub(crate) fn events_backend(&self, conf: &ContainersConf) -> Result<Backend> {
         let configured = conf.engine.events_logger.as_deref().filter(|name| !name.is_empty());
-        events::backend(self.events_backend.as_deref().or(configured).unwrap_or("file"), journal_socket())
+        let file = conf.engine.events_logfile_path.clone().filter(|path| !path.as_os_str().is_empty());
+        if let Some(file) = file.as_ref().filter(|file| !file.is_absolute()) {
+            return Err(Error::invalid(format!(
+                "containers.conf: events_logfile_path: {} is no absolute path",
+                file.display()
+            )));
+        }
+        events::backend(
+            self.events_backend.as_deref().or(configured).unwrap_or("file"),
+            journal_socket(),
+            file,
+        )
     }
 
     /// Whom to ask for cgroups: `--cgroup-manager`, or systemd where it answers.

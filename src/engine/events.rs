@@ -57,7 +57,7 @@ impl Engine {
     /// Where events go, in podman's word.
     pub(crate) fn events_backend_name(&self) -> &'static str {
         match self.events {
-            Backend::File => "file",
+            Backend::File | Backend::FileAt(_) => "file",
             Backend::None => "none",
             Backend::Journald(_) => "journald",
         }
@@ -162,15 +162,15 @@ impl Engine {
         // Two words for one thing, whose values are alternatives.
         let tests = tests.joined("status", "event");
         let failed = |err: io::Error| Error::system("read the events", err);
-        if self.events == Backend::None {
-            return Err(Error::invalid("cannot read events with the \"none\" backend"));
-        }
-        if let Backend::Journald(_) = self.events {
-            return journal_events(query, &tests, &mut sink, &mut flush);
-        }
+        let Some(file) = events::file(self.store().root(), &self.events) else {
+            return match self.events {
+                Backend::Journald(_) => journal_events(query, &tests, &mut sink, &mut flush),
+                _ => Err(Error::invalid("cannot read events with the \"none\" backend")),
+            };
+        };
         let only_new = query.follow && query.since.is_none() && query.until.is_none();
         let watch = self.watch_events();
-        let mut reader = Reader::open(self.store().root(), only_new).map_err(failed)?;
+        let mut reader = Reader::open(&file, only_new).map_err(failed)?;
         loop {
             if let Some(watch) = &watch {
                 watch.clear().map_err(failed)?;
@@ -202,10 +202,10 @@ impl Engine {
 
     /// Notices new events; `None` where the user watches too much already: then looking now and then does it.
     pub(crate) fn watch_events(&self) -> Option<Watch> {
-        let directory = events::directory(self.store().root());
         // A store that cannot be written has no new events, but may have old ones.
         fs::mkdir(self.store().dir(), "events", 0o700).ok();
-        let directory = fs::open_base(&directory).ok()?;
+        let file = events::file(self.store().root(), &self.events)?;
+        let directory = fs::open_base(file.parent()?).ok()?;
         let watch = Watch::new().ok()?;
         watch.add(directory.as_fd()).ok()?;
         Some(watch)
@@ -298,7 +298,7 @@ fn journal_events(
     if follow {
         // As from the file: all that there was if it is to end some time, else what is new.
         let only_new = query.since.is_none() && query.until.is_none();
-        what.extend(["--follow", if only_new { "--lines=0" } else { "--no-tail" }].map(str::to_owned));
+        what.push(if only_new { "--lines=0" } else { "--no-tail" }.to_owned());
     }
     let mut journal = Journal::open(&what).map_err(|err| match err.kind() {
         io::ErrorKind::NotFound => {
@@ -331,14 +331,15 @@ fn journal_events(
     Ok(())
 }
 
-/// Reads `--events-backend`, or the configuration's word; `journal` is where the journal listens.
+/// Reads `--events-backend`, or the configuration's word; `journal` is where the journal listens, `file` the one to append to
+/// in place of the store's.
 ///
 /// # Errors
 ///
 /// For an unknown word, in podman's words.
-pub(crate) fn backend(word: &str, journal: PathBuf) -> Result<Backend> {
+pub(crate) fn backend(word: &str, journal: PathBuf, file: Option<PathBuf>) -> Result<Backend> {
     match word {
-        "file" => Ok(Backend::File),
+        "file" => Ok(file.map_or(Backend::File, Backend::FileAt)),
         "none" => Ok(Backend::None),
         "journald" => Ok(Backend::Journald(journal)),
         _ => Err(Error::invalid(format!("unknown events backend {word:?}: choose file, journald or none"))),

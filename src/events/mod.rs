@@ -5,6 +5,8 @@
 //! <store>/events/log.1    what came before; made by rename when `log` has grown beyond its limit
 //! ```
 //!
+//! `events_logfile_path` of containers.conf puts them elsewhere.
+//!
 //! Appending is one write(2) and needs no lock: the kernel orders appends to a file. Only the rename is
 //! done under a lock; a writer that had the file open then adds to the older one, which readers read first.
 //! Nothing is synced: after a power cut the last events may be missing, as what they tell of may be.
@@ -31,6 +33,8 @@ pub(crate) enum Backend {
     /// The file of the store.
     #[default]
     File,
+    /// Another file.
+    FileAt(#[serde(with = "crate::base::bytes::path")] PathBuf),
     /// Nowhere.
     None,
     /// The system's journal, which listens on this socket.
@@ -99,57 +103,67 @@ pub(crate) fn directory(root: &Path) -> PathBuf {
     root.join("events")
 }
 
+/// The file that `backend` appends to, if it is one that does.
+pub(crate) fn file(root: &Path, backend: &Backend) -> Option<PathBuf> {
+    match backend {
+        Backend::File => Some(directory(root).join("log")),
+        Backend::FileAt(path) => Some(path.clone()),
+        Backend::None | Backend::Journald(_) => None,
+    }
+}
+
+/// The file beside the file of events at `path` whose name goes on with `more`.
+fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(more);
+    name.into()
+}
+
 /// Notes what has happened, all at once. That it could not be noted is nobody's failure: the disk may be
 /// full or read-only, and what was done is done.
 pub(crate) fn record(root: &Path, backend: &Backend, events: &[Event]) {
-    let noted = match backend {
-        Backend::None => Ok(()),
-        Backend::File => append(root, events, MAX_BYTES),
-        Backend::Journald(socket) => journal::send(socket, events),
+    let noted = match (backend, file(root, backend)) {
+        (Backend::Journald(socket), _) => journal::send(socket, events),
+        (_, Some(path)) => append(&path, events, MAX_BYTES),
+        (_, None) => Ok(()),
     };
     noted.ok();
 }
 
-fn append(root: &Path, events: &[Event], limit: i64) -> io::Result<()> {
+fn append(path: &Path, events: &[Event], limit: i64) -> io::Result<()> {
     let mut text = Vec::with_capacity(256 * events.len());
     for event in events {
         serde_json::to_writer(&mut text, event)?;
         text.push(b'\n');
     }
-    let directory = directory(root);
-    let path = directory.join("log");
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
-    let file = match rustix::fs::open(&path, flags, mode) {
+    let file = match rustix::fs::open(path, flags, mode) {
         Err(rustix::io::Errno::NOENT) => {
-            make(&directory)?;
-            rustix::fs::open(&path, flags, mode)?
+            make(path.parent().unwrap_or(path))?;
+            rustix::fs::open(path, flags, mode)?
         }
         other => other?,
     };
     rustix::io::write(&file, &text)?;
     if rustix::fs::fstat(&file)?.st_size > limit {
-        rotate(&directory, limit)?;
+        rotate(path, limit)?;
     }
     Ok(())
 }
 
 fn make(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    match std::fs::DirBuilder::new().mode(0o700).create(directory) {
-        Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
-        _ => Ok(()),
-    }
+    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(directory)
 }
 
-/// Makes `log` the older file, unless another has just done so.
-fn rotate(directory: &Path, limit: i64) -> io::Result<()> {
+/// Makes the file at `path` the older one, unless another has just done so.
+fn rotate(path: &Path, limit: i64) -> io::Result<()> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
-    let lock = rustix::fs::open(directory.join("lock"), flags, Mode::RUSR | Mode::WUSR)?;
+    let lock = rustix::fs::open(beside(path, ".lock"), flags, Mode::RUSR | Mode::WUSR)?;
     rustix::fs::flock(lock.as_fd(), FlockOperation::LockExclusive)?;
-    let log = directory.join("log");
-    if rustix::fs::statat(CWD, &log, AtFlags::empty())?.st_size > limit {
-        rustix::fs::rename(&log, directory.join("log.1"))?;
+    if rustix::fs::statat(CWD, path, AtFlags::empty())?.st_size > limit {
+        rustix::fs::rename(path, beside(path, ".1"))?;
     }
     Ok(())
 }
@@ -166,10 +180,11 @@ mod tests {
     #[test]
     fn events_come_back_in_order_across_files() {
         let dir = tempfile::tempdir().unwrap();
-        let mut reader = Reader::open(dir.path(), false).unwrap();
+        let path = dir.path().join("events/log");
+        let mut reader = Reader::open(&path, false).unwrap();
         let mut seen = Vec::new();
         for n in 0..100 {
-            append(dir.path(), &[event(n)], 1000).unwrap();
+            append(&path, &[event(n)], 1000).unwrap();
             if n % 7 == 0 {
                 reader.read(|event| seen.push(event.id)).unwrap();
             }
@@ -178,18 +193,18 @@ mod tests {
         let all: Vec<_> = (0..100).map(|n| format!("{n:04}")).collect();
         assert_eq!(seen, all, "one who follows misses nothing");
         let names = std::fs::read_dir(dir.path().join("events")).unwrap().count();
-        assert!(names <= 3, "log, log.1 and lock: {names}");
+        assert!(names <= 3, "log, log.1 and log.lock: {names}");
         let mut late = Vec::new();
-        Reader::open(dir.path(), false).unwrap().read(|event| late.push(event.id)).unwrap();
+        Reader::open(&path, false).unwrap().read(|event| late.push(event.id)).unwrap();
         assert!(all.ends_with(&late) && !late.is_empty(), "{late:?}");
     }
 
     #[test]
     fn many_writers_do_not_disturb_each_other() {
         let dir = tempfile::tempdir().unwrap();
+        let path = &dir.path().join("log");
         std::thread::scope(|scope| {
             for thread in 0..4 {
-                let path = dir.path();
                 scope.spawn(move || {
                     for n in 0..50 {
                         append(path, &[event(thread * 100 + n)], 1 << 20).unwrap();
@@ -198,7 +213,7 @@ mod tests {
             }
         });
         let mut seen = Vec::new();
-        Reader::open(dir.path(), false).unwrap().read(|event| seen.push(event.id)).unwrap();
+        Reader::open(path, false).unwrap().read(|event| seen.push(event.id)).unwrap();
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), 200);

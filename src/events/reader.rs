@@ -5,15 +5,15 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::events::{Event, directory};
+use crate::events::{Event, beside};
 
 /// How much is read at once.
 const BLOCK: usize = 256 << 10;
 
-/// A place in the events of a store.
+/// A place in a file of events, and in the older one beside it.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    directory: PathBuf,
+    path: PathBuf,
     /// The older file, until it is read.
     older: Option<File>,
     current: Option<File>,
@@ -27,19 +27,18 @@ impl Reader {
     /// # Errors
     ///
     /// If the files cannot be read. That there are none yet is no error.
-    pub(crate) fn open(root: &Path, only_new: bool) -> io::Result<Self> {
-        let directory = directory(root);
-        let current = open(&directory.join("log"))?;
+    pub(crate) fn open(path: &Path, only_new: bool) -> io::Result<Self> {
+        let (path, current) = (path.to_owned(), open(path)?);
         if only_new {
             let position = current.as_ref().map_or(Ok(0), |file| file.metadata().map(|meta| meta.len()))?;
-            return Ok(Self { directory, older: None, current, position });
+            return Ok(Self { path, older: None, current, position });
         }
         // After `current`: a file that is renamed meanwhile is met twice, not missed.
-        let mut older = open(&directory.join("log.1"))?;
+        let mut older = open(&beside(&path, ".1"))?;
         if same(older.as_ref(), current.as_ref())? {
             older = None;
         }
-        Ok(Self { directory, older, current, position: 0 })
+        Ok(Self { path, older, current, position: 0 })
     }
 
     /// Gives each event from here on to `sink`.
@@ -55,7 +54,7 @@ impl Reader {
             if let Some(file) = &self.current {
                 self.position = read_from(file, self.position, &mut sink)?;
             }
-            let newest = open(&self.directory.join("log"))?;
+            let newest = open(&self.path)?;
             if newest.is_none() || same(newest.as_ref(), self.current.as_ref())? {
                 return Ok(());
             }
@@ -70,7 +69,7 @@ impl Reader {
 
     /// Two renames since the last look: there is a whole file between the one known and the newest.
     fn read_between(&self, sink: &mut impl FnMut(Event)) -> io::Result<()> {
-        let Some(between) = open(&self.directory.join("log.1"))? else { return Ok(()) };
+        let Some(between) = open(&beside(&self.path, ".1"))? else { return Ok(()) };
         if !same(Some(&between), self.current.as_ref())? {
             read_from(&between, 0, sink)?;
         }

@@ -48,7 +48,7 @@ pub(crate) fn apply(request: &mut ContainerRequest, conf: &ContainersConf) -> Re
         request.log_options.push(format!("tag={tag}"));
     }
     request.stop_timeout_s = request.stop_timeout_s.or(conf.engine.stop_timeout);
-    request.copies.extend(mounts_conf::copies());
+    request.copies.extend(mounts_conf::copies(conf.mounts_file.as_deref())?);
     request.health.silent |= conf.engine.healthcheck_events == Some(false);
     Ok(())
 }

@@ -41,6 +41,9 @@ pub(crate) struct ContainersConf {
     /// `--registries-conf`, which no file can say.
     #[serde(skip)]
     pub(crate) registries_conf: Option<PathBuf>,
+    /// `--default-mounts-file`, as well.
+    #[serde(skip)]
+    pub(crate) mounts_file: Option<PathBuf>,
 }
 
 /// `[containers]`: defaults of `run` and `create`.
@@ -105,6 +108,7 @@ pub(crate) struct EngineConf {
     /// Variables of the command itself, like `HTTPS_PROXY=…`; one that is set stays as it is.
     pub(crate) env: Vec<String>,
     pub(crate) events_logger: Option<String>,
+    pub(crate) events_logfile_path: Option<PathBuf>,
     pub(crate) healthcheck_events: Option<bool>,
     pub(crate) image_default_format: Option<String>,
     /// Layers that are fetched at once; 0 for the usual number.

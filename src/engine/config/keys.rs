@@ -80,7 +80,7 @@ const fn idle(
 
 /// What is neither here nor read asks for nothing that a user could miss: programs that ketch does without, and how
 /// other engines divide their work (locks, databases, services, pods).
-const WITHOUT_EFFECT: [Idle; 28] = [
+const WITHOUT_EFFECT: [Idle; 27] = [
     idle(
         "containers",
         "apparmor_profile",
@@ -90,7 +90,8 @@ const WITHOUT_EFFECT: [Idle; 28] = [
     idle(
         "containers",
         "interface_name",
-        &[],
+        // The name of the host's device, which a bridge has none of.
+        &["device"],
         "interfaces are named eth0, eth1, …, or by --network NAME:interface_name=…",
     ),
     idle("containers", "keyring", &["true"], "every container has a session keyring of its own"),
@@ -120,12 +121,6 @@ const WITHOUT_EFFECT: [Idle; 28] = [
         "events_logfile_max_size",
         &["8m"],
         "the file of events is renamed at 8 MiB, and one is kept",
-    ),
-    idle(
-        "engine",
-        "events_logfile_path",
-        &[],
-        "events are kept in the store, which --root or KETCH_ROOT moves",
     ),
     idle("engine", "hooks_dir", &[], "ketch starts containers itself and runs no hooks"),
     idle(
@@ -192,7 +187,7 @@ mod tests {
     #[test]
     fn what_cannot_be_followed_is_told() {
         let text =
-            "[containers]\nlog_path=''\ninterface_name='device'\n[engine]\nvolume_path='/v'\nenv=['A=1']\n";
+            "[containers]\nlog_path=''\ninterface_name='lan'\n[engine]\nvolume_path='/v'\nenv=['A=1']\n";
         let told = without_effect(&text.parse().unwrap());
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].starts_with("\"interface_name\" in [containers] has no effect"), "{told:?}");

@@ -18,25 +18,40 @@ use std::path::{Path, PathBuf};
 
 use crate::base::etc::SecretUse;
 use crate::engine::config::xdg;
+use crate::engine::{Error, Result};
 
 /// No deeper than this, and no more files: links may lead in circles, or to the whole host.
 const MAX_DEPTH: u32 = 8;
 const MAX_FILES: usize = 512;
 
-/// The files to copy, each with its place inside.
-pub(super) fn copies() -> Vec<(PathBuf, SecretUse)> {
+/// The files to copy, each with its place inside. `instead` is a file in place of all others.
+///
+/// # Errors
+///
+/// If `instead` cannot be read.
+pub(super) fn copies(instead: Option<&Path>) -> Result<Vec<(PathBuf, SecretUse)>> {
     let of_user = xdg("XDG_CONFIG_HOME", ".config").filter(|_| !rustix::process::geteuid().is_root());
     let directories = of_user.map(|config| config.join("containers"));
     let directories =
         directories.into_iter().chain(["/etc/containers", "/usr/share/containers"].map(PathBuf::from));
+    let files: Vec<PathBuf> = match instead {
+        Some(file) => vec![file.to_owned()],
+        None => directories.map(|directory| directory.join("mounts.conf")).collect(),
+    };
     let mut found = Vec::new();
-    for directory in directories {
-        let Ok(text) = crate::sys::fs::read_named_text(&directory.join("mounts.conf")) else { continue };
+    for file in files {
+        let text = match crate::sys::fs::read_named_text(&file) {
+            Err(err) if instead.is_some() => {
+                return Err(Error::system(format!("read {}", file.display()), err));
+            }
+            Err(_) => continue,
+            Ok(text) => text,
+        };
         for (source, target) in text.lines().filter_map(entry) {
             gather(source, target, MAX_DEPTH, &mut found);
         }
     }
-    found
+    Ok(found)
 }
 
 /// A line: what to copy, and to where; `None` if it says nothing.
