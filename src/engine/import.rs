@@ -15,7 +15,7 @@ use crate::engine::trust::{self, Offered};
 use crate::engine::{Engine, Error, Result, changes, remote};
 use crate::store::compress::How;
 use crate::store::staging;
-use crate::store::unpack::any_decoder;
+use crate::store::unpack::decoder;
 
 /// What to make of an archive.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ impl Engine {
     pub(crate) fn import_image(&self, archive: impl Read + Send, import: &Import) -> Result<Digest> {
         let mut document = import.document()?;
         self.sweep();
-        let archive = any_decoder(archive).map_err(|err| Error::system("read the archive", err))?;
+        let archive = decoder(archive).map_err(|err| Error::system("read the archive", err))?;
         // Kept as it came: whoever pushes or saves it compresses it then.
         // What podman calls an archive of files.
         trust::check_place("tarball", None, Some(&[Offered { digests: vec![], signatures: &[] }]))?;

@@ -23,7 +23,7 @@ use crate::engine::{Engine, Error, Kind, config};
 use crate::runtime::copy;
 use crate::store::images::ImageRecord;
 use crate::store::staging;
-use crate::store::unpack::any_decoder;
+use crate::store::unpack::decoder;
 
 /// What a build is made of.
 #[derive(Debug)]
@@ -192,8 +192,7 @@ fn of_archive_or_dockerfile(engine: &Engine, file: File) -> Result<(Context, Opt
 }
 
 fn unpack(file: File, dir: OwnedFd) -> Result<()> {
-    let archive =
-        any_decoder(file).map_err(|err| Error::invalid("read the context's archive").because(err))?;
+    let archive = decoder(file).map_err(|err| Error::invalid("read the context's archive").because(err))?;
     copy::unpack_into(dir, archive).map_err(|failure| Fault::plain(failure.message))
 }
 

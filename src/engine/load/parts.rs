@@ -14,8 +14,8 @@ use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::StoreError;
 use crate::store::blobs::BlobWriter;
 use crate::store::staging::{self, Staged};
-use crate::store::unpack::any_decoder;
 use crate::store::unpack::archive::{Archive, Entry, Kind as EntryKind};
+use crate::store::unpack::decoder;
 use crate::sys::fs::{self, OFlags, Within};
 
 /// Files up to this length stay in memory: documents. What is longer becomes a blob at once.
@@ -76,7 +76,7 @@ impl<'e> Parts<'e> {
     pub(super) fn of_archive(engine: &'e Engine, archive: Box<dyn Read + Send + '_>) -> Result<Self> {
         let mut parts = Self::new(engine)?;
         let system = |err| Error::system("read the archive", err);
-        let input = BufReader::with_capacity(256 << 10, any_decoder(archive).map_err(system)?);
+        let input = BufReader::with_capacity(256 << 10, decoder(archive).map_err(system)?);
         let mut archive = Archive::new(input);
         let mut in_memory = 0;
         let unreadable = |err: crate::store::unpack::Failure, first: bool| {

@@ -29,6 +29,7 @@ use crate::engine::register::MAX_DOCUMENT;
 use crate::engine::{Engine, Error, Result};
 use crate::store::compress::How;
 use crate::store::images::ImageRecord;
+use crate::store::unpack::decoder;
 
 pub(crate) use sink::Output;
 
@@ -203,7 +204,10 @@ impl Engine {
     }
 
     fn compress_blob(&self, layer: &Descriptor) -> Result<NewLayer> {
-        self.layer_of_archive(self.open_layer(layer)?, How::new(Compression::Gzip))
+        // What its media type calls an archive may be a compressed one.
+        let archive = decoder(self.open_layer(layer)?);
+        let archive = archive.map_err(|err| Error::system(format!("read layer {}", layer.digest), err))?;
+        self.layer_of_archive(archive, How::new(Compression::Gzip))
     }
 
     /// Opens the blob of a layer.

@@ -26,7 +26,7 @@ use crate::runtime::copy;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::rootfs::{RootDir, shown};
 use crate::runtime::sparse;
-use crate::store::unpack::any_decoder;
+use crate::store::unpack::decoder;
 use crate::sys::fs::{self, FileType, Stat};
 
 const O_DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -440,7 +440,7 @@ impl Copier<'_> {
             return Ok(false);
         }
         let dir = self.directory(target, self.task.target.as_bytes())?;
-        let archive = any_decoder(open()?).map_err(failed(&top.path))?;
+        let archive = decoder(open()?).map_err(failed(&top.path))?;
         // Whose the files are says the archive, even with --chown: so it is with Docker and podman.
         copy::unpack_within(archive, dir, (target, self.task.target.as_bytes()), self.single)?;
         Ok(true)

@@ -34,7 +34,7 @@ use crate::runtime::launch::{self, Caller};
 use crate::runtime::rootfs::RootDir;
 use crate::stage::spawn::{self, Child, Stage};
 use crate::stage::wire;
-use crate::store::unpack::any_decoder;
+use crate::store::unpack::decoder;
 use crate::sys::{pidfd, process};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -314,7 +314,7 @@ fn carry_out(order: CopyOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) -> 
 
 /// Is it a tar archive, possibly compressed? Its first header's checksum tells.
 pub(crate) fn is_archive(file: File) -> bool {
-    let Ok(mut decoded) = any_decoder(file) else { return false };
+    let Ok(mut decoded) = decoder(file) else { return false };
     let mut header = [0; 512];
     if decoded.read_exact(&mut header).is_err() {
         return false;
@@ -329,7 +329,7 @@ fn unpack(root: &RootDir, job: &Unpack, owner: unpack::Owning, archive: impl Rea
     let landing = land::land(root, job)?;
     match job.content {
         Content::Stream => {
-            let archive = any_decoder(archive).map_err(|err| Failure::errno("read the archive", err))?;
+            let archive = decoder(archive).map_err(|err| Failure::errno("read the archive", err))?;
             unpack::unpack(archive, landing, owner, job.overwrite)
         }
         _ => unpack::unpack(archive, landing, owner, job.overwrite),

@@ -50,7 +50,7 @@ use crate::base::digest::Digest;
 pub(crate) use crate::store::unpack::extract::hidden_by;
 pub(crate) use crate::store::unpack::ids::{IdKind, Ids, NOBODY, line_to_add};
 use crate::store::unpack::settle::Implicit;
-pub(crate) use crate::store::unpack::source::{any_decoder, decoder};
+pub(crate) use crate::store::unpack::source::decoder;
 use crate::sys::fs::Space;
 
 /// Bytes that an archive may have behind its end. GNU tar pads to 10 KiB.

@@ -1,7 +1,7 @@
 //! From the bytes of a blob to those of the archive in it.
 //!
 //! ```text
-//! puller ──append──▶ partial blob ──read──▶ Follow ──▶ gzip | zstd | plain ──256 KiB pieces──▶ Pieces
+//! puller ──append──▶ partial blob ──read──▶ Follow ──▶ gzip | zstd | … | plain ──256 KiB pieces──▶ Pieces
 //!    ╰──── one byte, or end of file ────▶ (wakes)     ╰──────── a thread ────────╯     hash, tar, files
 //! ```
 //!
@@ -68,8 +68,9 @@ impl Read for Follow {
 enum Compression {
     Gzip,
     Zstd,
+    Xz,
+    Bzip2,
     None,
-    Unsupported(&'static str),
 }
 
 impl Compression {
@@ -77,8 +78,8 @@ impl Compression {
         match start {
             [0x1f, 0x8b, ..] => Self::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Unsupported("xz"),
-            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Unsupported("bzip2"),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
             _ => Self::None,
         }
     }
@@ -176,37 +177,24 @@ pub(super) fn is_plain(blob: &File) -> io::Result<bool> {
     Ok(Compression::of(&start[..got]) == Compression::None)
 }
 
-/// A decompressing reader for whatever `input` holds.
-pub(crate) fn decoder<'a>(input: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
-    let mut input = Lookahead::new(input);
-    match Compression::of(input.peek(6)?) {
-        Compression::Gzip => Ok(Box::new(Gzip { member: Some(flate2::bufread::GzDecoder::new(input)) })),
-        Compression::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-            Ok(Box::new(decoder))
-        }
-        Compression::None => Ok(Box::new(input)),
-        Compression::Unsupported(name) => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            format!("layers compressed with {name} are not supported"),
-        )),
-    }
-}
-
 /// Most memory that an xz stream may ask for, in KiB: its dictionary. `xz -9` needs 64 MiB.
 const XZ_MEMORY_KIB: u32 = 128 << 10;
 
-/// Like [`decoder`], for archives that no image specification is about: xz and bzip2 too.
-pub(crate) fn any_decoder<'a>(input: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+/// A decompressing reader for whatever `input` holds. The image specifications know gzip and zstd; docker and podman take
+/// layers and archives of images that are compressed with xz and bzip2, too.
+pub(crate) fn decoder<'a>(input: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
     let mut input = Lookahead::new(input);
-    match Compression::of(input.peek(6)?) {
-        Compression::Unsupported("xz") => {
-            Ok(Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)))
+    Ok(match Compression::of(input.peek(6)?) {
+        Compression::Gzip => Box::new(Gzip { member: Some(flate2::bufread::GzDecoder::new(input)) }),
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+            Box::new(decoder)
         }
-        Compression::Unsupported(_) => Ok(Box::new(bzip2::read::MultiBzDecoder::new(input))),
-        _ => decoder(input),
-    }
+        Compression::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)),
+        Compression::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(input)),
+        Compression::None => Box::new(input),
+    })
 }
 
 /// The uncompressed archive, inflated by a thread of its own and hashed on the way.
