@@ -243,6 +243,20 @@ fn a_terminal_is_asked_and_does_not_show_the_password() {
     assert_eq!(auth_file(&sandbox)["auths"][&address]["auth"], AUTH);
 }
 
+/// A shell alone would not do so: what runs next could not be seen either.
+#[test]
+fn a_cancelled_question_leaves_the_terminal_as_it_was() {
+    let sandbox = Sandbox::empty();
+    let script = "trap : INT; ketch login -u me localhost:1; echo code $?; stty -a";
+    let mut shell = sandbox.program("sh", ["-c", script]).on_terminal(24, 80);
+    shell.expect("Password: ");
+    shell.send([3]);
+    let output = shell.wait();
+    assert!(output.stdout.contains("code 130"), "{}", output.stdout);
+    assert!(output.stdout.contains(" echo "), "{}", output.stdout);
+    assert!(!output.stdout.contains("-echo "), "{}", output.stdout);
+}
+
 #[test]
 fn what_cannot_be_done_is_said() {
     let sandbox = Sandbox::empty();

@@ -1,7 +1,7 @@
 //! `ketch login` and `ketch logout`.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
@@ -14,6 +14,8 @@ use crate::engine::login::{self, AuthFile, Login};
 use crate::engine::remote::RemoteOptions;
 use crate::engine::{self, Kind};
 use crate::registry::auth::Credential;
+use crate::sys::poll::{Interest, PollSet};
+use crate::sys::signal::{self, SignalFd, SignalSet};
 use crate::sys::tty::NoEcho;
 
 /// Longest password that is read, in bytes.
@@ -203,6 +205,11 @@ fn ask(session: &mut Session<'_>, args: &LoginArgs, known: Option<&str>) -> anyh
 fn prompt(session: &mut Session<'_>, question: &str) -> anyhow::Result<String> {
     write!(session.out, "{question}")?;
     session.out.flush()?;
+    answer()
+}
+
+/// Reads a line.
+fn answer() -> anyhow::Result<String> {
     let mut line = String::new();
     io::stdin().lock().take(MAX_PASSWORD).read_line(&mut line).context("read the answer")?;
     Ok(line.trim_end_matches(['\n', '\r']).to_owned())
@@ -217,10 +224,42 @@ pub(crate) fn prompt_password(session: &mut Session<'_>) -> anyhow::Result<Strin
                 .hint("give it with --password-stdin")
         );
     }
-    let silent = NoEcho::enter(stdin.as_fd()).context("switch the terminal's echo off")?;
-    let line = prompt(session, "Password: ");
-    drop(silent);
+    let ends = SignalSet::of(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT]);
+    let before = signal::block(&ends).context("block signals")?;
+    let line = read_unseen(session, stdin.as_fd(), &ends, &before);
+    signal::set_mask(&before).context("unblock signals")?;
     line
+}
+
+/// Asks, and reads a line that is not shown. The signals `ends`, which are blocked, do what they do with the mask `before`
+/// once the terminal is as it was.
+fn read_unseen(
+    session: &mut Session<'_>,
+    terminal: BorrowedFd<'_>,
+    ends: &SignalSet,
+    before: &SignalSet,
+) -> anyhow::Result<String> {
+    let signals = SignalFd::new(ends).context("watch for signals")?;
+    loop {
+        let silent = NoEcho::enter(terminal).context("switch the terminal's echo off")?;
+        write!(session.out, "Password: ")?;
+        session.out.flush()?;
+        let mut set = PollSet::default();
+        set.add(Some(signals.as_fd()), Interest::READ);
+        let typed = set.add(Some(terminal), Interest::READ);
+        set.wait(None).context("wait for the password")?;
+        if let Some(number) = signals.read()? {
+            drop(silent);
+            writeln!(session.out)?;
+            session.out.flush()?;
+            signal::set_mask(before)?;
+            signal::raise(number);
+            // It is ignored here.
+            signal::block(ends)?;
+        } else if set.ready(typed).read {
+            return answer();
+        }
+    }
 }
 
 /// Runs `logout`.
