@@ -396,6 +396,17 @@ fn secrets_are_files_or_variables() {
     assert!(output.stdout.starts_with("hush\n400:3:4"), "{}{}", output.stdout, output.stderr);
     assert_ne!(output.code, 0, "a secret cannot be written to");
     assert_eq!(sandbox.sh(&["--secret=pw,type=env,target=PW"], "echo \"<$PW>\"").ok(), "<hush\n>");
+    // Only those that are files are listed, as with podman.
+    sandbox.ok([
+        "create",
+        "--name=two",
+        "--net=none",
+        "--secret=pw,type=env",
+        "--secret=pw,target=/pw",
+        "bb",
+    ]);
+    assert_eq!(sandbox.inspect("two", "len .Config.Secrets"), "1");
+    sandbox.ok(["rm", "two"]);
     let by_id = format!("--secret={},type=env", &id[..10]);
     assert_eq!(sandbox.sh(&[&by_id], "printf %s \"$pw\"").ok(), "hush");
     for (bad, said) in

@@ -384,7 +384,13 @@ fn config(spec: &ContainerSpec) -> Value {
         "Timezone": timezone(spec),
         "SystemdMode": spec.systemd,
         "Umask": format!("{:04o}", spec.process.umask),
-        "Secrets": spec.secrets.iter().filter(|used| !used.id.is_empty()).map(secret).collect::<Vec<_>>(),
+        // Those that are files, as with podman.
+        "Secrets": spec
+            .secrets
+            .iter()
+            .filter(|used| used.variable.is_none() && !used.id.is_empty())
+            .map(secret)
+            .collect::<Vec<_>>(),
         "Timeout": spec.stop.run_limit_s,
         "StopTimeout": match spec.stop.timeout_s {
             u32::MAX => json!(-1),
