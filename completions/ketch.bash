@@ -1,29 +1,36 @@
-
 _clap_complete_ketch() {
+    # Bash ends words at ":" and "=" as well; here they are parts of them.
+    local line=${COMP_LINE:0:COMP_POINT} words=() word blanks i
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        blanks=${line%%[![:space:]]*}
+        line=${line#"$blanks"}
+        word=$line
+        if ((i < COMP_CWORD)); then
+            word=${COMP_WORDS[i]}
+            line=${line#"$word"}
+        fi
+        if [[ -n $blanks || $i -eq 0 ]]; then
+            words+=("$word")
+        else
+            words[${#words[@]}-1]+=$word
+        fi
+    done
+    local current=${words[${#words[@]}-1]} known=
+    if [[ $COMP_WORDBREAKS == *[:=]* ]]; then
+        known=${current%"${current##*[:=]}"}
+    fi
     local IFS=$'\013'
-    local _CLAP_COMPLETE_INDEX=${COMP_CWORD}
-    local _CLAP_COMPLETE_COMP_TYPE=${COMP_TYPE}
-    if compopt +o nospace 2> /dev/null; then
-        local _CLAP_COMPLETE_SPACE=false
-    else
-        local _CLAP_COMPLETE_SPACE=true
-    fi
-    local words=("${COMP_WORDS[@]}")
-    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
-        words[COMP_CWORD]="$2"
-    fi
-    COMPREPLY=( $( \
+    COMPREPLY=($( \
         _CLAP_IFS="$IFS" \
-        _CLAP_COMPLETE_INDEX="$_CLAP_COMPLETE_INDEX" \
-        _CLAP_COMPLETE_COMP_TYPE="$_CLAP_COMPLETE_COMP_TYPE" \
-        _CLAP_COMPLETE_SPACE="$_CLAP_COMPLETE_SPACE" \
+        _CLAP_COMPLETE_INDEX="$((${#words[@]} - 1))" \
+        _CLAP_COMPLETE_COMP_TYPE="$COMP_TYPE" \
+        _CLAP_COMPLETE_SPACE="true" \
         _KETCH_COMPLETE="bash" \
-        "ketch" -- "${words[@]}" \
-    ) )
-    if [[ $? != 0 ]]; then
-        unset COMPREPLY
-    elif [[ $_CLAP_COMPLETE_SPACE == false ]] && [[ "${COMPREPLY-}" =~ [=/:]$ ]]; then
-        compopt -o nospace
+        ketch -- "${words[@]}" \
+    )) || { COMPREPLY=(); return; }
+    COMPREPLY=("${COMPREPLY[@]#"$known"}")
+    if [[ ${#COMPREPLY[@]} -ne 1 || ! ${COMPREPLY[0]} =~ [=/:,]$ ]]; then
+        compopt +o nospace 2> /dev/null
     fi
 }
 if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
@@ -31,4 +38,3 @@ if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERS
 else
     complete -o nospace -o bashdefault -F _clap_complete_ketch ketch
 fi
-

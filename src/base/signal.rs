@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Names of the standard signals by number, from 1 (Linux on x86-64 and arm64).
-const NAMES: [&str; 31] = [
+pub(crate) const NAMES: [&str; 31] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
     "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
     "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",

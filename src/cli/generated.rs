@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Command;
 
-use super::help;
+use super::{completion, help};
 
 /// The files as they are to be, by their path below the project.
 fn generated() -> BTreeMap<PathBuf, Vec<u8>> {
@@ -16,7 +16,7 @@ fn generated() -> BTreeMap<PathBuf, Vec<u8>> {
     tree.build();
     manual(&tree, "ketch", &mut files);
     for (shell, file) in [("bash", "ketch.bash"), ("zsh", "_ketch"), ("fish", "ketch.fish")] {
-        let script = help::registration(shell).expect("a known shell");
+        let script = completion::registration(shell, "ketch", true).expect("a known shell");
         files.insert(Path::new("completions").join(file), script);
     }
     files

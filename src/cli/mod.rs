@@ -122,7 +122,7 @@ pub(crate) fn main() -> ExitCode {
     // A lost reader (`ketch ps | head -1`) ends this process without a word, as it ends others.
     // Should this fail, `error::report` sees the lost reader.
     crate::sys::signal::set_default(libc::SIGPIPE).ok();
-    if let Some(done) = help::complete(&args) {
+    if let Some(done) = completion::complete(&args) {
         return done;
     }
     let mut globals = Globals { started_ns, called, ..Globals::default() };
