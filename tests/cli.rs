@@ -66,6 +66,28 @@ fn a_link_named_podman_or_docker_tells_their_versions() {
         "1.51 1.24"
     );
     assert_eq!(run(&docker, &["info", "--format", "{{.ServerVersion}}"]), "28.3.3");
+    // docker's own names, and no others; with podman's name podman's.
+    let info = json(&docker, &["info", "--format", "json"]);
+    for field in ["ID", "Driver", "OSType", "CgroupDriver", "SecurityOptions", "RegistryConfig", "HttpProxy"]
+    {
+        assert!(info.get(field).is_some(), "{field}: {info}");
+    }
+    assert_eq!((&info["ServerVersion"], info.get("host")), (&"28.3.3".into(), None));
+    assert_eq!(info["Swarm"]["LocalNodeState"], "inactive");
+    assert_eq!(json(&docker, &["system", "info", "-f", "{{json .}}"])["ID"], info["ID"]);
+    assert!(json(&podman, &["info", "--format", "json"]).get("host").is_some());
+    let text = run(&docker, &["info"]);
+    for line in [
+        "Server:",
+        " Storage Driver: overlay",
+        "  Running: 0",
+        "  Log: k8s-file json-file",
+        "  seccomp",
+        "   Profile: default",
+    ] {
+        assert!(text.lines().any(|found| found.starts_with(line)), "{line:?}: {text}");
+    }
+    assert!(!text.contains("<no value>"), "{text}");
     assert!(run(&docker, &["buildx", "version"]).starts_with("github.com/docker/buildx v0.26.1 "));
     let plugins = "{{range .ClientInfo.Plugins}}{{.Name}} {{.Version}} {{end}}";
     assert_eq!(run(&docker, &["info", "-f", plugins]), "buildx v0.26.1 compose v2.26.1 ");
@@ -246,6 +268,58 @@ fn shells_get_completions() {
     assert_eq!(ask(&sandbox, &["ketch", "rmi", "local"]), ["localhost/bb:latest"]);
 }
 
+#[test]
+fn scripts_are_for_the_name_that_was_called() {
+    let sandbox = Sandbox::empty();
+    std::os::unix::fs::symlink(ketch_binary(), sandbox.path("docker")).expect("make a link");
+    let docker = sandbox.path("docker");
+    let script = |shell: &str| {
+        sandbox.program(docker.to_str().expect("UTF-8"), ["completion", shell]).run().ok().to_owned()
+    };
+    assert!(
+        script("bash")
+            .contains("complete -o nospace -o bashdefault -o nosort -F _clap_complete_docker docker")
+    );
+    assert!(script("zsh").contains("#compdef docker"));
+    assert!(script("fish").contains("--command docker "));
+    sandbox.ok(["completion", "fish", "-f", "written"]);
+    assert_eq!(sandbox.read("written").trim_end(), sandbox.ok(["completion", "fish"]));
+    // Without a word about what is offered.
+    let bare = sandbox.ok(["completion", "zsh", "--no-desc"]);
+    let variable = bare.lines().find_map(|line| line.trim().strip_suffix("=\"zsh\" \\")).expect("a variable");
+    let ask = |variable: &str| {
+        let command = sandbox.command(["--", "ketch", "imag"]).env(variable, "fish");
+        command.run().ok().to_owned()
+    };
+    assert_eq!(ask(variable), "image\nimages");
+    assert!(ask("_KETCH_COMPLETE").starts_with("image\t"));
+}
+
+/// In bash `:` and `=` end words, and what it puts in is what follows them.
+#[test]
+fn bash_completes_behind_colons_and_equals_signs() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["create", "--name=box", "--net=none", "bb"]);
+    sandbox.ok(["completion", "bash", "-f", "script"]);
+    for (line, words, want) in [
+        ("ketch rmi bb:la", "ketch rmi bb : la", "latest"),
+        ("ketch ps --filter status=ex", "ketch ps --filter status = ex", "exited"),
+        ("ketch run --network=container:b", "ketch run --network = container : b", "box"),
+        ("ketch run --network=", "ketch run --network =", "bridge"),
+        ("ketch  start bo", "ketch start bo", "box"),
+        ("ketch start ", "ketch start ''", "box"),
+        ("ketch cp box", "ketch cp box", "box:"),
+    ] {
+        let count = words.split(' ').count() - 1;
+        let script = format!(
+            "complete() {{ :; }}; compopt() {{ :; }}; . ./script; COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}; COMP_TYPE=9; \
+             COMP_WORDS=({words}); COMP_CWORD={count}; _clap_complete_ketch ketch; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        );
+        let output = sandbox.program("bash", ["-c", &script]).run();
+        assert!(output.ok().lines().any(|found| found == want), "{line}: {}", output.stdout);
+    }
+}
+
 /// What a shell is offered after `words`, the last of which is being typed.
 fn offered(sandbox: &Sandbox, shell: &str, words: &[&str]) -> String {
     let index = (words.len() - 1).to_string();
@@ -284,6 +358,22 @@ fn names_of_everything_are_completed() {
             (&["ketch", "inspect", "loc"], "localhost/bb:latest"),
             (&["ketch", "diff", "kn"], "known-container"),
             (&["ketch", "cp", "kn"], "known-container:"),
+            (&["ketch", "run", "-v", "kn"], "known-volume:"),
+            (&["ketch", "run", "--volume=kn"], "--volume=known-volume:"),
+            (&["ketch", "run", "--network", "ho"], "host"),
+            (&["ketch", "run", "--network", "container:kn"], "container:known-container"),
+            (&["ketch", "run", "--pull", "n"], "newer"),
+            (&["ketch", "run", "--restart", "un"], "unless-stopped"),
+            (&["ketch", "run", "--log-driver", "jo"], "journald"),
+            (&["ketch", "run", "--userns", "k"], "keep-id"),
+            (&["ketch", "create", "--cap-add", "CAP_NET_A"], "CAP_NET_ADMIN"),
+            (&["ketch", "kill", "-s", "SIGU"], "SIGUSR1"),
+            (&["ketch", "ps", "--filter", "st"], "status="),
+            (&["ketch", "ps", "--filter", "status=ex"], "status=exited"),
+            (&["ketch", "ps", "--filter", "network=kn"], "network=known-network"),
+            (&["ketch", "volume", "ls", "--filter", "dan"], "dangling="),
+            (&["ketch", "ps", "--format", "j"], "json"),
+            (&["ketch", "commit", "--format", "d"], "docker"),
         ] {
             let offered = offered(&sandbox, shell, words);
             let names: Vec<_> = offered.lines().map(|line| line.split('\t').next().unwrap_or(line)).collect();

@@ -79,6 +79,31 @@ pub(crate) fn human_spaced(bytes: u64) -> String {
     format!("{number} {unit}")
 }
 
+/// A size in binary units, as Go's units.BytesSize writes it: `1.5MiB`.
+pub(crate) fn binary(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 || unit == "TiB" {
+            // Four significant digits, without zeros at the end.
+            let digits = if value >= 1000.0 {
+                0
+            } else if value >= 100.0 {
+                1
+            } else if value >= 10.0 {
+                2
+            } else {
+                3
+            };
+            let text = format!("{value:.digits$}");
+            let text =
+                if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+            return format!("{text}{unit}");
+        }
+        value /= 1024.0;
+    }
+    format!("{bytes}B")
+}
+
 /// The number, rounded and without zeros at its end, and its unit.
 fn parts(bytes: u64, digits: usize) -> (String, &'static str) {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
@@ -111,6 +136,15 @@ fn parts(bytes: u64, digits: usize) -> (String, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_in_binary_units() {
+        for (bytes, want) in
+            [(0, "0B"), (1023, "1023B"), (1536, "1.5KiB"), (64 << 20, "64MiB"), (2 << 30, "2GiB")]
+        {
+            assert_eq!(binary(bytes), want, "{bytes}");
+        }
+    }
 
     #[test]
     fn reads_binary_units() {

@@ -9,12 +9,13 @@ use crate::base::caps;
 use crate::base::escape::Escaped;
 use crate::base::idmap::IdMap;
 use crate::base::platform::Platform;
+use crate::base::size;
 use crate::cli::called::Called;
 use crate::cli::format::{self, Format, Shape, docker, json, yaml};
 use crate::cli::session::Session;
 use crate::cli::version;
-use crate::engine::Engine;
 use crate::engine::info::{Host, StoreInfo};
+use crate::engine::{Engine, config};
 
 /// Print what the machine is like and what the store holds
 #[derive(Args, Debug)]
@@ -32,6 +33,9 @@ const SHAPE: Shape = Shape {
     heading: false,
 };
 
+/// What docker prints where it is asked for no format: people and scripts look for its lines.
+const DOCKERS_TEXT: &str = include_str!("info/docker.txt");
+
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: InfoArgs) -> anyhow::Result<()> {
     let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
@@ -39,12 +43,20 @@ pub(crate) fn run(session: &mut Session<'_>, args: InfoArgs) -> anyhow::Result<(
     let engine = session.engine()?;
     let mut document = document(engine, &engine.host_info(), &engine.store_info()?, called);
     match format {
+        Some(Format::Json) if called == Called::Docker => {
+            json::print(session, &json::compact(&dockers(&document, engine), &[]))
+        }
         Some(Format::Json) => json::print(session, &json::pretty(&document, SHAPE.omit, "  ")),
         Some(template) => {
-            docker::info(&mut document, &rustix::system::uname().machine().to_string_lossy());
-            document["ID"] = engine.installation_id().into();
-            document["SystemTime"] = jiff::Timestamp::now().to_string().into();
+            let fields = dockers(&document, engine);
+            docker::add(&mut document, fields);
             format::print_rows(session, &SHAPE, &template, &[document])
+        }
+        None if called == Called::Docker => {
+            let mut fields = dockers(&document, engine);
+            fields["TotalMemory"] = size::binary(fields["MemTotal"].as_u64().unwrap_or(0)).into();
+            let template = Format::parse(DOCKERS_TEXT.trim_end(), &SHAPE)?;
+            format::print_rows(session, &SHAPE, &template, &[fields])
         }
         None => {
             let text = yaml::print(&document);
@@ -57,6 +69,24 @@ pub(crate) fn run(session: &mut Session<'_>, args: InfoArgs) -> anyhow::Result<(
             Ok(())
         }
     }
+}
+
+/// `docker info`'s fields.
+fn dockers(document: &Value, engine: &Engine) -> Value {
+    let mut fields = docker::info(document, &rustix::system::uname().machine().to_string_lossy());
+    fields["ID"] = engine.installation_id().into();
+    fields["SystemTime"] = jiff::Timestamp::now().to_string().into();
+    for (field, name) in
+        [("HttpProxy", "http_proxy="), ("HttpsProxy", "https_proxy="), ("NoProxy", "no_proxy=")]
+    {
+        let proxies = config::proxies();
+        let mut values = proxies.iter().map(|entry| entry.to_string_lossy());
+        let value = values.find_map(|entry| {
+            entry.to_ascii_lowercase().starts_with(name).then(|| entry[name.len()..].to_owned())
+        });
+        fields[field] = value.unwrap_or_default().into();
+    }
+    fields
 }
 
 fn document(engine: &Engine, host: &Host, store: &StoreInfo, called: Called) -> Value {

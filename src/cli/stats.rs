@@ -186,7 +186,7 @@ fn row(sample: &Sample, before: Option<&Sample>, no_trunc: bool) -> Value {
         ("CPUPerc", percent(cpu)),
         ("AVGCPU", percent(average)),
         ("MemUsage", pair(Some(memory))),
-        ("MemUsageBytes", format!("{} / {}", binary(memory.0), binary(memory.1))),
+        ("MemUsageBytes", format!("{} / {}", size::binary(memory.0), size::binary(memory.1))),
         ("MemPerc", percent(sample.memory_percent())),
         ("NetIO", pair(sample.network_bytes)),
         ("BlockIO", pair(sample.block_bytes)),
@@ -197,43 +197,4 @@ fn row(sample: &Sample, before: Option<&Sample>, no_trunc: bool) -> Value {
         row[key] = value.into();
     }
     row
-}
-
-/// A size in binary units, as Go's units.BytesSize writes it: `1.5MiB`.
-fn binary(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
-        if value < 1024.0 || unit == "TiB" {
-            // Four significant digits, without zeros at the end.
-            let digits = if value >= 1000.0 {
-                0
-            } else if value >= 100.0 {
-                1
-            } else if value >= 10.0 {
-                2
-            } else {
-                3
-            };
-            let text = format!("{value:.digits$}");
-            let text =
-                if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-            return format!("{text}{unit}");
-        }
-        value /= 1024.0;
-    }
-    format!("{bytes}B")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_in_binary_units() {
-        for (bytes, want) in
-            [(0, "0B"), (1023, "1023B"), (1536, "1.5KiB"), (64 << 20, "64MiB"), (2 << 30, "2GiB")]
-        {
-            assert_eq!(binary(bytes), want, "{bytes}");
-        }
-    }
 }

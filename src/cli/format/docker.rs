@@ -151,8 +151,8 @@ fn endpoint(container: &mut Value) {
     add(container, fields);
 }
 
-/// Adds `docker info`'s fields to the document that `info` prints.
-pub(crate) fn info(document: &mut Value, machine: &str) {
+/// `docker info`'s fields, from the document that `info` prints.
+pub(crate) fn info(document: &Value, machine: &str) -> Value {
     let (host, store) = (document["host"].clone(), document["store"].clone());
     let distribution = &host["distribution"];
     let system = format!("{} {}", flat(&distribution["distribution"]), flat(&distribution["version"]));
@@ -169,7 +169,7 @@ pub(crate) fn info(document: &mut Value, machine: &str) {
     }
     let version = document["version"]["Version"].clone();
     let plugins = &document["plugins"];
-    let fields = json!({
+    let mut fields = json!({
         "Containers": store["containerStore"]["number"],
         "ContainersRunning": store["containerStore"]["running"],
         "ContainersPaused": store["containerStore"]["paused"],
@@ -198,6 +198,10 @@ pub(crate) fn info(document: &mut Value, machine: &str) {
         "Runtimes": {flat(&host["ociRuntime"]["name"]): {"path": host["ociRuntime"]["path"]}},
         "InitBinary": host["ociRuntime"]["name"],
         "IndexServerAddress": "https://index.docker.io/v1/",
+        "RegistryConfig": {
+            "InsecureRegistryCIDRs": [], "Mirrors": [],
+            "IndexConfigs": {"docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": true, "Official": true}},
+        },
         "Labels": [],
         "Warnings": Value::Null,
         "Debug": false,
@@ -211,8 +215,8 @@ pub(crate) fn info(document: &mut Value, machine: &str) {
             "RemoteManagers": Value::Null,
         },
     });
-    add(document, fields);
-    add(document, controllers(&host["cgroupControllers"]));
+    add(&mut fields, controllers(&host["cgroupControllers"]));
+    fields
 }
 
 /// What docker has as plugins of its command, which are parts of this program.
@@ -288,7 +292,8 @@ pub(crate) fn event(row: &mut Value) {
     add(row, json!({"Action": action, "Actor": actor, "From": row["Image"], "Scope": "local"}));
 }
 
-fn add(document: &mut Value, fields: Value) {
+/// Adds fields to a document.
+pub(crate) fn add(document: &mut Value, fields: Value) {
     if let (Some(document), Value::Object(fields)) = (document.as_object_mut(), fields) {
         document.extend(fields);
     }
