@@ -31,6 +31,7 @@ fn limits_that_mean_nothing_are_refused() {
         (&["--cpu-rt-runtime=5"], "needs cgroup v1"),
         (&["--oom-kill-disable"], "needs cgroup v1"),
         (&["--device-cgroup-rule=c 1:3 rwm"], "device cgroup rules are not supported"),
+        (&["--device-cgroup-rule=c 1:3 x"], "invalid device cgroup rule \"c 1:3 x\""),
         (&["--cgroups=disabled", "-m=64m"], "--cgroups=disabled"),
         (&["--cgroups=what"], "no-conmon"),
         (&["--cgroup-conf=cgroup.procs=1"], "--cgroup-conf"),

@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::bytes::Bytes;
+use crate::base::device::DeviceRule;
 use crate::base::digest::Digest;
 use crate::base::etc::{EtcFiles, SecretUse};
 use crate::base::health::HealthPlan;
@@ -73,6 +74,9 @@ pub(crate) struct ContainerSpec {
     pub(crate) mounts: Vec<Mount>,
     /// Device nodes beyond the standard ones.
     pub(crate) devices: Vec<Device>,
+    /// Devices beyond those that it may use or make by their numbers, where root's containers may not use all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) device_rules: Vec<DeviceRule>,
     /// What confines the processes.
     pub(crate) security: Security,
     /// Kernel parameters of the container's own namespaces.

@@ -18,6 +18,7 @@
 pub(crate) mod admission;
 pub(crate) mod control;
 mod dbus;
+pub(crate) mod devices;
 pub(crate) mod service;
 pub(crate) mod settings;
 pub(crate) mod stat;
@@ -47,6 +48,9 @@ pub(crate) enum CgroupError {
     Refused { flag: &'static str, file: String, value: String, source: io::Error },
     #[error("{action} {path:?}")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// The kernel does not ask us about devices.
+    #[error("--device-cgroup-rule cannot be applied: {why}")]
+    Devices { why: String },
     #[error("ask systemd for a scope: {0}")]
     Systemd(String),
     #[error("{0}")]

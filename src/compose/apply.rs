@@ -148,7 +148,8 @@ impl Compose<'_> {
         let _lock = self.lock()?;
         let mut order = self.project.select(&options.services, !options.no_dependencies)?;
         for name in &order {
-            without_effect::warnings(name, self.project.service(name)?, &self.project.files)
+            let (service, is_root) = (self.project.service(name)?, self.engine.is_rootful());
+            without_effect::warnings(name, service, &self.project.files, is_root)
                 .iter()
                 .for_each(|text| (self.warn)(text));
         }

@@ -88,6 +88,10 @@ impl Compose<'_> {
     fn request(&self, service: &str, number: u32, files: &Files, aliases: bool) -> Result<ContainerRequest> {
         let node = self.project.service(service)?;
         let mut request = translate::request(self.project, service, node, number, files, aliases)?;
+        if !self.engine.is_rootful() {
+            // Which has been told.
+            request.device_rules.clear();
+        }
         request.labels.insert(label::HASH.to_owned(), self.hash(service, files)?);
         if let Some(image) = self.image_id(service) {
             request.labels.insert(label::IMAGE.to_owned(), format!("sha256:{image}"));

@@ -68,6 +68,10 @@ pub(crate) fn request(
         expose: texts(service, "expose"),
         add_hosts: texts(service, "extra_hosts").iter().map(|host| host.replacen('=', ":", 1)).collect(),
         devices: devices(service),
+        device_rules: texts(service, "device_cgroup_rules")
+            .iter()
+            .map(|rule| rule.parse().map_err(Error::invalid))
+            .collect::<Result<_>>()?,
         cdi_devices: gpus(name, service)?,
         ulimits: ulimits(service),
         oom_score_adj: int(service.get("oom_score_adj")).and_then(|score| i32::try_from(score).ok()),

@@ -4,7 +4,7 @@ use crate::compose::node::{Files as Places, Map, Node, Place};
 use crate::compose::translate;
 
 /// Keys of a service that change nothing here, each with what to know about it. Dots lead into mappings.
-const WITHOUT_EFFECT: [(&str, &str); 21] = [
+const WITHOUT_EFFECT: [(&str, &str); 20] = [
     ("build.isolation", "it is for Windows"),
     ("credential_spec", "it is for Windows"),
     ("isolation", "it is for Windows"),
@@ -17,7 +17,6 @@ const WITHOUT_EFFECT: [(&str, &str); 21] = [
     ("cpu_rt_period", "cgroup v2 has no such setting"),
     ("cpu_rt_runtime", "cgroup v2 has no such setting"),
     ("oom_kill_disable", "cgroup v2 has no such setting"),
-    ("device_cgroup_rules", "without root there is no right to make devices"),
     ("deploy.labels", "they are for services of a swarm; containers get labels of the service"),
     ("deploy.update_config", "it is for a swarm"),
     ("deploy.rollback_config", "it is for a swarm"),
@@ -28,15 +27,20 @@ const WITHOUT_EFFECT: [(&str, &str); 21] = [
     ("deploy.resources.reservations.cpus", "nothing is reserved on one machine; use cpu_shares"),
 ];
 
-/// What of a service ketch cannot do, one sentence each, with its place.
-pub(crate) fn warnings(name: &str, service: &Node, files: &Places) -> Vec<String> {
+/// The same for those who are not root of the machine.
+const WITHOUT_ROOT: [(&str, &str); 1] =
+    [("device_cgroup_rules", "without root there is no right to make devices")];
+
+/// What of a service ketch cannot do for root, or for others, one sentence each, with its place.
+pub(crate) fn warnings(name: &str, service: &Node, files: &Places, is_root: bool) -> Vec<String> {
     let mut found: Vec<(Place, String)> = Vec::new();
     let mut add = |node: Option<&Node>, key: &str, why: &str| {
         if let Some(node) = node {
             found.push((node.at, format!("service {name}: {key} has no effect: {why}")));
         }
     };
-    for (path, why) in WITHOUT_EFFECT {
+    let of_others = WITHOUT_ROOT.iter().filter(|_| !is_root);
+    for (path, why) in WITHOUT_EFFECT.iter().chain(of_others) {
         add(path.split('.').try_fold(service, |node, key| node.get(key)), path, why);
     }
     let empty = Map::new();

@@ -48,6 +48,12 @@ impl Engine {
         let id = ContainerId::from_random(random()?);
         let mut expanded = request.clone();
         config::apply(&mut expanded, self.conf())?;
+        if !expanded.device_rules.is_empty() && !self.is_rootful() {
+            let message = "device cgroup rules are not supported in rootless mode or in a user namespace";
+            return Err(
+                Error::new(Kind::Unsupported, message).hint("give it the device itself with --device")
+            );
+        }
         self.add_cdi_devices(&mut expanded)?;
         expand::expand(&mut expanded)?;
         let request = &expanded;

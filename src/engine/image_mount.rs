@@ -20,7 +20,7 @@ impl Engine {
 
     /// Mounting needs a mount namespace that outlives this process.
     pub(super) fn assert_may_mount(&self, command: &str) -> Result<()> {
-        if self.caller().mapping.is_none() {
+        if self.is_rootful() {
             return Ok(());
         }
         let message = format!(

@@ -169,6 +169,11 @@ impl Engine {
         Caller { squash_ids: self.squash_ids.get(), ..caller.clone() }
     }
 
+    /// The caller is root of the machine, and needs no user namespace.
+    pub(crate) fn is_rootful(&self) -> bool {
+        self.caller().mapping.is_none()
+    }
+
     /// From now on files in layers whose owners are not mapped belong to nobody instead of being an error.
     pub(crate) fn squash_ids(&self, squash: bool) {
         self.squash_ids.set(squash);

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::base::bytes::Bytes;
+use crate::base::device::DeviceRule;
 use crate::base::etc::{HostsBase, SecretUse};
 use crate::base::limits::Cgroup;
 use crate::base::mount_syntax::MountRequest;
@@ -121,6 +122,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) volumes_from: Vec<String>,
     pub(crate) image_volumes: Option<ImageVolumes>,
     pub(crate) devices: Vec<Device>,
+    /// `--device-cgroup-rule`.
+    pub(crate) device_rules: Vec<DeviceRule>,
     pub(crate) ulimits: Vec<Rlimit>,
     /// The cgroup and its limits, as far as they are asked for.
     pub(crate) cgroup: Cgroup,

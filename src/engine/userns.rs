@@ -52,13 +52,13 @@ impl Engine {
                 }
                 ("", _) => self.shared_namespace(request),
                 ("ns", path) if path.starts_with('/') => Ok(UserNamespace::Path(path.into())),
-                ("nomap", _) if self.caller().mapping.is_none() => {
+                ("nomap", _) if self.is_rootful() => {
                     Err(Error::new(Kind::Unsupported, "nomap is only supported in rootless mode"))
                 }
                 // With one ID there is no other that the container's root could be.
                 ("nomap", _) => self.own_ids().and_then(|_| resolve::userns(text, caller)),
                 // As with podman: root's own IDs are those of the container anyway.
-                ("keep-id", _) if self.caller().mapping.is_none() => {
+                ("keep-id", _) if self.is_rootful() => {
                     resolve::userns(text, caller).map(|_| UserNamespace::Default)
                 }
                 _ => resolve::userns(text, caller),
@@ -141,7 +141,7 @@ impl Engine {
 
     /// Whether a container's IDs are those of the host: it is root's, and has no user namespace.
     pub(super) fn ids_are_the_hosts(&self, userns: &UserNamespace) -> bool {
-        self.caller().mapping.is_none() && matches!(userns, UserNamespace::Default | UserNamespace::Host)
+        self.is_rootful() && matches!(userns, UserNamespace::Default | UserNamespace::Host)
     }
 
     /// The capabilities that a container can have at all. A user namespace has them all.

@@ -21,7 +21,7 @@ use crate::sys::mount::{self, FileSystem};
 ///
 /// What the kernel says.
 pub(crate) fn mount_image(lowers: Vec<PathBuf>, at: &Path) -> Result<(), Failure> {
-    let plan = OverlayPlan { over: at.to_owned(), lowers, upper: None, volatile: false };
+    let plan = OverlayPlan { over: at.to_owned(), lowers, upper: None, volatile: false, device_nodes: false };
     let mounted = mount_overlay(&plan)?;
     mount::set_attributes(mounted.as_fd(), true, mount::attr::RDONLY, 0, 0)?;
     attach_at(mounted.as_fd(), at)

@@ -334,7 +334,14 @@ pub(super) fn root(spec: &ContainerSpec, places: &Places) -> RootPlan {
         lowers,
         upper: Some((places.container.join("upper"), places.container.join("work"))),
         volatile: spec.auto_remove,
+        device_nodes: uses_own_nodes(spec),
     })
+}
+
+/// May it use device nodes that it has made itself, or that its image has? Where the kernel asks for each device by
+/// number, or nobody does.
+fn uses_own_nodes(spec: &ContainerSpec) -> bool {
+    spec.security.privileged || !spec.device_rules.is_empty()
 }
 
 /// A mount that ketch itself decides on.
@@ -417,7 +424,7 @@ fn devices(spec: &ContainerSpec, situation: &Situation, users_dev: Option<MountP
     }
     let is_own = users_dev.is_none();
     // Its devices are bound, each with flags of its own: root of the machine who may make nodes may open none of them.
-    let nodev = if spec.security.privileged { 0 } else { attr::NODEV };
+    let nodev = if uses_own_nodes(spec) { 0 } else { attr::NODEV };
     let dev = users_dev.unwrap_or_else(|| standard("/dev", tmpfs, attr::NOSUID | attr::NOEXEC | nodev));
     let mut steps = vec![
         Step::Mount(dev),

@@ -90,6 +90,8 @@ pub(crate) struct OverlayPlan {
     pub(crate) upper: Option<(PathBuf, PathBuf)>,
     /// Skip syncing: the upper directory does not outlive the container.
     pub(crate) volatile: bool,
+    /// Device nodes in it may be opened.
+    pub(crate) device_nodes: bool,
 }
 
 /// A mount below the root.

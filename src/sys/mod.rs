@@ -1,6 +1,7 @@
 //! Row 2: system calls. The only place for unsafe code: each block proves one call.
 
 pub(crate) mod backtrace;
+pub(crate) mod bpf;
 pub(crate) mod caps;
 pub(crate) mod clone;
 pub(crate) mod datagram;

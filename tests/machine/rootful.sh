@@ -1,7 +1,7 @@
 # Networks, limits and volumes of root's own containers, in the machine's own namespaces.
 k="$bin --root /root/ketch-test"
 r=/var/lib/ketch-rootfs
-rootfs $r httpd wget cat tail id touch ls
+rootfs $r httpd wget cat tail id touch ls head mknod wc
 echo page > $r/page
 $k network check > /tmp/check; is 'network check' $? 0
 $k network create back > /dev/null; is 'network create' $? 0
@@ -17,6 +17,20 @@ $k run --net=none --name=eater -m 24m --memory-swap 24m --rootfs $r sh -c 'tail 
 is 'OOMKilled' "$($k inspect --format '{{.State.OOMKilled}}' eater)" true
 $k pause web > /dev/null && $k unpause web > /dev/null; is 'pause and unpause' $? 0
 $k update -m 80m web > /dev/null && is 'update' "$($k exec web cat /sys/fs/cgroup/memory.max)" 83886080
+# Devices: the kernel asks for each by its numbers, as with podman.
+disk=$(lsblk -ndo PATH | head -n 1)
+numbers=$(lsblk -ndo MAJ:MIN $disk | tr -d ' ')
+look="head -c1 /x > /dev/null 2>&1 && echo opened || echo refused"
+is 'a disk in a mount' "$($k run --rm --net=none -v $disk:/x --rootfs $r sh -c "$look")" refused
+is 'the usual devices' "$($k run --rm --net=none --rootfs $r sh -c 'head -c1 /dev/urandom | wc -c; echo x > /dev/null && echo fine')" "1
+fine"
+is '--device' "$($k run --rm --net=none --device $disk:/x:r --rootfs $r sh -c "$look; (: >> /x) 2> /dev/null && echo written || echo read-only")" 'opened
+read-only'
+is '--device-cgroup-rule' "$($k run --rm --net=none -v $disk:/x --device-cgroup-rule "b $numbers r" --rootfs $r sh -c "$look")" opened
+is 'a node of its own' "$($k run --rm --net=none --cap-add mknod --device-cgroup-rule "b $numbers r" --rootfs $r sh -c "mknod /dev/y b ${numbers%:*} ${numbers#*:}; head -c1 /dev/y > /dev/null && echo opened")" opened
+is '--privileged' "$($k run --rm --net=none --privileged -v $disk:/x --rootfs $r sh -c "$look")" opened
+$k run -d --net=none --name dev -v $disk:/x --rootfs $r sleep 1000 > /dev/null
+is 'exec, too' "$($k exec dev sh -c "$look")" refused
 # Whose IDs they are, as with podman.
 for file in /etc/subuid /etc/subgid; do grep -q '^containers:' $file || echo containers:2000000:65536 >> $file; done
 mapped() { $k run --rm --net=none --userns=auto "$@" cat /proc/self/uid_map 2>&1 | awk '$1 == 0 && $2 >= 2000000 {print "mapped"; next} {print}' | grep -v '^unpacking'; }

@@ -7,7 +7,7 @@ use crate::base::rlimit::{self, Ulimit};
 use crate::base::spec::Rlimit;
 use crate::cli::resource_flags::{ResourceFlags, needs_version_1};
 use crate::engine::request::ContainerRequest;
-use crate::engine::{Error, Kind, Result, config};
+use crate::engine::{Error, Result, config};
 
 /// What it may use.
 #[derive(Args, Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct LimitFlags {
     #[arg(long, value_name = "MODE", default_value = "enabled", value_parser = cgroup_mode)]
     cgroups: CgroupMode,
 
-    /// Allow or deny devices by number (refused: only root could, and ketch has no such list)
+    /// Let it use devices by their numbers, like 'c 189:* rmw' (as root of the machine only; can be repeated)
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     device_cgroup_rule: Vec<String>,
 
@@ -52,6 +52,8 @@ impl LimitFlags {
     ///
     /// Values that mean nothing; files that cannot be read.
     pub(crate) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
+        let rules = self.device_cgroup_rule.iter().map(|rule| rule.parse().map_err(Error::invalid));
+        request.device_rules = rules.collect::<Result<_>>()?;
         request.ulimits = ulimits(&self.ulimit)?;
         request.cgroup = self.cgroup()?;
         request.oom_score_adj = self.oom_score_adj.map(oom_score).transpose()?;
@@ -60,12 +62,6 @@ impl LimitFlags {
 
     /// The cgroup asked for.
     fn cgroup(&self) -> Result<Cgroup> {
-        if !self.device_cgroup_rule.is_empty() {
-            let message = "device cgroup rules are not supported in rootless mode or in a user namespace";
-            return Err(
-                Error::new(Kind::Unsupported, message).hint("give it the device itself with --device")
-            );
-        }
         if self.oom_kill_disable {
             return Err(needs_version_1("--oom-kill-disable"));
         }

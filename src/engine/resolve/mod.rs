@@ -120,6 +120,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         sysctls: security::sysctls(request, &namespaces, &network)?,
         mounts: mounts::mounts(request, defaults, facts, systemd)?,
         devices: request.devices.clone(),
+        device_rules: request.device_rules.clone(),
         process,
         userns,
         namespaces,

@@ -233,6 +233,7 @@ fn carry_out(order: &Order) -> Result<Report> {
                 lowers: paths(lowers),
                 upper: None,
                 volatile: false,
+                device_nodes: false,
             })?,
         });
     }
@@ -252,6 +253,7 @@ fn carry_out(order: &Order) -> Result<Report> {
                 upper: Some((directory.as_path().join("upper"), directory.as_path().join("work"))),
                 // What a crash leaves of it is never used.
                 volatile: true,
+                device_nodes: false,
             })?)
         }
     };

@@ -343,11 +343,11 @@ fn open_source(
             // A file, or the one directory that there is.
             [only] => Ok(mount::clone_tree(only.as_fd(), Path::new(""), false)),
             [] => Err(invalid(format!("mount on {what}: the image has no {}", shown_path(subpath.as_ref())))),
-            several => Ok(overlay_of(several, None, false)),
+            several => Ok(overlay_of(several, None, (false, false))),
         },
         MountSource::Overlay { below, upper, work } => {
             let lowers = directories(below, what)?;
-            Ok(overlay_of(&lowers, Some(&(open_directory(upper)?, open_directory(work)?)), false))
+            Ok(overlay_of(&lowers, Some(&(open_directory(upper)?, open_directory(work)?)), (false, false)))
         }
         MountSource::Tree { lowers, path, scratch } => open_tree(lowers, path, scratch.as_deref(), what),
     }
@@ -473,7 +473,8 @@ fn open_tree(
         (lowers, scratch) => {
             let over = scratch.map_or_else(|| lowers[0].clone(), |dir| dir.join("over"));
             let upper = scratch.map(|dir| (dir.join("upper"), dir.join("work")));
-            let plan = OverlayPlan { over, lowers: lowers.to_vec(), upper, volatile: scratch.is_some() };
+            let (lowers, volatile) = (lowers.to_vec(), scratch.is_some());
+            let plan = OverlayPlan { over, lowers, upper, volatile, device_nodes: false };
             let mounted = mount_overlay(&plan)?;
             // Only what is attached can be walked and cloned; it goes with the host's tree at the pivot.
             mount::attach(mounted.as_fd(), open_directory(&plan.over)?.as_fd(), what)?;
@@ -516,7 +517,7 @@ pub(crate) fn mount_overlay(plan: &OverlayPlan) -> Result<OwnedFd> {
     }
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match overlay_of(&lowers, upper.as_ref(), plan.volatile) {
+        match overlay_of(&lowers, upper.as_ref(), (plan.volatile, plan.device_nodes)) {
             // Where overlays have an index (a setting of the kernel): the container's last life is still being written.
             Err(err) if err.source == Errno::EBUSY && Instant::now() < deadline => std::thread::sleep(LOOK),
             mounted => return mounted.map_err(|err| overlay_failure(&err, plan)),
@@ -524,11 +525,12 @@ pub(crate) fn mount_overlay(plan: &OverlayPlan) -> Result<OwnedFd> {
     }
 }
 
-/// Mounts an overlay of open directories, the topmost first; `upper` has its work directory beside it.
+/// Mounts an overlay of open directories, the topmost first; `upper` has its work directory beside it. It may be volatile,
+/// and have device nodes that can be opened.
 fn overlay_of(
     lowers: &[OwnedFd],
     upper: Option<&(OwnedFd, OwnedFd)>,
-    volatile: bool,
+    (volatile, device_nodes): (bool, bool),
 ) -> std::result::Result<OwnedFd, MountError> {
     use std::os::fd::AsRawFd;
     let name = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
@@ -547,7 +549,7 @@ fn overlay_of(
     if volatile {
         fs.flag("volatile")?;
     }
-    fs.mount(attr::NODEV)
+    fs.mount(if device_nodes { 0 } else { attr::NODEV })
 }
 
 fn overlay_failure(err: &MountError, plan: &OverlayPlan) -> Failure {

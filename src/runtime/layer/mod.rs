@@ -227,7 +227,8 @@ fn mount_lowers(lowers: &[PathBuf]) -> Result<Option<OwnedFd>> {
     if lowers.is_empty() {
         return Ok(None);
     }
-    let plan = OverlayPlan { over: "/".into(), lowers: lowers.to_vec(), upper: None, volatile: false };
+    let (over, lowers) = ("/".into(), lowers.to_vec());
+    let plan = OverlayPlan { over, lowers, upper: None, volatile: false, device_nodes: false };
     let mounted = mount_overlay(&plan)?;
     open_directory(mounted.as_fd(), Path::new(".")).map(Some)
 }

@@ -8,10 +8,13 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use rustix::fs::FileType;
+
+use crate::base::device::{Access, DeviceKind, DeviceRule};
 use crate::base::limits::Cgroup;
-use crate::cgroup::CgroupError;
-use crate::cgroup::stat;
+use crate::base::spec::{ContainerSpec, Device};
 use crate::cgroup::unit::{Nest, Surroundings, Unit, Wish};
+use crate::cgroup::{CgroupError, devices, stat};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::sys::clone::{self, Cloned};
 
@@ -86,6 +89,28 @@ impl Cgroups {
         Ok(())
     }
 
+    /// Keeps the container from devices that are neither the usual ones nor its own. Only root of the machine can, where the
+    /// kernel has cgroup v2 and lets it: elsewhere what the container may make it cannot open, unless rules ask for that.
+    pub(super) fn guard_devices(&self, spec: &ContainerSpec) -> Result<(), Failure> {
+        if !self.surroundings.rootful || spec.security.privileged {
+            return Ok(());
+        }
+        let own = spec.devices.iter().filter_map(rule_of).chain(spec.device_rules.iter().copied());
+        let guarded = match self.leaf() {
+            Some(leaf) => {
+                devices::restrict(leaf, &own.collect::<Vec<_>>()).map_err(|err| match err.raw_os_error() {
+                    Some(libc::EPERM) => "the kernel does not let this process load BPF programs".to_owned(),
+                    _ => format!("load a BPF program for it: {err}"),
+                })
+            }
+            None => Err("the container has no cgroup of version 2".to_owned()),
+        };
+        match guarded {
+            Err(why) if !spec.device_rules.is_empty() => Err(failure(CgroupError::Devices { why })),
+            _ => Ok(()),
+        }
+    }
+
     /// The directory of the container's cgroup.
     pub(super) fn leaf(&self) -> Option<&Path> {
         self.unit.as_ref().map(Unit::leaf)
@@ -114,6 +139,22 @@ impl Cgroups {
             unit.remove();
         }
     }
+}
+
+/// What a device that the container is given allows. One that is not there fails later, by its name.
+fn rule_of(device: &Device) -> Option<DeviceRule> {
+    let stat = rustix::fs::stat(&device.source).ok()?;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::BlockDevice => DeviceKind::Block,
+        FileType::CharacterDevice => DeviceKind::Character,
+        _ => return None,
+    };
+    Some(DeviceRule {
+        kind,
+        major: Some(rustix::fs::major(stat.st_rdev)),
+        minor: Some(rustix::fs::minor(stat.st_rdev)),
+        access: Access::parse(&device.access)?,
+    })
 }
 
 /// Clones into `nest`, if there is one, with a detour where the kernel does not know the straight way.
