@@ -152,8 +152,7 @@ pub(super) fn start(
             let ours = streams.map(|pairs| pairs.ours);
             let owner = maps.as_ref().and_then(|(uids, gids)| root_outside(uids, gids));
             let started = write_maps_of(pid, maps.as_ref()).and_then(|()| {
-                cgroups.settle(&spec.cgroup, pid, owner)?;
-                cgroups.guard_devices(spec)?;
+                cgroups.settle(spec, pid, owner)?;
                 wiring.as_mut().map_or(Ok(()), |wiring| wiring.begin(join::network_of(spec, pid)))?;
                 let_go(&report)?;
                 let Some(wiring) = wiring.as_mut() else { return Ok(()) };

@@ -70,28 +70,29 @@ impl Cgroups {
         lasting.map(Unit::renew).transpose().map_err(failure)
     }
 
-    /// Gives the newborn `pid` its limits; its root is `owner` out here.
+    /// Gives the newborn `pid` its limits and its devices; its root is `owner` out here.
     pub(super) fn settle(
         &mut self,
-        cgroup: &Cgroup,
+        spec: &ContainerSpec,
         pid: i32,
         owner: Option<(u32, u32)>,
     ) -> Result<(), Failure> {
-        let wish = self.wish(cgroup);
+        let wish = self.wish(&spec.cgroup);
         if wish.is_made_after_birth() {
             self.unit = wish.make(pid).map_err(failure)?;
         }
-        let Some(unit) = &self.unit else { return Ok(()) };
-        unit.limit(&cgroup.limits).map_err(failure)?;
-        if let Some((uid, gid)) = owner {
-            unit.hand_over(uid, gid);
+        if let Some(unit) = &self.unit {
+            unit.limit(&spec.cgroup.limits).map_err(failure)?;
+            if let Some((uid, gid)) = owner {
+                unit.hand_over(uid, gid);
+            }
         }
-        Ok(())
+        self.guard_devices(spec)
     }
 
     /// Keeps the container from devices that are neither the usual ones nor its own. Only root of the machine can, where the
     /// kernel has cgroup v2 and lets it: elsewhere what the container may make it cannot open, unless rules ask for that.
-    pub(super) fn guard_devices(&self, spec: &ContainerSpec) -> Result<(), Failure> {
+    fn guard_devices(&self, spec: &ContainerSpec) -> Result<(), Failure> {
         if !self.surroundings.rootful || spec.security.privileged {
             return Ok(());
         }
