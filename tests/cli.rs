@@ -26,6 +26,16 @@ fn version_is_the_third_word() {
     assert!(!sandbox.store().exists(), "the version needs no store");
 }
 
+#[test]
+fn the_size_of_another_s_shared_memory_is_refused_as_podman_does_and_left_as_docker_does() {
+    let sandbox = Sandbox::new();
+    let docker = sandbox.path("docker");
+    std::os::unix::fs::symlink(ketch_binary(), &docker).expect("make a link");
+    let create = ["create", "--net=none", "--ipc=host", "--shm-size=32m", "bb"];
+    sandbox.program(&docker, create).run().ok();
+    assert!(sandbox.ketch(create).fails(125).contains("cannot set shmsize"));
+}
+
 /// What ansible, podman-compose, cibuildwheel, kind and devcontainer read of podman and docker.
 #[test]
 fn a_link_named_podman_or_docker_tells_their_versions() {

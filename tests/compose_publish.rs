@@ -216,7 +216,7 @@ fn limits_are_those_of_either_spelling() {
            b: {image: bb, network_mode: none, deploy: {resources: {limits: {cpus: '0.25', memory: 32M, pids: 20}, reservations: {memory: 16M}}}}\n  \
            c: {image: bb, network_mode: none, mem_limit: 64m, memswap_limit: 80m, cpus: 0.5, cpu_period: 50000}\n  \
            d: {image: bb, network_mode: none, mem_limit: 0, memswap_limit: 0, cpus: 0, cpu_quota: 30000}\n  \
-           e: {image: bb, network_mode: none, mem_limit: 0, memswap_limit: 0, cpus: 0}\n",
+           e: {image: bb, network_mode: none, mem_limit: 0, memswap_limit: 0, cpus: 0, ipc: host, shm_size: 32m}\n",
     );
     sandbox.compose(&["create"]).ok();
     let fields = "{{.Name}} {{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.MemoryReservation}} \

@@ -12,6 +12,7 @@ use crate::attach::packet::Hello;
 use crate::base::id::ContainerId;
 use crate::cli::attach::{self, Route};
 use crate::cli::autostart;
+use crate::cli::called::Called;
 use crate::cli::container_flags::{ContainerFlags, KeptFds};
 use crate::cli::hello;
 use crate::cli::session::{Exit, Session};
@@ -123,6 +124,7 @@ pub(crate) struct Attachment {
 pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Result<()> {
     // As Docker has it: whoever starts it will be attached, unless it is `run -d`.
     let mut request = args.container.request(true)?;
+    as_called(session, &mut request);
     streams(&args.attach, false)?;
     request.attach = args.attach.iter().map(|stream| stream.to_ascii_lowercase()).collect();
     let engine = session.engine()?;
@@ -133,6 +135,13 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
     warn_of_ports(session, &request);
     writeln!(session.out, "{id}")?;
     Ok(())
+}
+
+/// What docker lets pass, where that was called.
+fn as_called(session: &Session<'_>, request: &mut ContainerRequest) {
+    if session.globals.called == Called::Docker {
+        request.leave_shm_of_others();
+    }
 }
 
 /// Tells that ports which were asked for are not published, as they cannot be in this network mode.
@@ -152,6 +161,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     let keys = detach_keys(session.engine()?, args.detach_keys.as_deref())?;
     let hello = streams(&args.attach, flags.process.interactive)?;
     let mut request = flags.request(!args.detach)?;
+    as_called(session, &mut request);
     if args.rmi && flags.lifecycle.rm == Some(false) {
         return Err(Error::invalid("the --rmi option does not work without --rm").into());
     }

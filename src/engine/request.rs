@@ -184,6 +184,13 @@ impl ContainerRequest {
     pub(crate) fn has_own_shm(&self) -> bool {
         !matches!(self.ipc.as_str(), "host" | "none") && !self.ipc.starts_with("container:")
     }
+
+    /// As docker has it: a wished size says nothing of another's /dev/shm. podman refuses such a wish.
+    pub(crate) fn leave_shm_of_others(&mut self) {
+        if !self.has_own_shm() {
+            self.shm_size_bytes = None;
+        }
+    }
 }
 
 /// What the container's passwd and group get added.
