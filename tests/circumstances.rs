@@ -57,6 +57,25 @@ fn a_umask_that_takes_everything_is_no_hindrance() {
     assert_eq!(done.run().ok(), "0022\nc\nroot\nc\nmade");
 }
 
+/// The process in U that ends before it has heard what it is to do says why, however long the command takes to tell it.
+#[test]
+fn a_limit_of_namespaces_is_told() {
+    let sandbox = Sandbox::empty();
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let ketch = common::ketch_binary().display().to_string();
+    sandbox.write("fs/x", "");
+    // Without newuidmap, which could not map anything there.
+    let script = format!(
+        "mount --bind /dev/null $(command -v newuidmap) && echo 0 > /proc/sys/user/max_mnt_namespaces && \
+         exec unshare --user --map-user={uid} --map-group={gid} {ketch} run --rm --net=none --rootfs fs /x"
+    );
+    let words = ["--user", "--map-root-user", "--mount", "sh", "-c", &script];
+    let run = sandbox.program("unshare", words).run();
+    assert!(run.fails(125).contains("create a mount namespace: ENOSPC"), "{}", run.stderr);
+    assert!(run.stderr.contains("user.max_user_namespaces"), "{}", run.stderr);
+    assert_eq!(sandbox.ok(["ps", "-aq"]), "");
+}
+
 #[test]
 fn a_stack_that_is_too_small_is_told() {
     let sandbox = Sandbox::new();

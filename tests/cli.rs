@@ -311,19 +311,26 @@ fn bash_completes_behind_colons_and_equals_signs() {
     let sandbox = Sandbox::new();
     sandbox.ok(["create", "--name=box", "--net=none", "bb"]);
     sandbox.ok(["completion", "bash", "-f", "script"]);
-    for (line, words, want) in [
-        ("ketch rmi bb:la", "ketch rmi bb : la", "latest"),
-        ("ketch ps --filter status=ex", "ketch ps --filter status = ex", "exited"),
-        ("ketch run --network=container:b", "ketch run --network = container : b", "box"),
-        ("ketch run --network=", "ketch run --network =", "bridge"),
-        ("ketch  start bo", "ketch start bo", "box"),
-        ("ketch start ", "ketch start ''", "box"),
-        ("ketch cp box", "ketch cp box", "box:"),
+    sandbox.write("a@b/my file", "");
+    sandbox.write("q$(id)", "");
+    // The line, how bash breaks it up, and what it replaces.
+    for (line, words, replaced, want) in [
+        ("ketch rmi bb:la", "ketch rmi bb : la", "la", "latest"),
+        ("ketch rmi bb:la", "ketch rmi bb:la", "bb:la", "bb:latest"),
+        ("ketch ps --filter status=ex", "ketch ps --filter status = ex", "ex", "exited"),
+        ("ketch run --network=container:b", "ketch run --network = container : b", "b", "box"),
+        ("ketch run --network=", "ketch run --network =", "", "bridge"),
+        ("ketch  start bo", "ketch start bo", "bo", "box"),
+        ("ketch start ", "ketch start ''", "", "box"),
+        ("ketch start \"bo", "ketch start '\"bo'", "bo", "box"),
+        ("ketch cp box", "ketch cp box", "box", "box:"),
+        ("ketch cp ./a@b/m", "ketch cp ./a @ b/m", "b/m", "b/my\\ file"),
+        ("ketch cp ./q", "ketch cp ./q", "./q", "./q\\$\\(id\\)"),
     ] {
         let count = words.split(' ').count() - 1;
         let script = format!(
             "complete() {{ :; }}; compopt() {{ :; }}; . ./script; COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}; COMP_TYPE=9; \
-             COMP_WORDS=({words}); COMP_CWORD={count}; _clap_complete_ketch ketch; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+             COMP_WORDS=({words}); COMP_CWORD={count}; _clap_complete_ketch ketch '{replaced}'; printf '%s\\n' \"${{COMPREPLY[@]}}\""
         );
         let output = sandbox.program("bash", ["-c", &script]).run();
         assert!(output.ok().lines().any(|found| found == want), "{line}: {}", output.stdout);

@@ -315,12 +315,19 @@ fn sec_21_bombs_are_stopped_within_64_mib_of_memory() {
     let sum: u32 = petabytes[..512].iter().map(|&byte| u32::from(byte)).sum();
     petabytes[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
     let window = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x01, 0x00, 0x00];
+    // A stream without a check, and one block of LZMA2 with a dictionary of 4 GiB.
+    let dictionary = [
+        0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x00, 0xff, 0x12, 0xd9, 0x41, // stream
+        0x02, 0x00, 0x21, 0x01, 0x28, 0x00, 0x00, 0x00, 0xe6, 0xa0, 0x11, 0xb3, // block
+        0x01, 0x00, 0x00, 0x00, 0x00,
+    ];
     let members: Vec<u8> = tar.chunks(3).flat_map(gzip).collect();
     for (what, blob, tar, refused) in [
         ("zeros behind the end", gzip(&trailing), &trailing, Some("behind the end of the archive")),
         ("a promise of 2^60 bytes", gzip(&petabytes), &petabytes, Some("needs more than 1.15EB; ")),
         ("a zstd window of 2 GiB", window, &tar, Some("corrupt")),
-        ("xz", b"\xfd7zXZ\0\0".to_vec(), &tar, Some("corrupt")),
+        ("xz cut off", b"\xfd7zXZ\0\0".to_vec(), &tar, Some("corrupt")),
+        ("an xz dictionary of 4 GiB", dictionary.to_vec(), &tar, Some("memory")),
         ("gzip cut off", gzip(&tar)[..20].to_vec(), &tar, Some("corrupt")),
         ("another archive", gzip(b"other"), &tar, Some("")),
         ("hundreds of gzip members", members, &tar, None),

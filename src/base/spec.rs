@@ -150,6 +150,11 @@ fn yes() -> bool {
 }
 
 impl ContainerSpec {
+    /// Whether a process outside of the container's cgroup could do more than the container may.
+    pub(crate) fn needs_its_cgroup(&self) -> bool {
+        !self.cgroup.limits.is_empty() || !self.device_rules.is_empty()
+    }
+
     /// The ports that were exposed, and then those that are published: `80/tcp`.
     pub(crate) fn all_exposed_ports(&self) -> impl Iterator<Item = String> {
         let published = self.network.ports.iter().flat_map(|port| port.each());

@@ -19,7 +19,7 @@ use crate::sys::signal::{self, SignalFd, SignalSet};
 use crate::sys::tty::NoEcho;
 
 /// Longest password that is read, in bytes.
-const MAX_PASSWORD: u64 = 64 << 10;
+const MAX_PASSWORD: usize = 64 << 10;
 
 /// Log into a registry
 ///
@@ -172,7 +172,11 @@ fn ask(session: &mut Session<'_>, args: &LoginArgs, known: Option<&str>) -> anyh
             return Err(UsageError::new("must provide --username with --password-stdin").into());
         };
         let mut password = String::new();
-        io::stdin().lock().take(MAX_PASSWORD).read_to_string(&mut password).context("read the password")?;
+        io::stdin()
+            .lock()
+            .take(MAX_PASSWORD as u64)
+            .read_to_string(&mut password)
+            .context("read the password")?;
         // What `echo` puts behind it is not part of it.
         let password = password.strip_suffix('\n').unwrap_or(&password);
         let password = password.strip_suffix('\r').unwrap_or(password).to_owned();
@@ -211,7 +215,7 @@ fn prompt(session: &mut Session<'_>, question: &str) -> anyhow::Result<String> {
 /// Reads a line.
 fn answer() -> anyhow::Result<String> {
     let mut line = String::new();
-    io::stdin().lock().take(MAX_PASSWORD).read_line(&mut line).context("read the answer")?;
+    io::stdin().lock().take(MAX_PASSWORD as u64).read_line(&mut line).context("read the answer")?;
     Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }
 
@@ -240,24 +244,35 @@ fn read_unseen(
     before: &SignalSet,
 ) -> anyhow::Result<String> {
     let signals = SignalFd::new(ends).context("watch for signals")?;
+    // As it is typed: Ctrl-D hands over what there is of a line.
+    let (mut typed, mut piece) = (Vec::new(), [0; 4096]);
+    let mut silent = None;
     loop {
-        let silent = NoEcho::enter(terminal).context("switch the terminal's echo off")?;
-        write!(session.out, "Password: ")?;
-        session.out.flush()?;
+        if silent.is_none() {
+            silent = Some(NoEcho::enter(terminal).context("switch the terminal's echo off")?);
+            write!(session.out, "Password: ")?;
+            session.out.flush()?;
+        }
         let mut set = PollSet::default();
         set.add(Some(signals.as_fd()), Interest::READ);
-        let typed = set.add(Some(terminal), Interest::READ);
+        let readable = set.add(Some(terminal), Interest::READ);
         set.wait(None).context("wait for the password")?;
         if let Some(number) = signals.read()? {
-            drop(silent);
+            silent = None;
+            typed.clear();
             writeln!(session.out)?;
             session.out.flush()?;
             signal::set_mask(before)?;
             signal::raise(number);
             // It is ignored here.
             signal::block(ends)?;
-        } else if set.ready(typed).read {
-            return answer();
+        } else if set.ready(readable).read {
+            let length = rustix::io::read(terminal, &mut piece).context("read the answer")?;
+            typed.extend_from_slice(&piece[..length]);
+            if length == 0 || typed.ends_with(b"\n") || typed.len() >= MAX_PASSWORD {
+                let line = String::from_utf8(typed).context("read the answer")?;
+                return Ok(line.trim_end_matches(['\n', '\r']).to_owned());
+            }
         }
     }
 }

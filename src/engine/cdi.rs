@@ -132,7 +132,8 @@ impl Engine {
         request.devices.extend(edits.device_nodes.iter().map(|node| Device {
             source: node.host_path.as_ref().unwrap_or(&node.path).into(),
             target: node.path.as_str().into(),
-            access: node.permissions.clone().unwrap_or_else(|| "rwm".to_owned()),
+            access:
+                node.permissions.clone().filter(|text| !text.is_empty()).unwrap_or_else(|| "rwm".to_owned()),
         }));
         request.mounts.extend(edits.mounts.iter().map(CdiMount::request));
         if !edits.hooks.is_empty() {

@@ -76,17 +76,15 @@ impl Config {
     pub(crate) fn events_backend(&self, conf: &ContainersConf) -> Result<Backend> {
         let configured = conf.engine.events_logger.as_deref().filter(|name| !name.is_empty());
         let file = conf.engine.events_logfile_path.clone().filter(|path| !path.as_os_str().is_empty());
-        if let Some(file) = file.as_ref().filter(|file| !file.is_absolute()) {
+        let word = self.events_backend.as_deref().or(configured).unwrap_or("file");
+        // Who keeps events elsewhere does not care.
+        if let Some(file) = file.as_ref().filter(|file| word == "file" && !file.is_absolute()) {
             return Err(Error::invalid(format!(
                 "containers.conf: events_logfile_path: {} is no absolute path",
                 file.display()
             )));
         }
-        events::backend(
-            self.events_backend.as_deref().or(configured).unwrap_or("file"),
-            journal_socket(),
-            file,
-        )
+        events::backend(word, journal_socket(), file)
     }
 
     /// Whom to ask for cgroups: `--cgroup-manager`, or systemd where it answers.

@@ -109,7 +109,7 @@ impl Engine {
             leaf: leaf.clone(),
             pid: record.pid,
             systemd: self.cgroups(&self.caller()).systemd,
-            is_limited: !spec.cgroup.limits.is_empty(),
+            is_limited: spec.needs_its_cgroup(),
         })
     }
 

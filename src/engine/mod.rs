@@ -194,6 +194,8 @@ impl Engine {
             let by: Vec<_> = holders.iter().map(|h| format!("{} ({})", h.pid, h.command)).collect();
             let by = if by.is_empty() { "another process".to_owned() } else { by.join(", ") };
             (self.tell)(&format!("waiting for the lock {}, held by {by}", path.display()));
+            // Others may start theirs meanwhile, which it keeps waiting.
+            self.forerunner.take();
         });
         Ok(lock?)
     }

@@ -124,13 +124,15 @@ fn beside(path: &Path, more: &str) -> PathBuf {
 pub(crate) fn record(root: &Path, backend: &Backend, events: &[Event]) {
     let noted = match (backend, file(root, backend)) {
         (Backend::Journald(socket), _) => journal::send(socket, events),
-        (_, Some(path)) => append(&path, events, MAX_BYTES),
+        (_, Some(path)) => append(&path, matches!(backend, Backend::FileAt(_)), events, MAX_BYTES),
         (_, None) => Ok(()),
     };
     noted.ok();
 }
 
-fn append(path: &Path, events: &[Event], limit: i64) -> io::Result<()> {
+/// Appends to the file at `path`, and makes its directory; those above that as well only where they are `anywhere`: a store that is
+/// gone comes back with all that belongs to it, or not at all.
+fn append(path: &Path, anywhere: bool, events: &[Event], limit: i64) -> io::Result<()> {
     let mut text = Vec::with_capacity(256 * events.len());
     for event in events {
         serde_json::to_writer(&mut text, event)?;
@@ -140,7 +142,7 @@ fn append(path: &Path, events: &[Event], limit: i64) -> io::Result<()> {
     let mode = Mode::RUSR | Mode::WUSR;
     let file = match rustix::fs::open(path, flags, mode) {
         Err(rustix::io::Errno::NOENT) => {
-            make(path.parent().unwrap_or(path))?;
+            make(path.parent().unwrap_or(path), anywhere)?;
             rustix::fs::open(path, flags, mode)?
         }
         other => other?,
@@ -152,9 +154,12 @@ fn append(path: &Path, events: &[Event], limit: i64) -> io::Result<()> {
     Ok(())
 }
 
-fn make(directory: &Path) -> io::Result<()> {
+fn make(directory: &Path, with_parents: bool) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(directory)
+    match std::fs::DirBuilder::new().mode(0o700).recursive(with_parents).create(directory) {
+        Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the file at `path` the older one, unless another has just done so.
@@ -184,7 +189,7 @@ mod tests {
         let mut reader = Reader::open(&path, false).unwrap();
         let mut seen = Vec::new();
         for n in 0..100 {
-            append(&path, &[event(n)], 1000).unwrap();
+            append(&path, false, &[event(n)], 1000).unwrap();
             if n % 7 == 0 {
                 reader.read(|event| seen.push(event.id)).unwrap();
             }
@@ -207,7 +212,7 @@ mod tests {
             for thread in 0..4 {
                 scope.spawn(move || {
                     for n in 0..50 {
-                        append(path, &[event(thread * 100 + n)], 1 << 20).unwrap();
+                        append(path, false, &[event(thread * 100 + n)], 1 << 20).unwrap();
                     }
                 });
             }
@@ -217,5 +222,16 @@ mod tests {
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), 200);
+    }
+
+    #[test]
+    fn a_store_that_is_gone_is_not_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        record(&root, &Backend::File, &[Event::new("container", "start")]);
+        assert!(!root.exists());
+        let elsewhere = dir.path().join("a/b/log");
+        record(&root, &Backend::FileAt(elsewhere.clone()), &[Event::new("container", "start")]);
+        assert!(elsewhere.exists() && !root.exists());
     }
 }

@@ -297,7 +297,7 @@ pub(crate) fn begin(
         };
     let (child, turn) = spawned.map_err(|err| stage_failure(&err))?;
     let descriptors: Vec<_> = client.iter().chain(passed).map(AsFd::as_fd).collect();
-    child.send(order, &descriptors).map_err(|err| stage_failure(&err.into()))?;
+    give_order(&child, order, &descriptors)?;
     turn.end(&order.root, &child);
     Ok(Launching { child, notify_socket: order.notify_socket.clone() })
 }
@@ -376,11 +376,17 @@ pub(crate) fn adopt(caller: &Caller, order: &LaunchOrder, pid: i32) -> Result<()
         .namespace_around(pid)
         .ok_or_else(|| Failure::new(FailureKind::Conflict, "the container is not running"))?;
     let child = spawn::spawn(&monitor_stage(&args), &namespace).map_err(|err| stage_failure(&err))?;
-    child.send(order, &[]).map_err(|err| stage_failure(&err.into()))?;
+    give_order(&child, order, &[])?;
     match reported(&child)? {
         LaunchReport::Started { .. } => Ok(()),
         LaunchReport::Failed(failure) => Err(failure),
     }
+}
+
+/// Tells a monitor what to do. One that has ended before it could be told has said why.
+fn give_order(child: &Child, order: &LaunchOrder, descriptors: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+    let Err(err) = child.send(order, descriptors) else { return Ok(()) };
+    Err(reported(child).err().unwrap_or_else(|| stage_failure(&err.into())))
 }
 
 /// A monitor's one report.

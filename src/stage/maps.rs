@@ -18,7 +18,8 @@ use crate::stage::spawn::StageError;
 use crate::sys::clone::{self, Cloned};
 use crate::sys::{pidfd, process};
 
-/// Where a process waits for its maps: what it reads from, and what opens it by being closed everywhere.
+/// Where a process waits for its maps: what it reads from, and what opens it by being closed everywhere. The caller has one
+/// thread: two processes that are cloned at once would each hold the other's gate shut.
 pub(crate) fn gate() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?)
 }

@@ -15,10 +15,13 @@ _clap_complete_NAME() {
             words[${#words[@]}-1]+=$word
         fi
     done
-    local current=${words[${#words[@]}-1]} known=
-    if [[ $COMP_WORDBREAKS == *[:=]* ]]; then
-        known=${current%"${current##*[:=]}"}
+    local current=${words[${#words[@]}-1]} quote=
+    if [[ ${current:0:1} == [\"\'] ]]; then
+        quote=${current:0:1} current=${current:1}
+        words[${#words[@]}-1]=$current
     fi
+    # What stands before the part that bash replaces.
+    local known=${current%"$2"}
     local IFS=$'\013'
     COMPREPLY=($( \
         _CLAP_IFS="$IFS" \
@@ -28,10 +31,16 @@ _clap_complete_NAME() {
         VARIABLE="bash" \
         NAME -- "${words[@]}" \
     )) || { COMPREPLY=(); return; }
-    COMPREPLY=("${COMPREPLY[@]#"$known"}")
     if [[ ${#COMPREPLY[@]} -ne 1 || ! ${COMPREPLY[0]} =~ [=/:,]$ ]]; then
         compopt +o nospace 2> /dev/null
     fi
+    COMPREPLY=("${COMPREPLY[@]#"$known"}")
+    for i in "${!COMPREPLY[@]}"; do
+        # Names of files may hold anything.
+        if [[ -z $quote && ${COMPREPLY[i]} == *[[:space:]\$\`\"\'\\\;\&\|\<\>\(\)\*\?\[]* ]]; then
+            printf -v 'COMPREPLY[i]' %q "${COMPREPLY[i]}"
+        fi
+    done
 }
 if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
     complete -o nospace -o bashdefault -o nosort -F _clap_complete_NAME NAME

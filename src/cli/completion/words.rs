@@ -77,6 +77,10 @@ pub(super) fn of_flag(verb: &str, flag: &str) -> Vec<String> {
     }
 }
 
+/// What `buildx du` chooses by, and `builder prune`.
+const CACHE: &[&str] = &["description", "id", "private", "shared", "type"];
+const PRUNE_CACHE: &[&str] = &["description", "id", "private", "shared", "type", "unused-for", "until"];
+
 /// The keys of `--filter` of a verb.
 fn filter_keys(verb: &str) -> &'static [&'static str] {
     match verb {
@@ -87,7 +91,9 @@ fn filter_keys(verb: &str) -> &'static [&'static str] {
         "secret ls" => secret::FILTERS,
         "volume ls" => volume::FILTERS,
         "volume prune" => filter::PRUNE_VOLUMES,
+        "builder prune" | "buildx prune" | "build prune" => PRUNE_CACHE,
         _ if verb.ends_with("prune") => filter::PRUNE,
+        _ if verb.starts_with("builder ") || verb.starts_with("buildx ") => CACHE,
         _ if verb.starts_with("compose ") || verb.starts_with("image ") => &[],
         _ => filter::CONTAINER,
     }

@@ -79,7 +79,7 @@ pub(super) fn start(
         Namespace::Container(id) => Some(shared_shm::of_container(join::pid_of(monitor, id)?)?),
         _ => None,
     };
-    let nest = cgroups.nest(&spec.cgroup)?;
+    let nest = cgroups.nest(spec)?;
     let first_life = monitor.order.restarts == 0;
     // In its later lives the monitor is in the other's user namespace.
     let is_inside = !first_life && plan::joins_user_namespace(spec);
@@ -243,7 +243,7 @@ fn within_reach(
     if !is_inside {
         let_root_pass(spec, &places)?;
     }
-    let reached = if is_inside { reached(mounts) } else { Vec::new() };
+    let reached = if is_inside { reached(mounts, &places.volumes) } else { Vec::new() };
     let by_number = |number: i32| PathBuf::from(format!("/proc/self/fd/{number}"));
     let mut reach = vec![
         (places.container.clone(), REACH.start),
@@ -257,9 +257,9 @@ fn within_reach(
 }
 
 /// What init opens of the user's own for mounts: their numbers in the spec, the paths, and the numbers of the descriptors.
-fn reached(mounts: &[OfTheHost]) -> Vec<(usize, PathBuf, i32)> {
+fn reached(mounts: &[OfTheHost], volumes: &Path) -> Vec<(usize, PathBuf, i32)> {
     let path = |mount: &OfTheHost| match &mount.plan.source {
-        MountSource::Host { path, .. } if mount.volume.is_none() => Some((mount.index, path.clone())),
+        MountSource::Host { path, .. } if !path.starts_with(volumes) => Some((mount.index, path.clone())),
         _ => None,
     };
     let numbered = mounts.iter().filter_map(path).zip(REACH.end + MADE..);

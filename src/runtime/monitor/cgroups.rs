@@ -59,18 +59,22 @@ impl Cgroups {
     }
 
     /// A fresh cgroup for one life, to be born into. Before namespaces are joined: from within another
-    /// cgroup namespace the kernel would not let us.
-    pub(super) fn nest(&mut self, cgroup: &Cgroup) -> Result<Option<Nest>, Failure> {
+    /// cgroup namespace the kernel would not let us, and from within another user namespace have no say in devices.
+    pub(super) fn nest(&mut self, spec: &ContainerSpec) -> Result<Option<Nest>, Failure> {
         if std::mem::take(&mut self.is_adopted) {
             self.remove();
-            self.prepare(cgroup)?;
+            self.prepare(&spec.cgroup)?;
         }
         // A scope that was made for one process (`--cgroups=no-conmon` with systemd) went away with it.
-        let lasting = if self.wish(cgroup).is_made_after_birth() { None } else { self.unit.as_ref() };
-        lasting.map(Unit::renew).transpose().map_err(failure)
+        if self.wish(&spec.cgroup).is_made_after_birth() {
+            return Ok(None);
+        }
+        let nest = self.unit.as_ref().map(Unit::renew).transpose().map_err(failure)?;
+        self.guard_devices(spec)?;
+        Ok(nest)
     }
 
-    /// Gives the newborn `pid` its limits and its devices; its root is `owner` out here.
+    /// Gives the newborn `pid` its limits; its root is `owner` out here.
     pub(super) fn settle(
         &mut self,
         spec: &ContainerSpec,
@@ -80,6 +84,7 @@ impl Cgroups {
         let wish = self.wish(&spec.cgroup);
         if wish.is_made_after_birth() {
             self.unit = wish.make(pid).map_err(failure)?;
+            self.guard_devices(spec)?;
         }
         if let Some(unit) = &self.unit {
             unit.limit(&spec.cgroup.limits).map_err(failure)?;
@@ -87,7 +92,7 @@ impl Cgroups {
                 unit.hand_over(uid, gid);
             }
         }
-        self.guard_devices(spec)
+        Ok(())
     }
 
     /// Keeps the container from devices that are neither the usual ones nor its own. Only root of the machine can, where the

@@ -178,7 +178,7 @@ impl Checker {
                 leaf: leaf.clone(),
                 pid: record.pid,
                 systemd: None,
-                is_limited: self.checks.as_ref().is_some_and(|checks| !checks.spec.cgroup.limits.is_empty()),
+                is_limited: self.checks.as_ref().is_some_and(|checks| checks.spec.needs_its_cgroup()),
             }),
             process: process.try_clone_to_owned()?,
             started: Instant::now(),

@@ -77,8 +77,8 @@ pub(super) fn user_mount(
     let (source, defaults, chown, copy_up) = match &mount.kind {
         MountKind::Bind { source, recursive, chown } => {
             let source = MountSource::Host { path: source.clone(), recursive: *recursive };
-            // What it is on the host it is inside, as with podman and docker: devices can be used. What is
-            // written above an overlay is the container's.
+            // What it is on the host it is inside, as with podman and docker: devices can be used, unless the kernel is told
+            // which (`monitor::cgroups`). What is written above an overlay is the container's.
             let defaults = if mount.overlay.is_some() { attr::NOSUID | attr::NODEV } else { 0 };
             (source, defaults, *chown, false)
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Order, root directory, blob ──▶ extract ──▶ Unpacked ──settle(directories of the layers below)──▶ Report
-//!                                   │  source.rs   blob → gzip, zstd, plain → pieces, hashed (diff ID)
+//!                                   │  source.rs   blob → gzip, zstd, xz, bzip2, plain → pieces, hashed (diff ID)
 //!                                   │  archive.rs  pieces → entries (pax.rs: extended headers)
 //!                                   │  extract.rs  entries → files, by descriptors only
 //!                                   ╰─ dirs.rs     directories kept open; what is to be set on them
