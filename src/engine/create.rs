@@ -305,10 +305,9 @@ impl Engine {
         }
     }
 
-    /// Waits for the disk to have a new container's entry, or leaves that for the time in which its monitor comes up.
+    /// Waits for the disk to have a new container's entry, or leaves that to its start, while its monitor comes up.
     fn sync_container(&self) -> Result<()> {
         if self.forerunner.borrow().is_some() {
-            self.unsynced.set(true);
             return Ok(());
         }
         Ok(self.store().containers().sync()?)

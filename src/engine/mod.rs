@@ -106,10 +106,8 @@ pub(crate) struct Engine {
     cgroup_manager: ManagerChoice,
     /// Names of containers, as far as they were looked up for events.
     names: RefCell<HashMap<ContainerId, String>>,
-    /// The monitor-to-be of a container that is created to be started at once.
+    /// The monitor-to-be of a container that is created to be started at once; the disk need not have that one's entry before.
     forerunner: RefCell<Option<Forerunner>>,
-    /// The entry of that container is not known to be on the disk.
-    unsynced: Cell<bool>,
     /// Who calls, once that was looked up.
     caller: OnceCell<Caller>,
     /// Files in layers whose owners are not mapped belong to nobody.
@@ -142,7 +140,6 @@ impl Engine {
             conf,
             names: RefCell::default(),
             forerunner: RefCell::default(),
-            unsynced: Cell::new(false),
             caller: OnceCell::new(),
             squash_ids: Cell::new(false),
         })

@@ -136,12 +136,7 @@ impl Engine {
 
     /// Starts a monitor, which starts the container; with `hold`, all of it but its command.
     fn launch(&self, id: &ContainerId, start: Start, hold: bool) -> Result<i32> {
-        let launching = self.begin_launch(id, start, hold)?;
-        // The disk works while the monitor does.
-        let synced = if self.unsynced.take() { self.store().containers().sync() } else { Ok(()) };
-        let pid = launching.finish().map_err(|failure| failed(failure, id))?;
-        synced?;
-        Ok(pid)
+        self.begin_launch(id, start, hold)?.finish().map_err(|failure| failed(failure, id))
     }
 
     /// The same without waiting for the monitor's report.
@@ -176,7 +171,15 @@ impl Engine {
             ..self.launch_order(&caller, id)
         };
         let ahead = self.forerunner.take().filter(|ahead| ahead.id() == id);
-        launch::begin(&caller, &order, start.client, &passed, ahead).map_err(|failure| failed(failure, id))
+        let unsynced = ahead.is_some() && !spec.auto_remove;
+        let launching = launch::begin(&caller, &order, start.client, &passed, ahead)
+            .map_err(|failure| failed(failure, id))?;
+        // The disk works while the monitor does.
+        if unsynced && let Err(err) = self.store().containers().sync() {
+            launching.finish().map_err(|failure| failed(failure, id))?;
+            return Err(err.into());
+        }
+        Ok(launching)
     }
 
     /// Has the monitor of a container come up while that is written down. What is in its way is told when it is started.

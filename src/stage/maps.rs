@@ -30,6 +30,16 @@ pub(crate) fn pass(gate: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Maps the IDs of process `pid` by the caller's own right. Who may map one ID alone has to give up setgroups(2) for that process
+/// (user_namespaces(7)): `denies_groups`.
+pub(crate) fn write(pid: i32, uids: &IdMap, gids: &IdMap, denies_groups: bool) -> io::Result<()> {
+    if denies_groups {
+        std::fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
+    }
+    std::fs::write(format!("/proc/{pid}/uid_map"), uids.to_kernel())?;
+    std::fs::write(format!("/proc/{pid}/gid_map"), gids.to_kernel())
+}
+
 /// A helper that runs, and what it says if it cannot do its work.
 #[derive(Debug)]
 struct Helper {
@@ -83,9 +93,7 @@ impl Maps {
     /// Lets the kernel, or the setuid helpers, map the IDs of process `pid`, and opens its gate when that is done, well or not.
     pub(crate) fn begin(pid: i32, mapping: &Mapping, gate: OwnedFd) -> Result<Self, StageError> {
         let Some((newuidmap, newgidmap)) = &mapping.helpers else {
-            std::fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
-            std::fs::write(format!("/proc/{pid}/uid_map"), mapping.uids.to_kernel())?;
-            std::fs::write(format!("/proc/{pid}/gid_map"), mapping.gids.to_kernel())?;
+            write(pid, &mapping.uids, &mapping.gids, true)?;
             return Ok(Self::none());
         };
         // Both at once: each takes over a millisecond, most of it in execve and PAM-free setuid checks.

@@ -24,7 +24,7 @@ use crate::stage::idranges::Mapping;
 use crate::stage::maps::{self, Maps};
 use crate::stage::wire::{self, WireError};
 use crate::sys::clone::{self, Cloned};
-use crate::sys::{mount, process};
+use crate::sys::{mount, pidfd, process};
 
 /// The descriptor on which a stage finds its socket.
 pub(crate) const SOCKET: i32 = 3;
@@ -116,14 +116,8 @@ impl Child {
 
     /// Waits until the process has ended, and reaps it.
     pub(crate) fn wait(self) -> io::Result<()> {
-        await_end(&self.pidfd)
+        pidfd::wait(self.pidfd.as_fd()).map(drop)
     }
-}
-
-fn await_end(pidfd: &OwnedFd) -> io::Result<()> {
-    let process = || rustix::process::WaitId::PidFd(pidfd.as_fd());
-    rustix::io::retry_on_intr(|| rustix::process::waitid(process(), rustix::process::WaitIdOptions::EXITED))?;
-    Ok(())
 }
 
 /// A stage that comes up while its caller does something else. Dropped, it ends without having done anything.
@@ -150,7 +144,7 @@ impl Starting {
         let Child { pidfd, socket, .. } = self.child;
         // What it reads is the end.
         drop(socket);
-        await_end(&pidfd).ok();
+        pidfd::wait(pidfd.as_fd()).ok();
     }
 }
 

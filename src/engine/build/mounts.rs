@@ -401,15 +401,7 @@ pub(super) fn tree(
 
 /// A mount without options.
 fn plain(target: &str, kind: MountKind, read_only: bool) -> Mount {
-    Mount {
-        target: target.into(),
-        kind,
-        read_only,
-        options: vec![],
-        propagation: None,
-        overlay: None,
-        idmap: false,
-    }
+    Mount { read_only, ..Mount::plain(target.into(), kind) }
 }
 
 #[cfg(test)]

@@ -505,11 +505,7 @@ fn become_command(report: &OwnedFd, mut streams: Option<Streams>) -> Result<Stre
 
 /// Writes the maps of a child's user namespace, which the monitor may do as root of U.
 pub(super) fn write_maps(pid: i32, uids: &IdMap, gids: &IdMap) -> std::io::Result<()> {
-    if own_map("uid_map").size() == 1 {
-        std::fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
-    }
-    std::fs::write(format!("/proc/{pid}/uid_map"), uids.to_kernel())?;
-    std::fs::write(format!("/proc/{pid}/gid_map"), gids.to_kernel())
+    crate::stage::maps::write(pid, uids, gids, own_map("uid_map").size() == 1)
 }
 
 fn new_record(pid: i32, monitor_pid: i32, restarts: u32, streams: &Streams) -> Record {
