@@ -165,13 +165,71 @@ fn variables_of_the_configuration() {
 #[test]
 fn what_the_configuration_asks_in_vain_is_told() {
     let sandbox = Sandbox::new();
-    let conf = "[containers]\ninterface_name='lan'\nlog_path='/l'\n[engine]\nvolume_path='/v'\n";
+    let conf = "[containers]\ninterface_name='lan'\n[engine]\nstatic_dir='/s'\nvolume_path='/v'\n";
     let output = configured(&sandbox, conf, ["volume", "ls"]).run();
-    for key in ["interface_name", "log_path", "volume_path"] {
+    for key in ["interface_name", "static_dir", "volume_path"] {
         let told = output.stderr.lines().filter(|line| line.starts_with("Warning: ") && line.contains(key));
         assert_eq!(told.count(), 1, "{}", output.stderr);
     }
     assert_eq!(output.ok(), "");
+}
+
+/// Logs lie below a directory of the configuration, each in one of its container's own; an option goes before that.
+#[test]
+fn logs_lie_where_the_configuration_says() {
+    let sandbox = Sandbox::new();
+    let logs = sandbox.path("logs");
+    let conf = format!("[containers]\nlog_path='{}'\n", logs.display());
+    let run = |more: &[&str], name: &str| {
+        let args = [&["run", "-d", "--net=none", "--name", name][..], more, &["bb", "echo", "said"]].concat();
+        let id = configured(&sandbox, &conf, args).run().ok().to_owned();
+        sandbox.ok(["wait", name]);
+        assert_eq!(sandbox.ok(["logs", name]), "said", "{name}");
+        id
+    };
+    for (name, driver) in [("files", "k8s-file"), ("json", "json-file")] {
+        let id = run(&["--log-driver", driver], name);
+        let file = logs.join(&id).join("ctr.log");
+        assert!(std::fs::read_to_string(&file).expect("the log").contains("said"), "{name}");
+        assert_eq!(sandbox.inspect(name, ".HostConfig.LogConfig.Path"), file.display().to_string());
+    }
+    let elsewhere = format!("path={}", sandbox.path("own.log").display());
+    let id = run(&["--log-opt", &elsewhere], "own");
+    assert!(!logs.join(&id).exists() && sandbox.read("own.log").contains("said"));
+
+    let clone = sandbox.ok(["container", "clone", "files"]);
+    sandbox.ok(["start", "-a", &clone]);
+    assert!(logs.join(&clone).join("ctr.log").exists(), "a log of its own");
+    assert_eq!(sandbox.ok(["logs", "files"]), "said");
+
+    let before = std::fs::read_dir(&logs).expect("the directory").count();
+    let taken = configured(&sandbox, &conf, ["create", "--name=files", "bb", "true"]).run();
+    assert_eq!(taken.code, 125);
+    assert_eq!(std::fs::read_dir(&logs).expect("the directory").count(), before, "nothing is left behind");
+    let bad = configured(&sandbox, "[containers]\nlog_path='/proc/none'\n", ["create", "bb", "true"]).run();
+    assert!(bad.fails(125).contains("/proc/none"), "{}", bad.stderr);
+}
+
+/// New volumes have the image's files when a container was created, where the configuration says so.
+#[test]
+fn volumes_are_filled_at_creation_where_the_configuration_says_so() {
+    let sandbox = Sandbox::new();
+    let conf = "[containers]\nprepare_volume_on_create=true\n";
+    let files = |conf: &str, volume: &str, more: &[&str]| {
+        let mount = format!("--volume={volume}:/etc");
+        let args =
+            [&["create", "--net=none", mount.as_str()][..], more, &["bb", "cat", "/etc/passwd"]].concat();
+        let id = configured(&sandbox, conf, args).run().ok().to_owned();
+        let mountpoint = sandbox.ok(["volume", "inspect", "--format={{.Mountpoint}}", volume]);
+        (std::path::Path::new(&mountpoint).join("passwd").exists(), id)
+    };
+    assert!(!files("", "late", &[]).0);
+    let (filled, id) = files(conf, "early", &[]);
+    assert!(filled);
+    assert!(sandbox.ok(["start", "-a", &id]).starts_with("root:"));
+    let (filled, id) = files(conf, "others", &["--userns=auto"]);
+    assert!(filled);
+    assert!(sandbox.ok(["start", "-a", &id]).starts_with("root:"));
 }
 
 /// Keys that the command line has flags for: what they change is what the flag changes.

@@ -10,7 +10,7 @@ use crate::base::spec::{ContainerSpec, MountKind, Root};
 use crate::engine::create::{Draft, random};
 use crate::engine::remove::Removing;
 use crate::engine::request::ContainerRequest;
-use crate::engine::resolve::limits;
+use crate::engine::resolve::{limits, rename_log};
 use crate::engine::userns::is_auto;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::monitor::secret_file;
@@ -147,6 +147,7 @@ fn renewed(original: ContainerSpec, id: &ContainerId) -> ContainerSpec {
         monitor_pid_file: None,
         ..original
     };
+    rename_log(&mut spec, &old);
     if spec.hostname == old.short() {
         id.short().clone_into(&mut spec.hostname);
         let (named, new) = (format!("HOSTNAME={}", old.short()), format!("HOSTNAME={}", id.short()));

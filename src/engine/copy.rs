@@ -4,6 +4,8 @@ use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+use rustix::fs::{Mode, OFlags};
+
 use crate::base::bytes::Bytes;
 use crate::base::id::ContainerId;
 use crate::base::spec::Record;
@@ -100,6 +102,17 @@ impl Engine {
         self.begin_volume(&volume, Job::Unpack(job), archive)?.finish().map_err(of_volume)?;
         // Its owners are those of the archive: the first container leaves them as they are.
         Ok(self.store().volumes().note_first_use(&volume.name)?)
+    }
+
+    /// Fills the new volumes of a container that has never run with what the image has there, as its first start would.
+    ///
+    /// # Errors
+    ///
+    /// If the container has ended meanwhile, or the files cannot be copied.
+    pub(super) fn fill_volumes(&self, id: &ContainerId) -> Result<()> {
+        let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| Error::system("open /dev/null", std::io::Error::from(errno)))?;
+        self.begin(id, &Job::Mount, nothing.as_fd())?.finish().map_err(|err| failed(err, id))
     }
 
     fn begin_volume(&self, volume: &VolumeRecord, job: Job, archive: BorrowedFd<'_>) -> Result<Copying> {

@@ -87,7 +87,12 @@ impl Engine {
             self.forerunner.take();
             self.discard_anonymous_volumes(&spec);
         }
-        created.map(|()| id)
+        created?;
+        if self.conf().containers.prepare_volume_on_create && !to_be_started && has_new_content(&spec) {
+            let how = Removing { volumes: true, ..Removing::default() };
+            self.fill_volumes(&id).inspect_err(|_| drop(self.remove_container(&id, &how)))?;
+        }
+        Ok(id)
     }
 
     /// Makes the volumes of a new container that are not there yet.
@@ -257,8 +262,21 @@ impl Engine {
         Ok(mounts)
     }
 
-    /// Puts the container's directory together, and gives it its name and place.
+    /// Puts the container's directory together, and gives it its name and place, and its log one where it has a directory
+    /// of its own elsewhere.
     pub(super) fn write_container(&self, draft: &Draft<'_>, name: Option<&str>) -> Result<()> {
+        let log = resolve::own_log_directory(draft.spec);
+        if let Some(directory) = log {
+            make_log_directory(directory)?;
+        }
+        self.write_directory(draft, name).inspect_err(|_| {
+            if let Some(directory) = log {
+                std::fs::remove_dir(directory).ok();
+            }
+        })
+    }
+
+    fn write_directory(&self, draft: &Draft<'_>, name: Option<&str>) -> Result<()> {
         let Draft { spec, secrets, volumes, to_be_started } = *draft;
         let durable = !spec.auto_remove;
         let system = |what: &'static str| move |err| Error::system(what, err);
@@ -351,6 +369,19 @@ pub(super) struct Draft<'a> {
     /// Its volumes, as they are made if they are not there.
     pub(super) volumes: &'a [VolumeRecord],
     pub(super) to_be_started: bool,
+}
+
+/// Whether volumes of it may be filled with files of the image.
+fn has_new_content(spec: &ContainerSpec) -> bool {
+    spec.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Volume { copy_up: true, .. }))
+}
+
+fn make_log_directory(directory: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|err| {
+        Error::invalid(format!("make the log's directory {}", directory.display())).because(err)
+    })
 }
 
 /// The volumes that the mounts ask for.

@@ -167,6 +167,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) restart: Option<RestartPolicy>,
     pub(crate) log_driver: Option<String>,
     pub(crate) log_options: Vec<String>,
+    /// Where the log lies, in a directory named by the container's ID, unless an option says where.
+    pub(crate) log_directory: Option<PathBuf>,
     pub(crate) oom_score_adj: Option<i32>,
     pub(crate) umask: Option<u32>,
     pub(crate) pid_file: Option<PathBuf>,

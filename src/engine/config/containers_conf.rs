@@ -72,6 +72,8 @@ pub(crate) struct Containers {
     pub(crate) ipcns: Option<String>,
     pub(crate) label: Option<bool>,
     pub(crate) log_driver: Option<String>,
+    /// Where logs lie that are files, each in a directory named by its container's ID.
+    pub(crate) log_path: Option<PathBuf>,
     pub(crate) log_size_max: Option<i64>,
     pub(crate) log_tag: Option<String>,
     pub(crate) mounts: Vec<String>,
@@ -80,6 +82,8 @@ pub(crate) struct Containers {
     pub(crate) oom_score_adj: Option<i32>,
     pub(crate) pidns: Option<String>,
     pub(crate) pids_limit: Option<i64>,
+    /// `create` fills new volumes with the image's files, and not the first start.
+    pub(crate) prepare_volume_on_create: bool,
     pub(crate) privileged: bool,
     pub(crate) read_only: bool,
     pub(crate) seccomp_profile: Option<PathBuf>,

@@ -80,7 +80,7 @@ const fn idle(
 
 /// What is neither here nor read asks for nothing that a user could miss: programs that ketch does without, and how
 /// other engines divide their work (locks, databases, services, pods).
-const WITHOUT_EFFECT: [Idle; 27] = [
+const WITHOUT_EFFECT: [Idle; 25] = [
     idle(
         "containers",
         "apparmor_profile",
@@ -96,13 +96,6 @@ const WITHOUT_EFFECT: [Idle; 27] = [
     ),
     idle("containers", "keyring", &["true"], "every container has a session keyring of its own"),
     idle("containers", "label_users", &["false"], "ketch sets no SELinux labels"),
-    idle("containers", "log_path", &[], "logs lie with their containers, or where --log-opt path=… says"),
-    idle(
-        "containers",
-        "prepare_volume_on_create",
-        &["false"],
-        "a volume gets the image's files when its container starts, or when `cp` looks for them",
-    ),
     idle(
         "engine",
         "chown_copied_files",
@@ -187,7 +180,7 @@ mod tests {
     #[test]
     fn what_cannot_be_followed_is_told() {
         let text =
-            "[containers]\nlog_path=''\ninterface_name='lan'\n[engine]\nvolume_path='/v'\nenv=['A=1']\n";
+            "[containers]\ninterface_name='lan'\n[engine]\nstatic_dir=''\nvolume_path='/v'\nenv=['A=1']\n";
         let told = without_effect(&text.parse().unwrap());
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].starts_with("\"interface_name\" in [containers] has no effect"), "{told:?}");

@@ -1,10 +1,12 @@
 //! Where output goes: the driver and its options.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
+use crate::base::id::ContainerId;
 use crate::base::log_tag::{self, TagFacts};
 use crate::base::size;
-use crate::base::spec::Log;
+use crate::base::spec::{ContainerSpec, Log};
 use crate::engine::error::{Error, Result};
 use crate::engine::request::ContainerRequest;
 use crate::engine::resolve::Facts;
@@ -67,7 +69,30 @@ pub(super) fn log(request: &ContainerRequest, facts: &Facts<'_>) -> Result<Log> 
         }
         set(&mut log, key, value, facts)?;
     }
+    let usual = request.log_directory.as_ref().map(|top| log_below(&facts.directory.join(top), &facts.id));
+    log.path = log.path.or(usual);
     Ok(log)
+}
+
+/// The place of a container's log below the directory of the configuration, as containers.conf(5) has it.
+fn log_below(top: &Path, id: &ContainerId) -> PathBuf {
+    top.join(id.as_str()).join("ctr.log")
+}
+
+/// The directory of a log that is below that of the configuration.
+pub(crate) fn own_log_directory(spec: &ContainerSpec) -> Option<&Path> {
+    let path = spec.log.path.as_deref()?;
+    let directory = path.parent()?;
+    (path == log_below(directory.parent()?, &spec.id)).then_some(directory)
+}
+
+/// Gives what was the container `original` a log of its own, if that one had.
+pub(crate) fn rename_log(spec: &mut ContainerSpec, original: &ContainerId) {
+    let renamed = spec.log.path.as_deref().and_then(|path| {
+        let top = path.parent()?.parent()?;
+        (path == log_below(top, original)).then(|| log_below(top, &spec.id))
+    });
+    spec.log.path = renamed.or(spec.log.path.take());
 }
 
 fn set(log: &mut Log, key: &str, value: &str, facts: &Facts<'_>) -> Result<()> {

@@ -15,6 +15,7 @@ mod network;
 mod process;
 mod security;
 
+pub(crate) use crate::engine::resolve::log::{own_log_directory, rename_log};
 pub(crate) use crate::engine::resolve::namespaces::userns;
 pub(crate) use crate::engine::resolve::process::BUILTIN_LABEL;
 

@@ -117,6 +117,8 @@ pub(crate) struct Unpack {
 pub(crate) enum Job {
     Pack(Pack),
     Unpack(Unpack),
+    /// Nothing but to find the files, by which the volumes of a container that has never run are filled.
+    Mount,
 }
 
 /// One order. Descriptors: the file or pipe with the archive, then a pidfd for [`Place::Running`].
@@ -309,6 +311,7 @@ fn carry_out(order: CopyOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) -> 
             };
             unpack(&root, &job, owner, File::from(archive))
         }
+        Job::Mount => begin(false),
     }
 }
 
