@@ -375,13 +375,57 @@ fn a_directory_of_ids_that_the_container_lacks_is_given_to_its_user() {
     sandbox.sh(&["-v", &bind], "chown -hR 0:0 /d").ok();
 }
 
+fn tmpfs_maps_ids() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel's release");
+    let numbers: Vec<u32> = release.split('.').take(2).filter_map(|part| part.parse().ok()).collect();
+    numbers >= vec![6, 3]
+}
+
+/// `idmap=uids=…;gids=…`: what lies on the disk is shown as other IDs of the host, or with `@` of the container.
+#[test]
+fn an_idmapped_mount_shows_the_owners_as_written() {
+    let sandbox = Sandbox::new();
+    let refused =
+        sandbox.ketch(["run", "--rm", "--net=none", "-v=/tmp:/d:idmap=uids=0-1-1;gids=0-1-1", "bb", "true"]);
+    assert!(refused.fails(125).contains("idmapped mounts are for root of the host"), "{}", refused.stderr);
+    for mount in [
+        "-v=/tmp:/d:idmap=foo",
+        "-v=/tmp:/d:idmap=uids=0-1",
+        "--mount=type=bind,src=/tmp,dst=/d,idmap=uids=x",
+    ] {
+        let nonsense = sandbox.ketch(["run", "--rm", "--net=none", mount, "bb", "true"]);
+        assert!(nonsense.fails(125).contains("invalid idmap="), "{}", nonsense.stderr);
+    }
+    if !tmpfs_maps_ids() {
+        return;
+    }
+    let disk = sandbox.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let disk = disk.to_str().unwrap();
+    let script = format!(
+        "mount -t tmpfs t {disk} && touch {disk}/f && chown 5:6 {disk}/f || exit 9
+         run() {{ ketch run --rm --net=none \"$@\" bb stat -c %u:%g /d/f; }}
+         maps='--uidmap=0:1000:2000 --gidmap=0:2000:2000'
+         run -v {disk}:/d:'idmap=uids=0-1-10;gids=0-100-3#6-7-1'
+         run --mount type=bind,src={disk},dst=/d,'idmap=uids=0-1-5;gids=0-100-10'
+         run $maps -v {disk}:/d:'idmap=uids=0-1000-10;gids=0-2000-10'
+         run $maps -v {disk}:/d:'idmap=uids=@0-1-10;gids=@0-2-10'
+         run $maps -v {disk}:/d:idmap=uids=@0-1-10
+         run -v {disk}:/d:idmap=uids=0-1-10 2>&1 | head -n 1"
+    );
+    let output = sandbox
+        .program("unshare", ["--user", "--map-root-user", "--map-auto", "--mount", "sh", "-c", &script])
+        .run();
+    let lines: Vec<&str> = output.ok().lines().collect();
+    let wrong = "Error: invalid mappings specified for the mount on `/d`";
+    assert_eq!(lines, ["6:7", "65534:106", "5:6", "6:8", "6:6", wrong], "{}", output.stderr);
+}
+
 /// tmpfs can be idmapped by whoever is root where it was mounted.
 #[test]
 fn an_idmapped_mount_shows_the_owners_on_the_disk() {
     let sandbox = Sandbox::new();
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let numbers: Vec<u32> = release.split('.').take(2).filter_map(|part| part.parse().ok()).collect();
-    if numbers < vec![6, 3] {
+    if !tmpfs_maps_ids() {
         return;
     }
     let disk = sandbox.path("disk");
@@ -458,7 +502,6 @@ fn a_commit_has_the_owners_that_the_container_sees() {
     }
 }
 
-/// The monitor is in the other container's user namespace by then.
 #[test]
 fn who_shares_a_user_namespace_is_started_again_by_its_policy() {
     let sandbox = Sandbox::new();
@@ -478,5 +521,58 @@ fn who_shares_a_user_namespace_is_started_again_by_its_policy() {
         sandbox.ok(["rm", "-f", "-t0", "y", "x"]);
         sandbox.ok(["volume", "rm", "v"]);
         sandbox.sh(&[given.trim_end_matches(":U")], "chown -R 0:0 /d").ok();
+    }
+}
+
+/// Namespaces are joined anew for each life: those of a container that was started anew are others.
+#[test]
+fn who_shares_namespaces_follows_a_container_into_its_next_life() {
+    let sandbox = Sandbox::new();
+    for mode in ["", "auto", "keep-id"] {
+        sandbox.start("x", &[&format!("--userns={mode}")], "exec sleep 1000");
+        let script = "trap 'exit 1' TERM; while :; do sleep 0.1; done";
+        let own = ["--restart=always", "--net=container:x", "--ipc=container:x"];
+        sandbox.ok([&["run", "-d", "--name=y"], &own[..], &["bb", "sh", "-c", script]].concat());
+        for (life, again) in
+            [("1", &[&["restart", "-t0", "x"][..]][..]), ("2", &[&["stop", "-t0", "x"], &["start", "x"]])]
+        {
+            again.iter().for_each(|words| drop(sandbox.ok(*words)));
+            // It may be killed along with process 1.
+            sandbox.ketch(["exec", "-u0", "y", "kill", "-TERM", "1"]);
+            sandbox.wait_until(
+                &["inspect", "--format={{.RestartCount}} {{.State.Status}}", "y"],
+                &format!("{life} running"),
+            );
+            for kind in ["user", "net", "ipc"] {
+                let namespace =
+                    |name| sandbox.ok(["exec", name, "readlink", &format!("/proc/self/ns/{kind}")]);
+                assert_eq!(namespace("y"), namespace("x"), "{mode} {kind}");
+            }
+        }
+        sandbox.ok(["stop", "-t0", "x"]);
+        sandbox.ketch(["exec", "-u0", "y", "kill", "-TERM", "1"]);
+        sandbox.wait_until(&["inspect", "--format={{.State.Error}}", "y"], "is not running");
+        sandbox.ok(["rm", "-f", "-t0", "y", "x"]);
+    }
+}
+
+/// A published port takes a descriptor; so many of them must not be in the way of those that init needs.
+#[test]
+fn descriptors_of_many_published_ports_are_in_nobodys_way() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.write("home/file", "x");
+    fs::set_permissions(sandbox.path("home"), fs::Permissions::from_mode(0o700)).unwrap();
+    let file = format!("-v={}:/file:ro", file.display());
+    for count in [84, 86, 88, 90, 150, 1000] {
+        // Each the kernel's choice: nobody has a thousand in a row.
+        let ports = (0..count).map(|port| format!("-p=127.0.0.1::{}", 1000 + port));
+        for userns in ["auto", "nomap"] {
+            let mut words: Vec<String> =
+                ["run", "--rm", "-v=v:/v", &file, &format!("--userns={userns}")].map(str::to_owned).into();
+            words.extend(ports.clone());
+            words.extend(["bb", "sh", "-c", "cat /file; touch /v/f"].map(str::to_owned));
+            let run = sandbox.ketch(&words);
+            assert_eq!(run.ok(), "x", "{count} {userns}: {}", run.stderr);
+        }
     }
 }

@@ -14,7 +14,7 @@
 use crate::base::idmap::{IdExtent, IdMap};
 
 /// Why a text is no map, or a map cannot be made.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum IdMapError {
     #[error("invalid mapping {0:?}: write [+][u|g]INSIDE:[@]OUTSIDE[:COUNT]")]
     Syntax(String),
@@ -24,6 +24,8 @@ pub(crate) enum IdMapError {
     WithoutRoot,
     #[error("the mapping gives the {0} {1} twice")]
     Overlap(&'static str, u32),
+    #[error("invalid idmap={0}: write uids=ON_DISK-SHOWN-COUNT[#…];gids=…")]
+    Request(String),
     #[error("the mapping has more parts than the kernel takes ({MAX_EXTENTS})")]
     TooMany,
 }
@@ -220,6 +222,81 @@ fn fill(extents: &mut Vec<IdExtent>, size: u32) {
     }
 }
 
+/// How a mount shows the owners on the disk: `idmap` as the container's IDs, `idmap=uids=…;gids=…` as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct IdmapRequest {
+    /// `None` for the container's IDs.
+    pub(crate) uids: Option<Vec<ShownIds>>,
+    pub(crate) gids: Option<Vec<ShownIds>>,
+}
+
+/// Some IDs on the disk, and those of the host as which they are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ShownIds {
+    pub(crate) extent: IdExtent,
+    /// `@`: they are shown as IDs of the container.
+    pub(crate) of_container: bool,
+}
+
+impl ShownIds {
+    /// The extents in IDs of the host, for a container with the map `own`. What the container has not is left out.
+    pub(crate) fn extents(&self, own: &IdMap) -> Vec<IdExtent> {
+        let IdExtent { inside, outside, len } = self.extent;
+        if !self.of_container {
+            return vec![self.extent];
+        }
+        let (first, end) = (u64::from(outside), u64::from(outside) + u64::from(len));
+        let part = |known: &IdExtent| {
+            let from = first.max(known.inside.into());
+            let to = end.min(u64::from(known.inside) + u64::from(known.len));
+            let number = |id: u64| u32::try_from(id).ok();
+            (from < to).then(|| {
+                Some(IdExtent {
+                    inside: inside.checked_add(number(from - first)?)?,
+                    outside: known.outside + number(from - u64::from(known.inside))?,
+                    len: number(to - from)?,
+                })
+            })?
+        };
+        own.0.iter().filter_map(part).collect()
+    }
+}
+
+/// Reads what follows `idmap=`: `uids=[@]ON_DISK-SHOWN-COUNT[#…];gids=…`.
+///
+/// # Errors
+///
+/// [`IdMapError::Request`].
+///
+/// # Source
+///
+/// podman-run(1), `--mount`; the results of podman 5.4.2.
+pub(crate) fn parse_request(text: &str) -> Result<IdmapRequest, IdMapError> {
+    let bad = || IdMapError::Request(text.to_owned());
+    let mut request = IdmapRequest::default();
+    for part in text.split(';') {
+        let (kind, ranges) = part.split_once('=').ok_or_else(bad)?;
+        let ranges = ranges.split('#').map(shown_ids).collect::<Option<Vec<_>>>().ok_or_else(bad)?;
+        let half = match kind {
+            "uids" => &mut request.uids,
+            "gids" => &mut request.gids,
+            _ => return Err(bad()),
+        };
+        *half = Some(ranges);
+    }
+    Ok(request)
+}
+
+fn shown_ids(text: &str) -> Option<ShownIds> {
+    let (of_container, numbers) = match text.strip_prefix('@') {
+        Some(numbers) => (true, numbers),
+        None => (false, text),
+    };
+    let mut fields = numbers.split('-').map(|field| field.parse().ok());
+    let extent = IdExtent { inside: fields.next()??, outside: fields.next()??, len: fields.next()?? };
+    (fields.next().is_none() && extent.len > 0).then_some(ShownIds { extent, of_container })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,5 +342,37 @@ mod tests {
         assert_eq!(of(&["+4000000000:100000:5"]).unwrap().0, "0 0 65537\n4000000000 100000 5\n");
         let users = of(&["0:0:5", "+7:70000:4294897295"]).unwrap().0;
         assert!(users.starts_with("0 0 5\n5 5 2\n7 70000 4294897295\n"), "{users}");
+    }
+
+    #[test]
+    fn idmaps_of_mounts() {
+        let extent = |inside, outside, len| IdExtent { inside, outside, len };
+        let own = IdMap(vec![extent(0, 1000, 5), extent(5, 3000, 100)]);
+        for (text, uids) in [
+            ("uids=0-1-10", vec![extent(0, 1, 10)]),
+            ("gids=0-0-1;uids=0-1-10#20-100-5", vec![extent(0, 1, 10), extent(20, 100, 5)]),
+            ("uids=@7-0-5", vec![extent(7, 1000, 5)]),
+            ("uids=@7-3-4", vec![extent(7, 1003, 2), extent(9, 3000, 2)]),
+            ("uids=@0-104-4", vec![extent(0, 3099, 1)]),
+            ("uids=@0-105-4", vec![]),
+        ] {
+            let request = parse_request(text).unwrap();
+            let got: Vec<_> = request.uids.unwrap().iter().flat_map(|ids| ids.extents(&own)).collect();
+            assert_eq!(got, uids, "{text}");
+        }
+        for text in [
+            "",
+            "foo",
+            "uids",
+            "uids=",
+            "uids=x",
+            "uids=0-1",
+            "uids=0-@1-1",
+            "uids=0-1-0",
+            "uids=0-1-1-1",
+            "uids=0-1-1;",
+        ] {
+            assert_eq!(parse_request(text), Err(IdMapError::Request(text.to_owned())));
+        }
     }
 }

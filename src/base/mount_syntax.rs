@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::base::bytes::Bytes;
 use crate::base::csv;
+use crate::base::idmap_syntax::{self, IdMapError, IdmapRequest};
 use crate::base::size;
 use crate::base::truth;
 
@@ -22,8 +23,8 @@ pub(crate) struct MountRequest {
     pub(crate) propagation: Option<String>,
     /// `:O`: changes go to a directory of their own, above the source.
     pub(crate) overlay: Option<OverlayRequest>,
-    /// `:idmap`: show the source's owners as the container's IDs.
-    pub(crate) idmap: bool,
+    /// `:idmap`: show the source's owners as other IDs.
+    pub(crate) idmap: Option<IdmapRequest>,
 }
 
 /// Where the changes of a mount with `:O` go; without directories they end with the container's life.
@@ -81,6 +82,8 @@ pub(crate) enum MountSyntaxError {
     Option(String, String),
     #[error("{0:?}: {1}")]
     Mount(String, &'static str),
+    #[error("{0:?}: {1}")]
+    Idmap(String, IdMapError),
     #[error("invalid options {0:?}, can only specify 1 {1} option")]
     Twice(String, &'static str),
     #[error("can't use 'O' with other options: {0:?}")]
@@ -107,7 +110,9 @@ struct Options {
     /// `ro` or `rw`, once one was given.
     read_only: Option<bool>,
     overlay: Option<OverlayRequest>,
-    idmap: bool,
+    idmap: Option<IdmapRequest>,
+    /// An `idmap=` that means nothing, and why.
+    bad_idmap: Option<IdMapError>,
     /// An option that `O` cannot stand beside.
     beside_overlay: bool,
     /// Both of a pair that exclude each other.
@@ -130,7 +135,8 @@ impl Options {
             "rw" => self.set_read_only(false),
             "U" => self.chown = true,
             "O" => drop(self.overlay.get_or_insert_default()),
-            "idmap" => self.idmap = true,
+            "idmap" => self.idmap = Some(IdmapRequest::default()),
+            own if own.starts_with("idmap=") => self.take_idmap(&own["idmap=".len()..]),
             directory if of_overlay => {
                 let overlay = self.overlay.get_or_insert_default();
                 let path = |prefix| directory.strip_prefix(prefix).map(PathBuf::from);
@@ -156,6 +162,13 @@ impl Options {
         true
     }
 
+    fn take_idmap(&mut self, text: &str) {
+        match idmap_syntax::parse_request(text) {
+            Ok(request) => self.idmap = Some(request),
+            Err(err) => self.bad_idmap = Some(err),
+        }
+    }
+
     fn set_read_only(&mut self, read_only: bool) {
         if self.read_only.replace(read_only).is_some() {
             self.conflict = Some("'rw' or 'ro'");
@@ -164,6 +177,9 @@ impl Options {
 
     /// Options that exclude each other are an error, as in podman.
     fn check(&self, text: &str) -> Result<()> {
+        if let Some(err) = &self.bad_idmap {
+            return Err(MountSyntaxError::Idmap(text.to_owned(), err.clone()));
+        }
         if let Some(what) = self.conflict {
             return Err(MountSyntaxError::Twice(text.to_owned(), what));
         }
@@ -383,10 +399,9 @@ fn take_field(fields: &mut Fields, key: &str, value: Option<&str>) -> bool {
         ("volume-opt", Some(value)) => fields.driver_options.push(value.to_owned()),
         ("volume-label", Some(value)) => fields.labels.push(value.to_owned()),
         ("volume-driver", Some("local" | "")) => {}
-        ("idmap", None) => fields.options.idmap = true,
-        ("idmap", Some(value)) => match value.parse() {
-            Ok(truth) => fields.options.idmap = truth,
-            Err(_) => return false,
+        ("idmap", Some(value)) => match value.parse::<bool>() {
+            Ok(truth) => fields.options.idmap = truth.then(IdmapRequest::default),
+            Err(_) => fields.options.take_idmap(value),
         },
         // `64mb` is docker's; the kernel's own forms (`10%`) are left to it.
         ("tmpfs-size", Some(value)) => fields.options.data.push(match size::parse(value) {
@@ -480,7 +495,7 @@ mod tests {
             request.overlay,
             Some(OverlayRequest { upper: Some("/u".into()), work: Some("/w".into()) })
         );
-        assert!(parse_volume(OsStr::new("/a:/b:idmap")).unwrap().idmap);
+        assert!(parse_volume(OsStr::new("/a:/b:idmap")).unwrap().idmap.is_some());
         for bad in [
             "",
             ":",

@@ -209,7 +209,7 @@ impl Compose<'_> {
                     options: Vec::new(),
                     propagation: None,
                     overlay: None,
-                    idmap: false,
+                    idmap: None,
                 }),
             }
         }

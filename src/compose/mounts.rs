@@ -64,7 +64,7 @@ pub(super) fn mounts(
                 options: Vec::new(),
                 propagation: None,
                 overlay: None,
-                idmap: false,
+                idmap: None,
             });
         }
     }
@@ -154,7 +154,7 @@ fn mount(project: &Project, volume: &Node) -> Result<MountRequest> {
         options: Vec::new(),
         propagation: part("bind", "propagation").and_then(Node::as_str).map(str::to_owned),
         overlay: None,
-        idmap: false,
+        idmap: None,
     })
 }
 

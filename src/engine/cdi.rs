@@ -160,7 +160,7 @@ impl CdiMount {
             options: flags.into_iter().filter(|flag| has(flag)).map(str::to_owned).collect(),
             propagation: None,
             overlay: None,
-            idmap: false,
+            idmap: None,
         }
     }
 }

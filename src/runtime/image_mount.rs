@@ -40,7 +40,7 @@ pub(crate) fn mount_container(
     at: &Path,
 ) -> Result<(), Failure> {
     let what = "mount the container's root";
-    let mounted = match (pid, plan::root(spec, places)) {
+    let mounted = match (pid, plan::root(spec, places, spec.security.privileged)) {
         (Some(pid), _) => {
             foreign_mount::copy_of(pid, Wanted { path: Path::new("/"), only_tmpfs: false, what })?
         }

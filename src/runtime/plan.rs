@@ -36,7 +36,7 @@ pub(crate) struct Places {
 /// What only the running monitor knows.
 #[derive(Clone, Debug)]
 pub(crate) struct Situation {
-    /// Directories and files that init opens, under these numbers, before it becomes root.
+    /// Directories that init opens, under these numbers, before it becomes root.
     pub(crate) reach: Vec<(PathBuf, i32)>,
     /// Group 5, to which terminals belong by custom, exists inside.
     pub(crate) group_tty_mapped: bool,
@@ -49,14 +49,15 @@ pub(crate) struct Situation {
     /// /proc and /dev/mqueue of namespaces that are [foreign](is_foreign): numbers of descriptors.
     pub(crate) foreign_proc: Option<i32>,
     pub(crate) foreign_mqueue: Option<i32>,
-    /// Mounts whose sources are among `reach`, by their number in the spec: the numbers of descriptors.
-    pub(crate) reached: BTreeMap<usize, i32>,
     /// Mounts that are made already, by their number in the spec: the numbers of descriptors.
     pub(crate) prepared: BTreeMap<usize, i32>,
     /// The groups of the container, from the first to the last, as `ping_group_range` wants them.
     pub(crate) groups: Option<(u32, u32)>,
     /// The container is on netd's networks, and the host's congestion control is one that sends by a timer.
     pub(crate) paces: bool,
+    /// It may open device nodes that it has made itself, or that its image has: the kernel asks for each device by number, or
+    /// nobody does.
+    pub(crate) own_nodes: bool,
     /// What its volumes consist of, by name.
     pub(crate) volumes: BTreeMap<String, VolumePlan>,
     /// Descriptors of the monitor that the command gets, and under which numbers.
@@ -132,18 +133,12 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
             steps.push(Step::Domainname(spec.domainname.clone()));
         }
     }
-    steps.push(Step::Root(root(spec, places)));
+    steps.push(Step::Root(root(spec, places, situation.own_nodes)));
     steps.extend(accounts(spec).map(|plan| Step::Accounts(Box::new(plan))));
     let user_mount = |index: usize| user_mount(&spec.mounts[index], index, places, &situation.volumes);
     let prepared = |index: usize, mount: MountPlan| {
-        let source = match (situation.prepared.get(&index), situation.reached.get(&index), mount.source) {
-            (Some(number), ..) => MountSource::Detached(*number),
-            (None, Some(number), MountSource::Host { recursive, .. }) => {
-                MountSource::Host { path: format!("/proc/self/fd/{number}").into(), recursive }
-            }
-            (.., source) => source,
-        };
-        MountPlan { source, ..mount }
+        let made = situation.prepared.get(&index).map(|number| MountSource::Detached(*number));
+        MountPlan { source: made.unwrap_or(mount.source), ..mount }
     };
     let in_place_of = |target: &str| {
         let found = spec.mounts.iter().position(|mount| mount.target.as_bytes() == target.as_bytes());
@@ -284,11 +279,6 @@ pub(crate) fn has_own_network(spec: &ContainerSpec) -> bool {
     !matches!(spec.network.mode, NetworkMode::Host | NetworkMode::Container(_) | NetworkMode::Path(_))
 }
 
-/// Does the monitor join a user namespace that is there already?
-pub(crate) fn joins_user_namespace(spec: &ContainerSpec) -> bool {
-    shares_user_namespace_of(spec).is_some() || matches!(spec.userns, UserNamespace::Path(_))
-}
-
 /// A container that shares a namespace of another shares its user namespace too: only there does
 /// its root have any power over what it shares.
 pub(crate) fn shares_user_namespace_of(spec: &ContainerSpec) -> Option<&crate::base::id::ContainerId> {
@@ -322,8 +312,8 @@ fn layer_paths(layers: &[Digest], places: &Places) -> Vec<PathBuf> {
     layers.iter().rev().map(path).collect()
 }
 
-/// The root file system.
-pub(super) fn root(spec: &ContainerSpec, places: &Places) -> RootPlan {
+/// The root file system; with `own_nodes` device nodes that lie in it may be opened.
+pub(super) fn root(spec: &ContainerSpec, places: &Places, own_nodes: bool) -> RootPlan {
     let lowers = match &spec.root {
         Root::Directory(path) => return RootPlan::Directory(path.clone()),
         Root::DirectoryOverlay(path) => vec![path.clone()],
@@ -334,14 +324,8 @@ pub(super) fn root(spec: &ContainerSpec, places: &Places) -> RootPlan {
         lowers,
         upper: Some((places.container.join("upper"), places.container.join("work"))),
         volatile: spec.auto_remove,
-        device_nodes: uses_own_nodes(spec),
+        device_nodes: own_nodes,
     })
-}
-
-/// May it use device nodes that it has made itself, or that its image has? Where the kernel asks for each device by
-/// number, or nobody does.
-fn uses_own_nodes(spec: &ContainerSpec) -> bool {
-    spec.security.privileged || !spec.device_rules.is_empty()
 }
 
 /// A mount that ketch itself decides on.
@@ -423,8 +407,8 @@ fn devices(spec: &ContainerSpec, situation: &Situation, users_dev: Option<MountP
         pts.push(("gid", "5"));
     }
     let is_own = users_dev.is_none();
-    // Its devices are bound, each with flags of its own: root of the machine who may make nodes may open none of them.
-    let nodev = if uses_own_nodes(spec) { 0 } else { attr::NODEV };
+    // Its devices are bound, each with flags of its own.
+    let nodev = if situation.own_nodes { 0 } else { attr::NODEV };
     let dev = users_dev.unwrap_or_else(|| standard("/dev", tmpfs, attr::NOSUID | attr::NOEXEC | nodev));
     let mut steps = vec![
         Step::Mount(dev),

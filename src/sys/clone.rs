@@ -12,6 +12,8 @@ pub(crate) mod flags {
     pub(crate) const IPC: u64 = libc::CLONE_NEWIPC as u64;
     pub(crate) const UTS: u64 = libc::CLONE_NEWUTS as u64;
     pub(crate) const NET: u64 = libc::CLONE_NEWNET as u64;
+    /// No namespace: the child is one of the caller's parent.
+    pub(crate) const SIBLING: u64 = libc::CLONE_PARENT as u64;
 }
 
 /// Who is running after [`clone3`].
@@ -78,7 +80,8 @@ pub(crate) fn clone3_into(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Re
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = namespaces | libc::CLONE_PIDFD as u64;
     args.pidfd = (&raw mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    // A sibling has the caller's own.
+    args.exit_signal = if namespaces & flags::SIBLING == 0 { libc::SIGCHLD as u64 } else { 0 };
     if let Some(cgroup) = cgroup {
         args.flags |= INTO_CGROUP;
         args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());

@@ -28,6 +28,8 @@ is '--device' "$($k run --rm --net=none --device $disk:/x:r --rootfs $r sh -c "$
 read-only'
 is '--device-cgroup-rule' "$($k run --rm --net=none -v $disk:/x --device-cgroup-rule "b $numbers r" --rootfs $r sh -c "$look")" opened
 is 'a node of its own' "$($k run --rm --net=none --cap-add mknod --device-cgroup-rule "b $numbers r" --rootfs $r sh -c "mknod /dev/y b ${numbers%:*} ${numbers#*:}; head -c1 /dev/y > /dev/null && echo opened")" opened
+is 'a node of its own, the usual' "$($k run --rm --net=none --cap-add mknod --rootfs $r sh -c "mknod /dev/y c 1 3; mknod /x c 1 3; echo x > /dev/y && echo x > /x && echo written; mknod /z b ${numbers%:*} ${numbers#*:}; head -c1 /z > /dev/null 2>&1 || echo refused")" 'written
+refused'
 is '--privileged' "$($k run --rm --net=none --privileged -v $disk:/x --rootfs $r sh -c "$look")" opened
 $k run -d --net=none --name dev -v $disk:/x --rootfs $r sleep 1000 > /dev/null
 is 'exec, too' "$($k exec dev sh -c "$look")" refused

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
+use crate::base::idmap::IdMap;
 
 /// One mount over the root file system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,9 +22,12 @@ pub(crate) struct Mount {
     /// Changes go above the source and not into it (`:O`).
     #[serde(default)]
     pub(crate) overlay: Option<MountOverlay>,
-    /// Show the owners on the disk as the container's IDs (`:idmap`).
+    /// Show the owners on the disk as other IDs (`:idmap`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) idmap: bool,
+    /// As which, if not as the container's: users and groups, from IDs on the disk to IDs of U.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shown_ids: Option<(IdMap, IdMap)>,
 }
 
 impl Mount {
@@ -37,6 +41,7 @@ impl Mount {
             propagation: None,
             overlay: None,
             idmap: false,
+            shown_ids: None,
         }
     }
 }

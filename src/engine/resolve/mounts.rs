@@ -5,6 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::base::bytes::Bytes;
+use crate::base::idmap::{IdExtent, IdMap};
+use crate::base::idmap_syntax::ShownIds;
 use crate::base::manifest::ContainerDefaults;
 use crate::base::mount_syntax::{MountKindRequest, MountRequest};
 use crate::base::spec::{Mount, MountKind, MountOverlay, UserNamespace};
@@ -111,6 +113,7 @@ fn mount(wish: &MountRequest, facts: &Facts<'_>) -> Result<Mount> {
     if overlay.as_ref().is_some_and(|overlay| overlay.upper.is_some() != overlay.work.is_some()) {
         return Err(Error::invalid("upperdir and workdir must be specified together for an overlay volume"));
     }
+    let (idmap, shown_ids) = idmap(wish, facts)?;
     Ok(Mount {
         target,
         kind,
@@ -118,30 +121,58 @@ fn mount(wish: &MountRequest, facts: &Facts<'_>) -> Result<Mount> {
         options: wish.options.clone(),
         propagation: wish.propagation.clone(),
         overlay,
-        idmap: idmap(wish, facts)?,
+        idmap,
+        shown_ids,
     })
 }
 
-/// Whether the mount is to show the owners on the disk as the container's IDs: only files of the host have others, and only
-/// where the container has IDs of its own.
-fn idmap(wish: &MountRequest, facts: &Facts<'_>) -> Result<bool> {
+/// Whether the mount is to show the owners on the disk as other IDs, and as which if not as the container's. Only files of the
+/// host have others.
+fn idmap(wish: &MountRequest, facts: &Facts<'_>) -> Result<(bool, Option<(IdMap, IdMap)>)> {
     let is_of_the_host = matches!(wish.kind, MountKindRequest::Bind { .. } | MountKindRequest::Volume { .. });
     let has_same_ids = matches!(facts.userns, UserNamespace::Default | UserNamespace::Host);
-    if !wish.idmap || !is_of_the_host || has_same_ids {
-        return Ok(false);
+    let Some(wanted) = wish.idmap.as_ref().filter(|_| is_of_the_host) else { return Ok((false, None)) };
+    let is_own = wanted.uids.is_some() || wanted.gids.is_some();
+    if has_same_ids && !is_own {
+        return Ok((false, None));
     }
     if !facts.is_root {
         let message = "idmapped mounts are for root of the host: the kernel refuses them to users";
         return Err(Error::new(Kind::Unsupported, message)
             .hint("leave out idmap; with --userns=keep-id your files are yours inside"));
     }
-    if matches!(facts.userns, UserNamespace::Container { .. } | UserNamespace::Path(_)) {
-        let message = "idmap needs a user namespace of the container's own";
-        return Err(
-            Error::new(Kind::Unsupported, message).hint("--userns=auto, --uidmap and --gidmap make one")
-        );
+    let all = || IdMap(vec![IdExtent { inside: 0, outside: 0, len: u32::MAX }]);
+    let containers = match &facts.userns {
+        UserNamespace::Maps { uids, gids } => Some((uids.clone(), gids.clone())),
+        UserNamespace::Container { .. } | UserNamespace::Path(_) => None,
+        _ => Some((all(), all())),
+    };
+    if !is_own && containers.is_some() {
+        return Ok((true, None));
     }
-    Ok(true)
+    let half = |ids: &Option<Vec<ShownIds>>, container: Option<IdMap>| {
+        let needs_container = ids.as_ref().is_none_or(|ids| ids.iter().any(|ids| ids.of_container));
+        if needs_container && container.is_none() {
+            let message = "idmap needs a user namespace of the container's own";
+            return Err(
+                Error::new(Kind::Unsupported, message).hint("--userns=auto, --uidmap and --gidmap make one")
+            );
+        }
+        let container = container.unwrap_or_default();
+        Ok(match ids {
+            Some(ids) => IdMap(ids.iter().flat_map(|ids| ids.extents(&container)).collect()),
+            None if has_same_ids => IdMap::default(),
+            None => container,
+        })
+    };
+    let (uids, gids) = containers.unzip();
+    let (uids, gids) = (half(&wanted.uids, uids)?, half(&wanted.gids, gids)?);
+    if uids.size() == 0 || gids.size() == 0 {
+        let target = wish.target.to_string_lossy();
+        return Err(Error::invalid(format!("invalid mappings specified for the mount on `{target}`"))
+            .hint("write idmap=uids=ON_DISK-SHOWN-COUNT;gids=ON_DISK-SHOWN-COUNT"));
+    }
+    Ok((true, Some((uids, gids))))
 }
 
 /// A source as an absolute path of the host; `~` is the caller's home.

@@ -64,7 +64,7 @@ fn join(pid: i32, first: &OwnedFd) -> Result<()> {
 /// Mounts a stopped container's root, in the mount namespace of this stage alone.
 fn root_of(spec: &ContainerSpec, container: PathBuf, store: &Path) -> Result<RootDir> {
     let places = Places { container, layers: store.join("layers"), volumes: store.join("volumes") };
-    let root = match plan::root(spec, &places) {
+    let root = match plan::root(spec, &places, false) {
         RootPlan::Overlay(mut overlay) => {
             // A volatile overlay that was mounted twice counts as damaged.
             overlay.volatile = false;

@@ -1,6 +1,5 @@
 //! From the spec to a running process 1.
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -12,19 +11,19 @@ use crate::base::etc::HostsBase;
 use crate::base::idmap::IdMap;
 use crate::base::spec::{ContainerSpec, MountKind, Namespace, Record, SPEC_VERSION, UserNamespace};
 use crate::runtime::failure::{Failure, FailureKind};
-use crate::runtime::init::{self, InitReport, kept};
-use crate::runtime::plan::{self, OfTheHost, Places, Situation};
+use crate::runtime::init::{self, InitReport};
+use crate::runtime::plan::{self, OfTheHost, Places};
 use crate::runtime::rootfs::RootDir;
-use crate::runtime::step::{MountSource, Step};
-use crate::runtime::{identity, idmaps, seccomp};
+use crate::runtime::{identity, idmaps};
 use crate::stage::wire::{self, WireError};
 use crate::store::Store;
-use crate::sys::clone::{Cloned, flags};
-use crate::sys::pidfd;
+use crate::sys::clone::flags;
+use crate::sys::{namespace, pidfd};
 
-use super::cgroups::{self, Cgroups};
+use super::cgroups::Cgroups;
+use super::expected::{Born, Expected};
 use super::volumes::Volumes;
-use super::wiring::{self, Wiring};
+use super::wiring::Wiring;
 use super::{Monitor, etcfiles, join, outside, prepare, record, shared_shm};
 
 /// A container that has just started, and everything its monitor holds of it.
@@ -74,16 +73,12 @@ pub(super) fn start(
 ) -> Result<Living, Failure> {
     let spec = &monitor.spec;
     let places = places(monitor);
-    // Before the monitor is in the other container's user namespace, where it is not what it is here.
     let shared_shm = match &spec.namespaces.ipc {
         Namespace::Container(id) => Some(shared_shm::of_container(join::pid_of(monitor, id)?)?),
         _ => None,
     };
     let nest = cgroups.nest(spec)?;
-    let first_life = monitor.order.restarts == 0;
-    // In its later lives the monitor is in the other's user namespace.
-    let is_inside = !first_life && plan::joins_user_namespace(spec);
-    let wanted = maps(spec, &places)?.filter(|_| !is_inside);
+    let wanted = maps(spec, &places)?;
     let volumes = Volumes::of(monitor)?;
     let new_volumes = volumes.new_ones();
     let root = wanted.as_ref().and_then(|(uids, gids)| root_outside(uids, gids));
@@ -94,47 +89,30 @@ pub(super) fn start(
     etcfiles::prepare(&monitor.directory, root).map_err(etc_failure)?;
     note_image_hosts(spec, &places).map_err(etc_failure)?;
     let secret_env = prepare::prepare(spec, &places.container, &monitor.order.root, wanted.as_ref())?;
-    let (places, reach, reached) = within_reach(spec, places, &mounts, wanted.as_ref(), is_inside)?;
-    join::shared_namespaces(monitor)?;
-    let foreign = outside::Foreign::of(spec)?;
-    // Those of a namespace that was joined are written already.
-    let maps = wanted.filter(|_| plan::shares_user_namespace_of(spec).is_none());
-    let own_gids = own_map("gid_map");
-    let situation = Situation {
-        reach,
-        secret_env,
-        group_tty_mapped: maps.as_ref().is_none_or(|(_, gids)| gids.to_outside(5).is_some())
-            && own_gids.to_outside(5).is_some(),
-        seccomp: seccomp::compile(&spec.security.seccomp, spec.security.capabilities)
-            .map(|filter| (!filter.is_empty()).then_some(filter))
-            .map_err(|err| Failure::new(FailureKind::Invalid, err.to_string()))?,
-        shared_shm: shared_shm.as_ref().map(AsRawFd::as_raw_fd),
-        foreign_proc: foreign.proc.as_ref().map(AsRawFd::as_raw_fd),
-        foreign_mqueue: foreign.mqueue.as_ref().map(AsRawFd::as_raw_fd),
-        reached,
-        prepared: prepared.iter().map(|(index, mount)| (*index, mount.as_raw_fd())).collect(),
-        groups: match &maps {
-            Some((_, gids)) => idmaps::group_range(gids, &own_gids),
-            None => idmaps::group_range(&idmaps::identity_of(&own_gids), &own_gids),
-        },
-        paces: wiring.is_some() && wiring::host_paces(),
-        volumes: volumes.plans.clone(),
-        kept: kept::plan(&monitor.kept),
-        window: monitor.order.window.map(|(rows, cols)| crate::sys::tty::WindowSize { rows, cols }),
-    };
-    let mut steps = plan::plan(spec, &places, situation);
-    if let Some(wiring) = wiring.as_deref_mut() {
-        let links = wiring.link_environment(&spec.process.env)?;
-        plan::await_network(&mut steps, spec, links);
-    } else {
+    let (places, reach) = within_reach(spec, places, wanted.as_ref())?;
+    let links = wiring.as_deref_mut().map(|wiring| wiring.link_environment(&spec.process.env)).transpose()?;
+    if links.is_none() {
         etcfiles::texts(spec, &monitor.name(), &monitor.directory, None)
             .and_then(|texts| etcfiles::write(&monitor.directory, &texts))
             .map_err(etc_failure)?;
     }
-    let hold = monitor.order.hold && first_life;
-    if hold {
-        steps.insert(steps.len().saturating_sub(1), Step::AwaitStart);
-    }
+    let shared = join::shared_namespaces(monitor)?;
+    // Those of a namespace that is joined are written already.
+    let maps = wanted.filter(|_| plan::shares_user_namespace_of(spec).is_none());
+    let hold = monitor.order.hold && monitor.order.restarts == 0;
+    let asks_for_devices = cgroups.asks_for_devices(spec);
+    let expected = Expected {
+        monitor,
+        places,
+        reach,
+        maps,
+        shared_shm,
+        prepared,
+        secret_env,
+        links,
+        asks_for_devices,
+        hold,
+    };
     let (report, theirs) = wire::pair().map_err(|err| Failure::errno("make a socket", err))?;
     let streams = match &monitor.stdio {
         _ if spec.process.terminal => None,
@@ -142,18 +120,21 @@ pub(super) fn start(
         None => Some(StreamPairs::new(spec.process.open_stdin)?.lasting()?),
     };
 
-    match cgroups::clone_into(clone_flags(spec, maps.is_some()), nest.as_ref()).map_err(clone_failure)? {
-        Cloned::Child => {
+    let bear = |more| expected.bear(&volumes, more, nest.as_ref());
+    let born = if shared.is_empty() { bear(0)? } else { join::beside(shared, || bear(flags::SIBLING))? };
+    match born {
+        Born::Inside { steps, foreign: _foreign } => {
             drop(report);
             init::main(steps, theirs, streams.map(|pairs| pairs.theirs))
         }
-        Cloned::Parent { pid, pidfd } => {
-            drop((theirs, steps, shared_shm, foreign, prepared));
+        Born::Outside { pid, pidfd } => {
+            drop(theirs);
             let ours = streams.map(|pairs| pairs.ours);
-            let owner = maps.as_ref().and_then(|(uids, gids)| root_outside(uids, gids));
-            let started = write_maps_of(pid, maps.as_ref()).and_then(|()| {
+            let maps = expected.maps.as_ref();
+            let owner = maps.and_then(|(uids, gids)| root_outside(uids, gids));
+            let started = write_maps_of(pid, maps).and_then(|()| {
                 cgroups.settle(spec, pid, owner)?;
-                wiring.as_mut().map_or(Ok(()), |wiring| wiring.begin(join::network_of(spec, pid)))?;
+                wiring.as_mut().map_or(Ok(()), |wiring| wiring.begin(namespace::open(pid, "net")))?;
                 let_go(&report)?;
                 let Some(wiring) = wiring.as_mut() else { return Ok(()) };
                 wiring.finish()?;
@@ -162,6 +143,7 @@ pub(super) fn start(
                 rustix::io::write(&report, b"n").ok();
                 Ok(())
             });
+            drop(expected);
             let streams = started.and_then(|()| become_command(&report, ours)).map_err(|failure| {
                 pidfd::end(pidfd.as_fd());
                 cgroups.explain(failure)
@@ -222,52 +204,37 @@ fn maps(spec: &ContainerSpec, places: &Places) -> Result<Option<(IdMap, IdMap)>,
 }
 
 /// Where the user is not mapped (`--userns=nomap`, `auto`), the container's root is nobody to the user's directories; where a group is not, to
-/// that group's. Init opens those it needs before it becomes root, under fixed numbers, and root may pass through what lies directly in them; the
-/// store as a whole stays closed. With `is_inside` the monitor is in that root's user namespace itself, where it has prepared no mount, and has let
-/// it pass in the life before. The answer: the places; what init opens; and which mounts have their sources there, under which numbers.
+/// that group's. Init opens those it needs before it becomes root, and root may pass through what lies directly in them; the store as a whole stays
+/// closed. The answer: the places, and what init opens, under the numbers of descriptors that are here so that nothing else has these numbers.
 fn within_reach(
     spec: &ContainerSpec,
     places: Places,
-    mounts: &[OfTheHost],
     maps: Option<&(IdMap, IdMap)>,
-    is_inside: bool,
-) -> Result<(Places, Reach, BTreeMap<usize, i32>), Failure> {
+) -> Result<(Places, Vec<(PathBuf, OwnedFd)>), Failure> {
     let ways = [&places.container, &places.layers, &places.volumes];
     // Where root is the user, the user's rights will do.
     let can_pass = |(uids, gids): &(IdMap, IdMap)| {
         root_outside(uids, gids).is_none() || ways.iter().all(|path| is_passable(path, uids, gids))
     };
-    if !is_inside && maps.is_none_or(can_pass) {
-        return Ok((places, Vec::new(), BTreeMap::new()));
+    if maps.is_none_or(can_pass) {
+        return Ok((places, Vec::new()));
     }
-    if !is_inside {
-        let_root_pass(spec, &places)?;
-    }
-    let reached = if is_inside { reached(mounts, &places.volumes) } else { Vec::new() };
-    let by_number = |number: i32| PathBuf::from(format!("/proc/self/fd/{number}"));
-    let mut reach = vec![
-        (places.container.clone(), REACH.start),
-        (places.layers.clone(), REACH.start + 1),
-        (places.volumes.clone(), REACH.start + 2),
-    ];
-    let [container, layers, volumes] = [0, 1, 2].map(|n| by_number(REACH.start + n));
-    let numbers = reached.iter().map(|(index, _, number)| (*index, *number)).collect();
-    reach.extend(reached.into_iter().map(|(_, path, number)| (path, number)));
-    Ok((Places { container, layers, volumes }, reach, numbers))
-}
-
-/// What init opens of the user's own for mounts: their numbers in the spec, the paths, and the numbers of the descriptors.
-fn reached(mounts: &[OfTheHost], volumes: &Path) -> Vec<(usize, PathBuf, i32)> {
-    let path = |mount: &OfTheHost| match &mount.plan.source {
-        MountSource::Host { path, .. } if !path.starts_with(volumes) => Some((mount.index, path.clone())),
-        _ => None,
+    let_root_pass(spec, &places)?;
+    let mut reach = Vec::new();
+    let mut by_number = |path: PathBuf| {
+        let kept = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| Failure::errno(format!("open {}", path.display()), errno))?;
+        let shown = PathBuf::from(format!("/proc/self/fd/{}", kept.as_raw_fd()));
+        reach.push((path, kept));
+        Ok::<_, Failure>(shown)
     };
-    let numbered = mounts.iter().filter_map(path).zip(REACH.end + MADE..);
-    numbered.map(|((index, path), number)| (index, path, number)).collect()
+    let places = Places {
+        container: by_number(places.container)?,
+        layers: by_number(places.layers)?,
+        volumes: by_number(places.volumes)?,
+    };
+    Ok((places, reach))
 }
-
-/// At most so many descriptors are put behind [`REACH`] (`outside`).
-const MADE: i32 = 2;
 
 /// Opens the directories that a container needs to a root who is neither their owner nor of their group.
 fn let_root_pass(spec: &ContainerSpec, places: &Places) -> Result<(), Failure> {
@@ -305,12 +272,6 @@ pub(super) fn is_passable(path: &Path, uids: &IdMap, gids: &IdMap) -> bool {
         by_right != 0 || has(uids, stat.st_uid) && has(gids, stat.st_gid)
     })
 }
-
-/// Paths that init opens, and under which numbers.
-type Reach = Vec<(PathBuf, i32)>;
-
-/// The numbers of the descriptors that init opens for [`within_reach`].
-pub(super) const REACH: std::ops::Range<i32> = 100..103;
 
 fn etc_failure(err: std::io::Error) -> Failure {
     Failure::errno("write the files of the container's /etc", err)
@@ -397,30 +358,6 @@ fn user(spec: &ContainerSpec, places: &Places) -> Result<(u32, u32), Failure> {
     let found = identity::resolve(&spec.process.user, &[], &passwd, &group)
         .map_err(|err| Failure::new(FailureKind::NotExecutable, err.to_string()))?;
     Ok((found.uid, found.gid))
-}
-
-/// The namespaces that process 1 is born in.
-fn clone_flags(spec: &ContainerSpec, own_user: bool) -> u64 {
-    let private = |namespace: &Namespace, flag| if *namespace == Namespace::Private { flag } else { 0 };
-    let namespaces = &spec.namespaces;
-    flags::MOUNT
-        | if own_user { flags::USER } else { 0 }
-        | if plan::has_own_network(spec) && !join::makes_network(spec) { flags::NET } else { 0 }
-        | private(&namespaces.pid, flags::PID)
-        | private(&namespaces.ipc, flags::IPC)
-        | private(&namespaces.uts, flags::UTS)
-}
-
-fn clone_failure(errno: nix::errno::Errno) -> Failure {
-    let mut failure = Failure::errno("create the container's namespaces", errno);
-    failure.hint = match errno {
-        nix::errno::Errno::ENOSPC | nix::errno::Errno::EUSERS => {
-            Some("too many namespaces; as root raise the sysctls user.max_*_namespaces".into())
-        }
-        nix::errno::Errno::EAGAIN => Some("too many processes: see `ulimit -u`".into()),
-        _ => None,
-    };
-    failure
 }
 
 /// Both ends of the standard streams of a container without a terminal.

@@ -27,12 +27,21 @@ pub(super) struct Cgroups {
     unit: Option<Unit>,
     /// It was made by a monitor that is no more, and may not outlast the container.
     is_adopted: bool,
+    /// The kernel asks for each device that its processes open.
+    is_guarded: bool,
 }
 
 impl Cgroups {
     /// For the container `id`; nothing is made yet.
     pub(super) fn new(id: &str, surroundings: Surroundings, stop_seconds: u64) -> Self {
-        Self { id: id.to_owned(), surroundings, stop_seconds, unit: None, is_adopted: false }
+        Self {
+            id: id.to_owned(),
+            surroundings,
+            stop_seconds,
+            unit: None,
+            is_adopted: false,
+            is_guarded: false,
+        }
     }
 
     /// Takes over the cgroup `leaf` of a container that runs, and goes to where its monitor was.
@@ -97,7 +106,8 @@ impl Cgroups {
 
     /// Keeps the container from devices that are neither the usual ones nor its own. Only root of the machine can, where the
     /// kernel has cgroup v2 and lets it: elsewhere what the container may make it cannot open, unless rules ask for that.
-    fn guard_devices(&self, spec: &ContainerSpec) -> Result<(), Failure> {
+    fn guard_devices(&mut self, spec: &ContainerSpec) -> Result<(), Failure> {
+        self.is_guarded = false;
         if !self.surroundings.rootful || spec.security.privileged {
             return Ok(());
         }
@@ -113,8 +123,16 @@ impl Cgroups {
         };
         match guarded {
             Err(why) if !spec.device_rules.is_empty() => Err(failure(CgroupError::Devices { why })),
-            _ => Ok(()),
+            guarded => {
+                self.is_guarded = guarded.is_ok();
+                Ok(())
+            }
         }
+    }
+
+    /// Whether the kernel asks for each device that a newborn opens. Where its cgroup is made after it, only rules make sure of that.
+    pub(super) fn asks_for_devices(&self, spec: &ContainerSpec) -> bool {
+        self.is_guarded || !spec.device_rules.is_empty()
     }
 
     /// The directory of the container's cgroup.

@@ -1,28 +1,34 @@
 //! Joining the namespaces that other containers, or files, share with a container, before its process 1 is born.
 //!
 //! ```text
-//! open all, as root of U ─▶ join the user namespace, then the others ─▶ make the network namespace, if it has its own
+//! monitor, root of U: opens all ──clone3──▶ child: joins the user namespace, then the others
+//!    ▲                                        └──clone3, CLONE_PARENT──▶ process 1, a child of the monitor
+//!    └──────────── its number ────────────────┘
 //! ```
+//!
+//! The monitor stays where it is: the next life may have other namespaces to join.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::sched::CloneFlags;
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use crate::base::id::ContainerId;
-use crate::base::spec::{ContainerSpec, Namespace, NetworkMode, UserNamespace};
+use crate::base::spec::{Namespace, NetworkMode, UserNamespace};
 use crate::runtime::failure::{Failure, FailureKind};
+use crate::runtime::monitor::expected::Born;
 use crate::runtime::monitor::{Monitor, record};
 use crate::runtime::plan;
-use crate::sys::namespace;
+use crate::stage::wire;
+use crate::sys::clone::{self, Cloned};
+use crate::sys::{pidfd, process};
 
-/// Joins what other containers, or files, share with this one. Process 1 inherits it.
-pub(super) fn shared_namespaces(monitor: &Monitor) -> Result<(), Failure> {
+/// Opens what other containers, or files, share with this one, the user namespace first. All before the first is joined: in the other's user
+/// namespace nobody may look into an init that is not dumpable.
+pub(super) fn shared_namespaces(monitor: &Monitor) -> Result<Vec<Shared>, Failure> {
     let spec = &monitor.spec;
-    // Opened all before the first is joined: in the other's user namespace nobody may look into an init that is not
-    // dumpable.
     let mut shared = Vec::new();
     if let Some(id) = plan::shares_user_namespace_of(spec) {
         shared.push(Shared::of(monitor, id, "user", CloneFlags::CLONE_NEWUSER)?);
@@ -50,23 +56,57 @@ pub(super) fn shared_namespaces(monitor: &Monitor) -> Result<(), Failure> {
             Namespace::Private | Namespace::Host => {}
         }
     }
-    shared.into_iter().try_for_each(Shared::join)?;
-    if makes_network(spec) {
-        nix::sched::unshare(CloneFlags::CLONE_NEWNET)
-            .map_err(|errno| Failure::errno("make the container's network namespace", errno))?;
-    }
-    Ok(())
+    Ok(shared)
 }
 
-/// Whether the monitor makes the network namespace, and process 1 inherits it: from within another container's user
-/// namespace it could not open that of process 1, which is not dumpable.
-pub(super) fn makes_network(spec: &ContainerSpec) -> bool {
-    plan::joins_user_namespace(spec)
-        && matches!(spec.network.mode, NetworkMode::Bridge(_) | NetworkMode::Private(_))
+/// What the child that joins namespaces tells the monitor; the pidfd of process 1 comes along.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Born { pid: i32 },
+    Failed(Failure),
+}
+
+/// Has a child of the monitor, which has one thread, join `shared` and `bear` process 1 as its sibling. Process 1 inherits what was joined.
+///
+/// # Errors
+///
+/// If a namespace cannot be joined; those of `bear`.
+pub(super) fn beside(
+    shared: Vec<Shared>,
+    bear: impl FnOnce() -> Result<Born, Failure>,
+) -> Result<Born, Failure> {
+    let (ours, theirs) = wire::pair().map_err(|err| Failure::errno("make a socket", err))?;
+    match clone::clone3(0).map_err(|errno| Failure::errno("start a process", errno))? {
+        Cloned::Child => {
+            drop(ours);
+            let sent = match shared.into_iter().try_for_each(Shared::join).and_then(|()| bear()) {
+                Ok(Born::Outside { pid, pidfd }) => {
+                    wire::send(theirs.as_fd(), &Answer::Born { pid }, &[pidfd.as_fd()])
+                }
+                Ok(inside) => return Ok(inside),
+                Err(failure) => wire::send(theirs.as_fd(), &Answer::Failed(failure), &[]),
+            };
+            process::exit_now(i32::from(sent.is_err()))
+        }
+        Cloned::Parent { pidfd: child, .. } => {
+            drop(theirs);
+            let failed = |err| Failure::system("join the namespaces of another container", &err);
+            let answer = wire::receive::<Answer>(ours.as_fd()).map_err(failed);
+            pidfd::wait(child.as_fd()).ok();
+            match answer? {
+                (Answer::Born { pid }, descriptors) => {
+                    let [pidfd] = wire::take(descriptors).map_err(failed)?;
+                    Ok(Born::Outside { pid, pidfd })
+                }
+                (Answer::Failed(failure), _) => Err(failure),
+            }
+        }
+    }
 }
 
 /// A namespace that is there already, open.
-struct Shared {
+pub(super) struct Shared {
     path: PathBuf,
     file: OwnedFd,
     flag: CloneFlags,
@@ -90,7 +130,7 @@ impl Shared {
 
     fn join(self) -> Result<(), Failure> {
         match nix::sched::setns(self.file, self.flag) {
-            // A user namespace cannot be joined twice: we are in it since the last start.
+            // The one that we are in, of a container with --userns=host, cannot be joined.
             Err(nix::errno::Errno::EINVAL) if self.flag == CloneFlags::CLONE_NEWUSER => Ok(()),
             other => other.map_err(|errno| {
                 Failure::errno(format!("join the namespace {}", self.path.display()), errno)
@@ -106,9 +146,4 @@ pub(super) fn pid_of(monitor: &Monitor, id: &ContainerId) -> Result<i32, Failure
         let message = format!("container {} is not running, so its namespaces cannot be joined", id.short());
         Failure::new(FailureKind::Conflict, message)
     })
-}
-
-/// The network namespace of a container whose process 1 is `pid`.
-pub(super) fn network_of(spec: &ContainerSpec, pid: i32) -> Result<OwnedFd, Errno> {
-    if makes_network(spec) { namespace::open_own("net") } else { namespace::open(pid, "net") }
 }

@@ -17,6 +17,7 @@ pub(crate) mod birth;
 pub(crate) mod cgroups;
 mod company;
 mod etcfiles;
+mod expected;
 pub(crate) mod health;
 mod hold;
 mod input;
@@ -59,7 +60,6 @@ use crate::runtime::monitor::notify::Notifier;
 use crate::runtime::monitor::serve::{Life, Outcome, Output};
 use crate::runtime::monitor::tell::Teller;
 use crate::runtime::monitor::wiring::Wiring;
-use crate::runtime::plan;
 pub(crate) use crate::runtime::plan::secret_file;
 use crate::runtime::still::Still;
 use crate::runtime::updates::Updates;
@@ -150,11 +150,8 @@ impl Monitor {
             }
         }
         let signals = serve::signals().map_err(|err| Failure::errno("read signals", err))?;
-        // One that was born beside another container, or goes into a user namespace that is there already, may be in that
-        // one, where others would be without rights. Not to announce only costs others time.
-        if self.order.near.is_none() && !plan::joins_user_namespace(&self.spec) {
-            holders::announce(&self.order.root, own_pid, &self.order.fingerprint).ok();
-        }
+        // Not to announce only costs others time.
+        holders::announce(&self.order.root, own_pid, &self.order.fingerprint).ok();
         let mut command = Some(command);
         let mut pauses = restart::Pauses::new(&self.spec);
         let opened = self.open_server(client).and_then(|server| Ok((server, self.first_turn(&signals)?)));

@@ -2,14 +2,14 @@
 //! namespaces of IDs that are not its own; the monitor has, in U or as root of the host.
 //!
 //! ```text
-//! a way through closed directories                                   before the monitor is in another's user namespace
+//! a way through closed directories                                   by the monitor itself
 //! :U       files of the host become the container's user's           likewise
 //! :idmap   a mount that shows owners as the container's IDs          likewise
-//! /proc, /dev/mqueue of a namespace that another user namespace has  when the monitor has joined it
+//! /proc, /dev/mqueue of a namespace that another user namespace has  by its child that has joined it (`join`)
 //! ```
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::base::idmap::IdMap;
 use crate::base::spec::ContainerSpec;
@@ -23,7 +23,7 @@ use crate::stage::wire;
 use crate::sys::clone::{self, Cloned, flags};
 use crate::sys::{mount, namespace, pidfd, process};
 
-use super::birth::{REACH, is_passable, own_map, root_outside, write_maps};
+use super::birth::{is_passable, own_map, root_outside, write_maps};
 
 /// Does with `mounts` what init could not, for a container with these maps whose user is `user` inside. The mounts that come back,
 /// by their numbers in the spec, take the place of their sources.
@@ -37,20 +37,16 @@ pub(super) fn prepared(
     user: impl FnOnce() -> Option<(u32, u32)>,
 ) -> Result<BTreeMap<usize, OwnedFd>, Failure> {
     let mut prepared = BTreeMap::new();
-    let Some(maps) = maps else { return Ok(prepared) };
     let is_given = |mount: &OfTheHost| mount.plan.chown && !mount.idmap;
-    let owner = match mounts.iter().any(is_given) && lacks_some(maps) {
+    let owner = match maps.filter(|maps| mounts.iter().any(is_given) && lacks_some(maps)) {
         // Init says what is wrong with a user that there is not.
-        true => user().and_then(|(uid, gid)| maps.0.to_outside(uid).zip(maps.1.to_outside(gid))),
-        false => None,
-    };
-    let shown = match mounts.iter().any(|mount| mount.idmap) {
-        true => Some(user_namespace(maps)?),
-        false => None,
+        Some(maps) => user().and_then(|(uid, gid)| maps.0.to_outside(uid).zip(maps.1.to_outside(gid))),
+        None => None,
     };
     for mount in mounts {
         let owner = owner.filter(|_| is_given(mount));
-        let stays = mount.idmap || is_out_of_reach(&mount.plan.source, maps);
+        let shown = mount.shown_ids.as_ref().or(maps).filter(|_| mount.idmap);
+        let stays = shown.is_some() || maps.is_some_and(|maps| is_out_of_reach(&mount.plan.source, maps));
         if owner.is_none() && !stays {
             continue;
         }
@@ -59,8 +55,8 @@ pub(super) fn prepared(
         if let Some(owner) = owner {
             give(tree.as_fd(), owner, &what)?;
         }
-        if let Some(shown) = shown.as_ref().filter(|_| mount.idmap) {
-            mount::map_ids(tree.as_fd(), shown.as_fd()).map_err(|errno| {
+        if let Some(shown) = shown {
+            mount::map_ids(tree.as_fd(), user_namespace(shown)?.as_fd()).map_err(|errno| {
                 let mut failure = Failure::errno(format!("map the IDs of {what}"), errno);
                 failure.hint =
                     Some("the file system cannot do that, or does not let you: leave out idmap".into());
@@ -68,19 +64,10 @@ pub(super) fn prepared(
             })?;
         }
         if stays {
-            prepared.insert(mount.index, numbered(tree)?);
+            prepared.insert(mount.index, tree);
         }
     }
     Ok(prepared)
-}
-
-/// The mount under a number that init does not give to something else.
-fn numbered(tree: OwnedFd) -> Result<OwnedFd, Failure> {
-    match REACH.contains(&tree.as_raw_fd()) {
-        true => rustix::io::fcntl_dupfd_cloexec(&tree, REACH.end)
-            .map_err(|errno| Failure::errno("keep a mount", errno)),
-        false => Ok(tree),
-    }
 }
 
 /// Whether a container with these maps has not all of our IDs.
@@ -140,10 +127,10 @@ impl Foreign {
                 plan::key_values(&spec.security.proc_options).into_iter().map(own).collect();
             // It shows the PID namespace of whoever mounts it, and that is the new one for children only.
             let mounted = made_by_child("mount /proc", || Ok(new_file_system("proc", &options, 0)?));
-            found.proc = Some(numbered(mounted?)?);
+            found.proc = Some(mounted?);
         }
         if plan::is_foreign(&spec.namespaces.ipc, spec) {
-            found.mqueue = Some(numbered(new_file_system("mqueue", &[], 0)?)?);
+            found.mqueue = Some(new_file_system("mqueue", &[], 0)?);
         }
         Ok(found)
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::base::bytes::Bytes;
+use crate::base::idmap::IdMap;
 use crate::base::spec::{ContainerSpec, Mount, MountKind};
 use crate::runtime::step::{MountPlan, MountSource};
 use crate::sys::mount::attr;
@@ -16,8 +17,10 @@ pub(crate) struct OfTheHost {
     /// Its number in the spec.
     pub(crate) index: usize,
     pub(crate) plan: MountPlan,
-    /// It shows the owners on the disk as the container's IDs.
+    /// It shows the owners on the disk as other IDs.
     pub(crate) idmap: bool,
+    /// As which, if not as the container's.
+    pub(crate) shown_ids: Option<(IdMap, IdMap)>,
     /// The volume that it shows.
     pub(crate) volume: Option<String>,
 }
@@ -33,6 +36,7 @@ pub(crate) fn of_the_host(
         index,
         plan: user_mount(mount, index, places, volumes),
         idmap: mount.idmap,
+        shown_ids: mount.shown_ids.clone(),
         volume: match &mount.kind {
             MountKind::Volume { name, .. } => Some(name.clone()),
             _ => None,
