@@ -232,6 +232,133 @@ fn volumes_are_filled_at_creation_where_the_configuration_says_so() {
     assert!(sandbox.ok(["start", "-a", &id]).starts_with("root:"));
 }
 
+/// A hook that adds its word and the state that it is told to the file `told`.
+fn telling_hook(sandbox: &Sandbox, file: &str, word: &str, when: &str, stages: &str) {
+    let script = format!("echo {word} $(cat) >> {}", sandbox.path("told").display());
+    let hook =
+        serde_json::json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]});
+    let text = format!("{{\"version\":\"1.0.0\",\"hook\":{hook},\"when\":{when},\"stages\":[{stages}]}}");
+    sandbox.write(file, &text);
+}
+
+/// What hooks have told since the last time: the word and the state of each.
+fn told(sandbox: &Sandbox) -> Vec<(String, serde_json::Value)> {
+    let text = std::fs::read_to_string(sandbox.path("told")).unwrap_or_default();
+    std::fs::remove_file(sandbox.path("told")).ok();
+    let line = |line: &str| {
+        let (word, state) = line.split_once(' ').expect("a word");
+        (word.to_owned(), serde_json::from_str(state).expect("JSON"))
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn hooks_are_run_at_each_point_of_a_containers_life() {
+    let sandbox = Sandbox::new();
+    let stages = r#""prestart","createRuntime","createContainer","poststart","poststop""#;
+    telling_hook(&sandbox, "hooks/a.json", "a", r#"{"always":true}"#, stages);
+    let inside = r#"{"path":"/bin/sh","args":["sh","-c","cat > /tmp/state; id -u > /tmp/user"]}"#;
+    let file = format!(
+        r#"{{"version":"1.0.0","hook":{inside},"when":{{"always":true}},"stages":["startContainer"]}}"#
+    );
+    sandbox.write("hooks/b.json", &file);
+    let hooks = sandbox.path("hooks");
+    let hooks = hooks.to_str().expect("UTF-8");
+    for network in ["none", "ketch"] {
+        let args = ["--hooks-dir", hooks, "run", "-d", "--name=x", "--annotation=k=v", "--user=77"];
+        let script = "cat /tmp/user /tmp/state; exec sleep 1000";
+        let id = sandbox.ok([&args[..], &["--network", network, "bb", "sh", "-c", script]].concat());
+        let pid: i64 = sandbox.inspect("x", ".State.Pid").parse().expect("a number");
+        let early = told(&sandbox);
+        let of = |key: &str| early.iter().map(|(_, state)| state[key].clone()).collect::<Vec<_>>();
+        assert_eq!(of("status"), ["created", "created", "created", "running"], "{network}");
+        assert_eq!(of("pid"), [pid, pid, 0, pid], "{network}");
+        assert!(
+            early.iter().all(|(_, state)| state["id"] == *id && state["annotations"]["k"] == "v"),
+            "{early:?}"
+        );
+        let log = sandbox.wait_until(&["logs", "x"], "ociVersion");
+        assert!(log.starts_with("77\n{"), "{log}");
+        sandbox.ok(["stop", "-t0", "x"]);
+        let late = told(&sandbox);
+        assert!(late.len() == 1 && late[0].1["status"] == "stopped", "{late:?}");
+        sandbox.ok(["start", "x"]);
+        assert_eq!(told(&sandbox).len(), 4, "each life has them");
+        sandbox.ok(["rm", "-f", "-t0", "x"]);
+        told(&sandbox);
+    }
+}
+
+#[test]
+fn hooks_are_for_containers_that_they_match() {
+    let sandbox = Sandbox::new();
+    for (word, when) in [
+        ("none", "{}"),
+        ("never", r#"{"always":false}"#),
+        ("mark", r#"{"annotations":{"^mark$":"^(a|b)$"}}"#),
+        ("true", r#"{"commands":["/?true$"]}"#),
+        ("mounts", r#"{"hasBindMounts":true}"#),
+        ("both", r#"{"hasBindMounts":true,"annotations":{"mark":""}}"#),
+    ] {
+        telling_hook(&sandbox, &format!("hooks/{word}.json"), word, when, r#""prestart""#);
+    }
+    let conf = format!(
+        "[engine]\nhooks_dir=['{}', '{}', '/no/such']\n",
+        sandbox.path("hooks").display(),
+        sandbox.path("more").display()
+    );
+    let words = |options: &[&str], command: &str| {
+        let args = [&["run", "--rm", "--net=none"][..], options, &["bb", command]].concat();
+        configured(&sandbox, &conf, args).run().ok();
+        told(&sandbox).into_iter().map(|(word, _)| word).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(words(&[], "id"), "");
+    assert_eq!(words(&[], "true"), "true");
+    assert_eq!(words(&["--annotation=mark=b"], "id"), "mark");
+    assert_eq!(words(&["--annotation=mark=c", "-v=/tmp:/t"], "id"), "both mounts");
+    telling_hook(&sandbox, "more/MARK.json", "other", r#"{"always":true}"#, r#""prestart""#);
+    assert_eq!(words(&["--annotation=mark=a"], "id"), "other", "of one name the last");
+}
+
+#[test]
+fn hooks_that_fail_or_mean_nothing_are_told() {
+    let sandbox = Sandbox::new();
+    let run = |hook: &str, version: &str, stage: &str| {
+        let text = format!(
+            r#"{{"version":"{version}","hook":{hook},"when":{{"always":true}},"stages":["{stage}"]}}"#
+        );
+        let file = sandbox.write("hooks/a.json", &text);
+        let dir = file.parent().and_then(|dir| dir.to_str()).expect("UTF-8").to_owned();
+        sandbox.ketch(["run", "--hooks-dir", &dir, "--rm", "--net=none", "bb", "echo", "ran"])
+    };
+    for stage in ["prestart", "createRuntime", "createContainer", "startContainer"] {
+        let failed = run(r#"{"path":"/bin/sh","args":["sh","-c","exit 3"]}"#, "1.0.0", stage);
+        assert_eq!(failed.stdout, "", "{stage}");
+        assert!(
+            failed.fails(126).contains("error executing hook `/bin/sh` (exit code: 3)"),
+            "{}",
+            failed.stderr
+        );
+    }
+    for stage in ["poststart", "poststop"] {
+        assert_eq!(run(r#"{"path":"/bin/false"}"#, "1.0.0", stage).ok(), "ran", "too late for {stage}");
+    }
+    assert_eq!(run(r#"{"path":"/no/such"}"#, "1.0.0", "prestart").ok(), "ran", "as with podman");
+    let slow = run(r#"{"path":"/bin/sleep","args":["sleep","100"],"timeout":1}"#, "1.0.0", "prestart");
+    assert!(slow.fails(126).contains("timeout expired"), "{}", slow.stderr);
+    for (hook, version, stage, said) in [
+        (r#"{"path":"/bin/true"}"#, "1.0.0", "precreate", "precreate"),
+        (r#"{"path":"/bin/true"}"#, "1.0.0", "nosuch", "unknown stage \"nosuch\""),
+        (r#"{"path":"/bin/true"}"#, "0.1.0", "prestart", "unrecognized hook version"),
+        (r#"{"path":"bin/true"}"#, "1.0.0", "prestart", "absolute"),
+        (r#"{}"#, "1.0.0", "prestart", "path"),
+    ] {
+        let refused = run(hook, version, stage);
+        assert!(refused.fails(125).contains(said), "{}", refused.stderr);
+    }
+    assert_eq!(sandbox.ok(["ps", "-aq"]), "");
+}
+
 /// Keys that the command line has flags for: what they change is what the flag changes.
 #[test]
 fn keys_in_place_of_flags() {
@@ -427,6 +554,16 @@ fn cdi_devices_of_a_configured_directory() {
     let script = "echo $THING; test -c /dev/thing && test -s /thing && echo there";
     let output = sh(&sandbox, &conf, &["--net=none", "--device=test.example/thing=one"], script);
     assert_eq!(output.ok(), "one\nthere");
+    // As vendors' hooks do: from the state to the root, which is mounted by then, but not at `/` yet.
+    let script = r#"root=$(sed 's/.*"root":"\([^"]*\)".*/\1/') && echo linked > "$root/tmp/linked""#;
+    let hook =
+        serde_json::json!({"hookName": "createContainer", "path": "/bin/sh", "args": ["sh", "-c", script]});
+    let hook = format!(
+        "{{cdiVersion: 0.6.0, kind: x.com/h, devices: [{{name: one, containerEdits: {{hooks: [{hook}]}}}}]}}"
+    );
+    sandbox.write("cdi/hook.yaml", &hook);
+    let output = sh(&sandbox, &conf, &["--net=none", "--device=x.com/h=one"], "cat /tmp/linked");
+    assert_eq!(output.ok(), "linked");
     let output = sh(&sandbox, &conf, &["--net=none", "--device=test.example/thing=two"], "true");
     assert!(output.fails(125).contains("unresolvable CDI devices"), "{}", output.stderr);
 }

@@ -10,6 +10,7 @@
 //! user by name, the search of the command in PATH, HOME); init settles those inside.
 //! A [`Record`] is what happened; only the container's monitor writes it.
 
+mod hooks;
 mod mount;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use crate::base::idmap::IdMap;
 use crate::base::limits::Cgroup;
 use crate::base::network::{NetworkAttachment, PortMapping, PrivateNetwork};
 use crate::base::passwd::Accounts;
+pub(crate) use crate::base::spec::hooks::{Hook, HookStage};
 pub(crate) use crate::base::spec::mount::{Mount, MountKind, MountOverlay};
 
 /// The version of `spec.json` and `record.json` that this program writes.
@@ -109,6 +111,9 @@ pub(crate) struct ContainerSpec {
     pub(crate) labels: BTreeMap<String, String>,
     /// Annotations (`--annotation`).
     pub(crate) annotations: BTreeMap<String, String>,
+    /// Programs that are run at points of its life.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) hooks: Vec<Hook>,
     /// Ports the image or `--expose` declares, like `80/tcp`.
     pub(crate) exposed_ports: Vec<String>,
     /// Write the process ID of process 1 here at each start.

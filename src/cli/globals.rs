@@ -89,6 +89,8 @@ impl Globals {
         words.extend(registries.flat_map(|file| ["--registries-conf".into(), file.into()]));
         let mounts = self.config.mounts_file.iter();
         words.extend(mounts.flat_map(|file| ["--default-mounts-file".into(), file.into()]));
+        let hooks = self.config.hooks_dirs.iter();
+        words.extend(hooks.flat_map(|directory| ["--hooks-dir".into(), directory.into()]));
         if self.log_level == LogLevel::Debug {
             words.push("--debug".into());
         }
@@ -124,6 +126,7 @@ impl Globals {
                 b"--module" => self.config.modules.push(value()?),
                 b"--registries-conf" => self.config.registries_conf = Some(PathBuf::from(value()?)),
                 b"--default-mounts-file" => self.config.mounts_file = Some(PathBuf::from(value()?)),
+                b"--hooks-dir" => self.config.hooks_dirs.push(PathBuf::from(value()?)),
                 b"--debug" | b"-D" => self.log_level = LogLevel::Debug,
                 b"--log-level" | b"-l" => self.log_level = LogLevel::parse(&value()?)?,
                 b"--config" => self.docker_config = Some(value()?),
@@ -187,6 +190,9 @@ impl Globals {
         if let Some(file) = matches.remove_one::<OsString>("global-default-mounts-file") {
             self.config.mounts_file = Some(file.into());
         }
+        // `build` has one of its own.
+        let hooks = matches.try_remove_many::<OsString>("global-hooks-dir").ok().flatten();
+        self.config.hooks_dirs.extend(hooks.into_iter().flatten().map(PathBuf::from));
         if let Some(level) = matches.remove_one::<OsString>("global-log-level") {
             self.log_level = LogLevel::parse(&level)?;
         }
@@ -202,9 +208,7 @@ fn refused(flag: &[u8]) -> Option<&'static str> {
     match flag {
         b"--url" | b"--remote" | b"-r" | b"--connection" | b"--identity" | b"--ssh" | b"--tls"
         | b"--tlsverify" | b"--tlscacert" | b"--tlscert" | b"--tlskey" => Some(NO_SERVICE),
-        b"--conmon" | b"--runtime" | b"--runtime-flag" | b"--network-cmd-path" | b"--hooks-dir" => {
-            Some(NO_RUNTIME)
-        }
+        b"--conmon" | b"--runtime" | b"--runtime-flag" | b"--network-cmd-path" => Some(NO_RUNTIME),
         b"--runroot"
         | b"--storage-driver"
         | b"--storage-opt"
@@ -235,16 +239,20 @@ fn split(word: &OsStr) -> (&[u8], Option<&OsStr>) {
     }
 }
 
-/// Makes clap take the global flags after the verb too. Hidden there; `ketch --help` lists them.
+/// Makes clap take the global flags after the verb too, but for those that mean something of the verb's there. Hidden;
+/// `ketch --help` lists them.
 pub(crate) fn add_to(command: Command) -> Command {
-    command.args(definitions().map(|arg| {
+    let own: Vec<String> = command.get_arguments().filter_map(Arg::get_long).map(str::to_owned).collect();
+    let others =
+        definitions().into_iter().filter(|arg| !own.iter().any(|long| Some(long.as_str()) == arg.get_long()));
+    command.args(others.map(|arg| {
         let id = format!("global-{}", arg.get_id());
         arg.id(id).hide(true)
     }))
 }
 
 /// The flags for help and the manual.
-pub(crate) fn definitions() -> [Arg; 7] {
+pub(crate) fn definitions() -> [Arg; 8] {
     let flag = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help).value_parser(clap::value_parser!(OsString))
     };
@@ -260,6 +268,12 @@ pub(crate) fn definitions() -> [Arg; 7] {
             .action(clap::ArgAction::Append),
         flag("registries-conf", "FILE", "Read this file instead of registries.conf and its directories"),
         flag("default-mounts-file", "FILE", "Read this file instead of mounts.conf, wherever there is one"),
+        flag(
+            "hooks-dir",
+            "DIR",
+            "Run the OCI hooks that files of this directory describe, as oci-hooks(5) says (can be repeated)",
+        )
+        .action(clap::ArgAction::Append),
         flag("log-level", "LEVEL", "Report this much: error, warn, info or debug"),
     ]
 }

@@ -1,7 +1,7 @@
 //! CDI, the Container Device Interface: what vendors say a device needs, in files of JSON or YAML.
 //!
 //! ```text
-//! --device nvidia.com/gpu=all ─▶ /etc/cdi/*.{json,yaml}, /var/run/cdi/* ─▶ device nodes, mounts, variables
+//! --device nvidia.com/gpu=all ─▶ /etc/cdi/*.{json,yaml}, /var/run/cdi/* ─▶ device nodes, mounts, variables, hooks
 //! ```
 //!
 //! # Source
@@ -14,10 +14,10 @@ use serde::Deserialize;
 
 use crate::base::bytes::Bytes;
 use crate::base::mount_syntax::{MountKindRequest, MountRequest};
-use crate::base::spec::Device;
+use crate::base::spec::{Device, Hook};
 use crate::base::yaml::read as yaml;
 use crate::engine::request::ContainerRequest;
-use crate::engine::{Engine, Error, Result};
+use crate::engine::{Engine, Error, Result, hooks};
 
 /// Where such files lie unless the configuration says otherwise, the strongest last.
 const DIRECTORIES: [&str; 3] = ["/etc/cdi", "/run/cdi", "/var/run/cdi"];
@@ -50,9 +50,21 @@ struct Edits {
     env: Vec<String>,
     device_nodes: Vec<Node>,
     mounts: Vec<CdiMount>,
-    hooks: Vec<serde_json::Value>,
+    hooks: Vec<CdiHook>,
     #[serde(rename = "additionalGids")]
     additional_gids: Vec<u32>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CdiHook {
+    hook_name: String,
+    path: PathBuf,
+    #[serde(default)]
+    args: Vec<String>,
+    env: Option<Vec<String>>,
+    /// In seconds.
+    timeout: Option<u32>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -99,9 +111,9 @@ impl Engine {
             })?;
             if !seen_kinds.contains(&kind) {
                 seen_kinds.push(kind);
-                self.apply(request, &file.container_edits, name);
+                apply(request, &file.container_edits)?;
             }
-            self.apply(request, &device.container_edits, name);
+            apply(request, &device.container_edits)?;
         }
         request.cdi_devices = names;
         Ok(())
@@ -124,24 +136,24 @@ impl Engine {
         }
         files
     }
+}
 
-    fn apply(&self, request: &mut ContainerRequest, edits: &Edits, name: &str) {
-        // Before what the user sets.
-        request.env.splice(0..0, edits.env.iter().map(|entry| Bytes::from(entry.as_str())));
-        request.groups.extend(edits.additional_gids.iter().map(ToString::to_string));
-        request.devices.extend(edits.device_nodes.iter().map(|node| Device {
-            source: node.host_path.as_ref().unwrap_or(&node.path).into(),
-            target: node.path.as_str().into(),
-            access:
-                node.permissions.clone().filter(|text| !text.is_empty()).unwrap_or_else(|| "rwm".to_owned()),
-        }));
-        request.mounts.extend(edits.mounts.iter().map(CdiMount::request));
-        if !edits.hooks.is_empty() {
-            self.tell(&format!(
-                "the hooks of CDI device {name} are not run: ketch runs no programs of the host in containers"
-            ));
-        }
+/// Puts what a device needs into a request.
+fn apply(request: &mut ContainerRequest, edits: &Edits) -> Result<()> {
+    // Before what the user sets.
+    request.env.splice(0..0, edits.env.iter().map(|entry| Bytes::from(entry.as_str())));
+    request.groups.extend(edits.additional_gids.iter().map(ToString::to_string));
+    request.devices.extend(edits.device_nodes.iter().map(|node| Device {
+        source: node.host_path.as_ref().unwrap_or(&node.path).into(),
+        target: node.path.as_str().into(),
+        access: node.permissions.clone().filter(|text| !text.is_empty()).unwrap_or_else(|| "rwm".to_owned()),
+    }));
+    request.mounts.extend(edits.mounts.iter().map(CdiMount::request));
+    for CdiHook { hook_name, path, args, env, timeout } in edits.hooks.iter().cloned() {
+        let stage = hooks::stage(&hook_name)?;
+        request.hooks.push(Hook { stage, path, args, env, timeout_s: timeout });
     }
+    Ok(())
 }
 
 impl CdiMount {

@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) registries_conf: Option<PathBuf>,
     /// `--default-mounts-file`, if it was given.
     pub(crate) mounts_file: Option<PathBuf>,
+    /// `--hooks-dir`, in order.
+    pub(crate) hooks_dirs: Vec<PathBuf>,
 }
 
 impl Config {
@@ -63,7 +65,10 @@ impl Config {
     ///
     /// A file that cannot be read or understood.
     pub(crate) fn containers_conf(&self, tell: Tell) -> Result<ContainersConf> {
-        let conf = containers_conf::read(&self.modules, tell)?;
+        let mut conf = containers_conf::read(&self.modules, tell)?;
+        if !self.hooks_dirs.is_empty() {
+            conf.engine.hooks_dir = Some(self.hooks_dirs.clone());
+        }
         let (registries_conf, mounts_file) = (self.registries_conf.clone(), self.mounts_file.clone());
         Ok(ContainersConf { registries_conf, mounts_file, ..conf })
     }

@@ -70,6 +70,7 @@ impl Engine {
             spec.secrets.push(used.clone());
             secrets.push(data);
         }
+        spec.hooks.extend(self.hooks_for(&spec, !request.mounts.is_empty())?);
         check_sources(&spec)?;
         let volumes = volumes_of(&spec, request)?;
         let to_be_started = request.to_be_started;

@@ -27,6 +27,7 @@ pub(crate) mod filter;
 pub(crate) mod half_made;
 pub(crate) mod health;
 pub(crate) mod history;
+mod hooks;
 pub(crate) mod image;
 pub(crate) mod image_mount;
 pub(crate) mod import;

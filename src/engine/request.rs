@@ -11,7 +11,7 @@ use crate::base::device::DeviceRule;
 use crate::base::etc::{HostsBase, SecretUse};
 use crate::base::limits::Cgroup;
 use crate::base::mount_syntax::MountRequest;
-use crate::base::spec::{Device, Personality, RestartPolicy, Rlimit};
+use crate::base::spec::{Device, Hook, Personality, RestartPolicy, Rlimit};
 use crate::engine::resolve::ImageFacts;
 
 /// What somebody has said no to (`--privileged=false`), whatever the configuration says.
@@ -167,6 +167,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) restart: Option<RestartPolicy>,
     pub(crate) log_driver: Option<String>,
     pub(crate) log_options: Vec<String>,
+    /// Programs that devices want to be run (CDI).
+    pub(crate) hooks: Vec<Hook>,
     /// Where the log lies, in a directory named by the container's ID, unless an option says where.
     pub(crate) log_directory: Option<PathBuf>,
     pub(crate) oom_score_adj: Option<i32>,

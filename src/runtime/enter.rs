@@ -23,6 +23,7 @@ use crate::attach::server::Server;
 use crate::base::spec::{Process, Record, Security};
 use crate::cgroup::admission::{Admission, AdmissionOrder};
 use crate::runtime::failure::{Failure, FailureKind};
+use crate::runtime::hooks::HookPlan;
 use crate::runtime::init::kept;
 use crate::runtime::init::run::become_command;
 use crate::runtime::launch::{self, Caller};
@@ -235,6 +236,7 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
         process: order.process,
         security: order.security,
         stay_as_init: false,
+        hooks: HookPlan::default(),
         kept: kept::plan(&kept),
     };
     let terminal = plan.process.terminal.then(open_terminal).transpose()?;

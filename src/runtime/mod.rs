@@ -8,6 +8,7 @@ pub(crate) mod enter;
 mod errand;
 pub(crate) mod failure;
 pub(crate) mod foreign_mount;
+pub(crate) mod hooks;
 pub(crate) mod identity;
 pub(crate) mod idmaps;
 pub(crate) mod image_mount;

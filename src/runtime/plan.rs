@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 use crate::base::spec::{
-    ContainerSpec, Mount, MountKind, Namespace, NetworkMode, Process, Root, UserNamespace,
+    ContainerSpec, HookStage, Mount, MountKind, Namespace, NetworkMode, Process, Root, UserNamespace,
 };
+use crate::runtime::hooks::HookPlan;
 use crate::runtime::step::{AccountsPlan, MountPlan, MountSource, OverlayPlan, RootPlan, RunPlan, Step};
 use crate::sys::mount::attr;
 use crate::sys::seccomp::BpfInsn;
@@ -58,6 +59,8 @@ pub(crate) struct Situation {
     /// It may open device nodes that it has made itself, or that its image has: the kernel asks for each device by number, or
     /// nobody does.
     pub(crate) own_nodes: bool,
+    /// The container's directory, as others know it.
+    pub(crate) directory: PathBuf,
     /// What its volumes consist of, by name.
     pub(crate) volumes: BTreeMap<String, VolumePlan>,
     /// Descriptors of the monitor that the command gets, and under which numbers.
@@ -179,6 +182,15 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
     if has_read_only_dev(spec) && taken[1].is_none() {
         steps.push(Step::DevReadOnly);
     }
+    if awaits_hooks(spec) {
+        steps.push(Step::AwaitHooks);
+    }
+    let hooks = |stage| HookPlan::new(spec, stage, 0, &situation.directory);
+    let inside = hooks(HookStage::CreateContainer);
+    if !inside.hooks.is_empty() {
+        steps.push(Step::Hooks(inside));
+    }
+    let hooks = hooks(HookStage::StartContainer);
     steps.push(Step::Pivot);
     steps.push(Step::Run(Box::new(RunPlan {
         first_of: Some(spec.id.clone()),
@@ -187,6 +199,7 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
         seccomp: situation.seccomp,
         stay_as_init: spec.init && spec.init_program.is_none(),
         tied: spec.tied,
+        hooks,
         kept: situation.kept,
     })));
     steps
@@ -195,6 +208,11 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
 /// `--read-only --read-only-tmpfs=false`: nothing at all can be written to, as with podman.
 fn has_read_only_dev(spec: &ContainerSpec) -> bool {
     spec.read_only && !spec.read_only_tmpfs && !spec.writable_dev
+}
+
+/// Whether the monitor has hooks to run before the container may go on.
+pub(crate) fn awaits_hooks(spec: &ContainerSpec) -> bool {
+    spec.hooks.iter().any(|hook| matches!(hook.stage, HookStage::Prestart | HookStage::CreateRuntime))
 }
 
 /// The kernel parameters of the spec; and every group may ping, where the network is the container's own, whose
@@ -217,16 +235,17 @@ fn sysctls(spec: &ContainerSpec, situation: &Situation) -> BTreeMap<String, Stri
 }
 
 /// Has init wait for the network: as late as it can, while netd works, but before parameters of links
-/// that are not there yet are set. `links` are further variables of the command.
+/// that are not there yet are set, and before hooks. `links` are further variables of the command.
 pub(crate) fn await_network(steps: &mut Vec<Step>, spec: &ContainerSpec, links: Vec<Bytes>) {
     let defaults = crate::runtime::defaults::NETWORK_SYSCTLS;
     let is_default = |name: &str| defaults.iter().any(|(known, _)| *known == name);
     let sets_links = spec.sysctls.keys().any(|name| name.starts_with("net.") && !is_default(name));
-    let run = steps.len().saturating_sub(1);
+    let hooks = steps.iter().position(|step| matches!(step, Step::AwaitHooks));
+    let late = hooks.unwrap_or(steps.len().saturating_sub(1));
     if let Some(Step::Run(plan)) = steps.last_mut() {
         plan.process.env.extend(links);
     }
-    steps.insert(if sets_links { 0 } else { run }, Step::AwaitNetwork);
+    steps.insert(if sets_links { 0 } else { late }, Step::AwaitNetwork);
 }
 
 /// The first process: below a program of the user's if there is one, and with the secrets that are variables.

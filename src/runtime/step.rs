@@ -10,6 +10,7 @@ use crate::base::bytes::Bytes;
 use crate::base::id::ContainerId;
 use crate::base::passwd::Accounts;
 use crate::base::spec::{Process, Security};
+use crate::runtime::hooks::HookPlan;
 use crate::sys::seccomp::BpfInsn;
 use crate::sys::tty::WindowSize;
 
@@ -26,6 +27,10 @@ pub(crate) enum Step {
     SessionKeyring,
     /// Bring up `lo`.
     Loopback,
+    /// Tell the monitor that all is mounted, and wait until it has run hooks.
+    AwaitHooks,
+    /// Run hooks in here.
+    Hooks(HookPlan),
     /// Wait until the monitor says that the container is linked to its networks.
     AwaitNetwork,
     /// Tell the monitor that all is ready, and wait until somebody starts the container.
@@ -181,6 +186,8 @@ pub(crate) struct RunPlan {
     pub(crate) stay_as_init: bool,
     /// Die with the monitor.
     pub(crate) tied: bool,
+    /// Hooks that are run before the command, as its user.
+    pub(crate) hooks: HookPlan,
     /// Descriptors of this process that the command gets, and under which numbers.
     pub(crate) kept: Vec<(i32, i32)>,
 }

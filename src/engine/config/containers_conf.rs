@@ -114,6 +114,8 @@ pub(crate) struct EngineConf {
     pub(crate) events_logger: Option<String>,
     pub(crate) events_logfile_path: Option<PathBuf>,
     pub(crate) healthcheck_events: Option<bool>,
+    /// Where hooks are described, the strongest last (`--hooks-dir`).
+    pub(crate) hooks_dir: Option<Vec<PathBuf>>,
     pub(crate) image_default_format: Option<String>,
     /// Layers that are fetched at once; 0 for the usual number.
     pub(crate) image_parallel_copies: Option<usize>,

@@ -80,7 +80,7 @@ const fn idle(
 
 /// What is neither here nor read asks for nothing that a user could miss: programs that ketch does without, and how
 /// other engines divide their work (locks, databases, services, pods).
-const WITHOUT_EFFECT: [Idle; 25] = [
+const WITHOUT_EFFECT: [Idle; 24] = [
     idle(
         "containers",
         "apparmor_profile",
@@ -115,7 +115,6 @@ const WITHOUT_EFFECT: [Idle; 25] = [
         &["8m"],
         "the file of events is renamed at 8 MiB, and one is kept",
     ),
-    idle("engine", "hooks_dir", &[], "ketch starts containers itself and runs no hooks"),
     idle(
         "engine",
         "image_copy_tmp_dir",

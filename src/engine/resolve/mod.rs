@@ -141,6 +141,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         tied: false,
         labels: labels(request, defaults),
         annotations: request.annotations.clone(),
+        hooks: request.hooks.clone(),
         exposed_ports,
         pid_file: request.pid_file.as_ref().map(|path| facts.directory.join(path)),
         cid_file: request.cid_file.as_ref().map(|path| facts.directory.join(path)),

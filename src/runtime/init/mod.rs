@@ -141,7 +141,11 @@ impl Init {
             }
             Step::Loopback => network::bring_up_loopback(),
             Step::AwaitNetwork => self.await_network(),
-            Step::AwaitStart => {
+            Step::Hooks(plan) => {
+                process::close_on_exec_from(3).map_err(|errno| Failure::errno("mark descriptors", errno))?;
+                plan.run()
+            }
+            Step::AwaitStart | Step::AwaitHooks => {
                 wire::send(self.report.as_fd(), &InitReport::Ready, &[])
                     .map_err(|err| Failure::system("say that all is ready", &err))?;
                 self.await_network()

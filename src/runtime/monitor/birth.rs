@@ -9,12 +9,14 @@ use rustix::pipe::PipeFlags;
 
 use crate::base::etc::HostsBase;
 use crate::base::idmap::IdMap;
-use crate::base::spec::{ContainerSpec, MountKind, Namespace, Record, SPEC_VERSION, UserNamespace};
+use crate::base::spec::{
+    ContainerSpec, HookStage, MountKind, Namespace, Record, SPEC_VERSION, UserNamespace,
+};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::init::{self, InitReport};
 use crate::runtime::plan::{self, OfTheHost, Places};
 use crate::runtime::rootfs::RootDir;
-use crate::runtime::{identity, idmaps};
+use crate::runtime::{hooks, identity, idmaps};
 use crate::stage::wire::{self, WireError};
 use crate::store::Store;
 use crate::sys::clone::flags;
@@ -89,6 +91,10 @@ pub(super) fn start(
     etcfiles::prepare(&monitor.directory, root).map_err(etc_failure)?;
     note_image_hosts(spec, &places).map_err(etc_failure)?;
     let secret_env = prepare::prepare(spec, &places.container, &monitor.order.root, wanted.as_ref())?;
+    if !spec.hooks.is_empty() {
+        hooks::write_bundle(spec, &monitor.directory)
+            .map_err(|err| Failure::errno("write down the container for its hooks", err))?;
+    }
     let (places, reach) = within_reach(spec, places, wanted.as_ref())?;
     let links = wiring.as_deref_mut().map(|wiring| wiring.link_environment(&spec.process.env)).transpose()?;
     if links.is_none() {
@@ -144,7 +150,16 @@ pub(super) fn start(
                 Ok(())
             });
             drop(expected);
-            let streams = started.and_then(|()| become_command(&report, ours)).map_err(|failure| {
+            let started = started.and_then(|()| become_command(&report, ours)).and_then(|streams| {
+                if !plan::awaits_hooks(spec) {
+                    return Ok(streams);
+                }
+                monitor.hooks(HookStage::Prestart, pid).run()?;
+                monitor.hooks(HookStage::CreateRuntime, pid).run()?;
+                rustix::io::write(&report, b"h").ok();
+                become_command(&report, Some(streams))
+            });
+            let streams = started.map_err(|failure| {
                 pidfd::end(pidfd.as_fd());
                 cgroups.explain(failure)
             })?;

@@ -79,6 +79,7 @@ impl Expected<'_> {
             },
             paces: self.links.is_some() && wiring::host_paces(),
             own_nodes: spec.security.privileged || self.asks_for_devices,
+            directory: self.monitor.directory.clone(),
             volumes: volumes.plans.clone(),
             kept: kept::plan(&self.monitor.kept),
             window: self.monitor.order.window.map(|(rows, cols)| crate::sys::tty::WindowSize { rows, cols }),

@@ -46,9 +46,10 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 
 use crate::attach::server::Server;
-use crate::base::spec::ContainerSpec;
+use crate::base::spec::{ContainerSpec, HookStage};
 use crate::events::Event;
 use crate::runtime::failure::{Failure, FailureKind};
+use crate::runtime::hooks::HookPlan;
 use crate::runtime::init::kept;
 use crate::runtime::launch::{LaunchOrder, LaunchReport};
 use crate::runtime::monitor::birth::Living;
@@ -198,6 +199,9 @@ impl Monitor {
                 // One that was ended before its start has not started.
                 beginning = if starter.is_some() { with_client } else { Vec::new() };
             }
+            if living.held.is_none() || starter.is_some() {
+                self.run_late_hooks(HookStage::Poststart, living.record.pid);
+            }
             let events: Vec<_> = beginning.iter().map(|status| self.teller.event(status)).collect();
             self.teller.tell(&events);
             beginning = vec!["restart", "init", "start"];
@@ -326,6 +330,16 @@ impl Monitor {
             .map_err(|err| Failure::errno("prepare to notify the service manager", err))
     }
 
+    /// The hooks of a stage, for a container whose process 1 is `pid`.
+    fn hooks(&self, stage: HookStage, pid: i32) -> HookPlan {
+        HookPlan::new(&self.spec, stage, pid, &self.directory)
+    }
+
+    /// Runs hooks that can stop nothing any more.
+    fn run_late_hooks(&self, stage: HookStage, pid: i32) {
+        self.hooks(stage, pid).run().ok();
+    }
+
     /// What it will hold of cgroups.
     fn cgroups(&self) -> Cgroups {
         let stop_seconds = u64::from(self.spec.stop.timeout_s).min(LONGEST_STOP_SECONDS);
@@ -396,6 +410,7 @@ impl Monitor {
             // The disk was full. If it still is, clients hear the code and later ones read "unknown".
             write_end().ok();
         }
+        self.run_late_hooks(HookStage::Poststop, 0);
         Ok((exit_code, told_to_end))
     }
 
