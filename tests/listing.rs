@@ -273,3 +273,22 @@ fn many_are_listed_as_few_are() {
     assert_eq!(list(), whole);
     sandbox.ok(["system", "check"]);
 }
+
+/// `images NAME --format … | xargs rmi` does not concern the other names of an image.
+#[test]
+fn images_that_are_found_by_a_name_are_shown_under_that_name() {
+    let sandbox = Sandbox::new();
+    for name in ["me/one:a", "me/one:b", "me/two"] {
+        sandbox.ok(["tag", "bb", name]);
+    }
+    let names = |words: &[&str]| {
+        let format = ["images", "--format={{.Repository}}:{{.Tag}}", "--sort=tag"];
+        sandbox.ok(format.iter().chain(words))
+    };
+    assert_eq!(names(&["me/one"]), "localhost/me/one:a\nlocalhost/me/one:b");
+    assert_eq!(names(&["me/one:b"]), "localhost/me/one:b");
+    assert_eq!(names(&["--filter=reference=*two*"]), "localhost/me/two:latest");
+    let id = sandbox.ok(["images", "-q", "bb"]);
+    assert_eq!(names(&[&id]).lines().count(), 4, "an ID means all of it");
+    assert_eq!(sandbox.ok(["images", "--noheading", "me/one"]).lines().count(), 2);
+}

@@ -51,6 +51,11 @@ impl Called {
         }
     }
 
+    /// Whether docker was called, which spares what podman's flags of the same name take.
+    pub(crate) fn is_docker(self) -> bool {
+        self == Self::Docker
+    }
+
     /// The version that it says it is.
     pub(crate) fn version(self) -> &'static str {
         match self {

@@ -79,6 +79,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Result
     };
     session.engine()?;
     let escape = session.out_is_tty;
+    let as_docker = session.lists_as_docker(format.as_ref())?;
     let out = std::cell::RefCell::new(std::mem::replace(
         &mut session.out,
         io::BufWriter::with_capacity(0, Box::new(io::sink())),
@@ -86,6 +87,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Result
     let print = |event: &Event| {
         let line = match &format {
             None => human(event, args.no_trunc, &zone),
+            Some(_) if as_docker => docker::event_document(&fields(event)).to_string(),
             Some(Format::Json) => document(event).to_string(),
             Some(template) => {
                 let text = render_row(template, &fields(event), &SHAPE, escape).map_err(io::Error::other)?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::base::platform::Platform;
 use crate::base::size;
 use crate::base::time;
-use crate::cli::format::{self, Format, Shape, json, table::Table};
+use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::session::Session;
 use crate::engine::history::Step;
 
@@ -67,6 +67,14 @@ pub(crate) fn run(session: &mut Session<'_>, args: HistoryArgs) -> anyhow::Resul
     let image = session.engine()?.on_platform(&args.image, args.platform.as_ref())?;
     let steps = session.engine()?.image_history(&image)?;
     let now = Timestamp::now();
+    if session.lists_as_docker(format.as_ref())? {
+        let rows = steps.iter().map(|step| {
+            let mut row = row(step, &args, now);
+            row["CreatedAt"] = row["CreatedAtText"].take();
+            row
+        });
+        return json::print_dockers_lines(session, rows, docker::STEP);
+    }
     if let Some(Format::Json) = format {
         let documents = steps.iter().map(document).collect();
         return json::print(session, &json::compact(&Value::Array(documents), SHAPE.omit));

@@ -14,6 +14,7 @@ use crate::cli::usage::UsageError;
 use crate::engine::build::prune::PruneBuilds;
 use crate::engine::filter::{self, Filters};
 use crate::engine::image::Removed;
+use crate::engine::list::Query;
 use crate::engine::remove::Removing;
 use crate::engine::{Engine, Error, Kind};
 
@@ -85,6 +86,8 @@ pub(crate) struct RmiArgs {
     all: bool,
 
     /// Remove the containers that use the image too, and an image with several names by its ID
+    ///
+    /// Through a link named docker containers stay: an image that they use loses its names.
     #[arg(short, long)]
     force: bool,
 
@@ -118,9 +121,10 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmiArgs) -> anyhow::Result<()>
             images.into_iter().map(|image| image.record.id.to_string()).collect()
         }
     };
+    let is_docker = session.globals.called.is_docker();
     let mut code = 0;
     for target in &targets {
-        match remove(session.engine()?, target, &args) {
+        match remove(session.engine()?, target, &args, is_docker) {
             Ok(removed) => print_removed(session, &removed)?,
             // One of all may have gone with its last child.
             Err(err) if err.kind == Kind::NotFound && (args.force || args.ignore || args.all) => {}
@@ -136,10 +140,11 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmiArgs) -> anyhow::Result<()>
     session.outcome(code)
 }
 
-/// Removes one image, with `--force` after the containers that use it.
-fn remove(engine: &Engine, target: &str, args: &RmiArgs) -> crate::engine::Result<Removed> {
+/// Removes one image, with `--force` after the containers that use it; `is_docker` lets them stay.
+fn remove(engine: &Engine, target: &str, args: &RmiArgs, is_docker: bool) -> crate::engine::Result<Removed> {
     let target = &engine.on_platform(target, args.platform.as_ref())?;
     match engine.remove_image_and(target, args.force || args.all, !args.no_prune) {
+        Err(err) if err.kind == Kind::Conflict && args.force && is_docker => take_names(engine, target),
         Err(err) if err.kind == Kind::Conflict && args.force => {
             let image = engine.image(target)?.image;
             let how = Removing { force: true, volumes: false, depend: true, grace: None };
@@ -151,6 +156,29 @@ fn remove(engine: &Engine, target: &str, args: &RmiArgs) -> crate::engine::Resul
         }
         other => other,
     }
+}
+
+/// What docker's `--force` does to an image that containers use: it takes the names off. By its ID it cannot be
+/// forced while one of them runs.
+fn take_names(engine: &Engine, target: &str) -> crate::engine::Result<Removed> {
+    let found = engine.image(target)?;
+    let users = engine.users_of_image(&found.image.id)?;
+    let running = engine.containers(&Query::default())?.items;
+    let running = running.iter().map(|container| &container.id).find(|id| users.contains(id));
+    let names = engine.names_of_image(&found.image.id)?;
+    if found.name.is_none() && running.is_some() || names.is_empty() {
+        let (how, user) = match running {
+            Some(id) => (" (cannot be forced)", format!("running container {}", id.short())),
+            None => {
+                ("", users.first().map_or(String::new(), |id| format!("stopped container {}", id.short())))
+            }
+        };
+        let id = &found.image.id.hex()[..12];
+        let message = format!("conflict: unable to delete {id}{how} - image is being used by {user}");
+        return Err(Error::new(Kind::Conflict, message).hint("remove that container first"));
+    }
+    engine.untag_image(target, &[])?;
+    Ok(Removed { untagged: names, deleted: vec![] })
 }
 
 /// Prints what a removal did.

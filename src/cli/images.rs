@@ -16,7 +16,7 @@ use crate::cli::images_tree;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::filter::{self, Filters};
-use crate::engine::image::{Image, Images};
+use crate::engine::image::{Image, Images, name_matches};
 
 /// List images in the local store
 #[derive(Args, Debug)]
@@ -118,17 +118,21 @@ pub(crate) fn run(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Result
     if args.tree {
         return images_tree::print(session, &found);
     }
-    let rows = rows(&found, &args.sort);
+    let rows = rows(&found, &args.sort, &filters.values("reference").collect::<Vec<_>>());
     if args.quiet && format.is_none() {
         return print_ids(session, &args, &found);
     }
     let now = Timestamp::now();
+    if session.lists_as_docker(format.as_ref())? {
+        let line = |row: &Row<'_>| {
+            let mut row = template_row(row, &args, now);
+            docker::image(&mut row);
+            row
+        };
+        return json::print_dockers_lines(session, rows.iter().map(line), docker::IMAGE);
+    }
     match format {
         None => print_table(session, &args, &rows, &found, now),
-        Some(Format::Json) if session.engine()?.conf().ketch.json_lines => {
-            let line = |row| docker::line(&template_row(row, &args, now), docker::IMAGE).to_string();
-            rows.iter().try_for_each(|row| json::print(session, &line(row)))
-        }
         Some(Format::Json) => {
             let documents = rows.iter().map(|row| document(row.image)).collect();
             json::print(session, &json::pretty(&Value::Array(documents), SHAPE.omit, "    "))
@@ -140,11 +144,18 @@ pub(crate) fn run(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Result
     }
 }
 
-/// One row for each name, or one for an image without.
-fn rows<'a>(found: &'a Images, sort: &str) -> Vec<Row<'a>> {
+/// One row for each name, or one for an image without. Of an image that was found by some of its names these are shown:
+/// what a list of names is taken for (`rmi`) does not concern the others.
+fn rows<'a>(found: &'a Images, sort: &str, references: &[&str]) -> Vec<Row<'a>> {
+    let asked = |name: &&ImageRef| references.iter().any(|reference| name_matches(name, reference));
     let mut rows: Vec<Row<'a>> = Vec::new();
     for image in &found.items {
-        match image.names.as_slice() {
+        let mut names: Vec<&ImageRef> = image.names.iter().filter(asked).collect();
+        if names.is_empty() {
+            // All are asked for, or it was found by its ID or a digest.
+            names = image.names.iter().collect();
+        }
+        match names.as_slice() {
             [] => rows.push(Row { image, name: None }),
             names => rows.extend(names.iter().map(|name| Row { image, name: Some(name) })),
         }

@@ -43,7 +43,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: InfoArgs) -> anyhow::Result<(
     let engine = session.engine()?;
     let mut document = document(engine, &engine.host_info(), &engine.store_info()?, called);
     match format {
-        Some(Format::Json) if called == Called::Docker => {
+        Some(format) if called.is_docker() && format.is_whole() => {
             json::print(session, &json::compact(&dockers(&document, engine), &[]))
         }
         Some(Format::Json) => json::print(session, &json::pretty(&document, SHAPE.omit, "  ")),

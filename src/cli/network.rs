@@ -206,11 +206,7 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
     let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
     let filters = Filters::parse(&args.filter, FILTERS)?;
     let networks = session.engine()?.filtered_networks(&filters)?;
-    if let Some(Format::Json) = format {
-        let documents = networks.iter().map(record).collect::<Result<Vec<Value>, _>>()?;
-        return json::print_list(session, &documents, &[], "     ");
-    }
-    if args.quiet {
+    if args.quiet && !matches!(format, Some(Format::Json)) {
         for network in &networks {
             writeln!(session.out, "{}", network.name)?;
         }
@@ -220,7 +216,7 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
         true => network.id.clone(),
         false => network.id.chars().take(12).collect(),
     };
-    if let Some(template) = format {
+    if let Some(format) = format {
         let shape = Shape { heading: !args.noheading, ..SHAPE };
         let row = |network: &Network| -> anyhow::Result<Value> {
             let mut row = template_row(&record(network)?);
@@ -230,7 +226,14 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
             Ok(row)
         };
         let rows: Vec<Value> = networks.iter().map(row).collect::<Result<_, _>>()?;
-        return format::print_rows(session, &shape, &template, &rows);
+        if session.lists_as_docker(Some(&format))? {
+            return json::print_dockers_lines(session, rows, docker::NETWORK);
+        }
+        if let Format::Json = format {
+            let documents = networks.iter().map(record).collect::<Result<Vec<Value>, _>>()?;
+            return json::print_list(session, &documents, &[], "     ");
+        }
+        return format::print_rows(session, &shape, &format, &rows);
     }
     let heading = ["NETWORK ID", "NAME", "DRIVER"];
     let mut table = Table::new(session, if args.noheading { &[] } else { &heading });
@@ -277,6 +280,15 @@ pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::R
         }
     }
     match format {
+        Format::Json if session.globals.called.is_docker() => {
+            let found = found.iter().map(template_row).map(|row| docker::network_document(&row)).collect();
+            json::print(session, &json::pretty(&Value::Array(found), &[], "    "))?;
+        }
+        _ if format.is_whole() && session.globals.called.is_docker() => {
+            for row in found.iter().map(template_row) {
+                json::print(session, &docker::network_document(&row).to_string())?;
+            }
+        }
         Format::Json => json::print(session, &json::pretty(&Value::Array(found), &[], "     "))?,
         _ => {
             let rows: Vec<Value> = found.iter().map(template_row).collect();
@@ -359,7 +371,7 @@ pub(crate) struct RmArgs {
     #[arg(required = true, value_name = "NETWORK")]
     networks: Vec<String>,
 
-    /// Remove the containers on them too
+    /// Remove the containers on them too (but through a link named docker); a missing network is no failure
     #[arg(short, long)]
     force: bool,
 
@@ -374,9 +386,16 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> 
         return Err(Error::invalid("--force option must be specified to use the --time option").into());
     }
     let grace = args.time.map(Grace::from_seconds);
-    let force = args.force;
+    let missing_is_fine = args.force;
+    let is_docker = session.globals.called.is_docker();
+    let force = args.force && !is_docker;
     session.for_each_removal(&args.networks, |engine, name| match engine.remove_network(name, force, grace) {
-        Err(err) if force && err.kind == Kind::NotFound => Ok(false),
+        Err(err) if missing_is_fine && err.kind == Kind::NotFound => Ok(false),
+        Err(err) if missing_is_fine && is_docker && err.kind == Kind::Conflict => {
+            let message =
+                format!("network {name:?} has associated containers with it: network is being used");
+            Err(Error::new(Kind::Conflict, message).hint("remove these containers first"))
+        }
         other => other.map(|_name| true),
     })
 }

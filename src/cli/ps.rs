@@ -181,13 +181,13 @@ fn print_once(session: &mut Session<'_>, args: &PsArgs) -> anyhow::Result<()> {
         return print_ids(session, args, &found);
     }
     let view = View { args, sizes, now: Timestamp::now() };
+    if session.lists_as_docker(format.as_ref())? {
+        let rows = found.items.iter().map(|container| view.row(container, false));
+        return json::print_dockers_lines(session, rows, docker::CONTAINER);
+    }
     match format {
         None if args.ns => print_namespaces(session, &view, &found),
         None => print_table(session, &view, &found),
-        Some(Format::Json) if session.engine()?.conf().ketch.json_lines => {
-            let line = |container| docker::line(&view.row(container, false), docker::CONTAINER).to_string();
-            found.items.iter().try_for_each(|container| json::print(session, &line(container)))
-        }
         Some(Format::Json) => {
             let documents = found.items.iter().map(|container| view.document(container)).collect();
             json::print(session, &json::pretty(&Value::Array(documents), SHAPE.omit, "  "))

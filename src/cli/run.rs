@@ -10,6 +10,7 @@ use crate::attach::client;
 use crate::attach::detach::{self, DetachKeys};
 use crate::attach::packet::Hello;
 use crate::base::id::ContainerId;
+use crate::base::mount_syntax::MountKindRequest;
 use crate::cli::attach::{self, Route};
 use crate::cli::autostart;
 use crate::cli::called::Called;
@@ -131,7 +132,8 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
     if let Some(name) = args.container.obtain_image(engine)? {
         request.image = name;
     }
-    let id = create_container(engine, &request)?;
+    make_sources(session.globals.called, &request)?;
+    let id = create_container(session.engine()?, &request)?;
     warn_of_ports(session, &request);
     writeln!(session.out, "{id}")?;
     Ok(())
@@ -142,6 +144,23 @@ fn as_called(session: &Session<'_>, request: &mut ContainerRequest) {
     if session.globals.called == Called::Docker {
         request.leave_shm_of_others();
     }
+}
+
+/// As docker, where that was called: what `-v` names on the host and is not there becomes a directory. (What `--mount`
+/// names has to be there.)
+fn make_sources(called: Called, request: &ContainerRequest) -> anyhow::Result<()> {
+    if !called.is_docker() {
+        return Ok(());
+    }
+    // Those of -v come first.
+    for mount in request.mounts.iter().take(request.binds.len()) {
+        let MountKindRequest::Bind { source, glob: false, .. } = &mount.kind else { continue };
+        if !source.exists() {
+            std::fs::create_dir_all(source)
+                .map_err(|err| Error::system(format!("mkdir {}", source.display()), err))?;
+        }
+    }
+    Ok(())
 }
 
 /// Tells that ports which were asked for are not published, as they cannot be in this network mode.
@@ -185,6 +204,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     }
     // The container has the streams themselves.
     let hello = if passthrough.is_some() { Hello::default() } else { hello };
+    make_sources(session.globals.called, &request)?;
+    let engine = session.engine()?;
     let id = create_container(engine, &request)?;
     warn_of_ports(session, &request);
     if args.detach {

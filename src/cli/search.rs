@@ -135,8 +135,12 @@ fn print(
         return print_table(session, args, images);
     };
     let mut rows: Vec<Value> = images.iter().map(|image| row(image, args.no_trunc)).collect();
-    if !matches!(format, Format::Json) {
+    let as_docker = session.lists_as_docker(Some(format))?;
+    if as_docker || !matches!(format, Format::Json) {
         rows.iter_mut().for_each(docker::hit);
+    }
+    if as_docker {
+        return json::print_dockers_lines(session, rows, docker::HIT);
     }
     format::print_rows(session, &SHAPE, format, &rows)
 }

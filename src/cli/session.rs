@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use crate::cli::error::{AlreadyReported, FAILED, removal_exit_code, report, shown};
+use crate::cli::format::Format;
 use crate::cli::globals::{Globals, LogLevel};
 use crate::engine::config::Config;
 use crate::engine::config::containers_conf::ContainersConf;
@@ -211,6 +212,17 @@ impl<'a> Session<'a> {
         let code = if failed.is_empty() { 0 } else { FAILED };
         failed.into_iter().for_each(|err| self.report(err));
         self.outcome(code)
+    }
+
+    /// Whether listings print JSON as docker does, where all of them is asked for: a line of its own for each object,
+    /// with docker's fields.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration cannot be read.
+    pub(crate) fn lists_as_docker(&self, format: Option<&Format>) -> anyhow::Result<bool> {
+        let whole = format.is_some_and(Format::is_whole);
+        Ok(whole && (self.globals.called.is_docker() || self.conf()?.ketch.json_lines))
     }
 
     /// Asks a question that is answered by `y`; anything else means no.

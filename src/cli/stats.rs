@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::base::id::ContainerId;
 use crate::base::size;
 use crate::base::time::go_duration;
-use crate::cli::format::{self, Format, Shape, json, table::Table};
+use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::session::Session;
 use crate::cli::targets::{Latest, Selection};
 use crate::cli::usage::UsageError;
@@ -115,6 +115,9 @@ fn show(
 ) -> anyhow::Result<()> {
     let rows: Vec<Value> =
         samples.iter().map(|sample| row(sample, before.get(&sample.id), args.no_trunc)).collect();
+    if session.lists_as_docker(format)? {
+        return json::print_dockers_lines(session, rows, docker::STATS);
+    }
     match format {
         None => {
             let mut table = Table::new(session, &HEADING);

@@ -19,7 +19,7 @@ pub(crate) use df::{DfArgs, df};
 /// Remove everything that is not used
 ///
 /// Removes containers that do not run, and images without a name; with --all, every image that no
-/// container uses; with --volumes, volumes that no container uses.
+/// container uses; with --volumes, volumes that no container uses (through a link named docker, those without a name).
 #[derive(Args, Debug)]
 pub(crate) struct PruneArgs {
     /// Remove all images that no container uses, not only those without a name
@@ -56,7 +56,12 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
         return prune_leftovers(session);
     }
     let images = if args.all { "all images without at least one container" } else { "all dangling images" };
-    let volumes = if args.volumes { "\n\t- all volumes not used by at least one container" } else { "" };
+    let all_volumes = !session.globals.called.is_docker();
+    let volumes = match (args.volumes, all_volumes) {
+        (false, _) => "",
+        (true, true) => "\n\t- all volumes not used by at least one container",
+        (true, false) => "\n\t- all anonymous volumes not used by at least one container",
+    };
     let question = format!(
         "WARNING! This command removes:\n\t- all stopped containers\n\t- all networks not used by at least one container{volumes}\n\t- {images}\n\t- all dangling build cache\n"
     );
@@ -65,7 +70,7 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     }
     let engine = session.engine()?;
     let containers = engine.prune_containers(&filters)?;
-    let volumes = if args.volumes { Some(engine.prune_volumes(true, &filters)?) } else { None };
+    let volumes = if args.volumes { Some(engine.prune_volumes(all_volumes, &filters)?) } else { None };
     let images = engine.prune_images(args.all, &filters)?;
     let networks = engine.prune_networks(&filters)?;
     let volumes = volumes.unwrap_or_default();

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use clap::Args;
 use serde_json::Value;
 
-use crate::cli::format::{self, Format, Shape};
+use crate::cli::format::{self, Format, Shape, docker, json};
 use crate::cli::inspect;
 use crate::cli::labels::labels;
 use crate::cli::session::{Exit, Session};
@@ -171,6 +171,11 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
         }
         return Ok(());
     }
+    if session.lists_as_docker(Some(&format))? {
+        let mut rows = rows;
+        rows.iter_mut().for_each(docker::volume);
+        return json::print_dockers_lines(session, rows, docker::VOLUME);
+    }
     // As podman: nothing at all, not even headings, where there is nothing to show.
     if rows.is_empty() && !matches!(format, Format::Json) {
         return Ok(());
@@ -206,7 +211,7 @@ pub(crate) struct RmArgs {
     #[arg(short, long)]
     all: bool,
 
-    /// Remove the containers that use them first; a missing volume is no failure
+    /// Remove the containers that use them first (but through a link named docker); a missing volume is no failure
     #[arg(short, long)]
     force: bool,
 
@@ -230,19 +235,23 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> 
     }
     let how =
         Removing { force: true, grace: args.time.map(Grace::from_seconds), volumes: false, depend: true };
-    let how = args.force.then_some(how);
+    let is_docker = session.globals.called.is_docker();
+    let how = (args.force && !is_docker).then_some(how);
     let missing_is_fine = args.force || args.all;
     session.for_each_removal(&targets, |engine, target| match engine.remove_volume(target, how.as_ref()) {
         Ok(()) => Ok(true),
         Err(err) if err.kind == Kind::NotFound && missing_is_fine => Ok(false),
+        Err(err) if err.kind == Kind::Conflict && is_docker => Err(err.hint("remove these containers first")),
         Err(err) => Err(err),
     })
 }
 
 /// Remove all volumes that no container uses
+///
+/// Through a link named docker, those that have no name of their own, unless --all is given.
 #[derive(Args, Debug)]
 pub(crate) struct PruneArgs {
-    /// Those with a name too, as is always done
+    /// Those with a name too, as is always done but through a link named docker
     #[arg(short, long)]
     all: bool,
 
@@ -260,22 +269,24 @@ pub(crate) struct PruneArgs {
 /// `volume prune`.
 pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Result<()> {
     let filters = Filters::parse(&args.filter, filter::PRUNE_VOLUMES)?;
+    let all = args.all || !session.globals.called.is_docker();
     if !args.force {
-        let doomed = session.engine()?.prunable_volumes(true, &filters)?;
+        let doomed = session.engine()?.prunable_volumes(all, &filters)?;
         if doomed.is_empty() {
             return Ok(writeln!(session.out, "No dangling volumes found")?);
         }
         let names: Vec<&str> = doomed.iter().map(|volume| volume.name.as_str()).collect();
         let question = format!(
-            "WARNING! This will remove all volumes not used by at least one container. The following volumes will be \
+            "WARNING! This will remove all {}volumes not used by at least one container. The following volumes will be \
              removed:\n{}",
+            if all { "" } else { "anonymous " },
             names.join("\n")
         );
         if !session.confirm(&question)? {
             return Ok(());
         }
     }
-    let pruned = session.engine()?.prune_volumes(true, &filters)?;
+    let pruned = session.engine()?.prune_volumes(all, &filters)?;
     for name in &pruned.removed {
         writeln!(session.out, "{name}")?;
     }

@@ -404,24 +404,24 @@ fn passes(image: &Image, test: &ImageTest) -> bool {
     }
 }
 
-/// True if `reference`, which may be a glob, means one of the image's names: as a whole, without its
-/// tag, or by the end of its repository.
 fn matches_reference(image: &Image, reference: &str) -> bool {
-    image.names.iter().chain(&image.record.repo_digests).any(|name| {
-        let full = name.to_string();
-        let repository = name.name();
-        let ends = |text: &str| {
-            let mut rest = Some(text);
-            while let Some(part) = rest {
-                if pattern::glob(reference, part, true) {
-                    return true;
-                }
-                rest = part.split_once('/').map(|(_, rest)| rest);
+    image.names.iter().chain(&image.record.repo_digests).any(|name| name_matches(name, reference))
+}
+
+/// True if `reference`, which may be a glob, means this name of an image: as a whole, without its tag, or by the end of
+/// its repository.
+pub(crate) fn name_matches(name: &ImageRef, reference: &str) -> bool {
+    let ends = |text: &str| {
+        let mut rest = Some(text);
+        while let Some(part) = rest {
+            if pattern::glob(reference, part, true) {
+                return true;
             }
-            false
-        };
-        ends(&full) || ends(&repository)
-    })
+            rest = part.split_once('/').map(|(_, rest)| rest);
+        }
+        false
+    };
+    ends(&name.to_string()) || ends(&name.name())
 }
 
 /// The refusal to remove by its ID what has several names, in podman's words and with its exit code.

@@ -141,8 +141,9 @@ impl Engine {
         }
         let (since, until) = (self.since_volume(filters)?, until(filters)?);
         let truths = |key: &'static str| filters.values(key).map(move |value| filter::boolean(key, value));
-        // Docker's: `all=false` leaves those that have names. What is in use is never meant.
-        let all = truths("all").collect::<Result<Vec<_>>>()?.into_iter().all(|wanted| wanted) && all;
+        // Docker's: `all=false` leaves those that have names, `all=true` takes them. What is in use is never meant.
+        let asked = truths("all").collect::<Result<Vec<_>>>()?;
+        let all = if asked.is_empty() { all } else { asked.into_iter().all(|wanted| wanted) };
         let dangling = truths("dangling").collect::<Result<Vec<_>>>()?;
         let any = dangling.is_empty() || dangling.contains(&true);
         let mut volumes = self.store().volumes().list()?.items;

@@ -1,7 +1,7 @@
 //! Docker's placeholders, where podman has another name for the same thing: templates know both.
 //!
-//! They are added to what a template sees. JSON has podman's fields only, unless the configuration asks for
-//! Docker's form of listings (`[ketch] json_lines`): then [`line`] is what each line prints.
+//! They are added to what a template sees. JSON has podman's fields only, unless docker was called or the
+//! configuration asks for Docker's form of listings (`[ketch] json_lines`): then [`line`] is what each line prints.
 
 use std::net::IpAddr;
 
@@ -31,8 +31,66 @@ pub(crate) const CONTAINER: &[&str] = &[
 ];
 
 /// `docker images --format json`: its fields.
-pub(crate) const IMAGE: &[&str] =
-    &["Containers", "CreatedAt", "CreatedSince", "Digest", "ID", "Repository", "Size", "Tag"];
+pub(crate) const IMAGE: &[&str] = &[
+    "Containers",
+    "CreatedAt",
+    "CreatedSince",
+    "Digest",
+    "ID",
+    "Repository",
+    "SharedSize",
+    "Size",
+    "Tag",
+    "UniqueSize",
+    "VirtualSize",
+];
+
+/// `docker volume ls --format json`: its fields.
+pub(crate) const VOLUME: &[&str] =
+    &["Availability", "Driver", "Group", "Labels", "Links", "Mountpoint", "Name", "Scope", "Size", "Status"];
+
+/// `docker network ls --format json`: its fields.
+pub(crate) const NETWORK: &[&str] =
+    &["CreatedAt", "Driver", "ID", "IPv4", "IPv6", "Internal", "Labels", "Name", "Scope"];
+
+/// `docker stats --format json`: its fields.
+pub(crate) const STATS: &[&str] =
+    &["BlockIO", "CPUPerc", "Container", "ID", "MemPerc", "MemUsage", "Name", "NetIO", "PIDs"];
+
+/// `docker history --format json`: its fields.
+pub(crate) const STEP: &[&str] = &["Comment", "CreatedAt", "CreatedBy", "CreatedSince", "ID", "Size"];
+
+/// `docker system df --format json`: its fields.
+pub(crate) const USAGE: &[&str] = &["Active", "Reclaimable", "Size", "TotalCount", "Type"];
+
+/// `docker search --format json`: its fields.
+pub(crate) const HIT: &[&str] = &["Description", "IsAutomated", "IsOfficial", "Name", "StarCount"];
+
+/// `docker network inspect`: its fields.
+const NETWORK_DOCUMENT: &[&str] = &[
+    "Name",
+    "Id",
+    "Created",
+    "Scope",
+    "Driver",
+    "EnableIPv4",
+    "EnableIPv6",
+    "IPAM",
+    "Internal",
+    "Attachable",
+    "Ingress",
+    "ConfigFrom",
+    "ConfigOnly",
+    "Containers",
+    "Options",
+    "Labels",
+];
+
+/// What `docker network inspect` says of each container.
+const ENDPOINT: &[&str] = &["Name", "EndpointID", "MacAddress", "IPv4Address", "IPv6Address"];
+
+/// What Docker says of what it has not measured.
+const UNKNOWN: &str = "N/A";
 
 /// What Docker prints of a row: these fields, each as a text.
 pub(crate) fn line(row: &Value, fields: &[&str]) -> Value {
@@ -47,6 +105,42 @@ pub(crate) fn line(row: &Value, fields: &[&str]) -> Value {
     };
     let fields = fields.iter().map(|field| ((*field).to_owned(), text(&row[*field]).into()));
     Value::Object(fields.collect::<Map<_, _>>())
+}
+
+/// Adds what only Docker's line about an image has.
+pub(crate) fn image(row: &mut Value) {
+    let size = row["Size"].clone();
+    add(row, json!({"SharedSize": UNKNOWN, "UniqueSize": UNKNOWN, "VirtualSize": size}));
+}
+
+/// Adds what only Docker's line about a volume has.
+pub(crate) fn volume(row: &mut Value) {
+    let fields =
+        ["Availability", "Group", "Links", "Size", "Status"].map(|key| (key.to_owned(), UNKNOWN.into()));
+    add(row, Value::Object(Map::from_iter(fields)));
+}
+
+/// What `docker network inspect` prints, out of what a template sees.
+pub(crate) fn network_document(row: &Value) -> Value {
+    let pick = |from: &Value, keys: &[&str]| -> Value {
+        Value::Object(keys.iter().map(|key| ((*key).to_owned(), from[key].clone())).collect())
+    };
+    let mut document = pick(row, NETWORK_DOCUMENT);
+    document["Id"] = row["id"].clone();
+    if let Value::Object(containers) = &mut document["Containers"] {
+        containers.values_mut().for_each(|container| *container = pick(container, ENDPOINT));
+    } else {
+        document["Containers"] = json!({});
+    }
+    document
+}
+
+/// What `docker events --format json` prints, out of what a template sees.
+pub(crate) fn event_document(row: &Value) -> Value {
+    json!({
+        "status": row["Action"], "id": row["ID"], "from": row["From"], "Type": row["Type"], "Action": row["Action"],
+        "Actor": row["Actor"], "scope": row["Scope"], "time": row["Time"], "timeNano": row["TimeNano"],
+    })
 }
 
 fn flat(value: &Value) -> String {

@@ -6,6 +6,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::Value;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
+use super::docker;
 use crate::base::escape::acts_on_terminal;
 use crate::cli::session::Session;
 
@@ -102,12 +103,25 @@ pub(crate) fn print_list(
     omit: &[&'static str],
     indent: &str,
 ) -> anyhow::Result<()> {
-    if session.engine()?.conf().ketch.json_lines {
+    if session.globals.called.is_docker() || session.conf()?.ketch.json_lines {
         // As docker has it: one object per line.
         return documents.iter().try_for_each(|document| print(session, &prune(document, omit).to_string()));
     }
     let text = pretty(&Value::Array(documents.to_vec()), omit, indent);
     print(session, &text)
+}
+
+/// Prints rows as docker does: a line for each, with these fields as texts.
+///
+/// # Errors
+///
+/// If standard output does not take it.
+pub(crate) fn print_dockers_lines(
+    session: &mut Session<'_>,
+    rows: impl IntoIterator<Item = Value>,
+    fields: &[&str],
+) -> anyhow::Result<()> {
+    rows.into_iter().try_for_each(|row| print(session, &docker::line(&row, fields).to_string()))
 }
 
 /// Prints JSON text and ends the line.

@@ -82,6 +82,18 @@ impl Format {
         self.source().contains(&format!(".{name}"))
     }
 
+    /// True if all of a document is asked for as JSON: `json`, which to docker is the same as `{{json .}}`.
+    pub(crate) fn is_whole(&self) -> bool {
+        match self {
+            Self::Json => true,
+            Self::Template { template, table } => {
+                let inside =
+                    template.source.trim().strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
+                !table && inside.is_some_and(|action| action.split_whitespace().eq(["json", "."]))
+            }
+        }
+    }
+
     /// The text of a template.
     pub(crate) fn source(&self) -> &str {
         match self {
@@ -247,6 +259,22 @@ mod tests {
             ("{{.A}}:{{.B}}", "{{.A}}:{{.B}}"),
         ] {
             assert_eq!(separate_by_tabs(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_asks_for_all_as_json() {
+        let shape = Shape { command: "ps", type_name: "", headers: &[], omit: &[], heading: true };
+        for (text, is) in [
+            ("json", true),
+            ("{{json .}}", true),
+            ("{{ json . }}\\n", true),
+            ("{{json .ID}}", false),
+            ("{{json .}}{{json .}}", false),
+            ("table {{json .}}", false),
+            ("x {{json .}}", false),
+        ] {
+            assert_eq!(Format::parse(text, &shape).expect("it can be read").is_whole(), is, "{text}");
         }
     }
 

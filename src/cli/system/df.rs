@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::base::bytes::Bytes;
 use crate::base::size;
 use crate::base::time;
-use crate::cli::format::{self, Format, Shape, json, table::Table};
+use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::df::Usage;
@@ -54,6 +54,9 @@ pub(crate) fn df(session: &mut Session<'_>, args: DfArgs) -> anyhow::Result<()> 
         return print_objects(session, &usage);
     }
     let lines = lines(&usage);
+    if session.lists_as_docker(format.as_ref())? {
+        return json::print_dockers_lines(session, lines.iter().map(document), docker::USAGE);
+    }
     match format {
         None => {
             let mut table = Table::new(session, &["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]);

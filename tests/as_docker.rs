@@ -1,0 +1,194 @@
+//! Through a link named docker: what scripts made for it would lose or not find where podman's flags mean more.
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{Output, Sandbox, ketch_binary};
+use serde_json::Value;
+
+/// A sandbox in which ketch is called docker, too.
+struct Docker {
+    sandbox: Sandbox,
+    link: PathBuf,
+}
+
+impl Docker {
+    fn new() -> Self {
+        let sandbox = Sandbox::new();
+        let link = sandbox.path("docker");
+        std::os::unix::fs::symlink(ketch_binary(), &link).expect("make a link");
+        Self { sandbox, link }
+    }
+
+    fn run(&self, words: &str) -> Output {
+        self.sandbox.program(&self.link, words.split(' ')).run()
+    }
+
+    #[track_caller]
+    fn ok(&self, words: &str) -> String {
+        self.run(words).ok().to_owned()
+    }
+
+    /// The objects of a listing, one on each line.
+    #[track_caller]
+    fn lines(&self, words: &str) -> Vec<Value> {
+        let lines = self.ok(words);
+        lines.lines().map(|line| serde_json::from_str(line).expect("an object on a line")).collect()
+    }
+
+    #[track_caller]
+    fn volumes(&self) -> String {
+        self.ok("volume ls -q")
+    }
+}
+
+/// Docker's `volume prune` and `system prune --volumes` take anonymous volumes only, unless --all is given.
+#[test]
+fn prunes_leave_volumes_with_names() {
+    let docker = Docker::new();
+    docker.ok("volume create kept");
+    docker.ok("volume create");
+    docker.ok("volume prune -f");
+    assert_eq!(docker.volumes(), "kept");
+    docker.ok("volume create");
+    let said = docker.ok("system prune -f --volumes");
+    assert!(said.contains("Deleted Volumes"), "{said}");
+    assert_eq!(docker.volumes(), "kept");
+    assert!(docker.ok("volume prune").contains("No dangling volumes"), "there is nothing to ask about");
+    assert!(docker.ok("system prune --volumes").contains("all anonymous volumes not used"));
+    docker.ok("volume prune -f --filter all=false");
+    assert_eq!(docker.volumes(), "kept");
+    for verb in ["volume prune -f -a", "volume prune -f --filter all=true"] {
+        docker.ok(verb);
+        assert_eq!(docker.volumes(), "", "{verb}");
+        docker.ok("volume create kept");
+    }
+    // podman's takes all.
+    docker.sandbox.ok(["volume", "prune", "-f"]);
+    assert_eq!(docker.volumes(), "");
+}
+
+/// To docker `--force` means that nothing is missed; to podman, that containers in the way are removed.
+#[test]
+fn force_takes_no_containers() {
+    let docker = Docker::new();
+    docker.ok("network create net");
+    docker.ok("run -d --name up --network net -v data:/d bb sleep 1000");
+    let said = docker.run("volume rm -f data");
+    assert!(
+        said.fails(2).contains("volume is being used") && !said.stderr.contains("--force"),
+        "{}",
+        said.stderr
+    );
+    let said = docker.run("network rm -f net");
+    assert!(
+        said.fails(2).contains("network is being used") && !said.stderr.contains("-f"),
+        "{}",
+        said.stderr
+    );
+    docker.ok("volume rm -f nosuch");
+    docker.ok("network rm -f nosuch");
+
+    // By its name an image loses that; by its ID it cannot be forced while a container of it runs.
+    let id = docker.ok("images -q bb");
+    let said = docker.run(&format!("rmi -f {id}"));
+    assert!(said.fails(2).contains("image is being used by running container"), "{}", said.stderr);
+    assert_eq!(docker.ok("rmi -f bb"), "Untagged: localhost/bb:latest");
+    assert_eq!(docker.ok("images --format {{.Tag}}"), "<none>");
+    assert_eq!(docker.sandbox.inspect("up", ".State.Running"), "true");
+    assert!(docker.run(&format!("rmi -f {id}")).fails(2).contains("running container"));
+
+    docker.ok("kill up");
+    docker.ok("wait up");
+    docker.ok(&format!("tag {id} bb"));
+    assert_eq!(docker.ok(&format!("rmi -f {id}")), "Untagged: localhost/bb:latest");
+    docker.ok("start up");
+    docker.ok("rm -f -t 0 up");
+    docker.ok("network rm net");
+    docker.ok("volume rm data");
+    assert!(docker.ok("rmi -f nosuch").is_empty());
+    assert!(docker.ok(&format!("rmi {id}")).starts_with("Deleted: "));
+}
+
+/// `--format json` and `{{json .}}` are the same to docker: an object on each line, with docker's fields as texts.
+#[test]
+fn listings_are_lines_with_docker_s_fields() {
+    let docker = Docker::new();
+    docker.ok("volume create -l k=v vol");
+    docker.ok("run -d --name box --net none -l a=b -v vol:/v bb sleep 1000");
+    for format in ["json", "{{json_.}}"] {
+        // The words are parted at blanks.
+        let lines = |verb: &str| {
+            let format = format.replace('_', " ");
+            let words = verb.split(' ').map(str::to_owned).chain(["--format".to_owned(), format]);
+            let said = docker.sandbox.program(&docker.link, words).run().ok().to_owned();
+            let parse = |line: &str| serde_json::from_str::<Value>(line).expect("an object on a line");
+            said.lines().map(parse).collect::<Vec<_>>()
+        };
+        let of = |verb: &str| lines(verb).swap_remove(0);
+        let container = of("ps");
+        assert_eq!(
+            (&container["Names"], &container["Labels"]),
+            (&"box".into(), &"a=b".into()),
+            "{container}"
+        );
+        assert_eq!(container["Ports"], "", "{container}");
+        let image = of("images");
+        assert_eq!((&image["Repository"], &image["Tag"]), (&"localhost/bb".into(), &"latest".into()));
+        assert_eq!(image["VirtualSize"], image["Size"]);
+        let volume = of("volume ls");
+        assert_eq!((&volume["Name"], &volume["Labels"]), (&"vol".into(), &"k=v".into()), "{volume}");
+        assert_eq!(volume["Availability"], "N/A");
+        let network = of("network ls");
+        assert_eq!(
+            (&network["Driver"], &network["Internal"]),
+            (&"bridge".into(), &"false".into()),
+            "{network}"
+        );
+        assert_eq!(network["Scope"], "local");
+        let stats = of("stats --no-stream");
+        assert_eq!((&stats["Name"], stats["MemUsage"].is_string()), (&"box".into(), true), "{stats}");
+        let step = of("history bb");
+        assert!(
+            step["CreatedBy"].is_string() && !step["ID"].as_str().unwrap_or_default().is_empty(),
+            "{step}"
+        );
+        let usage = lines("system df");
+        assert_eq!(usage[2]["Type"], "Local Volumes");
+        assert_eq!(usage[2]["TotalCount"], "1");
+        let info = of("info");
+        assert_eq!((&info["ContainersRunning"], info.get("host")), (&1.into(), None));
+        let events = lines("events --stream=false --filter event=start");
+        assert_eq!((&events[0]["status"], &events[0]["Action"]), (&"start".into(), &"start".into()));
+        assert_eq!(events[0]["Actor"]["Attributes"]["name"], "box", "{events:?}");
+    }
+    assert_eq!(docker.ok("ps --format json --filter name=nosuch"), "");
+    assert_eq!(docker.lines("volume ls --format json").len(), 1);
+
+    let networks: Value = serde_json::from_str(&docker.ok("network inspect bridge")).expect("it is JSON");
+    assert_eq!(networks[0]["IPAM"]["Config"][0]["Gateway"], "10.88.0.1", "{networks}");
+    assert_eq!((&networks[0]["Containers"], networks[0].get("subnets")), (&serde_json::json!({}), None));
+    // With podman's name, podman's.
+    assert!(docker.sandbox.ok(["ps", "--format", "json"]).starts_with('['));
+    docker.ok("rm -f -t 0 box");
+}
+
+/// Docker makes a directory of what `-v` names and is not there; what `--mount` names has to be there.
+#[test]
+fn directories_that_v_names_are_made() {
+    let docker = Docker::new();
+    let missing = docker.sandbox.path("a/new/place");
+    let place = missing.display();
+    docker.ok(&format!("run --rm --net none -v {place}:/data bb touch /data/file"));
+    assert!(missing.join("file").exists());
+    docker.ok(&format!("create --net none -v {place}2:/data bb"));
+    assert!(docker.sandbox.path("a/new/place2").is_dir());
+    let refused =
+        docker.run(&format!("run --rm --net none --mount type=bind,src={place}3,dst=/data bb true"));
+    assert!(refused.fails(125).contains("no such file or directory"));
+    let refused =
+        docker.sandbox.ketch(["run", "--rm", "--net=none", &format!("-v={place}3:/data"), "bb", "true"]);
+    assert!(refused.fails(125).contains("no such file or directory"));
+    assert!(!docker.sandbox.path("a/new/place3").exists());
+}
