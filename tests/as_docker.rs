@@ -4,6 +4,7 @@ mod common;
 
 use std::path::PathBuf;
 
+use common::registry::Registry;
 use common::{Output, Sandbox, ketch_binary};
 use serde_json::Value;
 
@@ -191,4 +192,64 @@ fn directories_that_v_names_are_made() {
         docker.sandbox.ketch(["run", "--rm", "--net=none", &format!("-v={place}3:/data"), "bb", "true"]);
     assert!(refused.fails(125).contains("no such file or directory"));
     assert!(!docker.sandbox.path("a/new/place3").exists());
+}
+
+/// Scripts cut the slash off a name, give times to `date -d`, and compare IDs with those of `images --no-trunc`.
+#[test]
+fn inspect_names_things_as_docker_does() {
+    let docker = Docker::new();
+    docker.ok("run --name box --net none bb true");
+    let said: Value = serde_json::from_str(&docker.ok("inspect box bb")).expect("it is JSON");
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    assert_eq!(said[0]["Name"], "/box");
+    assert_eq!(docker.ok("inspect -f {{.Name}} box"), "/box");
+    let id = docker.ok("images --no-trunc -q bb");
+    assert_eq!((text(&said[0]["Image"]), text(&said[1]["Id"])), (id.clone(), id.clone()));
+    assert_eq!(docker.ok("image inspect -f {{.Id}} bb"), id);
+    for field in ["StartedAt", "FinishedAt"] {
+        let told = docker.ok(&format!("inspect -f {{{{.State.{field}}}}} box"));
+        assert_eq!(told, text(&said[0]["State"][field]));
+        assert!(told.contains('T') && told.ends_with('Z'), "{told}");
+    }
+    assert_eq!(docker.ok("inspect -f {{.Created}} box"), text(&said[0]["Created"]));
+    assert_eq!(docker.ok("inspect -f {{.Created}} bb"), text(&said[1]["Created"]));
+    // Any of these words is taken again.
+    docker.ok(&format!("rm {}", text(&said[0]["Name"])));
+    docker.ok(&format!("create --net none {id} true"));
+    docker.sandbox.ok(["create", "--name=own", "--net=none", "bb"]);
+    assert_eq!(docker.sandbox.inspect("own", ".Name"), "own");
+}
+
+#[test]
+fn events_of_health_say_how_it_is() {
+    let docker = Docker::new();
+    docker.ok("run -d --name box --net none --health-cmd true --health-interval 1h bb sleep 1000");
+    docker.ok("healthcheck run box");
+    let said = docker.ok("events --stream=false --filter event=health_status --format {{.Action}}");
+    assert!(said.lines().any(|line| line.ends_with("health_status: healthy")), "{said}");
+    docker.ok("rm -f -t 0 box");
+}
+
+/// `docker pull IMAGE | grep 'up to date'` and `docker push IMAGE | awk '/digest:/ {print $3}'`.
+#[test]
+fn pull_and_push_tell_what_scripts_look_for() {
+    let docker = Docker::new();
+    let registry = Registry::shared();
+    let name = registry.push("as-docker/pulled", "latest", &common::bb::image().build());
+    let pull = docker.ok(&format!("pull {name}"));
+    let lines: Vec<&str> = pull.lines().collect();
+    assert!(lines[0].starts_with("Digest: sha256:"), "{pull}");
+    assert_eq!(lines[1..], [format!("Status: Downloaded newer image for {name}"), name.clone()]);
+    assert!(
+        docker.ok(&format!("pull {name}")).contains(&format!("\nStatus: Image is up to date for {name}\n"))
+    );
+    assert_eq!(docker.ok(&format!("pull -q {name}")), name);
+
+    let to = registry.reference("as-docker/pushed", "one");
+    docker.ok(&format!("tag {name} {to}"));
+    let push = docker.ok(&format!("push {to}"));
+    let words: Vec<&str> = push.split(' ').collect();
+    assert_eq!((words[0], words[1], words[3]), ("one:", "digest:", "size:"), "{push}");
+    assert!(lines[0].ends_with(words[2]), "{push}");
+    assert_eq!(docker.ok(&format!("push -q {to}")), "");
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::base::platform::Platform;
-use crate::cli::format::{self, Format, Shape, docker, json};
+use crate::cli::format::{self, Format, Shape, TEXT_TIMES, docker, json};
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::filter::Filters;
@@ -196,6 +196,9 @@ fn inspect(
             Err(err) => missing.push(err),
         }
     }
+    if session.globals.called.is_docker() {
+        found.iter_mut().for_each(Object::tell_as_docker);
+    }
     print(session, &format, found)?;
     session.outcome_of(missing)
 }
@@ -203,11 +206,31 @@ fn inspect(
 /// podman's name of the type of a container's document.
 const CONTAINER: &str = "*define.InspectContainerData";
 
+/// That of an image's.
+const IMAGE: &str = "*inspect.ImageData";
+
 /// An object and the fields that its JSON leaves out when they are empty.
 struct Object {
     document: Value,
     type_name: &'static str,
     omit: &'static [&'static str],
+}
+
+impl Object {
+    /// What a document says otherwise where docker was called: names and IDs as docker has them, times as texts.
+    fn tell_as_docker(&mut self) {
+        match self.type_name {
+            CONTAINER => {
+                docker::named_container(&mut self.document);
+                [self.type_name, _] = TEXT_TIMES;
+            }
+            IMAGE => {
+                docker::named_image(&mut self.document);
+                [_, self.type_name] = TEXT_TIMES;
+            }
+            _ => {}
+        }
+    }
 }
 
 fn print(session: &mut Session<'_>, format: &Format, found: Vec<Object>) -> anyhow::Result<()> {
@@ -221,7 +244,7 @@ fn print(session: &mut Session<'_>, format: &Format, found: Vec<Object>) -> anyh
         let same = rest.iter().take_while(|object| object.type_name == first.type_name).count();
         let shape = Shape { type_name: first.type_name, omit: first.omit, ..SHAPE };
         let mut rows: Vec<Value> = rest[..same].iter().map(|object| object.document.clone()).collect();
-        if first.type_name == CONTAINER {
+        if [CONTAINER, TEXT_TIMES[0]].contains(&first.type_name) {
             rows.iter_mut().for_each(docker::container);
         }
         format::print_rows(session, &shape, format, &rows)?;
@@ -257,7 +280,7 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
             Ok(details) => {
                 return Ok(Object {
                     document: image::document(engine, &details),
-                    type_name: "*inspect.ImageData",
+                    type_name: IMAGE,
                     omit: image::OMIT,
                 });
             }

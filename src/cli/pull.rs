@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
+use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
 use crate::base::platform::Platform;
 use crate::base::time::parse_duration;
@@ -215,23 +216,29 @@ pub(crate) fn run(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<(
     args.decryption.refuse()?;
     session.engine()?.squash_ids(args.squash_ids);
     let request = args.registry.request(args.policy, args.platform.wanted());
+    let is_docker = session.globals.called.is_docker();
     let mut failed = false;
     for image in &args.images {
+        let known = if is_docker { session.engine()?.named_images()? } else { Vec::new() };
         let progress = Progress::with(if args.quiet { Look::None } else { args.progress });
-        let mut ids = Vec::new();
+        let mut all = Vec::new();
         let engine = session.engine()?;
         let events = |event: &pull::PullEvent<'_>| progress.show(event);
         let result = if args.all_tags {
-            pull::pull_all_tags(engine, image, &request, &events, &mut |pulled| ids.push(pulled.id))
+            pull::pull_all_tags(engine, image, &request, &events, &mut |pulled| all.push(pulled))
         } else {
-            pull::pull(engine, image, &request, &events).map(|pulled| {
-                ids.push(pulled.id);
-                ids.extend(pulled.further);
-            })
+            pull::pull(engine, image, &request, &events).map(|pulled| all.push(pulled))
         };
         drop(progress);
-        for id in ids {
-            writeln!(session.out, "{}", id.hex())?;
+        for pulled in all {
+            match &pulled.name {
+                Some(name) if is_docker => tell_as_docker(session, &pulled.id, name, &known, args.quiet)?,
+                _ => {
+                    for id in [&pulled.id].into_iter().chain(&pulled.further) {
+                        writeln!(session.out, "{}", id.hex())?;
+                    }
+                }
+            }
         }
         if let Err(err) = result {
             session.report(err);
@@ -239,6 +246,31 @@ pub(crate) fn run(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<(
         }
     }
     if failed { Err(AlreadyReported { code: crate::cli::error::FAILED }.into()) } else { Ok(()) }
+}
+
+/// What docker says of an image that it has pulled; `known` are the names that there were before. Scripts look for
+/// `Image is up to date`.
+fn tell_as_docker(
+    session: &mut Session<'_>,
+    id: &Digest,
+    name: &ImageRef,
+    known: &[(ImageRef, Digest)],
+    quiet: bool,
+) -> anyhow::Result<()> {
+    if !quiet {
+        let repository = name.without_reference();
+        let digests = session.engine()?.image_details(&id.to_string())?.repo_digests();
+        let digest =
+            digests.iter().filter(|other| other.without_reference() == repository).find_map(ImageRef::digest);
+        if let Some(digest) = name.digest().or(digest) {
+            writeln!(session.out, "Digest: {digest}")?;
+        }
+        let was_here = known.iter().any(|(other, image)| other == name && image == id);
+        let status = if was_here { "Image is up to date" } else { "Downloaded newer image" };
+        writeln!(session.out, "Status: {status} for {}", name.familiar())?;
+    }
+    writeln!(session.out, "{name}")?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `ketch push`: brings an image to a registry, or into an archive or directory.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -12,7 +13,7 @@ use crate::cli::pull::RegistryArgs;
 use crate::cli::session::Session;
 use crate::cli::signing::{EncryptionArgs, SigningArgs};
 use crate::engine::pull::PullEvent;
-use crate::engine::push::{self, LayerFormat, ManifestFormat, PushRequest, Wishes};
+use crate::engine::push::{self, LayerFormat, ManifestFormat, PushRequest, Pushed, Wishes};
 
 /// Push an image to a registry, or into an archive or directory
 ///
@@ -127,6 +128,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<(
     };
     let progress = Progress::with(if args.quiet { Look::None } else { args.progress });
     let events = |event: &PullEvent<'_>| progress.show(event);
+    let mut done = Vec::new();
     for name in names {
         request.image = engine.on_platform(&name, args.platform.as_ref())?;
         if request.image != name && request.destination.is_none() {
@@ -134,6 +136,18 @@ pub(crate) fn run(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<(
         }
         let pushed = push::push(engine, &request, &events)?;
         write_digest(args.digestfile.as_deref(), &pushed.digest)?;
+        done.push(pushed);
+    }
+    drop(progress);
+    if session.globals.called.is_docker() && !args.quiet {
+        for Pushed { digest, there } in done {
+            // Scripts look for docker's line.
+            let Some((tag, bytes)) = there.as_ref().and_then(|(name, bytes)| Some((name.tag()?, bytes)))
+            else {
+                continue;
+            };
+            writeln!(session.out, "{tag}: digest: {digest} size: {bytes}")?;
+        }
     }
     Ok(())
 }

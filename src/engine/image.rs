@@ -174,6 +174,16 @@ impl Engine {
         Ok(Image::new(record, names))
     }
 
+    /// Every name of an image, and the image it means.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub(crate) fn named_images(&self) -> Result<Vec<(ImageRef, Digest)>> {
+        let refs = self.store().refs().list()?.items;
+        Ok(refs.into_iter().map(|found| (found.name, found.image)).collect())
+    }
+
     /// The names of an image, the one that was given last first.
     pub(crate) fn names_of_image(&self, id: &Digest) -> Result<Vec<ImageRef>> {
         Ok(Refs::by_image(self.store().refs().list()?.items).remove(id).unwrap_or_default())

@@ -163,6 +163,25 @@ pub(crate) fn container(document: &mut Value) {
     }
 }
 
+/// Makes the document about a container name it as docker does: `/web`, and its image as a digest.
+pub(crate) fn named_container(document: &mut Value) {
+    prefix(&mut document["Name"], "/");
+    prefix(&mut document["Image"], "sha256:");
+}
+
+/// The same for an image: its ID is a digest.
+pub(crate) fn named_image(document: &mut Value) {
+    prefix(&mut document["Id"], "sha256:");
+    prefix(&mut document["Parent"], "sha256:");
+}
+
+/// Puts something before a text that says something.
+fn prefix(value: &mut Value, before: &str) {
+    if let Some(text) = value.as_str().filter(|text| !text.is_empty()) {
+        *value = format!("{before}{text}").into();
+    }
+}
+
 /// Adds `docker network inspect`'s and `network ls`'s fields to the document about a network.
 pub(crate) fn network(document: &mut Value) {
     document["Scope"] = "local".into();
@@ -382,7 +401,10 @@ pub(crate) fn event(row: &mut Value) {
     if let Some(code) = row["ContainerExitCode"].as_i64() {
         attributes.insert("exitCode".to_owned(), code.to_string().into());
     }
-    let (action, actor) = (action.to_owned(), json!({"ID": row["ID"], "Attributes": attributes}));
+    let health =
+        row["HealthStatus"].as_str().filter(|health| !health.is_empty() && action == "health_status");
+    let action = health.map_or_else(|| action.to_owned(), |health| format!("{action}: {health}"));
+    let actor = json!({"ID": row["ID"], "Attributes": attributes});
     add(row, json!({"Action": action, "Actor": actor, "From": row["Image"], "Scope": "local"}));
 }
 

@@ -29,6 +29,8 @@ use serde_json::Value;
 
 use crate::cli::session::Session;
 
+pub(crate) use value::TEXT_TIMES;
+
 /// What templates need to know of a command's documents beyond their JSON.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {

@@ -87,6 +87,9 @@ const TIMES: &[&str] = &[
     "created",
 ];
 
+/// Documents in which such a text is a text: docker's of containers and images, whose times scripts give to `date -d`.
+pub(crate) const TEXT_TIMES: [&str; 2] = ["container.InspectResponse", "image.InspectResponse"];
+
 /// Names of embedded structs, whose fields their parent has too.
 const EMBEDDED: &[&str] = &[
     "ListContainer",
@@ -207,7 +210,12 @@ impl<'v> Val<'v> {
                 Some(self.clone())
             }
             Self::Struct(object, parent) => {
-                find(object, name).map(|(key, value)| Self::member(parent, key, value))
+                find(object, name).map(|(key, value)| match (Self::member(parent, key, value), value) {
+                    (Self::Time(_), Value::String(text)) if TEXT_TIMES.contains(&root_type) => {
+                        Self::Foreign(text)
+                    }
+                    (found, _) => found,
+                })
             }
             Self::Null(key) => {
                 return Err(format!(

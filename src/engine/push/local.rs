@@ -62,7 +62,7 @@ pub(super) fn push(
             return Err(Error::invalid("neither an archive nor a directory"));
         }
     }
-    Ok(Pushed { digest: top.digest })
+    Ok(Pushed { digest: top.digest, there: None })
 }
 
 fn tell(pusher: &Pusher<'_>, cargo: &Cargo) {

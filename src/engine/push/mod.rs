@@ -107,10 +107,12 @@ pub(crate) fn names_of_repository(engine: &Engine, typed: &str) -> Result<Vec<St
 }
 
 /// What is there now.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pushed {
     /// Of the manifest, or of the index.
     pub(crate) digest: Digest,
+    /// At a registry: the name it has there, and the length of that document.
+    pub(crate) there: Option<(ImageRef, usize)>,
 }
 
 /// One command's worth of pushing.
@@ -205,7 +207,7 @@ pub(crate) fn push(
             pusher.refuse_to_sign(&Place::Storage(name.clone()))?;
             let digest = stored_manifest(&found, &request.image)?.digest;
             engine.tag_image(&found.image.id.to_string(), &name)?;
-            Pushed { digest }
+            Pushed { digest, there: None }
         }
         place => {
             pusher.refuse_to_sign(&place)?;

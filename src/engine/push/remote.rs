@@ -57,7 +57,8 @@ pub(super) fn push(
     if let Some(record) = record {
         remember(pusher, record, &image, cargo);
     }
-    Ok(Pushed { digest: top })
+    let bytes = cargo.top().map_or(0, |top| top.bytes.len());
+    Ok(Pushed { digest: top, there: Some((image, bytes)) })
 }
 
 /// Sends what the registry does not have.
