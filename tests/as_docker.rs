@@ -170,6 +170,8 @@ fn listings_are_lines_with_docker_s_fields() {
     let networks: Value = serde_json::from_str(&docker.ok("network inspect bridge")).expect("it is JSON");
     assert_eq!(networks[0]["IPAM"]["Config"][0]["Gateway"], "10.88.0.1", "{networks}");
     assert_eq!((&networks[0]["Containers"], networks[0].get("subnets")), (&serde_json::json!({}), None));
+    let again: Value = serde_json::from_str(&docker.ok("inspect bridge")).expect("it is JSON");
+    assert_eq!(again, networks);
     // With podman's name, podman's.
     assert!(docker.sandbox.ok(["ps", "--format", "json"]).starts_with('['));
     docker.ok("rm -f -t 0 box");
@@ -252,4 +254,16 @@ fn pull_and_push_tell_what_scripts_look_for() {
     assert_eq!((words[0], words[1], words[3]), ("one:", "digest:", "size:"), "{push}");
     assert!(lines[0].ends_with(words[2]), "{push}");
     assert_eq!(docker.ok(&format!("push -q {to}")), "");
+}
+
+/// `docker volume create` in a script that runs again; `-w` to a place that the image has not.
+#[test]
+fn what_is_missing_is_made_and_what_is_there_is_taken() {
+    let docker = Docker::new();
+    assert_eq!(docker.ok("volume create data"), "data");
+    assert_eq!(docker.ok("volume create data"), "data");
+    assert!(docker.sandbox.ketch(["volume", "create", "data"]).fails(125).contains("already exists"));
+    assert_eq!(docker.ok("run --rm --net none -w /new/place bb pwd"), "/new/place");
+    let refused = docker.sandbox.ketch(["run", "--rm", "--net=none", "-w=/new/place", "bb", "pwd"]);
+    assert!(refused.fails(126).contains("does not exist on container"));
 }

@@ -56,6 +56,16 @@ fn only_a_failure_ends_all_if_that_is_asked_for() {
     sandbox.compose(&["down", "-t", "0"]).ok();
 }
 
+/// As with docker compose; a service without it in its image did not start.
+#[test]
+fn a_working_directory_that_is_missing_is_made() {
+    let sandbox = services(&[service("placed", "pwd > here; cat here", ", working_dir: /new/place")]);
+    let up = sandbox.compose(&["up", "--no-log-prefix"]);
+    assert!(up.ok().contains("/new/place\n"), "{}", up.stdout);
+    assert_eq!(sandbox.compose(&["run", "--rm", "-w", "/other", "placed", "pwd"]).ok(), "/other");
+    sandbox.compose(&["down", "-t", "0"]).ok();
+}
+
 #[test]
 fn each_end_is_told_when_it_comes() {
     let sandbox = services(&[service("short", "exit 3", ""), service("long", &serve_saying("there"), "")]);

@@ -209,6 +209,9 @@ const CONTAINER: &str = "*define.InspectContainerData";
 /// That of an image's.
 const IMAGE: &str = "*inspect.ImageData";
 
+/// That of a network's.
+const NETWORK: &str = "types.Network";
+
 /// An object and the fields that its JSON leaves out when they are empty.
 struct Object {
     document: Value,
@@ -227,6 +230,10 @@ impl Object {
             IMAGE => {
                 docker::named_image(&mut self.document);
                 [_, self.type_name] = TEXT_TIMES;
+            }
+            NETWORK => {
+                let row = crate::cli::network::template_row(&self.document);
+                self.document = docker::network_document(&row);
             }
             _ => {}
         }
@@ -297,7 +304,7 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
     if wants(ObjectKind::Network) {
         match crate::cli::network::document(engine, name, false) {
             Err(err) if is_missing(&err) && kind == ObjectKind::All => {}
-            other => return other.map(|document| Object { document, type_name: "types.Network", omit: &[] }),
+            other => return other.map(|document| Object { document, type_name: NETWORK, omit: &[] }),
         }
     }
     Err(Error::not_found(format!("no such object: {name:?}")))

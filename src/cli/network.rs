@@ -323,7 +323,7 @@ pub(crate) fn document(engine: &Engine, name: &str, verbose: bool) -> Result<Val
 }
 
 /// The names of the Go fields, which templates use.
-fn template_row(document: &Value) -> Value {
+pub(crate) fn template_row(document: &Value) -> Value {
     let mut row = document.clone();
     for (go, own) in [
         ("Name", "name"),

@@ -142,7 +142,7 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
 /// What docker lets pass, where that was called.
 fn as_called(session: &Session<'_>, request: &mut ContainerRequest) {
     if session.globals.called == Called::Docker {
-        request.leave_shm_of_others();
+        request.take_as_docker();
     }
 }
 

@@ -72,7 +72,8 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
         name: args.name.or(args.named),
         labels: labels(&args.label),
         options,
-        ignore: args.ignore,
+        // One that is there is no failure to docker.
+        ignore: args.ignore || session.globals.called.is_docker(),
     };
     let name = session.engine()?.create_volume(request)?;
     writeln!(session.out, "{name}")?;

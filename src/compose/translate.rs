@@ -85,7 +85,7 @@ pub(crate) fn request(
         stop_timeout_s: text(service, "stop_grace_period").and_then(|period| seconds(&period)),
         ..ContainerRequest::default()
     };
-    request.leave_shm_of_others();
+    request.take_as_docker();
     networks(project, name, service, aliases, &mut request);
     request.cgroup = cgroup(service);
     mounts(project, service, files, &mut request)?;

@@ -89,6 +89,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) user: Option<String>,
     pub(crate) groups: Vec<String>,
     pub(crate) workdir: Option<Bytes>,
+    /// Make `workdir` if the image has it not.
+    pub(crate) make_workdir: bool,
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     pub(crate) terminal: bool,
@@ -189,11 +191,13 @@ impl ContainerRequest {
         !matches!(self.ipc.as_str(), "host" | "none") && !self.ipc.starts_with("container:")
     }
 
-    /// As docker has it: a wished size says nothing of another's /dev/shm. podman refuses such a wish.
-    pub(crate) fn leave_shm_of_others(&mut self) {
+    /// As docker has it: a wished size says nothing of another's /dev/shm, and a working directory that is missing is
+    /// made. podman refuses both.
+    pub(crate) fn take_as_docker(&mut self) {
         if !self.has_own_shm() {
             self.shm_size_bytes = None;
         }
+        self.make_workdir = true;
     }
 }
 

@@ -79,7 +79,7 @@ fn directory(request: &ContainerRequest, defaults: &ContainerDefaults) -> Result
         Some(path) if path.as_bytes().first() != Some(&b'/') => Err(Error::invalid(format!(
             "the working directory {path:?} is invalid, it needs to be an absolute path"
         ))),
-        Some(path) => Ok((path.clone(), false)),
+        Some(path) => Ok((path.clone(), request.make_workdir)),
         None if defaults.working_dir.is_empty() => Ok(("/".into(), true)),
         None if defaults.working_dir.starts_with('/') => Ok((defaults.working_dir.as_str().into(), true)),
         None => Ok((format!("/{}", defaults.working_dir).into(), true)),
