@@ -267,3 +267,16 @@ fn what_is_missing_is_made_and_what_is_there_is_taken() {
     let refused = docker.sandbox.ketch(["run", "--rm", "--net=none", "-w=/new/place", "bb", "pwd"]);
     assert!(refused.fails(126).contains("does not exist on container"));
 }
+
+/// In a script; podman's warning comes before a shell that waits for ever.
+#[test]
+fn a_terminal_that_is_not_there_is_no_terminal() {
+    let docker = Docker::new();
+    let refused = docker.run("run --rm -it --net none bb sh");
+    assert!(refused.fails(1).contains("the input device is not a TTY"), "{}", refused.stderr);
+    docker.ok("run -d --name box --net none bb sleep 1000");
+    assert!(docker.run("exec -it box sh").fails(1).contains("the input device is not a TTY"));
+    docker.ok("exec -i box true");
+    docker.ok("rm -f -t 0 box");
+    assert!(docker.sandbox.names().is_empty());
+}

@@ -137,8 +137,7 @@ fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::OK);
     }
     if args.tty && args.interactive && !tty::is_terminal(std::io::stdin()) {
-        session
-            .warn("The input device is not a TTY. The --tty and --interactive flags might not work properly");
+        session.lacks_terminal()?;
     }
     let hello = Hello { stdout: true, stderr: true, stdin: args.interactive, ..Hello::default() };
     let attachment = Attachment { hello, terminal: args.tty, sig_proxy: true };

@@ -188,8 +188,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     request.to_be_started = true;
     request.hello = Some(hello::variable(session.globals.started_ns));
     if flags.process.tty && flags.process.interactive && !args.detach && !tty::is_terminal(std::io::stdin()) {
-        session
-            .warn("The input device is not a TTY. The --tty and --interactive flags might not work properly");
+        session.lacks_terminal()?;
     }
     let engine = session.engine()?;
     if let Some(name) = flags.obtain_image(engine)? {

@@ -214,6 +214,23 @@ impl<'a> Session<'a> {
         self.outcome(code)
     }
 
+    /// What becomes of `-it` where standard input is no terminal: podman warns and goes on, and a shell then waits for
+    /// ever; docker refuses.
+    ///
+    /// # Errors
+    ///
+    /// docker's refusal, and its exit code.
+    pub(crate) fn lacks_terminal(&self) -> anyhow::Result<()> {
+        if self.globals.called.is_docker() {
+            let refusal = engine::Error::invalid("the input device is not a TTY");
+            let hint = "leave --tty out: --interactive alone passes the input on";
+            report(&refusal.hint(hint).into(), self.globals);
+            return Err(AlreadyReported { code: 1 }.into());
+        }
+        self.warn("The input device is not a TTY. The --tty and --interactive flags might not work properly");
+        Ok(())
+    }
+
     /// Whether listings print JSON as docker does, where all of them is asked for: a line of its own for each object,
     /// with docker's fields.
     ///
