@@ -258,7 +258,6 @@ impl Relays {
             return self.reset(key);
         }
         relay.connecting = false;
-        relay.ways[1].readable = true;
         self.turn(key);
         if let Some(relay) = self.slab.get(key).filter(|relay| !relay.ways[1].sent) {
             // A container that speaks first waits for the end of the handshake, which was held back.
