@@ -14,7 +14,7 @@ use clap::Args;
 
 use crate::base::spec::RestartPolicy;
 use crate::cli::session::Session;
-use crate::cli::usage::UsageError;
+use crate::cli::unit_text::quoted;
 use crate::engine::config;
 use crate::stage::idranges;
 
@@ -134,10 +134,9 @@ impl Place {
 fn unit(session: &Session<'_>, place: &Place) -> anyhow::Result<String> {
     let program = std::env::current_exe().context("find this program")?;
     let program = quoted(program.as_os_str())?;
-    let is_default = session.globals.config.root.is_none() && std::env::var_os("KETCH_ROOT").is_none();
-    let root = match is_default {
-        true => String::new(),
-        false => format!(" --root {}", quoted(session.globals.config.data_root()?.as_os_str())?),
+    let root = match session.globals.own_root()? {
+        None => String::new(),
+        Some(root) => format!(" --root {}", quoted(root.as_os_str())?),
     };
     let (start, stop) = ("--filter should-start-on-boot=true", "--filter restart-policy=always");
     Ok(format!(
@@ -155,20 +154,6 @@ fn unit(session: &Session<'_>, place: &Place) -> anyhow::Result<String> {
          [Install]\n\
          WantedBy={}\n",
         place.target()
-    ))
-}
-
-/// A word of a unit's command line.
-fn quoted(word: &OsStr) -> Result<String, UsageError> {
-    let text = std::str::from_utf8(word.as_bytes()).ok().filter(|text| !text.contains('\n'));
-    let text = text.ok_or_else(|| UsageError::new(format!("{} cannot stand in a unit", word.display())))?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@".contains(c);
-    if text.chars().all(plain) {
-        return Ok(text.to_owned());
-    }
-    Ok(format!(
-        "\"{}\"",
-        text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$")
     ))
 }
 
@@ -199,22 +184,5 @@ pub(crate) fn tell_once(session: &Session<'_>, restart: Option<RestartPolicy>) {
         session.warn("to start this container again after a reboot: ketch system autostart");
     } else if !again && ends && is_first() {
         session.warn("containers end when you log out; to let them run: loginctl enable-linger");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_of_units() {
-        for (word, want) in [
-            ("/usr/bin/ketch", "/usr/bin/ketch"),
-            ("/home/a b/ketch", "\"/home/a b/ketch\""),
-            ("/50%/$x\"", "\"/50%%/$$x\\\"\""),
-        ] {
-            assert_eq!(quoted(OsStr::new(word)).unwrap(), want);
-        }
-        assert!(quoted(OsStr::new("a\nb")).is_err());
     }
 }

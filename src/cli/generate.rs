@@ -1,5 +1,7 @@
 //! `ketch generate spec`: what a container was made from, in the form in which podman's API takes new ones.
 
+mod systemd;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -13,6 +15,8 @@ use crate::base::spec::{ContainerSpec, Mount, MountKind, NetworkMode, RestartPol
 use crate::cli::format::json as json_format;
 use crate::cli::session::Session;
 use crate::engine::Error;
+
+pub(crate) use self::systemd::{SystemdArgs, run as systemd};
 
 /// Print a container's specification as JSON
 ///

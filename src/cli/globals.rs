@@ -76,6 +76,12 @@ pub(crate) enum First<'a> {
 }
 
 impl Globals {
+    /// Where the store is, if that is not the usual place (`--root`, KETCH_ROOT).
+    pub(crate) fn own_root(&self) -> crate::engine::Result<Option<PathBuf>> {
+        let is_usual = self.config.root.is_none() && std::env::var_os("KETCH_ROOT").is_none();
+        if is_usual { Ok(None) } else { self.config.data_root().map(Some) }
+    }
+
     /// The flags that another process of ketch needs to do its work in the same place.
     pub(crate) fn words(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> = Vec::new();

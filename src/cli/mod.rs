@@ -82,6 +82,7 @@ mod targets;
 mod together;
 mod top;
 mod trust;
+mod unit_text;
 mod unshare;
 mod update;
 mod usage;

@@ -5,6 +5,7 @@
 //! the second positional argument begins, so it is told by a `--` right after the first one.
 
 use std::ffi::{OsStr, OsString};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 
 use clap::{Arg, Command};
@@ -24,21 +25,33 @@ pub(super) fn mark(command: &Command, args: &[OsString]) -> Vec<OsString> {
 
 /// The place of the first argument that is neither a flag nor a flag's value; `None` if there is none, or if clap tells it by itself.
 fn first_word(command: &Command, args: &[OsString]) -> Option<usize> {
-    let mut at = 0;
-    while let Some(arg) = args.get(at).map(|arg| arg.as_bytes()) {
-        let takes_next = match arg {
-            b"--" => return None,
-            [b'-', b'-', name @ ..] => long_takes_next(command, name)?,
-            [b'-', letters @ ..] if !letters.is_empty() => short_takes_next(command, letters)?,
-            _ => return Some(at),
-        };
-        at += 1 + usize::from(takes_next);
-    }
-    None
+    let (_, end) = flags(command, args)?;
+    args.get(end).filter(|arg| *arg != "--").map(|_| end)
 }
 
-/// Does the flag `--name` take the next argument as its value? `None` for one that there is not.
-fn long_takes_next(command: &Command, name: &[u8]) -> Option<bool> {
+/// Some of a verb's arguments: the flags that one word names (several for `-it`), and their place with the value.
+pub(super) type Flags<'a> = (Vec<&'a Arg>, Range<usize>);
+
+/// The flags at the beginning of a verb's arguments, and where they end: before the first word that is none, or before
+/// `--`. `None` if one is not the verb's.
+pub(super) fn flags<'a>(command: &'a Command, args: &[OsString]) -> Option<(Vec<Flags<'a>>, usize)> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some(arg) = args.get(at).map(|arg| arg.as_bytes()) {
+        let (named, takes_next) = match arg {
+            b"--" => break,
+            [b'-', b'-', name @ ..] => long(command, name)?,
+            [b'-', letters @ ..] if !letters.is_empty() => short(command, letters)?,
+            _ => break,
+        };
+        let end = at + 1 + usize::from(takes_next);
+        found.push((named, at..end.min(args.len())));
+        at = end;
+    }
+    Some((found, at))
+}
+
+/// The flag `--name`, and whether it takes the next argument as its value. `None` for one that there is not.
+fn long<'a>(command: &'a Command, name: &[u8]) -> Option<(Vec<&'a Arg>, bool)> {
     let (name, has_value) = match name.iter().position(|&b| b == b'=') {
         Some(end) => (&name[..end], true),
         None => (name, false),
@@ -47,23 +60,30 @@ fn long_takes_next(command: &Command, name: &[u8]) -> Option<bool> {
     let is_named = |arg: &&Arg| {
         arg.get_long() == Some(name) || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
     };
-    Some(takes_next(command.get_arguments().find(is_named)?) && !has_value)
+    let arg = command.get_arguments().find(is_named)?;
+    Some((vec![arg], takes_next(arg) && !has_value))
 }
 
-/// Does the last of the flags `-letters` take the next argument as its value?
-fn short_takes_next(command: &Command, letters: &[u8]) -> Option<bool> {
+/// The flags `-letters`, and whether the last takes the next argument as its value.
+fn short<'a>(command: &'a Command, letters: &[u8]) -> Option<(Vec<&'a Arg>, bool)> {
+    let mut named = Vec::new();
     for (at, letter) in letters.iter().enumerate() {
         let letter = char::from(*letter);
         let is_named = |arg: &&Arg| {
             arg.get_short() == Some(letter)
                 || arg.get_all_short_aliases().is_some_and(|aliases| aliases.contains(&letter))
         };
-        if takes_next(command.get_arguments().find(is_named)?) {
+        named.push(command.get_arguments().find(is_named)?);
+        if named.last().is_some_and(|arg| takes_next(arg)) {
             // What follows the letter is its value.
-            return Some(at + 1 == letters.len());
+            return Some((named, at + 1 == letters.len()));
+        }
+        // `-d=false`
+        if letters.get(at + 1) == Some(&b'=') {
+            break;
         }
     }
-    Some(false)
+    Some((named, false))
 }
 
 fn takes_next(arg: &Arg) -> bool {

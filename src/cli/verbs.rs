@@ -210,6 +210,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("exec", exec::ExecArgs, exec::run),
     verb!("export", cp::ExportArgs, cp::export),
     verb!("generate spec", generate::SpecArgs, generate::spec),
+    verb!("generate systemd", generate::SystemdArgs, generate::systemd),
     verb!("healthcheck run", healthcheck::RunArgs, healthcheck::run),
     verb!("history", history::HistoryArgs, history::run),
     verb!("image build", build::BuildArgs, build::run),

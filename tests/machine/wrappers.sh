@@ -181,6 +181,24 @@ comes 'attached: another life after a kill' 2 sh -c "journalctl --user --since @
 systemctl --user stop kt-attached.service; is 'attached: stop' "$? $(state kt-attached.service) $(of kt-attached '{{.State.Status}}')" '0 inactive success exited'
 $k rm kt-attached > /dev/null
 
+# What `generate systemd` writes, as its help says.
+$k run -d --name kt-new --net=none --restart=always bb sh -c "$loop" > /dev/null
+(cd "$units" && $k generate systemd --new --name --files --container-prefix= -t 60 kt-new > /dev/null); is 'generate: written' $? 0
+$k rm -f -t0 kt-new > /dev/null
+$k create --name kt-old --net=none bb sh -c "$loop" > /dev/null
+$k generate systemd --name -t 60 kt-old > "$units/kt-old.service"
+systemctl --user daemon-reload
+for name in new old; do
+    systemctl --user start kt-$name.service; is "generated $name: start" "$? $(state kt-$name.service)" '0 active success'
+    is "generated $name: its main process" "$(show kt-$name.service MainPID)" "$(of kt-$name '{{.State.ConmonPid}}')"
+done
+before=$(of kt-new '{{.Id}}')
+kill -9 "$(of kt-new '{{.State.Pid}}')"
+comes 'generated new: another one after a kill' 'new active' sh -c "id=\$($k inspect --format '{{.Id}}' kt-new 2> /dev/null); [ -z \"\$id\" ] || [ \"\$id\" = '$before' ] || echo new \$(systemctl --user is-active kt-new.service)"
+for name in new old; do systemctl --user stop kt-$name.service; is "generated $name: stop" "$? $(state kt-$name.service)" '0 inactive success'; done
+is 'generated: the one is gone, the other stays' "$($k ps -a --format '{{.Names}}')" 'kt-old'
+$k rm kt-old > /dev/null
+
 for name in one two; do $k create --name kt-$name --net=none bb sh -c "$loop" > /dev/null; done
 systemctl --user start kt-oneshot.service; is 'oneshot: start' "$? $(state kt-oneshot.service) $($k ps --format '{{.Names}}' | sort | tr '\n' ' ')" '0 active success kt-one kt-two '
 systemctl --user stop kt-oneshot.service; is 'oneshot: stop' "$? $(state kt-oneshot.service) $($k ps -q)" '0 inactive success '
