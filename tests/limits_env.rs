@@ -11,6 +11,9 @@ use common::{Sandbox, have};
 
 #[test]
 fn rel_41_images_of_very_many_layers() {
+    if !have("prlimit") {
+        return;
+    }
     let sandbox = Sandbox::new();
     let mut image = common::bb::image();
     let mut pushed = 2;
@@ -23,7 +26,8 @@ fn rel_41_images_of_very_many_layers() {
             pushed += 1;
         }
         let name = Registry::shared().push("limits/layers", &format!("v{count}"), &image.build());
-        let pull = sandbox.ketch(["pull", "-q", &name]);
+        // A slow machine unpacks many of them at once, with the 1,024 descriptors that a session has: so few that it shows here, too.
+        let pull = sandbox.command(["pull", "-q", &name]).through(["prlimit", "--nofile=128:"]).run();
         if pull.code != 0 {
             // Refused is as good as flattened, if nothing unusable stays.
             assert!(count > 500 && pull.stderr.contains("layers"), "{count}: {}", pull.stderr);

@@ -264,6 +264,8 @@ fn makes_devices(caller: &Caller) -> bool {
 }
 
 fn start(caller: &Caller, root: &Path) -> Result<Child, Failure> {
+    // Several are open in the worker for each of what may be hundreds of layers, and those under way count against the sender's limit.
+    crate::sys::rlimit::raise_open_files().ok();
     let stage = Stage { name: c"unpack", args: &[], detached: false };
     caller.spawn(root, &stage).map_err(|err| stage_failure(&err))
 }
