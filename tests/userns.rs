@@ -502,13 +502,18 @@ fn a_commit_has_the_owners_that_the_container_sees() {
     }
 }
 
+/// Makes a file in a home that is closed to others, and gives the flag that mounts it.
+fn file_below_closed_home(sandbox: &Sandbox, below: &str) -> String {
+    let file = sandbox.write(below, "x");
+    fs::set_permissions(sandbox.path("home"), fs::Permissions::from_mode(0o700)).expect("close the home");
+    format!("-v={}:/file:ro", file.display())
+}
+
 #[test]
 fn who_shares_a_user_namespace_is_started_again_by_its_policy() {
     let sandbox = Sandbox::new();
-    let file = sandbox.write("home/d/file", "x");
-    fs::set_permissions(sandbox.path("home"), fs::Permissions::from_mode(0o700)).unwrap();
+    let file = file_below_closed_home(&sandbox, "home/d/file");
     let given = format!("-v={}:/d:U", sandbox.path("home/d").display());
-    let file = format!("-v={}:/file:ro", file.display());
     for mode in ["auto", "nomap", "keep-id", ""] {
         sandbox.start("x", &[&format!("--userns={mode}")], "exec sleep 1000");
         let script = "stat -c %u:%g /d/file; cat /file; echo; touch /v/f /d/f /here; exit 3";
@@ -560,9 +565,7 @@ fn who_shares_namespaces_follows_a_container_into_its_next_life() {
 #[test]
 fn descriptors_of_many_published_ports_are_in_nobodys_way() {
     let sandbox = Sandbox::new();
-    let file = sandbox.write("home/file", "x");
-    fs::set_permissions(sandbox.path("home"), fs::Permissions::from_mode(0o700)).unwrap();
-    let file = format!("-v={}:/file:ro", file.display());
+    let file = file_below_closed_home(&sandbox, "home/file");
     for count in [84, 86, 88, 90, 150, 1000] {
         // Each the kernel's choice: nobody has a thousand in a row.
         let ports = (0..count).map(|port| format!("-p=127.0.0.1::{}", 1000 + port));

@@ -210,7 +210,6 @@ impl ImageRef {
     }
 
     /// The short form that Docker shows: `nginx:latest` for `docker.io/library/nginx:latest`.
-    #[allow(dead_code, reason = "Docker's API shows names so")]
     pub(crate) fn familiar(&self) -> String {
         let full = self.to_string();
         let hub = full.strip_prefix("docker.io/").map(|rest| rest.strip_prefix("library/").unwrap_or(rest));

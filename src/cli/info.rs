@@ -52,7 +52,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: InfoArgs) -> anyhow::Result<(
             docker::add(&mut document, fields);
             format::print_rows(session, &SHAPE, &template, &[document])
         }
-        None if called == Called::Docker => {
+        None if called.is_docker() => {
             let mut fields = dockers(&document, engine);
             fields["TotalMemory"] = size::binary(fields["MemTotal"].as_u64().unwrap_or(0)).into();
             let template = Format::parse(DOCKERS_TEXT.trim_end(), &SHAPE)?;

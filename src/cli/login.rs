@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::cli::called::Called;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::login::{self, AuthFile, Login};
@@ -287,7 +286,7 @@ pub(crate) fn logout(session: &mut Session<'_>, args: LogoutArgs) -> anyhow::Res
     let login = Login::new(args.registry.as_deref(), &files.remote(), files.kind(), session.conf()?)?;
     match login.forget(&files.remote()) {
         // docker's answer, and no failure of it.
-        Err(err) if err.kind == Kind::NotFound && session.globals.called == Called::Docker => {
+        Err(err) if err.kind == Kind::NotFound && session.globals.called.is_docker() => {
             return Ok(writeln!(session.out, "Not logged in to {}", login.key())?);
         }
         done => done?,

@@ -141,7 +141,7 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
 
 /// What docker lets pass, where that was called.
 fn as_called(session: &Session<'_>, request: &mut ContainerRequest) {
-    if session.globals.called == Called::Docker {
+    if session.globals.called.is_docker() {
         request.take_as_docker();
     }
 }

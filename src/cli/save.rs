@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use crate::base::platform::Platform;
-use crate::cli::called::Called;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::Error;
@@ -95,7 +94,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: SaveArgs) -> anyhow::Result<(
     // docker's words are images, all of them.
     let several = args.multi_image_archive
         || engine.conf().engine.multi_image_archive
-        || session.globals.called == Called::Docker;
+        || session.globals.called.is_docker();
     let images = if several {
         let all: Vec<String> = std::iter::once(&args.image).chain(&args.further).cloned().collect();
         engine.choose_several(&all, args.platform.as_ref())?

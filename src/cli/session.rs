@@ -238,8 +238,16 @@ impl<'a> Session<'a> {
     ///
     /// If the configuration cannot be read.
     pub(crate) fn lists_as_docker(&self, format: Option<&Format>) -> anyhow::Result<bool> {
-        let whole = format.is_some_and(Format::is_whole);
-        Ok(whole && (self.globals.called.is_docker() || self.conf()?.ketch.json_lines))
+        Ok(format.is_some_and(Format::is_whole) && self.prints_json_lines()?)
+    }
+
+    /// Whether the JSON of a listing has a line for each object, as docker's.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration cannot be read.
+    pub(crate) fn prints_json_lines(&self) -> anyhow::Result<bool> {
+        Ok(self.globals.called.is_docker() || self.conf()?.ketch.json_lines)
     }
 
     /// Asks a question that is answered by `y`; anything else means no.

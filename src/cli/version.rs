@@ -35,7 +35,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: VersionArgs) -> anyhow::Resul
     match Format::parse(&format, &SHAPE)? {
         // Who uses docker's form asks for the server, which podman leaves out where there is none.
         Format::Json => {
-            if called == Called::Docker {
+            if called.is_docker() {
                 docker::version(&mut client, called.oldest_api(), &kernel());
             }
             json::print(session, &json::compact(&json!({"Client": client, "Server": client}), &[]))

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::base::bytes::Bytes;
 use crate::base::mount_syntax::{MountKindRequest, MountRequest};
-use crate::base::spec::{Device, Hook};
+use crate::base::spec::Device;
 use crate::base::yaml::read as yaml;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Engine, Error, Result, hooks};
@@ -59,12 +59,8 @@ struct Edits {
 #[serde(rename_all = "camelCase")]
 struct CdiHook {
     hook_name: String,
-    path: PathBuf,
-    #[serde(default)]
-    args: Vec<String>,
-    env: Option<Vec<String>>,
-    /// In seconds.
-    timeout: Option<u32>,
+    #[serde(flatten)]
+    program: hooks::Program,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -149,9 +145,8 @@ fn apply(request: &mut ContainerRequest, edits: &Edits) -> Result<()> {
         access: node.permissions.clone().filter(|text| !text.is_empty()).unwrap_or_else(|| "rwm".to_owned()),
     }));
     request.mounts.extend(edits.mounts.iter().map(CdiMount::request));
-    for CdiHook { hook_name, path, args, env, timeout } in edits.hooks.iter().cloned() {
-        let stage = hooks::stage(&hook_name)?;
-        request.hooks.push(Hook { stage, path, args, env, timeout_s: timeout });
+    for CdiHook { hook_name, program } in &edits.hooks {
+        request.hooks.push(program.at(hooks::stage(hook_name)?));
     }
     Ok(())
 }

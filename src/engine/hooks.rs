@@ -34,8 +34,9 @@ struct HookFile {
     stages: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Program {
+/// What is run: the same in these files and in those of CDI.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Program {
     path: PathBuf,
     #[serde(default)]
     args: Vec<String>,
@@ -113,7 +114,8 @@ impl Engine {
 }
 
 impl Program {
-    fn at(&self, stage: HookStage) -> Hook {
+    /// The hook that runs it at a stage.
+    pub(super) fn at(&self, stage: HookStage) -> Hook {
         let Self { path, args, env, timeout } = self;
         Hook { stage, path: path.clone(), args: args.clone(), env: env.clone(), timeout_s: *timeout }
     }

@@ -103,7 +103,7 @@ pub(crate) fn print_list(
     omit: &[&'static str],
     indent: &str,
 ) -> anyhow::Result<()> {
-    if session.globals.called.is_docker() || session.conf()?.ketch.json_lines {
+    if session.prints_json_lines()? {
         // As docker has it: one object per line.
         return documents.iter().try_for_each(|document| print(session, &prune(document, omit).to_string()));
     }

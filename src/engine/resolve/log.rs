@@ -79,20 +79,25 @@ fn log_below(top: &Path, id: &ContainerId) -> PathBuf {
     top.join(id.as_str()).join("ctr.log")
 }
 
+/// The directory of the configuration that `path` is below, if it is the place of that container's log there.
+fn directory_of<'a>(path: &'a Path, id: &ContainerId) -> Option<&'a Path> {
+    let top = path.parent()?.parent()?;
+    (path == log_below(top, id)).then_some(top)
+}
+
 /// The directory of a log that is below that of the configuration.
 pub(crate) fn own_log_directory(spec: &ContainerSpec) -> Option<&Path> {
     let path = spec.log.path.as_deref()?;
-    let directory = path.parent()?;
-    (path == log_below(directory.parent()?, &spec.id)).then_some(directory)
+    directory_of(path, &spec.id).and(path.parent())
 }
 
 /// Gives what was the container `original` a log of its own, if that one had.
 pub(crate) fn rename_log(spec: &mut ContainerSpec, original: &ContainerId) {
-    let renamed = spec.log.path.as_deref().and_then(|path| {
-        let top = path.parent()?.parent()?;
-        (path == log_below(top, original)).then(|| log_below(top, &spec.id))
-    });
-    spec.log.path = renamed.or(spec.log.path.take());
+    if let Some(path) = &mut spec.log.path
+        && let Some(top) = directory_of(path, original)
+    {
+        *path = log_below(top, &spec.id);
+    }
 }
 
 fn set(log: &mut Log, key: &str, value: &str, facts: &Facts<'_>) -> Result<()> {
