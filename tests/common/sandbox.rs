@@ -26,6 +26,8 @@ impl Sandbox {
 
     /// A sandbox whose store does not exist yet.
     pub(crate) fn empty() -> Self {
+        // What tests expect of modes must not depend on who runs them.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let dir = new_directory("box");
         for below in ["home", "run", "tmp"] {
             fs::DirBuilder::new().mode(0o700).create(dir.join(below)).expect("make the sandbox");
