@@ -24,6 +24,7 @@ pub(crate) mod network;
 pub(crate) mod passwd;
 pub(crate) mod pattern;
 pub(crate) mod platform;
+pub(crate) mod pod;
 pub(crate) mod rlimit;
 pub(crate) mod signal;
 pub(crate) mod size;

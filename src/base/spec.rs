@@ -29,6 +29,7 @@ use crate::base::idmap::IdMap;
 use crate::base::limits::Cgroup;
 use crate::base::network::{NetworkAttachment, PortMapping, PrivateNetwork};
 use crate::base::passwd::Accounts;
+use crate::base::pod::Membership;
 pub(crate) use crate::base::spec::hooks::{Hook, HookStage};
 pub(crate) use crate::base::spec::mount::{Mount, MountKind, MountOverlay};
 
@@ -128,6 +129,9 @@ pub(crate) struct ContainerSpec {
     /// Containers that have to run first (`--requires`).
     #[serde(default)]
     pub(crate) requires: Vec<ContainerId>,
+    /// The pod that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pod: Option<Membership>,
     /// A program that is process 1 and runs the command (`--init-path`).
     #[serde(default, with = "crate::base::bytes::optional_path")]
     pub(crate) init_program: Option<PathBuf>,
@@ -165,6 +169,11 @@ impl ContainerSpec {
         let published = self.network.ports.iter().flat_map(|port| port.each());
         let published = published.map(|port| format!("{}/{}", port.container_port, port.protocol));
         self.exposed_ports.iter().cloned().chain(published)
+    }
+
+    /// Its process 1 is ketch itself, which does nothing but hold namespaces: the infra container of a pod.
+    pub(crate) fn is_pause(&self) -> bool {
+        self.pod.as_ref().is_some_and(|pod| pod.infra) && self.root == Root::Layers(Vec::new())
     }
 
     /// The volumes that were made for this container alone.
@@ -466,6 +475,16 @@ pub(crate) enum RestartPolicy {
 }
 
 impl RestartPolicy {
+    /// Its word, without a number.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Always => "always",
+            Self::UnlessStopped => "unless-stopped",
+            Self::OnFailure { .. } => "on-failure",
+        }
+    }
+
     /// Reads `no` or nothing, `always`, `unless-stopped`, `on-failure` and `on-failure:TIMES`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         Some(match text {

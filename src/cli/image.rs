@@ -147,7 +147,7 @@ fn remove(engine: &Engine, target: &str, args: &RmiArgs, is_docker: bool) -> cra
         Err(err) if err.kind == Kind::Conflict && args.force && is_docker => take_names(engine, target),
         Err(err) if err.kind == Kind::Conflict && args.force => {
             let image = engine.image(target)?.image;
-            let how = Removing { force: true, volumes: false, depend: true, grace: None };
+            let how = Removing { force: true, depend: true, ..Removing::default() };
             engine
                 .users_of_image(&image.id)?
                 .iter()

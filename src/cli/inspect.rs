@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::base::platform::Platform;
+use crate::cli::pod::inspect::POD;
 use crate::cli::format::{self, Format, Shape, TEXT_TIMES, docker, json};
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
@@ -16,7 +17,10 @@ use crate::engine::filter::Filters;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::volumes::VolumeRecord;
 
-/// Print everything about containers, images or volumes
+pub(crate) use container::shown_mount;
+pub(crate) use network::port_bindings;
+
+/// Print everything about containers, images, volumes, networks or pods
 #[derive(Args, Debug)]
 pub(crate) struct InspectArgs {
     /// Containers, images or volumes, by name or ID (can be repeated)
@@ -100,8 +104,7 @@ enum ObjectKind {
     Image,
     Volume,
     Network,
-    /// Pods, of which there are none.
-    None,
+    Pod,
 }
 
 const SHAPE: Shape = Shape {
@@ -120,7 +123,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: InspectArgs) -> anyhow::Resul
         "image" => ObjectKind::Image,
         "volume" => ObjectKind::Volume,
         "network" => ObjectKind::Network,
-        "pod" => ObjectKind::None,
+        "pod" => ObjectKind::Pod,
         other => {
             return Err(UsageError::new(format!(
                 "invalid type {other:?}: must be \"image\", \"container\", \"pod\", \"network\", \"volume\", or \"all\""
@@ -254,6 +257,9 @@ fn print(session: &mut Session<'_>, format: &Format, found: Vec<Object>) -> anyh
         if [CONTAINER, TEXT_TIMES[0]].contains(&first.type_name) {
             rows.iter_mut().for_each(docker::container);
         }
+        if first.type_name == POD {
+            rows.iter_mut().for_each(|row| *row = crate::cli::pod::inspect::template_row(row));
+        }
         format::print_rows(session, &shape, format, &rows)?;
         rest = &rest[same..];
     }
@@ -305,6 +311,15 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
         match crate::cli::network::document(engine, name, false) {
             Err(err) if is_missing(&err) && kind == ObjectKind::All => {}
             other => return other.map(|document| Object { document, type_name: NETWORK, omit: &[] }),
+        }
+    }
+    if wants(ObjectKind::Pod) {
+        match crate::cli::pod::inspect::document(engine, name) {
+            Err(err) if is_missing(&err) && kind == ObjectKind::All => {}
+            other => {
+                let omit = crate::cli::pod::inspect::OMIT;
+                return other.map(|document| Object { document, type_name: POD, omit });
+            }
         }
     }
     Err(Error::not_found(format!("no such object: {name:?}")))

@@ -58,6 +58,7 @@ mod logs;
 mod manifest;
 mod network;
 mod pause;
+mod pod;
 mod ports;
 mod progress;
 mod ps;

@@ -1,6 +1,6 @@
 //! `ketch ps`: lists containers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
+use crate::base::pod::PodId;
 use crate::base::size;
 use crate::base::spec::{MountKind, NetworkMode};
 use crate::base::time;
@@ -70,7 +71,7 @@ pub(crate) struct PsArgs {
     #[arg(long, alias = "namespace")]
     ns: bool,
 
-    /// Show the pod of each container; there are no pods yet
+    /// Show the pod of each container
     #[arg(short, long)]
     pod: bool,
 
@@ -180,7 +181,9 @@ fn print_once(session: &mut Session<'_>, args: &PsArgs) -> anyhow::Result<()> {
     if args.quiet && format.is_none() {
         return print_ids(session, args, &found);
     }
-    let view = View { args, sizes, now: Timestamp::now() };
+    let shows_pods = args.pod || format.is_some();
+    let pods = if shows_pods { session.engine()?.pod_names()? } else { BTreeMap::new() };
+    let view = View { args, sizes, pods, now: Timestamp::now() };
     if session.lists_as_docker(format.as_ref())? {
         let rows = found.items.iter().map(|container| view.row(container, false));
         return json::print_dockers_lines(session, rows, docker::CONTAINER);
@@ -305,6 +308,8 @@ fn namespace(pid: i32, file: &str) -> String {
 struct View<'a> {
     args: &'a PsArgs,
     sizes: Sizes,
+    /// Names of pods, if they are shown.
+    pods: BTreeMap<PodId, String>,
     now: Timestamp,
 }
 
@@ -314,6 +319,17 @@ impl View<'_> {
             true => container.id.to_string(),
             false => container.id.short().to_owned(),
         }
+    }
+
+    fn pod_id(&self, container: &Container) -> String {
+        let id = container.summary.pod.as_ref().map(|pod| &pod.id);
+        let shown = id.map(|id| if self.args.no_trunc { id.as_str() } else { id.short() });
+        shown.unwrap_or_default().to_owned()
+    }
+
+    fn pod_name(&self, container: &Container) -> String {
+        let name = container.summary.pod.as_ref().and_then(|pod| self.pods.get(&pod.id));
+        name.cloned().unwrap_or_default()
     }
 
     fn short_command(&self, container: &Container) -> String {
@@ -350,8 +366,8 @@ impl View<'_> {
             "Ports": ports::text(container),
             "Networks": networks(container).join(","),
             "Size": self.size(container),
-            "Pod": "",
-            "PodName": "",
+            "Pod": self.pod_id(container),
+            "PodName": self.pod_name(container),
             "LocalVolumes": summary.mounts.iter().filter(|mount| matches!(mount.kind, MountKind::Volume { .. })).count(),
         });
         let fields = row.as_object_mut().expect("made as an object");
@@ -409,15 +425,15 @@ impl View<'_> {
             "Id": container.id.as_str(),
             "Image": image_name(container),
             "ImageID": summary.image.as_ref().map_or(String::new(), |image| image.id.hex()),
-            "IsInfra": false,
+            "IsInfra": container.is_infra(),
             "Labels": summary.labels,
             "Mounts": summary.mounts.iter().map(|mount| mount.target.to_string_lossy()).collect::<Vec<_>>(),
             "Names": [container.name],
             "Namespaces": namespaces,
             "Networks": networks(container),
             "Pid": container.status.pid(),
-            "Pod": "",
-            "PodName": "",
+            "Pod": container.summary.pod.as_ref().map_or("", |pod| pod.id.as_str()),
+            "PodName": self.pod_name(container),
             "Ports": ports::document(container),
             "Restarts": record.map_or(0, |record| record.restarts),
             "Size": size,
@@ -472,7 +488,7 @@ fn print_table(session: &mut Session<'_>, view: &View<'_>, found: &Containers) -
             container.name.clone(),
         ];
         if args.pod {
-            row.extend([String::new(), String::new()]);
+            row.extend([view.pod_id(container), view.pod_name(container)]);
         }
         if args.size {
             row.push(view.size(container));

@@ -84,6 +84,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()>
         grace: args.time.map(Grace::from_seconds),
         volumes: args.volumes,
         depend: args.depend,
+        with_pods: args.all,
     };
     if args.force && targets.len() > 1 {
         stop_together(session.engine()?, &targets, how.grace);

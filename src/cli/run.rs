@@ -14,7 +14,7 @@ use crate::base::mount_syntax::MountKindRequest;
 use crate::cli::attach::{self, Route};
 use crate::cli::autostart;
 use crate::cli::called::Called;
-use crate::cli::container_flags::{ContainerFlags, KeptFds};
+use crate::cli::container_flags::{ContainerFlags, KeptFds, PodChoice};
 use crate::cli::hello;
 use crate::cli::session::{Exit, Session};
 use crate::cli::targets::{self, Latest, Selection};
@@ -133,7 +133,7 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
         request.image = name;
     }
     make_sources(session.globals.called, &request)?;
-    let id = create_container(session.engine()?, &request)?;
+    let id = create_container(session.engine()?, &mut request)?;
     warn_of_ports(session, &request);
     writeln!(session.out, "{id}")?;
     Ok(())
@@ -196,7 +196,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     }
     let configured = engine.conf().containers.log_driver.as_deref();
     let passthrough = request.log_driver.as_deref().or(configured).filter(|driver| is_passthrough(driver));
-    if passthrough == Some("passthrough") && streams_on_terminal() {
+    let passthrough = passthrough.map(str::to_owned);
+    if passthrough.as_deref() == Some("passthrough") && streams_on_terminal() {
         return Err(Error::invalid("the '--log-driver passthrough' option cannot be used on a TTY")
             .hint("use --log-driver passthrough-tty if the container may do to the terminal what it likes")
             .into());
@@ -205,7 +206,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     let hello = if passthrough.is_some() { Hello::default() } else { hello };
     make_sources(session.globals.called, &request)?;
     let engine = session.engine()?;
-    let id = create_container(engine, &request)?;
+    let id = create_container(engine, &mut request)?;
     warn_of_ports(session, &request);
     if args.detach {
         start_or_discard(engine, &id, request.auto_remove, Start { keep, ..Start::default() })?;
@@ -303,8 +304,17 @@ fn streams_on_terminal() -> bool {
         || tty::is_terminal(std::io::stderr())
 }
 
-/// Creates the container, and writes its ID to the file that was asked for.
-fn create_container(engine: &Engine, request: &ContainerRequest) -> anyhow::Result<ContainerId> {
+/// Creates the container, and the pod that is to be made for it, and writes its ID to the file that was asked for.
+fn create_container(engine: &Engine, request: &mut ContainerRequest) -> anyhow::Result<ContainerId> {
+    let PodChoice::New(pod) = PodChoice::take(request)? else { return create_in_file(engine, request) };
+    let pod = engine.create_pod(&pod)?;
+    create_in_file(engine, request).inspect_err(|_| {
+        // It was made for nothing.
+        engine.remove_pod(&pod, &Removing { force: true, ..Removing::default() }).ok();
+    })
+}
+
+fn create_in_file(engine: &Engine, request: &ContainerRequest) -> anyhow::Result<ContainerId> {
     let file = match &request.cid_file {
         Some(path) => Some(open_cid_file(path)?),
         None => None,

@@ -39,6 +39,7 @@ use crate::cli::logs;
 use crate::cli::manifest;
 use crate::cli::network;
 use crate::cli::pause;
+use crate::cli::pod;
 use crate::cli::ps;
 use crate::cli::pull;
 use crate::cli::push;
@@ -265,6 +266,14 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("network rm" | "remove", network::RmArgs, network::rm),
     verb!("network update", network::UpdateArgs, network::update),
     verb!("pause", pause::PauseArgs, pause::pause),
+    verb!("pod create", pod::create::CreateArgs, pod::create::create),
+    verb!("pod exists", pod::ExistsArgs, pod::exists),
+    verb!("pod inspect", pod::inspect::InspectArgs, pod::inspect::inspect),
+    verb!("pod kill", pod::act::KillArgs, pod::act::kill),
+    verb!("pod ps" | "ls" | "list", pod::ps::PsArgs, pod::ps::ps),
+    verb!("pod rm" | "remove", pod::act::RmArgs, pod::act::rm),
+    verb!("pod start", pod::act::StartArgs, pod::act::start),
+    verb!("pod stop", pod::act::StopArgs, pod::act::stop),
     verb!("port", container::PortArgs, container::port),
     verb!("ps", ps::PsArgs, ps::run),
     verb!("pull", pull::PullArgs, pull::run),
@@ -328,6 +337,7 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("image", "Manage images"),
     ("manifest", "Manage manifest lists: images of several platforms"),
     ("network", "Manage networks"),
+    ("pod", "Manage pods: containers that share namespaces"),
     ("secret", "Manage secrets"),
     ("system", "Manage ketch itself"),
     ("volume", "Manage volumes"),

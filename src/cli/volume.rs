@@ -235,7 +235,7 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> 
         targets.extend(found.items.into_iter().map(|volume| volume.name));
     }
     let how =
-        Removing { force: true, grace: args.time.map(Grace::from_seconds), volumes: false, depend: true };
+        Removing { force: true, grace: args.time.map(Grace::from_seconds), depend: true, ..Removing::default() };
     let is_docker = session.globals.called.is_docker();
     let how = (args.force && !is_docker).then_some(how);
     let missing_is_fine = args.force || args.all;

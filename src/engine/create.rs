@@ -47,6 +47,7 @@ impl Engine {
         self.sweep();
         let id = ContainerId::from_random(random()?);
         let mut expanded = request.clone();
+        self.join_pod(&mut expanded)?;
         config::apply(&mut expanded, self.conf())?;
         if !expanded.device_rules.is_empty() && !self.is_rootful() {
             let message = "device cgroup rules are not supported in rootless mode or in a user namespace";
@@ -137,6 +138,7 @@ impl Engine {
         let userns = self.user_namespace(request)?;
         let image = match request.rootfs {
             Some(_) => None,
+            None if request.is_pause() => None,
             None => Some(match &request.base {
                 Some(facts) => ImageFacts::clone(facts),
                 None => self.image_facts(&request.image, &userns)?,
@@ -160,7 +162,7 @@ impl Engine {
             is_file: &|path| path.metadata().is_ok_and(|found| found.is_file()),
             host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             find_container: &|typed| self.container(typed),
-            volumes_from: self.volumes_from(&request.volumes_from)?,
+            volumes_from: self.volumes_from(&inherited(request))?,
             find_image_layers: &|typed| Ok(self.image_facts(typed, &userns)?.layers),
             find_network: &|typed| self.network_to_join(typed),
             free_port: &|port| {
@@ -302,6 +304,7 @@ impl Engine {
             let wanted = name.map_or_else(|| names::from_random(number, attempt), str::to_owned);
             let lock = self.lock()?;
             self.assert_layers(spec)?;
+            self.assert_pod(spec)?;
             // A volume may have been removed since it was made; under the lock it stays.
             self.make_volumes(volumes)?;
             match containers.create(staged, &spec.id, &wanted, &lock) {
@@ -360,6 +363,12 @@ impl Engine {
         Err(Error::not_found(format!("image {name}: {} of its layers are missing", missing.len()))
             .hint(format!("pull it again: ketch pull {name}")))
     }
+}
+
+/// Whose volumes a container has as well: those of its pod come first, so that others win.
+fn inherited(request: &ContainerRequest) -> Vec<String> {
+    let of_pod = request.inherits_from.iter().map(ToString::to_string);
+    of_pod.chain(request.volumes_from.iter().cloned()).collect()
 }
 
 /// A container that is about to be written down.

@@ -19,6 +19,7 @@ use crate::engine::{Engine, Error, Kind, Result};
 use crate::events::{self, reader::Reader};
 pub(crate) use crate::events::{Backend, Event};
 use crate::logs::watch::Watch;
+use crate::store::pods::PodRecord;
 use crate::sys::fs;
 use crate::sys::poll::{Interest, PollSet};
 
@@ -108,6 +109,12 @@ impl Engine {
     /// Notes something about a volume.
     pub(crate) fn record_volume(&self, status: &str, name: &str) {
         self.record(Event { name: name.to_owned(), ..Event::new("volume", status) });
+    }
+
+    /// Notes something about a pod.
+    pub(crate) fn record_pod(&self, status: &str, pod: &PodRecord) {
+        let (id, name) = (pod.id.to_string(), pod.name.clone());
+        self.record(Event { id, name, ..Event::new("pod", status) });
     }
 
     /// Notes something about a network: its creation and removal, with its driver.
@@ -251,7 +258,8 @@ fn passes_one(key: &str, value: &str, event: &Event) -> bool {
         "volume" => event.kind == "volume" && begins(&event.name),
         // Nothing is known beyond this machine.
         "scope" => value == "local",
-        // There are no pods, and nothing of a swarm.
+        "pod" => event.kind == "pod" && (event.name == value || begins(&event.id)),
+        // Nothing of a swarm.
         _ => false,
     }
 }

@@ -17,6 +17,7 @@ use crate::base::health::Health;
 use crate::base::id::ContainerId;
 use crate::base::network::{PortMapping, Protocol};
 use crate::base::pattern::Regex;
+use crate::base::pod::{Membership, PodId};
 use crate::base::spec::{ImageOrigin, MountKind, NetworkMode, RestartPolicy};
 use crate::base::time;
 use crate::engine::filter::{Filters, Tests, boolean, has_label};
@@ -53,6 +54,9 @@ pub(crate) struct Summary {
     #[serde(default, with = "crate::base::bytes::optional_path")]
     pub(crate) cid_file: Option<PathBuf>,
     pub(crate) as_typed: TypedSummary,
+    /// The pod that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pod: Option<Membership>,
     /// There if its health is checked.
     #[serde(default)]
     health: Option<There>,
@@ -317,8 +321,8 @@ impl Engine {
                 "none" => ContainerTest::Health(None),
                 _ => return Err(Error::invalid(format!("unknown health status: {value}: invalid argument"))),
             },
-            // There are no pods.
-            _ => ContainerTest::Never,
+            // By name, or the beginning of the ID.
+            _ => self.pod(value).map_or(ContainerTest::Never, ContainerTest::Pod),
         })
     }
 
@@ -368,6 +372,7 @@ enum ContainerTest {
     Expose(PortRange),
     Publish(PortRange),
     StartsOnBoot(bool),
+    Pod(PodId),
 }
 
 /// What docker's filters of ports take: `80`, `8000-8100/udp`; TCP if it does not say.
@@ -435,6 +440,7 @@ impl Container {
         match test {
             ContainerTest::Health(health) => self.health == *health,
             ContainerTest::Never => false,
+            ContainerTest::Pod(id) => self.summary.pod.as_ref().is_some_and(|pod| pod.id == *id),
             ContainerTest::Image(ids) => image.as_ref().is_some_and(|image| ids.contains(&image.id)),
             ContainerTest::ImageName(name) => image.as_ref().is_some_and(|image| image.name == *name),
             ContainerTest::Before(time) => created < time,

@@ -47,6 +47,7 @@ mod manifest_show;
 pub(crate) mod mapped;
 pub(crate) mod network;
 pub(crate) mod pause;
+pub(crate) mod pod;
 pub(crate) mod processes;
 pub(crate) mod prune;
 pub(crate) mod pull;

@@ -296,7 +296,7 @@ impl Engine {
             }
             drop(lock);
             for id in users {
-                let how = Removing { force: true, grace, volumes: true, depend: true };
+                let how = Removing { force: true, grace, volumes: true, depend: true, with_pods: true };
                 self.remove_container(&id, &how)?;
             }
         };

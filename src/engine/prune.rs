@@ -30,7 +30,7 @@ impl<T> Default for Pruned<T> {
 }
 
 impl Engine {
-    /// Removes every container that does not run and passes `filters` (label, label!, until).
+    /// Removes every container that does not run and passes `filters` (label, label!, until). Those of pods go with these.
     ///
     /// # Errors
     ///
@@ -40,6 +40,7 @@ impl Engine {
         let mut pruned = Pruned::default();
         let idle =
             self.containers(&query)?.items.into_iter().filter(|found| !found.status.phase.is_running());
+        let idle = idle.filter(|found| found.summary.pod.is_none());
         let idle = self.dependents_first(idle.map(|found| (found.id.clone(), found)).collect())?;
         for (_, container) in idle {
             let size = self.container_size(&container.id).unwrap_or(0);

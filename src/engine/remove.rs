@@ -39,6 +39,8 @@ pub(crate) struct Removing {
     pub(crate) volumes: bool,
     /// Remove the containers that depend on them first.
     pub(crate) depend: bool,
+    /// Remove infra containers too, and their pods with them, as `depend` does.
+    pub(crate) with_pods: bool,
 }
 
 /// For each container that others depend on: those others.
@@ -102,6 +104,9 @@ impl Engine {
         id: &ContainerId,
         how: &Removing,
     ) -> Result<Vec<ContainerId>> {
+        if !how.depend && !how.with_pods {
+            self.refuse_infra(id)?;
+        }
         let mut removed = Vec::new();
         let dependents = self.dependents(id)?;
         if !dependents.is_empty() {
@@ -244,6 +249,7 @@ impl Engine {
         }
         let mut leftovers: Vec<Staged> = taken.into_iter().collect();
         let Some(spec) = spec else { return Ok(leftovers) };
+        leftovers.extend(self.take_pod_of(&spec, &lock)?);
         if how.volumes || spec.auto_remove {
             for (volume, taken) in self.store().take_unused_volumes(spec.anonymous_volumes())? {
                 leftovers.push(taken);

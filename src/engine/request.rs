@@ -9,8 +9,10 @@ use std::path::PathBuf;
 use crate::base::bytes::Bytes;
 use crate::base::device::DeviceRule;
 use crate::base::etc::{HostsBase, SecretUse};
+use crate::base::id::ContainerId;
 use crate::base::limits::Cgroup;
 use crate::base::mount_syntax::MountRequest;
+use crate::base::pod::{InitKind, Membership};
 use crate::base::spec::{Device, Hook, Personality, RestartPolicy, Rlimit};
 use crate::engine::resolve::ImageFacts;
 
@@ -85,6 +87,14 @@ pub(crate) struct ContainerRequest {
     pub(crate) run_limit_s: Option<u32>,
     /// `--requires`.
     pub(crate) requires: Vec<String>,
+    /// `--pod`: the pod that it is to be of, by name or ID.
+    pub(crate) pod: Option<String>,
+    /// `--init-ctr`: it runs before the others of its pod.
+    pub(crate) init_container: Option<InitKind>,
+    /// Its place in a pod, which [`pod`](Self::pod) is turned into.
+    pub(crate) membership: Option<Membership>,
+    /// Its volumes are this container's as well, with less say than its own.
+    pub(crate) inherits_from: Option<ContainerId>,
     pub(crate) monitor_pid_file: Option<PathBuf>,
     pub(crate) user: Option<String>,
     pub(crate) groups: Vec<String>,
@@ -186,6 +196,11 @@ pub(crate) struct ContainerRequest {
 }
 
 impl ContainerRequest {
+    /// It is a pod's infra container without an image: it has no files, and no command.
+    pub(crate) fn is_pause(&self) -> bool {
+        self.image.is_empty() && self.membership.as_ref().is_some_and(|pod| pod.infra)
+    }
+
     /// Whether the container gets a /dev/shm of its own, whose size can be chosen.
     pub(crate) fn has_own_shm(&self) -> bool {
         !matches!(self.ipc.as_str(), "host" | "none") && !self.ipc.starts_with("container:")

@@ -26,9 +26,10 @@ impl Engine {
         // Those that cannot be stopped show up in the removal.
         drop(self.stop(&orders));
         for id in &containers {
-            let how = Removing { force: true, grace: now, volumes: true, depend: true };
+            let how = Removing { force: true, grace: now, volumes: true, depend: true, with_pods: true };
             failed.extend(self.remove_container(id, &how).err());
         }
+        failed.extend(self.forget_pods().err());
         let volumes = record::names(self.store(), "volumes")?;
         for name in volumes {
             let removed = self.store().volumes().take(&name).map_err(Error::from);

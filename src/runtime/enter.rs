@@ -236,6 +236,7 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
         process: order.process,
         security: order.security,
         stay_as_init: false,
+        pauses: false,
         hooks: HookPlan::default(),
         kept: kept::plan(&kept),
     };

@@ -198,6 +198,7 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
         security: spec.security.clone(),
         seccomp: situation.seccomp,
         stay_as_init: spec.init && spec.init_program.is_none(),
+        pauses: spec.is_pause(),
         tied: spec.tied,
         hooks,
         kept: situation.kept,
@@ -336,6 +337,10 @@ pub(super) fn root(spec: &ContainerSpec, places: &Places, own_nodes: bool) -> Ro
     let lowers = match &spec.root {
         Root::Directory(path) => return RootPlan::Directory(path.clone()),
         Root::DirectoryOverlay(path) => vec![path.clone()],
+        // Nothing below it.
+        Root::Layers(layers) if layers.is_empty() => {
+            return RootPlan::Directory(places.container.join("upper"));
+        }
         Root::Layers(layers) => layer_paths(layers, places),
     };
     RootPlan::Overlay(OverlayPlan {

@@ -184,6 +184,8 @@ pub(crate) struct RunPlan {
     pub(crate) seccomp: Option<Vec<BpfInsn>>,
     /// Stay as process 1, forward signals and reap; the command is process 2.
     pub(crate) stay_as_init: bool,
+    /// Stay as process 1 without any command, until a signal ends it.
+    pub(crate) pauses: bool,
     /// Die with the monitor.
     pub(crate) tied: bool,
     /// Hooks that are run before the command, as its user.

@@ -27,6 +27,7 @@ pub(crate) mod layers;
 pub(crate) mod lock;
 pub(crate) mod names;
 pub(crate) mod owner;
+pub(crate) mod pods;
 pub(crate) mod record;
 pub(crate) mod refs;
 pub(crate) mod resolve;

@@ -6,40 +6,40 @@ use crate::engine::Result;
 use crate::engine::request::{AccountsRequest, ContainerRequest};
 
 /// Who the process is, and how its IDs relate to those outside.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(next_help_heading = "User")]
 pub(crate) struct IdentityFlags {
     /// Add the process to a group, by name or number, or `keep-groups` (can be repeated)
     #[arg(long, value_name = "GROUP", value_delimiter = ',')]
-    group_add: Vec<String>,
+    pub(super) group_add: Vec<String>,
 
     /// The line of the user's group in /etc/group, with $GROUPNAME, $GID and $USERLIST in it
     #[arg(long, value_name = "LINE")]
-    group_entry: Option<String>,
+    pub(super) group_entry: Option<String>,
 
     /// Map group IDs: [+][u|g]INSIDE:[@]OUTSIDE[:COUNT], as --uidmap (can be repeated)
     #[arg(long, value_name = "MAP", value_delimiter = ',')]
-    gidmap: Vec<String>,
+    pub(super) gidmap: Vec<String>,
 
     /// Add a user of the host to /etc/passwd (can be repeated)
     #[arg(long, value_name = "USER", value_delimiter = ',')]
-    hostuser: Vec<String>,
+    pub(super) hostuser: Vec<String>,
 
     /// Add the user to /etc/passwd and /etc/group if the image does not know them
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
-    passwd: bool,
+    pub(super) passwd: bool,
 
     /// The line of the user in /etc/passwd, with $USERNAME, $UID, $GID, $NAME and $HOME in it
     #[arg(long, value_name = "LINE")]
-    passwd_entry: Option<String>,
+    pub(super) passwd_entry: Option<String>,
 
     /// Map the group IDs that /etc/subgid gives to this name
     #[arg(long, value_name = "NAME", conflicts_with_all = ["gidmap", "userns"])]
-    subgidname: Option<String>,
+    pub(super) subgidname: Option<String>,
 
     /// Map the user IDs that /etc/subuid gives to this name
     #[arg(long, value_name = "NAME", conflicts_with_all = ["uidmap", "userns"])]
-    subuidname: Option<String>,
+    pub(super) subuidname: Option<String>,
 
     /// Map user IDs: [+][u|g]INSIDE:[@]OUTSIDE[:COUNT] (can be repeated)
     ///
@@ -47,11 +47,11 @@ pub(crate) struct IdentityFlags {
     /// aside instead of leaving them out, `u` and `g` limit it to users or groups. Without --gidmap it is
     /// that of the groups, too.
     #[arg(long, value_name = "MAP", value_delimiter = ',')]
-    uidmap: Vec<String>,
+    pub(super) uidmap: Vec<String>,
 
     /// User and group of the process, by name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
-    user: Option<String>,
+    pub(super) user: Option<String>,
 
     /// User namespace: host, auto[:size=N], keep-id[:uid=N,gid=N,size=N], nomap, container:NAME or ns:PATH
     #[arg(long, value_name = "MODE")]

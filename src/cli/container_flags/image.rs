@@ -8,7 +8,7 @@ use crate::engine::pull::{self, PullPolicy};
 use crate::engine::{Engine, Error, Result};
 
 /// Where the image comes from.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Image")]
 pub(crate) struct ImageFlags {
     /// When to pull the image: always, missing (the default), never, newer
@@ -28,6 +28,16 @@ pub(crate) struct ImageFlags {
 
     #[command(flatten)]
     registry: RegistryArgs,
+}
+
+/// Gets the image of a pod's infra container, if it is missing. Returns the name it has here if that is not what was typed.
+///
+/// # Errors
+///
+/// Those of pulling.
+pub(crate) fn obtain_missing(engine: &Engine, image: &str) -> Result<Option<String>> {
+    let flags = ImageFlags { pull: Some(PullPolicy::Missing), ..ImageFlags::default() };
+    flags.obtain(engine, image)
 }
 
 impl ImageFlags {

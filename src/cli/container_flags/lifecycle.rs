@@ -108,24 +108,29 @@ impl LifecycleFlags {
     }
 
     fn labels(&self) -> Result<BTreeMap<String, String>> {
-        let mut labels = BTreeMap::new();
-        for file in &self.label_file {
-            let text = read(file)?;
-            let text =
-                String::from_utf8_lossy(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text)).into_owned();
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-            labels.extend(lines.map(label));
-        }
-        labels.extend(self.label.iter().map(|text| label(text)));
+        let mut labels = labels(&self.label_file, &self.label)?;
         // Whose service it is: units that Quadlet and `podman generate systemd` write say so.
         if let Some(unit) = config::variable_of_caller(UNIT.as_ref()) {
             labels.insert(UNIT.to_owned(), unit.to_string_lossy().into_owned());
         }
-        if labels.contains_key("") {
-            return Err(Error::invalid("invalid label format: a label needs a name, like NAME=VALUE"));
-        }
         Ok(labels)
     }
+}
+
+/// Labels of files, and single ones, which win.
+pub(crate) fn labels(files: &[PathBuf], single: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::new();
+    for file in files {
+        let text = read(file)?;
+        let text = String::from_utf8_lossy(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text)).into_owned();
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        labels.extend(lines.map(label));
+    }
+    labels.extend(single.iter().map(|text| label(text)));
+    if labels.contains_key("") {
+        return Err(Error::invalid("invalid label format: a label needs a name, like NAME=VALUE"));
+    }
+    Ok(labels)
 }
 
 /// Seconds; -1 is docker's word for ever.

@@ -13,6 +13,7 @@ mod logging;
 pub(crate) mod mounts;
 mod namespaces;
 mod network;
+mod pod;
 mod process;
 pub(crate) mod security;
 mod unsupported;
@@ -27,8 +28,11 @@ use clap::Args;
 use crate::base::bytes::Bytes;
 use crate::base::size;
 pub(crate) use crate::cli::container_flags::health::HealthCheckFlags;
+pub(crate) use crate::cli::container_flags::image::obtain_missing;
 pub(crate) use crate::cli::container_flags::kept::KeptFds;
 pub(crate) use crate::cli::container_flags::lifecycle::restart as restart_policy;
+pub(crate) use crate::cli::container_flags::lifecycle::labels;
+pub(crate) use crate::cli::container_flags::pod::{InfraFlags, PodChoice};
 pub(crate) use crate::cli::container_flags::process::environment;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Engine, Error, Result};
@@ -75,6 +79,9 @@ pub(crate) struct ContainerFlags {
 
     #[command(flatten)]
     namespaces: namespaces::NamespaceFlags,
+
+    #[command(flatten)]
+    pub(crate) pod: pod::PodFlags,
 
     #[command(flatten)]
     security: security::SecurityFlags,
@@ -129,6 +136,7 @@ impl ContainerFlags {
         self.identity.fill(&mut request)?;
         self.namespaces.fill(&mut request)?;
         self.security.fill(&mut request)?;
+        self.pod.fill(&mut request)?;
         Ok(request)
     }
 }

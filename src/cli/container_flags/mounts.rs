@@ -14,48 +14,48 @@ use crate::engine::request::{ContainerRequest, ImageVolumes};
 use crate::engine::{Error, Result};
 
 /// The root file system, mounts and devices.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Files")]
 pub(crate) struct MountFlags {
     /// Give the container a device, or a directory of devices, of the host (HOST[:CONTAINER][:rwm]), or a CDI device (VENDOR/CLASS=NAME; can be repeated)
     #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
-    device: Vec<String>,
+    pub(super) device: Vec<String>,
 
     /// Give it graphics processors by their CDI names: all, how many, device=NAME or a list of names (can be repeated)
     #[arg(long, value_name = "GPU")]
-    gpus: Vec<String>,
+    pub(super) gpus: Vec<String>,
 
     /// Volumes that the image declares: anonymous (the default, also called bind), tmpfs or ignore
     #[arg(long, value_name = "MODE")]
-    image_volume: Option<String>,
+    pub(super) image_volume: Option<String>,
 
     /// Mount something: type=bind|volume|tmpfs|ramfs|image|devpts|mqueue|glob,source=…,target=…,… (can be repeated)
     #[arg(long, value_name = "MOUNT")]
-    mount: Vec<String>,
+    pub(super) mount: Vec<String>,
 
     /// Mount the root file system read-only
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = truth_value)]
-    read_only: Option<bool>,
+    pub(super) read_only: Option<bool>,
 
     /// With --read-only: mount writable tmpfs on /run, /tmp and /var/tmp
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
-    read_only_tmpfs: bool,
+    pub(super) read_only_tmpfs: bool,
 
     /// Size of /dev/shm, like 64m
     #[arg(long, value_name = "SIZE")]
-    shm_size: Option<String>,
+    pub(super) shm_size: Option<String>,
 
     /// Mount a tmpfs (PATH[:OPTIONS]; can be repeated)
     #[arg(long, value_name = "PATH")]
-    tmpfs: Vec<String>,
+    pub(super) tmpfs: Vec<String>,
 
     /// Mount a directory, file or volume: [SOURCE:]TARGET[:OPTIONS] (can be repeated)
     #[arg(short, long, value_name = "VOLUME")]
-    volume: Vec<OsString>,
+    pub(super) volume: Vec<OsString>,
 
     /// Mount the volumes of another container (NAME[:ro,z]; can be repeated)
     #[arg(long, value_name = "CONTAINER")]
-    volumes_from: Vec<String>,
+    pub(super) volumes_from: Vec<String>,
 }
 
 impl MountFlags {

@@ -6,40 +6,40 @@ use crate::engine::Result;
 use crate::engine::request::ContainerRequest;
 
 /// Which namespaces are its own.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Namespaces")]
 pub(crate) struct NamespaceFlags {
     /// Cgroup namespace: private, host, container:NAME or ns:PATH
     #[arg(long, value_name = "MODE")]
-    cgroupns: Option<String>,
+    pub(super) cgroupns: Option<String>,
 
     /// Show /etc/hosts and its like in this directory inside as well, where a program changes its root to (can be repeated)
     #[arg(long, value_name = "DIRECTORY")]
-    chrootdirs: Vec<String>,
+    pub(super) chrootdirs: Vec<String>,
 
     /// NIS domain name
     #[arg(long, value_name = "NAME")]
-    domainname: Option<String>,
+    pub(super) domainname: Option<String>,
 
     /// Host name inside
     #[arg(short = 'h', long, value_name = "NAME")]
-    hostname: Option<String>,
+    pub(super) hostname: Option<String>,
 
     /// IPC namespace: private, host, shareable, container:NAME or ns:PATH
     #[arg(long, value_name = "MODE")]
-    ipc: Option<String>,
+    pub(super) ipc: Option<String>,
 
     /// Leave /etc/hostname to the image
     #[arg(long)]
-    no_hostname: bool,
+    pub(super) no_hostname: bool,
 
     /// PID namespace: private, host, container:NAME or ns:PATH
     #[arg(long, value_name = "MODE")]
-    pid: Option<String>,
+    pub(super) pid: Option<String>,
 
     /// UTS namespace: private, host, container:NAME or ns:PATH
     #[arg(long, value_name = "MODE")]
-    uts: Option<String>,
+    pub(super) uts: Option<String>,
 }
 
 impl NamespaceFlags {

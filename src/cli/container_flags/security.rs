@@ -10,36 +10,36 @@ use crate::engine::request::ContainerRequest;
 use crate::engine::{Error, Result};
 
 /// What confines the container.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Security")]
 pub(crate) struct SecurityFlags {
     /// Add a capability (can be repeated)
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
-    cap_add: Vec<String>,
+    pub(super) cap_add: Vec<String>,
 
     /// Drop a capability (can be repeated)
     #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
-    cap_drop: Vec<String>,
+    pub(super) cap_drop: Vec<String>,
 
     /// Confine the container as little as possible
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = truth_value)]
-    privileged: Option<bool>,
+    pub(super) privileged: Option<bool>,
 
     /// Set a security option: no-new-privileges, seccomp=FILE|unconfined, mask=PATH, unmask=PATH|ALL, proc-opts=OPTIONS, systempaths=unconfined, label=…, apparmor=… (can be repeated)
     #[arg(long, value_name = "OPTION")]
-    security_opt: Vec<String>,
+    pub(super) security_opt: Vec<String>,
 
     /// Give the container a secret: NAME[,type=mount|env][,target=…][,uid=N][,gid=N][,mode=N] (can be repeated)
     #[arg(long, value_name = "SECRET")]
-    secret: Vec<String>,
+    pub(super) secret: Vec<String>,
 
     /// Where the seccomp profile comes from: default, or image for that of the image's label
     #[arg(long, value_name = "POLICY", default_value = "default")]
-    seccomp_policy: String,
+    pub(super) seccomp_policy: String,
 
     /// Set a kernel parameter of the container's namespaces (NAME=VALUE; can be repeated)
     #[arg(long, value_name = "NAME=VALUE")]
-    sysctl: Vec<String>,
+    pub(super) sysctl: Vec<String>,
 }
 
 impl SecurityFlags {

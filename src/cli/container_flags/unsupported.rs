@@ -14,21 +14,9 @@ pub(crate) struct UnsupportedFlags {
     #[arg(long, value_name = "KEY")]
     decryption_key: Vec<String>,
 
-    /// Order of an init container: needs a pod, of which ketch has none yet
-    #[arg(long, value_name = "TYPE")]
-    init_ctr: Option<String>,
-
     /// Isolation technology: `default` is the only one on Linux
     #[arg(long, value_name = "NAME")]
     isolation: Option<String>,
-
-    /// Pod to join: ketch has no pods yet; share namespaces with --network container:NAME and its like
-    #[arg(long, value_name = "POD")]
-    pod: Option<String>,
-
-    /// File with the pod to join: ketch has no pods yet
-    #[arg(long, value_name = "FILE")]
-    pod_id_file: Option<String>,
 
     /// Class of service for cache and memory bandwidth: resctrl is for root of the host only
     #[arg(long, value_name = "CLASS")]
@@ -68,10 +56,7 @@ impl UnsupportedFlags {
         };
         for (used, why) in [
             (!self.decryption_key.is_empty(), "--decryption-key: ketch does not decrypt images"),
-            (given(&self.init_ctr), "--init-ctr: init containers need a pod, and ketch has no pods yet"),
             (other(&self.isolation, &["default"]), "--isolation: \"default\" is the only isolation on Linux"),
-            (given(&self.pod), "--pod: ketch has no pods yet; use --network container:NAME and its like"),
-            (given(&self.pod_id_file), "--pod-id-file: ketch has no pods yet"),
             (given(&self.rdt_class), "--rdt-class: resctrl is for root of the host only"),
             (
                 other(&self.runtime, &["ketch"]),

@@ -116,7 +116,7 @@ pub(super) fn document(engine: &Engine, details: &ContainerDetails, sizes: Optio
             Root::Layers(_) => String::new(),
             Root::Directory(path) | Root::DirectoryOverlay(path) => path.display().to_string(),
         },
-        "Pod": "",
+        "Pod": spec.pod.as_ref().map_or("", |pod| pod.id.as_str()),
         "ResolvConfPath": file("resolv.conf"),
         "HostnamePath": file("hostname"),
         "HostsPath": file("hosts"),
@@ -141,7 +141,7 @@ pub(super) fn document(engine: &Engine, details: &ContainerDetails, sizes: Optio
         "Dependencies": dependencies(spec),
         "NetworkSettings": network_settings(engine, details),
         "Namespace": "",
-        "IsInfra": false,
+        "IsInfra": spec.pod.as_ref().is_some_and(|pod| pod.infra),
         "IsService": false,
         "KubeExitCodePropagation": "invalid",
         "lockNumber": 0,
@@ -238,7 +238,7 @@ fn dependencies(spec: &ContainerSpec) -> Vec<String> {
 }
 
 /// A volume or bind mount as it is listed; others are not.
-fn shown_mount(engine: &Engine, spec: &ContainerSpec, mount: &Mount) -> Option<Value> {
+pub(crate) fn shown_mount(engine: &Engine, spec: &ContainerSpec, mount: &Mount) -> Option<Value> {
     let (kind, name, source, driver, mut options, sub_path) = match &mount.kind {
         MountKind::Bind { source, recursive, .. } => {
             let bind = if *recursive { "rbind" } else { "bind" };

@@ -75,7 +75,7 @@ pub(super) fn network_settings(engine: &Engine, details: &ContainerDetails) -> V
 }
 
 /// `{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}`, sorted by the container's port as a text.
-pub(super) fn port_bindings(spec: &ContainerSpec) -> Map<String, Value> {
+pub(crate) fn port_bindings(spec: &ContainerSpec) -> Map<String, Value> {
     let mut bindings = std::collections::BTreeMap::new();
     for port in spec.network.ports.iter().flat_map(|port| port.each()) {
         let host = json!({"HostIp": port.host_ip_text(), "HostPort": port.host_port.to_string()});

@@ -125,10 +125,14 @@ pub(crate) struct EngineConf {
     /// Options of `--network slirp4netns`.
     pub(crate) network_cmd_options: Vec<String>,
     pub(crate) pull_policy: Option<String>,
+    pub(crate) pod_exit_policy: Option<String>,
     pub(crate) retry: Option<u32>,
     /// How long, like `2s`.
     pub(crate) retry_delay: Option<String>,
     pub(crate) stop_timeout: Option<u32>,
+    /// The image of infra containers, and their command.
+    pub(crate) infra_image: Option<String>,
+    pub(crate) infra_command: Option<String>,
 }
 
 impl EngineConf {

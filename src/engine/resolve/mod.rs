@@ -106,6 +106,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         (Some((path, false)), _) => Root::Directory(facts.directory.join(path)),
         (Some((path, true)), _) => Root::DirectoryOverlay(facts.directory.join(path)),
         (None, Some(image)) => Root::Layers(image.layers.clone()),
+        (None, None) if request.is_pause() => Root::Layers(Vec::new()),
         (None, None) => return Err(Error::invalid("neither an image nor a root directory is given")),
     };
     Ok(ContainerSpec {
@@ -151,6 +152,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
             .iter()
             .map(|typed| (facts.find_container)(typed))
             .collect::<Result<_>>()?,
+        pod: request.membership.clone(),
         init_program: request.init_program.as_ref().map(|path| facts.directory.join(path)),
         accounts: accounts(request, facts)?,
         etc: etc_files(request, facts)?,

@@ -1,4 +1,5 @@
-//! ketch as process 1 (`--init`): forwards signals to the command and reaps what it leaves behind.
+//! ketch as process 1 (`--init`): forwards signals to the command and reaps what it leaves behind. The infra container of
+//! a pod has nothing else.
 //!
 //! No further program is needed: init simply stays, as the read-only, undumpable clone of ketch that
 //! it is, with the rights of the container's user, and the command becomes process 2.
@@ -27,6 +28,9 @@ const OWN: [i32; 8] = [
     libc::SIGTTOU,
 ];
 
+/// Signals by which it is asked to end where there is no command that they are for.
+const ENDING: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
+
 /// Where the command's pidfd is kept; everything above is closed.
 const KEPT: i32 = 3;
 
@@ -53,6 +57,23 @@ pub(super) fn stay(terminal: bool, rights: &CapPlan) -> Result<()> {
             let kept = process::inherited(KEPT).map_err(|errno| Failure::errno("keep a pidfd", errno))?;
             std::mem::forget(pidfd);
             serve(pid, kept.as_fd(), &SignalSet::of(&all))
+        }
+    }
+}
+
+/// Stays as process 1 without a command, which holds the namespaces of a pod: reaps whatever becomes its child, and ends
+/// by a signal that asks for it. Returns only what went wrong before.
+pub(super) fn pause(rights: &CapPlan) -> Result<()> {
+    let watched = SignalSet::of(&[&[libc::SIGCHLD][..], &ENDING].concat());
+    signal::block(&watched).map_err(|err| Failure::errno("block signals", err))?;
+    caps::settle(rights).map_err(|err| Failure::system("give up capabilities", &err))?;
+    // The report socket closes here, too: that says that all went well.
+    process::close_from(KEPT.cast_unsigned());
+    loop {
+        match signal::wait_for(&watched) {
+            Ok(number) if ENDING.contains(&number) => process::exit_now(0),
+            Ok(_) => while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {},
+            Err(_) => process::exit_now(125),
         }
     }
 }

@@ -59,6 +59,9 @@ pub(crate) fn become_command(plan: &RunPlan, first_closed: u32) -> Result<Failur
     process::close_on_exec_from(first_closed).map_err(|errno| Failure::errno("mark descriptors", errno))?;
     plan.hooks.run()?;
     kept::place(&plan.kept)?;
+    if plan.pauses {
+        reaper::pause(&rights)?;
+    }
     if plan.stay_as_init {
         reaper::stay(plan.process.terminal, &rights)?;
     }

@@ -1,0 +1,215 @@
+//! Starting, stopping, signalling and removing all containers of a pod.
+
+use std::time::Duration;
+
+use crate::base::id::ContainerId;
+use crate::base::pod::{InitKind, PodId};
+use crate::base::signal::Signal;
+use crate::base::spec::{ContainerSpec};
+use crate::engine::lifecycle::{Condition, Grace, StopOrder};
+use crate::engine::list::Container;
+use crate::engine::pod::Pod;
+use crate::engine::remove::Removing;
+use crate::engine::start::Start;
+use crate::engine::{Engine, Error, Kind, Result};
+use crate::store::lock::Exclusive;
+use crate::store::staging::Staged;
+
+/// How often to look whether an init container has ended, where nothing tells.
+const LOOK: Duration = Duration::from_millis(100);
+
+impl Engine {
+    /// Starts the containers of a pod that do not run: the infra container, then init containers one after the other to
+    /// their ends, then the others. Answers with what went wrong with some of them.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such pod; what is wrong with the infra container, or an init container.
+    pub(crate) fn start_pod(&self, id: &PodId) -> Result<Vec<Error>> {
+        let pod = self.pod_details(id)?;
+        if let Some(infra) = pod.infra() {
+            self.start_member(&infra.id)?;
+        }
+        for container in &pod.containers {
+            if let Some(kind) = container.summary.pod.as_ref().and_then(|place| place.init) {
+                self.run_init_container(container, kind)?;
+            }
+        }
+        let rest = pod.containers.iter().filter(|container| !container.is_infra() && !is_init(container));
+        let failed = rest.filter_map(|container| self.start_member(&container.id).err()).collect();
+        self.record_pod("start", &pod.record);
+        Ok(failed)
+    }
+
+    /// Starts a container unless it runs.
+    fn start_member(&self, id: &ContainerId) -> Result<()> {
+        match self.start_container(id, Start::default()) {
+            Err(err) if err.kind == Kind::Conflict && self.runs(id).unwrap_or(false) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Runs an init container to its end.
+    fn run_init_container(&self, container: &Container, kind: InitKind) -> Result<()> {
+        let id = &container.id;
+        self.start_member(id)?;
+        let code = self.wait(id, &[Condition::Stopped], LOOK)?;
+        if code != 0 {
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("init container {} of the pod has failed: exit code {code}", container.name),
+            )
+            .hint(format!("what it says: logs {}", container.name)));
+        }
+        match kind {
+            InitKind::Always => Ok(()),
+            InitKind::Once => self.remove_container(id, &Removing { volumes: true, ..Removing::default() }),
+        }
+    }
+
+    /// Stops the containers of a pod, the infra container last. Answers with what went wrong with some of them.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such pod.
+    pub(crate) fn stop_pod(&self, id: &PodId, grace: Option<Grace>) -> Result<Vec<Error>> {
+        let pod = self.pod_details(id)?;
+        let failed = self.stop_members(&pod, grace);
+        self.record_pod("stop", &pod.record);
+        Ok(failed)
+    }
+
+    fn stop_members(&self, pod: &Pod, grace: Option<Grace>) -> Vec<Error> {
+        let (infra, others): (Vec<_>, Vec<_>) = pod.containers.iter().partition(|one| one.is_infra());
+        let mut failed = Vec::new();
+        for part in [others, infra] {
+            let order = |one: &&Container| StopOrder { id: one.id.clone(), grace, signal: None };
+            let orders: Vec<_> = part.iter().map(order).collect();
+            let stopped = self.stop(&orders);
+            // One that was removed at its end is not missing.
+            failed.extend(stopped.into_iter().filter_map(Result::err).filter(|e| e.kind != Kind::NotFound));
+        }
+        failed
+    }
+
+    /// Sends `signal` to the containers of a pod that run. Answers with what went wrong with some of them.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such pod.
+    pub(crate) fn kill_pod(&self, id: &PodId, signal: Signal) -> Result<Vec<Error>> {
+        let pod = self.pod_details(id)?;
+        let (infra, others): (Vec<_>, Vec<_>) =
+            pod.containers.iter().filter(|one| one.is_up()).partition(|one| one.is_infra());
+        let mut failed = Vec::new();
+        for one in others.into_iter().chain(infra) {
+            match self.kill(&one.id, signal) {
+                // It has ended meanwhile.
+                Err(err) if matches!(err.kind, Kind::Conflict | Kind::NotFound) => {}
+                other => failed.extend(other.err()),
+            }
+        }
+        self.record_pod("kill", &pod.record);
+        Ok(failed)
+    }
+
+    /// Removes a pod with its containers and their anonymous volumes; with `force` those that run are stopped. Answers
+    /// with what is in the way: then the pod stays, with what is left.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such pod, or the store cannot be changed.
+    pub(crate) fn remove_pod(&self, id: &PodId, how: &Removing) -> Result<Vec<Error>> {
+        let pod = match self.pod_details(id) {
+            // A damaged record names nothing that would have to be kept.
+            Err(err) if err.kind == Kind::System && how.force => {
+                self.remove_members(&self.pod_containers(id)?, how)?;
+                return self.forget_pod(id).map(|()| Vec::new());
+            }
+            found => found?,
+        };
+        if how.force {
+            drop(self.stop_members(&pod, how.grace));
+        }
+        let mut failed = self.remove_members(&pod.containers, how)?;
+        if failed.is_empty() {
+            // With its infra container, if it had one.
+            self.forget_pod(id)?;
+        } else {
+            let message = format!("not all containers could be removed from pod {id}: removing pod containers");
+            failed.insert(0, Error::new(Kind::Conflict, message));
+        }
+        Ok(failed)
+    }
+
+    fn remove_members(&self, containers: &[Container], how: &Removing) -> Result<Vec<Error>> {
+        let how = Removing { volumes: true, with_pods: true, ..*how };
+        let ids = containers.iter().map(|container| (container.id.clone(), ())).collect();
+        let mut failed = Vec::new();
+        let mut pod = String::new();
+        if let Some(place) = containers.first().and_then(|one| one.summary.pod.as_ref()) {
+            pod = place.id.to_string();
+        }
+        for (id, ()) in self.dependents_first(ids)? {
+            match self.remove_container(&id, &how) {
+                Err(err) if err.kind == Kind::NotFound => {}
+                Err(err) => {
+                    let message = format!("error removing container {id} from pod {pod}: {}", err.whole());
+                    failed.push(Error::new(err.kind, message).hinted(err.hint));
+                }
+                Ok(()) => {}
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Refuses to remove an infra container by itself.
+    pub(in crate::engine) fn refuse_infra(&self, id: &ContainerId) -> Result<()> {
+        // A damaged spec says of no pod.
+        let Ok(ContainerSpec { pod: Some(pod), .. }) = self.container_spec(id) else { return Ok(()) };
+        if !pod.infra || self.store().pods().get(&pod.id).is_err() {
+            return Ok(());
+        }
+        let message = format!(
+            "container {id} is the infra container of pod {} and cannot be removed without removing the pod",
+            pod.id
+        );
+        Err(Error::invalid(message).hint(format!("remove the pod: pod rm {}", pod.id.short())))
+    }
+
+    /// With its infra container goes the pod.
+    pub(in crate::engine) fn take_pod_of(
+        &self,
+        spec: &ContainerSpec,
+        lock: &Exclusive,
+    ) -> Result<Option<Staged>> {
+        let Some(pod) = spec.pod.as_ref().filter(|pod| pod.infra) else { return Ok(None) };
+        let record = self.store().pods().get(&pod.id);
+        let taken = self.store().pods().take(&pod.id, lock)?;
+        if let (Some(_), Ok(record)) = (&taken, record) {
+            self.record_pod("remove", &record);
+        }
+        Ok(taken)
+    }
+
+    /// Removes the record of a pod, if it is still there.
+    pub(in crate::engine) fn forget_pod(&self, id: &PodId) -> Result<()> {
+        let lock = self.lock()?;
+        let record = self.store().pods().get(id);
+        let taken = self.store().pods().take(id, &lock)?;
+        drop(lock);
+        if let (Some(_), Ok(record)) = (&taken, record) {
+            self.record_pod("remove", &record);
+        }
+        self.discard(taken.into_iter().collect())
+    }
+
+    /// Removes the records of all pods, whose containers are gone.
+    pub(in crate::engine) fn forget_pods(&self) -> Result<()> {
+        self.store().pods().ids()?.iter().try_for_each(|id| self.forget_pod(id))
+    }
+}
+
+fn is_init(container: &Container) -> bool {
+    container.summary.pod.as_ref().is_some_and(|place| place.init.is_some())
+}

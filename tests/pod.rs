@@ -1,0 +1,314 @@
+//! Pods: containers that share namespaces. What `pod` shows and does; what `--pod` means.
+
+mod common;
+
+use common::{Sandbox, json};
+
+/// The namespace `kind` of a running container.
+fn namespace(sandbox: &Sandbox, container: &str, kind: &str) -> String {
+    let pid = sandbox.inspect(container, ".State.Pid");
+    let link = std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("a running container");
+    link.to_string_lossy().into_owned()
+}
+
+/// Puts a container that sleeps into a pod, and starts it.
+fn member(sandbox: &Sandbox, pod: &str, name: &str) -> String {
+    sandbox.ok(["run", "-d", "--name", name, "--stop-timeout=1", "--pod", pod, "bb", "sleep", "1000"])
+}
+
+fn pod_state(sandbox: &Sandbox, pod: &str) -> String {
+    sandbox.ok(["pod", "inspect", pod, "--format", "{{.State}}"])
+}
+
+/// The name of the infra container of a pod that was not given one.
+fn infra(id: &str) -> String {
+    format!("{}-infra", &id[..12])
+}
+
+#[test]
+fn the_containers_of_a_pod_share_what_it_says() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(["pod", "create", "--network=none", "p"]);
+    assert_eq!(id.len(), 64);
+    assert_eq!(pod_state(&sandbox, "p"), "Created");
+    let infra = infra(&id);
+    assert_eq!(sandbox.names(), [infra.as_str()]);
+
+    // A member starts the infra container first.
+    member(&sandbox, "p", "a");
+    member(&sandbox, "p", "b");
+    assert_eq!(pod_state(&sandbox, "p"), "Running");
+    for kind in ["net", "ipc", "uts", "user"] {
+        assert_eq!(namespace(&sandbox, "a", kind), namespace(&sandbox, &infra, kind), "{kind}");
+        assert_eq!(namespace(&sandbox, "a", kind), namespace(&sandbox, "b", kind), "{kind}");
+    }
+    for kind in ["pid", "mnt"] {
+        assert_ne!(namespace(&sandbox, "a", kind), namespace(&sandbox, &infra, kind), "{kind}");
+    }
+    assert_eq!(sandbox.ok(["exec", "a", "hostname"]), "p");
+    sandbox.ok(["exec", "-d", "a", "nc", "-l", "-p", "700", "-e", "echo", "heard"]);
+    sandbox.wait_until(&["exec", "b", "nc", "127.0.0.1", "700"], "heard");
+    sandbox.ok(["exec", "a", "sh", "-c", "echo said > /dev/shm/x"]);
+    assert_eq!(sandbox.ok(["exec", "b", "cat", "/dev/shm/x"]), "said");
+
+    // Its process 1 is ketch itself, without rights and without files that it could write.
+    let pid = sandbox.inspect(&infra, ".State.Pid");
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    for set in ["CapEff", "CapPrm", "CapBnd"] {
+        assert!(status.contains(&format!("{set}:\t0000000000000000")), "{status}");
+    }
+    assert!(sandbox.ketch(["exec", &infra, "true"]).code == 127, "there is nothing in it");
+}
+
+#[test]
+fn pods_share_a_pid_namespace_on_request_and_nothing_without_an_infra_container() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(["pod", "create", "--network=none", "--share=+pid", "p"]);
+    member(&sandbox, "p", "a");
+    assert_eq!(namespace(&sandbox, "a", "pid"), namespace(&sandbox, &infra(&id), "pid"));
+    assert_ne!(sandbox.ok(["exec", "a", "pidof", "sleep"]), "1");
+    // What loses its parent is reaped by the infra container.
+    sandbox.ok(["exec", "a", "sh", "-c", "sh -c 'sleep 0.1 & exit' ; sleep 0.4"]);
+    assert_eq!(sandbox.ok(["exec", "a", "sh", "-c", "grep -l '^State:.Z' /proc/[0-9]*/status || true"]), "");
+
+    for none in ["--infra=false", "--share=none"] {
+        sandbox.ok(["pod", "create", none, "--replace", "--name=bare"]);
+        let shown = sandbox.ok(["pod", "inspect", "bare", "-f", "{{.CreateInfra}} {{.NumContainers}}"]);
+        assert_eq!(shown, "false 0");
+    }
+    sandbox.ok(["run", "-d", "--name=x", "--network=none", "--pod=bare", "bb", "sleep", "1000"]);
+    sandbox.ok(["run", "-d", "--name=y", "--network=none", "--pod=bare", "bb", "sleep", "1000"]);
+    assert_ne!(namespace(&sandbox, "x", "ipc"), namespace(&sandbox, "y", "ipc"));
+    for (flags, said) in [
+        (&["-p", "80:80"][..], "you must have an infra container to publish port bindings"),
+        (&["--share=net"], "cannot set share(net) namespaces without an infra container"),
+        (&["--infra-name=x"], "mutually exclusive pod options"),
+        (&["--network=none"], "NoInfra and network modes cannot be used together"),
+        (&["-v", "/tmp:/x"], "without an infra container"),
+        (&["--dns=1.2.3.4"], "without an infra container"),
+    ] {
+        let args = ["pod", "create", "--infra=false"].iter().chain(flags);
+        assert!(sandbox.ketch(args).fails(125).contains(said), "{flags:?}");
+    }
+}
+
+#[test]
+fn members_may_not_ask_for_what_the_pod_decides() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["pod", "create", "--network=none", "p"]);
+    for (flag, said) in [
+        ("-p=80:80", "published or exposed ports must be defined when the pod is created"),
+        ("--hostname=x", "cannot set hostname when joining the pod UTS namespace"),
+        ("--ip=10.88.0.9", "networks must be defined when the pod is created"),
+        ("--mac-address=92:d0:c6:0a:29:33", "networks must be defined when the pod is created"),
+        ("--network-alias=x", "networks must be defined when the pod is created"),
+        ("--add-host=a:1.2.3.4", "extra host entries must be specified on the pod"),
+        ("--userns=keep-id", "--userns and --pod cannot be set together"),
+        ("--pod-id-file=/nowhere", "cannot specify both --pod and --pod-id-file"),
+    ] {
+        let refused = sandbox.ketch(["run", "--rm", "--pod=p", flag, "bb", "true"]);
+        assert!(refused.fails(125).contains(said), "{flag}: {}", refused.stderr);
+    }
+    let missing = sandbox.ketch(["run", "--pod=nothing", "bb", "true"]);
+    assert!(missing.fails(125).contains("no pod with name or ID nothing found: no such pod"));
+    // What they say of a namespace themselves counts.
+    let own = sandbox.ok(["run", "--rm", "--pod=p", "--uts=private", "--hostname=mine", "bb", "hostname"]);
+    assert_eq!(own, "mine");
+}
+
+#[test]
+fn a_pod_may_be_made_for_its_first_container() {
+    let sandbox = Sandbox::new();
+    sandbox.ok([
+        "run", "-d", "--name=a", "--pod=new:p", "--network=none", "--hostname=h", "--stop-timeout=1", "bb",
+        "sleep", "1000",
+    ]);
+    assert_eq!(sandbox.ok(["exec", "a", "hostname"]), "h");
+    assert_eq!(sandbox.ok(["pod", "inspect", "p", "-f", "{{.NumContainers}} {{.Hostname}}"]), "2 h");
+    assert!(sandbox.ketch(["run", "--pod=new:", "bb", "true"]).fails(125).contains("at least one character"));
+    assert!(sandbox.ketch(["run", "--pod=new:p", "bb", "true"]).fails(125).contains("pod already exists"));
+    // One whose container cannot be made is not left behind.
+    let refused = sandbox.ketch(["create", "--pod=new:q", "--network=none", "--user=x", "-v", "/nowhere:/x", "bb"]);
+    refused.fails(125);
+    assert_eq!(sandbox.ketch(["pod", "exists", "q"]).code, 1);
+
+    let file = sandbox.path("id");
+    let option = format!("--pod-id-file={}", file.display());
+    let id = sandbox.ok(["pod", "create", "--network=none", &option, "byfile"]);
+    assert_eq!(sandbox.read("id"), id);
+    let made = sandbox.ok(["create", &option, "bb", "true"]);
+    assert_eq!(sandbox.inspect(&made, ".Pod"), id);
+    assert_eq!(sandbox.ok(["pod", "rm", &option]), id);
+}
+
+#[test]
+fn listings_show_pods_and_their_containers() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(["pod", "create", "--network=none", "--label=k=v", "--infra-name=holder", "p"]);
+    let other = sandbox.ok(["pod", "create", "--infra=false", "--name=empty"]);
+    let a = member(&sandbox, "p", "a");
+    let table = sandbox.ok(["pod", "ps"]);
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()).collect();
+    assert_eq!(lines[0], ["POD ID", "NAME", "STATUS", "CREATED", "INFRA ID", "# OF CONTAINERS"]);
+    assert_eq!((lines[1][1], lines[2][1]), ("empty", "p"), "the newest first");
+    assert_eq!((lines[2][0], lines[2][2], lines[2][5]), (&id[..12], "Running", "2"));
+    let listed = json(&sandbox.ok(["pod", "ps", "--format=json", "--filter=name=^p$"]));
+    assert_eq!(listed[0]["Containers"][1]["Id"], a.as_str());
+    assert_eq!((&listed[0]["Status"], &listed[0]["Labels"]["k"]), (&"Running".into(), &"v".into()));
+    let format = "{{.Name}} {{.NumberOfContainers}} {{.ContainerNames}} {{.ContainerStatuses}} {{.Label \"k\"}} {{.Restarts}}";
+    assert_eq!(
+        sandbox.ok(["pod", "ls", "--filter=label=k", "--format", format]),
+        "p 2 holder,a running,running v 0"
+    );
+    let columns = sandbox.ok(["pod", "ps", "--ctr-names", "--ctr-ids", "--ctr-status", "--noheading", "-f", "id", "-f=name=p"]);
+    assert!(columns.is_empty() || columns.contains("holder,a"), "{columns}");
+    for (filter, want) in [
+        ("status=running", &id),
+        ("status=created", &other),
+        ("ctr-names=holder", &id),
+        ("ctr-number=0", &other),
+        ("ctr-status=running", &id),
+        (&format!("ctr-ids={}", &a[..9]), &id),
+        (&format!("id={}", &id[..9]), &id),
+    ] {
+        assert_eq!(sandbox.ok(["pod", "ps", "-q", "--filter", filter]), *want, "{filter}");
+    }
+    for (args, said) in [
+        (&["--filter=status=what"][..], "what is not a valid pod status"),
+        (&["--filter=foo=bar"], "foo is an invalid filter"),
+        (&["--sort=what"], "invalid option for --sort, options are: created, id, name, number, or status"),
+        (&["-q", "--format={{.Name}}"], "quiet and format cannot be used together"),
+    ] {
+        let args = ["pod", "ps"].iter().chain(args);
+        assert!(sandbox.ketch(args).fails(125).contains(said), "{said}");
+    }
+    assert_eq!(sandbox.ok(["pod", "ps", "--sort=name", "--format={{.Name}}"]), "empty\np");
+    assert_eq!(sandbox.ok(["pod", "ps", "--latest", "--format={{.Name}}"]), "empty");
+
+    // Containers tell of their pod, and the infra container is one of them.
+    let row = "{{.Names}} {{.Pod}} {{.PodName}} {{.IsInfra}}";
+    let short = &id[..12];
+    assert_eq!(
+        sandbox.ok(["ps", "-a", "--sort=names", "--filter=pod=p", "--format", row]),
+        format!("a {short} p false\nholder {short} p true")
+    );
+    assert!(sandbox.ok(["ps", "--pod"]).lines().all(|line| line.contains("PODNAME") || line.ends_with(" p")));
+    assert_eq!(sandbox.ok(["ps", "-aq", "--filter=pod=nothing"]), "");
+    assert_eq!(sandbox.inspect("a", ".Pod"), id);
+    assert_eq!(sandbox.inspect("holder", ".IsInfra"), "true");
+}
+
+#[test]
+fn inspect_tells_everything() {
+    let sandbox = Sandbox::new();
+    let port = common::free_port();
+    sandbox.ok(["network", "create", "n"]);
+    let id = sandbox.ok([
+        "pod", "create", "--name=p", "--network=n", "-p", &format!("127.0.0.1:{port}:80"), "--dns=1.1.1.1",
+        "--add-host=x:1.2.3.4", "--restart=on-failure", "--exit-policy=stop", "-l", "a=b", "--volume=/tmp:/t",
+    ]);
+    let shown = json(&sandbox.ok(["pod", "inspect", "p"]));
+    let pod = &shown[0];
+    assert_eq!(pod["Id"], id.as_str());
+    assert_eq!((&pod["ExitPolicy"], &pod["State"]), (&"stop".into(), &"Created".into()));
+    assert_eq!(pod["SharedNamespaces"], serde_json::json!(["ipc", "net", "uts"]));
+    assert_eq!(pod["RestartPolicy"], "on-failure");
+    assert_eq!(pod["InfraConfig"]["PortBindings"]["80/tcp"][0]["HostPort"], port.to_string());
+    assert_eq!(pod["InfraConfig"]["Networks"], serde_json::json!(["n"]));
+    assert_eq!(pod["InfraConfig"]["DNSServer"], serde_json::json!(["1.1.1.1"]));
+    assert_eq!(pod["InfraConfig"]["HostAdd"], serde_json::json!(["x:1.2.3.4"]));
+    assert_eq!(pod["mounts"][0]["Destination"], "/t");
+    assert_eq!(pod["Containers"][0]["Name"], infra(&id));
+    assert!(pod["CreateCommand"].as_array().is_some_and(|words| words.len() > 5));
+    let fields = "{{.ID}} {{.Name}} {{.Labels}} {{.InfraConfig.HostNetwork}} {{.MemoryLimit}} {{.CgroupParent}}";
+    assert_eq!(sandbox.ok(["pod", "inspect", &id[..10], "-f", fields]), format!("{id} p map[a:b] false 0 "));
+    assert_eq!(sandbox.ok(["inspect", "--type=pod", "p", "-f", "{{.Name}}"]), "p");
+    assert_eq!(sandbox.ok(["inspect", "p", "-f", "{{.State}}"]), "Created");
+    assert_eq!(sandbox.ok(["pod", "inspect", "--latest", "-f", "{{.Name}}"]), "p");
+    let missing = sandbox.ketch(["pod", "inspect", "nothing"]);
+    assert!(missing.fails(125).contains("no such pod nothing"));
+    assert_eq!(missing.stdout.trim(), "[]");
+}
+
+#[test]
+fn pods_are_started_stopped_signalled_and_removed_as_one() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(["pod", "create", "--network=none", "p"]);
+    sandbox.ok(["create", "--name=a", "--pod=p", "--stop-timeout=1", "bb", "sleep", "1000"]);
+    sandbox.ok(["create", "--name=b", "--pod=p", "--stop-timeout=1", "bb", "sleep", "1000"]);
+    assert_eq!(sandbox.ok(["pod", "start", "p"]), "p");
+    assert_eq!(pod_state(&sandbox, "p"), "Running");
+    assert_eq!(sandbox.ok(["pod", "start", "p"]), "p", "what runs is as it should be");
+    sandbox.ok(["stop", "-t0", "a"]);
+    assert_eq!(pod_state(&sandbox, "p"), "Degraded");
+    let refused = sandbox.ketch(["pod", "rm", "p"]);
+    let said = refused.fails(125);
+    assert!(said.contains(&format!("not all containers could be removed from pod {id}")), "{said}");
+    assert!(said.contains("as it is running"), "{said}");
+    assert_eq!(sandbox.ok(["pod", "stop", "-t0", "p"]), "p");
+    assert_eq!(pod_state(&sandbox, "p"), if sandbox.names().len() == 3 { "Exited" } else { "Stopped" });
+    sandbox.ok(["pod", "start", "--all"]);
+    assert_eq!(sandbox.ok(["pod", "kill", "p"]), id);
+    assert_eq!(pod_state(&sandbox, "p"), "Exited");
+    assert_eq!(sandbox.ok(["pod", "kill", "p"]), id, "there is nothing to signal");
+
+    for (verb, code) in [("start", 125), ("stop", 125), ("kill", 125), ("rm", 1)] {
+        let missing = sandbox.ketch(["pod", verb, "nothing"]);
+        assert!(missing.fails(code).contains("no pod with name or ID nothing found: no such pod"), "{verb}");
+        assert!(sandbox.ketch(["pod", verb]).fails(125).contains("you must provide at least one name or id"));
+    }
+    assert_eq!(sandbox.ok(["pod", "rm", "-i", "nothing"]), "");
+    assert_eq!(sandbox.ok(["pod", "stop", "-i", "nothing"]), "");
+    assert_eq!(sandbox.ok(["pod", "rm", "p"]), id);
+    assert!(sandbox.names().is_empty());
+    assert_eq!(sandbox.ketch(["pod", "exists", "p"]).code, 1);
+
+    sandbox.ok(["pod", "create", "--network=none", "p"]);
+    let a = member(&sandbox, "p", "a");
+    let replaced = sandbox.ok(["pod", "create", "--network=none", "--replace", "--name=p"]);
+    assert_eq!(sandbox.ketch(["container", "exists", &a]).code, 1);
+    assert!(sandbox.ketch(["pod", "create", "p"]).fails(125).contains("name \"p\" is in use: pod already exists"));
+    assert!(sandbox.ketch(["pod", "create", "a/b"]).fails(125).contains("names must match"));
+    assert!(sandbox.ketch(["pod", "create", "--replace"]).fails(125).contains("without --name"));
+    assert_eq!(sandbox.ok(["pod", "rm", "--force", "--all"]), replaced);
+    let happened = sandbox.ok(["events", "--until=0s", "--since=1h", "--filter=type=pod", "--filter=pod=p", "--format={{.Status}}"]);
+    assert!(happened.starts_with("create\nstart\nstart\nstop\nstart\nkill\n"), "{happened}");
+    assert_eq!(happened.matches("remove").count(), 3, "{happened}");
+}
+
+#[test]
+fn infra_containers_go_with_their_pods_only() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(["pod", "create", "--network=none", "p"]);
+    let infra = infra(&id);
+    let a = member(&sandbox, "p", "a");
+    for flags in [&["rm"][..], &["rm", "-f"]] {
+        let refused = sandbox.ketch(flags.iter().copied().chain([infra.as_str()]));
+        let said = refused.fails(125);
+        assert!(said.contains(&format!("is the infra container of pod {id} and cannot be removed")), "{said}");
+    }
+    // A member goes as any other container, and prune leaves those of pods alone.
+    sandbox.ok(["rm", "-f", "-t0", "a"]);
+    sandbox.ok(["stop", "-t0", &infra]);
+    assert_eq!(sandbox.ok(["container", "prune", "-f"]), "");
+    assert_eq!(sandbox.names(), [infra.as_str()]);
+    sandbox.ok(["rename", &infra, "holder"]);
+    assert_ne!(member(&sandbox, "p", "a"), a);
+    sandbox.ok(["rm", "-f", "-a", "-t0"]);
+    assert_eq!(sandbox.ok(["pod", "ps", "-q"]), "");
+
+    sandbox.ok(["network", "create", "n"]);
+    sandbox.ok(["pod", "create", "--network=n", "q"]);
+    member(&sandbox, "q", "b");
+    assert!(sandbox.ketch(["network", "disconnect", "n", "b"]).code != 0);
+    assert!(sandbox.ketch(["network", "rm", "n"]).code == 2);
+    sandbox.ok(["network", "rm", "-f", "-t0", "n"]);
+    assert!(sandbox.names().is_empty(), "with the network goes the pod");
+    assert_eq!(sandbox.ok(["pod", "ps", "-q"]), "");
+
+    sandbox.ok(["pod", "create", "--network=none", "r"]);
+    member(&sandbox, "r", "c");
+    sandbox.ok(["pod", "create", "--infra=false", "--name=bare"]);
+    sandbox.ok(["system", "reset", "-f"]);
+    assert_eq!(sandbox.ok(["pod", "ps", "-q"]), "");
+}
