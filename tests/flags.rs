@@ -255,9 +255,9 @@ fn flags_that_cannot_work_say_so() {
     for (option, said) in [
         ("--device-cgroup-rule=c 1:3 r", "not supported in rootless mode"),
         ("--rdt-class=x", "resctrl"),
-        ("--pod=p", "no pods"),
-        ("--pod-id-file=/x", "no pods"),
-        ("--init-ctr=always", "no pods"),
+        ("--pod=p", "no such pod"),
+        ("--pod-id-file=/x", "reading pod ID file: open /x: no such file or directory"),
+        ("--init-ctr=always", "must specify pod value with init-ctr"),
         ("--runtime=runc", "no other runtime"),
         ("--storage-opt=size=1G", "root of the host"),
         ("--isolation=hyperv", "default"),

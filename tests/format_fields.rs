@@ -32,6 +32,7 @@ fn words(command: &str) -> &'static [&'static str] {
         "image inspect" => &["checked"],
         "history" => &["bb"],
         "network inspect" => &["n"],
+        "pod inspect" => &["p"],
         "volume inspect" => &["v"],
         "secret inspect" => &["s"],
         "stats" => &["--no-stream", "c"],
@@ -46,6 +47,7 @@ fn world() -> (Sandbox, Faults) {
     let sandbox = Sandbox::new();
     sandbox.ok(["volume", "create", "--label=a=b", "v"]);
     sandbox.ok(["network", "create", "n"]);
+    sandbox.ok(["pod", "create", "--network=none", "--label=a=b", "p"]);
     let value = sandbox.write("value", "x").display().to_string();
     sandbox.ok(["secret", "create", "s", &value]);
     sandbox.start("c", &["--net=none", "--volume=v:/v", "--label=a=b", "--health-cmd=true"], "sleep 600");

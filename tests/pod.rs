@@ -46,6 +46,10 @@ fn the_containers_of_a_pod_share_what_it_says() {
         assert_ne!(namespace(&sandbox, "a", kind), namespace(&sandbox, &infra, kind), "{kind}");
     }
     assert_eq!(sandbox.ok(["exec", "a", "hostname"]), "p");
+    // They know each other's names, the earlier the later one's as well.
+    for (one, other) in [("a", "b"), ("b", "a")] {
+        sandbox.ok(["exec", one, "ping", "-c1", "-W2", other]);
+    }
     sandbox.ok(["exec", "-d", "a", "nc", "-l", "-p", "700", "-e", "echo", "heard"]);
     sandbox.wait_until(&["exec", "b", "nc", "127.0.0.1", "700"], "heard");
     sandbox.ok(["exec", "a", "sh", "-c", "echo said > /dev/shm/x"]);
@@ -120,15 +124,24 @@ fn members_may_not_ask_for_what_the_pod_decides() {
 fn a_pod_may_be_made_for_its_first_container() {
     let sandbox = Sandbox::new();
     sandbox.ok([
-        "run", "-d", "--name=a", "--pod=new:p", "--network=none", "--hostname=h", "--stop-timeout=1", "bb",
-        "sleep", "1000",
+        "run",
+        "-d",
+        "--name=a",
+        "--pod=new:p",
+        "--network=none",
+        "--hostname=h",
+        "--stop-timeout=1",
+        "bb",
+        "sleep",
+        "1000",
     ]);
     assert_eq!(sandbox.ok(["exec", "a", "hostname"]), "h");
     assert_eq!(sandbox.ok(["pod", "inspect", "p", "-f", "{{.NumContainers}} {{.Hostname}}"]), "2 h");
     assert!(sandbox.ketch(["run", "--pod=new:", "bb", "true"]).fails(125).contains("at least one character"));
     assert!(sandbox.ketch(["run", "--pod=new:p", "bb", "true"]).fails(125).contains("pod already exists"));
     // One whose container cannot be made is not left behind.
-    let refused = sandbox.ketch(["create", "--pod=new:q", "--network=none", "--user=x", "-v", "/nowhere:/x", "bb"]);
+    let refused =
+        sandbox.ketch(["create", "--pod=new:q", "--network=none", "--user=x", "-v", "/nowhere:/x", "bb"]);
     refused.fails(125);
     assert_eq!(sandbox.ketch(["pod", "exists", "q"]).code, 1);
 
@@ -148,7 +161,10 @@ fn listings_show_pods_and_their_containers() {
     let other = sandbox.ok(["pod", "create", "--infra=false", "--name=empty"]);
     let a = member(&sandbox, "p", "a");
     let table = sandbox.ok(["pod", "ps"]);
-    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()).collect();
+    let lines: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+        .collect();
     assert_eq!(lines[0], ["POD ID", "NAME", "STATUS", "CREATED", "INFRA ID", "# OF CONTAINERS"]);
     assert_eq!((lines[1][1], lines[2][1]), ("empty", "p"), "the newest first");
     assert_eq!((lines[2][0], lines[2][2], lines[2][5]), (&id[..12], "Running", "2"));
@@ -160,8 +176,9 @@ fn listings_show_pods_and_their_containers() {
         sandbox.ok(["pod", "ls", "--filter=label=k", "--format", format]),
         "p 2 holder,a running,running v 0"
     );
-    let columns = sandbox.ok(["pod", "ps", "--ctr-names", "--ctr-ids", "--ctr-status", "--noheading", "-f", "id", "-f=name=p"]);
-    assert!(columns.is_empty() || columns.contains("holder,a"), "{columns}");
+    let columns =
+        sandbox.ok(["pod", "ps", "--ctr-names", "--ctr-ids", "--ctr-status", "-n", "-f", "name=p$"]);
+    assert!(columns.contains("holder,a    running,running"), "{columns}");
     for (filter, want) in [
         ("status=running", &id),
         ("status=created", &other),
@@ -204,8 +221,19 @@ fn inspect_tells_everything() {
     let port = common::free_port();
     sandbox.ok(["network", "create", "n"]);
     let id = sandbox.ok([
-        "pod", "create", "--name=p", "--network=n", "-p", &format!("127.0.0.1:{port}:80"), "--dns=1.1.1.1",
-        "--add-host=x:1.2.3.4", "--restart=on-failure", "--exit-policy=stop", "-l", "a=b", "--volume=/tmp:/t",
+        "pod",
+        "create",
+        "--name=p",
+        "--network=n",
+        "-p",
+        &format!("127.0.0.1:{port}:80"),
+        "--dns=1.1.1.1",
+        "--add-host=x:1.2.3.4",
+        "--restart=on-failure",
+        "--exit-policy=stop",
+        "-l",
+        "a=b",
+        "--volume=/tmp:/t",
     ]);
     let shown = json(&sandbox.ok(["pod", "inspect", "p"]));
     let pod = &shown[0];
@@ -220,7 +248,8 @@ fn inspect_tells_everything() {
     assert_eq!(pod["mounts"][0]["Destination"], "/t");
     assert_eq!(pod["Containers"][0]["Name"], infra(&id));
     assert!(pod["CreateCommand"].as_array().is_some_and(|words| words.len() > 5));
-    let fields = "{{.ID}} {{.Name}} {{.Labels}} {{.InfraConfig.HostNetwork}} {{.MemoryLimit}} {{.CgroupParent}}";
+    let fields =
+        "{{.ID}} {{.Name}} {{.Labels}} {{.InfraConfig.HostNetwork}} {{.MemoryLimit}} {{.CgroupParent}}";
     assert_eq!(sandbox.ok(["pod", "inspect", &id[..10], "-f", fields]), format!("{id} p map[a:b] false 0 "));
     assert_eq!(sandbox.ok(["inspect", "--type=pod", "p", "-f", "{{.Name}}"]), "p");
     assert_eq!(sandbox.ok(["inspect", "p", "-f", "{{.State}}"]), "Created");
@@ -246,7 +275,11 @@ fn pods_are_started_stopped_signalled_and_removed_as_one() {
     assert!(said.contains(&format!("not all containers could be removed from pod {id}")), "{said}");
     assert!(said.contains("as it is running"), "{said}");
     assert_eq!(sandbox.ok(["pod", "stop", "-t0", "p"]), "p");
-    assert_eq!(pod_state(&sandbox, "p"), if sandbox.names().len() == 3 { "Exited" } else { "Stopped" });
+    assert_eq!(
+        (sandbox.names().len(), pod_state(&sandbox, "p").as_str()),
+        (3, "Exited"),
+        "nothing was removed"
+    );
     sandbox.ok(["pod", "start", "--all"]);
     assert_eq!(sandbox.ok(["pod", "kill", "p"]), id);
     assert_eq!(pod_state(&sandbox, "p"), "Exited");
@@ -267,11 +300,20 @@ fn pods_are_started_stopped_signalled_and_removed_as_one() {
     let a = member(&sandbox, "p", "a");
     let replaced = sandbox.ok(["pod", "create", "--network=none", "--replace", "--name=p"]);
     assert_eq!(sandbox.ketch(["container", "exists", &a]).code, 1);
-    assert!(sandbox.ketch(["pod", "create", "p"]).fails(125).contains("name \"p\" is in use: pod already exists"));
+    assert!(
+        sandbox.ketch(["pod", "create", "p"]).fails(125).contains("name \"p\" is in use: pod already exists")
+    );
     assert!(sandbox.ketch(["pod", "create", "a/b"]).fails(125).contains("names must match"));
     assert!(sandbox.ketch(["pod", "create", "--replace"]).fails(125).contains("without --name"));
     assert_eq!(sandbox.ok(["pod", "rm", "--force", "--all"]), replaced);
-    let happened = sandbox.ok(["events", "--until=0s", "--since=1h", "--filter=type=pod", "--filter=pod=p", "--format={{.Status}}"]);
+    let happened = sandbox.ok([
+        "events",
+        "--until=0s",
+        "--since=1h",
+        "--filter=type=pod",
+        "--filter=pod=p",
+        "--format={{.Status}}",
+    ]);
     assert!(happened.starts_with("create\nstart\nstart\nstop\nstart\nkill\n"), "{happened}");
     assert_eq!(happened.matches("remove").count(), 3, "{happened}");
 }
@@ -285,7 +327,10 @@ fn infra_containers_go_with_their_pods_only() {
     for flags in [&["rm"][..], &["rm", "-f"]] {
         let refused = sandbox.ketch(flags.iter().copied().chain([infra.as_str()]));
         let said = refused.fails(125);
-        assert!(said.contains(&format!("is the infra container of pod {id} and cannot be removed")), "{said}");
+        assert!(
+            said.contains(&format!("is the infra container of pod {id} and cannot be removed")),
+            "{said}"
+        );
     }
     // A member goes as any other container, and prune leaves those of pods alone.
     sandbox.ok(["rm", "-f", "-t0", "a"]);
@@ -311,4 +356,171 @@ fn infra_containers_go_with_their_pods_only() {
     sandbox.ok(["pod", "create", "--infra=false", "--name=bare"]);
     sandbox.ok(["system", "reset", "-f"]);
     assert_eq!(sandbox.ok(["pod", "ps", "-q"]), "");
+}
+
+#[test]
+fn a_pod_ends_with_its_last_container_if_it_is_to() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["pod", "create", "--network=none", "--exit-policy=stop", "p"]);
+    sandbox.ok(["create", "--name=long", "--pod=p", "--stop-timeout=1", "bb", "sleep", "1000"]);
+    sandbox.ok(["create", "--name=short", "--pod=p", "bb", "true"]);
+    sandbox.ok(["pod", "start", "p"]);
+    sandbox.ok(["wait", "short"]);
+    assert_eq!(pod_state(&sandbox, "p"), "Degraded", "one still runs");
+    sandbox.ok(["stop", "-t0", "long"]);
+    sandbox.wait_until(&["pod", "inspect", "p", "-f", "{{.State}}"], "Exited");
+    sandbox.ok(["pod", "create", "--network=none", "q"]);
+    sandbox.ok(["run", "--rm", "--pod=q", "bb", "true"]);
+    assert_eq!(pod_state(&sandbox, "q"), "Running", "it goes on by itself");
+    let refused = sandbox.ketch(["pod", "create", "--exit-policy=what"]);
+    assert!(refused.fails(125).contains("invalid pod exit policy: \"what\""));
+}
+
+#[test]
+fn init_containers_run_before_the_others() {
+    let sandbox = Sandbox::new();
+    let shared = sandbox.path("shared");
+    std::fs::create_dir(&shared).expect("make a directory");
+    let volume = format!("{}:/s", shared.display());
+    sandbox.ok(["pod", "create", "--network=none", "-v", &volume, "p"]);
+    let say = |word: &str| format!("sleep 0.2; echo {word} >> /s/log");
+    sandbox.ok([
+        "create",
+        "--name=main",
+        "--pod=p",
+        "--stop-timeout=1",
+        "bb",
+        "sh",
+        "-c",
+        &format!("{}; sleep 1000", say("main")),
+    ]);
+    sandbox.ok(["create", "--name=once", "--pod=p", "--init-ctr=once", "bb", "sh", "-c", &say("once")]);
+    sandbox.ok(["create", "--name=always", "--pod=p", "--init-ctr=always", "bb", "sh", "-c", &say("always")]);
+    let log = || sandbox.wait_until(&["exec", "main", "sh", "-c", "tail -n 1 /s/log"], "main");
+    sandbox.ok(["pod", "start", "p"]);
+    log();
+    assert_eq!(sandbox.read("shared/log"), "once\nalways\nmain\n");
+    assert_eq!(sandbox.ketch(["container", "exists", "once"]).code, 1);
+    sandbox.ok(["pod", "stop", "-t0", "p"]);
+    sandbox.ok(["pod", "start", "p"]);
+    sandbox.wait_until(&["exec", "main", "sh", "-c", "tail -n 2 /s/log"], "always\nmain");
+
+    sandbox.ok(["pod", "create", "--network=none", "q"]);
+    sandbox.ok(["create", "--name=fails", "--pod=q", "--init-ctr=always", "bb", "false"]);
+    sandbox.ok(["create", "--name=never", "--pod=q", "bb", "true"]);
+    assert!(
+        sandbox
+            .ketch(["pod", "start", "q"])
+            .fails(125)
+            .contains("init container fails of the pod has failed")
+    );
+    assert_eq!(sandbox.inspect("never", ".State.Status"), "created");
+    for (flag, said) in [("--init-ctr=what", "'always' or 'once'"), ("--init-ctr=once", "must specify pod")] {
+        assert!(sandbox.ketch(["create", flag, "bb"]).fails(125).contains(said), "{flag}");
+    }
+}
+
+#[test]
+fn members_have_the_pods_volumes_options_and_restart_policy() {
+    let sandbox = Sandbox::new();
+    sandbox.ok([
+        "pod",
+        "create",
+        "--network=none",
+        "-v",
+        "data:/d",
+        "-v",
+        "other:/o",
+        "--restart=on-failure",
+        "--shm-size=1m",
+        "--security-opt=no-new-privileges",
+        "--sysctl=kernel.shmmni=77",
+        "--device=/dev/null:/dev/nothing",
+        "p",
+    ]);
+    let script = "echo x > /d/x; cat /proc/sys/kernel/shmmni; grep NoNewPrivs /proc/self/status; ls /dev/nothing; df -k /dev/shm | tail -n 1 | awk '{print $2}'";
+    let seen = sandbox.ok(["run", "--rm", "--pod=p", "-v", "mine:/o", "bb", "sh", "-c", script]);
+    assert_eq!(seen, "77\nNoNewPrivs:\t1\n/dev/nothing\n1024");
+    sandbox.ok(["create", "--name=c", "--pod=p", "-v", "mine:/o", "bb", "true"]);
+    assert_eq!(sandbox.inspect("c", ".HostConfig.RestartPolicy.Name"), "on-failure");
+    let mounts =
+        sandbox.ok(["inspect", "c", "--format", "{{range .Mounts}}{{.Name}}={{.Destination}} {{end}}"]);
+    let mut mounts: Vec<_> = mounts.split_whitespace().collect();
+    mounts.sort_unstable();
+    assert_eq!(mounts, ["data=/d", "mine=/o"], "its own wins");
+    sandbox.ok(["create", "--name=own", "--pod=p", "--restart=no", "bb", "true"]);
+    assert_eq!(sandbox.inspect("own", ".HostConfig.RestartPolicy.Name"), "no");
+}
+
+#[test]
+fn a_pod_with_keep_id_makes_its_callers_of_all() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["pod", "create", "--network=none", "--userns=keep-id", "p"]);
+    let uid = rustix::process::getuid().as_raw();
+    assert_eq!(sandbox.ok(["run", "--rm", "--pod=p", "bb", "id", "-u"]), uid.to_string());
+    let words = sandbox.ok(["pod", "inspect", "p", "-f", "{{.SharedNamespaces}} {{.InfraConfig.UserNS}}"]);
+    assert_eq!(words, "[ipc net uts user] private");
+    sandbox.ok(["pod", "create", "--network=none", "--userns=keep-id", "--share=uts", "q"]);
+    assert_eq!(sandbox.ok(["run", "--rm", "--network=none", "--pod=q", "bb", "id", "-u"]), uid.to_string());
+}
+
+#[test]
+fn the_network_of_a_pod_is_that_of_its_containers() {
+    let sandbox = Sandbox::new();
+    let port = common::free_port();
+    sandbox.ok(["network", "create", "n"]);
+    sandbox.ok(["pod", "create", "--network=n", "-p", &format!("127.0.0.1:{port}:80"), "web"]);
+    sandbox.ok([
+        "run",
+        "-d",
+        "--name=server",
+        "--pod=web",
+        "--stop-timeout=1",
+        "bb",
+        "sh",
+        "-c",
+        "while true; do echo 'HTTP/1.0 200 OK\n\nfrom the pod' | nc -l -p 80; done",
+    ]);
+    let answer = common::wait_for("the server", || {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).map_err(|err| err.to_string())?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").map_err(|err| err.to_string())?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).map_err(|err| err.to_string())?;
+        if text.contains("from the pod") { Ok(text) } else { Err(text) }
+    });
+    assert!(answer.starts_with("HTTP/1.0 200 OK"));
+    let published = format!("127.0.0.1:{port}->80/tcp");
+    assert_eq!(sandbox.ok(["ps", "--filter=name=server", "--format={{.Ports}}"]), published);
+    assert_eq!(sandbox.ok(["port", "server"]), format!("80/tcp -> 127.0.0.1:{port}"));
+    let address = sandbox.inspect("server", ".NetworkSettings.Networks.n.IPAddress");
+    assert!(!address.is_empty());
+    // Others on the network know it by its name; those within it by theirs.
+    let known = sandbox.ok(["run", "--rm", "--network=n", "bb", "nslookup", "web"]);
+    assert!(known.contains(&address), "{known}");
+    let hosts = sandbox.ok(["exec", "server", "cat", "/etc/hosts"]);
+    assert!(hosts.contains(&format!("{address}\tweb")) && hosts.contains("\tserver"), "{hosts}");
+    assert_eq!(sandbox.ok(["pod", "ps", "--format={{.Networks}}", "--filter=network=n"]), "n");
+}
+
+#[test]
+fn a_pod_outlives_the_monitor_of_its_infra_container() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(["pod", "create", "--network=none", "p"]);
+    member(&sandbox, "p", "a");
+    let infra = infra(&id);
+    let monitor = sandbox.inspect(&infra, ".State.ConmonPid");
+    assert!(std::process::Command::new("kill").args(["-9", &monitor]).status().expect("run kill").success());
+    common::wait_for("the monitor's end", || {
+        if std::path::Path::new("/proc").join(&monitor).exists() { Err(monitor.clone()) } else { Ok(()) }
+    });
+    member(&sandbox, "p", "b");
+    assert_eq!(namespace(&sandbox, "a", "net"), namespace(&sandbox, "b", "net"));
+    sandbox.ok(["pod", "stop", "-t0", "p"]);
+    assert_eq!(pod_state(&sandbox, "p"), "Exited");
+    // A member alone starts the infra container, after an end as before the first start.
+    sandbox.ok(["start", "b"]);
+    assert_eq!(pod_state(&sandbox, "p"), "Degraded");
+    sandbox.ok(["restart", "-t0", "b"]);
+    sandbox.ok(["exec", "b", "true"]);
 }

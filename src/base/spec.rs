@@ -292,6 +292,17 @@ pub(crate) enum UserNamespace {
     Path(#[serde(with = "crate::base::bytes::path")] PathBuf),
 }
 
+impl UserNamespace {
+    /// The caller's numbers inside, if they keep them: in a namespace of its own, or in that of a pod.
+    pub(crate) fn kept_ids(&self, in_pod: bool) -> Option<(u32, u32)> {
+        match self {
+            Self::KeepId { uid, gid, .. } => Some((*uid, *gid)),
+            Self::Container { ids, .. } if in_pod => ids.kept_ids(false),
+            _ => None,
+        }
+    }
+}
+
 /// Where a namespace comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -41,7 +41,7 @@ pub(crate) struct CloneArgs {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// Pod to join: ketch has no pods yet
+    /// Pod to join: a clone is where its original is
     #[arg(long, value_name = "POD")]
     pod: Option<String>,
 
@@ -59,7 +59,11 @@ pub(crate) fn run(session: &mut Session<'_>, args: CloneArgs) -> anyhow::Result<
         return Err(UsageError::new("cannot set --force without --destroy: invalid argument").into());
     }
     if args.pod.is_some_and(|pod| !pod.is_empty()) {
-        return Err(Error::new(Kind::Unsupported, "--pod: ketch has no pods yet").into());
+        return Err(Error::new(
+            Kind::Unsupported,
+            "--pod: a clone is where its original is; create a container in the pod",
+        )
+        .into());
     }
     let request = CloneRequest {
         name: args.new_name.or(args.name),

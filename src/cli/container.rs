@@ -116,7 +116,7 @@ pub(crate) fn port(session: &mut Session<'_>, args: PortArgs) -> anyhow::Result<
             continue;
         }
         let prefix = if args.all { format!("{}\t", id.short()) } else { String::new() };
-        for port in engine.container_spec(id)?.network.ports.iter().flat_map(|port| port.each()) {
+        for port in engine.published_ports(id)?.iter().flat_map(|port| port.each()) {
             has_ports = true;
             let inside = format!("{}/{}", port.container_port, port.protocol);
             let host = format!("{}:{}", port.host_ip_text(), port.host_port);

@@ -9,8 +9,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::base::platform::Platform;
-use crate::cli::pod::inspect::POD;
 use crate::cli::format::{self, Format, Shape, TEXT_TIMES, docker, json};
+use crate::cli::pod::inspect::POD;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::filter::Filters;

@@ -63,12 +63,13 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
         (true, false) => "\n\t- all anonymous volumes not used by at least one container",
     };
     let question = format!(
-        "WARNING! This command removes:\n\t- all stopped containers\n\t- all networks not used by at least one container{volumes}\n\t- {images}\n\t- all dangling build cache\n"
+        "WARNING! This command removes:\n\t- all stopped pods\n\t- all stopped containers\n\t- all networks not used by at least one container{volumes}\n\t- {images}\n\t- all dangling build cache\n"
     );
     if !args.force && !session.confirm(&question)? {
         return Ok(());
     }
     let engine = session.engine()?;
+    let pods = engine.prune_pods(&filters)?;
     let containers = engine.prune_containers(&filters)?;
     let volumes = if args.volumes { Some(engine.prune_volumes(all_volumes, &filters)?) } else { None };
     let images = engine.prune_images(args.all, &filters)?;
@@ -81,14 +82,15 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     };
     let leftovers = session.engine()?.prune_leftovers()?;
     session.engine()?.record_system("prune");
-    let bytes = containers.bytes + images.bytes + volumes.bytes + builds.bytes + leftovers;
+    let bytes = pods.bytes + containers.bytes + images.bytes + volumes.bytes + builds.bytes + leftovers;
+    section(session, "Deleted Pods", pods.removed.iter().map(ToString::to_string))?;
     section(session, "Deleted Containers", containers.removed.iter().map(ToString::to_string))?;
     section(session, "Deleted Volumes", volumes.removed.into_iter())?;
     section(session, "Deleted Images", images.removed.iter().map(|id| id.hex()))?;
     section(session, "Deleted Networks", networks.into_iter())?;
     section(session, "Deleted build cache objects", builds.removed.into_iter())?;
     writeln!(session.out, "Total reclaimed space: {}", size::human(bytes, 4))?;
-    let failed = containers.failed.into_iter().chain(volumes.failed).chain(images.failed);
+    let failed = pods.failed.into_iter().chain(containers.failed).chain(volumes.failed).chain(images.failed);
     let failed: Vec<_> = failed.chain(builds.failed).collect();
     session.outcome_of(failed)
 }

@@ -234,8 +234,12 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> 
         let found = session.engine()?.volumes(&Filters::default())?;
         targets.extend(found.items.into_iter().map(|volume| volume.name));
     }
-    let how =
-        Removing { force: true, grace: args.time.map(Grace::from_seconds), depend: true, ..Removing::default() };
+    let how = Removing {
+        force: true,
+        grace: args.time.map(Grace::from_seconds),
+        depend: true,
+        ..Removing::default()
+    };
     let is_docker = session.globals.called.is_docker();
     let how = (args.force && !is_docker).then_some(how);
     let missing_is_fine = args.force || args.all;

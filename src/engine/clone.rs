@@ -44,6 +44,11 @@ impl Engine {
     pub(crate) fn clone_container(&self, id: &ContainerId, request: &CloneRequest) -> Result<ContainerId> {
         self.sweep();
         let original = self.container_spec(id)?;
+        if original.pod.as_ref().is_some_and(|pod| pod.infra) {
+            return Err(Error::invalid(format!(
+                "container {id} is the infra container of a pod: cannot be cloned"
+            )));
+        }
         let how = Removing { force: request.force, ..Removing::default() };
         if request.destroy {
             self.assert_removable(id, &how)?;

@@ -157,7 +157,7 @@ impl Engine {
             nofile_hard,
             is_root: self.caller().mapping.is_none(),
             reachable_capabilities: self.reachable_capabilities(&userns)?,
-            caller: caller_of(&userns),
+            caller: caller_of(&userns, request.membership.is_some()),
             find_host_user: &host_user,
             is_file: &|path| path.metadata().is_ok_and(|found| found.is_file()),
             host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -427,8 +427,8 @@ fn new_volume(
 }
 
 /// The caller as a line of passwd; only `keep-id` shows who they are.
-fn caller_of(userns: &UserNamespace) -> Option<HostUser> {
-    let UserNamespace::KeepId { .. } = userns else { return None };
+fn caller_of(userns: &UserNamespace, in_pod: bool) -> Option<HostUser> {
+    userns.kept_ids(in_pod)?;
     let uid = rustix::process::getuid().as_raw();
     host_user(&uid.to_string()).ok()
 }

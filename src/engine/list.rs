@@ -131,6 +131,7 @@ impl Engine {
         let tests = query.filters.tests(|key, value| self.container_test(key, value))?;
         let any_state = query.all || query.last.is_some() || query.filters.values("status").next().is_some();
         let mut found = self.all_containers(any_state)?;
+        share_ports(&mut found.items);
         if query.connections || query.filters.values("network").next().is_some() {
             found.items.iter_mut().for_each(|container| self.read_connections(container));
         }
@@ -346,6 +347,21 @@ impl Engine {
             .map(|o| o.id)
             .collect();
         Ok(ContainerTest::Image(below.into_iter().chain([image.id]).collect()))
+    }
+}
+
+/// Whoever shares another's network has its ports, as far as that one is listed.
+fn share_ports(containers: &mut [Container]) {
+    let shares = |one: &Container| match &one.summary.network.mode {
+        NetworkMode::Container(id) => Some(id.clone()),
+        _ => None,
+    };
+    for at in 0..containers.len() {
+        if let Some(id) = shares(&containers[at])
+            && let Some(other) = containers.iter().find(|other| other.id == id)
+        {
+            containers[at].summary.network.ports = other.summary.network.ports.clone();
+        }
     }
 }
 

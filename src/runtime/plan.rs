@@ -256,7 +256,7 @@ fn process(spec: &ContainerSpec, secret_env: Vec<Bytes>) -> Process {
         process.args.splice(0..0, [INIT_PROGRAM.into(), "--".into()]);
     }
     process.env.extend(secret_env);
-    if let UserNamespace::KeepId { gid, .. } = spec.userns {
+    if let Some((_, gid)) = spec.userns.kept_ids(spec.pod.is_some()) {
         // Whoever runs inside, what belongs to the caller's group outside is their group's inside, as with podman.
         process.groups.push(gid.to_string());
     }

@@ -99,6 +99,8 @@ const EMBEDDED: &[&str] = &[
     "InspectVolumeData",
     "Network",
     "VolumeConfigResponse",
+    "InspectPodData",
+    "ListPodsReport",
 ];
 
 /// Fields whose name in podman's structs is another one than in its JSON.
@@ -137,6 +139,7 @@ const TYPES: &[(&str, &str)] = &[
     ("Server", "*define.Version"),
     ("Version", "define.Version"),
     ("RootFS", "*inspect.RootFS"),
+    ("InfraConfig", "*define.InspectPodInfraConfig"),
 ];
 
 /// A value during the run of a template. Borrowed parts come from the document.

@@ -25,6 +25,12 @@ pub(super) fn network_mode(spec: &ContainerSpec) -> String {
 /// `NetworkSettings`: the addresses, and the networks that it is on.
 pub(super) fn network_settings(engine: &Engine, details: &ContainerDetails) -> Value {
     let spec = &details.spec;
+    if let NetworkMode::Container(other) = &spec.network.mode
+        && let Ok(other) = engine.inspect_container(other, other.as_str())
+    {
+        // What the one has whose network it shares.
+        return network_settings(engine, &other);
+    }
     let mut settings = addresses();
     let mut ports: Map<String, Value> =
         spec.exposed_ports.iter().map(|port| (port.clone(), Value::Null)).collect();

@@ -177,12 +177,15 @@ fn refuse_without_infra(args: &CreateArgs, infra: &ContainerRequest, share: &[Sh
     if !infra.networks.is_empty() {
         return Err(Error::invalid("NoInfra and network modes cannot be used together"));
     }
-    let bare = ContainerRequest { create_command: infra.create_command.clone(), ..ContainerRequest::default() };
+    let bare =
+        ContainerRequest { create_command: infra.create_command.clone(), ..ContainerRequest::default() };
     let bare = ContainerRequest { read_only_tmpfs: infra.read_only_tmpfs, ..bare };
     let (given, none) = (comparable(infra), comparable(&bare));
     if given != none || args.infra_flags.infra_image.is_some() {
-        return Err(Error::invalid("without an infra container nothing can be set that the containers share")
-            .hint("leave out --infra=false or --share=none, or give these flags to the containers"));
+        return Err(Error::invalid(
+            "without an infra container nothing can be set that the containers share",
+        )
+        .hint("leave out --infra=false or --share=none, or give these flags to the containers"));
     }
     Ok(())
 }
@@ -192,4 +195,3 @@ fn comparable(request: &ContainerRequest) -> String {
     let accounts = crate::engine::request::AccountsRequest::default();
     format!("{:?}", ContainerRequest { accounts, ..request.clone() })
 }
-

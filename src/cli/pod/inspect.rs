@@ -32,8 +32,7 @@ pub(crate) struct InspectArgs {
 /// podman's name of the type of a pod's document.
 pub(crate) const POD: &str = "*define.InspectPodData";
 
-const SHAPE: Shape =
-    Shape { command: "inspect", type_name: POD, headers: &[], omit: OMIT, heading: false };
+const SHAPE: Shape = Shape { command: "inspect", type_name: POD, headers: &[], omit: OMIT, heading: false };
 
 /// Fields that JSON leaves out when they are empty.
 pub(crate) const OMIT: &[&str] = &[
@@ -119,9 +118,15 @@ pub(crate) fn template_row(document: &Value) -> Value {
         row[go] = document.get(own).cloned().unwrap_or(Value::Null);
     }
     row["BlkioWeightDevice"] = document["blkio_weight_device"].clone();
-    for (go, own) in [("PidNS", "pid_ns"), ("UserNS", "userns"), ("UtsNS", "uts_ns")] {
-        if row["InfraConfig"].is_object() {
-            row["InfraConfig"][go] = document["InfraConfig"][own].clone();
+    if let Some(infra) = row["InfraConfig"].as_object_mut() {
+        for (go, own) in [("PidNS", "pid_ns"), ("UserNS", "userns"), ("UtsNS", "uts_ns")] {
+            infra.insert(go.to_owned(), document["InfraConfig"][own].clone());
+        }
+        // JSON has them with the pod alone.
+        for (go, own) in
+            [("CPUPeriod", "cpu_period"), ("CPUQuota", "cpu_quota"), ("CPUSetCPUs", "cpuset_cpus")]
+        {
+            infra.insert(go.to_owned(), document[own].clone());
         }
     }
     row
@@ -155,8 +160,7 @@ pub(crate) fn document(engine: &Engine, name: &str) -> Result<Value> {
     put("InfraConfig", infra.as_ref().map_or(Value::Null, infra_config));
     put("SharedNamespaces", shared(&pod, infra.as_ref()));
     put("NumContainers", pod.containers.len().into());
-    let container =
-        |one: &crate::engine::list::Container| json!({"Id": one.id.as_str(), "Name": one.name, "State": one.status.word()});
+    let container = |one: &crate::engine::list::Container| json!({"Id": one.id.as_str(), "Name": one.name, "State": one.status.word()});
     put("Containers", pod.containers.iter().map(container).collect());
     let limits = &record.limits;
     put("cpu_period", limits.cpu_period_us.unwrap_or(0).into());
@@ -164,7 +168,8 @@ pub(crate) fn document(engine: &Engine, name: &str) -> Result<Value> {
     put("cpu_shares", limits.cpu_shares.unwrap_or(0).into());
     put("cpuset_cpus", limits.cpuset_cpus.clone().unwrap_or_default().into());
     put("cpuset_mems", limits.cpuset_mems.clone().unwrap_or_default().into());
-    let mounts = infra.iter().flat_map(|spec| spec.mounts.iter().filter_map(|mount| shown_mount(engine, spec, mount)));
+    let mounts =
+        infra.iter().flat_map(|spec| spec.mounts.iter().filter_map(|mount| shown_mount(engine, spec, mount)));
     put("mounts", mounts.collect());
     let device = |device: &crate::base::spec::Device| {
         json!({

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use crate::base::id::ContainerId;
-use crate::base::network::NetworkAttachment;
+use crate::base::network::{NetworkAttachment, PortMapping};
 use crate::base::spec::NetworkMode;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::net::control::{Endpoint, Reply, Request};
@@ -21,6 +21,19 @@ const RELOAD: Duration = Duration::from_secs(10);
 const RELOAD_LOOK: Duration = Duration::from_millis(2);
 
 impl Engine {
+    /// The ports that lead to a container: its own, or those of the one whose network it shares.
+    ///
+    /// # Errors
+    ///
+    /// If its spec cannot be read, or the other's.
+    pub(crate) fn published_ports(&self, id: &ContainerId) -> Result<Vec<PortMapping>> {
+        let network = self.container_spec(id)?.network;
+        match network.mode {
+            NetworkMode::Container(other) => self.published_ports(&other),
+            _ => Ok(network.ports),
+        }
+    }
+
     /// The networks of a container as they are now: what it was created with, and what commands changed.
     ///
     /// # Errors

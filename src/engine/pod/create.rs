@@ -140,5 +140,6 @@ fn named_network(request: &ContainerRequest) -> bool {
         let word = text.split(':').next().unwrap_or_default();
         !matches!(word, "none" | "host" | "container" | "ns" | "private" | "pasta" | "slirp4netns")
     };
-    request.networks.iter().all(is_named)
+    // The default network knows no names.
+    !request.networks.is_empty() && request.networks.iter().all(is_named)
 }

@@ -79,7 +79,8 @@ impl Engine {
 /// Whoever shares a namespace has nothing to say about it.
 fn refuse_what_the_pod_has(request: &ContainerRequest, pod: &PodRecord) -> Result<()> {
     const NETWORK: &str = "network cannot be configured when it is shared with a pod";
-    let refuse = |what: &str, why: &str| Err(Error::invalid(format!("invalid config provided: {what}: {why}")));
+    let refuse =
+        |what: &str, why: &str| Err(Error::invalid(format!("invalid config provided: {what}: {why}")));
     if !request.userns.is_empty() || !request.uid_maps.is_empty() || !request.gid_maps.is_empty() {
         return Err(Error::invalid("--userns and --pod cannot be set together"));
     }

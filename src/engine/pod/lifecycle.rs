@@ -5,10 +5,12 @@ use std::time::Duration;
 use crate::base::id::ContainerId;
 use crate::base::pod::{InitKind, PodId};
 use crate::base::signal::Signal;
-use crate::base::spec::{ContainerSpec};
+use crate::base::spec::ContainerSpec;
+use crate::engine::filter::Filters;
 use crate::engine::lifecycle::{Condition, Grace, StopOrder};
 use crate::engine::list::Container;
 use crate::engine::pod::Pod;
+use crate::engine::prune::Pruned;
 use crate::engine::remove::Removing;
 use crate::engine::start::Start;
 use crate::engine::{Engine, Error, Kind, Result};
@@ -123,7 +125,7 @@ impl Engine {
         let pod = match self.pod_details(id) {
             // A damaged record names nothing that would have to be kept.
             Err(err) if err.kind == Kind::System && how.force => {
-                self.remove_members(&self.pod_containers(id)?, how)?;
+                self.remove_members(id, &self.pod_containers(id)?, how)?;
                 return self.forget_pod(id).map(|()| Vec::new());
             }
             found => found?,
@@ -131,33 +133,65 @@ impl Engine {
         if how.force {
             drop(self.stop_members(&pod, how.grace));
         }
-        let mut failed = self.remove_members(&pod.containers, how)?;
+        let mut failed = self.unremovable(&pod, how);
+        if failed.is_empty() {
+            failed = self.remove_members(id, &pod.containers, how)?;
+        }
         if failed.is_empty() {
             // With its infra container, if it had one.
             self.forget_pod(id)?;
         } else {
-            let message = format!("not all containers could be removed from pod {id}: removing pod containers");
+            let message =
+                format!("not all containers could be removed from pod {id}: removing pod containers");
             failed.insert(0, Error::new(Kind::Conflict, message));
         }
         Ok(failed)
     }
 
-    fn remove_members(&self, containers: &[Container], how: &Removing) -> Result<Vec<Error>> {
-        let how = Removing { volumes: true, with_pods: true, ..*how };
-        let ids = containers.iter().map(|container| (container.id.clone(), ())).collect();
-        let mut failed = Vec::new();
-        let mut pod = String::new();
-        if let Some(place) = containers.first().and_then(|one| one.summary.pod.as_ref()) {
-            pod = place.id.to_string();
-        }
-        for (id, ()) in self.dependents_first(ids)? {
-            match self.remove_container(&id, &how) {
-                Err(err) if err.kind == Kind::NotFound => {}
-                Err(err) => {
-                    let message = format!("error removing container {id} from pod {pod}: {}", err.whole());
-                    failed.push(Error::new(err.kind, message).hinted(err.hint));
+    /// Removes every pod whose containers have run and do not run, and that passes `filters` (label, label!, until).
+    ///
+    /// # Errors
+    ///
+    /// For a filter that means nothing; if the store cannot be read.
+    pub(crate) fn prune_pods(&self, filters: &Filters) -> Result<Pruned<PodId>> {
+        let mut pruned = Pruned::default();
+        for pod in self.pods(filters)?.items {
+            if !matches!(pod.state(), "Exited" | "Stopped") {
+                continue;
+            }
+            let id = pod.record.id;
+            let bytes: u64 = pod.containers.iter().map(|one| self.container_size(&one.id).unwrap_or(0)).sum();
+            match self.remove_pod(&id, &Removing::default()) {
+                Ok(failed) if failed.is_empty() => {
+                    pruned.bytes += bytes;
+                    pruned.removed.push(id);
                 }
-                Ok(()) => {}
+                Ok(failed) => pruned.failed.extend(failed),
+                // Another command was faster.
+                Err(err) if err.kind == Kind::NotFound => {}
+                Err(err) => pruned.failed.push(err),
+            }
+        }
+        Ok(pruned)
+    }
+
+    /// What keeps containers of a pod from being removed: then none is.
+    fn unremovable(&self, pod: &Pod, how: &Removing) -> Vec<Error> {
+        let in_the_way = |one: &Container| match self.assert_removable(&one.id, how) {
+            Err(err) if err.kind != Kind::NotFound => Some(not_removed(&one.id, &pod.record.id, err)),
+            _ => None,
+        };
+        pod.containers.iter().filter_map(in_the_way).collect()
+    }
+
+    fn remove_members(&self, id: &PodId, containers: &[Container], how: &Removing) -> Result<Vec<Error>> {
+        let how = Removing { volumes: true, with_pods: true, ..*how };
+        let members = containers.iter().map(|container| (container.id.clone(), ())).collect();
+        let mut failed = Vec::new();
+        for (member, ()) in self.dependents_first(members)? {
+            match self.remove_container(&member, &how) {
+                Err(err) if err.kind != Kind::NotFound => failed.push(not_removed(&member, id, err)),
+                _ => {}
             }
         }
         Ok(failed)
@@ -208,6 +242,12 @@ impl Engine {
     pub(in crate::engine) fn forget_pods(&self) -> Result<()> {
         self.store().pods().ids()?.iter().try_for_each(|id| self.forget_pod(id))
     }
+}
+
+/// Why a pod keeps a container that was to be removed.
+fn not_removed(container: &ContainerId, pod: &PodId, err: Error) -> Error {
+    let message = format!("error removing container {container} from pod {pod}: {}", err.whole());
+    Error::new(err.kind, message).hinted(err.hint)
 }
 
 fn is_init(container: &Container) -> bool {

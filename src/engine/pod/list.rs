@@ -160,7 +160,9 @@ impl Pod {
     /// The networks that its infra container is on, by name.
     pub(crate) fn networks(&self) -> Vec<String> {
         match self.infra() {
-            Some(infra) if matches!(infra.summary.network.mode, NetworkMode::Bridge(_)) => infra.network_names(),
+            Some(infra) if matches!(infra.summary.network.mode, NetworkMode::Bridge(_)) => {
+                infra.network_names()
+            }
             _ => Vec::new(),
         }
     }

@@ -239,12 +239,8 @@ fn is_systemd(request: &ContainerRequest, defaults: &ContainerDefaults) -> bool 
 /// What the container's passwd and group get added.
 fn accounts(request: &ContainerRequest, facts: &Facts<'_>) -> Result<Accounts> {
     let wanted = &request.accounts;
-    let caller = match &facts.userns {
-        UserNamespace::KeepId { uid, gid, .. } => {
-            facts.caller.clone().map(|caller| HostUser { uid: *uid, gid: *gid, ..caller })
-        }
-        _ => None,
-    };
+    let kept = facts.userns.kept_ids(request.membership.is_some());
+    let caller = kept.and_then(|(uid, gid)| Some(HostUser { uid, gid, ..facts.caller.clone()? }));
     Ok(Accounts {
         untouched: wanted.untouched,
         passwd_entry: wanted.passwd_entry.clone(),

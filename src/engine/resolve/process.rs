@@ -44,7 +44,7 @@ pub(super) fn process(
         env: environment(request, defaults, facts, hostname, systemd),
         cwd,
         create_cwd,
-        user: user(request, defaults, userns),
+        user: user(request, defaults, userns.kept_ids(request.membership.is_some())),
         groups: if keep_groups { Vec::new() } else { request.groups.clone() },
         keep_groups: keep_groups || kept_by_annotation,
         personality: request.personality,
@@ -87,10 +87,10 @@ fn directory(request: &ContainerRequest, defaults: &ContainerDefaults) -> Result
 }
 
 /// The request's user, or the image's. With keep-id the caller is who they are outside where neither says anything.
-fn user(request: &ContainerRequest, defaults: &ContainerDefaults, userns: &UserNamespace) -> String {
-    match (&request.user, userns) {
+fn user(request: &ContainerRequest, defaults: &ContainerDefaults, kept: Option<(u32, u32)>) -> String {
+    match (&request.user, kept) {
         (Some(user), _) => user.clone(),
-        (None, UserNamespace::KeepId { uid, gid, .. }) if defaults.user.is_empty() => format!("{uid}:{gid}"),
+        (None, Some((uid, gid))) if defaults.user.is_empty() => format!("{uid}:{gid}"),
         (None, _) => defaults.user.clone(),
     }
 }

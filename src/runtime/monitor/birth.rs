@@ -26,7 +26,7 @@ use super::cgroups::Cgroups;
 use super::expected::{Born, Expected};
 use super::volumes::Volumes;
 use super::wiring::Wiring;
-use super::{Monitor, etcfiles, join, outside, prepare, record, shared_shm};
+use super::{Monitor, etcfiles, join, outside, pod, prepare, record, shared_shm};
 
 /// A container that has just started, and everything its monitor holds of it.
 #[derive(Debug)]
@@ -101,6 +101,7 @@ pub(super) fn start(
         etcfiles::texts(spec, &monitor.name(), &monitor.directory, None)
             .and_then(|texts| etcfiles::write(&monitor.directory, &texts))
             .map_err(etc_failure)?;
+        pod::introduce(monitor);
     }
     let shared = join::shared_namespaces(monitor)?;
     // Those of a namespace that is joined are written already.

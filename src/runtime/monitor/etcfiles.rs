@@ -127,6 +127,17 @@ fn merge(old: &str, new: &str, now: &[u8]) -> Vec<u8> {
     merged
 }
 
+/// Has the container in `directory` know another one by `name`, with which it shares a network.
+pub(super) fn add_neighbour(directory: &Path, name: &str) -> io::Result<()> {
+    let path = directory.join(FILES[0]);
+    let mut text = fs::read_named_text(&path)?;
+    if !names_host(&text, name) {
+        add_names(&mut text, &["127.0.1.1".to_owned()], &[name]);
+        rewrite(&path, text.as_bytes())?;
+    }
+    Ok(())
+}
+
 /// What a privileged container may know of itself, in podman's form: toolbox, distrobox and prompts of shells read it.
 fn container_env(spec: &ContainerSpec, name: &str) -> String {
     let id = &spec.id;

@@ -27,6 +27,7 @@ mod log;
 pub(in crate::runtime) mod notify;
 mod outside;
 mod pace;
+mod pod;
 pub(crate) mod ports;
 pub(crate) mod prepare;
 pub(crate) mod record;
@@ -430,6 +431,7 @@ impl Monitor {
             leftover.remove().ok();
         }
         drop(mounted);
+        pod::end_with_last(&self.order.root, &self.spec);
     }
 
     /// The failure goes into the record, too, unless nothing is to stay.
