@@ -9,11 +9,13 @@ use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::base::id::ContainerId;
 use crate::base::stream::Stream;
 use crate::base::time::{parse_when, parse_when_ahead};
 use crate::cli::session::Session;
 use crate::cli::targets::{Latest, Selection};
 use crate::cli::usage::UsageError;
+use crate::engine;
 use crate::engine::logs::{Limits, follow};
 use crate::logs::entry::Entry;
 use crate::logs::reader::Query;
@@ -49,6 +51,17 @@ pub(crate) struct LogsArgs {
     #[arg(short, long)]
     names: bool,
 
+    /// Begin each line with the time it was written
+    #[arg(short, long)]
+    timestamps: bool,
+
+    #[command(flatten)]
+    when: When,
+}
+
+/// Which part of a log.
+#[derive(Args, Debug)]
+pub(crate) struct When {
     /// Show what was written since a time or a duration ago (2026-01-02T15:04:05Z, 1795239720, 10m)
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
@@ -57,36 +70,68 @@ pub(crate) struct LogsArgs {
     #[arg(long, value_name = "LINES", default_value = "-1", allow_hyphen_values = true)]
     tail: String,
 
-    /// Begin each line with the time it was written
-    #[arg(short, long)]
-    timestamps: bool,
-
     /// Show what was written until a time or a duration ago
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
 }
 
+/// How logs are shown.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) query: Query,
+    /// Go on until the containers have ended.
+    pub(crate) follow: bool,
+    /// Lines begin with the container they are of.
+    pub(crate) labelled: bool,
+    /// By its name, not its ID.
+    pub(crate) names: bool,
+    pub(crate) color: bool,
+    pub(crate) timestamps: bool,
+    pub(crate) details: bool,
+}
+
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<()> {
     let args = with_dockers_tail(session, args)?;
-    let query = query(&args)?;
-    let mut logs = Vec::new();
-    let mut labels = Vec::new();
-    for target in Selection::of_names(&args.containers, &args.latest).targets(session)? {
-        let id = target.id?;
-        let engine = session.engine()?;
-        labels.push(if args.names { engine.container_name(&id)? } else { id.short().to_owned() });
-        logs.push(engine.log(&id, query, args.follow)?);
-    }
-    session.out.flush()?;
-    let decoration = Decoration {
-        labels: if logs.len() > 1 { labels } else { vec![String::new()] },
-        color: args.color && logs.len() > 1,
+    let query = args.when.query(args.follow)?;
+    let targets = Selection::of_names(&args.containers, &args.latest).targets(session)?;
+    let ids = targets.into_iter().map(|target| target.id).collect::<engine::Result<Vec<_>>>()?;
+    let several = ids.len() > 1;
+    let view = View {
+        query,
+        follow: args.follow,
+        labelled: several,
+        names: args.names,
+        color: args.color && several,
         timestamps: args.timestamps,
         details: args.details,
     };
+    show(session, &ids, &view)
+}
+
+/// Shows the logs of containers.
+///
+/// # Errors
+///
+/// For a log that cannot be read; if what is read cannot be written.
+pub(crate) fn show(session: &mut Session<'_>, ids: &[ContainerId], view: &View) -> anyhow::Result<()> {
+    let query = view.query;
+    let mut logs = Vec::new();
+    let mut labels = Vec::new();
+    for id in ids {
+        let engine = session.engine()?;
+        labels.push(match (view.labelled, view.names) {
+            (false, _) => String::new(),
+            (true, true) => engine.container_name(id)?,
+            (true, false) => id.short().to_owned(),
+        });
+        logs.push(engine.log(id, query, view.follow)?);
+    }
+    session.out.flush()?;
+    let decoration =
+        Decoration { labels, color: view.color, timestamps: view.timestamps, details: view.details };
     let mut printer = Printer::new(decoration)?;
-    if args.follow {
+    if view.follow {
         let printer = std::cell::RefCell::new(printer);
         let stdout = io::stdout();
         follow(
@@ -122,7 +167,7 @@ fn with_dockers_tail(session: &mut Session<'_>, mut args: LogsArgs) -> anyhow::R
     let is_name =
         engine.container(word).is_ok_and(|id| engine.container_name(&id).is_ok_and(|name| name == *word));
     if !is_name {
-        args.tail = args.containers.remove(at);
+        args.when.tail = args.containers.remove(at);
         args.names = false;
     }
     Ok(args)
@@ -156,13 +201,20 @@ fn joined_tail(word: &str) -> Option<(&str, &str)> {
         .then_some((letters, lines))
 }
 
-fn query(args: &LogsArgs) -> anyhow::Result<Query> {
-    let (now, zone) = (Timestamp::now(), TimeZone::system());
-    // Whoever follows means what is still to come, as podman does and docker's manual shows.
-    let parse_until = if args.follow { parse_when_ahead } else { parse_when };
-    let since = args.since.as_ref().map(|text| parse_when(text, now, &zone)).transpose()?;
-    let until = args.until.as_ref().map(|text| parse_until(text, now, &zone)).transpose()?;
-    Ok(Query { tail: tail(&args.tail)?, since, until })
+impl When {
+    /// The part of the log of one who follows it, or not.
+    ///
+    /// # Errors
+    ///
+    /// For what is no time, or no number.
+    pub(crate) fn query(&self, follow: bool) -> anyhow::Result<Query> {
+        let (now, zone) = (Timestamp::now(), TimeZone::system());
+        // Whoever follows means what is still to come, as podman does and docker's manual shows.
+        let parse_until = if follow { parse_when_ahead } else { parse_when };
+        let since = self.since.as_ref().map(|text| parse_when(text, now, &zone)).transpose()?;
+        let until = self.until.as_ref().map(|text| parse_until(text, now, &zone)).transpose()?;
+        Ok(Query { tail: tail(&self.tail)?, since, until })
+    }
 }
 
 /// Reads `--tail`; `None` means everything.
@@ -209,8 +261,10 @@ struct Printer {
 
 impl Printer {
     fn new(decoration: Decoration) -> io::Result<Self> {
-        let plain =
-            !decoration.timestamps && !decoration.details && decoration.labels.iter().all(String::is_empty);
+        let plain = !decoration.timestamps
+            && !decoration.details
+            && !decoration.color
+            && decoration.labels.iter().all(String::is_empty);
         let files = [
             File::from(io::stdout().as_fd().try_clone_to_owned()?),
             File::from(io::stderr().as_fd().try_clone_to_owned()?),

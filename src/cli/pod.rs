@@ -3,7 +3,10 @@
 pub(crate) mod act;
 pub(crate) mod create;
 pub(crate) mod inspect;
+pub(crate) mod logs;
 pub(crate) mod ps;
+pub(crate) mod stats;
+pub(crate) mod top;
 
 use std::path::{Path, PathBuf};
 
@@ -37,6 +40,15 @@ pub(crate) struct LatestPod {
     /// Act on the pod that was created last
     #[arg(short, long)]
     pub(crate) latest: bool,
+}
+
+/// The one pod of a verb that takes one: by name, or the latest.
+///
+/// # Errors
+///
+/// If there is no such pod.
+pub(crate) fn one(engine: &Engine, name: Option<&str>) -> engine::Result<PodId> {
+    name.map_or_else(|| engine.latest_pod(), |name| engine.pod(name))
 }
 
 /// Which pods a verb acts on.

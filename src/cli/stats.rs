@@ -89,21 +89,59 @@ pub(crate) fn run(session: &mut Session<'_>, args: StatsArgs) -> anyhow::Result<
             ids.push(target.id?);
         }
     }
-    let mut before: HashMap<ContainerId, Sample> = HashMap::new();
-    loop {
+    let looks = Looks {
+        once: args.no_stream,
+        clear: !args.no_reset && !matches!(format, Some(Format::Json)),
+        interval: Duration::from_secs(args.interval),
+    };
+    look(session, looks, |session, before| {
         let samples = session.engine()?.stats(&ids, args.all)?;
-        if !args.no_stream && !args.no_reset && session.out_is_tty && !matches!(format, Some(Format::Json)) {
-            // Home, and clear the screen: what the terminal itself understands.
-            write!(session.out, "\x1b[H\x1b[2J")?;
-        }
-        show(session, &args, format.as_ref(), &samples, &before)?;
+        clear(session, looks)?;
+        show(session, &args, format.as_ref(), &samples, before)?;
+        Ok(samples)
+    })
+}
+
+/// The samples of the last look.
+pub(crate) type Before = HashMap<ContainerId, Sample>;
+
+/// How often to look, and whether a screen is cleared before each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Looks {
+    pub(crate) once: bool,
+    pub(crate) clear: bool,
+    pub(crate) interval: Duration,
+}
+
+/// Takes and shows samples once, or again and again.
+///
+/// # Errors
+///
+/// Those of `sample`; if standard output cannot be written.
+pub(crate) fn look(
+    session: &mut Session<'_>,
+    looks: Looks,
+    mut sample: impl FnMut(&mut Session<'_>, &Before) -> anyhow::Result<Vec<Sample>>,
+) -> anyhow::Result<()> {
+    let mut before = Before::new();
+    loop {
+        let samples = sample(session, &before)?;
         session.out.flush()?;
-        if args.no_stream {
+        if looks.once {
             return Ok(());
         }
         before = samples.into_iter().map(|sample| (sample.id.clone(), sample)).collect();
-        std::thread::sleep(Duration::from_secs(args.interval));
+        std::thread::sleep(looks.interval);
     }
+}
+
+/// Clears a terminal that is written to more than once.
+pub(crate) fn clear(session: &mut Session<'_>, looks: Looks) -> std::io::Result<()> {
+    if !looks.once && looks.clear && session.out_is_tty {
+        // Home, and clear the screen: what the terminal itself understands.
+        write!(session.out, "\x1b[H\x1b[2J")?;
+    }
+    Ok(())
 }
 
 fn show(
@@ -111,7 +149,7 @@ fn show(
     args: &StatsArgs,
     format: Option<&Format>,
     samples: &[Sample],
-    before: &HashMap<ContainerId, Sample>,
+    before: &Before,
 ) -> anyhow::Result<()> {
     let rows: Vec<Value> =
         samples.iter().map(|sample| row(sample, before.get(&sample.id), args.no_trunc)).collect();
@@ -159,7 +197,7 @@ fn document(row: &Value) -> Value {
 }
 
 /// Everything that templates know.
-fn row(sample: &Sample, before: Option<&Sample>, no_trunc: bool) -> Value {
+pub(crate) fn row(sample: &Sample, before: Option<&Sample>, no_trunc: bool) -> Value {
     let percent = |value: f64| if sample.is_up { format!("{value:.2}%") } else { "--".to_owned() };
     let pair = |numbers: Option<(u64, u64)>| match numbers {
         Some((one, other)) => format!("{} / {}", size::human(one, 4), size::human(other, 4)),

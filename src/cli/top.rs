@@ -31,10 +31,14 @@ pub(crate) fn run(session: &mut Session<'_>, args: TopArgs) -> anyhow::Result<()
     let name = if args.latest.latest || words.is_empty() { None } else { Some(words.remove(0)) };
     let id = targets::one(session, name.as_ref(), &args.latest)?;
     let engine = session.engine()?;
-    let rows = match engine.top(&id, &words) {
-        Err(err) if err.kind == Kind::Invalid => return ps(session, &engine.processes(&id)?, &words, err),
-        rows => rows?,
-    };
+    match engine.top(&id, &words) {
+        Err(err) if err.kind == Kind::Invalid => ps(session, &engine.processes(&id)?, &words, err),
+        rows => print(session, rows?),
+    }
+}
+
+/// Prints a heading and rows.
+pub(crate) fn print(session: &mut Session<'_>, rows: Vec<Vec<String>>) -> anyhow::Result<()> {
     let mut rows = rows.into_iter();
     let heading = rows.next().unwrap_or_default();
     let mut table = Table::new(session, &heading.iter().map(String::as_str).collect::<Vec<_>>());
@@ -43,7 +47,12 @@ pub(crate) fn run(session: &mut Session<'_>, args: TopArgs) -> anyhow::Result<()
 }
 
 /// Runs ps(1) and prints the lines of the container's processes, as docker does.
-fn ps(session: &mut Session<'_>, pids: &[i32], words: &[String], unknown: Error) -> anyhow::Result<()> {
+pub(crate) fn ps(
+    session: &mut Session<'_>,
+    pids: &[i32],
+    words: &[String],
+    unknown: Error,
+) -> anyhow::Result<()> {
     let words: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
     let Ok(output) = std::process::Command::new("ps").args(&words).output() else {
         return Err(unknown.hint("for options of ps(1), install ps (procps)").into());

@@ -8,6 +8,7 @@
 //!
 //! A container says itself of which pod it is: there is no list that could say otherwise.
 
+mod again;
 mod create;
 mod join;
 mod lifecycle;
@@ -16,6 +17,7 @@ mod list;
 use std::collections::BTreeMap;
 
 use crate::base::bytes::Bytes;
+use crate::base::id::ContainerId;
 use crate::base::limits::Limits;
 use crate::base::pod::{ExitPolicy, PodId, Share};
 use crate::base::spec::RestartPolicy;
@@ -69,6 +71,12 @@ impl Pod {
     /// Its infra container, if it has one.
     pub(crate) fn infra(&self) -> Option<&Container> {
         self.containers.iter().find(|container| container.is_infra())
+    }
+
+    /// Its containers, the infra container last.
+    pub(crate) fn members_first(&self) -> Vec<ContainerId> {
+        let (infra, others): (Vec<_>, Vec<_>) = self.containers.iter().partition(|one| one.is_infra());
+        others.into_iter().chain(infra).map(|one| one.id.clone()).collect()
     }
 
     /// podman's word for what its containers do.

@@ -39,7 +39,7 @@ impl Engine {
 
     /// Says that a container is to stay at its end, for it is started again. Not to one that is paused: that is not
     /// going to be stopped, and whoever stops it later does not mean this.
-    fn mark_restart(&self, id: &ContainerId) -> Result<()> {
+    pub(in crate::engine) fn mark_restart(&self, id: &ContainerId) -> Result<()> {
         let dir = self.store().containers().open(id)?;
         match state::examine(dir.as_fd(), id)?.paused {
             true => Ok(()),
@@ -48,7 +48,7 @@ impl Engine {
     }
 
     /// It was not stopped: its end is what it was before.
-    fn unmark_restart(&self, id: &ContainerId) {
+    pub(in crate::engine) fn unmark_restart(&self, id: &ContainerId) {
         if let Ok(dir) = self.store().containers().open(id) {
             fs::unlink(&dir, RESTART_REQUESTED).ok();
         }

@@ -1,6 +1,6 @@
-//! The processes of one container, by podman's descriptors.
+//! The processes of containers, by podman's descriptors.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
@@ -70,16 +70,18 @@ impl Engine {
     /// Conflict if it does not run; Invalid for a descriptor that there is not.
     pub(crate) fn top(&self, id: &ContainerId, wanted: &[String]) -> Result<Vec<Vec<String>>> {
         let columns = columns(wanted)?;
-        let record = self.running_record(id)?;
-        let found = processes::of_containers(&[&record]).pop().unwrap_or_default();
-        let found: Vec<Process> = found.into_iter().filter_map(processes::look).collect();
-        let view = View::of(&record, &found);
-        let heading = columns.iter().map(|(_, heading)| (*heading).to_owned()).collect();
-        let mut rows: Vec<Vec<String>> = vec![heading];
-        rows.extend(
-            found.iter().map(|process| columns.iter().map(|(name, _)| view.cell(name, process)).collect()),
-        );
-        Ok(rows)
+        Ok(table(&columns, &[self.running_record(id)?]))
+    }
+
+    /// As [`top`](Self::top), of those containers that run, each process once.
+    ///
+    /// # Errors
+    ///
+    /// Invalid for a descriptor that there is not.
+    pub(crate) fn top_of_running(&self, ids: &[ContainerId], wanted: &[String]) -> Result<Vec<Vec<String>>> {
+        let columns = columns(wanted)?;
+        let records: Vec<Record> = ids.iter().filter_map(|id| self.running_record(id).ok()).collect();
+        Ok(table(&columns, &records))
     }
 
     /// The processes of a running container in the host's numbers.
@@ -101,6 +103,23 @@ impl Engine {
             Error::new(Kind::Conflict, "top can only be used on running containers: container state improper")
         })
     }
+}
+
+/// A heading, then a row for each process; one that is of several containers is the first one's.
+fn table(columns: &[(&str, &str)], records: &[Record]) -> Vec<Vec<String>> {
+    let heading = columns.iter().map(|(_, heading)| (*heading).to_owned()).collect();
+    let mut rows: Vec<Vec<String>> = vec![heading];
+    let mut shown = HashSet::new();
+    let found = processes::of_containers(&records.iter().collect::<Vec<_>>());
+    for (record, pids) in records.iter().zip(found) {
+        let pids = pids.into_iter().filter(|pid| shown.insert(*pid));
+        let found: Vec<Process> = pids.filter_map(processes::look).collect();
+        let view = View::of(record, &found);
+        rows.extend(
+            found.iter().map(|process| columns.iter().map(|(name, _)| view.cell(name, process)).collect()),
+        );
+    }
+    rows
 }
 
 /// The columns asked for: words, or lists with commas.

@@ -1,4 +1,4 @@
-//! `pod start`, `stop`, `kill` and `rm`: what is done with all containers of pods.
+//! `pod start`, `stop`, `restart`, `pause`, `unpause`, `kill` and `rm`: what is done with all containers of pods.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use crate::base::signal::Signal;
 use crate::cli::error::FAILED;
 use crate::cli::pod::{LatestPod, PodSelection};
 use crate::cli::session::Session;
+use crate::engine::filter::Filters;
 use crate::engine::lifecycle::Grace;
 use crate::engine::remove::Removing;
 use crate::engine::{self, Engine, Error, Kind};
@@ -62,6 +63,63 @@ pub(crate) struct StopArgs {
     /// Seconds to wait before SIGKILL; -1 waits for ever [default: each container's own]
     #[arg(short, long, allow_negative_numbers = true, value_name = "SECONDS")]
     time: Option<i64>,
+}
+
+/// Restart one or more pods
+///
+/// Stops the containers of a pod that run, each with its own grace, and starts them all as `pod start` does.
+#[derive(Args, Debug)]
+pub(crate) struct RestartArgs {
+    /// Pods to restart, by name or ID (can be repeated)
+    #[arg(value_name = "POD")]
+    pods: Vec<String>,
+
+    /// Restart all pods
+    #[arg(short, long)]
+    all: bool,
+
+    #[command(flatten)]
+    latest: LatestPod,
+}
+
+/// Pause all running containers of one or more pods
+#[derive(Args, Debug)]
+pub(crate) struct PauseArgs {
+    /// Pods to pause, by name or ID (can be repeated)
+    #[arg(value_name = "POD")]
+    pods: Vec<String>,
+
+    /// Pause all pods
+    #[arg(short, long)]
+    all: bool,
+
+    #[command(flatten)]
+    latest: LatestPod,
+}
+
+/// Let the paused containers of one or more pods go on
+#[derive(Args, Debug)]
+pub(crate) struct UnpauseArgs {
+    /// Pods to let go on, by name or ID (can be repeated)
+    #[arg(value_name = "POD")]
+    pods: Vec<String>,
+
+    /// Let all pods go on
+    #[arg(short, long)]
+    all: bool,
+
+    #[command(flatten)]
+    latest: LatestPod,
+}
+
+/// Remove all pods none of whose containers runs
+///
+/// With these containers, and their anonymous volumes. A pod that was never started stays. Prints the IDs.
+#[derive(Args, Debug)]
+pub(crate) struct PruneArgs {
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
 }
 
 /// Send a signal to all running containers of one or more pods
@@ -143,9 +201,19 @@ pub(crate) fn for_each(
     session: &mut Session<'_>,
     selection: PodSelection<'_>,
     manner: Manner,
-    mut action: impl FnMut(&Engine, &PodId) -> engine::Result<Vec<Error>>,
+    action: impl FnMut(&Engine, &PodId) -> engine::Result<Vec<Error>>,
 ) -> anyhow::Result<()> {
     let targets = selection.targets(session.engine()?)?;
+    act(session, targets, manner, action)
+}
+
+/// As [`for_each`], to these.
+fn act(
+    session: &mut Session<'_>,
+    targets: Vec<(String, engine::Result<PodId>)>,
+    manner: Manner,
+    mut action: impl FnMut(&Engine, &PodId) -> engine::Result<Vec<Error>>,
+) -> anyhow::Result<()> {
     let mut code = 0;
     for (name, id) in targets {
         let engine = session.engine()?;
@@ -186,12 +254,51 @@ pub(crate) fn stop(session: &mut Session<'_>, args: StopArgs) -> anyhow::Result<
     for_each(session, selection, manner, |engine, id| engine.stop_pod(id, grace))
 }
 
+/// Whatever a verb prints the IDs of.
+const BY_ID: Manner = Manner { shown: Shown::Id, missing_is_fine: false, missing: FAILED };
+
+/// `pod restart`.
+pub(crate) fn restart(session: &mut Session<'_>, args: RestartArgs) -> anyhow::Result<()> {
+    let selection =
+        PodSelection { names: &args.pods, all: args.all, latest: args.latest.latest, id_files: &[] };
+    for_each(session, selection, BY_ID, Engine::restart_pod)
+}
+
+/// `pod pause`.
+pub(crate) fn pause(session: &mut Session<'_>, args: PauseArgs) -> anyhow::Result<()> {
+    let selection =
+        PodSelection { names: &args.pods, all: args.all, latest: args.latest.latest, id_files: &[] };
+    for_each(session, selection, BY_ID, Engine::pause_pod)
+}
+
+/// `pod unpause`.
+pub(crate) fn unpause(session: &mut Session<'_>, args: UnpauseArgs) -> anyhow::Result<()> {
+    let selection =
+        PodSelection { names: &args.pods, all: args.all, latest: args.latest.latest, id_files: &[] };
+    let mut targets = selection.targets(session.engine()?)?;
+    // As podman has it, a pod of which nothing is paused is passed over.
+    let engine = session.engine()?;
+    targets.retain(|(_, id)| id.as_ref().map_or(true, |id| engine.is_pod_paused(id).unwrap_or(true)));
+    act(session, targets, BY_ID, Engine::unpause_pod)
+}
+
+/// `pod prune`.
+pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Result<()> {
+    if !args.force && !session.confirm("WARNING! This will remove all stopped/exited pods..")? {
+        return Ok(());
+    }
+    let pruned = session.engine()?.prune_pods(&Filters::default())?;
+    for id in &pruned.removed {
+        writeln!(session.out, "{id}")?;
+    }
+    session.outcome_of(pruned.failed)
+}
+
 /// `pod kill`.
 pub(crate) fn kill(session: &mut Session<'_>, args: KillArgs) -> anyhow::Result<()> {
     let selection =
         PodSelection { names: &args.pods, all: args.all, latest: args.latest.latest, id_files: &[] };
-    let manner = Manner { shown: Shown::Id, missing_is_fine: false, missing: FAILED };
-    for_each(session, selection, manner, |engine, id| engine.kill_pod(id, args.signal))
+    for_each(session, selection, BY_ID, |engine, id| engine.kill_pod(id, args.signal))
 }
 
 /// `pod rm`.

@@ -81,7 +81,7 @@ impl Engine {
         Ok(failed)
     }
 
-    fn stop_members(&self, pod: &Pod, grace: Option<Grace>) -> Vec<Error> {
+    pub(super) fn stop_members(&self, pod: &Pod, grace: Option<Grace>) -> Vec<Error> {
         let (infra, others): (Vec<_>, Vec<_>) = pod.containers.iter().partition(|one| one.is_infra());
         let mut failed = Vec::new();
         for part in [others, infra] {

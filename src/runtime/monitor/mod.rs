@@ -418,7 +418,8 @@ impl Monitor {
     /// The last life is over. Whoever waits sees the container in its final state, free to be started
     /// or removed, and does not wait for the cleaning up or for a slower client.
     fn end(self, mut server: Server, exit_code: i32, mounted: Option<OwnedFd>) {
-        let stays = !self.spec.auto_remove || self.directory.join(record::RESTART_REQUESTED).exists();
+        let restarts = self.directory.join(record::RESTART_REQUESTED).exists();
+        let stays = !self.spec.auto_remove || restarts;
         let leftover = if stays { None } else { take_away(&self.order.root, &self.spec) };
         if leftover.is_some() {
             let event = self.teller.event("remove");
@@ -431,7 +432,9 @@ impl Monitor {
             leftover.remove().ok();
         }
         drop(mounted);
-        pod::end_with_last(&self.order.root, &self.spec);
+        if !restarts {
+            pod::end_with_last(&self.order.root, &self.spec);
+        }
     }
 
     /// The failure goes into the record, too, unless nothing is to stay.

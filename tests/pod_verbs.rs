@@ -1,0 +1,153 @@
+//! Verbs about what the containers of a pod do: restart, pause, logs, top, stats, prune.
+
+mod common;
+
+use common::{Sandbox, json};
+
+/// A pod without a network, and a container of it that says something and sleeps.
+fn pod_with(sandbox: &Sandbox, flags: &[&str], member: &str, says: &str) -> String {
+    let id = sandbox.ok([&["pod", "create", "--network=none"], flags, &["p"]].concat());
+    run(sandbox, member, says);
+    id
+}
+
+fn run(sandbox: &Sandbox, member: &str, says: &str) {
+    let script = format!("echo {says}; echo {says}-err >&2; exec sleep 1000");
+    sandbox.ok(["run", "-d", "--name", member, "--stop-timeout=0", "--pod=p", "bb", "sh", "-c", &script]);
+    sandbox.wait_until(&["logs", "--tail=1", member], says);
+}
+
+/// The names and words of all containers.
+fn states(sandbox: &Sandbox) -> String {
+    let all = sandbox.ok(["ps", "-a", "--filter=pod=p", "--format={{.State}}", "--sort=created"]);
+    all.replace('\n', " ")
+}
+
+#[test]
+fn a_pod_is_restarted_paused_and_goes_on_with_all_its_containers() {
+    let sandbox = Sandbox::new();
+    let id = pod_with(&sandbox, &["--exit-policy=stop"], "a", "one");
+    sandbox.ok(["run", "-d", "--rm", "--name=b", "--stop-timeout=0", "--pod=p", "bb", "sleep", "1000"]);
+    let started = |name: &str| sandbox.inspect(name, ".State.StartedAt");
+    let infra = format!("{}-infra", &id[..12]);
+    let before = [&infra, "a", "b"].map(started);
+    assert_eq!(sandbox.ok(["pod", "restart", "p"]), id);
+    // What removes itself at its end is kept for this one, and the infra container does not end with the last one.
+    assert_eq!(states(&sandbox), "running running running");
+    let after = [&infra, "a", "b"].map(started);
+    assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{before:?} {after:?}");
+
+    assert_eq!(sandbox.ok(["pod", "unpause", "p"]), "", "nothing is paused");
+    assert_eq!(sandbox.ok(["pod", "pause", "-a"]), id);
+    assert_eq!(states(&sandbox), "paused paused paused");
+    assert_eq!(sandbox.ok(["pod", "pause", "-l"]), id, "nothing is left to pause");
+    sandbox.ok(["unpause", "a"]);
+    assert_eq!(sandbox.ok(["pod", "unpause", "p"]), id);
+    assert_eq!(states(&sandbox), "running running running");
+    let events = sandbox.ok(["events", "--stream=false", "--filter=type=pod", "--format={{.Status}}"]);
+    assert!(events.contains("restart") && events.contains("pause\n"), "{events}");
+
+    for verb in ["restart", "pause", "unpause"] {
+        let refused = sandbox.ketch(["pod", verb, "nosuch"]);
+        assert_eq!(refused.code, 125);
+        assert!(refused.stderr.contains("no pod with name or ID nosuch found: no such pod"), "{refused:?}");
+    }
+    // One that has ended is started, and so is what it needs.
+    sandbox.ok(["pod", "stop", "-t0", "p"]);
+    sandbox.ok(["pod", "restart", "-a"]);
+    assert_eq!(states(&sandbox), "running running");
+}
+
+#[test]
+fn logs_of_a_pod_name_their_container_unless_one_is_chosen() {
+    let sandbox = Sandbox::new();
+    pod_with(&sandbox, &[], "a", "one");
+    let id = sandbox.inspect("a", ".Id");
+    // Also if there is only one.
+    assert_eq!(sandbox.ok(["pod", "logs", "p"]), format!("{} one", &id[..12]));
+    run(&sandbox, "b", "two");
+    let mut lines: Vec<_> = sandbox.ok(["pod", "logs", "-n", "-l"]).lines().map(str::to_owned).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["a one", "b two"]);
+    let shown = sandbox.ketch(["pod", "logs", "-c", "a", "p"]);
+    assert_eq!((shown.stdout.as_str(), shown.stderr.as_str()), ("one\n", "one-err\n"));
+    let coloured = sandbox.ok(["pod", "logs", "-n", "--color", "p"]);
+    assert!(coloured.contains("ma one\x1b[0m") && coloured.contains("mb two\x1b[0m"), "{coloured:?}");
+    let times = sandbox.ok(["pod", "logs", "-t", "-c=b", "--tail=2", "--since=1h", "p"]);
+    assert!(times.starts_with("20") && times.ends_with("Z two"), "{times}");
+    assert_eq!(sandbox.ok(["pod", "logs", "--until=1h", "p"]), "");
+    // Whoever follows stops with the containers.
+    sandbox.ok(["pod", "stop", "-t0", "p"]);
+    assert_eq!(sandbox.ok(["pod", "logs", "-f", "-c=b", "p"]), "two");
+
+    for (args, want) in [
+        (&["-c", "nosuch", "p"][..], "container nosuch is not in pod p: no such container"),
+        (&["nosuch"], "no pod with name or ID nosuch found: no such pod"),
+        (&[], "specify at least one pod name or ID to log"),
+        (&["p", "q"], "requires exactly 1 arg"),
+        (&["-l", "p"], "--latest and pods cannot be used together"),
+    ] {
+        let refused = sandbox.ketch([&["pod", "logs"], args].concat());
+        assert_eq!(refused.code, 125, "{args:?}");
+        assert!(refused.stderr.contains(want), "{refused:?}");
+    }
+}
+
+#[test]
+fn top_and_stats_of_a_pod_show_what_runs_in_it() {
+    let sandbox = Sandbox::new();
+    for share in ["ipc", "+pid"] {
+        let flags = ["--share", share, "--replace", "--name"];
+        let id = pod_with(&sandbox, &flags, "a", "one");
+        let shown = sandbox.ok(["pod", "top", "p", "comm", "args"]);
+        let rows: Vec<_> = shown.lines().collect();
+        assert_eq!(rows.len(), 3, "a heading, the infra container's and this one, each once: {shown}");
+        assert_eq!(rows.iter().filter(|row| row.contains("sleep 1000")).count(), 1, "{shown}");
+        assert!(sandbox.ok(["pod", "top", "-l"]).starts_with("USER"), "{share}");
+
+        let shown = sandbox.ok(["pod", "stats", "--no-stream"]);
+        let mut rows = shown.lines();
+        let heading = "POD CID NAME CPU % MEM USAGE/ LIMIT MEM % NET IO BLOCK IO PIDS";
+        let words: Vec<_> = rows.next().unwrap().split_whitespace().collect();
+        assert_eq!(words.join(" "), heading);
+        assert!(rows.all(|row| row.starts_with(&id[..12])), "{shown}");
+        let format = "--format={{.Pod}} {{.Name}}";
+        let named = sandbox.ok(["pod", "stats", "--no-stream", format, "p"]);
+        assert_eq!(named, format!("{0} {0}-infra\n{0} a", &id[..12]));
+        let rows = json(&sandbox.ok(["pod", "stats", "-a", "--no-stream", "--format=json"]));
+        assert_eq!(rows.as_array().map(Vec::len), Some(2));
+        assert_eq!(rows[1]["CID"], sandbox.inspect("a", ".Id")[..12]);
+    }
+    // Of what does not run nothing is shown.
+    sandbox.ok(["pod", "stop", "-t0", "p"]);
+    assert!(sandbox.ok(["pod", "stats", "--no-stream", "p"]).contains("--"));
+    assert_eq!(sandbox.ok(["pod", "stats", "--no-stream", "--format={{.Name}}", "p"]), "");
+    assert_eq!(sandbox.ok(["pod", "top", "p", "pid"]), "PID");
+    for (args, want) in [
+        (&["top"][..], "you must provide the name or id of a running pod"),
+        (&["top", "nosuch"], "no pod with name or ID nosuch found: no such pod"),
+        (
+            &["stats", "nosuch"],
+            "unable to get list of pods: no pod with name or ID nosuch found: no such pod",
+        ),
+        (&["stats", "-a", "p"], "--all, --latest and arguments cannot be used together"),
+    ] {
+        let refused = sandbox.ketch([&["pod"], args].concat());
+        assert_eq!(refused.code, 125, "{args:?}");
+        assert!(refused.stderr.contains(want), "{refused:?}");
+    }
+}
+
+#[test]
+fn prune_removes_pods_that_have_ended() {
+    let sandbox = Sandbox::new();
+    let id = pod_with(&sandbox, &[], "a", "one");
+    sandbox.ok(["pod", "create", "--network=none", "fresh"]);
+    assert_eq!(sandbox.ok(["pod", "prune", "-f"]), "", "one runs, the other never did");
+    sandbox.ok(["pod", "stop", "-t0", "p"]);
+    let asked = sandbox.ok(["pod", "prune"]);
+    assert!(asked.starts_with("WARNING! This will remove all stopped/exited pods..\n"), "{asked}");
+    assert_eq!(sandbox.ok(["pod", "ps", "-q"]).lines().count(), 2, "the answer was no");
+    assert_eq!(sandbox.ok(["pod", "prune", "-f"]), id);
+    assert_eq!(sandbox.ok(["pod", "ps", "--format={{.Name}}"]), "fresh");
+}
