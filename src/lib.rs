@@ -16,6 +16,7 @@ mod events;
 pub mod fuzzing;
 mod logs;
 mod net;
+mod quadlet;
 mod registry;
 mod runtime;
 mod stage;

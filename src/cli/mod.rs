@@ -64,6 +64,7 @@ mod progress;
 mod ps;
 mod pull;
 mod push;
+mod quadlet;
 mod resource_flags;
 mod restart;
 mod rm;
@@ -113,6 +114,9 @@ pub(crate) fn main() -> ExitCode {
         backtrace::never_capture(switch.as_deref());
     }
     let args: Vec<OsString> = compose::called_by_name(std::env::args_os().collect());
+    if let Some(done) = quadlet::called_by_name(&args) {
+        return done;
+    }
     let called = Called::of(args.first().map(OsString::as_os_str));
     if args.get(1).is_some_and(|first| first == "--stage") {
         return stages::run(&args[2..]);

@@ -43,6 +43,7 @@ use crate::cli::pod;
 use crate::cli::ps;
 use crate::cli::pull;
 use crate::cli::push;
+use crate::cli::quadlet;
 use crate::cli::restart;
 use crate::cli::rm;
 use crate::cli::run;
@@ -301,6 +302,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("stats", stats::StatsArgs, stats::run),
     verb!("stop", stop::StopArgs, stop::run),
     verb!("system autostart", autostart::AutostartArgs, autostart::run),
+    verb!("system quadlet", quadlet::QuadletArgs, quadlet::run),
     verb!("system check", system::CheckArgs, system::check),
     verb!("system df", system::DfArgs, system::df),
     verb!("system events", events::EventsArgs, events::run),

@@ -1,5 +1,6 @@
 # What systemd does with units that Quadlet writes. quadlet/*.service are what podman 5.4.2's Quadlet makes of the files beside them
 # (`QUADLET_UNIT_DIRS=tests/machine/quadlet /usr/libexec/podman/quadlet -user OUT`, without the sections X-…); here ketch carries them out.
+# Then the same once more with ketch as the generator: tests/vm has put a link to it among systemd's.
 k="$bin --root $t/quadlet-store"
 r=$t/qroot
 rootfs $r httpd wget cat
@@ -23,9 +24,8 @@ printf 'FROM localhost/bb AS first\nRUN echo made > /made\nFROM first AS last\nR
 echo FROM_FILE=file > $t/quadlet.env
 printf secret | $k secret create word - > /dev/null; is 'secret create' $? 0
 
-for file in $t/quadlet/*.service; do sed "s|/usr/bin/podman|$k|" "$file" > "$units/$(basename "$file")"; done
-systemctl --user daemon-reload
-is 'systemd understands them' "$(systemd-analyze --user verify --man=no "$units"/{web,client,ready,own,sleep}.service 2>&1 | grep -v -e 'wait-network-online' -e 'podman-user' -e '^/usr' | head -n 3)" ''
+services() {
+is 'systemd understands them' "$(systemd-analyze --user verify --man=no "$1"/{web,client,ready,own,sleep}.service 2>&1 | grep -v -e 'wait-network-online' -e 'podman-user' -e '^/usr' | head -n 3)" ''
 
 # Minimal.
 up sleep.service
@@ -79,9 +79,55 @@ comes 'each knows its name' 'I am one,I am two,' sh -c "{ $k logs scaled-one; $k
 is 'they share a volume in memory' "$($k exec scaled-one sh -c 'echo here > /tmp/x') $($k exec scaled-two cat /tmp/x)" ' here'
 down scaled@one.service; down scaled@two.service
 
-is 'no container is left' "$($k ps -aq)" ''
 systemctl --user stop data-volume.service tmp-volume.service bb-image.service
+is 'no container is left' "$($k ps -aq)" ''
+}
+
+for file in $t/quadlet/*.service; do sed "s|/usr/bin/podman|$k|" "$file" > "$units/$(basename "$file")"; done
+systemctl --user daemon-reload
+services "$units"
 for file in $t/quadlet/*.service; do rm -f "$units/$(basename "$file")"; done
+
+# ketch's own generator: the store is named by drop-ins for all files of a kind.
+files=$HOME/.config/containers/systemd
+made=$XDG_RUNTIME_DIR/systemd/generator
+mkdir -p "$files"
+for file in $t/quadlet/*; do case $file in *.service) ;; *) cp "$file" "$files/" ;; esac; done
+for kind in Container Volume Network Image Build Pod; do
+    mkdir -p "$files/${kind,}.d"
+    printf '[%s]\nGlobalArgs=--root %%h/t/quadlet-store\n' $kind > "$files/${kind,}.d/store.conf"
+done
+systemctl --user daemon-reload
+# podman's order of flags differs each time.
+words() { sed -e "s|$bin --root %h/t/quadlet-store|/usr/bin/podman|" -e '/^#/d' -e '/^SourcePath=/d' "$1" | awk '/^\[/ {hidden = /^\[X-/} !hidden && NF' | tr ' ' '\n' | sort; }
+for file in $t/quadlet/*.service; do
+    name=$(basename "$file")
+    is "$name is podman's" "$(diff <(words "$made/$name") <(words "$file") 2>&1)" ''
+done
+is 'it is wanted' "$(readlink "$made/default.target.wants/sleep.service")" ../sleep.service
+services "$made"
+# An instance by a link, and with a drop-in of its own; a file that is bad does not stop the others.
+ln -s scaled@.container "$files/scaled@linked.container"
+mkdir -p "$files/scaled@linked.container.d"
+printf '[Container]\nHostName=of-the-link\n' > "$files/scaled@linked.container.d/name.conf"
+printf '[Container]\nNoSuchKey=1\n' > "$files/bad.container"
+systemctl --user daemon-reload
+up scaled@linked.service
+comes 'an instance by a link' 'I am linked' $k logs scaled-linked
+is 'its drop-in' "$($k exec scaled-linked hostname 2>&1 || $k inspect --format '{{.Config.Hostname}}' scaled-linked)" of-the-link
+down scaled@linked.service
+is 'no service of a bad file' "$(systemctl --user show -P LoadState bad.service)" not-found
+if $k pod create --help > /dev/null 2>&1; then
+    printf '[Pod]\nPublishPort=127.0.0.1:8092:80\n' > "$files/group.pod"
+    printf '[Container]\nImage=localhost/bb\nPod=group.pod\nExec=httpd -f -p 80 -h /etc\n' > "$files/member.container"
+    systemctl --user daemon-reload
+    up group-pod.service
+    comes 'its container comes with it' active systemctl --user is-active member.service
+    comes 'its port' 200 curl -s -o /dev/null -m 20 -w '%{http_code}' http://127.0.0.1:8092/hostname
+    systemctl --user stop group-pod.service
+    comes 'its container goes with it' '' $k ps -aq
+fi
+rm -rf "$files"
 systemctl --user daemon-reload
 $k system reset -f > /dev/null 2>&1; is 'reset' $? 0
 comes 'nothing of ketch runs' '' pgrep -f "quadlet-store"
