@@ -113,7 +113,7 @@ fn normal(code: i32, errors: &str, units: &str, directory: &Path, program: &str,
             Some(rest) => rest.split_once("]: ").map_or(line, |(_, words)| words),
             None => line,
         };
-        if !line.starts_with("Loading source unit file ") {
+        if !line.starts_with("Loading source ") {
             lines.push(format!("! {line}"));
         }
     }

@@ -16,6 +16,7 @@
 
 mod artifact;
 mod attach;
+mod auto_update;
 mod autostart;
 mod build;
 mod called;

@@ -8,6 +8,7 @@ use crate::base::truth;
 use crate::cli::NAME;
 use crate::cli::artifact;
 use crate::cli::attach;
+use crate::cli::auto_update;
 use crate::cli::autostart;
 use crate::cli::build;
 use crate::cli::cleanup;
@@ -113,6 +114,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("artifact push", artifact::PushArgs, artifact::push),
     verb!("artifact rm" | "remove", artifact::RmArgs, artifact::rm),
     verb!("attach", attach::AttachArgs, attach::run),
+    verb!("auto-update", auto_update::AutoUpdateArgs, auto_update::run),
     verb!("build", build::BuildArgs, build::run),
     verb!("builder build", build::BuildArgs, build::run),
     verb!("builder prune", build::PruneArgs, build::prune),

@@ -5,6 +5,7 @@
 mod adopt;
 pub(crate) mod artifact;
 pub(crate) mod attach;
+pub(crate) mod auto_update;
 pub(crate) mod build;
 pub(crate) mod cdi;
 pub(crate) mod changes;

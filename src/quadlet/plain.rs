@@ -141,6 +141,7 @@ pub(crate) fn build<'a>(source: &'a Source, world: &World<'_>) -> Result<Service
     let mut service = Service::begin(source, world)?;
     let file = &source.file;
     let mut build = Command::begin(source, world, &["build"]);
+    build.add(source.value("Pull").map(|policy| format!("--pull={policy}")));
     build.one_of_each(
         source,
         &[("Arch", "--arch"), ("AuthFile", "--authfile"), ("Target", "--target"), ("Variant", "--variant")],
@@ -156,7 +157,6 @@ pub(crate) fn build<'a>(source: &'a Source, world: &World<'_>) -> Result<Service
             ("ImageTag", "--tag"),
         ],
     );
-    build.add(source.value("Pull").map(|policy| format!("--pull={policy}")));
     for (key, flag) in [("Annotation", "--annotation"), ("Environment", "--env"), ("Label", "--label")] {
         build.each(flag, file.pairs("Build", key));
     }

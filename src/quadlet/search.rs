@@ -114,6 +114,7 @@ pub(crate) fn sources(
     }
     for source in &mut sources {
         for path in drop_ins(source, directories) {
+            log(format!("Loading source drop-in file {}", path.display()));
             match read(&path) {
                 Ok(file) => source.file.merge(&file),
                 Err(words) => failed.push(words),

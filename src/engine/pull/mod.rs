@@ -149,6 +149,24 @@ pub(crate) fn pull(
     }
 }
 
+/// The ID of the image that a registry has by a full name now. Nothing is stored.
+///
+/// # Errors
+///
+/// As [`pull`].
+pub(crate) fn newest(
+    engine: &Engine,
+    typed: &str,
+    request: &PullRequest,
+    events: &dyn Fn(&PullEvent<'_>),
+) -> Result<Digest> {
+    let name: ImageRef = typed.parse().map_err(|err: RefError| Error::invalid(err.to_string()))?;
+    let puller = Puller::new(engine, request, events)?;
+    puller.first_endpoint(&name, |client| {
+        Ok(fetch::fetch(engine.store(), client, &name, request.platform.as_ref(), events)?.id())
+    })
+}
+
 fn pull_remote(
     engine: &Engine,
     typed: &str,
