@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::base::image_ref::ImageRef;
+use crate::engine::Engine;
 use crate::engine::error::{Error, Result};
 use crate::engine::list::{Container, Query};
 use crate::engine::pull::{self, PullEvent, PullPolicy, PullRequest};
-use crate::engine::{Engine, Kind};
 
 /// The label with the policy.
 const POLICY: &str = "io.containers.autoupdate";
@@ -123,7 +123,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Those of [`pull::newest`]; [`Kind::NotFound`] where the name is gone from the store.
+    /// Those of [`pull::newest`]; [`Kind::NotFound`](crate::engine::Kind::NotFound) where the name is gone from the store.
     pub(crate) fn has_update(
         &self,
         candidate: &Candidate,
@@ -169,6 +169,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Kind;
 
     #[test]
     fn policies() {

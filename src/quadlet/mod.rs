@@ -64,7 +64,8 @@ pub(crate) fn convert(mut sources: Vec<Source>, here: &Here<'_>) -> Outcome {
     sources.sort_by_key(|source| rank(source.kind));
     let infos: BTreeMap<_, _> =
         sources.iter().map(|source| (source.name.clone(), Info::of(source))).collect();
-    let program = here.program.replace('%', "%%").replace('$', "$$");
+    // The path of a program holds specifiers, and no variables.
+    let program = here.program.replace('%', "%%");
     let Here { user, users, groups, exists, .. } = *here;
     let mut world = World { program: &program, user, users, groups, infos, exists };
     let mut outcome = Outcome::default();

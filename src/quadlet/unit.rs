@@ -215,7 +215,7 @@ fn container_name_elsewhere(source: &Source, service: &str) -> String {
 
 /// All that a conversion looks at but for its own file.
 pub(crate) struct World<'a> {
-    /// ketch, by an absolute path, without specifiers and variables.
+    /// ketch, by an absolute path, without specifiers.
     pub(crate) program: &'a str,
     /// Whether the units are a user's.
     pub(crate) user: bool,
