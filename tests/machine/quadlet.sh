@@ -98,8 +98,8 @@ for kind in Container Volume Network Image Build Pod; do
     printf '[%s]\nGlobalArgs=--root %%h/t/quadlet-store\n' $kind > "$files/${kind,}.d/store.conf"
 done
 systemctl --user daemon-reload
-# podman's order of flags differs each time.
-words() { sed -e "s|$bin --root %h/t/quadlet-store|/usr/bin/podman|" -e '/^#/d' -e '/^SourcePath=/d' "$1" | awk '/^\[/ {hidden = /^\[X-/} !hidden && NF' | tr ' ' '\n' | sort; }
+# podman's order of flags differs each time, and its files were elsewhere.
+words() { sed -e "s|$bin --root %h/t/quadlet-store|/usr/bin/podman|" -e '/^#/d' -e '/^SourcePath=/d' -e '/^WorkingDirectory=/d' "$1" | awk '/^\[/ {hidden = /^\[X-/} !hidden && NF' | tr ' ' '\n' | sort; }
 for file in $t/quadlet/*.service; do
     name=$(basename "$file")
     is "$name is podman's" "$(diff <(words "$made/$name") <(words "$file") 2>&1)" ''
