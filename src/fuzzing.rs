@@ -17,10 +17,13 @@ use crate::base::dockerfile::ignore::Ignore;
 use crate::base::dockerfile::{self, check};
 use crate::base::image_ref::{ImageName, ImageRef};
 use crate::base::manifest::{Document, ImageConfig};
+use crate::base::yaml::write::{self, Lists};
 use crate::base::{idmap_syntax, mount_syntax, rlimit, size, time};
 use crate::cli::format::{self, Format, Shape};
 use crate::compose::interpolate::Variables;
-use crate::compose::{canonical, check as compose_check, dotenv, interpolate, normal, yaml};
+use crate::compose::{canonical, check as compose_check, dotenv, interpolate, normal};
+use crate::kube::quantity::Quantity;
+use crate::kube::read as manifests;
 use crate::net::{dns, packet as ip_packet};
 use crate::registry::challenge;
 use crate::registry::config::Registries;
@@ -31,7 +34,7 @@ use crate::store::unpack;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target by its name.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     ("image_reference", image_reference),
     ("manifest", manifest),
     ("image_config", image_config),
@@ -50,6 +53,7 @@ pub const TARGETS: [Target; 18] = [
     ("dotenv", env_file),
     ("ip_packet", captured),
     ("flag_values", flag_values),
+    ("kube_manifest", kube_manifest),
 ];
 
 /// A name that parses is printed as one that parses to the same.
@@ -242,7 +246,7 @@ fn compose_file(data: &[u8]) {
         compose_check::project(&tree, &BTreeSet::new(), &files).ok();
         normal::drop_unused(&mut tree);
         normal::omit_empty_file(&mut tree);
-        let printed = yaml::document(&tree);
+        let printed = write::document(&tree, Lists::Indented);
         assert!(files.documents(&printed, file).is_ok(), "{printed:?}");
     }
 }
@@ -251,6 +255,15 @@ fn env_file(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     dotenv::parse(text, &variable).ok();
     drop(dotenv::raw(text, &|_| None));
+}
+
+/// A Kubernetes manifest, and a quantity in it.
+fn kube_manifest(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    manifests::objects(text).ok();
+    if let Some(quantity) = Quantity::parse(text) {
+        assert!(quantity.value() <= quantity.milli() || quantity.milli() <= 0, "{text:?}");
+    }
 }
 
 /// A packet that a container has sent to the outside.
@@ -287,7 +300,7 @@ mod tests {
 
     /// Something of each kind to begin with, for those targets that need more than luck.
     #[rustfmt::skip]
-    const CORPUS: [&[u8]; 37] = [
+    const CORPUS: [&[u8]; 39] = [
         &[b'a'; 255],
         b"docker.io/library/nginx:1.27@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         b"localhost:5000/a/b_c-d.e:tag",
@@ -316,6 +329,8 @@ mod tests {
         b"A=1\nexport B=\"x ${A:-y} \\n\" # c\nC='$A'\nD\nE=${A:?m}\n",
         b"\x45\x00\x00\x1c\x00\x00\x00\x00\x40\x01\x00\x00\x0a\x58\x00\x02\x01\x01\x01\x01\x08\x00\x00\x00\x00\x01\x00\x01",
         b"\x60\x00\x00\x00\x00\x08\x3a\x40\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x80\x00\x00\x00\x00\x01\x00\x01",
+        b"kind: Deployment\nmetadata: {name: w, annotations: {a: b}}\nspec: {template: {spec: {containers: [{name: c, image: i, ports: [{containerPort: 80}], env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}], resources: {limits: {cpu: 500m}}}], volumes: [{name: v, hostPath: {path: /x, type: File}}]}}}\n---\nkind: Secret\nmetadata: {name: s}\ndata: {k: YQ==}\n",
+        b"-1.5e-3Gi",
         b"+ug1000:@2000:65536",
         b"nofile=1024:2048",
         b"1h30m2.5s",

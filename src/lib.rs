@@ -14,6 +14,7 @@ mod events;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod kube;
 mod logs;
 mod net;
 mod quadlet;

@@ -52,6 +52,7 @@ mod info;
 mod init;
 mod inspect;
 mod kill;
+mod kube;
 mod labels;
 mod load;
 mod login;

@@ -34,6 +34,7 @@ use crate::cli::info;
 use crate::cli::init;
 use crate::cli::inspect;
 use crate::cli::kill;
+use crate::cli::kube;
 use crate::cli::load;
 use crate::cli::login;
 use crate::cli::logs;
@@ -213,6 +214,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("events", events::EventsArgs, events::run),
     verb!("exec", exec::ExecArgs, exec::run),
     verb!("export", cp::ExportArgs, cp::export),
+    verb!("generate kube", kube::GenerateArgs, kube::generate),
     verb!("generate spec", generate::SpecArgs, generate::spec),
     verb!("generate systemd", generate::SystemdArgs, generate::systemd),
     verb!("healthcheck run", healthcheck::RunArgs, healthcheck::run),
@@ -244,6 +246,9 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("init", init::InitArgs, init::run),
     verb!("inspect", inspect::InspectArgs, inspect::run),
     verb!("kill", kill::KillArgs, kill::run),
+    verb!("kube down", kube::DownArgs, kube::down),
+    verb!("kube generate", kube::GenerateArgs, kube::generate),
+    verb!("kube play", kube::PlayArgs, kube::play),
     verb!("login", login::LoginArgs, login::login),
     verb!("logout", login::LogoutArgs, login::logout),
     verb!("load", load::LoadArgs, load::load),
@@ -269,6 +274,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("network rm" | "remove", network::RmArgs, network::rm),
     verb!("network update", network::UpdateArgs, network::update),
     verb!("pause", pause::PauseArgs, pause::pause),
+    verb!("play kube", kube::PlayArgs, kube::play),
     verb!("pod create", pod::create::CreateArgs, pod::create::create),
     verb!("pod exists", pod::ExistsArgs, pod::exists),
     verb!("pod inspect", pod::inspect::InspectArgs, pod::inspect::inspect),
@@ -347,7 +353,9 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("healthcheck", "Check the health of containers"),
     ("image", "Manage images"),
     ("manifest", "Manage manifest lists: images of several platforms"),
+    ("kube", "Run pods of Kubernetes manifests, and write such"),
     ("network", "Manage networks"),
+    ("play", "Run pods of Kubernetes manifests"),
     ("pod", "Manage pods: containers that share namespaces"),
     ("secret", "Manage secrets"),
     ("system", "Manage ketch itself"),

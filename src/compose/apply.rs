@@ -238,9 +238,8 @@ impl Compose<'_> {
     pub(crate) fn containers(&self) -> Result<Vec<Actual>> {
         let end = Instant::now() + PATIENCE;
         // Between two lives it counts as running: the next one may be a minute away.
-        let is_changing = |c: &Container| {
-            matches!(c.status.phase, Phase::Starting | Phase::Ending(_)) && !observe::will_restart(c)
-        };
+        let is_changing =
+            |c: &Container| matches!(c.status.phase, Phase::Starting | Phase::Ending(_)) && !c.will_restart();
         let mut found = observe::containers(self.engine, &self.project.name)?;
         while found.iter().any(is_changing) && Instant::now() < end {
             std::thread::sleep(LOOK);

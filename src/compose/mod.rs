@@ -46,4 +46,3 @@ pub(crate) mod translate;
 pub(crate) mod tree;
 pub(crate) mod watch;
 mod without_effect;
-pub(crate) mod yaml;

@@ -1,6 +1,6 @@
 //! The tree of a Compose file ([`crate::base::yaml::node`]), and the names of the files it came from.
 
-pub(crate) use crate::base::yaml::node::{Kind, Map, Node, Place, Tag, float_text};
+pub(crate) use crate::base::yaml::node::{Kind, Map, Node, Place, Tag};
 use crate::base::yaml::read::{self, Fault};
 use crate::engine::{Error, Result};
 

@@ -1,6 +1,5 @@
 //! What there is of a project: its containers, found by their labels.
 
-use crate::base::spec::RestartPolicy;
 use crate::compose::plan::Actual;
 use crate::compose::project::label;
 use crate::engine::filter::Filters;
@@ -39,27 +38,11 @@ pub(crate) fn is_running(container: &Container) -> bool {
     !matches!(container.status.phase, Phase::Created | Phase::Exited(_))
 }
 
-/// Whether it has ended, and its monitor starts it again after a pause.
-pub(crate) fn will_restart(container: &Container) -> bool {
-    let Phase::Ending(code) = container.status.phase else { return false };
-    let record = container.status.record.as_ref();
-    if record.and_then(|record| record.ended.as_ref()).is_some_and(|end| end.stopped_by_user) {
-        return false;
-    }
-    match container.summary.restart {
-        RestartPolicy::No => false,
-        RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
-        RestartPolicy::OnFailure { max } => {
-            code != 0 && (max == 0 || record.is_some_and(|record| record.restarts < max))
-        }
-    }
-}
-
 /// The state in Docker's words.
 pub(crate) fn state(container: &Container) -> &'static str {
     match container.status.phase {
         _ if container.status.paused => "paused",
-        _ if will_restart(container) => "restarting",
+        _ if container.will_restart() => "restarting",
         Phase::Starting | Phase::Initialized => "created",
         phase => phase.word(),
     }

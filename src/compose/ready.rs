@@ -254,7 +254,7 @@ fn is_of(container: &Container, service: &str) -> bool {
 fn is_fulfilled(container: &Container, condition: Condition) -> std::result::Result<bool, String> {
     let name = &container.name;
     // Its next life may do better.
-    if observe::will_restart(container) {
+    if container.will_restart() {
         return Ok(false);
     }
     let exited = match container.status.phase {

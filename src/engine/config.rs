@@ -155,6 +155,13 @@ pub(crate) fn notify_socket() -> Option<crate::base::bytes::Bytes> {
     variable("NOTIFY_SOCKET").map(Into::into)
 }
 
+/// Tells the service manager that this process is the service's main one, and ready; false if nobody wants to be told.
+pub(crate) fn tell_ready() -> bool {
+    let Some(manager) = notify_socket() else { return false };
+    crate::runtime::monitor::notify::tell(&manager, &format!("MAINPID={}\nREADY=1", std::process::id()));
+    true
+}
+
 /// Sockets that systemd has passed to this process (`LISTEN_FDS`, sd_listen_fds(3)).
 pub(crate) fn passed_sockets() -> Vec<std::os::fd::OwnedFd> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();

@@ -447,6 +447,22 @@ impl Container {
         matches!(self.status.phase, Phase::Up | Phase::Unmonitored)
     }
 
+    /// Whether it has ended, and its monitor starts it again after a pause.
+    pub(crate) fn will_restart(&self) -> bool {
+        let Phase::Ending(code) = self.status.phase else { return false };
+        let record = self.status.record.as_ref();
+        if record.and_then(|record| record.ended.as_ref()).is_some_and(|end| end.stopped_by_user) {
+            return false;
+        }
+        match self.summary.restart {
+            RestartPolicy::No => false,
+            RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+            RestartPolicy::OnFailure { max } => {
+                code != 0 && (max == 0 || record.is_some_and(|record| record.restarts < max))
+            }
+        }
+    }
+
     fn passes(&self, tests: &Tests<ContainerTest>) -> Result<bool> {
         tests.pass(|test| Ok(self.passes_one(test)))
     }

@@ -3,7 +3,7 @@
 //! CLI, and later the API, compose and kube, all make one of these; [`resolve`](crate::engine::resolve)
 //! turns it into the [`ContainerSpec`](crate::base::spec::ContainerSpec).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::base::bytes::Bytes;
@@ -128,6 +128,8 @@ pub(crate) struct ContainerRequest {
     /// The text of the profile that `--security-opt seccomp=FILE` names.
     pub(crate) seccomp_profile: Option<String>,
     pub(crate) mounts: Vec<MountRequest>,
+    /// Named volumes that are made for this container, or for its pod, and go with the last one that has them.
+    pub(crate) passing_volumes: BTreeSet<String>,
     /// `-v` values as typed, for `inspect`.
     pub(crate) binds: Vec<String>,
     /// Containers whose volumes are mounted here as well, with `ro`, `rw`, `z` options.

@@ -1,4 +1,4 @@
-//! YAML text as a tree of [`node::Node`]s.
+//! YAML text as a tree of [`node::Node`]s, and back.
 //!
 //! Read from the parser's events instead of by a typed deserializer, because Compose files need what those
 //! throw away: tags, merges, the place of each value. Whoever needs none of it takes [`node::Node::to_json`].
@@ -6,3 +6,4 @@
 pub(crate) mod node;
 pub(crate) mod read;
 pub(crate) mod scalar;
+pub(crate) mod write;

@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::{DOCKER_HUB, ImageName};
+use crate::base::yaml::write::{self, Lists};
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::compose::hash;
@@ -16,7 +17,6 @@ use crate::compose::json;
 use crate::compose::load::{self, Loaded, Options};
 use crate::compose::node::{Kind, Map, Node};
 use crate::compose::order;
-use crate::compose::yaml;
 use crate::engine::remote::RemoteOptions;
 
 /// Print the project in its complete form
@@ -144,7 +144,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: ConfigArgs) -> anyhow::Result
                 } else {
                     order::file(&mut tree);
                 }
-                yaml::document(&tree)
+                write::document(&tree, Lists::Indented)
             }
             "json" if args.no_interpolate => json::written(&tree)?,
             "json" => json::document(&tree)?,

@@ -239,7 +239,7 @@ fn ask_to_end(
     let mut limit = Duration::ZERO;
     for container in group.iter().filter(|container| container.running) {
         let now = compose.engine.container_summary(&container.id);
-        if now.is_ok_and(|now| observe::will_restart(&now)) {
+        if now.is_ok_and(|now| now.will_restart()) {
             // There is nobody to be asked between two lives, and no further one is wanted.
             compose.end(&[container], grace)?;
             continue;

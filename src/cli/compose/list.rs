@@ -179,7 +179,7 @@ fn familiar(name: &str) -> String {
 /// The state in Docker's words: one that is paused is up all the same.
 fn status(container: &Container, now: Timestamp) -> String {
     let ended = container.status.record.as_ref().and_then(|record| record.ended.as_ref());
-    if let Some(end) = ended.filter(|_| observe::will_restart(container)) {
+    if let Some(end) = ended.filter(|_| container.will_restart()) {
         return format!("Restarting ({}) {}", end.exit_code, time::human_ago(end.at, now));
     }
     if !container.status.paused {

@@ -285,7 +285,7 @@ impl<'a> Following<'a> {
     fn lives_on(&mut self, at: usize, code: i32) -> io::Result<bool> {
         let place = self.places[at];
         let now = self.engine.container_summary(&self.ids[place]);
-        let lives_on = now.is_ok_and(|now| observe::will_restart(&now) || now.status.phase.is_running());
+        let lives_on = now.is_ok_and(|now| now.will_restart() || now.status.phase.is_running());
         if lives_on {
             self.printer.borrow_mut().end(place, &format!("exited with code {code}"))?;
         }

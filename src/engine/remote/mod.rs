@@ -91,7 +91,7 @@ impl RemoteOptions {
 /// # Errors
 ///
 /// [`Kind::System`]: network, TLS and HTTP errors; if `out` cannot be written.
-pub(in crate::engine) fn download(address: &str, out: impl Write) -> Result<()> {
+pub(crate) fn download(address: &str, out: impl Write) -> Result<()> {
     fetch::fetch(address, files::ca_bundle(), out)
         .map_err(|err| Error::new(Kind::System, format!("download {address}")).because(err))
 }

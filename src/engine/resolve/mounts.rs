@@ -26,7 +26,10 @@ pub(super) fn mounts(
 ) -> Result<Vec<Mount>> {
     let mut mounts: Vec<Mount> = Vec::new();
     for wish in &request.mounts {
-        let mount = mount(wish, facts)?;
+        let mut mount = mount(wish, facts)?;
+        if let MountKind::Volume { name, anonymous, .. } = &mut mount.kind {
+            *anonymous |= request.passing_volumes.contains(name);
+        }
         match mounts.iter_mut().find(|other| other.target == mount.target) {
             None => mounts.push(mount),
             // The same once more, and the last of several `--tmpfs`, as with podman and docker.

@@ -24,7 +24,7 @@ mod input;
 mod join;
 mod links;
 mod log;
-pub(in crate::runtime) mod notify;
+pub(crate) mod notify;
 mod outside;
 mod pace;
 mod pod;

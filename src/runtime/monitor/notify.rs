@@ -115,7 +115,7 @@ fn address(manager: &Bytes) -> io::Result<SocketAddr> {
 }
 
 /// Tells `manager`, the value of NOTIFY_SOCKET, as far as it listens.
-pub(in crate::runtime) fn tell(manager: &Bytes, text: &str) {
+pub(crate) fn tell(manager: &Bytes, text: &str) {
     if let (Ok(manager), Ok(socket)) = (address(manager), UnixDatagram::unbound()) {
         socket.send_to_addr(text.as_bytes(), &manager).ok();
     }

@@ -1,15 +1,24 @@
-//! A tree as YAML text, quoted and laid out as Go's yaml.v3 does with an indent of two: what docker
-//! compose prints, byte for byte.
+//! A tree as YAML text, quoted and laid out as Go's libraries do with an indent of two: what docker compose and podman
+//! print, byte for byte.
 
+use crate::base::yaml::node::{Kind, Map, Node, float_text};
 use crate::base::yaml::scalar;
-use crate::compose::node::{Kind, Map, Node, float_text};
+
+/// Where the lists of a mapping stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lists {
+    /// Further in than their key: yaml.v3, docker compose.
+    Indented,
+    /// Below their key: yaml.v2, Kubernetes.
+    Flush,
+}
 
 /// The document, with a line feed at its end.
-pub(crate) fn document(node: &Node) -> String {
+pub(crate) fn document(node: &Node, lists: Lists) -> String {
     let mut out = String::new();
     match &node.kind {
-        Kind::Map(map) if !map.is_empty() => mapping(&mut out, map, 0),
-        Kind::List(list) if !list.is_empty() => sequence(&mut out, list, 0),
+        Kind::Map(map) if !map.is_empty() => mapping(&mut out, map, 0, lists),
+        Kind::List(list) if !list.is_empty() => sequence(&mut out, list, 0, lists),
         _ => {
             inline(&mut out, node, 0);
             out.push('\n');
@@ -22,26 +31,26 @@ fn indent(out: &mut String, depth: usize) {
     out.extend(std::iter::repeat_n("  ", depth));
 }
 
-fn mapping(out: &mut String, map: &Map, depth: usize) {
+fn mapping(out: &mut String, map: &Map, depth: usize, lists: Lists) {
     for (place, (key, value)) in map.iter().enumerate() {
         if place > 0 || !out.ends_with("- ") {
             indent(out, depth);
         }
         out.push_str(&scalar_text(key, true));
         out.push(':');
-        below(out, value, depth + 1);
+        below(out, value, depth + 1, lists);
     }
 }
 
-fn sequence(out: &mut String, list: &[Node], depth: usize) {
+fn sequence(out: &mut String, list: &[Node], depth: usize, lists: Lists) {
     for (place, item) in list.iter().enumerate() {
         if place > 0 || !out.ends_with("- ") {
             indent(out, depth);
         }
         out.push_str("- ");
         match &item.kind {
-            Kind::Map(map) if !map.is_empty() => mapping(out, map, depth + 1),
-            Kind::List(list) if !list.is_empty() => sequence(out, list, depth + 1),
+            Kind::Map(map) if !map.is_empty() => mapping(out, map, depth + 1, lists),
+            Kind::List(list) if !list.is_empty() => sequence(out, list, depth + 1, lists),
             _ => {
                 inline(out, item, depth + 1);
                 out.push('\n');
@@ -51,15 +60,15 @@ fn sequence(out: &mut String, list: &[Node], depth: usize) {
 }
 
 /// What follows `key:`.
-fn below(out: &mut String, value: &Node, depth: usize) {
+fn below(out: &mut String, value: &Node, depth: usize, lists: Lists) {
     match &value.kind {
         Kind::Map(map) if !map.is_empty() => {
             out.push('\n');
-            mapping(out, map, depth);
+            mapping(out, map, depth, lists);
         }
         Kind::List(list) if !list.is_empty() => {
             out.push('\n');
-            sequence(out, list, depth);
+            sequence(out, list, if lists == Lists::Flush { depth - 1 } else { depth }, lists);
         }
         _ => {
             out.push(' ');
@@ -166,7 +175,8 @@ fn is_timestamp(text: &str) -> bool {
         && (text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10
             || text.len() > 10
                 && matches!(bytes[10], b'T' | b't' | b' ')
-                && text.replacen(' ', "T", 1).parse::<jiff::civil::DateTime>().is_ok())
+                && (text.replacen(' ', "T", 1).parse::<jiff::civil::DateTime>().is_ok()
+                    || text.parse::<jiff::Timestamp>().is_ok()))
 }
 
 /// Whether the emitter of libyaml leaves the word without quotes.
@@ -248,6 +258,7 @@ mod tests {
             ("x#1", "x#1"),
             ("tab\there", "\"tab\\there\""),
             ("2024-01-01", "\"2024-01-01\""),
+            ("2024-01-01T10:00:00Z", "\"2024-01-01T10:00:00Z\""),
             ("2024-01-01x", "2024-01-01x"),
             ("::1", "::1"),
             ("a:", "'a:'"),
@@ -268,10 +279,12 @@ mod tests {
             ("  a\nb\n", "k: |2\n    a\n  b\n"),
         ] {
             let map = Map::from_iter([("k".to_owned(), Node::text(text, Default::default()))]);
-            assert_eq!(document(&Node::map(map, Default::default())), written, "{text:?}");
+            assert_eq!(document(&Node::map(map, Default::default()), Lists::Indented), written, "{text:?}");
         }
         let list = Node::list(vec![Node::text("a\nb", Default::default())], Default::default());
         let map = Map::from_iter([("k".to_owned(), list)]);
-        assert_eq!(document(&Node::map(map, Default::default())), "k:\n  - |-\n    a\n    b\n");
+        let tree = Node::map(map, Default::default());
+        assert_eq!(document(&tree, Lists::Indented), "k:\n  - |-\n    a\n    b\n");
+        assert_eq!(document(&tree, Lists::Flush), "k:\n- |-\n  a\n  b\n");
     }
 }

@@ -1,0 +1,466 @@
+//! Carries a manifest out, and takes it down.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Seek as _};
+use std::net::IpAddr;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Component, Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::base::id::ContainerId;
+use crate::base::pod::PodId;
+use crate::engine::lifecycle::Grace;
+use crate::engine::network::NetworkRequest;
+use crate::engine::remove::Removing;
+use crate::engine::request::ContainerRequest;
+use crate::engine::secret::SecretRequest;
+use crate::engine::volume::VolumeRequest;
+use crate::engine::{Engine, Error, Kind, Result};
+use crate::kube::plan::{self, Facts, NETWORK, Options};
+use crate::kube::read::stored_secret;
+use crate::kube::types::{Claim, Data, HostKind, Object, Pod, Pull, Secret, VolumeSource};
+use crate::kube::volumes::{self, Need};
+use crate::sys::fs;
+
+/// How images are got: the command line shows how far they are.
+pub(crate) trait Images {
+    /// Gets an image, and tells the name it has here.
+    fn obtain(&self, image: &str, pull: Option<Pull>) -> Result<String>;
+}
+
+/// What a manifest is carried out with.
+pub(crate) struct Play<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) options: &'a Options,
+    pub(crate) images: &'a dyn Images,
+    pub(crate) warn: &'a dyn Fn(&str),
+    /// Addresses of the pods, in their order.
+    pub(crate) addresses: &'a [IpAddr],
+    pub(crate) macs: &'a [String],
+    pub(crate) start: bool,
+}
+
+impl std::fmt::Debug for Play<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Play").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// What was made of a manifest.
+#[derive(Debug, Default)]
+pub(crate) struct Played {
+    pub(crate) volumes: Vec<String>,
+    pub(crate) secrets: Vec<String>,
+    pub(crate) pods: Vec<PlayedPod>,
+}
+
+/// A pod that was made.
+#[derive(Debug)]
+pub(crate) struct PlayedPod {
+    pub(crate) id: PodId,
+    /// Its containers but for the infra container and those that only begin.
+    pub(crate) containers: Vec<ContainerId>,
+    /// What went wrong with the start of some.
+    pub(crate) failed: Vec<Error>,
+}
+
+/// What was taken down.
+#[derive(Debug, Default)]
+pub(crate) struct Down {
+    pub(crate) stopped: Vec<PodId>,
+    pub(crate) removed: Vec<PodId>,
+    pub(crate) secrets: Vec<String>,
+    pub(crate) volumes: Vec<String>,
+    pub(crate) failed: Vec<Error>,
+}
+
+impl Play<'_> {
+    /// Makes what the objects say, and starts it. `more` are further ConfigMaps. `done` is told of each thing when it is
+    /// there, so that it is known what an error has left.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that cannot be made. What was made before stays, but for the pod that was under way.
+    pub(crate) fn play(
+        &self,
+        objects: &[Object],
+        more: BTreeMap<String, Data>,
+        done: &mut Played,
+    ) -> Result<()> {
+        let is_map = |object: &Object| matches!(object, Object::ConfigMap(_));
+        if objects.is_empty() {
+            return Err(Error::invalid("YAML document does not contain any supported kube kind").hint(
+                "known are Pod, Deployment, DaemonSet, Job, ConfigMap, Secret and PersistentVolumeClaim",
+            ));
+        }
+        if objects.iter().all(is_map) {
+            return Err(Error::invalid(
+                "ConfigMaps are not standalone objects: a container of the same file must use them",
+            ));
+        }
+        let mut maps = more;
+        let mut addresses = self.addresses.iter();
+        let mut macs = self.macs.iter();
+        for object in objects {
+            match object {
+                Object::Claim(claim) => done.volumes.push(self.claim(claim)?),
+                Object::ConfigMap(map) => drop(maps.insert(map.name.clone(), map.data.clone())),
+                Object::Secret(secret) => done.secrets.push(self.secret(secret)?),
+                Object::Pod(pod) => {
+                    done.pods.push(self.pod(pod, &maps, addresses.next().copied(), macs.next())?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the volume of a claim, unless it is there.
+    fn claim(&self, claim: &Claim) -> Result<String> {
+        const PREFIX: &str = "volume.podman.io/";
+        let mut options = BTreeMap::new();
+        let mut words = Vec::new();
+        for (key, value) in &claim.meta.annotations {
+            match key.strip_prefix(PREFIX) {
+                Some(key @ ("device" | "type")) => drop(options.insert(key.to_owned(), value.clone())),
+                Some(key @ ("uid" | "gid")) => words.push(format!("{key}={value}")),
+                Some("mount-options") => words.push(value.clone()),
+                Some("driver") if matches!(value.as_str(), "local" | "") => {}
+                Some("import-source") | None => {}
+                Some(_) => {
+                    return Err(Error::new(
+                        Kind::Unsupported,
+                        format!("volume {}: {key}: {value:?}: all volumes are local here", claim.meta.name),
+                    ));
+                }
+            }
+        }
+        if !words.is_empty() {
+            options.insert("o".to_owned(), words.join(","));
+        }
+        let name = self.engine.create_volume(VolumeRequest {
+            name: Some(claim.meta.name.clone()),
+            labels: claim.meta.labels.clone(),
+            options,
+            ignore: true,
+        })?;
+        if let Some(path) = claim.meta.annotations.get(&format!("{PREFIX}import-source")) {
+            let failed = |err| Error::system(format!("open {path}"), err);
+            let archive = File::open(path).map_err(failed)?;
+            self.engine.import_volume(&name, archive.as_fd())?;
+        }
+        Ok(name)
+    }
+
+    /// Stores a secret whole, in place of one that has its name.
+    fn secret(&self, secret: &Secret) -> Result<String> {
+        let data: serde_json::Map<String, serde_json::Value> =
+            secret.data.iter().map(|(key, value)| (key.clone(), STANDARD.encode(value).into())).collect();
+        let document = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret.name}, "data": data,
+        });
+        self.engine.create_secret(SecretRequest {
+            name: secret.name.clone(),
+            data: document.to_string().into_bytes(),
+            replace: true,
+            ..SecretRequest::default()
+        })
+    }
+
+    /// Makes a pod and its containers. One that cannot be made whole is removed.
+    fn pod(
+        &self,
+        pod: &Pod,
+        maps: &BTreeMap<String, Data>,
+        address: Option<IpAddr>,
+        mac: Option<&String>,
+    ) -> Result<PlayedPod> {
+        if pod.replicas > 1 {
+            (self.warn)("Limiting replica count to 1, more than one replica is not supported");
+        }
+        let mut pod = pod.clone();
+        let request = plan::pod(&pod, self.options, address, mac.map(String::as_str))?;
+        for container in &pod.containers {
+            if container.startup.is_some() && container.liveness.is_none() {
+                (self.warn)(&format!(
+                    "container {}: a startupProbe only delays a livenessProbe, and there is none",
+                    container.name
+                ));
+            }
+        }
+        let secret = |name: &str| self.secret_data(name);
+        let mut passing = BTreeMap::new();
+        for name in volumes::empty_dirs(&pod) {
+            passing.insert(name.to_owned(), random_name()?);
+        }
+        let (cpus, memory_bytes) = machine();
+        let facts = Facts {
+            config_maps: maps,
+            secret: &secret,
+            cpus,
+            memory_bytes,
+            pod_id: "",
+            infra_id: "",
+            passing: &passing,
+        };
+        let needs = volumes::needs(&pod, &facts)?;
+        // What cannot be planned is said before anything is made.
+        for container in pod.init_containers.iter().chain(&pod.containers) {
+            plan::container(&pod, container, false, self.options, &facts)?;
+        }
+        for need in needs {
+            self.meet(need, &mut pod)?;
+        }
+        for container in pod.init_containers.iter_mut().chain(&mut pod.containers) {
+            container.image = self.images.obtain(&container.image, container.pull)?;
+        }
+        self.make_network(
+            &request.infra.iter().flat_map(|infra| infra.networks.clone()).collect::<Vec<_>>(),
+        )?;
+        let id = self.engine.create_pod(&request)?;
+        let made = self.containers(&pod, &id, &facts);
+        let containers = made.inspect_err(|_| {
+            let how = Removing { force: true, grace: Some(Grace::from_seconds(0)), ..Removing::default() };
+            drop(self.engine.remove_pod(&id, &how));
+        })?;
+        let failed = if self.start { self.engine.start_pod(&id)? } else { Vec::new() };
+        Ok(PlayedPod { id, containers, failed })
+    }
+
+    fn containers(&self, pod: &Pod, id: &PodId, facts: &Facts<'_>) -> Result<Vec<ContainerId>> {
+        let details = self.engine.pod_details(id)?;
+        let infra_id = details.infra().map(|infra| infra.id.to_string()).unwrap_or_default();
+        let facts = Facts { pod_id: id.as_str(), infra_id: &infra_id, ..*facts };
+        let mut made = Vec::new();
+        let init = pod.init_containers.iter().map(|container| (container, true));
+        for (container, init) in init.chain(pod.containers.iter().map(|container| (container, false))) {
+            let mut request = plan::container(pod, container, init, self.options, &facts)?;
+            read_profile(&mut request)?;
+            let id = self.engine.create_container(&request)?;
+            made.extend((!init).then_some(id));
+        }
+        Ok(made)
+    }
+
+    /// The data of a secret that was stored whole.
+    fn secret_data(&self, name: &str) -> Option<Data> {
+        let bytes = self.engine.store().secrets().data(name).ok()?;
+        stored_secret(std::str::from_utf8(&bytes).ok()?)
+    }
+
+    /// Makes the network of pods, if it is wanted and not there.
+    fn make_network(&self, networks: &[String]) -> Result<()> {
+        if !networks.iter().any(|network| network == NETWORK) {
+            return Ok(());
+        }
+        let name = NETWORK.to_owned();
+        self.engine.create_network(&NetworkRequest {
+            name,
+            ignore_existing: true,
+            ..NetworkRequest::default()
+        })?;
+        Ok(())
+    }
+
+    /// Sees to what a pod's volumes need.
+    fn meet(&self, need: Need, pod: &mut Pod) -> Result<()> {
+        match need {
+            Need::Host { volume, path, kind } => host_path(&path, kind)
+                .map_err(|err| Error::invalid(format!("failed to create volume {volume:?}: {err}"))),
+            Need::Filled { name, files } => self.fill(&name, &files),
+            Need::Image { reference, pull } => {
+                let here = self.images.obtain(&reference, pull)?;
+                for volume in &mut pod.volumes {
+                    if let VolumeSource::Image { reference: old, .. } = &mut volume.source
+                        && *old == reference
+                    {
+                        old.clone_from(&here);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes a volume hold these files: what is there under other names stays.
+    fn fill(&self, name: &str, files: &[(String, Vec<u8>, u32)]) -> Result<()> {
+        let request = VolumeRequest { name: Some(name.to_owned()), ignore: true, ..VolumeRequest::default() };
+        self.engine.create_volume(request)?;
+        let archive = archive(files).map_err(|err| Error::system("archive the files of a volume", err))?;
+        // In the user namespace, where containers' files may be replaced, and through none of their links.
+        self.engine.import_volume(name, archive.as_fd())
+    }
+}
+
+/// Takes down what the objects say: pods with their containers, secrets, and with `force` the volumes. What is not
+/// there is as good as taken down.
+///
+/// # Errors
+///
+/// If the store cannot be read.
+pub(crate) fn down(engine: &Engine, objects: &[Object], force: bool) -> Result<Down> {
+    let mut down = Down::default();
+    let pods = || {
+        objects.iter().filter_map(|object| match object {
+            Object::Pod(pod) => Some(pod),
+            _ => None,
+        })
+    };
+    let mut found = Vec::new();
+    for pod in pods() {
+        match engine.pod(&pod.meta.name) {
+            Ok(id) => found.push(id),
+            Err(err) if err.kind == Kind::NotFound => {}
+            Err(err) => return Err(err),
+        }
+    }
+    for id in &found {
+        match engine.stop_pod(id, None) {
+            Ok(failed) if failed.is_empty() => down.stopped.push(id.clone()),
+            Ok(failed) => down.failed.extend(failed),
+            Err(err) => down.failed.push(err),
+        }
+    }
+    for id in &found {
+        match engine.remove_pod(id, &Removing { force: true, ..Removing::default() }) {
+            Ok(failed) if failed.is_empty() => down.removed.push(id.clone()),
+            Ok(failed) => down.failed.extend(failed),
+            Err(err) => down.failed.push(err),
+        }
+    }
+    for object in objects {
+        let Object::Secret(secret) = object else { continue };
+        match engine.remove_secret(&secret.name) {
+            Ok(id) => down.secrets.push(id),
+            Err(err) if err.kind == Kind::NotFound => {}
+            Err(err) => down.failed.push(err),
+        }
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for object in objects {
+        if let Object::Claim(claim) = object {
+            names.push(&claim.meta.name);
+        }
+    }
+    for volume in pods().flat_map(|pod| &pod.volumes) {
+        if let VolumeSource::ConfigMap(files) | VolumeSource::Secret(files) = &volume.source
+            && !names.contains(&files.name.as_str())
+        {
+            names.push(&files.name);
+        }
+    }
+    for name in names.into_iter().filter(|_| force) {
+        match engine.remove_volume(name, None) {
+            Ok(()) => down.volumes.push(name.to_owned()),
+            Err(err) if err.kind == Kind::NotFound => {}
+            Err(err) => down.failed.push(err),
+        }
+    }
+    Ok(down)
+}
+
+fn random_name() -> Result<String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|err| Error::system("make up a name", err.to_string()))?;
+    Ok(ContainerId::from_random(bytes).to_string())
+}
+
+/// The processors and the memory of this machine.
+fn machine() -> (i128, i128) {
+    let cpus = std::thread::available_parallelism().map_or(1, |number| number.get() as i128);
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).and_then(|rest| {
+        let kib: i128 = rest.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    });
+    (cpus, total.unwrap_or_default())
+}
+
+/// Reads the file of a seccomp profile that a manifest names.
+fn read_profile(request: &mut ContainerRequest) -> Result<()> {
+    let named = request.security_options.iter().rev().find_map(|option| option.strip_prefix("seccomp="));
+    let Some(file) = named.filter(|file| *file != "unconfined") else { return Ok(()) };
+    let text = fs::read_named_text(Path::new(file))
+        .map_err(|err| Error::system(format!("opening seccomp profile {file}"), err))?;
+    request.seccomp_profile = Some(text);
+    Ok(())
+}
+
+/// Sees that a path of the host is what it must be; some are made.
+fn host_path(path: &Path, kind: HostKind) -> io::Result<()> {
+    let found = match std::fs::metadata(path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => match kind {
+            HostKind::DirectoryOrCreate => {
+                std::fs::create_dir_all(path)?;
+                std::fs::metadata(path)?
+            }
+            HostKind::FileOrCreate => {
+                File::create_new(path)?.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+                std::fs::metadata(path)?
+            }
+            _ => return Err(named(path, "no such file or directory")),
+        },
+        other => other.map_err(|err| named(path, &err.to_string()))?,
+    };
+    let of = found.file_type();
+    let (fits, wanted) = match kind {
+        HostKind::Any => (true, ""),
+        HostKind::Directory | HostKind::DirectoryOrCreate => (of.is_dir(), "directory"),
+        HostKind::File | HostKind::FileOrCreate => (of.is_file(), "file"),
+        HostKind::Socket => (of.is_socket(), "socket"),
+        HostKind::CharDevice => (of.is_char_device(), "character device"),
+        HostKind::BlockDevice => (of.is_block_device(), "block device"),
+    };
+    if fits { Ok(()) } else { Err(named(path, &format!("it is no {wanted}"))) }
+}
+
+fn named(path: &Path, why: &str) -> io::Error {
+    io::Error::other(format!("hostPath {}: {why}", path.display()))
+}
+
+/// Files, root's, as an archive in memory, read from its beginning.
+fn archive(files: &[(String, Vec<u8>, u32)]) -> io::Result<File> {
+    let memory = rustix::fs::memfd_create("kube", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut archive = tar::Builder::new(File::from(memory));
+    let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
+    for (path, content, mode) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(*mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(now);
+        let path: PathBuf = Path::new(path).components().filter(|part| *part != Component::CurDir).collect();
+        archive.append_data(&mut header, path, content.as_slice())?;
+    }
+    let mut file = archive.into_inner()?;
+    file.rewind()?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_the_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let (there, missing) = (dir.path().to_owned(), dir.path().join("no"));
+        assert!(host_path(&there, HostKind::Any).is_ok());
+        assert!(host_path(&there, HostKind::Directory).is_ok());
+        for kind in [HostKind::File, HostKind::Socket, HostKind::CharDevice, HostKind::BlockDevice] {
+            assert!(host_path(&there, kind).is_err(), "{kind:?}");
+            assert!(host_path(&missing, kind).is_err(), "{kind:?}");
+        }
+        assert!(host_path(&missing, HostKind::Any).is_err());
+        host_path(&dir.path().join("a/b"), HostKind::DirectoryOrCreate).unwrap();
+        host_path(&dir.path().join("a/b/f"), HostKind::FileOrCreate).unwrap();
+        assert!(dir.path().join("a/b/f").is_file());
+        assert!(host_path(Path::new("/dev/null"), HostKind::CharDevice).is_ok());
+    }
+}

@@ -1,0 +1,24 @@
+//! Row 6: pods from Kubernetes manifests, and manifests from pods.
+//!
+//! ```text
+//! text ──read──▶ Object ──plan──▶ PodRequest, ContainerRequests ──apply──▶ engine
+//! spec.json, pod.json, volume.json ──generate──▶ text
+//! ```
+//!
+//! All but [`apply`] is pure. Source: the Kubernetes API reference (core/v1, apps/v1, batch/v1), podman-kube-play(1),
+//! and podman 5.4 where these are silent.
+
+pub(crate) mod apply;
+
+mod fields;
+pub(crate) mod generate;
+pub(crate) mod plan;
+mod ports;
+mod probes;
+pub(crate) mod quantity;
+pub(crate) mod read;
+mod read_container;
+mod read_pod;
+pub(crate) mod types;
+mod variables;
+pub(crate) mod volumes;
