@@ -141,3 +141,54 @@ fn what_the_flags_say_of_a_unit() {
     let of_compose = sandbox.ketch(["generate", "systemd", "--new", "p-c-1"]);
     assert!(of_compose.stderr.contains("no create command found"), "{}", of_compose.stderr);
 }
+
+#[test]
+fn units_for_a_pod_and_its_containers() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(["pod", "create", "--network=none", "--name=p"]);
+    sandbox.ok(["create", "--pod=p", "--name=web", "--stop-timeout=0", "bb", "sleep", "100"]);
+    let both = sandbox.ok(["generate", "systemd", "--name", "p"]);
+    let (pod, member) = both.split_once("# container-web.service\n").expect("two units");
+    assert!(pod.starts_with("# pod-p.service\n"), "{pod}");
+    assert_eq!(values(pod, "Wants"), ["network-online.target", "container-web.service"]);
+    assert_eq!(values(pod, "Before"), ["container-web.service"]);
+    assert!(values(pod, "ExecStart")[0].ends_with(&format!(" start {}-infra", &id[..12])), "{pod}");
+    assert_eq!(values(member, "BindsTo"), ["pod-p.service"]);
+    assert_eq!(values(member, "After"), ["network-online.target", "pod-p.service"]);
+    assert!(values(member, "ExecStart")[0].ends_with(" start web"), "{member}");
+
+    let both = sandbox.ok(["generate", "systemd", "--name", "--new", "--no-header", "p"]);
+    let (pod, member) = both.split_once("# container-web.service\n").expect("two units");
+    let of_pod = pod.replace("%n", "pod-p.service");
+    sandbox.ok(["pod", "rm", "-f", "p"]);
+    carry_out(&sandbox, &of_pod, "ExecStartPre");
+    carry_out(&sandbox, &of_pod, "ExecStart");
+    let pid = std::fs::read_to_string(sandbox.path("pod-p.pid")).expect("what systemd takes as main process");
+    assert!(std::path::Path::new("/proc").join(pid.trim()).exists(), "{pid}");
+    carry_out(&sandbox, member, "ExecStart");
+    assert!(!member.contains("--pod=p"), "{member}");
+    assert_eq!(
+        sandbox.ok(["pod", "ps", "--format={{.Name}} {{.Status}} {{.NumberOfContainers}}"]),
+        "p Running 2"
+    );
+    carry_out(&sandbox, member, "ExecStop");
+    carry_out(&sandbox, member, "ExecStopPost");
+    carry_out(&sandbox, &of_pod, "ExecStop");
+    carry_out(&sandbox, &of_pod, "ExecStopPost");
+    assert_eq!(sandbox.ok(["pod", "ps", "-q"]), "");
+
+    let id = sandbox.ok(["pod", "create", "--network=none", "q"]);
+    let flags = ["--pod-prefix=x", "--separator=_", "--format=json"];
+    let document = sandbox.ok([&["generate", "systemd"], &flags[..], &["q"]].concat());
+    assert!(common::json(&document)[format!("x_{id}")].is_string(), "{document}");
+    sandbox.ok(["pod", "create", "--infra=false", "bare"]);
+    for (args, want) in [
+        (&["nosuch"][..], "nosuch does not refer to a container or pod: no pod with name or ID nosuch found"),
+        (&["bare"], "Pod \"bare\" has no infra container"),
+        (&["--template", "--new", "q"], "--template is not supported for pods"),
+    ] {
+        let refused = sandbox.ketch([&["generate", "systemd"], args].concat());
+        assert_eq!(refused.code, 125, "{args:?}");
+        assert!(refused.stderr.contains(want), "{refused:?}");
+    }
+}

@@ -1,7 +1,11 @@
 //! Text of systemd's units (systemd.syntax(7), systemd.service(5), "Command lines").
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 
 use crate::cli::usage::UsageError;
 
@@ -42,6 +46,20 @@ pub(crate) fn command_line(words: &[String]) -> String {
         line.push_str(word);
     }
     line
+}
+
+/// This program, by the name it was called when the container was made if that still leads here.
+///
+/// # Errors
+///
+/// If the system does not say which program this is.
+pub(crate) fn program(called: Option<&OsString>) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("find this program")?;
+    let name = called.and_then(|called| Path::new(called).file_name());
+    let leads_here = |path: &PathBuf| fs::canonicalize(path).is_ok_and(|path| path == own);
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    let found = name.and_then(|name| std::env::split_paths(&search).map(|at| at.join(name)).find(leads_here));
+    Ok(found.filter(|path| path.is_absolute()).unwrap_or(own))
 }
 
 #[cfg(test)]
