@@ -33,6 +33,7 @@ fn words(command: &str) -> &'static [&'static str] {
         "history" => &["bb"],
         "network inspect" => &["n"],
         "pod inspect" => &["p"],
+        "pod stats" => &["--no-stream", "p"],
         "volume inspect" => &["v"],
         "secret inspect" => &["s"],
         "stats" => &["--no-stream", "c"],
@@ -48,6 +49,7 @@ fn world() -> (Sandbox, Faults) {
     sandbox.ok(["volume", "create", "--label=a=b", "v"]);
     sandbox.ok(["network", "create", "n"]);
     sandbox.ok(["pod", "create", "--network=none", "--label=a=b", "p"]);
+    sandbox.ok(["pod", "start", "p"]);
     let value = sandbox.write("value", "x").display().to_string();
     sandbox.ok(["secret", "create", "s", &value]);
     sandbox.start("c", &["--net=none", "--volume=v:/v", "--label=a=b", "--health-cmd=true"], "sleep 600");
