@@ -60,7 +60,7 @@ pub const TARGETS: [Target; 19] = [
 fn image_reference(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(name) = text.parse::<ImageName>() {
-        name.local_candidates();
+        name.local_candidates(crate::base::image_ref::NameRule::default());
         assert_eq!(name.to_string().parse::<ImageName>().ok(), Some(name));
     }
     if let Ok(full) = text.parse::<ImageRef>() {

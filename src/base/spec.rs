@@ -534,6 +534,9 @@ pub(crate) struct AsTyped {
     /// `--publish-all`.
     #[serde(default)]
     pub(crate) publish_all: bool,
+    /// The image.
+    #[serde(default)]
+    pub(crate) image: String,
 }
 
 /// One life of a container, from start to end. Written by its monitor alone.

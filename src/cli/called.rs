@@ -11,10 +11,13 @@
 //! with the version that ketch keeps to. docker's holds podman's name, because some (devcontainer) ask for
 //! their own IDs in a container without root's rights only then.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::path::Path;
 
+use crate::base::image_ref::NameRule;
 use crate::cli::NAME;
+use crate::cli::verbs;
 use crate::cli::version::VERSION;
 
 /// The podman that ketch keeps to; its interface has the same number.
@@ -49,6 +52,39 @@ impl Called {
             Some("docker") => Self::Docker,
             _ => Self::Ketch,
         }
+    }
+
+    /// Its own word on a command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ketch => NAME,
+            Self::Podman => "podman",
+            Self::Docker => "docker",
+        }
+    }
+
+    /// A text in which commands to type are ketch's, for who called it otherwise.
+    pub(crate) fn in_its_name(self, text: &str) -> Cow<'_, str> {
+        if self == Self::Ketch || !text.contains(NAME) {
+            return Cow::Borrowed(text);
+        }
+        let mut changed = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find(NAME) {
+            let (before, from) = rest.split_at(at);
+            let after = &from[NAME.len()..];
+            changed.push_str(before);
+            let begins =
+                !before.ends_with(|c: char| c.is_alphanumeric() || matches!(c, '/' | '-' | '.' | '_'));
+            changed.push_str(if begins && is_command(after) { self.name() } else { NAME });
+            rest = after;
+        }
+        Cow::Owned(changed + rest)
+    }
+
+    /// What short names of images mean to who called.
+    pub(crate) fn name_rule(self) -> NameRule {
+        if self.is_docker() { NameRule::Docker } else { NameRule::Podman }
     }
 
     /// Whether docker was called, which spares what podman's flags of the same name take.
@@ -115,9 +151,37 @@ impl Called {
     }
 }
 
+/// Whether what follows the program's name makes a command of it: a verb, a flag, or a placeholder for them.
+fn is_command(after: &str) -> bool {
+    let Some(words) = after.strip_prefix(' ') else { return false };
+    let end = words.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(words.len());
+    let word = &words[..end];
+    words.starts_with(['<', '['])
+        || words.starts_with("--")
+        || words.starts_with("COMMAND")
+        || verbs::lookup("", word).is_some()
+        || verbs::is_group(word)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_to_type_have_the_name_that_was_called() {
+        for (text, want) in [
+            ("start it: ketch start x", "start it: docker start x"),
+            ("`ketch login r` or `ketch unshare`", "`docker login r` or `docker unshare`"),
+            ("Usage: ketch <COMMAND>", "Usage: docker <COMMAND>"),
+            ("See 'ketch --help'", "See 'docker --help'"),
+            ("--pod: ketch has no pods", "--pod: ketch has no pods"),
+            ("~/.local/share/ketch run", "~/.local/share/ketch run"),
+            ("ketch", "ketch"),
+        ] {
+            assert_eq!(Called::Docker.in_its_name(text), want);
+            assert_eq!(Called::Ketch.in_its_name(text), text);
+        }
+    }
 
     #[test]
     fn the_name_of_the_file_decides() {

@@ -113,8 +113,11 @@ pub(crate) fn run(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result
     }
     let target = targets::one(session, Some(&args.container), &targets::Latest { latest: false })?;
     let engine = session.engine()?;
-    let names =
-        args.image.iter().map(|name| crate::engine::image::new_name(name)).collect::<Result<_, _>>()?;
+    let names = args
+        .image
+        .iter()
+        .map(|name| crate::engine::image::new_name(name, session.name_rule()))
+        .collect::<Result<_, _>>()?;
     let config = match &args.config {
         Some(path) => Some(std::fs::read(path).with_context(|| format!("read {}", path.display()))?),
         None => None,

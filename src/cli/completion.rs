@@ -13,7 +13,6 @@ use clap::{Arg, Args, Command};
 use clap_complete::CompletionCandidate;
 use clap_complete::engine::{ArgValueCompleter, PathCompleter, ValueCompleter};
 
-use crate::cli::called::Called;
 use crate::cli::completion::names::KnownNames;
 use crate::cli::error::FAILED;
 use crate::cli::session::Session;
@@ -46,12 +45,7 @@ pub(crate) struct CompletionArgs {
 
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: CompletionArgs) -> anyhow::Result<()> {
-    let name = match session.globals.called {
-        Called::Ketch => NAME,
-        Called::Podman => "podman",
-        Called::Docker => "docker",
-    };
-    let script = registration(&args.shell, name, !args.no_desc)?;
+    let script = registration(&args.shell, session.globals.called.name(), !args.no_desc)?;
     match args.file {
         Some(path) => {
             std::fs::write(&path, script).with_context(|| format!("write {}", path.display()))?;

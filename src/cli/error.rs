@@ -1,5 +1,7 @@
 //! The one place where a failure is printed and an exit code is chosen.
 
+pub(crate) mod dockers;
+
 use std::io::{self, IsTerminal, Write};
 
 use crate::base::escape::Escaped;
@@ -42,6 +44,11 @@ pub(crate) fn of_engine<'a>(err: &'a (dyn std::error::Error + 'static)) -> Optio
     err.downcast_ref::<engine::Error>().or_else(|| Some(&err.downcast_ref::<Coded>()?.error))
 }
 
+/// The engine's error that is anywhere among the causes.
+fn of_engine_anywhere(err: &anyhow::Error) -> Option<&engine::Error> {
+    err.chain().find_map(of_engine)
+}
+
 /// Tells the user about a failure; returns the exit code for it.
 pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
     if let Some(reported) = err.downcast_ref::<AlreadyReported>() {
@@ -51,17 +58,37 @@ pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
         // 128 + SIGPIPE: what the shell would have shown.
         return 141;
     }
-    let mut text = format!("Error: {}\n", shown(&plain(&format!("{err:#}"))));
+    let message = plain(&format!("{err:#}"));
+    let is_dockers = crate::cli::called_docker(globals);
+    let message = match is_dockers {
+        true => {
+            let worded = dockers::worded(&message);
+            // It says itself what it is.
+            let is_whole = worded.starts_with("Error: ");
+            let beginning =
+                if is_whole { "" } else { dockers::beginning(globals.verb, of_engine_anywhere(err)) };
+            format!("{beginning}{worded}")
+        }
+        false => format!("Error: {message}"),
+    };
+    let named = |text: &str| shown(&globals.called.in_its_name(text));
+    let mut text = format!("{}\n", named(&message));
     if globals.log_level >= LogLevel::Debug {
         for cause in err.chain() {
             text.push_str(&format!("debug: {}\n", shown(&cause.to_string())));
         }
     }
     if let Some(hint) = err.chain().find_map(|e| of_engine(e)?.hint.as_deref()) {
-        text.push_str(&format!("hint: {}\n", shown(hint)));
+        text.push_str(&format!("hint: {}\n", named(hint)));
     }
     if let Some(usage) = err.downcast_ref::<UsageError>() {
-        usage.advice().iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        for line in usage.advice() {
+            let line = match line.strip_prefix("See ").filter(|_| is_dockers) {
+                Some(page) => format!("\nRun {page} for more information"),
+                None => line.clone(),
+            };
+            text.push_str(&format!("{}\n", named(&line)));
+        }
     }
     // With standard error closed there is nobody left to tell.
     io::stderr().write_all(text.as_bytes()).ok();

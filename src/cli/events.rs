@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use crate::base::image_ref::NameRule;
 use crate::base::time::{go_string, parse_when, parse_when_ahead};
 use crate::cli::error::{of_printing, shown};
 use crate::cli::format::{Format, Shape, docker, render_row};
@@ -78,7 +79,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Result
         follow: args.stream,
     };
     session.engine()?;
-    let escape = session.out_is_tty;
+    let (escape, names) = (session.out_is_tty, session.name_rule());
     let as_docker = session.lists_as_docker(format.as_ref())?;
     let out = std::cell::RefCell::new(std::mem::replace(
         &mut session.out,
@@ -86,11 +87,13 @@ pub(crate) fn run(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Result
     ));
     let print = |event: &Event| {
         let line = match &format {
+            None if names == NameRule::Docker => dockers_line(&fields(event, names), event.time, &zone),
             None => human(event, args.no_trunc, &zone),
-            Some(_) if as_docker => docker::event_document(&fields(event)).to_string(),
+            Some(_) if as_docker => docker::event_document(&fields(event, names)).to_string(),
             Some(Format::Json) => document(event).to_string(),
             Some(template) => {
-                let text = render_row(template, &fields(event), &SHAPE, escape).map_err(io::Error::other)?;
+                let text =
+                    render_row(template, &fields(event, names), &SHAPE, escape).map_err(io::Error::other)?;
                 return out.borrow_mut().write_all(text.as_bytes());
             }
         };
@@ -100,6 +103,24 @@ pub(crate) fn run(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Result
     let outcome = session.engine()?.events(&query, print, || out.borrow_mut().flush());
     session.out = out.into_inner();
     outcome.map_err(of_printing)
+}
+
+/// One line in docker's form: `TIME TYPE ACTION ID (KEY=VALUE, …)`.
+fn dockers_line(row: &Value, time: Timestamp, zone: &TimeZone) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let attributes = row["Actor"]["Attributes"].as_object();
+    let mut attributes: Vec<String> =
+        attributes.into_iter().flatten().map(|(key, value)| format!("{key}={}", text(value))).collect();
+    attributes.sort_unstable();
+    let attributes =
+        if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };
+    let time = time.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z");
+    format!(
+        "{time} {} {} {}{attributes}",
+        text(&row["Type"]),
+        text(&row["Action"]),
+        text(&row["Actor"]["ID"])
+    )
 }
 
 /// One line for people, in podman's words.
@@ -167,8 +188,12 @@ fn document(event: &Event) -> Value {
 }
 
 /// The fields of a template.
-fn fields(event: &Event) -> Value {
+fn fields(event: &Event, names: NameRule) -> Value {
     let mut row = podman_fields(event);
+    row["Image"] = names.shown_text(&event.image).into();
+    if event.kind == "image" {
+        row["Name"] = names.shown_text(&event.name).into();
+    }
     docker::event(&mut row);
     row
 }

@@ -82,10 +82,17 @@ pub(crate) struct ExecArgs {
 const NOT_RUNNING: u8 = 255;
 
 pub(crate) fn run(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
+    let typed = args.words[0].to_string_lossy().into_owned();
     match exec(session, args).map_err(anyhow::Error::downcast) {
-        Err(Ok(err)) if matches!(err, engine::Error { kind: Kind::Conflict, .. }) => {
+        Err(Ok(mut err)) if matches!(err, engine::Error { kind: Kind::Conflict, .. }) => {
+            let is_docker = session.globals.called.is_docker();
+            if is_docker && let Ok(id) = session.engine()?.container(&typed) {
+                let state =
+                    err.message.contains("paused").then_some("paused, unpause the container before exec");
+                err.message = format!("container {id} is {}", state.unwrap_or("not running"));
+            }
             session.report(err);
-            Err(AlreadyReported { code: NOT_RUNNING }.into())
+            Err(AlreadyReported { code: if is_docker { 1 } else { NOT_RUNNING } }.into())
         }
         Err(Ok(err)) => Err(err.into()),
         Err(Err(err)) => Err(err),

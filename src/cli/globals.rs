@@ -52,6 +52,8 @@ pub(crate) struct Globals {
     pub(crate) started_ns: u64,
     /// What the program was called as.
     pub(crate) called: Called,
+    /// The verb that was called, as the table has it; empty before one is found.
+    pub(crate) verb: &'static str,
     /// What the engine is opened with.
     pub(crate) config: Config,
     /// `--log-level`.

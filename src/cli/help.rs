@@ -60,7 +60,7 @@ pub(crate) fn print(globals: &Globals, path: &[String]) -> anyhow::Result<Exit> 
 /// Prints a page.
 pub(crate) fn print_text(globals: &Globals, text: &str) -> anyhow::Result<Exit> {
     let mut session = Session::new(globals, true);
-    session.out.write_all(text.as_bytes())?;
+    session.out.write_all(globals.called.in_its_name(text).as_bytes())?;
     session.finish()?;
     Ok(Exit::OK)
 }

@@ -89,7 +89,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: HistoryArgs) -> anyhow::Resul
         let rows: Vec<Value> = steps.iter().map(|step| row(step, &args, now)).collect();
         return format::print_rows(session, &SHAPE, &template, &rows);
     }
-    let mut table = Table::new(session, &["ID", "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
+    let first = if session.globals.called.is_docker() { "IMAGE" } else { "ID" };
+    let mut table = Table::new(session, &[first, "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
     for step in &steps {
         table.push([
             id(step, args.no_trunc),

@@ -184,7 +184,7 @@ fn take_names(engine: &Engine, target: &str) -> crate::engine::Result<Removed> {
 /// Prints what a removal did.
 pub(crate) fn print_removed(session: &mut Session<'_>, removed: &Removed) -> anyhow::Result<()> {
     for name in &removed.untagged {
-        writeln!(session.out, "Untagged: {name}")?;
+        writeln!(session.out, "Untagged: {}", session.name_rule().shown(name))?;
     }
     for id in &removed.deleted {
         writeln!(session.out, "Deleted: {}", id.hex())?;

@@ -62,7 +62,7 @@ pub(crate) fn mount(session: &mut Session<'_>, args: MountArgs) -> anyhow::Resul
     let mut rows = Vec::new();
     for one in &mounted {
         let names = engine.names_of_image(&one.id)?;
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let names: Vec<String> = names.iter().map(|name| engine.name_rule().shown(name)).collect();
         rows.push((names, one));
     }
     if args.format == Some(FormatArg::Json) {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use crate::base::image_ref::ImageRef;
+use crate::base::image_ref::{ImageRef, NameRule};
 use crate::base::size;
 use crate::base::time;
 use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
@@ -89,6 +89,7 @@ const NONE: &str = "<none>";
 struct Row<'a> {
     image: &'a Image,
     name: Option<&'a ImageRef>,
+    rule: NameRule,
 }
 
 /// Runs the verb.
@@ -118,7 +119,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Result
     if args.tree {
         return images_tree::print(session, &found);
     }
-    let rows = rows(&found, &args.sort, &filters.values("reference").collect::<Vec<_>>());
+    let rule = session.name_rule();
+    let rows = rows(&found, &args.sort, &filters.values("reference").collect::<Vec<_>>(), rule);
     if args.quiet && format.is_none() {
         return print_ids(session, &args, &found);
     }
@@ -134,7 +136,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Result
     match format {
         None => print_table(session, &args, &rows, &found, now),
         Some(Format::Json) => {
-            let documents = rows.iter().map(|row| document(row.image)).collect();
+            let documents = rows.iter().map(|row| document(row.image, rule)).collect();
             json::print(session, &json::pretty(&Value::Array(documents), SHAPE.omit, "    "))
         }
         Some(template) => {
@@ -146,8 +148,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Result
 
 /// One row for each name, or one for an image without. Of an image that was found by some of its names these are shown:
 /// what a list of names is taken for (`rmi`) does not concern the others.
-fn rows<'a>(found: &'a Images, sort: &str, references: &[&str]) -> Vec<Row<'a>> {
-    let asked = |name: &&ImageRef| references.iter().any(|reference| name_matches(name, reference));
+fn rows<'a>(found: &'a Images, sort: &str, references: &[&str], rule: NameRule) -> Vec<Row<'a>> {
+    let asked = |name: &&ImageRef| references.iter().any(|reference| name_matches(name, reference, rule));
     let mut rows: Vec<Row<'a>> = Vec::new();
     for image in &found.items {
         let mut names: Vec<&ImageRef> = image.names.iter().filter(asked).collect();
@@ -156,8 +158,8 @@ fn rows<'a>(found: &'a Images, sort: &str, references: &[&str]) -> Vec<Row<'a>> 
             names = image.names.iter().collect();
         }
         match names.as_slice() {
-            [] => rows.push(Row { image, name: None }),
-            names => rows.extend(names.iter().map(|name| Row { image, name: Some(name) })),
+            [] => rows.push(Row { image, name: None, rule }),
+            names => rows.extend(names.iter().map(|name| Row { image, name: Some(name), rule })),
         }
     }
     if sort != "created" {
@@ -176,8 +178,9 @@ fn rows<'a>(found: &'a Images, sort: &str, references: &[&str]) -> Vec<Row<'a>> 
 
 impl Row<'_> {
     fn repository(&self) -> String {
-        let by_digest = || self.image.record.repo_digests.first().map(ImageRef::name);
-        self.name.map(ImageRef::name).or_else(by_digest).unwrap_or_else(|| NONE.to_owned())
+        let by_digest = || self.image.record.repo_digests.first();
+        let name = self.name.or_else(by_digest);
+        name.map_or_else(|| NONE.to_owned(), |name| self.rule.shown(&name.without_reference()))
     }
 
     fn tag(&self) -> String {
@@ -194,13 +197,14 @@ impl Row<'_> {
     }
 
     fn history(&self) -> String {
-        self.image.names_history().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        shown(&self.image.names_history(), self.rule).join(", ")
     }
 }
 
 fn print_ids(session: &mut Session<'_>, args: &ImagesArgs, found: &Images) -> anyhow::Result<()> {
     for image in &found.items {
-        writeln!(session.out, "{}", Row { image, name: None }.id(args.no_trunc))?;
+        let row = Row { image, name: None, rule: session.name_rule() };
+        writeln!(session.out, "{}", row.id(args.no_trunc))?;
     }
     Ok(())
 }
@@ -229,7 +233,7 @@ fn print_table(
         cells.extend([
             row.id(args.no_trunc),
             time::human_ago(row.image.created(), now),
-            size::human_spaced(row.image.record.size_bytes),
+            size_text(row.image.record.size_bytes, row.rule),
         ]);
         if args.history {
             cells.push(row.history());
@@ -249,14 +253,14 @@ fn print_table(
 }
 
 /// What `--format json` prints.
-fn document(image: &Image) -> Value {
+fn document(image: &Image, rule: NameRule) -> Value {
     let record = &image.record;
-    let names: Vec<_> = image.names.iter().map(ToString::to_string).collect();
+    let names = shown(&image.names, rule);
     json!({
         "Id": record.id.hex(),
         "ParentId": image.parent.map_or(String::new(), |parent| parent.hex()),
         "RepoTags": names,
-        "RepoDigests": image.repo_digests().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "RepoDigests": shown(&image.repo_digests(), rule),
         "Size": record.size_bytes,
         "SharedSize": 0,
         "VirtualSize": record.size_bytes,
@@ -266,7 +270,7 @@ fn document(image: &Image) -> Value {
         "Dangling": image.is_dangling(),
         "Arch": record.platform.arch,
         "Digest": record.manifest().map_or(String::new(), |manifest| manifest.digest.to_string()),
-        "History": image.names_history().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "History": shown(&image.names_history(), rule),
         "IsManifestList": image.is_list,
         "Names": names,
         "Os": record.platform.os,
@@ -280,11 +284,11 @@ fn template_row(row: &Row<'_>, args: &ImagesArgs, now: Timestamp) -> Value {
     let image = row.image;
     let ago = time::human_ago(image.created(), now);
     let at = time::go_string(whole_seconds(image.created()), &TimeZone::system());
-    let mut document = document(image);
+    let mut document = document(image, row.rule);
     document["ID"] = row.id(args.no_trunc).into();
     document["Repository"] = row.repository().into();
     document["Tag"] = row.tag().into();
-    document["Size"] = size::human_spaced(image.record.size_bytes).into();
+    document["Size"] = size_text(image.record.size_bytes, row.rule).into();
     document["Created"] = ago.clone().into();
     document["CreatedSince"] = ago.into();
     document["CreatedAt"] = at.clone().into();
@@ -293,6 +297,18 @@ fn template_row(row: &Row<'_>, args: &ImagesArgs, now: Timestamp) -> Value {
     document["IsDangling"] = image.is_dangling().into();
     document["IsReadOnly"] = false.into();
     document
+}
+
+/// `4.27 MB`, or as docker has it `4.27MB`.
+fn size_text(bytes: u64, rule: NameRule) -> String {
+    match rule {
+        NameRule::Podman => size::human_spaced(bytes),
+        NameRule::Docker => size::human(bytes, 3),
+    }
+}
+
+fn shown(names: &[ImageRef], rule: NameRule) -> Vec<String> {
+    names.iter().map(|name| rule.shown(name)).collect()
 }
 
 /// podman keeps the times of images in seconds.

@@ -1,5 +1,6 @@
 //! `ketch images --tree`: each image with the platforms that its name stands for, as docker shows them.
 
+use crate::base::image_ref::NameRule;
 use crate::base::platform::Platform;
 use crate::base::size;
 use crate::cli::format::table::Table;
@@ -11,6 +12,7 @@ use crate::engine::variants::Variant;
 pub(super) fn print(session: &mut Session<'_>, found: &Images) -> anyhow::Result<()> {
     let mut table =
         Table::new(session, &["IMAGE", "ID", "DISK USAGE", "CONTENT SIZE", "EXTRA"]).columns(0, 3);
+    let rule = session.name_rule();
     for image in &found.items {
         let engine = session.engine()?;
         let variants = engine.variants(image, &found.items)?;
@@ -26,9 +28,15 @@ pub(super) fn print(session: &mut Session<'_>, found: &Images) -> anyhow::Result
         };
         let extra = if image.containers.unwrap_or(0) > 0 { "U" } else { "" };
         let id = image.record.id.hex()[..12].to_owned();
-        table.push([title(image), id, size::human(unpacked, 4), size::human(content, 4), extra.to_owned()]);
+        table.push([
+            title(image, rule),
+            id,
+            size::human(unpacked, 4),
+            size::human(content, 4),
+            extra.to_owned(),
+        ]);
         for further in image.names.iter().skip(1) {
-            table.push([further.to_string()].into_iter().chain(std::iter::repeat_n(String::new(), 4)));
+            table.push([rule.shown(further)].into_iter().chain(std::iter::repeat_n(String::new(), 4)));
         }
         for (at, variant) in variants.iter().enumerate() {
             let branch = if at + 1 == variants.len() { "└─" } else { "├─" };
@@ -39,8 +47,8 @@ pub(super) fn print(session: &mut Session<'_>, found: &Images) -> anyhow::Result
     table.print(session)
 }
 
-fn title(image: &Image) -> String {
-    image.names.first().map_or_else(|| "<untagged>".to_owned(), ToString::to_string)
+fn title(image: &Image, rule: NameRule) -> String {
+    image.names.first().map_or_else(|| "<untagged>".to_owned(), |name| rule.shown(name))
 }
 
 /// One platform; what is not here takes no space.

@@ -1,6 +1,7 @@
 //! `ketch inspect`: prints everything about containers, images and volumes.
 
 mod container;
+mod dockers;
 mod image;
 mod limits;
 mod network;
@@ -14,6 +15,7 @@ use crate::cli::pod::inspect::POD;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::filter::Filters;
+use crate::engine::inspect::ContainerDetails;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::volumes::VolumeRecord;
 
@@ -212,6 +214,9 @@ const CONTAINER: &str = "*define.InspectContainerData";
 /// That of an image's.
 const IMAGE: &str = "*inspect.ImageData";
 
+/// That of a volume's.
+const VOLUME: &str = "*define.InspectVolumeData";
+
 /// That of a network's.
 const NETWORK: &str = "types.Network";
 
@@ -220,6 +225,8 @@ struct Object {
     document: Value,
     type_name: &'static str,
     omit: &'static [&'static str],
+    /// What a container's document was made from.
+    details: Option<Box<ContainerDetails>>,
 }
 
 impl Object {
@@ -227,17 +234,22 @@ impl Object {
     fn tell_as_docker(&mut self) {
         match self.type_name {
             CONTAINER => {
+                if let Some(details) = &self.details {
+                    dockers::container(&mut self.document, details);
+                }
                 docker::named_container(&mut self.document);
                 [self.type_name, _] = TEXT_TIMES;
             }
             IMAGE => {
                 docker::named_image(&mut self.document);
+                dockers::image(&mut self.document);
                 [_, self.type_name] = TEXT_TIMES;
             }
             NETWORK => {
                 let row = crate::cli::network::template_row(&self.document);
                 self.document = docker::network_document(&row);
             }
+            VOLUME => dockers::volume(&mut self.document),
             _ => {}
         }
     }
@@ -279,6 +291,7 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
                     document: container::document(engine, &details, sizes),
                     type_name: CONTAINER,
                     omit: if size { container::OMIT_BUT_SIZES } else { container::OMIT },
+                    details: Some(Box::new(details)),
                 });
             }
             Err(err) if !is_missing(&err) => return Err(err),
@@ -295,6 +308,7 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
                     document: image::document(engine, &details),
                     type_name: IMAGE,
                     omit: image::OMIT,
+                    details: None,
                 });
             }
             Err(err) if !is_missing(&err) || kind == ObjectKind::Image => return Err(err),
@@ -310,7 +324,14 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
     if wants(ObjectKind::Network) {
         match crate::cli::network::document(engine, name, false) {
             Err(err) if is_missing(&err) && kind == ObjectKind::All => {}
-            other => return other.map(|document| Object { document, type_name: NETWORK, omit: &[] }),
+            other => {
+                return other.map(|document| Object {
+                    document,
+                    type_name: NETWORK,
+                    omit: &[],
+                    details: None,
+                });
+            }
         }
     }
     if wants(ObjectKind::Pod) {
@@ -335,7 +356,7 @@ fn volume(engine: &Engine, name: &str) -> Result<Object> {
         _ => err,
     })?;
     let document = volume_document(engine, &volume);
-    Ok(Object { document, type_name: "*define.InspectVolumeData", omit: VOLUME_OMIT })
+    Ok(Object { document, type_name: VOLUME, omit: VOLUME_OMIT, details: None })
 }
 
 /// What is shown of a volume.

@@ -66,10 +66,11 @@ pub(crate) fn load(session: &mut Session<'_>, args: LoadArgs) -> anyhow::Result<
     for image in loaded {
         session.engine()?.record_image("loadfromarchive", &image.id.hex(), &place);
         if image.names.is_empty() {
-            writeln!(session.out, "Loaded image: {}", image.id)?;
+            let what = if session.globals.called.is_docker() { "Loaded image ID" } else { "Loaded image" };
+            writeln!(session.out, "{what}: {}", image.id)?;
         }
         for name in image.names {
-            writeln!(session.out, "Loaded image: {name}")?;
+            writeln!(session.out, "Loaded image: {}", session.name_rule().shown(&name))?;
         }
     }
     Ok(())
@@ -123,7 +124,11 @@ pub(crate) struct ImportArgs {
 
 /// `import`.
 pub(crate) fn import(session: &mut Session<'_>, args: ImportArgs) -> anyhow::Result<()> {
-    let names = args.image.iter().map(|name| image::new_name(name)).collect::<EngineResult<_>>()?;
+    let names = args
+        .image
+        .iter()
+        .map(|name| image::new_name(name, session.name_rule()))
+        .collect::<EngineResult<_>>()?;
     let import = Import {
         names,
         changes: args.change,

@@ -80,6 +80,7 @@ mod signing;
 mod stages;
 mod stats;
 mod stop;
+mod swarm;
 mod system;
 mod tail;
 mod targets;
@@ -134,9 +135,24 @@ pub(crate) fn main() -> ExitCode {
         return done;
     }
     let mut globals = Globals { started_ns, called, ..Globals::default() };
+    globals.config.name_rule = called.name_rule();
     let prepared = circumstances::prepare().map_err(anyhow::Error::from);
     let result = prepared.and_then(|()| dispatch(args.get(1..).unwrap_or_default(), &mut globals));
-    ExitCode::from(result.map_or_else(|err| error::report(&err, &globals), |exit| exit.0))
+    ExitCode::from(result.map_or_else(|err| failed(&err, &globals), |exit| exit.0))
+}
+
+/// Tells of a failure; answers the exit code for it of who was called.
+fn failed(err: &anyhow::Error, globals: &Globals) -> u8 {
+    let code = error::report(err, globals);
+    match called_docker(globals) {
+        true => error::dockers::code(globals.verb, err.downcast_ref::<UsageError>(), code),
+        false => code,
+    }
+}
+
+/// Docker itself was called: Compose has messages and codes of its own.
+fn called_docker(globals: &Globals) -> bool {
+    globals.called.is_docker() && !globals.verb.starts_with("compose")
 }
 
 /// Finds out what is asked for, and does it.
@@ -156,7 +172,10 @@ fn dispatch(args: &[OsString], globals: &mut Globals) -> anyhow::Result<Exit> {
                 Found::Verb { verb, called, rest } => run_verb(verb, &called, rest, globals),
                 Found::Help(path) => help::print(globals, &path),
                 Found::Missing(group) => help::missing_command(globals, &group),
-                Found::Unknown { group, word } => Err(help::unknown_command(&group, &word).into()),
+                Found::Unknown { group, word } => match swarm::refusal(&group, &word) {
+                    Some(refusal) if globals.called.is_docker() => Err(refusal.into()),
+                    _ => Err(help::unknown_command(&group, &word).into()),
+                },
             }
         }
     }
@@ -164,6 +183,7 @@ fn dispatch(args: &[OsString], globals: &mut Globals) -> anyhow::Result<Exit> {
 
 /// Parses the arguments of one verb with a command that knows nothing else, and runs it.
 fn run_verb(verb: &Verb, called: &str, rest: &[OsString], globals: &mut Globals) -> anyhow::Result<Exit> {
+    globals.verb = verb.path;
     let command = verb.command(called);
     let rest = match verb.path {
         "logs" | "container logs" => logs::split_tail(rest),

@@ -1,5 +1,6 @@
 //! `ketch network …`: networks, and who is on them.
 
+pub(crate) mod dockers;
 mod running;
 
 use std::io::Write;
@@ -164,7 +165,8 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
         ignore_existing: args.ignore,
     };
     let network = session.engine()?.create_network(&request)?;
-    Ok(writeln!(session.out, "{}", network.name)?)
+    let created = if session.globals.called.is_docker() { &network.id } else { &network.name };
+    Ok(writeln!(session.out, "{created}")?)
 }
 
 /// List networks
@@ -205,17 +207,24 @@ const SHAPE: Shape = Shape {
 pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> {
     let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
     let filters = Filters::parse(&args.filter, FILTERS)?;
-    let networks = session.engine()?.filtered_networks(&filters)?;
+    let is_docker = session.globals.called.is_docker();
+    let engine = session.engine()?;
+    let networks = match is_docker {
+        true => engine.filtered_among(&filters, dockers::all(engine)?)?,
+        false => engine.filtered_networks(&filters)?,
+    };
+    let id = |network: &Network| -> String {
+        match args.no_trunc {
+            true => network.id.clone(),
+            false => network.id.chars().take(12).collect(),
+        }
+    };
     if args.quiet && !matches!(format, Some(Format::Json)) {
         for network in &networks {
-            writeln!(session.out, "{}", network.name)?;
+            writeln!(session.out, "{}", if is_docker { id(network) } else { network.name.clone() })?;
         }
         return Ok(());
     }
-    let id = |network: &Network| match args.no_trunc {
-        true => network.id.clone(),
-        false => network.id.chars().take(12).collect(),
-    };
     if let Some(format) = format {
         let shape = Shape { heading: !args.noheading, ..SHAPE };
         let row = |network: &Network| -> anyhow::Result<Value> {
@@ -235,10 +244,12 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
         }
         return format::print_rows(session, &shape, &format, &rows);
     }
-    let heading = ["NETWORK ID", "NAME", "DRIVER"];
-    let mut table = Table::new(session, if args.noheading { &[] } else { &heading });
+    let heading = ["NETWORK ID", "NAME", "DRIVER", "SCOPE"];
+    let columns = if is_docker { 4 } else { 3 };
+    let mut table = Table::new(session, if args.noheading { &[] } else { &heading[..columns] });
     for network in &networks {
-        table.push([id(network), network.name.clone(), network.driver.clone()]);
+        let cells = [id(network), network.name.clone(), network.driver.clone(), "local".to_owned()];
+        table.push(cells.into_iter().take(columns));
     }
     table.print(session)
 }
@@ -272,10 +283,15 @@ pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::R
     let format = if args.format.is_empty() { "json" } else { &args.format };
     let format = Format::parse(format, &INSPECT_SHAPE)?;
     let (mut found, mut missing) = (Vec::new(), Vec::new());
+    let is_docker = session.globals.called.is_docker();
     for name in &args.networks {
         let engine = session.engine()?;
         match document(engine, name, args.verbose) {
             Ok(network) => found.push(network),
+            Err(err) if err.kind == Kind::NotFound && is_docker => match dockers::mode(name) {
+                Some(mode) => found.push(record(&mode)?),
+                None => missing.push(err),
+            },
             Err(err) => missing.push(err),
         }
     }

@@ -1,5 +1,7 @@
 //! `ketch ps`: lists containers.
 
+pub(crate) mod dockers;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
@@ -12,14 +14,17 @@ use serde_json::{Map, Value, json};
 
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
+use crate::base::image_ref::NameRule;
 use crate::base::pod::PodId;
 use crate::base::size;
 use crate::base::spec::{MountKind, NetworkMode};
 use crate::base::time;
+use crate::cli::compose::ports as compose_ports;
 use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::ports;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
+use crate::compose::observe;
 use crate::engine::Engine;
 use crate::engine::filter::{self, Filters};
 use crate::engine::list::{Container, Containers, Query};
@@ -183,7 +188,11 @@ fn print_once(session: &mut Session<'_>, args: &PsArgs) -> anyhow::Result<()> {
     }
     let shows_pods = args.pod || format.is_some();
     let pods = if shows_pods { session.engine()?.pod_names()? } else { BTreeMap::new() };
-    let view = View { args, sizes, pods, now: Timestamp::now() };
+    let named = match session.name_rule() {
+        NameRule::Podman => None,
+        NameRule::Docker => Some(dockers::Named::read(session.engine()?)?),
+    };
+    let view = View { args, sizes, pods, now: Timestamp::now(), named };
     if session.lists_as_docker(format.as_ref())? {
         let rows = found.items.iter().map(|container| view.row(container, false));
         return json::print_dockers_lines(session, rows, docker::CONTAINER);
@@ -224,6 +233,11 @@ impl Sizes {
             }
         }
         sizes
+    }
+
+    /// Whether anything was measured.
+    fn are_known(&self) -> bool {
+        !self.changed.is_empty()
     }
 
     /// Changed bytes, and those of all files.
@@ -311,6 +325,8 @@ struct View<'a> {
     /// Names of pods, if they are shown.
     pods: BTreeMap<PodId, String>,
     now: Timestamp,
+    /// What docker's listing asks; none in podman's.
+    named: Option<dockers::Named>,
 }
 
 impl View<'_> {
@@ -332,7 +348,29 @@ impl View<'_> {
         name.cloned().unwrap_or_default()
     }
 
+    fn image(&self, container: &Container) -> String {
+        let of_docker = self.named.as_ref().map(|named| named.image(container, self.args.no_trunc));
+        of_docker.unwrap_or_else(|| image_name(container))
+    }
+
+    fn status(&self, container: &Container) -> String {
+        match self.named {
+            Some(_) => dockers::status(container, self.now),
+            None => status(container, self.now),
+        }
+    }
+
+    fn ports(&self, container: &Container) -> String {
+        match self.named {
+            Some(_) => compose_ports::text(&compose_ports::of(container)),
+            None => ports::text(container),
+        }
+    }
+
     fn short_command(&self, container: &Container) -> String {
+        if self.named.is_some() {
+            return dockers::short_command(container, self.args.no_trunc);
+        }
         let command = command(container);
         match command.char_indices().nth(17) {
             Some((end, _)) if !self.args.no_trunc => format!("{}...", &command[..end]),
@@ -355,15 +393,15 @@ impl View<'_> {
         let mut row = json!({
             "ID": self.id(container),
             "Names": container.name,
-            "Image": image_name(container),
+            "Image": self.image(container),
             "ImageID": image_id,
             "Command": self.short_command(container),
             "Created": summary.created.to_string(),
             "CreatedAt": created_at,
             "CreatedHuman": ago,
             "RunningFor": ago,
-            "Status": status(container, self.now),
-            "Ports": ports::text(container),
+            "Status": self.status(container),
+            "Ports": self.ports(container),
             "Networks": networks(container).join(","),
             "Size": self.size(container),
             "Pod": self.pod_id(container),
@@ -383,6 +421,14 @@ impl View<'_> {
         for (key, value) in document.as_object().expect("made as an object") {
             if !fields.contains_key(key) && key != "Id" {
                 fields.insert(key.clone(), value.clone());
+            }
+        }
+        if self.named.is_some() {
+            fields.insert("State".to_owned(), observe::state(container).into());
+            fields.insert("Networks".to_owned(), dockers::networks(container).join(",").into());
+            fields.insert("Mounts".to_owned(), dockers::mounts(container, self.args.no_trunc).into());
+            if !self.sizes.are_known() {
+                fields.insert("Size".to_owned(), size::human(0, 3).into());
             }
         }
         if whole {
@@ -480,11 +526,11 @@ fn print_table(session: &mut Session<'_>, view: &View<'_>, found: &Containers) -
     for container in &found.items {
         let mut row = vec![
             view.id(container),
-            image_name(container),
+            view.image(container),
             view.short_command(container),
             time::human_ago(container.summary.created, view.now),
-            status(container, view.now),
-            ports::text(container),
+            view.status(container),
+            view.ports(container),
             container.name.clone(),
         ];
         if args.pod {

@@ -130,7 +130,7 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
     request.attach = args.attach.iter().map(|stream| stream.to_ascii_lowercase()).collect();
     let engine = session.engine()?;
     if let Some(name) = args.container.obtain_image(engine)? {
-        request.image = name;
+        request.typed_image = std::mem::replace(&mut request.image, name);
     }
     make_sources(session.globals.called, &request)?;
     let id = create_container(session.engine()?, &mut request)?;
@@ -192,7 +192,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     }
     let engine = session.engine()?;
     if let Some(name) = flags.obtain_image(engine)? {
-        request.image = name;
+        request.typed_image = std::mem::replace(&mut request.image, name);
     }
     let configured = engine.conf().containers.log_driver.as_deref();
     let passthrough = request.log_driver.as_deref().or(configured).filter(|driver| is_passthrough(driver));

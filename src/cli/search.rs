@@ -135,6 +135,9 @@ fn print(
         return print_table(session, args, images);
     };
     let mut rows: Vec<Value> = images.iter().map(|image| row(image, args.no_trunc)).collect();
+    for row in &mut rows {
+        row["Name"] = session.name_rule().shown_text(row["Name"].as_str().unwrap_or_default()).into();
+    }
     let as_docker = session.lists_as_docker(Some(format))?;
     if as_docker || !matches!(format, Format::Json) {
         rows.iter_mut().for_each(docker::hit);
@@ -149,14 +152,20 @@ fn print_table(session: &mut Session<'_>, args: &SearchArgs, images: &[FoundImag
     if images.is_empty() {
         return Ok(());
     }
+    let is_docker = session.globals.called.is_docker();
     let heading: &[&str] = match args.compatible {
+        _ if is_docker => &["NAME", "DESCRIPTION", "STARS", "OFFICIAL"],
         true => &["NAME", "DESCRIPTION", "STARS", "OFFICIAL", "AUTOMATED"],
         false => &["NAME", "DESCRIPTION"],
     };
     let mut table = Table::new(session, heading);
     for image in images {
-        let mut cells = vec![image.name.clone(), description(image, args.no_trunc)];
-        if args.compatible {
+        let name = session.name_rule().shown_text(&image.name);
+        let mut cells = vec![name, description(image, args.no_trunc)];
+        if is_docker {
+            let (hit, ok) = (&image.hit, |is: bool| if is { "[OK]".to_owned() } else { String::new() });
+            cells.extend([hit.stars.to_string(), ok(hit.official)]);
+        } else if args.compatible {
             let (hit, ok) = (&image.hit, |is: bool| if is { "[OK]".to_owned() } else { String::new() });
             cells.extend([hit.stars.to_string(), ok(hit.official), ok(hit.automated)]);
         }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
+use crate::base::image_ref::NameRule;
 use crate::cli::error::{AlreadyReported, FAILED, removal_exit_code, report, shown};
 use crate::cli::format::Format;
 use crate::cli::globals::{Globals, LogLevel};
@@ -147,16 +148,21 @@ impl<'a> Session<'a> {
         Ok(self.conf.get_or_init(|| conf))
     }
 
+    /// What short names of images mean to who called, and how names are shown.
+    pub(crate) fn name_rule(&self) -> NameRule {
+        self.globals.config.name_rule
+    }
+
     /// Tells the user something that is no failure, if they want to know.
     pub(crate) fn warn(&self, message: impl Display) {
         if self.globals.log_level >= LogLevel::Warn {
-            eprintln!("Warning: {}", shown(&message.to_string()));
+            eprintln!("Warning: {}", shown(&self.globals.called.in_its_name(&message.to_string())));
         }
     }
 
     /// Tells what goes on, beside what is printed.
     pub(crate) fn note(&self, message: impl Display) {
-        eprintln!("{}", shown(&message.to_string()));
+        eprintln!("{}", shown(&self.globals.called.in_its_name(&message.to_string())));
     }
 
     /// Reports a failure that does not end the command.

@@ -158,9 +158,12 @@ fn show(
     }
     match format {
         None => {
-            let mut table = Table::new(session, &HEADING);
+            let is_docker = session.globals.called.is_docker();
+            let (heading, columns) =
+                if is_docker { (&DOCKERS_HEADING[..], &COLUMNS[..8]) } else { (&HEADING[..], &COLUMNS[..]) };
+            let mut table = Table::new(session, heading);
             for row in &rows {
-                table.push(COLUMNS.map(|key| row[key].as_str().unwrap_or_default().to_owned()));
+                table.push(columns.iter().map(|key| row[*key].as_str().unwrap_or_default().to_owned()));
             }
             table.print(session)
         }
@@ -172,6 +175,9 @@ fn show(
     }
 }
 
+/// docker's, which lacks the last two.
+const DOCKERS_HEADING: [&str; 8] =
+    ["CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O", "BLOCK I/O", "PIDS"];
 const HEADING: [&str; 10] = [
     "ID",
     "NAME",

@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
 use crate::cli::error::shown;
@@ -123,6 +124,7 @@ fn begin(globals: &Globals, job: usize, words: &[OsString]) -> anyhow::Result<Ru
     let other: OwnedFd = writer.try_clone().map_err(failed)?;
     // The command keeps its copies of the pipe until it is dropped.
     let child = Command::new("/proc/self/exe")
+        .arg0(globals.called.name())
         .args(globals.words())
         .args(words)
         .stdin(Stdio::null())

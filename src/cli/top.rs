@@ -31,6 +31,11 @@ pub(crate) fn run(session: &mut Session<'_>, args: TopArgs) -> anyhow::Result<()
     let name = if args.latest.latest || words.is_empty() { None } else { Some(words.remove(0)) };
     let id = targets::one(session, name.as_ref(), &args.latest)?;
     let engine = session.engine()?;
+    let is_usual = words.is_empty() || words == ["-ef"];
+    if session.globals.called.is_docker() && is_usual {
+        let rows = engine.dockers_top(&id)?;
+        return print(session, rows);
+    }
     match engine.top(&id, &words) {
         Err(err) if err.kind == Kind::Invalid => ps(session, &engine.processes(&id)?, &words, err),
         rows => print(session, rows?),

@@ -8,6 +8,7 @@ pub(crate) mod registries;
 
 use std::path::PathBuf;
 
+use crate::base::image_ref::NameRule;
 use crate::cgroup::service;
 use crate::cgroup::systemd::Sockets;
 use crate::cgroup::unit::{ManagerChoice, Surroundings};
@@ -35,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) mounts_file: Option<PathBuf>,
     /// `--hooks-dir`, in order.
     pub(crate) hooks_dirs: Vec<PathBuf>,
+    /// What short names of images mean, and how names are shown.
+    pub(crate) name_rule: NameRule,
 }
 
 impl Config {
@@ -70,7 +73,7 @@ impl Config {
             conf.engine.hooks_dir = Some(self.hooks_dirs.clone());
         }
         let (registries_conf, mounts_file) = (self.registries_conf.clone(), self.mounts_file.clone());
-        Ok(ContainersConf { registries_conf, mounts_file, ..conf })
+        Ok(ContainersConf { registries_conf, mounts_file, name_rule: self.name_rule, ..conf })
     }
 
     /// Where events go: `--events-backend`, the file that containers.conf names, or that of the store.

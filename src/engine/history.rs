@@ -31,7 +31,8 @@ impl Engine {
         let record = &details.image.record;
         let all = self.store().images().list()?.items;
         let names = Refs::by_image(self.store().refs().list()?.items);
-        let tags = |id: &Digest| names.get(id).into_iter().flatten().map(ToString::to_string).collect();
+        let rule = self.name_rule();
+        let tags = |id: &Digest| names.get(id).into_iter().flatten().map(|name| rule.shown(name)).collect();
         let chain = record.chain_ids();
         let mut layers = chain.iter().copied();
         let mut steps: Vec<Step> = Vec::new();

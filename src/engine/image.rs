@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::{ImageName, ImageRef};
+use crate::base::image_ref::{ImageName, ImageRef, NameRule};
 use crate::base::pattern;
 use crate::base::time;
 use crate::engine::filter::{Filters, boolean, has_label};
@@ -114,7 +114,7 @@ impl Engine {
         found.items.extend(lists);
         let mut items = Vec::with_capacity(found.items.len());
         for image in found.items {
-            if tests.pass(|test| Ok(passes(&image, test)))? {
+            if tests.pass(|test| Ok(passes(&image, test, self.name_rule())))? {
                 items.push(image);
             }
         }
@@ -198,7 +198,7 @@ impl Engine {
         if let Some(name) = self.tag_list(typed, target)? {
             return Ok(name);
         }
-        let name = new_name(target)?;
+        let name = new_name(target, self.name_rule())?;
         let lock = self.lock()?;
         let found = self.image(typed)?;
         // The name moves here from a manifest list that has it.
@@ -221,7 +221,8 @@ impl Engine {
         let image = self.image(typed)?.image;
         let mut going = self.names_of_image(&image.id)?;
         if !names.is_empty() {
-            going = names.iter().map(|name| find_name(&going, name)).collect::<Result<_>>()?;
+            going =
+                names.iter().map(|name| find_name(&going, name, self.name_rule())).collect::<Result<_>>()?;
         }
         for name in going {
             self.take_name(&image.id, &name, &lock)?;
@@ -391,7 +392,7 @@ enum ImageTest {
     NoReference(String),
 }
 
-fn passes(image: &Image, test: &ImageTest) -> bool {
+fn passes(image: &Image, test: &ImageTest, rule: NameRule) -> bool {
     match test {
         ImageTest::Always => true,
         ImageTest::Never => false,
@@ -408,19 +409,23 @@ fn passes(image: &Image, test: &ImageTest) -> bool {
         ImageTest::Label(filter) => has_label(&image.record.labels, filter),
         ImageTest::NoLabel(filter) => !has_label(&image.record.labels, filter),
         ImageTest::Reference(reference, id) => {
-            *id == Some(image.record.id) || matches_reference(image, reference)
+            *id == Some(image.record.id) || matches_reference(image, reference, rule)
         }
-        ImageTest::NoReference(reference) => !matches_reference(image, reference),
+        ImageTest::NoReference(reference) => !matches_reference(image, reference, rule),
     }
 }
 
-fn matches_reference(image: &Image, reference: &str) -> bool {
-    image.names.iter().chain(&image.record.repo_digests).any(|name| name_matches(name, reference))
+fn matches_reference(image: &Image, reference: &str, rule: NameRule) -> bool {
+    image.names.iter().chain(&image.record.repo_digests).any(|name| name_matches(name, reference, rule))
 }
 
 /// True if `reference`, which may be a glob, means this name of an image: as a whole, without its tag, or by the end of
-/// its repository.
-pub(crate) fn name_matches(name: &ImageRef, reference: &str) -> bool {
+/// its repository; by Docker's rule as a whole or without its tag, as it is shown or in full.
+pub(crate) fn name_matches(name: &ImageRef, reference: &str, rule: NameRule) -> bool {
+    if rule == NameRule::Docker {
+        let shown = [name.clone(), name.without_reference()].map(|name| [name.familiar(), name.to_string()]);
+        return shown.as_flattened().iter().any(|text| pattern::glob(reference, text, true));
+    }
     let ends = |text: &str| {
         let mut rest = Some(text);
         while let Some(part) = rest {
@@ -445,8 +450,8 @@ pub(in crate::engine) fn several_names(id: &Digest, names: &[ImageRef]) -> Error
     .hint("remove its names one by one, or use --force")
 }
 
-/// A name that is about to be given: `app` becomes `localhost/app:latest`.
-pub(crate) fn new_name(typed: &str) -> Result<ImageRef> {
+/// A name that is about to be given: `app` becomes `localhost/app:latest`, or by Docker's rule Docker Hub's.
+pub(crate) fn new_name(typed: &str, rule: NameRule) -> Result<ImageRef> {
     let by_digest = || Error::invalid(format!("{typed}: tag by digest not supported"));
     // It could be read as the tag of a repository of that name, which nobody means.
     if typed.starts_with("sha256:") {
@@ -457,17 +462,18 @@ pub(crate) fn new_name(typed: &str) -> Result<ImageRef> {
         return Err(by_digest());
     }
     let full = match name.is_short() {
-        true => name.on(crate::base::image_ref::LOCALHOST),
+        true => name.on(rule.home()),
         false => typed.parse().map_err(|err| Error::invalid(format!("{err}")))?,
     };
     Ok(full.with_default_tag())
 }
 
 /// The one of `names` that `typed` means.
-pub(in crate::engine) fn find_name(names: &[ImageRef], typed: &str) -> Result<ImageRef> {
+pub(in crate::engine) fn find_name(names: &[ImageRef], typed: &str, rule: NameRule) -> Result<ImageRef> {
     let unknown = || Error::not_found(format!("{typed}: tag not known"));
     let name: ImageName = typed.parse().map_err(|err| Error::invalid(format!("{err}")))?;
-    let candidates = name.local_candidates();
-    let exact = names.iter().find(|known| candidates.contains(known));
-    exact.or_else(|| names.iter().find(|known| name.is_tail_of(known))).cloned().ok_or_else(unknown)
+    let candidates = name.local_candidates(rule);
+    let exact = candidates.iter().find(|candidate| names.contains(candidate));
+    let tail = || names.iter().find(|known| rule == NameRule::Podman && name.is_tail_of(known));
+    exact.or_else(tail).cloned().ok_or_else(unknown)
 }

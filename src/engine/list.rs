@@ -99,6 +99,8 @@ pub(crate) struct TypedSummary {
     #[serde(default)]
     pub(crate) entrypoint: Vec<Bytes>,
     pub(crate) command: Vec<Bytes>,
+    #[serde(default)]
+    pub(crate) image: String,
 }
 
 /// What a listing is about.

@@ -49,7 +49,7 @@ impl Engine {
     /// Gives a list a further name, if `typed` means one.
     pub(in crate::engine) fn tag_list(&self, typed: &str, target: &str) -> Result<Option<ImageRef>> {
         let Some(list) = self.store().find_list(typed)? else { return Ok(None) };
-        let name = new_name(target)?;
+        let name = new_name(target, self.name_rule())?;
         let lock = self.lock()?;
         // The name moves here from an image that has it.
         self.store().refs().remove(&name, &lock)?;
@@ -66,7 +66,10 @@ impl Engine {
         let known = self.names_of_list(&list)?;
         let going = match names {
             [] => known.clone(),
-            names => names.iter().map(|name| find_name(&known, name)).collect::<Result<Vec<_>>>()?,
+            names => names
+                .iter()
+                .map(|name| find_name(&known, name, self.name_rule()))
+                .collect::<Result<Vec<_>>>()?,
         };
         if known.iter().all(|name| going.contains(name)) {
             return Err(Error::invalid(format!("{typed}: a manifest list cannot be without a name"))
@@ -89,7 +92,7 @@ impl Engine {
         let Some(list) = self.store().find_list(typed)? else { return Ok(None) };
         let lock = self.lock()?;
         let names = self.names_of_list(&list)?;
-        let by_name = find_name(&names, typed).ok();
+        let by_name = find_name(&names, typed, self.name_rule()).ok();
         let going = match (&by_name, names.len()) {
             (Some(name), 2..) => vec![name.clone()],
             (None, 2..) if !force => return Err(several_names(&list.id, &names)),

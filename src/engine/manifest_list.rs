@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use self::additions::Additions;
 use crate::base::digest::Digest;
-use crate::base::image_ref::ImageRef;
+use crate::base::image_ref::{ImageRef, NameRule};
 use crate::base::manifest::Form;
 use crate::base::platform::Platform;
 use crate::engine::pull::PullEvent;
@@ -86,7 +86,7 @@ impl Engine {
         new: &NewList,
         events: Events<'_>,
     ) -> Result<Digest> {
-        let name = list_name(typed)?;
+        let name = list_name(typed, self.name_rule())?;
         // Before anything is pulled for it.
         self.list_to_amend(&name, new)?;
         let added = self.additions(images, new, &EntryWishes::default(), events)?;
@@ -270,8 +270,8 @@ impl Engine {
 }
 
 /// The full name of a list.
-fn list_name(typed: &str) -> Result<ImageRef> {
-    crate::engine::image::new_name(typed.strip_prefix("containers-storage:").unwrap_or(typed))
+fn list_name(typed: &str, rule: NameRule) -> Result<ImageRef> {
+    crate::engine::image::new_name(typed.strip_prefix("containers-storage:").unwrap_or(typed), rule)
 }
 
 /// A name without its transport, and whether that insists on a registry.

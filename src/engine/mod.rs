@@ -82,6 +82,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 
 use crate::base::id::ContainerId;
+use crate::base::image_ref::NameRule;
 use crate::cgroup::unit::{ManagerChoice, Surroundings};
 use crate::engine::config::Config;
 use crate::engine::config::containers_conf::ContainersConf;
@@ -135,7 +136,7 @@ impl Engine {
     pub(crate) fn with_conf(config: &Config, conf: ContainersConf, tell: Tell) -> Result<Self> {
         conf.engine.set_environment()?;
         Ok(Self {
-            store: Store::open(&config.data_root()?)?,
+            store: Store::open(&config.data_root()?)?.with_name_rule(config.name_rule),
             tell,
             dependents: OnceCell::new(),
             events: config.events_backend(&conf)?,
@@ -151,6 +152,11 @@ impl Engine {
     /// What containers.conf says.
     pub(crate) fn conf(&self) -> &ContainersConf {
         &self.conf
+    }
+
+    /// What short names of images mean, and how names are shown.
+    pub(crate) fn name_rule(&self) -> NameRule {
+        self.store.name_rule()
     }
 
     /// The store.

@@ -380,6 +380,15 @@ impl Engine {
     ///
     /// Those of [`networks`](Self::networks); filters without meaning.
     pub(crate) fn filtered_networks(&self, filters: &Filters) -> Result<Vec<Network>> {
+        self.filtered_among(filters, self.networks()?)
+    }
+
+    /// The ones of `all` that pass.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`networks`](Self::networks); filters without meaning.
+    pub(crate) fn filtered_among(&self, filters: &Filters, all: Vec<Network>) -> Result<Vec<Network>> {
         let mut used = BTreeSet::new();
         if filters.values("dangling").next().is_some() {
             for id in self.store().containers().list()? {
@@ -387,7 +396,7 @@ impl Engine {
             }
         }
         let mut found = Vec::new();
-        for network in self.networks()? {
+        for network in all {
             if passes(&network, filters, &used)? {
                 found.push(network);
             }
@@ -517,17 +526,19 @@ fn passes(network: &Network, filters: &Filters, used: &BTreeSet<String>) -> Resu
             // Docker's: there is one machine, and one network that nobody made.
             "scope" => value == "local",
             "type" => match value.as_str() {
-                "builtin" => network.name == DEFAULT_NETWORK,
-                "custom" => network.name != DEFAULT_NETWORK,
+                "builtin" => is_builtin(network),
+                "custom" => !is_builtin(network),
                 _ => return Err(Error::invalid(format!("invalid filter 'type={value}': builtin or custom"))),
             },
             "dns_enabled" => network.dns_enabled == filter::boolean(key, value)?,
-            _ => {
-                (network.name != DEFAULT_NETWORK && !used.contains(&network.name))
-                    == filter::boolean(key, value)?
-            }
+            _ => (!is_builtin(network) && !used.contains(&network.name)) == filter::boolean(key, value)?,
         })
     })
+}
+
+/// One that nobody made; docker's names of those are no others' (`host`, `none`), or mean ours.
+fn is_builtin(network: &Network) -> bool {
+    [DEFAULT_NETWORK, "bridge", "host", "none"].contains(&network.name.as_str())
 }
 
 /// What is said of a network whose record cannot be read.

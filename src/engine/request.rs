@@ -32,6 +32,8 @@ pub(crate) struct Denied {
 pub(crate) struct ContainerRequest {
     /// Image name or ID; or the directory, with `rootfs`.
     pub(crate) image: String,
+    /// What the user has typed for it, if that led to `image`.
+    pub(crate) typed_image: String,
     /// What `image` would say: a RUN of a build has an image that is no image yet.
     pub(crate) base: Option<Box<ImageFacts>>,
     /// `--rootfs`: `image` is unused, this directory is the root; the flag is `:O`.

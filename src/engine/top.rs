@@ -50,6 +50,18 @@ const DESCRIPTORS: &[(&str, &str)] = &[
 /// What is shown if nothing is asked for.
 const DEFAULT: [&str; 8] = ["user", "pid", "ppid", "pcpu", "etime", "tty", "time", "args"];
 
+/// docker's columns, those of `ps -ef` on the host.
+const DOCKERS: [(&str, &str); 8] = [
+    ("hname", "UID"),
+    ("hpid", "PID"),
+    ("hppid", "PPID"),
+    ("c", "C"),
+    ("start", "STIME"),
+    ("tty", "TTY"),
+    ("clock", "TIME"),
+    ("args", "CMD"),
+];
+
 /// What one container's processes are shown with: its IDs and their names.
 struct View {
     uids: IdMap,
@@ -60,6 +72,8 @@ struct View {
     pids: HashMap<i32, i32>,
     /// Seconds since boot.
     uptime: f64,
+    /// Names of the host's users.
+    host_users: HashMap<u32, String>,
 }
 
 impl Engine {
@@ -71,6 +85,15 @@ impl Engine {
     pub(crate) fn top(&self, id: &ContainerId, wanted: &[String]) -> Result<Vec<Vec<String>>> {
         let columns = columns(wanted)?;
         Ok(table(&columns, &[self.running_record(id)?]))
+    }
+
+    /// As [`top`](Self::top) with docker's columns.
+    ///
+    /// # Errors
+    ///
+    /// Conflict if it does not run.
+    pub(crate) fn dockers_top(&self, id: &ContainerId) -> Result<Vec<Vec<String>>> {
+        Ok(table(&DOCKERS, &[self.running_record(id)?]))
     }
 
     /// As [`top`](Self::top), of those containers that run, each process once.
@@ -154,6 +177,7 @@ impl View {
             users: names(b"etc/passwd"),
             groups: names(b"etc/group"),
             pids: found.iter().map(|process| (process.host_pid, process.pid)).collect(),
+            host_users: names_of(&std::fs::read_to_string("/etc/passwd").unwrap_or_default()),
             uptime: uptime.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0),
         }
     }
@@ -191,6 +215,13 @@ impl View {
             "groups" => process.groups.iter().map(|gid| self.group(*gid)).collect::<Vec<_>>().join(","),
             "hgroup" => process.gids.1.to_string(),
             "hpid" => process.host_pid.to_string(),
+            "hppid" => process.parent.to_string(),
+            "hname" => {
+                self.host_users.get(&process.uids.1).cloned().unwrap_or_else(|| process.uids.1.to_string())
+            }
+            "c" => format!("{:.0}", self.cpu_percent(process).trunc()),
+            "start" => begun(self.age(process)),
+            "clock" => clock((process.user_ticks + process.system_ticks) / TICKS),
             "huser" => process.uids.1.to_string(),
             "label" => label(process.host_pid),
             "nice" => process.nice.to_string(),
@@ -283,6 +314,18 @@ fn elapsed(seconds: f64) -> String {
 fn started(age: f64) -> String {
     let then = jiff::Timestamp::now() - jiff::SignedDuration::from_secs_f64(age);
     then.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string()
+}
+
+/// The same as ps(1) has it: the time of a day, or the day of one that was before.
+fn begun(age: f64) -> String {
+    let then = jiff::Timestamp::now() - jiff::SignedDuration::from_secs_f64(age);
+    let form = if age < 86_400.0 { "%H:%M" } else { "%b%d" };
+    then.to_zoned(jiff::tz::TimeZone::system()).strftime(form).to_string()
+}
+
+/// `00:01:05`.
+fn clock(seconds: u64) -> String {
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 /// The name of a controlling terminal by its device number; `?` for none.

@@ -37,6 +37,8 @@ pub(crate) struct Registries {
     file: PathBuf,
     /// No file says anything, so short names mean Docker Hub.
     unconfigured: bool,
+    /// Docker Hub is all that a short name can mean.
+    hub_alone: bool,
 }
 
 /// `short-name-mode`.
@@ -211,6 +213,19 @@ impl Registries {
         Ok(all)
     }
 
+    /// The same, but short names mean Docker Hub whatever the files say; their mirrors and rules hold.
+    pub(crate) fn searching_hub_alone(self) -> Self {
+        let search = vec![DOCKER_HUB.to_owned()];
+        Self {
+            search,
+            aliases: BTreeMap::new(),
+            mode: Mode::Disabled,
+            unconfigured: false,
+            hub_alone: true,
+            ..self
+        }
+    }
+
     /// What one file says, for fuzzing.
     ///
     /// # Errors
@@ -307,7 +322,7 @@ impl Registries {
 
     /// What a short name means and which file says so, in podman's words; `None` where no file does.
     pub(crate) fn resolution(&self, name: &ImageName) -> Option<String> {
-        if !name.is_short() || self.unconfigured {
+        if !name.is_short() || self.unconfigured || self.hub_alone {
             return None;
         }
         let short = name.repository();

@@ -42,6 +42,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use crate::base::image_ref::NameRule;
 use crate::store::error::io_error;
 pub(crate) use crate::store::error::{Result, StoreError};
 use crate::sys::fs;
@@ -72,6 +73,7 @@ const RESERVE_BYTES: u64 = 1 << 20;
 pub(crate) struct Store {
     root: PathBuf,
     dir: OwnedFd,
+    name_rule: NameRule,
 }
 
 impl Store {
@@ -95,11 +97,21 @@ impl Store {
             }
             Err(err) => return Err(io_error("open the store", &root)(err)),
         };
-        let store = Self { root, dir };
+        let store = Self { root, dir, name_rule: NameRule::default() };
         // Only what is a store is closed: anything else may be everybody's.
         store.check_format()?;
         store.close_to_others()?;
         Ok(store)
+    }
+
+    /// The same store, in which short names of images mean what `rule` says.
+    pub(crate) fn with_name_rule(self, name_rule: NameRule) -> Self {
+        Self { name_rule, ..self }
+    }
+
+    /// What short names of images mean.
+    pub(crate) fn name_rule(&self) -> NameRule {
+        self.name_rule
     }
 
     /// The directory that holds everything; absolute.

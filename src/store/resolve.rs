@@ -4,14 +4,14 @@
 //!
 //! 1. the exact full name (`docker.io/library/app:latest` if that was typed);
 //! 2. for a short name: `localhost/app`, `docker.io/library/app` ([`ImageName::local_candidates`]);
-//! 3. for a short name: any repository that ends in it, if that is one image;
+//! 3. for a short name: any repository that ends in it, if that is one image (not by Docker's [`NameRule`]);
 //! 4. the beginning of one image ID, `sha256:` before it or not;
 //! 5. `name@digest`: a repository digest, or the manifest or index of an image with a name in that repository.
 //!
 //! A manifest list has a name like an image, and stands for the one of its images that is for this machine.
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::{ImageName, ImageRef};
+use crate::base::image_ref::{ImageName, ImageRef, NameRule};
 use crate::base::manifest::{Document, IndexEntry};
 use crate::base::platform::Platform;
 use crate::store::Store;
@@ -44,7 +44,7 @@ impl Store {
     /// [`StoreError::Damaged`] if it cannot be read.
     pub(crate) fn find_list(&self, typed: &str) -> Result<Option<Item>> {
         if let Ok(name) = typed.parse::<ImageName>() {
-            for full in name.local_candidates() {
+            for full in name.local_candidates(self.name_rule()) {
                 if full.digest().is_none() && self.refs().get(&full).is_ok() {
                     return Ok(None);
                 }
@@ -97,7 +97,7 @@ impl Store {
     }
 
     fn image_by_name(&self, typed: &str, name: &ImageName) -> Result<Option<Resolved>> {
-        for full in name.local_candidates() {
+        for full in name.local_candidates(self.name_rule()) {
             let found = match full.digest() {
                 // A tag beside the digest is not looked at, as in Docker.
                 Some(digest) => self.image_by_digest(digest, |known| known.name() == full.name())?,
@@ -113,7 +113,7 @@ impl Store {
                 Err(err) => return Err(err),
             }
         }
-        if !name.is_short() {
+        if !name.is_short() || self.name_rule() == NameRule::Docker {
             return Ok(None);
         }
         if let Some(digest) = name.digest() {

@@ -70,7 +70,7 @@ impl Call {
 
 /// Does it.
 pub(super) fn run(session: &mut Session<'_>, args: &BuildArgs, call: Call) -> anyhow::Result<Exit> {
-    let (request, _) = args.request()?;
+    let (request, _) = args.request(session.name_rule())?;
     let engine = session.engine()?;
     let outcome = match call.method {
         Method::Outline => look::outline(engine, &request).map(Answer::Outline),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::base::csv;
+use crate::base::image_ref::NameRule;
 use crate::base::mount_syntax;
 use crate::cli::container_flags::bytes;
 use crate::cli::container_flags::limits::LimitFlags;
@@ -272,7 +273,7 @@ impl SourceFlags {
 
 impl ImageFlags {
     /// Puts these flags' part into a request.
-    pub(super) fn fill(&self, request: &mut BuildRequest) -> Result<()> {
+    pub(super) fn fill(&self, request: &mut BuildRequest, rule: NameRule) -> Result<()> {
         for text in &self.annotation {
             let (key, value) = pair(text, "--annotation", "KEY=VALUE")?;
             annotate(request, &key, &value)?;
@@ -306,7 +307,7 @@ impl ImageFlags {
         });
         request.times.epoch = self.timestamp.or(self.source_date_epoch).or(of_args.transpose()?);
         for name in &self.tag {
-            request.names.push(crate::engine::image::new_name(name)?);
+            request.names.push(crate::engine::image::new_name(name, rule)?);
         }
         Ok(())
     }

@@ -149,7 +149,7 @@ fn make(session: &mut Session<'_>, args: &ImagetoolsArgs) -> anyhow::Result<()> 
     let progress = Progress::new(args.dry_run || matches!(args.progress.as_str(), "quiet" | "none"));
     for tag in &args.tag {
         // Checks that it can be a name, too.
-        new_name(tag)?;
+        new_name(tag, session.name_rule())?;
         let full = on_registry(tag)?;
         let name = full.to_string();
         let was_there = engine.manifest_list(&name).is_ok();

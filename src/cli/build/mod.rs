@@ -27,6 +27,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
+use crate::base::image_ref::NameRule;
 use crate::base::manifest::Form;
 use crate::base::platform::Platform;
 use crate::cli::build::attest::AttestFlags;
@@ -212,7 +213,7 @@ fn run_one(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Result<(Exit, 
     if let Some(call) = args.call.instead(args.check) {
         return Ok((call::run(session, &args, call)?, None));
     }
-    let (mut request, delivery) = args.request()?;
+    let (mut request, delivery) = args.request(session.name_rule())?;
     request.form = match args.format.or(delivery.form) {
         Some(form) => form,
         None => session.engine()?.conf().engine.default_form()?,
@@ -338,14 +339,14 @@ fn push_to(
 }
 
 impl BuildArgs {
-    fn request(&self) -> Result<(BuildRequest, Delivery), Error> {
+    fn request(&self, rule: NameRule) -> Result<(BuildRequest, Delivery), Error> {
         let mut request = BuildRequest {
             context: self.context.clone().unwrap_or_else(|| ".".into()).into(),
             ..BuildRequest::default()
         };
         request.single_layer = !self.layers;
         self.source.fill(&mut request)?;
-        self.image.fill(&mut request)?;
+        self.image.fill(&mut request, rule)?;
         self.cache.fill(&mut request)?;
         request.platform = self.platforms.single();
         request.form = self.format.unwrap_or_default();
@@ -373,7 +374,7 @@ impl BuildArgs {
                 flags::annotate(&mut request, key, value)?;
             }
             for name in &export.names {
-                request.names.push(crate::engine::image::new_name(name)?);
+                request.names.push(crate::engine::image::new_name(name, rule)?);
             }
             delivery.extend(export.delivery);
         }
@@ -394,6 +395,11 @@ impl BuildArgs {
             "plain" => Mode::BuildKit,
             "tty" => Mode::Live,
             "rawjson" => Mode::Json,
+            // Standard output is left alone, and may be anything.
+            _ if session.globals.called.is_docker() => {
+                let is_tty = std::io::IsTerminal::is_terminal(&std::io::stderr());
+                if is_tty && can_draw() && self.logfile.is_none() { Mode::Live } else { Mode::BuildKit }
+            }
             _ if session.out_is_tty
                 && std::io::IsTerminal::is_terminal(&std::io::stderr())
                 && can_draw()
@@ -427,12 +433,17 @@ impl BuildArgs {
             return Ok(());
         }
         let mut lines = Vec::new();
-        if !self.quiet && self.progress != "quiet" {
-            for name in &request.names {
-                writeln!(lines, "Successfully tagged {name}")?;
+        let is_quiet = self.quiet || self.progress == "quiet";
+        match session.globals.called.is_docker() {
+            true if is_quiet => writeln!(lines, "{id}")?,
+            true => {}
+            false => {
+                for name in request.names.iter().filter(|_| !is_quiet) {
+                    writeln!(lines, "Successfully tagged {name}")?;
+                }
+                writeln!(lines, "{}", id.hex())?;
             }
         }
-        writeln!(lines, "{}", id.hex())?;
         match &self.logfile {
             // As podman: all that would be written goes there.
             Some(path) => {

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
 use crate::base::platform::Platform;
@@ -101,6 +102,7 @@ impl Getter<'_> {
     /// Starts a pull in a process of its own.
     fn begin(&self, image: &ToPull) -> Result<Child> {
         let mut command = Command::new("/proc/self/exe");
+        command.arg0(self.globals.called.name());
         command.args(self.globals.words()).args(["pull", "--quiet"]);
         if let Some(platform) = &image.platform {
             command.args(["--platform", platform]);

@@ -7,11 +7,11 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::base::{size, time};
+use crate::base::{image_ref, size, time};
 use crate::cli::compose::{open, ports};
 use crate::cli::format::table::Table;
 use crate::cli::format::{self, Shape};
-use crate::cli::ps;
+use crate::cli::ps::{self, dockers};
 use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
 use crate::compose::observe;
@@ -142,21 +142,6 @@ pub(crate) fn ps(session: &mut Session<'_>, args: PsArgs) -> anyhow::Result<()> 
     }
 }
 
-/// Entrypoint and command in one line, the parts quoted as Docker quotes them: those with blanks.
-fn command(container: &Container) -> String {
-    let mut line = String::new();
-    let typed = &container.summary.as_typed;
-    for (place, word) in typed.entrypoint.iter().chain(&typed.command).enumerate() {
-        let word = word.to_string_lossy();
-        match place {
-            0 => line.push_str(&word),
-            _ if word.contains(' ') => line.push_str(&format!(" '{}'", word.replace('\'', "\\'"))),
-            _ => line.push_str(&format!(" {word}")),
-        }
-    }
-    line
-}
-
 /// The name of its image as the file has it, if it is still that one.
 fn image(container: &Container, project: &Project) -> String {
     let name = ps::image_name(container);
@@ -167,41 +152,17 @@ fn image(container: &Container, project: &Project) -> String {
             name.strip_suffix(typed.as_str()).is_some_and(|before| before.is_empty() || before.ends_with('/'))
         })
     };
-    typed.filter(is_same).unwrap_or_else(|| familiar(&name))
-}
-
-/// The name of an image as Docker shows it: without the registry that is meant anyway.
-fn familiar(name: &str) -> String {
-    let short = ["docker.io/library/", "docker.io/", "localhost/"];
-    short.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name).to_owned()
-}
-
-/// The state in Docker's words: one that is paused is up all the same.
-fn status(container: &Container, now: Timestamp) -> String {
-    let ended = container.status.record.as_ref().and_then(|record| record.ended.as_ref());
-    if let Some(end) = ended.filter(|_| container.will_restart()) {
-        return format!("Restarting ({}) {}", end.exit_code, time::human_ago(end.at, now));
-    }
-    if !container.status.paused {
-        return ps::status(container, now).replace(" (starting)", " (health: starting)");
-    }
-    let since = container.status.record.as_ref().map_or(now, |record| record.started);
-    format!("Up {} (Paused)", time::human(now.duration_since(since)))
+    typed.filter(is_same).unwrap_or_else(|| image_ref::shortest(&name))
 }
 
 /// One container in docker compose's field names.
 fn row(container: &Container, project: &Project, now: Timestamp, no_trunc: bool) -> Value {
     let labels = &container.summary.labels;
-    let command = command(container);
-    let command = match command.char_indices().nth(19) {
-        Some((end, _)) if !no_trunc => format!("{}…", &command[..end]),
-        _ => command,
-    };
     let label_text: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let code = container.status.exit_code();
     let ports = ports::of(container);
     json!({
-        "Command": format!("{command:?}"),
+        "Command": dockers::short_command(container, no_trunc),
         "CreatedAt": time::go_string(container.summary.created, &jiff::tz::TimeZone::system()),
         "ExitCode": code,
         "Health": container.health.map_or("", |health| health.word()),
@@ -220,7 +181,7 @@ fn row(container: &Container, project: &Project, now: Timestamp, no_trunc: bool)
         "Service": labels.get(label::SERVICE),
         "Size": "0B",
         "State": observe::state(container),
-        "Status": status(container, now),
+        "Status": dockers::status(container, now),
     })
 }
 
@@ -317,7 +278,13 @@ pub(crate) fn images(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Res
         let record = session.engine()?.store().images().get(&image.id);
         let bytes = record.map_or(0, |record| record.size_bytes);
         let (repository, tag) = image.name.rsplit_once(':').unwrap_or((image.name.as_str(), "<none>"));
-        rows.push((container.name.clone(), familiar(repository), tag.to_owned(), image.id.hex(), bytes));
+        rows.push((
+            container.name.clone(),
+            image_ref::shortest(repository),
+            tag.to_owned(),
+            image.id.hex(),
+            bytes,
+        ));
     }
     rows.sort();
     if args.quiet {

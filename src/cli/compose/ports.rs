@@ -11,19 +11,19 @@ use crate::engine::list::Container;
 
 /// One port of a container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Port {
+pub(in crate::cli) struct Port {
     /// Inside.
-    pub(super) private: u16,
+    pub(in crate::cli) private: u16,
     /// The host's address; empty if it is not published.
-    pub(super) ip: String,
+    pub(in crate::cli) ip: String,
     /// The host's port; 0 if it is not published.
-    pub(super) public: u16,
-    pub(super) protocol: String,
+    pub(in crate::cli) public: u16,
+    pub(in crate::cli) protocol: String,
 }
 
 impl Port {
     /// `0.0.0.0:8080`, `[::]:8080`.
-    pub(super) fn address(&self) -> String {
+    pub(in crate::cli) fn address(&self) -> String {
         if self.ip.contains(':') {
             format!("[{}]:{}", self.ip, self.public)
         } else {
@@ -33,7 +33,7 @@ impl Port {
 }
 
 /// The ports of a container, those inside in their order. One that does not run has none.
-pub(super) fn of(container: &Container) -> Vec<Port> {
+pub(in crate::cli) fn of(container: &Container) -> Vec<Port> {
     if !container.status.phase.is_running() {
         return Vec::new();
     }
@@ -60,7 +60,7 @@ pub(super) fn of(container: &Container) -> Vec<Port> {
 
 /// The ports in one line. Rows of them are one: of those that are only exposed, and of those that have the same number
 /// outside; the others stand for themselves, at the end.
-pub(super) fn text(ports: &[Port]) -> String {
+pub(in crate::cli) fn text(ports: &[Port]) -> String {
     let mut rows: Vec<(&Port, u16)> = Vec::new();
     let mut open: Vec<(&Port, u16)> = Vec::new();
     let mut single: Vec<String> = Vec::new();
@@ -90,7 +90,7 @@ pub(super) fn text(ports: &[Port]) -> String {
 }
 
 /// Each port by itself, as JSON; null if there are none.
-pub(super) fn document(ports: &[Port]) -> Value {
+pub(in crate::cli) fn document(ports: &[Port]) -> Value {
     let port = |port: &Port| {
         json!({
             "URL": port.ip,

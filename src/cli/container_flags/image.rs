@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use crate::base::image_ref::{DOCKER_HUB, ImageName, NameRule};
+use crate::cli::error::shown;
 use crate::cli::progress::Progress;
 use crate::cli::pull::{PlatformArgs, RegistryArgs, parse_policy};
 use crate::engine::pull::{self, PullPolicy};
@@ -58,6 +60,15 @@ impl ImageFlags {
         // The usual case costs nothing more than the look-up.
         if policy == PullPolicy::Missing && self.platform.wanted().is_none() && engine.image(image).is_ok() {
             return Ok(None);
+        }
+        if engine.name_rule() == NameRule::Docker
+            && policy == PullPolicy::Missing
+            && !self.quiet
+            && engine.image(image).is_err()
+            && let Ok(name) = image.parse::<ImageName>()
+        {
+            let name = name.on(DOCKER_HUB).with_default_tag();
+            eprintln!("Unable to find image '{}' locally", shown(&name.familiar()));
         }
         let request = self.registry.request(policy, self.platform.wanted());
         let progress = Progress::new(self.quiet);

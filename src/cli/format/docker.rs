@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use crate::cli::build::BUILDX;
+use crate::cli::network::dockers;
 use crate::compose::project::COMPATIBLE;
 use crate::engine::events::dockers_word;
 use crate::net::ipam::{LeaseRange, Subnet};
@@ -127,6 +128,7 @@ pub(crate) fn network_document(row: &Value) -> Value {
     };
     let mut document = pick(row, NETWORK_DOCUMENT);
     document["Id"] = row["id"].clone();
+    document["Name"] = dockers::name(row["Name"].as_str().unwrap_or_default()).into();
     if let Value::Object(containers) = &mut document["Containers"] {
         containers.values_mut().for_each(|container| *container = pick(container, ENDPOINT));
     } else {

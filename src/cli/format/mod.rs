@@ -147,7 +147,7 @@ pub(crate) fn print_rows(
     let result =
         if is_over_all { render(&Value::Array(rows.to_vec())) } else { rows.iter().try_for_each(render) };
     if *table {
-        text = table::align(&text);
+        text = table::align(&text, session.globals.called);
     }
     session.out.write_all(text.as_bytes())?;
     Ok(result?)

@@ -1,12 +1,14 @@
-//! Aligns columns as podman does: Go's tabwriter with a minimum width of 12 and 2 blanks between.
+//! Aligns columns as podman does: Go's tabwriter with a minimum width of 12 and 2 blanks between; where docker was called,
+//! with 10 and 3, as docker does.
 
 use std::io::Write;
 
 use crate::base::escape::Escaped;
+use crate::cli::called::Called;
 use crate::cli::session::Session;
 
 /// Rows of cells.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
     escape: bool,
@@ -22,9 +24,13 @@ struct Columns {
     padding: usize,
 }
 
-impl Default for Columns {
-    fn default() -> Self {
-        Self { min_width: 12, padding: 2 }
+impl Columns {
+    /// podman's, or docker's.
+    fn of(called: Called) -> Self {
+        match called.is_docker() {
+            true => Self { min_width: 10, padding: 3 },
+            false => Self { min_width: 12, padding: 2 },
+        }
     }
 }
 
@@ -33,7 +39,7 @@ impl Table {
     pub(crate) fn new(session: &Session<'_>, heading: &[&str]) -> Self {
         let heading = heading.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
         let rows = if heading.is_empty() { Vec::new() } else { vec![heading] };
-        Self { rows, escape: session.out_is_tty, columns: Columns::default() }
+        Self { rows, escape: session.out_is_tty, columns: Columns::of(session.globals.called) }
     }
 
     /// Another minimum width of columns, and other blanks between them, than podman's.
@@ -69,10 +75,10 @@ fn one_line(cell: String) -> String {
 }
 
 /// Aligns the cells of `text`: tabs end cells, line ends end rows.
-pub(crate) fn align(text: &str) -> String {
+pub(crate) fn align(text: &str, called: Called) -> String {
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
     let mut out = String::with_capacity(text.len() * 2);
-    layout(&rows, Columns::default(), &mut out);
+    layout(&rows, Columns::of(called), &mut out);
     out
 }
 
@@ -118,7 +124,7 @@ mod tests {
             ("a long first cell\tb\nx\na\tb\n", "a long first cell  b\nx\na           b\n"),
             ("", ""),
         ] {
-            assert_eq!(align(text), want, "{text}");
+            assert_eq!(align(text, Called::Ketch), want, "{text}");
         }
     }
 }

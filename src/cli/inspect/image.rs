@@ -39,7 +39,9 @@ pub(super) const OMIT: &[&str] = &[
 pub(super) fn document(engine: &Engine, details: &ImageDetails) -> Value {
     let ImageDetails { image, config, config_json, manifest_json } = details;
     let record = &image.record;
-    let names: Vec<_> = image.names.iter().map(ToString::to_string).collect();
+    let rule = engine.name_rule();
+    let shown = |names: &[ImageRef]| names.iter().map(|name| rule.shown(name)).collect::<Vec<_>>();
+    let names = shown(&image.names);
     let labels = match record.labels.is_empty() {
         true => Value::Null,
         false => json!(record.labels),
@@ -49,7 +51,7 @@ pub(super) fn document(engine: &Engine, details: &ImageDetails) -> Value {
         "Id": record.id.hex(),
         "Digest": record.manifest().map_or(String::new(), |manifest| manifest.digest.to_string()),
         "RepoTags": names,
-        "RepoDigests": image.repo_digests().iter().map(ImageRef::to_string).collect::<Vec<_>>(),
+        "RepoDigests": shown(&image.repo_digests()),
         "Parent": image.parent.map_or(String::new(), |parent| parent.hex()),
         "Comment": last.map_or("", |step| step.comment.as_str()),
         "Created": image.created().to_string(),
@@ -70,7 +72,7 @@ pub(super) fn document(engine: &Engine, details: &ImageDetails) -> Value {
         "ManifestType": record.manifest().map_or("", |manifest| manifest.media_type.as_str()),
         "User": config.config.user,
         "History": history(config_json),
-        "NamesHistory": image.names_history().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "NamesHistory": shown(&image.names_history()),
     });
     document["HealthCheck"] = health_check(config_json);
     document

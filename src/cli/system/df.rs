@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::base::bytes::Bytes;
+use crate::base::image_ref::NameRule;
 use crate::base::size;
 use crate::base::time;
 use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
@@ -53,9 +54,14 @@ pub(crate) fn df(session: &mut Session<'_>, args: DfArgs) -> anyhow::Result<()> 
     if args.verbose {
         return print_objects(session, &usage);
     }
-    let lines = lines(&usage);
+    let rule = session.name_rule();
+    let lines = lines(&usage, rule);
     if session.lists_as_docker(format.as_ref())? {
-        return json::print_dockers_lines(session, lines.iter().map(document), docker::USAGE);
+        return json::print_dockers_lines(
+            session,
+            lines.iter().map(|line| document(line, rule)),
+            docker::USAGE,
+        );
     }
     match format {
         None => {
@@ -66,23 +72,23 @@ pub(crate) fn df(session: &mut Session<'_>, args: DfArgs) -> anyhow::Result<()> 
                     line.total.to_string(),
                     line.active.to_string(),
                     size::human(line.bytes, 4),
-                    reclaimable(line),
+                    reclaimable(line, rule),
                 ]);
             }
             table.print(session)
         }
         Some(Format::Json) => {
-            let documents: Vec<Value> = lines.iter().map(document).collect();
+            let documents: Vec<Value> = lines.iter().map(|line| document(line, rule)).collect();
             json::print_list(session, &documents, &[], "    ")
         }
         Some(template) => {
-            let rows: Vec<Value> = lines.iter().map(document).collect();
+            let rows: Vec<Value> = lines.iter().map(|line| document(line, rule)).collect();
             format::print_rows(session, &SHAPE, &template, &rows)
         }
     }
 }
 
-fn lines(usage: &Usage) -> Vec<Line> {
+fn lines(usage: &Usage, rule: NameRule) -> Vec<Line> {
     let used = usage.images.iter().filter(|image| image.image.containers != Some(0));
     let unused = usage.images.iter().filter(|image| image.image.containers == Some(0));
     let running = usage.containers.iter().filter(|user| user.container.is_up());
@@ -112,8 +118,8 @@ fn lines(usage: &Usage) -> Vec<Line> {
             reclaimable: free.map(|volume| volume.bytes).sum(),
         },
     ];
-    // Who has never built sees podman's three lines.
-    if !usage.builds.is_empty() {
+    // Who has never built sees podman's three lines; docker has four.
+    if !usage.builds.is_empty() || rule == NameRule::Docker {
         let free = usage.builds.iter().filter(|kept| !kept.shared);
         lines.push(Line {
             kind: "Build Cache",
@@ -127,7 +133,10 @@ fn lines(usage: &Usage) -> Vec<Line> {
 }
 
 /// `10.7kB (50%)`.
-fn reclaimable(line: &Line) -> String {
+fn reclaimable(line: &Line, rule: NameRule) -> String {
+    if rule == NameRule::Docker && (line.bytes == 0 || line.kind == "Build Cache") {
+        return size::human(line.reclaimable, 4);
+    }
     let percent = match line.bytes {
         0 => 0,
         // Rounded to the next whole percent.
@@ -136,7 +145,7 @@ fn reclaimable(line: &Line) -> String {
     format!("{} ({percent}%)", size::human(line.reclaimable, 4))
 }
 
-fn document(line: &Line) -> Value {
+fn document(line: &Line, rule: NameRule) -> Value {
     json!({
         "Type": line.kind,
         "Total": line.total,
@@ -145,7 +154,7 @@ fn document(line: &Line) -> Value {
         "RawReclaimable": line.reclaimable,
         "TotalCount": line.total,
         "Size": size::human(line.bytes, 4),
-        "Reclaimable": reclaimable(line),
+        "Reclaimable": reclaimable(line, rule),
     })
 }
 
@@ -156,11 +165,12 @@ fn print_objects(session: &mut Session<'_>, usage: &Usage) -> anyhow::Result<()>
     let heading =
         ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"];
     let mut table = Table::new(session, &heading);
+    let rule = session.name_rule();
     for used in &usage.images {
         let image = &used.image;
         let none = || ("<none>".to_owned(), "<none>".to_owned());
         let name = |name: &crate::base::image_ref::ImageRef| {
-            (name.name(), name.tag().unwrap_or("<none>").to_owned())
+            (rule.shown(&name.without_reference()), name.tag().unwrap_or("<none>").to_owned())
         };
         let names: Vec<_> = match image.names.is_empty() {
             true => vec![none()],

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use crate::base::image_ref::NameRule;
 use crate::base::manifest::Form;
 use crate::base::toml_text::without_comments;
 use crate::engine::Tell;
@@ -41,6 +42,9 @@ pub(crate) struct ContainersConf {
     /// `--registries-conf`, which no file can say.
     #[serde(skip)]
     pub(crate) registries_conf: Option<PathBuf>,
+    /// What short names of images mean to who calls, as well.
+    #[serde(skip)]
+    pub(crate) name_rule: NameRule,
     /// `--default-mounts-file`, as well.
     #[serde(skip)]
     pub(crate) mounts_file: Option<PathBuf>,

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::base::digest::Digest;
 use crate::base::image_document;
-use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef, LOCALHOST};
+use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef, LOCALHOST, NameRule};
 use crate::base::manifest::{Descriptor, Document, Form, ImageConfig, IndexEntry, Manifest};
 use crate::base::platform::Platform;
 use crate::engine::load::parts::Parts;
@@ -80,7 +80,9 @@ impl Found {
         self.said.iter().any(|said| said == name)
             || self.names.iter().any(|known| {
                 known.to_string() == name
-                    || name.parse::<ImageName>().is_ok_and(|name| name.local_candidates().contains(known))
+                    || name
+                        .parse::<ImageName>()
+                        .is_ok_and(|name| name.local_candidates(NameRule::default()).contains(known))
             })
     }
 }

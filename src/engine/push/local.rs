@@ -51,7 +51,7 @@ pub(super) fn push(
                 found.ok_or_else(|| Error::invalid("docker-archive: holds images, and no lists of them"))?;
             // Without a name of its own, the archive has the one that the image was found by.
             let names = match name {
-                Some(name) => vec![crate::engine::image::new_name(name)?],
+                Some(name) => vec![crate::engine::image::new_name(name, pusher.engine.name_rule())?],
                 None => found.name.iter().filter(|name| name.digest().is_none()).cloned().collect(),
             };
             let chosen = Chosen::named(found.image.clone(), names);

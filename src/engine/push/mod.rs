@@ -90,7 +90,7 @@ pub(crate) fn names_of_repository(engine: &Engine, typed: &str) -> Result<Vec<St
         return Err(Error::invalid("tag can't be used with --all-tags/-a"));
     }
     let known = engine.store().refs().list()?.items;
-    for candidate in wanted.local_candidates() {
+    for candidate in wanted.local_candidates(engine.name_rule()) {
         let here = known.iter().filter(|record| record.name.name() == candidate.name());
         // What was typed, not what it is called here, says where to: `app` is Docker Hub's.
         let named = |full: &ImageRef| match full.tag().filter(|_| wanted.is_short()) {

@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::base::image_ref::ImageRef;
+use crate::base::image_ref::{ImageRef, NameRule};
 use crate::base::time;
 use crate::engine::config::containers_conf::{ContainersConf, EngineConf};
 use crate::engine::config::registries as files;
@@ -126,6 +126,10 @@ impl Remote {
     pub(in crate::engine) fn new(options: &RemoteOptions, conf: &ContainersConf) -> Result<Self> {
         let registries = Registries::load(&files::registries(conf))
             .map_err(|err| Error::new(Kind::Invalid, "read the configuration of registries").because(err))?;
+        let registries = match conf.name_rule {
+            NameRule::Podman => registries,
+            NameRule::Docker => registries.searching_hub_alone(),
+        };
         let mut options = options.configured(&conf.engine)?.complete();
         options.stores = options.stores.with_helpers(registries.helpers());
         Ok(Self { options, registries })

@@ -175,6 +175,10 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
             attach: request.attach.clone(),
             volumes_from: request.volumes_from.clone(),
             publish_all: request.publish_all,
+            image: match request.typed_image.as_str() {
+                "" => request.image.clone(),
+                typed => typed.to_owned(),
+            },
         },
     })
 }

@@ -31,10 +31,11 @@ pub(super) fn archive(engine: &Engine, images: &[Saved], out: &mut Output) -> Re
         if out.is_new(&config) {
             out.add(&config, &image.config)?;
         }
-        let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
+        let rule = engine.name_rule();
+        let names: Vec<String> = image.names.iter().map(|name| rule.shown(name)).collect();
         let top = Engine::diff_ids(image).last().unwrap_or(image.record.id).hex();
         for name in &image.names {
-            let tags = repositories.entry(name.name()).or_default();
+            let tags = repositories.entry(rule.shown(&name.without_reference())).or_default();
             tags.insert(name.tag().unwrap_or("latest").to_owned(), top.clone().into());
         }
         list.push(json!({"Config": config, "RepoTags": names, "Layers": layers}));

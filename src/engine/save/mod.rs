@@ -126,7 +126,7 @@ impl Engine {
         };
         let mut names: Vec<ImageRef> = Vec::new();
         for name in further {
-            let name = crate::engine::image::new_name(name)?;
+            let name = crate::engine::image::new_name(name, self.name_rule())?;
             if !names.contains(&name) {
                 names.push(name);
             }

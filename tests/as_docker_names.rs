@@ -1,0 +1,144 @@
+//! Through a link named docker: what images are called, wherever they are shown, and what a short name means.
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{Output, Sandbox, ketch_binary};
+use serde_json::Value;
+
+/// A sandbox in which ketch is called docker, too.
+struct Docker {
+    sandbox: Sandbox,
+    link: PathBuf,
+}
+
+impl Docker {
+    fn new() -> Self {
+        let sandbox = Sandbox::new();
+        let link = sandbox.path("docker");
+        std::os::unix::fs::symlink(ketch_binary(), &link).expect("make a link");
+        Self { sandbox, link }
+    }
+
+    fn run(&self, words: &str) -> Output {
+        self.sandbox.program(&self.link, words.split(' ')).run()
+    }
+
+    #[track_caller]
+    fn ok(&self, words: &str) -> String {
+        self.run(words).ok().to_owned()
+    }
+
+    /// Builds an image of that name with something in it that no other has.
+    #[track_caller]
+    fn build(&self, name: &str, mark: &str) -> String {
+        self.sandbox.write("ctx/Dockerfile", format!("FROM localhost/bb\nLABEL mark={mark}\n"));
+        let context = self.sandbox.path("ctx");
+        self.ok(&format!("build -q -t {name} {}", context.display()))
+    }
+}
+
+/// `docker build -t app`, and then all that asks for it.
+#[test]
+fn a_built_image_is_found_and_shown_by_the_name_it_was_given() {
+    let docker = Docker::new();
+    let id = docker.build("app", "one");
+    assert!(id.starts_with("sha256:") && id.len() == 71, "{id}");
+    docker.ok("tag app user/app:2");
+    docker.ok("tag app reg.example:5000/x");
+    for name in ["app", "app:latest", "docker.io/library/app", "index.docker.io/library/app", "user/app:2"] {
+        assert_eq!(docker.ok(&format!("image inspect -f {{{{.Id}}}} {name}")), id, "{name}");
+        assert_eq!(docker.ok(&format!("run --rm --net none {name} echo ran")), "ran");
+    }
+    let shown = docker.ok("images --format {{.Repository}}:{{.Tag}}");
+    let mut shown: Vec<&str> = shown.lines().collect();
+    shown.sort_unstable();
+    assert_eq!(shown, ["app:latest", "localhost/bb:latest", "reg.example:5000/x:latest", "user/app:2"]);
+    for (reference, want) in
+        [("app", "app:latest"), ("user/app", "user/app:2"), ("docker.io/user/app", "user/app:2"), ("x", "")]
+    {
+        let said = docker.ok(&format!("images --format {{{{.Repository}}}}:{{{{.Tag}}}} {reference}"));
+        assert_eq!(said, want, "{reference}");
+    }
+    let document: Value = serde_json::from_str(&docker.ok("inspect --type image app")).expect("JSON");
+    let tags: Vec<&str> =
+        document[0]["RepoTags"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    assert_eq!(tags.len(), 3, "{tags:?}");
+    for tag in ["app:latest", "user/app:2", "reg.example:5000/x:latest"] {
+        assert!(tags.contains(&tag), "{tags:?}");
+    }
+    assert!(document[0]["RepoDigests"].to_string().contains("\"app@sha256:"), "{document}");
+    // With its own name, ketch tells all of it.
+    assert!(docker.sandbox.ok(["images", "--format", "{{.Repository}}"]).contains("docker.io/library/app"));
+    assert_eq!(docker.sandbox.ok(["image", "inspect", "app", "--format", "sha256:{{.Id}}"]), id);
+
+    assert_eq!(docker.ok("rmi user/app:2"), "Untagged: user/app:2");
+    let archive = docker.sandbox.path("app.tar");
+    docker.ok(&format!("save -o {} app", archive.display()));
+    let manifest =
+        docker.sandbox.program("tar", ["-xOf", archive.to_str().expect("UTF-8"), "manifest.json"]).run();
+    assert!(manifest.ok().contains(r#""RepoTags":["app:latest"]"#), "{}", manifest.stdout);
+    docker.ok("rmi reg.example:5000/x app");
+    assert_eq!(docker.ok(&format!("load -i {}", archive.display())), "Loaded image: app:latest");
+    assert_eq!(docker.ok("image inspect -f {{.Id}} app"), id);
+}
+
+/// Whoever asks for `nginx` never gets another repository that ends so, nor one that was made here where Docker
+/// Hub's is there.
+#[test]
+fn a_short_name_is_docker_hub_s() {
+    let docker = Docker::new();
+    docker.ok("tag localhost/bb quay.example/team/nginx");
+    assert!(docker.run("image inspect nginx").fails(1).contains("No such image: nginx:latest"));
+    assert!(docker.run("rmi nginx").fails(1).contains("No such image: nginx:latest"));
+    // podman's rule finds it.
+    docker.sandbox.ok(["image", "inspect", "nginx"]);
+    let refused = docker.run("create --pull never nginx");
+    assert!(refused.fails(1).contains("No such image: nginx:latest"), "{}", refused.stderr);
+
+    let own = docker.sandbox.ok(["build", "-q", "-t", "nginx", &context(&docker, "own")]);
+    assert_eq!(docker.ok("image inspect -f {{.Id}} nginx"), format!("sha256:{own}"), "better than none");
+    let hubs = docker.build("docker.io/library/nginx", "hub");
+    assert_eq!(docker.ok("image inspect -f {{.Id}} nginx"), hubs);
+    assert_eq!(docker.ok("image inspect -f {{.Id}} localhost/nginx"), format!("sha256:{own}"));
+    assert_eq!(docker.sandbox.ok(["image", "inspect", "nginx", "--format", "{{.Id}}"]), own);
+    docker.ok("rmi nginx");
+    assert!(docker.ok("images --format {{.Repository}}").contains("localhost/nginx"));
+
+    // What registries.conf says of short names is for podman.
+    docker.sandbox.write(
+        "registries.conf",
+        "unqualified-search-registries = ['quay.example']\n[aliases]\nfedora = 'reg.example/fedora'\n",
+    );
+    let file = docker.sandbox.path("registries.conf");
+    let refused = docker.run(&format!("--registries-conf {} pull --retry 0 fedora", file.display()));
+    assert!(refused.fails(1).contains("docker.io/library/fedora"), "{}", refused.stderr);
+}
+
+fn context(docker: &Docker, mark: &str) -> String {
+    docker.sandbox.write("own/Dockerfile", format!("FROM localhost/bb\nLABEL mark={mark}\n"));
+    docker.sandbox.path("own").display().to_string()
+}
+
+/// The column IMAGE and `.Config.Image` have what was typed, and the ID once that name means another image.
+#[test]
+fn containers_keep_the_name_that_was_typed() {
+    let docker = Docker::new();
+    let id = docker.build("app", "one");
+    let typed = ["app", "app:latest", "docker.io/library/app", &id];
+    for (at, name) in typed.iter().enumerate() {
+        docker.ok(&format!("run -d --name c{at} --net none {name} sleep 1000"));
+        assert_eq!(docker.ok(&format!("inspect -f {{{{.Config.Image}}}} c{at}")), *name);
+    }
+    let image = |name: &str| docker.ok(&format!("ps --format {{{{.Image}}}} --filter name={name}"));
+    let short = &id[7..19];
+    assert_eq!(["c0", "c1", "c2", "c3"].map(image), ["app", "app:latest", "docker.io/library/app", short]);
+    docker.build("app", "two");
+    assert_eq!(["c0", "c1", "c2", "c3"].map(image), [short; 4]);
+    assert_eq!(docker.ok("inspect -f {{.Image}} c0"), id);
+    assert!(
+        docker.ok("events --stream=false --filter event=start --filter container=c0").contains("image=app")
+    );
+    docker.ok("rm -f -t 0 c0 c1 c2 c3");
+}

@@ -1,0 +1,225 @@
+//! Through a link named docker: messages, exit codes, columns and documents that scripts read.
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{Output, Sandbox, ketch_binary};
+use serde_json::Value;
+
+/// A sandbox in which ketch is called docker, too.
+struct Docker {
+    sandbox: Sandbox,
+    link: PathBuf,
+}
+
+impl Docker {
+    fn new() -> Self {
+        let sandbox = Sandbox::new();
+        let link = sandbox.path("docker");
+        std::os::unix::fs::symlink(ketch_binary(), &link).expect("make a link");
+        Self { sandbox, link }
+    }
+
+    fn run(&self, words: &str) -> Output {
+        self.sandbox.program(&self.link, words.split(' ')).run()
+    }
+
+    #[track_caller]
+    fn ok(&self, words: &str) -> String {
+        self.run(words).ok().to_owned()
+    }
+
+    #[track_caller]
+    fn json(&self, words: &str) -> Value {
+        serde_json::from_str(&self.ok(words)).expect("it is JSON")
+    }
+}
+
+#[test]
+fn failures_have_docker_s_words_and_codes() {
+    let docker = Docker::new();
+    docker.ok("run --name box --net none localhost/bb true");
+    docker.ok("run -d --name up --net none localhost/bb sleep 1000");
+    let up = docker.ok("inspect -f {{.Id}} up");
+    let stopped = docker.ok("inspect -f {{.Id}} box");
+    for (words, code, said) in [
+        ("rm nosuch", 1, "Error response from daemon: No such container: nosuch"),
+        ("stop nosuch", 1, "Error response from daemon: No such container: nosuch"),
+        ("logs nosuch", 1, "Error response from daemon: No such container: nosuch"),
+        ("exec nosuch true", 1, "Error response from daemon: No such container: nosuch"),
+        ("container inspect nosuch", 1, "Error response from daemon: No such container: nosuch"),
+        ("inspect nosuch", 1, "Error: No such object: nosuch"),
+        ("image inspect nosuch", 1, "Error response from daemon: No such image: nosuch:latest"),
+        ("rmi reg.example/nosuch:1", 1, "Error response from daemon: No such image: reg.example/nosuch:1"),
+        ("volume inspect nosuch", 1, "Error response from daemon: get nosuch: no such volume"),
+        ("volume rm nosuch", 1, "Error response from daemon: get nosuch: no such volume"),
+        ("network inspect nosuch", 1, "Error response from daemon: network nosuch not found"),
+        ("exec box true", 1, &format!("Error response from daemon: container {stopped} is not running")),
+        ("kill box", 1, "Error response from daemon: cannot kill container: "),
+        (
+            "create --name up localhost/bb",
+            1,
+            &format!(
+                "Error response from daemon: Conflict. The container name \"/up\" is already in use by container \"{up}\". \
+                 You have to remove (or rename) that container to be able to reuse that name."
+            ),
+        ),
+        ("run --rm --net none localhost/bb nosuch", 127, "docker: Error response from daemon: "),
+        ("run --name up localhost/bb", 125, "docker: Error response from daemon: Conflict. "),
+        ("run --bogus localhost/bb", 125, "docker: unknown flag: --bogus"),
+        ("ps --bogus", 125, "unknown flag: --bogus"),
+        ("bogus", 1, ""),
+    ] {
+        let output = docker.run(words);
+        let first = output.fails(code).lines().next().unwrap_or_default();
+        assert!(first.starts_with(said), "{words}: {}", output.stderr);
+    }
+    assert_eq!(docker.run("exec up sh -c exit${IFS}3").stderr, "");
+    assert!(docker.run("ps --bogus").stderr.contains("\nRun 'docker ps --help' for more information"));
+    // podman's and its own name keep theirs.
+    assert!(docker.sandbox.ketch(["exec", "box", "true"]).fails(255).starts_with("Error: can only create"));
+    let pulled = docker.run("run --rm --retry 0 reg.invalid/nosuch:1");
+    assert!(
+        pulled.fails(125).starts_with("Unable to find image 'reg.invalid/nosuch:1' locally\n"),
+        "{}",
+        pulled.stderr
+    );
+    docker.ok("rm -f -t 0 up");
+}
+
+/// Commands that a message tells to type begin with the name that was called.
+#[test]
+fn messages_name_the_program_that_was_called() {
+    let docker = Docker::new();
+    docker.ok("create --name box --net none localhost/bb true");
+    let said = docker.run("exec box true");
+    assert!(said.stderr.contains("docker start ") && !said.stderr.contains("ketch"), "{}", said.stderr);
+    assert!(docker.ok("ps --help").contains("Usage: docker ps"));
+    assert!(docker.sandbox.ok(["ps", "--help"]).contains("Usage: ketch ps"));
+    for word in ["swarm init", "node ls", "service ls", "stack ls", "config ls"] {
+        let said = docker.run(word);
+        let first = "Error response from daemon: This node is not a swarm manager";
+        assert!(said.fails(1).starts_with(first), "{word}: {}", said.stderr);
+    }
+    for word in ["plugin ls", "trust sign x", "checkpoint ls x"] {
+        let said = docker.run(word);
+        assert_eq!(said.fails(1).trim_end().lines().count(), 1, "{word}: {}", said.stderr);
+        assert!(said.stderr.contains("ketch"), "{word}: {}", said.stderr);
+    }
+    assert!(docker.sandbox.ketch(["swarm", "init"]).fails(125).contains("unrecognized command"));
+}
+
+/// BuildKit has the steps on standard error, and `-q` the ID on standard output.
+#[test]
+fn a_build_leaves_standard_output_alone() {
+    let docker = Docker::new();
+    docker.sandbox.write("ctx/Dockerfile", "FROM localhost/bb\nRUN echo from-the-step\n");
+    let context = docker.sandbox.path("ctx").display().to_string();
+    let id_file = docker.sandbox.path("id").display().to_string();
+    let built = docker.run(&format!("build --network none --iidfile {id_file} -t app {context}"));
+    assert_eq!(built.ok(), "");
+    for line in ["from-the-step", "naming to docker.io/library/app", "writing image sha256:"] {
+        assert!(built.stderr.contains(line), "{line}: {}", built.stderr);
+    }
+    let id = docker.ok(&format!("build --network none -q {context}"));
+    assert_eq!(id, docker.sandbox.read("id"));
+    assert_eq!(docker.ok("images --no-trunc -q app"), id);
+    docker.sandbox.write("ctx/Dockerfile", "FROM localhost/bb\nRUN exit 7\n");
+    let failed = docker.run(&format!("build --network none {context}"));
+    assert!(failed.fails(1).contains("ERROR: failed to solve: "), "{}", failed.stderr);
+    assert_eq!(failed.stdout, "");
+    // As podman has it under its own name.
+    assert!(docker.sandbox.ketch(["build", "--network=none", &context]).fails(7).contains("Error: "));
+}
+
+#[test]
+fn listings_have_docker_s_columns() {
+    let docker = Docker::new();
+    docker.ok("volume create data");
+    docker.ok("run -d --name box -v data:/d --net none --expose 80 localhost/bb sleep 1000");
+    let head = |words: &str| docker.ok(words).lines().next().unwrap_or_default().to_owned();
+    for (words, want) in [
+        ("ps", "CONTAINER ID   IMAGE          COMMAND        CREATED"),
+        ("top box", "UID         PID         PPID"),
+        ("top box -ef", "UID         PID         PPID"),
+        ("images", "REPOSITORY     TAG       IMAGE ID"),
+        ("history localhost/bb", "IMAGE "),
+        ("stats --no-stream", "CONTAINER ID   NAME      CPU %     MEM USAGE / LIMIT"),
+        ("network ls", "NETWORK ID     NAME      DRIVER    SCOPE"),
+        ("volume ls", "DRIVER    VOLUME NAME"),
+    ] {
+        let said = head(words);
+        let (said_words, want_words): (Vec<_>, Vec<_>) =
+            (said.split_whitespace().collect(), want.split_whitespace().collect());
+        assert!(said_words.starts_with(&want_words), "{words}: {said}");
+    }
+    assert!(
+        head("network ls").starts_with("NETWORK ID     NAME      DRIVER    SCOPE"),
+        "three blanks between"
+    );
+    let top = docker.ok("top box");
+    let process: Vec<&str> = top.lines().nth(1).expect("a process").split_whitespace().collect();
+    assert_eq!(process[7..], ["sleep", "1000"], "{top}");
+    assert!(process[1] == docker.ok("inspect -f {{.State.Pid}} box"), "the host's number: {top}");
+    assert_eq!(
+        docker.ok("ps --format {{.Command}};{{.Networks}};{{.Mounts}};{{.State}};{{.Ports}}"),
+        "\"sleep 1000\";none;data;running;80/tcp"
+    );
+    docker.ok("rm -f -t 0 box");
+    let usage = docker.ok("system df");
+    assert_eq!(usage.lines().count(), 5, "{usage}");
+
+    // Networks: docker's three are there.
+    assert_eq!(docker.ok("network ls --format {{.Name}}:{{.Driver}}"), "bridge:bridge\nhost:host\nnone:null");
+    let id = docker.ok("network create net");
+    assert_eq!(id.len(), 64, "{id}");
+    assert_eq!(docker.ok("network ls -q --filter name=^net$"), id[..12]);
+    assert_eq!(docker.ok("network ls -q --filter type=custom"), id[..12]);
+    assert_eq!(docker.ok("network ls -q --filter name=nosuch"), "");
+    for (name, driver) in [("bridge", "bridge"), ("host", "host"), ("none", "null"), ("net", "bridge")] {
+        let network = &docker.json(&format!("network inspect {name}"))[0];
+        assert_eq!((&network["Name"], &network["Driver"]), (&name.into(), &driver.into()));
+    }
+    assert_eq!(docker.ok("network inspect -f {{.Name}} bridge"), "bridge");
+    docker.ok("network rm net");
+}
+
+#[test]
+fn inspect_has_docker_s_shapes() {
+    let docker = Docker::new();
+    docker.ok("volume create data");
+    docker.ok(
+        "create --name box -v data:/d:ro --ulimit nofile=100:200 --log-opt max-size=1m localhost/bb true",
+    );
+    docker.ok("network create net");
+    docker.ok("create --name other --network net localhost/bb true");
+    let document = &docker.json("inspect box")[0];
+    let host = &document["HostConfig"];
+    assert_eq!(document["State"]["Status"], "created");
+    assert_eq!(document["Config"]["Image"], "localhost/bb");
+    assert_eq!(host["Binds"], serde_json::json!(["data:/d:ro"]));
+    assert_eq!(host["NetworkMode"], "bridge");
+    assert_eq!(
+        (&host["IpcMode"], &host["PidMode"], &host["UTSMode"]),
+        (&"private".into(), &"".into(), &"".into())
+    );
+    assert_eq!((&host["CapAdd"], &host["CgroupnsMode"]), (&Value::Null, &"private".into()));
+    assert_eq!(host["Ulimits"][0], serde_json::json!({"Name": "nofile", "Soft": 100, "Hard": 200}));
+    assert_eq!(host["LogConfig"]["Config"]["max-size"], "1m");
+    let mount = &document["Mounts"][0];
+    assert_eq!(
+        (&mount["Name"], &mount["Driver"], &mount["RW"]),
+        (&"data".into(), &"local".into(), &false.into())
+    );
+    assert_eq!(mount.get("Options"), None);
+    assert!(document["NetworkSettings"]["Networks"]["bridge"].is_object(), "{document}");
+    assert_eq!(docker.ok("inspect -f {{.HostConfig.NetworkMode}} other"), "net");
+    let volume = &docker.json("volume inspect data")[0];
+    assert_eq!(volume.as_object().expect("an object").len(), 7, "{volume}");
+    let image = &docker.json("image inspect localhost/bb")[0];
+    assert!(image["Metadata"]["LastTagTime"].is_string());
+    assert_eq!(docker.ok("inspect -f {{.Name}} data"), "data");
+    docker.ok("rm box other");
+    docker.ok("network rm net");
+}
