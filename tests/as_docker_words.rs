@@ -69,7 +69,7 @@ fn failures_have_docker_s_words_and_codes() {
         ("run --name up localhost/bb", 125, "docker: Error response from daemon: Conflict. "),
         ("run --bogus localhost/bb", 125, "docker: unknown flag: --bogus"),
         ("ps --bogus", 125, "unknown flag: --bogus"),
-        ("bogus", 1, ""),
+        ("bogus", 1, "docker: unknown command: docker bogus"),
     ] {
         let output = docker.run(words);
         let first = output.fails(code).lines().next().unwrap_or_default();
@@ -185,13 +185,37 @@ fn listings_have_docker_s_columns() {
     docker.ok("network rm net");
 }
 
+/// Scripts read what went, and the space, below docker's titles.
+#[test]
+fn what_was_pruned_is_told_below_titles() {
+    let docker = Docker::new();
+    docker.ok("create --name box --net none localhost/bb true");
+    let id = docker.ok("inspect -f {{.Id}} box");
+    assert_eq!(
+        docker.ok("container prune -f"),
+        format!("Deleted Containers:\n{id}\n\nTotal reclaimed space: 0B")
+    );
+    assert_eq!(docker.ok("container prune -f"), "Total reclaimed space: 0B");
+    docker.ok("volume create");
+    assert!(docker.ok("volume prune -f").starts_with("Deleted Volumes:\n"));
+    docker.ok("network create net");
+    assert_eq!(docker.ok("network prune -f"), "Deleted Networks:\nnet\n");
+    docker.ok("create --name box --net none localhost/bb true");
+    let image = docker.ok("commit box");
+    assert!(image.starts_with("sha256:"), "{image}");
+    assert!(docker.ok("image prune -f").starts_with(&format!("Deleted Images:\ndeleted: {image}\n\nTotal")));
+    let image = docker.ok("commit box made");
+    assert_eq!(docker.ok("rmi made"), format!("Untagged: made:latest\nDeleted: {image}"));
+    docker.sandbox.ok(["rm", "box"]);
+    docker.sandbox.ok(["create", "--name=box", "--net=none", "bb", "true"]);
+    assert!(!docker.sandbox.ok(["container", "prune", "-f"]).contains("Deleted"));
+}
+
 #[test]
 fn inspect_has_docker_s_shapes() {
     let docker = Docker::new();
     docker.ok("volume create data");
-    docker.ok(
-        "create --name box -v data:/d:ro --ulimit nofile=100:200 --log-opt max-size=1m localhost/bb true",
-    );
+    docker.ok("create --name box -v data:/d:ro --ulimit nofile=100:200 --log-opt tag=seen localhost/bb true");
     docker.ok("network create net");
     docker.ok("create --name other --network net localhost/bb true");
     let document = &docker.json("inspect box")[0];
@@ -206,7 +230,7 @@ fn inspect_has_docker_s_shapes() {
     );
     assert_eq!((&host["CapAdd"], &host["CgroupnsMode"]), (&Value::Null, &"private".into()));
     assert_eq!(host["Ulimits"][0], serde_json::json!({"Name": "nofile", "Soft": 100, "Hard": 200}));
-    assert_eq!(host["LogConfig"]["Config"]["max-size"], "1m");
+    assert_eq!(host["LogConfig"]["Config"]["tag"], "seen");
     let mount = &document["Mounts"][0];
     assert_eq!(
         (&mount["Name"], &mount["Driver"], &mount["RW"]),

@@ -539,3 +539,16 @@ fn a_unit_of_systemd_is_a_label_of_its_containers() {
     let label = "--format={{index .Config.Labels \"PODMAN_SYSTEMD_UNIT\"}}";
     assert_eq!(sandbox.ok(["inspect", label, "c"]), "web.service");
 }
+
+/// ketch itself needs more descriptors than that before the command is executed.
+#[test]
+fn a_limit_of_descriptors_may_be_small() {
+    let sandbox = Sandbox::new();
+    for most in ["4", "10"] {
+        let limit = format!("--ulimit=nofile={most}:{most}");
+        let run = ["run", "--rm", "--net=none", &limit, "bb", "sh", "-c", "ulimit -n"];
+        assert_eq!(sandbox.ok(run), most);
+    }
+    sandbox.write("ctx/Dockerfile", "FROM bb\nRUN test $(ulimit -n) = 10\n");
+    sandbox.ok(["build", "-q", "--network=none", "--ulimit=nofile=10:10", "ctx"]);
+}

@@ -141,6 +141,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result
         // As podman: without the prefix, which `build --iidfile` has.
         std::fs::write(path, id.hex()).with_context(|| format!("write {}", path.display()))?;
     }
-    writeln!(session.out, "{}", id.hex())?;
+    let id = if session.globals.called.is_docker() { id.to_string() } else { id.hex() };
+    writeln!(session.out, "{id}")?;
     Ok(())
 }

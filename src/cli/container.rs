@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::base::id::ContainerId;
 use crate::cli::session::{Exit, Session};
+use crate::cli::system::print_pruned;
 use crate::cli::usage::UsageError;
 use crate::engine::Error;
 use crate::engine::filter::{self, Filters};
@@ -51,9 +52,8 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
         return Ok(());
     }
     let pruned = session.engine()?.prune_containers(&filters)?;
-    for id in &pruned.removed {
-        writeln!(session.out, "{id}")?;
-    }
+    let removed = pruned.removed.iter().map(ToString::to_string);
+    print_pruned(session, "Deleted Containers", removed, Some(pruned.bytes))?;
     session.outcome_of(pruned.failed)
 }
 

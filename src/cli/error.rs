@@ -81,9 +81,16 @@ pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
     if let Some(hint) = err.chain().find_map(|e| of_engine(e)?.hint.as_deref()) {
         text.push_str(&format!("hint: {}\n", named(hint)));
     }
+    if is_dockers && dockers::is_run(globals.verb) && !err.is::<UsageError>() {
+        text.push_str(&format!("\nRun '{} run --help' for more information\n", globals.called.name()));
+    }
     if let Some(usage) = err.downcast_ref::<UsageError>() {
         for line in usage.advice() {
-            let line = match line.strip_prefix("See ").filter(|_| is_dockers) {
+            let page = line.strip_prefix("See ").or_else(|| line.strip_prefix("Try "));
+            let line = match page
+                .map(|page| page.trim_end_matches(" for more information"))
+                .filter(|_| is_dockers)
+            {
                 Some(page) => format!("\nRun {page} for more information"),
                 None => line.clone(),
             };

@@ -10,6 +10,7 @@ use crate::base::platform::Platform;
 use crate::base::size;
 use crate::cli::error::removal_exit_code;
 use crate::cli::session::{Exit, Session};
+use crate::cli::system::{deleted_image, print_pruned};
 use crate::cli::usage::UsageError;
 use crate::engine::build::prune::PruneBuilds;
 use crate::engine::filter::{self, Filters};
@@ -187,7 +188,9 @@ pub(crate) fn print_removed(session: &mut Session<'_>, removed: &Removed) -> any
         writeln!(session.out, "Untagged: {}", session.name_rule().shown(name))?;
     }
     for id in &removed.deleted {
-        writeln!(session.out, "Deleted: {}", id.hex())?;
+        // docker has a digest here.
+        let id = if session.globals.called.is_docker() { id.to_string() } else { id.hex() };
+        writeln!(session.out, "Deleted: {id}")?;
     }
     Ok(())
 }
@@ -229,9 +232,9 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
         return Ok(());
     }
     let pruned = session.engine()?.prune_images(args.all, &filters)?;
-    for id in &pruned.removed {
-        writeln!(session.out, "{}", id.hex())?;
-    }
+    let called = session.globals.called;
+    let removed = pruned.removed.iter().map(|id| deleted_image(called, id));
+    print_pruned(session, "Deleted Images", removed, Some(pruned.bytes))?;
     let mut failed = pruned.failed;
     if args.build_cache {
         let cache = session.engine()?.prune_builds(PruneBuilds { all: true, ..PruneBuilds::default() })?;

@@ -13,6 +13,7 @@ use crate::base::network::mac_text;
 use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::labels::labels;
 use crate::cli::session::{Exit, Session};
+use crate::cli::system::print_pruned;
 use crate::engine::filter::Filters;
 use crate::engine::lifecycle::Grace;
 use crate::engine::network::{FILTERS, NetworkRequest};
@@ -307,7 +308,10 @@ pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::R
         }
         Format::Json => json::print(session, &json::pretty(&Value::Array(found), &[], "     "))?,
         _ => {
-            let rows: Vec<Value> = found.iter().map(template_row).collect();
+            let mut rows: Vec<Value> = found.iter().map(template_row).collect();
+            for row in rows.iter_mut().filter(|_| is_docker) {
+                row["Name"] = dockers::name(row["Name"].as_str().unwrap_or_default()).into();
+            }
             format::print_rows(session, &INSPECT_SHAPE, &format, &rows)?;
         }
     }
@@ -438,10 +442,8 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     {
         return Ok(());
     }
-    for name in session.engine()?.prune_networks(&filters)? {
-        writeln!(session.out, "{name}")?;
-    }
-    Ok(())
+    let removed = session.engine()?.prune_networks(&filters)?;
+    print_pruned(session, "Deleted Networks", removed.into_iter(), None)
 }
 
 /// Check whether a network exists

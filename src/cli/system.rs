@@ -5,8 +5,10 @@ use std::io::Write;
 use clap::Args;
 use jiff::SignedDuration;
 
+use crate::base::digest::Digest;
 use crate::base::size;
 use crate::base::time;
+use crate::cli::called::Called;
 use crate::cli::session::Session;
 use crate::engine::build::prune::PruneBuilds;
 use crate::engine::filter::{self, Filters};
@@ -86,7 +88,8 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     section(session, "Deleted Pods", pods.removed.iter().map(ToString::to_string))?;
     section(session, "Deleted Containers", containers.removed.iter().map(ToString::to_string))?;
     section(session, "Deleted Volumes", volumes.removed.into_iter())?;
-    section(session, "Deleted Images", images.removed.iter().map(|id| id.hex()))?;
+    let called = session.globals.called;
+    section(session, "Deleted Images", images.removed.iter().map(|id| deleted_image(called, id)))?;
     section(session, "Deleted Networks", networks.into_iter())?;
     section(session, "Deleted build cache objects", builds.removed.into_iter())?;
     writeln!(session.out, "Total reclaimed space: {}", size::human(bytes, 4))?;
@@ -102,18 +105,47 @@ fn prune_leftovers(session: &mut Session<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Prints what of one kind was removed, below a title.
 fn section(
     session: &mut Session<'_>,
     title: &str,
     items: impl ExactSizeIterator<Item = String>,
 ) -> anyhow::Result<()> {
-    if items.len() > 0 {
-        writeln!(session.out, "{title}")?;
+    let is_docker = session.globals.called.is_docker();
+    let is_empty = items.len() == 0;
+    if !is_empty {
+        writeln!(session.out, "{title}{}", if is_docker { ":" } else { "" })?;
     }
     for item in items {
         writeln!(session.out, "{item}")?;
     }
+    if is_docker && !is_empty {
+        writeln!(session.out)?;
+    }
     Ok(())
+}
+
+/// What a `prune` of one kind has removed: a line for each, and as docker has it below a title, with the space at the end
+/// where that was measured.
+pub(crate) fn print_pruned(
+    session: &mut Session<'_>,
+    title: &str,
+    items: impl ExactSizeIterator<Item = String>,
+    bytes: Option<u64>,
+) -> anyhow::Result<()> {
+    if !session.globals.called.is_docker() {
+        return Ok({ items }.try_for_each(|item| writeln!(session.out, "{item}"))?);
+    }
+    section(session, title, items)?;
+    if let Some(bytes) = bytes {
+        writeln!(session.out, "Total reclaimed space: {}", size::human(bytes, 4))?;
+    }
+    Ok(())
+}
+
+/// An image that is gone, as a prune tells of it.
+pub(crate) fn deleted_image(called: Called, id: &Digest) -> String {
+    if called.is_docker() { format!("deleted: {id}") } else { id.hex() }
 }
 
 /// Look for damage in the store

@@ -9,6 +9,7 @@ use crate::cli::format::{self, Format, Shape, docker, json};
 use crate::cli::inspect;
 use crate::cli::labels::labels;
 use crate::cli::session::{Exit, Session};
+use crate::cli::system::print_pruned;
 use crate::cli::usage::UsageError;
 use crate::engine::filter::{self, Filters};
 use crate::engine::lifecycle::Grace;
@@ -292,8 +293,6 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
         }
     }
     let pruned = session.engine()?.prune_volumes(all, &filters)?;
-    for name in &pruned.removed {
-        writeln!(session.out, "{name}")?;
-    }
+    print_pruned(session, "Deleted Volumes", pruned.removed.into_iter(), Some(pruned.bytes))?;
     session.outcome_of(pruned.failed)
 }

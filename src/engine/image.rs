@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::{ImageName, ImageRef, NameRule};
+use crate::base::image_ref::{ImageName, ImageRef, NameRule, shortest};
 use crate::base::pattern;
 use crate::base::time;
 use crate::engine::filter::{Filters, boolean, has_label};
@@ -423,8 +423,12 @@ fn matches_reference(image: &Image, reference: &str, rule: NameRule) -> bool {
 /// its repository; by Docker's rule as a whole or without its tag, as it is shown or in full.
 pub(crate) fn name_matches(name: &ImageRef, reference: &str, rule: NameRule) -> bool {
     if rule == NameRule::Docker {
-        let shown = [name.clone(), name.without_reference()].map(|name| [name.familiar(), name.to_string()]);
-        return shown.as_flattened().iter().any(|text| pattern::glob(reference, text, true));
+        return [name.clone(), name.without_reference()].iter().any(|name| {
+            let full = name.to_string();
+            // What was made here under another name of ketch is found by what it was called.
+            let shown = [name.familiar(), shortest(&full), full];
+            shown.iter().any(|text| pattern::glob(reference, text, true))
+        });
     }
     let ends = |text: &str| {
         let mut rest = Some(text);

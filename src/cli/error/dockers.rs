@@ -1,17 +1,23 @@
 //! How docker words and ends a failure: what scripts look for in its messages, and its exit codes.
 
-use crate::base::image_ref::{ImageName, NameRule};
+use crate::base::image_ref::{ImageName, ImageRef, NameRule};
 use crate::cli::usage::UsageError;
 use crate::engine::{self, Kind};
 
-/// The word of the verb and how a message begins that the engine has for it.
+/// Whether a verb is `run`, whose failures are told apart from its command's.
+pub(super) fn is_run(verb: &str) -> bool {
+    matches!(verb, "run" | "container run")
+}
+
+/// How a message about a failure of `verb` begins.
 pub(super) fn beginning(verb: &str, err: Option<&engine::Error>) -> &'static str {
     let is_typed = err.is_none_or(|err| err.kind == Kind::Invalid);
     match verb {
-        "run" | "container run" if is_typed => "docker: ",
-        "run" | "container run" => "docker: Error response from daemon: ",
-        "build" | "image build" | "builder build" | "buildx build" if is_typed => "ERROR: ",
-        "build" | "image build" | "builder build" | "buildx build" => "ERROR: failed to solve: ",
+        _ if is_run(verb) && is_typed => "docker: ",
+        _ if is_run(verb) => "docker: Error response from daemon: ",
+        "build" | "image build" | "builder build" | "buildx build" if err.is_some() => {
+            "ERROR: failed to solve: "
+        }
         _ if is_typed => "",
         _ => "Error response from daemon: ",
     }
@@ -23,7 +29,7 @@ pub(crate) fn code(verb: &str, usage: Option<&UsageError>, code: u8) -> u8 {
     match (verb, code) {
         // These tell what their command has said.
         ("exec" | "container exec", _) if code != 125 => code,
-        ("run" | "container run", _) => code,
+        (verb, _) if is_run(verb) => code,
         _ if usage.is_some_and(UsageError::is_about_a_flag) => code,
         // What a signal or a reader that left has ended.
         (_, 130 | 141 | 143) => code,
@@ -75,6 +81,22 @@ pub(super) fn worded(message: &str) -> String {
     {
         return format!("cannot kill container: {id}: container {id} is not running");
     }
+    if let Some(words) = quoted(message, "unrecognized command `ketch ", "`") {
+        return format!("docker: unknown command: docker {words}");
+    }
+    if let Some((name, why)) = message.strip_prefix("pull ").and_then(|rest| rest.split_once(": "))
+        && let Ok(image) = name.parse::<ImageRef>()
+    {
+        if why.contains(" not found on ") {
+            return format!("manifest for {} not found: manifest unknown: {why}", image.familiar());
+        }
+        if why.contains(" denies access") {
+            let repository = image.without_reference().familiar();
+            return format!(
+                "pull access denied for {repository}, repository does not exist or may require 'docker login': {why}"
+            );
+        }
+    }
     message.to_owned()
 }
 
@@ -108,6 +130,15 @@ mod tests {
             (
                 "the container name \"x\" is already in use by 123. You have to remove that container to be able to reuse that name: that name is already in use",
                 "Conflict. The container name \"/x\" is already in use by container \"123\". You have to remove (or rename) that container to be able to reuse that name.",
+            ),
+            ("unrecognized command `ketch container x`", "docker: unknown command: docker container x"),
+            (
+                "pull docker.io/library/x:1: manifest 1 not found on registry-1.docker.io",
+                "manifest for x:1 not found: manifest unknown: manifest 1 not found on registry-1.docker.io",
+            ),
+            (
+                "pull docker.io/me/x:latest: docker.io denies access: no",
+                "pull access denied for me/x, repository does not exist or may require 'docker login': docker.io denies access: no",
             ),
             ("anything else", "anything else"),
         ] {

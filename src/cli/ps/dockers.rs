@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use crate::base::digest::Digest;
+use crate::base::image_ref::NameRule;
 use crate::base::spec::{MountKind, NetworkMode};
 use crate::base::time;
-use crate::compose::observe;
 use crate::engine::list::Container;
 use crate::engine::{Engine, Result};
 
@@ -34,7 +34,7 @@ impl Named {
             return id();
         }
         let typed = match summary.as_typed.image.as_str() {
-            "" => image.name.as_str(),
+            "" => &NameRule::Docker.shown_text(&image.name),
             typed => typed,
         };
         let hex = typed.strip_prefix("sha256:").unwrap_or(typed);
@@ -81,7 +81,7 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
 /// The state in Docker's words: one that is paused is up all the same.
 pub(crate) fn status(container: &Container, now: Timestamp) -> String {
     let ended = container.status.record.as_ref().and_then(|record| record.ended.as_ref());
-    if let Some(end) = ended.filter(|_| observe::will_restart(container)) {
+    if let Some(end) = ended.filter(|_| container.will_restart()) {
         return format!("Restarting ({}) {}", end.exit_code, time::human_ago(end.at, now));
     }
     if !container.status.paused {

@@ -39,11 +39,12 @@ pub(crate) fn become_command(plan: &RunPlan, first_closed: u32) -> Result<Failur
     let root = RootDir::new(root);
     let identity = identity_of(&root, &plan.process.user, &plan.process.groups)?;
     let command = Command::of(&plan.process, &identity)?;
-    set_limits(&plan.process)?;
     hand_over_streams(&identity);
     rustix::process::umask(Mode::from_raw_mode(plan.process.umask));
     let entered = enter_directory(&root, plan)?;
     signal::reset_all().map_err(|err| Failure::errno("reset signals", err))?;
+    // From here on nothing is opened: the number of descriptors may be as small as the command is to have it.
+    set_limits(&plan.process)?;
     let rights = confine(plan, &identity)?;
     if plan.tied {
         // After the change of users, which the kernel forgets it at.
@@ -81,6 +82,17 @@ fn not_found(what: &str) -> Failure {
 
 /// Resource limits and the place in the OOM killer's list.
 fn set_limits(process: &Process) -> Result<()> {
+    if let Some(personality) = process.personality {
+        use nix::sys::personality::{self, Persona};
+        let persona = match personality {
+            Personality::Linux => Persona::empty(),
+            Personality::Linux32 => Persona::from_bits_retain(PER_LINUX32),
+        };
+        personality::set(persona).map_err(|errno| Failure::errno("set the personality", errno))?;
+    }
+    if let Some(score) = process.oom_score_adj {
+        set_oom_score(score).map_err(|err| Failure::errno(format!("set oom_score_adj to {score}"), err))?;
+    }
     for limit in &process.rlimits {
         let what = || format!("set limit {} to {}:{}", limit.name, limit.soft, limit.hard);
         let resource =
@@ -95,17 +107,6 @@ fn set_limits(process: &Process) -> Result<()> {
             let kind = if errno == Errno::EPERM { FailureKind::NotExecutable } else { FailureKind::System };
             Failure { kind, ..Failure::errno(what(), errno) }
         })?;
-    }
-    if let Some(personality) = process.personality {
-        use nix::sys::personality::{self, Persona};
-        let persona = match personality {
-            Personality::Linux => Persona::empty(),
-            Personality::Linux32 => Persona::from_bits_retain(PER_LINUX32),
-        };
-        personality::set(persona).map_err(|errno| Failure::errno("set the personality", errno))?;
-    }
-    if let Some(score) = process.oom_score_adj {
-        set_oom_score(score).map_err(|err| Failure::errno(format!("set oom_score_adj to {score}"), err))?;
     }
     Ok(())
 }
