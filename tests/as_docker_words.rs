@@ -229,7 +229,7 @@ fn inspect_has_docker_s_shapes() {
         (&"private".into(), &"".into(), &"".into())
     );
     assert_eq!((&host["CapAdd"], &host["CgroupnsMode"]), (&Value::Null, &"private".into()));
-    assert_eq!(host["Ulimits"][0], serde_json::json!({"Name": "nofile", "Soft": 100, "Hard": 200}));
+    assert_eq!(host["Ulimits"], serde_json::json!([{"Name": "nofile", "Soft": 100, "Hard": 200}]));
     assert_eq!(host["LogConfig"]["Config"]["tag"], "seen");
     let mount = &document["Mounts"][0];
     assert_eq!(

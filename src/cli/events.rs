@@ -86,6 +86,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Result
         io::BufWriter::with_capacity(0, Box::new(io::sink())),
     ));
     let print = |event: &Event| {
+        // docker has no such event.
+        if names == NameRule::Docker && event.status == "cleanup" {
+            return Ok(());
+        }
         let line = match &format {
             None if names == NameRule::Docker => dockers_line(&fields(event, names), event.time, &zone),
             None => human(event, args.no_trunc, &zone),

@@ -258,7 +258,8 @@ impl Object {
 fn print(session: &mut Session<'_>, format: &Format, found: Vec<Object>) -> anyhow::Result<()> {
     if let Format::Json = format {
         let pruned = found.iter().map(|object| json::prune(&object.document, object.omit)).collect();
-        return json::print(session, &json::pretty(&Value::Array(pruned), &[], "     "));
+        let indent = if session.globals.called.is_docker() { "    " } else { "     " };
+        return json::print(session, &json::pretty(&Value::Array(pruned), &[], indent));
     }
     // Columns of `table` are aligned over all objects of a kind.
     let mut rest = found.as_slice();

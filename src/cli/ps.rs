@@ -386,7 +386,11 @@ impl View<'_> {
     /// What a template sees.
     fn row(&self, container: &Container, whole: bool) -> Value {
         let summary = &container.summary;
-        let created_at = time::go_string(summary.created, &TimeZone::system());
+        let created = match self.named {
+            Some(_) => Timestamp::from_second(summary.created.as_second()).unwrap_or(summary.created),
+            None => summary.created,
+        };
+        let created_at = time::go_string(created, &TimeZone::system());
         let image_id = summary.image.as_ref().map_or(String::new(), |image| image.id.hex());
         let image_id = if self.args.no_trunc { image_id } else { image_id.chars().take(12).collect() };
         let ago = time::human_ago(summary.created, self.now);

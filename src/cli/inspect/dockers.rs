@@ -71,6 +71,11 @@ fn host_config(config: &mut Value, spec: &ContainerSpec) {
     {
         config.remove("Tmpfs");
     }
+    // Its own alone: those that every container has are the daemon's there.
+    let mut own = spec.process.rlimits.iter().map(|limit| !limit.is_default);
+    if let Value::Array(limits) = &mut config["Ulimits"] {
+        limits.retain(|_| own.next().unwrap_or(true));
+    }
     for limit in config["Ulimits"].as_array_mut().into_iter().flatten() {
         let name =
             limit["Name"].as_str().unwrap_or_default().trim_start_matches("RLIMIT_").to_ascii_lowercase();
