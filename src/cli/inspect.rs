@@ -340,7 +340,7 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
             Err(err) if is_missing(&err) && kind == ObjectKind::All => {}
             other => {
                 let omit = crate::cli::pod::inspect::OMIT;
-                return other.map(|document| Object { document, type_name: POD, omit });
+                return other.map(|document| Object { document, type_name: POD, omit, details: None });
             }
         }
     }
