@@ -45,7 +45,10 @@ fn the_containers_of_a_pod_share_what_it_says() {
     for kind in ["pid", "mnt"] {
         assert_ne!(namespace(&sandbox, "a", kind), namespace(&sandbox, &infra, kind), "{kind}");
     }
-    assert_eq!(sandbox.ok(["exec", "a", "hostname"]), "p");
+    assert_eq!(
+        sandbox.ok(["exec", "a", "sh", "-c", "hostname; cat /etc/hostname; echo $HOSTNAME"]),
+        "p\np\np"
+    );
     // They know each other's names, the earlier the later one's as well.
     for (one, other) in [("a", "b"), ("b", "a")] {
         sandbox.ok(["exec", one, "grep", "-w", other, "/etc/hosts"]);
@@ -523,4 +526,44 @@ fn a_pod_outlives_the_monitor_of_its_infra_container() {
     assert_eq!(pod_state(&sandbox, "p"), "Degraded");
     sandbox.ok(["restart", "-t0", "b"]);
     sandbox.ok(["exec", "b", "true"]);
+}
+
+#[test]
+fn limits_of_a_pod_hold_or_say_how_they_could() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["pod", "create", "--network=none", "--memory=64m", "--cpus=0.5", "p"]);
+    let shown = sandbox.ok([
+        "pod",
+        "inspect",
+        "p",
+        "-f",
+        "{{.MemoryLimit}} {{.MemorySwap}} {{.CPUQuota}} {{.CPUPeriod}}",
+    ]);
+    assert_eq!(shown, "67108864 134217728 50000 100000");
+    let output =
+        sandbox.ketch(["run", "-d", "--name=a", "--stop-timeout=1", "--pod=p", "bb", "sleep", "1000"]);
+    if output.code == 0 {
+        let pid = sandbox.inspect("a", ".State.Pid");
+        let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("its cgroup");
+        assert!(own.contains("/ketchpod_") || own.contains("-ketchpod_"), "{own}");
+    } else {
+        let said = output.fails(125);
+        assert!(said.contains("cannot be applied"), "{said}");
+    }
+    let refused = sandbox.ketch(["pod", "create", "--memory=64m", "--memory-swap=32m"]);
+    assert!(refused.fails(125).contains("minimum memoryswap limit"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_damaged_pod_is_told_of_and_can_be_removed() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(["pod", "create", "--network=none", "p"]);
+    let good = sandbox.ok(["pod", "create", "--network=none", "good"]);
+    std::fs::write(sandbox.store().join("pods").join(&id).join("pod.json"), "").expect("damage it");
+    let listed = sandbox.ketch(["pod", "ps", "-q"]);
+    assert_eq!(listed.ok(), good);
+    assert!(listed.stderr.contains("is damaged"), "{}", listed.stderr);
+    assert_eq!(sandbox.ketch(["system", "check", "--quick"]).code, 125);
+    assert!(sandbox.ok(["system", "check", "--quick", "--force"]).contains("removed: pod"));
+    assert_eq!(sandbox.names(), [infra(&good)]);
 }

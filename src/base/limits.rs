@@ -88,6 +88,18 @@ pub(crate) struct Cgroup {
     pub(crate) mode: CgroupMode,
     /// Below which cgroup, or slice of systemd, it is made; empty for the default.
     pub(crate) parent: String,
+    /// One that it has in common with others, between that and its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) group: Option<CgroupGroup>,
+    pub(crate) limits: Limits,
+}
+
+/// A cgroup for several containers: those of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CgroupGroup {
+    /// A name without dashes, of which systemd would make slices within slices.
+    pub(crate) name: String,
+    /// What they may use together.
     pub(crate) limits: Limits,
 }
 

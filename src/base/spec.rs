@@ -68,7 +68,7 @@ pub(crate) struct ContainerSpec {
     /// The cgroup, and the limits that hold in it.
     #[serde(default)]
     pub(crate) cgroup: Cgroup,
-    /// `uname -n` inside; empty only when the UTS namespace is not private.
+    /// `uname -n` inside; empty only when the UTS namespace is somebody else's, and that name is not known.
     pub(crate) hostname: String,
     /// NIS domain name, or empty.
     pub(crate) domainname: String,

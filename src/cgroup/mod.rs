@@ -21,6 +21,7 @@ mod dbus;
 pub(crate) mod devices;
 pub(crate) mod service;
 pub(crate) mod settings;
+mod slice;
 pub(crate) mod stat;
 pub(crate) mod systemd;
 pub(crate) mod tree;

@@ -128,12 +128,12 @@ fn or_max(number: i64) -> String {
 }
 
 /// CPU shares of version 1 (2 … 262144) as a weight of version 2 (1 … 10000).
-fn cpu_weight(shares: u64) -> u64 {
+pub(super) fn cpu_weight(shares: u64) -> u64 {
     1 + ((shares.clamp(2, 262_144) - 2) * 9_999) / 262_142
 }
 
 /// A weight of block I/O of version 1 (10 … 1000) as one of version 2 (1 … 10000).
-fn io_weight(weight: u64) -> u64 {
+pub(super) fn io_weight(weight: u64) -> u64 {
     1 + (weight.clamp(10, 1_000) - 10) * 9_999 / 990
 }
 

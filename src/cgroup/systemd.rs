@@ -100,6 +100,24 @@ impl Manager {
         }
     }
 
+    /// Makes the slice `name`, unless it is there, and waits for it.
+    pub(super) fn start_slice(&mut self, name: &str, properties: &[(&str, Value)]) -> Result<()> {
+        let mut body = Body::default();
+        body.text(name);
+        body.text("fail");
+        body.properties(properties);
+        body.array_of_structs(|_| {});
+        let reply = match self.0.call(&manager("StartTransientUnit", "ssa(sv)a(sa(sv))"), body) {
+            Err(CallError::Refused(name, _)) if name.ends_with(".UnitExists") => return Ok(()),
+            other => other.map_err(refused)?,
+        };
+        let job = reply.words.into_iter().next().unwrap_or_default();
+        match self.await_job(&job).map_err(|err| refused(CallError::Io(err)))?.as_str() {
+            "done" => Ok(()),
+            result => Err(CgroupError::Systemd(format!("{name} ended with {result:?}"))),
+        }
+    }
+
     /// Moves process `pid` into `subgroup` of the scope `unit`.
     pub(super) fn attach(&mut self, unit: &str, subgroup: &str, pid: i32) -> Result<()> {
         let mut body = Body::default();

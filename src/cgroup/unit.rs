@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::limits::{Cgroup, CgroupMode, Limits};
 use crate::cgroup::systemd::{Manager, Scope, Sockets};
 use crate::cgroup::tree::{self, Place};
-use crate::cgroup::{CgroupError, Result, control, settings};
+use crate::cgroup::{CgroupError, Result, control, settings, slice};
 
 /// Whom to ask for a cgroup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +106,8 @@ pub(crate) struct Unit {
     is_scope: bool,
 }
 
+/// What directories of groups begin with.
+const GROUP: &str = "ketchpod_";
 /// The names of the leaves.
 const CONTAINER: &str = "container";
 const MONITOR: &str = "monitor";
@@ -114,7 +116,8 @@ const RUNTIME: &str = "runtime";
 
 impl Wish<'_> {
     fn wants_limits(&self) -> Option<&'static str> {
-        first_flag(&self.cgroup.limits)
+        let of_group = self.cgroup.group.as_ref().map(|group| &group.limits);
+        first_flag(&self.cgroup.limits).or_else(|| of_group.and_then(first_flag))
     }
 
     /// The monitor stays where it is, and only the container gets a cgroup.
@@ -142,6 +145,11 @@ impl Wish<'_> {
     pub(crate) fn make(&self, pid: i32) -> Result<Option<Unit>> {
         let made = match self.cgroup.mode {
             CgroupMode::Disabled => return self.without("--cgroups=disabled"),
+            CgroupMode::Split if self.cgroup.group.is_some() => {
+                let message =
+                    "--cgroups=split keeps the container out of the cgroup of its pod, which has limits";
+                return Err(CgroupError::Invalid(message.to_owned()));
+            }
             CgroupMode::Split => return self.split().map(Some),
             CgroupMode::Enabled | CgroupMode::NoMonitor => self.scope(pid).and_then(|scope| match scope {
                 Some(scope) => Ok(Some(scope)),
@@ -184,6 +192,15 @@ impl Wish<'_> {
                 return Err(CgroupError::Invalid(message));
             }
         };
+        let slice = match &self.cgroup.group {
+            Some(group) => {
+                let name = slice_within(slice, &group.name);
+                manager.start_slice(&name, &slice::properties(&group.limits)?)?;
+                name
+            }
+            None => slice.to_owned(),
+        };
+        let slice = slice.as_str();
         let description = format!("ketch container {}", self.id.get(..12).unwrap_or(self.id));
         // The scope of an earlier life may just be going away; it does not matter what ours is called.
         let names = [format!("ketch-{}.scope", self.id), format!("ketch-{}-{pid}.scope", self.id)];
@@ -219,6 +236,12 @@ impl Wish<'_> {
         for part in self.parent_below(&place, &top)?.iter() {
             directory.push(part);
             tree::make(&directory)?;
+            tree::enable_controllers(&directory);
+        }
+        if let Some(group) = &self.cgroup.group {
+            directory.push(format!("{GROUP}{}", group.name));
+            tree::make(&directory)?;
+            settings::apply(&directory, &group.limits)?;
             tree::enable_controllers(&directory);
         }
         directory.push(format!("ketch-{}", self.id));
@@ -389,7 +412,7 @@ impl Unit {
         {
             std::fs::remove_dir(self.directory.join(MONITOR)).ok();
         }
-        std::fs::remove_dir(&self.directory).ok();
+        remove_directory(&self.directory);
     }
 }
 
@@ -405,7 +428,10 @@ pub(crate) fn stand_alone(name: &str, surroundings: &Surroundings) -> Result<()>
     // …/ketch/ketch-<id>/monitor, where no systemd is asked
     let directory = place.directory();
     let unit = directory.parent().filter(|_| directory.ends_with(MONITOR));
-    match (asked, unit.and_then(Path::parent)) {
+    let above = unit.and_then(Path::parent);
+    // The limits of a pod are none of its own.
+    let above = above.and_then(|above| if is_group(above) { above.parent() } else { Some(above) });
+    match (asked, above) {
         (Ok(false) | Err(_), Some(above)) if !unit.is_some_and(is_scope) => {
             let leaf = above.join(name);
             tree::make(&leaf)?;
@@ -437,7 +463,28 @@ pub(crate) fn sweep(leaf: &Path, id: &str) {
     let is_mine = |directory: &&Path| directory.file_name().is_some_and(is_ours) && !is_scope(directory);
     if let Some(directory) = leaf.parent().filter(is_mine) {
         std::fs::remove_dir(directory.join(MONITOR)).ok();
-        std::fs::remove_dir(directory).ok();
+        remove_directory(directory);
+    }
+}
+
+/// Removes a container's directory, and that of its group with the last one.
+fn remove_directory(directory: &Path) {
+    std::fs::remove_dir(directory).ok();
+    if let Some(group) = directory.parent().filter(|above| is_group(above)) {
+        std::fs::remove_dir(group).ok();
+    }
+}
+
+/// Whether a directory is that of a group of containers.
+fn is_group(directory: &Path) -> bool {
+    directory.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(GROUP))
+}
+
+/// The slice `name` within the slice `above`: systemd takes a dash for a step down.
+fn slice_within(above: &str, name: &str) -> String {
+    match above.strip_suffix(".slice").unwrap_or(above) {
+        "-" => format!("{GROUP}{name}.slice"),
+        above => format!("{above}-{GROUP}{name}.slice"),
     }
 }
 

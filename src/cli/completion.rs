@@ -114,6 +114,7 @@ fn knows_values(verb: &str, arg: Arg) -> Arg {
         (takes_modes && flag == "network", names::networks_and_modes),
         (takes_modes && shares, names::of_container),
         (is("SECRET"), names::secret_names),
+        (is("POD"), names::pod_names),
     ]
     .into_iter()
     .filter_map(|(is_meant, names)| is_meant.then_some(names))

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
+use crate::base::pod::PodId;
 use crate::engine::remove::Removing;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::monitor::wiring;
@@ -44,6 +45,8 @@ pub(crate) enum Remedy {
     Network(String),
     /// Remove the secret, with its value.
     Secret(String),
+    /// Remove the pod, with its containers.
+    Pod(PodId),
     /// Only a person can decide.
     Nothing,
 }
@@ -53,6 +56,9 @@ impl From<StoreError> for Damage {
         let remedy = match &err {
             StoreError::Damaged { what: "volume", name, .. } => Remedy::Volume(name.clone()),
             StoreError::Damaged { what: "secret", name, .. } => Remedy::Secret(name.clone()),
+            StoreError::Damaged { what: "pod", name, .. } => {
+                name.parse().map_or(Remedy::Nothing, Remedy::Pod)
+            }
             StoreError::Damaged { what: "image name", name, .. } => Remedy::Name(name.clone()),
             _ => Remedy::Nothing,
         };
@@ -74,6 +80,7 @@ impl Engine {
         self.check_containers(&mut found, &bad_layers)?;
         found.extend(self.store().volumes().list()?.damaged.into_iter().map(Damage::from));
         found.extend(self.store().secrets().list()?.damaged.into_iter().map(Damage::from));
+        found.extend(self.store().pods().list()?.damaged.into_iter().map(Damage::from));
         for name in self.damaged_networks()? {
             found.push(Damage { text: format!("network {name} is damaged"), remedy: Remedy::Network(name) });
         }
@@ -227,7 +234,7 @@ impl Engine {
     pub(crate) fn repair(&self, damage: &Damage, all: bool) -> Result<Option<&'static str>> {
         match &damage.remedy {
             Remedy::Nothing => return Ok(None),
-            Remedy::Container(_) | Remedy::Secret(_) if !all => return Ok(None),
+            Remedy::Container(_) | Remedy::Secret(_) | Remedy::Pod(_) if !all => return Ok(None),
             Remedy::Volume(name) => {
                 self.store().volumes().renew_record(name)?;
                 return Ok(Some("mended, without labels and options"));
@@ -239,6 +246,10 @@ impl Engine {
             }
             Remedy::Network(name) => drop(self.remove_damaged_network(name)?),
             Remedy::Secret(name) => drop(self.remove_secret(name)?),
+            Remedy::Pod(id) => {
+                let how = Removing { force: true, ..Removing::default() };
+                self.remove_pod(id, &how)?.into_iter().next().map_or(Ok(()), Err)?;
+            }
             Remedy::Name(file) => {
                 let lock = self.lock()?;
                 self.store().refs().remove_damaged(file, &lock)?;

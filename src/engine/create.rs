@@ -162,6 +162,7 @@ impl Engine {
             is_file: &|path| path.metadata().is_ok_and(|found| found.is_file()),
             host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             find_container: &|typed| self.container(typed),
+            hostname_of: &|id| self.container_spec(id).ok().map(|spec| spec.hostname),
             volumes_from: self.volumes_from(&inherited(request))?,
             find_image_layers: &|typed| Ok(self.image_facts(typed, &userns)?.layers),
             find_network: &|typed| self.network_to_join(typed),

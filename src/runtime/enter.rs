@@ -31,7 +31,7 @@ use crate::runtime::monitor::birth::{StreamPairs, Streams};
 use crate::runtime::monitor::cgroups;
 use crate::runtime::monitor::serve::{self, Life, Output};
 use crate::runtime::seccomp;
-use crate::runtime::step::RunPlan;
+use crate::runtime::step::{RunPlan, Stays};
 use crate::stage::spawn::{self, Stage, StageError, UserNamespace};
 use crate::stage::wire::{self, WireError};
 use crate::sys::clone::{self, Cloned};
@@ -235,8 +235,7 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
         seccomp: (!filter.is_empty()).then_some(filter),
         process: order.process,
         security: order.security,
-        stay_as_init: false,
-        pauses: false,
+        stays: Stays::No,
         hooks: HookPlan::default(),
         kept: kept::plan(&kept),
     };

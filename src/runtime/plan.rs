@@ -15,7 +15,9 @@ use crate::base::spec::{
     ContainerSpec, HookStage, Mount, MountKind, Namespace, NetworkMode, Process, Root, UserNamespace,
 };
 use crate::runtime::hooks::HookPlan;
-use crate::runtime::step::{AccountsPlan, MountPlan, MountSource, OverlayPlan, RootPlan, RunPlan, Step};
+use crate::runtime::step::{
+    AccountsPlan, MountPlan, MountSource, OverlayPlan, RootPlan, RunPlan, Stays, Step,
+};
 use crate::sys::mount::attr;
 use crate::sys::seccomp::BpfInsn;
 use crate::sys::tty::WindowSize;
@@ -197,8 +199,11 @@ pub(crate) fn plan(spec: &ContainerSpec, places: &Places, situation: Situation) 
         process: process(spec, situation.secret_env),
         security: spec.security.clone(),
         seccomp: situation.seccomp,
-        stay_as_init: spec.init && spec.init_program.is_none(),
-        pauses: spec.is_pause(),
+        stays: match spec.init && spec.init_program.is_none() {
+            _ if spec.is_pause() => Stays::Alone,
+            true => Stays::WithCommand,
+            false => Stays::No,
+        },
         tied: spec.tied,
         hooks,
         kept: situation.kept,

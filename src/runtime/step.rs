@@ -173,6 +173,17 @@ impl MountSource {
     }
 }
 
+/// Whether init stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stays {
+    /// It becomes the command.
+    No,
+    /// As process 1 that forwards signals and reaps; the command is process 2.
+    WithCommand,
+    /// As process 1 without any command, until a signal ends it.
+    Alone,
+}
+
 /// The last step.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RunPlan {
@@ -182,10 +193,7 @@ pub(crate) struct RunPlan {
     pub(crate) security: Security,
     /// The compiled filter, if there is one.
     pub(crate) seccomp: Option<Vec<BpfInsn>>,
-    /// Stay as process 1, forward signals and reap; the command is process 2.
-    pub(crate) stay_as_init: bool,
-    /// Stay as process 1 without any command, until a signal ends it.
-    pub(crate) pauses: bool,
+    pub(crate) stays: Stays,
     /// Die with the monitor.
     pub(crate) tied: bool,
     /// Hooks that are run before the command, as its user.

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::bytes::Bytes;
-use crate::base::limits::Limits;
+use crate::base::limits::{CgroupGroup, Limits};
 use crate::base::pod::{ExitPolicy, PodId, Share};
 use crate::base::spec::RestartPolicy;
 use crate::store::Store;
@@ -65,6 +65,14 @@ pub(crate) struct PodRecord {
     /// Fields of newer versions.
     #[serde(flatten)]
     pub(crate) rest: serde_json::Map<String, serde_json::Value>,
+}
+
+impl PodRecord {
+    /// The cgroup of its containers, if they are limited together.
+    pub(crate) fn cgroup_group(&self) -> Option<CgroupGroup> {
+        let group = || CgroupGroup { name: self.id.to_string(), limits: self.limits.clone() };
+        (!self.limits.is_empty()).then(group)
+    }
 }
 
 /// The pods of a store.

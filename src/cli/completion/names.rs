@@ -55,6 +55,11 @@ pub(super) fn secret_names(_: &str) -> Vec<String> {
     found.items.into_iter().map(|secret| secret.name).collect()
 }
 
+pub(super) fn pod_names(_: &str) -> Vec<String> {
+    let names = present_store().and_then(|engine| engine.pod_names().ok()).unwrap_or_default();
+    names.into_values().collect()
+}
+
 /// Networks, and what may stand in their place.
 pub(super) fn networks_and_modes(typed: &str) -> Vec<String> {
     let modes = ["bridge", "host", "none", "pasta", "private", "slirp4netns"].map(str::to_owned);

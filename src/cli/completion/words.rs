@@ -1,7 +1,7 @@
 //! What values of flags may be, for shells that complete them: words that are known beforehand.
 
 use crate::base::{caps, rlimit, signal};
-use crate::engine::{events, filter, network, search, secret, volume};
+use crate::engine::{events, filter, network, pod, search, secret, volume};
 
 const TRUTH: &[&str] = &["true", "false"];
 
@@ -87,6 +87,7 @@ fn filter_keys(verb: &str) -> &'static [&'static str] {
         "events" | "system events" => events::FILTERS,
         "image ls" | "images" => filter::IMAGE,
         "network ls" => network::FILTERS,
+        "pod ps" => pod::FILTERS,
         "search" => search::FILTERS,
         "secret ls" => secret::FILTERS,
         "volume ls" => volume::FILTERS,

@@ -70,7 +70,8 @@ impl LimitFlags {
             let (file, value) = limits::cgroup_conf(text).map_err(|err| Error::invalid(err.to_string()))?;
             limits.unified.insert(file, value);
         }
-        Ok(Cgroup { mode: self.cgroups, parent: self.cgroup_parent.clone().unwrap_or_default(), limits })
+        let parent = self.cgroup_parent.clone().unwrap_or_default();
+        Ok(Cgroup { mode: self.cgroups, parent, limits, ..Cgroup::default() })
     }
 }
 

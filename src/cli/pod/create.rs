@@ -11,7 +11,7 @@ use crate::cli::resource_flags::ResourceFlags;
 use crate::cli::session::Session;
 use crate::engine::pod::PodRequest;
 use crate::engine::request::ContainerRequest;
-use crate::engine::{Error, Kind, Result};
+use crate::engine::{Error, Result};
 
 /// Make a pod
 ///
@@ -127,10 +127,6 @@ fn request(args: &CreateArgs) -> Result<PodRequest> {
         Error::invalid(format!("invalid kernel namespace to share: {bad}. Options are: {known}"))
     })?;
     let limits = args.resources.limits()?;
-    if !limits.is_empty() {
-        return Err(Error::new(Kind::Unsupported, "limits of a whole pod cannot be set yet")
-            .hint("give them to its containers"));
-    }
     let infra = args.infra_flags.request()?;
     let has_infra = args.infra && !share.is_empty();
     if !has_infra {

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::base::bytes::Bytes;
+use crate::base::network::mac_text;
 use crate::base::spec::{ContainerSpec, NetworkMode, RestartPolicy, UserNamespace};
 use crate::cli::format::{self, Format, Shape, json};
 use crate::cli::inspect::{port_bindings, shown_mount};
@@ -225,7 +226,7 @@ fn infra_config(spec: &ContainerSpec) -> Value {
         "PortBindings": port_bindings(spec),
         "HostNetwork": network.mode == NetworkMode::Host,
         "StaticIP": only.and_then(|one| one.ips.first()).map_or(String::new(), ToString::to_string),
-        "StaticMAC": only.and_then(|one| one.mac.as_ref()).map_or(String::new(), |mac| crate::base::network::mac_text(mac)),
+        "StaticMAC": only.and_then(|one| one.mac.as_ref()).map_or(String::new(), mac_text),
         "NoManageResolvConf": network.dns.iter().any(|server| server == "none"),
         "DNSServer": list(&network.dns),
         "DNSSearch": list(&network.dns_search),

@@ -2,12 +2,14 @@
 
 use jiff::Timestamp;
 
+use crate::base::limits::Cgroup;
 use crate::base::names;
 use crate::base::pod::{ExitPolicy, Membership, PodId};
 use crate::engine::create::random;
 use crate::engine::pod::PodRequest;
 use crate::engine::remove::Removing;
 use crate::engine::request::ContainerRequest;
+use crate::engine::resolve::limits;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::StoreError;
 use crate::store::pods::PodRecord;
@@ -61,6 +63,7 @@ impl Engine {
                 Error::invalid(format!("containers.conf: pod_exit_policy: {text:?} means nothing"))
             })?,
         };
+        let limits = limits::updated(&Cgroup::default(), &request.limits)?;
         let mut attempt = 0;
         loop {
             let record = PodRecord {
@@ -77,7 +80,7 @@ impl Engine {
                 cgroup_parent: request.cgroup_parent.clone(),
                 share_parent: request.share_parent,
                 systemd_size_bytes: request.systemd_size_bytes,
-                limits: request.limits.clone(),
+                limits: limits.clone(),
                 create_command: request.create_command.clone(),
                 rest: serde_json::Map::new(),
             };
@@ -117,6 +120,7 @@ fn infra_of(wanted: &ContainerRequest, pod: &PodRecord) -> ContainerRequest {
         request.labels.clone_from(&pod.labels);
     }
     request.cgroup.parent.clone_from(&pod.cgroup_parent);
+    request.cgroup.group = pod.cgroup_group();
     if request.is_pause() {
         request.entrypoint = Some(vec![PAUSE.into()]);
         request.command.clear();
@@ -129,7 +133,8 @@ fn infra_of(wanted: &ContainerRequest, pod: &PodRecord) -> ContainerRequest {
         request.init = false;
         request.denied.init = true;
         request.health.disabled = true;
-        request.log_driver = Some("none".to_owned());
+        // Not that of the caller's configuration, which may be its terminal.
+        request.log_driver = Some("k8s-file".to_owned());
     }
     request
 }

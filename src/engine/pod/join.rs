@@ -26,8 +26,9 @@ impl Engine {
         request.membership = Some(Membership { init: request.init_container, ..Membership::of(id.clone()) });
         request.restart = request.restart.or(pod.restart.filter(|_| !request.auto_remove));
         request.systemd_size_bytes = request.systemd_size_bytes.or(pod.systemd_size_bytes);
-        if request.cgroup.parent.is_empty() && pod.share_parent {
+        if pod.share_parent && request.cgroup.parent.is_empty() {
             request.cgroup.parent.clone_from(&pod.cgroup_parent);
+            request.cgroup.group = pod.cgroup_group();
         }
         if !pod.infra {
             return Ok(());

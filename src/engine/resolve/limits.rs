@@ -48,7 +48,7 @@ mod tests {
     fn cgroups_and_limits_go_together() {
         let of = |mode, parent: &str, memory| {
             let limits = Limits { memory, ..Limits::default() };
-            let wanted = Cgroup { mode, parent: parent.into(), limits };
+            let wanted = Cgroup { mode, parent: parent.into(), limits, ..Cgroup::default() };
             cgroup(&ContainerRequest { cgroup: wanted, ..ContainerRequest::default() }).is_ok()
         };
         assert!(of(CgroupMode::Enabled, "/x", Some(64 << 20)));

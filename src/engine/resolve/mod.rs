@@ -63,6 +63,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) host_name: String,
     /// Finds a container by what a user typed.
     pub(crate) find_container: &'a dyn Fn(&str) -> Result<ContainerId>,
+    /// The host's name in a container, if that is known.
+    pub(crate) hostname_of: &'a dyn Fn(&ContainerId) -> Option<String>,
     /// Mounts of the containers of `--volumes-from`, in order.
     pub(crate) volumes_from: Vec<Mount>,
     /// The layers of an image that is to be mounted.

@@ -59,6 +59,7 @@ pub(super) fn hostname(
         (None, Namespace::Private, NetworkMode::Host) => facts.host_name.clone(),
         (None, Namespace::Private, _) => facts.id.short().to_owned(),
         (None, Namespace::Host, _) => facts.host_name.clone(),
+        (None, Namespace::Container(other), _) => (facts.hostname_of)(other).unwrap_or_default(),
         (None, ..) => String::new(),
     }
 }

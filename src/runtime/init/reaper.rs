@@ -66,6 +66,8 @@ pub(super) fn stay(terminal: bool, rights: &CapPlan) -> Result<()> {
 pub(super) fn pause(rights: &CapPlan) -> Result<()> {
     let watched = SignalSet::of(&[&[libc::SIGCHLD][..], &ENDING].concat());
     signal::block(&watched).map_err(|err| Failure::errno("block signals", err))?;
+    // What listings of processes show; that it cannot be said changes nothing.
+    nix::sys::prctl::set_name(c"pause").ok();
     caps::settle(rights).map_err(|err| Failure::system("give up capabilities", &err))?;
     // The report socket closes here, too: that says that all went well.
     process::close_from(KEPT.cast_unsigned());

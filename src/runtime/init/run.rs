@@ -12,7 +12,7 @@ use crate::base::spec::{Personality, Process};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::identity::Identity;
 use crate::runtime::rootfs::{RootDir, Shape};
-use crate::runtime::step::RunPlan;
+use crate::runtime::step::{RunPlan, Stays};
 use crate::sys::{caps, process, signal};
 
 use super::{Init, Result, identity_of, invalid, kept, reaper};
@@ -60,11 +60,10 @@ pub(crate) fn become_command(plan: &RunPlan, first_closed: u32) -> Result<Failur
     process::close_on_exec_from(first_closed).map_err(|errno| Failure::errno("mark descriptors", errno))?;
     plan.hooks.run()?;
     kept::place(&plan.kept)?;
-    if plan.pauses {
-        reaper::pause(&rights)?;
-    }
-    if plan.stay_as_init {
-        reaper::stay(plan.process.terminal, &rights)?;
+    match plan.stays {
+        Stays::No => {}
+        Stays::WithCommand => reaper::stay(plan.process.terminal, &rights)?,
+        Stays::Alone => reaper::pause(&rights)?,
     }
     Ok(command.execute())
 }
