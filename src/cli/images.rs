@@ -1,6 +1,6 @@
 //! `ketch images`: lists local images.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::io::Write;
 
 use clap::Args;
@@ -166,13 +166,14 @@ fn rows<'a>(found: &'a Images, sort: &str, references: &[&str], rule: NameRule) 
         // What is equal stays in the order in which it came.
         rows.sort_by_key(|row| row.image.record.stored);
     }
-    match sort {
-        "id" => rows.sort_by_key(|row| row.image.record.id),
-        "repository" => rows.sort_by_key(|row| (row.repository(), row.tag())),
-        "tag" => rows.sort_by_key(Row::tag),
-        "size" => rows.sort_by_key(|row| row.image.record.size_bytes),
-        _ => rows.sort_by_key(|row| Reverse(row.image.created())),
-    }
+    let order: &dyn Fn(&Row<'_>, &Row<'_>) -> Ordering = match sort {
+        "id" => &|a, b| a.image.record.id.cmp(&b.image.record.id),
+        "repository" => &|a, b| (a.repository(), a.tag()).cmp(&(b.repository(), b.tag())),
+        "tag" => &|a, b| a.tag().cmp(&b.tag()),
+        "size" => &|a, b| a.image.record.size_bytes.cmp(&b.image.record.size_bytes),
+        _ => &|a, b| b.image.created().cmp(&a.image.created()),
+    };
+    rows.sort_by(order);
     rows
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod dockers;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
@@ -250,17 +251,18 @@ impl Sizes {
 
 fn sort(containers: &mut [Container], field: &str, sizes: &Sizes) {
     let started = |c: &Container| c.status.record.as_ref().map(|record| record.started);
-    match field {
-        "command" => containers.sort_by_cached_key(command),
-        "id" => containers.sort_by_cached_key(|c| c.id.clone()),
-        "image" => containers.sort_by_cached_key(image_name),
-        "names" => containers.sort_by_cached_key(|c| c.name.clone()),
-        "runningfor" => containers.sort_by_key(started),
-        "size" => containers.sort_by_key(|c| sizes.of(c)),
-        "status" => containers.sort_by_key(|c| c.status.word()),
+    let order: &dyn Fn(&Container, &Container) -> Ordering = match field {
+        "command" => &|a, b| command(a).cmp(&command(b)),
+        "id" => &|a, b| a.id.cmp(&b.id),
+        "image" => &|a, b| image_name(a).cmp(&image_name(b)),
+        "names" => &|a, b| a.name.cmp(&b.name),
+        "runningfor" => &|a, b| started(a).cmp(&started(b)),
+        "size" => &|a, b| sizes.of(a).cmp(&sizes.of(b)),
+        "status" => &|a, b| a.status.word().cmp(b.status.word()),
         // The engine lists the oldest first.
-        _ => {}
-    }
+        _ => return,
+    };
+    containers.sort_by(order);
 }
 
 fn print_ids(session: &mut Session<'_>, args: &PsArgs, found: &Containers) -> anyhow::Result<()> {

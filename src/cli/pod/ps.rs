@@ -1,5 +1,6 @@
 //! `pod ps`: lists pods.
 
+use std::cmp::Ordering;
 use std::io::Write as _;
 
 use clap::Args;
@@ -131,18 +132,19 @@ pub(crate) fn ps(session: &mut Session<'_>, args: PsArgs) -> anyhow::Result<()> 
 }
 
 fn sort(pods: &mut [Pod], field: &str) -> Result<(), Error> {
-    match field {
+    let order: &dyn Fn(&Pod, &Pod) -> Ordering = match field {
         // The engine lists the newest first.
-        "created" => {}
-        "id" => pods.sort_by(|a, b| a.record.id.cmp(&b.record.id)),
-        "name" => pods.sort_by(|a, b| a.record.name.cmp(&b.record.name)),
-        "number" => pods.sort_by_key(|pod| pod.containers.len()),
-        "status" => pods.sort_by_key(Pod::state),
+        "created" => return Ok(()),
+        "id" => &|a, b| a.record.id.cmp(&b.record.id),
+        "name" => &|a, b| a.record.name.cmp(&b.record.name),
+        "number" => &|a, b| a.containers.len().cmp(&b.containers.len()),
+        "status" => &|a, b| a.state().cmp(b.state()),
         _ => {
             let known = "created, id, name, number, or status";
             return Err(Error::invalid(format!("invalid option for --sort, options are: {known}")));
         }
-    }
+    };
+    pods.sort_by(order);
     Ok(())
 }
 
