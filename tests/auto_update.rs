@@ -36,6 +36,29 @@ fn run(sandbox: &Sandbox, name: &str, policy: &str, image: &str) -> String {
 const SHORT: &str = "--format={{.Unit}} {{.ContainerName}} {{.Image}} {{.Policy}} {{.Updated}}";
 
 #[test]
+fn an_image_names_no_unit() {
+    let sandbox = with_systemctl();
+    let labels = "io.containers.autoupdate=local PODMAN_SYSTEMD_UNIT=sshd.service io.containers.autoupdate.authfile=/a";
+    let labels = labels.split(' ').flat_map(|label| ["--change".to_owned(), format!("LABEL {label}")]);
+    sandbox.ok(["create", "--name=made", "--net=none", "bb", "true"]);
+    let change: Vec<String> = labels.collect();
+    let command: Vec<&str> = ["commit", "-q"]
+        .into_iter()
+        .chain(change.iter().map(String::as_str))
+        .chain(["made", "localhost/app:1"])
+        .collect();
+    sandbox.ok(command);
+    sandbox.ok(["run", "-d", "--net=none", "--name=app", "localhost/app:1", "sleep", "1000"]);
+    let kept = sandbox.ok(["inspect", "--format={{json .Config.Labels}}", "app"]);
+    assert!(
+        kept.contains("autoupdate\":\"local") && !kept.contains("sshd") && !kept.contains("authfile"),
+        "{kept}"
+    );
+    assert!(update(&sandbox, &[]).fails(125).contains("no PODMAN_SYSTEMD_UNIT label found"));
+    assert_eq!(sandbox.read("asked"), "");
+}
+
+#[test]
 fn what_has_moved_here() {
     let sandbox = with_systemctl();
     assert_eq!(update(&sandbox, &[]).ok(), "", "nothing to do");

@@ -19,6 +19,10 @@ const AUTH_FILE: &str = "io.containers.autoupdate.authfile";
 /// The label with the unit of systemd that a container runs in.
 const UNIT: &str = "PODMAN_SYSTEMD_UNIT";
 
+/// Labels that count from whoever starts a container only: an image must not say which unit is started anew, nor with
+/// whose credentials its registry is asked.
+pub(in crate::engine) const NOT_THE_IMAGES: [&str; 2] = [UNIT, AUTH_FILE];
+
 /// Where newer images come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Policy {

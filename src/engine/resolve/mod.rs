@@ -34,6 +34,7 @@ use crate::base::signal::Signal;
 use crate::base::spec::{
     AsTyped, ContainerSpec, ImageOrigin, Mount, RestartPolicy, Root, SPEC_VERSION, Stop, UserNamespace,
 };
+use crate::engine::auto_update::NOT_THE_IMAGES;
 use crate::engine::error::{Error, Result};
 use crate::engine::request::{ContainerRequest, Systemd};
 
@@ -201,6 +202,7 @@ fn shm_size_bytes(request: &ContainerRequest) -> Result<u64> {
 /// The image's labels and the request's, which win.
 fn labels(request: &ContainerRequest, defaults: &ContainerDefaults) -> BTreeMap<String, String> {
     let mut labels = defaults.labels.clone();
+    labels.retain(|key, _| !NOT_THE_IMAGES.contains(&key.as_str()));
     labels.extend(request.labels.clone());
     labels
 }
