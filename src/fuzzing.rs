@@ -15,7 +15,7 @@ use crate::attach::packet;
 use crate::base::dockerfile::expand::Expander;
 use crate::base::dockerfile::ignore::Ignore;
 use crate::base::dockerfile::{self, check};
-use crate::base::image_ref::{ImageName, ImageRef};
+use crate::base::image_ref::{ImageName, ImageRef, NameRule, Purpose};
 use crate::base::manifest::{Document, ImageConfig};
 use crate::base::yaml::write::{self, Lists};
 use crate::base::{idmap_syntax, mount_syntax, rlimit, size, time};
@@ -60,7 +60,9 @@ pub const TARGETS: [Target; 19] = [
 fn image_reference(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(name) = text.parse::<ImageName>() {
-        name.local_candidates(crate::base::image_ref::NameRule::default());
+        for purpose in [Purpose::Read, Purpose::Act] {
+            name.local_candidates(NameRule::default(), purpose);
+        }
         assert_eq!(name.to_string().parse::<ImageName>().ok(), Some(name));
     }
     if let Ok(full) = text.parse::<ImageRef>() {

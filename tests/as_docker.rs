@@ -92,10 +92,10 @@ fn force_takes_no_containers() {
     docker.ok("network rm -f nosuch");
 
     // By its name an image loses that; by its ID it cannot be forced while a container of it runs.
-    let id = docker.ok("images -q bb");
+    let id = docker.ok("images -q localhost/bb");
     let said = docker.run(&format!("rmi -f {id}"));
     assert!(said.fails(1).contains("image is being used by running container"), "{}", said.stderr);
-    assert_eq!(docker.ok("rmi -f bb"), "Untagged: localhost/bb:latest");
+    assert_eq!(docker.ok("rmi -f localhost/bb"), "Untagged: localhost/bb:latest");
     assert_eq!(docker.ok("images --format {{.Tag}}"), "<none>");
     assert_eq!(docker.sandbox.inspect("up", ".State.Running"), "true");
     assert!(docker.run(&format!("rmi -f {id}")).fails(1).contains("running container"));
@@ -205,7 +205,7 @@ fn inspect_names_things_as_docker_does() {
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     assert_eq!(said[0]["Name"], "/box");
     assert_eq!(docker.ok("inspect -f {{.Name}} box"), "/box");
-    let id = docker.ok("images --no-trunc -q bb");
+    let id = docker.ok("images --no-trunc -q localhost/bb");
     assert_eq!((text(&said[0]["Image"]), text(&said[1]["Id"])), (id.clone(), id.clone()));
     assert_eq!(docker.ok("image inspect -f {{.Id}} bb"), id);
     for field in ["StartedAt", "FinishedAt"] {

@@ -121,6 +121,49 @@ fn context(docker: &Docker, mark: &str) -> String {
     docker.sandbox.path("own").display().to_string()
 }
 
+/// What ketch has made under another name is read where there is no other, and nothing else is done to it.
+#[test]
+fn a_short_name_takes_nothing_from_localhost() {
+    let docker = Docker::new();
+    let own = format!("sha256:{}", docker.sandbox.ok(["build", "-q", "-t", "app", &context(&docker, "own")]));
+    assert_eq!(docker.ok("image inspect -f {{.Id}} app"), own);
+    assert_eq!(docker.ok("run --rm --net none app echo ran"), "ran");
+    docker.ok("history app");
+    docker.ok(&format!("save -o {} app", docker.sandbox.path("app.tar").display()));
+    docker.sandbox.write("ctx/Dockerfile", "FROM app\nLABEL below=yes\n");
+    docker.ok(&format!("build -q -t below {}", docker.sandbox.path("ctx").display()));
+
+    for words in
+        ["rmi app", "image rm app:latest", "rmi --platform linux/amd64 app", "push app", "push -a app"]
+    {
+        let refused = docker.run(words);
+        assert!(refused.fails(1).contains("No such image: app:latest"), "{words}: {}", refused.stderr);
+    }
+    for words in ["images -q app", "images -q --filter reference=app", "rmi -f app"] {
+        assert_eq!(docker.ok(words), "", "{words}");
+    }
+    let hubs = docker.build("app", "hub");
+    assert_eq!(docker.ok("images --no-trunc -q app"), hubs);
+    docker.ok("rmi app");
+    docker.ok("rmi -f app");
+    assert_eq!(docker.ok("images --no-trunc -q localhost/app"), own);
+    docker.ok("tag app user/app");
+    assert_eq!(docker.ok("rmi localhost/app"), "Untagged: localhost/app:latest");
+    assert_eq!(docker.ok("image inspect -f {{.Id}} user/app"), own);
+}
+
+#[test]
+fn a_name_in_an_archive_is_docker_hub_s() {
+    let docker = Docker::new();
+    docker.sandbox.ok(["push", "-q", "bb", "oci-archive:o.tar:bare:1"]);
+    assert_eq!(
+        docker.ok(&format!("load -i {}", docker.sandbox.path("o.tar").display())),
+        "Loaded image: bare:1"
+    );
+    docker.ok("image inspect docker.io/library/bare:1");
+    docker.run("image inspect localhost/bare:1").fails(1);
+}
+
 /// The column IMAGE and `.Config.Image` have what was typed, and the ID once that name means another image.
 #[test]
 fn containers_keep_the_name_that_was_typed() {

@@ -365,6 +365,12 @@ fn the_command_gets_the_descriptors_it_is_to_have() {
         (format!("{run} --preserve-fd=9 bb sh -c 'cat <&9; cat <&3'"), (1, "ninth\n")),
         (format!("{run} --preserve-fd=3,9 --init bb sh -c 'cat <&9; cat <&3'"), (0, "ninth\nthird\n")),
         (format!("{run} bb sh -c 'cat <&3'"), (1, "")),
+        (
+            format!(
+                "{run} --preserve-fds=2 --ulimit=nofile=4 bb sh -c 'test -e /proc/self/fd/4 && ulimit -n'"
+            ),
+            (0, "4\n"),
+        ),
     ] {
         let output = open(&command).run();
         // The shell ends with 1 or 2 where there is no such descriptor.

@@ -544,9 +544,9 @@ fn a_unit_of_systemd_is_a_label_of_its_containers() {
 #[test]
 fn a_limit_of_descriptors_may_be_small() {
     let sandbox = Sandbox::new();
-    for most in ["4", "10"] {
+    for (most, init) in [("4", "--init=false"), ("10", "--init=false"), ("4", "--init"), ("14", "--init")] {
         let limit = format!("--ulimit=nofile={most}:{most}");
-        let run = ["run", "--rm", "--net=none", &limit, "bb", "sh", "-c", "ulimit -n"];
+        let run = ["run", "--rm", "--net=none", init, &limit, "bb", "sh", "-c", "ulimit -n"];
         assert_eq!(sandbox.ok(run), most);
     }
     sandbox.write("ctx/Dockerfile", "FROM bb\nRUN test $(ulimit -n) = 10\n");

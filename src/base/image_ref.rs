@@ -10,12 +10,16 @@
 //! meant is a question of configuration (`registry::config`). An [`ImageRef`] names one registry.
 //! Reading an [`ImageRef`] directly from text applies Docker's default, `docker.io/library`.
 
+mod rule;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::base::digest::{Digest, DigestError};
+
+pub(crate) use rule::{NameRule, Purpose};
 
 /// The registry that Docker means when a name has none.
 pub(crate) const DOCKER_HUB: &str = "docker.io";
@@ -25,42 +29,6 @@ pub(crate) const LOCALHOST: &str = "localhost";
 
 /// The tag that is meant when there is neither tag nor digest.
 pub(crate) const LATEST: &str = "latest";
-
-/// Whose rule says what a name without a registry means here, and how names are shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum NameRule {
-    /// podman's: what is made here lives on `localhost`, the end of a repository will do, names are shown in full.
-    #[default]
-    Podman,
-    /// Docker's: `app` is `docker.io/library/app` and nothing else, and is shown as `app`.
-    Docker,
-}
-
-impl NameRule {
-    /// The registry of what is made here under a short name.
-    pub(crate) fn home(self) -> &'static str {
-        match self {
-            Self::Podman => LOCALHOST,
-            Self::Docker => DOCKER_HUB,
-        }
-    }
-
-    /// A name as it is shown.
-    pub(crate) fn shown(self, name: &ImageRef) -> String {
-        match self {
-            Self::Podman => name.to_string(),
-            Self::Docker => name.familiar(),
-        }
-    }
-
-    /// The same for a text that may be a full name.
-    pub(crate) fn shown_text(self, text: &str) -> String {
-        match (self, text.parse::<ImageRef>()) {
-            (Self::Docker, Ok(name)) => name.familiar(),
-            _ => text.to_owned(),
-        }
-    }
-}
 
 /// Longest repository that registries accept, in bytes.
 const REPOSITORY_MAX: usize = 255;
@@ -150,13 +118,8 @@ impl ImageName {
     }
 
     /// The full names to look for among local images, best first, before [`ImageName::is_tail_of`].
-    pub(crate) fn local_candidates(&self, rule: NameRule) -> Vec<ImageRef> {
-        let homes: &[&str] = match (self.is_short(), rule) {
-            (false, _) => &[""],
-            (true, NameRule::Podman) => &[LOCALHOST, DOCKER_HUB],
-            // What was made here under another name of ketch is better than none.
-            (true, NameRule::Docker) => &[DOCKER_HUB, LOCALHOST],
-        };
+    pub(crate) fn local_candidates(&self, rule: NameRule, purpose: Purpose) -> Vec<ImageRef> {
+        let homes: &[&str] = if self.is_short() { rule.homes(purpose) } else { &[""] };
         homes.iter().map(|home| self.on(home).with_default_tag()).collect()
     }
 
@@ -576,11 +539,14 @@ mod tests {
         assert_eq!(name("a").on("quay.io").to_string(), "quay.io/a");
         assert_eq!(name("a").on("docker.io").to_string(), "docker.io/library/a");
         assert_eq!(name("x.io/a").on("quay.io").to_string(), "x.io/a");
-        let local = |rule| -> Vec<String> {
-            name("a").local_candidates(rule).iter().map(ToString::to_string).collect()
+        let local = |rule, purpose| -> Vec<String> {
+            name("a").local_candidates(rule, purpose).iter().map(ToString::to_string).collect()
         };
-        assert_eq!(local(NameRule::Podman), ["localhost/a:latest", "docker.io/library/a:latest"]);
-        assert_eq!(local(NameRule::Docker), ["docker.io/library/a:latest", "localhost/a:latest"]);
+        let (here, hub) = ("localhost/a:latest", "docker.io/library/a:latest");
+        assert_eq!(local(NameRule::Podman, Purpose::Read), [here, hub]);
+        assert_eq!(local(NameRule::Podman, Purpose::Act), [here, hub]);
+        assert_eq!(local(NameRule::Docker, Purpose::Read), [hub, here]);
+        assert_eq!(local(NameRule::Docker, Purpose::Act), [hub]);
         for (short, full, tail) in [
             ("app", "quay.io/team/app:latest", true),
             ("team/app", "quay.io/team/app:latest", true),

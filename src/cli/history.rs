@@ -6,6 +6,7 @@ use clap::{ArgAction, Args};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::base::image_ref::Purpose;
 use crate::base::platform::Platform;
 use crate::base::size;
 use crate::base::time;
@@ -64,7 +65,7 @@ const COMMAND_WIDTH: usize = 45;
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: HistoryArgs) -> anyhow::Result<()> {
     let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
-    let image = session.engine()?.on_platform(&args.image, args.platform.as_ref())?;
+    let image = session.engine()?.on_platform(&args.image, args.platform.as_ref(), Purpose::Read)?;
     let steps = session.engine()?.image_history(&image)?;
     let now = Timestamp::now();
     if session.lists_as_docker(format.as_ref())? {

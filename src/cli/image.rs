@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::ImageRef;
+use crate::base::image_ref::{ImageRef, Purpose};
 use crate::base::platform::Platform;
 use crate::base::size;
 use crate::cli::error::removal_exit_code;
@@ -143,11 +143,11 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmiArgs) -> anyhow::Result<()>
 
 /// Removes one image, with `--force` after the containers that use it; `is_docker` lets them stay.
 fn remove(engine: &Engine, target: &str, args: &RmiArgs, is_docker: bool) -> crate::engine::Result<Removed> {
-    let target = &engine.on_platform(target, args.platform.as_ref())?;
+    let target = &engine.on_platform(target, args.platform.as_ref(), Purpose::Act)?;
     match engine.remove_image_and(target, args.force || args.all, !args.no_prune) {
         Err(err) if err.kind == Kind::Conflict && args.force && is_docker => take_names(engine, target),
         Err(err) if err.kind == Kind::Conflict && args.force => {
-            let image = engine.image(target)?.image;
+            let image = engine.image_for(target, Purpose::Act)?.image;
             let how = Removing { force: true, depend: true, ..Removing::default() };
             engine
                 .users_of_image(&image.id)?
@@ -162,7 +162,7 @@ fn remove(engine: &Engine, target: &str, args: &RmiArgs, is_docker: bool) -> cra
 /// What docker's `--force` does to an image that containers use: it takes the names off. By its ID it cannot be
 /// forced while one of them runs.
 fn take_names(engine: &Engine, target: &str) -> crate::engine::Result<Removed> {
-    let found = engine.image(target)?;
+    let found = engine.image_for(target, Purpose::Act)?;
     let users = engine.users_of_image(&found.image.id)?;
     let running = engine.containers(&Query::default())?.items;
     let running = running.iter().map(|container| &container.id).find(|id| users.contains(id));

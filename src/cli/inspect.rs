@@ -9,6 +9,7 @@ mod network;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::base::image_ref::Purpose;
 use crate::base::platform::Platform;
 use crate::cli::format::{self, Format, Shape, TEXT_TIMES, docker, json};
 use crate::cli::pod::inspect::POD;
@@ -148,7 +149,7 @@ pub(crate) fn run_image(session: &mut Session<'_>, args: ImageArgs) -> anyhow::R
     if args.platform.is_some() {
         for image in &mut images {
             // What is not there at all is told below, with the others.
-            match session.engine()?.on_platform(image, args.platform.as_ref()) {
+            match session.engine()?.on_platform(image, args.platform.as_ref(), Purpose::Read) {
                 Ok(chosen) => *image = chosen,
                 Err(err) if session.engine()?.image(image).is_ok() => return Err(err.into()),
                 Err(_) => {}

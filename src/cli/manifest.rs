@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::base::image_ref::Purpose;
 use crate::cli::error::removal_exit_code;
 use crate::cli::format::json;
 use crate::cli::image::print_removed;
@@ -262,7 +263,7 @@ pub(crate) struct ExistsArgs {
 
 /// `manifest exists`.
 pub(crate) fn exists(session: &mut Session<'_>, args: ExistsArgs) -> anyhow::Result<Exit> {
-    Exit::of_existence(session.engine()?.manifest_list(&args.list))
+    Exit::of_existence(session.engine()?.manifest_list(&args.list, Purpose::Read))
 }
 
 /// Print a manifest list, or the index or manifest of an image
@@ -356,7 +357,7 @@ pub(crate) struct PushArgs {
 pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<()> {
     let sign = args.signing.key(session)?;
     let engine = session.engine()?;
-    let list = engine.manifest_list(&args.list)?;
+    let list = engine.manifest_list(&args.list, Purpose::Act)?;
     let configured = &engine.conf().engine.add_compression;
     let further = match args.add_compression.is_empty() {
         true => configured

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::base::digest::Digest;
+use crate::base::image_ref::Purpose;
 use crate::base::platform::Platform;
 use crate::cli::progress::{Look, Progress, parse_look};
 use crate::cli::pull::RegistryArgs;
@@ -130,7 +131,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<(
     let events = |event: &PullEvent<'_>| progress.show(event);
     let mut done = Vec::new();
     for name in names {
-        request.image = engine.on_platform(&name, args.platform.as_ref())?;
+        request.image = engine.on_platform(&name, args.platform.as_ref(), Purpose::Act)?;
         if request.image != name && request.destination.is_none() {
             request.destination = Some(engine.full_name(&name)?);
         }

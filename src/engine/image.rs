@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::{ImageName, ImageRef, NameRule, shortest};
+use crate::base::image_ref::{ImageName, ImageRef, NameRule, Purpose};
 use crate::base::pattern;
 use crate::base::time;
 use crate::engine::filter::{Filters, boolean, has_label};
@@ -218,7 +218,7 @@ impl Engine {
             return Ok(());
         }
         let lock = self.lock()?;
-        let image = self.image(typed)?.image;
+        let image = self.image_for(typed, Purpose::Act)?.image;
         let mut going = self.names_of_image(&image.id)?;
         if !names.is_empty() {
             going =
@@ -265,7 +265,7 @@ impl Engine {
             return Ok(removed);
         }
         let lock = self.lock()?;
-        let found = self.image(typed)?;
+        let found = self.image_for(typed, Purpose::Act)?;
         let names = self.names_of_image(&found.image.id)?;
         let by_name = found.name.as_ref().filter(|name| name.digest().is_none());
         if let (Some(name), [_, _, ..]) = (by_name, &names[..]) {
@@ -356,14 +356,15 @@ impl Engine {
             "reference!" => ImageTest::NoReference(text()),
             _ => {
                 // The beginning of an ID is as good as a name here.
-                let by_id = self.store().resolve_image(value).ok().filter(|found| found.name.is_none());
+                let found = self.store().resolve_image(value, Purpose::Act).ok();
+                let by_id = found.filter(|found| found.name.is_none());
                 ImageTest::Reference(text(), by_id.map(|found| found.image.id))
             }
         })
     }
 
     fn image_created(&self, key: &str, typed: &str) -> Result<Timestamp> {
-        let found = self.store().resolve_image(typed).map_err(|err| match err {
+        let found = self.store().resolve_image(typed, Purpose::Read).map_err(|err| match err {
             StoreError::NotFound { .. } => Error::not_found(format!(
                 "could not find local image for filter {key:?}={typed:?}: {typed}: image not known"
             )),
@@ -424,9 +425,7 @@ fn matches_reference(image: &Image, reference: &str, rule: NameRule) -> bool {
 pub(crate) fn name_matches(name: &ImageRef, reference: &str, rule: NameRule) -> bool {
     if rule == NameRule::Docker {
         return [name.clone(), name.without_reference()].iter().any(|name| {
-            let full = name.to_string();
-            // What was made here under another name of ketch is found by what it was called.
-            let shown = [name.familiar(), shortest(&full), full];
+            let shown = [name.familiar(), name.to_string()];
             shown.iter().any(|text| pattern::glob(reference, text, true))
         });
     }
@@ -472,11 +471,11 @@ pub(crate) fn new_name(typed: &str, rule: NameRule) -> Result<ImageRef> {
     Ok(full.with_default_tag())
 }
 
-/// The one of `names` that `typed` means.
+/// The one of `names` that `typed` means, to be taken off.
 pub(in crate::engine) fn find_name(names: &[ImageRef], typed: &str, rule: NameRule) -> Result<ImageRef> {
     let unknown = || Error::not_found(format!("{typed}: tag not known"));
     let name: ImageName = typed.parse().map_err(|err| Error::invalid(format!("{err}")))?;
-    let candidates = name.local_candidates(rule);
+    let candidates = name.local_candidates(rule, Purpose::Act);
     let exact = candidates.iter().find(|candidate| names.contains(candidate));
     let tail = || names.iter().find(|known| rule == NameRule::Podman && name.is_tail_of(known));
     exact.or_else(tail).cloned().ok_or_else(unknown)

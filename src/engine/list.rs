@@ -15,6 +15,7 @@ use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 use crate::base::health::Health;
 use crate::base::id::ContainerId;
+use crate::base::image_ref::Purpose;
 use crate::base::network::{PortMapping, Protocol};
 use crate::base::pattern::Regex;
 use crate::base::pod::{Membership, PodId};
@@ -336,7 +337,7 @@ impl Engine {
 
     /// Containers of an image, or of one that is made from it.
     fn ancestor_test(&self, value: &str) -> Result<ContainerTest> {
-        let image = match self.store().resolve_image(value) {
+        let image = match self.store().resolve_image(value, Purpose::Read) {
             Ok(found) => found.image,
             Err(StoreError::NotFound { .. }) => return Ok(ContainerTest::ImageName(value.to_owned())),
             Err(err) => return Err(err.into()),

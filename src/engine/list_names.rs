@@ -3,7 +3,7 @@
 //! A list with several names is several records with one ID (`store::shelf`); whatever changes the list
 //! changes all of them.
 
-use crate::base::image_ref::ImageRef;
+use crate::base::image_ref::{ImageRef, Purpose};
 use crate::base::manifest::Form;
 use crate::base::platform::Platform;
 use crate::engine::filter::Filters;
@@ -48,7 +48,7 @@ impl Engine {
 
     /// Gives a list a further name, if `typed` means one.
     pub(in crate::engine) fn tag_list(&self, typed: &str, target: &str) -> Result<Option<ImageRef>> {
-        let Some(list) = self.store().find_list(typed)? else { return Ok(None) };
+        let Some(list) = self.store().find_list(typed, Purpose::Read)? else { return Ok(None) };
         let name = new_name(target, self.name_rule())?;
         let lock = self.lock()?;
         // The name moves here from an image that has it.
@@ -61,7 +61,7 @@ impl Engine {
 
     /// Takes names off a list, if `typed` means one; its last name is the list itself, which stays.
     pub(in crate::engine) fn untag_list(&self, typed: &str, names: &[String]) -> Result<bool> {
-        let Some(list) = self.store().find_list(typed)? else { return Ok(false) };
+        let Some(list) = self.store().find_list(typed, Purpose::Act)? else { return Ok(false) };
         let lock = self.lock()?;
         let known = self.names_of_list(&list)?;
         let going = match names {
@@ -89,7 +89,7 @@ impl Engine {
     /// If it has several names and was given by its ID, without `force`.
     pub(crate) fn remove_list(&self, typed: &str, force: bool) -> Result<Option<Removed>> {
         let typed = typed.strip_prefix("containers-storage:").unwrap_or(typed);
-        let Some(list) = self.store().find_list(typed)? else { return Ok(None) };
+        let Some(list) = self.store().find_list(typed, Purpose::Act)? else { return Ok(None) };
         let lock = self.lock()?;
         let names = self.names_of_list(&list)?;
         let by_name = find_name(&names, typed, self.name_rule()).ok();

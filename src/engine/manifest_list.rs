@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use self::additions::Additions;
 use crate::base::digest::Digest;
-use crate::base::image_ref::{ImageRef, NameRule};
+use crate::base::image_ref::{ImageRef, NameRule, Purpose};
 use crate::base::manifest::Form;
 use crate::base::platform::Platform;
 use crate::engine::pull::PullEvent;
@@ -54,14 +54,14 @@ pub(crate) struct NewList {
 type Events<'a> = &'a dyn Fn(&PullEvent<'_>);
 
 impl Engine {
-    /// The list that `typed` means.
+    /// The list that `typed` means, to read it or to do something with it.
     ///
     /// # Errors
     ///
     /// [`Kind::NotFound`].
-    pub(crate) fn manifest_list(&self, typed: &str) -> Result<Item> {
+    pub(crate) fn manifest_list(&self, typed: &str, purpose: Purpose) -> Result<Item> {
         let name = typed.strip_prefix("containers-storage:").unwrap_or(typed);
-        let found = self.store().find_list(name)?;
+        let found = self.store().find_list(name, purpose)?;
         found.ok_or_else(|| Error::not_found(format!("{typed}: image not known")))
     }
 
@@ -119,7 +119,7 @@ impl Engine {
             let message = format!("image name \"{name}\" is already associated with image {:?}", id.hex());
             Error::new(Kind::Conflict, format!("{message}: that name is already in use"))
         };
-        match self.manifest_list(&name.to_string()) {
+        match self.manifest_list(&name.to_string(), Purpose::Act) {
             Ok(known) if new.amend => Ok(Some(known)),
             Ok(known) => Err(taken(&known.id).hint("use --amend to go on with it")),
             Err(err) if err.kind == Kind::NotFound => match self.store().refs().get(name) {
@@ -144,7 +144,7 @@ impl Engine {
         events: Events<'_>,
     ) -> Result<Digest> {
         // Before anything is pulled for it.
-        self.manifest_list(typed)?;
+        self.manifest_list(typed, Purpose::Act)?;
         let added = self.additions(images, new, wishes, events)?;
         self.put_into_list(typed, added)
     }
@@ -220,7 +220,7 @@ impl Engine {
         change: impl FnOnce(&mut Value, &mut Vec<Digest>) -> Result<()>,
     ) -> Result<Digest> {
         let lock = self.lock()?;
-        let list = self.manifest_list(typed)?;
+        let list = self.manifest_list(typed, Purpose::Act)?;
         let (mut index, mut blobs) = (self.read_index(&list)?, list.blobs.clone());
         change(&mut index, &mut blobs)?;
         self.save_list(&list.name, list.id, list.created, &index, blobs, &lock)?;

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
+use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef, Purpose};
 use crate::base::manifest::{Document, Form, ImageConfig};
 use crate::engine::manifest_list::{local_part, manifest_of, platform_document};
 use crate::engine::register::MAX_DOCUMENT;
@@ -57,7 +57,7 @@ impl Engine {
         if insists {
             return Ok(None);
         }
-        match self.manifest_list(name) {
+        match self.manifest_list(name, Purpose::Read) {
             Ok(list) => return Ok(Some((list.name.clone(), self.list_document(&list)?))),
             Err(err) if err.kind != Kind::NotFound => return Err(err),
             Err(_) => {}

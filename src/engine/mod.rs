@@ -82,7 +82,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 
 use crate::base::id::ContainerId;
-use crate::base::image_ref::NameRule;
+use crate::base::image_ref::{NameRule, Purpose};
 use crate::cgroup::unit::{ManagerChoice, Surroundings};
 use crate::engine::config::Config;
 use crate::engine::config::containers_conf::ContainersConf;
@@ -221,7 +221,16 @@ impl Engine {
     ///
     /// [`Kind::NotFound`]; [`Kind::Invalid`] if it could be several.
     pub(crate) fn image(&self, typed: &str) -> Result<Resolved> {
-        self.store.resolve_image(typed).map_err(|err| match err {
+        self.image_for(typed, Purpose::Read)
+    }
+
+    /// As [`Engine::image`], for what is to be done with it.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) fn image_for(&self, typed: &str, purpose: Purpose) -> Result<Resolved> {
+        self.store.resolve_image(typed, purpose).map_err(|err| match err {
             StoreError::NotFound { .. } => Error::not_found(format!("{typed}: image not known")),
             other => other.into(),
         })

@@ -9,6 +9,7 @@
 //! ```
 
 use crate::base::digest::Digest;
+use crate::base::image_ref::Purpose;
 use crate::base::manifest::{Document, IndexEntry};
 use crate::base::platform::Platform;
 use crate::engine::image::Image;
@@ -33,12 +34,17 @@ impl Engine {
     /// # Errors
     ///
     /// [`Kind::NotFound`](crate::engine::Kind::NotFound) without such an image here.
-    pub(crate) fn on_platform(&self, typed: &str, wanted: Option<&Platform>) -> Result<String> {
+    pub(crate) fn on_platform(
+        &self,
+        typed: &str,
+        wanted: Option<&Platform>,
+        purpose: Purpose,
+    ) -> Result<String> {
         let Some(wanted) = wanted else { return Ok(typed.to_owned()) };
-        let index = match self.store().find_list(typed)? {
+        let index = match self.store().find_list(typed, purpose)? {
             Some(list) => Some(list.document),
             None => {
-                let found = self.image(typed)?;
+                let found = self.image_for(typed, purpose)?;
                 if wanted.runs(&found.image.platform) {
                     return Ok(typed.to_owned());
                 }
@@ -58,17 +64,17 @@ impl Engine {
         Ok(image.id.to_string())
     }
 
-    /// The full name by which `typed` means a local image or list.
+    /// The full name by which `typed` means a local image or list, to push it.
     ///
     /// # Errors
     ///
     /// [`Kind::Invalid`](crate::engine::Kind::Invalid) if it was found by its ID.
     pub(crate) fn full_name(&self, typed: &str) -> Result<String> {
-        if let Some(list) = self.store().find_list(typed)? {
+        if let Some(list) = self.store().find_list(typed, Purpose::Act)? {
             return Ok(list.name);
         }
         let nameless = || Error::invalid(format!("{typed}: it was not found by a name, so say where to"));
-        self.image(typed)?.name.map(|name| name.to_string()).ok_or_else(nameless)
+        self.image_for(typed, Purpose::Act)?.name.map(|name| name.to_string()).ok_or_else(nameless)
     }
 
     /// The platforms of an image or a list, `all` being the images that are here. An image that was pulled by no

@@ -265,6 +265,7 @@ fn register(store: &Store, record: &ImageRecord, lock: &Exclusive) -> Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::image_ref::Purpose;
 
     #[test]
     fn is_made_once_and_again_for_another_binary() {
@@ -284,7 +285,7 @@ mod tests {
         };
         let first = make(b"first program");
         assert_eq!(ensure(&store, &binary, &mut |_, _| {}).unwrap(), first);
-        assert_eq!(store.resolve_image("hello").unwrap().image, first);
+        assert_eq!(store.resolve_image("hello", Purpose::Read).unwrap().image, first);
         let file = store.layers().fs_path(&first.layers[0].chain_id).join(PROGRAM);
         assert_eq!(std::fs::read(&file).unwrap(), b"first program");
         assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o7777, 0o755);

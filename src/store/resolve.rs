@@ -3,7 +3,8 @@
 //! In this order, and the first that fits wins:
 //!
 //! 1. the exact full name (`docker.io/library/app:latest` if that was typed);
-//! 2. for a short name: `localhost/app`, `docker.io/library/app` ([`ImageName::local_candidates`]);
+//! 2. for a short name: `localhost/app`, `docker.io/library/app` ([`ImageName::local_candidates`], which depends on the
+//!    [`NameRule`] and the [`Purpose`]);
 //! 3. for a short name: any repository that ends in it, if that is one image (not by Docker's [`NameRule`]);
 //! 4. the beginning of one image ID, `sha256:` before it or not;
 //! 5. `name@digest`: a repository digest, or the manifest or index of an image with a name in that repository.
@@ -11,7 +12,7 @@
 //! A manifest list has a name like an image, and stands for the one of its images that is for this machine.
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::{ImageName, ImageRef, NameRule};
+use crate::base::image_ref::{ImageName, ImageRef, NameRule, Purpose};
 use crate::base::manifest::{Document, IndexEntry};
 use crate::base::platform::Platform;
 use crate::store::Store;
@@ -42,9 +43,9 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError::Damaged`] if it cannot be read.
-    pub(crate) fn find_list(&self, typed: &str) -> Result<Option<Item>> {
+    pub(crate) fn find_list(&self, typed: &str, purpose: Purpose) -> Result<Option<Item>> {
         if let Ok(name) = typed.parse::<ImageName>() {
-            for full in name.local_candidates(self.name_rule()) {
+            for full in name.local_candidates(self.name_rule(), purpose) {
                 if full.digest().is_none() && self.refs().get(&full).is_ok() {
                     return Ok(None);
                 }
@@ -80,24 +81,24 @@ impl Store {
     ///
     /// [`StoreError::NotFound`]; [`StoreError::Ambiguous`] for the beginning of several IDs or the end
     /// of several repositories; [`StoreError::Damaged`] if what it means cannot be read.
-    pub(crate) fn resolve_image(&self, typed: &str) -> Result<Resolved> {
+    pub(crate) fn resolve_image(&self, typed: &str, purpose: Purpose) -> Result<Resolved> {
         let missing = || StoreError::NotFound { what: "image", name: typed.to_owned() };
         let by_name = match typed.parse::<ImageName>() {
-            Ok(name) => self.image_by_name(typed, &name)?,
+            Ok(name) => self.image_by_name(typed, &name, purpose)?,
             Err(_) => None,
         };
         if let Some(found) = by_name.map_or_else(|| self.image_by_id(typed), |found| Ok(Some(found)))? {
             return Ok(found);
         }
-        let of_list = match self.find_list(typed)? {
+        let of_list = match self.find_list(typed, purpose)? {
             Some(list) => self.image_of_list(&list)?,
             None => None,
         };
         of_list.ok_or_else(missing)
     }
 
-    fn image_by_name(&self, typed: &str, name: &ImageName) -> Result<Option<Resolved>> {
-        for full in name.local_candidates(self.name_rule()) {
+    fn image_by_name(&self, typed: &str, name: &ImageName, purpose: Purpose) -> Result<Option<Resolved>> {
+        for full in name.local_candidates(self.name_rule(), purpose) {
             let found = match full.digest() {
                 // A tag beside the digest is not looked at, as in Docker.
                 Some(digest) => self.image_by_digest(digest, |known| known.name() == full.name())?,
@@ -251,12 +252,12 @@ mod tests {
             ("", None),
             ("UPPER", None),
         ] {
-            match (store.resolve_image(typed), seed) {
+            match (store.resolve_image(typed, Purpose::Read), seed) {
                 (Ok(found), Some(seed)) => assert_eq!(found.image.id, image(seed).id, "{typed}"),
                 (Err(err), None) => assert!(err.is_not_found(), "{typed}: {err}"),
                 (found, seed) => panic!("{typed}: {found:?}, not {seed:?}"),
             }
         }
-        assert!(matches!(store.resolve_image("two"), Err(StoreError::Ambiguous { .. })));
+        assert!(matches!(store.resolve_image("two", Purpose::Read), Err(StoreError::Ambiguous { .. })));
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef, RefError};
+use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef, Purpose, RefError};
 use crate::cli::format::{self, Format, Shape};
 use crate::cli::progress::Progress;
 use crate::cli::pull::RegistryArgs;
@@ -152,7 +152,7 @@ fn make(session: &mut Session<'_>, args: &ImagetoolsArgs) -> anyhow::Result<()> 
         new_name(tag, session.name_rule())?;
         let full = on_registry(tag)?;
         let name = full.to_string();
-        let was_there = engine.manifest_list(&name).is_ok();
+        let was_there = engine.manifest_list(&name, Purpose::Act).is_ok();
         let mut sources = args.names.clone();
         if args.append {
             // By its digest: the name is to be the new list's.
@@ -161,7 +161,7 @@ fn make(session: &mut Session<'_>, args: &ImagetoolsArgs) -> anyhow::Result<()> 
         }
         engine.create_list(&name, &sources, &new, &|event| progress.show(event))?;
         let done = if args.dry_run {
-            engine.manifest_list(&name).and_then(|list| engine.list_document(&list)).map(Some)
+            engine.manifest_list(&name, Purpose::Act).and_then(|list| engine.list_document(&list)).map(Some)
         } else {
             let request =
                 PushRequest { image: name.clone(), remote: args.registry.remote(), ..PushRequest::default() };

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
+use crate::base::image_ref::Purpose;
 use crate::base::platform::Platform;
 use crate::cli::build::exports::Delivery;
 use crate::cli::build::{BuildArgs, Made};
@@ -167,7 +168,7 @@ pub(super) fn run(
             }
         }
         last = Some(id);
-        let list = engine.manifest_list(name)?;
+        let list = engine.manifest_list(name, Purpose::Act)?;
         document["containerimage.digest"] = list.document.to_string().into();
         if delivery.push {
             let digest = super::push_to(engine, (&list.name, None), args, delivery, args.quiet)?;
@@ -256,7 +257,7 @@ fn list(
     (amend, annotations): (bool, &[(String, String)]),
 ) -> Result<Digest> {
     let engine = session.engine()?;
-    if !amend && engine.manifest_list(name).is_ok() {
+    if !amend && engine.manifest_list(name, Purpose::Act).is_ok() {
         engine.remove_list(name, true)?;
     }
     let new = NewList { amend, replace: !amend, annotations: annotations.to_vec(), ..NewList::default() };

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::base::digest::Digest;
 use crate::base::image_document;
-use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef, LOCALHOST, NameRule};
+use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef, NameRule, Purpose};
 use crate::base::manifest::{Descriptor, Document, Form, ImageConfig, IndexEntry, Manifest};
 use crate::base::platform::Platform;
 use crate::engine::load::parts::Parts;
@@ -76,23 +76,27 @@ impl Found {
     }
 
     /// True if the archive, or what ketch makes of it, calls it so.
-    pub(super) fn is_called(&self, name: &str) -> bool {
+    pub(super) fn is_called(&self, name: &str, rule: NameRule) -> bool {
         self.said.iter().any(|said| said == name)
             || self.names.iter().any(|known| {
                 known.to_string() == name
                     || name
                         .parse::<ImageName>()
-                        .is_ok_and(|name| name.local_candidates(NameRule::default()).contains(known))
+                        .is_ok_and(|name| name.local_candidates(rule, Purpose::Read).contains(known))
             })
     }
 }
 
-/// All images; of an index the one for `wanted`, or for this machine.
-pub(super) fn find(parts: &mut Parts<'_>, wanted: Option<&Platform>) -> Result<(Kind, Vec<Found>)> {
+/// All images; of an index the one for `wanted`, or for this machine. By `rule` short names of a layout get their home.
+pub(super) fn find(
+    parts: &mut Parts<'_>,
+    wanted: Option<&Platform>,
+    rule: NameRule,
+) -> Result<(Kind, Vec<Found>)> {
     let host = Platform::host();
     let wanted = wanted.unwrap_or(&host);
     if let Some(index) = parts.document(b"index.json")? {
-        return Ok((Kind::Layout, layout(parts, &index, wanted)?));
+        return Ok((Kind::Layout, layout(parts, &index, wanted, rule.home())?));
     }
     let unknown = || {
         Error::invalid("payload does not match any of the supported image formats").hint(
@@ -139,7 +143,7 @@ fn choose(entries: &[IndexEntry], wanted: &Platform, of: &str) -> Result<Digest>
 }
 
 /// An OCI layout.
-fn layout(parts: &mut Parts<'_>, text: &[u8], platform: &Platform) -> Result<Vec<Found>> {
+fn layout(parts: &mut Parts<'_>, text: &[u8], platform: &Platform, home: &str) -> Result<Vec<Found>> {
     let index_type = Form::Oci.index();
     let Document::Index { entries, .. } =
         Document::parse(text, index_type).map_err(|err| malformed("index.json", err))?
@@ -174,7 +178,7 @@ fn layout(parts: &mut Parts<'_>, text: &[u8], platform: &Platform) -> Result<Vec
                 image_of(parts, manifest, Some(text), &in_layout)?
             }
         };
-        image.names = names(&said, LOCALHOST);
+        image.names = names(&said, home);
         image.said = said;
         found.push(image);
     }
@@ -327,6 +331,7 @@ fn docker_image(parts: &mut Parts<'_>, image: DockerImage) -> Result<Found> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::image_ref::LOCALHOST;
 
     #[test]
     fn names_of_archives() {

@@ -19,7 +19,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::ImageRef;
+use crate::base::image_ref::{ImageRef, NameRule};
 use crate::base::manifest::Compression;
 use crate::base::platform::Platform;
 use crate::engine::load::formats::{Found, Kind};
@@ -75,9 +75,9 @@ impl Engine {
             Origin::Directory(path) => (Parts::of_directory(self, path)?, Some(path), true),
             Origin::Archive(archive, path) => (Parts::of_archive(self, archive)?, path, false),
         };
-        let (kind, mut found) = formats::find(&mut parts, wanted)?;
+        let (kind, mut found) = formats::find(&mut parts, wanted, self.name_rule())?;
         if let Some(wanted) = select {
-            found = chosen(found, wanted)?;
+            found = chosen(found, wanted, self.name_rule())?;
         }
         if let Some(wanted) = wanted {
             found.iter().try_for_each(|image| image.must_be_for(wanted))?;
@@ -122,7 +122,7 @@ impl Engine {
 }
 
 /// The images of an archive that `wanted` names; `@1` is the second one, as in skopeo's `docker-archive:FILE:@1`.
-fn chosen(mut found: Vec<Found>, wanted: &str) -> Result<Vec<Found>> {
+fn chosen(mut found: Vec<Found>, wanted: &str, rule: NameRule) -> Result<Vec<Found>> {
     if let Some(number) = wanted.strip_prefix('@').and_then(|digits| digits.parse::<usize>().ok()) {
         let count = found.len();
         if number >= count {
@@ -133,7 +133,7 @@ fn chosen(mut found: Vec<Found>, wanted: &str) -> Result<Vec<Found>> {
     }
     let digest: Option<Digest> = wanted.parse().ok();
     found.retain(|image| {
-        image.is_called(wanted) || digest.is_some_and(|digest| image.digests().contains(&digest))
+        image.is_called(wanted, rule) || digest.is_some_and(|digest| image.digests().contains(&digest))
     });
     if found.is_empty() {
         return Err(Error::not_found(format!("no image {wanted:?} in it")));

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{EntryWishes, Events, NewList, apply, local_part, manifest_of, platform_document, put};
 use crate::base::digest::Digest;
+use crate::base::image_ref::Purpose;
 use crate::base::manifest::{Document, Form, ManifestError};
 use crate::base::platform::Platform;
 use crate::engine::artifact::{self, NewArtifact, pinned};
@@ -41,7 +42,7 @@ impl Engine {
         artifact: &NewArtifact,
         wishes: &EntryWishes,
     ) -> Result<Digest> {
-        self.manifest_list(typed)?;
+        self.manifest_list(typed, Purpose::Act)?;
         let pins = staging::dir(self.store())?;
         let (text, blobs) = self.artifact_manifest(artifact, &pins)?;
         let digest = pinned(self.store(), &pins, &text)?;
@@ -133,7 +134,7 @@ impl Engine {
     ) -> Result<()> {
         // A list of our own gives all its entries.
         if new.all
-            && let Ok(other) = self.manifest_list(typed)
+            && let Ok(other) = self.manifest_list(typed, Purpose::Read)
         {
             let entries = self.read_index(&other)?["manifests"].as_array().cloned().unwrap_or_default();
             for mut entry in entries {

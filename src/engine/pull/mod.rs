@@ -21,7 +21,7 @@ mod unpacking;
 use std::time::Duration;
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::{ImageName, ImageRef, RefError};
+use crate::base::image_ref::{ImageName, ImageRef, Purpose, RefError};
 use crate::base::platform::Platform;
 use crate::engine::Engine;
 use crate::engine::config::registries as files;
@@ -229,7 +229,7 @@ fn parse_name(typed: &str) -> Result<ImageName> {
 /// The local image, if it is whole and for the platform that was asked for.
 fn find_local(store: &Store, name: &str, wanted: Option<&Platform>) -> Option<Pulled> {
     // A damaged or ambiguous one is not found either: pulling makes it right.
-    let found = store.resolve_image(name).ok()?;
+    let found = store.resolve_image(name, Purpose::Read).ok()?;
     let fits = wanted.is_none_or(|wanted| wanted.runs(&found.image.platform));
     let whole = found.image.layers.iter().all(|layer| store.layers().has(&layer.chain_id));
     (fits && whole).then_some(Pulled { id: found.image.id, name: found.name, further: vec![] })

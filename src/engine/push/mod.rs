@@ -18,7 +18,7 @@ mod sign;
 use std::sync::Arc;
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::{ImageName, ImageRef, RefError};
+use crate::base::image_ref::{ImageName, ImageRef, Purpose, RefError};
 use crate::base::manifest::Document;
 use crate::engine::config::containers_conf::EngineConf;
 use crate::engine::pull::PullEvent;
@@ -90,7 +90,7 @@ pub(crate) fn names_of_repository(engine: &Engine, typed: &str) -> Result<Vec<St
         return Err(Error::invalid("tag can't be used with --all-tags/-a"));
     }
     let known = engine.store().refs().list()?.items;
-    for candidate in wanted.local_candidates(engine.name_rule()) {
+    for candidate in wanted.local_candidates(engine.name_rule(), Purpose::Act) {
         let here = known.iter().filter(|record| record.name.name() == candidate.name());
         // What was typed, not what it is called here, says where to: `app` is Docker Hub's.
         let named = |full: &ImageRef| match full.tag().filter(|_| wanted.is_short()) {
@@ -192,10 +192,10 @@ pub(crate) fn push(
     request: &PushRequest,
     events: &dyn Fn(&PullEvent<'_>),
 ) -> Result<Pushed> {
-    if let Some(list) = engine.store().find_list(&request.image)? {
+    if let Some(list) = engine.store().find_list(&request.image, Purpose::Act)? {
         return others::push_list(engine, &list, &PushRequest { all: true, ..request.clone() }, events);
     }
-    let found = engine.image(&request.image)?;
+    let found = engine.image_for(&request.image, Purpose::Act)?;
     let pusher = Pusher { engine, request, events };
     let pushed = match pusher.place(&found)? {
         Place::Registry(typed) => {

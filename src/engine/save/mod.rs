@@ -21,7 +21,7 @@ use std::path::Path;
 
 use crate::base::digest::Digest;
 use crate::base::image_document;
-use crate::base::image_ref::ImageRef;
+use crate::base::image_ref::{ImageRef, Purpose};
 use crate::base::manifest::{Compression, Descriptor, Form, Manifest};
 use crate::base::platform::Platform;
 use crate::engine::layer::NewLayer;
@@ -122,7 +122,7 @@ impl Engine {
         // The image for another platform goes out under the name that was typed.
         let record = match platform {
             None => found.image,
-            Some(_) => self.image(&self.on_platform(typed, platform)?)?.image,
+            Some(_) => self.image(&self.on_platform(typed, platform, Purpose::Read)?)?.image,
         };
         let mut names: Vec<ImageRef> = Vec::new();
         for name in further {

@@ -8,7 +8,7 @@ use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 
 use crate::base::bytes::Bytes;
 use crate::base::rlimit;
-use crate::base::spec::{Personality, Process};
+use crate::base::spec::{Personality, Process, Rlimit};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::identity::Identity;
 use crate::runtime::rootfs::{RootDir, Shape};
@@ -19,6 +19,9 @@ use super::{Init, Result, identity_of, invalid, kept, reaper};
 
 /// `PER_LINUX32` of personality(2), which libc does not name.
 const PER_LINUX32: i32 = 8;
+
+/// So many descriptors ketch may have in use until the command is executed: streams, and all that can be passed on.
+const OWN_FILES: u64 = 256;
 
 /// Where commands are looked for if the environment has no PATH.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -43,7 +46,6 @@ pub(crate) fn become_command(plan: &RunPlan, first_closed: u32) -> Result<Failur
     rustix::process::umask(Mode::from_raw_mode(plan.process.umask));
     let entered = enter_directory(&root, plan)?;
     signal::reset_all().map_err(|err| Failure::errno("reset signals", err))?;
-    // From here on nothing is opened: the number of descriptors may be as small as the command is to have it.
     set_limits(&plan.process)?;
     let rights = confine(plan, &identity)?;
     if plan.tied {
@@ -65,6 +67,7 @@ pub(crate) fn become_command(plan: &RunPlan, first_closed: u32) -> Result<Failur
         Stays::WithCommand => reaper::stay(plan.process.terminal, &rights)?,
         Stays::Alone => reaper::pause(&rights)?,
     }
+    lower_open_files(&plan.process)?;
     Ok(command.execute())
 }
 
@@ -92,22 +95,44 @@ fn set_limits(process: &Process) -> Result<()> {
     if let Some(score) = process.oom_score_adj {
         set_oom_score(score).map_err(|err| Failure::errno(format!("set oom_score_adj to {score}"), err))?;
     }
-    for limit in &process.rlimits {
-        let what = || format!("set limit {} to {}:{}", limit.name, limit.soft, limit.hard);
-        let resource =
-            rlimit::resource(&limit.name).ok_or_else(|| invalid(format!("{}: unknown limit", limit.name)))?;
-        // No core file is what `core=0` says; whether one could be asked for later is up to the caller's own limit.
-        let most = match (limit.is_default, limit.name.as_str(), limit.soft) {
-            (true, ..) | (_, "core", 0) => crate::sys::rlimit::get(resource).map_or(u64::MAX, |(_, own)| own),
-            _ => u64::MAX,
-        };
-        crate::sys::rlimit::set(resource, limit.soft.min(most), limit.hard.min(most)).map_err(|errno| {
-            // What the caller may not have is no fault of ketch: 126, as with podman.
-            let kind = if errno == Errno::EPERM { FailureKind::NotExecutable } else { FailureKind::System };
-            Failure { kind, ..Failure::errno(what(), errno) }
-        })?;
-    }
-    Ok(())
+    process.rlimits.iter().try_for_each(|limit| {
+        let least = if is_few_files(limit) { own_limit(libc::RLIMIT_NOFILE) } else { (0, 0) };
+        set_limit(limit, least)
+    })
+}
+
+/// Lowers the number of descriptors to what the command is to have, if ketch itself could not work with so few.
+fn lower_open_files(process: &Process) -> Result<()> {
+    let last = process.rlimits.iter().rfind(|limit| limit.name == "nofile");
+    last.filter(|limit| is_few_files(limit)).map_or(Ok(()), |limit| set_limit(limit, (0, 0)))
+}
+
+/// True if this limit leaves fewer descriptors than ketch may need before the command is executed.
+fn is_few_files(limit: &Rlimit) -> bool {
+    limit.name == "nofile" && limit.soft < OWN_FILES
+}
+
+/// Soft and hard limit of this process.
+fn own_limit(resource: u32) -> (u64, u64) {
+    crate::sys::rlimit::get(resource).unwrap_or((u64::MAX, u64::MAX))
+}
+
+/// Sets a limit, but none that is lower than `least`.
+fn set_limit(limit: &Rlimit, least: (u64, u64)) -> Result<()> {
+    let what = || format!("set limit {} to {}:{}", limit.name, limit.soft, limit.hard);
+    let resource =
+        rlimit::resource(&limit.name).ok_or_else(|| invalid(format!("{}: unknown limit", limit.name)))?;
+    // No core file is what `core=0` says; whether one could be asked for later is up to the caller's own limit.
+    let most = match (limit.is_default, limit.name.as_str(), limit.soft) {
+        (true, ..) | (_, "core", 0) => own_limit(resource).1,
+        _ => u64::MAX,
+    };
+    let (soft, hard) = (limit.soft.min(most).max(least.0), limit.hard.min(most).max(least.1));
+    crate::sys::rlimit::set(resource, soft, hard).map_err(|errno| {
+        // What the caller may not have is no fault of ketch: 126, as with podman.
+        let kind = if errno == Errno::EPERM { FailureKind::NotExecutable } else { FailureKind::System };
+        Failure { kind, ..Failure::errno(what(), errno) }
+    })
 }
 
 /// How soon the kernel takes this process when memory runs out. Who is no root of the host cannot go below what it has,
