@@ -342,6 +342,77 @@ fn directories_in_their_order() {
     assert_eq!(units.matches(".service---").count(), 3, "{units}");
 }
 
+/// What is no file to read is told of and holds nobody up; it hides no file of the same name, but a link to the
+/// null device does.
+#[test]
+fn files_that_are_none() {
+    let sandbox = Sandbox::new();
+    let link = generator(&sandbox, "quadlet");
+    let (first, second) = (sandbox.path("first"), sandbox.path("second"));
+    for directory in [&first, &second] {
+        fs::create_dir_all(directory).expect("make a directory");
+    }
+    for name in ["bad", "fifo", "long", "null", "zero"] {
+        let text = format!("[Container]\nImage=localhost/{name}\n");
+        fs::write(second.join(format!("{name}.container")), text).expect("write a file");
+    }
+    fs::write(first.join("bad.container"), "no unit file\n").expect("write a file");
+    fs::write(first.join("long.container"), "#\n".repeat(1 << 20)).expect("write a file");
+    symlink("/dev/null", first.join("null.container")).expect("make a link");
+    symlink("/dev/zero", first.join("zero.container")).expect("make a link");
+    let made = Command::new("mkfifo").arg(first.join("fifo.container")).status().expect("run mkfifo");
+    assert!(made.success());
+    let both = std::env::join_paths([&first, &second]).expect("two paths");
+    let done = sandbox.program(&link, ["-dryrun", "-user"]).env("QUADLET_UNIT_DIRS", both).run();
+    assert_eq!(done.code, 1);
+    for (name, words) in [
+        ("fifo", "it is no regular file"),
+        ("zero", "it is no regular file"),
+        ("long", "it is longer than 1 MiB"),
+        ("bad", "which is not a key-value pair"),
+    ] {
+        let mut lines = done.stderr.lines();
+        let told = lines.any(|line| line.contains(&format!("/{name}.container\", ")) && line.contains(words));
+        assert!(told, "{name}: {}", done.stderr);
+        assert!(done.stdout.contains(&format!("---{name}.service---")), "{name}: {}", done.stdout);
+    }
+    assert!(done.stderr.contains("converting \"null.container\": no Image"), "{}", done.stderr);
+    assert!(!done.stdout.contains("---null.service---"), "{}", done.stdout);
+}
+
+/// An alias takes the place of no service, in the first run and in the next.
+#[test]
+fn aliases_spare_services() {
+    let sandbox = Sandbox::new();
+    let link = generator(&sandbox, "quadlet");
+    let units = sandbox.path("units");
+    fs::create_dir_all(&units).expect("make a directory");
+    for (name, alias) in [("a", "a.service b.service c.service"), ("b", "a.service")] {
+        let text = format!("[Container]\nImage=localhost/{name}\n[Install]\nAlias={alias}\n");
+        fs::write(units.join(format!("{name}.container")), text).expect("write a file");
+    }
+    let run = || {
+        let flags = ["-no-kmsg-log", "-user", "out"];
+        let program = sandbox.program(&link, flags).current_dir(sandbox.path(""));
+        program.env("QUADLET_UNIT_DIRS", &units).run()
+    };
+    for _ in 0..2 {
+        let done = run();
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        assert_eq!(done.stderr.matches(": file exists").count(), 2, "{}", done.stderr);
+        for name in ["a", "b"] {
+            let text = fs::read_to_string(sandbox.path(format!("out/{name}.service"))).expect(name);
+            assert!(text.contains(&format!("Image=localhost/{name}\n")), "{text}");
+        }
+        assert_eq!(fs::read_link(sandbox.path("out/c.service")).expect("a link"), Path::new("a.service"));
+    }
+    // Another file has that name now: its service is not written through the alias.
+    fs::write(units.join("c.container"), "[Container]\nImage=localhost/c\n").expect("write a file");
+    run();
+    let text = fs::read_to_string(sandbox.path("out/a.service")).expect("a service");
+    assert!(text.contains("Image=localhost/a\n"), "{text}");
+}
+
 /// Flags as Go reads them, and the verb for people.
 #[test]
 fn flags_and_the_verb() {

@@ -70,19 +70,28 @@ pub(crate) fn convert(mut sources: Vec<Source>, here: &Here<'_>) -> Outcome {
     let mut world = World { program: &program, user, users, groups, infos, exists };
     let mut outcome = Outcome::default();
     outcome.warnings.extend(sources.iter().filter_map(Source::warning));
+    let mut makers = BTreeMap::new();
     for source in &sources {
-        match one(source, &mut world) {
-            Ok(made) => outcome.made.push(made),
+        match one(source, &mut world, &makers) {
+            Ok(made) => {
+                makers.insert(made.name.clone(), source.name.as_str());
+                outcome.made.push(made);
+            }
             Err(refused) => outcome.failed.push(format!("converting \"{}\": {refused}", source.name)),
         }
     }
     outcome
 }
 
-fn one(source: &Source, world: &mut World<'_>) -> Result<Made, Refused> {
+/// The service of one file. `makers` are the files that have services, by their services.
+fn one(source: &Source, world: &mut World<'_>, makers: &BTreeMap<String, &str>) -> Result<Made, Refused> {
     let name = world.infos.get(&source.name).map(|info| info.service.clone()).unwrap_or_default();
     if name.contains('/') {
         return Err(Refused::new(format!("invalid ServiceName '{name}'")));
+    }
+    let name = format!("{name}.service");
+    if let Some(maker) = makers.get(&name) {
+        return Err(Refused::new(format!("{name} is the service of \"{maker}\" already")));
     }
     let service = match source.kind {
         Kind::Image => plain::image(source, world),
@@ -93,5 +102,5 @@ fn one(source: &Source, world: &mut World<'_>) -> Result<Made, Refused> {
         Kind::Kube => pods::kube(source, world),
         Kind::Pod => pods::pod(source, world),
     }?;
-    Ok(Made { name: format!("{name}.service"), unit: service.unit })
+    Ok(Made { name, unit: service.unit })
 }

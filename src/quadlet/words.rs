@@ -76,7 +76,8 @@ fn number(text: &str, digits: usize, radix: u32) -> Option<(char, &str)> {
 /// the author's.
 pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '\'' | '\\');
-    if !word.is_empty() && word.chars().all(plain) {
+    // A bare semicolon would end the command.
+    if !word.is_empty() && word != ";" && word.chars().all(plain) {
         return word.to_owned();
     }
     let mut text = String::from("\"");
@@ -136,6 +137,8 @@ mod tests {
         for (word, want) in [
             ("%t/%N.cid", "%t/%N.cid"),
             ("$$X;#", "$$X;#"),
+            (";", "\";\""),
+            (";;", ";;"),
             ("a b", "\"a b\""),
             ("", "\"\""),
             ("it's", "\"it's\""),
