@@ -268,6 +268,113 @@ fn waiting_takes_everything_down() {
 }
 
 #[test]
+fn what_a_failed_play_has_not_made_stays() {
+    let sandbox = Sandbox::new();
+    let claim = "---\nkind: PersistentVolumeClaim\nmetadata: {name: v}\n";
+    let secret = "---\nkind: Secret\nmetadata: {name: s}\nstringData: {a: b}\n";
+    let first = manifest(&sandbox, "first.yaml", &format!("{}{claim}{secret}", sleeping("", "")));
+    play(&sandbox, &first, &[]).ok();
+    // The same pod again, with one before it and a volume and a secret that are new.
+    let text = format!(
+        "kind: Pod\nmetadata: {{name: new}}\nspec: {{containers: [{{name: c, image: bb, command: [sleep, '1000']}}]}}\n---\n{}{claim}{secret}\
+        ---\nkind: PersistentVolumeClaim\nmetadata: {{name: w}}\n---\nkind: Secret\nmetadata: {{name: t}}\nstringData: {{a: b}}\n",
+        sleeping("", "")
+    );
+    let again = play(&sandbox, &manifest(&sandbox, "again.yaml", &text), &["--wait"]);
+    assert!(again.fails(125).contains("name \"p\" is in use"), "{}", again.stderr);
+    assert!(again.stdout.ends_with("Volumes removed:\nw"), "{}", again.stdout);
+    assert_eq!(sandbox.inspect("p-c", ".State.Status"), "running");
+    assert_eq!(sandbox.ok(["pod", "ps", "--format={{.Name}}"]), "p");
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "v");
+    assert_eq!(sandbox.ok(["secret", "ls", "--format={{.Name}}"]), "s");
+    sandbox.ok(["kube", "down", "--force", &first]);
+}
+
+#[test]
+fn names_of_manifests_are_no_abbreviations() {
+    let sandbox = Sandbox::new();
+    let pod = sandbox.ok(["pod", "create", "--network=none", "--name=mine"]);
+    let secret = sandbox.command(["secret", "create", "mine", "-"]).stdin("x").run().ok().to_owned();
+    sandbox.ok(["volume", "create", "db-backup"]);
+    let text = format!(
+        "kind: Pod\nmetadata: {{name: '{}'}}\nspec: {{containers: [{{name: c, image: bb}}]}}\n---\n\
+        kind: Secret\nmetadata: {{name: '{}'}}\nstringData: {{a: b}}\n---\nkind: PersistentVolumeClaim\nmetadata: {{name: db}}\n",
+        &pod[..12],
+        &secret[..6],
+    );
+    let file = manifest(&sandbox, "x.yaml", &text);
+    let down = sandbox.ok(["kube", "down", "--force", &file]);
+    assert_eq!(down, "Pods stopped:\nPods removed:\nSecrets removed:\nVolumes removed:");
+    assert_eq!(sandbox.ok(["pod", "ps", "--format={{.Name}}"]), "mine");
+    assert_eq!(sandbox.ok(["secret", "ls", "--format={{.Name}}"]), "mine");
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "db-backup");
+}
+
+#[test]
+fn a_file_that_an_annotation_names_stays() {
+    let sandbox = Sandbox::new();
+    let precious = sandbox.write("precious", "kept");
+    let text = format!(
+        "kind: Pod\nmetadata:\n  name: p\n  annotations: {{io.podman.annotations.cid-file/c: '{}'}}\n\
+        spec: {{containers: [{{name: c, image: bb}}]}}\n",
+        precious.display()
+    );
+    let file = manifest(&sandbox, "p.yaml", &text);
+    play(&sandbox, &file, &["--start=false"]).ok();
+    assert_eq!(sandbox.inspect("p-c", ".HostConfig.ContainerIDFile"), "");
+    sandbox.ok(["kube", "down", &file]);
+    assert_eq!(sandbox.read("precious"), "kept");
+}
+
+#[test]
+fn containers_of_units_can_be_updated() {
+    let sandbox = Sandbox::new();
+    let text = "kind: Pod\nmetadata: {name: p, annotations: {io.containers.autoupdate: local}}\n\
+        spec: {containers: [{name: c, image: bb, command: [sleep, '1000']}]}\n";
+    let file = manifest(&sandbox, "p.yaml", text);
+    let args = ["kube", "play", "--network=none", &file];
+    sandbox.command(args).env("PODMAN_SYSTEMD_UNIT", "app.service").run().ok();
+    assert_eq!(sandbox.inspect("p-c", "index .Config.Labels \"PODMAN_SYSTEMD_UNIT\""), "app.service");
+    let found = sandbox.ok(["auto-update", "--dry-run", "--format={{.Unit}} {{.ContainerName}} {{.Policy}}"]);
+    assert_eq!(found, "app.service p-c local");
+    sandbox.ok(["kube", "down", &file]);
+}
+
+#[test]
+fn files_of_one_name_do_not_mix() {
+    let sandbox = Sandbox::new();
+    let text = |items: &str| {
+        let mounts = "    volumeMounts: [{name: a, mountPath: /a}, {name: b, mountPath: /b}, {name: c, mountPath: /c}]\n";
+        let volumes = format!(
+            "  volumes: [{{name: a, configMap: {{name: x, items: [{items}]}}}}, {{name: b, secret: {{secretName: x}}}}, {{name: c, configMap: {{name: x}}}}]\n"
+        );
+        format!(
+            "kind: ConfigMap\nmetadata: {{name: x}}\ndata: {{k: one, l: two}}\n---\nkind: Secret\nmetadata: {{name: x}}\nstringData: {{s: three}}\n---\n{}",
+            sleeping(mounts, &volumes)
+        )
+    };
+    let file = manifest(&sandbox, "p.yaml", &text("{key: k, path: k}"));
+    play(&sandbox, &file, &[]).ok();
+    let seen = ["exec", "p-c", "sh", "-c", "cd /a; echo *; cd /b; echo *; cd /c; echo *"];
+    assert_eq!(sandbox.ok(seen), "k\ns\nk l");
+    sandbox.ok(["kube", "down", &file]);
+    // What it was filled with before is gone.
+    let file = manifest(&sandbox, "p.yaml", &text("{key: l, path: m}"));
+    play(&sandbox, &file, &[]).ok();
+    assert_eq!(sandbox.ok(seen), "m\ns\nk l");
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "x\nx-b\nx-c");
+    sandbox.ok(["kube", "down", "--force", &file]);
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "");
+
+    // The user's own.
+    sandbox.ok(["volume", "create", "x"]);
+    let refused = play(&sandbox, &file, &[]);
+    assert!(refused.fails(125).contains("was not made for ConfigMap/x"), "{}", refused.stderr);
+    sandbox.ok(["kube", "down", "--force", &file]);
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "x");
+}
+
+#[test]
 fn images_are_built_from_directories_of_their_names() {
     let sandbox = Sandbox::new();
     let write = |word: &str| {
@@ -366,13 +473,16 @@ fn a_manifest_of_a_pod_makes_the_same_again() {
             one["Config"]["StopTimeout"].clone(),
             one["HostConfig"]["RestartPolicy"]["Name"].clone(),
             one["Config"]["Tty"].clone(),
-            mounts.len(),
+            // An emptyDir in memory is a volume here.
+            mounts.into_iter().filter(|mount| !mount.contains("\"/tf\"")).collect::<Vec<_>>(),
         )
     };
     let (before, after) = (of("g"), of("g-pod-g"));
-    assert_eq!(
-        (before.0, before.1, before.2, before.3, before.4, before.5, before.6, before.7),
-        (after.0, after.1, after.2, after.3, after.4, after.5, after.6, after.7)
+    assert_eq!(before, after);
+    assert!(
+        before.8.iter().any(|mount| mount == "\"bind\" \"/hosttmp\" false") && before.8.len() >= 3,
+        "{:?}",
+        before.8
     );
 
     // What was made of a manifest, as one.
@@ -380,6 +490,24 @@ fn a_manifest_of_a_pod_makes_the_same_again() {
     assert!(text.contains("  name: g-pod\n") && text.contains("    name: g-pod-g\n"), "{text}");
     let refused = sandbox.ketch(["kube", "generate", "g-pod-g"]);
     assert!(refused.fails(125).contains("use generate on the pod itself"), "{}", refused.stderr);
+}
+
+#[test]
+fn containers_of_a_pod_keep_their_own_volumes_and_ports() {
+    let sandbox = Sandbox::new();
+    let (one, two) = (sandbox.write("x.y/f", "one"), sandbox.write("x_y/f", "two"));
+    let bind = |file: &std::path::Path| format!("-v={}:/f", file.parent().expect("a directory").display());
+    let (one, two) = (bind(&one), bind(&two));
+    sandbox.ok(["pod", "create", "--name=q", "-p=18080:80"]);
+    sandbox.ok(["create", "--pod=q", "--name=i", "--init-ctr=always", "bb", "true"]);
+    sandbox.ok(["create", "--pod=q", "--name=a", &one, "--tmpfs=/t:size=1m", "bb", "true"]);
+    sandbox.ok(["create", "--pod=q", "--name=b", &two, "--tmpfs=/t:size=2m", "bb", "true"]);
+    let text = sandbox.ok(["kube", "generate", "q"]);
+    let (rest, init) = text.split_once("  initContainers:\n").expect("an init container");
+    assert!(rest.contains("hostPort: 18080\n") && !init.contains("hostPort"), "{text}");
+    for part in ["sizeLimit: 1Mi\n", "sizeLimit: 2Mi\n", "/x.y\n", "/x_y\n"] {
+        assert_eq!(init.matches(part).count(), 1, "{part} in\n{text}");
+    }
 }
 
 #[test]

@@ -77,6 +77,10 @@ fn rm_takes_files_of_other_users_and_anonymous_volumes_along() {
     assert_eq!(std::fs::read(&cidfile).expect("read").len(), 80);
     let id = sandbox.ok(["create", &cidfile_option, "bb"]);
     assert_eq!(std::fs::read_to_string(&cidfile).expect("read"), id.trim());
+    // What has become another's is not removed with this one.
+    std::fs::write(&cidfile, "0".repeat(64)).expect("write");
+    sandbox.ok(["rm", &id]);
+    assert!(cidfile.exists());
 }
 
 #[test]

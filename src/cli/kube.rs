@@ -16,6 +16,7 @@ use crate::base::pod::PodId;
 use crate::cli::pull::RegistryArgs;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
+use crate::engine::auto_update::unit_of_caller;
 use crate::engine::{self, Engine, Error, Kind, config, remote};
 use crate::kube::apply::{self, Down, Play, Played};
 use crate::kube::plan::Options;
@@ -215,11 +216,20 @@ pub(crate) fn play(session: &mut Session<'_>, args: PlayArgs) -> anyhow::Result<
         }
         wait(session.engine()?, &pods, signals)?;
     }
+    let mut cleaned = Ok(());
     if args.wait {
         writeln!(session.out, "Cleaning up containers, pods, and volumes...")?;
-        take_down(session, &objects, true)?;
+        cleaned = match &result {
+            Ok(()) => take_down(session, &objects, true),
+            // What has the names of the manifest then may be somebody else's.
+            Err(_) => {
+                let down = apply::undo(session.engine()?, &played);
+                show_down(session, down)
+            }
+        };
     }
     result?;
+    cleaned?;
     if is_service && !args.wait && failed == 0 {
         return end_service(session, &played, &args.service_exit_code_propagation);
     }
@@ -246,6 +256,7 @@ fn make(
         log_driver: args.log_driver.clone(),
         log_options: args.log_opt.clone(),
         seccomp_root: args.seccomp_profile_root.clone(),
+        unit: unit_of_caller(),
         create_command: std::env::args_os().map(Bytes::from).collect(),
     };
     let engine = session.engine()?;
@@ -306,7 +317,12 @@ fn show(session: &mut Session<'_>, played: &Played) -> anyhow::Result<()> {
 
 /// Takes down what the objects say, and prints what was.
 fn take_down(session: &mut Session<'_>, objects: &[Object], force: bool) -> anyhow::Result<()> {
-    let Down { stopped, removed, secrets, volumes, failed } = apply::down(session.engine()?, objects, force)?;
+    let down = apply::down(session.engine()?, objects, force)?;
+    show_down(session, down)
+}
+
+fn show_down(session: &mut Session<'_>, down: Down) -> anyhow::Result<()> {
+    let Down { stopped, removed, secrets, volumes, failed } = down;
     let ids = |ids: &[PodId]| ids.iter().map(PodId::to_string).collect::<Vec<_>>();
     for (title, names) in [
         ("Pods stopped:", ids(&stopped)),

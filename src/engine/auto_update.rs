@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::base::image_ref::ImageRef;
-use crate::engine::Engine;
 use crate::engine::error::{Error, Result};
 use crate::engine::list::{Container, Query};
 use crate::engine::pull::{self, PullEvent, PullPolicy, PullRequest};
+use crate::engine::{Engine, config};
 
 /// The label with the policy.
 const POLICY: &str = "io.containers.autoupdate";
@@ -16,12 +16,18 @@ const POLICY: &str = "io.containers.autoupdate";
 /// The label with a file of credentials.
 const AUTH_FILE: &str = "io.containers.autoupdate.authfile";
 
-/// The label with the unit of systemd that a container runs in.
+/// The label with the unit of systemd that a container runs in, and the variable that tells it.
 const UNIT: &str = "PODMAN_SYSTEMD_UNIT";
 
 /// Labels that count from whoever starts a container only: an image must not say which unit is started anew, nor with
 /// whose credentials its registry is asked.
 pub(in crate::engine) const NOT_THE_IMAGES: [&str; 2] = [UNIT, AUTH_FILE];
+
+/// The label with the caller's unit, if it is one: units that Quadlet and `podman generate systemd` write say so.
+pub(crate) fn unit_of_caller() -> Option<(String, String)> {
+    let unit = config::variable_of_caller(UNIT.as_ref())?;
+    Some((UNIT.to_owned(), unit.to_string_lossy().into_owned()))
+}
 
 /// Where newer images come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

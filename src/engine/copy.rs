@@ -90,6 +90,20 @@ impl Engine {
     ///
     /// [`NotFound`](crate::engine::Kind::NotFound); if the archive is broken or does not fit.
     pub(crate) fn import_volume(&self, name: &str, archive: BorrowedFd<'_>) -> Result<()> {
+        // Once: meanwhile another volume may come that what was typed is the beginning of, too.
+        self.import_into(&self.volume(name)?, archive)
+    }
+
+    /// The same, into the volume of this very name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::import_volume`].
+    pub(crate) fn import_volume_named(&self, name: &str, archive: BorrowedFd<'_>) -> Result<()> {
+        self.import_into(&self.store().volumes().get(name)?, archive)
+    }
+
+    fn import_into(&self, volume: &VolumeRecord, archive: BorrowedFd<'_>) -> Result<()> {
         let job = Unpack {
             path: ".".into(),
             name: "".into(),
@@ -97,9 +111,7 @@ impl Engine {
             owner: Owner::Archive,
             overwrite: true,
         };
-        // Once: meanwhile another volume may come that what was typed is the beginning of, too.
-        let volume = self.volume(name)?;
-        self.begin_volume(&volume, Job::Unpack(job), archive)?.finish().map_err(of_volume)?;
+        self.begin_volume(volume, Job::Unpack(job), archive)?.finish().map_err(of_volume)?;
         // Its owners are those of the archive: the first container leaves them as they are.
         Ok(self.store().volumes().note_first_use(&volume.name)?)
     }

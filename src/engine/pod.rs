@@ -130,6 +130,16 @@ impl Engine {
         })
     }
 
+    /// The pod of this very name, not one whose ID begins so.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub(crate) fn pod_named(&self, name: &str) -> Result<Option<PodId>> {
+        let pods = self.store().pods().list()?.items;
+        Ok(pods.into_iter().find(|pod| pod.name == name).map(|pod| pod.id))
+    }
+
     /// A pod with its containers.
     ///
     /// # Errors

@@ -256,10 +256,7 @@ impl Engine {
                 self.record_volume("remove", volume);
             }
         }
-        for file in spec.cid_file.iter().chain(&spec.pid_file) {
-            // The user may have removed it already.
-            fs::remove_regular(file).ok();
-        }
+        clean::remove_files(&spec);
         Ok(leftovers)
     }
 

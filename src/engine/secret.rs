@@ -85,7 +85,7 @@ impl Engine {
                 && let Ok(known) = secrets.get(name)
             {
                 record.created = known.created;
-                match self.remove_secret(name) {
+                match self.remove_secret_named(name) {
                     Err(err) if err.kind == Kind::NotFound => {}
                     other => drop(other?),
                 }
@@ -106,12 +106,7 @@ impl Engine {
     ///
     /// [`Kind::NotFound`].
     pub(crate) fn secret(&self, typed: &str) -> Result<SecretRecord> {
-        self.store().secrets().find(typed).map_err(|err| match err {
-            StoreError::NotFound { .. } => {
-                Error::not_found(format!("no secret with name or id {typed:?}: no such secret"))
-            }
-            other => other.into(),
-        })
+        self.store().secrets().find(typed).map_err(|err| missing(typed, err))
     }
 
     /// The secrets that pass `filters`, by name.
@@ -146,10 +141,27 @@ impl Engine {
     ///
     /// [`Kind::NotFound`].
     pub(crate) fn remove_secret(&self, typed: &str) -> Result<String> {
-        let (name, id) = match self.store().secrets().find(typed) {
+        self.remove_found_secret(typed, self.store().secrets().find(typed))
+    }
+
+    /// Removes the secret of this very name, not one whose ID begins so, and returns its ID.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`].
+    pub(crate) fn remove_secret_named(&self, name: &str) -> Result<String> {
+        self.remove_found_secret(name, self.store().secrets().get(name))
+    }
+
+    fn remove_found_secret(
+        &self,
+        typed: &str,
+        found: std::result::Result<SecretRecord, StoreError>,
+    ) -> Result<String> {
+        let (name, id) = match found {
             // Its name is all that is known of it.
             Err(StoreError::Damaged { .. } | StoreError::Io { .. }) => (typed.to_owned(), typed.to_owned()),
-            _ => self.secret(typed).map(|secret| (secret.name, secret.id))?,
+            found => found.map(|secret| (secret.name, secret.id)).map_err(|err| missing(typed, err))?,
         };
         let taken = self.store().secrets().take(&name)?;
         self.discard(taken.into_iter().collect())?;
@@ -171,6 +183,16 @@ impl Engine {
                 Ok((wish.used(&record), data))
             })
             .collect()
+    }
+}
+
+/// Why the secret that `typed` means cannot be found.
+fn missing(typed: &str, err: StoreError) -> Error {
+    match err {
+        StoreError::NotFound { .. } => {
+            Error::not_found(format!("no secret with name or id {typed:?}: no such secret"))
+        }
+        other => other.into(),
     }
 }
 

@@ -150,17 +150,32 @@ impl Engine {
     ///
     /// [`Kind::NotFound`]; [`Kind::Conflict`] if a container uses it and `how` is `None`.
     pub(crate) fn remove_volume(&self, typed: &str, how: Option<&Removing>) -> Result<()> {
-        let volumes = self.store().volumes();
-        let name = volumes.find(typed).map_err(|err| missing(typed, err))?;
+        let name = self.store().volumes().find(typed).map_err(|err| missing(typed, err))?;
         if let Some(how) = how {
             for user in self.users_of_volume(&name)? {
                 self.remove_container(&user, how)?;
             }
         }
+        self.remove_unused_volume(&name)
+    }
+
+    /// Removes the volume of this very name, not one whose name only begins so.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`]; [`Kind::Conflict`] if a container uses it.
+    pub(crate) fn remove_volume_named(&self, name: &str) -> Result<()> {
+        if !self.store().volumes().exists(name) {
+            return Err(missing(name, StoreError::NotFound { what: "volume", name: name.to_owned() }));
+        }
+        self.remove_unused_volume(name)
+    }
+
+    fn remove_unused_volume(&self, name: &str) -> Result<()> {
         let taken = {
             // No container can come to use it between the look and the removal.
             let _lock = self.lock()?;
-            let users = self.users_of_volume(&name)?;
+            let users = self.users_of_volume(name)?;
             if !users.is_empty() {
                 let ids: Vec<_> = users.iter().map(ContainerId::as_str).collect();
                 let message = format!(
@@ -170,10 +185,10 @@ impl Engine {
                 return Err(Error::new(Kind::Conflict, message)
                     .hint("remove these containers, or use --force to remove them too"));
             }
-            self.store().with_reserve(|| volumes.take(&name))?
+            self.store().with_reserve(|| self.store().volumes().take(name))?
         };
         if taken.is_some() {
-            self.record_volume("remove", &name);
+            self.record_volume("remove", name);
         }
         self.discard(taken.into_iter().collect())
     }

@@ -22,10 +22,12 @@ use crate::engine::request::ContainerRequest;
 use crate::engine::secret::SecretRequest;
 use crate::engine::volume::VolumeRequest;
 use crate::engine::{Engine, Error, Kind, Result};
+use crate::kube::files;
 use crate::kube::plan::{self, Facts, NETWORK, Options};
 use crate::kube::read::stored_secret;
 use crate::kube::types::{Claim, Data, HostKind, Object, Pod, Pull, Secret, VolumeSource};
 use crate::kube::volumes::{self, Need};
+use crate::store::volumes::VolumeRecord;
 use crate::sys::fs;
 
 /// How images are got: the command line shows how far they are.
@@ -58,6 +60,9 @@ pub(crate) struct Played {
     pub(crate) volumes: Vec<String>,
     pub(crate) secrets: Vec<String>,
     pub(crate) pods: Vec<PlayedPod>,
+    /// Names of volumes and secrets that were not there before.
+    pub(crate) new_volumes: Vec<String>,
+    pub(crate) new_secrets: Vec<String>,
 }
 
 /// A pod that was made.
@@ -109,11 +114,11 @@ impl Play<'_> {
         let mut macs = self.macs.iter();
         for object in objects {
             match object {
-                Object::Claim(claim) => done.volumes.push(self.claim(claim)?),
+                Object::Claim(claim) => self.claim(claim, done)?,
                 Object::ConfigMap(map) => drop(maps.insert(map.name.clone(), map.data.clone())),
-                Object::Secret(secret) => done.secrets.push(self.secret(secret)?),
+                Object::Secret(secret) => self.secret(secret, done)?,
                 Object::Pod(pod) => {
-                    done.pods.push(self.pod(pod, &maps, addresses.next().copied(), macs.next())?);
+                    self.pod(pod, &maps, (addresses.next().copied(), macs.next()), done)?;
                 }
             }
         }
@@ -121,7 +126,7 @@ impl Play<'_> {
     }
 
     /// Makes the volume of a claim, unless it is there.
-    fn claim(&self, claim: &Claim) -> Result<String> {
+    fn claim(&self, claim: &Claim, done: &mut Played) -> Result<()> {
         const PREFIX: &str = "volume.podman.io/";
         let mut options = BTreeMap::new();
         let mut words = Vec::new();
@@ -143,33 +148,45 @@ impl Play<'_> {
         if !words.is_empty() {
             options.insert("o".to_owned(), words.join(","));
         }
-        let name = self.engine.create_volume(VolumeRequest {
-            name: Some(claim.meta.name.clone()),
+        let name = &claim.meta.name;
+        let request = VolumeRequest {
+            name: Some(name.clone()),
             labels: claim.meta.labels.clone(),
             options,
-            ignore: true,
-        })?;
+            ignore: false,
+        };
+        match self.engine.create_volume(request) {
+            Ok(made) => done.new_volumes.push(made),
+            // One that is there already will do.
+            Err(err) if err.kind == Kind::Conflict => {}
+            Err(err) => return Err(err),
+        }
         if let Some(path) = claim.meta.annotations.get(&format!("{PREFIX}import-source")) {
             let failed = |err| Error::system(format!("open {path}"), err);
             let archive = File::open(path).map_err(failed)?;
-            self.engine.import_volume(&name, archive.as_fd())?;
+            self.engine.import_volume_named(name, archive.as_fd())?;
         }
-        Ok(name)
+        done.volumes.push(name.clone());
+        Ok(())
     }
 
     /// Stores a secret whole, in place of one that has its name.
-    fn secret(&self, secret: &Secret) -> Result<String> {
+    fn secret(&self, secret: &Secret, done: &mut Played) -> Result<()> {
         let data: serde_json::Map<String, serde_json::Value> =
             secret.data.iter().map(|(key, value)| (key.clone(), STANDARD.encode(value).into())).collect();
         let document = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret.name}, "data": data,
         });
-        self.engine.create_secret(SecretRequest {
+        let is_new = self.engine.store().secrets().get(&secret.name).is_err_and(|err| err.is_not_found());
+        let id = self.engine.create_secret(SecretRequest {
             name: secret.name.clone(),
             data: document.to_string().into_bytes(),
             replace: true,
             ..SecretRequest::default()
-        })
+        })?;
+        done.new_secrets.extend(is_new.then(|| secret.name.clone()));
+        done.secrets.push(id);
+        Ok(())
     }
 
     /// Makes a pod and its containers. One that cannot be made whole is removed.
@@ -177,9 +194,9 @@ impl Play<'_> {
         &self,
         pod: &Pod,
         maps: &BTreeMap<String, Data>,
-        address: Option<IpAddr>,
-        mac: Option<&String>,
-    ) -> Result<PlayedPod> {
+        (address, mac): (Option<IpAddr>, Option<&String>),
+        done: &mut Played,
+    ) -> Result<()> {
         if pod.replicas > 1 {
             (self.warn)("Limiting replica count to 1, more than one replica is not supported");
         }
@@ -214,7 +231,7 @@ impl Play<'_> {
             plan::container(&pod, container, false, self.options, &facts)?;
         }
         for need in needs {
-            self.meet(need, &mut pod)?;
+            self.meet(need, &mut pod, done)?;
         }
         for container in pod.init_containers.iter_mut().chain(&mut pod.containers) {
             container.image = self.images.obtain(&container.image, container.pull)?;
@@ -228,8 +245,11 @@ impl Play<'_> {
             let how = Removing { force: true, grace: Some(Grace::from_seconds(0)), ..Removing::default() };
             drop(self.engine.remove_pod(&id, &how));
         })?;
-        let failed = if self.start { self.engine.start_pod(&id)? } else { Vec::new() };
-        Ok(PlayedPod { id, containers, failed })
+        let mut played = PlayedPod { id, containers, failed: Vec::new() };
+        let started = if self.start { self.engine.start_pod(&played.id) } else { Ok(Vec::new()) };
+        let started = started.map(|failed| played.failed = failed);
+        done.pods.push(played);
+        started
     }
 
     fn containers(&self, pod: &Pod, id: &PodId, facts: &Facts<'_>) -> Result<Vec<ContainerId>> {
@@ -268,11 +288,11 @@ impl Play<'_> {
     }
 
     /// Sees to what a pod's volumes need.
-    fn meet(&self, need: Need, pod: &mut Pod) -> Result<()> {
+    fn meet(&self, need: Need, pod: &mut Pod, done: &mut Played) -> Result<()> {
         match need {
             Need::Host { volume, path, kind } => host_path(&path, kind)
                 .map_err(|err| Error::invalid(format!("failed to create volume {volume:?}: {err}"))),
-            Need::Filled { name, files } => self.fill(&name, &files),
+            Need::Filled { name, origin, files } => self.fill(&name, &origin, &files, done),
             Need::Image { reference, pull } => {
                 let here = self.images.obtain(&reference, pull)?;
                 for volume in &mut pod.volumes {
@@ -287,14 +307,48 @@ impl Play<'_> {
         }
     }
 
-    /// Makes a volume hold these files: what is there under other names stays.
-    fn fill(&self, name: &str, files: &[(String, Vec<u8>, u32)]) -> Result<()> {
-        let request = VolumeRequest { name: Some(name.to_owned()), ignore: true, ..VolumeRequest::default() };
-        self.engine.create_volume(request)?;
+    /// Makes a volume hold these files, and in one that no container has nothing else.
+    fn fill(
+        &self,
+        name: &str,
+        origin: &str,
+        files: &[(String, Vec<u8>, u32)],
+        done: &mut Played,
+    ) -> Result<()> {
+        let is_new = match self.engine.store().volumes().get(name) {
+            Err(err) if err.is_not_found() => true,
+            found => {
+                may_be_filled(&found?, origin)?;
+                match self.engine.remove_volume_named(name) {
+                    Err(err) if matches!(err.kind, Kind::Conflict | Kind::NotFound) => {}
+                    other => other?,
+                }
+                false
+            }
+        };
+        self.engine.create_volume(VolumeRequest {
+            name: Some(name.to_owned()),
+            labels: BTreeMap::from([(files::LABEL.to_owned(), origin.to_owned())]),
+            // One that containers have is still there.
+            ignore: !is_new,
+            ..VolumeRequest::default()
+        })?;
+        done.new_volumes.extend(is_new.then(|| name.to_owned()));
         let archive = archive(files).map_err(|err| Error::system("archive the files of a volume", err))?;
         // In the user namespace, where containers' files may be replaced, and through none of their links.
-        self.engine.import_volume(name, archive.as_fd())
+        self.engine.import_volume_named(name, archive.as_fd())
     }
+}
+
+/// Refuses a volume that is the user's, or has the files of something else.
+fn may_be_filled(volume: &VolumeRecord, origin: &str) -> Result<()> {
+    if volume.labels.get(files::LABEL).is_some_and(|of| of == origin) {
+        return Ok(());
+    }
+    let name = &volume.name;
+    let message =
+        format!("volume {name} is there already, and was not made for {origin}: volume already exists");
+    Err(Error::new(Kind::Conflict, message).hint(format!("volume rm {name}, if nothing in it is needed")))
 }
 
 /// Takes down what the objects say: pods with their containers, secrets, and with `force` the volumes. What is not
@@ -304,7 +358,6 @@ impl Play<'_> {
 ///
 /// If the store cannot be read.
 pub(crate) fn down(engine: &Engine, objects: &[Object], force: bool) -> Result<Down> {
-    let mut down = Down::default();
     let pods = || {
         objects.iter().filter_map(|object| match object {
             Object::Pod(pod) => Some(pod),
@@ -313,55 +366,70 @@ pub(crate) fn down(engine: &Engine, objects: &[Object], force: bool) -> Result<D
     };
     let mut found = Vec::new();
     for pod in pods() {
-        match engine.pod(&pod.meta.name) {
-            Ok(id) => found.push(id),
-            Err(err) if err.kind == Kind::NotFound => {}
-            Err(err) => return Err(err),
+        found.extend(engine.pod_named(&pod.meta.name)?);
+    }
+    let secrets = objects.iter().filter_map(|object| match object {
+        Object::Secret(secret) => Some(secret.name.clone()),
+        _ => None,
+    });
+    let mut volumes: Vec<String> = Vec::new();
+    for object in objects {
+        if let Object::Claim(claim) = object {
+            volumes.push(claim.meta.name.clone());
         }
     }
-    for id in &found {
+    for name in pods().flat_map(|pod| files::stored_names(pod)) {
+        // One of the user's is none that was made for the files.
+        let is_ours = || {
+            engine.store().volumes().get(&name).is_ok_and(|volume| volume.labels.contains_key(files::LABEL))
+        };
+        if !volumes.contains(&name) && is_ours() {
+            volumes.push(name);
+        }
+    }
+    if !force {
+        volumes.clear();
+    }
+    Ok(remove(engine, &found, &secrets.collect::<Vec<_>>(), &volumes))
+}
+
+/// Takes down what a play has made before it failed. What was there before stays.
+pub(crate) fn undo(engine: &Engine, played: &Played) -> Down {
+    let pods: Vec<PodId> = played.pods.iter().map(|pod| pod.id.clone()).collect();
+    remove(engine, &pods, &played.new_secrets, &played.new_volumes)
+}
+
+fn remove(engine: &Engine, pods: &[PodId], secrets: &[String], volumes: &[String]) -> Down {
+    let mut down = Down::default();
+    for id in pods {
         match engine.stop_pod(id, None) {
             Ok(failed) if failed.is_empty() => down.stopped.push(id.clone()),
             Ok(failed) => down.failed.extend(failed),
             Err(err) => down.failed.push(err),
         }
     }
-    for id in &found {
+    for id in pods {
         match engine.remove_pod(id, &Removing { force: true, ..Removing::default() }) {
             Ok(failed) if failed.is_empty() => down.removed.push(id.clone()),
             Ok(failed) => down.failed.extend(failed),
             Err(err) => down.failed.push(err),
         }
     }
-    for object in objects {
-        let Object::Secret(secret) = object else { continue };
-        match engine.remove_secret(&secret.name) {
+    for name in secrets {
+        match engine.remove_secret_named(name) {
             Ok(id) => down.secrets.push(id),
             Err(err) if err.kind == Kind::NotFound => {}
             Err(err) => down.failed.push(err),
         }
     }
-    let mut names: Vec<&str> = Vec::new();
-    for object in objects {
-        if let Object::Claim(claim) = object {
-            names.push(&claim.meta.name);
-        }
-    }
-    for volume in pods().flat_map(|pod| &pod.volumes) {
-        if let VolumeSource::ConfigMap(files) | VolumeSource::Secret(files) = &volume.source
-            && !names.contains(&files.name.as_str())
-        {
-            names.push(&files.name);
-        }
-    }
-    for name in names.into_iter().filter(|_| force) {
-        match engine.remove_volume(name, None) {
-            Ok(()) => down.volumes.push(name.to_owned()),
+    for name in volumes {
+        match engine.remove_volume_named(name) {
+            Ok(()) => down.volumes.push(name.clone()),
             Err(err) if err.kind == Kind::NotFound => {}
             Err(err) => down.failed.push(err),
         }
     }
-    Ok(down)
+    down
 }
 
 fn random_name() -> Result<String> {

@@ -151,9 +151,10 @@ pub(crate) fn documents(group: &Group, how: How<'_>) -> Result<Vec<Value>> {
     let mut annotations = BTreeMap::new();
     let mut volumes = BTreeMap::new();
     let (mut init, mut rest) = (Vec::new(), Vec::new());
+    let first = group.members.iter().position(|member| !member.init);
     for (place, member) in group.members.iter().enumerate() {
         let mut described = container(member, &mut volumes, how);
-        if place == 0 {
+        if Some(place) == first {
             put(&mut described, "ports", container_ports(&ports, how.service.is_none()));
         }
         notes(member, &mut annotations, how.podman_only);
@@ -451,7 +452,9 @@ fn probe(spec: &ContainerSpec) -> Value {
 /// The mounts of a container; the volumes that they need come to `volumes`.
 fn mounts(spec: &ContainerSpec, volumes: &mut BTreeMap<String, Value>, how: How<'_>) -> Value {
     let mut found = Vec::new();
-    for (place, mount) in spec.mounts.iter().enumerate() {
+    for mount in &spec.mounts {
+        // Their names are the pod's: no two containers may have the same one for different volumes.
+        let place = volumes.len();
         let mut entry = Map::from_iter([("mountPath".to_owned(), json!(mount.target.to_string_lossy()))]);
         let (name, volume) = match &mount.kind {
             MountKind::Bind { source, .. } => {
@@ -555,9 +558,6 @@ fn notes(member: &Member, notes: &mut BTreeMap<String, String>, podman_only: boo
         spec.cgroup.limits.pids.filter(|pids| *pids > 0 && *pids != crate::base::limits::DEFAULT_PIDS)
     {
         own("pids-limit", &pids.to_string());
-    }
-    if let Some(file) = &spec.cid_file {
-        own("cid-file", &file.to_string_lossy());
     }
     for label in spec.security.options.iter().filter_map(|option| option.strip_prefix("label=")) {
         own("label", label);

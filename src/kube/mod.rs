@@ -11,6 +11,7 @@
 pub(crate) mod apply;
 
 mod fields;
+pub(crate) mod files;
 pub(crate) mod generate;
 pub(crate) mod plan;
 mod ports;

@@ -27,7 +27,6 @@ mod annotation {
     pub(super) const INFRA_NAME: &str = "io.podman.annotations.infra.name";
     pub(super) const AUTOREMOVE: &str = "io.podman.annotations.autoremove";
     pub(super) const INIT: &str = "io.podman.annotations.init";
-    pub(super) const CID_FILE: &str = "io.podman.annotations.cid-file";
     pub(super) const LABEL: &str = "io.podman.annotations.label";
     pub(super) const PIDS_LIMIT: &str = "io.podman.annotations.pids-limit";
     pub(super) const ULIMIT: &str = "io.podman.annotations.ulimit";
@@ -54,6 +53,8 @@ pub(crate) struct Options {
     pub(crate) log_driver: Option<String>,
     pub(crate) log_options: Vec<String>,
     pub(crate) seccomp_root: PathBuf,
+    /// The label with the unit of systemd that the pods belong to.
+    pub(crate) unit: Option<(String, String)>,
     /// The command line.
     pub(crate) create_command: Vec<Bytes>,
 }
@@ -213,7 +214,6 @@ pub(crate) fn container(
         stop_timeout_s: pod.grace_s,
         auto_remove: notes.flag(annotation::AUTOREMOVE)?,
         init: notes.flag(annotation::INIT)?,
-        cid_file: notes.own(annotation::CID_FILE).map(PathBuf::from),
         ulimits: ulimits(pod)?,
         volumes_from: notes.volumes_from(),
         // What is several containers is told of as a whole.
@@ -229,6 +229,7 @@ pub(crate) fn container(
     for value in update.iter().filter_map(|key| pod.meta.annotations.get(key)) {
         request.labels.insert(annotation::AUTO_UPDATE.to_owned(), value.clone());
     }
+    request.labels.extend(options.unit.clone());
     if init {
         let always = pod.meta.annotations.get(annotation::INIT_TYPE).is_some_and(|kind| kind == "always");
         request.init_container = Some(if always { InitKind::Always } else { InitKind::Once });

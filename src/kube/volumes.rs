@@ -8,6 +8,7 @@ use crate::base::bytes::Bytes;
 use crate::base::mount_syntax::{self, MountKindRequest, MountRequest};
 use crate::base::spec::Device;
 use crate::engine::{Error, Kind, Result};
+use crate::kube::files;
 use crate::kube::plan::Facts;
 use crate::kube::types::{Data, Files, HostKind, Pod, Pull, Volume, VolumeMount, VolumeSource};
 use crate::kube::variables::no_secret;
@@ -20,8 +21,8 @@ const MODE: u32 = 0o644;
 pub(crate) enum Need {
     /// A file of the host.
     Host { volume: String, path: PathBuf, kind: HostKind },
-    /// A volume with just these files: path, content and mode.
-    Filled { name: String, files: Vec<(String, Vec<u8>, u32)> },
+    /// A volume with just these files: path, content and mode; and what they are of.
+    Filled { name: String, origin: String, files: Vec<(String, Vec<u8>, u32)> },
     /// An image that is mounted.
     Image { reference: String, pull: Option<Pull> },
 }
@@ -54,11 +55,11 @@ pub(crate) fn needs(pod: &Pod, facts: &Facts<'_>) -> Result<Vec<Need>> {
             VolumeSource::ConfigMap(files) => {
                 let data = facts.config_maps.get(&files.name).cloned();
                 let missing = || format!("no such ConfigMap {:?}", files.name);
-                needs.extend(filled(name, files, data, missing)?);
+                needs.extend(filled(pod, volume, files, data, missing)?);
             }
             VolumeSource::Secret(files) => {
                 let data = (facts.secret)(&files.name);
-                needs.extend(filled(name, files, data, || no_secret(&files.name))?);
+                needs.extend(filled(pod, volume, files, data, || no_secret(&files.name))?);
             }
             VolumeSource::Image { reference, pull } => {
                 needs.push(Need::Image { reference: reference.clone(), pull: *pull });
@@ -76,11 +77,13 @@ pub(crate) fn needs(pod: &Pod, facts: &Facts<'_>) -> Result<Vec<Need>> {
 
 /// The files of a ConfigMap or Secret; `None` if it may be missing and is.
 fn filled(
-    volume: &str,
+    pod: &Pod,
+    had: &Volume,
     wanted: &Files,
     data: Option<Data>,
     missing: impl Fn() -> String,
 ) -> Result<Option<Need>> {
+    let volume = &had.name;
     let Some(data) = data else {
         return if wanted.optional { Ok(None) } else { Err(failed(volume, missing())) };
     };
@@ -100,7 +103,8 @@ fn filled(
     if let Some((path, ..)) = files.iter().find(|(path, ..)| !stays_inside(path)) {
         return Err(failed(volume, format!("{path:?} must be a path below the volume, without ..")));
     }
-    Ok(Some(Need::Filled { name: wanted.name.clone(), files }))
+    let origin = files::origin(&had.source).unwrap_or_default();
+    Ok(Some(Need::Filled { name: files::stored_name(pod, had, wanted), origin, files }))
 }
 
 /// Whether a path is one of names only.
@@ -173,11 +177,11 @@ pub(super) fn had(pod: &Pod, wanted: &VolumeMount, sub_path: &str, facts: &Facts
         }
         // What a manifest says is all that is in these.
         VolumeSource::ConfigMap(files) => match facts.config_maps.contains_key(&files.name) {
-            true => named(&files.name, false, Vec::new()),
+            true => named(&files::stored_name(pod, volume, files), false, Vec::new()),
             false => return Ok(None),
         },
         VolumeSource::Secret(files) => match (facts.secret)(&files.name) {
-            Some(_) => named(&files.name, false, Vec::new()),
+            Some(_) => named(&files::stored_name(pod, volume, files), false, Vec::new()),
             None => return Ok(None),
         },
         VolumeSource::Image { reference, .. } => {
@@ -318,6 +322,7 @@ mod tests {
         };
         let files = |files: &[(&str, &[u8], u32)]| Need::Filled {
             name: "sec".to_owned(),
+            origin: "Secret/sec".to_owned(),
             files: files
                 .iter()
                 .map(|(path, data, mode)| ((*path).to_owned(), data.to_vec(), *mode))

@@ -18,12 +18,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::id::ContainerId;
+use crate::base::spec::ContainerSpec;
 use crate::runtime::launch::Caller;
 use crate::stage::spawn::{self, Child, Stage};
 use crate::stage::wire;
 use crate::store::owner::Owner;
 use crate::store::{Store, staging};
-use crate::sys::process;
+use crate::sys::{fs, process};
 
 /// The trees to remove.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,6 +50,22 @@ pub(crate) fn clean(caller: &Caller, root: &Path, paths: &[PathBuf]) -> io::Resu
     let (failure, _) = child.receive::<Option<String>>().map_err(io::Error::other)?;
     child.wait()?;
     failure.map_or(Ok(()), |failure| Err(io::Error::other(failure)))
+}
+
+/// Removes the files that a container's ID and the number of its process were written to. One with another ID has
+/// become another container's, or was never this one's. The user may have removed them already.
+pub(crate) fn remove_files(spec: &ContainerSpec) {
+    let id_file = spec.cid_file.iter().filter(|file| holds(file, &spec.id));
+    for file in id_file.chain(&spec.pid_file) {
+        fs::remove_regular(file).ok();
+    }
+}
+
+fn holds(file: &Path, id: &ContainerId) -> bool {
+    // With a line's end, if somebody has written it by hand; and no FIFO, which would be waited for.
+    let is_short = |found: std::fs::Metadata| found.is_file() && found.len() <= id.as_str().len() as u64 + 2;
+    file.symlink_metadata().is_ok_and(is_short)
+        && std::fs::read(file).is_ok_and(|text| text.trim_ascii_end() == id.as_str().as_bytes())
 }
 
 /// What a sweeper is told.

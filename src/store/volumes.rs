@@ -171,6 +171,11 @@ impl Volumes<'_> {
         Ok(listing)
     }
 
+    /// Whether there is a volume of this very name, damaged or not.
+    pub(crate) fn exists(&self, name: &str) -> bool {
+        is_name(name) && fs::stat_at(self.store.dir(), Self::relative(name)).is_ok()
+    }
+
     /// Finds the volume that `typed` means: its name, or the beginning of one volume's name.
     ///
     /// # Errors
@@ -181,7 +186,7 @@ impl Volumes<'_> {
         if !is_name(typed) {
             return Err(missing());
         }
-        if fs::stat_at(self.store.dir(), Self::relative(typed)).is_ok() {
+        if self.exists(typed) {
             return Ok(typed.to_owned());
         }
         let mut matching = record::names(self.store, "volumes")?;
@@ -251,6 +256,7 @@ mod tests {
         ));
         volumes.create(&VolumeRecord::new("other", true)).unwrap();
         assert_eq!(volumes.find("dat").unwrap(), "data");
+        assert!(volumes.exists("data") && !volumes.exists("dat") && !volumes.exists("../volumes/data"));
         std::fs::write(volumes.data_path("data").join("file"), "x").unwrap();
 
         // A damaged record takes nothing else with it, and is not taken for an absent volume.

@@ -11,10 +11,7 @@ use crate::cli::container_flags::{BYTE_ORDER_MARK, pairs, read};
 use crate::cli::labels::label;
 use crate::cli::verbs::truth_value;
 use crate::engine::request::ContainerRequest;
-use crate::engine::{Error, Result, config};
-
-/// The variable, and the label, that name the unit of systemd that a container belongs to.
-const UNIT: &str = "PODMAN_SYSTEMD_UNIT";
+use crate::engine::{Error, Result, auto_update};
 
 /// How it is named, stopped, started again and removed.
 #[derive(Args, Debug)]
@@ -109,10 +106,8 @@ impl LifecycleFlags {
 
     fn labels(&self) -> Result<BTreeMap<String, String>> {
         let mut labels = labels(&self.label_file, &self.label)?;
-        // Whose service it is: units that Quadlet and `podman generate systemd` write say so.
-        if let Some(unit) = config::variable_of_caller(UNIT.as_ref()) {
-            labels.insert(UNIT.to_owned(), unit.to_string_lossy().into_owned());
-        }
+        // Whose service it is.
+        labels.extend(auto_update::unit_of_caller());
         Ok(labels)
     }
 }

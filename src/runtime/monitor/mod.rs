@@ -49,6 +49,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::attach::server::Server;
 use crate::base::spec::{ContainerSpec, HookStage};
 use crate::events::Event;
+use crate::runtime::clean;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::hooks::HookPlan;
 use crate::runtime::init::kept;
@@ -523,8 +524,6 @@ fn take_away(root: &Path, spec: &ContainerSpec) -> Option<Staged> {
     for (_, volume) in store.take_unused_volumes(spec.anonymous_volumes()).unwrap_or_default() {
         volume.remove().ok();
     }
-    for file in spec.cid_file.iter().chain(&spec.pid_file) {
-        fs::remove_regular(file).ok();
-    }
+    clean::remove_files(spec);
     taken
 }
