@@ -543,3 +543,101 @@ fn manifests_of_other_kinds() {
     sandbox.ok(["kube", "generate", "-f", out.to_str().expect("a path"), "g"]);
     assert!(std::fs::read_to_string(out).expect("the file").contains("claimName: gv\n"));
 }
+
+/// Links that a container has planted in a `hostPath` do not lead a `subPath` out of it (CVE-2017-1002101).
+#[test]
+fn a_sub_path_of_a_host_path_stays_below_it() {
+    let sandbox = Sandbox::new();
+    sandbox.write("outside/secret", "stolen");
+    sandbox.write("h/a/b/file", "below");
+    std::os::unix::fs::symlink("/a", sandbox.path("h/in")).unwrap();
+    std::fs::create_dir(sandbox.path("h/later")).unwrap();
+    let base = sandbox.path("h").display().to_string();
+    let text = |name: &str, sub: &str| {
+        format!(
+            "kind: Pod\nmetadata: {{name: {name}}}\nspec:\n  restartPolicy: Never\n  volumes: [{{name: v, hostPath: {{path: {base}}}}}]\n  \
+             containers: [{{name: c, image: bb, command: [sh, -c, 'ls /v; cat /v/*'], volumeMounts: [{{name: v, mountPath: /v, subPath: {sub}}}]}}]\n"
+        )
+    };
+    let file = manifest(&sandbox, "ok.yaml", &text("ok", "a/b"));
+    play(&sandbox, &file, &["--wait"]).ok();
+    play(&sandbox, &file, &[]).ok();
+    sandbox.ok(["wait", "ok-c"]);
+    assert_eq!(sandbox.ok(["logs", "ok-c"]), "file\nbelow");
+
+    // Planted after the first start, as a container can do it that has the whole.
+    let file = manifest(&sandbox, "p.yaml", &text("p", "later"));
+    play(&sandbox, &file, &[]).ok();
+    sandbox.ok(["wait", "p-c"]);
+    std::fs::remove_dir(sandbox.path("h/later")).unwrap();
+    for target in [sandbox.path("outside"), "../outside".into(), "/proc/self/root".into()] {
+        std::os::unix::fs::symlink(&target, sandbox.path("h/later")).unwrap();
+        assert!(sandbox.ketch(["start", "p-c"]).fails(125).contains("later"), "{}", target.display());
+        assert!(!sandbox.ok(["logs", "p-c"]).contains("secret"));
+        std::fs::remove_file(sandbox.path("h/later")).unwrap();
+    }
+    // One that stays inside is followed.
+    std::os::unix::fs::symlink("/a/b", sandbox.path("h/later")).unwrap();
+    sandbox.ok(["start", "p-c"]);
+    sandbox.ok(["wait", "p-c"]);
+    assert!(sandbox.ok(["logs", "p-c"]).ends_with("file\nbelow"));
+}
+
+#[test]
+fn what_is_hostile_in_a_manifest_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.write("evil/data", r#"{"data": {"a": "c3RvbGVu"}}"#);
+    let up = "../".repeat(sandbox.store().components().count() + 2);
+    let outside = format!("{up}{}", sandbox.path("evil").display());
+    for name in [outside, sandbox.path("evil").display().to_string()] {
+        let text = sleeping(
+            &format!("    env: [{{name: A, valueFrom: {{secretKeyRef: {{name: '{name}', key: a}}}}}}]\n"),
+            "",
+        );
+        let file = manifest(&sandbox, "s.yaml", &text);
+        assert!(play(&sandbox, &file, &[]).fails(125).contains("no such secret"), "{name}");
+    }
+    let bomb: String = (0..10)
+        .map(|n| format!("{{name: A{}, value: {}}}, ", n + 1, format!("$(A{n})").repeat(10)))
+        .collect();
+    let text = sleeping(&format!("    env: [{{name: A0, value: xxxxxxxxxx}}, {bomb}]\n"), "");
+    let file = manifest(&sandbox, "b.yaml", &text);
+    assert!(play(&sandbox, &file, &[]).fails(125).contains("env A6: its value has more than 1 MiB"));
+    let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(2 << 20), vec!["*a"; 2000].join(","));
+    let file = manifest(&sandbox, "y.yaml", &text);
+    let failed = play(&sandbox, &file, &[]);
+    assert!(failed.fails(125).contains("y.yaml:2:98: this document is too large"), "{}", failed.stderr);
+    assert_eq!(sandbox.ok(["pod", "ps", "-q"]), "");
+}
+
+#[test]
+fn a_manifest_from_elsewhere_has_a_limit() {
+    let sandbox = Sandbox::new();
+    let long = |limit: usize| {
+        let mut text = sleeping("", "").into_bytes();
+        text.push(b'#');
+        text.resize(limit, b'x');
+        text
+    };
+    let typed = |text: Vec<u8>| sandbox.command(["kube", "down", "-"]).stdin(text).run();
+    let failed = typed(long((64 << 20) + 1));
+    assert!(failed.fails(125).contains("read standard input: it has more than 64 MiB"), "{}", failed.stderr);
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/p.yaml", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        let (mut stream, _) = listener.accept().unwrap();
+        let _asked = stream.read(&mut [0; 4096]).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").unwrap();
+        // It never ends by itself.
+        let mut sent = 0_u64;
+        while stream.write_all(&[b'#'; 65536]).is_ok() {
+            sent += 65536;
+        }
+        sent
+    });
+    let failed = sandbox.ketch(["kube", "down", &address]);
+    assert!(failed.fails(125).contains("it has more than 64 MiB"), "{}", failed.stderr);
+    assert!(server.join().unwrap() < 256 << 20);
+}

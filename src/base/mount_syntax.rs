@@ -45,6 +45,12 @@ pub(crate) enum MountKindRequest {
         /// on the host if there is no target.
         glob: bool,
     },
+    /// What lies at a path below a directory of the host; links on the way do not lead out of it.
+    Below {
+        directory: PathBuf,
+        path: Bytes,
+        chown: bool,
+    },
     Volume {
         name: Option<String>,
         copy_up: bool,

@@ -4,7 +4,7 @@ mod generate;
 mod images;
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,13 +17,14 @@ use crate::cli::pull::RegistryArgs;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::auto_update::unit_of_caller;
+use crate::engine::pod::Pod;
 use crate::engine::{self, Engine, Error, Kind, config, remote};
 use crate::kube::apply::{self, Down, Play, Played};
 use crate::kube::plan::Options;
 use crate::kube::read;
 use crate::kube::types::Object;
-use crate::sys::fs;
 use crate::sys::signal::{SignalFd, SignalSet};
+use crate::sys::{fs, limited};
 
 pub(crate) use self::generate::{GenerateArgs, run as generate};
 use self::images::Getter;
@@ -369,22 +370,22 @@ fn wait(engine: &Engine, pods: &[PodId], signals: &SignalFd) -> anyhow::Result<(
         if signals.read()?.is_some() {
             return Ok(());
         }
-        let mut is_over = true;
-        for id in pods {
-            match engine.pod_details(id) {
-                // Somebody else has removed it.
-                Err(err) if err.kind == Kind::NotFound => {}
-                found => {
-                    let pod = found?;
-                    let mut of_pod = pod.containers.iter().filter(|container| !container.is_infra());
-                    is_over &= of_pod.all(|container| !container.is_up() && !container.will_restart());
-                }
-            }
-        }
-        if is_over {
+        if pods.iter().all(|id| is_over(engine.pod_details(id))) {
             return Ok(());
         }
         std::thread::sleep(LOOK);
+    }
+}
+
+/// Whether no container of a pod runs or is about to. One that is gone is over; of one that cannot be looked at now
+/// nothing is known, and it is looked at again: to give up would leave all of them running.
+fn is_over(found: engine::Result<Pod>) -> bool {
+    match found {
+        Ok(pod) => {
+            let mut of_pod = pod.containers.iter().filter(|container| !container.is_infra());
+            of_pod.all(|container| !container.is_up() && !container.will_restart())
+        }
+        Err(err) => err.kind == Kind::NotFound,
     }
 }
 
@@ -404,19 +405,28 @@ fn objects(file: &Path) -> engine::Result<Vec<Object>> {
 /// The text of a file, of standard input, or at an address.
 fn text(file: &Path) -> engine::Result<String> {
     /// More than any manifest that people write.
-    const MAX_BYTES: u64 = 64 << 20;
+    const MAX_BYTES: usize = 64 << 20;
     let named = file.to_string_lossy();
     let bytes = if named == "-" {
-        let mut bytes = Vec::new();
-        let mut input = std::io::stdin().lock().take(MAX_BYTES);
-        input.read_to_end(&mut bytes).map_err(|err| Error::system("read standard input", err))?;
-        bytes
+        limited::read_all(std::io::stdin().lock(), MAX_BYTES)
+            .map_err(|err| Error::system("read standard input", err))?
     } else if named.starts_with("http://") || named.starts_with("https://") {
-        let mut bytes = Vec::new();
-        remote::download(&named, &mut bytes)?;
-        bytes
+        let mut buffer = limited::Buffer::new(MAX_BYTES);
+        remote::download(&named, &mut buffer)?;
+        buffer.into_bytes()
     } else {
         fs::read_named(file).map_err(|err| Error::system(format!("open {named}"), err))?
     };
     String::from_utf8(bytes).map_err(|_| Error::invalid(format!("{named}: it is not UTF-8")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_over_when_it_is_gone_and_not_when_it_cannot_be_looked_at() {
+        assert!(is_over(Err(Error::not_found("no such pod"))));
+        assert!(!is_over(Err(Error::new(Kind::System, "too many open files"))));
+    }
 }

@@ -1,33 +1,56 @@
 //! The environment of a container, and `$(VAR)` in what refers to it.
 
+use indexmap::IndexMap;
+
 use crate::base::bytes::Bytes;
 use crate::engine::{Error, Result};
 use crate::kube::plan::Facts;
 use crate::kube::quantity::Quantity;
 use crate::kube::types::{Container, Data, EnvFrom, EnvValue, KeyRef, Pod, Source};
 
+/// The longest value, in bytes: no program can be given one of more than 128 KiB.
+const MAX_VALUE: usize = 1 << 20;
+
+/// What the variables of a container have in all, together with the texts that refer to them; the kernel takes 6 MiB.
+const MAX_TOTAL: usize = 8 << 20;
+
 /// Names and values, in their order, each name once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Variables(Vec<(String, Vec<u8>)>);
+pub(super) struct Variables {
+    values: IndexMap<String, Vec<u8>>,
+    /// Bytes of all names and values.
+    size: usize,
+}
 
 impl Variables {
-    fn set(&mut self, name: String, value: Vec<u8>) {
-        match self.0.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name, value)),
+    fn set(&mut self, name: String, value: Vec<u8>) -> Result<()> {
+        if value.len() > MAX_VALUE {
+            return Err(too_long(&name));
         }
+        self.size += value.len();
+        match self.values.get_mut(&name) {
+            Some(old) => {
+                self.size -= old.len();
+                *old = value;
+            }
+            None => {
+                self.size += name.len();
+                self.values.insert(name, value);
+            }
+        }
+        if self.size > MAX_TOTAL { Err(too_large("the variables")) } else { Ok(()) }
     }
 
     fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        self.0.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, value)| value.as_slice())
+        self.values.get(std::str::from_utf8(name).ok()?).map(Vec::as_slice)
     }
 
     /// As `NAME=value`.
     pub(super) fn entries(&self) -> Vec<Bytes> {
-        let entry = |(name, value): &(String, Vec<u8>)| {
+        let entry = |(name, value): (&String, &Vec<u8>)| {
             Bytes::from([name.as_bytes(), b"=", value.as_slice()].concat())
         };
-        self.0.iter().map(entry).collect()
+        self.values.iter().map(entry).collect()
     }
 
     /// `text` with `$(NAME)` replaced by its value; a name without one stays as it is, and `$$` is `$`.
@@ -37,29 +60,51 @@ impl Variables {
     /// Kubernetes, "Define Dependent Environment Variables".
     pub(super) fn expand(&self, text: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(text.len());
+        self.each_part(text, |part| out.extend(part));
+        out
+    }
+
+    /// How long that is, without making it: what is expanded over and over grows without end.
+    fn expanded_len(&self, text: &[u8]) -> usize {
+        let mut length = 0_usize;
+        self.each_part(text, |part| length = length.saturating_add(part.len()));
+        length
+    }
+
+    /// Whether the texts of a container that refer to these variables stay small when they are [expanded](Self::expand).
+    fn check_texts(&self, container: &Container) -> Result<()> {
+        let sub_paths = container.mounts.iter().filter(|mount| mount.expand).map(|mount| &mount.sub_path);
+        let mut size = self.size;
+        for text in container.command.iter().chain(&container.args).chain(sub_paths) {
+            size = size.saturating_add(self.expanded_len(text.as_bytes()));
+        }
+        if size > MAX_TOTAL { Err(too_large("variables, command and arguments")) } else { Ok(()) }
+    }
+
+    /// Calls `put` with each part of the expanded `text`.
+    fn each_part(&self, text: &[u8], mut put: impl FnMut(&[u8])) {
         let mut rest = text;
         while let Some(dollar) = memchr::memchr(b'$', rest) {
-            out.extend(&rest[..dollar]);
+            put(&rest[..dollar]);
             rest = &rest[dollar..];
             let end = memchr::memchr(b')', rest).filter(|_| rest.get(1) == Some(&b'('));
             let taken = match (rest.get(1), end) {
                 (Some(b'$'), _) => {
-                    out.push(b'$');
+                    put(b"$");
                     2
                 }
                 (_, Some(end)) => {
-                    out.extend(self.get(&rest[2..end]).unwrap_or(&rest[..=end]));
+                    put(self.get(&rest[2..end]).unwrap_or(&rest[..=end]));
                     end + 1
                 }
                 _ => {
-                    out.push(b'$');
+                    put(b"$");
                     1
                 }
             };
             rest = &rest[taken..];
         }
-        out.extend(rest);
-        out
+        put(rest);
     }
 
     pub(super) fn expand_text(&self, text: &str) -> String {
@@ -67,16 +112,24 @@ impl Variables {
     }
 }
 
+fn too_long(name: &str) -> Error {
+    Error::invalid(format!("can not set env {name}: its value has more than {} MiB", MAX_VALUE >> 20))
+}
+
+fn too_large(what: &str) -> Error {
+    Error::invalid(format!("{what} have more than {} MiB in all", MAX_TOTAL >> 20))
+}
+
 /// The variables that a manifest gives a container: those of whole ConfigMaps and Secrets, then single ones, which win.
 ///
 /// # Errors
 ///
-/// A source that is not there and not optional; fields that no variable can have.
+/// A source that is not there and not optional; fields that no variable can have; more than a container can be given.
 pub(super) fn of(pod: &Pod, container: &Container, facts: &Facts<'_>) -> Result<Variables> {
     let mut found = Variables::default();
     for from in &container.env_from {
         for (key, value) in all(from, facts)?.into_iter().flatten() {
-            found.set(format!("{}{key}", from.prefix), value);
+            found.set(format!("{}{key}", from.prefix), value)?;
         }
     }
     for variable in &container.env {
@@ -87,6 +140,9 @@ pub(super) fn of(pod: &Pod, container: &Container, facts: &Facts<'_>) -> Result<
             ))
         };
         let value = match &variable.value {
+            EnvValue::Text(text) if found.expanded_len(text.as_bytes()) > MAX_VALUE => {
+                return Err(too_long(name));
+            }
             EnvValue::Text(text) => Some(found.expand(text.as_bytes())),
             EnvValue::ConfigMap(key) => {
                 let data = facts.config_maps.get(&key.name);
@@ -103,9 +159,10 @@ pub(super) fn of(pod: &Pod, container: &Container, facts: &Facts<'_>) -> Result<
             }
         };
         if let Some(value) = value {
-            found.set(name.clone(), value);
+            found.set(name.clone(), value)?;
         }
     }
+    found.check_texts(container)?;
     Ok(found)
 }
 
@@ -183,8 +240,8 @@ mod tests {
     #[test]
     fn expansion() {
         let mut variables = Variables::default();
-        variables.set("A".to_owned(), b"x".to_vec());
-        variables.set("B_C".to_owned(), b"$(A)".to_vec());
+        variables.set("A".to_owned(), b"x".to_vec()).unwrap();
+        variables.set("B_C".to_owned(), b"$(A)".to_vec()).unwrap();
         for (text, want) in [
             ("$(A)", "x"),
             ("-$(A)-$(A)", "-x-x"),
@@ -198,6 +255,69 @@ mod tests {
             ("ä$(A)ö", "äxö"),
         ] {
             assert_eq!(variables.expand_text(text), want, "{text}");
+            assert_eq!(variables.expanded_len(text.as_bytes()), want.len(), "{text}");
+        }
+    }
+
+    /// Variables `A0`, `A1` …, each of which has ten times the one before.
+    fn bomb(count: usize) -> String {
+        let entry = |n: usize| match n {
+            0 => "{name: A0, value: xxxxxxxxxx}".to_owned(),
+            n => format!("{{name: A{n}, value: {}}}", format!("$(A{})", n - 1).repeat(10)),
+        };
+        (0..count).map(entry).collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn what_grows_when_it_is_expanded_is_bounded() {
+        let long = "x".repeat(1 << 20);
+        let all = "variables, command and arguments have more than 8 MiB in all";
+        let maps = BTreeMap::from([
+            ("many".to_owned(), (0..4096).map(|n| (format!("K{n}"), b"v".to_vec())).collect()),
+            ("long".to_owned(), Data::from([("k".to_owned(), vec![b'x'; (1 << 20) + 1])])),
+        ]);
+        let facts = Facts { config_maps: &maps, ..facts() };
+        for (more, want) in [
+            (format!("env: [{}]", bomb(5)), None),
+            (format!("env: [{}]", bomb(6)), None),
+            (format!("env: [{}]", bomb(10)), Some("can not set env A6: its value has more than 1 MiB")),
+            (format!("env: [{{name: A, value: {long}}}]"), None),
+            (
+                format!("env: [{{name: A, value: {long}y}}]"),
+                Some("can not set env A: its value has more than 1 MiB"),
+            ),
+            (
+                format!(
+                    "env: [{}]",
+                    (0..8).map(|n| format!("{{name: A{n}, value: {long}}}, ")).collect::<String>()
+                ),
+                Some("the variables have more than 8 MiB in all"),
+            ),
+            // One name again and again is one variable.
+            (format!("env: [{}]", format!("{{name: A, value: {long}}}, ").repeat(9)), None),
+            (
+                format!("envFrom: [{{configMapRef: {{name: many}}, prefix: {}}}]", "p".repeat(4096)),
+                Some("the variables have more than 8 MiB in all"),
+            ),
+            (
+                "envFrom: [{configMapRef: {name: long}}]".to_owned(),
+                Some("can not set env k: its value has more than 1 MiB"),
+            ),
+            (format!("env: [{}], command: ['{}']", bomb(6), "$(A5)".repeat(6)), None),
+            (format!("env: [{}], command: ['{}']", bomb(6), "$(A5)".repeat(8)), Some(all)),
+            (format!("env: [{}], args: [a, '{}']", bomb(6), "$(A5)".repeat(100_000)), Some(all)),
+            (
+                format!(
+                    "env: [{}], volumeMounts: [{{name: v, mountPath: /v, subPathExpr: '{}'}}]",
+                    bomb(6),
+                    "$(A5)".repeat(8)
+                ),
+                Some(all),
+            ),
+        ] {
+            let pod = pod(&format!("metadata: {{name: p}}\nspec: {{containers: [{{name: c, {more}}}]}}\n"));
+            let got = of(&pod, &pod.containers[0], &facts).err().map(|err| err.to_string());
+            assert_eq!(got.as_deref(), want, "{more:.200}");
         }
     }
 

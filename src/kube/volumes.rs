@@ -160,11 +160,9 @@ pub(super) fn had(pod: &Pod, wanted: &VolumeMount, sub_path: &str, facts: &Facts
             let device = Device { source: path.into(), target: mount.target, access: access.to_owned() };
             return Ok(Some(Had::Device(device)));
         }
-        VolumeSource::HostPath { path, .. } if path.contains('/') => MountKindRequest::Bind {
-            source: if sub_path.is_empty() { path.into() } else { Path::new(path).join(sub_path) },
-            recursive: true,
-            chown,
-            glob: false,
+        VolumeSource::HostPath { path, .. } if path.contains('/') => match subpath {
+            None => MountKindRequest::Bind { source: path.into(), recursive: true, chown, glob: false },
+            Some(below) => MountKindRequest::Below { directory: path.into(), path: below, chown },
         },
         VolumeSource::HostPath { path, .. } => named(path, copy_up, Vec::new()),
         VolumeSource::EmptyDir { .. } => {
@@ -234,6 +232,9 @@ mod tests {
             Some(Had::Mount(mount)) => {
                 let what = match &mount.kind {
                     MountKindRequest::Bind { source, .. } => format!("bind {}", source.display()),
+                    MountKindRequest::Below { directory, path, .. } => {
+                        format!("bind {} below {}", path.to_string_lossy(), directory.display())
+                    }
                     MountKindRequest::Volume { name, subpath, driver_options, copy_up, .. } => format!(
                         "volume {}{}{}{}",
                         name.as_deref().unwrap_or("-"),
@@ -262,7 +263,7 @@ mod tests {
             (
                 "{name: v, hostPath: {path: /h}}",
                 "{name: v, mountPath: /m, subPath: a/b, mountPropagation: Bidirectional}",
-                "bind /h/a/b at /m rshared",
+                "bind a/b below /h at /m rshared",
             ),
             ("{name: v, hostPath: {path: nv}}", "{name: v, mountPath: /m}", "volume nv at /m"),
             (

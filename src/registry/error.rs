@@ -98,6 +98,9 @@ pub(crate) enum Error {
     /// The machine refused something that is no fault of a registry.
     #[error("start the network runtime")]
     Runtime(#[source] io::Error),
+    /// Who wanted a file does not take it.
+    #[error("write it")]
+    Output(#[source] io::Error),
 }
 
 impl Error {

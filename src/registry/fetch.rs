@@ -35,8 +35,8 @@ pub(crate) fn fetch(address: &str, bundle: Option<PathBuf>, mut out: impl Write)
             return Err(transport.status_error(response).await);
         }
         while let Some(chunk) = transport.chunk(&mut response).await? {
-            out.write_all(chunk.as_ref()).map_err(Error::Runtime)?;
+            out.write_all(chunk.as_ref()).map_err(Error::Output)?;
         }
-        out.flush().map_err(Error::Runtime)
+        out.flush().map_err(Error::Output)
     })
 }

@@ -138,8 +138,8 @@ pub(crate) enum MountSource {
     Earlier(Bytes),
     /// A file or directory of the host.
     Host { path: PathBuf, recursive: bool },
-    /// A directory below `base`, resolved so that it cannot leave it (a volume's subpath).
-    Below { base: PathBuf, path: Bytes },
+    /// A file or directory below `base`, resolved so that it cannot leave it (a volume's subpath).
+    Below { base: PathBuf, path: Bytes, recursive: bool },
     /// Lower directories, the topmost first, read-only; what lies below a path of them.
     Image { lowers: Vec<PathBuf>, subpath: Option<Bytes> },
     /// What `path` names in lower directories, the topmost first; `scratch` has `upper`, `work` and

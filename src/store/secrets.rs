@@ -7,15 +7,19 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::fs::{CWD, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::store::Store;
 use crate::store::error::{Result, StoreError, io_error};
 use crate::store::record::{self, Listing, is_name};
 use crate::store::staging::{self, Staged};
+use crate::sys::fs;
 
 /// The largest secret, as with podman.
 pub(crate) const MAX_BYTES: usize = 512_000;
@@ -53,8 +57,31 @@ impl Store {
     }
 }
 
-/// Where the value of a secret of the store `root` is.
-pub(crate) fn data_path(root: &Path, name: &str) -> PathBuf {
+/// Reads the value of a secret of the store `root`.
+///
+/// # Errors
+///
+/// NotFound, also for a name that no secret can have: names come from manifests, too, and are no paths there;
+/// FileTooLarge; what is no regular file.
+pub(crate) fn read_data(root: &Path, name: &str) -> io::Result<Vec<u8>> {
+    if !is_name(name) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    // A FIFO in its place holds nobody up.
+    let file = fs::open_at(CWD, data_path(root, name), OFlags::RDONLY | OFlags::NONBLOCK, 0)?;
+    let file = File::from(file);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let mut data = Vec::new();
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut data)?;
+    if data.len() > MAX_BYTES {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(data)
+}
+
+fn data_path(root: &Path, name: &str) -> PathBuf {
     root.join(Secrets::relative(name)).join("data")
 }
 
@@ -130,10 +157,13 @@ impl Secrets<'_> {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Io`].
+    /// [`StoreError::NotFound`], [`StoreError::Io`].
     pub(crate) fn data(&self, name: &str) -> Result<Vec<u8>> {
-        let path = data_path(self.store.root(), name);
-        std::fs::read(&path).map_err(io_error("read", path))
+        let root = self.store.root();
+        read_data(root, name).map_err(|err| match err.kind() {
+            io::ErrorKind::NotFound => StoreError::NotFound { what: "secret", name: name.to_owned() },
+            _ => io_error("read", data_path(root, name))(err),
+        })
     }
 
     /// All secrets, by name.
@@ -194,5 +224,30 @@ mod tests {
         secrets.take("one").unwrap().unwrap().remove().unwrap();
         assert!(secrets.take("one").unwrap().is_none());
         assert_eq!(secrets.list().unwrap().items, [two]);
+    }
+
+    #[test]
+    fn a_value_is_a_bounded_file_of_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let secrets = store.secrets();
+        secrets.create(&secret("one", "aaaa1111"), b"value").unwrap();
+        let outside = dir.path().join("evil");
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(outside.join("data"), "stolen").unwrap();
+        for name in ["../../evil", "one/../../../evil", outside.to_str().unwrap(), "", ".", ".."] {
+            assert!(secrets.data(name).unwrap_err().is_not_found(), "{name:?}");
+        }
+        let data = secrets.directory().join("one/data");
+        std::fs::write(&data, vec![b'x'; MAX_BYTES]).unwrap();
+        assert_eq!(secrets.data("one").unwrap().len(), MAX_BYTES);
+        std::fs::write(&data, vec![b'x'; MAX_BYTES + 1]).unwrap();
+        assert!(secrets.data("one").is_err());
+        std::fs::remove_file(&data).unwrap();
+        std::os::unix::fs::symlink(outside.join("data"), &data).unwrap();
+        assert!(secrets.data("one").is_err());
+        std::fs::remove_file(&data).unwrap();
+        rustix::fs::mknodat(CWD, &data, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(secrets.data("one").is_err());
     }
 }

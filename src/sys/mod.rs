@@ -11,6 +11,7 @@ pub(crate) mod inet;
 pub(crate) mod inotify;
 pub(crate) mod journal;
 pub(crate) mod landlock;
+pub(crate) mod limited;
 pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod namespace;

@@ -68,6 +68,13 @@ pub(crate) enum MountKind {
         recursive: bool,
         /// Change the owner of the source to the container's user (`:U`).
         chown: bool,
+        /// The directory above the source that no link on the way from it may lead out of.
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            with = "crate::base::bytes::optional_path"
+        )]
+        within: Option<PathBuf>,
     },
     /// A named or anonymous volume of the store, below it a subpath.
     Volume {

@@ -1,6 +1,7 @@
 //! YAML text to a tree: anchors, aliases and `<<` merges resolved, tags kept, positions noted.
 
 use std::collections::HashMap;
+use std::ops::Add;
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
@@ -21,8 +22,11 @@ fn fault<T>(at: Place, message: impl Into<String>) -> Result<T> {
     Err(Fault { at, message: message.into() })
 }
 
-/// Nodes that aliases may add to one document: far more than any real file, far fewer than a bomb.
+/// Nodes that one text may have, with those that aliases repeat: far more than any real file, far fewer than a bomb.
 const MAX_NODES: usize = 2_000_000;
+
+/// Bytes of text that anchors and aliases may repeat.
+const MAX_REPEATED: usize = 64 << 20;
 
 /// Reads every document of `text`; an empty one is a null.
 ///
@@ -30,7 +34,7 @@ const MAX_NODES: usize = 2_000_000;
 ///
 /// Text that is no YAML, keys that are no scalars or stand twice, aliases of nothing, alias bombs.
 pub(crate) fn documents(text: &str, file: u32) -> Result<Vec<Node>> {
-    let mut reader = Reader { file, anchors: HashMap::new(), nodes: 0 };
+    let mut reader = Reader { file, anchors: HashMap::new(), nodes: 0, repeated: 0 };
     let mut parser = Parser::new_from_str(text);
     let mut documents = Vec::new();
     loop {
@@ -52,6 +56,8 @@ struct Reader {
     file: u32,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    /// Bytes of text that were copied.
+    repeated: usize,
 }
 
 type Source<'i> = Parser<'i, granit_parser::StrInput<'i>>;
@@ -107,19 +113,36 @@ impl Reader {
                 let Some(node) = self.anchors.get(&id) else {
                     return fault(at, "this alias stands inside its own anchor");
                 };
-                let node = node.clone();
-                self.nodes += count(&node);
-                (node, 0)
+                let size = size(node);
+                self.repeats(size, at)?;
+                // The anchor was there, and still is.
+                (self.anchors.get(&id).cloned().unwrap_or_else(|| Node::null(at)), 0)
             }
             _ => return fault(at, "a value is expected here"),
         };
+        if anchor != 0 {
+            self.repeats(size(&node), at)?;
+            self.anchors.insert(anchor, node.clone());
+        }
+        self.repeats(Size::default(), at)?;
+        Ok(node)
+    }
+
+    /// Counts what is about to be copied.
+    fn repeats(&mut self, size: Size, at: Place) -> Result<()> {
+        self.nodes += size.nodes;
+        self.repeated += size.bytes;
         if self.nodes > MAX_NODES {
             return fault(at, "aliases make this document too large");
         }
-        if anchor != 0 {
-            self.anchors.insert(anchor, node.clone());
+        if self.repeated > MAX_REPEATED {
+            let most = MAX_REPEATED >> 20;
+            return fault(
+                at,
+                format!("this document is too large: aliases repeat more than {most} MiB of text"),
+            );
         }
-        Ok(node)
+        Ok(())
     }
 
     /// The keys and values up to the end of a mapping; `<<` adds what is not there.
@@ -171,12 +194,32 @@ fn merge(map: &mut Map, from: Node) -> Result<()> {
     }
 }
 
-/// The number of nodes in a tree.
-fn count(node: &Node) -> usize {
-    1 + match &node.kind {
-        Kind::List(list) => list.iter().map(count).sum(),
-        Kind::Map(map) => map.values().map(count).sum(),
-        _ => 0,
+/// What a tree has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    nodes: usize,
+    /// Of all texts and keys.
+    bytes: usize,
+}
+
+impl Add for Size {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { nodes: self.nodes + other.nodes, bytes: self.bytes + other.bytes }
+    }
+}
+
+fn size(node: &Node) -> Size {
+    let leaf = |bytes| Size { nodes: 1, bytes };
+    match &node.kind {
+        Kind::Text(text) => leaf(text.len()),
+        Kind::List(list) => list.iter().map(size).fold(leaf(0), Size::add),
+        Kind::Map(map) => {
+            let entry = |(key, value): (&String, &Node)| size(value) + Size { nodes: 0, bytes: key.len() };
+            map.iter().map(entry).fold(leaf(0), Size::add)
+        }
+        _ => leaf(0),
     }
 }
 
@@ -251,5 +294,34 @@ mod tests {
             text.push_str(&format!("a{level}: &a{level} [{items}]\n"));
         }
         assert!(read(&text).unwrap_err().message.contains("too large"));
+    }
+
+    #[test]
+    fn text_is_repeated_up_to_a_limit() {
+        let long = "x".repeat(2 << 20);
+        let aliases = |count: usize| vec!["*a"; count].join(",");
+        let anchors = |depth: usize| {
+            let open: String = (0..depth).map(|level| format!("&a{level} [")).collect();
+            format!("{open}{long}{}\n", "]".repeat(depth))
+        };
+        let keys =
+            |count: usize| format!("a: &a\n  ? {}\n  : 1\nb: [{}]\n", "k".repeat(512 << 10), aliases(count));
+        for (text, place) in [
+            // The anchor counts as one.
+            (format!("a: &a {long}\nb: [{}]\n", aliases(31)), None),
+            (format!("a: &a {long}\nb: [{}]\n", aliases(32)), Some((2, 98))),
+            (format!("a: &a {long}\nb: [{}]\n", aliases(2000)), Some((2, 98))),
+            (format!("a: &a {long}\nb: [{}]\n---\nc: &a {long}\n", aliases(31)), Some((4, 7))),
+            (anchors(32), None),
+            (anchors(33), Some((1, 1))),
+            (keys(127), None),
+            (keys(128), Some((4, 386))),
+        ] {
+            let place_of = |fault: Fault| {
+                assert!(fault.message.contains("repeat more than 64 MiB of text"), "{}", fault.message);
+                (fault.at.line, fault.at.column)
+            };
+            assert_eq!(read(&text).err().map(place_of), place, "{}", text.len());
+        }
     }
 }

@@ -81,11 +81,17 @@ fn tmpfs(target: Bytes, data: Vec<String>) -> Mount {
 }
 
 fn mount(wish: &MountRequest, facts: &Facts<'_>) -> Result<Mount> {
-    let is_bind = matches!(wish.kind, MountKindRequest::Bind { .. });
+    let is_bind = matches!(wish.kind, MountKindRequest::Bind { .. } | MountKindRequest::Below { .. });
     let target = target(wish.target.as_bytes(), "mount", is_bind)?;
     let kind = match &wish.kind {
         MountKindRequest::Bind { source, recursive, chown, glob: _ } => {
-            MountKind::Bind { source: host_path(source, facts)?, recursive: *recursive, chown: *chown }
+            let source = host_path(source, facts)?;
+            MountKind::Bind { source, recursive: *recursive, chown: *chown, within: None }
+        }
+        MountKindRequest::Below { directory, path, chown } => {
+            let directory = host_path(directory, facts)?;
+            let source = directory.join(path.as_path()).components().collect();
+            MountKind::Bind { source, recursive: true, chown: *chown, within: Some(directory) }
         }
         MountKindRequest::Volume { name, copy_up, chown, subpath, .. } => MountKind::Volume {
             anonymous: name.is_none(),
@@ -132,7 +138,10 @@ fn mount(wish: &MountRequest, facts: &Facts<'_>) -> Result<Mount> {
 /// Whether the mount is to show the owners on the disk as other IDs, and as which if not as the container's. Only files of the
 /// host have others.
 fn idmap(wish: &MountRequest, facts: &Facts<'_>) -> Result<(bool, Option<(IdMap, IdMap)>)> {
-    let is_of_the_host = matches!(wish.kind, MountKindRequest::Bind { .. } | MountKindRequest::Volume { .. });
+    let is_of_the_host = matches!(
+        wish.kind,
+        MountKindRequest::Bind { .. } | MountKindRequest::Below { .. } | MountKindRequest::Volume { .. }
+    );
     let has_same_ids = matches!(facts.userns, UserNamespace::Default | UserNamespace::Host);
     let Some(wanted) = wish.idmap.as_ref().filter(|_| is_of_the_host) else { return Ok((false, None)) };
     let is_own = wanted.uids.is_some() || wanted.gids.is_some();

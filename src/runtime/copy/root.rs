@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::sched::CloneFlags;
 use rustix::fs::{Mode, OFlags};
 
+use crate::base::bytes::Bytes;
 use crate::base::idmap::IdMap;
 use crate::base::spec::{ContainerSpec, MountKind};
 use crate::base::volume_options::{VolumeKind, VolumeOptions};
@@ -86,9 +87,14 @@ fn of_mount(root: OwnedFd) -> Result<RootDir> {
 fn mount_all(spec: &ContainerSpec, root: &RootDir, store: &Path) -> Result<()> {
     for mounted in &spec.mounts {
         let (source, below, copy_up) = match &mounted.kind {
-            MountKind::Bind { source, .. } => (source.clone(), None, false),
+            MountKind::Bind { source, within, .. } => match within {
+                None => (source.clone(), None, false),
+                Some(base) => {
+                    (base.clone(), Some(Bytes::from(source.strip_prefix(base).unwrap_or(source))), false)
+                }
+            },
             MountKind::Volume { name, subpath, copy_up, .. } => match volume(store, name) {
-                Some((path, may_fill)) => (path, subpath.as_ref(), *copy_up && may_fill),
+                Some((path, may_fill)) => (path, subpath.clone(), *copy_up && may_fill),
                 None => continue,
             },
             _ => continue,
@@ -100,7 +106,10 @@ fn mount_all(spec: &ContainerSpec, root: &RootDir, store: &Path) -> Result<()> {
             None => mount::clone_tree(rustix::fs::CWD, &source, true),
             Some(below) => {
                 match open_directory(&source).map(RootDir::new)?.open(below.as_bytes(), OFlags::PATH) {
-                    Ok(below) => mount::clone_tree(below.as_fd(), Path::new(""), false),
+                    Ok(below) => {
+                        let recursive = matches!(mounted.kind, MountKind::Bind { .. });
+                        mount::clone_tree(below.as_fd(), Path::new(""), recursive)
+                    }
                     Err(_) => continue,
                 }
             }

@@ -365,8 +365,8 @@ pub(in crate::runtime) fn copy_of_the_hosts(
             }
             other => Ok(other),
         },
-        MountSource::Below { base, path } => {
-            Ok(mount::clone_tree(open_subpath(base, path)?.as_fd(), Path::new(""), false))
+        MountSource::Below { base, path, recursive } => {
+            Ok(mount::clone_tree(open_subpath(base, path)?.as_fd(), Path::new(""), *recursive))
         }
         _ => Err(invalid(format!("mount on {what}: this is nothing of the host's"))),
     }
@@ -446,7 +446,7 @@ fn in_layer(layer: &OwnedFd, path: &Bytes) -> std::result::Result<Seen, rustix::
 fn directories(source: &MountSource, what: &str) -> Result<Vec<OwnedFd>> {
     match source {
         MountSource::Host { path, .. } => Ok(vec![open_directory(path)?]),
-        MountSource::Below { base, path } => Ok(vec![open_subpath(base, path)?]),
+        MountSource::Below { base, path, .. } => Ok(vec![open_subpath(base, path)?]),
         MountSource::Image { lowers, subpath: None } => {
             lowers.iter().map(|path| open_directory(path)).collect()
         }

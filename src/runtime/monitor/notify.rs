@@ -139,7 +139,7 @@ fn socket_for(spec: &mut ContainerSpec, directory: &Path) -> io::Result<UnixData
     spec.process.env.retain(|entry| !entry.as_bytes().starts_with(b"NOTIFY_SOCKET="));
     spec.process.env.push(format!("NOTIFY_SOCKET={INSIDE}/{NAME}").into());
     spec.mounts.retain(|mount| mount.target.as_bytes() != INSIDE.as_bytes());
-    let kind = MountKind::Bind { source: inside, recursive: false, chown: false };
+    let kind = MountKind::Bind { source: inside, recursive: false, chown: false, within: None };
     spec.mounts.push(Mount::plain(INSIDE.into(), kind));
     Ok(socket)
 }

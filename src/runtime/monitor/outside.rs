@@ -77,10 +77,14 @@ fn lacks_some((uids, gids): &(IdMap, IdMap)) -> bool {
 }
 
 fn is_out_of_reach(source: &MountSource, (uids, gids): &(IdMap, IdMap)) -> bool {
-    let (MountSource::Host { path, .. } | MountSource::Below { base: path, .. }) = source else {
-        return false;
+    let path = match source {
+        MountSource::Host { path, .. } => path.clone(),
+        MountSource::Below { base, path, .. } => {
+            base.join(path.as_path().strip_prefix("/").unwrap_or(path.as_path()))
+        }
+        _ => return false,
     };
-    root_outside(uids, gids).is_some() && !is_passable(path, uids, gids)
+    root_outside(uids, gids).is_some() && !is_passable(&path, uids, gids)
 }
 
 /// A user namespace with these maps and nobody in it.

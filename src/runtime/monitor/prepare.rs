@@ -104,11 +104,11 @@ pub(crate) fn secret_variables(
 ) -> Result<Vec<Bytes>, (String, io::Error)> {
     let variable = |(index, secret): (usize, &SecretUse)| {
         let name = secret.variable.as_ref()?;
-        let path = match secret.is_read_at_start() {
-            true => secrets::data_path(store, &secret.name),
-            false => directory.join(plan::secret_file(index)),
+        let value = match secret.is_read_at_start() {
+            true => secrets::read_data(store, &secret.name),
+            false => fs::read_at(rustix::fs::CWD, directory.join(plan::secret_file(index)), MAX_BYTES),
         };
-        let value = fs::read_at(rustix::fs::CWD, path, MAX_BYTES).map_err(|err| match err.kind() {
+        let value = value.map_err(|err| match err.kind() {
             io::ErrorKind::NotFound => io::Error::other("no such secret"),
             _ => err,
         });

@@ -1,7 +1,7 @@
 //! The mounts that the user and the image ask for.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::bytes::Bytes;
 use crate::base::idmap::IdMap;
@@ -67,6 +67,19 @@ pub(super) fn shared_among_themselves<'a>(
     mounts.map(share).collect()
 }
 
+/// What a bind shows. A source that has to lie `within` a directory is looked up below that one at each start: links that
+/// a container has planted there since lead nowhere else (CVE-2017-1002101).
+fn bound(source: &Path, within: Option<&Path>, recursive: bool) -> MountSource {
+    match within {
+        None => MountSource::Host { path: source.to_owned(), recursive },
+        Some(base) => MountSource::Below {
+            base: base.to_owned(),
+            path: Bytes::from(source.strip_prefix(base).unwrap_or(source)),
+            recursive,
+        },
+    }
+}
+
 /// A mount that the user or the image asks for.
 pub(super) fn user_mount(
     mount: &Mount,
@@ -79,8 +92,8 @@ pub(super) fn user_mount(
         _ => None,
     };
     let (source, defaults, chown, copy_up) = match &mount.kind {
-        MountKind::Bind { source, recursive, chown } => {
-            let source = MountSource::Host { path: source.clone(), recursive: *recursive };
+        MountKind::Bind { source, recursive, chown, within } => {
+            let source = bound(source, within.as_deref(), *recursive);
             // What it is on the host it is inside, as with podman and docker: devices can be used, unless the kernel is told
             // which (`monitor::cgroups`). What is written above an overlay is the container's.
             let defaults = if mount.overlay.is_some() { attr::NOSUID | attr::NODEV } else { 0 };
@@ -92,7 +105,7 @@ pub(super) fn user_mount(
             });
             let source = match (subpath, whole) {
                 (Some(path), MountSource::Host { path: base, .. }) => {
-                    MountSource::Below { base, path: path.clone() }
+                    MountSource::Below { base, path: path.clone(), recursive: false }
                 }
                 (_, whole) => whole,
             };
