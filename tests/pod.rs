@@ -121,6 +121,9 @@ fn members_may_not_ask_for_what_the_pod_decides() {
     // What they say of a namespace themselves counts.
     let own = sandbox.ok(["run", "--rm", "--pod=p", "--uts=private", "--hostname=mine", "bb", "hostname"]);
     assert_eq!(own, "mine");
+    // And so does a network of its own.
+    let own = "run --rm --pod=p --network=private --expose=80 --add-host=a:1.2.3.4 bb cat /etc/hosts";
+    assert!(sandbox.ok(own.split(' ')).contains("1.2.3.4\ta"));
 }
 
 #[test]
@@ -365,8 +368,13 @@ fn infra_containers_go_with_their_pods_only() {
 fn a_pod_ends_with_its_last_container_if_it_is_to() {
     let sandbox = Sandbox::new();
     sandbox.ok(["pod", "create", "--network=none", "--exit-policy=stop", "p"]);
-    sandbox.ok(["create", "--name=long", "--pod=p", "--stop-timeout=1", "bb", "sleep", "1000"]);
     sandbox.ok(["create", "--name=short", "--pod=p", "bb", "true"]);
+    sandbox.ok(["create", "--name=long", "--pod=p", "--stop-timeout=1", "bb", "sleep", "1000"]);
+    // What has yet to be started needs the infra container, too.
+    sandbox.ok(["start", "short"]);
+    sandbox.ok(["wait", "short"]);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(pod_state(&sandbox, "p"), "Degraded", "one is to come");
     sandbox.ok(["pod", "start", "p"]);
     sandbox.ok(["wait", "short"]);
     assert_eq!(pod_state(&sandbox, "p"), "Degraded", "one still runs");
@@ -385,7 +393,8 @@ fn init_containers_run_before_the_others() {
     let shared = sandbox.path("shared");
     std::fs::create_dir(&shared).expect("make a directory");
     let volume = format!("{}:/s", shared.display());
-    sandbox.ok(["pod", "create", "--network=none", "-v", &volume, "p"]);
+    let id = sandbox.ok(["pod", "create", "--network=none", "--exit-policy=stop", "-v", &volume, "p"]);
+    let infra_started = || sandbox.inspect(&infra(&id), ".State.StartedAt");
     let say = |word: &str| format!("sleep 0.2; echo {word} >> /s/log");
     sandbox.ok([
         "create",
@@ -405,8 +414,11 @@ fn init_containers_run_before_the_others() {
     assert_eq!(sandbox.read("shared/log"), "once\nalways\nmain\n");
     assert_eq!(sandbox.ketch(["container", "exists", "once"]).code, 1);
     sandbox.ok(["pod", "stop", "-t0", "p"]);
+    sandbox.ok(["start", &infra(&id)]);
+    let before = infra_started();
     sandbox.ok(["pod", "start", "p"]);
     sandbox.wait_until(&["exec", "main", "sh", "-c", "tail -n 2 /s/log"], "always\nmain");
+    assert_eq!(infra_started(), before, "it does not end with an init container");
 
     sandbox.ok(["pod", "create", "--network=none", "q"]);
     sandbox.ok(["create", "--name=fails", "--pod=q", "--init-ctr=always", "bb", "false"]);
@@ -421,6 +433,19 @@ fn init_containers_run_before_the_others() {
     for (flag, said) in [("--init-ctr=what", "'always' or 'once'"), ("--init-ctr=once", "must specify pod")] {
         assert!(sandbox.ketch(["create", flag, "bb"]).fails(125).contains(said), "{flag}");
     }
+}
+
+#[test]
+fn a_pod_may_have_ids_of_its_own() {
+    let sandbox = Sandbox::new();
+    let made = sandbox.ketch(["pod", "create", "--network=none", "--userns=auto", "p"]);
+    if made.code != 0 {
+        assert!(!made.stderr.contains("image not known"), "{}", made.stderr);
+        common::skip_anywhere("no IDs to share out");
+        return;
+    }
+    let own = sandbox.ok(["run", "--rm", "--pod=p", "bb", "cat", "/proc/self/uid_map"]);
+    assert_eq!(own.split_whitespace().skip(2).collect::<Vec<_>>(), ["1024"], "{own}");
 }
 
 #[test]
@@ -545,7 +570,13 @@ fn limits_of_a_pod_hold_or_say_how_they_could() {
     if output.code == 0 {
         let pid = sandbox.inspect("a", ".State.Pid");
         let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("its cgroup");
-        assert!(own.contains("/ketchpod_") || own.contains("-ketchpod_"), "{own}");
+        let above = own.lines().find_map(|line| line.strip_prefix("0::")).expect("cgroups v2");
+        let is_group = |path: &&std::path::Path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().contains("ketchpod_"))
+        };
+        let group = std::path::Path::new(above.trim_start_matches('/')).ancestors().find(is_group);
+        let limit = std::path::Path::new("/sys/fs/cgroup").join(group.expect(&own)).join("memory.max");
+        assert_eq!(std::fs::read_to_string(limit).expect("its limit").trim(), "67108864");
     } else {
         let said = output.fails(125);
         assert!(said.contains("cannot be applied"), "{said}");

@@ -1,4 +1,4 @@
-//! Verbs about what the containers of a pod do: restart, pause, logs, top, stats, prune.
+//! Verbs about what the containers of a pod do: restart, pause, logs, top, stats, prune. Containers that come and go meanwhile.
 
 mod common;
 
@@ -40,6 +40,10 @@ fn a_pod_is_restarted_paused_and_goes_on_with_all_its_containers() {
     assert_eq!(sandbox.ok(["pod", "unpause", "p"]), "", "nothing is paused");
     assert_eq!(sandbox.ok(["pod", "pause", "-a"]), id);
     assert_eq!(states(&sandbox), "paused paused paused");
+    sandbox.ok(["unpause", "b"]);
+    let refused = sandbox.ketch(["pod", "restart", "p"]);
+    assert!(refused.fails(125).contains("is paused: container state improper"), "{}", refused.stderr);
+    assert_eq!(states(&sandbox), "paused paused running", "nothing was touched");
     assert_eq!(sandbox.ok(["pod", "pause", "-l"]), id, "nothing is left to pause");
     sandbox.ok(["unpause", "a"]);
     assert_eq!(sandbox.ok(["pod", "unpause", "p"]), id);
@@ -150,4 +154,49 @@ fn prune_removes_pods_that_have_ended() {
     assert_eq!(sandbox.ok(["pod", "ps", "-q"]).lines().count(), 2, "the answer was no");
     assert_eq!(sandbox.ok(["pod", "prune", "-f"]), id);
     assert_eq!(sandbox.ok(["pod", "ps", "--format={{.Name}}"]), "fresh");
+}
+
+#[test]
+fn a_container_waits_for_the_end_of_what_it_needs() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["pod", "create", "--network=none", "--exit-policy=stop", "p"]);
+    for _ in 0..15 {
+        sandbox.ok(["run", "--rm", "--pod=p", "bb", "true"]);
+    }
+    sandbox.wait_until(&["pod", "inspect", "p", "-f", "{{.State}}"], "Exited");
+}
+
+#[test]
+fn what_has_ended_is_not_known_by_name_any_more() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["pod", "create", "--network=none", "p"]);
+    run(&sandbox, "stays", "one");
+    for name in ["first-one", "second-one"] {
+        sandbox.ok(["run", "--rm", "--name", name, "--pod=p", "bb", "true"]);
+    }
+    sandbox.ketch(["run", "--rm", "--name=failed-one", "--pod=p", "bb", "/nothing"]).fails(127);
+    let hosts = sandbox.ok(["run", "--rm", "--name=own", "--pod=p", "bb", "cat", "/etc/hosts"]);
+    assert!(hosts.contains("127.0.1.1\town") && hosts.contains("127.0.1.1\tstays"), "{hosts}");
+    assert!(!hosts.contains("-one"), "{hosts}");
+    let hosts = sandbox.ok(["exec", "stays", "cat", "/etc/hosts"]);
+    assert!(!hosts.contains("-one") && !hosts.contains("\town"), "{hosts}");
+}
+
+#[test]
+fn a_pod_goes_with_what_comes_to_it_meanwhile() {
+    let sandbox = Sandbox::new();
+    for flag in ["--network=none", "--infra=false"] {
+        let id = sandbox.ok(["pod", "create", flag, "--name=p"]);
+        std::thread::scope(|scope| {
+            // Some come too late, and are told so.
+            scope.spawn(|| {
+                for _ in 0..6 {
+                    sandbox.ketch(["create", "--network=none", "--pod=p", "bb", "true"]);
+                }
+            });
+            sandbox.wait_until(&["pod", "inspect", "p", "-f", "{{gt .NumContainers 1}}"], "true");
+            assert_eq!(sandbox.ok(["pod", "rm", "-f", "-t0", "p"]), id);
+        });
+        assert_eq!(sandbox.names(), Vec::<String>::new(), "{flag}");
+    }
 }

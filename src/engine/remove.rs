@@ -239,6 +239,9 @@ impl Engine {
         // A damaged spec names no volumes and no files.
         let spec = state::read_spec(dir.as_fd(), id).ok();
         let lock = self.lock()?;
+        if let Some(spec) = &spec {
+            self.refuse_infra_of_others(spec, &lock)?;
+        }
         let event = match &spec {
             Some(spec) => self.event_of("remove", spec),
             None => self.container_event("remove", id),

@@ -1,7 +1,8 @@
 //! Starting a container that was created.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use crate::base::id::ContainerId;
 use crate::base::spec::{ContainerSpec, NetworkMode};
@@ -10,8 +11,15 @@ use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::launch::{self, Caller, Forerunner, LaunchOrder, Launching, StartOrder};
 use crate::runtime::monitor::ports;
+use crate::runtime::monitor::record::STOP_REQUESTED;
 use crate::runtime::plan;
 use crate::sys::tty::WindowSize;
+use crate::sys::{fs, waiting};
+
+/// How long a container that another one needs may take to start, or to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// How a start is accompanied.
 #[derive(Debug, Default)]
@@ -221,16 +229,32 @@ impl Engine {
     /// there is no circle.
     fn start_required(&self, spec: &ContainerSpec) -> Result<()> {
         for required in &spec.requires {
-            let dir = self.store().containers().open(required)?;
-            if !state::examine(dir.as_fd(), required)?.phase.is_running() {
+            if !self.settled(required)?.is_running() {
                 match self.start_container(required, Start::default()) {
                     // Another command was first.
-                    Err(err) if err.kind == Kind::Conflict => {}
+                    Err(err) if err.kind == Kind::Conflict => drop(self.settled(required)?),
                     other => drop(other?),
                 }
             }
         }
         Ok(())
+    }
+
+    /// What a container is that another one needs, once it is not on the way to something else: what has not begun to run
+    /// cannot be joined, nor what is about to end. If that takes long, what it is then.
+    pub(super) fn settled(&self, id: &ContainerId) -> Result<Phase> {
+        let dir = self.store().containers().open(id)?;
+        let examine = || state::examine(dir.as_fd(), id).map(|status| status.phase);
+        let look = || {
+            let phase = examine()?;
+            let changes = match phase {
+                Phase::Starting | Phase::Ending(_) => true,
+                Phase::Initialized | Phase::Up => is_ending_infra(dir.as_fd(), id),
+                Phase::Created | Phase::Unmonitored | Phase::Exited(_) => false,
+            };
+            Ok::<_, Error>((!changes).then_some(phase))
+        };
+        waiting::until(PATIENCE, LOOK, look)?.map_or_else(examine, Ok)
     }
 
     /// The monitor of the container whose namespaces this one shares, if it shares any and that one runs.
@@ -269,6 +293,12 @@ impl Engine {
             volume.remove().ok();
         }
     }
+}
+
+/// Whether this is an infra container whose end is wanted. Others may well live on after a signal that is to end them.
+fn is_ending_infra(dir: BorrowedFd<'_>, id: &ContainerId) -> bool {
+    let is_infra = |spec: ContainerSpec| spec.pod.is_some_and(|pod| pod.infra);
+    fs::stat_at(dir, STOP_REQUESTED).is_ok() && state::read_spec(dir, id).is_ok_and(is_infra)
 }
 
 /// True if a container with this log driver gets the standard streams of the command that starts it.

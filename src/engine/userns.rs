@@ -265,7 +265,7 @@ impl Engine {
 
     /// One more than the highest ID that the image's passwd, group and user name, or the request.
     fn ids_of_image(&self, request: &ContainerRequest) -> Result<u32> {
-        if request.rootfs.is_some() {
+        if request.rootfs.is_some() || request.is_pause() {
             return Ok(0);
         }
         let facts = self.image_facts(&request.image, &UserNamespace::Default)?;

@@ -14,6 +14,11 @@ impl Engine {
     /// If there is no such pod; those of starting it.
     pub(crate) fn restart_pod(&self, id: &PodId) -> Result<Vec<Error>> {
         let pod = self.pod_details(id)?;
+        // It could not be stopped when the others already are.
+        if let Some(paused) = pod.containers.iter().find(|one| is_in("paused")(one)) {
+            let message = format!("container {} of the pod is paused: container state improper", paused.id);
+            return Err(Error::new(Kind::Conflict, message).hint("let it go on first: pod unpause"));
+        }
         let containers = pod.containers.iter().filter(|one| one.is_up());
         let marked: Vec<&ContainerId> = containers.map(|one| &one.id).collect();
         for one in &marked {

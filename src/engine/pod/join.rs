@@ -85,7 +85,8 @@ fn refuse_what_the_pod_has(request: &ContainerRequest, pod: &PodRecord) -> Resul
     if !request.userns.is_empty() || !request.uid_maps.is_empty() || !request.gid_maps.is_empty() {
         return Err(Error::invalid("--userns and --pod cannot be set together"));
     }
-    if pod.share.contains(&Share::Net) {
+    // One with a network of its own has that.
+    if pod.share.contains(&Share::Net) && request.networks.is_empty() {
         if !request.publish.is_empty() || request.publish_all || !request.expose.is_empty() {
             return refuse("published or exposed ports must be defined when the pod is created", NETWORK);
         }

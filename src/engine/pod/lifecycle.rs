@@ -20,6 +20,9 @@ use crate::store::staging::Staged;
 /// How often to look whether an init container has ended, where nothing tells.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How often to remove what has come to a pod while it was being removed.
+const ROUNDS: u32 = 10;
+
 impl Engine {
     /// Starts the containers of a pod that do not run: the infra container, then init containers one after the other to
     /// their ends, then the others. Answers with what went wrong with some of them.
@@ -30,6 +33,7 @@ impl Engine {
     pub(crate) fn start_pod(&self, id: &PodId) -> Result<Vec<Error>> {
         let pod = self.pod_details(id)?;
         if let Some(infra) = pod.infra() {
+            self.settled(&infra.id)?;
             self.start_member(&infra.id)?;
         }
         for container in &pod.containers {
@@ -122,30 +126,84 @@ impl Engine {
     ///
     /// If there is no such pod, or the store cannot be changed.
     pub(crate) fn remove_pod(&self, id: &PodId, how: &Removing) -> Result<Vec<Error>> {
-        let pod = match self.pod_details(id) {
-            // A damaged record names nothing that would have to be kept.
-            Err(err) if err.kind == Kind::System && how.force => {
-                self.remove_members(id, &self.pod_containers(id)?, how)?;
-                return self.forget_pod(id).map(|()| Vec::new());
+        let mut failed = Vec::new();
+        for round in 0..ROUNDS {
+            let pod = match self.pod_details(id) {
+                // A damaged record names nothing that would have to be kept.
+                Err(err) if err.kind == Kind::System && how.force => {
+                    self.remove_members(id, &self.pod_containers(id)?, how)?;
+                    return self.forget_pod(id).map(|()| Vec::new());
+                }
+                // Another command was faster.
+                Err(err) if err.kind == Kind::NotFound && round > 0 => return Ok(Vec::new()),
+                found => found?,
+            };
+            failed = self.remove_pod_with(&pod, how)?;
+            if failed.is_empty() || !how.force || !self.has_late_member(&pod)? {
+                break;
             }
-            found => found?,
-        };
-        if how.force {
-            drop(self.stop_members(&pod, how.grace));
         }
-        let mut failed = self.unremovable(&pod, how);
-        if failed.is_empty() {
-            failed = self.remove_members(id, &pod.containers, how)?;
-        }
-        if failed.is_empty() {
-            // With its infra container, if it had one.
-            self.forget_pod(id)?;
-        } else {
+        if !failed.is_empty() {
             let message =
                 format!("not all containers could be removed from pod {id}: removing pod containers");
             failed.insert(0, Error::new(Kind::Conflict, message));
         }
         Ok(failed)
+    }
+
+    /// Removes a pod with the containers that are known of it. Answers with what is in the way.
+    fn remove_pod_with(&self, pod: &Pod, how: &Removing) -> Result<Vec<Error>> {
+        let id = &pod.record.id;
+        if how.force {
+            drop(self.stop_members(pod, how.grace));
+        }
+        let mut failed = self.unremovable(pod, how);
+        if failed.is_empty() {
+            failed = self.remove_members(id, &pod.containers, how)?;
+        }
+        if failed.is_empty() {
+            // With its infra container, if it had one.
+            let lock = self.lock()?;
+            match self.refuse_others_of_pod(id, None, &lock) {
+                Ok(()) => self.forget_pod_locked(id, lock)?,
+                Err(err) => failed.push(err),
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Whether a pod has a container that was not known of it.
+    fn has_late_member(&self, pod: &Pod) -> Result<bool> {
+        let is_known = |one: &Container| pod.containers.iter().any(|known| known.id == one.id);
+        Ok(!self.pod_containers(&pod.record.id)?.iter().all(is_known))
+    }
+
+    /// Refuses to remove a pod that has containers besides `infra`: they may have come since it was looked at. Under the
+    /// lock none come.
+    fn refuse_others_of_pod(&self, id: &PodId, infra: Option<&ContainerId>, _lock: &Exclusive) -> Result<()> {
+        let is_member = |one: &ContainerId| {
+            let spec = self.container_spec(one);
+            Some(one) != infra && spec.is_ok_and(|spec| spec.pod.is_some_and(|pod| pod.id == *id))
+        };
+        match self.store().containers().list()?.into_iter().find(is_member) {
+            Some(other) => {
+                let message = format!("pod {id} has got another container meanwhile: {other}");
+                Err(Error::new(Kind::Conflict, message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The same before an infra container is taken away: with it goes the pod.
+    pub(in crate::engine) fn refuse_infra_of_others(
+        &self,
+        spec: &ContainerSpec,
+        lock: &Exclusive,
+    ) -> Result<()> {
+        match spec.pod.as_ref().filter(|pod| pod.infra) {
+            Some(pod) => self.refuse_others_of_pod(&pod.id, Some(&spec.id), lock),
+            None => Ok(()),
+        }
     }
 
     /// Removes every pod whose containers have run and do not run, and that passes `filters` (label, label!, until).
@@ -186,7 +244,9 @@ impl Engine {
 
     fn remove_members(&self, id: &PodId, containers: &[Container], how: &Removing) -> Result<Vec<Error>> {
         let how = Removing { volumes: true, with_pods: true, ..*how };
-        let members = containers.iter().map(|container| (container.id.clone(), ())).collect();
+        // The infra container last, also if somebody does not know yet who depends on it.
+        let (infra, others): (Vec<_>, Vec<_>) = containers.iter().partition(|one| one.is_infra());
+        let members = others.into_iter().chain(infra).map(|one| (one.id.clone(), ())).collect();
         let mut failed = Vec::new();
         for (member, ()) in self.dependents_first(members)? {
             match self.remove_container(&member, &how) {
@@ -229,6 +289,10 @@ impl Engine {
     /// Removes the record of a pod, if it is still there.
     pub(in crate::engine) fn forget_pod(&self, id: &PodId) -> Result<()> {
         let lock = self.lock()?;
+        self.forget_pod_locked(id, lock)
+    }
+
+    fn forget_pod_locked(&self, id: &PodId, lock: Exclusive) -> Result<()> {
         let record = self.store().pods().get(id);
         let taken = self.store().pods().take(id, &lock)?;
         drop(lock);

@@ -18,6 +18,9 @@ const HOST_ALIAS6: &str = "64:ff9b:1::a9fe:102";
 /// What containers call the host.
 const HOST_NAMES: [&str; 2] = ["host.containers.internal", "host.docker.internal"];
 
+/// By which containers that share a network know each other.
+const NEIGHBOUR: &str = "127.0.1.1";
+
 /// The names of the generated files in the container's directory.
 const FILES: [&str; 4] = ["hosts", "resolv.conf", "hostname", "containerenv"];
 
@@ -132,10 +135,23 @@ pub(super) fn add_neighbour(directory: &Path, name: &str) -> io::Result<()> {
     let path = directory.join(FILES[0]);
     let mut text = fs::read_named_text(&path)?;
     if !names_host(&text, name) {
-        add_names(&mut text, &["127.0.1.1".to_owned()], &[name]);
+        add_names(&mut text, &[NEIGHBOUR.to_owned()], &[name]);
         rewrite(&path, text.as_bytes())?;
     }
     Ok(())
+}
+
+/// Has the container in `directory` forget what [`add_neighbour`] has said.
+pub(super) fn remove_neighbour(directory: &Path, name: &str) -> io::Result<()> {
+    let path = directory.join(FILES[0]);
+    let text = fs::read_named_text(&path)?;
+    let left = without_neighbour(&text, name);
+    if left == text { Ok(()) } else { rewrite(&path, left.as_bytes()) }
+}
+
+fn without_neighbour(text: &str, name: &str) -> String {
+    let line = format!("{NEIGHBOUR}\t{name}");
+    text.split_inclusive('\n').filter(|one| one.trim_end_matches('\n') != line).collect()
 }
 
 /// What a privileged container may know of itself, in podman's form: toolbox, distrobox and prompts of shells read it.
@@ -403,6 +419,15 @@ mod tests {
             assert_eq!(String::from_utf8(merge(old, new, now.as_bytes())).unwrap(), want, "{now:?}");
         }
         assert_eq!(merge("", "a\nb\n", b"b\n\xff\n"), b"b\n\xff\na\n", "of a monitor that knows no old ones");
+    }
+
+    #[test]
+    fn only_the_line_of_a_neighbour_goes() {
+        let text = "127.0.0.1\tbox web\n127.0.1.1\tweb\n127.0.1.1\tweb2\n127.0.1.1 web\n";
+        let want = "127.0.0.1\tbox web\n127.0.1.1\tweb2\n127.0.1.1 web\n";
+        assert_eq!(without_neighbour(text, "web"), want);
+        assert_eq!(without_neighbour("127.0.1.1\tweb", "web"), "");
+        assert_eq!(without_neighbour(text, "box"), text);
     }
 
     #[test]

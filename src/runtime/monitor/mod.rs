@@ -419,6 +419,7 @@ impl Monitor {
     /// The last life is over. Whoever waits sees the container in its final state, free to be started
     /// or removed, and does not wait for the cleaning up or for a slower client.
     fn end(self, mut server: Server, exit_code: i32, mounted: Option<OwnedFd>) {
+        pod::take_leave(&self);
         let restarts = self.directory.join(record::RESTART_REQUESTED).exists();
         let stays = !self.spec.auto_remove || restarts;
         let leftover = if stays { None } else { take_away(&self.order.root, &self.spec) };
@@ -444,6 +445,7 @@ impl Monitor {
             // The container runs, whatever its next monitor cannot do.
             return;
         }
+        pod::take_leave(self);
         let exit_code = match failure.kind {
             FailureKind::CommandNotFound => 127,
             FailureKind::NotExecutable => 126,

@@ -1,44 +1,51 @@
 //! What the monitors of a pod's containers do for each other.
 //!
-//! At its start a container gets to know the others by name, as these do it. After the end of the last one the infra
-//! container ends, if the exit policy is `stop`: each monitor looks when its own container's lock is free again, so that
-//! of two that end at the same time the later one finds the other's free.
+//! At its start a container gets to know the others by name, as these do it, until it ends. After the end of the last
+//! one the infra container ends, if the exit policy is `stop`: each monitor looks when its own container's lock is free
+//! again, so that of two that end at the same time the later one finds the other's free.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::attach::client;
 use crate::attach::packet::Hello;
+use crate::base::id::ContainerId;
 use crate::base::pod::{ExitPolicy, Membership};
-use crate::base::spec::{ContainerSpec, NetworkMode};
+use crate::base::spec::{ContainerSpec, NetworkMode, Record};
 use crate::runtime::monitor::record::{self, STOP_REQUESTED};
 use crate::runtime::monitor::{Monitor, etcfiles};
 use crate::store::Store;
 use crate::sys::fs::{self, OFlags, Share};
 use crate::sys::poll::{Interest, PollSet};
+use crate::sys::waiting;
+
+/// How long to wait for others who write into the containers' /etc/hosts.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Ends the infra container of the pod that a container is of which has just ended, if that was the last one and the pod
 /// wishes it. What cannot be done now, `pod stop` does.
 pub(super) fn end_with_last(root: &Path, spec: &ContainerSpec) {
-    let Some(place) = spec.pod.as_ref().filter(|place| !place.infra) else { return };
+    // After an init container others are to come.
+    let is_ordinary = |place: &&Membership| !place.infra && place.init.is_none();
+    let Some(place) = spec.pod.as_ref().filter(is_ordinary) else { return };
     let Ok(store) = Store::open(root) else { return };
     if store.pods().get(&place.id).is_ok_and(|pod| pod.exit_policy == ExitPolicy::Stop)
         && let Ok(Some(infra)) = idle_infra(&store, place)
     {
-        stop(&infra).ok();
+        stop(&infra, || idle_infra(&store, place).is_ok_and(|infra| infra.is_some())).ok();
     }
 }
 
-/// The directory of the pod's infra container, if nothing else of the pod runs.
+/// The directory of the pod's infra container, if nothing else of the pod runs or is still to run for the first time.
 fn idle_infra(store: &Store, place: &Membership) -> io::Result<Option<PathBuf>> {
     let mut infra = None;
     for (directory, spec) in members(store, place)? {
         match spec.pod {
             Some(pod) if pod.infra => infra = Some(directory),
-            _ if runs(&directory)? => return Ok(None),
+            _ if runs(&directory)? || is_to_run(&directory) => return Ok(None),
             _ => {}
         }
     }
@@ -62,23 +69,52 @@ fn members(store: &Store, place: &Membership) -> io::Result<Vec<(PathBuf, Contai
     Ok(members)
 }
 
+/// The containers of its pod that share the network with a container that shares it: directories and IDs.
+fn neighbours(store: &Store, spec: &ContainerSpec) -> Vec<(PathBuf, ContainerId)> {
+    let Some(place) = spec.pod.as_ref().filter(|place| !place.infra) else { return Vec::new() };
+    let NetworkMode::Container(infra) = &spec.network.mode else { return Vec::new() };
+    let shares = |other: &ContainerSpec| other.network.mode == spec.network.mode || other.id == *infra;
+    let others = members(store, place).unwrap_or_default().into_iter();
+    let others = others.filter(|(_, other)| other.id != spec.id && shares(other));
+    others.map(|(directory, other)| (directory, other.id)).collect()
+}
+
 /// Has a container that shares the network of its pod and the others that do know each other's names. What cannot be
 /// written there keeps nobody from starting.
 pub(super) fn introduce(monitor: &Monitor) {
-    let spec = &monitor.spec;
-    let Some(place) = spec.pod.as_ref().filter(|place| !place.infra) else { return };
-    let NetworkMode::Container(infra) = &spec.network.mode else { return };
+    if monitor.spec.pod.is_none() {
+        return;
+    }
     let Ok(store) = Store::open(&monitor.order.root) else { return };
     let own = monitor.name();
-    for (directory, other) in members(&store, place).unwrap_or_default() {
-        let shares = other.network.mode == NetworkMode::Container(infra.clone()) || other.id == *infra;
-        if other.id == spec.id || !shares {
-            continue;
-        }
+    for (directory, id) in neighbours(&store, &monitor.spec) {
         etcfiles::add_neighbour(&directory, &own).ok();
-        let names = store.names().of(&other.id).unwrap_or_default();
+        let names = store.names().of(&id).unwrap_or_default();
         names.iter().for_each(|name| drop(etcfiles::add_neighbour(&monitor.directory, name)));
     }
+}
+
+/// Has the others of its pod forget a container that has ended.
+pub(super) fn take_leave(monitor: &Monitor) {
+    if monitor.spec.pod.is_none() {
+        return;
+    }
+    let Ok(store) = Store::open(&monitor.order.root) else { return };
+    let own = monitor.name();
+    let _locked = lock_hosts(monitor);
+    for (directory, _) in neighbours(&store, &monitor.spec) {
+        etcfiles::remove_neighbour(&directory, &own).ok();
+    }
+}
+
+/// Keeps the other monitors of the pod from reading and writing its containers' /etc/hosts. `None` without a pod, or where
+/// others take too long.
+pub(super) fn lock_hosts(monitor: &Monitor) -> Option<File> {
+    let place = monitor.spec.pod.as_ref()?;
+    let file = File::open(monitor.order.root.join("pods").join(place.id.as_str()).join("pod.json")).ok()?;
+    let take = || Ok::<_, io::Error>(fs::try_lock(&file, Share::Exclusive)?.then_some(()));
+    waiting::until(PATIENCE, Duration::from_millis(1), take).ok()??;
+    Some(file)
 }
 
 /// Whether a container has a monitor, or has lost it and lives on.
@@ -92,23 +128,42 @@ fn runs(directory: &Path) -> io::Result<bool> {
     Ok(is_locked || record::of_running(directory).is_some())
 }
 
-/// Stops a container as `stop` does.
-fn stop(directory: &Path) -> io::Result<()> {
+/// Whether a container has yet to run for the first time. One that was removed has not.
+fn is_to_run(directory: &Path) -> bool {
+    !record::read(directory).as_ref().is_some_and(Record::has_run) && directory.join("spec.json").exists()
+}
+
+/// Stops a container as `stop` does, if nobody needs it: whoever begins to need it before the mark is there is seen by
+/// `is_idle`, and whoever does later sees the mark, and waits.
+fn stop(directory: &Path, is_idle: impl FnOnce() -> bool) -> io::Result<()> {
     let Some(spec) = record::spec(directory) else { return Ok(()) };
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let dir = fs::open_at(fs::here(), directory, flags, 0)?;
-    fs::open_at(&dir, STOP_REQUESTED, OFlags::WRONLY | OFlags::CREATE, 0o600)?;
-    let monitor = client::connect(dir.as_fd())?;
+    let is_own =
+        match fs::open_at(&dir, STOP_REQUESTED, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, 0o600) {
+            Err(err) if err.kind() == ErrorKind::AlreadyExists => false,
+            other => other.map(|_| true)?,
+        };
+    let sent = if is_idle() { end(dir.as_fd(), &spec) } else { Ok(false) };
+    if is_own && !sent.as_ref().is_ok_and(|sent| *sent) {
+        fs::unlink(&dir, STOP_REQUESTED)?;
+    }
+    sent.map(drop)
+}
+
+/// Sends a container its stop signal, and SIGKILL after its grace; false if it got neither.
+fn end(dir: BorrowedFd<'_>, spec: &ContainerSpec) -> io::Result<bool> {
+    let monitor = client::connect(dir)?;
     client::greet(monitor.as_fd(), Hello::default())?;
     client::send_signal(monitor.as_fd(), spec.stop.signal)?;
     if spec.stop.timeout_s == u32::MAX {
-        return Ok(());
+        return Ok(true);
     }
     let deadline = Instant::now() + Duration::from_secs(spec.stop.timeout_s.into());
     let mut set = PollSet::default();
     set.add(Some(monitor.as_fd()), Interest::READ);
-    match set.wait(Some(deadline.saturating_duration_since(Instant::now())))? {
-        true => Ok(()),
-        false => client::send_signal(monitor.as_fd(), libc::SIGKILL),
+    if !set.wait(Some(deadline.saturating_duration_since(Instant::now())))? {
+        client::send_signal(monitor.as_fd(), libc::SIGKILL)?;
     }
+    Ok(true)
 }
