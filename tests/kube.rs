@@ -282,7 +282,7 @@ fn what_a_failed_play_has_not_made_stays() {
     );
     let again = play(&sandbox, &manifest(&sandbox, "again.yaml", &text), &["--wait"]);
     assert!(again.fails(125).contains("name \"p\" is in use"), "{}", again.stderr);
-    assert!(again.stdout.ends_with("Volumes removed:\nw"), "{}", again.stdout);
+    assert!(again.stdout.ends_with("Volumes removed:\nw\n"), "{}", again.stdout);
     assert_eq!(sandbox.inspect("p-c", ".State.Status"), "running");
     assert_eq!(sandbox.ok(["pod", "ps", "--format={{.Name}}"]), "p");
     assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "v");

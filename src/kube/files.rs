@@ -33,7 +33,7 @@ pub(super) fn stored_name(pod: &Pod, volume: &Volume, files: &Files) -> String {
 pub(super) fn stored_names(pod: &Pod) -> impl Iterator<Item = String> {
     pod.volumes
         .iter()
-        .filter_map(|volume| of(&volume.source).map(|(_, files)| stored_name(pod, volume, files)))
+        .filter_map(move |volume| of(&volume.source).map(|(_, files)| stored_name(pod, volume, files)))
 }
 
 #[cfg(test)]
