@@ -368,7 +368,7 @@ fn files_that_are_none() {
     for (name, words) in [
         ("fifo", "it is no regular file"),
         ("zero", "it is no regular file"),
-        ("long", "it is longer than 1 MiB"),
+        ("long", "it is longer than 1048576 bytes"),
         ("bad", "which is not a key-value pair"),
     ] {
         let mut lines = done.stderr.lines();

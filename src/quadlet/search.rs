@@ -189,7 +189,7 @@ fn content(file: &fs::File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(LONGEST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LONGEST {
-        return Err(io::Error::other("it is longer than 1 MiB"));
+        return Err(io::Error::other("it is longer than 1048576 bytes"));
     }
     Ok(bytes)
 }

@@ -313,7 +313,7 @@ mod tests {
             (format!("a: &a {long}\nb: [{}]\n", aliases(2000)), Some((2, 98))),
             (format!("a: &a {long}\nb: [{}]\n---\nc: &a {long}\n", aliases(31)), Some((4, 7))),
             (anchors(32), None),
-            (anchors(33), Some((1, 1))),
+            (anchors(33), Some((1, 5))),
             (keys(127), None),
             (keys(128), Some((4, 386))),
         ] {
