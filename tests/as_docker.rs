@@ -2,42 +2,11 @@
 
 mod common;
 
-use std::path::PathBuf;
-
+use common::docker::Docker;
 use common::registry::Registry;
-use common::{Output, Sandbox, ketch_binary};
 use serde_json::Value;
 
-/// A sandbox in which ketch is called docker, too.
-struct Docker {
-    sandbox: Sandbox,
-    link: PathBuf,
-}
-
 impl Docker {
-    fn new() -> Self {
-        let sandbox = Sandbox::new();
-        let link = sandbox.path("docker");
-        std::os::unix::fs::symlink(ketch_binary(), &link).expect("make a link");
-        Self { sandbox, link }
-    }
-
-    fn run(&self, words: &str) -> Output {
-        self.sandbox.program(&self.link, words.split(' ')).run()
-    }
-
-    #[track_caller]
-    fn ok(&self, words: &str) -> String {
-        self.run(words).ok().to_owned()
-    }
-
-    /// The objects of a listing, one on each line.
-    #[track_caller]
-    fn lines(&self, words: &str) -> Vec<Value> {
-        let lines = self.ok(words);
-        lines.lines().map(|line| serde_json::from_str(line).expect("an object on a line")).collect()
-    }
-
     #[track_caller]
     fn volumes(&self) -> String {
         self.ok("volume ls -q")

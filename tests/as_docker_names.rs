@@ -2,34 +2,10 @@
 
 mod common;
 
-use std::path::PathBuf;
-
-use common::{Output, Sandbox, ketch_binary};
+use common::docker::Docker;
 use serde_json::Value;
 
-/// A sandbox in which ketch is called docker, too.
-struct Docker {
-    sandbox: Sandbox,
-    link: PathBuf,
-}
-
 impl Docker {
-    fn new() -> Self {
-        let sandbox = Sandbox::new();
-        let link = sandbox.path("docker");
-        std::os::unix::fs::symlink(ketch_binary(), &link).expect("make a link");
-        Self { sandbox, link }
-    }
-
-    fn run(&self, words: &str) -> Output {
-        self.sandbox.program(&self.link, words.split(' ')).run()
-    }
-
-    #[track_caller]
-    fn ok(&self, words: &str) -> String {
-        self.run(words).ok().to_owned()
-    }
-
     /// Builds an image of that name with something in it that no other has.
     #[track_caller]
     fn build(&self, name: &str, mark: &str) -> String {

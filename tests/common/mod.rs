@@ -12,6 +12,7 @@
 
 pub(crate) mod bb;
 pub(crate) mod compose;
+pub(crate) mod docker;
 pub(crate) mod faults;
 pub(crate) mod image;
 pub(crate) mod process;
