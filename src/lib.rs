@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+mod api;
 mod attach;
 mod base;
 mod cgroup;

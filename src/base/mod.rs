@@ -35,5 +35,6 @@ pub(crate) mod tar;
 pub(crate) mod time;
 pub(crate) mod toml_text;
 pub(crate) mod truth;
+pub(crate) mod version;
 pub(crate) mod volume_options;
 pub(crate) mod yaml;

@@ -16,21 +16,9 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::base::image_ref::NameRule;
+use crate::base::version::{DOCKER, DOCKER_API, DOCKER_OLDEST_API, PODMAN, VERSION};
 use crate::cli::NAME;
 use crate::cli::verbs;
-use crate::cli::version::VERSION;
-
-/// The podman that ketch keeps to; its interface has the same number.
-const PODMAN: &str = "5.4.2";
-
-/// The docker that ketch keeps to.
-const DOCKER: &str = "28.3.3";
-
-/// The version of that docker's interface.
-const DOCKER_API: &str = "1.51";
-
-/// The oldest interface that docker still speaks.
-const DOCKER_OLDEST_API: &str = "1.24";
 
 /// The name of the file that was started, as far as it matters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

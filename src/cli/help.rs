@@ -4,11 +4,12 @@ use std::io::Write;
 
 use clap::{Arg, ArgAction, Command};
 
+use crate::base::version::VERSION;
+use crate::cli::NAME;
 use crate::cli::globals::{self, Globals};
 use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
 use crate::cli::verbs::{self, GROUPS, VERBS};
-use crate::cli::{NAME, version};
 
 /// The definition of the whole command line.
 pub(crate) fn tree() -> Command {
@@ -25,7 +26,7 @@ pub(crate) fn tree() -> Command {
     Command::new(NAME)
         .bin_name(NAME)
         .about("Run containers from images, without a daemon and without root")
-        .version(version::VERSION)
+        .version(VERSION)
         .disable_version_flag(true)
         .arg(
             Arg::new("version")

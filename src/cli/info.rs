@@ -10,6 +10,7 @@ use crate::base::escape::Escaped;
 use crate::base::idmap::IdMap;
 use crate::base::platform::Platform;
 use crate::base::size;
+use crate::base::version::VERSION;
 use crate::cli::called::Called;
 use crate::cli::format::{self, Format, Shape, docker, json, yaml};
 use crate::cli::session::Session;
@@ -94,7 +95,7 @@ fn document(engine: &Engine, host: &Host, store: &StoreInfo, called: Called) -> 
     let log_driver = engine.conf().containers.log_driver.as_deref().filter(|driver| !driver.is_empty());
     let log_driver = log_driver.unwrap_or("k8s-file");
     let path = host.program.display().to_string();
-    let own_version = format!("ketch version {}", version::VERSION);
+    let own_version = format!("ketch version {}", VERSION);
     let part = json!({"package": "", "path": path, "version": own_version});
     let absent = json!({"executable": "", "package": "", "version": ""});
     let mut runtime = part.clone();

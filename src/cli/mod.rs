@@ -75,6 +75,7 @@ mod runlabel;
 mod save;
 mod search;
 mod secret;
+mod service;
 mod session;
 mod signing;
 mod stages;

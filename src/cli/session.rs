@@ -285,6 +285,6 @@ impl<'a> Session<'a> {
 }
 
 /// How the engine speaks while it works.
-fn tell(text: &str) {
+pub(crate) fn tell(text: &str) {
     eprintln!("{}", shown(text));
 }

@@ -53,6 +53,7 @@ use crate::cli::runlabel;
 use crate::cli::save;
 use crate::cli::search;
 use crate::cli::secret;
+use crate::cli::service;
 use crate::cli::session::{Exit, Session};
 use crate::cli::stats;
 use crate::cli::stop;
@@ -318,6 +319,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("system migrate", system::MigrateArgs, system::migrate),
     verb!("system prune", system::PruneArgs, system::prune),
     verb!("system renumber", system::RenumberArgs, system::renumber),
+    verb!("system service", service::ServiceArgs, service::run),
     verb!("system reset", system::ResetArgs, system::reset),
     verb!("tag", image::TagArgs, image::tag),
     verb!("top", top::TopArgs, top::run),

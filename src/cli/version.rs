@@ -10,9 +10,6 @@ use crate::cli::format::{self, Format, Shape, docker, json};
 use crate::cli::globals::Globals;
 use crate::cli::session::{Exit, Session};
 
-/// The version of this build.
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-
 /// Print the version of ketch
 #[derive(Args, Debug)]
 pub(crate) struct VersionArgs {

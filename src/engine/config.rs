@@ -18,6 +18,7 @@ use crate::engine::config::containers_conf::ContainersConf;
 use crate::engine::error::{Error, Kind, Result};
 use crate::engine::events::{self, Backend};
 use crate::runtime::launch::Caller;
+use crate::sys::socket::Family;
 
 /// Choices that hold for a whole command.
 #[derive(Clone, Debug, Default)]
@@ -167,10 +168,29 @@ pub(crate) fn tell_ready() -> bool {
 
 /// Sockets that systemd has passed to this process (`LISTEN_FDS`, sd_listen_fds(3)).
 pub(crate) fn passed_sockets() -> Vec<std::os::fd::OwnedFd> {
+    passed(Family::Internet)
+}
+
+/// The Unix socket that systemd has passed to this process for its clients.
+pub(crate) fn passed_listener() -> Option<std::os::fd::OwnedFd> {
+    passed(Family::Unix).into_iter().next()
+}
+
+fn passed(family: Family) -> Vec<std::os::fd::OwnedFd> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
     match (number("LISTEN_PID"), number("LISTEN_FDS")) {
-        (Some(pid), Some(count)) if pid == std::process::id() => crate::sys::socket::passed(count),
+        (Some(pid), Some(count)) if pid == std::process::id() => crate::sys::socket::passed(count, family),
         _ => Vec::new(),
+    }
+}
+
+/// Where sockets of this user go: XDG_RUNTIME_DIR, or the usual place for it.
+pub(crate) fn runtime_directory() -> PathBuf {
+    let uid = rustix::process::getuid();
+    match variable("XDG_RUNTIME_DIR").filter(|path| path.is_absolute()) {
+        _ if uid.is_root() => PathBuf::from("/run"),
+        Some(path) => path,
+        None => PathBuf::from(format!("/run/user/{}", uid.as_raw())),
     }
 }
 
@@ -192,11 +212,7 @@ pub(crate) fn passed_descriptors(numbers: &[i32]) -> Result<Vec<std::os::fd::Own
 /// How cgroups are come by: the user's systemd, or as root the machine's.
 pub(crate) fn cgroups(caller: &Caller, choice: ManagerChoice) -> Surroundings {
     let rootful = caller.mapping.is_none();
-    let runtime = match variable("XDG_RUNTIME_DIR") {
-        _ if rootful => PathBuf::from("/run"),
-        Some(path) => path,
-        None => PathBuf::from(format!("/run/user/{}", caller.uid)),
-    };
+    let runtime = if rootful { PathBuf::from("/run") } else { runtime_directory() };
     let bus = if rootful { None } else { Some(runtime.join("bus")) };
     let systemd = Some(Sockets { private: runtime.join("systemd/private"), bus });
     Surroundings { choice, systemd, rootful, in_service: false }

@@ -53,11 +53,18 @@ pub(crate) fn pair(kind: Kind) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(AddressFamily::UNIX, kind.socket_type(), SocketFlags::CLOEXEC, None)?)
 }
 
-/// Copies of the first `count` descriptors from 3 on that are Internet sockets; all of them close on exec
+/// What a socket connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Internet,
+    Unix,
+}
+
+/// Copies of the first `count` descriptors from 3 on that are sockets of this family; all of them close on exec
 /// from here on.
 ///
 /// To be called by a process to which these numbers were passed open (sd_listen_fds(3)).
-pub(crate) fn passed(count: u32) -> Vec<OwnedFd> {
+pub(crate) fn passed(count: u32, family: Family) -> Vec<OwnedFd> {
     /// systemd's `SD_LISTEN_FDS_START`.
     const FIRST: i32 = 3;
     let last = FIRST.saturating_add(i32::try_from(count).unwrap_or(i32::MAX)).min(1 << 20);
@@ -67,8 +74,12 @@ pub(crate) fn passed(count: u32) -> Vec<OwnedFd> {
         let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
         let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(descriptor, FIRST) else { break };
         rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC).ok();
-        let name = rustix::net::getsockname(&copy).ok();
-        if name.is_some_and(|name| std::net::SocketAddr::try_from(name).is_ok()) {
+        let found = rustix::net::getsockname(&copy).ok().and_then(|name| match name.address_family() {
+            AddressFamily::INET | AddressFamily::INET6 => Some(Family::Internet),
+            AddressFamily::UNIX => Some(Family::Unix),
+            _ => None,
+        });
+        if found == Some(family) {
             sockets.push(copy);
         }
     }

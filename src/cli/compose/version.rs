@@ -43,7 +43,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: VersionArgs) -> anyhow::Resul
             writeln!(
                 session.out,
                 "Docker Compose version v{COMPATIBLE} (ketch {})",
-                crate::cli::version::VERSION
+                crate::base::version::VERSION
             )?;
         }
         (false, other) => {

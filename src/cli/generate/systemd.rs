@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 
 use crate::base::id::ContainerId;
 use crate::base::spec::{ContainerSpec, RestartPolicy};
+use crate::base::version::VERSION;
 use crate::cli::format::json as json_format;
 use crate::cli::globals::{First, Globals};
 use crate::cli::session::Session;
@@ -27,7 +28,6 @@ use crate::cli::tail;
 use crate::cli::unit_text::{command_line, program, quoted};
 use crate::cli::usage::UsageError;
 use crate::cli::verbs::{self, Found};
-use crate::cli::version::VERSION;
 use crate::engine::{Engine, Error, Kind};
 
 /// How much longer than the container systemd waits for its end, in seconds.

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use crate::base::id::ContainerId;
 use crate::base::pod::Share;
 use crate::base::spec::UserNamespace;
+use crate::base::version::VERSION;
 use crate::cli::session::Session;
-use crate::cli::version::VERSION;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::kube::generate::{self, Form, Group, HostKinds, How, Member, NodePorts};
 

@@ -1,0 +1,108 @@
+//! Which handler answers which request: the one table of the API.
+
+use super::fault::Fault;
+use super::http::exchange::{Answer, Exchange, Handler};
+use super::http::head::decoded;
+use super::{LATEST, OLDEST, system};
+
+/// A method, a pattern, and who answers. `{}` stands for one segment of the path, `{*}` for one or more.
+type Route = (&'static str, &'static str, Handler);
+
+/// In order: the first one that fits answers.
+const ROUTES: &[Route] = &[
+    ("GET", "/_ping", system::ping),
+    ("HEAD", "/_ping", system::ping),
+    ("GET", "/version", system::version),
+];
+
+/// Has the right handler answer.
+///
+/// # Errors
+///
+/// What the handler says; 404 if there is none; 400 for a version of the API that is not spoken here.
+pub(crate) fn answer(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
+    check_version(exchange.version())?;
+    let (method, path) = exchange.asked();
+    let found = ROUTES.iter().find_map(|(known, pattern, handler)| {
+        (*known == method).then(|| matched(pattern, path)).flatten().map(|params| (params, *handler))
+    });
+    let Some((params, handler)) = found else { return Err(Fault::new(404, "page not found")) };
+    exchange.set_params(params);
+    handler(exchange)
+}
+
+fn check_version(asked: (u32, u32)) -> Result<(), Fault> {
+    let text = |(major, minor): (u32, u32)| format!("{major}.{minor}");
+    if asked > LATEST {
+        let message = "is too new. Maximum supported API version is";
+        return Err(Fault::new(400, format!("client version {} {message} {}", text(asked), text(LATEST))));
+    }
+    if asked < OLDEST {
+        let message = "is too old. Minimum supported API version is";
+        let advice = "please upgrade your client to a newer version";
+        let message = format!("client version {} {message} {}, {advice}", text(asked), text(OLDEST));
+        return Err(Fault::new(400, message));
+    }
+    Ok(())
+}
+
+/// What the places of `pattern` stand for in `path`, decoded, if it fits.
+fn matched(pattern: &str, path: &str) -> Option<Vec<String>> {
+    let pattern: Vec<_> = pattern.split('/').collect();
+    let path: Vec<_> = path.split('/').collect();
+    if let Some(at) = pattern.iter().position(|part| *part == "{*}") {
+        let after = pattern.len() - at - 1;
+        let end = path.len().checked_sub(after).filter(|end| *end > at)?;
+        let mut params = same_length(&pattern[..at], &path[..at])?;
+        params.push(decoded(&path[at..end].join("/")));
+        params.extend(same_length(&pattern[at + 1..], &path[end..])?);
+        return params.iter().all(|param| !param.is_empty()).then_some(params);
+    }
+    same_length(&pattern, &path)
+}
+
+fn same_length(pattern: &[&str], path: &[&str]) -> Option<Vec<String>> {
+    if pattern.len() != path.len() {
+        return None;
+    }
+    let mut params = Vec::new();
+    for (pattern, part) in pattern.iter().zip(path) {
+        match *pattern {
+            "{}" if !part.is_empty() => params.push(decoded(part)),
+            fixed if fixed == *part => {}
+            _ => return None,
+        }
+    }
+    Some(params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        let want = |params: &[&str]| Some(params.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        for (pattern, path, params) in [
+            ("/_ping", "/_ping", want(&[])),
+            ("/_ping", "/_ping/", None),
+            ("/containers/{}/json", "/containers/a%2fb/json", want(&["a/b"])),
+            ("/containers/{}/json", "/containers//json", None),
+            ("/containers/{}/json", "/containers/a/b/json", None),
+            ("/images/{*}/json", "/images/a/json", want(&["a"])),
+            ("/images/{*}/json", "/images/localhost:5000/a/b:1/json", want(&["localhost:5000/a/b:1"])),
+            ("/images/{*}/json", "/images/json", None),
+            ("/images/{*}", "/images/a/b", want(&["a/b"])),
+            ("/images/{*}", "/images/", None),
+        ] {
+            assert_eq!(matched(pattern, path), params, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn versions() {
+        assert!(check_version((1, 24)).is_ok() && check_version(LATEST).is_ok());
+        assert_eq!(check_version((1, 12)).unwrap_err().status, 400);
+        assert!(check_version((1, 99)).unwrap_err().message.starts_with("client version 1.99 is too new."));
+    }
+}

@@ -1,0 +1,50 @@
+//! The service itself: whether it is there, what it is, what it holds.
+
+use serde_json::json;
+
+use super::fault::Fault;
+use super::http::exchange::{Answer, Exchange};
+use crate::base::platform::Platform;
+use crate::base::version::{DOCKER, DOCKER_API, DOCKER_OLDEST_API, VERSION};
+
+/// `GET /_ping`: `OK`, with what a client asks of a server in the headers.
+pub(crate) fn ping(_: &mut Exchange<'_>) -> Result<Answer, Fault> {
+    let headers = vec![
+        // The classic way to build; BuildKit's is a protocol of its own.
+        ("Builder-Version", "1".to_owned()),
+        ("Swarm", "inactive".to_owned()),
+        ("Cache-Control", "no-cache, no-store, must-revalidate".to_owned()),
+        ("Pragma", "no-cache".to_owned()),
+    ];
+    Ok(Answer::Text(200, "OK".to_owned(), headers))
+}
+
+/// `GET /version`.
+pub(crate) fn version(_: &mut Exchange<'_>) -> Result<Answer, Fault> {
+    let platform = Platform::host();
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    Ok(Answer::ok(json!({
+        "Platform": {"Name": format!("Ketch {VERSION}")},
+        "Components": [{
+            "Name": "Engine",
+            "Version": DOCKER,
+            "Details": {
+                "ApiVersion": DOCKER_API,
+                "Arch": platform.arch,
+                "Experimental": "false",
+                "KernelVersion": kernel,
+                "MinAPIVersion": DOCKER_OLDEST_API,
+                "Os": platform.os,
+            },
+        }],
+        "Version": DOCKER,
+        "ApiVersion": DOCKER_API,
+        "MinAPIVersion": DOCKER_OLDEST_API,
+        "GitCommit": "",
+        "GoVersion": "",
+        "Os": platform.os,
+        "Arch": platform.arch,
+        "KernelVersion": kernel,
+        "BuildTime": "",
+    })))
+}
