@@ -10,6 +10,7 @@ mod base;
 mod cgroup;
 mod cli;
 mod compose;
+mod documents;
 mod engine;
 mod events;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -8,12 +8,13 @@ mod common;
 use common::source::{Source, sources};
 
 /// From the bottom up. Modules in one row do not know each other either.
-const ROWS: [&[&str]; 8] = [
+const ROWS: [&[&str]; 9] = [
     &["base"],
     &["sys"],
     &["attach", "cgroup", "events", "logs", "net", "registry", "stage", "store"],
     &["runtime"],
     &["engine"],
+    &["documents"],
     &["api", "compose", "kube", "quadlet"],
     &["cli"],
     &["fuzzing"],

@@ -15,6 +15,7 @@ use crate::cli::called::Called;
 use crate::cli::format::{self, Format, Shape, docker, json, yaml};
 use crate::cli::session::Session;
 use crate::cli::version;
+use crate::documents;
 use crate::engine::info::{Host, StoreInfo};
 use crate::engine::{Engine, config};
 
@@ -50,7 +51,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: InfoArgs) -> anyhow::Result<(
         Some(Format::Json) => json::print(session, &json::pretty(&document, SHAPE.omit, "  ")),
         Some(template) => {
             let fields = dockers(&document, engine);
-            docker::add(&mut document, fields);
+            documents::add(&mut document, fields);
             format::print_rows(session, &SHAPE, &template, &[document])
         }
         None if called.is_docker() => {

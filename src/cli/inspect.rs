@@ -1,27 +1,19 @@
 //! `ketch inspect`: prints everything about containers, images and volumes.
 
-mod container;
-mod dockers;
-mod image;
-mod limits;
-mod network;
-
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::base::image_ref::Purpose;
+use crate::base::id::ContainerId;
+use crate::base::image_ref::{NameRule, Purpose};
 use crate::base::platform::Platform;
 use crate::cli::format::{self, Format, Shape, TEXT_TIMES, docker, json};
 use crate::cli::pod::inspect::POD;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
+use crate::documents::pruned::prune;
+use crate::documents::{container, image, network, volume};
 use crate::engine::filter::Filters;
-use crate::engine::inspect::ContainerDetails;
 use crate::engine::{Engine, Error, Kind, Result};
-use crate::store::volumes::VolumeRecord;
-
-pub(crate) use container::shown_mount;
-pub(crate) use network::port_bindings;
 
 /// Print everything about containers, images, volumes, networks or pods
 #[derive(Args, Debug)]
@@ -202,9 +194,6 @@ fn inspect(
             Err(err) => missing.push(err),
         }
     }
-    if session.globals.called.is_docker() {
-        found.iter_mut().for_each(Object::tell_as_docker);
-    }
     print(session, &format, found)?;
     session.outcome_of(missing)
 }
@@ -226,39 +215,11 @@ struct Object {
     document: Value,
     type_name: &'static str,
     omit: &'static [&'static str],
-    /// What a container's document was made from.
-    details: Option<Box<ContainerDetails>>,
-}
-
-impl Object {
-    /// What a document says otherwise where docker was called: names and IDs as docker has them, times as texts.
-    fn tell_as_docker(&mut self) {
-        match self.type_name {
-            CONTAINER => {
-                if let Some(details) = &self.details {
-                    dockers::container(&mut self.document, details);
-                }
-                docker::named_container(&mut self.document);
-                [self.type_name, _] = TEXT_TIMES;
-            }
-            IMAGE => {
-                docker::named_image(&mut self.document);
-                dockers::image(&mut self.document);
-                [_, self.type_name] = TEXT_TIMES;
-            }
-            NETWORK => {
-                let row = crate::cli::network::template_row(&self.document);
-                self.document = docker::network_document(&row);
-            }
-            VOLUME => dockers::volume(&mut self.document),
-            _ => {}
-        }
-    }
 }
 
 fn print(session: &mut Session<'_>, format: &Format, found: Vec<Object>) -> anyhow::Result<()> {
     if let Format::Json = format {
-        let pruned = found.iter().map(|object| json::prune(&object.document, object.omit)).collect();
+        let pruned = found.iter().map(|object| prune(&object.document, object.omit)).collect();
         let indent = if session.globals.called.is_docker() { "    " } else { "     " };
         return json::print(session, &json::pretty(&Value::Array(pruned), &[], indent));
     }
@@ -284,18 +245,10 @@ fn print(session: &mut Session<'_>, format: &Format, found: Vec<Object>) -> anyh
 fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result<Object> {
     let is_missing = |err: &Error| err.kind == Kind::NotFound;
     let wants = |wanted| kind == ObjectKind::All || kind == wanted;
+    let is_docker = engine.name_rule() == NameRule::Docker;
     if wants(ObjectKind::Container) {
         match engine.container(name) {
-            Ok(id) => {
-                let details = engine.inspect_container(&id, name)?;
-                let sizes = if size { Some(container::sizes(engine, &details)?) } else { None };
-                return Ok(Object {
-                    document: container::document(engine, &details, sizes),
-                    type_name: CONTAINER,
-                    omit: if size { container::OMIT_BUT_SIZES } else { container::OMIT },
-                    details: Some(Box::new(details)),
-                });
-            }
+            Ok(id) => return container_of(engine, &id, name, size, is_docker),
             Err(err) if !is_missing(&err) => return Err(err),
             Err(_) if kind == ObjectKind::Container => {
                 return Err(Error::not_found(format!("no such container {name}")));
@@ -306,34 +259,30 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
     if wants(ObjectKind::Image) {
         match engine.inspect_image(name) {
             Ok(details) => {
-                return Ok(Object {
-                    document: image::document(engine, &details),
-                    type_name: IMAGE,
-                    omit: image::OMIT,
-                    details: None,
-                });
+                let (document, type_name) = match is_docker {
+                    true => (image::whole_docker(engine, &details), TEXT_TIMES[1]),
+                    false => (image::document(engine, &details), IMAGE),
+                };
+                return Ok(Object { document, type_name, omit: image::OMIT });
             }
             Err(err) if !is_missing(&err) || kind == ObjectKind::Image => return Err(err),
             Err(_) => {}
         }
     }
     if wants(ObjectKind::Volume) {
-        match volume(engine, name) {
+        match volume_of(engine, name, is_docker) {
             Err(err) if is_missing(&err) && kind == ObjectKind::All => {}
             other => return other,
         }
     }
     if wants(ObjectKind::Network) {
-        match crate::cli::network::document(engine, name, false) {
+        let found = match is_docker {
+            true => network::docker(engine, name, false),
+            false => network::document(engine, name, false),
+        };
+        match found {
             Err(err) if is_missing(&err) && kind == ObjectKind::All => {}
-            other => {
-                return other.map(|document| Object {
-                    document,
-                    type_name: NETWORK,
-                    omit: &[],
-                    details: None,
-                });
-            }
+            other => return other.map(|document| Object { document, type_name: NETWORK, omit: &[] }),
         }
     }
     if wants(ObjectKind::Pod) {
@@ -341,47 +290,34 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
             Err(err) if is_missing(&err) && kind == ObjectKind::All => {}
             other => {
                 let omit = crate::cli::pod::inspect::OMIT;
-                return other.map(|document| Object { document, type_name: POD, omit, details: None });
+                return other.map(|document| Object { document, type_name: POD, omit });
             }
         }
     }
     Err(Error::not_found(format!("no such object: {name:?}")))
 }
 
-/// Fields of a volume that its JSON leaves out when they are empty.
-pub(crate) const VOLUME_OMIT: &[&str] =
-    &["Anonymous", "Status", "UID", "GID", "NeedsChown", "Timeout", "StorageID"];
+fn container_of(
+    engine: &Engine,
+    id: &ContainerId,
+    name: &str,
+    size: bool,
+    is_docker: bool,
+) -> Result<Object> {
+    let details = engine.inspect_container(id, name)?;
+    let sizes = if size { Some(container::sizes(engine, &details)?) } else { None };
+    let (document, type_name) = match is_docker {
+        true => (container::whole_docker(engine, &details, sizes), TEXT_TIMES[0]),
+        false => (container::document(engine, &details, sizes), CONTAINER),
+    };
+    Ok(Object { document, type_name, omit: if size { container::OMIT_BUT_SIZES } else { container::OMIT } })
+}
 
-fn volume(engine: &Engine, name: &str) -> Result<Object> {
-    let (volume, _) = engine.inspect_volume(name).map_err(|err| match err.kind {
+fn volume_of(engine: &Engine, name: &str, is_docker: bool) -> Result<Object> {
+    let (found, _) = engine.inspect_volume(name).map_err(|err| match err.kind {
         Kind::NotFound => Error::not_found(format!("no such volume {name}")),
         _ => err,
     })?;
-    let document = volume_document(engine, &volume);
-    Ok(Object { document, type_name: VOLUME, omit: VOLUME_OMIT, details: None })
-}
-
-/// What is shown of a volume.
-pub(crate) fn volume_document(engine: &Engine, volume: &VolumeRecord) -> Value {
-    let owner = |key: &str| volume.options.get(key).and_then(|id| id.parse::<u32>().ok()).unwrap_or(0);
-    json!({
-        "Name": volume.name,
-        "Driver": volume.driver,
-        "Mountpoint": engine.store().volumes().data_path(&volume.name).display().to_string(),
-        "CreatedAt": volume.created.to_string(),
-        "Labels": volume.labels,
-        "Scope": "local",
-        "Options": volume.options,
-        "UID": owner("UID"),
-        "GID": owner("GID"),
-        "Anonymous": volume.anonymous,
-        "MountCount": 0,
-        "NeedsCopyUp": volume.needs_copy_up,
-        // As podman: until the first container has used it, whose directory's owner it then gets.
-        "NeedsChown": volume.needs_copy_up,
-        "Status": {},
-        "StorageID": "",
-        "Timeout": 0,
-        "LockNumber": 0,
-    })
+    let document = if is_docker { volume::docker(engine, &found) } else { volume::document(engine, &found) };
+    Ok(Object { document, type_name: VOLUME, omit: volume::OMIT })
 }

@@ -1,23 +1,22 @@
 //! `ketch network …`: networks, and who is on them.
 
-pub(crate) mod dockers;
 mod running;
 
 use std::io::Write;
 use std::net::IpAddr;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::base::network::mac_text;
 use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::labels::labels;
 use crate::cli::session::{Exit, Session};
 use crate::cli::system::print_pruned;
+use crate::documents::network;
 use crate::engine::filter::Filters;
 use crate::engine::lifecycle::Grace;
 use crate::engine::network::{FILTERS, NetworkRequest};
-use crate::engine::{Engine, Error, Kind};
+use crate::engine::{Error, Kind};
 use crate::net::network::Network;
 
 pub(crate) use running::{
@@ -211,7 +210,7 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
     let is_docker = session.globals.called.is_docker();
     let engine = session.engine()?;
     let networks = match is_docker {
-        true => engine.filtered_among(&filters, dockers::all(engine)?)?,
+        true => engine.filtered_among(&filters, network::names::all(engine)?)?,
         false => engine.filtered_networks(&filters)?,
     };
     let id = |network: &Network| -> String {
@@ -229,7 +228,7 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
     if let Some(format) = format {
         let shape = Shape { heading: !args.noheading, ..SHAPE };
         let row = |network: &Network| -> anyhow::Result<Value> {
-            let mut row = template_row(&record(network)?);
+            let mut row = network::template_row(&network::record(network)?);
             row["ID"] = id(network).into();
             let labels: Vec<_> = network.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
             row["Labels"] = labels.join(",").into();
@@ -240,7 +239,7 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
             return json::print_dockers_lines(session, rows, docker::NETWORK);
         }
         if let Format::Json = format {
-            let documents = networks.iter().map(record).collect::<Result<Vec<Value>, _>>()?;
+            let documents = networks.iter().map(network::record).collect::<Result<Vec<Value>, _>>()?;
             return json::print_list(session, &documents, &[], "     ");
         }
         return format::print_rows(session, &shape, &format, &rows);
@@ -253,10 +252,6 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
         table.push(cells.into_iter().take(columns));
     }
     table.print(session)
-}
-
-fn record(network: &Network) -> Result<Value, Error> {
-    serde_json::to_value(network).map_err(|err| Error::system("write down a network", err))
 }
 
 /// Print everything about networks
@@ -287,101 +282,32 @@ pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::R
     let is_docker = session.globals.called.is_docker();
     for name in &args.networks {
         let engine = session.engine()?;
-        match document(engine, name, args.verbose) {
+        let network = match is_docker {
+            true => network::docker(engine, name, args.verbose),
+            false => network::document(engine, name, args.verbose),
+        };
+        match network {
             Ok(network) => found.push(network),
-            Err(err) if err.kind == Kind::NotFound && is_docker => match dockers::mode(name) {
-                Some(mode) => found.push(record(&mode)?),
-                None => missing.push(err),
-            },
             Err(err) => missing.push(err),
         }
     }
     match format {
-        Format::Json if session.globals.called.is_docker() => {
-            let found = found.iter().map(template_row).map(|row| docker::network_document(&row)).collect();
-            json::print(session, &json::pretty(&Value::Array(found), &[], "    "))?;
+        Format::Json => {
+            let indent = if is_docker { "    " } else { "     " };
+            json::print(session, &json::pretty(&Value::Array(found), &[], indent))?;
         }
-        _ if format.is_whole() && session.globals.called.is_docker() => {
-            for row in found.iter().map(template_row) {
-                json::print(session, &docker::network_document(&row).to_string())?;
+        _ if format.is_whole() && is_docker => {
+            for network in &found {
+                json::print(session, &network.to_string())?;
             }
         }
-        Format::Json => json::print(session, &json::pretty(&Value::Array(found), &[], "     "))?,
+        _ if is_docker => format::print_rows(session, &INSPECT_SHAPE, &format, &found)?,
         _ => {
-            let mut rows: Vec<Value> = found.iter().map(template_row).collect();
-            for row in rows.iter_mut().filter(|_| is_docker) {
-                row["Name"] = dockers::name(row["Name"].as_str().unwrap_or_default()).into();
-            }
+            let rows: Vec<Value> = found.iter().map(network::template_row).collect();
             format::print_rows(session, &INSPECT_SHAPE, &format, &rows)?;
         }
     }
     session.outcome_of(missing)
-}
-
-/// podman's `network inspect`: the record and the running containers; with `verbose` the others, too, which have no
-/// interfaces.
-pub(crate) fn document(engine: &Engine, name: &str, verbose: bool) -> Result<Value, Error> {
-    let network = engine.network(name)?;
-    let mut containers = serde_json::Map::new();
-    for (id, name, endpoint) in engine.endpoints_on(&network.name)? {
-        let subnets: Vec<Value> = endpoint
-            .ips
-            .iter()
-            .map(|ip| json!({"ipnet": format!("{}/{}", ip.ip, ip.prefix), "gateway": ip.gateway}))
-            .collect();
-        let interface = json!({"subnets": subnets, "mac_address": mac_text(&endpoint.mac)});
-        let interfaces = json!({endpoint.interface: interface});
-        containers.insert(id.to_string(), json!({"name": name, "interfaces": interfaces}));
-    }
-    for id in if verbose { engine.containers_on(&network.name)? } else { Vec::new() } {
-        let name = engine.store().names().of(&id)?.into_iter().next().unwrap_or_default();
-        containers.entry(id.to_string()).or_insert_with(|| json!({"name": name, "interfaces": {}}));
-    }
-    let mut document = record(&network)?;
-    document["containers"] = Value::Object(containers);
-    Ok(document)
-}
-
-/// The names of the Go fields, which templates use.
-pub(crate) fn template_row(document: &Value) -> Value {
-    let mut row = document.clone();
-    for (go, own) in [
-        ("Name", "name"),
-        ("ID", "id"),
-        ("Driver", "driver"),
-        ("NetworkInterface", "network_interface"),
-        ("Created", "created"),
-        ("IPv6Enabled", "ipv6_enabled"),
-        ("Internal", "internal"),
-        ("DNSEnabled", "dns_enabled"),
-        ("Labels", "labels"),
-        ("Options", "options"),
-        ("IPAMOptions", "ipam_options"),
-        ("Containers", "containers"),
-        ("NetworkDNSServers", "network_dns_servers"),
-        ("Attachable", "attachable"),
-        ("ConfigOnly", "config_only"),
-    ] {
-        row[go] = document.get(own).cloned().unwrap_or(Value::Null);
-    }
-    for map in ["Labels", "Options"] {
-        if row[map].is_null() {
-            row[map] = json!({});
-        }
-    }
-    let subnets = document["subnets"].as_array().cloned().unwrap_or_default();
-    let range = |range: &Value| match range {
-        Value::Null => Value::Null,
-        range => json!({"StartIP": range["start_ip"], "EndIP": range["end_ip"]}),
-    };
-    let subnet = |subnet: &Value| json!({"Subnet": subnet["subnet"], "Gateway": subnet["gateway"], "LeaseRange": range(&subnet["lease_range"])});
-    row["Subnets"] = match subnets.is_empty() {
-        true => Value::Null,
-        false => subnets.iter().map(subnet).collect(),
-    };
-    row["Routes"] = document.get("routes").cloned().unwrap_or_else(|| json!([]));
-    docker::network(&mut row);
-    row
 }
 
 /// Remove networks

@@ -14,6 +14,7 @@ use crate::cli::format::{self, Format, Shape, json};
 use crate::cli::labels::labels;
 use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
+use crate::documents::pruned::prune;
 use crate::engine::filter::Filters;
 use crate::engine::secret::{self, SecretRequest};
 use crate::engine::{Engine, Error, Kind, config};
@@ -221,7 +222,7 @@ pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::R
     }
     match format {
         Format::Json => {
-            let pruned = found.iter().map(|object| json::prune(object, INSPECT_SHAPE.omit)).collect();
+            let pruned = found.iter().map(|object| prune(object, INSPECT_SHAPE.omit)).collect();
             json::print(session, &json::pretty(&Value::Array(pruned), &[], "    "))?;
         }
         _ => format::print_rows(session, &INSPECT_SHAPE, &format, &found)?,

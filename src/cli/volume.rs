@@ -6,11 +6,11 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::cli::format::{self, Format, Shape, docker, json};
-use crate::cli::inspect;
 use crate::cli::labels::labels;
 use crate::cli::session::{Exit, Session};
 use crate::cli::system::print_pruned;
 use crate::cli::usage::UsageError;
+use crate::documents;
 use crate::engine::filter::{self, Filters};
 use crate::engine::lifecycle::Grace;
 use crate::engine::remove::Removing;
@@ -150,7 +150,7 @@ const SHAPE: Shape = Shape {
     command: "volume ls",
     type_name: "volumes.VolumeListReport",
     headers: &[("Name", "VOLUME NAME")],
-    omit: inspect::VOLUME_OMIT,
+    omit: documents::volume::OMIT,
     heading: true,
 };
 
@@ -163,7 +163,7 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
     let engine = session.engine()?;
     let found = engine.volumes(&filters)?;
     let rows: Vec<Value> =
-        found.items.iter().map(|volume| inspect::volume_document(engine, volume)).collect();
+        found.items.iter().map(|volume| documents::volume::document(engine, volume)).collect();
     for err in &found.damaged {
         session.warn(err);
     }

@@ -3,15 +3,12 @@
 //! They are added to what a template sees. JSON has podman's fields only, unless docker was called or the
 //! configuration asks for Docker's form of listings (`[ketch] json_lines`): then [`line`] is what each line prints.
 
-use std::net::IpAddr;
-
 use serde_json::{Map, Value, json};
 
 use crate::cli::build::BUILDX;
-use crate::cli::network::dockers;
 use crate::compose::project::COMPATIBLE;
+use crate::documents::add;
 use crate::engine::events::dockers_word;
-use crate::net::ipam::{LeaseRange, Subnet};
 
 /// `docker ps --format json`: its fields.
 pub(crate) const CONTAINER: &[&str] = &[
@@ -67,29 +64,6 @@ pub(crate) const USAGE: &[&str] = &["Active", "Reclaimable", "Size", "TotalCount
 /// `docker search --format json`: its fields.
 pub(crate) const HIT: &[&str] = &["Description", "IsAutomated", "IsOfficial", "Name", "StarCount"];
 
-/// `docker network inspect`: its fields.
-const NETWORK_DOCUMENT: &[&str] = &[
-    "Name",
-    "Id",
-    "Created",
-    "Scope",
-    "Driver",
-    "EnableIPv4",
-    "EnableIPv6",
-    "IPAM",
-    "Internal",
-    "Attachable",
-    "Ingress",
-    "ConfigFrom",
-    "ConfigOnly",
-    "Containers",
-    "Options",
-    "Labels",
-];
-
-/// What `docker network inspect` says of each container.
-const ENDPOINT: &[&str] = &["Name", "EndpointID", "MacAddress", "IPv4Address", "IPv6Address"];
-
 /// What Docker says of what it has not measured.
 const UNKNOWN: &str = "N/A";
 
@@ -121,22 +95,6 @@ pub(crate) fn volume(row: &mut Value) {
     add(row, Value::Object(Map::from_iter(fields)));
 }
 
-/// What `docker network inspect` prints, out of what a template sees.
-pub(crate) fn network_document(row: &Value) -> Value {
-    let pick = |from: &Value, keys: &[&str]| -> Value {
-        Value::Object(keys.iter().map(|key| ((*key).to_owned(), from[key].clone())).collect())
-    };
-    let mut document = pick(row, NETWORK_DOCUMENT);
-    document["Id"] = row["id"].clone();
-    document["Name"] = dockers::name(row["Name"].as_str().unwrap_or_default()).into();
-    if let Value::Object(containers) = &mut document["Containers"] {
-        containers.values_mut().for_each(|container| *container = pick(container, ENDPOINT));
-    } else {
-        document["Containers"] = json!({});
-    }
-    document
-}
-
 /// What `docker events --format json` prints, out of what a template sees.
 pub(crate) fn event_document(row: &Value) -> Value {
     json!({
@@ -163,107 +121,6 @@ pub(crate) fn container(document: &mut Value) {
         names.extend(aliases.into_iter().filter(|alias| *alias != name.as_str()));
         network["DNSNames"] = names.into();
     }
-}
-
-/// Makes the document about a container name it as docker does: `/web`, and its image as a digest.
-pub(crate) fn named_container(document: &mut Value) {
-    prefix(&mut document["Name"], "/");
-    prefix(&mut document["Image"], "sha256:");
-}
-
-/// The same for an image: its ID is a digest.
-pub(crate) fn named_image(document: &mut Value) {
-    prefix(&mut document["Id"], "sha256:");
-    prefix(&mut document["Parent"], "sha256:");
-}
-
-/// Puts something before a text that says something.
-fn prefix(value: &mut Value, before: &str) {
-    if let Some(text) = value.as_str().filter(|text| !text.is_empty()) {
-        *value = format!("{before}{text}").into();
-    }
-}
-
-/// Adds `docker network inspect`'s and `network ls`'s fields to the document about a network.
-pub(crate) fn network(document: &mut Value) {
-    document["Scope"] = "local".into();
-    document["EnableIPv6"] = document["IPv6Enabled"].clone();
-    document["IPv6"] = document["IPv6Enabled"].clone();
-    document["CreatedAt"] = document["Created"].clone();
-    for key in ["Attachable", "ConfigOnly"] {
-        document[key] = (document[key] == Value::Bool(true)).into();
-    }
-    document["ConfigFrom"] = json!({"Network": document["config_from"].as_str().unwrap_or_default()});
-    // Networks of swarms only.
-    document["Ingress"] = false.into();
-    let subnets = document["Subnets"].as_array().cloned().unwrap_or_default();
-    let others = document["aux_addresses"].clone();
-    let config: Vec<Value> = subnets.iter().map(|subnet| pool(subnet, &others)).collect();
-    let is_v4 = |pool: &Value| pool["Subnet"].as_str().is_some_and(|subnet| !subnet.contains(':'));
-    for key in ["EnableIPv4", "IPv4"] {
-        document[key] = config.iter().any(is_v4).into();
-    }
-    if let Value::Object(containers) = &mut document["Containers"] {
-        containers.values_mut().for_each(endpoint);
-    }
-    let mut options = document["IPAMOptions"].as_object().cloned().unwrap_or_default();
-    options.remove("driver");
-    let options = if options.is_empty() { Value::Null } else { Value::Object(options) };
-    document["IPAM"] = json!({"Driver": "default", "Options": options, "Config": config});
-}
-
-/// What Docker's `IPAM.Config` says of one subnet, which listings have as a text. `others` are the addresses that
-/// something else has, by name.
-fn pool(subnet: &Value, others: &Value) -> Value {
-    let of = subnet.get("Subnet").unwrap_or(subnet);
-    let parsed: Option<Subnet> = of.as_str().and_then(|text| text.parse().ok());
-    let within = |ip: &Value| -> bool {
-        let ip: Option<IpAddr> = ip.as_str().and_then(|text| text.parse().ok());
-        parsed.zip(ip).is_some_and(|(subnet, ip)| subnet.contains(ip))
-    };
-    let others: Map<String, Value> = others
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(_, ip)| within(ip))
-        .map(|(name, ip)| (name.clone(), ip.clone()))
-        .collect();
-    json!({
-        "Subnet": of,
-        "IPRange": parsed.map_or_else(String::new, |of| range(of, &subnet["LeaseRange"])),
-        "Gateway": subnet["Gateway"].as_str().unwrap_or_default(),
-        "AuxAddress": others,
-    })
-}
-
-/// A range of addresses as Docker takes it, `ADDRESS/PREFIX`; one that is none as `FIRST-LAST`.
-fn range(of: Subnet, range: &Value) -> String {
-    let address = |key: &str| -> Option<IpAddr> { range[key].as_str()?.parse().ok() };
-    let Some((start_ip, end_ip)) = address("StartIP").zip(address("EndIP")) else { return String::new() };
-    let range = LeaseRange { start_ip, end_ip };
-    let bits = if start_ip.is_ipv6() { 128 } else { 32 };
-    let parts = (of.prefix()..=bits).filter_map(|prefix| Subnet::new(start_ip, prefix));
-    let part = parts.into_iter().find(|part| LeaseRange::of(*part) == range);
-    part.map_or_else(|| format!("{start_ip}-{end_ip}"), |part| part.to_string())
-}
-
-/// Adds Docker's fields to a container of a network: its addresses at one level.
-fn endpoint(container: &mut Value) {
-    let interfaces = container["interfaces"].as_object().cloned().unwrap_or_default();
-    let interface = interfaces.values().next().cloned().unwrap_or_default();
-    let of_family = |v6: bool| {
-        let ips = interface["subnets"].as_array().into_iter().flatten();
-        let mut ips = ips.filter_map(|of| of["ipnet"].as_str());
-        ips.find(|ip| ip.contains(':') == v6).unwrap_or_default().to_owned()
-    };
-    let fields = json!({
-        "Name": container["name"],
-        "EndpointID": "",
-        "MacAddress": interface["mac_address"].as_str().unwrap_or_default(),
-        "IPv4Address": of_family(false),
-        "IPv6Address": of_family(true),
-    });
-    add(container, fields);
 }
 
 /// `docker info`'s fields, from the document that `info` prints.
@@ -410,13 +267,6 @@ pub(crate) fn event(row: &mut Value) {
     add(row, json!({"Action": action, "Actor": actor, "From": row["Image"], "Scope": "local"}));
 }
 
-/// Adds fields to a document.
-pub(crate) fn add(document: &mut Value, fields: Value) {
-    if let (Some(document), Value::Object(fields)) = (document.as_object_mut(), fields) {
-        document.extend(fields);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -437,10 +287,5 @@ mod tests {
             (&version_side["Arch"], &version_side["KernelVersion"]),
             (&json!("amd64"), &json!("6.12"))
         );
-        let mut network_row =
-            json!({"Subnets": [{"Subnet": "10.0.0.0/8", "Gateway": "10.0.0.1"}], "IPv6Enabled": true});
-        network(&mut network_row);
-        assert_eq!(network_row["IPAM"]["Config"][0]["Gateway"], "10.0.0.1");
-        assert_eq!(network_row["EnableIPv6"], true);
     }
 }

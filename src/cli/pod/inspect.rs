@@ -7,10 +7,11 @@ use crate::base::bytes::Bytes;
 use crate::base::network::mac_text;
 use crate::base::spec::{ContainerSpec, NetworkMode, RestartPolicy, UserNamespace};
 use crate::cli::format::{self, Format, Shape, json};
-use crate::cli::inspect::{port_bindings, shown_mount};
 use crate::cli::pod::LatestPod;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
+use crate::documents::container::{port_bindings, shown_mount};
+use crate::documents::pruned::prune;
 use crate::engine::pod::Pod;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::net::network::DEFAULT_NETWORK;
@@ -103,7 +104,7 @@ pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::R
         }
     }
     if let Format::Json = format {
-        let pruned = found.iter().map(|document| json::prune(document, OMIT)).collect();
+        let pruned = found.iter().map(|document| prune(document, OMIT)).collect();
         json::print(session, &json::pretty(&Value::Array(pruned), &[], "     "))?;
     } else {
         let rows: Vec<Value> = found.iter().map(template_row).collect();

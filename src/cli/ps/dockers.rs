@@ -103,7 +103,7 @@ pub(super) fn networks(container: &Container) -> Vec<String> {
         NetworkMode::Host => vec!["host".to_owned()],
         _ => {
             let names = container.network_names();
-            names.iter().map(|name| crate::cli::network::dockers::name(name).to_owned()).collect()
+            names.iter().map(|name| crate::documents::network::names::name(name).to_owned()).collect()
         }
     }
 }

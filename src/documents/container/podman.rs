@@ -25,7 +25,7 @@ use crate::engine::state::Phase;
 use crate::engine::{Engine, Result};
 
 /// Fields that JSON leaves out when they are empty. The sizes stand first, for [`OMIT_BUT_SIZES`].
-pub(super) const OMIT: &[&str] = &[
+pub(crate) const OMIT: &[&str] = &[
     "SizeRw",
     "SizeRootFs",
     "ConmonPid",
@@ -70,7 +70,7 @@ pub(super) const OMIT: &[&str] = &[
 ];
 
 /// As [`OMIT`] for who has asked for the sizes, and is told of none.
-pub(super) const OMIT_BUT_SIZES: &[&str] = OMIT.split_at(2).1;
+pub(crate) const OMIT_BUT_SIZES: &[&str] = OMIT.split_at(2).1;
 
 /// An object with these fields, in this order. (`json!` recurses per token, too deep for these.)
 macro_rules! object {
@@ -82,14 +82,14 @@ macro_rules! object {
 }
 
 /// Bytes that a container has changed, and of all its files.
-pub(super) fn sizes(engine: &Engine, details: &ContainerDetails) -> Result<(u64, u64)> {
+pub(crate) fn sizes(engine: &Engine, details: &ContainerDetails) -> Result<(u64, u64)> {
     let changed = engine.container_size(&details.id)?;
     let image = details.spec.image.as_ref().and_then(|image| engine.store().images().get(&image.id).ok());
     Ok((changed, changed + image.map_or(0, |image| image.size_bytes)))
 }
 
 /// Makes the document.
-pub(super) fn document(engine: &Engine, details: &ContainerDetails, sizes: Option<(u64, u64)>) -> Value {
+pub(crate) fn document(engine: &Engine, details: &ContainerDetails, sizes: Option<(u64, u64)>) -> Value {
     let ContainerDetails { id, name, spec, status, dir, .. } = details;
     let record = status.record.as_ref();
     let (path, args) = match spec.process.args.split_first() {

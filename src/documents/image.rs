@@ -1,13 +1,15 @@
-//! The document about an image, in podman's field names.
+//! The document about an image.
 
 use serde_json::{Map, Value, json};
 
+use super::prefix;
+use super::pruned::prune;
 use crate::base::image_ref::ImageRef;
-use crate::engine::Engine;
 use crate::engine::inspect::ImageDetails;
+use crate::engine::{Engine, Result};
 
 /// Fields that JSON leaves out when they are empty.
-pub(super) const OMIT: &[&str] = &[
+pub(crate) const OMIT: &[&str] = &[
     "Config.User",
     "Config.Labels",
     "Config.Healthcheck",
@@ -35,8 +37,28 @@ pub(super) const OMIT: &[&str] = &[
     "created_by",
 ];
 
-/// Makes the document.
-pub(super) fn document(engine: &Engine, details: &ImageDetails) -> Value {
+/// Docker's document about the image that `typed` means.
+///
+/// # Errors
+///
+/// [`Kind::NotFound`](crate::engine::Kind::NotFound); if its configuration is missing or damaged.
+#[allow(dead_code)] // for the API
+pub(crate) fn docker(engine: &Engine, typed: &str) -> Result<Value> {
+    Ok(prune(&whole_docker(engine, &engine.inspect_image(typed)?), OMIT))
+}
+
+/// The same, with the fields that JSON leaves out when they are empty.
+pub(crate) fn whole_docker(engine: &Engine, details: &ImageDetails) -> Value {
+    let mut document = document(engine, details);
+    prefix(&mut document["Id"], "sha256:");
+    prefix(&mut document["Parent"], "sha256:");
+    document["DockerVersion"] = document["Version"].clone();
+    document["Metadata"] = json!({"LastTagTime": "0001-01-01T00:00:00Z"});
+    document
+}
+
+/// Makes the document, in podman's field names.
+pub(crate) fn document(engine: &Engine, details: &ImageDetails) -> Value {
     let ImageDetails { image, config, config_json, manifest_json } = details;
     let record = &image.record;
     let rule = engine.name_rule();

@@ -1,22 +1,23 @@
-//! Documents about containers and images in docker's shape, out of podman's: what has another name, type or meaning there.
+//! The document about a container in docker's shape, out of podman's: what has another name, type or meaning there.
 
 use serde_json::{Map, Value, json};
 
 use crate::base::image_ref::NameRule;
 use crate::base::spec::{ContainerSpec, NetworkMode};
-use crate::cli::network::dockers as networks;
+use crate::documents::network::names as networks;
+use crate::documents::{null_if_empty, prefix};
 use crate::engine::inspect::ContainerDetails;
 
 /// Makes podman's document about a container docker's.
-pub(super) fn container(document: &mut Value, details: &ContainerDetails) {
+pub(super) fn change(document: &mut Value, details: &ContainerDetails) {
     let spec = &details.spec;
     let state = &mut document["State"];
     if state["Status"] == "initialized" {
         state["Status"] = "created".into();
     }
-    if document["ExecIDs"].as_array().is_some_and(Vec::is_empty) {
-        document["ExecIDs"] = Value::Null;
-    }
+    null_if_empty(&mut document["ExecIDs"]);
+    prefix(&mut document["Name"], "/");
+    prefix(&mut document["Image"], "sha256:");
     document["Platform"] = "linux".into();
     document["LogPath"] = document["HostConfig"]["LogConfig"]["Path"].clone();
     config(&mut document["Config"], spec);
@@ -45,9 +46,7 @@ fn host_config(config: &mut Value, spec: &ContainerSpec) {
         binds => json!(binds),
     };
     for key in ["CapAdd", "CapDrop", "ExtraHosts", "GroupAdd", "SecurityOpt"] {
-        if config[key].as_array().is_some_and(Vec::is_empty) {
-            config[key] = Value::Null;
-        }
+        null_if_empty(&mut config[key]);
     }
     config["NetworkMode"] = match &spec.network.mode {
         NetworkMode::Bridge(attachments) => {
@@ -100,23 +99,4 @@ fn mount(mount: &mut Value) {
     } else {
         fields.insert("Propagation".to_owned(), "".into());
     }
-}
-
-/// Adds what docker's document about an image has beyond podman's.
-pub(super) fn image(document: &mut Value) {
-    document["DockerVersion"] = document["Version"].clone();
-    document["Metadata"] = json!({"LastTagTime": "0001-01-01T00:00:00Z"});
-}
-
-/// The fields of docker's document about a volume.
-pub(super) fn volume(document: &mut Value) {
-    const FIELDS: [&str; 7] = ["CreatedAt", "Driver", "Labels", "Mountpoint", "Name", "Options", "Scope"];
-    let fields = FIELDS.iter().map(|field| ((*field).to_owned(), document[*field].clone()));
-    let mut shown = Value::Object(fields.collect());
-    for key in ["Labels", "Options"] {
-        if shown[key].as_object().is_some_and(Map::is_empty) {
-            shown[key] = Value::Null;
-        }
-    }
-    *document = shown;
 }

@@ -1,0 +1,36 @@
+//! The document about a container.
+
+mod docker;
+mod limits;
+mod network;
+mod podman;
+
+use serde_json::Value;
+
+use super::pruned::prune;
+use crate::base::id::ContainerId;
+use crate::engine::inspect::ContainerDetails;
+use crate::engine::{Engine, Result};
+
+pub(crate) use network::port_bindings;
+pub(crate) use podman::{OMIT, OMIT_BUT_SIZES, document, shown_mount, sizes};
+
+/// Docker's document about a container, which was found by the text `typed`; with `size` its files are measured.
+///
+/// # Errors
+///
+/// If it is gone or damaged.
+#[allow(dead_code)] // for the API
+pub(crate) fn docker(engine: &Engine, id: &ContainerId, typed: &str, size: bool) -> Result<Value> {
+    let details = engine.inspect_container(id, typed)?;
+    let sizes = if size { Some(sizes(engine, &details)?) } else { None };
+    let whole = whole_docker(engine, &details, sizes);
+    Ok(prune(&whole, if size { OMIT_BUT_SIZES } else { OMIT }))
+}
+
+/// The same, with the fields that JSON leaves out when they are empty.
+pub(crate) fn whole_docker(engine: &Engine, details: &ContainerDetails, sizes: Option<(u64, u64)>) -> Value {
+    let mut document = document(engine, details, sizes);
+    docker::change(&mut document, details);
+    document
+}

@@ -1,0 +1,35 @@
+//! Row 6: the documents about containers, images, networks and volumes that `inspect` prints and the API answers with, in
+//! podman's form and in docker's.
+//!
+//! A document holds every field that templates know; [`pruned`] leaves out those that JSON has not when they are empty.
+
+pub(crate) mod container;
+pub(crate) mod image;
+pub(crate) mod network;
+pub(crate) mod pruned;
+pub(crate) mod volume;
+
+use serde_json::{Map, Value};
+
+/// Adds fields to a document.
+pub(crate) fn add(document: &mut Value, fields: Value) {
+    if let (Some(document), Value::Object(fields)) = (document.as_object_mut(), fields) {
+        document.extend(fields);
+    }
+}
+
+/// Puts something before a text that says something.
+fn prefix(value: &mut Value, before: &str) {
+    if let Some(text) = value.as_str().filter(|text| !text.is_empty()) {
+        *value = format!("{before}{text}").into();
+    }
+}
+
+/// Makes null of a list or map without entries, as docker has nil ones.
+fn null_if_empty(value: &mut Value) {
+    let is_empty =
+        value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
+    if is_empty {
+        *value = Value::Null;
+    }
+}
