@@ -10,6 +10,7 @@
 //! Each test binary compiles this module anew and uses a part of it, hence the allowance below.
 #![allow(dead_code)]
 
+pub(crate) mod api;
 pub(crate) mod bb;
 pub(crate) mod compose;
 pub(crate) mod docker;
