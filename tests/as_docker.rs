@@ -47,7 +47,7 @@ fn force_takes_no_containers() {
     docker.ok("run -d --name up --network net -v data:/d bb sleep 1000");
     let said = docker.run("volume rm -f data");
     assert!(
-        said.fails(1).contains("volume is being used") && !said.stderr.contains("--force"),
+        said.fails(1).contains("volume is in use - [") && !said.stderr.contains("--force"),
         "{}",
         said.stderr
     );

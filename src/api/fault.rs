@@ -5,6 +5,7 @@ use std::io;
 use serde_json::json;
 
 use super::http::exchange::Answer;
+use crate::documents::words;
 use crate::engine::{Error, Kind};
 
 /// A request that failed.
@@ -36,8 +37,12 @@ impl From<Error> for Fault {
             Kind::Unsupported => 501,
             Kind::System => 500,
         };
-        let hint = err.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-        Self::new(status, format!("{}{hint}", err.whole()))
+        let own = err.whole();
+        let dockers = words::dockers(&own);
+        match err.hint.as_ref().filter(|_| dockers == own) {
+            Some(hint) => Self::new(status, format!("{own} ({hint})")),
+            None => Self::new(status, dockers),
+        }
     }
 }
 

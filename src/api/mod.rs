@@ -10,8 +10,10 @@
 
 mod fault;
 mod http;
+mod networks;
 mod route;
 mod system;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -69,6 +71,8 @@ impl Service {
 ///
 /// What accept(2) and clone(2) answer beyond what passes by itself.
 pub(crate) fn serve(service: &Service, listener: OwnedFd, idle: Option<Duration>) -> io::Result<()> {
+    // One that systemd has made waits; a client may go before it is accepted.
+    rustix::io::ioctl_fionbio(&listener, true)?;
     let before = signal::block(&SignalSet::empty())?;
     let signals = SignalFd::new(&SignalSet::of(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT]))?;
     let mut children: BTreeMap<i32, OwnedFd> = BTreeMap::new();

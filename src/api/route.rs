@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::http::exchange::{Answer, Exchange, Handler};
 use super::http::head::decoded;
-use super::{LATEST, OLDEST, system};
+use super::{LATEST, OLDEST, networks, system, volumes};
 
 /// A method, a pattern, and who answers. `{}` stands for one segment of the path, `{*}` for one or more.
 type Route = (&'static str, &'static str, Handler);
@@ -13,6 +13,18 @@ const ROUTES: &[Route] = &[
     ("GET", "/_ping", system::ping),
     ("HEAD", "/_ping", system::ping),
     ("GET", "/version", system::version),
+    ("GET", "/networks", networks::list),
+    ("POST", "/networks/create", networks::create),
+    ("POST", "/networks/prune", networks::prune),
+    ("GET", "/networks/{}", networks::inspect),
+    ("DELETE", "/networks/{}", networks::remove),
+    ("POST", "/networks/{}/connect", networks::connect),
+    ("POST", "/networks/{}/disconnect", networks::disconnect),
+    ("GET", "/volumes", volumes::list),
+    ("POST", "/volumes/create", volumes::create),
+    ("POST", "/volumes/prune", volumes::prune),
+    ("GET", "/volumes/{*}", volumes::inspect),
+    ("DELETE", "/volumes/{*}", volumes::remove),
 ];
 
 /// Has the right handler answer.

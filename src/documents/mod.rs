@@ -8,6 +8,7 @@ pub(crate) mod image;
 pub(crate) mod network;
 pub(crate) mod pruned;
 pub(crate) mod volume;
+pub(crate) mod words;
 
 use serde_json::{Map, Value};
 
