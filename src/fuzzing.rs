@@ -11,6 +11,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use crate::api;
 use crate::attach::packet;
 use crate::base::dockerfile::expand::Expander;
 use crate::base::dockerfile::ignore::Ignore;
@@ -34,7 +35,7 @@ use crate::store::unpack;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target by its name.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     ("image_reference", image_reference),
     ("manifest", manifest),
     ("image_config", image_config),
@@ -54,6 +55,7 @@ pub const TARGETS: [Target; 19] = [
     ("ip_packet", captured),
     ("flag_values", flag_values),
     ("kube_manifest", kube_manifest),
+    ("api_request", api_request),
 ];
 
 /// A name that parses is printed as one that parses to the same.
@@ -284,6 +286,14 @@ fn flag_values(data: &[u8]) {
     time::parse_when(text, jiff::Timestamp::UNIX_EPOCH, &jiff::tz::TimeZone::UTC).ok();
 }
 
+/// The head of a request to the API is read whole or not at all, and finds its handler or none.
+fn api_request(data: &[u8]) {
+    if let Ok(Some((head, length))) = api::http::head::Head::parse(data) {
+        assert!(length <= data.len());
+        api::route::is_known(&head.method, &head.path);
+    }
+}
+
 /// Runs the target called `name` on `data`.
 ///
 /// # Panics
@@ -302,7 +312,7 @@ mod tests {
 
     /// Something of each kind to begin with, for those targets that need more than luck.
     #[rustfmt::skip]
-    const CORPUS: [&[u8]; 39] = [
+    const CORPUS: [&[u8]; 40] = [
         &[b'a'; 255],
         b"docker.io/library/nginx:1.27@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         b"localhost:5000/a/b_c-d.e:tag",
@@ -332,6 +342,7 @@ mod tests {
         b"\x45\x00\x00\x1c\x00\x00\x00\x00\x40\x01\x00\x00\x0a\x58\x00\x02\x01\x01\x01\x01\x08\x00\x00\x00\x00\x01\x00\x01",
         b"\x60\x00\x00\x00\x00\x08\x3a\x40\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x80\x00\x00\x00\x00\x01\x00\x01",
         b"kind: Deployment\nmetadata: {name: w, annotations: {a: b}}\nspec: {template: {spec: {containers: [{name: c, image: i, ports: [{containerPort: 80}], env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}], resources: {limits: {cpu: 500m}}}], volumes: [{name: v, hostPath: {path: /x, type: File}}]}}}\n---\nkind: Secret\nmetadata: {name: s}\ndata: {k: YQ==}\n",
+        b"POST /v1.45/images/a%2Fb:1/push?tag=x&x=%zz HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
         b"-1.5e-3Gi",
         b"+ug1000:@2000:65536",
         b"nofile=1024:2048",

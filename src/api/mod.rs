@@ -1,4 +1,4 @@
-//! Docker's Engine API over a Unix socket: what its clients need that are not command lines.
+//! Row 7: Docker's Engine API over a Unix socket: what its clients need that are not command lines.
 //!
 //! One process accepts connections, and each of them is served by a child of its own, which reads one request after the other
 //! and calls the engine as the command line does, without threads. So clones happen in single-threaded processes, one client's
@@ -9,9 +9,9 @@
 //! docs.docker.com, "Docker Engine API".
 
 mod fault;
-mod http;
+pub(crate) mod http;
 mod networks;
-mod route;
+pub(crate) mod route;
 mod system;
 mod volumes;
 

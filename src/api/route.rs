@@ -35,12 +35,22 @@ const ROUTES: &[Route] = &[
 pub(crate) fn answer(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     check_version(exchange.version())?;
     let (method, path) = exchange.asked();
-    let found = ROUTES.iter().find_map(|(known, pattern, handler)| {
-        (*known == method).then(|| matched(pattern, path)).flatten().map(|params| (params, *handler))
-    });
-    let Some((params, handler)) = found else { return Err(Fault::new(404, "page not found")) };
+    let Some((params, handler)) = find(method, path) else { return Err(Fault::new(404, "page not found")) };
     exchange.set_params(params);
     handler(exchange)
+}
+
+/// Who answers, and what the places of the route's pattern stand for.
+fn find(method: &str, path: &str) -> Option<(Vec<String>, Handler)> {
+    ROUTES.iter().find_map(|(known, pattern, handler)| {
+        (*known == method).then(|| matched(pattern, path)).flatten().map(|params| (params, *handler))
+    })
+}
+
+/// Whether anybody answers such a request.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn is_known(method: &str, path: &str) -> bool {
+    find(method, path).is_some()
 }
 
 fn check_version(asked: (u32, u32)) -> Result<(), Fault> {

@@ -1,4 +1,4 @@
-//! Row 7: the command line. One file per verb: clap struct → engine call → printing.
+//! Row 8: the command line. One file per verb: clap struct → engine call → printing.
 //!
 //! ```text
 //! argv ──▶ --stage NAME ──────────────────────────▶ stages   (ketch called by itself)

@@ -42,6 +42,17 @@ pub(crate) struct LatestPod {
     pub(crate) latest: bool,
 }
 
+/// `--all`, `--latest`.
+#[derive(Args, Debug)]
+pub(crate) struct ManyPods {
+    /// Act on all pods
+    #[arg(short, long)]
+    all: bool,
+
+    #[command(flatten)]
+    latest: LatestPod,
+}
+
 /// The one pod of a verb that takes one: by name, or the latest.
 ///
 /// # Errors
@@ -60,7 +71,12 @@ pub(crate) struct PodSelection<'a> {
     pub(crate) id_files: &'a [PathBuf],
 }
 
-impl PodSelection<'_> {
+impl<'a> PodSelection<'a> {
+    /// Names and the flags for many.
+    pub(crate) fn of_many(names: &'a [String], many: &ManyPods) -> Self {
+        Self { names, all: many.all, latest: many.latest.latest, id_files: &[] }
+    }
+
     /// The pods, each as the user named it. One that is missing is an error beside its name.
     ///
     /// # Errors

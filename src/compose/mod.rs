@@ -1,4 +1,4 @@
-//! Row 6: several containers as one project, described by a Compose file.
+//! Row 7: several containers as one project, described by a Compose file.
 //!
 //! ```text
 //! files ──yaml──▶ Node ──interpolate──▶ Node ──canonical──▶ Node ──merge──▶ Node ──normal──▶ Node ──▶ Project

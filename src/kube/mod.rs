@@ -1,4 +1,4 @@
-//! Row 6: pods from Kubernetes manifests, and manifests from pods.
+//! Row 7: pods from Kubernetes manifests, and manifests from pods.
 //!
 //! ```text
 //! text ──read──▶ Object ──plan──▶ PodRequest, ContainerRequests ──apply──▶ engine

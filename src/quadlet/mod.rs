@@ -1,4 +1,4 @@
-//! Row 6: Quadlet, systemd's generator: `.container`, `.volume`, `.network`, `.image`, `.build`, `.pod` and
+//! Row 7: Quadlet, systemd's generator: `.container`, `.volume`, `.network`, `.image`, `.build`, `.pod` and
 //! `.kube` files become services (podman-systemd.unit(5), podman 5.4.2).
 //!
 //! ```text

@@ -391,6 +391,37 @@ fn add_root(globals: &mut Vec<String>, root: Option<&Path>) -> anyhow::Result<()
     Ok(())
 }
 
+/// A command line that has made something, taken apart.
+struct Maker<'a> {
+    /// The global flags, as they stand in a unit.
+    globals: Vec<String>,
+    /// The verb as it was typed.
+    called: String,
+    command: clap::Command,
+    /// What follows the verb.
+    rest: &'a [OsString],
+}
+
+impl<'a> Maker<'a> {
+    /// Reads a whole command line. `None` if it is not of one of these verbs, or cannot stand in a unit.
+    fn of(words: &'a [OsString], paths: &[&str]) -> Option<Self> {
+        let args = words.get(1..)?;
+        let First::Words(behind) = Globals::default().read(args).ok()? else { return None };
+        let Found::Verb { verb, called, rest } = verbs::find(behind) else { return None };
+        if !paths.contains(&verb.path) {
+            return None;
+        }
+        let globals = escaped(args.get(..args.len() - behind.len())?)?;
+        let command = verb.command(&called);
+        Some(Self { globals, called, command, rest })
+    }
+}
+
+/// The words as they stand in a unit, if all of them can.
+fn escaped(words: &[OsString]) -> Option<Vec<String>> {
+    words.iter().map(|word| quoted(word).ok()).collect()
+}
+
 /// The words that made a container, each as it stands in a unit.
 #[derive(Debug)]
 struct Made {
@@ -415,19 +446,11 @@ struct Made {
 impl Made {
     /// Reads a whole command line, of `run` or `create`. `None` if it is none, or cannot stand in a unit.
     fn of(words: &[OsString]) -> Option<Self> {
-        let escaped = |words: &[OsString]| -> Option<Vec<String>> {
-            words.iter().map(|word| quoted(word).ok()).collect()
-        };
-        let args = words.get(1..)?;
-        let First::Words(behind) = Globals::default().read(args).ok()? else { return None };
-        let Found::Verb { verb, called, rest } = verbs::find(behind) else { return None };
-        if !matches!(verb.path, "run" | "create" | "container run" | "container create") {
-            return None;
-        }
-        let command = verb.command(&called);
+        let Maker { globals, called, command, rest } =
+            Maker::of(words, &["run", "create", "container run", "container create"])?;
         let (flags, end) = tail::flags(&command, rest)?;
         let mut made = Self {
-            globals: escaped(args.get(..args.len() - behind.len())?)?,
+            globals,
             verb: called.replace("create", "run").split(' ').map(str::to_owned).collect(),
             flags: Vec::new(),
             name: None,

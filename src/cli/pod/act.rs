@@ -8,7 +8,7 @@ use clap::Args;
 use crate::base::pod::PodId;
 use crate::base::signal::Signal;
 use crate::cli::error::FAILED;
-use crate::cli::pod::{LatestPod, PodSelection};
+use crate::cli::pod::{ManyPods, PodSelection};
 use crate::cli::session::Session;
 use crate::engine::filter::Filters;
 use crate::engine::lifecycle::Grace;
@@ -24,12 +24,8 @@ pub(crate) struct StartArgs {
     #[arg(value_name = "POD")]
     pods: Vec<String>,
 
-    /// Start all pods
-    #[arg(short, long)]
-    all: bool,
-
     #[command(flatten)]
-    latest: LatestPod,
+    many: ManyPods,
 
     /// Read the ID of a pod from this file (can be repeated)
     #[arg(long, value_name = "FILE")]
@@ -45,16 +41,12 @@ pub(crate) struct StopArgs {
     #[arg(value_name = "POD")]
     pods: Vec<String>,
 
-    /// Stop all pods
-    #[arg(short, long)]
-    all: bool,
-
     /// A missing pod is no failure
     #[arg(short, long)]
     ignore: bool,
 
     #[command(flatten)]
-    latest: LatestPod,
+    many: ManyPods,
 
     /// Read the ID of a pod from this file (can be repeated)
     #[arg(long, value_name = "FILE")]
@@ -74,12 +66,8 @@ pub(crate) struct RestartArgs {
     #[arg(value_name = "POD")]
     pods: Vec<String>,
 
-    /// Restart all pods
-    #[arg(short, long)]
-    all: bool,
-
     #[command(flatten)]
-    latest: LatestPod,
+    many: ManyPods,
 }
 
 /// Pause all running containers of one or more pods
@@ -89,12 +77,8 @@ pub(crate) struct PauseArgs {
     #[arg(value_name = "POD")]
     pods: Vec<String>,
 
-    /// Pause all pods
-    #[arg(short, long)]
-    all: bool,
-
     #[command(flatten)]
-    latest: LatestPod,
+    many: ManyPods,
 }
 
 /// Let the paused containers of one or more pods go on
@@ -104,12 +88,8 @@ pub(crate) struct UnpauseArgs {
     #[arg(value_name = "POD")]
     pods: Vec<String>,
 
-    /// Let all pods go on
-    #[arg(short, long)]
-    all: bool,
-
     #[command(flatten)]
-    latest: LatestPod,
+    many: ManyPods,
 }
 
 /// Remove all pods none of whose containers runs
@@ -129,12 +109,8 @@ pub(crate) struct KillArgs {
     #[arg(value_name = "POD")]
     pods: Vec<String>,
 
-    /// Signal all pods
-    #[arg(short, long)]
-    all: bool,
-
     #[command(flatten)]
-    latest: LatestPod,
+    many: ManyPods,
 
     /// Signal to send, by name or number
     #[arg(short, long, value_name = "SIGNAL", default_value = "KILL")]
@@ -151,10 +127,6 @@ pub(crate) struct RmArgs {
     #[arg(value_name = "POD")]
     pods: Vec<String>,
 
-    /// Remove all pods
-    #[arg(short, long)]
-    all: bool,
-
     /// Stop running containers first; a missing pod is no failure
     #[arg(short, long)]
     force: bool,
@@ -164,7 +136,7 @@ pub(crate) struct RmArgs {
     ignore: bool,
 
     #[command(flatten)]
-    latest: LatestPod,
+    many: ManyPods,
 
     /// Read the ID of a pod from this file (can be repeated)
     #[arg(long, value_name = "FILE")]
@@ -239,16 +211,16 @@ fn act(
 
 /// `pod start`.
 pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Result<()> {
-    let StartArgs { pods: names, all, latest, pod_id_file } = &args;
-    let selection = PodSelection { names, all: *all, latest: latest.latest, id_files: pod_id_file };
+    let selection =
+        PodSelection { id_files: &args.pod_id_file, ..PodSelection::of_many(&args.pods, &args.many) };
     let manner = Manner { shown: Shown::AsNamed, missing_is_fine: false, missing: FAILED };
     for_each(session, selection, manner, Engine::start_pod)
 }
 
 /// `pod stop`.
 pub(crate) fn stop(session: &mut Session<'_>, args: StopArgs) -> anyhow::Result<()> {
-    let StopArgs { pods: names, all, latest, pod_id_file, .. } = &args;
-    let selection = PodSelection { names, all: *all, latest: latest.latest, id_files: pod_id_file };
+    let selection =
+        PodSelection { id_files: &args.pod_id_file, ..PodSelection::of_many(&args.pods, &args.many) };
     let manner = Manner { shown: Shown::AsNamed, missing_is_fine: args.ignore, missing: FAILED };
     let grace = args.time.map(Grace::from_seconds);
     for_each(session, selection, manner, |engine, id| engine.stop_pod(id, grace))
@@ -259,22 +231,19 @@ const BY_ID: Manner = Manner { shown: Shown::Id, missing_is_fine: false, missing
 
 /// `pod restart`.
 pub(crate) fn restart(session: &mut Session<'_>, args: RestartArgs) -> anyhow::Result<()> {
-    let selection =
-        PodSelection { names: &args.pods, all: args.all, latest: args.latest.latest, id_files: &[] };
+    let selection = PodSelection::of_many(&args.pods, &args.many);
     for_each(session, selection, BY_ID, Engine::restart_pod)
 }
 
 /// `pod pause`.
 pub(crate) fn pause(session: &mut Session<'_>, args: PauseArgs) -> anyhow::Result<()> {
-    let selection =
-        PodSelection { names: &args.pods, all: args.all, latest: args.latest.latest, id_files: &[] };
+    let selection = PodSelection::of_many(&args.pods, &args.many);
     for_each(session, selection, BY_ID, Engine::pause_pod)
 }
 
 /// `pod unpause`.
 pub(crate) fn unpause(session: &mut Session<'_>, args: UnpauseArgs) -> anyhow::Result<()> {
-    let selection =
-        PodSelection { names: &args.pods, all: args.all, latest: args.latest.latest, id_files: &[] };
+    let selection = PodSelection::of_many(&args.pods, &args.many);
     let mut targets = selection.targets(session.engine()?)?;
     // As podman has it, a pod of which nothing is paused is passed over.
     let engine = session.engine()?;
@@ -296,15 +265,14 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
 
 /// `pod kill`.
 pub(crate) fn kill(session: &mut Session<'_>, args: KillArgs) -> anyhow::Result<()> {
-    let selection =
-        PodSelection { names: &args.pods, all: args.all, latest: args.latest.latest, id_files: &[] };
+    let selection = PodSelection::of_many(&args.pods, &args.many);
     for_each(session, selection, BY_ID, |engine, id| engine.kill_pod(id, args.signal))
 }
 
 /// `pod rm`.
 pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> {
-    let RmArgs { pods: names, all, latest, pod_id_file, .. } = &args;
-    let selection = PodSelection { names, all: *all, latest: latest.latest, id_files: pod_id_file };
+    let selection =
+        PodSelection { id_files: &args.pod_id_file, ..PodSelection::of_many(&args.pods, &args.many) };
     let manner = Manner { shown: Shown::Id, missing_is_fine: args.ignore || args.force, missing: 1 };
     let grace = args.time.map(Grace::from_seconds);
     let how = Removing { force: args.force, grace, ..Removing::default() };

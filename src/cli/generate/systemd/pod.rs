@@ -8,14 +8,14 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::{Commands, SystemdArgs, Unit, add_root, as_it_is, line_of, of_container, seconds_of};
+use super::{
+    Commands, Maker, SystemdArgs, Unit, add_root, as_it_is, escaped, line_of, of_container, seconds_of,
+};
 use crate::base::pod::PodId;
-use crate::cli::globals::{First, Globals};
 use crate::cli::session::Session;
 use crate::cli::tail;
 use crate::cli::unit_text::{program, quoted};
 use crate::cli::usage::UsageError;
-use crate::cli::verbs::{self, Found};
 use crate::engine::Error;
 
 /// The units of a pod, its own first.
@@ -88,19 +88,8 @@ struct Made {
 impl Made {
     /// Reads a whole command line. `None` if it is none of `pod create`, or cannot stand in a unit.
     fn of(words: &[OsString]) -> Option<Self> {
-        let escaped = |words: &[OsString]| -> Option<Vec<String>> {
-            words.iter().map(|word| quoted(word).ok()).collect()
-        };
-        let args = words.get(1..)?;
-        let First::Words(behind) = Globals::default().read(args).ok()? else { return None };
-        let Found::Verb { verb, called, rest } = verbs::find(behind) else { return None };
-        if verb.path != "pod create" {
-            return None;
-        }
-        let command = verb.command(&called);
-        let globals = escaped(args.get(..args.len() - behind.len())?)?;
+        let Maker { globals, command, mut rest, .. } = Maker::of(words, &["pod create"])?;
         let mut made = Self { globals, words: Vec::new(), is_named: false, replaces: false };
-        let mut rest = rest;
         loop {
             let (flags, end) = tail::flags(&command, rest)?;
             for (named, at) in flags {
