@@ -89,11 +89,11 @@ fn a_link_named_podman_or_docker_tells_their_versions() {
     let text = run(&docker, &["info"]);
     for line in [
         "Server:",
-        " Storage Driver: overlay",
+        " Storage Driver: overlay2",
         "  Running: 0",
         "  Log: k8s-file json-file",
         "  seccomp",
-        "   Profile: default",
+        "   Profile: builtin",
     ] {
         assert!(text.lines().any(|found| found.starts_with(line)), "{line:?}: {text}");
     }

@@ -259,11 +259,11 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
     if wants(ObjectKind::Image) {
         match engine.inspect_image(name) {
             Ok(details) => {
-                let (document, type_name) = match is_docker {
-                    true => (image::whole_docker(engine, &details), TEXT_TIMES[1]),
-                    false => (image::document(engine, &details), IMAGE),
+                let (document, type_name, omit) = match is_docker {
+                    true => (image::whole_docker(engine, &details), TEXT_TIMES[1], image::DOCKERS_OMIT),
+                    false => (image::document(engine, &details), IMAGE, image::OMIT),
                 };
-                return Ok(Object { document, type_name, omit: image::OMIT });
+                return Ok(Object { document, type_name, omit });
             }
             Err(err) if !is_missing(&err) || kind == ObjectKind::Image => return Err(err),
             Err(_) => {}
@@ -276,13 +276,16 @@ fn document(engine: &Engine, kind: ObjectKind, name: &str, size: bool) -> Result
         }
     }
     if wants(ObjectKind::Network) {
+        let network_omit = if is_docker { network::DOCKERS_OMIT } else { &[] };
         let found = match is_docker {
-            true => network::docker(engine, name, false),
+            true => network::whole_docker(engine, name, false),
             false => network::document(engine, name, false),
         };
         match found {
             Err(err) if is_missing(&err) && kind == ObjectKind::All => {}
-            other => return other.map(|document| Object { document, type_name: NETWORK, omit: &[] }),
+            other => {
+                return other.map(|document| Object { document, type_name: NETWORK, omit: network_omit });
+            }
         }
     }
     if wants(ObjectKind::Pod) {
@@ -306,11 +309,18 @@ fn container_of(
 ) -> Result<Object> {
     let details = engine.inspect_container(id, name)?;
     let sizes = if size { Some(container::sizes(engine, &details)?) } else { None };
-    let (document, type_name) = match is_docker {
-        true => (container::whole_docker(engine, &details, sizes), TEXT_TIMES[0]),
-        false => (container::document(engine, &details, sizes), CONTAINER),
-    };
-    Ok(Object { document, type_name, omit: if size { container::OMIT_BUT_SIZES } else { container::OMIT } })
+    Ok(match is_docker {
+        true => Object {
+            document: container::whole_docker(engine, &details, sizes),
+            type_name: TEXT_TIMES[0],
+            omit: if size { container::DOCKERS_OMIT_BUT_SIZES } else { container::DOCKERS_OMIT },
+        },
+        false => Object {
+            document: container::document(engine, &details, sizes),
+            type_name: CONTAINER,
+            omit: if size { container::OMIT_BUT_SIZES } else { container::OMIT },
+        },
+    })
 }
 
 fn volume_of(engine: &Engine, name: &str, is_docker: bool) -> Result<Object> {

@@ -283,7 +283,7 @@ pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::R
     for name in &args.networks {
         let engine = session.engine()?;
         let network = match is_docker {
-            true => network::docker(engine, name, args.verbose),
+            true => network::whole_docker(engine, name, args.verbose),
             false => network::document(engine, name, args.verbose),
         };
         match network {
@@ -291,14 +291,15 @@ pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::R
             Err(err) => missing.push(err),
         }
     }
+    let omit = if is_docker { network::DOCKERS_OMIT } else { &[] };
     match format {
         Format::Json => {
             let indent = if is_docker { "    " } else { "     " };
-            json::print(session, &json::pretty(&Value::Array(found), &[], indent))?;
+            json::print(session, &json::pretty(&Value::Array(found), omit, indent))?;
         }
         _ if format.is_whole() && is_docker => {
             for network in &found {
-                json::print(session, &network.to_string())?;
+                json::print(session, &json::compact(network, omit))?;
             }
         }
         _ if is_docker => format::print_rows(session, &INSPECT_SHAPE, &format, &found)?,

@@ -12,6 +12,7 @@ use crate::base::id::ContainerId;
 use crate::engine::inspect::ContainerDetails;
 use crate::engine::{Engine, Result};
 
+pub(crate) use docker::{OMIT as DOCKERS_OMIT, OMIT_BUT_SIZES as DOCKERS_OMIT_BUT_SIZES};
 pub(crate) use network::port_bindings;
 pub(crate) use podman::{OMIT, OMIT_BUT_SIZES, document, shown_mount, sizes};
 
@@ -25,12 +26,10 @@ pub(crate) fn docker(engine: &Engine, id: &ContainerId, typed: &str, size: bool)
     let details = engine.inspect_container(id, typed)?;
     let sizes = if size { Some(sizes(engine, &details)?) } else { None };
     let whole = whole_docker(engine, &details, sizes);
-    Ok(prune(&whole, if size { OMIT_BUT_SIZES } else { OMIT }))
+    Ok(prune(&whole, if size { DOCKERS_OMIT_BUT_SIZES } else { DOCKERS_OMIT }))
 }
 
 /// The same, with the fields that JSON leaves out when they are empty.
 pub(crate) fn whole_docker(engine: &Engine, details: &ContainerDetails, sizes: Option<(u64, u64)>) -> Value {
-    let mut document = document(engine, details, sizes);
-    docker::change(&mut document, details);
-    document
+    docker::of_podman(engine, details, document(engine, details, sizes))
 }

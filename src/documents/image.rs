@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::prefix;
 use super::pruned::prune;
+use super::{DRIVER, pick, prefix};
 use crate::base::image_ref::ImageRef;
+use crate::base::time::go_zero;
 use crate::engine::inspect::ImageDetails;
 use crate::engine::{Engine, Result};
 
@@ -37,6 +38,40 @@ pub(crate) const OMIT: &[&str] = &[
     "created_by",
 ];
 
+/// Docker's fields.
+const DOCKERS: &[&str] = &[
+    "Id",
+    "RepoTags",
+    "RepoDigests",
+    "Parent",
+    "Comment",
+    "Created",
+    "DockerVersion",
+    "Author",
+    "Architecture",
+    "Variant",
+    "Os",
+    "OsVersion",
+    "Size",
+    "GraphDriver",
+    "RootFS",
+    "Metadata",
+    "Config",
+];
+
+/// Those that docker's JSON leaves out when they are empty. Clients look for lists and texts of `Config` without asking whether
+/// they are there.
+pub(crate) const DOCKERS_OMIT: &[&str] = &[
+    "Variant",
+    "OsVersion",
+    "Config.ExposedPorts",
+    "Config.Healthcheck",
+    "Config.StopSignal",
+    "Config.ArgsEscaped",
+    "Config.Shell",
+    "LowerDir",
+];
+
 /// Docker's document about the image that `typed` means.
 ///
 /// # Errors
@@ -44,7 +79,7 @@ pub(crate) const OMIT: &[&str] = &[
 /// [`Kind::NotFound`](crate::engine::Kind::NotFound); if its configuration is missing or damaged.
 #[allow(dead_code)] // for the API
 pub(crate) fn docker(engine: &Engine, typed: &str) -> Result<Value> {
-    Ok(prune(&whole_docker(engine, &engine.inspect_image(typed)?), OMIT))
+    Ok(prune(&whole_docker(engine, &engine.inspect_image(typed)?), DOCKERS_OMIT))
 }
 
 /// The same, with the fields that JSON leaves out when they are empty.
@@ -53,8 +88,12 @@ pub(crate) fn whole_docker(engine: &Engine, details: &ImageDetails) -> Value {
     prefix(&mut document["Id"], "sha256:");
     prefix(&mut document["Parent"], "sha256:");
     document["DockerVersion"] = document["Version"].clone();
-    document["Metadata"] = json!({"LastTagTime": "0001-01-01T00:00:00Z"});
-    document
+    document["Metadata"] = json!({"LastTagTime": go_zero().to_string()});
+    document["GraphDriver"]["Name"] = DRIVER.into();
+    for (key, own) in [("Variant", "variant"), ("OsVersion", "os.version")] {
+        document[key] = details.config_json.get(own).cloned().unwrap_or_else(|| "".into());
+    }
+    pick(&document, DOCKERS)
 }
 
 /// Makes the document, in podman's field names.

@@ -1,10 +1,11 @@
-//! Row 6: the documents about containers, images, networks and volumes that `inspect` prints and the API answers with, in
-//! podman's form and in docker's.
+//! Row 6: the documents about containers, images, networks, volumes and the machine that `inspect` and `info` print and the API
+//! answers with, in podman's form and in docker's.
 //!
 //! A document holds every field that templates know; [`pruned`] leaves out those that JSON has not when they are empty.
 
 pub(crate) mod container;
 pub(crate) mod image;
+pub(crate) mod info;
 pub(crate) mod network;
 pub(crate) mod pruned;
 pub(crate) mod volume;
@@ -12,11 +13,23 @@ pub(crate) mod words;
 
 use serde_json::{Map, Value};
 
+/// What docker calls the kind of overlay file system that layers are joined by.
+const DRIVER: &str = "overlay2";
+
+/// What runs containers, where docker has a choice of runtimes.
+const RUNTIME: &str = "ketch";
+
 /// Adds fields to a document.
 pub(crate) fn add(document: &mut Value, fields: Value) {
     if let (Some(document), Value::Object(fields)) = (document.as_object_mut(), fields) {
         document.extend(fields);
     }
+}
+
+/// These fields of a document, in this order.
+fn pick(from: &Value, fields: &[&str]) -> Value {
+    let of = |field: &&str| ((*field).to_owned(), from.get(*field).cloned().unwrap_or_default());
+    Value::Object(fields.iter().map(of).collect())
 }
 
 /// Puts something before a text that says something.

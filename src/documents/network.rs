@@ -6,7 +6,9 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::add;
+use super::pruned::prune;
+use super::{add, pick};
+use crate::base::digest::Digest;
 use crate::base::network::mac_text;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::net::ipam::{LeaseRange, Subnet};
@@ -32,8 +34,14 @@ const DOCKERS: &[&str] = &[
     "Labels",
 ];
 
+/// What `docker network inspect` says of each subnet.
+const POOL: &[&str] = &["Subnet", "IPRange", "Gateway", "AuxiliaryAddresses"];
+
 /// What `docker network inspect` says of each container.
 const ENDPOINT: &[&str] = &["Name", "EndpointID", "MacAddress", "IPv4Address", "IPv6Address"];
+
+/// Fields of docker's document that JSON leaves out when they are empty.
+pub(crate) const DOCKERS_OMIT: &[&str] = &["IPRange", "Gateway", "AuxiliaryAddresses"];
 
 /// Docker's document about the network that `typed` means, `host` and `none` among them; with `verbose` the containers that
 /// do not run are in it, too.
@@ -41,7 +49,27 @@ const ENDPOINT: &[&str] = &["Name", "EndpointID", "MacAddress", "IPv4Address", "
 /// # Errors
 ///
 /// [`Kind::NotFound`]; if the store cannot be read.
+#[allow(dead_code)] // for the API
 pub(crate) fn docker(engine: &Engine, typed: &str, verbose: bool) -> Result<Value> {
+    Ok(prune(&whole_docker(engine, typed, verbose)?, DOCKERS_OMIT))
+}
+
+/// Docker's document about a network as lists have it: without its containers.
+///
+/// # Errors
+///
+/// None that is known.
+#[allow(dead_code)] // for the API
+pub(crate) fn docker_listed(network: &Network) -> Result<Value> {
+    Ok(prune(&docker_document(&template_row(&record(network)?)), DOCKERS_OMIT))
+}
+
+/// As [`docker`], with the fields that JSON leaves out when they are empty.
+///
+/// # Errors
+///
+/// As [`docker`].
+pub(crate) fn whole_docker(engine: &Engine, typed: &str, verbose: bool) -> Result<Value> {
     let document = match document(engine, typed, verbose) {
         Err(err) if err.kind == Kind::NotFound => match names::mode(typed) {
             Some(mode) => record(&mode)?,
@@ -79,6 +107,11 @@ pub(crate) fn document(engine: &Engine, name: &str, verbose: bool) -> Result<Val
     let mut document = record(&network)?;
     document["containers"] = Value::Object(containers);
     Ok(document)
+}
+
+/// What docker has for the place of a container on a network: 64 hex digits.
+pub(crate) fn endpoint_id(container: impl std::fmt::Display, network_id: &str) -> String {
+    Digest::of(format!("endpoint {container} {network_id}").as_bytes()).hex()
 }
 
 /// The names of the Go fields, which templates use.
@@ -125,14 +158,20 @@ pub(crate) fn template_row(document: &Value) -> Value {
 
 /// What `docker network inspect` prints, out of what a template sees.
 fn docker_document(row: &Value) -> Value {
-    let pick = |from: &Value, keys: &[&str]| -> Value {
-        Value::Object(keys.iter().map(|key| ((*key).to_owned(), from[key].clone())).collect())
-    };
     let mut document = pick(row, DOCKERS);
     document["Id"] = row["id"].clone();
     document["Name"] = names::name(row["Name"].as_str().unwrap_or_default()).into();
+    for pool in document["IPAM"]["Config"].as_array_mut().into_iter().flatten() {
+        // Its name in JSON.
+        pool["AuxiliaryAddresses"] = pool["AuxAddress"].clone();
+        *pool = pick(pool, POOL);
+    }
     if let Value::Object(containers) = &mut document["Containers"] {
-        containers.values_mut().for_each(|container| *container = pick(container, ENDPOINT));
+        let network_id = row["id"].as_str().unwrap_or_default();
+        for (id, container) in containers {
+            *container = pick(container, ENDPOINT);
+            container["EndpointID"] = endpoint_id(id, network_id).into();
+        }
     } else {
         document["Containers"] = json!({});
     }

@@ -1,5 +1,6 @@
 //! The document about a volume.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::null_if_empty;
@@ -17,6 +18,9 @@ pub(crate) fn docker(engine: &Engine, volume: &VolumeRecord) -> Value {
     let document = document(engine, volume);
     let fields = DOCKERS.iter().map(|field| ((*field).to_owned(), document[*field].clone()));
     let mut shown = Value::Object(fields.collect());
+    // Whole seconds.
+    let created = Timestamp::from_second(volume.created.as_second()).unwrap_or(volume.created);
+    shown["CreatedAt"] = created.to_string().into();
     for key in ["Labels", "Options"] {
         null_if_empty(&mut shown[key]);
     }

@@ -48,6 +48,7 @@ impl Engine {
         let id = ContainerId::from_random(random()?);
         let mut expanded = request.clone();
         self.join_pod(&mut expanded)?;
+        expanded.log_driver.get_or_insert_with(|| self.default_log_driver().to_owned());
         config::apply(&mut expanded, self.conf())?;
         if !expanded.device_rules.is_empty() && !self.is_rootful() {
             let message = "device cgroup rules are not supported in rootless mode or in a user namespace";

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::base::digest::Digest;
 use crate::base::idmap::IdMap;
+use crate::base::image_ref::NameRule;
 use crate::engine::config::containers_conf::ContainersConf;
 use crate::engine::filter::Filters;
 use crate::engine::list::Query;
@@ -95,6 +96,15 @@ impl Engine {
         }
     }
 
+    /// Where output of containers goes that ask for nothing: as the configuration says, else as who called is used to it.
+    pub(crate) fn default_log_driver(&self) -> &str {
+        let configured = self.conf().containers.log_driver.as_deref().filter(|driver| !driver.is_empty());
+        configured.unwrap_or(match self.name_rule() {
+            NameRule::Docker => "json-file",
+            NameRule::Podman => "k8s-file",
+        })
+    }
+
     /// Who this engine is, for those who keep a list of engines: the same for one store of one machine, as a UUID.
     ///
     /// The machine's own ID does not show (machine-id(5): it is hashed with the purpose).
@@ -126,6 +136,15 @@ impl Engine {
             used_bytes: space.total_bytes.saturating_sub(space.free_bytes),
             file_system: file_system(space.magic),
         })
+    }
+}
+
+/// The operating system in its own words: `PRETTY_NAME` of os-release(5).
+pub(crate) fn operating_system() -> String {
+    let release = read("/etc/os-release");
+    match release_field(&release, "PRETTY_NAME") {
+        name if name.is_empty() => "Linux".to_owned(),
+        name => name,
     }
 }
 

@@ -444,6 +444,22 @@ fn restart(name: &str) -> Result<RestartPolicy> {
     }
 }
 
+/// Whether a container has ended, and its monitor starts it again after a pause.
+pub(crate) fn will_restart(status: &Status, policy: RestartPolicy) -> bool {
+    let Phase::Ending(code) = status.phase else { return false };
+    let record = status.record.as_ref();
+    if record.and_then(|record| record.ended.as_ref()).is_some_and(|end| end.stopped_by_user) {
+        return false;
+    }
+    match policy {
+        RestartPolicy::No => false,
+        RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+        RestartPolicy::OnFailure { max } => {
+            code != 0 && (max == 0 || record.is_some_and(|record| record.restarts < max))
+        }
+    }
+}
+
 impl Container {
     /// True if its process 1 runs.
     pub(crate) fn is_up(&self) -> bool {
@@ -452,18 +468,7 @@ impl Container {
 
     /// Whether it has ended, and its monitor starts it again after a pause.
     pub(crate) fn will_restart(&self) -> bool {
-        let Phase::Ending(code) = self.status.phase else { return false };
-        let record = self.status.record.as_ref();
-        if record.and_then(|record| record.ended.as_ref()).is_some_and(|end| end.stopped_by_user) {
-            return false;
-        }
-        match self.summary.restart {
-            RestartPolicy::No => false,
-            RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
-            RestartPolicy::OnFailure { max } => {
-                code != 0 && (max == 0 || record.is_some_and(|record| record.restarts < max))
-            }
-        }
+        will_restart(&self.status, self.summary.restart)
     }
 
     fn passes(&self, tests: &Tests<ContainerTest>) -> Result<bool> {

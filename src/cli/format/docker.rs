@@ -123,76 +123,8 @@ pub(crate) fn container(document: &mut Value) {
     }
 }
 
-/// `docker info`'s fields, from the document that `info` prints.
-pub(crate) fn info(document: &Value, machine: &str) -> Value {
-    let (host, store) = (document["host"].clone(), document["store"].clone());
-    let distribution = &host["distribution"];
-    let system = format!("{} {}", flat(&distribution["distribution"]), flat(&distribution["version"]));
-    let mut security = Vec::new();
-    for (option, holds) in [
-        ("name=apparmor", &host["security"]["apparmorEnabled"]),
-        ("name=seccomp,profile=default", &host["security"]["seccompEnabled"]),
-        ("name=selinux", &host["security"]["selinuxEnabled"]),
-        ("name=rootless", &host["security"]["rootless"]),
-    ] {
-        if holds == &Value::Bool(true) {
-            security.push(option);
-        }
-    }
-    let version = document["version"]["Version"].clone();
-    let plugins = &document["plugins"];
-    let mut fields = json!({
-        "Containers": store["containerStore"]["number"],
-        "ContainersRunning": store["containerStore"]["running"],
-        "ContainersPaused": store["containerStore"]["paused"],
-        "ContainersStopped": store["containerStore"]["stopped"],
-        "Images": store["imageStore"]["number"],
-        "Driver": store["graphDriverName"],
-        "DriverStatus": pairs(&store["graphStatus"]),
-        "DockerRootDir": store["graphRoot"],
-        "Plugins": {
-            "Volume": plugins["volume"], "Network": plugins["network"], "Authorization": Value::Null, "Log": plugins["log"],
-        },
-        "ServerVersion": version,
-        "OperatingSystem": system.trim(),
-        "OSVersion": distribution["version"],
-        "OSType": host["os"],
-        "Architecture": machine,
-        "NCPU": host["cpus"],
-        "MemTotal": host["memTotal"],
-        "Name": host["hostname"],
-        "KernelVersion": host["kernel"],
-        "CgroupDriver": host["cgroupManager"],
-        "CgroupVersion": flat(&host["cgroupVersion"]).trim_start_matches('v'),
-        "LoggingDriver": host["logDriver"],
-        "SecurityOptions": security,
-        "DefaultRuntime": host["ociRuntime"]["name"],
-        "Runtimes": {flat(&host["ociRuntime"]["name"]): {"path": host["ociRuntime"]["path"]}},
-        "InitBinary": host["ociRuntime"]["name"],
-        "IndexServerAddress": "https://index.docker.io/v1/",
-        "RegistryConfig": {
-            "InsecureRegistryCIDRs": [], "Mirrors": [],
-            "IndexConfigs": {"docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": true, "Official": true}},
-        },
-        "Labels": [],
-        "Warnings": Value::Null,
-        "Debug": false,
-        "ExperimentalBuild": false,
-        // Containers run on whatever becomes of the program that started them.
-        "LiveRestoreEnabled": true,
-        "ServerErrors": [],
-        "ClientInfo": {"Version": version, "Context": "default", "Debug": false, "Plugins": own_plugins(&host["ociRuntime"]["path"]), "Warnings": Value::Null},
-        "Swarm": {
-            "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "",
-            "RemoteManagers": Value::Null,
-        },
-    });
-    add(&mut fields, controllers(&host["cgroupControllers"]));
-    fields
-}
-
 /// What docker has as plugins of its command, which are parts of this program.
-fn own_plugins(path: &Value) -> Value {
+pub(crate) fn own_plugins(path: &Value) -> Value {
     let plugin = |name: &str, version: &str, about: &str| {
         json!({
             "SchemaVersion": "0.1.0", "Vendor": "ketch", "Version": format!("v{version}"), "ShortDescription": about,
@@ -203,21 +135,6 @@ fn own_plugins(path: &Value) -> Value {
         plugin("buildx", BUILDX, "Build images"),
         plugin("compose", COMPATIBLE, "Run several containers as one project"),
     ])
-}
-
-/// Docker's words for what can be limited, by the controllers of cgroup v2 that are there.
-fn controllers(names: &Value) -> Value {
-    let has = |name: &str| names.as_array().is_some_and(|names| names.iter().any(|have| have == name));
-    let (memory, cpu) = (has("memory"), has("cpu"));
-    json!({
-        "MemoryLimit": memory, "SwapLimit": memory, "CpuCfsPeriod": cpu, "CpuCfsQuota": cpu, "CPUShares": cpu,
-        "CPUSet": has("cpuset"), "PidsLimit": has("pids"), "OomKillDisable": false,
-    })
-}
-
-/// A map as the list of pairs that Docker has in its place.
-fn pairs(map: &Value) -> Value {
-    map.as_object().into_iter().flatten().map(|(key, value)| json!([key, value])).collect()
 }
 
 /// Adds `docker version`'s fields to one side of the document that `version` prints. JSON spells one of them

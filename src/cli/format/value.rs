@@ -35,6 +35,7 @@ const MAPS: &[&str] = &[
     "Containers",
     "containers",
     "AuxAddress",
+    "AuxiliaryAddresses",
     "Interfaces",
     "interfaces",
 ];
@@ -110,6 +111,7 @@ const RENAMED: &[(&str, &str)] = &[
     // Of a container's state; its configuration has a field of this name.
     ("Healthcheck", "Health"),
     ("CgroupsVersion", "cgroupVersion"),
+    ("AuxAddress", "AuxiliaryAddresses"),
     ("CreatedBy", "created_by"),
     ("EmptyLayer", "empty_layer"),
     // `history` has a text where others have a time.

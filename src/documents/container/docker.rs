@@ -1,102 +1,211 @@
-//! The document about a container in docker's shape, out of podman's: what has another name, type or meaning there.
+//! The document about a container in docker's shape, out of podman's: what has another name, type or meaning there, and none of
+//! what docker does not have.
+//!
+//! # Source
+//!
+//! docs.docker.com, "Docker Engine API", ContainerInspect.
+
+mod host_config;
+mod network;
 
 use serde_json::{Map, Value, json};
 
 use crate::base::image_ref::NameRule;
-use crate::base::spec::{ContainerSpec, NetworkMode};
-use crate::documents::network::names as networks;
-use crate::documents::{null_if_empty, prefix};
+use crate::base::spec::{ContainerSpec, Mount, MountKind};
+use crate::documents::{DRIVER, null_if_empty, pick, prefix};
+use crate::engine::Engine;
 use crate::engine::inspect::ContainerDetails;
+use crate::engine::list::will_restart;
+use crate::engine::state::Phase;
+
+/// Fields that JSON leaves out when they are empty. The sizes stand first, for [`OMIT_BUT_SIZES`].
+pub(crate) const OMIT: &[&str] = &[
+    "SizeRw",
+    "SizeRootFs",
+    "State.Health",
+    "Config.ExposedPorts",
+    "Config.Healthcheck",
+    "Config.StopTimeout",
+    "Healthcheck.StartPeriod",
+    "Healthcheck.StartInterval",
+    "Healthcheck.Interval",
+    "Healthcheck.Timeout",
+    "Healthcheck.Retries",
+    "Annotations",
+    "Tmpfs",
+    "Sysctls",
+    "Init",
+    "HostConfig.Mounts",
+    "Mounts.Name",
+    "Mounts.Driver",
+    "ReadOnly",
+];
+
+/// As [`OMIT`] for who has asked for the sizes, and is told of none.
+pub(crate) const OMIT_BUT_SIZES: &[&str] = OMIT.split_at(2).1;
+
+const FIELDS: &[&str] = &[
+    "Id",
+    "Created",
+    "Path",
+    "Args",
+    "State",
+    "Image",
+    "ResolvConfPath",
+    "HostnamePath",
+    "HostsPath",
+    "LogPath",
+    "Name",
+    "RestartCount",
+    "Driver",
+    "Platform",
+    "MountLabel",
+    "ProcessLabel",
+    "AppArmorProfile",
+    "ExecIDs",
+    "HostConfig",
+    "GraphDriver",
+    "SizeRw",
+    "SizeRootFs",
+    "Mounts",
+    "Config",
+    "NetworkSettings",
+];
+
+const STATE: &[&str] = &[
+    "Status",
+    "Running",
+    "Paused",
+    "Restarting",
+    "OOMKilled",
+    "Dead",
+    "Pid",
+    "ExitCode",
+    "Error",
+    "StartedAt",
+    "FinishedAt",
+    "Health",
+];
+
+const CONFIG: &[&str] = &[
+    "Hostname",
+    "Domainname",
+    "User",
+    "AttachStdin",
+    "AttachStdout",
+    "AttachStderr",
+    "ExposedPorts",
+    "Tty",
+    "OpenStdin",
+    "StdinOnce",
+    "Env",
+    "Cmd",
+    "Healthcheck",
+    "Image",
+    "Volumes",
+    "WorkingDir",
+    "Entrypoint",
+    "OnBuild",
+    "Labels",
+    "StopSignal",
+    "StopTimeout",
+];
+
+const MOUNT: &[&str] = &["Type", "Name", "Source", "Destination", "Driver", "Mode", "RW", "Propagation"];
 
 /// Makes podman's document about a container docker's.
-pub(super) fn change(document: &mut Value, details: &ContainerDetails) {
+pub(super) fn of_podman(engine: &Engine, details: &ContainerDetails, mut document: Value) -> Value {
     let spec = &details.spec;
-    let state = &mut document["State"];
-    if state["Status"] == "initialized" {
-        state["Status"] = "created".into();
-    }
     null_if_empty(&mut document["ExecIDs"]);
     prefix(&mut document["Name"], "/");
     prefix(&mut document["Image"], "sha256:");
     document["Platform"] = "linux".into();
+    document["Driver"] = DRIVER.into();
+    document["GraphDriver"]["Name"] = DRIVER.into();
     document["LogPath"] = document["HostConfig"]["LogConfig"]["Path"].clone();
-    config(&mut document["Config"], spec);
-    host_config(&mut document["HostConfig"], spec);
-    if let Value::Array(mounts) = &mut document["Mounts"] {
-        mounts.iter_mut().for_each(mount);
-    }
-    if let Value::Object(found) = &mut document["NetworkSettings"]["Networks"] {
-        let renamed = std::mem::take(found).into_iter();
-        *found = renamed.map(|(name, network)| (networks::name(&name).to_owned(), network)).collect();
-    }
+    document["State"] = state(&document["State"], details);
+    document["Config"] = config(&document["Config"], spec);
+    document["HostConfig"] = host_config::of_podman(document["HostConfig"].take(), spec);
+    document["Mounts"] = mounts(engine, spec);
+    document["NetworkSettings"] = network::settings(engine, details);
+    pick(&document, FIELDS)
 }
 
-fn config(config: &mut Value, spec: &ContainerSpec) {
+fn state(state: &Value, details: &ContainerDetails) -> Value {
+    let mut state = pick(state, STATE);
+    if state["Status"] == "initialized" {
+        state["Status"] = "created".into();
+    }
+    if state["Paused"] == true {
+        state["Running"] = true.into();
+    }
+    if will_restart(&details.status, details.spec.restart) {
+        state["Status"] = "restarting".into();
+        state["Running"] = true.into();
+        state["Restarting"] = true.into();
+    }
+    // Nobody saw the end: docker's number for that.
+    if details.status.phase == Phase::Exited(-1) {
+        state["ExitCode"] = 255.into();
+    }
+    if state["Health"]["Log"].is_null() && state["Health"].is_object() {
+        state["Health"]["Log"] = json!([]);
+    }
+    state
+}
+
+fn config(config: &Value, spec: &ContainerSpec) -> Value {
+    let mut config = pick(config, CONFIG);
     let named = spec.image.as_ref().map_or("", |image| image.name.as_str());
     config["Image"] = match spec.as_typed.image.as_str() {
         "" => NameRule::Docker.shown_text(named),
         typed => typed.to_owned(),
     }
     .into();
+    let own: Map<String, Value> = spec
+        .mounts
+        .iter()
+        .filter(|mount| matches!(mount.kind, MountKind::Volume { anonymous: true, .. }))
+        .map(|mount| (mount.target.to_string_lossy().into_owned(), json!({})))
+        .collect();
+    config["Volumes"] = own.into();
+    null_if_empty(&mut config["Volumes"]);
+    // What holds without a choice is not said.
+    if spec.stop.timeout_s == DEFAULT_STOP_TIMEOUT_S {
+        config["StopTimeout"] = Value::Null;
+    }
+    config
 }
 
-fn host_config(config: &mut Value, spec: &ContainerSpec) {
-    config["Binds"] = match &spec.as_typed.binds[..] {
-        [] => Value::Null,
-        binds => json!(binds),
+/// Seconds that a container has to end, unless it is told otherwise.
+const DEFAULT_STOP_TIMEOUT_S: u32 = 10;
+
+/// The volumes, places of the host and images inside.
+fn mounts(engine: &Engine, spec: &ContainerSpec) -> Value {
+    let shown = |mount: &Mount| {
+        let mut shown = super::shown_mount(engine, spec, mount)?;
+        let mode = typed_options(spec, mount);
+        match mount.kind {
+            MountKind::Volume { .. } => {
+                // Docker shares volumes between SELinux's labels unless it is told otherwise.
+                shown["Mode"] = mode.filter(|mode| !mode.is_empty()).unwrap_or("z").into();
+                shown["Propagation"] = "".into();
+            }
+            _ => shown["Mode"] = mode.unwrap_or_default().into(),
+        }
+        Some(pick(&shown, MOUNT))
     };
-    for key in ["CapAdd", "CapDrop", "ExtraHosts", "GroupAdd", "SecurityOpt"] {
-        null_if_empty(&mut config[key]);
-    }
-    config["NetworkMode"] = match &spec.network.mode {
-        NetworkMode::Bridge(attachments) => {
-            attachments.first().map_or("bridge", |first| networks::name(&first.name)).to_owned()
-        }
-        _ => config["NetworkMode"].as_str().unwrap_or_default().to_owned(),
-    }
-    .into();
-    config["CgroupnsMode"] = config["CgroupMode"].clone();
-    if spec.as_typed.ipc.is_empty() && config["IpcMode"] == "shareable" {
-        config["IpcMode"] = "private".into();
-    }
-    for key in ["PidMode", "UTSMode"] {
-        if config[key] == "private" {
-            config[key] = "".into();
-        }
-    }
-    config["LogConfig"] = json!({"Type": config["LogConfig"]["Type"], "Config": options(spec)});
-    if config["Tmpfs"].as_object().is_some_and(Map::is_empty)
-        && let Some(config) = config.as_object_mut()
-    {
-        config.remove("Tmpfs");
-    }
-    // Its own alone: those that every container has are the daemon's there.
-    let mut own = spec.process.rlimits.iter().map(|limit| !limit.is_default);
-    if let Value::Array(limits) = &mut config["Ulimits"] {
-        limits.retain(|_| own.next().unwrap_or(true));
-    }
-    for limit in config["Ulimits"].as_array_mut().into_iter().flatten() {
-        let name =
-            limit["Name"].as_str().unwrap_or_default().trim_start_matches("RLIMIT_").to_ascii_lowercase();
-        limit["Name"] = name.into();
-    }
+    spec.mounts.iter().filter_map(shown).collect()
 }
 
-/// `--log-opt`.
-fn options(spec: &ContainerSpec) -> Value {
-    json!(spec.log.options)
-}
-
-fn mount(mount: &mut Value) {
-    let Some(fields) = mount.as_object_mut() else { return };
-    fields.remove("Options");
-    if fields.get("SubPath").is_some_and(|path| path == "") {
-        fields.remove("SubPath");
-    }
-    if fields["Type"] == "bind" {
-        fields.remove("Name");
-        fields.remove("Driver");
-    } else {
-        fields.insert("Propagation".to_owned(), "".into());
-    }
+/// The options with which `-v` asked for this mount; `None` if it did not.
+fn typed_options<'a>(spec: &'a ContainerSpec, mount: &Mount) -> Option<&'a str> {
+    let is_target = |text: &str| text.as_bytes() == mount.target.as_bytes();
+    spec.as_typed.binds.iter().find_map(|bind| {
+        let (rest, last) = bind.rsplit_once(':')?;
+        if is_target(last) {
+            return Some("");
+        }
+        rest.rsplit_once(':').filter(|(_, target)| is_target(target)).map(|_| last)
+    })
 }

@@ -22,6 +22,29 @@ pub(super) fn network_mode(spec: &ContainerSpec) -> String {
     }
 }
 
+/// One network that a container is on.
+pub(super) struct Joined {
+    pub(super) attachment: NetworkAttachment,
+    /// 64 hex digits.
+    pub(super) network_id: String,
+    /// What it has there, while it runs.
+    pub(super) endpoint: Option<Endpoint>,
+}
+
+/// The networks that a container is on, in the order in which it joined them.
+pub(super) fn joined(engine: &Engine, details: &ContainerDetails) -> Vec<Joined> {
+    let id = &details.spec.id;
+    let running = (details.status.pid() != 0).then(|| engine.network_state(id)).flatten();
+    let on = |attachment: NetworkAttachment| {
+        let endpoints = running.as_ref().map_or(&[][..], |state| &state.endpoints);
+        let endpoint = endpoints.iter().find(|endpoint| endpoint.network == attachment.name).cloned();
+        let network_id =
+            engine.network(&attachment.name).map_or_else(|_| attachment.name.clone(), |network| network.id);
+        Joined { attachment, network_id, endpoint }
+    };
+    engine.attachments_of(id).unwrap_or_default().into_iter().map(on).collect()
+}
+
 /// `NetworkSettings`: the addresses, and the networks that it is on.
 pub(super) fn network_settings(engine: &Engine, details: &ContainerDetails) -> Value {
     let spec = &details.spec;
@@ -42,24 +65,19 @@ pub(super) fn network_settings(engine: &Engine, details: &ContainerDetails) -> V
         let network = with_id(addresses(), &name);
         networks.insert(name, Value::Object(network));
     }
-    let running = (details.status.pid() != 0).then(|| engine.network_state(&spec.id)).flatten();
     if matches!(spec.network.mode, NetworkMode::Private(_)) {
+        let running = (details.status.pid() != 0).then(|| engine.network_state(&spec.id)).flatten();
         let endpoint = running.as_ref().and_then(|state| state.endpoints.first());
         settings.extend(endpoint.map_or_else(addresses, endpoint_addresses));
     }
-    let attachments = engine.attachments_of(&spec.id).unwrap_or_default();
-    for attachment in &attachments {
-        let state = running.as_ref();
-        let endpoint = state
-            .and_then(|state| state.endpoints.iter().find(|endpoint| endpoint.network == attachment.name));
-        let mut network = endpoint.map_or_else(addresses, endpoint_addresses);
+    let joined = joined(engine, details);
+    for Joined { attachment, network_id, endpoint } in &joined {
+        let mut network = endpoint.as_ref().map_or_else(addresses, endpoint_addresses);
         // The default network's are repeated at the top, those of others never were.
-        if attachments.len() == 1 && attachment.name == DEFAULT_NETWORK {
+        if joined.len() == 1 && attachment.name == DEFAULT_NETWORK {
             settings.extend(network.clone());
         }
-        let id =
-            engine.network(&attachment.name).map_or_else(|_| attachment.name.clone(), |network| network.id);
-        network = with_id(network, &id);
+        network = with_id(network, network_id);
         network.insert("IPAMConfig".to_owned(), asked_for(attachment));
         let mut aliases = attachment.aliases.clone();
         aliases.push(spec.id.short().to_owned());
@@ -94,7 +112,7 @@ pub(crate) fn port_bindings(spec: &ContainerSpec) -> Map<String, Value> {
 }
 
 /// What a running container has on one network.
-fn endpoint_addresses(endpoint: &Endpoint) -> Map<String, Value> {
+pub(super) fn endpoint_addresses(endpoint: &Endpoint) -> Map<String, Value> {
     let mut fields = addresses();
     for ip in &endpoint.ips {
         let keys = match ip.ip.is_ipv6() {
@@ -111,7 +129,7 @@ fn endpoint_addresses(endpoint: &Endpoint) -> Map<String, Value> {
 }
 
 /// The addresses that were asked for, as docker shows them.
-fn asked_for(attachment: &NetworkAttachment) -> Value {
+pub(super) fn asked_for(attachment: &NetworkAttachment) -> Value {
     let mut fields = Map::new();
     for ip in &attachment.ips {
         let key = if ip.is_ipv6() { "IPv6Address" } else { "IPv4Address" };
@@ -134,7 +152,7 @@ fn with_id(mut network: Map<String, Value>, id: &str) -> Map<String, Value> {
 }
 
 /// What every network has and the default one repeats at the top.
-fn addresses() -> Map<String, Value> {
+pub(super) fn addresses() -> Map<String, Value> {
     let fields = json!({
         "EndpointID": "",
         "Gateway": "",

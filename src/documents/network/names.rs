@@ -32,10 +32,12 @@ pub(crate) fn all(engine: &Engine) -> Result<Vec<Network>> {
     Ok(all)
 }
 
-/// The network that stands for `host` or `none`.
-pub(crate) fn mode(word: &str) -> Option<Network> {
-    let (name, driver) = MODES.iter().find(|(name, _)| *name == word)?;
-    let id = Digest::of(name.as_bytes()).hex();
+/// The network that stands for `host` or `none`, by that word or its ID, as it is listed or shortened.
+pub(crate) fn mode(typed: &str) -> Option<Network> {
+    let id = |name: &str| Digest::of(name.as_bytes()).hex();
+    let means = |name: &str| name == typed || typed.len() >= 12 && id(name).starts_with(typed);
+    let (name, driver) = MODES.iter().find(|(name, _)| means(name))?;
+    let id = id(name);
     let network = Network::bridge(name, id, String::new(), Timestamp::UNIX_EPOCH, &[]);
     Some(Network { driver: (*driver).to_owned(), ..network })
 }

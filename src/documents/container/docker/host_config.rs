@@ -1,0 +1,208 @@
+//! `HostConfig` in docker's shape.
+
+use serde_json::{Map, Value, json};
+
+use super::typed_options;
+use crate::base::limits::UNLIMITED;
+use crate::base::spec::{ContainerSpec, Mount, MountKind, NetworkMode};
+use crate::documents::network::names;
+use crate::documents::{RUNTIME, null_if_empty, pick};
+use crate::runtime::defaults::NETWORK_SYSCTLS;
+
+const FIELDS: &[&str] = &[
+    "Binds",
+    "ContainerIDFile",
+    "LogConfig",
+    "NetworkMode",
+    "PortBindings",
+    "RestartPolicy",
+    "AutoRemove",
+    "VolumeDriver",
+    "VolumesFrom",
+    "ConsoleSize",
+    "Annotations",
+    "CapAdd",
+    "CapDrop",
+    "CgroupnsMode",
+    "Dns",
+    "DnsOptions",
+    "DnsSearch",
+    "ExtraHosts",
+    "GroupAdd",
+    "IpcMode",
+    "Cgroup",
+    "Links",
+    "OomScoreAdj",
+    "PidMode",
+    "Privileged",
+    "PublishAllPorts",
+    "ReadonlyRootfs",
+    "SecurityOpt",
+    "Tmpfs",
+    "UTSMode",
+    "UsernsMode",
+    "ShmSize",
+    "Sysctls",
+    "Runtime",
+    "Isolation",
+    "CpuShares",
+    "Memory",
+    "NanoCpus",
+    "CgroupParent",
+    "BlkioWeight",
+    "BlkioWeightDevice",
+    "BlkioDeviceReadBps",
+    "BlkioDeviceWriteBps",
+    "BlkioDeviceReadIOps",
+    "BlkioDeviceWriteIOps",
+    "CpuPeriod",
+    "CpuQuota",
+    "CpuRealtimePeriod",
+    "CpuRealtimeRuntime",
+    "CpusetCpus",
+    "CpusetMems",
+    "Devices",
+    "DeviceCgroupRules",
+    "DeviceRequests",
+    "MemoryReservation",
+    "MemorySwap",
+    "MemorySwappiness",
+    "OomKillDisable",
+    "PidsLimit",
+    "Ulimits",
+    "CpuCount",
+    "CpuPercent",
+    "IOMaximumIOps",
+    "IOMaximumBandwidth",
+    "Mounts",
+    "MaskedPaths",
+    "ReadonlyPaths",
+    "Init",
+];
+
+/// Makes podman's document docker's.
+pub(super) fn of_podman(mut config: Value, spec: &ContainerSpec) -> Value {
+    config["Binds"] = spec.mounts.iter().filter_map(|mount| bind(spec, mount)).collect();
+    config["Mounts"] = spec.mounts.iter().filter_map(|mount| mount_request(spec, mount)).collect();
+    for key in ["Binds", "CapAdd", "CapDrop", "ExtraHosts", "GroupAdd", "SecurityOpt"] {
+        null_if_empty(&mut config[key]);
+    }
+    config["NetworkMode"] = match &spec.network.mode {
+        NetworkMode::Bridge(attachments) => {
+            attachments.first().map_or("bridge", |first| names::name(&first.name)).to_owned()
+        }
+        _ => config["NetworkMode"].as_str().unwrap_or_default().to_owned(),
+    }
+    .into();
+    for of in config["PortBindings"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        for binding in of.as_array_mut().into_iter().flatten() {
+            // Every address, where none was named.
+            if binding["HostIp"] == "0.0.0.0" {
+                binding["HostIp"] = "".into();
+            }
+        }
+    }
+    config["CgroupnsMode"] = config["CgroupMode"].clone();
+    if spec.as_typed.ipc.is_empty() && config["IpcMode"] == "shareable" {
+        config["IpcMode"] = "private".into();
+    }
+    for key in ["PidMode", "UTSMode", "UsernsMode"] {
+        if config[key] == "private" {
+            config[key] = "".into();
+        }
+    }
+    config["LogConfig"] = json!({"Type": config["LogConfig"]["Type"], "Config": spec.log.options});
+    // Those that every container has are not told of.
+    let is_default = |(key, value): &(&String, &String)| {
+        NETWORK_SYSCTLS.iter().any(|(own, default)| own == key && default == value)
+    };
+    let own: Map<String, Value> = spec
+        .sysctls
+        .iter()
+        .filter(|entry| !is_default(entry))
+        .map(|(key, value)| (key.clone(), value.as_str().into()))
+        .collect();
+    config["Sysctls"] = own.into();
+    config["Runtime"] = RUNTIME.into();
+    config["DeviceCgroupRules"] = spec.device_rules.iter().map(ToString::to_string).collect();
+    null_if_empty(&mut config["DeviceCgroupRules"]);
+    config["PidsLimit"] = match spec.cgroup.limits.pids {
+        Some(UNLIMITED) => json!(-1),
+        limit => json!(limit),
+    };
+    let paths = |paths: &[crate::base::bytes::Bytes]| -> Value {
+        paths.iter().map(|path| Value::from(path.to_string_lossy())).collect()
+    };
+    config["MaskedPaths"] = paths(&spec.security.masked_paths);
+    config["ReadonlyPaths"] = paths(&spec.security.read_only_paths);
+    for key in ["MaskedPaths", "ReadonlyPaths"] {
+        null_if_empty(&mut config[key]);
+    }
+    // Not for cgroup v2, and devices come by their paths.
+    for key in ["MemorySwappiness", "OomKillDisable", "DeviceRequests"] {
+        config[key] = Value::Null;
+    }
+    ulimits(&mut config["Ulimits"], spec);
+    pick(&config, FIELDS)
+}
+
+/// Its own alone: those that every container has are the daemon's with docker.
+fn ulimits(limits: &mut Value, spec: &ContainerSpec) {
+    let mut own = spec.process.rlimits.iter().map(|limit| !limit.is_default);
+    if let Value::Array(limits) = limits {
+        limits.retain(|_| own.next().unwrap_or(true));
+    }
+    for limit in limits.as_array_mut().into_iter().flatten() {
+        let name =
+            limit["Name"].as_str().unwrap_or_default().trim_start_matches("RLIMIT_").to_ascii_lowercase();
+        limit["Name"] = name.into();
+    }
+}
+
+/// `SOURCE:TARGET[:OPTIONS]` of what `-v` asked for.
+fn bind(spec: &ContainerSpec, mount: &Mount) -> Option<String> {
+    let source = match &mount.kind {
+        MountKind::Bind { source, .. } => source.display().to_string(),
+        MountKind::Volume { name, anonymous: false, .. } => name.clone(),
+        _ => return None,
+    };
+    let target = mount.target.to_string_lossy();
+    Some(match typed_options(spec, mount)? {
+        "" => format!("{source}:{target}"),
+        options => format!("{source}:{target}:{options}"),
+    })
+}
+
+/// What `--mount` asked for.
+fn mount_request(spec: &ContainerSpec, mount: &Mount) -> Option<Value> {
+    if typed_options(spec, mount).is_some() {
+        return None;
+    }
+    let (kind, source) = match &mount.kind {
+        MountKind::Bind { source, .. } => ("bind", source.display().to_string()),
+        MountKind::Volume { name, anonymous: false, .. } => ("volume", name.clone()),
+        MountKind::Image { reference, .. } => ("image", reference.clone()),
+        _ => return None,
+    };
+    let target = mount.target.to_string_lossy();
+    let mut request = json!({"Type": kind, "Source": source, "Target": target, "ReadOnly": mount.read_only});
+    match &mount.kind {
+        MountKind::Bind { recursive, .. } => {
+            let propagation = mount.propagation.as_deref().unwrap_or_default();
+            if !propagation.is_empty() {
+                request["BindOptions"]["Propagation"] = propagation.into();
+            }
+            if !recursive {
+                request["BindOptions"]["NonRecursive"] = true.into();
+            }
+        }
+        MountKind::Volume { subpath: Some(path), .. } => {
+            request["VolumeOptions"] = json!({"Subpath": path.to_string_lossy()});
+        }
+        MountKind::Image { subpath: Some(path), .. } => {
+            request["ImageOptions"] = json!({"Subpath": path.to_string_lossy()});
+        }
+        _ => {}
+    }
+    Some(request)
+}
