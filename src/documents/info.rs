@@ -26,7 +26,7 @@ pub(crate) fn document(engine: &Engine, version: &Value) -> Result<Value> {
 
     let event_logger = engine.events_backend_name();
     let path = host.program.display().to_string();
-    let own_version = format!("ketch version {}", VERSION);
+    let own_version = format!("ketch version {VERSION}");
     let part = json!({"package": "", "path": path, "version": own_version});
     let absent = json!({"executable": "", "package": "", "version": ""});
     let mut runtime = part.clone();
