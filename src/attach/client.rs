@@ -24,7 +24,7 @@ use crate::base::stream::Stream;
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::signal::{self, SignalFd, SignalSet};
 use crate::sys::socket::{self, Kind};
-use crate::sys::tty::{self, RawMode};
+use crate::sys::tty::{self, RawMode, WindowSize};
 
 /// The name of the socket in a container's directory.
 pub(crate) const SOCKET_NAME: &str = "attach.sock";
@@ -234,6 +234,16 @@ pub(crate) fn reload(socket: BorrowedFd<'_>) -> io::Result<()> {
 /// BrokenPipe if the monitor is gone.
 pub(crate) fn watch(socket: BorrowedFd<'_>, pid: i32) -> io::Result<()> {
     socket::send(socket, packet::watch(pid).as_bytes())?;
+    Ok(())
+}
+
+/// Tells the monitor the size that the container's terminal is to have.
+///
+/// # Errors
+///
+/// BrokenPipe if the monitor is gone.
+pub(crate) fn resize(socket: BorrowedFd<'_>, size: WindowSize) -> io::Result<()> {
+    socket::send(socket, packet::resize(size).as_bytes())?;
     Ok(())
 }
 

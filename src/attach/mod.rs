@@ -9,4 +9,5 @@
 pub(crate) mod client;
 pub(crate) mod detach;
 pub(crate) mod packet;
+pub(crate) mod relay;
 pub(crate) mod server;

@@ -190,22 +190,22 @@ impl Client {
 }
 
 impl Server {
-    /// A server for those who connect to `listener`, and for `first`, the command that started the
-    /// container.
+    /// A server for those who connect to `listener`, and for `first`: the command that starts the
+    /// container, and those who have waited for that.
     ///
     /// # Errors
     ///
-    /// If `first` is no socket.
-    pub(crate) fn new(listener: Option<OwnedFd>, first: Option<OwnedFd>) -> io::Result<Self> {
-        let mut clients = Vec::new();
-        if let Some(first) = first {
-            socket::set_nonblocking(first.as_fd(), true)?;
-            clients.push(Client::new(first, true));
-        }
-        Ok(Self { listener, clients, base: 0, exhausted: false })
+    /// If one of `first` is no socket.
+    pub(crate) fn new(
+        listener: Option<OwnedFd>,
+        first: impl IntoIterator<Item = OwnedFd>,
+    ) -> io::Result<Self> {
+        let mut server = Self { listener, clients: Vec::new(), base: 0, exhausted: false };
+        first.into_iter().try_for_each(|socket| server.admit_first(socket))?;
+        Ok(server)
     }
 
-    /// Takes in the command that starts the container, which comes later than this server.
+    /// Takes in one who is to see the container's output from the first byte on.
     ///
     /// # Errors
     ///
@@ -216,10 +216,10 @@ impl Server {
         Ok(())
     }
 
-    /// True until the one who started the container has said what they want and is ready for it, or is gone.
+    /// True until those who were there at the start have said what they want and are ready for it, or are gone.
     /// Output is not to be read before: they are to see it from the first byte.
     pub(crate) fn awaits_first(&self) -> bool {
-        self.clients.first().is_some_and(|client| client.first && (client.hello.is_none() || client.prepares))
+        self.clients.iter().any(|client| client.first && (client.hello.is_none() || client.prepares))
     }
 
     /// Adds all descriptors to `set`. Clients that send input are not listened to while

@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use serde::{Deserialize, Serialize};
+
 use crate::attach::client;
 use crate::base::bytes::Bytes;
 use crate::base::caps;
@@ -18,7 +20,8 @@ use crate::runtime::failure::FailureKind;
 use crate::runtime::monitor::prepare::secret_variables;
 
 /// What somebody wants to run. Empty and `None` mean: as process 1 has it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct ExecRequest {
     pub(crate) command: Vec<Bytes>,
     /// `KEY=value`, in order: later ones win.
@@ -30,6 +33,7 @@ pub(crate) struct ExecRequest {
     pub(crate) privileged: bool,
     pub(crate) detached: bool,
     /// Numbers of descriptors of this process that the command gets under the same numbers.
+    #[serde(skip)]
     pub(crate) keep: Vec<i32>,
 }
 
@@ -41,17 +45,19 @@ impl Engine {
     /// Conflict if the container does not run; CommandNotFound and NotExecutable for the command.
     pub(crate) fn exec(&self, id: &ContainerId, request: &ExecRequest, start: Start) -> Result<Entered> {
         let dir = self.store().containers().open(id)?;
-        let entered = self.enter(dir.as_fd(), id, request, start)?;
+        let entered = self.enter(dir.as_fd(), id, request, None, start)?;
         // For `inspect` alone.
         exec_sessions::note(dir.as_fd(), entered.pid).ok();
         Ok(entered)
     }
 
-    fn enter(
+    /// Runs a command; further clients of it may connect to `listener`.
+    pub(super) fn enter(
         &self,
         dir: BorrowedFd<'_>,
         id: &ContainerId,
         request: &ExecRequest,
+        listener: Option<OwnedFd>,
         start: Start,
     ) -> Result<Entered> {
         let kept = config::passed_descriptors(&request.keep)?;
@@ -79,12 +85,13 @@ impl Engine {
             order.process.env.splice(..0, links);
         }
         order.cgroup = self.admission(&spec, &record);
+        order.listens = listener.is_some();
         if request.privileged {
             order.security.capabilities &= self.reachable_capabilities(&spec.userns)?;
         }
         let client: Option<OwnedFd> = start.client;
         let entered =
-            enter::enter(&self.caller(), &record, &order, client, &kept).map_err(
+            enter::enter(&self.caller(), &record, &order, listener, client, &kept).map_err(
                 |failure| match failure.kind {
                     // Whatever step of joining it was that met the end of the container.
                     FailureKind::System | FailureKind::Conflict if !state::goes_on(&record) => not_running(),
@@ -120,7 +127,7 @@ impl Engine {
     /// As [`Engine::exec`].
     pub(crate) fn exec_detached(&self, id: &ContainerId, request: &ExecRequest) -> Result<String> {
         let dir = self.store().containers().open(id)?;
-        let entered = self.enter(dir.as_fd(), id, request, Start::default())?;
+        let entered = self.enter(dir.as_fd(), id, request, None, Start::default())?;
         // Nobody else will be there to tell. A monitor that is gone tells nothing.
         connect(dir.as_fd()).and_then(|socket| client::watch(socket.as_fd(), entered.pid)).ok();
         exec_sessions::note(dir.as_fd(), entered.pid)
@@ -162,6 +169,7 @@ fn order(spec: &ContainerSpec, request: &ExecRequest, pid: i32, start: &Start) -
         security,
         window: start.window.map(|size| (size.rows, size.cols)),
         detached: request.detached,
+        listens: false,
         cgroup: None,
         keep: request.keep.clone(),
     })

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::base::id::ContainerId;
 use crate::base::spec::{ContainerSpec, NetworkMode};
 use crate::engine::state::{self, Phase, Status};
-use crate::engine::{Engine, Error, Kind, Result};
+use crate::engine::{Engine, Error, Kind, Result, first_clients};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::launch::{self, Caller, Forerunner, LaunchOrder, Launching, StartOrder};
 use crate::runtime::monitor::ports;
@@ -57,7 +57,8 @@ impl Engine {
         if self.startable(id)? == Phase::Initialized {
             let dir = self.store().containers().open(id)?;
             let order = StartOrder { window: start.window.map(|size| (size.rows, size.cols)) };
-            return launch::start_held(dir.as_fd(), &order, start.client)
+            let clients = start.client.into_iter().chain(first_clients::take(dir.as_fd())).collect::<Vec<_>>();
+            return launch::start_held(dir.as_fd(), &order, &clients)
                 .map_err(|failure| failed(failure, id));
         }
         self.launch(id, start, false)
@@ -180,7 +181,11 @@ impl Engine {
         };
         let ahead = self.forerunner.take().filter(|ahead| ahead.id() == id);
         let unsynced = ahead.is_some() && !spec.auto_remove;
-        let launching = launch::begin(&caller, &order, start.client, &passed, ahead)
+        let mut clients = Vec::from_iter(start.client);
+        if !hold {
+            clients.extend(first_clients::take(self.store().containers().open(id)?.as_fd()));
+        }
+        let launching = launch::begin(&caller, &order, &clients, &passed, ahead)
             .map_err(|failure| failed(failure, id))?;
         // The disk works while the monitor does.
         if unsynced && let Err(err) = self.store().containers().sync() {

@@ -40,8 +40,8 @@ use crate::sys::signal::SignalFd;
 use crate::sys::socket::{self, Kind};
 use crate::sys::{namespace, pidfd, process, tty, userns};
 
-/// What to run, and where. Descriptors: the pidfd of process 1, then the socket of the client unless
-/// detached, then what the command gets.
+/// What to run, and where. Descriptors: the pidfd of process 1, then the socket where clients may connect, then that of
+/// the first client unless detached, then what the command gets.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct EnterOrder {
     /// Process 1 of the container, in the host's numbers.
@@ -51,6 +51,9 @@ pub(crate) struct EnterOrder {
     /// Rows and columns of the client's terminal.
     pub(crate) window: Option<(u16, u16)>,
     pub(crate) detached: bool,
+    /// There is a socket where further clients may connect.
+    #[serde(default)]
+    pub(crate) listens: bool,
     /// The container's cgroup, if it has one.
     pub(crate) cgroup: Option<AdmissionOrder>,
     /// Numbers under which the command is to find the descriptors that come along last.
@@ -88,7 +91,8 @@ impl Entered {
 
 /// Runs a command in the container whose present life is `record`.
 ///
-/// `client` is the stage's end of a greeted socket.
+/// `client` is the stage's end of a greeted socket; `listener`, where further clients may connect, is there if the
+/// order says so.
 ///
 /// # Errors
 ///
@@ -97,6 +101,7 @@ pub(crate) fn enter(
     caller: &Caller,
     record: &Record,
     order: &EnterOrder,
+    listener: Option<OwnedFd>,
     client: Option<OwnedFd>,
     kept: &[OwnedFd],
 ) -> Result<Entered, Failure> {
@@ -108,7 +113,7 @@ pub(crate) fn enter(
     let stage = Stage { name: c"enter", args: &[], detached: order.detached };
     let child = spawn::spawn(&stage, &namespace).map_err(|err| launch::stage_failure(&err))?;
     let mut descriptors = vec![first.as_fd()];
-    descriptors.extend(client.iter().chain(kept).map(AsFd::as_fd));
+    descriptors.extend(listener.iter().chain(&client).chain(kept).map(AsFd::as_fd));
     let report = child
         .send(order, &descriptors)
         .map_err(StageError::from)
@@ -289,6 +294,7 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
         return Ok(());
     }
     // With a terminal, somebody has to be at its other end: without, the command would be sent SIGHUP.
+    let listener = if order.listens { descriptors.next() } else { None };
     let client = descriptors.next();
     let (output, stdin) = match (terminal, pairs) {
         (Some(terminal), _) => (Output::Terminal(terminal.master), None),
@@ -301,7 +307,7 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
         tty::set_window_size(master.as_fd(), tty::WindowSize { rows, cols }).ok();
     }
     let failed = |err| Failure::errno("serve the command", err);
-    let mut server = Server::new(None, client).map_err(failed)?;
+    let mut server = Server::new(listener, client).map_err(failed)?;
     let life = Life {
         pidfd,
         output,

@@ -39,6 +39,15 @@ impl Failure {
         Self { kind, message: message.into(), hint: None, taken_port: None }
     }
 
+    /// What a command ends with that could not start because of this.
+    pub(crate) fn exit_code(&self) -> i32 {
+        match self.kind {
+            FailureKind::CommandNotFound => 127,
+            FailureKind::NotExecutable => 126,
+            FailureKind::Invalid | FailureKind::Conflict | FailureKind::System => 125,
+        }
+    }
+
     /// A refusal of the machine: `what`, a colon and the error with its causes.
     pub(crate) fn system(what: impl std::fmt::Display, err: &dyn std::error::Error) -> Self {
         let mut message = format!("{what}: {err}");

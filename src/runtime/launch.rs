@@ -17,8 +17,7 @@ use crate::stage::spawn::{self, Child, Stage, StageError, Starting, UserNamespac
 use crate::stage::{holders, idranges, wire};
 use crate::sys::{namespace, socket, userns};
 
-/// What a command tells the monitor that it starts. One descriptor may come along: the socket of the
-/// first client.
+/// What a command tells the monitor that it starts. The sockets of the first clients may come along.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct LaunchOrder {
     /// The store.
@@ -45,7 +44,7 @@ pub(crate) struct LaunchOrder {
     pub(crate) network_linger_ms: u64,
     /// NOTIFY_SOCKET of the command: a service manager that wants to know when the container is ready.
     pub(crate) notify_socket: Option<Bytes>,
-    /// How many sockets come along behind the first client's, to serve published ports.
+    /// How many sockets come along behind the first clients', to serve published ports.
     #[serde(default)]
     pub(crate) passed_sockets: usize,
     /// The command's standard streams come along, last: they become the container's.
@@ -65,8 +64,8 @@ pub(crate) struct LaunchOrder {
     pub(crate) events: Backend,
 }
 
-/// What starts a container that is held ready: to [`START_SOCKET`], with the socket of the first client if
-/// there is one. The answer is a [`LaunchReport`].
+/// What starts a container that is held ready: to [`START_SOCKET`], with the sockets of the first clients if
+/// there are some. The answer is a [`LaunchReport`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StartOrder {
     /// Rows and columns of the first client's terminal.
@@ -274,7 +273,7 @@ fn monitor_stage(args: &[CString]) -> Stage<'_> {
 
 /// Starts the monitor of container `id`, which starts the container; that is what was sent ahead, if there is such a process.
 ///
-/// `client` is the socket of the first client, whose other end the caller keeps; `passed` are sockets for
+/// `clients` are the sockets of the first clients, whose other ends they keep; `passed` are sockets for
 /// published ports.
 ///
 /// # Errors
@@ -283,7 +282,7 @@ fn monitor_stage(args: &[CString]) -> Stage<'_> {
 pub(crate) fn begin(
     caller: &Caller,
     order: &LaunchOrder,
-    client: Option<OwnedFd>,
+    clients: &[OwnedFd],
     passed: &[OwnedFd],
     ahead: Option<Forerunner>,
 ) -> Result<Launching, Failure> {
@@ -296,7 +295,7 @@ pub(crate) fn begin(
             (None, None) => caller.spawn_holder(&order.root, &stage),
         };
     let (child, turn) = spawned.map_err(|err| stage_failure(&err))?;
-    let descriptors: Vec<_> = client.iter().chain(passed).map(AsFd::as_fd).collect();
+    let descriptors: Vec<_> = clients.iter().chain(passed).map(AsFd::as_fd).collect();
     give_order(&child, order, &descriptors)?;
     turn.end(&order.root, &child);
     Ok(Launching { child, notify_socket: order.notify_socket.clone() })
@@ -338,7 +337,7 @@ pub(crate) fn launch(
     client: Option<OwnedFd>,
     passed: &[OwnedFd],
 ) -> Result<i32, Failure> {
-    begin(caller, order, client, passed, None)?.finish()
+    begin(caller, order, client.as_slice(), passed, None)?.finish()
 }
 
 /// Starts the container that is held ready in the directory `dir`; returns its process 1.
@@ -349,13 +348,13 @@ pub(crate) fn launch(
 pub(crate) fn start_held(
     dir: BorrowedFd<'_>,
     order: &StartOrder,
-    client: Option<OwnedFd>,
+    clients: &[OwnedFd],
 ) -> Result<i32, Failure> {
     let connected =
         socket::connect_at(dir, OsStr::new(START_SOCKET), socket::Kind::Stream).map_err(|err| {
             Failure::new(FailureKind::Conflict, format!("it is not initialized any more: {err}"))
         })?;
-    let clients: Vec<_> = client.iter().map(AsFd::as_fd).collect();
+    let clients: Vec<_> = clients.iter().map(AsFd::as_fd).collect();
     let answer = wire::send(connected.as_fd(), order, &clients)
         .and_then(|()| wire::receive::<LaunchReport>(connected.as_fd()))
         .map_err(|err| Failure::system("hear from the container's monitor", &err))?;

@@ -498,6 +498,7 @@ fn order(spec: &ContainerSpec, check: &Check, pid: i32) -> Option<EnterOrder> {
         security: spec.security.clone(),
         window: None,
         detached: false,
+        listens: false,
         cgroup: None,
         keep: Vec::new(),
     })

@@ -33,8 +33,8 @@ use super::{Monitor, record};
 
 /// What ends the waiting.
 enum Event {
-    /// A command wants the container to start, with a client that comes along.
-    Start { command: OwnedFd, order: StartOrder, client: Option<OwnedFd> },
+    /// A command wants the container to start, with clients that come along.
+    Start { command: OwnedFd, order: StartOrder, clients: Vec<OwnedFd> },
     /// Process 1 has ended.
     Ended,
 }
@@ -57,10 +57,8 @@ impl Monitor {
         let failed = |err| Failure::errno("wait for the start", err);
         let event = wait(living, listener, server, signals).map_err(failed)?;
         forget(&self.directory);
-        let Event::Start { command, order, client } = event else { return Ok(None) };
-        if let Some(client) = client {
-            server.admit_first(client).map_err(failed)?;
-        }
+        let Event::Start { command, order, clients } = event else { return Ok(None) };
+        clients.into_iter().try_for_each(|client| server.admit_first(client)).map_err(failed)?;
         if let (Some((rows, cols)), Streams::Terminal(master)) = (order.window, &living.streams) {
             tty::set_window_size(master.as_fd(), tty::WindowSize { rows, cols }).ok();
         }
@@ -156,8 +154,8 @@ fn take_order(listener: &OwnedFd) -> io::Result<Option<Event>> {
     socket::set_nonblocking(command.as_fd(), false)?;
     // One that connects and says nothing sensible is not waited for again; nor is one that says nothing.
     rustix::net::sockopt::set_socket_timeout(&command, rustix::net::sockopt::Timeout::Recv, Some(SILENCE))?;
-    let Ok((order, descriptors)) = wire::receive::<StartOrder>(command.as_fd()) else { return Ok(None) };
-    Ok(Some(Event::Start { command, order, client: descriptors.into_iter().next() }))
+    let Ok((order, clients)) = wire::receive::<StartOrder>(command.as_fd()) else { return Ok(None) };
+    Ok(Some(Event::Start { command, order, clients }))
 }
 
 /// Takes one packet of a client.

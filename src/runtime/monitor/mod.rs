@@ -98,16 +98,15 @@ pub(crate) fn main() -> ! {
     }
     let own_pid = std::process::id().cast_signed();
     let root = order.root.clone();
-    // The first client, if there is one, then the passed sockets, then the streams of a container that has
+    // The first clients, if there are some, then the passed sockets, then the streams of a container that has
     // those of the command, then what its command is to have besides.
     let mut descriptors = descriptors;
     let kept = descriptors.split_off(descriptors.len().saturating_sub(order.keep.len()));
     let stdio =
         if order.stdio { descriptors.split_off(descriptors.len().saturating_sub(3)) } else { Vec::new() };
     let passed = descriptors.split_off(descriptors.len().saturating_sub(order.passed_sockets));
-    let client = descriptors.into_iter().next();
     let outcome =
-        Monitor::new(order, stdio, kept).and_then(|monitor| monitor.run(&command, client, passed, own_pid));
+        Monitor::new(order, stdio, kept).and_then(|monitor| monitor.run(&command, descriptors, passed, own_pid));
     let code = outcome.unwrap_or_else(|failure| {
         // Once the start was reported nobody reads this any more; the record has it.
         wire::send(command.as_fd(), &LaunchReport::Failed(failure), &[]).ok();
@@ -142,7 +141,7 @@ impl Monitor {
     fn run(
         mut self,
         command: &OwnedFd,
-        client: Option<OwnedFd>,
+        clients: Vec<OwnedFd>,
         passed: Vec<OwnedFd>,
         own_pid: i32,
     ) -> Result<i32, Failure> {
@@ -157,7 +156,7 @@ impl Monitor {
         holders::announce(&self.order.root, own_pid, &self.order.fingerprint).ok();
         let mut command = Some(command);
         let mut pauses = restart::Pauses::new(&self.spec);
-        let opened = self.open_server(client).and_then(|server| Ok((server, self.first_turn(&signals)?)));
+        let opened = self.open_server(clients).and_then(|server| Ok((server, self.first_turn(&signals)?)));
         let (mut server, mut turn) = match opened {
             Ok(opened) => opened,
             Err(failure) => {
@@ -177,6 +176,7 @@ impl Monitor {
             Err(failure) => {
                 cgroups.remove();
                 self.could_not_start(&failure);
+                server.announce(failure.exit_code());
                 return Err(failure);
             }
         };
@@ -187,7 +187,9 @@ impl Monitor {
             beginning.push("attach");
         }
         loop {
-            let mut living = self.begin_life(own_pid, wiring.as_mut(), &mut cgroups)?;
+            let mut living = self
+                .begin_life(own_pid, wiring.as_mut(), &mut cgroups)
+                .inspect_err(|failure| server.announce(failure.exit_code()))?;
             drop(turn.take());
             let mut starter = None;
             if living.held.is_some() {
@@ -196,7 +198,10 @@ impl Monitor {
                 command.take().iter().for_each(|command| report_start(command, living.record.pid, None));
                 starter = self
                     .await_start(&mut living, &listener, &mut server, &signals)
-                    .inspect_err(|_| cgroups.remove())?;
+                    .inspect_err(|failure| {
+                        cgroups.remove();
+                        server.announce(failure.exit_code());
+                    })?;
                 let with_client = if server.len() > 0 { vec!["start", "attach"] } else { vec!["start"] };
                 // One that was ended before its start has not started.
                 beginning = if starter.is_some() { with_client } else { Vec::new() };
@@ -353,10 +358,10 @@ impl Monitor {
         Log::open(&self.directory, &self.spec, self.teller.name(), &self.order.journal)
     }
 
-    /// Opens the socket for clients; the first one is connected already.
-    fn open_server(&self, client: Option<OwnedFd>) -> Result<Server, Failure> {
+    /// Opens the socket for clients; the first ones are connected already.
+    fn open_server(&self, clients: Vec<OwnedFd>) -> Result<Server, Failure> {
         let listener = listen(&self.directory)?;
-        Server::new(Some(listener), client).map_err(|err| Failure::errno("serve clients", err))
+        Server::new(Some(listener), clients).map_err(|err| Failure::errno("serve clients", err))
     }
 
     /// One life: from the running command to its record. Its exit code, and whether the monitor was told to end it.
@@ -446,17 +451,12 @@ impl Monitor {
             return;
         }
         pod::take_leave(self);
-        let exit_code = match failure.kind {
-            FailureKind::CommandNotFound => 127,
-            FailureKind::NotExecutable => 126,
-            _ => 125,
-        };
         if self.spec.auto_remove {
             if let Some(taken) = take_away(&self.order.root, &self.spec) {
                 taken.remove().ok();
             }
         } else {
-            record::could_not_start(&self.directory, failure, exit_code, self.order.restarts);
+            record::could_not_start(&self.directory, failure, failure.exit_code(), self.order.restarts);
         }
     }
 }

@@ -1,0 +1,185 @@
+//! Clients that are there before their container starts, and so miss nothing of it.
+//!
+//! ```text
+//! who waits                                       who starts, whatever command that is
+//! containers/<id>/waiting/<n>   ◀──connects─────  to each that listens there
+//!   one end of a socket pair    ───SCM_RIGHTS──▶  goes to the monitor with the order
+//!   the other end               ◀──the container's output, input, end─▶
+//! ```
+//!
+//! Who listens no more is passed over, and where nobody ever has, that costs one failed call.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustix::net::sockopt::{self, Timeout};
+
+use crate::attach::client;
+use crate::attach::packet::Hello;
+use crate::base::id::ContainerId;
+use crate::engine::state::{self, Phase, Status};
+use crate::engine::{Engine, Error, Result};
+use crate::logs::watch::Watch;
+use crate::sys::poll::{Interest, PollSet};
+use crate::sys::{fs, socket};
+
+const DIRECTORY: &str = "waiting";
+/// Most clients that are handed to a monitor at once; others connect when the container runs.
+const MOST: usize = 64;
+/// How long one that waits may take to hand its socket over. It does nothing else.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often to look whether a container is still there: that its directory has gone is not reported.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A client that waits for a container's start.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    id: ContainerId,
+    dir: OwnedFd,
+    /// Of the socket, in `dir`.
+    name: PathBuf,
+    listener: OwnedFd,
+    ours: OwnedFd,
+    theirs: OwnedFd,
+    watch: Option<Watch>,
+    /// When the container's last life began.
+    last_life: Option<Timestamp>,
+}
+
+/// What became of waiting.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// The container is being started, and this is a greeted connection to its monitor.
+    Started(OwnedFd),
+    /// It has a life that began too early for this client: it may run.
+    Missed,
+    /// It was removed.
+    Removed,
+    /// Nobody is interested any more.
+    Left,
+}
+
+/// The sockets of those who wait for the start of the container whose directory is `dir`.
+pub(super) fn take(dir: BorrowedFd<'_>) -> Vec<OwnedFd> {
+    let names = fs::names(dir, DIRECTORY).unwrap_or_default();
+    names.iter().take(MOST).filter_map(|name| receive(dir, &Path::new(DIRECTORY).join(name)).ok()).collect()
+}
+
+fn receive(dir: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
+    let connected = socket::connect_at(dir, name.as_os_str(), socket::Kind::Packet).inspect_err(|err| {
+        if err.kind() == io::ErrorKind::ConnectionRefused {
+            // Of one that was killed.
+            fs::unlink(dir, name).ok();
+        }
+    })?;
+    sockopt::set_socket_timeout(&connected, Timeout::Recv, Some(PATIENCE))?;
+    let mut passed = Vec::new();
+    socket::receive_with_fds(connected.as_fd(), &mut [0], &mut passed)?;
+    passed.pop().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+impl Engine {
+    /// Waits, from here on, for the next start of a container that does not run.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there; if there can be no socket.
+    pub(crate) fn wait_for_start(&self, id: &ContainerId, hello: Hello) -> Result<Waiting> {
+        let dir = self.store().containers().open(id)?;
+        let failed =
+            |err: io::Error| Error::system(format!("wait for the start of container {}", id.short()), err);
+        match fs::mkdir(&dir, DIRECTORY, 0o700) {
+            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(failed(err)),
+            _ => {}
+        }
+        let mut number = [0; 8];
+        getrandom::fill(&mut number).map_err(|err| Error::system("make up a name", err.to_string()))?;
+        let name = Path::new(DIRECTORY).join(format!("{:016x}", u64::from_le_bytes(number)));
+        let watch = Watch::new().and_then(|watch| watch.add(dir.as_fd()).map(|()| watch)).ok();
+        let (ours, theirs) = socket::pair(socket::Kind::Packet).map_err(failed)?;
+        client::greet(ours.as_fd(), hello).map_err(failed)?;
+        let listener = socket::listen_at(dir.as_fd(), name.as_os_str(), socket::Kind::Packet);
+        let listener = listener.map_err(failed)?;
+        let mut waiting =
+            Waiting { id: id.clone(), dir, name, listener, ours, theirs, watch, last_life: None };
+        // Looked at now, when no start can be missed any more.
+        waiting.last_life = life(&state::examine(waiting.dir.as_fd(), id)?);
+        Ok(waiting)
+    }
+}
+
+fn life(status: &Status) -> Option<Timestamp> {
+    status.record.as_ref().map(|record| record.started)
+}
+
+impl Waiting {
+    /// Waits until the container starts, or nobody reads `outlet` any more.
+    ///
+    /// # Errors
+    ///
+    /// Waiting; a record that cannot be read.
+    pub(crate) fn finish(mut self, engine: &Engine, outlet: Option<BorrowedFd<'_>>) -> Result<Begun> {
+        let failed = |err: io::Error| Error::system("wait for a container's start", err);
+        let mut set = PollSet::default();
+        loop {
+            if let Some(watch) = &self.watch {
+                watch.clear().map_err(failed)?;
+            }
+            if let Some(begun) = self.look(engine)? {
+                return Ok(begun);
+            }
+            set.clear();
+            let starter = set.add(Some(self.listener.as_fd()), Interest::READ);
+            set.add(self.watch.as_ref().map(AsFd::as_fd), Interest::READ);
+            let reader = set.add_for_hang_up(outlet);
+            set.wait(Some(LOOK)).map_err(failed)?;
+            if set.ready(starter).read && self.hand_over() {
+                return Ok(Begun::Started(self.take_ours()?));
+            }
+            if set.ready(reader).hung_up {
+                return Ok(Begun::Left);
+            }
+        }
+    }
+
+    /// Gives the monitor's end to whoever starts the container; true if they have got it.
+    fn hand_over(&self) -> bool {
+        let Ok(Some(starter)) = socket::accept(self.listener.as_fd()) else { return false };
+        socket::send_with_fds(starter.as_fd(), b"c", &[self.theirs.as_fd()]).is_ok()
+    }
+
+    /// This side alone: that the other one is closed here, too, lets its end be seen.
+    fn take_ours(self) -> Result<OwnedFd> {
+        self.ours.try_clone().map_err(|err| Error::system("keep a connection", err))
+    }
+
+    /// Looks at the container itself: others may start it who do not ask who waits.
+    fn look(&mut self, engine: &Engine) -> Result<Option<Begun>> {
+        if !engine.store().containers().exists(&self.id) {
+            return Ok(Some(Begun::Removed));
+        }
+        let status = state::examine(self.dir.as_fd(), &self.id)?;
+        if status.phase == Phase::Initialized {
+            // Its record is of a life that has not begun.
+            self.last_life = life(&status);
+        }
+        let runs = matches!(status.phase, Phase::Up | Phase::Unmonitored);
+        if !runs && life(&status) == self.last_life {
+            return Ok(None);
+        }
+        // Whoever starts it asks before that.
+        let started = self.hand_over().then(|| self.ours.try_clone()).transpose();
+        let started = started.map_err(|err| Error::system("keep a connection", err))?;
+        Ok(Some(started.map_or(Begun::Missed, Begun::Started)))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // It may have gone with its container.
+        fs::unlink(&self.dir, &self.name).ok();
+    }
+}

@@ -1,0 +1,210 @@
+//! Waiting for a container's end from a moment on at which it need not run yet.
+//!
+//! ```text
+//! runs      ─▶ a client of its monitor, whose last packet is the end
+//! does not  ─▶ waits for its start as a first client does, and is that client then
+//! ```
+//!
+//! So a life cannot be too short, and a container not removed too soon, for its exit code to be heard.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use crate::attach::client;
+use crate::attach::packet::Hello;
+use crate::base::id::ContainerId;
+use crate::engine::first_clients::{Begun, Waiting};
+use crate::engine::lifecycle::{connect, is_absent};
+use crate::engine::state::{self, Phase, Status};
+use crate::engine::{Engine, Error, Result};
+use crate::sys::poll::{Interest, PollSet};
+
+/// How long a monitor may take until it listens.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(2);
+/// Between two looks whether a container has been removed.
+const LOOK_FOR_REMOVAL: Duration = Duration::from_millis(50);
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// It does not run: at once, if so it is.
+    NotRunning,
+    /// Its next end.
+    NextEnd,
+    /// It is removed.
+    Removed,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// -1 if nobody saw it end.
+    pub(crate) code: i32,
+    /// Why it did not even start; else empty.
+    pub(crate) error: String,
+}
+
+/// A wait that has begun: nothing is missed from here on.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    container: Awaited,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+struct Awaited {
+    id: ContainerId,
+    dir: OwnedFd,
+    until: Until,
+}
+
+#[derive(Debug)]
+enum Stage {
+    ForStart(Waiting),
+    /// A connection to its monitor; or its process 1, if it has none.
+    ForEnd(OwnedFd),
+    Ended(Ending),
+}
+
+impl Engine {
+    /// Begins to wait for a container.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there, or damaged.
+    pub(crate) fn begin_wait(&self, id: &ContainerId, until: Until) -> Result<Wait> {
+        let dir = self.store().containers().open(id)?;
+        let stage = self.first_stage(dir.as_fd(), id, until)?;
+        Ok(Wait { container: Awaited { id: id.clone(), dir, until }, stage })
+    }
+
+    fn first_stage(&self, dir: BorrowedFd<'_>, id: &ContainerId, until: Until) -> Result<Stage> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status_with_monitor(dir, id)?;
+            match status.phase {
+                Phase::Created | Phase::Exited(_) if until == Until::NotRunning => {
+                    return Ok(Stage::Ended(ending(&status)));
+                }
+                Phase::Created | Phase::Exited(_) => {
+                    return Ok(Stage::ForStart(self.wait_for_start(id, Hello::default())?));
+                }
+                Phase::Unmonitored => {
+                    let process = status.process().map_err(|err| failed(id, err))?;
+                    if let Some(process) = process {
+                        return Ok(Stage::ForEnd(process));
+                    }
+                }
+                Phase::Starting | Phase::Initialized | Phase::Up | Phase::Ending(_) => match connect(dir) {
+                    Ok(socket) => return Ok(Stage::ForEnd(socket)),
+                    Err(err) if is_absent(&err) && Instant::now() < deadline => std::thread::sleep(LOOK),
+                    Err(err) => return Err(failed(id, err)),
+                },
+            }
+        }
+    }
+}
+
+fn ending(status: &Status) -> Ending {
+    let error = status.failed_start.as_ref().map(|failed| failed.error.clone());
+    Ending { code: status.exit_code(), error: error.unwrap_or_default() }
+}
+
+fn failed(id: &ContainerId, err: io::Error) -> Error {
+    Error::system(format!("wait for container {}", id.short()), err)
+}
+
+impl Wait {
+    /// Waits to the end; `None` if nobody reads `outlet` any more.
+    ///
+    /// # Errors
+    ///
+    /// Waiting; what is damaged.
+    pub(crate) fn finish(self, engine: &Engine, outlet: BorrowedFd<'_>) -> Result<Option<Ending>> {
+        let Self { container, mut stage } = self;
+        loop {
+            stage = match stage {
+                Stage::ForStart(waiting) => match waiting.finish(engine, Some(outlet))? {
+                    Begun::Started(socket) => Stage::ForEnd(socket),
+                    Begun::Left => return Ok(None),
+                    Begun::Removed => return Ok(Some(container.last_ending())),
+                    // Its next life has begun, and ended perhaps.
+                    Begun::Missed => container.look_again(engine)?,
+                },
+                Stage::ForEnd(end) => {
+                    if !is_ready(&end, outlet).map_err(|err| failed(&container.id, err))? {
+                        return Ok(None);
+                    }
+                    let code = client::wait_for_exit(end.as_fd()).ok().flatten();
+                    container.after_end(engine, code)?
+                }
+                Stage::Ended(ending) => {
+                    let gone = container.until != Until::Removed || container.await_removal(engine, outlet)?;
+                    return Ok(gone.then_some(ending));
+                }
+            };
+        }
+    }
+}
+
+impl Awaited {
+    fn look_again(&self, engine: &Engine) -> Result<Stage> {
+        engine.first_stage(self.dir.as_fd(), &self.id, Until::NotRunning)
+    }
+
+    /// What follows when the monitor has told a code, or nothing.
+    fn after_end(&self, engine: &Engine, code: Option<i32>) -> Result<Stage> {
+        if !engine.store().containers().exists(&self.id) {
+            let ending = code.map_or_else(|| self.last_ending(), |code| Ending { code, error: String::new() });
+            return Ok(Stage::Ended(ending));
+        }
+        let status = state::examine(self.dir.as_fd(), &self.id)?;
+        match (status.phase, code) {
+            // Its restart policy gives it another life.
+            (Phase::Ending(_), _) => self.look_again(engine),
+            (_, Some(code)) => Ok(Stage::Ended(Ending { code, ..ending(&status) })),
+            // Its monitor was killed.
+            (_, None) => self.look_again(engine),
+        }
+    }
+
+    /// How it ended last, as its record tells that is not removed yet.
+    fn last_ending(&self) -> Ending {
+        state::examine(self.dir.as_fd(), &self.id)
+            .map_or(Ending { code: -1, ..Ending::default() }, |status| ending(&status))
+    }
+
+    /// False if nobody reads `outlet` any more.
+    fn await_removal(&self, engine: &Engine, outlet: BorrowedFd<'_>) -> Result<bool> {
+        let mut set = PollSet::default();
+        while engine.store().containers().exists(&self.id) {
+            set.clear();
+            let reader = set.add_for_hang_up(Some(outlet));
+            set.wait(Some(LOOK_FOR_REMOVAL)).map_err(|err| failed(&self.id, err))?;
+            if set.ready(reader).hung_up {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Waits until there is something to be read; false if nobody reads `outlet` any more.
+fn is_ready(end: &OwnedFd, outlet: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut set = PollSet::default();
+    loop {
+        set.clear();
+        let end = set.add(Some(end.as_fd()), Interest::READ);
+        let reader = set.add_for_hang_up(Some(outlet));
+        set.wait(None)?;
+        if set.ready(end).read {
+            return Ok(true);
+        }
+        if set.ready(reader).hung_up {
+            return Ok(false);
+        }
+    }
+}
