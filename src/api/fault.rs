@@ -46,6 +46,28 @@ impl From<Error> for Fault {
     }
 }
 
+/// Why a command did not start, with the words by which docker's clients tell its exit code: 127 by "executable file not
+/// found" or "no such file or directory", 126 by "permission denied" or "is a directory".
+///
+/// # Source
+///
+/// docker/cli, `cli/command/container/run.go`: `toStatusError`.
+pub(crate) fn start_fault(err: Error) -> Fault {
+    let kind = err.kind;
+    let mut fault = Fault::from(err);
+    let lacks = |words: &[&str]| !words.iter().any(|words| fault.message.contains(words));
+    match kind {
+        Kind::CommandNotFound if lacks(&["executable file not found", "no such file or directory"]) => {
+            fault.message.push_str(": executable file not found in $PATH");
+        }
+        Kind::NotExecutable if lacks(&["permission denied", "is a directory"]) => {
+            fault.message.push_str(": permission denied");
+        }
+        _ => {}
+    }
+    fault
+}
+
 /// Bytes that did not come, or could not be sent: the client's doing, as a rule.
 impl From<io::Error> for Fault {
     fn from(err: io::Error) -> Self {

@@ -8,12 +8,17 @@
 //!
 //! docs.docker.com, "Docker Engine API".
 
+mod attach;
+mod exec;
 mod fault;
-pub(crate) mod http;
+mod logs;
+mod named;
 mod networks;
-pub(crate) mod route;
 mod system;
 mod volumes;
+mod wait;
+pub(crate) mod http;
+pub(crate) mod route;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -135,6 +140,8 @@ fn converse(service: &Service, socket: OwnedFd) {
                 if !exchange.finish(answer) {
                     break;
                 }
+                // Monitors, and others that this process has started and does not wait for.
+                process::reap_children();
             }
             Err(NoRequest::Malformed(why)) => {
                 let text = format!(

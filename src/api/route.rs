@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::http::exchange::{Answer, Exchange, Handler};
 use super::http::head::decoded;
-use super::{LATEST, OLDEST, networks, system, volumes};
+use super::{LATEST, OLDEST, attach, exec, logs, networks, system, volumes, wait};
 
 /// A method, a pattern, and who answers. `{}` stands for one segment of the path, `{*}` for one or more.
 type Route = (&'static str, &'static str, Handler);
@@ -25,6 +25,14 @@ const ROUTES: &[Route] = &[
     ("POST", "/volumes/prune", volumes::prune),
     ("GET", "/volumes/{*}", volumes::inspect),
     ("DELETE", "/volumes/{*}", volumes::remove),
+    ("POST", "/containers/{}/attach", attach::attach),
+    ("POST", "/containers/{}/resize", attach::resize),
+    ("POST", "/containers/{}/wait", wait::wait),
+    ("GET", "/containers/{}/logs", logs::logs),
+    ("POST", "/containers/{}/exec", exec::create),
+    ("POST", "/exec/{}/start", exec::start),
+    ("POST", "/exec/{}/resize", exec::resize),
+    ("GET", "/exec/{}/json", exec::inspect),
 ];
 
 /// Has the right handler answer.

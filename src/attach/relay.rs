@@ -85,17 +85,20 @@ pub(crate) fn relay(monitor: BorrowedFd<'_>, remote: Remote) -> io::Result<Left>
         unwritten: 0..0,
     };
     let mut set = PollSet::default();
-    loop {
+    let left = loop {
         match relay.turn(&mut set) {
             Ok(None) => {}
-            Ok(Some(left)) => return Ok(left),
+            Ok(Some(left)) => break Ok(left),
             Err(err) if is_gone(&err) => {
                 relay.end_input();
-                return Ok(Left::Gone);
+                break Ok(Left::Gone);
             }
-            Err(err) => return Err(err),
+            Err(err) => break Err(err),
         }
-    }
+    };
+    // Others have the open file, too.
+    socket::set_nonblocking(relay.stream.as_fd(), false)?;
+    left
 }
 
 struct Relay<'a> {

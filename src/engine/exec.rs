@@ -91,13 +91,13 @@ impl Engine {
         }
         let client: Option<OwnedFd> = start.client;
         let entered =
-            enter::enter(&self.caller(), &record, &order, listener, client, &kept).map_err(
-                |failure| match failure.kind {
+            enter::enter(&self.caller(), &record, &order, listener, client, &kept).map_err(|failure| {
+                match failure.kind {
                     // Whatever step of joining it was that met the end of the container.
                     FailureKind::System | FailureKind::Conflict if !state::goes_on(&record) => not_running(),
                     _ => failed(failure, id),
-                },
-            )?;
+                }
+            })?;
         self.record(self.event_of("exec", &spec));
         Ok(entered)
     }

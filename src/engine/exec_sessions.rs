@@ -26,7 +26,7 @@ use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::enter::Entered;
 use crate::sys::fs::{self, OFlags, Share};
 use crate::sys::tty::WindowSize;
-use crate::sys::{pidfd, socket};
+use crate::sys::{pidfd, socket, waiting};
 
 const DIRECTORY: &str = "exec";
 /// What belongs to a session beside its link.
@@ -37,6 +37,8 @@ const MEMORY: Duration = Duration::from_secs(10 * 60);
 const UNSTARTED_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most ended sessions that are kept.
 const MOST_ENDED: usize = 256;
+/// How long those may hold a session who only look.
+const GLANCE: Duration = Duration::from_millis(200);
 /// The longest request that is read, in bytes.
 const MAX_JSON: usize = 16 << 20;
 /// The exit code of a command that could not start for a reason of ours, and that of one whose end nobody saw.
@@ -90,8 +92,7 @@ impl Engine {
         }
         prepare(dir.as_fd())?;
         let session = new_id()?;
-        let text =
-            serde_json::to_vec(request).map_err(|err| Error::system("write the exec session", err))?;
+        let text = serde_json::to_vec(request).map_err(|err| Error::system("write the exec session", err))?;
         fs::write_new(&dir, &part(&session, "json"), &text, 0o600, false).map_err(noting)?;
         self.record(self.container_event("exec_create", id));
         Ok(session)
@@ -119,7 +120,9 @@ impl Engine {
         let failed = |err| Error::system(format!("start exec session {session}"), err);
         let flags = OFlags::RDWR | OFlags::NOFOLLOW;
         let lock = fs::open_at(&dir, &part(session, "json"), flags, 0).map_err(failed)?;
-        if !fs::try_lock(&lock, Share::Exclusive).map_err(failed)? {
+        // Those who ask whether somebody holds it hold it for an instant themselves.
+        let take = || Ok::<_, std::io::Error>(fs::try_lock(&lock, Share::Exclusive)?.then_some(()));
+        if waiting::until(GLANCE, Duration::from_millis(1), take).map_err(failed)?.is_none() {
             let message = format!("exec command {session} is already running");
             return Err(Error::new(Kind::Conflict, message));
         }
@@ -129,7 +132,8 @@ impl Engine {
         let request = read_request(dir.as_fd(), session)?;
         self.check_for_exec(dir.as_fd(), &id)?;
         let name = part(session, "sock");
-        let listener = socket::listen_at(dir.as_fd(), name.as_os_str(), socket::Kind::Packet).map_err(failed)?;
+        let listener =
+            socket::listen_at(dir.as_fd(), name.as_os_str(), socket::Kind::Packet).map_err(failed)?;
         let entered = match self.enter(dir.as_fd(), &id, &request.exec, Some(listener), start) {
             Ok(entered) => entered,
             Err(err) => {

@@ -142,7 +142,8 @@ impl Wait {
                     container.after_end(engine, code)?
                 }
                 Stage::Ended(ending) => {
-                    let gone = container.until != Until::Removed || container.await_removal(engine, outlet)?;
+                    let gone =
+                        container.until != Until::Removed || container.await_removal(engine, outlet)?;
                     return Ok(gone.then_some(ending));
                 }
             };
@@ -158,7 +159,8 @@ impl Awaited {
     /// What follows when the monitor has told a code, or nothing.
     fn after_end(&self, engine: &Engine, code: Option<i32>) -> Result<Stage> {
         if !engine.store().containers().exists(&self.id) {
-            let ending = code.map_or_else(|| self.last_ending(), |code| Ending { code, error: String::new() });
+            let ending =
+                code.map_or_else(|| self.last_ending(), |code| Ending { code, error: String::new() });
             return Ok(Stage::Ended(ending));
         }
         let status = state::examine(self.dir.as_fd(), &self.id)?;

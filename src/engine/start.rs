@@ -57,9 +57,9 @@ impl Engine {
         if self.startable(id)? == Phase::Initialized {
             let dir = self.store().containers().open(id)?;
             let order = StartOrder { window: start.window.map(|size| (size.rows, size.cols)) };
-            let clients = start.client.into_iter().chain(first_clients::take(dir.as_fd())).collect::<Vec<_>>();
-            return launch::start_held(dir.as_fd(), &order, &clients)
-                .map_err(|failure| failed(failure, id));
+            let clients =
+                start.client.into_iter().chain(first_clients::take(dir.as_fd())).collect::<Vec<_>>();
+            return launch::start_held(dir.as_fd(), &order, &clients).map_err(|failure| failed(failure, id));
         }
         self.launch(id, start, false)
     }

@@ -164,6 +164,12 @@ pub(crate) fn trim_heap() {
     unsafe { libc::malloc_trim(0) };
 }
 
+/// Forgets the children that have ended.
+pub(crate) fn reap_children() {
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    while !matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive) | Err(_)) {}
+}
+
 /// Closes every descriptor from `first` on.
 ///
 /// For a process that has no use for any value that owns one of them, and forgets those values.

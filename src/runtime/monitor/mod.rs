@@ -105,8 +105,8 @@ pub(crate) fn main() -> ! {
     let stdio =
         if order.stdio { descriptors.split_off(descriptors.len().saturating_sub(3)) } else { Vec::new() };
     let passed = descriptors.split_off(descriptors.len().saturating_sub(order.passed_sockets));
-    let outcome =
-        Monitor::new(order, stdio, kept).and_then(|monitor| monitor.run(&command, descriptors, passed, own_pid));
+    let outcome = Monitor::new(order, stdio, kept)
+        .and_then(|monitor| monitor.run(&command, descriptors, passed, own_pid));
     let code = outcome.unwrap_or_else(|failure| {
         // Once the start was reported nobody reads this any more; the record has it.
         wire::send(command.as_fd(), &LaunchReport::Failed(failure), &[]).ok();
@@ -196,12 +196,12 @@ impl Monitor {
                 let listener = hold::listen(&self.directory)?;
                 self.teller.tell(&[self.teller.event("init")]);
                 command.take().iter().for_each(|command| report_start(command, living.record.pid, None));
-                starter = self
-                    .await_start(&mut living, &listener, &mut server, &signals)
-                    .inspect_err(|failure| {
+                starter = self.await_start(&mut living, &listener, &mut server, &signals).inspect_err(
+                    |failure| {
                         cgroups.remove();
                         server.announce(failure.exit_code());
-                    })?;
+                    },
+                )?;
                 let with_client = if server.len() > 0 { vec!["start", "attach"] } else { vec!["start"] };
                 // One that was ended before its start has not started.
                 beginning = if starter.is_some() { with_client } else { Vec::new() };

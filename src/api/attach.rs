@@ -1,0 +1,101 @@
+//! Streams of containers: attaching to them, before they run or while they do, and the sizes of their terminals.
+
+use std::os::fd::AsFd as _;
+
+use super::fault::Fault;
+use super::http::exchange::{Answer, Exchange};
+use super::logs::{self, Frames};
+use super::named;
+use crate::attach::detach::{self, DetachKeys, DetachKeysError};
+use crate::attach::packet::Hello;
+use crate::attach::relay::{Left, Remote, relay};
+use crate::engine::Engine;
+use crate::logs::reader::Query;
+use crate::sys::tty::WindowSize;
+
+/// `POST /containers/{}/attach`.
+pub(crate) fn attach(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
+    let (engine, id) = named::container(exchange)?;
+    let spec = engine.container_spec(&id)?;
+    let terminal = spec.process.terminal;
+    let hello = Hello {
+        stdout: exchange.flag("stdout"),
+        stderr: exchange.flag("stderr") && !terminal,
+        stdin: exchange.flag("stdin") && spec.process.open_stdin,
+        ..Hello::default()
+    };
+    let keys = detach_keys(&engine, exchange.query("detachKeys"))?;
+    let attaching = match exchange.flag("stream") {
+        true => Some(engine.attach_at_start(&id, hello)?),
+        false => None,
+    };
+    let recorded = match exchange.flag("logs") {
+        true => Some(engine.log(&id, Query::default(), false)?),
+        false => None,
+    };
+    let hijacked = exchange.hijack(content_type(terminal, exchange.version()))?;
+    if let Some(mut log) = recorded {
+        let mut frames = Frames::new(terminal, [hello.stdout, hello.stderr]);
+        let socket = &mut std::fs::File::from(hijacked.socket.try_clone()?);
+        log.read(|entry| frames.take(entry, socket))?;
+        frames.flush(socket)?;
+    }
+    let Some(attaching) = attaching else { return Ok(Answer::Sent) };
+    let Some(monitor) = attaching.finish(&engine, &id, hello, hijacked.socket.as_fd())? else {
+        return Ok(Answer::Sent);
+    };
+    let remote = Remote {
+        stream: hijacked.socket,
+        early: hijacked.early,
+        framed: !terminal,
+        stdin: hello.stdin,
+        passes_end: spec.process.stdin_once && !terminal,
+        detach_keys: keys.filter(|_| terminal),
+    };
+    if relay(monitor.as_fd(), remote)? == Left::Detached {
+        engine.record_container("detach", &id);
+    }
+    Ok(Answer::Sent)
+}
+
+/// `POST /containers/{}/resize`.
+pub(crate) fn resize(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
+    let size = window_size(exchange)?;
+    let (engine, id) = named::container(exchange)?;
+    engine.resize(&id, size)?;
+    Ok(Answer::Empty(200))
+}
+
+/// The size of a terminal in the query: `h` and `w`.
+///
+/// # Errors
+///
+/// 400 for what is no number.
+pub(super) fn window_size(exchange: &Exchange<'_>) -> Result<WindowSize, Fault> {
+    let number = |key: &str| {
+        let text = exchange.query(key).unwrap_or_default();
+        text.parse::<u16>()
+            .map_err(|_| Fault::new(400, format!("invalid resize {key} {text:?}: not a number")))
+    };
+    Ok(WindowSize { rows: number("h")?, cols: number("w")? })
+}
+
+/// What detaches: what was asked for, or the configuration's keys; `None` where nothing does.
+///
+/// # Errors
+///
+/// 400 for what is no sequence of keys.
+pub(super) fn detach_keys(engine: &Engine, asked: Option<&str>) -> Result<Option<DetachKeys>, Fault> {
+    let text = asked.filter(|keys| !keys.is_empty()).or(engine.conf().engine.detach_keys.as_deref());
+    let keys = text.unwrap_or(detach::DEFAULT).parse::<DetachKeys>();
+    let keys = keys.map_err(|err: DetachKeysError| Fault::new(400, err.to_string()))?;
+    Ok((keys != DetachKeys::default()).then_some(keys))
+}
+
+/// What a stream of output is called: docker's frames, or, as from a terminal and to older clients, just bytes.
+pub(super) fn content_type(terminal: bool, version: (u32, u32)) -> &'static str {
+    match !terminal && version >= logs::SAYS_FRAMES {
+        true => "application/vnd.docker.multiplexed-stream",
+        false => "application/vnd.docker.raw-stream",
+    }
+}
