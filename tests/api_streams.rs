@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::io::{BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -92,11 +92,10 @@ fn begin_wait(api: &Api, name: &str, condition: &str) -> BufReader<UnixStream> {
 }
 
 #[track_caller]
-fn waited(mut from: BufReader<UnixStream>) -> Value {
-    let mut text = String::new();
-    from.read_to_string(&mut text).ok();
-    let document = text.lines().find(|line| line.starts_with('{'));
-    serde_json::from_str(document.unwrap_or_else(|| panic!("{text:?}"))).unwrap()
+fn waited(from: BufReader<UnixStream>) -> Value {
+    // The other lines are lengths of chunks.
+    let document = from.lines().map(|line| line.expect("read a line")).find(|line| line.starts_with('{'));
+    serde_json::from_str(&document.expect("a document")).unwrap()
 }
 
 const ATTACH: &str = "attach?stream=1&stdin=1&stdout=1&stderr=1";
@@ -111,9 +110,10 @@ fn who_attaches_before_the_start_gets_every_byte_and_gives_the_input() {
     let second = Stream::open(&api, "/v1.41/containers/early/attach?stream=1&stderr=true", &Value::Null);
     let end = begin_wait(&api, "early", "next-exit");
     // Of one that was killed.
-    let waiting =
-        sandbox.store().join("containers").join(sandbox.inspect("early", "{{.Id}}")).join("waiting");
-    drop(UnixListener::bind(waiting.join("0")).unwrap());
+    let waiting = sandbox.store().join("containers").join(sandbox.inspect("early", ".Id")).join("waiting");
+    let dead = sandbox.path("dead");
+    drop(UnixListener::bind(&dead).unwrap());
+    std::fs::rename(dead, waiting.join("0")).unwrap();
 
     sandbox.ok(["start", "early"]);
     first.send("typed\n");
@@ -148,7 +148,7 @@ fn a_terminal_is_a_plain_stream_with_a_size_and_keys_to_leave() {
     api.post("/containers/tty/resize?h=x&w=90", &Value::Null).expect(400);
     stream.send("xy");
     stream.rest();
-    assert_eq!(sandbox.inspect("tty", "{{.State.Status}}"), "running");
+    assert_eq!(sandbox.inspect("tty", ".State.Status"), "running");
     // At one that runs; and away again without a word.
     drop(Stream::open(&api, &format!("/containers/tty/{ATTACH}"), &Value::Null));
     sandbox.ok(["pause", "tty"]);
@@ -316,7 +316,7 @@ fn a_further_command_outlives_its_client() {
         (known["Running"] == true, known["ExitCode"].as_i64())
     };
     assert_eq!([state(&left), state(&detached)], [(true, None), (true, None)]);
-    let listed = sandbox.inspect("box", "{{json .ExecIDs}}");
+    let listed = sandbox.inspect("box", ".ExecIDs");
     assert!(listed.contains(&left) && listed.contains(&detached), "{listed}");
     sandbox.ok(["exec", "box", "touch", "/go"]);
     for session in [left, detached] {

@@ -11,14 +11,14 @@
 mod attach;
 mod exec;
 mod fault;
+pub(crate) mod http;
 mod logs;
 mod named;
 mod networks;
+pub(crate) mod route;
 mod system;
 mod volumes;
 mod wait;
-pub(crate) mod http;
-pub(crate) mod route;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -119,7 +119,7 @@ impl Engine {
         let (id, dir) = self.find_session(session)?;
         let failed = |err| Error::system(format!("start exec session {session}"), err);
         let flags = OFlags::RDWR | OFlags::NOFOLLOW;
-        let lock = fs::open_at(&dir, &part(session, "json"), flags, 0).map_err(failed)?;
+        let lock = fs::open_at(&dir, part(session, "json"), flags, 0).map_err(failed)?;
         // Those who ask whether somebody holds it hold it for an instant themselves.
         let take = || Ok::<_, std::io::Error>(fs::try_lock(&lock, Share::Exclusive)?.then_some(()));
         if waiting::until(GLANCE, Duration::from_millis(1), take).map_err(failed)?.is_none() {

@@ -245,6 +245,9 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
         kept: kept::plan(&kept),
     };
     let terminal = plan.process.terminal.then(open_terminal).transpose()?;
+    if let (Some(terminal), Some((rows, cols))) = (&terminal, order.window) {
+        tty::set_window_size(terminal.master.as_fd(), tty::WindowSize { rows, cols }).ok();
+    }
     let pairs = match &terminal {
         Some(_) => None,
         None => Some(StreamPairs::new(plan.process.open_stdin && !order.detached)?),
@@ -303,9 +306,6 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
         }
         (None, _) => return Err(Failure::new(FailureKind::System, "the command has no streams")),
     };
-    if let (Output::Terminal(master), Some((rows, cols))) = (&output, order.window) {
-        tty::set_window_size(master.as_fd(), tty::WindowSize { rows, cols }).ok();
-    }
     let failed = |err| Failure::errno("serve the command", err);
     let mut server = Server::new(listener, client).map_err(failed)?;
     let life = Life {
