@@ -26,6 +26,13 @@ fn clients_learn_what_they_have_before_them() {
     let version = api.get("/v1.24/version").expect(200).json();
     assert_eq!((&version["ApiVersion"], &version["MinAPIVersion"]), (&"1.51".into(), &"1.24".into()));
 
+    let info = api.get("/info").expect(200).json();
+    assert_eq!((&info["OSType"], &info["ServerVersion"]), (&"linux".into(), &version["Version"]));
+    assert_eq!(info["Swarm"]["LocalNodeState"], "inactive");
+    assert!(
+        api.get("/services").expect(503).json()["message"].as_str().unwrap().contains("not a swarm manager")
+    );
+
     assert_eq!(api.get("/nowhere").expect(404).json()["message"], "page not found");
     for (version, word) in [("1.99", "too new"), ("1.12", "too old")] {
         let refused = api.get(&format!("/v{version}/version")).expect(400).json();

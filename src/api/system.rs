@@ -6,6 +6,7 @@ use super::fault::Fault;
 use super::http::exchange::{Answer, Exchange};
 use crate::base::platform::Platform;
 use crate::base::version::{DOCKER, DOCKER_API, DOCKER_OLDEST_API, VERSION};
+use crate::documents;
 
 /// `GET /_ping`: `OK`, with what a client asks of a server in the headers.
 pub(crate) fn ping(_: &mut Exchange<'_>) -> Result<Answer, Fault> {
@@ -47,4 +48,20 @@ pub(crate) fn version(_: &mut Exchange<'_>) -> Result<Answer, Fault> {
         "KernelVersion": kernel,
         "BuildTime": "",
     })))
+}
+
+/// `GET /info`.
+pub(crate) fn info(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
+    Ok(Answer::ok(documents::info::docker(&*exchange.engine()?)?))
+}
+
+/// `GET /plugins`: there are none.
+pub(crate) fn plugins(_: &mut Exchange<'_>) -> Result<Answer, Fault> {
+    Ok(Answer::ok(json!([])))
+}
+
+/// What several machines are needed for.
+pub(crate) fn swarm(_: &mut Exchange<'_>) -> Result<Answer, Fault> {
+    let message = "This node is not a swarm manager. ketch runs containers of one machine, and has no swarm.";
+    Err(Fault::new(503, message))
 }

@@ -389,6 +389,7 @@ fn reason(status: u16) -> &'static str {
         409 => "Conflict",
         413 => "Content Too Large",
         501 => "Not Implemented",
+        503 => "Service Unavailable",
         _ if status < 400 => "OK",
         _ => "Internal Server Error",
     }
