@@ -118,6 +118,17 @@ impl Manager {
         }
     }
 
+    /// Has the slice `name` end, if it is there, without waiting for that.
+    pub(super) fn stop_slice(&mut self, name: &str) -> Result<()> {
+        let mut body = Body::default();
+        body.text(name);
+        body.text("fail");
+        match self.0.call(&manager("StopUnit", "ss"), body) {
+            Err(CallError::Refused(name, _)) if name.ends_with(".NoSuchUnit") => Ok(()),
+            other => other.map(drop).map_err(refused),
+        }
+    }
+
     /// Moves process `pid` into `subgroup` of the scope `unit`.
     pub(super) fn attach(&mut self, unit: &str, subgroup: &str, pid: i32) -> Result<()> {
         let mut body = Body::default();

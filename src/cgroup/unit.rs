@@ -184,22 +184,10 @@ impl Wish<'_> {
             return Ok(None);
         }
         let Some(mut manager) = Manager::connect(sockets) else { return Ok(None) };
-        let slice = match self.cgroup.parent.as_str() {
-            "" => self.surroundings.slice(),
-            parent if parent.ends_with(".slice") && !parent.contains('/') => parent,
-            parent => {
-                let message = format!("--cgroup-parent {parent:?}: with systemd it is the name of a slice");
-                return Err(CgroupError::Invalid(message));
-            }
-        };
-        let slice = match &self.cgroup.group {
-            Some(group) => {
-                let name = slice_within(slice, &group.name);
-                manager.start_slice(&name, &slice::properties(&group.limits)?)?;
-                name
-            }
-            None => slice.to_owned(),
-        };
+        let slice = slice_of(self.surroundings, self.cgroup)?;
+        if let Some(group) = &self.cgroup.group {
+            manager.start_slice(&slice, &slice::properties(&group.limits)?)?;
+        }
         let slice = slice.as_str();
         let description = format!("ketch container {}", self.id.get(..12).unwrap_or(self.id));
         // The scope of an earlier life may just be going away; it does not matter what ours is called.
@@ -478,6 +466,33 @@ fn remove_directory(directory: &Path) {
 /// Whether a directory is that of a group of containers.
 fn is_group(directory: &Path) -> bool {
     directory.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(GROUP))
+}
+
+/// The slice that the scope of a container is put into: that of its group, if it has one.
+fn slice_of(surroundings: &Surroundings, cgroup: &Cgroup) -> Result<String> {
+    let above = match cgroup.parent.as_str() {
+        "" => surroundings.slice(),
+        parent if parent.ends_with(".slice") && !parent.contains('/') => parent,
+        parent => {
+            let message = format!("--cgroup-parent {parent:?}: with systemd it is the name of a slice");
+            return Err(CgroupError::Invalid(message));
+        }
+    };
+    Ok(cgroup.group.as_ref().map_or_else(|| above.to_owned(), |group| slice_within(above, &group.name)))
+}
+
+/// Ends the slice of a group none of whose containers is left. A directory of one's own tree goes with the last of them.
+///
+/// # Errors
+///
+/// What systemd says.
+pub(crate) fn end_group(surroundings: &Surroundings, cgroup: &Cgroup) -> Result<()> {
+    let Surroundings { choice, systemd: Some(sockets), .. } = surroundings else { return Ok(()) };
+    if *choice == ManagerChoice::Cgroupfs || cgroup.group.is_none() {
+        return Ok(());
+    }
+    let Some(mut manager) = Manager::connect(sockets) else { return Ok(()) };
+    manager.stop_slice(&slice_of(surroundings, cgroup)?)
 }
 
 /// The slice `name` within the slice `above`: systemd takes a dash for a step down.

@@ -25,6 +25,10 @@ YAML
 $k compose -f $p/compose.yaml up -d > $out 2>&1; is 'compose up' $? 0
 [ $bad = 0 ] || cat $out
 $k compose -f $p/compose.yaml stop -t 0 idle > /dev/null 2>&1; is 'compose stop' $? 0
+# A pod, of which one container is to run again; it needs the infra container.
+$k pod create --network=none --name pod > /dev/null; is 'pod create' $? 0
+$k run -d --pod pod --name member --restart always bb sleep 1000000 > /dev/null; is 'run --pod' $? 0
+$k run -d --pod pod --name guest bb sleep 1000000 > /dev/null
 $k system autostart > /dev/null; is 'system autostart' $? 0
 sync
 done_here

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::base::id::ContainerId;
+use crate::base::limits::Cgroup;
 use crate::base::pod::{InitKind, PodId};
 use crate::base::signal::Signal;
 use crate::base::spec::ContainerSpec;
+use crate::cgroup::unit;
 use crate::engine::filter::Filters;
 use crate::engine::lifecycle::{Condition, Grace, StopOrder};
 use crate::engine::list::Container;
@@ -277,11 +279,23 @@ impl Engine {
         spec: &ContainerSpec,
         lock: &Exclusive,
     ) -> Result<Option<Staged>> {
-        let Some(pod) = spec.pod.as_ref().filter(|pod| pod.infra) else { return Ok(None) };
-        let record = self.store().pods().get(&pod.id);
-        let taken = self.store().pods().take(&pod.id, lock)?;
+        spec.pod.as_ref().filter(|pod| pod.infra).map_or(Ok(None), |pod| self.take_pod(&pod.id, lock))
+    }
+
+    /// Takes the record of a pod away, and what was made for its containers together.
+    fn take_pod(&self, id: &PodId, lock: &Exclusive) -> Result<Option<Staged>> {
+        let record = self.store().pods().get(id);
+        let taken = self.store().pods().take(id, lock)?;
         if let (Some(_), Ok(record)) = (&taken, record) {
             self.record_pod("remove", &record);
+            let cgroup = Cgroup {
+                parent: record.cgroup_parent.clone(),
+                group: record.cgroup_group(),
+                ..Cgroup::default()
+            };
+            if let Err(err) = unit::end_group(&self.cgroups(&self.caller()), &cgroup) {
+                self.tell(&format!("Warning: the slice of pod {id} stays: {err}"));
+            }
         }
         Ok(taken)
     }
@@ -293,12 +307,8 @@ impl Engine {
     }
 
     fn forget_pod_locked(&self, id: &PodId, lock: Exclusive) -> Result<()> {
-        let record = self.store().pods().get(id);
-        let taken = self.store().pods().take(id, &lock)?;
+        let taken = self.take_pod(id, &lock)?;
         drop(lock);
-        if let (Some(_), Ok(record)) = (&taken, record) {
-            self.record_pod("remove", &record);
-        }
         self.discard(taken.into_iter().collect())
     }
 
