@@ -9,9 +9,11 @@
 //! docs.docker.com, "Docker Engine API".
 
 mod attach;
+mod build;
 mod exec;
 mod fault;
 pub(crate) mod http;
+mod images;
 mod logs;
 mod named;
 mod networks;

@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::http::exchange::{Answer, Exchange, Handler};
 use super::http::head::decoded;
-use super::{LATEST, OLDEST, attach, exec, logs, networks, system, volumes, wait};
+use super::{LATEST, OLDEST, attach, build, exec, images, logs, networks, system, volumes, wait};
 
 /// A method, a pattern, and who answers. `{}` stands for one segment of the path, `{*}` for one or more.
 type Route = (&'static str, &'static str, Handler);
@@ -45,6 +45,25 @@ const ROUTES: &[Route] = &[
     ("POST", "/exec/{}/start", exec::start),
     ("POST", "/exec/{}/resize", exec::resize),
     ("GET", "/exec/{}/json", exec::inspect),
+    ("GET", "/images/json", images::list::list),
+    ("POST", "/images/create", images::pull::create),
+    ("GET", "/images/search", images::registry::search),
+    ("POST", "/images/prune", images::prune::images),
+    ("GET", "/images/get", images::archive::save_several),
+    ("POST", "/images/load", images::archive::load),
+    ("GET", "/images/{*}/json", images::inspect::inspect),
+    ("GET", "/images/{*}/history", images::inspect::history),
+    ("GET", "/images/{*}/get", images::archive::save_one),
+    ("POST", "/images/{*}/push", images::push::push),
+    ("POST", "/images/{*}/tag", images::names::tag),
+    ("DELETE", "/images/{*}", images::names::remove),
+    ("POST", "/commit", images::commit::commit),
+    ("GET", "/distribution/{*}/json", images::registry::offered),
+    ("POST", "/auth", images::registry::auth),
+    ("POST", "/build", build::build),
+    ("POST", "/build/prune", images::prune::builds),
+    ("POST", "/session", build::without_buildkit),
+    ("POST", "/grpc", build::without_buildkit),
 ];
 
 /// Has the right handler answer.

@@ -15,7 +15,6 @@ use crate::cli::usage::UsageError;
 use crate::engine::build::prune::PruneBuilds;
 use crate::engine::filter::{self, Filters};
 use crate::engine::image::Removed;
-use crate::engine::list::Query;
 use crate::engine::remove::Removing;
 use crate::engine::{Engine, Error, Kind};
 
@@ -144,8 +143,11 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmiArgs) -> anyhow::Result<()>
 /// Removes one image, with `--force` after the containers that use it; `is_docker` lets them stay.
 fn remove(engine: &Engine, target: &str, args: &RmiArgs, is_docker: bool) -> crate::engine::Result<Removed> {
     let target = &engine.on_platform(target, args.platform.as_ref(), Purpose::Act)?;
-    match engine.remove_image_and(target, args.force || args.all, !args.no_prune) {
-        Err(err) if err.kind == Kind::Conflict && args.force && is_docker => take_names(engine, target),
+    let force = args.force || args.all;
+    if is_docker {
+        return engine.remove_image_as_docker(target, force, !args.no_prune);
+    }
+    match engine.remove_image_and(target, force, !args.no_prune) {
         Err(err) if err.kind == Kind::Conflict && args.force => {
             let image = engine.image_for(target, Purpose::Act)?.image;
             let how = Removing { force: true, depend: true, ..Removing::default() };
@@ -157,29 +159,6 @@ fn remove(engine: &Engine, target: &str, args: &RmiArgs, is_docker: bool) -> cra
         }
         other => other,
     }
-}
-
-/// What docker's `--force` does to an image that containers use: it takes the names off. By its ID it cannot be
-/// forced while one of them runs.
-fn take_names(engine: &Engine, target: &str) -> crate::engine::Result<Removed> {
-    let found = engine.image_for(target, Purpose::Act)?;
-    let users = engine.users_of_image(&found.image.id)?;
-    let running = engine.containers(&Query::default())?.items;
-    let running = running.iter().map(|container| &container.id).find(|id| users.contains(id));
-    let names = engine.names_of_image(&found.image.id)?;
-    if found.name.is_none() && running.is_some() || names.is_empty() {
-        let (how, user) = match running {
-            Some(id) => (" (cannot be forced)", format!("running container {}", id.short())),
-            None => {
-                ("", users.first().map_or(String::new(), |id| format!("stopped container {}", id.short())))
-            }
-        };
-        let id = &found.image.id.hex()[..12];
-        let message = format!("conflict: unable to delete {id}{how} - image is being used by {user}");
-        return Err(Error::new(Kind::Conflict, message).hint("remove that container first"));
-    }
-    engine.untag_image(target, &[])?;
-    Ok(Removed { untagged: names, deleted: vec![] })
 }
 
 /// Prints what a removal did.

@@ -1,5 +1,6 @@
 //! `ketch pull`: gets images from registries.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -135,6 +136,7 @@ impl RegistryArgs {
             tls_verify: self.tls_verify,
             cert_dir: self.cert_dir.clone(),
             credential: self.creds.clone(),
+            credentials: BTreeMap::new(),
             auth_file: self.authfile.clone(),
             retries: self.retry,
             retry_delay: self.retry_delay,

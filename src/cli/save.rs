@@ -136,7 +136,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: SaveArgs) -> anyhow::Result<(
 }
 
 /// Writes a file that appears when it is whole; what is no regular file is written in place.
-fn to_file(path: &Path, write: impl FnOnce(&mut Output) -> anyhow::Result<()>) -> anyhow::Result<()> {
+fn to_file(path: &Path, write: impl FnOnce(&mut Output<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let shown = path.display();
     let is_special = std::fs::metadata(path).is_ok_and(|meta| !meta.is_file());
     if is_special {

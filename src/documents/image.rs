@@ -77,7 +77,6 @@ pub(crate) const DOCKERS_OMIT: &[&str] = &[
 /// # Errors
 ///
 /// [`Kind::NotFound`](crate::engine::Kind::NotFound); if its configuration is missing or damaged.
-#[allow(dead_code)] // for the API
 pub(crate) fn docker(engine: &Engine, typed: &str) -> Result<Value> {
     Ok(prune(&whole_docker(engine, &engine.inspect_image(typed)?), DOCKERS_OMIT))
 }

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef, Purpose};
-use crate::base::manifest::{Document, Form, ImageConfig};
+use crate::base::manifest::{Descriptor, Document, Form, ImageConfig};
+use crate::base::platform::Platform;
 use crate::engine::manifest_list::{local_part, manifest_of, platform_document};
 use crate::engine::register::MAX_DOCUMENT;
 use crate::engine::remote::{Remote, RemoteOptions, Trouble};
@@ -18,6 +19,14 @@ type Tried<T> = std::result::Result<T, Trouble>;
 
 /// Reads a document by its digest, and its length if that is known, from wherever the first one came.
 type Read<'a> = &'a dyn Fn(&Digest, Option<u64>) -> Tried<Vec<u8>>;
+
+/// What a name means on its registry.
+#[derive(Clone, Debug)]
+pub(crate) struct Offered {
+    /// Of the index, or of the manifest.
+    pub(crate) descriptor: Descriptor,
+    pub(crate) platforms: Vec<Platform>,
+}
 
 impl Engine {
     /// A list, or the index or manifest of an image: of this store, else of its registry; byte for byte.
@@ -49,6 +58,36 @@ impl Engine {
             }),
             None => self.remote_document(typed, options, |name, text, read| described(name, &text, read)),
         }
+    }
+
+    /// What a registry has under a name now, and for which platforms. Nothing is stored.
+    ///
+    /// # Errors
+    ///
+    /// What can go wrong with a registry; for what is no image.
+    pub(crate) fn offered(&self, typed: &str, options: &RemoteOptions) -> Result<Offered> {
+        let parsed: ImageName = typed.parse().map_err(|err| Error::invalid(format!("{err}")))?;
+        let image = parsed.on(DOCKER_HUB).with_default_tag();
+        let remote = Remote::new(options, self.conf())?;
+        remote.reading("inspect", &image, &|_| {}, &|_| {}, |client| {
+            let top = client.manifest(&client.image().manifest_reference())?;
+            let malformed = |err: &dyn std::fmt::Display| Error::invalid(format!("{image}: {err}"));
+            let size = top.bytes.len() as u64;
+            let (media_type, platforms) =
+                match Document::parse(&top.bytes, &top.media_type).map_err(|err| malformed(&err))? {
+                    Document::Manifest(manifest) => {
+                        let Descriptor { digest, size, .. } = manifest.config;
+                        let config = client.small_blob(Blob { digest, size })?;
+                        let config = ImageConfig::parse(&config).map_err(|err| malformed(&err))?;
+                        (manifest.media_type, vec![config.platform()])
+                    }
+                    Document::Index { entries, media_type } => {
+                        let platforms = entries.into_iter().filter_map(|entry| entry.platform);
+                        (media_type, platforms.collect())
+                    }
+                };
+            Ok(Offered { descriptor: Descriptor { media_type, digest: top.digest, size }, platforms })
+        })
     }
 
     /// The full name and the document of what is here.

@@ -58,6 +58,7 @@ pub(crate) mod push;
 pub(crate) mod register;
 pub(crate) mod remote;
 pub(crate) mod remove;
+mod remove_image;
 pub(crate) mod request;
 pub(crate) mod reset;
 pub(crate) mod resolve;

@@ -64,6 +64,8 @@ pub(crate) struct Stores {
     named: bool,
     /// `credential-helpers` of registries.conf: programs to ask, and when the files' turn is.
     helpers: Vec<String>,
+    /// Given with a request, by the keys of such files; they go before what is stored.
+    given: BTreeMap<String, Credential>,
 }
 
 impl Stores {
@@ -88,6 +90,11 @@ impl Stores {
         Self { helpers: helpers.to_vec(), ..self }
     }
 
+    /// The same, behind credentials that hold for one request alone, each for `REGISTRY[/PATH]` or an address of it.
+    pub(crate) fn behind(self, given: BTreeMap<String, Credential>) -> Self {
+        Self { given, ..self }
+    }
+
     /// The same, where a file that the user has named need not be there yet.
     pub(crate) fn lenient(self) -> Self {
         Self { named: false, ..self }
@@ -109,6 +116,12 @@ impl Stores {
     ///
     /// As [`Stores::find`].
     pub(crate) fn find_key(&self, key: &str) -> Result<Option<Credential>> {
+        let given = keys(key).into_iter().find_map(|key| {
+            self.given.iter().find(|(known, _)| bare(known) == key).map(|(_, found)| found.clone())
+        });
+        if given.is_some() {
+            return Ok(given);
+        }
         let usual = [FILES.to_owned()];
         let order = if self.helpers.is_empty() { &usual } else { &self.helpers[..] };
         for place in order {
@@ -344,6 +357,23 @@ mod tests {
         assert!(matches!(err, Error::Helper { .. }));
         let err = find_err(r#"{"credsStore":"no-such-helper-here"}"#);
         assert!(matches!(err, Error::Helper { .. }));
+    }
+
+    #[test]
+    fn what_a_request_brings_goes_before_what_is_stored() {
+        let given = [("https://index.docker.io/v1/", "hub:p"), ("r.io:5000", "r:p"), ("q.io/team", "q:p")];
+        let given = given.map(|(key, text)| (key.to_owned(), Credential::from_option(text)));
+        let stores = Stores::usual(None, None, None).behind(BTreeMap::from(given));
+        for (image, want) in [
+            ("nginx", Some("hub:p")),
+            ("r.io:5000/a/b", Some("r:p")),
+            ("r.io/a", None),
+            ("q.io/team/app", Some("q:p")),
+            ("q.io/other", None),
+        ] {
+            let found = stores.find(&image.parse().unwrap()).unwrap();
+            assert_eq!(found, want.map(Credential::from_option), "{image}");
+        }
     }
 
     fn find_err(json: &str) -> Error {

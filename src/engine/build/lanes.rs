@@ -80,7 +80,11 @@ impl Builder<'_> {
                 poll.add(fd, Interest::READ);
             }
             let input = self.poll_input(&lanes, &mut poll);
+            let client = poll.add_for_hang_up(self.request.hang_up.as_ref().map(|fd| fd.as_fd()));
             poll.wait(retry).map_err(|err| Error::system("wait for the steps", err))?;
+            if poll.ready(client).hung_up {
+                return Err(Fault::plain("build cancelled: whoever asked for it is gone"));
+            }
             for (place, lane) in lanes.iter_mut().enumerate() {
                 if matches!(lane.doing, Doing::Cache(..)) || poll.ready(place).read {
                     self.resume(lane, &mut buffer)?;
@@ -188,6 +192,7 @@ impl Builder<'_> {
             place: (1, stage.lines.len() + 1),
             file_place: (!is_scratch).then_some((1, of_files)),
             text: shown_from(&stage, &self.plan.stages),
+            total: self.total(),
             ..StepName::default()
         };
         self.serial += 1;
@@ -216,6 +221,7 @@ impl Builder<'_> {
             line.lines = stage.from.lines;
             line.at = stage.from.at;
             of_files += usize::from(line.is_of_files());
+            self.triggers += 1;
             lines.push_front(line);
         }
         name.place.1 = lines.len() + 1;
@@ -236,6 +242,12 @@ impl Builder<'_> {
             below,
             placeholders: vec![],
         })
+    }
+
+    /// How many steps there are in all: those of triggers as soon as their image is there.
+    fn total(&self) -> usize {
+        let lines = self.plan.needed.iter().map(|stage| self.plan.stages[*stage].lines.len() + 1);
+        lines.sum::<usize>() + self.triggers
     }
 
     /// Goes on with a lane until it waits (false) or is done (true).
@@ -265,6 +277,7 @@ impl Builder<'_> {
                 serial: self.serial,
                 place: lane.place,
                 file_place: line.is_of_files().then_some(lane.file_place),
+                total: self.total(),
                 text: line.shown.clone(),
                 ..lane.name.clone()
             };

@@ -56,7 +56,7 @@ use crate::engine::build::provenance::{Facts, Material};
 use crate::engine::build::request::{BuildEvent, BuildRequest, StepName};
 use crate::engine::build::run::{RunStep, Running};
 use crate::engine::build::sources::Named;
-pub(crate) use crate::engine::build::sources::{InlineFile, inline_file};
+pub(crate) use crate::engine::build::sources::{InlineFile, inline_file, keep_context};
 use crate::engine::build::state::State;
 use crate::engine::layer::NewLayer;
 use crate::engine::{Engine, Error};
@@ -112,6 +112,8 @@ struct Builder<'a> {
     held: Vec<NewLayer>,
     /// ARGs that triggers of base images declare.
     triggered: Vec<String>,
+    /// Steps that triggers of base images have added.
+    triggers: usize,
     serial: usize,
 }
 
@@ -232,6 +234,7 @@ fn build_read(
         materials: read.materials,
         held: vec![],
         triggered: vec![],
+        triggers: 0,
         serial: 0,
     };
     for note in &request.notes {

@@ -1,7 +1,9 @@
 //! What somebody wants built.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 
@@ -21,6 +23,10 @@ pub(crate) struct BuildRequest {
     pub(crate) context: Bytes,
     /// `-f`, each a path, an address or `-`.
     pub(crate) files: Vec<Bytes>,
+    /// Those paths are within the context, and mean no file of the machine.
+    pub(crate) files_within: bool,
+    /// The build ends when the other side of this socket or pipe is gone.
+    pub(crate) hang_up: Option<Arc<OwnedFd>>,
     /// `--ignorefile`.
     pub(crate) ignore_file: Option<PathBuf>,
     /// `--build-context NAME=…`.
@@ -158,6 +164,8 @@ pub(crate) struct StepName {
     pub(crate) stages: (usize, usize),
     /// Name of the stage, `stage-N` where one of several has none, or empty.
     pub(crate) stage_name: String,
+    /// How many steps all stages have, as far as that is known yet.
+    pub(crate) total: usize,
     /// Place among the steps of its stage, from 1, and how many those are.
     pub(crate) place: (usize, usize),
     /// The same, as BuildKit counts: only what has to do with files. `None` for the rest.

@@ -22,7 +22,7 @@ use crate::engine::register::MAX_DOCUMENT;
 use crate::engine::{Engine, Error, Kind, config};
 use crate::runtime::copy;
 use crate::store::images::ImageRecord;
-use crate::store::staging;
+use crate::store::staging::{self, Staged};
 use crate::store::unpack::decoder;
 
 /// What a build is made of.
@@ -90,6 +90,8 @@ pub(super) fn read(engine: &Engine, request: &BuildRequest) -> Result<Read> {
     };
     let (name, content, own_path) = match (dockerfile, &request.files[..]) {
         (Some(content), []) => ("Dockerfile".to_owned(), content, None),
+        (Some(content), _) if request.files_within => ("Dockerfile".to_owned(), content, None),
+        (_, files) if request.files_within => find_within(&context, files)?,
         (_, files) => find_dockerfile(engine, &context, files, &directory)?,
     };
     let content = match &own_path {
@@ -115,6 +117,30 @@ pub(super) fn read(engine: &Engine, request: &BuildRequest) -> Result<Read> {
 /// A Dockerfile that is no file of its own.
 #[derive(Debug)]
 pub(crate) struct InlineFile(File);
+
+/// A context that came as an archive, until it is unpacked.
+#[derive(Debug)]
+pub(crate) struct KeptContext(Staged);
+
+/// Keeps an archive that somebody sends as a context, to build from [its path](KeptContext::path).
+///
+/// # Errors
+///
+/// If it cannot be read or written.
+pub(crate) fn keep_context(engine: &Engine, mut archive: impl std::io::Read) -> Result<KeptContext, Error> {
+    let staged = staging::dir(engine.store())?;
+    let kept = KeptContext(staged);
+    let mut file = File::create(kept.path()).map_err(|err| Error::system("keep the build's context", err))?;
+    std::io::copy(&mut archive, &mut file).map_err(|err| Error::system("read the build's context", err))?;
+    Ok(kept)
+}
+
+impl KeptContext {
+    /// Where it is.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.path().join("context")
+    }
+}
 
 /// Makes a file of text, which is gone with the value.
 ///
@@ -194,6 +220,38 @@ fn of_archive_or_dockerfile(engine: &Engine, file: File) -> Result<(Context, Opt
 fn unpack(file: File, dir: OwnedFd) -> Result<()> {
     let archive = decoder(file).map_err(|err| Error::invalid("read the context's archive").because(err))?;
     copy::unpack_into(dir, archive).map_err(|failure| Fault::plain(failure.message))
+}
+
+/// Reads Dockerfiles of the context; several are read one after the other.
+fn find_within(
+    context: &Context,
+    files: &[crate::base::bytes::Bytes],
+) -> Result<(String, Vec<u8>, Option<PathBuf>)> {
+    let usual = NAMES.map(crate::base::bytes::Bytes::from);
+    let mut all = Vec::new();
+    let mut first = None;
+    for file in if files.is_empty() { &usual[..] } else { files } {
+        let name = file.to_string_lossy();
+        match context.read(file.as_path())? {
+            Some(content) => {
+                all.extend(content);
+                first.get_or_insert_with(|| name.rsplit('/').next().unwrap_or_default().to_owned());
+            }
+            None if files.is_empty() => continue,
+            None => return Err(Fault::plain(format!("Cannot locate specified Dockerfile: {name}"))),
+        }
+        if !all.ends_with(b"\n") {
+            all.push(b'\n');
+        }
+        if files.is_empty() {
+            break;
+        }
+    }
+    // None that is used alone has an ignore file of its own: the context came without what it leaves out.
+    match first {
+        Some(name) => Ok((name, all, None)),
+        None => Err(Fault::plain("Cannot locate specified Dockerfile: Dockerfile")),
+    }
 }
 
 /// Finds and reads the Dockerfile; several are read one after the other.

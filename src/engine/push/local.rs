@@ -80,7 +80,7 @@ fn tell(pusher: &Pusher<'_>, cargo: &Cargo) {
 /// Where the parts of a layout go.
 enum Target {
     Directory(PathBuf),
-    Archive(Output),
+    Archive(Output<'static>),
 }
 
 impl Target {

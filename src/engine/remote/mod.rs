@@ -8,6 +8,7 @@
 
 pub(in crate::engine) mod error;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub(crate) struct RemoteOptions {
     pub(crate) tls_verify: Option<bool>,
     pub(crate) cert_dir: Option<PathBuf>,
     pub(crate) credential: Option<Credential>,
+    /// Credentials for several registries, by their keys in files of credentials; these go before those that are stored.
+    pub(crate) credentials: BTreeMap<String, Credential>,
     pub(crate) auth_file: Option<PathBuf>,
     /// Attempts after the first.
     pub(crate) retries: Option<u32>,
@@ -80,7 +83,7 @@ impl RemoteOptions {
             cert_bases: files::certificates(),
             ca_bundle: files::ca_bundle(),
             credential: self.credential.clone(),
-            stores: files::credentials(self.auth_file.clone()),
+            stores: files::credentials(self.auth_file.clone()).behind(self.credentials.clone()),
             policy,
         }
     }

@@ -15,7 +15,7 @@ use crate::engine::{Engine, Error, Result};
 use crate::store::unpack::decoder;
 
 /// Writes `<diff ID>.tar`, `<image ID>.json`, `manifest.json` and, for old readers, `repositories`.
-pub(super) fn archive(engine: &Engine, images: &[Saved], out: &mut Output) -> Result<()> {
+pub(super) fn archive(engine: &Engine, images: &[Saved], out: &mut Output<'_>) -> Result<()> {
     let (mut list, mut gaps) = (Vec::new(), Vec::new());
     let mut repositories: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for image in images {
@@ -63,7 +63,7 @@ fn inflated(
     layer: &Descriptor,
     diff_id: &Digest,
     name: &str,
-    out: &mut Output,
+    out: &mut Output<'_>,
 ) -> Result<Option<Gap>> {
     let system = |err| Error::system(format!("read layer {}", layer.digest), err);
     let open = || engine.open_layer(layer);

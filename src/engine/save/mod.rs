@@ -141,7 +141,7 @@ impl Engine {
     /// # Errors
     ///
     /// If a blob of an image is not kept, or `output` does not take it.
-    pub(crate) fn save_archive(&self, images: &[Chosen], how: &Save, output: &mut Output) -> Result<()> {
+    pub(crate) fn save_archive(&self, images: &[Chosen], how: &Save, output: &mut Output<'_>) -> Result<()> {
         let saved = self.prepare(images, how)?;
         match how.format {
             SaveFormat::DockerArchive => docker::archive(self, &saved, output),

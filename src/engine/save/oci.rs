@@ -48,7 +48,7 @@ fn documents(image: &Saved) -> [(Digest, &[u8]); 2] {
 }
 
 /// Writes an archive.
-pub(super) fn archive(engine: &Engine, images: &[Saved], out: &mut Output) -> Result<()> {
+pub(super) fn archive(engine: &Engine, images: &[Saved], out: &mut Output<'_>) -> Result<()> {
     out.add("oci-layout", LAYOUT)?;
     out.add_directory("blobs/")?;
     out.add_directory("blobs/sha256/")?;

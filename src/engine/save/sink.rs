@@ -22,18 +22,38 @@ use crate::engine::{Error, Result};
 /// Most threads that fill reserved files.
 const THREADS_MAX: usize = 8;
 
-/// A file, pipe or device that takes an archive.
-#[derive(Debug)]
-pub(crate) struct Output {
-    file: File,
+/// What takes an archive.
+pub(crate) struct Output<'a> {
+    to: To<'a>,
     /// What is in it already, by name.
     written: HashSet<String>,
 }
 
-impl Output {
+enum To<'a> {
+    /// A file, pipe or device.
+    File(File),
+    /// Something that carries it on.
+    Stream(&'a mut dyn Write),
+}
+
+impl std::fmt::Debug for Output<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.to {
+            To::File(file) => f.debug_tuple("Output").field(file).finish(),
+            To::Stream(_) => f.write_str("Output(…)"),
+        }
+    }
+}
+
+impl<'a> Output<'a> {
     /// Writes to `file` from where it is.
     pub(crate) fn new(file: File) -> Self {
-        Self { file, written: HashSet::new() }
+        Self { to: To::File(file), written: HashSet::new() }
+    }
+
+    /// Writes to what takes one piece after the other.
+    pub(crate) fn streaming(stream: &'a mut dyn Write) -> Self {
+        Self { to: To::Stream(stream), written: HashSet::new() }
     }
 
     /// True if the archive has no `name` yet; from now on it counts as written.
@@ -44,7 +64,7 @@ impl Output {
     /// Adds a file that is in memory.
     pub(in crate::engine) fn add(&mut self, name: &str, content: &[u8]) -> Result<()> {
         self.header(name, content.len() as u64)?;
-        self.file.write_all(content).and_then(|()| self.pad(content.len() as u64)).map_err(written)
+        self.write_all(content).and_then(|()| self.pad(content.len() as u64)).map_err(written)
     }
 
     /// Adds a file of a known length.
@@ -54,22 +74,24 @@ impl Output {
     /// Also if `content` has another length.
     pub(super) fn add_from(&mut self, name: &str, length: u64, content: &mut dyn Read) -> Result<()> {
         self.header(name, length)?;
-        copy(name, length, content, |_, piece| self.file.write_all(piece))?;
+        copy(name, length, content, |_, piece| self.write_all(piece))?;
         self.pad(length).map_err(written)
     }
 
     /// True if parts can be written in any order: to a regular file, unless all is appended to it.
     pub(super) fn is_seekable(&self) -> bool {
-        let is_file = self.file.metadata().is_ok_and(|meta| meta.is_file());
-        let flags = rustix::fs::fcntl_getfl(&self.file);
+        let To::File(file) = &self.to else { return false };
+        let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
+        let flags = rustix::fs::fcntl_getfl(file);
         is_file && flags.is_ok_and(|flags| !flags.contains(rustix::fs::OFlags::APPEND))
     }
 
     /// Adds a file of a known length that is [filled](Self::fill) later; returns where its content goes.
     pub(super) fn reserve(&mut self, name: &str, length: u64) -> Result<u64> {
         self.header(name, length)?;
-        let at = self.file.stream_position().map_err(written)?;
-        self.file.seek(SeekFrom::Start(at + length)).map_err(written)?;
+        let To::File(file) = &mut self.to else { return Err(written(io::ErrorKind::NotSeekable.into())) };
+        let at = file.stream_position().map_err(written)?;
+        file.seek(SeekFrom::Start(at + length)).map_err(written)?;
         self.pad(length).map_err(written)?;
         Ok(at)
     }
@@ -85,6 +107,8 @@ impl Output {
         mut gaps: Vec<Gap>,
         open: impl Fn(&Digest) -> Result<Box<dyn Read>> + Sync,
     ) -> Result<()> {
+        // Only a file has them.
+        let To::File(file) = &self.to else { return Ok(()) };
         gaps.sort_by_key(|gap| std::cmp::Reverse(gap.length));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
@@ -92,7 +116,7 @@ impl Output {
             while let Some(gap) = gaps.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let filled = open(&gap.blob).and_then(|mut content| {
                     copy(&gap.name, gap.length, &mut content, |at, piece| {
-                        self.file.write_all_at(piece, gap.at + at)
+                        file.write_all_at(piece, gap.at + at)
                     })
                 });
                 if let Err(err) = filled {
@@ -117,7 +141,12 @@ impl Output {
     /// Adds a blob as it is: the kernel copies, or shares the blocks.
     pub(in crate::engine) fn add_file(&mut self, name: &str, blob: &File, length: u64) -> Result<()> {
         self.header(name, length)?;
-        let copied = io::copy(&mut blob.take(length), &mut self.file).map_err(written)?;
+        let mut blob = blob.take(length);
+        let copied = match &mut self.to {
+            To::File(file) => io::copy(&mut blob, file),
+            To::Stream(stream) => io::copy(&mut blob, *stream),
+        };
+        let copied = copied.map_err(written)?;
         if copied != length {
             return Err(Error::system(format!("read {name}"), "it is shorter than it was"));
         }
@@ -126,31 +155,37 @@ impl Output {
 
     /// Adds a directory.
     pub(in crate::engine) fn add_directory(&mut self, name: &str) -> Result<()> {
-        self.file.write_all(&Entry::new(Kind::Directory, name.as_bytes(), 0o755).header()).map_err(written)
+        self.write_all(&Entry::new(Kind::Directory, name.as_bytes(), 0o755).header()).map_err(written)
     }
 
     /// Ends the archive.
     pub(in crate::engine) fn finish(&mut self) -> Result<()> {
-        self.file.write_all(&tar::END).map_err(written)
+        self.write_all(&tar::END).map_err(written)
     }
 
     fn header(&mut self, name: &str, size: u64) -> Result<()> {
         let entry = Entry { size, ..Entry::new(Kind::Regular, name.as_bytes(), 0o644) };
-        self.file.write_all(&entry.header()).map_err(written)
+        self.write_all(&entry.header()).map_err(written)
     }
 
     fn pad(&mut self, length: u64) -> io::Result<()> {
-        self.file.write_all(tar::padding(length))
+        self.write_all(tar::padding(length))
     }
 }
 
-impl Write for Output {
+impl Write for Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        match &mut self.to {
+            To::File(file) => file.write(bytes),
+            To::Stream(stream) => stream.write(bytes),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        match &mut self.to {
+            To::File(file) => file.flush(),
+            To::Stream(stream) => stream.flush(),
+        }
     }
 }
 

@@ -88,9 +88,14 @@ impl<R: BufRead> Archive<R> {
     pub(crate) fn next(&mut self) -> Result<Option<Entry>, Failure> {
         let mut extended = Extended::default();
         let (mut long_name, mut long_link) = (None, None);
-        for _ in 0..EXTENSIONS_MAX {
-            self.skip(self.data_left + self.padding)?;
+        for extensions in 0..EXTENSIONS_MAX {
+            self.skip(self.data_left)?;
+            // docker's command line leaves out what fills up the last block, and what should follow; Go reads that.
+            let is_whole = self.pass(self.padding)?;
             (self.data_left, self.padding) = (0, 0);
+            if !is_whole {
+                return if extensions == 0 { Ok(None) } else { Err(truncated()) };
+            }
             let Some(header) = self.header()? else {
                 return Ok(None);
             };
@@ -172,17 +177,22 @@ impl<R: BufRead> Archive<R> {
         Ok(true)
     }
 
-    fn skip(&mut self, mut amount: u64) -> Result<(), Failure> {
+    fn skip(&mut self, amount: u64) -> Result<(), Failure> {
+        if self.pass(amount)? { Ok(()) } else { Err(truncated()) }
+    }
+
+    /// Passes bytes over; false if the stream ends before them.
+    fn pass(&mut self, mut amount: u64) -> Result<bool, Failure> {
         while amount > 0 {
             let piece = self.input.fill_buf().map_err(Failure::stream)?;
             if piece.is_empty() {
-                return Err(truncated());
+                return Ok(false);
             }
             let take = piece.len().min(usize::try_from(amount).unwrap_or(usize::MAX));
             self.input.consume(take);
             amount -= take as u64;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The data of a header that only extends the next one.
@@ -499,6 +509,7 @@ mod tests {
             ([&file[..], &zeros[..512]].concat(), Some(1)),
             ([&file[..], &zeros, &file].concat(), Some(1)),
             ([&file[..], &zeros[..512], &file].concat(), None),
+            (file[..515].to_vec(), Some(1)),
             (file[..513].to_vec(), None),
             (file[..512].to_vec(), None),
             (file[..100].to_vec(), None),
