@@ -215,6 +215,9 @@ fn pull_and_push_tell_what_scripts_look_for() {
         docker.ok(&format!("pull {name}")).contains(&format!("\nStatus: Image is up to date for {name}\n"))
     );
     assert_eq!(docker.ok(&format!("pull -q {name}")), name);
+    let untagged = name.trim_end_matches(":latest");
+    assert!(docker.ok(&format!("pull {untagged}")).starts_with("Using default tag: latest\nDigest: sha256:"));
+    assert_eq!(docker.ok(&format!("pull -q {untagged}")), name);
 
     let to = registry.reference("as-docker/pushed", "one");
     docker.ok(&format!("tag {name} {to}"));

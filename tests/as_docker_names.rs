@@ -161,3 +161,17 @@ fn containers_keep_the_name_that_was_typed() {
     );
     docker.ok("rm -f -t 0 c0 c1 c2 c3");
 }
+
+/// `docker-compose`, as a program of its own, makes what `docker` finds.
+#[test]
+fn compose_as_a_program_names_images_as_docker_does() {
+    let docker = Docker::new();
+    let compose = docker.sandbox.path("docker-compose");
+    std::os::unix::fs::symlink(common::ketch_binary(), &compose).expect("make a link");
+    docker.sandbox.write("ctx/Dockerfile", "FROM localhost/bb\nLABEL mark=compose\n");
+    docker.sandbox.write("compose.yaml", "name: proj\nservices: {app: {build: ./ctx}}\n");
+    let file = docker.sandbox.path("compose.yaml").display().to_string();
+    docker.sandbox.program(&compose, ["-f", &file, "build"]).run().ok();
+    assert!(docker.ok("images --format {{.Repository}}").lines().any(|name| name == "proj-app"));
+    docker.ok("image inspect docker.io/library/proj-app:latest");
+}

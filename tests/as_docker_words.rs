@@ -39,13 +39,25 @@ fn failures_have_docker_s_words_and_codes() {
         ("run --bogus localhost/bb", 125, "docker: unknown flag: --bogus"),
         ("ps --bogus", 125, "unknown flag: --bogus"),
         ("bogus", 1, "docker: unknown command: docker bogus"),
+        ("run", 1, "docker: 'docker run' requires at least 1 argument"),
+        ("ps x", 1, "docker: 'docker ps' accepts no arguments"),
+        ("rename x", 1, "docker: 'docker rename' requires 2 arguments"),
+        ("rm", 1, "docker: 'docker rm' requires at least 1 argument"),
+        ("rmi", 1, "docker: 'docker rmi' requires at least 1 argument"),
     ] {
         let output = docker.run(words);
         let first = output.fails(code).lines().next().unwrap_or_default();
         assert!(first.starts_with(said), "{words}: {}", output.stderr);
     }
     assert_eq!(docker.run("exec up sh -c exit${IFS}3").stderr, "");
-    assert!(docker.run("ps --bogus").stderr.contains("\nRun 'docker ps --help' for more information"));
+    for words in ["ps --bogus", "ps x", "rm", "run"] {
+        let page = format!(
+            "\nRun 'docker {} --help' for more information\n",
+            words.split(' ').next().unwrap_or_default()
+        );
+        let said = docker.run(words);
+        assert!(said.stderr.contains(&page), "{}", said.stderr);
+    }
     // podman's and its own name keep theirs.
     assert!(docker.sandbox.ketch(["exec", "box", "true"]).fails(255).starts_with("Error: can only create"));
     let pulled = docker.run("run --rm --retry 0 reg.invalid/nosuch:1");

@@ -66,6 +66,13 @@ fn a_password_is_tried_out_kept_used_and_forgotten() {
 
     let out = sandbox.ok(["logout", &address]);
     assert_eq!(out, format!("Removed login credentials for {address}"));
+    // In docker's words, through a link of that name.
+    let docker = sandbox.path("docker");
+    std::os::unix::fs::symlink(common::ketch_binary(), &docker).expect("make a link");
+    let words = ["login", "-u", USER, "--password-stdin", &address];
+    assert_eq!(sandbox.program(&docker, words).stdin(PASSWORD).run().ok(), "Login Succeeded");
+    let out = sandbox.program(&docker, ["logout", &address]).run();
+    assert_eq!(out.ok(), format!("Removing login credentials for {address}"));
     assert_eq!(auth_file(&sandbox), json!({"auths": {}}));
     let twice = sandbox.ketch(["logout", &address]);
     assert!(twice.fails(125).contains(&format!("not logged into {address}")), "{}", twice.stderr);

@@ -41,7 +41,7 @@ fn docker_scripts_learn_who_the_engine_is() {
         info(
             "{{.Driver}} {{.Swarm.LocalNodeState}} {{.ClientInfo.Context}} {{.DefaultRuntime}} {{len .ServerErrors}}"
         ),
-        "overlay inactive default ketch 0"
+        "overlay2 inactive default ketch 0"
     );
     assert_eq!(info("{{.NCPU}}"), info("{{.Host.CPUs}}"));
     assert_eq!(info("{{.ServerVersion}}"), version("{{.Server.Version}}"));

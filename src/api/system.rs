@@ -4,8 +4,6 @@ use serde_json::json;
 
 use super::fault::Fault;
 use super::http::exchange::{Answer, Exchange};
-use crate::base::platform::Platform;
-use crate::base::version::{DOCKER, DOCKER_API, DOCKER_OLDEST_API, VERSION};
 use crate::documents;
 
 /// `GET /_ping`: `OK`, with what a client asks of a server in the headers.
@@ -22,32 +20,7 @@ pub(crate) fn ping(_: &mut Exchange<'_>) -> Result<Answer, Fault> {
 
 /// `GET /version`.
 pub(crate) fn version(_: &mut Exchange<'_>) -> Result<Answer, Fault> {
-    let platform = Platform::host();
-    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    Ok(Answer::ok(json!({
-        "Platform": {"Name": format!("Ketch {VERSION}")},
-        "Components": [{
-            "Name": "Engine",
-            "Version": DOCKER,
-            "Details": {
-                "ApiVersion": DOCKER_API,
-                "Arch": platform.arch,
-                "Experimental": "false",
-                "KernelVersion": kernel,
-                "MinAPIVersion": DOCKER_OLDEST_API,
-                "Os": platform.os,
-            },
-        }],
-        "Version": DOCKER,
-        "ApiVersion": DOCKER_API,
-        "MinAPIVersion": DOCKER_OLDEST_API,
-        "GitCommit": "",
-        "GoVersion": "",
-        "Os": platform.os,
-        "Arch": platform.arch,
-        "KernelVersion": kernel,
-        "BuildTime": "",
-    })))
+    Ok(Answer::ok(documents::version::docker()))
 }
 
 /// `GET /info`.

@@ -28,7 +28,7 @@ pub(crate) enum Called {
     Ketch,
     /// A link named `podman`.
     Podman,
-    /// A link named `docker`.
+    /// A link named `docker`, or `docker-compose`.
     Docker,
 }
 
@@ -37,7 +37,7 @@ impl Called {
     pub(crate) fn of(program: Option<&OsStr>) -> Self {
         match program.and_then(|path| Path::new(path).file_name()).and_then(OsStr::to_str) {
             Some("podman") => Self::Podman,
-            Some("docker") => Self::Docker,
+            Some("docker" | "docker-compose") => Self::Docker,
             _ => Self::Ketch,
         }
     }
@@ -178,7 +178,7 @@ mod tests {
             (Some("docker"), Called::Docker),
             (Some("./ketch"), Called::Ketch),
             (Some("/opt/podman/ketch"), Called::Ketch),
-            (Some("docker-compose"), Called::Ketch),
+            (Some("docker-compose"), Called::Docker),
             (Some(""), Called::Ketch),
             (None, Called::Ketch),
         ] {

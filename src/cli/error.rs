@@ -5,6 +5,7 @@ pub(crate) mod dockers;
 use std::io::{self, IsTerminal, Write};
 
 use crate::base::escape::Escaped;
+use crate::cli::NAME;
 use crate::cli::globals::{Globals, LogLevel};
 use crate::cli::usage::UsageError;
 use crate::engine::{self, Kind};
@@ -60,7 +61,10 @@ pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
     }
     let message = plain(&format!("{err:#}"));
     let is_dockers = crate::cli::called_docker(globals);
+    let usage = err.downcast_ref::<UsageError>();
+    let number = usage.filter(|_| is_dockers).and_then(|usage| dockers::number(globals.verb, usage));
     let message = match is_dockers {
+        true if number.is_some() => number.clone().unwrap_or_default(),
         true => {
             let worded = dockers::worded(&message);
             // It says itself what it is.
@@ -84,7 +88,10 @@ pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
     if is_dockers && dockers::is_run(globals.verb) && !err.is::<UsageError>() {
         text.push_str(&format!("\nRun '{} run --help' for more information\n", globals.called.name()));
     }
-    if let Some(usage) = err.downcast_ref::<UsageError>() {
+    if number.is_some() && usage.is_some_and(|usage| usage.advice().is_empty()) {
+        text.push_str(&named(&format!("\nRun '{NAME} {} --help' for more information\n", globals.verb)));
+    }
+    if let Some(usage) = usage {
         for line in usage.advice() {
             let page = line.strip_prefix("See ").or_else(|| line.strip_prefix("Try "));
             let line = match page

@@ -151,7 +151,8 @@ pub(crate) fn login(session: &mut Session<'_>, args: LoginArgs) -> anyhow::Resul
     if args.verbose {
         writeln!(session.out, "Used:  {}", login.file().display())?;
     }
-    Ok(writeln!(session.out, "Login Succeeded!")?)
+    let end = if session.globals.called.is_docker() { "" } else { "!" };
+    Ok(writeln!(session.out, "Login Succeeded{end}")?)
 }
 
 /// The credential of the options; what they do not say is asked for.
@@ -284,6 +285,7 @@ pub(crate) fn logout(session: &mut Session<'_>, args: LogoutArgs) -> anyhow::Res
     }
     let files = &args.files;
     let login = Login::new(args.registry.as_deref(), &files.remote(), files.kind(), session.conf()?)?;
+    let word = if session.globals.called.is_docker() { "Removing" } else { "Removed" };
     match login.forget(&files.remote()) {
         // docker's answer, and no failure of it.
         Err(err) if err.kind == Kind::NotFound && session.globals.called.is_docker() => {
@@ -291,5 +293,5 @@ pub(crate) fn logout(session: &mut Session<'_>, args: LogoutArgs) -> anyhow::Res
         }
         done => done?,
     }
-    Ok(writeln!(session.out, "Removed login credentials for {}", login.key())?)
+    Ok(writeln!(session.out, "{word} login credentials for {}", login.key())?)
 }

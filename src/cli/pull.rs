@@ -10,7 +10,7 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::ImageRef;
+use crate::base::image_ref::{ImageName, ImageRef};
 use crate::base::platform::Platform;
 use crate::base::time::parse_duration;
 use crate::cli::error::{AlreadyReported, shown};
@@ -221,6 +221,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<(
     let is_docker = session.globals.called.is_docker();
     let mut failed = false;
     for image in &args.images {
+        if is_docker && !args.quiet && !args.all_tags && has_default_tag(image) {
+            writeln!(session.out, "Using default tag: latest")?;
+        }
         let known = if is_docker { session.engine()?.named_images()? } else { Vec::new() };
         let progress = Progress::with(if args.quiet { Look::None } else { args.progress });
         let mut all = Vec::new();
@@ -248,6 +251,11 @@ pub(crate) fn run(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<(
         }
     }
     if failed { Err(AlreadyReported { code: crate::cli::error::FAILED }.into()) } else { Ok(()) }
+}
+
+/// Whether a name of an image says neither its tag nor its digest.
+fn has_default_tag(typed: &str) -> bool {
+    typed.parse::<ImageName>().is_ok_and(|name| name.tag().is_none() && name.digest().is_none())
 }
 
 /// What docker says of an image that it has pulled; `known` are the names that there were before. Scripts look for

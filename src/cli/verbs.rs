@@ -503,6 +503,22 @@ pub(crate) fn lookup(group: &str, word: &str) -> Option<&'static Verb> {
     VERBS.iter().find(|verb| verb.group() == group && verb.is_called(word))
 }
 
+/// How many words without flags a verb takes: at least, and at most if there is an end. Of a verb by its path in the table.
+pub(crate) fn arguments(path: &str) -> Option<(usize, Option<usize>)> {
+    let verb = VERBS.iter().find(|verb| verb.path == path)?;
+    // What an argument takes is settled when the command is built.
+    let mut command = verb.command(path);
+    command.build();
+    let (mut least, mut most) = (0, Some(0));
+    for argument in command.get_positionals() {
+        let range = argument.get_num_args().unwrap_or_else(|| 1.into());
+        least += if argument.is_required_set() { range.min_values().max(1) } else { 0 };
+        let bounded = range.max_values() < usize::MAX && !matches!(argument.get_action(), ArgAction::Append);
+        most = most.filter(|_| bounded).map(|most| most + range.max_values());
+    }
+    Some((least, most))
+}
+
 /// True if `word` is the first of some two-word verb.
 pub(crate) fn is_group(word: &str) -> bool {
     VERBS.iter().any(|verb| !verb.group().is_empty() && verb.group() == word)

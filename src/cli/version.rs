@@ -9,6 +9,7 @@ use crate::cli::called::Called;
 use crate::cli::format::{self, Format, Shape, docker, json};
 use crate::cli::globals::Globals;
 use crate::cli::session::{Exit, Session};
+use crate::documents;
 
 /// Print the version of ketch
 #[derive(Args, Debug)]
@@ -30,11 +31,20 @@ pub(crate) fn run(session: &mut Session<'_>, args: VersionArgs) -> anyhow::Resul
     let called = session.globals.called;
     let mut client = document(called);
     match Format::parse(&format, &SHAPE)? {
+        format if called.is_docker() => {
+            let (client, server) = (documents::version::docker_client(), documents::version::docker());
+            let both = json!({"Client": client, "Server": server});
+            if format.is_whole() {
+                return json::print(session, &json::compact(&both, &[]));
+            }
+            // Scripts ask for fields without either word, too.
+            let mut row = client;
+            documents::add(&mut row, server);
+            documents::add(&mut row, both);
+            format::print_rows(session, &SHAPE, &format, &[row])
+        }
         // Who uses docker's form asks for the server, which podman leaves out where there is none.
         Format::Json => {
-            if called.is_docker() {
-                docker::version(&mut client, called.oldest_api(), &kernel());
-            }
             json::print(session, &json::compact(&json!({"Client": client, "Server": client}), &[]))
         }
         template => {

@@ -12,9 +12,7 @@ use crate::base::version::VERSION;
 use crate::engine::info::{Host, StoreInfo};
 use crate::engine::{Engine, Result};
 
-#[allow(unused_imports)] // for the API
-pub(crate) use docker::docker;
-pub(crate) use docker::of_podman;
+pub(crate) use docker::{docker, of_podman};
 
 /// Makes the document, in podman's field names; `version` is what is said of this program.
 ///

@@ -8,6 +8,7 @@ pub(crate) mod image;
 pub(crate) mod info;
 pub(crate) mod network;
 pub(crate) mod pruned;
+pub(crate) mod version;
 pub(crate) mod volume;
 pub(crate) mod words;
 

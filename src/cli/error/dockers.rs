@@ -1,6 +1,7 @@
 //! How docker words and ends a failure: what scripts look for in its messages, and its exit codes.
 
 use crate::cli::usage::UsageError;
+use crate::cli::verbs;
 use crate::documents::words;
 use crate::engine::{self, Kind};
 
@@ -23,12 +24,45 @@ pub(super) fn beginning(verb: &str, err: Option<&engine::Error>) -> &'static str
     }
 }
 
+/// What podman says where a verb has no object, and others take one.
+const NOTHING_NAMED: [&str; 5] = [
+    "you must provide at least one name or id",
+    "image name or ID must be specified",
+    "choose either one or more volumes or all",
+    "provide one or more volume names or use --all",
+    "no names or ids specified",
+];
+
+/// Whether a mistake is about how many words there are beside the flags.
+fn is_about_number(message: &str) -> bool {
+    message.starts_with("missing argument: ")
+        || message.contains(" does not take the argument ")
+        || NOTHING_NAMED.contains(&message)
+}
+
+/// Docker's words for too many or too few arguments of a verb.
+pub(super) fn number(verb: &str, usage: &UsageError) -> Option<String> {
+    let message = usage.to_string();
+    let (least, most) = verbs::arguments(verb).filter(|_| is_about_number(&message))?;
+    let least = if NOTHING_NAMED.contains(&message.as_str()) { least.max(1) } else { least };
+    let some = |number: usize| format!("{number} argument{}", if number == 1 { "" } else { "s" });
+    let wanted = match most {
+        Some(0) => "accepts no arguments".to_owned(),
+        Some(most) if most == least => format!("requires {}", some(most)),
+        Some(most) if least == 0 => format!("requires at most {}", some(most)),
+        Some(most) => format!("requires at least {least} and at most {}", some(most)),
+        None => format!("requires at least {}", some(least)),
+    };
+    Some(format!("docker: 'docker {verb}' {wanted}"))
+}
+
 /// The exit code of a failed verb whose own is `code`: 125 means docker's own failure with `run` alone, and a removal
 /// that is refused has no code of its own.
 pub(crate) fn code(verb: &str, usage: Option<&UsageError>, code: u8) -> u8 {
     match (verb, code) {
         // These tell what their command has said.
         ("exec" | "container exec", _) if code != 125 => code,
+        _ if usage.is_some_and(|usage| is_about_number(&usage.to_string())) => 1,
         (verb, _) if is_run(verb) => code,
         _ if usage.is_some_and(UsageError::is_about_a_flag) => code,
         // What a signal or a reader that left has ended.
@@ -60,6 +94,24 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_arguments() {
+        for (verb, message, want) in [
+            ("run", "missing argument: IMAGE", Some("docker: 'docker run' requires at least 1 argument")),
+            (
+                "ps",
+                "`ketch ps` does not take the argument \"x\"",
+                Some("docker: 'docker ps' accepts no arguments"),
+            ),
+            ("rename", "missing argument: NAME", Some("docker: 'docker rename' requires 2 arguments")),
+            ("rm", NOTHING_NAMED[0], Some("docker: 'docker rm' requires at least 1 argument")),
+            ("volume rm", NOTHING_NAMED[2], Some("docker: 'docker volume rm' requires at least 1 argument")),
+            ("run", "unknown flag: --x", None),
+        ] {
+            assert_eq!(number(verb, &UsageError::new(message)).as_deref(), want, "{verb}");
+        }
+    }
+
+    #[test]
     fn codes() {
         for (verb, own, want) in [
             ("run", 125, 125),
@@ -77,5 +129,7 @@ mod tests {
         let usage = UsageError::unknown_flag("--x");
         assert_eq!(code("ps", Some(&usage), 125), 125);
         assert_eq!(code("ps", Some(&UsageError::new("missing argument: X")), 125), 1);
+        assert_eq!(code("run", Some(&UsageError::new("missing argument: X")), 125), 1);
+        assert_eq!(code("run", Some(&UsageError::new("invalid port")), 125), 125);
     }
 }

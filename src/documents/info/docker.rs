@@ -16,7 +16,6 @@ use crate::engine::{Engine, Result, config};
 /// # Errors
 ///
 /// If the store cannot be read.
-#[allow(dead_code)] // for the API
 pub(crate) fn docker(engine: &Engine) -> Result<Value> {
     Ok(of_podman(engine, &super::document(engine, &json!({"Version": DOCKER}))?))
 }
