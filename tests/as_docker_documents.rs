@@ -123,7 +123,7 @@ fn a_container_that_runs() {
     docker.ok(&format!(
         "run -d --name box --network net --network-alias web -p 80 --expose 90 -v data:/d:ro -v /own -v {place}:/w \
          --mount type=volume,src=other,dst=/o --cap-add net_admin --pids-limit -1 --sysctl net.core.somaxconn=100 \
-         --stop-timeout 3 --health-cmd true --health-interval 1h --init bb sleep 1000",
+         --stop-timeout 3 -e A=b --health-cmd true --health-interval 1h --init bb sleep 1000",
         place = place.display()
     ));
     docker.ok("healthcheck run box");
@@ -148,6 +148,12 @@ fn a_container_that_runs() {
     assert_eq!(
         (&host["Sysctls"], &config["StopTimeout"]),
         (&json!({"net.core.somaxconn": "100"}), &json!(3))
+    );
+    let variables = config["Env"].as_array().expect("a list");
+    assert!(variables.contains(&json!("A=b")), "{variables:?}");
+    assert!(
+        !variables.iter().any(|of| of.as_str().is_some_and(|of| of.starts_with("HOSTNAME="))),
+        "{variables:?}"
     );
     assert_eq!((&host["LogConfig"]["Type"], &host["UsernsMode"]), (&json!("json-file"), &json!("")));
     assert!(

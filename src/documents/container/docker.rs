@@ -162,6 +162,7 @@ fn config(config: &Value, spec: &ContainerSpec) -> Value {
         typed => typed.to_owned(),
     }
     .into();
+    config["Env"] = environment(spec).collect();
     let own: Map<String, Value> = spec
         .mounts
         .iter()
@@ -175,6 +176,20 @@ fn config(config: &Value, spec: &ContainerSpec) -> Value {
         config["StopTimeout"] = Value::Null;
     }
     config
+}
+
+/// The variables that somebody has asked for: a container made like this one gets the others by itself.
+fn environment(spec: &ContainerSpec) -> impl Iterator<Item = Value> {
+    let hostname = format!("HOSTNAME={}", spec.hostname);
+    let is_own = move |entry: &str| {
+        entry == "container=podman" || entry == hostname || spec.process.terminal && entry == "TERM=xterm"
+    };
+    spec.process
+        .env
+        .iter()
+        .map(|entry| entry.to_string_lossy())
+        .filter(move |entry| !is_own(entry))
+        .map(Value::from)
 }
 
 /// Seconds that a container has to end, unless it is told otherwise.
