@@ -10,6 +10,8 @@
 
 mod attach;
 mod build;
+mod containers;
+mod events;
 mod exec;
 mod fault;
 pub(crate) mod http;

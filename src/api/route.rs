@@ -1,9 +1,10 @@
 //! Which handler answers which request: the one table of the API.
 
+use super::containers::{archive, create, lifecycle, list, stats};
 use super::fault::Fault;
 use super::http::exchange::{Answer, Exchange, Handler};
 use super::http::head::decoded;
-use super::{LATEST, OLDEST, attach, build, exec, images, logs, networks, system, volumes, wait};
+use super::{LATEST, OLDEST, attach, build, events, exec, images, logs, networks, system, volumes, wait};
 
 /// A method, a pattern, and who answers. `{}` stands for one segment of the path, `{*}` for one or more.
 type Route = (&'static str, &'static str, Handler);
@@ -64,6 +65,27 @@ const ROUTES: &[Route] = &[
     ("POST", "/build/prune", images::prune::builds),
     ("POST", "/session", build::without_buildkit),
     ("POST", "/grpc", build::without_buildkit),
+    ("GET", "/events", events::events),
+    ("GET", "/containers/json", list::list),
+    ("POST", "/containers/create", create::create),
+    ("POST", "/containers/prune", lifecycle::prune),
+    ("GET", "/containers/{}/json", lifecycle::inspect),
+    ("GET", "/containers/{}/top", lifecycle::top),
+    ("GET", "/containers/{}/changes", lifecycle::changes),
+    ("GET", "/containers/{}/stats", stats::stats),
+    ("GET", "/containers/{}/export", archive::export),
+    ("HEAD", "/containers/{}/archive", archive::look),
+    ("GET", "/containers/{}/archive", archive::get),
+    ("PUT", "/containers/{}/archive", archive::put),
+    ("POST", "/containers/{}/start", lifecycle::start),
+    ("POST", "/containers/{}/stop", lifecycle::stop),
+    ("POST", "/containers/{}/restart", lifecycle::restart),
+    ("POST", "/containers/{}/kill", lifecycle::kill),
+    ("POST", "/containers/{}/pause", lifecycle::pause),
+    ("POST", "/containers/{}/unpause", lifecycle::unpause),
+    ("POST", "/containers/{}/rename", lifecycle::rename),
+    ("POST", "/containers/{}/update", lifecycle::update),
+    ("DELETE", "/containers/{}", lifecycle::remove),
 ];
 
 /// Has the right handler answer.

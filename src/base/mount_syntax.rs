@@ -27,6 +27,16 @@ pub(crate) struct MountRequest {
     pub(crate) idmap: Option<IdmapRequest>,
 }
 
+impl MountRequest {
+    /// The place of the host that is mounted, if it is one alone.
+    pub(crate) fn directory_of_host(&self) -> Option<&std::path::Path> {
+        match &self.kind {
+            MountKindRequest::Bind { source, glob: false, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
 /// Where the changes of a mount with `:O` go; without directories they end with the container's life.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OverlayRequest {

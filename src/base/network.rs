@@ -1,5 +1,6 @@
 //! What a container asks of networks: which ones it joins, which ports it publishes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -217,7 +218,26 @@ fn port_range(text: &str) -> Result<(u16, u16), String> {
 }
 
 /// Docker's word for the name of the interface inside.
-const INTERFACE_OPTION: &str = "com.docker.network.endpoint.ifname";
+pub(crate) const INTERFACE_OPTION: &str = "com.docker.network.endpoint.ifname";
+/// Its word for what the kernel shall do with that.
+pub(crate) const SYSCTLS_OPTION: &str = "com.docker.network.endpoint.sysctls";
+
+/// Takes these two out of `options`: the name that the interface must have, if it matters (`named` says so otherwise), and its
+/// kernel parameters, which stand in one option, after one another, with `IFNAME` for the interface. `place` is that of the
+/// network among the container's.
+pub(crate) fn interface_of(
+    options: &mut BTreeMap<String, String>,
+    named: Option<String>,
+    place: usize,
+    sysctls: &mut BTreeMap<String, String>,
+) -> Option<String> {
+    let named = named.or_else(|| options.remove(INTERFACE_OPTION));
+    let Some(parameters) = options.remove(SYSCTLS_OPTION) else { return named };
+    let name = named.unwrap_or_else(|| format!("eth{place}"));
+    let each = parameters.split(',').filter_map(|parameter| parameter.trim().split_once('='));
+    sysctls.extend(each.map(|(key, value)| (key.replace("IFNAME", &name), value.to_owned())));
+    Some(name)
+}
 
 impl FromStr for NetworkAttachment {
     type Err = NetworkSyntaxError;

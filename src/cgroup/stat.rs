@@ -10,12 +10,18 @@ pub(crate) struct Usage {
     pub(crate) cpu_system_us: Option<u64>,
     /// Memory in bytes without what the page cache could give back at once.
     pub(crate) memory_bytes: Option<u64>,
+    /// What the page cache could give back at once.
+    pub(crate) inactive_file_bytes: Option<u64>,
     /// The limit, if there is one.
     pub(crate) memory_limit_bytes: Option<u64>,
     /// Bytes read from and written to block devices.
     pub(crate) read_bytes: Option<u64>,
     pub(crate) written_bytes: Option<u64>,
     pub(crate) pids: Option<u64>,
+    /// How many there may be, if that is limited.
+    pub(crate) pids_limit: Option<u64>,
+    /// Periods of the CPU quota, those in which it was used up, and µs of waiting for the next.
+    pub(crate) throttled: Option<(u64, u64, u64)>,
 }
 
 /// Reads the counters of `leaf`.
@@ -24,15 +30,22 @@ pub(crate) fn usage(leaf: &Path) -> Usage {
     let number = |file: &str| read(file).and_then(|text| text.trim().parse::<u64>().ok());
     let cpu = read("cpu.stat").unwrap_or_default();
     let io = read("io.stat");
-    let cache = read("memory.stat").and_then(|text| keyed(&text, "inactive_file")).unwrap_or_default();
+    let inactive = read("memory.stat").and_then(|text| keyed(&text, "inactive_file"));
     Usage {
         cpu_us: keyed(&cpu, "usage_usec"),
         cpu_system_us: keyed(&cpu, "system_usec"),
-        memory_bytes: number("memory.current").map(|bytes| bytes.saturating_sub(cache)),
+        memory_bytes: number("memory.current")
+            .map(|bytes| bytes.saturating_sub(inactive.unwrap_or_default())),
+        inactive_file_bytes: inactive,
         memory_limit_bytes: number("memory.max"),
         read_bytes: io.as_deref().map(|text| sum(text, "rbytes=")),
         written_bytes: io.as_deref().map(|text| sum(text, "wbytes=")),
         pids: number("pids.current"),
+        pids_limit: number("pids.max"),
+        throttled: keyed(&cpu, "nr_periods")
+            .zip(keyed(&cpu, "nr_throttled"))
+            .zip(keyed(&cpu, "throttled_usec"))
+            .map(|((periods, throttled), us)| (periods, throttled, us)),
     }
 }
 
@@ -60,12 +73,16 @@ mod tests {
     fn counters_of_files() {
         let dir = tempfile::tempdir().unwrap();
         for (file, text) in [
-            ("cpu.stat", "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\n"),
+            (
+                "cpu.stat",
+                "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\nnr_periods 4\nnr_throttled 2\nthrottled_usec 70\n",
+            ),
             ("memory.current", "1000\n"),
             ("memory.max", "max\n"),
             ("memory.stat", "anon 1\ninactive_file 300\nactive_file 5\n"),
             ("io.stat", "8:0 rbytes=10 wbytes=20 rios=1\n8:16 rbytes=1 wbytes=2 rios=1\n7:0 \n"),
             ("pids.current", "3\n"),
+            ("pids.max", "9\n"),
             ("memory.events", "low 0\noom 2\noom_kill 1\noom_group_kill 0\n"),
         ] {
             std::fs::write(dir.path().join(file), text).unwrap();
@@ -74,10 +91,13 @@ mod tests {
             cpu_us: Some(1500),
             cpu_system_us: Some(500),
             memory_bytes: Some(700),
+            inactive_file_bytes: Some(300),
             memory_limit_bytes: None,
             read_bytes: Some(11),
             written_bytes: Some(22),
             pids: Some(3),
+            pids_limit: Some(9),
+            throttled: Some((4, 2, 70)),
         };
         assert_eq!(usage(dir.path()), want);
         assert_eq!(oom_kills(dir.path()), 1);

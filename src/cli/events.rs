@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use crate::base::image_ref::NameRule;
 use crate::base::time::{go_string, parse_when, parse_when_ahead};
 use crate::cli::error::{of_printing, shown};
-use crate::cli::format::{Format, Shape, docker, render_row};
+use crate::cli::format::{Format, Shape, render_row};
 use crate::cli::session::Session;
+use crate::documents::event;
 use crate::engine::events::{self, Event, EventQuery};
 use crate::engine::filter::Filters;
 
@@ -91,13 +92,15 @@ pub(crate) fn run(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Result
             return Ok(());
         }
         let line = match &format {
-            None if names == NameRule::Docker => dockers_line(&fields(event, names), event.time, &zone),
+            None if names == NameRule::Docker => {
+                dockers_line(&event::fields(event, names), event.time, &zone)
+            }
             None => human(event, args.no_trunc, &zone),
-            Some(_) if as_docker => docker::event_document(&fields(event, names)).to_string(),
+            Some(_) if as_docker => event::document(&event::fields(event, names)).to_string(),
             Some(Format::Json) => document(event).to_string(),
             Some(template) => {
-                let text =
-                    render_row(template, &fields(event, names), &SHAPE, escape).map_err(io::Error::other)?;
+                let text = render_row(template, &event::fields(event, names), &SHAPE, escape)
+                    .map_err(io::Error::other)?;
                 return out.borrow_mut().write_all(text.as_bytes());
             }
         };
@@ -183,52 +186,12 @@ fn document(event: &Event) -> Value {
         document[key] = json!(text);
     }
     document["time"] = json!(event.time.as_second());
-    document["timeNano"] = json!(nanoseconds(event));
+    document["timeNano"] = json!(event::nanoseconds(event));
     document["Attributes"] = match event.attributes.is_empty() && event.kind != "container" {
         true => Value::Null,
         false => json!(event.attributes),
     };
     document
-}
-
-/// The fields of a template.
-fn fields(event: &Event, names: NameRule) -> Value {
-    let mut row = podman_fields(event);
-    row["Image"] = names.shown_text(&event.image).into();
-    if event.kind == "image" {
-        row["Name"] = names.shown_text(&event.name).into();
-    }
-    docker::event(&mut row);
-    row
-}
-
-fn podman_fields(event: &Event) -> Value {
-    let details = json!({
-        "PodID": "",
-        "ContainerInspectData": "",
-        "Attributes": event.attributes,
-    });
-    json!({
-        "ContainerExitCode": event.container_exit_code,
-        "ID": event.id,
-        "Image": event.image,
-        "Name": event.name,
-        "Network": event.network,
-        "Status": event.status,
-        "Time": event.time.as_second(),
-        "TimeNano": nanoseconds(event),
-        "Type": event.kind,
-        "HealthStatus": event.health_status,
-        "Error": event.error,
-        "Details": details,
-        "ContainerInspectData": "",
-        "PodID": "",
-        "Attributes": event.attributes,
-    })
-}
-
-fn nanoseconds(event: &Event) -> i64 {
-    i64::try_from(event.time.as_nanosecond()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

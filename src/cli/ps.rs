@@ -1,7 +1,5 @@
 //! `ketch ps`: lists containers.
 
-pub(crate) mod dockers;
-
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -20,16 +18,14 @@ use crate::base::pod::PodId;
 use crate::base::size;
 use crate::base::spec::{MountKind, NetworkMode};
 use crate::base::time;
-use crate::cli::compose::ports as compose_ports;
 use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::ports;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
-use crate::compose::observe;
+use crate::documents::{listing, ports as dockers_ports};
 use crate::engine::Engine;
 use crate::engine::filter::{self, Filters};
 use crate::engine::list::{Container, Containers, Query};
-use crate::engine::state::Phase;
 
 /// List containers
 ///
@@ -191,7 +187,7 @@ fn print_once(session: &mut Session<'_>, args: &PsArgs) -> anyhow::Result<()> {
     let pods = if shows_pods { session.engine()?.pod_names()? } else { BTreeMap::new() };
     let named = match session.name_rule() {
         NameRule::Podman => None,
-        NameRule::Docker => Some(dockers::Named::read(session.engine()?)?),
+        NameRule::Docker => Some(listing::Named::read(session.engine()?)?),
     };
     let view = View { args, sizes, pods, now: Timestamp::now(), named };
     if session.lists_as_docker(format.as_ref())? {
@@ -286,29 +282,6 @@ pub(crate) fn image_name(container: &Container) -> String {
     container.summary.image.as_ref().map_or(String::new(), |image| image.name.clone())
 }
 
-/// `Up 2 seconds`, `Exited (0) 3 minutes ago`, `Created`.
-pub(crate) fn status(container: &Container, now: Timestamp) -> String {
-    let record = container.status.record.as_ref();
-    if container.status.paused {
-        return "Paused".to_owned();
-    }
-    match container.status.phase {
-        Phase::Created => "Created".to_owned(),
-        Phase::Starting | Phase::Initialized => "Initialized".to_owned(),
-        phase @ (Phase::Up | Phase::Unmonitored) => {
-            let since = record.map_or(now, |record| record.started);
-            let lost = if phase == Phase::Unmonitored { " (unmonitored)" } else { "" };
-            let health = container.health.map_or(String::new(), |health| format!(" ({})", health.word()));
-            format!("Up {}{health}{lost}", time::human(now.duration_since(since)))
-        }
-        Phase::Ending(code) | Phase::Exited(code) => match record.and_then(|record| record.ended.as_ref()) {
-            Some(end) => format!("Exited ({code}) {}", time::human_ago(end.at, now)),
-            // Lost with the machine or its monitor: nobody knows when.
-            None => format!("Exited ({code})"),
-        },
-    }
-}
-
 /// The number of a namespace of a process, from the link `net:[4026531833]`.
 fn namespace(pid: i32, file: &str) -> String {
     if pid == 0 {
@@ -328,7 +301,7 @@ struct View<'a> {
     pods: BTreeMap<PodId, String>,
     now: Timestamp,
     /// What docker's listing asks; none in podman's.
-    named: Option<dockers::Named>,
+    named: Option<listing::Named>,
 }
 
 impl View<'_> {
@@ -357,21 +330,21 @@ impl View<'_> {
 
     fn status(&self, container: &Container) -> String {
         match self.named {
-            Some(_) => dockers::status(container, self.now),
-            None => status(container, self.now),
+            Some(_) => listing::status(container, self.now),
+            None => listing::podmans_status(container, self.now),
         }
     }
 
     fn ports(&self, container: &Container) -> String {
         match self.named {
-            Some(_) => compose_ports::text(&compose_ports::of(container)),
+            Some(_) => dockers_ports::text(&dockers_ports::of(container)),
             None => ports::text(container),
         }
     }
 
     fn short_command(&self, container: &Container) -> String {
         if self.named.is_some() {
-            return dockers::short_command(container, self.args.no_trunc);
+            return listing::short_command(container, self.args.no_trunc);
         }
         let command = command(container);
         match command.char_indices().nth(17) {
@@ -430,9 +403,9 @@ impl View<'_> {
             }
         }
         if self.named.is_some() {
-            fields.insert("State".to_owned(), observe::state(container).into());
-            fields.insert("Networks".to_owned(), dockers::networks(container).join(",").into());
-            fields.insert("Mounts".to_owned(), dockers::mounts(container, self.args.no_trunc).into());
+            fields.insert("State".to_owned(), listing::state(container).into());
+            fields.insert("Networks".to_owned(), listing::networks(container).join(",").into());
+            fields.insert("Mounts".to_owned(), listing::mounts(container, self.args.no_trunc).into());
             if !self.sizes.are_known() {
                 fields.insert("Size".to_owned(), size::human(0, 3).into());
             }
@@ -491,7 +464,7 @@ impl View<'_> {
             "Size": size,
             "StartedAt": record.map_or(never, |record| record.started.as_second()),
             "State": container.status.word(),
-            "Status": status(container, self.now),
+            "Status": listing::podmans_status(container, self.now),
             "Created": summary.created.as_second(),
         })
     }

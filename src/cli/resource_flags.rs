@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::base::limits::{self, DeviceRate, LimitError, Limits};
 use crate::base::size;
-use crate::engine::{Error, Kind, Result};
+use crate::engine::{Error, Result};
 
 /// What may be used of the machine.
 #[derive(Args, Debug, Default)]
@@ -159,18 +159,14 @@ impl ResourceFlags {
             ("--memory-swappiness", self.memory_swappiness.is_some_and(|number| number >= 0)),
         ];
         let refused = asked.into_iter().find(|(_, asked)| *asked);
-        refused.map_or(Ok(()), |(flag, _)| Err(needs_version_1(flag)))
+        refused.map_or(Ok(()), |(flag, _)| Err(Error::needs_cgroup_v1(flag)))
     }
-}
-
-/// The error for what only cgroup v1 could do.
-pub(crate) fn needs_version_1(flag: &str) -> Error {
-    Error::new(Kind::Unsupported, format!("{flag} needs cgroup v1: version 2 has no such limit"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Kind;
 
     #[test]
     fn cpus_become_a_quota() {

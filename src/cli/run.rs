@@ -10,7 +10,7 @@ use crate::attach::client;
 use crate::attach::detach::{self, DetachKeys};
 use crate::attach::packet::Hello;
 use crate::base::id::ContainerId;
-use crate::base::mount_syntax::MountKindRequest;
+use crate::base::mount_syntax::MountRequest;
 use crate::cli::attach::{self, Route};
 use crate::cli::autostart;
 use crate::cli::called::Called;
@@ -22,7 +22,7 @@ use crate::engine::attach::SignalPath;
 use crate::engine::remove::Removing;
 use crate::engine::request::ContainerRequest;
 use crate::engine::start::{Start, is_passthrough};
-use crate::engine::{Engine, Error, Kind, config};
+use crate::engine::{Engine, Error, Kind, config, create};
 use crate::sys::socket::{self, Kind as SocketKind};
 use crate::sys::tty;
 
@@ -149,16 +149,10 @@ fn as_called(session: &Session<'_>, request: &mut ContainerRequest) {
 /// As docker, where that was called: what `-v` names on the host and is not there becomes a directory. (What `--mount`
 /// names has to be there.)
 fn make_sources(called: Called, request: &ContainerRequest) -> anyhow::Result<()> {
-    if !called.is_docker() {
-        return Ok(());
-    }
-    // Those of -v come first.
-    for mount in request.mounts.iter().take(request.binds.len()) {
-        let MountKindRequest::Bind { source, glob: false, .. } = &mount.kind else { continue };
-        if !source.exists() {
-            std::fs::create_dir_all(source)
-                .map_err(|err| Error::system(format!("mkdir {}", source.display()), err))?;
-        }
+    if called.is_docker() {
+        // Those of -v come first.
+        let binds = request.mounts.iter().take(request.binds.len());
+        binds.filter_map(MountRequest::directory_of_host).try_for_each(create::make_source)?;
     }
     Ok(())
 }

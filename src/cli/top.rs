@@ -7,7 +7,7 @@ use clap::Args;
 use crate::cli::format::table::Table;
 use crate::cli::session::Session;
 use crate::cli::targets::{self, Latest};
-use crate::engine::{Error, Kind};
+use crate::engine::{Error, Kind, top};
 
 /// Show the processes of a container
 ///
@@ -37,7 +37,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: TopArgs) -> anyhow::Result<()
         return print(session, rows);
     }
     match engine.top(&id, &words) {
-        Err(err) if err.kind == Kind::Invalid => ps(session, &engine.processes(&id)?, &words, err),
+        Err(err) if err.kind == Kind::Invalid => print_lines(session, &engine.processes(&id)?, &words, err),
         rows => print(session, rows?),
     }
 }
@@ -51,32 +51,15 @@ pub(crate) fn print(session: &mut Session<'_>, rows: Vec<Vec<String>>) -> anyhow
     table.print(session)
 }
 
-/// Runs ps(1) and prints the lines of the container's processes, as docker does.
-pub(crate) fn ps(
+/// Prints what ps(1) says of these processes; `unknown` is told if that does not know the words either.
+pub(crate) fn print_lines(
     session: &mut Session<'_>,
     pids: &[i32],
     words: &[String],
     unknown: Error,
 ) -> anyhow::Result<()> {
-    let words: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
-    let Ok(output) = std::process::Command::new("ps").args(&words).output() else {
-        return Err(unknown.hint("for options of ps(1), install ps (procps)").into());
-    };
-    if !output.status.success() {
-        return Err(unknown.into());
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let mut lines = text.lines();
-    let heading = lines.next().unwrap_or_default();
-    let Some(column) = heading.split_ascii_whitespace().position(|word| word == "PID") else {
-        return Err(Error::invalid("ps has to show the column PID: leave it in the options").into());
-    };
+    let (heading, lines) = top::ps_lines(pids, words, unknown)?;
     writeln!(session.out, "{heading}")?;
-    for line in lines {
-        let pid = line.split_ascii_whitespace().nth(column).and_then(|word| word.parse().ok());
-        if pid.is_some_and(|pid| pids.contains(&pid)) {
-            writeln!(session.out, "{line}")?;
-        }
-    }
+    lines.iter().try_for_each(|line| writeln!(session.out, "{line}"))?;
     Ok(())
 }

@@ -38,16 +38,6 @@ pub(crate) fn is_running(container: &Container) -> bool {
     !matches!(container.status.phase, Phase::Created | Phase::Exited(_))
 }
 
-/// The state in Docker's words.
-pub(crate) fn state(container: &Container) -> &'static str {
-    match container.status.phase {
-        _ if container.status.paused => "paused",
-        _ if container.will_restart() => "restarting",
-        Phase::Starting | Phase::Initialized => "created",
-        phase => phase.word(),
-    }
-}
-
 /// Every container that belongs to some project.
 ///
 /// # Errors

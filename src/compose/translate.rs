@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::base::bytes::Bytes;
 use crate::base::limits::{CPU_PERIOD_US, Cgroup, DeviceRate, Limits};
+use crate::base::network;
 use crate::base::signal::Signal;
 use crate::base::spec::{Device, RestartPolicy, Rlimit};
 use crate::compose::mounts::mounts;
@@ -13,7 +14,7 @@ use crate::compose::node::{Kind, Map, Node};
 use crate::compose::project::Project;
 use crate::compose::scalars::duration_ns;
 use crate::engine::request::{ContainerRequest, HealthRequest};
-use crate::engine::{Error, Result};
+use crate::engine::{Error, Result, cdi};
 
 /// Files that secrets and configs are mounted from, by section and name.
 pub(crate) type Files = BTreeMap<(&'static str, String), PathBuf>;
@@ -158,20 +159,10 @@ fn volumes_from(project: &Project, service: &Node) -> Vec<String> {
         .collect()
 }
 
-/// Options of Docker's bridge for one container: the name of its interface, and what the kernel shall do with that.
-pub(super) const INTERFACE_OPTION: &str = "com.docker.network.endpoint.ifname";
-pub(super) const SYSCTLS_OPTION: &str = "com.docker.network.endpoint.sysctls";
-
-/// The name that the interface of a network must have, if it matters; takes its kernel parameters, which stand in
-/// one option, after one another, with `IFNAME` for the interface.
+/// The name that the interface of a network must have, if it matters; takes its kernel parameters.
 fn interface(node: &Node, place: usize, sysctls: &mut BTreeMap<String, String>) -> Option<String> {
     let mut options = pairs(node.get("driver_opts"));
-    let named = text(node, "interface_name").or_else(|| options.remove(INTERFACE_OPTION));
-    let Some(parameters) = options.remove(SYSCTLS_OPTION) else { return named };
-    let name = named.unwrap_or_else(|| format!("eth{place}"));
-    let each = parameters.split(',').filter_map(|parameter| parameter.trim().split_once('='));
-    sysctls.extend(each.map(|(key, value)| (key.replace("IFNAME", &name), value.to_owned())));
-    Some(name)
+    network::interface_of(&mut options, text(node, "interface_name"), place, sysctls)
 }
 
 fn networks(project: &Project, name: &str, service: &Node, aliases: bool, request: &mut ContainerRequest) {
@@ -251,31 +242,15 @@ fn gpus(name: &str, service: &Node) -> Result<Vec<String>> {
     for request in list(service, "gpus").iter().chain(reserved) {
         let ids = texts(request, "device_ids");
         let capabilities = texts(request, "capabilities");
-        let unknown = |what: String| {
-            Error::invalid(format!("service {name}: could not select a device driver {what}"))
-                .hint("name devices by CDI: driver: cdi, device_ids: [vendor.com/class=name]")
-        };
-        if let Some(other) = capabilities.iter().find(|known| !KNOWN_CAPABILITIES.contains(&known.as_str())) {
-            return Err(unknown(format!("with the capability {other:?}")));
-        }
-        match request.str_at("driver") {
-            Some("cdi") => names.extend(ids),
-            None | Some("" | "nvidia") if !ids.is_empty() => {
-                names.extend(ids.iter().map(|id| format!("nvidia.com/gpu={id}")));
-            }
-            None | Some("" | "nvidia") => match int(request.get("count")) {
-                None | Some(-1) => names.push("nvidia.com/gpu=all".to_owned()),
-                Some(count) => names.extend((0..count).map(|gpu| format!("nvidia.com/gpu={gpu}"))),
-            },
-            Some(driver) => return Err(unknown(format!("of the name {driver:?}"))),
-        }
+        let capabilities: Vec<&str> = capabilities.iter().map(String::as_str).collect();
+        let driver = request.str_at("driver").unwrap_or_default();
+        let found = cdi::names(driver, int(request.get("count")), &ids, &capabilities);
+        names.extend(
+            found.map_err(|err| Error { message: format!("service {name}: {}", err.message), ..err })?,
+        );
     }
     Ok(names)
 }
-
-/// Capabilities of devices that mean NVIDIA's.
-const KNOWN_CAPABILITIES: [&str; 8] =
-    ["gpu", "nvidia", "compute", "utility", "graphics", "video", "display", "compat32"];
 
 fn ulimits(service: &Node) -> Vec<Rlimit> {
     let limit = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);

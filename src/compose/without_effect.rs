@@ -1,7 +1,7 @@
 //! Keys that a Compose file may have and that change nothing here: each is told of, with its place.
 
+use crate::base::network;
 use crate::compose::node::{Files as Places, Map, Node, Place};
-use crate::compose::translate;
 
 /// Keys of a service that change nothing here, each with what to know about it. Dots lead into mappings.
 const WITHOUT_EFFECT: [(&str, &str); 20] = [
@@ -46,7 +46,7 @@ pub(crate) fn warnings(name: &str, service: &Node, files: &Places, is_root: bool
     let empty = Map::new();
     for (network, node) in service.get("networks").and_then(Node::as_map).unwrap_or(&empty) {
         for (option, value) in node.get("driver_opts").and_then(Node::as_map).unwrap_or(&empty) {
-            if ![translate::INTERFACE_OPTION, translate::SYSCTLS_OPTION].contains(&option.as_str()) {
+            if ![network::INTERFACE_OPTION, network::SYSCTLS_OPTION].contains(&option.as_str()) {
                 let key = format!("networks.{network}.driver_opts.{option}");
                 add(Some(value), &key, "the bridge has no such option for one container");
             }

@@ -4,9 +4,12 @@
 //! A document holds every field that templates know; [`pruned`] leaves out those that JSON has not when they are empty.
 
 pub(crate) mod container;
+pub(crate) mod event;
 pub(crate) mod image;
 pub(crate) mod info;
+pub(crate) mod listing;
 pub(crate) mod network;
+pub(crate) mod ports;
 pub(crate) mod pruned;
 pub(crate) mod version;
 pub(crate) mod volume;

@@ -80,6 +80,40 @@ struct CdiMount {
     options: Vec<String>,
 }
 
+/// Capabilities of devices that mean NVIDIA's.
+const OF_NVIDIA: [&str; 8] =
+    ["gpu", "nvidia", "compute", "utility", "graphics", "video", "display", "compat32"];
+
+/// The CDI names of the devices that a request in Docker's form asks for: those of `ids`, or `count` of them, where -1 is all
+/// of them, and 0 as good as none said.
+///
+/// # Errors
+///
+/// For a driver or a capability that is not known.
+pub(crate) fn names(
+    driver: &str,
+    count: Option<i64>,
+    ids: &[String],
+    capabilities: &[&str],
+) -> Result<Vec<String>> {
+    let unknown = |what: String| {
+        Error::invalid(format!("could not select a device driver {what}"))
+            .hint("name devices by CDI: driver: cdi, device_ids: [vendor.com/class=name]")
+    };
+    if let Some(other) = capabilities.iter().find(|known| !OF_NVIDIA.contains(known)) {
+        return Err(unknown(format!("with the capability {other:?}")));
+    }
+    match driver {
+        "cdi" => Ok(ids.to_vec()),
+        "" | "nvidia" if !ids.is_empty() => Ok(ids.iter().map(|id| format!("nvidia.com/gpu={id}")).collect()),
+        "" | "nvidia" => Ok(match count {
+            None | Some(-1) => vec!["nvidia.com/gpu=all".to_owned()],
+            Some(count) => (0..count).map(|gpu| format!("nvidia.com/gpu={gpu}")).collect(),
+        }),
+        driver => Err(unknown(format!("of the name {driver:?}"))),
+    }
+}
+
 impl Engine {
     /// Puts what CDI devices need into a request.
     ///

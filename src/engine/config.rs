@@ -284,6 +284,14 @@ pub(crate) fn environment_of_caller() -> Vec<crate::base::bytes::Bytes> {
         .collect()
 }
 
+/// A limit of processes, as far as a caller who cannot raise limits can give it.
+pub(crate) fn as_far_as_the_caller_may(limit: crate::base::spec::Rlimit) -> crate::base::spec::Rlimit {
+    match limit_of_caller(&limit.name) {
+        Some((_, hard)) if !rustix::process::geteuid().is_root() => crate::base::rlimit::within(limit, hard),
+        _ => limit,
+    }
+}
+
 /// Soft and hard limit of the caller, by the limit's lower-case name.
 pub(crate) fn limit_of_caller(name: &str) -> Option<(u64, u64)> {
     let resource = crate::base::rlimit::resource(name)?;

@@ -11,8 +11,8 @@ use crate::base::id::ContainerId;
 use crate::base::spec::Record;
 use crate::engine::start::failed;
 use crate::engine::still::{LOOK, PATIENCE};
-use crate::engine::{Engine, Error, Result, state};
-use crate::runtime::copy::{self, Content, Copying, Ids, Job, Owner, Pack, Place, Unpack};
+use crate::engine::{Engine, Error, Kind, Result, state};
+use crate::runtime::copy::{self, Content, Copying, Found, Ids, Job, Owner, Pack, Place, Unpack};
 use crate::runtime::failure::Failure;
 use crate::runtime::still::Still;
 use crate::store::volumes::VolumeRecord;
@@ -46,10 +46,11 @@ struct Standing {
 }
 
 /// A copy that has found the container's files.
+#[derive(Debug)]
 struct Begun {
     copying: Copying,
-    /// The source of a pack is one.
-    is_directory: bool,
+    /// The source of a pack.
+    source: Option<Found>,
     still: Option<Still>,
 }
 
@@ -62,6 +63,43 @@ impl Begun {
     }
 }
 
+/// Files of a container that are being packed.
+#[derive(Debug)]
+pub(crate) struct Archiving {
+    /// The archive, as it comes.
+    pub(crate) archive: File,
+    begun: Begun,
+    id: ContainerId,
+}
+
+impl Archiving {
+    /// What is packed.
+    pub(crate) fn source(&self) -> Option<&Found> {
+        self.begun.source.as_ref()
+    }
+
+    /// Waits for the end, once the archive was read.
+    ///
+    /// # Errors
+    ///
+    /// If something could not be read.
+    pub(crate) fn finish(self) -> Result<()> {
+        drop(self.archive);
+        self.begun.finish().map_err(|err| failed(err, &self.id))
+    }
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|errno| Error::system("make a pipe", std::io::Error::from(errno)))
+}
+
+/// What there is in place of an archive where nothing is copied.
+fn nothing() -> Result<OwnedFd> {
+    rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::system("open /dev/null", std::io::Error::from(errno)))
+}
+
 impl Engine {
     /// Writes all files of a container to `archive`, without what is mounted into it.
     ///
@@ -69,7 +107,7 @@ impl Engine {
     ///
     /// If the container is gone, or the archive cannot be written.
     pub(crate) fn export(&self, id: &ContainerId, archive: BorrowedFd<'_>) -> Result<()> {
-        let pack = Pack { path: "/".into(), name: "".into(), one_file_system: true };
+        let pack = Pack { path: "/".into(), name: "".into(), one_file_system: true, follow: true };
         self.begin(id, &Job::Pack(pack), archive)?.finish().map_err(|err| failed(err, id))
     }
 
@@ -79,7 +117,7 @@ impl Engine {
     ///
     /// [`NotFound`](crate::engine::Kind::NotFound); if the archive cannot be written.
     pub(crate) fn export_volume(&self, name: &str, archive: BorrowedFd<'_>) -> Result<()> {
-        let pack = Pack { path: ".".into(), name: ".".into(), one_file_system: false };
+        let pack = Pack { path: ".".into(), name: ".".into(), one_file_system: false, follow: true };
         let copying = self.begin_volume(&self.volume(name)?, Job::Pack(pack), archive)?;
         copying.begun().and_then(|_| copying.finish()).map_err(of_volume)
     }
@@ -122,8 +160,7 @@ impl Engine {
     ///
     /// If the container has ended meanwhile, or the files cannot be copied.
     pub(super) fn fill_volumes(&self, id: &ContainerId) -> Result<()> {
-        let nothing = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| Error::system("open /dev/null", std::io::Error::from(errno)))?;
+        let nothing = nothing()?;
         self.begin(id, &Job::Mount, nothing.as_fd())?.finish().map_err(|err| failed(err, id))
     }
 
@@ -146,8 +183,73 @@ impl Engine {
     ) -> Result<()> {
         let (name, content_only) = name_of(path);
         let name = if content_only { ".".into() } else { name };
-        let pack = Pack { path: path.clone(), name, one_file_system: false };
+        let pack = Pack { path: path.clone(), name, one_file_system: false, follow: true };
         self.begin(id, &Job::Pack(pack), archive)?.finish().map_err(|err| failed(err, id))
+    }
+
+    /// Looks at `path` in a container, without following a link that it ends in.
+    ///
+    /// # Errors
+    ///
+    /// Invalid if there is no such path.
+    pub(crate) fn look_into(&self, id: &ContainerId, path: &Bytes) -> Result<Found> {
+        let nothing = nothing()?;
+        let begun = self.begin(id, &Job::Look(path.clone()), nothing.as_fd())?;
+        let found = begun.source.clone();
+        begun.finish().map_err(|err| failed(err, id))?;
+        found.ok_or_else(|| Error::new(Kind::System, "nobody has looked"))
+    }
+
+    /// Has `path` of a container packed, itself if it is a link.
+    ///
+    /// # Errors
+    ///
+    /// Invalid if there is no such path.
+    pub(crate) fn begin_archive(&self, id: &ContainerId, path: &Bytes) -> Result<Archiving> {
+        let (name, content_only) = name_of(path);
+        let name = if content_only { ".".into() } else { name };
+        self.archiving(id, Pack { path: path.clone(), name, one_file_system: false, follow: false })
+    }
+
+    /// Has all files of a container packed, as [`export`](Self::export) does.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) fn begin_export(&self, id: &ContainerId) -> Result<Archiving> {
+        self.archiving(id, Pack { path: "/".into(), name: "".into(), one_file_system: true, follow: true })
+    }
+
+    fn archiving(&self, id: &ContainerId, pack: Pack) -> Result<Archiving> {
+        let (read, write) = pipe()?;
+        let begun = self.begin(id, &Job::Pack(pack), write.as_fd())?;
+        Ok(Archiving { archive: File::from(read), begun, id: id.clone() })
+    }
+
+    /// As [`copy_from_archive`](Self::copy_from_archive), of what `feed` writes.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) fn copy_from_feed(
+        &self,
+        id: &ContainerId,
+        path: &Bytes,
+        how: Copy,
+        feed: impl FnOnce(&mut File) -> std::io::Result<()>,
+    ) -> Result<()> {
+        let job = how.unpack(path, "".into(), Content::Stream, &self.container_spec(id)?.process.user);
+        let (read, write) = pipe()?;
+        let begun = self.begin(id, &Job::Unpack(job), read.as_fd())?;
+        drop(read);
+        let fed = {
+            let _heard =
+                BrokenPipesAreErrors::begin().map_err(|err| Error::system("ignore a signal", err))?;
+            feed(&mut File::from(write))
+        };
+        // A reader that gave up knows why better than the writer whose pipe broke.
+        begun.finish().map_err(|err| failed(err, id))?;
+        fed.map_err(|err| Error::system("read the archive", err))
     }
 
     /// Unpacks the tar archive `archive` into the directory `path` of a container.
@@ -172,17 +274,17 @@ impl Engine {
     ///
     /// If the source is not there, or the target cannot be meant or written.
     pub(crate) fn copy(&self, from: &End, to: &End, how: Copy) -> Result<()> {
-        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-            .map_err(|errno| Error::system("make a pipe", std::io::Error::from(errno)))?;
+        let (read, write) = pipe()?;
         match (from, to) {
             (End::Host(path), End::Container(id, target)) => {
                 self.copy_in(path, id, target, how, (read, write))
             }
             (End::Container(id, path), target) => {
-                let pack = Pack { path: path.clone(), name: ".".into(), one_file_system: false };
+                let pack =
+                    Pack { path: path.clone(), name: ".".into(), one_file_system: false, follow: true };
                 let packing = self.begin(id, &Job::Pack(pack), write.as_fd())?;
                 drop(write);
-                let content = content_of(packing.is_directory, path);
+                let content = content_of(packing.source.as_ref().is_some_and(Found::is_directory), path);
                 let name = name_of(path).0;
                 let landed = match target {
                     End::Host(target) => {
@@ -253,7 +355,7 @@ impl Engine {
             let begun = copy::start(&self.caller(), store, place, record.as_ref(), job.clone(), archive)
                 .and_then(|copying| Ok((copying.begun()?, copying)));
             match begun {
-                Ok((is_directory, copying)) => return Ok(Begun { copying, is_directory, still }),
+                Ok((source, copying)) => return Ok(Begun { copying, source, still }),
                 Err(_)
                     if record.as_ref().is_some_and(|record| !state::goes_on(record))
                         && Instant::now() < deadline =>

@@ -470,6 +470,18 @@ fn check_sources(spec: &ContainerSpec) -> Result<()> {
     Ok(())
 }
 
+/// As docker has it: what a container shall have of the host and is not there becomes a directory.
+///
+/// # Errors
+///
+/// If it cannot be made.
+pub(crate) fn make_source(path: &Path) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(path).map_err(|err| Error::system(format!("mkdir {}", path.display()), err))
+}
+
 fn check_exists(path: &Path) -> Result<()> {
     rustix::fs::stat(path).map(drop).map_err(|errno| {
         let mut err = Error::system(format!("statfs {}", path.display()), std::io::Error::from(errno));

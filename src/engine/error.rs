@@ -61,6 +61,11 @@ impl Error {
         Self::new(Kind::Invalid, message)
     }
 
+    /// The error for what only cgroup v1 could do.
+    pub(crate) fn needs_cgroup_v1(what: &str) -> Self {
+        Self::new(Kind::Unsupported, format!("{what} needs cgroup v1: version 2 has no such limit"))
+    }
+
     /// The error for something of the system that failed while `message` was tried.
     pub(crate) fn system(
         message: impl Into<String>,

@@ -42,6 +42,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) command: Vec<Bytes>,
     /// Replaces the image's entrypoint; `Some` of nothing removes it.
     pub(crate) entrypoint: Option<Vec<Bytes>>,
+    /// The image's command counts although its entrypoint is replaced.
+    pub(crate) keep_command: bool,
     pub(crate) name: Option<String>,
     /// Remove the container that has this name.
     pub(crate) replace: bool,

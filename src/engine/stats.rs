@@ -30,6 +30,22 @@ pub(crate) struct Sample {
     /// Read and written; `None` where nobody counts.
     pub(crate) block_bytes: Option<(u64, u64)>,
     pub(crate) pids: u64,
+    /// How many there may be, if that is limited.
+    pub(crate) pids_limit: Option<u64>,
+    /// What the page cache could give back at once; not in `memory_bytes`.
+    pub(crate) inactive_file_bytes: u64,
+    /// Periods of the CPU quota, those in which it was used up, and µs of waiting for the next.
+    pub(crate) throttled: (u64, u64, u64),
+    /// Its own networks' interfaces.
+    pub(crate) interfaces: Vec<Interface>,
+}
+
+/// What has passed an interface: bytes, packets, errors, dropped packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Interface {
+    pub(crate) name: String,
+    pub(crate) received: [u64; 4],
+    pub(crate) sent: [u64; 4],
 }
 
 impl Engine {
@@ -90,6 +106,10 @@ impl Sample {
             network_bytes: None,
             block_bytes: None,
             pids: 0,
+            pids_limit: None,
+            inactive_file_bytes: 0,
+            throttled: (0, 0, 0),
+            interfaces: Vec::new(),
         }
     }
 
@@ -108,6 +128,7 @@ impl Sample {
         };
         let own_network =
             matches!(container.summary.network.mode, NetworkMode::Bridge(_) | NetworkMode::None);
+        let interfaces = if own_network { interfaces_of(record.pid) } else { Vec::new() };
         Self {
             is_up: true,
             started: record.started,
@@ -117,9 +138,13 @@ impl Sample {
                 .memory_bytes
                 .unwrap_or_else(|| looked.iter().map(|process| process.resident_bytes).sum()),
             memory_limit_bytes: counted.memory_limit_bytes.map_or(memory, |limit| limit.min(memory)),
-            network_bytes: own_network.then(|| network(record.pid)),
+            network_bytes: own_network.then(|| sum(&interfaces)),
             block_bytes: counted.read_bytes.zip(counted.written_bytes),
             pids: counted.pids.unwrap_or_else(|| looked.iter().map(|process| process.threads).sum()),
+            pids_limit: counted.pids_limit,
+            inactive_file_bytes: counted.inactive_file_bytes.unwrap_or(0),
+            throttled: counted.throttled.unwrap_or_default(),
+            interfaces,
             ..Self::idle(container, at, memory)
         }
     }
@@ -141,13 +166,41 @@ impl Sample {
     }
 }
 
-/// Bytes received and sent by all interfaces but loopback in the network namespace of `pid`.
-fn network(pid: i32) -> (u64, u64) {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default();
-    let counters = text.lines().filter_map(|line| {
+/// All interfaces but loopback in the network namespace of `pid`.
+fn interfaces_of(pid: i32) -> Vec<Interface> {
+    interfaces(&std::fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default())
+}
+
+/// The same, of the text of `/proc/PID/net/dev`.
+fn interfaces(text: &str) -> Vec<Interface> {
+    let each = text.lines().filter_map(|line| {
         let (name, numbers) = line.split_once(':')?;
         let numbers: Vec<u64> = numbers.split_ascii_whitespace().filter_map(|n| n.parse().ok()).collect();
-        (name.trim() != "lo").then_some((*numbers.first()?, *numbers.get(8)?))
+        let received = numbers.get(..4)?.try_into().ok()?;
+        let sent = numbers.get(8..12)?.try_into().ok()?;
+        let name = name.trim();
+        (name != "lo").then(|| Interface { name: name.to_owned(), received, sent })
     });
-    counters.fold((0, 0), |sum, (received, sent)| (sum.0 + received, sum.1 + sent))
+    each.collect()
+}
+
+/// Bytes received and sent.
+fn sum(interfaces: &[Interface]) -> (u64, u64) {
+    interfaces.iter().fold((0, 0), |sum, each| (sum.0 + each.received[0], sum.1 + each.sent[0]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_interfaces() {
+        let text = "Inter-|   Receive                                                |  Transmit\n\
+                    \x20face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop\n\
+                    \x20   lo:  100       1    0    0    0     0          0         0      100       1    0    0 0 0 0 0\n\
+                    \x20 eth0: 1000      10    1    2    0     0          0         0     2000      20    3    4 0 0 0 0\n";
+        let eth0 = Interface { name: "eth0".to_owned(), received: [1000, 10, 1, 2], sent: [2000, 20, 3, 4] };
+        assert_eq!(interfaces(text), [eth0]);
+        assert_eq!(sum(&interfaces(text)), (1000, 2000));
+    }
 }

@@ -107,6 +107,19 @@ impl Engine {
         Ok(table(&columns, &records))
     }
 
+    /// The processes of a running container as ps(1) of the host shows them: a heading, then a row for each, with what
+    /// follows its last column in that.
+    ///
+    /// # Errors
+    ///
+    /// Conflict if it does not run; Invalid for words that ps does not know.
+    pub(crate) fn ps(&self, id: &ContainerId, words: &[String]) -> Result<Vec<Vec<String>>> {
+        let unknown = Error::invalid(format!("ps: {}: unknown options", words.join(" ")));
+        let (heading, lines) = ps_lines(&self.processes(id)?, words, unknown)?;
+        let columns = heading.split_ascii_whitespace().count();
+        Ok([heading].iter().chain(&lines).map(|line| cells(line, columns)).collect())
+    }
+
     /// The processes of a running container in the host's numbers.
     ///
     /// # Errors
@@ -126,6 +139,41 @@ impl Engine {
             Error::new(Kind::Conflict, "top can only be used on running containers: container state improper")
         })
     }
+}
+
+/// Runs ps(1), and gives the heading and the lines of these processes, as docker does. `unknown` is the error if it does not
+/// know `words`.
+///
+/// # Errors
+///
+/// That one; Invalid if ps does not show which process it is.
+pub(crate) fn ps_lines(pids: &[i32], words: &[String], unknown: Error) -> Result<(String, Vec<String>)> {
+    let words: Vec<&str> = words.iter().flat_map(|word| word.split_ascii_whitespace()).collect();
+    let Ok(output) = std::process::Command::new("ps").args(&words).output() else {
+        return Err(unknown.hint("for options of ps(1), install ps (procps)"));
+    };
+    if !output.status.success() {
+        return Err(unknown);
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut lines = text.lines();
+    let heading = lines.next().unwrap_or_default();
+    let Some(column) = heading.split_ascii_whitespace().position(|word| word == "PID") else {
+        return Err(Error::invalid("ps has to show the column PID: leave it in the options"));
+    };
+    let is_one = |line: &&str| {
+        let pid = line.split_ascii_whitespace().nth(column).and_then(|word| word.parse().ok());
+        pid.is_some_and(|pid| pids.contains(&pid))
+    };
+    Ok((heading.to_owned(), lines.filter(is_one).map(str::to_owned).collect()))
+}
+
+/// The first words of a line, and what follows them in the last one.
+fn cells(line: &str, columns: usize) -> Vec<String> {
+    let mut words = line.split_ascii_whitespace();
+    let mut cells: Vec<String> = words.by_ref().take(columns.saturating_sub(1)).map(str::to_owned).collect();
+    cells.push(words.collect::<Vec<_>>().join(" "));
+    cells
 }
 
 /// A heading, then a row for each process; one that is of several containers is the first one's.

@@ -147,14 +147,11 @@ pub(crate) fn read_response(from: &mut BufReader<UnixStream>, method: &str) -> R
     }
     if response.header("transfer-encoding") == Some("chunked") {
         loop {
-            let line = read_line(from);
-            let size = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("{line:?} is no size"));
-            let mut chunk = vec![0; size + 2];
-            from.read_exact(&mut chunk).expect("read a chunk");
-            response.body.extend_from_slice(&chunk[..size]);
-            if size == 0 {
+            let chunk = read_chunk(from);
+            if chunk.is_empty() {
                 return response;
             }
+            response.body.extend_from_slice(&chunk);
         }
     }
     match response.header("content-length").map(|length| length.parse().expect("a number")) {
@@ -165,6 +162,17 @@ pub(crate) fn read_response(from: &mut BufReader<UnixStream>, method: &str) -> R
         None => drop(from.read_to_end(&mut response.body).expect("read the body")),
     }
     response
+}
+
+/// Reads one chunk of an answer's body; the last one is empty.
+#[track_caller]
+pub(crate) fn read_chunk(from: &mut BufReader<UnixStream>) -> Vec<u8> {
+    let line = read_line(from);
+    let size = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("{line:?} is no size"));
+    let mut chunk = vec![0; size + 2];
+    from.read_exact(&mut chunk).expect("read a chunk");
+    chunk.truncate(size);
+    chunk
 }
 
 /// Reads status and headers of an answer, and nothing of what follows.

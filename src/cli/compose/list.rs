@@ -8,14 +8,15 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::base::{image_ref, size, time};
-use crate::cli::compose::{open, ports};
+use crate::cli::compose::open;
 use crate::cli::format::table::Table;
 use crate::cli::format::{self, Shape};
-use crate::cli::ps::{self, dockers};
+use crate::cli::ps;
 use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
 use crate::compose::observe;
 use crate::compose::project::{Project, label};
+use crate::documents::{listing, ports};
 use crate::engine::Error;
 use crate::engine::list::Container;
 
@@ -104,7 +105,7 @@ pub(crate) fn ps(session: &mut Session<'_>, args: PsArgs) -> anyhow::Result<()> 
             let Some(actual) = observe::actual(container) else { return false };
             let is_named = args.names.is_empty() || args.names.contains(&actual.service);
             let is_known = args.orphans || project.service(&actual.service).is_ok();
-            let state = observe::state(container);
+            let state = listing::state(container);
             let is_wanted = match statuses.is_empty() {
                 true => args.all || actual.running && !actual.one_off,
                 false => statuses.iter().any(|status| status == state),
@@ -162,7 +163,7 @@ fn row(container: &Container, project: &Project, now: Timestamp, no_trunc: bool)
     let code = container.status.exit_code();
     let ports = ports::of(container);
     json!({
-        "Command": dockers::short_command(container, no_trunc),
+        "Command": listing::short_command(container, no_trunc),
         "CreatedAt": time::go_string(container.summary.created, &jiff::tz::TimeZone::system()),
         "ExitCode": code,
         "Health": container.health.map_or("", |health| health.word()),
@@ -180,8 +181,8 @@ fn row(container: &Container, project: &Project, now: Timestamp, no_trunc: bool)
         "RunningFor": time::human_ago(container.summary.created, now),
         "Service": labels.get(label::SERVICE),
         "Size": "0B",
-        "State": observe::state(container),
-        "Status": dockers::status(container, now),
+        "State": listing::state(container),
+        "Status": listing::status(container, now),
     })
 }
 
@@ -211,7 +212,7 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
         let labels = &container.summary.labels;
         let Some(name) = labels.get(label::PROJECT) else { continue };
         let (states, files) = projects.entry(name.clone()).or_default();
-        *states.entry(observe::state(&container)).or_default() += 1;
+        *states.entry(listing::state(&container)).or_default() += 1;
         *files = labels.get(label::CONFIG_FILES).cloned().unwrap_or_default();
     }
     let mut patterns = Vec::new();

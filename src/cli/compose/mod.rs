@@ -11,7 +11,6 @@ pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod look;
 mod open;
-pub(in crate::cli) mod ports;
 pub(crate) mod project;
 pub(crate) mod publish;
 pub(crate) mod take;

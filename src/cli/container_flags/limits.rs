@@ -5,7 +5,7 @@ use clap::Args;
 use crate::base::limits::{self, Cgroup, CgroupMode};
 use crate::base::rlimit::{self, Ulimit};
 use crate::base::spec::Rlimit;
-use crate::cli::resource_flags::{ResourceFlags, needs_version_1};
+use crate::cli::resource_flags::ResourceFlags;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Error, Result, config};
 
@@ -63,7 +63,7 @@ impl LimitFlags {
     /// The cgroup asked for.
     fn cgroup(&self) -> Result<Cgroup> {
         if self.oom_kill_disable {
-            return Err(needs_version_1("--oom-kill-disable"));
+            return Err(Error::needs_cgroup_v1("--oom-kill-disable"));
         }
         let mut limits = self.resources.limits()?;
         for text in &self.cgroup_conf {
@@ -99,10 +99,7 @@ fn ulimits(texts: &[String]) -> Result<Vec<Rlimit>> {
             }
             Ulimit::Limit(limit) => {
                 limits.retain(|known| known.name != limit.name);
-                limits.push(match config::limit_of_caller(&limit.name) {
-                    Some((_, hard)) if !rustix::process::geteuid().is_root() => rlimit::within(limit, hard),
-                    _ => limit,
-                });
+                limits.push(config::as_far_as_the_caller_may(limit));
             }
         }
     }

@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 use crate::cli::build::BUILDX;
 use crate::compose::project::COMPATIBLE;
 use crate::documents::add;
-use crate::engine::events::dockers_word;
 
 /// `docker ps --format json`: its fields.
 pub(crate) const CONTAINER: &[&str] = &[
@@ -95,14 +94,6 @@ pub(crate) fn volume(row: &mut Value) {
     add(row, Value::Object(Map::from_iter(fields)));
 }
 
-/// What `docker events --format json` prints, out of what a template sees.
-pub(crate) fn event_document(row: &Value) -> Value {
-    json!({
-        "status": row["Action"], "id": row["ID"], "from": row["From"], "Type": row["Type"], "Action": row["Action"],
-        "Actor": row["Actor"], "scope": row["Scope"], "time": row["Time"], "timeNano": row["TimeNano"],
-    })
-}
-
 fn flat(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
@@ -162,26 +153,6 @@ pub(crate) fn hit(row: &mut Value) {
     row["StarCount"] = row["Stars"].clone();
     row["IsOfficial"] = is_set(&row["Official"]);
     row["IsAutomated"] = is_set(&row["Automated"]);
-}
-
-/// Adds `docker events`' fields to an event.
-pub(crate) fn event(row: &mut Value) {
-    let text = |field: &str| row[field].as_str().unwrap_or_default();
-    let action = dockers_word(text("Type"), text("Status"));
-    let mut attributes = row["Attributes"].as_object().cloned().unwrap_or_default();
-    for (key, field) in [("name", "Name"), ("image", "Image")] {
-        if row[field].as_str().is_some_and(|text| !text.is_empty()) {
-            attributes.insert(key.to_owned(), row[field].clone());
-        }
-    }
-    if let Some(code) = row["ContainerExitCode"].as_i64() {
-        attributes.insert("exitCode".to_owned(), code.to_string().into());
-    }
-    let health =
-        row["HealthStatus"].as_str().filter(|health| !health.is_empty() && action == "health_status");
-    let action = health.map_or_else(|| action.to_owned(), |health| format!("{action}: {health}"));
-    let actor = json!({"ID": row["ID"], "Attributes": attributes});
-    add(row, json!({"Action": action, "Actor": actor, "From": row["Image"], "Scope": "local"}));
 }
 
 #[cfg(test)]

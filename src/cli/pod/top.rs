@@ -35,7 +35,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: TopArgs) -> anyhow::Result<()
             // Those of containers that do not run are none.
             let pids: Vec<i32> =
                 members.iter().flat_map(|id| engine.processes(id).unwrap_or_default()).collect();
-            top::ps(session, &pids, &words, err)
+            top::print_lines(session, &pids, &words, err)
         }
         rows => top::print(session, rows?),
     }

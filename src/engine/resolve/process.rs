@@ -66,7 +66,7 @@ pub(super) fn words(request: &ContainerRequest, defaults: &ContainerDefaults) ->
     let entrypoint = request.entrypoint.clone().unwrap_or_else(|| bytes(of_image));
     let command = if !request.command.is_empty() {
         request.command.clone()
-    } else if request.entrypoint.is_some() {
+    } else if request.entrypoint.is_some() && !request.keep_command {
         Vec::new()
     } else {
         bytes(&defaults.cmd)

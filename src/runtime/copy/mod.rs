@@ -22,7 +22,7 @@ use std::io::{self, BufWriter, Read, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::base::bytes::Bytes;
@@ -70,6 +70,27 @@ pub(crate) struct Pack {
     pub(crate) name: Bytes,
     /// Leave out what is mounted into the root: what lies below a mount comes along in its place.
     pub(crate) one_file_system: bool,
+    /// A link that the path ends in is followed, and not packed itself.
+    pub(crate) follow: bool,
+}
+
+/// What a path leads to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Found {
+    /// As stat(2) has it, with the kind of the file.
+    pub(crate) mode: u32,
+    /// In bytes.
+    pub(crate) size: i64,
+    /// Seconds and nanoseconds since 1970.
+    pub(crate) mtime: (i64, i64),
+    /// Of a link that was not followed: where it leads.
+    pub(crate) link: Bytes,
+}
+
+impl Found {
+    pub(crate) fn is_directory(&self) -> bool {
+        FileType::from_raw_mode(self.mode) == FileType::Directory
+    }
 }
 
 /// What is in an archive.
@@ -117,6 +138,8 @@ pub(crate) struct Unpack {
 pub(crate) enum Job {
     Pack(Pack),
     Unpack(Unpack),
+    /// Nothing but to look at a path, without following a link that it ends in.
+    Look(Bytes),
     /// Nothing but to find the files, by which the volumes of a container that has never run are filled.
     Mount,
 }
@@ -132,10 +155,8 @@ struct CopyOrder {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum CopyReport {
-    /// `is_directory`: so is the source of a pack.
-    Begun {
-        is_directory: bool,
-    },
+    /// With the source of a pack.
+    Begun(Option<Found>),
     Done,
     Failed(Failure),
 }
@@ -145,15 +166,15 @@ enum CopyReport {
 pub(crate) struct Copying(Child);
 
 impl Copying {
-    /// Waits until it begins; for a pack, tells whether the source is a directory. Nothing of the archive was read or
+    /// Waits until it begins; for a pack, tells what the source is. Nothing of the archive was read or
     /// written before.
     ///
     /// # Errors
     ///
     /// If the container has ended; if the source is not there or may not be read.
-    pub(crate) fn begun(&self) -> Result<bool> {
+    pub(crate) fn begun(&self) -> Result<Option<Found>> {
         match self.0.receive::<CopyReport>().map_err(|err| launch::stage_failure(&err))?.0 {
-            CopyReport::Begun { is_directory } => Ok(is_directory),
+            CopyReport::Begun(found) => Ok(found),
             CopyReport::Failed(failure) => Err(failure),
             CopyReport::Done => Err(Failure::new(FailureKind::System, "a copy ended before it began")),
         }
@@ -167,7 +188,7 @@ impl Copying {
     pub(crate) fn finish(self) -> Result<()> {
         loop {
             match self.0.receive::<CopyReport>().map_err(|err| launch::stage_failure(&err))?.0 {
-                CopyReport::Begun { .. } => {}
+                CopyReport::Begun(_) => {}
                 CopyReport::Failed(failure) => return Err(failure),
                 CopyReport::Done => {
                     return self.0.wait().map_err(|err| Failure::errno("wait for a copy", err));
@@ -216,7 +237,7 @@ pub(crate) fn start(
 /// If something cannot be read, or the archive not be written.
 pub(crate) fn pack_here(path: &Bytes, archive: File, ids: pack::Ids) -> Result<()> {
     let root = root::host()?;
-    let source = open_source(&root, path)?;
+    let source = open_source(&root, path, true)?;
     pack::pack(source, path.as_bytes(), b".", false, ids, BufWriter::with_capacity(64 << 10, archive))
 }
 
@@ -290,20 +311,20 @@ fn carry_out(order: CopyOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) -> 
     };
     let alone = matches!(&order.job, Job::Pack(Pack { one_file_system: true, .. }));
     let root = root::open(order.place, descriptors.next(), alone)?;
-    let begin = |is_directory| {
-        wire::send(command.as_fd(), &CopyReport::Begun { is_directory }, &[])
+    let begin = |found| {
+        wire::send(command.as_fd(), &CopyReport::Begun(found), &[])
             .map_err(|err| Failure::system("report", &err))
     };
     match order.job {
         Job::Pack(job) => {
-            let source = open_source(&root, &job.path)?;
-            begin(source.is_directory)?;
+            let source = open_source(&root, &job.path, job.follow)?;
+            begin(Some(source.found.clone()))?;
             let ids = id_maps.map_or(Ids::Same, |(uids, gids)| Ids::Inside { uids, gids });
             let archive = BufWriter::with_capacity(64 << 10, File::from(archive));
             pack::pack(source, job.path.as_bytes(), job.name.as_bytes(), job.one_file_system, ids, archive)
         }
         Job::Unpack(job) => {
-            begin(false)?;
+            begin(None)?;
             let owner = match &job.owner {
                 Owner::Archive => unpack::Owning::Archive(id_maps),
                 Owner::Caller => unpack::Owning::Caller,
@@ -311,7 +332,8 @@ fn carry_out(order: CopyOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) -> 
             };
             unpack(&root, &job, owner, File::from(archive))
         }
-        Job::Mount => begin(false),
+        Job::Look(path) => begin(Some(open_source(&root, &path, false)?.found)),
+        Job::Mount => begin(None),
     }
 }
 
@@ -343,28 +365,44 @@ fn unpack(root: &RootDir, job: &Unpack, owner: unpack::Owning, archive: impl Rea
 struct Source {
     /// A descriptor that can be read: a directory or a regular file; else O_PATH.
     fd: OwnedFd,
-    is_directory: bool,
+    found: Found,
 }
 
-/// Opens a source: links are followed, within the root.
-fn open_source(root: &RootDir, path: &Bytes) -> Result<Source> {
+/// Opens a source: links are followed, within the root; one that the path ends in only with `follow`.
+fn open_source(root: &RootDir, path: &Bytes, follow: bool) -> Result<Source> {
     let failed = |err: io::Error| {
         let kind =
             if err.kind() == io::ErrorKind::NotFound { FailureKind::Invalid } else { FailureKind::System };
         let shown = crate::runtime::rootfs::shown(path.as_bytes());
         Failure { kind, ..Failure::errno(format!("{shown:?} could not be found"), err) }
     };
-    let found = root.open(path.as_bytes(), OFlags::PATH).map_err(failed)?;
-    let stat = rustix::fs::fstat(&found).map_err(|errno| failed(errno.into()))?;
-    let is_directory = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
-        rustix::fs::FileType::Directory => root.open(path.as_bytes(), flags | OFlags::DIRECTORY),
-        // Opened again, it may be something else by now; packing looks at what it has.
-        rustix::fs::FileType::RegularFile => root.open(path.as_bytes(), flags),
-        _ => Ok(found),
+    let last = if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let at = root.open(path.as_bytes(), OFlags::PATH | last).map_err(failed)?;
+    let stat = rustix::fs::fstat(&at).map_err(|errno| failed(errno.into()))?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    let link = match kind {
+        FileType::Symlink => link_of(&at).map_err(failed)?,
+        _ => Bytes::default(),
     };
-    Ok(Source { fd: fd.map_err(failed)?, is_directory })
+    let found = Found {
+        mode: stat.st_mode,
+        size: stat.st_size,
+        mtime: (stat.st_mtime, stat.st_mtime_nsec as i64),
+        link,
+    };
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | last;
+    let fd = match kind {
+        FileType::Directory => root.open(path.as_bytes(), flags | OFlags::DIRECTORY),
+        // Opened again, it may be something else by now; packing looks at what it has.
+        FileType::RegularFile => root.open(path.as_bytes(), flags),
+        _ => Ok(at),
+    };
+    Ok(Source { fd: fd.map_err(failed)?, found })
+}
+
+/// Where a link leads that was opened itself.
+fn link_of(link: &OwnedFd) -> io::Result<Bytes> {
+    Ok(Bytes::from(rustix::fs::readlinkat(link, "", Vec::new())?.as_bytes()))
 }
 
 /// Flushes what was packed.

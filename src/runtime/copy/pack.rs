@@ -50,10 +50,11 @@ pub(super) fn pack(
 ) -> Result<()> {
     let mut packer = Packer { out, ids, one_file_system, linked: HashMap::new(), shown: shown.to_vec() };
     let stat = fs::stat(&source.fd).map_err(|err| packer.failed(b"", err))?;
-    if source.is_directory {
+    let link = Some(source.found.link.as_bytes()).filter(|link| !link.is_empty());
+    if source.found.is_directory() {
         packer.directory(&source.fd, &stat, name, true)?;
     } else {
-        packer.other(&source.fd, &stat, name, None)?;
+        packer.other(&source.fd, &stat, name, link)?;
     }
     super::finish(packer.out)
 }

@@ -1,4 +1,4 @@
-//! What docker's listings of containers say otherwise than podman's: `docker ps`, and Compose's tables.
+//! What listings of containers say: state and health in words, and what docker's say otherwise than podman's.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,9 @@ use crate::base::digest::Digest;
 use crate::base::image_ref::NameRule;
 use crate::base::spec::{MountKind, NetworkMode};
 use crate::base::time;
+use crate::documents::network::names;
 use crate::engine::list::Container;
+use crate::engine::state::Phase;
 use crate::engine::{Engine, Result};
 
 /// The images that names mean now.
@@ -25,7 +27,7 @@ impl Named {
     }
 
     /// The image of a container as it was typed; its ID where that name means another one by now.
-    pub(super) fn image(&self, container: &Container, no_trunc: bool) -> String {
+    pub(crate) fn image(&self, container: &Container, no_trunc: bool) -> String {
         let summary = &container.summary;
         let Some(image) = &summary.image else { return String::new() };
         let id = || if no_trunc { image.id.to_string() } else { image.id.hex()[..12].to_owned() };
@@ -78,6 +80,29 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
     }
 }
 
+/// The state in podman's words: `Up 2 seconds`, `Exited (0) 3 minutes ago`, `Created`.
+pub(crate) fn podmans_status(container: &Container, now: Timestamp) -> String {
+    let record = container.status.record.as_ref();
+    if container.status.paused {
+        return "Paused".to_owned();
+    }
+    match container.status.phase {
+        Phase::Created => "Created".to_owned(),
+        Phase::Starting | Phase::Initialized => "Initialized".to_owned(),
+        phase @ (Phase::Up | Phase::Unmonitored) => {
+            let since = record.map_or(now, |record| record.started);
+            let lost = if phase == Phase::Unmonitored { " (unmonitored)" } else { "" };
+            let health = container.health.map_or(String::new(), |health| format!(" ({})", health.word()));
+            format!("Up {}{health}{lost}", time::human(now.duration_since(since)))
+        }
+        Phase::Ending(code) | Phase::Exited(code) => match record.and_then(|record| record.ended.as_ref()) {
+            Some(end) => format!("Exited ({code}) {}", time::human_ago(end.at, now)),
+            // Lost with the machine or its monitor: nobody knows when.
+            None => format!("Exited ({code})"),
+        },
+    }
+}
+
 /// The state in Docker's words: one that is paused is up all the same.
 pub(crate) fn status(container: &Container, now: Timestamp) -> String {
     let ended = container.status.record.as_ref().and_then(|record| record.ended.as_ref());
@@ -85,7 +110,7 @@ pub(crate) fn status(container: &Container, now: Timestamp) -> String {
         return format!("Restarting ({}) {}", end.exit_code, time::human_ago(end.at, now));
     }
     if !container.status.paused {
-        let status = super::status(container, now);
+        let status = podmans_status(container, now);
         return if status == "Initialized" {
             "Created".to_owned()
         } else {
@@ -96,20 +121,30 @@ pub(crate) fn status(container: &Container, now: Timestamp) -> String {
     format!("Up {} (Paused)", time::human(now.duration_since(since)))
 }
 
+/// The state in one word, as Docker has it.
+pub(crate) fn state(container: &Container) -> &'static str {
+    match container.status.phase {
+        _ if container.status.paused => "paused",
+        _ if container.will_restart() => "restarting",
+        Phase::Starting | Phase::Initialized => "created",
+        phase => phase.word(),
+    }
+}
+
 /// Its networks; those that are none are called by their mode.
-pub(super) fn networks(container: &Container) -> Vec<String> {
+pub(crate) fn networks(container: &Container) -> Vec<String> {
     match container.summary.network.mode {
         NetworkMode::None => vec!["none".to_owned()],
         NetworkMode::Host => vec!["host".to_owned()],
         _ => {
             let names = container.network_names();
-            names.iter().map(|name| crate::documents::network::names::name(name).to_owned()).collect()
+            names.iter().map(|name| names::name(name).to_owned()).collect()
         }
     }
 }
 
 /// The volumes and places of the host that it uses.
-pub(super) fn mounts(container: &Container, no_trunc: bool) -> String {
+pub(crate) fn mounts(container: &Container, no_trunc: bool) -> String {
     let source = |kind: &MountKind| match kind {
         MountKind::Volume { name, .. } => Some(name.clone()),
         MountKind::Bind { source, .. } => Some(source.display().to_string()),

@@ -1,4 +1,4 @@
-//! Ports of a container as docker compose lists them.
+//! Ports of a container as docker and docker compose list them.
 //!
 //! ```text
 //! 3000/tcp, 0.0.0.0:9100-9102->9100-9102/tcp, 0.0.0.0:8080->80/tcp
@@ -11,19 +11,19 @@ use crate::engine::list::Container;
 
 /// One port of a container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::cli) struct Port {
+pub(crate) struct Port {
     /// Inside.
-    pub(in crate::cli) private: u16,
+    pub(crate) private: u16,
     /// The host's address; empty if it is not published.
-    pub(in crate::cli) ip: String,
+    pub(crate) ip: String,
     /// The host's port; 0 if it is not published.
-    pub(in crate::cli) public: u16,
-    pub(in crate::cli) protocol: String,
+    pub(crate) public: u16,
+    pub(crate) protocol: String,
 }
 
 impl Port {
     /// `0.0.0.0:8080`, `[::]:8080`.
-    pub(in crate::cli) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         if self.ip.contains(':') {
             format!("[{}]:{}", self.ip, self.public)
         } else {
@@ -33,7 +33,7 @@ impl Port {
 }
 
 /// The ports of a container, those inside in their order. One that does not run has none.
-pub(in crate::cli) fn of(container: &Container) -> Vec<Port> {
+pub(crate) fn of(container: &Container) -> Vec<Port> {
     if !container.status.phase.is_running() {
         return Vec::new();
     }
@@ -60,7 +60,7 @@ pub(in crate::cli) fn of(container: &Container) -> Vec<Port> {
 
 /// The ports in one line. Rows of them are one: of those that are only exposed, and of those that have the same number
 /// outside; the others stand for themselves, at the end.
-pub(in crate::cli) fn text(ports: &[Port]) -> String {
+pub(crate) fn text(ports: &[Port]) -> String {
     let mut rows: Vec<(&Port, u16)> = Vec::new();
     let mut open: Vec<(&Port, u16)> = Vec::new();
     let mut single: Vec<String> = Vec::new();
@@ -90,7 +90,7 @@ pub(in crate::cli) fn text(ports: &[Port]) -> String {
 }
 
 /// Each port by itself, as JSON; null if there are none.
-pub(in crate::cli) fn document(ports: &[Port]) -> Value {
+pub(crate) fn document(ports: &[Port]) -> Value {
     let port = |port: &Port| {
         json!({
             "URL": port.ip,
