@@ -102,7 +102,7 @@ fn a_containers_life_through_dockers_client() {
         "ready" => Ok(()),
         other => Err(other.to_owned()),
     });
-    assert_eq!(docker.ok("exec web printenv A"), "b");
+    assert_eq!(docker.ok("exec web sh -c 'echo $A'"), "b");
     assert_eq!(docker.run("exec web sh -c 'exit 4'").code, 4);
     assert_eq!(docker.command("exec -i web cat").stdin("typed").run().ok(), "typed");
     docker.ok("exec -d web touch /data/later");

@@ -21,6 +21,7 @@ mod named;
 mod networks;
 pub(crate) mod route;
 mod system;
+mod usage;
 mod volumes;
 mod wait;
 

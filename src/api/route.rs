@@ -4,7 +4,9 @@ use super::containers::{archive, create, lifecycle, list, stats};
 use super::fault::Fault;
 use super::http::exchange::{Answer, Exchange, Handler};
 use super::http::head::decoded;
-use super::{LATEST, OLDEST, attach, build, events, exec, images, logs, networks, system, volumes, wait};
+use super::{
+    LATEST, OLDEST, attach, build, events, exec, images, logs, networks, system, usage, volumes, wait,
+};
 
 /// A method, a pattern, and who answers. `{}` stands for one segment of the path, `{*}` for one or more.
 type Route = (&'static str, &'static str, Handler);
@@ -14,6 +16,7 @@ const ROUTES: &[Route] = &[
     ("GET", "/_ping", system::ping),
     ("HEAD", "/_ping", system::ping),
     ("GET", "/version", system::version),
+    ("GET", "/system/df", usage::usage),
     ("GET", "/info", system::info),
     ("GET", "/plugins", system::plugins),
     ("GET", "/swarm", system::swarm),

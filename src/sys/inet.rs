@@ -24,7 +24,8 @@ pub(crate) fn set_option(socket: impl AsFd, level: c_int, name: c_int, value: c_
     if ret == 0 { Ok(()) } else { Err(last_error()) }
 }
 
-/// Bytes that were sent on a TCP socket and that its peer has not acknowledged yet (tcp(7), `SIOCOUTQ`).
+/// Bytes that were sent on a TCP socket and that its peer has not acknowledged yet (tcp(7), `SIOCOUTQ`); on a Unix socket
+/// 0 once the peer has read everything.
 pub(crate) fn unacknowledged(socket: impl AsFd) -> Result<usize, Errno> {
     let mut bytes: c_int = 0;
     // SAFETY: the kernel writes one c_int to the address of `bytes`, which lives until the call returns; the descriptor

@@ -29,13 +29,23 @@ pub(crate) fn list(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let filters = exchange.filters_of(filter::CONTAINER)?;
     let query = Query { all: exchange.flag("all"), last, filters, connections: true };
     let found = engine.containers(&query)?;
-    let (named, now, size) = (Named::read(&engine)?, Timestamp::now(), exchange.flag("size"));
-    let entries = found.items.iter().rev().filter_map(|found| {
+    let found: Vec<_> = found.items.iter().rev().collect();
+    Ok(Answer::ok(documents(&engine, &found, exchange.flag("size"))?))
+}
+
+/// These containers as docker lists them.
+///
+/// # Errors
+///
+/// If the store cannot be read.
+pub(crate) fn documents(engine: &Engine, containers: &[&Container], size: bool) -> Result<Vec<Value>, Fault> {
+    let (named, now) = (Named::read(engine)?, Timestamp::now());
+    let entries = containers.iter().filter_map(|found| {
         // What was removed meanwhile is not there.
-        let document = container::docker(&engine, &found.id, found.id.as_str(), false).ok()?;
-        Some(entry(&engine, found, &named, &document, now, size))
+        let document = container::docker(engine, &found.id, found.id.as_str(), false).ok()?;
+        Some(entry(engine, found, &named, &document, now, size))
     });
-    Ok(Answer::ok(entries.collect::<Vec<_>>()))
+    Ok(entries.collect())
 }
 
 /// One container, of which `document` is what `inspect` says.

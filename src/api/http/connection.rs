@@ -4,8 +4,10 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use super::head::{Head, Malformed};
+use crate::sys::{inet, waiting};
 
 /// Read at once, in bytes.
 const READ: usize = 16 << 10;
@@ -65,19 +67,30 @@ impl Connection {
         self.socket.write_all(bytes)
     }
 
-    /// The socket itself, and what was read of it already: for what is HTTP no more.
+    /// Waits for the client to have read what was sent, but not for long.
+    fn await_read(&self) {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        const PAUSE: Duration = Duration::from_micros(200);
+        let is_read = || inet::unacknowledged(&self.socket).map(|left| (left == 0).then_some(()));
+        // Where it cannot be told, nobody waits.
+        waiting::until(PATIENCE, PAUSE, is_read).ok();
+    }
+
+    /// The socket itself, and what was read of it already: for what is HTTP no more. The client has read the answer's head
+    /// by then: docker-py takes what comes together with it for a part of that, and loses it.
     ///
     /// # Errors
     ///
     /// EMFILE.
     pub(crate) fn take(&mut self) -> io::Result<(OwnedFd, Vec<u8>)> {
+        self.await_read();
         Ok((self.socket.try_clone()?.into(), std::mem::take(&mut self.early)))
     }
 
     /// Says that nothing more will be sent, and waits a little for the client to have read it: closing at once would
     /// take away what it has not read while it still sends.
     pub(crate) fn close(mut self) {
-        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+        const PATIENCE: Duration = Duration::from_secs(2);
         // It may have gone.
         self.socket.shutdown(Shutdown::Write).ok();
         self.socket.set_read_timeout(Some(PATIENCE)).ok();

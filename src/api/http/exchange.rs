@@ -14,7 +14,6 @@ use super::head::{Framing, Head};
 use crate::api::fault::Fault;
 use crate::api::{LATEST, Service};
 use crate::engine::Engine;
-use crate::engine::config::Config;
 use crate::engine::filter::Filters;
 
 /// What answers a request.
@@ -89,11 +88,6 @@ impl<'a> Exchange<'a> {
         }
         let engine = Rc::new(Engine::open(&self.service.config, self.service.tell)?);
         Ok(Rc::clone(self.engine.get_or_init(|| engine)))
-    }
-
-    /// The choices of the command that serves.
-    pub(crate) fn config(&self) -> &'a Config {
-        &self.service.config
     }
 
     /// What the service says of itself.

@@ -23,18 +23,23 @@ const WITH_MANIFESTS: (u32, u32) = (1, 47);
 
 /// What a listing shows beside what every listing does.
 #[derive(Clone, Copy, Debug)]
-struct Shown {
+pub(crate) struct Shown {
     version: (u32, u32),
     manifests: bool,
+}
+
+impl Shown {
+    /// What a client gets that asks for nothing more.
+    pub(crate) fn of(exchange: &Exchange<'_>) -> Self {
+        Self { version: exchange.version(), manifests: false }
+    }
 }
 
 /// `GET /images/json`.
 pub(crate) fn list(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let engine = exchange.engine()?;
-    let shown = Shown {
-        version: exchange.version(),
-        manifests: exchange.flag("manifests") && exchange.version() >= WITH_MANIFESTS,
-    };
+    let manifests = exchange.flag("manifests") && exchange.version() >= WITH_MANIFESTS;
+    let shown = Shown { manifests, ..Shown::of(exchange) };
     let mut filters: Vec<String> =
         exchange.filters()?.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
     // Of versions before 1.41.
@@ -54,7 +59,7 @@ pub(crate) fn list(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
         let mut document = document(image, shown);
         if shown.manifests {
             document["Manifests"] =
-                manifests(image, &|blob| engine.store().blobs().length(blob).ok().flatten());
+                manifests_of(image, &|blob| engine.store().blobs().length(blob).ok().flatten());
         }
         if let Some(bytes) = shared.get(&image.record.id) {
             document["SharedSize"] = (*bytes).into();
@@ -69,7 +74,7 @@ fn shared_sizes(usage: &Usage) -> HashMap<Digest, u64> {
 }
 
 /// An image as docker lists it.
-fn document(image: &Image, shown: Shown) -> Value {
+pub(crate) fn document(image: &Image, shown: Shown) -> Value {
     let record = &image.record;
     let names =
         |names: &[ImageRef]| names.iter().map(|name| NameRule::Docker.shown(name)).collect::<Vec<_>>();
@@ -96,7 +101,7 @@ fn document(image: &Image, shown: Shown) -> Value {
 }
 
 /// Each manifest of the image. `length` says how long a blob is that is here.
-fn manifests(image: &Image, length: &dyn Fn(&Digest) -> Option<u64>) -> Value {
+fn manifests_of(image: &Image, length: &dyn Fn(&Digest) -> Option<u64>) -> Value {
     let record = &image.record;
     let platform = &record.platform;
     let manifests = record.manifests.iter().map(|manifest| {
