@@ -6,9 +6,9 @@ use std::io::{BufReader, Read as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::Sandbox;
 use common::api::{Api, read_chunk, read_head, send};
 use common::image::Layer;
+use common::{Sandbox, wait_for};
 use serde_json::{Value, json};
 
 /// Creates a container from `bb`, and answers with its ID.
@@ -219,6 +219,24 @@ fn a_life_from_start_to_prune() {
 }
 
 #[test]
+fn one_that_waits_for_its_next_life_is_found_by_that() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    let host = json!({"NetworkMode": "none", "RestartPolicy": {"Name": "always"}});
+    create(&api, "one", &json!({"Image": "bb", "Cmd": ["false"], "HostConfig": host}));
+    api.post("/containers/one/start", &Value::Null).expect(204);
+    let found = wait_for("the filter", || {
+        let found = api
+            .get("/containers/json?filters=%7B%22status%22%3A%5B%22restarting%22%5D%7D")
+            .expect(200)
+            .json();
+        if found[0]["State"] == "restarting" { Ok(found) } else { Err(found.to_string()) }
+    });
+    assert_eq!(found[0]["Names"], json!(["/one"]));
+    api.delete("/containers/one?force=1").expect(204);
+}
+
+#[test]
 fn files_go_in_and_out() {
     let sandbox = Sandbox::new();
     let api = Api::start(&sandbox);
@@ -275,6 +293,20 @@ fn files_go_in_and_out() {
         changes.as_array().unwrap().contains(&json!({"Path": "/root/below/file", "Kind": 1})),
         "{changes}"
     );
+}
+
+/// A terminal has its size before anybody is there to set it.
+#[test]
+fn terminals_begin_with_the_size_that_was_asked_for() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    let host = json!({"NetworkMode": "none", "ConsoleSize": [33, 77]});
+    create(&api, "one", &json!({"Image": "bb", "Tty": true, "Cmd": ["stty", "size"], "HostConfig": host}));
+    api.post("/containers/one/start", &Value::Null).expect(204);
+    sandbox.ok(["wait", "one"]);
+    assert_eq!(sandbox.ok(["logs", "one"]).trim(), "33 77");
+    let shown = api.get("/containers/one/json").expect(200).json();
+    assert_eq!(shown["HostConfig"]["ConsoleSize"], json!([33, 77]));
 }
 
 #[test]

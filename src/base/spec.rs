@@ -230,6 +230,9 @@ pub(crate) struct Process {
     pub(crate) personality: Option<Personality>,
     /// Give it a terminal.
     pub(crate) terminal: bool,
+    /// The terminal's size at first, in rows and columns, until a client says another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) console_size: Option<(u16, u16)>,
     /// Keep standard input open while no client is attached.
     pub(crate) open_stdin: bool,
     /// Close standard input when the first attached client leaves.

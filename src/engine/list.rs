@@ -296,6 +296,7 @@ impl Engine {
                     )));
                 }
             },
+            "status" if value == "restarting" => ContainerTest::Restarting,
             "status" => ContainerTest::Word(status_word(value)?),
             "id" if value.bytes().all(|c| c.is_ascii_hexdigit()) => {
                 ContainerTest::Id(value.to_ascii_lowercase())
@@ -379,6 +380,8 @@ enum ContainerTest {
     Since(Timestamp),
     Exited(i32),
     Word(&'static str),
+    /// It has ended, and is started again after a pause.
+    Restarting,
     Id(String),
     IdLike(Regex),
     Name(Regex),
@@ -429,7 +432,7 @@ fn status_word(name: &str) -> Result<&'static str> {
         "exited" | "stopped" => Ok("exited"),
         "paused" => Ok("paused"),
         // ketch's containers are never in these.
-        "stopping" | "removing" | "unknown" | "restarting" | "dead" => Ok("unknown"),
+        "stopping" | "removing" | "unknown" | "dead" => Ok("unknown"),
         _ => Err(Error::invalid(format!("unknown container state: {name}: invalid argument"))),
     }
 }
@@ -489,6 +492,7 @@ impl Container {
                 Phase::Ending(found) | Phase::Exited(found) => found == *code,
                 _ => false,
             },
+            ContainerTest::Restarting => self.will_restart(),
             ContainerTest::Word(word) => self.status.word() == *word,
             ContainerTest::Id(start) => self.id.as_str().starts_with(start.as_str()),
             ContainerTest::IdLike(pattern) => pattern.is_match(self.id.as_str()),

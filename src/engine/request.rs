@@ -108,6 +108,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     pub(crate) terminal: bool,
+    /// The terminal's size at first, in rows and columns.
+    pub(crate) console_size: Option<(u16, u16)>,
     pub(crate) interactive: bool,
     /// The command that creates it starts it, too (`run`): if that is killed in between, the container is
     /// nobody's.

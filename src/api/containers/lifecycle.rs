@@ -18,6 +18,7 @@ use crate::engine::request::HealthRequest;
 use crate::engine::start::Start;
 use crate::engine::{Error, Kind};
 use crate::runtime::layer::ChangeKind;
+use crate::sys::tty::WindowSize;
 
 type Result<T> = std::result::Result<T, Fault>;
 
@@ -33,7 +34,9 @@ pub(crate) fn start(exchange: &mut Exchange<'_>) -> Result<Answer> {
     if exchange.query("checkpoint").is_some_and(|name| !name.is_empty()) {
         return Err(Fault::new(501, "there are no checkpoints"));
     }
-    match engine.start_container(&id, Start::default()) {
+    let size = engine.container_spec(&id)?.process.console_size;
+    let window = size.map(|(rows, cols)| WindowSize { rows, cols });
+    match engine.start_container(&id, Start { window, ..Start::default() }) {
         Ok(_) => Ok(Answer::Empty(204)),
         Err(err) if err.kind == Kind::Conflict && engine.runs(&id).unwrap_or(false) => Ok(Answer::Empty(304)),
         Err(err) => {

@@ -497,7 +497,7 @@ fn host_config(engine: &Engine, details: &ContainerDetails) -> Value {
         }),
         "ShmSize": spec.shm_size_bytes,
         "Runtime": "oci",
-        "ConsoleSize": [0, 0],
+        "ConsoleSize": spec.process.console_size.unwrap_or_default(),
         "Isolation": "",
         "CpuShares": limits.cpu_shares.unwrap_or(0),
         "Memory": limits::bytes(limits.memory),

@@ -49,6 +49,7 @@ pub(super) fn process(
         keep_groups: keep_groups || kept_by_annotation,
         personality: request.personality,
         terminal: request.terminal,
+        console_size: request.console_size,
         open_stdin: request.interactive,
         stdin_once: request.interactive && request.attached,
         rlimits: rlimits(request, facts),

@@ -150,6 +150,8 @@ documents! {
         masked_paths: Option<Vec<String>>,
         readonly_paths: Option<Vec<String>>,
         init: Option<bool>,
+        /// Height and width.
+        console_size: Option<(u16, u16)>,
     }
 
     /// Limits, as `POST /containers/{}/update` has them, too.

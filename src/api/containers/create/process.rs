@@ -40,6 +40,7 @@ pub(super) fn fill(wanted: &Wanted, host: &HostConfig, request: &mut ContainerRe
     request.hostname = text(&wanted.hostname);
     request.domainname = text(&wanted.domainname);
     request.terminal = wanted.tty;
+    request.console_size = host.console_size.filter(|size| wanted.tty && *size != (0, 0));
     request.interactive = wanted.open_stdin;
     request.attached = wanted.stdin_once;
     let streams =
