@@ -243,3 +243,19 @@ fn archives_go_out_and_come_in() {
     let missing = api.post("/commit?container=nosuch", &Value::Null).expect(404).json();
     assert_eq!(missing["message"], "No such container: nosuch");
 }
+
+/// Until the first byte of an archive is sent, a failure has a status.
+#[test]
+fn an_image_whose_layers_are_not_kept_is_not_saved() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    let blobs = sandbox.store().join("blobs/sha256");
+    for blob in blobs.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
+        // Documents are smaller than layers.
+        if blob.metadata().unwrap().len() > 100_000 {
+            std::fs::remove_file(blob).unwrap();
+        }
+    }
+    let said = api.get("/images/bb/get").expect(404).json();
+    assert!(said["message"].as_str().unwrap().contains("pull it again"), "{said}");
+}

@@ -12,6 +12,7 @@ use crate::base::limits::Limits;
 use crate::base::rlimit::{self, Ulimit};
 use crate::base::spec::Rlimit;
 use crate::engine::build::cache::{CachePlace, CacheTarget};
+use crate::engine::build::is_remote;
 use crate::engine::build::request::BuildRequest;
 use crate::engine::image::new_name;
 use crate::engine::pull::PullPolicy;
@@ -45,8 +46,15 @@ pub(super) fn read(values: Values<'_>) -> Result<BuildRequest, Fault> {
         return Err(Fault::new(501, NO_BUILDKIT));
     }
     refuse(&query)?;
+    let remote = query.text("remote");
+    if !remote.is_empty() && !is_remote(&remote) {
+        return Err(Fault::new(
+            400,
+            format!("remote={remote}: neither http(s):// nor the address of a git repository"),
+        ));
+    }
     let mut request = BuildRequest {
-        context: query.text("remote").as_str().into(),
+        context: remote.as_str().into(),
         files_within: true,
         target: Some(query.text("target")).filter(|target| !target.is_empty()),
         labels: query.json("labels")?,
@@ -233,12 +241,19 @@ mod tests {
             ("securityopt", "x", 400),
             ("isolation", "hyperv", 400),
             ("platform", "a/b/c/d", 400),
+            ("remote", "-", 400),
+            ("remote", "/etc", 400),
+            ("remote", "file:///etc/x.git", 400),
         ] {
             assert_eq!(of(&[(key, value)]).unwrap_err().status, status, "{key}");
         }
-        for (key, value) in
-            [("version", "1"), ("outputs", "null"), ("labels", "null"), ("isolation", "default")]
-        {
+        for (key, value) in [
+            ("version", "1"),
+            ("outputs", "null"),
+            ("labels", "null"),
+            ("isolation", "default"),
+            ("remote", "https://h/x.git#main"),
+        ] {
             assert!(of(&[(key, value)]).is_ok(), "{key}");
         }
     }

@@ -1,12 +1,12 @@
 //! Images as archives: out of the store and into it.
 
-use std::io::{Read, Write as _};
+use std::io::Read;
 
 use serde_json::json;
 
 use crate::api::fault::Fault;
 use crate::api::http::exchange::{Answer, Exchange};
-use crate::api::images::lines::Lines;
+use crate::api::images::lines::{Late, Lines};
 use crate::api::images::names::platform_of;
 use crate::base::image_ref::NameRule;
 use crate::base::platform::Platform;
@@ -36,13 +36,14 @@ fn save(exchange: &mut Exchange<'_>, names: &[String]) -> Result<Answer, Fault> 
     let engine = exchange.engine()?;
     let chosen = engine.choose_several(names, platform.as_ref())?;
     let how = Save { format: SaveFormat::DockerArchive, compress: false, uncompressed: false };
-    let mut stream = exchange.stream(200, "application/x-tar", &[])?;
-    // The head has gone: who reads sees an archive that breaks off.
-    let Ok(()) = engine.save_archive(&chosen, &how, &mut Output::streaming(&mut stream)) else {
-        return Ok(Answer::Sent);
-    };
-    stream.flush()?;
-    stream.finish()?;
+    let mut answer = Late::new(exchange, "application/x-tar");
+    let saved = engine.save_archive(&chosen, &how, &mut Output::streaming(&mut answer));
+    match saved {
+        Ok(()) => answer.finish()?,
+        Err(err) if answer.is_silent() => return Err(err.into()),
+        // The head has gone: who reads sees an archive that breaks off.
+        Err(_) => return Ok(Answer::Sent),
+    }
     for name in names {
         // It may have been removed meanwhile.
         if let Ok(found) = engine.image(name) {

@@ -4,18 +4,28 @@ use serde_json::{Value, json};
 
 use crate::api::fault::Fault;
 use crate::api::http::exchange::{Answer, Exchange};
+use crate::api::images::names::platform_of;
+use crate::base::image_ref::Purpose;
 use crate::documents;
 use crate::engine::history::Step;
 
 /// `GET /images/{*}/json`.
 pub(crate) fn inspect(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
-    Ok(Answer::ok(documents::image::docker(&*exchange.engine()?, exchange.param(0))?))
+    let image = named(exchange)?;
+    Ok(Answer::ok(documents::image::docker(&*exchange.engine()?, &image)?))
 }
 
 /// `GET /images/{*}/history`.
 pub(crate) fn history(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
-    let steps = exchange.engine()?.image_history(exchange.param(0))?;
+    let image = named(exchange)?;
+    let steps = exchange.engine()?.image_history(&image)?;
     Ok(Answer::ok(steps.iter().map(step).collect::<Vec<_>>()))
+}
+
+/// The image that the path names, of the platform that was asked for.
+fn named(exchange: &Exchange<'_>) -> Result<String, Fault> {
+    let platform = exchange.query("platform").filter(|text| !text.is_empty()).map(platform_of).transpose()?;
+    Ok(exchange.engine()?.on_platform(exchange.param(0), platform.as_ref(), Purpose::Read)?)
 }
 
 /// A step as docker tells of it.

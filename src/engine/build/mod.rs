@@ -53,6 +53,7 @@ use crate::engine::build::files::FilesStep;
 use crate::engine::build::key::Key;
 use crate::engine::build::plan::Plan;
 use crate::engine::build::provenance::{Facts, Material};
+pub(crate) use crate::engine::build::remote::is_remote;
 use crate::engine::build::request::{BuildEvent, BuildRequest, StepName};
 use crate::engine::build::run::{RunStep, Running};
 use crate::engine::build::sources::Named;

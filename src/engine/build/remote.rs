@@ -31,7 +31,7 @@ struct Repository {
 }
 
 /// Is it an address, and no path?
-pub(super) fn is_remote(text: &str) -> bool {
+pub(crate) fn is_remote(text: &str) -> bool {
     is_http(text) || repository(text).is_some()
 }
 
