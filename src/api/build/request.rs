@@ -14,6 +14,7 @@ use crate::base::spec::Rlimit;
 use crate::engine::build::cache::{CachePlace, CacheTarget};
 use crate::engine::build::is_remote;
 use crate::engine::build::request::BuildRequest;
+use crate::engine::config;
 use crate::engine::image::new_name;
 use crate::engine::pull::PullPolicy;
 use crate::engine::request::ContainerRequest;
@@ -132,7 +133,7 @@ fn container(query: &Query<'_>) -> Result<ContainerRequest, Fault> {
 fn ulimit(limit: Limit) -> Result<Rlimit, Fault> {
     let text = format!("{}={}:{}", limit.name, limit.soft, limit.hard);
     match rlimit::parse(&text) {
-        Ok(Ulimit::Limit(limit)) => Ok(limit),
+        Ok(Ulimit::Limit(limit)) => Ok(config::as_far_as_the_caller_may(limit)),
         Ok(Ulimit::Host) => Err(Fault::new(400, format!("invalid ulimit {text:?}"))),
         Err(err) => Err(Fault::new(400, err.to_string())),
     }
