@@ -103,7 +103,8 @@ fn a_containers_life_through_dockers_client() {
         other => Err(other.to_owned()),
     });
     assert_eq!(docker.ok("exec web sh -c 'echo $A'"), "b");
-    assert_eq!(docker.run("exec web sh -c 'exit 4'").code, 4);
+    let failed = docker.run("exec web sh -c 'exit 4'");
+    assert_eq!(failed.code, 4, "{}", failed.stderr);
     assert_eq!(docker.command("exec -i web cat").stdin("typed").run().ok(), "typed");
     docker.ok("exec -d web touch /data/later");
     wait_for("the command in the background", || match docker.run("exec web ls /data/later").code {

@@ -200,6 +200,30 @@ fn waiting_tells_the_code_of_whatever_ends_and_is_removed_at_once() {
 }
 
 /// A restart policy's pauses are no end.
+/// It may end and go before anybody asks; and its output comes before the news of its end.
+#[test]
+fn the_end_is_known_a_while_longer_than_the_container_and_later_than_its_output() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    let host = json!({"AutoRemove": true, "NetworkMode": "none"});
+    let document = json!({"Image": "bb", "Cmd": ["sh", "-c", "echo said; exit 9"], "HostConfig": host});
+    let id = api.post("/containers/create", &document).expect(201).json()["Id"].as_str().unwrap().to_owned();
+    let stream = Stream::open(&api, &format!("/containers/{id}/attach?stream=1&stdout=1"), &Value::Null);
+    let waiting = begin_wait(&api, &id, "next-exit");
+    api.post(&format!("/containers/{id}/start"), &Value::Null).expect(204);
+    assert_eq!(waited(waiting)["StatusCode"], 9);
+    // All of it lies there by now.
+    stream.socket.set_nonblocking(true).unwrap();
+    assert_eq!(unframed(&stream.rest()), ["said\n".to_owned(), String::new()]);
+    common::wait_for("its removal", || match api.get(&format!("/containers/{id}/json")).status {
+        404 => Ok(()),
+        other => Err(other.to_string()),
+    });
+    let late = api.post(&format!("/containers/{id}/wait"), &Value::Null).expect(200).json();
+    assert_eq!(late["StatusCode"], 9);
+    api.post("/containers/nothing/wait", &Value::Null).expect(404);
+}
+
 #[test]
 fn waiting_goes_on_while_a_container_is_started_again() {
     let sandbox = Sandbox::new();

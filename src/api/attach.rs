@@ -25,6 +25,7 @@ pub(crate) fn attach(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
         ..Hello::default()
     };
     let keys = detach_keys(&engine, exchange.query("detachKeys"))?;
+    let _first = engine.output_first(&id)?;
     let attaching = match exchange.flag("stream") {
         true => Some(engine.attach_at_start(&id, hello)?),
         false => None,

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::fault::Fault;
 use super::http::exchange::{Answer, Exchange};
@@ -21,7 +21,14 @@ pub(crate) fn wait(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
         "removed" => Until::Removed,
         other => return Err(Fault::new(400, format!("invalid condition: {other:?}"))),
     };
-    let (engine, id) = named::container(exchange)?;
+    let (engine, id) = match named::container(exchange) {
+        // It was faster, and removed with its end.
+        Err(fault) if fault.status == 404 => {
+            let ending = exchange.engine()?.recent_ending(exchange.param(0)).ok_or(fault)?;
+            return Ok(Answer::ok(document(&ending)));
+        }
+        found => found?,
+    };
     let wait = engine.begin_wait(&id, until)?;
     let mut stream = exchange.stream(200, "application/json", &[])?;
     let client = stream.client().try_clone_to_owned()?;
@@ -30,11 +37,14 @@ pub(crate) fn wait(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
         Ok(None) => return Ok(Answer::Sent),
         Err(err) => Ending { code: -1, error: err.whole() },
     };
-    let document = match ending.error.as_str() {
-        "" => json!({"StatusCode": ending.code}),
-        error => json!({"StatusCode": ending.code, "Error": {"Message": error}}),
-    };
-    stream.write_all(format!("{document}\n").as_bytes())?;
+    stream.write_all(format!("{}\n", document(&ending)).as_bytes())?;
     stream.finish()?;
     Ok(Answer::Sent)
+}
+
+fn document(ending: &Ending) -> Value {
+    match ending.error.as_str() {
+        "" => json!({"StatusCode": ending.code}),
+        error => json!({"StatusCode": ending.code, "Error": {"Message": error}}),
+    }
 }

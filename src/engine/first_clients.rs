@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustix::fs::OFlags;
 use rustix::net::sockopt::{self, Timeout};
 
 use crate::attach::client;
@@ -23,8 +24,9 @@ use crate::base::id::ContainerId;
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Result};
 use crate::logs::watch::Watch;
+use crate::sys::fs::Share;
 use crate::sys::poll::{Interest, PollSet};
-use crate::sys::{fs, socket};
+use crate::sys::{fs, socket, waiting};
 
 const DIRECTORY: &str = "waiting";
 /// Most clients that are handed to a monitor at once; others connect when the container runs.
@@ -81,7 +83,55 @@ fn receive(dir: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
     passed.pop().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
+/// Somebody passes a container's output on: those who are told of its end hear of it after that, within reason. Docker has it so,
+/// and clients that print what has come when a wait returns rely on it.
+#[derive(Debug)]
+pub(crate) struct OutputFirst {
+    _lock: OwnedFd,
+}
+
+/// Waits until all output was passed on of the container whose directory is `dir`, which may have been removed meanwhile.
+pub(super) fn await_output(dir: Option<&OwnedFd>) {
+    const PAUSE: Duration = Duration::from_millis(1);
+    let Some(dir) = dir else { return };
+    let is_free = || fs::try_lock(dir, Share::Exclusive).map(|free| free.then_some(()));
+    // As docker, not for ever: a client may have stopped reading.
+    waiting::until(PATIENCE, PAUSE, is_free).ok();
+}
+
+/// What [`await_output`] needs, if anybody has ever been attached.
+pub(super) fn outputs(dir: BorrowedFd<'_>) -> Option<OwnedFd> {
+    fs::open_at(dir, Path::new(DIRECTORY), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, 0).ok()
+}
+
+fn make_directory(dir: BorrowedFd<'_>) -> io::Result<()> {
+    match fs::mkdir(dir, DIRECTORY, 0o700) {
+        Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
+        _ => Ok(()),
+    }
+}
+
 impl Engine {
+    /// Has the end of a container be told after its output, until what is returned is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the container is not there.
+    pub(crate) fn output_first(&self, id: &ContainerId) -> Result<OutputFirst> {
+        let dir = self.store().containers().open(id)?;
+        let locked = make_directory(dir.as_fd()).and_then(|()| {
+            let dir = outputs(dir.as_fd()).ok_or(io::ErrorKind::NotFound)?;
+            // Whoever holds it alone holds it for an instant.
+            waiting::until(PATIENCE, Duration::from_millis(1), || {
+                fs::try_lock(&dir, Share::Shared).map(|free| free.then_some(()))
+            })?;
+            Ok(dir)
+        });
+        locked
+            .map(|lock| OutputFirst { _lock: lock })
+            .map_err(|err| Error::system(format!("attach to container {}", id.short()), err))
+    }
+
     /// Waits, from here on, for the next start of a container that does not run.
     ///
     /// # Errors
@@ -91,10 +141,7 @@ impl Engine {
         let dir = self.store().containers().open(id)?;
         let failed =
             |err: io::Error| Error::system(format!("wait for the start of container {}", id.short()), err);
-        match fs::mkdir(&dir, DIRECTORY, 0o700) {
-            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(failed(err)),
-            _ => {}
-        }
+        make_directory(dir.as_fd()).map_err(failed)?;
         let mut number = [0; 8];
         getrandom::fill(&mut number).map_err(|err| Error::system("make up a name", err.to_string()))?;
         let name = Path::new(DIRECTORY).join(format!("{:016x}", u64::from_le_bytes(number)));

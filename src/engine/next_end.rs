@@ -11,10 +11,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::attach::client;
 use crate::attach::packet::Hello;
 use crate::base::id::ContainerId;
-use crate::engine::first_clients::{Begun, Waiting};
+use crate::engine::events::{Event, EventQuery};
+use crate::engine::filter::Filters;
+use crate::engine::first_clients::{self, Begun, Waiting};
 use crate::engine::lifecycle::{connect, is_absent};
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Result};
@@ -24,8 +28,13 @@ use crate::sys::poll::{Interest, PollSet};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at it.
 const LOOK: Duration = Duration::from_millis(2);
-/// Between two looks whether a container has been removed.
-const LOOK_FOR_REMOVAL: Duration = Duration::from_millis(50);
+/// Between two looks whether a container has been removed, while that is likely and later.
+const LOOK_FOR_REMOVAL: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(50)];
+/// How long a removal takes as a rule.
+const USUAL_REMOVAL: Duration = Duration::from_millis(200);
+
+/// How long an end is remembered of what was removed with it.
+const JUST_NOW: SignedDuration = SignedDuration::from_secs(10);
 
 /// What somebody waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +67,8 @@ pub(crate) struct Wait {
 struct Awaited {
     id: ContainerId,
     dir: OwnedFd,
+    /// Held by those who pass its output on.
+    outputs: Option<OwnedFd>,
     until: Until,
 }
 
@@ -78,7 +89,8 @@ impl Engine {
     pub(crate) fn begin_wait(&self, id: &ContainerId, until: Until) -> Result<Wait> {
         let dir = self.store().containers().open(id)?;
         let stage = self.first_stage(dir.as_fd(), id, until)?;
-        Ok(Wait { container: Awaited { id: id.clone(), dir, until }, stage })
+        let outputs = first_clients::outputs(dir.as_fd());
+        Ok(Wait { container: Awaited { id: id.clone(), dir, outputs, until }, stage })
     }
 
     fn first_stage(&self, dir: BorrowedFd<'_>, id: &ContainerId, until: Until) -> Result<Stage> {
@@ -105,6 +117,25 @@ impl Engine {
                 },
             }
         }
+    }
+}
+
+impl Engine {
+    /// How the container with the ID `id` has ended that was removed just now: it may end and go (`--rm`) before who has started
+    /// it asks. `None` if that is not known, or not so.
+    pub(crate) fn recent_ending(&self, id: &str) -> Option<Ending> {
+        let filters = Filters::parse(&["event=died"], &["event"]).ok()?;
+        let query = EventQuery { since: Some(Timestamp::now() - JUST_NOW), filters, ..EventQuery::default() };
+        let mut code = None;
+        let note = |event: &Event| {
+            if event.id == id {
+                code = event.container_exit_code;
+            }
+            Ok(())
+        };
+        // Where no events are kept nothing is known.
+        self.events(&query, note, || Ok(())).ok()?;
+        code.map(|code| Ending { code, error: String::new() })
     }
 }
 
@@ -142,6 +173,7 @@ impl Wait {
                     container.after_end(engine, code)?
                 }
                 Stage::Ended(ending) => {
+                    first_clients::await_output(container.outputs.as_ref());
                     let gone =
                         container.until != Until::Removed || container.await_removal(engine, outlet)?;
                     return Ok(gone.then_some(ending));
@@ -182,10 +214,12 @@ impl Awaited {
     /// False if nobody reads `outlet` any more.
     fn await_removal(&self, engine: &Engine, outlet: BorrowedFd<'_>) -> Result<bool> {
         let mut set = PollSet::default();
+        let begun = Instant::now();
         while engine.store().containers().exists(&self.id) {
             set.clear();
             let reader = set.add_for_hang_up(Some(outlet));
-            set.wait(Some(LOOK_FOR_REMOVAL)).map_err(|err| failed(&self.id, err))?;
+            set.wait(Some(LOOK_FOR_REMOVAL[usize::from(begun.elapsed() > USUAL_REMOVAL)]))
+                .map_err(|err| failed(&self.id, err))?;
             if set.ready(reader).hung_up {
                 return Ok(false);
             }

@@ -8,8 +8,10 @@ slices() { systemctl --user list-units --type slice --all --no-legend --plain | 
 $k pod create --network=none -m 64m --cpus 0.5 --name limited > /dev/null; is 'pod create' $? 0
 $k run -d --pod limited --name one -m 32m --rootfs $r sleep 100000 > /dev/null; is 'a container of it' $? 0
 $k run -d --pod limited --name two --rootfs $r sleep 100000 > /dev/null; is 'another one' $? 0
-group=$(dirname "$(of one '{{.State.CgroupPath}}')")
-is 'they have one above them' "$(dirname "$(of two '{{.State.CgroupPath}}')")" "$group"
+# Above the container's own there is its scope.
+above() { dirname "$(dirname "$(of "$1" '{{.State.CgroupPath}}')")"; }
+group=$(above one)
+is 'they have one above them' "$(above two)" "$group"
 is 'whose limits hold' "$(cat /sys/fs/cgroup$group/memory.max /sys/fs/cgroup$group/cpu.max | tr '\n' ' ')" '67108864 50000 100000 '
 is 'beside their own' "$($k exec one cat /sys/fs/cgroup/memory.max)" 33554432
 # More than the pod may have, in a container that has no limit.
