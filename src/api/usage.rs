@@ -13,6 +13,9 @@ use crate::engine::build::prune::KeptBuild;
 /// What `type` may ask for; nothing asks for everything.
 const KINDS: [&str; 4] = ["container", "image", "volume", "build-cache"];
 
+/// The version of the API that no longer has `BuilderSize`.
+const WITHOUT_BUILDER_SIZE: (u32, u32) = (1, 42);
+
 /// `GET /system/df`.
 pub(crate) fn usage(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let asked: Vec<&str> = exchange.query_all("type").collect();
@@ -48,11 +51,14 @@ pub(crate) fn usage(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     }
     if wants("build-cache") {
         put("BuildCache", usage.builds.iter().map(kept).collect());
+        if exchange.version() < WITHOUT_BUILDER_SIZE {
+            put("BuilderSize", usage.builds.iter().map(|kept| kept.bytes).sum::<u64>().into());
+        }
     }
     Ok(Answer::ok(document))
 }
 
-/// A step of a build, or a cache mount..
+/// A step of a build, or a cache mount.
 fn kept(build: &KeptBuild) -> Value {
     let when = |time: Timestamp| time.to_string();
     json!({
@@ -65,5 +71,7 @@ fn kept(build: &KeptBuild) -> Value {
         "Size": build.bytes,
         "CreatedAt": when(build.cached.created),
         "LastUsedAt": when(build.cached.last_used),
+        // Nobody counts.
+        "UsageCount": 1,
     })
 }
