@@ -135,12 +135,7 @@ pub(crate) fn list(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let engine = exchange.engine()?;
     let all = document::names::all(&engine)?;
     let found = engine.filtered_among(&exchange.filters_of(FILTERS)?, all)?;
-    let mut documents = Vec::new();
-    for network in found {
-        let mut shown = document::docker(&engine, &network.name, false)?;
-        shown["Containers"] = json!({});
-        documents.push(shown);
-    }
+    let documents: Vec<_> = found.iter().map(document::docker_listed).collect::<Result<_, _>>()?;
     Ok(Answer::ok(documents))
 }
 

@@ -21,7 +21,6 @@ pub(crate) use podman::{OMIT, OMIT_BUT_SIZES, document, shown_mount, sizes};
 /// # Errors
 ///
 /// If it is gone or damaged.
-#[allow(dead_code)] // for the API
 pub(crate) fn docker(engine: &Engine, id: &ContainerId, typed: &str, size: bool) -> Result<Value> {
     let details = engine.inspect_container(id, typed)?;
     let sizes = if size { Some(sizes(engine, &details)?) } else { None };

@@ -49,7 +49,6 @@ pub(crate) const DOCKERS_OMIT: &[&str] = &["IPRange", "Gateway", "AuxiliaryAddre
 /// # Errors
 ///
 /// [`Kind::NotFound`]; if the store cannot be read.
-#[allow(dead_code)] // for the API
 pub(crate) fn docker(engine: &Engine, typed: &str, verbose: bool) -> Result<Value> {
     Ok(prune(&whole_docker(engine, typed, verbose)?, DOCKERS_OMIT))
 }
@@ -59,7 +58,6 @@ pub(crate) fn docker(engine: &Engine, typed: &str, verbose: bool) -> Result<Valu
 /// # Errors
 ///
 /// None that is known.
-#[allow(dead_code)] // for the API
 pub(crate) fn docker_listed(network: &Network) -> Result<Value> {
     Ok(prune(&docker_document(&template_row(&record(network)?)), DOCKERS_OMIT))
 }
