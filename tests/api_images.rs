@@ -2,14 +2,18 @@
 
 mod common;
 
+use std::io::BufReader;
+use std::process::Command;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use serde_json::{Value, json};
 
-use common::Sandbox;
-use common::api::{Api, Response};
-use common::image::{Layer, marked};
+use common::api::{Api, Response, read_head, send};
+use common::faults::{Faults, How};
+use common::image::{Compression, Image, Layer, marked};
 use common::registry::{Access, PASSWORD, Registry, USER};
+use common::{Sandbox, wait_for};
 
 /// `status` of each document.
 fn statuses(documents: &[Value]) -> Vec<String> {
@@ -258,4 +262,44 @@ fn an_image_whose_layers_are_not_kept_is_not_saved() {
     }
     let said = api.get("/images/bb/get").expect(404).json();
     assert!(said["message"].as_str().unwrap().contains("pull it again"), "{said}");
+}
+
+/// Who goes away during a pull wants the image no more; what has come of it is kept for the next try.
+#[test]
+fn a_pull_ends_with_its_client() {
+    let mut state = 7_u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    })
+    .take(3_000_000)
+    .collect();
+    let image = Image::new().layer(Layer::new().file("noise", 0o644, noise), Compression::Gzip).build();
+    let blob = image.layers[0].digest();
+    let path = format!("/v2/a/b/blobs/{blob}");
+    let slow = Faults::start(image.content(), move |request, answer| {
+        if request.path == path && request.before == 0 { answer.how(How::Trickle(5_000)) } else { answer }
+    });
+    let sandbox = Sandbox::empty();
+    let api = Api::start(&sandbox);
+    let create = format!("/images/create?fromImage={}/a/b&tag=1", slow.address());
+    let mut socket = api.connect();
+    send(&mut socket, "POST", &create, &[], b"");
+    let mut answer = BufReader::new(socket);
+    assert_eq!(read_head(&mut answer).0, 200);
+    drop(answer);
+    let partial = sandbox.store().join("blobs/partial");
+    wait_for("the end of the download", || {
+        let service = api.service().pid().to_string();
+        let children = Command::new("pgrep").args(["-P", &service]).output().expect("run pgrep").stdout;
+        let begun = partial.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+        if begun && children.is_empty() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&children).into_owned())
+        }
+    });
+    api.get(&format!("/images/{}/a/b:1/json", slow.address())).expect(404);
+    api.post(&create, &Value::Null).expect(200);
+    api.get(&format!("/images/{}/a/b:1/json", slow.address())).expect(200);
 }
