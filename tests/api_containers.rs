@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 fn create(api: &Api, name: &str, document: &Value) -> String {
     let made = api.post(&format!("/v1.45/containers/create?name={name}"), document).expect(201).json();
     assert_eq!(made["Warnings"], json!([]));
-    made["Id"].as_str().unwrap().to_owned()
+    made["Id"].as_str().expect("an ID").to_owned()
 }
 
 /// A container without a network that does this.
@@ -26,7 +26,7 @@ fn plain(words: &[&str]) -> Value {
 
 #[track_caller]
 fn message(api: &Api, path: &str, document: &Value, status: u16) -> String {
-    api.post(path, document).expect(status).json()["message"].as_str().unwrap().to_owned()
+    api.post(path, document).expect(status).json()["message"].as_str().expect("a message").to_owned()
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_life_from_start_to_prune() {
     let api = Api::start(&sandbox);
     create(&api, "one", &plain(&["sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done"]));
     let act = |action: &str, status| {
-        drop(api.post(&format!("/containers/one/{action}"), &Value::Null).expect(status))
+        api.post(&format!("/containers/one/{action}"), &Value::Null).expect(status);
     };
     let state = || api.get("/containers/one/json").expect(200).json()["State"]["Status"].clone();
     act("stop", 304);
