@@ -5,7 +5,7 @@ names() { $k ps --format '{{.Names}}' | grep -v -e -infra | sort | tr '\n' ' '; 
 comes 'running after the reboot' 'again always kp-app-1 kp-side-1 kp-web-1 member unless ' names
 [ $bad = 0 ] || systemctl $([ "$(id -u)" = 0 ] || echo --user) status ketch-autostart.service --no-pager
 comes 'the published port answers' page curl -s -m 60 http://127.0.0.1:$port/page
-is 'its pod has its infra container' "$($k pod inspect pod --format '{{.State}}') $($k exec member cat /etc/hostname)" 'Degraded pod'
+is 'its pod has its infra container' "$($k pod inspect pod --format '{{.State}}') $($k exec member sh -c 'read name < /etc/hostname && echo $name')" 'Degraded pod'
 is 'one without a policy has ended' "$($k inspect --format '{{.State.Status}}' no)" exited
 is 'and not with an invented success' "$([ "$($k inspect --format '{{.State.ExitCode}}' no)" != 0 ] && echo yes)" yes
 $k start no > /dev/null; is 'it starts again' "$? $($k inspect --format '{{.State.Status}}' no)" '0 running'
