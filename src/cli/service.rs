@@ -67,10 +67,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: ServiceArgs) -> anyhow::Resul
     };
     let idle = (args.time != 0).then(|| Duration::from_secs(args.time));
     if let Some(passed) = config::passed_listener() {
-        return Ok(api::serve(&service, passed, idle).context("serve")?);
+        return api::serve(&service, passed, idle).context("serve");
     }
     let own = OwnSocket::listen(&path)?;
-    Ok(api::serve(&service, own.listener()?, idle).context("serve")?)
+    api::serve(&service, own.listener()?, idle).context("serve")
 }
 
 /// The path in `unix://PATH`.
@@ -105,16 +105,15 @@ impl OwnSocket {
         made.with_context(|| format!("make {}", parent.display()))?;
         let dir = std::fs::File::open(parent).with_context(|| format!("open {}", parent.display()))?;
         match path.symlink_metadata() {
-            Ok(found) if found.file_type().is_socket() => {
-                match socket::connect_at(dir.as_fd(), name, Kind::Stream) {
-                    Ok(_) => anyhow::bail!("a service listens on {} already", path.display()),
-                    Err(_) => {
-                        std::fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?
-                    }
-                }
-            }
-            Ok(_) => anyhow::bail!("{} is there, and no socket", path.display()),
             Err(_) => {}
+            Ok(found) if !found.file_type().is_socket() => {
+                anyhow::bail!("{} is there, and no socket", path.display());
+            }
+            Ok(_) if socket::connect_at(dir.as_fd(), name, Kind::Stream).is_ok() => {
+                anyhow::bail!("a service listens on {} already", path.display());
+            }
+            // Of one that was killed.
+            Ok(_) => std::fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?,
         }
         let listener = socket::listen_at(dir.as_fd(), name, Kind::Stream)
             .with_context(|| format!("listen on {}", path.display()))?;
