@@ -67,19 +67,28 @@ pub(crate) enum Begun {
 /// The sockets of those who wait for the start of the container whose directory is `dir`.
 pub(super) fn take(dir: BorrowedFd<'_>) -> Vec<OwnedFd> {
     let names = fs::names(dir, DIRECTORY).unwrap_or_default();
-    names.iter().take(MOST).filter_map(|name| receive(dir, &Path::new(DIRECTORY).join(name)).ok()).collect()
+    // All are told before the first one is waited for.
+    let connected: Vec<_> = names
+        .iter()
+        .take(MOST)
+        .filter_map(|name| connect(dir, &Path::new(DIRECTORY).join(name)).ok())
+        .collect();
+    connected.iter().filter_map(|socket| receive(socket).ok()).collect()
 }
 
-fn receive(dir: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
-    let connected = socket::connect_at(dir, name.as_os_str(), socket::Kind::Packet).inspect_err(|err| {
+fn connect(dir: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
+    socket::connect_at(dir, name.as_os_str(), socket::Kind::Packet).inspect_err(|err| {
         if err.kind() == io::ErrorKind::ConnectionRefused {
             // Of one that was killed.
             fs::unlink(dir, name).ok();
         }
-    })?;
-    sockopt::set_socket_timeout(&connected, Timeout::Recv, Some(PATIENCE))?;
+    })
+}
+
+fn receive(socket: &OwnedFd) -> io::Result<OwnedFd> {
+    sockopt::set_socket_timeout(socket, Timeout::Recv, Some(PATIENCE))?;
     let mut passed = Vec::new();
-    socket::receive_with_fds(connected.as_fd(), &mut [0], &mut passed)?;
+    socket::receive_with_fds(socket.as_fd(), &mut [0], &mut passed)?;
     passed.pop().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
