@@ -1,6 +1,7 @@
 //! Streams of containers: attaching to them, before they run or while they do, and the sizes of their terminals.
 
 use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
 
 use super::fault::Fault;
 use super::http::exchange::{Answer, Exchange};
@@ -37,7 +38,7 @@ pub(crate) fn attach(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let hijacked = exchange.hijack(content_type(terminal, exchange.version()))?;
     if let Some(mut log) = recorded {
         let mut frames = Frames::new(terminal, [hello.stdout, hello.stderr]);
-        let socket = &mut std::fs::File::from(hijacked.socket.try_clone()?);
+        let socket = &mut UnixStream::from(hijacked.socket.try_clone()?);
         log.read(|entry| frames.take(entry, socket))?;
         frames.flush(socket)?;
     }

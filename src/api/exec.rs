@@ -171,8 +171,8 @@ fn await_apart(
     let failed = |errno: nix::errno::Errno| Fault::new(500, format!("start a process: {}", errno.desc()));
     if let Cloned::Child = clone::clone3(0).map_err(failed)? {
         // The client sees the end of its connection when this process's parent closes it.
-        let [dir, lock] = started.descriptors();
-        process::close_all_but(&[dir, lock, monitor.as_fd()]);
+        let [dir, lock, leash] = started.descriptors();
+        process::close_all_but(&[dir, lock, leash, monitor.as_fd()]);
         let service = exchange.service();
         match Engine::open(&service.config, service.tell) {
             Ok(engine) => started.await_end(&engine, monitor.as_fd()),

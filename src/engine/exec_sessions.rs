@@ -75,7 +75,7 @@ pub(crate) struct Started {
     dir: OwnedFd,
     /// As long as it is held, somebody will tell the exit code.
     lock: OwnedFd,
-    _entered: Entered,
+    entered: Entered,
 }
 
 impl Engine {
@@ -145,7 +145,7 @@ impl Engine {
         note_process(dir.as_fd(), session, entered.pid)?;
         // It goes on whatever becomes of this process.
         entered.release().map_err(failed)?;
-        Ok(Started { container: id, id: session.to_owned(), dir, lock, _entered: entered })
+        Ok(Started { container: id, id: session.to_owned(), dir, lock, entered })
     }
 
     /// What is known of a session.
@@ -233,8 +233,8 @@ impl Started {
     }
 
     /// What a process needs that does nothing but await the end.
-    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
-        [self.dir.as_fd(), self.lock.as_fd()]
+    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
+        [self.dir.as_fd(), self.lock.as_fd(), self.entered.as_fd()]
     }
 }
 

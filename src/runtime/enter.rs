@@ -82,10 +82,19 @@ pub(crate) struct Entered {
 }
 
 impl Entered {
-    /// Lets the command live on after this process.
+    /// Lets the command live on after this process. One that has ended already does not mind.
     pub(crate) fn release(&self) -> io::Result<()> {
-        rustix::io::write(&self.leash, b"r")?;
-        Ok(())
+        match socket::send(self.leash.as_fd(), b"r") {
+            Err(err) if !matches!(err.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+                Err(err)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The connection to the stage.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.leash.as_fd()
     }
 }
 
