@@ -321,6 +321,20 @@ fn a_command_that_cannot_start_says_so_where_its_output_would_be() {
     }
 }
 
+/// It may have ended before anything else is done about it.
+#[test]
+fn commands_that_end_at_once() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    sandbox.start("box", &[], "sleep 1000");
+    for _ in 0..20 {
+        let session = create_exec(&api, "box", &json!({"AttachStdout": true, "Cmd": ["echo", "x"]}));
+        let stream = Stream::open(&api, &format!("/exec/{session}/start"), &json!({}));
+        assert_eq!(stream.streams()[0], "x\n");
+        assert_eq!(api.get(&format!("/exec/{session}/json")).json()["ExitCode"], 0);
+    }
+}
+
 /// Nobody need be there for its end.
 #[test]
 fn a_further_command_outlives_its_client() {

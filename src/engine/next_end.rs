@@ -139,9 +139,9 @@ impl Engine {
     }
 }
 
+/// Why a start has failed is told to whoever ordered it: docker's client prints what it hears here beside that.
 fn ending(status: &Status) -> Ending {
-    let error = status.failed_start.as_ref().map(|failed| failed.error.clone());
-    Ending { code: status.exit_code(), error: error.unwrap_or_default() }
+    Ending { code: status.exit_code(), error: String::new() }
 }
 
 fn failed(id: &ContainerId, err: io::Error) -> Error {
