@@ -157,6 +157,21 @@ fn a_terminal_is_a_plain_stream_with_a_size_and_keys_to_leave() {
     assert_eq!(api.post(&format!("/containers/tty/{ATTACH}"), &Value::Null).status, 404);
 }
 
+/// As docker's client asks for it: the first thing that runs finds the right size.
+#[test]
+fn a_terminal_has_the_size_that_its_maker_said() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    let request = json!({"Image": "bb", "Cmd": ["stty", "size"], "Tty": true,
+        "HostConfig": {"ConsoleSize": [31, 99], "NetworkMode": "none"}});
+    api.post("/containers/create?name=sized", &request).expect(201);
+    let stream = Stream::open(&api, &format!("/containers/sized/{ATTACH}"), &Value::Null);
+    api.post("/containers/sized/start", &Value::Null).expect(204);
+    assert_eq!(stream.rest(), b"31 99\r\n");
+    let known = api.get("/containers/sized/json").expect(200).json();
+    assert_eq!(known["HostConfig"]["ConsoleSize"], json!([31, 99]));
+}
+
 /// Half of the connection's end is the end of the input, and so is all of it.
 #[test]
 fn a_client_that_goes_ends_the_input() {

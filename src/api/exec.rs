@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::attach::{content_type, detach_keys, window_size};
+use super::containers::create::document::or_default;
 use super::fault::{Fault, start_fault};
 use super::http::exchange::{Answer, Exchange};
 use super::named;
@@ -26,13 +27,18 @@ use crate::sys::{process, socket};
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Asked {
+    #[serde(deserialize_with = "or_default")]
     attach_stdin: bool,
+    #[serde(deserialize_with = "or_default")]
     attach_stdout: bool,
+    #[serde(deserialize_with = "or_default")]
     attach_stderr: bool,
     detach_keys: Option<String>,
+    #[serde(deserialize_with = "or_default")]
     tty: bool,
     env: Option<Vec<String>>,
     cmd: Option<Words>,
+    #[serde(deserialize_with = "or_default")]
     privileged: bool,
     user: Option<String>,
     working_dir: Option<String>,
@@ -50,6 +56,7 @@ enum Words {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct HowToStart {
+    #[serde(deserialize_with = "or_default")]
     detach: bool,
     /// Height and width.
     console_size: Option<[u16; 2]>,
@@ -247,7 +254,8 @@ mod tests {
             ..SessionRequest::default()
         };
         assert_eq!(request(serde_json::from_str(asked).unwrap()), want);
-        let bare = request(serde_json::from_str(r#"{"Cmd": "ls", "Env": null, "User": ""}"#).unwrap());
+        let bare =
+            request(serde_json::from_str(r#"{"Cmd": "ls", "Env": null, "User": "", "Tty": null}"#).unwrap());
         assert_eq!(bare.exec, ExecRequest { command: vec!["ls".into()], ..ExecRequest::default() });
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::api::containers::create::document::{Limited, Update};
 use crate::api::containers::create::{limits, process};
-use crate::api::fault::Fault;
+use crate::api::fault::{Fault, start_fault};
 use crate::api::http::exchange::{Answer, Exchange};
 use crate::api::named;
 use crate::base::id::ContainerId;
@@ -49,16 +49,14 @@ pub(crate) fn start(exchange: &mut Exchange<'_>) -> Result<Answer> {
     }
 }
 
-/// Why a container has not started. Clients find their exit codes by these words.
+/// Why a container has not started.
 fn not_started(err: Error) -> Fault {
-    let words = match err.kind {
-        Kind::CommandNotFound => "executable file not found in $PATH",
-        Kind::NotExecutable => "permission denied",
-        _ => return err.into(),
-    };
-    let text = err.whole();
-    let told = if text.contains(words) { text } else { format!("{text}: {words}") };
-    Fault::new(400, format!("failed to create task for container: {told}"))
+    let is_command = matches!(err.kind, Kind::CommandNotFound | Kind::NotExecutable);
+    let fault = start_fault(err);
+    match is_command {
+        true => Fault::new(fault.status, format!("failed to create task for container: {}", fault.message)),
+        false => fault,
+    }
 }
 
 /// `POST /containers/{}/stop`.

@@ -9,7 +9,13 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// Reads `null` as nothing.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+///
+/// # Errors
+///
+/// What is of another kind.
+pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    from: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
