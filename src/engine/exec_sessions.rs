@@ -126,7 +126,7 @@ impl Engine {
             let message = format!("exec command {session} is already running");
             return Err(Error::new(Kind::Conflict, message));
         }
-        if fs::readlink(&dir, &link(session)).is_ok() || fs::readlink(&dir, &part(session, "end")).is_ok() {
+        if fs::readlink(&dir, link(session)).is_ok() || fs::readlink(&dir, part(session, "end")).is_ok() {
             return Err(Error::new(Kind::Conflict, format!("exec command {session} has already run")));
         }
         let request = read_request(dir.as_fd(), session)?;
@@ -159,7 +159,7 @@ impl Engine {
         // Asked in this order: whoever awaits the end notes it before they let go.
         let awaited = is_awaited(dir.as_fd(), session);
         let runs = known.is_some_and(|(_, runs)| runs) || awaited;
-        let noted = fs::readlink(&dir, &part(session, "end")).ok();
+        let noted = fs::readlink(&dir, part(session, "end")).ok();
         let noted = noted.and_then(|code| code.to_str()?.parse().ok());
         let exit_code = noted.or_else(|| (known.is_some() && !runs).then_some(UNKNOWN));
         let runs = runs && exit_code.is_none();
@@ -267,7 +267,7 @@ fn prepare(dir: BorrowedFd<'_>) -> Result<()> {
 
 fn read_request(dir: BorrowedFd<'_>, session: &str) -> Result<SessionRequest> {
     let what = || format!("read exec session {session}");
-    let text = fs::read_at(dir, &part(session, "json"), MAX_JSON).map_err(|err| match err.kind() {
+    let text = fs::read_at(dir, part(session, "json"), MAX_JSON).map_err(|err| match err.kind() {
         std::io::ErrorKind::NotFound => Error::not_found(format!("No such exec instance: {session}")),
         _ => Error::system(what(), err),
     })?;
@@ -287,12 +287,12 @@ fn note_process(dir: BorrowedFd<'_>, session: &str, pid: i32) -> Result<()> {
     // One that has ended already is noted, too: it had an ID, and is not listed.
     let start = pidfd::start_ticks(pid).map_err(noting)?.unwrap_or_default();
     let process = format!("{pid}:{start}:{}", pidfd::boot_id().map_err(noting)?);
-    fs::symlink(process.as_str(), dir, &link(session)).map_err(noting)
+    fs::symlink(process.as_str(), dir, link(session)).map_err(noting)
 }
 
 fn note_end(dir: BorrowedFd<'_>, session: &str, code: i32) -> Result<()> {
-    fs::unlink(dir, &part(session, "sock")).ok();
-    fs::symlink(code.to_string().as_str(), dir, &part(session, "end")).map_err(noting)
+    fs::unlink(dir, part(session, "sock")).ok();
+    fs::symlink(code.to_string().as_str(), dir, part(session, "end")).map_err(noting)
 }
 
 /// The sessions that run, sorted. What cannot be read does not.
@@ -331,8 +331,8 @@ pub(super) fn remove_ended(dir: BorrowedFd<'_>) {
 
 fn forget(dir: BorrowedFd<'_>, session: &str) {
     // Another command may have removed it.
-    fs::unlink(dir, &link(session)).ok();
-    PARTS.iter().for_each(|name| drop(fs::unlink(dir, &part(session, name))));
+    fs::unlink(dir, link(session)).ok();
+    PARTS.iter().for_each(|name| drop(fs::unlink(dir, part(session, name))));
 }
 
 /// Forgets the ended sessions that nobody will ask for, and those that nobody will start.
@@ -344,7 +344,7 @@ fn forget_old(dir: BorrowedFd<'_>) {
     };
     for (session, _) in all(dir).into_iter().filter(|(_, runs)| !runs) {
         // Only the API's are asked for.
-        if fs::stat_at(dir, &part(&session, "json")).is_err() {
+        if fs::stat_at(dir, part(&session, "json")).is_err() {
             forget(dir, &session);
         }
     }
@@ -367,7 +367,7 @@ fn forget_old(dir: BorrowedFd<'_>) {
 
 /// Whether somebody will tell the end of a session.
 fn is_awaited(dir: BorrowedFd<'_>, session: &str) -> bool {
-    let Ok(file) = fs::open_at(dir, &part(session, "json"), OFlags::RDONLY | OFlags::NOFOLLOW, 0) else {
+    let Ok(file) = fs::open_at(dir, part(session, "json"), OFlags::RDONLY | OFlags::NOFOLLOW, 0) else {
         return false;
     };
     matches!(fs::try_lock(&file, Share::Shared), Ok(false))
@@ -386,7 +386,7 @@ fn all(dir: BorrowedFd<'_>) -> Vec<(String, bool)> {
 
 /// The process of a session that was started, and whether it runs.
 fn process(dir: BorrowedFd<'_>, session: &str) -> Option<(i32, bool)> {
-    let target = fs::readlink(dir, &link(session)).ok()?;
+    let target = fs::readlink(dir, link(session)).ok()?;
     let mut parts = target.to_str()?.splitn(3, ':');
     let (pid, start, boot) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?);
     let process = pidfd::open_verified(pid, start, boot).ok()?;
