@@ -25,7 +25,7 @@ impl Stream {
         let body = if document.is_null() { String::new() } else { document.to_string() };
         let headers = [("Connection", "Upgrade"), ("Upgrade", "tcp"), ("Content-Type", "application/json")];
         send(&mut socket, "POST", path, &headers, body.as_bytes());
-        let mut from = BufReader::new(socket.try_clone().unwrap());
+        let mut from = BufReader::new(socket.try_clone().expect("another descriptor"));
         let (status, headers) = read_head(&mut from);
         assert_eq!(status, 101, "{path}");
         let kind = headers.iter().find(|(name, _)| name == "content-type");
@@ -72,13 +72,13 @@ impl Stream {
 fn unframed(mut bytes: &[u8]) -> [String; 2] {
     let mut streams = [Vec::new(), Vec::new()];
     while let Some((header, rest)) = bytes.split_first_chunk::<8>() {
-        let length = u32::from_be_bytes(*header.last_chunk().unwrap()) as usize;
+        let length = u32::from_be_bytes(*header.last_chunk().expect("eight bytes")) as usize;
         assert!(matches!(header[..4], [1 | 2, 0, 0, 0]), "{header:?} is no header");
         streams[usize::from(header[0]) - 1].extend_from_slice(&rest[..length]);
         bytes = &rest[length..];
     }
     assert!(bytes.is_empty(), "{bytes:?} is no frame");
-    streams.map(|stream| String::from_utf8(stream).unwrap())
+    streams.map(|stream| String::from_utf8(stream).expect("UTF-8"))
 }
 
 /// Begins to wait: the head is there, the body not yet.
@@ -95,7 +95,7 @@ fn begin_wait(api: &Api, name: &str, condition: &str) -> BufReader<UnixStream> {
 fn waited(from: BufReader<UnixStream>) -> Value {
     // The other lines are lengths of chunks.
     let document = from.lines().map(|line| line.expect("read a line")).find(|line| line.starts_with('{'));
-    serde_json::from_str(&document.expect("a document")).unwrap()
+    common::json(&document.expect("a document"))
 }
 
 const ATTACH: &str = "attach?stream=1&stdin=1&stdout=1&stderr=1";
@@ -271,7 +271,7 @@ fn a_start_that_fails_ends_those_who_wait_for_it() {
 #[track_caller]
 fn create_exec(api: &Api, container: &str, document: &Value) -> String {
     let created = api.post(&format!("/containers/{container}/exec"), document).expect(201).json();
-    created["Id"].as_str().unwrap().to_owned()
+    created["Id"].as_str().expect("an ID").to_owned()
 }
 
 #[test]
@@ -374,7 +374,7 @@ fn a_further_command_outlives_its_client() {
     sandbox.ok(["exec", "box", "touch", "/go"]);
     for session in [left, detached] {
         common::wait_for("the exit code", || match state(&session) {
-            (false, code) => Ok(assert_eq!(code, Some(6))),
+            (false, Some(6)) => Ok(()),
             still => Err(format!("{still:?}")),
         });
     }

@@ -52,7 +52,7 @@ pub(crate) enum Until {
 pub(crate) struct Ending {
     /// -1 if nobody saw it end.
     pub(crate) code: i32,
-    /// Why it did not even start; else empty.
+    /// Why that cannot be told; else empty.
     pub(crate) error: String,
 }
 

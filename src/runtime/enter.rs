@@ -253,10 +253,7 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
         hooks: HookPlan::default(),
         kept: kept::plan(&kept),
     };
-    let terminal = plan.process.terminal.then(open_terminal).transpose()?;
-    if let (Some(terminal), Some((rows, cols))) = (&terminal, order.window) {
-        tty::set_window_size(terminal.master.as_fd(), tty::WindowSize { rows, cols }).ok();
-    }
+    let terminal = plan.process.terminal.then(|| open_terminal(order.window)).transpose()?;
     let pairs = match &terminal {
         Some(_) => None,
         None => Some(StreamPairs::new(plan.process.open_stdin && !order.detached)?),
@@ -408,7 +405,7 @@ struct Terminal {
 
 /// Opens a terminal from what is /dev/pts in the container, which may have been tampered with: it must
 /// be a devpts and its ptmx the real device.
-fn open_terminal() -> Result<Terminal, Failure> {
+fn open_terminal(window: Option<(u16, u16)>) -> Result<Terminal, Failure> {
     const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
     let failed = |errno| Failure::errno("open a terminal in the container", std::io::Error::from(errno));
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -423,6 +420,9 @@ fn open_terminal() -> Result<Terminal, Failure> {
     let master = rustix::fs::openat(&pts, "ptmx", flags, Mode::empty()).map_err(failed)?;
     let slave = tty::open_peer(master.as_fd())
         .map_err(|err| Failure::errno("open a terminal in the container", err))?;
+    if let Some((rows, cols)) = window {
+        tty::set_window_size(master.as_fd(), tty::WindowSize { rows, cols }).ok();
+    }
     Ok(Terminal { master, slave })
 }
 

@@ -67,7 +67,7 @@ impl Monitor {
             Err(failure) => {
                 pidfd::send_signal(living.pidfd.as_fd(), libc::SIGKILL).ok();
                 pidfd::wait(living.pidfd.as_fd()).ok();
-                self.could_not_start(&failure);
+                self.refuse(&failure, server);
                 wire::send(command.as_fd(), &LaunchReport::Failed(failure.clone()), &[]).ok();
                 Err(failure)
             }

@@ -175,8 +175,7 @@ impl Monitor {
             Ok(prepared) => prepared,
             Err(failure) => {
                 cgroups.remove();
-                self.could_not_start(&failure);
-                server.announce(failure.exit_code());
+                self.refuse(&failure, &mut server);
                 return Err(failure);
             }
         };
@@ -187,21 +186,16 @@ impl Monitor {
             beginning.push("attach");
         }
         loop {
-            let mut living = self
-                .begin_life(own_pid, wiring.as_mut(), &mut cgroups)
-                .inspect_err(|failure| server.announce(failure.exit_code()))?;
+            let mut living = self.begin_life(own_pid, wiring.as_mut(), &mut cgroups, &mut server)?;
             drop(turn.take());
             let mut starter = None;
             if living.held.is_some() {
                 let listener = hold::listen(&self.directory)?;
                 self.teller.tell(&[self.teller.event("init")]);
                 command.take().iter().for_each(|command| report_start(command, living.record.pid, None));
-                starter = self.await_start(&mut living, &listener, &mut server, &signals).inspect_err(
-                    |failure| {
-                        cgroups.remove();
-                        server.announce(failure.exit_code());
-                    },
-                )?;
+                starter = self
+                    .await_start(&mut living, &listener, &mut server, &signals)
+                    .inspect_err(|_| cgroups.remove())?;
                 let with_client = if server.len() > 0 { vec!["start", "attach"] } else { vec!["start"] };
                 // One that was ended before its start has not started.
                 beginning = if starter.is_some() { with_client } else { Vec::new() };
@@ -283,6 +277,7 @@ impl Monitor {
         own_pid: i32,
         wiring: Option<&mut Wiring>,
         cgroups: &mut Cgroups,
+        server: &mut Server,
     ) -> Result<Living, Failure> {
         if self.order.adopt {
             let living = adopt::adopt(self, own_pid)?;
@@ -298,7 +293,7 @@ impl Monitor {
         Updates::read(&self.directory).apply(&mut self.spec);
         birth::start(self, own_pid, wiring, cgroups).inspect_err(|failure| {
             cgroups.remove();
-            self.could_not_start(failure);
+            self.refuse(failure, server);
         })
     }
 
@@ -442,6 +437,12 @@ impl Monitor {
         if !restarts {
             pod::end_with_last(&self.order.root, &self.spec);
         }
+    }
+
+    /// Notes that the container could not start, and tells those who wait for it.
+    fn refuse(&self, failure: &Failure, server: &mut Server) {
+        self.could_not_start(failure);
+        server.announce(failure.exit_code());
     }
 
     /// The failure goes into the record, too, unless nothing is to stay.
