@@ -113,8 +113,8 @@ fn an_archive_without_its_end_is_a_context() {
 
 fn zipped(bytes: &[u8]) -> Vec<u8> {
     let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    writer.write_all(bytes).unwrap();
-    writer.finish().unwrap()
+    writer.write_all(bytes).expect("compress");
+    writer.finish().expect("compress")
 }
 
 /// Who goes away wants no image any more.

@@ -26,8 +26,9 @@ impl Client {
         let sandbox = Sandbox::new();
         let api = Api::start(&sandbox);
         let home = sandbox.path("home/.docker");
-        std::fs::create_dir_all(&home).unwrap();
-        std::os::unix::fs::symlink(clients.join("cli-plugins"), home.join("cli-plugins")).unwrap();
+        std::fs::create_dir_all(&home).expect("make a directory");
+        std::os::unix::fs::symlink(clients.join("cli-plugins"), home.join("cli-plugins"))
+            .expect("make a link");
         Some(Client { sandbox, api, clients })
     }
 

@@ -1,13 +1,14 @@
 //! `POST /containers/{}/wait`.
 
 use std::io::Write as _;
+use std::os::fd::AsFd as _;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::fault::Fault;
 use super::http::exchange::{Answer, Exchange};
 use super::named;
-use crate::engine::next_end::{Ending, Until};
+use crate::engine::next_end::Until;
 
 /// The version of the API from which on there is more to wait for than that a container does not run.
 const HAS_CONDITIONS: (u32, u32) = (1, 30);
@@ -24,27 +25,20 @@ pub(crate) fn wait(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let (engine, id) = match named::container(exchange) {
         // It was faster, and removed with its end.
         Err(fault) if fault.status == 404 => {
-            let ending = exchange.engine()?.recent_ending(exchange.param(0)).ok_or(fault)?;
-            return Ok(Answer::ok(document(&ending)));
+            let code = exchange.engine()?.recent_exit_code(exchange.param(0)).ok_or(fault)?;
+            return Ok(Answer::ok(json!({"StatusCode": code})));
         }
         found => found?,
     };
     let wait = engine.begin_wait(&id, until)?;
     let mut stream = exchange.stream(200, "application/json", &[])?;
     let client = stream.client().try_clone_to_owned()?;
-    let ending = match wait.finish(&engine, std::os::fd::AsFd::as_fd(&client)) {
-        Ok(Some(ending)) => ending,
+    let document = match wait.finish(&engine, client.as_fd()) {
+        Ok(Some(code)) => json!({"StatusCode": code}),
         Ok(None) => return Ok(Answer::Sent),
-        Err(err) => Ending { code: -1, error: err.whole() },
+        Err(err) => json!({"StatusCode": -1, "Error": {"Message": err.whole()}}),
     };
-    stream.write_all(format!("{}\n", document(&ending)).as_bytes())?;
+    stream.write_all(format!("{document}\n").as_bytes())?;
     stream.finish()?;
     Ok(Answer::Sent)
-}
-
-fn document(ending: &Ending) -> Value {
-    match ending.error.as_str() {
-        "" => json!({"StatusCode": ending.code}),
-        error => json!({"StatusCode": ending.code, "Error": {"Message": error}}),
-    }
 }

@@ -72,8 +72,7 @@ pub(crate) struct ContainerSpec {
     pub(crate) hostname: String,
     /// NIS domain name, or empty.
     pub(crate) domainname: String,
-    /// Mounts over the root file system, parents before children; not the standard ones
-    /// (/proc, /dev, /sys …), which `runtime::plan` adds.
+    /// Mounts over the root file system, parents before children; not the standard ones, which `runtime::plan` adds.
     pub(crate) mounts: Vec<Mount>,
     /// Device nodes beyond the standard ones.
     pub(crate) devices: Vec<Device>,
@@ -268,8 +267,7 @@ pub(crate) struct Rlimit {
     pub(crate) is_default: bool,
 }
 
-/// How the IDs inside relate to those of U, the user's one user namespace
-/// (0 = the user, 1… = the subordinate range).
+/// How the IDs inside relate to those of U, the user's one user namespace (0 = the user, 1… = the subordinate range).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum UserNamespace {
@@ -565,8 +563,7 @@ pub(crate) struct Record {
     /// Process 1 waits for its start, with everything around it in place (`container init`).
     #[serde(default)]
     pub(crate) initialized: bool,
-    /// Inode numbers of the pipes that are its standard streams; 0 for none. A new monitor finds them by
-    /// these when the first one was killed.
+    /// Inode numbers of the pipes that are its standard streams, by which a new monitor finds them; 0 for none.
     #[serde(default)]
     pub(crate) pipes: [u64; 3],
     /// The directory of its cgroup, if it has one of its own.

@@ -24,7 +24,7 @@ use crate::runtime::monitor::prepare::secret_variables;
 #[serde(default)]
 pub(crate) struct ExecRequest {
     pub(crate) command: Vec<Bytes>,
-    /// `KEY=value`, in order: later ones win.
+    /// `KEY=value`, in order: later ones win; `KEY` is none.
     pub(crate) env: Vec<Bytes>,
     pub(crate) user: Option<String>,
     pub(crate) workdir: Option<Bytes>,
@@ -183,7 +183,10 @@ fn environment(first: &Process, request: &ExecRequest) -> Vec<Bytes> {
     let has_term = env.iter().any(|entry| key(entry) == b"TERM");
     for entry in term.into_iter().filter(|_| !has_term).chain(request.env.iter().cloned()) {
         env.retain(|known| key(known) != key(&entry));
-        env.push(entry);
+        // A name alone takes the variable away, as with docker.
+        if entry.as_bytes().contains(&b'=') {
+            env.push(entry);
+        }
     }
     env
 }

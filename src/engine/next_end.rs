@@ -20,7 +20,7 @@ use crate::engine::events::{Event, EventQuery};
 use crate::engine::filter::Filters;
 use crate::engine::first_clients::{self, Begun, Waiting};
 use crate::engine::lifecycle::{connect, is_absent};
-use crate::engine::state::{self, Phase, Status};
+use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Error, Result};
 use crate::sys::poll::{Interest, PollSet};
 
@@ -47,14 +47,8 @@ pub(crate) enum Until {
     Removed,
 }
 
-/// How it ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ending {
-    /// -1 if nobody saw it end.
-    pub(crate) code: i32,
-    /// Why that cannot be told; else empty.
-    pub(crate) error: String,
-}
+/// What is told of an end that nobody saw.
+const UNKNOWN: i32 = -1;
 
 /// A wait that has begun: nothing is missed from here on.
 #[derive(Debug)]
@@ -77,7 +71,8 @@ enum Stage {
     ForStart(Waiting),
     /// A connection to its monitor; or its process 1, if it has none.
     ForEnd(OwnedFd),
-    Ended(Ending),
+    /// With this exit code.
+    Ended(i32),
 }
 
 impl Engine {
@@ -99,7 +94,7 @@ impl Engine {
             let status = self.status_with_monitor(dir, id)?;
             match status.phase {
                 Phase::Created | Phase::Exited(_) if until == Until::NotRunning => {
-                    return Ok(Stage::Ended(ending(&status)));
+                    return Ok(Stage::Ended(status.exit_code()));
                 }
                 Phase::Created | Phase::Exited(_) => {
                     return Ok(Stage::ForStart(self.wait_for_start(id, Hello::default())?));
@@ -123,7 +118,7 @@ impl Engine {
 impl Engine {
     /// How the container with the ID `id` has ended that was removed just now: it may end and go (`--rm`) before who has started
     /// it asks. `None` if that is not known, or not so.
-    pub(crate) fn recent_ending(&self, id: &str) -> Option<Ending> {
+    pub(crate) fn recent_exit_code(&self, id: &str) -> Option<i32> {
         let filters = Filters::parse(&["event=died"], &["event"]).ok()?;
         let query = EventQuery { since: Some(Timestamp::now() - JUST_NOW), filters, ..EventQuery::default() };
         let mut code = None;
@@ -135,15 +130,11 @@ impl Engine {
         };
         // Where no events are kept nothing is known.
         self.events(&query, note, || Ok(())).ok()?;
-        code.map(|code| Ending { code, error: String::new() })
+        code
     }
 }
 
 /// Why a start has failed is told to whoever ordered it: docker's client prints what it hears here beside that.
-fn ending(status: &Status) -> Ending {
-    Ending { code: status.exit_code(), error: String::new() }
-}
-
 fn failed(id: &ContainerId, err: io::Error) -> Error {
     Error::system(format!("wait for container {}", id.short()), err)
 }
@@ -154,14 +145,14 @@ impl Wait {
     /// # Errors
     ///
     /// Waiting; what is damaged.
-    pub(crate) fn finish(self, engine: &Engine, outlet: BorrowedFd<'_>) -> Result<Option<Ending>> {
+    pub(crate) fn finish(self, engine: &Engine, outlet: BorrowedFd<'_>) -> Result<Option<i32>> {
         let Self { container, mut stage } = self;
         loop {
             stage = match stage {
                 Stage::ForStart(waiting) => match waiting.finish(engine, Some(outlet))? {
                     Begun::Started(socket) => Stage::ForEnd(socket),
                     Begun::Left => return Ok(None),
-                    Begun::Removed => return Ok(Some(container.last_ending())),
+                    Begun::Removed => return Ok(Some(container.last_code())),
                     // Its next life has begun, and ended perhaps.
                     Begun::Missed => container.look_again(engine)?,
                 },
@@ -191,24 +182,22 @@ impl Awaited {
     /// What follows when the monitor has told a code, or nothing.
     fn after_end(&self, engine: &Engine, code: Option<i32>) -> Result<Stage> {
         if !engine.store().containers().exists(&self.id) {
-            let ending =
-                code.map_or_else(|| self.last_ending(), |code| Ending { code, error: String::new() });
+            let ending = code.unwrap_or_else(|| self.last_code());
             return Ok(Stage::Ended(ending));
         }
         let status = state::examine(self.dir.as_fd(), &self.id)?;
         match (status.phase, code) {
             // Its restart policy gives it another life.
             (Phase::Ending(_), _) => self.look_again(engine),
-            (_, Some(code)) => Ok(Stage::Ended(Ending { code, ..ending(&status) })),
+            (_, Some(code)) => Ok(Stage::Ended(code)),
             // Its monitor was killed.
             (_, None) => self.look_again(engine),
         }
     }
 
     /// How it ended last, as its record tells that is not removed yet.
-    fn last_ending(&self) -> Ending {
-        state::examine(self.dir.as_fd(), &self.id)
-            .map_or(Ending { code: -1, ..Ending::default() }, |status| ending(&status))
+    fn last_code(&self) -> i32 {
+        state::examine(self.dir.as_fd(), &self.id).map_or(UNKNOWN, |status| status.exit_code())
     }
 
     /// False if nobody reads `outlet` any more.
