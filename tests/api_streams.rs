@@ -240,14 +240,30 @@ fn the_end_is_known_a_while_longer_than_the_container_and_later_than_its_output(
 }
 
 #[test]
-fn waiting_goes_on_while_a_container_is_started_again() {
+fn each_end_counts_for_who_waits_for_one_and_none_of_them_is_a_removal() {
     let sandbox = Sandbox::new();
     let api = Api::start(&sandbox);
     let script = "echo life >> /count; exit $(wc -l < /count)";
     sandbox.ok(["create", "--name=again", "--restart=on-failure:2", "--net=none", "bb", "sh", "-c", script]);
-    let end = begin_wait(&api, "again", "next-exit");
+    let (end, removed) = (begin_wait(&api, "again", "next-exit"), begin_wait(&api, "again", "removed"));
     sandbox.ok(["start", "again"]);
-    assert_eq!(waited(end)["StatusCode"], 3);
+    assert_eq!(waited(end)["StatusCode"], 1);
+    sandbox.wait_until(&["inspect", "--format={{.State.Status}} {{.State.ExitCode}}", "again"], "exited 3");
+    sandbox.ok(["rm", "again"]);
+    assert_eq!(waited(removed)["StatusCode"], 3);
+    // One that is always started again has ends as well.
+    sandbox.ok([
+        "run",
+        "-d",
+        "--name=always",
+        "--restart=always",
+        "--net=none",
+        "bb",
+        "sh",
+        "-c",
+        "sleep 1; exit 5",
+    ]);
+    assert_eq!(api.post("/containers/always/wait", &Value::Null).expect(200).json()["StatusCode"], 5);
 }
 
 #[test]

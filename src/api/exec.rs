@@ -42,6 +42,8 @@ struct Asked {
     privileged: bool,
     user: Option<String>,
     working_dir: Option<String>,
+    /// Height and width.
+    console_size: Option<[u16; 2]>,
 }
 
 /// A command: docker takes one word for a list of one.
@@ -93,6 +95,7 @@ fn request(asked: Asked) -> SessionRequest {
         attach_stdout: asked.attach_stdout,
         attach_stderr: asked.attach_stderr,
         detach_keys: given(asked.detach_keys),
+        window: asked.console_size,
     }
 }
 
@@ -101,7 +104,7 @@ pub(crate) fn start(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let how: HowToStart = exchange.json()?;
     let engine = exchange.engine()?;
     let id = exchange.param(0).to_owned();
-    let SessionRequest { exec, attach_stdout, attach_stderr, detach_keys: keys } =
+    let SessionRequest { exec, attach_stdout, attach_stderr, detach_keys: keys, window } =
         engine.exec_session(&id)?.request;
     let hello = match how.detach {
         true => Hello::default(),
@@ -114,7 +117,7 @@ pub(crate) fn start(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     };
     let (monitor, theirs) = socket::pair(socket::Kind::Packet)?;
     client::greet(monitor.as_fd(), hello)?;
-    let window = how.console_size.filter(|size| exec.terminal && *size != [0, 0]);
+    let window = how.console_size.or(window).filter(|size| exec.terminal && *size != [0, 0]);
     let window = window.map(|[rows, cols]| WindowSize { rows, cols });
     let started = engine.start_exec(&id, Start { client: Some(theirs), window, ..Start::default() });
     if how.detach {
@@ -251,6 +254,7 @@ mod tests {
                 ..ExecRequest::default()
             },
             attach_stdout: true,
+            window: Some([1, 2]),
             ..SessionRequest::default()
         };
         assert_eq!(request(serde_json::from_str(asked).unwrap()), want);

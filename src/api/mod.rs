@@ -83,6 +83,7 @@ impl Service {
 pub(crate) fn serve(service: &Service, listener: OwnedFd, idle: Option<Duration>) -> io::Result<()> {
     // One that systemd has made waits; a client may go before it is accepted.
     rustix::io::ioctl_fionbio(&listener, true)?;
+    signal::set_ignored(libc::SIGPIPE)?;
     let before = signal::block(&SignalSet::empty())?;
     let signals = SignalFd::new(&SignalSet::of(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT]))?;
     let mut children: BTreeMap<i32, OwnedFd> = BTreeMap::new();
@@ -109,9 +110,11 @@ pub(crate) fn serve(service: &Service, listener: OwnedFd, idle: Option<Duration>
             !matches!(pidfd::has_ended(child), Ok(true)) || pidfd::wait(child.as_fd()).is_err()
         });
         while let Some(socket) = accept(&listener)? {
-            match clone::clone3(0)? {
-                Cloned::Parent { pid, pidfd } => drop(children.insert(pid, pidfd)),
-                Cloned::Child => {
+            match clone::clone3(0) {
+                Ok(Cloned::Parent { pid, pidfd }) => drop(children.insert(pid, pidfd)),
+                // Too many processes: this client has to come again, the others go on.
+                Err(_) => std::thread::sleep(PAUSE),
+                Ok(Cloned::Child) => {
                     drop((listener, signals, children));
                     signal::set_mask(&before).ok();
                     converse(service, socket);
@@ -122,9 +125,11 @@ pub(crate) fn serve(service: &Service, listener: OwnedFd, idle: Option<Duration>
     }
 }
 
-/// The next connection, if one waits. Too many open files pass by themselves, as connections end.
+/// How long to wait for what passes by itself, as connections end: too many open files, or processes.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The next connection, if one waits.
 fn accept(listener: &OwnedFd) -> io::Result<Option<OwnedFd>> {
-    const PAUSE: Duration = Duration::from_millis(100);
     match socket::accept(listener.as_fd()) {
         Err(err) if matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => {
             std::thread::sleep(PAUSE);

@@ -97,6 +97,10 @@ const ROUTES: &[Route] = &[
 ///
 /// What the handler says; 404 if there is none; 400 for a version of the API that is not spoken here.
 pub(crate) fn answer(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
+    // What a browser asks before it sends a request from another origin (`--cors`).
+    if exchange.asked().0 == "OPTIONS" {
+        return Ok(Answer::Empty(200));
+    }
     check_version(exchange.version())?;
     let (method, path) = exchange.asked();
     let Some((params, handler)) = find(method, path) else { return Err(Fault::new(404, "page not found")) };

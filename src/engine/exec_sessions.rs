@@ -53,6 +53,8 @@ pub(crate) struct SessionRequest {
     pub(crate) attach_stdout: bool,
     pub(crate) attach_stderr: bool,
     pub(crate) detach_keys: Option<String>,
+    /// Rows and columns that its terminal begins with, unless the start says others.
+    pub(crate) window: Option<[u16; 2]>,
 }
 
 /// What is known of a session.

@@ -12,7 +12,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::fs::OFlags;
@@ -31,8 +31,10 @@ use crate::sys::{fs, socket, waiting};
 const DIRECTORY: &str = "waiting";
 /// Most clients that are handed to a monitor at once; others connect when the container runs.
 const MOST: usize = 64;
-/// How long one that waits may take to hand its socket over. It does nothing else.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long those who wait may take to hand their sockets over, all together: a start waits for them.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long who is told of an end waits for the output, as docker does.
+const OUTPUT_PATIENCE: Duration = Duration::from_secs(2);
 /// How often to look whether a container is still there: that its directory has gone is not reported.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -73,7 +75,8 @@ pub(super) fn take(dir: BorrowedFd<'_>) -> Vec<OwnedFd> {
         .take(MOST)
         .filter_map(|name| connect(dir, &Path::new(DIRECTORY).join(name)).ok())
         .collect();
-    connected.iter().filter_map(|socket| receive(socket).ok()).collect()
+    let deadline = Instant::now() + PATIENCE;
+    connected.iter().filter_map(|socket| receive(socket, deadline).ok()).collect()
 }
 
 fn connect(dir: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
@@ -85,8 +88,9 @@ fn connect(dir: BorrowedFd<'_>, name: &Path) -> io::Result<OwnedFd> {
     })
 }
 
-fn receive(socket: &OwnedFd) -> io::Result<OwnedFd> {
-    sockopt::set_socket_timeout(socket, Timeout::Recv, Some(PATIENCE))?;
+fn receive(socket: &OwnedFd, deadline: Instant) -> io::Result<OwnedFd> {
+    let rest = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    sockopt::set_socket_timeout(socket, Timeout::Recv, Some(rest))?;
     let mut passed = Vec::new();
     socket::receive_with_fds(socket.as_fd(), &mut [0], &mut passed)?;
     passed.pop().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
@@ -105,7 +109,7 @@ pub(super) fn await_output(dir: Option<&OwnedFd>) {
     let Some(dir) = dir else { return };
     let is_free = || fs::try_lock(dir, Share::Exclusive).map(|free| free.then_some(()));
     // As docker, not for ever: a client may have stopped reading.
-    waiting::until(PATIENCE, PAUSE, is_free).ok();
+    waiting::until(OUTPUT_PATIENCE, PAUSE, is_free).ok();
 }
 
 /// What [`await_output`] needs, if anybody has ever been attached.

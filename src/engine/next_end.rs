@@ -187,8 +187,8 @@ impl Awaited {
         }
         let status = state::examine(self.dir.as_fd(), &self.id)?;
         match (status.phase, code) {
-            // Its restart policy gives it another life.
-            (Phase::Ending(_), _) => self.look_again(engine),
+            // Its restart policy gives it another life: who waits for its removal waits on, for others this was an end.
+            (Phase::Ending(_), _) if self.until == Until::Removed => self.look_again(engine),
             (_, Some(code)) => Ok(Stage::Ended(code)),
             // Its monitor was killed.
             (_, None) => self.look_again(engine),

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::head::{Head, Malformed};
 use crate::sys::{inet, waiting};
@@ -94,8 +94,8 @@ impl Connection {
         // It may have gone.
         self.socket.shutdown(Shutdown::Write).ok();
         self.socket.set_read_timeout(Some(PATIENCE)).ok();
-        let mut waste = [0; READ];
-        while matches!(self.socket.read(&mut waste), Ok(count) if count > 0) {}
+        let (mut waste, end) = ([0; READ], Instant::now() + PATIENCE);
+        while Instant::now() < end && matches!(self.socket.read(&mut waste), Ok(count) if count > 0) {}
     }
 }
 

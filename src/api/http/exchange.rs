@@ -56,6 +56,8 @@ pub(crate) struct Exchange<'a> {
     body: Progress,
     /// The connection can serve another request after this one.
     reusable: bool,
+    /// A head was sent: what goes wrong from here on can only end the connection.
+    begun: bool,
 }
 
 impl<'a> Exchange<'a> {
@@ -64,7 +66,16 @@ impl<'a> Exchange<'a> {
         let expects = head.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
         let body = Progress::new(head.framing, expects && head.framing != Framing::None);
         let reusable = head.keep_alive;
-        Self { head, params: Vec::new(), connection, service, engine: OnceCell::new(), body, reusable }
+        Self {
+            head,
+            params: Vec::new(),
+            connection,
+            service,
+            engine: OnceCell::new(),
+            body,
+            reusable,
+            begun: false,
+        }
     }
 
     /// The request's method and path.
@@ -140,7 +151,7 @@ impl<'a> Exchange<'a> {
         Ok(Filters::parse(&texts, keys)?)
     }
 
-    /// The whole body as a document; an empty one is the default.
+    /// The whole body as a document; an empty one, or null, is the default.
     ///
     /// # Errors
     ///
@@ -154,7 +165,8 @@ impl<'a> Exchange<'a> {
         if text.iter().all(u8::is_ascii_whitespace) {
             return Ok(T::default());
         }
-        serde_json::from_slice(&text).map_err(|err| Fault::new(400, format!("invalid JSON: {err}")))
+        let read = serde_json::from_slice::<Option<T>>(&text).map(Option::unwrap_or_default);
+        read.map_err(|err| Fault::new(400, format!("invalid JSON: {err}")))
     }
 
     /// The body as it comes in.
@@ -184,13 +196,17 @@ impl<'a> Exchange<'a> {
         headers: &[(&str, String)],
     ) -> io::Result<Stream<'_>> {
         // HTTP/1.0 ends a body by the end of the connection.
-        let chunked = self.head.keep_alive;
+        let chunked = self.head.is_http_1_1;
         let mut all = vec![("Content-Type", content_type.to_owned())];
         all.extend(headers.iter().map(|(name, value)| (*name, value.clone())));
         if chunked {
             all.push(("Transfer-Encoding", "chunked".to_owned()));
         }
+        self.begun = true;
         let reusable = std::mem::replace(&mut self.reusable, false);
+        if !reusable {
+            all.push(("Connection", "close".to_owned()));
+        }
         let head = self.head_of(status, &all);
         self.connection.send(head.as_bytes())?;
         Ok(Stream { connection: self.connection, reusable: &mut self.reusable, after: reusable, chunked })
@@ -202,9 +218,11 @@ impl<'a> Exchange<'a> {
     ///
     /// If the client has gone.
     pub(crate) fn hijack(&mut self, content_type: &str) -> io::Result<Hijacked> {
-        // A body that came with the request is none of the stream's.
-        io::copy(&mut self.body().take(MAX_LEFT_OVER), &mut io::sink())?;
-        self.reusable = false;
+        // A body that came with the request is none of the stream's; where its end is not known, it is the stream.
+        if matches!(self.head.framing, Framing::Length(_)) {
+            io::copy(&mut self.body().take(MAX_LEFT_OVER), &mut io::sink())?;
+        }
+        (self.reusable, self.begun) = (false, true);
         let head = match self.head.wants_upgrade() {
             true => format!(
                 "HTTP/1.1 101 UPGRADED\r\nContent-Type: {content_type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
@@ -218,6 +236,13 @@ impl<'a> Exchange<'a> {
 
     /// Sends what a handler has answered; true if the connection can serve another request.
     pub(crate) fn finish(mut self, answer: Result<Answer, Fault>) -> bool {
+        let answer = match answer {
+            Err(fault) if self.begun => {
+                (self.service.tell)(&format!("{} {}: {}", self.head.method, self.head.path, fault.message));
+                return false;
+            }
+            other => other,
+        };
         let sent = match answer.unwrap_or_else(Fault::into_answer) {
             Answer::Sent => return self.reusable && self.skip_body(),
             Answer::Empty(status) => self.send(status, &[], b""),

@@ -31,6 +31,8 @@ pub(crate) struct Head {
     /// Names in small letters.
     headers: Vec<(String, String)>,
     pub(crate) framing: Framing,
+    /// Not an older version, which knows no chunks.
+    pub(crate) is_http_1_1: bool,
     /// HTTP/1.1, and no wish to close.
     pub(crate) keep_alive: bool,
 }
@@ -67,11 +69,12 @@ impl Head {
             query,
             headers,
             framing: Framing::None,
+            is_http_1_1: request.version == Some(1),
             keep_alive: false,
         };
         head.framing = head.framing()?;
         let wishes_end = head.header("connection").is_some_and(|value| has_word(value, "close"));
-        head.keep_alive = request.version == Some(1) && !wishes_end;
+        head.keep_alive = head.is_http_1_1 && !wishes_end;
         Ok(Some((head, length)))
     }
 
