@@ -132,6 +132,8 @@ fn refusals_have_dockers_words() {
         (json!({"AutoRemove": true, "RestartPolicy": {"Name": "always"}}), 400, "AutoRemove"),
         (json!({"VolumeDriver": "nfs"}), 404, "plugin \"nfs\" not found"),
         (json!({"Memory": "much"}), 400, "invalid"),
+        (json!({"Binds": ["/a\0b:/x"]}), 400, "NUL"),
+        (json!({"PortBindings": {"1-65535/tcp": [{}]}}), 400, "invalid port specification: \"1-65535\""),
         (json!({"NetworkMode": "nosuch"}), 404, "network nosuch not found"),
     ] {
         let said = message(&api, "/containers/create", &json!({"Image": "bb", "HostConfig": host}), status);
@@ -153,6 +155,12 @@ fn refusals_have_dockers_words() {
     assert_eq!(sandbox.names(), ["one", "missing"]);
     let said = message(&api, "/containers/one/rename?name=missing", &Value::Null, 409);
     assert!(said.starts_with("Conflict. The container name \"/missing\" is already in use"), "{said}");
+    let said = message(&api, "/containers/one/rename?name=one", &Value::Null, 400);
+    assert!(said.contains("same name"), "{said}");
+    let grouped = json!({"Image": "bb", "Cmd": ["true"], "HostConfig": {"NetworkMode": "none", "GroupAdd": ["nosuch"]}});
+    create(&api, "grouped", &grouped);
+    let said = message(&api, "/containers/grouped/start", &Value::Null, 400);
+    assert!(said.contains("nosuch") && !said.contains("permission denied"), "{said}");
     assert!(message(&api, "/containers/one/kill", &Value::Null, 409).contains("is not running"));
 }
 
@@ -250,6 +258,21 @@ fn files_go_in_and_out() {
     put("path=/srv").expect(404);
     put("path=/etc/passwd").expect(400);
     put("").expect(400);
+    put("path=/root%00").expect(400);
+    let fixed = json!({"Image": "bb", "Cmd": ["true"], "HostConfig": {
+        "NetworkMode": "none", "ReadonlyRootfs": true, "Binds": ["free:/free", "fixed:/free/fixed:ro"],
+    }});
+    create(&api, "fixed", &fixed);
+    for (path, status, want) in [
+        ("/root", 400, "container rootfs is marked read-only"),
+        ("/free/../root", 400, "container rootfs is marked read-only"),
+        ("/free/fixed", 400, "mounted volume is marked read-only"),
+        ("/free", 200, ""),
+    ] {
+        let path = format!("/containers/fixed/archive?path={path}");
+        let said = api.send("PUT", &path, &[], &archive).expect(status).text();
+        assert!(said.contains(want), "{path}: {said}");
+    }
     put("path=/root").expect(200);
     put("path=/root&noOverwriteDirNonDir=true&copyUIDGID=1").expect(200);
 
@@ -354,10 +377,10 @@ fn events_are_told_as_they_happen() {
     let die = &told[2];
     assert_eq!((&die["Actor"]["ID"], &die["id"], &die["status"]), (&json!(id), &json!(id), &json!("die")));
     assert_eq!(die["Actor"]["Attributes"]["exitCode"], "3");
-    assert_eq!(
-        (&die["Actor"]["Attributes"]["name"], &die["from"]),
-        (&json!("one"), &json!("localhost/bb:latest"))
-    );
+    assert_eq!((&die["Actor"]["Attributes"]["name"], &die["from"]), (&json!("one"), &json!("bb")));
+    for event in &told {
+        assert_eq!(event["Actor"]["Attributes"]["image"], "bb", "{event}");
+    }
     assert_eq!((&die["Type"], &die["scope"]), (&json!("container"), &json!("local")));
 
     api.post("/volumes/create", &json!({"Name": "data"})).expect(201);

@@ -43,6 +43,8 @@ fn volumes_are_made_listed_and_removed() {
     api.delete("/volumes/data").expect(404);
     api.delete("/volumes/data?force=1").expect(204);
     api.get("/volumes/data").expect(404);
+    let nulls = json!({"Name": null, "Driver": null, "Labels": {"a": null}, "DriverOpts": null, "ClusterVolumeSpec": null});
+    assert_eq!(api.post("/volumes/create", &nulls).expect(201).json()["Labels"], json!({"a": ""}));
     let refused = api.post("/volumes/create", &json!({"Name": "x", "Driver": "nfs"})).expect(404).json();
     assert!(refused["message"].as_str().unwrap().contains("plugin \"nfs\" not found"), "{refused}");
 }
@@ -93,6 +95,23 @@ fn networks_are_made_joined_and_removed() {
     );
     assert_eq!(api.get("/networks/back").expect(404).json()["message"], "network back not found");
     for fixed in ["bridge", "host"] {
-        api.delete(&format!("/networks/{fixed}")).expect(403);
+        let by_id = api.get(&format!("/networks/{fixed}")).expect(200).json()["Id"].clone();
+        for typed in [fixed, by_id.as_str().unwrap()] {
+            let said = api.delete(&format!("/networks/{typed}")).expect(403).json();
+            assert_eq!(said["message"], format!("{fixed} is a pre-defined network and cannot be removed"));
+        }
     }
+    // As docker-py sends them.
+    let nulls = json!({
+        "Name": "nulls", "Driver": null, "Options": null, "Labels": {"a": null}, "Internal": null,
+        "IPAM": {"Driver": "default", "Options": null, "Config": [
+            {"Subnet": "10.77.2.0/24", "IPRange": null, "Gateway": null, "AuxiliaryAddresses": null},
+        ]},
+    });
+    api.post("/networks/create", &nulls).expect(201);
+    assert_eq!(api.get("/networks/nulls").expect(200).json()["Labels"], json!({"a": ""}));
+    let endpoint = json!({"IPAMConfig": {"IPv4Address": null, "IPv6Address": null}, "MacAddress": null, "DriverOpts": null});
+    let connect = json!({"Container": "web", "EndpointConfig": endpoint});
+    api.post("/networks/nulls/connect", &connect).expect(200);
+    api.post("/networks/nulls/disconnect", &json!({"Container": "web", "Force": null})).expect(200);
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::attach::{content_type, detach_keys, window_size};
-use super::containers::create::document::or_default;
+use super::document::or_default;
 use super::fault::{Fault, start_fault};
 use super::http::exchange::{Answer, Exchange};
 use super::named;

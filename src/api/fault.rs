@@ -60,7 +60,10 @@ pub(crate) fn start_fault(err: Error) -> Fault {
         Kind::CommandNotFound if lacks(&["executable file not found", "no such file or directory"]) => {
             fault.message.push_str(": executable file not found in $PATH");
         }
-        Kind::NotExecutable if lacks(&["permission denied", "is a directory"]) => {
+        // Not what fails before its turn: an unknown group, a limit, the working directory.
+        Kind::NotExecutable
+            if fault.message.contains("execute `") && lacks(&["permission denied", "is a directory"]) =>
+        {
             fault.message.push_str(": permission denied");
         }
         _ => {}
@@ -72,5 +75,34 @@ pub(crate) fn start_fault(err: Error) -> Fault {
 impl From<io::Error> for Fault {
     fn from(err: io::Error) -> Self {
         Self::new(400, err.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kept_a_command_from_starting() {
+        for (kind, message, want) in [
+            (
+                Kind::CommandNotFound,
+                "executable file `x` not found",
+                "executable file `x` not found: executable file not found in $PATH",
+            ),
+            (
+                Kind::NotExecutable,
+                "execute `x`: Exec format error",
+                "execute `x`: Exec format error: permission denied",
+            ),
+            (Kind::NotExecutable, "unable to find group x", "unable to find group x"),
+            (
+                Kind::NotExecutable,
+                "change to the working directory \"/x\": Not a directory",
+                "change to the working directory \"/x\": Not a directory",
+            ),
+        ] {
+            assert_eq!(start_fault(Error::new(kind, message.to_owned())).message, want);
+        }
     }
 }

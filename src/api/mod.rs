@@ -11,6 +11,7 @@
 mod attach;
 mod build;
 mod containers;
+mod document;
 mod events;
 mod exec;
 mod fault;

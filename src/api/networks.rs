@@ -1,133 +1,98 @@
 //! Networks. The default one is called `bridge` there, and `host` and `none` are networks, too.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::document::{Endpoint, Texts, documents, texts};
 use super::fault::Fault;
 use super::http::exchange::{Answer, Exchange};
 use crate::base::network::{NetworkAttachment, parse_link_local, parse_mac};
 use crate::documents::network as document;
 use crate::engine::network::{FAMILIES, FILTERS, NetworkRequest};
 use crate::engine::{Error, Kind, filter};
-use crate::net::network::DEFAULT_NETWORK;
 
-/// The body of `POST /networks/create`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Create {
-    name: String,
-    driver: String,
-    scope: String,
-    internal: bool,
-    attachable: bool,
-    ingress: bool,
-    config_only: bool,
-    config_from: Option<ConfigFrom>,
-    #[serde(rename = "IPAM")]
-    ipam: Option<Ipam>,
-    #[serde(rename = "EnableIPv4")]
-    enable_ipv4: Option<bool>,
-    #[serde(rename = "EnableIPv6")]
-    enable_ipv6: Option<bool>,
-    options: Option<BTreeMap<String, String>>,
-    labels: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct ConfigFrom {
-    network: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Ipam {
-    driver: String,
-    options: Option<BTreeMap<String, String>>,
-    config: Option<Vec<Pool>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Pool {
-    subnet: String,
-    #[serde(rename = "IPRange")]
-    ip_range: String,
-    gateway: String,
-    auxiliary_addresses: Option<BTreeMap<String, String>>,
-}
-
-/// How a container is to be on a network (`EndpointSettings`). What it is told of an endpoint that exists means nothing here.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct EndpointSettings {
-    #[serde(rename = "IPAMConfig")]
-    pub(crate) ipam: Option<EndpointIpam>,
-    #[serde(rename = "Links")]
-    pub(crate) links: Option<Vec<String>>,
-    #[serde(rename = "Aliases")]
-    pub(crate) aliases: Option<Vec<String>>,
-    #[serde(rename = "MacAddress")]
-    pub(crate) mac_address: String,
-    #[serde(rename = "DriverOpts")]
-    pub(crate) driver_opts: Option<BTreeMap<String, String>>,
-    #[serde(rename = "GwPriority")]
-    pub(crate) gw_priority: i32,
-}
-
-/// The addresses that are asked for.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct EndpointIpam {
-    #[serde(rename = "IPv4Address")]
-    pub(crate) ipv4: String,
-    #[serde(rename = "IPv6Address")]
-    pub(crate) ipv6: String,
-    #[serde(rename = "LinkLocalIPs")]
-    pub(crate) link_local: Option<Vec<String>>,
-}
-
-impl EndpointSettings {
-    /// What it asks of the network `name`, without its links.
-    ///
-    /// # Errors
-    ///
-    /// For addresses and options that mean nothing.
-    pub(crate) fn attachment(&self, name: &str) -> Result<NetworkAttachment, Error> {
-        let invalid = |text: &str| Error::invalid(format!("invalid address: {text}"));
-        let mut wanted = NetworkAttachment {
-            name: name.to_owned(),
-            interface: None,
-            ips: Vec::new(),
-            mac: None,
-            link_local: Vec::new(),
-            aliases: self.aliases.clone().unwrap_or_default(),
-            gw_priority: self.gw_priority,
-            links: Vec::new(),
-        };
-        if let Some(ipam) = &self.ipam {
-            for text in [&ipam.ipv4, &ipam.ipv6].into_iter().filter(|text| !text.is_empty()) {
-                wanted.ips.push(text.parse::<IpAddr>().map_err(|_| invalid(text))?);
-            }
-            for text in ipam.link_local.iter().flatten() {
-                wanted
-                    .link_local
-                    .push(parse_link_local(text).map_err(|err| Error::invalid(err.to_string()))?);
-            }
-        }
-        if !self.mac_address.is_empty() {
-            let mac = parse_mac(&self.mac_address).map_err(|err| Error::invalid(err.to_string()))?;
-            wanted.mac = Some(mac);
-        }
-        for (key, value) in self.driver_opts.iter().flatten() {
-            let option = format!("{key}={value}");
-            wanted.driver_option(&option).map_err(|err| Error::invalid(err.to_string()))?;
-        }
-        Ok(wanted)
+documents! {
+    /// The body of `POST /networks/create`.
+    Create {
+        name: String,
+        driver: String,
+        scope: String,
+        internal: bool,
+        attachable: bool,
+        ingress: bool,
+        config_only: bool,
+        config_from: ConfigFrom,
+        #[serde(rename = "IPAM")]
+        ipam: Ipam,
+        #[serde(rename = "EnableIPv4")]
+        enable_ipv4: Option<bool>,
+        #[serde(rename = "EnableIPv6")]
+        enable_ipv6: bool,
+        options: Texts,
+        labels: Texts,
     }
+
+    ConfigFrom {
+        network: String,
+    }
+
+    Ipam {
+        driver: String,
+        options: Texts,
+        config: Vec<Pool>,
+    }
+
+    Pool {
+        subnet: String,
+        #[serde(rename = "IPRange")]
+        ip_range: String,
+        gateway: String,
+        auxiliary_addresses: Texts,
+    }
+
+    /// The body of `POST /networks/NAME/connect`, and of `disconnect`.
+    Connection {
+        container: String,
+        endpoint_config: Endpoint,
+        force: bool,
+    }
+}
+
+/// What an endpoint asks of the network `name`, without its links.
+///
+/// # Errors
+///
+/// For addresses and options that mean nothing.
+fn attachment(endpoint: &Endpoint, name: &str) -> Result<NetworkAttachment, Error> {
+    let invalid = |text: &str| Error::invalid(format!("invalid address: {text}"));
+    let mut wanted = NetworkAttachment {
+        name: name.to_owned(),
+        interface: None,
+        ips: Vec::new(),
+        mac: None,
+        link_local: Vec::new(),
+        aliases: endpoint.aliases.clone(),
+        gw_priority: i32::try_from(endpoint.gw_priority)
+            .map_err(|_| Error::invalid(format!("invalid GwPriority {}", endpoint.gw_priority)))?,
+        links: Vec::new(),
+    };
+    let ipam = &endpoint.ipam_config;
+    for text in [&ipam.ipv4_address, &ipam.ipv6_address].into_iter().filter(|text| !text.is_empty()) {
+        wanted.ips.push(text.parse::<IpAddr>().map_err(|_| invalid(text))?);
+    }
+    for text in &ipam.link_local_ips {
+        wanted.link_local.push(parse_link_local(text).map_err(|err| Error::invalid(err.to_string()))?);
+    }
+    if !endpoint.mac_address.is_empty() {
+        let mac = parse_mac(&endpoint.mac_address).map_err(|err| Error::invalid(err.to_string()))?;
+        wanted.mac = Some(mac);
+    }
+    for (key, value) in texts(&endpoint.driver_opts) {
+        let option = format!("{key}={value}");
+        wanted.driver_option(&option).map_err(|err| Error::invalid(err.to_string()))?;
+    }
+    Ok(wanted)
 }
 
 /// `GET /networks`: without the containers on them.
@@ -177,27 +142,27 @@ impl Create {
             attachable: self.attachable,
             ingress: self.ingress,
             config_only: self.config_only,
-            config_from: self.config_from.map(|from| from.network).filter(|name| !name.is_empty()),
-            ipv6: self.enable_ipv6.unwrap_or(false),
+            config_from: Some(self.config_from.network).filter(|name| !name.is_empty()),
+            ipv6: self.enable_ipv6,
             no_ipv4: self.enable_ipv4 == Some(false),
-            labels: self.labels.unwrap_or_default(),
-            options: self.options.unwrap_or_default(),
+            labels: texts(&self.labels),
+            options: texts(&self.options),
             ..NetworkRequest::default()
         };
         // Compose sends both; the fields win.
         request.options.retain(|key, _| !FAMILIES.contains(&key.as_str()));
-        let ipam = self.ipam.unwrap_or_default();
+        let ipam = self.ipam;
         request.ipam_driver = match ipam.driver.as_str() {
             "" | "default" => String::new(),
             other => other.to_owned(),
         };
-        request.ipam_options = ipam.options.unwrap_or_default();
-        for pool in ipam.config.into_iter().flatten() {
+        request.ipam_options = texts(&ipam.options);
+        for pool in ipam.config {
             let given = |text: String| Some(text).filter(|text| !text.is_empty());
             request.subnets.extend(given(pool.subnet));
             request.gateways.extend(given(pool.gateway));
             request.ranges.extend(given(pool.ip_range));
-            request.aux_addresses.extend(pool.auxiliary_addresses.into_iter().flatten());
+            request.aux_addresses.extend(texts(&pool.auxiliary_addresses));
         }
         Ok(request)
     }
@@ -206,10 +171,14 @@ impl Create {
 /// `DELETE /networks/NAME`.
 pub(crate) fn remove(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let typed = exchange.param(0);
-    if typed == "bridge" || typed == DEFAULT_NETWORK || document::names::mode(typed).is_some() {
-        return Err(Fault::new(403, format!("{typed} is a pre-defined network and cannot be removed")));
+    let engine = exchange.engine()?;
+    let name =
+        document::names::mode(typed).or_else(|| engine.network(typed).ok()).map(|network| network.name);
+    let name = name.as_deref().map_or(typed, document::names::name);
+    if matches!(name, "bridge" | "host" | "none") {
+        return Err(Fault::new(403, format!("{name} is a pre-defined network and cannot be removed")));
     }
-    exchange.engine()?.remove_network(typed, false, None).map_err(|err| match err.kind {
+    engine.remove_network(typed, false, None).map_err(|err| match err.kind {
         Kind::Conflict => Fault::new(403, format!("error while removing network: {}", err.whole())),
         _ => missing(typed, err),
     })?;
@@ -223,22 +192,14 @@ pub(crate) fn prune(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     Ok(Answer::ok(json!({"NetworksDeleted": removed})))
 }
 
-/// The body of `POST /networks/NAME/connect`, and of `disconnect`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Connection {
-    container: String,
-    endpoint_config: Option<EndpointSettings>,
-    force: bool,
-}
-
 /// `POST /networks/NAME/connect`.
 pub(crate) fn connect(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let asked: Connection = exchange.json()?;
-    let endpoint = asked.endpoint_config.unwrap_or_default();
-    let wanted = endpoint.attachment(exchange.param(0))?;
-    let links = endpoint.links.unwrap_or_default();
-    exchange.engine()?.connect_network(&asked.container, wanted, &links).map_err(|err| match err.kind {
+    let endpoint = asked.endpoint_config;
+    let wanted = attachment(&endpoint, exchange.param(0))?;
+    exchange.engine()?.connect_network(&asked.container, wanted, &endpoint.links).map_err(|err| match err
+        .kind
+    {
         Kind::Conflict => Fault::new(403, err.whole()),
         _ => err.into(),
     })?;
@@ -292,6 +253,16 @@ mod tests {
         assert_eq!(request.aux_addresses["a"], "10.9.0.9");
         assert_eq!(request.options.keys().collect::<Vec<_>>(), ["com.docker.network.driver.mtu"]);
         assert_eq!((request.ipam_driver.as_str(), request.labels["a"].as_str()), ("", "b"));
+        let nulls: Create = serde_json::from_value(json!({
+            "Name": "a", "Driver": null, "Scope": null, "Internal": null, "ConfigFrom": null, "Options": {"o": null}, "Labels": {"l": null},
+            "IPAM": {"Driver": null, "Options": null, "Config": [
+                {"Subnet": "10.9.0.0/24", "IPRange": null, "Gateway": null, "AuxiliaryAddresses": null},
+            ]},
+        }))
+        .unwrap();
+        let request = nulls.request().unwrap();
+        assert_eq!((request.labels["l"].as_str(), request.options["o"].as_str()), ("", ""));
+        assert_eq!((request.subnets.len(), request.gateways.len(), request.ranges.len()), (1, 0, 0));
         assert_eq!(Create::default().request().unwrap_err().status, 400);
         let swarm = Create { name: "x".to_owned(), scope: "swarm".to_owned(), ..Create::default() };
         assert_eq!(swarm.request().unwrap_err().status, 403);
@@ -299,12 +270,12 @@ mod tests {
 
     #[test]
     fn an_endpoint_as_clients_ask_for_it() {
-        let settings: EndpointSettings = serde_json::from_value(json!({
+        let endpoint: Endpoint = serde_json::from_value(json!({
             "IPAMConfig": {"IPv4Address": "10.9.0.7", "IPv6Address": ""}, "Links": null, "Aliases": ["db"],
             "MacAddress": "02:42:ac:11:00:04", "NetworkID": "", "EndpointID": "", "Gateway": "", "DriverOpts": null, "GwPriority": 3,
         }))
         .unwrap();
-        let wanted = settings.attachment("net").unwrap();
+        let wanted = attachment(&endpoint, "net").unwrap();
         assert_eq!(
             (wanted.name.as_str(), wanted.gw_priority, wanted.aliases),
             ("net", 3, vec!["db".to_owned()])
@@ -313,7 +284,10 @@ mod tests {
             (wanted.ips, wanted.mac),
             (vec!["10.9.0.7".parse().unwrap()], Some([2, 0x42, 0xac, 0x11, 0, 4]))
         );
-        let bad = EndpointSettings { mac_address: "x".to_owned(), ..EndpointSettings::default() };
-        assert!(bad.attachment("net").is_err());
+        let nulls = json!({"IPAMConfig": {"IPv4Address": null, "LinkLocalIPs": null}, "MacAddress": null, "GwPriority": null});
+        let nulls: Endpoint = serde_json::from_value(nulls).unwrap();
+        assert!(attachment(&nulls, "net").unwrap().ips.is_empty());
+        let bad = Endpoint { mac_address: "x".to_owned(), ..Endpoint::default() };
+        assert!(attachment(&bad, "net").is_err());
     }
 }

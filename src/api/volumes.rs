@@ -1,25 +1,23 @@
 //! Volumes.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::document::{Texts, documents, texts};
 use super::fault::Fault;
 use super::http::exchange::{Answer, Exchange};
 use crate::documents;
 use crate::engine::filter;
 use crate::engine::volume::{self, VolumeRequest};
 
-/// The body of `POST /volumes/create`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Create {
-    name: Option<String>,
-    driver: Option<String>,
-    driver_opts: Option<BTreeMap<String, String>>,
-    labels: Option<BTreeMap<String, String>>,
-    cluster_volume_spec: Value,
+documents! {
+    /// The body of `POST /volumes/create`.
+    Create {
+        name: String,
+        driver: String,
+        driver_opts: Texts,
+        labels: Texts,
+        cluster_volume_spec: Value,
+    }
 }
 
 /// `GET /volumes`.
@@ -36,7 +34,8 @@ pub(crate) fn list(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
 /// `POST /volumes/create`: one that is there already is the answer.
 pub(crate) fn create(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let asked: Create = exchange.json()?;
-    if let Some(driver) = asked.driver.filter(|driver| !matches!(driver.as_str(), "" | "local")) {
+    let driver = &asked.driver;
+    if !matches!(driver.as_str(), "" | "local") {
         let message = format!("error looking up volume plugin {driver}: plugin \"{driver}\" not found");
         return Err(Fault::new(404, message));
     }
@@ -45,9 +44,9 @@ pub(crate) fn create(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     }
     let engine = exchange.engine()?;
     let name = engine.create_volume(VolumeRequest {
-        name: asked.name.filter(|name| !name.is_empty()),
-        labels: asked.labels.unwrap_or_default(),
-        options: asked.driver_opts.unwrap_or_default(),
+        name: Some(asked.name).filter(|name| !name.is_empty()),
+        labels: texts(&asked.labels),
+        options: texts(&asked.driver_opts),
         ignore: true,
     })?;
     Ok(Answer::Json(201, documents::volume::docker(&engine, &engine.inspect_volume(&name)?.0)))

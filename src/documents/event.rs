@@ -12,12 +12,20 @@ use crate::engine::events::{Event, dockers_word};
 /// The fields of a template.
 pub(crate) fn fields(event: &Event, names: NameRule) -> Value {
     let mut row = podman_fields(event);
-    row["Image"] = names.shown_text(&event.image).into();
+    row["Image"] = image(event, names).into();
     if event.kind == "image" {
         row["Name"] = names.shown_text(&event.name).into();
     }
     as_docker(&mut row, event, names);
     row
+}
+
+/// The image of a container: docker has it as it was typed.
+fn image(event: &Event, names: NameRule) -> String {
+    match event.image_typed.as_str() {
+        typed if names == NameRule::Docker && !typed.is_empty() => typed.to_owned(),
+        _ => names.shown_text(&event.image),
+    }
 }
 
 fn podman_fields(event: &Event) -> Value {
@@ -93,7 +101,7 @@ fn actor(event: &Event, names: NameRule) -> (String, BTreeMap<String, String>) {
         _ => {}
     }
     add("name", &event.name);
-    add("image", &names.shown_text(&event.image));
+    add("image", &image(event, names));
     if let Some(code) = event.container_exit_code.filter(|_| event.status.ends_with("died")) {
         add("exitCode", &code.to_string());
     }
@@ -153,6 +161,7 @@ mod tests {
         for (event, id, key, value) in [
             (Event { container_exit_code: Some(3), ..event("container", "died") }, "12", "exitCode", "3"),
             (Event { name: "v".to_owned(), ..event("volume", "create") }, "v", "driver", "local"),
+            (Event { image_typed: "bb".to_owned(), ..event("container", "start") }, "12", "image", "bb"),
             (image.clone(), "a:latest", "name", "a:latest"),
             (Event { status: "tag".to_owned(), ..image }, "sha256:12", "name", "a:latest"),
             (network.clone(), DEFAULT_NETWORK, "container", "12"),

@@ -52,6 +52,15 @@ const MAX_SPEC: usize = 16 << 20;
 struct Told {
     image: Option<ImageOrigin>,
     labels: std::collections::BTreeMap<String, String>,
+    #[serde(default)]
+    as_typed: ToldAsTyped,
+}
+
+/// What events tell of how a container was asked for.
+#[derive(Default, Deserialize)]
+struct ToldAsTyped {
+    #[serde(default)]
+    image: String,
 }
 
 impl Engine {
@@ -86,6 +95,7 @@ impl Engine {
         let text = dir.ok().and_then(|dir| fs::read_at(&dir, "spec.json", MAX_SPEC).ok());
         if let Some(told) = text.and_then(|text| serde_json::from_slice::<Told>(&text).ok()) {
             event.image = told.image.map(|image| image.name).unwrap_or_default();
+            event.image_typed = told.as_typed.image;
             event.attributes = told.labels;
         }
         event
@@ -97,6 +107,7 @@ impl Engine {
         event.id = spec.id.to_string();
         event.name = self.known_name(&spec.id);
         event.image = spec.image.as_ref().map_or(String::new(), |image| image.name.clone());
+        event.image_typed.clone_from(&spec.as_typed.image);
         event.attributes.clone_from(&spec.labels);
         event
     }

@@ -31,6 +31,7 @@ pub(super) fn send(socket: &Path, events: &[Event]) -> io::Result<()> {
         text(&mut journal, "PODMAN_ID", &event.id);
         text(&mut journal, "PODMAN_NAME", &event.name);
         text(&mut journal, "PODMAN_IMAGE", &event.image);
+        text(&mut journal, "KETCH_IMAGE_TYPED", &event.image_typed);
         text(&mut journal, "PODMAN_NETWORK_NAME", &event.network);
         text(&mut journal, "PODMAN_HEALTH_STATUS", &event.health_status);
         if let Some(code) = event.container_exit_code {
@@ -57,6 +58,7 @@ pub(crate) fn parse(line: &[u8]) -> Option<Event> {
     event.id = text("PODMAN_ID");
     event.name = text("PODMAN_NAME");
     event.image = text("PODMAN_IMAGE");
+    event.image_typed = text("KETCH_IMAGE_TYPED");
     event.network = text("PODMAN_NETWORK_NAME");
     event.health_status = text("PODMAN_HEALTH_STATUS");
     event.container_exit_code = text("PODMAN_EXIT_CODE").parse().ok();

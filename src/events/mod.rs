@@ -58,6 +58,9 @@ pub(crate) struct Event {
     /// The image of a container.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) image: String,
+    /// The same as it was typed, for docker.
+    #[serde(rename = "image_typed", default, skip_serializing_if = "String::is_empty")]
+    pub(crate) image_typed: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) container_exit_code: Option<i32>,
     #[serde(rename = "health_status", default, skip_serializing_if = "String::is_empty")]
@@ -87,6 +90,7 @@ impl Event {
             id: String::new(),
             name: String::new(),
             image: String::new(),
+            image_typed: String::new(),
             container_exit_code: None,
             health_status: String::new(),
             health_failing_streak: None,

@@ -1,6 +1,7 @@
 //! Files of containers: `GET`, `HEAD` and `PUT /containers/{}/archive`, and `GET /containers/{}/export`.
 
 use std::io::{self, Write as _};
+use std::path::{Component, Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +14,7 @@ use crate::api::http::exchange::{Answer, Exchange};
 use crate::api::named;
 use crate::base::bytes::Bytes;
 use crate::base::id::ContainerId;
+use crate::base::spec::ContainerSpec;
 use crate::engine::copy::{Archiving, Copy};
 use crate::engine::{Engine, Error, Kind};
 use crate::runtime::copy::Found;
@@ -66,6 +68,9 @@ pub(crate) fn put(exchange: &mut Exchange<'_>) -> Result<Answer> {
     let (engine, id) = named::container(exchange)?;
     let typed = exchange.param(0).to_owned();
     let path = path(exchange)?;
+    if let Some(what) = read_only(&engine.container_spec(&id)?, &path) {
+        return Err(Fault::new(400, format!("{what} is marked read-only")));
+    }
     let how = Copy { chown: exchange.flag("copyUIDGID"), overwrite: !exchange.flag("noOverwriteDirNonDir") };
     let mut body = exchange.body();
     let copied = engine.copy_from_feed(&id, &path, how, |into| {
@@ -81,8 +86,26 @@ pub(crate) fn put(exchange: &mut Exchange<'_>) -> Result<Answer> {
 fn path(exchange: &Exchange<'_>) -> Result<Bytes> {
     match exchange.query("path").unwrap_or_default() {
         "" => Err(Fault::new(400, "missing path: bad parameter")),
+        path if path.contains('\0') => Err(Fault::new(400, "invalid path: it contains a NUL")),
         path if path.starts_with('/') => Ok(path.into()),
         path => Ok(format!("/{path}").as_str().into()),
+    }
+}
+
+/// What forbids to write at `path`, as far as its words tell.
+fn read_only(spec: &ContainerSpec, path: &Bytes) -> Option<&'static str> {
+    let mut place = PathBuf::new();
+    for part in Path::new(path.as_os_str()).components() {
+        match part {
+            Component::ParentDir => drop(place.pop()),
+            Component::CurDir => {}
+            part => place.push(part),
+        }
+    }
+    let above = spec.mounts.iter().filter(|mount| place.starts_with(mount.target.as_os_str()));
+    match above.max_by_key(|mount| mount.target.as_bytes().len()) {
+        Some(mount) => mount.read_only.then_some("mounted volume"),
+        None => spec.read_only.then_some("container rootfs"),
     }
 }
 

@@ -126,6 +126,9 @@ pub(crate) fn rename(exchange: &mut Exchange<'_>) -> Result<Answer> {
     if new.is_empty() {
         return Err(Fault::new(400, "Neither old nor new names may be empty"));
     }
+    if engine.container_name(&id)? == new {
+        return Err(Fault::new(400, "Renaming a container with the same name as its current name"));
+    }
     engine.rename_container(id.as_str(), new)?;
     Ok(Answer::Empty(204))
 }

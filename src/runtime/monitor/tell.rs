@@ -21,6 +21,7 @@ impl Teller {
         about.id = spec.id.to_string();
         about.name.clone_from(&order.name);
         about.image = spec.image.as_ref().map_or(String::new(), |image| image.name.clone());
+        about.image_typed.clone_from(&spec.as_typed.image);
         about.attributes.clone_from(&spec.labels);
         Self { root: order.root.clone(), backend: order.events.clone(), about }
     }

@@ -1,6 +1,4 @@
 //! What clients send to have a container created: Docker's `ContainerConfig` with `HostConfig` and `NetworkingConfig`.
-//!
-//! As Go reads it: `null` is what a missing field is, and unknown fields are passed over.
 
 use std::collections::BTreeMap;
 
@@ -8,28 +6,8 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// Reads `null` as nothing.
-///
-/// # Errors
-///
-/// What is of another kind.
-pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    from: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
-}
-
-/// Structs of which each field may be missing or `null`.
-macro_rules! documents {
-    ($($(#[$about:meta])* $name:ident { $($(#[$with:meta])* $field:ident: $kind:ty,)* })*) => {$(
-        $(#[$about])*
-        #[derive(Clone, Debug, Default, Deserialize)]
-        #[serde(default, rename_all = "PascalCase")]
-        pub(crate) struct $name {
-            $($(#[$with])* #[serde(deserialize_with = "or_default")] pub(crate) $field: $kind,)*
-        }
-    )*};
-}
+use crate::api::document::{Endpoint, documents};
+pub(crate) use crate::api::document::{Set, Texts, texts};
 
 /// Limits, and what stands in one object with them.
 #[derive(Clone, Debug, Default)]
@@ -63,16 +41,6 @@ impl Words {
             Self::List(words) => words,
         }
     }
-}
-
-/// Names of which only the keys count (`{"80/tcp": {}}`).
-pub(crate) type Set = BTreeMap<String, serde::de::IgnoredAny>;
-/// Texts by name; Go reads a `null` among them as an empty one.
-pub(crate) type Texts = BTreeMap<String, Option<String>>;
-
-/// Texts by name, without what JSON adds to them.
-pub(crate) fn texts(from: &Texts) -> BTreeMap<String, String> {
-    from.iter().map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())).collect()
 }
 
 documents! {
@@ -290,26 +258,6 @@ documents! {
 
     NetworkingConfig {
         endpoints_config: BTreeMap<String, Option<Endpoint>>,
-    }
-
-    /// How a container is on one network.
-    Endpoint {
-        #[serde(rename = "IPAMConfig")]
-        ipam_config: IpamConfig,
-        links: Vec<String>,
-        aliases: Vec<String>,
-        mac_address: String,
-        driver_opts: Texts,
-        gw_priority: i64,
-    }
-
-    IpamConfig {
-        #[serde(rename = "IPv4Address")]
-        ipv4_address: String,
-        #[serde(rename = "IPv6Address")]
-        ipv6_address: String,
-        #[serde(rename = "LinkLocalIPs")]
-        link_local_ips: Vec<String>,
     }
 
     /// The body of `POST /containers/{}/update`, besides the limits.

@@ -7,6 +7,7 @@ mod network;
 pub(crate) mod process;
 mod security;
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -34,6 +35,13 @@ pub(crate) fn create(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     request.name = exchange.query("name").map(|name| name.strip_prefix('/').unwrap_or(name).to_owned());
     request.name = request.name.filter(|name| !name.is_empty());
     check_image(&engine, &wanted.image, exchange.query("platform").filter(|text| !text.is_empty()))?;
+    let of_host = request.mounts.iter().filter_map(MountRequest::directory_of_host);
+    if of_host
+        .chain(sources.iter().map(PathBuf::as_path))
+        .any(|path| path.as_os_str().as_bytes().contains(&0))
+    {
+        return Err(Fault::new(400, "invalid mount config: a source contains a NUL"));
+    }
     sources.iter().try_for_each(|path| create::make_source(path))?;
     let binds = request.mounts.iter().filter_map(MountRequest::directory_of_host);
     if let Some(missing) = binds.into_iter().find(|source| !source.exists()) {

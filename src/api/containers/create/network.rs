@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::containers::create::document::{Endpoint, HostConfig, PortBinding, Wanted, texts};
+use crate::api::containers::create::document::{HostConfig, PortBinding, Wanted};
+use crate::api::document::{Endpoint, texts};
 use crate::base::network;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Error, Result};
@@ -17,6 +18,11 @@ pub(super) fn fill(wanted: &Wanted, host: &HostConfig, request: &mut ContainerRe
     request.links.extend(host.links.iter().map(|text| link(text)));
     request.expose = wanted.exposed_ports.keys().cloned().collect();
     for (port, bindings) in &host.port_bindings {
+        // Clients take ranges apart.
+        let number = port.split('/').next().unwrap_or_default();
+        if number.parse::<u16>().is_err() {
+            return Err(Error::invalid(format!("invalid port specification: {number:?}")));
+        }
         let bindings = bindings.as_deref().unwrap_or_default();
         request.publish.extend(bindings.iter().map(|binding| publish(port, binding)));
     }
@@ -203,6 +209,9 @@ mod tests {
         assert_eq!(request.publish, ["[::1]:53:53/udp", "53/udp", "8080:80/tcp", "127.0.0.1::80/tcp"]);
         assert_eq!(request.expose, ["53/udp", "80/tcp"]);
         assert!(request.publish_all);
+        for port in ["1-65535/tcp", "x", ""] {
+            assert!(filled(json!({"HostConfig": {"PortBindings": {port: [{}]}}})).is_err(), "{port}");
+        }
     }
 
     #[test]
