@@ -83,7 +83,12 @@ fn failures_have_a_status_or_a_line() {
         assert!(said["message"].as_str().unwrap().contains("Cannot locate specified Dockerfile"), "{said}");
     }
     assert_eq!(build(&api, "", &[("a", "b")]).status, 400);
-    assert_eq!(api.send("POST", "/build", &[], b"FROM scratch\n").status, 400);
+    for (body, message) in [
+        (&b"FROM scratch\n"[..], "the build context is no tar archive"),
+        (b"", "Cannot locate specified Dockerfile: Dockerfile"),
+    ] {
+        assert_eq!(api.send("POST", "/build", &[], body).expect(400).json()["message"], message);
+    }
     for query in ["version=2", "session=abc"] {
         let said = build(&api, query, &[("Dockerfile", "FROM localhost/bb\n")]).expect(501).json();
         assert!(said["message"].as_str().unwrap().contains("DOCKER_BUILDKIT=0"), "{said}");
@@ -92,6 +97,27 @@ fn failures_have_a_status_or_a_line() {
     // Nothing of it all is left.
     let staged = std::fs::read_dir(sandbox.store().join("staging")).map_or(0, Iterator::count);
     assert_eq!(staged, 0);
+}
+
+/// Docker knows no other name, and clients find what a command said on standard error by its colour.
+#[test]
+fn dockerfile_is_the_only_usual_name_and_standard_error_is_red() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    let files = [
+        ("Containerfile", "FROM localhost/bb\nRUN false\n"),
+        ("Dockerfile", "FROM localhost/bb\nCOPY . /in\nRUN ls /in; echo wrong >&2\n"),
+        (".dockerignore", "kept-out\n"),
+        (".containerignore", "kept-in\n"),
+        ("kept-in", ""),
+        ("kept-out", ""),
+    ];
+    let said = build(&api, "networkmode=none", &files).expect(200).documents();
+    assert!(said.contains(&json!({"stream": "\u{1b}[91mwrong\n\u{1b}[0m"})), "{said:?}");
+    let text = printed(&said);
+    assert!(text.contains("kept-in\n") && !text.contains("kept-out"), "{text}");
+    let said = build(&api, "", &files[..1]).expect(400).json();
+    assert_eq!(said["message"], "Cannot locate specified Dockerfile: Dockerfile");
 }
 
 /// docker's command line ends the archive behind the last byte of a Dockerfile that it was given by itself.
@@ -148,7 +174,7 @@ fn credentials_of_a_build() {
     let guarded = open.guarded(Access::Password);
     let dockerfile = format!("FROM {}/api/base:1\nLABEL a=b\n", guarded.address());
     let context = Layer::new().file("Dockerfile", 0o644, &dockerfile).finish();
-    let config = json!({guarded.address(): {"username": USER, "password": PASSWORD}, "r.example": {}});
+    let config = json!({guarded.address(): {"username": USER, "password": PASSWORD}, "r.example": {}, "x.example": {"registrytoken": "t"}, "y.example": null});
     let header = URL_SAFE.encode(config.to_string());
     let build = |headers: &[(&str, &str)]| api.send("POST", "/build?pull=1", headers, &context).expect(200);
     assert!(build(&[]).documents().last().unwrap()["error"].is_string());

@@ -103,6 +103,24 @@ fn images_are_listed_named_and_removed() {
     assert_eq!(api.post("/images/prune", &Value::Null).expect(200).json()["ImagesDeleted"], Value::Null);
 }
 
+/// The tag takes the place of one that the name has, and names that a prune takes are told.
+#[test]
+fn tags_are_replaced_and_pruned_names_are_told() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    api.post("/images/bb/tag?repo=foo:bar&tag=baz", &Value::Null).expect(201);
+    let id = api.get("/images/foo:baz/json").expect(200).json()["Id"].clone();
+    assert_eq!(api.get("/images/foo:bar/json").status, 404);
+    let path = "/images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D";
+    let pruned = api.post(path, &Value::Null).expect(200).json();
+    let told = pruned["ImagesDeleted"].as_array().unwrap();
+    for document in
+        [json!({"Untagged": "foo:baz"}), json!({"Untagged": "localhost/bb:latest"}), json!({"Deleted": id})]
+    {
+        assert!(told.contains(&document), "{document} in {pruned}");
+    }
+}
+
 #[test]
 fn a_pull_is_told_line_by_line() {
     let sandbox = Sandbox::empty();
@@ -155,7 +173,9 @@ fn credentials_come_with_a_request_and_go_with_it() {
     let path = format!("/images/create?fromImage={}/api/guarded&tag=1", guarded.address());
     let (good, bad) = (auth(USER, PASSWORD), auth(USER, "wrong"));
     // One connection, several requests: nothing is kept from one to the next.
-    for (header, status) in [("e30=", 404), (&bad, 404), (&good, 200), ("e30=", 404), ("%%%", 400)] {
+    for (header, status) in
+        [("e30=", 404), (&bad, 404), (&good, 200), ("e30=", 404), ("%%%", 404), ("bnVsbA==", 404)]
+    {
         let said = api.post_with(&path, &[("X-Registry-Auth", header)], b"").expect(status);
         assert!(!said.text().contains(PASSWORD), "{}", said.text());
     }
@@ -167,6 +187,18 @@ fn credentials_come_with_a_request_and_go_with_it() {
     };
     assert_eq!(login(PASSWORD).expect(200).json()["Status"], "Login Succeeded");
     assert_eq!(login("wrong").status, 401);
+    // docker-java writes every field, docker-py's credential helpers write them as Go does.
+    let whole = json!({
+        "username": USER, "password": PASSWORD, "email": null, "serveraddress": guarded.address(), "auth": null,
+        "registrytoken": null, "identitytoken": null, "stackOrchestrator": null,
+    });
+    let helpers = json!({"ServerAddress": guarded.address(), "Username": USER, "Password": PASSWORD});
+    for document in [whole, helpers] {
+        api.post("/auth", &document).expect(200);
+        let header = URL_SAFE.encode(document.to_string());
+        api.post_with(&path, &[("X-Registry-Auth", &header)], b"").expect(200);
+    }
+    assert_eq!(api.post("/auth", &json!({"auth": "dQ=="})).status, 400);
     assert_eq!(api.post_with(&path, &[], b"").status, 404, "nothing was stored");
 
     let offered = format!("/distribution/{}/api/guarded:1/json", guarded.address());
@@ -223,7 +255,8 @@ fn archives_go_out_and_come_in() {
 
     // A file system of one's own.
     let files = Layer::new().file("greeting", 0o644, "hello\n").finish();
-    let path = "/images/create?fromSrc=-&repo=made&tag=2&message=m&changes=CMD%20%5B%22cat%22%5D&changes=ENV%20A%3Db";
+    let path =
+        "/images/create?fromSrc=-&repo=made&tag=2&message=m&changes=CMD%20%5B%22cat%22%5D%0AENV%20A%3Db";
     let said = api.post_with(path, &[("Content-Type", "text/plain")], &files).expect(200).documents();
     let made = api.get("/images/made:2/json").expect(200).json();
     assert_eq!(said, [json!({"status": made["Id"]})]);

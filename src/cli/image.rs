@@ -212,7 +212,8 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     }
     let pruned = session.engine()?.prune_images(args.all, &filters)?;
     let called = session.globals.called;
-    let removed = pruned.removed.iter().map(|id| deleted_image(called, id));
+    let removed = pruned.images();
+    let removed = removed.iter().map(|id| deleted_image(called, id));
     print_pruned(session, "Deleted Images", removed, Some(pruned.bytes))?;
     let mut failed = pruned.failed;
     if args.build_cache {

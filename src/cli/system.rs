@@ -89,7 +89,8 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     section(session, "Deleted Containers", containers.removed.iter().map(ToString::to_string))?;
     section(session, "Deleted Volumes", volumes.removed.into_iter())?;
     let called = session.globals.called;
-    section(session, "Deleted Images", images.removed.iter().map(|id| deleted_image(called, id)))?;
+    let deleted = images.images();
+    section(session, "Deleted Images", deleted.iter().map(|id| deleted_image(called, id)))?;
     section(session, "Deleted Networks", networks.into_iter())?;
     section(session, "Deleted build cache objects", builds.removed.into_iter())?;
     writeln!(session.out, "Total reclaimed space: {}", size::human(bytes, 4))?;

@@ -7,6 +7,7 @@ use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::base::time;
 use crate::engine::filter::{self, Filters, has_label};
+use crate::engine::image::Removed;
 use crate::engine::list::Query;
 use crate::engine::remove::Removing;
 use crate::engine::{Engine, Error, Kind, Result};
@@ -26,6 +27,13 @@ pub(crate) struct Pruned<T> {
 impl<T> Default for Pruned<T> {
     fn default() -> Self {
         Self { removed: Vec::new(), bytes: 0, failed: Vec::new() }
+    }
+}
+
+impl Pruned<Removed> {
+    /// The images that are gone.
+    pub(crate) fn images(&self) -> Vec<Digest> {
+        self.removed.iter().flat_map(|gone| gone.deleted.iter().copied()).collect()
     }
 }
 
@@ -62,21 +70,22 @@ impl Engine {
     /// # Errors
     ///
     /// For a filter that means nothing; if the store cannot be read or changed.
-    pub(crate) fn prune_images(&self, all: bool, filters: &Filters) -> Result<Pruned<Digest>> {
-        let mut pruned = Pruned::default();
+    pub(crate) fn prune_images(&self, all: bool, filters: &Filters) -> Result<Pruned<Removed>> {
+        let mut pruned = Pruned::<Removed>::default();
         let mut images = self.images_and_lists(filters, true)?.items;
         images.sort_by_key(|image| image.record.stored);
         for image in images {
             let id = image.record.id;
             let is_unused = image.containers == Some(0) && (all || image.is_dangling());
             // The last child of a parent without a name takes that along.
-            if !is_unused || pruned.removed.contains(&id) {
+            if !is_unused || pruned.removed.iter().any(|gone| gone.deleted.contains(&id)) {
                 continue;
             }
             match self.remove_image(&id.to_string(), true) {
-                Ok(removed) => {
-                    pruned.removed.push(id);
-                    pruned.removed.extend(removed.deleted.into_iter().filter(|other| *other != id));
+                Ok(Removed { untagged, deleted }) => {
+                    let others = deleted.into_iter().filter(|other| *other != id);
+                    let deleted = std::iter::once(id).chain(others).collect();
+                    pruned.removed.push(Removed { untagged, deleted });
                 }
                 // Another command was faster.
                 Err(err) if err.kind == Kind::NotFound => {}

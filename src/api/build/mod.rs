@@ -20,7 +20,7 @@ pub(crate) fn build(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let engine = exchange.engine()?;
     let mut request = request::read(&|key| exchange.query_all(key).map(str::to_owned).collect())?;
     request.form = engine.conf().engine.default_form()?;
-    request.pull.remote.credentials = credentials::of_build(exchange)?;
+    request.pull.remote.credentials = credentials::of_build(exchange);
     let quiet = exchange.flag("q");
     let kept = match request.context.as_bytes() {
         b"" => {

@@ -6,6 +6,7 @@ use crate::api::fault::Fault;
 use crate::api::images::progress;
 use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
+use crate::base::stream::Stream;
 use crate::engine::build::fault::Fault as BuildFault;
 use crate::engine::build::request::BuildEvent;
 
@@ -14,8 +15,8 @@ use crate::engine::build::request::BuildEvent;
 pub(super) struct Reporter {
     quiet: bool,
     pull: progress::Reporter,
-    /// The beginning of a character whose rest is still to come.
-    partial: Vec<u8>,
+    /// Of standard output and standard error: the beginning of a character whose rest is still to come.
+    partial: [Vec<u8>; 2],
     /// What has failed, in docker's words.
     failure: Option<String>,
 }
@@ -40,7 +41,7 @@ impl Reporter {
                 vec![stream(&format!("Step {}/{} : {}\n", step.serial, step.total, step.text))]
             }
             BuildEvent::Cached(_) => vec![stream(" ---> Using cache\n")],
-            BuildEvent::Output(_, _, bytes) => self.output(bytes),
+            BuildEvent::Output(_, from, bytes) => self.output(*from, bytes),
             BuildEvent::Done(_, layer) => {
                 let mut documents = self.rest();
                 documents.extend(layer.map(|layer| stream(&format!(" ---> {}\n", &layer.hex()[..12]))));
@@ -72,20 +73,34 @@ impl Reporter {
         self.failure
     }
 
-    fn output(&mut self, bytes: &[u8]) -> Vec<Value> {
-        self.partial.extend_from_slice(bytes);
-        let end = match std::str::from_utf8(&self.partial) {
+    fn output(&mut self, from: Stream, bytes: &[u8]) -> Vec<Value> {
+        let partial = &mut self.partial[usize::from(from == Stream::Stderr)];
+        partial.extend_from_slice(bytes);
+        let end = match std::str::from_utf8(partial) {
             Err(err) if err.error_len().is_none() => err.valid_up_to(),
-            _ => self.partial.len(),
+            _ => partial.len(),
         };
-        let whole: Vec<u8> = self.partial.drain(..end).collect();
-        if whole.is_empty() { vec![] } else { vec![stream(&String::from_utf8_lossy(&whole))] }
+        let whole: Vec<u8> = partial.drain(..end).collect();
+        printed(from, &whole).into_iter().collect()
     }
 
     /// What is left of output that ends within a character.
     fn rest(&mut self) -> Vec<Value> {
-        let rest = std::mem::take(&mut self.partial);
-        if rest.is_empty() { vec![] } else { vec![stream(&String::from_utf8_lossy(&rest))] }
+        let [out, err] = std::mem::take(&mut self.partial);
+        [(Stream::Stdout, out), (Stream::Stderr, err)]
+            .iter()
+            .filter_map(|(from, rest)| printed(*from, rest))
+            .collect()
+    }
+}
+
+/// A piece of a command's output. The classic builder has standard error in red, and clients go by that.
+fn printed(from: Stream, bytes: &[u8]) -> Option<Value> {
+    let text = String::from_utf8_lossy(bytes);
+    match from {
+        _ if bytes.is_empty() => None,
+        Stream::Stdout => Some(stream(&text)),
+        Stream::Stderr => Some(stream(&format!("\x1b[91m{text}\x1b[0m"))),
     }
 }
 
@@ -106,7 +121,6 @@ pub(super) fn failed(fault: BuildFault, command: Option<String>) -> (Fault, Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::stream::Stream;
     use crate::engine::build::request::StepName;
 
     fn told(documents: &[Value]) -> Vec<&str> {
@@ -123,7 +137,9 @@ mod tests {
             BuildEvent::Step(&step),
             BuildEvent::Output(&step, Stream::Stdout, "ä\n".as_bytes()),
             BuildEvent::Output(&step, Stream::Stdout, &"ö".as_bytes()[..1]),
+            BuildEvent::Output(&step, Stream::Stderr, "e\nü".as_bytes().split_last().unwrap().1),
             BuildEvent::Output(&step, Stream::Stdout, &"ö".as_bytes()[1..]),
+            BuildEvent::Output(&step, Stream::Stderr, &"ü".as_bytes()[1..]),
             BuildEvent::Output(&step, Stream::Stdout, &[0xff, b'x', 0xc3]),
             BuildEvent::Done(&step, Some(id)),
             BuildEvent::Cached(&step),
@@ -138,7 +154,9 @@ mod tests {
             [
                 "Step 2/3 : RUN x\n",
                 "ä\n",
+                "\u{1b}[91me\n\u{1b}[0m",
                 "ö",
+                "\u{1b}[91mü\u{1b}[0m",
                 "\u{fffd}x\u{fffd}",
                 &layer,
                 " ---> Using cache\n",

@@ -26,13 +26,11 @@ pub(super) const NO_BUILDKIT: &str = "BuildKit is not served: build the classic 
 type Values<'a> = &'a dyn Fn(&str) -> Vec<String>;
 
 /// One limit of docker's `ulimits`.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
 struct Limit {
-    #[serde(rename = "Name")]
     name: String,
-    #[serde(rename = "Soft")]
     soft: i64,
-    #[serde(rename = "Hard")]
     hard: i64,
 }
 
@@ -242,6 +240,8 @@ mod tests {
             ("securityopt", "x", 400),
             ("isolation", "hyperv", 400),
             ("platform", "a/b/c/d", 400),
+            ("platform", "{}", 400),
+            ("platform", r#"{"os":"linux"}"#, 400),
             ("remote", "-", 400),
             ("remote", "/etc", 400),
             ("remote", "file:///etc/x.git", 400),
@@ -253,6 +253,8 @@ mod tests {
             ("outputs", "null"),
             ("labels", "null"),
             ("isolation", "default"),
+            ("ulimits", r#"[{"Name":"core","Soft":0}]"#),
+            ("platform", r#"{"os":"linux","architecture":"amd64"}"#),
             ("remote", "https://h/x.git#main"),
         ] {
             assert!(of(&[(key, value)]).is_ok(), "{key}");

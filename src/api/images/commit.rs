@@ -47,7 +47,7 @@ pub(crate) fn commit(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
 }
 
 /// Instructions, of which one value may hold several lines.
-fn instructions<'a>(changes: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub(crate) fn instructions<'a>(changes: impl Iterator<Item = &'a str>) -> Vec<String> {
     let lines = changes.flat_map(str::lines).map(str::trim).filter(|line| !line.is_empty());
     lines.map(str::to_owned).collect()
 }

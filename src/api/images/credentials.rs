@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::api::fault::Fault;
 use crate::api::http::exchange::Exchange;
@@ -13,7 +14,7 @@ use crate::registry::auth::Credential;
 
 /// Docker's `AuthConfig`. It has no `Debug`.
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(try_from = "BTreeMap<String, Value>")]
 pub(crate) struct AuthConfig {
     username: String,
     password: String,
@@ -22,6 +23,32 @@ pub(crate) struct AuthConfig {
     identitytoken: String,
     registrytoken: String,
     pub(crate) serveraddress: String,
+}
+
+/// As Go reads it, by which clients go: names of fields in any case, and null is a field that is not there.
+impl TryFrom<BTreeMap<String, Value>> for AuthConfig {
+    type Error = &'static str;
+
+    fn try_from(fields: BTreeMap<String, Value>) -> Result<Self, Self::Error> {
+        let mut auth = Self::default();
+        for (name, value) in fields {
+            let field = match name.to_ascii_lowercase().as_str() {
+                "username" => &mut auth.username,
+                "password" => &mut auth.password,
+                "auth" => &mut auth.auth,
+                "identitytoken" => &mut auth.identitytoken,
+                "registrytoken" => &mut auth.registrytoken,
+                "serveraddress" => &mut auth.serveraddress,
+                _ => continue,
+            };
+            match value {
+                Value::Null => {}
+                Value::String(text) => *field = text,
+                _ => return Err("a field of the credential is no text"),
+            }
+        }
+        Ok(auth)
+    }
 }
 
 impl AuthConfig {
@@ -52,51 +79,37 @@ impl AuthConfig {
     }
 }
 
-/// The credential of the header `X-Registry-Auth`.
+/// The credential of the header `X-Registry-Auth`. As with docker, one that cannot be read is none.
 ///
 /// # Errors
 ///
-/// As [`AuthConfig::credential`].
+/// 501 for a bearer token.
 pub(crate) fn of_request(exchange: &Exchange<'_>) -> Result<Option<Credential>, Fault> {
     exchange.header("x-registry-auth").map_or(Ok(None), read)
 }
 
 fn read(header: &str) -> Result<Option<Credential>, Fault> {
-    if header.is_empty() {
-        return Ok(None);
+    let auth: Option<AuthConfig> = document(header);
+    match auth.unwrap_or_default().credential() {
+        Err(fault) if fault.status == 400 => Ok(None),
+        read => read,
     }
-    let auth: AuthConfig = document(header, "X-Registry-Auth")?;
-    auth.credential()
 }
 
-/// The credentials of the header `X-Registry-Config`, by registry.
-///
-/// # Errors
-///
-/// As [`AuthConfig::credential`].
-pub(crate) fn of_build(exchange: &Exchange<'_>) -> Result<BTreeMap<String, Credential>, Fault> {
-    exchange.header("x-registry-config").map_or_else(|| Ok(BTreeMap::new()), read_all)
+/// The credentials of the header `X-Registry-Config`, by registry. As with docker, those that cannot be used are none.
+pub(crate) fn of_build(exchange: &Exchange<'_>) -> BTreeMap<String, Credential> {
+    exchange.header("x-registry-config").map(read_all).unwrap_or_default()
 }
 
-fn read_all(header: &str) -> Result<BTreeMap<String, Credential>, Fault> {
-    if header.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let all: BTreeMap<String, AuthConfig> = document(header, "X-Registry-Config")?;
-    let mut found = BTreeMap::new();
-    for (registry, auth) in all {
-        if let Some(credential) = auth.credential()? {
-            found.insert(registry, credential);
-        }
-    }
-    Ok(found)
+fn read_all(header: &str) -> BTreeMap<String, Credential> {
+    let all: BTreeMap<String, Value> = document(header).unwrap_or_default();
+    let usable = |auth| serde_json::from_value::<AuthConfig>(auth).ok()?.credential().ok()?;
+    all.into_iter().filter_map(|(registry, auth)| Some((registry, usable(auth)?))).collect()
 }
 
-/// The document that a header holds. What is wrong with it is told without any of it.
-fn document<T: serde::de::DeserializeOwned>(header: &str, name: &str) -> Result<T, Fault> {
-    let decoded = decode(header);
-    let read = decoded.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    read.ok_or_else(|| Fault::new(400, format!("invalid {name} header: it is no JSON in base64url")))
+/// The document that a header holds, if it can be read.
+fn document<T: serde::de::DeserializeOwned>(header: &str) -> Option<T> {
+    serde_json::from_slice(&decode(header)?).ok()
 }
 
 /// Base64 in either alphabet, padded or not: clients differ.
@@ -126,33 +139,47 @@ mod tests {
                 r#"{"identitytoken":"T","username":"u"}"#,
                 Some(Some(Credential::IdentityToken("T".to_owned()))),
             ),
+            (
+                r#"{"username":"u","password":"p","email":null,"serveraddress":"r.io","auth":null,"registrytoken":null,"identitytoken":null,"stackOrchestrator":null}"#,
+                Some(Some(password("u", "p"))),
+            ),
+            (r#"{"ServerAddress":"r.io","Username":"u","Password":"p"}"#, Some(Some(password("u", "p")))),
+            (r#"{"IdentityToken":"T"}"#, Some(Some(Credential::IdentityToken("T".to_owned())))),
             (r#"{"registrytoken":"T"}"#, None),
-            (r#"{"auth":"dQ=="}"#, None),
-            ("7", None),
-            ("x", None),
+            (r#"{"auth":"dQ=="}"#, Some(None)),
+            (r#"{"username":"u","auth":7}"#, Some(None)),
+            ("null", Some(None)),
+            ("7", Some(None)),
+            ("x", Some(None)),
         ] {
             for header in [URL.encode(text), PLAIN.encode(text), URL_SAFE_NO_PAD.encode(text)] {
                 assert_eq!(read(&header).ok(), want, "{text}");
             }
         }
-        assert_eq!(read("").ok(), Some(None));
-        assert!(read("%%%").is_err());
+        for header in ["", "%%%"] {
+            assert_eq!(read(header).ok(), Some(None), "{header}");
+        }
     }
 
     #[test]
     fn faults_do_not_tell_secrets() {
-        let header = URL.encode(r#"{"username":"u","password":"secret","auth":7}"#);
-        assert!(!read(&header).unwrap_err().message.contains("secret"));
+        let wrong: Result<AuthConfig, _> =
+            serde_json::from_str(r#"{"username":"u","password":"secret","auth":7}"#);
+        assert!(!wrong.err().unwrap().to_string().contains("secret"));
     }
 
     #[test]
     fn credentials_of_several_registries() {
-        let header = URL
-            .encode(r#"{"https://index.docker.io/v1/":{"username":"u"},"r.io":{},"q.io":{"auth":"YTpi"}}"#);
-        let found = read_all(&header).unwrap();
+        let header = URL.encode(
+            r#"{"https://index.docker.io/v1/":{"Username":"u"},"r.io":{},"q.io":{"auth":"YTpi"},"null.io":null,
+                "token.io":{"registrytoken":"t"},"bad.io":{"auth":"dQ=="},"7.io":7}"#,
+        );
+        let found = read_all(&header);
         let keys: Vec<_> = found.keys().map(String::as_str).collect();
         assert_eq!(keys, ["https://index.docker.io/v1/", "q.io"]);
         assert_eq!(found["q.io"], password("a", "b"));
-        assert!(read_all(&URL.encode("7")).is_err());
+        for text in ["7", "null", "x"] {
+            assert!(read_all(&URL.encode(text)).is_empty(), "{text}");
+        }
     }
 }

@@ -42,12 +42,22 @@ pub(crate) fn told(removed: &Removed) -> Vec<Value> {
     untagged.chain(deleted).collect()
 }
 
-/// A repository and its tag or digest as one name; a repository alone stays without one.
+/// A repository and its tag or digest as one name; a repository alone stays without one. As with docker, the tag takes the place
+/// of one that the repository has, and a digest that of tag and digest.
 pub(crate) fn full_name(repository: &str, tag: &str) -> String {
-    match tag {
-        "" => repository.to_owned(),
-        digest if digest.contains(':') => format!("{repository}@{digest}"),
-        tag => format!("{repository}:{tag}"),
+    let typed = repository.strip_suffix(':').filter(|rest| !rest.is_empty()).unwrap_or(repository);
+    if tag.is_empty() {
+        return typed.to_owned();
+    }
+    let (named, digest) = typed.split_once('@').map_or((typed, None), |(name, digest)| (name, Some(digest)));
+    let name = match named.rsplit_once(':') {
+        Some((name, old)) if !old.contains('/') => name,
+        _ => named,
+    };
+    match digest {
+        _ if tag.contains(':') => format!("{name}@{tag}"),
+        Some(digest) => format!("{name}:{tag}@{digest}"),
+        None => format!("{name}:{tag}"),
     }
 }
 
@@ -64,6 +74,9 @@ pub(crate) fn platform_of(text: &str) -> Result<crate::base::platform::Platform,
     }
     let document: Value = serde_json::from_str(text).map_err(|err| invalid(err.to_string()))?;
     let part = |key: &str| document[key].as_str().unwrap_or_default();
+    if part("os").is_empty() || part("architecture").is_empty() {
+        return Err(invalid("both OS and Architecture must be provided".to_owned()));
+    }
     Ok(Platform::new(part("os"), part("architecture"), part("variant")))
 }
 
@@ -81,6 +94,14 @@ mod tests {
             ("r.io:5000/a", "1", "r.io:5000/a:1".to_owned()),
             ("a", digest.as_str(), format!("a@{digest}")),
             ("a:1", "", "a:1".to_owned()),
+            ("h/x:1", "1", "h/x:1".to_owned()),
+            ("foo:bar", "baz", "foo:baz".to_owned()),
+            ("r.io:5000/a:1", "2", "r.io:5000/a:2".to_owned()),
+            ("a:1", digest.as_str(), format!("a@{digest}")),
+            (format!("a@{digest}").as_str(), "1", format!("a:1@{digest}")),
+            (format!("a@{digest}").as_str(), digest.as_str(), format!("a@{digest}")),
+            ("a:", "", "a".to_owned()),
+            ("a:", "1", "a:1".to_owned()),
         ] {
             assert_eq!(full_name(repository, tag), want);
         }

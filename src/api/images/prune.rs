@@ -10,14 +10,12 @@ use crate::api::images::names;
 use crate::base::{time, truth};
 use crate::engine::build::prune::{KeptFilter, PruneBuilds};
 use crate::engine::filter::{self, Filters};
-use crate::engine::image::Removed;
 
 /// `POST /images/prune`.
 pub(crate) fn images(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let (all, texts) = split(exchange.filters()?)?;
     let pruned = exchange.engine()?.prune_images(all, &Filters::parse(&texts, filter::PRUNE)?)?;
-    let removed = Removed { untagged: vec![], deleted: pruned.removed };
-    let documents = names::told(&removed);
+    let documents: Vec<_> = pruned.removed.iter().flat_map(names::told).collect();
     let documents = if documents.is_empty() { serde_json::Value::Null } else { documents.into() };
     Ok(Answer::ok(json!({"ImagesDeleted": documents, "SpaceReclaimed": pruned.bytes})))
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::api::fault::Fault;
 use crate::api::http::exchange::{Answer, Exchange};
+use crate::api::images::commit::instructions;
 use crate::api::images::credentials;
 use crate::api::images::lines::Lines;
 use crate::api::images::names::{full_name, platform_of};
@@ -118,7 +119,7 @@ fn import(
     };
     let import = Import {
         names,
-        changes: exchange.query_all("changes").map(str::to_owned).collect(),
+        changes: instructions(exchange.query_all("changes")),
         message: exchange.query("message").unwrap_or_default().to_owned(),
         platform: platform.unwrap_or_else(Platform::host),
     };

@@ -199,7 +199,12 @@ pub(super) fn find_ignore(context: &Context, dockerfile: Option<&Path>) -> Resul
             }
         }
     }
-    for name in [".containerignore", ".dockerignore"] {
+    first_of(context, [".containerignore", ".dockerignore"])
+}
+
+/// The first of these files that the context has, or nothing.
+pub(super) fn first_of(context: &Context, names: [&str; 2]) -> Result<Bytes> {
+    for name in names {
         if let Some(text) = context.read(Path::new(name))? {
             return Ok(text.into());
         }

@@ -11,7 +11,7 @@ use crate::base::dockerfile::error::nearest;
 use crate::base::image_document::ConfigDocument;
 use crate::base::platform::Platform;
 use crate::base::spec::UserNamespace;
-use crate::engine::build::context::{Context, MAX_FILE, find_ignore, read_file};
+use crate::engine::build::context::{Context, MAX_FILE, find_ignore, first_of, read_file};
 use crate::engine::build::fault::Fault;
 use crate::engine::build::provenance::{self, Material};
 use crate::engine::build::request::{BuildEvent, BuildRequest};
@@ -75,8 +75,14 @@ pub(super) fn read(engine: &Engine, request: &BuildRequest) -> Result<Read> {
         Context::new(root, None)
     } else if path.is_file() {
         let (context, file) = of_archive_or_dockerfile(engine, open(&path)?)?;
-        if file.is_some() {
-            return Err(Error::invalid(format!("context must be a directory: {text}")).into());
+        match file {
+            // Nothing was sent: a context without files.
+            Some(content) if request.files_within && content.is_empty() => {}
+            Some(_) if request.files_within => {
+                return Err(Fault::plain("the build context is no tar archive"));
+            }
+            Some(_) => return Err(Error::invalid(format!("context must be a directory: {text}")).into()),
+            None => {}
         }
         context
     } else {
@@ -107,6 +113,7 @@ pub(super) fn read(engine: &Engine, request: &BuildRequest) -> Result<Read> {
     })?;
     context.ignore = match &request.ignore_file {
         Some(path) => read_file(open(&directory.join(path))?, path)?.into(),
+        None if request.files_within => first_of(&context, [".dockerignore", ".containerignore"])?,
         None => find_ignore(&context, own_path.as_deref())?,
     };
     crate::base::dockerfile::ignore::Ignore::parse(context.ignore.as_bytes())
@@ -222,36 +229,27 @@ fn unpack(file: File, dir: OwnedFd) -> Result<()> {
     copy::unpack_into(dir, archive).map_err(|failure| Fault::plain(failure.message))
 }
 
-/// Reads Dockerfiles of the context; several are read one after the other.
+/// Reads Dockerfiles of the context, by docker's name for it if nobody says; several are read one after the other.
 fn find_within(
     context: &Context,
     files: &[crate::base::bytes::Bytes],
 ) -> Result<(String, Vec<u8>, Option<PathBuf>)> {
-    let usual = NAMES.map(crate::base::bytes::Bytes::from);
+    let usual = ["Dockerfile".into()];
     let mut all = Vec::new();
     let mut first = None;
     for file in if files.is_empty() { &usual[..] } else { files } {
         let name = file.to_string_lossy();
-        match context.read(file.as_path())? {
-            Some(content) => {
-                all.extend(content);
-                first.get_or_insert_with(|| name.rsplit('/').next().unwrap_or_default().to_owned());
-            }
-            None if files.is_empty() => continue,
-            None => return Err(Fault::plain(format!("Cannot locate specified Dockerfile: {name}"))),
-        }
+        let content = context.read(file.as_path())?;
+        all.extend(
+            content.ok_or_else(|| Fault::plain(format!("Cannot locate specified Dockerfile: {name}")))?,
+        );
+        first.get_or_insert_with(|| name.rsplit('/').next().unwrap_or_default().to_owned());
         if !all.ends_with(b"\n") {
             all.push(b'\n');
         }
-        if files.is_empty() {
-            break;
-        }
     }
     // None that is used alone has an ignore file of its own: the context came without what it leaves out.
-    match first {
-        Some(name) => Ok((name, all, None)),
-        None => Err(Fault::plain("Cannot locate specified Dockerfile: Dockerfile")),
-    }
+    Ok((first.unwrap_or_default(), all, None))
 }
 
 /// Finds and reads the Dockerfile; several are read one after the other.
