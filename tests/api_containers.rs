@@ -127,7 +127,14 @@ fn refusals_have_dockers_words() {
         (json!({"Mounts": [{"Type": "npipe", "Source": "/x", "Target": "/x"}]}), 400, "npipe"),
         (json!({"Runtime": "kata"}), 400, "kata"),
         (json!({"StorageOpt": {"size": "1G"}}), 501, "StorageOpt"),
-        (json!({"MemorySwappiness": 5}), 501, "cgroup v1"),
+        (json!({"CpuRealtimeRuntime": 5}), 501, "cgroup v1"),
+        (json!({"Memory": 4096}), 400, "Minimum memory limit allowed is 6MB"),
+        (json!({"CpuShares": -5}), 400, "invalid CPU shares"),
+        (
+            json!({"Mounts": [{"Type": "bind", "Source": "/", "Target": "/x", "BindOptions": {"Propagation": "huh"}}]}),
+            400,
+            "invalid propagation mode",
+        ),
         (json!({"RestartPolicy": {"Name": "sometimes"}}), 400, "sometimes"),
         (json!({"AutoRemove": true, "RestartPolicy": {"Name": "always"}}), 400, "AutoRemove"),
         (json!({"VolumeDriver": "nfs"}), 404, "plugin \"nfs\" not found"),
@@ -224,6 +231,73 @@ fn a_life_from_start_to_prune() {
         api.post("/containers/prune", &Value::Null).expect(200).json()["ContainersDeleted"],
         Value::Null
     );
+}
+
+/// What is paused is told to end, and goes on for that.
+#[test]
+fn what_is_paused_can_be_ended() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    let gentle = ["sh", "-c", "trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done"];
+    create(&api, "one", &plain(&gentle));
+    let act = |name: &str, action: &str, status| {
+        api.post(&format!("/containers/{name}/{action}"), &Value::Null).expect(status);
+    };
+    act("one", "start", 204);
+    sandbox.wait_until(&["logs", "one"], "ready");
+    act("one", "pause", 204);
+    act("one", "restart?t=20", 204);
+    assert_eq!(sandbox.inspect("one", ".State.Status"), "running");
+    sandbox.wait_until(&["logs", "one"], "ready\nready");
+    act("one", "pause", 204);
+    act("one", "stop?t=20", 204);
+    assert_eq!(sandbox.inspect("one", ".State.ExitCode"), "5");
+
+    // A start of one that is paused is refused, and takes nothing away.
+    let host = json!({"NetworkMode": "none", "AutoRemove": true});
+    create(&api, "passing", &json!({"Image": "bb", "Cmd": ["sleep", "1000"], "HostConfig": host}));
+    act("passing", "start", 204);
+    act("passing", "pause", 204);
+    let said = message(&api, "/containers/passing/start", &Value::Null, 409);
+    assert_eq!(said, "cannot start a paused container, try unpause instead");
+    assert_eq!(sandbox.inspect("passing", ".State.Status"), "paused");
+    act("passing", "restart?t=0", 204);
+    assert_eq!(sandbox.inspect("passing", ".State.Status"), "running");
+    api.delete("/containers/passing?force=1").expect(204);
+}
+
+/// Docker does not ask who uses the namespaces of what is removed.
+#[test]
+fn one_whose_network_others_use_can_be_removed() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    create(&api, "owner", &plain(&["sleep", "1000"]));
+    let host = json!({"NetworkMode": "container:owner"});
+    create(&api, "user", &json!({"Image": "bb", "Cmd": ["sleep", "1000"], "HostConfig": host}));
+    for name in ["owner", "user"] {
+        api.post(&format!("/containers/{name}/start"), &Value::Null).expect(204);
+    }
+    api.delete("/containers/owner?force=1").expect(204);
+    let listed = api.get("/containers/json?all=1").expect(200).json();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["State"]), (1, &json!("running")));
+    api.get("/containers/user/json").expect(200);
+    api.post("/containers/user/stop?t=0", &Value::Null).expect(204);
+    message(&api, "/containers/user/start", &Value::Null, 404);
+    api.delete("/containers/user?force=1").expect(204);
+}
+
+/// Docker makes a container without what only cgroup v1 has, and says so.
+#[test]
+fn what_cgroup_v2_has_not_is_left_out() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    let limits = json!({"OomKillDisable": true, "MemorySwappiness": 0, "NetworkMode": "none"});
+    let asked = json!({"Image": "bb", "Cmd": ["true"], "HostConfig": limits, "Volumes": {"/data/": {}}});
+    let made = api.post("/containers/create?name=one", &asked).expect(201).json();
+    let said: Vec<_> = made["Warnings"].as_array().unwrap().iter().map(Value::to_string).collect();
+    assert!(said.len() == 2 && said[1].contains("OomKillDisable discarded"), "{said:?}");
+    let updated = api.post("/containers/one/update", &json!({"OomKillDisable": true})).expect(200).json();
+    assert_eq!(updated["Warnings"].as_array().unwrap().len(), 1);
 }
 
 #[test]

@@ -228,3 +228,18 @@ fn inspect_has_docker_s_shapes() {
     docker.ok("rm box other");
     docker.ok("network rm net");
 }
+
+/// podman refuses both.
+#[test]
+fn what_is_paused_stops_and_what_is_used_goes() {
+    let docker = Docker::new();
+    docker.ok("run -d --name owner --net none localhost/bb sleep 1000");
+    docker.ok("run -d --name user --net container:owner localhost/bb sleep 1000");
+    docker.ok("pause user");
+    docker.ok("stop -t 0 user");
+    assert_eq!(docker.ok("inspect -f {{.State.Status}} user"), "exited");
+    assert_eq!(docker.ok("rm -f owner"), "owner");
+    assert_eq!(docker.ok("ps -a --format {{.Names}}"), "user");
+    docker.run("start user").fails(1);
+    docker.ok("rm user");
+}

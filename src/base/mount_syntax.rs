@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use crate::base::bytes::Bytes;
 use crate::base::csv;
@@ -168,7 +168,7 @@ impl Options {
             // Consistency of Docker Desktop's file sharing; Linux is always consistent.
             "cached" | "delegated" | "consistent" => {}
             flag if FLAGS.contains(&flag) => self.flags.push(flag.to_owned()),
-            propagation if PROPAGATIONS.contains(&propagation) => {
+            propagation if is_propagation(propagation) => {
                 if self.propagation.replace(propagation.to_owned()).is_some() {
                     self.conflict = Some("'[r]shared', '[r]private', '[r]slave' or '[r]unbindable'");
                 }
@@ -276,6 +276,26 @@ fn is_path(source: &[u8]) -> bool {
     source.contains(&b'/') || source == b"." || source == b".." || source.starts_with(b"~")
 }
 
+/// True for a word that says how mounts spread.
+pub(crate) fn is_propagation(word: &str) -> bool {
+    PROPAGATIONS.contains(&word)
+}
+
+/// A target as the container has it: from `/` on, without `.`, `..` and superfluous slashes.
+pub(crate) fn clean_target(path: &[u8]) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for component in Path::new(OsStr::from_bytes(path)).components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            _ => {}
+        }
+    }
+    clean
+}
+
 fn require_absolute(target: &[u8]) -> Result<()> {
     if target.first() == Some(&b'/') { Ok(()) } else { Err(MountSyntaxError::Relative(shown(target))) }
 }
@@ -287,6 +307,15 @@ fn require_absolute(target: &[u8]) -> Result<()> {
 /// [`MountSyntaxError`].
 pub(crate) fn parse_tmpfs(text: &str) -> Result<MountRequest> {
     let (target, options) = text.split_once(':').unwrap_or((text, ""));
+    tmpfs_at(target, options)
+}
+
+/// A tmpfs on `target` with the options that stand behind the colon.
+///
+/// # Errors
+///
+/// [`MountSyntaxError`].
+pub(crate) fn tmpfs_at(target: &str, options: &str) -> Result<MountRequest> {
     require_absolute(target.as_bytes())?;
     let mut taken = Options::default();
     let mut copy_up = true;
@@ -296,7 +325,9 @@ pub(crate) fn parse_tmpfs(text: &str) -> Result<MountRequest> {
             "notmpcopyup" => copy_up = false,
             option if is_tmpfs_data(option) => taken.data.push(option.to_owned()),
             option if taken.take(option) => {}
-            option => return Err(MountSyntaxError::Option(text.to_owned(), option.to_owned())),
+            option => {
+                return Err(MountSyntaxError::Option(format!("{target}:{options}"), option.to_owned()));
+            }
         }
     }
     taken.check(options)?;

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::base::image_ref::ImageName;
 use crate::base::manifest::ImageConfig;
-use crate::base::mount_syntax::MountKindRequest;
+use crate::base::mount_syntax::{MountKindRequest, MountRequest, clean_target};
 use crate::base::names;
 use crate::base::passwd::{self, HostUser};
 use crate::base::spec::{ContainerSpec, ImageOrigin, Mount, MountKind, Namespace, UserNamespace};
@@ -413,7 +414,8 @@ fn new_volume(
     request: &ContainerRequest,
 ) -> Result<VolumeRecord> {
     let mut record = VolumeRecord::new(name, anonymous);
-    let wishes = request.mounts.iter().filter(|wish| wish.target.as_bytes() == mount.target.as_bytes());
+    let is_meant = |wish: &&MountRequest| Bytes::from(clean_target(wish.target.as_bytes())) == mount.target;
+    let wishes = request.mounts.iter().filter(is_meant);
     for wish in wishes {
         if let MountKindRequest::Volume { driver_options, labels, .. } = &wish.kind {
             let pair = |text: &String| {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::attach::client;
 use crate::attach::packet::Hello;
 use crate::base::id::ContainerId;
+use crate::base::image_ref::NameRule;
 use crate::base::signal::Signal;
 pub(crate) use crate::engine::condition::Condition;
 use crate::engine::events::Event;
@@ -154,7 +155,7 @@ impl Engine {
     fn begin_stop(&self, order: &StopOrder) -> Result<Option<Stopping>> {
         let dir = self.store().containers().open(&order.id)?;
         let status = self.status_with_monitor(dir.as_fd(), &order.id)?;
-        if status.paused {
+        if status.paused && !self.resumes() {
             let message = format!(
                 "can only stop created or running containers. {} is in state paused: container state improper",
                 order.id
@@ -190,6 +191,9 @@ impl Engine {
             event,
         };
         self.deliver(&order.id, &stopping.held, &stopping.status, signal)?;
+        if stopping.status.paused {
+            self.resume(&order.id);
+        }
         if grace == Grace::For(Duration::ZERO) {
             stopping.kill(self, &order.id)?;
         }
@@ -259,11 +263,24 @@ impl Engine {
         };
         self.deliver(id, &held, &status, signal.number())?;
         self.record(self.event_of("kill", &spec));
+        if ends && signal != Signal::KILL && status.paused && self.resumes() {
+            self.resume(id);
+        }
         if signal == Signal::KILL {
             Stopping::killed(held, status).await_end(self, id)?;
             self.await_release(id)?;
         }
         Ok(())
+    }
+
+    /// Whether who is to end goes on for that where it is paused, as docker has it: podman refuses.
+    pub(super) fn resumes(&self) -> bool {
+        self.name_rule() == NameRule::Docker
+    }
+
+    /// Lets one go on that was told to end. What cannot go on is killed after its grace.
+    fn resume(&self, id: &ContainerId) {
+        self.unpause(id).ok();
     }
 
     /// Kills a container of which something cannot be read, so that it can be removed: by its monitor, which

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::base::id::ContainerId;
+use crate::base::image_ref::NameRule;
 use crate::base::signal::Signal;
 use crate::base::spec::{Namespace, NetworkMode};
 use crate::engine::cleanup::sweep_cgroup;
@@ -98,7 +99,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Kind::Conflict`] if it runs (and `force` is not given); Invalid if another container depends on it.
+    /// [`Kind::Conflict`] if it runs (and `force` is not given); Invalid if another container depends on it, unless it is
+    /// docker's rules that hold.
     pub(crate) fn remove_with_dependents(
         &self,
         id: &ContainerId,
@@ -108,7 +110,11 @@ impl Engine {
             self.refuse_infra(id)?;
         }
         let mut removed = Vec::new();
-        let dependents = self.dependents(id)?;
+        let dependents = match self.name_rule() {
+            // Those fail at their next start, as with docker.
+            NameRule::Docker if !how.depend => Vec::new(),
+            _ => self.dependents(id)?,
+        };
         if !dependents.is_empty() {
             if !how.depend {
                 self.assert_removable(id, how)?;

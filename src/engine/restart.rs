@@ -37,11 +37,11 @@ impl Engine {
             .collect()
     }
 
-    /// Says that a container is to stay at its end, for it is started again. Not to one that is paused: that is not
-    /// going to be stopped, and whoever stops it later does not mean this.
+    /// Says that a container is to stay at its end, for it is started again. Not to one that is paused and not resumed: that
+    /// is not going to be stopped, and whoever stops it later does not mean this.
     pub(in crate::engine) fn mark_restart(&self, id: &ContainerId) -> Result<()> {
         let dir = self.store().containers().open(id)?;
-        match state::examine(dir.as_fd(), id)?.paused {
+        match state::examine(dir.as_fd(), id)?.paused && !self.resumes() {
             true => Ok(()),
             false => mark(dir.as_fd(), RESTART_REQUESTED, id),
         }

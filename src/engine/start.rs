@@ -13,8 +13,9 @@ use crate::runtime::launch::{self, Caller, Forerunner, LaunchOrder, Launching, S
 use crate::runtime::monitor::ports;
 use crate::runtime::monitor::record::STOP_REQUESTED;
 use crate::runtime::plan;
+use crate::sys::fs::{self, OFlags, Share};
 use crate::sys::tty::WindowSize;
-use crate::sys::{fs, waiting};
+use crate::sys::waiting;
 
 /// How long a container that another one needs may take to start, or to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -280,8 +281,13 @@ impl Engine {
         state::read_spec(dir.as_fd(), id)
     }
 
-    /// Removes a container that never ran, if it is still there. What cannot be removed now is swept later.
+    /// Removes a container that was not started, or has ended and was to be removed then, if it is still there and
+    /// nothing of it runs. What cannot be removed now is swept later.
     pub(crate) fn discard_container(&self, id: &ContainerId) {
+        drop(self.forerunner.borrow_mut().take_if(|ahead| ahead.id() == id));
+        let Ok(dir) = self.store().containers().open(id) else { return };
+        // Held until it is taken away: nobody can start it meanwhile.
+        let Some(_still) = lock_at_rest(dir.as_fd(), id) else { return };
         let spec = self.container_spec(id);
         let taken = self.lock().and_then(|lock| Ok(self.store().containers().take(id, &lock)?));
         if let Ok(Some(taken)) = taken {
@@ -298,6 +304,26 @@ impl Engine {
             volume.remove().ok();
         }
     }
+}
+
+/// Takes the lock of a container of which nothing runs; `None` if something does, or if nobody can say.
+fn lock_at_rest(dir: BorrowedFd<'_>, id: &ContainerId) -> Option<OwnedFd> {
+    let lock = fs::open_at(dir, "lock", OFlags::RDWR | OFlags::CREATE, 0o600).ok()?;
+    let is_free = waiting::until(PATIENCE, LOOK, || {
+        if fs::try_lock(&lock, Share::Exclusive)? {
+            return Ok(Some(true));
+        }
+        // A monitor that could not start it goes in a moment, and so does who only looks.
+        let phase = state::examine(dir, id).map(|status| status.phase);
+        let runs = matches!(phase, Ok(Phase::Initialized | Phase::Up | Phase::Unmonitored) | Err(_));
+        Ok::<_, std::io::Error>(runs.then_some(false))
+    });
+    let record = || state::examine(dir, id).map(|status| status.record);
+    let is_at_rest = matches!(is_free, Ok(Some(true)))
+        && record().is_ok_and(|record| {
+            record.is_none_or(|record| record.ended.is_some() || !state::goes_on(&record))
+        });
+    is_at_rest.then_some(lock)
 }
 
 /// Whether this is an infra container whose end is wanted. Others may well live on after a signal that is to end them.

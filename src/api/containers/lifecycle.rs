@@ -39,6 +39,9 @@ pub(crate) fn start(exchange: &mut Exchange<'_>) -> Result<Answer> {
     match engine.start_container(&id, Start { window, ..Start::default() }) {
         Ok(_) => Ok(Answer::Empty(204)),
         Err(err) if err.kind == Kind::Conflict && engine.runs(&id).unwrap_or(false) => Ok(Answer::Empty(304)),
+        Err(_) if engine.is_paused(&id).unwrap_or(false) => {
+            Err(Fault::new(409, "cannot start a paused container, try unpause instead"))
+        }
         Err(err) => {
             // One that was to be removed at its end does not stay behind.
             if engine.container_spec(&id).is_ok_and(|spec| spec.auto_remove) {
@@ -142,7 +145,7 @@ pub(crate) fn update(exchange: &mut Exchange<'_>) -> Result<Answer> {
     if limits != Limits::default() || policy.is_some() {
         engine.update_container(&id, &limits, policy, &HealthRequest::default())?;
     }
-    Ok(Answer::ok(json!({"Warnings": []})))
+    Ok(Answer::ok(json!({"Warnings": limits::discarded(&resources)})))
 }
 
 /// `DELETE /containers/{}`.
@@ -154,6 +157,7 @@ pub(crate) fn remove(exchange: &mut Exchange<'_>) -> Result<Answer> {
     let (engine, id) = named::container(exchange)?;
     let force = exchange.flag("force");
     if force {
+        engine.refuse_infra(&id).map_err(|err| Fault::new(409, err.whole()))?;
         // Docker kills at once, and whoever waits for it can.
         match Signal::from_number(libc::SIGKILL).map(|signal| engine.kill(&id, signal)) {
             Some(Err(err)) if !matches!(err.kind, Kind::Conflict | Kind::NotFound) => return Err(err.into()),

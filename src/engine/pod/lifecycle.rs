@@ -260,7 +260,7 @@ impl Engine {
     }
 
     /// Refuses to remove an infra container by itself.
-    pub(in crate::engine) fn refuse_infra(&self, id: &ContainerId) -> Result<()> {
+    pub(crate) fn refuse_infra(&self, id: &ContainerId) -> Result<()> {
         // A damaged spec says of no pod.
         let Ok(ContainerSpec { pod: Some(pod), .. }) = self.container_spec(id) else { return Ok(()) };
         if !pod.infra || self.store().pods().get(&pod.id).is_err() {

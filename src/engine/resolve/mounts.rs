@@ -8,7 +8,7 @@ use crate::base::bytes::Bytes;
 use crate::base::idmap::{IdExtent, IdMap};
 use crate::base::idmap_syntax::ShownIds;
 use crate::base::manifest::ContainerDefaults;
-use crate::base::mount_syntax::{MountKindRequest, MountRequest};
+use crate::base::mount_syntax::{self, MountKindRequest, MountRequest};
 use crate::base::spec::{Mount, MountKind, MountOverlay, UserNamespace};
 use crate::engine::error::{Error, Kind, Result};
 use crate::engine::request::{ContainerRequest, ImageVolumes};
@@ -204,20 +204,10 @@ fn host_path(source: &Path, facts: &Facts<'_>) -> Result<PathBuf> {
 /// shows of its kernel may be shown instead of the container's own (`-v /dev:/dev`, distrobox and toolbox do so).
 fn target(path: &[u8], what: &str, is_bind: bool) -> Result<Bytes> {
     let shown = String::from_utf8_lossy(path).into_owned();
-    let path = Path::new(OsStr::from_bytes(path));
-    if !path.is_absolute() {
+    if !path.starts_with(b"/") {
         return Err(Error::invalid(format!("{what} on {shown:?}: the path must be absolute")));
     }
-    let mut clean = PathBuf::from("/");
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => {
-                clean.pop();
-            }
-            _ => {}
-        }
-    }
+    let clean = mount_syntax::clean_target(path);
     let refused = clean == Path::new("/")
         || clean == Path::new("/proc")
         || !is_bind && (clean == Path::new("/sys") || clean == Path::new("/dev"))

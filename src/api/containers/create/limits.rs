@@ -34,13 +34,12 @@ pub(super) fn fill(host: &HostConfig, resources: &Resources, request: &mut Conta
 /// Values that mean nothing, and limits that there are not.
 pub(in crate::api::containers) fn limits(resources: &Resources) -> Result<Limits> {
     refuse(resources)?;
+    check_range(resources)?;
     read(resources).map_err(|err| Error::invalid(err.to_string()))
 }
 
 fn read(asked: &Resources) -> std::result::Result<Limits, LimitError> {
     let some = |value: i64| Some(value).filter(|value| *value != 0);
-    // All that is negative means the same.
-    let size = |value: i64| some(value.max(UNLIMITED));
     let count = |value: i64| u64::try_from(value).ok().filter(|value| *value != 0);
     let list = |flag, text: &String| {
         Some(text).filter(|text| !text.is_empty()).map(|text| limits::cpu_list(flag, text)).transpose()
@@ -53,9 +52,9 @@ fn read(asked: &Resources) -> std::result::Result<Limits, LimitError> {
     let cpus = some(asked.nano_cpus).map(|nano| limits::cpu_quota_us(nano as f64 / 1e9)).transpose()?;
     let quota = cpus.flatten();
     Ok(Limits {
-        memory: size(asked.memory),
-        memory_reservation: size(asked.memory_reservation),
-        memory_swap: size(asked.memory_swap),
+        memory: some(asked.memory),
+        memory_reservation: some(asked.memory_reservation),
+        memory_swap: some(asked.memory_swap),
         cpu_shares: count(asked.cpu_shares),
         cpu_quota_us: quota.or(some(asked.cpu_quota)),
         cpu_period_us: quota.map(|_| limits::CPU_PERIOD_US).or(count(asked.cpu_period)),
@@ -76,15 +75,67 @@ fn rates(devices: &[ThrottleDevice]) -> Vec<DeviceRate> {
     devices.iter().map(|device| DeviceRate { path: device.path.as_str().into(), rate: device.rate }).collect()
 }
 
+/// What is asked for and only cgroup v1 has, where docker goes on without it: its words about that.
+///
+/// # Source
+///
+/// moby, `daemon/daemon_unix.go`: `verifyPlatformContainerResources`.
+pub(in crate::api::containers) fn discarded(asked: &Resources) -> Vec<&'static str> {
+    let of_version_1 = [
+        (
+            asked.memory_swappiness.is_some_and(|value| value != -1),
+            "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness \
+             discarded.",
+        ),
+        (
+            asked.kernel_memory != 0,
+            "Your kernel does not support kernel memory limit capabilities or the cgroup is not mounted. Limitation \
+             discarded.",
+        ),
+        (
+            asked.kernel_memory_tcp != 0,
+            "Your kernel does not support kernel memory TCP limit capabilities or the cgroup is not mounted. Limitation \
+             discarded.",
+        ),
+        (
+            asked.oom_kill_disable == Some(true),
+            "Your kernel does not support OomKillDisable. OomKillDisable discarded.",
+        ),
+    ];
+    of_version_1.into_iter().filter_map(|(is_asked, warning)| is_asked.then_some(warning)).collect()
+}
+
+/// Less is refused, as docker does: nothing would run.
+const MIN_MEMORY_BYTES: i64 = 6 << 20;
+
+/// Numbers that no limit can have; -1 is none.
+fn check_range(asked: &Resources) -> Result<()> {
+    for (what, value) in [("memory limit", asked.memory), ("memory reservation", asked.memory_reservation)] {
+        if value < MIN_MEMORY_BYTES && !matches!(value, 0 | UNLIMITED) {
+            return Err(Error::invalid(format!("Minimum {what} allowed is 6MB")));
+        }
+    }
+    if asked.memory_swap < UNLIMITED {
+        return Err(Error::invalid(format!("invalid MemorySwap: {}", asked.memory_swap)));
+    }
+    if asked.cpu_shares < 0 {
+        let shares = asked.cpu_shares;
+        return Err(Error::invalid(format!(
+            "invalid CPU shares ({shares}): value must be a positive integer"
+        )));
+    }
+    if asked.cpu_period < 0 {
+        let message = "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)";
+        return Err(Error::invalid(message));
+    }
+    Ok(())
+}
+
 /// Better no container than one that only seems to be limited.
 fn refuse(asked: &Resources) -> Result<()> {
     let of_version_1 = [
         ("CpuRealtimePeriod", asked.cpu_realtime_period != 0),
         ("CpuRealtimeRuntime", asked.cpu_realtime_runtime != 0),
-        ("KernelMemory", asked.kernel_memory != 0),
-        ("KernelMemoryTCP", asked.kernel_memory_tcp != 0),
-        ("MemorySwappiness", asked.memory_swappiness.is_some_and(|value| value != -1)),
-        ("OomKillDisable", asked.oom_kill_disable == Some(true)),
     ];
     if let Some((field, _)) = of_version_1.into_iter().find(|(_, is_asked)| *is_asked) {
         return Err(Error::needs_cgroup_v1(field));
@@ -163,13 +214,9 @@ mod tests {
 
     #[test]
     fn what_there_is_not_is_refused() {
-        for document in [
-            json!({"MemorySwappiness": 0}),
-            json!({"OomKillDisable": true}),
-            json!({"KernelMemoryTCP": 1}),
-            json!({"CpuRealtimeRuntime": 1}),
-            json!({"CpuCount": 1}),
-        ] {
+        for document in
+            [json!({"CpuRealtimePeriod": 1}), json!({"CpuRealtimeRuntime": 1}), json!({"CpuCount": 1})]
+        {
             assert_eq!(read_limits(document.clone()).unwrap_err().kind, Kind::Unsupported, "{document}");
         }
         for document in [
@@ -177,8 +224,31 @@ mod tests {
             json!({"NanoCpus": 1}),
             json!({"CpusetCpus": "x"}),
             json!({"BlkioWeight": 5}),
+            json!({"Memory": 4096}),
+            json!({"Memory": -2}),
+            json!({"MemoryReservation": 1}),
+            json!({"MemorySwap": -2}),
+            json!({"CpuShares": -5}),
+            json!({"CpuPeriod": -1}),
         ] {
             assert_eq!(read_limits(document.clone()).unwrap_err().kind, Kind::Invalid, "{document}");
+        }
+    }
+
+    #[test]
+    fn what_docker_goes_on_without() {
+        for (document, word) in [
+            (json!({"MemorySwappiness": 0}), Some("Memory swappiness discarded")),
+            (json!({"OomKillDisable": true}), Some("OomKillDisable discarded")),
+            (json!({"KernelMemory": 1}), Some("kernel memory limit")),
+            (json!({"KernelMemoryTCP": 1}), Some("kernel memory TCP limit")),
+            (json!({"MemorySwappiness": -1, "OomKillDisable": false, "KernelMemory": 0}), None),
+        ] {
+            let asked = serde_json::from_value(document.clone()).unwrap();
+            assert!(limits(&asked).unwrap().is_empty(), "{document}");
+            let said = discarded(&asked);
+            assert_eq!(said.len(), usize::from(word.is_some()), "{document}");
+            assert!(word.is_none_or(|word| said[0].contains(word)), "{said:?}");
         }
     }
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::api::containers::create::document::Wanted;
+use crate::api::containers::create::document::{Resources, Wanted};
 use crate::api::fault::Fault;
 use crate::api::http::exchange::{Answer, Exchange};
 use crate::base::mount_syntax::MountRequest;
@@ -49,7 +49,10 @@ pub(crate) fn create(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
         return Err(Fault::new(400, format!("{message}: {}", missing.display())));
     }
     let id = engine.create_container(&request)?;
-    Ok(Answer::Json(201, json!({"Id": id.as_str(), "Warnings": warnings(&request)})))
+    Ok(Answer::Json(
+        201,
+        json!({"Id": id.as_str(), "Warnings": warnings(&request, &wanted.host_config.resources)}),
+    ))
 }
 
 /// The request for a container, and the directories of the host that are made for it if they are not there.
@@ -91,9 +94,9 @@ fn check_image(engine: &Engine, typed: &str, platform: Option<&str>) -> Result<(
 }
 
 /// What was asked for and has no effect.
-fn warnings(request: &ContainerRequest) -> Vec<Value> {
+fn warnings(request: &ContainerRequest, resources: &Resources) -> Vec<Value> {
     let is_mode = |name: &String| matches!(name.as_str(), "host" | "none") || name.starts_with("container:");
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<Value> = limits::discarded(resources).into_iter().map(Value::from).collect();
     if !request.publish.is_empty() && request.networks.iter().any(is_mode) {
         warnings.push("Published ports are discarded when using host network mode".into());
     }

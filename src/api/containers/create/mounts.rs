@@ -48,13 +48,18 @@ pub(super) fn fill(
     }
     for (target, options) in texts(&host.tmpfs) {
         // Unlike podman's, docker's are empty at first.
-        let text = format!("{target}:notmpcopyup,{options}");
-        request.mounts.push(mount_syntax::parse_tmpfs(&text).map_err(invalid)?);
+        let options = format!("notmpcopyup,{options}");
+        request.mounts.push(mount_syntax::tmpfs_at(&target, &options).map_err(invalid)?);
+    }
+    for mount in &mut request.mounts {
+        mount.target = mount_syntax::clean_target(mount.target.as_bytes()).into();
     }
     for target in volumes.keys() {
+        let mut mount = mount_syntax::parse_volume(OsStr::new(target)).map_err(invalid)?;
+        mount.target = mount_syntax::clean_target(mount.target.as_bytes()).into();
         // What is mounted there otherwise wins.
-        if !request.mounts.iter().any(|mount| mount.target.as_bytes() == target.as_bytes()) {
-            request.mounts.push(mount_syntax::parse_volume(OsStr::new(target)).map_err(invalid)?);
+        if !request.mounts.iter().any(|other| other.target == mount.target) {
+            request.mounts.push(mount);
         }
     }
     request.volumes_from.clone_from(&host.volumes_from);
@@ -136,6 +141,9 @@ fn mount(wanted: &Mount) -> Result<MountRequest> {
                     "ReadOnlyNonRecursive: what is mounted below a read-only mount is read-only, too";
                 return Err(Error::new(Kind::Unsupported, message));
             }
+            if !options.propagation.is_empty() && !mount_syntax::is_propagation(&options.propagation) {
+                return Err(refuse(format!("invalid propagation mode: {}", options.propagation)));
+            }
             request.propagation = Some(options.propagation).filter(|word| !word.is_empty());
             MountKindRequest::Bind {
                 source: PathBuf::from(&wanted.source),
@@ -162,8 +170,7 @@ fn mount(wanted: &Mount) -> Result<MountRequest> {
         "tmpfs" => {
             let options = wanted.tmpfs_options.clone().unwrap_or_default();
             let flags = options.options.iter().map(|option| option.join("=")).collect::<Vec<_>>();
-            let mut parsed = mount_syntax::parse_tmpfs(&format!("{}:{}", wanted.target, flags.join(",")))
-                .map_err(invalid)?;
+            let mut parsed = mount_syntax::tmpfs_at(&wanted.target, &flags.join(",")).map_err(invalid)?;
             parsed.read_only |= wanted.read_only;
             if let MountKindRequest::Tmpfs { data, copy_up, .. } = &mut parsed.kind {
                 *copy_up = false;
@@ -247,6 +254,15 @@ mod tests {
         assert_eq!(targets, ["/b", "/c", "/t", "/v"]);
         assert!(request.mounts[0].read_only && request.binds.len() == 2);
         assert_eq!(sources, [PathBuf::from("/a")]);
+        // The same place, however it is written.
+        let (request, _) = filled(json!({
+            "Volumes": {"/data/": {}, "//x/../b": {}, "/v/./w": {}},
+            "HostConfig": {"Binds": ["/a:/b/"], "Tmpfs": {"/t:u/": "size=1m"},
+                "Mounts": [{"Type": "volume", "Source": "d", "Target": "/./data"}]},
+        }))
+        .unwrap();
+        let targets: Vec<_> = request.mounts.iter().map(|mount| mount.target.to_string_lossy()).collect();
+        assert_eq!(targets, ["/b", "/data", "/t:u", "/v/w"]);
         for bad in ["./a:/b", "~/a:/b", "/a:b", "/a:/b:huh"] {
             assert!(filled(json!({"HostConfig": {"Binds": [bad]}})).is_err(), "{bad}");
         }
@@ -284,7 +300,12 @@ mod tests {
         let data = vec!["size=65536".to_owned(), "mode=700".to_owned()];
         let want = MountKindRequest::Tmpfs { data, copy_up: false, chown: false, ramfs: false };
         assert_eq!(asked(tmpfs).unwrap().0.mounts[0].kind, want);
+        let colon = json!({"Type": "tmpfs", "Target": "/t:ro", "TmpfsOptions": {"Options": [["exec"]]}});
+        let mount = asked(colon).unwrap().0.mounts.remove(0);
+        assert_eq!((&*mount.target.to_string_lossy(), mount.read_only), ("/t:ro", false));
+        assert_eq!(mount.options, ["exec"]);
         for bad in [
+            json!({"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": {"Propagation": "huh"}}),
             json!({"Type": "bind", "Source": "a", "Target": "/b"}),
             json!({"Type": "bind", "Source": "/a", "Target": "b"}),
             json!({"Type": "bind", "Target": "/b"}),
