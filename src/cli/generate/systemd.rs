@@ -5,6 +5,7 @@
 //! --new      run …        Type=notify    the words it was made with; each start makes it anew
 //! ```
 
+mod maker;
 mod pod;
 
 use std::ffi::OsString;
@@ -22,12 +23,11 @@ use crate::base::id::ContainerId;
 use crate::base::spec::{ContainerSpec, RestartPolicy};
 use crate::base::version::VERSION;
 use crate::cli::format::json as json_format;
-use crate::cli::globals::{First, Globals};
+use crate::cli::generate::systemd::maker::{Maker, escaped};
 use crate::cli::session::Session;
 use crate::cli::tail;
 use crate::cli::unit_text::{command_line, program, quoted};
 use crate::cli::usage::UsageError;
-use crate::cli::verbs::{self, Found};
 use crate::engine::{Engine, Error, Kind};
 
 /// How much longer than the container systemd waits for its end, in seconds.
@@ -389,37 +389,6 @@ fn add_root(globals: &mut Vec<String>, root: Option<&Path>) -> anyhow::Result<()
         globals.extend(["--root".to_owned(), quoted(root.as_os_str())?]);
     }
     Ok(())
-}
-
-/// A command line that has made something, taken apart.
-struct Maker<'a> {
-    /// The global flags, as they stand in a unit.
-    globals: Vec<String>,
-    /// The verb as it was typed.
-    called: String,
-    command: clap::Command,
-    /// What follows the verb.
-    rest: &'a [OsString],
-}
-
-impl<'a> Maker<'a> {
-    /// Reads a whole command line. `None` if it is not of one of these verbs, or cannot stand in a unit.
-    fn of(words: &'a [OsString], paths: &[&str]) -> Option<Self> {
-        let args = words.get(1..)?;
-        let First::Words(behind) = Globals::default().read(args).ok()? else { return None };
-        let Found::Verb { verb, called, rest } = verbs::find(behind) else { return None };
-        if !paths.contains(&verb.path) {
-            return None;
-        }
-        let globals = escaped(args.get(..args.len() - behind.len())?)?;
-        let command = verb.command(&called);
-        Some(Self { globals, called, command, rest })
-    }
-}
-
-/// The words as they stand in a unit, if all of them can.
-fn escaped(words: &[OsString]) -> Option<Vec<String>> {
-    words.iter().map(|word| quoted(word).ok()).collect()
 }
 
 /// The words that made a container, each as it stands in a unit.

@@ -8,9 +8,8 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::{
-    Commands, Maker, SystemdArgs, Unit, add_root, as_it_is, escaped, line_of, of_container, seconds_of,
-};
+use super::maker::{Maker, escaped};
+use super::{Commands, SystemdArgs, Unit, add_root, as_it_is, line_of, of_container, seconds_of};
 use crate::base::pod::PodId;
 use crate::cli::session::Session;
 use crate::cli::tail;
