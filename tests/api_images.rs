@@ -320,17 +320,16 @@ fn a_pull_ends_with_its_client() {
     send(&mut socket, "POST", &create, &[], b"");
     let mut answer = BufReader::new(socket);
     assert_eq!(read_head(&mut answer).0, 200);
-    drop(answer);
     let partial = sandbox.store().join("blobs/partial");
+    wait_for("the download", || match partial.read_dir().map(|mut entries| entries.next().is_some()) {
+        Ok(true) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    drop(answer);
     wait_for("the end of the download", || {
         let service = api.service().pid().to_string();
         let children = Command::new("pgrep").args(["-P", &service]).output().expect("run pgrep").stdout;
-        let begun = partial.read_dir().is_ok_and(|mut entries| entries.next().is_some());
-        if begun && children.is_empty() {
-            Ok(())
-        } else {
-            Err(String::from_utf8_lossy(&children).into_owned())
-        }
+        if children.is_empty() { Ok(()) } else { Err(String::from_utf8_lossy(&children).into_owned()) }
     });
     api.get(&format!("/images/{}/a/b:1/json", slow.address())).expect(404);
     api.post(&create, &Value::Null).expect(200);
