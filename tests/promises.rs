@@ -244,8 +244,9 @@ fn rel_36_stored_times_may_be_anywhere() {
 fn rel_36_waits_are_measured_by_a_clock_that_nobody_sets() {
     let mut found = Vec::new();
     for source in common::source::sources() {
-        // An upload of a killed push is a day old by the time of its file.
-        if source.path.ends_with("store/uploads.rs") {
+        // An upload of a killed push is a day old by the time of its file, and what an exec of the API has ended with is
+        // forgotten some minutes later: nobody waits for either.
+        if ["store/uploads.rs", "engine/exec_sessions.rs"].iter().any(|file| source.path.ends_with(file)) {
             continue;
         }
         for (number, line) in source.production().lines().enumerate() {
