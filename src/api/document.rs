@@ -2,18 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
-
-/// Reads `null` as nothing.
-///
-/// # Errors
-///
-/// What is of another kind.
-pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    from: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
-}
+use serde::Deserialize;
 
 /// Structs of which each field may be missing or `null`.
 macro_rules! documents {
@@ -22,7 +11,7 @@ macro_rules! documents {
         #[derive(Clone, Debug, Default, ::serde::Deserialize)]
         #[serde(default, rename_all = "PascalCase")]
         pub(crate) struct $name {
-            $($(#[$with])* #[serde(deserialize_with = "crate::api::document::or_default")] pub(crate) $field: $kind,)*
+            $($(#[$with])* #[serde(deserialize_with = "crate::base::manifest::or_default")] pub(crate) $field: $kind,)*
         }
     )*};
 }
@@ -36,6 +25,23 @@ pub(crate) type Texts = BTreeMap<String, Option<String>>;
 /// Texts by name, without what JSON adds to them.
 pub(crate) fn texts(from: &Texts) -> BTreeMap<String, String> {
     from.iter().map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())).collect()
+}
+
+/// A command: a list of words, or one word.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub(crate) enum Words {
+    Word(String),
+    List(Vec<String>),
+}
+
+impl Words {
+    pub(crate) fn into_list(self) -> Vec<String> {
+        match self {
+            Self::Word(word) => vec![word],
+            Self::List(words) => words,
+        }
+    }
 }
 
 documents! {

@@ -2,11 +2,10 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::attach::{content_type, detach_keys, window_size};
-use super::document::or_default;
+use super::document::{Words, documents};
 use super::fault::{Fault, start_fault};
 use super::http::exchange::{Answer, Exchange};
 use super::named;
@@ -23,45 +22,29 @@ use crate::sys::clone::{self, Cloned};
 use crate::sys::tty::WindowSize;
 use crate::sys::{process, socket};
 
-/// What `POST /containers/{}/exec` asks for.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Asked {
-    #[serde(deserialize_with = "or_default")]
-    attach_stdin: bool,
-    #[serde(deserialize_with = "or_default")]
-    attach_stdout: bool,
-    #[serde(deserialize_with = "or_default")]
-    attach_stderr: bool,
-    detach_keys: Option<String>,
-    #[serde(deserialize_with = "or_default")]
-    tty: bool,
-    env: Option<Vec<String>>,
-    cmd: Option<Words>,
-    #[serde(deserialize_with = "or_default")]
-    privileged: bool,
-    user: Option<String>,
-    working_dir: Option<String>,
-    /// Height and width.
-    console_size: Option<[u16; 2]>,
-}
+documents! {
+    /// What `POST /containers/{}/exec` asks for.
+    Asked {
+        attach_stdin: bool,
+        attach_stdout: bool,
+        attach_stderr: bool,
+        detach_keys: String,
+        tty: bool,
+        env: Vec<String>,
+        cmd: Option<Words>,
+        privileged: bool,
+        user: String,
+        working_dir: String,
+        /// Height and width.
+        console_size: Option<[u16; 2]>,
+    }
 
-/// A command: docker takes one word for a list of one.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Words {
-    One(String),
-    Many(Vec<String>),
-}
-
-/// What `POST /exec/{}/start` asks for.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct HowToStart {
-    #[serde(deserialize_with = "or_default")]
-    detach: bool,
-    /// Height and width.
-    console_size: Option<[u16; 2]>,
+    /// What `POST /exec/{}/start` asks for.
+    HowToStart {
+        detach: bool,
+        /// Height and width.
+        console_size: Option<[u16; 2]>,
+    }
 }
 
 /// `POST /containers/{}/exec`.
@@ -69,22 +52,18 @@ pub(crate) fn create(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let asked: Asked = exchange.json()?;
     let (engine, id) = named::container(exchange)?;
     // What would detach is told to be wrong now, as by docker.
-    detach_keys(&engine, asked.detach_keys.as_deref())?;
+    detach_keys(&engine, Some(&asked.detach_keys))?;
     let session = engine.create_exec(&id, &request(asked))?;
     Ok(Answer::Json(201, json!({"Id": session})))
 }
 
 fn request(asked: Asked) -> SessionRequest {
-    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let command = match asked.cmd {
-        None => Vec::new(),
-        Some(Words::One(word)) => vec![word],
-        Some(Words::Many(words)) => words,
-    };
+    let given = |text: String| Some(text).filter(|text| !text.is_empty());
+    let command = asked.cmd.map_or_else(Vec::new, Words::into_list);
     SessionRequest {
         exec: ExecRequest {
             command: command.into_iter().map(Bytes::from).collect(),
-            env: asked.env.unwrap_or_default().into_iter().map(Bytes::from).collect(),
+            env: asked.env.into_iter().map(Bytes::from).collect(),
             user: given(asked.user),
             workdir: given(asked.working_dir).map(Bytes::from),
             terminal: asked.tty,

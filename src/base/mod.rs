@@ -22,6 +22,7 @@ pub(crate) mod mount_syntax;
 pub(crate) mod names;
 pub(crate) mod network;
 pub(crate) mod passwd;
+pub(crate) mod path;
 pub(crate) mod pattern;
 pub(crate) mod platform;
 pub(crate) mod pod;

@@ -1,13 +1,13 @@
-//! What users write for mounts: `-v SOURCE:TARGET:OPTIONS`, `--mount key=value,…`, `--tmpfs TARGET:OPTIONS`.
-//! Pure: nothing is looked up.
+//! What users write for mounts: `-v SOURCE:TARGET:OPTIONS`, `--mount key=value,…`, `--tmpfs TARGET:OPTIONS`. Pure: nothing is looked up.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::base::bytes::Bytes;
 use crate::base::csv;
 use crate::base::idmap_syntax::{self, IdMapError, IdmapRequest};
+use crate::base::path;
 use crate::base::size;
 use crate::base::truth;
 
@@ -29,7 +29,7 @@ pub(crate) struct MountRequest {
 
 impl MountRequest {
     /// The place of the host that is mounted, if it is one alone.
-    pub(crate) fn directory_of_host(&self) -> Option<&std::path::Path> {
+    pub(crate) fn directory_of_host(&self) -> Option<&Path> {
         match &self.kind {
             MountKindRequest::Bind { source, glob: false, .. } => Some(source),
             _ => None,
@@ -51,8 +51,7 @@ pub(crate) enum MountKindRequest {
         source: PathBuf,
         recursive: bool,
         chown: bool,
-        /// The source is a pattern; each file that it matches is mounted below the target, or where it lies
-        /// on the host if there is no target.
+        /// The source is a pattern; what it matches is mounted below the target or, without one, where it lies on the host.
         glob: bool,
     },
     /// What lies at a path below a directory of the host; links on the way do not lead out of it.
@@ -282,18 +281,8 @@ pub(crate) fn is_propagation(word: &str) -> bool {
 }
 
 /// A target as the container has it: from `/` on, without `.`, `..` and superfluous slashes.
-pub(crate) fn clean_target(path: &[u8]) -> PathBuf {
-    let mut clean = PathBuf::from("/");
-    for component in Path::new(OsStr::from_bytes(path)).components() {
-        match component {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => {
-                clean.pop();
-            }
-            _ => {}
-        }
-    }
-    clean
+pub(crate) fn clean_target(target: &[u8]) -> PathBuf {
+    path::clean(&Path::new("/").join(OsStr::from_bytes(target)))
 }
 
 fn require_absolute(target: &[u8]) -> Result<()> {

@@ -2,8 +2,9 @@
 //!
 //! Done for each file before it is merged, because relative paths start at that file's directory.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
+use crate::base::path::clean;
 use crate::compose::merge;
 use crate::compose::node::{Files, Kind, Map, Node, Place, Tag};
 use crate::compose::schema::{FILE, Key, Record, Shape};
@@ -42,21 +43,6 @@ impl Context<'_> {
         };
         clean(&full).to_string_lossy().into_owned()
     }
-}
-
-/// A path without `.`, `..` and doubled slashes, by its text alone.
-pub(crate) fn clean(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                out.pop();
-            }
-            part => out.push(part),
-        }
-    }
-    out
 }
 
 /// The long form of a whole file.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::base::path::clean;
 use crate::compose::env_files::{Lookup, env_files_of_services};
 use crate::compose::interpolate::Variables;
 use crate::compose::locate::{canonical_name_of, env_file, environment, locate, read_text};
@@ -259,7 +260,7 @@ impl Loader<'_> {
         let base = match extends.str_at("file") {
             None => self.extended(tree, &base_name, path, directory, chain)?,
             Some(file) => {
-                let other = canonical::clean(&directory.join(file));
+                let other = clean(&directory.join(file));
                 let other_directory = other.parent().unwrap_or(directory).to_path_buf();
                 let mut whole = Node::map(Map::new(), Default::default());
                 for document in self.documents(&self.published(&other))? {
@@ -276,7 +277,7 @@ impl Loader<'_> {
     fn published(&self, path: &Path) -> PathBuf {
         let (published, directory) = (&self.options.published, &self.options.project_directory);
         let beside = published.as_ref().zip(directory.as_ref()).and_then(|(published, directory)| {
-            let inside = path.strip_prefix(canonical::clean(directory)).ok()?;
+            let inside = path.strip_prefix(clean(directory)).ok()?;
             Some(published.join(inside)).filter(|beside| beside.is_file())
         });
         beside.unwrap_or_else(|| path.to_path_buf())
@@ -288,13 +289,12 @@ impl Loader<'_> {
             let list = include.get(key).and_then(Node::as_list).unwrap_or_default();
             list.iter().filter_map(Node::as_str).map(str::to_owned).collect()
         };
-        let paths: Vec<PathBuf> =
-            words("path").iter().map(|path| canonical::clean(&directory.join(path))).collect();
+        let paths: Vec<PathBuf> = words("path").iter().map(|path| clean(&directory.join(path))).collect();
         let Some(first) = paths.first() else {
             return Err(self.files.error(include.at, "include needs a path"));
         };
         let own_directory = match include.str_at("project_directory") {
-            Some(other) => canonical::clean(&directory.join(other)),
+            Some(other) => clean(&directory.join(other)),
             None => first.parent().unwrap_or(directory).to_path_buf(),
         };
         let mut env_files: Vec<PathBuf> = words("env_file").iter().map(|path| directory.join(path)).collect();

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::base::path::clean;
+use crate::compose::dotenv;
 use crate::compose::interpolate::{self, Variables};
 use crate::compose::load::Options;
 use crate::compose::node::Files;
-use crate::compose::{canonical, dotenv};
 use crate::engine::{Error, Result};
 
 const DEFAULT_FILES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
@@ -22,7 +23,7 @@ const OVERRIDE_FILES: [&str; 4] = [
 pub(super) fn locate(options: &Options) -> Result<(Vec<PathBuf>, PathBuf)> {
     let here = &options.working_directory;
     let absolute = |path: &PathBuf| -> PathBuf {
-        if path.as_os_str() == "-" { path.clone() } else { canonical::clean(&here.join(path)) }
+        if path.as_os_str() == "-" { path.clone() } else { clean(&here.join(path)) }
     };
     let mut files: Vec<PathBuf> = options.files.iter().map(absolute).collect();
     if files.is_empty()
@@ -36,7 +37,7 @@ pub(super) fn locate(options: &Options) -> Result<(Vec<PathBuf>, PathBuf)> {
         files = search(&start)?;
     }
     let directory = match &options.project_directory {
-        Some(directory) => canonical::clean(&here.join(directory)),
+        Some(directory) => clean(&here.join(directory)),
         None => files
             .first()
             .filter(|path| path.as_os_str() != "-")
@@ -85,8 +86,8 @@ fn first_directory(options: &Options) -> PathBuf {
     let here = &options.working_directory;
     let of_file = options.files.first().filter(|path| path.as_os_str() != "-");
     match (&options.project_directory, of_file.map(|path| here.join(path))) {
-        (Some(directory), _) => canonical::clean(&here.join(directory)),
-        (None, Some(file)) => file.parent().map_or_else(|| here.clone(), canonical::clean),
+        (Some(directory), _) => clean(&here.join(directory)),
+        (None, Some(file)) => file.parent().map_or_else(|| here.clone(), clean),
         (None, None) => here.clone(),
     }
 }

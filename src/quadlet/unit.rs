@@ -1,8 +1,9 @@
 //! What the kinds of Quadlet's files have in common: names, the command line of a service, dependencies.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
+use crate::base::path::clean;
 use crate::quadlet::file::UnitFile;
 use crate::quadlet::keys;
 use crate::quadlet::words;
@@ -134,21 +135,6 @@ impl Source {
             self.name
         ))
     }
-}
-
-/// A path without `.`, `..` and double slashes, by its words alone.
-fn clean(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                clean.pop();
-            }
-            part => clean.push(part),
-        }
-    }
-    clean
 }
 
 /// Whether an image's name holds its registry, a transport, or the image's ID.

@@ -11,6 +11,7 @@
 
 use serde::Deserialize;
 
+use crate::base::manifest::or_default;
 use crate::registry::client::{Client, Session};
 use crate::registry::error::{Error, Result};
 
@@ -34,11 +35,6 @@ pub(crate) struct Hit {
     pub(crate) official: bool,
     #[serde(default, rename = "is_automated")]
     pub(crate) automated: bool,
-}
-
-/// `null` is what some write for no text.
-fn or_default<'de, D: serde::Deserializer<'de>>(input: D) -> std::result::Result<String, D::Error> {
-    Ok(Option::<String>::deserialize(input)?.unwrap_or_default())
 }
 
 #[derive(Deserialize)]

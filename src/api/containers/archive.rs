@@ -1,7 +1,7 @@
 //! Files of containers: `GET`, `HEAD` and `PUT /containers/{}/archive`, and `GET /containers/{}/export`.
 
 use std::io::{self, Write as _};
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +14,7 @@ use crate::api::http::exchange::{Answer, Exchange};
 use crate::api::named;
 use crate::base::bytes::Bytes;
 use crate::base::id::ContainerId;
+use crate::base::path::clean;
 use crate::base::spec::ContainerSpec;
 use crate::engine::copy::{Archiving, Copy};
 use crate::engine::{Engine, Error, Kind};
@@ -94,14 +95,7 @@ fn path(exchange: &Exchange<'_>) -> Result<Bytes> {
 
 /// What forbids to write at `path`, as far as its words tell.
 fn read_only(spec: &ContainerSpec, path: &Bytes) -> Option<&'static str> {
-    let mut place = PathBuf::new();
-    for part in Path::new(path.as_os_str()).components() {
-        match part {
-            Component::ParentDir => drop(place.pop()),
-            Component::CurDir => {}
-            part => place.push(part),
-        }
-    }
+    let place = clean(Path::new(path.as_os_str()));
     let above = spec.mounts.iter().filter(|mount| place.starts_with(mount.target.as_os_str()));
     match above.max_by_key(|mount| mount.target.as_bytes().len()) {
         Some(mount) => mount.read_only.then_some("mounted volume"),

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Map, json};
 
+use crate::base::path::clean;
 use crate::cli::compose::config;
 use crate::cli::compose::open;
 use crate::cli::error::AlreadyReported;
 use crate::cli::progress::Progress;
 use crate::cli::session::Session;
-use crate::compose::canonical;
 use crate::compose::load::{Loaded, Options};
 use crate::compose::node::Node;
 use crate::compose::project::Project;
@@ -110,7 +110,7 @@ fn compose_files(loaded: &Loaded) -> anyhow::Result<Vec<Document>> {
         }
         let content = read(path)?;
         let named = published::extended_by(path, &String::from_utf8_lossy(&content))?;
-        extended.extend(named.iter().map(|file| canonical::clean(&loaded.directory.join(file))));
+        extended.extend(named.iter().map(|file| clean(&loaded.directory.join(file))));
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         documents.push(published::compose_file(&name, content));
     }
@@ -122,7 +122,7 @@ fn compose_files(loaded: &Loaded) -> anyhow::Result<Vec<Document>> {
         let content = read(&path)?;
         let named = published::extended_by(&path, &String::from_utf8_lossy(&content))?;
         let directory = path.parent().unwrap_or(&loaded.directory);
-        extended.extend(named.iter().map(|file| canonical::clean(&directory.join(file))));
+        extended.extend(named.iter().map(|file| clean(&directory.join(file))));
         documents.push(published::extended_file(&name_inside(loaded, &path)?, content));
     }
     Ok(documents)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::api::document::{Endpoint, documents};
-pub(crate) use crate::api::document::{Set, Texts, texts};
+pub(crate) use crate::api::document::{Set, Texts, Words, texts};
 
 /// Limits, and what stands in one object with them.
 #[derive(Clone, Debug, Default)]
@@ -23,23 +23,6 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Limited<T> {
         let own = T::deserialize(&object).map_err(D::Error::custom)?;
         let resources = Resources::deserialize(&object).map_err(D::Error::custom)?;
         Ok(Self { own, resources })
-    }
-}
-
-/// A command: a list of words, or one word.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(untagged)]
-pub(crate) enum Words {
-    Word(String),
-    List(Vec<String>),
-}
-
-impl Words {
-    pub(crate) fn into_list(self) -> Vec<String> {
-        match self {
-            Self::Word(word) => vec![word],
-            Self::List(words) => words,
-        }
     }
 }
 
