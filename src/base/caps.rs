@@ -2,6 +2,8 @@
 //!
 //! A set is a `u64` with bit *n* for capability *n* (`linux/capability.h`), as in `/proc/PID/status`.
 
+use crate::base::order::InOrder as _;
+
 /// `CAP_DAC_READ_SEARCH`
 pub(crate) const DAC_READ_SEARCH: u64 = 1 << 2;
 /// `CAP_SYS_MODULE`
@@ -118,7 +120,7 @@ pub(crate) fn names(set: u64) -> Vec<String> {
         .filter(|(number, _)| set & (1 << number) != 0)
         .map(|(_, name)| format!("CAP_{name}"))
         .collect();
-    names.sort_unstable();
+    names.order();
     names
 }
 

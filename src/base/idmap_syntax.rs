@@ -12,6 +12,7 @@
 //! podman-run(1), `--uidmap`; the results of podman 5.4.2.
 
 use crate::base::idmap::{IdExtent, IdMap};
+use crate::base::order::InOrder as _;
 
 /// Why a text is no map, or a map cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,7 +130,7 @@ fn build(mappings: &[Mapping], u: &IdMap) -> Result<IdMap, IdMapError> {
     if extents.len() > MAX_EXTENTS {
         return Err(IdMapError::TooMany);
     }
-    extents.sort_by_key(|extent| extent.inside);
+    extents.order_by_key(|extent| extent.inside);
     let map = IdMap(extents);
     if map.to_outside(0).is_none() { Err(IdMapError::WithoutRoot) } else { Ok(map) }
 }
@@ -195,7 +196,7 @@ fn without(old: IdExtent, new: IdExtent) -> Vec<IdExtent> {
 fn fill(extents: &mut Vec<IdExtent>, size: u32) {
     let gaps = |start: fn(&IdExtent) -> u32, extents: &[IdExtent], end: u32| {
         let mut taken: Vec<(u32, u32)> = extents.iter().map(|extent| (start(extent), extent.len)).collect();
-        taken.sort_unstable();
+        taken.order();
         let (mut free, mut next) = (Vec::new(), 0);
         for (first, len) in taken {
             // What was written may lie beyond the end: the kernel refuses it, or it is taken out again.

@@ -21,6 +21,7 @@ pub(crate) mod manifest;
 pub(crate) mod mount_syntax;
 pub(crate) mod names;
 pub(crate) mod network;
+pub(crate) mod order;
 pub(crate) mod passwd;
 pub(crate) mod path;
 pub(crate) mod pattern;

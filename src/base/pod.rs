@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::base::id::{ContainerId, IdError};
+use crate::base::order::InOrder as _;
 
 /// The full ID of a pod: 64 lower-case hex digits, random, never reused.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,7 +124,7 @@ impl Share {
             let all = [Self::Cgroup, Self::Ipc, Self::Net, Self::Pid, Self::Uts];
             shared.push(all.into_iter().find(|one| one.word() == name).ok_or_else(|| name.to_owned())?);
         }
-        shared.sort_unstable();
+        shared.order();
         shared.dedup();
         Ok(shared)
     }

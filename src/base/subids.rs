@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::base::order::InOrder as _;
+
 /// The lines of a subuid or subgid file: owner, start, length. What is none is left out.
 ///
 /// # Source
@@ -20,7 +22,7 @@ pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], u32, u32)> {
 /// The first of `size` IDs in `room` that none of the ranges `taken` (start, length) has.
 pub(crate) fn free_range(taken: &[(u32, u32)], size: u32, room: Range<u32>) -> Option<u32> {
     let mut taken = taken.to_vec();
-    taken.sort_unstable();
+    taken.order();
     let mut first = room.start;
     for (start, len) in taken {
         if start >= first && start - first >= size {

@@ -13,6 +13,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::base::order::InOrder as _;
+
 /// What a volume consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum VolumeKind {
@@ -126,7 +128,7 @@ impl VolumeOptions {
             "tmpfs" => {
                 data.extend(found.uid.map(|uid| format!("uid={uid}")));
                 data.extend(found.gid.map(|gid| format!("gid={gid}")));
-                data.sort();
+                data.order();
                 data.dedup();
                 VolumeKind::Tmpfs(data)
             }

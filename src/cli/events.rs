@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::base::image_ref::NameRule;
+use crate::base::order::InOrder as _;
 use crate::base::time::{go_string, parse_when, parse_when_ahead};
 use crate::cli::error::{of_printing, shown};
 use crate::cli::format::{Format, Shape, render_row};
@@ -118,7 +119,7 @@ fn dockers_line(row: &Value, time: Timestamp, zone: &TimeZone) -> String {
     let attributes = row["Actor"]["Attributes"].as_object();
     let mut attributes: Vec<String> =
         attributes.into_iter().flatten().map(|(key, value)| format!("{key}={}", text(value))).collect();
-    attributes.sort_unstable();
+    attributes.order();
     let attributes =
         if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };
     let time = time.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z");

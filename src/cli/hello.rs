@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use crate::base::bytes::Bytes;
 use crate::base::caps;
+use crate::base::order::InOrder as _;
 
 /// The variable that tells what cannot be seen: `<monotonic ns at the start> <uid outside>`.
 const VARIABLE: &str = "KETCH_HELLO";
@@ -85,7 +86,7 @@ fn root() -> String {
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
-    names.sort();
+    names.order();
     format!("{} with /{}", kind.unwrap_or("unknown"), names.join(" /"))
 }
 

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use clap::{Arg, ArgAction, Command};
 
+use crate::base::order::InOrder as _;
 use crate::base::version::VERSION;
 use crate::cli::NAME;
 use crate::cli::globals::{self, Globals};
@@ -22,7 +23,7 @@ pub(crate) fn tree() -> Command {
     });
     let top = VERBS.iter().filter(|verb| verb.group().is_empty()).map(verbs::Verb::definition);
     let mut all: Vec<Command> = top.chain(groups).collect();
-    all.sort_by(|a, b| a.get_name().cmp(b.get_name()));
+    all.order_by(|a, b| a.get_name().cmp(b.get_name()));
     Command::new(NAME)
         .bin_name(NAME)
         .about("Run containers from images, without a daemon and without root")
@@ -93,7 +94,7 @@ fn similar(group: &str, word: &str) -> Vec<&'static str> {
         GROUPS.iter().map(|(name, _)| *name).filter(|name| group.is_empty() && verbs::is_group(name));
     let mut names: Vec<_> =
         members.chain(groups).filter(|name| name.starts_with(word) || edits(name, word) <= 2).collect();
-    names.sort_unstable_by_key(|name| (edits(name, word), *name));
+    names.order_by_key(|name| (edits(name, word), *name));
     names
 }
 

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::{ImageRef, Purpose};
+use crate::base::order::InOrder as _;
 use crate::base::platform::Platform;
 use crate::base::size;
 use crate::cli::error::removal_exit_code;
@@ -117,7 +118,7 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmiArgs) -> anyhow::Result<()>
         (images, false) => images.to_vec(),
         ([], true) => {
             let mut images = session.engine()?.images_and_lists(&Filters::default(), false)?.items;
-            images.sort_by_key(|image| image.record.stored);
+            images.order_by_key(|image| image.record.stored);
             images.into_iter().map(|image| image.record.id.to_string()).collect()
         }
     };

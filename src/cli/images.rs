@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::base::image_ref::{ImageRef, NameRule};
+use crate::base::order::InOrder as _;
 use crate::base::size;
 use crate::base::time;
 use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
@@ -164,7 +165,7 @@ fn rows<'a>(found: &'a Images, sort: &str, references: &[&str], rule: NameRule) 
     }
     if sort != "created" {
         // What is equal stays in the order in which it came.
-        rows.sort_by_key(|row| row.image.record.stored);
+        rows.order_by_key(|row| row.image.record.stored);
     }
     let order: &dyn Fn(&Row<'_>, &Row<'_>) -> Ordering = match sort {
         "id" => &|a, b| a.image.record.id.cmp(&b.image.record.id),
@@ -173,7 +174,7 @@ fn rows<'a>(found: &'a Images, sort: &str, references: &[&str], rule: NameRule) 
         "size" => &|a, b| a.image.record.size_bytes.cmp(&b.image.record.size_bytes),
         _ => &|a, b| b.image.created().cmp(&a.image.created()),
     };
-    rows.sort_by(order);
+    rows.order_by(order);
     rows
 }
 

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 use crate::base::image_ref::NameRule;
+use crate::base::order::InOrder as _;
 use crate::base::pod::PodId;
 use crate::base::size;
 use crate::base::spec::{MountKind, NetworkMode};
@@ -258,7 +259,7 @@ fn sort(containers: &mut [Container], field: &str, sizes: &Sizes) {
         // The engine lists the oldest first.
         _ => return,
     };
-    containers.sort_by(order);
+    containers.order_by(order);
 }
 
 fn print_ids(session: &mut Session<'_>, args: &PsArgs, found: &Containers) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use crate::base::order::InOrder as _;
 use crate::base::path::clean;
 use crate::compose::merge;
 use crate::compose::node::{Files, Kind, Map, Node, Place, Tag};
@@ -255,7 +256,7 @@ impl Walk<'_, '_> {
             let value = self.under(&name, |walk| walk.value(value, item))?;
             named.insert(name, value);
         }
-        named.sort_unstable_keys();
+        named.order();
         Ok(Node::map(named, at))
     }
 
@@ -276,7 +277,7 @@ impl Walk<'_, '_> {
             return Err(self.error(at, format!("{missing} is required")));
         }
         let mut extensions: Vec<(String, Node)> = map.into_iter().collect();
-        extensions.sort_by(|(a, _), (b, _)| a.cmp(b));
+        extensions.order_by(|(a, _), (b, _)| a.cmp(b));
         for (name, value) in extensions {
             if !name.starts_with("x-") {
                 return Err(self.unknown(&name, value.at, record));
@@ -346,7 +347,7 @@ fn unique(node: Node, key: Key) -> Node {
 fn sorted(mut node: Node) -> Node {
     match &mut node.kind {
         Kind::Map(map) => {
-            map.sort_unstable_keys();
+            map.order();
             for value in map.values_mut() {
                 *value = sorted(std::mem::replace(value, Node::null(value.at)));
             }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::base::order::InOrder as _;
 use crate::compose::dotenv;
 use crate::compose::locate::read_text;
 use crate::compose::node::{Files, Kind, Map, Node};
@@ -67,7 +68,7 @@ fn read_pairs(fields: &mut Map, file_key: &str, key: &str, lookup: &Lookup<'_>) 
         for (name, value) in pairs {
             own.entry(name).or_insert(value);
         }
-        own.sort_unstable_keys();
+        own.order();
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::base::digest::Digest;
+use crate::base::order::InOrder as _;
 use crate::compose::node::Node;
 use crate::compose::normal::uses;
 
@@ -24,7 +25,7 @@ pub(crate) fn of(service: &Node, file: &Node) -> String {
     let mut text = json.to_string();
     for section in ["networks", "volumes", "secrets", "configs"] {
         let mut used = uses(service, section);
-        used.sort();
+        used.order();
         used.dedup();
         for key in used {
             if let Some(said) = said(file, section, &key) {

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::base::order::InOrder as _;
 use crate::compose::node::Node;
 use crate::compose::schema::{DEPLOY, NETWORK, Record, SERVICE_FIELDS, WATCH};
 
@@ -13,7 +14,7 @@ use crate::compose::schema::{DEPLOY, NETWORK, Record, SERVICE_FIELDS, WATCH};
 pub(crate) fn document(tree: &Node) -> serde_json::Result<String> {
     let Value::Object(top) = tree.to_json() else { return Ok("{}".to_owned()) };
     let mut sections: Vec<(String, Value)> = top.into_iter().collect();
-    sections.sort_by(|(a, _), (b, _)| a.cmp(b));
+    sections.order_by(|(a, _), (b, _)| a.cmp(b));
     for (section, value) in &mut sections {
         let Some(named) = value.as_object_mut() else { continue };
         match section.as_str() {

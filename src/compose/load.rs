@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::base::order::InOrder as _;
 use crate::base::path::clean;
 use crate::compose::env_files::{Lookup, env_files_of_services};
 use crate::compose::interpolate::Variables;
@@ -341,7 +342,7 @@ impl Loader<'_> {
                     }
                 }
             }
-            own.sort_unstable_keys();
+            own.order();
         }
         Ok(tree)
     }

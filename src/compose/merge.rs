@@ -3,6 +3,7 @@
 //!
 //! Both trees are in their long form. `!reset` takes a value away, `!override` replaces it.
 
+use crate::base::order::InOrder as _;
 use crate::compose::node::{Kind, Map, Node, Tag};
 use crate::compose::schema::{Key, Record, Shape};
 
@@ -16,7 +17,7 @@ pub(crate) fn records(base: Node, over: Node, record: &'static Record) -> Node {
     }
     // A key that only the later file has is put in its place among the fields.
     let place = |key: &str| record.fields.iter().position(|(name, _)| *name == key).unwrap_or(usize::MAX);
-    base.sort_by(|a, _, b, _| {
+    base.order_by(|a, b| {
         place(a)
             .cmp(&place(b))
             .then_with(|| if place(a) == usize::MAX { a.cmp(b) } else { std::cmp::Ordering::Equal })
@@ -83,7 +84,7 @@ fn named(base: Node, over: Node, item: &'static Shape) -> Node {
     for (key, value) in over {
         put(&mut base, key, value, item);
     }
-    base.sort_unstable_keys();
+    base.order();
     Node::map(base, at)
 }
 
@@ -100,7 +101,7 @@ fn pairs(base: Node, over: Node) -> Node {
             base.insert(key, Node { tag: Tag::None, ..value });
         }
     }
-    base.sort_unstable_keys();
+    base.order();
     Node::map(base, at)
 }
 
@@ -109,7 +110,7 @@ fn written_pairs(base: Node, over: Node) -> Node {
     let at = over.at;
     let mut all: Vec<Node> = [base, over].into_iter().flat_map(items).collect();
     all = unique(all, Key::Name);
-    all.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+    all.order_by(|a, b| a.as_str().cmp(&b.as_str()));
     Node::list(all, at)
 }
 

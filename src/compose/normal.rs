@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::base::order::InOrder as _;
 use crate::compose::node::{Kind, Map, Node};
 use crate::compose::schema::{FILE, KEPT, SERVICE_FIELDS, Shape};
 
@@ -55,7 +56,7 @@ pub(crate) fn complete(file: &mut Node, context: &Context<'_>) {
         let networks = top.entry("networks".to_owned()).or_insert_with(|| Node::map(Map::new(), at));
         if let Some(networks) = networks.as_map_mut() {
             networks.entry("default".to_owned()).or_insert_with(|| Node::map(Map::new(), at));
-            networks.sort_unstable_keys();
+            networks.order();
         }
     }
     for section in ["networks", "volumes", "secrets", "configs"] {
@@ -67,7 +68,7 @@ pub(crate) fn complete(file: &mut Node, context: &Context<'_>) {
     }
     let order = ["name", "services", "networks", "volumes", "secrets", "configs"];
     let place = |key: &str| order.iter().position(|name| *name == key).unwrap_or(usize::MAX);
-    top.sort_by(|a, _, b, _| place(a).cmp(&place(b)).then_with(|| a.cmp(b)));
+    top.order_by(|a, b| place(a).cmp(&place(b)).then_with(|| a.cmp(b)));
 }
 
 /// A name for what has none: `project_key`, or the key itself if it is not the project's own.
@@ -116,7 +117,7 @@ fn complete_service(service: &mut Map, context: &Context<'_>) {
     implicit_dependencies(service);
     let fields = SERVICE_FIELDS.fields;
     let place = |key: &str| fields.iter().position(|(name, _)| *name == key).unwrap_or(usize::MAX);
-    service.sort_by(|a, _, b, _| place(a).cmp(&place(b)));
+    service.order_by(|a, b| place(a).cmp(&place(b)));
 }
 
 fn complete_secrets(secrets: &mut Node) {
@@ -140,7 +141,7 @@ fn complete_build(build: &mut Map, context: &Context<'_>) {
         build.insert("dockerfile".to_owned(), Node::text("Dockerfile", at));
         let fields = ["context", "dockerfile"];
         let place = |key: &str| fields.iter().position(|name| *name == key).unwrap_or(usize::MAX);
-        build.sort_by(|a, _, b, _| place(a).cmp(&place(b)));
+        build.order_by(|a, b| place(a).cmp(&place(b)));
     }
     if let Some(args) = build.get_mut("args").and_then(Node::as_map_mut) {
         resolve(args, context, true);
@@ -199,7 +200,7 @@ fn implicit_dependencies(service: &mut Map) {
             Node::map(fields, at)
         });
     }
-    depends.sort_unstable_keys();
+    depends.order();
 }
 
 /// Takes away what no service uses: `config` shows, and `up` makes, what is needed.

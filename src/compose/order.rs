@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 
+use crate::base::order::InOrder as _;
 use crate::compose::node::{Kind, Node};
 use crate::compose::schema::{FILE, Shape};
 
@@ -37,7 +38,7 @@ fn below(node: &mut Node, shape: &'static Shape) {
             | Shape::Options
             | Shape::Any,
         ) => {
-            named.sort_by(|a, _, b, _| keys(a, b));
+            named.order_by(|a, b| keys(a, b));
             let item = match shape {
                 Shape::Named(item) | Shape::Replaced(item) => item,
                 _ => &Shape::Any,

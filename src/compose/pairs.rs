@@ -1,5 +1,6 @@
 //! The long forms of what may be a mapping or a list: variables, labels, hosts, keys for ssh.
 
+use crate::base::order::InOrder as _;
 use crate::compose::canonical::Walk;
 use crate::compose::node::{Kind, Map, Node, Place, Tag};
 use crate::engine::Result;
@@ -38,7 +39,7 @@ impl Walk<'_, '_> {
             }
             _ => return Err(self.error(at, "must be a mapping or a list")),
         }
-        pairs.sort_unstable_keys();
+        pairs.order();
         Ok(Node::map(pairs, at))
     }
 
@@ -75,7 +76,7 @@ impl Walk<'_, '_> {
             }
             _ => return Err(self.error(at, "must be a mapping or a list")),
         }
-        hosts.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+        hosts.order_by(|a, b| a.as_str().cmp(&b.as_str()));
         Ok(Node::list(hosts, at))
     }
 

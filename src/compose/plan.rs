@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::id::ContainerId;
+use crate::base::order::InOrder as _;
 
 /// A container of the project, as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub(crate) fn service(wanted: &Wanted, actual: &[Actual], recreate: Recreate) ->
     // Two of one number are what a killed command left: the newer one, which comes later, is complete, and the
     // older one may be ending.
     own.reverse();
-    own.sort_by_key(|container| container.number);
+    own.order_by_key(|container| container.number);
     let mut numbers = BTreeSet::new();
     let (mut own, spare): (Vec<&Actual>, Vec<&Actual>) =
         own.into_iter().partition(|container| numbers.insert(container.number));
@@ -102,7 +103,7 @@ pub(crate) fn by_service(actual: Vec<Actual>) -> BTreeMap<String, Vec<Actual>> {
     for container in actual {
         services.entry(container.service.clone()).or_default().push(container);
     }
-    services.values_mut().for_each(|list| list.sort_by_key(|container| container.number));
+    services.values_mut().for_each(|list| list.order_by_key(|container| container.number));
     services
 }
 

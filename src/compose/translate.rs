@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::base::bytes::Bytes;
 use crate::base::limits::{CPU_PERIOD_US, Cgroup, DeviceRate, Limits};
 use crate::base::network;
+use crate::base::order::InOrder as _;
 use crate::base::signal::Signal;
 use crate::base::spec::{Device, RestartPolicy, Rlimit};
 use crate::compose::mounts::mounts;
@@ -174,7 +175,7 @@ fn networks(project: &Project, name: &str, service: &Node, aliases: bool, reques
     let map = service.get("networks").and_then(Node::as_map).unwrap_or(&empty);
     let mut networks: Vec<(&String, &Node)> = map.iter().collect();
     // The one with the highest priority comes first, and has the default route.
-    networks.sort_by_key(|(key, node)| (-int(node.get("priority")).unwrap_or(0), (*key).clone()));
+    networks.order_by_key(|(key, node)| (-int(node.get("priority")).unwrap_or(0), (*key).clone()));
     for (place, (key, node)) in networks.into_iter().enumerate() {
         let mut options = Vec::new();
         if aliases {

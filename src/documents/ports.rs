@@ -7,6 +7,7 @@
 
 use serde_json::{Value, json};
 
+use crate::base::order::InOrder as _;
 use crate::engine::list::Container;
 
 /// One port of a container.
@@ -54,7 +55,7 @@ pub(crate) fn of(container: &Container) -> Vec<Port> {
             ports.push(Port { private, ip: String::new(), public: 0, protocol: protocol.to_owned() });
         }
     }
-    ports.sort();
+    ports.order();
     ports
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::base::image_ref::ImageRef;
+use crate::base::order::InOrder as _;
 use crate::engine::error::{Error, Result};
 use crate::engine::list::{Container, Query};
 use crate::engine::pull::{self, PullEvent, PullPolicy, PullRequest};
@@ -125,7 +126,7 @@ impl Engine {
                 Err(err) => wrong.push(err),
             }
         }
-        found.sort_by(|a, b| a.unit.cmp(&b.unit));
+        found.order_by(|a, b| a.unit.cmp(&b.unit));
         Ok((found, wrong))
     }
 

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::base::bytes::Bytes;
 use crate::base::mount_syntax::{MountKindRequest, MountRequest};
+use crate::base::order::InOrder as _;
 use crate::base::spec::Device;
 use crate::base::yaml::read as yaml;
 use crate::engine::request::ContainerRequest;
@@ -155,7 +156,7 @@ impl Engine {
         for directory in directories {
             let Ok(entries) = std::fs::read_dir(directory) else { continue };
             let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-            paths.sort();
+            paths.order();
             for path in paths {
                 match read_file(&path) {
                     Some(Ok(file)) => files.push(file),

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::attach::client;
 use crate::attach::packet::Hello;
 use crate::base::id::ContainerId;
+use crate::base::order::InOrder as _;
 use crate::engine::exec::ExecRequest;
 use crate::engine::start::Start;
 use crate::engine::state::Phase;
@@ -301,7 +302,7 @@ fn note_end(dir: BorrowedFd<'_>, session: &str, code: i32) -> Result<()> {
 pub(super) fn running(dir: BorrowedFd<'_>) -> Vec<String> {
     let mut sessions: Vec<String> =
         all(dir).into_iter().filter(|(_, runs)| *runs).map(|(session, _)| session).collect();
-    sessions.sort_unstable();
+    sessions.order();
     sessions
 }
 
@@ -363,7 +364,7 @@ fn forget_old(dir: BorrowedFd<'_>) {
             _ => {}
         }
     }
-    ended.sort_unstable();
+    ended.order();
     ended.iter().skip(MOST_ENDED).for_each(|(_, session)| forget(dir, session));
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::bytes::Bytes;
 use crate::base::mount_syntax::{MountKindRequest, MountRequest};
+use crate::base::order::InOrder as _;
 use crate::base::pattern;
 use crate::base::spec::Device;
 use crate::engine::request::ContainerRequest;
@@ -45,7 +46,7 @@ pub(crate) fn expand(request: &mut ContainerRequest) -> Result<()> {
 fn devices_below(directory: &Device, found: &mut Vec<Device>) -> Result<()> {
     let failed = |err| Error::system(format!("read {}", directory.source.display()), err);
     let mut entries: Vec<_> = std::fs::read_dir(&directory.source).map_err(failed)?.flatten().collect();
-    entries.sort_by_key(std::fs::DirEntry::file_name);
+    entries.order_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let Ok(kind) = entry.file_type() else { continue };
         let below = Device {
@@ -107,7 +108,7 @@ fn step(path: &Path, part: &str) -> Vec<PathBuf> {
         .filter(|name| hidden || !name.as_bytes().starts_with(b"."))
         .filter(|name| name.to_str().is_some_and(|name| pattern::glob(part, name, true)))
         .collect();
-    names.sort();
+    names.order();
     names.into_iter().map(|name| path.join(name)).collect()
 }
 

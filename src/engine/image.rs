@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::{ImageName, ImageRef, NameRule, Purpose};
+use crate::base::order::InOrder as _;
 use crate::base::pattern;
 use crate::base::time;
 use crate::engine::filter::{Filters, boolean, has_label};
@@ -80,7 +81,7 @@ impl Image {
         if let Some(manifest) = self.record.manifest() {
             all.extend(self.names.iter().map(|name| name.without_reference().with_digest(manifest.digest)));
         }
-        all.sort();
+        all.order();
         all.dedup();
         all
     }
@@ -118,7 +119,7 @@ impl Engine {
                 items.push(image);
             }
         }
-        items.sort_by(|a, b| (b.created(), a.record.id).cmp(&(a.created(), b.record.id)));
+        items.order_by(|a, b| (b.created(), a.record.id).cmp(&(a.created(), b.record.id)));
         found.items = items;
         Ok(found)
     }
@@ -169,7 +170,7 @@ impl Engine {
         let found = self.image(typed)?;
         let mut record = found.image;
         // A name that stands for another manifest of the image than its first shows that one.
-        record.manifests.sort_by_key(|manifest| Some(manifest.digest) != found.manifest);
+        record.manifests.order_by_key(|manifest| Some(manifest.digest) != found.manifest);
         let names = self.names_of_image(&record.id)?;
         Ok(Image::new(record, names))
     }

@@ -17,6 +17,7 @@ use crate::base::health::Health;
 use crate::base::id::ContainerId;
 use crate::base::image_ref::Purpose;
 use crate::base::network::{PortMapping, Protocol};
+use crate::base::order::InOrder as _;
 use crate::base::pattern::Regex;
 use crate::base::pod::{Membership, PodId};
 use crate::base::spec::{ImageOrigin, MountKind, NetworkMode, RestartPolicy};
@@ -144,7 +145,7 @@ impl Engine {
                 items.push(container);
             }
         }
-        items.sort_by(|a, b| (a.summary.created, &a.id).cmp(&(b.summary.created, &b.id)));
+        items.order_by(|a, b| (a.summary.created, &a.id).cmp(&(b.summary.created, &b.id)));
         if let Some(last) = query.last {
             items.drain(..items.len().saturating_sub(last));
         }
@@ -194,7 +195,7 @@ impl Engine {
             .zip(names.files())
             .filter_map(|(id, name)| Some((id?, name.as_str())))
             .collect();
-        names.sort_unstable();
+        names.order();
         let name_of = |id: &ContainerId| {
             let at = names.partition_point(|(owner, _)| owner < id);
             names

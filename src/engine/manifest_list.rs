@@ -17,6 +17,7 @@ use self::additions::Additions;
 use crate::base::digest::Digest;
 use crate::base::image_ref::{ImageRef, NameRule, Purpose};
 use crate::base::manifest::Form;
+use crate::base::order::InOrder as _;
 use crate::base::platform::Platform;
 use crate::engine::pull::PullEvent;
 use crate::engine::register::MAX_DOCUMENT;
@@ -242,7 +243,7 @@ impl Engine {
         lock: &Exclusive,
     ) -> Result<()> {
         let text = serde_json::to_vec(index).map_err(|err| Error::system("write down the list", err))?;
-        blobs.sort();
+        blobs.order();
         blobs.dedup();
         // Nothing collects garbage under the lock.
         let document = self.store().blobs().put(&text)?;

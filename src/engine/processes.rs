@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 
+use crate::base::order::InOrder as _;
 use crate::base::spec::Record;
 
 /// One process, as `/proc/PID/stat` and `/proc/PID/status` have it.
@@ -69,7 +70,7 @@ pub(crate) fn of_containers(records: &[&Record]) -> Vec<Vec<i32>> {
 fn all() -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut pids: Vec<i32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    pids.sort_unstable();
+    pids.order();
     pids
 }
 

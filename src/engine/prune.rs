@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 
 use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
+use crate::base::order::InOrder as _;
 use crate::base::time;
 use crate::engine::filter::{self, Filters, has_label};
 use crate::engine::image::Removed;
@@ -73,7 +74,7 @@ impl Engine {
     pub(crate) fn prune_images(&self, all: bool, filters: &Filters) -> Result<Pruned<Removed>> {
         let mut pruned = Pruned::<Removed>::default();
         let mut images = self.images_and_lists(filters, true)?.items;
-        images.sort_by_key(|image| image.record.stored);
+        images.order_by_key(|image| image.record.stored);
         for image in images {
             let id = image.record.id;
             let is_unused = image.containers == Some(0) && (all || image.is_dangling());

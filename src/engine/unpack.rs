@@ -4,6 +4,7 @@
 use std::fs::File;
 
 use crate::base::digest::Digest;
+use crate::base::order::InOrder as _;
 use crate::engine::{Engine, Error, Result};
 use crate::runtime::failure::Failure;
 use crate::runtime::worker::{self, Unpacker};
@@ -113,7 +114,7 @@ impl Engine {
                 return Err(err);
             }
         };
-        reports.sort_by_key(|(index, _)| *index);
+        reports.order_by_key(|(index, _)| *index);
         let unpacked = missing.into_iter().zip(reports).map(|(layer, (_, report))| {
             if let Some(first) = &report.squashed {
                 self.tell(&squashed(&first.to_string_lossy()));

@@ -17,6 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::base::id::ContainerId;
 use crate::base::idmap::{IdExtent, IdMap};
 use crate::base::idmap_syntax::{self, IdMapError};
+use crate::base::order::InOrder as _;
 use crate::base::spec::UserNamespace;
 use crate::base::subids;
 use crate::engine::request::ContainerRequest;
@@ -332,7 +333,7 @@ fn with_fixed(map: IdMap, fixed: IdExtent) -> IdMap {
         })
         .collect();
     extents.push(fixed);
-    extents.sort_by_key(|extent| extent.inside);
+    extents.order_by_key(|extent| extent.inside);
     IdMap(extents)
 }
 

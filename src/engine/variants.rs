@@ -11,6 +11,7 @@
 use crate::base::digest::Digest;
 use crate::base::image_ref::Purpose;
 use crate::base::manifest::{Document, IndexEntry};
+use crate::base::order::InOrder as _;
 use crate::base::platform::Platform;
 use crate::engine::image::Image;
 use crate::engine::register::MAX_DOCUMENT;
@@ -122,7 +123,7 @@ impl Engine {
     /// If the store cannot be read.
     pub(crate) fn content_bytes(&self, record: &ImageRecord) -> Result<u64> {
         let mut blobs: Vec<Digest> = record.blobs().collect();
-        blobs.sort();
+        blobs.order();
         blobs.dedup();
         blobs.iter().try_fold(0, |sum, blob| Ok(sum + self.store().blobs().length(blob)?.unwrap_or(0)))
     }

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::base::order::InOrder as _;
 use crate::base::yaml::read;
 use crate::kube::fields::{Field, Result};
 use crate::kube::read_pod::pod;
@@ -22,7 +23,7 @@ pub(crate) fn objects(text: &str) -> Result<Vec<Object>> {
             add(&object, &mut found)?;
         }
     }
-    found.sort_by_key(|object| match object {
+    found.order_by_key(|object| match object {
         Object::Claim(_) => 0,
         Object::ConfigMap(_) => 1,
         Object::Secret(_) => 2,

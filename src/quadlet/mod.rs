@@ -24,6 +24,8 @@ pub(crate) use self::file::UnitFile;
 pub(crate) use self::unit::Source;
 use self::unit::{Info, Kind, Refused, World, rank};
 
+use crate::base::order::InOrder as _;
+
 /// A service that is ready to be written.
 #[derive(Debug)]
 pub(crate) struct Made {
@@ -61,7 +63,7 @@ pub(crate) struct Here<'a> {
 /// Services of files.
 pub(crate) fn convert(mut sources: Vec<Source>, here: &Here<'_>) -> Outcome {
     // Those that others need come first: pods last, for they start containers.
-    sources.sort_by_key(|source| rank(source.kind));
+    sources.order_by_key(|source| rank(source.kind));
     let infos: BTreeMap<_, _> =
         sources.iter().map(|source| (source.name.clone(), Info::of(source))).collect();
     // The path of a program holds specifiers, and no variables.

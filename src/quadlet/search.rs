@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::base::order::InOrder as _;
 use crate::quadlet::file::UnitFile;
 use crate::quadlet::unit::{Kind, Source};
 
@@ -120,7 +121,7 @@ impl Found {
 fn names(directory: &Path) -> Vec<std::ffi::OsString> {
     let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
     let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
-    names.sort();
+    names.order();
     names
 }
 

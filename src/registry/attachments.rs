@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::base::image_ref::ImageRef;
+use crate::base::order::InOrder as _;
 use crate::base::yaml::read as yaml;
 use crate::registry::error::{Error, Result};
 use crate::registry::policy;
@@ -58,7 +59,7 @@ impl Attachments {
         };
         let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
-        files.sort();
+        files.order();
         for file in files {
             all.add(read(&file)?);
         }

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
+use crate::base::order::InOrder as _;
 use crate::base::toml_text::without_comments;
 use crate::registry::error::{Error, Result};
 use crate::sys::fs::{self, OFlags, Share};
@@ -523,7 +524,7 @@ fn conf_files(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut files: Vec<PathBuf> =
         entries.filter(|path| path.extension().is_some_and(|e| e == "conf")).collect();
-    files.sort();
+    files.order();
     files
 }
 

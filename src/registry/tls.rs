@@ -23,6 +23,7 @@ use rustls::{
     SignatureScheme,
 };
 
+use crate::base::order::InOrder as _;
 use crate::registry::error::{Error, Result};
 
 /// Where distributions keep the system's roots.
@@ -146,7 +147,7 @@ fn files_ending(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|e| e == extension))
         .collect();
-    files.sort();
+    files.order();
     Ok(files)
 }
 

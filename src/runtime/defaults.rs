@@ -7,6 +7,7 @@
 //! as harmless to images.
 
 use crate::base::bytes::Bytes;
+use crate::base::order::InOrder as _;
 
 /// Files and directories that are hidden: they tell of the host, or act on it.
 #[rustfmt::skip]
@@ -61,7 +62,7 @@ fn per_cpu(cpus: &str) -> Vec<Bytes> {
     let present = std::fs::read_dir(cpus).into_iter().flatten().flatten();
     let numbers = present.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("cpu")?.parse().ok());
     let mut numbers: Vec<u32> = numbers.collect();
-    numbers.sort_unstable();
+    numbers.order();
     numbers.into_iter().map(path).filter(exists).map(|path| Bytes::from(path.as_str())).collect()
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::base::order::InOrder as _;
 use crate::net::network::Network;
 use crate::sys::fs;
 
@@ -58,7 +59,7 @@ pub(crate) fn list(root: &Path) -> io::Result<(Vec<Network>, Vec<String>)> {
             _ => damaged.push(name.to_owned()),
         }
     }
-    networks.sort_by(|a, b| a.name.cmp(&b.name));
+    networks.order_by(|a, b| a.name.cmp(&b.name));
     Ok((networks, damaged))
 }
 

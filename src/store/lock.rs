@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::base::order::InOrder as _;
 use crate::store::Store;
 use crate::store::error::{Result, io_error};
 use crate::sys::fs;
@@ -83,7 +84,7 @@ pub(crate) fn holders(file: impl AsFd) -> io::Result<Vec<Holder>> {
     let stat = fs::stat(file)?;
     let table = std::fs::read_to_string("/proc/locks")?;
     let mut pids: Vec<u32> = flock_holders(&table, stat.st_dev, stat.st_ino);
-    pids.sort_unstable();
+    pids.order();
     pids.dedup();
     Ok(pids.into_iter().map(|pid| Holder { pid, command: command_of(pid) }).collect())
 }

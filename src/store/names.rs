@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use crate::base::id::ContainerId;
+use crate::base::order::InOrder as _;
 use crate::store::Store;
 use crate::store::error::{Result, StoreError, io_error};
 use crate::store::lock::Exclusive;
@@ -137,7 +138,7 @@ impl Names<'_> {
         let names = self.open()?;
         let owned = names.files.iter().filter_map(|name| Some((name.clone(), names.owner(name)?)));
         let mut found: Vec<_> = owned.collect();
-        found.sort_unstable();
+        found.order();
         Ok(found)
     }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::base::order::InOrder as _;
 use crate::store::Store;
 use crate::store::error::{Result, StoreError, io_error};
 use crate::store::staging;
@@ -127,7 +128,7 @@ pub(crate) fn names(store: &Store, path: &str) -> Result<Vec<String>> {
         .filter_map(|name| name.into_string().ok())
         .filter(|n| !n.starts_with('.'))
         .collect();
-    names.sort_unstable();
+    names.order();
     Ok(names)
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
+use crate::base::order::InOrder as _;
 use crate::store::Store;
 use crate::store::error::{Result, io_error};
 use crate::store::lock::Exclusive;
@@ -78,13 +79,13 @@ impl Refs<'_> {
             let path = PathBuf::from("refs").join(&file);
             listing.add(record::read::<RefRecord>(self.store, &path, "image name", &file));
         }
-        listing.items.sort_by(|a, b| a.name.cmp(&b.name));
+        listing.items.order_by(|a, b| a.name.cmp(&b.name));
         Ok(listing)
     }
 
     /// Of each image its names, the one that was given last first, as podman has them.
     pub(crate) fn by_image(mut records: Vec<RefRecord>) -> HashMap<Digest, Vec<ImageRef>> {
-        records.sort_by(|a, b| (b.given, &a.name).cmp(&(a.given, &b.name)));
+        records.order_by(|a, b| (b.given, &a.name).cmp(&(a.given, &b.name)));
         let mut names: HashMap<Digest, Vec<ImageRef>> = HashMap::new();
         for known in records {
             names.entry(known.image).or_default().push(known.name);

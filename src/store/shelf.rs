@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Digest;
+use crate::base::order::InOrder as _;
 use crate::store::Store;
 use crate::store::error::{Result, io_error};
 use crate::store::lock::Exclusive;
@@ -97,7 +98,7 @@ impl Items<'_> {
         for file in record::names(self.store, self.shelf.directory())? {
             listing.add(record::read(self.store, &directory.join(&file), self.shelf.what(), &file));
         }
-        listing.items.sort_by(|a: &Item, b: &Item| a.name.cmp(&b.name));
+        listing.items.order_by(|a: &Item, b: &Item| a.name.cmp(&b.name));
         Ok(listing)
     }
 

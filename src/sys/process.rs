@@ -5,6 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
+use crate::base::order::InOrder as _;
+
 /// Gives this process an environment variable; one that is set keeps its value.
 ///
 /// For a command that has one thread still: nobody else may read the environment meanwhile.
@@ -184,7 +186,7 @@ pub(crate) fn close_from(first: u32) {
 /// For a process that forgets every value that owns one of the others, as a fresh copy of its parent does.
 pub(crate) fn close_all_but(kept: &[BorrowedFd<'_>]) {
     let mut numbers: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
-    numbers.sort_unstable();
+    numbers.order();
     let mut first = 3;
     for number in numbers {
         if number > first {

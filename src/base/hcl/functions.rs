@@ -6,6 +6,7 @@ use serde_json::{Map, Number, Value, json};
 
 use super::value::{operate, text, truth};
 use crate::base::digest::Digest;
+use crate::base::order::InOrder as _;
 
 type Result<T, E = String> = std::result::Result<T, E>;
 
@@ -337,7 +338,7 @@ fn lists(name: &str, args: &[Value]) -> Result<Option<Value>> {
         }
         ("sort", [list]) => {
             let mut all = items(list)?.iter().map(text).collect::<Result<Vec<_>>>()?;
-            all.sort();
+            all.order();
             all.into()
         }
         ("reverse", [Value::String(text)]) => text.chars().rev().collect::<String>().into(),

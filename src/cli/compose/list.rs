@@ -7,6 +7,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::base::order::InOrder as _;
 use crate::base::{image_ref, size, time};
 use crate::cli::compose::open;
 use crate::cli::format::table::Table;
@@ -113,7 +114,7 @@ pub(crate) fn ps(session: &mut Session<'_>, args: PsArgs) -> anyhow::Result<()> 
             is_named && is_known && is_wanted
         })
         .collect();
-    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found.order_by(|a, b| a.name.cmp(&b.name));
     if args.services {
         let services: std::collections::BTreeSet<String> =
             found.iter().filter_map(observe::actual).map(|actual| actual.service).collect();
@@ -287,7 +288,7 @@ pub(crate) fn images(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Res
             bytes,
         ));
     }
-    rows.sort();
+    rows.order();
     if args.quiet {
         let ids: std::collections::BTreeSet<&String> = rows.iter().map(|(.., id, _)| id).collect();
         return Ok(ids.iter().try_for_each(|id| writeln!(session.out, "{id}"))?);

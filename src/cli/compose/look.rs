@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
+use crate::base::order::InOrder as _;
 use crate::base::time::parse_when;
 use crate::cli::compose::open;
 use crate::cli::error::{of_printing, shown};
@@ -44,7 +45,7 @@ pub(crate) fn top(session: &mut Session<'_>, args: TopArgs) -> anyhow::Result<()
     let project = open::project_or_containers(session, &args.services)?;
     let mut found = open::containers(session, &project, &args.services, true)?;
     found.retain(|container| container.running);
-    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found.order_by(|a, b| a.name.cmp(&b.name));
     let descriptors: Vec<String> = TOP.iter().map(|(_, descriptor)| (*descriptor).to_owned()).collect();
     for container in &found {
         let rows = session.engine()?.top(&container.id, &descriptors)?;

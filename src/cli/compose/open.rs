@@ -6,6 +6,7 @@ use std::io::{IsTerminal as _, Write};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
+use crate::base::order::InOrder as _;
 use crate::cli::compose::getter::Getter;
 use crate::cli::error::of_engine;
 use crate::cli::progress::Progress;
@@ -204,7 +205,7 @@ pub(super) fn containers(
         .filter(|container| services.is_empty() || services.contains(&container.service))
         .filter(|container| one_off || !container.one_off)
         .collect();
-    found.sort_by(|a, b| (&a.service, a.number).cmp(&(&b.service, b.number)));
+    found.order_by(|a, b| (&a.service, a.number).cmp(&(&b.service, b.number)));
     Ok(found)
 }
 

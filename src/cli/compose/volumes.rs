@@ -6,6 +6,7 @@ use std::io::Write as _;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::base::order::InOrder as _;
 use crate::base::spec::MountKind;
 use crate::cli::compose::open;
 use crate::cli::format::{self, Shape};
@@ -58,7 +59,7 @@ pub(crate) fn volumes(session: &mut Session<'_>, args: VolumesArgs) -> anyhow::R
         }
         found.items.retain(|volume| used.contains(&volume.name));
     }
-    found.items.sort_by(|a, b| a.name.cmp(&b.name));
+    found.items.order_by(|a, b| a.name.cmp(&b.name));
     if args.quiet {
         return Ok(found.items.iter().try_for_each(|volume| writeln!(session.out, "{}", volume.name))?);
     }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::base::order::InOrder as _;
 use crate::engine::{Error, Result};
 
 /// Most descriptors that one command gets: with others they fit one message.
@@ -28,7 +29,7 @@ impl KeptFds {
     pub(crate) fn numbers(&self) -> Result<Vec<i32>> {
         let mut numbers: Vec<i32> = self.preserve_fd.iter().copied().map(i32::from).collect();
         numbers.extend((0..self.preserve_fds.unwrap_or(0)).map(|index| i32::from(index) + 3));
-        numbers.sort_unstable();
+        numbers.order();
         numbers.dedup();
         if let Some(number) = numbers.first().filter(|number| **number < 3) {
             return Err(Error::invalid(format!(

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::base::order::InOrder as _;
 use crate::net::network::{DEFAULT_ELSEWHERE, DEFAULT_NETWORK};
 
 /// Keys under which an object is a map and not a struct.
@@ -323,7 +324,7 @@ pub(crate) fn sorted<'v>(map: &'v Map<String, Value>) -> Vec<(&'v str, Val<'v>)>
         |key: &str| if ["/tcp", "/udp", "/sctp"].iter().any(|end| key.ends_with(end)) { PORT } else { "" };
     let mut entries: Vec<_> =
         map.iter().map(|(key, value)| (key.as_str(), Val::of(value, kind(key)))).collect();
-    entries.sort_unstable_by_key(|(key, _)| *key);
+    entries.order_by_key(|(key, _)| *key);
     entries
 }
 

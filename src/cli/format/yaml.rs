@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::base::order::InOrder as _;
+
 /// The document as YAML.
 pub(crate) fn print(document: &Value) -> String {
     let mut out = String::new();
@@ -14,7 +16,7 @@ fn block(out: &mut String, value: &Value, indent: usize) {
     match value {
         Value::Object(object) => {
             let mut keys: Vec<_> = object.keys().collect();
-            keys.sort_unstable();
+            keys.order();
             for (at, key) in keys.into_iter().enumerate() {
                 // The first key of a list's item stands behind its dash.
                 if at > 0 || !out.ends_with("- ") {

@@ -7,6 +7,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::base::order::InOrder as _;
 use crate::base::time;
 use crate::cli::format::{self, Format, Shape, json, table::Table};
 use crate::cli::pod::LatestPod;
@@ -144,7 +145,7 @@ fn sort(pods: &mut [Pod], field: &str) -> Result<(), Error> {
             return Err(Error::invalid(format!("invalid option for --sort, options are: {known}")));
         }
     };
-    pods.sort_by(order);
+    pods.order_by(order);
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use crate::base::etc::SecretUse;
 use crate::base::health::{Check, Destination};
 use crate::base::id::ContainerId;
 use crate::base::idmap::IdMap;
+use crate::base::order::InOrder as _;
 use crate::base::rlimit::UNLIMITED;
 use crate::base::signal::Signal;
 use crate::base::size;
@@ -168,7 +169,7 @@ fn path_text(path: Option<&Path>) -> String {
 fn capabilities(set: u64) -> Vec<String> {
     let prefixed = |name: String| if name.starts_with("CAP_") { name } else { format!("CAP_{name}") };
     let mut names: Vec<_> = caps::names(set).into_iter().map(prefixed).collect();
-    names.sort_unstable();
+    names.order();
     names
 }
 
@@ -232,7 +233,7 @@ fn dependencies(spec: &ContainerSpec) -> Vec<String> {
         _ => None,
     });
     let mut ids: Vec<_> = network.into_iter().chain(others).map(ToString::to_string).collect();
-    ids.sort_unstable();
+    ids.order();
     ids.dedup();
     ids
 }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::base::digest::Digest;
+use crate::base::order::InOrder as _;
 use crate::engine::{Engine, Result};
 use crate::net::network::{DEFAULT_NETWORK, Network};
 
@@ -28,7 +29,7 @@ pub(crate) fn all(engine: &Engine) -> Result<Vec<Network>> {
         network.name = name(&network.name).to_owned();
     }
     all.extend(MODES.iter().filter_map(|(word, _)| mode(word)));
-    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all.order_by(|a, b| a.name.cmp(&b.name));
     Ok(all)
 }
 

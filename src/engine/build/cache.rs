@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::base::digest::Digest;
 use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
 use crate::base::manifest::{Document, Form, IndexEntry};
+use crate::base::order::InOrder as _;
 use crate::base::platform::Platform;
 use crate::engine::artifact::{self, Fetching};
 use crate::engine::build::request::BuildEvent;
@@ -158,7 +159,7 @@ impl Builder<'_> {
             layer.is_none_or(|layer| state.layers.iter().any(|(wanted, _)| wanted.name == layer.chain_id))
         };
         let mut steps: Vec<&CachedStep> = self.used.iter().filter(|step| all || of_image(step)).collect();
-        steps.sort_by_key(|step| step.key);
+        steps.order_by_key(|step| step.key);
         steps.dedup_by_key(|step| step.key);
         steps
     }

@@ -8,6 +8,7 @@ use crate::base::dockerfile::flags::{RunMount, RunMountKind};
 use crate::base::dockerfile::instruction::{Instruction, Line, Word};
 use crate::base::dockerfile::{Dockerfile, parse};
 use crate::base::image_document::ConfigDocument;
+use crate::base::order::InOrder as _;
 use crate::base::platform::Platform;
 use crate::engine::Engine;
 use crate::engine::build::plan::{self, Plan};
@@ -215,7 +216,7 @@ fn outlined(file: &Dockerfile, text: &str, plan: &Plan, request: &BuildRequest) 
             outline.args.push((name.clone(), value, described(&raw, line, name), line.lines));
         }
     }
-    outline.args.sort_by_key(|(_, _, _, lines)| lines.0);
+    outline.args.order_by_key(|(_, _, _, lines)| lines.0);
     outline
 }
 

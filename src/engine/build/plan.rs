@@ -6,6 +6,7 @@ use crate::base::dockerfile::expand::{Expander, unquoted};
 use crate::base::dockerfile::flags::{RunMount, RunMountKind};
 use crate::base::dockerfile::instruction::{From, Instruction, Line, Run, Transfer, Word};
 use crate::base::dockerfile::{Dockerfile, DockerfileError, parse_trigger};
+use crate::base::order::InOrder as _;
 use crate::base::platform::Platform;
 use crate::engine::build::request::BuildRequest;
 
@@ -255,7 +256,7 @@ pub(super) fn uses(plan: &Plan, number: usize, contexts: &[String]) -> Vec<usize
             }
         }
     }
-    found.sort_unstable();
+    found.order();
     found.dedup();
     found
 }

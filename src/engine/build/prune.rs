@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::base::order::InOrder as _;
 use crate::engine::prune::Pruned;
 use crate::engine::{Engine, Error, Result};
 use crate::store::build_cache::Cached;
@@ -112,7 +113,7 @@ impl Engine {
                 KeptBuild { cached, bytes, shared }
             })
             .collect();
-        kept.sort_by_key(|kept| std::cmp::Reverse(kept.cached.last_used));
+        kept.order_by_key(|kept| std::cmp::Reverse(kept.cached.last_used));
         Ok(kept)
     }
 

@@ -12,6 +12,7 @@ use crate::base::dockerfile::flags::{RunMount, RunMountKind};
 use crate::base::dockerfile::instruction::{Command, Run};
 use crate::base::dockerfile::{DockerfileError, Line};
 use crate::base::id::ContainerId;
+use crate::base::order::InOrder as _;
 use crate::base::spec::{ImageOrigin, Mount};
 use crate::base::stream::Stream;
 use crate::engine::build::files::write_file;
@@ -354,7 +355,7 @@ fn placeholders(mounts: &[Mount]) -> Vec<Bytes> {
         }
         found.push(Bytes::from(path));
     }
-    found.sort();
+    found.order();
     found.dedup();
     found
 }

@@ -25,6 +25,7 @@ use toml::{Table, Value};
 
 use crate::base::image_ref::NameRule;
 use crate::base::manifest::Form;
+use crate::base::order::InOrder as _;
 use crate::base::toml_text::without_comments;
 use crate::engine::Tell;
 use crate::engine::config::{keys, variable, xdg};
@@ -268,7 +269,7 @@ fn drop_ins(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "conf"));
-    files.sort();
+    files.order();
     files
 }
 

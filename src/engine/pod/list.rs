@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::base::order::InOrder as _;
 use crate::base::pattern::Regex;
 use crate::base::pod::PodId;
 use crate::base::spec::NetworkMode;
@@ -79,7 +80,7 @@ impl Engine {
                 found.items.push(pod);
             }
         }
-        found.items.sort_by(|a, b| (b.record.created, &b.record.id).cmp(&(a.record.created, &a.record.id)));
+        found.items.order_by(|a, b| (b.record.created, &b.record.id).cmp(&(a.record.created, &a.record.id)));
         Ok(found)
     }
 

@@ -8,6 +8,7 @@
 use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
 use crate::base::manifest::{Descriptor, Document, ImageConfig, IndexEntry, Manifest};
+use crate::base::order::InOrder as _;
 use crate::base::platform::Platform;
 use crate::engine::error::{Error, Kind};
 use crate::engine::pull::PullEvent;
@@ -95,7 +96,7 @@ fn choose<'a>(
         .map(ToString::to_string)
         .filter(|name| !name.starts_with("unknown") && name != "/")
         .collect();
-    have.sort();
+    have.order();
     have.dedup();
     let what = format!(
         "no image found in image index for architecture {:?}, variant {:?}, OS {:?}",

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::ImageRef;
+use crate::base::order::InOrder as _;
 use crate::base::size;
 use crate::engine::pull::{PullEvent, Puller};
 use crate::engine::remote::error::{from_failure, from_store};
@@ -134,7 +135,7 @@ impl<'a> Unpacking<'a> {
             self.take_report()?;
         }
         let mut done = self.done.take();
-        done.sort_by_key(|(index, ..)| *index);
+        done.order_by_key(|(index, ..)| *index);
         self.warn(&done);
         let layers = done.into_iter().map(|(_, staged, record)| (staged, record)).collect();
         self.store.layers().publish(layers).map_err(|err| from_store("pull", self.image, err))

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use crate::base::digest::Digest;
 use crate::base::image_ref::{ImageName, ImageRef, Purpose, RefError};
 use crate::base::manifest::Document;
+use crate::base::order::InOrder as _;
 use crate::engine::config::containers_conf::EngineConf;
 use crate::engine::pull::PullEvent;
 use crate::engine::push::outgoing::{Outgoing, gather, read_manifest};
@@ -99,7 +100,7 @@ pub(crate) fn names_of_repository(engine: &Engine, typed: &str) -> Result<Vec<St
         };
         let mut names: Vec<String> = here.map(|record| named(&record.name)).collect();
         if !names.is_empty() {
-            names.sort_unstable();
+            names.order();
             return Ok(names);
         }
     }

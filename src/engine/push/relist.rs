@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
 use crate::base::manifest::{Compression, Form};
+use crate::base::order::InOrder as _;
 use crate::engine::push::outgoing::{OutManifest, Outgoing};
 use crate::engine::push::{LayerFormat, ManifestFormat, Wishes, convert};
 use crate::engine::{Error, Kind, Result};
@@ -79,7 +80,7 @@ pub(super) fn relist(
             images.push(image);
         }
     }
-    entries.sort_by_key(|entry| entry["annotations"][ZSTD] == "true");
+    entries.order_by_key(|entry| entry["annotations"][ZSTD] == "true");
     Ok((write(index, entries, wishes.format)?, images))
 }
 

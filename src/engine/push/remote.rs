@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::base::digest::Digest;
 use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
+use crate::base::order::InOrder as _;
 use crate::engine::Result;
 use crate::engine::pull::PullEvent;
 use crate::engine::push::outgoing::Outgoing;
@@ -179,7 +180,7 @@ fn others(homes: &Homes, cargo: &Cargo) -> Vec<String> {
     let blobs = cargo.images.iter().flat_map(|image| image.layers.iter().chain([&image.config]));
     let mut others: Vec<String> =
         blobs.filter_map(|blob| homes.get(&blob.descriptor.digest)?.first().cloned()).collect();
-    others.sort();
+    others.order();
     others.dedup();
     others.truncate(MAX_OTHERS);
     others

@@ -9,6 +9,7 @@ use crate::base::idmap::{IdExtent, IdMap};
 use crate::base::idmap_syntax::ShownIds;
 use crate::base::manifest::ContainerDefaults;
 use crate::base::mount_syntax::{self, MountKindRequest, MountRequest};
+use crate::base::order::InOrder as _;
 use crate::base::spec::{Mount, MountKind, MountOverlay, UserNamespace};
 use crate::engine::error::{Error, Kind, Result};
 use crate::engine::request::{ContainerRequest, ImageVolumes};
@@ -64,7 +65,7 @@ pub(super) fn mounts(
             add_if_free(tmpfs(target.into(), Vec::new()));
         }
     }
-    mounts.sort_by_key(|a| depth(&a.target));
+    mounts.order_by_key(|a| depth(&a.target));
     Ok(mounts)
 }
 

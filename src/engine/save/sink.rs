@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::base::digest::Digest;
+use crate::base::order::InOrder as _;
 use crate::base::tar::{self, Entry, Kind};
 use crate::engine::{Error, Result};
 
@@ -109,7 +110,7 @@ impl<'a> Output<'a> {
     ) -> Result<()> {
         // Only a file has them.
         let To::File(file) = &self.to else { return Ok(()) };
-        gaps.sort_by_key(|gap| std::cmp::Reverse(gap.length));
+        gaps.order_by_key(|gap| std::cmp::Reverse(gap.length));
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
         let work = || {

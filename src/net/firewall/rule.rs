@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use crate::base::order::InOrder as _;
 use crate::net::netlink::Batch;
 
 /// Register 0 holds the verdict, 1 and 2 are used for data (`NFT_REG_1`, `NFT_REG_2`).
@@ -163,7 +164,7 @@ impl Rule {
     /// Names of the expressions, each of which is a kernel module: for error messages.
     pub(super) fn modules(&self) -> String {
         let mut names: Vec<&str> = self.expressions.iter().map(Expression::name).collect();
-        names.sort_unstable();
+        names.order();
         names.dedup();
         names.join(", ")
     }

@@ -14,6 +14,7 @@ use super::sessions::refusal;
 use super::site::{BridgeSockets, Join, Site, SiteError, link_name};
 use super::slab::Key;
 use super::world::{Bridge, Joined, Member, Owner};
+use crate::base::order::InOrder as _;
 use crate::net::control::{
     AssignedIp, Attach, Endpoint, EndpointRequest, PublishedPort, Refusal, RefusalKind, Reply,
 };
@@ -473,7 +474,7 @@ impl Netd {
         };
         let joined = of.joined.remove(at);
         let mut ways: Vec<&Joined> = of.joined.iter().filter(|of| of.request.leads_out()).collect();
-        ways.sort_by_key(|joined| std::cmp::Reverse(joined.request.gw_priority));
+        ways.order_by_key(|joined| std::cmp::Reverse(joined.request.gw_priority));
         let metric = |of: &Joined| of.request.network.metric().unwrap_or_default();
         let ways: Vec<(Endpoint, u32)> =
             ways.into_iter().map(|of| (of.endpoint.clone(), metric(of))).collect();

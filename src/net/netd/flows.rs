@@ -29,6 +29,7 @@ use super::pool::{Kind, prepare_datagrams};
 use super::reactor::{Interest, Source, Token};
 use super::slab::{Key, Slab};
 use super::world::{Owner, Verdict};
+use crate::base::order::InOrder as _;
 use crate::net::packet::{self, Flow};
 use crate::sys::datagram::Batch;
 use crate::sys::inet;
@@ -346,7 +347,7 @@ impl Flows {
             .filter(|(_, flow)| flow.owner.member == owner)
             .map(|(key, flow)| (flow.last, key))
             .collect();
-        own.sort_unstable();
+        own.order();
         let quarter = own.len() / 4 + 1;
         for (_, key) in own.into_iter().take(quarter) {
             self.remove(core, key);

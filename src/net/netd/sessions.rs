@@ -8,6 +8,7 @@ use super::Netd;
 use super::core::Core;
 use super::reactor::{Interest, Source, Token};
 use super::slab::{Key, Slab};
+use crate::base::order::InOrder as _;
 use crate::net::control::{self, ContainerState, PAGE_BYTES, Refusal, RefusalKind, Reply, Request};
 use crate::sys::{namespace, socket};
 
@@ -220,7 +221,7 @@ impl Netd {
         let members = self.core.world.members.iter().map(|(_, member)| member);
         let mut left: Vec<_> =
             members.filter(|member| member.ready && member.attach.container.as_str() > after).collect();
-        left.sort_unstable_by(|one, other| one.attach.container.cmp(&other.attach.container));
+        left.order_by(|one, other| one.attach.container.cmp(&other.attach.container));
         let of = |member: &super::world::Member| ContainerState {
             container: member.attach.container.clone(),
             name: member.attach.name.clone(),

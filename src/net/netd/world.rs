@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use super::slab::{Key, Slab};
+use crate::base::order::InOrder as _;
 use crate::net::control::{Attach, Endpoint, EndpointRequest};
 use crate::net::ipam::{HOST_ALIAS, HOST_ALIAS6};
 use crate::net::network::Network;
@@ -139,7 +140,7 @@ impl World {
     /// Forgets addresses whose containers did not come back, and returns those containers' IDs.
     pub(super) fn forget_leases(&mut self) -> Vec<String> {
         let mut gone: Vec<String> = self.leases.drain().map(|(_ip, container)| container).collect();
-        gone.sort_unstable();
+        gone.order();
         gone.dedup();
         gone.retain(|container| self.find(container).is_none());
         gone

@@ -20,6 +20,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use rustix::fs::{Mode, OFlags};
 
 use crate::base::dockerfile::mode;
+use crate::base::order::InOrder as _;
 use crate::runtime::assemble::select::{self, MAX_DEPTH, Sieve, Top};
 use crate::runtime::assemble::{CopyTask, Result, digest, identity};
 use crate::runtime::copy;
@@ -178,7 +179,7 @@ impl Copier<'_> {
         }
         let dir = select::open_directory(from).map_err(failed(path))?;
         let mut names = fs::names(&dir, ".").map_err(failed(path))?;
-        names.sort();
+        names.order();
         for name in names {
             let join = |to: &[u8]| {
                 if to.is_empty() { name.as_bytes().to_vec() } else { [to, b"/", name.as_bytes()].concat() }

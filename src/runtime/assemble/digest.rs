@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use crate::base::digest::Digest;
+use crate::base::order::InOrder as _;
 use crate::runtime::assemble::select::{self, MAX_DEPTH, Sieve};
 use crate::runtime::assemble::{Choice, Result};
 use crate::runtime::failure::Failure;
@@ -205,7 +206,7 @@ fn names(dir: &OwnedFd) -> io::Result<Vec<CString>> {
         names.push(CString::new(name.as_bytes())?);
         Ok(())
     })?;
-    names.sort_unstable();
+    names.order();
     Ok(names)
 }
 
@@ -255,6 +256,6 @@ fn travelling(
             Some((name.to_owned(), value))
         })
         .collect();
-    found.sort();
+    found.order();
     found
 }

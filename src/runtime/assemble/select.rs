@@ -8,6 +8,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use rustix::fs::OFlags;
 
 use crate::base::dockerfile::ignore::{Glob, Ignore};
+use crate::base::order::InOrder as _;
 use crate::runtime::assemble::{Choice, Result};
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::rootfs::{RootDir, shown};
@@ -156,7 +157,7 @@ fn one_pattern(
                 }
             }
         }
-        next.sort();
+        next.order();
         next.dedup();
         paths = next;
     }
@@ -222,7 +223,7 @@ fn names(root: &RootDir, path: &[u8]) -> Vec<OsString> {
     let path = if path.is_empty() { b"." } else { path };
     let Ok(dir) = root.open(path, OFlags::RDONLY | OFlags::DIRECTORY) else { return vec![] };
     let mut names = fs::names(&dir, ".").unwrap_or_default();
-    names.sort();
+    names.order();
     names
 }
 

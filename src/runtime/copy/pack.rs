@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use tar::{EntryType, Header};
 
 use crate::base::idmap::IdMap;
+use crate::base::order::InOrder as _;
 use crate::base::tar::record;
 use crate::runtime::copy::{Result, Source};
 use crate::runtime::failure::{Failure, FailureKind};
@@ -96,7 +97,7 @@ impl Packer {
             return Ok(());
         }
         let mut names = fs::names(dir, ".").map_err(|err| self.failed(name, err))?;
-        names.sort();
+        names.order();
         for below in names {
             let path = if name.is_empty() {
                 below.as_bytes().to_vec()

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use rustix::fs::{Mode, OFlags};
 
 use crate::base::bytes::Bytes;
+use crate::base::order::InOrder as _;
 use crate::runtime::failure::Failure;
 use crate::runtime::layer::{Result, unreadable};
 use crate::runtime::rootfs::MOUNT_TABLE;
@@ -120,7 +121,7 @@ impl<S: Sink> Walk<'_, S> {
     /// What is in a directory.
     fn content(&mut self, path: &[u8], dir: &OwnedFd, lower: Option<&OwnedFd>) -> Result<(), Trouble> {
         let mut names = fs::names(dir, ".").map_err(|err| trouble(path, err))?;
-        names.sort_unstable();
+        names.order();
         for name in names {
             let child = if path.is_empty() {
                 name.as_bytes().to_vec()
@@ -321,7 +322,7 @@ pub(super) fn attributes(file: &OwnedFd) -> std::io::Result<Vec<(Vec<u8>, Vec<u8
             found.push((shown, value));
         }
     }
-    found.sort_unstable();
+    found.order();
     Ok(found)
 }
 
@@ -332,6 +333,6 @@ fn hidden(dir: &OwnedFd, below: &OwnedFd) -> std::io::Result<Vec<OsString>> {
         fs::stat_at(dir, name)
             .map_or(true, |stat| fs::kind(&stat) == FileType::CharacterDevice && stat.st_rdev == 0)
     });
-    names.sort_unstable();
+    names.order();
     Ok(names)
 }

@@ -17,6 +17,7 @@ use std::path::Path;
 
 use crate::base::bytes::Bytes;
 use crate::base::id::ContainerId;
+use crate::base::order::InOrder as _;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::monitor::record;
 use crate::runtime::monitor::wiring::NetworkState;
@@ -65,7 +66,7 @@ fn linked(root: &Path, alias: &str, id: &ContainerId, networks: &[&str]) -> Resu
             Some((number.parse().ok()?, protocol.to_owned()))
         })
         .collect();
-    ports.sort();
+    ports.order();
     Ok(Linked { alias: alias.to_owned(), ip, ports, env: spec.process.env })
 }
 

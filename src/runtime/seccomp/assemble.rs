@@ -14,6 +14,7 @@
 //! written from its end to its beginning: the target of each jump is there, and its distance known,
 //! when the jump is written.
 
+use crate::base::order::InOrder as _;
 use crate::runtime::seccomp::SeccompError;
 use crate::runtime::seccomp::rules::{Abi, Action, Compare, Condition, Rule, Rules, X32_BIT};
 use crate::sys::seccomp::{BpfInsn, MAX_INSTRUCTIONS};
@@ -118,7 +119,7 @@ fn by_number(rules: &Rules, mark: u32) -> Vec<(u32, usize)> {
             }
         }
     }
-    numbers.sort_unstable();
+    numbers.order();
     numbers
 }
 

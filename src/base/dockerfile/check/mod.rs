@@ -23,6 +23,7 @@ use crate::base::dockerfile::check::rules::Rule;
 use crate::base::dockerfile::error::Position;
 use crate::base::dockerfile::instruction::{From, Instruction, Line};
 use crate::base::dockerfile::{Dockerfile, lex};
+use crate::base::order::InOrder as _;
 
 /// One remark.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,7 +153,7 @@ pub(crate) fn check(file: &Dockerfile, text: &str, around: &Around<'_>) -> Vec<W
     casing(&stages, &raw, &mut remarks);
     let globals = bases::check(file, &stages, around, &mut remarks);
     stages::check(&stages, &raw, file.directives.escape, &globals, around, &mut remarks);
-    remarks.found.sort_by_key(|warning| warning.lines.0);
+    remarks.found.order_by_key(|warning| warning.lines.0);
     remarks.found
 }
 
