@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::order;
+
 use serde::Deserialize;
 
 /// Structs of which each field may be missing or `null`.
@@ -24,7 +26,7 @@ pub(crate) type Texts = BTreeMap<String, Option<String>>;
 
 /// Texts by name, without what JSON adds to them.
 pub(crate) fn texts(from: &Texts) -> BTreeMap<String, String> {
-    from.iter().map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())).collect()
+    order::map(from.iter().map(|(key, value)| (key.clone(), value.clone().unwrap_or_default())))
 }
 
 /// A command: a list of words, or one word.

@@ -3,6 +3,7 @@
 //! here one copy of it orders places, and the elements then follow.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 
@@ -53,6 +54,32 @@ impl<V> InOrder<str> for IndexMap<String, V> {
     fn order_by_key<K: Ord>(&mut self, mut key: impl FnMut(&str) -> K) {
         self.order_by(|one, other| key(one).cmp(&key(other)));
     }
+}
+
+/// A map of `pairs`; of one key the last counts. What `collect` makes, which sorts first, with a copy of sort for each
+/// kind of iterator.
+pub(crate) fn map<K: Ord, V>(pairs: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
+    let mut map = BTreeMap::new();
+    pairs.into_iter().for_each(|(key, value)| {
+        map.insert(key, value);
+    });
+    map
+}
+
+/// The same of pairs that may be wrong.
+///
+/// # Errors
+///
+/// The first of `pairs`.
+pub(crate) fn try_map<K: Ord, V, E>(
+    pairs: impl IntoIterator<Item = Result<(K, V), E>>,
+) -> Result<BTreeMap<K, V>, E> {
+    let mut map = BTreeMap::new();
+    for pair in pairs {
+        let (key, value) = pair?;
+        map.insert(key, value);
+    }
+    Ok(map)
 }
 
 /// For each place the place its element comes from.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::order;
+
 /// One label.
 pub(crate) fn label(text: &str) -> (String, String) {
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
@@ -10,5 +12,5 @@ pub(crate) fn label(text: &str) -> (String, String) {
 
 /// Several; of one key the last counts.
 pub(crate) fn labels(texts: &[String]) -> BTreeMap<String, String> {
-    texts.iter().map(|text| label(text)).collect()
+    order::map(texts.iter().map(|text| label(text)))
 }

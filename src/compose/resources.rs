@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::digest::Digest;
+use crate::base::order;
 use crate::base::spec::MountKind;
 use crate::compose::apply::{Compose, UpOptions, state_directory, state_path};
 use crate::compose::node::Node;
@@ -105,7 +106,7 @@ impl Compose<'_> {
             ranges: all("ip_range"),
             ipv6: node.flag("enable_ipv6"),
             no_ipv4: node.get("enable_ipv4").is_some() && !node.flag("enable_ipv4"),
-            aux_addresses: configs.iter().flat_map(|config| pairs(config.get("aux_addresses"))).collect(),
+            aux_addresses: order::map(configs.iter().flat_map(|config| pairs(config.get("aux_addresses")))),
             internal: node.flag("internal"),
             labels,
             options,
@@ -295,5 +296,5 @@ pub(crate) fn write_text(engine: &Engine, project: &Project, path: &Path, text: 
 /// A mapping of words; what has no value is left out.
 fn pairs(node: Option<&Node>) -> BTreeMap<String, String> {
     let map = node.and_then(Node::as_map);
-    map.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.scalar_text()?))).collect()
+    order::map(map.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.scalar_text()?))))
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::base::bytes::Bytes;
 use crate::base::limits::{CPU_PERIOD_US, Cgroup, DeviceRate, Limits};
 use crate::base::network;
+use crate::base::order;
 use crate::base::order::InOrder as _;
 use crate::base::signal::Signal;
 use crate::base::spec::{Device, RestartPolicy, Rlimit};
@@ -120,10 +121,9 @@ pub(crate) fn int(node: Option<&Node>) -> Option<i64> {
 
 pub(crate) fn pairs(node: Option<&Node>) -> BTreeMap<String, String> {
     let map = node.and_then(Node::as_map);
-    map.into_iter()
-        .flatten()
-        .map(|(key, value)| (key.clone(), value.scalar_text().unwrap_or_default()))
-        .collect()
+    order::map(
+        map.into_iter().flatten().map(|(key, value)| (key.clone(), value.scalar_text().unwrap_or_default())),
+    )
 }
 
 fn options(node: Option<&Node>) -> Vec<String> {

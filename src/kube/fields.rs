@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::order;
 use crate::base::yaml::node::{Kind, Node, Place};
 use crate::base::yaml::read::Fault;
 
@@ -140,7 +141,7 @@ impl<'a> Field<'a> {
     }
 
     pub(super) fn text_map(&self) -> Result<BTreeMap<String, String>> {
-        self.entries()?.into_iter().map(|(key, field)| Ok((key.to_owned(), field.string()?))).collect()
+        order::try_map(self.entries()?.into_iter().map(|(key, field)| Ok((key.to_owned(), field.string()?))))
     }
 
     /// One of the words of `known`; `None` if it is not there or empty.

@@ -9,6 +9,7 @@ use crate::base::bytes::Bytes;
 use crate::base::limits::{CPU_PERIOD_US, Limits};
 use crate::base::manifest::ContainerDefaults;
 use crate::base::network::{PortMapping, Protocol};
+use crate::base::order;
 use crate::base::spec::{ContainerSpec, MountKind, Namespace, NetworkMode, RestartPolicy};
 use crate::base::yaml::node::{self, Node};
 use crate::base::yaml::write::{self, Lists};
@@ -89,7 +90,7 @@ fn node(value: &Value) -> Node {
         Value::String(text) => Node::text(text.clone(), at),
         Value::Array(list) => Node::list(list.iter().map(node).collect(), at),
         Value::Object(map) => {
-            let sorted: BTreeMap<&String, &Value> = map.iter().collect();
+            let sorted = order::map(map);
             Node::map(sorted.into_iter().map(|(key, value)| (key.clone(), node(value))).collect(), at)
         }
     }

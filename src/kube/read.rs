@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::base::order;
 use crate::base::order::InOrder as _;
 use crate::base::yaml::read;
 use crate::kube::fields::{Field, Result};
@@ -84,7 +85,7 @@ fn named(object: &Field<'_>, what: &str) -> Result<Meta> {
 
 fn plain(field: &Field<'_>) -> Result<Data> {
     let entries = field.text_map()?.into_iter();
-    Ok(entries.map(|(key, value)| (key, value.into_bytes())).collect())
+    Ok(order::map(entries.map(|(key, value)| (key, value.into_bytes()))))
 }
 
 fn decoded(field: &Field<'_>) -> Result<Data> {
@@ -94,7 +95,7 @@ fn decoded(field: &Field<'_>) -> Result<Data> {
         let bytes = STANDARD.decode(text).map_err(|err| field.fault(format_args!("is no base64: {err}")))?;
         Ok((key.to_owned(), bytes))
     });
-    entries.collect()
+    order::try_map(entries)
 }
 
 fn config_map(object: &Field<'_>) -> Result<ConfigMap> {

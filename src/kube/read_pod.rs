@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::order;
 use crate::kube::fields::{Field, Result};
 use crate::kube::quantity::Quantity;
 use crate::kube::read_container::container;
@@ -48,11 +49,11 @@ pub(super) fn pod(meta: Meta, spec: &Field<'_>) -> Result<Pod> {
             .iter()
             .filter_map(|group| group.number().transpose())
             .collect::<Result<_>>()?,
-        sysctls: context
-            .get("sysctls")
-            .each(|entry| Ok((entry.get("name").string()?, entry.get("value").string()?)))?
-            .into_iter()
-            .collect(),
+        sysctls: order::map(
+            context
+                .get("sysctls")
+                .each(|entry| Ok((entry.get("name").string()?, entry.get("value").string()?)))?,
+        ),
         volumes: spec.get("volumes").each(volume)?,
         init_containers: spec.get("initContainers").each(container)?,
         containers: spec.get("containers").each(container)?,
@@ -169,5 +170,5 @@ pub(super) fn quantity(field: &Field<'_>, text: &str) -> Result<Quantity> {
 /// Names and quantities.
 pub(super) fn quantities(field: &Field<'_>) -> Result<BTreeMap<String, Quantity>> {
     let entries = field.entries()?.into_iter();
-    entries.map(|(name, field)| Ok((name.to_owned(), quantity(&field, &field.string()?)?))).collect()
+    order::try_map(entries.map(|(name, field)| Ok((name.to_owned(), quantity(&field, &field.string()?)?))))
 }

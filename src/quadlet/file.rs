@@ -2,6 +2,7 @@
 //!
 //! Lines keep their order and their comments, so that what is not Quadlet's own goes to the service untouched.
 
+use crate::base::order;
 use crate::quadlet::words::{self, Escapes};
 
 /// One line of a group.
@@ -264,7 +265,7 @@ impl UnitFile {
     pub(crate) fn pairs(&self, group: &str, key: &str) -> Vec<String> {
         let words = self.arguments(group, key);
         let pairs = words.iter().filter_map(|word| word.split_once('='));
-        let sorted: std::collections::BTreeMap<&str, &str> = pairs.collect();
+        let sorted = order::map(pairs);
         sorted.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
     }
 }

@@ -24,6 +24,7 @@ pub(crate) use self::file::UnitFile;
 pub(crate) use self::unit::Source;
 use self::unit::{Info, Kind, Refused, World, rank};
 
+use crate::base::order;
 use crate::base::order::InOrder as _;
 
 /// A service that is ready to be written.
@@ -64,8 +65,7 @@ pub(crate) struct Here<'a> {
 pub(crate) fn convert(mut sources: Vec<Source>, here: &Here<'_>) -> Outcome {
     // Those that others need come first: pods last, for they start containers.
     sources.order_by_key(|source| rank(source.kind));
-    let infos: BTreeMap<_, _> =
-        sources.iter().map(|source| (source.name.clone(), Info::of(source))).collect();
+    let infos = order::map(sources.iter().map(|source| (source.name.clone(), Info::of(source))));
     // The path of a program holds specifiers, and no variables.
     let program = here.program.replace('%', "%%");
     let Here { user, users, groups, exists, .. } = *here;

@@ -9,6 +9,7 @@ use crate::api::fault::Fault;
 use crate::api::images::names::platform_of;
 use crate::base::image_ref::NameRule;
 use crate::base::limits::Limits;
+use crate::base::order;
 use crate::base::rlimit::{self, Ulimit};
 use crate::base::spec::Rlimit;
 use crate::engine::build::cache::{CachePlace, CacheTarget};
@@ -68,7 +69,7 @@ pub(super) fn read(values: Values<'_>) -> Result<BuildRequest, Fault> {
     }
     let args: BTreeMap<String, Option<String>> = query.json("buildargs")?;
     // Null is a variable that the client does not have either.
-    request.args = args.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    request.args = order::map(args.into_iter().filter_map(|(name, value)| Some((name, value?))));
     if request.args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1") {
         request.cache_to.push(CacheTarget { place: None, all_stages: false, may_fail: false });
     }

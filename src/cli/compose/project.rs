@@ -2,13 +2,13 @@
 //!
 //! Like the global flags they are read by hand: `-f` means another thing after the verb (`logs -f`).
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::base::order;
 use crate::cli::compose::publish;
 use crate::cli::error::Coded;
 use crate::cli::session::Session;
@@ -196,11 +196,12 @@ impl ProjectFlags {
     ///
     /// If the working directory is gone.
     pub(crate) fn options(&self, services: &[String]) -> anyhow::Result<Options> {
-        let environment: BTreeMap<String, String> = config::environment_of_caller()
-            .iter()
-            .filter_map(|entry| std::str::from_utf8(entry.as_bytes()).ok()?.split_once('='))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
+        let environment = order::map(
+            config::environment_of_caller()
+                .iter()
+                .filter_map(|entry| std::str::from_utf8(entry.as_bytes()).ok()?.split_once('='))
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
         Ok(Options {
             files: self.files.clone(),
             project_directory: self.directory.clone(),

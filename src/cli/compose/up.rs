@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::base::order;
 use crate::cli::compose::follow::{self, Abort, Attached};
 use crate::cli::compose::open::{self, Shown};
 use crate::cli::compose::project::ProjectFlags;
@@ -85,13 +86,9 @@ fn scales(texts: &[String]) -> Result<BTreeMap<String, u32>, UsageError> {
         let (service, number) = text.split_once('=')?;
         Some((service.to_owned(), number.parse().ok()?))
     };
-    texts
-        .iter()
-        .map(|text| {
-            one(text)
-                .ok_or_else(|| UsageError::new(format!("invalid --scale {text:?}: write SERVICE=NUMBER")))
-        })
-        .collect()
+    order::try_map(texts.iter().map(|text| {
+        one(text).ok_or_else(|| UsageError::new(format!("invalid --scale {text:?}: write SERVICE=NUMBER")))
+    }))
 }
 
 /// Create and start the containers of a project

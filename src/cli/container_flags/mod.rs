@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::base::bytes::Bytes;
+use crate::base::order;
 use crate::base::size;
 pub(crate) use crate::cli::container_flags::health::HealthCheckFlags;
 pub(crate) use crate::cli::container_flags::image::obtain_missing;
@@ -163,15 +164,13 @@ fn rootfs(text: &OsStr) -> (PathBuf, bool) {
 }
 
 fn pairs(texts: &[String], what: &str) -> Result<BTreeMap<String, String>> {
-    texts
-        .iter()
-        .map(|text| {
-            let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
-                Error::invalid(format!("{what} {text:?}: {what}s must be formatted KEY=VALUE"))
-            })?;
-            Ok((key.to_owned(), value.to_owned()))
-        })
-        .collect()
+    order::try_map(texts.iter().map(|text| {
+        let (key, value) = text
+            .split_once('=')
+            .filter(|(key, _)| !key.is_empty())
+            .ok_or_else(|| Error::invalid(format!("{what} {text:?}: {what}s must be formatted KEY=VALUE")))?;
+        Ok((key.to_owned(), value.to_owned()))
+    }))
 }
 
 pub(crate) fn bytes(text: &str) -> Result<u64> {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
+use crate::base::order;
 use crate::engine::network::NetworkRequest;
 use crate::engine::{Error, Kind, Result};
 use crate::net::ipam::{self, LeaseRange, Subnet, Taken};
@@ -104,7 +105,7 @@ pub(super) fn configured(request: &NetworkRequest, from: Option<&Network>) -> Re
         no_ipv4: from.ipv6_enabled
             && from.subnets.iter().all(|of| of.subnet.is_ipv6())
             && !from.subnets.is_empty(),
-        aux_addresses: from.aux_addresses.iter().map(|(name, ip)| (name.clone(), ip.to_string())).collect(),
+        aux_addresses: order::map(from.aux_addresses.iter().map(|(name, ip)| (name.clone(), ip.to_string()))),
         ipam_driver: ipam_options.remove(IPAM_DRIVER).unwrap_or_default(),
         ipam_options,
         labels: from.labels.clone(),
@@ -215,7 +216,7 @@ fn fill(network: &mut Network, request: &NetworkRequest) -> Result<()> {
     network.dns_enabled = !request.disable_dns;
     network.network_dns_servers.clone_from(&request.dns);
     network.labels.clone_from(&request.labels);
-    network.aux_addresses = request.aux_addresses.iter().map(auxiliary).collect::<Result<_>>()?;
+    network.aux_addresses = order::try_map(request.aux_addresses.iter().map(auxiliary))?;
     network.options = options(&request.options)?;
     if request.ipam_options.contains_key(IPAM_DRIVER) {
         return Err(Error::invalid("--ipam-opt driver: name the driver with --ipam-driver"));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::base::order;
 use crate::base::order::InOrder as _;
 use crate::base::pattern::Regex;
 use crate::base::pod::PodId;
@@ -101,7 +102,7 @@ impl Engine {
     ///
     /// If the store cannot be read.
     pub(crate) fn pod_names(&self) -> Result<BTreeMap<PodId, String>> {
-        Ok(self.store().pods().list()?.items.into_iter().map(|pod| (pod.id, pod.name)).collect())
+        Ok(order::map(self.store().pods().list()?.items.into_iter().map(|pod| (pod.id, pod.name))))
     }
 
     fn pod_test(&self, key: &str, value: &str) -> Result<Test> {

@@ -25,7 +25,8 @@ fn directory(
     pending: &mut Pending,
 ) -> Result<()> {
     let names_of = |dir: &OwnedFd| fs::names(dir, ".").map_err(|err| unreadable(path, err));
-    let mut names: BTreeSet<OsString> = names_of(new)?.into_iter().collect();
+    let mut names = BTreeSet::new();
+    names.extend(names_of(new)?);
     if let Some(old) = old {
         names.extend(names_of(old)?);
     }
