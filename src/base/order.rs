@@ -3,7 +3,7 @@
 //! here one copy of it orders places, and the elements then follow.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 
@@ -80,6 +80,15 @@ pub(crate) fn try_map<K: Ord, V, E>(
         map.insert(key, value);
     }
     Ok(map)
+}
+
+/// A set of `items`, made in the same way.
+pub(crate) fn set<T: Ord>(items: impl IntoIterator<Item = T>) -> BTreeSet<T> {
+    let mut set = BTreeSet::new();
+    items.into_iter().for_each(|item| {
+        set.insert(item);
+    });
+    set
 }
 
 /// For each place the place its element comes from.

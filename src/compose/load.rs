@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::base::order;
 use crate::base::order::InOrder as _;
 use crate::base::path::clean;
 use crate::compose::env_files::{Lookup, env_files_of_services};
@@ -93,8 +94,8 @@ pub(crate) fn load(options: &Options) -> Result<Loaded> {
             top.insert("services".to_owned(), empty);
         }
     }
-    let all_services: BTreeSet<String> =
-        tree.get("services").and_then(Node::as_map).map(|s| s.keys().cloned().collect()).unwrap_or_default();
+    let all_services = tree.get("services").and_then(Node::as_map).map(|all| order::set(all.keys().cloned()));
+    let all_services = all_services.unwrap_or_default();
     let profiles = all_profiles(&tree);
     let find = |name: &str| environment.get(name).cloned().filter(|_| !options.no_interpolate);
     let context = normal::Context { project: &base, directory: &directory, find: &find };
@@ -363,7 +364,7 @@ fn all_profiles(tree: &Node) -> BTreeSet<String> {
 
 /// Takes away the services that no active profile asks for.
 fn activate(tree: &mut Node, options: &Options, environment: &BTreeMap<String, String>) {
-    let mut active: BTreeSet<String> = options.profiles.iter().cloned().collect();
+    let mut active = order::set(options.profiles.iter().cloned());
     if let Some(list) = environment.get("COMPOSE_PROFILES").filter(|_| options.profiles.is_empty()) {
         active.extend(list.split(',').map(str::trim).filter(|p| !p.is_empty()).map(str::to_owned));
     }

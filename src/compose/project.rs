@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use crate::base::order;
 use crate::compose::hash;
 use crate::compose::load::Loaded;
 use crate::compose::node::{Files, Map, Node};
@@ -229,7 +230,7 @@ impl Project {
                 format!("{}:{condition}:{}", dependency.service, dependency.restart)
             })
             .collect();
-        let mut labels = BTreeMap::from([
+        let mut labels = order::map([
             (label::PROJECT, self.name.clone()),
             (label::SERVICE, service.to_owned()),
             (label::NUMBER, number.to_string()),

@@ -10,10 +10,10 @@
 //!
 //! Media types and annotations: docker compose 2.36, `internal/oci`.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
+use crate::base::order;
 use crate::compose::node::{Files, Node};
 use crate::engine::artifact::documents::{Document, Documents, DocumentsKind};
 use crate::engine::{Engine, Error, Result};
@@ -64,7 +64,7 @@ pub(crate) fn env_file(name: &str, content: Vec<u8>) -> Document {
 }
 
 fn document(media_type: &str, annotation: &str, name: &str, content: Vec<u8>) -> Document {
-    let annotations = BTreeMap::from([
+    let annotations = order::map([
         (annotation.to_owned(), name.to_owned()),
         (VERSION.to_owned(), super::project::COMPATIBLE.to_owned()),
     ]);

@@ -200,7 +200,7 @@ impl Compose<'_> {
     }
 
     fn volume_request(&self, key: &str, name: &str, node: &Node) -> VolumeRequest {
-        let mut labels: BTreeMap<String, String> = BTreeMap::from([
+        let mut labels = order::map([
             (label::PROJECT.to_owned(), self.project.name.clone()),
             (label::VOLUME.to_owned(), key.to_owned()),
             (label::HASH.to_owned(), hash::of_resource(node)),

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use jiff::Timestamp;
 
 use crate::base::id::ContainerId;
+use crate::base::order;
 use crate::base::pattern::Regex;
 use crate::engine::config::containers_conf::SubnetPool;
 use crate::engine::filter::{self, Filters};
@@ -354,7 +355,7 @@ impl Engine {
     ///
     /// If the store cannot be read; the first that cannot be removed.
     pub(crate) fn prune_networks(&self, filters: &Filters) -> Result<Vec<String>> {
-        let mut used = BTreeSet::from([DEFAULT_NETWORK.to_owned()]);
+        let mut used = order::set([DEFAULT_NETWORK.to_owned()]);
         for id in self.store().containers().list()? {
             used.extend(self.attachments_of(&id).unwrap_or_default().into_iter().map(|on| on.name));
         }

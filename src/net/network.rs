@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ipam::{LeaseRange, Pool, Subnet};
+use crate::base::order;
 use crate::base::truth;
 
 /// Name of the network that containers join unless told otherwise.
@@ -156,7 +157,7 @@ impl Network {
             network_dns_servers: Vec::new(),
             labels: BTreeMap::new(),
             options: BTreeMap::new(),
-            ipam_options: BTreeMap::from([("driver".into(), "host-local".into())]),
+            ipam_options: order::map([("driver".into(), "host-local".into())]),
             aux_addresses: BTreeMap::new(),
             attachable: false,
             config_only: false,

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::base::dockerfile::ignore::Glob;
 use crate::base::hcl::{self, Block, Expr, Function, Functions, Names};
+use crate::base::order;
 use crate::engine::Error;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -64,7 +65,7 @@ impl Definitions {
             let [label] = &block.labels[..] else {
                 return Err(format!("{} needs one name", block.kind));
             };
-            let mut attributes: Target = block.attributes.into_iter().collect();
+            let mut attributes: Target = order::map(block.attributes);
             match block.kind.as_str() {
                 "variable" => drop(self.variables.insert(label.clone(), attributes.remove("default"))),
                 "group" => {

@@ -1,10 +1,10 @@
 //! What differs between two whole trees: images that need not be made of one another.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 
+use crate::base::order;
 use crate::runtime::layer::walk::{Found, Sink};
 use crate::runtime::layer::{Result, unreadable};
 use crate::sys::fs::{self, FileType, Stat};
@@ -25,8 +25,7 @@ fn directory(
     pending: &mut Pending,
 ) -> Result<()> {
     let names_of = |dir: &OwnedFd| fs::names(dir, ".").map_err(|err| unreadable(path, err));
-    let mut names = BTreeSet::new();
-    names.extend(names_of(new)?);
+    let mut names = order::set(names_of(new)?);
     if let Some(old) = old {
         names.extend(names_of(old)?);
     }
