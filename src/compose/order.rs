@@ -38,7 +38,7 @@ fn below(node: &mut Node, shape: &'static Shape) {
             | Shape::Options
             | Shape::Any,
         ) => {
-            named.order_by(|a, b| keys(a, b));
+            named.order_by(keys);
             let item = match shape {
                 Shape::Named(item) | Shape::Replaced(item) => item,
                 _ => &Shape::Any,
