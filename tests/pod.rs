@@ -357,6 +357,15 @@ fn infra_containers_go_with_their_pods_only() {
     assert!(sandbox.names().is_empty(), "with the network goes the pod");
     assert_eq!(sandbox.ok(["pod", "ps", "-q"]), "");
 
+    for command in ["sleep 1000", r#"["sh", "-c", "exec sleep 1000"]"#] {
+        let made =
+            ["pod", "create", "--network=none", "--replace", "--infra-image=bb", "--infra-command", command];
+        sandbox.ok([&made[..], &["--infra-name=own", "i"]].concat());
+        sandbox.ok(["pod", "start", "i"]);
+        assert!(sandbox.ok(["top", "own", "args"]).contains("sleep 1000"), "{command}");
+        sandbox.ok(["kill", "own"]);
+    }
+
     sandbox.ok(["pod", "create", "--network=none", "r"]);
     member(&sandbox, "r", "c");
     sandbox.ok(["pod", "create", "--infra=false", "--name=bare"]);

@@ -167,6 +167,59 @@ fn a_container_waits_for_the_end_of_what_it_needs() {
 }
 
 #[test]
+fn a_pod_does_not_end_while_it_is_being_started() {
+    let sandbox = Sandbox::new();
+    let id = sandbox.ok(["pod", "create", "--network=none", "--exit-policy=stop", "p"]);
+    let infra = format!("{}-infra", &id[..12]);
+    for name in ["m1", "m2", "m3", "m4", "m5"] {
+        sandbox.ok(["create", "--name", name, "--pod=p", "bb", "true"]);
+    }
+    sandbox.ok(["create", "--name=last", "--stop-timeout=0", "--pod=p", "bb", "sleep", "1000"]);
+    for _ in 0..3 {
+        sandbox.ok(["pod", "start", "p"]);
+        assert_eq!(sandbox.inspect("last", ".State.Status"), "running");
+        let started = |name: &str| sandbox.inspect(name, ".State.StartedAt");
+        // As one member after the other ended, none of the rest ran yet.
+        assert!(started(&infra) < started("m1"), "{} {}", started(&infra), started("m1"));
+        sandbox.ok(["stop", "last"]);
+        sandbox.wait_until(&["pod", "inspect", "p", "-f", "{{.State}}"], "Exited");
+    }
+}
+
+#[test]
+fn a_pod_ends_with_a_last_container_that_does_not_start() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["pod", "create", "--network=none", "--exit-policy=stop", "p"]);
+    let state = ["pod", "inspect", "p", "-f", "{{.State}}"];
+    sandbox.ketch(["run", "--name=a", "--pod=p", "bb", "/nothing"]).fails(127);
+    // It is there, created; the infra container has exited.
+    sandbox.wait_until(&state, "Stopped");
+    sandbox.ok(["rm", "a"]);
+    sandbox.ketch(["run", "--rm", "--pod=p", "bb", "/nothing"]).fails(127);
+    sandbox.wait_until(&state, "Exited");
+    // One that runs keeps it.
+    run(&sandbox, "stays", "one");
+    sandbox.ketch(["run", "--rm", "--pod=p", "bb", "/nothing"]).fails(127);
+    assert_eq!(sandbox.ok(state), "Running");
+}
+
+#[test]
+fn a_pod_ends_with_what_was_killed_together_with_its_monitor() {
+    let sandbox = Sandbox::new();
+    let state = ["pod", "inspect", "p", "-f", "{{.State}}"];
+    for verb in [&["stop", "a"][..], &["rm", "a"]] {
+        pod_with(&sandbox, &["--exit-policy=stop", "--replace", "--name"], "a", "one");
+        let pids = sandbox.inspect("a", ".State.ConmonPid}} {{.State.Pid");
+        let kill = std::process::Command::new("kill").arg("-9").args(pids.split(' ')).status();
+        assert!(kill.unwrap().success());
+        sandbox.wait_until(&["inspect", "a", "-f", "{{.State.Status}}"], "exited");
+        assert_eq!(sandbox.ok(state), "Degraded", "nobody has seen it yet");
+        sandbox.ok(verb);
+        sandbox.wait_until(&state, "Exited");
+    }
+}
+
+#[test]
 fn what_has_ended_is_not_known_by_name_any_more() {
     let sandbox = Sandbox::new();
     sandbox.ok(["pod", "create", "--network=none", "p"]);
@@ -180,6 +233,16 @@ fn what_has_ended_is_not_known_by_name_any_more() {
     assert!(!hosts.contains("-one"), "{hosts}");
     let hosts = sandbox.ok(["exec", "stays", "cat", "/etc/hosts"]);
     assert!(!hosts.contains("-one") && !hosts.contains("\town"), "{hosts}");
+
+    run(&sandbox, "other", "one");
+    sandbox.ok(["rename", "other", "renamed"]);
+    for name in ["stays", "renamed"] {
+        let hosts = sandbox.ok(["exec", name, "cat", "/etc/hosts"]);
+        assert!(hosts.contains("127.0.1.1\trenamed") && !hosts.contains("other"), "{hosts}");
+    }
+    sandbox.ok(["rm", "-f", "renamed"]);
+    let hosts = sandbox.ok(["exec", "stays", "cat", "/etc/hosts"]);
+    assert!(!hosts.contains("renamed"), "{hosts}");
 }
 
 #[test]

@@ -108,6 +108,8 @@ pub(crate) struct Unit {
 
 /// What directories of groups begin with.
 const GROUP: &str = "ketchpod_";
+/// How often to make a group's directory that its last container takes away at the same time.
+const GROUP_TRIES: u32 = 100;
 /// The names of the leaves.
 const CONTAINER: &str = "container";
 const MONITOR: &str = "monitor";
@@ -226,14 +228,7 @@ impl Wish<'_> {
             tree::make(&directory)?;
             tree::enable_controllers(&directory);
         }
-        if let Some(group) = &self.cgroup.group {
-            directory.push(format!("{GROUP}{}", group.name));
-            tree::make(&directory)?;
-            settings::apply(&directory, &group.limits)?;
-            tree::enable_controllers(&directory);
-        }
-        directory.push(format!("ketch-{}", self.id));
-        tree::make(&directory)?;
+        let directory = self.own_directory(&directory)?;
         let mut unit = Unit { leaf: directory.join(CONTAINER), directory, home: None, is_scope: false };
         if !self.leaves_monitor() {
             // Where the caller was may be an inner directory by now.
@@ -246,6 +241,30 @@ impl Wish<'_> {
         }
         tree::enable_controllers(&unit.directory);
         Ok(Some(unit))
+    }
+
+    /// Makes the container's directory below `above`, in that of its group if it has one: the last one to leave a group takes
+    /// it along, and does not know of those who come.
+    fn own_directory(&self, above: &Path) -> Result<PathBuf> {
+        let own = format!("ketch-{}", self.id);
+        let Some(group) = &self.cgroup.group else {
+            let directory = above.join(own);
+            return tree::make(&directory).map(|()| directory);
+        };
+        let together = above.join(format!("{GROUP}{}", group.name));
+        let directory = together.join(own);
+        let mut tries = 0;
+        loop {
+            tree::make(&together)?;
+            match tree::make(&directory) {
+                Err(_) if tries < GROUP_TRIES => tries += 1,
+                made => break made?,
+            }
+        }
+        // From here on it stays.
+        settings::apply(&together, &group.limits).inspect_err(|_| remove_directory(&directory))?;
+        tree::enable_controllers(&together);
+        Ok(directory)
     }
 
     /// The path of `--cgroup-parent` below `top`.
@@ -517,4 +536,32 @@ fn first_flag(limits: &Limits) -> Option<&'static str> {
     // Devices are looked at later: here any number will do.
     let settings = settings::settings(limits, &|_| Some((0, 0))).ok()?;
     settings.iter().find(|setting| !setting.limits_nothing()).map(|setting| setting.flag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::limits::CgroupGroup;
+
+    #[test]
+    fn a_group_may_be_left_while_another_comes() {
+        let above = tempfile::tempdir().unwrap();
+        let group = CgroupGroup { name: "pod".to_owned(), limits: Limits::default() };
+        let cgroup = Cgroup { group: Some(group), ..Cgroup::default() };
+        let come_and_go = |id: &str| {
+            let surroundings = Surroundings::default();
+            let wish = Wish { id, cgroup: &cgroup, surroundings: &surroundings, stop_seconds: 1 };
+            for _ in 0..2000 {
+                let directory = wish.own_directory(above.path()).unwrap();
+                assert!(directory.is_dir());
+                remove_directory(&directory);
+            }
+        };
+        std::thread::scope(|scope| {
+            for id in ["a", "b", "c"] {
+                scope.spawn(move || come_and_go(id));
+            }
+        });
+        assert_eq!(std::fs::read_dir(above.path()).unwrap().count(), 0);
+    }
 }

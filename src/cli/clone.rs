@@ -9,7 +9,6 @@ use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
 use crate::engine::clone::CloneRequest;
 use crate::engine::start::Start;
-use crate::engine::{Error, Kind};
 
 /// Make a container like another one
 ///
@@ -41,7 +40,7 @@ pub(crate) struct CloneArgs {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// Pod to join: a clone is where its original is
+    /// Put it into this pod, by name or ID [default: where its original is]
     #[arg(long, value_name = "POD")]
     pod: Option<String>,
 
@@ -58,16 +57,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: CloneArgs) -> anyhow::Result<
     if args.force && !args.destroy {
         return Err(UsageError::new("cannot set --force without --destroy: invalid argument").into());
     }
-    if args.pod.is_some_and(|pod| !pod.is_empty()) {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "--pod: a clone is where its original is; create a container in the pod",
-        )
-        .into());
-    }
     let request = CloneRequest {
         name: args.new_name.or(args.name),
         image: args.image,
+        pod: args.pod.filter(|pod| !pod.is_empty()),
         limits: args.resources.limits()?,
         destroy: args.destroy,
         force: args.force,

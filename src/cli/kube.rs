@@ -3,6 +3,7 @@
 mod generate;
 mod images;
 
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -14,7 +15,7 @@ use clap::Args;
 use crate::base::bytes::Bytes;
 use crate::base::pod::PodId;
 use crate::cli::pull::RegistryArgs;
-use crate::cli::session::Session;
+use crate::cli::session::{Exit, Session};
 use crate::cli::usage::UsageError;
 use crate::engine::auto_update::unit_of_caller;
 use crate::engine::pod::Pod;
@@ -163,10 +164,10 @@ pub(crate) fn down(session: &mut Session<'_>, args: DownArgs) -> anyhow::Result<
 }
 
 /// `kube play`.
-pub(crate) fn play(session: &mut Session<'_>, args: PlayArgs) -> anyhow::Result<()> {
+pub(crate) fn play(session: &mut Session<'_>, args: PlayArgs) -> anyhow::Result<Exit> {
     let mut objects = objects(&args.file)?;
     if args.down {
-        return take_down(session, &objects, args.force);
+        return take_down(session, &objects, args.force).map(|()| Exit::OK);
     }
     for text in &args.annotation {
         let Some((key, value)) = text.split_once('=').filter(|(key, _)| !key.is_empty()) else {
@@ -194,49 +195,78 @@ pub(crate) fn play(session: &mut Session<'_>, args: PlayArgs) -> anyhow::Result<
     if args.replace {
         take_down(session, &objects, args.force)?;
     }
-    // Interrupts are answered from the first thing on that would have to be taken down.
     let is_service = args.service_container && args.start && config::notify_socket().is_some();
     if args.wait {
         writeln!(session.out, "Use ctrl+c to clean up or wait for pods to exit")?;
         session.out.flush()?;
     }
-    let signals = match args.wait || is_service {
-        true => Some(SignalFd::new(&SignalSet::of(&[libc::SIGINT, libc::SIGTERM]))?),
-        false => None,
-    };
+    let interrupts = Interrupts::default();
     let mut played = Played::default();
-    let result = make(session, &args, &objects, maps, &mut played);
+    let result = make(session, &args, &objects, maps, &interrupts, &mut played);
     if result.is_ok() {
         show(session, &played)?;
     }
     let failed: usize = played.pods.iter().map(|pod| pod.failed.len()).sum();
     let pods: Vec<PodId> = played.pods.iter().map(|pod| pod.id.clone()).collect();
-    if let (Some(signals), true, true) = (&signals, result.is_ok(), args.wait || failed == 0) {
+    let attends = result.is_ok() && (args.wait || (is_service && failed == 0));
+    if attends {
         if is_service {
             config::tell_ready();
         }
-        wait(session.engine()?, &pods, signals)?;
+        wait(session.engine()?, &pods, &interrupts)?;
     }
     let mut cleaned = Ok(());
-    if args.wait {
+    let signal = interrupts.signal().filter(|_| !attends);
+    if args.wait || signal.is_some() {
         writeln!(session.out, "Cleaning up containers, pods, and volumes...")?;
         cleaned = match &result {
-            Ok(()) => take_down(session, &objects, true),
+            Ok(()) if signal.is_none() => take_down(session, &objects, true),
             // What has the names of the manifest then may be somebody else's.
-            Err(_) => {
+            _ => {
                 let down = apply::undo(session.engine()?, &played);
                 show_down(session, down)
             }
         };
     }
+    if let Some(signal) = signal {
+        cleaned?;
+        return Ok(Exit(u8::try_from(128 + signal).unwrap_or(1)));
+    }
     result?;
     cleaned?;
     if is_service && !args.wait && failed == 0 {
-        return end_service(session, &played, &args.service_exit_code_propagation);
+        end_service(session, &played, &args.service_exit_code_propagation)?;
+        return Ok(Exit::OK);
     }
     match failed {
-        0 => Ok(()),
+        0 => Ok(Exit::OK),
         failed => Err(Error::new(Kind::System, format!("failed to start {failed} containers")).into()),
+    }
+}
+
+/// The signals that ask for the end of what is being made, or waited for. They end this process until the first thing is
+/// made: from then on they are answered.
+#[derive(Debug, Default)]
+struct Interrupts {
+    signals: OnceCell<Option<SignalFd>>,
+    seen: Cell<Option<i32>>,
+}
+
+impl Interrupts {
+    /// Whether one has come.
+    fn have_come(&self) -> bool {
+        let open = || SignalFd::new(&SignalSet::of(&[libc::SIGINT, libc::SIGTERM])).ok();
+        if let Some(signals) = self.signals.get_or_init(open)
+            && let Ok(Some(signal)) = signals.read()
+        {
+            self.seen.set(Some(signal));
+        }
+        self.seen.get().is_some()
+    }
+
+    /// The one that has come.
+    fn signal(&self) -> Option<i32> {
+        self.seen.get()
     }
 }
 
@@ -245,6 +275,7 @@ fn make(
     args: &PlayArgs,
     objects: &[Object],
     maps: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+    interrupts: &Interrupts,
     played: &mut Played,
 ) -> anyhow::Result<()> {
     let options = Options {
@@ -278,6 +309,7 @@ fn make(
         addresses: &args.ip,
         macs: &args.mac_address,
         start: args.start,
+        interrupted: &|| interrupts.have_come(),
     };
     play.play(objects, maps, played)?;
     Ok(())
@@ -365,9 +397,9 @@ fn end_service(session: &mut Session<'_>, played: &Played, propagation: &str) ->
 }
 
 /// Waits until no container of the pods runs or is about to, or for a signal.
-fn wait(engine: &Engine, pods: &[PodId], signals: &SignalFd) -> anyhow::Result<()> {
+fn wait(engine: &Engine, pods: &[PodId], interrupts: &Interrupts) -> anyhow::Result<()> {
     loop {
-        if signals.read()?.is_some() {
+        if interrupts.have_come() {
             return Ok(());
         }
         if pods.iter().all(|id| is_over(engine.pod_details(id))) {

@@ -1,6 +1,7 @@
 //! `ketch pod …`: pods, containers that share namespaces.
 
 pub(crate) mod act;
+pub(crate) mod clone;
 pub(crate) mod create;
 pub(crate) mod inspect;
 pub(crate) mod logs;

@@ -276,6 +276,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("network update", network::UpdateArgs, network::update),
     verb!("pause", pause::PauseArgs, pause::pause),
     verb!("play kube", kube::PlayArgs, kube::play),
+    verb!("pod clone", pod::clone::CloneArgs, pod::clone::clone),
     verb!("pod create", pod::create::CreateArgs, pod::create::create),
     verb!("pod exists", pod::ExistsArgs, pod::exists),
     verb!("pod inspect", pod::inspect::InspectArgs, pod::inspect::inspect),

@@ -26,6 +26,8 @@ pub(crate) struct CloneRequest {
     pub(crate) name: Option<String>,
     /// Another image.
     pub(crate) image: Option<String>,
+    /// A pod that it is to be of, by name or ID; else it is where its original is.
+    pub(crate) pod: Option<String>,
     /// Limits beside those of the original.
     pub(crate) limits: Limits,
     /// Remove the original afterwards.
@@ -55,6 +57,9 @@ impl Engine {
         }
         let new = ContainerId::from_random(random()?);
         let mut spec = renewed(original, &new);
+        if let Some(pod) = &request.pod {
+            self.settle(&mut spec, pod, true)?;
+        }
         let own = spec.image.as_ref().map(|image| image.id.to_string());
         let is_auto = is_auto(&spec.as_typed.userns);
         let image = request.image.clone().or(own.filter(|_| is_auto));
@@ -82,7 +87,8 @@ impl Engine {
                 Ok(())
             })
         };
-        let created = volumes().and_then(|()| self.write_clone(&spec, id, request));
+        let records: Vec<_> = spec.anonymous_volumes().map(|name| VolumeRecord::new(name, true)).collect();
+        let created = volumes().and_then(|()| self.write_clone(&spec, id, request.name.as_deref(), &records));
         if created.is_err() {
             self.discard_anonymous_volumes(&spec);
         }
@@ -114,35 +120,50 @@ impl Engine {
         std::fs::read(&path).map_err(|err| Error::system(format!("read {}", path.display()), err))
     }
 
-    /// Gives the clone its name and place.
-    fn write_clone(&self, spec: &ContainerSpec, of: &ContainerId, request: &CloneRequest) -> Result<()> {
+    /// Gives the clone of container `of` its name and place; without a name one of [`free_names`].
+    pub(super) fn write_clone(
+        &self,
+        spec: &ContainerSpec,
+        of: &ContainerId,
+        name: Option<&str>,
+        volumes: &[VolumeRecord],
+    ) -> Result<()> {
         let secret = |(index, used): (usize, &SecretUse)| match used.id.is_empty() {
             false => Ok(self.store().secrets().data(&used.name)?),
             // A copy of a file, which only the container has.
             true => self.copied_file(of, index),
         };
         let secrets = spec.secrets.iter().enumerate().map(secret).collect::<Result<Vec<_>>>()?;
-        let volumes: Vec<_> = spec.anonymous_volumes().map(|name| VolumeRecord::new(name, true)).collect();
-        let draft = Draft { spec, secrets: &secrets, volumes: &volumes, to_be_started: false };
-        if request.name.is_some() {
-            return self.write_container(&draft, request.name.as_deref());
+        let draft = Draft { spec, secrets: &secrets, volumes, to_be_started: false };
+        if name.is_some() {
+            return self.write_container(&draft, name);
         }
-        let base = format!("{}-clone", self.container_name(of)?);
-        for number in 0..NAMES {
-            let name = if number == 0 { base.clone() } else { format!("{base}{number}") };
+        let original = self.container_name(of)?;
+        for name in free_names(&original) {
             match self.write_container(&draft, Some(&name)) {
                 Err(err) if err.kind == Kind::Conflict => {}
                 other => return other,
             }
         }
-        Err(Error::new(Kind::Conflict, format!("every name from {base} to {base}{NAMES} is in use"))
-            .hint("give one with --name"))
+        Err(Error::new(
+            Kind::Conflict,
+            format!("every name from {original}-clone to {original}-clone{NAMES} is in use"),
+        )
+        .hint("give one with --name"))
     }
+}
+
+/// Names of clones of what is called `original`, to be tried one after the other.
+pub(super) fn free_names(original: &str) -> impl Iterator<Item = String> {
+    (0..NAMES).map(move |number| match number {
+        0 => format!("{original}-clone"),
+        number => format!("{original}-clone{number}"),
+    })
 }
 
 /// The description of an original as that of container `id`: what names the one names the other, and files that only
 /// one of them can write are not written.
-fn renewed(original: ContainerSpec, id: &ContainerId) -> ContainerSpec {
+pub(super) fn renewed(original: ContainerSpec, id: &ContainerId) -> ContainerSpec {
     let old = original.id.clone();
     let mut spec = ContainerSpec {
         id: id.clone(),
@@ -154,13 +175,18 @@ fn renewed(original: ContainerSpec, id: &ContainerId) -> ContainerSpec {
     };
     rename_log(&mut spec, &old);
     if spec.hostname == old.short() {
-        id.short().clone_into(&mut spec.hostname);
-        let (named, new) = (format!("HOSTNAME={}", old.short()), format!("HOSTNAME={}", id.short()));
-        for entry in &mut spec.process.env {
-            if entry.as_bytes() == named.as_bytes() {
-                *entry = Bytes::from(new.as_str());
-            }
-        }
+        rename_host(&mut spec, id.short());
     }
     spec
+}
+
+/// Gives a container another host name, also in its variables.
+pub(super) fn rename_host(spec: &mut ContainerSpec, name: &str) {
+    let (named, new) = (format!("HOSTNAME={}", spec.hostname), format!("HOSTNAME={name}"));
+    name.clone_into(&mut spec.hostname);
+    for entry in &mut spec.process.env {
+        if entry.as_bytes() == named.as_bytes() {
+            *entry = Bytes::from(new.as_str());
+        }
+    }
 }

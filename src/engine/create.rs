@@ -398,7 +398,7 @@ fn make_log_directory(directory: &Path) -> Result<()> {
 }
 
 /// The volumes that the mounts ask for.
-fn volumes_of(spec: &ContainerSpec, request: &ContainerRequest) -> Result<Vec<VolumeRecord>> {
+pub(super) fn volumes_of(spec: &ContainerSpec, request: &ContainerRequest) -> Result<Vec<VolumeRecord>> {
     let wanted = spec.mounts.iter().filter_map(|mount| match &mount.kind {
         MountKind::Volume { name, anonymous, .. } => Some(new_volume(name, *anonymous, mount, request)),
         _ => None,

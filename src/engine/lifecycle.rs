@@ -163,6 +163,7 @@ impl Engine {
             return Err(Error::new(Kind::Conflict, message).hint("let it go on first: unpause"));
         }
         if matches!(status.phase, Phase::Created | Phase::Exited(_)) {
+            self.end_pod_after(dir.as_fd(), &order.id, &status);
             return Ok(None);
         }
         mark(dir.as_fd(), STOP_REQUESTED, &order.id)?;

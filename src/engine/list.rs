@@ -27,6 +27,7 @@ use crate::engine::list::look::{Seen, look_at};
 use crate::engine::list::summaries::Summaries;
 use crate::engine::state::{Phase, Status};
 use crate::engine::{Engine, Error, Result};
+use crate::runtime::monitor;
 use crate::store::StoreError;
 use crate::sys::fs;
 
@@ -247,6 +248,9 @@ impl Engine {
         }
         drop(lock);
         self.rename_on_networks(&id, new);
+        if let Some(spec) = self.container_spec(&id).ok().filter(|spec| spec.pod.is_some()) {
+            monitor::pod::rename(self.store().root(), &spec, &old, new);
+        }
         self.remember_name(&id, new);
         self.record_container("rename", &id);
         Ok(())

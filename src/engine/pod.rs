@@ -9,6 +9,7 @@
 //! A container says itself of which pod it is: there is no list that could say otherwise.
 
 mod again;
+mod clone;
 mod create;
 mod join;
 mod lifecycle;
@@ -26,6 +27,7 @@ use crate::engine::request::ContainerRequest;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::pods::PodRecord;
 
+pub(crate) use crate::engine::pod::clone::PodCloneRequest;
 pub(crate) use crate::engine::pod::list::FILTERS;
 
 /// A pod that somebody wants.

@@ -197,6 +197,7 @@ impl Engine {
             return Ok(());
         }
         if matches!(status.phase, Phase::Created | Phase::Exited(_)) {
+            self.end_pod_after(dir.as_fd(), id, &status);
             sweep_cgroup(&status, id);
             return Ok(());
         }

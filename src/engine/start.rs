@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::base::id::ContainerId;
+use crate::base::pod::{Membership, PodId};
 use crate::base::spec::{ContainerSpec, NetworkMode};
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result, first_clients};
@@ -13,6 +14,7 @@ use crate::runtime::launch::{self, Caller, Forerunner, LaunchOrder, Launching, S
 use crate::runtime::monitor::ports;
 use crate::runtime::monitor::record::STOP_REQUESTED;
 use crate::runtime::plan;
+use crate::runtime::pod_lock::PodLock;
 use crate::sys::fs::{self, OFlags, Share};
 use crate::sys::tty::WindowSize;
 use crate::sys::waiting;
@@ -40,7 +42,26 @@ type Done<'a> = dyn FnMut(usize, Result<i32>) -> Result<()> + 'a;
 enum Begun {
     /// Process 1.
     Started(i32),
-    UnderWay(Launching),
+    UnderWay(UnderWay),
+}
+
+/// A start whose monitor is at work.
+struct UnderWay {
+    launching: Launching,
+    place: Option<Membership>,
+    /// What the container needs of its pod stays until it runs.
+    pod: Option<PodLock>,
+}
+
+impl UnderWay {
+    fn finish(self, engine: &Engine, id: &ContainerId) -> Result<i32> {
+        let started = self.launching.finish();
+        drop(self.pod);
+        started.map_err(|failure| {
+            self.place.iter().for_each(|place| engine.end_pod_without(place));
+            failed(failure, id)
+        })
+    }
 }
 
 impl Engine {
@@ -78,15 +99,15 @@ impl Engine {
         begun: &mut dyn FnMut(usize),
         done: &mut Done<'_>,
     ) -> Result<()> {
-        let finish = |(index, launching): (usize, Launching), done: &mut Done<'_>| {
-            done(index, launching.finish().map_err(|failure| failed(failure, &ids[index])))
+        let finish = |(index, start): (usize, UnderWay), done: &mut Done<'_>| {
+            done(index, start.finish(self, &ids[index]))
         };
         let mut under_way = VecDeque::new();
         let mut result = Ok(());
         for (index, id) in ids.iter().enumerate() {
             begun(index);
             match self.begin_start(id) {
-                Ok(Begun::UnderWay(launching)) => under_way.push_back((index, launching)),
+                Ok(Begun::UnderWay(start)) => under_way.push_back((index, start)),
                 Ok(Begun::Started(pid)) => result = done(index, Ok(pid)),
                 Err(err) => result = done(index, Err(err)),
             }
@@ -99,8 +120,8 @@ impl Engine {
                 break;
             }
         }
-        for launching in under_way {
-            result = result.and(finish(launching, done));
+        for start in under_way {
+            result = result.and(finish(start, done));
         }
         result
     }
@@ -146,13 +167,14 @@ impl Engine {
 
     /// Starts a monitor, which starts the container; with `hold`, all of it but its command.
     fn launch(&self, id: &ContainerId, start: Start, hold: bool) -> Result<i32> {
-        self.begin_launch(id, start, hold)?.finish().map_err(|failure| failed(failure, id))
+        self.begin_launch(id, start, hold)?.finish(self, id)
     }
 
     /// The same without waiting for the monitor's report.
-    fn begin_launch(&self, id: &ContainerId, start: Start, hold: bool) -> Result<Launching> {
+    fn begin_launch(&self, id: &ContainerId, start: Start, hold: bool) -> Result<UnderWay> {
         let caller = self.caller();
         let spec = self.container_spec(id)?;
+        let pod = spec.pod.as_ref().and_then(|place| self.hold_pod(&place.id));
         // What keeps its exit code on a full disk.
         self.store().renew_reserve();
         self.start_required(&spec)?;
@@ -193,7 +215,12 @@ impl Engine {
             launching.finish().map_err(|failure| failed(failure, id))?;
             return Err(err.into());
         }
-        Ok(launching)
+        Ok(UnderWay { launching, place: spec.pod, pod })
+    }
+
+    /// Has the infra container of a pod stay while containers of the pod are started.
+    pub(super) fn hold_pod(&self, id: &PodId) -> Option<PodLock> {
+        PodLock::to_start(self.store().root(), id)
     }
 
     /// Has the monitor of a container come up while that is written down. What is in its way is told when it is started.

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, Seek as _};
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use base64::Engine as _;
@@ -17,15 +16,17 @@ use crate::base::id::ContainerId;
 use crate::base::pod::PodId;
 use crate::engine::lifecycle::Grace;
 use crate::engine::network::NetworkRequest;
+use crate::engine::pod::PodRequest;
 use crate::engine::remove::Removing;
 use crate::engine::request::ContainerRequest;
 use crate::engine::secret::SecretRequest;
 use crate::engine::volume::VolumeRequest;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::kube::files;
+use crate::kube::host::{host_path, machine};
 use crate::kube::plan::{self, Facts, NETWORK, Options};
 use crate::kube::read::stored_secret;
-use crate::kube::types::{Claim, Data, HostKind, Object, Pod, Pull, Secret, VolumeSource};
+use crate::kube::types::{Claim, Data, Object, Pod, Pull, Secret, VolumeSource};
 use crate::kube::volumes::{self, Need};
 use crate::store::volumes::VolumeRecord;
 use crate::sys::fs;
@@ -46,12 +47,27 @@ pub(crate) struct Play<'a> {
     pub(crate) addresses: &'a [IpAddr],
     pub(crate) macs: &'a [String],
     pub(crate) start: bool,
+    /// Whether to make nothing more; first asked before the first thing is made.
+    pub(crate) interrupted: &'a dyn Fn() -> bool,
 }
 
 impl std::fmt::Debug for Play<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Play").field("options", &self.options).finish_non_exhaustive()
     }
+}
+
+/// A pod that can be made.
+struct Planned<'a> {
+    original: &'a Pod,
+    /// With the names that images have here.
+    pod: Pod,
+    request: PodRequest,
+    needs: Vec<Need>,
+    /// The names of the volumes that `emptyDir`s are.
+    passing: BTreeMap<String, String>,
+    /// The pods before it.
+    earlier: Vec<&'a Pod>,
 }
 
 /// What was made of a manifest.
@@ -110,17 +126,117 @@ impl Play<'_> {
             ));
         }
         let mut maps = more;
-        let mut addresses = self.addresses.iter();
-        let mut macs = self.macs.iter();
         for object in objects {
+            if let Object::ConfigMap(map) = object {
+                maps.insert(map.name.clone(), map.data.clone());
+            }
+        }
+        let mut planned = self.plan(objects, &maps)?;
+        for one in &mut planned {
+            self.get_images(one)?;
+        }
+        for object in objects {
+            self.go_on()?;
             match object {
                 Object::Claim(claim) => self.claim(claim, done)?,
-                Object::ConfigMap(map) => drop(maps.insert(map.name.clone(), map.data.clone())),
                 Object::Secret(secret) => self.secret(secret, done)?,
-                Object::Pod(pod) => {
-                    self.pod(pod, &maps, (addresses.next().copied(), macs.next()), done)?;
+                Object::ConfigMap(_) | Object::Pod(_) => {}
+            }
+        }
+        let secret = |name: &str| self.secret_data(name);
+        let (cpus, memory_bytes) = machine();
+        for one in &planned {
+            let facts = Facts {
+                config_maps: &maps,
+                secret: &secret,
+                cpus,
+                memory_bytes,
+                pod_id: "",
+                infra_id: "",
+                passing: &one.passing,
+                earlier: &one.earlier,
+            };
+            self.pod(one, &facts, done)?;
+        }
+        Ok(())
+    }
+
+    /// Plans all pods: what cannot be planned is said before anything is made.
+    fn plan<'o>(&self, objects: &'o [Object], maps: &BTreeMap<String, Data>) -> Result<Vec<Planned<'o>>> {
+        let new_secrets: BTreeMap<&str, &Data> = objects
+            .iter()
+            .filter_map(|object| match object {
+                Object::Secret(secret) => Some((secret.name.as_str(), &secret.data)),
+                _ => None,
+            })
+            .collect();
+        let secret = |name: &str| {
+            new_secrets.get(name).map_or_else(|| self.secret_data(name), |data| Some((*data).clone()))
+        };
+        let mut addresses = self.addresses.iter();
+        let mut macs = self.macs.iter();
+        let (cpus, memory_bytes) = machine();
+        let mut planned: Vec<Planned<'o>> = Vec::new();
+        for object in objects {
+            let Object::Pod(pod) = object else { continue };
+            if pod.replicas > 1 {
+                (self.warn)("Limiting replica count to 1, more than one replica is not supported");
+            }
+            let request =
+                plan::pod(pod, self.options, addresses.next().copied(), macs.next().map(String::as_str))?;
+            for container in &pod.containers {
+                if container.startup.is_some() && container.liveness.is_none() {
+                    (self.warn)(&format!(
+                        "container {}: a startupProbe only delays a livenessProbe, and there is none",
+                        container.name
+                    ));
                 }
             }
+            let mut passing = BTreeMap::new();
+            for name in volumes::empty_dirs(pod) {
+                passing.insert(name.to_owned(), random_name()?);
+            }
+            let earlier: Vec<&Pod> = planned.iter().map(|one| one.original).collect();
+            let facts = Facts {
+                config_maps: maps,
+                secret: &secret,
+                cpus,
+                memory_bytes,
+                pod_id: "",
+                infra_id: "",
+                passing: &passing,
+                earlier: &earlier,
+            };
+            let needs = volumes::needs(pod, &facts)?;
+            for container in pod.init_containers.iter().chain(&pod.containers) {
+                plan::container(pod, container, false, self.options, &facts)?;
+            }
+            planned.push(Planned { original: pod, pod: Pod::clone(pod), request, needs, passing, earlier });
+        }
+        Ok(planned)
+    }
+
+    /// An error once nothing more is to be made.
+    fn go_on(&self) -> Result<()> {
+        if (self.interrupted)() { Err(Error::new(Kind::Conflict, "interrupted")) } else { Ok(()) }
+    }
+
+    /// Gets the images of a pod and its volumes.
+    fn get_images(&self, planned: &mut Planned<'_>) -> Result<()> {
+        let Planned { pod, needs, .. } = planned;
+        for need in needs {
+            let Need::Image { reference, pull } = need else { continue };
+            let here = self.images.obtain(reference, *pull)?;
+            for volume in &mut pod.volumes {
+                if let VolumeSource::Image { reference: old, .. } = &mut volume.source
+                    && old == reference
+                {
+                    old.clone_from(&here);
+                }
+            }
+        }
+        for container in pod.init_containers.iter_mut().chain(&mut pod.containers) {
+            container.image = self.images.obtain(&container.image, container.pull)?;
         }
         Ok(())
     }
@@ -190,63 +306,22 @@ impl Play<'_> {
     }
 
     /// Makes a pod and its containers. One that cannot be made whole is removed.
-    fn pod(
-        &self,
-        pod: &Pod,
-        maps: &BTreeMap<String, Data>,
-        (address, mac): (Option<IpAddr>, Option<&String>),
-        done: &mut Played,
-    ) -> Result<()> {
-        if pod.replicas > 1 {
-            (self.warn)("Limiting replica count to 1, more than one replica is not supported");
+    fn pod(&self, planned: &Planned<'_>, facts: &Facts<'_>, done: &mut Played) -> Result<()> {
+        for need in &planned.needs {
+            self.go_on()?;
+            self.meet(need, done)?;
         }
-        let mut pod = pod.clone();
-        let request = plan::pod(&pod, self.options, address, mac.map(String::as_str))?;
-        for container in &pod.containers {
-            if container.startup.is_some() && container.liveness.is_none() {
-                (self.warn)(&format!(
-                    "container {}: a startupProbe only delays a livenessProbe, and there is none",
-                    container.name
-                ));
-            }
-        }
-        let secret = |name: &str| self.secret_data(name);
-        let mut passing = BTreeMap::new();
-        for name in volumes::empty_dirs(&pod) {
-            passing.insert(name.to_owned(), random_name()?);
-        }
-        let (cpus, memory_bytes) = machine();
-        let facts = Facts {
-            config_maps: maps,
-            secret: &secret,
-            cpus,
-            memory_bytes,
-            pod_id: "",
-            infra_id: "",
-            passing: &passing,
-        };
-        let needs = volumes::needs(&pod, &facts)?;
-        // What cannot be planned is said before anything is made.
-        for container in pod.init_containers.iter().chain(&pod.containers) {
-            plan::container(&pod, container, false, self.options, &facts)?;
-        }
-        for need in needs {
-            self.meet(need, &mut pod, done)?;
-        }
-        for container in pod.init_containers.iter_mut().chain(&mut pod.containers) {
-            container.image = self.images.obtain(&container.image, container.pull)?;
-        }
-        self.make_network(
-            &request.infra.iter().flat_map(|infra| infra.networks.clone()).collect::<Vec<_>>(),
-        )?;
-        let id = self.engine.create_pod(&request)?;
-        let made = self.containers(&pod, &id, &facts);
+        let infra = planned.request.infra.iter();
+        self.make_network(&infra.flat_map(|infra| infra.networks.clone()).collect::<Vec<_>>())?;
+        let id = self.engine.create_pod(&planned.request)?;
+        let made = self.containers(&planned.pod, &id, facts);
         let containers = made.inspect_err(|_| {
             let how = Removing { force: true, grace: Some(Grace::from_seconds(0)), ..Removing::default() };
             drop(self.engine.remove_pod(&id, &how));
         })?;
         let mut played = PlayedPod { id, containers, failed: Vec::new() };
-        let started = if self.start { self.engine.start_pod(&played.id) } else { Ok(Vec::new()) };
+        let start = || self.engine.start_pod_unless(&played.id, self.interrupted);
+        let started = if self.start { start() } else { Ok(Vec::new()) };
         let started = started.map(|failed| played.failed = failed);
         done.pods.push(played);
         started
@@ -259,6 +334,7 @@ impl Play<'_> {
         let mut made = Vec::new();
         let init = pod.init_containers.iter().map(|container| (container, true));
         for (container, init) in init.chain(pod.containers.iter().map(|container| (container, false))) {
+            self.go_on()?;
             let mut request = plan::container(pod, container, init, self.options, &facts)?;
             read_profile(&mut request)?;
             let id = self.engine.create_container(&request)?;
@@ -288,22 +364,13 @@ impl Play<'_> {
     }
 
     /// Sees to what a pod's volumes need.
-    fn meet(&self, need: Need, pod: &mut Pod, done: &mut Played) -> Result<()> {
+    fn meet(&self, need: &Need, done: &mut Played) -> Result<()> {
         match need {
-            Need::Host { volume, path, kind } => host_path(&path, kind)
+            Need::Host { volume, path, kind } => host_path(path, *kind)
                 .map_err(|err| Error::invalid(format!("failed to create volume {volume:?}: {err}"))),
-            Need::Filled { name, origin, files } => self.fill(&name, &origin, &files, done),
-            Need::Image { reference, pull } => {
-                let here = self.images.obtain(&reference, pull)?;
-                for volume in &mut pod.volumes {
-                    if let VolumeSource::Image { reference: old, .. } = &mut volume.source
-                        && *old == reference
-                    {
-                        old.clone_from(&here);
-                    }
-                }
-                Ok(())
-            }
+            Need::Filled { name, origin, files } => self.fill(name, origin, files, done),
+            // It is here.
+            Need::Image { .. } => Ok(()),
         }
     }
 
@@ -378,7 +445,9 @@ pub(crate) fn down(engine: &Engine, objects: &[Object], force: bool) -> Result<D
             volumes.push(claim.meta.name.clone());
         }
     }
-    for name in pods().flat_map(|pod| files::stored_names(pod)) {
+    let all: Vec<&Pod> = pods().map(Box::as_ref).collect();
+    let stored = |(index, pod): (usize, &&Pod)| files::stored_names(&all[..index], pod).collect::<Vec<_>>();
+    for name in all.iter().enumerate().flat_map(stored) {
         // One of the user's is none that was made for the files.
         let is_ours = || {
             engine.store().volumes().get(&name).is_ok_and(|volume| volume.labels.contains_key(files::LABEL))
@@ -438,17 +507,6 @@ fn random_name() -> Result<String> {
     Ok(ContainerId::from_random(bytes).to_string())
 }
 
-/// The processors and the memory of this machine.
-fn machine() -> (i128, i128) {
-    let cpus = std::thread::available_parallelism().map_or(1, |number| number.get() as i128);
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).and_then(|rest| {
-        let kib: i128 = rest.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        Some(kib * 1024)
-    });
-    (cpus, total.unwrap_or_default())
-}
-
 /// Reads the file of a seccomp profile that a manifest names.
 fn read_profile(request: &mut ContainerRequest) -> Result<()> {
     let named = request.security_options.iter().rev().find_map(|option| option.strip_prefix("seccomp="));
@@ -457,38 +515,6 @@ fn read_profile(request: &mut ContainerRequest) -> Result<()> {
         .map_err(|err| Error::system(format!("opening seccomp profile {file}"), err))?;
     request.seccomp_profile = Some(text);
     Ok(())
-}
-
-/// Sees that a path of the host is what it must be; some are made.
-fn host_path(path: &Path, kind: HostKind) -> io::Result<()> {
-    let found = match std::fs::metadata(path) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => match kind {
-            HostKind::DirectoryOrCreate => {
-                std::fs::create_dir_all(path)?;
-                std::fs::metadata(path)?
-            }
-            HostKind::FileOrCreate => {
-                File::create_new(path)?.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-                std::fs::metadata(path)?
-            }
-            _ => return Err(named(path, "no such file or directory")),
-        },
-        other => other.map_err(|err| named(path, &err.to_string()))?,
-    };
-    let of = found.file_type();
-    let (fits, wanted) = match kind {
-        HostKind::Any => (true, ""),
-        HostKind::Directory | HostKind::DirectoryOrCreate => (of.is_dir(), "directory"),
-        HostKind::File | HostKind::FileOrCreate => (of.is_file(), "file"),
-        HostKind::Socket => (of.is_socket(), "socket"),
-        HostKind::CharDevice => (of.is_char_device(), "character device"),
-        HostKind::BlockDevice => (of.is_block_device(), "block device"),
-    };
-    if fits { Ok(()) } else { Err(named(path, &format!("it is no {wanted}"))) }
-}
-
-fn named(path: &Path, why: &str) -> io::Error {
-    io::Error::other(format!("hostPath {}: {why}", path.display()))
 }
 
 /// Files, root's, as an archive in memory, read from its beginning.
@@ -509,26 +535,4 @@ fn archive(files: &[(String, Vec<u8>, u32)]) -> io::Result<File> {
     let mut file = archive.into_inner()?;
     file.rewind()?;
     Ok(file)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_of_the_host() {
-        let dir = tempfile::tempdir().unwrap();
-        let (there, missing) = (dir.path().to_owned(), dir.path().join("no"));
-        assert!(host_path(&there, HostKind::Any).is_ok());
-        assert!(host_path(&there, HostKind::Directory).is_ok());
-        for kind in [HostKind::File, HostKind::Socket, HostKind::CharDevice, HostKind::BlockDevice] {
-            assert!(host_path(&there, kind).is_err(), "{kind:?}");
-            assert!(host_path(&missing, kind).is_err(), "{kind:?}");
-        }
-        assert!(host_path(&missing, HostKind::Any).is_err());
-        host_path(&dir.path().join("a/b"), HostKind::DirectoryOrCreate).unwrap();
-        host_path(&dir.path().join("a/b/f"), HostKind::FileOrCreate).unwrap();
-        assert!(dir.path().join("a/b/f").is_file());
-        assert!(host_path(Path::new("/dev/null"), HostKind::CharDevice).is_ok());
-    }
 }

@@ -20,20 +20,24 @@ pub(super) fn origin(source: &VolumeSource) -> Option<String> {
 }
 
 /// The name of the volume of the store: as with podman that of the ConfigMap or Secret, but where an earlier volume of
-/// the pod has other files under it.
-pub(super) fn stored_name(pod: &Pod, volume: &Volume, files: &Files) -> String {
+/// the manifest has other files under it. `earlier` are the pods before this one.
+pub(super) fn stored_name(earlier: &[&Pod], pod: &Pod, volume: &Volume, files: &Files) -> String {
     let has_name = |other: &&Volume| of(&other.source).is_some_and(|(_, of)| of.name == files.name);
-    match pod.volumes.iter().find(has_name) {
-        Some(first) if first.source != volume.source => format!("{}-{}", files.name, volume.name),
-        _ => files.name.clone(),
+    let before = earlier.iter().find_map(|pod| pod.volumes.iter().find(has_name));
+    let first = before.or_else(|| pod.volumes.iter().find(has_name));
+    match (first, before) {
+        (Some(first), _) if first.source == volume.source => files.name.clone(),
+        (Some(_), None) => format!("{}-{}", files.name, volume.name),
+        (Some(_), Some(_)) => format!("{}-{}-{}", files.name, pod.meta.name, volume.name),
+        (None, _) => files.name.clone(),
     }
 }
 
 /// The names of all such volumes of a pod.
-pub(super) fn stored_names(pod: &Pod) -> impl Iterator<Item = String> {
-    pod.volumes
-        .iter()
-        .filter_map(move |volume| of(&volume.source).map(|(_, files)| stored_name(pod, volume, files)))
+pub(super) fn stored_names(earlier: &[&Pod], pod: &Pod) -> impl Iterator<Item = String> {
+    pod.volumes.iter().filter_map(move |volume| {
+        of(&volume.source).map(|(_, files)| stored_name(earlier, pod, volume, files))
+    })
 }
 
 #[cfg(test)]
@@ -47,7 +51,11 @@ mod tests {
             "metadata: {name: p}\nspec: {containers: [{name: c}], volumes: [{name: a, configMap: {name: x}}, {name: b, secret: {secretName: x}}, \
             {name: c, configMap: {name: x}}, {name: d, configMap: {name: x, items: [{key: k, path: p}]}}, {name: e, secret: {secretName: y}}]}\n",
         );
-        assert_eq!(stored_names(&pod).collect::<Vec<_>>(), ["x", "x-b", "x", "x-d", "y"]);
+        assert_eq!(stored_names(&[], &pod).collect::<Vec<_>>(), ["x", "x-b", "x", "x-d", "y"]);
+        let mut other = pod.clone();
+        other.meta.name = "q".to_owned();
+        other.volumes.reverse();
+        assert_eq!(stored_names(&[&pod], &other).collect::<Vec<_>>(), ["y", "x-q-d", "x", "x-q-b", "x"]);
         assert_eq!(origin(&pod.volumes[1].source).as_deref(), Some("Secret/x"));
     }
 }

@@ -458,7 +458,10 @@ fn mounts(spec: &ContainerSpec, volumes: &mut BTreeMap<String, Value>, how: How<
         let place = volumes.len();
         let mut entry = Map::from_iter([("mountPath".to_owned(), json!(mount.target.to_string_lossy()))]);
         let (name, volume) = match &mount.kind {
-            MountKind::Bind { source, .. } => {
+            MountKind::Bind { source, within, .. } => {
+                let below = within.as_ref().and_then(|within| source.strip_prefix(within).ok());
+                let source = within.as_ref().filter(|_| below.is_some()).unwrap_or(source);
+                put(&mut entry, "subPath", json!(below.map(|below| below.to_string_lossy())));
                 let path = source.to_string_lossy();
                 let plain = match path.trim_matches('/') {
                     "" => "root".to_owned(),
@@ -469,14 +472,13 @@ fn mounts(spec: &ContainerSpec, volumes: &mut BTreeMap<String, Value>, how: How<
                 put(&mut host, "type", json!(how.host_kind.of(source)));
                 (name.clone(), json!({"hostPath": host, "name": name}))
             }
-            MountKind::Volume { name: of, anonymous: true, .. } => {
+            MountKind::Volume { name: of, anonymous: true, subpath, .. } => {
+                put(&mut entry, "subPath", json!(subpath.as_ref().map(Bytes::to_string_lossy)));
                 let name = of.chars().take(12).collect::<String>();
                 (name.clone(), json!({"emptyDir": {}, "name": name}))
             }
             MountKind::Volume { name: of, subpath, .. } => {
-                if let Some(subpath) = subpath {
-                    put(&mut entry, "subPath", json!(subpath.to_string_lossy()));
-                }
+                put(&mut entry, "subPath", json!(subpath.as_ref().map(Bytes::to_string_lossy)));
                 let name = format!("{of}-pvc");
                 (name.clone(), json!({"name": name, "persistentVolumeClaim": {"claimName": of}}))
             }
@@ -500,7 +502,8 @@ fn mounts(spec: &ContainerSpec, volumes: &mut BTreeMap<String, Value>, how: How<
                 );
                 (name.clone(), json!({"emptyDir": dir, "name": name}))
             }
-            MountKind::Image { reference, .. } => {
+            MountKind::Image { reference, subpath, .. } => {
+                put(&mut entry, "subPath", json!(subpath.as_ref().map(Bytes::to_string_lossy)));
                 let name = format!("image-{place}");
                 (name.clone(), json!({"image": {"reference": reference}, "name": name}))
             }

@@ -13,6 +13,7 @@ pub(crate) mod apply;
 mod fields;
 pub(crate) mod files;
 pub(crate) mod generate;
+mod host;
 pub(crate) mod plan;
 mod ports;
 mod probes;

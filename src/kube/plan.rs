@@ -73,6 +73,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) infra_id: &'a str,
     /// The names of the volumes that `emptyDir`s are.
     pub(crate) passing: &'a BTreeMap<String, String>,
+    /// The pods before this one in the manifest.
+    pub(crate) earlier: &'a [&'a Pod],
 }
 
 /// The pod itself; `address` and `mac` are those of its one network.
@@ -425,6 +427,7 @@ pub(in crate::kube) mod tests {
             pod_id: "feed",
             infra_id: "beef",
             passing: &NO_NAMES,
+            earlier: &[],
         }
     }
 

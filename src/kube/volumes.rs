@@ -55,11 +55,12 @@ pub(crate) fn needs(pod: &Pod, facts: &Facts<'_>) -> Result<Vec<Need>> {
             VolumeSource::ConfigMap(files) => {
                 let data = facts.config_maps.get(&files.name).cloned();
                 let missing = || format!("no such ConfigMap {:?}", files.name);
-                needs.extend(filled(pod, volume, files, data, missing)?);
+                needs.extend(filled(pod, volume, files, (data, facts.earlier), missing)?);
             }
             VolumeSource::Secret(files) => {
                 let data = (facts.secret)(&files.name);
-                needs.extend(filled(pod, volume, files, data, || no_secret(&files.name))?);
+                let missing = || no_secret(&files.name);
+                needs.extend(filled(pod, volume, files, (data, facts.earlier), missing)?);
             }
             VolumeSource::Image { reference, pull } => {
                 needs.push(Need::Image { reference: reference.clone(), pull: *pull });
@@ -80,7 +81,7 @@ fn filled(
     pod: &Pod,
     had: &Volume,
     wanted: &Files,
-    data: Option<Data>,
+    (data, earlier): (Option<Data>, &[&Pod]),
     missing: impl Fn() -> String,
 ) -> Result<Option<Need>> {
     let volume = &had.name;
@@ -104,7 +105,7 @@ fn filled(
         return Err(failed(volume, format!("{path:?} must be a path below the volume, without ..")));
     }
     let origin = files::origin(&had.source).unwrap_or_default();
-    Ok(Some(Need::Filled { name: files::stored_name(pod, had, wanted), origin, files }))
+    Ok(Some(Need::Filled { name: files::stored_name(earlier, pod, had, wanted), origin, files }))
 }
 
 /// Whether a path is one of names only.
@@ -175,11 +176,11 @@ pub(super) fn had(pod: &Pod, wanted: &VolumeMount, sub_path: &str, facts: &Facts
         }
         // What a manifest says is all that is in these.
         VolumeSource::ConfigMap(files) => match facts.config_maps.contains_key(&files.name) {
-            true => named(&files::stored_name(pod, volume, files), false, Vec::new()),
+            true => named(&files::stored_name(facts.earlier, pod, volume, files), false, Vec::new()),
             false => return Ok(None),
         },
         VolumeSource::Secret(files) => match (facts.secret)(&files.name) {
-            Some(_) => named(&files::stored_name(pod, volume, files), false, Vec::new()),
+            Some(_) => named(&files::stored_name(facts.earlier, pod, volume, files), false, Vec::new()),
             None => return Ok(None),
         },
         VolumeSource::Image { reference, .. } => {

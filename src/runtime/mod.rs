@@ -20,6 +20,7 @@ pub(crate) mod netcheck;
 pub(crate) mod netd;
 pub(crate) mod networks;
 pub(crate) mod plan;
+pub(crate) mod pod_lock;
 pub(crate) mod rootfs;
 pub(crate) mod seccomp;
 pub(crate) mod send_signal;

@@ -33,7 +33,7 @@ pub(crate) use crate::cli::container_flags::image::obtain_missing;
 pub(crate) use crate::cli::container_flags::kept::KeptFds;
 pub(crate) use crate::cli::container_flags::lifecycle::labels;
 pub(crate) use crate::cli::container_flags::lifecycle::restart as restart_policy;
-pub(crate) use crate::cli::container_flags::pod::{InfraFlags, PodChoice};
+pub(crate) use crate::cli::container_flags::pod::{InfraFlags, PodChoice, SharedFlags, infra_command};
 pub(crate) use crate::cli::container_flags::process::environment;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Engine, Error, Result};

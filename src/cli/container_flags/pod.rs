@@ -119,6 +119,25 @@ impl PodChoice {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Shared")]
 pub(crate) struct InfraFlags {
+    /// Make the infra container of this image; its own has no files, and needs none
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) infra_image: Option<String>,
+
+    /// Leave /etc/hostname to the images
+    #[arg(long)]
+    no_hostname: bool,
+
+    #[command(flatten)]
+    pub(crate) shared: SharedFlags,
+
+    #[command(flatten)]
+    pub(crate) network: NetworkFlags,
+}
+
+/// What the containers of a pod have in common but for the network: flags of `pod create` and `pod clone`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Shared")]
+pub(crate) struct SharedFlags {
     /// Give the containers of the pod a device of the host (HOST[:CONTAINER][:rwm]), or a CDI device (can be repeated)
     #[arg(long, value_name = "DEVICE")]
     device: Vec<String>,
@@ -135,25 +154,17 @@ pub(crate) struct InfraFlags {
     #[arg(short = 'h', long, value_name = "NAME")]
     pub(crate) hostname: Option<String>,
 
-    /// The command of the infra container, with --infra-image
+    /// The command of an infra container that has an image: words, or a JSON list of them
     #[arg(long, value_name = "COMMAND")]
-    infra_command: Option<String>,
+    pub(crate) infra_command: Option<String>,
 
     /// Write the number of the infra container's monitor to this file at each start
     #[arg(long, value_name = "FILE")]
     infra_conmon_pidfile: Option<PathBuf>,
 
-    /// Make the infra container of this image; its own has no files, and needs none
-    #[arg(long, value_name = "IMAGE")]
-    pub(crate) infra_image: Option<String>,
-
     /// Name of the infra container
     #[arg(long, value_name = "NAME")]
     pub(crate) infra_name: Option<String>,
-
-    /// Leave /etc/hostname to the images
-    #[arg(long)]
-    no_hostname: bool,
 
     /// PID namespace of the infra container, which is shared with --share=pid: private, host, container:NAME or ns:PATH
     #[arg(long, value_name = "MODE")]
@@ -198,9 +209,6 @@ pub(crate) struct InfraFlags {
     /// Mount the volumes of another container in all containers (NAME[:ro,z]; can be repeated)
     #[arg(long, value_name = "CONTAINER")]
     volumes_from: Vec<String>,
-
-    #[command(flatten)]
-    pub(crate) network: NetworkFlags,
 }
 
 impl InfraFlags {
@@ -210,21 +218,33 @@ impl InfraFlags {
     ///
     /// Values that mean nothing; files that cannot be read; a command without an image.
     pub(crate) fn request(&self) -> Result<ContainerRequest> {
+        let mut request = self.shared.request()?;
+        request.image = self.infra_image.clone().unwrap_or_default();
+        if request.entrypoint.is_some() && request.image.is_empty() {
+            return Err(Error::invalid("--infra-command needs an image that has the command")
+                .hint("name one with --infra-image"));
+        }
+        request.no_hostname |= self.no_hostname;
+        self.network.fill(&mut request)?;
+        Ok(request)
+    }
+}
+
+impl SharedFlags {
+    /// What is asked for of the infra container.
+    ///
+    /// # Errors
+    ///
+    /// Values that mean nothing; files that cannot be read.
+    pub(crate) fn request(&self) -> Result<ContainerRequest> {
         let mut request = ContainerRequest {
-            image: self.infra_image.clone().unwrap_or_default(),
             name: self.infra_name.clone().filter(|name| !name.is_empty()),
             monitor_pid_file: self.infra_conmon_pidfile.clone(),
             create_command: std::env::args_os().map(Bytes::from).collect(),
             ..ContainerRequest::default()
         };
-        if let Some(command) = self.infra_command.as_deref().filter(|command| !command.is_empty()) {
-            if request.image.is_empty() {
-                return Err(Error::invalid("--infra-command needs an image that has the command")
-                    .hint("name one with --infra-image"));
-            }
-            request.entrypoint = Some(vec![command.into()]);
-        }
-        self.network.fill(&mut request)?;
+        let command = self.infra_command.as_deref().filter(|command| !command.is_empty());
+        request.entrypoint = command.map(infra_command);
         MountFlags {
             device: self.device.clone(),
             gpus: self.gpus.clone(),
@@ -245,7 +265,6 @@ impl InfraFlags {
         .fill(&mut request)?;
         NamespaceFlags {
             hostname: self.hostname.clone(),
-            no_hostname: self.no_hostname,
             pid: self.pid.clone(),
             uts: self.uts.clone(),
             ..NamespaceFlags::default()
@@ -258,5 +277,31 @@ impl InfraFlags {
         }
         .fill(&mut request)?;
         Ok(request)
+    }
+}
+
+/// The words of the command of an infra container: those of a JSON list, or between white space.
+pub(crate) fn infra_command(text: &str) -> Vec<Bytes> {
+    let list = serde_json::from_str::<Vec<String>>(text);
+    let words = list.unwrap_or_else(|_| text.split_whitespace().map(str::to_owned).collect());
+    words.into_iter().map(Bytes::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_of_infra_containers() {
+        for (text, want) in [
+            ("/pause", &["/pause"][..]),
+            ("sleep  1000", &["sleep", "1000"]),
+            (r#"["sh", "-c", "a b"]"#, &["sh", "-c", "a b"]),
+            ("[sleep 5", &["[sleep", "5"]),
+        ] {
+            let words: Vec<_> =
+                infra_command(text).iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            assert_eq!(words, want, "{text}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::base::pod::{ExitPolicy, Share};
-use crate::cli::container_flags::{InfraFlags, bytes, labels, obtain_missing, restart_policy};
+use crate::cli::container_flags::{InfraFlags, bytes, infra_command, labels, obtain_missing, restart_policy};
 use crate::cli::resource_flags::ResourceFlags;
 use crate::cli::session::Session;
 use crate::engine::pod::PodRequest;
@@ -94,7 +94,7 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
         {
             infra.image.clone_from(image);
             let command = conf.infra_command.as_deref().filter(|command| !command.is_empty());
-            infra.entrypoint = command.map(|command| vec![command.into()]);
+            infra.entrypoint = command.map(infra_command);
         }
         if !infra.image.is_empty()
             && let Some(name) = obtain_missing(engine, &infra.image)?

@@ -63,37 +63,48 @@ impl Engine {
                 Error::invalid(format!("containers.conf: pod_exit_policy: {text:?} means nothing"))
             })?,
         };
-        let limits = limits::updated(&Cgroup::default(), &request.limits)?;
-        let mut attempt = 0;
+        let record = PodRecord {
+            version: 1,
+            id: id.clone(),
+            name: String::new(),
+            created: Timestamp::now(),
+            labels: request.labels.clone(),
+            share: request.share.clone(),
+            hostname: request.hostname.clone().unwrap_or_default(),
+            infra: request.infra.is_some(),
+            exit_policy,
+            restart: request.restart,
+            cgroup_parent: request.cgroup_parent.clone(),
+            share_parent: request.share_parent,
+            systemd_size_bytes: request.systemd_size_bytes,
+            limits: limits::updated(&Cgroup::default(), &request.limits)?,
+            create_command: request.create_command.clone(),
+            rest: serde_json::Map::new(),
+        };
+        let random = (0..NAME_ATTEMPTS).map(|attempt| names::from_random(number, attempt));
+        match &request.name {
+            Some(name) => self.write_pod_record(record, [name.clone()].into_iter()),
+            None => self.write_pod_record(record, random),
+        }
+    }
+
+    /// Writes the record of a new pod under the first of these names that is free.
+    pub(super) fn write_pod_record(
+        &self,
+        record: PodRecord,
+        mut names: impl Iterator<Item = String>,
+    ) -> Result<PodRecord> {
+        let mut taken = String::new();
         loop {
-            let record = PodRecord {
-                version: 1,
-                id: id.clone(),
-                name: request.name.clone().unwrap_or_else(|| names::from_random(number, attempt)),
-                created: Timestamp::now(),
-                labels: request.labels.clone(),
-                share: request.share.clone(),
-                hostname: request.hostname.clone().unwrap_or_default(),
-                infra: request.infra.is_some(),
-                exit_policy,
-                restart: request.restart,
-                cgroup_parent: request.cgroup_parent.clone(),
-                share_parent: request.share_parent,
-                systemd_size_bytes: request.systemd_size_bytes,
-                limits: limits.clone(),
-                create_command: request.create_command.clone(),
-                rest: serde_json::Map::new(),
+            let Some(name) = names.next() else {
+                let message = format!("adding pod to state: name {taken:?} is in use: pod already exists");
+                return Err(Error::new(Kind::Conflict, message).hint("use another, or --replace"));
             };
+            let record = PodRecord { name, ..record.clone() };
             let lock = self.lock()?;
             match self.store().pods().create(&record, &lock) {
                 Ok(()) => return Ok(record),
-                Err(StoreError::Exists { .. }) if request.name.is_none() && attempt < NAME_ATTEMPTS => {
-                    attempt += 1;
-                }
-                Err(StoreError::Exists { name, .. }) => {
-                    let message = format!("adding pod to state: name {name:?} is in use: pod already exists");
-                    return Err(Error::new(Kind::Conflict, message).hint("use another, or --replace"));
-                }
+                Err(StoreError::Exists { name, .. }) => taken = name,
                 Err(StoreError::InvalidName { .. }) => {
                     return Err(Error::invalid(
                         "running pod create option: names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument",
@@ -105,11 +116,16 @@ impl Engine {
     }
 }
 
+/// The name of an infra container that was given none.
+pub(super) fn usual_infra_name(pod: &PodId) -> String {
+    format!("{}-infra", pod.short())
+}
+
 /// The infra container of a pod, as it was asked for.
-fn infra_of(wanted: &ContainerRequest, pod: &PodRecord) -> ContainerRequest {
+pub(super) fn infra_of(wanted: &ContainerRequest, pod: &PodRecord) -> ContainerRequest {
     let mut request = wanted.clone();
     request.membership = Some(Membership { infra: true, ..Membership::of(pod.id.clone()) });
-    request.name.get_or_insert_with(|| format!("{}-infra", pod.id.short()));
+    request.name.get_or_insert_with(|| usual_infra_name(&pod.id));
     let has_uts = matches!(request.uts.as_str(), "" | "private");
     if request.hostname.is_none() && has_uts && !request.networks.iter().any(|network| network == "host") {
         request.hostname = Some(if pod.hostname.is_empty() { &pod.name } else { &pod.hostname }.clone());

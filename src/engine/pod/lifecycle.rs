@@ -1,26 +1,30 @@
 //! Starting, stopping, signalling and removing all containers of a pod.
 
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
 use crate::base::id::ContainerId;
 use crate::base::limits::Cgroup;
-use crate::base::pod::{InitKind, PodId};
+use crate::base::pod::{InitKind, Membership, PodId};
 use crate::base::signal::Signal;
 use crate::base::spec::ContainerSpec;
 use crate::cgroup::unit;
 use crate::engine::filter::Filters;
-use crate::engine::lifecycle::{Condition, Grace, StopOrder};
+use crate::engine::lifecycle::{Grace, StopOrder};
 use crate::engine::list::Container;
 use crate::engine::pod::Pod;
 use crate::engine::prune::Pruned;
 use crate::engine::remove::Removing;
 use crate::engine::start::Start;
+use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
+use crate::runtime::monitor;
 use crate::store::lock::Exclusive;
 use crate::store::staging::Staged;
+use crate::sys::waiting;
 
-/// How often to look whether an init container has ended, where nothing tells.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often to look whether an init container has ended.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// How often to remove what has come to a pod while it was being removed.
 const ROUNDS: u32 = 10;
@@ -33,18 +37,46 @@ impl Engine {
     ///
     /// If there is no such pod; what is wrong with the infra container, or an init container.
     pub(crate) fn start_pod(&self, id: &PodId) -> Result<Vec<Error>> {
+        self.start_pod_unless(id, &|| false)
+    }
+
+    /// The same, unless no more are to be started any longer, as `interrupted` says: what was is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// As there; Conflict if it was interrupted.
+    pub(crate) fn start_pod_unless(&self, id: &PodId, interrupted: &dyn Fn() -> bool) -> Result<Vec<Error>> {
+        // Until the others run, it may look as if nobody needed the infra container.
+        let held = self.hold_pod(id);
+        let started = self.start_members(id, interrupted);
+        drop(held);
+        if !matches!(&started, Ok(failed) if failed.is_empty()) {
+            self.end_pod_without(&Membership::of(id.clone()));
+        }
+        started
+    }
+
+    fn start_members(&self, id: &PodId, interrupted: &dyn Fn() -> bool) -> Result<Vec<Error>> {
         let pod = self.pod_details(id)?;
+        let go_on = || match interrupted() {
+            true => Err(Error::new(Kind::Conflict, "interrupted")),
+            false => Ok(()),
+        };
         if let Some(infra) = pod.infra() {
             self.settled(&infra.id)?;
             self.start_member(&infra.id)?;
         }
         for container in &pod.containers {
             if let Some(kind) = container.summary.pod.as_ref().and_then(|place| place.init) {
-                self.run_init_container(container, kind)?;
+                self.run_init_container(container, kind, &go_on)?;
             }
         }
         let rest = pod.containers.iter().filter(|container| !container.is_infra() && !is_init(container));
-        let failed = rest.filter_map(|container| self.start_member(&container.id).err()).collect();
+        let mut failed = Vec::new();
+        for container in rest {
+            go_on()?;
+            failed.extend(self.start_member(&container.id).err());
+        }
         self.record_pod("start", &pod.record);
         Ok(failed)
     }
@@ -57,11 +89,27 @@ impl Engine {
         }
     }
 
-    /// Runs an init container to its end.
-    fn run_init_container(&self, container: &Container, kind: InitKind) -> Result<()> {
+    /// Runs an init container to its end, as long as `go_on` is no error.
+    fn run_init_container(
+        &self,
+        container: &Container,
+        kind: InitKind,
+        go_on: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
         let id = &container.id;
+        go_on()?;
+        let dir = self.store().containers().open(id)?;
         self.start_member(id)?;
-        let code = self.wait(id, &[Condition::Stopped], LOOK)?;
+        let code = waiting::until(Duration::MAX, LOOK, || {
+            go_on()?;
+            Ok::<_, Error>(match self.status_with_monitor(dir.as_fd(), id)?.phase {
+                Phase::Ending(code) | Phase::Exited(code) => Some(code),
+                // It was removed at its end.
+                Phase::Created => Some(self.recent_exit_code(id.as_str()).unwrap_or(-1)),
+                _ => None,
+            })
+        });
+        let code = code?.unwrap_or(-1);
         if code != 0 {
             return Err(Error::new(
                 Kind::Conflict,
@@ -98,6 +146,22 @@ impl Engine {
             failed.extend(stopped.into_iter().filter_map(Result::err).filter(|e| e.kind != Kind::NotFound));
         }
         failed
+    }
+
+    /// Ends the infra container of a pod one of whose containers could not be started, if it is to end and none runs.
+    pub(in crate::engine) fn end_pod_without(&self, place: &Membership) {
+        monitor::pod::end_with_last(self.store().root(), Some(place), Duration::ZERO);
+    }
+
+    /// Does for the pod of a container that has ended what its monitor would have done, had that not been killed before.
+    pub(in crate::engine) fn end_pod_after(&self, dir: BorrowedFd<'_>, id: &ContainerId, status: &Status) {
+        let nobody_saw = status.record.as_ref().is_some_and(|record| record.ended.is_none());
+        if matches!(status.phase, Phase::Exited(_))
+            && nobody_saw
+            && let Ok(spec) = state::read_spec(dir, id)
+        {
+            monitor::pod::end_with_last(self.store().root(), spec.pod.as_ref(), Duration::ZERO);
+        }
     }
 
     /// Sends `signal` to the containers of a pod that run. Answers with what went wrong with some of them.

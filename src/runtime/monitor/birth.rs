@@ -98,7 +98,7 @@ pub(super) fn start(
     let (places, reach) = within_reach(spec, places, wanted.as_ref())?;
     let links = wiring.as_deref_mut().map(|wiring| wiring.link_environment(&spec.process.env)).transpose()?;
     if links.is_none() {
-        let _locked = pod::lock_hosts(monitor);
+        let _locked = pod::lock_hosts(&monitor.order.root, &monitor.spec);
         etcfiles::texts(spec, &monitor.name(), &monitor.directory, None)
             .and_then(|texts| etcfiles::write(&monitor.directory, &texts))
             .map_err(etc_failure)?;

@@ -154,6 +154,20 @@ fn without_neighbour(text: &str, name: &str) -> String {
     text.split_inclusive('\n').filter(|one| one.trim_end_matches('\n') != line).collect()
 }
 
+/// Has the container in `directory` know another one, or itself, by the name `new` as it did by `old`.
+pub(super) fn rename_neighbour(directory: &Path, old: &str, new: &str) -> io::Result<()> {
+    let path = directory.join(FILES[0]);
+    let text = fs::read_named_text(&path)?;
+    let renamed = with_neighbour_renamed(&text, old, new);
+    if renamed == text { Ok(()) } else { rewrite(&path, renamed.as_bytes()) }
+}
+
+fn with_neighbour_renamed(text: &str, old: &str, new: &str) -> String {
+    let (before, after) = (format!("{NEIGHBOUR}\t{old}"), format!("{NEIGHBOUR}\t{new}\n"));
+    let renamed = |line| if str::trim_end_matches(line, '\n') == before { after.as_str() } else { line };
+    text.split_inclusive('\n').map(renamed).collect()
+}
+
 /// What a privileged container may know of itself, in podman's form: toolbox, distrobox and prompts of shells read it.
 fn container_env(spec: &ContainerSpec, name: &str) -> String {
     let id = &spec.id;

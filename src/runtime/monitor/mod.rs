@@ -27,7 +27,7 @@ mod log;
 pub(crate) mod notify;
 mod outside;
 mod pace;
-mod pod;
+pub(crate) mod pod;
 pub(crate) mod ports;
 pub(crate) mod prepare;
 pub(crate) mod record;
@@ -105,11 +105,16 @@ pub(crate) fn main() -> ! {
     let stdio =
         if order.stdio { descriptors.split_off(descriptors.len().saturating_sub(3)) } else { Vec::new() };
     let passed = descriptors.split_off(descriptors.len().saturating_sub(order.passed_sockets));
-    let outcome = Monitor::new(order, stdio, kept)
-        .and_then(|monitor| monitor.run(&command, descriptors, passed, own_pid));
+    let mut place = None;
+    let outcome = Monitor::new(order, stdio, kept).and_then(|monitor| {
+        place.clone_from(&monitor.spec.pod);
+        monitor.run(&command, descriptors, passed, own_pid)
+    });
     let code = outcome.unwrap_or_else(|failure| {
         // Once the start was reported nobody reads this any more; the record has it.
         wire::send(command.as_fd(), &LaunchReport::Failed(failure), &[]).ok();
+        // Who waits for the start does this when they have let go of the pod.
+        pod::end_with_last(&root, place.as_ref(), Duration::ZERO);
         125
     });
     holders::withdraw(&root, own_pid);
@@ -435,7 +440,7 @@ impl Monitor {
         }
         drop(mounted);
         if !restarts {
-            pod::end_with_last(&self.order.root, &self.spec);
+            pod::end_with_ended(&self.order.root, self.spec.pod.as_ref());
         }
     }
 

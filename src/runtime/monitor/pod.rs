@@ -1,8 +1,8 @@
 //! What the monitors of a pod's containers do for each other.
 //!
 //! At its start a container gets to know the others by name, as these do it, until it ends. After the end of the last
-//! one the infra container ends, if the exit policy is `stop`: each monitor looks when its own container's lock is free
-//! again, so that of two that end at the same time the later one finds the other's free.
+//! one, or its start that failed, the infra container ends, if the exit policy is `stop`: each monitor looks when its own
+//! container's lock is free again, so that of two that end at the same time the later one finds the other's free.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -14,32 +14,44 @@ use crate::attach::client;
 use crate::attach::packet::Hello;
 use crate::base::id::ContainerId;
 use crate::base::pod::{ExitPolicy, Membership};
-use crate::base::spec::{ContainerSpec, NetworkMode, Record};
+use crate::base::spec::{ContainerSpec, NetworkMode};
 use crate::runtime::monitor::record::{self, STOP_REQUESTED};
 use crate::runtime::monitor::{Monitor, etcfiles};
+use crate::runtime::pod_lock::PodLock;
 use crate::store::Store;
 use crate::sys::fs::{self, OFlags, Share};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::waiting;
 
+/// How long the end of an infra container waits for containers of its pod that are being started.
+const END_PATIENCE: Duration = Duration::from_secs(60);
+
 /// How long to wait for others who write into the containers' /etc/hosts.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Ends the infra container of the pod that a container is of which has just ended, if that was the last one and the pod
-/// wishes it. What cannot be done now, `pod stop` does.
-pub(super) fn end_with_last(root: &Path, spec: &ContainerSpec) {
+/// Ends the infra container of the pod that a container is of which does not run any more, if that was the last one and the
+/// pod wishes it. What cannot be done now, `pod stop` does. `patience` is how long to wait for those who start containers
+/// of the pod: if they cannot, they do this themselves.
+pub(crate) fn end_with_last(root: &Path, place: Option<&Membership>, patience: Duration) {
     // After an init container others are to come.
     let is_ordinary = |place: &&Membership| !place.infra && place.init.is_none();
-    let Some(place) = spec.pod.as_ref().filter(is_ordinary) else { return };
+    let Some(place) = place.filter(is_ordinary) else { return };
     let Ok(store) = Store::open(root) else { return };
-    if store.pods().get(&place.id).is_ok_and(|pod| pod.exit_policy == ExitPolicy::Stop)
-        && let Ok(Some(infra)) = idle_infra(&store, place)
-    {
-        stop(&infra, || idle_infra(&store, place).is_ok_and(|infra| infra.is_some())).ok();
+    if !store.pods().get(&place.id).is_ok_and(|pod| pod.exit_policy == ExitPolicy::Stop) {
+        return;
+    }
+    let Ok(Some(alone)) = PodLock::to_end(root, &place.id, patience) else { return };
+    if let Ok(Some(infra)) = idle_infra(&store, place) {
+        stop(&infra, alone).ok();
     }
 }
 
-/// The directory of the pod's infra container, if nothing else of the pod runs or is still to run for the first time.
+/// The same for a container that has ended.
+pub(super) fn end_with_ended(root: &Path, place: Option<&Membership>) {
+    end_with_last(root, place, END_PATIENCE);
+}
+
+/// The directory of the pod's infra container, if nothing else of the pod runs or is still to be started for the first time.
 fn idle_infra(store: &Store, place: &Membership) -> io::Result<Option<PathBuf>> {
     let mut infra = None;
     for (directory, spec) in members(store, place)? {
@@ -101,17 +113,28 @@ pub(super) fn take_leave(monitor: &Monitor) {
     }
     let Ok(store) = Store::open(&monitor.order.root) else { return };
     let own = monitor.name();
-    let _locked = lock_hosts(monitor);
+    let _locked = lock_hosts(&monitor.order.root, &monitor.spec);
     for (directory, _) in neighbours(&store, &monitor.spec) {
         etcfiles::remove_neighbour(&directory, &own).ok();
     }
 }
 
+/// Has the containers of its pod that know a container by the name `old` know it by `new`, as it does itself. What cannot be
+/// written there keeps nobody from having a name.
+pub(crate) fn rename(root: &Path, spec: &ContainerSpec, old: &str, new: &str) {
+    let Ok(store) = Store::open(root) else { return };
+    let _locked = lock_hosts(root, spec);
+    let own = store.containers().path(&spec.id);
+    for directory in neighbours(&store, spec).into_iter().map(|(directory, _)| directory).chain([own]) {
+        etcfiles::rename_neighbour(&directory, old, new).ok();
+    }
+}
+
 /// Keeps the other monitors of the pod from reading and writing its containers' /etc/hosts. `None` without a pod, or where
 /// others take too long.
-pub(super) fn lock_hosts(monitor: &Monitor) -> Option<File> {
-    let place = monitor.spec.pod.as_ref()?;
-    let file = File::open(monitor.order.root.join("pods").join(place.id.as_str()).join("pod.json")).ok()?;
+pub(super) fn lock_hosts(root: &Path, spec: &ContainerSpec) -> Option<File> {
+    let place = spec.pod.as_ref()?;
+    let file = File::open(root.join("pods").join(place.id.as_str()).join("pod.json")).ok()?;
     let take = || Ok::<_, io::Error>(fs::try_lock(&file, Share::Exclusive)?.then_some(()));
     waiting::until(PATIENCE, Duration::from_millis(1), take).ok()??;
     Some(file)
@@ -128,42 +151,44 @@ fn runs(directory: &Path) -> io::Result<bool> {
     Ok(is_locked || record::of_running(directory).is_some())
 }
 
-/// Whether a container has yet to run for the first time. One that was removed has not.
+/// Whether a container has yet to be started for the first time. One that was removed has not, nor one that could not start.
 fn is_to_run(directory: &Path) -> bool {
-    !record::read(directory).as_ref().is_some_and(Record::has_run) && directory.join("spec.json").exists()
+    record::read(directory).is_none() && directory.join("spec.json").exists()
 }
 
-/// Stops a container as `stop` does, if nobody needs it: whoever begins to need it before the mark is there is seen by
-/// `is_idle`, and whoever does later sees the mark, and waits.
-fn stop(directory: &Path, is_idle: impl FnOnce() -> bool) -> io::Result<()> {
+/// Stops a container as `stop` does; once it is marked, those who need it see that, and wait for its end: they are kept from
+/// looking until then.
+fn stop(directory: &Path, alone: PodLock) -> io::Result<()> {
     let Some(spec) = record::spec(directory) else { return Ok(()) };
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let dir = fs::open_at(fs::here(), directory, flags, 0)?;
+    let monitor = client::connect(dir.as_fd())?;
+    client::greet(monitor.as_fd(), Hello::default())?;
     let is_own =
         match fs::open_at(&dir, STOP_REQUESTED, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, 0o600) {
             Err(err) if err.kind() == ErrorKind::AlreadyExists => false,
             other => other.map(|_| true)?,
         };
-    let sent = if is_idle() { end(dir.as_fd(), &spec) } else { Ok(false) };
-    if is_own && !sent.as_ref().is_ok_and(|sent| *sent) {
-        fs::unlink(&dir, STOP_REQUESTED)?;
+    if let Err(err) = client::send_signal(monitor.as_fd(), spec.stop.signal) {
+        if is_own {
+            fs::unlink(&dir, STOP_REQUESTED)?;
+        }
+        return Err(err);
     }
-    sent.map(drop)
+    drop(alone);
+    kill_after_grace(monitor.as_fd(), &spec)
 }
 
-/// Sends a container its stop signal, and SIGKILL after its grace; false if it got neither.
-fn end(dir: BorrowedFd<'_>, spec: &ContainerSpec) -> io::Result<bool> {
-    let monitor = client::connect(dir)?;
-    client::greet(monitor.as_fd(), Hello::default())?;
-    client::send_signal(monitor.as_fd(), spec.stop.signal)?;
+/// Sends SIGKILL to a container that is still there after its grace.
+fn kill_after_grace(monitor: BorrowedFd<'_>, spec: &ContainerSpec) -> io::Result<()> {
     if spec.stop.timeout_s == u32::MAX {
-        return Ok(true);
+        return Ok(());
     }
     let deadline = Instant::now() + Duration::from_secs(spec.stop.timeout_s.into());
     let mut set = PollSet::default();
-    set.add(Some(monitor.as_fd()), Interest::READ);
+    set.add(Some(monitor), Interest::READ);
     if !set.wait(Some(deadline.saturating_duration_since(Instant::now())))? {
-        client::send_signal(monitor.as_fd(), libc::SIGKILL)?;
+        client::send_signal(monitor, libc::SIGKILL)?;
     }
-    Ok(true)
+    Ok(())
 }

@@ -1,0 +1,105 @@
+//! `kube play`: what it has made when it is interrupted, or cannot go on; and pods of one manifest beside each other.
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{Output, Sandbox};
+use rustix::process::Signal;
+
+fn manifest(sandbox: &Sandbox, name: &str, text: &str) -> String {
+    let path: PathBuf = sandbox.write(name, text);
+    path.to_str().expect("a path").to_owned()
+}
+
+/// A pod `p` on no network, with one container `c` that sleeps until it is told to end; `more` is further YAML of the
+/// container, indented by four.
+fn sleeping(more: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  labels: {{app: x}}\nspec:\n{spec}  containers:\n  - name: c\n    image: bb\n    \
+         command: [sh, -c, 'trap \"exit 0\" TERM; while :; do sleep 0.1; done']\n{more}"
+    )
+}
+
+fn play(sandbox: &Sandbox, file: &str, flags: &[&str]) -> Output {
+    let mut args = vec!["kube", "play", "--network=none"];
+    args.extend(flags);
+    args.push(file);
+    sandbox.ketch(args)
+}
+
+#[test]
+fn an_interrupted_play_takes_down_what_it_has_made() {
+    let sandbox = Sandbox::new();
+    let first = manifest(&sandbox, "first.yaml", "kind: PersistentVolumeClaim\nmetadata: {name: old}\n");
+    play(&sandbox, &first, &[]).ok();
+    let pods = |begins: &str| {
+        let claims = "kind: PersistentVolumeClaim\nmetadata: {name: v}\n---\nkind: PersistentVolumeClaim\nmetadata: {name: old}\n";
+        let secret = "kind: Secret\nmetadata: {name: s}\nstringData: {a: b}\n";
+        let one = "kind: Pod\nmetadata: {name: one}\nspec: {terminationGracePeriodSeconds: 0, containers: [{name: c, image: bb, command: [sleep, '1000']}]}\n";
+        let two = format!(
+            "kind: Pod\nmetadata: {{name: two}}\nspec: {{terminationGracePeriodSeconds: 0, {begins} containers: [{{name: c, image: bb, command: [sleep, '1000']}}]}}\n"
+        );
+        manifest(&sandbox, "pods.yaml", &[claims, secret, one, &two].join("---\n"))
+    };
+    let endless = "initContainers: [{name: i, image: bb, command: [sleep, '1000']}],";
+    for (flags, signal, code) in [(&[][..], Signal::TERM, 143), (&["--wait"], Signal::INT, 130)] {
+        let file = pods(endless);
+        let playing =
+            sandbox.command([&["kube", "play", "--network=none"], flags, &[file.as_str()]].concat()).spawn();
+        sandbox.wait_until(&["ps", "--filter=name=two-i", "--format={{.State}}"], "running");
+        playing.signal(signal);
+        let ended = playing.wait();
+        assert_eq!(ended.code, code, "{flags:?} {ended:?}");
+        assert!(
+            ended.stdout.contains("Cleaning up") && ended.stdout.ends_with("Volumes removed:\nv\n"),
+            "{ended:?}"
+        );
+        assert_eq!(sandbox.ok(["ps", "-aq"]), "", "{flags:?}");
+        assert_eq!(sandbox.ok(["pod", "ps", "-q"]), "");
+        assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "old");
+        assert_eq!(sandbox.ok(["secret", "ls", "-q"]), "");
+    }
+}
+
+#[test]
+fn what_cannot_be_planned_is_said_before_anything_is_made() {
+    let sandbox = Sandbox::new();
+    let text = format!(
+        "kind: PersistentVolumeClaim\nmetadata: {{name: v}}\n---\n{}---\nkind: Pod\nmetadata: {{name: bad}}\nspec: {{containers: [{{name: c, image: bb, volumeMounts: [{{name: no, mountPath: /m}}]}}]}}\n",
+        sleeping("", "")
+    );
+    let refused = play(&sandbox, &manifest(&sandbox, "p.yaml", &text), &[]);
+    assert!(refused.fails(125).contains("volume mount no specified"), "{}", refused.stderr);
+    assert_eq!(
+        (sandbox.ok(["pod", "ps", "-q"]), sandbox.ok(["volume", "ls", "-q"])),
+        (String::new(), String::new())
+    );
+}
+
+#[test]
+fn pods_of_one_manifest_have_files_of_their_own() {
+    let sandbox = Sandbox::new();
+    let pod = |name: &str, items: &str| {
+        format!(
+            "---\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers: [{{name: c, image: bb, command: [sleep, '1000'], volumeMounts: [{{name: f, mountPath: /f}}]}}]\n  \
+            terminationGracePeriodSeconds: 0\n  volumes: [{{name: f, configMap: {{name: x{items}}}}}]\n"
+        )
+    };
+    let map = "kind: ConfigMap\nmetadata: {name: x}\ndata: {k: one, l: two}\n";
+    let text = [
+        map.to_owned(),
+        pod("a", ", items: [{key: k, path: k}]"),
+        pod("b", ", items: [{key: l, path: l}]"),
+        pod("c", ", items: [{key: k, path: k}]"),
+        pod("d", ""),
+    ];
+    let file = manifest(&sandbox, "p.yaml", &text.concat());
+    play(&sandbox, &file, &[]).ok();
+    for (container, want) in [("a-c", "k"), ("b-c", "l"), ("c-c", "k"), ("d-c", "k\nl")] {
+        assert_eq!(sandbox.ok(["exec", container, "ls", "/f"]), want, "{container}");
+    }
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "x\nx-b-f\nx-d-f");
+    sandbox.ok(["kube", "down", "--force", &file]);
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "");
+}
