@@ -564,8 +564,11 @@ fn a_sub_path_of_a_host_path_stays_below_it() {
     play(&sandbox, &file, &[]).ok();
     sandbox.ok(["wait", "ok-c"]);
     assert_eq!(sandbox.ok(["logs", "ok-c"]), "file\nbelow");
-    let text = sandbox.ok(["kube", "generate", "ok"]);
-    assert!(text.contains("subPath: a/b\n") && text.contains(&format!("path: {base}\n")), "{text}");
+    let generated = sandbox.ok(["kube", "generate", "ok"]);
+    assert!(
+        generated.contains("subPath: a/b\n") && generated.contains(&format!("path: {base}\n")),
+        "{generated}"
+    );
 
     // Planted after the first start, as a container can do it that has the whole.
     let file = manifest(&sandbox, "p.yaml", &text("p", "later"));

@@ -153,11 +153,16 @@ impl Engine {
     }
 }
 
-/// Names of clones of what is called `original`, to be tried one after the other.
+/// Names of clones of what is called `original`, to be tried one after the other. The clone of a clone is another one of
+/// the first original.
 pub(super) fn free_names(original: &str) -> impl Iterator<Item = String> {
+    let first = match original.rsplit_once("-clone") {
+        Some((first, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => first,
+        _ => original,
+    };
     (0..NAMES).map(move |number| match number {
-        0 => format!("{original}-clone"),
-        number => format!("{original}-clone{number}"),
+        0 => format!("{first}-clone"),
+        number => format!("{first}-clone{number}"),
     })
 }
 
@@ -187,6 +192,22 @@ pub(super) fn rename_host(spec: &mut ContainerSpec, name: &str) {
     for entry in &mut spec.process.env {
         if entry.as_bytes() == named.as_bytes() {
             *entry = Bytes::from(new.as_str());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_of_clones() {
+        for (original, want) in [
+            ("a", ["a-clone", "a-clone1"]),
+            ("a-clone", ["a-clone", "a-clone1"]),
+            ("a-clone12", ["a-clone", "a-clone1"]),
+            ("a-clone-b", ["a-clone-b-clone", "a-clone-b-clone1"]),
+            ("a-cloned", ["a-cloned-clone", "a-cloned-clone1"]),
+        ] {
+            assert_eq!(super::free_names(original).take(2).collect::<Vec<_>>(), want, "{original}");
         }
     }
 }

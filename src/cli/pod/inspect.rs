@@ -194,8 +194,7 @@ pub(crate) fn document(engine: &Engine, name: &str) -> Result<Value> {
     put("memory_swap", limits.memory_swap.unwrap_or(0).into());
     put("blkio_weight", limits.blkio_weight.unwrap_or(0).into());
     put("blkio_weight_device", rates(&limits.blkio_weight_device, "Weight"));
-    let restart = record.restart.filter(|policy| *policy != RestartPolicy::No);
-    put("RestartPolicy", restart.map_or("", RestartPolicy::word).into());
+    put("RestartPolicy", record.restart.map_or("", RestartPolicy::word).into());
     put("LockNumber", 0.into());
     Ok(Value::Object(document))
 }

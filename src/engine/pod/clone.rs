@@ -258,10 +258,16 @@ impl Engine {
             (own.uts, spec.as_typed.uts) = (its.uts, joined.as_typed.uts);
             rename_host(spec, &joined.hostname);
         }
-        if ids_of(&spec.userns) != ids_of(&joined.userns)
-            && let (Some(image), Root::Layers(_)) = (&spec.image, &spec.root)
-        {
-            spec.root = Root::Layers(self.image_facts(&image.id.to_string(), &joined.userns)?.layers);
+        if ids_of(&spec.userns) != ids_of(&joined.userns) {
+            if let (Some(image), Root::Layers(_)) = (&spec.image, &spec.root) {
+                let image = image.id.to_string();
+                spec.root = Root::Layers(self.image_facts(&image, &joined.userns)?.layers);
+            }
+            if spec.process.user.is_empty() {
+                // With `keep-id` the user's own.
+                spec.process.user = joined.process.user;
+                spec.accounts = joined.accounts;
+            }
         }
         (spec.userns, spec.as_typed.userns) = (joined.userns, joined.as_typed.userns);
         spec.requires.retain(|id| !is_infra(id));
