@@ -283,7 +283,7 @@ impl Engine {
                 spec.mounts.push(mount);
             }
         }
-        let options: Vec<String> = joined.security.options.iter().cloned().collect();
+        let options = joined.security.options;
         if options.iter().any(|option| !spec.security.options.contains(option)) {
             let security = &mut spec.security;
             security.no_new_privileges |= joined.security.no_new_privileges;
