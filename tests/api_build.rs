@@ -60,6 +60,29 @@ fn a_build_is_told_as_the_classic_builder_does() {
     assert!(target.contains("Step 3/3 ") && !target.contains("cache"), "{target}");
 }
 
+/// `docker pull app; docker build --cache-from app`: the caches are images that are here, and what is not here is none.
+#[test]
+fn caches_are_images() {
+    let (first, second) = (Sandbox::new(), Sandbox::new());
+    let (here, there) = (Api::start(&first), Api::start(&second));
+    let files =
+        [("Dockerfile", "FROM localhost/bb\nCOPY a /a\nRUN date +%s%N > /when\nRUN true\n"), ("a", "A")];
+    let query = "t=app&networkmode=none&cachefrom=%5B%22app%22%2C%22r.invalid%2Fother%3A1%22%5D";
+    let said = printed(&build(&here, query, &files).expect(200).documents());
+    assert!(said.contains("Successfully tagged app:latest") && !said.contains("cache"), "{said}");
+    let archive = here.get("/images/app/get").expect(200).body;
+    there.send("POST", "/images/load?quiet=1", &[], &archive).expect(200);
+    let said = printed(&build(&there, query, &files).expect(200).documents());
+    assert_eq!(said.matches(" ---> Using cache\n").count(), 3, "{said}");
+    let when = |sandbox: &Sandbox| {
+        sandbox.ok(["run", "--rm", "--net=none", "docker.io/library/app", "cat", "/when"])
+    };
+    assert_eq!(when(&first), when(&second));
+    let changed = [files[0], ("a", "B")];
+    let said = printed(&build(&there, query, &changed).expect(200).documents());
+    assert!(!said.contains("Using cache") && !said.contains("left out"), "{said}");
+}
+
 #[test]
 fn failures_have_a_status_or_a_line() {
     let sandbox = Sandbox::new();

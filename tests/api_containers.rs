@@ -98,6 +98,74 @@ fn what_is_asked_for_is_what_is_there() {
     assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "data");
 }
 
+/// Go's clients, and what is written after them, know a field by its name in any case; keys that users choose are theirs.
+#[test]
+fn fields_have_their_names_in_any_case() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    let id = create(
+        &api,
+        "c",
+        &json!({
+            "image": "bb", "CMD": ["true"], "labels": {"Key": "a", "key": "b", "Image": "c"}, "env": ["a=1", "A=2"],
+            "hostconfig": {"networkmode": "none", "restartPolicy": {"name": "on-failure", "maximumretrycount": 3},
+                "nanocpus": 0, "mounts": [{"type": "tmpfs", "target": "/T", "tmpfsoptions": {"sizebytes": 65536}}]},
+        }),
+    );
+    let shown = api.get(&format!("/containers/{id}/json")).expect(200).json();
+    assert_eq!(shown["Config"]["Labels"], json!({"Key": "a", "key": "b", "Image": "c"}));
+    assert_eq!(
+        (&shown["Config"]["Cmd"], &shown["HostConfig"]["NetworkMode"]),
+        (&json!(["true"]), &json!("none"))
+    );
+    let variables = shown["Config"]["Env"].as_array().unwrap();
+    assert!(variables.contains(&json!("a=1")) && variables.contains(&json!("A=2")), "{variables:?}");
+    assert_eq!(shown["HostConfig"]["RestartPolicy"], json!({"Name": "on-failure", "MaximumRetryCount": 3}));
+    assert_eq!(shown["HostConfig"]["Mounts"][0]["Target"], "/T");
+    let made = api.post("/volumes/create", &json!({"name": "V", "labels": {"L": "1"}})).expect(201).json();
+    assert_eq!((&made["Name"], &made["Labels"]), (&json!("V"), &json!({"L": "1"})));
+}
+
+#[test]
+fn what_was_asked_for_is_shown_as_it_was_typed() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    let document = json!({
+        "Image": "bb", "Cmd": ["sleep", "1000"], "AttachStdout": true, "StopTimeout": 10,
+        "HostConfig": {
+            "NetworkMode": "none", "Tmpfs": {"/t": "size=64k,mode=700", "/u": ""},
+            "Mounts": [{"Type": "tmpfs", "Target": "/m", "TmpfsOptions": {"SizeBytes": 65536, "Mode": 448}}],
+        },
+    });
+    create(&api, "c", &document);
+    let shown = api.get("/containers/c/json").expect(200).json();
+    let (config, host) = (&shown["Config"], &shown["HostConfig"]);
+    assert_eq!(host["Tmpfs"], document["HostConfig"]["Tmpfs"]);
+    assert_eq!(host["Mounts"], document["HostConfig"]["Mounts"]);
+    let mount = json!({"Type": "tmpfs", "Source": "", "Destination": "/m", "Mode": "", "RW": true, "Propagation": ""});
+    assert_eq!(shown["Mounts"], json!([mount]));
+    assert_eq!(config["StopTimeout"], 10);
+    assert_eq!((&config["AttachStdin"], &config["AttachStdout"]), (&json!(false), &json!(true)));
+    assert!(shown["GraphDriver"]["Data"]["MergedDir"].is_null());
+    api.post("/containers/c/start", &Value::Null).expect(204);
+    let shown = api.get("/containers/c/json").expect(200).json();
+    let merged = shown["GraphDriver"]["Data"]["MergedDir"].as_str().unwrap();
+    sandbox.ok(["exec", "c", "touch", "/seen"]);
+    assert!(std::path::Path::new(merged).join("seen").exists(), "{merged}");
+    let listed = api.get("/containers/json").expect(200).json();
+    for part in ["Mounts", "NetworkSettings/Networks", "HostConfig/NetworkMode"] {
+        let part = format!("/{part}");
+        assert_eq!(listed[0].pointer(&part), shown.pointer(&part), "{part}");
+    }
+    create(&api, "plain", &plain(&["true"]));
+    assert!(api.get("/containers/plain/json").expect(200).json()["Config"]["StopTimeout"].is_null());
+    for resources in [json!({"CpuPeriod": 999}), json!({"CpuPeriod": 1_000_001}), json!({"CpuQuota": 999})] {
+        let document = json!({"Image": "bb", "HostConfig": resources});
+        let said = message(&api, "/containers/create", &document, 400);
+        assert!(said.starts_with("CPU cfs "), "{said}");
+    }
+}
+
 /// Clients decide by statuses and words what they do next.
 #[test]
 fn refusals_have_dockers_words() {

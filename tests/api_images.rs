@@ -335,3 +335,20 @@ fn a_pull_ends_with_its_client() {
     api.post(&create, &Value::Null).expect(200);
     api.get(&format!("/images/{}/a/b:1/json", slow.address())).expect(200);
 }
+
+/// A client that leaves is missed while the registry says nothing.
+#[test]
+fn a_pull_from_a_silent_registry_ends_with_its_client() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("listen");
+    let port = silent.local_addr().expect("an address").port();
+    let mut socket = api.connect();
+    send(&mut socket, "POST", &format!("/images/create?fromImage=127.0.0.1:{port}/x&tag=1"), &[], b"");
+    let asked = silent.accept().expect("the registry is asked");
+    let begun = std::time::Instant::now();
+    drop(socket);
+    api.await_idle();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+    drop(asked);
+}

@@ -186,6 +186,51 @@ fn a_client_that_goes_ends_the_input() {
     assert_eq!(sandbox.ok(["logs", "reader"]), "last words\nover");
 }
 
+/// What it has sent is kept for the container for a while, and not until its end.
+#[test]
+fn a_client_is_missed_whose_input_nobody_takes() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    sandbox.ok(["run", "-d", "-i", "--name=deaf", "--net=none", "bb", "sleep", "1000"]);
+    let stream = Stream::open(&api, &format!("/containers/deaf/{ATTACH}"), &Value::Null);
+    stream.socket.set_nonblocking(true).expect("do not wait");
+    let mut last = std::time::Instant::now();
+    // Until nobody has taken anything for a while.
+    while last.elapsed() < std::time::Duration::from_millis(500) {
+        match (&stream.socket).write(&[b'x'; 4096]) {
+            Ok(_) => last = std::time::Instant::now(),
+            Err(_) => std::thread::sleep(std::time::Duration::from_millis(10)),
+        }
+    }
+    drop(stream);
+    api.await_idle();
+    assert_eq!(sandbox.inspect("deaf", ".State.Status"), "running");
+}
+
+/// Clients come and go; the service's log is for what is wrong.
+#[test]
+fn a_client_that_leaves_costs_no_word() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    sandbox.ok(["run", "--name=much", "--net=none", "bb", "sh", "-c", "seq 1 200000"]);
+    sandbox.start("long", &["--net=none"], "sleep 1000");
+    for path in [
+        "POST /containers/much/attach?logs=1&stdout=1",
+        "GET /containers/much/logs?stdout=1",
+        "GET /containers/much/export",
+        "POST /containers/long/wait",
+        "GET /containers/long/stats",
+        "GET /events",
+    ] {
+        let (method, path) = path.split_once(' ').expect("two words");
+        let mut socket = api.connect();
+        send(&mut socket, method, path, &[], b"");
+        read_head(&mut BufReader::new(socket));
+    }
+    api.await_idle();
+    assert_eq!(api.service().stderr_so_far(), "");
+}
+
 #[test]
 fn waiting_tells_the_code_of_whatever_ends_and_is_removed_at_once() {
     let sandbox = Sandbox::new();
@@ -436,7 +481,8 @@ fn logs_come_in_frames_from_the_end_and_to_the_end() {
     });
     let mut socket = api.connect();
     send(&mut socket, "GET", "/v1.44/containers/writer/logs?stdout=true&follow=1&tail=1", &[], b"");
-    sandbox.ok(["exec", "writer", "touch", "/go"]);
+    // It may be ended together with the container.
+    sandbox.ketch(["exec", "writer", "touch", "/go"]);
     let followed = read_response(&mut BufReader::new(socket), "GET");
     assert_eq!(followed.header("content-type"), Some("application/vnd.docker.multiplexed-stream"));
     assert_eq!(unframed(&followed.body)[0], "three\nfour\n");
@@ -456,4 +502,77 @@ fn logs_come_in_frames_from_the_end_and_to_the_end() {
     assert_eq!(shown.text(), "hello\r\n");
     sandbox.ok(["run", "--name=silent", "--log-driver=none", "--net=none", "bb", "true"]);
     assert_eq!(api.get("/containers/silent/logs?stdout=1").status, 501);
+}
+
+/// A frame as clients send it: masked, and not long.
+fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [7, 11, 13, 17];
+    let length = u8::try_from(payload.len()).expect("a short payload");
+    let payload = payload.iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]);
+    [0x80 | kind, 0x80 | length].into_iter().chain(mask).chain(payload).collect()
+}
+
+/// The next frame: its kind and its payload.
+#[track_caller]
+fn next_frame(from: &mut BufReader<UnixStream>) -> (u8, String) {
+    let mut head = [0; 2];
+    from.read_exact(&mut head).expect("a frame");
+    let mut payload = vec![0; usize::from(head[1])];
+    from.read_exact(&mut payload).expect("its payload");
+    (head[0] & 15, String::from_utf8_lossy(&payload).into_owned())
+}
+
+/// RFC 6455, and the example of its section 1.3.
+#[test]
+fn attaching_by_a_websocket() {
+    const HEADERS: [(&str, &str); 5] = [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("Sec-WebSocket-Protocol", "chat"),
+    ];
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    let open = |name: &str| {
+        let mut socket = api.connect();
+        let path = format!("/containers/{name}/attach/ws?stream=1&stdin=1&stdout=1&stderr=1");
+        send(&mut socket, "GET", &path, &HEADERS, b"");
+        let mut from = BufReader::new(socket.try_clone().expect("another descriptor"));
+        let (status, headers) = read_head(&mut from);
+        assert_eq!(status, 101);
+        let has = |name: &str, value: &str| headers.contains(&(name.to_owned(), value.to_owned()));
+        assert!(has("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{headers:?}");
+        assert!(has("sec-websocket-protocol", "chat") && has("upgrade", "websocket"), "{headers:?}");
+        (socket, from)
+    };
+    let script = "read x; echo out $x; echo err >&2; exit 3";
+    sandbox.ok(["create", "--name=c", "-i", "--net=none", "bb", "sh", "-c", script]);
+    let (mut socket, mut from) = open("c");
+    sandbox.ok(["start", "c"]);
+    socket.write_all(&[frame(9, b"there?"), frame(1, b"typed\n")].concat()).expect("send frames");
+    let (mut text, mut pong) = (String::new(), String::new());
+    loop {
+        match next_frame(&mut from) {
+            (2, data) => text.push_str(&data),
+            (10, data) => pong = data,
+            (kind, data) => {
+                assert_eq!((kind, data.as_bytes()), (8, &b"\x03\xef\xbf\xbd"[..]), "the end, code 1000");
+                break;
+            }
+        }
+    }
+    assert_eq!((text.as_str(), pong.as_str()), ("out typed\nerr\n", "there?"));
+    assert_eq!(sandbox.ok(["wait", "c"]), "3");
+
+    // Who closes leaves; the container goes on.
+    sandbox.ok(["run", "-d", "--name=long", "-i", "--net=none", "bb", "sleep", "1000"]);
+    let (mut socket, mut from) = open("long");
+    socket.write_all(&frame(8, b"\x03\xe8")).expect("send the end");
+    assert_eq!(next_frame(&mut from).0, 8);
+    assert_eq!(from.read(&mut [0]).expect("the end"), 0);
+    api.await_idle();
+    assert_eq!(sandbox.inspect("long", ".State.Status"), "running");
+    api.get("/containers/long/attach/ws?stream=1").expect(400);
+    api.get("/containers/nosuch/attach/ws").expect(400);
 }

@@ -50,13 +50,29 @@ fn failures_have_docker_s_words_and_codes() {
         assert!(first.starts_with(said), "{words}: {}", output.stderr);
     }
     assert_eq!(docker.run("exec up sh -c exit${IFS}3").stderr, "");
-    for words in ["ps --bogus", "ps x", "rm", "run"] {
-        let page = format!(
-            "\nRun 'docker {} --help' for more information\n",
-            words.split(' ').next().unwrap_or_default()
-        );
-        let said = docker.run(words);
-        assert!(said.stderr.contains(&page), "{}", said.stderr);
+    for (words, page) in [
+        (
+            "ps --bogus",
+            "unknown flag: --bogus\n\nUsage:  docker ps [OPTIONS]\n\nRun 'docker ps --help' for more information\n",
+        ),
+        (
+            "ps x",
+            "docker: 'docker ps' accepts no arguments\n\nUsage:  docker ps [OPTIONS]\n\nRun 'docker ps --help' for more \
+             information\n",
+        ),
+        (
+            "rm",
+            "docker: 'docker rm' requires at least 1 argument\n\nUsage:  docker rm [OPTIONS] CONTAINER [CONTAINER...]\n\n\
+             See 'docker rm --help' for more information\n",
+        ),
+        (
+            "container run",
+            "docker: 'docker container run' requires at least 1 argument\n\n\
+             Usage:  docker container run [OPTIONS] IMAGE [COMMAND] [ARG...]\n\n\
+             See 'docker container run --help' for more information\n",
+        ),
+    ] {
+        assert_eq!(docker.run(words).stderr, page, "{words}");
     }
     // podman's and its own name keep theirs.
     assert!(docker.sandbox.ketch(["exec", "box", "true"]).fails(255).starts_with("Error: can only create"));
@@ -185,6 +201,9 @@ fn what_was_pruned_is_told_below_titles() {
     let image = docker.ok("commit box");
     assert!(image.starts_with("sha256:"), "{image}");
     assert!(docker.ok("image prune -f").starts_with(&format!("Deleted Images:\ndeleted: {image}\n\nTotal")));
+    let named = docker.ok("commit box named");
+    let said = docker.ok("image prune -a -f");
+    assert!(said.contains(&format!("untagged: named:latest\ndeleted: {named}\n")), "{said}");
     let image = docker.ok("commit box made");
     assert_eq!(docker.ok("rmi made"), format!("Untagged: made:latest\nDeleted: {image}"));
     docker.sandbox.ok(["rm", "box"]);

@@ -70,7 +70,16 @@ fn a_password_is_tried_out_kept_used_and_forgotten() {
     let docker = sandbox.path("docker");
     std::os::unix::fs::symlink(common::ketch_binary(), &docker).expect("make a link");
     let words = ["login", "-u", USER, "--password-stdin", &address];
-    assert_eq!(sandbox.program(&docker, words).stdin(PASSWORD).run().ok(), "Login Succeeded");
+    let said = sandbox.program(&docker, words).stdin(PASSWORD).run();
+    assert_eq!(said.ok(), "Login Succeeded");
+    let file = sandbox.path("run/containers/auth.json");
+    let warning = format!(
+        "\nWARNING! Your credentials are stored unencrypted in '{}'.\n\
+         Configure a credential helper to remove this warning. See\n\
+         https://docs.docker.com/go/credential-store/\n\n",
+        file.display()
+    );
+    assert_eq!(said.stderr, warning);
     let out = sandbox.program(&docker, ["logout", &address]).run();
     assert_eq!(out.ok(), format!("Removing login credentials for {address}"));
     assert_eq!(auth_file(&sandbox), json!({"auths": {}}));

@@ -1,21 +1,72 @@
 //! Streams of containers: attaching to them, before they run or while they do, and the sizes of their terminals.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use super::fault::Fault;
-use super::http::exchange::{Answer, Exchange};
+use super::http::exchange::{Answer, Exchange, Hijacked};
 use super::logs::{self, Frames};
-use super::named;
+use super::{named, websocket};
 use crate::attach::detach::{self, DetachKeys, DetachKeysError};
 use crate::attach::packet::Hello;
 use crate::attach::relay::{Left, Remote, relay};
 use crate::engine::Engine;
 use crate::logs::reader::Query;
+use crate::sys::clone::{self, Cloned};
 use crate::sys::tty::WindowSize;
+use crate::sys::{pidfd, process, socket};
 
 /// `POST /containers/{}/attach`.
 pub(crate) fn attach(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
+    attach_by(exchange, |exchange, terminal| {
+        let hijacked = exchange.hijack(content_type(terminal, exchange.version()))?;
+        Ok(Way { hijacked, framed: !terminal, translator: None })
+    })
+}
+
+/// `GET /containers/{}/attach/ws`.
+pub(crate) fn by_websocket(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
+    let is_asked = exchange.header("upgrade").is_some_and(|word| word.eq_ignore_ascii_case("websocket"));
+    let key = exchange.header("sec-websocket-key").filter(|key| is_asked && !key.is_empty());
+    let key = key.ok_or_else(|| Fault::new(400, "this is answered by a WebSocket alone"))?;
+    if exchange.header("sec-websocket-version") != Some("13") {
+        return Err(Fault::new(400, "Sec-WebSocket-Version is not 13"));
+    }
+    let accept = websocket::accept(key);
+    attach_by(exchange, |exchange, _| {
+        let hijacked = exchange.websocket(&accept)?;
+        let (plain, theirs) = socket::pair(socket::Kind::Stream)?;
+        let failed = |errno: nix::errno::Errno| Fault::new(500, format!("start a process: {}", errno.desc()));
+        match clone::clone3(0).map_err(failed)? {
+            Cloned::Child => {
+                // Each side sees the other one's end when this process has ended.
+                process::close_all_but(&[hijacked.socket.as_fd(), theirs.as_fd()]);
+                // Nobody is left to be told.
+                websocket::translate(&hijacked.socket, &theirs, &hijacked.early).ok();
+                process::exit_now(0);
+            }
+            Cloned::Parent { pidfd, .. } => {
+                let hijacked = Hijacked { socket: plain, early: Vec::new() };
+                Ok(Way { hijacked, framed: false, translator: Some(pidfd) })
+            }
+        }
+    })
+}
+
+/// How a client is reached that has left HTTP.
+struct Way {
+    hijacked: Hijacked,
+    /// Output goes in docker's frames.
+    framed: bool,
+    /// The process that stands between.
+    translator: Option<OwnedFd>,
+}
+
+/// Attaches a client whose connection leaves HTTP by `leave`, which is told whether the container has a terminal.
+fn attach_by(
+    exchange: &mut Exchange<'_>,
+    leave: impl FnOnce(&mut Exchange<'_>, bool) -> Result<Way, Fault>,
+) -> Result<Answer, Fault> {
     let (engine, id) = named::container(exchange)?;
     let spec = engine.container_spec(&id)?;
     let terminal = spec.process.terminal;
@@ -35,29 +86,36 @@ pub(crate) fn attach(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
         true => Some(engine.log(&id, Query::default(), false)?),
         false => None,
     };
-    let hijacked = exchange.hijack(content_type(terminal, exchange.version()))?;
-    if let Some(mut log) = recorded {
-        let mut frames = Frames::new(terminal, [hello.stdout, hello.stderr]);
-        let socket = &mut UnixStream::from(hijacked.socket.try_clone()?);
-        log.read(|entry| frames.take(entry, socket))?;
-        frames.flush(socket)?;
+    let Way { hijacked, framed, translator } = leave(exchange, terminal)?;
+    let carried = (|| {
+        if let Some(mut log) = recorded {
+            let mut frames = Frames::new(!framed, [hello.stdout, hello.stderr]);
+            let socket = &mut UnixStream::from(hijacked.socket.try_clone()?);
+            log.read(|entry| frames.take(entry, socket))?;
+            frames.flush(socket)?;
+        }
+        let Some(attaching) = attaching else { return Ok(()) };
+        let Some(monitor) = attaching.finish(&engine, &id, hello, hijacked.socket.as_fd())? else {
+            return Ok(());
+        };
+        let remote = Remote {
+            stream: hijacked.socket,
+            early: hijacked.early,
+            framed,
+            stdin: hello.stdin,
+            passes_end: spec.process.stdin_once && !terminal,
+            detach_keys: keys.filter(|_| terminal),
+        };
+        if relay(monitor.as_fd(), remote)? == Left::Detached {
+            engine.record_container("detach", &id);
+        }
+        Ok(())
+    })();
+    if let Some(translator) = translator {
+        // What it has still to say goes out before the connection is closed.
+        pidfd::wait(translator.as_fd()).ok();
     }
-    let Some(attaching) = attaching else { return Ok(Answer::Sent) };
-    let Some(monitor) = attaching.finish(&engine, &id, hello, hijacked.socket.as_fd())? else {
-        return Ok(Answer::Sent);
-    };
-    let remote = Remote {
-        stream: hijacked.socket,
-        early: hijacked.early,
-        framed: !terminal,
-        stdin: hello.stdin,
-        passes_end: spec.process.stdin_once && !terminal,
-        detach_keys: keys.filter(|_| terminal),
-    };
-    if relay(monitor.as_fd(), remote)? == Left::Detached {
-        engine.record_container("detach", &id);
-    }
-    Ok(Answer::Sent)
+    carried.map(|()| Answer::Sent)
 }
 
 /// `POST /containers/{}/resize`.

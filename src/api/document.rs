@@ -1,10 +1,111 @@
-//! Documents that clients send, as Go reads them: `null` is what a missing field is, and unknown fields are passed over.
+//! Documents that clients send, as Go reads them: fields have their names in any case, `null` is what a missing field is, and
+//! unknown fields are passed over.
+//!
+//! # Source
+//!
+//! pkg.go.dev/encoding/json, "Unmarshal": "preferring an exact match but also accepting a case-insensitive match".
 
 use std::collections::BTreeMap;
 
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Unexpected, Visitor};
+use serde::{Deserialize, forward_to_deserialize_any};
+use serde_json::{Map, Value};
+
 use crate::base::order;
 
-use serde::Deserialize;
+/// Reads a document.
+///
+/// # Errors
+///
+/// For what is no JSON, or of another form.
+pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    T::deserialize(AnyCase(serde_json::from_slice(text)?))
+}
+
+/// A value of which the fields of structs may be written in any case, at any depth. Keys of maps stay as they are: they are the
+/// user's.
+pub(crate) struct AnyCase(pub(crate) Value);
+
+impl<'de> Deserializer<'de> for AnyCase {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self.0 {
+            Value::Array(values) => {
+                let mut values = SeqDeserializer::new(values.into_iter().map(AnyCase));
+                let read = visitor.visit_seq(&mut values)?;
+                values.end()?;
+                Ok(read)
+            }
+            Value::Object(fields) => {
+                let fields = fields.into_iter().map(|(key, value)| (key, AnyCase(value)));
+                visitor.visit_map(MapDeserializer::new(fields))
+            }
+            other => other.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        let fields = match self.0 {
+            Value::Object(fields) => fields,
+            // serde would take the values for fields.
+            Value::Array(_) => return Err(serde::de::Error::invalid_type(Unexpected::Seq, &visitor)),
+            _ => return self.deserialize_any(visitor),
+        };
+        // Of several that are the same the last one counts.
+        let named: Map<_, _> = fields
+            .into_iter()
+            .map(|(key, value)| match known.iter().find(|name| name.eq_ignore_ascii_case(&key)) {
+                Some(name) => ((*name).to_owned(), value),
+                None => (key, value),
+            })
+            .collect();
+        Self(named.into()).deserialize_any(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self.0 {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0.deserialize_enum(name, variants, visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map identifier ignored_any
+    }
+}
+
+impl IntoDeserializer<'_, serde_json::Error> for AnyCase {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
 
 /// Structs of which each field may be missing or `null`.
 macro_rules! documents {
@@ -65,5 +166,41 @@ documents! {
         ipv6_address: String,
         #[serde(rename = "LinkLocalIPs")]
         link_local_ips: Vec<String>,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    documents! {
+        Whole {
+            image: String,
+            size: [u16; 2],
+            labels: Texts,
+            part: Option<Part>,
+            parts: BTreeMap<String, Vec<Part>>,
+        }
+
+        Part {
+            #[serde(rename = "IPv4")]
+            address: String,
+        }
+    }
+
+    #[test]
+    fn fields_have_any_case_and_keys_of_users_their_own() {
+        let text = r#"{"IMAGE": "a", "size": [1, 2], "Labels": {"image": "x", "Image": "y"}, "part": {"ipv4": "1"},
+            "parts": {"Part": [{"Ipv4": "2"}], "other": []}, "unknown": {"a": 1}}"#;
+        let whole: Whole = read(text.as_bytes()).unwrap();
+        assert_eq!((whole.image.as_str(), whole.size), ("a", [1, 2]));
+        assert_eq!(whole.labels.keys().collect::<Vec<_>>(), ["Image", "image"]);
+        assert_eq!(whole.part.unwrap().address, "1");
+        assert_eq!(whole.parts["Part"][0].address, "2");
+        let twice: Whole = read(br#"{"Image": "a", "image": "b", "Part": null}"#).unwrap();
+        assert_eq!((twice.image.as_str(), twice.part.is_none()), ("b", true));
+        for bad in ["[]", "{", "7", r#"{"image": 1}"#, r#"{"Size": [1, 2, 3]}"#, r#"{"part": []}"#] {
+            assert!(read::<Whole>(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 }

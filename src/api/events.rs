@@ -1,7 +1,6 @@
 //! `GET /events`.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd as _;
 
@@ -29,26 +28,6 @@ impl<'a> Outlet<'a, '_> {
     }
 }
 
-/// What was told of the health of containers: Docker tells of changes, and not of each check.
-#[derive(Debug, Default)]
-struct Healths(HashMap<String, String>);
-
-impl Healths {
-    fn is_news(&mut self, event: &Event) -> bool {
-        match event.status.as_str() {
-            "health_status" => {
-                let before = self.0.insert(event.id.clone(), event.health_status.clone());
-                before.as_ref() != Some(&event.health_status)
-            }
-            "start" | "died" => {
-                self.0.remove(&event.id);
-                true
-            }
-            _ => true,
-        }
-    }
-}
-
 /// Tells what has happened since `since`, and what happens until `until`, or until the client goes.
 ///
 /// # Errors
@@ -73,11 +52,9 @@ pub(crate) fn events(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
         outlet: Some(client.as_fd()),
     };
     let outlet = RefCell::new(Outlet { exchange: Some(exchange), stream: None });
-    let mut healths = Healths::default();
+    let mut dockers = event::Dockers::default();
     let tell = |event: &Event| match outlet.borrow_mut().open()? {
-        Some(stream) if event::is_dockers(event) && healths.is_news(event) => {
-            stream.document(&event::message(&engine, event))
-        }
+        Some(stream) if dockers.tell(event) => stream.document(&event::message(&engine, event)),
         _ => Ok(()),
     };
     let outcome = engine.events(&query, tell, || outlet.borrow_mut().open().map(drop));
@@ -89,29 +66,4 @@ pub(crate) fn events(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
         (Ok(()), None) => return Ok(Answer::Empty(200)),
     }
     Ok(Answer::Sent)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn health_is_told_when_it_changes() {
-        let mut healths = Healths::default();
-        for (status, health, want) in [
-            ("health_status", "healthy", true),
-            ("health_status", "healthy", false),
-            ("exec_died", "", true),
-            ("health_status", "unhealthy", true),
-            ("died", "", true),
-            ("health_status", "unhealthy", true),
-        ] {
-            let event = Event {
-                id: "1".to_owned(),
-                health_status: health.to_owned(),
-                ..Event::new("container", status)
-            };
-            assert_eq!(healths.is_news(&event), want, "{status} {health}");
-        }
-    }
 }

@@ -12,6 +12,7 @@ mod attach;
 mod build;
 mod containers;
 mod document;
+mod endpoint;
 mod events;
 mod exec;
 mod fault;
@@ -25,6 +26,7 @@ mod system;
 mod usage;
 mod volumes;
 mod wait;
+mod websocket;
 
 use std::collections::BTreeMap;
 use std::io;

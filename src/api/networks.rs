@@ -1,13 +1,11 @@
 //! Networks. The default one is called `bridge` there, and `host` and `none` are networks, too.
 
-use std::net::IpAddr;
-
 use serde_json::{Value, json};
 
 use super::document::{Endpoint, Texts, documents, texts};
+use super::endpoint;
 use super::fault::Fault;
 use super::http::exchange::{Answer, Exchange};
-use crate::base::network::{NetworkAttachment, parse_link_local, parse_mac};
 use crate::documents::network as document;
 use crate::engine::network::{FAMILIES, FILTERS, NetworkRequest};
 use crate::engine::{Error, Kind, filter};
@@ -57,42 +55,6 @@ documents! {
         endpoint_config: Endpoint,
         force: bool,
     }
-}
-
-/// What an endpoint asks of the network `name`, without its links.
-///
-/// # Errors
-///
-/// For addresses and options that mean nothing.
-fn attachment(endpoint: &Endpoint, name: &str) -> Result<NetworkAttachment, Error> {
-    let invalid = |text: &str| Error::invalid(format!("invalid address: {text}"));
-    let mut wanted = NetworkAttachment {
-        name: name.to_owned(),
-        interface: None,
-        ips: Vec::new(),
-        mac: None,
-        link_local: Vec::new(),
-        aliases: endpoint.aliases.clone(),
-        gw_priority: i32::try_from(endpoint.gw_priority)
-            .map_err(|_| Error::invalid(format!("invalid GwPriority {}", endpoint.gw_priority)))?,
-        links: Vec::new(),
-    };
-    let ipam = &endpoint.ipam_config;
-    for text in [&ipam.ipv4_address, &ipam.ipv6_address].into_iter().filter(|text| !text.is_empty()) {
-        wanted.ips.push(text.parse::<IpAddr>().map_err(|_| invalid(text))?);
-    }
-    for text in &ipam.link_local_ips {
-        wanted.link_local.push(parse_link_local(text).map_err(|err| Error::invalid(err.to_string()))?);
-    }
-    if !endpoint.mac_address.is_empty() {
-        let mac = parse_mac(&endpoint.mac_address).map_err(|err| Error::invalid(err.to_string()))?;
-        wanted.mac = Some(mac);
-    }
-    for (key, value) in texts(&endpoint.driver_opts) {
-        let option = format!("{key}={value}");
-        wanted.driver_option(&option).map_err(|err| Error::invalid(err.to_string()))?;
-    }
-    Ok(wanted)
 }
 
 /// `GET /networks`: without the containers on them.
@@ -196,7 +158,7 @@ pub(crate) fn prune(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
 pub(crate) fn connect(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let asked: Connection = exchange.json()?;
     let endpoint = asked.endpoint_config;
-    let wanted = attachment(&endpoint, exchange.param(0))?;
+    let wanted = endpoint::attachment(exchange.param(0), &endpoint)?;
     exchange.engine()?.connect_network(&asked.container, wanted, &endpoint.links).map_err(|err| match err
         .kind
     {
@@ -266,28 +228,5 @@ mod tests {
         assert_eq!(Create::default().request().unwrap_err().status, 400);
         let swarm = Create { name: "x".to_owned(), scope: "swarm".to_owned(), ..Create::default() };
         assert_eq!(swarm.request().unwrap_err().status, 403);
-    }
-
-    #[test]
-    fn an_endpoint_as_clients_ask_for_it() {
-        let endpoint: Endpoint = serde_json::from_value(json!({
-            "IPAMConfig": {"IPv4Address": "10.9.0.7", "IPv6Address": ""}, "Links": null, "Aliases": ["db"],
-            "MacAddress": "02:42:ac:11:00:04", "NetworkID": "", "EndpointID": "", "Gateway": "", "DriverOpts": null, "GwPriority": 3,
-        }))
-        .unwrap();
-        let wanted = attachment(&endpoint, "net").unwrap();
-        assert_eq!(
-            (wanted.name.as_str(), wanted.gw_priority, wanted.aliases),
-            ("net", 3, vec!["db".to_owned()])
-        );
-        assert_eq!(
-            (wanted.ips, wanted.mac),
-            (vec!["10.9.0.7".parse().unwrap()], Some([2, 0x42, 0xac, 0x11, 0, 4]))
-        );
-        let nulls = json!({"IPAMConfig": {"IPv4Address": null, "LinkLocalIPs": null}, "MacAddress": null, "GwPriority": null});
-        let nulls: Endpoint = serde_json::from_value(nulls).unwrap();
-        assert!(attachment(&nulls, "net").unwrap().ips.is_empty());
-        let bad = Endpoint { mac_address: "x".to_owned(), ..Endpoint::default() };
-        assert!(attachment(&bad, "net").is_err());
     }
 }

@@ -42,6 +42,7 @@ const ROUTES: &[Route] = &[
     ("GET", "/volumes/{*}", volumes::inspect),
     ("DELETE", "/volumes/{*}", volumes::remove),
     ("POST", "/containers/{}/attach", attach::attach),
+    ("GET", "/containers/{}/attach/ws", attach::by_websocket),
     ("POST", "/containers/{}/resize", attach::resize),
     ("POST", "/containers/{}/wait", wait::wait),
     ("GET", "/containers/{}/logs", logs::logs),

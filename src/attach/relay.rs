@@ -12,6 +12,7 @@
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use crate::attach::client;
 use crate::attach::detach::{DetachKeys, Matcher};
@@ -22,6 +23,9 @@ use crate::sys::socket;
 
 /// Bytes before the data of a frame: the stream's number, three zeros, the length in big-endian.
 pub(crate) const HEADER: usize = 8;
+
+/// How long the container may take for the input of one who has left.
+const LAST_INPUT: Duration = Duration::from_secs(10);
 
 /// The other end.
 #[derive(Debug)]
@@ -83,6 +87,7 @@ pub(crate) fn relay(monitor: BorrowedFd<'_>, remote: Remote) -> io::Result<Left>
         },
         output: vec![0; HEADER - 1 + MAX_PACKET],
         unwritten: 0..0,
+        leaves_at: None,
     };
     let mut set = PollSet::default();
     let left = loop {
@@ -110,6 +115,8 @@ struct Relay<'a> {
     output: Vec<u8>,
     /// What of `output` the stream has not taken.
     unwritten: Range<usize>,
+    /// The other end has gone, and left input that the container does not take: until when that is waited for.
+    leaves_at: Option<Instant>,
 }
 
 struct Input {
@@ -138,16 +145,21 @@ impl Relay<'_> {
         let reads = self.input.open && !sends && self.input.early.is_empty();
         let interest = Interest { read: reads, write: !idle };
         let stream = match interest {
-            // Its hang-up is not to be seen before what was sent before that was read.
-            _ if sends && idle => set.add(None, interest),
+            // What was sent before is still to be read.
+            _ if sends && idle && self.leaves_at.is_some() => set.add(None, interest),
             _ if interest == Interest::default() => set.add_for_hang_up(Some(self.stream.as_fd())),
             _ => set.add(Some(self.stream.as_fd()), interest),
         };
-        set.wait(None)?;
+        let rest = self.leaves_at.filter(|_| sends).map(|end| end.saturating_duration_since(Instant::now()));
+        if rest == Some(Duration::ZERO) {
+            return Ok(Some(Left::Gone));
+        }
+        set.wait(rest)?;
         let (monitor, stream) = (set.ready(monitor), set.ready(stream));
         if monitor.write
             && let Some(packet) = self.input.unsent.take()
         {
+            self.leaves_at = None;
             self.send(packet);
         }
         if stream.write {
@@ -157,6 +169,8 @@ impl Relay<'_> {
             if let Some(left) = self.read_input()? {
                 return Ok(Some(left));
             }
+        } else if stream.hung_up && sends && idle {
+            self.leaves_at = Instant::now().checked_add(LAST_INPUT);
         } else if stream.hung_up {
             return Err(io::ErrorKind::BrokenPipe.into());
         }

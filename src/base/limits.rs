@@ -133,6 +133,26 @@ pub(crate) fn pids(count: i64) -> i64 {
     if count <= 0 { UNLIMITED } else { count }
 }
 
+/// Whether the kernel takes these times of processors. 0 is none.
+///
+/// # Errors
+///
+/// In docker's words.
+///
+/// # Source
+///
+/// Linux `Documentation/scheduler/sched-bwc.rst`; moby, `daemon/daemon_unix.go`: `verifyPlatformContainerResources`.
+pub(crate) fn check_cpu_times(limits: &Limits) -> Result<(), LimitError> {
+    if limits.cpu_period_us.is_some_and(|period| period != 0 && !(1_000..=1_000_000).contains(&period)) {
+        let message = "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)";
+        return Err(LimitError::Contradiction(message));
+    }
+    if limits.cpu_quota_us.is_some_and(|quota| (1..1_000).contains(&quota)) {
+        return Err(LimitError::Contradiction("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
+    }
+    Ok(())
+}
+
 /// Converts `--cpus` to a quota in µs for each [`CPU_PERIOD_US`]; `None` for no limit (0).
 ///
 /// # Errors

@@ -289,13 +289,18 @@ fn require_absolute(target: &[u8]) -> Result<()> {
     if target.first() == Some(&b'/') { Ok(()) } else { Err(MountSyntaxError::Relative(shown(target))) }
 }
 
+/// Target and options of the value of `--tmpfs`.
+pub(crate) fn split_tmpfs(text: &str) -> (&str, &str) {
+    text.split_once(':').unwrap_or((text, ""))
+}
+
 /// Reads the value of `--tmpfs`: `TARGET[:OPTIONS]`.
 ///
 /// # Errors
 ///
 /// [`MountSyntaxError`].
 pub(crate) fn parse_tmpfs(text: &str) -> Result<MountRequest> {
-    let (target, options) = text.split_once(':').unwrap_or((text, ""));
+    let (target, options) = split_tmpfs(text);
     tmpfs_at(target, options)
 }
 

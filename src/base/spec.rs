@@ -538,6 +538,15 @@ pub(crate) struct AsTyped {
     /// The image.
     #[serde(default)]
     pub(crate) image: String,
+    /// Options of `--tmpfs`, by target.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) tmpfs: BTreeMap<String, String>,
+    /// Targets of `--mount type=tmpfs`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) mounted_tmpfs: Vec<Bytes>,
+    /// `--stop-timeout` was given.
+    #[serde(default)]
+    pub(crate) stop_timeout: bool,
 }
 
 /// One life of a container, from start to end. Written by its monitor alone.

@@ -1,11 +1,11 @@
 //! The one place where a failure is printed and an exit code is chosen.
 
 pub(crate) mod dockers;
+mod use_lines;
 
 use std::io::{self, IsTerminal, Write};
 
 use crate::base::escape::Escaped;
-use crate::cli::NAME;
 use crate::cli::globals::{Globals, LogLevel};
 use crate::cli::usage::UsageError;
 use crate::engine::{self, Kind};
@@ -88,20 +88,22 @@ pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
     if is_dockers && dockers::is_run(globals.verb) && !err.is::<UsageError>() {
         text.push_str(&format!("\nRun '{} run --help' for more information\n", globals.called.name()));
     }
-    if number.is_some() && usage.is_some_and(|usage| usage.advice().is_empty()) {
-        text.push_str(&named(&format!("\nRun '{NAME} {} --help' for more information\n", globals.verb)));
+    if let Some(message) = &number {
+        text.push_str(&named(&dockers::usage(globals.verb, message)));
     }
     if let Some(usage) = usage {
         for line in usage.advice() {
             let page = line.strip_prefix("See ").or_else(|| line.strip_prefix("Try "));
-            let line = match page
-                .map(|page| page.trim_end_matches(" for more information"))
-                .filter(|_| is_dockers)
-            {
-                Some(page) => format!("\nRun {page} for more information"),
-                None => line.clone(),
+            let line = match page.filter(|_| is_dockers) {
+                Some(_) if number.is_some() => continue,
+                // Of the verb, or of the program.
+                Some(page) if globals.verb.is_empty() || !page.contains(globals.verb) => {
+                    format!("\nRun {} for more information\n", page.trim_end_matches(" for more information"))
+                }
+                Some(_) => dockers::usage(globals.verb, &message),
+                None => format!("{line}\n"),
             };
-            text.push_str(&format!("{}\n", named(&line)));
+            text.push_str(&named(&line));
         }
     }
     // With standard error closed there is nobody left to tell.

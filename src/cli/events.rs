@@ -87,28 +87,31 @@ pub(crate) fn run(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Result
         &mut session.out,
         io::BufWriter::with_capacity(0, Box::new(io::sink())),
     ));
+    let engine = session.engine()?;
+    let is_docker = names == NameRule::Docker;
+    let mut dockers = event::Dockers::default();
     let print = |event: &Event| {
-        // docker has no such event.
-        if names == NameRule::Docker && event.status == "cleanup" {
+        if is_docker && !dockers.tell(event) {
             return Ok(());
         }
+        let fields = || match is_docker {
+            true => event::dockers_fields(engine, event),
+            false => event::fields(event, names),
+        };
         let line = match &format {
-            None if names == NameRule::Docker => {
-                dockers_line(&event::fields(event, names), event.time, &zone)
-            }
+            None if is_docker => dockers_line(&fields(), event.time, &zone),
             None => human(event, args.no_trunc, &zone),
-            Some(_) if as_docker => event::document(&event::fields(event, names)).to_string(),
+            Some(_) if as_docker => event::document(&fields()).to_string(),
             Some(Format::Json) => document(event).to_string(),
             Some(template) => {
-                let text = render_row(template, &event::fields(event, names), &SHAPE, escape)
-                    .map_err(io::Error::other)?;
+                let text = render_row(template, &fields(), &SHAPE, escape).map_err(io::Error::other)?;
                 return out.borrow_mut().write_all(text.as_bytes());
             }
         };
         let line = if escape { shown(&line) } else { line };
         writeln!(out.borrow_mut(), "{line}")
     };
-    let outcome = session.engine()?.events(&query, print, || out.borrow_mut().flush());
+    let outcome = engine.events(&query, print, || out.borrow_mut().flush());
     session.out = out.into_inner();
     outcome.map_err(of_printing)
 }

@@ -151,14 +151,14 @@ fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
     let mut entered = None;
     let exit = attached_to(attachment, keys, |start| {
         let command = engine.exec(&id, &request, start)?;
-        let process = pidfd::open(command.pid);
+        let process = pidfd::open(command.entered.pid);
         entered = Some(command);
         Ok(process.map_or(Route::Socket, Route::Process))
     })?;
     match (exit, &entered) {
-        (Some(Exit(code)), _) => engine.exec_ended(&id, code.into()),
-        (None, Some(command)) => command.release()?,
-        (None, None) => {}
+        (Some(Exit(code)), Some(command)) => engine.exec_ended(&id, &command.session, code.into()),
+        (None, Some(command)) => command.entered.release()?,
+        (_, None) => {}
     }
     Ok(exit.unwrap_or(Exit::OK))
 }

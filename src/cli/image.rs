@@ -11,7 +11,7 @@ use crate::base::platform::Platform;
 use crate::base::size;
 use crate::cli::error::removal_exit_code;
 use crate::cli::session::{Exit, Session};
-use crate::cli::system::{deleted_image, print_pruned};
+use crate::cli::system::{print_pruned, pruned_images};
 use crate::cli::usage::UsageError;
 use crate::engine::build::prune::PruneBuilds;
 use crate::engine::filter::{self, Filters};
@@ -212,10 +212,8 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
         return Ok(());
     }
     let pruned = session.engine()?.prune_images(args.all, &filters)?;
-    let called = session.globals.called;
-    let removed = pruned.images();
-    let removed = removed.iter().map(|id| deleted_image(called, id));
-    print_pruned(session, "Deleted Images", removed, Some(pruned.bytes))?;
+    let removed = pruned_images(session.globals.called, &pruned);
+    print_pruned(session, "Deleted Images", removed.into_iter(), Some(pruned.bytes))?;
     let mut failed = pruned.failed;
     if args.build_cache {
         let cache = session.engine()?.prune_builds(PruneBuilds { all: true, ..PruneBuilds::default() })?;

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -13,6 +13,7 @@ use crate::engine::login::{self, AuthFile, Login};
 use crate::engine::remote::RemoteOptions;
 use crate::engine::{self, Kind};
 use crate::registry::auth::Credential;
+use crate::registry::keyring::Kept;
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::signal::{self, SignalFd, SignalSet};
 use crate::sys::tty::NoEcho;
@@ -147,12 +148,31 @@ pub(crate) fn login(session: &mut Session<'_>, args: LoginArgs) -> anyhow::Resul
     };
     let credential = ask(session, &args, known)?;
     login.check(&credential)?;
-    login.store(&credential)?;
+    let kept = login.store(&credential)?;
+    if session.globals.called.is_docker()
+        && kept == Kept::Plain
+        && matches!(credential, Credential::Password { .. })
+    {
+        warn_as_docker(session, login.file());
+    }
     if args.verbose {
         writeln!(session.out, "Used:  {}", login.file().display())?;
     }
     let end = if session.globals.called.is_docker() { "" } else { "!" };
     Ok(writeln!(session.out, "Login Succeeded{end}")?)
+}
+
+/// Docker's warning about a password that anybody can read who reads the file.
+fn warn_as_docker(session: &Session<'_>, file: &Path) {
+    for line in [
+        "",
+        &format!("WARNING! Your credentials are stored unencrypted in '{}'.", file.display()),
+        "Configure a credential helper to remove this warning. See",
+        "https://docs.docker.com/go/credential-store/",
+        "",
+    ] {
+        session.note(line);
+    }
 }
 
 /// The credential of the options; what they do not say is asked for.

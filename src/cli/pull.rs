@@ -140,6 +140,7 @@ impl RegistryArgs {
             auth_file: self.authfile.clone(),
             retries: self.retry,
             retry_delay: self.retry_delay,
+            hang_up: None,
         }
     }
 }

@@ -105,7 +105,8 @@ impl ResourceFlags {
         if self.cpus.is_some() && self.cpu_quota.is_some() {
             return Err(Error::invalid("--cpu-quota and --cpus cannot be set together"));
         }
-        self.read().map_err(|err| Error::invalid(err.to_string()))
+        let checked = self.read().and_then(|limits| limits::check_cpu_times(&limits).map(|()| limits));
+        checked.map_err(|err| Error::invalid(err.to_string()))
     }
 
     fn read(&self) -> std::result::Result<Limits, LimitError> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::base::image_ref::NameRule;
 use crate::cli::session::Session;
 use crate::cli::targets::{Selection, id_file};
 use crate::cli::usage::UsageError;
@@ -86,7 +87,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()>
         depend: args.depend,
         with_pods: args.all,
     };
-    if args.force && targets.len() > 1 {
+    if args.force && targets.len() > 1 && session.name_rule() != NameRule::Docker {
         stop_together(session.engine()?, &targets, how.grace);
     }
     let missing_is_fine = args.force || args.ignore || args.all;

@@ -127,7 +127,7 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
     let mut request = args.container.request(true)?;
     as_called(session, &mut request);
     streams(&args.attach, false)?;
-    request.attach = args.attach.iter().map(|stream| stream.to_ascii_lowercase()).collect();
+    request.attach = shown_streams(session, &args.attach, args.container.process.interactive);
     let engine = session.engine()?;
     if let Some(name) = args.container.obtain_image(engine)? {
         request.typed_image = std::mem::replace(&mut request.image, name);
@@ -137,6 +137,16 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
     warn_of_ports(session, &request);
     writeln!(session.out, "{id}")?;
     Ok(())
+}
+
+/// The streams that `inspect` shows as attached: those that were asked for; with docker all, if none were.
+fn shown_streams(session: &Session<'_>, asked: &[String], interactive: bool) -> Vec<String> {
+    if asked.is_empty() && session.globals.called.is_docker() {
+        let streams =
+            ["stdin", "stdout", "stderr"].into_iter().filter(|name| interactive || *name != "stdin");
+        return streams.map(str::to_owned).collect();
+    }
+    asked.iter().map(|stream| stream.to_ascii_lowercase()).collect()
 }
 
 /// What docker lets pass, where that was called.
@@ -180,6 +190,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     }
     request.auto_remove |= args.rmi;
     request.to_be_started = true;
+    if session.globals.called.is_docker() && !args.detach {
+        request.attach = shown_streams(session, &args.attach, flags.process.interactive);
+    }
     request.hello = Some(hello::variable(session.globals.started_ns));
     if flags.process.tty && flags.process.interactive && !args.detach && !tty::is_terminal(std::io::stdin()) {
         session.lacks_terminal()?;

@@ -6,12 +6,14 @@ use clap::Args;
 use jiff::SignedDuration;
 
 use crate::base::digest::Digest;
+use crate::base::image_ref::NameRule;
 use crate::base::size;
 use crate::base::time;
 use crate::cli::called::Called;
 use crate::cli::session::Session;
 use crate::engine::build::prune::PruneBuilds;
 use crate::engine::filter::{self, Filters};
+use crate::engine::image::Removed;
 use crate::engine::prune::Pruned;
 
 mod df;
@@ -88,9 +90,8 @@ pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Resul
     section(session, "Deleted Pods", pods.removed.iter().map(ToString::to_string))?;
     section(session, "Deleted Containers", containers.removed.iter().map(ToString::to_string))?;
     section(session, "Deleted Volumes", volumes.removed.into_iter())?;
-    let called = session.globals.called;
-    let deleted = images.images();
-    section(session, "Deleted Images", deleted.iter().map(|id| deleted_image(called, id)))?;
+    let deleted = pruned_images(session.globals.called, &images);
+    section(session, "Deleted Images", deleted.into_iter())?;
     section(session, "Deleted Networks", networks.into_iter())?;
     section(session, "Deleted build cache objects", builds.removed.into_iter())?;
     writeln!(session.out, "Total reclaimed space: {}", size::human(bytes, 4))?;
@@ -144,9 +145,16 @@ pub(crate) fn print_pruned(
     Ok(())
 }
 
-/// An image that is gone, as a prune tells of it.
-pub(crate) fn deleted_image(called: Called, id: &Digest) -> String {
-    if called.is_docker() { format!("deleted: {id}") } else { id.hex() }
+/// Images that are gone, as a prune tells of them.
+pub(crate) fn pruned_images(called: Called, pruned: &Pruned<Removed>) -> Vec<String> {
+    if !called.is_docker() {
+        return pruned.images().iter().map(Digest::hex).collect();
+    }
+    let of_one = |removed: &Removed| {
+        let names = removed.untagged.iter().map(|name| format!("untagged: {}", NameRule::Docker.shown(name)));
+        names.chain(removed.deleted.iter().map(|id| format!("deleted: {id}"))).collect::<Vec<_>>()
+    };
+    pruned.removed.iter().flat_map(of_one).collect()
 }
 
 /// Look for damage in the store

@@ -82,7 +82,8 @@ impl Compose<'_> {
         let (socket, theirs) = socket::pair(socket::Kind::Packet).map_err(failed)?;
         client::greet(socket.as_fd(), Hello { stdout: true, stderr: true, stdin: false, ..Hello::default() })
             .map_err(failed)?;
-        self.engine.exec(&container.id, request, Start { client: Some(theirs), ..Start::default() })?;
+        let start = Start { client: Some(theirs), ..Start::default() };
+        let session = self.engine.exec(&container.id, request, start)?.session;
         let local = Local {
             stdin: None,
             stdout: output.as_fd(),
@@ -94,7 +95,7 @@ impl Compose<'_> {
         let End::Exited(code) = client::pump(socket, local).map_err(failed)? else {
             return Err(Error::new(Kind::System, format!("{}: {what}: interrupted", container.name)));
         };
-        self.engine.exec_ended(&container.id, code);
+        self.engine.exec_ended(&container.id, &session, code);
         let mut text = Vec::new();
         output.rewind().and_then(|()| output.take(MAX_OUTPUT).read_to_end(&mut text)).map_err(failed)?;
         Ok((code, String::from_utf8_lossy(&text).trim_end().to_owned()))

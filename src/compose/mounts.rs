@@ -23,6 +23,8 @@ pub(super) fn mounts(
         request.mounts.push(mount);
     }
     for tmpfs in texts(service, "tmpfs") {
+        let (target, options) = mount_syntax::split_tmpfs(&tmpfs);
+        request.tmpfs.insert(target.to_owned(), options.to_owned());
         let tmpfs = mount_syntax::parse_tmpfs(&tmpfs).map_err(|err| Error::invalid(err.to_string()))?;
         request.mounts.push(tmpfs);
     }

@@ -1,6 +1,6 @@
 //! Events as templates and docker see them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 
@@ -58,11 +58,20 @@ pub(crate) fn nanoseconds(event: &Event) -> i64 {
     i64::try_from(event.time.as_nanosecond()).unwrap_or(i64::MAX)
 }
 
+/// Docker's word for what has happened, with what it says in the same breath.
+pub(crate) fn action(event: &Event) -> String {
+    let word = dockers_word(&event.kind, &event.status);
+    let more = match word {
+        "health_status" => &event.health_status,
+        "exec_create" | "exec_start" => &event.command,
+        _ => "",
+    };
+    if more.is_empty() { word.to_owned() } else { format!("{word}: {more}") }
+}
+
 /// Adds `docker events`' fields to those of an event.
 fn as_docker(row: &mut Value, event: &Event, names: NameRule) {
-    let action = dockers_word(&event.kind, &event.status);
-    let is_health = action == "health_status" && !event.health_status.is_empty();
-    let action = if is_health { format!("{action}: {}", event.health_status) } else { action.to_owned() };
+    let action = action(event);
     let (id, attributes) = actor(event, names);
     let actor = json!({"ID": id, "Attributes": attributes});
     add(row, json!({"Action": action, "Actor": actor, "From": row["Image"], "Scope": "local"}));
@@ -71,6 +80,7 @@ fn as_docker(row: &mut Value, event: &Event, names: NameRule) {
 /// Whom it has happened to, and what there is to say about that.
 fn actor(event: &Event, names: NameRule) -> (String, BTreeMap<String, String>) {
     let mut attributes = event.attributes.clone();
+    attributes.extend(event.dockers.clone());
     let mut add = |key: &str, value: &str| {
         if !value.is_empty() {
             attributes.insert(key.to_owned(), value.to_owned());
@@ -83,7 +93,8 @@ fn actor(event: &Event, names: NameRule) -> (String, BTreeMap<String, String>) {
         }
         "network" => {
             add("name", network::names::name(&event.network));
-            add("type", event.attributes.get("driver").map_or("bridge", String::as_str));
+            let mode = network::names::mode(&event.network).map(|network| network.driver);
+            add("type", event.attributes.get("driver").or(mode.as_ref()).map_or("bridge", String::as_str));
             if matches!(event.status.as_str(), "connect" | "disconnect") {
                 add("container", &event.id);
                 return (event.network.clone(), attributes);
@@ -108,15 +119,22 @@ fn actor(event: &Event, names: NameRule) -> (String, BTreeMap<String, String>) {
     (event.id.clone(), attributes)
 }
 
-/// Docker's message about an event.
-pub(crate) fn message(engine: &Engine, event: &Event) -> Value {
-    let mut message = document(&fields(event, NameRule::Docker));
-    if event.kind == "network" && message["Actor"]["Attributes"].get("container").is_some() {
+/// The same where names are docker's.
+pub(crate) fn dockers_fields(engine: &Engine, event: &Event) -> Value {
+    let mut row = fields(event, NameRule::Docker);
+    if event.kind == "network" && row["Actor"]["Attributes"].get("container").is_some() {
         // The event knows it by name, and it may be gone.
-        if let Ok(network) = engine.network(&event.network) {
-            message["Actor"]["ID"] = network.id.into();
+        let network = network::names::mode(&event.network).or_else(|| engine.network(&event.network).ok());
+        if let Some(network) = network {
+            row["Actor"]["ID"] = network.id.into();
         }
     }
+    row
+}
+
+/// Docker's message about an event.
+pub(crate) fn message(engine: &Engine, event: &Event) -> Value {
+    let mut message = document(&dockers_fields(engine, event));
     if event.kind != "container" {
         message["id"] = message["Actor"]["ID"].clone();
     }
@@ -130,10 +148,40 @@ pub(crate) fn message(engine: &Engine, event: &Event) -> Value {
     message
 }
 
-/// Docker knows nothing of these.
+/// Chooses what docker tells of, from one event to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Dockers {
+    /// What was told of the health of containers: changes are told, and not each check.
+    healths: HashMap<String, String>,
+}
+
+impl Dockers {
+    /// Whether docker tells of this.
+    pub(crate) fn tell(&mut self, event: &Event) -> bool {
+        self.is_news(event) && is_dockers(event)
+    }
+
+    fn is_news(&mut self, event: &Event) -> bool {
+        match event.status.as_str() {
+            "health_status" => {
+                let before = self.healths.insert(event.id.clone(), event.health_status.clone());
+                before.as_ref() != Some(&event.health_status)
+            }
+            "start" | "died" => {
+                self.healths.remove(&event.id);
+                true
+            }
+            _ => true,
+        }
+    }
+}
+
+/// What docker has an event for.
 pub(crate) fn is_dockers(event: &Event) -> bool {
-    !matches!(event.status.as_str(), "cleanup" | "init")
-        && matches!(event.kind.as_str(), "container" | "image" | "network" | "volume" | "builder")
+    match event.kind.as_str() {
+        "container" => !matches!(event.status.as_str(), "cleanup" | "init" | "sync" | "mount" | "unmount"),
+        kind => matches!(kind, "image" | "network" | "volume" | "builder"),
+    }
 }
 
 /// What `docker events --format json` prints, out of what a template sees.
@@ -164,6 +212,7 @@ mod tests {
             (Event { image_typed: "bb".to_owned(), ..event("container", "start") }, "12", "image", "bb"),
             (image.clone(), "a:latest", "name", "a:latest"),
             (Event { status: "tag".to_owned(), ..image }, "sha256:12", "name", "a:latest"),
+            (event("container", "kill").with("signal", 9), "12", "signal", "9"),
             (network.clone(), DEFAULT_NETWORK, "container", "12"),
             (network, DEFAULT_NETWORK, "name", "bridge"),
             (Event { network: "own".to_owned(), ..event("network", "create") }, "12", "type", "bridge"),
@@ -171,5 +220,47 @@ mod tests {
             let (found, attributes) = actor(&event, NameRule::Docker);
             assert_eq!((found.as_str(), attributes[key].as_str()), (id, value), "{event:?}");
         }
+    }
+    #[test]
+    fn actions() {
+        let exec = |status: &str, command: &str| Event {
+            command: command.to_owned(),
+            ..Event::new("container", status)
+        };
+        let health =
+            Event { health_status: "healthy".to_owned(), ..Event::new("container", "health_status") };
+        for (event, want) in [
+            (Event::new("container", "died"), "die"),
+            (exec("exec_create", "ls "), "exec_create: ls "),
+            (exec("exec", "sh -c true"), "exec_start: sh -c true"),
+            (exec("exec", ""), "exec_start"),
+            (health, "health_status: healthy"),
+            (Event::new("image", "remove"), "delete"),
+        ] {
+            assert_eq!(action(&event), want);
+        }
+    }
+
+    #[test]
+    fn health_is_told_when_it_changes() {
+        let mut dockers = Dockers::default();
+        for (status, health, want) in [
+            ("health_status", "healthy", true),
+            ("health_status", "healthy", false),
+            ("exec_died", "", true),
+            ("health_status", "unhealthy", true),
+            ("died", "", true),
+            ("health_status", "unhealthy", true),
+        ] {
+            let event = Event {
+                id: "1".to_owned(),
+                health_status: health.to_owned(),
+                ..Event::new("container", status)
+            };
+            assert_eq!(dockers.tell(&event), want, "{status} {health}");
+        }
+        assert!(
+            !dockers.tell(&Event::new("container", "cleanup")) && !dockers.tell(&Event::new("pod", "create"))
+        );
     }
 }

@@ -100,7 +100,11 @@ impl Engine {
                 self.record_container("attach", id);
                 Ok(Attaching::Runs(socket))
             }
-            _ => Ok(Attaching::Waits(self.wait_for_start(id, hello)?)),
+            _ => {
+                let waiting = self.wait_for_start(id, hello)?;
+                self.record_container("attach", id);
+                Ok(Attaching::Waits(waiting))
+            }
         }
     }
 }

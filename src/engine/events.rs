@@ -12,12 +12,13 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::base::id::ContainerId;
+use crate::base::image_ref::NameRule;
 use crate::base::spec::{ContainerSpec, ImageOrigin};
 use crate::engine::filter::{Filters, Tests, has_label};
 use crate::engine::journal::{self, Journal};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::events::{self, reader::Reader};
-pub(crate) use crate::events::{Backend, Event};
+pub(crate) use crate::events::{Backend, Event, Only};
 use crate::logs::watch::Watch;
 use crate::store::pods::PodRecord;
 use crate::sys::fs;
@@ -76,6 +77,11 @@ impl Engine {
     /// Notes what has happened.
     pub(crate) fn record(&self, event: Event) {
         events::record(self.store().root(), &self.events, &[event]);
+    }
+
+    /// Notes several things, all at once.
+    pub(super) fn record_all(&self, all: &[Event]) {
+        events::record(self.store().root(), &self.events, all);
     }
 
     /// Notes something about a container that is there.
@@ -165,7 +171,7 @@ impl Engine {
     }
 
     /// Gives the events that `query` asks for to `sink`, in the order in which they happened; `flush` is
-    /// called before each pause.
+    /// called before each pause. Those that docker alone has come where names are docker's.
     ///
     /// # Errors
     ///
@@ -180,6 +186,8 @@ impl Engine {
         // Two words for one thing, whose values are alternatives.
         let tests = tests.joined("status", "event");
         let failed = |err: io::Error| Error::system("read the events", err);
+        let without = if self.name_rule() == NameRule::Docker { Only::Podman } else { Only::Docker };
+        let mut sink = |event: &Event| if event.only == Some(without) { Ok(()) } else { sink(event) };
         let Some(file) = events::file(self.store().root(), &self.events) else {
             return match self.events {
                 Backend::Journald(_) => journal_events(query, &tests, &mut sink, &mut flush),
@@ -280,6 +288,7 @@ pub(crate) fn dockers_word<'s>(kind: &str, status: &'s str) -> &'s str {
     match (kind, status) {
         (_, "died") => "die",
         (_, "exec_died") => "exec_die",
+        ("container", "exec") => "exec_start",
         ("container" | "network" | "volume", "remove") => "destroy",
         ("image", "remove") => "delete",
         (_, other) => other,
@@ -292,6 +301,7 @@ fn podmans_word(status: &str) -> &str {
         "die" => "died",
         "destroy" | "delete" => "remove",
         "exec_die" => "exec_died",
+        "exec_start" => "exec",
         other => other,
     }
 }

@@ -37,18 +37,38 @@ pub(crate) struct ExecRequest {
     pub(crate) keep: Vec<i32>,
 }
 
+/// A further command that runs.
+#[derive(Debug)]
+pub(crate) struct Executed {
+    pub(crate) entered: Entered,
+    /// The ID of its session.
+    pub(crate) session: String,
+}
+
+/// What enters a container.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entering<'a> {
+    pub(super) request: &'a ExecRequest,
+    /// The ID of its session.
+    pub(super) session: &'a str,
+    /// That was told of before.
+    pub(super) is_known: bool,
+}
+
 impl Engine {
     /// Runs a command in a running container; returns once it runs.
     ///
     /// # Errors
     ///
     /// Conflict if the container does not run; CommandNotFound and NotExecutable for the command.
-    pub(crate) fn exec(&self, id: &ContainerId, request: &ExecRequest, start: Start) -> Result<Entered> {
+    pub(crate) fn exec(&self, id: &ContainerId, request: &ExecRequest, start: Start) -> Result<Executed> {
         let dir = self.store().containers().open(id)?;
-        let entered = self.enter(dir.as_fd(), id, request, None, start)?;
+        let session = exec_sessions::new_id()?;
+        let entering = Entering { request, session: &session, is_known: false };
+        let entered = self.enter(dir.as_fd(), id, entering, None, start)?;
         // For `inspect` alone.
-        exec_sessions::note(dir.as_fd(), entered.pid).ok();
-        Ok(entered)
+        exec_sessions::note(dir.as_fd(), &session, entered.pid).ok();
+        Ok(Executed { entered, session })
     }
 
     /// Runs a command; further clients of it may connect to `listener`.
@@ -56,10 +76,11 @@ impl Engine {
         &self,
         dir: BorrowedFd<'_>,
         id: &ContainerId,
-        request: &ExecRequest,
+        entering: Entering<'_>,
         listener: Option<OwnedFd>,
         start: Start,
     ) -> Result<Entered> {
+        let request = entering.request;
         let kept = config::passed_descriptors(&request.keep)?;
         let status = self.status_with_monitor(dir, id)?;
         let paused = status.paused;
@@ -98,15 +119,37 @@ impl Engine {
                     _ => failed(failure, id),
                 }
             })?;
-        self.record(self.event_of("exec", &spec));
+        let begun = of_session(self.event_of("exec", &spec), entering.session, &request.command);
+        let made = (!entering.is_known)
+            .then(|| Event { status: CREATED.to_owned(), ..begun.clone() }.dockers_alone());
+        self.record_all(&Vec::from_iter(made.into_iter().chain([begun])));
         Ok(entered)
     }
 
+    /// Notes that a command is going to run.
+    pub(super) fn exec_created(&self, id: &ContainerId, session: &str, command: &[Bytes]) {
+        let event = self.container_event(CREATED, id);
+        self.record(of_session(event, session, command).dockers_alone());
+    }
+
     /// Notes that a command has ended that was run by [`Engine::exec`].
-    pub(crate) fn exec_ended(&self, id: &ContainerId, exit_code: i32) {
-        let event = self.container_event("exec_died", id);
+    pub(crate) fn exec_ended(&self, id: &ContainerId, session: &str, exit_code: i32) {
+        let event = self.container_event("exec_died", id).with(SESSION, session);
         self.record(Event { container_exit_code: Some(exit_code), ..event });
     }
+}
+
+/// What docker calls that a further command is made ready, which podman does not tell of.
+const CREATED: &str = "exec_create";
+/// What docker's events of further commands have the session's ID in.
+const SESSION: &str = "execID";
+
+/// An event of a further command.
+fn of_session(event: Event, session: &str, command: &[Bytes]) -> Event {
+    let words: Vec<_> = command.iter().map(Bytes::to_string_lossy).collect();
+    // As docker joins them: a blank stands behind the first word whatever follows.
+    let (first, rest) = words.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
+    Event { command: format!("{first} {}", rest.join(" ")), ..event.with(SESSION, session) }
 }
 
 impl Engine {
@@ -127,10 +170,13 @@ impl Engine {
     /// As [`Engine::exec`].
     pub(crate) fn exec_detached(&self, id: &ContainerId, request: &ExecRequest) -> Result<String> {
         let dir = self.store().containers().open(id)?;
-        let entered = self.enter(dir.as_fd(), id, request, None, Start::default())?;
+        let session = exec_sessions::new_id()?;
+        let entering = Entering { request, session: &session, is_known: false };
+        let entered = self.enter(dir.as_fd(), id, entering, None, Start::default())?;
         // Nobody else will be there to tell. A monitor that is gone tells nothing.
         connect(dir.as_fd()).and_then(|socket| client::watch(socket.as_fd(), entered.pid)).ok();
-        exec_sessions::note(dir.as_fd(), entered.pid)
+        exec_sessions::note(dir.as_fd(), &session, entered.pid)?;
+        Ok(session)
     }
 }
 

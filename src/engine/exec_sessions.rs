@@ -20,7 +20,7 @@ use crate::attach::client;
 use crate::attach::packet::Hello;
 use crate::base::id::ContainerId;
 use crate::base::order::InOrder as _;
-use crate::engine::exec::ExecRequest;
+use crate::engine::exec::{Entering, ExecRequest};
 use crate::engine::start::Start;
 use crate::engine::state::Phase;
 use crate::engine::{Engine, Error, Kind, Result};
@@ -97,7 +97,7 @@ impl Engine {
         let session = new_id()?;
         let text = serde_json::to_vec(request).map_err(|err| Error::system("write the exec session", err))?;
         fs::write_new(&dir, &part(&session, "json"), &text, 0o600, false).map_err(noting)?;
-        self.record(self.container_event("exec_create", id));
+        self.exec_created(id, &session, &request.exec.command);
         Ok(session)
     }
 
@@ -137,7 +137,8 @@ impl Engine {
         let name = part(session, "sock");
         let listener =
             socket::listen_at(dir.as_fd(), name.as_os_str(), socket::Kind::Packet).map_err(failed)?;
-        let entered = match self.enter(dir.as_fd(), &id, &request.exec, Some(listener), start) {
+        let entering = Entering { request: &request.exec, session, is_known: true };
+        let entered = match self.enter(dir.as_fd(), &id, entering, Some(listener), start) {
             Ok(entered) => entered,
             Err(err) => {
                 let code = if err.kind == Kind::CommandNotFound { 127 } else { FAILED };
@@ -232,7 +233,7 @@ impl Started {
     /// Notes how the command has ended. A container that is removed meanwhile takes that with it.
     pub(crate) fn ended(self, engine: &Engine, code: i32) {
         note_end(self.dir.as_fd(), &self.id, code).ok();
-        engine.exec_ended(&self.container, code);
+        engine.exec_ended(&self.container, &self.id, code);
     }
 
     /// What a process needs that does nothing but await the end.
@@ -253,7 +254,8 @@ fn part(session: &str, part: &str) -> PathBuf {
     Path::new(DIRECTORY).join(format!("{session}.{part}"))
 }
 
-fn new_id() -> Result<String> {
+/// An ID for a session.
+pub(super) fn new_id() -> Result<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|err| Error::system("make up a session ID", err.to_string()))?;
     Ok(ContainerId::from_random(bytes).to_string())
@@ -279,11 +281,9 @@ fn read_request(dir: BorrowedFd<'_>, session: &str) -> Result<SessionRequest> {
 
 /// Notes that process `pid` of the host runs in the container whose directory is `dir`, and returns the new
 /// session's ID.
-pub(super) fn note(dir: BorrowedFd<'_>, pid: i32) -> Result<String> {
+pub(super) fn note(dir: BorrowedFd<'_>, session: &str, pid: i32) -> Result<()> {
     prepare(dir)?;
-    let session = new_id()?;
-    note_process(dir, &session, pid)?;
-    Ok(session)
+    note_process(dir, session, pid)
 }
 
 fn note_process(dir: BorrowedFd<'_>, session: &str, pid: i32) -> Result<()> {
@@ -405,10 +405,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let opened = std::fs::File::open(dir.path()).unwrap();
         assert_eq!(running(opened.as_fd()), Vec::<String>::new());
-        let own = note(opened.as_fd(), std::process::id().cast_signed()).unwrap();
-        let ended = note(opened.as_fd(), i32::MAX).unwrap();
+        let [own, ended, another] = [(); 3].map(|()| new_id().unwrap());
+        note(opened.as_fd(), &own, std::process::id().cast_signed()).unwrap();
+        note(opened.as_fd(), &ended, i32::MAX).unwrap();
         assert_eq!((own.len(), running(opened.as_fd())), (64, vec![own.clone()]));
-        note(opened.as_fd(), i32::MAX).unwrap();
+        note(opened.as_fd(), &another, i32::MAX).unwrap();
         assert!(!dir.path().join(DIRECTORY).join(ended).is_symlink(), "removed by the next one");
     }
 

@@ -191,6 +191,7 @@ impl Engine {
             remove,
             event,
         };
+        self.record(sent(self.event_of("kill", &spec), signal).dockers_alone());
         self.deliver(&order.id, &stopping.held, &stopping.status, signal)?;
         if stopping.status.paused {
             self.resume(&order.id);
@@ -262,8 +263,9 @@ impl Engine {
         let Some((held, status)) = self.hold(dir.as_fd(), id)? else {
             return Err(not_running(state::examine(dir.as_fd(), id)?.phase));
         };
+        // Its end comes after that.
+        self.record(sent(self.event_of("kill", &spec), signal.number()));
         self.deliver(id, &held, &status, signal.number())?;
-        self.record(self.event_of("kill", &spec));
         if ends && signal != Signal::KILL && status.paused && self.resumes() {
             self.resume(id);
         }
@@ -455,6 +457,10 @@ impl Stopping {
     fn kill(&mut self, engine: &Engine, id: &ContainerId) -> Result<()> {
         (self.killed, self.signal) = (true, Signal::KILL.number());
         self.deadline = Some(Instant::now() + PATIENCE);
+        if let Some(event) = &self.event {
+            let event = Event { time: jiff::Timestamp::now(), status: "kill".to_owned(), ..event.clone() };
+            engine.record(sent(event, self.signal).dockers_alone());
+        }
         engine.deliver(id, &self.held, &self.status, self.signal)
     }
 
@@ -486,6 +492,11 @@ impl Stopping {
             }
         }
     }
+}
+
+/// The event of a signal.
+fn sent(event: Event, signal: i32) -> Event {
+    event.with("signal", signal)
 }
 
 /// Why nobody tells of a container's end that was sent SIGKILL.

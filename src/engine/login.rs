@@ -15,7 +15,7 @@ use crate::engine::remote::{Remote, RemoteOptions};
 use crate::registry::auth::Credential;
 use crate::registry::client::{Client, Notice, Purpose};
 use crate::registry::error::Error as RegistryError;
-use crate::registry::keyring::{Forgotten, Keyring};
+use crate::registry::keyring::{Forgotten, Kept, Keyring};
 
 /// Who is spoken to, and where credentials are kept.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl Login {
     /// # Errors
     ///
     /// If the file cannot be written or a helper fails.
-    pub(crate) fn store(&self, credential: &Credential) -> Result<()> {
+    pub(crate) fn store(&self, credential: &Credential) -> Result<Kept> {
         let helpers = self.remote.registries.helpers();
         self.keyring.store(&self.key, credential, helpers).map_err(|err| self.failed(err))
     }

@@ -201,8 +201,8 @@ impl Engine {
             sweep_cgroup(&status, id);
             return Ok(());
         }
-        if status.paused {
-            // Nothing but SIGKILL gets through.
+        // Nothing but SIGKILL gets through to one that is paused, and docker sends nothing else.
+        if status.paused || self.name_rule() == NameRule::Docker {
             self.kill(id, Signal::KILL).ok();
         }
         let order = StopOrder { id: id.clone(), grace: how.grace, signal: None };

@@ -138,6 +138,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) passing_volumes: BTreeSet<String>,
     /// `-v` values as typed, for `inspect`.
     pub(crate) binds: Vec<String>,
+    /// Options of `--tmpfs` as typed, by target, for `inspect`.
+    pub(crate) tmpfs: BTreeMap<String, String>,
     /// Containers whose volumes are mounted here as well, with `ro`, `rw`, `z` options.
     pub(crate) volumes_from: Vec<String>,
     pub(crate) image_volumes: Option<ImageVolumes>,
@@ -184,6 +186,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) sdnotify: Option<String>,
     pub(crate) stop_signal: Option<i32>,
     pub(crate) stop_timeout_s: Option<u32>,
+    /// That is the configuration's, and nobody's wish.
+    pub(crate) stop_timeout_configured: bool,
     pub(crate) restart: Option<RestartPolicy>,
     pub(crate) log_driver: Option<String>,
     pub(crate) log_options: Vec<String>,

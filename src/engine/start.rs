@@ -5,8 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::base::id::ContainerId;
+use crate::base::image_ref::NameRule;
 use crate::base::pod::{Membership, PodId};
 use crate::base::spec::{ContainerSpec, NetworkMode};
+use crate::engine::events::Event;
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result, first_clients};
 use crate::runtime::failure::{Failure, FailureKind};
@@ -78,7 +80,10 @@ impl Engine {
         }
         if self.startable(id)? == Phase::Initialized {
             let dir = self.store().containers().open(id)?;
-            let order = StartOrder { window: start.window.map(|size| (size.rows, size.cols)) };
+            let order = StartOrder {
+                window: start.window.map(|size| (size.rows, size.cols)),
+                tell_attached: self.attaches(&start, || self.container_event("attach", id)),
+            };
             let clients =
                 start.client.into_iter().chain(first_clients::take(dir.as_fd())).collect::<Vec<_>>();
             return launch::start_held(dir.as_fd(), &order, &clients).map_err(|failure| failed(failure, id));
@@ -165,6 +170,16 @@ impl Engine {
         self.launch(id, Start::default(), true).map(drop)
     }
 
+    /// Whether the monitor is to tell that the command is attached, as podman has it: behind the start. Docker's users hear of it before,
+    /// by `event`.
+    fn attaches(&self, start: &Start, event: impl FnOnce() -> Event) -> bool {
+        if start.client.is_some() && self.name_rule() == NameRule::Docker {
+            self.record(event());
+            return false;
+        }
+        start.client.is_some()
+    }
+
     /// Starts a monitor, which starts the container; with `hold`, all of it but its command.
     fn launch(&self, id: &ContainerId, start: Start, hold: bool) -> Result<i32> {
         self.begin_launch(id, start, hold)?.finish(self, id)
@@ -193,11 +208,12 @@ impl Engine {
         cgroups.in_service = crate::engine::config::starts_service(&cgroups);
         let order = LaunchOrder {
             cgroups,
-            keep: start.keep,
+            keep: start.keep.clone(),
             hold,
             passed_sockets: sockets,
             stdio,
             near: self.shared_monitor(&spec)?,
+            tell_attached: self.attaches(&start, || self.event_of("attach", &spec)),
             window: start.window.map(|size| (size.rows, size.cols)),
             notify_socket: crate::engine::config::notify_socket(),
             ..self.launch_order(&caller, id)
@@ -243,6 +259,7 @@ impl Engine {
             fingerprint: caller.fingerprint(),
             near: None,
             window: None,
+            tell_attached: false,
             adopt: false,
             restarts: 0,
             cgroups: self.cgroups(caller),

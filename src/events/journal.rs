@@ -40,6 +40,13 @@ pub(super) fn send(socket: &Path, events: &[Event]) -> io::Result<()> {
         if !event.attributes.is_empty() {
             text(&mut journal, "PODMAN_LABELS", &serde_json::to_string(&event.attributes)?);
         }
+        if !event.dockers.is_empty() {
+            text(&mut journal, "KETCH_DOCKERS", &serde_json::to_string(&event.dockers)?);
+        }
+        if let Some(only) = event.only {
+            text(&mut journal, "KETCH_ONLY", &serde_json::to_string(&only)?);
+        }
+        text(&mut journal, "KETCH_COMMAND", &event.command);
         journal.send()?;
     }
     Ok(())
@@ -63,23 +70,29 @@ pub(crate) fn parse(line: &[u8]) -> Option<Event> {
     event.health_status = text("PODMAN_HEALTH_STATUS");
     event.container_exit_code = text("PODMAN_EXIT_CODE").parse().ok();
     event.attributes = serde_json::from_str(&text("PODMAN_LABELS")).unwrap_or_default();
+    event.dockers = serde_json::from_str(&text("KETCH_DOCKERS")).unwrap_or_default();
+    event.only = serde_json::from_str(&text("KETCH_ONLY")).ok();
+    event.command = text("KETCH_COMMAND");
     Some(event)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::Only;
 
     #[test]
     fn entries_are_read_back() {
         let line = br#"{"SYSLOG_IDENTIFIER":"ketch","PODMAN_TYPE":"container","PODMAN_EVENT":"died","PODMAN_ID":"ab",
-            "PODMAN_TIME":"2026-11-21T00:26:45.5Z","PODMAN_EXIT_CODE":"3","PODMAN_LABELS":"{\"a\":\"b\"}"}"#;
+            "PODMAN_TIME":"2026-11-21T00:26:45.5Z","PODMAN_EXIT_CODE":"3","PODMAN_LABELS":"{\"a\":\"b\"}",
+            "KETCH_DOCKERS":"{\"signal\":\"9\"}","KETCH_ONLY":"\"docker\""}"#;
         let event = parse(line).unwrap();
         assert_eq!(
             (event.kind.as_str(), event.status.as_str(), event.id.as_str()),
             ("container", "died", "ab")
         );
         assert_eq!((event.container_exit_code, event.attributes["a"].as_str()), (Some(3), "b"));
+        assert_eq!((event.dockers["signal"].as_str(), event.only), ("9", Some(Only::Docker)));
         assert!(parse(br#"{"SYSLOG_IDENTIFIER":"other","PODMAN_TIME":"2026-11-21T00:26:45.5Z"}"#).is_none());
     }
 }

@@ -78,6 +78,23 @@ pub(crate) struct Event {
     /// The labels of a container, and what else there is to say.
     #[serde(default)]
     pub(crate) attributes: BTreeMap<String, String>,
+    /// What docker says besides: `signal`, `execID` …
+    #[serde(rename = "dockers", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) dockers: BTreeMap<String, String>,
+    /// The words of a further command, for docker.
+    #[serde(rename = "command", default, skip_serializing_if = "String::is_empty")]
+    pub(crate) command: String,
+    /// Whose users hear of it, where the other one has no such event.
+    #[serde(rename = "only", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) only: Option<Only>,
+}
+
+/// Who has an event that the other one has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Only {
+    Docker,
+    Podman,
 }
 
 impl Event {
@@ -98,7 +115,21 @@ impl Event {
             network: String::new(),
             error: String::new(),
             attributes: BTreeMap::new(),
+            dockers: BTreeMap::new(),
+            command: String::new(),
+            only: None,
         }
+    }
+
+    /// The same as something that docker alone has.
+    pub(crate) fn dockers_alone(self) -> Self {
+        Self { only: Some(Only::Docker), ..self }
+    }
+
+    /// The same with something that docker says besides.
+    pub(crate) fn with(mut self, key: &str, value: impl ToString) -> Self {
+        self.dockers.insert(key.to_owned(), value.to_string());
+        self
     }
 }
 

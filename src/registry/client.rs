@@ -10,7 +10,9 @@
 //! between two calls.
 
 use std::cell::{OnceCell, RefCell};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue, LINK, WWW_AUTHENTICATE};
@@ -26,7 +28,7 @@ use crate::registry::error::{Error, Result, from_outside};
 use crate::registry::retry::{Attempts, Policy};
 use crate::registry::token::{self, Authorization};
 use crate::registry::transport::{Request, Transport, host_of, is_loopback};
-use crate::registry::{blob, tls};
+use crate::registry::{blob, hang_up, tls};
 
 /// Largest manifest or configuration that is read.
 pub(crate) const MAX_MANIFEST: u64 = 4 * 1024 * 1024;
@@ -58,6 +60,8 @@ pub(crate) struct Options {
     pub(crate) stores: Stores,
     /// How patient to be.
     pub(crate) policy: Policy,
+    /// Whom it is done for, if that is a socket's other end: when that hangs up, nothing more is waited for.
+    pub(crate) hang_up: Option<Arc<OwnedFd>>,
 }
 
 /// Something that takes time and is no error yet.
@@ -179,6 +183,17 @@ impl<'a> Client<'a> {
         Ok(Self { runtime, session })
     }
 
+    /// Does `work`, unless whom it is done for leaves meanwhile.
+    pub(super) fn wait<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let Some(client) = &self.session.options.hang_up else { return self.runtime.block_on(work) };
+        self.runtime.block_on(async {
+            tokio::select! {
+                done = work => done,
+                () = hang_up::of(client) => Err(Error::Abandoned),
+            }
+        })
+    }
+
     /// The image as this server knows it.
     pub(crate) fn image(&self) -> &ImageRef {
         &self.session.image
@@ -190,7 +205,7 @@ impl<'a> Client<'a> {
     ///
     /// [`Error::NotFound`], [`Error::TooLarge`], [`Error::Digest`], and what a request can fail with.
     pub(crate) fn manifest(&self, reference: &str) -> Result<Fetched> {
-        self.runtime.block_on(self.session.manifest(reference))
+        self.wait(self.session.manifest(reference))
     }
 
     /// Fetches a small blob, like a configuration, into memory.
@@ -203,7 +218,7 @@ impl<'a> Client<'a> {
             return Err(Error::TooLarge { what: format!("blob {}", blob.digest), limit: MAX_MANIFEST });
         }
         let mut memory = blob::Memory::default();
-        self.runtime.block_on(self.session.download(blob, &mut memory))?;
+        self.wait(self.session.download(blob, &mut memory))?;
         Ok(memory.bytes)
     }
 
@@ -215,7 +230,7 @@ impl<'a> Client<'a> {
     /// [`Error::Size`], [`Error::Endless`], [`Error::Digest`], [`Error::Sink`], and what a request can
     /// fail with after the retries that [`Policy`] grants.
     pub(crate) fn blobs<S: blob::Sink>(&self, jobs: Vec<(blob::Blob, S)>, lanes: usize) -> Result<()> {
-        self.runtime.block_on(self.session.download_all(jobs, lanes))
+        self.wait(self.session.download_all(jobs, lanes))
     }
 
     /// Asks whether the registry takes the credential, without wanting anything of it.
@@ -224,7 +239,7 @@ impl<'a> Client<'a> {
     ///
     /// [`Error::Unauthorized`] if it does not, and what a request can fail with.
     pub(crate) fn check_login(&self) -> Result<()> {
-        self.runtime.block_on(self.session.check_login())
+        self.wait(self.session.check_login())
     }
 
     /// All tags of the repository, as the registry sorts them.
@@ -233,7 +248,7 @@ impl<'a> Client<'a> {
     ///
     /// What a request can fail with.
     pub(crate) fn tags(&self) -> Result<Vec<String>> {
-        self.runtime.block_on(self.session.tags())
+        self.wait(self.session.tags())
     }
 }
 

@@ -23,6 +23,9 @@ pub(crate) enum Error {
         /// Another attempt may go well.
         transient: bool,
     },
+    /// Whom it was done for has left.
+    #[error("nobody waits for it any more")]
+    Abandoned,
     /// Nothing arrived for this long.
     #[error("{url} sent nothing for {} s", after.as_secs())]
     Stalled { url: String, after: Duration },

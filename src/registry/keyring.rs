@@ -34,6 +34,14 @@ pub(crate) struct Keyring {
     docker: bool,
 }
 
+/// Where a credential is kept now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// As it is, in the file.
+    Plain,
+    ByHelper,
+}
+
 /// What became of a credential that was to be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Forgotten {
@@ -59,10 +67,12 @@ impl Keyring {
     /// # Errors
     ///
     /// [`Error::Config`] if the file cannot be read, understood or written; [`Error::Helper`].
-    pub(crate) fn store(&self, key: &str, credential: &Credential, helpers: &[String]) -> Result<()> {
+    pub(crate) fn store(&self, key: &str, credential: &Credential, helpers: &[String]) -> Result<Kept> {
+        let mut kept = Kept::Plain;
         self.change(|document| {
             let registry = registry_of(key);
             if let Some(program) = program_for(document, registry, helpers) {
+                kept = Kept::ByHelper;
                 helper::store(&program, server_name(registry), credential)?;
                 if creds_store(document).as_deref() == Some(&program) {
                     set(document, &self.key(key), json!({}));
@@ -77,7 +87,8 @@ impl Keyring {
             };
             set(document, &self.key(key), entry);
             Ok(())
-        })
+        })?;
+        Ok(kept)
     }
 
     /// Forgets the credential for `REGISTRY[/PATH]`.

@@ -17,6 +17,7 @@ pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod error;
 pub(crate) mod fetch;
+mod hang_up;
 mod helper;
 pub(crate) mod keyring;
 mod piece;

@@ -56,7 +56,7 @@ impl Client<'_> {
     ///
     /// What a request can fail with.
     pub(crate) fn search(&self, word: &str, limit: usize) -> Result<Vec<Hit>> {
-        self.runtime.block_on(self.session.search(word, limit))
+        self.wait(self.session.search(word, limit))
     }
 }
 

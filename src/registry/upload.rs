@@ -91,7 +91,7 @@ impl Client<'_> {
             listener(&job.blob.digest, &Event::Done(&outcome));
             Ok(())
         };
-        self.runtime.block_on(in_lanes(jobs, lanes, work))
+        self.wait(in_lanes(jobs, lanes, work))
     }
 
     /// Stores a manifest or an index under a tag or its digest. All it points to must be there.
@@ -101,7 +101,7 @@ impl Client<'_> {
     /// [`Error::Digest`] if the registry has understood something else, and what a request can fail
     /// with.
     pub(crate) fn put_manifest(&self, reference: &str, media_type: &str, bytes: &[u8]) -> Result<()> {
-        self.runtime.block_on(self.session.put_manifest(reference, media_type, bytes))
+        self.wait(self.session.put_manifest(reference, media_type, bytes))
     }
 }
 

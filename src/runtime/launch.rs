@@ -33,6 +33,9 @@ pub(crate) struct LaunchOrder {
     pub(crate) near: Option<i32>,
     /// Rows and columns of the first client's terminal.
     pub(crate) window: Option<(u16, u16)>,
+    /// One of the first clients is the command's own, and it is to be told that it is attached.
+    #[serde(default)]
+    pub(crate) tell_attached: bool,
     /// The container runs and has lost its monitor: take it over instead of starting it.
     pub(crate) adopt: bool,
     /// How often the restart policy has started it already.
@@ -70,6 +73,9 @@ pub(crate) struct LaunchOrder {
 pub(crate) struct StartOrder {
     /// Rows and columns of the first client's terminal.
     pub(crate) window: Option<(u16, u16)>,
+    /// As [`LaunchOrder::tell_attached`].
+    #[serde(default)]
+    pub(crate) tell_attached: bool,
 }
 
 /// Where a monitor that holds its container ready waits for a [`StartOrder`].

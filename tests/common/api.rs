@@ -90,6 +90,16 @@ impl Api {
         self.service.wait()
     }
 
+    /// Waits until nothing is left of any connection.
+    #[track_caller]
+    pub(crate) fn await_idle(&self) {
+        let children = format!("/proc/{0}/task/{0}/children", self.service.pid());
+        wait_for("the ends of the connections", || match std::fs::read_to_string(&children) {
+            Ok(pids) if pids.is_empty() => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    }
+
     /// A connection of its own.
     #[track_caller]
     pub(crate) fn connect(&self) -> UnixStream {

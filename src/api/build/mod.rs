@@ -32,6 +32,7 @@ pub(crate) fn build(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     };
     let mut lines = Lines::new(exchange);
     request.hang_up = lines.client()?.map(Arc::new);
+    request.pull.remote.hang_up.clone_from(&request.hang_up);
     let outcome = run(&engine, &request, quiet, &mut lines);
     drop(kept);
     match outcome {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::api::document;
 use crate::api::fault::Fault;
 use crate::api::images::names::platform_of;
 use crate::base::image_ref::NameRule;
-use crate::base::limits::Limits;
+use crate::base::limits::{self, Limits};
 use crate::base::order;
 use crate::base::rlimit::{self, Ulimit};
 use crate::base::spec::Rlimit;
@@ -22,6 +23,9 @@ use crate::engine::request::ContainerRequest;
 
 /// Why a build by version 2 does not begin.
 pub(super) const NO_BUILDKIT: &str = "BuildKit is not served: build the classic way, with DOCKER_BUILDKIT=0 in the environment, or by `ketch build`";
+
+/// The cache within the image itself.
+const INLINE: CacheTarget = CacheTarget { place: None, all_stages: false, may_fail: false };
 
 /// Gives all values of a key of the query.
 type Values<'a> = &'a dyn Fn(&str) -> Vec<String>;
@@ -71,10 +75,14 @@ pub(super) fn read(values: Values<'_>) -> Result<BuildRequest, Fault> {
     // Null is a variable that the client does not have either.
     request.args = order::map(args.into_iter().filter_map(|(name, value)| Some((name, value?))));
     if request.args.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1") {
-        request.cache_to.push(CacheTarget { place: None, all_stages: false, may_fail: false });
+        request.cache_to.push(INLINE);
     }
     let caches: Vec<String> = query.json("cachefrom")?;
-    request.cache_from = caches.into_iter().map(CachePlace::Registry).collect();
+    request.cache_from = caches.into_iter().map(CachePlace::Image).collect();
+    // Who takes caches from images counts on theirs being one.
+    if !request.cache_from.is_empty() && request.cache_to.is_empty() {
+        request.cache_to.push(INLINE);
+    }
     for name in values("t").iter().filter(|name| !name.is_empty()) {
         request.names.push(new_name(name, NameRule::Docker)?);
     }
@@ -124,6 +132,7 @@ fn container(query: &Query<'_>) -> Result<ContainerRequest, Fault> {
         cpuset_mems: Some(query.text("cpusetmems")).filter(|nodes| !nodes.is_empty()),
         ..Limits::default()
     };
+    limits::check_cpu_times(&request.cgroup.limits).map_err(|err| Fault::new(400, err.to_string()))?;
     let ulimits: Vec<Limit> = query.json("ulimits")?;
     request.ulimits = ulimits.into_iter().map(ulimit).collect::<Result<_, _>>()?;
     Ok(request)
@@ -169,7 +178,7 @@ impl Query<'_> {
         if text.is_empty() {
             return Ok(T::default());
         }
-        let read: Result<Option<T>, _> = serde_json::from_str(&text);
+        let read: Result<Option<T>, _> = document::read(text.as_bytes());
         read.map(Option::unwrap_or_default).map_err(|err| Fault::new(400, format!("{key}: {err}")))
     }
 }

@@ -158,11 +158,6 @@ pub(crate) fn remove(exchange: &mut Exchange<'_>) -> Result<Answer> {
     let force = exchange.flag("force");
     if force {
         engine.refuse_infra(&id).map_err(|err| Fault::new(409, err.whole()))?;
-        // Docker kills at once, and whoever waits for it can.
-        match Signal::from_number(libc::SIGKILL).map(|signal| engine.kill(&id, signal)) {
-            Some(Err(err)) if !matches!(err.kind, Kind::Conflict | Kind::NotFound) => return Err(err.into()),
-            _ => {}
-        }
     }
     let how = Removing { force, volumes: exchange.flag("v"), ..Removing::default() };
     engine.remove_container(&id, &how).map_err(|err| match err.kind {

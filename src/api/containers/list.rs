@@ -42,13 +42,13 @@ pub(crate) fn documents(engine: &Engine, containers: &[&Container], size: bool) 
     let (named, now) = (Named::read(engine)?, Timestamp::now());
     let entries = containers.iter().filter_map(|found| {
         // What was removed meanwhile is not there.
-        let document = container::docker(engine, &found.id, found.id.as_str(), false).ok()?;
+        let document = container::docker_listed(engine, found).ok()?;
         Some(entry(engine, found, &named, &document, now, size))
     });
     Ok(entries.collect())
 }
 
-/// One container, of which `document` is what `inspect` says.
+/// One container, of which `document` is the part that `inspect` says, too.
 fn entry(
     engine: &Engine,
     found: &Container,

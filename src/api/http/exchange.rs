@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -11,10 +12,12 @@ use serde_json::Value;
 use super::body::{Body, Progress};
 use super::connection::Connection;
 use super::head::{Framing, Head};
+use crate::api::document;
 use crate::api::fault::Fault;
 use crate::api::{LATEST, Service};
 use crate::engine::Engine;
 use crate::engine::filter::Filters;
+use crate::sys::poll::PollSet;
 
 /// What answers a request.
 pub(crate) type Handler = fn(&mut Exchange<'_>) -> Result<Answer, Fault>;
@@ -165,7 +168,7 @@ impl<'a> Exchange<'a> {
         if text.iter().all(u8::is_ascii_whitespace) {
             return Ok(T::default());
         }
-        let read = serde_json::from_slice::<Option<T>>(&text).map(Option::unwrap_or_default);
+        let read = document::read::<Option<T>>(&text).map(Option::unwrap_or_default);
         read.map_err(|err| Fault::new(400, format!("invalid JSON: {err}")))
     }
 
@@ -222,13 +225,34 @@ impl<'a> Exchange<'a> {
         if matches!(self.head.framing, Framing::Length(_)) {
             io::copy(&mut self.body().take(MAX_LEFT_OVER), &mut io::sink())?;
         }
-        (self.reusable, self.begun) = (false, true);
         let head = match self.head.wants_upgrade() {
             true => format!(
                 "HTTP/1.1 101 UPGRADED\r\nContent-Type: {content_type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
             ),
             false => format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n"),
         };
+        self.leave(&head)
+    }
+
+    /// Leaves HTTP for WebSockets: `accept` is what shows that they are spoken here.
+    ///
+    /// # Errors
+    ///
+    /// If the client has gone.
+    pub(crate) fn websocket(&mut self, accept: &str) -> io::Result<Hijacked> {
+        let mut head =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n".to_owned();
+        head.push_str(&format!("Sec-WebSocket-Accept: {accept}\r\n"));
+        // As docker: whatever it is, it is the container's affair.
+        if let Some(first) = self.header("sec-websocket-protocol").and_then(|list| list.split(',').next()) {
+            head.push_str(&format!("Sec-WebSocket-Protocol: {}\r\n", first.trim()));
+        }
+        self.leave(&head)
+    }
+
+    /// Sends a head that is the end of HTTP.
+    fn leave(&mut self, head: &str) -> io::Result<Hijacked> {
+        (self.reusable, self.begun) = (false, true);
         self.connection.send(format!("{head}{}\r\n", self.service.headers()).as_bytes())?;
         let (socket, early) = self.connection.take()?;
         Ok(Hijacked { socket, early })
@@ -238,7 +262,12 @@ impl<'a> Exchange<'a> {
     pub(crate) fn finish(mut self, answer: Result<Answer, Fault>) -> bool {
         let answer = match answer {
             Err(fault) if self.begun => {
-                (self.service.tell)(&format!("{} {}: {}", self.head.method, self.head.path, fault.message));
+                if !self.client_has_gone() {
+                    (self.service.tell)(&format!(
+                        "{} {}: {}",
+                        self.head.method, self.head.path, fault.message
+                    ));
+                }
                 return false;
             }
             other => other,
@@ -259,6 +288,13 @@ impl<'a> Exchange<'a> {
             }
         };
         sent.is_ok() && self.reusable && self.skip_body()
+    }
+
+    /// Nobody is there any more who could be told anything: as a rule that is what went wrong.
+    fn client_has_gone(&self) -> bool {
+        let mut set = PollSet::default();
+        let client = set.add_for_hang_up(Some(self.client()));
+        set.wait(Some(Duration::ZERO)).is_ok() && set.ready(client).hung_up
     }
 
     fn send(&mut self, status: u16, headers: &[(&str, String)], body: &[u8]) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Credentials that come with a request: they hold for it alone, and are neither kept nor told.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use crate::api::fault::Fault;
 use crate::api::http::exchange::Exchange;
+use crate::engine::remote::RemoteOptions;
 use crate::registry::auth::Credential;
 
 /// Docker's `AuthConfig`. It has no `Debug`.
@@ -79,12 +81,26 @@ impl AuthConfig {
     }
 }
 
+/// How a request has registries talked to: with its credential, and for as long as its client is there.
+///
+/// # Errors
+///
+/// As [`of_request`].
+pub(crate) fn remote(exchange: &Exchange<'_>) -> Result<RemoteOptions, Fault> {
+    let client = exchange.client().try_clone_to_owned()?;
+    Ok(RemoteOptions {
+        credential: of_request(exchange)?,
+        hang_up: Some(Arc::new(client)),
+        ..RemoteOptions::default()
+    })
+}
+
 /// The credential of the header `X-Registry-Auth`. As with docker, one that cannot be read is none.
 ///
 /// # Errors
 ///
 /// 501 for a bearer token.
-pub(crate) fn of_request(exchange: &Exchange<'_>) -> Result<Option<Credential>, Fault> {
+fn of_request(exchange: &Exchange<'_>) -> Result<Option<Credential>, Fault> {
     exchange.header("x-registry-auth").map_or(Ok(None), read)
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::api::document;
 use crate::api::fault::Fault;
 use crate::api::http::exchange::{Answer, Exchange};
 use crate::base::image_ref::{NameRule, Purpose};
@@ -72,12 +73,20 @@ pub(crate) fn platform_of(text: &str) -> Result<crate::base::platform::Platform,
     if !text.starts_with('{') {
         return text.parse().map_err(|err| invalid(format!("{err}")));
     }
-    let document: Value = serde_json::from_str(text).map_err(|err| invalid(err.to_string()))?;
-    let part = |key: &str| document[key].as_str().unwrap_or_default();
-    if part("os").is_empty() || part("architecture").is_empty() {
+    let asked: Asked = document::read(text.as_bytes()).map_err(|err| invalid(err.to_string()))?;
+    if asked.os.is_empty() || asked.architecture.is_empty() {
         return Err(invalid("both OS and Architecture must be provided".to_owned()));
     }
-    Ok(Platform::new(part("os"), part("architecture"), part("variant")))
+    Ok(Platform::new(&asked.os, &asked.architecture, &asked.variant))
+}
+
+document::documents! {
+    /// A platform as newer clients send it.
+    Asked {
+        os: String,
+        architecture: String,
+        variant: String,
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,6 @@ use crate::base::platform::Platform;
 use crate::engine::image::new_name;
 use crate::engine::import::Import;
 use crate::engine::pull::{self, PullPolicy, PullRequest, Pulled};
-use crate::engine::remote::RemoteOptions;
 use crate::engine::{Engine, Error, Kind};
 
 /// Answers the request.
@@ -35,7 +34,7 @@ pub(crate) fn create(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let request = PullRequest {
         policy: PullPolicy::Always,
         platform,
-        remote: RemoteOptions { credential: credentials::of_request(exchange)?, ..RemoteOptions::default() },
+        remote: credentials::remote(exchange)?,
         choose: None,
     };
     let engine = exchange.engine()?;

@@ -13,7 +13,6 @@ use crate::api::images::progress::Reporter;
 use crate::base::image_ref::{DOCKER_HUB, ImageName, Purpose};
 use crate::engine::pull::PullEvent;
 use crate::engine::push::{self, PushRequest, Pushed, Wishes};
-use crate::engine::remote::RemoteOptions;
 use crate::engine::{Engine, Error};
 
 /// Answers the request.
@@ -25,7 +24,7 @@ pub(crate) fn push(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let names = names(&engine, &name)?;
     let request = PushRequest {
         wishes: Wishes::default().or_configured(&engine.conf().engine)?,
-        remote: RemoteOptions { credential: credentials::of_request(exchange)?, ..RemoteOptions::default() },
+        remote: credentials::remote(exchange)?,
         ..PushRequest::default()
     };
     let lines = RefCell::new(Lines::new(exchange));

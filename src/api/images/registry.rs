@@ -32,7 +32,7 @@ pub(crate) fn search(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
         term: term.to_owned(),
         limit,
         filters: Filters::parse(&filters, FILTERS)?,
-        remote: RemoteOptions { credential: credentials::of_request(exchange)?, ..RemoteOptions::default() },
+        remote: credentials::remote(exchange)?,
     };
     let mut found = search::search(exchange.engine()?.conf(), &request)?;
     if let (Some(failure), true) = (found.failures.pop(), found.images.is_empty()) {
@@ -54,7 +54,7 @@ fn hit(found: &FoundImage) -> Value {
 
 /// `GET /distribution/{*}/json`.
 pub(crate) fn offered(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
-    let remote = RemoteOptions { credential: credentials::of_request(exchange)?, ..RemoteOptions::default() };
+    let remote = credentials::remote(exchange)?;
     let offered = exchange.engine()?.offered(exchange.param(0), &remote)?;
     let descriptor = &offered.descriptor;
     let platforms = offered.platforms.iter().map(|platform| {
@@ -80,7 +80,8 @@ pub(crate) fn auth(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     let server = if auth.serveraddress.is_empty() { DOCKER_HUB } else { auth.serveraddress.as_str() };
     let credential = auth.credential()?.ok_or_else(|| Fault::new(400, "no name and no token was sent"))?;
     let engine = exchange.engine()?;
-    let login = Login::new(Some(server), &RemoteOptions::default(), AuthFile::default(), engine.conf())?;
+    let remote = RemoteOptions { credential: None, ..credentials::remote(exchange)? };
+    let login = Login::new(Some(server), &remote, AuthFile::default(), engine.conf())?;
     login.check(&credential)?;
     Ok(Answer::ok(json!({"Status": "Login Succeeded", "IdentityToken": ""})))
 }

@@ -16,7 +16,8 @@ use crate::cli::error::{of_printing, shown};
 use crate::cli::format::table::Table;
 use crate::cli::session::{Exit, Session};
 use crate::compose::project::label;
-use crate::engine::events::{self, Event, EventQuery, dockers_word};
+use crate::documents::event::action;
+use crate::engine::events::{self, Event, EventQuery};
 use crate::engine::filter::Filters;
 
 /// Show the processes of a project's containers
@@ -193,22 +194,13 @@ pub(crate) fn events(session: &mut Session<'_>, args: EventsArgs) -> anyhow::Res
 /// What Docker's engine does not tell of.
 const OF_PODMAN: [&str; 3] = ["init", "cleanup", "sync"];
 
-/// Docker's word for what has happened.
-fn action(event: &Event) -> String {
-    match event.status.as_str() {
-        "health_status" if !event.health_status.is_empty() => {
-            format!("health_status: {}", event.health_status)
-        }
-        status => dockers_word(&event.kind, status).to_owned(),
-    }
-}
-
 /// What is told of a container: all but compose's own labels.
 fn attributes(event: &Event) -> impl Iterator<Item = (&str, String)> {
     let code = event.container_exit_code.map(|code| ("exitCode", code.to_string()));
     let labels = event.attributes.iter().filter(|(key, _)| !key.starts_with("com.docker.compose."));
     let own = [("image", event.image.clone()), ("name", event.name.clone())];
-    code.into_iter().chain(own).chain(labels.map(|(key, value)| (key.as_str(), value.clone())))
+    let more = labels.chain(&event.dockers).map(|(key, value)| (key.as_str(), value.clone()));
+    code.into_iter().chain(own).chain(more)
 }
 
 /// `2026-11-21 08:58:56.359537 container die ID (image=…, name=…)`.

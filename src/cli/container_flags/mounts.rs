@@ -7,6 +7,7 @@ use clap::Args;
 use crate::base::csv;
 use crate::base::device;
 use crate::base::mount_syntax;
+use crate::base::order;
 use crate::base::spec::Device;
 use crate::cli::container_flags::bytes;
 use crate::cli::verbs::truth_value;
@@ -69,6 +70,8 @@ impl MountFlags {
         request.denied.read_only = self.read_only == Some(false);
         request.read_only_tmpfs = self.read_only_tmpfs;
         request.mounts = self.mounts()?;
+        let tmpfs = self.tmpfs.iter().map(|text| mount_syntax::split_tmpfs(text));
+        request.tmpfs = order::map(tmpfs.map(|(target, options)| (target.to_owned(), options.to_owned())));
         request.binds = self.volume.iter().map(|text| text.to_string_lossy().into_owned()).collect();
         request.volumes_from.clone_from(&self.volumes_from);
         request.image_volumes = self.image_volumes()?;

@@ -1,5 +1,7 @@
 //! How docker words and ends a failure: what scripts look for in its messages, and its exit codes.
 
+use super::use_lines;
+use crate::cli::NAME;
 use crate::cli::usage::UsageError;
 use crate::cli::verbs;
 use crate::documents::words;
@@ -54,6 +56,17 @@ pub(super) fn number(verb: &str, usage: &UsageError) -> Option<String> {
         None => format!("requires at least {}", some(least)),
     };
     Some(format!("docker: 'docker {verb}' {wanted}"))
+}
+
+/// What stands below a mistake in a command line: how the verb is used, and where more is said. `message` is what is wrong.
+pub(super) fn usage(verb: &str, message: &str) -> String {
+    let line =
+        use_lines::of(verb).map_or_else(String::new, |line| format!("\nUsage:  {NAME} {verb} {line}\n"));
+    // Docker has it so.
+    let see =
+        if message.contains(" requires at least ") && !message.contains(" at most ") { "See" } else { "Run" };
+    let called = if verb.is_empty() { NAME.to_owned() } else { format!("{NAME} {verb}") };
+    format!("{line}\n{see} '{called} --help' for more information\n")
 }
 
 /// The exit code of a failed verb whose own is `code`: 125 means docker's own failure with `run` alone, and a removal

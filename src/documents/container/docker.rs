@@ -11,8 +11,8 @@ mod network;
 use serde_json::{Map, Value, json};
 
 use crate::base::image_ref::NameRule;
-use crate::base::spec::{ContainerSpec, Mount, MountKind};
-use crate::documents::{DRIVER, null_if_empty, pick, prefix};
+use crate::base::spec::{ContainerSpec, Mount, MountKind, Root};
+use crate::documents::{DRIVER, add, null_if_empty, pick, prefix};
 use crate::engine::Engine;
 use crate::engine::inspect::ContainerDetails;
 use crate::engine::list::will_restart;
@@ -122,6 +122,9 @@ pub(super) fn of_podman(engine: &Engine, details: &ContainerDetails, mut documen
     document["Platform"] = "linux".into();
     document["Driver"] = DRIVER.into();
     document["GraphDriver"]["Name"] = DRIVER.into();
+    if let Some(merged) = merged(details) {
+        document["GraphDriver"]["Data"]["MergedDir"] = merged;
+    }
     document["LogPath"] = document["HostConfig"]["LogConfig"]["Path"].clone();
     document["State"] = state(&document["State"], details);
     document["Config"] = config(&document["Config"], spec);
@@ -129,6 +132,15 @@ pub(super) fn of_podman(engine: &Engine, details: &ContainerDetails, mut documen
     document["Mounts"] = mounts(engine, spec);
     document["NetworkSettings"] = network::settings(engine, details);
     pick(&document, FIELDS)
+}
+
+/// What a listing tells of a container besides what it has anyway, in the shape of the whole document.
+pub(super) fn listed(engine: &Engine, details: &ContainerDetails) -> Value {
+    json!({
+        "HostConfig": {"NetworkMode": host_config::network_mode(&details.spec)},
+        "NetworkSettings": {"Networks": network::networks(engine, details).0},
+        "Mounts": mounts(engine, &details.spec),
+    })
 }
 
 fn state(state: &Value, details: &ContainerDetails) -> Value {
@@ -172,7 +184,7 @@ fn config(config: &Value, spec: &ContainerSpec) -> Value {
     config["Volumes"] = own.into();
     null_if_empty(&mut config["Volumes"]);
     // What holds without a choice is not said.
-    if spec.stop.timeout_s == DEFAULT_STOP_TIMEOUT_S {
+    if !spec.as_typed.stop_timeout {
         config["StopTimeout"] = Value::Null;
     }
     config
@@ -192,12 +204,28 @@ fn environment(spec: &ContainerSpec) -> impl Iterator<Item = Value> {
         .map(Value::from)
 }
 
-/// Seconds that a container has to end, unless it is told otherwise.
-const DEFAULT_STOP_TIMEOUT_S: u32 = 10;
+/// Where the files of a running container are seen: what is mounted there is so in its own namespace.
+fn merged(details: &ContainerDetails) -> Option<Value> {
+    let has_layers = !matches!(details.spec.root, Root::Directory(_));
+    let pid = Some(details.status.pid()).filter(|pid| *pid != 0 && has_layers)?;
+    Some(format!("/proc/{pid}/root").into())
+}
 
-/// The volumes, places of the host and images inside.
+/// Whether `--mount` asked for this tmpfs.
+fn is_mounted_tmpfs(spec: &ContainerSpec, mount: &Mount) -> bool {
+    matches!(mount.kind, MountKind::Tmpfs { .. }) && spec.as_typed.mounted_tmpfs.contains(&mount.target)
+}
+
+/// The volumes, places of the host, images inside and tmpfs of `--mount`.
 fn mounts(engine: &Engine, spec: &ContainerSpec) -> Value {
     let shown = |mount: &Mount| {
+        if is_mounted_tmpfs(spec, mount) {
+            let target = mount.target.to_string_lossy();
+            let rest = json!({"Mode": "", "RW": !mount.read_only, "Propagation": ""});
+            let mut shown = json!({"Type": "tmpfs", "Source": "", "Destination": target});
+            add(&mut shown, rest);
+            return Some(shown);
+        }
         let mut shown = super::shown_mount(engine, spec, mount)?;
         let mode = typed_options(spec, mount);
         match mount.kind {

@@ -42,7 +42,11 @@ pub(super) fn joined(engine: &Engine, details: &ContainerDetails) -> Vec<Joined>
             engine.network(&attachment.name).map_or_else(|_| attachment.name.clone(), |network| network.id);
         Joined { attachment, network_id, endpoint }
     };
-    engine.attachments_of(id).unwrap_or_default().into_iter().map(on).collect()
+    let attachments = match &details.spec.network.mode {
+        NetworkMode::Bridge(created) => engine.changed_attachments(id).unwrap_or_else(|| created.clone()),
+        _ => Vec::new(),
+    };
+    attachments.into_iter().map(on).collect()
 }
 
 /// `NetworkSettings`: the addresses, and the networks that it is on.

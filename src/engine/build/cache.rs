@@ -3,7 +3,7 @@
 //! ```text
 //! OCI manifest ─▶ configuration: {"steps": [CachedStep …]}      `type=registry`, `type=local`
 //!              ╰▶ layers: the blobs that the steps made
-//! image ─▶ configuration: … "ketch.buildcache.v1": [CachedStep …]    `type=inline`
+//! image ─▶ configuration: … "ketch.buildcache.v1": [CachedStep …]    `type=inline`, and images that are here
 //! ```
 //!
 //! Only the list is read when a build begins; a blob is fetched when a step is found whose layer is not
@@ -50,6 +50,8 @@ pub(crate) enum CachePlace {
     Registry(String),
     /// An OCI layout.
     Directory(PathBuf),
+    /// An image that is here, as docker's classic builder has it: nothing is fetched, and one that is not here is no cache.
+    Image(String),
 }
 
 /// Where to keep the steps of a build.
@@ -221,6 +223,7 @@ impl Builder<'_> {
                 let all = blobs.iter().chain([&config, &digest]);
                 write_layout(self.engine, path, all, (&digest, manifest.len()))
             }
+            CachePlace::Image(_) => Err(Error::invalid("an image is no place to write a cache to")),
         }
     }
 }
@@ -228,7 +231,7 @@ impl Builder<'_> {
 /// A cache as messages call it.
 fn shown(place: &CachePlace) -> String {
     match place {
-        CachePlace::Registry(name) => name.clone(),
+        CachePlace::Registry(name) | CachePlace::Image(name) => name.clone(),
         CachePlace::Directory(path) => path.display().to_string(),
     }
 }
@@ -242,6 +245,7 @@ pub(super) fn is_here(engine: &Engine, layer: &CachedLayer) -> Result<bool> {
 /// Reads the list of a cache.
 fn read(engine: &Engine, place: &CachePlace, options: &RemoteOptions) -> Result<Vec<CachedStep>, Error> {
     let config = match place {
+        CachePlace::Image(name) => return of_image(engine, name),
         CachePlace::Directory(path) => read_layout(&config::directory()?.join(path))?,
         // An image that is here, which an earlier build has made.
         CachePlace::Registry(name) => match engine.image(name) {
@@ -249,13 +253,37 @@ fn read(engine: &Engine, place: &CachePlace, options: &RemoteOptions) -> Result<
             Err(_) => reading(engine, name, options, config_of)?,
         },
     };
+    steps_in(&config)
+}
+
+/// The steps that a configuration lists.
+fn steps_in(config: &[u8]) -> Result<Vec<CachedStep>, Error> {
     let unusable = |err: serde_json::Error| Error::invalid("it is no cache of this program").because(err);
-    let mut config: Value = serde_json::from_slice(&config).map_err(unusable)?;
+    let mut config: Value = serde_json::from_slice(config).map_err(unusable)?;
     let key = if config.get(INLINE).is_some() { INLINE } else { "steps" };
     match config.get_mut(key).map(Value::take) {
         Some(steps) => serde_json::from_value(steps).map_err(unusable),
         None => Ok(vec![]),
     }
+}
+
+/// The steps of an image that is here, with the blobs that its layers have here: on its way they may have been compressed anew.
+fn of_image(engine: &Engine, name: &str) -> Result<Vec<CachedStep>, Error> {
+    let image = match engine.image(name) {
+        Err(err) if err.kind == Kind::NotFound => return Ok(vec![]),
+        found => found?.image,
+    };
+    let layers = engine.image_layers(&image)?;
+    let mut steps = steps_in(&engine.store().blobs().read_small(&image.id, MAX_DOCUMENT)?)?;
+    steps.retain_mut(|step| {
+        let Some(layer) = &mut step.layer else { return true };
+        let Some((_, here)) = layers.iter().find(|(wanted, _)| wanted.name == layer.chain_id) else {
+            return false;
+        };
+        (layer.blob, layer.blob_bytes, layer.media_type) = (here.digest, here.size, here.media_type.clone());
+        true
+    });
+    Ok(steps)
 }
 
 /// Talks to the registry of `name`, or a mirror of it.
@@ -326,6 +354,7 @@ fn fetch(
             blob.finish()?;
             Ok(())
         }
+        CachePlace::Image(name) => Err(Error::not_found(format!("image {name} has lost a layer"))),
     }
 }
 

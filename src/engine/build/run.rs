@@ -237,6 +237,7 @@ impl Builder<'_> {
             fingerprint: self.caller.fingerprint(),
             near: None,
             window: None,
+            tell_attached: false,
             restarts: 0,
             cgroups: self.engine.cgroups(&self.caller),
             adopt: false,

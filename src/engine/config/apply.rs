@@ -49,6 +49,7 @@ pub(crate) fn apply(request: &mut ContainerRequest, conf: &ContainersConf) -> Re
     }
     request.log_directory =
         containers.log_path.clone().filter(|path| !path.as_os_str().is_empty() && in_files);
+    request.stop_timeout_configured = request.stop_timeout_s.is_none();
     request.stop_timeout_s = request.stop_timeout_s.or(conf.engine.stop_timeout);
     request.copies.extend(mounts_conf::copies(conf.mounts_file.as_deref())?);
     request.health.silent |= conf.engine.healthcheck_events == Some(false);

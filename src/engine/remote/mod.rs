@@ -10,7 +10,9 @@ pub(in crate::engine) mod error;
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::image_ref::{ImageRef, NameRule};
@@ -39,6 +41,8 @@ pub(crate) struct RemoteOptions {
     pub(crate) retries: Option<u32>,
     /// Wait before the second attempt.
     pub(crate) retry_delay: Option<Duration>,
+    /// The socket of the client whom it is done for: when that hangs up, it is given up.
+    pub(crate) hang_up: Option<Arc<OwnedFd>>,
 }
 
 /// Options and configuration of one command.
@@ -85,6 +89,7 @@ impl RemoteOptions {
             credential: self.credential.clone(),
             stores: files::credentials(self.auth_file.clone()).behind(self.credentials.clone()),
             policy,
+            hang_up: self.hang_up.clone(),
         }
     }
 }

@@ -182,6 +182,9 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
                 "" => request.image.clone(),
                 typed => typed.to_owned(),
             },
+            tmpfs: request.tmpfs.clone(),
+            mounted_tmpfs: mounts::mounted_tmpfs(request),
+            stop_timeout: request.stop_timeout_s.is_some() && !request.stop_timeout_configured,
         },
     })
 }

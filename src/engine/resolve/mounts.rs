@@ -81,6 +81,18 @@ fn tmpfs(target: Bytes, data: Vec<String>) -> Mount {
     Mount::plain(target, MountKind::Tmpfs { data, copy_up: true, chown: false, ramfs: false })
 }
 
+/// Targets of tmpfs that `--tmpfs` did not ask for, but `--mount`.
+pub(super) fn mounted_tmpfs(request: &ContainerRequest) -> Vec<Bytes> {
+    let of_flag = |target: &Bytes| {
+        let is_target = |typed: &String| {
+            mount_syntax::clean_target(typed.as_bytes()) == mount_syntax::clean_target(target.as_bytes())
+        };
+        request.tmpfs.keys().any(is_target)
+    };
+    let asked = request.mounts.iter().filter(|mount| matches!(mount.kind, MountKindRequest::Tmpfs { .. }));
+    asked.map(|mount| mount.target.clone()).filter(|target| !of_flag(target)).collect()
+}
+
 fn mount(wish: &MountRequest, facts: &Facts<'_>) -> Result<Mount> {
     let is_bind = matches!(wish.kind, MountKindRequest::Bind { .. } | MountKindRequest::Below { .. });
     let target = target(wish.target.as_bytes(), "mount", is_bind)?;

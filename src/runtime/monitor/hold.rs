@@ -39,8 +39,28 @@ enum Event {
     Ended,
 }
 
+/// Who has started the container.
+#[derive(Debug)]
+pub(super) struct Starter {
+    /// A connection to the command, to be told of the start.
+    command: OwnedFd,
+    /// As [`StartOrder::tell_attached`].
+    tell_attached: bool,
+}
+
+impl Starter {
+    pub(super) fn command(&self) -> &OwnedFd {
+        &self.command
+    }
+
+    /// What is told of the start.
+    pub(super) fn events(&self) -> Vec<&'static str> {
+        if self.tell_attached { vec!["start", "attach"] } else { vec!["start"] }
+    }
+}
+
 impl Monitor {
-    /// Waits until somebody starts the container, and answers that command's connection, to be told of the start;
+    /// Waits until somebody starts the container, and answers who that is;
     /// `None` if process 1 has ended instead.
     ///
     /// # Errors
@@ -52,7 +72,7 @@ impl Monitor {
         listener: &OwnedFd,
         server: &mut Server,
         signals: &SignalFd,
-    ) -> Result<Option<OwnedFd>, Failure> {
+    ) -> Result<Option<Starter>, Failure> {
         let Some(report) = living.held.take() else { return Ok(None) };
         let failed = |err| Failure::errno("wait for the start", err);
         let event = wait(living, listener, server, signals).map_err(failed)?;
@@ -63,7 +83,7 @@ impl Monitor {
             tty::set_window_size(master.as_fd(), tty::WindowSize { rows, cols }).ok();
         }
         match go(&report, living, &self.directory) {
-            Ok(()) => Ok(Some(command)),
+            Ok(()) => Ok(Some(Starter { command, tell_attached: order.tell_attached })),
             Err(failure) => {
                 pidfd::send_signal(living.pidfd.as_fd(), libc::SIGKILL).ok();
                 pidfd::wait(living.pidfd.as_fd()).ok();

@@ -187,7 +187,7 @@ impl Monitor {
         let mut health = Checker::new(&self.spec, &self.directory, &self.order.root, &self.teller);
         // An adopted container has begun long ago.
         let mut beginning = if self.order.adopt { Vec::new() } else { vec!["init", "start"] };
-        if server.len() > 0 {
+        if self.order.tell_attached {
             beginning.push("attach");
         }
         loop {
@@ -201,17 +201,15 @@ impl Monitor {
                 starter = self
                     .await_start(&mut living, &listener, &mut server, &signals)
                     .inspect_err(|_| cgroups.remove())?;
-                let with_client = if server.len() > 0 { vec!["start", "attach"] } else { vec!["start"] };
                 // One that was ended before its start has not started.
-                beginning = if starter.is_some() { with_client } else { Vec::new() };
+                beginning = starter.as_ref().map_or_else(Vec::new, hold::Starter::events);
             }
             if living.held.is_none() || starter.is_some() {
                 self.run_late_hooks(HookStage::Poststart, living.record.pid);
             }
-            let events: Vec<_> = beginning.iter().map(|status| self.teller.event(status)).collect();
-            self.teller.tell(&events);
+            self.teller.tell_beginning(&self.directory, &beginning);
             beginning = vec!["restart", "init", "start"];
-            for command in command.take().into_iter().chain(&starter) {
+            for command in command.take().into_iter().chain(starter.as_ref().map(hold::Starter::command)) {
                 report_start(command, living.record.pid, notifier.as_ref().map(Notifier::at_start));
             }
             if let Some(notifier) = &mut notifier {
@@ -229,8 +227,7 @@ impl Monitor {
             let (exit_code, told_to_end) =
                 self.live(living, &mut server, &mut log, &signals, company, &cgroups)?;
             self.teller.look_for_name();
-            let died = Event { container_exit_code: Some(exit_code), ..self.teller.event("died") };
-            self.teller.tell(&[died, self.teller.event("cleanup")]);
+            self.teller.tell_end(&self.directory, exit_code, started.elapsed());
             let unhealthy = health.take_restart() && !self.directory.join(record::STOP_REQUESTED).exists();
             let restarts = self.order.restarts;
             let is_due = |pauses: &mut restart::Pauses| {

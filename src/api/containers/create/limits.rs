@@ -35,7 +35,8 @@ pub(super) fn fill(host: &HostConfig, resources: &Resources, request: &mut Conta
 pub(in crate::api::containers) fn limits(resources: &Resources) -> Result<Limits> {
     refuse(resources)?;
     check_range(resources)?;
-    read(resources).map_err(|err| Error::invalid(err.to_string()))
+    let checked = read(resources).and_then(|limits| limits::check_cpu_times(&limits).map(|()| limits));
+    checked.map_err(|err| Error::invalid(err.to_string()))
 }
 
 fn read(asked: &Resources) -> std::result::Result<Limits, LimitError> {
@@ -230,6 +231,9 @@ mod tests {
             json!({"MemorySwap": -2}),
             json!({"CpuShares": -5}),
             json!({"CpuPeriod": -1}),
+            json!({"CpuPeriod": 999}),
+            json!({"CpuPeriod": 1_000_001}),
+            json!({"CpuQuota": 999}),
         ] {
             assert_eq!(read_limits(document.clone()).unwrap_err().kind, Kind::Invalid, "{document}");
         }

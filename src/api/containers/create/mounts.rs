@@ -51,6 +51,7 @@ pub(super) fn fill(
         let options = format!("notmpcopyup,{options}");
         request.mounts.push(mount_syntax::tmpfs_at(&target, &options).map_err(invalid)?);
     }
+    request.tmpfs = texts(&host.tmpfs);
     for mount in &mut request.mounts {
         mount.target = mount_syntax::clean_target(mount.target.as_bytes()).into();
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::api::containers::create::document::{HostConfig, PortBinding, Wanted};
-use crate::api::document::{Endpoint, texts};
-use crate::base::network;
+use crate::api::document::Endpoint;
+use crate::api::endpoint;
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Error, Result};
 
@@ -83,32 +83,8 @@ fn attachment(
     place: usize,
     sysctls: &mut BTreeMap<String, String>,
 ) -> Result<String> {
-    let ipam = &endpoint.ipam_config;
-    let mut driver_options = texts(&endpoint.driver_opts);
-    let interface = network::interface_of(&mut driver_options, None, place, sysctls);
-    if let Some(unknown) = driver_options.keys().next() {
-        return Err(Error::invalid(format!("network {name}: unknown driver option {unknown:?}")));
-    }
-    let mut options: Vec<(&str, String)> = Vec::new();
-    let mut add = |key, value: &String| {
-        if !value.is_empty() {
-            options.push((key, value.clone()));
-        }
-    };
-    add("ip", &ipam.ipv4_address);
-    add("ip6", &ipam.ipv6_address);
-    ipam.link_local_ips.iter().for_each(|ip| add("link-local-ip", ip));
-    add("mac", &endpoint.mac_address);
-    endpoint.aliases.iter().for_each(|alias| add("alias", alias));
-    interface.iter().for_each(|name| add("interface_name", name));
-    if endpoint.gw_priority != 0 {
-        add("gw-priority", &endpoint.gw_priority.to_string());
-    }
-    if let Some((key, value)) = options.iter().find(|(_, value)| value.contains(',')) {
-        return Err(Error::invalid(format!("network {name}: invalid {key} {value:?}")));
-    }
-    let options: Vec<_> = options.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    Ok(if options.is_empty() { name.to_owned() } else { format!("{name}:{}", options.join(",")) })
+    let options = endpoint::options(name, endpoint, place, sysctls)?;
+    Ok(if options.is_empty() { name.to_owned() } else { format!("{name}:{options}") })
 }
 
 /// `NAME:ALIAS`; `inspect` has it as `/NAME:/CONTAINER/ALIAS`.

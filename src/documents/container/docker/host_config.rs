@@ -2,9 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::typed_options;
+use super::{is_mounted_tmpfs, typed_options};
 use crate::base::limits::UNLIMITED;
+use crate::base::size;
 use crate::base::spec::{ContainerSpec, Mount, MountKind, NetworkMode};
+use crate::documents::container::network as podmans;
 use crate::documents::network::names;
 use crate::documents::{RUNTIME, null_if_empty, pick};
 use crate::runtime::defaults::NETWORK_SYSCTLS;
@@ -84,16 +86,11 @@ const FIELDS: &[&str] = &[
 pub(super) fn of_podman(mut config: Value, spec: &ContainerSpec) -> Value {
     config["Binds"] = spec.mounts.iter().filter_map(|mount| bind(spec, mount)).collect();
     config["Mounts"] = spec.mounts.iter().filter_map(|mount| mount_request(spec, mount)).collect();
+    config["Tmpfs"] = json!(spec.as_typed.tmpfs);
     for key in ["Binds", "CapAdd", "CapDrop", "ExtraHosts", "GroupAdd", "SecurityOpt"] {
         null_if_empty(&mut config[key]);
     }
-    config["NetworkMode"] = match &spec.network.mode {
-        NetworkMode::Bridge(attachments) => {
-            attachments.first().map_or("bridge", |first| names::name(&first.name)).to_owned()
-        }
-        _ => config["NetworkMode"].as_str().unwrap_or_default().to_owned(),
-    }
-    .into();
+    config["NetworkMode"] = network_mode(spec).into();
     for of in config["PortBindings"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         for binding in of.as_array_mut().into_iter().flatten() {
             // Every address, where none was named.
@@ -146,6 +143,16 @@ pub(super) fn of_podman(mut config: Value, spec: &ContainerSpec) -> Value {
     pick(&config, FIELDS)
 }
 
+/// The network that it was created on, or what it has instead of one.
+pub(super) fn network_mode(spec: &ContainerSpec) -> String {
+    match &spec.network.mode {
+        NetworkMode::Bridge(attachments) => {
+            attachments.first().map_or("bridge", |first| names::name(&first.name)).to_owned()
+        }
+        _ => podmans::network_mode(spec),
+    }
+}
+
 /// Its own alone: those that every container has are the daemon's with docker.
 fn ulimits(limits: &mut Value, spec: &ContainerSpec) {
     let mut own = spec.process.rlimits.iter().map(|limit| !limit.is_default);
@@ -182,11 +189,25 @@ fn mount_request(spec: &ContainerSpec, mount: &Mount) -> Option<Value> {
         MountKind::Bind { source, .. } => ("bind", source.display().to_string()),
         MountKind::Volume { name, anonymous: false, .. } => ("volume", name.clone()),
         MountKind::Image { reference, .. } => ("image", reference.clone()),
+        MountKind::Tmpfs { .. } if is_mounted_tmpfs(spec, mount) => ("tmpfs", String::new()),
         _ => return None,
     };
     let target = mount.target.to_string_lossy();
     let mut request = json!({"Type": kind, "Source": source, "Target": target, "ReadOnly": mount.read_only});
+    if source.is_empty() {
+        request.as_object_mut().and_then(|fields| fields.shift_remove("Source"));
+    }
     match &mount.kind {
+        MountKind::Tmpfs { data, .. } => {
+            let value =
+                |key: &str| data.iter().rev().find_map(|entry| entry.strip_prefix(key)?.strip_prefix('='));
+            if let Some(bytes) = value("size").and_then(|text| size::parse(text).ok()) {
+                request["TmpfsOptions"]["SizeBytes"] = bytes.into();
+            }
+            if let Some(mode) = value("mode").and_then(|text| u32::from_str_radix(text, 8).ok()) {
+                request["TmpfsOptions"]["Mode"] = mode.into();
+            }
+        }
         MountKind::Bind { recursive, .. } => {
             let propagation = mount.propagation.as_deref().unwrap_or_default();
             if !propagation.is_empty() {

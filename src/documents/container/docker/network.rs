@@ -59,28 +59,8 @@ pub(super) fn settings(engine: &Engine, details: &ContainerDetails) -> Value {
     let spec = &details.spec;
     let pid = details.status.pid();
     let mut settings = addresses();
-    let mut networks = Map::new();
-    let mode = match spec.network.mode {
-        NetworkMode::None => Some("none"),
-        NetworkMode::Host => Some("host"),
-        _ => None,
-    };
-    if let Some(network) = mode.and_then(names::mode) {
-        let mut fields = Value::Object(addresses());
-        fields["NetworkID"] = network.id.as_str().into();
-        if pid != 0 {
-            fields["EndpointID"] = endpoint_id(&spec.id, &network.id).into();
-        }
-        networks.insert(network.name, pick(&whole(fields), NETWORK));
-    }
-    for one in joined(engine, details) {
-        let fields = network(details, &one);
-        if one.attachment.name == DEFAULT_NETWORK {
-            settings.extend(fields.as_object().cloned().unwrap_or_default());
-        }
-        networks.insert(names::name(&one.attachment.name).to_owned(), pick(&fields, NETWORK));
-    }
-    networks.sort_keys();
+    let (networks, usual) = networks(engine, details);
+    settings.extend(usual.as_ref().and_then(Value::as_object).cloned().unwrap_or_default());
     let rest = json!({
         "Bridge": "",
         "SandboxID": "",
@@ -101,6 +81,34 @@ pub(super) fn settings(engine: &Engine, details: &ContainerDetails) -> Value {
         }
     }
     pick(&settings, FIELDS)
+}
+
+/// The networks that it is on by docker's names, and what it has on the usual one.
+pub(super) fn networks(engine: &Engine, details: &ContainerDetails) -> (Map<String, Value>, Option<Value>) {
+    let spec = &details.spec;
+    let (mut networks, mut usual) = (Map::new(), None);
+    let mode = match spec.network.mode {
+        NetworkMode::None => Some("none"),
+        NetworkMode::Host => Some("host"),
+        _ => None,
+    };
+    if let Some(network) = mode.and_then(names::mode) {
+        let mut fields = Value::Object(addresses());
+        fields["NetworkID"] = network.id.as_str().into();
+        if details.status.pid() != 0 {
+            fields["EndpointID"] = endpoint_id(&spec.id, &network.id).into();
+        }
+        networks.insert(network.name, pick(&whole(fields), NETWORK));
+    }
+    for one in joined(engine, details) {
+        let fields = network(details, &one);
+        networks.insert(names::name(&one.attachment.name).to_owned(), pick(&fields, NETWORK));
+        if one.attachment.name == DEFAULT_NETWORK {
+            usual = Some(fields);
+        }
+    }
+    networks.sort_keys();
+    (networks, usual)
 }
 
 /// One network that it is on.
