@@ -1,5 +1,6 @@
 //! `ketch kube play`, `kube down` and `kube generate`.
 
+mod apply;
 mod generate;
 mod images;
 
@@ -20,13 +21,14 @@ use crate::cli::usage::UsageError;
 use crate::engine::auto_update::unit_of_caller;
 use crate::engine::pod::Pod;
 use crate::engine::{self, Engine, Error, Kind, config, remote};
-use crate::kube::apply::{self, Down, Play, Played};
+use crate::kube::apply::{Down, Play, Played};
 use crate::kube::plan::Options;
 use crate::kube::read;
 use crate::kube::types::Object;
 use crate::sys::signal::{SignalFd, SignalSet};
 use crate::sys::{fs, limited};
 
+pub(crate) use self::apply::{ApplyArgs, run as apply};
 pub(crate) use self::generate::{GenerateArgs, run as generate};
 use self::images::Getter;
 
@@ -223,7 +225,7 @@ pub(crate) fn play(session: &mut Session<'_>, args: PlayArgs) -> anyhow::Result<
             Ok(()) if signal.is_none() => take_down(session, &objects, true),
             // What has the names of the manifest then may be somebody else's.
             _ => {
-                let down = apply::undo(session.engine()?, &played);
+                let down = crate::kube::apply::undo(session.engine()?, &played);
                 show_down(session, down)
             }
         };
@@ -350,7 +352,7 @@ fn show(session: &mut Session<'_>, played: &Played) -> anyhow::Result<()> {
 
 /// Takes down what the objects say, and prints what was.
 fn take_down(session: &mut Session<'_>, objects: &[Object], force: bool) -> anyhow::Result<()> {
-    let down = apply::down(session.engine()?, objects, force)?;
+    let down = crate::kube::apply::down(session.engine()?, objects, force)?;
     show_down(session, down)
 }
 

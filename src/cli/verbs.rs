@@ -247,6 +247,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("init", init::InitArgs, init::run),
     verb!("inspect", inspect::InspectArgs, inspect::run),
     verb!("kill", kill::KillArgs, kill::run),
+    verb!("kube apply", kube::ApplyArgs, kube::apply),
     verb!("kube down", kube::DownArgs, kube::down),
     verb!("kube generate", kube::GenerateArgs, kube::generate),
     verb!("kube play", kube::PlayArgs, kube::play),

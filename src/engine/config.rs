@@ -137,6 +137,12 @@ pub(crate) fn home() -> Result<PathBuf> {
     })
 }
 
+/// The kubeconfig file that commands for clusters read: $KUBECONFIG, or the usual one if it is there.
+pub(crate) fn kubeconfig() -> Option<PathBuf> {
+    variable("KUBECONFIG")
+        .or_else(|| home().ok().map(|home| home.join(".kube/config")).filter(|file| file.is_file()))
+}
+
 /// The home directory in the user's line of /etc/passwd.
 fn registered_home() -> Option<PathBuf> {
     let passwd = String::from_utf8_lossy(&std::fs::read("/etc/passwd").ok()?).into_owned();

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::base::id::ContainerId;
+use crate::base::order;
 use crate::base::pod::PodId;
 use crate::engine::lifecycle::Grace;
 use crate::engine::network::NetworkRequest;
@@ -163,13 +164,10 @@ impl Play<'_> {
 
     /// Plans all pods: what cannot be planned is said before anything is made.
     fn plan<'o>(&self, objects: &'o [Object], maps: &BTreeMap<String, Data>) -> Result<Vec<Planned<'o>>> {
-        let new_secrets: BTreeMap<&str, &Data> = objects
-            .iter()
-            .filter_map(|object| match object {
-                Object::Secret(secret) => Some((secret.name.as_str(), &secret.data)),
-                _ => None,
-            })
-            .collect();
+        let new_secrets = order::map(objects.iter().filter_map(|object| match object {
+            Object::Secret(secret) => Some((secret.name.as_str(), &secret.data)),
+            _ => None,
+        }));
         let secret = |name: &str| {
             new_secrets.get(name).map_or_else(|| self.secret_data(name), |data| Some((*data).clone()))
         };

@@ -9,6 +9,7 @@
 //! and podman 5.4 where these are silent.
 
 pub(crate) mod apply;
+pub(crate) mod cluster;
 
 mod fields;
 pub(crate) mod files;

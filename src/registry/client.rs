@@ -167,7 +167,8 @@ impl<'a> Client<'a> {
         let cert_dir = options.cert_dir.clone().or_else(|| tls::cert_dir(&options.cert_bases, registry));
         let insecure = options.tls_verify.map_or(endpoint.insecure, |verify| !verify);
         let schemes = schemes(host_of(authority), options.tls_verify, insecure, cert_dir.is_some());
-        let tls = tls::Settings { insecure, cert_dir, bundle: options.ca_bundle.clone() };
+        let bundle = options.ca_bundle.clone();
+        let tls = tls::Settings { insecure, cert_dir, bundle, ..tls::Settings::default() };
         let session = Session {
             image: endpoint.image.clone(),
             authority: authority.to_owned(),

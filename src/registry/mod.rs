@@ -28,7 +28,7 @@ pub(crate) mod retry;
 pub(crate) mod search;
 mod secretbox;
 pub(crate) mod sigstore;
-mod tls;
+pub(crate) mod tls;
 mod token;
 pub(crate) mod transport;
 pub(crate) mod upload;

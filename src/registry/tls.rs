@@ -44,6 +44,9 @@ pub(crate) struct Settings {
     pub(crate) cert_dir: Option<PathBuf>,
     /// The system's bundle, if the environment names it (SSL_CERT_FILE).
     pub(crate) bundle: Option<PathBuf>,
+    /// PEM text of roots in place of all others, and of the client's own certificate and its key.
+    pub(crate) roots: Option<Vec<u8>>,
+    pub(crate) own: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// The directory that holds `host`'s certificates: the first of `bases` that has one.
@@ -70,8 +73,9 @@ pub(crate) fn client_config(settings: &Settings, show_own: bool) -> Result<Clien
     } else {
         builder.with_custom_certificate_verifier(Arc::new(Verifier::new(settings, provider)?))
     };
-    let own = match &settings.cert_dir {
-        Some(dir) if show_own => own_certificate(dir)?,
+    let own = match (&settings.own, &settings.cert_dir) {
+        (Some((chain, key)), _) if show_own => Some(certificate_with_key(chain, key)?),
+        (None, Some(dir)) if show_own => own_certificate(dir)?,
         _ => None,
     };
     let mut config = match own {
@@ -101,6 +105,9 @@ pub(crate) fn no_config() -> Result<ClientConfig> {
 /// All certificates to trust that files hold, and whether the system has a bundle at all.
 fn roots(settings: &Settings) -> Result<(Vec<CertificateDer<'static>>, bool)> {
     let mut roots = Vec::new();
+    if let Some(text) = &settings.roots {
+        return Ok((certificates_in(text, Path::new(""))?, true));
+    }
     if let Some(dir) = &settings.cert_dir {
         for path in files_ending(dir, "crt")? {
             roots.extend(certificates(&path)?);
@@ -119,13 +126,24 @@ fn roots(settings: &Settings) -> Result<(Vec<CertificateDer<'static>>, bool)> {
 
 /// The certificates of one PEM file.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let bytes = std::fs::read(path).map_err(|err| tls_error(path, err))?;
-    CertificateDer::pem_slice_iter(&bytes)
+    certificates_in(&std::fs::read(path).map_err(|err| tls_error(path, err))?, path)
+}
+
+/// The certificates of PEM text, which `path` is of.
+fn certificates_in(text: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_slice_iter(text)
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|err| tls_error(path, err))
 }
 
 type OwnCertificate = (PathBuf, Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// A certificate with its key, as PEM texts have them.
+fn certificate_with_key(chain: &[u8], key: &[u8]) -> Result<OwnCertificate> {
+    let nowhere = Path::new("");
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|err| tls_error(nowhere, err))?;
+    Ok((PathBuf::new(), certificates_in(chain, nowhere)?, key))
+}
 
 /// The first `NAME.cert` with its `NAME.key`.
 fn own_certificate(dir: &Path) -> Result<Option<OwnCertificate>> {

@@ -13,7 +13,8 @@ use crate::base::spec::UserNamespace;
 use crate::base::version::VERSION;
 use crate::cli::session::Session;
 use crate::engine::{Engine, Error, Kind, Result};
-use crate::kube::generate::{self, Form, Group, HostKinds, How, Member, NodePorts};
+pub(super) use crate::kube::generate::Form;
+use crate::kube::generate::{self, Group, HostKinds, How, Member, NodePorts};
 
 /// Write a Kubernetes manifest of containers, pods or volumes
 ///
@@ -48,62 +49,7 @@ pub(crate) struct GenerateArgs {
 /// `kube generate`.
 pub(crate) fn run(session: &mut Session<'_>, args: GenerateArgs) -> anyhow::Result<()> {
     let form = form(&args)?;
-    let engine = session.engine()?;
-    let now = Timestamp::now();
-    let mut documents = Vec::new();
-    let mut loose = Vec::new();
-    let mut groups = Vec::new();
-    for name in &args.names {
-        match engine.container(name) {
-            Ok(id) => {
-                loose.push(member(engine, &id)?);
-                continue;
-            }
-            Err(err) if err.kind == Kind::NotFound => {}
-            Err(err) => return Err(err.into()),
-        }
-        match engine.pod(name) {
-            Ok(id) => {
-                groups.push(group(engine, &id)?);
-                continue;
-            }
-            Err(err) if err.kind == Kind::NotFound => {}
-            Err(err) => return Err(err.into()),
-        }
-        match engine.store().volumes().find(name) {
-            Ok(name) => {
-                let volume = engine.store().volumes().get(&name).map_err(Error::from)?;
-                documents.push(generate::claim(&name, &volume.labels, &volume.options, now));
-            }
-            Err(err) if err.is_not_found() => {
-                return Err(Error::not_found(format!("name or ID {name:?} not found")).into());
-            }
-            Err(err) => return Err(Error::from(err).into()),
-        }
-    }
-    if let Some(first) = loose.first() {
-        let name = format!("{}-pod", first.name);
-        groups.push(Group {
-            name,
-            labels: std::collections::BTreeMap::new(),
-            infra: None,
-            members: loose,
-            restart: None,
-            share_pid: false,
-        });
-    }
-    let ports = RandomPorts;
-    let how = How {
-        form,
-        service: args.service.then_some(&ports),
-        podman_only: args.podman_only,
-        now,
-        host_kind: &Host,
-    };
-    for group in &groups {
-        documents.extend(generate::documents(group, how)?);
-    }
-    let text = generate::text(&documents, VERSION);
+    let text = manifest(session.engine()?, &args.names, form, args.service, args.podman_only)?;
     match &args.filename {
         None => writeln!(session.out, "{text}")?,
         Some(path) => {
@@ -118,6 +64,65 @@ pub(crate) fn run(session: &mut Session<'_>, args: GenerateArgs) -> anyhow::Resu
         }
     }
     Ok(())
+}
+
+/// A manifest of containers, pods and volumes, by name or ID.
+pub(super) fn manifest(
+    engine: &Engine,
+    names: &[String],
+    form: Form,
+    service: bool,
+    podman_only: bool,
+) -> Result<String> {
+    let now = Timestamp::now();
+    let mut documents = Vec::new();
+    let mut loose = Vec::new();
+    let mut groups = Vec::new();
+    for name in names {
+        match engine.container(name) {
+            Ok(id) => {
+                loose.push(member(engine, &id)?);
+                continue;
+            }
+            Err(err) if err.kind == Kind::NotFound => {}
+            Err(err) => return Err(err),
+        }
+        match engine.pod(name) {
+            Ok(id) => {
+                groups.push(group(engine, &id)?);
+                continue;
+            }
+            Err(err) if err.kind == Kind::NotFound => {}
+            Err(err) => return Err(err),
+        }
+        match engine.store().volumes().find(name) {
+            Ok(name) => {
+                let volume = engine.store().volumes().get(&name).map_err(Error::from)?;
+                documents.push(generate::claim(&name, &volume.labels, &volume.options, now));
+            }
+            Err(err) if err.is_not_found() => {
+                return Err(Error::not_found(format!("name or ID {name:?} not found")));
+            }
+            Err(err) => return Err(Error::from(err)),
+        }
+    }
+    if let Some(first) = loose.first() {
+        let name = format!("{}-pod", first.name);
+        groups.push(Group {
+            name,
+            labels: std::collections::BTreeMap::new(),
+            infra: None,
+            members: loose,
+            restart: None,
+            share_pid: false,
+        });
+    }
+    let ports = RandomPorts;
+    let how = How { form, service: service.then_some(&ports), podman_only, now, host_kind: &Host };
+    for group in &groups {
+        documents.extend(generate::documents(group, how)?);
+    }
+    Ok(generate::text(&documents, VERSION))
 }
 
 fn form(args: &GenerateArgs) -> Result<Form> {

@@ -27,6 +27,7 @@ use crate::registry::config::{Endpoint, Registries};
 use crate::registry::error::Error as RegistryError;
 use crate::registry::fetch;
 use crate::registry::retry::Policy as Patience;
+use crate::registry::tls;
 
 /// How registries are talked to, as far as a command's options say.
 #[derive(Clone, Debug, Default)]
@@ -102,6 +103,52 @@ impl RemoteOptions {
 pub(crate) fn download(address: &str, out: impl Write) -> Result<()> {
     fetch::fetch(address, files::ca_bundle(), out)
         .map_err(|err| Error::new(Kind::System, format!("download {address}")).because(err))
+}
+
+/// What somebody shows to a server that is no registry, and what of it they trust.
+#[derive(Default)]
+pub(crate) struct Trusted {
+    /// Take any certificate.
+    pub(crate) insecure: bool,
+    /// PEM text of roots; `None` for the system's.
+    pub(crate) roots: Option<Vec<u8>>,
+    /// PEM texts of their own certificate and its key.
+    pub(crate) own: Option<(Vec<u8>, Vec<u8>)>,
+    pub(crate) token: Option<String>,
+}
+
+impl std::fmt::Debug for Trusted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // No secrets.
+        f.debug_struct("Trusted").field("insecure", &self.insecure).finish_non_exhaustive()
+    }
+}
+
+/// A document for an address.
+#[derive(Debug)]
+pub(crate) struct Post<'a> {
+    pub(crate) address: &'a str,
+    pub(crate) trusted: &'a Trusted,
+    pub(crate) media_type: &'a str,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Sends a document; the answer's status, whatever it is, and its body.
+///
+/// # Errors
+///
+/// [`Kind::System`]: network and TLS errors; an address that is none.
+pub(crate) fn post(post: Post<'_>) -> Result<(u16, Vec<u8>)> {
+    let Post { address, trusted, media_type, body } = post;
+    let tls = tls::Settings {
+        insecure: trusted.insecure,
+        bundle: files::ca_bundle(),
+        roots: trusted.roots.clone(),
+        own: trusted.own.clone(),
+        ..tls::Settings::default()
+    };
+    fetch::post(fetch::Post { address, tls, token: trusted.token.as_deref(), media_type, body })
+        .map_err(|err| Error::new(Kind::System, format!("send to {address}")).because(err))
 }
 
 /// Why a server did not give what was asked for.
