@@ -86,7 +86,7 @@ fn create(cluster: &Cluster, trusted: &Trusted, creation: &Creation) -> Result<(
         return Ok(());
     }
     let said = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();
-    let why = said["message"].as_str().map_or_else(|| format!("HTTP status {}", status), str::to_owned);
+    let why = said["message"].as_str().map_or_else(|| format!("HTTP status {status}"), str::to_owned);
     let kind = if status == 409 { Kind::Conflict } else { Kind::System };
     Err(Error::new(kind, format!("create {} in the cluster: {why}", creation.what)))
 }
