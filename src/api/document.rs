@@ -20,26 +20,35 @@ use crate::base::order;
 ///
 /// For what is no JSON, or of another form.
 pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
-    T::deserialize(AnyCase(serde_json::from_slice(text)?))
+    of_value(serde_json::from_slice(text)?)
 }
 
-/// A value of which the fields of structs may be written in any case, at any depth. Keys of maps stay as they are: they are the
-/// user's.
-pub(crate) struct AnyCase(pub(crate) Value);
+/// The same of a value.
+///
+/// # Errors
+///
+/// For what is of another form.
+pub(crate) fn of_value<T: DeserializeOwned>(value: Value) -> serde_json::Result<T> {
+    T::deserialize(AsGo(value))
+}
 
-impl<'de> Deserializer<'de> for AnyCase {
+/// A value of which the fields of structs may be written in any case, and be `null`, at any depth. Keys of maps stay as they
+/// are: they are the user's.
+struct AsGo(Value);
+
+impl<'de> Deserializer<'de> for AsGo {
     type Error = serde_json::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
         match self.0 {
             Value::Array(values) => {
-                let mut values = SeqDeserializer::new(values.into_iter().map(AnyCase));
+                let mut values = SeqDeserializer::new(values.into_iter().map(AsGo));
                 let read = visitor.visit_seq(&mut values)?;
                 values.end()?;
                 Ok(read)
             }
             Value::Object(fields) => {
-                let fields = fields.into_iter().map(|(key, value)| (key, AnyCase(value)));
+                let fields = fields.into_iter().map(|(key, value)| (key, AsGo(value)));
                 visitor.visit_map(MapDeserializer::new(fields))
             }
             other => other.deserialize_any(visitor),
@@ -61,6 +70,7 @@ impl<'de> Deserializer<'de> for AnyCase {
         // Of several that are the same the last one counts.
         let named: Map<_, _> = fields
             .into_iter()
+            .filter(|(_, value)| !value.is_null())
             .map(|(key, value)| match known.iter().find(|name| name.eq_ignore_ascii_case(&key)) {
                 Some(name) => ((*name).to_owned(), value),
                 None => (key, value),
@@ -99,7 +109,7 @@ impl<'de> Deserializer<'de> for AnyCase {
     }
 }
 
-impl IntoDeserializer<'_, serde_json::Error> for AnyCase {
+impl IntoDeserializer<'_, serde_json::Error> for AsGo {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -107,14 +117,14 @@ impl IntoDeserializer<'_, serde_json::Error> for AnyCase {
     }
 }
 
-/// Structs of which each field may be missing or `null`.
+/// Structs of which each field may be missing, and, read by [`read`], `null`.
 macro_rules! documents {
     ($($(#[$about:meta])* $name:ident { $($(#[$with:meta])* $field:ident: $kind:ty,)* })*) => {$(
         $(#[$about])*
         #[derive(Clone, Debug, Default, ::serde::Deserialize)]
         #[serde(default, rename_all = "PascalCase")]
         pub(crate) struct $name {
-            $($(#[$with])* #[serde(deserialize_with = "crate::base::manifest::or_default")] pub(crate) $field: $kind,)*
+            $($(#[$with])* pub(crate) $field: $kind,)*
         }
     )*};
 }

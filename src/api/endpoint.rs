@@ -69,10 +69,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::document;
 
     #[test]
     fn an_endpoint_as_clients_ask_for_it() {
-        let endpoint: Endpoint = serde_json::from_value(json!({
+        let endpoint: Endpoint = document::of_value(json!({
             "IPAMConfig": {"IPv4Address": "10.9.0.7", "IPv6Address": ""}, "Links": null, "Aliases": ["db"],
             "MacAddress": "02:42:ac:11:00:04", "NetworkID": "", "EndpointID": "", "Gateway": "", "DriverOpts": null, "GwPriority": 3,
         }))
@@ -87,7 +88,7 @@ mod tests {
             (vec!["10.9.0.7".parse().unwrap()], Some([2, 0x42, 0xac, 0x11, 0, 4]))
         );
         let nulls = json!({"IPAMConfig": {"IPv4Address": null, "LinkLocalIPs": null}, "MacAddress": null, "GwPriority": null});
-        let nulls: Endpoint = serde_json::from_value(nulls).unwrap();
+        let nulls: Endpoint = document::of_value(nulls).unwrap();
         let plain = attachment("a:ip=10.0.0.1", &nulls).unwrap();
         assert_eq!((plain.name.as_str(), plain.ips.len()), ("a:ip=10.0.0.1", 0));
         for bad in [
@@ -97,7 +98,7 @@ mod tests {
             json!({"DriverOpts": {"huh": "1"}}),
             json!({"DriverOpts": {"com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.forwarding=1"}}),
         ] {
-            let endpoint = serde_json::from_value(bad.clone()).unwrap();
+            let endpoint = document::of_value(bad.clone()).unwrap();
             assert!(attachment("net", &endpoint).is_err(), "{bad}");
         }
     }

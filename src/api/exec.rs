@@ -216,6 +216,7 @@ fn document(id: &str, session: &Session) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::document;
 
     #[test]
     fn what_is_asked_for() {
@@ -236,9 +237,9 @@ mod tests {
             window: Some([1, 2]),
             ..SessionRequest::default()
         };
-        assert_eq!(request(serde_json::from_str(asked).unwrap()), want);
+        assert_eq!(request(document::read(asked.as_bytes()).unwrap()), want);
         let bare =
-            request(serde_json::from_str(r#"{"Cmd": "ls", "Env": null, "User": "", "Tty": null}"#).unwrap());
+            request(document::read(br#"{"Cmd": "ls", "Env": null, "User": "", "Tty": null}"#).unwrap());
         assert_eq!(bare.exec, ExecRequest { command: vec!["ls".into()], ..ExecRequest::default() });
     }
 }

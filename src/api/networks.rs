@@ -188,10 +188,11 @@ fn missing(typed: &str, err: Error) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::document;
 
     #[test]
     fn a_network_as_compose_asks_for_it() {
-        let asked: Create = serde_json::from_value(json!({
+        let asked: Create = document::of_value(json!({
             "CheckDuplicate": true, "Name": "app_default", "Driver": "bridge", "EnableIPv6": true, "EnableIPv4": null,
             "IPAM": {"Driver": "default", "Options": null, "Config": [
                 {"Subnet": "10.9.0.0/24", "IPRange": "10.9.0.128/25", "Gateway": "10.9.0.1", "AuxiliaryAddresses": {"a": "10.9.0.9"}},
@@ -215,7 +216,7 @@ mod tests {
         assert_eq!(request.aux_addresses["a"], "10.9.0.9");
         assert_eq!(request.options.keys().collect::<Vec<_>>(), ["com.docker.network.driver.mtu"]);
         assert_eq!((request.ipam_driver.as_str(), request.labels["a"].as_str()), ("", "b"));
-        let nulls: Create = serde_json::from_value(json!({
+        let nulls: Create = document::of_value(json!({
             "Name": "a", "Driver": null, "Scope": null, "Internal": null, "ConfigFrom": null, "Options": {"o": null}, "Labels": {"l": null},
             "IPAM": {"Driver": null, "Options": null, "Config": [
                 {"Subnet": "10.9.0.0/24", "IPRange": null, "Gateway": null, "AuxiliaryAddresses": null},

@@ -6,7 +6,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::api::document::{AnyCase, Endpoint, documents};
+use crate::api::document::{self, Endpoint, documents};
 pub(crate) use crate::api::document::{Set, Texts, Words, texts};
 
 /// Limits, and what stands in one object with them.
@@ -20,8 +20,8 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Limited<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         // What serde flattens loses its errors where fields may be `null`.
         let object = Value::deserialize(from)?;
-        let own = T::deserialize(AnyCase(object.clone())).map_err(D::Error::custom)?;
-        let resources = Resources::deserialize(AnyCase(object)).map_err(D::Error::custom)?;
+        let own = document::of_value(object.clone()).map_err(D::Error::custom)?;
+        let resources = document::of_value(object).map_err(D::Error::custom)?;
         Ok(Self { own, resources })
     }
 }

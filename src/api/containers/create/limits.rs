@@ -183,9 +183,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::document;
 
     fn read_limits(document: Value) -> Result<Limits> {
-        limits(&serde_json::from_value(document).unwrap())
+        limits(&document::of_value(document).unwrap())
     }
 
     #[test]
@@ -248,7 +249,7 @@ mod tests {
             (json!({"KernelMemoryTCP": 1}), Some("kernel memory TCP limit")),
             (json!({"MemorySwappiness": -1, "OomKillDisable": false, "KernelMemory": 0}), None),
         ] {
-            let asked = serde_json::from_value(document.clone()).unwrap();
+            let asked = document::of_value(document.clone()).unwrap();
             assert!(limits(&asked).unwrap().is_empty(), "{document}");
             let said = discarded(&asked);
             assert_eq!(said.len(), usize::from(word.is_some()), "{document}");
@@ -258,7 +259,7 @@ mod tests {
 
     #[test]
     fn limits_of_processes() {
-        let read = |limit: Value| ulimits(&serde_json::from_value(json!({"Ulimits": [limit]})).unwrap());
+        let read = |limit: Value| ulimits(&document::of_value(json!({"Ulimits": [limit]})).unwrap());
         let limit = &read(json!({"Name": "nofile", "Soft": 10, "Hard": -1})).unwrap()[0];
         assert_eq!((limit.soft, limit.hard), (10, rlimit::UNLIMITED));
         assert!(read(json!({"Name": "huh", "Soft": 1, "Hard": 1})).is_err());

@@ -235,9 +235,10 @@ mod tests {
 
     use super::*;
     use crate::api::containers::create::document::Wanted;
+    use crate::api::document;
 
     fn filled(document: Value) -> Result<(ContainerRequest, Vec<PathBuf>)> {
-        let wanted: Wanted = serde_json::from_value(document).unwrap();
+        let wanted: Wanted = document::of_value(document).unwrap();
         let mut request = ContainerRequest::default();
         let host = &wanted.host_config;
         let sources = fill(&wanted.volumes, &host.own, &host.resources, &mut request)?;

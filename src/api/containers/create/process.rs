@@ -127,9 +127,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::document;
 
     fn filled(document: Value) -> Result<ContainerRequest> {
-        let wanted: Wanted = serde_json::from_value(document).unwrap();
+        let wanted: Wanted = document::of_value(document).unwrap();
         let mut request = ContainerRequest::default();
         fill(&wanted, &wanted.host_config.own, &mut request)?;
         Ok(request)

@@ -93,10 +93,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::document;
 
     fn filled(document: Value) -> Result<ContainerRequest> {
         let mut request = ContainerRequest::default();
-        fill(&serde_json::from_value(document).unwrap(), &mut request)?;
+        fill(&document::of_value(document).unwrap(), &mut request)?;
         Ok(request)
     }
 
