@@ -278,3 +278,21 @@ fn rel_70_closed_standard_streams() {
     assert!(sandbox.read("codes").ends_with("0\n"), "{}", sandbox.read("codes"));
     assert!(sandbox.names().is_empty());
 }
+
+#[test]
+fn rel_70_messages_that_cannot_be_written_end_nothing() {
+    let sandbox = Sandbox::new();
+    let project = "services:\n  a:\n    image: bb\n    network_mode: none\n    command: sleep 1000\n    stop_grace_period: 0s\n";
+    sandbox.write("compose.yaml", project);
+    for command in [
+        "compose up -d",
+        "compose ps",
+        "compose down",
+        // A warning: its ports are discarded.
+        "run --rm --net=none -p 9 bb true",
+    ] {
+        let output = sandbox.program("sh", ["-c", &format!("ketch {command} 2> /dev/full")]).run();
+        assert_eq!(output.code, 0, "{command}");
+    }
+    assert!(sandbox.names().is_empty());
+}

@@ -223,12 +223,12 @@ impl Wish<'_> {
         self.empty(&top)?;
         tree::enable_controllers(&top);
         let mut directory = top.clone();
-        for part in self.parent_below(&place, &top)?.iter() {
+        for part in parent_below(self.cgroup, &place, &top)?.iter() {
             directory.push(part);
             tree::make(&directory)?;
             tree::enable_controllers(&directory);
         }
-        let directory = self.own_directory(&directory)?;
+        let directory = self.make_directory(&directory)?;
         let mut unit = Unit { leaf: directory.join(CONTAINER), directory, home: None, is_scope: false };
         if !self.leaves_monitor() {
             // Where the caller was may be an inner directory by now.
@@ -245,13 +245,13 @@ impl Wish<'_> {
 
     /// Makes the container's directory below `above`, in that of its group if it has one: the last one to leave a group takes
     /// it along, and does not know of those who come.
-    fn own_directory(&self, above: &Path) -> Result<PathBuf> {
-        let own = format!("ketch-{}", self.id);
+    fn make_directory(&self, above: &Path) -> Result<PathBuf> {
+        let own = own_directory(self.id);
         let Some(group) = &self.cgroup.group else {
             let directory = above.join(own);
             return tree::make(&directory).map(|()| directory);
         };
-        let together = above.join(format!("{GROUP}{}", group.name));
+        let together = above.join(group_directory(&group.name));
         let directory = together.join(own);
         let mut tries = 0;
         loop {
@@ -265,23 +265,6 @@ impl Wish<'_> {
         settings::apply(&together, &group.limits).inspect_err(|_| remove_directory(&directory))?;
         tree::enable_controllers(&together);
         Ok(directory)
-    }
-
-    /// The path of `--cgroup-parent` below `top`.
-    fn parent_below(&self, place: &Place, top: &Path) -> Result<PathBuf> {
-        if self.cgroup.parent.is_empty() {
-            return Ok(PathBuf::from("ketch"));
-        }
-        let parent = Path::new(&self.cgroup.parent);
-        let absolute = tree::below(&place.mount, parent);
-        let within =
-            absolute.strip_prefix(top).unwrap_or_else(|_| parent.strip_prefix("/").unwrap_or(parent));
-        if within.iter().any(|part| part == "..") {
-            return Err(CgroupError::Invalid(format!(
-                "--cgroup-parent {parent:?} leads out of your cgroups"
-            )));
-        }
-        Ok(within.to_owned())
     }
 
     /// A cgroup that hands controllers on has no processes of its own, the root excepted: if limits are
@@ -458,6 +441,43 @@ fn scope_of_its_own(name: &str, surroundings: &Surroundings) -> Result<bool> {
     manager.start_scope(&Scope { name: &unit, slice, description: &description, pid, stop_seconds: 5 })
 }
 
+/// The path of `--cgroup-parent` below `top`, the highest cgroup of the caller, who is at `place`.
+fn parent_below(cgroup: &Cgroup, place: &Place, top: &Path) -> Result<PathBuf> {
+    if cgroup.parent.is_empty() {
+        return Ok(PathBuf::from("ketch"));
+    }
+    let parent = Path::new(&cgroup.parent);
+    let absolute = tree::below(&place.mount, parent);
+    let within = absolute.strip_prefix(top).unwrap_or_else(|_| parent.strip_prefix("/").unwrap_or(parent));
+    if within.iter().any(|part| part == "..") {
+        return Err(CgroupError::Invalid(format!("--cgroup-parent {parent:?} leads out of your cgroups")));
+    }
+    Ok(within.to_owned())
+}
+
+/// The directory of a group of containers in the caller's own tree, within that of their parent.
+fn group_directory(name: &str) -> String {
+    format!("{GROUP}{name}")
+}
+
+/// The directory of container `id` there, within that of its group.
+fn own_directory(id: &str) -> String {
+    format!("ketch-{id}")
+}
+
+/// Removes what a monitor left behind that was killed before it could note where its container is: what it would have
+/// made had it been in the caller's place. (systemd removes its scopes itself.)
+pub(crate) fn sweep_unnoted(id: &str, cgroup: &Cgroup) {
+    let Some(place) = tree::place_of("self") else { return };
+    let Some(top) = place.own_tree() else { return };
+    let Ok(parent) = parent_below(cgroup, &place, &top) else { return };
+    let group = cgroup.group.as_ref().map(|group| group_directory(&group.name));
+    let directory = top.join(parent).join(group.unwrap_or_default()).join(own_directory(id));
+    if directory.is_dir() {
+        sweep(&directory.join(CONTAINER), id);
+    }
+}
+
 /// Removes what a monitor that was killed left behind: `leaf` as the record has it.
 pub(crate) fn sweep(leaf: &Path, id: &str) {
     // A record is only a file: nothing that does not look like ours is touched.
@@ -552,7 +572,7 @@ mod tests {
             let surroundings = Surroundings::default();
             let wish = Wish { id, cgroup: &cgroup, surroundings: &surroundings, stop_seconds: 1 };
             for _ in 0..2000 {
-                let directory = wish.own_directory(above.path()).unwrap();
+                let directory = wish.make_directory(above.path()).unwrap();
                 assert!(directory.is_dir());
                 remove_directory(&directory);
             }

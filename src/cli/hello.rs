@@ -51,8 +51,8 @@ pub(crate) fn main() -> ExitCode {
         writeln!(text, "  {name:<13} {fact}").ok();
     }
     text.push_str("\nNext: ketch run --rm -it docker.io/library/debian bash, or ketch --help\n");
-    print!("{text}");
-    ExitCode::SUCCESS
+    let said = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+    if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn user(outside: Option<u64>) -> String {

@@ -9,10 +9,11 @@
 //! clap builds a verb's definition in tens of microseconds and the whole tree in milliseconds, so the
 //! tree is only built for help, completion and the manual.
 
-// This row is where ketch speaks.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
 // Doc comments of arguments are help texts, in which brackets mean options and not links.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
+
+#[macro_use]
+mod say;
 
 mod artifact;
 mod attach;

@@ -153,11 +153,11 @@ fn chooser() -> Option<Chooser> {
 /// Shows the images that `name` may mean and reads a number.
 fn choose(name: &str, images: &[ImageRef]) -> Option<usize> {
     loop {
-        eprintln!("? Please select an image for {}:", shown(name));
+        say!("? Please select an image for {}:", shown(name));
         for (number, image) in images.iter().enumerate() {
-            eprintln!("  {}) {image}", number + 1);
+            say!("  {}) {image}", number + 1);
         }
-        eprint!("Number [1]: ");
+        say_part!("Number [1]: ");
         let mut line = String::new();
         // The end of the input is no answer.
         if io::stdin().read_line(&mut line).ok()? == 0 {

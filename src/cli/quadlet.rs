@@ -131,7 +131,7 @@ impl Log {
             line.split_inclusive('\n').all(|line| kernel.write_all(line.as_bytes()).is_ok())
         });
         if !told {
-            eprint!("{line}");
+            say_part!("{line}");
         }
     }
 
@@ -158,15 +158,15 @@ pub(crate) fn called_by_name(args: &[OsString]) -> Option<ExitCode> {
         Ok(flags) => flags,
         Err(wrong) => {
             if let Some(words) = &wrong {
-                eprintln!("{words}");
+                say!("{words}");
             }
-            eprint!("Usage of {program}:\n{USAGE}");
+            say_part!("Usage of {program}:\n{USAGE}");
             return Some(ExitCode::from(if wrong.is_some() { 2 } else { 0 }));
         }
     };
     if flags.version {
-        println!("{VERSION}");
-        return Some(ExitCode::SUCCESS);
+        let said = writeln!(std::io::stdout(), "{VERSION}");
+        return Some(if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let kernel = match flags.no_kernel_log || flags.dry_run {
         true => None,

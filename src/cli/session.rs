@@ -156,13 +156,13 @@ impl<'a> Session<'a> {
     /// Tells the user something that is no failure, if they want to know.
     pub(crate) fn warn(&self, message: impl Display) {
         if self.globals.log_level >= LogLevel::Warn {
-            eprintln!("Warning: {}", shown(&self.globals.called.in_its_name(&message.to_string())));
+            say!("Warning: {}", shown(&self.globals.called.in_its_name(&message.to_string())));
         }
     }
 
     /// Tells what goes on, beside what is printed.
     pub(crate) fn note(&self, message: impl Display) {
-        eprintln!("{}", shown(&self.globals.called.in_its_name(&message.to_string())));
+        say!("{}", shown(&self.globals.called.in_its_name(&message.to_string())));
     }
 
     /// Reports a failure that does not end the command.
@@ -286,5 +286,5 @@ impl<'a> Session<'a> {
 
 /// How the engine speaks while it works.
 pub(crate) fn tell(text: &str) {
-    eprintln!("{}", shown(text));
+    say!("{}", shown(text));
 }

@@ -34,7 +34,7 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
     match known {
         Some((_, stage)) => stage(&args[1..]),
         None => {
-            eprintln!("Error: {NAME} --stage is for {NAME} itself");
+            say!("Error: {NAME} --stage is for {NAME} itself");
             ExitCode::from(125)
         }
     }

@@ -219,11 +219,10 @@ impl Compose<'_> {
         if !crate::sys::fs::try_lock(&file, Share::Exclusive).map_err(failed)? {
             let holders = lock::holders(file.as_fd()).unwrap_or_default();
             let by: Vec<String> = holders.iter().map(|h| format!("{} ({})", h.pid, h.command)).collect();
-            (self.warn)(&format!(
-                "project {} is being changed by process {}; waiting",
-                self.project.name,
-                by.join(", ")
-            ));
+            // Whoever had it may have let go of it since.
+            let by =
+                if by.is_empty() { "another command".into() } else { format!("process {}", by.join(", ")) };
+            (self.warn)(&format!("project {} is being changed by {by}; waiting", self.project.name));
             crate::sys::fs::lock(&file, Share::Exclusive).map_err(failed)?;
         }
         Ok(Some(file))

@@ -3,11 +3,15 @@
 //! A monitor cleans up itself. One that was killed leaves a cgroup, sockets and marks; they do no harm, and the
 //! next start replaces them, but they can be taken away before.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use serde::Deserialize;
 
 use crate::attach::client;
 use crate::base::id::ContainerId;
+use crate::base::limits::Cgroup;
 use crate::cgroup::unit;
+use crate::engine::remove::MAX_SPEC_BYTES;
 use crate::engine::state::{Phase, Status};
 use crate::engine::{Engine, Result, exec_sessions};
 use crate::runtime::launch::START_SOCKET;
@@ -18,6 +22,14 @@ use crate::sys::fs::{self, OFlags, Share};
 /// Files that mean something only while a container runs.
 const OF_A_LIFE: [&str; 6] =
     [client::SOCKET_NAME, START_SOCKET, wiring::STATE_FILE, PAUSED, STOP_REQUESTED, RESTART_REQUESTED];
+
+/// The part of a spec that says where its cgroup is.
+#[derive(Deserialize)]
+struct SpecCgroup {
+    id: ContainerId,
+    #[serde(default)]
+    cgroup: Cgroup,
+}
 
 impl Engine {
     /// Takes away what a container has left that does not run. One that runs is left alone, which is a success.
@@ -36,7 +48,7 @@ impl Engine {
         if !fs::try_lock(&lock, Share::Exclusive).unwrap_or(false) {
             return Ok(());
         }
-        sweep_cgroup(&status, id);
+        sweep_cgroup(dir.as_fd(), &status, id);
         for file in OF_A_LIFE {
             // Most are not there.
             fs::unlink(&dir, file).ok();
@@ -58,8 +70,17 @@ impl Engine {
 }
 
 /// Takes away the cgroup that a monitor has left that was killed.
-pub(super) fn sweep_cgroup(status: &Status, id: &ContainerId) {
-    if let Some(leaf) = status.record.as_ref().and_then(|record| record.cgroup.as_ref()) {
-        unit::sweep(leaf, id.as_str());
+pub(super) fn sweep_cgroup(dir: BorrowedFd<'_>, status: &Status, id: &ContainerId) {
+    match status.record.as_ref().and_then(|record| record.cgroup.as_ref()) {
+        Some(leaf) => unit::sweep(leaf, id.as_str()),
+        None => sweep_unnoted(dir),
+    }
+}
+
+/// The same for one of whose life nothing is written down, by the spec in its directory.
+pub(super) fn sweep_unnoted(dir: BorrowedFd<'_>) {
+    let text = fs::read_at(dir, "spec.json", MAX_SPEC_BYTES).unwrap_or_default();
+    if let Ok(SpecCgroup { id, cgroup }) = serde_json::from_slice(&text) {
+        unit::sweep_unnoted(id.as_str(), &cgroup);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
@@ -13,7 +14,7 @@ use crate::engine::start::failed;
 use crate::engine::still::{LOOK, PATIENCE};
 use crate::engine::{Engine, Error, Kind, Result, state};
 use crate::runtime::copy::{self, Content, Copying, Found, Ids, Job, Owner, Pack, Place, Unpack};
-use crate::runtime::failure::Failure;
+use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::still::Still;
 use crate::store::volumes::VolumeRecord;
 use crate::sys::signal::BrokenPipesAreErrors;
@@ -52,6 +53,8 @@ struct Begun {
     /// The source of a pack.
     source: Option<Found>,
     still: Option<Still>,
+    /// The directory of a container that nothing keeps, of which more than one file is packed.
+    passing: Option<PathBuf>,
 }
 
 impl Begun {
@@ -59,7 +62,13 @@ impl Begun {
     fn finish(self) -> std::result::Result<(), Failure> {
         let finished = self.copying.finish();
         drop(self.still);
-        finished
+        // What was read while it was removed is not all that it had, whether that was noticed or not.
+        match self.passing {
+            Some(directory) if !directory.exists() => {
+                Err(Failure::new(FailureKind::Gone, "the container was removed"))
+            }
+            _ => finished,
+        }
     }
 }
 
@@ -355,7 +364,11 @@ impl Engine {
             let begun = copy::start(&self.caller(), store, place, record.as_ref(), job.clone(), archive)
                 .and_then(|copying| Ok((copying.begun()?, copying)));
             match begun {
-                Ok((source, copying)) => return Ok(Begun { copying, source, still }),
+                Ok((source, copying)) => {
+                    let is_passing = still.is_none() && source.as_ref().is_some_and(Found::is_directory);
+                    let passing = is_passing.then(|| self.store().containers().path(id));
+                    return Ok(Begun { copying, source, still, passing });
+                }
                 Err(_)
                     if record.as_ref().is_some_and(|record| !state::goes_on(record))
                         && Instant::now() < deadline =>

@@ -126,7 +126,12 @@ impl From<StoreError> for Error {
             }
             _ => (Kind::System, None),
         };
-        let message = err.to_string();
+        let message = match &err {
+            StoreError::NotFound { what: "container", name } => {
+                format!("no container with name or ID {name:?} found: no such container")
+            }
+            _ => err.to_string(),
+        };
         // The sentence is the message now; what lies below it stays the cause.
         let source = match err {
             StoreError::Io { source, .. } => Some(Box::new(source) as _),

@@ -20,7 +20,7 @@ use crate::base::spec::Root;
 use crate::engine::inspect::ContainerDetails;
 use crate::engine::start::failed;
 use crate::engine::unpack::Wanted;
-use crate::engine::{Engine, Error, Kind, Result};
+use crate::engine::{Engine, Error, Kind, Result, state};
 use crate::runtime::failure::Failure;
 use crate::runtime::layer::{self, Change, ChangeKind, Job, PLACEHOLDERS, Packed, Source};
 use crate::store::blobs::BlobWriter;
@@ -97,7 +97,9 @@ impl Engine {
             return Err(Error::new(Kind::Conflict, format!("container {} is running", id.short())));
         }
         let source = self.layer_source(&details, options)?;
-        self.layer_of_source(source, options, &|err| failed(err, id))
+        let layer = self.layer_of_source(source, options, &|err| failed(err, id));
+        // Nothing keeps one that runs: what was read while it was removed is not all that it had.
+        if self.store().containers().exists(id) { layer } else { Err(state::gone(id)) }
     }
 
     /// Makes a layer of a directory with changes.

@@ -382,9 +382,7 @@ impl Engine {
                     _ if conditions.contains(&Condition::Removing) => Ok(-1),
                     // It was removed at its end, and its record not yet.
                     Ok(Phase::Exited(code) | Phase::Ending(code)) if for_end => Ok(code),
-                    _ => Err(Error::not_found(format!(
-                        "no container with name or ID \"{id}\" found: no such container"
-                    ))),
+                    _ => Err(state::gone(id)),
                 };
             }
             let status = self.status_with_monitor(dir.as_fd(), id)?;

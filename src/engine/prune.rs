@@ -12,6 +12,7 @@ use crate::engine::image::Removed;
 use crate::engine::list::Query;
 use crate::engine::remove::Removing;
 use crate::engine::{Engine, Error, Kind, Result};
+use crate::stage::holders;
 use crate::store::volumes::VolumeRecord;
 use crate::sys::fs;
 
@@ -49,7 +50,9 @@ impl Engine {
         let mut pruned = Pruned::default();
         let idle =
             self.containers(&query)?.items.into_iter().filter(|found| !found.status.phase.is_running());
-        let idle = idle.filter(|found| found.summary.pod.is_none());
+        // Nor what `run` has made and is about to start.
+        let idle =
+            idle.filter(|found| found.summary.pod.is_none() && !self.is_awaited(&found.id, &found.status));
         let idle = self.dependents_first(idle.map(|found| (found.id.clone(), found)).collect())?;
         for (_, container) in idle {
             let size = self.container_size(&container.id).unwrap_or(0);
@@ -189,6 +192,7 @@ impl Engine {
         self.store().wait_for_sweepers();
         let before = staging();
         self.sweep();
+        holders::sweep(self.store().root());
         self.store().forget_old_uploads();
         let partial = self.store().blobs().remove_abandoned()?;
         Ok(before.saturating_sub(staging()) + partial)

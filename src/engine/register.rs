@@ -8,7 +8,7 @@ use crate::base::digest::Digest;
 use crate::base::image_document;
 use crate::base::image_ref::ImageRef;
 use crate::base::manifest::{Descriptor, Document, Form, ImageConfig, Manifest};
-use crate::engine::{Engine, Error, Result};
+use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::images::{IMAGE_VERSION, ImageLayer, ImageRecord, StoredManifest, chain_ids};
 use crate::store::staging;
 
@@ -83,6 +83,16 @@ impl Engine {
         // A build that goes on just now may have made some of its layers, and not have synced them yet.
         store.layers().settle(&record.chain_ids())?;
         let lock = self.lock()?;
+        // What it is made from may have been removed since that was looked at; from here on nothing goes.
+        let missing = record.chain_ids().into_iter().find(|layer| !store.layers().exists(layer));
+        let missing =
+            missing.or_else(|| record.blobs().find(|blob| matches!(store.blobs().has(blob), Ok(false))));
+        if let Some(missing) = missing {
+            let message = format!("what the image is made from is not all there any more: {missing}");
+            return Err(
+                Error::new(Kind::Conflict, message).hint("try again, or look for damage: system check")
+            );
+        }
         store.with_reserve(|| store.images().register(record.clone(), &lock))?;
         for name in &image.names {
             store.refs().set(name, &record.id, Some(Digest::of(&image.manifest)), &lock)?;

@@ -12,7 +12,7 @@ use crate::base::id::ContainerId;
 use crate::base::image_ref::NameRule;
 use crate::base::signal::Signal;
 use crate::base::spec::{Namespace, NetworkMode};
-use crate::engine::cleanup::sweep_cgroup;
+use crate::engine::cleanup::{sweep_cgroup, sweep_unnoted};
 use crate::engine::events::Event;
 use crate::engine::lifecycle::{Grace, StopOrder, Stopped};
 use crate::engine::state::{self, Phase, Status};
@@ -48,7 +48,7 @@ pub(crate) struct Removing {
 pub(crate) type Dependents = HashMap<ContainerId, Vec<ContainerId>>;
 
 /// The longest spec that is read, in bytes.
-const MAX_SPEC_BYTES: usize = 16 << 20;
+pub(super) const MAX_SPEC_BYTES: usize = 16 << 20;
 
 /// With so much room nobody waits for the space of what was removed.
 const PLENTY_BYTES: u64 = 2 << 30;
@@ -192,13 +192,10 @@ impl Engine {
         };
         assert_at_rest(&status, id, how)?;
         if status.phase.is_running() && state::read_spec(dir.as_fd(), id).is_err() {
-            self.unless_gone(id, self.kill_damaged(dir.as_fd(), id))?;
-            sweep_cgroup(&status, id);
-            return Ok(());
+            return self.unless_gone(id, self.kill_damaged(dir.as_fd(), id));
         }
         if matches!(status.phase, Phase::Created | Phase::Exited(_)) {
             self.end_pod_after(dir.as_fd(), id, &status);
-            sweep_cgroup(&status, id);
             return Ok(());
         }
         // Nothing but SIGKILL gets through to one that is paused, and docker sends nothing else.
@@ -206,9 +203,7 @@ impl Engine {
             self.kill(id, Signal::KILL).ok();
         }
         let order = StopOrder { id: id.clone(), grace: how.grace, signal: None };
-        self.unless_gone(id, self.stop(&[order]).pop().unwrap_or(Ok(Stopped::Idle)))?;
-        sweep_cgroup(&status, id);
-        Ok(())
+        self.unless_gone(id, self.stop(&[order]).pop().unwrap_or(Ok(Stopped::Idle)))
     }
 
     /// Waits until a container that seems to start does not any more: so it looks, too, while another command removes
@@ -236,13 +231,19 @@ impl Engine {
     /// Takes a container out of the store, with its name and its anonymous volumes.
     fn take_container(&self, dir: &OwnedFd, id: &ContainerId, how: &Removing) -> Result<Vec<Staged>> {
         // Before its lock is held, by which it would seem to run.
-        let exit_code = state::examine(dir.as_fd(), id).map_or(0, |status| status.exit_code());
+        let status = state::examine(dir.as_fd(), id).ok();
+        let exit_code = status.as_ref().map_or(0, Status::exit_code);
         // Held until it is taken away: nobody can start it meanwhile.
         let _still = match fs::open_at(dir, "lock", OFlags::RDWR | OFlags::CREATE, 0o600) {
             Ok(file) => Some(self.lock_for_removal(file, id)?),
             // A full disk or a read-only file system: the lock was never made, so nothing runs.
             Err(_) => None,
         };
+        // Before the lock was held, another command might have started it there.
+        match &status {
+            Some(status) => sweep_cgroup(dir.as_fd(), status, id),
+            None => sweep_unnoted(dir.as_fd()),
+        }
         // A damaged spec names no volumes and no files.
         let spec = state::read_spec(dir.as_fd(), id).ok();
         let lock = self.lock()?;
@@ -312,9 +313,16 @@ impl Engine {
 
     /// Removes what killed processes left under `staging/`. What cannot be removed now waits for the next time.
     pub(crate) fn sweep(&self) {
-        if let Ok(foreign) = staging::sweep(self.store()) {
+        if let Ok(foreign) = self.sweep_staging() {
             self.clean(&foreign).ok();
         }
+    }
+
+    /// The same but for what is returned, which only a process in U can remove.
+    fn sweep_staging(&self) -> std::result::Result<Vec<PathBuf>, StoreError> {
+        // The steps of a build that was killed.
+        staging::abandoned(self.store()).iter().for_each(|left| sweep_unnoted(left.as_fd()));
+        staging::sweep(self.store())
     }
 
     /// Removes trees of the subordinate IDs.
@@ -343,7 +351,7 @@ impl Engine {
     }
 
     fn collect(&self, later: bool) -> Result<Freed> {
-        let foreign = self.store().with_reserve(|| staging::sweep(self.store()))?;
+        let foreign = self.store().with_reserve(|| self.sweep_staging())?;
         let mut sweeper = None;
         let freed = {
             let lock = self.lock()?;

@@ -8,6 +8,7 @@ use crate::base::id::ContainerId;
 use crate::base::image_ref::NameRule;
 use crate::base::pod::{Membership, PodId};
 use crate::base::spec::{ContainerSpec, NetworkMode};
+use crate::engine::cleanup::sweep_unnoted;
 use crate::engine::events::Event;
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result, first_clients};
@@ -332,6 +333,7 @@ impl Engine {
         let Ok(dir) = self.store().containers().open(id) else { return };
         // Held until it is taken away: nobody can start it meanwhile.
         let Some(_still) = lock_at_rest(dir.as_fd(), id) else { return };
+        sweep_unnoted(dir.as_fd());
         let spec = self.container_spec(id);
         let taken = self.lock().and_then(|lock| Ok(self.store().containers().take(id, &lock)?));
         if let Ok(Some(taken)) = taken {
@@ -397,6 +399,7 @@ pub(crate) fn failed(failure: Failure, id: &ContainerId) -> Error {
         FailureKind::NotExecutable => Kind::NotExecutable,
         FailureKind::Invalid => Kind::Invalid,
         FailureKind::Conflict => Kind::Conflict,
+        FailureKind::Gone => return state::gone(id),
         FailureKind::System => Kind::System,
     };
     let message = match failure.kind {

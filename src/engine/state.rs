@@ -259,6 +259,11 @@ fn system(
     Error::system(format!("{action} of container {}", id.short()), source)
 }
 
+/// What is said of a container that another command has removed meanwhile.
+pub(crate) fn gone(id: &ContainerId) -> Error {
+    Error::not_found(format!("no container with name or ID \"{id}\" found: no such container"))
+}
+
 /// Finds the container that `typed` means: its name, its ID, or the beginning of its ID.
 ///
 /// # Errors

@@ -34,7 +34,10 @@ impl Engine {
                 return Ok(None);
             }
             let still = Still::try_take(&containers.path(id));
-            let still = still.map_err(|err| Error::system(format!("lock container {}", id.short()), err))?;
+            let still = still.map_err(|err| match err.kind() {
+                std::io::ErrorKind::NotFound => state::gone(id),
+                _ => Error::system(format!("lock container {}", id.short()), err),
+            })?;
             // It may have begun a life since the first look.
             let status = state::examine(dir.as_fd(), id)?;
             let rests = match status.phase {

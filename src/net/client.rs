@@ -330,6 +330,14 @@ fn unanswered(error: io::Error) -> ClientError {
     }
 }
 
+/// What is asked of another netd, after one that has not answered.
+fn repeated(request: &Request) -> Request {
+    match request {
+        Request::Attach(attach) => Request::Attach(Attach { again: true, ..attach.clone() }),
+        other => other.clone(),
+    }
+}
+
 /// Waits for the answer to what was `asked`, and asks again until a netd answers.
 fn converse(
     asked: Asked,
@@ -343,8 +351,12 @@ fn converse(
     let mut starts = 0;
     let mut expected = false;
     let mut asked = asked.session;
+    let repeated = repeated(request);
+    let mut request = request;
     while begun.elapsed() < PATIENCE {
         let session = if let Some(session) = asked.take() {
+            // If this one does not live to answer, it may have made half of the link.
+            request = &repeated;
             session
         } else {
             let session = match connect(directory) {
@@ -370,6 +382,7 @@ fn converse(
                 }
                 Err(_) => continue,
             }
+            request = &repeated;
             session
         };
         // What has changed before it is attached, `Attached` tells.
@@ -442,7 +455,7 @@ fn ask_within(session: &OwnedFd, request: &Request, deadline: Instant) -> io::Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::control::ContainerState;
+    use crate::net::control::{ContainerState, RefusalKind};
 
     fn state(container: &str, more: bool) -> Reply {
         let of = ContainerState { container: container.into(), name: String::new(), endpoints: vec![] };
@@ -472,6 +485,48 @@ mod tests {
         assert_eq!(control::receive::<Request>(&theirs).unwrap().unwrap().0, Request::Query);
         let after = Request::QueryAfter { container: "a".into() };
         assert_eq!(control::receive::<Request>(&theirs).unwrap().unwrap().0, after);
+    }
+
+    #[test]
+    fn what_a_netd_that_died_may_have_made_is_told_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = std::fs::File::open(dir.path()).unwrap();
+        let listener =
+            socket::listen_at(directory.as_fd(), OsStr::new(SOCKET_NAME), socket::Kind::Packet).unwrap();
+        let netd = std::thread::spawn(move || {
+            let await_readable = |socket: &OwnedFd| {
+                let mut set = PollSet::default();
+                set.add(Some(socket.as_fd()), Interest::READ);
+                assert!(set.wait(Some(ANSWER)).unwrap());
+            };
+            let accept = || {
+                await_readable(&listener);
+                socket::accept(listener.as_fd()).unwrap().unwrap()
+            };
+            let is_again = |own: &OwnedFd| {
+                await_readable(own);
+                match control::receive::<Request>(own).unwrap().unwrap().0 {
+                    Request::Attach(attach) => attach.again,
+                    other => panic!("{other:?}"),
+                }
+            };
+            let first = accept();
+            let first_again = is_again(&first);
+            drop(first);
+            let second = accept();
+            let second_again = is_again(&second);
+            let refusal = Refusal { kind: RefusalKind::System, message: "heard".into() };
+            control::send(&second, &Reply::Refused(refusal), &[]).unwrap();
+            [first_again, second_again]
+        });
+        let attach = crate::net::testing::attach("c", vec![]);
+        let request = Request::Attach(attach.clone());
+        let session = connect(directory.as_fd()).unwrap();
+        let asked = Asked::of(session, &request, directory.as_fd());
+        let none = |_: OwnedFd, _: Option<BorrowedFd<'_>>| Err(io::ErrorKind::Unsupported.into());
+        let answer = converse(asked, directory.as_fd(), &none, None, &request, Some(directory.as_fd()));
+        assert!(matches!(answer, Err(ClientError::Refused(refusal)) if refusal.message == "heard"));
+        assert_eq!(netd.join().unwrap(), [false, true]);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub(crate) enum FailureKind {
     Invalid,
     /// The container runs already.
     Conflict,
+    /// The container was removed meanwhile.
+    Gone,
     /// The machine refused.
     System,
 }
@@ -44,7 +46,7 @@ impl Failure {
         match self.kind {
             FailureKind::CommandNotFound => 127,
             FailureKind::NotExecutable => 126,
-            FailureKind::Invalid | FailureKind::Conflict | FailureKind::System => 125,
+            FailureKind::Invalid | FailureKind::Conflict | FailureKind::Gone | FailureKind::System => 125,
         }
     }
 

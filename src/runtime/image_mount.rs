@@ -10,7 +10,7 @@ use crate::base::spec::ContainerSpec;
 use crate::base::volume_options::{VolumeKind, VolumeOptions};
 use crate::runtime::failure::Failure;
 use crate::runtime::foreign_mount::{self, Wanted};
-use crate::runtime::init::mounts::mount_overlay;
+use crate::runtime::init::mounts::{mount_at_rest, mount_overlay};
 use crate::runtime::plan::{self, Places};
 use crate::runtime::step::{OverlayPlan, RootPlan};
 use crate::sys::mount::{self, FileSystem};
@@ -44,11 +44,7 @@ pub(crate) fn mount_container(
         (Some(pid), _) => {
             foreign_mount::copy_of(pid, Wanted { path: Path::new("/"), only_tmpfs: false, what })?
         }
-        (None, RootPlan::Overlay(mut overlay)) => {
-            // A volatile overlay that was mounted twice counts as damaged.
-            overlay.volatile = false;
-            mount_overlay(&overlay)?
-        }
+        (None, RootPlan::Overlay(overlay)) => mount_at_rest(overlay)?,
         (None, RootPlan::Directory(path)) => mount::clone_tree(rustix::fs::CWD, &path, false)?,
     };
     attach_at(mounted.as_fd(), at)

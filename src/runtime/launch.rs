@@ -14,6 +14,7 @@ use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::monitor::notify;
 use crate::stage::idranges::Mapping;
 use crate::stage::spawn::{self, Child, Stage, StageError, Starting, UserNamespace};
+use crate::stage::wire::WireError;
 use crate::stage::{holders, idranges, wire};
 use crate::sys::{namespace, socket, userns};
 
@@ -401,6 +402,9 @@ fn reported(child: &Child) -> Result<LaunchReport, Failure> {
 
 /// Says why a stage could not be started, and what can be done about it.
 pub(crate) fn stage_failure(err: &StageError) -> Failure {
+    if matches!(err, StageError::Wire(WireError::Closed)) {
+        return Failure::new(FailureKind::System, "a process that worked for this command was killed");
+    }
     let mut failure = Failure::system("start a process in the user namespace", err);
     let errno = match err {
         StageError::Namespace { source } | StageError::Setup { source, .. } => *source,

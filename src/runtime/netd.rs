@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
@@ -14,8 +15,8 @@ use crate::net::netd::{self, Confinement, Start};
 use crate::runtime::seccomp;
 use crate::stage::spawn::{self, Stage, UserNamespace};
 use crate::stage::{holders, wire};
-use crate::sys::process;
 use crate::sys::signal::{self, SignalSet};
+use crate::sys::{pidfd, process};
 
 /// What netd is told. Descriptors: the connection of whoever starts it, and G if there is one.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,6 +41,22 @@ pub(crate) fn directory(root: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
+/// Those that this process has started and that nobody has waited for: one that finds another there, or is killed, ends
+/// long before a monitor does.
+static STARTED: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
+
+/// Lets the kernel forget those of them that have ended.
+pub(crate) fn reap() {
+    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    started.retain(|child| {
+        let ended = pidfd::has_ended(child).unwrap_or(true);
+        if ended {
+            pidfd::wait(child.as_fd()).ok();
+        }
+        !ended
+    });
+}
+
 /// Starts netd. The caller is in U, as a monitor is, or needs none.
 pub(crate) fn start(
     root: &Path,
@@ -55,7 +72,9 @@ pub(crate) fn start(
         NetdOrder { directory: root.join("net"), linger_ms, fingerprint: fingerprint.into(), cgroups };
     let mut descriptors = vec![first.as_fd()];
     descriptors.extend(gateway);
-    child.send(&order, &descriptors).map_err(io::Error::other)
+    let sent = child.send(&order, &descriptors).map_err(io::Error::other);
+    STARTED.lock().unwrap_or_else(PoisonError::into_inner).push(child.pidfd);
+    sent
 }
 
 /// The stage.

@@ -112,6 +112,23 @@ pub(crate) fn find(root: &Path, fingerprint: &str) -> Option<OwnedFd> {
     })
 }
 
+/// Removes the links of processes that are gone: those that were killed could not.
+pub(crate) fn sweep(root: &Path) {
+    for entry in std::fs::read_dir(root.join("holders")).into_iter().flatten().flatten() {
+        let Some(pid) =
+            std::str::from_utf8(entry.file_name().as_bytes()).ok().and_then(|pid| pid.parse().ok())
+        else {
+            continue;
+        };
+        let Ok(target) = std::fs::read_link(entry.path()) else { continue };
+        let began = announced(target.as_os_str()).map(|(ticks, _)| ticks);
+        // One that cannot be asked about counts as there.
+        if pidfd::start_ticks_if_alive(pid).is_ok_and(|now| now.is_none() || now != began) {
+            std::fs::remove_file(entry.path()).ok();
+        }
+    }
+}
+
 /// The process that left a link is gone.
 struct Stale;
 

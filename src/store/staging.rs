@@ -215,10 +215,19 @@ pub(crate) fn sweep(store: &Store) -> Result<Vec<PathBuf>> {
         match tree::remove(&staging, &name) {
             Ok(tree::Removed::All) => {}
             Ok(tree::Removed::Partly) => foreign.push(root.join(name)),
+            // Another process sweeps, too. What both leave is swept the next time.
+            Err(err) if err.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             Err(err) => return Err(io_error("remove", root.join(name))(err)),
         }
     }
     Ok(foreign)
+}
+
+/// The directories that [`sweep`] would remove now, as far as they can be opened.
+pub(crate) fn abandoned(store: &Store) -> Vec<OwnedFd> {
+    let names = fs::names(store.dir(), "staging").unwrap_or_default();
+    let left = names.into_iter().filter(|name| matches!(is_owned(name), Ok(false)));
+    left.filter_map(|name| fs::open_dir(store.dir(), Path::new("staging").join(name)).ok()).collect()
 }
 
 /// True if a live process owns the entry `name`.

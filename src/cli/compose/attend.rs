@@ -132,7 +132,7 @@ impl<'a, 's> Attendance<'a, 's> {
         let containers = open::containers(self.session, self.project, self.services, false)?;
         let names = containers.iter().map(|c| logs::short_name(&c.name, &self.project.name));
         let names: Vec<&str> = names.filter(|_| !self.style.silent).collect();
-        eprintln!("Attaching to {}", names.join(", "));
+        say!("Attaching to {}", names.join(", "));
         Ok(())
     }
 

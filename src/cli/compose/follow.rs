@@ -206,7 +206,7 @@ impl Follow<'_, '_> {
 
     /// Stops the containers of all services; a signal meanwhile kills them.
     fn stop_all(&self, why: &str) -> anyhow::Result<()> {
-        eprintln!("{why}");
+        say!("{why}");
         let containers = open::containers(self.session, self.project, &self.how.order, false)?;
         let mut grace = self.grace;
         open::with(self.session, self.project, false, |compose| {

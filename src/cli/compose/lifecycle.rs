@@ -249,12 +249,12 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> 
         found.retain(|container| !container.running);
     }
     if found.is_empty() {
-        eprintln!("No stopped containers");
+        say!("No stopped containers");
         return Ok(());
     }
     if !args.force {
         let names: Vec<&str> = found.iter().map(|container| container.name.as_str()).collect();
-        eprint!("? Going to remove {} [yN] ", names.join(", "));
+        say_part!("? Going to remove {} [yN] ", names.join(", "));
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer)?;
         if !matches!(answer.trim(), "y" | "Y" | "yes") {

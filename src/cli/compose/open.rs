@@ -138,13 +138,14 @@ pub(super) fn with_pause<T>(
     let prefix = if flags.dry_run { "DRY-RUN MODE -  " } else { "" };
     let report = move |event: Event<'_>| {
         if !quiet {
-            eprintln!(" {prefix}{} {}  {}", event.what, event.name, event.state);
+            say!(" {prefix}{} {}  {}", event.what, event.name, event.state);
         }
     };
     let warn = |text: &str| session.warn(text);
     let hook_output = move |name: &str, line: &str| {
         if shown.hooks {
-            println!("{name}  | {line}");
+            // What a hook says is no output of the project: it is not worth ending that for.
+            writeln!(std::io::stdout(), "{name}  | {line}").ok();
         }
     };
     let engine = session.engine()?;
@@ -170,7 +171,7 @@ pub(super) fn with_pause<T>(
 
 /// Asks on standard error. Nobody answers where standard input is no terminal and has nothing to say.
 pub(super) fn confirm(question: &str) -> bool {
-    eprint!("{question} [y/N] ");
+    say_part!("{question} [y/N] ");
     let stdin = std::io::stdin();
     let mut poll = PollSet::default();
     poll.add(Some(stdin.as_fd()), Interest::READ);
@@ -180,7 +181,7 @@ pub(super) fn confirm(question: &str) -> bool {
         answer.clear();
     }
     if !stdin.is_terminal() {
-        eprintln!();
+        say!("");
     }
     matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
@@ -261,7 +262,7 @@ pub(super) fn delegate<S: Into<OsString>>(
     let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
     if session.globals.project.dry_run {
         let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-        eprintln!(" DRY-RUN MODE -  ketch {}", words.join(" "));
+        say!(" DRY-RUN MODE -  ketch {}", words.join(" "));
         return Ok(Exit::OK);
     }
     delegate_reading(session, words)

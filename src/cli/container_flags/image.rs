@@ -68,7 +68,7 @@ impl ImageFlags {
             && let Ok(name) = image.parse::<ImageName>()
         {
             let name = name.on(DOCKER_HUB).with_default_tag();
-            eprintln!("Unable to find image '{}' locally", shown(&name.familiar()));
+            say!("Unable to find image '{}' locally", shown(&name.familiar()));
         }
         let request = self.registry.request(policy, self.platform.wanted());
         let progress = Progress::new(self.quiet);

@@ -12,9 +12,11 @@ use crate::base::dockerfile::flags::{RunMount, RunMountKind};
 use crate::base::dockerfile::instruction::{Command, Run};
 use crate::base::dockerfile::{DockerfileError, Line};
 use crate::base::id::ContainerId;
+use crate::base::limits::Cgroup;
 use crate::base::order::InOrder as _;
 use crate::base::spec::{ImageOrigin, Mount};
 use crate::base::stream::Stream;
+use crate::cgroup::unit;
 use crate::engine::build::files::write_file;
 use crate::engine::build::key::Key;
 use crate::engine::build::mounts::{Caches, Prepared, tree};
@@ -51,6 +53,9 @@ pub(super) struct Running {
     _locks: Vec<OwnedFd>,
     /// Mount points, which are no change.
     pub(super) placeholders: Vec<Bytes>,
+    id: ContainerId,
+    /// Where it was, if its monitor cannot say any more.
+    cgroup: Box<Cgroup>,
 }
 
 /// What a look at a running container has shown.
@@ -253,12 +258,14 @@ impl Builder<'_> {
             events: crate::events::Backend::None,
         };
         launch::launch(&self.caller, &order, Some(theirs), &[]).map_err(|failure| {
+            unit::sweep_unnoted(id.as_str(), &spec.cgroup);
             let error = crate::engine::start::failed(failure, &id);
             // A command that is not there is a step that has failed, and not ketch.
             let is_of_step = matches!(error.kind, ErrorKind::CommandNotFound | ErrorKind::NotExecutable);
             Fault { exit: is_of_step.then_some(1), ..Fault::at(line, error) }
         })?;
-        let running = Running { socket: ours, _locks: caches.locks(), placeholders };
+        let running =
+            Running { socket: ours, _locks: caches.locks(), placeholders, id, cgroup: Box::new(spec.cgroup) };
         if stdin && self.input.is_none() {
             running.end_of_input().map_err(attach)?;
         }
@@ -311,6 +318,7 @@ impl Running {
         let gone = |err: io::Error| Error::system("listen to a container", err);
         let length = socket::receive(self.socket.as_fd(), buffer).map_err(gone)?;
         if length == 0 {
+            unit::sweep_unnoted(self.id.as_str(), &self.cgroup);
             return Err(Error::system("run the step", io::Error::other("its monitor was killed")).into());
         }
         match FromMonitor::decode(&buffer[..length]) {

@@ -244,9 +244,9 @@ fn carry_out(order: &Order) -> Result<Report> {
             Some(open_directory(&directory.as_path().join("upper")).map(RootDir::new)?)
         }
         Some(Target::Overlay { lowers, directory }) => {
-            // An earlier step of one layer has left its mark of a volatile mount, which refuses another. What
-            // it has written is all there: the machine has not been down meanwhile.
-            std::fs::remove_dir_all(directory.as_path().join("work/work/incompat")).ok();
+            // An earlier step of one layer has left its mark. What it has written is all there: the machine has not
+            // been down meanwhile.
+            crate::runtime::init::mounts::forget_volatile(&directory.as_path().join("work"));
             Some(mounts.overlay(&OverlayPlan {
                 over: directory.as_path().join("over"),
                 lowers: paths(lowers),

@@ -66,11 +66,9 @@ fn join(pid: i32, first: &OwnedFd) -> Result<()> {
 fn root_of(spec: &ContainerSpec, container: PathBuf, store: &Path) -> Result<RootDir> {
     let places = Places { container, layers: store.join("layers"), volumes: store.join("volumes") };
     let root = match plan::root(spec, &places, false) {
-        RootPlan::Overlay(mut overlay) => {
-            // A volatile overlay that was mounted twice counts as damaged.
-            overlay.volatile = false;
-            let mounted = init::mounts::mount_overlay(&overlay)?;
+        RootPlan::Overlay(overlay) => {
             let over = open_directory(&overlay.over)?;
+            let mounted = init::mounts::mount_at_rest(overlay)?;
             mount::attach(mounted.as_fd(), over.as_fd(), "the container's directory")?;
             mounted
         }

@@ -525,6 +525,26 @@ pub(crate) fn mount_overlay(plan: &OverlayPlan) -> Result<OwnedFd> {
     }
 }
 
+/// Takes the mark away that an overlay which never syncs ("volatile") leaves in its work directory: the kernel mounts
+/// such a one only once, because a machine may have crashed since. There is none before its first mount.
+pub(crate) fn forget_volatile(work: &Path) {
+    std::fs::remove_dir_all(work.join("work/incompat")).ok();
+}
+
+/// Mounts an overlay that nobody writes to any more so that it can be looked at, and written to, once more: as what is on
+/// the disk, however it was mounted before.
+///
+/// # Errors
+///
+/// As [`mount_overlay`].
+pub(crate) fn mount_at_rest(mut plan: OverlayPlan) -> Result<OwnedFd> {
+    if let (true, Some((_, work))) = (plan.volatile, &plan.upper) {
+        forget_volatile(work);
+    }
+    plan.volatile = false;
+    mount_overlay(&plan)
+}
+
 /// Mounts an overlay of open directories, the topmost first; `upper` has its work directory beside it. It may be volatile,
 /// and have device nodes that can be opened.
 fn overlay_of(

@@ -52,7 +52,7 @@ use crate::events::Event;
 use crate::runtime::clean;
 use crate::runtime::failure::{Failure, FailureKind};
 use crate::runtime::hooks::HookPlan;
-use crate::runtime::init::kept;
+use crate::runtime::init::{self, kept};
 use crate::runtime::launch::{LaunchOrder, LaunchReport};
 use crate::runtime::monitor::birth::Living;
 use crate::runtime::monitor::cgroups::Cgroups;
@@ -127,8 +127,12 @@ impl Monitor {
         let directory =
             order.directory.clone().unwrap_or_else(|| order.root.join("containers").join(order.id.as_str()));
         let what = || format!("read the spec of container {}", order.id);
-        let text = std::fs::read(directory.join("spec.json")).map_err(|err| Failure::errno(what(), err))?;
+        // Whoever removes a container holds its lock until it is gone: the spec is read behind that.
         let lock = lock(&directory)?;
+        let text = std::fs::read(directory.join("spec.json")).map_err(|err| match err.kind() {
+            std::io::ErrorKind::NotFound => gone(),
+            _ => Failure::errno(what(), err),
+        })?;
         let mut spec: ContainerSpec =
             serde_json::from_slice(&text).map_err(|err| Failure::system(what(), &err))?;
         Updates::read(&directory).apply(&mut spec);
@@ -291,22 +295,16 @@ impl Monitor {
             }
             return Ok(living);
         }
-        self.forget_volatile_mount();
+        // A machine may have crashed since its last mount. It has not while this container was restarted; and what a
+        // crash leaves is not worth more than a new start.
+        if self.spec.auto_remove {
+            init::mounts::forget_volatile(&self.directory.join("work"));
+        }
         Updates::read(&self.directory).apply(&mut self.spec);
         birth::start(self, own_pid, wiring, cgroups).inspect_err(|failure| {
             cgroups.remove();
             self.refuse(failure, server);
         })
-    }
-
-    /// A container that is removed at its end has an overlay that never syncs ("volatile"), and the
-    /// kernel mounts such a one only once: a machine may have crashed in between. It has not while
-    /// this container was restarted; and what a crash leaves is not worth more than a new start.
-    fn forget_volatile_mount(&self) {
-        if self.spec.auto_remove {
-            // Not there before the first life.
-            std::fs::remove_dir_all(self.directory.join("work/work/incompat")).ok();
-        }
     }
 
     /// Has a container's root file system outlive its process 1, by an open descriptor. When the last user of an
@@ -485,12 +483,19 @@ fn report_start(command: &OwnedFd, pid: i32, notice: Option<String>) {
     rustix::net::shutdown(command, rustix::net::Shutdown::Both).ok();
 }
 
+fn gone() -> Failure {
+    Failure::new(FailureKind::Gone, "the container was removed")
+}
+
 /// Takes the container's lock; its file is there from the first start on.
 fn lock(directory: &Path) -> Result<OwnedFd, Failure> {
     let path = directory.join("lock");
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
-    let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600))
-        .map_err(|errno| Failure::errno(format!("open {}", path.display()), errno))?;
+    let opened = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600));
+    let file = opened.map_err(|errno| match errno {
+        rustix::io::Errno::NOENT => gone(),
+        _ => Failure::errno(format!("open {}", path.display()), errno),
+    })?;
     // A command that looks at the state holds a shared lock for a moment (engine::state).
     let take = || Ok::<_, std::io::Error>(fs::try_lock(&file, fs::Share::Exclusive)?.then_some(()));
     match waiting::until(LOCK_PATIENCE, Duration::from_millis(1), take) {

@@ -266,6 +266,7 @@ impl Wiring {
             None => Link::linked(asked, netd, &start, self.attach.clone(), namespace.as_fd(), listeners)
                 .map(|link| self.link = Some(link)),
         };
+        netd::reap();
         outcome.map_err(|error| failure(error, &self.root))?;
         self.lost = false;
         self.write_state().map_err(|err| Failure::errno("write the container's network state", err))
@@ -338,6 +339,7 @@ impl Wiring {
         let outcome = link
             .ask_again(netd, &start, namespace.as_fd(), |name| record(root, name))
             .and_then(|asked| link.linked_again(asked, netd, &start, namespace.as_fd(), &self.listeners));
+        netd::reap();
         let was_lost = std::mem::replace(&mut self.lost, outcome.is_err());
         if !self.lost {
             self.refresh_files();

@@ -54,8 +54,12 @@ pub(crate) fn remove(dir: impl AsFd, name: &OsStr) -> io::Result<Removed> {
         Err(err) => return Err(err),
     }
     // The tree itself may be named by any path; only what is below it is held to stay below it.
-    let Some(top) = open_for_removal(&dir, name, ResolveFlags::NO_MAGICLINKS)? else {
-        return Ok(Removed::Partly);
+    let top = match open_for_removal(&dir, name, ResolveFlags::NO_MAGICLINKS) {
+        Ok(Some(top)) => top,
+        Ok(None) => return Ok(Removed::Partly),
+        // Another process removes it, too.
+        Err(err) if missing(&err) => return Ok(Removed::All),
+        Err(err) => return Err(err),
     };
     let mut removal = Removal { top, moved_up: 0, denied: false };
     while removal.round()? {}
@@ -107,9 +111,14 @@ impl Removal {
     fn descend(&mut self, levels: &mut Vec<Level>, name: OsString) -> io::Result<()> {
         let depth = levels.len();
         let Some(level) = levels.last() else { return Ok(()) };
-        let Some(dir) = open_for_removal(&level.dir, &name, BELOW)? else {
-            self.denied = true;
-            return Ok(());
+        let dir = match open_for_removal(&level.dir, &name, BELOW) {
+            Ok(Some(dir)) => dir,
+            Ok(None) => {
+                self.denied = true;
+                return Ok(());
+            }
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(err) => return Err(err),
         };
         if depth < DEPTH_MAX {
             let pending = self.remove_files(&dir)?;
@@ -119,6 +128,7 @@ impl Removal {
         let staged = OsString::from(format!(".ketch-rm-{}", self.moved_up));
         match rename(&level.dir, &name, &self.top, &staged) {
             Ok(()) => self.moved_up += 1,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
             Err(err) if is_denied(&err) => self.denied = true,
             Err(err) => return Err(err),
         }
@@ -145,11 +155,13 @@ impl Removal {
         let mut files = Vec::new();
         let mut dirs = Vec::new();
         rfs::seek(dir, rfs::SeekFrom::Start(0))?;
-        for_each_entry(dir, |name, kind| {
+        let listed = for_each_entry(dir, |name, kind| {
             let list = if kind == FileType::Directory { &mut dirs } else { &mut files };
             list.push(name.to_owned());
             Ok(())
-        })?;
+        });
+        // Another process has removed the directory meanwhile.
+        listed.or_else(|err| if err.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(err) })?;
         for name in files {
             match unlink(dir, &name) {
                 Ok(()) => {}
@@ -281,6 +293,30 @@ mod tests {
         assert_eq!(remove(&base, OsStr::new("t")).unwrap(), Removed::All);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         assert_eq!(remove(&base, OsStr::new("t")).unwrap(), Removed::All, "a second time");
+    }
+
+    #[test]
+    fn several_may_remove_one_tree() {
+        for _ in 0..20 {
+            let dir = tempfile::tempdir().unwrap();
+            for n in 0..100 {
+                std::fs::create_dir_all(dir.path().join(format!("t/{n}/a/b"))).unwrap();
+                std::fs::write(dir.path().join(format!("t/{n}/a/file")), "x").unwrap();
+            }
+            let remove_it = || {
+                let base = open_base(dir.path()).unwrap();
+                // What the others are about to take away is none of this one's denials.
+                remove(&base, OsStr::new("t")).map(drop).map_err(|err| err.kind())
+            };
+            std::thread::scope(|scope| {
+                let removers: Vec<_> = (0..4).map(|_| scope.spawn(remove_it)).collect();
+                for remover in removers {
+                    let removed = remover.join().unwrap();
+                    assert!(matches!(removed, Ok(()) | Err(io::ErrorKind::DirectoryNotEmpty)), "{removed:?}");
+                }
+            });
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        }
     }
 
     #[test]
