@@ -167,6 +167,47 @@ fn what_was_asked_for_is_shown_as_it_was_typed() {
 }
 
 /// Clients decide by statuses and words what they do next.
+/// Ansible's docker_container compares what `inspect` says with what it wants, and makes the container again if that differs.
+#[test]
+fn a_container_says_what_it_was_made_with() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    let asked = json!({
+        "NetworkMode": "bridge", "CapAdd": ["NET_ADMIN"], "CapDrop": ["mknod"],
+        "PortBindings": {
+            "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "18081"}], "81/tcp": [{"HostIp": "", "HostPort": "18082"}],
+            "82/udp": [{"HostIp": "127.0.0.1", "HostPort": "18083"}],
+        },
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2", "compress": "true"}},
+        "Sysctls": {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ip_forward": "0"},
+        "Tmpfs": {"/t": "size=10m,mode=700", "/u": ""}, "ReadonlyRootfs": true,
+        "Mounts": [{"Type": "tmpfs", "Target": "/m", "TmpfsOptions": {"SizeBytes": 1_048_576, "Mode": 0o700}},
+            {"Type": "tmpfs", "Target": "/n"}],
+    });
+    create(&api, "box", &json!({"Image": "bb", "Cmd": ["true"], "HostConfig": asked}));
+    let host = api.get("/containers/box/json").expect(200).json()["HostConfig"].take();
+    for (key, value) in asked.as_object().unwrap() {
+        assert_eq!(&host[key], value, "{key}");
+    }
+    let config =
+        |name: &str| api.get(&format!("/containers/{name}/json")).expect(200).json()["Config"].take();
+    assert_eq!(config("box")["Env"], json!([]), "neither the image nor the request says what PATH is");
+    create(&api, "own", &json!({"Image": "bb", "Env": ["A=b", "PATH=/bin"]}));
+    let mut env: Vec<_> = serde_json::from_value::<Vec<String>>(config("own")["Env"].take()).unwrap();
+    env.sort();
+    assert_eq!(env, ["A=b", "PATH=/bin"]);
+    // podman's words are the other names of the same.
+    assert_eq!(sandbox.inspect("box", ".HostConfig.CapDrop"), "[CAP_MKNOD]");
+
+    // The client has written the file, and keeps it.
+    let file = sandbox.path("cid");
+    let mut document = plain(&["true"]);
+    document["HostConfig"]["ContainerIDFile"] = json!(file);
+    std::fs::write(&file, create(&api, "named", &document)).unwrap();
+    api.delete("/containers/named").expect(204);
+    assert!(file.exists());
+}
+
 #[test]
 fn refusals_have_dockers_words() {
     let sandbox = Sandbox::new();

@@ -49,6 +49,22 @@ fn volumes_are_made_listed_and_removed() {
     assert!(refused["message"].as_str().unwrap().contains("plugin \"nfs\" not found"), "{refused}");
 }
 
+/// Ansible's docker_network makes a network again whose options are others than it wants.
+#[test]
+fn options_of_networks_have_dockers_names() {
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    let options = json!({
+        "com.docker.network.bridge.name": "own0", "com.docker.network.driver.mtu": "1400",
+        "com.docker.network.bridge.enable_icc": "false", "com.docker.network.container_iface_prefix": "lan",
+    });
+    api.post("/networks/create", &json!({"Name": "back", "Options": options})).expect(201);
+    api.post("/networks/create", &json!({"Name": "plain"})).expect(201);
+    assert_eq!(api.get("/networks/back").expect(200).json()["Options"], options);
+    assert_eq!(api.get("/networks/plain").expect(200).json()["Options"], json!({}));
+    assert_eq!(sandbox.ok(["network", "inspect", "back", "--format={{.Options.mtu}}"]), "1400");
+}
+
 #[test]
 fn networks_are_made_joined_and_removed() {
     let sandbox = Sandbox::new();

@@ -192,6 +192,46 @@ fn inspect_names_things_as_docker_does() {
 }
 
 #[test]
+fn numbers_of_use_have_docker_s_units() {
+    let docker = Docker::new();
+    docker.ok("run -d --net=none --name=box bb sleep 1000");
+    let row = &docker.lines("stats --no-stream --format json")[0];
+    let memory = row["MemUsage"].as_str().unwrap();
+    assert!(memory.split(" / ").all(|part| part == "0B" || part.ends_with("iB")), "{row}");
+    // What python-on-whales reads has to be a number.
+    for key in ["BlockIO", "NetIO"] {
+        let pair = row[key].as_str().unwrap();
+        let is_number = |part: &str| part.starts_with(|c: char| c.is_ascii_digit()) && part.ends_with('B');
+        assert!(pair.split(" / ").all(is_number), "{row}");
+    }
+    docker.ok("kill box");
+    let row = &docker.lines("stats --no-stream -a --format json")[0];
+    assert_eq!((&row["CPUPerc"], &row["PIDs"]), (&"0.00%".into(), &"0".into()), "{row}");
+    assert_eq!(row["MemUsage"].as_str().unwrap().split(' ').next(), Some("0B"));
+}
+
+#[test]
+fn the_file_of_an_id_stays() {
+    let docker = Docker::new();
+    let file = docker.sandbox.path("cid");
+    docker.ok(&format!("run --rm --net=none --cidfile={} bb true", file.display()));
+    assert_eq!(std::fs::read(&file).expect("the file stays").len(), 64);
+}
+
+#[test]
+fn programs_ask_a_context_for_the_address() {
+    let docker = Docker::new();
+    let host = "{{.Endpoints.docker.Host}}";
+    assert_eq!(docker.json("context inspect")[0]["Name"], "default");
+    assert_eq!(docker.json("context inspect default --format json")[0]["Endpoints"]["docker"]["Host"], "");
+    let api = common::api::Api::start(&docker.sandbox);
+    assert_eq!(docker.ok(&format!("context inspect --format {host}")), api.host());
+    assert_eq!(docker.ok("context ls --format {{.DockerEndpoint}}"), api.host());
+    // With that address, this machine is meant (ansible's docker_image_build, Compose).
+    assert_eq!(docker.ok(&format!("--host {} ps -q", api.host())), "");
+}
+
+#[test]
 fn events_of_health_say_how_it_is() {
     let docker = Docker::new();
     docker.ok("run -d --name box --net none --health-cmd true --health-interval 1h bb sleep 1000");

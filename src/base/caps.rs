@@ -160,6 +160,12 @@ pub(crate) fn named<S: AsRef<str>>(names: &[S]) -> Result<u64, CapsError> {
     Ok(collect(names)?.0)
 }
 
+/// A capability by its whole name, `CAP_` in front; `ALL` is `ALL`.
+pub(crate) fn whole_name(name: &str) -> String {
+    let name = name.to_ascii_uppercase();
+    if name == "ALL" || name.starts_with("CAP_") { name } else { format!("CAP_{name}") }
+}
+
 /// The capabilities named one by one, and whether `ALL` was among the names.
 fn collect<S: AsRef<str>>(names: &[S]) -> Result<(u64, bool), CapsError> {
     names.iter().try_fold((0, false), |(set, all), name| {

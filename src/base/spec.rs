@@ -122,6 +122,9 @@ pub(crate) struct ContainerSpec {
     /// Where `--cidfile` put the ID; removed with the container.
     #[serde(default, with = "crate::base::bytes::optional_path")]
     pub(crate) cid_file: Option<PathBuf>,
+    /// Not removed with it: docker leaves that file to its user.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) keeps_cid_file: bool,
     /// Write the process ID of the monitor here at each start (`--conmon-pidfile`).
     #[serde(default, with = "crate::base::bytes::optional_path")]
     pub(crate) monitor_pid_file: Option<PathBuf>,
@@ -518,6 +521,15 @@ pub(crate) struct AsTyped {
     pub(crate) command: Vec<Bytes>,
     /// `-v` values, normalised `source:target:options`.
     pub(crate) binds: Vec<String>,
+    /// `--log-opt` values, `key=value`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) log_options: Vec<String>,
+    /// Nobody asked for a `PATH`: the container has the usual one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) usual_path: bool,
+    /// The names of `--sysctl`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sysctls: Vec<String>,
     pub(crate) cap_add: Vec<String>,
     pub(crate) cap_drop: Vec<String>,
     pub(crate) userns: String,

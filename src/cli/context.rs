@@ -5,13 +5,16 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::format::table::Table;
-use crate::cli::format::{self, Format, Shape};
+use crate::cli::format::{self, Format, Shape, json};
 use crate::cli::session::Session;
+use crate::engine::config;
 use crate::engine::{Error, Kind};
 
 /// The name of the one context.
@@ -45,7 +48,7 @@ pub(crate) struct LsArgs {
 /// `context ls`.
 pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> {
     let row = json!({
-        "Name": DEFAULT, "Description": DESCRIPTION, "DockerEndpoint": "", "Current": true, "Error": "",
+        "Name": DEFAULT, "Description": DESCRIPTION, "DockerEndpoint": endpoint(), "Current": true, "Error": "",
     });
     if args.quiet {
         writeln!(session.out, "{DEFAULT}")?;
@@ -53,7 +56,7 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
     }
     if args.format == "table" {
         let mut table = Table::new(session, &["NAME", "DESCRIPTION", "DOCKER ENDPOINT", "ERROR"]);
-        table.push([format!("{DEFAULT} *"), DESCRIPTION.to_owned(), String::new(), String::new()]);
+        table.push([format!("{DEFAULT} *"), DESCRIPTION.to_owned(), endpoint(), String::new()]);
         return table.print(session);
     }
     format::print_lines(session, &LS, &args.format, &[row])
@@ -103,16 +106,28 @@ pub(crate) struct InspectArgs {
 pub(crate) fn inspect(session: &mut Session<'_>, args: InspectArgs) -> anyhow::Result<()> {
     args.names.iter().try_for_each(|name| find(name))?;
     let rows = vec![document(); args.names.len().max(1)];
-    let format = args.format.as_deref().map_or(Ok(Format::Json), |text| Format::parse(text, &INSPECT))?;
-    format::print_rows(session, &INSPECT, &format, &rows)
+    match args.format.as_deref() {
+        None => json::print(session, &json::pretty(&Value::Array(rows), &[], "    ")),
+        Some(text) if Format::parse(text, &INSPECT)?.is_whole() => {
+            json::print(session, &json::compact(&Value::Array(rows), &[]))
+        }
+        Some(text) => format::print_rows(session, &INSPECT, &Format::parse(text, &INSPECT)?, &rows),
+    }
 }
 
-/// What Docker says of its default context, with nothing to connect to.
+/// Where `system service` listens, if it does: programs ask for the address, and then speak Docker's API there.
+fn endpoint() -> String {
+    let socket = config::service_socket();
+    let listens = socket.symlink_metadata().is_ok_and(|found| found.file_type().is_socket());
+    if listens { format!("unix://{}", socket.display()) } else { String::new() }
+}
+
+/// What Docker says of its default context.
 fn document() -> Value {
     json!({
         "Name": DEFAULT,
         "Metadata": {"Description": DESCRIPTION},
-        "Endpoints": {"docker": {"Host": "", "SkipTLSVerify": false}},
+        "Endpoints": {"docker": {"Host": endpoint(), "SkipTLSVerify": false}},
         "TLSMaterial": {},
         "Storage": {"MetadataPath": "<IN MEMORY>", "TLSPath": "<IN MEMORY>"},
     })
@@ -171,7 +186,8 @@ pub(crate) fn find(name: &str) -> Result<(), Error> {
         .hint(format!("ketch has no daemon, and the one context {DEFAULT:?}")))
 }
 
-/// Accepts the addresses at which docker has its daemon by itself: they mean this machine, as `default` does.
+/// Accepts the addresses at which docker has its daemon by itself, and that of ketch's own service: they mean this
+/// machine, as `default` does.
 ///
 /// # Errors
 ///
@@ -181,6 +197,7 @@ pub(crate) fn is_here(address: &str) -> Result<(), Error> {
         path.is_empty()
             || matches!(path, "/var/run/docker.sock" | "/run/docker.sock")
             || path.starts_with("/run/user/") && path.ends_with("/docker.sock")
+            || Path::new(path) == config::service_socket()
     };
     match address.strip_prefix("unix://") {
         Some(path) if is_socket(path) => Ok(()),

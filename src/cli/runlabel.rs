@@ -77,7 +77,8 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunlabelArgs) -> anyhow::Resu
         return Err(Error::invalid(format!("label {} of image {} is empty", args.label, args.image)).into());
     };
     let own = is_engine(program);
-    let shown = std::iter::once(if own { NAME } else { program }).chain(rest.iter().map(String::as_str));
+    let shown = std::iter::once(if own { session.globals.called.name() } else { program })
+        .chain(rest.iter().map(String::as_str));
     let shown = shown.collect::<Vec<_>>().join(" ");
     if args.replace && !args.display {
         remove(engine, &name)?;

@@ -56,7 +56,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: ServiceArgs) -> anyhow::Resul
     }
     let path = match &args.uri {
         Some(uri) => path_of(uri)?,
-        None => config::runtime_directory().join("ketch/ketch.sock"),
+        None => config::service_socket(),
     };
     // Told now, and not each client.
     session.engine()?;

@@ -151,8 +151,11 @@ fn show(
     samples: &[Sample],
     before: &Before,
 ) -> anyhow::Result<()> {
-    let rows: Vec<Value> =
+    let mut rows: Vec<Value> =
         samples.iter().map(|sample| row(sample, before.get(&sample.id), args.no_trunc)).collect();
+    if session.globals.called.is_docker() {
+        rows.iter_mut().zip(samples).for_each(|(row, sample)| in_dockers_units(row, sample));
+    }
     if session.lists_as_docker(format)? {
         return json::print_dockers_lines(session, rows, docker::STATS);
     }
@@ -200,6 +203,19 @@ fn document(row: &Value) -> Value {
         "avg_cpu": row["AVGCPU"], "mem_usage": row["MemUsage"], "mem_percent": row["MemPerc"],
         "net_io": row["NetIO"], "block_io": row["BlockIO"], "pids": row["PIDS"],
     })
+}
+
+/// docker counts memory in binary units, all else with three digits, and what is not known as nothing.
+fn in_dockers_units(row: &mut Value, sample: &Sample) {
+    let pair = |(one, other)| format!("{} / {}", size::human(one, 3), size::human(other, 3));
+    row["MemUsage"] = row["MemUsageBytes"].clone();
+    row["NetIO"] = pair(sample.network_bytes.unwrap_or_default()).into();
+    row["BlockIO"] = pair(sample.block_bytes.unwrap_or_default()).into();
+    if !sample.is_up {
+        row["CPUPerc"] = "0.00%".into();
+        row["MemPerc"] = "0.00%".into();
+        row["PIDS"] = "0".into();
+    }
 }
 
 /// Everything that templates know.

@@ -10,6 +10,7 @@ use super::pruned::prune;
 use super::{add, pick};
 use crate::base::digest::Digest;
 use crate::base::network::mac_text;
+use crate::engine::network;
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::net::ipam::{LeaseRange, Subnet};
 use crate::net::network::Network;
@@ -159,6 +160,7 @@ fn docker_document(row: &Value) -> Value {
     let mut document = pick(row, DOCKERS);
     document["Id"] = row["id"].clone();
     document["Name"] = names::name(row["Name"].as_str().unwrap_or_default()).into();
+    document["Options"] = docker_options(row).into();
     for pool in document["IPAM"]["Config"].as_array_mut().into_iter().flatten() {
         // Its name in JSON.
         pool["AuxiliaryAddresses"] = pool["AuxAddress"].clone();
@@ -174,6 +176,21 @@ fn docker_document(row: &Value) -> Value {
         document["Containers"] = json!({});
     }
     document
+}
+
+/// The options under docker's names: whoever makes the network again compares them.
+fn docker_options(row: &Value) -> Map<String, Value> {
+    let known = row["Options"].as_object().into_iter().flatten();
+    let named = |(key, value): (&String, &Value)| {
+        (network::dockers_option(key).unwrap_or(key).to_owned(), value.clone())
+    };
+    let mut options: Map<String, Value> = known.map(named).collect();
+    let bridge = row["NetworkInterface"].as_str().unwrap_or_default();
+    let is_chosen = bridge.strip_prefix("ketch").is_some_and(|number| number.parse::<usize>().is_ok());
+    if !bridge.is_empty() && !is_chosen {
+        options.insert(network::BRIDGE_NAME.to_owned(), bridge.into());
+    }
+    options
 }
 
 /// Adds `docker network inspect`'s and `network ls`'s fields to the document about a network.

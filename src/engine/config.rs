@@ -200,6 +200,11 @@ pub(crate) fn runtime_directory() -> PathBuf {
     }
 }
 
+/// Where `system service` listens unless it is told otherwise.
+pub(crate) fn service_socket() -> PathBuf {
+    runtime_directory().join("ketch/ketch.sock")
+}
+
 /// Copies of the descriptors of these numbers that this process was started with (`--preserve-fds`).
 ///
 /// # Errors

@@ -184,7 +184,8 @@ impl Engine {
                 random().map(|bytes| ContainerId::from_random(bytes).to_string()).unwrap_or_default()
             },
         };
-        let spec = resolve::resolve(request, &facts)?;
+        let mut spec = resolve::resolve(request, &facts)?;
+        spec.keeps_cid_file = spec.cid_file.is_some() && self.name_rule() == crate::engine::NameRule::Docker;
         if let Namespace::Container(donor) = &spec.namespaces.ipc {
             self.refuse_private_ipc(donor)?;
         }

@@ -17,7 +17,7 @@ use crate::engine::filter::{self, Filters};
 use crate::engine::lifecycle::Grace;
 use crate::engine::list::Container;
 use crate::engine::network::describe::describe;
-pub(crate) use crate::engine::network::describe::{FAMILIES, known_option};
+pub(crate) use crate::engine::network::describe::{BRIDGE_NAME, FAMILIES, dockers_option, known_option};
 use crate::engine::remove::Removing;
 use crate::engine::state::Phase;
 use crate::engine::{Engine, Error, Kind, Result};

@@ -55,7 +55,7 @@ pub(crate) fn clean(caller: &Caller, root: &Path, paths: &[PathBuf]) -> io::Resu
 /// Removes the files that a container's ID and the number of its process were written to. One with another ID has
 /// become another container's, or was never this one's. The user may have removed them already.
 pub(crate) fn remove_files(spec: &ContainerSpec) {
-    let id_file = spec.cid_file.iter().filter(|file| holds(file, &spec.id));
+    let id_file = spec.cid_file.iter().filter(|file| !spec.keeps_cid_file && holds(file, &spec.id));
     for file in id_file.chain(&spec.pid_file) {
         fs::remove_regular(file).ok();
     }

@@ -223,7 +223,7 @@ fn infra_config(spec: &ContainerSpec) -> Value {
     let own = |is_own: bool| if is_own { "private" } else { "host" };
     let userns = !matches!(spec.userns, UserNamespace::Default | UserNamespace::Host);
     json!({
-        "PortBindings": port_bindings(spec),
+        "PortBindings": port_bindings(spec, "0.0.0.0"),
         "HostNetwork": network.mode == NetworkMode::Host,
         "StaticIP": only.and_then(|one| one.ips.first()).map_or(String::new(), ToString::to_string),
         "StaticMAC": only.and_then(|one| one.mac.as_ref()).map_or(String::new(), mac_text),

@@ -194,7 +194,10 @@ fn config(config: &Value, spec: &ContainerSpec) -> Value {
 fn environment(spec: &ContainerSpec) -> impl Iterator<Item = Value> {
     let hostname = format!("HOSTNAME={}", spec.hostname);
     let is_own = move |entry: &str| {
-        entry == "container=podman" || entry == hostname || spec.process.terminal && entry == "TERM=xterm"
+        entry == "container=podman"
+            || entry == hostname
+            || spec.process.terminal && entry == "TERM=xterm"
+            || spec.as_typed.usual_path && entry.starts_with("PATH=")
     };
     spec.process
         .env

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::base::network::{NetworkAttachment, mac_text};
+use crate::base::network::{NetworkAttachment, PortMapping, mac_text};
 use crate::base::spec::{ContainerSpec, NetworkMode};
 use crate::engine::Engine;
 use crate::engine::inspect::ContainerDetails;
@@ -61,7 +61,7 @@ pub(super) fn network_settings(engine: &Engine, details: &ContainerDetails) -> V
     let mut settings = addresses();
     let mut ports: Map<String, Value> =
         spec.exposed_ports.iter().map(|port| (port.clone(), Value::Null)).collect();
-    ports.extend(port_bindings(spec));
+    ports.extend(port_bindings(spec, "0.0.0.0"));
     ports.sort_keys();
     let mut networks = Map::new();
     if matches!(spec.network.mode, NetworkMode::None | NetworkMode::Host) {
@@ -102,11 +102,13 @@ pub(super) fn network_settings(engine: &Engine, details: &ContainerDetails) -> V
     Value::Object(settings)
 }
 
-/// `{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}`, sorted by the container's port as a text.
-pub(crate) fn port_bindings(spec: &ContainerSpec) -> Map<String, Value> {
+/// `{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}`, sorted by the container's port as a text. `every` is what is said
+/// for every address of the host.
+pub(crate) fn port_bindings(spec: &ContainerSpec, every: &str) -> Map<String, Value> {
+    let host_ip = |port: PortMapping| port.host_ip.map_or_else(|| every.to_owned(), |ip| ip.to_string());
     let mut bindings = std::collections::BTreeMap::new();
     for port in spec.network.ports.iter().flat_map(|port| port.each()) {
-        let host = json!({"HostIp": port.host_ip_text(), "HostPort": port.host_port.to_string()});
+        let host = json!({"HostIp": host_ip(port), "HostPort": port.host_port.to_string()});
         let inside = format!("{}/{}", port.container_port, port.protocol);
         if let Value::Array(of) = bindings.entry(inside).or_insert_with(|| json!([])) {
             of.push(host);

@@ -439,8 +439,8 @@ fn host_config(engine: &Engine, details: &ContainerDetails) -> Value {
     let hosts: Vec<_> =
         spec.network.add_hosts.iter().map(|(address, name)| format!("{name}:{address}")).collect();
     let log_path = spec.log.path.clone().unwrap_or_else(|| details.dir.join("log"));
-    let added: Vec<_> = spec.as_typed.cap_add.iter().map(|name| capability(name)).collect();
-    let dropped: Vec<_> = spec.as_typed.cap_drop.iter().map(|name| capability(name)).collect();
+    let added: Vec<_> = spec.as_typed.cap_add.iter().map(|name| caps::whole_name(name)).collect();
+    let dropped: Vec<_> = spec.as_typed.cap_drop.iter().map(|name| caps::whole_name(name)).collect();
     object! {
         "Binds": spec.mounts.iter().filter_map(bind).collect::<Vec<_>>(),
         "CgroupManager": limits::manager(details),
@@ -454,7 +454,7 @@ fn host_config(engine: &Engine, details: &ContainerDetails) -> Value {
             "Size": size::human(spec.log.max_size_bytes, 4),
         }),
         "NetworkMode": network_mode(spec),
-        "PortBindings": port_bindings(spec),
+        "PortBindings": port_bindings(spec, "0.0.0.0"),
         "RestartPolicy": json!({"Name": restart, "MaximumRetryCount": retries}),
         "AutoRemove": spec.auto_remove,
         "AutoRemoveImage": false,
@@ -571,11 +571,6 @@ fn secret(secret: &SecretUse) -> Value {
 }
 
 /// `net_admin` → `CAP_NET_ADMIN`.
-fn capability(name: &str) -> String {
-    let name = name.to_ascii_uppercase();
-    if name == "ALL" || name.starts_with("CAP_") { name } else { format!("CAP_{name}") }
-}
-
 fn tmpfs(mount: &Mount) -> Option<(String, Value)> {
     let MountKind::Tmpfs { data, copy_up, .. } = &mount.kind else { return None };
     let mut options = vec![if mount.read_only { "ro" } else { "rw" }, "rprivate", "nosuid", "nodev"];

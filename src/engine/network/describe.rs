@@ -251,7 +251,7 @@ fn auxiliary((name, ip): (&String, &String)) -> Result<(String, IpAddr)> {
 }
 
 /// Docker's option for the name of the bridge.
-const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+pub(crate) const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
 
 /// The name under which a record has an option, if it is one of ketch's.
 pub(crate) fn known_option(key: &str) -> Option<&'static str> {
@@ -270,6 +270,23 @@ pub(crate) fn known_option(key: &str) -> Option<&'static str> {
         "no_default_route" => "no_default_route",
         "isolate" => "isolate",
         BRIDGE_NAME => BRIDGE_NAME,
+        _ => return None,
+    })
+}
+
+/// Docker's name for an option of a record, if it has one.
+pub(crate) fn dockers_option(known: &str) -> Option<&'static str> {
+    Some(match known {
+        "mtu" => "com.docker.network.driver.mtu",
+        "enable_icc" => "com.docker.network.bridge.enable_icc",
+        MASQUERADE => "com.docker.network.bridge.enable_ip_masquerade",
+        "host_ipv4" => "com.docker.network.host_ipv4",
+        "host_ipv6" => "com.docker.network.host_ipv6",
+        "gateway_mode_ipv4" => "com.docker.network.bridge.gateway_mode_ipv4",
+        "gateway_mode_ipv6" => "com.docker.network.bridge.gateway_mode_ipv6",
+        INHIBIT => "com.docker.network.bridge.inhibit_ipv4",
+        HOST_BINDING => "com.docker.network.bridge.host_binding_ipv4",
+        INTERFACE_PREFIX => "com.docker.network.container_iface_prefix",
         _ => return None,
     })
 }

@@ -149,6 +149,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
         exposed_ports,
         pid_file: request.pid_file.as_ref().map(|path| facts.directory.join(path)),
         cid_file: request.cid_file.as_ref().map(|path| facts.directory.join(path)),
+        keeps_cid_file: false,
         monitor_pid_file: request.monitor_pid_file.as_ref().map(|path| facts.directory.join(path)),
         requires: request
             .requires
@@ -167,6 +168,9 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
             entrypoint,
             command,
             binds: request.binds.clone(),
+            log_options: request.log_options.clone(),
+            usual_path: !process::asks_for_path(request, defaults),
+            sysctls: request.sysctls.keys().map(|name| security::sysctl_name(name)).collect(),
             cap_add: request.cap_add.clone(),
             cap_drop: request.cap_drop.clone(),
             userns: request.userns.clone(),

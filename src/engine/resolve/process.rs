@@ -96,6 +96,13 @@ fn user(request: &ContainerRequest, defaults: &ContainerDefaults, kept: Option<(
     }
 }
 
+/// Whether the image or the request says what `PATH` is to be.
+pub(super) fn asks_for_path(request: &ContainerRequest, defaults: &ContainerDefaults) -> bool {
+    let texts = defaults.env.iter().chain(&request.env_merge).map(String::as_bytes);
+    let typed = request.default_env.iter().chain(&request.env).map(Bytes::as_bytes);
+    texts.chain(typed).any(|entry| entry.starts_with(b"PATH="))
+}
+
 /// Lowest first: ketch's own, the image's, the caller's proxies, the request's; each name once.
 fn environment(
     request: &ContainerRequest,

@@ -119,6 +119,11 @@ fn selinux_is_on() -> bool {
     std::path::Path::new("/sys/fs/selinux/enforce").exists()
 }
 
+/// A kernel parameter as records have it: slashes and dots may be exchanged, as in sysctl(8).
+pub(super) fn sysctl_name(name: &str) -> String {
+    if name.contains('/') { name.replace('/', ".") } else { name.to_owned() }
+}
+
 /// Kernel parameters: only those of a namespace that is the container's own.
 pub(super) fn sysctls(
     request: &ContainerRequest,
@@ -132,8 +137,7 @@ pub(super) fn sysctls(
         sysctls.extend(defaults::NETWORK_SYSCTLS.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
     for (name, value) in &request.sysctls {
-        // Slashes and dots may be exchanged, as in sysctl(8).
-        let name = if name.contains('/') { name.replace('/', ".") } else { name.clone() };
+        let name = sysctl_name(name);
         let (namespace, is_own) = if name.starts_with("net.") {
             ("network", own_network)
         } else if name.starts_with("fs.mqueue.")

@@ -87,18 +87,14 @@ pub(super) fn of_podman(mut config: Value, spec: &ContainerSpec) -> Value {
     config["Binds"] = spec.mounts.iter().filter_map(|mount| bind(spec, mount)).collect();
     config["Mounts"] = spec.mounts.iter().filter_map(|mount| mount_request(spec, mount)).collect();
     config["Tmpfs"] = json!(spec.as_typed.tmpfs);
+    config["PortBindings"] = podmans::port_bindings(spec, "").into();
+    // As they were asked for: whoever makes the container again compares.
+    config["CapAdd"] = json!(spec.as_typed.cap_add);
+    config["CapDrop"] = json!(spec.as_typed.cap_drop);
     for key in ["Binds", "CapAdd", "CapDrop", "ExtraHosts", "GroupAdd", "SecurityOpt"] {
         null_if_empty(&mut config[key]);
     }
     config["NetworkMode"] = network_mode(spec).into();
-    for of in config["PortBindings"].as_object_mut().into_iter().flat_map(Map::values_mut) {
-        for binding in of.as_array_mut().into_iter().flatten() {
-            // Every address, where none was named.
-            if binding["HostIp"] == "0.0.0.0" {
-                binding["HostIp"] = "".into();
-            }
-        }
-    }
     config["CgroupnsMode"] = config["CgroupMode"].clone();
     if spec.as_typed.ipc.is_empty() && config["IpcMode"] == "shareable" {
         config["IpcMode"] = "private".into();
@@ -108,10 +104,11 @@ pub(super) fn of_podman(mut config: Value, spec: &ContainerSpec) -> Value {
             config[key] = "".into();
         }
     }
-    config["LogConfig"] = json!({"Type": config["LogConfig"]["Type"], "Config": spec.log.options});
-    // Those that every container has are not told of.
+    config["LogConfig"] = json!({"Type": config["LogConfig"]["Type"], "Config": log_options(spec)});
+    // Those that every container has are not told of, unless somebody asked.
     let is_default = |(key, value): &(&String, &String)| {
         NETWORK_SYSCTLS.iter().any(|(own, default)| own == key && default == value)
+            && !spec.as_typed.sysctls.contains(key)
     };
     let own: Map<String, Value> = spec
         .sysctls
@@ -151,6 +148,13 @@ pub(super) fn network_mode(spec: &ContainerSpec) -> String {
         }
         _ => podmans::network_mode(spec),
     }
+}
+
+/// What `--log-opt` said, and what holds by configuration.
+fn log_options(spec: &ContainerSpec) -> Map<String, Value> {
+    let typed = spec.as_typed.log_options.iter().filter_map(|option| option.split_once('='));
+    let kept = spec.log.options.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    kept.chain(typed).map(|(key, value)| (key.to_owned(), value.into())).collect()
 }
 
 /// Its own alone: those that every container has are the daemon's with docker.

@@ -149,13 +149,15 @@ fn whole(mut fields: Value) -> Value {
 fn ports(details: &ContainerDetails, v6: bool) -> Map<String, Value> {
     let spec = &details.spec;
     let mut ports: Map<String, Value> = spec.all_exposed_ports().map(|port| (port, Value::Null)).collect();
-    for (inside, bindings) in port_bindings(spec) {
+    for (inside, bindings) in port_bindings(spec, "") {
         let both = |binding: &Value| -> Vec<Value> {
-            let mut of = vec![binding.clone()];
-            if v6 && binding["HostIp"] == "0.0.0.0" {
-                of.push(json!({"HostIp": "::", "HostPort": binding["HostPort"]}));
+            let every: &[&str] = if v6 { &["0.0.0.0", "::"] } else { &["0.0.0.0"] };
+            match binding["HostIp"].as_str() {
+                Some("") => {
+                    every.iter().map(|ip| json!({"HostIp": ip, "HostPort": binding["HostPort"]})).collect()
+                }
+                _ => vec![binding.clone()],
             }
-            of
         };
         let bindings = bindings.as_array().into_iter().flatten().flat_map(both).collect();
         ports.insert(inside, bindings);
