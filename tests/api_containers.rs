@@ -184,7 +184,10 @@ fn a_container_says_what_it_was_made_with() {
         "Mounts": [{"Type": "tmpfs", "Target": "/m", "TmpfsOptions": {"SizeBytes": 1_048_576, "Mode": 0o700}},
             {"Type": "tmpfs", "Target": "/n"}],
     });
-    create(&api, "box", &json!({"Image": "bb", "Cmd": ["true"], "HostConfig": asked}));
+    sandbox.ok(["create", "--name=raw", "bb"]);
+    sandbox.ok(["export", "-o", "raw.tar", "raw"]);
+    sandbox.ok(["import", "-q", "raw.tar", "raw"]);
+    create(&api, "box", &json!({"Image": "localhost/raw", "Cmd": ["true"], "HostConfig": asked}));
     let host = api.get("/containers/box/json").expect(200).json()["HostConfig"].take();
     for (key, value) in asked.as_object().unwrap() {
         assert_eq!(&host[key], value, "{key}");

@@ -227,6 +227,11 @@ fn programs_ask_a_context_for_the_address() {
     let api = common::api::Api::start(&docker.sandbox);
     assert_eq!(docker.ok(&format!("context inspect --format {host}")), api.host());
     assert_eq!(docker.ok("context ls --format {{.DockerEndpoint}}"), api.host());
+    // The tutorials of Testcontainers ask podman for it.
+    let socket = docker
+        .sandbox
+        .ok(["info", "--format={{.Host.RemoteSocket.Exists}} unix://{{.Host.RemoteSocket.Path}}"]);
+    assert_eq!(socket, format!("true {}", api.host()));
     // With that address, this machine is meant (ansible's docker_image_build, Compose).
     assert_eq!(docker.ok(&format!("--host {} ps -q", api.host())), "");
 }

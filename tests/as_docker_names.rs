@@ -55,6 +55,32 @@ fn a_built_image_is_found_and_shown_by_the_name_it_was_given() {
     let manifest =
         docker.sandbox.program("tar", ["-xOf", archive.to_str().expect("UTF-8"), "manifest.json"]).run();
     assert!(manifest.ok().contains(r#""RepoTags":["app:latest"]"#), "{}", manifest.stdout);
+    // An OCI layout as well, as docker has it: docker-squash takes it apart.
+    let script = "mkdir apart && tar -C apart -xf app.tar && cd apart && test -f oci-layout && \
+        for blob in blobs/sha256/*; do echo \"${blob##*/}  $blob\" | sha256sum -c --status || echo $blob; done && cat index.json";
+    let index = docker.sandbox.program("sh", ["-c", script]).run();
+    let index: Value =
+        serde_json::from_str(index.ok()).expect("every blob has its digest, and the index is JSON");
+    let entry = &index["manifests"][0];
+    assert_eq!(entry["annotations"]["io.containerd.image.name"], "docker.io/library/app:latest");
+    let blob = |digest: &Value| {
+        let hex = digest.as_str().and_then(|digest| digest.strip_prefix("sha256:")).expect("a digest");
+        docker.sandbox.read(format!("apart/blobs/sha256/{hex}"))
+    };
+    let of_index: Value = serde_json::from_str(&blob(&entry["digest"])).expect("a manifest");
+    assert_eq!(of_index["config"]["digest"], id);
+    let manifest: Value = serde_json::from_str(&manifest.stdout).expect("JSON");
+    for (path, layer) in
+        manifest[0]["Layers"].as_array().unwrap().iter().zip(of_index["layers"].as_array().unwrap())
+    {
+        let path = path.as_str().unwrap();
+        assert!(
+            layer["digest"].as_str().unwrap().ends_with(&path["blobs/sha256/".len()..]),
+            "{path} {layer}"
+        );
+        let length = std::fs::metadata(docker.sandbox.path("apart").join(path)).unwrap().len();
+        assert_eq!(layer["size"], length);
+    }
     docker.ok("rmi reg.example:5000/x app");
     assert_eq!(docker.ok(&format!("load -i {}", archive.display())), "Loaded image: app:latest");
     assert_eq!(docker.ok("image inspect -f {{.Id}} app"), id);

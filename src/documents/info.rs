@@ -9,6 +9,7 @@ use crate::base::caps;
 use crate::base::idmap::IdMap;
 use crate::base::platform::Platform;
 use crate::base::version::VERSION;
+use crate::engine::config;
 use crate::engine::info::{Host, StoreInfo};
 use crate::engine::{Engine, Result};
 
@@ -22,6 +23,7 @@ pub(crate) use docker::{docker, of_podman};
 pub(crate) fn document(engine: &Engine, version: &Value) -> Result<Value> {
     let (host, store) = (&engine.host_info(), &engine.store_info()?);
 
+    let socket = config::service_socket();
     let event_logger = engine.events_backend_name();
     let path = host.program.display().to_string();
     let own_version = format!("ketch version {VERSION}");
@@ -57,7 +59,7 @@ pub(crate) fn document(engine: &Engine, version: &Value) -> Result<Value> {
             "networkBackendInfo": {"backend": "ketch", "version": own_version, "path": path, "dns": {}},
             "ociRuntime": runtime,
             "os": "linux",
-            "remoteSocket": {"exists": false, "path": ""},
+            "remoteSocket": {"exists": socket.exists(), "path": socket.display().to_string()},
             "rootlessNetworkCmd": "",
             "runtimeInfo": {},
             "serviceIsRemote": false,

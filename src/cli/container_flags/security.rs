@@ -4,7 +4,6 @@ use std::path::Path;
 
 use clap::Args;
 
-use crate::base::caps;
 use crate::cli::container_flags::{pairs, read};
 use crate::cli::verbs::truth_value;
 use crate::engine::request::ContainerRequest;
@@ -52,8 +51,8 @@ impl SecurityFlags {
     pub(super) fn fill(&self, request: &mut ContainerRequest) -> Result<()> {
         request.privileged = self.privileged == Some(true);
         request.denied.privileged = self.privileged == Some(false);
-        request.cap_add = self.cap_add.iter().map(|name| caps::whole_name(name)).collect();
-        request.cap_drop = self.cap_drop.iter().map(|name| caps::whole_name(name)).collect();
+        request.cap_add.clone_from(&self.cap_add);
+        request.cap_drop.clone_from(&self.cap_drop);
         request.seccomp_profile = seccomp_profile(&self.security_opt)?;
         request.security_options.clone_from(&self.security_opt);
         request.sysctls = pairs(&split_pairs(&self.sysctl), "sysctl")?;

@@ -47,21 +47,25 @@ fn documents(image: &Saved) -> [(Digest, &[u8]); 2] {
     [(image.record.id, &image.config), (Digest::of(&image.manifest_text), &image.manifest_text)]
 }
 
+/// Where a layout has a blob.
+pub(super) fn blob(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
 /// Writes an archive.
 pub(super) fn archive(engine: &Engine, images: &[Saved], out: &mut Output<'_>) -> Result<()> {
     out.add("oci-layout", LAYOUT)?;
     out.add_directory("blobs/")?;
     out.add_directory("blobs/sha256/")?;
-    let name = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
     for image in images {
         for layer in &image.manifest.layers {
-            let name = name(&layer.digest);
+            let name = blob(&layer.digest);
             if out.is_new(&name) {
                 out.add_file(&name, &engine.open_layer(layer)?, layer.size)?;
             }
         }
         for (digest, text) in documents(image) {
-            let name = name(&digest);
+            let name = blob(&digest);
             if out.is_new(&name) {
                 out.add(&name, text)?;
             }

@@ -88,9 +88,12 @@ pub(super) fn of_podman(mut config: Value, spec: &ContainerSpec) -> Value {
     config["Mounts"] = spec.mounts.iter().filter_map(|mount| mount_request(spec, mount)).collect();
     config["Tmpfs"] = json!(spec.as_typed.tmpfs);
     config["PortBindings"] = podmans::port_bindings(spec, "").into();
-    // As they were asked for: whoever makes the container again compares.
-    config["CapAdd"] = json!(spec.as_typed.cap_add);
-    config["CapDrop"] = json!(spec.as_typed.cap_drop);
+    // What follows is as it was asked for: whoever makes the container again compares.
+    if spec.create_command.is_empty() {
+        // A command line has whole names of them, an API's client its own.
+        config["CapAdd"] = json!(spec.as_typed.cap_add);
+        config["CapDrop"] = json!(spec.as_typed.cap_drop);
+    }
     for key in ["Binds", "CapAdd", "CapDrop", "ExtraHosts", "GroupAdd", "SecurityOpt"] {
         null_if_empty(&mut config[key]);
     }
