@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Unexpected, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 use serde_json::{Map, Value};
 
@@ -36,23 +36,42 @@ pub(crate) fn of_value<T: DeserializeOwned>(value: Value) -> serde_json::Result<
 /// are: they are the user's.
 struct AsGo(Value);
 
+/// What JSON's own reader does with these.
+macro_rules! as_json {
+    ($($kind:ident)*) => {$(
+        fn $kind<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+            self.0.$kind(visitor)
+        }
+    )*};
+}
+
+/// Each kind is read by itself, not all by `deserialize_any`: that would be a copy of everything for every field's type.
 impl<'de> Deserializer<'de> for AsGo {
     type Error = serde_json::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
         match self.0 {
-            Value::Array(values) => {
-                let mut values = SeqDeserializer::new(values.into_iter().map(AsGo));
-                let read = visitor.visit_seq(&mut values)?;
-                values.end()?;
-                Ok(read)
-            }
-            Value::Object(fields) => {
-                let fields = fields.into_iter().map(|(key, value)| (key, AsGo(value)));
-                visitor.visit_map(MapDeserializer::new(fields))
-            }
+            Value::Array(_) => self.deserialize_seq(visitor),
+            Value::Object(_) => self.deserialize_map(visitor),
             other => other.deserialize_any(visitor),
         }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        let Value::Array(values) = self.0 else { return Err(wrong(&self.0, &visitor)) };
+        let mut values = SeqDeserializer::new(values.into_iter().map(AsGo));
+        let read = visitor.visit_seq(&mut values)?;
+        values.end()?;
+        Ok(read)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Self::Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        let Value::Object(fields) = self.0 else { return Err(wrong(&self.0, &visitor)) };
+        visitor.visit_map(MapDeserializer::new(fields.into_iter().map(|(key, value)| (key, AsGo(value)))))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -61,22 +80,8 @@ impl<'de> Deserializer<'de> for AsGo {
         known: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        let fields = match self.0 {
-            Value::Object(fields) => fields,
-            // serde would take the values for fields.
-            Value::Array(_) => return Err(serde::de::Error::invalid_type(Unexpected::Seq, &visitor)),
-            _ => return self.deserialize_any(visitor),
-        };
-        // Of several that are the same the last one counts.
-        let named: Map<_, _> = fields
-            .into_iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(key, value)| match known.iter().find(|name| name.eq_ignore_ascii_case(&key)) {
-                Some(name) => ((*name).to_owned(), value),
-                None => (key, value),
-            })
-            .collect();
-        Self(named.into()).deserialize_any(visitor)
+        let Value::Object(fields) = self.0 else { return Err(wrong(&self.0, &visitor)) };
+        Self(named(fields, known).into()).deserialize_map(visitor)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
@@ -103,10 +108,38 @@ impl<'de> Deserializer<'de> for AsGo {
         self.0.deserialize_enum(name, variants, visitor)
     }
 
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map identifier ignored_any
+    as_json! {
+        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_u8 deserialize_u16
+        deserialize_u32 deserialize_u64 deserialize_f32 deserialize_f64 deserialize_str deserialize_string
     }
+
+    forward_to_deserialize_any! {
+        i128 u128 char bytes byte_buf unit unit_struct tuple_struct identifier ignored_any
+    }
+}
+
+/// The fields of a struct under the names that it knows, without those that are `null`. Of several that are the same the last
+/// one counts.
+fn named(fields: Map<String, Value>, known: &'static [&'static str]) -> Map<String, Value> {
+    let mut named = Map::new();
+    for (key, value) in fields.into_iter().filter(|(_, value)| !value.is_null()) {
+        let name = known.iter().find(|name| name.eq_ignore_ascii_case(&key));
+        named.insert(name.map_or(key, |name| (*name).to_owned()), value);
+    }
+    named
+}
+
+/// That something else was expected.
+fn wrong(value: &Value, expected: &dyn Expected) -> serde_json::Error {
+    let found = match value {
+        Value::Null => Unexpected::Unit,
+        Value::Bool(value) => Unexpected::Bool(*value),
+        Value::Number(_) => Unexpected::Other("number"),
+        Value::String(text) => Unexpected::Str(text),
+        Value::Array(_) => Unexpected::Seq,
+        Value::Object(_) => Unexpected::Map,
+    };
+    serde::de::Error::invalid_type(found, expected)
 }
 
 impl IntoDeserializer<'_, serde_json::Error> for AsGo {
