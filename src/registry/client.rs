@@ -186,7 +186,17 @@ impl<'a> Client<'a> {
 
     /// Does `work`, unless whom it is done for leaves meanwhile.
     pub(super) fn wait<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let Some(client) = &self.session.options.hang_up else { return self.runtime.block_on(work) };
+        let client = self.session.options.hang_up.as_deref();
+        let mut work = std::pin::pin!(work);
+        self.wait_for(client, work.as_mut())
+    }
+
+    /// One copy for every kind of work.
+    fn wait_for<T>(
+        &self,
+        client: Option<&OwnedFd>,
+        work: std::pin::Pin<&mut dyn Future<Output = Result<T>>>,
+    ) -> Result<T> {
         self.runtime.block_on(async {
             tokio::select! {
                 done = work => done,

@@ -8,8 +8,9 @@ use crate::sys::poll::PollSet;
 /// How often to look whether whom it is done for is still there.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Waits for the other end of a socket to be closed.
-pub(super) async fn of(socket: &OwnedFd) {
+/// Waits for the other end of a socket to be closed; without one for ever.
+pub(super) async fn of(socket: Option<&OwnedFd>) {
+    let Some(socket) = socket else { return std::future::pending().await };
     loop {
         let mut set = PollSet::default();
         let place = set.add_for_hang_up(Some(socket.as_fd()));
