@@ -60,9 +60,7 @@ impl<V> InOrder<str> for IndexMap<String, V> {
 /// kind of iterator.
 pub(crate) fn map<K: Ord, V>(pairs: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
     let mut map = BTreeMap::new();
-    pairs.into_iter().for_each(|(key, value)| {
-        map.insert(key, value);
-    });
+    map.extend(pairs);
     map
 }
 
@@ -85,9 +83,7 @@ pub(crate) fn try_map<K: Ord, V, E>(
 /// A set of `items`, made in the same way.
 pub(crate) fn set<T: Ord>(items: impl IntoIterator<Item = T>) -> BTreeSet<T> {
     let mut set = BTreeSet::new();
-    items.into_iter().for_each(|item| {
-        set.insert(item);
-    });
+    set.extend(items);
     set
 }
 

@@ -27,7 +27,7 @@ use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::enter::Entered;
 use crate::sys::fs::{self, OFlags, Share};
 use crate::sys::tty::WindowSize;
-use crate::sys::{pidfd, socket, waiting};
+use crate::sys::{pidfd, socket};
 
 const DIRECTORY: &str = "exec";
 /// What belongs to a session beside its link.
@@ -124,8 +124,7 @@ impl Engine {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW;
         let lock = fs::open_at(&dir, part(session, "json"), flags, 0).map_err(failed)?;
         // Those who ask whether somebody holds it hold it for an instant themselves.
-        let take = || Ok::<_, std::io::Error>(fs::try_lock(&lock, Share::Exclusive)?.then_some(()));
-        if waiting::until(GLANCE, Duration::from_millis(1), take).map_err(failed)?.is_none() {
+        if !fs::lock_within(&lock, Share::Exclusive, GLANCE, Duration::from_millis(1)).map_err(failed)? {
             let message = format!("exec command {session} is already running");
             return Err(Error::new(Kind::Conflict, message));
         }

@@ -26,7 +26,7 @@ use crate::engine::{Engine, Error, Result};
 use crate::logs::watch::Watch;
 use crate::sys::fs::Share;
 use crate::sys::poll::{Interest, PollSet};
-use crate::sys::{fs, socket, waiting};
+use crate::sys::{fs, socket};
 
 const DIRECTORY: &str = "waiting";
 /// Most clients that are handed to a monitor at once; others connect when the container runs.
@@ -107,9 +107,8 @@ pub(crate) struct OutputFirst {
 pub(super) fn await_output(dir: Option<&OwnedFd>) {
     const PAUSE: Duration = Duration::from_millis(1);
     let Some(dir) = dir else { return };
-    let is_free = || fs::try_lock(dir, Share::Exclusive).map(|free| free.then_some(()));
     // As docker, not for ever: a client may have stopped reading.
-    waiting::until(OUTPUT_PATIENCE, PAUSE, is_free).ok();
+    fs::lock_within(dir, Share::Exclusive, OUTPUT_PATIENCE, PAUSE).ok();
 }
 
 /// What [`await_output`] needs, if anybody has ever been attached.
@@ -135,9 +134,7 @@ impl Engine {
         let locked = make_directory(dir.as_fd()).and_then(|()| {
             let dir = outputs(dir.as_fd()).ok_or(io::ErrorKind::NotFound)?;
             // Whoever holds it alone holds it for an instant.
-            waiting::until(PATIENCE, Duration::from_millis(1), || {
-                fs::try_lock(&dir, Share::Shared).map(|free| free.then_some(()))
-            })?;
+            fs::lock_within(&dir, Share::Shared, PATIENCE, Duration::from_millis(1))?;
             Ok(dir)
         });
         locked

@@ -321,8 +321,7 @@ impl Engine {
     /// The same but for what is returned, which only a process in U can remove.
     fn sweep_staging(&self) -> std::result::Result<Vec<PathBuf>, StoreError> {
         // The steps of a build that was killed.
-        staging::abandoned(self.store()).iter().for_each(|left| sweep_unnoted(left.as_fd()));
-        staging::sweep(self.store())
+        staging::sweep(self.store(), sweep_unnoted)
     }
 
     /// Removes trees of the subordinate IDs.

@@ -27,7 +27,7 @@ use crate::registry::config::Endpoint;
 use crate::registry::error::{Error, Result, from_outside};
 use crate::registry::retry::{Attempts, Policy};
 use crate::registry::token::{self, Authorization};
-use crate::registry::transport::{Request, Transport, host_of, is_loopback};
+use crate::registry::transport::{self, Request, Transport, host_of, is_loopback};
 use crate::registry::{blob, hang_up, tls};
 
 /// Largest manifest or configuration that is read.
@@ -155,8 +155,7 @@ impl<'a> Client<'a> {
         options: &'a Options,
         notices: &'a dyn Fn(&Notice<'_>),
     ) -> Result<Self> {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+        let runtime = transport::runtime()?;
         let registry = endpoint.image.registry();
         let authority = match (registry, purpose) {
             // Docker Hub is searched on another server than it is pulled from.

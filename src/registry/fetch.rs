@@ -10,7 +10,7 @@ use reqwest::{Method, Url};
 
 use crate::registry::error::{Error, Result};
 use crate::registry::tls;
-use crate::registry::transport::{Payload, Request, Transport};
+use crate::registry::transport::{self, Payload, Request, Transport};
 
 /// How long a server may be silent.
 const STALL: Duration = Duration::from_secs(60);
@@ -25,7 +25,7 @@ const MAX_ANSWER: u64 = 1 << 20;
 /// For an address that is none; network, TLS and HTTP errors; if `out` cannot be written.
 pub(crate) fn fetch(address: &str, bundle: Option<PathBuf>, mut out: impl Write) -> Result<()> {
     let url = parsed(address)?;
-    runtime()?.block_on(async {
+    transport::runtime()?.block_on(async {
         let transport =
             Transport::new(url.authority(), tls::Settings { bundle, ..tls::Settings::default() }, STALL);
         let mut response = transport.send(&Request::get(url.clone())).await?;
@@ -68,7 +68,7 @@ pub(crate) fn post(post: Post<'_>) -> Result<(u16, Vec<u8>)> {
         value.set_sensitive(true);
         request.authorization = Some(value);
     }
-    runtime()?.block_on(async {
+    transport::runtime()?.block_on(async {
         let transport = Transport::new(url.authority(), post.tls, STALL);
         let response = transport.send(&request).await?;
         let status = response.status().as_u16();
@@ -82,8 +82,4 @@ fn parsed(address: &str) -> Result<Url> {
         reason: "not an address".to_owned(),
         transient: false,
     })
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)
 }

@@ -328,6 +328,15 @@ pub(super) fn redirect_target(from: &Url, location: &str) -> std::result::Result
     Ok(target)
 }
 
+/// What requests run on: the calling thread, and no other.
+///
+/// # Errors
+///
+/// [`Error::Runtime`] if the kernel has no descriptors left.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)
+}
+
 /// Refuses addresses like 169.254.169.254, where clouds keep secrets; names that lead there are
 /// caught by [`Resolver`].
 pub(crate) fn check_not_link_local(url: &Url) -> std::result::Result<(), &'static str> {

@@ -6,24 +6,21 @@
 //! container sees the wish, and waits.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
-
 use crate::base::pod::PodId;
-use crate::sys::fs::{self, Share};
-use crate::sys::waiting;
+use crate::sys::fs::{DirectoryLock, Share};
 
 /// How long a start waits for the end of an infra container to be ordered, which takes milliseconds.
 const START_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Held by those who start containers of a pod, or end its infra container.
+/// Held by those who start containers of a pod, or end its infra container. (A monitor that is just being started may have
+/// a copy of the descriptor.)
 #[derive(Debug)]
-pub(crate) struct PodLock(OwnedFd);
+pub(crate) struct PodLock(#[allow(dead_code, reason = "held")] DirectoryLock);
 
 impl PodLock {
     /// Has the pod's infra container stay while one of its containers is started. `None` if that cannot be had, which keeps
@@ -44,23 +41,13 @@ impl PodLock {
 
 fn take(root: &Path, pod: &PodId, share: Share, patience: Duration) -> io::Result<Option<PodLock>> {
     let directory = root.join("pods").join(pod.as_str());
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(directory, flags, Mode::empty())?;
-    let taken = waiting::until(patience, LOOK, || {
-        Ok::<_, io::Error>(fs::try_lock(&directory, share)?.then_some(()))
-    })?;
-    Ok(taken.map(|()| PodLock(directory)))
-}
-
-impl Drop for PodLock {
-    fn drop(&mut self) {
-        // A monitor that is just being started may have a copy of the descriptor.
-        fs::unlock(&self.0).ok();
-    }
+    Ok(DirectoryLock::take(&directory, share, patience, LOOK)?.map(PodLock))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
+
     use super::*;
 
     #[test]
@@ -73,7 +60,7 @@ mod tests {
         );
         std::fs::create_dir_all(root.path().join("pods").join(pod.as_str())).unwrap();
         let one = PodLock::to_start(root.path(), &pod).unwrap();
-        let copy = one.0.try_clone().unwrap();
+        let copy = one.0.as_fd().try_clone_to_owned().unwrap();
         let two = PodLock::to_start(root.path(), &pod).unwrap();
         let end = || PodLock::to_end(root.path(), &pod, Duration::ZERO).unwrap();
         drop(one);

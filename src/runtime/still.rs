@@ -6,16 +6,15 @@
 //! for this.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
+use crate::sys::fs::{DirectoryLock, Share};
 
-use crate::sys::fs::{self, Share};
-
-/// Held by whoever uses the files of a container that does not run, or has it begin a life.
+/// Held by whoever uses the files of a container that does not run, or has it begin a life. (A process 1 that waits for its
+/// start has a copy of the descriptor.)
 #[derive(Debug)]
-pub(crate) struct Still(OwnedFd);
+pub(crate) struct Still(#[allow(dead_code, reason = "held")] DirectoryLock);
 
 impl Still {
     /// Takes it for the container in `directory`; `None` while somebody else has it.
@@ -24,28 +23,22 @@ impl Still {
     ///
     /// If the directory is gone, or its file system has no locks.
     pub(crate) fn try_take(directory: &Path) -> io::Result<Option<Self>> {
-        let directory =
-            rustix::fs::open(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(fs::try_lock(&directory, Share::Exclusive)?.then_some(Self(directory)))
-    }
-}
-
-impl Drop for Still {
-    fn drop(&mut self) {
-        // A process 1 that waits for its start has a copy of the descriptor.
-        fs::unlock(&self.0).ok();
+        let lock = DirectoryLock::take(directory, Share::Exclusive, Duration::ZERO, Duration::ZERO)?;
+        Ok(lock.map(Self))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
+
     use super::*;
 
     #[test]
     fn one_at_a_time_holds_a_container_still() {
         let dir = tempfile::tempdir().unwrap();
         let held = Still::try_take(dir.path()).unwrap();
-        let copy = held.as_ref().unwrap().0.try_clone().unwrap();
+        let copy = held.as_ref().unwrap().0.as_fd().try_clone_to_owned().unwrap();
         assert!(Still::try_take(dir.path()).unwrap().is_none());
         drop(held);
         assert!(Still::try_take(dir.path()).unwrap().is_some());

@@ -243,7 +243,7 @@ mod tests {
         assert!(!store.layers().has(&chain) && store.blobs().length(&blob).unwrap().is_none());
         // Alive, it is nobody else's to remove; then it does its work, and nothing of others.
         let other = staging::dir(&store).unwrap();
-        assert_eq!((staging::sweep(&store).unwrap().len(), entries(&store)), (0, 3));
+        assert_eq!((staging::sweep(&store, |_| ()).unwrap().len(), entries(&store)), (0, 3));
         assert!(staging::left_to(&store, &sweeper).unwrap().len() >= 2);
         drop(other);
     }

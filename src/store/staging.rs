@@ -10,7 +10,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -201,8 +201,8 @@ impl Drop for Staged {
 }
 
 /// Removes what dead processes left under `staging/`, and returns the paths of what only a process of
-/// the user namespace can remove.
-pub(crate) fn sweep(store: &Store) -> Result<Vec<PathBuf>> {
+/// the user namespace can remove. `before` sees each directory before it goes.
+pub(crate) fn sweep(store: &Store, before: impl Fn(BorrowedFd<'_>)) -> Result<Vec<PathBuf>> {
     let root = store.root().join("staging");
     let list = |err| io_error("list", &root)(err);
     let staging = fs::open_dir(store.dir(), "staging").map_err(list)?;
@@ -211,6 +211,9 @@ pub(crate) fn sweep(store: &Store) -> Result<Vec<PathBuf>> {
     for name in names {
         if is_owned(&name)? {
             continue;
+        }
+        if let Ok(directory) = fs::open_dir(&staging, &name) {
+            before(directory.as_fd());
         }
         match tree::remove(&staging, &name) {
             Ok(tree::Removed::All) => {}
@@ -221,13 +224,6 @@ pub(crate) fn sweep(store: &Store) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(foreign)
-}
-
-/// The directories that [`sweep`] would remove now, as far as they can be opened.
-pub(crate) fn abandoned(store: &Store) -> Vec<OwnedFd> {
-    let names = fs::names(store.dir(), "staging").unwrap_or_default();
-    let left = names.into_iter().filter(|name| matches!(is_owned(name), Ok(false)));
-    left.filter_map(|name| fs::open_dir(store.dir(), Path::new("staging").join(name)).ok()).collect()
 }
 
 /// True if a live process owns the entry `name`.
@@ -347,7 +343,7 @@ mod tests {
             std::fs::create_dir_all(staging.join(dead).join("fs/deep")).unwrap();
         }
         std::fs::write(staging.join("boot-1-1-1"), "half a file").unwrap();
-        assert_eq!(sweep(&store).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(sweep(&store, |_| ()).unwrap(), Vec::<PathBuf>::new());
         assert_eq!(entries(&store), 1);
         assert!(mine.path().exists());
     }

@@ -17,12 +17,15 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{
     self as rfs, AtFlags, CWD, FallocateFlags, FlockOperation, Gid, Mode, RawDir, RenameFlags, ResolveFlags,
     Timestamps, Uid,
 };
 use rustix::path::Arg;
+
+use crate::sys::waiting;
 
 pub(crate) use rustix::fs::{FileType, OFlags, Stat, Timespec};
 
@@ -441,8 +444,53 @@ pub(crate) fn lock(file: impl AsFd, share: Share) -> io::Result<()> {
     Ok(rustix::io::retry_on_intr(|| rfs::flock(&file, operation))?)
 }
 
+/// Takes the flock(2) of an open file, looking again after `pause`; false if others have held it for all of `patience`.
+pub(crate) fn lock_within(
+    file: impl AsFd,
+    share: Share,
+    patience: Duration,
+    pause: Duration,
+) -> io::Result<bool> {
+    let taken = waiting::until(patience, pause, || Ok::<_, io::Error>(try_lock(&file, share)?.then_some(())));
+    Ok(taken?.is_some())
+}
+
+/// The flock(2) of a directory. Given back when this is dropped, whoever else has a copy of the descriptor.
+#[derive(Debug)]
+pub(crate) struct DirectoryLock(OwnedFd);
+
+impl DirectoryLock {
+    /// Takes it as [`lock_within`] does; `None` if others hold it.
+    ///
+    /// # Errors
+    ///
+    /// If the directory is gone, or its file system has no locks.
+    pub(crate) fn take(
+        directory: &Path,
+        share: Share,
+        patience: Duration,
+        pause: Duration,
+    ) -> io::Result<Option<Self>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rfs::open(directory, flags, Mode::empty())?;
+        Ok(lock_within(&directory, share, patience, pause)?.then_some(Self(directory)))
+    }
+}
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        unlock(&self.0).ok();
+    }
+}
+
+impl AsFd for DirectoryLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// Gives the flock(2) of an open file back, whoever else has a copy of the descriptor.
-pub(crate) fn unlock(file: impl AsFd) -> io::Result<()> {
+fn unlock(file: impl AsFd) -> io::Result<()> {
     Ok(rfs::flock(file, FlockOperation::Unlock)?)
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod compose;
 pub(crate) mod docker;
 pub(crate) mod faults;
 pub(crate) mod image;
+pub(crate) mod kube;
 pub(crate) mod process;
 pub(crate) mod registry;
 mod sandbox;

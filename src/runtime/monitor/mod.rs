@@ -70,7 +70,7 @@ use crate::stage::{holders, spawn, wire};
 use crate::store::Store;
 use crate::store::staging::Staged;
 use crate::sys::signal::SignalFd;
-use crate::sys::{clone, fs, pidfd, process, socket, waiting};
+use crate::sys::{clone, fs, pidfd, process, socket};
 
 /// The monitor's own state, for one container.
 struct Monitor {
@@ -497,10 +497,9 @@ fn lock(directory: &Path) -> Result<OwnedFd, Failure> {
         _ => Failure::errno(format!("open {}", path.display()), errno),
     })?;
     // A command that looks at the state holds a shared lock for a moment (engine::state).
-    let take = || Ok::<_, std::io::Error>(fs::try_lock(&file, fs::Share::Exclusive)?.then_some(()));
-    match waiting::until(LOCK_PATIENCE, Duration::from_millis(1), take) {
-        Ok(Some(())) => Ok(file),
-        Ok(None) => Err(Failure::new(FailureKind::Conflict, "the container is already running")),
+    match fs::lock_within(&file, fs::Share::Exclusive, LOCK_PATIENCE, Duration::from_millis(1)) {
+        Ok(true) => Ok(file),
+        Ok(false) => Err(Failure::new(FailureKind::Conflict, "the container is already running")),
         Err(err) => Err(Failure::errno("lock the container", err)),
     }
 }

@@ -21,7 +21,6 @@ use crate::runtime::pod_lock::PodLock;
 use crate::store::Store;
 use crate::sys::fs::{self, OFlags, Share};
 use crate::sys::poll::{Interest, PollSet};
-use crate::sys::waiting;
 
 /// How long the end of an infra container waits for containers of its pod that are being started.
 const END_PATIENCE: Duration = Duration::from_secs(60);
@@ -135,9 +134,8 @@ pub(crate) fn rename(root: &Path, spec: &ContainerSpec, old: &str, new: &str) {
 pub(super) fn lock_hosts(root: &Path, spec: &ContainerSpec) -> Option<File> {
     let place = spec.pod.as_ref()?;
     let file = File::open(root.join("pods").join(place.id.as_str()).join("pod.json")).ok()?;
-    let take = || Ok::<_, io::Error>(fs::try_lock(&file, Share::Exclusive)?.then_some(()));
-    waiting::until(PATIENCE, Duration::from_millis(1), take).ok()??;
-    Some(file)
+    let taken = fs::lock_within(&file, Share::Exclusive, PATIENCE, Duration::from_millis(1));
+    taken.is_ok_and(|taken| taken).then_some(file)
 }
 
 /// Whether a container has a monitor, or has lost it and lives on.
