@@ -1,6 +1,10 @@
 //! Through a link named docker: messages, exit codes, columns and documents that scripts read.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
+
+use std::os::unix::fs::MetadataExt as _;
 
 use common::docker::Docker;
 use serde_json::Value;
@@ -261,4 +265,53 @@ fn what_is_paused_stops_and_what_is_used_goes() {
     assert_eq!(docker.ok("ps -a --format {{.Names}}"), "user");
     docker.run("start user").fails(1);
     docker.ok("rm user");
+}
+
+/// `docker run -u $(id -u):$(id -g) -v $PWD:/w`, which with docker's daemon of root writes as oneself. What lies in
+/// volumes keeps its numbers.
+#[test]
+fn one_s_own_number_writes_into_one_s_own_directory() {
+    let docker = Docker::new();
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let own = docker.sandbox.path("own").display().to_string();
+    let made = |flags: &str| {
+        docker.run(&format!("run --rm --network none -u {uid}:{gid} {flags} localhost/bb touch /w/made"))
+    };
+    // It is made, as with docker, and is the caller's then.
+    made(&format!("-v {own}:/w")).ok();
+    let owner = std::fs::metadata(docker.sandbox.path("own/made")).unwrap();
+    assert_eq!((owner.uid(), owner.gid()), (uid, gid));
+    let root = "--rm --network none localhost/bb id -u";
+    let say = |flags: &str| docker.ok(&format!("run {flags} {root}"));
+    assert_eq!(say(&format!("-u {uid} -v {own}:/w")), uid.to_string());
+    // The image's files have their owners; the container's root is another.
+    let rooted =
+        docker.ok(&format!("run --rm --network none -u {uid} -v {own}:/w localhost/bb stat -c %u /bin /w"));
+    assert_eq!(rooted, format!("0\n{uid}"));
+    docker
+        .ok(&format!("run -d --name box --network none -u {uid}:{gid} -v {own}:/w localhost/bb sleep 1000"));
+    assert_eq!(docker.ok("inspect -f ={{.HostConfig.UsernsMode}}= box"), "==");
+    // To docker, `host` is what containers have anyway.
+    assert_eq!(say(&format!("--userns host -u {uid} -v {own}:/w")), uid.to_string());
+    assert_eq!(docker.ok("exec box stat -c %u /w/made"), uid.to_string());
+    docker.ok("rm -f box");
+
+    // podman's users say --userns=keep-id.
+    docker
+        .sandbox
+        .ketch([
+            "run",
+            "--rm",
+            "--network=none",
+            &format!("-u{uid}"),
+            &format!("-v{own}:/w"),
+            "bb",
+            "touch",
+            "/w/no",
+        ])
+        .fails(1);
+    docker
+        .run(&format!("run --rm --network none -u {uid} -v data:/data -v {own}:/w localhost/bb touch /w/no"))
+        .fails(1);
+    docker.ok("volume rm data");
 }

@@ -105,6 +105,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) workdir: Option<Bytes>,
     /// Make `workdir` if the image has it not.
     pub(crate) make_workdir: bool,
+    /// Whoever asks for their own number and binds files of their own keeps that number (`resolve::keeps_caller`).
+    pub(crate) keeps_caller: bool,
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     pub(crate) terminal: bool,
@@ -218,13 +220,14 @@ impl ContainerRequest {
         !matches!(self.ipc.as_str(), "host" | "none") && !self.ipc.starts_with("container:")
     }
 
-    /// As docker has it: a wished size says nothing of another's /dev/shm, and a working directory that is missing is
-    /// made. podman refuses both.
+    /// As docker has it: a wished size says nothing of another's /dev/shm, a working directory that is missing is made
+    /// (podman refuses both), and `--user` with one's own number may write into one's own directories.
     pub(crate) fn take_as_docker(&mut self) {
         if !self.has_own_shm() {
             self.shm_size_bytes = None;
         }
         self.make_workdir = true;
+        self.keeps_caller = true;
     }
 }
 

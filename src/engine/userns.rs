@@ -1,7 +1,8 @@
 //! What `--userns`, `--uidmap` and their kin mean on this machine, for this user.
 //!
 //! ```text
-//! ""  host  nomap  keep-id[:…]          by themselves (resolve::userns)
+//! ""  host  nomap  keep-id[:…]          by themselves (resolve::userns); "" as keep-id for docker's users with their own
+//!                                       number and files (resolve::keeps_caller)
 //! container:NAME                        that container's
 //! ns:PATH                               the one a file names
 //! auto[:size=N,…]                       a range of U that no other such container has
@@ -11,6 +12,8 @@
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
@@ -50,6 +53,10 @@ impl Engine {
                     let id = self.container(name)?;
                     let ids = self.ids_of(&id)?;
                     Ok(UserNamespace::Container { id, ids })
+                }
+                // docker's `host` is what its containers have anyway.
+                ("" | "host", "") if resolve::keeps_caller(request, caller.0, is_callers) => {
+                    Ok(UserNamespace::KeepId { uid: caller.0, gid: caller.1, size: 0 })
                 }
                 ("", _) => self.shared_namespace(request),
                 ("ns", path) if path.starts_with('/') => Ok(UserNamespace::Path(path.into())),
@@ -293,6 +300,11 @@ impl Engine {
             .max();
         Ok(highest.map_or(0, |id| id + 1))
     }
+}
+
+/// Whether it belongs to whoever runs ketch.
+fn is_callers(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.uid() == rustix::process::getuid().as_raw())
 }
 
 /// Whether `--userns` asks for a range that no other container has: `auto[:OPTIONS]`.

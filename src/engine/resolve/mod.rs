@@ -16,7 +16,7 @@ mod process;
 mod security;
 
 pub(crate) use crate::engine::resolve::log::{own_log_directory, rename_log};
-pub(crate) use crate::engine::resolve::namespaces::userns;
+pub(crate) use crate::engine::resolve::namespaces::{keeps_caller, userns};
 pub(crate) use crate::engine::resolve::process::BUILTIN_LABEL;
 
 use std::collections::BTreeMap;

@@ -1,8 +1,9 @@
 //! Namespaces.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::id::ContainerId;
+use crate::base::mount_syntax::MountKindRequest;
 use crate::base::spec::{Namespace, Namespaces, Network, NetworkMode, UserNamespace};
 use crate::engine::error::{Error, Result};
 use crate::engine::request::ContainerRequest;
@@ -93,9 +94,74 @@ pub(crate) fn userns(text: &str, caller: (u32, u32)) -> Result<UserNamespace> {
     }
 }
 
+/// Whether the container's user is the caller, without `--userns=keep-id`: they ask for their own number and bind files
+/// of their own (`docker run -u $(id -u):$(id -g) -v $PWD:/w`), which with docker they then own inside.
+///
+/// What lies in named volumes keeps the numbers that all other containers see, so nothing changes for who has some;
+/// nor for who shares namespaces, or brings a root file system.
+pub(crate) fn keeps_caller(request: &ContainerRequest, caller: u32, is_own: impl Fn(&Path) -> bool) -> bool {
+    let user = request.user.as_deref().unwrap_or_default();
+    let asked = user.split(':').next().and_then(|uid| uid.parse().ok());
+    let namespaces = [&request.pid, &request.ipc, &request.uts];
+    let shares = request.networks.iter().chain(namespaces).any(|text| text.starts_with("container:"));
+    let brings_files = request.membership.is_some() || request.rootfs.is_some();
+    let has_volumes = !request.volumes_from.is_empty()
+        || request
+            .mounts
+            .iter()
+            .any(|mount| matches!(mount.kind, MountKindRequest::Volume { name: Some(_), .. }));
+    let binds_own = || {
+        request.mounts.iter().any(|mount| match &mount.kind {
+            MountKindRequest::Bind { source, .. } => is_own(source),
+            _ => false,
+        })
+    };
+    request.keeps_caller
+        && caller != 0
+        && asked == Some(caller)
+        && !shares
+        && !brings_files
+        && !has_volumes
+        && binds_own()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::mount_syntax;
+
+    #[test]
+    fn whoever_asks_for_their_own_number_and_files_keeps_it() {
+        let bind = |source: &str| mount_syntax::parse_volume(format!("{source}:/w").as_ref()).unwrap();
+        let keeps = |change: &dyn Fn(&mut ContainerRequest)| {
+            let mut request = ContainerRequest {
+                keeps_caller: true,
+                user: Some("1000:1000".into()),
+                mounts: vec![bind("/own")],
+                ..ContainerRequest::default()
+            };
+            change(&mut request);
+            keeps_caller(&request, 1000, |path| path == Path::new("/own"))
+        };
+        assert!(keeps(&|_| ()));
+        assert!(keeps(&|request| request.user = Some("1000".into())));
+        assert!(keeps(&|request| request.mounts.push(bind("/etc"))));
+        for change in [
+            &|request: &mut ContainerRequest| request.keeps_caller = false,
+            &|request| request.user = None,
+            &|request| request.user = Some("1001".into()),
+            &|request| request.user = Some("me".into()),
+            &|request| request.mounts = vec![bind("/etc")],
+            &|request| request.mounts.push(bind("data")),
+            &|request| request.volumes_from = vec!["box".into()],
+            &|request| request.networks = vec!["container:box".into()],
+            &|request| request.pid = "container:box".into(),
+            &|request| request.rootfs = Some(("/".into(), false)),
+        ] as [&dyn Fn(&mut ContainerRequest); 10]
+        {
+            assert!(!keeps(change));
+        }
+    }
 
     #[test]
     fn user_namespaces() {

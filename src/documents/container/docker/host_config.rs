@@ -107,6 +107,9 @@ pub(super) fn of_podman(mut config: Value, spec: &ContainerSpec) -> Value {
             config[key] = "".into();
         }
     }
+    if spec.as_typed.userns == "host" {
+        config["UsernsMode"] = "host".into();
+    }
     config["LogConfig"] = json!({"Type": config["LogConfig"]["Type"], "Config": log_options(spec)});
     // Those that every container has are not told of, unless somebody asked.
     let is_default = |(key, value): &(&String, &String)| {
