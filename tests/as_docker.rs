@@ -53,7 +53,7 @@ fn force_takes_no_containers() {
     );
     let said = docker.run("network rm -f net");
     assert!(
-        said.fails(1).contains("network is being used") && !said.stderr.contains("-f"),
+        said.fails(1).contains("network net has active endpoints") && !said.stderr.contains("-f"),
         "{}",
         said.stderr
     );
@@ -158,7 +158,7 @@ fn directories_that_v_names_are_made() {
     assert!(docker.sandbox.path("a/new/place2").is_dir());
     let refused =
         docker.run(&format!("run --rm --net none --mount type=bind,src={place}3,dst=/data bb true"));
-    assert!(refused.fails(125).contains("no such file or directory"));
+    assert!(refused.fails(125).contains("bind source path does not exist"));
     let refused =
         docker.sandbox.ketch(["run", "--rm", "--net=none", &format!("-v={place}3:/data"), "bb", "true"]);
     assert!(refused.fails(125).contains("no such file or directory"));

@@ -91,6 +91,67 @@ fn failures_have_docker_s_words_and_codes() {
 
 /// Commands that a message tells to type begin with the name that was called.
 #[test]
+fn networks_and_volumes_are_told_of_in_docker_s_words() {
+    let docker = Docker::new();
+    docker.ok("network create --subnet 10.231.0.0/24 net");
+    docker.ok("create --name on --net net localhost/bb true");
+    for (words, code, said) in [
+        ("network create net", 1, "Error response from daemon: network with name net already exists"),
+        (
+            "network create host",
+            1,
+            "Error response from daemon: operation is not permitted on predefined host network",
+        ),
+        (
+            "network create --subnet 10.231.0.0/25 other",
+            1,
+            "Error response from daemon: invalid pool request: Pool overlaps",
+        ),
+        ("network create", 1, "docker: 'docker network create' requires 1 argument"),
+        (
+            "network rm bridge",
+            1,
+            "Error response from daemon: bridge is a pre-defined network and cannot be removed",
+        ),
+        (
+            "network rm net",
+            1,
+            "Error response from daemon: error while removing network: network net has active endpoints",
+        ),
+        (
+            "network connect net on",
+            1,
+            "Error response from daemon: endpoint with name on already exists in network net",
+        ),
+        (
+            "volume create a/b",
+            1,
+            "Error response from daemon: create a/b: \"a/b\" includes invalid characters for a local",
+        ),
+        (
+            "run --mount type=bind,src=/nosuch/x,dst=/x localhost/bb",
+            125,
+            "docker: Error response from daemon: invalid mount config for type \"bind\": bind source path does not exist: /nosuch/x",
+        ),
+        (
+            "run -v a1:/x -v a2:/x localhost/bb",
+            125,
+            "docker: Error response from daemon: Duplicate mount point: /x",
+        ),
+    ] {
+        let output = docker.run(words);
+        let first = output.fails(code).lines().next().unwrap_or_default();
+        assert!(first.starts_with(said), "{words}: {}", output.stderr);
+    }
+    assert_eq!(docker.ok("volume ls"), "DRIVER    VOLUME NAME");
+    docker.ok("volume create -o type=tmpfs -o device=tmpfs -o o=uid=5 -l a=b mem");
+    let templates = |words: &[&str]| docker.sandbox.program(&docker.link, words).run().ok().to_owned();
+    let shown = templates(&["volume", "ls", "--format", "{{.Name}} {{.Size}} {{.Labels}} {{.Label \"a\"}}"]);
+    assert_eq!(shown, "mem N/A a=b b");
+    assert_eq!(templates(&["volume", "inspect", "-f", "{{len .Options}}", "mem"]), "3");
+}
+
+#[test]
 fn messages_name_the_program_that_was_called() {
     let docker = Docker::new();
     docker.ok("create --name box --net none localhost/bb true");

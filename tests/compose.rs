@@ -265,7 +265,7 @@ fn a_dependency_that_fails_keeps_others_from_starting() {
 ",
     );
     let up = sandbox.compose(&["up", "-d"]);
-    assert!(up.fails(1).contains("dependency failed to start: container p-b-1 exited (1)"), "{}", up.stderr);
+    assert!(up.fails(1).contains("service \"b\" didn't complete successfully: exit 1"), "{}", up.stderr);
     assert_eq!(sandbox.inspect("p-a-1", ".State.Status"), "created");
     sandbox.compose(&["down"]).ok();
 }

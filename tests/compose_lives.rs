@@ -266,7 +266,11 @@ fn run_waits_for_what_the_service_depends_on() {
     let run = sandbox.compose_command(&args).env("WORD", "the caller's").run();
     assert_eq!(run.ok(), "the caller's", "{}", run.stderr);
     let refused = sandbox.compose(&["run", "--rm", "-T", "b", "true"]);
-    assert!(refused.fails(1).contains("dependency failed to start"), "{}", refused.stderr);
+    assert!(
+        refused.fails(1).contains("service \"bad\" didn't complete successfully: exit 3"),
+        "{}",
+        refused.stderr
+    );
     assert_eq!(sandbox.compose(&["run", "--rm", "-T", "--no-deps", "b", "echo", "alone"]).ok(), "alone");
     sandbox.compose(&["down", "-t", "0"]).ok();
 }
@@ -424,4 +428,74 @@ configs: {{c: {{content: 'all of it'}}}}
     assert_eq!(sandbox.compose(&["exec", "-T", "a", "cat", "/c"]).ok(), "all of it");
     assert_eq!(std::fs::read_to_string(named("/dockerfile-")).unwrap(), "FROM bb\nENV A=1\n");
     sandbox.compose(&["down", "-t", "0"]).ok();
+}
+
+#[test]
+fn commands_that_run_at_once_make_a_network_and_a_volume_once() {
+    let sandbox = project(&format!(
+        "services:
+  a: {{image: bb, command: [sh, -c, '{SERVE}'], volumes: ['data:/data']}}
+  b: {{image: bb, command: 'true', volumes: ['data:/data']}}
+volumes: {{data: {{}}}}
+"
+    ));
+    for _ in 0..3 {
+        let once = [&["run", "--rm", "-T", "b"][..], &["run", "--rm", "-T", "b"], &["up", "-d", "a"]];
+        let all: Vec<Running> = once.iter().map(|args| sandbox.compose_command(args).spawn()).collect();
+        all.into_iter().for_each(|one| drop(one.wait().ok().to_owned()));
+        sandbox.compose(&["down", "-v", "-t", "0"]).ok();
+    }
+}
+
+#[test]
+fn what_is_waited_for_is_told() {
+    let sandbox = project(&format!(
+        "services:
+  db: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none, healthcheck: {{test: 'true', interval: 50ms}}}}
+  job: {{image: bb, command: 'true', network_mode: none}}
+  web:
+    image: bb
+    command: [sh, -c, '{SERVE}']
+    network_mode: none
+    depends_on: {{db: {{condition: service_healthy}}, job: {{condition: service_completed_successfully}}}}
+"
+    ));
+    let up = sandbox.compose(&["up", "-d", "--wait"]);
+    up.ok();
+    for said in [
+        " Container p-db-1  Waiting\n Container p-db-1  Healthy\n",
+        " Container p-job-1  Exited\n",
+        " Container p-web-1  Waiting\n",
+        " Container p-web-1  Healthy\n",
+    ] {
+        assert!(up.stderr.contains(said), "{said}: {}", up.stderr);
+    }
+    sandbox.write("p/fails.yaml", "services: {a: {image: bb, command: nosuchprogram, network_mode: none}}");
+    // 127 is for what `run` and `exec` were asked to do.
+    sandbox.compose(&["-f", "fails.yaml", "up", "-d"]).fails(1);
+    assert_eq!(sandbox.compose(&["-f", "fails.yaml", "run", "--rm", "-T", "a"]).code, 127);
+    sandbox.compose(&["down", "-t", "0", "--remove-orphans"]).ok();
+}
+
+#[test]
+fn verbs_say_that_there_is_nothing_for_them() {
+    let sandbox = project("services: {a: {image: bb, command: 'true', network_mode: none}}");
+    assert!(sandbox.compose(&["start"]).fails(1).contains("service \"a\" has no container to start"));
+    assert!(sandbox.compose(&["wait", "a"]).fails(1).contains("no containers for project \"p\""));
+    let kill = sandbox.compose(&["kill"]);
+    kill.ok();
+    assert_eq!(kill.stderr, "no container to kill\n");
+    sandbox.compose(&["create"]).ok();
+    assert_eq!(sandbox.compose(&["rm", "-f"]).ok(), "Going to remove p-a-1");
+    assert!(sandbox.compose(&["ls", "--format", "xml"]).fails(1).contains("could not be parsed"));
+    sandbox.write(
+        "p/compose.yaml",
+        "version: '3'\nservices: {a: {image: bb, healthcheck: {test: [curl, localhost]}}}",
+    );
+    let config = sandbox.compose(&["config"]);
+    assert!(config.fails(15).contains(r#"must start either by "CMD", "CMD-SHELL" or "NONE""#));
+    sandbox.write("p/compose.yaml", "version: '3'\nservices: {a: {image: bb}}");
+    let config = sandbox.compose(&["config", "-q"]);
+    config.ok();
+    assert!(config.stderr.contains("compose.yaml: the attribute `version` is obsolete"), "{}", config.stderr);
 }

@@ -81,7 +81,12 @@ fn each_end_is_told_when_it_comes() {
     assert!(output.stdout.contains("\nlong-1 exited with code 0\n"), "{}", output.stdout);
     sandbox.compose(&["-p", "my-app", "down", "-t", "0"]).ok();
     let up = sandbox.compose(&["-p", "my-app", "up", "short"]);
-    assert_eq!((up.code, up.stdout.as_str()), (0, "short-1 exited with code 3\n"), "{}", up.stderr);
+    assert_eq!(
+        (up.code, up.stdout.as_str()),
+        (0, "Attaching to short-1\nshort-1 exited with code 3\n"),
+        "{}",
+        up.stderr
+    );
     sandbox.compose(&["-p", "my-app", "down", "-t", "0"]).ok();
 }
 
@@ -120,7 +125,7 @@ fn output_is_shown_while_others_wait() {
     up.signal(Signal::INT);
     let output = up.wait();
     assert_eq!(output.code, 130, "{}", output.stderr);
-    assert!(output.stderr.contains("Attaching to db-1, job-1, web-1\n"), "{}", output.stderr);
+    assert!(output.stdout.starts_with("Attaching to db-1, job-1, web-1\n"), "{}", output.stdout);
     assert!(output.stderr.contains("Gracefully stopping..."), "{}", output.stderr);
     assert!(output.stdout.ends_with("db-1 exited with code 0\n"), "{}", output.stdout);
     assert!(!output.stdout.contains("web-1 exited"), "{}", output.stdout);
@@ -153,8 +158,12 @@ fn what_a_failed_dependency_has_said_is_shown() {
         service("b", "echo no such table; exit 1", ""),
     ]);
     let up = sandbox.compose(&["up"]);
-    assert!(up.fails(1).contains("dependency failed to start: container p-b-1 exited (1)"), "{}", up.stderr);
-    assert_eq!(up.stdout, "b-1  | no such table\nb-1 exited with code 1\n", "{}", up.stderr);
+    assert!(up.fails(1).contains("service \"b\" didn't complete successfully: exit 1"), "{}", up.stderr);
+    assert_eq!(
+        up.stdout, "Attaching to a-1, b-1\nb-1  | no such table\nb-1 exited with code 1\n",
+        "{}",
+        up.stderr
+    );
     sandbox.compose(&["down"]).ok();
 }
 

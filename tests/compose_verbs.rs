@@ -141,24 +141,33 @@ fn options_of_the_local_driver_say_what_a_volume_is() {
     let file = |options: &str| {
         format!(
             "services:
-  a: {{image: bb, command: [sh, -c, 'cat /v/page; grep \" /m \" /proc/mounts'], network_mode: none, volumes: ['v:/v', 'm:/m']}}
+  a: {{image: bb, command: [sh, -c, 'cat /v/page; grep \" /m \" /proc/mounts; until test -e /m/there; do sleep 0.05; done'], network_mode: none, volumes: ['vol:/v', 'mem:/m']}}
+  b: {{image: bb, command: [sh, -c, 'touch /m/there; until test -e /v/done; do sleep 0.05; done'], network_mode: none, volumes: ['vol:/v', 'mem:/m']}}
 volumes:
-  v: {{driver_opts: {options}}}
-  m: {{driver_opts: {{type: tmpfs, device: tmpfs, o: 'size=1m'}}}}
+  vol: {{driver_opts: {options}}}
+  mem: {{driver_opts: {{type: tmpfs, device: tmpfs, o: 'size=1m'}}}}
 "
         )
     };
     let sandbox = project(&file("{type: none, o: bind, device: ./pages}"));
     sandbox.write("p/pages/page", "bound\n");
-    let up = sandbox.compose(&["up", "--no-log-prefix"]);
-    assert!(up.ok().contains("bound\n"), "{}", up.stdout);
-    assert!(up.stdout.contains("tmpfs /m tmpfs") && up.stdout.contains("size=1024k"), "{}", up.stdout);
+    // What one writes into memory the other one sees.
+    let up = sandbox.compose_command(&["up", "--no-log-prefix"]).spawn();
+    up.expect("bound\n");
+    up.expect("a-1 exited with code 0");
+    sandbox.write("p/pages/done", "");
+    let up = up.wait();
+    assert!(up.ok().contains(" /m tmpfs") && up.stdout.contains("size=1024k"), "{}", up.stdout);
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "p_mem\np_vol");
+    let options = sandbox.ok(["volume", "inspect", "p_mem", "--format", "{{.Options.type}} {{.Options.o}}"]);
+    assert_eq!(options, "tmpfs size=1m");
+    sandbox.compose(&["down", "-v"]).ok();
     assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "");
-    sandbox.compose(&["down"]).ok();
+    assert!(sandbox.path("p/pages/page").exists());
     sandbox.write("p/compose.yaml", file("{type: nfs, o: addr=x, device: ':/x'}"));
     let up = sandbox.compose(&["up"]);
     let message = up.fails(1);
-    assert!(message.contains("compose.yaml:4:6: volume v: driver_opts: only root can mount"), "{message}");
+    assert!(message.contains("compose.yaml:5:8: volume vol: "), "{message}");
 }
 
 /// Two services that publish and print, and one that has ended.
@@ -167,7 +176,7 @@ fn listed() -> (Sandbox, String) {
     let sandbox = project(&format!(
         "services:
   web: {{image: bb, command: [sh, -c, 'echo up; {SERVE}'], ports: ['127.0.0.1:{port}:80'], expose: [443], healthcheck: {{test: 'true', interval: 100ms}}}}
-  db: {{image: bb, command: [sh, -c, '{SERVE}'], container_name: database}}
+  db: {{image: bb, command: [sh, -c, '{SERVE}'], container_name: database, volumes: ['/anonymous']}}
   job: {{image: bb, command: [sh, -c, 'exit 3']}}
 "
     ));
@@ -252,6 +261,8 @@ fn containers_are_listed_as_docker_compose_lists_them() {
         sandbox.compose(&["ps", "--format", "{{.Name}}:{{.Service}}"]).ok(),
         "database:db\np-web-1:web"
     );
+    let labels = "{{.Label \"com.docker.compose.service\"}} {{.LocalVolumes}} {{.Label \"none\"}}";
+    assert_eq!(sandbox.compose(&["ps", "--format", labels]).ok(), "db 1 \nweb 0 ");
     assert_eq!(sandbox.compose(&["port", "web", "80"]).ok(), format!("127.0.0.1:{port}"));
     sandbox.compose(&["port", "web", "81"]).fails(1);
     let not_running = sandbox.compose(&["exec", "-T", "job", "true"]);

@@ -141,7 +141,7 @@ pub(crate) fn remove(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
         return Err(Fault::new(403, format!("{name} is a pre-defined network and cannot be removed")));
     }
     engine.remove_network(typed, false, None).map_err(|err| match err.kind {
-        Kind::Conflict => Fault::new(403, format!("error while removing network: {}", err.whole())),
+        Kind::Conflict => Fault { status: 403, ..Fault::from(err) },
         _ => missing(typed, err),
     })?;
     Ok(Answer::Empty(204))

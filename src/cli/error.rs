@@ -69,8 +69,11 @@ pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
             let worded = dockers::worded(&message);
             // It says itself what it is.
             let is_whole = worded.starts_with("Error: ");
-            let beginning =
-                if is_whole { "" } else { dockers::beginning(globals.verb, of_engine_anywhere(err)) };
+            let beginning = if is_whole {
+                ""
+            } else {
+                dockers::beginning(globals.verb, of_engine_anywhere(err), worded != message)
+            };
             format!("{beginning}{worded}")
         }
         false => format!("Error: {message}"),

@@ -12,6 +12,7 @@ use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::labels::labels;
 use crate::cli::session::{Exit, Session};
 use crate::cli::system::print_pruned;
+use crate::cli::usage::UsageError;
 use crate::documents::network;
 use crate::engine::filter::Filters;
 use crate::engine::lifecycle::Grace;
@@ -140,6 +141,9 @@ pub(crate) struct CreateArgs {
 
 /// `network create`.
 pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Result<()> {
+    if args.name.is_none() && session.globals.called.is_docker() {
+        return Err(UsageError::new("no names or ids specified").into());
+    }
     let request = NetworkRequest {
         name: args.name.unwrap_or_default(),
         driver: args.driver,

@@ -178,6 +178,14 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
         rows.iter_mut().for_each(docker::volume);
         return json::print_dockers_lines(session, rows, docker::VOLUME);
     }
+    if session.globals.called.is_docker() {
+        let mut rows = rows;
+        rows.iter_mut().for_each(|row| {
+            docker::volume(row);
+            *row = docker::line(row, docker::VOLUME);
+        });
+        return format::print_rows(session, &shape, &format, &rows);
+    }
     // As podman: nothing at all, not even headings, where there is nothing to show.
     if rows.is_empty() && !matches!(format, Format::Json) {
         return Ok(());

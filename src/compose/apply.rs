@@ -25,6 +25,8 @@ use crate::store::lock::{self, Share};
 pub(super) const LOOK: Duration = Duration::from_millis(20);
 /// How long a container may take to start or to end before it counts as what it is.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long another command that changes the project is waited for before that is told.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// Something that happens, for the user to see: ` Container web-1  Started`.
 #[derive(Clone, Copy, Debug)]
@@ -206,7 +208,7 @@ impl Compose<'_> {
         Ok((plans, anew))
     }
 
-    /// Takes the project's lock; says for whom it waits.
+    /// Takes the project's lock; says for whom it waits, if that takes long.
     pub(crate) fn lock(&self) -> Result<Option<OwnedFd>> {
         if self.dry_run {
             return Ok(None);
@@ -216,7 +218,13 @@ impl Compose<'_> {
         let file =
             std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
         let file = OwnedFd::from(file);
-        if !crate::sys::fs::try_lock(&file, Share::Exclusive).map_err(failed)? {
+        let end = Instant::now() + SILENCE;
+        let mut is_locked = crate::sys::fs::try_lock(&file, Share::Exclusive).map_err(failed)?;
+        while !is_locked && Instant::now() < end {
+            std::thread::sleep(LOOK);
+            is_locked = crate::sys::fs::try_lock(&file, Share::Exclusive).map_err(failed)?;
+        }
+        if !is_locked {
             let holders = lock::holders(file.as_fd()).unwrap_or_default();
             let by: Vec<String> = holders.iter().map(|h| format!("{} ({})", h.pid, h.command)).collect();
             // Whoever had it may have let go of it since.

@@ -238,7 +238,13 @@ impl Walk<'_, '_> {
         let at = node.at;
         match &node.kind {
             Kind::Text(_) => Ok(Node::list(vec![Node::text("CMD-SHELL", at), node], at)),
-            Kind::List(_) => self.list(node, &Shape::Word),
+            Kind::List(words) => {
+                let first = words.first().map(|word| word.as_str().unwrap_or_default());
+                if first.is_some_and(|first| !["CMD", "CMD-SHELL", "NONE"].contains(&first)) {
+                    return Err(self.error(at, r#"must start either by "CMD", "CMD-SHELL" or "NONE""#));
+                }
+                self.list(node, &Shape::Word)
+            }
             _ => Err(self.error(at, "must be a string or a list")),
         }
     }

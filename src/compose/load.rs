@@ -56,6 +56,8 @@ pub(crate) struct Loaded {
     pub(crate) tree: Node,
     /// Variables without a value, in the order of their names.
     pub(crate) missed: BTreeSet<String>,
+    /// What the files say that no longer means anything, a sentence each.
+    pub(crate) obsolete: BTreeSet<String>,
     /// Every profile of the files.
     pub(crate) profiles: BTreeSet<String>,
     /// All services, active or not.
@@ -73,7 +75,14 @@ pub(crate) fn load(options: &Options) -> Result<Loaded> {
     let (found, directory) = locate(options)?;
     let (environment, env_files) = environment(options, &directory)?;
     let stdin = found.iter().find(|path| path.as_os_str() == "-").map(|path| text_of(path)).transpose()?;
-    let mut loader = Loader { options, environment, files: Files::default(), missed: BTreeSet::new(), stdin };
+    let mut loader = Loader {
+        options,
+        environment,
+        files: Files::default(),
+        missed: BTreeSet::new(),
+        obsolete: BTreeSet::new(),
+        stdin,
+    };
     let base = canonical_name_of(
         &found,
         options,
@@ -87,7 +96,7 @@ pub(crate) fn load(options: &Options) -> Result<Loaded> {
     for path in &found {
         tree = merge::records(tree, loader.file(path, &directory, &mut Vec::new())?, &FILE);
     }
-    let Loader { environment, files, missed, .. } = loader;
+    let Loader { environment, files, missed, obsolete, .. } = loader;
     if tree.get("services").is_none() {
         let empty = Node::map(Map::new(), tree.at);
         if let Some(top) = tree.as_map_mut() {
@@ -125,6 +134,7 @@ pub(crate) fn load(options: &Options) -> Result<Loaded> {
         environment,
         tree,
         missed,
+        obsolete,
         profiles,
         all_services,
         files,
@@ -136,6 +146,7 @@ struct Loader<'a> {
     environment: BTreeMap<String, String>,
     files: Files,
     missed: BTreeSet<String>,
+    obsolete: BTreeSet<String>,
     /// What has been read from standard input.
     stdin: Option<String>,
 }
@@ -172,6 +183,12 @@ impl Loader<'_> {
         let mut documents = self.files.documents(&text, file)?;
         if documents.is_empty() {
             return Err(Error::invalid(format!("{}: empty compose file", path.display())));
+        }
+        if documents.iter().any(|document| document.get("version").is_some()) {
+            self.obsolete.insert(format!(
+                "{}: the attribute `version` is obsolete, it will be ignored, please remove it to avoid potential confusion",
+                path.display()
+            ));
         }
         if !self.options.no_interpolate {
             let environment = &self.environment;

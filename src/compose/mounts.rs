@@ -5,7 +5,7 @@ use crate::base::etc::SecretUse;
 use crate::base::mount_syntax::{self, MountKindRequest, MountRequest};
 use crate::compose::node::Node;
 use crate::compose::project::Project;
-use crate::compose::translate::{Files, int, list, pairs, texts};
+use crate::compose::translate::{Files, int, list, texts};
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Error, Result};
 
@@ -113,30 +113,25 @@ fn bind_text(project: &Project, volume: &Node) -> Option<String> {
 fn mount(project: &Project, volume: &Node) -> Result<MountRequest> {
     let source = volume.str_at("source").unwrap_or_default();
     let part = |section: &str, key: &str| volume.get(section).and_then(|node| node.get(key));
-    let special = match volume.str_at("type") {
-        Some("volume") => of_driver(project, source)?,
-        _ => None,
-    };
-    let kind = match (special, volume.str_at("type")) {
-        (Some(special), _) => special,
-        (None, Some("bind")) => MountKindRequest::Bind {
+    let kind = match volume.str_at("type") {
+        Some("bind") => MountKindRequest::Bind {
             source: source.into(),
             recursive: part("bind", "recursive").and_then(Node::as_str) != Some("disabled"),
             chown: false,
             glob: false,
         },
-        (None, Some("tmpfs")) => {
+        Some("tmpfs") => {
             let size = part("tmpfs", "size").and_then(Node::scalar_text).map(|size| format!("size={size}"));
             let mode = int(part("tmpfs", "mode")).map(|mode| format!("mode={mode:o}"));
             let data = size.into_iter().chain(mode).collect();
             MountKindRequest::Tmpfs { data, copy_up: false, chown: false, ramfs: false }
         }
-        (None, Some("image")) => MountKindRequest::Image {
+        Some("image") => MountKindRequest::Image {
             reference: source.to_owned(),
             subpath: part("image", "subpath").and_then(Node::as_str).map(Bytes::from),
             writable: false,
         },
-        (None, Some("volume")) => MountKindRequest::Volume {
+        Some("volume") => MountKindRequest::Volume {
             name: (!source.is_empty()).then(|| project.full_name("volumes", source)),
             copy_up: !volume.get("volume").is_some_and(|options| options.flag("nocopy")),
             chown: false,
@@ -144,7 +139,7 @@ fn mount(project: &Project, volume: &Node) -> Result<MountRequest> {
             driver_options: Vec::new(),
             labels: Vec::new(),
         },
-        (None, other) => {
+        other => {
             let other = other.unwrap_or_default();
             return Err(Error::invalid(format!("mounts of type {other:?} are not for Linux")));
         }
@@ -158,37 +153,4 @@ fn mount(project: &Project, volume: &Node) -> Result<MountRequest> {
         overlay: None,
         idmap: None,
     })
-}
-
-/// What `driver_opts` make of a volume: a directory of the host, or memory. `None` for an ordinary one.
-///
-/// # Errors
-///
-/// For another driver than the local one, and for what only root may mount.
-pub(super) fn of_driver(project: &Project, key: &str) -> Result<Option<MountKindRequest>> {
-    let Some(node) = project.resource("volumes", key).filter(|node| !node.flag("external")) else {
-        return Ok(None);
-    };
-    let bad = |message: String| project.files.error(node.at, format!("volume {key}: {message}"));
-    if let Some(driver) = node.str_at("driver").filter(|driver| !["", "local", "default"].contains(driver)) {
-        return Err(bad(format!("the driver {driver:?} is not known here: all volumes are local")));
-    }
-    let options = pairs(node.get("driver_opts"));
-    if options.is_empty() {
-        return Ok(None);
-    }
-    let words: Vec<&str> = options.get("o").map(|words| words.split(',').collect()).unwrap_or_default();
-    let device = options.get("device").cloned().unwrap_or_default();
-    match options.get("type").map_or("none", String::as_str) {
-        "tmpfs" => {
-            let data = words.iter().filter(|word| !word.is_empty()).map(|word| (*word).to_owned()).collect();
-            Ok(Some(MountKindRequest::Tmpfs { data, copy_up: false, chown: false, ramfs: false }))
-        }
-        "none" | "bind" | "" if words.contains(&"bind") || words.contains(&"rbind") => {
-            let recursive = words.contains(&"rbind");
-            Ok(Some(MountKindRequest::Bind { source: device.into(), recursive, chown: false, glob: false }))
-        }
-        other => Err(bad(format!("driver_opts: only root can mount a file system of type {other:?}"))
-            .hint("type: none with o: bind, and type: tmpfs, are possible")),
-    }
 }

@@ -133,22 +133,31 @@ impl Compose<'_> {
                 continue;
             }
             for container in self.containers_of(&dependency.service)? {
-                match is_fulfilled(&container, dependency.condition) {
+                let outcome = is_fulfilled(&container, dependency.condition);
+                if told.insert(container.name.clone()) {
+                    self.event("Container", &container.name, "Waiting");
+                }
+                match outcome {
                     Ok(true) => {
-                        if told.remove(&container.name) {
+                        if told.insert(format!("{} is ready", container.name)) {
                             let state =
                                 if dependency.condition == Condition::Healthy { "Healthy" } else { "Exited" };
                             self.event("Container", &container.name, state);
                         }
                     }
-                    Ok(false) => {
-                        if told.insert(container.name.clone()) {
-                            self.event("Container", &container.name, "Waiting");
-                        }
-                        return Ok(false);
-                    }
+                    Ok(false) => return Ok(false),
                     Err(why) if dependency.required => {
-                        return Err(Error::new(Kind::Conflict, format!("dependency failed to start: {why}")));
+                        self.event("Container", &container.name, "Error");
+                        let why = match (dependency.condition, exited(&container)) {
+                            (Condition::Completed, Some(code)) => {
+                                format!(
+                                    "service {:?} didn't complete successfully: exit {code}",
+                                    dependency.service
+                                )
+                            }
+                            _ => format!("dependency failed to start: {why}"),
+                        };
+                        return Err(Error::new(Kind::Conflict, why));
                     }
                     Err(why) => {
                         if told.insert(format!("{} {name}", container.name)) {
@@ -181,7 +190,7 @@ impl Compose<'_> {
         let end = limit.map(|limit| Instant::now() + limit);
         let is_job = |name: &&String| self.project.is_waited_for_to_end(name);
         let jobs: BTreeSet<&String> = order.iter().filter(is_job).collect();
-        let mut ready = BTreeSet::new();
+        let (mut ready, mut told) = (BTreeSet::new(), BTreeSet::new());
         loop {
             let mut all = true;
             // Before the look: on a slow machine one that ran then may have been young, and have ended since.
@@ -192,6 +201,9 @@ impl Compose<'_> {
                 for container in found.iter().filter(|container| is_of(container, name)) {
                     if ready.contains(&container.id) {
                         continue;
+                    }
+                    if told.insert(container.id.clone()) {
+                        self.event("Container", &container.name, "Waiting");
                     }
                     let condition = match container.health {
                         _ if is_job => Condition::Completed,
@@ -208,7 +220,10 @@ impl Compose<'_> {
                             ready.insert(container.id.clone());
                         }
                         Ok(false) => all = false,
-                        Err(why) => return Err(Error::new(Kind::Conflict, why)),
+                        Err(why) => {
+                            self.event("Container", &container.name, "Error");
+                            return Err(Error::new(Kind::Conflict, why));
+                        }
                     }
                 }
             }
@@ -246,6 +261,14 @@ fn is_of(container: &Container, service: &str) -> bool {
     observe::actual(container).is_some_and(|actual| actual.service == service && !actual.one_off)
 }
 
+/// The exit code of a container that has ended.
+fn exited(container: &Container) -> Option<i32> {
+    match container.status.phase {
+        Phase::Exited(code) | Phase::Ending(code) => Some(code),
+        _ => None,
+    }
+}
+
 /// Whether a container has come as far as `condition` asks.
 ///
 /// # Errors
@@ -257,10 +280,7 @@ fn is_fulfilled(container: &Container, condition: Condition) -> std::result::Res
     if container.will_restart() {
         return Ok(false);
     }
-    let exited = match container.status.phase {
-        Phase::Exited(code) | Phase::Ending(code) => Some(code),
-        _ => None,
-    };
+    let exited = exited(container);
     match condition {
         Condition::Completed => match exited {
             Some(0) => Ok(true),

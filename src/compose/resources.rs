@@ -8,15 +8,15 @@ use crate::base::digest::Digest;
 use crate::base::order;
 use crate::base::spec::MountKind;
 use crate::compose::apply::{Compose, UpOptions, state_directory, state_path};
+use crate::compose::hash;
 use crate::compose::node::Node;
 use crate::compose::plan::Actual;
 use crate::compose::project::{COMPATIBLE, Project, label};
 use crate::compose::translate::Files;
-use crate::compose::{hash, mounts};
 use crate::engine::lifecycle::Grace;
 use crate::engine::network::{FAMILIES, NetworkRequest, known_option};
 use crate::engine::volume::VolumeRequest;
-use crate::engine::{Engine, Error, Result};
+use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::lock::Share;
 use crate::store::volumes::VolumeRecord;
 use crate::sys::fs;
@@ -32,7 +32,7 @@ impl Compose<'_> {
             if node.flag("external") {
                 if there.is_none() {
                     return Err(Error::not_found(format!(
-                        "network {key} declared as external, but could not be found"
+                        "network {name} declared as external, but could not be found"
                     ))
                     .hint(format!("make it: ketch network create {name}")));
                 }
@@ -128,21 +128,26 @@ impl Compose<'_> {
                 }
                 continue;
             }
-            // What is mounted from elsewhere needs no directory here.
-            if mounts::of_driver(self.project, &key)?.is_some() {
-                continue;
-            }
             if let Some(volume) = there
                 && !self.is_to_be_replaced(&volume, node, options)?
             {
                 continue;
+            }
+            let bad = |why: &dyn std::fmt::Display| {
+                self.project.files.error(node.at, format!("volume {key}: {why}"))
+            };
+            let driver = node.str_at("driver").unwrap_or_default();
+            if !["", "local", "default"].contains(&driver) {
+                return Err(bad(&format!("the driver {driver:?} is not known here: all volumes are local")));
             }
             // As docker compose writes it: quoted here, and plain where it is removed.
             let quoted = format!("{name:?}");
             self.event("Volume", &quoted, "Creating");
             if !self.dry_run {
                 let request = self.volume_request(&key, &name, node);
-                self.engine.create_volume(request)?;
+                self.engine
+                    .create_volume(request)
+                    .map_err(|err| if err.kind == Kind::Invalid { bad(&err) } else { err })?;
             }
             self.event("Volume", &quoted, "Created");
         }
@@ -209,6 +214,7 @@ impl Compose<'_> {
         labels.extend(pairs(node.get("labels")));
         let mut request = VolumeRequest::default();
         (request.name, request.labels, request.ignore) = (Some(name.to_owned()), labels, true);
+        request.options = pairs(node.get("driver_opts"));
         request
     }
 

@@ -179,7 +179,8 @@ fn networks(project: &Project, name: &str, service: &Node, aliases: bool, reques
     for (place, (key, node)) in networks.into_iter().enumerate() {
         let mut options = Vec::new();
         if aliases {
-            options.push(format!("alias={name}"));
+            let own = request.name.iter().map(String::as_str);
+            options.extend(own.chain([name]).map(|alias| format!("alias={alias}")));
             options.extend(texts(node, "aliases").iter().map(|alias| format!("alias={alias}")));
         }
         options.extend(text(node, "ipv4_address").map(|ip| format!("ip={ip}")));

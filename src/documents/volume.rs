@@ -21,6 +21,10 @@ pub(crate) fn docker(engine: &Engine, volume: &VolumeRecord) -> Value {
     // Whole seconds.
     let created = Timestamp::from_second(volume.created.as_second()).unwrap_or(volume.created);
     shown["CreatedAt"] = created.to_string().into();
+    // Those that podman shows beside what was typed.
+    if let Some(options) = shown["Options"].as_object_mut() {
+        options.retain(|key, _| !["UID", "GID"].contains(&key.as_str()));
+    }
     for key in ["Labels", "Options"] {
         null_if_empty(&mut shown[key]);
     }

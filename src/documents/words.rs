@@ -31,6 +31,9 @@ pub(crate) fn dockers(message: &str) -> String {
     if let Some(name) = quoted(message, "no such object: ", "") {
         return format!("Error: No such object: {name}");
     }
+    if let Some(told) = of_networks(message).or_else(|| of_mounts(message)) {
+        return told;
+    }
     if let Some(rest) = message.strip_prefix("volume ")
         && let Some((name, users)) = rest.split_once(" is being used by the following container(s): ")
         && let Some(users) = users.strip_suffix(": volume is being used")
@@ -66,6 +69,65 @@ pub(crate) fn dockers(message: &str) -> String {
         }
     }
     message.to_owned()
+}
+
+/// What lies between the beginning and the end of a message.
+fn between<'m>(message: &'m str, before: &str, after: &str) -> Option<&'m str> {
+    message.strip_prefix(before)?.strip_suffix(after)
+}
+
+/// What docker says of networks.
+fn of_networks(message: &str) -> Option<String> {
+    if let Some(name) = between(message, "network name ", " already used: network already exists") {
+        return Some(format!("network with name {name} already exists"));
+    }
+    if let Some(name) = between(message, "default network ", " cannot be removed") {
+        return Some(format!("{name} is a pre-defined network and cannot be removed"));
+    }
+    if let Some((name, rest)) = message.split_once(" has associated containers with it") {
+        let name = name.trim_start_matches("network ").trim_matches('"');
+        let ids = rest.strip_prefix(": ").and_then(|rest| rest.split_once(". ")).map(|(ids, _)| ids);
+        let ids: Vec<_> =
+            ids.into_iter().flat_map(|ids| ids.split(", ")).map(|id| format!("id:{id:?}")).collect();
+        let users = if ids.is_empty() { String::new() } else { format!(" ({})", ids.join(", ")) };
+        return Some(format!("error while removing network: network {name} has active endpoints{users}"));
+    }
+    if let Some((container, network)) = message.split_once(" is already connected to network ") {
+        let container = container.trim_start_matches("container ");
+        let network = network.strip_suffix(": network is already connected")?;
+        return Some(format!("endpoint with name {container} already exists in network {network}"));
+    }
+    if message.starts_with("subnet ") && message.contains(" is already used on the host or by another config")
+    {
+        return Some(format!(
+            "invalid pool request: Pool overlaps with other one on this address space: {message}"
+        ));
+    }
+    let fixed = between(
+        message,
+        "cannot create network with name \"",
+        "\" because it conflicts with a valid network mode",
+    );
+    fixed
+        .filter(|name| ["bridge", "host", "none"].contains(name))
+        .map(|name| format!("operation is not permitted on predefined {name} network"))
+}
+
+/// What docker says of volumes and mounts.
+fn of_mounts(message: &str) -> Option<String> {
+    if let Some(source) = between(message, "statfs ", ": no such file or directory") {
+        return Some(format!(
+            "invalid mount config for type \"bind\": bind source path does not exist: {source}"
+        ));
+    }
+    if let Some(target) = message.strip_suffix(": duplicate mount destination") {
+        return Some(format!("Duplicate mount point: {target}"));
+    }
+    let name = message.strip_prefix("invalid volume name \"")?.split_once('"')?.0;
+    Some(format!(
+        "create {name}: {name:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are \
+         allowed. If you intended to pass a host directory, use absolute path"
+    ))
 }
 
 /// A name as docker shows it where it asks for one with its tag.
@@ -111,6 +173,32 @@ mod tests {
                 "pull docker.io/me/x:latest: docker.io denies access: no",
                 "pull access denied for me/x, repository does not exist or may require 'docker login': docker.io denies access: no",
             ),
+            ("network name x already used: network already exists", "network with name x already exists"),
+            (
+                "default network bridge cannot be removed",
+                "bridge is a pre-defined network and cannot be removed",
+            ),
+            (
+                "\"x\" has associated containers with it: 12, 34. Use -f to forcibly delete containers and pods: network is being used",
+                "error while removing network: network x has active endpoints (id:\"12\", id:\"34\")",
+            ),
+            (
+                "network \"x\" has associated containers with it: network is being used",
+                "error while removing network: network x has active endpoints",
+            ),
+            (
+                "container c is already connected to network x: network is already connected",
+                "endpoint with name c already exists in network x",
+            ),
+            (
+                "cannot create network with name \"host\" because it conflicts with a valid network mode",
+                "operation is not permitted on predefined host network",
+            ),
+            (
+                "statfs /x: no such file or directory",
+                "invalid mount config for type \"bind\": bind source path does not exist: /x",
+            ),
+            ("/x: duplicate mount destination", "Duplicate mount point: /x"),
             ("anything else", "anything else"),
         ] {
             assert_eq!(dockers(message), want);

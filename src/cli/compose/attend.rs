@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -132,7 +133,9 @@ impl<'a, 's> Attendance<'a, 's> {
         let containers = open::containers(self.session, self.project, self.services, false)?;
         let names = containers.iter().map(|c| logs::short_name(&c.name, &self.project.name));
         let names: Vec<&str> = names.filter(|_| !self.style.silent).collect();
-        say!("Attaching to {}", names.join(", "));
+        if !names.is_empty() {
+            writeln!(std::io::stdout(), "Attaching to {}", names.join(", "))?;
+        }
         Ok(())
     }
 

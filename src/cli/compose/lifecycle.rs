@@ -44,7 +44,8 @@ pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Resul
     let project = open::project_or_containers(session, services)?;
     let found = open::containers(session, &project, services, false)?;
     if found.is_empty() {
-        let what = services.first().map_or(String::new(), |name| format!("service {name:?} has "));
+        let first = project.services().next().map(|(name, _)| name);
+        let what = services.first().or(first).map_or(String::new(), |name| format!("service {name:?} has "));
         return Err(Error::not_found(format!("{what}no container to start"))
             .hint("make them: ketch compose up -d")
             .into());
@@ -158,6 +159,9 @@ pub(crate) fn kill(session: &mut Session<'_>, args: KillArgs) -> anyhow::Result<
     if !args.remove_orphans && project.services().next().is_some() {
         found.retain(|container| project.service(&container.service).is_ok());
     }
+    if found.is_empty() {
+        say!("no container to kill");
+    }
     let signal: Signal = args.signal.parse().map_err(|err| Error::invalid(format!("{err}")))?;
     open::with(session, &project, false, |compose| {
         each(compose, &found, Some("Killing"), "Killed", |id| match compose.engine.kill(id, signal) {
@@ -252,9 +256,13 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> 
         say!("No stopped containers");
         return Ok(());
     }
-    if !args.force {
-        let names: Vec<&str> = found.iter().map(|container| container.name.as_str()).collect();
-        say_part!("? Going to remove {} [yN] ", names.join(", "));
+    let names: Vec<&str> = found.iter().map(|container| container.name.as_str()).collect();
+    let names = names.join(", ");
+    if args.force {
+        writeln!(session.out, "Going to remove {names}")?;
+        session.out.flush()?;
+    } else {
+        say_part!("? Going to remove {names} [yN] ");
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer)?;
         if !matches!(answer.trim(), "y" | "Y" | "yes") {
@@ -290,7 +298,9 @@ pub(crate) fn wait(session: &mut Session<'_>, args: WaitArgs) -> anyhow::Result<
     let project = open::project_or_containers(session, &args.services)?;
     let mut waiting = open::containers(session, &project, &args.services, false)?;
     if waiting.is_empty() {
-        return Err(Error::new(Kind::NotFound, "no containers for the services to wait for").into());
+        return Err(
+            Error::new(Kind::NotFound, format!("no containers for project {:?}", project.name)).into()
+        );
     }
     let mut last = 0;
     while !waiting.is_empty() {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::base::order::InOrder as _;
+use crate::base::spec::MountKind;
 use crate::base::{image_ref, size, time};
 use crate::cli::compose::open;
 use crate::cli::format::table::Table;
@@ -19,7 +20,7 @@ use crate::compose::observe;
 use crate::compose::project::{Project, label};
 use crate::documents::{listing, ports};
 use crate::engine::Error;
-use crate::engine::list::Container;
+use crate::engine::list::{Container, MountSummary};
 
 /// List the containers of a project
 #[derive(Args, Debug)]
@@ -163,6 +164,8 @@ fn row(container: &Container, project: &Project, now: Timestamp, no_trunc: bool)
     let label_text: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let code = container.status.exit_code();
     let ports = ports::of(container);
+    let is_volume = |mount: &&MountSummary| matches!(mount.kind, MountKind::Volume { .. });
+    let volumes = container.summary.mounts.iter().filter(is_volume);
     json!({
         "Command": listing::short_command(container, no_trunc),
         "CreatedAt": time::go_string(container.summary.created, &jiff::tz::TimeZone::system()),
@@ -171,8 +174,8 @@ fn row(container: &Container, project: &Project, now: Timestamp, no_trunc: bool)
         "ID": if no_trunc { container.id.as_str() } else { container.id.short() },
         "Image": image(container, project),
         "Labels": label_text.join(","),
-        "LocalVolumes": "0",
-        "Mounts": "",
+        "LocalVolumes": volumes.count().to_string(),
+        "Mounts": listing::mounts(container, no_trunc),
         "Name": container.name,
         "Names": container.name,
         "Networks": container.network_names().join(","),
@@ -236,6 +239,7 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
         let parts: Vec<String> = states.iter().map(|(state, count)| format!("{state}({count})")).collect();
         parts.join(", ")
     };
+    check_form(&args.format)?;
     if args.format == "json" {
         let rows: Vec<Value> = projects
             .iter()
@@ -250,6 +254,16 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
         table.push([name.clone(), status(states), files.clone()]);
     }
     table.print(session)
+}
+
+/// Refuses a form that a listing without templates does not have.
+fn check_form(format: &str) -> anyhow::Result<()> {
+    match format {
+        "table" | "pretty" | "json" => Ok(()),
+        _ => {
+            Err(Error::invalid(format!("format value {format:?} could not be parsed: parsing failed")).into())
+        }
+    }
 }
 
 /// List the images that a project's containers were made from
@@ -293,6 +307,7 @@ pub(crate) fn images(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Res
         let ids: std::collections::BTreeSet<&String> = rows.iter().map(|(.., id, _)| id).collect();
         return Ok(ids.iter().try_for_each(|id| writeln!(session.out, "{id}"))?);
     }
+    check_form(&args.format)?;
     if args.format == "json" {
         let rows: Vec<Value> = rows
             .iter()

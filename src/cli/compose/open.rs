@@ -69,6 +69,7 @@ fn nameless(name: &str) -> Loaded {
         environment: std::collections::BTreeMap::new(),
         tree: Node::map(Map::new(), Default::default()),
         missed: std::collections::BTreeSet::new(),
+        obsolete: std::collections::BTreeSet::new(),
         profiles: std::collections::BTreeSet::new(),
         all_services: std::collections::BTreeSet::new(),
         files: crate::compose::node::Files::default(),

@@ -232,6 +232,7 @@ impl ProjectFlags {
             let code = if is_absent { NO_FILE } else { UNREADABLE };
             Coded { code: if is_name { GENERAL } else { code }, error }
         })?;
+        loaded.obsolete.iter().for_each(|text| session.warn(text));
         for name in &loaded.missed {
             session.warn(format!("The {name:?} variable is not set. Defaulting to a blank string."));
         }

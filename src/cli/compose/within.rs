@@ -240,6 +240,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
             compose.wait_for_dependencies(&args.service, &started)?;
         }
         let options = UpOptions { build: args.build, pull: args.pull.clone(), ..UpOptions::default() };
+        let _lock = compose.lock()?;
         let mut request = compose.prepare_one_off(&args.service, &options, args.use_aliases)?;
         let number = &random()?;
         let name =

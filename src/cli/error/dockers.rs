@@ -12,9 +12,9 @@ pub(super) fn is_run(verb: &str) -> bool {
     matches!(verb, "run" | "container run")
 }
 
-/// How a message about a failure of `verb` begins.
-pub(super) fn beginning(verb: &str, err: Option<&engine::Error>) -> &'static str {
-    let is_typed = err.is_none_or(|err| err.kind == Kind::Invalid);
+/// How a message about a failure of `verb` begins; `reworded` is one that docker's engine has other words for.
+pub(super) fn beginning(verb: &str, err: Option<&engine::Error>, reworded: bool) -> &'static str {
+    let is_typed = err.is_none_or(|err| err.kind == Kind::Invalid && !reworded);
     match verb {
         _ if is_run(verb) && is_typed => "docker: ",
         _ if is_run(verb) => "docker: Error response from daemon: ",

@@ -213,6 +213,9 @@ impl<'t, 'v> Run<'t, 'v> {
             (Val::Struct(..), "Label", [key]) => {
                 let labels = self.follow(receiver.clone(), &["Labels".to_owned()], first)?;
                 let key = key.as_text().unwrap_or_default();
+                if let Val::Foreign(text) = labels {
+                    return Ok(Val::Foreign(among(text, &key)));
+                }
                 match labels.field(&key, self.context.shape.type_name) {
                     Ok(Val::Missing) | Err(_) => Ok(Val::Text(String::new())),
                     Ok(value) => Ok(value),
@@ -307,6 +310,16 @@ impl<'t, 'v> Run<'t, 'v> {
         }
         Ok(value)
     }
+}
+
+/// The value of a key among labels in one text: `a=b,c=d`. What has no `=` belongs to the value before it.
+fn among<'t>(labels: &'t str, key: &str) -> &'t str {
+    let pieces = labels.split(',');
+    let starts = pieces.map(|piece| (piece.as_ptr().addr() - labels.as_ptr().addr(), piece));
+    let starts: Vec<(usize, &str)> = starts.filter(|(at, piece)| *at == 0 || piece.contains('=')).collect();
+    let ends = starts.iter().skip(1).map(|(at, _)| at - 1).chain([labels.len()]);
+    let mut whole = starts.iter().zip(ends).map(|((at, _), end)| &labels[*at..end]);
+    whole.find_map(|label| label.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default()
 }
 
 #[cfg(test)]
