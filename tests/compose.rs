@@ -101,6 +101,7 @@ fn a_link_named_docker_compose_is_compose() {
     let run = |args: &[&str]| sandbox.program(&link, args).run();
     assert_eq!(run(&["version", "--short"]).ok(), "2.26.1");
     assert_eq!(run(&["compose", "version", "--short"]).ok(), "2.26.1");
+    assert!(run(&["-p", "x", "exec", "a", "true"]).fails(1).starts_with("service \"a\" is not running"));
     assert!(run(&["docker-cli-plugin-metadata"]).ok().contains("\"SchemaVersion\":\"0.1.0\""));
 }
 

@@ -499,3 +499,55 @@ fn verbs_say_that_there_is_nothing_for_them() {
     config.ok();
     assert!(config.stderr.contains("compose.yaml: the attribute `version` is obsolete"), "{}", config.stderr);
 }
+
+#[test]
+fn dependencies_are_made_anew_only_if_that_is_asked_for() {
+    let sandbox = project(&format!(
+        "services:
+  a: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none}}
+  b: {{image: bb, command: [sh, -c, '{SERVE}'], network_mode: none, depends_on: [a]}}
+"
+    ));
+    sandbox.compose(&["up", "-d"]).ok();
+    let ids = || ["p-a-1", "p-b-1"].map(|name| sandbox.inspect(name, ".Id"));
+    let before = ids();
+    sandbox.compose(&["up", "-d", "--always-recreate-deps", "-t", "0", "b"]).ok();
+    let after = ids();
+    assert!(before[0] != after[0] && before[1] == after[1], "{before:?} {after:?}");
+    let file = std::fs::read_to_string(sandbox.path("p/compose.yaml")).expect("a file");
+    let changed = file.replace("network_mode: none", "network_mode: none, init: true");
+    sandbox.write("p/compose.yaml", changed);
+    sandbox.compose(&["up", "-d", "--no-recreate", "b"]).ok();
+    assert_eq!(ids(), after);
+    let both = sandbox.compose(&["up", "--always-recreate-deps", "--no-recreate"]);
+    assert!(both.fails(1).contains("--always-recreate-deps and --no-recreate cannot be used together"));
+    sandbox.compose(&["down", "-t", "0"]).ok();
+}
+
+#[test]
+fn an_image_that_cannot_be_built_is_told_once() {
+    let sandbox = project(
+        "services:
+  a:
+    network_mode: none
+    build: {context: ., network: none, provenance: false, dockerfile_inline: 'FROM bb\n\nRUN exit 3'}
+",
+    );
+    let up = sandbox.compose(&["up", "-d"]);
+    assert!(!up.fails(17).contains("already reported"), "{}", up.stderr);
+    sandbox.compose(&["run", "--rm", "a"]).fails(17);
+    sandbox.write(
+        "p/compose.yaml",
+        "services:
+  a:
+    network_mode: none
+    image: bb
+    volumes: [{type: volume, target: /v, volume: {labels: {of: me}}}]
+",
+    );
+    sandbox.write("p/vars", "ONE=1\nTWO=2\n");
+    let args = ["run", "-T", "--env-from-file", "vars", "-e", "TWO=3", "a", "sh", "-c", "echo $ONE $TWO"];
+    assert_eq!(sandbox.compose(&args).ok(), "1 3");
+    assert_eq!(sandbox.ok(["volume", "ls", "-q", "--filter", "label=of=me"]).lines().count(), 1);
+    sandbox.compose(&["down", "-v"]).ok();
+}

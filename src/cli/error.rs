@@ -76,6 +76,10 @@ pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
             };
             format!("{beginning}{worded}")
         }
+        false if globals.called.is_docker() => match dockers::worded(&message) {
+            worded if worded != message && usage.is_none() => format!("Error response from daemon: {worded}"),
+            _ => message,
+        },
         false => format!("Error: {message}"),
     };
     let named = |text: &str| shown(&globals.called.in_its_name(text));

@@ -86,7 +86,10 @@ impl UsageError {
             }
             ErrorKind::InvalidValue | ErrorKind::ValueValidation => invalid_value(err, flag),
             ErrorKind::ArgumentConflict => {
-                format!("{flag} and {} cannot be used together", text(ContextKind::PriorArg))
+                let other = text(ContextKind::PriorArg);
+                // Not what else a switch may be given as a value.
+                let other = other.split_once("[=").map_or(other, |(name, _)| name);
+                format!("{flag} and {other} cannot be used together")
             }
             _ => first_paragraph(err),
         };

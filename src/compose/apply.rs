@@ -67,7 +67,7 @@ pub(crate) trait Images {
 pub(crate) struct UpOptions {
     pub(crate) services: Vec<String>,
     pub(crate) recreate: Recreate,
-    /// Dependencies are made anew as well, under `recreate`.
+    /// Dependencies are made anew, whatever `recreate` says of the services that are named.
     pub(crate) recreate_dependencies: bool,
     pub(crate) no_dependencies: bool,
     pub(crate) remove_orphans: bool,
@@ -187,12 +187,13 @@ impl Compose<'_> {
         let mut anew: BTreeSet<String> = BTreeSet::new();
         let mut plans = Vec::new();
         for name in order {
-            let recreate =
-                match (is_named(name) || options.recreate_dependencies, self.shares_with(name, &anew)) {
-                    (_, true) => Recreate::Always,
-                    (true, _) => options.recreate,
-                    (false, _) => Recreate::Changed,
-                };
+            let recreate = match self.shares_with(name, &anew) {
+                true => Recreate::Always,
+                false if is_named(name) => options.recreate,
+                false if options.recreate_dependencies => Recreate::Always,
+                false if options.recreate == Recreate::Never => Recreate::Never,
+                false => Recreate::Changed,
+            };
             let actual = services.remove(name).unwrap_or_default();
             let wanted = Wanted {
                 hash: self.hash(name, files)?,

@@ -35,6 +35,13 @@ pub(crate) fn project(file: &Node, known: &BTreeSet<String>, files: &Files) -> R
                 "service {name} declares mutually exclusive `network_mode` and `networks`"
             )));
         }
+        let score = service
+            .get("oom_score_adj")
+            .and_then(Node::scalar_text)
+            .and_then(|score| score.parse::<i64>().ok());
+        if score.is_some_and(|score| !(-1000..=1000).contains(&score)) {
+            return Err(bad(format!("services.{name}.oom_score_adj must be between -1000 and 1000")));
+        }
         references(name, service, file, &bad)?;
         dependencies(name, service, services, known, &bad)?;
         limits(name, service, &bad)?;

@@ -5,7 +5,7 @@ use crate::base::etc::SecretUse;
 use crate::base::mount_syntax::{self, MountKindRequest, MountRequest};
 use crate::compose::node::Node;
 use crate::compose::project::Project;
-use crate::compose::translate::{Files, int, list, texts};
+use crate::compose::translate::{Files, int, list, pairs, texts};
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Error, Result};
 
@@ -137,7 +137,10 @@ fn mount(project: &Project, volume: &Node) -> Result<MountRequest> {
             chown: false,
             subpath: part("volume", "subpath").and_then(Node::as_str).map(Bytes::from),
             driver_options: Vec::new(),
-            labels: Vec::new(),
+            labels: pairs(part("volume", "labels"))
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect(),
         },
         other => {
             let other = other.unwrap_or_default();

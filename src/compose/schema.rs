@@ -261,6 +261,8 @@ static BUILD: Record = record(&[
     ("ulimits", Replaced(&Short(short::ulimit, &Shape::Done))),
     ("platforms", Set(&TEXT, Key::Whole)),
     ("privileged", Bool),
+    ("provenance", Word),
+    ("sbom", Word),
 ]);
 
 static DEVELOP: Record = record(&[("watch", List(&Shape::Record(&WATCH)))]);
@@ -349,7 +351,7 @@ static SERVICE_VOLUME: Record = Record {
                 ("recursive", Text),
             ])),
         ),
-        ("volume", Shape::Record(&record(&[("nocopy", Bool), ("subpath", Text)]))),
+        ("volume", Shape::Record(&record(&[("labels", Labels), ("nocopy", Bool), ("subpath", Text)]))),
         ("tmpfs", Shape::Record(&record(&[("size", Bytes), ("mode", Int)]))),
         ("image", Shape::Record(&record(&[("subpath", Text)]))),
     ],

@@ -50,9 +50,17 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     push: bool,
 
+    /// Describe in the image how it was made: as --provenance of `build`
+    #[arg(long, value_name = "ATTESTATION")]
+    provenance: Option<String>,
+
     /// Print nothing
     #[arg(short, long)]
     quiet: bool,
+
+    /// List in the image what it consists of: as --sbom of `build`
+    #[arg(long, value_name = "PRESET")]
+    sbom: Option<String>,
 
     /// An SSH agent's socket or a key for RUN --mount=type=ssh: default, or ID[=PATH] (can be repeated)
     #[arg(long, value_name = "ID[=PATH]")]
@@ -91,6 +99,8 @@ pub(crate) fn build(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Resul
         }
         words.extend(shown_as(args.progress.as_ref().or(session.globals.project.progress.as_ref())));
         words.extend(args.ssh.iter().map(|key| format!("--ssh={key}").into()));
+        words.extend(args.provenance.iter().map(|form| format!("--provenance={form}").into()));
+        words.extend(args.sbom.iter().map(|form| format!("--sbom={form}").into()));
         words.extend(args.memory.iter().map(|size| format!("--memory={size}").into()));
         words.push(context);
         lines.push((name, words));
@@ -131,6 +141,11 @@ pub(super) fn side_by_side(
     let jobs: Vec<Job> = jobs.collect();
     together::run(screen, &jobs, limit, &mut |place| Ok(lines[place].1.clone()))
 }
+
+/// Why a build made no image has been told.
+#[derive(Debug, thiserror::Error)]
+#[error("it was told above")]
+pub(super) struct BuildFailed;
 
 /// The flag of `build` for a form that `--progress` names.
 pub(super) fn shown_as(progress: Option<&String>) -> Option<OsString> {
@@ -264,6 +279,9 @@ pub(super) fn words(
         allowed.push("security.insecure".to_owned());
     }
     words.extend(allowed.into_iter().map(|entitlement| format!("--allow={entitlement}").into()));
+    for key in ["provenance", "sbom"] {
+        words.extend(build.get(key).and_then(Node::scalar_text).map(|form| format!("--{key}={form}").into()));
+    }
     for key in texts(build, "ssh") {
         let key = key.split_once(": ").map_or(key.clone(), |(id, path)| format!("{id}={path}"));
         words.push(format!("--ssh={key}").into());

@@ -48,7 +48,8 @@ pub(super) struct Attached {
     pub(super) no_color: bool,
     pub(super) no_log_prefix: bool,
     pub(super) timestamps: bool,
-    pub(super) quiet_pull: bool,
+    /// What is shown of how images are got.
+    pub(super) making: Shown,
     pub(super) watch: bool,
     pub(super) abort: Abort,
     pub(super) exit_code_from: Option<String>,
@@ -87,7 +88,7 @@ pub(super) fn up(
     options: &UpOptions,
 ) -> anyhow::Result<Exit> {
     session.out.flush()?;
-    let shown = Shown { quiet_pull: how.quiet_pull, hooks: true, ..Shown::default() };
+    let shown = Shown { hooks: true, ..how.making };
     let attendance = Attendance::new(session, project, how.followed(), how.style(session));
     let pause = |time| attendance.pause(time);
     let made = open::with_pause(session, project, shown, &pause, |compose| Ok(compose.up(options)?));

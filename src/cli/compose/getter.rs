@@ -10,6 +10,8 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
 use crate::base::platform::Platform;
+use crate::cli::compose::build::BuildFailed;
+use crate::cli::error::AlreadyReported;
 use crate::cli::globals::Globals;
 use crate::cli::progress::Progress;
 use crate::cli::session::Exit;
@@ -116,7 +118,10 @@ impl Getter<'_> {
 fn must_be_ok(ended: anyhow::Result<Exit>, action: impl FnOnce() -> String) -> Result<()> {
     match ended {
         Ok(Exit::OK) => Ok(()),
-        Ok(_) => Err(Error::new(Kind::System, action())),
+        Ok(_) => Err(Error::new(Kind::System, action()).because(BuildFailed)),
+        Err(err) if err.is::<AlreadyReported>() => {
+            Err(Error::new(Kind::System, action()).because(BuildFailed))
+        }
         Err(err) => Err(Error::new(Kind::System, action()).because(format!("{err:#}"))),
     }
 }

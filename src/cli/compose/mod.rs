@@ -77,6 +77,9 @@ pub(crate) fn dispatch(words: &[OsString], globals: &mut Globals) -> anyhow::Res
 /// Tells of a failure of `compose`, and answers docker compose's exit code for it.
 pub(crate) fn exit_code(err: &anyhow::Error, globals: &Globals) -> u8 {
     let is_unknown = err.downcast_ref::<UsageError>().is_some_and(UsageError::is_unknown_word);
+    if err.chain().any(|cause| cause.is::<build::BuildFailed>()) {
+        return project::BUILD_FAILED;
+    }
     let is_commands_own = globals.verb == "compose run" || globals.verb == "compose exec";
     match error::report(err, globals) {
         126 | 127 if !is_commands_own => project::GENERAL,

@@ -123,6 +123,11 @@ pub(crate) fn cp(session: &mut Session<'_>, args: CpArgs) -> anyhow::Result<Exit
     let resolve = |session: &Session<'_>, text: &str| -> anyhow::Result<OsString> {
         Ok(match in_service(text) {
             Some((service, path)) => {
+                if open::containers(session, &project, &[service.to_owned()], false)?.is_empty() {
+                    return Err(
+                        Error::not_found(format!("no container found for service {service:?}")).into()
+                    );
+                }
                 let container = open::container(session, &project, service, args.index)?;
                 format!("{}:{path}", container.id).into()
             }

@@ -41,6 +41,10 @@ pub(crate) struct MakeFlags {
     #[arg(long, value_name = "POLICY")]
     pull: Option<String>,
 
+    /// Do not show how images are built
+    #[arg(long)]
+    quiet_build: bool,
+
     /// Do not show how images are pulled
     #[arg(long)]
     quiet_pull: bool,
@@ -55,6 +59,10 @@ pub(crate) struct MakeFlags {
 }
 
 impl MakeFlags {
+    fn shown(&self) -> Shown {
+        Shown { quiet_pull: self.quiet_pull, quiet_build: self.quiet_build, ..Shown::default() }
+    }
+
     fn options(&self, services: &[String], flags: &ProjectFlags) -> anyhow::Result<UpOptions> {
         if let Some(policy) = self.pull.as_deref()
             && !["always", "missing", "never", "build", "if_not_present", "policy"].contains(&policy)
@@ -87,7 +95,8 @@ fn scales(texts: &[String]) -> Result<BTreeMap<String, u32>, UsageError> {
         Some((service.to_owned(), number.parse().ok()?))
     };
     order::try_map(texts.iter().map(|text| {
-        one(text).ok_or_else(|| UsageError::new(format!("invalid --scale {text:?}: write SERVICE=NUMBER")))
+        one(text)
+            .ok_or_else(|| UsageError::new(format!("invalid scale specifier: {text}: write SERVICE=NUMBER")))
     }))
 }
 
@@ -110,7 +119,7 @@ pub(crate) struct UpArgs {
     abort_on_container_failure: bool,
 
     /// Make the containers of dependencies anew as well
-    #[arg(long)]
+    #[arg(long, conflicts_with = "no_recreate")]
     always_recreate_deps: bool,
 
     /// Show the output of these services only (can be repeated)
@@ -207,7 +216,7 @@ pub(crate) fn up(session: &mut Session<'_>, args: UpArgs) -> anyhow::Result<Exit
             .into());
     }
     if args.detach || args.wait || args.no_start || session.globals.project.dry_run {
-        let shown = Shown { quiet_pull: args.make.quiet_pull, ..Shown::default() };
+        let shown = args.make.shown();
         return open::with_shown(session, &project, shown, |compose| {
             let order = compose.up(&options)?;
             if args.wait {
@@ -221,7 +230,7 @@ pub(crate) fn up(session: &mut Session<'_>, args: UpArgs) -> anyhow::Result<Exit
         no_color: args.no_color,
         no_log_prefix: args.no_log_prefix,
         timestamps: args.timestamps,
-        quiet_pull: args.make.quiet_pull,
+        making: args.make.shown(),
         watch: args.watch,
         abort: match () {
             () if args.abort_on_container_exit || args.exit_code_from.is_some() => Abort::OnExit,
@@ -273,7 +282,7 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
         yes: args.yes,
         ..args.make.options(&args.services, &session.globals.project)?
     };
-    open::with(session, &project, args.make.quiet_pull, |compose| Ok(compose.up(&options).map(drop)?))
+    open::with_shown(session, &project, args.make.shown(), |compose| Ok(compose.up(&options).map(drop)?))
 }
 
 /// Change how many containers services have

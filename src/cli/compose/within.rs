@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write as _};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -68,7 +69,7 @@ pub(crate) struct ExecArgs {
 }
 
 pub(crate) fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
-    let project = open::project_or_containers(session, std::slice::from_ref(&args.service))?;
+    let project = open::project_or_containers(session, &[])?;
     let container = open::running_container(session, &project, &args.service, args.index)?;
     if args.detach && !session.globals.project.dry_run {
         // As docker compose: unlike `exec -d` it prints nothing.
@@ -139,6 +140,10 @@ pub(crate) struct RunArgs {
     /// Set a variable (can be repeated)
     #[arg(short, long, value_name = "NAME=VALUE")]
     env: Vec<OsString>,
+
+    /// Set the variables of a file (can be repeated)
+    #[arg(long, value_name = "FILE")]
+    env_from_file: Vec<PathBuf>,
 
     /// Keep standard input open
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
@@ -264,7 +269,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
         }
         compose.choose_ports(&mut request, None)?;
         request.publish.extend(args.publish.iter().cloned());
-        request.env.extend(environment(false, &[], &args.env)?);
+        request.env.extend(environment(false, &args.env_from_file, &args.env)?);
         request.cap_add.extend(args.cap_add.iter().cloned());
         request.cap_drop.extend(args.cap_drop.iter().cloned());
         request.labels.extend(labels(&args.label));
