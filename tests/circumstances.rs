@@ -274,3 +274,30 @@ fn update_looks_for_the_container_first() {
     assert!(sandbox.ketch(["update", "c"]).fails(125).contains("nothing to change"));
     assert!(sandbox.ketch(["update", "nosuch"]).fails(125).contains("no such container"));
 }
+
+/// As process 1 of a container that ketch runs in, like `sleep infinity`: whoever loses their parent becomes a child of
+/// this process, which waits for nobody.
+#[test]
+fn where_nobody_reaps_orphans_containers_end_all_the_same() {
+    nix::sys::prctl::set_child_subreaper(true).expect("take orphans");
+    let sandbox = Sandbox::new();
+    sandbox.start("c", &["--net=none"], SLEEP);
+    sandbox.ok(["exec", "-d", "c", "sh", "-c", "sleep 1000 & exec true"]);
+    common::wait_for("the end of the session", || {
+        let ids = sandbox.inspect("c", ".ExecIDs");
+        if ids == "[]" { Ok(()) } else { Err(ids) }
+    });
+    sandbox.ok(["exec", "-d", "c", "sleep", "1000"]);
+    sandbox.ok(["stop", "-t0", "c"]);
+    assert_eq!(sandbox.inspect("c", ".State.Status"), "exited");
+
+    sandbox.ok(["start", "c"]);
+    let monitor = sandbox.inspect("c", ".State.ConmonPid").parse().expect("a process");
+    let monitor = rustix::process::Pid::from_raw(monitor).expect("a process");
+    rustix::process::kill_process(monitor, rustix::process::Signal::KILL).expect("kill the monitor");
+    sandbox.ok(["kill", "c"]);
+    sandbox.wait_until(&["inspect", "c", "--format={{.State.Running}}"], "false");
+    sandbox.ok(["start", "c"]);
+    sandbox.ok(["rm", "-ft0", "c"]);
+    nix::sys::prctl::set_child_subreaper(false).expect("take none any more");
+}

@@ -16,6 +16,9 @@ use crate::runtime::idmaps;
 use crate::store::images::ImageRecord;
 use crate::store::unpack::{Ids, NOBODY};
 
+/// An image that takes so long to unpack that whoever waits is told.
+const SLOW_BYTES: u64 = 100 << 20;
+
 impl Engine {
     /// The layers of `image` for a container with the user namespace `userns`, the lowest first; unpacks
     /// what is not there yet.
@@ -32,7 +35,9 @@ impl Engine {
             .map(|chain_id| Digest::of(format!("{chain_id}@{map}").as_bytes()))
             .collect();
         if names.iter().any(|name| !self.store().layers().has(name)) {
-            self.tell("unpacking the image's layers for this user mapping; this happens once");
+            if image.size_bytes > SLOW_BYTES {
+                self.tell("unpacking the image's layers for this user mapping; this happens once");
+            }
             let nobody = self.has_nobody().then_some(NOBODY);
             self.unpack_for(image, &names, &Ids::Translated { uids, gids, nobody })?;
         }

@@ -220,8 +220,7 @@ impl Probe {
     }
 }
 
-/// Carries an order out; returns when the command has ended and its client knows, or, if it is detached,
-/// when it runs.
+/// Carries an order out; returns when the command has ended and its client, if there is one, knows.
 fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) -> Result<(), Failure> {
     let mut descriptors = descriptors;
     let kept = descriptors.split_off(descriptors.len().saturating_sub(order.keep.len()));
@@ -299,8 +298,8 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
     wire::send(command.as_fd(), &EnterReport::Started { pid }, &[])
         .map_err(|err| Failure::system("report the start", &err))?;
     if order.detached && terminal.is_none() {
-        // The command becomes a child of the container's process 1.
-        return Ok(());
+        drop((report, pairs));
+        return outlast(pidfd.as_fd(), &signals);
     }
     // With a terminal, somebody has to be at its other end: without, the command would be sent SIGHUP.
     let listener = if order.listens { descriptors.next() } else { None };
@@ -326,6 +325,25 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
     let outcome = serve::serve(life, &mut server, None, &signals).map_err(failed)?;
     server.announce(outcome.status.shell_code());
     server.finish().map_err(failed)
+}
+
+/// Stays until a command that nobody watches has ended, for somebody has to reap it: its next parent would be process 1 of
+/// the machine, or of the container that ketch itself runs in. Not all of those reap (`sleep infinity`), and the end of a
+/// PID namespace waits for the zombies that others have in it. Whoever ends this process leaves the command to that.
+fn outlast(command: BorrowedFd<'_>, signals: &SignalFd) -> Result<(), Failure> {
+    let failed = |err| Failure::errno("wait for the command", err);
+    let mut set = PollSet::default();
+    let ended = set.add(Some(command), Interest::READ);
+    set.add(Some(signals.as_fd()), Interest::READ);
+    loop {
+        set.wait(None).map_err(failed)?;
+        if set.ready(ended).read {
+            return pidfd::wait(command).map(drop).map_err(failed);
+        }
+        if serve::are_told_to_end(signals).map_err(failed)? {
+            return Ok(());
+        }
+    }
 }
 
 /// Waits until the new process reports, or has become the command. The container's own processes can hold it up for as
