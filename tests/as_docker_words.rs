@@ -134,6 +134,21 @@ fn networks_and_volumes_are_told_of_in_docker_s_words() {
             "docker: Error response from daemon: invalid mount config for type \"bind\": bind source path does not exist: /nosuch/x",
         ),
         (
+            "run -v a/b:/x localhost/bb true",
+            125,
+            "docker: Error response from daemon: create a/b: \"a/b\" includes invalid characters",
+        ),
+        (
+            "run --mount type=bind,src=/tmp,dst=/x,volume-nocopy localhost/bb true",
+            125,
+            "docker: Error response from daemon: cannot mix 'volume-*' options with mount type 'bind'",
+        ),
+        (
+            "run --volumes-from nosuch localhost/bb true",
+            125,
+            "docker: Error response from daemon: No such container: nosuch",
+        ),
+        (
             "run -v a1:/x -v a2:/x localhost/bb",
             125,
             "docker: Error response from daemon: Duplicate mount point: /x",

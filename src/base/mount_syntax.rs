@@ -99,6 +99,8 @@ pub(crate) enum MountSyntaxError {
     Mount(String, &'static str),
     #[error("{0:?}: {1}")]
     Idmap(String, IdMapError),
+    #[error("{0:?} option not supported for {1:?} mount types")]
+    Foreign(String, String),
     #[error("invalid options {0:?}, can only specify 1 {1} option")]
     Twice(String, &'static str),
     #[error("can't use 'O' with other options: {0:?}")]
@@ -224,7 +226,7 @@ fn shown(text: &[u8]) -> String {
 
 /// Reads the value of `-v`: `[SOURCE:]TARGET[:OPTIONS]`.
 ///
-/// A source with a slash, or `.`, `..` or `~` in front, is a path of the host, anything else the name of
+/// A source with `/`, `.` or `~` in front is a path of the host, anything else the name of
 /// a volume; without a source an anonymous volume is meant.
 ///
 /// # Errors
@@ -272,7 +274,7 @@ pub(crate) fn parse_volume(text: &OsStr) -> Result<MountRequest> {
 }
 
 fn is_path(source: &[u8]) -> bool {
-    source.contains(&b'/') || source == b"." || source == b".." || source.starts_with(b"~")
+    matches!(source.first(), Some(b'/' | b'.' | b'~'))
 }
 
 /// True for a word that says how mounts spread.
@@ -352,8 +354,24 @@ struct Fields {
     copy_up: Option<bool>,
     driver_options: Vec<String>,
     labels: Vec<String>,
+    /// Keys that only mounts of some types have.
+    keys_of_types: Vec<String>,
     /// `rw=true` was written: for images, which are read-only otherwise.
     writable: bool,
+}
+
+/// Keys of `--mount`, by how they begin, and the types of mounts that have them.
+const OF_TYPES: [(&str, &[&str]); 4] = [
+    ("bind-", &["bind", "glob"]),
+    ("volume-", &["volume"]),
+    ("tmpfs-", &["tmpfs", "ramfs"]),
+    ("image-", &["image"]),
+];
+
+/// Whether mounts of a type have such a key. What is no type is told elsewhere.
+fn belongs(key: &str, kind: &str) -> bool {
+    let is_type = OF_TYPES.iter().any(|(_, types)| types.contains(&kind));
+    !is_type || OF_TYPES.iter().any(|(prefix, types)| key.starts_with(prefix) && types.contains(&kind))
 }
 
 /// Reads the value of `--mount`: `type=bind,source=…,target=…,readonly` and so on. The type is `volume`
@@ -373,8 +391,14 @@ pub(crate) fn parse_mount(text: &str) -> Result<MountRequest> {
         if !take_field(&mut fields, key, value) {
             return Err(MountSyntaxError::Option(text.to_owned(), field.clone()));
         }
+        if OF_TYPES.iter().any(|(prefix, _)| key.starts_with(prefix)) {
+            fields.keys_of_types.push(key.to_owned());
+        }
     }
     let named = fields.kind.as_deref().unwrap_or("volume");
+    if let Some(key) = fields.keys_of_types.iter().find(|key| !belongs(key, named)) {
+        return Err(MountSyntaxError::Foreign(key.clone(), named.to_owned()));
+    }
     let target = match fields.target {
         None if named == "glob" => String::new(),
         target => target.ok_or_else(|| bad("must set volume destination"))?,
@@ -483,115 +507,5 @@ fn take_switch(fields: &mut Fields, key: &str, truth: bool) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn switches_are_read_as_go_reads_them() {
-        let read_only = |word: &str| {
-            parse_mount(&format!("type=bind,src=/a,dst=/b,ro{word}")).map(|request| request.read_only).ok()
-        };
-        for word in ["", "=1", "=t", "=T", "=true", "=TRUE", "=True"] {
-            assert_eq!(read_only(word), Some(true), "{word}");
-        }
-        for word in ["=0", "=f", "=F", "=false", "=FALSE", "=False"] {
-            assert_eq!(read_only(word), Some(false), "{word}");
-        }
-        for word in ["=no", "=yes", "=", "=tRUE", "=10"] {
-            assert_eq!(read_only(word), None, "{word}");
-        }
-        for key in ["rw", "readwrite", "bind-nonrecursive", "volume-nocopy", "tmpcopyup", "notmpcopyup", "U"]
-        {
-            let text = |value| format!("type=bind,src=/a,dst=/b,{key}={value}");
-            assert!(parse_mount(&text("T")).is_ok() && parse_mount(&text("off")).is_err(), "{key}");
-        }
-    }
-
-    #[test]
-    fn volumes() {
-        let kind = |text: &str| parse_volume(OsStr::new(text)).map(|request| request.kind);
-        let bind = |source: &str, recursive| {
-            Ok(MountKindRequest::Bind { source: source.into(), recursive, chown: false, glob: false })
-        };
-        let volume = |name: Option<&str>, copy_up| {
-            Ok(MountKindRequest::Volume {
-                name: name.map(str::to_owned),
-                copy_up,
-                chown: false,
-                subpath: None,
-                driver_options: vec![],
-                labels: vec![],
-            })
-        };
-        assert_eq!(kind("/a:/b"), bind("/a", true));
-        assert_eq!(kind("./a:/b:ro,z,bind"), bind("./a", false));
-        assert_eq!(kind(".:/b"), bind(".", true));
-        assert_eq!(kind("data:/b:nocopy"), volume(Some("data"), false));
-        assert_eq!(kind("/b"), volume(None, true));
-        let request = parse_volume(OsStr::new("/a:/b:ro,noexec,rslave")).unwrap();
-        assert!(request.read_only);
-        assert_eq!((request.options, request.propagation), (vec!["noexec".into()], Some("rslave".into())));
-        let request = parse_volume(OsStr::new("/a:/b:O,upperdir=/u,workdir=/w")).unwrap();
-        assert_eq!(
-            request.overlay,
-            Some(OverlayRequest { upper: Some("/u".into()), work: Some("/w".into()) })
-        );
-        assert!(parse_volume(OsStr::new("/a:/b:idmap")).unwrap().idmap.is_some());
-        for bad in [
-            "",
-            ":",
-            "/a:",
-            ":/b",
-            "/a:/b:ro:x",
-            "/a:/b:huh",
-            "/a:b",
-            "a:b",
-            "/a:/b:ro,rw",
-            "/a:/b:O,ro",
-            "/a:/b:slave,private",
-        ] {
-            assert!(parse_volume(OsStr::new(bad)).is_err(), "{bad}");
-        }
-        let bytes = OsStr::from_bytes(b"/nu\xff:/x");
-        let MountKindRequest::Bind { source, .. } = parse_volume(bytes).unwrap().kind else { panic!() };
-        assert_eq!(source.as_os_str().as_bytes(), b"/nu\xff");
-    }
-
-    #[test]
-    fn mounts() {
-        let request = parse_mount("type=bind,src=/a,dst=/b,ro=true,bind-propagation=rshared").unwrap();
-        assert!(request.read_only && request.propagation.as_deref() == Some("rshared"));
-        assert!(matches!(request.kind, MountKindRequest::Bind { .. }));
-        let request = parse_mount("type=tmpfs,target=/t,tmpfs-size=64m,tmpfs-mode=0700").unwrap();
-        let data = vec!["size=67108864".to_owned(), "mode=0700".to_owned()];
-        assert_eq!(request.kind, MountKindRequest::Tmpfs { data, copy_up: true, chown: false, ramfs: false });
-        let request = parse_mount("type=bind,\"src=/a,b\",target=/b").unwrap();
-        assert!(
-            matches!(request.kind, MountKindRequest::Bind { source, .. } if source.as_os_str() == "/a,b")
-        );
-        let image = parse_mount("type=image,src=i,dst=/i,rw=true,subpath=/etc").unwrap().kind;
-        let want =
-            MountKindRequest::Image { reference: "i".into(), subpath: Some("/etc".into()), writable: true };
-        assert_eq!(image, want);
-        let glob = parse_mount("type=glob,src=/etc/host*").unwrap();
-        assert!(glob.target.is_empty() && matches!(glob.kind, MountKindRequest::Bind { glob: true, .. }));
-        for bad in [
-            "type=bind,src=/a",
-            "type=bind,target=/b",
-            "type=x,target=/b",
-            "type=bind,huh,target=/b",
-            "target=b",
-        ] {
-            assert!(parse_mount(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn tmpfs_options() {
-        let request = parse_tmpfs("/t:rw,size=64k,noexec").unwrap();
-        let data = vec!["size=64k".to_owned()];
-        assert_eq!(request.kind, MountKindRequest::Tmpfs { data, copy_up: true, chown: false, ramfs: false });
-        assert_eq!(request.options, ["noexec"]);
-        assert!(parse_tmpfs("t").is_err() && parse_tmpfs("/t:what").is_err());
-    }
-}
+#[path = "mount_syntax_tests.rs"]
+mod tests;

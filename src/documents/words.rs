@@ -9,6 +9,13 @@ pub(crate) fn dockers(message: &str) -> String {
         Some(inside.trim_matches('"').to_owned())
     };
     let missing = "found: no such container";
+    // Whatever it was looked up for.
+    if let Some(at) = message.find(": no container with name or ID ")
+        && let Some(name) =
+            quoted(&message[at + 2..], "no container with name or ID ", &format!(" {missing}"))
+    {
+        return format!("No such container: {name}");
+    }
     for before in ["no container with name or ID ", "no container with ID or name "] {
         if let Some(name) = quoted(message, before, &format!(" {missing}")) {
             return format!("No such container: {name}");
@@ -123,6 +130,12 @@ fn of_mounts(message: &str) -> Option<String> {
     if let Some(target) = message.strip_suffix(": duplicate mount destination") {
         return Some(format!("Duplicate mount point: {target}"));
     }
+    if let Some((key, rest)) = message.split_once(" option not supported for ")
+        && let Some(kind) = rest.strip_suffix(" mount types")
+        && let Some((group, _)) = key.trim_matches('"').split_once('-')
+    {
+        return Some(format!("cannot mix '{group}-*' options with mount type '{}'", kind.trim_matches('"')));
+    }
     let name = message.strip_prefix("invalid volume name \"")?.split_once('"')?.0;
     Some(format!(
         "create {name}: {name:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are \
@@ -199,6 +212,14 @@ mod tests {
                 "invalid mount config for type \"bind\": bind source path does not exist: /x",
             ),
             ("/x: duplicate mount destination", "Duplicate mount point: /x"),
+            (
+                "\"volume-nocopy\" option not supported for \"bind\" mount types",
+                "cannot mix 'volume-*' options with mount type 'bind'",
+            ),
+            (
+                "looking up x: no container with name or ID \"x\" found: no such container",
+                "No such container: x",
+            ),
             ("anything else", "anything else"),
         ] {
             assert_eq!(dockers(message), want);
