@@ -40,7 +40,7 @@ fn failures_have_docker_s_words_and_codes() {
         ),
         ("run --rm --net none localhost/bb nosuch", 127, "docker: Error response from daemon: "),
         ("run --name up localhost/bb", 125, "docker: Error response from daemon: Conflict. "),
-        ("run --bogus localhost/bb", 125, "docker: unknown flag: --bogus"),
+        ("run --bogus localhost/bb", 125, "unknown flag: --bogus"),
         ("ps --bogus", 125, "unknown flag: --bogus"),
         ("bogus", 1, "docker: unknown command: docker bogus"),
         ("run", 1, "docker: 'docker run' requires at least 1 argument"),

@@ -62,7 +62,8 @@ pub(crate) fn start_fault(err: Error) -> Fault {
         }
         // Not what fails before its turn: an unknown group, a limit, the working directory.
         Kind::NotExecutable
-            if fault.message.contains("execute `") && lacks(&["permission denied", "is a directory"]) =>
+            if (fault.message.contains("execute `") || fault.message.contains("exec: "))
+                && lacks(&["permission denied", "is a directory"]) =>
         {
             fault.message.push_str(": permission denied");
         }

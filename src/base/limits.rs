@@ -128,6 +128,61 @@ pub(crate) fn memory(flag: &'static str, text: &str) -> Result<i64, LimitError> 
     }
 }
 
+/// Less is refused by docker: nothing would run.
+const MIN_MEMORY_BYTES: i64 = 6 << 20;
+
+/// Whether docker takes these limits of memory, in bytes. 0 is none.
+///
+/// # Errors
+///
+/// In docker's words.
+pub(crate) fn check_least(memory: i64, reservation: i64) -> Result<(), LimitError> {
+    let is_little = |value| value < MIN_MEMORY_BYTES && !matches!(value, 0 | UNLIMITED);
+    if is_little(memory) {
+        return Err(LimitError::Contradiction("Minimum memory limit allowed is 6MB"));
+    }
+    if is_little(reservation) {
+        return Err(LimitError::Contradiction("Minimum memory reservation allowed is 6MB"));
+    }
+    Ok(())
+}
+
+/// Which limits are asked for that only cgroup v1 has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OfVersion1 {
+    pub(crate) swappiness: bool,
+    pub(crate) kernel: bool,
+    pub(crate) kernel_tcp: bool,
+    pub(crate) oom_kill_disable: bool,
+}
+
+/// What docker says of limits that only cgroup v1 has: it goes on without them.
+///
+/// # Source
+///
+/// moby, `daemon/daemon_unix.go`: `verifyPlatformContainerResources`.
+pub(crate) fn discarded(asked: &OfVersion1) -> Vec<&'static str> {
+    let of_version_1 = [
+        (
+            asked.swappiness,
+            "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness \
+             discarded.",
+        ),
+        (
+            asked.kernel,
+            "Your kernel does not support kernel memory limit capabilities or the cgroup is not mounted. Limitation \
+             discarded.",
+        ),
+        (
+            asked.kernel_tcp,
+            "Your kernel does not support kernel memory TCP limit capabilities or the cgroup is not mounted. Limitation \
+             discarded.",
+        ),
+        (asked.oom_kill_disable, "Your kernel does not support OomKillDisable. OomKillDisable discarded."),
+    ];
+    of_version_1.into_iter().filter_map(|(is_asked, warning)| is_asked.then_some(warning)).collect()
+}
+
 /// Reads a number of processes; 0 and negative numbers are [`UNLIMITED`].
 pub(crate) fn pids(count: i64) -> i64 {
     if count <= 0 { UNLIMITED } else { count }

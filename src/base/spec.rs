@@ -546,6 +546,9 @@ pub(crate) struct AsTyped {
     /// `--volumes-from` values.
     #[serde(default)]
     pub(crate) volumes_from: Vec<String>,
+    /// `--publish` values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) publish: Vec<String>,
     /// `--publish-all`.
     #[serde(default)]
     pub(crate) publish_all: bool,

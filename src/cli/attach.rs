@@ -50,7 +50,11 @@ pub(crate) struct AttachArgs {
 pub(crate) fn run(session: &mut Session<'_>, args: AttachArgs) -> anyhow::Result<Exit> {
     let id = targets::one(session, args.container.as_ref(), &args.latest)?;
     let keys = run::detach_keys(session.engine()?, args.detach_keys.as_deref())?;
-    to_running(session.engine()?, &id, !args.no_stdin, keys, args.sig_proxy)
+    let engine = session.engine()?;
+    if session.globals.called.is_docker() && !engine.runs(&id)? {
+        return Err(Error::invalid("You cannot attach to a stopped container, start it first").into());
+    }
+    to_running(engine, &id, !args.no_stdin, keys, args.sig_proxy)
 }
 
 /// Attaches to a running container, to its input only with `stdin`, and stays until it ends or the user leaves.

@@ -133,7 +133,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result
         squash: args.squash,
         pause: args.pause,
     };
-    if !args.quiet {
+    if !args.quiet && !session.globals.called.is_docker() {
         session.note(format!("Committing container {}", target.short()));
     }
     let id = engine.commit(&target, &commit)?;

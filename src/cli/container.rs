@@ -8,9 +8,10 @@ use crate::base::id::ContainerId;
 use crate::cli::session::{Exit, Session};
 use crate::cli::system::print_pruned;
 use crate::cli::usage::UsageError;
-use crate::engine::Error;
+use crate::documents::ports as dockers_ports;
 use crate::engine::filter::{self, Filters};
 use crate::engine::list::Query;
+use crate::engine::{Error, Kind};
 
 /// Check whether a container exists
 ///
@@ -48,7 +49,8 @@ pub(crate) struct PruneArgs {
 /// `container prune`.
 pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Result<()> {
     let filters = Filters::parse(&args.filter, filter::PRUNE)?;
-    if !args.force && !session.confirm("WARNING! This will remove all non running containers.")? {
+    let which = if session.globals.called.is_docker() { "stopped" } else { "non running" };
+    if !args.force && !session.confirm(&format!("WARNING! This will remove all {which} containers."))? {
         return Ok(());
     }
     let pruned = session.engine()?.prune_containers(&filters)?;
@@ -71,7 +73,15 @@ pub(crate) struct RenameArgs {
 
 /// `rename`.
 pub(crate) fn rename(session: &mut Session<'_>, args: RenameArgs) -> anyhow::Result<()> {
-    Ok(session.engine()?.rename_container(&args.container, &args.name)?)
+    let engine = session.engine()?;
+    if session.globals.called.is_docker() {
+        let same = engine.container_name(&engine.container(&args.container)?)?;
+        if same == args.name.trim_start_matches('/') {
+            let message = "Renaming a container with the same name as its current name";
+            return Err(Error::new(Kind::Conflict, message).into());
+        }
+    }
+    Ok(engine.rename_container(&args.container, &args.name)?)
 }
 
 /// List the published ports of a container
@@ -99,6 +109,7 @@ pub(crate) fn port(session: &mut Session<'_>, args: PortArgs) -> anyhow::Result<
     if let Some(port) = &args.port {
         check_port(port)?;
     }
+    let is_docker = session.globals.called.is_docker();
     let engine = session.engine()?;
     let all = (args.container.is_none() && !args.latest)
         .then(|| engine.containers(&Query::default()))
@@ -119,13 +130,24 @@ pub(crate) fn port(session: &mut Session<'_>, args: PortArgs) -> anyhow::Result<
         for port in engine.published_ports(id)?.iter().flat_map(|port| port.each()) {
             has_ports = true;
             let inside = format!("{}/{}", port.container_port, port.protocol);
-            let host = format!("{}:{}", port.host_ip_text(), port.host_port);
-            match &args.port {
-                Some(wanted) if *wanted == inside || format!("{wanted}/tcp") == inside => lines.push(host),
-                Some(_) => {}
-                None => lines.push(format!("{prefix}{inside} -> {host}")),
+            let addresses =
+                if is_docker { dockers_ports::addresses(&port) } else { vec![port.host_ip_text()] };
+            for ip in addresses {
+                let ip = if is_docker && ip.contains(':') { format!("[{ip}]") } else { ip };
+                let host = format!("{ip}:{}", port.host_port);
+                match &args.port {
+                    Some(wanted) if *wanted == inside || format!("{wanted}/tcp") == inside => {
+                        lines.push(host);
+                    }
+                    Some(_) => {}
+                    None => lines.push(format!("{prefix}{inside} -> {host}")),
+                }
             }
         }
+    }
+    if let (Some(wanted), true) = (&args.port, lines.is_empty() && is_docker) {
+        let name = args.container.as_deref().unwrap_or_default();
+        return Err(Error::invalid(format!("Error: No public port '{wanted}' published for {name}")).into());
     }
     if let (Some(wanted), true, true) = (&args.port, lines.is_empty(), has_ports) {
         return Err(Error::invalid(format!("failed to find published port {wanted:?}")).into());

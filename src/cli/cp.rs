@@ -44,7 +44,7 @@ pub(crate) struct CpArgs {
     )]
     archive: bool,
 
-    /// Copy what a symbolic link SOURCE points to (it always is)
+    /// Copy what a symbolic link SOURCE points to (always done, but through a link named docker)
     #[arg(short = 'L', long)]
     follow_link: bool,
 
@@ -71,23 +71,70 @@ enum Word {
 /// `cp`.
 pub(crate) fn cp(session: &mut Session<'_>, args: CpArgs) -> anyhow::Result<()> {
     let engine = session.engine()?;
-    let how = Copy { chown: args.archive, overwrite: args.overwrite };
+    let is_docker = session.globals.called.is_docker();
+    // podman follows in any case.
+    let how = Copy { chown: args.archive, overwrite: args.overwrite, follow: args.follow_link || !is_docker };
     match (word(engine, &args.source)?, word(engine, &args.target)?) {
         (Word::Stream, Word::End(End::Container(id, path))) => {
             Ok(engine.copy_from_archive(&id, &path, io::stdin().as_fd(), how)?)
         }
         (Word::End(End::Container(id, path)), Word::Stream) => {
-            Ok(engine.copy_to_archive(&id, &path, stdout()?.as_fd())?)
+            Ok(engine.copy_to_archive(&id, &path, how.follow, stdout()?.as_fd())?)
+        }
+        (Word::End(End::Container(..)), Word::End(End::Container(..))) if is_docker => {
+            Err(Error::invalid("copying between containers is not supported").into())
         }
         (Word::End(from), Word::End(to)) if !matches!((&from, &to), (End::Host(_), End::Host(_))) => {
-            Ok(engine.copy(&from, &to, how)?)
+            engine.copy(&from, &to, how).map_err(|err| {
+                let err = if is_docker { in_dockers_words(err, &args, &from, &to) } else { err };
+                err.into()
+            })
         }
+        _ if is_docker => Err(Error::invalid("must specify at least one container source").into()),
         _ => {
             let (from, to) = (args.source.display(), args.target.display());
             Err(UsageError::new(format!("invalid arguments {from:?}, {to:?}: one must be CONTAINER:PATH"))
                 .into())
         }
     }
+}
+
+/// What docker says of a path that is not there, or cannot be meant.
+fn in_dockers_words(mut err: Error, args: &CpArgs, from: &End, to: &End) -> Error {
+    let path = |end: &End| match end {
+        End::Host(path) | End::Container(_, path) => path.to_string_lossy().into_owned(),
+    };
+    let typed = |word: &OsStr| word.to_string_lossy().split(':').next().unwrap_or_default().to_owned();
+    let missing =
+        |path: &str, word: &OsStr| format!("Could not find the file {path} in container {}", typed(word));
+    let whole = err.whole();
+    let (source, target) = (path(from), path(to));
+    let parent = target.trim_end_matches('/').rsplit_once('/').map_or("/", |(parent, _)| parent);
+    let (message, kind) = match (from, to) {
+        (End::Container(..), _) if whole.contains("could not be found") => {
+            (missing(&source, &args.source), Kind::NotFound)
+        }
+        (End::Host(_), _) if whole.contains("could not be found") => {
+            (format!("lstat {source}: no such file or directory"), Kind::Invalid)
+        }
+        _ if whole.contains("cannot copy a directory to a file") => {
+            ("cannot copy directory".to_owned(), Kind::Invalid)
+        }
+        (_, End::Container(..)) if whole.contains("the destination directory must exist") => {
+            ("no such directory".to_owned(), Kind::Invalid)
+        }
+        (_, End::Container(..)) if whole.contains("No such file or directory") => {
+            (missing(if parent.is_empty() { "/" } else { parent }, &args.target), Kind::NotFound)
+        }
+        (_, End::Host(_)) if whole.contains("must exist") || whole.contains("No such file or directory") => {
+            (format!("invalid output path: directory {parent:?} does not exist"), Kind::Invalid)
+        }
+        _ => return err,
+    };
+    err.message = message;
+    err.kind = kind;
+    err.source = None;
+    err
 }
 
 /// What `text` means: `container:path` if there is such a container.

@@ -81,6 +81,9 @@ pub(crate) fn run(session: &mut Session<'_>, args: DiffArgs) -> anyhow::Result<(
     let engine = session.engine()?;
     let changes = match (&args.target, &args.other) {
         (Some(typed), Some(other)) => engine.compare_either(typed, other)?,
+        (Some(typed), None) if session.globals.called.is_docker() => {
+            engine.container_changes(&engine.container(typed)?)?
+        }
         (Some(typed), None) => of_either(engine, typed)?,
         (None, _) => engine.container_changes(&targets::one(session, None, &args.latest)?)?,
     };

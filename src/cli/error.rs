@@ -63,16 +63,23 @@ pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
     let is_dockers = crate::cli::called_docker(globals);
     let usage = err.downcast_ref::<UsageError>();
     let number = usage.filter(|_| is_dockers).and_then(|usage| dockers::number(globals.verb, usage));
+    let of_daemon = usage.filter(|_| is_dockers).and_then(|_| dockers::of_daemon(&message));
     let message = match is_dockers {
         true if number.is_some() => number.clone().unwrap_or_default(),
+        true if let Some(why) = of_daemon => {
+            let of_run = if dockers::is_run(globals.verb) { "docker: " } else { "" };
+            format!("{of_run}Error response from daemon: {why}")
+        }
         true => {
             let worded = dockers::worded(&message);
             // It says itself what it is.
-            let is_whole = worded.starts_with("Error: ");
+            let is_whole = worded.starts_with("Error: ") || usage.is_some_and(UsageError::is_about_a_flag);
             let beginning = if is_whole {
                 ""
             } else {
-                dockers::beginning(globals.verb, of_engine_anywhere(err), worded != message)
+                // Its command line finds these itself.
+                let is_reworded = worded != message && !worded.starts_with("Conflicting options");
+                dockers::beginning(globals.verb, of_engine_anywhere(err), is_reworded)
             };
             format!("{beginning}{worded}")
         }
@@ -98,7 +105,7 @@ pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
     if let Some(message) = &number {
         text.push_str(&named(&dockers::usage(globals.verb, message)));
     }
-    if let Some(usage) = usage {
+    if let Some(usage) = usage.filter(|_| of_daemon.is_none()) {
         for line in usage.advice() {
             let page = line.strip_prefix("See ").or_else(|| line.strip_prefix("Try "));
             let line = match page.filter(|_| is_dockers) {

@@ -87,9 +87,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<E
         Err(Ok(mut err)) if matches!(err, engine::Error { kind: Kind::Conflict, .. }) => {
             let is_docker = session.globals.called.is_docker();
             if is_docker && let Ok(id) = session.engine()?.container(&typed) {
+                let is_paused = session.engine()?.is_paused(&id).unwrap_or(false);
                 let state =
-                    err.message.contains("paused").then_some("paused, unpause the container before exec");
-                err.message = format!("container {id} is {}", state.unwrap_or("not running"));
+                    if is_paused { "paused, unpause the container before exec" } else { "not running" };
+                err.message = format!("container {id} is {state}");
             }
             session.report(err);
             Err(AlreadyReported { code: if is_docker { 1 } else { NOT_RUNNING } }.into())
@@ -115,6 +116,9 @@ fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
         (engine.container(&typed)?, &args.words[1..])
     };
     if command.is_empty() {
+        if session.globals.called.is_docker() {
+            return Err(UsageError::new("missing argument: COMMAND").see("exec").into());
+        }
         return Err(engine::Error::invalid(
             "must provide a non-empty command to start an exec session: invalid argument",
         )
@@ -140,7 +144,9 @@ fn exec(session: &mut Session<'_>, args: ExecArgs) -> anyhow::Result<Exit> {
             }
             other => other?,
         };
-        writeln!(session.out, "{exec_id}")?;
+        if !session.globals.called.is_docker() {
+            writeln!(session.out, "{exec_id}")?;
+        }
         return Ok(Exit::OK);
     }
     if args.tty && args.interactive && !tty::is_terminal(std::io::stdin()) {

@@ -44,19 +44,22 @@ pub(crate) fn tree() -> Command {
 
 /// Prints the help page of the command that `path` names; of ketch itself if it is empty.
 pub(crate) fn print(globals: &Globals, path: &[String]) -> anyhow::Result<Exit> {
+    print_text(globals, &page(path)?)
+}
+
+fn page(path: &[String]) -> Result<String, UsageError> {
     let mut tree = tree();
     tree.build();
     let mut command = &mut tree;
     let mut group = String::new();
     for word in path {
         let Some(next) = command.find_subcommand_mut(word) else {
-            return Err(unknown_command(&group, word).into());
+            return Err(unknown_command(&group, word));
         };
         command = next;
         group.push_str(word);
     }
-    let text = command.render_long_help().to_string();
-    print_text(globals, &text)
+    Ok(command.render_long_help().to_string())
 }
 
 /// Prints a page.
@@ -70,6 +73,10 @@ pub(crate) fn print_text(globals: &Globals, text: &str) -> anyhow::Result<Exit> 
 /// The answer to `ketch` or `ketch container` alone: the help page, and a failure.
 pub(crate) fn missing_command(globals: &Globals, group: &str) -> anyhow::Result<Exit> {
     let path: Vec<String> = if group.is_empty() { vec![] } else { vec![group.to_owned()] };
+    if globals.called.is_docker() {
+        eprint!("{}", globals.called.in_its_name(&page(&path)?));
+        return Ok(Exit::OK);
+    }
     print(globals, &path)?;
     let called = [NAME, group, "COMMAND"].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>();
     Err(UsageError::new(format!("missing command '{}'", called.join(" "))).into())

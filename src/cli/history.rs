@@ -64,7 +64,7 @@ const COMMAND_WIDTH: usize = 45;
 
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: HistoryArgs) -> anyhow::Result<()> {
-    let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
+    let format = session.format(args.format.as_deref(), &SHAPE)?;
     let image = session.engine()?.on_platform(&args.image, args.platform.as_ref(), Purpose::Read)?;
     let steps = session.engine()?.image_history(&image)?;
     let now = Timestamp::now();

@@ -104,7 +104,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Result
     }
     let mut shape = SHAPE;
     shape.heading = !args.noheading;
-    let format = args.format.as_deref().map(|text| Format::parse(text, &shape)).transpose()?;
+    let format = session.format(args.format.as_deref(), &shape)?;
     let mut filters = args.filter.clone();
     filters.extend(args.image.as_ref().map(|image| format!("reference={image}")));
     // Who asks for intermediate images gets them; filters of one key are alternatives.

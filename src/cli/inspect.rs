@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::base::id::ContainerId;
 use crate::base::image_ref::{NameRule, Purpose};
 use crate::base::platform::Platform;
-use crate::cli::format::{self, Format, Shape, TEXT_TIMES, docker, json};
+use crate::cli::format::{self, Format, FormatError, Shape, TEXT_TIMES, docker, json};
 use crate::cli::pod::inspect::POD;
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
@@ -185,7 +185,14 @@ fn inspect(
     // As with podman and docker, none is the usual one.
     let format = if format.is_empty() { "json" } else { format };
     let format = format.replace("{{.Src}}", "{{.Source}}").replace("{{.Dst}}", "{{.Destination}}");
-    let format = Format::parse(&format, &SHAPE)?;
+    let is_docker = session.globals.called.is_docker();
+    let format = match Format::parse(&format, &SHAPE) {
+        Err(err) if is_docker => {
+            session.note(dockers_words(&err));
+            return session.outcome(TEMPLATE_IS_BROKEN);
+        }
+        format => format?,
+    };
     let mut found = Vec::new();
     let mut missing = Vec::new();
     for name in &names {
@@ -194,8 +201,30 @@ fn inspect(
             Err(err) => missing.push(err),
         }
     }
-    print(session, &format, found)?;
+    match print(session, &format, found).map_err(anyhow::Error::downcast::<FormatError>) {
+        Err(Ok(err)) if is_docker => return Err(Error::invalid(dockers_words(&err)).into()),
+        Err(err) => return Err(err.map_or_else(|err| err, Into::into)),
+        Ok(()) => {}
+    }
     session.outcome_of(missing)
+}
+
+/// Docker's exit code for a template that cannot be read.
+const TEMPLATE_IS_BROKEN: u8 = 64;
+
+/// To docker, a template of `inspect` has no name.
+fn dockers_words(err: &FormatError) -> String {
+    let FormatError(text) = err;
+    let text = text.replacen("template: inspect:", "template: :", 1);
+    let text = text.replacen("executing \"inspect\"", "executing \"\"", 1);
+    let missing = text
+        .split_once("can't evaluate field ")
+        .and_then(|(before, rest)| Some((before, rest.split_once(" in type ")?.0)));
+    let text = match missing {
+        Some((before, field)) => format!("{before}map has no entry for key {field:?}"),
+        None => text,
+    };
+    format!("template parsing error: {text}")
 }
 
 /// podman's name of the type of a container's document.

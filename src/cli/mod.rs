@@ -145,7 +145,16 @@ pub(crate) fn main() -> ExitCode {
 
 /// Tells of a failure; answers the exit code for it of who was called.
 fn failed(err: &anyhow::Error, globals: &Globals) -> u8 {
-    let code = error::report(err, globals);
+    let code = match error::report(err, globals) {
+        // The user of a container's command is looked up by docker itself, and not by what starts it.
+        126 if called_docker(globals)
+            && error::dockers::is_run(globals.verb)
+            && err.to_string().contains("no matching entries in ") =>
+        {
+            error::FAILED
+        }
+        code => code,
+    };
     match called_docker(globals) {
         true => error::dockers::code(globals.verb, err.downcast_ref::<UsageError>(), code),
         false => code,

@@ -209,7 +209,7 @@ const SHAPE: Shape = Shape {
 
 /// `network ls`.
 pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> {
-    let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
+    let format = session.format(args.format.as_deref(), &SHAPE)?;
     let filters = Filters::parse(&args.filter, FILTERS)?;
     let is_docker = session.globals.called.is_docker();
     let engine = session.engine()?;

@@ -127,6 +127,9 @@ const SHAPE: Shape = Shape {
     heading: true,
 };
 
+/// As docker has them.
+const DOCKERS_HEADERS: &[(&str, &str)] = &[("ID", "CONTAINER ID"), ("RunningFor", "CREATED"), ("Label", "")];
+
 /// Namespaces in the order of podman's table: column, and file below `/proc/PID/ns`.
 const NAMESPACES: [(&str, &str); 7] = [
     ("CGROUPNS", "cgroup"),
@@ -158,7 +161,14 @@ fn print_once(session: &mut Session<'_>, args: &PsArgs) -> anyhow::Result<()> {
     }
     let mut shape = SHAPE;
     shape.heading = !args.noheading;
-    let format = args.format.as_deref().map(|text| Format::parse(text, &shape)).transpose()?;
+    let is_docker = session.globals.called.is_docker();
+    if is_docker {
+        shape.headers = DOCKERS_HEADERS;
+    }
+    let mut format = session.format(args.format.as_deref(), &shape)?;
+    if is_docker && args.quiet && format.take().is_some() {
+        session.note("WARNING: Ignoring custom format, because both --format and --quiet are set.");
+    }
     let last = if args.latest { Some(1) } else { usize::try_from(args.last).ok().filter(|last| *last > 0) };
     let connections = format.as_ref().is_some_and(|f| matches!(f, Format::Json) || f.mentions("Networks"));
     let filters = Filters::parse(&args.filter, filter::CONTAINER)?;
@@ -178,9 +188,16 @@ fn print_once(session: &mut Session<'_>, args: &PsArgs) -> anyhow::Result<()> {
     }
     let sizes = args.size
         || args.sort.as_deref() == Some("size")
-        || format.as_ref().is_some_and(|f| f.mentions("Size"));
+        || format
+            .as_ref()
+            .is_some_and(|f| f.mentions("Size") || is_docker && f.is_whole() && !matches!(f, Format::Json));
     let sizes = if sizes { Sizes::measure(session.engine()?, &found.items) } else { Sizes::default() };
-    sort(&mut found.items, args.sort.as_deref().unwrap_or("created"), &sizes);
+    match &args.sort {
+        Some(field) => sort(&mut found.items, field, &sizes),
+        // The engine lists the oldest first, as podman does.
+        None if is_docker => found.items.reverse(),
+        None => {}
+    }
     if args.quiet && format.is_none() {
         return print_ids(session, args, &found);
     }
@@ -256,7 +273,7 @@ fn sort(containers: &mut [Container], field: &str, sizes: &Sizes) {
         "runningfor" => &|a, b| started(a).cmp(&started(b)),
         "size" => &|a, b| sizes.of(a).cmp(&sizes.of(b)),
         "status" => &|a, b| a.status.word().cmp(b.status.word()),
-        // The engine lists the oldest first.
+        // By its creation: as the engine lists them.
         _ => return,
     };
     containers.order_by(order);
@@ -407,6 +424,9 @@ impl View<'_> {
             fields.insert("State".to_owned(), listing::state(container).into());
             fields.insert("Networks".to_owned(), listing::networks(container).join(",").into());
             fields.insert("Mounts".to_owned(), listing::mounts(container, self.args.no_trunc).into());
+            let labels = summary.labels.iter().map(|(key, value)| format!("{key}={value}"));
+            fields.insert("Labels".to_owned(), labels.collect::<Vec<_>>().join(",").into());
+            fields.insert("Label".to_owned(), json!(summary.labels));
             if !self.sizes.are_known() {
                 fields.insert("Size".to_owned(), size::human(0, 3).into());
             }

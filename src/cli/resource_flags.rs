@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::base::limits::{self, DeviceRate, LimitError, Limits};
+use crate::base::limits::{self, DeviceRate, LimitError, Limits, OfVersion1};
 use crate::base::size;
 use crate::engine::{Error, Result};
 
@@ -149,6 +149,15 @@ impl ResourceFlags {
             device_write_iops: rates("--device-write-iops", &self.device_write_iops, false)?,
             unified: std::collections::BTreeMap::new(),
         })
+    }
+
+    /// Takes away the limits that only version 1 had and docker does without.
+    pub(crate) fn discard_as_docker(&mut self) -> OfVersion1 {
+        OfVersion1 {
+            swappiness: self.memory_swappiness.take().is_some_and(|number| number >= 0),
+            kernel: self.kernel_memory.take().is_some_and(|size| size != "0"),
+            ..OfVersion1::default()
+        }
     }
 
     /// Limits that version 2 has not: better no container than one that only seems to be limited.

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::base::image_ref::NameRule;
+use crate::cli::error::shown;
 use crate::cli::session::Session;
 use crate::cli::targets::{Selection, id_file};
 use crate::cli::usage::UsageError;
@@ -90,6 +91,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()>
     if args.force && targets.len() > 1 && session.name_rule() != NameRule::Docker {
         stop_together(session.engine()?, &targets, how.grace);
     }
+    let is_docker = session.globals.called.is_docker();
     let missing_is_fine = args.force || args.ignore || args.all;
     let mut is_missing = false;
     let mut dependents = Vec::new();
@@ -100,7 +102,23 @@ pub(crate) fn run(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()>
                 dependents.extend(others);
                 Ok(true)
             }
-            Err(err) if err.kind == Kind::NotFound && missing_is_fine => Ok(false),
+            Err(err) if err.kind == Kind::NotFound && missing_is_fine => {
+                if is_docker && args.force {
+                    say!("Error response from daemon: No such container: {}", shown(target));
+                }
+                Ok(false)
+            }
+            Err(mut err) if err.kind == Kind::Conflict && is_docker => {
+                let id = engine.container(target)?;
+                let name = engine.container_name(&id)?;
+                let state = if engine.is_paused(&id).unwrap_or(false) { "paused" } else { "running" };
+                err.message = format!(
+                    "cannot remove container \"/{name}\": container is {state}: stop the container before removing or force \
+                     remove"
+                );
+                err.hint = None;
+                Err(err)
+            }
             Err(mut err) if err.kind == Kind::NotFound => {
                 is_missing = true;
                 err.message = format!("no container with ID or name {target:?} found: no such container");

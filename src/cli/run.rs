@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -10,14 +10,16 @@ use crate::attach::client;
 use crate::attach::detach::{self, DetachKeys};
 use crate::attach::packet::Hello;
 use crate::base::id::ContainerId;
+use crate::base::limits;
 use crate::base::mount_syntax::MountRequest;
 use crate::cli::attach::{self, Route};
 use crate::cli::autostart;
 use crate::cli::called::Called;
 use crate::cli::container_flags::{ContainerFlags, KeptFds, PodChoice};
+use crate::cli::error::{AlreadyReported, FAILED};
 use crate::cli::hello;
 use crate::cli::session::{Exit, Session};
-use crate::cli::targets::{self, Latest, Selection};
+use crate::cli::targets::{self, Latest, Selection, Target};
 use crate::engine::attach::SignalPath;
 use crate::engine::remove::Removing;
 use crate::engine::request::ContainerRequest;
@@ -122,10 +124,11 @@ pub(crate) struct Attachment {
     pub(crate) sig_proxy: bool,
 }
 
-pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Result<()> {
+pub(crate) fn create(session: &mut Session<'_>, mut args: CreateArgs) -> anyhow::Result<()> {
+    discard(session, &mut args.container);
     // As Docker has it: whoever starts it will be attached, unless it is `run -d`.
     let mut request = args.container.request(true)?;
-    as_called(session, &mut request);
+    as_called(session, &mut request)?;
     streams(&args.attach, false)?;
     request.attach = shown_streams(session, &args.attach, args.container.process.interactive);
     let engine = session.engine()?;
@@ -149,10 +152,37 @@ fn shown_streams(session: &Session<'_>, asked: &[String], interactive: bool) -> 
     asked.iter().map(|stream| stream.to_ascii_lowercase()).collect()
 }
 
-/// What docker lets pass, where that was called.
-fn as_called(session: &Session<'_>, request: &mut ContainerRequest) {
+/// What docker lets pass, where that was called, and what it refuses.
+fn as_called(session: &Session<'_>, request: &mut ContainerRequest) -> Result<(), Error> {
+    if !session.globals.called.is_docker() {
+        return Ok(());
+    }
+    request.take_as_docker();
+    let limits = &request.cgroup.limits;
+    limits::check_least(limits.memory.unwrap_or(0), limits.memory_reservation.unwrap_or(0))
+        .map_err(|err| Error::invalid(err.to_string()))?;
+    let is_there = |file: &&PathBuf| file.symlink_metadata().is_ok();
+    if let Some(file) = request.cid_file.as_ref().filter(is_there) {
+        let message = "container ID file found, make sure the other container isn't running or delete";
+        return Err(Error::invalid(format!("{message} {}", file.display())));
+    }
+    // With podman a path that is relative to the caller's directory.
+    let names = request.binds.iter().filter_map(|bind| Some(bind.split_once(':')?.0));
+    if let Some(name) =
+        names.into_iter().find(|name| name.contains('/') && !name.starts_with(['/', '.', '~']))
+    {
+        return Err(Error::invalid(format!(
+            "{name:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. \
+             If you intended to pass a host directory, use absolute path"
+        )));
+    }
+    Ok(())
+}
+
+/// Takes away what docker does without, where that was called, and says so.
+fn discard(session: &Session<'_>, flags: &mut ContainerFlags) {
     if session.globals.called.is_docker() {
-        request.take_as_docker();
+        flags.take_as_docker().iter().for_each(|warning| session.note(format!("WARNING: {warning}")));
     }
 }
 
@@ -171,12 +201,20 @@ fn make_sources(called: Called, request: &ContainerRequest) -> anyhow::Result<()
 fn warn_of_ports(session: &Session<'_>, request: &ContainerRequest) {
     let is_mode = |name: &String| matches!(name.as_str(), "host" | "none") || name.starts_with("container:");
     if !request.publish.is_empty() && request.networks.iter().any(is_mode) {
+        if session.globals.called.is_docker() {
+            session.note("WARNING: Published ports are discarded when using host network mode");
+            return;
+        }
         let modes = "Host, Container, Pod, and None network modes";
         session.note(format!("Port mappings have been discarded as one of the {modes} are in use"));
     }
 }
 
-pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(session: &mut Session<'_>, mut args: RunArgs) -> anyhow::Result<Exit> {
+    if session.globals.called.is_docker() && args.detach && !args.attach.is_empty() {
+        return Err(Error::invalid("Conflicting options: -a and -d").into());
+    }
+    discard(session, &mut args.container);
     let flags = &args.container;
     let keep = args.kept.numbers()?;
     // Before there is a container to no purpose.
@@ -184,7 +222,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: RunArgs) -> anyhow::Result<Ex
     let keys = detach_keys(session.engine()?, args.detach_keys.as_deref())?;
     let hello = streams(&args.attach, flags.process.interactive)?;
     let mut request = flags.request(!args.detach)?;
-    as_called(session, &mut request);
+    as_called(session, &mut request)?;
     if args.rmi && flags.lifecycle.rm == Some(false) {
         return Err(Error::invalid("the --rmi option does not work without --rm").into());
     }
@@ -258,15 +296,7 @@ pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Resul
         targets.retain(|target| !target.id.as_ref().is_ok_and(|id| engine.runs(id).unwrap_or(false)));
     }
     if !args.attach && !args.interactive {
-        // The oldest first, so that one whose namespaces another uses is there.
-        targets::for_each(session, targets, |engine, id| {
-            match engine.start_container(id, Start::default()) {
-                // Of all that can be in the way only that it runs already is what was wished for.
-                Err(err) if err.kind == Kind::Conflict && engine.runs(id).unwrap_or(false) => Ok(()),
-                other => other.map(drop),
-            }
-        })?;
-        return Ok(Exit::OK);
+        return start_each(session, targets);
     }
     let (Some(target), true) = (targets.pop(), targets.is_empty()) else {
         return Err(Error::invalid("you cannot start and attach multiple containers at once").into());
@@ -292,6 +322,32 @@ pub(crate) fn start(session: &mut Session<'_>, args: StartArgs) -> anyhow::Resul
         }
         other => other,
     }
+}
+
+/// Starts one after the other, in their order: so that one whose namespaces another uses is there.
+fn start_each(session: &mut Session<'_>, targets: Vec<Target>) -> anyhow::Result<Exit> {
+    let mut failed = Vec::new();
+    for target in targets {
+        let shown = target.shown.clone();
+        let started = targets::for_each(session, vec![target], |engine, id| {
+            match engine.start_container(id, Start::default()) {
+                // Of all that can be in the way only that it runs already is what was wished for.
+                Err(err) if err.kind == Kind::Conflict && engine.runs(id).unwrap_or(false) => Ok(()),
+                other => other.map(drop),
+            }
+        });
+        match started {
+            Err(err) if err.is::<AlreadyReported>() => failed.push(shown),
+            other => other?,
+        }
+    }
+    if failed.is_empty() {
+        return Ok(Exit::OK);
+    }
+    if session.globals.called.is_docker() {
+        session.note(format!("Error: failed to start containers: {}", failed.join(", ")));
+    }
+    Err(AlreadyReported { code: FAILED }.into())
 }
 
 fn is_conflict(err: &anyhow::Error) -> bool {

@@ -105,7 +105,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: SearchArgs) -> anyhow::Result
         },
     };
     let shape = if args.list_tags { &TAG_SHAPE } else { &SHAPE };
-    let format = args.format.as_deref().map(|text| Format::parse(text, shape)).transpose()?;
+    let format = session.format(args.format.as_deref(), shape)?;
     if args.list_tags {
         return list_tags(session, &request, format.as_ref());
     }

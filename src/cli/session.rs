@@ -11,7 +11,7 @@ use anyhow::Context as _;
 
 use crate::base::image_ref::NameRule;
 use crate::cli::error::{AlreadyReported, FAILED, removal_exit_code, report, shown};
-use crate::cli::format::Format;
+use crate::cli::format::{Format, FormatError, Shape};
 use crate::cli::globals::{Globals, LogLevel};
 use crate::engine::config::Config;
 use crate::engine::config::containers_conf::ContainersConf;
@@ -245,6 +245,21 @@ impl<'a> Session<'a> {
     /// If the configuration cannot be read.
     pub(crate) fn lists_as_docker(&self, format: Option<&Format>) -> anyhow::Result<bool> {
         Ok(format.is_some_and(Format::is_whole) && self.prints_json_lines()?)
+    }
+
+    /// What `--format` asks of a listing: none for its usual table, which docker calls `table` as well.
+    ///
+    /// # Errors
+    ///
+    /// If it is a template with a mistake.
+    pub(crate) fn format(
+        &self,
+        text: Option<&str>,
+        shape: &Shape,
+    ) -> std::result::Result<Option<Format>, FormatError> {
+        let is_docker = self.globals.called.is_docker();
+        let text = text.filter(|text| !(is_docker && text.trim() == "table"));
+        text.map(|text| Format::read(text, shape, !is_docker)).transpose()
     }
 
     /// Whether the JSON of a listing has a line for each object, as docker's.

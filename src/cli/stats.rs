@@ -74,9 +74,25 @@ const SHAPE: Shape = Shape {
     heading: true,
 };
 
+/// Docker's headings.
+const DOCKERS_HEADERS: &[(&str, &str)] = &[
+    ("ID", "CONTAINER ID"),
+    ("CPUPerc", "CPU %"),
+    ("MemUsage", "MEM USAGE / LIMIT"),
+    ("MemPerc", "MEM %"),
+    ("NetIO", "NET I/O"),
+    ("BlockIO", "BLOCK I/O"),
+    ("PIDs", "PIDS"),
+];
+
+fn shape(is_docker: bool) -> Shape {
+    if is_docker { Shape { headers: DOCKERS_HEADERS, ..SHAPE } } else { SHAPE }
+}
+
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: StatsArgs) -> anyhow::Result<()> {
-    let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
+    let shape = shape(session.globals.called.is_docker());
+    let format = session.format(args.format.as_deref(), &shape)?;
     if args.all && (args.latest.latest || !args.containers.is_empty()) {
         return Err(UsageError::new("--all, --latest and containers cannot be used together").into());
     }
@@ -84,9 +100,12 @@ pub(crate) fn run(session: &mut Session<'_>, args: StatsArgs) -> anyhow::Result<
         return Err(UsageError::new("invalid interval, must be a positive number greater zero").into());
     }
     let mut ids = Vec::new();
+    let mut typed = HashMap::new();
     if args.latest.latest || !args.containers.is_empty() {
         for target in Selection::of_names(&args.containers, &args.latest).targets(session)? {
-            ids.push(target.id?);
+            let id = target.id?;
+            typed.insert(id.clone(), target.shown);
+            ids.push(id);
         }
     }
     let looks = Looks {
@@ -97,7 +116,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: StatsArgs) -> anyhow::Result<
     look(session, looks, |session, before| {
         let samples = session.engine()?.stats(&ids, args.all)?;
         clear(session, looks)?;
-        show(session, &args, format.as_ref(), &samples, before)?;
+        show(session, &args, format.as_ref(), (&samples, &typed), before)?;
         Ok(samples)
     })
 }
@@ -148,13 +167,18 @@ fn show(
     session: &mut Session<'_>,
     args: &StatsArgs,
     format: Option<&Format>,
-    samples: &[Sample],
+    (samples, typed): (&[Sample], &HashMap<ContainerId, String>),
     before: &Before,
 ) -> anyhow::Result<()> {
     let mut rows: Vec<Value> =
         samples.iter().map(|sample| row(sample, before.get(&sample.id), args.no_trunc)).collect();
     if session.globals.called.is_docker() {
-        rows.iter_mut().zip(samples).for_each(|(row, sample)| in_dockers_units(row, sample));
+        for (row, sample) in rows.iter_mut().zip(samples) {
+            in_dockers_units(row, sample);
+            if let Some(typed) = typed.get(&sample.id) {
+                row["Container"] = typed.as_str().into();
+            }
+        }
     }
     if session.lists_as_docker(format)? {
         return json::print_dockers_lines(session, rows, docker::STATS);
@@ -174,7 +198,10 @@ fn show(
             let documents: Vec<Value> = rows.iter().map(document).collect();
             json::print_list(session, &documents, &[], " ")
         }
-        Some(template) => format::print_rows(session, &SHAPE, template, &rows),
+        Some(template) => {
+            let shape = shape(session.globals.called.is_docker());
+            format::print_rows(session, &shape, template, &rows)
+        }
     }
 }
 
@@ -214,6 +241,7 @@ fn in_dockers_units(row: &mut Value, sample: &Sample) {
     if !sample.is_up {
         row["CPUPerc"] = "0.00%".into();
         row["MemPerc"] = "0.00%".into();
+        row["MemUsage"] = "0B / 0B".into();
         row["PIDS"] = "0".into();
     }
 }

@@ -69,7 +69,9 @@ fn stop(
     for Target { shown, id } in targets {
         match id.and_then(|_| answers.next().unwrap_or(Ok(Stopped::Idle))) {
             Ok(stopped) => {
-                if let Stopped::Killed { signal, grace } = stopped {
+                if let Stopped::Killed { signal, grace } = stopped
+                    && !session.globals.called.is_docker()
+                {
                     let signal = signal.map(|signal| signal.to_string()).unwrap_or_default();
                     session.warn(format!(
                         "StopSignal {signal} failed to stop container {shown} in {} seconds, resorting to SIGKILL",

@@ -31,12 +31,19 @@ pub(crate) fn run(session: &mut Session<'_>, args: TopArgs) -> anyhow::Result<()
     let name = if args.latest.latest || words.is_empty() { None } else { Some(words.remove(0)) };
     let id = targets::one(session, name.as_ref(), &args.latest)?;
     let engine = session.engine()?;
+    if session.globals.called.is_docker() && !engine.runs(&id)? {
+        return Err(Error::new(Kind::Conflict, format!("container {id} is not running")).into());
+    }
     let is_usual = words.is_empty() || words == ["-ef"];
     if session.globals.called.is_docker() && is_usual {
         let rows = engine.dockers_top(&id)?;
         return print(session, rows);
     }
     match engine.top(&id, &words) {
+        Err(err) if err.kind == Kind::Invalid && session.globals.called.is_docker() => {
+            let rows = engine.ps(&id, &words)?;
+            print(session, rows)
+        }
         Err(err) if err.kind == Kind::Invalid => print_lines(session, &engine.processes(&id)?, &words, err),
         rows => print(session, rows?),
     }
@@ -47,6 +54,9 @@ pub(crate) fn print(session: &mut Session<'_>, rows: Vec<Vec<String>>) -> anyhow
     let mut rows = rows.into_iter();
     let heading = rows.next().unwrap_or_default();
     let mut table = Table::new(session, &heading.iter().map(String::as_str).collect::<Vec<_>>());
+    if session.globals.called.is_docker() {
+        table = table.columns(20, 3);
+    }
     rows.for_each(|row| table.push(row));
     table.print(session)
 }

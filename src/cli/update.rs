@@ -2,11 +2,13 @@
 
 use clap::Args;
 
+use crate::base::limits;
 use crate::cli::container_flags::{HealthCheckFlags, restart_policy};
 use crate::cli::resource_flags::ResourceFlags;
 use crate::cli::session::Session;
 use crate::cli::targets::{self, Latest, Selection};
 use crate::cli::usage::UsageError;
+use crate::engine::Error;
 use crate::engine::request::HealthRequest;
 
 /// Change limits, the restart policy and health checks of one or more containers
@@ -33,22 +35,33 @@ pub(crate) struct UpdateArgs {
 }
 
 /// Runs the verb.
-pub(crate) fn run(session: &mut Session<'_>, args: UpdateArgs) -> anyhow::Result<()> {
+pub(crate) fn run(session: &mut Session<'_>, mut args: UpdateArgs) -> anyhow::Result<()> {
+    let is_docker = session.globals.called.is_docker();
+    let given = is_docker.then(|| limits::discarded(&args.resources.discard_as_docker()));
+    let discarded = given.unwrap_or_default();
+    discarded.iter().for_each(|warning| session.note(format!("WARNING: {warning}")));
     let limits = args.resources.limits()?;
+    if is_docker {
+        limits::check_least(limits.memory.unwrap_or(0), limits.memory_reservation.unwrap_or(0))
+            .map_err(|err| Error::invalid(err.to_string()))?;
+    }
     let restart = args.restart.as_deref().map(|text| restart_policy(text, false)).transpose()?;
     let health = args.health.request();
     let mut targets = Selection::of_names(&args.containers, &args.latest).targets(session)?;
-    for target in &mut targets {
+    for target in targets.iter_mut().filter(|_| !is_docker) {
         // podman prints IDs here, whatever was typed.
         if let Ok(id) = &target.id {
             target.shown = id.to_string();
         }
     }
-    if limits.is_empty() && restart.is_none() && health == HealthRequest::default() {
+    if discarded.is_empty() && limits.is_empty() && restart.is_none() && health == HealthRequest::default() {
         for target in targets {
             target.id?;
         }
-        let message = "nothing to change: give a limit, --restart or something about health checks";
+        let message = match is_docker {
+            true => "you must provide one or more flags when using this command",
+            false => "nothing to change: give a limit, --restart or something about health checks",
+        };
         return Err(UsageError::new(message).into());
     }
     targets::for_each(session, targets, |engine, id| engine.update_container(id, &limits, restart, &health))

@@ -518,6 +518,8 @@ pub(crate) fn arguments(path: &str) -> Option<(usize, Option<usize>)> {
         let bounded = range.max_values() < usize::MAX && !matches!(argument.get_action(), ArgAction::Append);
         most = most.filter(|_| bounded).map(|most| most + range.max_values());
     }
+    // Container and command are one positional to clap.
+    let least = if matches!(path, "exec" | "container exec") { 2 } else { least };
     Some((least, most))
 }
 

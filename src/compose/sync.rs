@@ -77,7 +77,7 @@ impl Compose<'_> {
         }
         let failed = |err: io::Error| Error::system("pack the changed files", err);
         let archive = archive(&there).map_err(failed)?;
-        let how = Copy { chown: true, overwrite: true };
+        let how = Copy { chown: true, overwrite: true, follow: true };
         self.engine.copy_from_archive(&container.id, &Bytes::from("/"), archive.as_fd(), how)
     }
 }

@@ -5,8 +5,11 @@
 //! exposed   published at the same number      published at another one
 //! ```
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
+use crate::base::network::PortMapping;
 use crate::base::order::InOrder as _;
 use crate::engine::list::Container;
 
@@ -33,6 +36,15 @@ impl Port {
     }
 }
 
+/// The host's addresses that a port is open on: without one of its own those of both families, if the machine has both.
+pub(crate) fn addresses(port: &PortMapping) -> Vec<String> {
+    match port.host_ip {
+        Some(ip) => vec![ip.to_string()],
+        None if Path::new("/proc/net/if_inet6").exists() => vec!["0.0.0.0".to_owned(), "::".to_owned()],
+        None => vec!["0.0.0.0".to_owned()],
+    }
+}
+
 /// The ports of a container, those inside in their order. One that does not run has none.
 pub(crate) fn of(container: &Container) -> Vec<Port> {
     if !container.status.phase.is_running() {
@@ -40,10 +52,13 @@ pub(crate) fn of(container: &Container) -> Vec<Port> {
     }
     let published = container.summary.network.ports.iter();
     let mut ports: Vec<Port> = published
-        .flat_map(|port| port.each().map(move |each| (port.host_ip_text(), each)))
-        .map(|(address, port)| Port {
+        .flat_map(|port| {
+            let each = |ip: String| port.each().map(move |each| (ip.clone(), each));
+            addresses(port).into_iter().flat_map(each)
+        })
+        .map(|(ip, port)| Port {
             private: port.container_port,
-            ip: address.trim_matches(['[', ']']).to_owned(),
+            ip,
             public: port.host_port,
             protocol: port.protocol.to_string(),
         })

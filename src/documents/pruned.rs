@@ -4,7 +4,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::Value;
 
 /// A document without the fields that are left out when they are empty: `Key` wherever it stands, or
-/// `Parent.Key`.
+/// `Parent.Key`; `Parent.Key?` when it is null, as pointers of Go are.
 pub(crate) struct Pruned<'a> {
     value: &'a Value,
     /// The key it stands under.
@@ -25,7 +25,11 @@ impl<'a> Pruned<'a> {
     fn leaves_out(&self, key: &str, value: &Value) -> bool {
         is_empty(value)
             && self.omit.iter().any(|omitted| match omitted.split_once('.') {
-                Some((parent, child)) => parent == self.key && child == key,
+                Some((parent, child)) => {
+                    let (child, is_left) =
+                        child.strip_suffix('?').map_or((child, true), |child| (child, value.is_null()));
+                    is_left && parent == self.key && child == key
+                }
                 None => *omitted == key,
             })
     }

@@ -62,6 +62,35 @@ pub(crate) fn dockers(message: &str) -> String {
     {
         return format!("cannot kill container: {id}: container {id} is not running");
     }
+    if let Some(why) = not_started(message) {
+        return format!("failed to create task for container: unable to start container process: {why}");
+    }
+    if message.starts_with("no command or entrypoint provided") {
+        return "no command specified".to_owned();
+    }
+    if let Some(key) = message.strip_suffix(" is an invalid filter") {
+        return format!("invalid filter '{key}'");
+    }
+    if let Some((name, _)) =
+        message.strip_prefix("invalid container name ").and_then(|rest| rest.split_once(": names must match"))
+    {
+        let name = name.trim_matches('"');
+        return format!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed");
+    }
+    if let Some(rest) = message.strip_prefix("log driver ")
+        && let Some((driver, _)) = rest.split_once(" is not known")
+    {
+        let driver = driver.trim_matches('"');
+        return format!("logger: no log driver named '{driver}' is registered");
+    }
+    if message.starts_with("the --rm option conflicts with --restart") {
+        return "Conflicting options: --restart and --rm".to_owned();
+    }
+    if let Some(name) = quoted(message, "", " is not a valid restart policy") {
+        return format!(
+            "invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        );
+    }
     if let Some((name, why)) = message.strip_prefix("pull ").and_then(|rest| rest.split_once(": "))
         && let Ok(image) = name.parse::<ImageRef>()
     {
@@ -141,6 +170,24 @@ fn of_mounts(message: &str) -> Option<String> {
         "create {name}: {name:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are \
          allowed. If you intended to pass a host directory, use absolute path"
     ))
+}
+
+/// Why a command did not start, as runc has it.
+fn not_started(message: &str) -> Option<String> {
+    if let Some((name, why)) =
+        message.strip_prefix("executable file `").and_then(|rest| rest.split_once("` not found"))
+        && why.starts_with(" in $PATH")
+    {
+        return Some(format!("exec: {name:?}: executable file not found in $PATH"));
+    }
+    let (program, why) = message.strip_prefix("execute `")?.split_once("`: ")?;
+    let why = why.to_ascii_lowercase();
+    let missing = "no such file or directory";
+    if why.starts_with(missing) {
+        return Some(format!("exec: {program:?}: stat {program}: {missing}"));
+    }
+    let known = ["permission denied", "exec format error", "is a directory"];
+    known.iter().find(|known| why.starts_with(**known)).map(|known| format!("exec: {program:?}: {known}"))
 }
 
 /// A name as docker shows it where it asks for one with its tag.

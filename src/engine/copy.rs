@@ -35,6 +35,8 @@ pub(crate) struct Copy {
     pub(crate) chown: bool,
     /// A directory may take the place of something else, and the other way round.
     pub(crate) overwrite: bool,
+    /// A link that the source ends in is followed, and not copied itself.
+    pub(crate) follow: bool,
 }
 
 /// A container as a copy finds it.
@@ -179,7 +181,7 @@ impl Engine {
         copy::start(&self.caller(), store, Place::Directory(data), None, job, archive).map_err(of_volume)
     }
 
-    /// Copies `path` of a container as a tar archive to `archive`.
+    /// Copies `path` of a container as a tar archive to `archive`; with `follow` what a link leads to that it ends in.
     ///
     /// # Errors
     ///
@@ -188,11 +190,12 @@ impl Engine {
         &self,
         id: &ContainerId,
         path: &Bytes,
+        follow: bool,
         archive: BorrowedFd<'_>,
     ) -> Result<()> {
         let (name, content_only) = name_of(path);
         let name = if content_only { ".".into() } else { name };
-        let pack = Pack { path: path.clone(), name, one_file_system: false, follow: true };
+        let pack = Pack { path: path.clone(), name, one_file_system: false, follow };
         self.begin(id, &Job::Pack(pack), archive)?.finish().map_err(|err| failed(err, id))
     }
 
@@ -290,7 +293,7 @@ impl Engine {
             }
             (End::Container(id, path), target) => {
                 let pack =
-                    Pack { path: path.clone(), name: ".".into(), one_file_system: false, follow: true };
+                    Pack { path: path.clone(), name: ".".into(), one_file_system: false, follow: how.follow };
                 let packing = self.begin(id, &Job::Pack(pack), write.as_fd())?;
                 drop(write);
                 let content = content_of(packing.source.as_ref().is_some_and(Found::is_directory), path);
@@ -333,7 +336,11 @@ impl Engine {
         how: Copy,
         (read, write): (OwnedFd, OwnedFd),
     ) -> Result<()> {
-        let found = std::fs::metadata(path.as_path()).map_err(|err| {
+        let looked = match how.follow {
+            true => std::fs::metadata(path.as_path()),
+            false => std::fs::symlink_metadata(path.as_path()),
+        };
+        let found = looked.map_err(|err| {
             Error::invalid(format!("{:?} could not be found on the host", path.to_string_lossy()))
                 .because(err)
         })?;
@@ -345,7 +352,7 @@ impl Engine {
         let packed = {
             let _heard =
                 BrokenPipesAreErrors::begin().map_err(|err| Error::system("ignore a signal", err))?;
-            copy::pack_here(path, File::from(write), ids)
+            copy::pack_here(path, how.follow, File::from(write), ids)
         };
         // A reader that gave up knows why better than the writer whose pipe broke.
         match (copying.finish(), packed) {

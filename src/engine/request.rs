@@ -209,6 +209,9 @@ pub(crate) struct ContainerRequest {
     pub(crate) create_command: Vec<Bytes>,
 }
 
+/// The size of a container's /dev/shm with docker, where none is asked for.
+const DOCKERS_SHM_BYTES: u64 = 64 << 20;
+
 impl ContainerRequest {
     /// It is a pod's infra container without an image: it has no files, and no command.
     pub(crate) fn is_pause(&self) -> bool {
@@ -225,6 +228,8 @@ impl ContainerRequest {
     pub(crate) fn take_as_docker(&mut self) {
         if !self.has_own_shm() {
             self.shm_size_bytes = None;
+        } else if self.shm_size_bytes.unwrap_or(0) == 0 {
+            self.shm_size_bytes = Some(DOCKERS_SHM_BYTES);
         }
         self.make_workdir = true;
         self.keeps_caller = true;

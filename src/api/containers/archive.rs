@@ -72,7 +72,11 @@ pub(crate) fn put(exchange: &mut Exchange<'_>) -> Result<Answer> {
     if let Some(what) = read_only(&engine.container_spec(&id)?, &path) {
         return Err(Fault::new(400, format!("{what} is marked read-only")));
     }
-    let how = Copy { chown: exchange.flag("copyUIDGID"), overwrite: !exchange.flag("noOverwriteDirNonDir") };
+    let how = Copy {
+        chown: exchange.flag("copyUIDGID"),
+        overwrite: !exchange.flag("noOverwriteDirNonDir"),
+        follow: true,
+    };
     let mut body = exchange.body();
     let copied = engine.copy_from_feed(&id, &path, how, |into| {
         let mut into = io::BufWriter::with_capacity(PIECE, into);

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::base::limits::{self, Cgroup, CgroupMode};
+use crate::base::limits::{self, Cgroup, CgroupMode, OfVersion1};
 use crate::base::rlimit::{self, Ulimit};
 use crate::base::spec::Rlimit;
 use crate::cli::resource_flags::ResourceFlags;
@@ -58,6 +58,12 @@ impl LimitFlags {
         request.cgroup = self.cgroup()?;
         request.oom_score_adj = self.oom_score_adj.map(oom_score).transpose()?;
         Ok(())
+    }
+
+    /// Takes away what docker does without, and answers what it says of that.
+    pub(super) fn discard_as_docker(&mut self) -> Vec<&'static str> {
+        let oom_kill_disable = std::mem::take(&mut self.oom_kill_disable);
+        limits::discarded(&OfVersion1 { oom_kill_disable, ..self.resources.discard_as_docker() })
     }
 
     /// The cgroup asked for.

@@ -108,6 +108,12 @@ impl ContainerFlags {
         }
     }
 
+    /// Takes away what docker lets pass and podman refuses: warnings about that.
+    pub(crate) fn take_as_docker(&mut self) -> Vec<&'static str> {
+        self.unsupported.take_as_docker();
+        self.limits.discard_as_docker()
+    }
+
     /// The request that the flags make. `attached`: a client is there from the start.
     ///
     /// # Errors

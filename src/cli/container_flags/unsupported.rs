@@ -44,6 +44,11 @@ pub(crate) struct UnsupportedFlags {
 }
 
 impl UnsupportedFlags {
+    /// Docker's own runtime is what starts containers here.
+    pub(super) fn take_as_docker(&mut self) {
+        self.runtime.take_if(|name| matches!(name.as_str(), "runc" | "io.containerd.runc.v2"));
+    }
+
     /// Says which of the flags was used, and why it cannot work.
     ///
     /// # Errors

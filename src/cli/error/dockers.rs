@@ -8,7 +8,7 @@ use crate::documents::words;
 use crate::engine::{self, Kind};
 
 /// Whether a verb is `run`, whose failures are told apart from its command's.
-pub(super) fn is_run(verb: &str) -> bool {
+pub(crate) fn is_run(verb: &str) -> bool {
     matches!(verb, "run" | "container run")
 }
 
@@ -40,6 +40,11 @@ fn is_about_number(message: &str) -> bool {
     message.starts_with("missing argument: ")
         || message.contains(" does not take the argument ")
         || NOTHING_NAMED.contains(&message)
+}
+
+/// What docker's daemon says of a flag's value that its command line passes on as it is.
+pub(super) fn of_daemon(message: &str) -> Option<&str> {
+    message.split_once("\" flag: ").map(|(_, why)| why).filter(|why| why.starts_with("invalid signal: "))
 }
 
 /// Docker's words for too many or too few arguments of a verb.
@@ -77,9 +82,10 @@ pub(crate) fn code(verb: &str, usage: Option<&UsageError>, code: u8) -> u8 {
         ("exec" | "container exec", _) if code != 125 => code,
         _ if usage.is_some_and(|usage| is_about_number(&usage.to_string())) => 1,
         (verb, _) if is_run(verb) => code,
+        _ if usage.is_some_and(|usage| of_daemon(&usage.to_string()).is_some()) => 1,
         _ if usage.is_some_and(UsageError::is_about_a_flag) => code,
-        // What a signal or a reader that left has ended.
-        (_, 130 | 141 | 143) => code,
+        // What a signal or a reader that left has ended, and a template that cannot be read.
+        (_, 64 | 130 | 141 | 143) => code,
         _ => 1,
     }
 }

@@ -100,7 +100,9 @@ fn flat(value: &Value) -> String {
 
 /// Adds `docker inspect`'s fields to the document about a container.
 pub(crate) fn container(document: &mut Value) {
-    document["LogPath"] = document["HostConfig"]["LogConfig"]["Path"].clone();
+    if document["LogPath"].is_null() {
+        document["LogPath"] = document["HostConfig"]["LogConfig"]["Path"].clone();
+    }
     document["Platform"] = "linux".into();
     let name = document["Name"].as_str().unwrap_or_default().trim_start_matches('/').to_owned();
     let networks = document["NetworkSettings"]["Networks"].as_object_mut();

@@ -211,7 +211,11 @@ impl<'t, 'v> Run<'t, 'v> {
                 result.or_else(|message| self.fail(first.last_field, &first.span, &message))
             }
             (Val::Struct(..), "Label", [key]) => {
-                let labels = self.follow(receiver.clone(), &["Labels".to_owned()], first)?;
+                // Docker's rows have a text as their Labels, and the labels themselves beside it.
+                let labels = match receiver.field("Label", self.context.shape.type_name) {
+                    Ok(labels @ (Val::Struct(..) | Val::Map(..))) => labels,
+                    _ => self.follow(receiver.clone(), &["Labels".to_owned()], first)?,
+                };
                 let key = key.as_text().unwrap_or_default();
                 if let Val::Foreign(text) = labels {
                     return Ok(Val::Foreign(among(text, &key)));

@@ -67,12 +67,18 @@ impl Format {
     ///
     /// If it is a template with a mistake.
     pub(crate) fn parse(text: &str, shape: &Shape) -> Result<Self, FormatError> {
+        Self::read(text, shape, true)
+    }
+
+    /// The same; in a table blanks separate columns with `blanks`, and tabs only without, as docker has it.
+    pub(crate) fn read(text: &str, shape: &Shape, blanks: bool) -> Result<Self, FormatError> {
         let trimmed = text.trim();
         if trimmed == "json" {
             return Ok(Self::Json);
         }
         let (text, table) = match text.strip_prefix("table ") {
-            Some(columns) => (separate_by_tabs(&unescape(columns.trim())), true),
+            Some(columns) if blanks => (separate_by_tabs(&unescape(columns.trim())), true),
+            Some(columns) => (unescape(columns.trim()), true),
             None => (unescape(text), false),
         };
         let text = if text.ends_with('\n') { text } else { text + "\n" };

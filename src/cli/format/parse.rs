@@ -40,7 +40,10 @@ impl Template {
                 Node::Text(text) => out.push_str(text),
                 Node::Action(pipe) if !pipe.vars.is_empty() => {}
                 Node::Action(pipe) | Node::If(Branch { pipe, .. }) | Node::With(Branch { pipe, .. }) => {
-                    out.push_str(&first_field(pipe).map_or(String::new(), |field| heading(field, headers)));
+                    let label = dockers_label(pipe, headers);
+                    out.push_str(
+                        &label.or_else(|| Some(heading(first_field(pipe)?, headers))).unwrap_or_default(),
+                    );
                 }
                 Node::Range(Branch { pipe, .. }) => {
                     out.push_str(&first_field(pipe).map_or(String::new(), |field| heading(field, headers)));
@@ -57,6 +60,15 @@ fn first_field(pipe: &Pipe) -> Option<&str> {
         OperandKind::Parenthesis(inner) => first_field(inner),
         _ => operand.fields.last().map(String::as_str),
     })
+}
+
+/// The heading over `{{.Label "com.example.some-key"}}` where docker's are asked for (they have none of that name):
+/// `some key`.
+fn dockers_label(pipe: &Pipe, headers: &[(&str, &str)]) -> Option<String> {
+    let [call, key] = &pipe.commands.first()?.operands[..] else { return None };
+    let is_label = headers.contains(&("Label", "")) && call.fields.last().is_some_and(|name| name == "Label");
+    let OperandKind::Text(key) = &key.kind else { return None };
+    is_label.then(|| key.rsplit('.').next().unwrap_or_default().replace(['-', '_'], " "))
 }
 
 /// The heading of a column: from `headers`, else the name in capitals, split into words.

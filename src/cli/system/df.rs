@@ -13,6 +13,7 @@ use crate::base::time;
 use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::session::Session;
 use crate::cli::usage::UsageError;
+use crate::documents::listing;
 use crate::engine::df::Usage;
 
 /// Print what takes how much space
@@ -49,7 +50,7 @@ pub(crate) fn df(session: &mut Session<'_>, args: DfArgs) -> anyhow::Result<()> 
     if args.verbose && args.format.is_some() {
         return Err(UsageError::new("cannot combine --format and --verbose flags").into());
     }
-    let format = args.format.as_deref().map(|text| Format::parse(text, &SHAPE)).transpose()?;
+    let format = session.format(args.format.as_deref(), &SHAPE)?;
     let usage = session.engine()?.disk_usage()?;
     if args.verbose {
         return print_objects(session, &usage);
@@ -160,7 +161,11 @@ fn document(line: &Line, rule: NameRule) -> Value {
 
 fn print_objects(session: &mut Session<'_>, usage: &Usage) -> anyhow::Result<()> {
     let now = Timestamp::now();
-    let ago = |created| time::human(now.duration_since(created));
+    let is_docker = session.name_rule() == NameRule::Docker;
+    let ago = |created| {
+        if is_docker { time::human_ago(created, now) } else { time::human(now.duration_since(created)) }
+    };
+    let named = is_docker.then(|| listing::Named::read(session.engine()?)).transpose()?;
     writeln!(session.out, "Images space usage:\n")?;
     let heading =
         ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"];
@@ -182,7 +187,7 @@ fn print_objects(session: &mut Session<'_>, usage: &Usage) -> anyhow::Result<()>
                 tag,
                 image.record.id.hex()[..12].to_owned(),
                 ago(image.created()),
-                size::human(used.shared_bytes + used.unique_bytes, 4),
+                size::human(used.shared_bytes + used.unique_bytes, if is_docker { 3 } else { 4 }),
                 size::human(used.shared_bytes, 4),
                 size::human(used.unique_bytes, 4),
                 image.containers.unwrap_or(0).to_string(),
@@ -196,14 +201,23 @@ fn print_objects(session: &mut Session<'_>, usage: &Usage) -> anyhow::Result<()>
     for user in &usage.containers {
         let summary = &user.container.summary;
         let command: Vec<_> = summary.as_typed.command.iter().map(Bytes::to_string_lossy).collect();
+        let id = summary.image.as_ref().map_or(String::new(), |image| image.id.hex()[..12].to_owned());
+        let (image, command, status) = match &named {
+            Some(named) => (
+                named.image(&user.container, false),
+                listing::short_command(&user.container, false),
+                listing::status(&user.container, now),
+            ),
+            None => (id, command.join(" "), user.container.status.phase.word().to_owned()),
+        };
         table.push([
             user.container.id.short().to_owned(),
-            summary.image.as_ref().map_or(String::new(), |image| image.id.hex()[..12].to_owned()),
-            command.join(" "),
+            image,
+            command,
             user.volumes.to_string(),
-            size::human(user.bytes, 4),
+            size::human(user.bytes, if is_docker { 3 } else { 4 }),
             ago(summary.created),
-            user.container.status.phase.word().to_owned(),
+            status,
             user.container.name.clone(),
         ]);
     }
@@ -214,6 +228,9 @@ fn print_objects(session: &mut Session<'_>, usage: &Usage) -> anyhow::Result<()>
         table.push([volume.volume.name.clone(), volume.links.to_string(), size::human(volume.bytes, 4)]);
     }
     table.print(session)?;
+    if is_docker {
+        return print_dockers_builds(session, usage, ago);
+    }
     if usage.builds.is_empty() {
         return Ok(());
     }
@@ -230,6 +247,29 @@ fn print_objects(session: &mut Session<'_>, usage: &Usage) -> anyhow::Result<()>
             ago(kept.cached.last_used),
             kept.shared.to_string(),
             description,
+        ]);
+    }
+    table.print(session)
+}
+
+fn print_dockers_builds(
+    session: &mut Session<'_>,
+    usage: &Usage,
+    ago: impl Fn(Timestamp) -> String,
+) -> anyhow::Result<()> {
+    let bytes = usage.builds.iter().map(|kept| kept.bytes).sum();
+    writeln!(session.out, "\nBuild cache usage: {}\n", size::human(bytes, 4))?;
+    let heading = ["CACHE ID", "CACHE TYPE", "SIZE", "CREATED", "LAST USED", "USAGE", "SHARED"];
+    let mut table = Table::new(session, &heading);
+    for kept in &usage.builds {
+        table.push([
+            kept.cached.id[..12].to_owned(),
+            if kept.cached.is_mount { "exec.cachemount" } else { "regular" }.to_owned(),
+            size::human(kept.bytes, 3),
+            ago(kept.cached.created),
+            ago(kept.cached.last_used),
+            "1".to_owned(),
+            kept.shared.to_string(),
         ]);
     }
     table.print(session)

@@ -25,7 +25,7 @@ pub(crate) const OMIT: &[&str] = &[
     "State.Health",
     "Config.ExposedPorts",
     "Config.Healthcheck",
-    "Config.StopTimeout",
+    "Config.StopTimeout?",
     "Healthcheck.StartPeriod",
     "Healthcheck.StartInterval",
     "Healthcheck.Interval",

@@ -181,6 +181,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
             cgroupns: request.cgroupns.clone(),
             attach: request.attach.clone(),
             volumes_from: request.volumes_from.clone(),
+            publish: request.publish.clone(),
             publish_all: request.publish_all,
             image: match request.typed_image.as_str() {
                 "" => request.image.clone(),
@@ -193,7 +194,7 @@ pub(crate) fn resolve(request: &ContainerRequest, facts: &Facts<'_>) -> Result<C
     })
 }
 
-/// podman's and Docker's default: 65,536,000 bytes, `64000k` in the mount table.
+/// podman's default: 65,536,000 bytes, `64000k` in the mount table.
 const SHM_SIZE: u64 = 64_000 << 10;
 
 fn shm_size_bytes(request: &ContainerRequest) -> Result<u64> {

@@ -235,9 +235,9 @@ pub(crate) fn start(
 /// # Errors
 ///
 /// If something cannot be read, or the archive not be written.
-pub(crate) fn pack_here(path: &Bytes, archive: File, ids: pack::Ids) -> Result<()> {
+pub(crate) fn pack_here(path: &Bytes, follow: bool, archive: File, ids: pack::Ids) -> Result<()> {
     let root = root::host()?;
-    let source = open_source(&root, path, true)?;
+    let source = open_source(&root, path, follow)?;
     pack::pack(source, path.as_bytes(), b".", false, ids, BufWriter::with_capacity(64 << 10, archive))
 }
 

@@ -77,45 +77,19 @@ fn rates(devices: &[ThrottleDevice]) -> Vec<DeviceRate> {
 }
 
 /// What is asked for and only cgroup v1 has, where docker goes on without it: its words about that.
-///
-/// # Source
-///
-/// moby, `daemon/daemon_unix.go`: `verifyPlatformContainerResources`.
 pub(in crate::api::containers) fn discarded(asked: &Resources) -> Vec<&'static str> {
-    let of_version_1 = [
-        (
-            asked.memory_swappiness.is_some_and(|value| value != -1),
-            "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness \
-             discarded.",
-        ),
-        (
-            asked.kernel_memory != 0,
-            "Your kernel does not support kernel memory limit capabilities or the cgroup is not mounted. Limitation \
-             discarded.",
-        ),
-        (
-            asked.kernel_memory_tcp != 0,
-            "Your kernel does not support kernel memory TCP limit capabilities or the cgroup is not mounted. Limitation \
-             discarded.",
-        ),
-        (
-            asked.oom_kill_disable == Some(true),
-            "Your kernel does not support OomKillDisable. OomKillDisable discarded.",
-        ),
-    ];
-    of_version_1.into_iter().filter_map(|(is_asked, warning)| is_asked.then_some(warning)).collect()
+    limits::discarded(&limits::OfVersion1 {
+        swappiness: asked.memory_swappiness.is_some_and(|value| value != -1),
+        kernel: asked.kernel_memory != 0,
+        kernel_tcp: asked.kernel_memory_tcp != 0,
+        oom_kill_disable: asked.oom_kill_disable == Some(true),
+    })
 }
-
-/// Less is refused, as docker does: nothing would run.
-const MIN_MEMORY_BYTES: i64 = 6 << 20;
 
 /// Numbers that no limit can have; -1 is none.
 fn check_range(asked: &Resources) -> Result<()> {
-    for (what, value) in [("memory limit", asked.memory), ("memory reservation", asked.memory_reservation)] {
-        if value < MIN_MEMORY_BYTES && !matches!(value, 0 | UNLIMITED) {
-            return Err(Error::invalid(format!("Minimum {what} allowed is 6MB")));
-        }
-    }
+    limits::check_least(asked.memory, asked.memory_reservation)
+        .map_err(|err| Error::invalid(err.to_string()))?;
     if asked.memory_swap < UNLIMITED {
         return Err(Error::invalid(format!("invalid MemorySwap: {}", asked.memory_swap)));
     }

@@ -1,9 +1,12 @@
 //! `HostConfig` in docker's shape.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::{is_mounted_tmpfs, typed_options};
 use crate::base::limits::UNLIMITED;
+use crate::base::network::PortMapping;
 use crate::base::size;
 use crate::base::spec::{ContainerSpec, Mount, MountKind, NetworkMode};
 use crate::documents::container::network as podmans;
@@ -82,12 +85,41 @@ const FIELDS: &[&str] = &[
     "Init",
 ];
 
+/// The ports as they were asked for: one that may have any number has none, and --publish-all leaves them out.
+fn port_bindings(spec: &ContainerSpec) -> Map<String, Value> {
+    let typed = &spec.as_typed;
+    if typed.publish.is_empty() && !typed.publish_all {
+        return podmans::port_bindings(spec, "");
+    }
+    let mut asked: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for text in &typed.publish {
+        let choices = PortMapping::choices(text);
+        let ports: Vec<PortMapping> = match choices.first() {
+            Some(first) => vec![*first],
+            None => text.parse().into_iter().flat_map(PortMapping::each).collect(),
+        };
+        for port in ports {
+            let host_port = match (port.host_port, choices.last()) {
+                (0, _) => String::new(),
+                (first, Some(last)) => format!("{first}-{}", last.host_port),
+                (number, None) => number.to_string(),
+            };
+            let host_ip = port.host_ip.map_or_else(String::new, |ip| ip.to_string());
+            asked
+                .entry(format!("{}/{}", port.container_port, port.protocol))
+                .or_default()
+                .push(json!({"HostIp": host_ip, "HostPort": host_port}));
+        }
+    }
+    asked.into_iter().map(|(port, bindings)| (port, bindings.into())).collect()
+}
+
 /// Makes podman's document docker's.
 pub(super) fn of_podman(mut config: Value, spec: &ContainerSpec) -> Value {
     config["Binds"] = spec.mounts.iter().filter_map(|mount| bind(spec, mount)).collect();
     config["Mounts"] = spec.mounts.iter().filter_map(|mount| mount_request(spec, mount)).collect();
     config["Tmpfs"] = json!(spec.as_typed.tmpfs);
-    config["PortBindings"] = podmans::port_bindings(spec, "").into();
+    config["PortBindings"] = port_bindings(spec).into();
     // What follows is as it was asked for: whoever makes the container again compares.
     if spec.create_command.is_empty() {
         // A command line has whole names of them, an API's client its own.

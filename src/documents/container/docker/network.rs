@@ -1,16 +1,12 @@
 //! `NetworkSettings` in docker's shape.
 
-use std::path::Path;
-
 use serde_json::{Map, Value, json};
 
 use crate::base::digest::Digest;
 use crate::base::spec::NetworkMode;
-use crate::documents::container::network::{
-    Joined, addresses, asked_for, endpoint_addresses, joined, port_bindings,
-};
+use crate::documents::container::network::{Joined, addresses, asked_for, endpoint_addresses, joined};
 use crate::documents::network::{endpoint_id, names};
-use crate::documents::{null_if_empty, pick};
+use crate::documents::{null_if_empty, pick, ports};
 use crate::engine::Engine;
 use crate::engine::inspect::ContainerDetails;
 use crate::net::network::DEFAULT_NETWORK;
@@ -77,7 +73,7 @@ pub(super) fn settings(engine: &Engine, details: &ContainerDetails) -> Value {
         settings["SandboxID"] = Digest::of(format!("sandbox {}", spec.id).as_bytes()).hex().into();
         settings["SandboxKey"] = format!("/proc/{pid}/ns/net").into();
         if !matches!(spec.network.mode, NetworkMode::Container(_) | NetworkMode::Host) {
-            settings["Ports"] = ports(details, Path::new("/proc/net/if_inet6").exists()).into();
+            settings["Ports"] = ports(details).into();
         }
     }
     pick(&settings, FIELDS)
@@ -145,22 +141,18 @@ fn whole(mut fields: Value) -> Value {
     fields
 }
 
-/// The ports, published or only exposed; `v6`: this machine has both families, which a port without an address is open on.
-fn ports(details: &ContainerDetails, v6: bool) -> Map<String, Value> {
+/// The ports, published or only exposed.
+fn ports(details: &ContainerDetails) -> Map<String, Value> {
     let spec = &details.spec;
     let mut ports: Map<String, Value> = spec.all_exposed_ports().map(|port| (port, Value::Null)).collect();
-    for (inside, bindings) in port_bindings(spec, "") {
-        let both = |binding: &Value| -> Vec<Value> {
-            let every: &[&str] = if v6 { &["0.0.0.0", "::"] } else { &["0.0.0.0"] };
-            match binding["HostIp"].as_str() {
-                Some("") => {
-                    every.iter().map(|ip| json!({"HostIp": ip, "HostPort": binding["HostPort"]})).collect()
-                }
-                _ => vec![binding.clone()],
-            }
-        };
-        let bindings = bindings.as_array().into_iter().flatten().flat_map(both).collect();
-        ports.insert(inside, bindings);
+    for port in spec.network.ports.iter().flat_map(|port| port.each()) {
+        let inside = format!("{}/{}", port.container_port, port.protocol);
+        let open = ports::addresses(&port);
+        let bindings = open.iter().map(|ip| json!({"HostIp": ip, "HostPort": port.host_port.to_string()}));
+        match ports.entry(inside).or_insert(Value::Null) {
+            Value::Array(known) => known.extend(bindings),
+            none => *none = bindings.collect(),
+        }
     }
     ports.sort_keys();
     ports
