@@ -190,3 +190,24 @@ fn the_command_line_tells_the_same() {
         ]
     );
 }
+
+/// What docker has events for and podman has not.
+#[test]
+fn looks_copies_and_prunes_are_told_to_docker_s_users() {
+    let docker = Docker::new();
+    docker.ok("run -d --name box --net none bb sleep 1000");
+    docker.ok("top box");
+    docker.ok("cp box:/etc/passwd -");
+    docker.ok("cp /etc/hostname box:/tmp/x");
+    docker.ok(&format!("export -o {} box", docker.sandbox.path("archive").display()));
+    docker.ok("container prune -f");
+    docker.ok("volume prune -f");
+    let said = docker.ok("events --since 1h --until 0s --filter type=container --format {{.Action}}");
+    let of: Vec<&str> = said.lines().skip_while(|word| *word != "top").collect();
+    assert_eq!(of, ["top", "archive-path", "extract-to-dir", "export", "prune"]);
+    let pruned = docker.lines("events --since 1h --until 0s --filter event=prune --format json");
+    let kinds: Vec<_> = pruned.iter().map(|event| &event["Type"]).collect();
+    assert_eq!(kinds, [&json!("container"), &json!("volume")]);
+    assert_eq!(pruned[0]["Actor"], json!({"ID": "", "Attributes": {"reclaimed": "0"}}));
+    assert_eq!(podmans(&docker.sandbox), ["create", "init", "start"]);
+}

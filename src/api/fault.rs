@@ -94,7 +94,7 @@ mod tests {
             (
                 Kind::NotExecutable,
                 "execute `x`: Exec format error",
-                "execute `x`: Exec format error: permission denied",
+                "unable to start container process: exec: \"x\": exec format error: permission denied",
             ),
             (Kind::NotExecutable, "unable to find group x", "unable to find group x"),
             (

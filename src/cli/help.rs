@@ -74,7 +74,7 @@ pub(crate) fn print_text(globals: &Globals, text: &str) -> anyhow::Result<Exit> 
 pub(crate) fn missing_command(globals: &Globals, group: &str) -> anyhow::Result<Exit> {
     let path: Vec<String> = if group.is_empty() { vec![] } else { vec![group.to_owned()] };
     if globals.called.is_docker() {
-        eprint!("{}", globals.called.in_its_name(&page(&path)?));
+        say_part!("{}", globals.called.in_its_name(&page(&path)?));
         return Ok(Exit::OK);
     }
     print(globals, &path)?;

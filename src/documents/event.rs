@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::base::image_ref::NameRule;
 use crate::documents::{add, network};
 use crate::engine::Engine;
-use crate::engine::events::{Event, dockers_word};
+use crate::engine::events::{Event, PRUNE, dockers_word};
 
 /// The fields of a template.
 pub(crate) fn fields(event: &Event, names: NameRule) -> Value {
@@ -81,6 +81,9 @@ fn as_docker(row: &mut Value, event: &Event, names: NameRule) {
 fn actor(event: &Event, names: NameRule) -> (String, BTreeMap<String, String>) {
     let mut attributes = event.attributes.clone();
     attributes.extend(event.dockers.clone());
+    if event.status == PRUNE {
+        return (String::new(), attributes);
+    }
     let mut add = |key: &str, value: &str| {
         if !value.is_empty() {
             attributes.insert(key.to_owned(), value.to_owned());

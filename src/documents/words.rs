@@ -63,7 +63,7 @@ pub(crate) fn dockers(message: &str) -> String {
         return format!("cannot kill container: {id}: container {id} is not running");
     }
     if let Some(why) = not_started(message) {
-        return format!("failed to create task for container: unable to start container process: {why}");
+        return format!("unable to start container process: {why}");
     }
     if message.starts_with("no command or entrypoint provided") {
         return "no command specified".to_owned();

@@ -156,6 +156,10 @@ impl Engine {
             return Err(not_running());
         }
         let sent = connect(dir.as_fd()).and_then(|socket| client::resize(socket.as_fd(), size));
+        if sent.is_ok() {
+            let size = [("height", size.rows.to_string()), ("width", size.cols.to_string())];
+            self.record_for_docker("resize", id, &size);
+        }
         sent.map_err(|err| match is_absent(&err) {
             true => not_running(),
             false => Error::system(format!("connect to the monitor of container {}", id.short()), err),

@@ -119,7 +119,9 @@ impl Engine {
     /// If the container is gone, or the archive cannot be written.
     pub(crate) fn export(&self, id: &ContainerId, archive: BorrowedFd<'_>) -> Result<()> {
         let pack = Pack { path: "/".into(), name: "".into(), one_file_system: true, follow: true };
-        self.begin(id, &Job::Pack(pack), archive)?.finish().map_err(|err| failed(err, id))
+        self.begin(id, &Job::Pack(pack), archive)?.finish().map_err(|err| failed(err, id))?;
+        self.record_for_docker("export", id, &[]);
+        Ok(())
     }
 
     /// Writes the files of a volume to `archive`.
@@ -196,7 +198,9 @@ impl Engine {
         let (name, content_only) = name_of(path);
         let name = if content_only { ".".into() } else { name };
         let pack = Pack { path: path.clone(), name, one_file_system: false, follow };
-        self.begin(id, &Job::Pack(pack), archive)?.finish().map_err(|err| failed(err, id))
+        let packing = self.begin(id, &Job::Pack(pack), archive)?;
+        self.record_for_docker("archive-path", id, &[]);
+        packing.finish().map_err(|err| failed(err, id))
     }
 
     /// Looks at `path` in a container, without following a link that it ends in.
@@ -220,7 +224,10 @@ impl Engine {
     pub(crate) fn begin_archive(&self, id: &ContainerId, path: &Bytes) -> Result<Archiving> {
         let (name, content_only) = name_of(path);
         let name = if content_only { ".".into() } else { name };
-        self.archiving(id, Pack { path: path.clone(), name, one_file_system: false, follow: false })
+        let archiving =
+            self.archiving(id, Pack { path: path.clone(), name, one_file_system: false, follow: false })?;
+        self.record_for_docker("archive-path", id, &[]);
+        Ok(archiving)
     }
 
     /// Has all files of a container packed, as [`export`](Self::export) does.
@@ -229,7 +236,10 @@ impl Engine {
     ///
     /// As there.
     pub(crate) fn begin_export(&self, id: &ContainerId) -> Result<Archiving> {
-        self.archiving(id, Pack { path: "/".into(), name: "".into(), one_file_system: true, follow: true })
+        let pack = Pack { path: "/".into(), name: "".into(), one_file_system: true, follow: true };
+        let archiving = self.archiving(id, pack)?;
+        self.record_for_docker("export", id, &[]);
+        Ok(archiving)
     }
 
     fn archiving(&self, id: &ContainerId, pack: Pack) -> Result<Archiving> {
@@ -261,6 +271,7 @@ impl Engine {
         };
         // A reader that gave up knows why better than the writer whose pipe broke.
         begun.finish().map_err(|err| failed(err, id))?;
+        self.record_for_docker("extract-to-dir", id, &[]);
         fed.map_err(|err| Error::system("read the archive", err))
     }
 
@@ -277,7 +288,9 @@ impl Engine {
         how: Copy,
     ) -> Result<()> {
         let job = how.unpack(path, "".into(), Content::Stream, &self.container_spec(id)?.process.user);
-        self.begin(id, &Job::Unpack(job), archive)?.finish().map_err(|err| failed(err, id))
+        self.begin(id, &Job::Unpack(job), archive)?.finish().map_err(|err| failed(err, id))?;
+        self.record_for_docker("extract-to-dir", id, &[]);
+        Ok(())
     }
 
     /// Copies a file or a directory. At least one end is in a container.
@@ -295,6 +308,7 @@ impl Engine {
                 let pack =
                     Pack { path: path.clone(), name: ".".into(), one_file_system: false, follow: how.follow };
                 let packing = self.begin(id, &Job::Pack(pack), write.as_fd())?;
+                self.record_for_docker("archive-path", id, &[]);
                 drop(write);
                 let content = content_of(packing.source.as_ref().is_some_and(Found::is_directory), path);
                 let name = name_of(path).0;
@@ -357,7 +371,10 @@ impl Engine {
         // A reader that gave up knows why better than the writer whose pipe broke.
         match (copying.finish(), packed) {
             (Err(err), _) | (Ok(()), Err(err)) => Err(failed(err, id)),
-            (Ok(()), Ok(())) => Ok(()),
+            (Ok(()), Ok(())) => {
+                self.record_for_docker("extract-to-dir", id, &[]);
+                Ok(())
+            }
         }
     }
 

@@ -57,6 +57,9 @@ struct Told {
     as_typed: ToldAsTyped,
 }
 
+/// What docker calls that something was pruned.
+pub(crate) const PRUNE: &str = "prune";
+
 /// What events tell of how a container was asked for.
 #[derive(Default, Deserialize)]
 struct ToldAsTyped {
@@ -88,6 +91,21 @@ impl Engine {
     pub(crate) fn record_container(&self, status: &str, id: &ContainerId) {
         if self.events != Backend::None {
             self.record(self.container_event(status, id));
+        }
+    }
+
+    /// Notes what docker alone tells of a container; nothing where podman's users ask.
+    pub(crate) fn record_for_docker(&self, status: &str, id: &ContainerId, more: &[(&str, String)]) {
+        if self.name_rule() == NameRule::Docker && self.events != Backend::None {
+            let event = self.container_event(status, id).dockers_alone();
+            self.record(more.iter().fold(event, |event, (key, value)| event.with(key, value)));
+        }
+    }
+
+    /// Notes for docker's users that everything of a kind that is not used is gone, and how many bytes that were.
+    pub(crate) fn record_prune(&self, kind: &str, bytes: u64) {
+        if self.name_rule() == NameRule::Docker {
+            self.record(Event::new(kind, PRUNE).dockers_alone().with("reclaimed", bytes));
         }
     }
 

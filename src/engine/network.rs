@@ -372,6 +372,7 @@ impl Engine {
                 }
             }
         }
+        self.record_prune("network", 0);
         Ok(removed)
     }
 

@@ -66,6 +66,7 @@ impl Engine {
                 Err(err) => pruned.failed.push(err),
             }
         }
+        self.record_prune("container", pruned.bytes);
         Ok(pruned)
     }
 
@@ -99,6 +100,7 @@ impl Engine {
         let freed = self.collect_garbage()?;
         pruned.bytes = freed.bytes;
         pruned.failed.extend(freed.damaged);
+        self.record_prune("image", pruned.bytes);
         Ok(pruned)
     }
 
@@ -140,6 +142,7 @@ impl Engine {
         }
         pruned.removed.iter().for_each(|name| self.record_volume("remove", name));
         self.discard(leftovers)?;
+        self.record_prune("volume", pruned.bytes);
         Ok(pruned)
     }
 

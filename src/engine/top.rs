@@ -93,7 +93,9 @@ impl Engine {
     ///
     /// Conflict if it does not run.
     pub(crate) fn dockers_top(&self, id: &ContainerId) -> Result<Vec<Vec<String>>> {
-        Ok(table(&DOCKERS, &[self.running_record(id)?]))
+        let rows = table(&DOCKERS, &[self.running_record(id)?]);
+        self.record_for_docker("top", id, &[]);
+        Ok(rows)
     }
 
     /// As [`top`](Self::top), of those containers that run, each process once.
@@ -117,6 +119,7 @@ impl Engine {
         let unknown = Error::invalid(format!("ps: {}: unknown options", words.join(" ")));
         let (heading, lines) = ps_lines(&self.processes(id)?, words, unknown)?;
         let columns = heading.split_ascii_whitespace().count();
+        self.record_for_docker("top", id, &[]);
         Ok([heading].iter().chain(&lines).map(|line| cells(line, columns)).collect())
     }
 

@@ -158,6 +158,7 @@ impl Engine {
         let freed = self.collect_garbage()?;
         pruned.bytes += freed.bytes;
         pruned.failed.extend(freed.damaged);
+        self.record_prune("builder", pruned.bytes);
         Ok(pruned)
     }
 }
