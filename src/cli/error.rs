@@ -63,10 +63,11 @@ pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
     let is_dockers = crate::cli::called_docker(globals);
     let usage = err.downcast_ref::<UsageError>();
     let number = usage.filter(|_| is_dockers).and_then(|usage| dockers::number(globals.verb, usage));
-    let of_daemon = usage.filter(|_| is_dockers).and_then(|_| dockers::of_daemon(&message));
+    let of_daemon =
+        usage.filter(|_| is_dockers).and_then(|_| dockers::of_daemon(&message)).map(str::to_owned);
     let message = match is_dockers {
         true if number.is_some() => number.clone().unwrap_or_default(),
-        true if let Some(why) = of_daemon => {
+        true if let Some(why) = &of_daemon => {
             let of_run = if dockers::is_run(globals.verb) { "docker: " } else { "" };
             format!("{of_run}Error response from daemon: {why}")
         }
