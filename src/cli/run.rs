@@ -166,16 +166,6 @@ fn as_called(session: &Session<'_>, request: &mut ContainerRequest) -> Result<()
         let message = "container ID file found, make sure the other container isn't running or delete";
         return Err(Error::invalid(format!("{message} {}", file.display())));
     }
-    // With podman a path that is relative to the caller's directory.
-    let names = request.binds.iter().filter_map(|bind| Some(bind.split_once(':')?.0));
-    if let Some(name) =
-        names.into_iter().find(|name| name.contains('/') && !name.starts_with(['/', '.', '~']))
-    {
-        return Err(Error::invalid(format!(
-            "{name:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. \
-             If you intended to pass a host directory, use absolute path"
-        )));
-    }
     Ok(())
 }
 
