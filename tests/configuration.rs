@@ -526,6 +526,17 @@ fn misspelled_keys_and_forms_are_told() {
         "cat /etc/hosts",
     );
     assert!(hosts.ok().contains("192.0.2.9\thost.containers.internal"), "{}", hosts.stdout);
+    let conf = "[containers]\nhost_containers_internal_ip='none'\ncontainer_name_as_hostname=true\n";
+    let said =
+        sh(&sandbox, conf, &["--net=host", "--uts=private", "--name=a_b.c-d"], "hostname; cat /etc/hosts");
+    assert!(said.ok().starts_with("ab.c-d\n"), "{}", said.stdout);
+    assert!(!said.stdout.contains("host.containers.internal"), "{}", said.stdout);
+    let conf = "[engine]\nkube_generate_type='deployment'\n";
+    let manifest = configured(&sandbox, conf, ["kube", "generate", "c"]).run();
+    assert!(manifest.ok().contains("kind: Deployment"), "{}", manifest.stdout);
+    assert_eq!(manifest.stderr, "");
+    let pod = configured(&sandbox, conf, ["kube", "generate", "--type=pod", "c"]).run();
+    assert!(pod.ok().contains("kind: Pod"), "{}", pod.stdout);
 }
 
 #[test]

@@ -224,7 +224,8 @@ fn cleanup_takes_away_what_a_killed_monitor_has_left() {
 fn clones_are_like_their_originals() {
     let sandbox = Sandbox::new();
     sandbox.command(["secret", "create", "s", "-"]).stdin("hidden").run().ok();
-    let script = "echo $A; cat /run/secrets/s; hostname; cat /named/f; ls /anonymous | wc -l";
+    let script =
+        "echo $A; cat /run/secrets/s; hostname; cat /named/f; ls /anonymous | wc -l; stat -f -c %T /memory";
     let args = [
         "create",
         "--name=c",
@@ -236,6 +237,7 @@ fn clones_are_like_their_originals() {
         "named:/named",
         "-v",
         "/anonymous",
+        "--mount=type=volume,dst=/memory,volume-opt=type=tmpfs,volume-opt=device=tmpfs,volume-opt=o=size=1m",
     ];
     let original = sandbox.ok(args.iter().chain(&["--label=x=y", "bb", "sh", "-c", script]));
     sandbox.sh(&["-v", "named:/named"], "echo shared > /named/f").ok();
@@ -244,7 +246,7 @@ fn clones_are_like_their_originals() {
     assert_eq!(sandbox.inspect(&clone, ".Name"), "c-clone");
     assert_eq!(sandbox.inspect(&clone, ".Config.Labels.x"), "y");
     let said = sandbox.ok(["start", "--attach", &clone]);
-    assert_eq!(said, format!("b\nhidden{}\nshared\n0", &clone[..12]));
+    assert_eq!(said, format!("b\nhidden{}\nshared\n0\ntmpfs", &clone[..12]));
     let anonymous = |id: &str| sandbox.inspect(id, "range .Mounts}}{{.Name}} {{end").replace("named", "");
     assert_ne!(anonymous(&clone), anonymous(&original), "an anonymous volume of its own");
 

@@ -42,6 +42,8 @@ fn empty_and_repeated_values_are_what_podman_and_docker_make_of_them() {
         (&["--workdir="][..], "pwd", "/"),
         (&["--hostname="], "hostname | tr -d '\n' | wc -c", "12"),
         (&["--umask=7777"], "umask", "0777"),
+        (&["--platform="], "echo mine", "mine"),
+        (&["-u=1234:55", "--passwd-entry="], "tail -n 1 /etc/passwd | cut -d: -f1,3", "1234:1234"),
         (&["--tmpfs=/t:size=1m", "--tmpfs=/t:size=2m"], "df -k /t | grep -c ' 2048 '", "1"),
         (&["--volume=v:/t", "--mount=type=volume,src=v,dst=/t"], "echo once", "once"),
     ] {
@@ -237,6 +239,7 @@ fn the_monitors_number_is_written_down() {
     let status = std::fs::read_to_string(format!("/proc/{pid}/comm")).expect("it runs");
     assert!(status.starts_with("ketch") || !status.is_empty());
     assert_eq!(sandbox.inspect("c", ".State.ConmonPid"), pid);
+    assert_eq!(sandbox.inspect("c", ".ConmonPidFile"), file.display().to_string());
 }
 
 #[test]

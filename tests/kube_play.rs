@@ -81,3 +81,23 @@ fn pods_of_one_manifest_have_files_of_their_own() {
     sandbox.ok(["kube", "down", "--force", &file]);
     assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "");
 }
+
+#[test]
+fn what_play_has_made_is_found_again() {
+    let sandbox = Sandbox::new();
+    let text = "kind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - name: c\n    image: bb\n    command: [sleep, '1000']\n    \
+        startupProbe: {exec: {command: ['true']}, periodSeconds: 1}\n    volumeMounts: [{name: m, mountPath: /m}, {name: v, mountPath: /v}]\n  \
+        volumes:\n  - name: m\n    emptyDir: {medium: Memory, sizeLimit: 1Mi}\n  - name: v\n    persistentVolumeClaim: {claimName: claim}\n";
+    let file = sandbox.write("p.yaml", text).display().to_string();
+    let played = sandbox.ketch(["kube", "play", "--network=none", &file]);
+    assert!(played.code == 0 && played.stderr.is_empty(), "{}", played.stderr);
+    assert_eq!(sandbox.inspect("p-c", "json .Config.StartupHealthCheck.Test"), r#"["CMD","true"]"#);
+    assert_eq!(sandbox.inspect("p-c", "json .Config.Healthcheck.Test"), r#"["CMD-SHELL","exit 0"]"#);
+    let manifest = sandbox.ok(["kube", "generate", "p"]);
+    assert!(manifest.contains("medium: Memory\n      sizeLimit: 1Mi"), "{manifest}");
+    sandbox.ok(["kube", "down", &file]);
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "claim");
+    let down = sandbox.ok(["kube", "down", "--force", &file]);
+    assert!(down.ends_with("Volumes removed:\nclaim"), "{down}");
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "");
+}

@@ -49,6 +49,28 @@ fn a_read_only_mount_refuses_writing() {
     assert!(!sandbox.path("data/new").exists());
 }
 
+#[test]
+fn options_of_other_mounts_are_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data/in", "x\n");
+    let data = sandbox.path("data");
+    for (typed, said) in [
+        ("bind,src=DATA,subpath=in", "\"subpath\" option not supported for \"bind\" mount types"),
+        ("bind,src=DATA,tmpfs-size=1m", "\"tmpfs-size\" option not supported"),
+        ("ramfs,tmpfs-size=1m", "\"tmpfs-size\" option not supported for \"ramfs\" mount types"),
+        ("tmpfs,src=DATA", "\"src\" option not supported for \"tmpfs\" mount types"),
+        ("tmpfs,volume-opt=a=b", "\"volume-opt\" option not supported"),
+        ("bind,src=DATA,bind-recursive=perhaps", "unknown mount option"),
+    ] {
+        let mount = format!("--mount=type={typed},dst=/d").replace("DATA", &data.display().to_string());
+        let output = sandbox.sh(&[&mount], "true");
+        assert!(output.fails(125).contains(said), "{typed}: {}", output.stderr);
+    }
+    let both = sandbox.sh(&["-v", &format!("{}:/d:noexec,exec", data.display())], "true");
+    let said = "invalid options \"noexec, exec\", can only specify 1 'noexec' or 'exec' option";
+    assert!(both.fails(125).contains(said), "{}", both.stderr);
+}
+
 /// SELinux labels: accepted everywhere, effective where SELinux is.
 #[test]
 fn the_options_of_a_volume_are_taken() {

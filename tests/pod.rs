@@ -158,6 +158,7 @@ fn a_pod_may_be_made_for_its_first_container() {
     let made = sandbox.ok(["create", &option, "bb", "true"]);
     assert_eq!(sandbox.inspect(&made, ".Pod"), id);
     assert_eq!(sandbox.ok(["pod", "rm", &option]), id);
+    assert!(!file.exists(), "it names nothing any more");
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn are_made_listed_shown_and_removed() {
         .run()
         .ok()
         .to_owned();
-    assert_eq!(sandbox.ok(["secret", "ls", "--format={{.Name}} {{.Driver}}"]), "one file\ntwo file");
+    assert_eq!(sandbox.ok(["secret", "ls", "-q", "--format={{.Name}} {{.Driver}}"]), "one file\ntwo file");
     assert_eq!(sandbox.ok(["secret", "ls", "-q", "--filter=name=tw"]), two);
     assert_eq!(sandbox.ok(["secret", "ls", "-q", "--filter=label=a=b"]), one);
     assert_eq!(sandbox.ok(["secret", "ls", "--noheading", "--filter=id=zz"]), "");

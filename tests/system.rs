@@ -229,9 +229,33 @@ fn unshare_runs_a_command_as_root_of_the_user_namespace() {
     let sandbox = Sandbox::empty();
     assert_eq!(sandbox.ok(["unshare", "id", "-u"]), "0");
     assert_eq!(sandbox.ketch(["unshare", "sh", "-c", "exit 7"]).code, 7);
+    let roots = sandbox.ok([
+        "unshare",
+        "sh",
+        "-c",
+        "test -d \"$CONTAINERS_GRAPHROOT$CONTAINERS_RUNROOT\"; \
+        test -d \"$CONTAINERS_GRAPHROOT/containers\" && echo $CONTAINERS_RUNROOT",
+    ]);
+    assert_eq!(roots, sandbox.path("store").display().to_string());
     let missing = sandbox.ketch(["unshare", "nosuch"]);
     assert_eq!(missing.fails(127), "Error: exec: \"nosuch\": executable file not found in $PATH\n");
     assert_eq!(sandbox.ketch(["unshare", "/etc"]).code, 126);
     let kept = sandbox.command(["unshare", "sh", "-c", "echo $MARK; pwd"]).env("MARK", "here").run();
     assert_eq!(kept.stdout, format!("here\n{}\n", sandbox.path("").display()).replace("/\n", "\n"));
+}
+
+#[test]
+fn there_are_no_connections() {
+    let sandbox = Sandbox::empty();
+    let heads = sandbox.ok(["system", "connection", "list"]);
+    assert_eq!(
+        heads.split_whitespace().collect::<Vec<_>>(),
+        ["Name", "URI", "Identity", "Default", "ReadWrite"]
+    );
+    assert_eq!(sandbox.ok(["system", "connection", "ls", "--format=json"]), "[]");
+    for quiet in ["-q", "--format={{.Name}}"] {
+        assert_eq!(sandbox.ok(["system", "connection", "ls", quiet]), "");
+    }
+    let add = sandbox.ketch(["system", "connection", "add", "x", "unix:///x"]);
+    assert!(add.fails(125).contains("no connections"), "{}", add.stderr);
 }

@@ -218,7 +218,7 @@ fn files_whose_owner_is_not_mapped_belong_to_nobody() {
     let sandbox = Sandbox::new();
     sandbox.ok(["run", "--name=c", "--net=none", "bb", "sh", "-c", "touch /far; chown 5000:7 /far"]);
     sandbox.ok(["commit", "-q", "c", "far"]);
-    for mode in ["auto:size=500", "keep-id:uid=5,gid=6,size=100"] {
+    for mode in ["auto:size=500", "keep-id:uid=5,gid=6,size=100", "keep-id:uid=900,gid=901,size=100"] {
         let owner = sandbox.ok([
             "run",
             "--rm",

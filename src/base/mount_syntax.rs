@@ -168,7 +168,10 @@ impl Options {
             "z" | "Z" => {}
             // Consistency of Docker Desktop's file sharing; Linux is always consistent.
             "cached" | "delegated" | "consistent" => {}
-            flag if FLAGS.contains(&flag) => self.flags.push(flag.to_owned()),
+            flag if FLAGS.contains(&flag) => {
+                self.conflict = self.conflict.or_else(|| beside(&self.flags, flag));
+                self.flags.push(flag.to_owned());
+            }
             propagation if is_propagation(propagation) => {
                 if self.propagation.replace(propagation.to_owned()).is_some() {
                     self.conflict = Some("'[r]shared', '[r]private', '[r]slave' or '[r]unbindable'");
@@ -220,6 +223,14 @@ impl Options {
     }
 }
 
+/// What `flag` excludes or repeats among `flags`.
+fn beside(flags: &[String], flag: &str) -> Option<&'static str> {
+    let pairs = [("exec", "'noexec' or 'exec'"), ("suid", "'nosuid' or 'suid'"), ("dev", "'nodev' or 'dev'")];
+    let bare = |flag: &str| flag.strip_prefix("no").unwrap_or(flag).to_owned();
+    let (_, words) = pairs.iter().find(|(name, _)| *name == bare(flag))?;
+    flags.iter().any(|known| bare(known) == bare(flag)).then_some(words)
+}
+
 fn shown(text: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
 }
@@ -253,7 +264,7 @@ pub(crate) fn parse_volume(text: &OsStr) -> Result<MountRequest> {
             return Err(MountSyntaxError::Option(shown(bytes), option));
         }
     }
-    taken.check(&shown(options))?;
+    taken.check(&shown(options).replace(',', ", "))?;
     let kind = match source {
         Some(source) if is_path(source) => MountKindRequest::Bind {
             source: PathBuf::from(OsStr::from_bytes(source)),
@@ -354,24 +365,10 @@ struct Fields {
     copy_up: Option<bool>,
     driver_options: Vec<String>,
     labels: Vec<String>,
-    /// Keys that only mounts of some types have.
-    keys_of_types: Vec<String>,
     /// `rw=true` was written: for images, which are read-only otherwise.
     writable: bool,
-}
-
-/// Keys of `--mount`, by how they begin, and the types of mounts that have them.
-const OF_TYPES: [(&str, &[&str]); 4] = [
-    ("bind-", &["bind", "glob"]),
-    ("volume-", &["volume"]),
-    ("tmpfs-", &["tmpfs", "ramfs"]),
-    ("image-", &["image"]),
-];
-
-/// Whether mounts of a type have such a key. What is no type is told elsewhere.
-fn belongs(key: &str, kind: &str) -> bool {
-    let is_type = OF_TYPES.iter().any(|(_, types)| types.contains(&kind));
-    !is_type || OF_TYPES.iter().any(|(prefix, types)| key.starts_with(prefix) && types.contains(&kind))
+    /// The keys as they were written, for [`types_of`].
+    keys: Vec<String>,
 }
 
 /// Reads the value of `--mount`: `type=bind,source=…,target=…,readonly` and so on. The type is `volume`
@@ -391,12 +388,13 @@ pub(crate) fn parse_mount(text: &str) -> Result<MountRequest> {
         if !take_field(&mut fields, key, value) {
             return Err(MountSyntaxError::Option(text.to_owned(), field.clone()));
         }
-        if OF_TYPES.iter().any(|(prefix, _)| key.starts_with(prefix)) {
-            fields.keys_of_types.push(key.to_owned());
-        }
+        fields.keys.push(key.to_owned());
     }
     let named = fields.kind.as_deref().unwrap_or("volume");
-    if let Some(key) = fields.keys_of_types.iter().find(|key| !belongs(key, named)) {
+    // What is no type is told below.
+    let elsewhere =
+        |key: &&String| TYPES.contains(&named) && types_of(key).is_some_and(|types| !types.contains(&named));
+    if let Some(key) = fields.keys.iter().find(elsewhere) {
         return Err(MountSyntaxError::Foreign(key.clone(), named.to_owned()));
     }
     let target = match fields.target {
@@ -424,10 +422,7 @@ pub(crate) fn parse_mount(text: &str) -> Result<MountRequest> {
             labels: fields.labels,
         },
         "tmpfs" | "ramfs" | "devpts" | "mqueue" if fields.source.is_some() => {
-            return Err(bad(match named {
-                "tmpfs" => "\"src\" option not supported for \"tmpfs\" mount types",
-                _ => "this type of mount has no source",
-            }));
+            return Err(MountSyntaxError::Foreign("src".to_owned(), named.to_owned()));
         }
         "tmpfs" | "ramfs" => {
             // As with --tmpfs: it begins with what the image has there, unless it is told not to.
@@ -446,6 +441,23 @@ pub(crate) fn parse_mount(text: &str) -> Result<MountRequest> {
     Ok(options.request(kind, target.into()))
 }
 
+const TYPES: [&str; 8] = ["bind", "glob", "volume", "tmpfs", "ramfs", "devpts", "mqueue", "image"];
+
+/// The types of mount that a key is for; `None` for what several have.
+fn types_of(key: &str) -> Option<&'static [&'static str]> {
+    Some(match key {
+        "subpath" => &["volume", "image"],
+        "image-subpath" => &["image"],
+        "max" | "ptmxmode" => &["devpts"],
+        "uid" | "gid" | "mode" => &["tmpfs", "ramfs", "devpts"],
+        "tmpfs-mode" | "tmpcopyup" | "notmpcopyup" => &["tmpfs", "ramfs"],
+        "tmpfs-size" | "size" | "nr_inodes" | "nr_blocks" | "huge" | "mpol" => &["tmpfs"],
+        key if key.starts_with("volume-") || key == "nocopy" => &["volume"],
+        key if key.starts_with("bind-") => &["bind", "glob"],
+        _ => return None,
+    })
+}
+
 /// Takes one `key[=value]` of `--mount`; false if it is not known.
 fn take_field(fields: &mut Fields, key: &str, value: Option<&str>) -> bool {
     if let Some(truth) = value.map_or(Some(true), truth::parse)
@@ -459,7 +471,9 @@ fn take_field(fields: &mut Fields, key: &str, value: Option<&str>) -> bool {
         ("source" | "src", Some(_)) => fields.source = text(),
         ("target" | "destination" | "dst", Some(_)) => fields.target = text(),
         ("bind-propagation", Some(value)) => return fields.options.take(value),
-        ("bind-recursive", Some(value)) => fields.options.not_recursive = value == "disabled",
+        ("bind-recursive", Some(value @ ("enabled" | "disabled" | "writable" | "readonly"))) => {
+            fields.options.not_recursive = value == "disabled";
+        }
         ("volume-subpath" | "image-subpath" | "subpath", Some(_)) => fields.subpath = text(),
         ("volume-opt", Some(value)) => fields.driver_options.push(value.to_owned()),
         ("volume-label", Some(value)) => fields.labels.push(value.to_owned()),

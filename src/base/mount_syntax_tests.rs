@@ -17,8 +17,12 @@ fn switches_are_read_as_go_reads_them() {
         assert_eq!(read_only(word), None, "{word}");
     }
     for key in ["rw", "readwrite", "bind-nonrecursive", "volume-nocopy", "tmpcopyup", "notmpcopyup", "U"] {
-        let kind = if key.starts_with("volume-") { "volume" } else { "bind" };
-        let text = |value| format!("type={kind},src=/a,dst=/b,{key}={value}");
+        let kind = match key {
+            "volume-nocopy" => "volume,src=a",
+            "tmpcopyup" | "notmpcopyup" => "tmpfs",
+            _ => "bind,src=/a",
+        };
+        let text = |value| format!("type={kind},dst=/b,{key}={value}");
         assert!(parse_mount(&text("T")).is_ok() && parse_mount(&text("off")).is_err(), "{key}");
     }
 }
@@ -80,6 +84,8 @@ fn volumes() {
         "/a:/b:ro,rw",
         "/a:/b:O,ro",
         "/a:/b:slave,private",
+        "/a:/b:exec,noexec",
+        "/a:/b:nodev,nodev",
     ] {
         assert!(parse_volume(OsStr::new(bad)).is_err(), "{bad}");
     }

@@ -126,7 +126,8 @@ fn add_user_of_container(wish: &Wish<'_>, known: (&str, &str), added: (&mut Stri
             None => return,
         },
     };
-    let line = match &accounts.passwd_entry {
+    let typed = |entry: &Option<String>| entry.clone().filter(|entry| !entry.is_empty());
+    let line = match typed(&accounts.passwd_entry) {
         Some(template) => template
             .replace("$USERNAME", &uid.to_string())
             .replace("$UID", &uid.to_string())
@@ -137,7 +138,7 @@ fn add_user_of_container(wish: &Wish<'_>, known: (&str, &str), added: (&mut Stri
     };
     users.push_str(line.trim_end_matches('\n'));
     users.push('\n');
-    let line = match &accounts.group_entry {
+    let line = match typed(&accounts.group_entry) {
         Some(template) => template
             .replace("$GROUPNAME", &gid.to_string())
             .replace("$GID", &gid.to_string())

@@ -346,6 +346,9 @@ pub(crate) struct Network {
     pub(crate) dns_options: Vec<String>,
     /// Leave the image's /etc/hosts as it is (`--no-hosts`).
     pub(crate) no_hosts: bool,
+    /// No `host.containers.internal` in it.
+    #[serde(default)]
+    pub(crate) nameless_host: bool,
     /// Ports of the host that lead here.
     #[serde(default)]
     pub(crate) ports: Vec<PortMapping>,

@@ -67,7 +67,7 @@ pub(crate) struct PullArgs {
 pub(crate) struct PlatformArgs {
     /// Operating system and processor: OS/ARCH[/VARIANT]
     #[arg(long, value_name = "PLATFORM", conflicts_with_all = ["os", "arch", "variant"])]
-    platform: Option<Platform>,
+    platform: Option<AnyPlatform>,
 
     /// Processor to choose images for, like `arm64`, instead of this machine's
     #[arg(long, alias = "override-arch", value_name = "ARCH")]
@@ -88,7 +88,19 @@ impl PlatformArgs {
         let part = |part: &Option<String>| part.clone().unwrap_or_default();
         let any = self.os.is_some() || self.arch.is_some() || self.variant.is_some();
         let of_parts = any.then(|| Platform::new(&part(&self.os), &part(&self.arch), &part(&self.variant)));
-        self.platform.clone().or(of_parts)
+        self.platform.clone().and_then(|any| any.0).or(of_parts)
+    }
+}
+
+/// `--platform`, where nothing (an empty variable) stands for this machine's.
+#[derive(Clone, Debug)]
+struct AnyPlatform(Option<Platform>);
+
+impl std::str::FromStr for AnyPlatform {
+    type Err = <Platform as std::str::FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        (!text.is_empty()).then(|| text.parse()).transpose().map(Self)
     }
 }
 

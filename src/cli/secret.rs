@@ -116,14 +116,14 @@ pub(crate) struct LsArgs {
     filter: Vec<String>,
 
     /// Print in this form: json, or a Go template, after the word "table" with headings
-    #[arg(long, value_name = "FORMAT", conflicts_with = "quiet")]
+    #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
 
     /// Print no headings
     #[arg(short, long)]
     noheading: bool,
 
-    /// Print only IDs
+    /// Print only IDs; --format says more
     #[arg(short, long)]
     quiet: bool,
 }
@@ -146,7 +146,7 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
     let format = Format::parse(format, &shape)?;
     let filters = Filters::parse(&args.filter, secret::FILTERS)?;
     let found = session.engine()?.secrets(&filters)?;
-    if args.quiet {
+    if args.quiet && args.format.is_none() {
         for secret in &found {
             writeln!(session.out, "{}", secret.id)?;
         }

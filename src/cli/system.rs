@@ -16,8 +16,10 @@ use crate::engine::filter::{self, Filters};
 use crate::engine::image::Removed;
 use crate::engine::prune::Pruned;
 
+mod connection;
 mod df;
 
+pub(crate) use connection::{ConnectionArgs, connection};
 pub(crate) use df::{DfArgs, df};
 
 /// Remove everything that is not used

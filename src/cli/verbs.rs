@@ -315,6 +315,7 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("system autostart", autostart::AutostartArgs, autostart::run),
     verb!("system quadlet", quadlet::QuadletArgs, quadlet::run),
     verb!("system check", system::CheckArgs, system::check),
+    verb!("system connection", system::ConnectionArgs, system::connection),
     verb!("system df", system::DfArgs, system::df),
     verb!("system events", events::EventsArgs, events::run),
     verb!("system info", info::InfoArgs, info::run),

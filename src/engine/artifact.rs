@@ -75,7 +75,7 @@ impl Engine {
     pub(crate) fn add_artifact(&self, name: &str, new: &NewArtifact) -> Result<Digest> {
         check_name(name)?;
         if self.artifact_item(name).is_ok() {
-            return Err(Error::new(Kind::Conflict, format!("{name}: artifact already exists")));
+            return Err(Error::new(Kind::Conflict, format!("artifact {name} already exists")));
         }
         let pins = staging::dir(self.store())?;
         let (text, blobs) = self.artifact_manifest(new, &pins)?;
@@ -215,7 +215,7 @@ impl Engine {
         let latest = format!("{typed}:latest");
         let mut all = shelf.list()?.items.into_iter();
         let found = all.find(|item| item.name == latest || hex.len() >= 8 && item.id.hex().starts_with(hex));
-        found.ok_or_else(|| Error::not_found(format!("{typed}: artifact does not exist")))
+        found.ok_or_else(|| Error::not_found(format!("no artifact found with name or digest of {typed}")))
     }
 
     fn artifact_of(&self, item: &Item) -> Result<Artifact> {

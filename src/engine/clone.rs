@@ -75,19 +75,25 @@ impl Engine {
             spec.root = Root::Layers(facts.layers);
         }
         spec.cgroup.limits = limits::updated(&spec.cgroup, &request.limits)?;
+        let mut records = Vec::new();
         for mount in &mut spec.mounts {
             if let MountKind::Volume { name, anonymous: true, .. } = &mut mount.kind {
+                let old = self.store().volumes().get(name).ok();
                 *name = ContainerId::from_random(random()?).to_string();
+                let mut record = VolumeRecord::new(name, true);
+                if let Some(old) = old {
+                    (record.options, record.labels) = (old.options, old.labels);
+                }
+                records.push(record);
             }
         }
         let volumes = || {
-            spec.anonymous_volumes().try_for_each(|name| {
-                self.store().volumes().create(&VolumeRecord::new(name, true))?;
-                self.record_volume("create", name);
+            records.iter().try_for_each(|record| {
+                self.store().volumes().create(record)?;
+                self.record_volume("create", &record.name);
                 Ok(())
             })
         };
-        let records: Vec<_> = spec.anonymous_volumes().map(|name| VolumeRecord::new(name, true)).collect();
         let created = volumes().and_then(|()| self.write_clone(&spec, id, request.name.as_deref(), &records));
         if created.is_err() {
             self.discard_anonymous_volumes(&spec);

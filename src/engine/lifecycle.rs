@@ -423,11 +423,16 @@ impl Engine {
             return Ok(false);
         }
         if conditions.iter().all(is_health) {
+            if let (Some(Condition::Health(wanted)), None) =
+                (conditions.first(), state::read_spec(dir, id)?.health.as_ref())
+            {
+                let wanted = wanted.word();
+                return Err(Error::invalid(format!(
+                    "cannot use condition {wanted:?}: container {id} has no healthcheck"
+                )));
+            }
             if let Phase::Exited(_) = status.phase {
                 return Err(Error::new(Kind::Conflict, format!("container {id} is not running")));
-            }
-            if state::read_spec(dir, id)?.health.is_none() {
-                return Err(Error::invalid(format!("container {id} has no defined healthcheck")));
             }
         }
         // Of an earlier life, as long as this one has not begun.

@@ -182,6 +182,8 @@ pub(crate) struct ContainerRequest {
     pub(crate) dns_search: Vec<String>,
     pub(crate) dns_options: Vec<String>,
     pub(crate) no_hosts: bool,
+    /// No name for the host in /etc/hosts.
+    pub(crate) nameless_host: bool,
     pub(crate) expose: Vec<String>,
     pub(crate) health: HealthRequest,
     /// `--sdnotify`, as typed.

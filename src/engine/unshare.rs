@@ -22,7 +22,14 @@ impl Engine {
         let text = |text: OsString| {
             CString::new(text.into_vec()).map_err(|_| Error::invalid("an argument holds a NUL byte"))
         };
-        let env = config::environment_of_caller().into_iter().map(|entry| text(entry.into()));
+        let root = self.store().root();
+        // For scripts that look for files of containers, as podman has them.
+        let own = ["CONTAINERS_GRAPHROOT=", "CONTAINERS_RUNROOT="].map(|name| {
+            let mut entry = OsString::from(name);
+            entry.push(root);
+            entry
+        });
+        let env = config::environment_of_caller().into_iter().map(OsString::from).chain(own).map(text);
         let command = Command {
             program: text(program.into_os_string())?,
             args: args.iter().cloned().map(text).collect::<Result<_>>()?,

@@ -182,14 +182,6 @@ impl Play<'_> {
             }
             let request =
                 plan::pod(pod, self.options, addresses.next().copied(), macs.next().map(String::as_str))?;
-            for container in &pod.containers {
-                if container.startup.is_some() && container.liveness.is_none() {
-                    (self.warn)(&format!(
-                        "container {}: a startupProbe only delays a livenessProbe, and there is none",
-                        container.name
-                    ));
-                }
-            }
             let mut passing = BTreeMap::new();
             for name in volumes::empty_dirs(pod) {
                 passing.insert(name.to_owned(), random_name()?);
@@ -441,6 +433,14 @@ pub(crate) fn down(engine: &Engine, objects: &[Object], force: bool) -> Result<D
     for object in objects {
         if let Object::Claim(claim) = object {
             volumes.push(claim.meta.name.clone());
+        }
+    }
+    // Those of claims that stand elsewhere, too, as with podman.
+    for volume in pods().flat_map(|pod| &pod.volumes) {
+        if let VolumeSource::Claim { name, .. } = &volume.source
+            && !volumes.contains(name)
+        {
+            volumes.push(name.clone());
         }
     }
     let all: Vec<&Pod> = pods().map(Box::as_ref).collect();

@@ -11,6 +11,7 @@ use crate::base::manifest::ContainerDefaults;
 use crate::base::network::{PortMapping, Protocol};
 use crate::base::order;
 use crate::base::spec::{ContainerSpec, MountKind, Namespace, NetworkMode, RestartPolicy};
+use crate::base::volume_options::{VolumeKind, VolumeOptions};
 use crate::base::yaml::node::{self, Node};
 use crate::base::yaml::write::{self, Lists};
 use crate::engine::{Error, Result};
@@ -65,9 +66,11 @@ pub(crate) trait NodePorts: std::fmt::Debug {
     fn next(&self) -> u16;
 }
 
-/// Tells what a path of the host is, in the words of `hostPath`.
+/// Tells what a path of the host is, in the words of `hostPath`, and what volumes are.
 pub(crate) trait HostKinds: std::fmt::Debug {
     fn of(&self, path: &std::path::Path) -> Option<&'static str>;
+    /// The options of a volume; none for one that is not there.
+    fn volume_options(&self, name: &str) -> BTreeMap<String, String>;
 }
 
 /// Documents as one text, with podman's head.
@@ -450,6 +453,15 @@ fn probe(spec: &ContainerSpec) -> Value {
     map.into()
 }
 
+/// The `emptyDir` of a tmpfs with these options.
+fn in_memory(options: &[String]) -> Map<String, Value> {
+    let mut dir = Map::from_iter([("medium".to_owned(), json!("Memory"))]);
+    let size = options.iter().find_map(|option| option.strip_prefix("size="));
+    let bytes = size.and_then(|size| crate::base::size::parse(size).ok());
+    put(&mut dir, "sizeLimit", json!(bytes.and_then(|bytes| i64::try_from(bytes).ok()).map(binary)));
+    dir
+}
+
 /// The mounts of a container; the volumes that they need come to `volumes`.
 fn mounts(spec: &ContainerSpec, volumes: &mut BTreeMap<String, Value>, how: How<'_>) -> Value {
     let mut found = Vec::new();
@@ -475,7 +487,11 @@ fn mounts(spec: &ContainerSpec, volumes: &mut BTreeMap<String, Value>, how: How<
             MountKind::Volume { name: of, anonymous: true, subpath, .. } => {
                 put(&mut entry, "subPath", json!(subpath.as_ref().map(Bytes::to_string_lossy)));
                 let name = of.chars().take(12).collect::<String>();
-                (name.clone(), json!({"emptyDir": {}, "name": name}))
+                let dir = match VolumeOptions::parse(&how.host_kind.volume_options(of)).map(|of| of.kind) {
+                    Ok(VolumeKind::Tmpfs(options)) => in_memory(&options),
+                    _ => Map::new(),
+                };
+                (name.clone(), json!({"emptyDir": dir, "name": name}))
             }
             MountKind::Volume { name: of, subpath, .. } => {
                 put(&mut entry, "subPath", json!(subpath.as_ref().map(Bytes::to_string_lossy)));
@@ -492,15 +508,7 @@ fn mounts(spec: &ContainerSpec, volumes: &mut BTreeMap<String, Value>, how: How<
             }
             MountKind::Tmpfs { data, .. } => {
                 let name = format!("tmp-{place}");
-                let mut dir = Map::from_iter([("medium".to_owned(), json!("Memory"))]);
-                let size = data.iter().find_map(|option| option.strip_prefix("size="));
-                let bytes = size.and_then(|size| crate::base::size::parse(size).ok());
-                put(
-                    &mut dir,
-                    "sizeLimit",
-                    json!(bytes.and_then(|bytes| i64::try_from(bytes).ok()).map(binary)),
-                );
-                (name.clone(), json!({"emptyDir": dir, "name": name}))
+                (name.clone(), json!({"emptyDir": in_memory(data), "name": name}))
             }
             MountKind::Image { reference, subpath, .. } => {
                 put(&mut entry, "subPath", json!(subpath.as_ref().map(Bytes::to_string_lossy)));

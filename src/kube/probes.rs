@@ -16,7 +16,20 @@ const FAILURES: i64 = 3;
 ///
 /// Ports by a name that the container has not.
 pub(super) fn health(container: &Container, restart: Restart) -> Result<HealthRequest> {
-    let Some(liveness) = &container.liveness else { return Ok(HealthRequest::default()) };
+    // A start-up alone is followed by a check that never fails, as with podman.
+    let none = Probe {
+        handler: Handler::Exec(vec![]),
+        delay_s: 0,
+        period_s: 0,
+        timeout_s: 0,
+        failures: 0,
+        successes: 0,
+    };
+    let liveness = match (&container.liveness, &container.startup) {
+        (Some(liveness), _) => liveness,
+        (None, Some(_)) => &none,
+        (None, None) => return Ok(HealthRequest::default()),
+    };
     let seconds = |number: i64, default: i64| Some(format!("{}s", if number < 1 { default } else { number }));
     let count = |number: i64| Some(if number < 1 { FAILURES } else { number });
     let named = |what: &str, err: Error| Error::invalid(format!("failed to configure {what}: {err}"));
@@ -28,14 +41,20 @@ pub(super) fn health(container: &Container, restart: Restart) -> Result<HealthRe
         on_failure: (restart != Restart::Never).then(|| "restart".to_owned()),
         ..HealthRequest::default()
     };
-    match command(liveness, &container.ports).map_err(|err| named("livenessProbe", err))? {
-        Command::Words(words) => health.program = words,
-        Command::Line(line) => health.cmd = Some(line),
+    match &container.liveness {
+        None => health.cmd = Some("exit 0".to_owned()),
+        Some(probe) => match command(probe, &container.ports).map_err(|err| named("livenessProbe", err))? {
+            Command::Words(words) => health.program = words,
+            Command::Line(line) => health.cmd = Some(line),
+        },
     }
     if let Some(startup) = &container.startup {
         let command = command(startup, &container.ports).map_err(|err| named("startupProbe", err))?;
         health.startup_cmd = Some(match command {
-            Command::Words(words) => serde_json::Value::from(words).to_string(),
+            Command::Words(mut words) => {
+                words.insert(0, "CMD".to_owned());
+                serde_json::Value::from(words).to_string()
+            }
             Command::Line(line) => line,
         });
         health.startup_interval = seconds(startup.period_s, PERIOD_S);

@@ -31,9 +31,7 @@ pub(crate) fn of_container(
         UserNamespace::Default => (identity(uids), identity(gids)),
         UserNamespace::Container { ids, .. } => return of_container(ids, uids, gids, user),
         UserNamespace::Path(_) => return None,
-        UserNamespace::KeepId { uid, gid, size } => {
-            (shorten(keep(*uid, uids), *size), shorten(keep(*gid, gids), *size))
-        }
+        UserNamespace::KeepId { uid, gid, size } => (keep(*uid, *size, uids), keep(*gid, *size, gids)),
         UserNamespace::NoMap => (without_first(uids), without_first(gids)),
         UserNamespace::Maps { uids, gids } => (uids.clone(), gids.clone()),
     };
@@ -55,9 +53,11 @@ fn identity(u: &IdMap) -> IdMap {
     IdMap(vec![IdExtent { inside: 0, outside: 0, len: size(u) }])
 }
 
-/// The user of U (0) is `own` inside; the subordinate IDs take the other numbers in order.
-fn keep(own: u32, u: &IdMap) -> IdMap {
-    let subordinate = size(u) - 1;
+/// The user of U (0) is `own` inside; the subordinate IDs take the other numbers in order. There are up to `limit` IDs in
+/// all; 0 is no limit.
+fn keep(own: u32, limit: u32, u: &IdMap) -> IdMap {
+    let all = size(u) - 1;
+    let subordinate = if limit == 0 { all } else { all.min(limit - 1) };
     let below = own.min(subordinate);
     let mut extents = Vec::with_capacity(3);
     if below > 0 {
@@ -68,20 +68,6 @@ fn keep(own: u32, u: &IdMap) -> IdMap {
         extents.push(IdExtent { inside: own + 1, outside: below + 1, len: subordinate - below });
     }
     IdMap(extents)
-}
-
-/// The extents of `map` up to `len` IDs in all; 0 is no limit.
-fn shorten(map: IdMap, len: u32) -> IdMap {
-    if len == 0 {
-        return map;
-    }
-    let mut left = len;
-    let extents = map.0.into_iter().filter_map(|extent| {
-        let len = extent.len.min(left);
-        left -= len;
-        (len > 0).then_some(IdExtent { len, ..extent })
-    });
-    IdMap(extents.collect())
 }
 
 /// Only the subordinate IDs, from 0 on.
@@ -169,6 +155,8 @@ mod tests {
         assert_eq!(text(&UserNamespace::NoMap), "0 1 65536\n");
         let sized = |uid, size| UserNamespace::KeepId { uid, gid: uid, size };
         assert_eq!(text(&sized(1000, 3000)), "0 1 1000\n1000 0 1\n1001 1001 1999\n");
+        assert_eq!(text(&sized(1000, 100)), "0 1 99\n1000 0 1\n");
+        assert_eq!(text(&sized(5, 1)), "5 0 1\n");
         let keep = |uid| sized(uid, 0);
         assert_eq!(text(&keep(1000)), "0 1 1000\n1000 0 1\n1001 1001 64536\n");
         assert_eq!(text(&keep(0)), "0 0 1\n1 1 65536\n");

@@ -1,5 +1,6 @@
 //! `ketch kube generate`: a manifest of what there is.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
@@ -37,9 +38,9 @@ pub(crate) struct GenerateArgs {
     #[arg(short, long)]
     service: bool,
 
-    /// Kind: pod, deployment, daemonset or job
-    #[arg(short = 't', long = "type", value_name = "KIND", default_value = "pod")]
-    form: String,
+    /// Kind: pod, deployment, daemonset or job (default: containers.conf's, or pod)
+    #[arg(short = 't', long = "type", value_name = "KIND")]
+    form: Option<String>,
 
     /// Containers, pods or volumes, by name or ID (can be repeated)
     #[arg(value_name = "NAME", required = true)]
@@ -48,8 +49,9 @@ pub(crate) struct GenerateArgs {
 
 /// `kube generate`.
 pub(crate) fn run(session: &mut Session<'_>, args: GenerateArgs) -> anyhow::Result<()> {
-    let form = form(&args)?;
-    let text = manifest(session.engine()?, &args.names, form, args.service, args.podman_only)?;
+    let engine = session.engine()?;
+    let form = form(&args, engine.conf().engine.kube_generate_type.as_deref())?;
+    let text = manifest(engine, &args.names, form, args.service, args.podman_only)?;
     match &args.filename {
         None => writeln!(session.out, "{text}")?,
         Some(path) => {
@@ -118,16 +120,16 @@ pub(super) fn manifest(
         });
     }
     let ports = RandomPorts;
-    let how = How { form, service: service.then_some(&ports), podman_only, now, host_kind: &Host };
+    let how = How { form, service: service.then_some(&ports), podman_only, now, host_kind: &Host(engine) };
     for group in &groups {
         documents.extend(generate::documents(group, how)?);
     }
     Ok(generate::text(&documents, VERSION))
 }
 
-fn form(args: &GenerateArgs) -> Result<Form> {
-    let form = match args.form.as_str() {
-        "pod" => Form::Pod,
+fn form(args: &GenerateArgs, configured: Option<&str>) -> Result<Form> {
+    let form = match args.form.as_deref().or(configured).unwrap_or_default() {
+        "" | "pod" => Form::Pod,
         "deployment" => Form::Deployment { replicas: args.replicas.unwrap_or(1) },
         "daemonset" => Form::DaemonSet,
         "job" => Form::Job,
@@ -198,9 +200,13 @@ impl NodePorts for RandomPorts {
 
 /// This machine.
 #[derive(Debug)]
-struct Host;
+struct Host<'a>(&'a Engine);
 
-impl HostKinds for Host {
+impl HostKinds for Host<'_> {
+    fn volume_options(&self, name: &str) -> BTreeMap<String, String> {
+        self.0.store().volumes().get(name).map(|volume| volume.options).unwrap_or_default()
+    }
+
     fn of(&self, path: &Path) -> Option<&'static str> {
         let kind = path.metadata().ok()?.file_type();
         Some(match kind {

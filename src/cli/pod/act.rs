@@ -276,5 +276,8 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> 
     let manner = Manner { shown: Shown::Id, missing_is_fine: args.ignore || args.force, missing: 1 };
     let grace = args.time.map(Grace::from_seconds);
     let how = Removing { force: args.force, grace, ..Removing::default() };
-    for_each(session, selection, manner, |engine, id| engine.remove_pod(id, &how))
+    for_each(session, selection, manner, |engine, id| engine.remove_pod(id, &how))?;
+    // They name nothing any more.
+    args.pod_id_file.iter().for_each(|file| drop(std::fs::remove_file(file)));
+    Ok(())
 }

@@ -124,7 +124,7 @@ pub(crate) fn document(engine: &Engine, details: &ContainerDetails, sizes: Optio
         "StaticDir": dir.display().to_string(),
         "OCIConfigPath": dir.join("spec.json").display().to_string(),
         "OCIRuntime": "ketch",
-        "ConmonPidFile": "",
+        "ConmonPidFile": path_text(spec.monitor_pid_file.as_deref()),
         "PidFile": path_text(spec.pid_file.as_deref()),
         "Name": name,
         "RestartCount": record.map_or(0, |record| record.restarts),

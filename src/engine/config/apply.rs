@@ -99,7 +99,8 @@ fn process(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
         request.annotations.entry(key.to_owned()).or_insert_with(|| value.to_owned());
     }
     if let (None, Some(name), true) = (&request.hostname, &request.name, conf.container_name_as_hostname) {
-        request.hostname = Some(name.clone());
+        let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+        request.hostname = Some(name.chars().filter(fits).collect());
     }
     Ok(())
 }
@@ -181,9 +182,9 @@ fn network(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
             Some(path) => HostsBase::File(path.into()),
         };
     }
-    if let Some(text) = conf.host_containers_internal_ip.as_deref().filter(|text| !text.is_empty())
-        && !request.no_hosts
-    {
+    let internal = conf.host_containers_internal_ip.as_deref().unwrap_or_default();
+    request.nameless_host = internal == "none";
+    if let (text, false) = (internal, request.no_hosts || request.nameless_host || internal.is_empty()) {
         let ip: IpAddr = read("host_containers_internal_ip", text, text.parse().ok())?;
         // Before the line that ketch writes, which then leaves these names out.
         let names = ["host.containers.internal", "host.docker.internal"];

@@ -125,6 +125,8 @@ pub(crate) struct EngineConf {
     /// Layers that are fetched at once; 0 for the usual number.
     pub(crate) image_parallel_copies: Option<usize>,
     pub(crate) image_volume_mode: Option<String>,
+    /// `kube generate --type`.
+    pub(crate) kube_generate_type: Option<String>,
     /// `save --multi-image-archive`.
     pub(crate) multi_image_archive: bool,
     /// Options of `--network slirp4netns`.

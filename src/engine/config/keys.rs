@@ -80,7 +80,7 @@ const fn idle(
 
 /// What is neither here nor read asks for nothing that a user could miss: programs that ketch does without, and how
 /// other engines divide their work (locks, databases, services, pods).
-const WITHOUT_EFFECT: [Idle; 24] = [
+const WITHOUT_EFFECT: [Idle; 23] = [
     idle(
         "containers",
         "apparmor_profile",
@@ -127,7 +127,6 @@ const WITHOUT_EFFECT: [Idle; 24] = [
         &["docker", "docker://"],
         "a name without a transport is one of a registry",
     ),
-    idle("engine", "kube_generate_type", &[], "ketch has no Kubernetes files yet"),
     idle("engine", "namespace", &[], "the store, which --root or KETCH_ROOT moves, is the only namespace"),
     idle("engine", "remote", &["false"], "there is no daemon to connect to"),
     idle("engine", "runtime", &["crun", "runc", "ketch"], "ketch starts containers itself"),

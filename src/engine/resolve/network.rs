@@ -41,6 +41,7 @@ pub(super) fn network(request: &ContainerRequest, exposed: &[String], facts: &Fa
         dns_search: request.dns_search.clone(),
         dns_options: request.dns_options.clone(),
         no_hosts: request.no_hosts,
+        nameless_host: request.nameless_host,
         // Elsewhere the container's ports are the host's, or nobody's.
         ports: if on_networks { ports(request, exposed, (asked, binding), facts)? } else { Vec::new() },
         links,

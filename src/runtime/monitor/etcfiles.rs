@@ -265,15 +265,16 @@ fn hosts(
     }
     let own_names: &[&str] =
         if in_host_network || hostname == name { &[hostname] } else { &[hostname, name] };
+    let host_names = if network.nameless_host { &[][..] } else { &HOST_NAMES };
     match wired {
         Some(wired) => {
-            add_names(&mut text, &[host.to_owned()], &HOST_NAMES);
+            add_names(&mut text, &[host.to_owned()], host_names);
             wired.links.iter().for_each(|(ip, names)| text.push_str(&format!("{ip}\t{names}\n")));
             let ips: Vec<String> = wired.ips.iter().map(ToString::to_string).collect();
             add_names(&mut text, &ips, own_names);
         }
         None if in_host_network => {
-            add_names(&mut text, &["127.0.0.1".to_owned()], &HOST_NAMES);
+            add_names(&mut text, &["127.0.0.1".to_owned()], host_names);
             add_names(&mut text, &["127.0.1.1".to_owned()], own_names);
         }
         // The addresses are the other container's, which has them in its file.
@@ -361,6 +362,7 @@ mod tests {
             dns_search: Vec::new(),
             dns_options: Vec::new(),
             no_hosts: false,
+            nameless_host: false,
             ports: Vec::new(),
             links: Vec::new(),
         }
