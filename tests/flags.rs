@@ -43,6 +43,12 @@ fn empty_and_repeated_values_are_what_podman_and_docker_make_of_them() {
         (&["--hostname="], "hostname | tr -d '\n' | wc -c", "12"),
         (&["--umask=7777"], "umask", "0777"),
         (&["--platform="], "echo mine", "mine"),
+        (&["--health-cmd=", "--health-startup-cmd="], "echo unchecked", "unchecked"),
+        (
+            &["--security-opt=proc-opts=nosuid,exec"],
+            "grep ' /proc ' /proc/mounts | grep -c noexec || true",
+            "0",
+        ),
         (&["-u=1234:55", "--passwd-entry="], "tail -n 1 /etc/passwd | cut -d: -f1,3", "1234:1234"),
         (&["--tmpfs=/t:size=1m", "--tmpfs=/t:size=2m"], "df -k /t | grep -c ' 2048 '", "1"),
         (&["--volume=v:/t", "--mount=type=volume,src=v,dst=/t"], "echo once", "once"),

@@ -177,6 +177,26 @@ fn the_start_up_has_a_check_of_its_own() {
         if log.parse::<u32>().is_ok_and(|count| count >= 3) { Ok(()) } else { Err(log) }
     });
     assert_eq!(health(&sandbox, "h"), "starting", "the other check has not begun");
+    let run = sandbox.ketch(["healthcheck", "run", "h"]);
+    assert_eq!((run.code, run.stdout.as_str()), (1, "starting\n"), "{}", run.stderr);
+    sandbox.start(
+        "by-hand",
+        &[
+            BY_FILE,
+            "--health-interval=disable",
+            "--health-startup-cmd=true",
+            "--health-startup-interval=1h",
+            "--health-startup-success=9",
+        ],
+        SLEEP,
+    );
+    let run = sandbox.ketch(["healthcheck", "run", "by-hand"]);
+    assert_eq!(
+        (run.code, run.stdout.as_str()),
+        (0, ""),
+        "a check of the start-up that succeeds: {}",
+        run.stderr
+    );
     sandbox.ok(["exec", "h", "touch", "/started"]);
     sandbox.ok(["wait", "--condition=unhealthy", "h"]);
     sandbox.ok(["exec", "h", "touch", "/ok"]);

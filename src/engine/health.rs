@@ -29,8 +29,8 @@ pub(crate) fn read(dir: BorrowedFd<'_>, id: &ContainerId) -> Result<Option<Healt
 }
 
 impl Engine {
-    /// Has the monitor check a container's health now, and answers how it is then: healthy if the check
-    /// succeeded, starting if it did and the start-up is not over, unhealthy if it failed.
+    /// Has the monitor check a container's health now, and answers how it went, as podman: healthy if the check
+    /// succeeded (that of the start-up, too), starting if that of the start-up failed, unhealthy if the other one did.
     ///
     /// # Errors
     ///
@@ -50,20 +50,20 @@ impl Engine {
             }
             _ => return Err(stopped()),
         }
-        if state::read_spec(dir.as_fd(), id)?.health.is_none() {
+        let Some(plan) = state::read_spec(dir.as_fd(), id)?.health else {
             return Err(Error::invalid(format!("container {id} has no defined healthcheck")));
-        }
+        };
         let asked = connect(dir.as_fd()).and_then(|socket| client::check_health(socket.as_fd()));
         let code = match asked {
             Ok(code) => code.ok_or_else(stopped)?,
             Err(err) if is_absent(&err) => return Err(stopped()),
             Err(err) => return Err(Error::system(format!("ask the monitor of {}", id.short()), err)),
         };
-        let status = read(dir.as_fd(), id)?.unwrap_or_default().status;
-        Ok(match (code, status) {
-            (0, Health::Starting) => Health::Starting,
-            (0, _) => Health::Healthy,
-            _ => Health::Unhealthy,
-        })
+        if code == 0 {
+            return Ok(Health::Healthy);
+        }
+        let now = read(dir.as_fd(), id)?.unwrap_or_default();
+        let in_startup = plan.startup.is_some() && now.status == Health::Starting && now.failing_streak == 0;
+        Ok(if in_startup { Health::Starting } else { Health::Unhealthy })
     }
 }

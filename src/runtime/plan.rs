@@ -385,6 +385,33 @@ pub(crate) fn key_values(options: &[String]) -> Vec<(&str, &str)> {
     options.iter().map(|option| option.split_once('=').unwrap_or((option, ""))).collect()
 }
 
+/// The options of the file system among `--security-opt proc-opts`.
+pub(crate) fn proc_options(spec: &ContainerSpec) -> Vec<(&str, &str)> {
+    let mut options = key_values(&spec.security.proc_options);
+    options.retain(|(key, _)| proc_flag(key).is_none());
+    options
+}
+
+/// What an option of /proc that is a flag of the mount adds, and what it takes away.
+fn proc_flag(option: &str) -> Option<(u64, u64)> {
+    Some(match option {
+        "ro" => (attr::RDONLY, 0),
+        "rw" => (0, attr::RDONLY),
+        "nosuid" => (attr::NOSUID, 0),
+        "nodev" => (attr::NODEV, 0),
+        "noexec" => (attr::NOEXEC, 0),
+        "suid" => (0, attr::NOSUID),
+        "dev" => (0, attr::NODEV),
+        "exec" => (0, attr::NOEXEC),
+        _ => return None,
+    })
+}
+
+fn proc_attributes(options: &[String]) -> u64 {
+    let flags = options.iter().filter_map(|option| proc_flag(option));
+    flags.fold(SAFE, |attributes, (more, less)| (attributes | more) & !less)
+}
+
 fn host(path: &str) -> MountSource {
     MountSource::Host { path: path.into(), recursive: true }
 }
@@ -403,8 +430,9 @@ fn kernel_file_systems(
     let proc = match spec.namespaces.pid {
         Namespace::Host => MountPlan { recursive: true, ..standard("/proc", host("/proc"), SAFE) },
         _ => {
-            let own = || file_system("proc", &key_values(&spec.security.proc_options));
-            standard("/proc", situation.foreign_proc.map_or_else(own, MountSource::Detached), SAFE)
+            let own = || file_system("proc", &proc_options(spec));
+            let source = situation.foreign_proc.map_or_else(own, MountSource::Detached);
+            standard("/proc", source, proc_attributes(&spec.security.proc_options))
         }
     };
     let own_network = has_own_network(spec) || shares_user_namespace_of(spec).is_some();

@@ -96,9 +96,11 @@ impl HealthFlags {
 impl HealthCheckFlags {
     /// What is asked for.
     pub(crate) fn request(&self) -> HealthRequest {
+        // An empty one (a variable that is not set) asks for nothing, as with docker and podman.
+        let typed = |command: &Option<String>| command.clone().filter(|command| !command.is_empty());
         HealthRequest {
             program: Vec::new(),
-            cmd: self.health_cmd.clone(),
+            cmd: typed(&self.health_cmd),
             interval: self.health_interval.clone(),
             log_destination: self.health_log_destination.clone(),
             max_log_count: self.health_max_log_count,
@@ -107,7 +109,7 @@ impl HealthCheckFlags {
             retries: self.health_retries,
             start_interval: self.health_start_interval.clone(),
             start_period: self.health_start_period.clone(),
-            startup_cmd: self.health_startup_cmd.clone(),
+            startup_cmd: typed(&self.health_startup_cmd),
             startup_interval: self.health_startup_interval.clone(),
             startup_retries: self.health_startup_retries,
             startup_success: self.health_startup_success,

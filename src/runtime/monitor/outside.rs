@@ -127,8 +127,7 @@ impl Foreign {
         let mut found = Self::default();
         if plan::is_foreign(&spec.namespaces.pid, spec) {
             let own = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
-            let options: Vec<_> =
-                plan::key_values(&spec.security.proc_options).into_iter().map(own).collect();
+            let options: Vec<_> = plan::proc_options(spec).into_iter().map(own).collect();
             // It shows the PID namespace of whoever mounts it, and that is the new one for children only.
             let mounted = made_by_child("mount /proc", || Ok(new_file_system("proc", &options, 0)?));
             found.proc = Some(mounted?);
