@@ -254,23 +254,29 @@ fn pull_and_push_tell_what_scripts_look_for() {
     let name = registry.push("as-docker/pulled", "latest", &common::bb::image().build());
     let pull = docker.ok(&format!("pull {name}"));
     let lines: Vec<&str> = pull.lines().collect();
-    assert!(lines[0].starts_with("Digest: sha256:"), "{pull}");
-    assert_eq!(lines[1..], [format!("Status: Downloaded newer image for {name}"), name.clone()]);
+    assert_eq!(lines[0], "latest: Pulling from as-docker/pulled");
+    assert!(lines[1].starts_with("Digest: sha256:"), "{pull}");
+    assert_eq!(lines[2..], [format!("Status: Downloaded newer image for {name}"), name.clone()]);
     assert!(
         docker.ok(&format!("pull {name}")).contains(&format!("\nStatus: Image is up to date for {name}\n"))
     );
     assert_eq!(docker.ok(&format!("pull -q {name}")), name);
     let untagged = name.trim_end_matches(":latest");
-    assert!(docker.ok(&format!("pull {untagged}")).starts_with("Using default tag: latest\nDigest: sha256:"));
+    assert!(
+        docker
+            .ok(&format!("pull {untagged}"))
+            .starts_with("Using default tag: latest\nlatest: Pulling from ")
+    );
     assert_eq!(docker.ok(&format!("pull -q {untagged}")), name);
 
     let to = registry.reference("as-docker/pushed", "one");
     docker.ok(&format!("tag {name} {to}"));
     let push = docker.ok(&format!("push {to}"));
+    let push = push.lines().next_back().unwrap_or_default();
     let words: Vec<&str> = push.split(' ').collect();
     assert_eq!((words[0], words[1], words[3]), ("one:", "digest:", "size:"), "{push}");
-    assert!(lines[0].ends_with(words[2]), "{push}");
-    assert_eq!(docker.ok(&format!("push -q {to}")), "");
+    assert!(lines[1].ends_with(words[2]), "{push}");
+    assert_eq!(docker.ok(&format!("push -q {to}")), to);
 }
 
 /// `docker volume create` in a script that runs again; `-w` to a place that the image has not.

@@ -126,6 +126,8 @@ fn contexts_from_git_repositories() {
         (http.clone(), "root of main\n"),
         (format!("{http}#dev:sub"), "sub of dev\nDockerfile\nf\n"),
         (format!("{http}#v1:sub"), "sub of dev\n"),
+        (format!("{http}?tag=v1&subdir=sub"), "sub of dev\n"),
+        (format!("{http}?branch=dev&commit={commit}&subdir=sub"), "sub of dev\n"),
         (format!("{file}#:sub"), "sub of main\n"),
         (format!("{file}#{commit}:sub"), "sub of dev\n"),
     ] {
@@ -134,6 +136,8 @@ fn contexts_from_git_repositories() {
     }
     let wrong = build(&sandbox, &[&format!("{file}#nope")]);
     assert!(wrong.fails(125).contains("no branch, tag or commit \"nope\""), "{}", wrong.stderr);
+    let other = build(&sandbox, &[&format!("{http}?branch=main&commit={commit}")]);
+    assert!(other.fails(125).contains("expected checksum to match"), "{}", other.stderr);
     assert!(build(&sandbox, &[&format!("{file}#main:nope")]).fails(125).contains("no directory"));
     // ADD of a repository has no .git; one of this machine is not a Dockerfile's to name.
     sandbox.write("ctx/Dockerfile", format!("FROM bb\nADD {http}#dev /r\nRUN cat /r/sub/f; ls -A /r\n"));

@@ -72,7 +72,7 @@ fn a_password_is_tried_out_kept_used_and_forgotten() {
     let words = ["login", "-u", USER, "--password-stdin", &address];
     let said = sandbox.program(&docker, words).stdin(PASSWORD).run();
     assert_eq!(said.ok(), "Login Succeeded");
-    let file = sandbox.path("run/containers/auth.json");
+    let file = sandbox.path("home/.docker/config.json");
     let warning = format!(
         "\nWARNING! Your credentials are stored unencrypted in '{}'.\n\
          Configure a credential helper to remove this warning. See\n\
@@ -80,12 +80,28 @@ fn a_password_is_tried_out_kept_used_and_forgotten() {
         file.display()
     );
     assert_eq!(said.stderr, warning);
+    let kept: Value = serde_json::from_str(&sandbox.read("home/.docker/config.json")).expect("JSON");
+    assert_eq!(kept["auths"][&address]["auth"], AUTH);
+    assert_eq!(auth_file(&sandbox), json!({"auths": {}}));
+    let wrong = sandbox.program(&docker, ["login", "-u", USER, "-p", "no", &address]).run();
+    assert_eq!(
+        wrong.fails(1),
+        format!(
+            "WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n\
+             Error response from daemon: login attempt to https://{address}/v2/ failed with status: 401 Unauthorized\n"
+        )
+    );
     let out = sandbox.program(&docker, ["logout", &address]).run();
     assert_eq!(out.ok(), format!("Removing login credentials for {address}"));
-    assert_eq!(auth_file(&sandbox), json!({"auths": {}}));
+    let left: Value = serde_json::from_str(&sandbox.read("home/.docker/config.json")).expect("JSON");
+    assert_eq!(left["auths"], json!({}));
     let twice = sandbox.ketch(["logout", &address]);
     assert!(twice.fails(125).contains(&format!("not logged into {address}")), "{}", twice.stderr);
     assert_eq!(sandbox.ketch(["pull", "-q", &name]).code, 125);
+    let nobody = sandbox.program(&docker, ["login", &address]).run();
+    assert!(
+        nobody.fails(1).starts_with("Error: Cannot perform an interactive login from a non TTY device\n")
+    );
 }
 
 #[test]

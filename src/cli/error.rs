@@ -72,19 +72,18 @@ pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
             format!("{of_run}Error response from daemon: {why}")
         }
         true => {
-            let worded = dockers::worded(&message);
-            // It says itself what it is.
-            let is_whole = worded.starts_with("Error: ") || usage.is_some_and(UsageError::is_about_a_flag);
-            let beginning = if is_whole {
-                ""
-            } else {
-                // Its command line finds these itself.
-                let is_reworded = worded != message && !worded.starts_with("Conflicting options");
-                dockers::beginning(globals.verb, of_engine_anywhere(err), is_reworded)
-            };
-            format!("{beginning}{worded}")
+            let worded = dockers::worded(globals.verb, &message);
+            // Its command line finds these itself.
+            let is_reworded = worded != message && !worded.starts_with("Conflicting options");
+            match usage.is_some_and(UsageError::is_about_a_flag) {
+                true => worded,
+                false => {
+                    let err = of_engine_anywhere(err);
+                    format!("{}{worded}", dockers::beginning(globals.verb, err, &worded, is_reworded))
+                }
+            }
         }
-        false if globals.called.is_docker() => match dockers::worded(&message) {
+        false if globals.called.is_docker() => match dockers::worded(globals.verb, &message) {
             worded if worded != message && usage.is_none() => format!("Error response from daemon: {worded}"),
             _ => message,
         },

@@ -127,6 +127,10 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmiArgs) -> anyhow::Result<()>
     for target in &targets {
         match remove(session.engine()?, target, &args, is_docker) {
             Ok(removed) => print_removed(session, &removed)?,
+            // docker tells of it all the same.
+            Err(err) if err.kind == Kind::NotFound && args.force && is_docker => {
+                session.report(err);
+            }
             // One of all may have gone with its last child.
             Err(err) if err.kind == Kind::NotFound && (args.force || args.ignore || args.all) => {}
             Err(err) => {

@@ -190,7 +190,13 @@ impl Row<'_> {
     }
 
     fn digest(&self) -> String {
-        self.image.record.manifest().map_or(NONE.to_owned(), |manifest| manifest.digest.to_string())
+        let known = self.image.record.repo_digests.iter().rev();
+        let there = self.name.filter(|_| self.rule == NameRule::Docker).and_then(|name| {
+            let repository = name.without_reference();
+            known.filter(|known| known.without_reference() == repository).find_map(ImageRef::digest)
+        });
+        let own = self.image.record.manifest().map(|manifest| &manifest.digest);
+        there.or(own).map_or(NONE.to_owned(), ToString::to_string)
     }
 
     fn id(&self, no_trunc: bool) -> String {
@@ -262,7 +268,7 @@ fn document(image: &Image, rule: NameRule) -> Value {
         "Id": record.id.hex(),
         "ParentId": image.parent.map_or(String::new(), |parent| parent.hex()),
         "RepoTags": names,
-        "RepoDigests": shown(&image.repo_digests(), rule),
+        "RepoDigests": shown(&image.repo_digests(rule), rule),
         "Size": record.size_bytes,
         "SharedSize": 0,
         "VirtualSize": record.size_bytes,

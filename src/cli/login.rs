@@ -203,8 +203,12 @@ fn ask(session: &mut Session<'_>, args: &LoginArgs, known: Option<&str>) -> anyh
         return Ok(Credential::Password { user, password });
     }
     if args.password.is_some() {
-        session
-            .warn("a password on the command line can be seen by all of this machine: use --password-stdin");
+        match session.globals.called.is_docker() {
+            true => session.note("WARNING! Using --password via the CLI is insecure. Use --password-stdin."),
+            false => session.warn(
+                "a password on the command line can be seen by all of this machine: use --password-stdin",
+            ),
+        }
     }
     let user = match (&args.username, known) {
         (Some(user), _) => user.clone(),

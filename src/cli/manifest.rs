@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::base::image_ref::Purpose;
+use crate::base::image_ref::{NameRule, Purpose};
 use crate::cli::error::removal_exit_code;
 use crate::cli::format::json;
 use crate::cli::image::print_removed;
@@ -91,7 +91,13 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
     let progress = Progress::new(true);
     let events = |event: &PullEvent<'_>| progress.show(event);
     let id = session.engine()?.create_list(&args.list, &args.images, &new, &events)?;
-    writeln!(session.out, "{}", id.hex())?;
+    match session.globals.called.is_docker() {
+        true => {
+            let name = crate::engine::image::new_name(&args.list, NameRule::Docker)?;
+            writeln!(session.out, "Created manifest list {name}")?;
+        }
+        false => writeln!(session.out, "{}", id.hex())?,
+    }
     Ok(())
 }
 
@@ -247,6 +253,9 @@ pub(crate) fn annotate(session: &mut Session<'_>, args: AnnotateArgs) -> anyhow:
     let image = args.image.as_deref().filter(|_| !args.index);
     let wishes = args.entry.into();
     let id = session.engine()?.annotate_list(&args.list, image, &wishes, args.subject.as_deref())?;
+    if session.globals.called.is_docker() {
+        return Ok(());
+    }
     writeln!(session.out, "{}", id.hex())?;
     Ok(())
 }

@@ -207,6 +207,9 @@ fn run_verb(verb: &Verb, called: &str, rest: &[OsString], globals: &mut Globals)
         }
         Err(err) => return Err(UsageError::from_clap(&err, called).into()),
     };
+    if globals.called.is_docker() && !error::dockers::takes(verb.path, || verb.command(called), &matches) {
+        return Err(UsageError::new("missing argument: ").into());
+    }
     globals.merge(&mut matches)?;
     let mut session = Session::new(globals, verb.only_looks());
     let result = (verb.run)(&mut session, &mut matches).map_err(|err| match err.downcast::<clap::Error>() {

@@ -250,7 +250,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<(
         drop(progress);
         for pulled in all {
             match &pulled.name {
-                Some(name) if is_docker => tell_as_docker(session, &pulled.id, name, &known, args.quiet)?,
+                Some(name) if is_docker => tell_as_docker(session, &pulled, name, &known, args.quiet)?,
                 _ => {
                     for id in [&pulled.id].into_iter().chain(&pulled.further) {
                         writeln!(session.out, "{}", id.hex())?;
@@ -267,7 +267,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<(
 }
 
 /// Whether a name of an image says neither its tag nor its digest.
-fn has_default_tag(typed: &str) -> bool {
+pub(crate) fn has_default_tag(typed: &str) -> bool {
     typed.parse::<ImageName>().is_ok_and(|name| name.tag().is_none() && name.digest().is_none())
 }
 
@@ -275,20 +275,19 @@ fn has_default_tag(typed: &str) -> bool {
 /// `Image is up to date`.
 fn tell_as_docker(
     session: &mut Session<'_>,
-    id: &Digest,
+    pulled: &pull::Pulled,
     name: &ImageRef,
     known: &[(ImageRef, Digest)],
     quiet: bool,
 ) -> anyhow::Result<()> {
     if !quiet {
-        let repository = name.without_reference();
-        let digests = session.engine()?.image_details(&id.to_string())?.repo_digests();
-        let digest =
-            digests.iter().filter(|other| other.without_reference() == repository).find_map(ImageRef::digest);
-        if let Some(digest) = name.digest().or(digest) {
+        let digest = pulled.digest_of(session.engine()?, name)?;
+        let tag = name.tag().map_or_else(|| name.to_string(), str::to_owned);
+        writeln!(session.out, "{tag}: Pulling from {}", name.repository())?;
+        if let Some(digest) = digest {
             writeln!(session.out, "Digest: {digest}")?;
         }
-        let was_here = known.iter().any(|(other, image)| other == name && image == id);
+        let was_here = known.iter().any(|(other, image)| other == name && *image == pulled.id);
         let status = if was_here { "Image is up to date" } else { "Downloaded newer image" };
         writeln!(session.out, "Status: {status} for {}", name.familiar())?;
     }

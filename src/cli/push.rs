@@ -7,12 +7,13 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::Purpose;
+use crate::base::image_ref::{ImageName, Purpose};
 use crate::base::platform::Platform;
 use crate::cli::progress::{Look, Progress, parse_look};
-use crate::cli::pull::RegistryArgs;
+use crate::cli::pull::{RegistryArgs, has_default_tag};
 use crate::cli::session::Session;
 use crate::cli::signing::{EncryptionArgs, SigningArgs};
+use crate::engine::Error;
 use crate::engine::pull::PullEvent;
 use crate::engine::push::{self, LayerFormat, ManifestFormat, PushRequest, Pushed, Wishes};
 
@@ -107,6 +108,10 @@ pub(crate) fn parse_format(text: &str) -> Result<ManifestFormat, String> {
 pub(crate) fn run(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<()> {
     args.encryption.refuse()?;
     let sign = args.signing.key(session)?;
+    let is_docker = session.globals.called.is_docker();
+    if is_docker {
+        tell_where(session, &args)?;
+    }
     let engine = session.engine()?;
     let names =
         if args.all_tags { push::names_of_repository(engine, &args.image)? } else { vec![args.image] };
@@ -140,15 +145,42 @@ pub(crate) fn run(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<(
         done.push(pushed);
     }
     drop(progress);
-    if session.globals.called.is_docker() && !args.quiet {
-        for Pushed { digest, there } in done {
-            // Scripts look for docker's line.
-            let Some((tag, bytes)) = there.as_ref().and_then(|(name, bytes)| Some((name.tag()?, bytes)))
-            else {
-                continue;
-            };
-            writeln!(session.out, "{tag}: digest: {digest} size: {bytes}")?;
+    for Pushed { digest, there } in done.into_iter().filter(|_| is_docker) {
+        // Scripts look for docker's line.
+        match &there {
+            Some((name, _)) if args.quiet => writeln!(session.out, "{name}")?,
+            Some((name, bytes)) if name.tag().is_some() => {
+                writeln!(session.out, "{}: digest: {digest} size: {bytes}", name.tag().unwrap_or_default())?;
+            }
+            _ => {}
         }
+    }
+    Ok(())
+}
+
+/// What docker says first: where to it pushes, and what is missing.
+fn tell_where(session: &mut Session<'_>, args: &PushArgs) -> anyhow::Result<()> {
+    let Ok(typed) = args.image.parse::<ImageName>() else { return Ok(()) };
+    let rule = session.name_rule();
+    let repository = typed.on(rule.home()).without_reference();
+    if !args.quiet {
+        if !args.all_tags && has_default_tag(&args.image) {
+            writeln!(session.out, "Using default tag: latest")?;
+        }
+        writeln!(session.out, "The push refers to repository [{repository}]")?;
+    }
+    let engine = session.engine()?;
+    if engine.manifest_list(&args.image, Purpose::Act).is_ok() {
+        return Ok(());
+    }
+    let known = engine.named_images()?;
+    if !known.iter().any(|(name, _)| name.without_reference() == repository) {
+        let message = format!("An image does not exist locally with the tag: {}", repository.familiar());
+        return Err(Error::not_found(message).into());
+    }
+    let name = typed.on(rule.home()).with_default_tag();
+    if !args.all_tags && name.digest().is_none() && !known.iter().any(|(other, _)| *other == name) {
+        return Err(Error::invalid(format!("tag does not exist: {}", name.familiar())).into());
     }
     Ok(())
 }

@@ -13,10 +13,14 @@ use crate::cli::session::Session;
 use crate::engine::filter::Filters;
 use crate::engine::remote::RemoteOptions;
 use crate::engine::search::{self, FILTERS, FoundImage, SearchRequest};
+use crate::engine::{Error, Kind};
 use crate::registry::auth::Credential;
 
 /// Results of each registry, if nobody says how many.
 const LIMIT: usize = 25;
+
+/// The most that docker lets anybody ask for.
+const DOCKERS_LIMIT: usize = 100;
 
 /// Longest description in a table, its three dots not included.
 const DESCRIPTION: usize = 44;
@@ -90,6 +94,11 @@ const TAG_SHAPE: Shape = Shape {
 
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: SearchArgs) -> anyhow::Result<()> {
+    if session.globals.called.is_docker() && args.limit.is_some_and(|limit| limit > DOCKERS_LIMIT) {
+        let limit = args.limit.unwrap_or_default();
+        let message = format!("Limit {limit} is outside the range of [1, {DOCKERS_LIMIT}]");
+        return Err(Error::new(Kind::System, message).into());
+    }
     let request = SearchRequest {
         term: args.term.clone(),
         // As with podman, no limit is the usual one.

@@ -17,6 +17,13 @@ use crate::engine::config::Config;
 use crate::engine::config::containers_conf::ContainersConf;
 use crate::engine::{self, Engine, Kind};
 
+/// What docker says otherwise where it asks, after podman's words.
+const DOCKERS_QUESTIONS: [(&str, &str); 3] = [
+    ("This command removes all", "This will remove all"),
+    ("all non running containers", "all stopped containers"),
+    ("all networks not used", "all custom networks not used"),
+];
+
 /// The exit code of a verb that did its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exit(pub(crate) u8);
@@ -277,6 +284,12 @@ impl<'a> Session<'a> {
     ///
     /// If standard output or input cannot be used.
     pub(crate) fn confirm(&mut self, question: &str) -> anyhow::Result<bool> {
+        let mut question = question.to_owned();
+        if self.globals.called.is_docker() {
+            for (podmans, dockers) in DOCKERS_QUESTIONS {
+                question = question.replace(podmans, dockers);
+            }
+        }
         write!(self.out, "{question}\nAre you sure you want to continue? [y/N] ")?;
         self.out.flush()?;
         let mut answer = String::new();

@@ -111,7 +111,7 @@ pub(crate) fn document(engine: &Engine, details: &ImageDetails) -> Value {
         "Id": record.id.hex(),
         "Digest": record.manifest().map_or(String::new(), |manifest| manifest.digest.to_string()),
         "RepoTags": names,
-        "RepoDigests": shown(&image.repo_digests()),
+        "RepoDigests": shown(&image.repo_digests(rule)),
         "Parent": image.parent.map_or(String::new(), |parent| parent.hex()),
         "Comment": last.map_or("", |step| step.comment.as_str()),
         "Created": image.created().to_string(),

@@ -24,6 +24,13 @@ pub(crate) fn dockers(message: &str) -> String {
     if let Some(name) = quoted(message, "no such container ", "") {
         return format!("No such container: {name}");
     }
+    if let Some(told) = of_images(message) {
+        return told;
+    }
+    let message = match message.strip_prefix("could not find local image for filter ") {
+        Some(rest) => rest.split_once(": ").map_or(message, |(_, missing)| missing),
+        None => message,
+    };
     if let Some(name) = quoted(message, "", ": image not known") {
         return format!("No such image: {}", with_tag(&name));
     }
@@ -91,25 +98,35 @@ pub(crate) fn dockers(message: &str) -> String {
             "invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
         );
     }
-    if let Some((name, why)) = message.strip_prefix("pull ").and_then(|rest| rest.split_once(": "))
-        && let Ok(image) = name.parse::<ImageRef>()
-    {
-        if why.contains(" not found on ") {
-            return format!("manifest for {} not found: manifest unknown: {why}", image.familiar());
-        }
-        if why.contains(" denies access") {
-            let repository = image.without_reference().familiar();
-            return format!(
-                "pull access denied for {repository}, repository does not exist or may require 'docker login': {why}"
-            );
-        }
-    }
     message.to_owned()
 }
 
 /// What lies between the beginning and the end of a message.
 fn between<'m>(message: &'m str, before: &str, after: &str) -> Option<&'m str> {
     message.strip_prefix(before)?.strip_suffix(after)
+}
+
+/// What docker says of names of images, and of what registries do not have or give.
+fn of_images(message: &str) -> Option<String> {
+    if let Some(rest) = message.strip_prefix("image name \"")
+        && let Some((name, why)) = rest.split_once("\": invalid reference format")
+    {
+        return Some(match why.ends_with(" must be lowercase") {
+            true => {
+                format!("invalid reference format: repository name ({}) must be lowercase", path_of(name))
+            }
+            false => "invalid reference format".to_owned(),
+        });
+    }
+    let (name, why) = message.strip_prefix("pull ")?.split_once(": ")?;
+    let image: ImageRef = name.parse().ok()?;
+    if why.contains(" not found on ") {
+        return Some(format!("manifest for {} not found: manifest unknown: {why}", image.familiar()));
+    }
+    let repository = image.without_reference().familiar();
+    why.contains(" denies access").then(|| {
+        format!("pull access denied for {repository}, repository does not exist or may require 'docker login': {why}")
+    })
 }
 
 /// What docker says of networks.
@@ -190,6 +207,15 @@ fn not_started(message: &str) -> Option<String> {
     known.iter().find(|known| why.starts_with(**known)).map(|known| format!("exec: {program:?}: {known}"))
 }
 
+/// The path of a name that was typed, on its registry.
+fn path_of(typed: &str) -> String {
+    let (first, rest) = typed.split_once('/').unwrap_or(("", typed));
+    let is_registry = first.contains(['.', ':']) || first == "localhost";
+    let path = if is_registry { rest } else { typed };
+    let path = path.split([':', '@']).next().unwrap_or_default();
+    if is_registry || path.contains('/') { path.to_owned() } else { format!("library/{path}") }
+}
+
 /// A name as docker shows it where it asks for one with its tag.
 fn with_tag(typed: &str) -> String {
     match typed.parse::<ImageName>() {
@@ -266,6 +292,23 @@ mod tests {
             (
                 "looking up x: no container with name or ID \"x\" found: no such container",
                 "No such container: x",
+            ),
+            (
+                "image name \"X:1\": invalid reference format: repository name must be lowercase",
+                "invalid reference format: repository name (library/X) must be lowercase",
+            ),
+            (
+                "image name \"r.io/A/b\": invalid reference format: repository name must be lowercase",
+                "invalid reference format: repository name (A/b) must be lowercase",
+            ),
+            (
+                "image name \"a:b:c\": invalid reference format: invalid tag \"b:c\"",
+                "invalid reference format",
+            ),
+            ("x is an invalid filter", "invalid filter 'x'"),
+            (
+                "could not find local image for filter \"before\"=\"x\": x: image not known",
+                "No such image: x:latest",
             ),
             ("anything else", "anything else"),
         ] {

@@ -76,10 +76,28 @@ impl Image {
     }
 
     /// `repository@digest` for each repository it has a name in, and those it was pulled by.
-    pub(crate) fn repo_digests(&self) -> Vec<ImageRef> {
-        let mut all = self.record.repo_digests.clone();
+    ///
+    /// Docker's are digests that the repository's registry has, where it was pulled or pushed: of an index, not of the image
+    /// in it.
+    pub(crate) fn repo_digests(&self, rule: NameRule) -> Vec<ImageRef> {
+        let known = &self.record.repo_digests;
+        let mut all = known.clone();
+        let is_docker = rule == NameRule::Docker;
+        if is_docker {
+            let indexed = |name: &ImageRef| {
+                let of =
+                    self.record.manifests.iter().find(|manifest| name.digest() == Some(&manifest.digest));
+                let index = of.and_then(|manifest| manifest.index);
+                index.is_some_and(|index| known.contains(&name.with_digest(index)))
+            };
+            all.retain(|name| !indexed(name));
+        }
         if let Some(manifest) = self.record.manifest() {
-            all.extend(self.names.iter().map(|name| name.without_reference().with_digest(manifest.digest)));
+            let repositories = self.names.iter().map(ImageRef::without_reference);
+            let there =
+                |one: &ImageRef| is_docker && known.iter().any(|name| name.without_reference() == *one);
+            let new = repositories.filter(|one| !there(one)).map(|one| one.with_digest(manifest.digest));
+            all.extend(new);
         }
         all.order();
         all.dedup();

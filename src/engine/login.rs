@@ -60,7 +60,7 @@ impl Login {
         };
         let registry = key.split('/').next().unwrap_or_default().to_owned();
         image_on(&registry)?;
-        Ok(Self { key, registry, remote, keyring: keyring(options, file)? })
+        Ok(Self { key, registry, remote, keyring: keyring(options, file, conf)? })
     }
 
     /// What the credential is good for: a registry, or a path on one.
@@ -150,16 +150,18 @@ impl Login {
 pub(crate) fn forget_all(options: &RemoteOptions, file: AuthFile, conf: &ContainersConf) -> Result<()> {
     let remote = Remote::new(options, conf)?;
     accessible(options)?;
-    let keyring = keyring(options, file)?;
+    let keyring = keyring(options, file, conf)?;
     let failed = |err| Error::system("forget all credentials", err);
     keyring.erase_all(remote.registries.helpers()).map_err(failed)
 }
 
 /// The file that is changed.
-fn keyring(options: &RemoteOptions, file: AuthFile) -> Result<Keyring> {
+fn keyring(options: &RemoteOptions, file: AuthFile, conf: &ContainersConf) -> Result<Keyring> {
     let (path, docker) = match file {
         AuthFile::Docker(path) => (path, true),
-        AuthFile::Own => files::credentials_to_write(options.auth_file.clone()).ok_or_else(no_place)?,
+        AuthFile::Own => {
+            files::credentials_to_write(options.auth_file.clone(), conf.name_rule).ok_or_else(no_place)?
+        }
     };
     Ok(Keyring::new(path, docker))
 }

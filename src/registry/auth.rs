@@ -85,6 +85,13 @@ impl Stores {
         Self { files: files.into_iter().flatten().collect(), ..Self::default() }
     }
 
+    /// The same, but Docker's files go before the others.
+    pub(crate) fn with_dockers_first(mut self) -> Self {
+        let own = self.files.iter().filter(|file| file.ends_with("containers/auth.json")).count();
+        self.files.rotate_left(own);
+        self
+    }
+
     /// The same with the programs of registries.conf before, behind or instead of the files.
     pub(crate) fn with_helpers(self, helpers: &[String]) -> Self {
         Self { helpers: helpers.to_vec(), ..self }

@@ -78,7 +78,7 @@ pub(crate) fn document(image: &Image, shown: Shown) -> Value {
     let record = &image.record;
     let names =
         |names: &[ImageRef]| names.iter().map(|name| NameRule::Docker.shown(name)).collect::<Vec<_>>();
-    let (mut tags, mut digests) = (names(&image.names), names(&image.repo_digests()));
+    let (mut tags, mut digests) = (names(&image.names), names(&image.repo_digests(NameRule::Docker)));
     if shown.version < WITHOUT_NONE && tags.is_empty() && digests.is_empty() {
         tags.push("<none>:<none>".to_owned());
         digests.push("<none>@<none>".to_owned());

@@ -78,11 +78,7 @@ fn closing(
     was_here: bool,
 ) -> Result<Vec<serde_json::Value>, Error> {
     let mut lines = Vec::new();
-    let repository = name.without_reference();
-    let digests = engine.image_details(&pulled.id.to_string())?.repo_digests();
-    let known =
-        digests.iter().filter(|other| other.without_reference() == repository).find_map(ImageRef::digest);
-    if let Some(digest) = name.digest().or(known) {
+    if let Some(digest) = pulled.digest_of(engine, name)? {
         lines.push(json!({"status": format!("Digest: {digest}")}));
     }
     let status = if was_here { "Image is up to date" } else { "Downloaded newer image" };

@@ -11,7 +11,7 @@ pub(crate) struct Position {
 
 /// A complaint about one place of a Dockerfile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {}, column {}: {message}", at.line, at.column)]
+#[error("line {}: {message}", at.line)]
 pub(crate) struct DockerfileError {
     pub(crate) at: Position,
     pub(crate) message: String,

@@ -13,6 +13,7 @@ use crate::cli::container_flags::bytes;
 use crate::cli::container_flags::limits::LimitFlags;
 use crate::cli::container_flags::mounts::device;
 use crate::cli::container_flags::security::seccomp_profile;
+use crate::documents::words;
 use crate::engine::build::request::{BuildRequest, Secret};
 use crate::engine::request::ContainerRequest;
 use crate::engine::{Error, Kind, Result, config};
@@ -307,7 +308,14 @@ impl ImageFlags {
         });
         request.times.epoch = self.timestamp.or(self.source_date_epoch).or(of_args.transpose()?);
         for name in &self.tag {
-            request.names.push(crate::engine::image::new_name(name, rule)?);
+            let full = crate::engine::image::new_name(name, rule).map_err(|err| match rule {
+                NameRule::Docker => Error {
+                    message: format!("invalid tag {name:?}: {}", words::dockers(&err.message)),
+                    ..err
+                },
+                NameRule::Podman => err,
+            })?;
+            request.names.push(full);
         }
         Ok(())
     }

@@ -306,7 +306,11 @@ fn build_one(
         Err(fault) => {
             show.failed(fault.picture.as_ref().map(|picture| picture.as_str()));
             let code = fault.exit.and_then(|code| u8::try_from(code).ok());
-            session.report(fault.error);
+            let mut error = fault.error;
+            if let Some(what) = show.unsuccessful().filter(|_| session.globals.called.is_docker()) {
+                what.clone_into(&mut error.message);
+            }
+            session.report(error);
             return Err(AlreadyReported { code: code.unwrap_or(FAILED) }.into());
         }
     };
@@ -356,6 +360,8 @@ impl BuildArgs {
         let policy = match (self.pull_never, self.pull_always) {
             (true, _) => PullPolicy::Never,
             (_, true) => PullPolicy::Always,
+            // docker's `--pull=false` only says that no newer one is wanted.
+            _ if rule == NameRule::Docker && self.pull == PullPolicy::Never => PullPolicy::Missing,
             _ => self.pull,
         };
         request.pull = self.registry.request(policy, None);

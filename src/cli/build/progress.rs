@@ -58,6 +58,8 @@ pub(super) struct Show {
     /// The last stage among several, until it is told that the image is written.
     of_last: String,
     remarks: Vec<String>,
+    /// The step that has failed: its serial, and what has happened to its process.
+    failure: Option<(usize, String)>,
 }
 
 /// A step that has begun.
@@ -67,7 +69,8 @@ struct Running {
     begun: Instant,
     started: Timestamp,
     bar: Option<ProgressBar>,
-    /// Output that was not shown.
+    title: String,
+    /// The end of its output.
     tail: Vec<u8>,
     /// The end of a line that is still being written.
     rest: Vec<u8>,
@@ -101,6 +104,7 @@ impl Show {
             number: 0,
             of_last: String::new(),
             remarks: vec![],
+            failure: None,
         };
         if mode == Mode::BuildKit {
             show.note(&format!("#0 building with {builder:?} instance using {NAME} driver"));
@@ -133,6 +137,7 @@ impl Show {
                 begun: Instant::now(),
                 started: Timestamp::now(),
                 bar,
+                title: title(step),
                 tail: vec![],
                 rest: vec![],
             };
@@ -142,6 +147,9 @@ impl Show {
             && !self.running.contains_key(&step.serial)
         {
             return;
+        }
+        if let BuildEvent::Failed { step, process, code } = event {
+            self.failure = Some((step.serial, unsuccessful(process, *code)));
         }
         match self.mode {
             Mode::Quiet => self.remember(event),
@@ -164,18 +172,35 @@ impl Show {
         if let Some(bars) = &self.bars {
             bars.clear().ok();
         }
-        if matches!(self.mode, Mode::Quiet | Mode::Live) {
-            for running in self.running.values().filter(|running| !running.tail.is_empty()) {
-                let text = String::from_utf8_lossy(&running.tail).into_owned();
-                let lines: Vec<&str> = text.lines().collect();
-                let last = &lines[lines.len().saturating_sub(TAIL)..];
-                last.iter().for_each(|line| self.error_line(line));
+        match (self.mode, &self.failure) {
+            (Mode::Quiet | Mode::Live, _) => self.running.values().for_each(|running| self.end_of(running)),
+            // Its last lines again: others may have written since.
+            (Mode::BuildKit, Some((serial, _))) => {
+                if let Some(running) = self.running.get(serial) {
+                    self.error_line(&format!("------\n > {}:", running.title));
+                    self.end_of(running);
+                    self.error_line("------");
+                }
             }
+            _ => {}
         }
         self.say_remarks();
         if let Some(picture) = picture {
             picture.lines().for_each(|line| self.error_line(line));
         }
+    }
+
+    /// What has happened to the process that a failed step has run, in BuildKit's words.
+    pub(super) fn unsuccessful(&self) -> Option<&str> {
+        self.failure.as_ref().map(|(_, what)| what.as_str())
+    }
+
+    /// The last lines that a step has written.
+    fn end_of(&self, running: &Running) {
+        let text = String::from_utf8_lossy(&running.tail).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        let last = &lines[lines.len().saturating_sub(TAIL)..];
+        last.iter().for_each(|line| self.error_line(line));
     }
 
     pub(super) fn finish(&mut self) {
@@ -284,6 +309,7 @@ impl Show {
                 self.note(&format!("#{number} ERROR: {}", unsuccessful(process, *code)));
             }
             BuildEvent::Output(step, _, bytes) => {
+                self.remember(event);
                 let (number, seconds) = self.step(step);
                 for line in self.whole_lines(step, bytes) {
                     self.note(&format!("#{number} {seconds:.3} {line}"));

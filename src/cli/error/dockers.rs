@@ -1,6 +1,9 @@
 //! How docker words and ends a failure: what scripts look for in its messages, and its exit codes.
 
+use clap::{ArgMatches, Command};
+
 use super::use_lines;
+use crate::base::image_ref::DOCKER_HUB;
 use crate::cli::NAME;
 use crate::cli::usage::UsageError;
 use crate::cli::verbs;
@@ -12,15 +15,47 @@ pub(crate) fn is_run(verb: &str) -> bool {
     matches!(verb, "run" | "container run")
 }
 
-/// How a message about a failure of `verb` begins; `reworded` is one that docker's engine has other words for.
-pub(super) fn beginning(verb: &str, err: Option<&engine::Error>, reworded: bool) -> &'static str {
-    let is_typed = err.is_none_or(|err| err.kind == Kind::Invalid && !reworded);
+/// Whether a verb is `build`, by any of its names.
+fn is_build(verb: &str) -> bool {
+    matches!(verb, "build" | "image build" | "builder build" | "buildx build")
+}
+
+/// How messages begin that docker's command line says by itself.
+const ITS_OWN: [&str; 11] = [
+    "An image does not exist ",
+    "Error parsing reference: ",
+    "Error: ",
+    "No such manifest: ",
+    "invalid output path: ",
+    "invalid reference format",
+    "no such manifest: ",
+    "open ",
+    "refusing to ",
+    "tag ",
+    "template parsing error: ",
+];
+
+/// How a message about a failure of `verb` begins, `message` in docker's words; `reworded` is one that docker's engine has other words for.
+pub(super) fn beginning(
+    verb: &str,
+    err: Option<&engine::Error>,
+    message: &str,
+    reworded: bool,
+) -> &'static str {
+    let is_own = ITS_OWN.iter().any(|it| message.starts_with(it));
+    if is_own && !is_build(verb) && !is_run(verb) {
+        return "";
+    }
+    let is_typed = err.is_none_or(|err| err.kind == Kind::Invalid && (is_own || !reworded));
     match verb {
+        _ if is_build(verb)
+            && ["unable to prepare ", "invalid tag "].iter().any(|it| message.starts_with(it)) =>
+        {
+            "ERROR: "
+        }
         _ if is_run(verb) && is_typed => "docker: ",
         _ if is_run(verb) => "docker: Error response from daemon: ",
-        "build" | "image build" | "builder build" | "buildx build" if err.is_some() => {
-            "ERROR: failed to solve: "
-        }
+        _ if is_build(verb) && err.is_some() => "ERROR: failed to solve: ",
         _ if is_typed => "",
         _ => "Error response from daemon: ",
     }
@@ -34,6 +69,37 @@ const NOTHING_NAMED: [&str; 5] = [
     "provide one or more volume names or use --all",
     "no names or ids specified",
 ];
+
+/// How many arguments docker takes where podman takes others: the least and the most.
+const ARGUMENTS: &[(&str, usize, Option<usize>)] = &[
+    ("build", 1, Some(1)),
+    ("import", 1, None),
+    ("manifest annotate", 2, Some(2)),
+    ("manifest create", 2, None),
+    ("manifest push", 1, Some(1)),
+    ("pull", 1, Some(1)),
+    ("push", 1, Some(1)),
+    ("tag", 2, Some(2)),
+];
+
+/// How many arguments docker takes, where podman takes others.
+pub(in crate::cli) fn arguments(verb: &str) -> Option<(usize, Option<usize>)> {
+    let plain = ["image ", "builder ", "buildx "].iter().find_map(|group| verb.strip_prefix(group));
+    let found = ARGUMENTS.iter().find(|(known, ..)| *known == plain.unwrap_or(verb));
+    found.map(|(_, least, most)| (*least, *most))
+}
+
+/// Whether docker takes as many arguments as were given.
+pub(in crate::cli) fn takes(verb: &str, command: impl FnOnce() -> Command, matches: &ArgMatches) -> bool {
+    let Some((least, most)) = arguments(verb) else { return true };
+    let command = command();
+    let given = command
+        .get_positionals()
+        .filter_map(|arg| matches.get_raw(arg.get_id().as_str()))
+        .map(Iterator::count);
+    let given: usize = given.sum();
+    given >= least && most.is_none_or(|most| given <= most)
+}
 
 /// Whether a mistake is about how many words there are beside the flags.
 fn is_about_number(message: &str) -> bool {
@@ -50,7 +116,8 @@ pub(super) fn of_daemon(message: &str) -> Option<&str> {
 /// Docker's words for too many or too few arguments of a verb.
 pub(super) fn number(verb: &str, usage: &UsageError) -> Option<String> {
     let message = usage.to_string();
-    let (least, most) = verbs::arguments(verb).filter(|_| is_about_number(&message))?;
+    let known = || arguments(verb).or_else(|| verbs::arguments(verb));
+    let (least, most) = Some(()).filter(|()| is_about_number(&message)).and_then(|()| known())?;
     let least = if NOTHING_NAMED.contains(&message.as_str()) { least.max(1) } else { least };
     let some = |number: usize| format!("{number} argument{}", if number == 1 { "" } else { "s" });
     let wanted = match most {
@@ -90,12 +157,104 @@ pub(crate) fn code(verb: &str, usage: Option<&UsageError>, code: u8) -> u8 {
     }
 }
 
-/// A message in docker's words, as far as scripts look for them.
-pub(super) fn worded(message: &str) -> String {
+/// A message of `verb` in docker's words, as far as scripts look for them.
+pub(super) fn worded(verb: &str, message: &str) -> String {
+    if let Some(words) = of_verb(verb, message) {
+        return words;
+    }
     match message.strip_prefix("unrecognized command `ketch ").and_then(|rest| rest.strip_suffix('`')) {
         Some(words) => format!("docker: unknown command: docker {words}"),
+        None if message.starts_with("template: ") => format!("template parsing error: {message}"),
         None => words::dockers(message),
     }
+}
+
+/// What docker says otherwise in a verb than anywhere else.
+fn of_verb(verb: &str, message: &str) -> Option<String> {
+    let general = words::dockers(message);
+    let name =
+        message.strip_prefix("image name \"").and_then(|rest| rest.split_once("\": ")).map(|(name, _)| name);
+    let verb = verb.strip_prefix("image ").unwrap_or(verb);
+    match verb {
+        _ if is_build(verb) => of_build(message, &general, name),
+        "tag" => match message.strip_suffix(": tag by digest not supported") {
+            Some(_) => Some("refusing to create a tag with a digest reference".to_owned()),
+            None => Some(format!(
+                "Error parsing reference: \"{}\" is not a valid repository/tag: {general}",
+                name?
+            )),
+        },
+        "login" => match message
+            .strip_prefix("log into ")
+            .and_then(|rest| rest.split_once(": invalid username/password"))
+        {
+            Some((DOCKER_HUB, _)) => Some("unauthorized: incorrect username or password".to_owned()),
+            Some((registry, _)) => {
+                Some(format!("login attempt to https://{registry}/v2/ failed with status: 401 Unauthorized"))
+            }
+            None => (message == "a username is needed" || message.starts_with("cannot ask for a password: "))
+                .then(|| "Error: Cannot perform an interactive login from a non TTY device".to_owned()),
+        },
+        "diff" | "container diff" => (message.strip_suffix(" not found: no such container or image"))
+            .map(|name| format!("No such container: {name}")),
+        "save" | "export" | "container export" => {
+            let path = message.strip_prefix("create ")?.strip_suffix(": no such file or directory")?;
+            let (directory, _) = path.rsplit_once('/')?;
+            Some(format!("invalid output path: directory \"{directory}\" does not exist"))
+        }
+        "pull" => (message.ends_with(": a tag cannot be used with --all-tags"))
+            .then(|| "tag can't be used with --all-tags/-a".to_owned()),
+        "manifest rm" => {
+            message.strip_suffix(": image not known").map(|name| format!("No such manifest: {name}"))
+        }
+        "manifest inspect" => {
+            let (name, why) = message.strip_prefix("inspect ")?.split_once(": ")?;
+            why.contains(" not found on ").then(|| format!("no such manifest: {name}"))
+        }
+        "manifest create" => match message.strip_prefix("pull ").and_then(|rest| rest.split_once(": ")) {
+            Some((name, why)) => why.contains(" not found on ").then(|| format!("no such manifest: {name}")),
+            None => (message.contains(" is already associated with image "))
+                .then(|| "refusing to amend an existing manifest list with no --amend flag".to_owned()),
+        },
+        _ => None,
+    }
+}
+
+/// What BuildKit and buildx say.
+fn of_build(message: &str, general: &str, name: Option<&str>) -> Option<String> {
+    let missing = |file: &str| format!("failed to read dockerfile: open {file}: no such file or directory");
+    if let Some(path) =
+        message.strip_prefix("context directory ").and_then(|rest| rest.strip_suffix(": not found"))
+    {
+        return Some(format!("unable to prepare context: path \"{path}\" not found"));
+    }
+    if message.starts_with("no Containerfile or Dockerfile found in ") {
+        return Some(missing("Dockerfile"));
+    }
+    if let Some(path) = message.strip_prefix("the specified Containerfile or Dockerfile does not exist: ") {
+        return Some(missing(path.rsplit('/').next().unwrap_or(path)));
+    }
+    if let Some(target) = message
+        .strip_prefix("the target ")
+        .and_then(|rest| rest.strip_suffix(" was not found in the provided Dockerfile"))
+    {
+        return Some(format!("target stage {target} could not be found"));
+    }
+    if message.starts_with("\"/") && message.contains("\": not found") {
+        return Some(format!("failed to compute cache key: failed to calculate checksum of ref: {message}"));
+    }
+    if let Some(name) = name {
+        return Some(format!("failed to parse stage name \"{name}\": {general}"));
+    }
+    let (name, why) = message.strip_prefix("pull ")?.split_once(": ")?;
+    let why = match why {
+        _ if why.contains(" not found on ") => format!("{name}: not found"),
+        _ if why.contains(" denies access") => {
+            format!("pull access denied, repository does not exist or may require authorization: {why}")
+        }
+        _ => why.to_owned(),
+    };
+    Some(format!("{name}: failed to resolve source metadata for {name}: {why}"))
 }
 
 #[cfg(test)]
@@ -108,7 +267,29 @@ mod tests {
             ("no such container x", "No such container: x"),
             ("unrecognized command `ketch container x`", "docker: unknown command: docker container x"),
         ] {
-            assert_eq!(worded(message), want);
+            assert_eq!(worded("ps", message), want);
+        }
+        for (verb, message, want) in [
+            ("build", "context directory x: not found", "unable to prepare context: path \"x\" not found"),
+            (
+                "image build",
+                "the target \"x\" was not found in the provided Dockerfile",
+                "target stage \"x\" could not be found",
+            ),
+            (
+                "buildx build",
+                "pull r.io/x:1: manifest 1 not found on r.io",
+                "r.io/x:1: failed to resolve source metadata for r.io/x:1: r.io/x:1: not found",
+            ),
+            (
+                "tag",
+                "image name \"X\": invalid reference format: repository name must be lowercase",
+                "Error parsing reference: \"X\" is not a valid repository/tag: invalid reference format: repository name (library/X) must be lowercase",
+            ),
+            ("image tag", "x: image not known", "No such image: x:latest"),
+            ("manifest create", "pull r.io/x:1: manifest 1 not found on r.io", "no such manifest: r.io/x:1"),
+        ] {
+            assert_eq!(worded(verb, message), want, "{verb}");
         }
     }
 
@@ -122,6 +303,7 @@ mod tests {
                 Some("docker: 'docker ps' accepts no arguments"),
             ),
             ("rename", "missing argument: NAME", Some("docker: 'docker rename' requires 2 arguments")),
+            ("image tag", "missing argument: NAME", Some("docker: 'docker image tag' requires 2 arguments")),
             ("rm", NOTHING_NAMED[0], Some("docker: 'docker rm' requires at least 1 argument")),
             ("volume rm", NOTHING_NAMED[2], Some("docker: 'docker volume rm' requires at least 1 argument")),
             ("run", "unknown flag: --x", None),

@@ -84,7 +84,10 @@ pub(crate) fn line(row: &Value, fields: &[&str]) -> Value {
 /// Adds what only Docker's line about an image has.
 pub(crate) fn image(row: &mut Value) {
     let size = row["Size"].clone();
-    add(row, json!({"SharedSize": UNKNOWN, "UniqueSize": UNKNOWN, "VirtualSize": size}));
+    add(
+        row,
+        json!({"Containers": UNKNOWN, "SharedSize": UNKNOWN, "UniqueSize": UNKNOWN, "VirtualSize": size}),
+    );
 }
 
 /// Adds what only Docker's line about a volume has.

@@ -41,9 +41,10 @@ impl Fault {
         self
     }
 
-    /// Draws the place from the text of the Dockerfile called `name`.
-    pub(super) fn drawn(mut self, name: &str, text: &str) -> Self {
+    /// Draws the place from the text of the Dockerfile called `name`, in docker's way if `docker` asks.
+    pub(super) fn drawn(mut self, name: &str, text: &str, docker: bool) -> Self {
         self.picture = match (&self.place, self.lines) {
+            (Some(place), _) if docker => Some(Box::new(excerpt(name, text, (place.at.line, place.at.line)))),
             (Some(place), _) => Some(Box::new(place.picture(name, text))),
             (None, Some(lines)) => Some(Box::new(excerpt(name, text, lines))),
             (None, None) => None,
@@ -66,11 +67,17 @@ impl From<StoreError> for Fault {
 
 impl From<DockerfileError> for Fault {
     fn from(place: DockerfileError) -> Self {
-        let error = Error::new(Kind::Invalid, format!("dockerfile parse error on {place}"));
+        let is_placed = place.at.line > 0;
+        let message = match is_placed {
+            true => format!("dockerfile parse error on {place}"),
+            false => place.message.clone(),
+        };
+        let error = Error::new(Kind::Invalid, message);
         let error = match &place.hint {
             Some(hint) => error.hint(hint.clone()),
             None => error,
         };
-        Self { error, lines: None, place: Some(Box::new(place)), exit: None, picture: None }
+        let place = is_placed.then(|| Box::new(place));
+        Self { error, lines: None, place, exit: None, picture: None }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::dockerfile::error::Position;
 use crate::base::dockerfile::expand::{Expander, unquoted};
 use crate::base::dockerfile::flags::{RunMount, RunMountKind};
 use crate::base::dockerfile::instruction::{From, Instruction, Line, Run, Transfer, Word};
@@ -152,7 +153,7 @@ pub(super) fn plan(file: &Dockerfile, given: &Given<'_>) -> Result<Plan> {
             _ => {}
         }
     }
-    let target = target(&stages, given, file)?;
+    let target = target(&stages, given)?;
     let mut plan = Plan { stages, needed: vec![], target, globals, escape };
     let wanted: Vec<usize> = if given.all_stages { (0..=target).collect() } else { vec![target] };
     for stage in wanted {
@@ -213,7 +214,7 @@ fn begin(
     Ok(Stage { number: stages.len(), name, base, from: line.clone(), lines: vec![] })
 }
 
-fn target(stages: &[Stage], given: &Given<'_>, file: &Dockerfile) -> Result<usize> {
+fn target(stages: &[Stage], given: &Given<'_>) -> Result<usize> {
     let last = stages.len().saturating_sub(1);
     let Some(wanted) = given.target.filter(|target| !target.is_empty()) else { return Ok(last) };
     let named = stages.iter().rposition(|stage| stage.name == wanted.to_ascii_lowercase());
@@ -221,8 +222,9 @@ fn target(stages: &[Stage], given: &Given<'_>, file: &Dockerfile) -> Result<usiz
     named.or(numbered).ok_or_else(|| {
         let names: Vec<&str> =
             stages.iter().map(|stage| stage.name.as_str()).filter(|n| !n.is_empty()).collect();
-        let at = file.lines.last().map(|line| line.at).unwrap_or_default();
-        let err = DockerfileError::new(at, format!("target stage {wanted:?} could not be found"));
+        // No line says so.
+        let message = format!("the target {wanted:?} was not found in the provided Dockerfile");
+        let err = DockerfileError::new(Position::default(), message);
         if names.is_empty() { err } else { err.hint(format!("the stages are {}", names.join(", "))) }
     })
 }

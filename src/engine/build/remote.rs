@@ -21,13 +21,19 @@ pub(super) struct Fetched {
 }
 
 /// A repository, and what of it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Repository {
     address: String,
     /// Branch, tag or commit; empty for the default branch.
     reference: String,
     /// A directory in it, or empty.
     directory: String,
+    /// The commit that this has to be, or empty.
+    commit: String,
+    /// `.git` stays.
+    keep_git: bool,
+    /// Submodules are left out.
+    alone: bool,
 }
 
 /// Is it an address, and no path?
@@ -39,9 +45,14 @@ fn is_http(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://")
 }
 
-/// Reads the address of a git repository: `ADDRESS[#REF[:DIRECTORY]]`.
+/// Reads the address of a git repository: `ADDRESS[#REF[:DIRECTORY]]` or `ADDRESS?ref=REF&subdir=DIRECTORY`.
+///
+/// # Source
+///
+/// docs.docker.com, "Build context": URL fragments and URL queries.
 fn repository(text: &str) -> Option<Repository> {
     let (address, fragment) = text.split_once('#').unwrap_or((text, ""));
+    let (address, query) = address.split_once('?').unwrap_or((address, ""));
     let is_git = address.starts_with("git://")
         || address.starts_with("ssh://")
         || address.starts_with("git@")
@@ -53,7 +64,28 @@ fn repository(text: &str) -> Option<Repository> {
     let address =
         if address.starts_with("github.com/") { format!("https://{address}") } else { address.to_owned() };
     let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
-    Some(Repository { address, reference: reference.to_owned(), directory: directory.to_owned() })
+    let mut repository = Repository {
+        address,
+        reference: reference.to_owned(),
+        directory: directory.to_owned(),
+        ..Repository::default()
+    };
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, "true"));
+        match key {
+            "ref" | "tag" | "branch" => value.clone_into(&mut repository.reference),
+            "commit" | "checksum" => value.clone_into(&mut repository.commit),
+            "subdir" => value.clone_into(&mut repository.directory),
+            "keep-git-dir" => repository.keep_git = value == "true" || value == "1",
+            "submodules" => repository.alone = value == "false" || value == "0",
+            // A server may mean anything by it.
+            _ => return None,
+        }
+    }
+    if repository.reference.is_empty() {
+        repository.commit.clone_into(&mut repository.reference);
+    }
+    Some(repository)
 }
 
 impl Builder<'_> {
@@ -197,10 +229,16 @@ fn check_out(engine: &Engine, repository: &Repository, keep_git: bool) -> Result
         _ => Error::invalid(format!("{}: no branch, tag or commit {reference:?}", repository.address)),
     })?;
     let commit = run_git(&path, &["rev-parse", "HEAD"])?.trim().to_owned();
-    if path.join(".gitmodules").exists() {
+    if !repository.commit.is_empty() && !is_commit(&commit, &repository.commit) {
+        let (wanted, address) = (&repository.commit, &repository.address);
+        return Err(Error::invalid(format!(
+            "expected checksum to match {wanted}, got {commit} of {address}"
+        )));
+    }
+    if path.join(".gitmodules").exists() && !repository.alone {
         git(&["submodule", "update", "-q", "--init", "--recursive", "--depth=1"])?;
     }
-    if !keep_git {
+    if !keep_git && !repository.keep_git {
         std::fs::remove_dir_all(path.join(".git")).map_err(|err| Error::system("remove .git", err))?;
     }
     let root = rustix::fs::open(
@@ -254,6 +292,9 @@ mod tests {
             ("https://h/a.git#v1:sub/dir", Some(("https://h/a.git", "v1", "sub/dir"))),
             ("git@h:a/b#:d", Some(("git@h:a/b", "", "d"))),
             ("git://h/a#main", Some(("git://h/a", "main", ""))),
+            ("https://h/a.git?branch=b&subdir=s/t", Some(("https://h/a.git", "b", "s/t"))),
+            ("https://h/a.git?commit=0123456&keep-git-dir", Some(("https://h/a.git", "0123456", ""))),
+            ("https://h/a.git?token=x", None),
             ("github.com/a/b", Some(("https://github.com/a/b", "", ""))),
             ("https://h/a.tar.gz", None),
             ("./a.git", None),

@@ -12,6 +12,7 @@ use crate::base::dockerfile::flags::{RunMount, RunMountKind};
 use crate::base::dockerfile::instruction::{Command, Run};
 use crate::base::dockerfile::{DockerfileError, Line};
 use crate::base::id::ContainerId;
+use crate::base::image_ref::NameRule;
 use crate::base::limits::Cgroup;
 use crate::base::order::InOrder as _;
 use crate::base::spec::{ImageOrigin, Mount};
@@ -33,6 +34,13 @@ use crate::sys::socket::{self, Kind as SocketKind};
 
 /// Where a script of a heredoc appears in the container.
 const SCRIPTS: &str = "/dev/pipes";
+
+/// The build argument that names the machine that RUN sees.
+///
+/// # Source
+///
+/// Dockerfile reference, "BuildKit built-in build args".
+const HOSTNAME_ARGUMENT: &str = "BUILDKIT_SANDBOX_HOSTNAME";
 
 /// A RUN that is ready to be started.
 #[derive(Debug)]
@@ -92,6 +100,10 @@ impl Builder<'_> {
             request.unset_env.push("container".to_owned());
         }
         request.env.extend(args.iter().map(|(key, value)| Bytes::from(format!("{key}={value}"))));
+        // As Docker documents it; podman lets each step have a name of its own.
+        let named = self.request.args.get(HOSTNAME_ARGUMENT).cloned();
+        let usual = (self.engine.name_rule() == NameRule::Docker).then(|| "buildkitsandbox".to_owned());
+        request.hostname = request.hostname.or_else(|| named.clone()).or(usual);
         if let Some(word) = &run.flags.network {
             match state.expand(word, scope)?.as_str() {
                 "default" => {}
@@ -119,6 +131,9 @@ impl Builder<'_> {
         key.field("user", &state.config().user);
         key.field("directory", &state.config().working_dir);
         key.list("networks", &request.networks);
+        if let Some(name) = &named {
+            key.field("hostname", name);
+        }
         key.field("privileged", [u8::from(request.privileged)]);
         key.list("hosts", &request.add_hosts);
         key.list("capabilities", request.cap_add.iter().chain(&request.cap_drop));

@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 
+use crate::base::image_ref::NameRule;
 use crate::engine::config::containers_conf::ContainersConf;
 use crate::engine::config::{variable, xdg};
 use crate::registry::auth::Stores;
@@ -22,7 +23,7 @@ pub(crate) fn registries(conf: &ContainersConf) -> Paths {
 
 /// Where credentials are: in `named` (`--authfile`), or where the environment says, or in the usual
 /// places.
-pub(crate) fn credentials(named: Option<PathBuf>) -> Stores {
+pub(crate) fn credentials(named: Option<PathBuf>, rule: NameRule) -> Stores {
     if let Some(file) = named {
         return Stores::only(file);
     }
@@ -32,7 +33,8 @@ pub(crate) fn credentials(named: Option<PathBuf>) -> Stores {
     }
     let runtime: Option<PathBuf> = variable("XDG_RUNTIME_DIR");
     let (config, home) = (xdg("XDG_CONFIG_HOME", ".config"), super::home().ok());
-    Stores::usual(runtime.as_deref(), config.as_deref(), home.as_deref())
+    let stores = Stores::usual(runtime.as_deref(), config.as_deref(), home.as_deref());
+    if rule == NameRule::Docker { stores.with_dockers_first() } else { stores }
 }
 
 /// The file of the directory that DOCKER_CONFIG names, which stands in the place of all others, as with podman.
@@ -41,13 +43,16 @@ fn dockers_credentials() -> Option<PathBuf> {
 }
 
 /// The file that `login` writes, and whether it is of Docker's kind: the one that `named`, REGISTRY_AUTH_FILE or
-/// DOCKER_CONFIG says, that of the session, or where there is none, the user's. `None` without a home.
-pub(crate) fn credentials_to_write(named: Option<PathBuf>) -> Option<(PathBuf, bool)> {
+/// DOCKER_CONFIG says, that of the session, or where there is none, the user's; for who calls docker, Docker's. `None` without a home.
+pub(crate) fn credentials_to_write(named: Option<PathBuf>, rule: NameRule) -> Option<(PathBuf, bool)> {
     if let Some(file) = named.or_else(|| variable("REGISTRY_AUTH_FILE")) {
         return Some((file, false));
     }
     if let Some(file) = dockers_credentials() {
         return Some((file, true));
+    }
+    if rule == NameRule::Docker {
+        return super::home().ok().map(|home| (home.join(".docker/config.json"), true));
     }
     let session = variable("XDG_RUNTIME_DIR").or_else(|| xdg("XDG_CONFIG_HOME", ".config"));
     session.map(|dir| (dir.join("containers/auth.json"), false))

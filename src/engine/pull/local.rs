@@ -27,7 +27,7 @@ pub(super) fn pull(engine: &Engine, place: &Place, wanted: Option<&Platform>) ->
             if let Some(wanted) = wanted.filter(|wanted| !wanted.runs(is)) {
                 return Err(Error::not_found(format!("{name}: the image is for {is}, not for {wanted}")));
             }
-            return Ok(Pulled { id: found.image.id, name: found.name, further: vec![] });
+            return Ok(Pulled { id: found.image.id, name: found.name, digest: None, further: vec![] });
         }
         Place::Registry(name) => {
             return Err(Error::new(Kind::System, format!("{name} lies on a registry")));
@@ -41,7 +41,7 @@ pub(super) fn pull(engine: &Engine, place: &Place, wanted: Option<&Platform>) ->
     let all = loaded.iter().flat_map(|image| std::iter::repeat_n(image.id, image.names.len().max(1)));
     // Who chose one by its name asked for nothing else.
     let further = if place.selects() { Vec::new() } else { all.skip(1).collect() };
-    Ok(Pulled { id: first.id, name, further })
+    Ok(Pulled { id: first.id, name, digest: None, further })
 }
 
 fn open(path: &Path) -> Result<File> {

@@ -21,7 +21,7 @@ mod unpacking;
 use std::time::Duration;
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::{ImageName, ImageRef, Purpose, RefError};
+use crate::base::image_ref::{ImageName, ImageRef, NameRule, Purpose, RefError};
 use crate::base::platform::Platform;
 use crate::engine::Engine;
 use crate::engine::config::registries as files;
@@ -118,8 +118,28 @@ pub(crate) struct Pulled {
     /// The full name it has here, if it was found or pulled by a name. An alias of registries.conf
     /// leads to one that has nothing in common with what was typed.
     pub(crate) name: Option<ImageRef>,
+    /// What the registry has under that name: the digest of an index, or of a manifest.
+    pub(crate) digest: Option<Digest>,
     /// Of an archive: for each further name in it, the image ID that has it.
     pub(crate) further: Vec<Digest>,
+}
+
+impl Pulled {
+    /// The digest that docker tells of it: the registry's, as far as that is known.
+    ///
+    /// # Errors
+    ///
+    /// If the image cannot be read.
+    pub(crate) fn digest_of(&self, engine: &Engine, name: &ImageRef) -> Result<Option<Digest>> {
+        let told = self.digest.or(name.digest().copied());
+        if told.is_some() {
+            return Ok(told);
+        }
+        let repository = name.without_reference();
+        let digests = engine.image_details(&self.id.to_string())?.repo_digests(NameRule::Docker);
+        let mut here = digests.iter().filter(|other| other.without_reference() == repository);
+        Ok(here.find_map(ImageRef::digest).copied())
+    }
 }
 
 /// Gets the image that `typed` names, if [`PullPolicy`] wants it from a registry.
@@ -232,7 +252,7 @@ fn find_local(store: &Store, name: &str, wanted: Option<&Platform>) -> Option<Pu
     let found = store.resolve_image(name, Purpose::Read).ok()?;
     let fits = wanted.is_none_or(|wanted| wanted.runs(&found.image.platform));
     let whole = found.image.layers.iter().all(|layer| store.layers().has(&layer.chain_id));
-    (fits && whole).then_some(Pulled { id: found.image.id, name: found.name, further: vec![] })
+    (fits && whole).then_some(Pulled { id: found.image.id, name: found.name, digest: None, further: vec![] })
 }
 
 /// One failure for those of all images that `name` may have meant.
@@ -305,7 +325,12 @@ impl<'a> Puller<'a> {
         self.first_endpoint(image, |client| {
             let found = fetch::fetch(store, client, image, wanted, self.events)?;
             self.trust.check(client, image, &[found.top, found.manifest_digest])?;
-            let pulled = Pulled { id: found.id(), name: Some(image.clone()), further: vec![] };
+            let pulled = Pulled {
+                id: found.id(),
+                name: Some(image.clone()),
+                digest: Some(found.top),
+                further: vec![],
+            };
             if register::already_here(store, image, &found) {
                 self.report_present(&found);
                 return Ok(pulled);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::base::digest::Digest;
-use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef};
+use crate::base::image_ref::{DOCKER_HUB, ImageName, ImageRef, NameRule};
 use crate::base::order::InOrder as _;
 use crate::engine::Result;
 use crate::engine::pull::PullEvent;
@@ -192,8 +192,11 @@ fn remember(pusher: &Pusher<'_>, record: &ImageRecord, image: &ImageRef, cargo: 
     let pushed = cargo.images.iter().map(|image| image.manifest.digest);
     let known: Vec<Digest> =
         pushed.filter(|digest| record.manifests.iter().any(|manifest| manifest.digest == *digest)).collect();
-    let names = known.into_iter().map(|digest| image.with_digest(digest));
-    let fresh: Vec<ImageRef> = names.filter(|name| !record.repo_digests.contains(name)).collect();
+    // Docker's users look there for what they have pushed, which may be compressed and so have another digest.
+    let top = cargo.top().filter(|_| pusher.engine.name_rule() == NameRule::Docker).map(|top| top.digest);
+    let names = known.into_iter().chain(top).map(|digest| image.with_digest(digest));
+    let mut fresh: Vec<ImageRef> = names.filter(|name| !record.repo_digests.contains(name)).collect();
+    fresh.dedup();
     if fresh.is_empty() {
         return;
     }

@@ -78,7 +78,7 @@ impl RemoteOptions {
     }
 
     /// These options and what the environment adds to them.
-    fn complete(&self) -> Options {
+    fn complete(&self, rule: NameRule) -> Options {
         let mut policy = Patience::default();
         policy.retries = self.retries.unwrap_or(policy.retries);
         policy.delay = self.retry_delay.unwrap_or(policy.delay);
@@ -88,7 +88,7 @@ impl RemoteOptions {
             cert_bases: files::certificates(),
             ca_bundle: files::ca_bundle(),
             credential: self.credential.clone(),
-            stores: files::credentials(self.auth_file.clone()).behind(self.credentials.clone()),
+            stores: files::credentials(self.auth_file.clone(), rule).behind(self.credentials.clone()),
             policy,
             hang_up: self.hang_up.clone(),
         }
@@ -185,7 +185,7 @@ impl Remote {
             NameRule::Podman => registries,
             NameRule::Docker => registries.searching_hub_alone(),
         };
-        let mut options = options.configured(&conf.engine)?.complete();
+        let mut options = options.configured(&conf.engine)?.complete(conf.name_rule);
         options.stores = options.stores.with_helpers(registries.helpers());
         Ok(Self { options, registries })
     }

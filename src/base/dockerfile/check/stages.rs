@@ -125,7 +125,7 @@ impl Walk<'_, '_, '_> {
     fn instruction(&mut self, line: &Line, typed: &str, state: &mut State) {
         match &line.instruction {
             Instruction::Env(pairs) => {
-                self.legacy_form(line, typed);
+                self.legacy_form(line, typed, pairs);
                 let values: Vec<_> = pairs
                     .iter()
                     .map(|(key, value)| (self.value(key, state), self.value(value, state)))
@@ -136,7 +136,7 @@ impl Walk<'_, '_, '_> {
                     state.env.insert(key, value.unwrap_or_default());
                 }
             }
-            Instruction::Label(_) => self.legacy_form(line, typed),
+            Instruction::Label(pairs) => self.legacy_form(line, typed, pairs),
             Instruction::Arg(args) => {
                 for (name, default) in args {
                     self.secret(line, "ARG", name);
@@ -186,8 +186,11 @@ impl Walk<'_, '_, '_> {
     }
 
     /// `ENV name value`.
-    fn legacy_form(&mut self, line: &Line, typed: &str) {
-        if line.shown.split_whitespace().nth(1).is_some_and(|word| !word.contains('=')) {
+    fn legacy_form(&mut self, line: &Line, typed: &str, pairs: &[(Word, Word)]) {
+        // A key in quotes may hold blanks.
+        let rest = line.shown.split_once(char::is_whitespace).map_or("", |(_, rest)| rest.trim_start());
+        let key = pairs.first().map_or("", |(key, _)| key.text.as_str());
+        if rest.strip_prefix(key).is_some_and(|rest| !rest.starts_with('=')) {
             let message = format!(
                 "\"{typed} key=value\" should be used instead of legacy \"{typed} key value\" format"
             );

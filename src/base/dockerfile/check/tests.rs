@@ -93,6 +93,7 @@ fn each_rule_says_what_buildkit_says() {
             "FROM a\nENV a b",
             "2 LegacyKeyValueFormat: \"ENV key=value\" should be used instead of legacy \"ENV key value\" format",
         ),
+        ("FROM a\nLABEL \"a b\"=c d=e\nENV 'x y'=z", ""),
         (
             "FROM a\nLABEL a b",
             "2 LegacyKeyValueFormat: \"LABEL key=value\" should be used instead of legacy \"LABEL key value\" format",
