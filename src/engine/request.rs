@@ -17,7 +17,7 @@ use crate::base::spec::{Device, Hook, Personality, RestartPolicy, Rlimit};
 use crate::engine::resolve::ImageFacts;
 
 /// What somebody has said no to (`--privileged=false`), whatever the configuration says.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Denied {
     pub(crate) privileged: bool,
     pub(crate) init: bool,
@@ -28,7 +28,7 @@ pub(crate) struct Denied {
 
 /// A container that somebody wants. `None` and empty mean: as the image, the configuration or ketch
 /// decides.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ContainerRequest {
     /// Image name or ID; or the directory, with `rootfs`.
     pub(crate) image: String,
@@ -239,7 +239,7 @@ impl ContainerRequest {
 }
 
 /// What the container's passwd and group get added.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AccountsRequest {
     /// `--passwd=false`.
     pub(crate) untouched: bool,

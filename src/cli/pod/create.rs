@@ -10,7 +10,7 @@ use crate::cli::container_flags::{InfraFlags, bytes, infra_command, labels, obta
 use crate::cli::resource_flags::ResourceFlags;
 use crate::cli::session::Session;
 use crate::engine::pod::PodRequest;
-use crate::engine::request::ContainerRequest;
+use crate::engine::request::{AccountsRequest, ContainerRequest};
 use crate::engine::{Error, Result};
 
 /// Make a pod
@@ -176,18 +176,13 @@ fn refuse_without_infra(args: &CreateArgs, infra: &ContainerRequest, share: &[Sh
     let bare =
         ContainerRequest { create_command: infra.create_command.clone(), ..ContainerRequest::default() };
     let bare = ContainerRequest { read_only_tmpfs: infra.read_only_tmpfs, ..bare };
-    let (given, none) = (comparable(infra), comparable(&bare));
-    if given != none || args.infra_flags.infra_image.is_some() {
+    let accounts = AccountsRequest::default();
+    let given = ContainerRequest { accounts, ..infra.clone() };
+    if given != bare || args.infra_flags.infra_image.is_some() {
         return Err(Error::invalid(
             "without an infra container nothing can be set that the containers share",
         )
         .hint("leave out --infra=false or --share=none, or give these flags to the containers"));
     }
     Ok(())
-}
-
-/// All that a request says, to see whether it says anything.
-fn comparable(request: &ContainerRequest) -> String {
-    let accounts = crate::engine::request::AccountsRequest::default();
-    format!("{:?}", ContainerRequest { accounts, ..request.clone() })
 }

@@ -81,7 +81,7 @@ pub(crate) struct Facts<'a> {
 }
 
 /// What the image says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ImageFacts {
     pub(crate) origin: ImageOrigin,
     pub(crate) layers: Vec<Digest>,
