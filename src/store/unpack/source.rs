@@ -85,18 +85,17 @@ impl Compression {
     }
 }
 
-/// A buffered reader that can look more than one byte ahead.
-#[derive(Debug)]
-struct Lookahead<R> {
-    inner: R,
+/// A buffered reader that can look more than one byte ahead. Of any reader, so that there is one copy of each decoder.
+struct Lookahead<'a> {
+    inner: Box<dyn Read + Send + 'a>,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-impl<R: Read> Lookahead<R> {
-    fn new(inner: R) -> Self {
-        Self { inner, buffer: vec![0; READ_BYTES], start: 0, end: 0 }
+impl<'a> Lookahead<'a> {
+    fn new(inner: impl Read + Send + 'a) -> Self {
+        Self { inner: Box::new(inner), buffer: vec![0; READ_BYTES], start: 0, end: 0 }
     }
 
     /// The next `count` bytes, or fewer at the end of the input.
@@ -115,7 +114,7 @@ impl<R: Read> Lookahead<R> {
     }
 }
 
-impl<R: Read> Read for Lookahead<R> {
+impl Read for Lookahead<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end && out.len() >= self.buffer.len() {
             // Nothing to look at first: no way round through the buffer.
@@ -129,7 +128,7 @@ impl<R: Read> Read for Lookahead<R> {
     }
 }
 
-impl<R: Read> BufRead for Lookahead<R> {
+impl BufRead for Lookahead<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.start == self.end {
             self.start = 0;
@@ -145,12 +144,12 @@ impl<R: Read> BufRead for Lookahead<R> {
 
 /// gzip with any number of members. Bytes behind the last one that do not start another are passed
 /// over, as gzip(1) does: whether the archive is the right one is for the diff ID to say.
-struct Gzip<R: Read> {
+struct Gzip<'a> {
     /// `None` behind the last one.
-    member: Option<flate2::bufread::GzDecoder<Lookahead<R>>>,
+    member: Option<flate2::bufread::GzDecoder<Lookahead<'a>>>,
 }
 
-impl<R: Read> Read for Gzip<R> {
+impl Read for Gzip<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while let Some(member) = &mut self.member {
             let got = member.read(out)?;
