@@ -25,6 +25,7 @@ pub(crate) mod order;
 pub(crate) mod passwd;
 pub(crate) mod path;
 pub(crate) mod pattern;
+pub(crate) mod phrase;
 pub(crate) mod platform;
 pub(crate) mod pod;
 pub(crate) mod rlimit;

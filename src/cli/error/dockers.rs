@@ -3,7 +3,7 @@
 use clap::{ArgMatches, Command};
 
 use super::use_lines;
-use crate::base::image_ref::DOCKER_HUB;
+use crate::base::phrase::{Phrase, holes, translated};
 use crate::cli::NAME;
 use crate::cli::usage::UsageError;
 use crate::cli::verbs;
@@ -170,81 +170,86 @@ pub(super) fn worded(verb: &str, message: &str) -> String {
 }
 
 /// What docker says otherwise in a verb than anywhere else.
+const PHRASES: &[(&str, &[Phrase])] = &[
+    ("diff", NOTHING_TO_COMPARE),
+    ("container diff", NOTHING_TO_COMPARE),
+    (
+        "login",
+        &[
+            (
+                "log into docker.io: invalid username/password{}",
+                "unauthorized: incorrect username or password",
+            ),
+            (
+                "log into {}: invalid username/password{}",
+                "login attempt to https://{0}/v2/ failed with status: 401 Unauthorized",
+            ),
+            ("a username is needed", NO_TERMINAL),
+            ("cannot ask for a password: {}", NO_TERMINAL),
+        ],
+    ),
+    (
+        "manifest create",
+        &[
+            ("pull {}: {} not found on {}", "no such manifest: {0}"),
+            (
+                "{} is already associated with image {}",
+                "refusing to amend an existing manifest list with no --amend flag",
+            ),
+        ],
+    ),
+    ("manifest inspect", &[("inspect {}: {} not found on {}", "no such manifest: {0}")]),
+    ("manifest rm", &[("{}: image not known", "No such manifest: {0}")]),
+    ("pull", &[("{}: a tag cannot be used with --all-tags", "tag can't be used with --all-tags/-a")]),
+    ("tag", &[("{}: tag by digest not supported", "refusing to create a tag with a digest reference")]),
+];
+const NOTHING_TO_COMPARE: &[Phrase] =
+    &[("{} not found: no such container or image", "No such container: {0}")];
+const NO_TERMINAL: &str = "Error: Cannot perform an interactive login from a non TTY device";
+
+/// What BuildKit and buildx say.
+const OF_BUILD: &[Phrase] = &[
+    ("context directory {}: not found", "unable to prepare context: path \"{0}\" not found"),
+    (
+        "no Containerfile or Dockerfile found in {}",
+        "failed to read dockerfile: open Dockerfile: no such file or directory",
+    ),
+    ("the target {} was not found in the provided Dockerfile", "target stage \"{0}\" could not be found"),
+    ("\"/{}\": not found{}", "failed to compute cache key: failed to calculate checksum of ref: {*}"),
+];
+
+/// A message in the words that docker has in a verb alone.
 fn of_verb(verb: &str, message: &str) -> Option<String> {
-    let general = words::dockers(message);
-    let name =
-        message.strip_prefix("image name \"").and_then(|rest| rest.split_once("\": ")).map(|(name, _)| name);
-    let verb = verb.strip_prefix("image ").unwrap_or(verb);
-    match verb {
-        _ if is_build(verb) => of_build(message, &general, name),
-        "tag" => match message.strip_suffix(": tag by digest not supported") {
-            Some(_) => Some("refusing to create a tag with a digest reference".to_owned()),
-            None => Some(format!(
-                "Error parsing reference: \"{}\" is not a valid repository/tag: {general}",
-                name?
-            )),
-        },
-        "login" => match message
-            .strip_prefix("log into ")
-            .and_then(|rest| rest.split_once(": invalid username/password"))
-        {
-            Some((DOCKER_HUB, _)) => Some("unauthorized: incorrect username or password".to_owned()),
-            Some((registry, _)) => {
-                Some(format!("login attempt to https://{registry}/v2/ failed with status: 401 Unauthorized"))
-            }
-            None => (message == "a username is needed" || message.starts_with("cannot ask for a password: "))
-                .then(|| "Error: Cannot perform an interactive login from a non TTY device".to_owned()),
-        },
-        "diff" | "container diff" => (message.strip_suffix(" not found: no such container or image"))
-            .map(|name| format!("No such container: {name}")),
+    let plain = verb.strip_prefix("image ").unwrap_or(verb);
+    let book = PHRASES.iter().find(|(known, _)| *known == plain).map_or(&[][..], |(_, book)| book);
+    let name = || holes("image name \"{}\": {}", message)?.first().copied();
+    match plain {
+        _ if is_build(verb) => of_build(message, name()),
+        "tag" => translated(book, message).or_else(|| {
+            let general = words::dockers(message);
+            let name = name()?;
+            Some(format!("Error parsing reference: \"{name}\" is not a valid repository/tag: {general}"))
+        }),
         "save" | "export" | "container export" => {
             let path = message.strip_prefix("create ")?.strip_suffix(": no such file or directory")?;
             let (directory, _) = path.rsplit_once('/')?;
             Some(format!("invalid output path: directory \"{directory}\" does not exist"))
         }
-        "pull" => (message.ends_with(": a tag cannot be used with --all-tags"))
-            .then(|| "tag can't be used with --all-tags/-a".to_owned()),
-        "manifest rm" => {
-            message.strip_suffix(": image not known").map(|name| format!("No such manifest: {name}"))
-        }
-        "manifest inspect" => {
-            let (name, why) = message.strip_prefix("inspect ")?.split_once(": ")?;
-            why.contains(" not found on ").then(|| format!("no such manifest: {name}"))
-        }
-        "manifest create" => match message.strip_prefix("pull ").and_then(|rest| rest.split_once(": ")) {
-            Some((name, why)) => why.contains(" not found on ").then(|| format!("no such manifest: {name}")),
-            None => (message.contains(" is already associated with image "))
-                .then(|| "refusing to amend an existing manifest list with no --amend flag".to_owned()),
-        },
-        _ => None,
+        _ => translated(book, message),
     }
 }
 
-/// What BuildKit and buildx say.
-fn of_build(message: &str, general: &str, name: Option<&str>) -> Option<String> {
-    let missing = |file: &str| format!("failed to read dockerfile: open {file}: no such file or directory");
-    if let Some(path) =
-        message.strip_prefix("context directory ").and_then(|rest| rest.strip_suffix(": not found"))
-    {
-        return Some(format!("unable to prepare context: path \"{path}\" not found"));
-    }
-    if message.starts_with("no Containerfile or Dockerfile found in ") {
-        return Some(missing("Dockerfile"));
+/// What BuildKit and buildx say; `name` is that of an image if the message is about it.
+fn of_build(message: &str, name: Option<&str>) -> Option<String> {
+    if let Some(words) = translated(OF_BUILD, message) {
+        return Some(words);
     }
     if let Some(path) = message.strip_prefix("the specified Containerfile or Dockerfile does not exist: ") {
-        return Some(missing(path.rsplit('/').next().unwrap_or(path)));
-    }
-    if let Some(target) = message
-        .strip_prefix("the target ")
-        .and_then(|rest| rest.strip_suffix(" was not found in the provided Dockerfile"))
-    {
-        return Some(format!("target stage {target} could not be found"));
-    }
-    if message.starts_with("\"/") && message.contains("\": not found") {
-        return Some(format!("failed to compute cache key: failed to calculate checksum of ref: {message}"));
+        let file = path.rsplit('/').next().unwrap_or(path);
+        return Some(format!("failed to read dockerfile: open {file}: no such file or directory"));
     }
     if let Some(name) = name {
-        return Some(format!("failed to parse stage name \"{name}\": {general}"));
+        return Some(format!("failed to parse stage name \"{name}\": {}", words::dockers(message)));
     }
     let (name, why) = message.strip_prefix("pull ")?.split_once(": ")?;
     let why = match why {
