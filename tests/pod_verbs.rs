@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Sandbox, json};
+use common::{Sandbox, json, wait_for};
 
 /// A pod without a network, and a container of it that says something and sleeps.
 fn pod_with(sandbox: &Sandbox, flags: &[&str], member: &str, says: &str) -> String {
@@ -184,6 +184,26 @@ fn a_pod_does_not_end_while_it_is_being_started() {
         sandbox.ok(["stop", "last"]);
         sandbox.wait_until(&["pod", "inspect", "p", "-f", "{{.State}}"], "Exited");
     }
+}
+
+#[test]
+fn an_infra_container_that_was_started_anew_does_not_end_with_what_ended_before() {
+    let sandbox = Sandbox::new();
+    let id = pod_with(&sandbox, &["--exit-policy=stop"], "a", "one");
+    let infra = format!("{}-infra", &id[..12]);
+    let monitor = std::path::PathBuf::from(format!("/proc/{}", sandbox.inspect("a", ".State.ConmonPid")));
+    // Someone is starting a container of the pod: its end waits.
+    let directory = std::fs::File::open(sandbox.store().join("pods").join(&id)).unwrap();
+    rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockShared).unwrap();
+    sandbox.ok(["pod", "stop", "-t0", "p"]);
+    sandbox.ok(["start", &infra]);
+    let started = sandbox.inspect(&infra, ".State.StartedAt");
+    assert!(monitor.exists(), "it waits");
+    drop(directory);
+    wait_for("the late monitor to end", || {
+        if monitor.exists() { Err(monitor.display().to_string()) } else { Ok(()) }
+    });
+    assert_eq!(sandbox.inspect(&infra, ".State.Status}} {{.State.StartedAt"), format!("running {started}"));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::engine::remove::Removing;
 use crate::engine::start::Start;
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result};
-use crate::runtime::monitor;
+use crate::runtime::monitor::pod::EndsWithLast;
 use crate::store::lock::Exclusive;
 use crate::store::staging::Staged;
 use crate::sys::waiting;
@@ -150,7 +150,10 @@ impl Engine {
 
     /// Ends the infra container of a pod one of whose containers could not be started, if it is to end and none runs.
     pub(in crate::engine) fn end_pod_without(&self, place: &Membership) {
-        monitor::pod::end_with_last(self.store().root(), Some(place), Duration::ZERO);
+        let root = self.store().root();
+        if let Some(infra) = EndsWithLast::of(root, Some(place)) {
+            infra.end(root, Duration::ZERO);
+        }
     }
 
     /// Does for the pod of a container that has ended what its monitor would have done, had that not been killed before.
@@ -160,7 +163,7 @@ impl Engine {
             && nobody_saw
             && let Ok(spec) = state::read_spec(dir, id)
         {
-            monitor::pod::end_with_last(self.store().root(), spec.pod.as_ref(), Duration::ZERO);
+            spec.pod.iter().for_each(|place| self.end_pod_without(place));
         }
     }
 

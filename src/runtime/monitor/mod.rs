@@ -60,6 +60,7 @@ use crate::runtime::monitor::company::Company;
 use crate::runtime::monitor::health::Checker;
 use crate::runtime::monitor::log::Log;
 use crate::runtime::monitor::notify::Notifier;
+use crate::runtime::monitor::pod::EndsWithLast;
 use crate::runtime::monitor::serve::{Life, Outcome, Output};
 use crate::runtime::monitor::tell::Teller;
 use crate::runtime::monitor::wiring::Wiring;
@@ -111,10 +112,13 @@ pub(crate) fn main() -> ! {
         monitor.run(&command, descriptors, passed, own_pid)
     });
     let code = outcome.unwrap_or_else(|failure| {
+        let ends = EndsWithLast::of(&root, place.as_ref());
         // Once the start was reported nobody reads this any more; the record has it.
         wire::send(command.as_fd(), &LaunchReport::Failed(failure), &[]).ok();
         // Who waits for the start does this when they have let go of the pod.
-        pod::end_with_last(&root, place.as_ref(), Duration::ZERO);
+        if let Some(infra) = ends {
+            infra.end(&root, Duration::ZERO);
+        }
         125
     });
     holders::withdraw(&root, own_pid);
@@ -427,6 +431,8 @@ impl Monitor {
             let event = self.teller.event("remove");
             self.teller.tell(&[Event { container_exit_code: Some(exit_code), ..event }]);
         }
+        let place = self.spec.pod.as_ref().filter(|_| !restarts);
+        let ends = EndsWithLast::of(&self.order.root, place);
         drop(self.lock);
         server.announce_last(exit_code);
         server.finish().ok();
@@ -434,8 +440,8 @@ impl Monitor {
             leftover.remove().ok();
         }
         drop(mounted);
-        if !restarts {
-            pod::end_with_ended(&self.order.root, self.spec.pod.as_ref());
+        if let Some(infra) = ends {
+            infra.end(&self.order.root, pod::END_PATIENCE);
         }
     }
 

@@ -22,45 +22,57 @@ use crate::store::Store;
 use crate::sys::fs::{self, OFlags, Share};
 use crate::sys::poll::{Interest, PollSet};
 
-/// How long the end of an infra container waits for containers of its pod that are being started.
-const END_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the end of an infra container after that of another waits for containers of its pod that are being started.
+pub(super) const END_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long to wait for others who write into the containers' /etc/hosts.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Ends the infra container of the pod that a container is of which does not run any more, if that was the last one and the
-/// pod wishes it. What cannot be done now, `pod stop` does. `patience` is how long to wait for those who start containers
-/// of the pod: if they cannot, they do this themselves.
-pub(crate) fn end_with_last(root: &Path, place: Option<&Membership>, patience: Duration) {
-    // After an init container others are to come.
-    let is_ordinary = |place: &&Membership| !place.infra && place.init.is_none();
-    let Some(place) = place.filter(is_ordinary) else { return };
-    let Ok(store) = Store::open(root) else { return };
-    if !store.pods().get(&place.id).is_ok_and(|pod| pod.exit_policy == ExitPolicy::Stop) {
-        return;
-    }
-    let Ok(Some(alone)) = PodLock::to_end(root, &place.id, patience) else { return };
-    if let Ok(Some(infra)) = idle_infra(&store, place) {
-        stop(&infra, alone).ok();
-    }
+/// An infra container that is to end when nothing else of its pod runs: its life at the time that was looked.
+#[derive(Debug)]
+pub(crate) struct EndsWithLast {
+    place: Membership,
+    infra: PathBuf,
+    /// As [`record::pause_mark`] says.
+    life: String,
 }
 
-/// The same for a container that has ended.
-pub(super) fn end_with_ended(root: &Path, place: Option<&Membership>) {
-    end_with_last(root, place, END_PATIENCE);
-}
+impl EndsWithLast {
+    /// The running infra container of the pod that a container is of, if the pod wishes its end after that container's. To
+    /// be looked for before others see that end: whoever has seen it may start the infra container anew, for another use.
+    pub(crate) fn of(root: &Path, place: Option<&Membership>) -> Option<Self> {
+        // After an init container others are to come.
+        let place = place.filter(|place| !place.infra && place.init.is_none())?;
+        let store = Store::open(root).ok()?;
+        if store.pods().get(&place.id).ok()?.exit_policy != ExitPolicy::Stop {
+            return None;
+        }
+        let is_infra = |spec: &ContainerSpec| spec.pod.as_ref().is_some_and(|pod| pod.infra);
+        let (infra, _) = members(&store, place).ok()?.into_iter().find(|(_, spec)| is_infra(spec))?;
+        let life = record::pause_mark(&record::of_running(&infra)?);
+        Some(Self { place: place.clone(), infra, life })
+    }
 
-/// The directory of the pod's infra container, if nothing else of the pod runs or is still to be started for the first time.
-fn idle_infra(store: &Store, place: &Membership) -> io::Result<Option<PathBuf>> {
-    let mut infra = None;
-    for (directory, spec) in members(store, place)? {
-        match spec.pod {
-            Some(pod) if pod.infra => infra = Some(directory),
-            _ if runs(&directory)? || is_to_run(&directory) => return Ok(None),
-            _ => {}
+    /// Ends it, if nothing else of the pod runs. What cannot be done now, `pod stop` does. `patience` is how long to wait
+    /// for those who start containers of the pod: if they cannot, they do this themselves.
+    pub(crate) fn end(&self, root: &Path, patience: Duration) {
+        let Ok(store) = Store::open(root) else { return };
+        let Ok(Some(alone)) = PodLock::to_end(root, &self.place.id, patience) else { return };
+        let lives = record::of_running(&self.infra).is_some_and(|now| record::pause_mark(&now) == self.life);
+        if lives && self.is_idle(&store).unwrap_or(false) {
+            stop(&self.infra, alone).ok();
         }
     }
-    Ok(infra)
+
+    /// Whether nothing else of the pod runs or is still to be started for the first time.
+    fn is_idle(&self, store: &Store) -> io::Result<bool> {
+        for (directory, _) in members(store, &self.place)? {
+            if directory != self.infra && (runs(&directory)? || is_to_run(&directory)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
 /// The containers of a pod: their directories, and what can be read of them.
