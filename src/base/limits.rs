@@ -131,13 +131,15 @@ pub(crate) fn memory(flag: &'static str, text: &str) -> Result<i64, LimitError> 
 /// Less is refused by docker: nothing would run.
 const MIN_MEMORY_BYTES: i64 = 6 << 20;
 
-/// Whether docker takes these limits of memory, in bytes. 0 is none.
+/// Whether docker takes these limits of memory, in bytes; 0 is none.
 ///
 /// # Errors
 ///
 /// In docker's words.
-pub(crate) fn check_least(memory: i64, reservation: i64) -> Result<(), LimitError> {
-    let is_little = |value| value < MIN_MEMORY_BYTES && !matches!(value, 0 | UNLIMITED);
+pub(crate) fn check_least(memory: Option<i64>, reservation: Option<i64>) -> Result<(), LimitError> {
+    let is_little = |limit: Option<i64>| {
+        limit.is_some_and(|bytes| bytes < MIN_MEMORY_BYTES && !matches!(bytes, 0 | UNLIMITED))
+    };
     if is_little(memory) {
         return Err(LimitError::Contradiction("Minimum memory limit allowed is 6MB"));
     }

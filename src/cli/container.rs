@@ -49,8 +49,7 @@ pub(crate) struct PruneArgs {
 /// `container prune`.
 pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Result<()> {
     let filters = Filters::parse(&args.filter, filter::PRUNE)?;
-    let which = if session.globals.called.is_docker() { "stopped" } else { "non running" };
-    if !args.force && !session.confirm(&format!("WARNING! This will remove all {which} containers."))? {
+    if !args.force && !session.confirm("WARNING! This will remove all non running containers.")? {
         return Ok(());
     }
     let pruned = session.engine()?.prune_containers(&filters)?;

@@ -200,6 +200,7 @@ fn run_verb(verb: &Verb, called: &str, rest: &[OsString], globals: &mut Globals)
         "logs" | "container logs" => logs::split_tail(rest),
         _ => tail::mark(&command, rest),
     };
+    let named: Vec<_> = command.get_positionals().map(|arg| arg.get_id().clone()).collect();
     let mut matches = match command.try_get_matches_from(rest) {
         Ok(matches) => matches,
         Err(err) if err.kind() == clap::error::ErrorKind::DisplayHelp => {
@@ -207,7 +208,7 @@ fn run_verb(verb: &Verb, called: &str, rest: &[OsString], globals: &mut Globals)
         }
         Err(err) => return Err(UsageError::from_clap(&err, called).into()),
     };
-    if globals.called.is_docker() && !error::dockers::takes(verb.path, || verb.command(called), &matches) {
+    if globals.called.is_docker() && !error::dockers::takes(verb.path, &named, &matches) {
         return Err(UsageError::new("missing argument: ").into());
     }
     globals.merge(&mut matches)?;

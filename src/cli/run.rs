@@ -159,7 +159,7 @@ fn as_called(session: &Session<'_>, request: &mut ContainerRequest) -> Result<()
     }
     request.take_as_docker();
     let limits = &request.cgroup.limits;
-    limits::check_least(limits.memory.unwrap_or(0), limits.memory_reservation.unwrap_or(0))
+    limits::check_least(limits.memory, limits.memory_reservation)
         .map_err(|err| Error::invalid(err.to_string()))?;
     let is_there = |file: &&PathBuf| file.symlink_metadata().is_ok();
     if let Some(file) = request.cid_file.as_ref().filter(is_there) {
@@ -189,8 +189,7 @@ fn make_sources(called: Called, request: &ContainerRequest) -> anyhow::Result<()
 
 /// Tells that ports which were asked for are not published, as they cannot be in this network mode.
 fn warn_of_ports(session: &Session<'_>, request: &ContainerRequest) {
-    let is_mode = |name: &String| matches!(name.as_str(), "host" | "none") || name.starts_with("container:");
-    if !request.publish.is_empty() && request.networks.iter().any(is_mode) {
+    if request.discards_ports() {
         if session.globals.called.is_docker() {
             session.note("WARNING: Published ports are discarded when using host network mode");
             return;

@@ -42,7 +42,7 @@ pub(crate) fn run(session: &mut Session<'_>, mut args: UpdateArgs) -> anyhow::Re
     discarded.iter().for_each(|warning| session.note(format!("WARNING: {warning}")));
     let limits = args.resources.limits()?;
     if is_docker {
-        limits::check_least(limits.memory.unwrap_or(0), limits.memory_reservation.unwrap_or(0))
+        limits::check_least(limits.memory, limits.memory_reservation)
             .map_err(|err| Error::invalid(err.to_string()))?;
     }
     let restart = args.restart.as_deref().map(|text| restart_policy(text, false)).transpose()?;

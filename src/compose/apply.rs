@@ -20,6 +20,7 @@ use crate::engine::list::Container;
 use crate::engine::state::Phase;
 use crate::engine::{Engine, Error, Result};
 use crate::store::lock::{self, Share};
+use crate::sys::fs;
 
 /// How often containers are looked at while something waits for them.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
@@ -219,20 +220,14 @@ impl Compose<'_> {
         let file =
             std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
         let file = OwnedFd::from(file);
-        let end = Instant::now() + SILENCE;
-        let mut is_locked = crate::sys::fs::try_lock(&file, Share::Exclusive).map_err(failed)?;
-        while !is_locked && Instant::now() < end {
-            std::thread::sleep(LOOK);
-            is_locked = crate::sys::fs::try_lock(&file, Share::Exclusive).map_err(failed)?;
-        }
-        if !is_locked {
+        if !fs::lock_within(&file, Share::Exclusive, SILENCE, LOOK).map_err(failed)? {
             let holders = lock::holders(file.as_fd()).unwrap_or_default();
             let by: Vec<String> = holders.iter().map(|h| format!("{} ({})", h.pid, h.command)).collect();
             // Whoever had it may have let go of it since.
             let by =
                 if by.is_empty() { "another command".into() } else { format!("process {}", by.join(", ")) };
             (self.warn)(&format!("project {} is being changed by {by}; waiting", self.project.name));
-            crate::sys::fs::lock(&file, Share::Exclusive).map_err(failed)?;
+            fs::lock(&file, Share::Exclusive).map_err(failed)?;
         }
         Ok(Some(file))
     }

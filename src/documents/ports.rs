@@ -6,6 +6,7 @@
 //! ```
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
@@ -36,11 +37,14 @@ impl Port {
     }
 }
 
+/// The machine speaks IPv6.
+static HAS_IPV6: LazyLock<bool> = LazyLock::new(|| Path::new("/proc/net/if_inet6").exists());
+
 /// The host's addresses that a port is open on: without one of its own those of both families, if the machine has both.
 pub(crate) fn addresses(port: &PortMapping) -> Vec<String> {
     match port.host_ip {
         Some(ip) => vec![ip.to_string()],
-        None if Path::new("/proc/net/if_inet6").exists() => vec!["0.0.0.0".to_owned(), "::".to_owned()],
+        None if *HAS_IPV6 => vec!["0.0.0.0".to_owned(), "::".to_owned()],
         None => vec!["0.0.0.0".to_owned()],
     }
 }

@@ -220,6 +220,19 @@ impl ContainerRequest {
         self.image.is_empty() && self.membership.as_ref().is_some_and(|pod| pod.infra)
     }
 
+    /// The container that it has a network, PID, IPC or UTS namespace of (`container:NAME`), the first of them.
+    pub(crate) fn shares_with(&self) -> Option<&str> {
+        let namespaces = [&self.pid, &self.ipc, &self.uts];
+        self.networks.iter().chain(namespaces).find_map(|text| text.strip_prefix("container:"))
+    }
+
+    /// Whether ports are asked for that a network without any of its own cannot publish.
+    pub(crate) fn discards_ports(&self) -> bool {
+        let has_none =
+            |name: &String| matches!(name.as_str(), "host" | "none") || name.starts_with("container:");
+        !self.publish.is_empty() && self.networks.iter().any(has_none)
+    }
+
     /// Whether the container gets a /dev/shm of its own, whose size can be chosen.
     pub(crate) fn has_own_shm(&self) -> bool {
         !matches!(self.ipc.as_str(), "host" | "none") && !self.ipc.starts_with("container:")

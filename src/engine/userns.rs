@@ -112,11 +112,8 @@ impl Engine {
     /// whose files it then needs, too. Here it is about whose IDs the layers are unpacked with, which a container with the
     /// IDs of U has no need to write down; `plan::shares_user_namespace_of` says of any spec what is joined.
     fn shared_namespace(&self, request: &ContainerRequest) -> Result<UserNamespace> {
-        let namespaces = [&request.pid, &request.ipc, &request.uts];
-        let shared =
-            request.networks.iter().chain(namespaces).find_map(|text| text.strip_prefix("container:"));
         // That there is none is said where the namespace itself is looked up.
-        let Some(id) = shared.and_then(|name| self.container(name).ok()) else {
+        let Some(id) = request.shares_with().and_then(|name| self.container(name).ok()) else {
             return Ok(UserNamespace::Default);
         };
         let ids = self.ids_of(&id)?;

@@ -332,35 +332,35 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
 /// PID namespace waits for the zombies that others have in it. Whoever ends this process leaves the command to that.
 fn outlast(command: BorrowedFd<'_>, signals: &SignalFd) -> Result<(), Failure> {
     let failed = |err| Failure::errno("wait for the command", err);
-    let mut set = PollSet::default();
-    let ended = set.add(Some(command), Interest::READ);
-    set.add(Some(signals.as_fd()), Interest::READ);
-    loop {
-        set.wait(None).map_err(failed)?;
-        if set.ready(ended).read {
-            return pidfd::wait(command).map(drop).map_err(failed);
-        }
-        if serve::are_told_to_end(signals).map_err(failed)? {
-            return Ok(());
-        }
+    if is_ready_before_the_end(command, signals).map_err(failed)? {
+        pidfd::wait(command).map_err(failed)?;
     }
+    Ok(())
 }
 
 /// Waits until the new process reports, or has become the command. The container's own processes can hold it up for as
 /// long as they like: whoever ends this one ends it as well.
 fn await_command(report: BorrowedFd<'_>, signals: &SignalFd) -> Result<(), Failure> {
     let failed = |err| Failure::errno("wait for the new process", err);
+    if is_ready_before_the_end(report, signals).map_err(failed)? {
+        return Ok(());
+    }
+    Err(Failure::new(FailureKind::System, "the command was ended before it began"))
+}
+
+/// Waits until something can be read, or nobody writes any more; false if this process is told to end before.
+fn is_ready_before_the_end(readable: BorrowedFd<'_>, signals: &SignalFd) -> io::Result<bool> {
     let mut set = PollSet::default();
-    let reported = set.add(Some(report), Interest::READ);
+    let place = set.add(Some(readable), Interest::READ);
     set.add(Some(signals.as_fd()), Interest::READ);
     loop {
-        set.wait(None).map_err(failed)?;
-        let state = set.ready(reported);
+        set.wait(None)?;
+        let state = set.ready(place);
         if state.read || state.hung_up {
-            return Ok(());
+            return Ok(true);
         }
-        if serve::are_told_to_end(signals).map_err(failed)? {
-            return Err(Failure::new(FailureKind::System, "the command was ended before it began"));
+        if serve::are_told_to_end(signals)? {
+            return Ok(false);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How docker words and ends a failure: what scripts look for in its messages, and its exit codes.
 
-use clap::{ArgMatches, Command};
+use clap::{ArgMatches, Id};
 
 use super::use_lines;
 use crate::base::phrase::{Phrase, holes, translated};
@@ -89,14 +89,10 @@ pub(in crate::cli) fn arguments(verb: &str) -> Option<(usize, Option<usize>)> {
     found.map(|(_, least, most)| (*least, *most))
 }
 
-/// Whether docker takes as many arguments as were given.
-pub(in crate::cli) fn takes(verb: &str, command: impl FnOnce() -> Command, matches: &ArgMatches) -> bool {
+/// Whether docker takes as many arguments as were given. `named`: the verb's own, which are no flags.
+pub(in crate::cli) fn takes(verb: &str, named: &[Id], matches: &ArgMatches) -> bool {
     let Some((least, most)) = arguments(verb) else { return true };
-    let command = command();
-    let given = command
-        .get_positionals()
-        .filter_map(|arg| matches.get_raw(arg.get_id().as_str()))
-        .map(Iterator::count);
+    let given = named.iter().filter_map(|id| matches.get_raw(id.as_str())).map(Iterator::count);
     let given: usize = given.sum();
     given >= least && most.is_none_or(|most| given <= most)
 }

@@ -2,6 +2,7 @@
 
 use crate::base::dockerfile::error::excerpt;
 use crate::base::dockerfile::{DockerfileError, Line};
+use crate::base::image_ref::NameRule;
 use crate::engine::{Error, Kind};
 use crate::store::StoreError;
 
@@ -41,10 +42,12 @@ impl Fault {
         self
     }
 
-    /// Draws the place from the text of the Dockerfile called `name`, in docker's way if `docker` asks.
-    pub(super) fn drawn(mut self, name: &str, text: &str, docker: bool) -> Self {
+    /// Draws the place from the text of the Dockerfile called `name`, in the way of whose names are typed.
+    pub(super) fn drawn(mut self, name: &str, text: &str, rule: NameRule) -> Self {
         self.picture = match (&self.place, self.lines) {
-            (Some(place), _) if docker => Some(Box::new(excerpt(name, text, (place.at.line, place.at.line)))),
+            (Some(place), _) if rule == NameRule::Docker => {
+                Some(Box::new(excerpt(name, text, (place.at.line, place.at.line))))
+            }
             (Some(place), _) => Some(Box::new(place.picture(name, text))),
             (None, Some(lines)) => Some(Box::new(excerpt(name, text, lines))),
             (None, None) => None,

@@ -8,7 +8,6 @@ use crate::base::dockerfile::flags::{RunMount, RunMountKind};
 use crate::base::dockerfile::instruction::{Instruction, Line, Word};
 use crate::base::dockerfile::{Dockerfile, parse};
 use crate::base::image_document::ConfigDocument;
-use crate::base::image_ref::NameRule;
 use crate::base::order::InOrder as _;
 use crate::base::platform::Platform;
 use crate::engine::Engine;
@@ -110,7 +109,7 @@ fn read<T>(
     };
     match looked() {
         Ok(found) => Ok(Looked { found, name: read.name, text: read.text }),
-        Err(fault) => Err(fault.drawn(&read.name, &read.text, engine.name_rule() == NameRule::Docker)),
+        Err(fault) => Err(fault.drawn(&read.name, &read.text, engine.name_rule())),
     }
 }
 
@@ -134,8 +133,8 @@ pub(crate) fn check(engine: &Engine, request: &BuildRequest) -> Result<Looked<Ch
         let warnings = remarks((file, text), request, ignore, &base, needed)?;
         Ok(Checked { warnings, fault: plan.err() })
     })?;
-    let docker = engine.name_rule() == NameRule::Docker;
-    looked.found.fault = looked.found.fault.map(|fault| fault.drawn(&looked.name, &looked.text, docker));
+    let rule = engine.name_rule();
+    looked.found.fault = looked.found.fault.map(|fault| fault.drawn(&looked.name, &looked.text, rule));
     Ok(looked)
 }
 

@@ -45,7 +45,6 @@ use jiff::{SignedDuration, Timestamp};
 use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 use crate::base::dockerfile::{Dockerfile, Line};
-use crate::base::image_ref::NameRule;
 use crate::base::manifest::Descriptor;
 use crate::base::platform::Platform;
 use crate::engine::build::context::Context;
@@ -188,8 +187,7 @@ pub(crate) fn build(
     let (name, text) = (read.name.clone(), read.text.clone());
     let started = Timestamp::now();
     let outcome = build_read(engine, request, events, read);
-    let mut built =
-        outcome.map_err(|fault| fault.drawn(&name, &text, engine.name_rule() == NameRule::Docker))?;
+    let mut built = outcome.map_err(|fault| fault.drawn(&name, &text, engine.name_rule()))?;
     (built.facts.started, built.facts.finished) = (started, Timestamp::now());
     built.facts.dockerfile = (name, text);
     Ok(built)

@@ -102,8 +102,6 @@ pub(crate) fn userns(text: &str, caller: (u32, u32)) -> Result<UserNamespace> {
 pub(crate) fn keeps_caller(request: &ContainerRequest, caller: u32, is_own: impl Fn(&Path) -> bool) -> bool {
     let user = request.user.as_deref().unwrap_or_default();
     let asked = user.split(':').next().and_then(|uid| uid.parse().ok());
-    let namespaces = [&request.pid, &request.ipc, &request.uts];
-    let shares = request.networks.iter().chain(namespaces).any(|text| text.starts_with("container:"));
     let brings_files = request.membership.is_some() || request.rootfs.is_some();
     let has_volumes = !request.volumes_from.is_empty()
         || request
@@ -119,7 +117,7 @@ pub(crate) fn keeps_caller(request: &ContainerRequest, caller: u32, is_own: impl
     request.keeps_caller
         && caller != 0
         && asked == Some(caller)
-        && !shares
+        && request.shares_with().is_none()
         && !brings_files
         && !has_volumes
         && binds_own()

@@ -88,7 +88,7 @@ pub(in crate::api::containers) fn discarded(asked: &Resources) -> Vec<&'static s
 
 /// Numbers that no limit can have; -1 is none.
 fn check_range(asked: &Resources) -> Result<()> {
-    limits::check_least(asked.memory, asked.memory_reservation)
+    limits::check_least(Some(asked.memory), Some(asked.memory_reservation))
         .map_err(|err| Error::invalid(err.to_string()))?;
     if asked.memory_swap < UNLIMITED {
         return Err(Error::invalid(format!("invalid MemorySwap: {}", asked.memory_swap)));

@@ -95,9 +95,8 @@ fn check_image(engine: &Engine, typed: &str, platform: Option<&str>) -> Result<(
 
 /// What was asked for and has no effect.
 fn warnings(request: &ContainerRequest, resources: &Resources) -> Vec<Value> {
-    let is_mode = |name: &String| matches!(name.as_str(), "host" | "none") || name.starts_with("container:");
     let mut warnings: Vec<Value> = limits::discarded(resources).into_iter().map(Value::from).collect();
-    if !request.publish.is_empty() && request.networks.iter().any(is_mode) {
+    if request.discards_ports() {
         warnings.push("Published ports are discarded when using host network mode".into());
     }
     warnings
