@@ -46,6 +46,32 @@ struct Copier<'a> {
     buffer: Vec<u8>,
 }
 
+/// What is to be copied: something that was chosen, or lies below it.
+struct Entry<'a> {
+    fd: &'a OwnedFd,
+    stat: &'a Stat,
+    /// In the source, and below what was chosen: the two that decide what is left out.
+    path: &'a [u8],
+    inside: &'a [u8],
+    /// The number of directories between it and what was chosen.
+    depth: usize,
+}
+
+impl<'a> Entry<'a> {
+    fn of(top: &'a Top) -> Self {
+        Self { fd: &top.fd, stat: &top.stat, path: &top.path, inside: b"", depth: 0 }
+    }
+
+    /// The two paths of what is called `name` in this directory.
+    fn paths_of(&self, name: &OsStr) -> (Vec<u8>, Vec<u8>) {
+        let join = |to: &[u8]| match to {
+            b"" => name.as_bytes().to_vec(),
+            to => [to, b"/", name.as_bytes()].concat(),
+        };
+        (join(self.path), join(self.inside))
+    }
+}
+
 /// Copies what `task` chooses from `source` into `target`.
 pub(super) fn copy(source: &RootDir, target: &RootDir, task: &CopyTask, single: bool) -> Result<()> {
     let sieve = Sieve::new(&task.choice)?;
@@ -91,14 +117,14 @@ impl Copier<'_> {
                 at = self.step(&at, OsStr::from_bytes(part), &top.path)?;
             }
             if kept.is_empty() {
-                return self.content(&top.fd, &at, &top.path, b"", 0);
+                return self.content(&Entry::of(top), &at);
             }
-            return self.entry(&top.fd, &top.stat, &at, &select::base_name(kept), &top.path, b"", 0);
+            return self.entry(&Entry::of(top), &at, &select::base_name(kept));
         }
         if kind == FileType::Directory {
             // What is copied is the content: the directory it goes to is like any that is missing.
             let at = self.directory(target, path)?;
-            return self.content(&top.fd, &at, &top.path, b"", 0);
+            return self.content(&Entry::of(top), &at);
         }
         if self.task.unpack && kind == FileType::RegularFile && self.unpack(target, top)? {
             return Ok(());
@@ -111,7 +137,7 @@ impl Copier<'_> {
             let name = OsString::from_vec(path[trimmed..].iter().copied().filter(|&b| b != b'/').collect());
             (self.directory(target, &path[..trimmed])?, name)
         };
-        self.entry(&top.fd, &top.stat, &dir, &name, &top.path, b"", 0)
+        self.entry(&Entry::of(top), &dir, &name)
     }
 
     /// The directory `path` of the target; those that are missing are made.
@@ -163,73 +189,49 @@ impl Copier<'_> {
     }
 
     /// Copies what is in a directory.
-    fn content(
-        &mut self,
-        from: &OwnedFd,
-        to: &OwnedFd,
-        path: &[u8],
-        inside: &[u8],
-        depth: usize,
-    ) -> Result<()> {
-        if depth > MAX_DEPTH {
+    fn content(&mut self, from: &Entry<'_>, to: &OwnedFd) -> Result<()> {
+        if from.depth > MAX_DEPTH {
             return Err(Failure::new(
                 FailureKind::Invalid,
-                format!("{:?} is more than {MAX_DEPTH} directories deep", shown(path)),
+                format!("{:?} is more than {MAX_DEPTH} directories deep", shown(from.path)),
             ));
         }
-        let dir = select::open_directory(from).map_err(failed(path))?;
-        let mut names = fs::names(&dir, ".").map_err(failed(path))?;
+        let dir = select::open_directory(from.fd).map_err(failed(from.path))?;
+        let mut names = fs::names(&dir, ".").map_err(failed(from.path))?;
         names.order();
         for name in names {
-            let join = |to: &[u8]| {
-                if to.is_empty() { name.as_bytes().to_vec() } else { [to, b"/", name.as_bytes()].concat() }
-            };
-            let (path, inside) = (join(path), join(inside));
+            let (path, inside) = from.paths_of(&name);
             // Removed meanwhile: it is not there to be copied.
             let Ok(child) = rustix::fs::openat(&dir, &name, O_ENTRY, Mode::empty()) else { continue };
             let stat = fs::stat(&child).map_err(failed(&path))?;
+            let entry =
+                Entry { fd: &child, stat: &stat, path: &path, inside: &inside, depth: from.depth + 1 };
             match self.sieve.passes(&path, &inside, fs::kind(&stat) == FileType::Directory) {
                 Some(false) => {}
-                Some(true) => self.entry(&child, &stat, to, &name, &path, &inside, depth)?,
-                None => self.sparse_directory(&child, &stat, to, &name, &path, &inside, depth)?,
+                Some(true) => self.entry(&entry, to, &name)?,
+                // An ignored directory of which something may be wanted: made only if there is.
+                None if self.has_wanted(&entry)? => self.entry(&entry, to, &name)?,
+                None => {}
             }
         }
         Ok(())
     }
 
-    /// An ignored directory of which something may be wanted: made only if there is.
-    #[allow(clippy::too_many_arguments, reason = "one entry, as `entry` has it")]
-    fn sparse_directory(
-        &mut self,
-        fd: &OwnedFd,
-        stat: &Stat,
-        dir: &OwnedFd,
-        name: &OsStr,
-        path: &[u8],
-        inside: &[u8],
-        depth: usize,
-    ) -> Result<()> {
-        if !self.has_wanted(fd, path, inside, depth)? {
-            return Ok(());
-        }
-        self.entry(fd, stat, dir, name, path, inside, depth)
-    }
-
-    fn has_wanted(&self, fd: &OwnedFd, path: &[u8], inside: &[u8], depth: usize) -> Result<bool> {
-        if depth > MAX_DEPTH {
+    /// Whether something in an ignored directory is wanted all the same.
+    fn has_wanted(&self, ignored: &Entry<'_>) -> Result<bool> {
+        if ignored.depth > MAX_DEPTH {
             return Ok(false);
         }
-        let dir = select::open_directory(fd).map_err(failed(path))?;
-        for name in fs::names(&dir, ".").map_err(failed(path))? {
-            let join = |to: &[u8]| {
-                if to.is_empty() { name.as_bytes().to_vec() } else { [to, b"/", name.as_bytes()].concat() }
-            };
-            let (path, inside) = (join(path), join(inside));
+        let dir = select::open_directory(ignored.fd).map_err(failed(ignored.path))?;
+        for name in fs::names(&dir, ".").map_err(failed(ignored.path))? {
+            let (path, inside) = ignored.paths_of(&name);
             let Ok(child) = rustix::fs::openat(&dir, &name, O_ENTRY, Mode::empty()) else { continue };
-            let is_directory = fs::stat(&child).is_ok_and(|stat| fs::kind(&stat) == FileType::Directory);
-            match self.sieve.passes(&path, &inside, is_directory) {
+            let Ok(stat) = fs::stat(&child) else { continue };
+            let entry =
+                Entry { fd: &child, stat: &stat, path: &path, inside: &inside, depth: ignored.depth + 1 };
+            match self.sieve.passes(&path, &inside, fs::kind(&stat) == FileType::Directory) {
                 Some(true) => return Ok(true),
-                None if self.has_wanted(&child, &path, &inside, depth + 1)? => return Ok(true),
+                None if self.has_wanted(&entry)? => return Ok(true),
                 _ => {}
             }
         }
@@ -237,26 +239,14 @@ impl Copier<'_> {
     }
 
     /// Copies one entry to `name` in `dir`.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "source, place and the two paths that decide what is left out"
-    )]
-    fn entry(
-        &mut self,
-        fd: &OwnedFd,
-        stat: &Stat,
-        dir: &OwnedFd,
-        name: &OsStr,
-        path: &[u8],
-        inside: &[u8],
-        depth: usize,
-    ) -> Result<()> {
+    fn entry(&mut self, entry: &Entry<'_>, dir: &OwnedFd, name: &OsStr) -> Result<()> {
+        let Entry { fd, stat, path, inside, .. } = *entry;
         match fs::kind(stat) {
             FileType::Directory => {
                 let is_new = self.make_directory(dir, name, path)?;
                 let to = rustix::fs::openat(dir, name, O_DIR, Mode::empty())
                     .map_err(|errno| failed(path)(errno.into()))?;
-                self.content(fd, &to, path, inside, depth + 1)?;
+                self.content(entry, &to)?;
                 if is_new || self.mode.is_some() || self.task.owner.is_some() || inside != b"" {
                     self.attributes_of_directory(fd, to.as_fd(), stat, path)?;
                 }
