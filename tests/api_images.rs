@@ -13,7 +13,7 @@ use common::api::{Api, Response, read_head, send};
 use common::faults::{Faults, How};
 use common::image::{Compression, Image, Layer, marked};
 use common::registry::{Access, PASSWORD, Registry, USER};
-use common::{Sandbox, wait_for};
+use common::{Sandbox, have, wait_for};
 
 /// `status` of each document.
 fn statuses(documents: &[Value]) -> Vec<String> {
@@ -279,6 +279,29 @@ fn archives_go_out_and_come_in() {
     api.post("/commit?container=box", &Value::Null).expect(201);
     let missing = api.post("/commit?container=nosuch", &Value::Null).expect(404).json();
     assert_eq!(missing["message"], "No such container: nosuch");
+}
+
+/// Its transport `docker-daemon:` takes images out and brings them in.
+#[test]
+fn skopeo_takes_it_for_a_docker_daemon() {
+    if !have("skopeo") {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let api = Api::start(&sandbox);
+    let policy = sandbox.write("policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
+    let skopeo = |args: &[&str]| {
+        let fixed = ["--policy", policy.to_str().unwrap()];
+        let output = sandbox.program("skopeo", fixed.iter().chain(args)).run();
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        output.stdout
+    };
+    let (host, copied) = (api.host(), format!("dir:{}", sandbox.path("copied").display()));
+    skopeo(&["copy", "--src-daemon-host", &host, "docker-daemon:localhost/bb:latest", &copied]);
+    skopeo(&["copy", "--dest-daemon-host", &host, &copied, "docker-daemon:again:1"]);
+    assert_eq!(sandbox.ok(["run", "--rm", "docker.io/library/again:1", "echo", "it runs"]), "it runs");
+    let inspected = skopeo(&["inspect", "--config", "--daemon-host", &host, "docker-daemon:again:1"]);
+    assert!(inspected.contains("\"architecture\""), "{inspected}");
 }
 
 /// Until the first byte of an archive is sent, a failure has a status.

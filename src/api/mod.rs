@@ -46,8 +46,11 @@ use http::exchange::Exchange;
 
 /// The newest version of the API that is spoken; without one in its path a request means this.
 pub(crate) const LATEST: (u32, u32) = (1, 51);
-/// The oldest one.
+/// The oldest one, as docker says.
 pub(crate) const OLDEST: (u32, u32) = (1, 24);
+/// What is answered nevertheless: skopeo before 1.14 (Debian 12) says so for `docker-daemon:`, and docker refuses it. What
+/// it asks for has not changed since.
+const ANSWERED: (u32, u32) = (1, 22);
 
 /// What holds for all requests.
 #[derive(Debug)]

@@ -5,7 +5,8 @@ use super::fault::Fault;
 use super::http::exchange::{Answer, Exchange, Handler};
 use super::http::head::decoded;
 use super::{
-    LATEST, OLDEST, attach, build, events, exec, images, logs, networks, system, usage, volumes, wait,
+    ANSWERED, LATEST, OLDEST, attach, build, events, exec, images, logs, networks, system, usage, volumes,
+    wait,
 };
 
 /// A method, a pattern, and who answers. `{}` stands for one segment of the path, `{*}` for one or more.
@@ -128,7 +129,7 @@ fn check_version(asked: (u32, u32)) -> Result<(), Fault> {
         let message = "is too new. Maximum supported API version is";
         return Err(Fault::new(400, format!("client version {} {message} {}", text(asked), text(LATEST))));
     }
-    if asked < OLDEST {
+    if asked < ANSWERED {
         let message = "is too old. Minimum supported API version is";
         let advice = "please upgrade your client to a newer version";
         let message = format!("client version {} {message} {}, {advice}", text(asked), text(OLDEST));
@@ -193,7 +194,7 @@ mod tests {
     #[test]
     fn versions() {
         assert!(check_version((1, 24)).is_ok() && check_version(LATEST).is_ok());
-        assert_eq!(check_version((1, 12)).unwrap_err().status, 400);
+        assert_eq!(check_version((1, 21)).unwrap_err().status, 400);
         assert!(check_version((1, 99)).unwrap_err().message.starts_with("client version 1.99 is too new."));
     }
 }
