@@ -305,7 +305,7 @@ fn an_entrypoint_of_nothing() {
 fn a_life_from_start_to_prune() {
     let sandbox = Sandbox::new();
     let api = Api::start(&sandbox);
-    create(&api, "one", &plain(&["sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done"]));
+    create(&api, "one", &plain(&["sh", "-c", "trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done"]));
     let act = |action: &str, status| {
         api.post(&format!("/containers/one/{action}"), &Value::Null).expect(status);
     };
@@ -315,8 +315,10 @@ fn a_life_from_start_to_prune() {
     act("pause", 204);
     assert_eq!(state(), "paused");
     act("unpause", 204);
+    sandbox.wait_until(&["logs", "one"], "ready");
     act("restart?t=0", 204);
     assert_eq!(state(), "running");
+    sandbox.wait_until(&["logs", "one"], "ready\nready");
     act("rename?name=two", 204);
     let top = api.get("/containers/two/top").expect(200).json();
     assert_eq!((&top["Titles"][0], &top["Titles"][7]), (&json!("UID"), &json!("CMD")));

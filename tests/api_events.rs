@@ -35,7 +35,7 @@ fn a_life_is_told_in_dockers_order() {
     let sandbox = Sandbox::new();
     let api = Api::start(&sandbox);
     let document = json!({
-        "Image": "bb", "Cmd": ["sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.1; done"],
+        "Image": "bb", "Cmd": ["sh", "-c", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.1; done"],
         "HostConfig": {"Binds": ["data:/data:ro"]},
     });
     let id = api.post("/containers/create?name=c", &document).expect(201).json()["Id"].clone();
@@ -55,7 +55,7 @@ fn a_life_is_told_in_dockers_order() {
     let mut attached = BufReader::new(attached);
     read_head(&mut attached);
     api.post("/containers/c/start", &Value::Null).expect(204);
-    sandbox.wait_until(&["ps"], "Up");
+    sandbox.wait_until(&["logs", "c"], "ready");
     let exec = json!({"AttachStdout": true, "Cmd": ["sh", "-c", "exit 4"]});
     let session = api.post("/containers/c/exec", &exec).expect(201).json()["Id"].clone();
     api.post(&format!("/exec/{}/start", session.as_str().unwrap()), &json!({}));

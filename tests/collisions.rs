@@ -45,14 +45,15 @@ fn a_start_that_meets_a_removal_says_that_the_container_is_gone() {
     let start = sandbox.command(["start", "c"]).spawn();
     wait_for("the monitor to wait for the lock", || {
         let locks = std::fs::read_to_string("/proc/locks").expect("list locks");
-        let open = entries_of("/proc").into_iter().filter(|process| {
-            let fds = process.join("fd");
-            entries_of(&fds)
-                .iter()
-                .any(|fd| std::fs::read_link(fd).is_ok_and(|to| to == directory.join("lock")))
+        let is_monitor = |process: &PathBuf| {
+            let words = std::fs::read(process.join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&words).starts_with("ketch\0--stage\0monitor\0")
+        };
+        let waits = entries_of("/proc").iter().filter(|process| is_monitor(process)).any(|process| {
+            let mut fds = entries_of(process.join("fd")).into_iter();
+            fds.any(|fd| std::fs::read_link(fd).is_ok_and(|to| to == directory.join("lock")))
         });
-        // This process, and the monitor.
-        if open.count() >= 2 { Ok(()) } else { Err(locks) }
+        if waits { Ok(()) } else { Err(locks) }
     });
     std::fs::rename(&directory, sandbox.path("away")).expect("take the container away");
     drop(held);

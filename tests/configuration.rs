@@ -359,6 +359,24 @@ fn hooks_that_fail_or_mean_nothing_are_told() {
     assert_eq!(sandbox.ok(["ps", "-aq"]), "");
 }
 
+/// Its end can be seen before its monitor has done with it.
+#[test]
+fn a_start_waits_for_the_rest_of_the_life_before() {
+    let sandbox = Sandbox::new();
+    let slow = r#"{"path":"/bin/sleep","args":["sleep","2"]}"#;
+    let file =
+        format!(r#"{{"version":"1.0.0","hook":{slow},"when":{{"always":true}},"stages":["poststop"]}}"#);
+    let hooks = sandbox.write("hooks/slow.json", file);
+    let hooks = hooks.parent().and_then(|dir| dir.to_str()).expect("UTF-8").to_owned();
+    sandbox.ok(["--hooks-dir", &hooks, "create", "--name=c", "--net=none", "bb", "sh", "-c", "exit 3"]);
+    for again in [&["start", "--attach", "c"][..], &["init", "c"]] {
+        sandbox.ok(["start", "c"]);
+        sandbox.wait_until(&["inspect", "--format={{.State.Status}}", "c"], "exited");
+        let output = sandbox.ketch(again);
+        assert_eq!(output.code, if again[0] == "start" { 3 } else { 0 }, "{again:?}: {}", output.stderr);
+    }
+}
+
 /// Keys that the command line has flags for: what they change is what the flag changes.
 #[test]
 fn keys_in_place_of_flags() {

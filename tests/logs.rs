@@ -52,8 +52,14 @@ fn a_number_behind_n_is_a_number_of_lines() {
 #[test]
 fn tail_since_until_and_timestamps_choose() {
     let sandbox = Sandbox::new();
-    let script = "for i in 1 2 3; do echo line $i; sleep 0.3; done; seq 1 2000";
-    sandbox.ok(["run", "--name=l", "--net=none", "bb", "sh", "-c", script]);
+    // Each line has a time of its own: it is said when the one before has been seen.
+    let script = "for i in 1 2 3; do echo line $i; read seen; done; seq 1 2000";
+    let mut run = sandbox.command(["run", "-i", "--name=l", "--net=none", "bb", "sh", "-c", script]).spawn();
+    for line in 1..=3 {
+        run.expect(&format!("line {line}\n"));
+        run.send("\n");
+    }
+    run.wait().ok();
     let logs = |options: &[&str]| sandbox.ok([&["logs"], options, &["l"]].concat());
 
     assert_eq!(logs(&["--tail=2"]), "1999\n2000");
@@ -124,10 +130,10 @@ fn the_end_of_a_large_log_is_found_at_once() {
     let sandbox = Sandbox::new();
     let id = sandbox.ok(["create", "--name=big", "--net=none", "bb", "true"]);
     let path = sandbox.store().join("containers").join(id).join("log");
-    // Sparse: ten gigabytes, of which only the end was ever written.
+    // Sparse: forty gigabytes, of which only the end was ever written.
     let file = fs::File::create(&path).expect("make the log");
     let end = "\n2026-01-01T00:00:00.000000000+00:00 stdout F old\n2026-06-01T00:00:00.000000000+00:00 stdout F new\n";
-    std::os::unix::fs::FileExt::write_all_at(&file, end.as_bytes(), 10 << 30).expect("write the end");
+    std::os::unix::fs::FileExt::write_all_at(&file, end.as_bytes(), 40 << 30).expect("write the end");
 
     // On a machine that does much else, one of them may take longer; not each.
     let best = (0..10).map(|_| {
@@ -136,7 +142,7 @@ fn the_end_of_a_large_log_is_found_at_once() {
         logs.took
     });
     let best = best.min().expect("ten times");
-    assert!(best < Duration::from_millis(500), "{best:?}");
+    assert!(best < Duration::from_secs(2), "{best:?}");
 }
 
 #[test]

@@ -240,6 +240,30 @@ fn a_helper_that_is_held_still_holds_up_nobody_else() {
     sandbox.ok(["rm", "-f", "-t0", "c"]);
 }
 
+/// Who looks at a container that has just been connected finds it so, however busy its monitor is.
+#[test]
+fn a_connection_is_told_of_when_it_can_be_seen() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["network", "create", "n"]);
+    let id = sandbox.ok(["run", "-d", "--name=c", "bb", "sleep", "1000"]);
+    let monitor = sandbox.inspect("c", ".State.ConmonPid").parse().expect("a process ID");
+    let attached = "index .NetworkSettings.Networks \"n\").IPAddress";
+    for (verb, is_on) in [("connect", true), ("disconnect", false)] {
+        let still = Still::hold(monitor);
+        let command = sandbox.command(["network", verb, "n", "c"]).spawn();
+        let noted = format!("store/containers/{id}/networks.json");
+        wait_for("the change to be written down", || {
+            let text = std::fs::read_to_string(sandbox.path(&noted)).unwrap_or_default();
+            if text.contains("\"n\"") == is_on { Ok(()) } else { Err(text) }
+        });
+        assert!(common::process::lives(command.pid().cast_signed()), "{verb}: it waits for the monitor");
+        drop(still);
+        command.wait().ok();
+        let shown = sandbox.ketch(["inspect", &format!("--format={{{{({attached}}}}}"), "c"]);
+        assert_eq!(shown.stdout.starts_with("10."), is_on, "{verb}: {shown:?}");
+    }
+}
+
 /// Whoever connects a container to a network does not lose the one that another command connects it to meanwhile.
 #[test]
 fn networks_that_are_connected_at_the_same_time_are_all_noted() {

@@ -75,8 +75,14 @@ fn pods_share_a_pid_namespace_on_request_and_nothing_without_an_infra_container(
     assert_eq!(namespace(&sandbox, "a", "pid"), namespace(&sandbox, &infra(&id), "pid"));
     assert_ne!(sandbox.ok(["exec", "a", "pidof", "sleep"]), "1");
     // What loses its parent is reaped by the infra container.
-    sandbox.ok(["exec", "a", "sh", "-c", "sh -c 'sleep 0.1 & exit' ; sleep 0.4"]);
-    assert_eq!(sandbox.ok(["exec", "a", "sh", "-c", "grep -l '^State:.Z' /proc/[0-9]*/status || true"]), "");
+    let script = "sh -c 'sleep 0.1 & echo $!; exit'";
+    let orphan = sandbox.ok(["exec", "a", "sh", "-c", script]);
+    common::wait_for("its end", || {
+        match sandbox.ketch(["exec", "a", "test", "-e", &format!("/proc/{orphan}")]).code {
+            1 => Ok(()),
+            code => Err(code.to_string()),
+        }
+    });
 
     for none in ["--infra=false", "--share=none"] {
         sandbox.ok(["pod", "create", none, "--replace", "--name=bare"]);

@@ -14,7 +14,8 @@ fn pod_with(sandbox: &Sandbox, flags: &[&str], member: &str, says: &str) -> Stri
 fn run(sandbox: &Sandbox, member: &str, says: &str) {
     let script = format!("echo {says}; echo {says}-err >&2; exec sleep 1000");
     sandbox.ok(["run", "-d", "--name", member, "--stop-timeout=0", "--pod=p", "bb", "sh", "-c", &script]);
-    sandbox.wait_until(&["logs", "--tail=1", member], says);
+    sandbox.wait_until(&["logs", member], &format!("{says}-err"));
+    sandbox.wait_until(&["logs", member], &format!("{says}\n"));
 }
 
 /// The names and words of all containers.

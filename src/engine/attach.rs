@@ -129,7 +129,7 @@ impl Attaching {
         };
         match waiting.finish(engine, Some(outlet))? {
             Begun::Started(socket) => Ok(Some(socket)),
-            Begun::Removed | Begun::Left => Ok(None),
+            Begun::Removed(_) | Begun::Left => Ok(None),
             Begun::Missed => {
                 let dir = engine.store().containers().open(id)?;
                 let phase = state::examine(dir.as_fd(), id)?.phase;

@@ -27,7 +27,7 @@ use crate::engine::{Engine, Error, Kind, Result};
 use crate::runtime::enter::Entered;
 use crate::sys::fs::{self, OFlags, Share};
 use crate::sys::tty::WindowSize;
-use crate::sys::{pidfd, socket};
+use crate::sys::{pidfd, socket, waiting};
 
 const DIRECTORY: &str = "exec";
 /// What belongs to a session beside its link.
@@ -38,8 +38,8 @@ const MEMORY: Duration = Duration::from_secs(10 * 60);
 const UNSTARTED_MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most ended sessions that are kept.
 const MOST_ENDED: usize = 256;
-/// How long those may hold a session who only look.
-const GLANCE: Duration = Duration::from_millis(200);
+/// How long those may hold a session who only look, or who are about to start it.
+const GLANCE: Duration = Duration::from_secs(5);
 /// The longest request that is read, in bytes.
 const MAX_JSON: usize = 16 << 20;
 /// The exit code of a command that could not start for a reason of ours, and that of one whose end nobody saw.
@@ -123,12 +123,17 @@ impl Engine {
         let failed = |err| Error::system(format!("start exec session {session}"), err);
         let flags = OFlags::RDWR | OFlags::NOFOLLOW;
         let lock = fs::open_at(&dir, part(session, "json"), flags, 0).map_err(failed)?;
+        let has_begun = || fs::readlink(&dir, link(session)).is_ok();
         // Those who ask whether somebody holds it hold it for an instant themselves.
-        if !fs::lock_within(&lock, Share::Exclusive, GLANCE, Duration::from_millis(1)).map_err(failed)? {
+        let is_ours = || match fs::try_lock(&lock, Share::Exclusive) {
+            Ok(false) => Ok(has_begun().then_some(false)),
+            other => other.map(Some),
+        };
+        if waiting::until(GLANCE, Duration::from_millis(1), is_ours).map_err(failed)? != Some(true) {
             let message = format!("exec command {session} is already running");
             return Err(Error::new(Kind::Conflict, message));
         }
-        if fs::readlink(&dir, link(session)).is_ok() || fs::readlink(&dir, part(session, "end")).is_ok() {
+        if has_begun() || fs::readlink(&dir, part(session, "end")).is_ok() {
             return Err(Error::new(Kind::Conflict, format!("exec command {session} has already run")));
         }
         let request = read_request(dir.as_fd(), session)?;

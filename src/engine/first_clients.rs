@@ -32,7 +32,7 @@ const DIRECTORY: &str = "waiting";
 /// Most clients that are handed to a monitor at once; others connect when the container runs.
 const MOST: usize = 64;
 /// How long those who wait may take to hand their sockets over, all together: a start waits for them.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long who is told of an end waits for the output, as docker does.
 const OUTPUT_PATIENCE: Duration = Duration::from_secs(2);
 /// How often to look whether a container is still there: that its directory has gone is not reported.
@@ -51,6 +51,8 @@ pub(crate) struct Waiting {
     watch: Option<Watch>,
     /// When the container's last life began.
     last_life: Option<Timestamp>,
+    /// How the container had ended when it was last looked at.
+    last_code: i32,
 }
 
 /// What became of waiting.
@@ -60,8 +62,8 @@ pub(crate) enum Begun {
     Started(OwnedFd),
     /// It has a life that began too early for this client: it may run.
     Missed,
-    /// It was removed.
-    Removed,
+    /// It was removed; how it had ended last, 0 if it never ran.
+    Removed(i32),
     /// Nobody is interested any more.
     Left,
 }
@@ -160,10 +162,20 @@ impl Engine {
         client::greet(ours.as_fd(), hello).map_err(failed)?;
         let listener = socket::listen_at(dir.as_fd(), name.as_os_str(), socket::Kind::Packet);
         let listener = listener.map_err(failed)?;
-        let mut waiting =
-            Waiting { id: id.clone(), dir, name, listener, ours, theirs, watch, last_life: None };
+        let mut waiting = Waiting {
+            id: id.clone(),
+            dir,
+            name,
+            listener,
+            ours,
+            theirs,
+            watch,
+            last_life: None,
+            last_code: 0,
+        };
         // Looked at now, when no start can be missed any more.
-        waiting.last_life = life(&state::examine(waiting.dir.as_fd(), id)?);
+        let status = state::examine(waiting.dir.as_fd(), id)?;
+        (waiting.last_life, waiting.last_code) = (life(&status), status.exit_code());
         Ok(waiting)
     }
 }
@@ -215,10 +227,13 @@ impl Waiting {
 
     /// Looks at the container itself: others may start it who do not ask who waits.
     fn look(&mut self, engine: &Engine) -> Result<Option<Begun>> {
+        let status = state::examine(self.dir.as_fd(), &self.id);
+        // In this order: of one that is being removed more and more is missing.
         if !engine.store().containers().exists(&self.id) {
-            return Ok(Some(Begun::Removed));
+            return Ok(Some(Begun::Removed(self.last_code)));
         }
-        let status = state::examine(self.dir.as_fd(), &self.id)?;
+        let status = status?;
+        self.last_code = status.exit_code();
         if status.phase == Phase::Initialized {
             // Its record is of a life that has not begun.
             self.last_life = life(&status);

@@ -377,15 +377,20 @@ impl Engine {
         let for_end = conditions.contains(&Condition::Stopped);
         let watch = Watch::new().and_then(|watch| watch.add(dir.as_fd()).map(|()| watch)).ok();
         loop {
+            let examined = self.status_with_monitor(dir.as_fd(), id);
+            // In this order: what is left of one that is being removed looks as if it had never run.
             if !containers.exists(id) {
-                return match state::examine(dir.as_fd(), id).map(|status| status.phase) {
+                return match examined.map(|status| status.phase) {
                     _ if conditions.contains(&Condition::Removing) => Ok(-1),
                     // It was removed at its end, and its record not yet.
                     Ok(Phase::Exited(code) | Phase::Ending(code)) if for_end => Ok(code),
-                    _ => Err(state::gone(id)),
+                    _ => for_end
+                        .then(|| self.recent_exit_code(id.as_str()))
+                        .flatten()
+                        .ok_or_else(|| state::gone(id)),
                 };
             }
-            let status = self.status_with_monitor(dir.as_fd(), id)?;
+            let status = examined?;
             if let Some(code) = conditions.iter().find_map(|condition| condition.met_by(&status)) {
                 return Ok(code);
             }

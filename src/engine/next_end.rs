@@ -93,6 +93,8 @@ impl Engine {
         loop {
             let status = self.status_with_monitor(dir, id)?;
             match status.phase {
+                // What is left of one that is being removed looks so, too.
+                Phase::Created if !self.store().containers().exists(id) => return Err(state::gone(id)),
                 Phase::Created | Phase::Exited(_) if until == Until::NotRunning => {
                     return Ok(Stage::Ended(status.exit_code()));
                 }
@@ -152,7 +154,7 @@ impl Wait {
                 Stage::ForStart(waiting) => match waiting.finish(engine, Some(outlet))? {
                     Begun::Started(socket) => Stage::ForEnd(socket),
                     Begun::Left => return Ok(None),
-                    Begun::Removed => return Ok(Some(container.last_code())),
+                    Begun::Removed(last) => return Ok(Some(last)),
                     // Its next life has begun, and ended perhaps.
                     Begun::Missed => container.look_again(engine)?,
                 },
@@ -182,8 +184,8 @@ impl Awaited {
     /// What follows when the monitor has told a code, or nothing.
     fn after_end(&self, engine: &Engine, code: Option<i32>) -> Result<Stage> {
         if !engine.store().containers().exists(&self.id) {
-            let ending = code.unwrap_or_else(|| self.last_code());
-            return Ok(Stage::Ended(ending));
+            let ending = code.or_else(|| engine.recent_exit_code(self.id.as_str()));
+            return Ok(Stage::Ended(ending.unwrap_or(UNKNOWN)));
         }
         let status = state::examine(self.dir.as_fd(), &self.id)?;
         match (status.phase, code) {
@@ -193,11 +195,6 @@ impl Awaited {
             // Its monitor was killed.
             (_, None) => self.look_again(engine),
         }
-    }
-
-    /// How it ended last, as its record tells that is not removed yet.
-    fn last_code(&self) -> i32 {
-        state::examine(self.dir.as_fd(), &self.id).map_or(UNKNOWN, |status| status.exit_code())
     }
 
     /// False if nobody reads `outlet` any more.

@@ -10,6 +10,7 @@ use crate::base::pod::{Membership, PodId};
 use crate::base::spec::{ContainerSpec, NetworkMode};
 use crate::engine::cleanup::sweep_unnoted;
 use crate::engine::events::Event;
+use crate::engine::list::will_restart;
 use crate::engine::state::{self, Phase, Status};
 use crate::engine::{Engine, Error, Kind, Result, first_clients};
 use crate::runtime::failure::{Failure, FailureKind};
@@ -22,7 +23,7 @@ use crate::sys::fs::{self, OFlags, Share};
 use crate::sys::tty::WindowSize;
 use crate::sys::waiting;
 
-/// How long a container that another one needs may take to start, or to end.
+/// How long a container may take to start, or to end, that another one needs or another command is at.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at it.
 const LOOK: Duration = Duration::from_millis(5);
@@ -140,10 +141,23 @@ impl Engine {
         })
     }
 
+    /// What a container is when no other start of it, nor the monitor of its last life, is at it any more. A pause between
+    /// two lives is not waited for.
+    fn at_rest(&self, id: &ContainerId) -> Result<Status> {
+        let dir = self.store().containers().open(id)?;
+        let status = self.status_with_monitor(dir.as_fd(), id)?;
+        match status.phase {
+            Phase::Ending(_) if will_restart(&status, state::read_spec(dir.as_fd(), id)?.restart) => {
+                Ok(status)
+            }
+            Phase::Starting | Phase::Ending(_) => self.settled(id),
+            _ => Ok(status),
+        }
+    }
+
     /// What a container that is to be started is.
     fn startable(&self, id: &ContainerId) -> Result<Phase> {
-        let dir = self.store().containers().open(id)?;
-        let Status { phase, paused, .. } = self.status_with_monitor(dir.as_fd(), id)?;
+        let Status { phase, paused, .. } = self.at_rest(id)?;
         if paused {
             // No conflict: that it is there already is not what `start` wishes.
             let message = format!("container {id} is paused: container state improper");
@@ -162,8 +176,7 @@ impl Engine {
     ///
     /// Conflict if that was done already, or if it runs; else as [`Engine::start_container`].
     pub(crate) fn init_container(&self, id: &ContainerId) -> Result<()> {
-        let dir = self.store().containers().open(id)?;
-        if self.status_with_monitor(dir.as_fd(), id)?.phase.is_running() {
+        if self.at_rest(id)?.phase.is_running() {
             let message =
                 format!("container {id} has already been created in runtime: container state improper");
             return Err(Error::new(Kind::Conflict, message));
@@ -280,7 +293,7 @@ impl Engine {
     /// there is no circle.
     fn start_required(&self, spec: &ContainerSpec) -> Result<()> {
         for required in &spec.requires {
-            if !self.settled(required)?.is_running() {
+            if !self.settled(required)?.phase.is_running() {
                 match self.start_container(required, Start::default()) {
                     // Another command was first.
                     Err(err) if err.kind == Kind::Conflict => drop(self.settled(required)?),
@@ -291,19 +304,19 @@ impl Engine {
         Ok(())
     }
 
-    /// What a container is that another one needs, once it is not on the way to something else: what has not begun to run
-    /// cannot be joined, nor what is about to end. If that takes long, what it is then.
-    pub(super) fn settled(&self, id: &ContainerId) -> Result<Phase> {
+    /// What a container is once it is not on the way to something else: what has not begun to run cannot be joined, nor what
+    /// is about to end, and what has not quite ended cannot be started. If that takes long, what it is then.
+    pub(super) fn settled(&self, id: &ContainerId) -> Result<Status> {
         let dir = self.store().containers().open(id)?;
-        let examine = || state::examine(dir.as_fd(), id).map(|status| status.phase);
+        let examine = || state::examine(dir.as_fd(), id);
         let look = || {
-            let phase = examine()?;
-            let changes = match phase {
+            let status = examine()?;
+            let changes = match status.phase {
                 Phase::Starting | Phase::Ending(_) => true,
                 Phase::Initialized | Phase::Up => is_ending_infra(dir.as_fd(), id),
                 Phase::Created | Phase::Unmonitored | Phase::Exited(_) => false,
             };
-            Ok::<_, Error>((!changes).then_some(phase))
+            Ok::<_, Error>((!changes).then_some(status))
         };
         waiting::until(PATIENCE, LOOK, look)?.map_or_else(examine, Ok)
     }

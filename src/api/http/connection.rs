@@ -69,7 +69,7 @@ impl Connection {
 
     /// Waits for the client to have read what was sent, but not for long.
     fn await_read(&self) {
-        const PATIENCE: Duration = Duration::from_millis(500);
+        const PATIENCE: Duration = Duration::from_secs(5);
         const PAUSE: Duration = Duration::from_micros(200);
         let is_read = || inet::unacknowledged(&self.socket).map(|left| (left == 0).then_some(()));
         // Where it cannot be told, nobody waits.

@@ -6,16 +6,19 @@ use std::time::Duration;
 use crate::base::id::ContainerId;
 use crate::base::network::{NetworkAttachment, PortMapping};
 use crate::base::spec::NetworkMode;
+use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Error, Kind, Result};
 use crate::net::control::{Endpoint, Reply, Request};
 use crate::net::network::connected_already;
 use crate::runtime::monitor::wiring::{self, NetworkState};
 use crate::sys::waiting;
 
-/// How long the monitor of a container that runs may take to bring the network helper back.
+/// How long the monitor of a container that runs may take to bring the network helper back, or to note what that has done.
 const HELPER: Duration = Duration::from_secs(5);
 /// How often is looked for it meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How often is looked for what is noted.
+const NOTED_LOOK: Duration = Duration::from_millis(1);
 /// How long a container may take to come back to its networks, and how often is looked.
 const RELOAD: Duration = Duration::from_secs(10);
 const RELOAD_LOOK: Duration = Duration::from_millis(2);
@@ -92,6 +95,7 @@ impl Engine {
         let network = wanted.name.clone();
         attachments.push(wanted);
         self.write_attachments(&id, &attachments)?;
+        self.await_noted(&id, &network, true);
         self.record_connection("connect", &id, &network);
         Ok(())
     }
@@ -113,8 +117,26 @@ impl Engine {
         self.ask_netd_about(&id, &Request::Disconnect { container, network: network.clone() })?;
         attachments.remove(at);
         self.write_attachments(&id, &attachments)?;
+        self.await_noted(&id, &network, false);
         self.record_connection("disconnect", &id, &network);
         Ok(())
+    }
+
+    /// Waits until the monitor of a running container has noted that it is on a network, or not any more: who looks at it next
+    /// finds it so. A monitor that is held up is not waited for for ever.
+    fn await_noted(&self, id: &ContainerId, network: &str, is_on: bool) {
+        let is_noted = || {
+            let state = self.network_state(id).unwrap_or_default();
+            let noted = state.endpoints.iter().any(|endpoint| endpoint.network == network) == is_on;
+            Ok::<_, Error>((noted || !self.has_monitor(id)?).then_some(()))
+        };
+        // What is wrong with the container is not wrong with its connection.
+        waiting::until(HELPER, NOTED_LOOK, is_noted).ok();
+    }
+
+    fn has_monitor(&self, id: &ContainerId) -> Result<bool> {
+        let dir = self.store().containers().open(id)?;
+        Ok(matches!(state::examine(dir.as_fd(), id)?.phase, Phase::Initialized | Phase::Up))
     }
 
     /// Asks netd about a container for as long as that runs: after a crash its monitor brings netd back.
@@ -146,7 +168,7 @@ impl Engine {
     /// If it is gone.
     pub(crate) fn runs(&self, id: &ContainerId) -> Result<bool> {
         let dir = self.store().containers().open(id)?;
-        Ok(crate::engine::state::examine(dir.as_fd(), id)?.phase.is_running())
+        Ok(state::examine(dir.as_fd(), id)?.phase.is_running())
     }
 
     pub(in crate::engine) fn write_attachments(

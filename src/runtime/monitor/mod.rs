@@ -502,12 +502,19 @@ fn lock(directory: &Path) -> Result<OwnedFd, Failure> {
         rustix::io::Errno::NOENT => gone(),
         _ => Failure::errno(format!("open {}", path.display()), errno),
     })?;
-    // A command that looks at the state holds a shared lock for a moment (engine::state).
-    match fs::lock_within(&file, fs::Share::Exclusive, LOCK_PATIENCE, Duration::from_millis(1)) {
-        Ok(true) => Ok(file),
-        Ok(false) => Err(Failure::new(FailureKind::Conflict, "the container is already running")),
-        Err(err) => Err(Failure::errno("lock the container", err)),
+    // A command that looks at the state shares the lock for a moment (engine::state), which may be long on a busy machine.
+    let lock = |share, patience| {
+        fs::lock_within(&file, share, patience, Duration::from_millis(1))
+            .map_err(|err| Failure::errno("lock the container", err))
+    };
+    let begun = Instant::now();
+    while !lock(fs::Share::Exclusive, LOCK_PATIENCE)? {
+        let is_somebodys = !lock(fs::Share::Shared, Duration::ZERO)?;
+        if is_somebodys || begun.elapsed() > LOOKERS_PATIENCE {
+            return Err(Failure::new(FailureKind::Conflict, "the container is already running"));
+        }
     }
+    Ok(file)
 }
 
 /// A container that is waited for for ever does not keep the machine from going down for longer, in seconds.
@@ -516,8 +523,11 @@ const LONGEST_STOP_SECONDS: u64 = 90;
 /// How long a start waits for a copy of the container's files.
 const LONGEST_COPY: Duration = Duration::from_secs(60);
 
-/// How long those may hold the lock who only look at the state.
+/// How long another monitor, or a command that removes the container, may hold the lock.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long those may hold it who only look at the state.
+const LOOKERS_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Opens `attach.sock`, in place of one that an earlier life left behind.
 fn listen(directory: &Path) -> Result<OwnedFd, Failure> {

@@ -379,10 +379,12 @@ impl Wiring {
 
     /// The files show what has changed. One that cannot be written keeps what it said.
     fn refresh_files(&mut self) {
+        if let Ok(texts) = etcfiles::texts(&self.spec, self.name(), &self.directory, Some(self)) {
+            etcfiles::refresh(&self.directory, self.texts.as_ref(), &texts);
+            self.texts = Some(texts);
+        }
+        // Last: whoever has changed something waits for this.
         self.write_state().ok();
-        let Ok(texts) = etcfiles::texts(&self.spec, self.name(), &self.directory, Some(self)) else { return };
-        etcfiles::refresh(&self.directory, self.texts.as_ref(), &texts);
-        self.texts = Some(texts);
     }
 
     fn write_state(&self) -> io::Result<()> {
