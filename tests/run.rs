@@ -219,6 +219,7 @@ fn detached_it_prints_its_id_and_goes_on() {
     assert_eq!(sandbox.inspect("back", ".State.Status"), "running");
     assert!(sandbox.ok(["ps", "--format={{.Names}} {{.Status}}"]).starts_with("back Up "));
     sandbox.wait_until(&["logs", "back"], "err");
+    sandbox.wait_until(&["logs", "back"], "out");
     let logs = sandbox.ketch(["logs", "back"]);
     assert_eq!((logs.stdout.as_str(), logs.stderr.as_str()), ("out\n", "err\n"));
 }

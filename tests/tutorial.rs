@@ -166,8 +166,7 @@ fn a_server_in_the_background() {
     sandbox.write("www/index.html", "Changed\n");
     assert_eq!(sandbox.ok(["exec", "web", "sh", "-c", get]), "Changed");
     assert!(sandbox.ok(["exec", "web", "env"]).contains("HOSTNAME="));
-    let logs = sandbox.ketch(["logs", "web"]);
-    assert!(logs.stderr.contains("response:200"), "{logs:?}");
+    sandbox.wait_until(&["logs", "web"], "response:200");
     sandbox.ok(["stop", "-t0", "web"]);
     assert_eq!(sandbox.ok(["ps", "-q"]), "");
     sandbox.ok(["restart", "web"]);

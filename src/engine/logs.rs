@@ -69,7 +69,7 @@ impl Engine {
     pub(crate) fn log(&self, id: &ContainerId, query: Query, follow: bool) -> Result<ContainerLog> {
         let dir = self.store().containers().open(id)?;
         // What it writes from now on is to be recorded again. A log of what cannot be examined can be read.
-        self.status_with_monitor(dir.as_fd(), id).ok();
+        let phase = self.status_with_monitor(dir.as_fd(), id).map(|status| status.phase);
         let failed = |action: &str, err: io::Error| {
             Error::system(format!("{action} of container {}", id.short()), err)
         };
@@ -80,7 +80,9 @@ impl Engine {
             "k8s-file" => Format::K8s,
             "json-file" => Format::Json,
             "journald" => {
-                let source = Source::Journal(JournalLog::open(id, &query, follow)?);
+                // What the journal has of one that has ended is all there, however long it takes to be read.
+                let goes_on = !matches!(phase, Ok(Phase::Created | Phase::Exited(_)));
+                let source = Source::Journal(JournalLog::open(id, &query, follow && goes_on)?);
                 return Ok(ContainerLog::new(id, source, dir));
             }
             other => return Err(unreadable(other)),
