@@ -73,12 +73,12 @@ fn a_connection_goes_on_after_an_answer_and_ends_with_nonsense() {
 #[test]
 fn the_service_ends_when_nobody_is_connected() {
     let sandbox = Sandbox::new();
-    let api = Api::with(&sandbox, sandbox.command(["system", "service", "--time=1"]));
+    let api = Api::with(&sandbox, sandbox.command(["system", "service", "--time=3"]));
     let connected = api.connect();
     api.get("/_ping").expect(200);
     let socket = sandbox.path("run/ketch/ketch.sock");
     // Longer than it would wait alone.
-    std::thread::sleep(std::time::Duration::from_millis(1300));
+    std::thread::sleep(std::time::Duration::from_millis(3300));
     assert!(socket.exists());
     drop(connected);
     let ended = api.ended();
