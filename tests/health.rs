@@ -420,6 +420,34 @@ fn update_changes_start_up_checks_for_the_next_start() {
     }
 }
 
+/// The health of the life before is none of the one that begins, from the first moment on at which that is seen.
+#[test]
+fn a_life_begins_without_the_health_of_the_one_before() {
+    let sandbox = Sandbox::new();
+    let hook = r#"{"path":"/bin/sleep","args":["sleep","1"]}"#;
+    let file =
+        format!(r#"{{"version":"1.0.0","hook":{hook},"when":{{"always":true}},"stages":["poststart"]}}"#);
+    let hooks = sandbox.write("hooks/slow.json", file);
+    let hooks = hooks.parent().and_then(|dir| dir.to_str()).expect("UTF-8").to_owned();
+    // It never fails so that it counts, and succeeds in the first life alone.
+    let checks =
+        ["--health-cmd=test -e /t/ok", "--tmpfs=/t", "--health-start-period=1h", "--health-interval=100ms"];
+    let all = [
+        &["--hooks-dir", &hooks, "run", "-d", "--name=h", "--net=none"][..],
+        &checks,
+        &["bb", "sleep", "1000"],
+    ];
+    sandbox.ok(all.concat());
+    sandbox.ok(["exec", "h", "touch", "/t/ok"]);
+    sandbox.ok(["wait", "--condition=healthy", "h"]);
+    sandbox.ok(["stop", "-t0", "h"]);
+    let start = sandbox.command(["start", "h"]).spawn();
+    let seen = sandbox
+        .wait_until(&["inspect", "--format={{.State.Status}} {{.State.Health.Status}}", "h"], "running");
+    assert_eq!(seen.trim(), "running starting");
+    start.wait().ok();
+}
+
 #[test]
 fn a_check_that_is_switched_off_is_seen() {
     let sandbox = Sandbox::new();

@@ -165,10 +165,17 @@ impl Checker {
         }
     }
 
-    /// A life begins.
-    pub(super) fn begin(&mut self, record: &Record, process: BorrowedFd<'_>) -> io::Result<()> {
+    /// A life is about to begin: who sees that it runs does not take the health of the life before for its. What `update`
+    /// has written holds.
+    pub(super) fn forget(&mut self) {
+        self.reload();
         self.state = HealthState::default();
         self.write();
+    }
+
+    /// A life has begun.
+    pub(super) fn begin(&mut self, record: &Record, process: BorrowedFd<'_>) -> io::Result<()> {
+        self.forget();
         let startup = self.checks.as_ref().and_then(|checks| checks.plan.startup.as_ref());
         let startup = startup.map(|_| Counts::default());
         let mut life = Watched {

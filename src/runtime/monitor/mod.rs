@@ -199,6 +199,7 @@ impl Monitor {
             beginning.push("attach");
         }
         loop {
+            health.forget();
             let mut living = self.begin_life(own_pid, wiring.as_mut(), &mut cgroups, &mut server)?;
             drop(turn.take());
             let mut starter = None;
@@ -375,8 +376,6 @@ impl Monitor {
     ) -> Result<(i32, bool), Failure> {
         let Living { pidfd, streams, record, held: _ } = living;
         if let Some(health) = &mut company.health {
-            // What `update` has written since the monitor began.
-            health.reload();
             health.begin(&record, pidfd.as_fd()).map_err(|err| Failure::errno("watch the container", err))?;
         }
         let (output, stdin) = match streams {
