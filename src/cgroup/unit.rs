@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use crate::base::limits::{Cgroup, CgroupMode, Limits};
 use crate::cgroup::systemd::{Manager, Scope, Sockets};
 use crate::cgroup::tree::{self, Place};
 use crate::cgroup::{CgroupError, Result, control, settings, slice};
+use crate::sys::waiting;
 
 /// Whom to ask for a cgroup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,8 +110,9 @@ pub(crate) struct Unit {
 
 /// What directories of groups begin with.
 const GROUP: &str = "ketchpod_";
-/// How often to make a group's directory that its last container takes away at the same time.
-const GROUP_TRIES: u32 = 100;
+/// How long to make a group's directory that its last container takes away at the same time, and how often to try.
+const GROUP_PATIENCE: Duration = Duration::from_secs(5);
+const GROUP_PAUSE: Duration = Duration::from_millis(1);
 /// The names of the leaves.
 const CONTAINER: &str = "container";
 const MONITOR: &str = "monitor";
@@ -253,14 +256,15 @@ impl Wish<'_> {
         };
         let together = above.join(group_directory(&group.name));
         let directory = together.join(own);
-        let mut tries = 0;
-        loop {
+        let make = || {
             tree::make(&together)?;
             match tree::make(&directory) {
-                Err(_) if tries < GROUP_TRIES => tries += 1,
-                made => break made?,
+                Err(CgroupError::Io { source, .. }) if is_gone(&source) => Ok(None),
+                made => made.map(Some),
             }
-        }
+        };
+        // The last error is as good as any.
+        waiting::until(GROUP_PATIENCE, GROUP_PAUSE, make)?.map_or_else(|| tree::make(&directory), Ok)?;
         // From here on it stays.
         settings::apply(&together, &group.limits).inspect_err(|_| remove_directory(&directory))?;
         tree::enable_controllers(&together);
@@ -500,6 +504,11 @@ fn remove_directory(directory: &Path) {
     if let Some(group) = directory.parent().filter(|above| is_group(above)) {
         std::fs::remove_dir(group).ok();
     }
+}
+
+/// Whether something could not be made for want of the cgroup above it, which has been removed, or is about to be.
+fn is_gone(err: &std::io::Error) -> bool {
+    err.kind() == std::io::ErrorKind::NotFound || err.raw_os_error() == Some(libc::ENODEV)
 }
 
 /// Whether a directory is that of a group of containers.
