@@ -128,15 +128,16 @@ impl Engine {
         let is_noted = || {
             let state = self.network_state(id).unwrap_or_default();
             let noted = state.endpoints.iter().any(|endpoint| endpoint.network == network) == is_on;
-            Ok::<_, Error>((noted || !self.has_monitor(id)?).then_some(()))
+            Ok::<_, Error>((noted || !self.is_watched(id)?).then_some(()))
         };
         // What is wrong with the container is not wrong with its connection.
         waiting::until(HELPER, NOTED_LOOK, is_noted).ok();
     }
 
-    fn has_monitor(&self, id: &ContainerId) -> Result<bool> {
+    /// Whether a monitor hears what netd says of a container. That of one that waits for its start does so then.
+    fn is_watched(&self, id: &ContainerId) -> Result<bool> {
         let dir = self.store().containers().open(id)?;
-        Ok(matches!(state::examine(dir.as_fd(), id)?.phase, Phase::Initialized | Phase::Up))
+        Ok(state::examine(dir.as_fd(), id)?.phase == Phase::Up)
     }
 
     /// Asks netd about a container for as long as that runs: after a crash its monitor brings netd back.
