@@ -162,7 +162,7 @@ pub(crate) fn connect(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
     exchange.engine()?.connect_network(&asked.container, wanted, &endpoint.links).map_err(|err| match err
         .kind
     {
-        Kind::Conflict => Fault::new(403, err.whole()),
+        Kind::Conflict => Fault { status: 403, ..Fault::from(err) },
         _ => err.into(),
     })?;
     Ok(Answer::Empty(200))

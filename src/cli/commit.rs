@@ -10,7 +10,7 @@ use crate::base::manifest::Form;
 use crate::cli::session::Session;
 use crate::cli::targets;
 use crate::engine::Error;
-use crate::engine::commit::Commit;
+use crate::engine::commit::{Commit, Pause};
 
 /// Make a new image from what a container has changed
 ///
@@ -58,18 +58,16 @@ pub(crate) struct CommitArgs {
     #[arg(short, long, default_value = "", value_name = "TEXT")]
     message: String,
 
-    /// Pause the container meanwhile, if it runs
+    /// Pause the container meanwhile, if it runs; docker does so if it is not told otherwise
     #[arg(
         short,
         long,
         default_missing_value = "true",
         num_args = 0..=1,
         require_equals = true,
-        default_value_t = false,
-        action = clap::ArgAction::Set,
         value_name = "BOOL"
     )]
-    pause: bool,
+    pause: Option<bool>,
 
     /// Print nothing but the ID
     #[arg(short, long)]
@@ -131,7 +129,11 @@ pub(crate) fn run(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Result
         form,
         volumes: args.include_volumes,
         squash: args.squash,
-        pause: args.pause,
+        pause: match args.pause {
+            Some(true) => Pause::Surely,
+            None if session.globals.called.is_docker() => Pause::IfItCan,
+            _ => Pause::Never,
+        },
     };
     if !args.quiet && !session.globals.called.is_docker() {
         session.note(format!("Committing container {}", target.short()));

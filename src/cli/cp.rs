@@ -110,6 +110,7 @@ fn in_dockers_words(mut err: Error, args: &CpArgs, from: &End, to: &End) -> Erro
     let whole = err.whole();
     let (source, target) = (path(from), path(to));
     let parent = target.trim_end_matches('/').rsplit_once('/').map_or("/", |(parent, _)| parent);
+    let parent = if parent.is_empty() { "/" } else { parent };
     let (message, kind) = match (from, to) {
         (End::Container(..), _) if whole.contains("could not be found") => {
             (missing(&source, &args.source), Kind::NotFound)
@@ -124,7 +125,7 @@ fn in_dockers_words(mut err: Error, args: &CpArgs, from: &End, to: &End) -> Erro
             ("no such directory".to_owned(), Kind::Invalid)
         }
         (_, End::Container(..)) if whole.contains("No such file or directory") => {
-            (missing(if parent.is_empty() { "/" } else { parent }, &args.target), Kind::NotFound)
+            (missing(parent, &args.target), Kind::NotFound)
         }
         (_, End::Host(_)) if whole.contains("must exist") || whole.contains("No such file or directory") => {
             (format!("invalid output path: directory {parent:?} does not exist"), Kind::Invalid)

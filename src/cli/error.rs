@@ -63,28 +63,15 @@ pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
     let is_dockers = crate::cli::called_docker(globals);
     let usage = err.downcast_ref::<UsageError>();
     let number = usage.filter(|_| is_dockers).and_then(|usage| dockers::number(globals.verb, usage));
-    let of_daemon =
-        usage.filter(|_| is_dockers).and_then(|_| dockers::of_daemon(&message)).map(str::to_owned);
     let message = match is_dockers {
         true if number.is_some() => number.clone().unwrap_or_default(),
-        true if let Some(why) = &of_daemon => {
-            let of_run = if dockers::is_run(globals.verb) { "docker: " } else { "" };
-            format!("{of_run}Error response from daemon: {why}")
-        }
         true => {
-            let worded = dockers::worded(globals.verb, &message);
-            // Its command line finds these itself.
-            let is_reworded = worded != message && !worded.starts_with("Conflicting options");
-            match usage.is_some_and(UsageError::is_about_a_flag) {
-                true => worded,
-                false => {
-                    let err = of_engine_anywhere(err);
-                    format!("{}{worded}", dockers::beginning(globals.verb, err, &worded, is_reworded))
-                }
-            }
+            let (worded, is_reworded) = dockers::worded(globals.verb, &message);
+            let err = of_engine_anywhere(err);
+            format!("{}{worded}", dockers::beginning(globals.verb, err, &worded, is_reworded))
         }
         false if globals.called.is_docker() => match dockers::worded(globals.verb, &message) {
-            worded if worded != message && usage.is_none() => format!("Error response from daemon: {worded}"),
+            (worded, true) if usage.is_none() => format!("Error response from daemon: {worded}"),
             _ => message,
         },
         false => format!("Error: {message}"),
@@ -99,13 +86,18 @@ pub(crate) fn report(err: &anyhow::Error, globals: &Globals) -> u8 {
     if let Some(hint) = err.chain().find_map(|e| of_engine(e)?.hint.as_deref()) {
         text.push_str(&format!("hint: {}\n", named(hint)));
     }
-    if is_dockers && dockers::is_run(globals.verb) && !err.is::<UsageError>() {
-        text.push_str(&format!("\nRun '{} run --help' for more information\n", globals.called.name()));
+    if is_dockers && usage.is_none() {
+        if dockers::is_of_flags(&message) {
+            text.push_str(&named(&dockers::usage(globals.verb, &message)));
+        } else if message.starts_with("docker: ") {
+            let verb = globals.verb.trim_start_matches("container ");
+            text.push_str(&format!("\nRun '{} {verb} --help' for more information\n", globals.called.name()));
+        }
     }
     if let Some(message) = &number {
         text.push_str(&named(&dockers::usage(globals.verb, message)));
     }
-    if let Some(usage) = usage.filter(|_| of_daemon.is_none()) {
+    if let Some(usage) = usage.filter(|_| !message.contains("Error response from daemon: ")) {
         for line in usage.advice() {
             let page = line.strip_prefix("See ").or_else(|| line.strip_prefix("Try "));
             let line = match page.filter(|_| is_dockers) {

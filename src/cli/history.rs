@@ -6,7 +6,7 @@ use clap::{ArgAction, Args};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::base::image_ref::Purpose;
+use crate::base::image_ref::{NameRule, Purpose};
 use crate::base::platform::Platform;
 use crate::base::size;
 use crate::base::time;
@@ -68,9 +68,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: HistoryArgs) -> anyhow::Resul
     let image = session.engine()?.on_platform(&args.image, args.platform.as_ref(), Purpose::Read)?;
     let steps = session.engine()?.image_history(&image)?;
     let now = Timestamp::now();
+    let rule = session.name_rule();
     if session.lists_as_docker(format.as_ref())? {
         let rows = steps.iter().map(|step| {
-            let mut row = row(step, &args, now);
+            let mut row = row(step, &args, now, rule);
             row["CreatedAt"] = row["CreatedAtText"].take();
             row
         });
@@ -82,21 +83,21 @@ pub(crate) fn run(session: &mut Session<'_>, args: HistoryArgs) -> anyhow::Resul
     }
     if args.quiet {
         for step in &steps {
-            writeln!(session.out, "{}", id(step, args.no_trunc))?;
+            writeln!(session.out, "{}", id(step, args.no_trunc, rule))?;
         }
         return Ok(());
     }
     if let Some(template) = format {
-        let rows: Vec<Value> = steps.iter().map(|step| row(step, &args, now)).collect();
+        let rows: Vec<Value> = steps.iter().map(|step| row(step, &args, now, rule)).collect();
         return format::print_rows(session, &SHAPE, &template, &rows);
     }
     let first = if session.globals.called.is_docker() { "IMAGE" } else { "ID" };
     let mut table = Table::new(session, &[first, "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
     for step in &steps {
         table.push([
-            id(step, args.no_trunc),
+            id(step, args.no_trunc, rule),
             created(step, args.human, now),
-            command(step, args.no_trunc),
+            command(step, args.no_trunc, rule),
             bytes(step, args.human),
             step.comment.clone(),
         ]);
@@ -104,9 +105,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: HistoryArgs) -> anyhow::Resul
     table.print(session)
 }
 
-fn id(step: &Step, no_trunc: bool) -> String {
+fn id(step: &Step, no_trunc: bool, rule: NameRule) -> String {
     match &step.id {
         None => "<missing>".to_owned(),
+        Some(id) if no_trunc && rule == NameRule::Docker => id.to_string(),
         Some(id) if no_trunc => id.hex(),
         Some(id) => id.hex()[..12].to_owned(),
     }
@@ -124,13 +126,14 @@ fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-fn command(step: &Step, no_trunc: bool) -> String {
+fn command(step: &Step, no_trunc: bool, rule: NameRule) -> String {
     let text = &step.created_by;
     if no_trunc || text.chars().count() <= COMMAND_WIDTH {
         return text.clone();
     }
-    let start: String = text.chars().take(COMMAND_WIDTH - 3).collect();
-    format!("{start}...")
+    let dots = if rule == NameRule::Docker { "…" } else { "..." };
+    let start: String = text.chars().take(COMMAND_WIDTH - dots.chars().count()).collect();
+    start + dots
 }
 
 fn bytes(step: &Step, human: bool) -> String {
@@ -151,13 +154,13 @@ fn document(step: &Step) -> Value {
 }
 
 /// What a template sees.
-fn row(step: &Step, args: &HistoryArgs, now: Timestamp) -> Value {
+fn row(step: &Step, args: &HistoryArgs, now: Timestamp, rule: NameRule) -> Value {
     json!({
-        "ID": id(step, args.no_trunc),
+        "ID": id(step, args.no_trunc, rule),
         "Created": created(step, args.human, now),
         "CreatedAtText": created(step, false, now),
         "CreatedSince": created(step, true, now),
-        "CreatedBy": command(step, args.no_trunc),
+        "CreatedBy": command(step, args.no_trunc, rule),
         "Size": bytes(step, args.human),
         "Comment": step.comment,
         "Tags": step.tags,

@@ -8,7 +8,7 @@ use crate::base::digest::Digest;
 use crate::base::image_ref::{ImageRef, Purpose};
 use crate::base::order::InOrder as _;
 use crate::base::platform::Platform;
-use crate::base::size;
+use crate::base::{size, truth};
 use crate::cli::error::removal_exit_code;
 use crate::cli::session::{Exit, Session};
 use crate::cli::system::{print_pruned, pruned_images};
@@ -198,7 +198,7 @@ pub(crate) struct PruneArgs {
 
     /// Remove only images for which this holds (can be repeated)
     ///
-    /// Keys: label, label!, until.
+    /// Keys: dangling (false is as --all), label, label!, until.
     #[arg(long, value_name = "KEY=VALUE")]
     filter: Vec<String>,
 
@@ -208,8 +208,13 @@ pub(crate) struct PruneArgs {
 }
 
 /// `image prune`.
-pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Result<()> {
-    let filters = Filters::parse(&args.filter, filter::PRUNE)?;
+pub(crate) fn prune(session: &mut Session<'_>, mut args: PruneArgs) -> anyhow::Result<()> {
+    args.filter.retain(|text| {
+        let is_for_all = text.strip_prefix("dangling=").and_then(truth::parse) == Some(false);
+        args.all |= is_for_all;
+        !is_for_all
+    });
+    let filters = Filters::parse(&args.filter, filter::PRUNE_IMAGES)?;
     let which =
         if args.all { "images without at least one container associated to them" } else { "dangling images" };
     if !args.force && !session.confirm(&format!("WARNING! This command removes all {which}."))? {

@@ -123,7 +123,12 @@ pub(crate) fn run(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Result
     let rule = session.name_rule();
     let rows = rows(&found, &args.sort, &filters.values("reference").collect::<Vec<_>>(), rule);
     if args.quiet && format.is_none() {
-        return print_ids(session, &args, &found);
+        // Docker prints one for each name.
+        let images = found.items.iter().map(|image| Row { image, name: None, rule });
+        return match rule {
+            NameRule::Docker => print_ids(session, &args, rows.iter()),
+            _ => print_ids(session, &args, images.collect::<Vec<_>>().iter()),
+        };
     }
     let now = Timestamp::now();
     if session.lists_as_docker(format.as_ref())? {
@@ -209,9 +214,12 @@ impl Row<'_> {
     }
 }
 
-fn print_ids(session: &mut Session<'_>, args: &ImagesArgs, found: &Images) -> anyhow::Result<()> {
-    for image in &found.items {
-        let row = Row { image, name: None, rule: session.name_rule() };
+fn print_ids<'a>(
+    session: &mut Session<'_>,
+    args: &ImagesArgs,
+    rows: impl Iterator<Item = &'a Row<'a>>,
+) -> anyhow::Result<()> {
+    for row in rows {
         writeln!(session.out, "{}", row.id(args.no_trunc))?;
     }
     Ok(())

@@ -173,13 +173,22 @@ fn with_dockers_tail(session: &mut Session<'_>, mut args: LogsArgs) -> anyhow::R
     Ok(args)
 }
 
-/// Docker's `-nLINES` and `-n=LINES`, also behind other letters (`-fn100`), as `--tail`.
-pub(super) fn split_tail(args: &[OsString]) -> Vec<OsString> {
+/// Docker's `-nLINES` and `-n=LINES`, also behind other letters (`-fn100`), as `--tail`; where docker was called, `-n LINES`, too.
+pub(super) fn split_tail(args: &[OsString], is_docker: bool) -> Vec<OsString> {
     let mut split = Vec::with_capacity(args.len() + 1);
-    for (at, arg) in args.iter().enumerate() {
+    let mut words = args.iter().enumerate();
+    while let Some((at, arg)) = words.next() {
         if arg == "--" {
             split.extend_from_slice(&args[at..]);
             break;
+        }
+        let letters = arg.to_str().and_then(|word| word.strip_prefix('-')?.strip_suffix('n'));
+        if let Some(letters) = letters.filter(|letters| is_docker && are_switches(letters))
+            && let Some((_, lines)) = words.next()
+        {
+            split.extend((!letters.is_empty()).then(|| format!("-{letters}").into()));
+            split.extend(["--tail".into(), lines.clone()]);
+            continue;
         }
         match arg.to_str().and_then(joined_tail) {
             Some((letters, lines)) => {
@@ -197,8 +206,12 @@ fn joined_tail(word: &str) -> Option<(&str, &str)> {
     let (letters, lines) = word.strip_prefix('-')?.split_once('n')?;
     let lines = lines.strip_prefix('=').unwrap_or(lines);
     let is_lines = lines == "all" || lines.parse::<i64>().is_ok();
-    (is_lines && letters.bytes().all(|letter| matches!(letter, b'f' | b'l' | b't')))
-        .then_some((letters, lines))
+    (is_lines && are_switches(letters)).then_some((letters, lines))
+}
+
+/// Letters that take no value.
+fn are_switches(letters: &str) -> bool {
+    letters.bytes().all(|letter| matches!(letter, b'f' | b'l' | b't'))
 }
 
 impl When {
@@ -387,7 +400,7 @@ mod tests {
             ("-nf --names -- -n1", "-nf --names -- -n1"),
         ] {
             let words: Vec<OsString> = typed.split(' ').map(OsString::from).collect();
-            assert_eq!(split_tail(&words).join(" ".as_ref()), want, "{typed}");
+            assert_eq!(split_tail(&words, false).join(" ".as_ref()), want, "{typed}");
         }
     }
 

@@ -156,7 +156,7 @@ fn failed(err: &anyhow::Error, globals: &Globals) -> u8 {
         code => code,
     };
     match called_docker(globals) {
-        true => error::dockers::code(globals.verb, err.downcast_ref::<UsageError>(), code),
+        true => error::dockers::code(globals.verb, err, code),
         false => code,
     }
 }
@@ -197,7 +197,7 @@ fn run_verb(verb: &Verb, called: &str, rest: &[OsString], globals: &mut Globals)
     globals.verb = verb.path;
     let command = verb.command(called);
     let rest = match verb.path {
-        "logs" | "container logs" => logs::split_tail(rest),
+        "logs" | "container logs" => logs::split_tail(rest, globals.called.is_docker()),
         _ => tail::mark(&command, rest),
     };
     let named: Vec<_> = command.get_positionals().map(|arg| arg.get_id().clone()).collect();

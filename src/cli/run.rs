@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -161,6 +162,21 @@ fn as_called(session: &Session<'_>, request: &mut ContainerRequest) -> Result<()
     let limits = &request.cgroup.limits;
     limits::check_least(limits.memory, limits.memory_reservation)
         .map_err(|err| Error::invalid(err.to_string()))?;
+    // Those of -v come first.
+    let mut of_mounts =
+        request.mounts.iter().skip(request.binds.len()).filter_map(MountRequest::directory_of_host);
+    let is_told =
+        |path: &Path| path.is_absolute() || path == "." || path.as_os_str().as_bytes().starts_with(b"./");
+    if let Some(path) = of_mounts.find(|path| !is_told(path)) {
+        let path = path.display();
+        return Err(Error::invalid(format!(
+            "invalid mount config for type \"bind\": invalid mount path: '{path}' mount path must be absolute"
+        )));
+    }
+    let is_default = |name: &String| matches!(name.as_str(), "bridge" | "default");
+    if !request.network_aliases.is_empty() && request.networks.iter().all(is_default) {
+        return Err(Error::invalid("network-scoped aliases are only supported for user-defined networks"));
+    }
     let is_there = |file: &&PathBuf| file.symlink_metadata().is_ok();
     if let Some(file) = request.cid_file.as_ref().filter(is_there) {
         let message = "container ID file found, make sure the other container isn't running or delete";

@@ -18,10 +18,14 @@ use crate::engine::config::containers_conf::ContainersConf;
 use crate::engine::{self, Engine, Kind};
 
 /// What docker says otherwise where it asks, after podman's words.
-const DOCKERS_QUESTIONS: [(&str, &str); 3] = [
-    ("This command removes all", "This will remove all"),
+const DOCKERS_QUESTIONS: [(&str, &str); 7] = [
+    ("This command removes", "This will remove"),
+    ("\t- all stopped pods\n", ""),
+    ("\t- ", "  - "),
+    ("least one container\n  - all dangling build", "least one container associated to them\n  - all build"),
+    ("all dangling build cache", "unused build cache"),
     ("all non running containers", "all stopped containers"),
-    ("all networks not used", "all custom networks not used"),
+    ("remove all networks not used", "remove all custom networks not used"),
 ];
 
 /// The exit code of a verb that did its work.

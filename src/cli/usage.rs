@@ -48,12 +48,6 @@ impl UsageError {
         unknown.iter().any(|beginning| self.message.starts_with(beginning))
     }
 
-    /// Is it about a flag, and not about the words without?
-    pub(crate) fn is_about_a_flag(&self) -> bool {
-        let flags = ["unknown flag", "unknown shorthand flag", "flag needs an argument", "invalid argument"];
-        flags.iter().any(|beginning| self.message.starts_with(beginning))
-    }
-
     /// The lines below `Error: …`.
     pub(crate) fn advice(&self) -> &[String] {
         &self.advice

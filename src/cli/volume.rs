@@ -70,7 +70,7 @@ pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Res
         options.extend(id.map(|id| (key.to_owned(), id.to_string())));
     }
     let request = VolumeRequest {
-        name: args.name.or(args.named),
+        name: args.name.or(args.named).filter(|name| !name.is_empty()),
         labels: labels(&args.label),
         options,
         // One that is there is no failure to docker.
@@ -284,16 +284,22 @@ pub(crate) struct PruneArgs {
 pub(crate) fn prune(session: &mut Session<'_>, args: PruneArgs) -> anyhow::Result<()> {
     let filters = Filters::parse(&args.filter, filter::PRUNE_VOLUMES)?;
     let all = args.all || !session.globals.called.is_docker();
-    if !args.force {
+    if !args.force && session.globals.called.is_docker() {
+        let which = if args.all { "all" } else { "anonymous" };
+        let question =
+            format!("WARNING! This will remove {which} local volumes not used by at least one container.");
+        if !session.confirm(&question)? {
+            return Ok(());
+        }
+    } else if !args.force {
         let doomed = session.engine()?.prunable_volumes(all, &filters)?;
         if doomed.is_empty() {
             return Ok(writeln!(session.out, "No dangling volumes found")?);
         }
         let names: Vec<&str> = doomed.iter().map(|volume| volume.name.as_str()).collect();
         let question = format!(
-            "WARNING! This will remove all {}volumes not used by at least one container. The following volumes will be \
+            "WARNING! This will remove all volumes not used by at least one container. The following volumes will be \
              removed:\n{}",
-            if all { "" } else { "anonymous " },
             names.join("\n")
         );
         if !session.confirm(&question)? {

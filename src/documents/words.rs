@@ -25,16 +25,14 @@ const PHRASES: &[Phrase] = &[
         "invalid pool request: Pool overlaps with other one on this address space: {*}",
     ),
     (
-        "cannot create network with name \"bridge\" because it conflicts with a valid network mode",
-        "operation is not permitted on predefined bridge network",
+        "cannot create network with name \"{}\" because it conflicts with a valid network mode",
+        "operation is not permitted on predefined {0} network",
     ),
+    ("invalid mount option {} for driver 'local': invalid argument", "invalid option: \"{0}\""),
+    ("a volume that is a directory of the host needs device=PATH{}", "missing required option: \"device\""),
     (
-        "cannot create network with name \"host\" because it conflicts with a valid network mode",
-        "operation is not permitted on predefined host network",
-    ),
-    (
-        "cannot create network with name \"none\" because it conflicts with a valid network mode",
-        "operation is not permitted on predefined none network",
+        "no volume plugin with name {} available: required plugin missing",
+        "error looking up volume plugin {0}: plugin \"{0}\" not found",
     ),
     (
         "statfs {}: no such file or directory",

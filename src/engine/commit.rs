@@ -35,7 +35,16 @@ pub(crate) struct Commit {
     /// One layer with everything, instead of one more.
     pub(crate) squash: bool,
     /// One that runs stands still while its files are read.
-    pub(crate) pause: bool,
+    pub(crate) pause: Pause,
+}
+
+/// Whether a container stands still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Pause {
+    #[default]
+    Never,
+    IfItCan,
+    Surely,
 }
 
 impl Engine {
@@ -62,13 +71,16 @@ impl Engine {
 
         let below = if commit.squash { vec![] } else { self.image_layers(&base)? };
         let options = LayerOptions { squash: commit.squash, ..LayerOptions::default() };
-        let layer = match commit.pause && self.runs(id)? && !self.is_paused(id)? {
+        let layer = match commit.pause != Pause::Never && self.runs(id)? && !self.is_paused(id)? {
             true => self.while_paused(id, || self.commit_upper(id, &options)),
             false => self.commit_upper(id, &options),
         };
         let mut layer = match layer {
             // It has ended before it could be paused, or somebody else has paused it.
             Err(err) if err.kind == Kind::Conflict => self.commit_upper(id, &options)?,
+            Err(err) if err.kind == Kind::Unsupported && commit.pause == Pause::IfItCan => {
+                self.commit_upper(id, &options)?
+            }
             other => other?,
         };
         let (wanted, mut descriptors): (Vec<_>, Vec<_>) = below.into_iter().unzip();

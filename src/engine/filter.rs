@@ -65,6 +65,9 @@ pub(crate) const IMAGE: &[&str] = &[
 /// Keys for the prune of volumes.
 pub(crate) const PRUNE_VOLUMES: &[&str] = &["after", "all", "dangling", "label", "label!", "since", "until"];
 
+/// Keys for the prune of images.
+pub(crate) const PRUNE_IMAGES: &[&str] = &["dangling", "label", "label!", "until"];
+
 /// Keys for prune.
 pub(crate) const PRUNE: &[&str] = &["label", "label!", "until"];
 

@@ -163,7 +163,7 @@ impl Engine {
         let damaged = listing.damaged.into_iter().chain(refs.damaged);
         let damaged = damaged.map(|err| (name_of(&err), Error::from(err))).collect();
         let items = listing.items.into_iter().map(|record| {
-            let names = names.remove(&record.id).unwrap_or_default();
+            let names = self.in_order(names.remove(&record.id).unwrap_or_default());
             let containers = users.as_ref().map(|users| users.get(&record.id).copied().unwrap_or(0));
             Image { containers, ..Image::new(record, names) }
         });
@@ -203,9 +203,17 @@ impl Engine {
         Ok(refs.into_iter().map(|found| (found.name, found.image)).collect())
     }
 
-    /// The names of an image, the one that was given last first.
+    /// The names of an image, the one that was given last first; docker's users see them by the alphabet.
     pub(crate) fn names_of_image(&self, id: &Digest) -> Result<Vec<ImageRef>> {
-        Ok(Refs::by_image(self.store().refs().list()?.items).remove(id).unwrap_or_default())
+        let names = Refs::by_image(self.store().refs().list()?.items).remove(id);
+        Ok(self.in_order(names.unwrap_or_default()))
+    }
+
+    fn in_order(&self, mut names: Vec<ImageRef>) -> Vec<ImageRef> {
+        if self.name_rule() == NameRule::Docker {
+            names.order_by_key(|name| NameRule::Docker.shown(name));
+        }
+        names
     }
 
     /// Gives an image a further name; one without a registry is put on `localhost`.

@@ -8,7 +8,8 @@ use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::resolve::Resolved;
 
 impl Engine {
-    /// Removes a name of an image, or by its ID all of them, and with the last one the image. Containers that use it stay, and
+    /// Removes a name of an image, or by its ID all of them, and with the last one the image; a digest of a repository is no
+    /// more than forgotten where the image has names. Containers that use it stay, and
     /// with them, by `force`, the image without its names. Its parents stay without `parents`.
     ///
     /// # Errors
@@ -25,8 +26,13 @@ impl Engine {
         let found = self.image_for(typed, Purpose::Act)?;
         let names = self.names_of_image(&found.image.id)?;
         let users = self.users_of_image(&found.image.id)?;
-        let by_name = found.name.as_ref().filter(|name| name.digest().is_none());
-        match by_name {
+        if let Some(by_digest) =
+            found.name.as_ref().filter(|name| name.digest().is_some() && !names.is_empty())
+        {
+            self.store().images().forget_digest(&found.image.id, by_digest, &self.lock()?)?;
+            return Ok(Removed { untagged: vec![by_digest.clone()], deleted: vec![] });
+        }
+        match &found.name {
             // Another name stays.
             Some(_) if names.len() > 1 => {}
             Some(_) if users.is_empty() => {}

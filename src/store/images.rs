@@ -208,6 +208,13 @@ impl Images<'_> {
         record::write(self.store, &Self::path(&id.hex()), &image)
     }
 
+    /// Writes down that an image is not known by a digest of a repository any more.
+    pub(crate) fn forget_digest(&self, id: &Digest, name: &ImageRef, _lock: &Exclusive) -> Result<()> {
+        let mut image = self.get(id)?;
+        image.repo_digests.retain(|known| known != name);
+        record::write(self.store, &Self::path(&id.hex()), &image)
+    }
+
     /// Removes the record of an image; false if there is none. Its layers and blobs are garbage then.
     pub(crate) fn remove(&self, id: &Digest, _lock: &Exclusive) -> Result<bool> {
         let path = Self::path(&id.hex());

@@ -7,7 +7,7 @@ use crate::api::fault::Fault;
 use crate::api::http::exchange::{Answer, Exchange};
 use crate::api::images::names::full_name;
 use crate::base::manifest::Form;
-use crate::engine::commit::Commit;
+use crate::engine::commit::{Commit, Pause};
 use crate::engine::image::new_name;
 
 /// Docker's `ContainerConfig`, of which an image has a part.
@@ -39,8 +39,11 @@ pub(crate) fn commit(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
         },
         volumes: false,
         squash: false,
-        // Docker's default.
-        pause: exchange.query("pause").is_none_or(str::is_empty) || exchange.flag("pause"),
+        pause: match exchange.query("pause").is_none_or(str::is_empty) || exchange.flag("pause") {
+            // Docker's default.
+            true => Pause::IfItCan,
+            false => Pause::Never,
+        },
     };
     let id = engine.commit(&container, &commit)?;
     Ok(Answer::Json(201, json!({"Id": id.to_string()})))

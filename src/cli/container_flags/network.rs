@@ -73,7 +73,9 @@ pub(crate) struct NetworkFlags {
     no_hosts: Option<bool>,
 
     /// Publish a port: [[IP:]HOST-PORT:]CONTAINER-PORT[/tcp|udp], ports may be ranges (can be repeated)
-    #[arg(short, long, value_name = "PORT", value_delimiter = ',')]
+    ///
+    /// Also as docker's published=8080,target=80,protocol=tcp.
+    #[arg(short, long, value_name = "PORT")]
     publish: Vec<String>,
 
     /// Publish every exposed port on some port of the host
@@ -95,7 +97,9 @@ impl NetworkFlags {
         request.link_local_ips.clone_from(&self.link_local_ip);
         request.network_aliases.clone_from(&self.network_alias);
         request.links.clone_from(&self.link);
-        request.publish.clone_from(&self.publish);
+        for text in &self.publish {
+            request.publish.extend(published(text)?);
+        }
         request.publish_all = self.publish_all;
         request.add_hosts.clone_from(&self.add_host);
         if let Some(bad) = self.dns.iter().find(|text| *text != "none" && text.parse::<IpAddr>().is_err()) {
@@ -116,6 +120,28 @@ impl NetworkFlags {
         };
         Ok(())
     }
+}
+
+/// The ports of one `--publish`: several between commas, or one in docker's long form.
+fn published(text: &str) -> Result<Vec<String>> {
+    if !text.contains('=') {
+        return Ok(text.split(',').map(str::to_owned).collect());
+    }
+    let (mut host, mut container, mut protocol) = ("", "", "tcp");
+    for field in text.split(',') {
+        match field.split_once('=') {
+            Some(("published", port)) => host = port,
+            Some(("target", port)) => container = port,
+            Some(("protocol", name)) => protocol = name,
+            // Of swarms, where it says who answers.
+            Some(("mode", "host" | "ingress")) => {}
+            _ => {
+                let message = format!("invalid publish opts format (should be name=value but got '{field}')");
+                return Err(Error::invalid(message));
+            }
+        }
+    }
+    Ok(vec![format!("{host}:{container}/{protocol}")])
 }
 
 /// `--dns none` leaves /etc/resolv.conf to the image, which other flags would write.

@@ -136,6 +136,13 @@ pub(crate) fn environment(env_host: bool, files: &[PathBuf], single: &[OsString]
             let start = line.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(line.len());
             let line = &line[start..];
             if !line.is_empty() && line[0] != b'#' {
+                let name = line.split(|&b| b == b'=').next().unwrap_or(line);
+                if name.iter().any(u8::is_ascii_whitespace) {
+                    let name = String::from_utf8_lossy(name);
+                    return Err(Error::invalid(format!(
+                        "name {name:?} has white spaces, poorly formatted name"
+                    )));
+                }
                 variable(OsStr::from_bytes(line), &mut env)?;
             }
         }

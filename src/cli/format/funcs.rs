@@ -32,7 +32,7 @@ pub(crate) fn call<'v>(name: &str, args: &[Val<'v>], context: &Context<'_>) -> R
                 Val::Struct(row, "") if let Some(inner) = row.get("ListContainer") => inner.clone(),
                 other => other.to_json(),
             };
-            let key = if let Val::Struct(_, key) = &args[0] { key } else { "" };
+            let key = if let Val::Struct(_, key) | Val::List(_, key) = &args[0] { key } else { "" };
             let json = super::json::compact_under(key, &value, context.shape.omit);
             Ok(Val::Text(if escape { super::json::escape(&json) } else { json }))
         }
@@ -120,7 +120,7 @@ fn equal(a: &Val<'_>, b: &Val<'_>) -> Result<bool, String> {
         _ if is_nothing(a) || is_nothing(b) => Ok(is_nothing(a) && is_nothing(b)),
         _ => match (a.as_text(), b.as_text()) {
             (Some(a), Some(b)) => Ok(a == b),
-            _ if matches!(a, Val::List(_) | Val::Made(_) | Val::Map(_) | Val::Struct(..)) => {
+            _ if matches!(a, Val::List(..) | Val::Made(_) | Val::Map(_) | Val::Struct(..)) => {
                 Err(format!("non-comparable type {}", a.type_name("struct")))
             }
             _ => Err("incompatible types for comparison".to_owned()),
@@ -148,7 +148,7 @@ fn length<'v>(value: &Val<'v>) -> Result<Val<'v>, String> {
         Val::Foreign(text) => text.len(),
         Val::Text(text) => text.len(),
         Val::Map(map) => map.len(),
-        Val::List(items) => items.len(),
+        Val::List(items, _) => items.len(),
         Val::Made(items) => items.len(),
         Val::Null(_) => 0,
         Val::Missing => return Err("len of nil pointer".to_owned()),

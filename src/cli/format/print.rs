@@ -21,7 +21,7 @@ pub(crate) fn value(out: &mut String, value: &Val<'_>, escape: bool) {
         Val::Foreign(text) => out.push_str(text),
         Val::Text(text) => out.push_str(text),
         Val::Time(time) => out.push_str(&go_string(*time, &TimeZone::system())),
-        Val::List(_) | Val::Made(_) => {
+        Val::List(..) | Val::Made(_) => {
             let items = value.as_list().unwrap_or_default();
             group(out, "[", items.iter(), "]", |out, item| self::value(out, item, escape));
         }

@@ -162,8 +162,8 @@ pub(crate) enum Val<'v> {
     Time(Timestamp),
     /// In nanoseconds.
     Duration(i64),
-    /// A list of the document.
-    List(&'v [Value]),
+    /// A list of the document, and its key in its parent.
+    List(&'v [Value], &'v str),
     /// A list that a function made.
     Made(Vec<Val<'v>>),
     Map(&'v Map<String, Value>),
@@ -186,7 +186,7 @@ impl<'v> Val<'v> {
                 Some(Ok(time)) => Self::Time(time),
                 _ => Self::Foreign(text),
             },
-            Value::Array(items) => Self::List(items),
+            Value::Array(items) => Self::List(items, key),
             Value::Object(object) if is_map(key) => Self::Map(object),
             Value::Object(object) => Self::Struct(object, key),
         }
@@ -198,6 +198,14 @@ impl<'v> Val<'v> {
         match value.as_i64() {
             Some(ns) if is_duration => Self::Duration(ns),
             _ => Self::of(value, key),
+        }
+    }
+
+    /// An element of the list that stands under `key`.
+    fn element(key: &'v str, item: &'v Value) -> Self {
+        match item {
+            Value::Object(object) if !key.is_empty() => Self::Struct(object, key),
+            _ => Self::of(item, "[]"),
         }
     }
 
@@ -245,8 +253,8 @@ impl<'v> Val<'v> {
             Self::Foreign(_) | Self::Text(_) => "string".to_owned(),
             Self::Time(_) => "time.Time".to_owned(),
             Self::Duration(_) => "time.Duration".to_owned(),
-            Self::List(items) if items.iter().any(|item| !item.is_string()) => "[]interface {}".to_owned(),
-            Self::List(_) | Self::Made(_) => "[]string".to_owned(),
+            Self::List(items, _) if items.iter().any(|item| !item.is_string()) => "[]interface {}".to_owned(),
+            Self::List(..) | Self::Made(_) => "[]string".to_owned(),
             Self::Map(map) if map.values().any(|item| !item.is_string()) => {
                 "map[string]interface {}".to_owned()
             }
@@ -265,7 +273,7 @@ impl<'v> Val<'v> {
             Self::Float(value) => *value != 0.0,
             Self::Foreign(text) => !text.is_empty(),
             Self::Text(text) => !text.is_empty(),
-            Self::List(items) => !items.is_empty(),
+            Self::List(items, _) => !items.is_empty(),
             Self::Made(items) => !items.is_empty(),
             Self::Map(map) => !map.is_empty(),
             Self::Time(_) | Self::Struct(..) => true,
@@ -284,7 +292,7 @@ impl<'v> Val<'v> {
     /// The elements of a list.
     pub(crate) fn as_list(&self) -> Option<Vec<Self>> {
         match self {
-            Self::List(items) => Some(items.iter().map(|item| Self::of(item, "[]")).collect()),
+            Self::List(items, key) => Some(items.iter().map(|item| Self::element(key, item)).collect()),
             Self::Made(items) => Some(items.clone()),
             Self::Null(key) if is_list(key) => Some(Vec::new()),
             _ => None,
@@ -301,7 +309,7 @@ impl<'v> Val<'v> {
             Self::Foreign(text) => Value::from(*text),
             Self::Text(text) => Value::from(text.as_str()),
             Self::Time(time) => Value::from(time.to_string()),
-            Self::List(items) => Value::from(items.to_vec()),
+            Self::List(items, _) => Value::from(items.to_vec()),
             Self::Made(items) => Value::from(items.iter().map(Self::to_json).collect::<Vec<_>>()),
             Self::Map(map) | Self::Struct(map, _) => Value::Object((*map).clone()),
         }

@@ -48,7 +48,11 @@ pub(crate) fn create(exchange: &mut Exchange<'_>) -> Result<Answer, Fault> {
         let message = "invalid mount config for type \"bind\": bind source path does not exist";
         return Err(Fault::new(400, format!("{message}: {}", missing.display())));
     }
-    let id = engine.create_container(&request)?;
+    // With 404 clients would pull the image.
+    let id = engine.create_container(&request).map_err(|err| {
+        let fault = Fault::from(err);
+        if fault.status == 404 { Fault { status: 400, ..fault } } else { fault }
+    })?;
     Ok(Answer::Json(
         201,
         json!({"Id": id.as_str(), "Warnings": warnings(&request, &wanted.host_config.resources)}),

@@ -49,6 +49,10 @@ fn hidden(
     (masked, read_only): (Option<&[String]>, Option<&[String]>),
     (usually_masked, usually_read_only): (&[Bytes], &[Bytes]),
 ) -> Result<Vec<String>> {
+    // Docker's client sends this for `systempaths=unconfined`.
+    if masked.is_some_and(<[_]>::is_empty) && read_only.is_some_and(<[_]>::is_empty) {
+        return Ok(vec!["systempaths=unconfined".to_owned()]);
+    }
     let has = |list: &[Bytes], path: &String| list.iter().any(|known| known.as_bytes() == path.as_bytes());
     if let Some(path) = read_only.unwrap_or_default().iter().find(|path| !has(usually_read_only, path)) {
         let message = format!("ReadonlyPaths: {path}: only paths that usually are read-only can be");
