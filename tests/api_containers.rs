@@ -253,7 +253,10 @@ fn refusals_have_dockers_words() {
         (json!({"Memory": "much"}), 400, "invalid"),
         (json!({"Binds": ["/a\0b:/x"]}), 400, "NUL"),
         (json!({"PortBindings": {"1-65535/tcp": [{}]}}), 400, "invalid port specification: \"1-65535\""),
-        (json!({"NetworkMode": "nosuch"}), 404, "network nosuch not found"),
+        (json!({"NetworkMode": "nosuch"}), 400, "network nosuch not found"),
+        (json!({"NetworkMode": "container:nosuch"}), 400, "No such container: nosuch"),
+        (json!({"VolumesFrom": ["nosuch"]}), 400, "No such container: nosuch"),
+        (json!({"Links": ["nosuch:x"]}), 400, "No such container: nosuch"),
     ] {
         let said = message(&api, "/containers/create", &json!({"Image": "bb", "HostConfig": host}), status);
         assert!(said.contains(word), "{host}: {said}");

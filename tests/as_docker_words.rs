@@ -391,3 +391,109 @@ fn one_s_own_number_writes_into_one_s_own_directory() {
         .fails(1);
     docker.ok("volume rm data");
 }
+
+/// Mistakes in the values of flags: what docker's command line finds ends with 125, what it leaves to its daemon with 1.
+#[test]
+fn mistakes_in_flags_end_as_docker_s_do() {
+    let docker = Docker::new();
+    docker.sandbox.write("env", "A B=c\n");
+    let env = docker.sandbox.path("env").display().to_string();
+    let flag = |value: &str, name: &str, why: &str| {
+        format!("invalid argument \"{value}\" for \"{name}\" flag: {why}")
+    };
+    let daemon = |why: &str| format!("Error response from daemon: {why}");
+    for (words, code, said) in [
+        ("create -p 99999 bb", 125, "docker: invalid containerPort: 99999".to_owned()),
+        ("create -m x bb", 125, flag("x", "--memory", "invalid size: 'x'")),
+        ("update -m x bb", 125, flag("x", "--memory", "invalid size: 'x'")),
+        ("create --mount x bb", 125, flag("x", "--mount", "unexpected key 'x' in 'x'")),
+        ("create --add-host x bb", 125, flag("x", "--add-host", "bad format for add-host: \"x\"")),
+        (
+            &format!("create --env-file {env} bb"),
+            125,
+            "docker: variable 'A B' contains whitespaces".to_owned(),
+        ),
+        ("create --userns x bb", 125, "docker: --userns: invalid USER mode".to_owned()),
+        ("create --network-alias x bb", 125, "docker: network-scoped aliases are only".to_owned()),
+        ("create --cap-add x bb true", 1, daemon("invalid capability: unknown capability")),
+        ("create -w x bb true", 1, daemon("the working directory 'x' is invalid")),
+        ("create --ipc x bb true", 1, daemon("invalid IPC mode")),
+        (
+            "create --gpus all bb true",
+            1,
+            daemon("could not select device driver \"\" with capabilities: [[gpu]]"),
+        ),
+        (
+            "create --mount type=bind,src=x,dst=/x bb true",
+            1,
+            daemon("invalid mount config for type \"bind\""),
+        ),
+        ("run --gpus all bb true", 125, format!("docker: {}", daemon("could not select device driver"))),
+        ("ps -f x", 125, flag("x", "-f, --filter", "bad format of filter")),
+        ("ps -f status=x", 1, daemon("invalid filter 'status=x'")),
+        ("container --x", 125, "unknown flag: --x".to_owned()),
+        ("logs a b", 1, "docker: 'docker logs' requires 1 argument".to_owned()),
+        ("container diff a b", 1, "docker: 'docker container diff' requires 1 argument".to_owned()),
+        ("volume create -o x=y v", 1, daemon("invalid option: \"x\"")),
+        ("volume create -d x v", 1, daemon("error looking up volume plugin x")),
+        ("network create default", 1, daemon("operation is not permitted on predefined default network")),
+        ("network create --gateway 10.1.1.1 n", 1, "every ip-range or gateway must have".to_owned()),
+        ("events --since x", 1, "failed to parse value as time or duration: \"x\"".to_owned()),
+        ("image prune -f --filter dangling=x", 1, daemon("non-boolean value")),
+    ] {
+        let output = docker.run(words);
+        assert!(output.fails(code).starts_with(&said), "{words}: {}", output.stderr);
+    }
+    let said = docker.run("create -m x bb").stderr;
+    assert!(said.ends_with("\nRun 'docker create --help' for more information\n"), "{said}");
+    assert_eq!(docker.ok("image prune -f --filter dangling=true"), "Total reclaimed space: 0B");
+    assert_eq!(docker.ok("volume create --label a=b").len(), 64);
+    assert_eq!(docker.run("volume create ").ok().len(), 64, "an empty name is none");
+    // What podman's users write.
+    let refused = docker.sandbox.ketch(["create", "--env-file", &env, "bb"]);
+    assert!(refused.fails(125).contains("name \"A B\" has white spaces, poorly formatted name"));
+}
+
+#[test]
+fn images_have_a_line_and_a_digest_for_each_name() {
+    let docker = Docker::new();
+    for name in ["two:1", "one:1", "three:1"] {
+        docker.ok(&format!("tag localhost/bb {name}"));
+    }
+    assert_eq!(docker.ok("images --format {{.Repository}}"), "localhost/bb\none\nthree\ntwo");
+    assert_eq!(docker.ok("images -q").lines().count(), 4);
+    assert_eq!(docker.sandbox.ok(["images", "-q"]).lines().count(), 1);
+    let id = docker.ok("images -q --no-trunc one");
+    assert_eq!(docker.ok("history -q --no-trunc one:1").lines().next(), Some(id.as_str()));
+    let digest = docker.ok("image inspect -f {{.Digest}} two:1");
+    let digest = if digest.starts_with("sha256:") {
+        digest
+    } else {
+        docker.ok("images --digests --format {{.Digest}} two")
+    };
+    assert_eq!(docker.ok(&format!("rmi two@{digest}")), format!("Untagged: two@{digest}"));
+    assert_eq!(docker.ok("images -q").lines().count(), 4);
+}
+
+#[test]
+fn containers_are_made_and_committed_as_docker_does() {
+    let docker = Docker::new();
+    docker.ok("create --name box --net none -p published=0,target=80 -p target=81,protocol=udp -v data:/d -v /tmp:/t bb true");
+    let ports = &docker.json("inspect box")[0]["HostConfig"]["PortBindings"];
+    assert!(ports.get("80/tcp").is_some() && ports.get("81/udp").is_some(), "{ports}");
+    let mounts = docker.sandbox.program(&docker.link, ["inspect", "-f", "{{json .Mounts}}", "box"]).run();
+    let mounts: Vec<Value> = serde_json::from_str(mounts.ok()).expect("a list");
+    let driver = |kind: &str| {
+        mounts.iter().find(|mount| mount["Type"] == kind).map(|mount| mount.get("Driver").is_some())
+    };
+    assert_eq!((driver("volume"), driver("bind")), (Some(true), Some(false)));
+    docker.ok("run -d --name up --net none bb sleep 1000");
+    docker.ok("logs -n 5 up");
+    docker.ok("commit up made");
+    let events = docker.ok("events --since 1m --until 0s --filter container=up --format {{.Action}}");
+    assert!(events.ends_with("pause\nunpause\ncommit"), "{events}");
+    docker.ok("commit --pause=false up made");
+    let events = docker.ok("events --since 1m --until 0s --filter container=up --format {{.Action}}");
+    assert!(events.ends_with("pause\nunpause\ncommit\ncommit"), "{events}");
+    docker.ok("rm -f up");
+}
