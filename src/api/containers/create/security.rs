@@ -130,7 +130,7 @@ mod tests {
         for (masked, read_only, want) in [
             (None, None, &[][..]),
             (Some(list(&["/proc/a", "/proc/b"])), Some(list(&["/proc/c"])), &[]),
-            (Some(list(&[])), Some(list(&[])), &["unmask=/proc/a:/proc/b:/proc/c"]),
+            (Some(list(&[])), Some(list(&[])), &["systempaths=unconfined"]),
             (Some(list(&["/proc/b", "/proc/x"])), None, &["unmask=/proc/a", "mask=/proc/x"]),
         ] {
             assert_eq!(hidden((masked.as_deref(), read_only.as_deref()), usual).unwrap(), want);
