@@ -110,7 +110,7 @@ fn a_link_named_podman_or_docker_tells_their_versions() {
     }
     let far = sandbox.program(&docker, ["-H", "tcp://far:2375", "ps"]).run();
     assert!(far.fails(1).contains("flag --host cannot work here"), "{}", far.stderr);
-    assert_eq!(run(&docker, &["logout", "127.0.0.1:1"]), "Not logged in to 127.0.0.1:1");
+    assert_eq!(run(&docker, &["logout", "127.0.0.1:1"]), "Removing login credentials for 127.0.0.1:1");
     sandbox.ketch(["logout", "127.0.0.1:1"]).fails(125);
 }
 

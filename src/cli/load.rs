@@ -150,7 +150,7 @@ pub(crate) fn import(session: &mut Session<'_>, args: ImportArgs) -> anyhow::Res
         }
         _ => Box::new(open(Path::new(&args.source))?),
     };
-    if !args.quiet {
+    if !args.quiet && !session.globals.called.is_docker() {
         session.note(format!("Importing {}", args.source.display()));
     }
     let id = session.engine()?.import_image(archive, &import)?;

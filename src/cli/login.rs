@@ -311,10 +311,8 @@ pub(crate) fn logout(session: &mut Session<'_>, args: LogoutArgs) -> anyhow::Res
     let login = Login::new(args.registry.as_deref(), &files.remote(), files.kind(), session.conf()?)?;
     let word = if session.globals.called.is_docker() { "Removing" } else { "Removed" };
     match login.forget(&files.remote()) {
-        // docker's answer, and no failure of it.
-        Err(err) if err.kind == Kind::NotFound && session.globals.called.is_docker() => {
-            return Ok(writeln!(session.out, "Not logged in to {}", login.key())?);
-        }
+        // To docker no failure.
+        Err(err) if err.kind == Kind::NotFound && session.globals.called.is_docker() => {}
         done => done?,
     }
     Ok(writeln!(session.out, "{word} login credentials for {}", login.key())?)

@@ -18,6 +18,7 @@ use crate::engine::prune::Pruned;
 
 mod connection;
 mod df;
+mod df_document;
 
 pub(crate) use connection::{ConnectionArgs, connection};
 pub(crate) use df::{DfArgs, df};

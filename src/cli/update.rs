@@ -55,7 +55,8 @@ pub(crate) fn run(session: &mut Session<'_>, mut args: UpdateArgs) -> anyhow::Re
         }
     }
     if discarded.is_empty() && limits.is_empty() && restart.is_none() && health == HealthRequest::default() {
-        for target in targets {
+        // Docker looks for no container then.
+        for target in targets.into_iter().filter(|_| !is_docker) {
             target.id?;
         }
         let message = match is_docker {

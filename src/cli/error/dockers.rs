@@ -26,13 +26,14 @@ fn is_build(verb: &str) -> bool {
 }
 
 /// How messages begin that docker's command line says by itself.
-const ITS_OWN: [&str; 19] = [
+const ITS_OWN: [&str; 20] = [
     "An image does not exist ",
     "Conflicting options",
     "Error parsing reference: ",
     "Error: ",
     "No such manifest: ",
     "bad format ",
+    "context \"",
     "destination \"",
     "every ip-range ",
     "failed to parse ",
@@ -86,15 +87,19 @@ pub(super) fn beginning(
 const DAEMON: &str = "Error response from daemon: ";
 
 /// How verbs begin whose values docker's command line passes on unread.
-const PASSED_ON: [&str; 17] = [
+const PASSED_ON: [&str; 21] = [
     "attach",
     "commit",
     "container ",
     "events",
     "exec",
+    "image import",
+    "image load",
     "image ls",
     "image prune",
     "images",
+    "import",
+    "load",
     "network ",
     "pause",
     "ps",

@@ -7,14 +7,16 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::base::bytes::Bytes;
-use crate::base::image_ref::NameRule;
+use crate::base::image_ref::{ImageRef, NameRule};
 use crate::base::size;
 use crate::base::time;
 use crate::cli::format::{self, Format, Shape, docker, json, table::Table};
 use crate::cli::session::Session;
+use crate::cli::system::df_document;
 use crate::cli::usage::UsageError;
 use crate::documents::listing;
 use crate::engine::df::Usage;
+use crate::engine::image::Image;
 
 /// Print what takes how much space
 #[derive(Args, Debug)]
@@ -47,15 +49,25 @@ struct Line {
 
 /// Runs the verb.
 pub(crate) fn df(session: &mut Session<'_>, args: DfArgs) -> anyhow::Result<()> {
-    if args.verbose && args.format.is_some() {
+    let rule = session.name_rule();
+    if args.verbose && args.format.is_some() && rule != NameRule::Docker {
         return Err(UsageError::new("cannot combine --format and --verbose flags").into());
     }
     let format = session.format(args.format.as_deref(), &SHAPE)?;
     let usage = session.engine()?.disk_usage()?;
-    if args.verbose {
-        return print_objects(session, &usage);
+    match format {
+        Some(format) if args.verbose => {
+            let document = df_document::document(session, &usage)?;
+            return match format {
+                Format::Json => json::print(session, &document.to_string()),
+                template => {
+                    format::print_rows(session, &Shape { heading: false, ..SHAPE }, &template, &[document])
+                }
+            };
+        }
+        None if args.verbose => return print_objects(session, &usage),
+        _ => {}
     }
-    let rule = session.name_rule();
     let lines = lines(&usage, rule);
     if session.lists_as_docker(format.as_ref())? {
         return json::print_dockers_lines(
@@ -159,6 +171,17 @@ fn document(line: &Line, rule: NameRule) -> Value {
     })
 }
 
+/// Repository and tag of each name of an image; of one without, docker's word for that.
+pub(super) fn names(image: &Image, rule: NameRule) -> Vec<(String, String)> {
+    const NONE: &str = "<none>";
+    let name =
+        |name: &ImageRef| (rule.shown(&name.without_reference()), name.tag().unwrap_or(NONE).to_owned());
+    match image.names.is_empty() {
+        true => vec![(NONE.to_owned(), NONE.to_owned())],
+        false => image.names.iter().map(name).collect(),
+    }
+}
+
 fn print_objects(session: &mut Session<'_>, usage: &Usage) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let is_docker = session.name_rule() == NameRule::Docker;
@@ -173,15 +196,7 @@ fn print_objects(session: &mut Session<'_>, usage: &Usage) -> anyhow::Result<()>
     let rule = session.name_rule();
     for used in &usage.images {
         let image = &used.image;
-        let none = || ("<none>".to_owned(), "<none>".to_owned());
-        let name = |name: &crate::base::image_ref::ImageRef| {
-            (rule.shown(&name.without_reference()), name.tag().unwrap_or("<none>").to_owned())
-        };
-        let names: Vec<_> = match image.names.is_empty() {
-            true => vec![none()],
-            false => image.names.iter().map(name).collect(),
-        };
-        for (repository, tag) in names {
+        for (repository, tag) in names(image, rule) {
             table.push([
                 repository,
                 tag,
