@@ -439,6 +439,9 @@ fn mistakes_in_flags_end_as_docker_s_do() {
         ("network create default", 1, daemon("operation is not permitted on predefined default network")),
         ("network create --gateway 10.1.1.1 n", 1, "every ip-range or gateway must have".to_owned()),
         ("events --since x", 1, "failed to parse value as time or duration: \"x\"".to_owned()),
+        ("update nosuch", 1, "you must provide one or more flags when using this command".to_owned()),
+        ("load -i /etc/passwd", 1, daemon("payload does not match any of the supported image formats")),
+        ("context use nosuch", 1, "context \"nosuch\": context not found".to_owned()),
         ("image prune -f --filter dangling=x", 1, daemon("non-boolean value")),
     ] {
         let output = docker.run(words);
@@ -483,6 +486,17 @@ fn containers_are_made_and_committed_as_docker_does() {
     };
     assert_eq!((driver("volume"), driver("bind")), (Some(true), Some(false)));
     docker.ok("run -d --name up --net none bb sleep 1000");
+    let all = docker.json("system df -v --format json");
+    let of = |kind: &str, key: &str| all[kind].as_array().unwrap()[0][key].as_str().unwrap().to_owned();
+    assert_eq!(
+        [of("Images", "Repository"), of("Volumes", "Links"), of("Volumes", "Name")],
+        ["localhost/bb", "1", "data"]
+    );
+    assert!(
+        ["up", "box"].contains(&of("Containers", "Names").as_str())
+            && all["BuildCache"] == Value::Array(vec![])
+    );
+    docker.sandbox.ketch(["system", "df", "-v", "--format", "json"]).fails(125);
     docker.ok("logs -n 5 up");
     docker.ok("commit up made");
     let events = docker.ok("events --since 1m --until 0s --filter container=up --format {{.Action}}");
