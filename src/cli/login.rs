@@ -24,8 +24,8 @@ const MAX_PASSWORD: usize = 64 << 10;
 /// Log into a registry
 ///
 /// The credentials are tried out before they are kept: for the session in
-/// $XDG_RUNTIME_DIR/containers/auth.json, or with a credential helper, if the file names one. Without
-/// options they are asked for.
+/// $XDG_RUNTIME_DIR/containers/auth.json (called as docker, in ~/.docker/config.json), or with a credential
+/// helper, if the file names one. Without options they are asked for.
 #[derive(Args, Debug)]
 pub(crate) struct LoginArgs {
     /// Registry, or a path on it, like `quay.io/team`; the first one that short names are looked for in
