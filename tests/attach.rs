@@ -3,6 +3,7 @@
 mod common;
 
 use common::Sandbox;
+use common::docker::Docker;
 use rustix::process::Signal;
 
 /// Two streams, input, an exit code.
@@ -241,6 +242,32 @@ fn a_detached_exec_is_a_session_as_long_as_it_runs() {
         let ids = sandbox.inspect("c", ".ExecIDs");
         if ids == "[]" { Ok(()) } else { Err(ids) }
     });
+}
+
+#[test]
+fn the_end_of_a_detached_exec_is_told_with_its_code_and_session() {
+    let docker = Docker::new();
+    let sandbox = &docker.sandbox;
+    sandbox.start("c", &[], "exec sleep 1000");
+    // One that has ended before anybody could look, one that takes a while, one with a terminal.
+    for (number, command) in [
+        ("3", &["exec", "-d", "c", "sh", "-c", "exit 3"][..]),
+        ("4", &["exec", "-d", "c", "sh", "-c", "sleep 0.3; exit 4"]),
+        ("5", &["exec", "-dt", "c", "sh", "-c", "exit 5"]),
+    ] {
+        let session = sandbox.ok(command);
+        let told = || {
+            let format = "--format={{.Status}} {{.ContainerExitCode}}";
+            sandbox.ok(["events", "--stream=false", "--filter=container=c", format])
+        };
+        common::wait_for("the end", || {
+            let told = told();
+            if told.ends_with(&format!("exec <nil>\nexec_died {number}")) { Ok(()) } else { Err(told) }
+        });
+        let dockers = docker.ok("events --since 1h --until 0s --filter event=exec_die");
+        let (exit_code, id) = (format!("exitCode={number}"), format!("execID={session}"));
+        assert!(dockers.lines().any(|line| line.contains(&exit_code) && line.contains(&id)), "{dockers}");
+    }
 }
 
 #[test]

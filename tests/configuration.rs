@@ -93,11 +93,20 @@ fn files_are_found_and_merged() {
     let last = sandbox.write("last", "[containers]\nenv=['A=override']\n").display().to_string();
     assert_eq!(env(&look, &[("CONTAINERS_CONF_OVERRIDE", last)]).ok(), "override");
     let missing = env(&["--module=none.conf", "ps"], &[]);
-    assert!(missing.fails(125).contains("could not resolve module none.conf"), "{}", missing.stderr);
+    assert!(missing.fails(1).contains("could not resolve module none.conf"), "{}", missing.stderr);
     let broken = configured(&sandbox, "[containers\n", ["ps"]).run();
-    assert!(broken.fails(125).contains("containers.conf"), "{}", broken.stderr);
+    assert!(broken.fails(1).contains("containers.conf"), "{}", broken.stderr);
     let nonsense = sh(&sandbox, "[containers]\numask='x'\n", &["--net=none"], "true");
     assert!(nonsense.fails(125).contains("umask"), "{}", nonsense.stderr);
+    let wrong = configured(&sandbox, "[containers]\nenv=5\n", ["ps"]).run();
+    assert!(wrong.fails(1).contains("containers.env"), "{}", wrong.stderr);
+    let helper = "[network]\ndefault_rootless_network_cmd='other'\n";
+    let helper = configured(&sandbox, helper, ["create", "bb", "true"]).run();
+    assert!(
+        helper.fails(125).contains("invalid default_rootless_network_cmd option \"other\""),
+        "{}",
+        helper.stderr
+    );
 }
 
 #[test]

@@ -375,6 +375,12 @@ fn the_command_gets_the_descriptors_it_is_to_have() {
         // The shell ends with 1 or 2 where there is no such descriptor.
         assert_eq!((output.code.min(1), output.stdout.as_str()), want, "{command}: {}", output.stderr);
     }
+    let both = sandbox.ketch(["run", "--preserve-fds=1", "--preserve-fd=3", "bb", "true"]);
+    assert!(
+        both.fails(125).contains("cannot specify both --preserve-fds and --preserve-fd"),
+        "{}",
+        both.stderr
+    );
     let missing = sandbox.ketch(["run", "--rm", "--net=none", "--preserve-fds=1", "bb", "true"]);
     assert!(missing.fails(125).contains("file descriptor 3 is not available"), "{}", missing.stderr);
     assert!(sandbox.ketch(["run", "--preserve-fd=1", "bb", "true"]).fails(125).contains("standard stream"));

@@ -52,11 +52,13 @@ fn what_lands_where_in_a_container() {
     sandbox.ok(["cp", "f", "c:/t/in"]);
     assert_eq!(sandbox.ok(["exec", "c", "cat", "/t/in"]), "file", "an existing file is replaced");
     for (source, target, why) in [
-        ("f", "c:/nosuch/x", "no such file"),
-        ("f", "c:/nosuch/", "must exist"),
-        ("d", "c:/t/in", "cannot copy a directory to a file"),
-        ("nosuch", "c:/t", "could not be found"),
-        ("c:/nosuch", "x", "could not be found"),
+        ("f", "c:/nosuch/x", "\"/nosuch/x\" could not be found on container c: no such file or directory"),
+        ("f", "c:/nosuch/", "\"/nosuch/\" could not be found on container c: no such file or directory"),
+        ("d", "c:/t/in", "destination must be a directory when copying a directory"),
+        ("nosuch", "c:/t", "\"nosuch\" could not be found on the host: no such file or directory"),
+        ("c:/nosuch", "x", "\"/nosuch\" could not be found on container c: no such file or directory"),
+        ("c:/t/in", "nosuch/x", "\"nosuch/x\" could not be found on the host: no such file or directory"),
+        ("-", "c:/t/in", "destination must be a directory when copying from stdin"),
         ("f", "nosuch:/t", "nosuch"),
         ("f", "x", "CONTAINER:PATH"),
     ] {
@@ -101,6 +103,9 @@ fn files_come_back_out_of_running_and_stopped_containers() {
     sandbox.ok(["cp", "c:/w/d/in", &format!("{created}:/from-c")]);
     sandbox.ok(["cp", &format!("{created}:/from-c"), "between"]);
     assert_eq!(sandbox.read("between"), "inner\n");
+    sandbox.ok(["cp", &format!("{created}:/from-c"), &format!("{created}:/tmp/within")]);
+    sandbox.ok(["cp", &format!("{created}:/tmp/within"), "within"]);
+    assert_eq!(sandbox.read("within"), "inner\n", "within one that does not run");
 }
 
 #[test]

@@ -95,9 +95,15 @@ fn images_volumes_and_networks_are_told_of() {
     sandbox.ok(["network", "rm", "n"]);
     sandbox.ok(["run", "--rm", "--net=none", "-v", "/anonymous", "bb", "true"]);
 
+    sandbox.write("context/Dockerfile", "FROM localhost/bb\nLABEL x=1\n");
+    let built = sandbox.ok(["build", "-q", "--no-cache", "context"]);
     assert_eq!(
         told(&sandbox, &["--filter=type=image"]),
-        ["image tag localhost/other:latest", "image untag localhost/other:latest"]
+        [
+            "image tag localhost/other:latest",
+            "image untag localhost/other:latest",
+            &format!("image build {built}")
+        ]
     );
     let volumes = told(&sandbox, &["--filter=type=volume"]);
     assert_eq!(volumes[..2], ["volume create v", "volume remove v"]);

@@ -161,8 +161,11 @@ fn time_zone_personality_and_init_program() {
     assert!(sandbox.sh(&["--personality=WINDOWS"], "true").fails(125).contains("WINDOWS"));
     // A script is started with the words of an init: `-- COMMAND…`.
     let init = sandbox.write_program("init", "#!/bin/sh\necho \"$1 as $$\"; shift; exec \"$@\"\n");
-    let output = sandbox.sh(&[&format!("--init-path={}", init.display())], "echo command");
+    let path = format!("--init-path={}", init.display());
+    let output = sandbox.sh(&["--init", &path], "echo command");
     assert_eq!(output.ok(), "-- as 1\ncommand");
+    // It says which one, and not that there is to be one.
+    assert_eq!(sandbox.sh(&[&path], "echo command").ok(), "command");
 }
 
 #[test]

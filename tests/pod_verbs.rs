@@ -284,3 +284,18 @@ fn a_pod_goes_with_what_comes_to_it_meanwhile() {
         assert_eq!(sandbox.names(), Vec::<String>::new(), "{flag}");
     }
 }
+
+#[test]
+fn what_cannot_be_of_a_pod_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["pod", "create", "--network=none", "p"]);
+    sandbox.ok(["create", "--pod=p", "--init-ctr=once", "--name=first", "bb", "true"]);
+    sandbox.ok(["run", "-d", "--pod=p", "bb", "sleep", "1000"]);
+    let late = sandbox.ketch(["create", "--pod=p", "--init-ctr=always", "bb", "true"]);
+    assert!(late.fails(125).contains("cannot add init-ctr to a running pod"), "{}", late.stderr);
+    for mode in ["host", "none"] {
+        let ports = sandbox.ketch(["pod", "create", "--network", mode, "-p", "8080:80"]);
+        assert!(ports.fails(125).contains("PortMappings can only be used with Bridge"), "{}", ports.stderr);
+    }
+    sandbox.ok(["pod", "rm", "-f", "-t0", "p"]);
+}

@@ -245,6 +245,22 @@ fn unshare_runs_a_command_as_root_of_the_user_namespace() {
 }
 
 #[test]
+fn there_are_no_other_machines() {
+    let sandbox = Sandbox::new();
+    for (verb, heading, why) in [
+        ("machine", "NAME VM TYPE CREATED LAST UP CPUS MEMORY DISK SIZE", "no virtual machines"),
+        ("farm", "Name Connections Default ReadWrite", "no farms"),
+    ] {
+        let headings = sandbox.ok([verb, "ls"]);
+        assert_eq!(headings.split_ascii_whitespace().collect::<Vec<_>>().join(" "), heading);
+        assert_eq!(sandbox.ok([verb, "list", "--format=json"]), "[]");
+        assert_eq!(sandbox.ok([verb, "ls", "--format={{.Name}}"]), "");
+        assert!(sandbox.ketch([verb, "create", "x"]).fails(125).contains(why));
+    }
+    assert_eq!(sandbox.ok(["machine", "ls", "--noheading"]), "");
+}
+
+#[test]
 fn there_are_no_connections() {
     let sandbox = Sandbox::empty();
     let heads = sandbox.ok(["system", "connection", "list"]);

@@ -35,7 +35,7 @@ impl From<Error> for Fault {
             Kind::Invalid | Kind::CommandNotFound | Kind::NotExecutable => 400,
             Kind::Unauthorized => 401,
             Kind::Unsupported => 501,
-            Kind::System => 500,
+            Kind::System | Kind::Misconfigured => 500,
         };
         let own = err.whole();
         let dockers = words::dockers(&own);

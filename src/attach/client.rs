@@ -226,14 +226,24 @@ pub(crate) fn reload(socket: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Asks the monitor to tell of the end of process `pid`, which runs beside process 1. For a connection that asked for
-/// no streams.
+/// Says whose end this connection will tell of: that of a command beside process 1, by the ID of its session. For a
+/// connection that asked for no streams.
 ///
 /// # Errors
 ///
 /// BrokenPipe if the monitor is gone.
-pub(crate) fn watch(socket: BorrowedFd<'_>, pid: i32) -> io::Result<()> {
-    socket::send(socket, packet::watch(pid).as_bytes())?;
+pub(crate) fn watch(socket: BorrowedFd<'_>, session: &str) -> io::Result<()> {
+    socket::send(socket, &packet::watch(session))?;
+    Ok(())
+}
+
+/// Tells the monitor that this command has ended.
+///
+/// # Errors
+///
+/// BrokenPipe if the monitor is gone.
+pub(crate) fn ended(socket: BorrowedFd<'_>, code: i32) -> io::Result<()> {
+    socket::send(socket, packet::ended(code).as_bytes())?;
     Ok(())
 }
 

@@ -32,6 +32,7 @@ const CHECK: u8 = 6;
 const RELOAD: u8 = 7;
 const WATCH: u8 = 8;
 const READY: u8 = 9;
+const ENDED: u8 = 10;
 const STDOUT: u8 = 16;
 const STDERR: u8 = 17;
 const EXIT: u8 = 18;
@@ -98,8 +99,10 @@ pub(crate) enum FromClient<'a> {
     Signal(i32),
     /// Check the container's health now; answered by `Checked`.
     Check,
-    /// Tell, when it ends, of this process that runs beside process 1.
-    Watch(i32),
+    /// This connection is that of a command beside process 1: the ID of its session.
+    Watch(&'a [u8]),
+    /// That command has ended with this code: tell of it.
+    Ended(i32),
     /// What `update` has written is to hold from now on; answered by `Reloaded`.
     Reload,
     /// Output may be written to where it was passed on.
@@ -187,9 +190,14 @@ pub(crate) fn checked(code: i32) -> Small {
     Small::word(CHECKED, code.to_le_bytes())
 }
 
-/// The packet that asks to tell of the end of a process.
-pub(crate) fn watch(pid: i32) -> Small {
-    Small::word(WATCH, pid.to_le_bytes())
+/// The packet that says whose end this connection is there to tell of.
+pub(crate) fn watch(session: &str) -> Vec<u8> {
+    [&[WATCH], session.as_bytes()].concat()
+}
+
+/// The packet that tells of that end.
+pub(crate) fn ended(code: i32) -> Small {
+    Small::word(ENDED, code.to_le_bytes())
 }
 
 /// The packet that says that something about the container was changed.
@@ -242,7 +250,8 @@ impl<'a> FromClient<'a> {
             (CHECK, []) => Ok(Self::Check),
             (RELOAD, []) => Ok(Self::Reload),
             (READY, []) => Ok(Self::Ready),
-            (WATCH, &[a, b, c, d]) => Ok(Self::Watch(i32::from_le_bytes([a, b, c, d]))),
+            (WATCH, session) => Ok(Self::Watch(session)),
+            (ENDED, &[a, b, c, d]) => Ok(Self::Ended(i32::from_le_bytes([a, b, c, d]))),
             _ => Err(PacketError { kind, length: packet.len() }),
         }
     }
@@ -291,11 +300,12 @@ mod tests {
             (check(), FromClient::Check),
             (reload(), FromClient::Reload),
             (ready(), FromClient::Ready),
-            (watch(7), FromClient::Watch(7)),
+            (ended(7), FromClient::Ended(7)),
         ] {
             assert_eq!(FromClient::decode(packet.as_bytes()), Ok(want));
         }
         assert_eq!(FromClient::decode(&[STDIN, 0, 255]), Ok(FromClient::Stdin(&[0, 255])));
+        assert_eq!(FromClient::decode(&watch("a1")), Ok(FromClient::Watch(b"a1")));
     }
 
     #[test]

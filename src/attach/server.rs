@@ -43,8 +43,8 @@ pub(crate) enum Request<'a> {
     Check,
     /// Something about the container was changed.
     Reload,
-    /// Tell of the end of this process.
-    Watch(i32),
+    /// Tell that the command which [`Server::session`] names has ended, and of its code.
+    Ended(i32),
 }
 
 /// The clients of one container and the socket where more may come.
@@ -81,6 +81,10 @@ struct Client {
     gone: bool,
     /// It waits for the next check of the container's health.
     asks_health: bool,
+    /// The session of the command that it is there to tell of.
+    session: String,
+    /// How that ended.
+    ended: Option<i32>,
 }
 
 impl Client {
@@ -100,6 +104,8 @@ impl Client {
             leaving: false,
             gone: false,
             asks_health: false,
+            session: String::new(),
+            ended: None,
         }
     }
 
@@ -320,7 +326,15 @@ impl Server {
                 client.prepares = false;
                 None
             }
-            (Ok(FromClient::Watch(pid)), Some(_)) => Some(Request::Watch(pid)),
+            (Ok(FromClient::Watch(session)), Some(_)) => {
+                client.session = String::from_utf8_lossy(session).into_owned();
+                client.ended.map(Request::Ended)
+            }
+            // Whoever has begun it may not have told of that yet, and speaks on this connection, too.
+            (Ok(FromClient::Ended(code)), Some(_)) => {
+                client.ended = Some(code);
+                (!client.session.is_empty()).then_some(Request::Ended(code))
+            }
             (Ok(FromClient::Check), Some(_)) => {
                 client.asks_health = true;
                 Some(Request::Check)
@@ -331,6 +345,11 @@ impl Server {
                 None
             }
         }
+    }
+
+    /// The session that client `index` tells of.
+    pub(crate) fn session(&self, index: usize) -> &str {
+        &self.clients[index].session
     }
 
     /// Sends a packet to one client.

@@ -76,7 +76,7 @@ pub(crate) fn cp(session: &mut Session<'_>, args: CpArgs) -> anyhow::Result<()> 
     let how = Copy { chown: args.archive, overwrite: args.overwrite, follow: args.follow_link || !is_docker };
     match (word(engine, &args.source)?, word(engine, &args.target)?) {
         (Word::Stream, Word::End(End::Container(id, path))) => {
-            Ok(engine.copy_from_archive(&id, &path, io::stdin().as_fd(), how)?)
+            Ok(engine.copy_from_archive(&id, &path, io::stdin().as_fd(), how).map_err(of_stream)?)
         }
         (Word::End(End::Container(id, path)), Word::Stream) => {
             Ok(engine.copy_to_archive(&id, &path, how.follow, stdout()?.as_fd())?)
@@ -86,8 +86,8 @@ pub(crate) fn cp(session: &mut Session<'_>, args: CpArgs) -> anyhow::Result<()> 
         }
         (Word::End(from), Word::End(to)) if !matches!((&from, &to), (End::Host(_), End::Host(_))) => {
             engine.copy(&from, &to, how).map_err(|err| {
-                let err = if is_docker { in_dockers_words(err, &args, &from, &to) } else { err };
-                err.into()
+                let words = if is_docker { in_dockers_words } else { in_podmans_words };
+                words(err, &args, &from, &to).into()
             })
         }
         _ if is_docker => Err(Error::invalid("must specify at least one container source").into()),
@@ -99,43 +99,96 @@ pub(crate) fn cp(session: &mut Session<'_>, args: CpArgs) -> anyhow::Result<()> 
     }
 }
 
+/// Why files cannot be copied, where docker and podman have words of their own for it.
+enum Trouble {
+    NoSource,
+    /// The target, or what it should be made in, is not there; only with `directory` it was to be one itself.
+    NoTarget {
+        directory: bool,
+    },
+    DirectoryToFile,
+}
+
+impl Trouble {
+    fn of(err: &Error) -> Option<Self> {
+        let whole = err.whole();
+        let says = |words: &str| whole.contains(words);
+        Some(match () {
+            () if says("could not be found") => Self::NoSource,
+            () if says("cannot copy a directory to a file") => Self::DirectoryToFile,
+            () if says("the destination directory must exist") => Self::NoTarget { directory: true },
+            () if says("No such file or directory") => Self::NoTarget { directory: false },
+            () => return None,
+        })
+    }
+}
+
+/// The container or the path before the colon, as it was typed.
+fn typed(word: &OsStr) -> String {
+    word.to_string_lossy().split(':').next().unwrap_or_default().to_owned()
+}
+
 /// What docker says of a path that is not there, or cannot be meant.
-fn in_dockers_words(mut err: Error, args: &CpArgs, from: &End, to: &End) -> Error {
+fn in_dockers_words(err: Error, args: &CpArgs, from: &End, to: &End) -> Error {
     let path = |end: &End| match end {
         End::Host(path) | End::Container(_, path) => path.to_string_lossy().into_owned(),
     };
-    let typed = |word: &OsStr| word.to_string_lossy().split(':').next().unwrap_or_default().to_owned();
     let missing =
         |path: &str, word: &OsStr| format!("Could not find the file {path} in container {}", typed(word));
-    let whole = err.whole();
     let (source, target) = (path(from), path(to));
     let parent = target.trim_end_matches('/').rsplit_once('/').map_or("/", |(parent, _)| parent);
     let parent = if parent.is_empty() { "/" } else { parent };
-    let (message, kind) = match (from, to) {
-        (End::Container(..), _) if whole.contains("could not be found") => {
-            (missing(&source, &args.source), Kind::NotFound)
-        }
-        (End::Host(_), _) if whole.contains("could not be found") => {
+    let (message, kind) = match (Trouble::of(&err), from, to) {
+        (Some(Trouble::NoSource), End::Container(..), _) => (missing(&source, &args.source), Kind::NotFound),
+        (Some(Trouble::NoSource), End::Host(_), _) => {
             (format!("lstat {source}: no such file or directory"), Kind::Invalid)
         }
-        _ if whole.contains("cannot copy a directory to a file") => {
-            ("cannot copy directory".to_owned(), Kind::Invalid)
-        }
-        (_, End::Container(..)) if whole.contains("the destination directory must exist") => {
+        (Some(Trouble::DirectoryToFile), ..) => ("cannot copy directory".to_owned(), Kind::Invalid),
+        (Some(Trouble::NoTarget { directory: true }), _, End::Container(..)) => {
             ("no such directory".to_owned(), Kind::Invalid)
         }
-        (_, End::Container(..)) if whole.contains("No such file or directory") => {
+        (Some(Trouble::NoTarget { .. }), _, End::Container(..)) => {
             (missing(parent, &args.target), Kind::NotFound)
         }
-        (_, End::Host(_)) if whole.contains("must exist") || whole.contains("No such file or directory") => {
+        (Some(Trouble::NoTarget { .. }), _, End::Host(_)) => {
             (format!("invalid output path: directory {parent:?} does not exist"), Kind::Invalid)
         }
-        _ => return err,
+        (None, ..) => return err,
     };
-    err.message = message;
-    err.kind = kind;
-    err.source = None;
-    err
+    Error::new(kind, message)
+}
+
+/// What podman says of it.
+fn in_podmans_words(err: Error, args: &CpArgs, from: &End, to: &End) -> Error {
+    let (end, word) = match Trouble::of(&err) {
+        Some(Trouble::NoSource) => (from, &args.source),
+        Some(Trouble::NoTarget { .. }) => (to, &args.target),
+        Some(Trouble::DirectoryToFile) => {
+            return Error::invalid("destination must be a directory when copying a directory");
+        }
+        None => return err,
+    };
+    let (path, place) = match end {
+        End::Host(_) => (word.to_string_lossy().into_owned(), "the host".to_owned()),
+        End::Container(_, path) => {
+            (path.to_string_lossy().into_owned(), format!("container {}", typed(word)))
+        }
+    };
+    Error::invalid(format!("{path:?} could not be found on {place}: no such file or directory"))
+}
+
+/// What podman says of an archive that it cannot take, which is docker's users' as well.
+fn of_stream(err: Error) -> Error {
+    let whole = err.whole();
+    match () {
+        () if whole.contains("from a stream") => {
+            Error::invalid("destination must be a directory when copying from stdin")
+        }
+        () if whole.contains("layer is corrupt") => {
+            Error::invalid("source must be a (compressed) tar archive when copying from stdin").because(whole)
+        }
+        () => err,
+    }
 }
 
 /// What `text` means: `container:path` if there is such a container.

@@ -151,6 +151,8 @@ pub(crate) fn exit_code(err: &anyhow::Error) -> u8 {
     match err.downcast_ref::<engine::Error>().map(|e| e.kind) {
         Some(Kind::NotExecutable) => 126,
         Some(Kind::CommandNotFound) => 127,
+        // As podman, which ends before it knows what is to be done.
+        Some(Kind::Misconfigured) => 1,
         _ => FAILED,
     }
 }

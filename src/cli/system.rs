@@ -20,7 +20,7 @@ mod connection;
 mod df;
 mod df_document;
 
-pub(crate) use connection::{ConnectionArgs, connection};
+pub(crate) use connection::{ConnectionArgs, FarmArgs, MachineArgs, connection, farm, machine};
 pub(crate) use df::{DfArgs, df};
 
 /// Remove everything that is not used

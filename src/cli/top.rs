@@ -11,14 +11,18 @@ use crate::engine::{Error, Kind, top};
 
 /// Show the processes of a container
 ///
-/// The columns are descriptors: args capamb capbnd capeff capinh capprm comm etime group groups hgroup hpid huser
-/// label nice pcpu pgid pid ppid rgroup rss ruser seccomp state stime time tty user vsz. Those that begin with h
-/// are the host's numbers. Options of ps(1), which begin with a dash or are ps's own keywords, are given to ps on
-/// the host.
+/// The columns are descriptors: args capamb capbnd capeff capinh capprm comm etime group groups hgroup hgroups
+/// hpid huid huser label nice pcpu pgid pid ppid rgroup rss ruser seccomp state stime time tty uid user vsz. Those that
+/// begin with h are the host's numbers. Options of ps(1), which begin with a dash or are ps's own keywords, are given to
+/// ps on the host.
 #[derive(Args, Debug)]
 pub(crate) struct TopArgs {
     #[command(flatten)]
     latest: Latest,
+
+    /// Print the descriptors, one per line
+    #[arg(long)]
+    list_descriptors: bool,
 
     /// The container, by name or ID, then descriptors or options of ps(1)
     #[arg(value_name = "CONTAINER [FORMAT|PS OPTIONS]", trailing_var_arg = true)]
@@ -27,6 +31,9 @@ pub(crate) struct TopArgs {
 
 /// Runs the verb.
 pub(crate) fn run(session: &mut Session<'_>, args: TopArgs) -> anyhow::Result<()> {
+    if args.list_descriptors {
+        return Ok(top::descriptors().try_for_each(|name| writeln!(session.out, "{name}"))?);
+    }
     let mut words = args.words;
     let name = if args.latest.latest || words.is_empty() { None } else { Some(words.remove(0)) };
     let id = targets::one(session, name.as_ref(), &args.latest)?;

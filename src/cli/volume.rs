@@ -61,8 +61,12 @@ pub(crate) struct CreateArgs {
 /// `volume create`.
 pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Result<()> {
     if args.driver != "local" {
-        let message =
-            format!("no volume plugin with name {} available: required plugin missing", args.driver);
+        let (driver, name) = (&args.driver, args.name.as_ref().or(args.named.as_ref()));
+        let message = format!(
+            "volume {} uses volume plugin {driver} but it could not be retrieved: no volume plugin with name {driver} \
+             available: required plugin missing",
+            name.map_or("", String::as_str)
+        );
         return Err(Error::invalid(message).hint("ketch knows the driver local").into());
     }
     let mut options = labels(&args.opt);

@@ -33,7 +33,7 @@ impl std::str::FromStr for Condition {
             "healthy" => Ok(Self::Health(Health::Healthy)),
             "unhealthy" => Ok(Self::Health(Health::Unhealthy)),
             "paused" => Ok(Self::Paused),
-            _ => Err(Error::invalid(format!("invalid condition {text:?}"))),
+            _ => Err(Error::invalid(format!("unknown container state: {text}: invalid argument"))),
         }
     }
 }

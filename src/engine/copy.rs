@@ -1,6 +1,7 @@
 //! Files between the host, containers and archives.
 
 use std::fs::File;
+use std::io::{self, Seek as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -318,13 +319,15 @@ impl Engine {
                         copy::unpack_here(File::from(read), &job).map_err(|err| failed(err, id))
                     }
                     End::Container(to, target) => {
-                        // Within one container that does not run there is one lock to hold.
-                        if to == id && packing.still.is_some() {
-                            return Err(Error::invalid("copy within a container that does not run")
-                                .hint(format!("start it: ketch start {}", id.short())));
-                        }
                         let user = self.container_spec(to)?.process.user;
                         let job = how.unpack(target, name, content, &user);
+                        // Within one container that does not run there is one lock to hold: one after the other.
+                        if to == id && packing.still.is_some() {
+                            let archive = self.set_aside(read)?;
+                            packing.finish().map_err(|err| failed(err, id))?;
+                            let unpacking = self.begin(to, &Job::Unpack(job), archive.as_fd())?;
+                            return unpacking.finish().map_err(|err| failed(err, to));
+                        }
                         let unpacking = self.begin(to, &Job::Unpack(job), read.as_fd());
                         drop(read);
                         unpacking.and_then(|unpacking| unpacking.finish().map_err(|err| failed(err, to)))
@@ -339,6 +342,19 @@ impl Engine {
             }
             (End::Host(_), End::Host(_)) => Err(Error::invalid("one of the two must be in a container")),
         }
+    }
+
+    /// All that comes out of a pipe, in a file without a name.
+    fn set_aside(&self, from: OwnedFd) -> Result<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = rustix::fs::open(self.store().root(), flags, Mode::RUSR | Mode::WUSR)
+            // Not every file system has such files.
+            .or_else(|_| rustix::fs::memfd_create("copy", rustix::fs::MemfdFlags::CLOEXEC));
+        let mut file = File::from(file.map_err(|errno| Error::system("set the files aside", errno))?);
+        io::copy(&mut File::from(from), &mut file)
+            .and_then(|_| file.rewind())
+            .map_err(|err| Error::system("set the files aside", err))?;
+        Ok(file)
     }
 
     /// Copies from the host into a container.

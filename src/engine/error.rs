@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     NotExecutable,
     /// The container's command does not exist (exit code 127).
     CommandNotFound,
+    /// containers.conf cannot be read or understood: nothing can be done (exit code 1).
+    Misconfigured,
     /// A registry wants credentials, or others.
     Unauthorized,
     /// This kernel or this version of ketch cannot do it.

@@ -141,6 +141,12 @@ impl Engine {
         self.record(Event { id: id.to_owned(), name: name.to_owned(), ..Event::new("image", status) });
     }
 
+    /// Notes for podman's users that an image was built; docker tells of builds otherwise.
+    pub(crate) fn record_build(&self, id: &str) {
+        let event = Event { id: id.to_owned(), name: id.to_owned(), ..Event::new("image", "build") };
+        self.record(Event { only: Some(Only::Podman), ..event });
+    }
+
     /// Notes something about a volume.
     pub(crate) fn record_volume(&self, status: &str, name: &str) {
         self.record(Event { name: name.to_owned(), ..Event::new("volume", status) });

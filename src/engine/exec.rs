@@ -15,6 +15,7 @@ use crate::engine::lifecycle::connect;
 use crate::engine::start::{Start, failed};
 use crate::engine::state::{self, Phase};
 use crate::engine::{Engine, Error, Kind, Result, config, exec_sessions};
+use crate::events;
 use crate::runtime::enter::{self, EnterOrder, Entered};
 use crate::runtime::failure::FailureKind;
 use crate::runtime::monitor::prepare::secret_variables;
@@ -107,12 +108,15 @@ impl Engine {
         }
         order.cgroup = self.admission(&spec, &record);
         order.listens = listener.is_some();
+        // Nobody else will be there to tell of its end. A monitor that is gone tells nothing.
+        let teller = request.detached.then(|| connect(dir).ok()).flatten();
+        order.tells = teller.is_some();
         if request.privileged {
             order.security.capabilities &= self.reachable_capabilities(&spec.userns)?;
         }
         let client: Option<OwnedFd> = start.client;
-        let entered =
-            enter::enter(&self.caller(), &record, &order, listener, client, &kept).map_err(|failure| {
+        let entered = enter::enter(&self.caller(), &record, &order, [&listener, &client, &teller], &kept)
+            .map_err(|failure| {
                 match failure.kind {
                     // Whatever step of joining it was that met the end of the container.
                     FailureKind::System | FailureKind::Conflict if !state::goes_on(&record) => not_running(),
@@ -123,6 +127,10 @@ impl Engine {
         let made = (!entering.is_known)
             .then(|| Event { status: CREATED.to_owned(), ..begun.clone() }.dockers_alone());
         self.record_all(&Vec::from_iter(made.into_iter().chain([begun])));
+        if let Some(socket) = &teller {
+            // Told of last, so that the end is not told before the beginning.
+            client::watch(socket.as_fd(), entering.session).ok();
+        }
         Ok(entered)
     }
 
@@ -134,22 +142,18 @@ impl Engine {
 
     /// Notes that a command has ended that was run by [`Engine::exec`].
     pub(crate) fn exec_ended(&self, id: &ContainerId, session: &str, exit_code: i32) {
-        let event = self.container_event("exec_died", id).with(SESSION, session);
-        self.record(Event { container_exit_code: Some(exit_code), ..event });
+        self.record(self.container_event("exec_died", id).of_session(session, exit_code));
     }
 }
 
 /// What docker calls that a further command is made ready, which podman does not tell of.
 const CREATED: &str = "exec_create";
-/// What docker's events of further commands have the session's ID in.
-const SESSION: &str = "execID";
-
 /// An event of a further command.
 fn of_session(event: Event, session: &str, command: &[Bytes]) -> Event {
     let words: Vec<_> = command.iter().map(Bytes::to_string_lossy).collect();
     // As docker joins them: a blank stands behind the first word whatever follows.
     let (first, rest) = words.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
-    Event { command: format!("{first} {}", rest.join(" ")), ..event.with(SESSION, session) }
+    Event { command: format!("{first} {}", rest.join(" ")), ..event.with(events::SESSION, session) }
 }
 
 impl Engine {
@@ -173,8 +177,6 @@ impl Engine {
         let session = exec_sessions::new_id()?;
         let entering = Entering { request, session: &session, is_known: false };
         let entered = self.enter(dir.as_fd(), id, entering, None, Start::default())?;
-        // Nobody else will be there to tell. A monitor that is gone tells nothing.
-        connect(dir.as_fd()).and_then(|socket| client::watch(socket.as_fd(), entered.pid)).ok();
         exec_sessions::note(dir.as_fd(), &session, entered.pid)?;
         Ok(session)
     }
@@ -216,6 +218,7 @@ fn order(spec: &ContainerSpec, request: &ExecRequest, pid: i32, start: &Start) -
         window: start.window.map(|size| (size.rows, size.cols)),
         detached: request.detached,
         listens: false,
+        tells: false,
         cgroup: None,
         keep: request.keep.clone(),
     })

@@ -27,7 +27,9 @@ const DESCRIPTORS: &[(&str, &str)] = &[
     ("group", "GROUP"),
     ("groups", "GROUPS"),
     ("hgroup", "HGROUP"),
+    ("hgroups", "HGROUPS"),
     ("hpid", "HPID"),
+    ("huid", "HUID"),
     ("huser", "HUSER"),
     ("label", "LABEL"),
     ("nice", "NI"),
@@ -43,6 +45,7 @@ const DESCRIPTORS: &[(&str, &str)] = &[
     ("stime", "STIME"),
     ("time", "TIME"),
     ("tty", "TTY"),
+    ("uid", "UID"),
     ("user", "USER"),
     ("vsz", "VSZ"),
 ];
@@ -74,6 +77,11 @@ struct View {
     uptime: f64,
     /// Names of the host's users.
     host_users: HashMap<u32, String>,
+}
+
+/// The words that [`Engine::top`] knows.
+pub(crate) fn descriptors() -> impl Iterator<Item = &'static str> {
+    DESCRIPTORS.iter().map(|(name, _)| *name)
 }
 
 impl Engine {
@@ -273,7 +281,8 @@ impl View {
             "c" => format!("{:.0}", self.cpu_percent(process).trunc()),
             "start" => begun(self.age(process)),
             "clock" => clock((process.user_ticks + process.system_ticks) / TICKS),
-            "huser" => process.uids.1.to_string(),
+            "hgroups" => process.groups.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
+            "huid" | "huser" => process.uids.1.to_string(),
             "label" => label(process.host_pid),
             "nice" => process.nice.to_string(),
             "pcpu" => format!("{:.3}", self.cpu_percent(process)),
@@ -292,6 +301,7 @@ impl View {
             "stime" => started(self.age(process)),
             "time" => elapsed((process.user_ticks + process.system_ticks) as f64 / TICKS as f64),
             "tty" => terminal(process.terminal),
+            "uid" => named(&self.uids, &HashMap::new(), process.uids.1),
             "user" => self.user(process.uids.1),
             _ => process.virtual_bytes.to_string(),
         }

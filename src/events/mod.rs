@@ -131,7 +131,15 @@ impl Event {
         self.dockers.insert(key.to_owned(), value.to_string());
         self
     }
+
+    /// The same as that of a further command of this session, which has ended with this code.
+    pub(crate) fn of_session(self, session: &str, exit_code: i32) -> Self {
+        Self { container_exit_code: Some(exit_code), ..self.with(SESSION, session) }
+    }
 }
+
+/// What docker's events of further commands have the session's ID in.
+pub(crate) const SESSION: &str = "execID";
 
 /// The directory of the files.
 pub(crate) fn directory(root: &Path) -> PathBuf {

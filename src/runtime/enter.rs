@@ -41,7 +41,7 @@ use crate::sys::socket::{self, Kind};
 use crate::sys::{namespace, pidfd, process, tty, userns};
 
 /// What to run, and where. Descriptors: the pidfd of process 1, then the socket where clients may connect, then that of
-/// the first client unless detached, then what the command gets.
+/// the first client unless detached, then that to the monitor, then what the command gets.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct EnterOrder {
     /// Process 1 of the container, in the host's numbers.
@@ -54,6 +54,9 @@ pub(crate) struct EnterOrder {
     /// There is a socket where further clients may connect.
     #[serde(default)]
     pub(crate) listens: bool,
+    /// There is a connection to the monitor, which is to hear of the end of a detached command.
+    #[serde(default)]
+    pub(crate) tells: bool,
     /// The container's cgroup, if it has one.
     pub(crate) cgroup: Option<AdmissionOrder>,
     /// Numbers under which the command is to find the descriptors that come along last.
@@ -110,8 +113,7 @@ pub(crate) fn enter(
     caller: &Caller,
     record: &Record,
     order: &EnterOrder,
-    listener: Option<OwnedFd>,
-    client: Option<OwnedFd>,
+    sockets: [&Option<OwnedFd>; 3],
     kept: &[OwnedFd],
 ) -> Result<Entered, Failure> {
     let gone = || Failure::new(FailureKind::Conflict, "the container is not running");
@@ -122,7 +124,7 @@ pub(crate) fn enter(
     let stage = Stage { name: c"enter", args: &[], detached: order.detached };
     let child = spawn::spawn(&stage, &namespace).map_err(|err| launch::stage_failure(&err))?;
     let mut descriptors = vec![first.as_fd()];
-    descriptors.extend(listener.iter().chain(&client).chain(kept).map(AsFd::as_fd));
+    descriptors.extend(sockets.into_iter().flatten().chain(kept).map(AsFd::as_fd));
     let report = child
         .send(order, &descriptors)
         .map_err(StageError::from)
@@ -221,8 +223,7 @@ impl Probe {
 }
 
 /// Carries an order out; returns when the command has ended and its client, if there is one, knows.
-fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) -> Result<(), Failure> {
-    let mut descriptors = descriptors;
+fn carry_out(order: EnterOrder, mut descriptors: Vec<OwnedFd>, command: &OwnedFd) -> Result<(), Failure> {
     let kept = descriptors.split_off(descriptors.len().saturating_sub(order.keep.len()));
     let kept = kept::take(kept, &order.keep)?;
     let mut descriptors = descriptors.into_iter();
@@ -297,9 +298,10 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
     }
     wire::send(command.as_fd(), &EnterReport::Started { pid }, &[])
         .map_err(|err| Failure::system("report the start", &err))?;
+    let teller = if order.tells { descriptors.next_back() } else { None };
     if order.detached && terminal.is_none() {
         drop((report, pairs));
-        return outlast(pidfd.as_fd(), &signals);
+        return outlast(pidfd.as_fd(), &signals, teller.as_ref());
     }
     // With a terminal, somebody has to be at its other end: without, the command would be sent SIGHUP.
     let listener = if order.listens { descriptors.next() } else { None };
@@ -323,6 +325,7 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
         release: if order.detached { None } else { Some(command.try_clone().map_err(failed)?) },
     };
     let outcome = serve::serve(life, &mut server, None, &signals).map_err(failed)?;
+    tell(teller.as_ref(), outcome.status.shell_code());
     server.announce(outcome.status.shell_code());
     server.finish().map_err(failed)
 }
@@ -330,12 +333,19 @@ fn carry_out(order: EnterOrder, descriptors: Vec<OwnedFd>, command: &OwnedFd) ->
 /// Stays until a command that nobody watches has ended, for somebody has to reap it: its next parent would be process 1 of
 /// the machine, or of the container that ketch itself runs in. Not all of those reap (`sleep infinity`), and the end of a
 /// PID namespace waits for the zombies that others have in it. Whoever ends this process leaves the command to that.
-fn outlast(command: BorrowedFd<'_>, signals: &SignalFd) -> Result<(), Failure> {
+fn outlast(command: BorrowedFd<'_>, signals: &SignalFd, teller: Option<&OwnedFd>) -> Result<(), Failure> {
     let failed = |err| Failure::errno("wait for the command", err);
     if is_ready_before_the_end(command, signals).map_err(failed)? {
-        pidfd::wait(command).map_err(failed)?;
+        tell(teller, pidfd::wait(command).map_err(failed)?.shell_code());
     }
     Ok(())
+}
+
+/// Tells the monitor of the end of a detached command. One that is gone tells of nothing any more.
+fn tell(teller: Option<&OwnedFd>, code: i32) {
+    if let Some(socket) = teller {
+        client::ended(socket.as_fd(), code).ok();
+    }
 }
 
 /// Waits until the new process reports, or has become the command. The container's own processes can hold it up for as

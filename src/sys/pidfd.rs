@@ -135,11 +135,6 @@ pub(crate) fn wait_or_ask(pidfd: BorrowedFd<'_>) -> io::Result<ExitStatus> {
     Ok(told.ok().flatten().unwrap_or(ExitStatus::Unknown))
 }
 
-/// How a process ended that is no child of this one, if the kernel tells (Linux 6.15) and its parent has reaped it.
-pub(crate) fn known_status(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
-    exit_info(pidfd).ok().flatten()
-}
-
 /// How long the parent of a process may take to reap it.
 const REAPING: std::time::Duration = std::time::Duration::from_millis(500);
 

@@ -12,7 +12,7 @@ const MOST: usize = 128;
 #[derive(Args, Debug)]
 pub(crate) struct KeptFds {
     /// Pass descriptors of these numbers on (can be repeated)
-    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "preserve_fds")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
     preserve_fd: Vec<u16>,
 
     /// Pass so many descriptors on, from number 3
@@ -25,8 +25,11 @@ impl KeptFds {
     ///
     /// # Errors
     ///
-    /// For the standard streams, and for too many.
+    /// For both flags together, for the standard streams, and for too many.
     pub(crate) fn numbers(&self) -> Result<Vec<i32>> {
+        if !self.preserve_fd.is_empty() && self.preserve_fds.is_some_and(|count| count > 0) {
+            return Err(Error::invalid("cannot specify both --preserve-fds and --preserve-fd"));
+        }
         let mut numbers: Vec<i32> = self.preserve_fd.iter().copied().map(i32::from).collect();
         numbers.extend((0..self.preserve_fds.unwrap_or(0)).map(|index| i32::from(index) + 3));
         numbers.order();

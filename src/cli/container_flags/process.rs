@@ -45,7 +45,7 @@ pub(crate) struct ProcessFlags {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = truth_value)]
     init: Option<bool>,
 
-    /// Run this program of the host as process 1, and the command below it; implies --init
+    /// With --init, run this program of the host as process 1, and the command below it
     #[arg(long, value_name = "FILE")]
     init_path: Option<PathBuf>,
 
@@ -105,7 +105,7 @@ impl ProcessFlags {
         request.workdir = self.workdir.as_deref().filter(|path| !path.is_empty()).map(Bytes::from);
         request.terminal = self.tty;
         request.interactive = self.interactive;
-        request.init = self.init == Some(true) || self.init_path.is_some();
+        request.init = self.init == Some(true);
         request.denied.init = self.init == Some(false);
         request.denied.env_host = self.env_host == Some(false);
         request.init_program.clone_from(&self.init_path);
@@ -155,12 +155,16 @@ pub(crate) fn environment(env_host: bool, files: &[PathBuf], single: &[OsString]
 
 /// `NAME=VALUE` as it is; `NAME` and `NAME*` from the caller's environment, if they are there.
 fn variable(text: &OsStr, env: &mut Vec<Bytes>) -> Result<()> {
-    let bytes = text.as_bytes();
-    if bytes.is_empty() || bytes[0] == b'=' {
-        return Err(Error::invalid(format!("invalid variable {text:?}: it has no name")));
+    let bytes = text.as_bytes().trim_ascii_start();
+    // As podman: an empty text asks for nothing.
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    if bytes[0] == b'=' {
+        return Err(Error::invalid(format!("invalid variable: {text:?}")));
     }
     if bytes.contains(&b'=') {
-        env.push(text.into());
+        env.push(OsStr::from_bytes(bytes).into());
     } else if let Some(prefix) = bytes.strip_suffix(b"*") {
         env.extend(config::environment_of_caller().into_iter().filter(|e| e.as_bytes().starts_with(prefix)));
     } else if let Some(value) = config::variable_of_caller(text) {

@@ -132,6 +132,12 @@ fn request(args: &CreateArgs) -> Result<PodRequest> {
     if !has_infra {
         refuse_without_infra(args, &infra, &share)?;
     }
+    let own = |mode: &String| !matches!(mode.split(':').next(), Some("host" | "none" | "container" | "ns"));
+    if !infra.publish.is_empty() && !infra.networks.iter().all(own) {
+        return Err(Error::invalid(
+            "PortMappings can only be used with Bridge, slirp4netns, or pasta networking",
+        ));
+    }
     let exit_policy = args.exit_policy.as_deref().map(|text| {
         ExitPolicy::named(text).ok_or_else(|| {
             Error::invalid(format!("running pod create option: invalid pod exit policy: {text:?}"))

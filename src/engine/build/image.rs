@@ -113,6 +113,7 @@ impl Builder<'_> {
         let names: Vec<Digest> = state.layers.iter().map(|(wanted, _)| wanted.name).collect();
         self.engine.store().layers().settle(&names)?;
         let id = self.engine.register_image(&image)?;
+        self.engine.record_build(&id.hex());
         self.event(&BuildEvent::Made(&id, &manifest.digest, &request.names));
         self.export_caches(&state)?;
         Ok(Built { id: Some(id), manifest: Some(manifest), facts: Facts::default() })

@@ -22,7 +22,7 @@ use crate::engine::request::{ContainerRequest, ImageVolumes};
 pub(crate) fn apply(request: &mut ContainerRequest, conf: &ContainersConf) -> Result<()> {
     let containers = &conf.containers;
     process(request, containers)?;
-    namespaces(request, conf);
+    namespaces(request, conf)?;
     network(request, containers)?;
     cgroup(request, containers)?;
     security(request, containers)?;
@@ -77,9 +77,8 @@ fn process(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
         request.proxies.clear();
     }
     request.init |= conf.init && !request.denied.init;
-    if request.init && request.init_program.is_none() {
-        request.init_program.clone_from(&conf.init_path);
-    }
+    let program = request.init_program.take().or_else(|| conf.init_path.clone());
+    request.init_program = program.filter(|_| request.init);
     request.oom_score_adj = request.oom_score_adj.or(conf.oom_score_adj);
     if let (None, Some(text)) = (request.umask, &conf.umask) {
         request.umask =
@@ -105,7 +104,7 @@ fn process(request: &mut ContainerRequest, conf: &Containers) -> Result<()> {
     Ok(())
 }
 
-fn namespaces(request: &mut ContainerRequest, conf: &ContainersConf) {
+fn namespaces(request: &mut ContainerRequest, conf: &ContainersConf) -> Result<()> {
     let containers = &conf.containers;
     let explicit = !request.uid_maps.is_empty()
         || !request.gid_maps.is_empty()
@@ -130,20 +129,26 @@ fn namespaces(request: &mut ContainerRequest, conf: &ContainersConf) {
         let netns = containers.netns.clone().filter(|mode| !matches!(mode.as_str(), "" | "private"));
         // The name of podman's own default network means ketch's.
         let named = conf.network.default_network.clone().filter(|name| name != "podman" && !name.is_empty());
-        request.networks.extend(netns.or(named).or_else(|| helper_named(conf)));
+        let helper = if netns.is_none() { helper_named(conf)? } else { None };
+        request.networks.extend(netns.or(named).or(helper));
     }
     for mode in &mut request.networks {
         add_helper_options(mode, "pasta", &conf.network.pasta_options);
         add_helper_options(mode, "slirp4netns", &conf.engine.network_cmd_options);
     }
+    Ok(())
 }
 
 /// The network that the configuration chooses by its helper. `pasta` is podman's own choice and chooses nothing, unless it is
 /// to have options.
-fn helper_named(conf: &ContainersConf) -> Option<String> {
-    let helper = conf.network.default_rootless_network_cmd.as_deref().unwrap_or("pasta");
-    let chosen = helper == "slirp4netns" || helper == "pasta" && !conf.network.pasta_options.is_empty();
-    chosen.then(|| helper.to_owned())
+fn helper_named(conf: &ContainersConf) -> Result<Option<String>> {
+    let helper = conf.network.default_rootless_network_cmd.as_deref().unwrap_or_default();
+    let chosen = match helper {
+        "slirp4netns" => true,
+        "" | "pasta" => !conf.network.pasta_options.is_empty(),
+        _ => return Err(Error::invalid(format!("invalid default_rootless_network_cmd option {helper:?}"))),
+    };
+    Ok(chosen.then(|| if helper.is_empty() { "pasta" } else { helper }.to_owned()))
 }
 
 /// Gives the mode `helper` the options of the configuration, before those that it was typed with: the last one counts.

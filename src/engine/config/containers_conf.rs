@@ -242,7 +242,10 @@ fn read_from(sources: &Sources, tell: &mut dyn FnMut(&str)) -> Result<Containers
     if merged.is_empty() {
         return Ok(ContainersConf::default());
     }
-    merged.try_into().map_err(|err| Error::new(Kind::Invalid, "understand containers.conf").because(err))
+    merged.try_into().map_err(|err| {
+        Error::new(Kind::Misconfigured, "understand containers.conf")
+            .because(err.to_string().trim_end().to_owned())
+    })
 }
 
 impl EngineConf {
@@ -283,9 +286,14 @@ fn find_module(sources: &Sources, module: &OsString) -> Result<PathBuf> {
     }
     let places = sources.directories.iter().rev().map(|dir| dir.join("containers.conf.modules").join(path));
     places.into_iter().find(|place| place.is_file()).ok_or_else(|| {
-        Error::invalid(format!("could not resolve module {}: no such file", path.display()))
+        Error::new(Kind::Misconfigured, format!("could not resolve module {}: no such file", path.display()))
             .hint("modules lie in ~/.config/containers/containers.conf.modules or /etc/containers/containers.conf.modules")
     })
+}
+
+/// Why a file cannot be used.
+fn wrong(file: &Path, why: &str) -> Error {
+    Error::new(Kind::Misconfigured, format!("read {}", file.display())).because(why.to_owned())
 }
 
 /// Reads a file into what is known; one that is not there counts only if it was `named`.
@@ -293,11 +301,10 @@ fn merge_file(merged: &mut Table, file: &Path, named: bool, tell: &mut dyn FnMut
     let text = match crate::sys::fs::read_named_text(file) {
         Ok(text) => text,
         Err(err) if err.kind() == std::io::ErrorKind::NotFound && !named => return Ok(()),
-        Err(err) => return Err(Error::system(format!("read {}", file.display()), err)),
+        Err(err) => return Err(wrong(file, &err.to_string())),
     };
-    let table: Table = without_comments(&text).parse().map_err(|err: toml::de::Error| {
-        Error::invalid(format!("read {}", file.display())).because(err.to_string())
-    })?;
+    let table: Table =
+        without_comments(&text).parse().map_err(|err: toml::de::Error| wrong(file, &err.to_string()))?;
     for unknown in keys::unknown(&table) {
         tell(&format!("Warning: {}: unknown key {unknown}", file.display()));
     }

@@ -5,7 +5,7 @@ use crate::base::pod::{Membership, PodId, Share};
 use crate::base::spec::{ContainerSpec, Seccomp, UserNamespace};
 use crate::engine::list::{Container, Query};
 use crate::engine::request::ContainerRequest;
-use crate::engine::{Engine, Error, Result};
+use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::pods::PodRecord;
 
 impl Engine {
@@ -23,6 +23,9 @@ impl Engine {
         };
         let id = self.pod(&typed)?;
         let pod = self.store().pods().get(&id)?;
+        if request.init_container.is_some() && self.pod_containers(&id)?.iter().any(Container::is_up) {
+            return Err(Error::new(Kind::Conflict, "cannot add init-ctr to a running pod"));
+        }
         request.membership = Some(Membership { init: request.init_container, ..Membership::of(id.clone()) });
         request.restart = request.restart.or(pod.restart.filter(|_| !request.auto_remove));
         request.systemd_size_bytes = request.systemd_size_bytes.or(pod.systemd_size_bytes);

@@ -506,6 +506,7 @@ fn order(spec: &ContainerSpec, check: &Check, pid: i32) -> Option<EnterOrder> {
         window: None,
         detached: false,
         listens: false,
+        tells: false,
         cgroup: None,
         keep: Vec::new(),
     })

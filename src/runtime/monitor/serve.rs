@@ -22,7 +22,6 @@ use crate::attach::packet::{self, MAX_DATA, MAX_PACKET, output_kind};
 use crate::attach::server::{Request, Server};
 use crate::base::health::Health;
 use crate::base::stream::Stream;
-use crate::events::Event;
 use crate::runtime::monitor::company::Company;
 use crate::runtime::monitor::health::{Action, NO_CHECK};
 use crate::runtime::monitor::input::Input;
@@ -157,7 +156,6 @@ struct Places {
     health: usize,
     notify: usize,
     first_source: usize,
-    first_watched: usize,
 }
 
 /// Output on its way to the clients, as ranges of the output buffer.
@@ -191,8 +189,6 @@ struct Serving<'a, 'b> {
     kill_at: Option<Instant>,
     told_to_end: bool,
     pace: Pace,
-    /// Processes beside process 1 whose end is to be told (`exec --detach`).
-    watched: Vec<OwnedFd>,
 }
 
 impl<'a, 'b> Serving<'a, 'b> {
@@ -237,14 +233,12 @@ impl<'a, 'b> Serving<'a, 'b> {
             kill_at: None,
             told_to_end: false,
             pace: Pace::new(),
-            watched: Vec::new(),
         })
     }
 
     /// Waits once and deals with what has happened. True when process 1 has ended.
     fn turn(&mut self) -> io::Result<bool> {
-        let Places { ended, signalled, input, netd, health, notify, first_source, first_watched } =
-            self.register();
+        let Places { ended, signalled, input, netd, health, notify, first_source } = self.register();
         self.pace.settle();
         if !self.set.wait(self.timeout())? {
             self.pause();
@@ -266,8 +260,6 @@ impl<'a, 'b> Serving<'a, 'b> {
             notifier.on_ready();
         }
         self.tend(self.set.ready(health).read);
-        // Before clients are heard: one that is watched from now on has no place in the set yet.
-        self.tell_of_ends(first_watched);
         for index in 0..self.server.len() {
             let ready = self.server.ready(&self.set, index);
             if ready.read || ready.hung_up {
@@ -287,21 +279,6 @@ impl<'a, 'b> Serving<'a, 'b> {
         self.server.accept(&self.set);
         self.server.sweep();
         Ok(self.set.ready(ended).read)
-    }
-
-    /// Tells of processes beside process 1 that have ended; the first of them is in this place of the poll set.
-    fn tell_of_ends(&mut self, first: usize) {
-        let mut place = first;
-        let (set, teller) = (&self.set, self.company.teller);
-        self.watched.retain(|process| {
-            let ended = set.ready(place).read;
-            place += 1;
-            if ended && let Some(teller) = teller {
-                let code = pidfd::known_status(process.as_fd()).map(|status| status.shell_code());
-                teller.tell(&[Event { container_exit_code: code, ..teller.event("exec_died") }]);
-            }
-            !ended
-        });
     }
 
     /// Says what is awaited.
@@ -324,12 +301,8 @@ impl<'a, 'b> Serving<'a, 'b> {
         for source in &self.sources {
             set.add(Some(source.fd.as_fd()).filter(|_| reading && !source.hung), Interest::READ);
         }
-        let first_watched = first_source + self.sources.len();
-        for process in &self.watched {
-            set.add(Some(process.as_fd()), Interest::READ);
-        }
         self.server.register(set, self.input.backlog.is_empty());
-        Places { ended, signalled, input, netd, health, notify, first_source, first_watched }
+        Places { ended, signalled, input, netd, health, notify, first_source }
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -449,12 +422,9 @@ impl<'a, 'b> Serving<'a, 'b> {
             Some(Request::Stdin(data)) => self.input.write(data),
             Some(Request::StdinEof) => self.input.end(),
             Some(Request::Check) => self.check_health(),
-            Some(Request::Watch(pid)) => {
-                match (pidfd::open(pid), self.company.teller) {
-                    (Ok(process), _) => self.watched.push(process),
-                    // It has ended already, and its parent knows.
-                    (Err(_), Some(teller)) => teller.tell(&[teller.event("exec_died")]),
-                    (Err(_), None) => {}
+            Some(Request::Ended(code)) => {
+                if let Some(teller) = self.company.teller {
+                    teller.tell(&[teller.event("exec_died").of_session(self.server.session(index), code)]);
                 }
             }
             Some(Request::Reload) => {
