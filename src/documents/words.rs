@@ -31,8 +31,8 @@ const PHRASES: &[Phrase] = &[
     ("invalid mount option {} for driver 'local': invalid argument", "invalid option: \"{0}\""),
     ("a volume that is a directory of the host needs device=PATH{}", "missing required option: \"device\""),
     (
-        "no volume plugin with name {} available: required plugin missing",
-        "error looking up volume plugin {0}: plugin \"{0}\" not found",
+        "volume {} uses volume plugin {} but it could not be retrieved: {}",
+        "error looking up volume plugin {1}: plugin \"{1}\" not found",
     ),
     (
         "statfs {}: no such file or directory",

@@ -249,7 +249,7 @@ const OF_FLAGS: &[Phrase] = &[
     ("invalid value \"{}\" for {}", "Error response from daemon: {*}"),
     ("invalid size: '{}'", "invalid argument \"{0}\" for \"--shm-size\" flag: {*}"),
     (
-        "invalid variable \"{}\": it has no name",
+        "invalid variable: \"{}\"",
         "invalid argument \"{0}\" for \"-e, --env\" flag: invalid environment variable: {0}",
     ),
     (
