@@ -5,7 +5,7 @@
 PREFIX  ?= /usr/local
 DESTDIR ?=
 CARGO   ?= cargo
-target  := x86_64-unknown-linux-gnu
+target  := $(or $(CARGO_BUILD_TARGET),$(shell rustc --print host-tuple))
 release := target/$(target)/release/ketch
 
 help:
@@ -59,7 +59,7 @@ fuzz-guided:
 
 # The targets of fuzz/ against the parsers as they are now. libFuzzer itself, which is C++, is neither built nor linked for that.
 check-fuzz:
-	@if $(CARGO) fetch -q --target x86_64-unknown-linux-gnu --manifest-path fuzz/Cargo.toml; then \
+	@if $(CARGO) fetch -q --target $(target) --manifest-path fuzz/Cargo.toml; then \
 		CUSTOM_LIBFUZZER_PATH=$(CURDIR)/target/libfuzzer.a $(CARGO) check --manifest-path fuzz/Cargo.toml --target-dir target; \
 	else echo 'check-fuzz: libfuzzer-sys cannot be fetched: left out'; fi
 
