@@ -21,6 +21,7 @@ help:
 	@echo 'make bench-net  its networks beside pasta and slirp4netns, the same'
 	@echo 'make peer-test  the same command lines, archives and builds with ketch and podman (root; needs ../shared/tools/peer)'
 	@echo 'make vm-test    networks, limits, services, reboots, power cuts in a real machine (needs ../shared/tools/vm); ARGS="cgroups" narrows it'
+	@echo 'make arm64-test  ketch for arm64, in an emulated machine (root; debootstrap fetches a Debian sid)'
 	@echo 'make install    to $$(DESTDIR)$$(PREFIX) ($(PREFIX)): binary, man pages, completions'
 
 # With the nightly compiler and cargo-fuzz: each target for a minute. The stable part is in `make test`, too.
@@ -71,6 +72,9 @@ peer-test: build
 vm-test:
 	tests/vm $(ARGS)
 
+arm64-test:
+	tests/arm64
+
 bench: build
 	KETCH=$(release) bench/run
 
@@ -84,4 +88,4 @@ install: build
 	[ ! -e completions/_ketch ] || install -D -m 644 completions/_ketch $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ketch
 	[ ! -e completions/ketch.fish ] || install -D -m 644 completions/ketch.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ketch.fish
 
-.PHONY: help failpoints fuzz fuzz-guided build test test-release check check-fuzz peer-test vm-test bench bench-net install
+.PHONY: help failpoints fuzz fuzz-guided build test test-release check check-fuzz peer-test vm-test arm64-test bench bench-net install
