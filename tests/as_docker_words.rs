@@ -471,6 +471,13 @@ fn images_have_a_line_and_a_digest_for_each_name() {
     let digest = docker.ok("images --digests --format {{.Digest}} two");
     assert_eq!(docker.ok(&format!("rmi two@{digest}")), format!("Untagged: two@{digest}"));
     assert_eq!(docker.ok("images -q").lines().count(), 4);
+
+    docker.ok("rmi two:1 one:1 three:1");
+    let only = format!("localhost/bb@{}", docker.ok("images --digests --format {{.Digest}} localhost/bb"));
+    docker.ok(&format!("rmi {only}"));
+    assert_eq!(docker.ok("images -q").lines().count(), 1, "docker keeps what has a name");
+    docker.sandbox.ok(["rmi", &only]);
+    assert_eq!(docker.ok("images -q"), "", "podman does not");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Removing images by docker's rules, which differ where containers use them.
 
 use crate::base::id::ContainerId;
-use crate::base::image_ref::{ImageRef, Purpose};
+use crate::base::image_ref::{ImageRef, NameRule, Purpose};
 use crate::engine::image::Removed;
 use crate::engine::list::Query;
 use crate::engine::{Engine, Error, Kind, Result};
@@ -26,9 +26,9 @@ impl Engine {
         let found = self.image_for(typed, Purpose::Act)?;
         let names = self.names_of_image(&found.image.id)?;
         let users = self.users_of_image(&found.image.id)?;
-        if let Some(by_digest) =
-            found.name.as_ref().filter(|name| name.digest().is_some() && !names.is_empty())
-        {
+        // With podman an image goes with its only name, however it is called.
+        let stays = names.len() > usize::from(self.name_rule() != NameRule::Docker);
+        if let Some(by_digest) = found.name.as_ref().filter(|name| stays && name.digest().is_some()) {
             self.store().images().forget_digest(&found.image.id, by_digest, &self.lock()?)?;
             return Ok(Removed { untagged: vec![by_digest.clone()], deleted: vec![] });
         }
