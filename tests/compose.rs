@@ -433,12 +433,25 @@ fn exit_codes_are_those_of_docker_compose() {
     sandbox.write("p/bad.yaml", "services:\n  a: {image: bb, nosuch: 1}\n");
     sandbox.write("p/fails.yaml", "services:\n  a:\n    build: {dockerfile_inline: \"FROM bb\\nRUN exit 3\", network: none}\n  b:\n    build: {dockerfile_inline: \"FROM bb\"}\n");
     sandbox.write("empty/x", "");
+    sandbox.write("p/none.yaml", "services: {}\n");
+    sandbox.write("p/pull.yaml", "services: {a: {image: 'localhost:1/none/a'}}\n");
     for (args, code) in [
         (&["config", "nosuch"][..], 1),
         (&["-p", "A b", "config"], 1),
         (&["up", "--scale", "x"], 1),
         (&["config", "--format", "xml"], 1),
         (&["exec", "a"], 1),
+        (&["--env-file", "nosuch", "config"], 1),
+        (&["-f", "none.yaml", "up"], 1),
+        (&["-f", "none.yaml", "create"], 1),
+        (&["cp", "a", "b"], 1),
+        (&["top", "nosuch"], 0),
+        (&["images", "nosuch"], 0),
+        (&["-f", "pull.yaml", "run", "a"], 18),
+        (&["-f", "pull.yaml", "create"], 18),
+        (&["rm", "--all", "-f"], 0),
+        (&["build", "--compress", "--force-rm", "--no-rm", "--parallel"], 0),
+        (&["pull", "--parallel", "--no-parallel", "--policy", "never"], 0),
         (&["--project-directory", "../empty", "-f", "nosuch.yaml", "config"], 14),
         (&["-f", "bad.yaml", "up"], 15),
         (&["config", "--nosuch"], 16),

@@ -287,9 +287,38 @@ fn pull_heeds_the_policy_of_each_service() {
     let pull = sandbox.compose(&["pull"]);
     pull.ok();
     assert!(!pull.stderr.contains("Pulling"), "{}", pull.stderr);
+    assert_eq!(pull.stderr, " a Skipped\n b Skipped - Image is already present locally\n c Skipped\n");
     // What is asked for comes first.
     let pull = sandbox.compose(&["pull", "--policy", "always", "a"]);
-    assert!(pull.code != 0 && pull.stderr.contains("Image localhost:1/none/a  Pulling"), "{}", pull.stderr);
+    assert!(
+        pull.code == 18 && pull.stderr.starts_with(" a Pulling\n a Error pull localhost"),
+        "{}",
+        pull.stderr
+    );
+    let quiet = sandbox.compose(&["pull", "-q", "--policy", "always", "a"]);
+    assert!(quiet.fails(18).starts_with("Error: pull localhost:1/none/a"), "{}", quiet.stderr);
+    // One pull for all services of an image; what can be built is no failure.
+    sandbox.write(
+        "p/compose.yaml",
+        "services:
+  a: {image: 'localhost:1/none/a', build: .}
+  b: {image: 'localhost:1/none/a'}
+  c: {build: .}
+",
+    );
+    let pull = sandbox.compose(&["pull"]);
+    pull.ok();
+    for said in [
+        " b Skipped - Image is already being pulled by a\n",
+        " c Skipped - No image to be pulled\n",
+        " a Warning pull localhost:1/none/a",
+        "WARNING: Some service image(s) must be built from source by running:\n    ketch compose build a\n",
+    ] {
+        assert!(pull.stderr.contains(said), "{}", pull.stderr);
+    }
+    let pull = sandbox.compose(&["pull", "--ignore-buildable", "a", "c"]);
+    pull.ok();
+    assert_eq!(pull.stderr, " a Skipped - Image can be built\n c Skipped - No image to be pulled\n");
 }
 
 /// One service builds the image that others use; where it is found in a registry it comes from there.
@@ -312,7 +341,7 @@ fn an_image_is_built_where_it_cannot_be_pulled() {
     };
     let (out, err) = shown(&["up"]);
     assert_eq!(out.matches("| built\n").count(), 2, "{out}{err}");
-    assert!(err.contains(" Image localhost:1/none/app  Warning\n"), "{err}");
+    assert!(err.contains(" a Warning pull localhost:1/none/app"), "{err}");
     // The second one is not needed to have it built.
     sandbox.ok(["rmi", "localhost:1/none/app"]);
     assert!(shown(&["up", "a"]).0.contains("| built\n"));

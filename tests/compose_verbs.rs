@@ -530,3 +530,37 @@ fn colours_are_for_terminals_and_who_wants_them() {
         assert_eq!(output.stdout.contains("\x1b["), coloured, "{variables:?}: {:?}", output.stdout);
     }
 }
+
+#[test]
+fn the_socket_of_the_api_is_mounted_if_something_listens() {
+    let file = "services: {a: {image: bb, command: [sh, -c, 'test -S /var/run/docker.sock && cat $$DOCKER_CONFIG/config.json'], network_mode: none, use_api_socket: true}}\n";
+    let sandbox = project(file);
+    let run = |args: &[&str]| sandbox.compose_command(args).env("XDG_RUNTIME_DIR", sandbox.path("run")).run();
+    let why = "use_api_socket: nothing listens at";
+    assert!(run(&["run", "--rm", "a"]).fails(1).contains(why));
+    sandbox.write("run/ketch/x", "");
+    let _socket =
+        std::os::unix::net::UnixListener::bind(sandbox.path("run/ketch/ketch.sock")).expect("listen");
+    sandbox.write("run/containers/auth.json", "{\"auths\": {}}\n");
+    assert_eq!(run(&["run", "--rm", "a"]).ok(), "{\"auths\": {}}\n");
+}
+
+#[test]
+fn models_are_known_and_need_docker_s_plugin() {
+    let file = |model: &str| {
+        format!(
+            "services: {{a: {{image: bb, models: [{model}]}}}}\nmodels: {{llm: {{model: ai/smollm2, context_size: 1024}}}}\n"
+        )
+    };
+    let sandbox = project(&file("llm"));
+    assert_eq!(sandbox.compose(&["config", "--models"]).ok(), "ai/smollm2\n");
+    assert!(
+        sandbox
+            .compose(&["config"])
+            .ok()
+            .contains("models:\n  llm:\n    model: ai/smollm2\n    context_size: 1024\n")
+    );
+    assert!(sandbox.compose(&["up"]).fails(1).contains("'models' support requires Docker Model plugin"));
+    sandbox.write("p/compose.yaml", file("other"));
+    assert!(sandbox.compose(&["config"]).fails(15).contains("refers to undefined model other"));
+}

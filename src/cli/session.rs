@@ -6,8 +6,12 @@ use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Instant;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::base::image_ref::NameRule;
 use crate::cli::error::{AlreadyReported, FAILED, removal_exit_code, report, shown};
@@ -27,6 +31,22 @@ const DOCKERS_QUESTIONS: [(&str, &str); 7] = [
     ("all non running containers", "all stopped containers"),
     ("remove all networks not used", "remove all custom networks not used"),
 ];
+
+/// A warning as docker compose writes it, whose log it goes to: `WARN[0000] …` on a terminal, else a line of `key=value`.
+fn logged(message: &str, no_colour: bool) -> String {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    let seconds = BEGUN.get_or_init(Instant::now).elapsed().as_secs();
+    match io::stderr().is_terminal() {
+        true if no_colour => format!("WARN[{seconds:04}] {}", shown(message)),
+        true => format!("\x1b[33mWARN\x1b[0m[{seconds:04}] {}", shown(message)),
+        false => {
+            let now = Timestamp::now().to_zoned(TimeZone::system());
+            let zone = if now.offset().is_zero() { "Z" } else { "%:z" };
+            let time = now.strftime(&format!("%Y-%m-%dT%H:%M:%S{zone}")).to_string();
+            format!("time=\"{time}\" level=warning msg={message:?}")
+        }
+    }
+}
 
 /// The exit code of a verb that did its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +187,11 @@ impl<'a> Session<'a> {
     /// Tells the user something that is no failure, if they want to know.
     pub(crate) fn warn(&self, message: impl Display) {
         if self.globals.log_level >= LogLevel::Warn {
-            say!("Warning: {}", shown(&self.globals.called.in_its_name(&message.to_string())));
+            let message = self.globals.called.in_its_name(&message.to_string()).into_owned();
+            match self.globals.verb.starts_with("compose ") {
+                true => say!("{}", logged(&message, self.globals.project.no_colour)),
+                false => say!("Warning: {}", shown(&message)),
+            }
         }
     }
 

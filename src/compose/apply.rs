@@ -3,6 +3,7 @@
 //!
 //! One project is changed by one command at a time: a lock file says by whom.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -13,12 +14,13 @@ use crate::compose::node::Node;
 use crate::compose::observe;
 use crate::compose::plan::{self, Actual, Recreate, Step, Wanted};
 use crate::compose::project::Project;
+use crate::compose::provider::Given;
 use crate::compose::translate::Files;
 use crate::compose::without_effect;
 use crate::engine::lifecycle::Grace;
 use crate::engine::list::Container;
 use crate::engine::state::Phase;
-use crate::engine::{Engine, Error, Result};
+use crate::engine::{Engine, Error, Kind, Result};
 use crate::store::lock::{self, Share};
 use crate::sys::fs;
 
@@ -32,16 +34,18 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// Something that happens, for the user to see: ` Container web-1  Started`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event<'a> {
-    /// `Network`, `Volume`, `Container`, `Image`.
+    /// `Network`, `Volume`, `Container`, `Image`; empty for a service.
     pub(crate) what: &'static str,
     pub(crate) name: &'a str,
     /// `Creating`, `Created` …
-    pub(crate) state: &'static str,
+    pub(crate) state: &'a str,
 }
 
 /// An image that is to be got from a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ToPull {
+    /// The service that it is for.
+    pub(crate) service: String,
     pub(crate) image: String,
     pub(crate) platform: Option<String>,
     /// The service that builds it if it cannot be pulled.
@@ -104,6 +108,8 @@ pub(crate) struct Compose<'a> {
     pub(crate) pause: &'a dyn Fn(Duration) -> Result<()>,
     /// Asks the user; what nobody answers is not confirmed.
     pub(crate) confirm: &'a dyn Fn(&str) -> bool,
+    /// What providers have set, by their services.
+    pub(crate) given: &'a RefCell<BTreeMap<String, Vec<Given>>>,
     /// Tell, and do nothing.
     pub(crate) dry_run: bool,
     /// How many containers are started or stopped, and images pulled, at once.
@@ -156,7 +162,9 @@ impl Compose<'_> {
                 .iter()
                 .for_each(|text| (self.warn)(text));
         }
+        self.refuse_models(&order)?;
         self.obtain_images(&order, options)?;
+        self.provide(&order)?;
         self.make_networks(&order, options.grace)?;
         self.make_volumes(&order, options)?;
         let files = self.write_files(&order)?;
@@ -232,7 +240,7 @@ impl Compose<'_> {
         Ok(Some(file))
     }
 
-    pub(crate) fn event(&self, what: &'static str, name: &str, state: &'static str) {
+    pub(crate) fn event(&self, what: &'static str, name: &str, state: &str) {
         (self.report)(Event { what, name, state });
     }
 
@@ -254,6 +262,16 @@ impl Compose<'_> {
     pub(super) fn image_id(&self, service: &str) -> Option<String> {
         let image = self.engine.image(&self.project.image(service)).ok()?;
         Some(image.image.id.hex())
+    }
+
+    /// Models run in a program of Docker's.
+    fn refuse_models(&self, order: &[String]) -> Result<()> {
+        let uses = |name: &String| self.project.service(name).is_ok_and(|node| node.get("models").is_some());
+        match order.iter().find(|name| uses(name)) {
+            Some(name) => Err(Error::new(Kind::Unsupported, "'models' support requires Docker Model plugin")
+                .hint(format!("service {name}: give it the address of a model by `environment`"))),
+            None => Ok(()),
+        }
     }
 
     fn handle_orphans(&self, containers: &[Actual], options: &UpOptions) -> Result<()> {

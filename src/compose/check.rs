@@ -18,7 +18,7 @@ pub(crate) fn project(file: &Node, known: &BTreeSet<String>, files: &Files) -> R
     let services = section("services");
     for (name, service) in services {
         let bad = |message: String| files.error(service.at, format!("{message}: invalid compose project"));
-        if service.get("image").is_none() && service.get("build").is_none() {
+        if ["image", "build", "provider"].iter().all(|key| service.get(key).is_none()) {
             return Err(bad(format!("service {name:?} has neither an image nor a build context specified")));
         }
         if let Some(build) = service.get("build")
@@ -82,9 +82,13 @@ fn one_source(path: &str, node: &Node, keys: &[&str], files: &Files) -> Result<u
 }
 
 fn references(name: &str, service: &Node, file: &Node, bad: &dyn Fn(String) -> Error) -> Result<()> {
-    for (section, what) in
-        [("networks", "network"), ("volumes", "volume"), ("secrets", "secret"), ("configs", "config")]
-    {
+    for (section, what) in [
+        ("networks", "network"),
+        ("volumes", "volume"),
+        ("secrets", "secret"),
+        ("configs", "config"),
+        ("models", "model"),
+    ] {
         let defined = file.get(section).and_then(Node::as_map);
         for used in uses(service, section) {
             let is_environment = section == "secrets" && defined.is_none_or(|map| !map.contains_key(&used));

@@ -6,6 +6,23 @@ use crate::compose::apply::{Compose, ToPull, UpOptions};
 use crate::compose::scalars::duration_ns;
 use crate::engine::{Error, Result};
 
+/// Why an image could not be pulled: what ends a command for this reason has an exit code of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct PullFailed(String);
+
+impl PullFailed {
+    /// Marks a failed pull of `image`; it says what it has said.
+    fn mark(image: &str, err: Error) -> Error {
+        let whole = err.whole();
+        let (message, why) = match whole.split_once(": ") {
+            Some((message, why)) => (message.to_owned(), why.to_owned()),
+            None => (format!("pull {image}"), whole),
+        };
+        Error { message, source: Some(Box::new(Self(why))), ..err }
+    }
+}
+
 /// When an image is got from its registry: `pull_policy` of a service, or `--pull`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Policy {
@@ -100,6 +117,9 @@ impl Compose<'_> {
         let mut to_build: Vec<String> = Vec::new();
         for name in order {
             let service = self.project.service(name)?;
+            if self.project.provider(name).is_some() {
+                continue;
+            }
             let image = self.project.image(name);
             if !self.dry_run && self.engine.obtain_builtin(&image)? {
                 continue;
@@ -121,7 +141,7 @@ impl Compose<'_> {
                 Way::Build => to_build.extend(builder),
                 Way::Pull | Way::PullOrBuild => {
                     let platform = service.str_at("platform").map(str::to_owned);
-                    let wanted = ToPull { image, platform, builder };
+                    let wanted = ToPull { service: name.clone(), image, platform, builder };
                     let is_known =
                         |known: &ToPull| (&known.image, &known.platform) == (&wanted.image, &wanted.platform);
                     if !to_pull.iter().any(is_known) {
@@ -138,8 +158,7 @@ impl Compose<'_> {
             }
         }
         self.pull(&to_pull, &mut |wanted, result| match (result, &wanted.builder) {
-            (Err(err), Some(builder)) => {
-                (self.warn)(&err.to_string());
+            (Err(_), Some(builder)) => {
                 // What is here already will do.
                 to_build.extend(self.given(&wanted.image).is_none().then(|| builder.clone()));
                 Ok(())
@@ -192,15 +211,14 @@ impl Compose<'_> {
         images: &[ToPull],
         done: &mut dyn FnMut(&ToPull, Result<()>) -> Result<()>,
     ) -> Result<()> {
-        images.iter().for_each(|wanted| self.event("Image", &wanted.image, "Pulling"));
+        images.iter().for_each(|wanted| self.event("", &wanted.service, "Pulling"));
         let mut told = |wanted: &ToPull, result: Result<()>| {
-            let state = match (&result, &wanted.builder) {
-                (Ok(()), _) => "Pulled",
-                (Err(_), Some(_)) => "Warning",
-                (Err(_), None) => "Error",
-            };
-            self.event("Image", &wanted.image, state);
-            done(wanted, result)
+            match (&result, &wanted.builder) {
+                (Ok(()), _) => self.event("", &wanted.service, "Pulled"),
+                (Err(err), Some(_)) => self.event("", &wanted.service, &format!("Warning {}", err.whole())),
+                (Err(err), None) => self.event("", &wanted.service, &format!("Error {}", err.whole())),
+            }
+            done(wanted, result.map_err(|err| PullFailed::mark(&wanted.image, err)))
         };
         match self.dry_run {
             true => images.iter().try_for_each(|wanted| told(wanted, Ok(()))),

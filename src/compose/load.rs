@@ -267,8 +267,9 @@ impl Loader<'_> {
         chain.push(step);
         let service = tree.get("services").and_then(|services| services.get(name)).cloned();
         let Some(mut service) = service else {
+            let by = chain.iter().rev().nth(1).map_or(name, |(_, by)| by);
             return Err(Error::invalid(format!(
-                "cannot extend service {name:?} in {}: service not found",
+                "cannot extend service {by:?} in {}: service {name:?} not found",
                 path.display()
             )));
         };

@@ -130,8 +130,10 @@ pub(super) fn environment(
 
 /// The variables of an env file, which may use those that `find` knows.
 pub(super) fn env_file(path: &Path, find: &dyn Fn(&str) -> Option<String>) -> Result<Vec<(String, String)>> {
-    let text = read_text(path)
-        .map_err(|err| Error::invalid(format!("couldn't find env file: {}", path.display())).because(err))?;
+    let text = read_text(path).map_err(|err| {
+        let missing = Error::invalid(format!("couldn't find env file: {}", path.display()));
+        if err.kind() == std::io::ErrorKind::NotFound { missing } else { missing.because(err) }
+    })?;
     dotenv::parse(&text, find).map_err(|fault| {
         Error::invalid(format!("failed to read {}: line {}: {}", path.display(), fault.line, fault.message))
     })

@@ -1,5 +1,6 @@
 //! Makes containers, and makes them anew: the new one is complete before the old one goes.
 
+use crate::base::bytes::Bytes;
 use crate::base::digest::Digest;
 use crate::base::id::ContainerId;
 use crate::base::mount_syntax::{MountKindRequest, MountRequest};
@@ -93,6 +94,16 @@ impl Compose<'_> {
             request.device_rules.clear();
         }
         request.labels.insert(label::HASH.to_owned(), self.hash(service, files)?);
+        let given = self.given_to(service);
+        let is_given = |entry: &Bytes| {
+            let name = entry.as_bytes().split(|byte| *byte == b'=').next();
+            given.iter().any(|given| name == Some(given.name.as_bytes()))
+        };
+        request.env.retain(|entry| !is_given(entry));
+        request.env.extend(given.iter().map(|given| Bytes::from(format!("{}={}", given.name, given.value))));
+        if node.flag("use_api_socket") {
+            mounts::api_socket(service, &mut request, self.engine.name_rule())?;
+        }
         if let Some(image) = self.image_id(service) {
             request.labels.insert(label::IMAGE.to_owned(), format!("sha256:{image}"));
         }
@@ -108,7 +119,8 @@ impl Compose<'_> {
             let resource = self.project.resource(section, key);
             resource.is_some_and(|node| node.get("environment").is_some())
         };
-        let mut text = String::new();
+        let mut text: String =
+            self.given_to(service).iter().map(|given| format!("{}={}\n", given.name, given.value)).collect();
         for section in ["secrets", "configs"] {
             for key in uses(node, section).into_iter().filter(|key| is_variable(section, key)) {
                 let name = files.get(&(section, key)).and_then(|path| path.file_name());

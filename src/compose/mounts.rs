@@ -1,13 +1,16 @@
 //! What a service's container has mounted: volumes, tmpfs, secrets and configs.
 
+use std::path::PathBuf;
+
 use crate::base::bytes::Bytes;
 use crate::base::etc::SecretUse;
+use crate::base::image_ref::NameRule;
 use crate::base::mount_syntax::{self, MountKindRequest, MountRequest};
 use crate::compose::node::Node;
 use crate::compose::project::Project;
 use crate::compose::translate::{Files, int, list, pairs, texts};
 use crate::engine::request::ContainerRequest;
-use crate::engine::{Error, Result};
+use crate::engine::{Error, Kind, Result, config};
 
 pub(super) fn mounts(
     project: &Project,
@@ -54,21 +57,41 @@ pub(super) fn mounts(
                 request.copies.push((source.clone(), copied(project, entry, &key, &target)?));
                 continue;
             }
-            request.mounts.push(MountRequest {
-                kind: MountKindRequest::Bind {
-                    source: source.clone(),
-                    recursive: true,
-                    chown: false,
-                    glob: false,
-                },
-                target: target.into(),
-                read_only: true,
-                options: Vec::new(),
-                propagation: None,
-                overlay: None,
-                idmap: None,
-            });
+            request.mounts.push(bound(source.clone(), &target, true));
         }
+    }
+    Ok(())
+}
+
+/// A file of the host at a path inside.
+fn bound(source: PathBuf, target: &str, read_only: bool) -> MountRequest {
+    MountRequest {
+        kind: MountKindRequest::Bind { source, recursive: true, chown: false, glob: false },
+        target: target.into(),
+        read_only,
+        options: Vec::new(),
+        propagation: None,
+        overlay: None,
+        idmap: None,
+    }
+}
+
+/// Mounts the socket that `system service` listens at, and the credentials for registries, where docker mounts its own.
+///
+/// # Errors
+///
+/// If nothing listens.
+pub(super) fn api_socket(service: &str, request: &mut ContainerRequest, rule: NameRule) -> Result<()> {
+    let socket = config::service_socket();
+    if !socket.exists() {
+        let message = format!("service {service}: use_api_socket: nothing listens at {}", socket.display());
+        return Err(Error::new(Kind::Unsupported, message).hint("start it: ketch system service --time 0 &"));
+    }
+    request.mounts.push(bound(socket, "/var/run/docker.sock", false));
+    let credentials = config::registries::credentials_to_write(None, rule).map(|(file, _)| file);
+    if let Some(file) = credentials.filter(|file| file.is_file()) {
+        request.mounts.push(bound(file, "/run/secrets/docker/config.json", true));
+        request.env.push(Bytes::from("DOCKER_CONFIG=/run/secrets/docker"));
     }
     Ok(())
 }

@@ -229,8 +229,8 @@ pub(crate) fn uses(service: &Node, section: &str) -> Vec<String> {
         list.iter().filter_map(|item| item.str_at("source")).map(str::to_owned).collect()
     };
     match section {
-        "networks" => service
-            .get("networks")
+        "networks" | "models" => service
+            .get(section)
             .and_then(Node::as_map)
             .map(|networks| networks.keys().cloned().collect())
             .unwrap_or_default(),

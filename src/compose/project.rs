@@ -102,6 +102,11 @@ impl Project {
             .ok_or_else(|| Error::not_found(format!("no such service: {name}")))
     }
 
+    /// The provider that has a service ready, in place of containers.
+    pub(crate) fn provider(&self, service: &str) -> Option<&Node> {
+        self.service(service).ok()?.get("provider")
+    }
+
     /// Whether the files have a service of this name, active or not.
     pub(crate) fn knows(&self, service: &str) -> bool {
         self.service(service).is_ok() || self.inactive.contains(service)
@@ -110,6 +115,11 @@ impl Project {
     /// A variable of the project: the caller's, or one of its env files.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(name).map(String::as_str)
+    }
+
+    /// The project's variables.
+    pub(crate) fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
     }
 
     /// The full name of a network, volume, secret or config.
@@ -139,6 +149,9 @@ impl Project {
     pub(crate) fn scale(&self, service: &str) -> u32 {
         let number = |node: Option<&Node>| int(node).and_then(|value| u32::try_from(value).ok());
         let Ok(node) = self.service(service) else { return 0 };
+        if node.get("provider").is_some() {
+            return 0;
+        }
         number(node.get("scale"))
             .or_else(|| number(node.get("deploy").and_then(|deploy| deploy.get("replicas"))))
             .unwrap_or(1)

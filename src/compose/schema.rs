@@ -140,6 +140,7 @@ pub(crate) static FILE: Record = record(&[
     ("volumes", Named(&Short(short::external, &Shape::Record(&VOLUME)))),
     ("secrets", Named(&Short(short::external, &Shape::Record(&SECRET)))),
     ("configs", Named(&Short(short::external, &Shape::Record(&CONFIG)))),
+    ("models", Named(&Shape::Record(&MODEL))),
 ]);
 
 static INCLUDE: Record =
@@ -180,6 +181,7 @@ pub(crate) static SERVICE_FIELDS: Record = record(&[
     ("dns_search", Words(Key::Whole)),
     ("domainname", Text),
     ("entrypoint", Command),
+    ("provider", Shape::Record(&PROVIDER)),
     ("environment", Environment),
     ("env_file", Short(short::env_file, &Set(&Shape::Record(&ENV_FILE), Key::Field("path")))),
     ("expose", Set(&WORD, Key::Whole)),
@@ -203,6 +205,7 @@ pub(crate) static SERVICE_FIELDS: Record = record(&[
     ("memswap_limit", Bytes),
     ("mem_swappiness", Bytes),
     ("mac_address", Text),
+    ("models", Short(short::names, &Named(&Shape::Record(&SERVICE_MODEL)))),
     ("network_mode", Text),
     ("networks", Short(short::names, &Named(&Shape::Record(&SERVICE_NETWORK)))),
     ("oom_kill_disable", Bool),
@@ -228,6 +231,7 @@ pub(crate) static SERVICE_FIELDS: Record = record(&[
     ("tmpfs", Words(Key::Name)),
     ("tty", Bool),
     ("ulimits", Replaced(&Short(short::ulimit, &Shape::Done))),
+    ("use_api_socket", Bool),
     ("user", Word),
     ("userns_mode", Text),
     ("uts", Text),
@@ -237,6 +241,14 @@ pub(crate) static SERVICE_FIELDS: Record = record(&[
     ("post_start", List(&Shape::Record(&HOOK))),
     ("pre_stop", List(&Shape::Record(&HOOK))),
 ]);
+
+static PROVIDER: Record =
+    Record { fields: &[("type", Text), ("options", Named(&Words(Key::None)))], required: &["type"] };
+static SERVICE_MODEL: Record = record(&[("endpoint_var", Text), ("model_var", Text)]);
+static MODEL: Record = Record {
+    fields: &[("name", Text), ("model", Text), ("context_size", Int), ("runtime_flags", List(&TEXT))],
+    required: &["model"],
+};
 
 static BUILD: Record = record(&[
     ("context", Context),

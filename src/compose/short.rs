@@ -230,10 +230,10 @@ pub(crate) fn ports(node: Node) -> Result<Vec<Node>> {
         return Err(format!("Invalid proto: {protocol}"));
     }
     let (host_ip, host, container) = port_parts(addresses)?;
-    let targets = range(container)?;
+    let targets = range(container, "containerPort")?;
     let published = match host {
         "" => None,
-        host => Some(range(host)?),
+        host => Some(range(host, "hostPort")?),
     };
     // As many on each side, or several of the host for one of the container.
     if let Some(published) = &published
@@ -285,8 +285,8 @@ fn port_parts(text: &str) -> Result<(&str, &str, &str)> {
     Ok((address, host, container))
 }
 
-fn range(text: &str) -> Result<Vec<u16>> {
-    let bad = || format!("invalid port: {text}");
+fn range(text: &str, what: &str) -> Result<Vec<u16>> {
+    let bad = || format!("invalid {what}: {text}");
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last): (u16, u16) = (first.parse().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
     if last < first {

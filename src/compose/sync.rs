@@ -7,6 +7,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::bytes::Bytes;
+use crate::base::digest::Digest;
 use crate::compose::apply::{Compose, UpOptions};
 use crate::compose::hooks;
 use crate::compose::observe;
@@ -22,15 +23,23 @@ impl Compose<'_> {
     /// # Errors
     ///
     /// The first thing that cannot be done.
-    pub(crate) fn refresh(&self, service: &str, job: &Job) -> Result<()> {
+    pub(crate) fn refresh(&self, service: &str, job: &Job, prune: bool) -> Result<()> {
         if job.rebuild {
+            let image = || self.engine.image(&self.project.image(service)).ok().map(|found| found.image.id);
+            let before = image();
             let options = UpOptions {
                 services: vec![service.to_owned()],
                 build: true,
                 no_dependencies: true,
                 ..UpOptions::default()
             };
-            return self.up(&options).map(drop);
+            let dependencies = self.project.dependencies(service);
+            self.provide(&dependencies.into_iter().map(|d| d.service).collect::<Vec<_>>())?;
+            self.up(&options)?;
+            return match before.filter(|before| prune && Some(before) != image().as_ref()) {
+                Some(before) => self.forget(&before),
+                None => Ok(()),
+            };
         }
         let _lock = self.lock()?;
         let mut containers: Vec<Actual> =
@@ -50,6 +59,17 @@ impl Compose<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Removes an image that has no name any more and that nothing uses.
+    fn forget(&self, image: &Digest) -> Result<()> {
+        if !self.engine.names_of_image(image)?.is_empty() {
+            return Ok(());
+        }
+        match self.engine.remove_image(&image.hex(), false) {
+            Err(err) if !matches!(err.kind, Kind::Conflict | Kind::NotFound) => Err(err),
+            _ => Ok(()),
+        }
     }
 
     /// Makes files of a container what they are here: copied, or removed.

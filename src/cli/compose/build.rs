@@ -34,6 +34,22 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     check: bool,
 
+    /// As docker compose, for which they have no effect any more
+    #[arg(long, hide = true)]
+    compress: bool,
+
+    /// The same
+    #[arg(long, hide = true)]
+    force_rm: bool,
+
+    /// The same
+    #[arg(long, hide = true)]
+    no_rm: bool,
+
+    /// The same: several are built at once anyway
+    #[arg(long, hide = true)]
+    parallel: bool,
+
     /// Show it in this form: as --progress before the verb
     #[arg(long, value_name = "FORM", hide = true)]
     progress: Option<String>,
@@ -190,6 +206,9 @@ pub(crate) fn push(session: &mut Session<'_>, args: PushArgs) -> anyhow::Result<
         let service = project.service(&name)?;
         // Only what the project builds, and what has a name to be pushed by.
         if service.get("build").is_none() || service.get("image").is_none() {
+            if !args.quiet {
+                session.note(format!(" {name} Skipped"));
+            }
             continue;
         }
         let mut words = vec!["push".to_owned()];

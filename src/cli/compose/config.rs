@@ -37,6 +37,14 @@ pub(crate) struct ConfigArgs {
     #[arg(long)]
     images: bool,
 
+    /// Print no more than each service's image, with its digest: a file to lay over the project's
+    #[arg(long)]
+    lock_image_digests: bool,
+
+    /// Print the names of models
+    #[arg(long)]
+    models: bool,
+
     /// Do not check that the parts fit together
     #[arg(long)]
     no_consistency: bool,
@@ -111,8 +119,11 @@ pub(crate) fn run(session: &mut Session<'_>, args: ConfigArgs) -> anyhow::Result
     }
     let mut loaded = flags.load(session, &options)?;
     select(&mut loaded, &args.names)?;
-    if args.resolve_image_digests {
+    if args.resolve_image_digests || args.lock_image_digests {
         pin_images(session, &mut loaded)?;
+    }
+    if args.lock_image_digests {
+        keep_images(&mut loaded.tree);
     }
     if args.quiet {
         return Ok(());
@@ -131,6 +142,10 @@ pub(crate) fn run(session: &mut Session<'_>, args: ConfigArgs) -> anyhow::Result
         names("networks")
     } else if args.profiles {
         loaded.profiles.iter().cloned().collect()
+    } else if args.models {
+        let models = loaded.tree.get("models").and_then(Node::as_map);
+        let models = models.into_iter().flat_map(Map::values);
+        models.filter_map(|model| model.str_at("model")).map(str::to_owned).collect()
     } else if args.images {
         images(&loaded)
     } else if let Some(wanted) = &args.hash {
@@ -215,6 +230,16 @@ pub(super) fn pin_images(session: &Session<'_>, loaded: &mut Loaded) -> anyhow::
         };
     }
     Ok(())
+}
+
+/// Takes away all but the images of services.
+fn keep_images(tree: &mut Node) {
+    let Some(top) = tree.as_map_mut() else { return };
+    top.retain(|section, _| section == "services");
+    let services = top.get_mut("services").and_then(Node::as_map_mut);
+    for service in services.into_iter().flat_map(Map::values_mut).filter_map(Node::as_map_mut) {
+        service.retain(|key, _| key == "image");
+    }
 }
 
 /// Keeps the named services and those they depend on.

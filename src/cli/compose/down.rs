@@ -76,6 +76,7 @@ pub(crate) fn down(session: &mut Session<'_>, args: DownArgs) -> anyhow::Result<
                 compose.delete(container, args.volumes)?;
             }
         }
+        compose.release(&project.select(&args.services, args.services.is_empty()).unwrap_or_default())?;
         if !args.services.is_empty() {
             return Ok(());
         }
@@ -162,8 +163,9 @@ pub(super) fn stop_group(
 /// Stops containers whose hooks have run.
 pub(super) fn end_group(compose: &Compose<'_>, group: &[Actual], grace: Option<Grace>) -> anyhow::Result<()> {
     let running: Vec<_> = group.iter().filter(|container| container.running).collect();
+    // As docker compose: also of those that have ended already.
     let say = |state| {
-        for container in &running {
+        for container in group {
             compose.event("Container", &container.name, state);
         }
     };

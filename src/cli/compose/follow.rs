@@ -145,7 +145,7 @@ impl Follow<'_, '_> {
         let mut over: BTreeSet<ContainerId> = over.into_keys().collect();
         let triggers = if self.how.watch { watch::triggers(self.project, named)? } else { Vec::new() };
         let mut watching =
-            self.how.watch.then(|| Watching::new(self.project, &triggers, false)).transpose()?;
+            self.how.watch.then(|| Watching::new(self.project, &triggers, false, true)).transpose()?;
         if let Some(watching) = &mut watching {
             watching.begin(self.session)?;
         }

@@ -149,6 +149,7 @@ fn end_of(child: Child, image: &str) -> Result<()> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.trim();
-    let said = said.strip_prefix("Error: ").unwrap_or(said);
-    Err(Error::new(Kind::System, format!("pull {image}: {said}")))
+    let beginnings = ["Error: ", "Error response from daemon: "];
+    let said = beginnings.iter().find_map(|beginning| said.strip_prefix(beginning)).unwrap_or(said);
+    Err(Error::new(Kind::System, said))
 }

@@ -11,7 +11,7 @@ use crate::base::signal::Signal;
 use crate::cli::compose::follow::exit_of;
 use crate::cli::compose::{down, open};
 use crate::cli::session::{Exit, Session};
-use crate::compose::apply::Compose;
+use crate::compose::apply::{Compose, Event};
 use crate::compose::plan::Actual;
 use crate::engine::lifecycle::Grace;
 use crate::engine::{self, Error, Kind};
@@ -91,7 +91,8 @@ pub(crate) fn stop(session: &mut Session<'_>, args: StopArgs) -> anyhow::Result<
         for group in compose.stop_groups(found) {
             down::stop_group(compose, &group, grace)?;
         }
-        Ok(())
+        let services = &args.which.services;
+        Ok(compose.rest(&project.select(services, services.is_empty()).unwrap_or_default())?)
     })
 }
 
@@ -133,6 +134,13 @@ pub(crate) fn restart(session: &mut Session<'_>, args: RestartArgs) -> anyhow::R
         for group in compose.stop_groups(found) {
             compose.stop(&group.iter().collect::<Vec<_>>(), grace)?;
         }
+        // What begins as a restart is not told again as a start.
+        let report = |event: Event<'_>| {
+            if event.state != "Starting" {
+                (compose.report)(event);
+            }
+        };
+        let compose = Compose { report: &report, ..*compose };
         Ok(compose.start_in_order(&order, &BTreeSet::new(), grace)?)
     })
 }
@@ -230,6 +238,10 @@ pub(crate) fn unpause(session: &mut Session<'_>, args: UnpauseArgs) -> anyhow::R
 /// Anonymous volumes stay unless --volumes is given.
 #[derive(Args, Debug)]
 pub(crate) struct RmArgs {
+    /// As docker compose, which removes those of `run` anyway: without effect
+    #[arg(short, long, hide = true)]
+    all: bool,
+
     /// Do not ask
     #[arg(short, long)]
     force: bool,

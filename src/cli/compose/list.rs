@@ -283,7 +283,7 @@ pub(crate) struct ImagesArgs {
 }
 
 pub(crate) fn images(session: &mut Session<'_>, args: ImagesArgs) -> anyhow::Result<()> {
-    let project = open::project_or_containers(session, &args.services)?;
+    let project = open::project_or_containers(session, &[])?;
     let mut rows = Vec::new();
     for container in observe::containers(session.engine()?, &project.name)? {
         let service = container.summary.labels.get(label::SERVICE).cloned().unwrap_or_default();
@@ -347,7 +347,7 @@ pub(crate) struct PortArgs {
 }
 
 pub(crate) fn port(session: &mut Session<'_>, args: PortArgs) -> anyhow::Result<Exit> {
-    let project = open::project_or_containers(session, std::slice::from_ref(&args.service))?;
+    let project = open::project_or_containers(session, &[])?;
     let container = open::running_container(session, &project, &args.service, args.index)?;
     let there = ports::of(&session.engine()?.container_summary(&container.id)?);
     let wanted = format!("{}/{}", args.port, args.protocol);

@@ -43,7 +43,7 @@ const TOP: [(&str, &str); 8] = [
 ];
 
 pub(crate) fn top(session: &mut Session<'_>, args: TopArgs) -> anyhow::Result<()> {
-    let project = open::project_or_containers(session, &args.services)?;
+    let project = open::project_or_containers(session, &[])?;
     let mut found = open::containers(session, &project, &args.services, true)?;
     found.retain(|container| container.running);
     found.order_by(|a, b| a.name.cmp(&b.name));
@@ -68,6 +68,8 @@ pub(crate) fn top(session: &mut Session<'_>, args: TopArgs) -> anyhow::Result<()
 fn as_ps(heading: &str, cell: String) -> String {
     match heading {
         "C" => cell.split('.').next().unwrap_or_default().to_owned(),
+        // Hours and minutes, or the day.
+        "STIME" => cell.get(..5).filter(|_| cell.len() == 8).map(str::to_owned).unwrap_or(cell),
         "TIME" => clock(&cell).unwrap_or(cell),
         _ => cell,
     }

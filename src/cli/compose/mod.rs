@@ -28,6 +28,7 @@ use crate::cli::session::Exit;
 use crate::cli::usage::UsageError;
 use crate::cli::verbs::{self, Found};
 use crate::cli::{help, run_verb};
+use crate::compose::images::PullFailed;
 use crate::sys::signal;
 
 /// The name of links to ketch by which it is docker compose: the program, and the docker command's plugin.
@@ -80,10 +81,12 @@ pub(crate) fn exit_code(err: &anyhow::Error, globals: &Globals) -> u8 {
     if err.chain().any(|cause| cause.is::<build::BuildFailed>()) {
         return project::BUILD_FAILED;
     }
+    let is_pull = err.chain().any(|cause| cause.is::<PullFailed>());
     let is_commands_own = globals.verb == "compose run" || globals.verb == "compose exec";
     match error::report(err, globals) {
+        _ if is_pull => project::PULL_FAILED,
         126 | 127 if !is_commands_own => project::GENERAL,
-        error::FAILED if is_unknown => project::UNKNOWN_WORD,
+        _ if is_unknown => project::UNKNOWN_WORD,
         error::FAILED => project::GENERAL,
         code => code,
     }

@@ -1,6 +1,7 @@
 //! Opening a project for a verb, and handing work to the verbs for single containers.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write};
 use std::os::fd::AsFd as _;
@@ -137,10 +138,10 @@ pub(super) fn with_pause<T>(
     let quiet = flags.quiet || shown.quiet;
     // As docker compose writes it: with a blank of its own before what follows.
     let prefix = if flags.dry_run { "DRY-RUN MODE -  " } else { "" };
-    let report = move |event: Event<'_>| {
-        if !quiet {
-            say!(" {prefix}{} {}  {}", event.what, event.name, event.state);
-        }
+    let report = move |event: Event<'_>| match event.what {
+        _ if quiet => {}
+        "" => say!(" {prefix}{} {}", event.name, event.state),
+        what => say!(" {prefix}{what} {}  {}", event.name, event.state),
     };
     let warn = |text: &str| session.warn(text);
     let hook_output = move |name: &str, line: &str| {
@@ -154,8 +155,10 @@ pub(super) fn with_pause<T>(
         engine,
         globals: session.globals,
         quiet_build: shown.quiet_build,
-        progress: RefCell::new(Progress::new(shown.quiet_pull || quiet)),
+        // Lines tell when a pull begins and ends.
+        progress: RefCell::new(Progress::new(shown.quiet_pull || quiet || !std::io::stderr().is_terminal())),
     };
+    let given = RefCell::new(BTreeMap::new());
     work(&Compose {
         engine,
         project,
@@ -165,6 +168,7 @@ pub(super) fn with_pause<T>(
         hook_output: &hook_output,
         pause,
         confirm: &confirm,
+        given: &given,
         dry_run: flags.dry_run,
         parallel: flags.parallel.unwrap_or(PARALLEL),
     })
@@ -241,7 +245,12 @@ pub(super) fn container(
     one_of(containers(session, project, &[service.to_owned()], false)?, service, index)
 }
 
-fn one_of(found: Vec<Actual>, service: &str, index: Option<u32>) -> anyhow::Result<Actual> {
+/// The first of these, or the one with the number `index`.
+///
+/// # Errors
+///
+/// If there is none.
+pub(super) fn one_of(found: Vec<Actual>, service: &str, index: Option<u32>) -> anyhow::Result<Actual> {
     let mut matching = found.into_iter().filter(|c| index.is_none_or(|index| index == c.number));
     matching.next().ok_or_else(|| {
         let which = index.map_or(String::new(), |index| format!(" container #{index}"));

@@ -18,7 +18,7 @@ use crate::compose::locate;
 use crate::engine::config;
 
 /// docker compose's exit codes: what has no other, a file that is not there, one that means nothing, words that are
-/// no command and no flag, and a build that has failed.
+/// no command and no flag, a build and a pull that have failed.
 ///
 /// # Source
 ///
@@ -28,6 +28,7 @@ const NO_FILE: u8 = 14;
 const UNREADABLE: u8 = 15;
 pub(super) const UNKNOWN_WORD: u8 = 16;
 pub(super) const BUILD_FAILED: u8 = 17;
+pub(super) const PULL_FAILED: u8 = 18;
 
 /// What stands between `compose` and its verb.
 #[derive(Clone, Debug, Default)]
@@ -228,9 +229,13 @@ impl ProjectFlags {
                 || std::error::Error::source(&error)
                     .and_then(|source| source.downcast_ref::<std::io::Error>())
                     .is_some_and(|err| err.kind() == std::io::ErrorKind::NotFound);
-            let is_name = error.message.starts_with("invalid project name");
-            let code = if is_absent { NO_FILE } else { UNREADABLE };
-            Coded { code: if is_name { GENERAL } else { code }, error }
+            let of_project = ["invalid project name", "couldn't find env file"];
+            let code = match is_absent {
+                _ if of_project.iter().any(|beginning| error.message.starts_with(beginning)) => GENERAL,
+                true => NO_FILE,
+                false => UNREADABLE,
+            };
+            Coded { code, error }
         })?;
         loaded.obsolete.iter().for_each(|text| session.warn(text));
         for name in &loaded.missed {

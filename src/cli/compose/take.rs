@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::base::order::InOrder as _;
 use crate::cli::compose::open;
 use crate::cli::session::{Exit, Session};
 use crate::engine::{Error, Kind};
@@ -92,6 +93,10 @@ pub(crate) fn commit(session: &mut Session<'_>, args: CommitArgs) -> anyhow::Res
 /// Copy files between a container of a service and here
 #[derive(Args, Debug)]
 pub(crate) struct CpArgs {
+    /// Also from and to containers that `run` has made
+    #[arg(long)]
+    all: bool,
+
     /// Keep owners
     #[arg(short, long)]
     archive: bool,
@@ -119,16 +124,26 @@ fn in_service(text: &str) -> Option<(&str, &str)> {
 }
 
 pub(crate) fn cp(session: &mut Session<'_>, args: CpArgs) -> anyhow::Result<Exit> {
+    match (in_service(&args.source), in_service(&args.target)) {
+        (None, None) => return Err(Error::invalid("unknown copy direction").into()),
+        (Some(_), Some(_)) => {
+            return Err(Error::invalid("copying between services is not supported").into());
+        }
+        _ => {}
+    }
     let project = open::project_or_containers(session, &[])?;
     let resolve = |session: &Session<'_>, text: &str| -> anyhow::Result<OsString> {
         Ok(match in_service(text) {
             Some((service, path)) => {
-                if open::containers(session, &project, &[service.to_owned()], false)?.is_empty() {
+                let mut found = open::containers(session, &project, &[service.to_owned()], args.all)?;
+                if found.is_empty() {
                     return Err(
                         Error::not_found(format!("no container found for service {service:?}")).into()
                     );
                 }
-                let container = open::container(session, &project, service, args.index)?;
+                // The service's own come first.
+                found.order_by_key(|container| container.one_off);
+                let container = open::one_of(found, service, args.index)?;
                 format!("{}:{path}", container.id).into()
             }
             None => text.into(),

@@ -195,8 +195,17 @@ pub(crate) struct UpArgs {
     services: Vec<String>,
 }
 
+/// The project, which has something to be made.
+fn project_to_make(session: &Session<'_>, services: &[String]) -> anyhow::Result<Project> {
+    let project = open::project(session, services)?;
+    if project.services().next().is_none() {
+        return Err(Error::invalid("no service selected").into());
+    }
+    Ok(project)
+}
+
 pub(crate) fn up(session: &mut Session<'_>, args: UpArgs) -> anyhow::Result<Exit> {
-    let project = open::project(session, &args.services)?;
+    let project = project_to_make(session, &args.services)?;
     let grace = args.timeout.map(Grace::from_seconds);
     let options = UpOptions {
         no_dependencies: args.no_deps,
@@ -276,7 +285,7 @@ pub(crate) struct CreateArgs {
 }
 
 pub(crate) fn create(session: &mut Session<'_>, args: CreateArgs) -> anyhow::Result<()> {
-    let project = open::project(session, &args.services)?;
+    let project = project_to_make(session, &args.services)?;
     let options = UpOptions {
         no_start: true,
         yes: args.yes,

@@ -29,6 +29,10 @@ pub(crate) struct WatchArgs {
     #[arg(long)]
     no_up: bool,
 
+    /// Remove images that have lost their name when they were built anew
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    prune: bool,
+
     /// Do not show how images are built
     #[arg(long)]
     quiet: bool,
@@ -45,7 +49,7 @@ pub(crate) fn watch(session: &mut Session<'_>, args: WatchArgs) -> anyhow::Resul
         let options = UpOptions { services: args.services, build: true, ..UpOptions::default() };
         open::with_shown(session, &project, shown(args.quiet), |compose| Ok(compose.up(&options)?))?;
     }
-    let mut watching = Watching::new(&project, &triggers, args.quiet)?;
+    let mut watching = Watching::new(&project, &triggers, args.quiet, args.prune)?;
     let signals = interrupts()?;
     watching.begin(session)?;
     let mut set = PollSet::default();
@@ -81,6 +85,8 @@ pub(super) struct Watching<'a> {
     tree: Tree<'a>,
     /// How images are built is not shown.
     quiet: bool,
+    /// Images that have been replaced are removed.
+    prune: bool,
 }
 
 impl<'a> Watching<'a> {
@@ -89,8 +95,13 @@ impl<'a> Watching<'a> {
     /// # Errors
     ///
     /// If files cannot be watched.
-    pub(super) fn new(project: &'a Project, triggers: &'a [Trigger], quiet: bool) -> Result<Self, Error> {
-        Ok(Self { project, triggers, tree: Tree::new(triggers)?, quiet })
+    pub(super) fn new(
+        project: &'a Project,
+        triggers: &'a [Trigger],
+        quiet: bool,
+        prune: bool,
+    ) -> Result<Self, Error> {
+        Ok(Self { project, triggers, tree: Tree::new(triggers)?, quiet, prune })
     }
 
     /// Says that changes are watched from now on, and copies what is to be copied at the beginning.
@@ -140,7 +151,7 @@ impl<'a> Watching<'a> {
             };
             session.note(format!("{doing} service {service:?} after {} changes were detected", job.changes));
             let done = open::with_shown(session, self.project, shown(self.quiet), |compose| {
-                Ok(compose.refresh(&service, &job)?)
+                Ok(compose.refresh(&service, &job, self.prune)?)
             });
             match done {
                 Ok(()) => session.note(format!("service {service:?} is up to date")),

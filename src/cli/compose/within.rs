@@ -161,6 +161,10 @@ pub(crate) struct RunArgs {
     #[arg(short = 'T', long = "no-TTY", alias = "no-tty")]
     no_tty: bool,
 
+    /// Give it a terminal (which is done anyway where there is one)
+    #[arg(short, long, hide = true)]
+    tty: bool,
+
     /// Do not start what the service depends on
     #[arg(long)]
     no_deps: bool,
@@ -366,6 +370,14 @@ pub(crate) struct PullArgs {
     #[arg(long, value_name = "POLICY")]
     policy: Option<String>,
 
+    /// As docker compose, which has done so for long: pull several at once
+    #[arg(long, hide = true)]
+    parallel: bool,
+
+    /// As docker compose: without effect, as --parallel 1 before the verb has one
+    #[arg(long, hide = true)]
+    no_parallel: bool,
+
     /// Do not show how images are pulled
     #[arg(short, long)]
     quiet: bool,
@@ -378,35 +390,50 @@ pub(crate) struct PullArgs {
 pub(crate) fn pull(session: &mut Session<'_>, args: PullArgs) -> anyhow::Result<Exit> {
     let project = open::project(session, &args.services)?;
     let mut wanted: Vec<ToPull> = Vec::new();
+    let mut skipped: Vec<(String, String)> = Vec::new();
     for name in project.select(&args.services, args.include_deps || args.services.is_empty())? {
         let service = project.service(&name)?;
-        let built =
-            service.get("build").is_some() && (args.ignore_buildable || service.get("image").is_none());
         let image = project.image(&name);
+        if project.provider(&name).is_some() {
+            continue;
+        }
+        let is_built = service.get("build").is_some();
         // The files' `if_not_present` is read as `missing`.
         let policy = args.policy.as_deref().or_else(|| service.str_at("pull_policy")).unwrap_or("always");
-        let here = policy == "missing" && session.engine()?.image(&image).is_ok();
-        if built
-            || here
-            || ["never", "build"].contains(&policy)
-            || wanted.iter().any(|known| known.image == image)
-        {
-            continue;
-        }
-        if !session.globals.project.dry_run && session.engine()?.obtain_builtin(&image)? {
-            continue;
-        }
-        wanted.push(ToPull { image, platform: service.str_at("platform").map(str::to_owned), builder: None });
+        let known = wanted.iter().find(|known| known.image == image);
+        let why = match policy {
+            _ if service.get("image").is_none() => " - No image to be pulled",
+            "never" | "build" => "",
+            "missing" if session.engine()?.image(&image).is_ok() => " - Image is already present locally",
+            _ if is_built && args.ignore_buildable => " - Image can be built",
+            _ if let Some(known) = known => &format!(" - Image is already being pulled by {}", known.service),
+            _ if !session.globals.project.dry_run && session.engine()?.obtain_builtin(&image)? => continue,
+            _ => {
+                let platform = service.str_at("platform").map(str::to_owned);
+                let builder = is_built.then(|| name.clone());
+                wanted.push(ToPull { service: name, image, platform, builder });
+                continue;
+            }
+        };
+        skipped.push((name, format!("Skipped{why}")));
     }
-    open::with(session, &project, args.quiet, |compose| {
-        let mut done = |wanted: &ToPull, result: crate::engine::Result<()>| match result {
-            Err(err) if args.ignore_pull_failures => {
-                session.warn(format!("image {}: {err}", wanted.image));
+    let shown = Shown { quiet: args.quiet, ..Shown::default() };
+    let mut must_be_built: Vec<String> = Vec::new();
+    open::with_shown(session, &project, shown, |compose| {
+        skipped.iter().for_each(|(name, state)| compose.event("", name, state));
+        let mut done = |wanted: &ToPull, result: crate::engine::Result<()>| match (result, &wanted.builder) {
+            (Err(_), Some(builder)) => {
+                must_be_built.push(builder.clone());
                 Ok(())
             }
-            other => other,
+            (Err(_), None) if args.ignore_pull_failures => Ok(()),
+            (result, _) => result,
         };
         Ok(compose.pull(&wanted, &mut done)?)
     })?;
+    if !must_be_built.is_empty() {
+        session.note("WARNING: Some service image(s) must be built from source by running:");
+        session.note(format!("    ketch compose build {}", must_be_built.join(" ")));
+    }
     Ok(Exit::OK)
 }
