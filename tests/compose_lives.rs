@@ -350,7 +350,7 @@ fn an_image_is_built_where_it_cannot_be_pulled() {
     assert!(!err.contains("Pulling"), "{err}");
     sandbox.ok(["rmi", "localhost:1/none/app"]);
     let up = sandbox.compose(&["up", "--no-build"]);
-    assert!(up.fails(1).contains("localhost:1/none/app"), "{}", up.stderr);
+    assert!(up.fails(18).contains("localhost:1/none/app"), "{}", up.stderr);
 
     sandbox.write("p/compose.yaml", file("localhost:1/none/app", ", pull_policy: alwyas"));
     let up = sandbox.compose(&["up"]);

@@ -1,4 +1,5 @@
-//! Services that a provider has ready: programs that Compose calls, and what they say to it.
+//! What docker compose has had since 2.26: services that a provider has ready, models, the socket of the API, builds as a
+//! bake file; and where output goes.
 
 mod common;
 
@@ -79,13 +80,13 @@ fn a_provider_has_a_service_ready_and_sets_variables_of_what_depends_on_it() {
     assert_eq!(calls(&sandbox).len(), 2);
     // Also for a container of `run`; a service alone that depends on nothing asks nobody.
     let run = compose(&sandbox, &["run", "--rm", "app"]);
-    assert_eq!(run.ok(), "url=new key=before own=mine\n");
-    assert_eq!(compose(&sandbox, &["run", "--rm", "other"]).ok(), "other=\n");
+    assert_eq!(run.ok(), "url=new key=before own=mine");
+    assert_eq!(compose(&sandbox, &["run", "--rm", "other"]).ok(), "other=");
     compose(&sandbox, &["up", "-d", "--dry-run"]).ok();
     assert_eq!(calls(&sandbox).len(), 1);
     let pull = compose(&sandbox, &["pull", "--policy", "missing"]);
     assert!(!pull.stderr.contains("db"), "{}", pull.stderr);
-    assert_eq!(compose(&sandbox, &["ps", "-a", "--services"]).ok(), "app\nother\n");
+    assert_eq!(compose(&sandbox, &["ps", "-a", "--services"]).ok(), "app\nother");
 
     // It stops what it says it can stop.
     compose(&sandbox, &["stop", "-t0"]).ok();
@@ -135,4 +136,104 @@ fn a_provider_that_fails_or_is_missing_ends_the_command() {
     assert!(config.ok().contains("    provider:\n      type: cloud\n"), "{}", config.stdout);
     sandbox.write("p/compose.yaml", "services: {a: {provider: {type: compose}}}\n");
     assert!(compose(&sandbox, &["up"]).fails(1).contains("'compose' is not a valid provider type"));
+}
+
+#[test]
+fn the_socket_of_the_api_is_mounted_if_something_listens() {
+    let file = "services: {a: {image: bb, command: [sh, -c, 'test -S /var/run/docker.sock && cat $$DOCKER_CONFIG/config.json'], network_mode: none, use_api_socket: true}}\n";
+    let sandbox = project(file);
+    let run = |args: &[&str]| sandbox.compose_command(args).env("XDG_RUNTIME_DIR", sandbox.path("run")).run();
+    let why = "use_api_socket: nothing listens at";
+    assert!(run(&["run", "--rm", "a"]).fails(1).contains(why));
+    sandbox.write("run/ketch/x", "");
+    let _socket =
+        std::os::unix::net::UnixListener::bind(sandbox.path("run/ketch/ketch.sock")).expect("listen");
+    sandbox.write("run/containers/auth.json", "{\"auths\": {}}\n");
+    assert_eq!(run(&["run", "--rm", "a"]).ok(), "{\"auths\": {}}");
+}
+
+#[test]
+fn models_are_known_and_need_docker_s_plugin() {
+    let file = |model: &str| {
+        format!(
+            "services: {{a: {{image: bb, models: [{model}]}}}}\nmodels: {{llm: {{model: ai/smollm2, context_size: 1024}}}}\n"
+        )
+    };
+    let sandbox = project(&file("llm"));
+    assert_eq!(sandbox.compose(&["config", "--models"]).ok(), "ai/smollm2");
+    assert!(
+        sandbox
+            .compose(&["config"])
+            .ok()
+            .contains("models:\n  llm:\n    model: ai/smollm2\n    context_size: 1024")
+    );
+    assert!(sandbox.compose(&["up"]).fails(1).contains("'models' support requires Docker Model plugin"));
+    sandbox.write("p/compose.yaml", file("other"));
+    assert!(sandbox.compose(&["config"]).fails(15).contains("refers to undefined model other"));
+}
+
+#[test]
+fn builds_are_printed_or_silent_and_say_whose_they_are() {
+    let sandbox = project(
+        "services:
+  a:
+    image: a:1
+    build:
+      dockerfile_inline: FROM bb
+      args: {X: y}
+      cache_from: [c]
+      no_cache: true
+      extra_hosts: [h=127.0.0.1]
+      secrets: [s]
+      additional_contexts: {other: 'service:b'}
+  b: {build: {context: sub, target: t, tags: [more]}}
+  c: {image: bb}
+secrets: {s: {environment: S}}
+",
+    );
+    let print = sandbox.compose(&["build", "--print"]);
+    let told: serde_json::Value = serde_json::from_str(print.ok()).expect("JSON");
+    let dir = sandbox.path("p").display().to_string();
+    assert_eq!(
+        told,
+        serde_json::json!({
+            "group": {"default": {"targets": ["a", "b"]}},
+            "target": {
+                "a": {
+                    "context": dir, "contexts": {"other": "target:b"}, "args": {"X": "y"}, "cache-from": ["c"],
+                    "dockerfile-inline": "FROM bb", "no-cache": true, "tags": ["a:1"], "extra-hosts": {"h": "127.0.0.1"},
+                    "secret": ["id=s,type=env,env=S"], "output": ["type=docker"],
+                },
+                "b": {
+                    "context": format!("{dir}/sub"), "dockerfile": format!("{dir}/sub/Dockerfile"), "target": "t",
+                    "tags": ["p-b", "more"], "output": ["type=docker"],
+                },
+            },
+        })
+    );
+    sandbox.write("p/compose.yaml", "services: {a: {build: {dockerfile_inline: FROM bb, labels: {l: m}}}, b: {build: {dockerfile_inline: FROM bb}}}\n");
+    for services in [&["a"][..], &[]] {
+        let quiet = sandbox.compose(&[&["build", "-q"], services].concat());
+        assert_eq!((quiet.ok(), quiet.stderr.as_str()), ("", ""));
+    }
+    let labels = sandbox.ok(["image", "inspect", "--format={{json .Labels}}", "p-a"]);
+    let labels: serde_json::Value = serde_json::from_str(&labels).expect("JSON");
+    assert_eq!(labels["com.docker.compose.project"], "p");
+    assert_eq!((&labels["com.docker.compose.service"], &labels["l"]), (&"a".into(), &"m".into()));
+}
+
+#[test]
+fn what_is_written_to_standard_error_goes_there() {
+    let sandbox = project(
+        "services: {a: {image: bb, command: [sh, -c, 'echo out; echo err >&2'], network_mode: none}}\n",
+    );
+    let up = sandbox.compose(&["up"]);
+    assert!(up.ok().contains("a-1  | out\n") && !up.stdout.contains("| err"), "{}", up.stdout);
+    assert!(up.stderr.contains("a-1  | err\n"), "{}", up.stderr);
+    // `logs` prints both.
+    assert!(sandbox.compose(&["logs"]).ok().contains("| err"));
+    // A project that does not run is not listed, nor are its containers counted.
+    assert!(!sandbox.compose(&["ls"]).ok().contains("exited"));
+    assert!(sandbox.compose(&["ls", "-a"]).ok().contains("exited(1)"));
+    sandbox.compose(&["down"]).ok();
 }

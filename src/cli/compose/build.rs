@@ -1,16 +1,18 @@
 //! `ketch compose build` and `push`: the images of services, by the verbs `build` and `push`.
 
 use std::ffi::OsString;
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
 
 use clap::Args;
 
-use crate::cli::compose::open;
 use crate::cli::compose::project::BUILD_FAILED;
+use crate::cli::compose::{bake, getter, open};
 use crate::cli::error::AlreadyReported;
 use crate::cli::session::{Exit, Session};
 use crate::cli::together::{self, Job, Screen};
 use crate::compose::node::Node;
-use crate::compose::project::Project;
+use crate::compose::project::{COMPATIBLE, Project, label};
 use crate::compose::resources::{text_file, write_text};
 use crate::compose::translate::{int, list, pairs, texts};
 use crate::engine::{Engine, Error, Result, config};
@@ -70,6 +72,10 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "ATTESTATION")]
     provenance: Option<String>,
 
+    /// Print the builds as a bake file, and build nothing
+    #[arg(long)]
+    print: bool,
+
     /// Print nothing
     #[arg(short, long)]
     quiet: bool,
@@ -95,7 +101,13 @@ pub(crate) fn build(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Resul
     session.engine()?.builders().find(args.builder.as_deref())?;
     let project = open::project(session, &args.services)?;
     let mut lines: Vec<(String, Vec<OsString>)> = Vec::new();
-    for name in project.select(&args.services, args.with_dependencies || args.services.is_empty())? {
+    let order = project.select(&args.services, args.with_dependencies || args.services.is_empty())?;
+    if args.print {
+        let text = serde_json::to_string_pretty(&bake::file(&project, &order))?;
+        writeln!(session.out, "{text}")?;
+        return Ok(Exit::OK);
+    }
+    for name in order {
         let Some(build) = project.service(&name)?.get("build") else { continue };
         let write = !session.globals.project.dry_run;
         let mut words = words(session.engine()?, &project, &name, build, write)?;
@@ -123,10 +135,16 @@ pub(crate) fn build(session: &mut Session<'_>, args: BuildArgs) -> anyhow::Resul
     }
     let flags = &session.globals.project;
     let limit = flags.parallel.unwrap_or_else(together::limit);
-    let exit = if lines.len() < 2 || limit < 2 || flags.dry_run {
-        one_by_one(session, &lines)?
-    } else {
-        side_by_side(&mut Screen::of(session), &project, &lines, limit)?
+    let one_by_one_only = lines.len() < 2 || limit < 2 || flags.dry_run;
+    let quiet = args.quiet;
+    let mut work = || match one_by_one_only {
+        true => one_by_one(session, &lines),
+        false => side_by_side(&mut Screen::of(session), &project, &lines, limit),
+    };
+    let exit = match quiet {
+        // Without the IDs that `build --quiet` prints.
+        true => getter::printing_to(std::fs::File::create("/dev/null")?.as_fd(), work)??,
+        false => work()?,
     };
     if exit != Exit::OK {
         return Ok(Exit(BUILD_FAILED));
@@ -243,6 +261,11 @@ pub(super) fn words(
         }
         (None, Some(file)) => add("--file", format!("{context}/{file}")),
         (None, None) => {}
+    }
+    for (key, value) in
+        [(label::PROJECT, project.name.as_str()), (label::SERVICE, service), (label::VERSION, COMPATIBLE)]
+    {
+        add("--label", format!("{key}={value}"));
     }
     for (key, flag) in [("args", "--build-arg"), ("labels", "--label")] {
         pairs(build.get(key)).into_iter().for_each(|(name, value)| add(flag, format!("{name}={value}")));

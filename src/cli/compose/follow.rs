@@ -71,6 +71,7 @@ impl Attached {
             prefix: !self.no_log_prefix,
             timestamps: self.timestamps,
             silent: self.shown.is_empty(),
+            split: true,
             width: 0,
         }
     }

@@ -88,7 +88,9 @@ impl Images for Getter<'_> {
 
 impl Getter<'_> {
     fn build_here(&self, service: &str, words: &[OsString]) -> Result<()> {
-        let ended = to_stderr(|| crate::cli::dispatch(words, &mut self.globals.clone()))?;
+        let ended = printing_to(std::io::stderr().as_fd(), || {
+            crate::cli::dispatch(words, &mut self.globals.clone())
+        })?;
         must_be_ok(ended, || format!("build the image of service {service}"))
     }
 
@@ -126,14 +128,18 @@ fn must_be_ok(ended: anyhow::Result<Exit>, action: impl FnOnce() -> String) -> R
     }
 }
 
-/// Does something whose standard output goes to standard error meanwhile.
-fn to_stderr<T>(work: impl FnOnce() -> T) -> Result<T> {
+/// Does something whose standard output goes elsewhere meanwhile.
+///
+/// # Errors
+///
+/// If that cannot be.
+pub(super) fn printing_to<T>(to: BorrowedFd<'_>, work: impl FnOnce() -> T) -> Result<T> {
     let failed = |err: std::io::Error| Error::system("redirect the standard output", err);
     let own = std::io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
     let redirect = |to: BorrowedFd<'_>| {
         std::io::stdout().flush().and_then(|()| Ok(nix::unistd::dup2_stdout(to)?)).map_err(failed)
     };
-    redirect(std::io::stderr().as_fd())?;
+    redirect(to)?;
     let result = work();
     redirect(own.as_fd())?;
     Ok(result)

@@ -162,7 +162,7 @@ pub(crate) struct KillArgs {
 
 pub(crate) fn kill(session: &mut Session<'_>, args: KillArgs) -> anyhow::Result<()> {
     let project = open::project_or_containers(session, &args.which.services)?;
-    let mut found = open::containers(session, &project, &args.which.services, true)?;
+    let mut found = open::containers(session, &project, &args.which.services, false)?;
     found.retain(|container| container.running);
     if !args.remove_orphans && project.services().next().is_some() {
         found.retain(|container| project.service(&container.service).is_ok());
@@ -238,7 +238,7 @@ pub(crate) fn unpause(session: &mut Session<'_>, args: UnpauseArgs) -> anyhow::R
 /// Anonymous volumes stay unless --volumes is given.
 #[derive(Args, Debug)]
 pub(crate) struct RmArgs {
-    /// As docker compose, which removes those of `run` anyway: without effect
+    /// As docker compose, for which it has no effect any more
     #[arg(short, long, hide = true)]
     all: bool,
 
@@ -260,7 +260,7 @@ pub(crate) struct RmArgs {
 
 pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> {
     let project = open::project_or_containers(session, &args.which.services)?;
-    let mut found = open::containers(session, &project, &args.which.services, true)?;
+    let mut found = open::containers(session, &project, &args.which.services, false)?;
     if !args.stop {
         found.retain(|container| !container.running);
     }
@@ -284,7 +284,9 @@ pub(crate) fn rm(session: &mut Session<'_>, args: RmArgs) -> anyhow::Result<()> 
     open::with(session, &project, false, |compose| {
         let _lock = compose.lock()?;
         for group in compose.stop_groups(found) {
-            down::stop_group(compose, &group, None)?;
+            if args.stop {
+                down::stop_group(compose, &group, None)?;
+            }
             group.iter().try_for_each(|container| compose.delete(container, args.volumes))?;
         }
         Ok(())

@@ -215,8 +215,13 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
     for container in observe::of_all_projects(session.engine()?)? {
         let labels = &container.summary.labels;
         let Some(name) = labels.get(label::PROJECT) else { continue };
+        let state = listing::state(&container);
+        // As `docker ps`, which counts a paused one among those that run.
+        if !args.all && !observe::is_running(&container) {
+            continue;
+        }
         let (states, files) = projects.entry(name.clone()).or_default();
-        *states.entry(listing::state(&container)).or_default() += 1;
+        *states.entry(state).or_default() += 1;
         *files = labels.get(label::CONFIG_FILES).cloned().unwrap_or_default();
     }
     let mut patterns = Vec::new();
@@ -228,10 +233,7 @@ pub(crate) fn ls(session: &mut Session<'_>, args: LsArgs) -> anyhow::Result<()> 
         };
         patterns.push(pattern.to_owned());
     }
-    projects.retain(|name, (states, _)| {
-        let is_wanted = patterns.is_empty() || patterns.iter().any(|pattern| name.contains(pattern));
-        is_wanted && (args.all || states.contains_key("running"))
-    });
+    projects.retain(|name, _| patterns.is_empty() || patterns.iter().any(|pattern| name.contains(pattern)));
     if args.quiet {
         return Ok(projects.keys().try_for_each(|name| writeln!(session.out, "{name}"))?);
     }

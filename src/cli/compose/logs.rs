@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::base::id::ContainerId;
+use crate::base::stream::Stream;
 use crate::base::time::parse_when;
 use crate::cli::compose::open;
 use crate::cli::session::Session;
@@ -35,6 +36,8 @@ pub(super) struct Style {
     pub(super) timestamps: bool,
     /// Nothing at all.
     pub(super) silent: bool,
+    /// What containers write to their standard error goes to this command's.
+    pub(super) split: bool,
     /// How wide the names are at least: those that are shown later, or not any more, count as well.
     pub(super) width: usize,
 }
@@ -127,6 +130,7 @@ pub(crate) fn run(session: &mut Session<'_>, args: LogsArgs) -> anyhow::Result<(
         prefix: !args.no_log_prefix,
         timestamps: args.timestamps,
         silent: false,
+        split: false,
         width: 0,
     };
     session.out.flush()?;
@@ -373,8 +377,10 @@ struct Printer {
     prefixes: Vec<String>,
     style: Style,
     buffer: Vec<u8>,
-    /// Lines of which the end has not come.
-    partial: Vec<Vec<u8>>,
+    /// What goes to standard error; at most one of both holds something.
+    errors: Vec<u8>,
+    /// Lines of which the end has not come, of either stream.
+    partial: Vec<[Vec<u8>; 2]>,
     /// The time of the last entry of each container.
     last: Vec<Vec<u8>>,
 }
@@ -393,8 +399,9 @@ impl Printer {
                 (true, true) => format!("{}{name:width$}  | \x1b[0m", colour(index)),
             })
             .collect();
-        let none = vec![Vec::new(); names.len()];
-        Self { names, prefixes, style, buffer: Vec::new(), partial: none.clone(), last: none }
+        let partial = vec![Default::default(); names.len()];
+        let last = vec![Vec::new(); names.len()];
+        Self { names, prefixes, style, buffer: Vec::new(), errors: Vec::new(), partial, last }
     }
 
     fn print(&mut self, index: usize, entry: &Entry<'_>) -> io::Result<()> {
@@ -403,7 +410,8 @@ impl Printer {
         if self.style.silent {
             return Ok(());
         }
-        let line = &mut self.partial[index];
+        let is_error = self.style.split && entry.stream == Stream::Stderr;
+        let line = &mut self.partial[index][usize::from(is_error)];
         if line.is_empty() {
             line.extend_from_slice(self.prefixes[index].as_bytes());
             if self.style.timestamps {
@@ -413,27 +421,47 @@ impl Printer {
         }
         line.extend_from_slice(&entry.text);
         if entry.full {
-            line.push(b'\n');
-            self.buffer.append(line);
+            let line = std::mem::take(line);
+            self.add(is_error, &line)?;
         }
-        if self.buffer.len() > 64 << 10 { self.flush() } else { Ok(()) }
+        if self.buffer.len() + self.errors.len() > 64 << 10 { self.flush() } else { Ok(()) }
+    }
+
+    /// Adds a line to one of both outputs; what the other one holds came before it.
+    fn add(&mut self, is_error: bool, line: &[u8]) -> io::Result<()> {
+        let other = if is_error { &self.buffer } else { &self.errors };
+        if !other.is_empty() {
+            self.flush()?;
+        }
+        let own = if is_error { &mut self.errors } else { &mut self.buffer };
+        own.extend_from_slice(line);
+        if line.ends_with(b"\n") { Ok(()) } else { Ok(own.push(b'\n')) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         out.write_all(&self.buffer)?;
         out.flush()?;
+        io::stderr().write_all(&self.errors).ok();
         self.buffer.clear();
+        self.errors.clear();
         Ok(())
     }
 
     /// Ends lines that nobody will end any more: output need not end with a line's end.
     fn finish(&mut self) -> io::Result<()> {
-        for line in self.partial.iter_mut().filter(|line| !line.is_empty()) {
-            line.push(b'\n');
-            self.buffer.append(line);
-        }
+        (0..self.partial.len()).try_for_each(|index| self.end_lines(index))?;
         self.flush()
+    }
+
+    fn end_lines(&mut self, index: usize) -> io::Result<()> {
+        let [out, errors] = std::mem::take(&mut self.partial[index]);
+        for (is_error, line) in [(false, out), (true, errors)] {
+            if !line.is_empty() {
+                self.add(is_error, &line)?;
+            }
+        }
+        Ok(())
     }
 
     /// The end of a container, told in a line of ketch's own.
@@ -441,14 +469,10 @@ impl Printer {
         if self.style.silent {
             return Ok(());
         }
-        let line = &mut self.partial[index];
-        if !line.is_empty() {
-            line.push(b'\n');
-            self.buffer.append(line);
-        }
+        self.end_lines(index)?;
         let (colour, plain) = if self.style.colour { (colour(index), "\x1b[0m") } else { ("", "") };
         let line = format!("{colour}{} {text}{plain}\n", self.names[index]);
-        self.buffer.extend_from_slice(line.as_bytes());
+        self.add(false, line.as_bytes())?;
         self.flush()
     }
 }

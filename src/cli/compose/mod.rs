@@ -1,6 +1,7 @@
 //! `ketch compose …`: several containers as one project.
 
 mod attend;
+mod bake;
 pub(crate) mod build;
 pub(crate) mod config;
 pub(crate) mod down;

@@ -226,8 +226,10 @@ pub(super) fn running_container(
     service: &str,
     index: Option<u32>,
 ) -> anyhow::Result<Actual> {
-    let mut found = containers(session, project, &[service.to_owned()], false)?;
-    found.retain(|container| container.running);
+    let mut found = containers(session, project, &[service.to_owned()], true)?;
+    // One of `run` will do where the service has none of its own.
+    found.retain(|container| container.running && !(container.one_off && index.is_some()));
+    found.order_by_key(|container| container.one_off);
     one_of(found, service, index)
 }
 

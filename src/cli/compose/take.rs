@@ -8,6 +8,7 @@ use clap::Args;
 use crate::base::order::InOrder as _;
 use crate::cli::compose::open;
 use crate::cli::session::{Exit, Session};
+use crate::compose::plan::Actual;
 use crate::engine::{Error, Kind};
 
 /// Write the files of a service's container as a tar archive
@@ -123,51 +124,69 @@ fn in_service(text: &str) -> Option<(&str, &str)> {
     text.split_once(':').filter(|(service, _)| !service.contains('/') && !service.is_empty())
 }
 
+/// The containers that are copied from, the first one, or to: all of a service.
+fn chosen(
+    session: &Session<'_>,
+    args: &CpArgs,
+    service: &str,
+    is_source: bool,
+) -> anyhow::Result<Vec<Actual>> {
+    let project = open::project_or_containers(session, &[])?;
+    let mut found = open::containers(session, &project, &[service.to_owned()], args.all)?;
+    if found.is_empty() {
+        return Err(Error::not_found(format!("no container found for service {service:?}")).into());
+    }
+    if args.index.is_none() && !is_source {
+        return Ok(found);
+    }
+    // The service's own come first.
+    found.order_by_key(|container| container.one_off);
+    Ok(vec![open::one_of(found, service, args.index)?])
+}
+
 pub(crate) fn cp(session: &mut Session<'_>, args: CpArgs) -> anyhow::Result<Exit> {
-    match (in_service(&args.source), in_service(&args.target)) {
+    let (containers, is_source) = match (in_service(&args.source), in_service(&args.target)) {
         (None, None) => return Err(Error::invalid("unknown copy direction").into()),
         (Some(_), Some(_)) => {
             return Err(Error::invalid("copying between services is not supported").into());
         }
-        _ => {}
-    }
-    let project = open::project_or_containers(session, &[])?;
-    let resolve = |session: &Session<'_>, text: &str| -> anyhow::Result<OsString> {
-        Ok(match in_service(text) {
-            Some((service, path)) => {
-                let mut found = open::containers(session, &project, &[service.to_owned()], args.all)?;
-                if found.is_empty() {
-                    return Err(
-                        Error::not_found(format!("no container found for service {service:?}")).into()
-                    );
-                }
-                // The service's own come first.
-                found.order_by_key(|container| container.one_off);
-                let container = open::one_of(found, service, args.index)?;
-                format!("{}:{path}", container.id).into()
-            }
-            None => text.into(),
-        })
+        (Some((service, _)), None) => (chosen(session, &args, service, true)?, true),
+        (None, Some((service, _))) => (chosen(session, &args, service, false)?, false),
     };
-    let mut words: Vec<OsString> = vec!["cp".into()];
-    if args.archive {
-        words.push("--archive".into());
-    }
-    let source = match (args.follow_link, in_service(&args.source)) {
-        (false, _) => resolve(session, &args.source)?,
-        (true, None) => std::fs::canonicalize(&args.source)
-            .map_err(|err| Error::not_found(format!("follow {:?}", args.source)).because(err))?
-            .into(),
-        (true, Some(_)) => {
-            return Err(Error::new(
-                Kind::Unsupported,
-                "--follow-link: links in a container are not followed",
-            )
+    if args.follow_link && is_source {
+        return Err(Error::new(Kind::Unsupported, "--follow-link: links in a container are not followed")
             .hint("name the file that the link points to")
             .into());
-        }
+    }
+    let source = match args.follow_link {
+        true => std::fs::canonicalize(&args.source)
+            .map_err(|err| Error::not_found(format!("follow {:?}", args.source)).because(err))?
+            .into(),
+        false => OsString::from(&args.source),
     };
-    words.push(source);
-    words.push(resolve(session, &args.target)?);
-    open::delegate(session, words)
+    let flags = &session.globals.project;
+    let is_told = !flags.dry_run && !flags.quiet;
+    let named = |text: &str, name: &str| {
+        in_service(text).map_or(text.to_owned(), |(_, path)| format!("{name}:{path}"))
+    };
+    for container in &containers {
+        let id = container.id.as_str();
+        let mut words: Vec<OsString> = vec!["cp".into()];
+        words.extend(args.archive.then(|| "--archive".into()));
+        words.push(if is_source { named(&args.source, id).into() } else { source.clone() });
+        words.push(named(&args.target, id).into());
+        let name = &container.name;
+        let told = format!(" {name} copy {} to {}", named(&args.source, name), named(&args.target, name));
+        if is_told {
+            say!("{told} Copying");
+        }
+        let exit = open::delegate(session, words)?;
+        if exit != Exit::OK {
+            return Ok(exit);
+        }
+        if is_told {
+            say!("{told} Copied");
+        }
+    }
+    Ok(Exit::OK)
 }
