@@ -435,7 +435,10 @@ impl Printer {
         }
         let own = if is_error { &mut self.errors } else { &mut self.buffer };
         own.extend_from_slice(line);
-        if line.ends_with(b"\n") { Ok(()) } else { Ok(own.push(b'\n')) }
+        if !line.ends_with(b"\n") {
+            own.push(b'\n');
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
