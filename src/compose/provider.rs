@@ -76,8 +76,9 @@ impl Compose<'_> {
     }
 
     fn ask_all(&self, services: &[String], action: &Action) -> Result<()> {
-        let providers = services.iter().rev().filter_map(|name| Some((name, self.project.provider(name)?)));
-        providers.map(|(name, provider)| self.ask(name, provider, action).map(drop)).collect()
+        let mut providers =
+            services.iter().rev().filter_map(|name| Some((name, self.project.provider(name)?)));
+        providers.try_for_each(|(name, provider)| self.ask(name, provider, action).map(drop))
     }
 
     /// What providers have set for a service.

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::base::order;
 use crate::compose::canonical::is_remote;
 use crate::compose::node::Node;
 use crate::compose::project::Project;
@@ -50,7 +51,7 @@ fn target(project: &Project, service: &str, build: &Node) -> Value {
         let value = value.strip_prefix("service:").map_or(value.clone(), |other| format!("target:{other}"));
         (name, value)
     });
-    add("contexts", json!(contexts.collect::<std::collections::BTreeMap<_, _>>()));
+    add("contexts", json!(order::map(contexts)));
     if let Some(dockerfile) = build.str_at("dockerfile") {
         let is_whole = dockerfile.starts_with('/') || is_remote(context);
         add(
